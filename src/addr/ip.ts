@@ -1,0 +1,191 @@
+/**
+ * IPv4 and IPv6 addresses as canonical text.
+ *
+ * An address is a branded string in canonical form (dotted quad, or RFC 5952 for IPv6), so that it
+ * compares with `===`, serves as a map key and prints as itself. Bytes are made where the kernel
+ * needs them. The family is always a parameter or is read from the address, never part of a name.
+ */
+
+export type Ipv4 = string & { readonly __address: 4 };
+export type Ipv6 = string & { readonly __address: 6 };
+export type IpAddress = Ipv4 | Ipv6;
+
+/** Address family by IP version. */
+export type Family = 4 | 6;
+
+export const FAMILIES: readonly Family[] = [4, 6];
+
+/** Number of bits of an address of this family: 32 or 128. */
+export function addressBits(family: Family): 32 | 128 {
+  return family === 4 ? 32 : 128;
+}
+
+/** Family of an address or of a prefix in canonical text. */
+export function familyOf(address: string): Family {
+  return address.includes(":") ? 6 : 4;
+}
+
+/** The address of family 4 that stands for "none": compat with Go's zero value `0.0.0.0`. */
+export const IPV4_UNSPECIFIED = "0.0.0.0" as Ipv4;
+
+/** Reads an address of either family; `undefined` if the text is not one. No zone, no port, no brackets. */
+export function parseIpAddress(text: string): IpAddress | undefined {
+  return text.includes(":") ? parseIpv6(text) : parseIpv4(text);
+}
+
+/** Reads a dotted quad of four decimal numbers without leading zeros; `undefined` otherwise. */
+export function parseIpv4(text: string): Ipv4 | undefined {
+  const parts = text.split(".");
+  if (parts.length !== 4) return undefined;
+  for (const part of parts) {
+    if (!/^(0|[1-9]\d{0,2})$/.test(part) || Number(part) > 255) return undefined;
+  }
+  return text as Ipv4;
+}
+
+/** Reads any textual form of RFC 4291 section 2.2 and returns the form of RFC 5952. */
+export function parseIpv6(text: string): Ipv6 | undefined {
+  const value = parseIpv6Value(text);
+  return value === undefined ? undefined : formatAddress(6, value) as Ipv6;
+}
+
+/** The address as an unsigned integer of 32 or 128 bits. */
+export function addressValue(address: IpAddress): bigint {
+  if (familyOf(address) === 4) return BigInt(ipv4Number(address as Ipv4));
+  return parseIpv6Value(address) as bigint;
+}
+
+/** A dotted quad as an unsigned 32-bit number. */
+export function ipv4Number(address: Ipv4): number {
+  let value = 0;
+  let octet = 0;
+  for (let i = 0; i < address.length; i++) {
+    const code = address.charCodeAt(i);
+    if (code === 0x2e) {
+      value = value * 256 + octet;
+      octet = 0;
+    } else {
+      octet = octet * 10 + code - 0x30;
+    }
+  }
+  return value * 256 + octet;
+}
+
+/** Canonical text of an unsigned integer; throws `RangeError` outside the family's range. */
+export function formatAddress(family: Family, value: bigint): IpAddress {
+  if (value < 0n || value >> BigInt(addressBits(family)) !== 0n) {
+    throw new RangeError(`${value} is not an IPv${family} address`);
+  }
+  if (family === 4) {
+    const number = Number(value);
+    return [number >>> 24, (number >>> 16) & 255, (number >>> 8) & 255, number & 255]
+      .join(".") as Ipv4;
+  }
+  const groups: number[] = [];
+  for (let shift = 112n; shift >= 0n; shift -= 16n) groups.push(Number((value >> shift) & 0xffffn));
+  return formatGroups(groups);
+}
+
+/** Network byte order: 4 or 16 bytes. */
+export function addressBytes(address: IpAddress): Uint8Array {
+  if (familyOf(address) === 4) {
+    const number = ipv4Number(address as Ipv4);
+    return Uint8Array.of(number >>> 24, number >>> 16, number >>> 8, number);
+  }
+  const bytes = new Uint8Array(16);
+  let value = addressValue(address);
+  for (let i = 15; i >= 0; i--) {
+    bytes[i] = Number(value & 255n);
+    value >>= 8n;
+  }
+  return bytes;
+}
+
+/** Reads 4 or 16 bytes in network byte order; throws `RangeError` for another length. */
+export function addressFromBytes(bytes: Uint8Array): IpAddress {
+  if (bytes.length === 4) return bytes.join(".") as Ipv4;
+  if (bytes.length !== 16) {
+    throw new RangeError(`an address has 4 or 16 bytes, not ${bytes.length}`);
+  }
+  const groups: number[] = [];
+  for (let i = 0; i < 16; i += 2) groups.push((bytes[i] as number) << 8 | (bytes[i + 1] as number));
+  return formatGroups(groups);
+}
+
+/** `undefined` if the address can stand for one host on a network; otherwise what it is instead. */
+export function whyNotUnicast(
+  address: IpAddress,
+): "unspecified" | "loopback" | "multicast" | "broadcast" | undefined {
+  if (familyOf(address) === 4) {
+    const first = ipv4Number(address as Ipv4) >>> 24;
+    if (first === 0) return "unspecified";
+    if (first === 127) return "loopback";
+    if (first >= 224 && first <= 239) return "multicast";
+    return first >= 240 ? "broadcast" : undefined;
+  }
+  if (address === "::") return "unspecified";
+  if (address === "::1") return "loopback";
+  return address.startsWith("ff") && address.indexOf(":") === 4 ? "multicast" : undefined;
+}
+
+/** Link-local: 169.254.0.0/16 (RFC 3927) or fe80::/10 (RFC 4291). */
+export function isLinkLocal(address: IpAddress): boolean {
+  return familyOf(address) === 4
+    ? address.startsWith("169.254.")
+    : /^fe[89ab][0-9a-f]:/.test(address);
+}
+
+/** RFC 5952: lower case, no leading zeros, the longest run of two or more zero groups as `::`. */
+function formatGroups(groups: readonly number[]): Ipv6 {
+  let best = -1;
+  let bestLength = 1;
+  for (let i = 0; i < 8; i++) {
+    let end = i;
+    while (end < 8 && groups[end] === 0) end++;
+    if (end - i > bestLength) [best, bestLength] = [i, end - i];
+    if (end > i) i = end;
+  }
+  const isMapped = groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff;
+  if (isMapped) {
+    const [high, low] = [groups[6] as number, groups[7] as number];
+    return `::ffff:${high >> 8}.${high & 255}.${low >> 8}.${low & 255}` as Ipv6;
+  }
+  const hex = groups.map((group) => group.toString(16));
+  if (best < 0) return hex.join(":") as Ipv6;
+  return `${hex.slice(0, best).join(":")}::${hex.slice(best + bestLength).join(":")}` as Ipv6;
+}
+
+function parseIpv6Value(text: string): bigint | undefined {
+  let source = text;
+  const lastColon = source.lastIndexOf(":");
+  if (source.includes(".")) {
+    const tail = parseIpv4(source.slice(lastColon + 1));
+    if (lastColon < 0 || tail === undefined) return undefined;
+    const number = ipv4Number(tail);
+    source = `${source.slice(0, lastColon + 1)}${(number >>> 16).toString(16)}:${
+      (number & 0xffff).toString(16)
+    }`;
+  }
+  const halves = source.split("::");
+  if (halves.length > 2) return undefined;
+  const head = splitGroups(halves[0] as string);
+  const tail = halves.length === 2 ? splitGroups(halves[1] as string) : [];
+  if (head === undefined || tail === undefined) return undefined;
+  const missing = 8 - head.length - tail.length;
+  if (halves.length === 1 ? missing !== 0 : missing < 1) return undefined;
+  let value = 0n;
+  for (const group of [...head, ...new Array<number>(missing).fill(0), ...tail]) {
+    value = value << 16n | BigInt(group);
+  }
+  return value;
+}
+
+function splitGroups(text: string): number[] | undefined {
+  if (text === "") return [];
+  const groups: number[] = [];
+  for (const group of text.split(":")) {
+    if (!/^[0-9a-fA-F]{1,4}$/.test(group)) return undefined;
+    groups.push(Number.parseInt(group, 16));
+  }
+  return groups;
+}

@@ -1,0 +1,103 @@
+/** IP prefixes (RFC 4632, RFC 4291) as canonical text `address/length` with the host bits zero. */
+
+import {
+  addressBits,
+  addressValue,
+  type Family,
+  familyOf,
+  formatAddress,
+  type IpAddress,
+  type Ipv4,
+  ipv4Number,
+  parseIpAddress,
+} from "./ip.ts";
+
+export type Prefix = string & { readonly __prefix: true };
+
+/** First and last address of a prefix, as unsigned integers. */
+export interface PrefixRange {
+  readonly first: bigint;
+  readonly last: bigint;
+}
+
+/** Reads `address/length`; `undefined` if it is not one, or if a host bit is set. */
+export function parsePrefix(text: string): Prefix | undefined {
+  const parts = splitPrefix(text);
+  if (parts === undefined) return undefined;
+  const prefix = makePrefix(parts.address, parts.length);
+  return prefixAddress(prefix) === parts.address ? prefix : undefined;
+}
+
+/** Reads `address/length` and masks host bits off; `undefined` if it is not one. */
+export function parsePrefixMasked(text: string): Prefix | undefined {
+  const parts = splitPrefix(text);
+  return parts && makePrefix(parts.address, parts.length);
+}
+
+/** Splits `address/length` without masking, as in an interface address such as `10.5.72.1/24`. */
+export function splitPrefix(text: string): { address: IpAddress; length: number } | undefined {
+  const slash = text.indexOf("/");
+  if (slash < 0) return undefined;
+  const address = parseIpAddress(text.slice(0, slash));
+  const lengthText = text.slice(slash + 1);
+  if (address === undefined || !/^(0|[1-9]\d{0,2})$/.test(lengthText)) return undefined;
+  const length = Number(lengthText);
+  return length <= addressBits(familyOf(address)) ? { address, length } : undefined;
+}
+
+/** The prefix of this length that holds the address; throws `RangeError` for a bad length. */
+export function makePrefix(address: IpAddress, length: number): Prefix {
+  const family = familyOf(address);
+  const bits = addressBits(family);
+  if (!Number.isInteger(length) || length < 0 || length > bits) {
+    throw new RangeError(`/${length} is not an IPv${family} prefix length`);
+  }
+  if (length === bits) return `${address}/${length}` as Prefix;
+  if (family === 4) {
+    const mask = length === 0 ? 0 : (0xffffffff << (32 - length)) >>> 0;
+    const network = (ipv4Number(address as Ipv4) & mask) >>> 0;
+    return `${formatAddress(4, BigInt(network))}/${length}` as Prefix;
+  }
+  const shift = BigInt(bits - length);
+  return `${formatAddress(6, addressValue(address) >> shift << shift)}/${length}` as Prefix;
+}
+
+/** The prefix's first address. */
+export function prefixAddress(prefix: Prefix): IpAddress {
+  return prefix.slice(0, prefix.indexOf("/")) as IpAddress;
+}
+
+export function prefixLength(prefix: Prefix): number {
+  return Number(prefix.slice(prefix.indexOf("/") + 1));
+}
+
+export function prefixRange(prefix: Prefix): PrefixRange {
+  const first = addressValue(prefixAddress(prefix));
+  const hostBits = BigInt(addressBits(familyOf(prefix)) - prefixLength(prefix));
+  return { first, last: first | ((1n << hostBits) - 1n) };
+}
+
+/** Whether every address of `inner` is in `outer`. Prefixes of two families never contain each other. */
+export function prefixContains(outer: Prefix, inner: Prefix): boolean {
+  const length = prefixLength(outer);
+  return familyOf(outer) === familyOf(inner) && prefixLength(inner) >= length &&
+    makePrefix(prefixAddress(inner), length) === outer;
+}
+
+export function prefixContainsAddress(prefix: Prefix, address: IpAddress): boolean {
+  return familyOf(prefix) === familyOf(address) &&
+    makePrefix(address, prefixLength(prefix)) === prefix;
+}
+
+export function prefixesOverlap(a: Prefix, b: Prefix): boolean {
+  return prefixContains(a, b) || prefixContains(b, a);
+}
+
+/** Orders by family, then address, then length: the order of `ip route` listings in tests and logs. */
+export function comparePrefixes(a: Prefix, b: Prefix): number {
+  const families: [Family, Family] = [familyOf(a), familyOf(b)];
+  if (families[0] !== families[1]) return families[0] - families[1];
+  const [x, y] = [addressValue(prefixAddress(a)), addressValue(prefixAddress(b))];
+  if (x !== y) return x < y ? -1 : 1;
+  return prefixLength(a) - prefixLength(b);
+}

@@ -1,0 +1,73 @@
+/**
+ * What a backend is: options, one effect before the lease (`prepare`), and pure functions from
+ * leases to kernel entries. A backend is one module and one line in the registry.
+ */
+
+import type { PerFamily } from "../addr/family.ts";
+import type { IpAddress } from "../addr/ip.ts";
+import type { NetworkConfig } from "../config/network_config.ts";
+import type { Kernel } from "../netlink/kernel.ts";
+import type { Ownership } from "../state/ownership.ts";
+import type { Resource } from "../state/resource.ts";
+import type { Lease, LeaseAttributes } from "../subnet/lease.ts";
+
+/** The interface that carries the outer packets, and how the other nodes reach this one. */
+export interface ExternalInterface {
+  readonly name: string;
+  readonly mtuBytes: number;
+  /** The interface's own addresses. */
+  readonly addresses: PerFamily<IpAddress>;
+  /** The addresses advertised to the other nodes: `addresses` unless `--public-ip` says otherwise. */
+  readonly publicAddresses: PerFamily<IpAddress>;
+}
+
+export interface BackendModule {
+  /** In lower case, as `Backend.Type` and `BackendType` spell it. */
+  readonly type: string;
+  /** Reads the options and makes or adopts what the lease must advertise. Throws `ConfigError`. */
+  prepare(host: BackendHost): Promise<Backend>;
+}
+
+export interface BackendHost {
+  readonly config: NetworkConfig;
+  readonly external: ExternalInterface;
+  readonly kernel: Kernel;
+  /** The lease this node held before, where the store still has it. */
+  readonly previousLease: Lease | undefined;
+  /** `length` random bytes. */
+  random(length: number): Uint8Array;
+  readonly log: { info(message: string): void; warn(message: string): void };
+}
+
+/** A backend for one configuration. All but construction is pure. */
+export interface Backend {
+  readonly type: string;
+  /** What the lease advertises. */
+  readonly attributes: LeaseAttributes;
+  /** Whether `peer` depends on `PeerFacts`; they cost a kernel look-up for each peer. */
+  readonly needsPeerFacts: boolean;
+  /** What in the kernel belongs to this backend, present or stale. */
+  ownership(external: ExternalInterface): Ownership;
+  /** MTU for workloads, as FLANNEL_MTU gives it. */
+  mtuBytes(external: ExternalInterface): number;
+  /** The entries that do not depend on peers: devices and their addresses. */
+  node(input: NodeInput): Resource[];
+  /** The entries for one peer. Throws `ImplausibleLeaseError` with the reason to ignore the peer. */
+  peer(peer: Lease, input: NodeInput, facts: PeerFacts): Resource[];
+}
+
+export interface NodeInput {
+  readonly own: Lease;
+  readonly external: ExternalInterface;
+}
+
+/** What the host knows about the way to a peer. */
+export interface PeerFacts {
+  /** For each family: the peer's public address is reached without a gateway. */
+  readonly direct: PerFamily<boolean>;
+}
+
+/** A peer's lease that must not be turned into kernel entries. */
+export class ImplausibleLeaseError extends Error {
+  override readonly name = "ImplausibleLeaseError";
+}

@@ -1,0 +1,94 @@
+/**
+ * The port through which everything else sees the kernel's network tables. `NetlinkKernel` in this
+ * folder implements it over libnl; tests implement it in memory.
+ */
+
+import type { IpAddress } from "../addr/ip.ts";
+import type { Link, Resource, ResourceKind } from "../state/resource.ts";
+
+export interface Kernel extends Disposable {
+  /**
+   * All entries of these kinds in this network namespace, ours or not: links of every type,
+   * addresses, permanent neighbours, permanent FDB entries of vxlan devices, routes of the main
+   * table. A dump that the kernel marks as interrupted (NLM_F_DUMP_INTR) is read again; after
+   * several tries it throws `DumpInterruptedError` and returns nothing.
+   *
+   * `links` limits addresses, neighbours and FDB entries to these devices (routes are not limited).
+   */
+  dump(kinds: readonly ResourceKind[], links?: ReadonlySet<string>): Promise<Resource[]>;
+
+  /**
+   * Performs the steps in order, batched; a failed step does not stop the others. One result per
+   * step, in order, after the kernel has answered it.
+   */
+  apply(steps: readonly Step[]): Promise<StepResult[]>;
+
+  /**
+   * Calls `listener` for each notification until disposed. A slow reader loses notifications: then
+   * it gets `overrun` and must dump again.
+   */
+  watch(listener: (event: KernelEvent) => void): Disposable;
+
+  /** What the kernel would do with a packet to this address: `ip route get`. */
+  routeTo(address: IpAddress): Promise<RouteLookup>;
+
+  /** One device by name, with its index; `undefined` if there is none. */
+  link(name: string): Promise<LinkInfo | undefined>;
+}
+
+export type Step =
+  /** Create, or replace what holds the same key. For a link: create; it must not exist. */
+  | { readonly op: "set"; readonly resource: Resource }
+  /** Change attributes of an existing link in place: MTU, MAC, up. */
+  | { readonly op: "change"; readonly resource: Link; readonly from: Link }
+  /** Delete; absence is success. */
+  | { readonly op: "delete"; readonly resource: Resource };
+
+/** `undefined` is success. */
+export type StepResult = KernelError | undefined;
+
+/** The kernel refused an operation. */
+export class KernelError extends Error {
+  override readonly name: string = "KernelError";
+  /** Errno name as errno(3) spells it, such as `EEXIST`. */
+  readonly code: string;
+
+  constructor(operation: string, code: string, extack?: string, options?: ErrorOptions) {
+    super(`cannot ${operation}: ${code}${extack ? ` (${extack})` : ""}`, options);
+    this.code = code;
+  }
+}
+
+/** The tables changed under every attempt to read them. */
+export class DumpInterruptedError extends KernelError {
+  override readonly name = "DumpInterruptedError";
+
+  constructor(table: string, tries: number) {
+    super(
+      `read the ${table} table`,
+      "EINTR",
+      `it changed during each of ${tries} attempts to read it`,
+    );
+  }
+}
+
+export type KernelEvent =
+  /** An entry was added or changed (`deleted` false) or removed. Links carry their new attributes. */
+  | { readonly kind: "changed"; readonly resource: Resource; readonly deleted: boolean }
+  /** Notifications were lost: nothing known of the tables holds any more. */
+  | { readonly kind: "overrun" };
+
+export interface RouteLookup {
+  /** Output device; absent when the destination is unreachable. */
+  readonly link?: string;
+  readonly gateway?: IpAddress;
+  /** Source address the kernel would choose. */
+  readonly source?: IpAddress;
+  /** The destination is an address of this host. */
+  readonly local: boolean;
+}
+
+export interface LinkInfo {
+  readonly ifindex: number;
+  readonly link: Link;
+}

@@ -1,0 +1,88 @@
+/** The part of etcd's v3 API that the lease store uses, as a port; `EtcdClient` implements it. */
+
+export interface Etcd extends AsyncDisposable {
+  /** The endpoints, for messages; without credentials. */
+  readonly description: string;
+  /** One key, or all keys with this prefix, as of one revision. */
+  range(request: RangeRequest, signal: AbortSignal): Promise<RangeResult>;
+  /** If all comparisons hold, performs `success`, else `failure`, at one revision. */
+  transaction(request: Transaction, signal: AbortSignal): Promise<TransactionResult>;
+  /** `id` 0n lets the server choose. */
+  grantLease(
+    request: { id?: bigint; ttlSeconds: number },
+    signal: AbortSignal,
+  ): Promise<LeaseGrant>;
+  /** Renews once and returns the new time to live in seconds; 0 when the lease is gone. */
+  keepLeaseAlive(id: bigint, signal: AbortSignal): Promise<number>;
+  revokeLease(id: bigint, signal: AbortSignal): Promise<void>;
+  /** Remaining and granted time of a lease in seconds; `remainingSeconds` is -1 when it is gone. */
+  leaseTimeToLive(id: bigint, signal: AbortSignal): Promise<{
+    remainingSeconds: number;
+    grantedSeconds: number;
+  }>;
+  /**
+   * The keys with this prefix: a snapshot, then each change, in order and each once, until aborted.
+   * It reconnects by itself, resumes at the last seen revision + 1, and yields a new snapshot when the
+   * revision it would resume at has been compacted.
+   */
+  watch(prefix: string, signal: AbortSignal): AsyncIterable<EtcdWatch>;
+}
+
+export interface KeyValue {
+  readonly key: string;
+  readonly value: string;
+  readonly createRevision: bigint;
+  readonly modRevision: bigint;
+  readonly version: bigint;
+  /** Id of the attached lease; 0n for none. */
+  readonly lease: bigint;
+}
+
+export interface RangeRequest {
+  readonly key: string;
+  /** `key` is a prefix. */
+  readonly prefix?: boolean;
+}
+
+export interface RangeResult {
+  readonly keyValues: readonly KeyValue[];
+  /** The store's revision at the time of reading. */
+  readonly revision: bigint;
+}
+
+export interface Transaction {
+  readonly compare: readonly Compare[];
+  readonly success: readonly Operation[];
+  readonly failure?: readonly Operation[];
+}
+
+export type Compare =
+  /** 0n: the key does not exist. */
+  | { readonly key: string; readonly createRevision: bigint }
+  | { readonly key: string; readonly modRevision: bigint };
+
+export type Operation =
+  | { readonly put: { readonly key: string; readonly value: string; readonly lease?: bigint } }
+  | { readonly delete: { readonly key: string } }
+  | { readonly range: RangeRequest };
+
+export interface TransactionResult {
+  readonly succeeded: boolean;
+  readonly revision: bigint;
+  /** One per operation; filled for `range`. */
+  readonly ranges: readonly (readonly KeyValue[])[];
+}
+
+export interface LeaseGrant {
+  readonly id: bigint;
+  readonly ttlSeconds: number;
+}
+
+export type EtcdWatch =
+  | {
+    readonly kind: "snapshot";
+    readonly keyValues: readonly KeyValue[];
+    readonly revision: bigint;
+  }
+  | { readonly kind: "put"; readonly keyValue: KeyValue }
+  | { readonly kind: "delete"; readonly key: string; readonly modRevision: bigint };
