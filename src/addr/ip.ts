@@ -115,7 +115,7 @@ export function addressFromBytes(bytes: Uint8Array): IpAddress {
 /** `undefined` if the address can stand for one host on a network; otherwise what it is instead. */
 export function whyNotUnicast(
   address: IpAddress,
-): "unspecified" | "loopback" | "multicast" | "broadcast" | undefined {
+): "unspecified" | "loopback" | "multicast" | "broadcast" | "IPv4-mapped" | undefined {
   if (familyOf(address) === 4) {
     const first = ipv4Number(address as Ipv4) >>> 24;
     if (first === 0) return "unspecified";
@@ -125,6 +125,7 @@ export function whyNotUnicast(
   }
   if (address === "::") return "unspecified";
   if (address === "::1") return "loopback";
+  if (address.startsWith("::ffff:") && address.includes(".")) return "IPv4-mapped";
   return address.startsWith("ff") && address.indexOf(":") === 4 ? "multicast" : undefined;
 }
 

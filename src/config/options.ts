@@ -122,7 +122,7 @@ export function nearestName(name: string, known: readonly string[]): string | un
   return best;
 }
 
-function readOption(name: string, value: unknown, type: OptionType<unknown>, where: string) {
+function readOption<T>(name: string, value: unknown, type: OptionType<T>, where: string): T {
   if (value === null) return type.default;
   const read = type.read(value);
   if (read !== undefined) return read;

@@ -1,0 +1,49 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import {
+  localMac,
+  type MacAddress,
+  macBytes,
+  macFromBytes,
+  parseMacAddress,
+  whyNotUnicastMac,
+} from "../../../src/addr/mac.ts";
+
+const sixBytes = fc.uint8Array({ minLength: 6, maxLength: 6 });
+
+describe("MAC addresses", () => {
+  test("survive the way through bytes and text", () => {
+    fc.assert(fc.property(sixBytes, (bytes) => {
+      const mac = macFromBytes(bytes);
+      expect(macBytes(mac)).toEqual(bytes);
+      expect(parseMacAddress(mac)).toBe(mac);
+      expect(parseMacAddress(mac.toUpperCase().replaceAll(":", "-"))).toBe(mac);
+    }));
+  });
+
+  test("made from random bytes are local and unicast", () => {
+    fc.assert(fc.property(sixBytes, (bytes) => {
+      const mac = localMac(bytes);
+      expect((macBytes(mac)[0] as number) & 3).toBe(2);
+      expect(whyNotUnicastMac(mac)).toBe(undefined);
+    }));
+  });
+
+  test.each([
+    "",
+    "aa:bb:cc:dd:ee",
+    "aa:bb:cc:dd:ee:ff:00",
+    "aa:bb-cc:dd:ee:ff",
+    "aabbccddeeff",
+    "g0:00:00:00:00:00",
+  ])(
+    "%p is not one",
+    (text) => expect(parseMacAddress(text)).toBe(undefined),
+  );
+
+  test("zero and multicast addresses are told apart from a device's", () => {
+    expect(whyNotUnicastMac("00:00:00:00:00:00" as MacAddress)).toBe("zero");
+    expect(whyNotUnicastMac("ff:ff:ff:ff:ff:ff" as MacAddress)).toBe("multicast");
+    expect(whyNotUnicastMac("01:00:5e:00:00:01" as MacAddress)).toBe("multicast");
+  });
+});

@@ -1,0 +1,91 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { addressBits, addressValue, type Family, formatAddress } from "../../../src/addr/ip.ts";
+import {
+  comparePrefixes,
+  makePrefix,
+  parsePrefix,
+  parsePrefixMasked,
+  type Prefix,
+  prefixAddress,
+  prefixContains,
+  prefixContainsAddress,
+  prefixesOverlap,
+  prefixLength,
+  prefixRange,
+  splitPrefix,
+} from "../../../src/addr/prefix.ts";
+
+/** Small numbers of bits, so that prefixes often contain each other. */
+const prefix = fc.constantFrom<Family>(4, 6).chain((family) => {
+  const bits = addressBits(family);
+  return fc.tuple(
+    fc.bigInt({ min: 0n, max: 15n }),
+    fc.oneof(fc.integer({ min: 0, max: 4 }), fc.integer({ min: 0, max: bits })),
+  ).map(([top, length]) => makePrefix(formatAddress(family, top << BigInt(bits - 4)), length));
+});
+
+describe("prefixes", () => {
+  test("survive the way through text", () => {
+    fc.assert(fc.property(prefix, (value) => {
+      expect(parsePrefix(value)).toBe(value);
+      expect(makePrefix(prefixAddress(value), prefixLength(value))).toBe(value);
+    }));
+  });
+
+  test("contain and overlap as their address ranges do", () => {
+    fc.assert(
+      fc.property(prefix, prefix, (a, b) => {
+        const sameFamily = a.includes(":") === b.includes(":");
+        const [x, y] = [prefixRange(a), prefixRange(b)];
+        const contains = sameFamily && x.first <= y.first && y.last <= x.last;
+        const overlaps = sameFamily && x.first <= y.last && y.first <= x.last;
+        expect(prefixContains(a, b)).toBe(contains);
+        expect(prefixesOverlap(a, b)).toBe(overlaps);
+        expect(prefixContainsAddress(a, prefixAddress(b))).toBe(
+          sameFamily && x.first <= addressValue(prefixAddress(b)) &&
+            addressValue(prefixAddress(b)) <= x.last,
+        );
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  test("are ordered totally", () => {
+    fc.assert(fc.property(fc.array(prefix), (values) => {
+      const sorted = [...values].sort(comparePrefixes);
+      for (let i = 1; i < sorted.length; i++) {
+        expect(comparePrefixes(sorted[i - 1] as Prefix, sorted[i] as Prefix)).toBeLessThanOrEqual(
+          0,
+        );
+      }
+    }));
+    const texts = ["fc00::/64", "10.0.0.0/24", "9.0.0.0/8", "10.0.0.0/8"] as Prefix[];
+    expect([...texts].sort(comparePrefixes) as string[]).toEqual([
+      "9.0.0.0/8",
+      "10.0.0.0/8",
+      "10.0.0.0/24",
+      "fc00::/64",
+    ]);
+  });
+
+  test("a host bit makes parsePrefix refuse and parsePrefixMasked mask", () => {
+    expect(parsePrefix("10.5.7.1/16")).toBe(undefined);
+    expect(String(parsePrefixMasked("10.5.7.1/16"))).toBe("10.5.0.0/16");
+    expect(String(parsePrefixMasked("FC00::1/64"))).toBe("fc00::/64");
+    expect(splitPrefix("10.5.7.1/16") as unknown).toEqual({ address: "10.5.7.1", length: 16 });
+  });
+
+  test.each(["", "10.0.0.0", "10.0.0.0/", "10.0.0.0/33", "10.0.0.0/08", "::/129", "x/8", "/8"])(
+    "%p is not a prefix",
+    (text) => {
+      expect(parsePrefix(text)).toBe(undefined);
+      expect(parsePrefixMasked(text)).toBe(undefined);
+    },
+  );
+
+  test("a length outside the family's range throws", () => {
+    expect(() => makePrefix(formatAddress(4, 0n), 33)).toThrow(RangeError);
+    expect(() => makePrefix(formatAddress(6, 0n), -1)).toThrow(RangeError);
+  });
+});

@@ -1,0 +1,197 @@
+import { describe, expect, test } from "bun:test";
+import { ConfigError } from "../../../src/config/config_error.ts";
+import { type NetworkConfig, parseNetworkConfig } from "../../../src/config/network_config.ts";
+
+const SOURCE = "/coreos.com/network/config";
+
+function parse(value: unknown, sizeRules = true): { config: NetworkConfig; warnings: string[] } {
+  const warnings: string[] = [];
+  const text = typeof value === "string" ? value : JSON.stringify(value);
+  const config = parseNetworkConfig(text, {
+    source: SOURCE,
+    warn: (line) => warnings.push(line),
+    sizeRules,
+  });
+  return { config, warnings };
+}
+
+describe("parseNetworkConfig", () => {
+  test("needs a Network only, and gives vxlan over IPv4 without its first subnet", () => {
+    const { config, warnings } = parse({ Network: "10.5.0.0/16" });
+    expect(config as unknown).toEqual({
+      families: {
+        4: {
+          network: "10.5.0.0/16",
+          subnetLength: 24,
+          subnetMin: "10.5.1.0",
+          subnetMax: "10.5.255.0",
+        },
+      },
+      enableNftables: false,
+      backend: { type: "vxlan", options: {} },
+    });
+    expect(warnings).toEqual([]);
+  });
+
+  test("reads dual stack and every key", () => {
+    const { config } = parse({
+      EnableIPv6: true,
+      EnableNFTables: true,
+      Network: "10.0.0.0/8",
+      SubnetLen: 20,
+      SubnetMin: "10.10.0.0",
+      SubnetMax: "10.99.0.0",
+      IPv6Network: "2001:cafe:42::/56",
+      IPv6SubnetLen: 64,
+      IPv6SubnetMin: "2001:cafe:42:10::",
+      IPv6SubnetMax: "2001:cafe:42:20::",
+      Backend: { Type: "VXLAN", VNI: 7, directrouting: true },
+    });
+    expect(config as unknown).toEqual({
+      families: {
+        4: {
+          network: "10.0.0.0/8",
+          subnetLength: 20,
+          subnetMin: "10.10.0.0",
+          subnetMax: "10.99.0.0",
+        },
+        6: {
+          network: "2001:cafe:42::/56",
+          subnetLength: 64,
+          subnetMin: "2001:cafe:42:10::",
+          subnetMax: "2001:cafe:42:20::",
+        },
+      },
+      enableNftables: true,
+      backend: { type: "vxlan", options: { VNI: 7, directrouting: true } },
+    });
+  });
+
+  test("reads an IPv6-only network", () => {
+    const { config } = parse({ EnableIPv4: false, EnableIPv6: true, IPv6Network: "fc00::/48" });
+    expect(config.families as unknown).toEqual({
+      6: {
+        network: "fc00::/48",
+        subnetLength: 64,
+        subnetMin: "fc00:0:0:1::",
+        subnetMax: "fc00:0:0:ffff::",
+      },
+    });
+  });
+
+  test("matches keys in any case; the last of several spellings wins", () => {
+    const text = `{"NETWORK":"10.1.0.0/16","network":"10.2.0.0/16","backend":{"type":"host-gw",` +
+      `"TYPE":"alloc"},"subnetlen":null}`;
+    const { config, warnings } = parse(text);
+    expect(String(config.families[4]?.network)).toBe("10.2.0.0/16");
+    expect(config.backend).toEqual({ type: "alloc", options: {} });
+    expect(warnings).toEqual([]);
+  });
+
+  test("masks host bits and warns about unknown keys by name", () => {
+    const { config, warnings } = parse({ Network: "10.5.7.1/16", SubnetLength: 25 });
+    expect(String(config.families[4]?.network)).toBe("10.5.0.0/16");
+    expect(warnings).toEqual([
+      `unknown key "SubnetLength" in ${SOURCE} is ignored; did you mean "SubnetLen"?`,
+      `Network in ${SOURCE} is 10.5.7.1/16, which has host bits set; 10.5.0.0/16 is used`,
+    ]);
+  });
+
+  test.each([
+    ["10.5.0.0/22", 24, "10.5.1.0", "10.5.3.0"],
+    ["10.5.0.0/23", 25, "10.5.0.128", "10.5.1.128"],
+    ["10.5.0.0/28", 30, "10.5.0.4", "10.5.0.12"],
+  ])("cuts the small network %p into /%p", (network, length, min, max) => {
+    expect(parse({ Network: network }).config.families[4] as unknown).toEqual({
+      network,
+      subnetLength: length,
+      subnetMin: min,
+      subnetMax: max,
+    });
+  });
+
+  test.each([
+    ["fc00::/62", 64, "fc00:0:0:1::", "fc00:0:0:3::"],
+    ["fc00::/63", 65, "fc00::8000:0:0:0", "fc00:0:0:1:8000::"],
+    ["fc00::/124", 126, "fc00::4", "fc00::c"],
+  ])("cuts the small network %p into /%p", (network, length, min, max) => {
+    const { config } = parse({ EnableIPv4: false, EnableIPv6: true, IPv6Network: network });
+    expect(config.families[6] as unknown).toEqual({
+      network,
+      subnetLength: length,
+      subnetMin: min,
+      subnetMax: max,
+    });
+  });
+
+  test("an unspecified SubnetMin or SubnetMax is one that is not given, as in Go", () => {
+    const { config } = parse({
+      Network: "10.5.0.0/16",
+      SubnetMin: "0.0.0.0",
+      SubnetMax: "0.0.0.0",
+    });
+    expect(String(config.families[4]?.subnetMax)).toBe("10.5.255.0");
+  });
+
+  test.each([
+    ["not json", "is not JSON: "],
+    ["[]", 'is "[]", not a JSON object'],
+    ["null", 'is "null", not a JSON object'],
+    [{}, "Network is missing in"],
+    [{ EnableIPv4: false }, "EnableIPv4 and EnableIPv6 in"],
+    [{ Network: "10.5.0.0/16", EnableIPv6: true }, "IPv6Network is missing in"],
+    [{ Network: "10.5.0.0" }, 'is "10.5.0.0"; it must be an IPv4 network such as "10.5.0.0/16"'],
+    [{ Network: "fc00::/48" }, "it must be an IPv4 network"],
+    [{ Network: "0.0.0.0/0" }, "every address there is"],
+    [{ Network: "10.5.0.0/29" }, "too small to be cut into four subnets"],
+    [{ Network: "10.5.0.0/16", SubnetLen: 31 }, "from 18 (four subnets) to 30"],
+    [{ Network: "10.5.0.0/16", SubnetLen: 17 }, "from 18 (four subnets) to 30"],
+    [
+      { Network: "10.5.0.0/16", SubnetLen: "24" },
+      'SubnetLen in /coreos.com/network/config is "24"',
+    ],
+    [{ Network: "10.5.0.0/16", SubnetMin: "10.6.0.0" }, "outside the network 10.5.0.0/16"],
+    [{ Network: "10.5.0.0/16", SubnetMax: "10.6.0.0" }, "SubnetMax in"],
+    [
+      { Network: "10.5.0.0/16", SubnetMin: "10.5.9.1" },
+      "not the first address of a /24; write 10.5.9.0",
+    ],
+    [
+      { Network: "10.5.0.0/16", SubnetMin: "10.5.9.0", SubnetMax: "10.5.8.0" },
+      "before SubnetMin 10.5.9.0",
+    ],
+    [{ Network: "10.5.0.0/16", Backend: "vxlan" }, 'must be an object such as {"Type": "vxlan"}'],
+    [{ Network: "10.5.0.0/16", Backend: ["vxlan"] }, "must be an object"],
+    [{ Network: "10.5.0.0/16", Backend: { Type: 1 } }, "Type in the Backend object of"],
+    [
+      { EnableIPv4: false, EnableIPv6: true, IPv6Network: "fc00::/125" },
+      "it must be /124 or larger",
+    ],
+    [
+      { EnableIPv4: false, EnableIPv6: true, IPv6Network: "fc00::/48", IPv6SubnetLen: 127 },
+      "to 126",
+    ],
+  ])("refuses %p and says what to do", (value, reason) => {
+    let error: unknown;
+    try {
+      parse(value);
+    } catch (caught) {
+      error = caught;
+    }
+    expect(error).toBeInstanceOf(ConfigError);
+    expect((error as Error).message).toContain(SOURCE);
+    expect((error as Error).message).toContain(reason);
+    expect((error as Error).message).not.toContain("\n");
+  });
+
+  test("without size rules, checks only that the network is there", () => {
+    const { config } = parse({ Network: "10.5.0.0/29", SubnetMin: "10.9.0.0" }, false);
+    expect(config.families[4] as unknown).toEqual({
+      network: "10.5.0.0/29",
+      subnetLength: 29,
+      subnetMin: "10.5.0.0",
+      subnetMax: "10.5.0.7",
+    });
+    expect(() => parse({}, false)).toThrow("Network is missing");
+  });
+});
