@@ -1,0 +1,18 @@
+/** The command line after parsing: one value for each flag. */
+
+import { type Flag, FLAGS } from "./flag_table.ts";
+
+export type Options = {
+  readonly [Key in keyof typeof FLAGS]: (typeof FLAGS)[Key]["initial"];
+};
+
+/** What differs from the defaults, for the log: `--flag=value`, a password as `[redacted]`. */
+export function describeOptions(options: Options): string {
+  const given: string[] = [];
+  for (const [key, flag] of Object.entries(FLAGS) as [keyof Options, Flag<unknown>][]) {
+    const value = options[key];
+    if (JSON.stringify(value) === JSON.stringify(flag.initial)) continue;
+    given.push(`--${flag.name}=${flag.secret ? "[redacted]" : String(value)}`);
+  }
+  return given.length === 0 ? "all flags have their defaults" : given.join(" ");
+}

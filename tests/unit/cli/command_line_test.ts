@@ -1,0 +1,315 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { readFileSync } from "node:fs";
+import { type CommandLine, parseCommandLine } from "../../../src/cli/command_line.ts";
+import { environmentName, FLAGS } from "../../../src/cli/flag_table.ts";
+import { flagsPage, helpText } from "../../../src/cli/help.ts";
+import { describeOptions, type Options } from "../../../src/cli/options.ts";
+
+function run(argv: string[], env: Record<string, string> = {}): Options {
+  const result = parseCommandLine(argv, env);
+  if (result.kind !== "run") throw new Error(`expected a run, got ${JSON.stringify(result)}`);
+  return result.options;
+}
+
+function fault(argv: string[], env: Record<string, string> = {}): string {
+  const result = parseCommandLine(argv, env);
+  if (result.kind !== "error") throw new Error(`expected an error, got ${JSON.stringify(result)}`);
+  expect(result.message).not.toContain("\n");
+  return `${result.exitCode} ${result.message}`;
+}
+
+describe("defaults", () => {
+  test("are those of Go flannel", () => {
+    expect(run([])).toEqual({
+      etcdEndpoints: ["http://127.0.0.1:4001", "http://127.0.0.1:2379"],
+      etcdPrefix: "/coreos.com/network",
+      etcdKeyFile: "",
+      etcdCertFile: "",
+      etcdCaFile: "",
+      etcdUsername: "",
+      etcdPassword: "",
+      kubeSubnetManager: false,
+      kubeApiUrl: "",
+      kubeconfigFile: "",
+      kubeAnnotationPrefix: "flannel.alpha.coreos.com",
+      netConfigPath: "/etc/kube-flannel/net-conf.json",
+      setNodeNetworkUnavailable: true,
+      interfaces: [],
+      interfacePatterns: [],
+      interfaceCanReach: undefined,
+      publicIp: undefined,
+      publicIpv6: undefined,
+      subnetFile: "/run/flannel/subnet.env",
+      subnetLeaseRenewMarginMinutes: 60,
+      ipMasq: false,
+      ipMasqFullyRandomDisable: false,
+      ipBlackholeRoute: false,
+      iptablesResyncSeconds: 5,
+      iptablesForwardRules: true,
+      healthzIp: "0.0.0.0" as Options["healthzIp"],
+      healthzPort: 0,
+      verbosity: 0,
+      logFormat: "text",
+      vmodule: "",
+      logBacktraceAt: "",
+    });
+  });
+});
+
+describe("Go's flag syntax", () => {
+  const forms = [["-etcd-prefix", "/x"], ["--etcd-prefix", "/x"], ["-etcd-prefix=/x"], [
+    "--etcd-prefix=/x",
+  ]];
+  for (const argv of forms) {
+    test(`${argv.join(" ")} sets a value`, () => expect(run(argv).etcdPrefix).toBe("/x"));
+  }
+
+  test("a value may begin with a dash, contain = or be empty", () => {
+    expect(run(["--etcd-prefix", "--ip-masq"])).toMatchObject({
+      etcdPrefix: "--ip-masq",
+      ipMasq: false,
+    });
+    expect(run(["--etcd-prefix=a=b"]).etcdPrefix).toBe("a=b");
+    expect(run(["--subnet-file="]).subnetFile).toBe("");
+  });
+
+  for (const text of ["1", "t", "T", "true", "TRUE", "True"]) {
+    test(`a boolean may be =${text}`, () => expect(run([`--ip-masq=${text}`]).ipMasq).toBe(true));
+  }
+  for (const text of ["0", "f", "F", "false", "FALSE", "False"]) {
+    test(`a boolean may be =${text}`, () => {
+      expect(run([`--iptables-forward-rules=${text}`]).iptablesForwardRules).toBe(false);
+    });
+  }
+
+  test("a boolean takes no separate value, and the message says how to write it", () => {
+    expect(fault(["--ip-masq", "false"])).toBe(
+      '2 unexpected "false" after --ip-masq; write --ip-masq=false',
+    );
+  });
+
+  const integers: [string, number][] = [
+    ["30", 30],
+    ["+30", 30],
+    ["0x1E", 30],
+    ["0o36", 30],
+    [
+      "036",
+      30,
+    ],
+    ["0b11110", 30],
+    ["1_0", 10],
+  ];
+  for (const [text, value] of integers) {
+    test(`the number ${text} is ${value}`, () => {
+      expect(run([`--subnet-lease-renew-margin=${text}`]).subnetLeaseRenewMarginMinutes)
+        .toBe(value);
+    });
+  }
+  for (const text of ["", "1.5", "1e1", "0x", "08", "1__0", "_1", "1_", "ten", " 1", "0b2"]) {
+    test(`${JSON.stringify(text)} is no number`, () => {
+      expect(fault([`--healthz-port=${text}`])).toBe(
+        `2 --healthz-port is "${text}"; it must be a whole number from 0 to 65535`,
+      );
+    });
+  }
+
+  test("-- ends the flags", () => {
+    expect(fault(["--", "--ip-masq"])).toStartWith('2 unknown subcommand "--ip-masq"');
+  });
+
+  test("what is no flag syntax is named", () => {
+    expect(fault(["---x"])).toBe("2 bad flag syntax: ---x");
+    expect(fault(["--=x"])).toBe("2 bad flag syntax: --=x");
+    expect(fault(["--etcd-prefix"])).toBe("2 --etcd-prefix needs a value");
+  });
+
+  test("a repeated flag adds up where it may be repeated, else the last one counts", () => {
+    expect(run(["--iface=eth0", "--iface", "10.0.0.1"]).interfaces).toEqual(["eth0", "10.0.0.1"]);
+    expect(run(["--etcd-prefix=/a", "--etcd-prefix=/b"]).etcdPrefix).toBe("/b");
+  });
+});
+
+describe("environment", () => {
+  test("sets what no flag sets; an empty variable counts as unset", () => {
+    const env = {
+      FLANNELD_ETCD_PREFIX: "/env",
+      FLANNELD_IP_MASQ: "true",
+      FLANNELD_SUBNET_FILE: "",
+    };
+    expect(run([], env)).toMatchObject({
+      etcdPrefix: "/env",
+      ipMasq: true,
+      subnetFile: "/run/flannel/subnet.env",
+    });
+    expect(run(["--etcd-prefix=/flag"], env).etcdPrefix).toBe("/flag");
+  });
+
+  test("a repeatable flag is comma-separated, commas inside a pattern's braces excepted", () => {
+    expect(run([], { FLANNELD_IFACE: "eth0, eth1" }).interfaces).toEqual(["eth0", "eth1"]);
+    expect(run([], { FLANNELD_IFACE_REGEX: "eth[0,1]{1,2},(a,b),c\\,d" }).interfacePatterns)
+      .toEqual(["eth[0,1]{1,2}", "(a,b)", "c\\,d"]);
+  });
+
+  test("a flag replaces the whole list of the environment", () => {
+    expect(run(["--iface=ens3"], { FLANNELD_IFACE: "eth0,eth1" }).interfaces).toEqual(["ens3"]);
+  });
+
+  test("a bad value is reported under the variable's name", () => {
+    expect(fault([], { FLANNELD_IP_MASQ: "yes" })).toBe(
+      '2 FLANNELD_IP_MASQ is "yes"; it must be true or false',
+    );
+  });
+
+  test("FLANNELD_VERSION and FLANNELD_HELP are not flags, as images set the former", () => {
+    expect(parseCommandLine([], { FLANNELD_VERSION: "v1", FLANNELD_HELP: "true" }).kind).toBe(
+      "run",
+    );
+  });
+
+  test("a misspelt variable is warned of, those of a Kubernetes service are not", () => {
+    const result = parseCommandLine([], {
+      FLANNELD_ETCD_ENDPOINT: "http://x",
+      FLANNELD_SERVICE_HOST: "10.0.0.1",
+    }) as Extract<CommandLine, { kind: "run" }>;
+    expect(result.warnings).toEqual([
+      "the environment variable FLANNELD_ETCD_ENDPOINT sets no flag; did you mean " +
+      "FLANNELD_ETCD_ENDPOINTS?",
+    ]);
+  });
+
+  test("every flag has an environment form that sets it", () => {
+    expect(environmentName("log_backtrace_at")).toBe("FLANNELD_LOG_BACKTRACE_AT");
+    for (const [key, flag] of Object.entries(FLAGS)) {
+      const text = flag.isBoolean
+        ? String(!flag.initial)
+        : { number: "7", string: "json" }[typeof flag.initial as string] ?? "10.9.8.7";
+      const chosen = flag.name === "public-ipv6"
+        ? "fd00::7"
+        : flag.name === "healthz-ip"
+        ? "127.0.0.1"
+        : text;
+      const env = flag.name === "etcd-keyfile" || flag.name === "etcd-certfile"
+        ? { FLANNELD_ETCD_KEYFILE: chosen, FLANNELD_ETCD_CERTFILE: chosen }
+        : { [environmentName(flag.name)]: chosen };
+      expect(run([], env)[key as keyof Options]).not.toEqual(flag.initial);
+    }
+  });
+});
+
+describe("checks", () => {
+  for (const margin of ["0", "1440", "-1", "99999999999"]) {
+    test(`a renewal margin of ${margin} ends with status 1`, () => {
+      expect(fault([`--subnet-lease-renew-margin=${margin}`])).toBe(
+        `1 --subnet-lease-renew-margin is "${margin}"; it must be a whole number of minutes ` +
+          "from 1 to 1439",
+      );
+    });
+  }
+
+  const refused: [string[], string][] = [
+    [["--public-ip=fd00::1"], '--public-ip is "fd00::1"; it must be an IPv4 address'],
+    [["--public-ipv6=1.2.3.4"], '--public-ipv6 is "1.2.3.4"; it must be an IPv6 address'],
+    [["--iface-can-reach=x"], '--iface-can-reach is "x"; it must be an IPv4 or IPv6 address'],
+    [["--iface-regex=eth("], '--iface-regex is "eth("; it must be a regular expression'],
+    [["--log-format=xml"], '--log-format is "xml"; it must be text or json'],
+    [
+      ["--etcd-endpoints=http://a:1,ftp://b"],
+      '--etcd-endpoints is "http://a:1,ftp://b"; it must be URLs that begin with http:// or https://',
+    ],
+    [
+      ["--kube-annotation-prefix=a/b/c"],
+      '--kube-annotation-prefix is "a/b/c"; it must be text with at most one slash',
+    ],
+    [
+      ["--etcd-keyfile=k"],
+      "--etcd-keyfile is given without --etcd-certfile; a client certificate needs both",
+    ],
+  ];
+  for (const [argv, message] of refused) {
+    test(`${argv.join(" ")} is refused`, () => expect(fault(argv)).toBe(`2 ${message}`));
+  }
+
+  test("an endpoint without a scheme gets the one that the TLS files imply", () => {
+    expect(run(["--etcd-endpoints=a:2379,https://b"]).etcdEndpoints)
+      .toEqual(["http://a:2379", "https://b"]);
+    expect(run(["--etcd-endpoints=a:2379", "--etcd-cafile=/ca"]).etcdEndpoints)
+      .toEqual(["https://a:2379"]);
+  });
+
+  test("an unknown flag is named with the nearest known one", () => {
+    expect(fault(["--etcd-endpoint=x"])).toBe(
+      "2 unknown flag --etcd-endpoint; the nearest known flag is --etcd-endpoints",
+    );
+  });
+});
+
+describe("subcommands and actions", () => {
+  test("take the arguments after them", () => {
+    expect(parseCommandLine(["lab", "--hosts", "3"], {}))
+      .toEqual({ kind: "subcommand", name: "lab", args: ["--hosts", "3"] });
+    expect(parseCommandLine(["help", "lab"], {}))
+      .toEqual({ kind: "subcommand", name: "lab", args: ["--help"] });
+  });
+
+  test("--help wins, and neither it nor --version reads the other values", () => {
+    expect(parseCommandLine(["--version", "-h"], {})).toEqual({ kind: "help" });
+    expect(parseCommandLine(["--healthz-port=x", "--version"], {})).toEqual({ kind: "version" });
+    expect(parseCommandLine(["--version=false"], {}).kind).toBe("run");
+    expect(parseCommandLine(["version"], {})).toEqual({ kind: "version" });
+    expect(parseCommandLine(["help"], {})).toEqual({ kind: "help" });
+  });
+
+  test("an unknown one is explained", () => {
+    expect(fault(["lba"])).toBe('2 unknown subcommand "lba"; did you mean lab?');
+    expect(fault(["eth0"])).toBe(
+      '2 unknown subcommand "eth0"; the subcommands are lab, licenses, version, help',
+    );
+    expect(fault(["-v=3", "lab"])).toBe("2 no flag may stand before the subcommand lab");
+  });
+});
+
+describe("what is shown", () => {
+  const secret = "hunter2";
+
+  test("the password appears in no description and in no message", () => {
+    const options = run([`--etcd-password=${secret}`, "--etcd-username=root", "-v", "2"]);
+    expect(options.etcdPassword).toBe(secret);
+    expect(describeOptions(options)).toBe(
+      "--etcd-username=root --etcd-password=[redacted] --v=2",
+    );
+    expect(describeOptions(run([]))).toBe("all flags have their defaults");
+  });
+
+  test("--help names every flag within 100 columns", () => {
+    const lines = helpText().split("\n");
+    for (const flag of Object.values(FLAGS)) {
+      expect(lines.some((line) => line.trim().split(" ")[0]?.replace(/^--?/, "") === flag.name))
+        .toBe(true);
+    }
+    expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(100);
+  });
+
+  test("docs/flags.md is up to date (npm run docs:flags)", () => {
+    const page = new URL("../../../docs/flags.md", import.meta.url).pathname;
+    expect(readFileSync(page, "utf8")).toBe(flagsPage());
+  });
+});
+
+test("no arguments and no environment make the parser throw", () => {
+  const words = fc.oneof(
+    fc.string(),
+    fc.constantFrom(...Object.values(FLAGS).map((flag) => `--${flag.name}`)),
+    fc.tuple(fc.constantFrom(...Object.values(FLAGS).map((flag) => flag.name)), fc.string())
+      .map(([name, value]) => `-${name}=${value}`),
+  );
+  const env = fc.dictionary(
+    fc.constantFrom(...Object.values(FLAGS).map((flag) => environmentName(flag.name))),
+    fc.string(),
+  );
+  fc.assert(fc.property(fc.array(words), env, (argv, variables) => {
+    const result = parseCommandLine(argv, variables);
+    expect(["run", "help", "version", "subcommand", "error"]).toContain(result.kind);
+  }));
+});
