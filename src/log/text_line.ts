@@ -1,0 +1,49 @@
+/** klog's line: `I1121 02:16:06.123456    1234 vxlan] message key=value`, in local time. */
+
+interface Record {
+  readonly level: string;
+  readonly time: number;
+  readonly pid: number;
+  readonly component?: string;
+  readonly msg?: string;
+  readonly err?: unknown;
+  readonly [field: string]: unknown;
+}
+
+/** Turns one line of pino's JSON, as `createLogger` sets pino up, into one line of text. */
+export function textLine(json: string): string {
+  const { level, time, pid, component, msg, err, ...fields } = JSON.parse(json) as Record;
+  const parts = [`${header(level, time, pid)} ${component ?? "flanneld"}]`];
+  if (msg !== undefined) parts.push(oneLine(msg));
+  if (err !== undefined) parts.push(`err=${errorText(err, level)}`);
+  for (const [key, value] of Object.entries(fields)) parts.push(`${key}=${fieldText(value)}`);
+  return parts.join(" ") + "\n";
+}
+
+const LETTERS: { readonly [level: string]: string } = { fatal: "F", error: "E", warn: "W" };
+
+function header(level: string, timeMs: number, pid: number): string {
+  const date = new Date(Math.floor(timeMs));
+  const pad = (value: number, width = 2) => String(value).padStart(width, "0");
+  const micros = Math.floor((timeMs - Math.floor(timeMs)) * 1000);
+  return `${LETTERS[level] ?? "I"}${pad(date.getMonth() + 1)}${pad(date.getDate())} ` +
+    `${pad(date.getHours())}:${pad(date.getMinutes())}:${pad(date.getSeconds())}.` +
+    `${pad(date.getMilliseconds(), 3)}${pad(micros, 3)} ${String(pid).padStart(7)}`;
+}
+
+/** The message with those of its causes; the stack too where everything is wanted. */
+function errorText(err: unknown, level: string): string {
+  const { message, stack } = err as { message?: string; stack?: string };
+  const isDetailed = level === "debug" || level === "trace" || level === "fatal";
+  return fieldText(isDetailed ? stack ?? message : message ?? err);
+}
+
+function fieldText(value: unknown): string {
+  if (typeof value !== "string") return JSON.stringify(value);
+  return /^[^\s"=\p{C}]+$/u.test(value) ? value : JSON.stringify(value);
+}
+
+/** Keeps a message from forging a second line or from driving a terminal. */
+function oneLine(text: string): string {
+  return text.replace(/\p{Cc}/gu, (character) => JSON.stringify(character).slice(1, -1));
+}
