@@ -1,0 +1,56 @@
+/** Where programs are and which Debian package brings them. */
+
+import { accessSync, constants, statSync } from "node:fs";
+
+/**
+ * Absolute path of a program: from PATH, then from the directories that a service's PATH often
+ * lacks; `undefined` if there is none. A name with a slash is a path.
+ */
+export function findProgram(
+  name: string,
+  path: string = process.env["PATH"] ?? "",
+): string | undefined {
+  if (name.includes("/")) return isProgram(name) ? name : undefined;
+  for (const directory of [...path.split(":"), ...SYSTEM_DIRECTORIES]) {
+    const candidate = `${directory}/${name}`;
+    if (directory.startsWith("/") && isProgram(candidate)) return candidate;
+  }
+  return undefined;
+}
+
+/** The Debian package of a program that we may need. */
+export function packageOf(name: string): string | undefined {
+  return PACKAGES[name.slice(name.lastIndexOf("/") + 1)];
+}
+
+const SYSTEM_DIRECTORIES = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"];
+
+const PACKAGES: { readonly [program: string]: string } = {
+  bridge: "iproute2",
+  charon: "strongswan-charon",
+  conntrack: "conntrack",
+  etcd: "etcd-server",
+  etcdctl: "etcd-client",
+  ip: "iproute2",
+  "ip6tables-restore": "iptables",
+  "ip6tables-save": "iptables",
+  ip6tables: "iptables",
+  "iptables-restore": "iptables",
+  "iptables-save": "iptables",
+  iptables: "iptables",
+  modprobe: "kmod",
+  nft: "nftables",
+  ping: "iputils-ping",
+  sh: "dash",
+  tcpdump: "tcpdump",
+  unshare: "util-linux",
+};
+
+function isProgram(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isFile();
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,126 @@
+import { describe, expect, test } from "bun:test";
+import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { ProcessError, processStarts, run, type RunOptions } from "../../../src/process/process.ts";
+import { findProgram, packageOf } from "../../../src/process/programs.ts";
+
+const shell = (script: string, options?: RunOptions): ReturnType<typeof run> =>
+  run("sh", ["-c", script], options);
+
+async function fault(running: Promise<unknown>): Promise<string> {
+  const error = await running.then(() => undefined, (reason: unknown) => reason);
+  expect(error).toBeInstanceOf(ProcessError);
+  const { fault, message } = error as ProcessError;
+  return `${fault}: ${message}`;
+}
+
+describe("run()", () => {
+  test("returns status and output, and passes standard input", async () => {
+    expect(await shell("cat; echo oops >&2; exit 3", { stdin: "zählen\n" }))
+      .toEqual({ exitCode: 3, stdout: "zählen\n", stderr: "oops\n" });
+  });
+
+  test("gives no input when there is none", async () => {
+    expect((await run("cat", [])).stdout).toBe("");
+  });
+
+  test("passes large input and output", async () => {
+    const stdin = "0123456789abcdef".repeat(100_000);
+    expect((await run("cat", [], { stdin })).stdout).toBe(stdin);
+  });
+
+  test("the environment is ours unless another is given", async () => {
+    expect((await shell("echo $X", { env: { X: "y", PATH: "/bin" } })).stdout).toBe("y\n");
+    expect((await shell("echo $PATH")).stdout).toBe(`${process.env["PATH"]}\n`);
+  });
+
+  test("a missing program is named with the package that brings it", async () => {
+    expect(await fault(run("/nonexistent/nft", []))).toBe(
+      "not found: cannot run /nonexistent/nft: there is no such program (Debian package nftables)",
+    );
+    expect(await fault(run("no-such-program", []))).toBe(
+      "not found: cannot run no-such-program: there is no such program",
+    );
+  });
+
+  test("a program past its time is killed, and what it started with it", async () => {
+    const directory = mkdtempSync(`${tmpdir()}/process-`);
+    const begun = performance.now();
+    const script = `(sleep 1.2; touch ${directory}/survived) & sleep 30`;
+    expect(await fault(shell(script, { timeoutMs: 200 }))).toBe(
+      "timeout: cannot run sh: it did not end within 200 ms",
+    );
+    expect(performance.now() - begun).toBeLessThan(1000);
+    await Bun.sleep(1500);
+    expect(existsSync(`${directory}/survived`)).toBe(false);
+    rmSync(directory, { recursive: true });
+  });
+
+  test("an abort kills it and throws the reason", async () => {
+    const begun = performance.now();
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(new Error("stopping")), 100);
+    const running = shell("sleep 30", { signal: controller.signal });
+    await expect(running).rejects.toThrow("stopping");
+    expect(performance.now() - begun).toBeLessThan(1000);
+    await expect(shell("true", { signal: controller.signal })).rejects.toThrow("stopping");
+  });
+
+  test("output without end is cut off", async () => {
+    expect(await fault(run("yes", [], { maxOutputBytes: 10_000 }))).toBe(
+      "output too large: cannot run yes: it wrote more than 10000 bytes",
+    );
+  });
+
+  test("a program that was killed is no result", async () => {
+    expect(await fault(shell("kill -SEGV $$"))).toBe(
+      "killed: cannot run sh: it was killed by SIGSEGV",
+    );
+  });
+
+  test("something left in the background does not keep the result", async () => {
+    const begun = performance.now();
+    const { stdout } = await shell("sleep 3 & echo done");
+    expect(stdout).toBe("done\n");
+    expect(performance.now() - begun).toBeLessThan(2000);
+  });
+
+  test("a file that cannot be executed is an error, not a crash", async () => {
+    const directory = mkdtempSync(`${tmpdir()}/process-`);
+    const program = `${directory}/broken`;
+    writeFileSync(program, "\x7fELF");
+    chmodSync(program, 0o755);
+    expect(await fault(run(program, []))).toStartWith(`cannot start: cannot run ${program}: `);
+    rmSync(directory, { recursive: true });
+  });
+
+  test("starts are counted", async () => {
+    const before = processStarts();
+    await run("true", []);
+    await run("no-such-program", []).catch(() => undefined);
+    expect(processStarts() - before).toBe(1);
+  });
+});
+
+describe("findProgram()", () => {
+  test("looks in PATH first, then where a service's PATH often does not reach", () => {
+    const directory = mkdtempSync(`${tmpdir()}/process-`);
+    writeFileSync(`${directory}/true`, "", { mode: 0o755 });
+    writeFileSync(`${directory}/false`, "", { mode: 0o644 });
+    expect(findProgram("true", directory)).toBe(`${directory}/true`);
+    expect(findProgram("false", directory)).toMatch(/^\/(usr\/)?bin\/false$/);
+    expect(findProgram("ip", "")).toMatch(/^(\/usr)?\/s?bin\/ip$/);
+    expect(findProgram("no-such-program")).toBeUndefined();
+    rmSync(directory, { recursive: true });
+  });
+
+  test("a relative directory of PATH is left out", () => {
+    expect(findProgram("process_test.ts", "tests/unit/process")).toBeUndefined();
+  });
+
+  test("packages are known by program", () => {
+    expect(packageOf("/usr/sbin/iptables-restore")).toBe("iptables");
+    expect(packageOf("etcd")).toBe("etcd-server");
+    expect(packageOf("unknown")).toBeUndefined();
+  });
+});
