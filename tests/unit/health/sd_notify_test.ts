@@ -1,0 +1,126 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { createLogger } from "../../../src/log/logger.ts";
+import { createNotifier, type Notifier, watchdogPeriodMs } from "../../../src/health/sd_notify.ts";
+
+/** systemd's end: a datagram socket whose messages are printed as JSON lines. */
+const RECEIVER = `
+import json, socket, sys
+path = sys.argv[1]
+receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+receiver.bind(chr(0) + path[1:] if path.startswith("@") else path)
+print("listening", flush=True)
+while True:
+    print(json.dumps(receiver.recv(4096).decode()), flush=True)
+`;
+
+let directory = "";
+beforeAll(() => void (directory = mkdtempSync(`${tmpdir()}/sd-notify-`)));
+afterAll(() => rmSync(directory, { recursive: true }));
+
+interface Receiver extends AsyncDisposable {
+  next(): Promise<string>;
+}
+
+async function receive(path: string): Promise<Receiver> {
+  const child = Bun.spawn(["python3", "-c", RECEIVER, path], { stdout: "pipe" });
+  const reader = child.stdout.pipeThrough(new TextDecoderStream() as never).getReader();
+  let buffered = "";
+  const next = async (): Promise<string> => {
+    while (!buffered.includes("\n")) {
+      const { value, done } = await reader.read() as { value?: string; done: boolean };
+      if (done) throw new Error("the receiver has ended");
+      buffered += value;
+    }
+    const end = buffered.indexOf("\n");
+    const line = buffered.slice(0, end);
+    buffered = buffered.slice(end + 1);
+    return line === "listening" ? line : JSON.parse(line) as string;
+  };
+  expect(await next()).toBe("listening");
+  return {
+    next,
+    [Symbol.asyncDispose]: async () => {
+      child.kill();
+      await child.exited;
+    },
+  };
+}
+
+function notifier(env: Record<string, string>): { systemd: Notifier; lines: string[] } {
+  const lines: string[] = [];
+  const log = createLogger({
+    format: "text",
+    verbosity: 0,
+    write: (line) => lines.push(line),
+  });
+  return { systemd: createNotifier({ log, env, pid: 77 }), lines };
+}
+
+for (const kind of ["path", "abstract"]) {
+  test(`readiness, status and stopping reach a socket with a ${kind} name`, async () => {
+    const socket = kind === "path" ? `${directory}/notify` : `@flanneld-test-${process.pid}`;
+    await using receiver = await receive(socket);
+    const { systemd, lines } = notifier({ NOTIFY_SOCKET: socket });
+    systemd.status("waiting for\netcd");
+    systemd.ready("3 peers");
+    systemd.stopping();
+    expect(await receiver.next()).toBe("STATUS=waiting for etcd");
+    expect(await receiver.next()).toBe("READY=1\nSTATUS=3 peers");
+    expect(await receiver.next()).toBe("STOPPING=1\nSTATUS=stopping");
+    expect(lines).toEqual([]);
+  });
+}
+
+describe("watchdog", () => {
+  test("beats at half the time while alive, and stops when disposed", async () => {
+    const socket = `${directory}/watchdog`;
+    await using receiver = await receive(socket);
+    const env = { NOTIFY_SOCKET: socket, WATCHDOG_USEC: "100000", WATCHDOG_PID: "77" };
+    const { systemd } = notifier(env);
+    let isAlive = true;
+    const watchdog = systemd.watchdog(() => isAlive);
+    const begun = performance.now();
+    for (let i = 0; i < 4; i++) expect(await receiver.next()).toBe("WATCHDOG=1");
+    expect(performance.now() - begun).toBeGreaterThan(120);
+    isAlive = false;
+    await Bun.sleep(120);
+    systemd.status("hung");
+    expect(await receiver.next()).toBe("STATUS=hung");
+    isAlive = true;
+    expect(await receiver.next()).toBe("WATCHDOG=1");
+    watchdog[Symbol.dispose]();
+    await Bun.sleep(120);
+    systemd.status("done");
+    expect(await receiver.next()).toBe("STATUS=done");
+  });
+
+  test("is for the process that systemd names", () => {
+    expect(watchdogPeriodMs({ WATCHDOG_USEC: "20000000" }, 77)).toBe(10_000);
+    expect(watchdogPeriodMs({ WATCHDOG_USEC: "20000000", WATCHDOG_PID: "77" }, 77)).toBe(10_000);
+    expect(watchdogPeriodMs({ WATCHDOG_USEC: "20000000", WATCHDOG_PID: "1" }, 77)).toBeUndefined();
+    for (const usec of ["0", "", "-5", "x"]) {
+      expect(watchdogPeriodMs({ WATCHDOG_USEC: usec }, 77)).toBeUndefined();
+    }
+    expect(watchdogPeriodMs({}, 77)).toBeUndefined();
+  });
+});
+
+test("without NOTIFY_SOCKET nothing happens", () => {
+  const { systemd, lines } = notifier({ WATCHDOG_USEC: "1000" });
+  systemd.ready("x");
+  systemd.stopping();
+  systemd.watchdog(() => true)[Symbol.dispose]();
+  expect(lines).toEqual([]);
+});
+
+test("a socket that cannot be reached is warned of once", () => {
+  for (const socket of [`${directory}/nobody`, `${directory}/${"x".repeat(200)}`]) {
+    const { systemd, lines } = notifier({ NOTIFY_SOCKET: socket });
+    systemd.ready("x");
+    systemd.status("y");
+    expect(lines).toHaveLength(1);
+    expect(lines[0]).toContain(`cannot notify systemd at NOTIFY_SOCKET=${socket}: `);
+  }
+});
