@@ -1,0 +1,87 @@
+/** The choice of a free subnet. Pure: the taken ones and the chance are given. */
+
+import { familiesOf, mapFamilies, type PerFamily } from "../addr/family.ts";
+import {
+  addressBits,
+  addressValue,
+  FAMILIES,
+  type Family,
+  familyOf,
+  formatAddress,
+} from "../addr/ip.ts";
+import {
+  makePrefix,
+  type Prefix,
+  prefixAddress,
+  prefixContains,
+  prefixLength,
+  type PrefixRange,
+  prefixRange,
+} from "../addr/prefix.ts";
+import type { FamilyNetwork, NetworkConfig } from "../config/network_config.ts";
+
+/** Nodes that start at once choose among so many, so that they seldom choose the same. */
+export const ALLOCATION_CHOICES = 100;
+
+/**
+ * A random one among the first hundred free subnets from SubnetMin to SubnetMax, for each family of
+ * the configuration on its own; `undefined` if one of them has none left. O(n log n) for n taken.
+ *
+ * A subnet is free if it overlaps none in `taken`. One that covers the whole network is not counted:
+ * no node can have it, and it would shut every other out.
+ */
+export function allocateSubnets(
+  families: PerFamily<FamilyNetwork>,
+  taken: Iterable<PerFamily<Prefix>>,
+  /** An integer from 0 to `limit` - 1, each as likely as the others. */
+  randomIndex: (limit: number) => number,
+): PerFamily<Prefix> | undefined {
+  const ranges: Record<Family, PrefixRange[]> = { 4: [], 6: [] };
+  for (const subnets of taken) {
+    for (const family of familiesOf(subnets)) {
+      const network = families[family]?.network;
+      const subnet = subnets[family] as Prefix;
+      if (network !== undefined && !prefixContains(subnet, network)) {
+        ranges[family].push(prefixRange(subnet));
+      }
+    }
+  }
+  const chosen = mapFamilies(families, (network, family) => {
+    const free = firstFree(network, ranges[family], ALLOCATION_CHOICES);
+    return free.length === 0 ? undefined : free[randomIndex(free.length)];
+  });
+  return familiesOf(families).every((family) => chosen[family]) ? chosen : undefined;
+}
+
+/** Whether a node may hold these subnets: the right families, lengths, and between the limits. */
+export function subnetsFit(config: NetworkConfig, subnets: PerFamily<Prefix>): boolean {
+  return FAMILIES.every((family) => {
+    const [network, subnet] = [config.families[family], subnets[family]];
+    if (network === undefined || subnet === undefined) return network === subnet;
+    const first = addressValue(prefixAddress(subnet));
+    return prefixLength(subnet) === network.subnetLength &&
+      first >= addressValue(network.subnetMin) && first <= addressValue(network.subnetMax);
+  });
+}
+
+/** The first `limit` subnets that overlap none of the ranges, in order. */
+function firstFree(network: FamilyNetwork, taken: PrefixRange[], limit: number): Prefix[] {
+  const family = familyOf(network.network);
+  const size = 1n << BigInt(addressBits(family) - network.subnetLength);
+  const last = addressValue(network.subnetMax);
+  const sorted = taken.sort((a, b) => a.first < b.first ? -1 : a.first > b.first ? 1 : 0);
+  const free: Prefix[] = [];
+  let candidate = addressValue(network.subnetMin);
+  let next = 0;
+  while (candidate <= last && free.length < limit) {
+    const range = sorted[next];
+    if (range === undefined || range.first >= candidate + size) {
+      free.push(makePrefix(formatAddress(family, candidate), network.subnetLength));
+      candidate += size;
+    } else {
+      if (range.last >= candidate) candidate = (range.last / size + 1n) * size;
+      next++;
+    }
+  }
+  return free;
+}

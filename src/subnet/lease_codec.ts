@@ -1,0 +1,119 @@
+/**
+ * A lease as text: the last part of its key, and its value, as Go flannel reads and writes them.
+ *
+ * Writing is exact, byte for byte what Go's `json.Marshal` makes of its `LeaseAttrs`. Reading is
+ * tolerant of what Go tolerates: keys in any case, unknown keys, absent parts.
+ */
+
+import { familiesOf, type PerFamily } from "../addr/family.ts";
+import {
+  type Family,
+  familyOf,
+  type IpAddress,
+  IPV4_UNSPECIFIED,
+  parseIpAddress,
+} from "../addr/ip.ts";
+import { parsePrefix, type Prefix } from "../addr/prefix.ts";
+import type { InvalidLease, Lease, LeaseAttributes, LeaseKey } from "./lease.ts";
+
+/** A datastore's entry: `key` is what follows `subnets/`. */
+export interface LeaseEntry {
+  readonly key: string;
+  readonly value: string;
+  readonly createRevision: bigint;
+  readonly modRevision: bigint;
+}
+
+/** Reads an entry, or says why it cannot be read. */
+export function decodeLease(entry: LeaseEntry): Lease | InvalidLease {
+  const key = entry.key as LeaseKey;
+  const subnets = decodeLeaseKey(entry.key);
+  if (subnets === undefined) return { key, reason: "its key does not name a subnet" };
+  const attributes = decodeLeaseValue(entry.value);
+  if (typeof attributes === "string") return { key, reason: attributes };
+  const { createRevision, modRevision } = entry;
+  return { key, subnets, attributes, createRevision, modRevision };
+}
+
+export function isInvalidLease(lease: Lease | InvalidLease): lease is InvalidLease {
+  return "reason" in lease;
+}
+
+/** `10.5.52.0-24`, `10.5.52.0-24&fc00:0:0:34::-64` or, without IPv4, `0.0.0.0-0&fc00:0:0:34::-64`. */
+export function encodeLeaseKey(subnets: PerFamily<Prefix>): LeaseKey {
+  const ipv4 = (subnets[4] ?? ANY_IPV4).replace("/", "-");
+  return (subnets[6] === undefined ? ipv4 : `${ipv4}&${subnets[6].replace("/", "-")}`) as LeaseKey;
+}
+
+/** The subnets that a key names; `undefined` unless it is spelled as `encodeLeaseKey` spells it. */
+export function decodeLeaseKey(key: string): PerFamily<Prefix> | undefined {
+  const [ipv4, ipv6, ...rest] = key.split("&");
+  const subnets: { 4?: Prefix; 6?: Prefix } = {};
+  for (const part of [ipv4, ipv6]) {
+    if (part === undefined) continue;
+    const prefix = parsePrefix(part.replace("-", "/"));
+    if (prefix === undefined) return undefined;
+    if (prefix !== ANY_IPV4 || ipv6 === undefined) subnets[familyOf(prefix)] = prefix;
+  }
+  return rest.length === 0 && encodeLeaseKey(subnets) === key ? subnets : undefined;
+}
+
+/** The value's JSON, with the fields in Go's order and without the empty ones. */
+export function encodeLeaseValue(attributes: LeaseAttributes): string {
+  const { publicAddresses, backendType, backendData } = attributes;
+  const fields: Record<string, unknown> = {
+    PublicIP: publicAddresses[4] ?? IPV4_UNSPECIFIED,
+    PublicIPv6: publicAddresses[6] ?? null,
+  };
+  if (backendType !== "") fields.BackendType = backendType;
+  for (const family of familiesOf(backendData)) fields[DATA_FIELDS[family]] = backendData[family];
+  return escapeAsGo(JSON.stringify(fields));
+}
+
+/** The attributes in a value's JSON, or the reason why there are none. */
+export function decodeLeaseValue(text: string): LeaseAttributes | string {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return "its value is not JSON";
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    return "its value is not a JSON object";
+  }
+  const fields = new Map(Object.entries(value).map(([key, item]) => [key.toLowerCase(), item]));
+  const publicAddresses: { 4?: IpAddress; 6?: IpAddress } = {};
+  const backendData: { 4?: unknown; 6?: unknown } = {};
+  for (const family of [4, 6] as const) {
+    const address = readPublicAddress(fields.get(ADDRESS_FIELDS[family].toLowerCase()), family);
+    if (address === "invalid") {
+      return `its ${ADDRESS_FIELDS[family]} is not an IPv${family} address`;
+    }
+    if (address !== undefined) publicAddresses[family] = address;
+    const data: unknown = fields.get(DATA_FIELDS[family].toLowerCase());
+    if (data !== undefined && data !== null) backendData[family] = data;
+  }
+  const backendType: unknown = fields.get("backendtype") ?? "";
+  if (typeof backendType !== "string") return "its BackendType is not a string";
+  return { publicAddresses, backendType, backendData };
+}
+
+const ANY_IPV4 = "0.0.0.0/0" as Prefix;
+const ADDRESS_FIELDS = { 4: "PublicIP", 6: "PublicIPv6" } as const;
+const DATA_FIELDS = { 4: "BackendData", 6: "BackendV6Data" } as const;
+
+function readPublicAddress(value: unknown, family: Family): IpAddress | "invalid" | undefined {
+  if (value === undefined || value === null || value === IPV4_UNSPECIFIED && family === 4) {
+    return undefined;
+  }
+  const address = typeof value === "string" ? parseIpAddress(value) : undefined;
+  return address !== undefined && familyOf(address) === family ? address : "invalid";
+}
+
+/** Go escapes what could end a script element, and the line separators of JavaScript. */
+function escapeAsGo(json: string): string {
+  return json.replace(
+    /[<>&\u2028\u2029]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}

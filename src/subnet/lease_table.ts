@@ -1,0 +1,235 @@
+/**
+ * The other nodes' leases, as far as they can be believed.
+ *
+ * Every event of the datastore goes through `apply`, which says what changed among the leases to
+ * act upon. A lease that is not plausible, or that overlaps an older one that is, is set aside with
+ * the reason; it comes back as soon as the reason is gone. Our own lease never appears.
+ */
+
+import { mapFamilies } from "../addr/family.ts";
+import { FAMILIES, type Family } from "../addr/ip.ts";
+import type { InvalidLease, Lease, LeaseKey, LeaseWatch } from "./lease.ts";
+import { type PlausibilityRules, whyImplausible } from "./plausible.ts";
+import { PrefixTrie } from "./prefix_trie.ts";
+
+export type LeaseChange =
+  /** A new lease, or new attributes of the lease `previous`. */
+  | { readonly kind: "put"; readonly lease: Lease; readonly previous?: Lease }
+  | { readonly kind: "delete"; readonly lease: Lease };
+
+export interface LeaseTableOptions extends PlausibilityRules {
+  /** Told once for each key and reason. */
+  onRejected(rejected: InvalidLease): void;
+}
+
+export class LeaseTable {
+  readonly #options: LeaseTableOptions;
+  /** Leases that are plausible alone. */
+  readonly #candidates = new Map<LeaseKey, Candidate>();
+  readonly #claims: Readonly<Record<Family, PrefixTrie<Candidate>>> = {
+    4: new PrefixTrie(),
+    6: new PrefixTrie(),
+  };
+  readonly #leases = new Map<LeaseKey, Lease>();
+  readonly #rejected = new Map<LeaseKey, string>();
+  readonly #reported = new Set<string>();
+
+  constructor(options: LeaseTableOptions) {
+    this.#options = options;
+  }
+
+  /** The leases to act upon. They have no families but those of the network. */
+  get leases(): ReadonlyMap<LeaseKey, Lease> {
+    return this.#leases;
+  }
+
+  /** The leases that are set aside, with the reason. */
+  get rejected(): ReadonlyMap<LeaseKey, string> {
+    return this.#rejected;
+  }
+
+  /**
+   * Takes an event in and returns what it changed in `leases`, deletions first. A lease written
+   * again with the same attributes, as a renewal does, changes nothing.
+   */
+  apply(event: LeaseWatch): LeaseChange[] {
+    const unsettled = new Set<Candidate>();
+    const before = new Map<LeaseKey, Lease | undefined>();
+    const touch = (key: LeaseKey) => before.has(key) || before.set(key, this.#leases.get(key));
+    const put = (lease: Lease | InvalidLease) => {
+      if (lease.key === this.#options.own.key) return;
+      touch(lease.key);
+      this.#put(lease, unsettled);
+    };
+    const remove = (key: LeaseKey) => {
+      touch(key);
+      this.#remove(key, unsettled);
+      this.#rejected.delete(key);
+    };
+    switch (event.kind) {
+      case "snapshot": {
+        const present = new Set([...event.leases, ...event.invalid].map(({ key }) => key));
+        const known = [...this.#candidates.keys(), ...this.#rejected.keys()];
+        known.filter((key) => !present.has(key)).forEach(remove);
+        event.leases.forEach(put);
+        event.invalid.forEach(put);
+        break;
+      }
+      case "put":
+        put(event.lease);
+        break;
+      case "invalid":
+        put(event.invalid);
+        break;
+      case "delete":
+        remove(event.key);
+    }
+    this.#settle(unsettled, touch);
+    return changes(before, this.#leases);
+  }
+
+  #put(given: Lease | InvalidLease, unsettled: Set<Candidate>): void {
+    const reason = "reason" in given ? given.reason : whyImplausible(given, this.#options);
+    if (reason !== undefined) {
+      this.#remove(given.key, unsettled);
+      this.#reject(given.key, reason);
+      return;
+    }
+    const lease = this.#configuredFamilies(given as Lease);
+    const known = this.#candidates.get(lease.key);
+    if (known !== undefined && sameClaim(known.lease, lease)) {
+      known.lease = lease;
+      if (known.accepted) this.#leases.set(lease.key, lease);
+      return;
+    }
+    this.#remove(lease.key, unsettled);
+    const candidate = { lease, accepted: false };
+    this.#candidates.set(lease.key, candidate);
+    for (const family of FAMILIES) {
+      const subnet = lease.subnets[family];
+      if (subnet) this.#claims[family].add(subnet, candidate);
+    }
+    unsettled.add(candidate);
+  }
+
+  #remove(key: LeaseKey, unsettled: Set<Candidate>): void {
+    const candidate = this.#candidates.get(key);
+    if (candidate === undefined) return;
+    this.#candidates.delete(key);
+    this.#leases.delete(key);
+    unsettled.delete(candidate);
+    for (const family of FAMILIES) {
+      const subnet = candidate.lease.subnets[family];
+      if (subnet) this.#claims[family].delete(subnet, candidate);
+    }
+    if (candidate.accepted) this.#rivals(candidate).forEach((rival) => unsettled.add(rival));
+  }
+
+  /**
+   * Decides which candidates hold their subnets. Whether one does depends on older ones only, so
+   * that going from old to young decides each once.
+   */
+  #settle(unsettled: Set<Candidate>, touch: (key: LeaseKey) => void): void {
+    const queue = [...unsettled].sort(byAge);
+    for (let i = 0; i < queue.length; i++) {
+      const candidate = queue[i] as Candidate;
+      const { key } = candidate.lease;
+      const rivals = this.#rivals(candidate);
+      const winner = rivals.find((rival) => rival.accepted && byAge(rival, candidate) < 0);
+      touch(key);
+      if (winner === undefined) this.#rejected.delete(key);
+      else this.#reject(key, `its subnet overlaps that of the older lease ${winner.lease.key}`);
+      if (candidate.accepted === (winner === undefined)) continue;
+      candidate.accepted = winner === undefined;
+      if (candidate.accepted) this.#leases.set(key, candidate.lease);
+      else this.#leases.delete(key);
+      const younger = rivals.filter((rival) => byAge(candidate, rival) < 0);
+      younger.forEach((rival) => insertByAge(queue, rival, i + 1));
+    }
+  }
+
+  /** The other candidates that claim some of the same addresses. */
+  #rivals(candidate: Candidate): Candidate[] {
+    const rivals = new Set<Candidate>();
+    for (const family of FAMILIES) {
+      const subnet = candidate.lease.subnets[family];
+      if (!subnet) continue;
+      for (const rival of this.#claims[family].overlapping(subnet)) rivals.add(rival);
+    }
+    rivals.delete(candidate);
+    return [...rivals];
+  }
+
+  #configuredFamilies(lease: Lease): Lease {
+    const { families } = this.#options.config;
+    const subnets = mapFamilies(
+      lease.subnets,
+      (subnet, family) => families[family] ? subnet : undefined,
+    );
+    return { ...lease, subnets };
+  }
+
+  #reject(key: LeaseKey, reason: string): void {
+    this.#rejected.set(key, reason);
+    const report = `${key} ${reason}`;
+    if (this.#reported.has(report)) return;
+    if (this.#reported.size >= MAX_REPORTED) this.#reported.clear();
+    this.#reported.add(report);
+    this.#options.onRejected({ key, reason });
+  }
+}
+
+interface Candidate {
+  lease: Lease;
+  /** No older accepted candidate claims any of its addresses. */
+  accepted: boolean;
+}
+
+/** Rejections remembered so that they are told once; beyond it, some are told again. */
+const MAX_REPORTED = 65_536;
+
+function changes(
+  before: ReadonlyMap<LeaseKey, Lease | undefined>,
+  after: ReadonlyMap<LeaseKey, Lease>,
+): LeaseChange[] {
+  const deletes: LeaseChange[] = [];
+  const puts: LeaseChange[] = [];
+  for (const [key, previous] of before) {
+    const lease = after.get(key);
+    if (lease === undefined) {
+      if (previous !== undefined) deletes.push({ kind: "delete", lease: previous });
+    } else if (previous === undefined) {
+      puts.push({ kind: "put", lease });
+    } else if (!sameContent(previous, lease)) {
+      puts.push({ kind: "put", lease, previous });
+    }
+  }
+  return [...deletes, ...puts];
+}
+
+function sameClaim(a: Lease, b: Lease): boolean {
+  return a.createRevision === b.createRevision &&
+    FAMILIES.every((family) => a.subnets[family] === b.subnets[family]);
+}
+
+function sameContent(a: Lease, b: Lease): boolean {
+  if (a === b) return true;
+  return JSON.stringify([a.subnets, a.attributes]) === JSON.stringify([b.subnets, b.attributes]);
+}
+
+function byAge(a: Candidate, b: Candidate): number {
+  const [x, y] = [a.lease, b.lease];
+  if (x.createRevision !== y.createRevision) return x.createRevision < y.createRevision ? -1 : 1;
+  return x.key < y.key ? -1 : x.key > y.key ? 1 : 0;
+}
+
+/** Puts a candidate into the sorted rest of the queue, from index `start`, unless it is there. */
+function insertByAge(queue: Candidate[], candidate: Candidate, start: number): void {
+  let [low, high] = [start, queue.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (byAge(queue[middle] as Candidate, candidate) < 0) low = middle + 1;
+    else high = middle;
+  }
+  if (queue[low] !== candidate) queue.splice(low, 0, candidate);
+}

@@ -1,0 +1,49 @@
+/** Whether one lease, seen alone, may be turned into kernel entries. */
+
+import { familiesOf } from "../addr/family.ts";
+import { whyNotUnicast } from "../addr/ip.ts";
+import { type Prefix, prefixContains, prefixesOverlap, prefixLength } from "../addr/prefix.ts";
+import type { NetworkConfig } from "../config/network_config.ts";
+import type { Lease } from "./lease.ts";
+
+export interface PlausibilityRules {
+  readonly config: NetworkConfig;
+  /** This node's lease: its subnet is nobody else's. */
+  readonly own: Pick<Lease, "key" | "subnets">;
+  /** What `BackendType` this node writes into its own lease. */
+  readonly backendType: string;
+  /** Subnets may have any length inside the network, as Kubernetes gives them out. */
+  readonly anyLength?: boolean;
+}
+
+/**
+ * `undefined` if the lease is plausible; otherwise the reason why it is not, to follow "lease X is
+ * ignored: ". Families that the network does not have are not looked at.
+ */
+export function whyImplausible(lease: Lease, rules: PlausibilityRules): string | undefined {
+  const { backendType } = lease.attributes;
+  if (backendType.toLowerCase() !== rules.backendType.toLowerCase()) {
+    return `its backend is "${backendType}", this node's is "${rules.backendType}"`;
+  }
+  const families = familiesOf(rules.config.families).filter((family) => lease.subnets[family]);
+  if (families.length === 0) return "it has no subnet of an address family that is enabled";
+  for (const family of families) {
+    const subnet = lease.subnets[family] as Prefix;
+    const { network, subnetLength } = rules.config.families[family] ?? {};
+    if (!prefixContains(network as Prefix, subnet)) {
+      return `its subnet ${subnet} is outside the network ${network}`;
+    }
+    if (!rules.anyLength && prefixLength(subnet) !== subnetLength) {
+      return `its subnet ${subnet} is not a /${subnetLength}, as the configuration asks`;
+    }
+    const own = rules.own.subnets[family];
+    if (own !== undefined && prefixesOverlap(own, subnet)) {
+      return `its subnet ${subnet} overlaps this node's own ${own}`;
+    }
+    const address = lease.attributes.publicAddresses[family];
+    if (address === undefined) return `it has no public IPv${family} address`;
+    const defect = whyNotUnicast(address);
+    if (defect !== undefined) return `its public address ${address} is ${defect}`;
+  }
+  return undefined;
+}
