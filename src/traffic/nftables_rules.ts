@@ -1,0 +1,282 @@
+/**
+ * The rules in nftables: reading a table as libnftables prints it in JSON
+ * (libnftables-json(5)), and the commands (nft(8)) that correct what differs, to be run as one
+ * transaction.
+ *
+ * The chains are base chains of their own: an `accept` ends only the chain `forward`, and a packet
+ * that another table's chain on the same hook drops is dropped all the same.
+ */
+
+import { addressBits, type Family, familyOf, type IpAddress, parseIpAddress } from "../addr/ip.ts";
+import { makePrefix, type Prefix } from "../addr/prefix.ts";
+import { type ChainEntry, compareChain } from "./chain.ts";
+import type { AddressMatch, FamilyRules, Rule, Verdict } from "./rules.ts";
+
+export interface NftTable {
+  /** The kernel skips a dormant table. */
+  readonly isDormant: boolean;
+  readonly chains: ReadonlyMap<string, NftChain>;
+  /** Sets, maps and the like: this program has none. */
+  readonly hasOtherObjects: boolean;
+}
+
+export interface NftChain {
+  /** `nat postrouting 100 accept`; with "undefined" in it for a chain without a hook. */
+  readonly base: string;
+  /** `raw` is the rule's handle. */
+  readonly entries: readonly ChainEntry<number>[];
+}
+
+/** The table's name, which the Go program fixed. */
+export function nftTableName(family: Family): string {
+  return `flannel-ipv${family}`;
+}
+
+/** The commands whose JSON output `readNftTableNames` and `readNftTable` understand. */
+export function listTablesCommand(family: Family): string {
+  return `list tables ${nftFamily(family)}`;
+}
+
+export function listTableCommand(family: Family): string {
+  return `list table ${nftFamily(family)} ${nftTableName(family)}`;
+}
+
+/** Throws `SyntaxError` for output that is not libnftables JSON; so does `readNftTable`. */
+export function readNftTableNames(json: string): string[] {
+  return readObjects(json).flatMap(({ table }) =>
+    isRecord(table) && typeof table["name"] === "string" ? [table["name"]] : []
+  );
+}
+
+export function readNftTable(json: string): NftTable {
+  const chains = new Map<string, { base: string; entries: ChainEntry<number>[] }>();
+  let isDormant = false;
+  let hasOtherObjects = false;
+  for (const object of readObjects(json)) {
+    const { metainfo, table, chain, rule } = object;
+    if (isRecord(table)) isDormant = [table["flags"]].flat().includes("dormant");
+    else if (isRecord(chain)) {
+      const { type, hook, prio, policy } = chain;
+      chains.set(String(chain["name"]), { base: `${type} ${hook} ${prio} ${policy}`, entries: [] });
+    } else if (isRecord(rule)) chains.get(String(rule["chain"]))?.entries.push(readRule(rule));
+    else if (metainfo === undefined) hasOtherObjects = true;
+  }
+  return { isDormant, chains, hasOtherObjects };
+}
+
+/**
+ * Commands, one on each line, that make the table hold the rules and nothing else of ours;
+ * `undefined` if it does already. Without rules, what is ours is removed.
+ *
+ * `networks`: the prefixes, present and former, by which this daemon knows its rules.
+ */
+export function nftablesCorrection(
+  { family, table, rules, networks }: {
+    family: Family;
+    table: NftTable | undefined;
+    rules: FamilyRules | undefined;
+    networks: readonly Prefix[];
+  },
+): string | undefined {
+  const name = `${nftFamily(family)} ${nftTableName(family)}`;
+  const corrections = CHAINS.map((spec) =>
+    chainCorrection(spec, {
+      family,
+      chain: table?.chains.get(spec.name),
+      desired: rules?.[spec.rules] ?? [],
+      networks,
+    })
+  );
+  if (corrections.every(({ remains }) => !remains)) {
+    if (table === undefined) return undefined;
+    const hasOthers = table.hasOtherObjects ||
+      [...table.chains.keys()].some((chain) => !CHAINS.some((ours) => ours.name === chain));
+    if (!hasOthers) return `delete table ${name}\n`;
+  }
+  const commands = corrections.flatMap(({ commands }) => commands);
+  if (commands.length === 0 && !table?.isDormant) return undefined;
+  // Adding a table that exists wakes it, if it is dormant, and changes nothing otherwise.
+  return [`add table ${name}`, ...commands, ""].join("\n");
+}
+
+interface ChainSpec {
+  readonly name: string;
+  readonly type: string;
+  readonly hook: string;
+  /** `srcnat` and `filter` of nft(8), as numbers, which every version understands. */
+  readonly priority: number;
+  readonly comment: string;
+  readonly rules: "masquerade" | "forward";
+}
+
+const CHAINS: readonly ChainSpec[] = [
+  {
+    name: "postrtg",
+    type: "nat",
+    hook: "postrouting",
+    priority: 100,
+    comment: "flanneld masq",
+    rules: "masquerade",
+  },
+  {
+    name: "forward",
+    type: "filter",
+    hook: "forward",
+    priority: 0,
+    comment: "flanneld forward",
+    rules: "forward",
+  },
+];
+
+/** `remains`: the chain exists after the commands. */
+function chainCorrection(
+  spec: ChainSpec,
+  { family, chain, desired, networks }: {
+    family: Family;
+    chain: NftChain | undefined;
+    desired: readonly Rule[];
+    networks: readonly Prefix[];
+  },
+): { commands: string[]; remains: boolean } {
+  const path = `${nftFamily(family)} ${nftTableName(family)} ${spec.name}`;
+  const statements = desired.map((rule) =>
+    `${ruleStatement(rule, family)} comment "${spec.comment}"`
+  );
+  const added = [
+    `add chain ${path} { type ${spec.type} hook ${spec.hook} priority ${spec.priority}; policy accept; }`,
+    ...statements.map((statement) => `add rule ${path} ${statement}`),
+  ];
+  if (chain === undefined) {
+    return desired.length > 0
+      ? { commands: added, remains: true }
+      : { commands: [], remains: false };
+  }
+  const { inSync, replaced, foreign } = compareChain({ entries: chain.entries, desired, networks });
+  const removed = [`flush chain ${path}`, `delete chain ${path}`];
+  if (desired.length === 0 && foreign.length === 0) return { commands: removed, remains: false };
+  if (chain.base !== `${spec.type} ${spec.hook} ${spec.priority} accept`) {
+    return { commands: [...removed, ...added], remains: true };
+  }
+  if (inSync) return { commands: [], remains: true };
+  if (foreign.length === 0) {
+    return { commands: [`flush chain ${path}`, ...added.slice(1)], remains: true };
+  }
+  return {
+    commands: [
+      ...replaced.map(({ raw }) => `delete rule ${path} handle ${raw}`),
+      ...statements.toReversed().map((statement) => `insert rule ${path} ${statement}`),
+    ],
+    remains: true,
+  };
+}
+
+function nftFamily(family: Family): "ip" | "ip6" {
+  return family === 4 ? "ip" : "ip6";
+}
+
+function ruleStatement(rule: Rule, family: Family): string {
+  const parts: string[] = [];
+  if (rule.mark) {
+    const { value, mask } = rule.mark;
+    parts.push(`meta mark & 0x${mask.toString(16)} == 0x${value.toString(16)}`);
+  }
+  const address = (field: string, match: AddressMatch | undefined) => {
+    if (match) {
+      parts.push(`${nftFamily(family)} ${field} ${match.negated ? "!= " : ""}${match.prefix}`);
+    }
+  };
+  address("saddr", rule.source);
+  address("daddr", rule.destination);
+  return [...parts, rule.verdict].join(" ");
+}
+
+function readObjects(json: string): Record<string, unknown>[] {
+  const document: unknown = JSON.parse(json);
+  const objects = isRecord(document) ? document["nftables"] : undefined;
+  if (!Array.isArray(objects)) throw new SyntaxError("nftables printed JSON without its objects");
+  return objects.filter(isRecord);
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function readRule(rule: Record<string, unknown>): ChainEntry<number> {
+  const expressions = Array.isArray(rule["expr"]) ? rule["expr"].filter(isRecord) : [];
+  return {
+    rule: decodeRule(expressions),
+    prefixes: collectPrefixes(expressions),
+    raw: Number(rule["handle"]),
+  };
+}
+
+/** The rule, if each of its expressions is one that `ruleStatement` writes. */
+function decodeRule(expressions: readonly Record<string, unknown>[]): Rule | undefined {
+  const last = expressions.at(-1);
+  const verdict = last && decodeVerdict(last);
+  if (verdict === undefined) return undefined;
+  const rule: { -readonly [K in keyof Rule]: Rule[K] } = { verdict };
+  for (const { match } of expressions.slice(0, -1)) {
+    if (!isRecord(match) || !decodeMatch(rule, match)) return undefined;
+  }
+  return rule;
+}
+
+function decodeVerdict(expression: Record<string, unknown>): Verdict | undefined {
+  if ("accept" in expression) return "accept";
+  if ("return" in expression) return "return";
+  if (!("masquerade" in expression)) return undefined;
+  const masquerade = expression["masquerade"];
+  if (!isRecord(masquerade)) return masquerade === null ? "masquerade" : undefined;
+  const { flags, ...others } = masquerade;
+  if (Object.keys(others).length > 0) return undefined;
+  return String([flags].flat()) === "fully-random" ? "masquerade fully-random" : undefined;
+}
+
+function decodeMatch(
+  rule: { -readonly [K in keyof Rule]: Rule[K] },
+  { op, left, right }: Record<string, unknown>,
+): boolean {
+  if (!isRecord(left)) return false;
+  const { payload, "&": masked } = left;
+  if (isRecord(payload)) {
+    const prefix = decodePrefix(right);
+    if (prefix === undefined || (op !== "==" && op !== "!=")) return false;
+    if (payload["protocol"] !== nftFamily(familyOf(prefix))) return false;
+    const match = { prefix, negated: op === "!=" };
+    const side = { saddr: "source", daddr: "destination" }[String(payload["field"])];
+    if (side !== "source" && side !== "destination" || rule[side]) return false;
+    rule[side] = match;
+    return true;
+  }
+  if (!Array.isArray(masked) || op !== "==" || typeof right !== "number") return false;
+  const [meta, mask] = masked as unknown[];
+  if (!isRecord(meta) || !isRecord(meta["meta"]) || meta["meta"]["key"] !== "mark") return false;
+  if (typeof mask !== "number" || rule.mark) return false;
+  rule.mark = { value: right, mask };
+  return true;
+}
+
+/** A prefix object, or a lone address, as a host's prefix is printed. */
+function decodePrefix(value: unknown): Prefix | undefined {
+  if (typeof value === "string") {
+    const address = parseIpAddress(value);
+    return address && makePrefix(address, addressBits(familyOf(address)));
+  }
+  const prefix = isRecord(value) ? value["prefix"] : undefined;
+  if (!isRecord(prefix)) return undefined;
+  const { addr, len } = prefix;
+  const address: IpAddress | undefined = typeof addr === "string"
+    ? parseIpAddress(addr)
+    : undefined;
+  if (address === undefined || typeof len !== "number") return undefined;
+  return len >= 0 && len <= addressBits(familyOf(address)) ? makePrefix(address, len) : undefined;
+}
+
+/** Every address and prefix in an expression, however deep. */
+function collectPrefixes(value: unknown): Prefix[] {
+  const prefix = decodePrefix(value);
+  if (prefix !== undefined) return [prefix];
+  if (typeof value !== "object" || value === null) return [];
+  return Object.values(value).flatMap(collectPrefixes);
+}

@@ -1,0 +1,190 @@
+import { expect, test } from "bun:test";
+import type { Prefix } from "../../../src/addr/prefix.ts";
+import {
+  nftablesCorrection,
+  type NftTable,
+  readNftTable,
+  readNftTableNames,
+} from "../../../src/traffic/nftables_rules.ts";
+import type { FamilyRules } from "../../../src/traffic/rules.ts";
+import { NETWORK4, NETWORK6, rulesFor } from "./fixtures.ts";
+
+const POSTRTG =
+  `add chain ip flannel-ipv4 postrtg { type nat hook postrouting priority 100; policy accept; }
+add rule ip flannel-ipv4 postrtg meta mark & 0x4000 == 0x4000 return comment "flanneld masq"
+add rule ip flannel-ipv4 postrtg ip saddr 10.5.72.0/24 ip daddr 10.5.0.0/16 return comment "flanneld masq"
+add rule ip flannel-ipv4 postrtg ip saddr 10.5.0.0/16 ip daddr 10.5.72.0/24 return comment "flanneld masq"
+add rule ip flannel-ipv4 postrtg ip saddr != 10.5.0.0/16 ip daddr 10.5.72.0/24 return comment "flanneld masq"
+add rule ip flannel-ipv4 postrtg ip saddr 10.5.0.0/16 ip daddr != 224.0.0.0/4 masquerade fully-random comment "flanneld masq"
+add rule ip flannel-ipv4 postrtg ip saddr != 10.5.0.0/16 ip daddr 10.5.0.0/16 masquerade fully-random comment "flanneld masq"
+`;
+const FORWARD =
+  `add chain ip flannel-ipv4 forward { type filter hook forward priority 0; policy accept; }
+add rule ip flannel-ipv4 forward ip saddr 10.5.0.0/16 accept comment "flanneld forward"
+add rule ip flannel-ipv4 forward ip daddr 10.5.0.0/16 accept comment "flanneld forward"
+`;
+
+/** A table in the JSON of libnftables with only the chain `forward`. */
+function table(
+  { base = { type: "filter", hook: "forward", prio: 0, policy: "accept" }, rules, flags }: {
+    base?: Record<string, unknown>;
+    rules: unknown[][];
+    flags?: unknown;
+  },
+): NftTable {
+  const common = { family: "ip", table: "flannel-ipv4" };
+  return readNftTable(JSON.stringify({
+    nftables: [
+      { metainfo: { version: "1.0.6", json_schema_version: 1 } },
+      { table: { family: "ip", name: "flannel-ipv4", handle: 1, ...(flags ? { flags } : {}) } },
+      { chain: { ...common, name: "forward", handle: 1, ...base } },
+      ...rules.map((expr, index) => ({
+        rule: { ...common, chain: "forward", handle: index + 10, expr },
+      })),
+    ],
+  }));
+}
+
+function match(field: string, addr: string, len: number, op = "=="): unknown {
+  return {
+    match: { op, left: { payload: { protocol: "ip", field } }, right: { prefix: { addr, len } } },
+  };
+}
+
+const FORWARD_RULES = [
+  [match("saddr", "10.5.0.0", 16), { accept: null }],
+  [match("daddr", "10.5.0.0", 16), { accept: null }],
+];
+const OTHERS_RULES = [
+  [match("saddr", "10.9.0.0", 16), { accept: null }],
+  [match("daddr", "10.9.0.0", 16), { accept: null }],
+];
+
+function correction(
+  actual: NftTable | undefined,
+  rules: FamilyRules | undefined = rulesFor({ ipMasq: false })[4],
+  networks: readonly Prefix[] = [NETWORK4],
+): string | undefined {
+  return nftablesCorrection({ family: 4, table: actual, rules, networks });
+}
+
+test("an empty system gets the table with both chains in one transaction", () => {
+  expect(correction(undefined, rulesFor()[4]))
+    .toBe(`add table ip flannel-ipv4\n${POSTRTG}${FORWARD}`);
+});
+
+test("IPv6 rules are in a table of their own and spelt like IPv4 rules", () => {
+  const text = nftablesCorrection({
+    family: 6,
+    table: undefined,
+    rules: rulesFor()[6],
+    networks: [NETWORK6],
+  });
+  expect(text).toContain(
+    `add rule ip6 flannel-ipv6 postrtg ip6 saddr 2001:cafe:42::/56 ip6 daddr != ff00::/8 masquerade fully-random comment "flanneld masq"\n`,
+  );
+});
+
+test("nothing is sent when the rules are in, whoever put them there", () => {
+  expect(correction(table({ rules: FORWARD_RULES }))).toBeUndefined();
+});
+
+test("a chain with a missing rule is emptied and refilled in one transaction", () => {
+  expect(correction(table({ rules: FORWARD_RULES.slice(1) }))).toBe(
+    `add table ip flannel-ipv4\n${
+      FORWARD.replace(/.*\n/, "flush chain ip flannel-ipv4 forward\n")
+    }`,
+  );
+});
+
+test("a chain on another hook is made anew", () => {
+  const base = { type: "filter", hook: "input", prio: 0, policy: "accept" };
+  expect(correction(table({ base, rules: FORWARD_RULES }))).toBe(
+    `add table ip flannel-ipv4
+flush chain ip flannel-ipv4 forward
+delete chain ip flannel-ipv4 forward
+${FORWARD}`,
+  );
+});
+
+test("a policy of drop is not left standing", () => {
+  const base = { type: "filter", hook: "forward", prio: 0, policy: "drop" };
+  expect(correction(table({ base, rules: FORWARD_RULES }))).toContain("policy accept");
+});
+
+test("a dormant table is woken", () => {
+  for (const flags of ["dormant", ["dormant"]]) {
+    expect(correction(table({ rules: FORWARD_RULES, flags }))).toBe("add table ip flannel-ipv4\n");
+  }
+});
+
+test("the Go program's fourth rule, which hides the sixth, is replaced", () => {
+  const goRule = [
+    match("saddr", "10.5.72.0", 24, "!="),
+    match("daddr", "10.5.0.0", 16),
+    { return: null },
+  ];
+  expect(correction(table({ rules: [...FORWARD_RULES, goRule] }))).toContain("flush chain");
+});
+
+test("flags of masquerade are read as text and as a list", () => {
+  const rule = (flags: unknown) => [
+    match("saddr", "10.5.0.0", 16),
+    match("daddr", "224.0.0.0", 4, "!="),
+    { masquerade: flags === undefined ? null : { flags } },
+  ];
+  const verdicts = ["fully-random", ["fully-random"], undefined, "random", ["random", "persistent"]]
+    .map((flags) =>
+      table({ rules: [rule(flags)] }).chains.get("forward")?.entries[0]?.rule?.verdict
+    );
+  expect(verdicts).toEqual([
+    "masquerade fully-random",
+    "masquerade fully-random",
+    "masquerade",
+    undefined,
+    undefined,
+  ]);
+});
+
+test("a rule with conditions that ours do not have is not taken for ours", () => {
+  const more = { match: { op: "==", left: { meta: { key: "iifname" } }, right: "eth0" } };
+  const twice = [match("saddr", "10.0.0.0", 8), ...(FORWARD_RULES[0] as unknown[])];
+  for (const rule of [[more, ...(FORWARD_RULES[0] as unknown[])], twice]) {
+    expect(correction(table({ rules: [rule, FORWARD_RULES[1] as unknown[]] }))).toContain("flush");
+  }
+});
+
+test("without rules the table goes", () => {
+  expect(nftablesCorrection({
+    family: 4,
+    table: table({ rules: FORWARD_RULES }),
+    rules: undefined,
+    networks: [NETWORK4],
+  })).toBe("delete table ip flannel-ipv4\n");
+  expect(correction(undefined, rulesFor({ ipMasq: false, forward: false })[4])).toBeUndefined();
+});
+
+test("two daemons with different networks share the chains without undoing each other", () => {
+  expect(correction(table({ rules: [...OTHERS_RULES, ...FORWARD_RULES] }))).toBeUndefined();
+  expect(correction(table({ rules: [...OTHERS_RULES, FORWARD_RULES[1] as unknown[]] }))).toBe(
+    `add table ip flannel-ipv4
+delete rule ip flannel-ipv4 forward handle 12
+insert rule ip flannel-ipv4 forward ip daddr 10.5.0.0/16 accept comment "flanneld forward"
+insert rule ip flannel-ipv4 forward ip saddr 10.5.0.0/16 accept comment "flanneld forward"
+`,
+  );
+  const none = rulesFor({ ipMasq: false, forward: false })[4];
+  expect(correction(table({ rules: [...OTHERS_RULES, ...FORWARD_RULES] }), none)).toBe(
+    `add table ip flannel-ipv4
+delete rule ip flannel-ipv4 forward handle 12
+delete rule ip flannel-ipv4 forward handle 13
+`,
+  );
+});
+
+test("readNftTableNames() lists tables and refuses other text", () => {
+  const json = `{"nftables": [{"metainfo": {}}, {"table": {"family": "ip", "name": "nat"}}]}`;
+  expect(readNftTableNames(json)).toEqual(["nat"]);
+  expect(() => readNftTableNames("{}")).toThrow(SyntaxError);
+  expect(() => readNftTableNames("Error: no")).toThrow(SyntaxError);
+});
