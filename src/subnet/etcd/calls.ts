@@ -1,0 +1,178 @@
+/** Calls to whichever member answers: fail-over, deadlines, retries, and the auth token. */
+
+import type { Transport } from "@connectrpc/connect";
+import { Authentication, type Credentials } from "./authentication.ts";
+import { backoffMs, type Clock } from "./clock.ts";
+import type { Connection } from "./connection.ts";
+import { EtcdError } from "./etcd_error.ts";
+
+export interface CallTiming {
+  /** How long a member may take to answer. */
+  readonly attemptMs: number;
+  /** No new attempt begins later than this after the first. */
+  readonly retryForMs: number;
+}
+
+export const defaultCallTiming: CallTiming = { attemptMs: 5_000, retryForMs: 3_000 };
+
+export interface Call {
+  /** For errors, after "cannot": "read /coreos.com/network/config". */
+  readonly operation: string;
+  /** Doing it twice is the same as doing it once, so that it may be repeated when in doubt. */
+  readonly repeatable: boolean;
+  readonly signal: AbortSignal;
+}
+
+/** What one attempt works with. */
+export interface Attempt {
+  readonly connection: Connection;
+  readonly transport: Transport;
+  readonly header: Headers;
+  readonly signal: AbortSignal;
+  readonly timeoutMs: number;
+}
+
+export class Calls implements Disposable {
+  readonly #connections: readonly Connection[];
+  readonly #clock: Clock;
+  readonly #timing: CallTiming;
+  readonly #authentication: Authentication | undefined;
+  /** Index of the member that answered last; a random one at first, to spread the nodes. */
+  #preferred: number;
+
+  constructor(options: {
+    readonly connections: readonly Connection[];
+    readonly credentials: Credentials | undefined;
+    readonly clock: Clock;
+    readonly timing: CallTiming;
+  }) {
+    this.#connections = options.connections;
+    this.#clock = options.clock;
+    this.#timing = options.timing;
+    this.#preferred = Math.floor(options.clock.random() * options.connections.length);
+    this.#authentication = options.credentials && new Authentication(options.credentials);
+  }
+
+  [Symbol.dispose](): void {
+    for (const connection of this.#connections) connection[Symbol.dispose]();
+  }
+
+  /**
+   * Attempts the call on one member after the other until one answers, pausing after each round.
+   * Throws `EtcdError`, or the signal's reason. A call that is not repeatable is attempted again only
+   * if the last attempt surely did nothing.
+   */
+  async run<T>(call: Call, attempt: (context: Attempt) => Promise<T>): Promise<T> {
+    const startMs = this.#clock.nowMs();
+    const round = this.#connections.length;
+    for (let failures = 1;; failures++) {
+      try {
+        return await this.once(call.signal, attempt);
+      } catch (error) {
+        call.signal.throwIfAborted();
+        if (!(error instanceof EtcdError)) throw error;
+        const pauseMs = failures % round === 0
+          ? backoffMs(failures / round, { firstMs: 100, maxMs: 1_000 }, this.#clock)
+          : 0;
+        const elapsedMs = this.#clock.nowMs() - startMs;
+        if (!mayRetry(error, call) || elapsedMs + pauseMs > this.#timing.retryForMs) {
+          throw error.during(call.operation);
+        }
+        await this.#clock.sleep(pauseMs, call.signal);
+        call.signal.throwIfAborted();
+      }
+    }
+  }
+
+  /**
+   * One attempt on the preferred member; after a failure another one is preferred. A token that is no
+   * longer accepted is replaced, once. Throws `EtcdError`, or the signal's reason.
+   */
+  async once<T>(signal: AbortSignal, attempt: (context: Attempt) => Promise<T>): Promise<T> {
+    const connection = this.#preferredConnection();
+    const tryOnce = () => this.#attempt(connection, signal, attempt);
+    try {
+      return await tryOnce().catch((error) => {
+        const tokenExpired = error instanceof EtcdError && error.kind === "token" &&
+          this.#authentication !== undefined;
+        if (!tokenExpired) throw error;
+        return tryOnce();
+      });
+    } catch (error) {
+      signal.throwIfAborted();
+      const failure = EtcdError.from(error, connection);
+      if (failure.kind !== "refused") this.avoid(connection);
+      throw failure;
+    }
+  }
+
+  /** This member failed: prefer the next one, unless another call has moved on already. */
+  avoid(connection: Connection): void {
+    if (connection === this.#preferredConnection()) {
+      this.#preferred = (this.#preferred + 1) % this.#connections.length;
+    }
+  }
+
+  #preferredConnection(): Connection {
+    const connection = this.#connections[this.#preferred];
+    if (connection === undefined) throw new RangeError("there is no etcd endpoint");
+    return connection;
+  }
+
+  async #attempt<T>(
+    connection: Connection,
+    signal: AbortSignal,
+    attempt: (context: Attempt) => Promise<T>,
+  ): Promise<T> {
+    const { attemptMs: timeoutMs } = this.#timing;
+    const transport = await this.#open(connection, signal);
+    const token = await this.#token(connection, transport);
+    signal.throwIfAborted();
+    // With "hasleader", a member cut off from the others answers at once instead of holding the call.
+    const header = new Headers({ hasleader: "true", ...(token !== undefined && { token }) });
+    try {
+      return await attempt({ connection, transport, header, signal, timeoutMs });
+    } catch (error) {
+      signal.throwIfAborted();
+      const failure = EtcdError.from(error, connection);
+      if (failure.kind === "token") this.#authentication?.forget(token);
+      throw failure;
+    }
+  }
+
+  async #token(connection: Connection, transport: Transport): Promise<string | undefined> {
+    try {
+      return await this.#authentication?.token(transport, this.#timing.attemptMs);
+    } catch (error) {
+      const failure = EtcdError.from(error, connection);
+      // The call itself has not been sent yet, whatever became of the request for a token.
+      throw failure.kind === "interrupted" ? failure.as("unsent") : failure;
+    }
+  }
+
+  async #open(connection: Connection, signal: AbortSignal): Promise<Transport> {
+    const deadline = AbortSignal.timeout(this.#timing.attemptMs);
+    try {
+      return await connection.open(AbortSignal.any([signal, deadline]));
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!deadline.aborted) throw error;
+      const reason = "no connection in time";
+      const text = `${reason} (${connection.endpoint.url})`;
+      throw new EtcdError(text, { kind: "unsent", reason, cause: error });
+    }
+  }
+}
+
+function mayRetry(error: EtcdError, call: Call): boolean {
+  switch (error.kind) {
+    case "unsent":
+    case "busy":
+      return true;
+    case "interrupted":
+      return call.repeatable;
+    case "token":
+    case "refused":
+      return false;
+  }
+}

@@ -1,0 +1,168 @@
+/** What went wrong between us and etcd, and what it means for a retry. */
+
+import { Code, ConnectError } from "@connectrpc/connect";
+import { StoreError } from "../store.ts";
+import type { Endpoint } from "./endpoint.ts";
+
+export type FailureKind =
+  /** No member was reached: nothing was done. */
+  | "unsent"
+  /** A member cannot do it at the moment, and did nothing. */
+  | "busy"
+  /** The auth token is not, or no longer, valid: nothing was done. */
+  | "token"
+  /** The request was sent and its answer is missing: it may have been carried out. */
+  | "interrupted"
+  /** A member refused it, and would again. */
+  | "refused";
+
+export class EtcdError extends StoreError {
+  override readonly name = "EtcdError";
+  readonly kind: FailureKind;
+  /** The bare reason, without the operation and the endpoint. */
+  readonly reason: string;
+
+  constructor(text: string, options: { kind: FailureKind; reason: string; cause: unknown }) {
+    super(text, { cause: options.cause });
+    this.kind = options.kind;
+    this.reason = options.reason;
+  }
+
+  /** The change was sent and the answer is missing: read before doing it again. */
+  get mayHaveBeenApplied(): boolean {
+    return this.kind === "interrupted";
+  }
+
+  /** From whatever the transport threw; `kind` where the caller knows better. */
+  static from(
+    thrown: unknown,
+    known: { readonly kind?: FailureKind; readonly endpoint: Endpoint },
+  ): EtcdError {
+    if (thrown instanceof EtcdError) return thrown;
+    const kind = known.kind ?? failureKind(thrown);
+    const reason = failureReason(thrown);
+    return new EtcdError(`${reason} (${known.endpoint.url})`, { kind, reason, cause: thrown });
+  }
+
+  /** From a reason that etcd gave in words only. */
+  static fromText(text: string, { endpoint }: { readonly endpoint: Endpoint }): EtcdError {
+    const code = text.includes("permission denied") ? Code.PermissionDenied : Code.Unavailable;
+    return EtcdError.from(new ConnectError(text, code), { endpoint });
+  }
+
+  as(kind: FailureKind): EtcdError {
+    return new EtcdError(this.message, { kind, reason: this.reason, cause: this.cause });
+  }
+
+  /** The same failure, told as the failure of an operation, such as "read /coreos.com/network". */
+  during(operation: string): EtcdError {
+    const doubt = this.kind === "interrupted"
+      ? "; it may have been carried out nevertheless, read before repeating it"
+      : "";
+    const text = `cannot ${operation} in etcd: ${this.message}${doubt}`;
+    return new EtcdError(text, { kind: this.kind, reason: this.reason, cause: this.cause });
+  }
+}
+
+/** A refusal that no retry by itself will change: the operator has to do something. */
+export function needsOperator(error: unknown): boolean {
+  return error instanceof EtcdError && (error.kind === "refused" || error.kind === "token");
+}
+
+/** Answers before anything was proposed to the cluster (etcd's api/v3rpc/rpctypes). */
+const BUSY = ["etcdserver: no leader", "etcdserver: too many requests", "etcdserver: not capable"];
+
+/** The token is missing, expired, unknown to a restarted member, or older than a change of users. */
+const TOKEN = [
+  "etcdserver: invalid auth token",
+  "etcdserver: user name is empty",
+  "etcdserver: revision of auth store is old",
+];
+
+const REFUSALS: ReadonlySet<Code> = new Set([
+  Code.InvalidArgument,
+  Code.NotFound,
+  Code.AlreadyExists,
+  Code.PermissionDenied,
+  Code.FailedPrecondition,
+  Code.OutOfRange,
+  Code.Unimplemented,
+  Code.ResourceExhausted,
+  Code.Unauthenticated,
+]);
+
+function failureKind(thrown: unknown): FailureKind {
+  if (!(thrown instanceof ConnectError)) return "interrupted";
+  const text = thrown.rawMessage;
+  if (BUSY.some((answer) => text.includes(answer))) return "busy";
+  if (TOKEN.some((answer) => text.includes(answer))) return "token";
+  // A stream that ends in the middle is reported with codes that servers use for refusals.
+  const isLocal = text.startsWith("protocol error") || text.startsWith("http/2 ");
+  return REFUSALS.has(thrown.code) && !isLocal ? "refused" : "interrupted";
+}
+
+/** The reason in words, with what to do where that is known. */
+function failureReason(thrown: unknown): string {
+  for (const { code, message } of causeChain(thrown)) {
+    const words = SYSTEM_REASONS[code] ?? tlsReason(code, message);
+    if (words !== undefined) return words;
+  }
+  if (!(thrown instanceof ConnectError)) {
+    return thrown instanceof Error ? thrown.message : String(thrown);
+  }
+  if (thrown.code === Code.DeadlineExceeded) return "no answer in time";
+  const text = thrown.rawMessage.replace(/^etcdserver: /, "");
+  const hint = HINTS.find(([answer]) => thrown.rawMessage.includes(answer))?.[1];
+  return hint === undefined ? text : `${text}: ${hint}`;
+}
+
+const HINTS: readonly (readonly [answer: string, hint: string])[] = [
+  ["user name is empty", "this etcd wants a user, set --etcd-username and --etcd-password"],
+  ["invalid user ID or password", "check --etcd-username and --etcd-password"],
+  [
+    "permission denied",
+    "grant the user a role with readwrite on the keys under --etcd-prefix (etcdctl role grant-permission)",
+  ],
+  ["database space exceeded", "compact and defragment etcd, then disarm its NOSPACE alarm"],
+];
+
+const SYSTEM_REASONS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: "connection refused",
+  ECONNRESET: "connection reset",
+  ETIMEDOUT: "connection timed out",
+  EHOSTUNREACH: "no route to host",
+  ENETUNREACH: "network unreachable",
+  ENOTFOUND: "unknown host name",
+  EAI_AGAIN: "host name cannot be resolved at the moment",
+};
+
+function tlsReason(code: string, message: string): string | undefined {
+  if (UNTRUSTED.has(code)) {
+    return `the server's certificate is not signed by the CA in --etcd-cafile (${code})`;
+  }
+  if (code === "ERR_TLS_CERT_ALTNAME_INVALID") {
+    return `the server's certificate is for another name: ${message}`;
+  }
+  if (code === "CERT_HAS_EXPIRED") return "the server's certificate has expired";
+  if (code === "CERT_NOT_YET_VALID") return "the server's certificate is not valid yet";
+  return undefined;
+}
+
+const UNTRUSTED: ReadonlySet<string> = new Set([
+  "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+  "UNABLE_TO_GET_ISSUER_CERT",
+  "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
+  "SELF_SIGNED_CERT_IN_CHAIN",
+  "DEPTH_ZERO_SELF_SIGNED_CERT",
+  "CERT_SIGNATURE_FAILURE",
+]);
+
+function* causeChain(thrown: unknown): Generator<{ code: string; message: string }> {
+  const seen = new Set<unknown>();
+  for (let error = thrown; error instanceof Error && !seen.has(error); error = error.cause) {
+    seen.add(error);
+    if ("code" in error && typeof error.code === "string") {
+      yield { code: error.code, message: error.message };
+    }
+  }
+}

@@ -1,0 +1,260 @@
+/**
+ * The keys under a prefix, kept up to date: a snapshot, then every change in order and once, over
+ * cuts, fail-over and compaction.
+ *
+ * Where to resume is the revision of the last event received + 1. The revision in a response's header
+ * must not be used for it: while a backlog is being sent it is ahead of the events, and resuming there
+ * would lose the rest. Only a progress notification (no events, only a header) promises that
+ * everything up to its revision has been sent. Responses are asked for without fragments, so that each
+ * ends at a whole revision.
+ */
+
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { Log } from "../../log/log.ts";
+import type { Attempt, Calls } from "./calls.ts";
+import { backoffMs, type Clock } from "./clock.ts";
+import type { Connection } from "./connection.ts";
+import type { EtcdWatch, RangeResult } from "./etcd.ts";
+import { EtcdError, needsOperator } from "./etcd_error.ts";
+import { FailureLog } from "./failure_log.ts";
+import { keyRange, keyValue } from "./messages.ts";
+import { type Event, Event_EventType as EventType } from "./rpc/kv_pb.ts";
+import { Watch, type WatchRequestSchema, type WatchResponse } from "./rpc/rpc_pb.ts";
+
+/** A cut is followed by a quick attempt; an outage by ever slower ones. */
+const BACKOFF = { firstMs: 50, maxMs: 5_000 };
+/** After a refusal, such as a missing permission: somebody has to change something first. */
+const REFUSED_PAUSE_MS = 20_000;
+/** A watch that lived this long was a good one: the next failure is a new one. */
+const HEALTHY_AFTER_MS = 10_000;
+
+export interface WatchSource {
+  readonly calls: Calls;
+  /** The keys with this prefix, with etcd's id of the cluster. */
+  readonly snapshot: (
+    prefix: string,
+    signal: AbortSignal,
+  ) => Promise<RangeResult & { readonly clusterId: bigint }>;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Where in the store's history we are. */
+interface Position {
+  /** First revision not yet seen. */
+  next: bigint;
+  readonly clusterId: bigint;
+}
+
+/** Ends when the signal aborts; never throws for an outage, which it reports to the log. */
+export async function* watchPrefix(
+  source: WatchSource,
+  prefix: string,
+  signal: AbortSignal,
+): AsyncGenerator<EtcdWatch, void, void> {
+  const failures = new FailureLog(source.log, source.clock);
+  let position: Position | undefined;
+  let failed = 0;
+  while (!signal.aborted) {
+    const startMs = source.clock.nowMs();
+    let failure: unknown;
+    try {
+      if (position === undefined) {
+        const snapshot = await source.snapshot(prefix, signal);
+        position = { next: snapshot.revision + 1n, clusterId: snapshot.clusterId };
+        const { keyValues, revision } = snapshot;
+        yield { kind: "snapshot", keyValues, revision };
+      }
+      using stream = await openStream(source, prefix, position, signal);
+      failures.recovered({ prefix }, `watching ${prefix} in etcd again`);
+      for await (const response of stream.responses) {
+        yield* eventsOf(response, position);
+        // A stream that brings something is not the failure that began the back-off.
+        failed = 0;
+      }
+    } catch (error) {
+      failure = error;
+    }
+    if (signal.aborted) return;
+    if (failure instanceof HistoryGap) {
+      source.log.info({ prefix }, `${failure.message}: reading all keys under ${prefix} anew`);
+      position = undefined;
+    } else {
+      report(failures, prefix, failure);
+    }
+    if (source.clock.nowMs() - startMs > HEALTHY_AFTER_MS) failed = 0;
+    failed++;
+    const pauseMs = needsOperator(failure)
+      ? REFUSED_PAUSE_MS * (1 - source.clock.random() / 2)
+      : backoffMs(failed, BACKOFF, source.clock);
+    await source.clock.sleep(pauseMs, signal);
+  }
+}
+
+/** The events from `position` on cannot be had any more. */
+class HistoryGap extends Error {
+  override readonly name = "HistoryGap";
+}
+
+interface Stream extends Disposable {
+  readonly responses: AsyncIterable<WatchResponse>;
+}
+
+/** Opens the stream and waits until etcd has confirmed the watch. Disposing ends the stream. */
+async function openStream(
+  source: WatchSource,
+  prefix: string,
+  position: Position,
+  signal: AbortSignal,
+): Promise<Stream> {
+  const ended = new AbortController();
+  const streamSignal = AbortSignal.any([signal, ended.signal]);
+  try {
+    const { connection, created, responses } = await source.calls.once(
+      streamSignal,
+      (attempt) => createWatch(attempt, prefix, position.next),
+    );
+    await assertHistory(source, prefix, position, created, signal);
+    return {
+      responses: reportingFailure(source.calls, connection, responses),
+      [Symbol.dispose]: () => ended.abort(),
+    };
+  } catch (error) {
+    ended.abort();
+    throw error;
+  }
+}
+
+interface CreatedWatch {
+  readonly connection: Connection;
+  readonly created: WatchResponse;
+  readonly responses: AsyncIterable<WatchResponse>;
+}
+
+async function createWatch(
+  { connection, transport, header, signal, timeoutMs }: Attempt,
+  prefix: string,
+  startRevision: bigint,
+): Promise<CreatedWatch> {
+  const unanswered = new AbortController();
+  const timer = setTimeout(() => unanswered.abort(), timeoutMs);
+  try {
+    const streamSignal = AbortSignal.any([signal, unanswered.signal]);
+    const requests = createRequest(prefix, startRevision, streamSignal);
+    const response = await transport.stream(
+      Watch.method.watch,
+      streamSignal,
+      undefined,
+      header,
+      requests,
+    );
+    const iterator = response.message[Symbol.asyncIterator]();
+    const first = await iterator.next();
+    if (first.done) throw new Error("etcd ended the watch without an answer");
+    if (first.value.canceled) throw refusal(first.value, connection);
+    const responses = { [Symbol.asyncIterator]: () => iterator };
+    return { connection, created: first.value, responses };
+  } catch (error) {
+    if (unanswered.signal.aborted && !signal.aborted) {
+      throw new EtcdError(`no answer in time (${connection.endpoint.url})`, {
+        kind: "interrupted",
+        reason: "no answer in time",
+        cause: error,
+      });
+    }
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** One request, then an open end: etcd ends the watch when the client's side of the stream ends. */
+async function* createRequest(
+  prefix: string,
+  startRevision: bigint,
+  signal: AbortSignal,
+): AsyncGenerator<MessageInitShape<typeof WatchRequestSchema>> {
+  const value = {
+    ...keyRange({ key: prefix, prefix: true }),
+    startRevision,
+    progressNotify: true,
+  };
+  yield { requestUnion: { case: "createRequest", value } };
+  if (signal.aborted) return;
+  await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+}
+
+/**
+ * A member whose store is behind our position, or of another cluster, would stay silent until it has
+ * caught up: for ever, if etcd was restored from a backup or set up anew.
+ */
+async function assertHistory(
+  source: WatchSource,
+  prefix: string,
+  position: Position,
+  created: WatchResponse,
+  signal: AbortSignal,
+): Promise<void> {
+  const { clusterId = 0n, revision = 0n } = created.header ?? {};
+  if (clusterId !== position.clusterId) throw new HistoryGap("etcd is another cluster than before");
+  if (revision + 1n >= position.next) return;
+  // This member may merely lag behind; a read that a quorum confirms tells.
+  const current = await source.snapshot(prefix, signal);
+  if (current.revision + 1n < position.next) {
+    throw new HistoryGap("etcd's history is shorter than before");
+  }
+}
+
+function* eventsOf(response: WatchResponse, position: Position): Generator<EtcdWatch> {
+  if (response.compactRevision > 0n) throw compacted(position.next);
+  if (response.canceled) {
+    throw new Error(`etcd ended the watch: ${response.cancelReason || "no reason given"}`);
+  }
+  for (const event of response.events) {
+    const change = changeOf(event);
+    if (change !== undefined) yield change;
+  }
+  const last = response.events.at(-1)?.kv?.modRevision ?? response.header?.revision ?? 0n;
+  if (last >= position.next) position.next = last + 1n;
+}
+
+function changeOf({ type, kv }: Event): EtcdWatch | undefined {
+  if (kv === undefined) return undefined;
+  if (type === EventType.PUT) return { kind: "put", keyValue: keyValue(kv) };
+  return { kind: "delete", key: keyValue(kv).key, modRevision: kv.modRevision };
+}
+
+/** etcd answered the creation of the watch with its end. */
+function refusal(response: WatchResponse, connection: Connection): Error {
+  if (response.compactRevision > 0n) return compacted(undefined);
+  const reason = response.cancelReason.replace(/^rpc error: code = \w+ desc = /, "");
+  return EtcdError.fromText(reason || "the watch was refused", connection);
+}
+
+function compacted(revision: bigint | undefined): HistoryGap {
+  const at = revision === undefined ? "" : ` before revision ${revision}`;
+  return new HistoryGap(`etcd was compacted${at}`);
+}
+
+async function* reportingFailure(
+  calls: Calls,
+  connection: Connection,
+  responses: AsyncIterable<WatchResponse>,
+): AsyncGenerator<WatchResponse> {
+  try {
+    yield* responses;
+  } catch (error) {
+    calls.avoid(connection);
+    throw EtcdError.from(error, connection);
+  }
+}
+
+function report(failures: FailureLog, prefix: string, failure: unknown): void {
+  const level = needsOperator(failure) ? "error" : "warn";
+  const reason = failure === undefined
+    ? "the stream ended"
+    : failure instanceof Error
+    ? failure.message
+    : String(failure);
+  failures.failed({ prefix, err: failure }, `cannot watch ${prefix} in etcd: ${reason}`, level);
+}
