@@ -1,0 +1,169 @@
+/**
+ * An etcd server in a namespace, and the few calls a lab makes to it.
+ *
+ * Besides its address in the namespace the server listens on a Unix socket in the topology's
+ * directory, which is reached from the machine's own namespace: the calls go there, through etcd's
+ * JSON gateway, and cost no program start.
+ */
+
+import { join } from "node:path";
+import type { Station } from "./topology.ts";
+import { familiesOf } from "../addr/family.ts";
+import { type DaemonProcess, spawnDaemon } from "../process/spawn_daemon.ts";
+
+export interface EtcdOptions {
+  /** A directory of the server's own; holds its data, its socket and its log. */
+  readonly directory: string;
+  /** Further arguments, such as those for TLS. */
+  readonly args?: readonly string[];
+  /** `https` when `args` turn TLS on. */
+  readonly scheme?: "http" | "https";
+}
+
+/** A key as etcd's JSON gateway reports it, decoded. */
+export interface EtcdKey {
+  readonly key: string;
+  readonly value: string;
+  /** Attached lease, "0" for none. */
+  readonly lease: string;
+  readonly modRevision: string;
+}
+
+export class LabEtcd {
+  readonly endpoints: string;
+  #process: DaemonProcess;
+  readonly #socket: string;
+  readonly #start: () => DaemonProcess;
+
+  /** Starts the server; `ready` waits for it. */
+  constructor(station: Station, options: EtcdOptions) {
+    const scheme = options.scheme ?? "http";
+    const urls = familiesOf(station.addresses).map((family) =>
+      `${scheme}://${urlHost(station.addresses[family] as string)}:2379`
+    );
+    this.endpoints = urls[0] as string;
+    this.#socket = join(options.directory, "api:0");
+    const args = etcdArguments({ urls, directory: options.directory, args: options.args ?? [] });
+    this.#start = () =>
+      spawnDaemon("ip", ["netns", "exec", station.namespace, "etcd", ...args], {
+        logFile: join(options.directory, "etcd.log"),
+        env: { PATH: process.env["PATH"] ?? "" },
+        workingDirectory: options.directory,
+      });
+    this.#process = this.#start();
+  }
+
+  get pid(): number {
+    return this.#process.pid;
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.#process.signal(signal);
+  }
+
+  /** Ends the server at once, as a crash does. */
+  async kill(): Promise<void> {
+    this.#process.signal("SIGKILL");
+    await this.#process.exited;
+  }
+
+  /** Starts it again on the same data. */
+  restart(): void {
+    this.#process = this.#start();
+  }
+
+  /** Waits until the server answers; throws after `timeoutMs`. */
+  async ready(timeoutMs: number, signal?: AbortSignal): Promise<void> {
+    const deadline = Date.now() + timeoutMs;
+    for (;;) {
+      signal?.throwIfAborted();
+      try {
+        const health = await this.#fetch("/health", undefined);
+        if ((health as { health?: unknown }).health === "true") return;
+      } catch (error) {
+        if (Date.now() > deadline) {
+          throw new Error(`etcd does not answer within ${timeoutMs / 1000} s`, { cause: error });
+        }
+      }
+      await Bun.sleep(20);
+    }
+  }
+
+  async put(key: string, value: string, lease = "0"): Promise<void> {
+    await this.call("kv/put", { key: encode(key), value: encode(value), lease });
+  }
+
+  async delete(key: string): Promise<void> {
+    await this.call("kv/deleterange", { key: encode(key) });
+  }
+
+  /** The keys that start with `prefix`, in order. */
+  async list(prefix: string): Promise<EtcdKey[]> {
+    const answer = await this.call("kv/range", {
+      key: encode(prefix),
+      range_end: encode(
+        prefix.slice(0, -1) + String.fromCharCode(prefix.charCodeAt(prefix.length - 1) + 1),
+      ),
+    }) as { kvs?: { key: string; value?: string; lease?: string; mod_revision: string }[] };
+    return (answer.kvs ?? []).map((pair) => ({
+      key: decode(pair.key),
+      value: decode(pair.value ?? ""),
+      lease: pair.lease ?? "0",
+      modRevision: pair.mod_revision,
+    }));
+  }
+
+  /** Any call of the JSON gateway, such as `kv/compaction`; throws with etcd's message. */
+  call(method: string, body: object): Promise<unknown> {
+    return this.#fetch(`/v3/${method}`, JSON.stringify(body));
+  }
+
+  async #fetch(path: string, body: string | undefined): Promise<unknown> {
+    const response = await fetch(`http://etcd${path}`, {
+      unix: this.#socket,
+      signal: AbortSignal.timeout(5_000),
+      ...(body === undefined ? {} : { method: "POST", body }),
+    });
+    const text = await response.text();
+    if (!response.ok) throw new Error(`etcd refused ${path}: ${text.trim()}`);
+    return JSON.parse(text);
+  }
+}
+
+/** An address as the host part of a URL (RFC 3986, section 3.2.2). */
+export function urlHost(address: string): string {
+  return address.includes(":") ? `[${address}]` : address;
+}
+
+function etcdArguments(
+  server: { urls: readonly string[]; directory: string; args: readonly string[] },
+): string[] {
+  // A relative path and a port that is not used: etcd 3.4 insists on host:port in every URL.
+  return [
+    "--data-dir",
+    join(server.directory, "data"),
+    "--listen-client-urls",
+    [...server.urls, "unix://api:0"].join(","),
+    "--advertise-client-urls",
+    server.urls.join(","),
+    "--listen-peer-urls",
+    "http://127.0.0.1:2380",
+    "--initial-advertise-peer-urls",
+    "http://127.0.0.1:2380",
+    "--initial-cluster",
+    "default=http://127.0.0.1:2380",
+    "--logger",
+    "zap",
+    "--log-level",
+    "warn",
+    ...server.args,
+  ];
+}
+
+function encode(text: string): string {
+  return new TextEncoder().encode(text).toBase64();
+}
+
+function decode(text: string): string {
+  return new TextDecoder().decode(Uint8Array.fromBase64(text));
+}

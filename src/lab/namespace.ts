@@ -1,0 +1,68 @@
+/** Commands in network namespaces (ip-netns(8)), as few program starts as possible. */
+
+import { run } from "../process/process.ts";
+import { type DaemonProcess, spawnDaemon } from "../process/spawn_daemon.ts";
+
+/** Creating the largest topology takes seconds. */
+const TIMEOUT_MS = 60_000;
+
+/** Performs lines of `ip` commands in the caller's namespace, in order; throws at the first failure. */
+export async function ipBatch(lines: readonly string[], signal?: AbortSignal): Promise<void> {
+  if (lines.length === 0) return;
+  const result = await run("ip", ["-batch", "-"], {
+    stdin: lines.join("\n") + "\n",
+    timeoutMs: TIMEOUT_MS,
+    ...(signal === undefined ? {} : { signal }),
+  });
+  if (result.exitCode !== 0) {
+    throw new Error(`cannot prepare network namespaces: ${result.stderr.trim()}`);
+  }
+}
+
+/**
+ * Runs a shell script (sh -e) in a namespace and returns what it printed; throws with what it
+ * printed on standard error when it fails.
+ */
+export async function namespaceScript(
+  namespace: string,
+  script: string,
+  signal?: AbortSignal,
+): Promise<string> {
+  const result = await run("ip", ["netns", "exec", namespace, "sh", "-es"], {
+    stdin: script,
+    timeoutMs: TIMEOUT_MS,
+    ...(signal === undefined ? {} : { signal }),
+  });
+  if (result.exitCode !== 0) {
+    throw new Error(`a script in ${namespace} failed: ${result.stderr.trim()}`);
+  }
+  return result.stdout;
+}
+
+export interface NamespaceProgram {
+  readonly command: readonly string[];
+  /** Becomes the program's /run, where daemons keep their locks and sockets. */
+  readonly runDirectory: string;
+  readonly logFile: string;
+  /** Beside PATH; nothing else is inherited. */
+  readonly env?: Readonly<Record<string, string>>;
+  readonly workingDirectory?: string;
+}
+
+/**
+ * Starts a long-running program in a namespace. The process started is the program itself: `ip` and
+ * `sh` replace themselves by it.
+ */
+export function spawnInNamespace(namespace: string, program: NamespaceProgram): DaemonProcess {
+  const inside = 'mount --bind "$0" /run && exec "$@"';
+  const { command, runDirectory, logFile, env = {}, workingDirectory } = program;
+  return spawnDaemon(
+    "ip",
+    ["netns", "exec", namespace, "sh", "-c", inside, runDirectory, ...command],
+    {
+      logFile,
+      env: { PATH: process.env["PATH"] ?? "", ...env },
+      ...(workingDirectory === undefined ? {} : { workingDirectory }),
+    },
+  );
+}

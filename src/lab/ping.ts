@@ -1,0 +1,105 @@
+/** Pings every workload from every other at full MTU, without fragmentation (ping(8), -M do). */
+
+import { familiesOf, type PerFamily } from "../addr/family.ts";
+import { FAMILIES, type Family, type IpAddress } from "../addr/ip.ts";
+import { namespaceScript } from "./namespace.ts";
+
+/** One workload: where it is and what reaches it. */
+export interface PingEnd {
+  readonly name: string;
+  readonly namespace: string;
+  readonly addresses: PerFamily<IpAddress>;
+  readonly mtuBytes: number;
+}
+
+export interface Ping {
+  readonly from: string;
+  readonly to: string;
+  readonly family: Family;
+  /** Round trip; absent when no answer came. */
+  readonly milliseconds?: number;
+}
+
+export interface PingOptions {
+  /** An unanswered ping is repeated until then: the last host's lease may still be on its way. */
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal;
+}
+
+/** IP and ICMP headers: what an echo request of the full MTU has beside its payload. */
+const HEADER_BYTES: Readonly<Record<Family, number>> = { 4: 28, 6: 48 };
+/** Namespaces that ping at once; more only measures how fast programs start. */
+const CONCURRENCY = 4;
+
+/** Every pair once in each direction and family, in order. */
+export async function pingAll(ends: readonly PingEnd[], options: PingOptions): Promise<Ping[]> {
+  const deadline = Date.now() + options.timeoutMs;
+  const answered = new Map<string, number>();
+  for (;;) {
+    const waiting = [...ends];
+    const work = async () => {
+      for (let from = waiting.shift(); from !== undefined; from = waiting.shift()) {
+        await pingFrom(from, ends, answered, options.signal);
+      }
+    };
+    await Promise.all(Array.from({ length: CONCURRENCY }, work));
+    const pings = pairs(ends).map(({ from, to, family }): Ping => {
+      const milliseconds = answered.get(pingKey(from.name, to.name, family));
+      const ping = { from: from.name, to: to.name, family };
+      return milliseconds === undefined ? ping : { ...ping, milliseconds };
+    });
+    const isComplete = pings.every((ping) => ping.milliseconds !== undefined);
+    if (isComplete || Date.now() > deadline) return pings;
+  }
+}
+
+/** Sends the pings of one workload that have no answer yet, all at once. */
+async function pingFrom(
+  from: PingEnd,
+  ends: readonly PingEnd[],
+  answered: Map<string, number>,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const open = pairs([from], ends).filter(({ to, family }) =>
+    !answered.has(pingKey(from.name, to.name, family))
+  );
+  if (open.length === 0) return;
+  const commands = open.map(({ to, family }) => {
+    const size = Math.min(from.mtuBytes, to.mtuBytes) - HEADER_BYTES[family];
+    return `one ${to.name} ${family} ${size} ${to.addresses[family]} &`;
+  });
+  const output = await namespaceScript(
+    from.namespace,
+    PING_ONE + commands.join("\n") + "\nwait\n",
+    signal,
+  );
+  for (const line of output.split("\n")) {
+    const [to, family, milliseconds] = line.split(" ");
+    if (to === undefined || milliseconds === undefined) continue;
+    answered.set(pingKey(from.name, to, Number(family) as Family), Number(milliseconds));
+  }
+}
+
+/** Prints `<name> <family> <milliseconds>` for an answered ping, nothing for another. */
+const PING_ONE = `one() {
+  text=$(ping -n -\${2} -c 1 -W 1 -M do -s "$3" "$4" 2>&1) || return 0
+  case $text in *time=*) text=\${text#*time=}; echo "$1 $2 \${text%% *}";; esac
+}
+`;
+
+function pairs(
+  sources: readonly PingEnd[],
+  targets: readonly PingEnd[] = sources,
+): { from: PingEnd; to: PingEnd; family: Family }[] {
+  return FAMILIES.flatMap((family) =>
+    sources.flatMap((from) =>
+      targets
+        .filter((to) => to.name !== from.name && familiesOf(to.addresses).includes(family))
+        .map((to) => ({ from, to, family }))
+    )
+  );
+}
+
+function pingKey(from: string, to: string, family: Family): string {
+  return `${from} ${to} ${family}`;
+}
