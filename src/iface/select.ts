@@ -1,0 +1,271 @@
+/**
+ * Which interface carries the traffic between hosts, and why. Pure: the facts are read by
+ * `readHostInterfaces`.
+ *
+ * Tried in this order: each `--iface`, each `--iface-regex`, `--iface-can-reach`. Only when none of
+ * these is given: the interface that holds `--public-ip`, then that of the default route.
+ */
+
+import { familiesOf, type PerFamily } from "../addr/family.ts";
+import {
+  type Family,
+  familyOf,
+  type IpAddress,
+  isLinkLocal,
+  parseIpAddress,
+  whyNotUnicast,
+} from "../addr/ip.ts";
+import type { ExternalInterface } from "../backend/backend.ts";
+import { compilePattern } from "./pattern.ts";
+
+/** What is known of this host. */
+export interface HostInterfaces {
+  /** In the kernel's order, which is that of their indexes. */
+  readonly interfaces: readonly HostInterface[];
+  /** The default route's device. */
+  readonly defaultRoutes: PerFamily<string>;
+  /** The way to `--iface-can-reach`; absent where that is not given or there is no route. */
+  readonly towards?: { readonly link: string; readonly source?: IpAddress };
+}
+
+export interface HostInterface {
+  readonly name: string;
+  readonly mtuBytes: number;
+  /** IFF_UP. */
+  readonly up: boolean;
+  readonly addresses: readonly HostAddress[];
+}
+
+export interface HostAddress {
+  readonly address: IpAddress;
+  /** Set by hand, as opposed to DHCP or router advertisements (IFA_F_PERMANENT). */
+  readonly permanent: boolean;
+  /** A privacy address of RFC 8981 (IFA_F_TEMPORARY). */
+  readonly temporary: boolean;
+  /** Past its preferred lifetime (IFA_F_DEPRECATED). */
+  readonly deprecated: boolean;
+}
+
+export interface SelectionOptions {
+  /** The network's families. */
+  readonly families: readonly Family[];
+  /** Names or addresses. */
+  readonly interfaces: readonly string[];
+  readonly patterns: readonly string[];
+  readonly canReach: IpAddress | undefined;
+  /** Addresses to advertise instead of the interface's. */
+  readonly publicAddresses: PerFamily<IpAddress>;
+}
+
+export interface Selection {
+  readonly external: ExternalInterface;
+  /** How it was found, one line each, for the log. */
+  readonly reasons: readonly string[];
+}
+
+/** No interface fits. The message says what was tried, and which interfaces there are. */
+export class InterfaceSelectionError extends Error {
+  override readonly name = "InterfaceSelectionError";
+}
+
+/** Chooses. Throws `InterfaceSelectionError`. */
+export function selectInterface(facts: HostInterfaces, options: SelectionOptions): Selection {
+  const refusals: string[] = [];
+  for (const { because, find } of attempts(facts, options)) {
+    const found = find();
+    const result = "problem" in found ? found : complete(found, options.families);
+    if ("problem" in result) {
+      refusals.push(`${because}: ${result.problem}`);
+      continue;
+    }
+    const { device, addresses } = result;
+    const reasons = [
+      ...refusals.map((refusal) => `passed over ${refusal}`),
+      `using interface ${device.name} (${because}), MTU ${device.mtuBytes}`,
+    ];
+    if (!device.up) reasons.push(`interface ${device.name} is down; nothing passes until it is up`);
+    const publicAddresses = publicAddressesOf(addresses, options, reasons);
+    return {
+      external: { name: device.name, mtuBytes: device.mtuBytes, addresses, publicAddresses },
+      reasons,
+    };
+  }
+  throw new InterfaceSelectionError(
+    `no interface can carry the traffic between hosts (${refusals.join("; ")}); there are ` +
+      `${describeInterfaces(facts)}; choose one with --iface`,
+  );
+}
+
+/** The interfaces that could be chosen, as `eth0 (10.0.2.15, fd00::5), eth1 (no address)`. */
+export function describeInterfaces(facts: Pick<HostInterfaces, "interfaces">): string {
+  const texts = facts.interfaces.filter((device) => device.name !== "lo").map((device) => {
+    const addresses = usableAddresses(device, 4).concat(usableAddresses(device, 6));
+    return `${device.name} (${addresses.length === 0 ? "no address" : addresses.join(", ")})`;
+  });
+  return texts.length === 0 ? "no interfaces" : texts.join(", ");
+}
+
+/**
+ * Addresses of one family that other hosts may use, the best first: global before link-local,
+ * permanent before dynamic, stable before temporary; deprecated ones are left out.
+ */
+export function usableAddresses(device: HostInterface, family: Family): IpAddress[] {
+  return device.addresses
+    .filter(({ address, deprecated }) =>
+      familyOf(address) === family && !deprecated && whyNotUnicast(address) === undefined
+    )
+    .toSorted((a, b) => rank(a) - rank(b))
+    .map(({ address }) => address);
+}
+
+function rank({ address, permanent, temporary }: HostAddress): number {
+  return (isLinkLocal(address) ? 4 : 0) + (permanent ? 0 : 2) + (temporary ? 1 : 0);
+}
+
+/** A device, with the addresses that the search itself has settled. */
+interface Found {
+  readonly device: HostInterface;
+  readonly chosen: PerFamily<IpAddress>;
+}
+
+interface Problem {
+  readonly problem: string;
+}
+
+interface Attempt {
+  /** Completes "using interface eth0 (…)". */
+  readonly because: string;
+  find(): Found | Problem;
+}
+
+function attempts(facts: HostInterfaces, options: SelectionOptions): Attempt[] {
+  const { interfaces, patterns, canReach, publicAddresses, families } = options;
+  const list: Attempt[] = [
+    ...interfaces.map((text) => ({
+      because: `--iface=${text}`,
+      find: () => byNameOrAddress(facts, text),
+    })),
+    ...patterns.map((text) => ({
+      because: `--iface-regex=${text}`,
+      find: () => byPattern(facts, text, families),
+    })),
+  ];
+  if (canReach !== undefined) {
+    list.push({ because: `--iface-can-reach=${canReach}`, find: () => byReach(facts, canReach) });
+  }
+  if (list.length > 0) return list;
+  for (const family of familiesOf(publicAddresses)) {
+    const address = publicAddresses[family] as IpAddress;
+    const holder = holderOf(facts, address);
+    if (holder === undefined || !families.includes(family)) continue;
+    const because = `it has the address ${address} of --public-ip${family === 6 ? "v6" : ""}`;
+    list.push({ because, find: () => ({ device: holder, chosen: { [family]: address } }) });
+  }
+  list.push({ because: "default route", find: () => byDefaultRoute(facts, families) });
+  return list;
+}
+
+function byNameOrAddress(facts: HostInterfaces, text: string): Found | Problem {
+  const address = parseIpAddress(text);
+  if (address === undefined) return named(facts, text);
+  const device = holderOf(facts, address);
+  if (device === undefined) return { problem: "no interface has this address" };
+  const kind = whyNotUnicast(address);
+  if (kind !== undefined) return { problem: `it is a ${kind} address` };
+  return { device, chosen: { [familyOf(address)]: address } };
+}
+
+/** By addresses: an interface where every family matches, then one where any does; then by name. */
+function byPattern(
+  facts: HostInterfaces,
+  text: string,
+  families: readonly Family[],
+): Found | Problem {
+  const pattern = compilePattern(text);
+  if ("problem" in pattern) return pattern;
+  let partial: Found | undefined;
+  for (const device of facts.interfaces) {
+    const chosen: { 4?: IpAddress; 6?: IpAddress } = {};
+    for (const family of families) {
+      const match = usableAddresses(device, family).find((address) => pattern.test(address));
+      if (match !== undefined) chosen[family] = match;
+    }
+    const matches = familiesOf(chosen).length;
+    if (matches === families.length) return { device, chosen };
+    if (matches > 0) partial ??= { device, chosen };
+  }
+  if (partial !== undefined) return partial;
+  const device = facts.interfaces.find(({ name }) => pattern.test(name));
+  return device === undefined
+    ? { problem: "it matches no interface's addresses and no name" }
+    : { device, chosen: {} };
+}
+
+function byReach(facts: HostInterfaces, target: IpAddress): Found | Problem {
+  const { towards } = facts;
+  if (towards === undefined) return { problem: "there is no route to it" };
+  const found = named(facts, towards.link);
+  if ("problem" in found || towards.source === undefined) return found;
+  return { ...found, chosen: { [familyOf(target)]: towards.source } };
+}
+
+function byDefaultRoute(facts: HostInterfaces, families: readonly Family[]): Found | Problem {
+  const names = new Map<Family, string>();
+  for (const family of families) {
+    const name = facts.defaultRoutes[family];
+    if (name === undefined) return { problem: `there is no default IPv${family} route` };
+    names.set(family, name);
+  }
+  if (new Set(names.values()).size > 1) {
+    return { problem: `IPv4's is through ${names.get(4)}, IPv6's through ${names.get(6)}` };
+  }
+  return named(facts, names.get(families[0] as Family) as string);
+}
+
+function named(facts: HostInterfaces, name: string): Found | Problem {
+  const device = facts.interfaces.find((candidate) => candidate.name === name);
+  return device === undefined ? { problem: "there is no such interface" } : { device, chosen: {} };
+}
+
+function holderOf(facts: HostInterfaces, address: IpAddress): HostInterface | undefined {
+  return facts.interfaces.find((device) =>
+    device.addresses.some((candidate) => candidate.address === address)
+  );
+}
+
+/** Finds the address of each family, and whether the device can be used at all. */
+function complete(
+  { device, chosen }: Found,
+  families: readonly Family[],
+): { device: HostInterface; addresses: PerFamily<IpAddress> } | Problem {
+  if (device.mtuBytes === 0) return { problem: `interface ${device.name} has MTU 0` };
+  const addresses: { 4?: IpAddress; 6?: IpAddress } = {};
+  for (const family of families) {
+    const address = chosen[family] ?? usableAddresses(device, family)[0];
+    if (address === undefined) {
+      return { problem: `interface ${device.name} has no usable IPv${family} address` };
+    }
+    addresses[family] = address;
+  }
+  return { device, addresses };
+}
+
+function publicAddressesOf(
+  addresses: PerFamily<IpAddress>,
+  options: SelectionOptions,
+  reasons: string[],
+): PerFamily<IpAddress> {
+  const result: { 4?: IpAddress; 6?: IpAddress } = {};
+  for (const family of familiesOf(addresses)) {
+    const own = addresses[family] as IpAddress;
+    const given = options.publicAddresses[family];
+    result[family] = given ?? own;
+    reasons.push(
+      `IPv${family} address ${own}, advertised to the other nodes as ${given ?? own} ` +
+        (given === undefined
+          ? "(the interface's)"
+          : `(given by --public-ip${family === 6 ? "v6" : ""} or the datastore)`),
+    );
+  }
+  return result;
+}
