@@ -5,6 +5,7 @@
 
 import type { IpAddress } from "../addr/ip.ts";
 import type { Link, Resource, ResourceKind } from "../state/resource.ts";
+import type { Step } from "../state/step.ts";
 
 export interface Kernel extends Disposable {
   /**
@@ -36,13 +37,7 @@ export interface Kernel extends Disposable {
   link(name: string): Promise<LinkInfo | undefined>;
 }
 
-export type Step =
-  /** Create, or replace what holds the same key. For a link: create; it must not exist. */
-  | { readonly op: "set"; readonly resource: Resource }
-  /** Change attributes of an existing link in place: MTU, MAC, up. */
-  | { readonly op: "change"; readonly resource: Link; readonly from: Link }
-  /** Delete; absence is success. */
-  | { readonly op: "delete"; readonly resource: Resource };
+export type { Step } from "../state/step.ts";
 
 /** `undefined` is success. */
 export type StepResult = KernelError | undefined;

@@ -3,22 +3,26 @@
 import { familyOf, isLinkLocal } from "../addr/ip.ts";
 import type { Prefix } from "../addr/prefix.ts";
 import { prefixContains } from "../addr/prefix.ts";
-import { type Resource, RT_TABLE_MAIN, RTPROT_FLANNEL } from "./resource.ts";
+import { linkOf } from "./resource_key.ts";
+import { type Link, type Resource, type Route, RT_TABLE_MAIN, RTPROT_FLANNEL } from "./resource.ts";
 
 export interface Ownership {
   /** Names of the devices that are this program's; everything on them is. */
   readonly links: ReadonlySet<string>;
   /**
-   * Routes outside those devices are ours when they carry `RTPROT_FLANNEL`, lie inside one of these
-   * networks and leave by this device (a blackhole: by none). Two daemons on one host have disjoint networks.
+   * Routes outside those devices are ours when they carry `RTPROT_FLANNEL` and lie inside one of
+   * these networks, whatever device they leave by: the external interface may have been another one
+   * before a restart. Two daemons on one host have disjoint networks.
    */
   readonly networks: readonly Prefix[];
+  /** The external interface: Go flannel's routes by it may be taken over, see `mayAdopt`. */
   readonly routeLink: string | undefined;
 }
 
 const RTPROT_KERNEL = 2; // linux/rtnetlink.h
+const RTPROT_BOOT = 3; // linux/rtnetlink.h
 
-/** A link is owned by name, but only one of our type is ever recreated; see `plan`. */
+/** A link is owned by name, but only one of our type is ever deleted; see `decide`. */
 export function isOurs(resource: Resource, ownership: Ownership): boolean {
   switch (resource.kind) {
     case "link":
@@ -32,11 +36,46 @@ export function isOurs(resource: Resource, ownership: Ownership): boolean {
       return ownership.links.has(resource.link);
     case "sysctl":
       return false;
-    case "route":
-      return resource.table === RT_TABLE_MAIN && resource.protocol !== RTPROT_KERNEL &&
-        (resource.link !== undefined && ownership.links.has(resource.link) ||
-          resource.protocol === RTPROT_FLANNEL &&
-            (resource.link === undefined || resource.link === ownership.routeLink) &&
-            ownership.networks.some((network) => prefixContains(network, resource.destination)));
+    case "route": {
+      if (resource.table !== RT_TABLE_MAIN || resource.protocol === RTPROT_KERNEL) return false;
+      const link = linkOf(resource);
+      return link !== undefined && ownership.links.has(link) ||
+        resource.protocol === RTPROT_FLANNEL && isInside(resource, ownership);
+    }
   }
+}
+
+/**
+ * `isOurs`, seen with what really holds the device's name: on a foreign device that merely has the
+ * name of ours, nothing is ours.
+ */
+export function owns(
+  resource: Resource,
+  ownership: Ownership,
+  linkNamed: (name: string) => Link | undefined,
+): boolean {
+  if (!isOurs(resource, ownership)) return false;
+  const name = resource.kind === "link" ? resource.name : linkOf(resource);
+  const link = resource.kind === "link"
+    ? resource
+    : name === undefined
+    ? undefined
+    : linkNamed(name);
+  return name === undefined || !ownership.links.has(name) || link?.type !== "other";
+}
+
+/**
+ * Whether a foreign entry may be replaced, though never deleted, because Go flannel made it: its
+ * host-gw and direct routes leave by the external interface and say RTPROT_BOOT, like any route
+ * that an administrator types, so only one that stands where ours belongs is taken over.
+ */
+export function mayAdopt(resource: Resource, ownership: Ownership): boolean {
+  return resource.kind === "route" && resource.type === "unicast" &&
+    resource.table === RT_TABLE_MAIN && resource.protocol === RTPROT_BOOT &&
+    resource.link !== undefined && resource.link === ownership.routeLink &&
+    isInside(resource, ownership);
+}
+
+function isInside(route: Route, ownership: Ownership): boolean {
+  return ownership.networks.some((network) => prefixContains(network, route.destination));
 }

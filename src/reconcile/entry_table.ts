@@ -1,0 +1,153 @@
+/**
+ * Every entry that somebody desires or that the kernel holds and is ours, with both sides in one
+ * record: what is desired, by whom, and what the kernel is known to hold.
+ *
+ * Several owners may desire one key, as when two leases carry the same VTEP MAC. The one with the
+ * highest precedence stands; the others come into their own when it goes.
+ */
+
+import { resourceKey } from "../state/resource_key.ts";
+import type { Resource, ResourceKey } from "../state/resource.ts";
+import { sameResource } from "../state/same_resource.ts";
+
+export class Entry {
+  readonly key: ResourceKey;
+  /** The claim that stands. */
+  desired: Resource | undefined = undefined;
+  owner: string | undefined = undefined;
+  precedence = 0n;
+  /** Claims of other owners to the same key. */
+  rivals: Claim[] | undefined = undefined;
+  /** What the kernel holds; the same object as `desired` when it is what it should be. */
+  actual: Resource | undefined = undefined;
+  /** `actual` is what this process put there, whatever the rules of ownership say since. */
+  made = false;
+  trouble: Trouble | undefined = undefined;
+
+  constructor(key: ResourceKey) {
+    this.key = key;
+  }
+
+  get inSync(): boolean {
+    return this.desired !== undefined && this.actual !== undefined &&
+      sameResource(this.desired, this.actual);
+  }
+}
+
+export interface Claim {
+  readonly owner: string;
+  readonly precedence: bigint;
+  readonly resource: Resource;
+}
+
+/** Why an entry is not as it should be, and when that is tried again. */
+export interface Trouble {
+  readonly kind: "failing" | "conflict" | "contended";
+  readonly message: string;
+  readonly sinceMs: number;
+  readonly attempts: number;
+  /** Infinity: not before something changes. */
+  readonly retryAtMs: number;
+}
+
+/** Two owners want different things under one key. */
+export interface Contest {
+  readonly winner: Claim;
+  readonly loser: Claim;
+}
+
+export class EntryTable {
+  readonly #entries = new Map<ResourceKey, Entry>();
+  readonly #owned = new Map<string, readonly ResourceKey[]>();
+  readonly #contested: (contest: Contest) => void;
+
+  constructor(contested: (contest: Contest) => void) {
+    this.#contested = contested;
+  }
+
+  get(key: ResourceKey): Entry | undefined {
+    return this.#entries.get(key);
+  }
+
+  /** The entry of this key, made if there is none. */
+  at(key: ResourceKey): Entry {
+    let entry = this.#entries.get(key);
+    if (entry === undefined) this.#entries.set(key, entry = new Entry(key));
+    return entry;
+  }
+
+  values(): IterableIterator<Entry> {
+    return this.#entries.values();
+  }
+
+  /** Forgets an entry that nobody desires and the kernel does not hold. */
+  release(entry: Entry): void {
+    if (entry.desired === undefined && entry.actual === undefined) this.#entries.delete(entry.key);
+  }
+
+  /** Replaces all that `owner` desires; calls `changed` for each entry whose standing claim differs now. */
+  setDesired(
+    owner: string,
+    resources: readonly Resource[],
+    precedence: bigint,
+    changed: (entry: Entry) => void,
+  ): void {
+    const before = this.#owned.get(owner) ?? [];
+    const claims = new Map<ResourceKey, Resource>();
+    for (const resource of resources) claims.set(resourceKey(resource), resource);
+    if (claims.size > 0) this.#owned.set(owner, [...claims.keys()]);
+    else this.#owned.delete(owner);
+    for (const key of before) {
+      if (!claims.has(key)) this.#withdraw(this.at(key), owner, changed);
+    }
+    for (const [key, resource] of claims) {
+      this.#claim(this.at(key), { owner, precedence, resource }, changed);
+    }
+  }
+
+  #claim(entry: Entry, claim: Claim, changed: (entry: Entry) => void): void {
+    const standing = standingClaim(entry);
+    const others = (entry.rivals ?? []).filter((rival) => rival.owner !== claim.owner);
+    if (standing !== undefined && standing.owner !== claim.owner) others.push(standing);
+    this.#settle(entry, [...others, claim], changed);
+    const winner = standingClaim(entry) as Claim;
+    for (const loser of entry.rivals ?? []) {
+      const isNew = loser.owner === claim.owner || winner.owner === claim.owner;
+      if (isNew && !sameResource(winner.resource, loser.resource)) {
+        this.#contested({ winner, loser });
+      }
+    }
+  }
+
+  #withdraw(entry: Entry, owner: string, changed: (entry: Entry) => void): void {
+    const claims = [standingClaim(entry), ...entry.rivals ?? []]
+      .filter((claim): claim is Claim => claim !== undefined && claim.owner !== owner);
+    this.#settle(entry, claims, changed);
+  }
+
+  /** Lets the strongest of the claims stand. */
+  #settle(entry: Entry, claims: Claim[], changed: (entry: Entry) => void): void {
+    if (claims.length > 1) claims.sort(strongerFirst);
+    const [winner, ...rivals] = claims;
+    const before = entry.desired;
+    entry.owner = winner?.owner;
+    entry.precedence = winner?.precedence ?? 0n;
+    entry.rivals = rivals.length > 0 ? rivals : undefined;
+    const same = before !== undefined && winner !== undefined &&
+      sameResource(winner.resource, before) && sameResource(before, winner.resource);
+    if (same) return; // The object that is known already is kept, to hold only one of each.
+    entry.desired = winner?.resource;
+    if (entry.desired !== undefined && entry.inSync) entry.actual = entry.desired;
+    changed(entry);
+  }
+}
+
+function standingClaim(entry: Entry): Claim | undefined {
+  if (entry.desired === undefined || entry.owner === undefined) return undefined;
+  return { owner: entry.owner, precedence: entry.precedence, resource: entry.desired };
+}
+
+function strongerFirst(a: Claim, b: Claim): number {
+  if (a.precedence !== b.precedence) return a.precedence > b.precedence ? -1 : 1;
+  return a.owner < b.owner ? -1 : a.owner > b.owner ? 1 : 0;
+}

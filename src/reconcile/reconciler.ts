@@ -1,0 +1,820 @@
+/**
+ * The loop that keeps the kernel as it is desired to be, and the only thing that changes it.
+ *
+ * Everybody else says what they want (`setDesired`) and goes on. The reconciler mirrors what the
+ * kernel holds, from dumps, from its own acknowledged changes and from notifications, so that a
+ * change to one entry costs one message and no dump, and a second look costs nothing. What it
+ * cannot learn from a notification it reads again: the kernel flushes the IPv4 routes of a device
+ * that goes down, and everything on one that is deleted, without a word (net/ipv4/fib_frontend.c).
+ */
+
+import { assertNever } from "../addr/assert_never.ts";
+import { familyOf } from "../addr/ip.ts";
+import type { Log } from "../log/log.ts";
+import type { Kernel, KernelError, KernelEvent } from "../netlink/kernel.ts";
+import { isOurs, mayAdopt, type Ownership, owns } from "../state/ownership.ts";
+import { decide, type Decision, orderSteps, STAGES } from "../state/plan.ts";
+import { linkKey, linkOf, resourceKey } from "../state/resource_key.ts";
+import { resourceText } from "../state/resource_text.ts";
+import type { Link, Resource, ResourceKey, ResourceKind } from "../state/resource.ts";
+import { sameResource } from "../state/same_resource.ts";
+import type { Step } from "../state/step.ts";
+import { backoffMs, type Clock, systemClock } from "./clock.ts";
+import { Echoes } from "./echoes.ts";
+import { type Contest, type Entry, EntryTable, type Trouble } from "./entry_table.ts";
+
+export interface ReconcilerOptions {
+  readonly kernel: Kernel;
+  readonly log: Log;
+  /** The external interface changed: gone, back, up, down, another MTU, another address. */
+  readonly onExternalChanged?: (reason: string) => void;
+  /** Reads a file below /proc/sys; `undefined` if there is none. Without it, parameters are written once. */
+  readonly readSysctl?: (path: string) => Promise<string | undefined>;
+  readonly clock?: Clock;
+  /** A number from 0 to 1. */
+  readonly random?: () => number;
+  /** Everything is read again this often, give or take a tenth, in case a change went unnoticed. */
+  readonly resyncMs?: number;
+}
+
+/** Which entries are this daemon's, and the interface that carries its packets. */
+export interface ReconcilerScope {
+  readonly ownership: Ownership;
+  readonly external: string | undefined;
+}
+
+export interface ReconcilerStatus {
+  /** The kernel holds exactly what is desired, as far as is known. */
+  readonly inSync: boolean;
+  /** Entries that wait for their turn, or for a device. */
+  readonly pending: number;
+  readonly failing: readonly EntryProblem[];
+  /** Entries whose key somebody else holds. */
+  readonly conflicts: readonly EntryProblem[];
+  /** Entries that somebody else changed and that were put right since the start. */
+  readonly repairs: number;
+  /** When the kernel was last read in full, in milliseconds of the clock. */
+  readonly lastResyncMs: number | undefined;
+}
+
+export interface EntryProblem {
+  /** The entry in `ip` notation. */
+  readonly text: string;
+  readonly error: string;
+  /** In milliseconds of the clock. */
+  readonly sinceMs: number;
+}
+
+const DEBOUNCE_MS = 5;
+const DEBOUNCE_MAX_MS = 50;
+/** Steps between two breaths of the event loop: some 10 ms of work. */
+const CHUNK_ENTRIES = 2000;
+const RETRY = { firstMs: 100, maxMs: 30_000 };
+/** More repairs of one entry than this, each within `CONTEST_WINDOW_MS` of the last, are a fight. */
+const CONTEST_REPAIRS = 5;
+const CONTEST_WINDOW_MS = 10_000;
+const CONTEST_RETRY = { firstMs: 1000, maxMs: 60_000 };
+const RESYNC_MS = 300_000;
+
+const OUR_KINDS: readonly ResourceKind[] = ["link", "address", "neighbour", "fdb", "route"];
+const NO_OWNERSHIP: Ownership = { links: new Set(), networks: [], routeLink: undefined };
+
+export class Reconciler implements AsyncDisposable {
+  readonly #kernel: Kernel;
+  readonly #log: Log;
+  readonly #options: ReconcilerOptions;
+  readonly #clock: Clock;
+  readonly #random: () => number;
+
+  #scope: ReconcilerScope = { ownership: NO_OWNERSHIP, external: undefined };
+  readonly #table = new EntryTable((contest) => this.#onContest(contest));
+  readonly #contests = new Set<string>();
+  /** To be looked at in the next pass. */
+  readonly #dirty = new Set<ResourceKey>();
+  /** Waiting for a device, by its name. */
+  readonly #blocked = new Map<string, Set<ResourceKey>>();
+  readonly #troubled = new Map<ResourceKey, Entry>();
+  /** Was in order until somebody else changed it. */
+  readonly #drifted = new Set<ResourceKey>();
+  readonly #fights = new Map<ResourceKey, { repairs: number; lastMs: number }>();
+  readonly #echoes: Echoes;
+  /** Foreign changes to entries with a step under way: what the kernel held after them. */
+  #disturbed: Map<ResourceKey, Resource | undefined> | undefined;
+
+  #external: Link | undefined;
+  #resync: string | undefined = "start";
+  /** Devices whose entries, and the routes, must be read again. */
+  readonly #examine = new Set<string>();
+  /** Keys that notifications named while a dump was under way: newer than the dump. */
+  #touched: Set<ResourceKey> | undefined;
+  /** The last attempt to read succeeded. */
+  #dumpTrusted = false;
+  #dumpFailures = 0;
+  #sweepAllowed = false;
+
+  #watch: Disposable | undefined;
+  #workTimer: Disposable | undefined;
+  #laterTimer: Disposable | undefined;
+  #firstMarkMs = 0;
+  #lastMarkMs = 0;
+  #resyncAtMs = Infinity;
+  #readAgainAtMs = 0;
+  #pass: Promise<void> | undefined;
+  #stopped = false;
+  #synced = false;
+  #repairs = 0;
+  #lastResyncMs: number | undefined;
+  #settled: (() => void)[] = [];
+
+  constructor(options: ReconcilerOptions) {
+    this.#options = options;
+    this.#kernel = options.kernel;
+    this.#log = options.log;
+    this.#clock = options.clock ?? systemClock;
+    this.#random = options.random ?? Math.random;
+    this.#echoes = new Echoes(this.#clock);
+  }
+
+  /** Starts to watch the kernel and to work. */
+  start(scope: ReconcilerScope): void {
+    this.#scope = scope;
+    this.#watch = this.#kernel.watch((event) => this.#onEvent(event));
+    this.#mark();
+  }
+
+  /** Another external interface, or other networks: everything is read again. */
+  setScope(scope: ReconcilerScope): void {
+    this.#scope = scope;
+    if (this.#external?.name !== scope.external) this.#external = undefined;
+    this.requestResync("the scope changed");
+  }
+
+  /**
+   * Replaces all entries that `owner` (the node, or a lease) desires. Of two owners that desire
+   * different things under one key, the one with the higher precedence stands. Costs as much as the
+   * owner has entries.
+   */
+  setDesired(owner: string, resources: readonly Resource[], precedence = 0n): void {
+    this.#table.setDesired(owner, resources, precedence, (entry) => {
+      this.#drifted.delete(entry.key);
+      this.#clearTrouble(entry);
+      this.#markDirty(entry);
+    });
+  }
+
+  removeOwner(owner: string): void {
+    this.setDesired(owner, []);
+  }
+
+  /** What is ours and desired by nobody may be deleted from now on: the desired state is complete. */
+  allowSweep(): void {
+    if (this.#sweepAllowed) return;
+    this.#sweepAllowed = true;
+    for (const entry of this.#table.values()) {
+      if (entry.desired === undefined) this.#markDirty(entry);
+    }
+    this.#mark();
+  }
+
+  /** Reads everything again soon. */
+  requestResync(reason: string): void {
+    this.#resync ??= reason;
+    this.#mark();
+  }
+
+  status(): ReconcilerStatus {
+    const failing: EntryProblem[] = [];
+    const conflicts: EntryProblem[] = [];
+    for (const entry of this.#troubled.values()) {
+      const trouble = entry.trouble as Trouble;
+      const resource = entry.desired ?? entry.actual;
+      const text = resource === undefined ? entry.key : resourceText(resource);
+      const list = trouble.kind === "conflict" ? conflicts : failing;
+      list.push({ text, error: trouble.message, sinceMs: trouble.sinceMs });
+    }
+    const pending = this.#dirty.size + this.#blockedCount();
+    return {
+      inSync: this.#synced && this.#isIdle() && pending === 0 && this.#troubled.size === 0,
+      pending,
+      failing,
+      conflicts,
+      repairs: this.#repairs,
+      lastResyncMs: this.#lastResyncMs,
+    };
+  }
+
+  /** Resolves when all that can be done has been done; what fails or waits is in `status`. */
+  whenSettled(): Promise<void> {
+    if (this.#stopped || this.#synced && this.#isIdle()) return Promise.resolve();
+    return new Promise((resolve) => this.#settled.push(resolve));
+  }
+
+  /** Stops after the batch that is under way and leaves the kernel's tables as they are. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopped = true;
+    this.#watch?.[Symbol.dispose]();
+    this.#workTimer?.[Symbol.dispose]();
+    this.#laterTimer?.[Symbol.dispose]();
+    await this.#pass;
+    for (const resolve of this.#settled.splice(0)) resolve();
+  }
+
+  // ---- When to work
+
+  #markDirty(entry: Entry): void {
+    const { trouble } = entry;
+    // A fight is not fought faster because the other side moved again.
+    if (trouble?.kind === "contended" && trouble.retryAtMs > this.#clock.nowMs()) return;
+    this.#dirty.add(entry.key);
+    this.#mark();
+  }
+
+  /** There is work: starts a pass soon, so that changes that come together are done together. */
+  #mark(): void {
+    this.#lastMarkMs = this.#clock.nowMs();
+    if (this.#workTimer !== undefined || this.#stopped || this.#watch === undefined) return;
+    this.#firstMarkMs = this.#lastMarkMs;
+    this.#armWork(DEBOUNCE_MS);
+  }
+
+  #armWork(delayMs: number): void {
+    this.#workTimer = this.#clock.setTimer(delayMs, () => {
+      const now = this.#clock.nowMs();
+      const quietAtMs = Math.min(this.#lastMarkMs, this.#firstMarkMs + DEBOUNCE_MAX_MS) +
+        DEBOUNCE_MS;
+      if (now < quietAtMs && now < this.#firstMarkMs + DEBOUNCE_MAX_MS) {
+        this.#armWork(quietAtMs - now);
+        return;
+      }
+      this.#workTimer = undefined;
+      this.#startPass();
+    });
+  }
+
+  #startPass(): void {
+    if (this.#pass !== undefined || this.#stopped) return; // A pass that ends looks for more work.
+    this.#pass = this.#runPass()
+      .catch((error: unknown) => {
+        this.#log.error({ err: error }, "the reconcile loop failed; it reads the kernel again");
+        this.#resync ??= "a failure";
+        this.#delayReading();
+      })
+      .finally(() => {
+        this.#pass = undefined;
+        if (!this.#stopped) this.#scheduleNext();
+      });
+  }
+
+  #scheduleNext(): void {
+    if (this.#synced && this.#isIdle()) {
+      for (const resolve of this.#settled.splice(0)) resolve();
+    }
+    const now = this.#clock.nowMs();
+    const mustRead = this.#resync !== undefined || this.#examine.size > 0;
+    let nextMs = this.#resyncAtMs;
+    if (mustRead) nextMs = Math.min(nextMs, this.#readAgainAtMs);
+    if (this.#dirty.size > 0 && this.#synced && !mustRead) nextMs = now;
+    for (const { trouble } of this.#troubled.values()) {
+      nextMs = Math.min(nextMs, (trouble as Trouble).retryAtMs);
+    }
+    this.#laterTimer?.[Symbol.dispose]();
+    this.#laterTimer = undefined;
+    if (nextMs === Infinity) return;
+    const delayMs = Math.max(nextMs - now, DEBOUNCE_MS);
+    this.#laterTimer = this.#clock.setTimer(delayMs, () => this.#startPass());
+  }
+
+  #isIdle(): boolean {
+    return this.#dirty.size === 0 && this.#resync === undefined && this.#examine.size === 0 &&
+      this.#pass === undefined;
+  }
+
+  // ---- One pass
+
+  async #runPass(): Promise<void> {
+    const now = this.#clock.nowMs();
+    if (now >= this.#resyncAtMs) this.#resync ??= "the regular check";
+    if (now >= this.#readAgainAtMs) {
+      if (this.#resync !== undefined) await this.#readKernel("all");
+      else if (this.#examine.size > 0) await this.#readKernel(new Set(this.#examine));
+    }
+    if (!this.#synced) return;
+    for (const entry of this.#troubled.values()) {
+      if ((entry.trouble as Trouble).retryAtMs <= now) this.#dirty.add(entry.key);
+    }
+    await this.#applyDirty();
+  }
+
+  /** Devices first, then their addresses, then the many entries, a chunk at a time. */
+  async #applyDirty(): Promise<void> {
+    for (const group of [0, 1, 2] as const) {
+      const keys = [...this.#dirty].filter((key) => this.#groupOf(key) === group);
+      for (let start = 0; start < keys.length; start += CHUNK_ENTRIES) {
+        if (this.#stopped) return;
+        if (start > 0) await this.#clock.yield();
+        await this.#applyKeys(keys.slice(start, start + CHUNK_ENTRIES));
+      }
+    }
+  }
+
+  #groupOf(key: ResourceKey): 0 | 1 | 2 {
+    const entry = this.#table.get(key);
+    const resource = entry?.desired ?? entry?.actual;
+    if (resource === undefined || resource.kind === "link") return 0;
+    return STAGES[resource.kind] < STAGES.neighbour ? 1 : 2;
+  }
+
+  async #applyKeys(keys: readonly ResourceKey[]): Promise<void> {
+    const keyOf = new Map<Step, ResourceKey>();
+    for (const key of keys) {
+      if (!this.#dirty.delete(key)) continue;
+      const entry = this.#table.get(key);
+      if (entry === undefined) continue;
+      for (const step of this.#stepsFor(entry)) keyOf.set(step, key);
+    }
+    if (keyOf.size === 0) return;
+    const steps = orderSteps([...keyOf.keys()]);
+    for (const step of steps) {
+      this.#echoes.expect(keyOf.get(step) as ResourceKey, step.resource, step.op === "delete");
+    }
+    this.#disturbed = new Map();
+    const results = await this.#kernel.apply(steps);
+    const failed: { entry: Entry; step: Step; error: KernelError }[] = [];
+    for (const [i, step] of steps.entries()) {
+      const entry = this.#table.at(keyOf.get(step) as ResourceKey);
+      const error = results[i];
+      if (error === undefined) this.#onApplied(entry, step);
+      else failed.push({ entry, step, error });
+    }
+    this.#disturbed = undefined;
+    this.#onFailed(failed);
+  }
+
+  /** What to do about an entry now; nothing if it is in order, blocked, or somebody else's. */
+  #stepsFor(entry: Entry): readonly Step[] {
+    const blocker = entry.desired && this.#blockerOf(entry.desired);
+    if (blocker !== undefined) {
+      let waiting = this.#blocked.get(blocker);
+      if (waiting === undefined) this.#blocked.set(blocker, waiting = new Set());
+      waiting.add(entry.key);
+      return [];
+    }
+    const decision = this.#decide(entry);
+    switch (decision.kind) {
+      case "keep":
+        this.#drifted.delete(entry.key);
+        this.#clearTrouble(entry);
+        this.#table.release(entry);
+        return [];
+      case "conflict":
+        this.#onConflict(entry, decision.holder);
+        return [];
+      case "recreate":
+        this.#log.warn(
+          `device ${(entry.desired as Link).name} exists but ${decision.reason}; ` +
+            "it is deleted and made again",
+        );
+        return this.#isFight(entry) ? [] : decision.steps;
+      case "act":
+        return this.#isFight(entry) ? [] : decision.steps;
+      default:
+        return assertNever(decision);
+    }
+  }
+
+  #decide(entry: Entry): Decision {
+    const { desired, actual } = entry;
+    const { ownership } = this.#scope;
+    return decide({
+      desired,
+      actual,
+      ours: actual !== undefined &&
+        (entry.made || owns(actual, ownership, (name) => this.#linkNamed(name))),
+      adoptable: actual !== undefined && mayAdopt(actual, ownership),
+      maySweep: this.#sweepAllowed && this.#dumpTrusted,
+    });
+  }
+
+  /** Name of the device that an entry must wait for. */
+  #blockerOf(desired: Resource): string | undefined {
+    if (desired.kind === "link") {
+      const isMissing = desired.type === "vxlan" && desired.underlay === this.#scope.external &&
+        this.#external === undefined;
+      return isMissing ? this.#scope.external : undefined;
+    }
+    const name = linkOf(desired);
+    if (name === undefined) return undefined;
+    if (name === this.#scope.external) return this.#external?.up ? undefined : name;
+    const link = this.#table.get(linkKey(name));
+    if (link?.desired === undefined) return undefined;
+    const isUsable = link.actual?.kind === "link" && link.actual.type !== "other" &&
+      (link.actual.up || desired.kind === "sysctl");
+    return isUsable ? undefined : name;
+  }
+
+  // ---- What became of a step
+
+  #onApplied(entry: Entry, step: Step): void {
+    this.#clearTrouble(entry, "recovered");
+    if (this.#drifted.delete(entry.key)) {
+      this.#repairs++;
+      this.#log.debug(`put back ${resourceText(step.resource)}`);
+    }
+    if (this.#disturbed?.has(entry.key)) {
+      // Somebody changed it after us; what the notification said is what counts.
+      this.#setActual(entry, this.#disturbed.get(entry.key), false);
+      this.#drifted.add(entry.key);
+      this.#markDirty(entry);
+    } else {
+      this.#setActual(entry, step.op === "delete" ? undefined : step.resource, true);
+    }
+    if (step.resource.kind !== "link") return;
+    const { name } = step.resource;
+    if (step.op === "delete") this.#forgetOn(name);
+    else this.#unblock(name);
+    // A new MAC drops the device's neighbours.
+    if (step.op === "change" && step.from.mac !== step.resource.mac) this.#lookAgainAt(name);
+  }
+
+  #onFailed(failed: readonly { entry: Entry; step: Step; error: KernelError }[]): void {
+    const fresh = new Map<string, { count: number; message: string }>();
+    for (const { entry, step, error } of failed) {
+      this.#echoes.cancel(entry.key, step.resource, step.op === "delete");
+      const name = step.resource.kind === "link" ? step.resource.name : linkOf(step.resource);
+      switch (error.code) {
+        case "EEXIST": // Somebody was faster: see who it is.
+        case "ENODEV":
+        case "ENXIO":
+        case "ENETDOWN":
+        case "EADDRNOTAVAIL":
+          if (name !== undefined || error.code === "EEXIST") this.#lookAgainAt(name ?? "");
+          break;
+      }
+      if (entry.desired === undefined && entry.actual === undefined) {
+        this.#table.release(entry); // Nobody wants it any more.
+        continue;
+      }
+      const attempts = (entry.trouble?.kind === "failing" ? entry.trouble.attempts : 0) + 1;
+      const message = `cannot ${step.op} ${resourceText(step.resource)}: ${error.message}`;
+      this.#setTrouble(entry, {
+        kind: "failing",
+        message: error.message,
+        attempts,
+        retryAtMs: this.#clock.nowMs() + backoffMs(attempts, RETRY, this.#random),
+      });
+      // A failure is told the first, second, fourth, … time it happens, and with it those like it.
+      if ((attempts & (attempts - 1)) !== 0) continue;
+      const kind = `${step.op} ${step.resource.kind} ${error.code}`;
+      const told = fresh.get(kind);
+      if (told === undefined) fresh.set(kind, { count: 1, message });
+      else told.count++;
+    }
+    for (const { count, message } of fresh.values()) {
+      this.#log.warn(count === 1 ? message : `${message} (and ${count - 1} more like it)`);
+    }
+  }
+
+  #onConflict(entry: Entry, holder: Resource): void {
+    const message = `somebody else holds its place: ${resourceText(holder)}`;
+    if (entry.trouble?.kind !== "conflict" || entry.trouble.message !== message) {
+      this.#log.warn(
+        `cannot set ${resourceText(entry.desired as Resource)}: ${message}; ` +
+          "it is left alone, remove it to let this one take its place",
+      );
+    }
+    this.#setTrouble(entry, { kind: "conflict", message, attempts: 1, retryAtMs: Infinity });
+  }
+
+  /** Whether the entry is being fought over, so that it is not put right at once. */
+  #isFight(entry: Entry): boolean {
+    if (!this.#drifted.has(entry.key)) return false;
+    const now = this.#clock.nowMs();
+    const isDue = entry.trouble?.kind === "contended" && entry.trouble.retryAtMs <= now;
+    let fight = this.#fights.get(entry.key);
+    const maxQuietMs = CONTEST_WINDOW_MS + (entry.trouble?.kind === "contended" || fight &&
+        fight.repairs > CONTEST_REPAIRS
+      ? CONTEST_RETRY.maxMs
+      : 0);
+    if (fight === undefined || now - fight.lastMs > maxQuietMs) {
+      this.#fights.set(entry.key, fight = { repairs: 0, lastMs: now });
+    }
+    if (!isDue) fight.repairs++;
+    fight.lastMs = now;
+    const over = fight.repairs - CONTEST_REPAIRS;
+    if (isDue || over <= 0) return false;
+    const delayMs = backoffMs(over, CONTEST_RETRY, this.#random);
+    const found = entry.actual === undefined ? "removed" : `made ${resourceText(entry.actual)}`;
+    const message = `something on this host keeps changing it; the last time it was ${found}`;
+    this.#log.warn(
+      `${resourceText((entry.desired ?? entry.actual) as Resource)}: ${message}; ` +
+        `it is put right again in ${Math.ceil(delayMs / 1000)} s`,
+    );
+    this.#setTrouble(entry, {
+      kind: "contended",
+      message,
+      attempts: over,
+      retryAtMs: now + delayMs,
+    });
+    return true;
+  }
+
+  #setTrouble(entry: Entry, trouble: Omit<Trouble, "sinceMs">): void {
+    const sinceMs = entry.trouble?.kind === trouble.kind
+      ? entry.trouble.sinceMs
+      : this.#clock.nowMs();
+    entry.trouble = { ...trouble, sinceMs };
+    this.#troubled.set(entry.key, entry);
+  }
+
+  #clearTrouble(entry: Entry, recovered?: "recovered"): void {
+    if (entry.trouble === undefined) return;
+    if (recovered && entry.trouble.attempts > 1) {
+      this.#log.info(
+        `${resourceText((entry.desired ?? entry.actual) as Resource)} is in order again`,
+      );
+    }
+    entry.trouble = undefined;
+    this.#troubled.delete(entry.key);
+  }
+
+  #onContest({ winner, loser }: Contest): void {
+    const text = `${winner.owner} and ${loser.owner} want different things: ` +
+      `${resourceText(winner.resource)} stands, ${resourceText(loser.resource)} does not`;
+    if (this.#contests.has(text) || this.#contests.size >= 1000) return;
+    this.#contests.add(text);
+    this.#log.warn(text);
+  }
+
+  // ---- What the kernel holds
+
+  #onEvent(event: KernelEvent): void {
+    if (this.#stopped) return;
+    if (event.kind === "overrun") {
+      this.#resync = "notifications were lost";
+      this.#readAgainAtMs = 0;
+      this.#touched = undefined;
+      this.#mark();
+      return;
+    }
+    const { resource, deleted } = event;
+    if (resource.kind === "link" && resource.name === this.#scope.external) {
+      this.#observeExternal(deleted ? undefined : resource);
+    }
+    if (resource.kind === "address" && resource.link === this.#scope.external) {
+      // With its last IPv4 address a device loses its IPv4 routes, silently.
+      if (deleted && familyOf(resource.address) === 4) this.#lookAgainAt(resource.link);
+      this.#options.onExternalChanged?.(
+        `address ${resource.address} was ${deleted ? "removed" : "set"}`,
+      );
+    }
+    const key = resourceKey(resource);
+    const known = this.#table.get(key);
+    if (known === undefined && (deleted || !isOurs(resource, this.#scope.ownership))) return;
+    const value = deleted ? undefined : resource;
+    this.#touched?.add(key);
+    const origin = this.#echoes.classify(key, resource, deleted);
+    if (origin === "earlier") return;
+    const entry = this.#table.at(key);
+    if (origin === "last") this.#disturbed?.delete(key);
+    else this.#disturbed?.set(key, value);
+    this.#observe(entry, value, origin === "last");
+    // Somebody who keeps adding things to our device is met like one who keeps removing ours.
+    if (origin === "foreign" && value !== undefined && entry.desired === undefined) {
+      this.#drifted.add(key);
+    }
+  }
+
+  /** Takes over what the kernel was seen to hold, and marks what must be done about it. */
+  #observe(entry: Entry, value: Resource | undefined, isOwn = false): void {
+    const before = entry.actual;
+    if (before === undefined ? value === undefined : value !== undefined && equal(before, value)) {
+      this.#table.release(entry);
+      return;
+    }
+    const wasInSync = entry.inSync;
+    this.#setActual(entry, value, isOwn);
+    const link = value ?? before;
+    if (link?.kind === "link") {
+      this.#onLinkChanged(link.name, before as Link | undefined, value as Link | undefined);
+    }
+    if (before?.kind === "address" && value === undefined && familyOf(before.address) === 4) {
+      this.#lookAgainAt(before.link);
+    }
+    if (entry.inSync) {
+      this.#clearTrouble(entry);
+      return;
+    }
+    if (wasInSync && !isOwn) this.#drifted.add(entry.key);
+    if (entry.trouble !== undefined && entry.trouble.kind !== "contended") {
+      this.#clearTrouble(entry);
+    }
+    if (this.#decide(entry).kind !== "keep") this.#markDirty(entry);
+    else this.#table.release(entry);
+  }
+
+  #setActual(entry: Entry, value: Resource | undefined, made: boolean): void {
+    if (value !== undefined && entry.desired !== undefined && sameResource(entry.desired, value)) {
+      entry.actual = entry.desired;
+      entry.made ||= made;
+    } else {
+      entry.actual = value;
+      entry.made = made && value !== undefined;
+      if (made && entry.desired !== value) this.#markDirty(entry); // The wish changed meanwhile.
+    }
+    this.#table.release(entry);
+  }
+
+  #onLinkChanged(name: string, before: Link | undefined, after: Link | undefined): void {
+    if (after === undefined) {
+      this.#forgetOn(name);
+      return;
+    }
+    this.#unblock(name);
+    // Made by somebody else, or down and up again: entries may have gone without a notification.
+    const isRisky = before === undefined || before.up !== after.up || before.mac !== after.mac;
+    // While our own change is on its way, the device shows what it looks like half done.
+    if (isRisky && !this.#echoes.isExpected(linkKey(name))) this.#lookAgainAt(name);
+  }
+
+  #observeExternal(link: Link | undefined): void {
+    const before = this.#external;
+    this.#external = link;
+    const changes: string[] = [];
+    if (link === undefined) {
+      if (before !== undefined) changes.push("it is gone");
+    } else if (before === undefined) {
+      if (this.#synced) changes.push("it is there");
+    } else {
+      if (before.up !== link.up) changes.push(link.up ? "it is up" : "it is down");
+      if (before.mtuBytes !== link.mtuBytes) changes.push(`its MTU is ${link.mtuBytes}`);
+    }
+    if (changes.length === 0) return;
+    const { external } = this.#scope;
+    if (external === undefined) return;
+    this.#lookAgainAt(external);
+    if (link !== undefined) this.#unblock(external);
+    for (const entry of this.#troubled.values()) {
+      if (entry.trouble?.kind === "failing") this.#markDirty(entry);
+    }
+    this.#options.onExternalChanged?.(changes.join(", "));
+  }
+
+  /** A device is gone, and with it all that was on it. */
+  #forgetOn(name: string): void {
+    for (const entry of this.#table.values()) {
+      const resource = entry.actual ?? entry.desired;
+      if (resource === undefined || linkOf(resource) !== name) continue;
+      this.#disturbed?.set(entry.key, undefined);
+      if (entry.actual === undefined) continue;
+      entry.actual = undefined;
+      entry.made = false;
+      this.#touched?.add(entry.key);
+      if (entry.desired !== undefined) this.#markDirty(entry);
+      else this.#table.release(entry);
+    }
+  }
+
+  #unblock(name: string): void {
+    const waiting = this.#blocked.get(name);
+    if (waiting === undefined) return;
+    this.#blocked.delete(name);
+    for (const key of waiting) this.#dirty.add(key);
+    this.#mark();
+  }
+
+  /** Reads the entries on this device, and the routes, before the next change. */
+  #lookAgainAt(name: string): void {
+    this.#examine.add(name);
+    this.#mark();
+  }
+
+  #linkNamed(name: string): Link | undefined {
+    const actual = this.#table.get(linkKey(name))?.actual;
+    return actual?.kind === "link" ? actual : undefined;
+  }
+
+  #blockedCount(): number {
+    let count = 0;
+    for (const keys of this.#blocked.values()) count += keys.size;
+    return count;
+  }
+
+  // ---- Reading the kernel
+
+  /** Reads the routes and links, and the entries on these devices. */
+  async #readKernel(scope: "all" | ReadonlySet<string>): Promise<void> {
+    const ours = this.#scope.ownership.links;
+    const links = scope === "all" ? ours : new Set([...scope].filter((name) => ours.has(name)));
+    const reason = this.#resync;
+    if (scope === "all") this.#resync = undefined;
+    this.#examine.clear();
+    const touched = this.#touched = new Set();
+    try {
+      const kinds: readonly ResourceKind[] = links.size > 0 ? OUR_KINDS : ["link", "route"];
+      const resources = await this.#kernel.dump(kinds, links);
+      // An overrun while reading: what was read may already be wrong.
+      if (this.#touched !== touched) return;
+      const asked = [...this.#examine];
+      this.#takeOver(resources, links, touched);
+      // What was read is what there is; only what notifications asked for meanwhile is read again.
+      for (const name of this.#examine) {
+        if (links.has(name) || scope === "all" || scope.has(name)) this.#examine.delete(name);
+      }
+      for (const name of asked) this.#examine.add(name);
+      if (scope === "all") await this.#readSysctls();
+      this.#onRead(scope);
+    } catch (error) {
+      if (scope === "all") this.#resync ??= reason;
+      else for (const name of scope) this.#examine.add(name);
+      this.#dumpTrusted = false;
+      this.#delayReading();
+      if ((this.#dumpFailures & (this.#dumpFailures - 1)) === 0) {
+        this.#log.warn(`${(error as Error).message}; nothing is deleted until it can be read`);
+      }
+    } finally {
+      this.#touched = undefined;
+    }
+  }
+
+  #onRead(scope: "all" | ReadonlySet<string>): void {
+    this.#dumpFailures = 0;
+    this.#readAgainAtMs = 0;
+    if (!this.#dumpTrusted && scope === "all") {
+      this.#dumpTrusted = true;
+      if (this.#sweepAllowed) this.#markStale();
+    }
+    if (scope !== "all") {
+      // A partial reading restores trust only if a full one came before.
+      if (!this.#dumpTrusted) this.#resync ??= "an interrupted reading";
+      return;
+    }
+    this.#synced = true;
+    this.#lastResyncMs = this.#clock.nowMs();
+    const everyMs = this.#options.resyncMs ?? RESYNC_MS;
+    this.#resyncAtMs = this.#lastResyncMs + everyMs * (0.9 + this.#random() / 5);
+    for (const [key, { lastMs }] of this.#fights) {
+      if (this.#lastResyncMs - lastMs > CONTEST_RETRY.maxMs) this.#fights.delete(key);
+    }
+  }
+
+  #markStale(): void {
+    for (const entry of this.#table.values()) {
+      if (entry.desired === undefined) this.#markDirty(entry);
+    }
+  }
+
+  /** Makes the mirror what was read, but for entries that notifications spoke of meanwhile. */
+  #takeOver(
+    resources: readonly Resource[],
+    links: ReadonlySet<string>,
+    touched: ReadonlySet<ResourceKey>,
+  ): void {
+    const { external, ownership } = this.#scope;
+    const seen = new Map<ResourceKey, Resource>();
+    for (const resource of resources) {
+      const key = resourceKey(resource);
+      const entry = this.#table.get(key);
+      if (entry === undefined && !isOurs(resource, ownership)) continue;
+      // Several FDB entries of one MAC, or appended routes: one that is right will do.
+      const rival = seen.get(key);
+      if (rival !== undefined && entry?.desired && sameResource(entry.desired, rival)) continue;
+      seen.set(key, resource);
+    }
+    if (external !== undefined && !touched.has(linkKey(external))) {
+      const link = resources.find((r) => r.kind === "link" && r.name === external);
+      this.#observeExternal(link as Link | undefined);
+    }
+    for (const [key, resource] of seen) {
+      if (!touched.has(key)) this.#observe(this.#table.at(key), resource);
+    }
+    for (const entry of this.#table.values()) {
+      const { actual } = entry;
+      if (actual === undefined || seen.has(entry.key) || touched.has(entry.key)) continue;
+      const link = linkOf(actual);
+      const wasRead = actual.kind === "link" || actual.kind === "route" ||
+        actual.kind !== "sysctl" && link !== undefined && links.has(link);
+      if (wasRead) this.#observe(entry, undefined);
+    }
+  }
+
+  async #readSysctls(): Promise<void> {
+    const read = this.#options.readSysctl;
+    if (read === undefined) return;
+    for (const entry of [...this.#table.values()]) {
+      const { desired } = entry;
+      if (desired?.kind !== "sysctl") continue;
+      const value = (await read(desired.path))?.trim();
+      this.#observe(entry, value === undefined ? undefined : { ...desired, value });
+    }
+  }
+
+  #delayReading(): void {
+    this.#dumpFailures++;
+    this.#readAgainAtMs = this.#clock.nowMs() +
+      backoffMs(this.#dumpFailures, RETRY, this.#random);
+  }
+}
+
+function equal(a: Resource, b: Resource): boolean {
+  return sameResource(a, b) && sameResource(b, a);
+}
