@@ -1,0 +1,145 @@
+/** What every part of the bench shares: the programs, the hosts, one etcd, the sets of leases. */
+
+import { existsSync } from "node:fs";
+import { LabEtcd } from "../../src/lab/etcd.ts";
+import { ipBatch } from "../../src/lab/namespace.ts";
+import { TopologyRecord } from "../../src/lab/record.ts";
+import {
+  createTopology,
+  type LabHost,
+  planTopology,
+  type Topology,
+} from "../../src/lab/topology.ts";
+import { spawnDaemon } from "../../src/process/spawn_daemon.ts";
+import { BenchDaemon, type Program } from "./daemon.ts";
+import { type LeaseSet, loadLeases, removeOthers } from "./leases.ts";
+
+/** Each measured run takes a host that nothing has touched. */
+const HOSTS = 100;
+
+export interface BenchSizes {
+  /** Leases of the small and the large cluster. */
+  readonly small: number;
+  readonly large: number;
+  /** How often a start is repeated; the median counts. */
+  readonly repetitions: number;
+  readonly changes: number;
+  readonly idleSeconds: number;
+}
+
+export class Bench implements AsyncDisposable {
+  readonly sizes: BenchSizes;
+  readonly ours: Program;
+  readonly theirs: Program;
+  readonly #record: TopologyRecord;
+  readonly #topology: Topology;
+  readonly #etcd: LabEtcd;
+  readonly #free: LabHost[];
+  readonly #sets = new Map<string, Promise<LeaseSet>>();
+  readonly #daemons = new Set<BenchDaemon>();
+
+  private constructor(
+    parts: { sizes: BenchSizes; ours: Program; theirs: Program; record: TopologyRecord },
+    topology: Topology,
+    etcd: LabEtcd,
+  ) {
+    this.sizes = parts.sizes;
+    this.ours = parts.ours;
+    this.theirs = parts.theirs;
+    this.#record = parts.record;
+    this.#topology = topology;
+    this.#etcd = etcd;
+    this.#free = [...topology.hosts];
+  }
+
+  /** Builds the hosts and starts etcd. Throws if a program to measure is missing. */
+  static async create(
+    options: { sizes: BenchSizes; ours: string; theirs: Program },
+  ): Promise<Bench> {
+    for (const path of [options.ours, options.theirs.path]) {
+      if (!existsSync(path)) throw new Error(`there is no ${path}`);
+    }
+    const record = TopologyRecord.create("flbench");
+    try {
+      const topology = planTopology({
+        prefix: record.prefix,
+        hostSegments: Array.from({ length: HOSTS }, () => 0),
+        families: [4],
+      });
+      await createTopology(topology);
+      const etcd = new LabEtcd(topology.etcd, { directory: record.directory });
+      record.addProcess(etcd.pid);
+      await etcd.ready(10_000);
+      const parts = { ...options, ours: { name: "ours", path: options.ours }, record };
+      return new Bench(parts, topology, etcd);
+    } catch (error) {
+      await record.remove();
+      throw error;
+    }
+  }
+
+  get etcd(): LabEtcd {
+    return this.#etcd;
+  }
+
+  /**
+   * The leases of a cluster of `count` nodes, loaded once. Those of hosts measured before are
+   * removed, unless such hosts are running still.
+   */
+  async leases(
+    count: number,
+    options: { nftables?: boolean; keepOthers?: boolean } = {},
+  ): Promise<LeaseSet> {
+    const prefix = `/bench-${count}${options.nftables ? "-nftables" : ""}`;
+    let set = this.#sets.get(prefix);
+    if (!set) {
+      set = loadLeases(this.#etcd, { prefix, count, enableNftables: options.nftables ?? false });
+      this.#sets.set(prefix, set);
+    }
+    if (!options.keepOthers) await removeOthers(this.#etcd, await set);
+    return set;
+  }
+
+  /** A host that no daemon has run on, with a process in its namespace to look through. */
+  takeHost(): { host: LabHost; observer: number } {
+    const host = this.#free.shift();
+    if (!host) throw new Error(`more than ${HOSTS} hosts are needed`);
+    const sleeper = spawnDaemon("ip", ["netns", "exec", host.namespace, "sleep", "infinity"], {
+      logFile: `${this.#record.directory}/observer.log`,
+      env: { PATH: process.env["PATH"] ?? "" },
+    });
+    this.#record.addProcess(sleeper.pid);
+    return { host, observer: sleeper.pid };
+  }
+
+  start(
+    program: Program,
+    host: LabHost,
+    set: LeaseSet,
+    options: { flags: readonly string[]; countProcesses?: boolean },
+  ): BenchDaemon {
+    const daemon = new BenchDaemon({
+      program,
+      host,
+      directory: this.#record.directory,
+      endpoints: this.#etcd.endpoints,
+      prefix: set.prefix,
+      ...options,
+    });
+    this.#daemons.add(daemon);
+    return daemon;
+  }
+
+  /** Stops a daemon and frees what its host holds in the kernel. */
+  async finish(daemon: BenchDaemon, host: LabHost, observer: number): Promise<void> {
+    await daemon.stop();
+    this.#daemons.delete(daemon);
+    process.kill(observer, "SIGKILL");
+    await ipBatch([`netns del ${host.namespace}`]);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const daemon of this.#daemons) await daemon.stop();
+    await this.#record.remove();
+  }
+}

@@ -1,0 +1,155 @@
+/** One run of a flanneld, ours or another, in a host of the bench, with its costs accounted. */
+
+import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { LabHost } from "../../src/lab/topology.ts";
+import { run } from "../../src/process/process.ts";
+import { type DaemonProcess, spawnDaemon } from "../../src/process/spawn_daemon.ts";
+
+/** A program to measure. */
+export interface Program {
+  readonly name: string;
+  readonly path: string;
+}
+
+export interface DaemonStart {
+  readonly program: Program;
+  readonly host: LabHost;
+  /** For the subnet file and the log; must exist. */
+  readonly directory: string;
+  readonly endpoints: string;
+  readonly prefix: string;
+  readonly flags: readonly string[];
+  /** Puts the daemon into a process namespace of its own, whose numbers tell how many it started. */
+  readonly countProcesses?: boolean;
+}
+
+/**
+ * A running daemon in a control group (cgroup v2) of its own: the group's CPU time includes that of
+ * every program that the daemon started, to the microsecond.
+ */
+export class BenchDaemon {
+  readonly startedAt: number;
+  readonly subnetFile: string;
+  readonly logFile: string;
+  readonly #process: DaemonProcess;
+  readonly #group: string;
+
+  constructor(start: DaemonStart) {
+    const name = `${start.host.namespace}-${start.program.name.replaceAll(/\W/g, "_")}`;
+    this.subnetFile = join(start.directory, `${name}.env`);
+    this.logFile = join(start.directory, `${name}.log`);
+    this.#group = join(cgroupMount(), name);
+    mkdirSync(this.#group);
+    const args = [
+      start.program.path,
+      `--etcd-endpoints=${start.endpoints}`,
+      `--etcd-prefix=${start.prefix}`,
+      `--subnet-file=${this.subnetFile}`,
+      "--iface=eth0",
+      ...start.flags,
+    ];
+    const namespace = start.countProcesses ? ["unshare", "--pid", "--fork", "--kill-child"] : [];
+    this.startedAt = performance.now();
+    this.#process = spawnDaemon(
+      "sh",
+      [
+        "-c",
+        'echo $$ >"$0/cgroup.procs"; exec "$@"',
+        this.#group,
+        ...["ip", "netns", "exec", start.host.namespace, ...namespace, ...args],
+      ],
+      {
+        logFile: this.logFile,
+        env: { PATH: process.env["PATH"] ?? "" },
+        workingDirectory: start.directory,
+      },
+    );
+  }
+
+  /** The daemon's own number as this process sees it; `unshare` stands before it. */
+  get pid(): number {
+    const pid = this.#process.pid;
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim();
+    const name = readFileSync(`/proc/${pid}/comm`, "utf8").trim();
+    return name === "unshare" ? Number(children) : pid;
+  }
+
+  get hasSubnetFile(): boolean {
+    return existsSync(this.subnetFile);
+  }
+
+  /** Throws with the end of the log if the daemon has ended. */
+  async assertAlive(): Promise<void> {
+    const ended = await Promise.race([this.#process.exited, Bun.sleep(0).then(() => undefined)]);
+    if (ended === undefined) return;
+    const log = readFileSync(this.logFile, "utf8").trimEnd().split("\n").slice(-10).join("\n");
+    throw new Error(`the daemon ended with code ${ended}:\n${log}`);
+  }
+
+  /** CPU time of the daemon and of all it started, in seconds. */
+  cpuSeconds(): number {
+    const text = readFileSync(join(this.#group, "cpu.stat"), "utf8");
+    return Number(/^usage_usec (\d+)$/m.exec(text)?.[1]) / 1e6;
+  }
+
+  /** Resident memory and its anonymous (not file-backed) part, in MiB (proc(5), status). */
+  memoryMib(): { resident: number; anonymous: number } {
+    const text = readFileSync(`/proc/${this.pid}/status`, "utf8");
+    const field = (name: string) =>
+      Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, "m").exec(text)?.[1]) / 1024;
+    return { resident: field("VmRSS"), anonymous: field("RssAnon") };
+  }
+
+  /**
+   * The number that a process started now gets in the daemon's process namespace: between two
+   * calls it grows by one for the second call, and by one for each process or thread started.
+   */
+  async nextProcessNumber(): Promise<number> {
+    const result = await run("nsenter", [
+      ...["--target", String(this.pid), "--pid", "--"],
+      ...["sh", "-c", "echo $$"],
+    ]);
+    if (result.exitCode !== 0) throw new Error(`cannot enter ${this.pid}: ${result.stderr}`);
+    return Number(result.stdout);
+  }
+
+  /** SIGTERM as an operator sends it; what does not end within 5 s is killed. */
+  async stop(): Promise<void> {
+    try {
+      process.kill(this.pid, "SIGTERM");
+    } catch { /* it ended by itself */ }
+    const ended = this.#process.exited.then(() => true);
+    const inTime = await Promise.race([ended, Bun.sleep(5_000).then(() => false)]);
+    if (!inTime) this.kill();
+    await this.#process.exited;
+    await removeGroup(this.#group);
+  }
+
+  /** Ends the daemon and everything that it started, at once. */
+  kill(): void {
+    writeFileSync(join(this.#group, "cgroup.kill"), "1");
+  }
+}
+
+/** The unified hierarchy's mount point; also there, beside the old ones, on a hybrid system. */
+function cgroupMount(): string {
+  for (const line of readFileSync("/proc/self/mounts", "utf8").split("\n")) {
+    const [, mountPoint, type] = line.split(" ");
+    if (type === "cgroup2" && mountPoint) return mountPoint;
+  }
+  throw new Error("the bench needs a mounted cgroup v2 hierarchy to account for CPU time");
+}
+
+/** A group can be removed once its last process has been waited for. */
+async function removeGroup(path: string): Promise<void> {
+  for (let attempt = 0;; attempt++) {
+    try {
+      return rmdirSync(path);
+    } catch (error) {
+      if (attempt === 100) throw error;
+      if (attempt === 0) writeFileSync(join(path, "cgroup.kill"), "1");
+      await Bun.sleep(20);
+    }
+  }
+}

@@ -1,0 +1,76 @@
+/** What a node costs when nothing happens: CPU time and process starts, in both rule modes. */
+
+import type { LabHost } from "../../src/lab/topology.ts";
+import type { Bench } from "./bench.ts";
+import type { BenchDaemon, Program } from "./daemon.ts";
+import { untilProgrammed } from "./start.ts";
+import type { Row } from "./table.ts";
+
+export async function benchIdle(bench: Bench): Promise<Row[]> {
+  const seconds = bench.sizes.idleSeconds;
+  const rows: Row[] = [];
+  for (const nftables of [false, true]) {
+    const mode = nftables ? "nftables" : "iptables";
+    const theirs = await startIdle(bench, bench.theirs, nftables);
+    const ours = await startIdle(bench, bench.ours, nftables);
+    await Bun.sleep(SETTLE_MS);
+    // Side by side: each is idle almost all the time, and both meet the same machine.
+    const [theirCosts, ourCosts] = await Promise.all([
+      measureIdle(theirs.daemon, seconds),
+      measureIdle(ours.daemon, seconds),
+    ]);
+    for (const node of [theirs, ours]) await bench.finish(node.daemon, node.host, node.observer);
+    const what = `idle for ${seconds} s with ${bench.sizes.small} peers, ${mode}`;
+    const common = { against: bench.theirs.name, goal: 10 };
+    rows.push(
+      {
+        what: `${what}: CPU time`,
+        unit: "ms",
+        ours: ourCosts.cpuMs,
+        theirs: theirCosts.cpuMs,
+        ...common,
+      },
+      {
+        what: `${what}: processes started`,
+        unit: "processes",
+        ours: ourCosts.processes,
+        theirs: theirCosts.processes,
+        ...common,
+      },
+    );
+  }
+  return rows;
+}
+
+interface IdleNode {
+  readonly daemon: BenchDaemon;
+  readonly host: LabHost;
+  readonly observer: number;
+}
+
+async function startIdle(bench: Bench, program: Program, nftables: boolean): Promise<IdleNode> {
+  const set = await bench.leases(bench.sizes.small, { nftables, keepOthers: true });
+  const { host, observer } = bench.takeHost();
+  const daemon = bench.start(program, host, set, { flags: ["--ip-masq"], countProcesses: true });
+  await untilProgrammed(daemon, host, set);
+  return { daemon, host, observer };
+}
+
+interface IdleCosts {
+  readonly cpuMs: number;
+  /** Threads count too: the kernel numbers them alike. */
+  readonly processes: number;
+}
+
+async function measureIdle(daemon: BenchDaemon, seconds: number): Promise<IdleCosts> {
+  const numberBefore = await daemon.nextProcessNumber();
+  const cpuBefore = daemon.cpuSeconds();
+  await Bun.sleep(seconds * 1000);
+  const cpuMs = (daemon.cpuSeconds() - cpuBefore) * 1000;
+  // The second look at the numbers takes one itself.
+  const processes = await daemon.nextProcessNumber() - numberBefore - 1;
+  return { cpuMs, processes };
+}
+
+/** What the start left to do is done. */
+const SETTLE_MS = 10_000;

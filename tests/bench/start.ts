@@ -1,0 +1,129 @@
+/** From the start of the process to the subnet file, and to the last entry in the kernel. */
+
+import type { Bench } from "./bench.ts";
+import type { BenchDaemon, Program } from "./daemon.ts";
+import { entryCounts, routePrefixes } from "./kernel_entries.ts";
+import type { LeaseSet } from "./leases.ts";
+import { median, type Row } from "./table.ts";
+
+export async function benchStart(bench: Bench): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (const count of [0, bench.sizes.large]) {
+    const set = await bench.leases(count);
+    const ours: StartTimes[] = [];
+    const theirs: StartTimes[] = [];
+    // In turn, so that a disturbance of the machine meets both.
+    for (let repetition = 0; repetition < bench.sizes.repetitions; repetition++) {
+      theirs.push(await measureStart(bench, bench.theirs, await bench.leases(count)));
+      ours.push(await measureStart(bench, bench.ours, await bench.leases(count)));
+    }
+    rows.push(...startRows({ count: set.peers.length, ours, theirs, against: bench.theirs.name }));
+  }
+  return rows;
+}
+
+interface StartTimes {
+  readonly subnetFileSeconds: number;
+  readonly lastEntrySeconds: number;
+  readonly cpuSeconds: number;
+}
+
+function startRows(
+  result: {
+    count: number;
+    ours: readonly StartTimes[];
+    theirs: readonly StartTimes[];
+    against: string;
+  },
+): Row[] {
+  const { count, against } = result;
+  const row = (what: string, key: keyof StartTimes): Row => ({
+    what,
+    unit: "s",
+    ours: median(result.ours.map((times) => times[key])),
+    theirs: median(result.theirs.map((times) => times[key])),
+    against,
+  });
+  const among = `with ${count} leases in etcd`;
+  const file = row(`start to subnet file, ${among}`, "subnetFileSeconds");
+  if (count === 0) return [file];
+  return [
+    file,
+    { ...row(`start to the last kernel entry, ${among}`, "lastEntrySeconds"), goal: 10 },
+    row(`CPU time until then, ${among}`, "cpuSeconds"),
+  ];
+}
+
+async function measureStart(bench: Bench, program: Program, set: LeaseSet): Promise<StartTimes> {
+  const { host, observer } = bench.takeHost();
+  await Bun.sleep(100); // the observer enters the namespace
+  const before = routePrefixes(observer);
+  const daemon = bench.start(program, host, set, { flags: ["--ip-masq"] });
+  const subnetFileSeconds = await secondsUntil(daemon, () => daemon.hasSubnetFile);
+  let lastEntrySeconds = subnetFileSeconds;
+  if (set.peers.length > 0) {
+    const wanted = before + set.peers.length;
+    lastEntrySeconds = await secondsUntil(daemon, () => routePrefixes(observer) >= wanted);
+    lastEntrySeconds = Math.max(
+      lastEntrySeconds,
+      await secondsUntilComplete(daemon, host.namespace, set.peers.length) ?? 0,
+    );
+  }
+  const cpuSeconds = daemon.cpuSeconds();
+  await bench.finish(daemon, host, observer);
+  return { subnetFileSeconds, lastEntrySeconds, cpuSeconds };
+}
+
+/** Start-up of any program here is far below this. */
+const START_TIMEOUT_SECONDS = 120;
+
+async function secondsUntil(daemon: BenchDaemon, isReached: () => boolean): Promise<number> {
+  for (;;) {
+    if (isReached()) return (performance.now() - daemon.startedAt) / 1000;
+    await checkProgress(daemon);
+    await Bun.sleep(2);
+  }
+}
+
+/**
+ * Both programs write a peer's route last, so once the routes are there nothing should be missing.
+ * Checked by full dumps: `undefined` when the first one is complete, else the time at which one is.
+ */
+async function secondsUntilComplete(
+  daemon: BenchDaemon,
+  namespace: string,
+  peers: number,
+): Promise<number | undefined> {
+  for (let attempt = 0;; attempt++) {
+    const { routes, neighbours, fdb } = await entryCounts(namespace);
+    if (routes > peers || neighbours > peers || fdb > peers) {
+      throw new Error(`more entries than peers: ${routes} ${neighbours} ${fdb} of ${peers}`);
+    }
+    if (routes === peers && neighbours === peers && fdb === peers) {
+      return attempt === 0 ? undefined : (performance.now() - daemon.startedAt) / 1000;
+    }
+    await checkProgress(daemon);
+  }
+}
+
+async function checkProgress(daemon: BenchDaemon): Promise<void> {
+  await daemon.assertAlive();
+  if (performance.now() - daemon.startedAt > START_TIMEOUT_SECONDS * 1000) {
+    throw new Error(`the start did not end within ${START_TIMEOUT_SECONDS} s`);
+  }
+}
+
+/** Waits until the kernel holds every entry of the set; for parts that measure what follows. */
+export async function untilProgrammed(
+  daemon: BenchDaemon,
+  host: { namespace: string },
+  set: LeaseSet,
+): Promise<void> {
+  await secondsUntil(daemon, () => daemon.hasSubnetFile);
+  for (;;) {
+    const { routes, neighbours, fdb } = await entryCounts(host.namespace);
+    if (Math.min(routes, neighbours, fdb) >= set.peers.length) return;
+    await checkProgress(daemon);
+    await Bun.sleep(100);
+  }
+}

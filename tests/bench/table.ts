@@ -1,0 +1,67 @@
+/** One measured quantity of both programs, and the tables it is shown in. */
+
+export interface Row {
+  /** What was measured, in a few words, with its unit's meaning clear. */
+  readonly what: string;
+  readonly unit: "s" | "ms" | "MiB" | "processes";
+  readonly ours: number;
+  readonly theirs: number;
+  /** Whom `theirs` is about. */
+  readonly against: string;
+  /** How many times less ours should need, where a goal was set. */
+  readonly goal?: number;
+  /** What a reader must know to read the figures right. */
+  readonly note?: string;
+}
+
+/** The rows as a markdown table, which reads well on a terminal too. */
+export function markdownTable(rows: readonly Row[]): string {
+  const cells = rows.map((row) => [
+    row.what,
+    amount(row.ours, row.unit),
+    `${amount(row.theirs, row.unit)} (${row.against})`,
+    `${factor(row)}`,
+    row.goal === undefined ? "" : `≥ ${row.goal}: ${ratio(row) >= row.goal ? "met" : "missed"}`,
+  ]);
+  const head = ["what", "ours", "theirs", "theirs / ours", "goal"];
+  const widths = head.map((title, column) =>
+    Math.max(title.length, ...cells.map((line) => line[column]?.length ?? 0))
+  );
+  const line = (fields: readonly string[]) =>
+    `| ${fields.map((text, column) => text.padEnd(widths[column] ?? 0)).join(" | ")} |`;
+  const rule = `|${widths.map((width) => "-".repeat(width + 2)).join("|")}|`;
+  const notes = rows.filter((row) => row.note).map((row) => `- ${row.what}: ${row.note}`);
+  return [line(head), rule, ...cells.map(line), ...(notes.length ? ["", ...notes] : [])].join("\n");
+}
+
+/** How many times less ours needs; infinite when ours needs nothing and the other does. */
+export function ratio(row: Row): number {
+  if (row.ours === 0) return row.theirs === 0 ? 1 : Infinity;
+  return row.theirs / row.ours;
+}
+
+function factor(row: Row): string {
+  const value = ratio(row);
+  if (value === Infinity) return "none against some";
+  return `${value >= 100 ? Math.round(value) : Number(value.toPrecision(2))}×`;
+}
+
+function amount(value: number, unit: Row["unit"]): string {
+  const digits = unit === "processes" || value === 0 ? value.toFixed(0) : value.toPrecision(3);
+  return `${Number(digits)} ${unit}`;
+}
+
+/** The middle of the values; the mean of the two middle ones of an even number. */
+export function median(values: readonly number[]): number {
+  return quantile(values, 0.5);
+}
+
+/** The value below which `part` (0…1) of the values lie, interpolated. */
+export function quantile(values: readonly number[], part: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const position = (sorted.length - 1) * part;
+  const below = sorted[Math.floor(position)];
+  const above = sorted[Math.ceil(position)];
+  if (below === undefined || above === undefined) throw new Error("no values were measured");
+  return below + (above - below) * (position - Math.floor(position));
+}
