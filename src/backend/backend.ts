@@ -54,6 +54,11 @@ export interface Backend {
   node(input: NodeInput): Resource[];
   /** The entries for one peer. Throws `ImplausibleLeaseError` with the reason to ignore the peer. */
   peer(peer: Lease, input: NodeInput, facts: PeerFacts): Resource[];
+  /**
+   * Why some of a plausible peer's subnets cannot be reached at present, although `peer` gives no
+   * entry for them: to be reported until the facts change. `undefined` if all can.
+   */
+  peerProblem?(peer: Lease, input: NodeInput, facts: PeerFacts): string | undefined;
 }
 
 export interface NodeInput {
@@ -63,9 +68,14 @@ export interface NodeInput {
 
 /** What the host knows about the way to a peer. */
 export interface PeerFacts {
-  /** For each family: the peer's public address is reached without a gateway. */
+  /** For each family: the peer's public address is reached by the external interface, without a gateway. */
   readonly direct: PerFamily<boolean>;
+  /** The way there in words, such as `via 192.168.0.1 dev eth0`. */
+  readonly way: PerFamily<string>;
 }
+
+/** What is known of a peer that nobody asked the kernel about. */
+export const NO_FACTS: PeerFacts = { direct: {}, way: {} };
 
 /** A peer's lease that must not be turned into kernel entries. */
 export class ImplausibleLeaseError extends Error {

@@ -432,8 +432,10 @@ export class Reconciler implements AsyncDisposable {
     const { name } = step.resource;
     if (step.op === "delete") this.#forgetOn(name);
     else this.#unblock(name);
-    // A new MAC drops the device's neighbours.
-    if (step.op === "change" && step.from.mac !== step.resource.mac) this.#lookAgainAt(name);
+    if (step.op !== "change") return;
+    // A new MAC drops the device's neighbours; having been down, all but its FDB entries.
+    const { from, resource } = step;
+    if (from.mac !== resource.mac || from.up !== resource.up) this.#lookAgainAt(name);
   }
 
   #onFailed(failed: readonly { entry: Entry; step: Step; error: KernelError }[]): void {

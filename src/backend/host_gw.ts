@@ -1,0 +1,93 @@
+/**
+ * host-gw: each node is the router to its own subnet; packets travel as they are.
+ *
+ * The journey of a packet from a workload at 10.5.1.7 on node A (192.168.0.1) to one at 10.5.2.9 on
+ * node B (192.168.0.2, subnet 10.5.2.0/24), by the entry that decides each hop:
+ *
+ *   1. It leaves the workload by its default route and reaches A's bridge.
+ *   2. On A the ROUTE `10.5.2.0/24 via 192.168.0.2 dev eth0` sends it to B. The next hop is resolved
+ *      by ARP or neighbour discovery like any neighbour on the network.
+ *   3. B has the address, forwards, and its own route for 10.5.2.0/24, the bridge's, delivers.
+ *
+ * So A and B must share a link: a router between them would not know the way to 10.5.2.0/24. A peer
+ * behind a gateway gets no route, and is reported, until the host's routes say that it is near.
+ */
+
+import { familiesOf, type PerFamily } from "../addr/family.ts";
+import { ConfigError } from "../config/config_error.ts";
+import type { FamilyNetwork } from "../config/network_config.ts";
+import { readOptions } from "../config/options.ts";
+import type { Resource } from "../state/resource.ts";
+import { advertisedAddresses } from "./advertised.ts";
+import type { Backend, BackendHost, BackendModule } from "./backend.ts";
+import { peerAddress, requireBackendType } from "./peer_lease.ts";
+import { peerRoute } from "./peer_route.ts";
+
+export const OPTIONS = {};
+
+const hostGw: BackendModule = {
+  type: "host-gw",
+  prepare(host) {
+    readOptions(host.config.backend.options, OPTIONS, host.log);
+    refuseTranslation(host);
+    return Promise.resolve(hostGwBackend(advertisedAddresses(host), host.config.families));
+  },
+};
+
+export default hostGw;
+
+function hostGwBackend(
+  publicAddresses: Backend["attributes"]["publicAddresses"],
+  networks: PerFamily<FamilyNetwork>,
+): Backend {
+  const families = familiesOf(networks);
+  return {
+    type: "host-gw",
+    attributes: { publicAddresses, backendType: "host-gw", backendData: {} },
+    needsPeerFacts: true,
+    ownership: (external) => ({
+      links: new Set(),
+      networks: families.map((family) => (networks[family] as FamilyNetwork).network),
+      routeLink: external.name,
+    }),
+    mtuBytes: (external) => external.mtuBytes,
+    node: () => [],
+    peer(peer, { external }, facts): Resource[] {
+      requireBackendType(peer, "host-gw");
+      return families.flatMap((family) => {
+        const subnet = peer.subnets[family];
+        if (subnet === undefined) return [];
+        const gateway = peerAddress(peer, family);
+        if (!facts.direct[family]) return [];
+        return [peerRoute({ subnet, gateway, link: external.name, onlink: false })];
+      });
+    },
+    peerProblem(peer, { external }, facts) {
+      const problems = families.flatMap((family) => {
+        const subnet = peer.subnets[family];
+        if (subnet === undefined || facts.direct[family]) return [];
+        const way = facts.way[family] ?? "unknown";
+        return [
+          `${subnet} cannot be reached: ${peer.attributes.publicAddresses[family]} is not on the ` +
+          `network of ${external.name} (the way there is ${way}), and host-gw needs nodes that ` +
+          "share one; vxlan works across routers",
+        ];
+      });
+      return problems.length > 0 ? problems.join("; ") : undefined;
+    },
+  };
+}
+
+/** Peers send to the public address as their next hop, so it must be one that ARP finds. */
+function refuseTranslation({ config, external }: BackendHost): void {
+  for (const family of familiesOf(config.families)) {
+    const own = external.addresses[family];
+    const advertised = external.publicAddresses[family];
+    if (own !== advertised) {
+      throw new ConfigError(
+        `the public address ${advertised} is not the address ${own} of ${external.name}; host-gw ` +
+          "cannot work through address translation: leave --public-ip out, or use vxlan",
+      );
+    }
+  }
+}

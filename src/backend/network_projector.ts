@@ -1,0 +1,214 @@
+/**
+ * From leases to desired kernel entries: each lease is an owner of its entries, the node is one
+ * more. A changed lease costs the work for one lease.
+ */
+
+import type { Log } from "../log/log.ts";
+import type { Resource } from "../state/resource.ts";
+import type { Lease, LeaseKey } from "../subnet/lease.ts";
+import {
+  type Backend,
+  type ExternalInterface,
+  ImplausibleLeaseError,
+  NO_FACTS,
+  type NodeInput,
+  type PeerFacts,
+} from "./backend.ts";
+
+/** Takes desired entries; `Reconciler` is one. */
+export interface DesiredSink {
+  setDesired(owner: string, resources: readonly Resource[], precedence?: bigint): void;
+  removeOwner(owner: string): void;
+}
+
+/** A change to the other nodes' leases. */
+export type PeerChange =
+  | { readonly kind: "put"; readonly lease: Lease }
+  | { readonly kind: "delete"; readonly lease: Lease };
+
+/** Answers how a peer is reached; `PeerFactsSource` is one. */
+export interface FactsOf {
+  of(peer: Lease): Promise<PeerFacts>;
+  forget(peer: Lease): void;
+}
+
+export interface NetworkProjectorOptions {
+  readonly backend: Backend;
+  readonly sink: DesiredSink;
+  readonly facts: FactsOf;
+  readonly log: Log;
+  /** Entries of the node beyond the backend's own, such as `blackholeRoutes`. */
+  readonly extra?: (own: Lease) => readonly Resource[];
+}
+
+export interface ProjectorStatus {
+  /** Peers that have entries. */
+  readonly peers: number;
+  /** Peers that are ignored, with the reason. */
+  readonly implausible: ReadonlyMap<LeaseKey, string>;
+  /** Peers that cannot be reached at present, with the reason. */
+  readonly unreachable: ReadonlyMap<LeaseKey, string>;
+  /** Peers whose way is still being looked up. */
+  readonly pending: number;
+}
+
+const NODE = "node";
+
+export class NetworkProjector implements AsyncDisposable {
+  readonly #options: NetworkProjectorOptions;
+  readonly #peers = new Map<LeaseKey, Lease>();
+  readonly #implausible = new Map<LeaseKey, string>();
+  readonly #unreachable = new Map<LeaseKey, string>();
+  /** Peers to look up, in order. */
+  readonly #toLookUp = new Set<LeaseKey>();
+  #lookingUp: Promise<void> | undefined;
+  #stopped = false;
+  #own: Lease | undefined;
+  #external: ExternalInterface;
+
+  constructor(options: NetworkProjectorOptions, external: ExternalInterface) {
+    this.#options = options;
+    this.#external = external;
+  }
+
+  /** Our own lease, before any other. */
+  ownChanged(own: Lease): void {
+    this.#own = own;
+    this.#projectAll();
+  }
+
+  externalChanged(external: ExternalInterface): void {
+    this.#external = external;
+    this.#projectAll();
+  }
+
+  /** The ways to the peers may have changed; peers keep their entries until the new answer is there. */
+  factsChanged(): void {
+    if (!this.#options.backend.needsPeerFacts) return;
+    for (const key of this.#peers.keys()) this.#toLookUp.add(key);
+    this.#lookUp();
+  }
+
+  /** Changes to the other nodes' leases; ours must not be among them. */
+  applyChanges(changes: readonly PeerChange[]): void {
+    for (const change of changes) {
+      if (change.kind === "put") this.#put(change.lease);
+      else this.#delete(change.lease);
+    }
+  }
+
+  status(): ProjectorStatus {
+    return {
+      peers: this.#peers.size - this.#implausible.size,
+      implausible: this.#implausible,
+      unreachable: this.#unreachable,
+      pending: this.#toLookUp.size + (this.#lookingUp ? 1 : 0),
+    };
+  }
+
+  /** Resolves when the way to every known peer has been looked up. */
+  async whenLookedUp(): Promise<void> {
+    while (this.#lookingUp !== undefined) await this.#lookingUp;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopped = true;
+    await this.#lookingUp;
+  }
+
+  #put(lease: Lease): void {
+    this.#peers.set(lease.key, lease);
+    if (this.#options.backend.needsPeerFacts) {
+      this.#toLookUp.add(lease.key);
+      this.#lookUp();
+    } else {
+      this.#project(lease, NO_FACTS);
+    }
+  }
+
+  #delete(lease: Lease): void {
+    const known = this.#peers.get(lease.key);
+    if (known === undefined) return;
+    this.#peers.delete(lease.key);
+    this.#implausible.delete(lease.key);
+    this.#unreachable.delete(lease.key);
+    this.#toLookUp.delete(lease.key);
+    this.#options.facts.forget(known);
+    this.#options.sink.removeOwner(lease.key);
+  }
+
+  #projectAll(): void {
+    const { backend, sink, extra } = this.#options;
+    const input = this.#input();
+    if (input === undefined) return;
+    sink.setDesired(NODE, [...backend.node(input), ...extra?.(input.own) ?? []]);
+    if (backend.needsPeerFacts) {
+      this.factsChanged();
+      return;
+    }
+    for (const peer of this.#peers.values()) this.#project(peer, NO_FACTS);
+  }
+
+  /** One peer's entries, or the reason why it has none. */
+  #project(peer: Lease, facts: PeerFacts): void {
+    const { backend, sink } = this.#options;
+    const input = this.#input();
+    if (input === undefined) return;
+    let resources: Resource[] = [];
+    let implausible: string | undefined;
+    try {
+      resources = backend.peer(peer, input, facts);
+    } catch (error) {
+      if (!(error instanceof ImplausibleLeaseError)) throw error;
+      implausible = error.message;
+    }
+    this.#report(peer, "ignoring", this.#implausible, implausible);
+    const unreachable = implausible === undefined
+      ? backend.peerProblem?.(peer, input, facts)
+      : undefined;
+    this.#report(peer, "no route to", this.#unreachable, unreachable);
+    sink.setDesired(peer.key, resources, peer.modRevision);
+  }
+
+  /** Says a reason once, and once more when it is another one. */
+  #report(
+    peer: Lease,
+    verb: string,
+    reasons: Map<LeaseKey, string>,
+    reason: string | undefined,
+  ): void {
+    if (reason === undefined) {
+      reasons.delete(peer.key);
+    } else if (reasons.get(peer.key) !== reason) {
+      reasons.set(peer.key, reason);
+      this.#options.log.warn(`${verb} lease ${peer.key}: ${reason}`);
+    }
+  }
+
+  #input(): NodeInput | undefined {
+    return this.#own && { own: this.#own, external: this.#external };
+  }
+
+  #lookUp(): void {
+    this.#lookingUp ??= this.#runLookUps().finally(() => {
+      this.#lookingUp = undefined;
+      if (this.#toLookUp.size > 0 && !this.#stopped) this.#lookUp();
+    });
+  }
+
+  async #runLookUps(): Promise<void> {
+    for (const key of this.#toLookUp) {
+      if (this.#stopped) return;
+      this.#toLookUp.delete(key);
+      const peer = this.#peers.get(key);
+      if (peer === undefined) continue;
+      try {
+        const facts = await this.#options.facts.of(peer);
+        // The lease may have changed or gone meanwhile; then it is in the set again, or not needed.
+        if (this.#peers.get(key) === peer) this.#project(peer, facts);
+      } catch (error) {
+        this.#report(peer, "no route to", this.#unreachable, (error as Error).message);
+      }
+    }
+  }
+}

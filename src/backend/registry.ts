@@ -1,0 +1,27 @@
+/** All backends by type. Each is loaded when it is asked for. */
+
+import { ConfigError } from "../config/config_error.ts";
+import { nearestName } from "../config/options.ts";
+import type { BackendModule } from "./backend.ts";
+
+const BACKENDS: Readonly<Record<string, () => Promise<{ readonly default: BackendModule }>>> = {
+  alloc: () => import("./alloc.ts"),
+  "host-gw": () => import("./host_gw.ts"),
+  vxlan: () => import("./vxlan.ts"),
+};
+
+/** The types in alphabetical order. */
+export const BACKEND_TYPES: readonly string[] = Object.keys(BACKENDS);
+
+/** The backend of this type, in any case; throws `ConfigError` with the types that there are. */
+export async function loadBackend(type: string): Promise<BackendModule> {
+  const name = type.toLowerCase();
+  const load = Object.hasOwn(BACKENDS, name) ? BACKENDS[name] : undefined;
+  if (load !== undefined) return (await load()).default;
+  const nearest = nearestName(name, BACKEND_TYPES);
+  const hint = nearest === undefined ? "" : `; did you mean ${JSON.stringify(nearest)}?`;
+  throw new ConfigError(
+    `Backend Type ${JSON.stringify(type)} is unknown; this program has ` +
+      `${BACKEND_TYPES.join(", ")}${hint}`,
+  );
+}

@@ -1,0 +1,282 @@
+/**
+ * vxlan: the kernel wraps each packet between nodes into UDP.
+ *
+ * The journey of a packet from a workload at 10.5.1.7 on node A (192.168.0.1) to one at 10.5.2.9 on
+ * node B (192.168.0.2, subnet 10.5.2.0/24), by the entry that decides each hop:
+ *
+ *   1. It leaves the workload by its default route and reaches A's bridge.
+ *   2. On A the ROUTE `10.5.2.0/24 via 10.5.2.0 dev flannel.1 onlink` hands it to the vxlan device,
+ *      with 10.5.2.0 as next hop. `onlink`, for no address of A says where 10.5.2.0 is.
+ *   3. The permanent NEIGHBOUR `10.5.2.0 lladdr <B's VTEP MAC>` gives the inner Ethernet header, so
+ *      that nobody asks by ARP.
+ *   4. The FDB entry `<B's VTEP MAC> dst 192.168.0.2` says which host has that MAC: the kernel adds
+ *      the outer headers, from the device's `local` address, and sends by its underlay `dev`.
+ *   5. B's flannel.1 takes the outer headers off; the inner MAC is its own; B's own route for
+ *      10.5.2.0/24, the bridge's, delivers.
+ *
+ * A packet of node A itself takes the ADDRESS 10.5.1.0/32 of flannel.1 as its source, so that the
+ * answer finds the way back. The address is a /32 so that no route comes with it.
+ *
+ * With DirectRouting, a peer that is reached without a gateway needs none of this: the ROUTE
+ * `10.5.2.0/24 via 192.168.0.2 dev eth0` sends the packet as it is. IPv6 has its own device,
+ * `flannel-v6.<VNI>`, over IPv6, and the same entries.
+ */
+
+import { familiesOf, mapFamilies, type PerFamily } from "../addr/family.ts";
+import { addressBits, type Family, type IpAddress } from "../addr/ip.ts";
+import { localMac, type MacAddress, parseMacAddress, whyNotUnicastMac } from "../addr/mac.ts";
+import { type Prefix, prefixAddress } from "../addr/prefix.ts";
+import { ConfigError } from "../config/config_error.ts";
+import type { FamilyNetwork } from "../config/network_config.ts";
+import { booleanOption, integerOption, type OptionValues, readOptions } from "../config/options.ts";
+import type { Ownership } from "../state/ownership.ts";
+import type { Resource, VxlanLink } from "../state/resource.ts";
+import type { Lease } from "../subnet/lease.ts";
+import { advertisedAddresses } from "./advertised.ts";
+import {
+  type Backend,
+  type BackendHost,
+  type BackendModule,
+  type ExternalInterface,
+  ImplausibleLeaseError,
+  type NodeInput,
+  type PeerFacts,
+} from "./backend.ts";
+import { jsonMember, peerAddress, requireBackendType } from "./peer_lease.ts";
+import { peerRoute } from "./peer_route.ts";
+
+export const OPTIONS = {
+  VNI: integerOption({ default: 1, min: 0, max: 0xff_ffff }), // 24 bits, RFC 7348 section 5
+  /** 0 is the kernel's default, 8472. */
+  Port: integerOption({ default: 8472, min: 0, max: 65535 }),
+  GBP: booleanOption(false),
+  Learning: booleanOption(false),
+  DirectRouting: booleanOption(false),
+  /** MTU of the underlay in bytes; by default the external interface's. The overhead is taken off. */
+  MTU: integerOption({ default: undefined, min: 200, max: 65535 }),
+};
+
+type Options = OptionValues<typeof OPTIONS>;
+
+/** What is wrapped around an IP packet: Ethernet 14, VXLAN 8, UDP 8, and the outer IP header. */
+const OVERHEAD_BYTES: Readonly<Record<Family, number>> = { 4: 14 + 8 + 8 + 20, 6: 14 + 8 + 8 + 40 };
+const IPV6_MIN_MTU_BYTES = 1280; // RFC 8200 section 5
+const IFNAME_MAX_LENGTH = 15; // IFNAMSIZ less the final zero, linux/if.h
+
+const vxlan: BackendModule = {
+  type: "vxlan",
+  async prepare(host) {
+    const options = readOptions(host.config.backend.options, OPTIONS, host.log);
+    checkOptions(options, host);
+    const publicAddresses = advertisedAddresses(host);
+    const macs: { 4?: MacAddress; 6?: MacAddress } = {};
+    const unowned: { 4?: IpAddress; 6?: IpAddress } = {};
+    for (const family of familiesOf(host.config.families)) {
+      macs[family] = await chooseMac(host, options.VNI, family);
+      const address = publicAddresses[family] as IpAddress;
+      if (!(await isOnHost(host, address, family))) unowned[family] = address;
+    }
+    return new VxlanBackend({
+      options,
+      networks: host.config.families,
+      macs,
+      unowned,
+      publicAddresses,
+    });
+  },
+};
+
+export default vxlan;
+
+interface VxlanSetup {
+  readonly options: Options;
+  readonly networks: PerFamily<FamilyNetwork>;
+  /** MAC of this node's device. */
+  readonly macs: PerFamily<MacAddress>;
+  /** Advertised addresses that this host does not have: a router translates them. */
+  readonly unowned: PerFamily<IpAddress>;
+  readonly publicAddresses: PerFamily<IpAddress>;
+}
+
+class VxlanBackend implements Backend {
+  readonly type = "vxlan";
+  readonly attributes: Backend["attributes"];
+  readonly needsPeerFacts: boolean;
+  readonly #setup: VxlanSetup;
+
+  constructor(setup: VxlanSetup) {
+    this.#setup = setup;
+    this.needsPeerFacts = setup.options.DirectRouting;
+    this.attributes = {
+      publicAddresses: setup.publicAddresses,
+      backendType: "vxlan",
+      backendData: mapFamilies(setup.macs, (mac) => ({ VNI: setup.options.VNI, VtepMAC: mac })),
+    };
+  }
+
+  ownership(external: ExternalInterface): Ownership {
+    const { networks, options } = this.#setup;
+    const families = familiesOf(networks);
+    return {
+      links: new Set(families.map((family) => deviceName(options.VNI, family))),
+      networks: families.map((family) => (networks[family] as FamilyNetwork).network),
+      routeLink: external.name,
+    };
+  }
+
+  /** The smallest of its devices': a workload has one interface for both families. */
+  mtuBytes(external: ExternalInterface): number {
+    const families = familiesOf(this.#setup.networks);
+    return Math.min(...families.map((family) => this.#deviceMtuBytes(external, family)));
+  }
+
+  node({ own, external }: NodeInput): Resource[] {
+    return familiesOf(this.#setup.networks).flatMap((family) => {
+      const link = this.#device(external, family);
+      const resources: Resource[] = [link];
+      if (family === 6) {
+        // A router on the overlay must not be able to hand out addresses and default routes.
+        const path = `net/ipv6/conf/${link.name}/accept_ra`;
+        resources.push({ kind: "sysctl", path, value: "0" });
+      }
+      const subnet = own.subnets[family];
+      if (subnet !== undefined) {
+        const address = prefixAddress(subnet);
+        const prefixLength = addressBits(family);
+        resources.push({ kind: "address", link: link.name, address, prefixLength });
+      }
+      return resources;
+    });
+  }
+
+  peer(peer: Lease, { external }: NodeInput, facts: PeerFacts): Resource[] {
+    requireBackendType(peer, "vxlan");
+    return familiesOf(this.#setup.networks).flatMap((family): Resource[] => {
+      const subnet = peer.subnets[family];
+      if (subnet === undefined) return [];
+      const remote = peerAddress(peer, family);
+      const mac = this.#peerMac(peer, family);
+      if (this.#setup.options.DirectRouting && facts.direct[family]) {
+        return [peerRoute({ subnet, gateway: remote, link: external.name, onlink: false })];
+      }
+      return this.#tunnelEntries(subnet, remote, mac, family);
+    });
+  }
+
+  #tunnelEntries(subnet: Prefix, remote: IpAddress, mac: MacAddress, family: Family): Resource[] {
+    const link = deviceName(this.#setup.options.VNI, family);
+    const gateway = prefixAddress(subnet);
+    return [
+      { kind: "neighbour", link, address: gateway, mac },
+      { kind: "fdb", link, mac, remote },
+      peerRoute({ subnet, gateway, link, onlink: true }),
+    ];
+  }
+
+  #peerMac(peer: Lease, family: Family): MacAddress {
+    const key = family === 4 ? "BackendData" : "BackendV6Data";
+    const data = peer.attributes.backendData[family];
+    if (data === undefined || data === null) {
+      throw new ImplausibleLeaseError(`it has the subnet ${peer.subnets[family]} but no ${key}`);
+    }
+    const vni = jsonMember(data, "VNI");
+    if (vni !== undefined && vni !== this.#setup.options.VNI) {
+      throw new ImplausibleLeaseError(
+        `its VNI is ${JSON.stringify(vni)}, this node's is ${this.#setup.options.VNI}`,
+      );
+    }
+    const text = jsonMember(data, "VtepMAC");
+    const mac = typeof text === "string" ? parseMacAddress(text) : undefined;
+    if (mac === undefined) {
+      throw new ImplausibleLeaseError(`the VtepMAC ${JSON.stringify(text)} of its ${key} is none`);
+    }
+    const kind = whyNotUnicastMac(mac);
+    if (kind !== undefined) {
+      throw new ImplausibleLeaseError(`the VtepMAC ${mac} of its ${key} is a ${kind} address`);
+    }
+    if (mac === this.#setup.macs[family]) {
+      throw new ImplausibleLeaseError(`the VtepMAC ${mac} of its ${key} is this node's own`);
+    }
+    return mac;
+  }
+
+  #device(external: ExternalInterface, family: Family): VxlanLink {
+    const { options, macs, unowned } = this.#setup;
+    const advertised = external.publicAddresses[family];
+    // An address that the host does not have cannot be the source of the outer packets.
+    const local = advertised !== undefined && advertised !== unowned[family]
+      ? advertised
+      : external.addresses[family];
+    return {
+      kind: "link",
+      type: "vxlan",
+      name: deviceName(options.VNI, family),
+      mtuBytes: this.#deviceMtuBytes(external, family),
+      mac: macs[family] as MacAddress,
+      up: true,
+      vni: options.VNI,
+      local: local as IpAddress,
+      underlay: external.name,
+      port: options.Port,
+      learning: options.Learning,
+      gbp: options.GBP,
+    };
+  }
+
+  #deviceMtuBytes(external: ExternalInterface, family: Family): number {
+    return (this.#setup.options.MTU ?? external.mtuBytes) - OVERHEAD_BYTES[family];
+  }
+}
+
+function deviceName(vni: number, family: Family): string {
+  return family === 4 ? `flannel.${vni}` : `flannel-v6.${vni}`;
+}
+
+function checkOptions(options: Options, { config }: BackendHost): void {
+  for (const family of familiesOf(config.families)) {
+    const name = deviceName(options.VNI, family);
+    if (name.length > IFNAME_MAX_LENGTH) {
+      throw new ConfigError(
+        `VNI ${options.VNI} makes the device name ${name}, which is longer than the ` +
+          `${IFNAME_MAX_LENGTH} characters that Linux allows; choose a shorter number`,
+      );
+    }
+  }
+  const innerMtu = (options.MTU ?? Infinity) - OVERHEAD_BYTES[6];
+  if (config.families[6] !== undefined && innerMtu < IPV6_MIN_MTU_BYTES) {
+    throw new ConfigError(
+      `MTU ${options.MTU} leaves ${innerMtu} bytes for packets in the tunnel; IPv6 needs ` +
+        `${IPV6_MIN_MTU_BYTES}, so it must be at least ${IPV6_MIN_MTU_BYTES + OVERHEAD_BYTES[6]}`,
+    );
+  }
+}
+
+/** The MAC that peers know this node by, as long as anything remembers it; else a new one. */
+async function chooseMac(host: BackendHost, vni: number, family: Family): Promise<MacAddress> {
+  const name = deviceName(vni, family);
+  const existing = (await host.kernel.link(name))?.link;
+  if (existing?.type === "vxlan" && whyNotUnicastMac(existing.mac) === undefined) {
+    host.log.info(`keeping the MAC address ${existing.mac} of the existing device ${name}`);
+    return existing.mac;
+  }
+  const attributes = host.previousLease?.attributes;
+  if (attributes?.backendType === "vxlan") {
+    const stored = jsonMember(attributes.backendData[family], "VtepMAC");
+    const mac = typeof stored === "string" ? parseMacAddress(stored) : undefined;
+    if (mac !== undefined && whyNotUnicastMac(mac) === undefined) {
+      host.log.info(`device ${name} gets the MAC address ${mac} of this node's stored lease`);
+      return mac;
+    }
+  }
+  return localMac(host.random(6));
+}
+
+async function isOnHost(host: BackendHost, address: IpAddress, family: Family): Promise<boolean> {
+  if (address === host.external.addresses[family]) return true;
+  if ((await host.kernel.routeTo(address)).local) return true;
+  host.log.info(
+    `the public address ${address} is not an address of this host; packets leave with ` +
+      `${host.external.addresses[family]} and must be translated on their way`,
+  );
+  return false;
+}
