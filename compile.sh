@@ -97,7 +97,7 @@ runtime_of() {
     echo "fetching the runtime $name $version" >&2
     rm -rf "$folder"
     mkdir -p "$folder"
-    npm pack --silent --pack-destination "$folder" "@oven/$name@$version" >&2 ||
+    npm pack --silent --pack-destination "$folder" "@oven/$name@$version" >/dev/null ||
       fail "cannot fetch the npm package @oven/$name@$version, which brings the target's runtime"
     tar -xzf "$folder"/*.tgz -C "$folder"
     rm "$folder"/*.tgz

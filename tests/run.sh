@@ -1,0 +1,143 @@
+#!/bin/bash
+# `npm test`: installs what the tests need, builds the executable, runs every test of the project,
+# and ends with the line "N passed, N failed". Its status is 0 only if something passed and nothing
+# failed.
+#
+#   tests/run.sh [STEP|FILE]...      only these: format lint types unit, or paths of test files
+#
+# Each file outside tests/unit runs in a process of its own, with a time limit. Files that touch the
+# kernel get namespaces of their own (processes, mounts, network), so that nothing outlives them.
+set -uo pipefail
+cd "$(dirname "$(readlink -f "$0")")/.."
+
+readonly PACKAGES=(
+  etcd-server etcd-client iproute2 iptables nftables libnftables1 iputils-ping conntrack tcpdump
+  openssl python3 procps util-linux gcc libc6-dev linux-libc-dev protobuf-compiler
+  libnl-3-200 libnl-route-3-200 libnl-genl-3-200 libnl-xfrm-3-200
+  libnl-3-dev libnl-route-3-dev libnl-genl-3-dev libnl-xfrm-3-dev)
+readonly BUN=node_modules/.bin/bun DENO=node_modules/.bin/deno
+export NO_COLOR=1
+passed=0
+failed=0
+
+main() {
+  logs=$(mktemp -d)
+  trap 'rm -rf "$logs"' EXIT
+  if ! prepare; then
+    failed=1
+  elif [[ $# = 0 ]]; then
+    run_everything
+  else
+    for wanted in "$@"; do run_one "$wanted"; done
+  fi
+  echo
+  echo "$passed passed, $failed failed"
+  [[ $failed = 0 && $passed -gt 0 ]]
+}
+
+prepare() {
+  if [[ $(id -u) != 0 ]]; then
+    echo "the tests build networks in the kernel and need root"
+    return 1
+  fi
+  bash tests/install.sh "${PACKAGES[@]}" && bash compile.sh
+}
+
+run_everything() {
+  local file
+  for step in format lint types unit; do run_one "$step"; done
+  for file in tests/{etcd,build,netns}/*_test.ts; do
+    [[ -e $file ]] && run_one "$file"
+  done
+  for folder in etcd build netns; do
+    compgen -G "tests/$folder/*_test.ts" >/dev/null || check "tests/$folder has tests" false
+  done
+}
+
+run_one() {
+  case $1 in
+    format) check "format" "$DENO" fmt --check --quiet ;;
+    lint) check "lint" "$DENO" lint --quiet ;;
+    types) check "types" "$DENO" check --quiet ffi src tests ;;
+    unit) bun_test 300 shared tests/unit ;;
+    tests/unit/*) bun_test 300 shared "$1" ;;
+    tests/build/*) bun_test 600 shared "$1" ;;
+    tests/*) bun_test 900 isolated "$1" ;;
+    *) check "$1 is a step or a test file" false ;;
+  esac
+}
+
+# One command that counts as one test.
+check() {
+  local name=$1 log=$logs/check begun=$SECONDS
+  shift
+  if "$@" >"$log" 2>&1; then
+    passed=$((passed + 1))
+    report ok "$name" "$begun"
+  else
+    failed=$((failed + 1))
+    cat "$log"
+    report FAILED "$name" "$begun"
+  fi
+}
+
+# Runs bun's test runner and adds up its summary. A runner that gives none has crashed, been killed
+# or found no test: that is a failure too.
+bun_test() {
+  local limit=$1 isolation=$2 path=$3 log=$logs/test begun=$SECONDS status pass fail
+  local command=("$BUN" test --timeout 60000 "./$path")
+  "limit_$isolation" "$limit" "${command[@]}" >"$log" 2>&1
+  status=$?
+  pass=$(summary pass "$log")
+  fail=$(summary fail "$log")
+  if [[ $status != 0 && $fail = 0 ]] || ! grep -q '^Ran [1-9]' "$log"; then
+    fail=$((fail + 1))
+    if [[ $status = 124 || $status = 137 ]]; then
+      echo "$path did not end within $limit s" >>"$log"
+    else
+      echo "$path: the test runner ended with status $status" >>"$log"
+    fi
+  fi
+  passed=$((passed + pass))
+  failed=$((failed + fail))
+  if [[ $fail = 0 ]]; then
+    report ok "$path: $pass passed$(skipped "$log")" "$begun"
+  else
+    grep -v '^(pass)' "$log"
+    report FAILED "$path: $pass passed, $fail failed$(skipped "$log")" "$begun"
+  fi
+}
+
+limit_shared() {
+  local limit=$1
+  shift
+  timeout --kill-after=10 "$limit" "$@"
+}
+
+# The shell stays as the namespace's first process, which must reap what the tests leave behind.
+limit_isolated() {
+  local limit=$1
+  shift
+  timeout --kill-after=10 "$limit" unshare --net --mount --pid --fork --kill-child \
+    --propagation private sh -c '
+      mount -t proc proc /proc && mount -t sysfs sysfs /sys && mount -t tmpfs tmpfs /run &&
+      mkdir /run/netns /run/lock && ip link set lo up || exit 125
+      "$@"
+      exit $?' sh "$@"
+}
+
+summary() {
+  awk -v word="$1" 'NF == 2 && $2 == word && $1 ~ /^[0-9]+$/ { n = $1 } END { print n + 0 }' "$2"
+}
+
+skipped() {
+  local count
+  count=$(($(summary skip "$1") + $(summary todo "$1")))
+  if [[ $count != 0 ]]; then echo ", $count skipped"; fi
+}
+
+report() {
+  printf '%-6s %s (%d s)\n' "$1" "$2" $((SECONDS - $3))
+}
+
+main "$@"
