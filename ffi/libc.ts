@@ -1,0 +1,62 @@
+/** The C library: sockets for netlink, and what loading libraries from memory needs. */
+
+import { dlopen, FFIType, type Library, read } from "bun:ffi";
+
+const symbols = {
+  // int *__errno_location(void);
+  __errno_location: { args: [], returns: "ptr" },
+  // int socket(int domain, int type, int protocol);
+  socket: { args: ["i32", "i32", "i32"], returns: "i32" },
+  // int bind(int sockfd, const struct sockaddr *addr, socklen_t addrlen);
+  bind: { args: ["i32", "ptr", "u32"], returns: "i32" },
+  // int connect(int sockfd, const struct sockaddr *addr, socklen_t addrlen);
+  connect: { args: ["i32", "ptr", "u32"], returns: "i32" },
+  // int setsockopt(int sockfd, int level, int optname, const void *optval, socklen_t optlen);
+  setsockopt: { args: ["i32", "i32", "i32", "ptr", "u32"], returns: "i32" },
+  // ssize_t send(int sockfd, const void *buf, size_t len, int flags);
+  send: { args: ["i32", "ptr", FFIType.u64_fast, "i32"], returns: FFIType.i64_fast },
+  // ssize_t recv(int sockfd, void *buf, size_t len, int flags);
+  recv: { args: ["i32", "ptr", FFIType.u64_fast, "i32"], returns: FFIType.i64_fast },
+  // int poll(struct pollfd *fds, nfds_t nfds, int timeout);
+  poll: { args: ["ptr", FFIType.u64_fast, "i32"], returns: "i32" },
+  // int fcntl(int fd, int op, int arg);
+  fcntl: { args: ["i32", "i32", "i32"], returns: "i32" },
+  // int close(int fd);
+  close: { args: ["i32"], returns: "i32" },
+  // void *memcpy(void *dest, const void *src, size_t n);
+  memcpy: { args: ["ptr", "ptr", FFIType.u64_fast], returns: "void" },
+  // int memfd_create(const char *name, unsigned int flags);
+  memfd_create: { args: ["ptr", "u32"], returns: "i32" },
+} as const;
+
+type Libc = Library<typeof symbols>["symbols"];
+
+let opened: Libc | undefined;
+
+/** The C library's functions. Throws an `Error` if this machine has neither glibc nor musl. */
+export function libc(): Libc {
+  opened ??= openFirst(["libc.so.6", `libc.musl-${machine()}.so.1`]);
+  return opened;
+}
+
+/** The number that the last failed call left in errno(3): read it before anything else is called. */
+export function errno(): number {
+  const at = libc().__errno_location();
+  return at === null ? 0 : read.i32(at, 0);
+}
+
+function openFirst(names: readonly string[]): Libc {
+  let cause: unknown;
+  for (const name of names) {
+    try {
+      return dlopen(name, symbols).symbols;
+    } catch (error) {
+      cause = error;
+    }
+  }
+  throw new Error(`cannot open the C library (${names.join(", ")})`, { cause });
+}
+
+function machine(): string {
+  return process.arch === "arm64" ? "aarch64" : "x86_64";
+}

@@ -1,0 +1,175 @@
+/**
+ * Kernel constants and struct layouts, spelt as the headers spell them. A test compiles a C program
+ * against the system's headers and compares every exported value with these.
+ *
+ * Layouts are byte offsets by field name, with the whole size as `size`.
+ */
+
+// sys/socket.h (asm-generic/socket.h: the same on x86-64 and arm64)
+export const AF_UNSPEC = 0;
+export const AF_INET = 2;
+export const AF_BRIDGE = 7;
+export const AF_INET6 = 10;
+export const AF_NETLINK = 16;
+export const SOCK_RAW = 3;
+export const SOCK_NONBLOCK = 0o4000;
+export const SOCK_CLOEXEC = 0o2000000;
+export const SOL_SOCKET = 1;
+export const SO_RCVBUF = 8;
+export const SO_SNDBUF = 7;
+export const SO_RCVBUFFORCE = 33;
+export const MSG_TRUNC = 0x20;
+export const MSG_DONTWAIT = 0x40;
+export const POLLIN = 1; // poll.h
+export const MFD_CLOEXEC = 1; // linux/memfd.h
+export const F_DUPFD_CLOEXEC = 1030; // fcntl.h
+
+// linux/netlink.h
+export const NETLINK_ROUTE = 0;
+export const SOL_NETLINK = 270;
+export const NETLINK_ADD_MEMBERSHIP = 1;
+export const NETLINK_CAP_ACK = 10;
+export const NETLINK_EXT_ACK = 11;
+export const NETLINK_GET_STRICT_CHK = 12;
+export const NLM_F_REQUEST = 0x01;
+export const NLM_F_ACK = 0x04;
+export const NLM_F_DUMP_INTR = 0x10;
+export const NLM_F_DUMP = 0x300;
+export const NLM_F_REPLACE = 0x100;
+export const NLM_F_EXCL = 0x200;
+export const NLM_F_CREATE = 0x400;
+export const NLM_F_CAPPED = 0x100;
+export const NLM_F_ACK_TLVS = 0x200;
+export const NLMSG_ERROR = 0x2;
+export const NLMSG_DONE = 0x3;
+export const NLMSGERR_ATTR_MSG = 1;
+export const NLA_TYPE_MASK = 0x3fff;
+
+// linux/rtnetlink.h
+export const RTM_NEWLINK = 16;
+export const RTM_DELLINK = 17;
+export const RTM_GETLINK = 18;
+export const RTM_NEWADDR = 20;
+export const RTM_DELADDR = 21;
+export const RTM_GETADDR = 22;
+export const RTM_NEWROUTE = 24;
+export const RTM_DELROUTE = 25;
+export const RTM_GETROUTE = 26;
+export const RTM_NEWNEIGH = 28;
+export const RTM_DELNEIGH = 29;
+export const RTM_GETNEIGH = 30;
+export const RTNLGRP_LINK = 1;
+export const RTNLGRP_NEIGH = 3;
+export const RTNLGRP_IPV4_IFADDR = 5;
+export const RTNLGRP_IPV4_ROUTE = 7;
+export const RTNLGRP_IPV6_IFADDR = 9;
+export const RTNLGRP_IPV6_ROUTE = 11;
+export const RT_SCOPE_UNIVERSE = 0;
+export const RT_SCOPE_LINK = 253;
+export const RT_TABLE_MAIN = 254;
+export const RTN_UNICAST = 1;
+export const RTN_LOCAL = 2;
+export const RTN_BLACKHOLE = 6;
+export const RTNH_F_ONLINK = 4;
+export const RTM_F_CLONED = 0x200;
+export const RTA_DST = 1;
+export const RTA_OIF = 4;
+export const RTA_GATEWAY = 5;
+export const RTA_PRIORITY = 6;
+export const RTA_PREFSRC = 7;
+export const RTA_MULTIPATH = 9;
+export const RTA_TABLE = 15;
+export const RTA_VIA = 18;
+export const RTEXT_FILTER_SKIP_STATS = 8;
+
+// linux/if.h
+export const IFF_UP = 1;
+
+// linux/if_link.h
+export const IFLA_ADDRESS = 1;
+export const IFLA_IFNAME = 3;
+export const IFLA_MTU = 4;
+export const IFLA_LINKINFO = 18;
+export const IFLA_EXT_MASK = 29;
+export const IFLA_INFO_KIND = 1;
+export const IFLA_INFO_DATA = 2;
+export const IFLA_VXLAN_ID = 1;
+export const IFLA_VXLAN_LINK = 3;
+export const IFLA_VXLAN_LOCAL = 4;
+export const IFLA_VXLAN_LEARNING = 7;
+export const IFLA_VXLAN_PORT = 15;
+export const IFLA_VXLAN_LOCAL6 = 17;
+export const IFLA_VXLAN_GBP = 23;
+
+// linux/if_addr.h
+export const IFA_ADDRESS = 1;
+export const IFA_LOCAL = 2;
+export const IFA_F_NODAD = 2;
+
+// linux/neighbour.h
+export const NDA_DST = 1;
+export const NDA_LLADDR = 2;
+export const NDA_IFINDEX = 8;
+export const NTF_SELF = 2;
+export const NUD_PERMANENT = 0x80;
+
+export const nlmsghdr = {
+  size: 16,
+  nlmsg_len: 0,
+  nlmsg_type: 4,
+  nlmsg_flags: 6,
+  nlmsg_seq: 8,
+  nlmsg_pid: 12,
+} as const; // linux/netlink.h
+export const nlmsgerr = { size: 20, error: 0, msg: 4 } as const; // linux/netlink.h
+export const nlattr = { size: 4, nla_len: 0, nla_type: 2 } as const; // linux/netlink.h
+export const sockaddr_nl = {
+  size: 12,
+  nl_family: 0,
+  nl_pid: 4,
+  nl_groups: 8,
+} as const; // linux/netlink.h
+export const ifinfomsg = {
+  size: 16,
+  ifi_family: 0,
+  ifi_type: 2,
+  ifi_index: 4,
+  ifi_flags: 8,
+  ifi_change: 12,
+} as const; // linux/rtnetlink.h
+export const ifaddrmsg = {
+  size: 8,
+  ifa_family: 0,
+  ifa_prefixlen: 1,
+  ifa_flags: 2,
+  ifa_scope: 3,
+  ifa_index: 4,
+} as const; // linux/if_addr.h
+export const ndmsg = {
+  size: 12,
+  ndm_family: 0,
+  ndm_ifindex: 4,
+  ndm_state: 8,
+  ndm_flags: 10,
+  ndm_type: 11,
+} as const; // linux/neighbour.h
+export const rtmsg = {
+  size: 12,
+  rtm_family: 0,
+  rtm_dst_len: 1,
+  rtm_src_len: 2,
+  rtm_tos: 3,
+  rtm_table: 4,
+  rtm_protocol: 5,
+  rtm_scope: 6,
+  rtm_type: 7,
+  rtm_flags: 8,
+} as const; // linux/rtnetlink.h
+export const rtnexthop = {
+  size: 8,
+  rtnh_len: 0,
+  rtnh_flags: 2,
+  rtnh_hops: 3,
+  rtnh_ifindex: 4,
+} as const; // linux/rtnetlink.h
+export const pollfd = { size: 8, fd: 0, events: 4, revents: 6 } as const; // poll.h

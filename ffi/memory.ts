@@ -1,0 +1,28 @@
+/** Access to C memory for code outside this folder. */
+
+import { type Pointer, ptr, read } from "bun:ffi";
+
+export type { Pointer };
+
+/** Address of a buffer's first byte. Keep the buffer referenced for as long as C may use the address. */
+export function addressOf(buffer: Uint8Array | BigUint64Array): Pointer {
+  return ptr(buffer);
+}
+
+/** The pointer stored at `at`. */
+export function readPointer(at: Pointer): Pointer {
+  return read.ptr(at, 0) as Pointer;
+}
+
+export function readInt32(at: Pointer): number {
+  return read.i32(at, 0);
+}
+
+export function readUint32(at: Pointer): number {
+  return read.u32(at, 0);
+}
+
+/** NUL-terminated bytes of `text` for an argument of type `const char *`. */
+export function cString(text: string): Uint8Array {
+  return new TextEncoder().encode(`${text}\0`);
+}

@@ -1,0 +1,472 @@
+/**
+ * From steps to rtnetlink messages, built by libnl and gathered in one buffer for one send(2).
+ *
+ * libnl's objects are made once for entries that differ only in their addresses: the next message
+ * puts other bytes into the same addresses.
+ */
+
+import { libc } from "../../ffi/libc.ts";
+import { type Libnl, libnl, RTNL_LINK_VXLAN_F_GBP } from "../../ffi/libnl.ts";
+import * as k from "../../ffi/linux.ts";
+import { addressOf, cString, type Pointer, readPointer, readUint32 } from "../../ffi/memory.ts";
+import { type Family, familyOf, type IpAddress } from "../addr/ip.ts";
+import type { MacAddress } from "../addr/mac.ts";
+import { prefixAddress, prefixLength } from "../addr/prefix.ts";
+import type {
+  Address,
+  FdbEntry,
+  Link,
+  Neighbour,
+  ResourceKind,
+  Route,
+  VxlanLink,
+} from "../state/resource.ts";
+import { writeAddress, writeMac } from "./address_bytes.ts";
+
+/** An entry that lies on a device, or a blackhole route: what `encodeEntry` takes. */
+export type Entry = Address | Neighbour | FdbEntry | Route;
+
+export type Operation = "set" | "create" | "delete";
+
+/** Messages for one send(2), and libnl's objects to build them with. */
+export class Encoder implements Disposable {
+  readonly #nl: Libnl = libnl();
+  readonly #buffer = new Uint8Array(BATCH_BYTES);
+  readonly #view = new DataView(this.#buffer.buffer);
+  /** Address of the buffer, for the socket. */
+  readonly address: Pointer = addressOf(this.#buffer);
+  #length = 0;
+  #count = 0;
+  #lastAt = 0;
+
+  readonly #out = new BigUint64Array(1);
+  readonly #outAddress: Pointer = addressOf(this.#out);
+  readonly #scratch = new Uint8Array(16);
+  readonly #scratchAddress: Pointer = addressOf(this.#scratch);
+  readonly #templates = new Map<string, Template>();
+  #routeTemplates: Record<Family, RouteTemplate | undefined> = { 4: undefined, 6: undefined };
+
+  constructor() {
+    // Every message here is far smaller than libnl's default, a page that it clears each time.
+    this.#nl.nlmsg_set_default_size(MESSAGE_BYTES);
+  }
+
+  /** Bytes and messages in the buffer. */
+  get length(): number {
+    return this.#length;
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Whether there is room for one more message. */
+  get hasRoom(): boolean {
+    return BATCH_BYTES - this.#length >= MESSAGE_BYTES;
+  }
+
+  clear(): void {
+    this.#length = 0;
+    this.#count = 0;
+  }
+
+  /** Numbers the messages from `first` on. */
+  number(first: number): void {
+    let at = 0;
+    for (let i = 0; i < this.#count; i++) {
+      this.#view.setUint32(at + k.nlmsghdr.nlmsg_seq, first + i, true);
+      this.#lastAt = at;
+      at += align(this.#view.getUint32(at + k.nlmsghdr.nlmsg_len, true));
+    }
+  }
+
+  /** Asks for an answer to the last message even if it is carried out, after `number`. */
+  acknowledgeLast(): void {
+    this.#addFlags(this.#lastAt, k.NLM_F_ACK);
+  }
+
+  /** Appends the message for one entry on the device `ifindex` (0 for a blackhole). */
+  entry(operation: Operation, entry: Entry, ifindex: number): void {
+    switch (entry.kind) {
+      case "address":
+        return this.#addressMessage(operation, entry, ifindex);
+      case "neighbour":
+      case "fdb":
+        return this.#neighbourMessage(operation, entry, ifindex);
+      case "route":
+        return this.#routeMessage(operation, entry, ifindex);
+    }
+  }
+
+  /** Appends the creation of a vxlan device; it must not exist (RTM_NEWLINK). */
+  createVxlan(vxlan: VxlanLink, underlayIndex: number): void {
+    const nl = this.#nl;
+    const link = allocated(nl.rtnl_link_vxlan_alloc());
+    try {
+      this.#setLinkAttributes(link, vxlan);
+      nl.rtnl_link_set_name(link, cString(vxlan.name));
+      nl.rtnl_link_vxlan_set_id(link, vxlan.vni);
+      nl.rtnl_link_vxlan_set_link(link, underlayIndex);
+      this.#withAddress(vxlan.local, (local) => nl.rtnl_link_vxlan_set_local(link, local));
+      // Without a port the kernel takes its old default, 8472, instead of the standard's 4789.
+      if (vxlan.port !== 0) nl.rtnl_link_vxlan_set_port(link, vxlan.port);
+      nl.rtnl_link_vxlan_set_learning(link, vxlan.learning ? 1 : 0);
+      if (vxlan.gbp) nl.rtnl_link_vxlan_set_flags(link, RTNL_LINK_VXLAN_F_GBP, 1);
+      const flags = k.NLM_F_CREATE | k.NLM_F_EXCL;
+      this.#append(nl.rtnl_link_build_add_request(link, flags, this.#outAddress));
+    } finally {
+      nl.rtnl_link_put(link);
+    }
+  }
+
+  /** Appends the change of a device's MTU, MAC and state, as far as they differ (RTM_SETLINK). */
+  changeLink(ifindex: number, from: Link, to: Link): void {
+    const nl = this.#nl;
+    const original = allocated(nl.rtnl_link_alloc());
+    const changes = allocated(nl.rtnl_link_alloc());
+    try {
+      nl.rtnl_link_set_ifindex(original, ifindex);
+      this.#setLinkAttributes(changes, to, from);
+      this.#append(nl.rtnl_link_build_change_request(original, changes, 0, this.#outAddress));
+    } finally {
+      nl.rtnl_link_put(original);
+      nl.rtnl_link_put(changes);
+    }
+  }
+
+  /** Appends RTM_DELLINK. */
+  deleteLink(ifindex: number): void {
+    const link = allocated(this.#nl.rtnl_link_alloc());
+    try {
+      this.#nl.rtnl_link_set_ifindex(link, ifindex);
+      this.#append(this.#nl.rtnl_link_build_delete_request(link, this.#outAddress));
+    } finally {
+      this.#nl.rtnl_link_put(link);
+    }
+  }
+
+  /** Appends RTM_GETLINK for one device, by name or by index. */
+  getLink(which: string | number): void {
+    const [ifindex, name] = typeof which === "number" ? [which, null] : [0, cString(which)];
+    this.#append(this.#nl.rtnl_link_build_get_request(ifindex, name, this.#outAddress));
+  }
+
+  /** Appends RTM_GETROUTE for one destination: `ip route get`. */
+  getRoute(destination: IpAddress): void {
+    const family = familyOf(destination);
+    const header = new Uint8Array(k.rtmsg.size);
+    header[k.rtmsg.rtm_family] = addressFamily(family);
+    header[k.rtmsg.rtm_dst_len] = addressLength(family) * 8;
+    const length = writeAddress(destination, this.#scratch);
+    this.#message(k.RTM_GETROUTE, 0, header, (message) => {
+      this.#nl.nla_put(message, k.RTA_DST, length, this.#scratchAddress);
+    });
+  }
+
+  /**
+   * Appends a request for a whole table, filtered by what the kernel can filter by since strict
+   * checking exists (Linux 4.20): the device, and for routes the main table.
+   */
+  dump(kind: DumpKind, family: Family | 0, ifindex: number): void {
+    const afFamily = family === 0 ? k.AF_UNSPEC : addressFamily(family);
+    const filter = (attribute: number, value: number) => (message: Pointer) => {
+      if (value !== 0) this.#nl.nla_put_u32(message, attribute, value);
+    };
+    const header = new Uint8Array(DUMP_HEADER_BYTES[kind]);
+    header[0] = kind === "fdb" ? k.AF_BRIDGE : afFamily;
+    switch (kind) {
+      case "link":
+        return this.#message(
+          k.RTM_GETLINK,
+          k.NLM_F_DUMP,
+          header,
+          filter(k.IFLA_EXT_MASK, k.RTEXT_FILTER_SKIP_STATS),
+        );
+      case "address":
+        new DataView(header.buffer).setUint32(k.ifaddrmsg.ifa_index, ifindex, true);
+        return this.#message(k.RTM_GETADDR, k.NLM_F_DUMP, header);
+      case "neighbour":
+      case "fdb":
+        return this.#message(k.RTM_GETNEIGH, k.NLM_F_DUMP, header, filter(k.NDA_IFINDEX, ifindex));
+      case "route":
+        return this.#message(
+          k.RTM_GETROUTE,
+          k.NLM_F_DUMP,
+          header,
+          filter(k.RTA_TABLE, k.RT_TABLE_MAIN),
+        );
+    }
+  }
+
+  [Symbol.dispose](): void {
+    for (const template of this.#templates.values()) template.free();
+    this.#templates.clear();
+    for (const template of Object.values(this.#routeTemplates)) template?.free();
+    this.#routeTemplates = { 4: undefined, 6: undefined };
+  }
+
+  #setLinkAttributes(link: Pointer, to: Link, from?: Link): void {
+    const nl = this.#nl;
+    if (to.mtuBytes !== from?.mtuBytes) nl.rtnl_link_set_mtu(link, to.mtuBytes);
+    if (to.mac !== from?.mac) {
+      const mac = this.#newMac();
+      this.#assignMac(mac, to.mac);
+      nl.rtnl_link_set_addr(link, mac);
+      nl.nl_addr_put(mac);
+    }
+    if (to.up === from?.up) return;
+    if (to.up) nl.rtnl_link_set_flags(link, k.IFF_UP);
+    else nl.rtnl_link_unset_flags(link, k.IFF_UP);
+  }
+
+  #addressMessage(operation: Operation, entry: Address, ifindex: number): void {
+    const nl = this.#nl;
+    const address = allocated(nl.rtnl_addr_alloc());
+    try {
+      nl.rtnl_addr_set_ifindex(address, ifindex);
+      this.#withAddress(entry.address, (local) => {
+        nl.nl_addr_set_prefixlen(local, entry.prefixLength);
+        return nl.rtnl_addr_set_local(address, local);
+      });
+      // An overlay device passes no multicast on, so duplicate detection (RFC 4862) could only
+      // delay the address's first use; the lease already makes it unique.
+      if (familyOf(entry.address) === 6) nl.rtnl_addr_set_flags(address, k.IFA_F_NODAD);
+      this.#append(
+        operation === "delete"
+          ? nl.rtnl_addr_build_delete_request(address, 0, this.#outAddress)
+          : nl.rtnl_addr_build_add_request(address, addFlags(operation), this.#outAddress),
+      );
+    } finally {
+      nl.rtnl_addr_put(address);
+    }
+  }
+
+  #neighbourMessage(operation: Operation, entry: Neighbour | FdbEntry, ifindex: number): void {
+    const nl = this.#nl;
+    const address = entry.kind === "fdb" ? entry.remote : entry.address;
+    const template = this.#neighbourTemplate(entry.kind, familyOf(address), ifindex);
+    this.#assignAddress(template.destination, address);
+    this.#assignMac(template.mac, entry.mac);
+    this.#append(
+      operation === "delete"
+        ? nl.rtnl_neigh_build_delete_request(template.object, 0, this.#outAddress)
+        : nl.rtnl_neigh_build_add_request(template.object, addFlags(operation), this.#outAddress),
+    );
+  }
+
+  #neighbourTemplate(kind: "neighbour" | "fdb", family: Family, ifindex: number): Template {
+    const key = `${kind} ${family}`;
+    let template = this.#templates.get(key);
+    if (template?.ifindex === ifindex) return template;
+    template?.free();
+    const nl = this.#nl;
+    const object = allocated(nl.rtnl_neigh_alloc());
+    const destination = this.#newAddress(family);
+    const mac = this.#newMac();
+    nl.rtnl_neigh_set_ifindex(object, ifindex);
+    nl.rtnl_neigh_set_state(object, k.NUD_PERMANENT);
+    nl.rtnl_neigh_set_dst(object, destination);
+    nl.rtnl_neigh_set_lladdr(object, mac);
+    if (kind === "fdb") {
+      // After the destination: libnl refuses one of another family than the entry's.
+      nl.rtnl_neigh_set_family(object, k.AF_BRIDGE);
+      nl.rtnl_neigh_set_flags(object, k.NTF_SELF);
+    }
+    const free = () => {
+      nl.rtnl_neigh_put(object);
+      nl.nl_addr_put(destination);
+      nl.nl_addr_put(mac);
+    };
+    template = { ifindex, object, destination, mac, free };
+    this.#templates.set(key, template);
+    return template;
+  }
+
+  #routeMessage(operation: Operation, route: Route, ifindex: number): void {
+    const nl = this.#nl;
+    const template = this.#routeTemplate(route, ifindex);
+    this.#assignAddress(template.destination, prefixAddress(route.destination));
+    nl.nl_addr_set_prefixlen(template.destination, prefixLength(route.destination));
+    if (route.gateway !== undefined) this.#assignAddress(template.gateway, route.gateway);
+    this.#append(
+      operation === "delete"
+        ? nl.rtnl_route_build_del_request(template.object, 0, this.#outAddress)
+        : nl.rtnl_route_build_add_request(template.object, addFlags(operation), this.#outAddress),
+    );
+  }
+
+  #routeTemplate(route: Route, ifindex: number): RouteTemplate {
+    const family = familyOf(route.destination);
+    const current = this.#routeTemplates[family];
+    if (current?.ifindex === ifindex && sameShape(current.route, route)) return current;
+    current?.free();
+    const nl = this.#nl;
+    const object = allocated(nl.rtnl_route_alloc());
+    const destination = this.#newAddress(family);
+    const gateway = this.#newAddress(familyOf(route.gateway ?? route.destination));
+    nl.rtnl_route_set_family(object, addressFamily(family));
+    nl.rtnl_route_set_type(object, route.type === "unicast" ? k.RTN_UNICAST : k.RTN_BLACKHOLE);
+    nl.rtnl_route_set_table(object, route.table);
+    nl.rtnl_route_set_scope(
+      object,
+      route.scope === "link" ? k.RT_SCOPE_LINK : k.RT_SCOPE_UNIVERSE,
+    );
+    nl.rtnl_route_set_protocol(object, route.protocol);
+    nl.rtnl_route_set_priority(object, route.metric);
+    if (route.onlink) nl.rtnl_route_set_flags(object, k.RTNH_F_ONLINK);
+    nl.rtnl_route_set_dst(object, destination);
+    if (route.source !== undefined) {
+      this.#withAddress(route.source, (source) => nl.rtnl_route_set_pref_src(object, source));
+    }
+    if (route.type === "unicast") {
+      const hop = allocated(nl.rtnl_route_nh_alloc());
+      nl.rtnl_route_nh_set_ifindex(hop, ifindex);
+      if (route.gateway !== undefined) nl.rtnl_route_nh_set_gateway(hop, gateway);
+      nl.rtnl_route_add_nexthop(object, hop); // the route owns it now
+    }
+    const free = () => {
+      nl.rtnl_route_put(object);
+      nl.nl_addr_put(destination);
+      nl.nl_addr_put(gateway);
+    };
+    const template = { ifindex, object, destination, gateway, route, free };
+    this.#routeTemplates[family] = template;
+    return template;
+  }
+
+  #message(
+    type: number,
+    flags: number,
+    header: Uint8Array,
+    attributes?: (message: Pointer) => void,
+  ): void {
+    const message = allocated(this.#nl.nlmsg_alloc_simple(type, flags));
+    this.#nl.nlmsg_append(message, addressOf(header), header.length, 4);
+    attributes?.(message);
+    this.#take(message);
+  }
+
+  /** Takes the message that a libnl function left at `#out`, if its result says so. */
+  #append(result: number): void {
+    if (result < 0) {
+      throw new Error(`libnl cannot build a message: ${this.#nl.nl_geterror(result)}`);
+    }
+    this.#take(readPointer(this.#outAddress));
+  }
+
+  #take(message: Pointer): void {
+    try {
+      const header = allocated(this.#nl.nlmsg_hdr(message));
+      const length = readUint32(header);
+      if (this.#length + align(length) > BATCH_BYTES) throw new RangeError("the batch is full");
+      libc().memcpy((this.address + this.#length) as Pointer, header, length);
+      this.#addFlags(this.#length, k.NLM_F_REQUEST);
+      this.#length += align(length);
+      this.#count++;
+    } finally {
+      this.#nl.nlmsg_free(message);
+    }
+  }
+
+  #addFlags(at: number, flags: number): void {
+    const flagsAt = at + k.nlmsghdr.nlmsg_flags;
+    this.#view.setUint16(flagsAt, this.#view.getUint16(flagsAt, true) | flags, true);
+  }
+
+  #newAddress(family: Family): Pointer {
+    this.#scratch.fill(0);
+    return allocated(
+      this.#nl.nl_addr_build(addressFamily(family), this.#scratchAddress, addressLength(family)),
+    );
+  }
+
+  #newMac(): Pointer {
+    return allocated(this.#nl.nl_addr_build(k.AF_UNSPEC, this.#scratchAddress, MAC_BYTES));
+  }
+
+  #assignAddress(target: Pointer, address: IpAddress): void {
+    const length = writeAddress(address, this.#scratch);
+    if (this.#nl.nl_addr_set_binary_addr(target, this.#scratchAddress, length) < 0) {
+      throw new RangeError(`${address} is of another family than its entry`);
+    }
+  }
+
+  #assignMac(target: Pointer, mac: MacAddress): void {
+    writeMac(mac, this.#scratch);
+    this.#nl.nl_addr_set_binary_addr(target, this.#scratchAddress, MAC_BYTES);
+  }
+
+  /** Lends `use` a libnl address; the object it is given to takes its own reference. */
+  #withAddress(address: IpAddress, use: (address: Pointer) => number): void {
+    const pointer = this.#newAddress(familyOf(address));
+    this.#assignAddress(pointer, address);
+    const result = use(pointer);
+    this.#nl.nl_addr_put(pointer);
+    if (result < 0) throw new Error(`libnl refuses ${address}: ${this.#nl.nl_geterror(result)}`);
+  }
+}
+
+/** Tables that can be read as a whole. */
+export type DumpKind = Exclude<ResourceKind, "sysctl">;
+
+interface Template {
+  readonly ifindex: number;
+  readonly object: Pointer;
+  readonly destination: Pointer;
+  readonly mac: Pointer;
+  free(): void;
+}
+
+interface RouteTemplate {
+  readonly ifindex: number;
+  readonly object: Pointer;
+  readonly destination: Pointer;
+  readonly gateway: Pointer;
+  /** What the object was made from. */
+  readonly route: Route;
+  free(): void;
+}
+
+const BATCH_BYTES = 64 * 1024;
+/** Larger than the largest message: a vxlan device with all its attributes, about 200 bytes. */
+const MESSAGE_BYTES = 512;
+const MAC_BYTES = 6;
+const DUMP_HEADER_BYTES: Record<DumpKind, number> = {
+  link: k.ifinfomsg.size,
+  address: k.ifaddrmsg.size,
+  neighbour: k.ndmsg.size,
+  fdb: k.ndmsg.size,
+  route: k.rtmsg.size,
+};
+
+/** Whether two routes of one family differ in nothing but destination and gateway. */
+function sameShape(a: Route, b: Route): boolean {
+  return a.type === b.type && a.onlink === b.onlink && a.source === b.source &&
+    a.scope === b.scope && a.metric === b.metric && a.protocol === b.protocol &&
+    a.table === b.table && gatewayFamily(a) === gatewayFamily(b);
+}
+
+function gatewayFamily(route: Route): Family | 0 {
+  return route.gateway === undefined ? 0 : familyOf(route.gateway);
+}
+
+function addFlags(operation: Operation): number {
+  return k.NLM_F_CREATE | (operation === "create" ? k.NLM_F_EXCL : k.NLM_F_REPLACE);
+}
+
+function addressFamily(family: Family): number {
+  return family === 4 ? k.AF_INET : k.AF_INET6;
+}
+
+function addressLength(family: Family): number {
+  return family === 4 ? 4 : 16;
+}
+
+function align(length: number): number {
+  return (length + 3) & ~3;
+}
+
+function allocated(pointer: Pointer | number | bigint | null): Pointer {
+  if (pointer === null || pointer === 0) throw new Error("libnl is out of memory");
+  return pointer as Pointer;
+}

@@ -1,0 +1,435 @@
+/** The kernel's network tables of this thread's network namespace, over rtnetlink. */
+
+import * as k from "../../ffi/linux.ts";
+import { FAMILIES, type Family, type IpAddress } from "../addr/ip.ts";
+import type { Link, Resource, ResourceKind, Sysctl } from "../state/resource.ts";
+import { resourceText } from "../state/resource_text.ts";
+import type { Step } from "../state/step.ts";
+import {
+  decodeAddress,
+  type DecodedLink,
+  type DecodedLookup,
+  decodeLink,
+  decodeLookup,
+  decodeNeighbour,
+  decodeRoute,
+  deviceOf,
+  withUnderlay,
+} from "./decoder.ts";
+import { type DumpKind, Encoder, type Entry, type Operation } from "./encoder.ts";
+import { errnoName } from "./errno.ts";
+import {
+  DumpInterruptedError,
+  type Kernel,
+  KernelError,
+  type KernelEvent,
+  type LinkInfo,
+  type RouteLookup,
+  type StepResult,
+} from "./kernel.ts";
+import { Monitor } from "./monitor.ts";
+import type { MessageReader } from "./reader.ts";
+import { NetlinkSocket, type Refusal } from "./socket.ts";
+import { writeSysctl } from "./sysctl.ts";
+
+export interface NetlinkKernelOptions {
+  /** Kernel-side buffer for each `watch`; 32 MiB by default, less where the kernel limits it. */
+  readonly watchBufferBytes?: number;
+}
+
+export class NetlinkKernel implements Kernel {
+  readonly #socket = new NetlinkSocket();
+  readonly #encoder = new Encoder();
+  readonly #watchBufferBytes: number;
+  readonly #monitors = new Set<Monitor>();
+
+  /**
+   * Works in the network namespace that the calling thread is in. Throws `KernelError` if there is
+   * no netlink, `LibraryError` if there is no libnl.
+   */
+  constructor(options: NetlinkKernelOptions = {}) {
+    this.#watchBufferBytes = options.watchBufferBytes ?? WATCH_BUFFER_BYTES;
+  }
+
+  async dump(
+    kinds: readonly ResourceKind[],
+    links?: ReadonlySet<string>,
+  ): Promise<Resource[]> {
+    for (let tries = 1;; tries++) {
+      const attempt = this.#dumpOnce(kinds, links);
+      if (attempt.interrupted === undefined) return attempt.resources;
+      if (tries === DUMP_TRIES) throw new DumpInterruptedError(attempt.interrupted, tries);
+      await pause(2 ** tries);
+    }
+  }
+
+  async apply(steps: readonly Step[]): Promise<StepResult[]> {
+    const run = new BatchRun(this.#socket, this.#encoder, steps);
+    for (let from = 0; from < steps.length; from += STEPS_AT_A_TIME) {
+      // The changes cause notifications, which have to be read meanwhile.
+      if (from > 0) await pause(0);
+      run.steps(from, Math.min(from + STEPS_AT_A_TIME, steps.length));
+    }
+    return run.results;
+  }
+
+  watch(listener: (event: KernelEvent) => void): Disposable {
+    const monitor = new Monitor({
+      receiveBufferBytes: this.#watchBufferBytes,
+      linkNames: () => this.#linkNames(),
+      listener,
+    });
+    this.#monitors.add(monitor);
+    return {
+      [Symbol.dispose]: () => {
+        this.#monitors.delete(monitor);
+        monitor[Symbol.dispose]();
+      },
+    };
+  }
+
+  routeTo(address: IpAddress): Promise<RouteLookup> {
+    return Promise.try(() => {
+      let found: DecodedLookup | undefined;
+      const refusal = request(this.#socket, this.#encoder, (encoder) => encoder.getRoute(address), (
+        reply,
+      ) => found = decodeLookup(reply));
+      if (refusal !== undefined && !UNREACHABLE.has(errnoName(refusal.errno))) {
+        throw refused(`look up the route to ${address}`, refusal);
+      }
+      const isUsable = found?.type === k.RTN_UNICAST || found?.type === k.RTN_LOCAL;
+      if (refusal !== undefined || found === undefined || !isUsable) return { local: false };
+      const { ifindex, gateway, source, type } = found;
+      const link = this.#link(ifindex)?.link.name;
+      return {
+        ...(link === undefined ? {} : { link }),
+        ...(gateway === undefined ? {} : { gateway }),
+        ...(source === undefined ? {} : { source }),
+        local: type === k.RTN_LOCAL,
+      };
+    });
+  }
+
+  link(name: string): Promise<LinkInfo | undefined> {
+    return Promise.try(() => {
+      const decoded = this.#link(name);
+      if (decoded === undefined) return undefined;
+      const names = new Map<number, string>();
+      const underlay = decoded.underlayIndex === 0 ? undefined : this.#link(decoded.underlayIndex);
+      if (underlay !== undefined) names.set(underlay.ifindex, underlay.link.name);
+      return { ifindex: decoded.ifindex, link: withUnderlay(decoded, names) };
+    });
+  }
+
+  [Symbol.dispose](): void {
+    for (const monitor of this.#monitors) monitor[Symbol.dispose]();
+    this.#monitors.clear();
+    this.#encoder[Symbol.dispose]();
+    this.#socket[Symbol.dispose]();
+  }
+
+  #link(which: string | number): DecodedLink | undefined {
+    return findLink(this.#socket, this.#encoder, which);
+  }
+
+  #linkNames(): Map<number, string> {
+    const names = new Map<number, string>();
+    for (let tries = 1;; tries++) {
+      const outcome = this.#readTable("link", 0, 0, (message) => {
+        const decoded = decodeLink(message);
+        if (decoded !== undefined) names.set(decoded.ifindex, decoded.link.name);
+      });
+      // An interrupted dump may lack a device that was there all the time: add what the next finds.
+      if (outcome === "complete" || tries === DUMP_TRIES) return names;
+    }
+  }
+
+  #dumpOnce(
+    kinds: readonly ResourceKind[],
+    links: ReadonlySet<string> | undefined,
+  ): { resources: Resource[]; interrupted?: DumpKind } {
+    const resources: Resource[] = [];
+    const decodedLinks: DecodedLink[] = [];
+    const outcome = this.#readTable("link", 0, 0, (message) => {
+      const decoded = decodeLink(message);
+      if (decoded !== undefined) decodedLinks.push(decoded);
+    });
+    if (outcome === "interrupted") return { resources, interrupted: "link" };
+    const names = new Map(decodedLinks.map(({ ifindex, link }) => [ifindex, link.name]));
+    if (kinds.includes("link")) {
+      for (const decoded of decodedLinks) resources.push(withUnderlay(decoded, names));
+    }
+    for (const kind of ["address", "neighbour", "fdb", "route"] as const) {
+      if (!kinds.includes(kind)) continue;
+      const filter = kind === "route" || links === undefined ? undefined : links;
+      for (const request of dumpRequests(kind, names, filter)) {
+        let unknownDevice = false;
+        const outcome = this.#readTable(kind, request.family, request.ifindex, (message) => {
+          const resource = decodeEntry(message, names);
+          const device = resource === undefined ? deviceOf(message) : 0;
+          if (device !== 0 && !names.has(device)) unknownDevice = true;
+          if (resource === undefined) return;
+          if (filter === undefined || filter.has(deviceName(resource))) resources.push(resource);
+        });
+        if (outcome === "interrupted" || unknownDevice) return { resources, interrupted: kind };
+      }
+    }
+    return { resources };
+  }
+
+  #readTable(
+    kind: DumpKind,
+    family: Family | 0,
+    ifindex: number,
+    read: (message: MessageReader) => void,
+  ): "complete" | "interrupted" {
+    this.#encoder.clear();
+    this.#encoder.dump(kind, family, ifindex);
+    const sequence = this.#socket.reserve(1);
+    // A dump is ended by NLMSG_DONE; an acknowledgement would be one message too many.
+    this.#encoder.number(sequence);
+    return this.#socket.dump(this.#encoder, sequence, read);
+  }
+}
+
+/** The steps of one `apply`, sent in batches; what the kernel answers becomes results. */
+class BatchRun {
+  readonly results: StepResult[];
+  readonly #socket: NetlinkSocket;
+  readonly #encoder: Encoder;
+  readonly #steps: readonly Step[];
+  /** Positions of the steps whose messages are in the encoder. */
+  #pending: number[] = [];
+  /** Asked for anew by each run, so that a device that was recreated meanwhile is found. */
+  readonly #ifindexes = new Map<string, number | undefined>();
+
+  constructor(socket: NetlinkSocket, encoder: Encoder, steps: readonly Step[]) {
+    this.#socket = socket;
+    this.#encoder = encoder;
+    this.#steps = steps;
+    this.results = new Array<StepResult>(steps.length).fill(undefined);
+  }
+
+  /** Performs the steps from one position up to another. */
+  steps(from: number, to: number): void {
+    this.#encoder.clear();
+    for (let position = from; position < to; position++) {
+      const step = this.#steps[position] as Step;
+      const { resource } = step;
+      if (resource.kind === "link" || resource.kind === "sysctl") {
+        this.#flush();
+        this.results[position] = resource.kind === "link"
+          ? this.#linkStep(step, resource)
+          : sysctlStep(step, resource);
+      } else {
+        this.#addEntry(position, step, resource);
+      }
+    }
+    this.#flush();
+  }
+
+  #addEntry(position: number, step: Step, entry: Entry): void {
+    const link = deviceName(entry);
+    let ifindex: number | undefined = 0;
+    if (link !== "") {
+      if (!this.#ifindexes.has(link)) {
+        // The encoder is also what asks for the index.
+        this.#flush();
+        this.#ifindexes.set(link, findLink(this.#socket, this.#encoder, link)?.ifindex);
+        this.#encoder.clear();
+      }
+      ifindex = this.#ifindexes.get(link);
+    }
+    if (ifindex === undefined) {
+      this.results[position] = this.#noDevice(step, link);
+      return;
+    }
+    this.#encoder.entry(operationOf(step), entry, ifindex);
+    this.#pending.push(position);
+    if (this.#pending.length === MESSAGES_AT_A_TIME || !this.#encoder.hasRoom) this.#flush();
+  }
+
+  /** Sends what is gathered. What failed for want of its device is tried once more, by name. */
+  #flush(): void {
+    const pending = this.#pending;
+    this.#pending = [];
+    const refusals = this.#send();
+    for (const [index, refusal] of refusals) {
+      const position = pending[index] as number;
+      const step = this.#steps[position] as Step;
+      const isGone = errnoName(refusal.errno) === "ENODEV";
+      this.results[position] = isGone ? this.#retry(step) : resultOf(step, refusal);
+    }
+  }
+
+  #send(): Map<number, Refusal> {
+    const count = this.#encoder.count;
+    if (count === 0) return new Map();
+    const first = this.#socket.reserve(count);
+    this.#encoder.number(first);
+    this.#encoder.acknowledgeLast();
+    const refusals = this.#socket.exchange(this.#encoder, first, count);
+    this.#encoder.clear();
+    return refusals;
+  }
+
+  #retry(step: Step): StepResult {
+    const entry = step.resource as Entry;
+    const link = deviceName(entry);
+    const ifindex = link === "" ? 0 : findLink(this.#socket, this.#encoder, link)?.ifindex;
+    this.#ifindexes.set(link, ifindex);
+    if (ifindex === undefined) return this.#noDevice(step, link);
+    this.#encoder.clear();
+    this.#encoder.entry(operationOf(step), entry, ifindex);
+    return resultOf(step, this.#send().get(0));
+  }
+
+  #linkStep(step: Step, link: Link): StepResult {
+    this.#ifindexes.delete(link.name);
+    if (step.op === "set") return this.#createLink(step, link);
+    const ifindex = findLink(this.#socket, this.#encoder, link.name)?.ifindex;
+    if (ifindex === undefined) return this.#noDevice(step, link.name);
+    this.#encoder.clear();
+    if (step.op === "delete") this.#encoder.deleteLink(ifindex);
+    else this.#encoder.changeLink(ifindex, step.from, step.resource);
+    return resultOf(step, this.#send().get(0));
+  }
+
+  #createLink(step: Step, link: Link): StepResult {
+    if (link.type !== "vxlan") {
+      return new KernelError(describe(step), "EOPNOTSUPP", "only vxlan devices are made");
+    }
+    const underlay = findLink(this.#socket, this.#encoder, link.underlay)?.ifindex;
+    if (underlay === undefined) return this.#noDevice(step, link.underlay);
+    this.#encoder.clear();
+    this.#encoder.createVxlan(link, underlay);
+    return resultOf(step, this.#send().get(0));
+  }
+
+  /** With its device, an entry is gone too. */
+  #noDevice(step: Step, link: string): StepResult {
+    if (step.op === "delete") return undefined;
+    return new KernelError(describe(step), "ENODEV", `there is no device ${link}`);
+  }
+}
+
+const WATCH_BUFFER_BYTES = 32 * 1024 * 1024;
+const DUMP_TRIES = 8;
+const MESSAGES_AT_A_TIME = 200;
+/** Steps between two turns of the event loop: about 10 ms. */
+const STEPS_AT_A_TIME = 2000;
+/** Filtering by device costs one request for each; beyond this many the whole table is cheaper. */
+const FILTERED_LINKS = 8;
+
+/** What RTM_GETROUTE is refused with where a packet could not be sent. */
+const UNREACHABLE: ReadonlySet<string> = new Set([
+  "ENETUNREACH",
+  "EHOSTUNREACH",
+  "EACCES",
+  "EINVAL",
+]);
+
+/** What deleting an absent entry is refused with. */
+const ABSENT: Readonly<Record<ResourceKind, ReadonlySet<string>>> = {
+  link: new Set(["ENODEV"]),
+  address: new Set(["EADDRNOTAVAIL", "ENODEV"]),
+  neighbour: new Set(["ENOENT", "ENODEV"]),
+  fdb: new Set(["ENOENT", "ENODEV"]),
+  route: new Set(["ESRCH", "ENODEV"]),
+  sysctl: new Set(),
+};
+
+function operationOf(step: Step): Operation {
+  if (step.op === "delete") return "delete";
+  return step.op === "set" && step.exclusive === true ? "create" : "set";
+}
+
+function resultOf(step: Step, refusal: Refusal | undefined): StepResult {
+  if (refusal === undefined) return undefined;
+  const isAbsent = step.op === "delete" &&
+    ABSENT[step.resource.kind].has(errnoName(refusal.errno));
+  return isAbsent ? undefined : refused(describe(step), refusal);
+}
+
+function refused(operation: string, refusal: Refusal): KernelError {
+  return new KernelError(operation, errnoName(refusal.errno), refusal.extack);
+}
+
+function describe(step: Step): string {
+  return `${step.op} ${resourceText(step.resource)}`;
+}
+
+function sysctlStep(step: Step, sysctl: Sysctl): StepResult {
+  // A parameter cannot be deleted; it goes with its device.
+  return step.op === "delete" ? undefined : writeSysctl(sysctl);
+}
+
+/** Name of the device that an entry is on; empty for a blackhole route. */
+function deviceName(entry: Entry | Resource): string {
+  return "link" in entry && entry.link !== undefined ? entry.link : "";
+}
+
+function decodeEntry(message: MessageReader, names: Map<number, string>): Resource | undefined {
+  switch (message.type) {
+    case k.RTM_NEWADDR:
+      return decodeAddress(message, names);
+    case k.RTM_NEWROUTE:
+      return decodeRoute(message, names);
+    case k.RTM_NEWNEIGH: {
+      const neighbour = decodeNeighbour(message, names);
+      return neighbour?.permanent ? neighbour.resource : undefined;
+    }
+  }
+  return undefined;
+}
+
+/** The requests that together read one table, limited to some devices where there are few. */
+function dumpRequests(
+  kind: Exclude<DumpKind, "link">,
+  names: ReadonlyMap<number, string>,
+  links: ReadonlySet<string> | undefined,
+): { family: Family | 0; ifindex: number }[] {
+  if (kind === "route") return FAMILIES.map((family) => ({ family, ifindex: 0 }));
+  if (links === undefined || links.size > FILTERED_LINKS) return [{ family: 0, ifindex: 0 }];
+  return [...names].filter(([, name]) => links.has(name))
+    .map(([ifindex]) => ({ family: 0, ifindex }));
+}
+
+function findLink(
+  socket: NetlinkSocket,
+  encoder: Encoder,
+  which: string | number,
+): DecodedLink | undefined {
+  // No device has such a name (IFNAMSIZ, linux/if.h), and the kernel would call it EINVAL or ERANGE.
+  if (typeof which === "string" && !/^[^/\s]{1,15}$/.test(which)) return undefined;
+  if (which === 0) return undefined;
+  let found: DecodedLink | undefined;
+  const refusal = request(socket, encoder, (encoder) => encoder.getLink(which), (reply) => {
+    found = decodeLink(reply);
+  });
+  if (refusal === undefined || errnoName(refusal.errno) === "ENODEV") return found;
+  throw refused(`look up device ${which}`, refusal);
+}
+
+/** One request that has one reply; gives the refusal. */
+function request(
+  socket: NetlinkSocket,
+  encoder: Encoder,
+  encode: (encoder: Encoder) => void,
+  read: (reply: MessageReader) => void,
+): Refusal | undefined {
+  encoder.clear();
+  encode(encoder);
+  const sequence = socket.reserve(1);
+  encoder.number(sequence);
+  const refusal = socket.get(encoder, sequence, read);
+  encoder.clear();
+  return refusal;
+}
+
+function pause(delayMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    if (delayMs === 0) setImmediate(resolve);
+    else setTimeout(resolve, delayMs);
+  });
+}
