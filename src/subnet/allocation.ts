@@ -53,15 +53,22 @@ export function allocateSubnets(
   return familiesOf(families).every((family) => chosen[family]) ? chosen : undefined;
 }
 
-/** Whether a node may hold these subnets: the right families, lengths, and between the limits. */
+/** Whether a node may hold these subnets: one of each family that is enabled, each fitting. */
 export function subnetsFit(config: NetworkConfig, subnets: PerFamily<Prefix>): boolean {
   return FAMILIES.every((family) => {
     const [network, subnet] = [config.families[family], subnets[family]];
-    if (network === undefined || subnet === undefined) return network === subnet;
-    const first = addressValue(prefixAddress(subnet));
-    return prefixLength(subnet) === network.subnetLength &&
-      first >= addressValue(network.subnetMin) && first <= addressValue(network.subnetMax);
+    return network === undefined || subnet === undefined
+      ? network === subnet
+      : subnetFits(network, subnet);
   });
+}
+
+/** Whether the subnet has the configured length and is between the limits. */
+export function subnetFits(network: FamilyNetwork, subnet: Prefix): boolean {
+  const first = addressValue(prefixAddress(subnet));
+  return familyOf(subnet) === familyOf(network.network) &&
+    prefixLength(subnet) === network.subnetLength &&
+    first >= addressValue(network.subnetMin) && first <= addressValue(network.subnetMax);
 }
 
 /** The first `limit` subnets that overlap none of the ranges, in order. */

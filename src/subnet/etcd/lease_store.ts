@@ -1,0 +1,355 @@
+/** Leases and configuration in etcd, laid out as Go flannel lays them out. */
+
+import { familiesOf, mapFamilies, type PerFamily } from "../../addr/family.ts";
+import { type Family, familyOf, type IpAddress } from "../../addr/ip.ts";
+import type { Prefix } from "../../addr/prefix.ts";
+import type { NetworkConfig } from "../../config/network_config.ts";
+import type { Log } from "../../log/log.ts";
+import { allocateSubnets, subnetFits, subnetsFit } from "../allocation.ts";
+import type { Lease, LeaseWatch } from "../lease.ts";
+import { encodeLeaseKey, encodeLeaseValue, isInvalidLease } from "../lease_codec.ts";
+import {
+  type LeaseLookup,
+  type LeaseRequest,
+  type LeaseStore,
+  OutOfSubnetsError,
+  type OwnLease,
+  StoreError,
+} from "../store.ts";
+import { type Clock, systemClock } from "./clock.ts";
+import type { Etcd, EtcdWatch } from "./etcd.ts";
+import { type LiveNode, LiveSession, SESSION_TTL_SECONDS } from "./live_session.ts";
+import { EtcdOwnLease, type HeldLease } from "./own_lease.ts";
+import { claimedSubnets, type LeaseRecord, leasesOverlap, Records } from "./records.ts";
+import { untilStoreAnswers } from "./retry.ts";
+import { SpareLease, SUBNET_TTL_SECONDS } from "./spare_lease.ts";
+
+export interface EtcdLeaseStoreOptions {
+  /** The store owns it and closes it. */
+  readonly etcd: Etcd;
+  /** Such as `/coreos.com/network`. */
+  readonly prefix: string;
+  /** How long before its expiry a lease is renewed. */
+  readonly renewMarginMs: number;
+  /** What the other nodes are told of this one; called when a public address is claimed. */
+  readonly node: (address: IpAddress) => LiveNode | Promise<LiveNode>;
+  readonly log: Log;
+  readonly clock?: Clock;
+  /** Lifetime of the live session; default 30. */
+  readonly sessionTtlSeconds?: number;
+}
+
+export class EtcdLeaseStore implements LeaseStore {
+  readonly description: string;
+  readonly #options: Required<EtcdLeaseStoreOptions>;
+  readonly #records: Records;
+  #session: LiveSession | undefined;
+  #sessionRefused = false;
+  /** The text that `networkConfig` gave last: `watchNetworkConfig` gives what differs from it. */
+  #lastConfig: string | undefined;
+
+  constructor(options: EtcdLeaseStoreOptions) {
+    this.#options = { clock: systemClock, sessionTtlSeconds: SESSION_TTL_SECONDS, ...options };
+    this.#records = new Records(options.etcd, options.prefix);
+    this.description = `etcd at ${options.etcd.description}`;
+  }
+
+  /** Ends the live session, so that this address can be taken over at once, and closes etcd. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#session?.[Symbol.asyncDispose]();
+    await this.#options.etcd[Symbol.asyncDispose]();
+  }
+
+  async networkConfig(signal: AbortSignal): Promise<string | undefined> {
+    const key = this.#records.configKey;
+    const { keyValues } = await this.#options.etcd.range({ key }, signal);
+    return this.#lastConfig = keyValues[0]?.value;
+  }
+
+  async *watchNetworkConfig(signal: AbortSignal): AsyncGenerator<string | undefined> {
+    const key = this.#records.configKey;
+    for await (const event of this.#options.etcd.watch(key, signal)) {
+      const text = configOf(event, key, this.#lastConfig);
+      if (text === this.#lastConfig) continue;
+      yield this.#lastConfig = text;
+    }
+  }
+
+  /** Throws `DuplicateNodeError` as `acquire` does: that lease is another live node's. */
+  async previousLease(lookup: LeaseLookup, signal: AbortSignal): Promise<Lease | undefined> {
+    return await this.#untilAnswered("looking for this node's lease in etcd", signal, async () => {
+      await this.#claimSession(lookup, signal);
+      const lease = ownRecords(await this.#records.all(signal), lookup)[0]?.lease;
+      return lease === undefined || isInvalidLease(lease) ? undefined : lease;
+    });
+  }
+
+  async acquire(request: LeaseRequest, signal: AbortSignal): Promise<OwnLease> {
+    const { attributes, config } = request;
+    const lookup = { config, publicAddresses: attributes.publicAddresses };
+    await using spare = new SpareLease(this.#options.etcd);
+    const held = await this.#untilAnswered("acquiring a subnet in etcd", signal, async () => {
+      await this.#claimSession(lookup, signal);
+      for (let races = 0;; races++) {
+        const held = await spare.attempt(() => this.#tryAcquire(request, spare, signal));
+        if (held !== undefined) return held;
+        // Nodes that started together choose again at different times.
+        const { clock } = this.#options;
+        await clock.sleep(clock.random() * Math.min(20 * (races + 1), 500), signal);
+        signal.throwIfAborted();
+      }
+    });
+    return this.#hold(held, config);
+  }
+
+  async *watchLeases(signal: AbortSignal): AsyncGenerator<LeaseWatch> {
+    for await (const event of this.#options.etcd.watch(this.#records.leasePrefix, signal)) {
+      yield this.#leaseEvent(event);
+    }
+  }
+
+  /** One attempt; `undefined` if somebody else was faster. */
+  async #tryAcquire(
+    request: LeaseRequest,
+    spare: SpareLease,
+    signal: AbortSignal,
+  ): Promise<HeldLease | undefined> {
+    const { config, attributes } = request;
+    const lookup = { config, publicAddresses: attributes.publicAddresses };
+    const records = await this.#records.all(signal);
+    const own = ownRecords(records, lookup);
+    const foreign = records.filter((record) => !own.includes(record));
+    const fitting = own.find((record) =>
+      subnetsFit(config, record.subnets) && !isShutOut(record, foreign, config)
+    );
+    if (fitting !== undefined) return await this.#takeOver(fitting, request, spare, signal);
+    const deleted = await this.#deleteUnfitting(own, signal);
+    const others = records.filter((record) => !deleted.includes(record));
+    const subnets = this.#choose(request, others);
+    return await this.#create(subnets, request, spare, signal);
+  }
+
+  /** Keeps the subnet of a lease that has this node's public address. */
+  async #takeOver(
+    record: LeaseRecord,
+    { attributes }: LeaseRequest,
+    spare: SpareLease,
+    signal: AbortSignal,
+  ): Promise<HeldLease | undefined> {
+    const { etcd, clock, log } = this.#options;
+    const lease = record.lease as Lease;
+    let ttlSeconds = Infinity;
+    let etcdLease = record.etcdLease;
+    if (etcdLease !== 0n) {
+      ttlSeconds = await etcd.keepLeaseAlive(etcdLease, signal);
+      if (ttlSeconds <= 0) return undefined;
+      if (ttlSeconds < SUBNET_TTL_SECONDS) {
+        etcdLease = await spare.id(signal);
+        ttlSeconds = SUBNET_TTL_SECONDS;
+      }
+    }
+    const expiresMs = clock.nowMs() + ttlSeconds * 1000;
+    const value = encodeLeaseValue(attributes);
+    let modRevision: bigint | undefined = record.modRevision;
+    if (value !== record.value || etcdLease !== record.etcdLease) {
+      const write = { key: lease.key, value, etcdLease };
+      modRevision = await this.#records.replace(write, record.modRevision, signal);
+      if (modRevision === undefined) return undefined;
+    }
+    if (etcdLease !== record.etcdLease) spare.release();
+    const kind = etcdLease === 0n ? "reservation" : "lease";
+    log.info({ lease: lease.key }, `reusing this node's ${kind} of ${subnetText(lease.subnets)}`);
+    return { lease: { ...lease, attributes, modRevision }, etcdLease, expiresMs };
+  }
+
+  /** Leases of ours for an earlier configuration. A reservation is the operator's: it stays. */
+  async #deleteUnfitting(own: readonly LeaseRecord[], signal: AbortSignal): Promise<LeaseRecord[]> {
+    const { log } = this.#options;
+    for (const { lease, subnets, etcdLease, modRevision } of own) {
+      const what = `${
+        subnetText(subnets)
+      } does not fit the network configuration or overlaps an older one`;
+      if (etcdLease === 0n) {
+        log.warn({ lease: lease.key }, `the reservation of ${what}; it is not used, delete it`);
+      } else {
+        log.info({ lease: lease.key }, `this node's lease of ${what}; deleting it`);
+        await this.#records.delete(lease.key, modRevision, signal);
+      }
+    }
+    return own.filter(({ etcdLease }) => etcdLease !== 0n);
+  }
+
+  /** The subnets of the subnet file where they are free, others by chance. */
+  #choose(request: LeaseRequest, records: readonly LeaseRecord[]): PerFamily<Prefix> {
+    const { families } = request.config;
+    const taken = records.map((record) => claimedSubnets(record, families));
+    const isFree = (subnet: Prefix, family: Family) =>
+      !taken.some((subnets) => leasesOverlap(subnets, { [family]: subnet }));
+    const previous = mapFamilies(families, (network, family) => {
+      const subnet = request.previousSubnets[family];
+      return subnet && subnetFits(network, subnet) && isFree(subnet, family) ? subnet : undefined;
+    });
+    const missing = mapFamilies(
+      families,
+      (network, family) => previous[family] ? undefined : network,
+    );
+    const randomIndex = (limit: number) => Math.floor(this.#options.clock.random() * limit);
+    const chosen = allocateSubnets(missing, taken, randomIndex);
+    if (chosen === undefined) throw new OutOfSubnetsError(outOfSubnetsText(request.config, taken));
+    return { ...previous, ...chosen };
+  }
+
+  async #create(
+    subnets: PerFamily<Prefix>,
+    { config, attributes }: LeaseRequest,
+    spare: SpareLease,
+    signal: AbortSignal,
+  ): Promise<HeldLease | undefined> {
+    const { clock, log } = this.#options;
+    const key = encodeLeaseKey(subnets);
+    const etcdLease = await spare.id(signal);
+    const write = { key, value: encodeLeaseValue(attributes), etcdLease };
+    const expiresMs = clock.nowMs() + SUBNET_TTL_SECONDS * 1000;
+    const creation = await this.#records.create(write, config.families, signal);
+    if (creation.kind !== "created") {
+      log.info({ lease: key }, `another node was faster to take ${subnetText(subnets)}`);
+      if (creation.kind === "overlaps") await spare.revoke(signal);
+      return undefined;
+    }
+    spare.release();
+    log.info({ lease: key }, `took the subnet ${subnetText(subnets)}`);
+    const { revision } = creation;
+    const lease = { key, subnets, attributes, createRevision: revision, modRevision: revision };
+    return { lease, etcdLease, expiresMs };
+  }
+
+  #hold(held: HeldLease, config: NetworkConfig): OwnLease {
+    const own = new EtcdOwnLease({
+      ...this.#options,
+      records: this.#records,
+      config,
+      held,
+      claimAddress: async (publicAddresses, signal) => {
+        await this.#claimSession({ config, publicAddresses }, signal);
+        this.#watchSession(own);
+      },
+    });
+    this.#watchSession(own);
+    return own;
+  }
+
+  #watchSession(own: EtcdOwnLease): void {
+    const session = this.#session;
+    session?.takenOver.then((hostname) => {
+      if (session !== this.#session) return;
+      own.lose(`node ${hostname} took over this node's public address ${session.address}`);
+    });
+  }
+
+  /** Makes sure that no other live node has this node's public address. */
+  async #claimSession(lookup: LeaseLookup, signal: AbortSignal): Promise<void> {
+    const { etcd, clock, log, sessionTtlSeconds: ttlSeconds } = this.#options;
+    const address = ownAddress(lookup);
+    if (this.#session?.address === address || this.#sessionRefused) return;
+    const key = this.#records.sessionKey(address);
+    const node = await this.#options.node(address);
+    try {
+      const options = { etcd, key, address, node, ttlSeconds, clock, log };
+      const previous = this.#session;
+      this.#session = await LiveSession.claim(options, signal);
+      await previous?.[Symbol.asyncDispose]();
+    } catch (error) {
+      const isRefused = error instanceof StoreError && error.message.includes("permission denied");
+      if (!isRefused) throw error;
+      this.#sessionRefused = true;
+      log.warn(
+        { err: error },
+        `this etcd user must not write ${key}; without it, two nodes with one public address are ` +
+          `not noticed`,
+      );
+    }
+  }
+
+  #leaseEvent(event: EtcdWatch): LeaseWatch {
+    switch (event.kind) {
+      case "snapshot": {
+        const all = event.keyValues.map((keyValue) => this.#records.record(keyValue).lease);
+        const leases = all.filter((lease): lease is Lease => !isInvalidLease(lease));
+        const { revision } = event;
+        return { kind: "snapshot", leases, invalid: all.filter(isInvalidLease), revision };
+      }
+      case "put": {
+        const { lease } = this.#records.record(event.keyValue);
+        return isInvalidLease(lease) ? { kind: "invalid", invalid: lease } : { kind: "put", lease };
+      }
+      case "delete":
+        return {
+          kind: "delete",
+          key: event.key.slice(this.#records.leasePrefix.length) as Lease["key"],
+        };
+    }
+  }
+
+  #untilAnswered<T>(what: string, signal: AbortSignal, attempt: () => Promise<T>): Promise<T> {
+    const { log, clock } = this.#options;
+    return untilStoreAnswers({ what, log, clock, signal, firstMs: 500, maxMs: 5000 }, attempt);
+  }
+}
+
+/** The address by which a node is known: that of IPv4 where the network has it. */
+export function ownAddress({ config, publicAddresses }: LeaseLookup): IpAddress {
+  const family = config.families[4] === undefined ? 6 : 4;
+  const address = publicAddresses[family];
+  if (address === undefined) throw new TypeError(`this node has no public IPv${family} address`);
+  return address;
+}
+
+/** The leases with this node's public address: reservations first, then the oldest. */
+function ownRecords(records: readonly LeaseRecord[], lookup: LeaseLookup): LeaseRecord[] {
+  const address = ownAddress(lookup);
+  const own = records.filter(({ lease }) =>
+    !isInvalidLease(lease) && address ===
+      lease.attributes.publicAddresses[familyOf(address)]
+  );
+  return own.sort((a, b) =>
+    Number(b.etcdLease === 0n) - Number(a.etcdLease === 0n) ||
+    (a.createRevision < b.createRevision ? -1 : 1)
+  );
+}
+
+/** Whether the other nodes ignore this lease, because an older one has some of its addresses. */
+function isShutOut(
+  record: LeaseRecord,
+  others: readonly LeaseRecord[],
+  config: NetworkConfig,
+): boolean {
+  return others.some((other) =>
+    other.createRevision < record.createRevision && subnetsFit(config, other.subnets) &&
+    leasesOverlap(other.subnets, record.subnets)
+  );
+}
+
+function outOfSubnetsText(config: NetworkConfig, taken: readonly unknown[]): string {
+  const ranges = familiesOf(config.families).map((family) => {
+    const { subnetMin, subnetMax, subnetLength } = config.families[family] ?? {};
+    return `${subnetMin} to ${subnetMax} (/${subnetLength})`;
+  });
+  return `out of subnets: ${taken.length} leases leave none free from ${ranges.join(" or ")}; ` +
+    `enlarge the network or delete leases of nodes that are gone`;
+}
+
+function subnetText(subnets: PerFamily<Prefix>): string {
+  return familiesOf(subnets).map((family) => subnets[family]).join(" and ");
+}
+
+/** The configuration after an event; events of other keys leave it. */
+function configOf(event: EtcdWatch, key: string, current: string | undefined): string | undefined {
+  switch (event.kind) {
+    case "snapshot":
+      return event.keyValues.find((keyValue) => keyValue.key === key)?.value;
+    case "put":
+      return event.keyValue.key === key ? event.keyValue.value : current;
+    case "delete":
+      return event.key === key ? undefined : current;
+  }
+}

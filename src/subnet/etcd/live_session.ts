@@ -1,0 +1,244 @@
+/**
+ * A key that is in etcd as long as this node is alive: `<prefix>/sessions/<public address>`, attached
+ * to an etcd lease of half a minute that is kept alive.
+ *
+ * A node's subnet outlives the node by a day, so that it says nothing of whether its owner is alive.
+ * The session does: a node that finds one of another host for its own public address waits until it
+ * expires, and if it does not, there are two nodes with one address. Go flannel has no such key and
+ * does not look at ours. See docs/adr/0003-live-session-key.md.
+ */
+
+import type { IpAddress } from "../../addr/ip.ts";
+import type { Log } from "../../log/log.ts";
+import { RepeatedFailure } from "../../log/throttle.ts";
+import { DuplicateNodeError } from "../store.ts";
+import { backoffMs, type Clock } from "./clock.ts";
+import type { Etcd, KeyValue } from "./etcd.ts";
+
+/** This node, as the others are told of it. */
+export interface LiveNode {
+  /** See `nodeIdentity`. */
+  readonly identity: string;
+  readonly hostname: string;
+  /** Name of the interface that carries the public address. */
+  readonly interface: string;
+  /** This host's interfaces, to choose another one from. */
+  readonly interfaces: readonly HostInterface[];
+}
+
+export interface HostInterface {
+  readonly name: string;
+  readonly addresses: readonly string[];
+}
+
+export interface LiveSessionOptions {
+  readonly etcd: Etcd;
+  readonly key: string;
+  readonly address: IpAddress;
+  readonly node: LiveNode;
+  readonly ttlSeconds: number;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export const SESSION_TTL_SECONDS = 30;
+
+export class LiveSession implements AsyncDisposable {
+  readonly address: IpAddress;
+  /** Resolves, with that node's name, when another node got the key while etcd was out of reach. */
+  readonly takenOver: Promise<string>;
+  readonly #options: LiveSessionOptions;
+  readonly #stopped = new AbortController();
+  readonly #failure: RepeatedFailure;
+  #etcdLease: bigint | undefined;
+  #resolveTakenOver: (hostname: string) => void = () => {};
+  #loop: Promise<void> = Promise.resolve();
+
+  private constructor(options: LiveSessionOptions) {
+    this.#options = options;
+    this.address = options.address;
+    this.takenOver = new Promise((resolve) => this.#resolveTakenOver = resolve);
+    this.#failure = new RepeatedFailure({
+      what: `keeping the live session ${options.key}`,
+      log: options.log,
+      nowMs: () => options.clock.nowMs(),
+    });
+  }
+
+  /**
+   * Takes the session for this node's public address and keeps it until disposed. Waits for that of
+   * a node that may have died. Throws `DuplicateNodeError` if that node turns out to be alive, or
+   * `StoreError`.
+   */
+  static async claim(options: LiveSessionOptions, signal: AbortSignal): Promise<LiveSession> {
+    const session = new LiveSession(options);
+    try {
+      for (;;) {
+        const holder = await session.#tryClaim(signal);
+        if (holder === undefined) break;
+        await waitForEnd(options, holder, signal);
+      }
+    } catch (error) {
+      await session[Symbol.asyncDispose]();
+      throw error;
+    }
+    session.#loop = session.#keepAlive();
+    return session;
+  }
+
+  /** Stops, and removes the key, so that another node need not wait for its end. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopped.abort();
+    await this.#loop;
+    if (this.#etcdLease === undefined) return;
+    const { etcd, log, key } = this.#options;
+    await etcd.revokeLease(this.#etcdLease, AbortSignal.timeout(REVOKE_TIMEOUT_MS)).catch(
+      (error) => log.debug({ err: error }, `cannot end the live session ${key}; it will expire`),
+    );
+  }
+
+  /** Takes the key if it is free or this node's; otherwise returns who has it. */
+  async #tryClaim(signal: AbortSignal): Promise<Holder | undefined> {
+    const { etcd, key, node, ttlSeconds } = this.#options;
+    this.#etcdLease ??= (await etcd.grantLease({ ttlSeconds }, signal)).id;
+    const value = JSON.stringify({
+      hostname: node.hostname,
+      identity: node.identity,
+      interface: node.interface,
+      pid: process.pid,
+      started: new Date(Date.now() - performance.now()).toISOString(),
+    });
+    const write = { put: { key, value, lease: this.#etcdLease } };
+    for (;;) {
+      const created = await etcd.transaction({
+        compare: [{ key, createRevision: 0n }],
+        success: [write],
+        failure: [{ range: { key } }],
+      }, signal);
+      if (created.succeeded) return undefined;
+      const found = created.ranges.flat()[0] as KeyValue;
+      const holder = readHolder(found);
+      if (holder !== undefined && holder.identity !== node.identity) return holder;
+      // Ours, from before a restart, or not a live session at all.
+      const { modRevision } = found;
+      const taken = await etcd.transaction(
+        { compare: [{ key, modRevision }], success: [write] },
+        signal,
+      );
+      if (taken.succeeded) return undefined;
+    }
+  }
+
+  async #keepAlive(): Promise<void> {
+    const { clock, ttlSeconds } = this.#options;
+    const signal = this.#stopped.signal;
+    const intervalMs = ttlSeconds * 1000 / 3;
+    let pauseMs = intervalMs;
+    while (!signal.aborted) {
+      await clock.sleep(pauseMs, signal);
+      if (signal.aborted) return;
+      try {
+        await this.#renew(signal);
+        this.#failure.succeeded();
+        pauseMs = intervalMs;
+      } catch (error) {
+        if (signal.aborted) return;
+        // A refusal is an outage as well: the session is a precaution, never a reason to stop.
+        this.#failure.failed(error);
+        const limits = { firstMs: Math.min(1000, intervalMs), maxMs: intervalMs };
+        pauseMs = backoffMs(this.#failure.failures, limits, clock);
+      }
+    }
+  }
+
+  async #renew(signal: AbortSignal): Promise<void> {
+    const { etcd, key, log } = this.#options;
+    if (this.#etcdLease !== undefined) {
+      if (await etcd.keepLeaseAlive(this.#etcdLease, signal) > 0) return;
+      log.info(`the live session ${key} has expired and is made anew`);
+      this.#etcdLease = undefined;
+    }
+    const holder = await this.#tryClaim(signal);
+    if (holder === undefined) return;
+    this.#stopped.abort();
+    this.#resolveTakenOver(holder.hostname);
+  }
+}
+
+/** Somebody else's session. */
+interface Holder {
+  readonly identity: string;
+  readonly hostname: string;
+  readonly interface: string;
+  readonly etcdLease: bigint;
+}
+
+/** Within the time that a service manager gives a stopping daemon. */
+const REVOKE_TIMEOUT_MS = 1500;
+
+/**
+ * Waits for the end of another node's session. It is alive if its etcd lease is renewed twice: once
+ * can also be a new leader of etcd, which gives every lease its whole time again.
+ */
+async function waitForEnd(
+  options: LiveSessionOptions,
+  holder: Holder,
+  signal: AbortSignal,
+): Promise<void> {
+  const { etcd, clock, log, address, ttlSeconds } = options;
+  log.info(
+    `public address ${address} belonged to node ${holder.hostname} a moment ago; ` +
+      `waiting for up to ${ttlSeconds} s to see whether that node is still alive`,
+  );
+  const startMs = clock.nowMs();
+  let [previous, renewals] = [Infinity, 0];
+  for (;;) {
+    const { remainingSeconds, grantedSeconds } = await etcd.leaseTimeToLive(
+      holder.etcdLease,
+      signal,
+    );
+    if (remainingSeconds < 0) return;
+    if (remainingSeconds > previous) renewals++;
+    previous = remainingSeconds;
+    const elapsedMs = clock.nowMs() - startMs;
+    if (renewals >= 2 || elapsedMs > 2 * grantedSeconds * 1000 + 2000) {
+      throw new DuplicateNodeError(duplicateText(options, holder));
+    }
+    await clock.sleep(Math.min(1000, grantedSeconds * 100), signal);
+    signal.throwIfAborted();
+  }
+}
+
+function duplicateText({ address, node }: LiveSessionOptions, holder: Holder): string {
+  const others = node.interfaces.filter(({ addresses }) =>
+    addresses.length > 0 && !addresses.includes(address)
+  );
+  const choice = others.length === 0
+    ? "no other interface of this host has an address to use instead"
+    : `choose one of this host's other interfaces with --iface: ${
+      others.map(({ name, addresses }) => `${name} (${addresses.join(", ")})`).join("; ")
+    }`;
+  return `node ${holder.hostname} (interface ${holder.interface}) is alive and has the public ` +
+    `address ${address} of this node's interface ${node.interface} too, so that the other nodes ` +
+    `cannot tell the two apart; ${choice}`;
+}
+
+/** `undefined` if the entry is nobody's live session: unreadable, or without an etcd lease. */
+function readHolder({ value, lease }: KeyValue): Holder | undefined {
+  if (lease === 0n) return undefined;
+  let fields: unknown;
+  try {
+    fields = JSON.parse(value);
+  } catch {
+    return undefined;
+  }
+  if (typeof fields !== "object" || fields === null) return undefined;
+  const { identity, hostname, interface: name } = fields as Record<string, unknown>;
+  if (typeof identity !== "string") return undefined;
+  return {
+    identity,
+    hostname: typeof hostname === "string" ? hostname : "of unknown name",
+    interface: typeof name === "string" ? name : "unknown",
+    etcdLease: lease,
+  };
+}

@@ -1,0 +1,48 @@
+/** Attempts that go on through an outage of the store. */
+
+import { type Log } from "../../log/log.ts";
+import { RepeatedFailure } from "../../log/throttle.ts";
+import { DuplicateNodeError, OutOfSubnetsError, StoreError } from "../store.ts";
+import { backoffMs, type Clock } from "./clock.ts";
+
+export interface RetryOptions {
+  /** What is attempted, for the log, as the subject of "… fails". */
+  readonly what: string;
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+  readonly firstMs: number;
+  readonly maxMs: number;
+}
+
+/**
+ * The result of the first attempt that does not fail with a `StoreError`; between them a pause that
+ * doubles, with jitter. What no later attempt can mend is thrown at once, and so is the signal's
+ * reason.
+ */
+export async function untilStoreAnswers<T>(
+  options: RetryOptions,
+  attempt: () => Promise<T>,
+): Promise<T> {
+  const { what, log, clock, signal } = options;
+  const failure = new RepeatedFailure({ what, log, nowMs: () => clock.nowMs() });
+  for (;;) {
+    try {
+      signal.throwIfAborted();
+      const result = await attempt();
+      failure.succeeded();
+      return result;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!isOutage(error)) throw error;
+      failure.failed(error);
+      await clock.sleep(backoffMs(failure.failures, options, clock), signal);
+    }
+  }
+}
+
+/** The store did not do what it was asked to, and may do so later. */
+export function isOutage(error: unknown): boolean {
+  return error instanceof StoreError && !(error instanceof OutOfSubnetsError) &&
+    !(error instanceof DuplicateNodeError);
+}
