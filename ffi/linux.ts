@@ -104,7 +104,11 @@ export const IFLA_VXLAN_GBP = 23;
 // linux/if_addr.h
 export const IFA_ADDRESS = 1;
 export const IFA_LOCAL = 2;
+export const IFA_FLAGS = 8;
+export const IFA_F_TEMPORARY = 1;
 export const IFA_F_NODAD = 2;
+export const IFA_F_DEPRECATED = 0x20;
+export const IFA_F_PERMANENT = 0x80;
 
 // linux/neighbour.h
 export const NDA_DST = 1;

@@ -1,0 +1,35 @@
+/** What becomes of the chosen interface when it changes while the daemon runs. Pure. */
+
+import { familiesOf } from "../addr/family.ts";
+import type { IpAddress } from "../addr/ip.ts";
+import type { ExternalInterface } from "../backend/backend.ts";
+import { type HostInterfaces, usableAddresses } from "./select.ts";
+
+/**
+ * The same interface with its present MTU and addresses. An address that is still there is kept; the
+ * one that replaces a lost address is advertised as the lost one was. Another interface is never
+ * chosen: a default route that moves for a moment must not move the node. A text says why the
+ * interface cannot be used at present.
+ */
+export function followInterface(
+  current: ExternalInterface,
+  facts: Pick<HostInterfaces, "interfaces">,
+): ExternalInterface | string {
+  const device = facts.interfaces.find(({ name }) => name === current.name);
+  if (device === undefined) return `interface ${current.name} is gone`;
+  if (device.mtuBytes === 0) return `interface ${current.name} has MTU 0`;
+  const addresses: { 4?: IpAddress; 6?: IpAddress } = {};
+  const publicAddresses: { 4?: IpAddress; 6?: IpAddress } = {};
+  for (const family of familiesOf(current.addresses)) {
+    const before = current.addresses[family] as IpAddress;
+    const usable = usableAddresses(device, family);
+    const address = usable.includes(before) ? before : usable[0];
+    if (address === undefined) {
+      return `interface ${current.name} has lost its IPv${family} address ${before}`;
+    }
+    addresses[family] = address;
+    const advertised = current.publicAddresses[family] as IpAddress;
+    publicAddresses[family] = advertised === before ? address : advertised;
+  }
+  return { name: device.name, mtuBytes: device.mtuBytes, addresses, publicAddresses };
+}

@@ -1,0 +1,64 @@
+/** Reads from the kernel what the choice of the interface depends on. */
+
+import * as k from "../../ffi/linux.ts";
+import type { PerFamily } from "../addr/family.ts";
+import { FAMILIES, type Family, familyOf, type IpAddress } from "../addr/ip.ts";
+import { prefixAddress, prefixLength } from "../addr/prefix.ts";
+import { readHostDevices } from "../netlink/host_addresses.ts";
+import type { Kernel } from "../netlink/kernel.ts";
+import type { Resource, Route } from "../state/resource.ts";
+import type { HostInterfaces } from "./select.ts";
+
+/**
+ * Devices, addresses, default routes, and the way to `canReach` where that is given. Throws
+ * `KernelError`.
+ */
+export async function readHostInterfaces(
+  kernel: Pick<Kernel, "dump" | "routeTo">,
+  canReach?: IpAddress,
+): Promise<HostInterfaces> {
+  const devices = await readHostDevices();
+  const interfaces = devices.map(({ name, mtuBytes, up, addresses }) => ({
+    name,
+    mtuBytes,
+    up,
+    addresses: addresses.map(({ address, flags }) => ({
+      address,
+      permanent: (flags & k.IFA_F_PERMANENT) !== 0,
+      temporary: (flags & k.IFA_F_TEMPORARY) !== 0,
+      deprecated: (flags & k.IFA_F_DEPRECATED) !== 0,
+    })),
+  }));
+  const defaultRoutes = await readDefaultRoutes(kernel);
+  if (canReach === undefined) return { interfaces, defaultRoutes };
+  const { link, source, local } = await kernel.routeTo(canReach);
+  // An address of this host is "reached" through lo, which tells nothing.
+  if (link === undefined || local) return { interfaces, defaultRoutes };
+  const towards = source === undefined ? { link } : { link, source };
+  return { interfaces, defaultRoutes, towards };
+}
+
+async function readDefaultRoutes(
+  kernel: Pick<Kernel, "dump" | "routeTo">,
+): Promise<PerFamily<string>> {
+  const routes = await kernel.dump(["route"]);
+  const result: { 4?: string; 6?: string } = {};
+  for (const family of FAMILIES) {
+    const best = routes.filter((route): route is Route => isDefaultRoute(route, family))
+      .toSorted((a, b) => a.metric - b.metric)[0];
+    if (best === undefined) continue;
+    // A route with several next hops has no device of its own: ask which one a packet would take.
+    const link = best.link ?? (await kernel.routeTo(SOMEWHERE[family])).link;
+    if (link !== undefined) result[family] = link;
+  }
+  return result;
+}
+
+function isDefaultRoute(resource: Resource, family: Family): boolean {
+  return resource.kind === "route" && resource.type === "unicast" &&
+    prefixLength(resource.destination) === 0 &&
+    familyOf(prefixAddress(resource.destination)) === family;
+}
+
+/** Addresses that only a default route leads to (RFC 5737, RFC 3849: documentation). */
+const SOMEWHERE = { 4: "203.0.113.1" as IpAddress, 6: "2001:db8::1" as IpAddress } as const;
