@@ -76,7 +76,7 @@ export class Calls implements Disposable {
           : 0;
         const elapsedMs = this.#clock.nowMs() - startMs;
         if (!mayRetry(error, call) || elapsedMs + pauseMs > this.#timing.retryForMs) {
-          throw error.during(call.operation);
+          throw error.during(call);
         }
         await this.#clock.sleep(pauseMs, call.signal);
         call.signal.throwIfAborted();
@@ -131,13 +131,21 @@ export class Calls implements Disposable {
     // With "hasleader", a member cut off from the others answers at once instead of holding the call.
     const header = new Headers({ hasleader: "true", ...(token !== undefined && { token }) });
     try {
-      return await attempt({ connection, transport, header, signal, timeoutMs });
+      const answer = await attempt({ connection, transport, header, signal, timeoutMs });
+      connection.hasAnswered = true;
+      return answer;
     } catch (error) {
       signal.throwIfAborted();
       const failure = EtcdError.from(error, connection);
       if (failure.kind === "token") this.#authentication?.forget(token);
-      throw failure;
+      throw this.#isPlainToTls(failure, connection)
+        ? failure.because("connection closed: if etcd serves TLS, write the endpoint with https://")
+        : failure;
     }
+  }
+
+  #isPlainToTls(failure: EtcdError, { hasAnswered, endpoint }: Connection): boolean {
+    return failure.reason === "connection closed" && !hasAnswered && !endpoint.secure;
   }
 
   async #token(connection: Connection, transport: Transport): Promise<string | undefined> {
@@ -156,7 +164,10 @@ export class Calls implements Disposable {
       return await connection.open(AbortSignal.any([signal, deadline]));
     } catch (error) {
       signal.throwIfAborted();
-      if (!deadline.aborted) throw error;
+      // Nothing has been sent, whatever it was: unreadable certificates, a refused handshake.
+      if (!deadline.aborted) {
+        throw EtcdError.from(error, { kind: "unsent", endpoint: connection.endpoint });
+      }
       const reason = "no connection in time";
       const text = `${reason} (${connection.endpoint.url})`;
       throw new EtcdError(text, { kind: "unsent", reason, cause: error });

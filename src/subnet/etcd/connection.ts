@@ -26,6 +26,8 @@ export const defaultConnectionTiming: ConnectionTiming = {
 
 export class Connection implements Disposable {
   readonly endpoint: Endpoint;
+  /** A call has been answered at least once: there is an etcd behind the endpoint. */
+  hasAnswered = false;
   readonly #tlsFiles: TlsFiles;
   readonly #timing: ConnectionTiming;
   #material: TlsMaterial | undefined;

@@ -50,14 +50,21 @@ export class EtcdError extends StoreError {
     return EtcdError.from(new ConnectError(text, code), { endpoint });
   }
 
+  /** The same failure with another reason. */
+  because(reason: string): EtcdError {
+    const text = this.message.replace(this.reason, () => reason);
+    return new EtcdError(text, { kind: this.kind, reason, cause: this.cause });
+  }
+
+  /** The same failure with another meaning for a retry. */
   as(kind: FailureKind): EtcdError {
     return new EtcdError(this.message, { kind, reason: this.reason, cause: this.cause });
   }
 
   /** The same failure, told as the failure of an operation, such as "read /coreos.com/network". */
-  during(operation: string): EtcdError {
-    const doubt = this.kind === "interrupted"
-      ? "; it may have been carried out nevertheless, read before repeating it"
+  during({ operation, repeatable }: { operation: string; repeatable: boolean }): EtcdError {
+    const doubt = this.mayHaveBeenApplied && !repeatable
+      ? "; it may have been done all the same"
       : "";
     const text = `cannot ${operation} in etcd: ${this.message}${doubt}`;
     return new EtcdError(text, { kind: this.kind, reason: this.reason, cause: this.cause });
@@ -94,6 +101,7 @@ const REFUSALS: ReadonlySet<Code> = new Set([
 function failureKind(thrown: unknown): FailureKind {
   if (!(thrown instanceof ConnectError)) return "interrupted";
   const text = thrown.rawMessage;
+  if (causeChain(thrown).some(({ code }) => isTlsAlert(code))) return "unsent";
   if (BUSY.some((answer) => text.includes(answer))) return "busy";
   if (TOKEN.some((answer) => text.includes(answer))) return "token";
   // A stream that ends in the middle is reported with codes that servers use for refusals.
@@ -104,13 +112,14 @@ function failureKind(thrown: unknown): FailureKind {
 /** The reason in words, with what to do where that is known. */
 function failureReason(thrown: unknown): string {
   for (const { code, message } of causeChain(thrown)) {
-    const words = SYSTEM_REASONS[code] ?? tlsReason(code, message);
+    const words = tlsReason(code, message) ?? SYSTEM_REASONS[code];
     if (words !== undefined) return words;
   }
   if (!(thrown instanceof ConnectError)) {
     return thrown instanceof Error ? thrown.message : String(thrown);
   }
   if (thrown.code === Code.DeadlineExceeded) return "no answer in time";
+  if (thrown.rawMessage.startsWith("http/2 stream closed")) return "connection closed";
   const text = thrown.rawMessage.replace(/^etcdserver: /, "");
   const hint = HINTS.find(([answer]) => thrown.rawMessage.includes(answer))?.[1];
   return hint === undefined ? text : `${text}: ${hint}`;
@@ -137,8 +146,14 @@ const SYSTEM_REASONS: Readonly<Record<string, string>> = {
 };
 
 function tlsReason(code: string, message: string): string | undefined {
+  if (isTlsAlert(code)) {
+    return `the server refused our TLS certificate, check --etcd-certfile and --etcd-keyfile (${code})`;
+  }
+  if (message.includes("before secure TLS connection")) {
+    return "the connection was closed during the TLS handshake: does etcd serve plain http there?";
+  }
   if (UNTRUSTED.has(code)) {
-    return `the server's certificate is not signed by the CA in --etcd-cafile (${code})`;
+    return `the server's certificate is not trusted, check --etcd-cafile (${code})`;
   }
   if (code === "ERR_TLS_CERT_ALTNAME_INVALID") {
     return `the server's certificate is for another name: ${message}`;
@@ -146,6 +161,11 @@ function tlsReason(code: string, message: string): string | undefined {
   if (code === "CERT_HAS_EXPIRED") return "the server's certificate has expired";
   if (code === "CERT_NOT_YET_VALID") return "the server's certificate is not valid yet";
   return undefined;
+}
+
+/** The server ended the TLS handshake over the client's certificate, or over its absence. */
+function isTlsAlert(code: string): boolean {
+  return /^ERR_SSL_.*ALERT.*(CERT|CA$|HANDSHAKE_FAILURE|ACCESS_DENIED)/.test(code);
 }
 
 const UNTRUSTED: ReadonlySet<string> = new Set([
@@ -157,12 +177,15 @@ const UNTRUSTED: ReadonlySet<string> = new Set([
   "CERT_SIGNATURE_FAILURE",
 ]);
 
-function* causeChain(thrown: unknown): Generator<{ code: string; message: string }> {
-  const seen = new Set<unknown>();
-  for (let error = thrown; error instanceof Error && !seen.has(error); error = error.cause) {
-    seen.add(error);
-    if ("code" in error && typeof error.code === "string") {
-      yield { code: error.code, message: error.message };
-    }
+/** The error codes of the system and of TLS, from the outermost error to its root. */
+function causeChain(thrown: unknown): { code: string; message: string }[] {
+  const chain = new Set<Error>();
+  for (let error = thrown; error instanceof Error && !chain.has(error); error = error.cause) {
+    chain.add(error);
   }
+  return [...chain].flatMap((error) =>
+    "code" in error && typeof error.code === "string"
+      ? [{ code: error.code, message: error.message }]
+      : []
+  );
 }

@@ -22,7 +22,7 @@ import { type Event, Event_EventType as EventType } from "./rpc/kv_pb.ts";
 import { Watch, type WatchRequestSchema, type WatchResponse } from "./rpc/rpc_pb.ts";
 
 /** A cut is followed by a quick attempt; an outage by ever slower ones. */
-const BACKOFF = { firstMs: 50, maxMs: 5_000 };
+const BACKOFF = { firstMs: 50, maxMs: 2_000 };
 /** After a refusal, such as a missing permission: somebody has to change something first. */
 const REFUSED_PAUSE_MS = 20_000;
 /** A watch that lived this long was a good one: the next failure is a new one. */
@@ -256,5 +256,5 @@ function report(failures: FailureLog, prefix: string, failure: unknown): void {
     : failure instanceof Error
     ? failure.message
     : String(failure);
-  failures.failed({ prefix, err: failure }, `cannot watch ${prefix} in etcd: ${reason}`, level);
+  failures.failed({ prefix }, `cannot watch ${prefix} in etcd: ${reason}`, level);
 }

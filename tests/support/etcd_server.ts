@@ -1,0 +1,264 @@
+/** Real etcd servers on loopback, for tests: one member or a cluster, plain or with TLS. */
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+
+export interface EtcdServerOptions {
+  /** Further flags of etcd, such as `--auth-token-ttl=2`. */
+  readonly flags?: readonly string[];
+  /** Serve clients over TLS. */
+  readonly tls?: EtcdServerTls;
+  /** Further flags of etcdctl, such as `--insecure-skip-tls-verify`. */
+  readonly etcdctlFlags?: readonly string[];
+  /** The address that clients connect to. */
+  readonly host?: string;
+}
+
+export interface EtcdServerTls {
+  readonly certFile: string;
+  readonly keyFile: string;
+  /** Demand a client certificate signed by this CA. */
+  readonly clientCaFile?: string;
+  /** The CA, client certificate and key with which the test itself calls etcd. */
+  readonly caFile: string;
+  readonly clientCertFile?: string;
+  readonly clientKeyFile?: string;
+}
+
+/** One etcd process with its data in memory, removed with it. */
+export class EtcdServer implements AsyncDisposable {
+  /** For clients, such as `http://127.0.0.1:34567`. */
+  readonly url: string;
+  readonly port: number;
+  readonly #options: EtcdServerOptions;
+  readonly #flags: readonly string[];
+  readonly #directory: string;
+  #process: ChildProcess | undefined;
+
+  /** Starts etcd and waits until it answers. */
+  static async start(options: EtcdServerOptions = {}): Promise<EtcdServer> {
+    const [clientPort, peerPort] = await freePorts(2);
+    const member = newMember("default", { clientPort, peerPort }, options);
+    const server = new EtcdServer(member, [
+      ...member.flags,
+      `--initial-cluster=default=${member.peerUrl}`,
+    ]);
+    await server.start();
+    return server;
+  }
+
+  /** `flags` complete the member's own by the cluster it belongs to. */
+  constructor(member: EtcdMember, flags: readonly string[]) {
+    this.url = member.url;
+    this.port = member.clientPort;
+    this.#options = member.options;
+    this.#flags = flags;
+    this.#directory = mkdtempSync("/dev/shm/etcd-test-");
+  }
+
+  /** Starts the process again, with its data, on the same ports. */
+  async start(): Promise<void> {
+    this.launch();
+    await this.ready();
+  }
+
+  launch(): void {
+    const log = openSync(join(this.#directory, "log"), "a");
+    const flags = [...this.#flags, `--data-dir=${join(this.#directory, "data")}`];
+    this.#process = spawn("etcd", flags, { stdio: ["ignore", log, log] });
+    running.add(this.#process);
+  }
+
+  /** Waits until etcd answers a read, which needs a leader. */
+  async ready(): Promise<void> {
+    const deadlineMs = Date.now() + 15_000;
+    while (!await this.#answers()) {
+      if (this.#process?.exitCode !== null || Date.now() > deadlineMs) {
+        throw new Error(`etcd does not answer at ${this.url}:\n${this.logText().slice(-3_000)}`);
+      }
+      await Bun.sleep(50);
+    }
+  }
+
+  /** Stops the process; the data stays. "SIGKILL": as in a crash. */
+  async stop(signal: "SIGTERM" | "SIGKILL" = "SIGTERM"): Promise<void> {
+    const process = this.#process;
+    if (process === undefined || process.exitCode !== null || process.signalCode !== null) return;
+    const exited = new Promise((resolve) => process.once("exit", resolve));
+    process.kill(signal);
+    await exited;
+    running.delete(process);
+  }
+
+  /** Stops the process for the scheduler, as a hung machine: connections stay and nobody answers. */
+  freeze(): void {
+    this.#process?.kill("SIGSTOP");
+  }
+
+  thaw(): void {
+    this.#process?.kill("SIGCONT");
+  }
+
+  /** Forgets everything: the next start begins an empty store. The process has to be stopped. */
+  erase(): void {
+    rmSync(join(this.#directory, "data"), { recursive: true, force: true });
+  }
+
+  /** Runs etcdctl against this member and returns what it prints. */
+  async etcdctl(...args: readonly string[]): Promise<string> {
+    const { exitCode, stdout, stderr } = await this.#etcdctl(args);
+    if (exitCode !== 0) throw new Error(`etcdctl ${args.join(" ")}: ${stderr}`);
+    return stdout;
+  }
+
+  /** How often etcd was called since its start, by gRPC method, such as "Range". */
+  async callCounts(): Promise<Map<string, number>> {
+    if (this.#options.tls) throw new Error("call counts are read over plain http");
+    const text = await (await fetch(`${this.url}/metrics`)).text();
+    const lines = text.matchAll(
+      /^grpc_server_started_total\{grpc_method="(\w+)",grpc_service="etcdserverpb\..*\} (\d+)$/gm,
+    );
+    return new Map([...lines].map(([, method = "", count]) => [method, Number(count)]));
+  }
+
+  logText(): string {
+    return readFileSync(join(this.#directory, "log"), "utf8");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.thaw();
+    await this.stop("SIGKILL");
+    rmSync(this.#directory, { recursive: true, force: true });
+  }
+
+  async #answers(): Promise<boolean> {
+    // While users are switched on, a refusal is an answer, too.
+    const { exitCode, stderr } = await this.#etcdctl(["get", "--command-timeout=2s", "health"]);
+    return exitCode === 0 || /user name is empty|permission denied/.test(stderr);
+  }
+
+  async #etcdctl(args: readonly string[]) {
+    const { tls, etcdctlFlags = [] } = this.#options;
+    const child = Bun.spawn([
+      "etcdctl",
+      `--endpoints=${this.url}`,
+      ...(tls ? [`--cacert=${tls.caFile}`] : []),
+      ...(tls?.clientCertFile ? [`--cert=${tls.clientCertFile}`] : []),
+      ...(tls?.clientKeyFile ? [`--key=${tls.clientKeyFile}`] : []),
+      ...etcdctlFlags,
+      ...args,
+    ], { stdout: "pipe", stderr: "pipe", env: { ...process.env, ETCDCTL_API: "3" } });
+    const [stdout, stderr, exitCode] = await Promise.all([
+      new Response(child.stdout).text(),
+      new Response(child.stderr).text(),
+      child.exited,
+    ]);
+    return { stdout, stderr, exitCode };
+  }
+}
+
+/** A cluster whose members are all up. */
+export class EtcdCluster implements AsyncDisposable {
+  readonly members: readonly EtcdServer[];
+
+  static async start(size: number, options: EtcdServerOptions = {}): Promise<EtcdCluster> {
+    const ports = await freePorts(2 * size);
+    const members = Array.from({ length: size }, (_, index) => {
+      const [clientPort = 0, peerPort = 0] = ports.slice(2 * index);
+      return newMember(`m${index}`, { clientPort, peerPort }, options);
+    });
+    const cluster = members.map(({ name, peerUrl }) => `${name}=${peerUrl}`).join(",");
+    const servers = members.map((member) =>
+      new EtcdServer(member, [...member.flags, `--initial-cluster=${cluster}`])
+    );
+    for (const server of servers) server.launch();
+    await Promise.all(servers.map((server) => server.ready()));
+    return new EtcdCluster(servers);
+  }
+
+  constructor(members: readonly EtcdServer[]) {
+    this.members = members;
+  }
+
+  get urls(): string[] {
+    return this.members.map(({ url }) => url);
+  }
+
+  /** The member that leads the others at the moment. */
+  async leader(): Promise<EtcdServer> {
+    const deadlineMs = Date.now() + 10_000;
+    while (Date.now() < deadlineMs) {
+      for (const member of this.members) {
+        const text = await member.etcdctl("endpoint", "status").catch(() => "");
+        if (text.split(", ")[4] === "true") return member;
+      }
+    }
+    throw new Error("the etcd cluster has no leader");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.members.map((member) => member[Symbol.asyncDispose]()));
+  }
+}
+
+interface EtcdMember {
+  readonly name: string;
+  readonly url: string;
+  readonly peerUrl: string;
+  readonly clientPort: number;
+  readonly flags: readonly string[];
+  readonly options: EtcdServerOptions;
+}
+
+function newMember(
+  name: string,
+  { clientPort, peerPort }: { clientPort: number; peerPort: number },
+  options: EtcdServerOptions,
+): EtcdMember {
+  const { tls, host = "127.0.0.1", flags = [] } = options;
+  const url = `${tls ? "https" : "http"}://${host}:${clientPort}`;
+  const peerUrl = `http://127.0.0.1:${peerPort}`;
+  return {
+    name,
+    url,
+    peerUrl,
+    clientPort,
+    options,
+    flags: [
+      `--name=${name}`,
+      `--listen-client-urls=${url}`,
+      `--advertise-client-urls=${url}`,
+      `--listen-peer-urls=${peerUrl}`,
+      `--initial-advertise-peer-urls=${peerUrl}`,
+      ...(tls ? [`--cert-file=${tls.certFile}`, `--key-file=${tls.keyFile}`] : []),
+      ...(tls?.clientCaFile ? ["--client-cert-auth", `--trusted-ca-file=${tls.clientCaFile}`] : []),
+      ...flags,
+    ],
+  };
+}
+
+/** Ports that nobody listens on at the moment. */
+export async function freePorts(count: 2): Promise<[number, number]>;
+export async function freePorts(count: number): Promise<number[]>;
+export async function freePorts(count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer());
+  const ports = await Promise.all(servers.map((server) =>
+    new Promise<number>((resolve, reject) => {
+      server.once("error", reject);
+      server.listen(0, "127.0.0.1", () => {
+        const address = server.address();
+        resolve(typeof address === "object" && address !== null ? address.port : 0);
+      });
+    })
+  ));
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports;
+}
+
+const running = new Set<ChildProcess>();
+
+process.on("exit", () => {
+  for (const child of running) child.kill("SIGKILL");
+});
