@@ -1,0 +1,233 @@
+/**
+ * Which folder may import which, each with its reason. Whoever needs a new edge adds it here, with
+ * the reason, in the same commit.
+ */
+
+import { describe, expect, test } from "bun:test";
+import { readdirSync, readFileSync } from "node:fs";
+import { posix } from "node:path";
+
+const ROOT = new URL("../../", import.meta.url).pathname;
+
+/** An edge that carries types only is marked `type`: nothing of the target runs in the source. */
+const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  addr: {},
+  config: { addr: "networks and subnets are prefixes" },
+  log: {},
+  process: {},
+  state: { addr: "entries consist of addresses" },
+  ffi: {},
+  netlink: {
+    addr: "addresses to and from bytes",
+    ffi: "libnl, libc and the kernel's constants",
+    state: "what is read and written are resources",
+  },
+  subnet: {
+    addr: "leases consist of prefixes",
+    config: "a subnet must fit the network",
+  },
+  "subnet/etcd": {
+    addr: "leases consist of prefixes",
+    config: "a subnet must fit the network",
+    log: "outages are logged",
+    subnet: "it implements the store",
+  },
+  backend: {
+    addr: "peers have addresses",
+    config: "each backend reads its options",
+    "type log": "what was adopted or refused is logged",
+    "type netlink": "prepare() is given the kernel port",
+    state: "desired entries are resources",
+    "type subnet": "peers are leases",
+  },
+  traffic: {
+    addr: "rules name networks",
+    ffi: "libnftables",
+    log: "repairs are logged",
+    netlink: "notifications of nftables are netlink messages",
+    process: "iptables-restore, and nft where libnftables is missing",
+  },
+  reconcile: {
+    addr: "assertNever",
+    "type log": "repairs and failures are logged",
+    "type netlink": "it acts through the kernel port",
+    state: "it compares desired and actual entries",
+  },
+  iface: {
+    addr: "interfaces have addresses",
+    "type backend": "the result is what backends are given",
+    ffi: "address flags, as the kernel spells them",
+    netlink: "devices, addresses and routes are read from the kernel",
+    "type state": "routes are resources",
+  },
+  health: {
+    addr: "the listen address",
+    ffi: "systemd's socket takes datagrams",
+    "type log": "a notification that fails is logged",
+  },
+  lab: {
+    addr: "hosts and workloads have addresses",
+    process: "it starts ip, etcd and the daemon",
+  },
+  cli: {
+    addr: "flags that are addresses",
+    iface: "--iface-regex is checked when it is read",
+    lab: "the subcommand",
+    log: "--log-format",
+  },
+  daemon: {
+    addr: "host facts",
+    backend: "wiring",
+    cli: "the options",
+    config: "wiring",
+    health: "wiring",
+    iface: "wiring",
+    log: "wiring",
+    netlink: "wiring",
+    process: "process starts are counted",
+    reconcile: "wiring",
+    state: "wiring",
+    subnet: "wiring",
+    "subnet/etcd": "wiring",
+    traffic: "wiring",
+  },
+  main: {
+    cli: "what is to be done",
+    daemon: "doing it, loaded when it is",
+    log: "the daemon's log",
+    ffi: "embedded libraries",
+  },
+};
+
+/** npm packages and `bun:` modules; `node:` modules are free except those that start programs. */
+const PACKAGES: Readonly<Record<string, readonly string[]>> = {
+  "bun:ffi": ["ffi"],
+  "node:child_process": ["process"],
+  "node:worker_threads": [],
+  "@bufbuild/protobuf": ["subnet/etcd"],
+  "@connectrpc/connect": ["subnet/etcd"],
+  "@connectrpc/connect-node": ["subnet/etcd"],
+  ini: ["subnet"],
+  pino: ["log"],
+};
+
+interface Import {
+  readonly file: string;
+  readonly from: string;
+  /** A folder of ours, or a package. */
+  readonly to: string;
+  readonly isPackage: boolean;
+  readonly isType: boolean;
+}
+
+const files = ["src", "ffi"].flatMap((folder) =>
+  (readdirSync(`${ROOT}${folder}`, { recursive: true }) as string[])
+    .filter((name) => name.endsWith(".ts"))
+    .map((name) => `${folder}/${name}`)
+);
+const imports = files.flatMap(importsOf);
+
+describe("imports between folders", () => {
+  test("are found at all", () => {
+    expect(files.length).toBeGreaterThan(50);
+    expect(imports).toContainEqual({
+      file: "src/health/sd_notify.ts",
+      from: "health",
+      to: "ffi",
+      isPackage: false,
+      isType: false,
+    });
+  });
+
+  test("are those of the table", () => {
+    const strays = imports.filter(({ from, to, isPackage, isType }) =>
+      !isPackage && from !== to && EDGES[from]?.[to] === undefined &&
+      !(isType && EDGES[from]?.[`type ${to}`] !== undefined)
+    );
+    expect(strays.map(({ file, to, isType }) => `${file} -> ${isType ? "type " : ""}${to}`))
+      .toEqual([]);
+  });
+
+  test("of values go one way: no folder reaches itself", () => {
+    const reaches = (from: string, goal: string, seen = new Set<string>()): boolean =>
+      imports.some((one) => {
+        if (one.from !== from || one.isType || one.isPackage || one.to === from) return false;
+        if (one.to === goal) return true;
+        if (seen.has(one.to)) return false;
+        seen.add(one.to);
+        return reaches(one.to, goal, seen);
+      });
+    expect(Object.keys(EDGES).filter((folder) => reaches(folder, folder))).toEqual([]);
+  });
+});
+
+describe("packages", () => {
+  test("are imported only where the table says", () => {
+    const strays = imports.filter(({ from, to, isPackage }) => {
+      if (!isPackage) return false;
+      const name = packageName(to);
+      return name.startsWith("node:") && !(name in PACKAGES)
+        ? false
+        : !(PACKAGES[name] ?? []).includes(from);
+    });
+    expect(strays.map(({ file, to }) => `${file} -> ${to}`)).toEqual([]);
+  });
+
+  test("of the table are those of package.json", () => {
+    const manifest = JSON.parse(readFileSync(`${ROOT}package.json`, "utf8")) as {
+      dependencies: Record<string, string>;
+    };
+    expect(Object.keys(PACKAGES).filter((name) => !name.includes(":")).sort())
+      .toEqual(Object.keys(manifest.dependencies).sort());
+  });
+});
+
+test("only src/process starts programs", () => {
+  const starters = files.filter((file) =>
+    !file.startsWith("src/process/") &&
+    /\bBun\s*\.\s*(spawn|spawnSync|\$)|import\s*\{[^}]*\$[^}]*\}\s*from\s*"bun"/.test(
+      readFileSync(`${ROOT}${file}`, "utf8"),
+    )
+  );
+  expect(starters).toEqual([]);
+});
+
+test("only src/main.ts ends the process", () => {
+  const enders = files.filter((file) =>
+    file !== "src/main.ts" && /\bprocess\s*\.\s*exit\b/.test(readFileSync(`${ROOT}${file}`, "utf8"))
+  );
+  expect(enders).toEqual([]);
+});
+
+function importsOf(file: string): Import[] {
+  const text = readFileSync(`${ROOT}${file}`, "utf8");
+  const transpiler = new Bun.Transpiler({ loader: "ts" });
+  // What is left when the types are gone.
+  const values = new Set(transpiler.scanImports(text).map(({ path }) => path));
+  const specifiers = [
+    ...text.matchAll(/^(?:import|export)\b[^;]*?\bfrom\s*"([^"]+)"/gm),
+    ...text.matchAll(/^import\s*"([^"]+)"/gm),
+    ...text.matchAll(/\bimport\(\s*"([^"]+)"/g),
+  ].map((match) => match[1] as string);
+  return [...new Set([...values, ...specifiers])].flatMap((specifier) => {
+    const isPackage = !specifier.startsWith(".");
+    const to = isPackage ? specifier : folderOf(posix.join(posix.dirname(file), specifier));
+    const isType = !values.has(specifier);
+    return to === "" ? [] : [{ file, from: folderOf(file), to, isPackage, isType }];
+  });
+}
+
+/** `src/daemon.ts` and `src/daemon/` are one. Empty for files at the root, such as LICENSE. */
+function folderOf(file: string): string {
+  const [top, second = "", third = "", fourth] = file.split("/");
+  if (top === "ffi") return "ffi";
+  if (top !== "src") return "";
+  if (second === "subnet" && fourth !== undefined) return `subnet/${third}`;
+  return second.replace(/\.ts$/, "");
+}
+
+function packageName(specifier: string): string {
+  const parts = specifier.split("/");
+  if (specifier.startsWith("node:")) return parts[0] as string;
+  return specifier.startsWith("@") ? parts.slice(0, 2).join("/") : parts[0] as string;
+}
