@@ -15,7 +15,7 @@ import type { HostInterfaces } from "./select.ts";
  */
 export async function readHostInterfaces(
   kernel: Pick<Kernel, "dump" | "routeTo">,
-  canReach?: IpAddress,
+  { canReach }: { readonly canReach?: IpAddress | undefined } = {},
 ): Promise<HostInterfaces> {
   const devices = await readHostDevices();
   const interfaces = devices.map(({ name, mtuBytes, up, addresses }) => ({
