@@ -1,8 +1,14 @@
 /** The entry point: reads the command line, does what it says, ends with a status. */
 
-import { parseCommandLine } from "./cli/command_line.ts";
+import { assertNever } from "./addr/assert_never.ts";
+import { parseCommandLine, type Subcommand } from "./cli/command_line.ts";
 import { helpText } from "./cli/help.ts";
+import type { Options } from "./cli/options.ts";
 import { versionText } from "./cli/version.ts";
+import { createLogger } from "./log/logger.ts";
+
+/** A stop that takes longer is cut off; the data plane stays in place either way. */
+const STOP_MS = 4000;
 
 main().then((status) => process.exit(status));
 
@@ -19,13 +25,77 @@ async function main(): Promise<number> {
     case "error":
       process.stderr.write(`flanneld: ${command.message}\n`);
       return command.exitCode;
-    case "subcommand": {
-      const { licensesText } = await import("./cli/licenses.ts");
-      process.stdout.write(licensesText());
-      return 0;
-    }
+    case "subcommand":
+      return await runSubcommand(command.name, command.args);
     case "run":
-      process.stderr.write("flanneld: there is no daemon in this build\n");
-      return 1;
+      return await run(command.options, command.warnings);
   }
 }
+
+async function runSubcommand(name: Subcommand, args: readonly string[]): Promise<number> {
+  switch (name) {
+    case "lab": {
+      const { labCommand } = await import("./cli/lab.ts");
+      return await labCommand(args, selfCommand(), {
+        out: (text) => process.stdout.write(text),
+        err: (text) => process.stderr.write(text),
+      });
+    }
+    case "licenses": {
+      const { licensesText } = await import("./cli/licenses.ts");
+      process.stdout.write(await licensesText());
+      return 0;
+    }
+    default:
+      return assertNever(name);
+  }
+}
+
+/** What starts this program again: the executable, or Bun and this file. */
+function selfCommand(): readonly string[] {
+  const isCompiled = Bun.main.startsWith("/$bunfs/");
+  return isCompiled ? [process.execPath] : [process.execPath, Bun.main];
+}
+
+async function run(options: Options, warnings: readonly string[]): Promise<number> {
+  const log = createLogger({ format: options.logFormat, verbosity: options.verbosity });
+  for (const warning of warnings) log.warn(warning);
+  const stop = new AbortController();
+  const onSignal = (name: NodeJS.Signals) => {
+    log.info(`${name} received; stopping, devices and routes and rules stay in place`);
+    stop.abort(new Error(`stopped by ${name}`));
+    setTimeout(() => {
+      log.warn(`not everything has ended within ${STOP_MS} ms; exiting all the same`);
+      process.exit(0);
+    }, STOP_MS).unref();
+  };
+  process.once("SIGTERM", onSignal);
+  process.once("SIGINT", onSignal);
+  try {
+    const { runDaemon } = await import("./daemon.ts");
+    return await runDaemon({ options, log, stop: stop.signal });
+  } catch (error) {
+    if (isFault(error)) log.error(error.message);
+    else log.fatal({ err: error }, "flanneld fails; this is a fault of the program");
+    return 1;
+  }
+}
+
+/** Errors whose message says what is wrong and what to do; the others show where they come from. */
+function isFault(error: unknown): error is Error {
+  return error instanceof Error && FAULTS.has(error.name);
+}
+
+const FAULTS = new Set([
+  "ConfigError",
+  "DuplicateNodeError",
+  "DumpInterruptedError",
+  "EtcdError",
+  "HealthServerError",
+  "InterfaceSelectionError",
+  "KernelError",
+  "LibraryError",
+  "OutOfSubnetsError",
+  "StoreError",
+  "TrafficError",
+]);

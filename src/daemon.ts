@@ -1,0 +1,240 @@
+/**
+ * Wiring: the parts of the daemon, the order in which they start, and what ends them.
+ *
+ * Start: configuration, interface, backend, lease, then rules and kernel entries, the subnet file,
+ * and the other nodes' leases. Whatever fails before the lease leaves the machine as it was. The end,
+ * by a signal or by an error, leaves devices, routes and rules in place: traffic goes on.
+ */
+
+import { readFile } from "node:fs/promises";
+import { familiesOf } from "./addr/family.ts";
+import type { Family } from "./addr/ip.ts";
+import type { Prefix } from "./addr/prefix.ts";
+import type { Backend, ExternalInterface } from "./backend/backend.ts";
+import { loadBackend } from "./backend/registry.ts";
+import { describeOptions, type Options } from "./cli/options.ts";
+import { versionText } from "./cli/version.ts";
+import { ConfigError } from "./config/config_error.ts";
+import { type NetworkConfig, parseNetworkConfig } from "./config/network_config.ts";
+import { Network } from "./daemon/network.ts";
+import { Progress } from "./daemon/progress.ts";
+import { openStore } from "./daemon/store.ts";
+import { waitForConfig } from "./daemon/wait_for_config.ts";
+import { createNotifier } from "./health/sd_notify.ts";
+import { startHealthServer } from "./health/server.ts";
+import { readHostInterfaces } from "./iface/host_interfaces.ts";
+import { selectInterface } from "./iface/select.ts";
+import type { Log } from "./log/log.ts";
+import { NetlinkKernel } from "./netlink/netlink_kernel.ts";
+import type { LeaseStore, OwnLease } from "./subnet/store.ts";
+import { readSubnetFile } from "./subnet/subnet_file.ts";
+import { bridgeNetfilterProblem, TrafficError } from "./traffic/traffic.ts";
+
+export interface DaemonContext {
+  readonly options: Options;
+  readonly log: Log;
+  /** Aborted by SIGTERM and SIGINT. */
+  readonly stop: AbortSignal;
+}
+
+const REFRESH_MS = 1000;
+
+/** Runs until stopped or until it cannot go on. Returns the exit status; throws what is for the user to mend. */
+export async function runDaemon({ options, log, stop }: DaemonContext): Promise<number> {
+  log.info(`flanneld ${versionText()} starts: ${describeOptions(options)}`);
+  const notifier = createNotifier({ log });
+  const progress = new Progress(notifier);
+  // Aborted by `stop`, and by the first part that cannot go on.
+  const end = new AbortController();
+  const signal = AbortSignal.any([stop, end.signal]);
+  await using cleanup = new AsyncDisposableStack();
+  cleanup.use(notifier.watchdog(() => true));
+  if (options.healthzPort > 0) {
+    cleanup.use(startHealthServer({
+      ip: options.healthzIp,
+      port: options.healthzPort,
+      problems: () => progress.problems(),
+    }));
+  }
+  stop.addEventListener("abort", () => notifier.stopping(), { once: true });
+  try {
+    const kernel = cleanup.use(new NetlinkKernel());
+    const { store, configSource } = openStore(options, kernel, log);
+    cleanup.use(store);
+    progress.step(`waiting for ${store.description}`);
+    const config = await waitForConfig({ store, source: configSource, progress, log }, signal);
+    const node = await joinNetwork({ options, config, kernel, store, progress, log }, signal);
+    cleanup.use(node.own);
+    progress.step("setting up devices and rules");
+    const network = cleanup.use(
+      await Network.start({ options, config, kernel, store, log, ...node }, signal),
+    );
+    return await runNetwork(
+      { network, own: node.own, store, config, configSource, progress, log },
+      {
+        signal,
+        end,
+      },
+    );
+  } catch (error) {
+    if (stop.aborted) return 0;
+    throw error;
+  } finally {
+    end.abort(new Error("the daemon ends"));
+  }
+}
+
+interface JoinContext {
+  readonly options: Options;
+  readonly config: NetworkConfig;
+  readonly kernel: NetlinkKernel;
+  readonly store: LeaseStore;
+  readonly progress: Progress;
+  readonly log: Log;
+}
+
+interface Node {
+  readonly external: ExternalInterface;
+  readonly backend: Backend;
+  readonly own: OwnLease;
+  readonly formerNetworks: readonly Prefix[];
+}
+
+/** From the configuration to a lease. */
+async function joinNetwork(context: JoinContext, signal: AbortSignal): Promise<Node> {
+  const { options, config, kernel, store, progress, log } = context;
+  if (!config.enableNftables) {
+    const problem = bridgeNetfilterProblem(config.families);
+    if (problem !== undefined) throw new TrafficError(problem);
+  }
+  const external = await chooseInterface(context);
+  await warnAboutForwarding(familiesOf(config.families), log);
+  const previous = await readSubnetFile(options.subnetFile, (message) => log.warn(message));
+  const module = await loadBackend(config.backend.type);
+  progress.step(`asking ${store.description} for a subnet`);
+  const { publicAddresses } = external;
+  const previousLease = await store.previousLease({ config, publicAddresses }, signal);
+  const backendLog = log.child({ component: module.type });
+  const backend = await module.prepare({
+    config,
+    external,
+    kernel,
+    previousLease,
+    random: (length) => crypto.getRandomValues(new Uint8Array(length)),
+    log: backendLog,
+  });
+  const { attributes } = backend;
+  const request = { config, attributes, previousSubnets: previous.subnets };
+  const own = await store.acquire(request, signal);
+  log.info(`this node has the subnet ${Object.values(own.lease.subnets).join(" and ")}`);
+  const formerNetworks = [previous.networks, previous.subnets].flatMap((prefixes) =>
+    Object.values(prefixes) as Prefix[]
+  );
+  return { external, backend, own, formerNetworks };
+}
+
+async function chooseInterface(
+  { options, config, kernel, log }: JoinContext,
+): Promise<ExternalInterface> {
+  const facts = await readHostInterfaces(kernel, { canReach: options.interfaceCanReach });
+  const { external, reasons } = selectInterface(facts, {
+    families: familiesOf(config.families),
+    interfaces: options.interfaces,
+    patterns: options.interfacePatterns,
+    canReach: options.interfaceCanReach,
+    publicAddresses: {
+      ...(options.publicIp && { 4: options.publicIp }),
+      ...(options.publicIpv6 && { 6: options.publicIpv6 }),
+    },
+  });
+  for (const reason of reasons) log.info(reason);
+  return external;
+}
+
+const FORWARDING: Readonly<Record<Family, string>> = {
+  4: "net/ipv4/ip_forward",
+  6: "net/ipv6/conf/all/forwarding",
+};
+
+/** The setting is the machine's, so it is not changed; without it, nothing reaches a workload. */
+async function warnAboutForwarding(families: readonly Family[], log: Log): Promise<void> {
+  for (const family of families) {
+    const path = FORWARDING[family];
+    const value = await readFile(`/proc/sys/${path}`, "utf8").catch(() => "1");
+    if (value.trim() !== "0") continue;
+    const name = path.replaceAll("/", ".");
+    log.warn(
+      `this host does not forward IPv${family} packets, so that none reaches a workload; ` +
+        `run "sysctl -w ${name}=1"`,
+    );
+  }
+}
+
+interface RunContext {
+  readonly network: Network;
+  readonly own: OwnLease;
+  readonly store: LeaseStore;
+  readonly config: NetworkConfig;
+  readonly configSource: string;
+  readonly progress: Progress;
+  readonly log: Log;
+}
+
+/** The main loop: until a signal, or until the subnet is lost. */
+async function runNetwork(
+  context: RunContext,
+  { signal, end }: { signal: AbortSignal; end: AbortController },
+): Promise<number> {
+  const { network, own, progress, log } = context;
+  progress.addCheck(() => network.problems());
+  progress.step("waiting for the other nodes' leases");
+  const refresh = setInterval(() => progress.refresh(), REFRESH_MS);
+  const stopped = Promise.withResolvers<number>();
+  signal.addEventListener("abort", () => stopped.resolve(0), { once: true });
+  if (signal.aborted) stopped.resolve(0);
+  const tasks = [
+    network.followLeases(signal, () => {
+      progress.ready(network.summary());
+      log.info(`ready; ${network.summary()}`);
+    }),
+    reportConfigChanges(context, signal),
+  ];
+  try {
+    return await Promise.race([
+      stopped.promise,
+      own.lost.then((reason) => {
+        log.error(`this node has lost its subnet: ${reason}`);
+        return 1;
+      }),
+      // A task ends only when it fails, or by the signal.
+      ...tasks.map((task) => task.then(() => stopped.promise)),
+    ]);
+  } finally {
+    clearInterval(refresh);
+    end.abort(new Error("the daemon ends"));
+    await Promise.allSettled(tasks);
+  }
+}
+
+/** The network stays as it was started: a changed one would take the workloads' addresses away. */
+async function reportConfigChanges(
+  { store, configSource, log }: RunContext,
+  signal: AbortSignal,
+): Promise<void> {
+  for await (const text of store.watchNetworkConfig(signal)) {
+    if (text === undefined) {
+      log.warn(`the network configuration at ${configSource} is gone; this node goes on as it is`);
+      continue;
+    }
+    try {
+      parseNetworkConfig(text, { source: configSource, warn: () => undefined });
+      log.warn(
+        "the network configuration has changed; this node goes on with the one that it started " +
+          "with, and takes the new one when it is restarted",
+      );
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      log.warn(`the network configuration has changed and cannot be used: ${error.message}`);
+    }
+  }
+}

@@ -1,0 +1,255 @@
+/**
+ * This node's part of the overlay, once it has a lease: rules, kernel entries, the subnet file, and
+ * everybody else's leases turned into entries as they come and go.
+ */
+
+import { mapFamilies, type PerFamily } from "../addr/family.ts";
+import type { Prefix } from "../addr/prefix.ts";
+import type { Backend, ExternalInterface } from "../backend/backend.ts";
+import { blackholeRoutes } from "../backend/blackhole.ts";
+import { NetworkProjector } from "../backend/network_projector.ts";
+import { PeerFactsSource } from "../backend/peer_facts.ts";
+import type { Options } from "../cli/options.ts";
+import type { NetworkConfig } from "../config/network_config.ts";
+import { followInterface } from "../iface/follow.ts";
+import { readHostInterfaces } from "../iface/host_interfaces.ts";
+import type { Log } from "../log/log.ts";
+import type { NetlinkKernel } from "../netlink/netlink_kernel.ts";
+import { readSysctl } from "../netlink/sysctl.ts";
+import { Reconciler } from "../reconcile/reconciler.ts";
+import type { Ownership } from "../state/ownership.ts";
+import { LeaseTable } from "../subnet/lease_table.ts";
+import type { LeaseStore, OwnLease } from "../subnet/store.ts";
+import { writeSubnetFile } from "../subnet/subnet_file.ts";
+import { trafficRules } from "../traffic/rules.ts";
+import { createTrafficManager, type TrafficManager } from "../traffic/traffic.ts";
+
+export interface NetworkOptions {
+  readonly options: Options;
+  readonly config: NetworkConfig;
+  readonly backend: Backend;
+  readonly external: ExternalInterface;
+  readonly own: OwnLease;
+  readonly kernel: NetlinkKernel;
+  readonly store: LeaseStore;
+  /** Networks and subnets of a former run, by which its rules are known. */
+  readonly formerNetworks: readonly Prefix[];
+  readonly log: Log;
+}
+
+/** Several notifications come with one change to an interface. */
+const FOLLOW_DELAY_MS = 200;
+const MAX_PROBLEMS = 20;
+
+export class Network implements AsyncDisposable {
+  readonly #options: NetworkOptions;
+  readonly #log: Log;
+  readonly #cleanup = new AsyncDisposableStack();
+  readonly #reconciler: Reconciler;
+  readonly #facts: PeerFactsSource;
+  readonly #projector: NetworkProjector;
+  readonly #table: LeaseTable;
+  #traffic: TrafficManager | undefined;
+  #external: ExternalInterface;
+  #ownership: Ownership;
+  /** Why the external interface cannot be used at present. */
+  #externalProblem: string | undefined;
+  #fileProblem: string | undefined;
+  #followTimer: ReturnType<typeof setTimeout> | undefined;
+  #following: Promise<void> = Promise.resolve();
+  #hasSnapshot = false;
+  #stopped = false;
+
+  /** Puts rules and the node's own entries in, and writes the subnet file. Throws `TrafficError`. */
+  static async start(options: NetworkOptions, stop: AbortSignal): Promise<Network> {
+    const network = new Network(options);
+    try {
+      await network.#start(stop);
+      return network;
+    } catch (error) {
+      await network[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  private constructor(options: NetworkOptions) {
+    const { backend, external, kernel, log, config, own } = options;
+    this.#options = options;
+    this.#log = log;
+    this.#external = external;
+    this.#ownership = backend.ownership(external);
+    this.#reconciler = new Reconciler({
+      kernel,
+      log: log.child({ component: "reconcile" }),
+      readSysctl,
+      onExternalChanged: () => this.#follow(),
+    });
+    this.#facts = new PeerFactsSource({
+      kernel,
+      ownership: () => this.#ownership,
+      external: () => this.#external.name,
+      onChanged: () => this.#projector.factsChanged(),
+    });
+    const extra = options.options.ipBlackholeRoute ? { extra: blackholeRoutes } : {};
+    this.#projector = new NetworkProjector({
+      backend,
+      sink: this.#reconciler,
+      facts: this.#facts,
+      log: log.child({ component: backend.type }),
+      ...extra,
+    }, external);
+    this.#table = new LeaseTable({
+      config,
+      own: own.lease,
+      backendType: backend.type,
+      onRejected: ({ key, reason }) => log.warn(`ignoring lease ${key}: ${reason}`),
+    });
+    this.#cleanup.use(this.#reconciler);
+    this.#cleanup.use(this.#facts);
+    this.#cleanup.use(this.#projector);
+  }
+
+  /**
+   * Follows the other nodes' leases until `stop` aborts; calls `onReady` when the kernel holds what
+   * the first complete snapshot asks for.
+   */
+  async followLeases(stop: AbortSignal, onReady: () => void): Promise<void> {
+    for await (const event of this.#options.store.watchLeases(stop)) {
+      this.#projector.applyChanges(this.#table.apply(event));
+      if (event.kind !== "snapshot" || this.#hasSnapshot) continue;
+      this.#hasSnapshot = true;
+      await this.#projector.whenLookedUp();
+      this.#reconciler.allowSweep();
+      await this.#reconciler.whenSettled();
+      onReady();
+    }
+  }
+
+  /** Why this node is not as it should be, one line each, most important first. */
+  problems(): string[] {
+    const { failing, conflicts } = this.#reconciler.status();
+    const traffic = this.#traffic?.status();
+    const problems = [
+      this.#externalProblem,
+      traffic?.inSync ? undefined : `traffic rules: ${traffic?.problem ?? "not in yet"}`,
+      this.#fileProblem,
+      this.#hasSnapshot ? undefined : "waiting for the other nodes' leases",
+      ...conflicts.map(({ text, error }) => `${text}: ${error}`),
+      ...failing.map(({ text, error }) => `${text}: ${error}`),
+    ].filter((problem) => problem !== undefined);
+    const rest = problems.length - MAX_PROBLEMS;
+    return rest > 0 ? [...problems.slice(0, MAX_PROBLEMS), `and ${rest} more`] : problems;
+  }
+
+  /** One line: what this node holds and how many others there are. */
+  summary(): string {
+    const { subnets } = this.#options.own.lease;
+    const held = Object.values(subnets).join(" and ");
+    return `${this.#options.backend.type}: subnet ${held}, ${this.#projector.status().peers} peers`;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#followTimer);
+    await this.#following;
+    await this.#cleanup.disposeAsync();
+  }
+
+  async #start(stop: AbortSignal): Promise<void> {
+    const { own } = this.#options;
+    this.#reconciler.start({ ownership: this.#ownership, external: this.#external.name });
+    this.#projector.ownChanged(own.lease);
+    await this.#startTraffic();
+    await this.#reconciler.whenSettled();
+    await this.#traffic?.whenInstalled(stop);
+    await this.#writeFile();
+  }
+
+  async #startTraffic(): Promise<void> {
+    const { options, config, own, formerNetworks, log } = this.#options;
+    const traffic = await createTrafficManager({
+      mode: config.enableNftables ? "nftables" : "iptables",
+      formerNetworks,
+      resyncMs: options.iptablesResyncSeconds * 1000,
+      log: log.child({ component: "traffic" }),
+    });
+    this.#traffic = this.#cleanup.use(traffic);
+    traffic.setRules(trafficRules({
+      families: mapFamilies(own.lease.subnets, (subnet, family) => {
+        const network = config.families[family]?.network;
+        return network && { network, subnet };
+      }),
+      ipMasq: options.ipMasq,
+      fullyRandom: !options.ipMasqFullyRandomDisable,
+      forward: options.iptablesForwardRules,
+    }));
+  }
+
+  async #writeFile(): Promise<void> {
+    const { options, config, own, backend } = this.#options;
+    try {
+      await writeSubnetFile(options.subnetFile, {
+        networks: mapFamilies(config.families, ({ network }) => network),
+        subnets: own.lease.subnets,
+        mtuBytes: backend.mtuBytes(this.#external),
+        ipMasq: options.ipMasq,
+      });
+      this.#fileProblem = undefined;
+    } catch (error) {
+      this.#fileProblem = `cannot write the subnet file ${options.subnetFile}: ${
+        (error as Error).message
+      }`;
+      this.#log.error(this.#fileProblem);
+    }
+  }
+
+  /** The external interface changed: looks at it again, soon. */
+  #follow(): void {
+    if (this.#stopped) return;
+    clearTimeout(this.#followTimer);
+    this.#followTimer = setTimeout(() => {
+      this.#following = this.#following.then(() => this.#followNow()).catch((error: unknown) =>
+        this.#log.error({ err: error }, "cannot follow the external interface")
+      );
+    }, FOLLOW_DELAY_MS);
+  }
+
+  async #followNow(): Promise<void> {
+    const facts = await readHostInterfaces(this.#options.kernel);
+    const next = followInterface(this.#external, facts);
+    if (typeof next === "string") {
+      if (next !== this.#externalProblem) this.#log.warn(`${next}; waiting for it to come back`);
+      this.#externalProblem = next;
+      return;
+    }
+    if (this.#externalProblem !== undefined) {
+      this.#log.info(`interface ${next.name} can be used again`);
+    }
+    this.#externalProblem = undefined;
+    const before = this.#external;
+    if (JSON.stringify(before) === JSON.stringify(next)) return;
+    this.#log.warn(
+      `interface ${next.name} changed from ${describe(before)} to ${describe(next)}`,
+    );
+    this.#external = next;
+    this.#ownership = this.#options.backend.ownership(next);
+    this.#reconciler.setScope({ ownership: this.#ownership, external: next.name });
+    this.#projector.externalChanged(next);
+    await this.#writeFile();
+    await this.#advertise(before.publicAddresses, next.publicAddresses);
+  }
+
+  /** Tells the other nodes of another public address. */
+  async #advertise(
+    before: ExternalInterface["publicAddresses"],
+    next: ExternalInterface["publicAddresses"],
+  ): Promise<void> {
+    if (JSON.stringify(before) === JSON.stringify(next)) return;
+    const { own, backend } = this.#options;
+    await own.update({ ...backend.attributes, publicAddresses: next }, AbortSignal.timeout(30_000));
+  }
+}
+
+function describe({ mtuBytes, addresses }: ExternalInterface): string {
+  return `${Object.values(addresses as PerFamily<string>).join(" and ")}, MTU ${mtuBytes}`;
+}

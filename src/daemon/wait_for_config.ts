@@ -1,0 +1,58 @@
+/** Waits for a network configuration that can be used, for as long as it takes. */
+
+import { ConfigError } from "../config/config_error.ts";
+import { type NetworkConfig, parseNetworkConfig } from "../config/network_config.ts";
+import type { Log } from "../log/log.ts";
+import { RepeatedFailure } from "../log/throttle.ts";
+import { type LeaseStore, StoreError } from "../subnet/store.ts";
+import type { Progress } from "./progress.ts";
+import { sleep } from "./sleep.ts";
+
+export interface WaitForConfigOptions {
+  readonly store: LeaseStore;
+  /** What holds the configuration, for messages: a key or a path. */
+  readonly source: string;
+  readonly progress: Progress;
+  readonly log: Log;
+}
+
+const RETRY_MS = 1000;
+
+/** Asks once a second. A text that cannot be used is reported once. Rejects when `stop` aborts. */
+export async function waitForConfig(
+  { store, source, progress, log }: WaitForConfigOptions,
+  stop: AbortSignal,
+): Promise<NetworkConfig> {
+  const reading = new RepeatedFailure({ log, what: "reading the network configuration" });
+  let refused: string | undefined;
+  let isAbsenceLogged = false;
+  for (;; await sleep(RETRY_MS, stop)) {
+    let text: string | undefined;
+    try {
+      text = await store.networkConfig(stop);
+      reading.succeeded();
+      if (text !== undefined && text !== refused) {
+        return parseNetworkConfig(text, { source, warn: (message) => log.warn(message) });
+      }
+      if (text === undefined) {
+        progress.step(`waiting for the network configuration at ${source}`);
+        if (!isAbsenceLogged) {
+          log.info(`waiting for the network configuration: there is none at ${source} yet`);
+        }
+        isAbsenceLogged = true;
+      }
+    } catch (error) {
+      stop.throwIfAborted();
+      if (error instanceof StoreError) {
+        reading.failed(error);
+        progress.step(`waiting for ${store.description}: ${error.message}`);
+      } else if (error instanceof ConfigError) {
+        log.error(`${error.message}; waiting for a better one`);
+        progress.step(`waiting for a usable network configuration: ${error.message}`);
+        refused = text;
+      } else {
+        throw error;
+      }
+    }
+  }
+}

@@ -1,0 +1,77 @@
+import { describe, expect, test } from "bun:test";
+import type { IpAddress } from "../../../src/addr/ip.ts";
+import type { ExternalInterface } from "../../../src/backend/backend.ts";
+import { followInterface } from "../../../src/iface/follow.ts";
+import type { HostInterface } from "../../../src/iface/select.ts";
+
+const ip = (text: string) => text as IpAddress;
+
+const current: ExternalInterface = {
+  name: "eth0",
+  mtuBytes: 1500,
+  addresses: { 4: ip("192.0.2.1") },
+  publicAddresses: { 4: ip("192.0.2.1") },
+};
+
+function host(
+  { name = "eth0", mtuBytes = 1500, addresses = ["192.0.2.1"] }: {
+    name?: string;
+    mtuBytes?: number;
+    addresses?: string[];
+  },
+): { interfaces: HostInterface[] } {
+  return {
+    interfaces: [{
+      name,
+      mtuBytes,
+      up: true,
+      addresses: addresses.map((text) => ({
+        address: ip(text),
+        permanent: true,
+        temporary: false,
+        deprecated: false,
+      })),
+    }],
+  };
+}
+
+describe("followInterface", () => {
+  test("gives the same interface when nothing changed", () => {
+    expect(followInterface(current, host({}))).toEqual(current);
+  });
+
+  test("takes over another MTU", () => {
+    expect(followInterface(current, host({ mtuBytes: 9000 }))).toEqual({
+      ...current,
+      mtuBytes: 9000,
+    });
+  });
+
+  test("keeps an address that is still there, whatever was added before it", () => {
+    const facts = host({ addresses: ["192.0.2.9", "192.0.2.1"] });
+    expect(followInterface(current, facts)).toEqual(current);
+  });
+
+  test("advertises the address that replaces a lost one", () => {
+    expect(followInterface(current, host({ addresses: ["192.0.2.7"] }))).toMatchObject({
+      addresses: { 4: "192.0.2.7" },
+      publicAddresses: { 4: "192.0.2.7" },
+    });
+  });
+
+  test("goes on advertising an address that was given by hand", () => {
+    const behindNat = { ...current, publicAddresses: { 4: ip("203.0.113.5") } };
+    expect(followInterface(behindNat, host({ addresses: ["192.0.2.7"] }))).toMatchObject({
+      addresses: { 4: "192.0.2.7" },
+      publicAddresses: { 4: "203.0.113.5" },
+    });
+  });
+
+  test("says why the interface cannot be used", () => {
+    expect(followInterface(current, host({ name: "eth1" }))).toBe("interface eth0 is gone");
+    expect(followInterface(current, host({ mtuBytes: 0 }))).toBe("interface eth0 has MTU 0");
+    expect(followInterface(current, host({ addresses: [] }))).toBe(
+      "interface eth0 has lost its IPv4 address 192.0.2.1",
+    );
+  });
+});
