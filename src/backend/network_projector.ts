@@ -6,6 +6,7 @@
 import type { Log } from "../log/log.ts";
 import type { Resource } from "../state/resource.ts";
 import type { Lease, LeaseKey } from "../subnet/lease.ts";
+import type { LeaseChange } from "../subnet/lease_table.ts";
 import {
   type Backend,
   type ExternalInterface,
@@ -20,11 +21,6 @@ export interface DesiredSink {
   setDesired(owner: string, resources: readonly Resource[], precedence?: bigint): void;
   removeOwner(owner: string): void;
 }
-
-/** A change to the other nodes' leases. */
-export type PeerChange =
-  | { readonly kind: "put"; readonly lease: Lease }
-  | { readonly kind: "delete"; readonly lease: Lease };
 
 /** Answers how a peer is reached; `PeerFactsSource` is one. */
 export interface FactsOf {
@@ -90,7 +86,7 @@ export class NetworkProjector implements AsyncDisposable {
   }
 
   /** Changes to the other nodes' leases; ours must not be among them. */
-  applyChanges(changes: readonly PeerChange[]): void {
+  applyChanges(changes: readonly LeaseChange[]): void {
     for (const change of changes) {
       if (change.kind === "put") this.#put(change.lease);
       else this.#delete(change.lease);
@@ -117,6 +113,8 @@ export class NetworkProjector implements AsyncDisposable {
   }
 
   #put(lease: Lease): void {
+    const known = this.#peers.get(lease.key);
+    if (known !== undefined) this.#options.facts.forget(known); // Its public address may be another.
     this.#peers.set(lease.key, lease);
     if (this.#options.backend.needsPeerFacts) {
       this.#toLookUp.add(lease.key);

@@ -16,7 +16,7 @@ import { isOurs, mayAdopt, type Ownership, owns } from "../state/ownership.ts";
 import { decide, type Decision, orderSteps, STAGES } from "../state/plan.ts";
 import { linkKey, linkOf, resourceKey } from "../state/resource_key.ts";
 import { resourceText } from "../state/resource_text.ts";
-import type { Link, Resource, ResourceKey, ResourceKind } from "../state/resource.ts";
+import type { Address, Link, Resource, ResourceKey, ResourceKind } from "../state/resource.ts";
 import { sameResource } from "../state/same_resource.ts";
 import type { Step } from "../state/step.ts";
 import { backoffMs, type Clock, systemClock } from "./clock.ts";
@@ -428,6 +428,7 @@ export class Reconciler implements AsyncDisposable {
     } else {
       this.#setActual(entry, step.op === "delete" ? undefined : step.resource, true);
     }
+    if (step.op === "delete" && isIpv4Address(step.resource)) this.#lookAgainAt(step.resource.link);
     if (step.resource.kind !== "link") return;
     const { name } = step.resource;
     if (step.op === "delete") this.#forgetOn(name);
@@ -563,8 +564,7 @@ export class Reconciler implements AsyncDisposable {
       this.#observeExternal(deleted ? undefined : resource);
     }
     if (resource.kind === "address" && resource.link === this.#scope.external) {
-      // With its last IPv4 address a device loses its IPv4 routes, silently.
-      if (deleted && familyOf(resource.address) === 4) this.#lookAgainAt(resource.link);
+      if (deleted && isIpv4Address(resource)) this.#lookAgainAt(resource.link);
       this.#options.onExternalChanged?.(
         `address ${resource.address} was ${deleted ? "removed" : "set"}`,
       );
@@ -599,7 +599,7 @@ export class Reconciler implements AsyncDisposable {
     if (link?.kind === "link") {
       this.#onLinkChanged(link.name, before as Link | undefined, value as Link | undefined);
     }
-    if (before?.kind === "address" && value === undefined && familyOf(before.address) === 4) {
+    if (before !== undefined && value === undefined && isIpv4Address(before)) {
       this.#lookAgainAt(before.link);
     }
     if (entry.inSync) {
@@ -815,6 +815,11 @@ export class Reconciler implements AsyncDisposable {
     this.#readAgainAtMs = this.#clock.nowMs() +
       backoffMs(this.#dumpFailures, RETRY, this.#random);
   }
+}
+
+/** With its last one, a device loses its IPv4 routes, silently, and its neighbours. */
+function isIpv4Address(resource: Resource): resource is Address {
+  return resource.kind === "address" && familyOf(resource.address) === 4;
 }
 
 function equal(a: Resource, b: Resource): boolean {

@@ -1,0 +1,348 @@
+/**
+ * The kernel's network tables in memory, with the manners of the real ones as they were observed:
+ * who is told of what, what vanishes with what, and what is refused. Faults are switched on by
+ * tests: refusals, interrupted dumps, lost notifications, a device that vanishes in mid-batch.
+ */
+
+import { familyOf, isLinkLocal } from "../../src/addr/ip.ts";
+import {
+  makePrefix,
+  prefixAddress,
+  prefixContainsAddress,
+  prefixLength,
+} from "../../src/addr/prefix.ts";
+import type { IpAddress } from "../../src/addr/ip.ts";
+import {
+  DumpInterruptedError,
+  type Kernel,
+  KernelError,
+  type KernelEvent,
+  type LinkInfo,
+  type RouteLookup,
+  type Step,
+  type StepResult,
+} from "../../src/netlink/kernel.ts";
+import { linkKey, linkOf, resourceKey } from "../../src/state/resource_key.ts";
+import { resourceText, stateText } from "../../src/state/resource_text.ts";
+import type {
+  Address,
+  Link,
+  Resource,
+  ResourceKey,
+  ResourceKind,
+  Route,
+} from "../../src/state/resource.ts";
+import { sameResource, VXLAN_DEFAULT_PORT } from "../../src/state/same_resource.ts";
+
+export class FakeKernel implements Kernel {
+  readonly table = new Map<ResourceKey, Resource>();
+  /** Steps that the program under test asked for, as text, in order. */
+  readonly asked: string[] = [];
+  batches = 0;
+  dumps = 0;
+  lookUps = 0;
+
+  /** The next dumps that fail as interrupted. */
+  interruptedDumps = 0;
+  /** Refuses a step with this errno; it has no effect then. */
+  refuse: (step: Step) => string | undefined = () => undefined;
+  /** Called between two steps of a batch: somebody else is at work at the same time. */
+  betweenSteps: (done: number) => void = () => {};
+  /** Called after a dump has read the tables and before its answer is there. */
+  afterReading: () => void = () => {};
+  /** Notifications: at once, soon after, or when `deliver` is called. */
+  delivery: "now" | "soon" | "held" = "soon";
+  /** Waited for before a batch is answered. */
+  acknowledgement: Promise<void> = Promise.resolve();
+
+  readonly #listeners = new Set<(event: KernelEvent) => void>();
+  #queue: KernelEvent[] = [];
+  readonly #ifindexes = new Map<string, number>();
+  #nextIfindex = 1;
+
+  // ---- The port
+
+  async dump(kinds: readonly ResourceKind[], links?: ReadonlySet<string>): Promise<Resource[]> {
+    this.dumps++;
+    await Promise.resolve();
+    if (this.interruptedDumps > 0) {
+      this.interruptedDumps--;
+      throw new DumpInterruptedError("route", 5);
+    }
+    const found = [...this.table.values()].filter((resource) => {
+      if (!kinds.includes(resource.kind) || resource.kind === "sysctl") return false;
+      const isScoped = resource.kind !== "link" && resource.kind !== "route";
+      return !isScoped || links === undefined || links.has(linkOf(resource) as string);
+    });
+    this.afterReading();
+    await Promise.resolve();
+    return found;
+  }
+
+  async apply(steps: readonly Step[]): Promise<StepResult[]> {
+    this.batches++;
+    await Promise.resolve();
+    const results: StepResult[] = [];
+    for (const [i, step] of steps.entries()) {
+      this.betweenSteps(i);
+      this.asked.push(stepText(step));
+      const code = this.refuse(step);
+      results.push(code === undefined ? this.#perform(step) : refusal(step, code));
+    }
+    await this.acknowledgement;
+    return results;
+  }
+
+  watch(listener: (event: KernelEvent) => void): Disposable {
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
+  }
+
+  routeTo(address: IpAddress): Promise<RouteLookup> {
+    this.lookUps++;
+    return Promise.resolve(this.#lookUp(address));
+  }
+
+  link(name: string): Promise<LinkInfo | undefined> {
+    const link = this.#link(name);
+    return Promise.resolve(link && { ifindex: this.#ifindexes.get(name) ?? 0, link });
+  }
+
+  [Symbol.dispose](): void {
+    this.#listeners.clear();
+  }
+
+  // ---- What tests do and see
+
+  /** Somebody else's change, with all that follows from it; throws if the kernel refuses it. */
+  outside(...steps: readonly Step[]): void {
+    for (const step of steps) {
+      const error = this.#perform(step);
+      if (error !== undefined) throw error;
+    }
+  }
+
+  /** Fills the tables without a word to anybody. */
+  seed(...resources: readonly Resource[]): void {
+    for (const resource of resources) {
+      this.table.set(resourceKey(resource), resource);
+      if (resource.kind === "link") this.#ifindexes.set(resource.name, this.#nextIfindex++);
+    }
+  }
+
+  setUp(name: string, up: boolean): void {
+    const link = this.#link(name) as Link;
+    this.outside({ op: "change", resource: { ...link, up }, from: link });
+  }
+
+  deliver(): void {
+    for (const event of this.#queue.splice(0)) this.#tell(event);
+  }
+
+  /** Drops the notifications that were not delivered yet and says so. */
+  overrun(): void {
+    this.#queue = [];
+    this.#tell({ kind: "overrun" });
+  }
+
+  /** The tables as text, for goldens. */
+  text(of: (resource: Resource) => boolean = () => true): string {
+    return stateText([...this.table.values()].filter(of));
+  }
+
+  /** Forgets what was asked for so far and gives it back. */
+  takeAsked(): string[] {
+    this.dumps = 0;
+    this.batches = 0;
+    return this.asked.splice(0);
+  }
+
+  // ---- The tables
+
+  #perform(step: Step): StepResult {
+    switch (step.op) {
+      case "set":
+        return this.#set(step);
+      case "change":
+        return this.#change(step.resource);
+      case "delete":
+        this.#delete(step.resource);
+        return undefined;
+    }
+  }
+
+  #set(step: Step & { op: "set" }): StepResult {
+    const { resource } = step;
+    const key = resourceKey(resource);
+    const found = this.table.get(key);
+    if (resource.kind === "link") {
+      if (found !== undefined) return refusal(step, "EEXIST");
+      if (resource.type === "vxlan" && this.#link(resource.underlay) === undefined) {
+        return refusal(step, "ENODEV");
+      }
+      const made: Link = resource.type === "vxlan" && resource.port === 0
+        ? { ...resource, port: VXLAN_DEFAULT_PORT }
+        : resource;
+      this.#ifindexes.set(made.name, this.#nextIfindex++);
+      this.#put(key, { ...made, up: false });
+      this.#put(key, made);
+      return undefined;
+    }
+    if (step.exclusive && found !== undefined) return refusal(step, "EEXIST");
+    const code = this.#whyNot(resource);
+    if (code !== undefined) return refusal(step, code);
+    if (found === undefined || !sameResource(found, resource)) this.#put(key, resource);
+    return undefined;
+  }
+
+  #whyNot(resource: Resource): string | undefined {
+    const name = linkOf(resource);
+    if (name === undefined) return undefined;
+    const link = this.#link(name);
+    if (link === undefined) return resource.kind === "sysctl" ? "ENOENT" : "ENODEV";
+    if (resource.kind !== "route") return undefined;
+    if (!link.up) return "ENETDOWN";
+    const { gateway, onlink } = resource;
+    if (gateway === undefined || onlink) return undefined;
+    return this.#isConnected(gateway, name) ? undefined : "ENETUNREACH";
+  }
+
+  #change(wanted: Link): StepResult {
+    const found = this.#link(wanted.name);
+    if (found === undefined) {
+      return refusal({ op: "change", resource: wanted, from: wanted }, "ENODEV");
+    }
+    const { mac, mtuBytes, up } = wanted;
+    this.#put(linkKey(wanted.name), { ...found, mac, mtuBytes, up });
+    if (found.mac !== mac) this.#flush(wanted.name, (r) => r.kind === "neighbour", "told");
+    if (found.up && !up) this.#goDown(wanted.name);
+    return undefined;
+  }
+
+  #delete(wanted: Resource): void {
+    const key = resourceKey(wanted);
+    const found = this.table.get(key);
+    if (found === undefined) return;
+    if (found.kind === "link") this.#ifindexes.delete(found.name);
+    this.table.delete(key);
+    if (found.kind === "link") {
+      for (const link of [...this.table.values()]) {
+        if (link.kind === "link" && link.type === "vxlan" && link.underlay === found.name) {
+          this.#delete(link);
+        }
+      }
+      this.#flush(found.name, () => true, "silent");
+    }
+    this.#notify({ kind: "changed", resource: found, deleted: true });
+    if (found.kind === "address" && familyOf(found.address) === 4) this.#lostAddress(found.link);
+  }
+
+  /** IPv4 routes go silently; IPv6 addresses, IPv6 routes and neighbours are told; FDB entries stay. */
+  #goDown(name: string): void {
+    this.#flush(name, (r) => r.kind === "route" && familyOf(r.destination) === 4, "silent");
+    this.#flush(
+      name,
+      (r) =>
+        r.kind === "neighbour" || r.kind === "route" ||
+        r.kind === "address" && familyOf(r.address) === 6,
+      "told",
+    );
+  }
+
+  /** Without any IPv4 address left, a device drops its IPv4 routes and neighbours. */
+  #lostAddress(name: string): void {
+    const isV4Address = (r: Resource) =>
+      r.kind === "address" && r.link === name && familyOf(r.address) === 4;
+    if ([...this.table.values()].some(isV4Address)) return;
+    this.#flush(name, (r) => r.kind === "route" && familyOf(r.destination) === 4, "silent");
+    this.#flush(name, (r) => r.kind === "neighbour" && familyOf(r.address) === 4, "told");
+  }
+
+  #flush(name: string, which: (resource: Resource) => boolean, how: "silent" | "told"): void {
+    for (const [key, resource] of [...this.table]) {
+      if (linkOf(resource) !== name || !which(resource)) continue;
+      this.table.delete(key);
+      if (how === "told") this.#notify({ kind: "changed", resource, deleted: true });
+    }
+  }
+
+  #put(key: ResourceKey, resource: Resource): void {
+    this.table.set(key, resource);
+    if (resource.kind !== "sysctl") this.#notify({ kind: "changed", resource, deleted: false });
+  }
+
+  #link(name: string): Link | undefined {
+    return this.table.get(linkKey(name)) as Link | undefined;
+  }
+
+  #isConnected(address: IpAddress, link?: string): Address | undefined {
+    for (const resource of this.table.values()) {
+      if (resource.kind !== "address" || link !== undefined && resource.link !== link) continue;
+      if (prefixContainsAddress(makePrefix(resource.address, resource.prefixLength), address)) {
+        return resource;
+      }
+    }
+    return undefined;
+  }
+
+  #lookUp(address: IpAddress): RouteLookup {
+    let best: Route | undefined;
+    for (const resource of this.table.values()) {
+      if (resource.kind === "address" && resource.address === address) {
+        return { link: "lo", source: address, local: true };
+      }
+      if (resource.kind !== "route" || !prefixContainsAddress(resource.destination, address)) {
+        continue;
+      }
+      if (
+        best === undefined || prefixLength(resource.destination) > prefixLength(best.destination)
+      ) {
+        best = resource;
+      }
+    }
+    const connected = this.#isConnected(address);
+    if (connected !== undefined && this.#link(connected.link)?.up) {
+      if (best === undefined || prefixLength(best.destination) <= connected.prefixLength) {
+        return { link: connected.link, source: connected.address, local: false };
+      }
+    }
+    if (best?.link === undefined || !this.#link(best.link)?.up) return { local: false };
+    return {
+      link: best.link,
+      ...(best.gateway === undefined ? {} : { gateway: best.gateway }),
+      local: false,
+    };
+  }
+
+  // ---- Notifications
+
+  #notify(event: KernelEvent): void {
+    if (event.kind === "changed" && isUnmentioned(event.resource)) return;
+    if (this.delivery === "now") {
+      this.#tell(event);
+      return;
+    }
+    this.#queue.push(event);
+    if (this.delivery === "soon" && this.#queue.length === 1) setImmediate(() => this.deliver());
+  }
+
+  #tell(event: KernelEvent): void {
+    for (const listener of [...this.#listeners]) listener(event);
+  }
+}
+
+/** `set route 10.5.2.0/24 …`. */
+export function stepText(step: Step): string {
+  return `${step.op} ${resourceText(step.resource)}`;
+}
+
+function refusal(step: Step, code: string): KernelError {
+  return new KernelError(stepText(step), code);
+}
+
+/** The kernel's own business on IPv6 devices; the port does not speak of it. */
+function isUnmentioned(resource: Resource): boolean {
+  return resource.kind === "address" && familyOf(resource.address) === 6 &&
+      isLinkLocal(resource.address) ||
+    resource.kind === "route" && prefixAddress(resource.destination).startsWith("fe80:");
+}

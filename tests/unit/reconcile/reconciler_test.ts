@@ -1,0 +1,538 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { Reconciler, type ReconcilerScope } from "../../../src/reconcile/reconciler.ts";
+import { resourceText } from "../../../src/state/resource_text.ts";
+import type { Link, Resource } from "../../../src/state/resource.ts";
+import {
+  address,
+  directRoute,
+  fdb,
+  foreignRoute,
+  neighbour,
+  OWNERSHIP,
+  tunnelRoute,
+  tunnelRouteV6,
+  UNDERLAY,
+  vxlanDevice,
+} from "../../support/arbitrary_state.ts";
+import { FakeClock } from "../../support/fake_clock.ts";
+import { FakeKernel } from "../../support/fake_kernel.ts";
+import { collectingLog, ETH0, ip, mac } from "../../support/sample_network.ts";
+
+const SCOPE: ReconcilerScope = { ownership: OWNERSHIP, external: "eth0" };
+const DEVICE = vxlanDevice("flannel.1");
+const DEVICE_V6 = vxlanDevice("flannel-v6.1");
+const NODE: readonly Resource[] = [
+  DEVICE,
+  DEVICE_V6,
+  { kind: "sysctl", path: "net/ipv6/conf/flannel-v6.1/accept_ra", value: "0" },
+  address(1),
+];
+
+function peer(n: number): Resource[] {
+  return [neighbour(n, n), fdb(n, n), tunnelRoute(n)];
+}
+
+let kernel: FakeKernel;
+let clock: FakeClock;
+let log: ReturnType<typeof collectingLog>;
+let reconciler: Reconciler;
+let external: string[];
+
+beforeEach(() => {
+  kernel = new FakeKernel();
+  kernel.seed(...UNDERLAY);
+  clock = new FakeClock();
+  log = collectingLog();
+  external = [];
+  reconciler = new Reconciler({
+    kernel,
+    log,
+    clock,
+    random: () => 0.5,
+    onExternalChanged: (reason) => void external.push(reason),
+    readSysctl: (path) => {
+      const found = [...kernel.table.values()].find((r) => r.kind === "sysctl" && r.path === path);
+      return Promise.resolve(found?.kind === "sysctl" ? `${found.value}\n` : undefined);
+    },
+  });
+});
+
+afterEach(async () => {
+  await reconciler[Symbol.asyncDispose]();
+});
+
+/** A node with these peers, in order. */
+async function running(...peers: number[]): Promise<void> {
+  reconciler.start(SCOPE);
+  reconciler.setDesired("node", NODE);
+  for (const n of peers) reconciler.setDesired(`peer ${n}`, peer(n), BigInt(n));
+  reconciler.allowSweep();
+  await clock.advance(1000);
+  expect(reconciler.status()).toMatchObject({ inSync: true, failing: [], conflicts: [] });
+  kernel.takeAsked();
+}
+
+/** What the kernel holds of ours, against what it should hold. */
+function expectOurs(...resources: Resource[]): void {
+  const ours = new Set([...NODE, ...resources].map(resourceText));
+  const isOther = (r: Resource) =>
+    UNDERLAY.some((other) => resourceText(other) === resourceText(r));
+  expect(kernel.text((r) => !isOther(r)).trimEnd().split("\n").sort()).toEqual([...ours].sort());
+}
+
+describe("Reconciler", () => {
+  test("makes what is desired, and a second look sends nothing", async () => {
+    await running(2, 3);
+    expectOurs(...peer(2), ...peer(3));
+    reconciler.requestResync("a test");
+    await clock.advance(1000);
+    expect(kernel.takeAsked()).toEqual([]);
+  });
+
+  test("adopts what an earlier life left, without a message", async () => {
+    kernel.seed(...NODE, ...peer(2));
+    reconciler.start(SCOPE);
+    reconciler.setDesired("node", NODE);
+    reconciler.setDesired("peer 2", peer(2));
+    await clock.advance(1000);
+    expect(kernel.takeAsked()).toEqual([]);
+    expect(reconciler.status().inSync).toBe(true);
+  });
+
+  test("changes one lease among many with the messages for one lease, and reads nothing", async () => {
+    await running(2, 3, 4, 5, 6, 7, 8);
+    reconciler.setDesired("peer 4", [neighbour(4, 44), fdb(44, 4), tunnelRoute(4)], 9n);
+    await clock.advance(100);
+    expect(kernel.dumps).toBe(0);
+    expect(kernel.takeAsked().sort()).toEqual([
+      "delete fdb 02:00:00:00:00:04 dev flannel.1 dst 192.168.0.4 self permanent",
+      "set fdb 02:00:00:00:00:2c dev flannel.1 dst 192.168.0.4 self permanent",
+      "set neigh 10.5.4.0 lladdr 02:00:00:00:00:2c dev flannel.1 nud permanent",
+    ]);
+  });
+
+  test("removes a departed peer's entries, routes first", async () => {
+    await running(2, 3);
+    reconciler.removeOwner("peer 3");
+    await clock.advance(100);
+    expect(kernel.takeAsked()[0]).toStartWith("delete route 10.5.3.0/24");
+    expectOurs(...peer(2));
+  });
+
+  test("coalesces changes that come together into one batch", async () => {
+    await running();
+    for (let n = 2; n < 12; n++) {
+      reconciler.setDesired(`peer ${n}`, peer(n));
+      await clock.advance(1);
+    }
+    await clock.advance(100);
+    expect(kernel.batches).toBe(1);
+  });
+
+  test("does not wait for ever when changes never pause", async () => {
+    await running();
+    for (let n = 2; n < 32; n++) {
+      reconciler.setDesired(`peer ${n}`, peer(n));
+      await clock.advance(4);
+    }
+    expect(kernel.batches).toBeGreaterThanOrEqual(2);
+  });
+
+  test("deletes nothing before it may, then sweeps what is stale", async () => {
+    kernel.seed(...NODE, ...peer(2), ...peer(9), directRoute(8), foreignRoute(7));
+    reconciler.start(SCOPE);
+    reconciler.setDesired("node", NODE);
+    await clock.advance(600_000);
+    expect(kernel.takeAsked()).toEqual([]);
+    reconciler.setDesired("peer 2", peer(2));
+    reconciler.allowSweep();
+    await clock.advance(1000);
+    expectOurs(...peer(2), foreignRoute(7));
+  });
+
+  test("shares an entry that two leases want alike, until the last one is gone", async () => {
+    await running();
+    const shared = fdb(5, 2);
+    reconciler.setDesired("a", [shared], 1n);
+    reconciler.setDesired("b", [{ ...shared }], 2n);
+    await clock.advance(100);
+    reconciler.removeOwner("a");
+    await clock.advance(100);
+    expectOurs(shared);
+    reconciler.removeOwner("b");
+    await clock.advance(100);
+    expectOurs();
+    expect(log.lines).toEqual([]);
+  });
+
+  test("lets the newer of two leases with one MAC stand, says so once, and falls back", async () => {
+    await running();
+    reconciler.setDesired("new", [fdb(5, 3)], 7n);
+    reconciler.setDesired("old", [fdb(5, 2)], 3n);
+    reconciler.setDesired("old", [fdb(5, 2)], 3n);
+    await clock.advance(100);
+    expectOurs(fdb(5, 3));
+    expect(log.lines).toEqual([
+      "new and old want different things: " +
+      "fdb 02:00:00:00:00:05 dev flannel.1 dst 192.168.0.3 self permanent stands, " +
+      "fdb 02:00:00:00:00:05 dev flannel.1 dst 192.168.0.2 self permanent does not",
+    ]);
+    reconciler.removeOwner("new");
+    await clock.advance(100);
+    expectOurs(fdb(5, 2));
+  });
+
+  test("sends nothing for the echoes of its own changes, however late they are", async () => {
+    await running();
+    kernel.delivery = "held";
+    reconciler.setDesired("peer 2", peer(2));
+    await clock.advance(20);
+    reconciler.setDesired("peer 2", [neighbour(2, 22), fdb(22, 2), tunnelRoute(2)]);
+    await clock.advance(20);
+    kernel.takeAsked();
+    kernel.deliver();
+    await clock.advance(1000);
+    expect(kernel.takeAsked()).toEqual([]);
+    expect(reconciler.status()).toMatchObject({ inSync: true, repairs: 0 });
+  });
+
+  test("yields between the chunks of a large change", async () => {
+    await running();
+    const many = Array.from({ length: 5000 }, (_, i): Resource => ({
+      ...neighbour(1, 2),
+      address: ip(`10.5.${i >> 8}.${i & 255}`),
+    }));
+    let yields = 0;
+    const original = clock.yield;
+    clock.yield = () => (yields++, original());
+    reconciler.setDesired("many", many);
+    await clock.advance(100);
+    expect(kernel.takeAsked()).toHaveLength(5000);
+    expect(yields).toBe(2);
+  });
+
+  test("settles once all that can be done is done", async () => {
+    let isSettled = false;
+    reconciler.start(SCOPE);
+    reconciler.setDesired("node", NODE);
+    const settled = reconciler.whenSettled().then(() => isSettled = true);
+    await clock.advance(1);
+    expect(isSettled).toBe(false);
+    await clock.advance(100);
+    await settled;
+    expectOurs();
+  });
+
+  test("leaves the data plane when it stops", async () => {
+    await running(2);
+    await reconciler[Symbol.asyncDispose]();
+    kernel.outside({ op: "delete", resource: tunnelRoute(2) });
+    await clock.advance(600_000);
+    expect(kernel.takeAsked()).toEqual([]);
+  });
+});
+
+describe("Reconciler, when somebody else changes the kernel,", () => {
+  const drifts: [string, () => void][] = [
+    ["a route is deleted", () => kernel.outside({ op: "delete", resource: tunnelRoute(2) })],
+    ["a neighbour is deleted", () => kernel.outside({ op: "delete", resource: neighbour(2, 2) })],
+    ["a neighbour is changed", () => kernel.outside({ op: "set", resource: neighbour(2, 9) })],
+    ["a forwarding entry is deleted", () => kernel.outside({ op: "delete", resource: fdb(2, 2) })],
+    ["a forwarding entry is changed", () => kernel.outside({ op: "set", resource: fdb(2, 9) })],
+    [
+      "a route on our device is replaced",
+      () => kernel.outside({ op: "set", resource: { ...tunnelRoute(2), gateway: ip("10.5.9.0") } }),
+    ],
+    [
+      "a stray route is added to our device",
+      () => kernel.outside({ op: "set", resource: tunnelRoute(9, 3) }),
+    ],
+    [
+      "the device's address is deleted, and with it, silently, its routes",
+      () => kernel.outside({ op: "delete", resource: address(1) }),
+    ],
+    ["a stray address is added", () => kernel.outside({ op: "set", resource: address(9) })],
+    ["the device is deleted", () => kernel.outside({ op: "delete", resource: DEVICE })],
+    [
+      "the device is set down, which drops its routes silently",
+      () => kernel.setUp("flannel.1", false),
+    ],
+    ["the IPv6 device is set down", () => kernel.setUp("flannel-v6.1", false)],
+    ["the device is set down and up", () => {
+      kernel.setUp("flannel.1", false);
+      kernel.setUp("flannel.1", true);
+    }],
+    [
+      "the device's MTU is changed",
+      () => kernel.outside({ op: "change", resource: { ...DEVICE, mtuBytes: 1300 }, from: DEVICE }),
+    ],
+    [
+      "the device's MAC is changed",
+      () => kernel.outside({ op: "change", resource: { ...DEVICE, mac: mac(99) }, from: DEVICE }),
+    ],
+    ["the device is deleted and made again by somebody else", () => {
+      kernel.outside({ op: "delete", resource: DEVICE });
+      kernel.outside({ op: "set", resource: { ...DEVICE, mac: mac(77) } });
+    }],
+    ["a notification of a deletion is lost", () => {
+      kernel.delivery = "held";
+      kernel.outside({ op: "delete", resource: tunnelRoute(2) });
+      kernel.overrun();
+      kernel.delivery = "soon";
+    }],
+  ];
+  for (const [what, drift] of drifts) {
+    test(`puts all in order within a second after ${what}`, async () => {
+      await running(2, 3);
+      reconciler.setDesired("v6", [tunnelRouteV6(2)]);
+      await clock.advance(100);
+      drift();
+      await clock.advance(1000);
+      expectOurs(...peer(2), ...peer(3), tunnelRouteV6(2));
+      expect(reconciler.status().inSync).toBe(true);
+      expect(reconciler.status().repairs).toBeGreaterThan(0);
+    });
+  }
+
+  test("repairs one route with one message and no reading", async () => {
+    await running(2, 3, 4);
+    kernel.outside({ op: "delete", resource: tunnelRoute(3) });
+    await clock.advance(100);
+    expect(kernel.dumps).toBe(0);
+    expect(kernel.takeAsked()).toEqual([
+      "set route 10.5.3.0/24 via 10.5.3.0 dev flannel.1 proto 70 onlink",
+    ]);
+    expect(reconciler.status().repairs).toBe(1);
+  });
+
+  test("finds with its regular check what no notification told of", async () => {
+    await running(2);
+    kernel.table.delete([...kernel.table].find(([, r]) => r.kind === "route")?.[0] as never);
+    await clock.advance(330_000);
+    expectOurs(...peer(2));
+  });
+
+  test("finds a changed parameter with its regular check", async () => {
+    await running();
+    kernel.outside({ op: "set", resource: { ...NODE[2], value: "1" } as Resource });
+    await clock.advance(330_000);
+    expectOurs();
+  });
+
+  test("puts direct routes back after the underlay went down, which drops them silently", async () => {
+    await running();
+    reconciler.setDesired("direct", [directRoute(2), directRoute(3)]);
+    await clock.advance(100);
+    kernel.takeAsked();
+    kernel.setUp("eth0", false);
+    await clock.advance(1000);
+    expect(reconciler.status()).toMatchObject({ inSync: false, pending: 2 });
+    expect(kernel.takeAsked()).toEqual([]);
+    kernel.setUp("eth0", true);
+    await clock.advance(1000);
+    expectOurs(directRoute(2), directRoute(3));
+    expect(external).toEqual(["it is down", "it is up"]);
+  });
+
+  test("makes everything again when the underlay was unplugged, and came back later", async () => {
+    await running(2);
+    kernel.outside({ op: "delete", resource: ETH0 });
+    await clock.advance(5000);
+    expect(reconciler.status().inSync).toBe(false);
+    kernel.outside({ op: "set", resource: ETH0 });
+    kernel.outside({ op: "set", resource: UNDERLAY[2] as Resource });
+    await clock.advance(1000);
+    expectOurs(...peer(2));
+    expect(external).toEqual([
+      "it is gone",
+      "it is there",
+      "it is up",
+      "address 192.168.0.1 was set",
+    ]);
+  });
+
+  test("tells of a new MTU of the external interface, and does nothing itself", async () => {
+    await running(2);
+    kernel.outside({ op: "change", resource: { ...ETH0, mtuBytes: 1400 }, from: ETH0 });
+    await clock.advance(1000);
+    expect(external).toEqual(["its MTU is 1400"]);
+    expect(kernel.takeAsked()).toEqual([]);
+  });
+
+  test("does not fight for ever over an entry, and says who holds it", async () => {
+    await running(2);
+    const theirs: Resource = { ...tunnelRoute(2), gateway: ip("10.5.9.0") };
+    let fights = 0;
+    kernel.watch((event) => {
+      const isOurs = event.kind === "changed" && event.resource.kind === "route" &&
+        event.resource.gateway === "10.5.2.0" && !event.deleted;
+      if (!isOurs) return;
+      fights++;
+      kernel.outside({ op: "set", resource: theirs });
+    });
+    kernel.outside({ op: "set", resource: theirs });
+    await clock.advance(600_000);
+    expect(fights).toBeGreaterThan(5);
+    expect(fights).toBeLessThan(40);
+    expect(reconciler.status()).toMatchObject({ inSync: false });
+    expect(reconciler.status().failing[0]?.error).toContain(
+      "something on this host keeps changing",
+    );
+    expect(log.lines[0]).toContain("via 10.5.9.0 dev flannel.1");
+    expect(log.lines.length).toBeLessThan(40);
+  });
+});
+
+describe("Reconciler, when the kernel refuses,", () => {
+  test("reports a foreign route at our place, and takes the place when it is free", async () => {
+    kernel.seed(foreignRoute(2));
+    await running();
+    reconciler.setDesired("direct", [directRoute(2), directRoute(3)]);
+    await clock.advance(60_000);
+    expectOurs(directRoute(3), foreignRoute(2));
+    expect(reconciler.status().conflicts).toMatchObject([{
+      text: "route 10.5.2.0/24 via 192.168.0.2 dev eth0 proto 70",
+      error: "somebody else holds its place: route 10.5.2.0/24 dev eth1 proto 4 scope link",
+    }]);
+    expect(kernel.takeAsked().length).toBeLessThan(5);
+    kernel.outside({ op: "delete", resource: foreignRoute(2) });
+    await clock.advance(1000);
+    expectOurs(directRoute(2), directRoute(3));
+    expect(reconciler.status().inSync).toBe(true);
+  });
+
+  test("never deletes a foreign route at our place, not even when its own wish is gone", async () => {
+    await running();
+    reconciler.setDesired("direct", [directRoute(2)]);
+    await clock.advance(100);
+    kernel.outside({ op: "set", resource: foreignRoute(2) });
+    await clock.advance(1000);
+    reconciler.removeOwner("direct");
+    await clock.advance(600_000);
+    expectOurs(foreignRoute(2));
+    expect(reconciler.status()).toMatchObject({ inSync: true, conflicts: [] });
+  });
+
+  test("leaves a bridge with our device's name alone, and waits", async () => {
+    const bridge: Link = { ...ETH0, name: "flannel.1", linkKind: "bridge" };
+    kernel.seed(bridge);
+    reconciler.start(SCOPE);
+    reconciler.setDesired("node", [DEVICE, address(1)]);
+    reconciler.setDesired("peer 2", peer(2));
+    reconciler.allowSweep();
+    await clock.advance(60_000);
+    expect(kernel.takeAsked()).toEqual([]);
+    expect(reconciler.status()).toMatchObject({ inSync: false, pending: 4 });
+    expect(reconciler.status().conflicts).toHaveLength(1);
+    kernel.outside({ op: "delete", resource: bridge });
+    await clock.advance(1000);
+    expect(reconciler.status().inSync).toBe(true);
+  });
+
+  test("blocks only what rests on a device that cannot be made, and tries again with patience", async () => {
+    let isRefused = true;
+    kernel.refuse = ({ resource }) =>
+      isRefused && resource.kind === "link" && resource.name === "flannel.1" ? "EPERM" : undefined;
+    reconciler.start(SCOPE);
+    reconciler.setDesired("node", NODE);
+    reconciler.setDesired("peer 2", [...peer(2), tunnelRouteV6(2)]);
+    await clock.advance(600_000);
+    const asked = kernel.takeAsked();
+    expect(asked.filter((step) => step.startsWith("set link flannel.1")).length).toBeLessThan(40);
+    expect(asked.filter((step) => /dev flannel\.1/.test(step))).toEqual([]);
+    expect(asked).toContain(
+      "set route fc00:0:0:2::/64 via fc00:0:0:2:: dev flannel-v6.1 proto 70 onlink",
+    );
+    expect(reconciler.status().failing).toMatchObject([{
+      error: expect.stringContaining("EPERM"),
+    }]);
+    expect(log.lines.length).toBeLessThan(10);
+    isRefused = false;
+    await clock.advance(31_000);
+    expectOurs(...peer(2), tunnelRouteV6(2));
+  });
+
+  test("says the same failure of many entries in one line", async () => {
+    await running();
+    kernel.refuse = ({ resource }) => resource.kind === "neighbour" ? "ENOBUFS" : undefined;
+    for (let n = 2; n < 100; n++) reconciler.setDesired(`peer ${n}`, peer(n));
+    await clock.advance(50);
+    expect(log.lines).toHaveLength(1);
+    expect(log.lines[0]).toContain("(and 97 more like it)");
+    kernel.refuse = () => undefined;
+    await clock.advance(1000);
+    expect(reconciler.status().inSync).toBe(true);
+  });
+
+  test("recovers when the device vanishes in the middle of a batch", async () => {
+    await running(2);
+    kernel.betweenSteps = (done) => {
+      if (done !== 2) return;
+      kernel.betweenSteps = () => {};
+      kernel.outside({ op: "delete", resource: DEVICE });
+    };
+    reconciler.setDesired("peer 3", peer(3));
+    reconciler.setDesired("peer 4", peer(4));
+    await clock.advance(1000);
+    expectOurs(...peer(2), ...peer(3), ...peer(4));
+  });
+
+  test("replaces our own route that appeared between reading and making it", async () => {
+    await running();
+    kernel.delivery = "held";
+    kernel.outside({ op: "set", resource: { ...directRoute(2), gateway: ip("192.168.0.9") } });
+    reconciler.setDesired("direct", [directRoute(2)]);
+    await clock.advance(1000);
+    expectOurs(directRoute(2));
+  });
+
+  test("deletes nothing on the word of an interrupted reading, and reads again", async () => {
+    await running(2, 3);
+    kernel.interruptedDumps = 3;
+    reconciler.requestResync("a test");
+    await clock.advance(40);
+    reconciler.removeOwner("peer 3");
+    await clock.advance(20);
+    expect(kernel.takeAsked()).toEqual([]);
+    expect(kernel.interruptedDumps).toBeGreaterThan(0);
+    await clock.advance(2000);
+    expectOurs(...peer(2));
+  });
+
+  test("trusts a notification more than a dump that was read before it", async () => {
+    await running(2);
+    kernel.delivery = "now";
+    kernel.afterReading = () => {
+      kernel.afterReading = () => {};
+      kernel.outside({ op: "delete", resource: tunnelRoute(2) });
+    };
+    reconciler.requestResync("a test");
+    await clock.advance(1000);
+    expectOurs(...peer(2));
+  });
+
+  test("takes a change that happens while its own is acknowledged for the newer one", async () => {
+    await running();
+    kernel.delivery = "now";
+    let acknowledge = () => {};
+    kernel.acknowledgement = new Promise((resolve) => acknowledge = resolve);
+    reconciler.setDesired("peer 2", peer(2));
+    await clock.advance(50);
+    kernel.outside({ op: "delete", resource: tunnelRoute(2) });
+    acknowledge();
+    await clock.advance(1000);
+    expectOurs(...peer(2));
+  });
+
+  test("follows a wish that changes while the step for the old one is under way", async () => {
+    await running();
+    let acknowledge = () => {};
+    kernel.acknowledgement = new Promise((resolve) => acknowledge = resolve);
+    reconciler.setDesired("peer 2", peer(2));
+    await clock.advance(50);
+    reconciler.removeOwner("peer 2");
+    acknowledge();
+    await clock.advance(1000);
+    expectOurs();
+  });
+});

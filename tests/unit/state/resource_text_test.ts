@@ -1,0 +1,74 @@
+import { expect, test } from "bun:test";
+import type { Resource } from "../../../src/state/resource.ts";
+import { linkOf, resourceKey } from "../../../src/state/resource_key.ts";
+import { resourceText, stateText } from "../../../src/state/resource_text.ts";
+import { ETH0, ip, mac, prefix } from "../../support/sample_network.ts";
+
+const BLACKHOLE: Resource = {
+  kind: "route",
+  type: "blackhole",
+  destination: prefix("fc00:0:0:1::/64"),
+  link: "lo",
+  onlink: false,
+  scope: "universe",
+  metric: 2147483647,
+  protocol: 70,
+  table: 254,
+};
+
+test("resourceText() shows a blackhole without the device that the kernel adds for IPv6", () => {
+  expect(resourceText(BLACKHOLE)).toBe(
+    "route blackhole fc00:0:0:1::/64 proto 70 metric 2147483647",
+  );
+  expect(linkOf(BLACKHOLE)).toBeUndefined();
+});
+
+test("resourceText() names what is unusual about a route and leaves out what is not", () => {
+  expect(resourceText({
+    kind: "route",
+    type: "unicast",
+    destination: prefix("10.5.2.0/24"),
+    link: "eth1",
+    source: ip("192.168.0.1"),
+    onlink: false,
+    scope: "link",
+    metric: 7,
+    protocol: 3,
+    table: 100,
+    multipath: true,
+  })).toBe(
+    "route 10.5.2.0/24 dev eth1 multipath proto 3 scope link src 192.168.0.1 metric 7 table 100",
+  );
+});
+
+test("stateText() sorts by the order of making, then by text", () => {
+  expect(stateText([
+    { kind: "fdb", link: "flannel.1", mac: mac(2), remote: ip("192.168.0.2") },
+    { kind: "address", link: "flannel.1", address: ip("10.5.1.0"), prefixLength: 32 },
+    { kind: "neighbour", link: "flannel.1", address: ip("10.5.2.0"), mac: mac(2) },
+    { kind: "sysctl", path: "net/ipv6/conf/flannel-v6.1/accept_ra", value: "0" },
+    ETH0,
+  ])).toBe(`\
+link eth0: mtu 1500 state up address 02:00:00:00:00:ee
+sysctl net/ipv6/conf/flannel-v6.1/accept_ra = 0
+addr 10.5.1.0/32 dev flannel.1
+fdb 02:00:00:00:00:02 dev flannel.1 dst 192.168.0.2 self permanent
+neigh 10.5.2.0 lladdr 02:00:00:00:00:02 dev flannel.1 nud permanent
+`);
+});
+
+test("linkOf() finds the device in a parameter's path, also one with a dot in its name", () => {
+  const path = "net/ipv6/conf/flannel-v6.1/accept_ra";
+  expect(linkOf({ kind: "sysctl", path, value: "0" })).toBe("flannel-v6.1");
+  expect(linkOf({ kind: "sysctl", path: "net/ipv4/ip_forward", value: "1" })).toBeUndefined();
+});
+
+test("resourceKey() tells two forwarding entries of one MAC on one device not apart", () => {
+  const entry = (remote: string): Resource => ({
+    kind: "fdb",
+    link: "flannel.1",
+    mac: mac(2),
+    remote: ip(remote),
+  });
+  expect(resourceKey(entry("192.168.0.2"))).toBe(resourceKey(entry("192.168.0.3")));
+});
