@@ -126,7 +126,6 @@ async function joinNetwork(context: JoinContext, signal: AbortSignal): Promise<N
   const { attributes } = backend;
   const request = { config, attributes, previousSubnets: previous.subnets };
   const own = await store.acquire(request, signal);
-  log.info(`this node has the subnet ${Object.values(own.lease.subnets).join(" and ")}`);
   const formerNetworks = [previous.networks, previous.subnets].flatMap((prefixes) =>
     Object.values(prefixes) as Prefix[]
   );
@@ -194,7 +193,7 @@ async function runNetwork(
   if (signal.aborted) stopped.resolve(0);
   const tasks = [
     network.followLeases(signal, () => {
-      progress.ready(network.summary());
+      progress.ready(() => network.summary());
       log.info(`ready; ${network.summary()}`);
     }),
     reportConfigChanges(context, signal),

@@ -95,6 +95,7 @@ const FAULTS = new Set([
   "InterfaceSelectionError",
   "KernelError",
   "LibraryError",
+  "NetworkError",
   "OutOfSubnetsError",
   "StoreError",
   "TrafficError",

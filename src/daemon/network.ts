@@ -41,6 +41,11 @@ export interface NetworkOptions {
 const FOLLOW_DELAY_MS = 200;
 const MAX_PROBLEMS = 20;
 
+/** The kernel does not take what this node needs. */
+export class NetworkError extends Error {
+  override readonly name = "NetworkError";
+}
+
 export class Network implements AsyncDisposable {
   readonly #options: NetworkOptions;
   readonly #log: Log;
@@ -60,7 +65,10 @@ export class Network implements AsyncDisposable {
   #hasSnapshot = false;
   #stopped = false;
 
-  /** Puts rules and the node's own entries in, and writes the subnet file. Throws `TrafficError`. */
+  /**
+   * Puts rules and the node's own entries in, and writes the subnet file. Throws `NetworkError` or
+   * `TrafficError`.
+   */
   static async start(options: NetworkOptions, stop: AbortSignal): Promise<Network> {
     const network = new Network(options);
     try {
@@ -161,6 +169,12 @@ export class Network implements AsyncDisposable {
     this.#projector.ownChanged(own.lease);
     await this.#startTraffic();
     await this.#reconciler.whenSettled();
+    const { failing, conflicts } = this.#reconciler.status();
+    const [problem] = [...conflicts, ...failing];
+    // What reads the subnet file must find the device, so there is no file without one.
+    if (problem !== undefined) {
+      throw new NetworkError(`cannot set up "${problem.text}": ${problem.error}`);
+    }
     await this.#traffic?.whenInstalled(stop);
     await this.#writeFile();
   }

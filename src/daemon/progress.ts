@@ -11,7 +11,7 @@ export class Progress {
   readonly #checks: (() => readonly string[])[] = [];
   /** What start-up waits for; `undefined` once it is through. */
   #step: string | undefined = "starting";
-  #summary = "";
+  #summary: () => string = () => "";
   #lastStatus = "";
 
   constructor(notifier: Notifier) {
@@ -29,12 +29,12 @@ export class Progress {
     this.#checks.push(check);
   }
 
-  /** Start-up is through; `summary` says what this node holds. */
-  ready(summary: string): void {
+  /** Start-up is through; `summary` says what this node holds, at any time. */
+  ready(summary: () => string): void {
     this.#step = undefined;
     this.#summary = summary;
-    this.#lastStatus = summary;
-    this.#notifier.ready(summary);
+    this.#lastStatus = summary();
+    this.#notifier.ready(this.#lastStatus);
   }
 
   /** Why the node is not ready, one line each; empty when it is. */
@@ -48,7 +48,8 @@ export class Progress {
     if (this.#step !== undefined) return;
     const [first, ...rest] = this.problems();
     const more = rest.length > 0 ? ` (and ${rest.length} more)` : "";
-    this.#notify(first === undefined ? this.#summary : `${this.#summary}; ${first}${more}`);
+    const summary = this.#summary();
+    this.#notify(first === undefined ? summary : `${summary}; ${first}${more}`);
   }
 
   #notify(text: string): void {

@@ -28,7 +28,7 @@ test("a ready node reports a problem when it comes, and its summary again when i
   const progress = new Progress(notifier);
   let problems: string[] = [];
   progress.addCheck(() => problems);
-  progress.ready("subnet 10.5.1.0/24");
+  progress.ready(() => "subnet 10.5.1.0/24");
   expect(progress.problems()).toEqual([]);
   problems = ["no route", "no rules"];
   progress.refresh();
