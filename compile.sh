@@ -69,10 +69,20 @@ check_target() {
 
 install_npm_packages() {
   command -v npm >/dev/null || fail "npm is missing (Debian package npm)"
-  [[ ! -e node_modules/.package-lock.json || package-lock.json -nt node_modules/.package-lock.json ]] ||
-    return 0
+  ! npm_packages_are_installed || return 0
   echo "installing npm packages"
   npm ci --no-audit --no-fund --loglevel=error >&2 || fail "npm ci failed"
+}
+
+# Whether node_modules holds the locked versions; packages for other platforms may be absent.
+npm_packages_are_installed() {
+  node -e '
+    const { packages: locked } = require("./package-lock.json");
+    const { packages: installed } = require("./node_modules/.package-lock.json");
+    process.exitCode = Object.entries(locked).every(([path, { version, optional }]) =>
+      path === "" || (optional && !installed[path]) || installed[path]?.version === version
+    ) ? 0 : 1;
+  ' 2>/dev/null
 }
 
 # The short commit; .dirty when what goes into the executable differs from it.
