@@ -33,11 +33,13 @@ main() {
   write_entry "$work"
   runtime=$(runtime_of "$target" "$host")
 
-  # NODE_ENV is what the bundler would otherwise take from the caller.
+  # __dirname would carry this directory's name into the bytes; only pino's transports, which a
+  # compiled program cannot have, use it. NODE_ENV would otherwise be the caller's.
   env -u BUN_OPTIONS NODE_ENV=production node_modules/.bin/bun build "$work/entry.ts" \
     --compile --minify --bytecode --target="bun-$target" \
     ${runtime:+--compile-executable-path="$runtime"} \
     --no-compile-autoload-dotenv --no-compile-autoload-bunfig \
+    --define __dirname='"/"' --define __filename='"/"' \
     --define FLANNELD_COMMIT="\"$(commit)\"" \
     --outfile "$work/flanneld" >"$work/log" 2>&1 || fail "$(cat "$work/log")"
   mv -f "$work/flanneld" "$output"

@@ -12,7 +12,7 @@ cd "$(dirname "$(readlink -f "$0")")/.."
 
 readonly PACKAGES=(
   etcd-server etcd-client iproute2 iptables nftables libnftables1 iputils-ping conntrack tcpdump
-  openssl python3 procps util-linux gcc libc6-dev linux-libc-dev protobuf-compiler
+  openssl curl python3 procps util-linux gcc libc6-dev linux-libc-dev protobuf-compiler
   libnl-3-200 libnl-route-3-200 libnl-genl-3-200 libnl-xfrm-3-200
   libnl-3-dev libnl-route-3-dev libnl-genl-3-dev libnl-xfrm-3-dev)
 readonly BUN=node_modules/.bin/bun DENO=node_modules/.bin/deno

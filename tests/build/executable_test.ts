@@ -1,0 +1,174 @@
+/** The executable as it is handed out: what it needs, what it answers, and that it can be rebuilt. */
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { resolve } from "node:path";
+
+const ROOT = new URL("../../", import.meta.url).pathname;
+const FLANNELD = resolve(ROOT, process.env["FLANNELD_BINARY"] ?? "dist/flanneld");
+
+interface Outcome {
+  readonly status: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+async function run(
+  command: string[],
+  options: { cwd?: string; env?: Record<string, string> } = {},
+): Promise<Outcome> {
+  const child = Bun.spawn(command, {
+    cwd: options.cwd ?? ROOT,
+    env: { PATH: process.env["PATH"] ?? "", HOME: process.env["HOME"] ?? "/", ...options.env },
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [stdout, stderr] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+  ]);
+  return { status: await child.exited, stdout, stderr };
+}
+
+let directory = "";
+beforeAll(() => void (directory = mkdtempSync(`${tmpdir()}/flanneld-build-`)));
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+describe("the executable", () => {
+  test("needs nothing but glibc", async () => {
+    const { stdout } = await run(["ldd", FLANNELD]);
+    const libraries = stdout.trim().split("\n")
+      .map((line) => (line.trim().split(" ")[0] as string).replace(/^.*\//, ""));
+    expect(libraries.length).toBeGreaterThan(2);
+    const glibc = /^(linux-vdso|ld-linux-[\w-]+|lib(c|m|dl|pthread|rt))\.so(\.\d+)?$/;
+    expect(libraries.filter((name) => !glibc.test(name))).toEqual([]);
+  });
+
+  test("prints its version: that of package.json and the commit", async () => {
+    const manifest = JSON.parse(readFileSync(`${ROOT}package.json`, "utf8")) as { version: string };
+    for (const form of ["version", "--version", "-version=true"]) {
+      const { status, stdout, stderr } = await run([FLANNELD, form]);
+      expect([status, stderr]).toEqual([0, ""]);
+      expect(stdout).toMatch(/^v[\d.]+\+([0-9a-f]{12}(\.dirty)?|unknown)\n$/);
+      expect(stdout).toStartWith(`v${manifest.version}+`);
+    }
+  });
+
+  test("prints its help on standard output", async () => {
+    for (const form of ["help", "--help", "-h"]) {
+      const { status, stdout, stderr } = await run([FLANNELD, form]);
+      expect([status, stderr]).toEqual([0, ""]);
+      expect(stdout).toContain("--etcd-endpoints URLS");
+    }
+  });
+
+  test("refuses what it cannot read with one line", async () => {
+    expect(await run([FLANNELD, "--etcd-endpoint", "x"])).toEqual({
+      status: 2,
+      stdout: "",
+      stderr:
+        "flanneld: unknown flag --etcd-endpoint; the nearest known flag is --etcd-endpoints\n",
+    });
+    expect(await run([FLANNELD, "--subnet-lease-renew-margin=1440"])).toMatchObject({ status: 1 });
+  });
+
+  test("prints the licences of what it contains, the LGPL in full", async () => {
+    const { status, stdout } = await run([FLANNELD, "licenses"]);
+    expect(status).toBe(0);
+    for (
+      const text of ["libnl-3", "GNU LESSER GENERAL PUBLIC LICENSE", "@connectrpc/connect-node"]
+    ) {
+      expect(stdout).toContain(text);
+    }
+    expect(stdout).toContain(readFileSync(`${ROOT}licenses/LGPL-2.1.txt`, "utf8"));
+  });
+
+  test("runs no foreign code from the directory it is started in", async () => {
+    const cwd = `${directory}/hostile`;
+    mkdirSync(cwd);
+    writeFileSync(`${cwd}/preload.ts`, "console.log('owned'); process.exit(66);");
+    writeFileSync(`${cwd}/bunfig.toml`, 'preload = ["./preload.ts"]\n');
+    writeFileSync(
+      `${cwd}/.env`,
+      "FLANNELD_HEALTHZ_PORT=nonsense\nBUN_OPTIONS=--preload=./preload.ts\n",
+    );
+    writeFileSync(`${cwd}/package.json`, '{"type":"commonjs","imports":{"#x":"./preload.ts"}}');
+    writeFileSync(`${cwd}/tsconfig.json`, '{"extends":"./none.json"}');
+    expect(await run([FLANNELD, "version"], { cwd })).toMatchObject({ status: 0, stderr: "" });
+    // A value from .env would be refused before etcd is asked for.
+    const { stderr } = await run(
+      ["timeout", "2", FLANNELD, "--etcd-endpoints=http://127.0.0.1:1"],
+      {
+        cwd,
+      },
+    );
+    expect(stderr).not.toContain("nonsense");
+  });
+});
+
+describe("the build", () => {
+  /** Builds a copy of a tree; returns the path of the executable. */
+  async function buildCopy(tree: string, name: string): Promise<string> {
+    const copy = `${directory}/${name}`;
+    mkdirSync(copy, { recursive: true });
+    const sources = [
+      "src",
+      "ffi",
+      "licenses",
+      "LICENSE",
+      "NOTICE",
+      "compile.sh",
+      "package.json",
+      "package-lock.json",
+      ".git",
+    ];
+    for (const source of sources) {
+      cpSync(`${tree}/${source}`, `${copy}/${source}`, { recursive: true });
+    }
+    // Hard links where that is possible: the packages are large.
+    const linked = await run(["cp", "-al", `${tree}/node_modules`, copy]);
+    if (linked.status !== 0) {
+      rmSync(`${copy}/node_modules`, { recursive: true, force: true });
+      expect(await run(["cp", "-a", `${tree}/node_modules`, copy])).toMatchObject({ status: 0 });
+    }
+    const built = await run(["bash", "compile.sh"], {
+      cwd: copy,
+      // What the caller's environment says must not get into the bytes.
+      env: { NODE_ENV: name, TZ: "Asia/Tokyo", LANG: "C", BUN_CONFIG_VERBOSE_FETCH: "1" },
+    });
+    expect(built).toMatchObject({ status: 0 });
+    return `${copy}/dist/flanneld`;
+  }
+
+  test("gives the same bytes in two directories", async () => {
+    const first = await buildCopy(ROOT, "one");
+    const second = await buildCopy(`${directory}/one`, "a/deeper/place");
+    const hashes = [first, second].map((file) => Bun.SHA256.hash(readFileSync(file), "hex"));
+    expect(hashes[0]).toBe(hashes[1] as string);
+    const text = readFileSync(first, "latin1");
+    expect(text.includes(directory)).toBe(false);
+    expect(text.includes(ROOT)).toBe(false);
+  }, 120_000);
+
+  test("for another processor carries that processor's runtime and libnl", async () => {
+    expect(await run(["bash", "compile.sh", "linux-arm64"])).toMatchObject({ status: 0 });
+    const output = `${ROOT}dist/flanneld-linux-arm64`;
+    const bytes = readFileSync(output);
+    rmSync(output);
+    const EM_AARCH64 = 183; // elf.h
+    const headers: number[] = [];
+    for (let at = bytes.indexOf("\x7fELF"); at >= 0; at = bytes.indexOf("\x7fELF", at + 1)) {
+      if (bytes[at + 4] === 2 && bytes[at + 6] === 1) headers.push(bytes.readUInt16LE(at + 18));
+    }
+    // The runtime and four libraries.
+    expect(headers.filter((machine) => machine === EM_AARCH64).length).toBeGreaterThanOrEqual(5);
+    expect(headers.filter((machine) => machine === 62)).toEqual([]);
+  }, 180_000);
+
+  test("names the targets when it is asked for an unknown one", async () => {
+    const { status, stderr } = await run(["bash", "compile.sh", "windows"]);
+    expect(status).toBe(1);
+    expect(stderr).toContain("unknown target windows; there are linux-x64");
+  });
+});
