@@ -80,9 +80,11 @@ export class EntryTable {
     return this.#entries.values();
   }
 
-  /** Forgets an entry that nobody desires and the kernel does not hold. */
-  release(entry: Entry): void {
-    if (entry.desired === undefined && entry.actual === undefined) this.#entries.delete(entry.key);
+  /** Forgets an entry if nobody desires it and the kernel does not hold it, and says whether. */
+  release(entry: Entry): boolean {
+    if (entry.desired !== undefined || entry.actual !== undefined) return false;
+    this.#entries.delete(entry.key);
+    return true;
   }
 
   /** Replaces all that `owner` desires; calls `changed` for each entry whose standing claim differs now. */

@@ -364,7 +364,7 @@ export class Reconciler implements AsyncDisposable {
       case "keep":
         this.#drifted.delete(entry.key);
         this.#clearTrouble(entry);
-        this.#table.release(entry);
+        this.#release(entry);
         return [];
       case "conflict":
         this.#onConflict(entry, decision.holder);
@@ -454,7 +454,7 @@ export class Reconciler implements AsyncDisposable {
           break;
       }
       if (entry.desired === undefined && entry.actual === undefined) {
-        this.#table.release(entry); // Nobody wants it any more.
+        this.#release(entry); // Nobody wants it any more.
         continue;
       }
       const attempts = (entry.trouble?.kind === "failing" ? entry.trouble.attempts : 0) + 1;
@@ -540,6 +540,13 @@ export class Reconciler implements AsyncDisposable {
     this.#troubled.delete(entry.key);
   }
 
+  /** Forgets an entry that is neither desired nor there, and its troubles with it. */
+  #release(entry: Entry): void {
+    if (!this.#table.release(entry)) return;
+    this.#clearTrouble(entry);
+    this.#drifted.delete(entry.key);
+  }
+
   #onContest({ winner, loser }: Contest): void {
     const text = `${winner.owner} and ${loser.owner} want different things: ` +
       `${resourceText(winner.resource)} stands, ${resourceText(loser.resource)} does not`;
@@ -590,14 +597,14 @@ export class Reconciler implements AsyncDisposable {
   #observe(entry: Entry, value: Resource | undefined, isOwn = false): void {
     const before = entry.actual;
     if (before === undefined ? value === undefined : value !== undefined && equal(before, value)) {
-      this.#table.release(entry);
+      this.#release(entry);
       return;
     }
     const wasInSync = entry.inSync;
     this.#setActual(entry, value, isOwn);
     const link = value ?? before;
     if (link?.kind === "link") {
-      this.#onLinkChanged(link.name, before as Link | undefined, value as Link | undefined);
+      this.#onLinkChanged(link.name, before as Link | undefined, value as Link | undefined, isOwn);
     }
     if (before !== undefined && value === undefined && isIpv4Address(before)) {
       this.#lookAgainAt(before.link);
@@ -611,7 +618,7 @@ export class Reconciler implements AsyncDisposable {
       this.#clearTrouble(entry);
     }
     if (this.#decide(entry).kind !== "keep") this.#markDirty(entry);
-    else this.#table.release(entry);
+    else this.#release(entry);
   }
 
   #setActual(entry: Entry, value: Resource | undefined, made: boolean): void {
@@ -623,10 +630,15 @@ export class Reconciler implements AsyncDisposable {
       entry.made = made && value !== undefined;
       if (made && entry.desired !== value) this.#markDirty(entry); // The wish changed meanwhile.
     }
-    this.#table.release(entry);
+    this.#release(entry);
   }
 
-  #onLinkChanged(name: string, before: Link | undefined, after: Link | undefined): void {
+  #onLinkChanged(
+    name: string,
+    before: Link | undefined,
+    after: Link | undefined,
+    isOwn: boolean,
+  ): void {
     if (after === undefined) {
       this.#forgetOn(name);
       return;
@@ -635,7 +647,7 @@ export class Reconciler implements AsyncDisposable {
     // Made by somebody else, or down and up again: entries may have gone without a notification.
     const isRisky = before === undefined || before.up !== after.up || before.mac !== after.mac;
     // While our own change is on its way, the device shows what it looks like half done.
-    if (isRisky && !this.#echoes.isExpected(linkKey(name))) this.#lookAgainAt(name);
+    if (isRisky && !isOwn && !this.#echoes.isExpected(linkKey(name))) this.#lookAgainAt(name);
   }
 
   #observeExternal(link: Link | undefined): void {
@@ -672,7 +684,7 @@ export class Reconciler implements AsyncDisposable {
       entry.made = false;
       this.#touched?.add(entry.key);
       if (entry.desired !== undefined) this.#markDirty(entry);
-      else this.#table.release(entry);
+      else this.#release(entry);
     }
   }
 

@@ -53,7 +53,7 @@ export class FakeKernel implements Kernel {
   /** Notifications: at once, soon after, or when `deliver` is called. */
   delivery: "now" | "soon" | "held" = "soon";
   /** Waited for before a batch is answered. */
-  acknowledgement: Promise<void> = Promise.resolve();
+  acknowledge: () => Promise<void> = () => Promise.resolve();
 
   readonly #listeners = new Set<(event: KernelEvent) => void>();
   #queue: KernelEvent[] = [];
@@ -89,7 +89,7 @@ export class FakeKernel implements Kernel {
       const code = this.refuse(step);
       results.push(code === undefined ? this.#perform(step) : refusal(step, code));
     }
-    await this.acknowledgement;
+    await this.acknowledge();
     return results;
   }
 
@@ -135,8 +135,9 @@ export class FakeKernel implements Kernel {
     this.outside({ op: "change", resource: { ...link, up }, from: link });
   }
 
-  deliver(): void {
-    for (const event of this.#queue.splice(0)) this.#tell(event);
+  /** Delivers the oldest notifications that are held or on their way. */
+  deliver(count = Infinity): void {
+    for (const event of this.#queue.splice(0, count)) this.#tell(event);
   }
 
   /** Drops the notifications that were not delivered yet and says so. */

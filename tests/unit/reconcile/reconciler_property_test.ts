@@ -28,7 +28,8 @@ type Happening =
   | { readonly kind: "down" | "up"; readonly link: string }
   | { readonly kind: "refuse"; readonly nth: number }
   | { readonly kind: "in mid-batch"; readonly link: string }
-  | { readonly kind: "interrupted dumps" | "overrun" | "resync" | "hold" | "deliver" | "sweep" };
+  | { readonly kind: "hold" | "deliver" | "at once" | "slow" | "fast" }
+  | { readonly kind: "interrupted dumps" | "overrun" | "resync" | "sweep" };
 
 const links = fc.constantFrom("flannel.1", "flannel-v6.1", "eth0");
 
@@ -49,7 +50,17 @@ const happening: fc.Arbitrary<Happening> = fc.oneof(
   fc.record({ kind: fc.constant("in mid-batch" as const), link: links }),
   fc.record({
     kind: fc.constantFrom(
-      ...["interrupted dumps", "overrun", "resync", "hold", "deliver", "sweep"] as const,
+      ...[
+        "interrupted dumps",
+        "overrun",
+        "resync",
+        "sweep",
+        "hold",
+        "deliver",
+        "at once",
+        "slow",
+        "fast",
+      ] as const,
     ),
   }),
 );
@@ -126,6 +137,17 @@ class Scene {
       case "hold":
         kernel.delivery = "held";
         break;
+      case "at once":
+        kernel.deliver();
+        kernel.delivery = "now";
+        break;
+      case "slow":
+        kernel.acknowledge = () =>
+          new Promise((resolve) => void this.clock.setTimer(30, () => resolve()));
+        break;
+      case "fast":
+        kernel.acknowledge = () => Promise.resolve();
+        break;
       case "deliver":
         kernel.delivery = "soon";
         kernel.deliver();
@@ -155,6 +177,7 @@ class Scene {
     this.happen({ kind: "up", link: "eth0" });
     this.outside({ op: "set", resource: UNDERLAY[2] as Resource });
     this.happen({ kind: "sweep" });
+    this.happen({ kind: "fast" });
     this.happen({ kind: "deliver" });
     await this.clock.advance(200_000);
   }

@@ -138,6 +138,19 @@ describe("Reconciler", () => {
     expect(kernel.batches).toBeGreaterThanOrEqual(2);
   });
 
+  test("makes an incompatible device again with all that is on it, and says why", async () => {
+    kernel.seed({ ...DEVICE, port: 4789 } as Link, ...NODE.slice(1), ...peer(2), ...peer(3));
+    reconciler.start(SCOPE);
+    reconciler.setDesired("node", NODE);
+    reconciler.setDesired("peer 2", [...peer(2), ...peer(3)]);
+    await clock.advance(1000);
+    expectOurs(...peer(2), ...peer(3));
+    expect(log.lines).toEqual([
+      "device flannel.1 exists but port is 4789, not 8472; it is deleted and made again",
+    ]);
+    expect(reconciler.status().inSync).toBe(true);
+  });
+
   test("deletes nothing before it may, then sweeps what is stale", async () => {
     kernel.seed(...NODE, ...peer(2), ...peer(9), directRoute(8), foreignRoute(7));
     reconciler.start(SCOPE);
@@ -190,7 +203,10 @@ describe("Reconciler", () => {
     reconciler.setDesired("peer 2", [neighbour(2, 22), fdb(22, 2), tunnelRoute(2)]);
     await clock.advance(20);
     kernel.takeAsked();
-    kernel.deliver();
+    for (let i = 0; i < 10; i++) {
+      kernel.deliver(1);
+      await clock.advance(20);
+    }
     await clock.advance(1000);
     expect(kernel.takeAsked()).toEqual([]);
     expect(reconciler.status()).toMatchObject({ inSync: true, repairs: 0 });
@@ -515,7 +531,8 @@ describe("Reconciler, when the kernel refuses,", () => {
     await running();
     kernel.delivery = "now";
     let acknowledge = () => {};
-    kernel.acknowledgement = new Promise((resolve) => acknowledge = resolve);
+    const acknowledged = new Promise<void>((resolve) => acknowledge = resolve);
+    kernel.acknowledge = () => acknowledged;
     reconciler.setDesired("peer 2", peer(2));
     await clock.advance(50);
     kernel.outside({ op: "delete", resource: tunnelRoute(2) });
@@ -524,10 +541,25 @@ describe("Reconciler, when the kernel refuses,", () => {
     expectOurs(...peer(2));
   });
 
+  test("recovers when the device vanishes before its entries are acknowledged", async () => {
+    await running();
+    kernel.delivery = "now";
+    let acknowledge = () => {};
+    const acknowledged = new Promise<void>((resolve) => acknowledge = resolve);
+    kernel.acknowledge = () => acknowledged;
+    reconciler.setDesired("peer 2", peer(2));
+    await clock.advance(50);
+    kernel.outside({ op: "delete", resource: DEVICE });
+    acknowledge();
+    await clock.advance(1000);
+    expectOurs(...peer(2));
+  });
+
   test("follows a wish that changes while the step for the old one is under way", async () => {
     await running();
     let acknowledge = () => {};
-    kernel.acknowledgement = new Promise((resolve) => acknowledge = resolve);
+    const acknowledged = new Promise<void>((resolve) => acknowledge = resolve);
+    kernel.acknowledge = () => acknowledged;
     reconciler.setDesired("peer 2", peer(2));
     await clock.advance(50);
     reconciler.removeOwner("peer 2");

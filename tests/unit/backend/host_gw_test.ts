@@ -1,0 +1,136 @@
+import { describe, expect, test } from "bun:test";
+import type { Family } from "../../../src/addr/ip.ts";
+import type { Backend, PeerFacts } from "../../../src/backend/backend.ts";
+import alloc from "../../../src/backend/alloc.ts";
+import { BLACKHOLE_METRIC, blackholeRoutes } from "../../../src/backend/blackhole.ts";
+import hostGw from "../../../src/backend/host_gw.ts";
+import { BACKEND_TYPES, loadBackend } from "../../../src/backend/registry.ts";
+import { isOurs } from "../../../src/state/ownership.ts";
+import { stateText } from "../../../src/state/resource_text.ts";
+import { FakeKernel } from "../../support/fake_kernel.ts";
+import { backendHost, config, external, ip, lease } from "../../support/sample_network.ts";
+
+const DUAL: readonly Family[] = [4, 6];
+const NEAR: PeerFacts = { direct: { 4: true, 6: true }, way: { 4: "dev eth0", 6: "dev eth0" } };
+const FAR: PeerFacts = {
+  direct: { 4: false, 6: true },
+  way: { 4: "via 192.168.0.254 dev eth0", 6: "dev eth0" },
+};
+
+function prepare(families: readonly Family[]): Promise<Backend> {
+  return hostGw.prepare(backendHost(new FakeKernel(), config("host-gw", families)));
+}
+
+function input(families: readonly Family[]) {
+  return { own: lease(1, "host-gw", families), external: external(families) };
+}
+
+describe("host-gw", () => {
+  test("holds, in dual stack, a route via each peer's public address and no device", async () => {
+    const backend = await prepare(DUAL);
+    expect(backend.node(input(DUAL))).toEqual([]);
+    const peers = [2, 3].flatMap((n) => backend.peer(lease(n, "host-gw", DUAL), input(DUAL), NEAR));
+    expect(stateText(peers)).toBe(`\
+route 10.5.2.0/24 via 192.168.0.2 dev eth0 proto 70
+route 10.5.3.0/24 via 192.168.0.3 dev eth0 proto 70
+route fc00:0:0:2::/64 via fd00::2 dev eth0 proto 70
+route fc00:0:0:3::/64 via fd00::3 dev eth0 proto 70
+`);
+    expect(peers.every((route) => isOurs(route, backend.ownership(external(DUAL))))).toBe(true);
+  });
+
+  test("holds, with IPv6 alone, the IPv6 routes", async () => {
+    const peer = lease(2, "host-gw", DUAL);
+    expect(stateText((await prepare([6])).peer(peer, input([6]), NEAR))).toBe(
+      "route fc00:0:0:2::/64 via fd00::2 dev eth0 proto 70\n",
+    );
+  });
+
+  test("gives out the interface's MTU", async () => {
+    expect((await prepare([4])).mtuBytes(external([4]))).toBe(1500);
+  });
+
+  test("makes no route to a peer behind a gateway, and says which gateway", async () => {
+    const backend = await prepare(DUAL);
+    const peer = lease(2, "host-gw", DUAL);
+    expect(stateText(backend.peer(peer, input(DUAL), FAR))).toBe(
+      "route fc00:0:0:2::/64 via fd00::2 dev eth0 proto 70\n",
+    );
+    expect(backend.peerProblem?.(peer, input(DUAL), FAR)).toBe(
+      "10.5.2.0/24 cannot be reached: 192.168.0.2 is not on the network of eth0 (the way there " +
+        "is via 192.168.0.254 dev eth0), and host-gw needs nodes that share one; vxlan works " +
+        "across routers",
+    );
+    expect(backend.peerProblem?.(peer, input(DUAL), NEAR)).toBeUndefined();
+  });
+
+  test("refuses a public address that is not the interface's", async () => {
+    const host = backendHost(new FakeKernel(), config("host-gw", [4]), {
+      external: { ...external([4]), publicAddresses: { 4: ip("203.0.113.9") } },
+    });
+    await expect((async () => await hostGw.prepare(host))()).rejects.toThrow(
+      "the public address 203.0.113.9 is not the address 192.168.0.1 of eth0; host-gw cannot " +
+        "work through address translation",
+    );
+  });
+
+  test("ignores a peer of another backend", async () => {
+    const backend = await prepare([4]);
+    expect(() => backend.peer(lease(2, "vxlan", [4]), input([4]), NEAR)).toThrow(
+      "its backend is vxlan, this node's is host-gw",
+    );
+  });
+
+  test("advertises its type and no data", async () => {
+    expect((await prepare([4])).attributes as unknown).toEqual({
+      publicAddresses: { 4: "192.168.0.1" },
+      backendType: "host-gw",
+      backendData: {},
+    });
+  });
+});
+
+describe("alloc", () => {
+  test("advertises the address without a type, and puts nothing into the kernel", async () => {
+    const backend = await alloc.prepare(backendHost(new FakeKernel(), config("alloc", [4])));
+    expect(backend.attributes as unknown).toEqual({
+      publicAddresses: { 4: "192.168.0.1" },
+      backendType: "",
+      backendData: {},
+    });
+    expect(backend.node(input([4]))).toEqual([]);
+    expect(backend.peer(lease(2, "", [4]), input([4]), NEAR)).toEqual([]);
+    expect(backend.mtuBytes(external([4]))).toBe(1500);
+  });
+});
+
+describe("blackholeRoutes()", () => {
+  test("cover the node's subnets, behind every other route", async () => {
+    const routes = blackholeRoutes(lease(1, "host-gw", DUAL));
+    expect(stateText(routes)).toBe(`\
+route blackhole 10.5.1.0/24 proto 70 metric 2147483647
+route blackhole fc00:0:0:1::/64 proto 70 metric 2147483647
+`);
+    expect(BLACKHOLE_METRIC).toBeLessThan(2 ** 32);
+    for (const backend of [await prepare(DUAL)]) {
+      const ownership = backend.ownership(external(DUAL));
+      expect(routes.map((route) => isOurs(route, ownership))).toEqual([true, true]);
+    }
+  });
+});
+
+describe("loadBackend()", () => {
+  test("knows each type, in any case", async () => {
+    for (const type of BACKEND_TYPES) {
+      expect((await loadBackend(type.toUpperCase())).type).toBe(type);
+    }
+  });
+
+  test("names the types that there are, and the one that is probably meant", async () => {
+    await expect(loadBackend("vxlans")).rejects.toThrow(
+      'Backend Type "vxlans" is unknown; this program has alloc, host-gw, vxlan; did you mean ' +
+        '"vxlan"?',
+    );
+    await expect(loadBackend("toString")).rejects.toThrow("is unknown");
+  });
+});

@@ -1,0 +1,308 @@
+import { describe, expect, test } from "bun:test";
+import type { Family } from "../../../src/addr/ip.ts";
+import {
+  type Backend,
+  ImplausibleLeaseError,
+  NO_FACTS,
+  type PeerFacts,
+} from "../../../src/backend/backend.ts";
+import vxlan from "../../../src/backend/vxlan.ts";
+import { stateText } from "../../../src/state/resource_text.ts";
+import type { Lease } from "../../../src/subnet/lease.ts";
+import { vxlanDevice } from "../../support/arbitrary_state.ts";
+import { FakeKernel } from "../../support/fake_kernel.ts";
+import {
+  backendHost,
+  config,
+  ETH0,
+  external,
+  HOST,
+  ip,
+  lease,
+  mac,
+} from "../../support/sample_network.ts";
+
+const DUAL: readonly Family[] = [4, 6];
+const DIRECT: PeerFacts = { direct: { 4: true, 6: true }, way: {} };
+
+async function prepare(
+  families: readonly Family[],
+  options: Record<string, unknown> = {},
+  kernel = hostKernel(),
+): Promise<Backend> {
+  return await vxlan.prepare(backendHost(kernel, config("vxlan", families, options)));
+}
+
+function hostKernel(): FakeKernel {
+  const kernel = new FakeKernel();
+  kernel.seed(...HOST);
+  return kernel;
+}
+
+function input(families: readonly Family[]) {
+  return { own: lease(1, "vxlan", families), external: external(families) };
+}
+
+function desired(backend: Backend, families: readonly Family[], facts = NO_FACTS): string {
+  const peers = [2, 3].map((n) => lease(n, "vxlan", families));
+  return stateText([
+    ...backend.node(input(families)),
+    ...peers.flatMap((peer) => backend.peer(peer, input(families), facts)),
+  ]);
+}
+
+describe("vxlan", () => {
+  test("holds, with IPv4", async () => {
+    expect(desired(await prepare([4]), [4])).toBe(`\
+link flannel.1: mtu 1450 state up address 02:01:01:01:01:01 type vxlan id 1 local 192.168.0.1 dev eth0 dstport 8472 nolearning
+addr 10.5.1.0/32 dev flannel.1
+fdb 02:00:00:00:00:02 dev flannel.1 dst 192.168.0.2 self permanent
+fdb 02:00:00:00:00:03 dev flannel.1 dst 192.168.0.3 self permanent
+neigh 10.5.2.0 lladdr 02:00:00:00:00:02 dev flannel.1 nud permanent
+neigh 10.5.3.0 lladdr 02:00:00:00:00:03 dev flannel.1 nud permanent
+route 10.5.2.0/24 via 10.5.2.0 dev flannel.1 proto 70 onlink
+route 10.5.3.0/24 via 10.5.3.0 dev flannel.1 proto 70 onlink
+`);
+  });
+
+  test("holds, with IPv6 alone", async () => {
+    expect(desired(await prepare([6]), [6])).toBe(`\
+link flannel-v6.1: mtu 1430 state up address 02:01:01:01:01:01 type vxlan id 1 local fd00::1 dev eth0 dstport 8472 nolearning
+sysctl net/ipv6/conf/flannel-v6.1/accept_ra = 0
+addr fc00:0:0:1::/128 dev flannel-v6.1
+fdb 02:00:00:00:00:02 dev flannel-v6.1 dst fd00::2 self permanent
+fdb 02:00:00:00:00:03 dev flannel-v6.1 dst fd00::3 self permanent
+neigh fc00:0:0:2:: lladdr 02:00:00:00:00:02 dev flannel-v6.1 nud permanent
+neigh fc00:0:0:3:: lladdr 02:00:00:00:00:03 dev flannel-v6.1 nud permanent
+route fc00:0:0:2::/64 via fc00:0:0:2:: dev flannel-v6.1 proto 70 onlink
+route fc00:0:0:3::/64 via fc00:0:0:3:: dev flannel-v6.1 proto 70 onlink
+`);
+  });
+
+  test("holds, in dual stack, both, and gives out the smaller MTU", async () => {
+    const backend = await prepare(DUAL);
+    const both = desired(backend, DUAL).split("\n").filter((line) => line !== "").sort();
+    const apart = [desired(await prepare([4]), [4]), desired(await prepare([6]), [6])]
+      .join("").split("\n").filter((line) => line !== "").sort();
+    expect(both).toEqual(apart);
+    expect(backend.mtuBytes(external(DUAL))).toBe(1430);
+  });
+
+  test("holds, with DirectRouting, a plain route to a peer without a gateway in between", async () => {
+    const backend = await prepare(DUAL, { DirectRouting: true });
+    expect(backend.needsPeerFacts).toBe(true);
+    const peer = lease(2, "vxlan", DUAL);
+    expect(stateText(backend.peer(peer, input(DUAL), DIRECT))).toBe(`\
+route 10.5.2.0/24 via 192.168.0.2 dev eth0 proto 70
+route fc00:0:0:2::/64 via fd00::2 dev eth0 proto 70
+`);
+    const halfDirect = { direct: { 4: false, 6: true }, way: {} };
+    expect(stateText(backend.peer(peer, input(DUAL), halfDirect))).toBe(`\
+fdb 02:00:00:00:00:02 dev flannel.1 dst 192.168.0.2 self permanent
+neigh 10.5.2.0 lladdr 02:00:00:00:00:02 dev flannel.1 nud permanent
+route 10.5.2.0/24 via 10.5.2.0 dev flannel.1 proto 70 onlink
+route fc00:0:0:2::/64 via fd00::2 dev eth0 proto 70
+`);
+  });
+
+  test("takes no direct route when DirectRouting is off, however near the peer is", async () => {
+    const backend = await prepare([4]);
+    expect(backend.needsPeerFacts).toBe(false);
+    expect(backend.peer(lease(2, "vxlan", [4]), input([4]), DIRECT)).toHaveLength(3);
+  });
+
+  test("gives a peer that lacks a family the other one alone", async () => {
+    const backend = await prepare(DUAL);
+    expect(stateText(backend.peer(lease(2, "vxlan", [6]), input(DUAL), NO_FACTS))).not
+      .toContain("10.5.2");
+    expect(backend.peer(lease(2, "vxlan", [6]), input(DUAL), NO_FACTS)).toHaveLength(3);
+  });
+
+  test("reads its options in any case and passes them to the device", async () => {
+    const backend = await prepare([4], {
+      vni: 7,
+      PORT: 4789,
+      gbp: true,
+      learning: true,
+      mtu: 1400,
+    });
+    expect(stateText(backend.node(input([4])))).toContain(
+      "link flannel.7: mtu 1350 state up address 02:01:01:01:01:01 type vxlan id 7 " +
+        "local 192.168.0.1 dev eth0 dstport 4789 learning gbp",
+    );
+    expect(backend.mtuBytes(external([4]))).toBe(1350);
+  });
+
+  test("reduces an explicit MTU by the overhead of each family", async () => {
+    expect((await prepare(DUAL, { MTU: 9000 })).mtuBytes(external(DUAL))).toBe(8930);
+  });
+
+  test("follows the external interface's MTU when none is given", async () => {
+    const backend = await prepare([4]);
+    expect(backend.mtuBytes({ ...external([4]), mtuBytes: 1400 })).toBe(1350);
+  });
+
+  const refused: [Record<string, unknown>, readonly Family[], string][] = [
+    [{ VNI: -1 }, [4], "VNI in"],
+    [{ VNI: 16777216 }, [4], "VNI in"],
+    [{ VNI: 10_000_000 }, [4], "the device name flannel.10000000, which is longer than the 15"],
+    [{ VNI: 10_000 }, [6], "the device name flannel-v6.10000, which is longer than the 15"],
+    [{ Port: 65536 }, [4], "Port in"],
+    [{ Port: "8472" }, [4], "Port in"],
+    [{ MTU: 1300 }, DUAL, "MTU 1300 leaves 1230 bytes for packets in the tunnel"],
+  ];
+  for (const [options, families, message] of refused) {
+    test(`refuses the options ${JSON.stringify(options)} with IPv${families.join(" and IPv")}`, async () => {
+      await expect(prepare(families, options)).rejects.toThrow(message);
+    });
+  }
+
+  test("refuses a network with a family that the external interface does not have", async () => {
+    const host = backendHost(hostKernel(), config("vxlan", DUAL), { external: external([4]) });
+    await expect(vxlan.prepare(host)).rejects.toThrow(
+      "the external interface eth0 has no IPv6 address",
+    );
+  });
+
+  test("advertises its VNI and MAC as Go flannel does", async () => {
+    const { attributes } = await prepare(DUAL, { VNI: 5 });
+    expect(JSON.parse(JSON.stringify(attributes))).toEqual({
+      publicAddresses: { 4: "192.168.0.1", 6: "fd00::1" },
+      backendType: "vxlan",
+      backendData: {
+        4: { VNI: 5, VtepMAC: "02:01:01:01:01:01" },
+        6: { VNI: 5, VtepMAC: "02:01:01:01:01:01" },
+      },
+    });
+  });
+
+  test("owns its devices and the routes in its networks", async () => {
+    const backend = await prepare(DUAL);
+    expect(backend.ownership(external(DUAL)) as unknown).toEqual({
+      links: new Set(["flannel.1", "flannel-v6.1"]),
+      networks: ["10.5.0.0/16", "fc00::/48"],
+      routeLink: "eth0",
+    });
+  });
+});
+
+describe("vxlan chooses as its MAC", () => {
+  const previousLease = lease(1, "vxlan", [4], mac(8));
+
+  test("the existing device's", async () => {
+    const kernel = hostKernel();
+    kernel.seed(vxlanDevice("flannel.1", { mac: 7 }));
+    const host = backendHost(kernel, config("vxlan", [4]), { previousLease });
+    expect((await vxlan.prepare(host)).attributes.backendData[4]).toMatchObject({
+      VtepMAC: mac(7),
+    });
+  });
+
+  test("else the stored lease's", async () => {
+    const host = backendHost(hostKernel(), config("vxlan", [4]), { previousLease });
+    expect((await vxlan.prepare(host)).attributes.backendData[4]).toMatchObject({
+      VtepMAC: mac(8),
+    });
+  });
+
+  test("else a random one, locally administered", async () => {
+    const random = (length: number) => new Uint8Array(length).fill(0xff);
+    const host = backendHost(hostKernel(), config("vxlan", [4]), { random });
+    expect((await vxlan.prepare(host)).attributes.backendData[4]).toMatchObject({
+      VtepMAC: "fe:ff:ff:ff:ff:ff",
+    });
+  });
+
+  test("never that of a device of another type, or of a lease that makes no sense", async () => {
+    const kernel = hostKernel();
+    kernel.seed({ ...ETH0, name: "flannel.1", linkKind: "bridge" });
+    const multicast = lease(1, "vxlan", [4], "ff:ff:ff:ff:ff:ff" as never);
+    const host = backendHost(kernel, config("vxlan", [4]), { previousLease: multicast });
+    expect((await vxlan.prepare(host)).attributes.backendData[4]).toMatchObject({
+      VtepMAC: "02:01:01:01:01:01",
+    });
+  });
+});
+
+describe("vxlan sends from", () => {
+  const translated = { ...external([4]), publicAddresses: { 4: ip("203.0.113.9") } };
+
+  test("the interface's own address when the advertised one is translated on the way", async () => {
+    const host = backendHost(hostKernel(), config("vxlan", [4]), { external: translated });
+    const backend = await vxlan.prepare(host);
+    const node = backend.node({ own: lease(1, "vxlan", [4]), external: translated });
+    expect(stateText(node)).toContain("local 192.168.0.1 dev eth0");
+    expect(backend.attributes.publicAddresses[4] as string).toBe("203.0.113.9");
+    expect(host.logged.join()).toContain("203.0.113.9 is not an address of this host");
+  });
+
+  test("the advertised address when another interface of the host has it", async () => {
+    const kernel = hostKernel();
+    kernel.seed({ kind: "address", link: "lo", address: ip("203.0.113.9"), prefixLength: 32 });
+    const host = backendHost(kernel, config("vxlan", [4]), { external: translated });
+    const node = (await vxlan.prepare(host)).node({
+      own: lease(1, "vxlan", [4]),
+      external: translated,
+    });
+    expect(stateText(node)).toContain("local 203.0.113.9 dev eth0");
+  });
+});
+
+describe("vxlan ignores the lease of a peer", () => {
+  const good = lease(2, "vxlan", [4]);
+  const withData = (data: unknown): Lease => ({
+    ...good,
+    attributes: { ...good.attributes, backendData: { 4: data } },
+  });
+  const bad: [string, Lease, string][] = [
+    [
+      "of another backend",
+      lease(2, "host-gw", [4]),
+      "its backend is host-gw, this node's is vxlan",
+    ],
+    [
+      "without a backend",
+      { ...good, attributes: { ...good.attributes, backendType: "" } },
+      "its backend is not named",
+    ],
+    [
+      "without BackendData",
+      withData(undefined),
+      "it has the subnet 10.5.2.0/24 but no BackendData",
+    ],
+    ["with null as BackendData", withData(null), "but no BackendData"],
+    ["with text as BackendData", withData("x"), "the VtepMAC undefined of its BackendData is none"],
+    ["with a MAC that is none", withData({ VNI: 1, VtepMAC: "nonsense" }), '"nonsense"'],
+    ["with a zero MAC", withData({ VNI: 1, VtepMAC: "00:00:00:00:00:00" }), "is a zero address"],
+    [
+      "with a broadcast MAC",
+      withData({ VNI: 1, VtepMAC: "ff:ff:ff:ff:ff:ff" }),
+      "is a multicast address",
+    ],
+    ["with another VNI", withData({ VNI: 2, VtepMAC: mac(2) }), "its VNI is 2, this node's is 1"],
+    [
+      "with this node's own MAC",
+      withData({ VNI: 1, VtepMAC: "02:01:01:01:01:01" }),
+      "is this node's own",
+    ],
+    ["without a public address", {
+      ...good,
+      attributes: { ...good.attributes, publicAddresses: {} },
+    }, "but no public IPv4 address"],
+  ];
+  for (const [what, peer, message] of bad) {
+    test(what, async () => {
+      const backend = await prepare([4]);
+      expect(() => backend.peer(peer, input([4]), NO_FACTS)).toThrow(ImplausibleLeaseError);
+      expect(() => backend.peer(peer, input([4]), NO_FACTS)).toThrow(message);
+    });
+  }
+
+  test("but reads the keys of BackendData in any case", async () => {
+    const backend = await prepare([4]);
+    const peer = withData({ vni: 1, vtepmac: "02-00-00-00-00-02" });
+    expect(backend.peer(peer, input([4]), NO_FACTS)).toEqual(
+      backend.peer(good, input([4]), NO_FACTS),
+    );
+  });
+});
