@@ -85,7 +85,7 @@ test("50 cuts while 10 000 keys arrive: no event is lost, doubled or reordered",
   const writing = async () => {
     for (let round = 0; round < 50; round++) {
       // In the middle of what arrives, not between two responses.
-      proxy.cutAfter(1 + (round * 997) % 4_000);
+      proxy.cutAfter(1 + (round * 997) % 4_000, round % 3 === 0 ? "end" : "reset");
       const perTransaction = round % 2 === 0 ? 1 : 20;
       const [from, to] = [round * 200, (round + 1) * 200];
       await putNumbers(writer, "/cut/", { from, to, perTransaction });
@@ -120,8 +120,8 @@ test("a backlog that is cut in its middle is resumed behind the last event seen"
   proxy.silence();
   proxy.cut();
   await putNumbers(writer, "/backlog/", { to: 6_000 });
-  // 6000 events are some 500 kB in responses of 1000 revisions each.
-  proxy.cutAfter(200_000);
+  // 6000 events are some 200 kB, in responses of 1000 revisions each.
+  proxy.cutAfter(100_000, "end");
   proxy.restore();
   proxy.cut();
   const seen: string[] = [];
@@ -129,6 +129,7 @@ test("a backlog that is cut in its middle is resumed behind the last event seen"
     const event = await nextEvent(events);
     if (event.kind === "put") seen.push(event.keyValue.value);
   }
+  expect(proxy.cuts).toBe(1);
   expect(seen).toEqual(Array.from({ length: 6_000 }, (_, number) => `${number}`));
   stop.abort();
 }, 60_000);

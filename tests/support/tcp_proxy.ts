@@ -15,6 +15,7 @@ export class TcpProxy implements AsyncDisposable {
   /** Bytes that came from the server so far. */
   receivedBytes = 0;
   #cutAt = Infinity;
+  #how: "reset" | "end" = "reset";
   #swallow = false;
 
   static async start(targetPort: number): Promise<TcpProxy> {
@@ -42,14 +43,19 @@ export class TcpProxy implements AsyncDisposable {
     this.#sockets.clear();
   }
 
-  /** Cuts when the server has sent so many bytes more. */
-  cutAfter(bytes: number): void {
+  /**
+   * Cuts when the server has sent so many bytes more. "reset" also takes away what the client has not
+   * read yet; with "end" it gets all that was sent before the cut.
+   */
+  cutAfter(bytes: number, how: "reset" | "end" = "reset"): void {
     this.#cutAt = this.receivedBytes + bytes;
+    this.#how = how;
   }
 
   /** Cuts when the server answers next, and keeps the answer to itself. */
   swallowAnswers(): void {
     this.#cutAt = 0;
+    this.#how = "reset";
     this.#swallow = true;
   }
 
@@ -97,7 +103,8 @@ export class TcpProxy implements AsyncDisposable {
         this.#cutAt = Infinity;
         this.#swallow = false;
         this.cuts++;
-        this.cut();
+        if (this.#how === "end") client.end();
+        else this.cut();
       }
     });
   }

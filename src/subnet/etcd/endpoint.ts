@@ -33,7 +33,7 @@ function parseEndpoint(text: string, hasTlsFiles: boolean): Endpoint {
   const scheme = hasTlsFiles ? "https" : "http";
   const url = URL.parse(text.includes("://") ? text : `${scheme}://${text}`);
   const shown = text.replace(/\/\/[^/]*@/, "//…@").replace(/^[^/]*@/, "…@");
-  if (url === null || url.hostname === "") {
+  if (url === null) {
     throw new ConfigError(
       `etcd endpoint "${shown}" is not a URL: write it like http://10.0.0.5:2379`,
     );

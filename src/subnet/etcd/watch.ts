@@ -110,13 +110,14 @@ async function openStream(
   const ended = new AbortController();
   const streamSignal = AbortSignal.any([signal, ended.signal]);
   try {
-    const { connection, created, responses } = await source.calls.once(
+    const watch = await source.calls.once(
       streamSignal,
       (attempt) => createWatch(attempt, prefix, position.next),
     );
-    await assertHistory(source, prefix, position, created, signal);
+    if (watch.created.compactRevision > 0n) throw compacted();
+    await assertHistory(source, prefix, position, watch.created, signal);
     return {
-      responses: reportingFailure(source.calls, connection, responses),
+      responses: untilFailure(source.calls, watch),
       [Symbol.dispose]: () => ended.abort(),
     };
   } catch (error) {
@@ -150,8 +151,9 @@ async function createWatch(
     );
     const iterator = response.message[Symbol.asyncIterator]();
     const first = await iterator.next();
-    if (first.done) throw new Error("etcd ended the watch without an answer");
-    if (first.value.canceled) throw refusal(first.value, connection);
+    if (first.done) throw EtcdError.fromText("the stream ended", connection);
+    const { canceled, compactRevision } = first.value;
+    if (canceled && compactRevision === 0n) throw refusal(first.value, connection);
     const responses = { [Symbol.asyncIterator]: () => iterator };
     return { connection, created: first.value, responses };
   } catch (error) {
@@ -206,10 +208,6 @@ async function assertHistory(
 }
 
 function* eventsOf(response: WatchResponse, position: Position): Generator<EtcdWatch> {
-  if (response.compactRevision > 0n) throw compacted(position.next);
-  if (response.canceled) {
-    throw new Error(`etcd ended the watch: ${response.cancelReason || "no reason given"}`);
-  }
   for (const event of response.events) {
     const change = changeOf(event);
     if (change !== undefined) yield change;
@@ -224,26 +222,30 @@ function changeOf({ type, kv }: Event): EtcdWatch | undefined {
   return { kind: "delete", key: keyValue(kv).key, modRevision: kv.modRevision };
 }
 
-/** etcd answered the creation of the watch with its end. */
-function refusal(response: WatchResponse, connection: Connection): Error {
-  if (response.compactRevision > 0n) return compacted(undefined);
+/** etcd has ended the watch, or refused to begin it. */
+function refusal(response: WatchResponse, { endpoint }: Connection): Error {
   const reason = response.cancelReason.replace(/^rpc error: code = \w+ desc = /, "");
-  return EtcdError.fromText(reason || "the watch was refused", connection);
+  return EtcdError.fromText(reason || "etcd ended the watch without a reason", { endpoint });
 }
 
-function compacted(revision: bigint | undefined): HistoryGap {
-  const at = revision === undefined ? "" : ` before revision ${revision}`;
-  return new HistoryGap(`etcd was compacted${at}`);
+function compacted(): HistoryGap {
+  return new HistoryGap("etcd was compacted beyond what we have seen");
 }
 
-async function* reportingFailure(
+/** The same responses; their end is an error, and a reason to prefer another member. */
+async function* untilFailure(
   calls: Calls,
-  connection: Connection,
-  responses: AsyncIterable<WatchResponse>,
+  { connection, responses }: CreatedWatch,
 ): AsyncGenerator<WatchResponse> {
   try {
-    yield* responses;
+    for await (const response of responses) {
+      if (response.compactRevision > 0n) throw compacted();
+      if (response.canceled) throw refusal(response, connection);
+      yield response;
+    }
+    throw EtcdError.fromText("the stream ended", connection);
   } catch (error) {
+    if (error instanceof HistoryGap) throw error;
     calls.avoid(connection);
     throw EtcdError.from(error, connection);
   }
@@ -251,10 +253,6 @@ async function* reportingFailure(
 
 function report(failures: FailureLog, prefix: string, failure: unknown): void {
   const level = needsOperator(failure) ? "error" : "warn";
-  const reason = failure === undefined
-    ? "the stream ended"
-    : failure instanceof Error
-    ? failure.message
-    : String(failure);
+  const reason = failure instanceof Error ? failure.message : String(failure);
   failures.failed({ prefix }, `cannot watch ${prefix} in etcd: ${reason}`, level);
 }

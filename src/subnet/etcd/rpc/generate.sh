@@ -3,7 +3,8 @@
 # Needs protoc (Debian: protobuf-compiler). The result is committed; a test holds it to the source.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-bin=$here/../../../../node_modules/.bin
+root=$here/../../../..
+bin=$root/node_modules/.bin
 out=${1:-$here}
 
 protoc --plugin=protoc-gen-es="$bin/protoc-gen-es" \
@@ -12,4 +13,4 @@ protoc --plugin=protoc-gen-es="$bin/protoc-gen-es" \
 for file in "$out"/kv_pb.ts "$out"/rpc_pb.ts; do
   sed -i '1i // deno-lint-ignore-file' "$file"
 done
-"$bin/deno" fmt -q "$out"/kv_pb.ts "$out"/rpc_pb.ts
+"$bin/deno" fmt -q --config "$root/deno.json" "$out"/kv_pb.ts "$out"/rpc_pb.ts

@@ -1,0 +1,30 @@
+import { expect, test } from "bun:test";
+import { EtcdClient } from "../../src/subnet/etcd/client.ts";
+import { collectingLog } from "../support/collecting_log.ts";
+import { EtcdServer } from "../support/etcd_server.ts";
+
+const forever = new AbortController().signal;
+/** Fifteen minutes with FLANNELD_SLOW_TESTS=1; a few PINGs' time without. */
+const idleMs = process.env.FLANNELD_SLOW_TESTS === "1" ? 15 * 60_000 : 15_000;
+
+test(
+  `a watch that was idle for ${idleMs / 1_000} s still delivers, on its first stream`,
+  async () => {
+    await using server = await EtcdServer.start();
+    const { log, records } = collectingLog();
+    await using client = new EtcdClient({ endpoints: [server.url], log });
+    await using writer = new EtcdClient({ endpoints: [server.url], log });
+    const events = client.watch("/idle/", forever)[Symbol.asyncIterator]();
+    await events.next();
+    const event = events.next();
+    await Bun.sleep(idleMs);
+    const startMs = performance.now();
+    const success = [{ put: { key: "/idle/a", value: "" } }];
+    await writer.transaction({ compare: [], success }, forever);
+    expect(await event).toMatchObject({ value: { kind: "put", keyValue: { key: "/idle/a" } } });
+    expect(performance.now() - startMs).toBeLessThan(500);
+    expect((await server.callCounts()).get("Watch")).toBe(1);
+    expect(records).toEqual([]);
+  },
+  idleMs + 30_000,
+);

@@ -1,0 +1,255 @@
+/** The lease store on a real etcd. */
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { EtcdClient } from "../../src/subnet/etcd/client.ts";
+import type { LeaseWatch } from "../../src/subnet/lease.ts";
+import { DuplicateNodeError, OutOfSubnetsError, type OwnLease } from "../../src/subnet/store.ts";
+import { collectingLog } from "../support/collecting_log.ts";
+import { EtcdServer } from "../support/etcd_server.ts";
+import { eventually } from "../support/wait.ts";
+import {
+  attributes,
+  failure,
+  IPV4,
+  parse,
+  request,
+  type TestNode,
+  testNode,
+  type TestNodeOptions,
+  value,
+} from "./lease_store_fixture.ts";
+
+let server: EtcdServer;
+const nodes: TestNode[] = [];
+const forever = new AbortController().signal;
+const A = { 4: "192.0.2.1" };
+
+beforeAll(async () => {
+  server = await EtcdServer.start();
+});
+
+afterAll(async () => {
+  await Promise.all(nodes.map((node) => node[Symbol.asyncDispose]()));
+  await server[Symbol.asyncDispose]();
+});
+
+let networks = 0;
+/** Every test has a network of its own. */
+function newPrefix(): string {
+  return `/network-${++networks}`;
+}
+
+function node(prefix: string, more: Partial<TestNodeOptions> = {}): TestNode {
+  const etcd = new EtcdClient({ endpoints: [server.url], log: collectingLog().log });
+  const created = testNode({ etcd, prefix, ...more });
+  nodes.push(created);
+  return created;
+}
+
+async function get(key: string): Promise<string> {
+  return (await server.etcdctl("get", key, "--print-value-only")).trim();
+}
+
+async function keys(prefix: string): Promise<string[]> {
+  const text = await server.etcdctl("get", prefix, "--prefix", "--keys-only");
+  return text.split("\n").filter((line) => line !== "");
+}
+
+/** Id of the etcd lease that a key is attached to, in hexadecimal. */
+async function etcdLeaseOf(key: string): Promise<string> {
+  const text = await server.etcdctl("get", key, "--write-out=json");
+  // An int64, beyond what JSON.parse can represent.
+  return BigInt(text.match(/"lease":(\d+)/)?.[1] ?? 0).toString(16);
+}
+
+const keyOf = (prefix: string, own: OwnLease) => `${prefix}/subnets/${own.lease.key}`;
+
+describe("on a real etcd", () => {
+  test("60 nodes that start at once get 60 subnets, and each finds its own again", async () => {
+    const prefix = newPrefix();
+    const config = parse({ Network: "10.5.0.0/24", SubnetLen: 30 });
+    const start = (i: number) =>
+      node(prefix, { host: `host-${i}` }).store.acquire(
+        request(config, { 4: `192.0.2.${i}` }),
+        forever,
+      );
+    const indexes = Array.from({ length: 60 }, (_, i) => i + 1);
+    const owned = await Promise.all(indexes.map(start));
+    expect(new Set(owned.map(({ lease }) => lease.key)).size).toBe(60);
+    expect(await keys(`${prefix}/subnets/`)).toEqual(owned.map((own) => keyOf(prefix, own)).sort());
+    await Promise.all(owned.map((own) => own[Symbol.asyncDispose]()));
+    const again = await Promise.all(indexes.map(start));
+    expect(again.map(({ lease }) => lease.key)).toEqual(owned.map(({ lease }) => lease.key));
+    const [last] = await Promise.all([61, 62, 63].map(start));
+    expect(last?.lease.subnets[4]).toBeDefined();
+    expect(await failure(start(64))).toBeInstanceOf(OutOfSubnetsError);
+  }, 30_000);
+
+  test("the lease is a day long, as Go reads and writes it, and outlives the node", async () => {
+    const prefix = newPrefix();
+    const { store } = node(prefix);
+    const own = await store.acquire(request(IPV4, A), forever);
+    const key = keyOf(prefix, own);
+    expect(await get(key)).toBe(value("192.0.2.1"));
+    expect(await server.etcdctl("lease", "timetolive", await etcdLeaseOf(key))).toMatch(
+      /granted with TTL\(86400s\), remaining\((86400|86399)s\)/,
+    );
+    expect(await keys(prefix)).toEqual([`${prefix}/sessions/192.0.2.1`, key]);
+    await own[Symbol.asyncDispose]();
+    await store[Symbol.asyncDispose]();
+    expect(await keys(prefix)).toEqual([key]);
+  });
+
+  test("a reservation is reused and stays one", async () => {
+    const prefix = newPrefix();
+    const key = `${prefix}/subnets/10.5.9.0-24`;
+    await server.etcdctl("put", key, '{"PublicIP":"192.0.2.1"}');
+    const own = await node(prefix).store.acquire(request(IPV4, A), forever);
+    expect(keyOf(prefix, own)).toBe(key);
+    expect(await get(key)).toBe(value("192.0.2.1"));
+    expect(await etcdLeaseOf(key)).toBe("0");
+  });
+
+  test("a lease that is deleted, or revoked in etcd, is put back", async () => {
+    const prefix = newPrefix();
+    const own = await node(prefix).store.acquire(request(IPV4, A), forever);
+    const key = keyOf(prefix, own);
+    await server.etcdctl("del", key);
+    await eventually("the key is back", 5000, async () => await get(key) === value("192.0.2.1"));
+    const revoked = await etcdLeaseOf(key);
+    await server.etcdctl("lease", "revoke", revoked);
+    await eventually("the key is back", 5000, async () => await get(key) === value("192.0.2.1"));
+    expect(await etcdLeaseOf(key)).not.toBe(revoked);
+    await own.update(attributes(A, "02:00:00:00:00:42"), forever);
+    expect(await get(key)).toBe(value("192.0.2.1", "02:00:00:00:00:42"));
+  }, 15_000);
+
+  test("a lease that another node holds by now is lost", async () => {
+    const prefix = newPrefix();
+    const own = await node(prefix).store.acquire(request(IPV4, A), forever);
+    await server.etcdctl("put", keyOf(prefix, own), value("192.0.2.99"));
+    expect(await own.lost).toContain("the public address 192.0.2.99 now");
+  });
+
+  test("a lease survives an etcd that is killed, and one that comes back empty", async () => {
+    const prefix = newPrefix();
+    const first = node(prefix, { sessionTtlSeconds: 3 });
+    const own = await first.store.acquire(request(IPV4, A), forever);
+    const key = keyOf(prefix, own);
+    await server.stop("SIGKILL");
+    await Bun.sleep(500);
+    await server.start();
+    await own.update(attributes(A, "02:00:00:00:00:43"), forever);
+    expect(await get(key)).toBe(value("192.0.2.1", "02:00:00:00:00:43"));
+    await server.stop("SIGKILL");
+    server.erase();
+    await server.start();
+    await eventually(
+      "lease and session are back",
+      15_000,
+      async () => (await keys(prefix)).join() === `${prefix}/sessions/192.0.2.1,${key}`,
+    );
+  }, 40_000);
+
+  test(
+    "a second live node with our public address is refused; a dead one's is waited out",
+    async () => {
+      const prefix = newPrefix();
+      const first = node(prefix, { host: "host-a", sessionTtlSeconds: 3 });
+      const own = await first.store.acquire(request(IPV4, A), forever);
+      const second = node(prefix, { host: "host-b", sessionTtlSeconds: 3 });
+      const error = await failure(second.store.acquire(request(IPV4, A), forever));
+      expect(error).toBeInstanceOf(DuplicateNodeError);
+      expect(error.message).toContain("node host-a (interface eth0) is alive");
+      const restarted = node(prefix, { host: "host-a", sessionTtlSeconds: 3 });
+      const startMs = performance.now();
+      expect((await restarted.store.acquire(request(IPV4, A), forever)).lease.key).toBe(
+        own.lease.key,
+      );
+      expect(performance.now() - startMs).toBeLessThan(2000);
+      await own[Symbol.asyncDispose]();
+      await first.store[Symbol.asyncDispose]();
+      await restarted.store[Symbol.asyncDispose]();
+      const taken = await second.store.acquire(request(IPV4, A), forever);
+      expect(taken.lease.key).toBe(own.lease.key);
+    },
+    40_000,
+  );
+
+  test("a start with 500 leases costs as many calls as one with none", async () => {
+    const count = async (leases: number) => {
+      const prefix = newPrefix();
+      await putAll(Array.from({ length: leases }, (_, i) => ({
+        key: `${prefix}/subnets/10.5.${1 + i % 250}.${Math.floor(i / 250) * 64}-26`,
+        value: value(`198.51.${i >> 8}.${i & 255}`),
+      })));
+      const before = await server.callCounts();
+      const config = parse({ Network: "10.5.0.0/16", SubnetLen: 26 });
+      await using own = await node(prefix).store.acquire(request(config, A), forever);
+      expect(own.lease.subnets[4]).toBeDefined();
+      return await eventually("the calls of a start", 5000, async () => {
+        const after = await server.callCounts();
+        const counts = ["Range", "Txn", "LeaseGrant", "LeaseTimeToLive"].map((method) =>
+          (after.get(method) ?? 0) - (before.get(method) ?? 0)
+        );
+        // Session, leases and the watch of our own key are read; session and lease are made.
+        return counts[0] === 3 && counts;
+      });
+    };
+    expect(await count(0)).toEqual([3, 2, 2, 0]);
+    expect(await count(500)).toEqual([3, 2, 2, 0]);
+  });
+
+  test("a stream of leases begins with all of them and goes on with the changes", async () => {
+    const prefix = newPrefix();
+    const own = await node(prefix).store.acquire(request(IPV4, A), forever);
+    const stop = new AbortController();
+    const seen: LeaseWatch[] = [];
+    const watching = (async () => {
+      for await (const event of node(prefix).store.watchLeases(stop.signal)) seen.push(event);
+    })();
+    await eventually("a snapshot", 5000, () => seen.length === 1);
+    expect(seen[0]).toMatchObject({ kind: "snapshot", leases: [own.lease], invalid: [] });
+    await server.etcdctl("put", `${prefix}/subnets/10.5.250.0-24`, "{");
+    await own.update(attributes(A, "02:00:00:00:00:42"), forever);
+    await server.etcdctl("del", `${prefix}/subnets/10.5.250.0-24`);
+    await eventually("all events", 5000, () => seen.length === 4);
+    expect(seen.slice(1)).toMatchObject([
+      { kind: "invalid", invalid: { key: "10.5.250.0-24", reason: "its value is not JSON" } },
+      { kind: "put", lease: own.lease },
+      { kind: "delete", key: "10.5.250.0-24" },
+    ]);
+    stop.abort();
+    await watching;
+  });
+
+  test("the configuration is read, and each change of it is told", async () => {
+    const prefix = newPrefix();
+    const { store } = node(prefix);
+    expect(await store.networkConfig(forever)).toBe(undefined);
+    await server.etcdctl("put", `${prefix}/config`, '{"Network":"10.5.0.0/16"}');
+    expect(await store.networkConfig(forever)).toBe('{"Network":"10.5.0.0/16"}');
+    const stop = new AbortController();
+    const seen: (string | undefined)[] = [];
+    const watching = (async () => {
+      for await (const text of store.watchNetworkConfig(stop.signal)) seen.push(text);
+    })();
+    await server.etcdctl("put", `${prefix}/config`, '{"Network":"10.6.0.0/16"}');
+    await server.etcdctl("del", `${prefix}/config`);
+    await eventually("two changes", 5000, () => seen.includes(undefined));
+    stop.abort();
+    await watching;
+    expect(seen.at(-1)).toBe(undefined);
+    expect(seen.length).toBeLessThanOrEqual(2);
+  });
+});
+
+/** Many puts in few transactions; etcd allows 128 operations in each. */
+async function putAll(entries: readonly { key: string; value: string }[]): Promise<void> {
+  const { log } = collectingLog();
+  await using client = new EtcdClient({ endpoints: [server.url], log });
+  for (let i = 0; i < entries.length; i += 100) {
+    const success = entries.slice(i, i + 100).map((entry) => ({ put: entry }));
+    await client.transaction({ compare: [], success }, forever);
+  }
+}

@@ -1,0 +1,659 @@
+/** The lease store with an etcd in memory: faults at exact moments, and days that pass at once. */
+
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import type { Prefix } from "../../src/addr/prefix.ts";
+import type { LeaseKey, LeaseWatch } from "../../src/subnet/lease.ts";
+import { DuplicateNodeError, OutOfSubnetsError, type OwnLease } from "../../src/subnet/store.ts";
+import { FakeEtcd, type FakeEtcdClient, settle } from "../support/fake_etcd.ts";
+import {
+  attributes,
+  DUAL,
+  failure,
+  IPV4,
+  IPV6_ONLY,
+  parse,
+  request,
+  type TestNode,
+  testNode,
+  value,
+} from "./lease_store_fixture.ts";
+
+const PREFIX = "/coreos.com/network";
+const SUBNETS = `${PREFIX}/subnets/`;
+const DAY_MS = 86_400_000;
+const A = { 4: "192.0.2.1" };
+const B = { 4: "192.0.2.2" };
+const forever = new AbortController().signal;
+
+function node(
+  etcd: FakeEtcd,
+  host = "host-a",
+  sessionTtlSeconds = 30,
+): TestNode & { client: FakeEtcdClient } {
+  const client = etcd.client();
+  const options = { etcd: client, prefix: PREFIX, clock: etcd.clock, host, sessionTtlSeconds };
+  return { ...testNode(options), client };
+}
+
+/** Waits for a promise while time passes in steps, at most an hour. */
+async function withTime<T>(etcd: FakeEtcd, promise: Promise<T>): Promise<T> {
+  let done = false;
+  const end = () => done = true;
+  promise.then(end, end);
+  for (let i = 0; i < 3600 && !done; i++) await etcd.clock.advance(1000);
+  return await promise;
+}
+
+function subnetKeys(etcd: FakeEtcd): string[] {
+  return Object.keys(etcd.contents).filter((key) => key.startsWith(SUBNETS))
+    .map((key) => key.slice(SUBNETS.length)).sort();
+}
+
+/** A run of numbers in [0, 1) that a seed decides (mulberry32). */
+class Chance {
+  #state: number;
+
+  constructor(seed: number) {
+    this.#state = seed;
+  }
+
+  next = (): number => {
+    this.#state = (this.#state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(this.#state ^ this.#state >>> 15, 1 | this.#state);
+    mixed = mixed + Math.imul(mixed ^ mixed >>> 7, 61 | mixed) ^ mixed;
+    return ((mixed ^ mixed >>> 14) >>> 0) / 4294967296;
+  };
+}
+
+const keyOf = (own: OwnLease) => own.lease.key as string;
+
+describe("acquire", () => {
+  test("creates a lease of a day, written as Go writes it", async () => {
+    const etcd = new FakeEtcd();
+    const { store } = node(etcd);
+    const own = await withTime(etcd, store.acquire(request(IPV4, A), forever));
+    const stored = etcd.get(SUBNETS + keyOf(own));
+    expect(stored?.value).toBe(value("192.0.2.1"));
+    expect(etcd.timeToLive(stored?.lease ?? 0n).grantedSeconds).toBe(86_400);
+    expect(own.lease).toMatchObject({
+      createRevision: stored?.createRevision,
+      modRevision: stored?.modRevision,
+    });
+    await own[Symbol.asyncDispose]();
+    expect(subnetKeys(etcd)).toEqual([keyOf(own)]);
+  });
+
+  test("reuses the lease with our public address, and writes nothing that is there already", async () => {
+    const etcd = new FakeEtcd();
+    const { id } = etcd.grant(86_400);
+    etcd.put(`${SUBNETS}10.5.7.0-24`, value("192.0.2.1"), id);
+    const before = etcd.get(`${SUBNETS}10.5.7.0-24`);
+    await etcd.clock.advance(DAY_MS / 2);
+    const own = await withTime(etcd, node(etcd).store.acquire(request(IPV4, A), forever));
+    expect(keyOf(own)).toBe("10.5.7.0-24");
+    expect(etcd.get(`${SUBNETS}10.5.7.0-24`)).toEqual(before as never);
+    expect(etcd.timeToLive(id).remainingSeconds).toBeGreaterThan(86_000);
+    expect(etcd.leases).toHaveLength(2); // and the session's
+  });
+
+  test("publishes what has changed since, under the same etcd lease", async () => {
+    const etcd = new FakeEtcd();
+    const { id } = etcd.grant(86_400);
+    etcd.put(`${SUBNETS}10.5.7.0-24`, value("192.0.2.1", "02:00:00:00:00:99"), id);
+    await withTime(etcd, node(etcd).store.acquire(request(IPV4, A), forever));
+    expect(etcd.get(`${SUBNETS}10.5.7.0-24`)).toMatchObject({
+      value: value("192.0.2.1"),
+      lease: id,
+    });
+  });
+
+  test("an etcd lease of less than a day is replaced", async () => {
+    const etcd = new FakeEtcd();
+    etcd.put(`${SUBNETS}10.5.7.0-24`, value("192.0.2.1"), etcd.grant(600).id);
+    await withTime(etcd, node(etcd).store.acquire(request(IPV4, A), forever));
+    await etcd.clock.advance(700_000);
+    const stored = etcd.get(`${SUBNETS}10.5.7.0-24`);
+    expect(etcd.timeToLive(stored?.lease ?? 0n).grantedSeconds).toBe(86_400);
+  });
+
+  test("a reservation is reused and stays one, with our attributes for the others to read", async () => {
+    const etcd = new FakeEtcd();
+    etcd.put(`${SUBNETS}10.5.9.0-24`, '{"PublicIP":"192.0.2.1"}');
+    const { store } = node(etcd, "host-a", 3000);
+    const own = await withTime(etcd, store.acquire(request(IPV4, A), forever));
+    expect(keyOf(own)).toBe("10.5.9.0-24");
+    await own.update(attributes(A, "02:00:00:00:00:42"), forever);
+    await etcd.clock.advance(3 * DAY_MS);
+    expect(etcd.get(`${SUBNETS}10.5.9.0-24`)).toMatchObject({
+      value: value("192.0.2.1", "02:00:00:00:00:42"),
+      lease: 0n,
+    });
+    await own[Symbol.asyncDispose]();
+  });
+
+  test("a reservation for us goes before a lease of ours; another's is left alone", async () => {
+    const etcd = new FakeEtcd();
+    etcd.put(`${SUBNETS}10.5.7.0-24`, value("192.0.2.1"), etcd.grant(86_400).id);
+    etcd.put(`${SUBNETS}10.5.9.0-24`, '{"PublicIP":"192.0.2.1"}');
+    etcd.put(`${SUBNETS}10.5.1.0-24`, '{"PublicIP":"192.0.2.77"}');
+    const own = await withTime(etcd, node(etcd).store.acquire(request(IPV4, A), forever));
+    expect(keyOf(own)).toBe("10.5.9.0-24");
+    expect(etcd.get(`${SUBNETS}10.5.1.0-24`)?.version).toBe(1n);
+  });
+
+  test("a lease of ours that no longer fits is deleted; such a reservation stays", async () => {
+    const etcd = new FakeEtcd();
+    etcd.put(`${SUBNETS}10.6.7.0-24`, value("192.0.2.1"), etcd.grant(86_400).id);
+    etcd.put(`${SUBNETS}10.6.8.0-24`, value("192.0.2.1"));
+    const { store, warnings } = node(etcd);
+    const own = await withTime(etcd, store.acquire(request(IPV4, A), forever));
+    expect(subnetKeys(etcd)).toEqual([keyOf(own), "10.6.8.0-24"].sort());
+    expect(own.lease.subnets[4]).toStartWith("10.5.");
+    expect(warnings()).toEqual([expect.stringContaining("the reservation of 10.6.8.0/24")]);
+  });
+
+  test("takes the subnet of the subnet file when it is free and fits", async () => {
+    const cases: [string, string][] = [["10.5.200.0/24", "10.5.200.0-24"], [
+      "10.6.0.0/24",
+      "10.5.1.0-24",
+    ]];
+    for (const [previous, expected] of cases) {
+      const etcd = new FakeEtcd();
+      etcd.clock.random = () => 0;
+      const wish = request(IPV4, A, { previous: { 4: previous } });
+      expect(keyOf(await withTime(etcd, node(etcd).store.acquire(wish, forever)))).toBe(expected);
+    }
+    const etcd = new FakeEtcd();
+    etcd.put(`${SUBNETS}10.5.200.0-24`, value("192.0.2.2"), etcd.grant(86_400).id);
+    const wish = request(IPV4, A, { previous: { 4: "10.5.200.0/24" } });
+    const own = await withTime(etcd, node(etcd).store.acquire(wish, forever));
+    expect(keyOf(own)).not.toBe("10.5.200.0-24");
+  });
+
+  test("a node that gets IPv6 as well keeps its IPv4 subnet from the subnet file", async () => {
+    const etcd = new FakeEtcd();
+    etcd.clock.random = () => 0;
+    etcd.put(`${SUBNETS}10.5.30.0-24`, value("192.0.2.1"), etcd.grant(86_400).id);
+    const wish = request(DUAL, { ...A, 6: "2001:db8::1" }, { previous: { 4: "10.5.30.0/24" } });
+    const own = await withTime(etcd, node(etcd).store.acquire(wish, forever));
+    expect(subnetKeys(etcd)).toEqual(["10.5.30.0-24&fc00:0:0:1::-64"]);
+    expect(keyOf(own)).toBe("10.5.30.0-24&fc00:0:0:1::-64");
+  });
+
+  test("in an IPv6-only network leases are found by the public IPv6 address", async () => {
+    const etcd = new FakeEtcd();
+    const first = await withTime(
+      etcd,
+      node(etcd).store.acquire(request(IPV6_ONLY, { 6: "2001:db8::1" }), forever),
+    );
+    expect(keyOf(first)).toMatch(/^0\.0\.0\.0-0&fc00:0:0:[0-9a-f]+::-64$/);
+    await first[Symbol.asyncDispose]();
+    const again = await withTime(
+      etcd,
+      node(etcd).store.acquire(request(IPV6_ONLY, { 6: "2001:db8::1" }), forever),
+    );
+    expect(keyOf(again)).toBe(keyOf(first));
+    const other = await withTime(
+      etcd,
+      node(etcd, "host-b").store.acquire(request(IPV6_ONLY, { 6: "2001:db8::2" }), forever),
+    );
+    expect(keyOf(other)).not.toBe(keyOf(first));
+  });
+
+  test("needs no more calls with 1000 leases than with none", async () => {
+    const count = async (leases: number) => {
+      const etcd = new FakeEtcd();
+      for (let i = 0; i < leases; i++) {
+        const key = `${SUBNETS}10.5.${i % 250}.${Math.floor(i / 250) * 64}-26`;
+        etcd.put(key, value(`198.51.${i >> 8}.${i & 255}`), etcd.grant(86_400).id);
+      }
+      const config = parse({ Network: "10.5.0.0/16", SubnetLen: 26 });
+      await withTime(etcd, node(etcd).store.acquire(request(config, A), forever));
+      return [...etcd.calls].reduce((sum, [, calls]) => sum + calls, 0);
+    };
+    expect(await count(1000)).toBe(await count(0));
+  });
+
+  test("fails when every subnet is taken, and says what to do", async () => {
+    const etcd = new FakeEtcd();
+    const config = parse({ Network: "10.5.0.0/28", SubnetLen: 30 });
+    for (const last of [4, 8, 12]) {
+      etcd.put(`${SUBNETS}10.5.0.${last}-30`, value(`198.51.100.${last}`), etcd.grant(86_400).id);
+    }
+    const error = await failure(
+      withTime(etcd, node(etcd).store.acquire(request(config, A), forever)),
+    );
+    expect(error).toBeInstanceOf(OutOfSubnetsError);
+    expect(error.message).toStartWith(
+      "out of subnets: 3 leases leave none free from 10.5.0.4 to 10.5.0.12",
+    );
+    expect(etcd.leases).toHaveLength(4); // theirs, and the session's
+  });
+
+  test("a race that is lost means another subnet", async () => {
+    const etcd = new FakeEtcd();
+    const config = parse({ Network: "10.5.0.0/25", SubnetLen: 30 });
+    const chances = Array.from({ length: 31 }, (_, i) => node(etcd, `host-${i}`));
+    const all = Promise.all(
+      chances.map(({ store }, i) =>
+        store.acquire(request(config, { 4: `198.51.100.${i + 1}` }), forever)
+      ),
+    );
+    const subnets = (await withTime(etcd, all)).map((own) => own.lease.subnets[4]);
+    expect(new Set(subnets).size).toBe(31);
+    expect(subnetKeys(etcd)).toHaveLength(31);
+    expect(etcd.leases).toHaveLength(62);
+  });
+
+  test("two dual-stack nodes that chose one IPv4 and different IPv6 subnets do not both keep them", async () => {
+    const config = parse({
+      Network: "10.5.0.0/24",
+      SubnetLen: 27,
+      EnableIPv6: true,
+      IPv6Network: "fc00::/60",
+    });
+    let collisions = 0;
+    await fc.assert(
+      fc.asyncProperty(fc.integer(), async (seed) => {
+        const etcd = new FakeEtcd();
+        etcd.clock.random = new Chance(seed).next;
+        const all = Promise.all([1, 2, 3, 4].map((i) =>
+          node(etcd, `host-${i}`).store.acquire(
+            request(config, { 4: `192.0.2.${i}`, 6: `2001:db8::${i}` }),
+            forever,
+          )
+        ));
+        const owned = await withTime(etcd, all);
+        expect(new Set(owned.map(({ lease }) => lease.subnets[4])).size).toBe(4);
+        expect(new Set(owned.map(({ lease }) => lease.subnets[6])).size).toBe(4);
+        expect(subnetKeys(etcd)).toEqual(owned.map(keyOf).sort());
+        const tried = etcd.created.filter((key) => key.startsWith(SUBNETS));
+        if (tried.length > owned.length) collisions++;
+        await Promise.all(owned.map((own) => own[Symbol.asyncDispose]()));
+      }),
+      { numRuns: 30 },
+    );
+    expect(collisions).toBeGreaterThan(0);
+  });
+
+  test("gives one lease whatever call fails, before or after etcd has carried it out", async () => {
+    for (const call of ["grantLease", "range", "transaction", "keepLeaseAlive"]) {
+      for (const when of ["before", "after"] as const) {
+        for (const skip of [0, 1, 2]) {
+          const etcd = new FakeEtcd();
+          const { store, client } = node(etcd);
+          for (let i = 0; i <= skip; i++) client.failNext(call, when);
+          const own = await withTime(etcd, store.acquire(request(IPV4, A), forever));
+          expect(subnetKeys(etcd)).toEqual([keyOf(own)]);
+          expect(etcd.get(SUBNETS + keyOf(own))?.version).toBe(1n);
+          expect(etcd.created).toHaveLength(2);
+          await own[Symbol.asyncDispose]();
+        }
+      }
+    }
+  });
+
+  test("waits for an etcd that is out of reach, and says so once", async () => {
+    const etcd = new FakeEtcd();
+    const { store, client, records } = node(etcd);
+    client.down = true;
+    const pending = store.acquire(request(IPV4, A), forever);
+    await etcd.clock.advance(50_000);
+    client.down = false;
+    await withTime(etcd, pending);
+    const texts = records.map(({ msg }) => msg).filter((text) => text.includes("acquiring"));
+    expect(texts).toEqual([
+      "acquiring a subnet in etcd fails: etcd is out of reach",
+      expect.stringContaining("acquiring a subnet in etcd works again"),
+    ]);
+  });
+
+  test("ends when it is aborted", async () => {
+    const etcd = new FakeEtcd();
+    const { store, client } = node(etcd);
+    client.down = true;
+    const stop = new AbortController();
+    const pending = failure(store.acquire(request(IPV4, A), stop.signal));
+    await etcd.clock.advance(5000);
+    stop.abort(new Error("stopping"));
+    expect((await pending).message).toBe("stopping");
+  });
+});
+
+describe("the lease that is held", () => {
+  async function held(
+    etcd: FakeEtcd,
+  ): Promise<{ own: OwnLease; key: string; node: ReturnType<typeof node> }> {
+    // Sessions are renewed seldom here, so that days pass quickly.
+    const first = node(etcd, "host-a", 3000);
+    const own = await withTime(etcd, first.store.acquire(request(IPV4, A), forever));
+    await settle();
+    return { own, key: SUBNETS + keyOf(own), node: first };
+  }
+
+  test("is renewed before it expires, without being written again", async () => {
+    const etcd = new FakeEtcd();
+    const { own, key } = await held(etcd);
+    const before = etcd.get(key);
+    for (let day = 0; day < 5; day++) await etcd.clock.advance(DAY_MS);
+    expect(etcd.get(key)).toEqual(before as never);
+    expect(etcd.leases).toHaveLength(2);
+    await own[Symbol.asyncDispose]();
+    await etcd.clock.advance(DAY_MS);
+    expect(subnetKeys(etcd)).toEqual([]);
+  });
+
+  test("is renewed after failures, within a minute of the end of the outage", async () => {
+    const etcd = new FakeEtcd();
+    const { key, node } = await held(etcd);
+    await etcd.clock.advance(DAY_MS - 3_600_000 - 60_000);
+    node.client.down = true;
+    await etcd.clock.advance(30 * 60_000);
+    node.client.down = false;
+    await etcd.clock.advance(60_000);
+    expect(etcd.timeToLive(etcd.get(key)?.lease ?? 0n).remainingSeconds).toBeGreaterThan(86_000);
+    expect(node.warnings().filter((text) => text.includes("renewing")).length).toBeLessThan(8);
+  });
+
+  test("is taken again when it expired during an outage", async () => {
+    const etcd = new FakeEtcd();
+    const { own, key, node } = await held(etcd);
+    node.client.down = true;
+    await etcd.clock.advance(2 * DAY_MS);
+    expect(subnetKeys(etcd)).toEqual([]);
+    node.client.down = false;
+    await etcd.clock.advance(70_000);
+    expect(etcd.get(key)?.value).toBe(value("192.0.2.1"));
+    expect(own.lease.createRevision).toBe(etcd.get(key)?.createRevision as bigint);
+    await etcd.clock.advance(3 * DAY_MS);
+    expect(SUBNETS + subnetKeys(etcd)[0]).toBe(key);
+  });
+
+  test("is put back at once when an operator deletes it", async () => {
+    const etcd = new FakeEtcd();
+    const { own, key, node } = await held(etcd);
+    for (let i = 0; i < 3; i++) {
+      etcd.delete(key);
+      await settle();
+      await settle();
+      expect(etcd.get(key)?.value).toBe(value("192.0.2.1"));
+    }
+    expect(node.warnings()[0]).toContain("this node's lease is gone, it was deleted");
+    expect(await Promise.race([own.lost, settle()])).toBe(undefined);
+    await etcd.clock.advance(3 * DAY_MS);
+    expect(subnetKeys(etcd)).toEqual([keyOf(own)]);
+  });
+
+  test("is put back once although the answer was lost", async () => {
+    const etcd = new FakeEtcd();
+    const { key, node } = await held(etcd);
+    node.client.failNext("transaction", "after");
+    etcd.delete(key);
+    await etcd.clock.advance(10_000);
+    expect(etcd.get(key)).toMatchObject({ value: value("192.0.2.1"), version: 1n });
+    expect(etcd.created.filter((created) => created === key)).toHaveLength(2);
+    await etcd.clock.advance(3 * DAY_MS);
+    expect(etcd.get(key)).toBeDefined();
+  });
+
+  test("is lost when it belongs to another node", async () => {
+    const etcd = new FakeEtcd();
+    const { own, key } = await held(etcd);
+    const theirs = value("192.0.2.99", "02:00:00:00:00:99");
+    etcd.put(key, theirs, etcd.grant(86_400).id);
+    expect(await withTime(etcd, own.lost)).toContain("the public address 192.0.2.99 now");
+    await etcd.clock.advance(DAY_MS / 2);
+    expect(etcd.get(key)?.value).toBe(theirs);
+  });
+
+  test("is lost when another node took it while etcd was out of reach", async () => {
+    const etcd = new FakeEtcd();
+    const { own, key, node } = await held(etcd);
+    node.client.down = true;
+    etcd.delete(key);
+    etcd.put(key, value("192.0.2.99"), etcd.grant(86_400).id);
+    etcd.compact();
+    await etcd.clock.advance(60_000);
+    node.client.down = false;
+    expect(await withTime(etcd, own.lost)).toContain("192.0.2.99");
+  });
+
+  test("is written again when something unreadable was put in its place", async () => {
+    const etcd = new FakeEtcd();
+    const { key } = await held(etcd);
+    etcd.put(key, "oops");
+    await etcd.clock.advance(1000);
+    expect(etcd.get(key)?.value).toBe(value("192.0.2.1"));
+  });
+
+  test("that Go flannel with our address wrote again is left as it is, with a warning", async () => {
+    const etcd = new FakeEtcd();
+    const { key, node } = await held(etcd);
+    const theirs = value("192.0.2.1", "02:00:00:00:00:77");
+    etcd.put(key, theirs, etcd.grant(86_400).id);
+    await etcd.clock.advance(3 * DAY_MS);
+    expect(etcd.get(key)?.value).toBe(theirs);
+    expect(node.warnings()).toEqual([expect.stringContaining("changed by another process")]);
+  });
+
+  test("gets new attributes under the same key and etcd lease, whatever call fails", async () => {
+    for (const when of ["before", "after", undefined] as const) {
+      const etcd = new FakeEtcd();
+      const { own, key, node } = await held(etcd);
+      const before = etcd.get(key);
+      if (when !== undefined) node.client.failNext("transaction", when);
+      await withTime(etcd, own.update(attributes(A, "02:00:00:00:00:55"), forever));
+      expect(etcd.get(key)).toMatchObject({
+        value: value("192.0.2.1", "02:00:00:00:00:55"),
+        lease: before?.lease as bigint,
+        version: 2n,
+      });
+      expect(own.lease.modRevision).toBe(etcd.get(key)?.modRevision as bigint);
+      await own[Symbol.asyncDispose]();
+    }
+  });
+
+  test("moves to a new public address with its session", async () => {
+    const etcd = new FakeEtcd();
+    const { own, key } = await held(etcd);
+    await withTime(etcd, own.update(attributes(B), forever));
+    expect(etcd.get(key)?.value).toBe(value("192.0.2.2"));
+    await etcd.clock.advance(100_000);
+    expect(Object.keys(etcd.contents).sort()).toEqual([`${PREFIX}/sessions/192.0.2.2`, key]);
+  });
+});
+
+describe("the live session", () => {
+  const session = `${PREFIX}/sessions/192.0.2.1`;
+
+  test("is beside the subnets, lives as long as the node, and ends with it", async () => {
+    const etcd = new FakeEtcd();
+    const { store } = node(etcd);
+    const own = await withTime(etcd, store.acquire(request(IPV4, A), forever));
+    await etcd.clock.advance(DAY_MS / 100);
+    expect(JSON.parse(etcd.get(session)?.value as string)).toMatchObject({
+      hostname: "host-a",
+      identity: "identity of host-a",
+      interface: "eth0",
+    });
+    await own[Symbol.asyncDispose]();
+    await store[Symbol.asyncDispose]();
+    expect(Object.keys(etcd.contents)).toEqual([SUBNETS + keyOf(own)]);
+  });
+
+  test("of another live node stops the second one, with the choice of interfaces", async () => {
+    const etcd = new FakeEtcd();
+    const first = await withTime(etcd, node(etcd).store.acquire(request(IPV4, A), forever));
+    const second = node(etcd, "host-b");
+    const lookup = { config: IPV4, publicAddresses: attributes(A).publicAddresses };
+    const attempts: (() => Promise<unknown>)[] = [
+      () => second.store.previousLease(lookup, forever),
+      () => second.store.acquire(request(IPV4, A), forever),
+    ];
+    for (const attempt of attempts) {
+      const error = await failure(withTime(etcd, attempt()));
+      expect(error).toBeInstanceOf(DuplicateNodeError);
+      expect(error.message).toBe(
+        "node host-a (interface eth0) is alive and has the public address 192.0.2.1 of this node's " +
+          "interface eth0 too, so that the other nodes cannot tell the two apart; choose one of this " +
+          "host's other interfaces with --iface: eth1 (192.168.56.11, fd56::11)",
+      );
+    }
+    expect(subnetKeys(etcd)).toEqual([keyOf(first)]);
+    expect(first.lease.createRevision).toBe(
+      etcd.get(SUBNETS + keyOf(first))?.modRevision as bigint,
+    );
+  });
+
+  test("of the same host does not keep a restarted daemon waiting", async () => {
+    const etcd = new FakeEtcd();
+    const crashed = await withTime(etcd, node(etcd).store.acquire(request(IPV4, A), forever));
+    const restarted = node(etcd).store.acquire(request(IPV4, A), forever);
+    for (let i = 0; i < 10; i++) await settle();
+    expect(keyOf(await restarted)).toBe(keyOf(crashed));
+    expect(etcd.clock.nowMs()).toBeLessThan(60_000);
+  });
+
+  test("of a host that died is waited for, and a rebuilt host gets its lease", async () => {
+    const etcd = new FakeEtcd();
+    const dead = node(etcd);
+    const lease = await withTime(etcd, dead.store.acquire(request(IPV4, A), forever));
+    dead.client.down = true;
+    const rebuilt = node(etcd, "host-a rebuilt");
+    const startMs = etcd.clock.nowMs();
+    const own = await withTime(etcd, rebuilt.store.acquire(request(IPV4, A), forever));
+    expect(keyOf(own)).toBe(keyOf(lease));
+    expect(etcd.clock.nowMs() - startMs).toBeLessThan(35_000);
+    expect(rebuilt.records[0]?.msg).toBe(
+      "public address 192.0.2.1 belonged to node host-a a moment ago; waiting for up to 30 s to " +
+        "see whether that node is still alive",
+    );
+  });
+
+  test("is not mistaken for alive because etcd's new leader gave it its whole time again", async () => {
+    const etcd = new FakeEtcd();
+    const dead = node(etcd);
+    await withTime(etcd, dead.store.acquire(request(IPV4, A), forever));
+    dead.client.down = true;
+    const pending = node(etcd, "host-b").store.acquire(request(IPV4, A), forever);
+    await etcd.clock.advance(20_000);
+    etcd.keepAlive(etcd.get(session)?.lease as bigint);
+    expect(subnetKeys(etcd)).toEqual([keyOf(await withTime(etcd, pending))]);
+  });
+
+  test("is made anew after an outage, and the lease stays", async () => {
+    const etcd = new FakeEtcd();
+    const { store, client } = node(etcd);
+    const own = await withTime(etcd, store.acquire(request(IPV4, A), forever));
+    client.down = true;
+    await etcd.clock.advance(300_000);
+    expect(etcd.get(session)).toBe(undefined);
+    client.down = false;
+    await etcd.clock.advance(30_000);
+    expect(etcd.get(session)).toBeDefined();
+    expect(await Promise.race([own.lost, settle()])).toBe(undefined);
+  });
+
+  test("that another node got during an outage means that the subnet is lost", async () => {
+    const etcd = new FakeEtcd();
+    const cut = node(etcd);
+    const own = await withTime(etcd, cut.store.acquire(request(IPV4, A), forever));
+    cut.client.down = true;
+    const other = await withTime(
+      etcd,
+      node(etcd, "host-b").store.acquire(request(IPV4, A), forever),
+    );
+    expect(keyOf(other)).toBe(keyOf(own));
+    cut.client.down = false;
+    expect(await withTime(etcd, own.lost)).toBe(
+      "node host-b took over this node's public address 192.0.2.1",
+    );
+  });
+
+  test("that the etcd user must not write is done without, with a warning", async () => {
+    const etcd = new FakeEtcd();
+    const { store, client, warnings } = node(etcd);
+    client.failNext("transaction", "before", "etcdserver: permission denied");
+    const own = await withTime(etcd, store.acquire(request(IPV4, A), forever));
+    expect(subnetKeys(etcd)).toEqual([keyOf(own)]);
+    expect(warnings()).toEqual([
+      `this etcd user must not write ${session}; without it, two nodes with one public address are not noticed`,
+    ]);
+  });
+
+  test("that is broken, or does not expire, keeps nobody out", async () => {
+    for (const broken of ["", "[]", '{"identity":5}', '{"identity":"x","hostname":"y"}']) {
+      const etcd = new FakeEtcd();
+      etcd.put(session, broken, broken.length < 20 ? etcd.grant(30).id : 0n);
+      const pending = node(etcd).store.acquire(request(IPV4, A), forever);
+      for (let i = 0; i < 10; i++) await settle();
+      expect(await pending).toBeDefined();
+    }
+  });
+});
+
+describe("watches", () => {
+  test("of the configuration give each text that differs from the one read", async () => {
+    const etcd = new FakeEtcd();
+    const { store } = node(etcd);
+    expect(await store.networkConfig(forever)).toBe(undefined);
+    etcd.put(`${PREFIX}/config`, "1");
+    expect(await store.networkConfig(forever)).toBe("1");
+    etcd.put(`${PREFIX}/config`, "2"); // between reading and watching
+    const seen: (string | undefined)[] = [];
+    const stop = new AbortController();
+    const watching = (async () => {
+      for await (const text of store.watchNetworkConfig(stop.signal)) seen.push(text);
+    })();
+    await settle();
+    etcd.put(`${PREFIX}/config2`, "x");
+    etcd.put(`${PREFIX}/config`, "2");
+    etcd.put(`${PREFIX}/config`, "3");
+    await settle();
+    etcd.delete(`${PREFIX}/config`);
+    await settle();
+    stop.abort();
+    await watching;
+    expect(seen).toEqual(["2", "3", undefined]);
+  });
+
+  test("of the leases give what can be read and name what cannot", async () => {
+    const etcd = new FakeEtcd();
+    const { store } = node(etcd);
+    etcd.put(`${SUBNETS}10.5.2.0-24`, value("192.0.2.2"));
+    etcd.put(`${SUBNETS}10.5.3.0-24`, "{");
+    etcd.put(`${PREFIX}/sessions/192.0.2.2`, "{}");
+    const seen: LeaseWatch[] = [];
+    const stop = new AbortController();
+    const watching = (async () => {
+      for await (const event of store.watchLeases(stop.signal)) seen.push(event);
+    })();
+    await settle();
+    etcd.put(`${SUBNETS}10.5.3.0-24`, value("192.0.2.3"));
+    etcd.put(`${SUBNETS}nonsense`, value("192.0.2.3"));
+    etcd.delete(`${SUBNETS}10.5.2.0-24`);
+    await settle();
+    stop.abort();
+    await watching;
+    const lease = (third: number, revision: bigint, created = revision) => ({
+      key: `10.5.${third}.0-24` as LeaseKey,
+      subnets: { 4: `10.5.${third}.0/24` as Prefix },
+      attributes: attributes({ 4: `192.0.2.${third}` }),
+      createRevision: created,
+      modRevision: revision,
+    });
+    const invalid = (key: string, reason: string) => ({ key: key as LeaseKey, reason });
+    expect(seen).toEqual([
+      {
+        kind: "snapshot",
+        leases: [lease(2, 2n)],
+        invalid: [invalid("10.5.3.0-24", "its value is not JSON")],
+        revision: 4n,
+      },
+      { kind: "put", lease: lease(3, 5n, 3n) },
+      { kind: "invalid", invalid: invalid("nonsense", "its key does not name a subnet") },
+      { kind: "delete", key: "10.5.2.0-24" as LeaseKey },
+    ]);
+  });
+});

@@ -1,0 +1,109 @@
+/** Nodes on one etcd, real or in memory, for the lease store's tests. */
+
+import { expect } from "bun:test";
+import type { IpAddress } from "../../src/addr/ip.ts";
+import type { PerFamily } from "../../src/addr/family.ts";
+import type { Prefix } from "../../src/addr/prefix.ts";
+import { type NetworkConfig, parseNetworkConfig } from "../../src/config/network_config.ts";
+import type { Etcd } from "../../src/subnet/etcd/etcd.ts";
+import type { Clock } from "../../src/subnet/etcd/clock.ts";
+import { EtcdLeaseStore } from "../../src/subnet/etcd/lease_store.ts";
+import type { LeaseAttributes } from "../../src/subnet/lease.ts";
+import type { LeaseRequest } from "../../src/subnet/store.ts";
+import { collectingLog, type LogRecord } from "../support/collecting_log.ts";
+
+export const IPV4 = parse({ Network: "10.5.0.0/16" });
+export const DUAL = parse({
+  Network: "10.5.0.0/16",
+  EnableIPv6: true,
+  IPv6Network: "fc00::/48",
+});
+export const IPV6_ONLY = parse({
+  EnableIPv4: false,
+  EnableIPv6: true,
+  IPv6Network: "fc00::/48",
+});
+
+export function parse(value: object): NetworkConfig {
+  return parseNetworkConfig(JSON.stringify(value), { source: "test", warn: () => {} });
+}
+
+export interface TestNode extends AsyncDisposable {
+  readonly store: EtcdLeaseStore;
+  readonly records: LogRecord[];
+  /** Messages of warn and above. */
+  warnings(): string[];
+}
+
+export interface TestNodeOptions {
+  readonly etcd: Etcd;
+  readonly prefix: string;
+  readonly clock?: Clock;
+  /** Distinguishes hosts; one name is one host. */
+  readonly host?: string;
+  readonly renewMarginMs?: number;
+  readonly sessionTtlSeconds?: number;
+}
+
+export function testNode(options: TestNodeOptions): TestNode {
+  const { log, records } = collectingLog();
+  const { host = "host-a", ...rest } = options;
+  const store = new EtcdLeaseStore({
+    renewMarginMs: 3_600_000,
+    log,
+    node: (address) => ({
+      identity: `identity of ${host}`,
+      hostname: host,
+      interface: "eth0",
+      interfaces: [
+        { name: "eth0", addresses: [address] },
+        { name: "eth1", addresses: ["192.168.56.11", "fd56::11"] },
+        { name: "eth2", addresses: [] },
+      ],
+    }),
+    ...rest,
+  });
+  return {
+    store,
+    records,
+    warnings: () =>
+      records.filter(({ level }) => level !== "info" && level !== "debug").map(({ msg }) => msg),
+    [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
+  };
+}
+
+export function request(
+  config: NetworkConfig,
+  publicAddresses: PerFamily<string>,
+  more: { previous?: PerFamily<string>; mac?: string } = {},
+): LeaseRequest {
+  return {
+    config,
+    attributes: attributes(publicAddresses, more.mac),
+    previousSubnets: (more.previous ?? {}) as PerFamily<Prefix>,
+  };
+}
+
+export function attributes(
+  addresses: PerFamily<string>,
+  mac = "02:00:00:00:00:01",
+): LeaseAttributes {
+  return {
+    publicAddresses: addresses as PerFamily<IpAddress>,
+    backendType: "vxlan",
+    backendData: { 4: { VNI: 1, VtepMAC: mac } },
+  };
+}
+
+/** The value that `attributes` is written as. */
+export function value(address: string, mac = "02:00:00:00:00:01"): string {
+  return `{"PublicIP":"${address}","PublicIPv6":null,"BackendType":"vxlan",` +
+    `"BackendData":{"VNI":1,"VtepMAC":"${mac}"}}`;
+}
+
+/** The error that the promise rejects with. */
+export async function failure(promise: Promise<unknown>): Promise<Error> {
+  const error = await promise.then(() => undefined, (error) => error);
+  expect(error).toBeInstanceOf(Error);
+  return error;
+}
