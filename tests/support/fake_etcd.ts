@@ -72,6 +72,8 @@ export class FakeEtcd {
   readonly clock: ManualClock;
   /** Calls carried out so far, by name. */
   readonly calls = new Map<string, number>();
+  /** The keys that were created so far, in order. */
+  readonly created: string[] = [];
   readonly #keys = new Map<string, KeyValue>();
   readonly #leases = new Map<bigint, { ttlSeconds: number; expiresMs: number }>();
   readonly #log: { revision: bigint; event: EtcdWatch }[] = [];
@@ -209,6 +211,7 @@ export class FakeEtcd {
       throw new StoreError("etcdserver: requested lease not found");
     }
     const known = this.#keys.get(key);
+    if (known === undefined) this.created.push(key);
     const keyValue = {
       key,
       value,
@@ -308,7 +311,7 @@ export class FakeEtcdClient implements Etcd {
         }
         if (events.length > 0) continue;
       }
-      await this.#server.clock.sleep(1000, AbortSignal.any([signal, changed.signal]));
+      await this.#server.clock.sleep(60_000, AbortSignal.any([signal, changed.signal]));
     }
   }
 

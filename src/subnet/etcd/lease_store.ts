@@ -156,7 +156,8 @@ export class EtcdLeaseStore implements LeaseStore {
       modRevision = await this.#records.replace(write, record.modRevision, signal);
       if (modRevision === undefined) return undefined;
     }
-    if (etcdLease !== record.etcdLease) spare.release();
+    // It may also be there since an attempt whose answer was lost.
+    spare.release(etcdLease);
     const kind = etcdLease === 0n ? "reservation" : "lease";
     log.info({ lease: lease.key }, `reusing this node's ${kind} of ${subnetText(lease.subnets)}`);
     return { lease: { ...lease, attributes, modRevision }, etcdLease, expiresMs };
@@ -216,7 +217,7 @@ export class EtcdLeaseStore implements LeaseStore {
       if (creation.kind === "overlaps") await spare.revoke(signal);
       return undefined;
     }
-    spare.release();
+    spare.release(etcdLease);
     log.info({ lease: key }, `took the subnet ${subnetText(subnets)}`);
     const { revision } = creation;
     const lease = { key, subnets, attributes, createRevision: revision, modRevision: revision };

@@ -100,7 +100,6 @@ export class LiveSession implements AsyncDisposable {
   /** Takes the key if it is free or this node's; otherwise returns who has it. */
   async #tryClaim(signal: AbortSignal): Promise<Holder | undefined> {
     const { etcd, key, node, ttlSeconds } = this.#options;
-    this.#etcdLease ??= (await etcd.grantLease({ ttlSeconds }, signal)).id;
     const value = JSON.stringify({
       hostname: node.hostname,
       identity: node.identity,
@@ -108,24 +107,22 @@ export class LiveSession implements AsyncDisposable {
       pid: process.pid,
       started: new Date(Date.now() - performance.now()).toISOString(),
     });
-    const write = { put: { key, value, lease: this.#etcdLease } };
     for (;;) {
-      const created = await etcd.transaction({
-        compare: [{ key, createRevision: 0n }],
-        success: [write],
-        failure: [{ range: { key } }],
-      }, signal);
-      if (created.succeeded) return undefined;
-      const found = created.ranges.flat()[0] as KeyValue;
-      const holder = readHolder(found);
+      const found = (await etcd.range({ key }, signal)).keyValues[0];
+      const holder = found && readHolder(found);
+      // One of ours is from before a restart.
       if (holder !== undefined && holder.identity !== node.identity) return holder;
-      // Ours, from before a restart, or not a live session at all.
-      const { modRevision } = found;
-      const taken = await etcd.transaction(
-        { compare: [{ key, modRevision }], success: [write] },
-        signal,
-      );
-      if (taken.succeeded) return undefined;
+      // Not before it is needed: while this node waits for another's end, its own would run out.
+      this.#etcdLease ??= (await etcd.grantLease({ ttlSeconds }, signal)).id;
+      const { succeeded } = await etcd.transaction({
+        compare: [
+          found === undefined
+            ? { key, createRevision: 0n }
+            : { key, modRevision: found.modRevision },
+        ],
+        success: [{ put: { key, value, lease: this.#etcdLease } }],
+      }, signal);
+      if (succeeded) return undefined;
     }
   }
 

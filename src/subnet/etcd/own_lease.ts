@@ -11,7 +11,7 @@ import type { Lease, LeaseAttributes } from "../lease.ts";
 import { encodeLeaseValue, isInvalidLease } from "../lease_codec.ts";
 import type { OwnLease } from "../store.ts";
 import type { Clock } from "./clock.ts";
-import type { Etcd, EtcdWatch, KeyValue } from "./etcd.ts";
+import type { Etcd, EtcdWatch } from "./etcd.ts";
 import type { LeaseRecord, Records } from "./records.ts";
 import { untilStoreAnswers } from "./retry.ts";
 import { SpareLease, SUBNET_TTL_SECONDS } from "./spare_lease.ts";
@@ -95,7 +95,7 @@ export class EtcdOwnLease implements OwnLease {
     await this.#inTurn(async () => {
       this.#lease = { ...this.#lease, attributes };
       this.#value = encodeLeaseValue(attributes);
-      await this.#untilAnswered("changing", WRITE_BACKOFF, both, () => this.#write(both));
+      await this.#write("changing", both);
     });
   }
 
@@ -152,29 +152,37 @@ export class EtcdOwnLease implements OwnLease {
     }
   }
 
-  /** What the watch shows may be older than what this node has written since. */
+  /**
+   * What the watch shows may be older than what this node has written since; and after etcd was
+   * restored from a backup, what is newer has a lower revision. So the revision only tells whether
+   * anything is to be done: then the key is read.
+   */
   async #follow(event: EtcdWatch, key: string): Promise<void> {
     const known = this.#lease.modRevision;
     switch (event.kind) {
       case "snapshot": {
         const keyValue = event.keyValues.find((item) => item.key === key);
-        if (keyValue !== undefined) await this.#see(keyValue);
-        else if (event.revision >= known) await this.#putBack("it was deleted");
+        if (keyValue?.modRevision !== known) await this.#check();
         break;
       }
       case "put":
-        if (event.keyValue.key === key) await this.#see(event.keyValue);
+        if (event.keyValue.key === key && event.keyValue.modRevision > known) await this.#check();
         break;
       case "delete":
-        if (event.key === key && event.modRevision > known) await this.#putBack("it was deleted");
+        if (event.key === key && event.modRevision > known) await this.#check();
     }
   }
 
-  async #see(keyValue: KeyValue): Promise<void> {
-    if (keyValue.modRevision <= this.#lease.modRevision) return;
-    if (this.#recognize(this.#options.records.record(keyValue))) return;
+  /** Reads the key and does what its state asks for. */
+  async #check(): Promise<void> {
+    const { etcd, records } = this.#options;
     const signal = this.#stopped.signal;
-    await this.#untilAnswered("mending", WRITE_BACKOFF, signal, () => this.#write(signal));
+    await this.#untilAnswered("reading", WRITE_BACKOFF, signal, async () => {
+      const key = records.leaseKey(this.#lease.key);
+      const found = (await etcd.range({ key }, signal)).keyValues[0];
+      if (found === undefined) await this.#putBack("it was deleted");
+      else if (!this.#recognize(records.record(found))) await this.#write("mending", signal);
+    });
   }
 
   /**
@@ -214,20 +222,26 @@ export class EtcdOwnLease implements OwnLease {
     const { log } = this.#options;
     const signal = this.#stopped.signal;
     log.warn({ lease: this.#lease.key }, `this node's lease is gone, ${why}; taking it again`);
-    await this.#untilAnswered("taking", WRITE_BACKOFF, signal, () => this.#write(signal));
+    await this.#write("taking", signal);
     if (!signal.aborted) log.info({ lease: this.#lease.key }, "this node's lease is back");
   }
 
   /** Brings the key to hold this node's value, whatever became of it. */
-  async #write(signal: AbortSignal): Promise<void> {
+  async #write(verb: string, signal: AbortSignal): Promise<void> {
+    await using spare = new SpareLease(this.#options.etcd);
+    const attempt = () => spare.attempt(() => this.#tryWrite(spare, signal));
+    await this.#untilAnswered(verb, WRITE_BACKOFF, signal, attempt);
+  }
+
+  async #tryWrite(spare: SpareLease, signal: AbortSignal): Promise<void> {
     const { records, etcd, config } = this.#options;
     const { key } = this.#lease;
-    await using spare = new SpareLease(etcd);
     for (;;) {
       const range = await etcd.range({ key: records.leaseKey(key) }, signal);
       const found = range.keyValues[0];
       if (found !== undefined) {
         const record = records.record(found);
+        spare.release(record.etcdLease);
         if (record.value === this.#value || !this.#isOwn(record)) {
           this.#recognize(record);
           return;
@@ -246,7 +260,7 @@ export class EtcdOwnLease implements OwnLease {
         return this.lose(`lease ${creation.record.lease.key} has some of its addresses now`);
       }
       const { revision } = creation;
-      spare.release();
+      spare.release(etcdLease);
       this.#lease = { ...this.#lease, createRevision: revision, modRevision: revision };
       this.#etcdLease = etcdLease;
       this.#expireIn(SUBNET_TTL_SECONDS);

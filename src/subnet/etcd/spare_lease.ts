@@ -20,9 +20,9 @@ export class SpareLease implements AsyncDisposable {
     return this.#id;
   }
 
-  /** A key is attached to it now, or it is gone: the next `id` is another. */
-  release(): void {
-    this.#id = undefined;
+  /** A key is attached to the lease `id` now; if it is this one, it stays. */
+  release(id: bigint): void {
+    if (id === this.#id) this.#id = undefined;
   }
 
   /** Removes it with whatever is attached to it. */
@@ -37,7 +37,7 @@ export class SpareLease implements AsyncDisposable {
     try {
       return await use();
     } catch (error) {
-      if (error instanceof Error && error.message.includes("lease not found")) this.release();
+      if (error instanceof Error && error.message.includes("lease not found")) this.#id = undefined;
       throw error;
     }
   }
