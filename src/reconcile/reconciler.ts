@@ -101,6 +101,8 @@ export class Reconciler implements AsyncDisposable {
   /** Foreign changes to entries with a step under way: what the kernel held after them. */
   #disturbed: Map<ResourceKey, Resource | undefined> | undefined;
 
+  /** Devices that were asked for and of which the kernel has not told yet. */
+  readonly #making = new Set<string>();
   #external: Link | undefined;
   #resync: string | undefined = "start";
   /** Devices whose entries, and the routes, must be read again. */
@@ -336,6 +338,7 @@ export class Reconciler implements AsyncDisposable {
     const steps = orderSteps([...keyOf.keys()]);
     for (const step of steps) {
       this.#echoes.expect(keyOf.get(step) as ResourceKey, step.resource, step.op === "delete");
+      if (step.op === "set" && step.resource.kind === "link") this.#making.add(step.resource.name);
     }
     this.#disturbed = new Map();
     const results = await this.#kernel.apply(steps);
@@ -586,6 +589,7 @@ export class Reconciler implements AsyncDisposable {
     const entry = this.#table.at(key);
     if (origin === "last") this.#disturbed?.delete(key);
     else this.#disturbed?.set(key, value);
+    if (origin === "foreign" && resource.kind === "link") this.#distrust(resource, deleted);
     this.#observe(entry, value, origin === "last");
     // Somebody who keeps adding things to our device is met like one who keeps removing ours.
     if (origin === "foreign" && value !== undefined && entry.desired === undefined) {
@@ -646,8 +650,19 @@ export class Reconciler implements AsyncDisposable {
     this.#unblock(name);
     // Made by somebody else, or down and up again: entries may have gone without a notification.
     const isRisky = before === undefined || before.up !== after.up || before.mac !== after.mac;
-    // While our own change is on its way, the device shows what it looks like half done.
-    if (isRisky && !isOwn && !this.#echoes.isExpected(linkKey(name))) this.#lookAgainAt(name);
+    // Of a device that we are making, the kernel first tells what it looks like half done.
+    const isHalfDone = this.#making.has(name) && this.#echoes.isExpected(linkKey(name));
+    if (isOwn || !isHalfDone) this.#making.delete(name);
+    if (isRisky && !isOwn && !isHalfDone) this.#lookAgainAt(name);
+  }
+
+  /**
+   * A dump may have told already that a device went, or went down, and notifications from before
+   * that may have been delivered since: what they said of the device's entries no longer holds.
+   */
+  #distrust(link: Link, deleted: boolean): void {
+    if (deleted) this.#forgetOn(link.name);
+    else if (!link.up && !this.#making.has(link.name)) this.#lookAgainAt(link.name);
   }
 
   #observeExternal(link: Link | undefined): void {
