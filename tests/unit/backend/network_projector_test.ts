@@ -1,0 +1,280 @@
+import { beforeEach, describe, expect, test } from "bun:test";
+import type { Family } from "../../../src/addr/ip.ts";
+import hostGw from "../../../src/backend/host_gw.ts";
+import { blackholeRoutes } from "../../../src/backend/blackhole.ts";
+import { NetworkProjector } from "../../../src/backend/network_projector.ts";
+import { PeerFactsSource } from "../../../src/backend/peer_facts.ts";
+import vxlan from "../../../src/backend/vxlan.ts";
+import { resourceKey } from "../../../src/state/resource_key.ts";
+import { stateText } from "../../../src/state/resource_text.ts";
+import type { Resource, Route } from "../../../src/state/resource.ts";
+import type { Lease } from "../../../src/subnet/lease.ts";
+import { directRoute } from "../../support/arbitrary_state.ts";
+import { FakeKernel } from "../../support/fake_kernel.ts";
+import {
+  backendHost,
+  collectingLog,
+  config,
+  ETH0,
+  external,
+  HOST,
+  ip,
+  lease,
+  prefix,
+} from "../../support/sample_network.ts";
+
+class Sink {
+  readonly owners = new Map<string, readonly Resource[]>();
+  readonly precedences = new Map<string, bigint>();
+  calls = 0;
+
+  setDesired(owner: string, resources: readonly Resource[], precedence = 0n): void {
+    this.calls++;
+    this.owners.set(owner, resources);
+    this.precedences.set(owner, precedence);
+  }
+
+  removeOwner(owner: string): void {
+    this.calls++;
+    this.owners.delete(owner);
+  }
+
+  text(owner: string): string {
+    return stateText(this.owners.get(owner) ?? []);
+  }
+}
+
+const DEFAULT_ROUTE: Route = {
+  ...directRoute(1, 3),
+  destination: prefix("0.0.0.0/0"),
+  gateway: ip("192.168.0.254"),
+};
+
+let kernel: FakeKernel;
+let sink: Sink;
+let log: ReturnType<typeof collectingLog>;
+
+beforeEach(() => {
+  kernel = new FakeKernel();
+  kernel.seed(...HOST, DEFAULT_ROUTE);
+  kernel.delivery = "now";
+  sink = new Sink();
+  log = collectingLog();
+});
+
+async function projectorFor(
+  type: "vxlan" | "host-gw",
+  options: Record<string, unknown> = {},
+  families: readonly Family[] = [4],
+) {
+  const module = type === "vxlan" ? vxlan : hostGw;
+  const backend = await module.prepare(backendHost(kernel, config(type, families, options)));
+  const ext = external(families);
+  const facts: PeerFactsSource = new PeerFactsSource({
+    kernel,
+    ownership: () => backend.ownership(ext),
+    external: () => ext.name,
+    onChanged: () => projector.factsChanged(),
+  });
+  const projector = new NetworkProjector(
+    { backend, sink, facts, log, extra: blackholeRoutes },
+    ext,
+  );
+  projector.ownChanged(lease(1, type, families));
+  return projector;
+}
+
+function put(lease: Lease) {
+  return { kind: "put" as const, lease };
+}
+
+/** A node with the public address 172.16.0.n, behind the default gateway. */
+function farLease(n: number, type: string): Lease {
+  const near = lease(n, type, [4]);
+  const publicAddresses = { 4: ip(`172.16.0.${n}`) };
+  return { ...near, attributes: { ...near.attributes, publicAddresses } };
+}
+
+describe("NetworkProjector", () => {
+  test("makes the node and each lease an owner of their entries", async () => {
+    const projector = await projectorFor("vxlan");
+    projector.applyChanges([put(lease(2, "vxlan", [4])), put(lease(3, "vxlan", [4]))]);
+    expect([...sink.owners.keys()]).toEqual(["node", "node-2", "node-3"]);
+    expect(sink.text("node")).toContain("route blackhole 10.5.1.0/24");
+    expect(sink.text("node-3")).toContain("route 10.5.3.0/24 via 10.5.3.0 dev flannel.1");
+    expect(sink.precedences.get("node-3")).toBe(3n);
+    expect(projector.status().peers).toBe(2);
+  });
+
+  test("does the work of one lease for the change of one lease", async () => {
+    const projector = await projectorFor("vxlan");
+    projector.applyChanges([2, 3, 4, 5].map((n) => put(lease(n, "vxlan", [4]))));
+    sink.calls = 0;
+    projector.applyChanges([put({ ...lease(3, "vxlan", [4]), modRevision: 9n })]);
+    projector.applyChanges([{ kind: "delete", lease: lease(4, "vxlan", [4]) }]);
+    expect(sink.calls).toBe(2);
+    expect(kernel.lookUps).toBe(0);
+    expect(sink.owners.has("node-4")).toBe(false);
+  });
+
+  test("ignores an implausible lease, says so once, and takes it when it is mended", async () => {
+    const projector = await projectorFor("vxlan");
+    const bad = { ...lease(2, "vxlan", [4]), attributes: lease(2, "host-gw", [4]).attributes };
+    projector.applyChanges([put(bad), put({ ...bad, modRevision: 8n })]);
+    expect(log.lines).toEqual([
+      "ignoring lease node-2: its backend is host-gw, this node's is vxlan",
+    ]);
+    expect([...projector.status().implausible.keys()] as string[]).toEqual(["node-2"]);
+    expect(sink.text("node-2")).toBe("");
+    projector.applyChanges([put(lease(2, "vxlan", [4]))]);
+    expect(projector.status().implausible.size).toBe(0);
+    expect(sink.text("node-2")).toContain("route 10.5.2.0/24");
+  });
+
+  test("removes the entries of a lease that has become implausible", async () => {
+    const projector = await projectorFor("vxlan");
+    projector.applyChanges([put(lease(2, "vxlan", [4]))]);
+    const bad = { ...lease(2, "vxlan", [4]), attributes: lease(2, "host-gw", [4]).attributes };
+    projector.applyChanges([put(bad)]);
+    expect(sink.text("node-2")).toBe("");
+  });
+
+  test("gives the devices another MTU when the external interface has one", async () => {
+    const projector = await projectorFor("vxlan");
+    projector.externalChanged({ ...external([4]), mtuBytes: 1400 });
+    expect(sink.text("node")).toContain("mtu 1350");
+  });
+
+  test("with host-gw, reports a peer behind a gateway until the host's routes change", async () => {
+    const projector = await projectorFor("host-gw");
+    projector.applyChanges([put(farLease(2, "host-gw")), put(lease(3, "host-gw", [4]))]);
+    await projector.whenLookedUp();
+    expect(sink.text("node-2")).toBe("");
+    expect(sink.text("node-3")).toContain("via 192.168.0.3 dev eth0");
+    expect(log.lines).toEqual([expect.stringContaining("via 192.168.0.254 dev eth0")]);
+    expect(projector.status().unreachable.size).toBe(1);
+    kernel.outside({
+      op: "set",
+      resource: { kind: "address", link: "eth0", address: ip("172.16.0.1"), prefixLength: 24 },
+    });
+    await projector.whenLookedUp();
+    expect(sink.text("node-2")).toBe("route 10.5.2.0/24 via 172.16.0.2 dev eth0 proto 70\n");
+    expect(projector.status()).toMatchObject({ unreachable: new Map(), pending: 0 });
+  });
+
+  test("with DirectRouting, swaps tunnel and direct route as the way to the peer changes", async () => {
+    const projector = await projectorFor("vxlan", { DirectRouting: true });
+    projector.applyChanges([put(lease(2, "vxlan", [4]))]);
+    await projector.whenLookedUp();
+    const direct = sink.owners.get("node-2") as Resource[];
+    expect(stateText(direct)).toBe("route 10.5.2.0/24 via 192.168.0.2 dev eth0 proto 70\n");
+    kernel.outside({
+      op: "set",
+      resource: { ...DEFAULT_ROUTE, destination: prefix("192.168.0.2/32") },
+    });
+    await projector.whenLookedUp();
+    const tunnel = sink.owners.get("node-2") as Resource[];
+    expect(stateText(tunnel)).toContain("via 10.5.2.0 dev flannel.1 proto 70 onlink");
+    expect(tunnel.map(resourceKey)).toContain(resourceKey(direct[0] as Resource));
+  });
+
+  test("forgets a peer that leaves while its way is looked up", async () => {
+    const projector = await projectorFor("host-gw");
+    projector.applyChanges([put(lease(2, "host-gw", [4]))]);
+    projector.applyChanges([{ kind: "delete", lease: lease(2, "host-gw", [4]) }]);
+    await projector.whenLookedUp();
+    expect(sink.owners.has("node-2")).toBe(false);
+  });
+
+  test("keeps a peer's entries while the new way is looked up", async () => {
+    const projector = await projectorFor("host-gw");
+    projector.applyChanges([put(lease(2, "host-gw", [4]))]);
+    await projector.whenLookedUp();
+    projector.factsChanged();
+    expect(sink.text("node-2")).toContain("via 192.168.0.2");
+  });
+});
+
+describe("PeerFactsSource", () => {
+  let changes: number;
+  let source: PeerFactsSource;
+
+  beforeEach(() => {
+    changes = 0;
+    source = new PeerFactsSource({
+      kernel,
+      ownership: () => ({
+        links: new Set(["flannel.1"]),
+        networks: [prefix("10.5.0.0/16")],
+        routeLink: "eth0",
+      }),
+      external: () => "eth0",
+      onChanged: () => void changes++,
+    });
+  });
+
+  test("asks the kernel once for each peer", async () => {
+    for (let i = 0; i < 3; i++) {
+      expect(await source.of(lease(2, "host-gw", [4]))).toEqual({
+        direct: { 4: true },
+        way: { 4: "dev eth0" },
+      });
+    }
+    expect(kernel.lookUps).toBe(1);
+  });
+
+  test("does not take a peer on another interface, behind a gateway or on this host for near", async () => {
+    kernel.seed({ ...ETH0, name: "eth1" }, {
+      kind: "address",
+      link: "eth1",
+      address: ip("172.16.0.1"),
+      prefixLength: 24,
+    });
+    expect((await source.of(farLease(2, ""))).direct[4]).toBe(false);
+    expect((await source.of(farLease(1, ""))).way[4]).toBe("an address of this host");
+    const remote = { ...farLease(1, ""), attributes: { ...farLease(1, "").attributes } };
+    const publicAddresses = { 4: ip("8.8.8.8") };
+    const away = { ...remote, attributes: { ...remote.attributes, publicAddresses } };
+    expect(await source.of(away)).toEqual({
+      direct: { 4: false },
+      way: { 4: "via 192.168.0.254 dev eth0" },
+    });
+  });
+
+  test("asks again only for the addresses inside a route that changed", async () => {
+    await source.of(lease(2, "", [4]));
+    await source.of(farLease(3, ""));
+    const route = { ...DEFAULT_ROUTE, destination: prefix("172.16.0.0/16") };
+    kernel.outside({ op: "set", resource: route });
+    expect(changes).toBe(1);
+    await source.of(lease(2, "", [4]));
+    await source.of(farLease(3, ""));
+    expect(kernel.lookUps).toBe(3);
+  });
+
+  test("takes no notice of our own routes", async () => {
+    await source.of(lease(2, "", [4]));
+    kernel.outside({ op: "set", resource: directRoute(2) });
+    expect(changes).toBe(0);
+  });
+
+  test("asks again after the external interface went down, and after lost notifications", async () => {
+    await source.of(lease(2, "", [4]));
+    kernel.setUp("eth0", false);
+    expect((await source.of(lease(2, "", [4]))).direct[4]).toBe(false);
+    kernel.setUp("eth0", true);
+    kernel.overrun();
+    expect((await source.of(lease(2, "", [4]))).direct[4]).toBe(true);
+    expect(changes).toBeGreaterThanOrEqual(3);
+  });
+
+  test("does not keep an answer that was under way when a route changed", async () => {
+    const pending = source.of(lease(2, "", [4]));
+    kernel.outside({
+      op: "set",
+      resource: { ...DEFAULT_ROUTE, destination: prefix("192.168.0.2/32") },
+    });
+    await pending;
+    expect((await source.of(lease(2, "", [4]))).direct[4]).toBe(false);
+  });
+});
