@@ -176,6 +176,44 @@ describe("on a real etcd", () => {
     40_000,
   );
 
+  test(
+    "the lease of a node whose session runs out in etcd is taken over by a rebuilt one",
+    async () => {
+      const prefix = newPrefix();
+      const granted = await server.etcdctl("lease", "grant", "3");
+      const etcdLease = granted.match(/^lease (\w+) granted/)?.[1] as string;
+      const dead =
+        '{"hostname":"host-a","identity":"of a machine that burnt down","interface":"eth0"}';
+      await server.etcdctl("put", `${prefix}/sessions/192.0.2.1`, dead, `--lease=${etcdLease}`);
+      await server.etcdctl("put", `${prefix}/subnets/10.5.9.0-24`, value("192.0.2.1"));
+      const rebuilt = node(prefix, { host: "host-b" });
+      const own = await rebuilt.store.acquire(request(IPV4, A), forever);
+      expect(String(own.lease.key)).toBe("10.5.9.0-24");
+      expect(rebuilt.records[0]?.msg).toContain("waiting for up to 3 s to see whether");
+      expect(await get(`${prefix}/sessions/192.0.2.1`)).toContain("identity of host-b");
+    },
+    15_000,
+  );
+
+  test("an etcd user who must not write sessions gets a lease nevertheless", async () => {
+    await using guarded = await EtcdServer.start({ etcdctlFlags: ["--user=root:secret"] });
+    await setUpUsers(guarded, "/guarded");
+    const etcd = new EtcdClient({
+      endpoints: [guarded.url],
+      username: "node",
+      password: "secret",
+      log: collectingLog().log,
+    });
+    await using limited = testNode({ etcd, prefix: "/guarded" });
+    await using own = await limited.store.acquire(request(IPV4, A), forever);
+    expect(await guarded.etcdctl("get", "/guarded", "--prefix", "--keys-only")).toBe(
+      `/guarded/subnets/${own.lease.key}\n\n`,
+    );
+    expect(limited.warnings()).toEqual([
+      expect.stringContaining("this etcd user must not write /guarded/sessions/192.0.2.1"),
+    ]);
+  }, 20_000);
+
   test("a start with 500 leases costs as many calls as one with none", async () => {
     const count = async (leases: number) => {
       const prefix = newPrefix();
@@ -243,6 +281,24 @@ describe("on a real etcd", () => {
     expect(seen.length).toBeLessThanOrEqual(2);
   });
 });
+
+/** Switches authentication on, with a user for a node that sees its network's subnets only. */
+async function setUpUsers(etcd: EtcdServer, prefix: string): Promise<void> {
+  await etcd.etcdctl("role", "add", "subnets");
+  await etcd.etcdctl(
+    "role",
+    "grant-permission",
+    "subnets",
+    "readwrite",
+    `${prefix}/subnets/`,
+    "--prefix",
+  );
+  for (const [user, role] of [["root", "root"], ["node", "subnets"]] as const) {
+    await etcd.etcdctl("user", "add", `${user}:secret`);
+    await etcd.etcdctl("user", "grant-role", user, role);
+  }
+  await etcd.etcdctl("auth", "enable");
+}
 
 /** Many puts in few transactions; etcd allows 128 operations in each. */
 async function putAll(entries: readonly { key: string; value: string }[]): Promise<void> {

@@ -5,7 +5,7 @@ import fc from "fast-check";
 import type { Prefix } from "../../src/addr/prefix.ts";
 import type { LeaseKey, LeaseWatch } from "../../src/subnet/lease.ts";
 import { DuplicateNodeError, OutOfSubnetsError, type OwnLease } from "../../src/subnet/store.ts";
-import { FakeEtcd, type FakeEtcdClient, settle } from "../support/fake_etcd.ts";
+import { FakeEtcd, type FakeEtcdClient, type Fault, settle } from "../support/fake_etcd.ts";
 import {
   attributes,
   DUAL,
@@ -462,6 +462,83 @@ describe("the lease that is held", () => {
     await etcd.clock.advance(100_000);
     expect(Object.keys(etcd.contents).sort()).toEqual([`${PREFIX}/sessions/192.0.2.2`, key]);
   });
+});
+
+describe("whatever happens, in whatever order", () => {
+  const seconds = fc.oneof(fc.integer({ min: 0, max: 90 }), fc.integer({ min: 0, max: 100_000 }));
+  const event = fc.oneof(
+    fc.constantFrom("delete", "revoke", "overwrite", "compact", "down", "up", "reserve" as const),
+    fc.record({ wait: seconds }),
+    fc.record({ mac: fc.integer({ min: 10, max: 99 }) }),
+    fc.record({
+      fail: fc.constantFrom("range", "transaction", "grantLease", "keepLeaseAlive", "revokeLease"),
+      when: fc.constantFrom<Fault>("before", "after"),
+    }),
+  );
+
+  async function happen(
+    what: typeof event extends fc.Arbitrary<infer T> ? T : never,
+    world: { etcd: FakeEtcd; client: FakeEtcdClient; own: OwnLease; key: string },
+  ): Promise<void> {
+    const { etcd, client, own, key } = world;
+    if (typeof what === "object") {
+      if ("wait" in what) await etcd.clock.advance(what.wait * 1000);
+      else if ("fail" in what) client.failNext(what.fail, what.when);
+      else own.update(attributes(A, `02:00:00:00:00:${what.mac}`), forever);
+      return;
+    }
+    switch (what) {
+      case "delete":
+        return etcd.delete(key);
+      case "revoke":
+        return etcd.revoke(etcd.get(key)?.lease ?? 0n);
+      case "overwrite":
+        return etcd.put(key, "{", etcd.get(key)?.lease);
+      case "reserve":
+        return etcd.put(key, etcd.get(key)?.value ?? "");
+      case "compact":
+        return etcd.compact();
+      case "down":
+        client.down = true;
+        return;
+      case "up":
+        client.down = false;
+    }
+  }
+
+  test(
+    "the node has its lease with what it last advertised, and leaves nothing behind",
+    async () => {
+      await fc.assert(
+        fc.asyncProperty(fc.array(event, { maxLength: 12 }), fc.integer(), async (events, seed) => {
+          const etcd = new FakeEtcd();
+          etcd.clock.random = new Chance(seed).next;
+          const { store, client } = node(etcd, "host-a", 3000);
+          const own = await withTime(etcd, store.acquire(request(IPV4, A), forever));
+          const key = SUBNETS + keyOf(own);
+          for (const item of events) await happen(item, { etcd, client, own, key });
+          client.heal();
+          await etcd.clock.advance(20 * 60_000);
+          const macs = events.flatMap((item) =>
+            typeof item === "object" && "mac" in item ? [item.mac] : []
+          );
+          const mac = macs.length === 0 ? "02:00:00:00:00:01" : `02:00:00:00:00:${macs.at(-1)}`;
+          expect(etcd.get(key)?.value).toBe(value("192.0.2.1", mac));
+          expect(subnetKeys(etcd)).toEqual([keyOf(own)]);
+          expect(own.lease.modRevision).toBe(etcd.get(key)?.modRevision as bigint);
+          expect(await Promise.race([own.lost, settle()])).toBe(undefined);
+          await etcd.clock.advance(3 * DAY_MS);
+          expect(etcd.get(key)).toBeDefined();
+          expect(etcd.leases.length).toBeLessThanOrEqual(2);
+          await own[Symbol.asyncDispose]();
+          await store[Symbol.asyncDispose]();
+          expect(Object.keys(etcd.contents)).toEqual([key]);
+        }),
+        { numRuns: 25 },
+      );
+    },
+    60_000,
+  );
 });
 
 describe("the live session", () => {

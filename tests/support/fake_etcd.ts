@@ -247,6 +247,12 @@ export class FakeEtcdClient implements Etcd {
     if (!isDown) this.#server.transaction({ compare: [], success: [] });
   }
 
+  /** In reach, and without faults to come. */
+  heal(): void {
+    this.#faults.length = 0;
+    this.down = false;
+  }
+
   /** The next call of this name fails, before or after etcd has carried it out. */
   failNext(call: string, when: Fault, message = "the connection was cut"): void {
     this.#faults.push({ call, when, error: new StoreError(message) });

@@ -136,6 +136,7 @@ export class LiveSession implements AsyncDisposable {
       if (signal.aborted) return;
       try {
         await this.#renew(signal);
+        if (signal.aborted) return;
         this.#failure.succeeded();
         pauseMs = intervalMs;
       } catch (error) {
@@ -182,19 +183,21 @@ async function waitForEnd(
   holder: Holder,
   signal: AbortSignal,
 ): Promise<void> {
-  const { etcd, clock, log, address, ttlSeconds } = options;
-  log.info(
-    `public address ${address} belonged to node ${holder.hostname} a moment ago; ` +
-      `waiting for up to ${ttlSeconds} s to see whether that node is still alive`,
-  );
+  const { etcd, clock, log, address } = options;
   const startMs = clock.nowMs();
   let [previous, renewals] = [Infinity, 0];
-  for (;;) {
+  for (let polls = 0;; polls++) {
     const { remainingSeconds, grantedSeconds } = await etcd.leaseTimeToLive(
       holder.etcdLease,
       signal,
     );
     if (remainingSeconds < 0) return;
+    if (polls === 0) {
+      log.info(
+        `public address ${address} belonged to node ${holder.hostname} a moment ago; ` +
+          `waiting for up to ${grantedSeconds} s to see whether that node is still alive`,
+      );
+    }
     if (remainingSeconds > previous) renewals++;
     previous = remainingSeconds;
     const elapsedMs = clock.nowMs() - startMs;
