@@ -6,21 +6,17 @@
 
 import type { Resource, ResourceKey } from "../state/resource.ts";
 import { sameResource } from "../state/same_resource.ts";
+import type { Step } from "../state/step.ts";
 import type { Clock } from "./clock.ts";
 
 /** The kernel queues a notification before it answers, so an echo is never far behind. */
 const WINDOW_MS = 250;
 
-interface Echo {
-  readonly resource: Resource;
-  readonly deleted: boolean;
-}
-
 export class Echoes {
   readonly #clock: Clock;
   /** Two generations, so that forgetting costs nothing per echo. */
-  #young = new Map<ResourceKey, Echo[]>();
-  #old = new Map<ResourceKey, Echo[]>();
+  #young: Generation = new Map();
+  #old: Generation = new Map();
   #bornMs: number;
 
   constructor(clock: Clock) {
@@ -28,16 +24,19 @@ export class Echoes {
     this.#bornMs = clock.nowMs();
   }
 
-  expect(key: ResourceKey, resource: Resource, deleted: boolean): void {
+  /** The steps will be sent now. */
+  expect(steps: ReadonlyMap<Step, ResourceKey>): void {
     this.#age();
-    const echoes = this.#young.get(key);
-    if (echoes === undefined) this.#young.set(key, [{ resource, deleted }]);
-    else echoes.push({ resource, deleted });
+    for (const [step, key] of steps) {
+      const expected = this.#young.get(key);
+      if (expected === undefined) this.#young.set(key, step);
+      else this.#young.set(key, Array.isArray(expected) ? [...expected, step] : [expected, step]);
+    }
   }
 
-  /** The change was refused: there will be no echo. */
-  cancel(key: ResourceKey, resource: Resource, deleted: boolean): void {
-    this.#take(key, resource, deleted);
+  /** The step was refused: there will be no echo. */
+  cancel(key: ResourceKey, step: Step): void {
+    this.#take(key, step.resource, step.op === "delete");
   }
 
   /**
@@ -46,8 +45,9 @@ export class Echoes {
    */
   classify(key: ResourceKey, resource: Resource, deleted: boolean): "foreign" | "earlier" | "last" {
     this.#age();
+    if (this.#young.size === 0 && this.#old.size === 0) return "foreign";
     if (!this.#take(key, resource, deleted)) return "foreign";
-    return this.isExpected(key) ? "earlier" : "last";
+    return this.#old.has(key) || this.#young.has(key) ? "earlier" : "last";
   }
 
   /** Whether the echo of a change to this entry is still to come. */
@@ -58,21 +58,18 @@ export class Echoes {
 
   #take(key: ResourceKey, resource: Resource, deleted: boolean): boolean {
     for (const generation of [this.#old, this.#young]) {
-      const echoes = generation.get(key);
-      const index = echoes?.findIndex((echo) =>
-        echo.deleted === deleted && (deleted || sameResource(echo.resource, resource))
-      ) ?? -1;
-      if (echoes === undefined || index < 0) {
-        continue;
-      }
+      const expected = generation.get(key);
+      if (expected === undefined) continue;
+      const steps = Array.isArray(expected) ? expected : [expected];
+      const index = steps.findIndex((step) =>
+        (step.op === "delete") === deleted && (deleted || sameResource(step.resource, resource))
+      );
+      if (index < 0) continue;
       // Notifications keep their order: those expected before this one caused none.
-      echoes.splice(0, index + 1);
-      if (echoes.length === 0) {
-        generation.delete(key);
-      }
-      if (generation === this.#young) {
-        this.#old.delete(key);
-      }
+      const later = steps.slice(index + 1);
+      if (later.length === 0) generation.delete(key);
+      else generation.set(key, later);
+      if (generation === this.#young) this.#old.delete(key);
       return true;
     }
     return false;
@@ -87,3 +84,6 @@ export class Echoes {
     this.#bornMs = now;
   }
 }
+
+/** One step nearly always; a list when an entry is changed again before its echo is heard. */
+type Generation = Map<ResourceKey, Step | readonly Step[]>;

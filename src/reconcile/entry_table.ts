@@ -8,7 +8,7 @@
 
 import { resourceKey } from "../state/resource_key.ts";
 import type { Resource, ResourceKey } from "../state/resource.ts";
-import { sameResource } from "../state/same_resource.ts";
+import { equalResources, sameResource } from "../state/same_resource.ts";
 
 export class Entry {
   readonly key: ResourceKey;
@@ -94,16 +94,21 @@ export class EntryTable {
     precedence: bigint,
     changed: (entry: Entry) => void,
   ): void {
-    const before = this.#owned.get(owner) ?? [];
-    const claims = new Map<ResourceKey, Resource>();
-    for (const resource of resources) claims.set(resourceKey(resource), resource);
-    if (claims.size > 0) this.#owned.set(owner, [...claims.keys()]);
+    const before = this.#owned.get(owner);
+    const keys: ResourceKey[] = [];
+    for (const resource of resources) keys.push(resourceKey(resource));
+    if (keys.length > 0) this.#owned.set(owner, keys);
     else this.#owned.delete(owner);
-    for (const key of before) {
-      if (!claims.has(key)) this.#withdraw(this.at(key), owner, changed);
+    for (const key of before ?? []) {
+      if (!keys.includes(key)) this.#withdraw(this.at(key), owner, changed);
     }
-    for (const [key, resource] of claims) {
-      this.#claim(this.at(key), { owner, precedence, resource }, changed);
+    for (const [i, resource] of resources.entries()) {
+      const entry = this.at(keys[i] as ResourceKey);
+      if (entry.owner === undefined || entry.owner === owner && entry.rivals === undefined) {
+        stand(entry, owner, precedence, resource, changed);
+      } else {
+        this.#claim(entry, { owner, precedence, resource }, changed);
+      }
     }
   }
 
@@ -131,17 +136,27 @@ export class EntryTable {
   #settle(entry: Entry, claims: Claim[], changed: (entry: Entry) => void): void {
     if (claims.length > 1) claims.sort(strongerFirst);
     const [winner, ...rivals] = claims;
-    const before = entry.desired;
-    entry.owner = winner?.owner;
-    entry.precedence = winner?.precedence ?? 0n;
     entry.rivals = rivals.length > 0 ? rivals : undefined;
-    const same = before !== undefined && winner !== undefined &&
-      sameResource(winner.resource, before) && sameResource(before, winner.resource);
-    if (same) return; // The object that is known already is kept, to hold only one of each.
-    entry.desired = winner?.resource;
-    if (entry.desired !== undefined && entry.inSync) entry.actual = entry.desired;
-    changed(entry);
+    stand(entry, winner?.owner, winner?.precedence ?? 0n, winner?.resource, changed);
   }
+}
+
+/** Makes this the claim that stands, or none. */
+function stand(
+  entry: Entry,
+  owner: string | undefined,
+  precedence: bigint,
+  resource: Resource | undefined,
+  changed: (entry: Entry) => void,
+): void {
+  const before = entry.desired;
+  entry.owner = owner;
+  entry.precedence = precedence;
+  // The object that is known already is kept, to hold only one of each.
+  if (before !== undefined && resource !== undefined && equalResources(before, resource)) return;
+  entry.desired = resource;
+  if (resource !== undefined && entry.inSync) entry.actual = resource;
+  changed(entry);
 }
 
 function standingClaim(entry: Entry): Claim | undefined {

@@ -13,11 +13,11 @@ import { familyOf } from "../addr/ip.ts";
 import type { Log } from "../log/log.ts";
 import type { Kernel, KernelError, KernelEvent } from "../netlink/kernel.ts";
 import { isOurs, mayAdopt, type Ownership, owns } from "../state/ownership.ts";
-import { decide, type Decision, orderSteps, STAGES } from "../state/plan.ts";
+import { decide, type Decision, orderSteps } from "../state/plan.ts";
 import { linkKey, linkOf, resourceKey } from "../state/resource_key.ts";
 import { resourceText } from "../state/resource_text.ts";
 import type { Address, Link, Resource, ResourceKey, ResourceKind } from "../state/resource.ts";
-import { sameResource } from "../state/same_resource.ts";
+import { equalResources, sameResource } from "../state/same_resource.ts";
 import type { Step } from "../state/step.ts";
 import { backoffMs, type Clock, systemClock } from "./clock.ts";
 import { Echoes } from "./echoes.ts";
@@ -310,7 +310,7 @@ export class Reconciler implements AsyncDisposable {
   /** Devices first, then their addresses, then the many entries, a chunk at a time. */
   async #applyDirty(): Promise<void> {
     for (const group of [0, 1, 2] as const) {
-      const keys = [...this.#dirty].filter((key) => this.#groupOf(key) === group);
+      const keys = [...this.#dirty].filter((key) => groupOf(key) === group);
       for (let start = 0; start < keys.length; start += CHUNK_ENTRIES) {
         if (this.#stopped) return;
         if (start > 0) await this.#clock.yield();
@@ -319,26 +319,20 @@ export class Reconciler implements AsyncDisposable {
     }
   }
 
-  #groupOf(key: ResourceKey): 0 | 1 | 2 {
-    const entry = this.#table.get(key);
-    const resource = entry?.desired ?? entry?.actual;
-    if (resource === undefined || resource.kind === "link") return 0;
-    return STAGES[resource.kind] < STAGES.neighbour ? 1 : 2;
-  }
-
   async #applyKeys(keys: readonly ResourceKey[]): Promise<void> {
     const keyOf = new Map<Step, ResourceKey>();
+    const usable = new Map<string, boolean>();
     for (const key of keys) {
       if (!this.#dirty.delete(key)) continue;
       const entry = this.#table.get(key);
       if (entry === undefined) continue;
-      for (const step of this.#stepsFor(entry)) keyOf.set(step, key);
+      for (const step of this.#stepsFor(entry, usable)) keyOf.set(step, key);
     }
     if (keyOf.size === 0) return;
     const steps = orderSteps([...keyOf.keys()]);
-    for (const step of steps) {
-      this.#echoes.expect(keyOf.get(step) as ResourceKey, step.resource, step.op === "delete");
-      if (step.op === "set" && step.resource.kind === "link") this.#making.add(step.resource.name);
+    this.#echoes.expect(keyOf);
+    for (const { op, resource } of steps) {
+      if (op === "set" && resource.kind === "link") this.#making.add(resource.name);
     }
     this.#disturbed = new Map();
     const results = await this.#kernel.apply(steps);
@@ -354,8 +348,8 @@ export class Reconciler implements AsyncDisposable {
   }
 
   /** What to do about an entry now; nothing if it is in order, blocked, or somebody else's. */
-  #stepsFor(entry: Entry): readonly Step[] {
-    const blocker = entry.desired && this.#blockerOf(entry.desired);
+  #stepsFor(entry: Entry, usable: Map<string, boolean>): readonly Step[] {
+    const blocker = entry.desired && this.#blockerOf(entry.desired, usable);
     if (blocker !== undefined) {
       let waiting = this.#blocked.get(blocker);
       if (waiting === undefined) this.#blocked.set(blocker, waiting = new Set());
@@ -398,8 +392,8 @@ export class Reconciler implements AsyncDisposable {
     });
   }
 
-  /** Name of the device that an entry must wait for. */
-  #blockerOf(desired: Resource): string | undefined {
+  /** Name of the device that an entry must wait for; `usable` remembers answers within a batch. */
+  #blockerOf(desired: Resource, usable: Map<string, boolean>): string | undefined {
     if (desired.kind === "link") {
       const isMissing = desired.type === "vxlan" && desired.underlay === this.#scope.external &&
         this.#external === undefined;
@@ -407,12 +401,23 @@ export class Reconciler implements AsyncDisposable {
     }
     const name = linkOf(desired);
     if (name === undefined) return undefined;
-    if (name === this.#scope.external) return this.#external?.up ? undefined : name;
-    const link = this.#table.get(linkKey(name));
-    if (link?.desired === undefined) return undefined;
-    const isUsable = link.actual?.kind === "link" && link.actual.type !== "other" &&
-      (link.actual.up || desired.kind === "sysctl");
+    if (desired.kind === "sysctl") {
+      return this.#isUsable(name, { whenDown: true }) ? undefined : name;
+    }
+    let isUsable = usable.get(name);
+    if (isUsable === undefined) {
+      isUsable = this.#isUsable(name, { whenDown: false });
+      usable.set(name, isUsable);
+    }
     return isUsable ? undefined : name;
+  }
+
+  #isUsable(name: string, { whenDown }: { readonly whenDown: boolean }): boolean {
+    if (name === this.#scope.external) return this.#external?.up ?? false;
+    const link = this.#table.get(linkKey(name));
+    if (link?.desired === undefined) return true;
+    return link.actual?.kind === "link" && link.actual.type !== "other" &&
+      (link.actual.up || whenDown);
   }
 
   // ---- What became of a step
@@ -445,7 +450,7 @@ export class Reconciler implements AsyncDisposable {
   #onFailed(failed: readonly { entry: Entry; step: Step; error: KernelError }[]): void {
     const fresh = new Map<string, { count: number; message: string }>();
     for (const { entry, step, error } of failed) {
-      this.#echoes.cancel(entry.key, step.resource, step.op === "delete");
+      this.#echoes.cancel(entry.key, step);
       const name = step.resource.kind === "link" ? step.resource.name : linkOf(step.resource);
       switch (error.code) {
         case "EEXIST": // Somebody was faster: see who it is.
@@ -600,7 +605,11 @@ export class Reconciler implements AsyncDisposable {
   /** Takes over what the kernel was seen to hold, and marks what must be done about it. */
   #observe(entry: Entry, value: Resource | undefined, isOwn = false): void {
     const before = entry.actual;
-    if (before === undefined ? value === undefined : value !== undefined && equal(before, value)) {
+    if (
+      before === undefined
+        ? value === undefined
+        : value !== undefined && equalResources(before, value)
+    ) {
       this.#release(entry);
       return;
     }
@@ -849,6 +858,8 @@ function isIpv4Address(resource: Resource): resource is Address {
   return resource.kind === "address" && familyOf(resource.address) === 4;
 }
 
-function equal(a: Resource, b: Resource): boolean {
-  return sameResource(a, b) && sameResource(b, a);
+/** Devices, then what they need, then the many entries on them; read from the key's first word. */
+function groupOf(key: ResourceKey): 0 | 1 | 2 {
+  if (key.startsWith("link ")) return 0;
+  return key.startsWith("address ") || key.startsWith("sysctl ") ? 1 : 2;
 }

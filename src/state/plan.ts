@@ -122,7 +122,9 @@ export function orderSteps(steps: readonly Step[]): Step[] {
     if (op !== "delete") return 1 + STAGES[resource.kind];
     return resource.kind === "link" && remade.has(resource.name) ? 0 : 20 - STAGES[resource.kind];
   };
-  return [...steps].sort((a, b) => rank(a) - rank(b));
+  const ranks: Step[][] = [];
+  for (const step of steps) (ranks[rank(step)] ??= []).push(step);
+  return ranks.flat();
 }
 
 function decideLink(desired: Link, actual: Link): Decision {

@@ -28,6 +28,11 @@ export function sameResource(desired: Resource, actual: Resource): boolean {
   }
 }
 
+/** Whether two entries are alike in every respect; `sameResource` lets a default stand for its value. */
+export function equalResources(a: Resource, b: Resource): boolean {
+  return a === b || sameResource(a, b) && (a.kind !== "link" || sameResource(b, a));
+}
+
 /**
  * Why a device must be deleted and made anew to become the desired one; `undefined` if changing its
  * MTU, MAC and administrative state in place is enough. The kernel refuses to change id, port and
