@@ -18,7 +18,25 @@ export interface EtcdOptions {
   readonly args?: readonly string[];
   /** `https` when `args` turn TLS on. */
   readonly scheme?: "http" | "https";
+  /** The server's place in a cluster of several; alone by default. */
+  readonly member?: EtcdMember;
 }
+
+/** Members share a namespace and differ in ports. */
+export interface EtcdMember {
+  readonly name: string;
+  readonly clientPort: number;
+  readonly peerPort: number;
+  /** `name=URL` of every member, as `--initial-cluster` takes it. */
+  readonly cluster: string;
+}
+
+const ALONE: EtcdMember = {
+  name: "default",
+  clientPort: 2379,
+  peerPort: 2380,
+  cluster: "default=http://127.0.0.1:2380",
+};
 
 /** A key as etcd's JSON gateway reports it, decoded. */
 export interface EtcdKey {
@@ -32,18 +50,24 @@ export interface EtcdKey {
 export class LabEtcd {
   readonly endpoints: string;
   #process: DaemonProcess;
+  #token: string | undefined;
   readonly #socket: string;
   readonly #start: () => DaemonProcess;
 
   /** Starts the server; `ready` waits for it. */
   constructor(station: Station, options: EtcdOptions) {
-    const scheme = options.scheme ?? "http";
+    const { scheme = "http", member = ALONE } = options;
     const urls = familiesOf(station.addresses).map((family) =>
-      `${scheme}://${urlHost(station.addresses[family] as string)}:2379`
+      `${scheme}://${urlHost(station.addresses[family] as string)}:${member.clientPort}`
     );
     this.endpoints = urls[0] as string;
     this.#socket = join(options.directory, "api:0");
-    const args = etcdArguments({ urls, directory: options.directory, args: options.args ?? [] });
+    const args = etcdArguments({
+      urls,
+      member,
+      directory: options.directory,
+      args: options.args ?? [],
+    });
     this.#start = () =>
       spawnDaemon("ip", ["netns", "exec", station.namespace, "etcd", ...args], {
         logFile: join(options.directory, "etcd.log"),
@@ -113,6 +137,12 @@ export class LabEtcd {
     }));
   }
 
+  /** Sends every later call as this user. */
+  async authenticate(name: string, password: string): Promise<void> {
+    const answer = await this.call("auth/authenticate", { name, password });
+    this.#token = (answer as { token: string }).token;
+  }
+
   /** Any call of the JSON gateway, such as `kv/compaction`; throws with etcd's message. */
   call(method: string, body: object): Promise<unknown> {
     return this.#fetch(`/v3/${method}`, JSON.stringify(body));
@@ -122,6 +152,7 @@ export class LabEtcd {
     const response = await fetch(`http://etcd${path}`, {
       unix: this.#socket,
       signal: AbortSignal.timeout(5_000),
+      ...(this.#token === undefined ? {} : { headers: { Authorization: this.#token } }),
       ...(body === undefined ? {} : { method: "POST", body }),
     });
     const text = await response.text();
@@ -136,10 +167,18 @@ export function urlHost(address: string): string {
 }
 
 function etcdArguments(
-  server: { urls: readonly string[]; directory: string; args: readonly string[] },
+  server: {
+    urls: readonly string[];
+    member: EtcdMember;
+    directory: string;
+    args: readonly string[];
+  },
 ): string[] {
+  const peerUrl = `http://127.0.0.1:${server.member.peerPort}`;
   // A relative path and a port that is not used: etcd 3.4 insists on host:port in every URL.
   return [
+    "--name",
+    server.member.name,
     "--data-dir",
     join(server.directory, "data"),
     "--listen-client-urls",
@@ -147,11 +186,11 @@ function etcdArguments(
     "--advertise-client-urls",
     server.urls.join(","),
     "--listen-peer-urls",
-    "http://127.0.0.1:2380",
+    peerUrl,
     "--initial-advertise-peer-urls",
-    "http://127.0.0.1:2380",
+    peerUrl,
     "--initial-cluster",
-    "default=http://127.0.0.1:2380",
+    server.member.cluster,
     "--logger",
     "zap",
     "--log-level",

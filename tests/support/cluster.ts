@@ -1,0 +1,229 @@
+/**
+ * A cluster for one test: hosts and a real etcd in namespaces, the compiled daemon in each host.
+ *
+ *     await using cluster = await Cluster.create({ hosts: 3 });
+ *     await cluster.configure({ Network: "10.5.0.0/16" });
+ *     await cluster.startAll();
+ *     await cluster.expectMesh();
+ *
+ * Disposing ends every process and removes every namespace; a killed test's remains are removed by
+ * the next `create` on this machine.
+ */
+
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import type { PerFamily } from "../../src/addr/family.ts";
+import type { Family } from "../../src/addr/ip.ts";
+import { type EtcdMember, LabEtcd } from "../../src/lab/etcd.ts";
+import { namespaceScript } from "../../src/lab/namespace.ts";
+import { pingAll } from "../../src/lab/ping.ts";
+import { TopologyRecord } from "../../src/lab/record.ts";
+import { createTopology, planTopology, type Topology } from "../../src/lab/topology.ts";
+import { attachWorkloads, workloadAddresses } from "../../src/lab/workload.ts";
+import { Host, type StartOptions } from "./host.ts";
+
+export interface ClusterOptions {
+  readonly hosts: number;
+  /** Families of the underlay; IPv4 by default. */
+  readonly families?: readonly Family[];
+  /** The segment of each host; all on one by default. */
+  readonly segments?: readonly number[];
+  readonly mtuBytes?: number;
+  /** Further arguments of etcd. */
+  readonly etcdArgs?: readonly string[];
+  readonly etcdScheme?: "http" | "https";
+  /** Members of the etcd cluster; 1 by default. */
+  readonly etcdMembers?: number;
+}
+
+/** One node's entry in etcd. */
+export interface StoredLease {
+  /** The key's last part, such as `10.5.1.0-24`. */
+  readonly key: string;
+  readonly publicIp: string;
+  readonly value: StoredLeaseValue;
+  /** etcd's lease, "0" for none. */
+  readonly etcdLease: string;
+}
+
+export interface StoredLeaseValue {
+  readonly PublicIP: string;
+  readonly PublicIPv6: string | null;
+  readonly BackendType?: string;
+  readonly BackendData?: { readonly VNI?: number; readonly VtepMAC?: string };
+  readonly BackendV6Data?: { readonly VNI?: number; readonly VtepMAC?: string };
+}
+
+export const PREFIX = "/coreos.com/network";
+const KIND = "fl-test";
+
+export class Cluster implements AsyncDisposable {
+  readonly record: TopologyRecord;
+  readonly topology: Topology;
+  readonly hosts: readonly Host[];
+  readonly members: readonly LabEtcd[];
+
+  private constructor(
+    record: TopologyRecord,
+    topology: Topology,
+    members: readonly LabEtcd[],
+  ) {
+    this.record = record;
+    this.topology = topology;
+    this.members = members;
+    const endpoints = members.map((member) => member.endpoints).join(",");
+    this.hosts = topology.hosts.map((station) => new Host(record, station, endpoints));
+  }
+
+  /** Builds the hosts and starts etcd; no daemon runs yet. */
+  static async create(options: ClusterOptions): Promise<Cluster> {
+    for (const left of TopologyRecord.list(KIND)) {
+      if (left.isAbandoned) await left.remove();
+    }
+    const record = TopologyRecord.create(KIND);
+    try {
+      const topology = planTopology({
+        prefix: record.prefix,
+        hostSegments: options.segments ?? new Array<number>(options.hosts).fill(0),
+        families: options.families ?? [4],
+        ...(options.mtuBytes === undefined ? {} : { mtuBytes: options.mtuBytes }),
+      });
+      await createTopology(topology);
+      const members = memberPlan(options.etcdMembers ?? 1).map((member) => {
+        const directory = join(record.directory, `etcd-${member.name}`);
+        mkdirSync(directory, { mode: 0o700 });
+        const etcd = new LabEtcd(topology.etcd, {
+          directory,
+          member,
+          args: options.etcdArgs ?? [],
+          scheme: options.etcdScheme ?? "http",
+        });
+        record.addProcess(etcd.pid);
+        return etcd;
+      });
+      await Promise.all(members.map((member) => member.ready(20_000)));
+      return new Cluster(record, topology, members);
+    } catch (error) {
+      await record.remove();
+      throw error;
+    }
+  }
+
+  get etcd(): LabEtcd {
+    return this.members[0] as LabEtcd;
+  }
+
+  host(number: number): Host {
+    const host = this.hosts[number - 1];
+    if (host === undefined) throw new RangeError(`there is no host ${number}`);
+    return host;
+  }
+
+  /** Writes the network configuration. */
+  async configure(config: object | string): Promise<void> {
+    const text = typeof config === "string" ? config : JSON.stringify(config);
+    await this.etcd.put(`${PREFIX}/config`, text);
+  }
+
+  /** Starts every host's daemon and waits until each is ready. */
+  async startAll(options: StartOptions = {}): Promise<void> {
+    for (const host of this.hosts) host.start(options);
+    await Promise.all(this.hosts.map((host) => host.ready()));
+  }
+
+  /** Puts a workload behind every host (or some) as its subnet file says. */
+  async attachWorkloads(hosts: readonly Host[] = this.hosts): Promise<void> {
+    await attachWorkloads(hosts.map((host) => ({ host: host.station, subnet: host.subnet() })));
+  }
+
+  /** Every node's entry, by key; unreadable ones are left out. */
+  async leases(prefix: string = PREFIX): Promise<StoredLease[]> {
+    const keys = await this.etcd.list(`${prefix}/subnets/`);
+    return keys.flatMap(({ key, value, lease }) => {
+      try {
+        const parsed = JSON.parse(value) as StoredLeaseValue;
+        const name = key.slice(key.lastIndexOf("/") + 1);
+        return [{ key: name, publicIp: parsed.PublicIP, value: parsed, etcdLease: lease }];
+      } catch {
+        return [];
+      }
+    });
+  }
+
+  /** The entry of one host, found by its public address. */
+  async leaseOf(host: Host): Promise<StoredLease> {
+    const lease = (await this.leases()).find(({ value }) =>
+      value.PublicIP === host.address(4) || value.PublicIPv6 === host.address(6)
+    );
+    if (lease === undefined) throw new Error(`${host.name} has no lease`);
+    return lease;
+  }
+
+  /** The hosts' VTEP addresses by name (`<h1>`, `<h1 v6>`), for texts that do not change. */
+  async macNames(): Promise<Map<string, string>> {
+    const names = new Map<string, string>();
+    for (const { value } of await this.leases()) {
+      const host = this.hosts.find((candidate) =>
+        value.PublicIP === candidate.address(4) || value.PublicIPv6 === candidate.address(6)
+      );
+      if (host === undefined) continue;
+      const [ipv4, ipv6] = [value.BackendData?.VtepMAC, value.BackendV6Data?.VtepMAC];
+      if (ipv4 !== undefined) names.set(ipv4, `<${host.name}>`);
+      if (ipv6 !== undefined) names.set(ipv6, `<${host.name} v6>`);
+    }
+    return names;
+  }
+
+  /**
+   * Pings every workload from every other at full MTU; throws with the pairs that stay silent for
+   * `timeoutMs`. The workloads must be attached.
+   */
+  async expectMesh(
+    options: { timeoutMs?: number; hosts?: readonly Host[]; families?: readonly Family[] } = {},
+  ): Promise<void> {
+    const { timeoutMs = 3_000, hosts = this.hosts, families = [4, 6] } = options;
+    const ends = hosts.map((host) => ({
+      name: host.name,
+      namespace: host.station.workloadNamespace,
+      addresses: pick(workloadAddresses(host.subnet()), families),
+      mtuBytes: host.subnet().mtuBytes,
+    }));
+    const pings = await pingAll(ends, { timeoutMs });
+    if (pings.length === 0 && hosts.length > 1) throw new Error("there is nothing to ping");
+    const lost = pings.filter((ping) => ping.milliseconds === undefined);
+    if (lost.length > 0) {
+      const pairs = lost.map((ping) => `${ping.from} → ${ping.to} (IPv${ping.family})`);
+      throw new Error(`no answer: ${pairs.join(", ")}`);
+    }
+  }
+
+  /** Cuts etcd's wire without telling its ends: packets are lost, no connection is reset. */
+  async partitionEtcd(isCut: boolean): Promise<void> {
+    await namespaceScript(
+      this.topology.switchNamespace,
+      `ip link set etcd ${isCut ? "down" : "up"}\n`,
+    );
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.record.remove();
+  }
+}
+
+function memberPlan(count: number): EtcdMember[] {
+  const members = Array.from({ length: count }, (_, index) => ({
+    name: `m${index + 1}`,
+    clientPort: 2379 + index * 10,
+    peerPort: 2380 + index * 10,
+  }));
+  const cluster = members.map(({ name, peerPort }) => `${name}=http://127.0.0.1:${peerPort}`)
+    .join();
+  return members.map((member) => ({ ...member, cluster }));
+}
+
+function pick<T>(values: PerFamily<T>, families: readonly Family[]): PerFamily<T> {
+  return {
+    ...(families.includes(4) && values[4] !== undefined ? { 4: values[4] } : {}),
+    ...(families.includes(6) && values[6] !== undefined ? { 6: values[6] } : {}),
+  };
+}

@@ -1,0 +1,99 @@
+/**
+ * What a namespace's kernel holds, as sorted text in the notation of `ip` and `bridge`.
+ *
+ * Read with iproute2, not with our own netlink code, so that the two check each other. Left out is
+ * what the topology and the kernel make by themselves.
+ */
+
+import { namespaceScript } from "../../src/lab/namespace.ts";
+
+/** Each MAC address to be printed by a name, such as `<h2>`. */
+export type MacNames = ReadonlyMap<string, string>;
+
+/** Devices, addresses, permanent neighbours, forwarding entries and routes; sorted lines. */
+export async function kernelText(namespace: string, names: MacNames = new Map()): Promise<string> {
+  const output = await namespaceScript(namespace, READ_ALL);
+  const [links, addresses, neighbours, fdb, routes4, routes6] = output.split("\n===\n").map(
+    (part) => JSON.parse(part.trim() === "" ? "[]" : part) as Json[],
+  ) as [Json[], Json[], Json[], Json[], Json[], Json[]];
+  const lines = [
+    ...links.filter(isNotTopology).map(linkLine),
+    ...addresses.filter(isNotTopology).flatMap(addressLines),
+    ...neighbours.map((entry) =>
+      `neigh ${entry["dst"]} lladdr ${entry["lladdr"]} dev ${entry["dev"]} nud permanent`
+    ),
+    ...fdb.filter((entry) => entry["dst"] !== undefined).map((entry) =>
+      `fdb ${entry["mac"]} dev ${entry["ifname"]} dst ${entry["dst"]} self ${entry["state"]}`
+    ),
+    ...[...routes4, ...routes6].filter(isNotKernelRoute).map(routeLine),
+  ];
+  const named = lines.map((line) => {
+    for (const [mac, name] of names) line = line.replaceAll(mac, name);
+    return line;
+  });
+  return named.sort().map((line) => `${line}\n`).join("");
+}
+
+type Json = { readonly [key: string]: unknown };
+
+const READ_ALL = `ip -j -d link show; echo; echo ===
+ip -j address show; echo; echo ===
+ip -j neigh show nud permanent; echo; echo ===
+bridge -j fdb show; echo; echo ===
+ip -j -d -N route show; echo; echo ===
+ip -j -d -N -6 route show
+`;
+
+const TOPOLOGY_DEVICES = ["lo", "eth0", "cni0"];
+
+function isNotTopology(link: Json): boolean {
+  return !TOPOLOGY_DEVICES.includes(link["ifname"] as string);
+}
+
+function linkLine(link: Json): string {
+  const flags = link["flags"] as string[];
+  const info = (link["linkinfo"] ?? {}) as { info_kind?: string; info_data?: Json };
+  const data = info.info_data ?? {};
+  const base = `link ${link["ifname"]}: mtu ${link["mtu"]} state ` +
+    `${flags.includes("UP") ? "up" : "down"} address ${link["address"]}`;
+  if (info.info_kind !== "vxlan") return `${base} type ${info.info_kind ?? "none"}`;
+  return `${base} type vxlan id ${data["id"]} local ${data["local"] ?? data["local6"]} ` +
+    `dev ${data["link"]} dstport ${data["port"]} ` +
+    `${data["learning"] === false ? "nolearning" : "learning"}${data["gbp"] ? " gbp" : ""}`;
+}
+
+/** Without link-local addresses: the kernel gives them by itself. */
+function addressLines(link: Json): string[] {
+  return (link["addr_info"] as Json[])
+    .filter((address) => address["scope"] !== "link" || address["family"] === "inet")
+    .filter((address) => !String(address["local"]).startsWith("fe80:"))
+    .map((address) => `addr ${address["local"]}/${address["prefixlen"]} dev ${link["ifname"]}`);
+}
+
+/** RTPROT_KERNEL 2, RTPROT_BOOT 3 on the topology's own devices, multicast and link-local. */
+function isNotKernelRoute(route: Json): boolean {
+  if (String(route["protocol"]) === "2" || route["dst"] === "default") return false;
+  const destination = String(route["dst"]);
+  return !destination.startsWith("fe80:") && !destination.startsWith("ff00:");
+}
+
+function routeLine(route: Json): string {
+  const words = ["route"];
+  const type = String(route["type"] ?? "unicast");
+  const destination = String(route["dst"]);
+  const isIpv6 = destination.includes(":");
+  if (type !== "unicast" && type !== "1") words.push(type === "6" ? "blackhole" : type);
+  words.push(destination.includes("/") ? destination : `${destination}/${isIpv6 ? 128 : 32}`);
+  if (route["gateway"] !== undefined) words.push("via", String(route["gateway"]));
+  if (route["dev"] !== undefined && words[1] !== "blackhole") {
+    words.push("dev", String(route["dev"]));
+  }
+  words.push("proto", String(route["protocol"] ?? "boot"));
+  const scope = String(route["scope"] ?? "0");
+  if (scope === "253" || scope === "link") words.push("scope", "link");
+  if (route["prefsrc"] !== undefined) words.push("src", String(route["prefsrc"]));
+  const metric = Number(route["metric"] ?? 0);
+  if (metric !== (isIpv6 ? 1024 : 0)) words.push("metric", String(metric));
+  if ((route["flags"] as string[] | undefined)?.includes("onlink")) words.push("onlink");
+  return words.join(" ");
+}
