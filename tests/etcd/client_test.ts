@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { EtcdClient } from "../../src/subnet/etcd/client.ts";
+import { systemClock } from "../../src/subnet/etcd/clock.ts";
 import { EtcdError } from "../../src/subnet/etcd/etcd_error.ts";
 import { StoreError } from "../../src/subnet/store.ts";
 import { collectingLog } from "../support/collecting_log.ts";
@@ -144,6 +145,21 @@ test("a read whose answer is lost is repeated", async () => {
   proxy.swallowAnswers();
   await client.range({ key: "/a" }, forever);
   expect(proxy.accepted).toBe(2);
+});
+
+test("a read that one member does not answer is answered by another", async () => {
+  await using hanging = await TcpProxy.start(server.port);
+  await using silent = await TcpProxy.start(server.port);
+  silent.silence();
+  const endpoints = [hanging.url, silent.url, server.url];
+  // The first endpoint is preferred with this clock; each attempt takes longer than the retries may.
+  const clock = { ...systemClock, random: () => 0 };
+  const timing = { attemptMs: 300, retryForMs: 200 };
+  await using client = new EtcdClient({ endpoints, log, timing, clock });
+  await client.range({ key: "/a" }, forever);
+  hanging.silence();
+  await client.range({ key: "/a" }, forever);
+  expect([hanging.accepted, silent.accepted]).toEqual([1, 1]);
 });
 
 test("a call that is not answered ends at its deadline", async () => {

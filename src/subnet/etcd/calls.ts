@@ -9,7 +9,7 @@ import { EtcdError } from "./etcd_error.ts";
 export interface CallTiming {
   /** How long a member may take to answer. */
   readonly attemptMs: number;
-  /** No new attempt begins later than this after the first. */
+  /** No new attempt begins later than this after the first, once each member was asked. */
   readonly retryForMs: number;
 }
 
@@ -64,20 +64,17 @@ export class Calls implements Disposable {
    */
   async run<T>(call: Call, attempt: (context: Attempt) => Promise<T>): Promise<T> {
     const startMs = this.#clock.nowMs();
-    const round = this.#connections.length;
     for (let failures = 1;; failures++) {
       try {
         return await this.once(call.signal, attempt);
       } catch (error) {
         call.signal.throwIfAborted();
         if (!(error instanceof EtcdError)) throw error;
-        const pauseMs = failures % round === 0
-          ? backoffMs(failures / round, { firstMs: 100, maxMs: 1_000 }, this.#clock)
-          : 0;
-        const elapsedMs = this.#clock.nowMs() - startMs;
-        if (!mayRetry(error, call) || elapsedMs + pauseMs > this.#timing.retryForMs) {
-          throw error.during(call);
-        }
+        const pauseMs = this.#pauseMs(failures);
+        const isLate = this.#clock.nowMs() - startMs + pauseMs > this.#timing.retryForMs;
+        // However long the first members took to fail, the others are asked, too.
+        const isRoundOver = failures >= this.#connections.length;
+        if (!mayRetry(error, call) || (isRoundOver && isLate)) throw error.during(call);
         await this.#clock.sleep(pauseMs, call.signal);
         call.signal.throwIfAborted();
       }
@@ -93,9 +90,7 @@ export class Calls implements Disposable {
     const tryOnce = () => this.#attempt(connection, signal, attempt);
     try {
       return await tryOnce().catch((error) => {
-        const tokenExpired = error instanceof EtcdError && error.kind === "token" &&
-          this.#authentication !== undefined;
-        if (!tokenExpired) throw error;
+        if (this.#authentication === undefined || !mayBeToken(error)) throw error;
         return tryOnce();
       });
     } catch (error) {
@@ -113,6 +108,13 @@ export class Calls implements Disposable {
     }
   }
 
+  /** The members are tried one right after the other; a pause follows each round. */
+  #pauseMs(failures: number): number {
+    const round = failures / this.#connections.length;
+    if (!Number.isInteger(round)) return 0;
+    return backoffMs(round, { firstMs: 100, maxMs: 1_000 }, this.#clock);
+  }
+
   #preferredConnection(): Connection {
     const connection = this.#connections[this.#preferred];
     if (connection === undefined) throw new RangeError("there is no etcd endpoint");
@@ -125,7 +127,7 @@ export class Calls implements Disposable {
     attempt: (context: Attempt) => Promise<T>,
   ): Promise<T> {
     const { attemptMs: timeoutMs } = this.#timing;
-    const transport = await this.#open(connection, signal);
+    const transport = await connection.open(signal, timeoutMs);
     const token = await this.#token(connection, transport);
     signal.throwIfAborted();
     // With "hasleader", a member cut off from the others answers at once instead of holding the call.
@@ -137,7 +139,7 @@ export class Calls implements Disposable {
     } catch (error) {
       signal.throwIfAborted();
       const failure = EtcdError.from(error, connection);
-      if (failure.kind === "token") this.#authentication?.forget(token);
+      if (mayBeToken(failure)) this.#authentication?.forget(token);
       throw this.#isPlainToTls(failure, connection)
         ? failure.because("connection closed: if etcd serves TLS, write the endpoint with https://")
         : failure;
@@ -157,22 +159,12 @@ export class Calls implements Disposable {
       throw failure.kind === "interrupted" ? failure.as("unsent") : failure;
     }
   }
+}
 
-  async #open(connection: Connection, signal: AbortSignal): Promise<Transport> {
-    const deadline = AbortSignal.timeout(this.#timing.attemptMs);
-    try {
-      return await connection.open(AbortSignal.any([signal, deadline]));
-    } catch (error) {
-      signal.throwIfAborted();
-      // Nothing has been sent, whatever it was: unreadable certificates, a refused handshake.
-      if (!deadline.aborted) {
-        throw EtcdError.from(error, { kind: "unsent", endpoint: connection.endpoint });
-      }
-      const reason = "no connection in time";
-      const text = `${reason} (${connection.endpoint.url})`;
-      throw new EtcdError(text, { kind: "unsent", reason, cause: error });
-    }
-  }
+/** Before 3.4.22 and 3.5.5, a watch with an expired token was answered with "permission denied". */
+function mayBeToken(error: unknown): boolean {
+  return error instanceof EtcdError &&
+    (error.kind === "token" || error.reason.startsWith("permission denied"));
 }
 
 function mayRetry(error: EtcdError, call: Call): boolean {

@@ -45,32 +45,41 @@ export class Connection implements Disposable {
   }
 
   /**
-   * A transport with an open session. Throws `EtcdError` of the kind "unsent" when it cannot be
-   * opened, and the signal's reason when the signal aborts.
+   * A transport with an open session. Throws `EtcdError` of the kind "unsent" when it cannot be opened
+   * in time, and the signal's reason when the signal aborts.
    */
-  async open(signal: AbortSignal): Promise<Transport> {
-    const { manager, transport } = this.#currentSession();
-    const state = await abortable(manager.connect(), signal).catch((error) => {
-      // Left alone, a connection attempt that nobody answers would take minutes to give up.
-      if (manager.state() === "connecting") manager.abort(error);
-      throw error;
-    });
-    if (state === "error") {
-      throw EtcdError.from(manager.error(), { kind: "unsent", endpoint: this.endpoint });
+  async open(signal: AbortSignal, timeoutMs: number): Promise<Transport> {
+    const deadline = AbortSignal.timeout(timeoutMs);
+    try {
+      const { manager, transport } = this.#currentSession();
+      const state = await abortable(manager.connect(), AbortSignal.any([signal, deadline]));
+      if (state === "error") throw manager.error();
+      return transport;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (deadline.aborted) throw this.#giveUp(error);
+      throw EtcdError.from(error, { kind: "unsent", endpoint: this.endpoint });
     }
-    return transport;
   }
 
-  /** Closes the session with all its streams; the next call opens a new one. */
-  reset(): void {
-    this.#session?.manager.abort();
-    this.#session = undefined;
-  }
-
+  /** Closes the sessions with all their streams. */
   [Symbol.dispose](): void {
-    this.reset();
+    this.#session?.manager.abort();
     for (const manager of this.#retired) manager.abort();
     this.#retired.clear();
+  }
+
+  /** Left alone, a connection attempt that nobody answers would go on for minutes. */
+  #giveUp(cause: unknown): EtcdError {
+    const reason = "no connection in time";
+    const failure = new EtcdError(`${reason} (${this.endpoint.url})`, {
+      kind: "unsent",
+      reason,
+      cause,
+    });
+    const manager = this.#session?.manager;
+    if (manager?.state() === "connecting") manager.abort(failure);
+    return failure;
   }
 
   #currentSession(): Session {
