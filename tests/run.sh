@@ -5,8 +5,9 @@
 #
 #   tests/run.sh [STEP|FILE]...      only these: format lint types unit, or paths of test files
 #
-# Each file outside tests/unit runs in a process of its own, with a time limit. Files that touch the
-# kernel get namespaces of their own (processes, mounts, network), so that nothing outlives them.
+# Each folder of tests/unit and each other file runs in a process of its own, with a time limit. Files
+# that touch the kernel get namespaces of their own (processes, mounts, network), so that nothing
+# outlives them.
 set -uo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 
@@ -59,8 +60,8 @@ run_one() {
     format) check "format" "$DENO" fmt --check --quiet ;;
     lint) check "lint" "$DENO" lint --quiet ;;
     types) check "types" "$DENO" check --quiet ffi src tests ;;
-    unit) bun_test 300 shared tests/unit ;;
-    tests/unit/*) bun_test 300 shared "$1" ;;
+    unit) for part in tests/unit/*/ tests/unit/*_test.ts; do bun_test 120 shared "${part%/}"; done ;;
+    tests/unit/*) bun_test 120 shared "$1" ;;
     tests/build/*) bun_test 600 shared "$1" ;;
     tests/*) bun_test 900 isolated "$1" ;;
     *) check "$1 is a step or a test file" false ;;
