@@ -149,11 +149,21 @@ export class Network implements AsyncDisposable {
     return rest > 0 ? [...problems.slice(0, MAX_PROBLEMS), `and ${rest} more`] : problems;
   }
 
-  /** One line: what this node holds and how many others there are. */
+  /**
+   * One line: what this node holds and how many others there are. A peer that cannot be reached, or
+   * that makes no sense, is told here and in the log; it does not make this node unready.
+   */
   summary(): string {
-    const { subnets } = this.#options.own.lease;
-    const held = Object.values(subnets).join(" and ");
-    return `${this.#options.backend.type}: subnet ${held}, ${this.#projector.status().peers} peers`;
+    const { backend, own } = this.#options;
+    const { peers, unreachable, implausible } = this.#projector.status();
+    const ignored = implausible.size + this.#table.rejected.size;
+    const parts = [
+      `${backend.type}: subnet ${Object.values(own.lease.subnets).join(" and ")}`,
+      peers === 1 ? "1 peer" : `${peers} peers`,
+    ];
+    if (unreachable.size > 0) parts.push(`${unreachable.size} of them unreachable`);
+    if (ignored > 0) parts.push(ignored === 1 ? "1 lease ignored" : `${ignored} leases ignored`);
+    return parts.join(", ");
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
