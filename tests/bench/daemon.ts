@@ -41,6 +41,8 @@ export class BenchDaemon {
     this.logFile = join(start.directory, `${name}.log`);
     this.#group = join(cgroupMount(), name);
     mkdirSync(this.#group);
+    const runDirectory = join(start.directory, `${name}-run`);
+    mkdirSync(runDirectory);
     const args = [
       start.program.path,
       `--etcd-endpoints=${start.endpoints}`,
@@ -57,7 +59,11 @@ export class BenchDaemon {
         "-c",
         'echo $$ >"$0/cgroup.procs"; exec "$@"',
         this.#group,
-        ...["ip", "netns", "exec", start.host.namespace, ...namespace, ...args],
+        ...["ip", "netns", "exec", start.host.namespace],
+        // A /run of its own, or all daemons of the bench would wait for one iptables lock.
+        ...["sh", "-c", 'mount --bind "$0" /run && exec "$@"', runDirectory],
+        ...namespace,
+        ...args,
       ],
       {
         logFile: this.logFile,

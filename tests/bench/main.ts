@@ -13,12 +13,14 @@ import { Bench, type BenchSizes } from "./bench.ts";
 import { benchChange } from "./change.ts";
 import { benchIdle } from "./idle.ts";
 import { benchMemory } from "./memory.ts";
+import { benchPeers } from "./peers.ts";
 import { recordResults } from "./record.ts";
 import { benchSize } from "./size.ts";
 import { benchStart } from "./start.ts";
 import { markdownTable, type Row } from "./table.ts";
 
 const PARTS: { readonly [name: string]: (bench: Bench) => Promise<Row[]> } = {
+  peers: benchPeers,
   start: benchStart,
   change: benchChange,
   idle: benchIdle,

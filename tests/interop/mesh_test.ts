@@ -2,9 +2,8 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Family } from "../../src/addr/ip.ts";
-import { eventually, type Kind, MixedCluster, type MixedHost } from "./mixed_cluster.ts";
-
-const KINDS = ["Go", "ours", "Go", "ours"] as const;
+import { eventually } from "../support/wait.ts";
+import { type Kind, MixedCluster, type MixedHost, NETWORKS, subnetOf } from "./mixed_cluster.ts";
 
 interface Case {
   readonly name: string;
@@ -37,7 +36,8 @@ describe.each(CASES.map((row) => [row.name, row] as const))("%s", (_, row) => {
   let cluster: MixedCluster;
 
   beforeAll(async () => {
-    cluster = await MixedCluster.start({ kinds: KINDS, families, backend: { Type: backend } });
+    const kinds = ["Go", "ours", "Go", "ours"] as const;
+    cluster = await MixedCluster.start({ kinds, families, backend: { Type: backend } });
   }, 900_000);
 
   afterAll(async () => {
@@ -49,31 +49,31 @@ describe.each(CASES.map((row) => [row.name, row] as const))("%s", (_, row) => {
   }, 60_000);
 
   test("each program gives the MTU that fits to workloads", () => {
-    for (const host of cluster.hosts) {
-      expect(host.subnet.mtuBytes).toBe(row.mtuBytes[host.kind]);
+    for (const { host, kind } of cluster.hosts) {
+      expect(host.subnet().mtuBytes).toBe(row.mtuBytes[kind]);
     }
   });
 
   test("both programs write the subnet file in the same form", () => {
-    const forms = cluster.hosts.map((host) =>
-      host.subnetText.replaceAll(/\.\d+\.1\/|:[^:]+::|MTU=\d+/g, "#")
+    const forms = cluster.hosts.map(({ host }) =>
+      host.subnetText().replaceAll(/\.\d+\.1\/|:[^:]+::|MTU=\d+/g, "#")
     );
     expect(new Set(forms).size).toBe(1);
   });
 
   test("both programs write the same lease key and value, but for their own figures", async () => {
     const forms = await Promise.all(cluster.hosts.map(async (host) => {
-      const { key, value, lease } = await cluster.leaseOf(host);
-      return `${shape(key)} ${shape(value)} ${lease === "0" ? "reserved" : "leased"}`;
+      const { key, value, etcdLease } = await cluster.leaseOf(host);
+      return `${shape(key)} ${shape(JSON.stringify(value))} ${etcdLease === "0" ? "" : "leased"}`;
     }));
     expect(forms.map((form) => form === forms[0])).toEqual([true, true, true, true]);
   });
 
-  test("the lease of each host gives its own address", async () => {
+  test("the lease of each host gives its own addresses", async () => {
     for (const host of cluster.hosts) {
-      const value = JSON.parse((await cluster.leaseOf(host)).value);
-      expect(value.PublicIP).toBe(host.host.addresses[4]);
-      expect(value.PublicIPv6).toBe(host.host.addresses[6] ?? null);
+      const { value } = await cluster.leaseOf(host);
+      expect(value.PublicIP).toBe(host.host.address(4));
+      expect(value.PublicIPv6).toBe(families.includes(6) ? host.host.address(6) : null);
     }
   });
 
@@ -83,14 +83,15 @@ describe.each(CASES.map((row) => [row.name, row] as const))("%s", (_, row) => {
       const wanted = await Promise.all(
         others.map((peer) => expectedEntries(peer, { backend, family })),
       );
-      await eventually(async () => {
+      await eventually("the entries of all peers are there", 10_000, async () => {
         expect(await peerEntries(host, { backend, family })).toEqual(wanted.flat().sort());
+        return true;
       });
     }
   }, 60_000);
 });
 
-/** A text's form: numbers, hexadecimal groups and the like are left out. */
+/** A text's form: without addresses, which differ. */
 function shape(text: string): string {
   return text
     .replaceAll(/([0-9a-f]{2}:){5}[0-9a-f]{2}/g, "MAC")
@@ -103,41 +104,33 @@ interface Table {
   readonly family: Family;
 }
 
-const DEVICE: Readonly<Record<Family, string>> = { 4: "flannel.1", 6: "flannel-v6.1" };
-const NETWORK: Readonly<Record<Family, string>> = { 4: "10.244.0.0/16", 6: "fd00:10:244::/48" };
+const DEVICES: Readonly<Record<Family, string>> = { 4: "flannel.1", 6: "flannel-v6.1" };
 
 /** What the kernel of a host holds for its peers, as `ip` and `bridge` say it, without details. */
-async function peerEntries(host: MixedHost, { backend, family }: Table): Promise<string[]> {
-  const root = ["route", "show", "root", NETWORK[family]];
-  const routes = lines(await host.ip(`-${family}`, ...root))
+async function peerEntries({ host }: MixedHost, { backend, family }: Table): Promise<string[]> {
+  const lines = async (command: string) => (await host.sh(command)).split("\n").filter(Boolean);
+  const routes = (await lines(`ip -${family} route show root ${NETWORKS[family]}`))
     .map((line) => /^(\S+ via \S+ dev (?:flannel\S+|eth0)\b)/.exec(line)?.[1])
     .filter((route) => route !== undefined);
   if (backend === "host-gw") return routes.sort();
-  const device = ["dev", DEVICE[family]];
-  const neighbours = lines(
-    await host.ip(`-${family}`, "neighbour", "show", ...device, "nud", "permanent"),
-  ).map((line) => /^\S+ lladdr \S+/.exec(line)?.[0] ?? line);
-  const fdb = lines(await host.bridge("fdb", "show", ...device))
+  const device = DEVICES[family];
+  const neighbours = (await lines(`ip -${family} neighbour show dev ${device} nud permanent`))
+    .map((line) => /^\S+ lladdr \S+/.exec(line)?.[0] ?? line);
+  const fdb = (await lines(`bridge fdb show dev ${device}`))
     .map((line) => /^\S+ dst \S+/.exec(line)?.[0] ?? line);
   return [...routes, ...neighbours, ...fdb].sort();
 }
 
 /** The entries that this peer is to have on every other host. */
 async function expectedEntries(peer: MixedHost, { backend, family }: Table): Promise<string[]> {
-  const publicAddress = peer.host.addresses[family];
-  const gateway = peer.subnet.gateways[family];
-  if (!gateway) throw new Error(`${peer.name} has no IPv${family} subnet`);
-  const subnetAddress = gateway.address.replace(/1$/, family === 4 ? "0" : "");
-  const subnet = `${subnetAddress}/${gateway.length}`;
+  const publicAddress = peer.host.address(family);
+  const { first, subnet } = subnetOf(peer, family);
   if (backend === "host-gw") return [`${subnet} via ${publicAddress} dev eth0`];
-  const mac = /link\/ether (\S+)/.exec(await peer.ip("link", "show", DEVICE[family]))?.[1];
+  const device = DEVICES[family];
+  const mac = (await peer.host.sh(`cat /sys/class/net/${device}/address`)).trim();
   return [
-    `${subnet} via ${subnetAddress} dev ${DEVICE[family]}`,
-    `${subnetAddress} lladdr ${mac}`,
+    `${subnet} via ${first} dev ${device}`,
+    `${first} lladdr ${mac}`,
     `${mac} dst ${publicAddress}`,
   ];
-}
-
-function lines(text: string): string[] {
-  return text.split("\n").map((line) => line.trim()).filter((line) => line !== "");
 }

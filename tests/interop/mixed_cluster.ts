@@ -1,24 +1,11 @@
-/**
- * Hosts of the lab on one etcd, each running Go flannel or ours, and changed from one to the other
- * under a running ping.
- */
+/** Clusters of which some hosts run Go flannel and some ours, and hosts that change between them. */
 
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
 import type { Family, IpAddress } from "../../src/addr/ip.ts";
-import { type EtcdKey, LabEtcd } from "../../src/lab/etcd.ts";
-import { spawnInNamespace } from "../../src/lab/namespace.ts";
-import { type Ping, pingAll } from "../../src/lab/ping.ts";
-import { TopologyRecord } from "../../src/lab/record.ts";
-import { createTopology, type LabHost, planTopology } from "../../src/lab/topology.ts";
-import {
-  attachWorkloads,
-  parseSubnetEnv,
-  type SubnetEnv,
-  workloadAddresses,
-} from "../../src/lab/workload.ts";
+import { pingAll } from "../../src/lab/ping.ts";
+import { attachWorkloads, parseSubnetEnv, workloadAddresses } from "../../src/lab/workload.ts";
 import { run } from "../../src/process/process.ts";
-import type { DaemonProcess } from "../../src/process/spawn_daemon.ts";
+import { Cluster, type StoredLease } from "../support/cluster.ts";
+import { FLANNELD, type Host } from "../support/host.ts";
 
 export type Kind = "Go" | "ours";
 
@@ -31,53 +18,35 @@ export interface MixedClusterOptions {
   readonly enableNftables?: boolean;
 }
 
-export const ETCD_PREFIX = "/coreos.com/network";
-
 export class MixedCluster implements AsyncDisposable {
+  readonly cluster: Cluster;
   readonly hosts: readonly MixedHost[];
-  readonly etcd: LabEtcd;
-  readonly #record: TopologyRecord;
   readonly #options: MixedClusterOptions;
 
-  private constructor(
-    record: TopologyRecord,
-    parts: { options: MixedClusterOptions; etcd: LabEtcd; hosts: readonly MixedHost[] },
-  ) {
-    this.#record = record;
-    this.#options = parts.options;
-    this.etcd = parts.etcd;
-    this.hosts = parts.hosts;
+  private constructor(cluster: Cluster, hosts: readonly MixedHost[], options: MixedClusterOptions) {
+    this.cluster = cluster;
+    this.hosts = hosts;
+    this.#options = options;
   }
 
   /** Starts everything and puts a workload behind each host. */
   static async start(options: MixedClusterOptions): Promise<MixedCluster> {
-    const programs: Readonly<Record<Kind, string>> = {
-      Go: await goFlannel(),
-      ours: ourFlanneld(),
-    };
-    const record = TopologyRecord.create("flmixed");
+    const programs = { Go: await goFlannel(), ours: FLANNELD };
+    const { kinds, families } = options;
+    const cluster = await Cluster.create({ hosts: kinds.length, families });
     try {
-      const { kinds, families } = options;
-      const topology = planTopology({
-        prefix: record.prefix,
-        hostSegments: kinds.map(() => 0),
-        families,
-      });
-      await createTopology(topology);
-      const etcd = new LabEtcd(topology.etcd, { directory: record.directory });
-      record.addProcess(etcd.pid);
-      await etcd.ready(15_000);
-      const hosts = topology.hosts.map((host) =>
-        new MixedHost(host, { record, programs, endpoints: etcd.endpoints })
+      const hosts = cluster.hosts.map((host, index) =>
+        new MixedHost(host, programs, kinds[index] as Kind)
       );
-      const cluster = new MixedCluster(record, { options, etcd, hosts });
-      await cluster.configure({ enableNftables: options.enableNftables ?? false });
-      hosts.forEach((host, index) => host.start(kinds[index] as Kind));
-      await Promise.all(hosts.map((host) => host.ready()));
-      await attachWorkloads(hosts.map(({ host, subnet }) => ({ host, subnet })));
-      return cluster;
+      const mixed = new MixedCluster(cluster, hosts, options);
+      await mixed.configure({ enableNftables: options.enableNftables ?? false });
+      await Promise.all(hosts.map((host) => host.up(host.kind)));
+      await attachWorkloads(
+        hosts.map(({ host }) => ({ host: host.station, subnet: host.subnet() })),
+      );
+      return mixed;
     } catch (error) {
-      await record.remove();
+      await cluster[Symbol.asyncDispose]();
       throw error;
     }
   }
@@ -85,16 +54,13 @@ export class MixedCluster implements AsyncDisposable {
   /** Writes the network configuration; daemons read it when they start. */
   async configure({ enableNftables }: { enableNftables: boolean }): Promise<void> {
     const { families, backend } = this.#options;
-    await this.etcd.put(
-      `${ETCD_PREFIX}/config`,
-      JSON.stringify({
-        EnableIPv4: families.includes(4),
-        Network: "10.244.0.0/16",
-        ...(families.includes(6) && { EnableIPv6: true, IPv6Network: "fd00:10:244::/48" }),
-        EnableNFTables: enableNftables,
-        Backend: backend,
-      }),
-    );
+    await this.cluster.configure({
+      EnableIPv4: families.includes(4),
+      Network: NETWORKS[4],
+      ...(families.includes(6) && { EnableIPv6: true, IPv6Network: NETWORKS[6] }),
+      EnableNFTables: enableNftables,
+      Backend: backend,
+    });
   }
 
   /** The first host that runs this program. */
@@ -104,239 +70,76 @@ export class MixedCluster implements AsyncDisposable {
     return host;
   }
 
+  leaseOf(host: MixedHost): Promise<StoredLease> {
+    return this.cluster.leaseOf(host.host);
+  }
+
   /**
-   * Every workload from every other at the cluster's full MTU; those that stay without an answer.
+   * Every workload from every other at the cluster's full MTU; the pairs that stay without answer.
    *
    * The smallest MTU that any host gives out counts: for an IPv6 underlay Go flannel's vxlan
    * subtracts 20 bytes too few, so its own value is more than its packets can carry.
    */
-  async unanswered(): Promise<Ping[]> {
-    const mtuBytes = Math.min(...this.hosts.map((host) => host.subnet.mtuBytes));
-    const ends = this.hosts.map((host) => ({
-      name: `${host.name}-${host.kind}`,
-      namespace: host.host.workloadNamespace,
-      addresses: workloadAddresses(host.subnet),
+  async unanswered(): Promise<string[]> {
+    const mtuBytes = Math.min(...this.hosts.map(({ host }) => host.subnet().mtuBytes));
+    const ends = this.hosts.map(({ host, kind }) => ({
+      name: `${host.name}-${kind}`,
+      namespace: host.station.workloadNamespace,
+      addresses: workloadAddresses(host.subnet()),
       mtuBytes,
     }));
     const pings = await pingAll(ends, { timeoutMs: 10_000 });
     if (pings.length === 0) throw new Error("nothing was pinged");
-    return pings.filter((ping) => ping.milliseconds === undefined);
-  }
-
-  /** The key under which a host's subnet is in etcd. */
-  async leaseOf(host: MixedHost): Promise<EtcdKey> {
-    const network = host.subnetKeyStart;
-    const keys = await this.etcd.list(`${ETCD_PREFIX}/subnets/${network}`);
-    if (keys.length !== 1) throw new Error(`${keys.length} leases begin with ${network}`);
-    return keys[0] as EtcdKey;
+    return pings.filter((ping) => ping.milliseconds === undefined)
+      .map(({ from, to, family }) => `${from} to ${to}, IPv${family}`);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#record.remove();
+    await this.cluster[Symbol.asyncDispose]();
   }
 }
 
-export class MixedHost {
-  readonly host: LabHost;
-  readonly name: string;
-  readonly #directory: string;
-  readonly #shared: SharedParts;
-  #running: { kind: Kind; process: DaemonProcess } | undefined;
+/** The overlay's networks. */
+export const NETWORKS: Readonly<Record<Family, string>> = {
+  4: "10.244.0.0/16",
+  6: "fd00:10:244::/48",
+};
 
-  constructor(host: LabHost, shared: SharedParts) {
+export class MixedHost {
+  readonly host: Host;
+  readonly #programs: Readonly<Record<Kind, string>>;
+  #kind: Kind;
+
+  constructor(host: Host, programs: Readonly<Record<Kind, string>>, kind: Kind) {
     this.host = host;
-    this.name = host.name;
-    this.#shared = shared;
-    this.#directory = join(shared.record.directory, host.name);
-    mkdirSync(join(this.#directory, "run"), { recursive: true, mode: 0o700 });
+    this.#programs = programs;
+    this.#kind = kind;
   }
 
   /** What runs, or ran last. */
   get kind(): Kind {
-    if (!this.#running) throw new Error(`nothing runs on ${this.name}`);
-    return this.#running.kind;
+    return this.#kind;
   }
 
-  get subnet(): SubnetEnv {
-    return parseSubnetEnv(readFileSync(this.#subnetFile, "utf8"));
+  /** Starts a program and waits until it says that it is ready. */
+  async up(kind: Kind): Promise<void> {
+    this.#kind = kind;
+    await this.host.up({ binary: this.#programs[kind], flags: ["--ip-masq"] });
   }
 
-  /** The subnet file as it stands. */
-  get subnetText(): string {
-    return readFileSync(this.#subnetFile, "utf8");
-  }
-
-  /** How the key of this host's lease begins: its IPv4 subnet, such as `10.244.7.0-24`. */
-  get subnetKeyStart(): string {
-    const gateway = this.subnet.gateways[4];
-    if (!gateway) throw new Error(`${this.name} has no IPv4 subnet`);
-    return `${gateway.address.replace(/\.1$/, ".0")}-${gateway.length}`;
-  }
-
-  start(kind: Kind): void {
-    const process = spawnInNamespace(this.host.namespace, {
-      runDirectory: join(this.#directory, "run"),
-      logFile: this.#logFile,
-      command: [
-        this.#shared.programs[kind],
-        `--etcd-endpoints=${this.#shared.endpoints}`,
-        "--ip-masq",
-      ],
-    });
-    this.#shared.record.addProcess(process.pid);
-    this.#running = { kind, process };
-  }
-
-  async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<void> {
-    this.#running?.process.signal(signal);
-    await this.#running?.process.exited;
-  }
-
-  /**
-   * Ends the daemon and starts this one in its place, as an upgrade does; returns when it is ready,
-   * with the subnet file written anew.
-   */
+  /** Ends the daemon and starts this one in its place, as an upgrade does. */
   async replaceBy(kind: Kind, signal: NodeJS.Signals = "SIGTERM"): Promise<void> {
-    await this.stop(signal);
-    // The file tells each program which subnet it had; its new version tells us that it is ready.
-    const { mtimeMs, ino } = await Bun.file(this.#subnetFile).stat();
-    this.start(kind);
-    await this.#wait("writes its subnet file anew", async () => {
-      const now = await Bun.file(this.#subnetFile).stat();
-      return now.mtimeMs !== mtimeMs || now.ino !== ino;
-    });
-  }
-
-  async ready(): Promise<void> {
-    await this.#wait("writes its subnet file", () => existsSync(this.#subnetFile));
-  }
-
-  /** Runs `ip` in the host. */
-  ip(...args: readonly string[]): Promise<string> {
-    return output("ip", ["-n", this.host.namespace, ...args]);
-  }
-
-  bridge(...args: readonly string[]): Promise<string> {
-    return output("bridge", ["-n", this.host.namespace, ...args]);
-  }
-
-  /** Runs a program in the host. */
-  exec(program: string, ...args: readonly string[]): Promise<string> {
-    return output("ip", ["netns", "exec", this.host.namespace, program, ...args]);
-  }
-
-  logEnd(): string {
-    return readFileSync(this.#logFile, "utf8").trimEnd().split("\n").slice(-10).join("\n");
-  }
-
-  get #subnetFile(): string {
-    return join(this.#directory, "run/flannel/subnet.env");
-  }
-
-  get #logFile(): string {
-    return join(this.#directory, "flanneld.log");
-  }
-
-  async #wait(what: string, isDone: () => boolean | Promise<boolean>): Promise<void> {
-    let ended: number | undefined;
-    this.#running?.process.exited.then((code) => ended = code);
-    const deadline = Date.now() + 30_000;
-    while (!await isDone()) {
-      if (ended !== undefined || Date.now() > deadline) {
-        const fate = ended === undefined ? "takes more than 30 s" : `ended with code ${ended}`;
-        throw new Error(`${this.name} (${this.kind}) ${fate} before it ${what}:\n${this.logEnd()}`);
-      }
-      await Bun.sleep(20);
-    }
+    await this.host.daemon.stop(signal);
+    await this.up(kind);
   }
 }
 
-interface SharedParts {
-  readonly record: TopologyRecord;
-  readonly programs: Readonly<Record<Kind, string>>;
-  readonly endpoints: string;
-}
-
-/** A ping every 20 ms from one workload to another, for as long as something is done to a host. */
-export class RunningPing {
-  readonly #child: Bun.Subprocess<"ignore", "pipe", "inherit">;
-  readonly #received = new Set<number>();
-  readonly #reader: Promise<void>;
-
-  private constructor(from: MixedHost, target: IpAddress) {
-    const namespace = from.host.workloadNamespace;
-    this.#child = Bun.spawn(
-      ["ip", "netns", "exec", namespace, "ping", "-n", "-i", "0.02", target],
-      {
-        stdin: "ignore",
-        stdout: "pipe",
-        stderr: "inherit",
-      },
-    );
-    this.#reader = this.#read();
-  }
-
-  /** Returns once answers come. */
-  static async start(from: MixedHost, to: MixedHost, family: Family): Promise<RunningPing> {
-    const target = workloadAddresses(to.subnet)[family];
-    if (!target) throw new Error(`${to.name} has no workload for IPv${family}`);
-    const ping = new RunningPing(from, target);
-    await ping.#nextAnswers();
-    return ping;
-  }
-
-  /** Ends it and returns the number of echo requests without an answer. Throws if none come now. */
-  async lost(): Promise<number> {
-    await this.#nextAnswers();
-    this.#child.kill("SIGINT");
-    await this.#child.exited;
-    await this.#reader;
-    // Sequence numbers begin at 1; a request that was under way at the end does not count.
-    return Math.max(...this.#received) - this.#received.size;
-  }
-
-  async #nextAnswers(): Promise<void> {
-    const before = this.#received.size;
-    const deadline = Date.now() + 10_000;
-    while (this.#received.size < before + 10) {
-      if (Date.now() > deadline) {
-        this.#child.kill("SIGKILL");
-        throw new Error("the ping gets no answers");
-      }
-      await Bun.sleep(20);
-    }
-  }
-
-  async #read(): Promise<void> {
-    const decoder = new TextDecoder();
-    let text = "";
-    for await (const chunk of this.#child.stdout) {
-      text += decoder.decode(chunk, { stream: true });
-      for (const [, sequence] of text.matchAll(/icmp_seq=(\d+) .*time=/g)) {
-        this.#received.add(Number(sequence));
-      }
-      text = text.slice(text.lastIndexOf("\n") + 1);
-    }
-  }
-}
-
-/** Repeats `check` until it no longer throws; after 10 s its error is the test's. */
-export async function eventually(check: () => Promise<void>): Promise<void> {
-  const deadline = Date.now() + 10_000;
-  for (;;) {
-    try {
-      return await check();
-    } catch (error) {
-      if (Date.now() > deadline) throw error;
-      await Bun.sleep(100);
-    }
-  }
-}
-
-async function output(program: string, args: readonly string[]): Promise<string> {
-  const { exitCode, stdout, stderr } = await run(program, args);
-  if (exitCode !== 0) throw new Error(`${program} ${args.join(" ")}: ${stderr.trim()}`);
-  return stdout;
+/** The first address of a host's subnet, and the subnet itself. */
+export function subnetOf(host: MixedHost, family: Family): { first: string; subnet: string } {
+  const gateway = parseSubnetEnv(host.host.subnetText()).gateways[family];
+  if (!gateway) throw new Error(`${host.host.name} has no IPv${family} subnet`);
+  const first: string = (gateway.address as IpAddress).replace(/1$/, family === 4 ? "0" : "");
+  return { first, subnet: `${first}/${gateway.length}` };
 }
 
 let goFlannelPath: Promise<string> | undefined;
@@ -350,11 +153,4 @@ function goFlannel(): Promise<string> {
     return stdout.trim();
   })();
   return goFlannelPath;
-}
-
-/** `FLANNELD` names another executable than the one that compile.sh made. */
-function ourFlanneld(): string {
-  const path = process.env["FLANNELD"] ?? new URL("../../dist/flanneld", import.meta.url).pathname;
-  if (!existsSync(path)) throw new Error(`there is no ${path}; make it with: bash compile.sh`);
-  return path;
 }

@@ -1,7 +1,8 @@
 /** Traffic rules when a host changes the program, the rule mode, or both. */
 
 import { describe, expect, test } from "bun:test";
-import { eventually, type Kind, MixedCluster, type MixedHost } from "./mixed_cluster.ts";
+import { eventually } from "../support/wait.ts";
+import { type Kind, MixedCluster, type MixedHost } from "./mixed_cluster.ts";
 
 type Mode = "iptables" | "nftables";
 
@@ -37,10 +38,10 @@ describe.each(CHANGES.map((change) => [nameOf(change), change] as const))("%s", 
       enableNftables: oldMode === "nftables",
     });
     const host = cluster.hosts[0] as MixedHost;
-    await eventually(async () => expect(await rules(host)).toEqual(RULES[oldMode]));
+    await expectRules(host, oldMode);
     await cluster.configure({ enableNftables: newMode === "nftables" });
     await host.replaceBy(newKind);
-    await eventually(async () => expect(await rules(host)).toEqual(RULES[newMode]));
+    await expectRules(host, newMode);
     // And they stay: the periodic check (5 s, of iptables only) adds nothing to what it finds.
     await Bun.sleep(newMode === "iptables" ? 6_000 : 500);
     expect(await rules(host)).toEqual(RULES[newMode]);
@@ -69,10 +70,17 @@ const RULES: Readonly<Record<Mode, RuleCounts>> = {
   nftables: { iptables: [], ip6tables: [], nftables: ["flannel-ipv4: 8", "flannel-ipv6: 8"] },
 };
 
+async function expectRules(host: MixedHost, mode: Mode): Promise<void> {
+  await eventually(`the rules of ${mode} are there`, 10_000, async () => {
+    expect(await rules(host)).toEqual(RULES[mode]);
+    return true;
+  });
+}
+
 async function rules(host: MixedHost): Promise<RuleCounts> {
   return {
-    iptables: chains(await host.exec("iptables-save")),
-    ip6tables: chains(await host.exec("ip6tables-save")),
+    iptables: chains(await host.host.sh("iptables-save")),
+    ip6tables: chains(await host.host.sh("ip6tables-save")),
     nftables: await tables(host),
   };
 }
@@ -88,7 +96,7 @@ function chains(saved: string): string[] {
 
 /** Tables of flannel with the number of their rules. */
 async function tables(host: MixedHost): Promise<string[]> {
-  const listed = JSON.parse(await host.exec("nft", "-j", "list", "ruleset")) as {
+  const listed = JSON.parse(await host.host.sh("nft -j list ruleset")) as {
     nftables: readonly { table?: { name: string }; rule?: { table: string } }[];
   };
   const names = listed.nftables.flatMap(({ table }) => table?.name ?? [])

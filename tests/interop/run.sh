@@ -4,7 +4,7 @@
 #
 #   tests/interop/run.sh [FILE]...      only these test files
 #
-# FLANNELD names another executable than dist/flanneld.
+# FLANNELD_BINARY names another executable than dist/flanneld.
 cd "$(dirname "$(readlink -f "$0")")/../.." || exit 1
 
 # Here, not in a test: tests have no network. Without it each test fails and says why.
