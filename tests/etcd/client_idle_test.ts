@@ -26,5 +26,5 @@ test(
     expect((await server.callCounts()).get("Watch")).toBe(1);
     expect(records).toEqual([]);
   },
-  idleMs + 30_000,
+  2 * idleMs + 30_000,
 );
