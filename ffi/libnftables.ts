@@ -1,25 +1,30 @@
 /** libnftables: the compiler and the transactions behind `nft`, as a library. See libnftables(3). */
 
-import { CString, dlopen, FFIType, type Library, type Pointer } from "bun:ffi";
+import { CString, FFIType, type Library, type Pointer } from "bun:ffi";
+import { libc } from "./libc.ts";
+import { openLibrary } from "./library.ts";
+import { AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW } from "./linux.ts";
 
-/** Opens libnftables; throws an Error with the linker's message where there is none. */
-export function openLibnftables(): Library<typeof SYMBOLS> {
-  return dlopen(LIBNFTABLES_SONAME, SYMBOLS);
-}
-
-export type Libnftables = ReturnType<typeof openLibnftables>;
-
-export const LIBNFTABLES_SONAME = "libnftables.so.1";
+export type Libnftables = Library<typeof SYMBOLS>;
 
 // nftables/libnftables.h
 export const NFT_CTX_DEFAULT = 0;
-export const NFT_CTX_OUTPUT_HANDLE = 1 << 3;
 export const NFT_CTX_OUTPUT_JSON = 1 << 4;
-export const NFT_CTX_OUTPUT_NUMERIC_PRIO = 1 << 8;
 
-/** Copies a string that the context owns; valid until its next command. */
-export function copyString(pointer: Pointer | null): string {
-  return pointer === null ? "" : new CString(pointer).toString();
+const NETLINK_NETFILTER = 12; // linux/netlink.h
+
+/** Opens libnftables. Throws an `Error` where the library or the kernel's part of it is missing. */
+export function openLibnftables(): Libnftables {
+  // nft_ctx_new ends the whole process when the kernel has no nfnetlink: ask first.
+  const socket = libc().socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+  if (socket < 0) throw new Error("the kernel has no nfnetlink (CONFIG_NETFILTER_NETLINK)");
+  libc().close(socket);
+  return openLibrary({ sonames: ["libnftables.so.1"], debianPackage: "libnftables1" }, SYMBOLS);
+}
+
+/** Copies a string that the context owns; it is valid until the context's next command. */
+export function readString(pointer: bigint | Pointer | null): string {
+  return pointer === null ? "" : new CString(Number(pointer) as Pointer).toString();
 }
 
 const SYMBOLS = {

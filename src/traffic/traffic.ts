@@ -1,0 +1,87 @@
+/** Traffic rules for the daemon: opens the system that the mode asks for and keeps rules in it. */
+
+import { existsSync } from "node:fs";
+import { assertNever } from "../addr/assert_never.ts";
+import { familiesOf, type PerFamily } from "../addr/family.ts";
+import type { Family } from "../addr/ip.ts";
+import type { Log } from "../log/log.ts";
+import { IPTABLES_PROGRAMS, type IptablesPrograms, openIptables } from "./iptables.ts";
+import { manageTraffic, type TrafficManager, type TrafficManagerOptions } from "./manager.ts";
+import { openNftables } from "./nftables.ts";
+import { type RuleTarget, TrafficError } from "./target.ts";
+
+export type { TrafficManager, TrafficStatus } from "./manager.ts";
+export { TrafficError } from "./target.ts";
+
+export type TrafficMode = "iptables" | "nftables";
+
+export interface TrafficOptions
+  extends Pick<TrafficManagerOptions, "formerNetworks" | "resyncMs" | "log" | "onStatus"> {
+  /** `EnableNFTables` */
+  readonly mode: TrafficMode;
+  /** By default the system's. */
+  readonly programs?: IptablesPrograms;
+}
+
+/**
+ * Opens the system for the mode; its rules come with `setRules`. The other mode's rules are removed
+ * once ours are in. Throws `TrafficError`, with the package to install, when the system is missing.
+ */
+export async function createTrafficManager(options: TrafficOptions): Promise<TrafficManager> {
+  const { mode, programs = IPTABLES_PROGRAMS, ...rest } = options;
+  const target = await openTarget(mode, programs);
+  const unused = await openUnused(
+    mode === "iptables" ? "nftables" : "iptables",
+    programs,
+    rest.log,
+  );
+  return await manageTraffic({ ...rest, target, ...(unused && { unused }) });
+}
+
+/**
+ * Why iptables does not see bridged packets in this network namespace, with the remedy; `undefined`
+ * if it does. Kubernetes services need it between pods of one node (br_netfilter;
+ * https://www.kernel.org/doc/html/latest/networking/ip-sysctl.html, bridge-nf-call-iptables).
+ */
+export function bridgeNetfilterProblem(
+  families: PerFamily<unknown>,
+  procSys: string = "/proc/sys",
+): string | undefined {
+  const missing = familiesOf(families)
+    .map((family) => `${procSys}/net/bridge/${BRIDGE_SYSCTLS[family]}`)
+    .find((path) => !existsSync(path));
+  return missing &&
+    `iptables mode needs the kernel module br_netfilter: ${missing} is missing; ` +
+      `run "modprobe br_netfilter", or set EnableNFTables in the network configuration`;
+}
+
+const BRIDGE_SYSCTLS: Readonly<Record<Family, string>> = {
+  4: "bridge-nf-call-iptables",
+  6: "bridge-nf-call-ip6tables",
+};
+
+async function openTarget(mode: TrafficMode, programs: IptablesPrograms): Promise<RuleTarget> {
+  switch (mode) {
+    case "iptables":
+      return await openIptables(programs);
+    case "nftables":
+      return openNftables();
+    default:
+      return assertNever(mode);
+  }
+}
+
+/** Where a system is missing, nobody has put rules into it. */
+async function openUnused(
+  mode: TrafficMode,
+  programs: IptablesPrograms,
+  log: Log,
+): Promise<RuleTarget | undefined> {
+  try {
+    return await openTarget(mode, programs);
+  } catch (error) {
+    if (!(error instanceof TrafficError)) throw error;
+    log.debug(`not looking for old ${mode} rules: ${error.message}`);
+    return undefined;
+  }
+}
