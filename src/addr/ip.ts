@@ -45,8 +45,8 @@ export function parseIpv4(text: string): Ipv4 | undefined {
 
 /** Reads any textual form of RFC 4291 section 2.2 and returns the form of RFC 5952. */
 export function parseIpv6(text: string): Ipv6 | undefined {
-  const value = parseIpv6Value(text);
-  return value === undefined ? undefined : formatAddress(6, value) as Ipv6;
+  const groups = parseIpv6Groups(text);
+  return groups && formatGroups(groups);
 }
 
 /** The address as an unsigned integer of 32 or 128 bits. */
@@ -81,8 +81,9 @@ export function formatAddress(family: Family, value: bigint): IpAddress {
     return [number >>> 24, (number >>> 16) & 255, (number >>> 8) & 255, number & 255]
       .join(".") as Ipv4;
   }
+  const hex = value.toString(16).padStart(32, "0");
   const groups: number[] = [];
-  for (let shift = 112n; shift >= 0n; shift -= 16n) groups.push(Number((value >> shift) & 0xffffn));
+  for (let i = 0; i < 32; i += 4) groups.push(Number.parseInt(hex.slice(i, i + 4), 16));
   return formatGroups(groups);
 }
 
@@ -92,13 +93,8 @@ export function addressBytes(address: IpAddress): Uint8Array {
     const number = ipv4Number(address as Ipv4);
     return Uint8Array.of(number >>> 24, number >>> 16, number >>> 8, number);
   }
-  const bytes = new Uint8Array(16);
-  let value = addressValue(address);
-  for (let i = 15; i >= 0; i--) {
-    bytes[i] = Number(value & 255n);
-    value >>= 8n;
-  }
-  return bytes;
+  const groups = parseIpv6Groups(address) as number[];
+  return Uint8Array.from(groups.flatMap((group) => [group >>> 8, group & 255]));
 }
 
 /** Reads 4 or 16 bytes in network byte order; throws `RangeError` for another length. */
@@ -157,6 +153,13 @@ function formatGroups(groups: readonly number[]): Ipv6 {
 }
 
 function parseIpv6Value(text: string): bigint | undefined {
+  const groups = parseIpv6Groups(text);
+  if (groups === undefined) return undefined;
+  return BigInt(`0x${groups.map((group) => group.toString(16).padStart(4, "0")).join("")}`);
+}
+
+/** The eight groups of 16 bits. */
+function parseIpv6Groups(text: string): number[] | undefined {
   let source = text;
   const lastColon = source.lastIndexOf(":");
   if (source.includes(".")) {
@@ -174,11 +177,7 @@ function parseIpv6Value(text: string): bigint | undefined {
   if (head === undefined || tail === undefined) return undefined;
   const missing = 8 - head.length - tail.length;
   if (halves.length === 1 ? missing !== 0 : missing < 1) return undefined;
-  let value = 0n;
-  for (const group of [...head, ...new Array<number>(missing).fill(0), ...tail]) {
-    value = value << 16n | BigInt(group);
-  }
-  return value;
+  return [...head, ...new Array<number>(missing).fill(0), ...tail];
 }
 
 function splitGroups(text: string): number[] | undefined {

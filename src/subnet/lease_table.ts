@@ -89,6 +89,7 @@ export class LeaseTable {
   }
 
   #put(given: Lease | InvalidLease, unsettled: Set<Candidate>): void {
+    if (this.#isUnchanged(given)) return;
     const reason = "reason" in given ? given.reason : whyImplausible(given, this.#options);
     if (reason !== undefined) {
       this.#remove(given.key, unsettled);
@@ -110,6 +111,14 @@ export class LeaseTable {
       if (subnet) this.#claims[family].add(subnet, candidate);
     }
     unsettled.add(candidate);
+  }
+
+  /** A snapshot mostly repeats what is known; then its plausibility is known, too. */
+  #isUnchanged(given: Lease | InvalidLease): boolean {
+    if ("reason" in given) return false;
+    const known = this.#candidates.get(given.key)?.lease;
+    return known !== undefined && known.modRevision === given.modRevision &&
+      sameClaim(known, this.#configuredFamilies(given)) && sameContent(known, given);
   }
 
   #remove(key: LeaseKey, unsettled: Set<Candidate>): void {
@@ -200,7 +209,7 @@ function changes(
       if (previous !== undefined) deletes.push({ kind: "delete", lease: previous });
     } else if (previous === undefined) {
       puts.push({ kind: "put", lease });
-    } else if (!sameContent(previous, lease)) {
+    } else if (!sameSubnets(previous, lease) || !sameContent(previous, lease)) {
       puts.push({ kind: "put", lease, previous });
     }
   }
@@ -208,13 +217,15 @@ function changes(
 }
 
 function sameClaim(a: Lease, b: Lease): boolean {
-  return a.createRevision === b.createRevision &&
-    FAMILIES.every((family) => a.subnets[family] === b.subnets[family]);
+  return a.createRevision === b.createRevision && sameSubnets(a, b);
+}
+
+function sameSubnets(a: Lease, b: Lease): boolean {
+  return FAMILIES.every((family) => a.subnets[family] === b.subnets[family]);
 }
 
 function sameContent(a: Lease, b: Lease): boolean {
-  if (a === b) return true;
-  return JSON.stringify([a.subnets, a.attributes]) === JSON.stringify([b.subnets, b.attributes]);
+  return a === b || JSON.stringify(a.attributes) === JSON.stringify(b.attributes);
 }
 
 function byAge(a: Candidate, b: Candidate): number {

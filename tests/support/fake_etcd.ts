@@ -35,7 +35,8 @@ export class ManualClock implements Clock {
     if (signal.aborted) return Promise.resolve();
     return new Promise((resolve) => {
       const sleeper = {
-        untilMs: this.#nowMs + ms,
+        // Whole milliseconds: a fraction can be lost in the sum, and time would stand still.
+        untilMs: this.#nowMs + Math.ceil(ms),
         wake: () => {
           signal.removeEventListener("abort", sleeper.wake);
           this.#sleepers = this.#sleepers.filter((other) => other !== sleeper);
