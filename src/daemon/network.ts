@@ -109,7 +109,7 @@ export class Network implements AsyncDisposable {
     this.#table = new LeaseTable({
       config,
       own: own.lease,
-      backendType: backend.type,
+      backendType: backend.attributes.backendType,
       onRejected: ({ key, reason }) => log.warn(`ignoring lease ${key}: ${reason}`),
     });
     this.#cleanup.use(this.#reconciler);
