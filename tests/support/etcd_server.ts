@@ -67,7 +67,9 @@ export class EtcdServer implements AsyncDisposable {
   launch(): void {
     const log = openSync(join(this.#directory, "log"), "a");
     const flags = [...this.#flags, `--data-dir=${join(this.#directory, "data")}`];
-    this.#process = spawn("etcd", flags, { stdio: ["ignore", log, log] });
+    // etcd ends with us, even if we are killed.
+    const command = ["--pdeathsig", "KILL", "etcd", ...flags];
+    this.#process = spawn("setpriv", command, { stdio: ["ignore", log, log] });
     running.add(this.#process);
   }
 
