@@ -71,7 +71,7 @@ const DEBOUNCE_MAX_MS = 50;
 const CHUNK_ENTRIES = 2000;
 const RETRY = { firstMs: 100, maxMs: 30_000 };
 /** More repairs of one entry than this, each within `CONTEST_WINDOW_MS` of the last, are a fight. */
-const CONTEST_REPAIRS = 5;
+const CONTEST_REPAIRS = 15;
 const CONTEST_WINDOW_MS = 10_000;
 const CONTEST_RETRY = { firstMs: 1000, maxMs: 60_000 };
 const RESYNC_MS = 300_000;
