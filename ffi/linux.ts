@@ -43,7 +43,8 @@ export const NLM_F_ACK_TLVS = 0x200;
 export const NLMSG_ERROR = 0x2;
 export const NLMSG_DONE = 0x3;
 export const NLMSGERR_ATTR_MSG = 1;
-export const NLA_TYPE_MASK = 0x3fff;
+export const NLA_F_NESTED = 0x8000;
+export const NLA_F_NET_BYTEORDER = 0x4000;
 
 // linux/rtnetlink.h
 export const RTM_NEWLINK = 16;

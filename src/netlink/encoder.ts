@@ -56,6 +56,11 @@ export class Encoder implements Disposable {
     return this.#length;
   }
 
+  /** The messages gathered so far: a view of the buffer. */
+  get bytes(): Uint8Array {
+    return this.#buffer.subarray(0, this.#length);
+  }
+
   get count(): number {
     return this.#count;
   }

@@ -1,8 +1,8 @@
 /** The kernel's network tables of this thread's network namespace, over rtnetlink. */
 
 import * as k from "../../ffi/linux.ts";
-import { FAMILIES, type Family, type IpAddress } from "../addr/ip.ts";
-import type { Link, Resource, ResourceKind, Sysctl } from "../state/resource.ts";
+import { FAMILIES, type Family, familyOf, type IpAddress } from "../addr/ip.ts";
+import type { Link, Resource, ResourceKind, Route, Sysctl } from "../state/resource.ts";
 import { resourceText } from "../state/resource_text.ts";
 import type { Step } from "../state/step.ts";
 import {
@@ -244,7 +244,14 @@ class BatchRun {
       this.results[position] = this.#noDevice(step, link);
       return;
     }
-    this.#encoder.entry(operationOf(step), entry, ifindex);
+    try {
+      this.#encoder.entry(operationOf(step), entry, ifindex);
+    } catch (cause) {
+      // libnl cannot say everything, such as an address with a prefix length of 0.
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      this.results[position] = new KernelError(describe(step), "EINVAL", reason, { cause });
+      return;
+    }
     this.#pending.push(position);
     if (this.#pending.length === MESSAGES_AT_A_TIME || !this.#encoder.hasRoom) this.#flush();
   }
@@ -257,9 +264,28 @@ class BatchRun {
     for (const [index, refusal] of refusals) {
       const position = pending[index] as number;
       const step = this.#steps[position] as Step;
-      const isGone = errnoName(refusal.errno) === "ENODEV";
-      this.results[position] = isGone ? this.#retry(step) : resultOf(step, refusal);
+      const code = errnoName(refusal.errno);
+      this.results[position] = code === "ENODEV"
+        ? this.#retry(step)
+        : code === "EINVAL" && isOnlinkReplacement(step)
+        ? this.#replaceByTwo(step)
+        : resultOf(step, refusal);
     }
+  }
+
+  /**
+   * Replaces an IPv6 route by one with an onlink gateway on another device. While the old route
+   * covers the gateway, the kernel takes the device for a mistake (EINVAL, "invalid gateway or
+   * device mismatch"): a route to the device alone goes first, so that there is always one.
+   */
+  #replaceByTwo(step: Step & { readonly resource: Route }): StepResult {
+    const { gateway: _, ...rest } = step.resource;
+    const ifindex = this.#ifindexes.get(deviceName(step.resource)) ?? 0;
+    this.#encoder.clear();
+    this.#encoder.entry("set", { ...rest, onlink: false }, ifindex);
+    this.#encoder.entry("set", step.resource, ifindex);
+    const refusals = this.#send();
+    return resultOf(step, refusals.get(0) ?? refusals.get(1));
   }
 
   #send(): Map<number, Refusal> {
@@ -342,6 +368,12 @@ const ABSENT: Readonly<Record<ResourceKind, ReadonlySet<string>>> = {
 function operationOf(step: Step): Operation {
   if (step.op === "delete") return "delete";
   return step.op === "set" && step.exclusive === true ? "create" : "set";
+}
+
+function isOnlinkReplacement(step: Step): step is Step & { readonly resource: Route } {
+  const { resource } = step;
+  return step.op === "set" && step.exclusive !== true && resource.kind === "route" &&
+    resource.onlink && resource.gateway !== undefined && familyOf(resource.destination) === 6;
 }
 
 function resultOf(step: Step, refusal: Refusal | undefined): StepResult {

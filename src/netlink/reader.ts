@@ -5,7 +5,7 @@
  * iteration, and a value that is shorter than its type reads as absent.
  */
 
-import { NLA_TYPE_MASK, nlattr, nlmsghdr } from "../../ffi/linux.ts";
+import { NLA_F_NESTED, NLA_F_NET_BYTEORDER, nlattr, nlmsghdr } from "../../ffi/linux.ts";
 
 /** Walks the messages of one received buffer. */
 export class MessageReader {
@@ -125,6 +125,8 @@ export class Attributes {
 
 /** Larger than every attribute type that this program reads. */
 const MAX_TYPE = 63;
+/** linux/netlink.h; the rest of an attribute's type is flags. */
+const NLA_TYPE_MASK = 0xffff & ~(NLA_F_NESTED | NLA_F_NET_BYTEORDER);
 const decoder = new TextDecoder();
 
 /** NLMSG_ALIGN and NLA_ALIGN: up to a multiple of 4. */

@@ -4,19 +4,21 @@
  * and nothing notifies of their change.
  */
 
-import { readFile } from "node:fs/promises";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import type { Sysctl } from "../state/resource.ts";
 import { KernelError } from "./kernel.ts";
 
 /** The value without its line end; `undefined` if there is no such parameter. Throws `KernelError`. */
-export async function readSysctl(path: string): Promise<string | undefined> {
-  try {
-    return (await readFile(filePath(path), "utf8")).trimEnd();
-  } catch (error) {
-    if (codeOf(error) === "ENOENT") return undefined;
-    throw new KernelError(`read sysctl ${path}`, codeOf(error), undefined, { cause: error });
-  }
+export function readSysctl(path: string): Promise<string | undefined> {
+  return Promise.try(() => {
+    try {
+      // Not by a thread of the runtime's pool, which may be in another namespace.
+      return readFileSync(filePath(path), "utf8").trimEnd();
+    } catch (error) {
+      if (codeOf(error) === "ENOENT") return undefined;
+      throw new KernelError(`read sysctl ${path}`, codeOf(error), undefined, { cause: error });
+    }
+  });
 }
 
 /** Sets a parameter; gives the error, if any, instead of throwing it. */

@@ -1,0 +1,23 @@
+/**
+ * Looks up a route over and over until its input ends, then prints how often it did, and how often
+ * there was none: whether a route that is being replaced is ever missing.
+ */
+
+import type { IpAddress } from "../../src/addr/ip.ts";
+import { NetlinkKernel } from "../../src/netlink/netlink_kernel.ts";
+
+using kernel = new NetlinkKernel();
+const address = Bun.argv[2] as IpAddress;
+let isDone = false;
+process.stdin.on("end", () => isDone = true).resume();
+let lookups = 0;
+let misses = 0;
+console.log("ready");
+while (!isDone) {
+  for (let i = 0; i < 200; i++, lookups++) {
+    const found = await kernel.routeTo(address);
+    if (found.link !== "flannel.1" && found.link !== "under0") misses++;
+  }
+  await new Promise((resolve) => setImmediate(resolve));
+}
+console.log(JSON.stringify({ lookups, misses }));
