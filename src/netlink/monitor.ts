@@ -96,7 +96,11 @@ export class Monitor implements Disposable {
     setTimeout(() => {
       if (this.#disposed) return;
       // The subscription goes on; only the names have to be read again.
-      this.#names = this.#options.linkNames();
+      try {
+        this.#names = this.#options.linkNames();
+      } catch {
+        return this.#lost(RETRY_MS);
+      }
       this.#options.listener({ kind: "overrun" });
       void this.#connect();
     }, delayMs);

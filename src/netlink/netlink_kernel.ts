@@ -18,8 +18,8 @@ import {
 } from "./decoder.ts";
 import { type DumpKind, Encoder, type Entry, type Operation } from "./encoder.ts";
 import { errnoName } from "./errno.ts";
+import { DUMP_TRIES, type Reading, readUndisturbed } from "./interrupted.ts";
 import {
-  DumpInterruptedError,
   type Kernel,
   KernelError,
   type KernelEvent,
@@ -51,16 +51,8 @@ export class NetlinkKernel implements Kernel {
     this.#watchBufferBytes = options.watchBufferBytes ?? WATCH_BUFFER_BYTES;
   }
 
-  async dump(
-    kinds: readonly ResourceKind[],
-    links?: ReadonlySet<string>,
-  ): Promise<Resource[]> {
-    for (let tries = 1;; tries++) {
-      const attempt = this.#dumpOnce(kinds, links);
-      if (attempt.interrupted === undefined) return attempt.resources;
-      if (tries === DUMP_TRIES) throw new DumpInterruptedError(attempt.interrupted, tries);
-      await pause(2 ** tries);
-    }
+  dump(kinds: readonly ResourceKind[], links?: ReadonlySet<string>): Promise<Resource[]> {
+    return readUndisturbed(() => this.#dumpOnce(kinds, links), pause);
   }
 
   async apply(steps: readonly Step[]): Promise<StepResult[]> {
@@ -147,14 +139,14 @@ export class NetlinkKernel implements Kernel {
   #dumpOnce(
     kinds: readonly ResourceKind[],
     links: ReadonlySet<string> | undefined,
-  ): { resources: Resource[]; interrupted?: DumpKind } {
+  ): Reading<Resource[]> {
     const resources: Resource[] = [];
     const decodedLinks: DecodedLink[] = [];
     const outcome = this.#readTable("link", 0, 0, (message) => {
       const decoded = decodeLink(message);
       if (decoded !== undefined) decodedLinks.push(decoded);
     });
-    if (outcome === "interrupted") return { resources, interrupted: "link" };
+    if (outcome === "interrupted") return { interrupted: "link" };
     const names = new Map(decodedLinks.map(({ ifindex, link }) => [ifindex, link.name]));
     if (kinds.includes("link")) {
       for (const decoded of decodedLinks) resources.push(withUnderlay(decoded, names));
@@ -171,10 +163,10 @@ export class NetlinkKernel implements Kernel {
           if (resource === undefined) return;
           if (filter === undefined || filter.has(deviceName(resource))) resources.push(resource);
         });
-        if (outcome === "interrupted" || unknownDevice) return { resources, interrupted: kind };
+        if (outcome === "interrupted" || unknownDevice) return { interrupted: kind };
       }
     }
-    return { resources };
+    return { result: resources };
   }
 
   #readTable(
@@ -340,7 +332,6 @@ class BatchRun {
 }
 
 const WATCH_BUFFER_BYTES = 32 * 1024 * 1024;
-const DUMP_TRIES = 8;
 const MESSAGES_AT_A_TIME = 200;
 /** Steps between two turns of the event loop: about 10 ms. */
 const STEPS_AT_A_TIME = 2000;
