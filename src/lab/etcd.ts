@@ -6,6 +6,7 @@
  * JSON gateway, and cost no program start.
  */
 
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Station } from "./topology.ts";
 import { familiesOf } from "../addr/family.ts";
@@ -68,12 +69,14 @@ export class LabEtcd {
       directory: options.directory,
       args: options.args ?? [],
     });
-    this.#start = () =>
-      spawnDaemon("ip", ["netns", "exec", station.namespace, "etcd", ...args], {
+    this.#start = () => {
+      rmSync(this.#socket, { force: true }); // left by a server that was killed
+      return spawnDaemon("ip", ["netns", "exec", station.namespace, "etcd", ...args], {
         logFile: join(options.directory, "etcd.log"),
         env: { PATH: process.env["PATH"] ?? "" },
         workingDirectory: options.directory,
       });
+    };
     this.#process = this.#start();
   }
 
@@ -139,6 +142,7 @@ export class LabEtcd {
 
   /** Sends every later call as this user. */
   async authenticate(name: string, password: string): Promise<void> {
+    this.#token = undefined; // an expired one would be refused even here
     const answer = await this.call("auth/authenticate", { name, password });
     this.#token = (answer as { token: string }).token;
   }

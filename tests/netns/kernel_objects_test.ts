@@ -43,7 +43,7 @@ const CASES: Case[] = [
   },
 ];
 
-test.each(CASES)("the kernel holds exactly golden/$golden.txt", async (one) => {
+test.each(CASES)("the kernel holds exactly what golden $golden says", async (one) => {
   await using cluster = await Cluster.create({
     hosts: 3,
     families: one.families,
