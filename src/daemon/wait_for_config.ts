@@ -5,8 +5,8 @@ import { type NetworkConfig, parseNetworkConfig } from "../config/network_config
 import type { Log } from "../log/log.ts";
 import { RepeatedFailure } from "../log/throttle.ts";
 import { type LeaseStore, StoreError } from "../subnet/store.ts";
+import { sleep, systemClock } from "../time/clock.ts";
 import type { Progress } from "./progress.ts";
-import { sleep } from "./sleep.ts";
 
 export interface WaitForConfigOptions {
   readonly store: LeaseStore;
@@ -26,7 +26,8 @@ export async function waitForConfig(
   const reading = new RepeatedFailure({ log, what: "reading the network configuration" });
   let refused: string | undefined;
   let isAbsenceLogged = false;
-  for (;; await sleep(RETRY_MS, stop)) {
+  for (;; await sleep(systemClock, RETRY_MS, stop)) {
+    stop.throwIfAborted();
     let text: string | undefined;
     try {
       text = await store.networkConfig(stop);

@@ -7,7 +7,7 @@
 import type { Resource, ResourceKey } from "../state/resource.ts";
 import { sameResource } from "../state/same_resource.ts";
 import type { Step } from "../state/step.ts";
-import type { Clock } from "./clock.ts";
+import type { Clock } from "../time/clock.ts";
 
 /** The kernel queues a notification before it answers, so an echo is never far behind. */
 const WINDOW_MS = 250;

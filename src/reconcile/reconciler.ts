@@ -19,7 +19,7 @@ import { resourceText } from "../state/resource_text.ts";
 import type { Address, Link, Resource, ResourceKey, ResourceKind } from "../state/resource.ts";
 import { equalResources, sameResource } from "../state/same_resource.ts";
 import type { Step } from "../state/step.ts";
-import { backoffMs, type Clock, systemClock } from "./clock.ts";
+import { backoffMs, type Clock, systemClock } from "../time/clock.ts";
 import { Echoes } from "./echoes.ts";
 import { type Contest, type Entry, EntryTable, type Trouble } from "./entry_table.ts";
 
@@ -31,8 +31,6 @@ export interface ReconcilerOptions {
   /** Reads a file below /proc/sys; `undefined` if there is none. Without it, parameters are written once. */
   readonly readSysctl?: (path: string) => Promise<string | undefined>;
   readonly clock?: Clock;
-  /** A number from 0 to 1. */
-  readonly random?: () => number;
   /** Everything is read again this often, give or take a tenth, in case a change went unnoticed. */
   readonly resyncMs?: number;
 }
@@ -84,7 +82,6 @@ export class Reconciler implements AsyncDisposable {
   readonly #log: Log;
   readonly #options: ReconcilerOptions;
   readonly #clock: Clock;
-  readonly #random: () => number;
 
   #scope: ReconcilerScope = { ownership: NO_OWNERSHIP, external: undefined };
   readonly #table = new EntryTable((contest) => this.#onContest(contest));
@@ -133,7 +130,6 @@ export class Reconciler implements AsyncDisposable {
     this.#kernel = options.kernel;
     this.#log = options.log;
     this.#clock = options.clock ?? systemClock;
-    this.#random = options.random ?? Math.random;
     this.#echoes = new Echoes(this.#clock);
   }
 
@@ -471,7 +467,7 @@ export class Reconciler implements AsyncDisposable {
         kind: "failing",
         message: error.message,
         attempts,
-        retryAtMs: this.#clock.nowMs() + backoffMs(attempts, RETRY, this.#random),
+        retryAtMs: this.#clock.nowMs() + backoffMs(attempts, RETRY, this.#clock),
       });
       // A failure is told the first, second, fourth, … time it happens, and with it those like it.
       if ((attempts & (attempts - 1)) !== 0) continue;
@@ -513,7 +509,7 @@ export class Reconciler implements AsyncDisposable {
     fight.lastMs = now;
     const over = fight.repairs - CONTEST_REPAIRS;
     if (isDue || over <= 0) return false;
-    const delayMs = backoffMs(over, CONTEST_RETRY, this.#random);
+    const delayMs = backoffMs(over, CONTEST_RETRY, this.#clock);
     const found = entry.actual === undefined ? "removed" : `made ${resourceText(entry.actual)}`;
     const message = `something on this host keeps changing it; the last time it was ${found}`;
     this.#log.warn(
@@ -789,7 +785,7 @@ export class Reconciler implements AsyncDisposable {
     this.#synced = true;
     this.#lastResyncMs = this.#clock.nowMs();
     const everyMs = this.#options.resyncMs ?? RESYNC_MS;
-    this.#resyncAtMs = this.#lastResyncMs + everyMs * (0.9 + this.#random() / 5);
+    this.#resyncAtMs = this.#lastResyncMs + everyMs * (0.9 + this.#clock.random() / 5);
     for (const [key, { lastMs }] of this.#fights) {
       if (this.#lastResyncMs - lastMs > CONTEST_RETRY.maxMs) this.#fights.delete(key);
     }
@@ -849,7 +845,7 @@ export class Reconciler implements AsyncDisposable {
   #delayReading(): void {
     this.#dumpFailures++;
     this.#readAgainAtMs = this.#clock.nowMs() +
-      backoffMs(this.#dumpFailures, RETRY, this.#random);
+      backoffMs(this.#dumpFailures, RETRY, this.#clock);
   }
 }
 

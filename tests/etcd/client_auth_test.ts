@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { EtcdClient, type EtcdClientOptions } from "../../src/subnet/etcd/client.ts";
 import type { EtcdWatch } from "../../src/subnet/etcd/etcd.ts";
 import { EtcdError } from "../../src/subnet/etcd/etcd_error.ts";
+import { type Clock, systemClock } from "../../src/time/clock.ts";
 import { collectingLog } from "../support/collecting_log.ts";
 import { EtcdServer } from "../support/etcd_server.ts";
 import { TcpProxy } from "../support/tcp_proxy.ts";
@@ -141,10 +142,10 @@ test("a missing and a wrong password are told apart, and the password is in no m
 
 test("a watch without permission says what to do, once, and works once it is granted", async () => {
   // The pause after a refusal, without its 20 s.
-  const clock = {
-    nowMs: () => performance.now(),
+  const clock: Clock = {
+    ...systemClock,
     random: () => 0,
-    sleep: (ms: number) => Bun.sleep(Math.min(ms, 300)),
+    setTimer: (delayMs, callback) => systemClock.setTimer(Math.min(delayMs, 300), callback),
   };
   const { client, records } = newClient({ clock });
   await using _ = client;

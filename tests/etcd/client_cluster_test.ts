@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { EtcdClient } from "../../src/subnet/etcd/client.ts";
+import { systemClock } from "../../src/time/clock.ts";
 import { collectingLog } from "../support/collecting_log.ts";
 import { EtcdCluster, freePorts } from "../support/etcd_server.ts";
 
@@ -54,7 +55,6 @@ test("a member without the others is left for one with a leader", async () => {
   const others = cluster.members.filter((member) => member !== follower);
   const { log, records } = collectingLog();
   // The first endpoint is preferred with this clock.
-  const { systemClock } = await import("../../src/subnet/etcd/clock.ts");
   const clock = { ...systemClock, random: () => 0 };
   const endpoints = [follower.url, ...others.map(({ url }) => url)];
   await using client = new EtcdClient({ endpoints, log, clock });

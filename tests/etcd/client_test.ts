@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { EtcdClient } from "../../src/subnet/etcd/client.ts";
-import { systemClock } from "../../src/subnet/etcd/clock.ts";
+import { systemClock } from "../../src/time/clock.ts";
 import { EtcdError } from "../../src/subnet/etcd/etcd_error.ts";
 import { StoreError } from "../../src/subnet/store.ts";
 import { collectingLog } from "../support/collecting_log.ts";

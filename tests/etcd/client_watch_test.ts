@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { EtcdClient, type EtcdClientOptions } from "../../src/subnet/etcd/client.ts";
 import type { EtcdWatch } from "../../src/subnet/etcd/etcd.ts";
+import { systemClock } from "../../src/time/clock.ts";
 import { collectingLog } from "../support/collecting_log.ts";
 import { EtcdServer } from "../support/etcd_server.ts";
 import { TcpProxy } from "../support/tcp_proxy.ts";
@@ -241,10 +242,7 @@ test("an etcd that hangs is noticed within 10 s, and the other member takes over
   await using server = await EtcdServer.start();
   await using hanging = await TcpProxy.start(server.port);
   await using working = await TcpProxy.start(server.port);
-  const clock = {
-    ...(await import("../../src/subnet/etcd/clock.ts")).systemClock,
-    random: () => 0,
-  };
+  const clock = { ...systemClock, random: () => 0 };
   await using client = newClient({ endpoints: [hanging.url, working.url], clock });
   await using writer = newClient({ endpoints: [server.url] });
   const events = client.watch("/hang/", forever)[Symbol.asyncIterator]();

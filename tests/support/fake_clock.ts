@@ -1,6 +1,6 @@
 /** Time that stands still until a test moves it. */
 
-import type { Clock } from "../../src/reconcile/clock.ts";
+import type { Clock } from "../../src/time/clock.ts";
 
 interface Timer {
   readonly atMs: number;
@@ -10,13 +10,20 @@ interface Timer {
 export class FakeClock implements Clock {
   #nowMs = 1_000_000;
   readonly #timers = new Set<Timer>();
+  /** Replaced where a test wants a certain chance. */
+  random: () => number;
+
+  constructor(random: () => number = Math.random) {
+    this.random = random;
+  }
 
   nowMs(): number {
     return this.#nowMs;
   }
 
   setTimer(delayMs: number, callback: () => void): Disposable {
-    const timer = { atMs: this.#nowMs + delayMs, callback };
+    // Whole milliseconds: a fraction can be lost in the sum, and time would stand still.
+    const timer = { atMs: this.#nowMs + Math.ceil(delayMs), callback };
     this.#timers.add(timer);
     return { [Symbol.dispose]: () => void this.#timers.delete(timer) };
   }
@@ -25,24 +32,24 @@ export class FakeClock implements Clock {
     return Promise.resolve();
   }
 
-  /** Lets this much time pass: each timer fires at its moment, and what it starts gets to run. */
+  /** Lets this much time pass: what is due runs at its own moment, and what it starts as well. */
   async advance(ms: number): Promise<void> {
     const endMs = this.#nowMs + ms;
-    await settle();
     for (;;) {
-      const due = [...this.#timers].filter((timer) => timer.atMs <= endMs);
-      if (due.length === 0) break;
-      const next = due.reduce((a, b) => b.atMs < a.atMs ? b : a);
-      this.#timers.delete(next);
-      this.#nowMs = Math.max(this.#nowMs, next.atMs);
-      next.callback();
       await settle();
+      const nextMs = Math.min(...[...this.#timers].map(({ atMs }) => atMs));
+      if (nextMs > endMs) break;
+      this.#nowMs = Math.max(this.#nowMs, nextMs);
+      for (const timer of [...this.#timers]) {
+        // One of the same moment may have been disposed by another.
+        if (timer.atMs <= nextMs && this.#timers.delete(timer)) timer.callback();
+      }
     }
     this.#nowMs = endMs;
   }
 }
 
-/** Lets promises that wait for nothing outside resolve. */
-async function settle(): Promise<void> {
-  for (let i = 0; i < 3; i++) await new Promise((resolve) => setImmediate(resolve));
+/** Lets every promise that can go on without time passing do so. */
+export async function settle(): Promise<void> {
+  for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve));
 }

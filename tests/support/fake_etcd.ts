@@ -3,7 +3,6 @@
  * calls that fail before or after they are carried out, outages, compaction.
  */
 
-import type { Clock } from "../../src/subnet/etcd/clock.ts";
 import type {
   Compare,
   Etcd,
@@ -17,60 +16,14 @@ import type {
   TransactionResult,
 } from "../../src/subnet/etcd/etcd.ts";
 import { StoreError } from "../../src/subnet/store.ts";
+import { sleep } from "../../src/time/clock.ts";
+import { FakeClock } from "./fake_clock.ts";
 
 export type Fault = "before" | "after";
 
-/** Time that stands still until `advance`. */
-export class ManualClock implements Clock {
-  #nowMs = 0;
-  #sleepers: { untilMs: number; wake: () => void }[] = [];
-  /** Replaced where a test wants a certain chance. */
-  random: () => number = Math.random;
-
-  nowMs(): number {
-    return this.#nowMs;
-  }
-
-  sleep(ms: number, signal: AbortSignal): Promise<void> {
-    if (signal.aborted) return Promise.resolve();
-    return new Promise((resolve) => {
-      const sleeper = {
-        // Whole milliseconds: a fraction can be lost in the sum, and time would stand still.
-        untilMs: this.#nowMs + Math.ceil(ms),
-        wake: () => {
-          signal.removeEventListener("abort", sleeper.wake);
-          this.#sleepers = this.#sleepers.filter((other) => other !== sleeper);
-          resolve();
-        },
-      };
-      this.#sleepers.push(sleeper);
-      signal.addEventListener("abort", sleeper.wake);
-    });
-  }
-
-  /** Moves time on, and lets everything that becomes due run at its own moment. */
-  async advance(ms: number): Promise<void> {
-    const endMs = this.#nowMs + ms;
-    for (;;) {
-      await settle();
-      const next = Math.min(...this.#sleepers.map(({ untilMs }) => untilMs));
-      if (next > endMs) break;
-      this.#nowMs = Math.max(this.#nowMs, next);
-      for (const sleeper of this.#sleepers.filter(({ untilMs }) => untilMs <= next)) sleeper.wake();
-    }
-    this.#nowMs = endMs;
-    await settle();
-  }
-}
-
-/** Lets every promise that can go on without time passing do so. */
-export async function settle(): Promise<void> {
-  for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve));
-}
-
 /** The server; each client that a test makes is a connection to it. */
 export class FakeEtcd {
-  readonly clock: ManualClock;
+  readonly clock: FakeClock;
   /** Calls carried out so far, by name. */
   readonly calls = new Map<string, number>();
   /** The keys that were created so far, in order. */
@@ -83,7 +36,7 @@ export class FakeEtcd {
   #compacted = 0n;
   #nextLease = 1000n;
 
-  constructor(clock: ManualClock = new ManualClock()) {
+  constructor(clock: FakeClock = new FakeClock()) {
     this.clock = clock;
   }
 
@@ -318,7 +271,7 @@ export class FakeEtcdClient implements Etcd {
         }
         if (events.length > 0) continue;
       }
-      await this.#server.clock.sleep(60_000, AbortSignal.any([signal, changed.signal]));
+      await sleep(this.#server.clock, 60_000, AbortSignal.any([signal, changed.signal]));
     }
   }
 

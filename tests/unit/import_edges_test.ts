@@ -15,6 +15,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   config: { addr: "networks and subnets are prefixes" },
   log: {},
   process: {},
+  time: {},
   state: { addr: "entries consist of addresses" },
   ffi: {},
   netlink: {
@@ -31,6 +32,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     config: "a subnet must fit the network",
     log: "outages are logged",
     subnet: "it implements the store",
+    time: "pauses between attempts",
   },
   backend: {
     addr: "peers have addresses",
@@ -52,6 +54,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     "type log": "repairs and failures are logged",
     "type netlink": "it acts through the kernel port",
     state: "it compares desired and actual entries",
+    time: "debouncing, retries, resync",
   },
   iface: {
     addr: "interfaces have addresses",
@@ -88,6 +91,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     state: "wiring",
     subnet: "wiring",
     "subnet/etcd": "wiring",
+    time: "pauses between attempts",
     traffic: "wiring",
   },
   main: {

@@ -2,7 +2,7 @@
 
 import type { Transport } from "@connectrpc/connect";
 import { Authentication, type Credentials } from "./authentication.ts";
-import { backoffMs, type Clock } from "./clock.ts";
+import { backoffMs, type Clock, sleep } from "../../time/clock.ts";
 import type { Connection } from "./connection.ts";
 import { EtcdError } from "./etcd_error.ts";
 
@@ -75,7 +75,7 @@ export class Calls implements Disposable {
         // However long the first members took to fail, the others are asked, too.
         const isRoundOver = failures >= this.#connections.length;
         if (!mayRetry(error, call) || (isRoundOver && isLate)) throw error.during(call);
-        await this.#clock.sleep(pauseMs, call.signal);
+        await sleep(this.#clock, pauseMs, call.signal);
         call.signal.throwIfAborted();
       }
     }

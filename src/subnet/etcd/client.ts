@@ -8,7 +8,7 @@
  */
 
 import { Calls, type CallTiming, defaultCallTiming } from "./calls.ts";
-import { type Clock, systemClock } from "./clock.ts";
+import { type Clock, systemClock } from "../../time/clock.ts";
 import { Connection, type ConnectionTiming, defaultConnectionTiming } from "./connection.ts";
 import { parseEndpoints } from "./endpoint.ts";
 import type {

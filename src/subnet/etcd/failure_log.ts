@@ -1,7 +1,7 @@
 /** Says once, then ever more rarely, that something keeps failing, and once that it works again. */
 
 import type { Log } from "../../log/log.ts";
-import type { Clock } from "./clock.ts";
+import type { Clock } from "../../time/clock.ts";
 
 const FIRST_PAUSE_MS = 10_000;
 const MAX_PAUSE_MS = 300_000;

@@ -16,7 +16,7 @@ import {
   type OwnLease,
   StoreError,
 } from "../store.ts";
-import { type Clock, systemClock } from "./clock.ts";
+import { type Clock, sleep, systemClock } from "../../time/clock.ts";
 import type { Etcd, EtcdWatch } from "./etcd.ts";
 import { type LiveNode, LiveSession, SESSION_TTL_SECONDS } from "./live_session.ts";
 import { EtcdOwnLease, type HeldLease } from "./own_lease.ts";
@@ -95,7 +95,7 @@ export class EtcdLeaseStore implements LeaseStore {
         if (held !== undefined) return held;
         // Nodes that started together choose again at different times.
         const { clock } = this.#options;
-        await clock.sleep(clock.random() * Math.min(20 * (races + 1), 500), signal);
+        await sleep(clock, clock.random() * Math.min(20 * (races + 1), 500), signal);
         signal.throwIfAborted();
       }
     });

@@ -12,7 +12,7 @@ import type { IpAddress } from "../../addr/ip.ts";
 import type { Log } from "../../log/log.ts";
 import { RepeatedFailure } from "../../log/throttle.ts";
 import { DuplicateNodeError } from "../store.ts";
-import { backoffMs, type Clock } from "./clock.ts";
+import { backoffMs, type Clock, sleep } from "../../time/clock.ts";
 import type { Etcd, KeyValue } from "./etcd.ts";
 
 /** This node, as the others are told of it. */
@@ -132,7 +132,7 @@ export class LiveSession implements AsyncDisposable {
     const intervalMs = ttlSeconds * 1000 / 3;
     let pauseMs = intervalMs;
     while (!signal.aborted) {
-      await clock.sleep(pauseMs, signal);
+      await sleep(clock, pauseMs, signal);
       if (signal.aborted) return;
       try {
         await this.#renew(signal);
@@ -204,7 +204,7 @@ async function waitForEnd(
     if (renewals >= 2 || elapsedMs > 2 * grantedSeconds * 1000 + 2000) {
       throw new DuplicateNodeError(duplicateText(options, holder));
     }
-    await clock.sleep(Math.min(1000, grantedSeconds * 100), signal);
+    await sleep(clock, Math.min(1000, grantedSeconds * 100), signal);
     signal.throwIfAborted();
   }
 }

@@ -10,7 +10,7 @@ import type { Log } from "../../log/log.ts";
 import type { Lease, LeaseAttributes } from "../lease.ts";
 import { encodeLeaseValue, isInvalidLease } from "../lease_codec.ts";
 import type { OwnLease } from "../store.ts";
-import type { Clock } from "./clock.ts";
+import { type Clock, sleep } from "../../time/clock.ts";
 import type { Etcd, EtcdWatch } from "./etcd.ts";
 import type { LeaseRecord, Records } from "./records.ts";
 import { untilStoreAnswers } from "./retry.ts";
@@ -127,7 +127,7 @@ export class EtcdOwnLease implements OwnLease {
     const signal = AbortSignal.any([this.#stopped.signal, this.#rescheduled.signal]);
     const pauseMs = this.#renewalMs() - clock.nowMs();
     // A timer's longest delay is 2^31 - 1 ms; a reservation needs none at all.
-    await clock.sleep(Math.min(Math.max(pauseMs, 0), 2 ** 31 - 1), signal);
+    await sleep(clock, Math.min(Math.max(pauseMs, 0), 2 ** 31 - 1), signal);
   }
 
   /** The margin before expiry, or half of a life that is not much longer than the margin. */

@@ -3,7 +3,7 @@
 import { type Log } from "../../log/log.ts";
 import { RepeatedFailure } from "../../log/throttle.ts";
 import { DuplicateNodeError, OutOfSubnetsError, StoreError } from "../store.ts";
-import { backoffMs, type Clock } from "./clock.ts";
+import { backoffMs, type Clock, sleep } from "../../time/clock.ts";
 
 export interface RetryOptions {
   /** What is attempted, for the log, as the subject of "… fails". */
@@ -36,7 +36,7 @@ export async function untilStoreAnswers<T>(
       signal.throwIfAborted();
       if (!isOutage(error)) throw error;
       failure.failed(error);
-      await clock.sleep(backoffMs(failure.failures, options, clock), signal);
+      await sleep(clock, backoffMs(failure.failures, options, clock), signal);
     }
   }
 }

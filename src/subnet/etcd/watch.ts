@@ -12,7 +12,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Log } from "../../log/log.ts";
 import type { Attempt, Calls } from "./calls.ts";
-import { backoffMs, type Clock } from "./clock.ts";
+import { backoffMs, type Clock, sleep } from "../../time/clock.ts";
 import type { Connection } from "./connection.ts";
 import type { EtcdWatch, RangeResult } from "./etcd.ts";
 import { EtcdError, needsOperator } from "./etcd_error.ts";
@@ -87,7 +87,7 @@ export async function* watchPrefix(
     const pauseMs = needsOperator(failure)
       ? REFUSED_PAUSE_MS * (1 - source.clock.random() / 2)
       : backoffMs(failed, BACKOFF, source.clock);
-    await source.clock.sleep(pauseMs, signal);
+    await sleep(source.clock, pauseMs, signal);
   }
 }
 

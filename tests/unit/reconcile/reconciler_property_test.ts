@@ -72,13 +72,12 @@ const story = fc.array(fc.tuple(fc.constantFrom(0, 0, 1, 7, 60, 400), happening)
 
 class Scene {
   readonly kernel = new FakeKernel();
-  readonly clock = new FakeClock();
+  readonly clock = new FakeClock(() => 0.5);
   readonly desired = new Map<string, readonly Resource[]>();
   readonly reconciler = new Reconciler({
     kernel: this.kernel,
     log: collectingLog(),
     clock: this.clock,
-    random: () => 0.5,
   });
   maySweep = false;
   #precedence = 0n;

@@ -41,14 +41,13 @@ let external: string[];
 beforeEach(() => {
   kernel = new FakeKernel();
   kernel.seed(...UNDERLAY);
-  clock = new FakeClock();
+  clock = new FakeClock(() => 0.5);
   log = collectingLog();
   external = [];
   reconciler = new Reconciler({
     kernel,
     log,
     clock,
-    random: () => 0.5,
     onExternalChanged: (reason) => void external.push(reason),
     readSysctl: (path) => {
       const found = [...kernel.table.values()].find((r) => r.kind === "sysctl" && r.path === path);

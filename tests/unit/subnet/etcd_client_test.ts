@@ -2,7 +2,6 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { ConfigError } from "../../../src/config/config_error.ts";
 import { EtcdClient, type EtcdClientOptions } from "../../../src/subnet/etcd/client.ts";
-import { backoffMs, systemClock } from "../../../src/subnet/etcd/clock.ts";
 import { parseEndpoints } from "../../../src/subnet/etcd/endpoint.ts";
 import { FailureLog } from "../../../src/subnet/etcd/failure_log.ts";
 import { keyRange } from "../../../src/subnet/etcd/messages.ts";
@@ -104,25 +103,6 @@ test("the range of a prefix holds exactly the keys that begin with it", () => {
       expect(isInRange(utf8(key), range)).toBe(Buffer.from(key).indexOf(prefix) === 0);
     }
   }));
-});
-
-test("the pause between attempts doubles up to its limit, less a random half", () => {
-  const limits = { firstMs: 50, maxMs: 2_000 };
-  const pauses = (random: number) =>
-    [1, 2, 3, 7, 50, 2_000].map((failures) =>
-      backoffMs(failures, limits, { random: () => random })
-    );
-  expect(pauses(0)).toEqual([50, 100, 200, 2_000, 2_000, 2_000]);
-  expect(pauses(1)).toEqual([25, 50, 100, 1_000, 1_000, 1_000]);
-});
-
-test("a sleep ends when its signal aborts, and leaves no listener behind", async () => {
-  const stop = new AbortController();
-  const startMs = systemClock.nowMs();
-  setTimeout(() => stop.abort(), 20);
-  await systemClock.sleep(60_000, stop.signal);
-  await systemClock.sleep(60_000, stop.signal);
-  expect(systemClock.nowMs() - startMs).toBeLessThan(5_000);
 });
 
 test("a failure that lasts an hour is logged at growing intervals, and its end once", () => {
