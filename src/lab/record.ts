@@ -6,7 +6,7 @@
  * the kernel gives process numbers out again.
  */
 
-import { lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";
+import { lstatSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";
 import { renameSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -20,6 +20,8 @@ export interface RecordedProcess {
 
 interface RecordFile {
   readonly bootId: string;
+  /** The PID namespace (pid_namespaces(7)) in which the process numbers hold. */
+  readonly pidNamespace: string;
   /** Who is to remove the topology; `undefined` once it is kept on purpose. */
   readonly owner?: RecordedProcess;
   readonly processes: readonly RecordedProcess[];
@@ -43,17 +45,19 @@ export class TopologyRecord {
       const random = crypto.getRandomValues(new Uint8Array(3)).toHex();
       const prefix = `${kind}-${random}`;
       const directory = join(tmpdir(), prefix);
-      try {
-        mkdirSync(directory, { mode: 0o700 });
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code === "EEXIST") continue;
-        throw error;
-      }
       const owner = { pid: process.pid, startTime: startTimeOf(process.pid) as string };
-      const file: RecordFile = { bootId: bootId(), owner, processes: [] };
-      const record = new TopologyRecord(directory, prefix, file);
-      record.#save();
-      return record;
+      const file = { bootId: bootId(), pidNamespace: pidNamespace(), owner, processes: [] };
+      // It gets its name only with the record in it: nobody takes it for abandoned.
+      const unnamed = mkdtempSync(join(tmpdir(), ".fl-"));
+      writeFileSync(join(unnamed, RECORD), JSON.stringify(file), { mode: 0o600 });
+      try {
+        renameSync(unnamed, directory);
+      } catch (error) {
+        rmSync(unnamed, { recursive: true, force: true });
+        if (!["EEXIST", "ENOTEMPTY"].includes((error as { code?: string }).code ?? "")) throw error;
+        continue;
+      }
+      return new TopologyRecord(directory, prefix, file);
     }
   }
 
@@ -65,7 +69,7 @@ export class TopologyRecord {
       const directory = join(tmpdir(), name);
       if (!isOwnDirectory(directory)) continue;
       const file = readRecord(join(directory, RECORD));
-      records.push(new TopologyRecord(directory, name, file ?? { bootId: "", processes: [] }));
+      if (file !== undefined) records.push(new TopologyRecord(directory, name, file));
     }
     return records;
   }
@@ -73,7 +77,9 @@ export class TopologyRecord {
   /** Nobody is there to remove it: its owner was killed, or kept it and ended. */
   get isAbandoned(): boolean {
     const { owner, bootId: recorded } = this.#file;
-    return owner === undefined || recorded !== bootId() || !isRunning(owner);
+    if (owner === undefined || recorded !== bootId()) return true;
+    // Of a process in another container nothing is known.
+    return this.#file.pidNamespace === pidNamespace() && !isRunning(owner);
   }
 
   addProcess(pid: number): void {
@@ -85,8 +91,8 @@ export class TopologyRecord {
 
   /** Leaves the topology to `lab down`. */
   keep(): void {
-    const { bootId: boot, processes } = this.#file;
-    this.#file = { bootId: boot, processes };
+    const { owner: _nobody, ...file } = this.#file;
+    this.#file = file;
     this.#save();
   }
 
@@ -108,7 +114,7 @@ export class TopologyRecord {
 
   #livingProcesses(namespaces: readonly string[]): Set<number> {
     const pids = new Set<number>();
-    if (this.#file.bootId === bootId()) {
+    if (this.#file.bootId === bootId() && this.#file.pidNamespace === pidNamespace()) {
       for (const process of this.#file.processes) {
         if (isRunning(process)) pids.add(process.pid);
       }
@@ -205,6 +211,10 @@ function bootId(): string {
   return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
 }
 
+function pidNamespace(): string {
+  return readlinkSync("/proc/self/ns/pid");
+}
+
 /** The temporary directory is everybody's: believe only what nobody else can have written. */
 function isOwnDirectory(path: string): boolean {
   try {
@@ -220,7 +230,7 @@ function readRecord(path: string): RecordFile | undefined {
     const value: unknown = JSON.parse(readFileSync(path, "utf8"));
     return isRecordFile(value) ? value : undefined;
   } catch {
-    return undefined; // killed before the first write
+    return undefined; // not ours
   }
 }
 
@@ -230,6 +240,7 @@ function isRecordFile(value: unknown): value is RecordFile {
     return Number.isInteger(process?.pid) && typeof process?.startTime === "string";
   };
   const file = value as Partial<RecordFile> | null;
-  return typeof file?.bootId === "string" && Array.isArray(file.processes) &&
+  return typeof file?.bootId === "string" && typeof file.pidNamespace === "string" &&
+    Array.isArray(file.processes) &&
     file.processes.every(isProcess) && (file.owner === undefined || isProcess(file.owner));
 }
