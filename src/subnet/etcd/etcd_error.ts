@@ -40,7 +40,10 @@ export class EtcdError extends StoreError {
   ): EtcdError {
     if (thrown instanceof EtcdError) return thrown;
     const kind = known.kind ?? failureKind(thrown);
-    const reason = failureReason(thrown);
+    let reason = failureReason(thrown);
+    // A server that does not know TLS answers the handshake in clear and closes, or resets.
+    const wasInHandshake = kind === "unsent" && known.endpoint.url.startsWith("https:");
+    if (wasInHandshake && reason === SYSTEM_REASONS["ECONNRESET"]) reason = HANDSHAKE_CLOSED;
     return new EtcdError(`${reason} (${known.endpoint.url})`, { kind, reason, cause: thrown });
   }
 
@@ -145,12 +148,15 @@ const SYSTEM_REASONS: Readonly<Record<string, string>> = {
   EAI_AGAIN: "host name cannot be resolved at the moment",
 };
 
+const HANDSHAKE_CLOSED =
+  "the connection was closed during the TLS handshake: does etcd serve plain http there?";
+
 function tlsReason(code: string, message: string): string | undefined {
   if (isTlsAlert(code)) {
     return `the server refused our TLS certificate, check --etcd-certfile and --etcd-keyfile (${code})`;
   }
   if (message.includes("before secure TLS connection")) {
-    return "the connection was closed during the TLS handshake: does etcd serve plain http there?";
+    return HANDSHAKE_CLOSED;
   }
   if (UNTRUSTED.has(code)) {
     return `the server's certificate is not trusted, check --etcd-cafile (${code})`;
