@@ -1,7 +1,7 @@
 /** All backends by type. Each is loaded when it is asked for. */
 
 import { ConfigError } from "../config/config_error.ts";
-import { nearestName } from "../config/options.ts";
+import { nearest } from "../text/nearest.ts";
 import type { BackendModule } from "./backend.ts";
 
 const BACKENDS: Readonly<Record<string, () => Promise<{ readonly default: BackendModule }>>> = {
@@ -18,8 +18,8 @@ export async function loadBackend(type: string): Promise<BackendModule> {
   const name = type.toLowerCase();
   const load = Object.hasOwn(BACKENDS, name) ? BACKENDS[name] : undefined;
   if (load !== undefined) return (await load()).default;
-  const nearest = nearestName(name, BACKEND_TYPES);
-  const hint = nearest === undefined ? "" : `; did you mean ${JSON.stringify(nearest)}?`;
+  const guess = nearest(name, BACKEND_TYPES);
+  const hint = guess === undefined ? "" : `; did you mean ${JSON.stringify(guess)}?`;
   throw new ConfigError(
     `Backend Type ${JSON.stringify(type)} is unknown; this program has ` +
       `${BACKEND_TYPES.join(", ")}${hint}`,

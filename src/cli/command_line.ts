@@ -1,9 +1,9 @@
 /** From arguments and environment to what is to be done. Pure. */
 
+import { nearest } from "../text/nearest.ts";
 import { environmentName, type Flag, FLAGS } from "./flag_table.ts";
 import { type GivenFlag, scanFlags } from "./flag_syntax.ts";
 import { readBoolean } from "./flag_values.ts";
-import { editDistance, nearest } from "./nearest.ts";
 import type { Options } from "./options.ts";
 
 export type CommandLine =
@@ -71,8 +71,8 @@ function parseSubcommand(rest: string[], flags: readonly GivenFlag[]): CommandLi
     return fault(`unexpected "${name}" after --${flag.name}; write --${flag.name}=${name}`);
   }
   if (!Object.hasOwn(SUBCOMMANDS, name)) {
-    const guess = nearest(name, Object.keys(SUBCOMMANDS));
-    const hint = guess !== undefined && editDistance(name, guess) <= 2
+    const guess = nearest(name, Object.keys(SUBCOMMANDS), 2);
+    const hint = guess !== undefined
       ? `did you mean ${guess}?`
       : `the subcommands are ${Object.keys(SUBCOMMANDS).join(", ")}`;
     return fault(`unknown subcommand "${name}"; ${hint}`);
@@ -154,9 +154,9 @@ function warnings(options: Options, env: Environment): string[] {
   const known = Object.values(FLAGS).map((flag) => environmentName(flag.name));
   for (const variable of Object.keys(env).sort()) {
     if (!variable.startsWith("FLANNELD_") || known.includes(variable)) continue;
-    const guess = nearest(variable, known);
-    // Kubernetes sets FLANNELD_SERVICE_HOST and the like for a service of that name.
-    if (guess !== undefined && editDistance(variable, guess) <= 3) {
+    // Few edits: Kubernetes sets FLANNELD_SERVICE_HOST and the like for a service of that name.
+    const guess = nearest(variable, known, 3);
+    if (guess !== undefined) {
       lines.push(`the environment variable ${variable} sets no flag; did you mean ${guess}?`);
     }
   }

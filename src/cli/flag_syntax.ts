@@ -3,7 +3,7 @@
  * `=` only; `--` or the first argument without a dash ends the flags.
  */
 
-import { nearest } from "./nearest.ts";
+import { nearest } from "../text/nearest.ts";
 
 /** What the scanner must know of a flag. */
 export interface FlagShape {
@@ -44,7 +44,7 @@ export function scanFlags(argv: readonly string[], shapes: readonly FlagShape[])
 }
 
 function unknownFlag(name: string, shapes: readonly FlagShape[]): string {
-  const guess = nearest(name, shapes.map((shape) => shape.name));
+  const guess = nearest(name, shapes.map((shape) => shape.name), Infinity);
   return `unknown flag --${name}; ${
     guess === undefined ? "see flanneld --help" : `the nearest known flag is --${guess}`
   }`;

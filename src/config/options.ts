@@ -4,6 +4,7 @@
  * default. Every backend describes its options with such a table.
  */
 
+import { nearest } from "../text/nearest.ts";
 import { ConfigError } from "./config_error.ts";
 
 /** What one option accepts. Make them with `integerOption`, `booleanOption` and `stringOption`. */
@@ -106,20 +107,9 @@ export function stringOption<D extends string | undefined>(
 
 /** The message for a key that nobody reads, with the known name it is probably meant to be. */
 export function unknownKey(key: string, known: readonly string[], where: string): string {
-  const nearest = nearestName(key, known);
-  const hint = nearest === undefined ? "" : `; did you mean ${quote(nearest)}?`;
+  const guess = nearest(key, known);
+  const hint = guess === undefined ? "" : `; did you mean ${quote(guess)}?`;
   return `unknown key ${quote(key)} in ${where} is ignored${hint}`;
-}
-
-/** The known name with the fewest edits from `name`, if those are at most a third of its letters. */
-export function nearestName(name: string, known: readonly string[]): string | undefined {
-  let best: string | undefined;
-  let bestDistance = Math.floor(name.length / 3) + 1;
-  for (const candidate of known) {
-    const distance = editDistance(name.toLowerCase(), candidate.toLowerCase());
-    if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
-  }
-  return best;
 }
 
 function readOption<T>(name: string, value: unknown, type: OptionType<T>, where: string): T {
@@ -128,23 +118,6 @@ function readOption<T>(name: string, value: unknown, type: OptionType<T>, where:
   if (read !== undefined) return read;
   const given = type.secret ? "has a value that is not shown" : `is ${JSON.stringify(value)}`;
   throw new ConfigError(`${name} in ${where} ${given}; it must be ${type.accepts}`);
-}
-
-/** Levenshtein distance. */
-function editDistance(a: string, b: string): number {
-  let previous = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= a.length; i++) {
-    const current = [i];
-    for (let j = 1; j <= b.length; j++) {
-      current.push(Math.min(
-        (previous[j] as number) + 1,
-        (current[j - 1] as number) + 1,
-        (previous[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1),
-      ));
-    }
-    previous = current;
-  }
-  return previous[b.length] as number;
 }
 
 function quote(text: string): string {

@@ -12,9 +12,13 @@ const ROOT = new URL("../../", import.meta.url).pathname;
 /** An edge that carries types only is marked `type`: nothing of the target runs in the source. */
 const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   addr: {},
-  config: { addr: "networks and subnets are prefixes" },
+  config: {
+    addr: "networks and subnets are prefixes",
+    text: "unknown keys are reported with the nearest known one",
+  },
   log: {},
   process: {},
+  text: {},
   time: {},
   state: { addr: "entries consist of addresses" },
   ffi: {},
@@ -41,6 +45,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     "type netlink": "prepare() is given the kernel port",
     state: "desired entries are resources",
     "type subnet": "peers are leases",
+    text: "an unknown type is reported with the nearest known one",
   },
   traffic: {
     addr: "rules name networks",
@@ -77,6 +82,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     iface: "--iface-regex is checked when it is read",
     lab: "the subcommand",
     log: "--log-format",
+    text: "unknown flags are reported with the nearest known one",
   },
   daemon: {
     addr: "host facts",

@@ -3,7 +3,6 @@ import { ConfigError } from "../../../src/config/config_error.ts";
 import {
   booleanOption,
   integerOption,
-  nearestName,
   readOptions,
   stringOption,
 } from "../../../src/config/options.ts";
@@ -68,13 +67,5 @@ describe("readOptions", () => {
 
   test("never prints a secret", () => {
     expect(() => read({ PSK: 123456 })).toThrow(/PSK in .* a value that is not shown/);
-  });
-});
-
-describe("nearestName", () => {
-  test("finds a slip of the finger, and nothing for another word", () => {
-    expect(nearestName("etcd-endpoint", ["etcd-endpoints", "etcd-prefix"])).toBe("etcd-endpoints");
-    expect(nearestName("verbose", ["iface", "version"])).toBe(undefined);
-    expect(nearestName("x", ["v"])).toBe(undefined);
   });
 });

@@ -1,21 +1,27 @@
 /** The word a user probably meant. */
 
 /**
- * The candidate with the least Levenshtein distance to `word`; the first of equals. `undefined`
- * only when there is no candidate.
+ * The candidate with the fewest edits from `word`, whatever the case of letters; the first of
+ * equals. `undefined` if each needs more than `maxEdits`, by default a third of the word's letters.
  */
-export function nearest(word: string, candidates: readonly string[]): string | undefined {
+export function nearest(
+  word: string,
+  candidates: readonly string[],
+  maxEdits: number = Math.floor(word.length / 3),
+): string | undefined {
   let best: string | undefined;
   let bestDistance = Infinity;
   for (const candidate of candidates) {
-    const distance = editDistance(word, candidate);
-    if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
+    const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
+    if (distance <= maxEdits && distance < bestDistance) {
+      [best, bestDistance] = [candidate, distance];
+    }
   }
   return best;
 }
 
 /** Levenshtein distance: insertions, deletions and substitutions that turn one word into another. */
-export function editDistance(from: string, to: string): number {
+function editDistance(from: string, to: string): number {
   let row = Array.from({ length: to.length + 1 }, (_, column) => column);
   for (let i = 1; i <= from.length; i++) {
     const next = [i];
