@@ -4,7 +4,7 @@ import type { Log } from "./log.ts";
 
 export interface RepeatedFailureOptions {
   readonly log: Log;
-  /** What fails, as the subject of "… works again", such as `the connection to etcd`. */
+  /** What fails, as the subject of "… fails" and "… works again", such as `reading the kernel`. */
   readonly what: string;
   readonly level?: "warn" | "error";
   /** Monotonic milliseconds. */
@@ -20,6 +20,11 @@ export class RepeatedFailure {
   readonly #reasons = new Map<string, Reason>();
   #failures = 0;
   #firstFailureMs = 0;
+  /** A failure was logged since it last worked. */
+  #announced = false;
+  /** Of something that comes and goes: how long nothing more is logged after it works again. */
+  #restMs = 0;
+  #restsUntilMs = -Infinity;
 
   constructor(options: RepeatedFailureOptions) {
     this.#options = {
@@ -38,15 +43,20 @@ export class RepeatedFailure {
 
   /**
    * Reports a failure. A new reason is logged at once, the same one again after 1, 2, 4 … 60
-   * minutes, with how often it was seen. Reasons beyond the eighth share one allowance.
+   * minutes, with how often it was seen. Reasons beyond the eighth share one allowance. What has
+   * failed and worked again more than once is left alone for 10, 20 … 300 seconds each time.
    */
-  failed(error: unknown, fields: Readonly<Record<string, unknown>> = {}): void {
-    const { log, level, nowMs, firstPauseMs, longestPauseMs, what } = this.#options;
+  failed(error: unknown, level = this.#options.level): void {
+    const { log, nowMs, firstPauseMs, longestPauseMs, what } = this.#options;
     const now = nowMs();
-    if (this.#failures++ === 0) this.#firstFailureMs = now;
+    if (this.#failures++ === 0) {
+      this.#firstFailureMs = now;
+      if (now > this.#restsUntilMs + LONGEST_REST_MS) this.#restMs = 0;
+    }
     const text = error instanceof Error ? error.message : String(error);
     const key = this.#reasons.has(text) || this.#reasons.size < MAX_REASONS ? text : OTHER;
-    const reason = this.#reasons.get(key) ?? { unseen: 0, nextMs: now, pauseMs: firstPauseMs };
+    const reason = this.#reasons.get(key) ??
+      { unseen: 0, nextMs: Math.max(now, this.#restsUntilMs), pauseMs: firstPauseMs };
     this.#reasons.set(key, reason);
     reason.unseen++;
     if (now < reason.nextMs) return;
@@ -55,22 +65,30 @@ export class RepeatedFailure {
         durationText(now - this.#firstFailureMs)
       })`
       : "";
-    log[level](fields, `${what} fails${repeated}: ${text}`);
+    log[level](`${what} fails${repeated}: ${text}`);
+    this.#announced = true;
     reason.nextMs = now + reason.pauseMs;
     reason.pauseMs = Math.min(reason.pauseMs * 2, longestPauseMs);
     reason.unseen = 0;
   }
 
-  /** Reports that it works; logs this if it failed before. */
+  /** Reports that it works; logs this if a failure was logged before. */
   succeeded(): void {
-    if (this.#failures === 0) return;
-    const { log, nowMs, what } = this.#options;
-    const times = this.#failures === 1 ? "1 failure" : `${this.#failures} failures`;
-    log.info(
-      `${what} works again after ${times}, ${durationText(nowMs() - this.#firstFailureMs)}`,
-    );
+    if (this.#announced) this.#logSuccess();
+    this.#announced = false;
     this.#failures = 0;
     this.#reasons.clear();
+  }
+
+  #logSuccess(): void {
+    const { log, nowMs, what } = this.#options;
+    const now = nowMs();
+    const times = this.#failures === 1 ? "1 failure" : `${this.#failures} failures`;
+    log.info(
+      `${what} works again after ${times}, ${durationText(now - this.#firstFailureMs)}`,
+    );
+    this.#restsUntilMs = now + this.#restMs;
+    this.#restMs = Math.min(Math.max(FIRST_REST_MS, this.#restMs * 2), LONGEST_REST_MS);
   }
 }
 
@@ -81,6 +99,8 @@ interface Reason {
   pauseMs: number;
 }
 
+const FIRST_REST_MS = 10_000;
+const LONGEST_REST_MS = 300_000;
 const MAX_REASONS = 8;
 const OTHER = "";
 

@@ -11,12 +11,12 @@
 
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Log } from "../../log/log.ts";
+import { RepeatedFailure } from "../../log/throttle.ts";
 import type { Attempt, Calls } from "./calls.ts";
 import { backoffMs, type Clock, sleep } from "../../time/clock.ts";
 import type { Connection } from "./connection.ts";
 import type { EtcdWatch, RangeResult } from "./etcd.ts";
 import { EtcdError, needsOperator } from "./etcd_error.ts";
-import { FailureLog } from "./failure_log.ts";
 import { keyRange, keyValue } from "./messages.ts";
 import { type Event, Event_EventType as EventType } from "./rpc/kv_pb.ts";
 import { Watch, type WatchRequestSchema, type WatchResponse } from "./rpc/rpc_pb.ts";
@@ -52,7 +52,11 @@ export async function* watchPrefix(
   prefix: string,
   signal: AbortSignal,
 ): AsyncGenerator<EtcdWatch, void, void> {
-  const failures = new FailureLog(source.log, source.clock);
+  const failures = new RepeatedFailure({
+    what: `watching ${prefix} in etcd`,
+    log: source.log,
+    nowMs: () => source.clock.nowMs(),
+  });
   let position: Position | undefined;
   let failed = 0;
   while (!signal.aborted) {
@@ -66,7 +70,7 @@ export async function* watchPrefix(
         yield { kind: "snapshot", keyValues, revision };
       }
       using stream = await openStream(source, prefix, position, signal);
-      failures.recovered({ prefix }, `watching ${prefix} in etcd again`);
+      failures.succeeded();
       for await (const response of stream.responses) {
         yield* eventsOf(response, position);
         // A stream that brings something is not the failure that began the back-off.
@@ -80,7 +84,7 @@ export async function* watchPrefix(
       source.log.info({ prefix }, `${failure.message}: reading all keys under ${prefix} anew`);
       position = undefined;
     } else {
-      report(failures, prefix, failure);
+      failures.failed(failure, needsOperator(failure) ? "error" : "warn");
     }
     if (source.clock.nowMs() - startMs > HEALTHY_AFTER_MS) failed = 0;
     failed++;
@@ -249,10 +253,4 @@ async function* untilFailure(
     calls.avoid(connection);
     throw EtcdError.from(error, connection);
   }
-}
-
-function report(failures: FailureLog, prefix: string, failure: unknown): void {
-  const level = needsOperator(failure) ? "error" : "warn";
-  const reason = failure instanceof Error ? failure.message : String(failure);
-  failures.failed({ prefix }, `cannot watch ${prefix} in etcd: ${reason}`, level);
 }

@@ -61,6 +61,32 @@ test("after it worked, the next failure is logged at once", () => {
   expect(lines).toHaveLength(3);
 });
 
+test("what comes and goes for an hour does not fill the log, and is news again after a quiet time", () => {
+  const { failure, lines, clock } = trial();
+  for (let second = 0; second < 3600; second++, clock.now += 1000) {
+    failure.failed("refused");
+    failure.succeeded();
+  }
+  expect(lines.length).toBeLessThan(40);
+  expect(lines.length % 2).toBe(0);
+  clock.now += 900_000;
+  const before = lines.length;
+  failure.failed("refused");
+  expect(lines).toHaveLength(before + 1);
+});
+
+test("a failure that stays after coming and going is logged when its rest is over", () => {
+  const { failure, lines, clock } = trial();
+  for (let i = 0; i < 2; i++) {
+    failure.failed("refused");
+    failure.succeeded();
+  }
+  for (let second = 0; second < 12; second++, clock.now += 1000) failure.failed("refused");
+  expect(lines.slice(4)).toEqual([
+    "W the connection to etcd fails (11 times since it was last logged, for 10 s): refused",
+  ]);
+});
+
 test("another reason is logged at once, but reasons that never repeat are bounded", () => {
   const { failure, lines } = trial();
   for (let i = 0; i < 1000; i++) failure.failed(new Error(`refused by port ${i}`));

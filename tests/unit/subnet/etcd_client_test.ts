@@ -3,7 +3,6 @@ import fc from "fast-check";
 import { ConfigError } from "../../../src/config/config_error.ts";
 import { EtcdClient, type EtcdClientOptions } from "../../../src/subnet/etcd/client.ts";
 import { parseEndpoints } from "../../../src/subnet/etcd/endpoint.ts";
-import { FailureLog } from "../../../src/subnet/etcd/failure_log.ts";
 import { keyRange } from "../../../src/subnet/etcd/messages.ts";
 import { collectingLog } from "../../support/collecting_log.ts";
 
@@ -103,37 +102,4 @@ test("the range of a prefix holds exactly the keys that begin with it", () => {
       expect(isInRange(utf8(key), range)).toBe(Buffer.from(key).indexOf(prefix) === 0);
     }
   }));
-});
-
-test("a failure that lasts an hour is logged at growing intervals, and its end once", () => {
-  const { log, records } = collectingLog();
-  let nowMs = 0;
-  const failures = new FailureLog(log, { nowMs: () => nowMs });
-  const loggedAtSeconds: number[] = [];
-  for (; nowMs < 3_600_000; nowMs += 1_000) {
-    const before = records.length;
-    failures.failed({}, "down");
-    if (records.length > before) loggedAtSeconds.push(nowMs / 1_000);
-  }
-  expect(loggedAtSeconds.slice(0, 7)).toEqual([0, 10, 30, 70, 150, 310, 610]);
-  expect(loggedAtSeconds.length).toBeLessThan(20);
-  failures.recovered({}, "up");
-  failures.recovered({}, "up");
-  expect(records.slice(-2).map(({ level }) => level)).toEqual(["warn", "info"]);
-});
-
-test("a connection that comes and goes does not fill the log", () => {
-  const { log, records } = collectingLog();
-  let nowMs = 0;
-  const failures = new FailureLog(log, { nowMs: () => nowMs });
-  for (; nowMs < 3_600_000; nowMs += 1_000) {
-    failures.failed({}, "down");
-    failures.recovered({}, "up");
-  }
-  expect(records.length).toBeLessThan(40);
-  // Quiet for a quarter of an hour: the next failure is news.
-  nowMs += 900_000;
-  const before = records.length;
-  failures.failed({}, "down");
-  expect(records.length).toBe(before + 1);
 });
