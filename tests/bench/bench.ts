@@ -116,7 +116,7 @@ export class Bench implements AsyncDisposable {
     program: Program,
     host: LabHost,
     set: LeaseSet,
-    options: { flags: readonly string[]; countProcesses?: boolean },
+    options: { flags: readonly string[] },
   ): BenchDaemon {
     const daemon = new BenchDaemon({
       program,

@@ -3,7 +3,6 @@
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { LabHost } from "../../src/lab/topology.ts";
-import { run } from "../../src/process/process.ts";
 import { type DaemonProcess, spawnDaemon } from "../../src/process/spawn_daemon.ts";
 
 /** A program to measure. */
@@ -20,8 +19,6 @@ export interface DaemonStart {
   readonly endpoints: string;
   readonly prefix: string;
   readonly flags: readonly string[];
-  /** Puts the daemon into a process namespace of its own, whose numbers tell how many it started. */
-  readonly countProcesses?: boolean;
 }
 
 /**
@@ -51,7 +48,6 @@ export class BenchDaemon {
       "--iface=eth0",
       ...start.flags,
     ];
-    const namespace = start.countProcesses ? ["unshare", "--pid", "--fork", "--kill-child"] : [];
     this.startedAt = performance.now();
     this.#process = spawnDaemon(
       "sh",
@@ -62,7 +58,6 @@ export class BenchDaemon {
         ...["ip", "netns", "exec", start.host.namespace],
         // A /run of its own, or all daemons of the bench would wait for one iptables lock.
         ...["sh", "-c", 'mount --bind "$0" /run && exec "$@"', runDirectory],
-        ...namespace,
         ...args,
       ],
       {
@@ -73,12 +68,8 @@ export class BenchDaemon {
     );
   }
 
-  /** The daemon's own number as this process sees it; `unshare` stands before it. */
   get pid(): number {
-    const pid = this.#process.pid;
-    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim();
-    const name = readFileSync(`/proc/${pid}/comm`, "utf8").trim();
-    return name === "unshare" ? Number(children) : pid;
+    return this.#process.pid;
   }
 
   get hasSubnetFile(): boolean {
@@ -107,24 +98,9 @@ export class BenchDaemon {
     return { resident: field("VmRSS"), anonymous: field("RssAnon") };
   }
 
-  /**
-   * The number that a process started now gets in the daemon's process namespace: between two
-   * calls it grows by one for the second call, and by one for each process or thread started.
-   */
-  async nextProcessNumber(): Promise<number> {
-    const result = await run("nsenter", [
-      ...["--target", String(this.pid), "--pid", "--"],
-      ...["sh", "-c", "echo $$"],
-    ]);
-    if (result.exitCode !== 0) throw new Error(`cannot enter ${this.pid}: ${result.stderr}`);
-    return Number(result.stdout);
-  }
-
   /** SIGTERM as an operator sends it; what does not end within 5 s is killed. */
   async stop(): Promise<void> {
-    try {
-      process.kill(this.pid, "SIGTERM");
-    } catch { /* it ended by itself */ }
+    this.#process.signal("SIGTERM");
     const ended = this.#process.exited.then(() => true);
     const inTime = await Promise.race([ended, Bun.sleep(5_000).then(() => false)]);
     if (!inTime) this.kill();

@@ -3,6 +3,7 @@
 import type { LabHost } from "../../src/lab/topology.ts";
 import type { Bench } from "./bench.ts";
 import type { BenchDaemon, Program } from "./daemon.ts";
+import { ExecTrace } from "./exec_trace.ts";
 import { untilProgrammed } from "./start.ts";
 import type { Row } from "./table.ts";
 
@@ -51,25 +52,22 @@ interface IdleNode {
 async function startIdle(bench: Bench, program: Program, nftables: boolean): Promise<IdleNode> {
   const set = await bench.leases(bench.sizes.small, { nftables, keepOthers: true });
   const { host, observer } = bench.takeHost();
-  const daemon = bench.start(program, host, set, { flags: ["--ip-masq"], countProcesses: true });
+  const daemon = bench.start(program, host, set, { flags: ["--ip-masq"] });
   await untilProgrammed(daemon, host, set);
   return { daemon, host, observer };
 }
 
 interface IdleCosts {
   readonly cpuMs: number;
-  /** Threads count too: the kernel numbers them alike. */
   readonly processes: number;
 }
 
 async function measureIdle(daemon: BenchDaemon, seconds: number): Promise<IdleCosts> {
-  const numberBefore = await daemon.nextProcessNumber();
+  using trace = await ExecTrace.start(daemon.pid, `flbench-${daemon.pid}`);
   const cpuBefore = daemon.cpuSeconds();
   await Bun.sleep(seconds * 1000);
   const cpuMs = (daemon.cpuSeconds() - cpuBefore) * 1000;
-  // The second look at the numbers takes one itself.
-  const processes = await daemon.nextProcessNumber() - numberBefore - 1;
-  return { cpuMs, processes };
+  return { cpuMs, processes: trace.programs().length };
 }
 
 /** What the start left to do is done. */
