@@ -34,7 +34,7 @@ export function parseIpAddress(text: string): IpAddress | undefined {
 }
 
 /** Reads a dotted quad of four decimal numbers without leading zeros; `undefined` otherwise. */
-export function parseIpv4(text: string): Ipv4 | undefined {
+function parseIpv4(text: string): Ipv4 | undefined {
   const parts = text.split(".");
   if (parts.length !== 4) return undefined;
   for (const part of parts) {
@@ -44,7 +44,7 @@ export function parseIpv4(text: string): Ipv4 | undefined {
 }
 
 /** Reads any textual form of RFC 4291 section 2.2 and returns the form of RFC 5952. */
-export function parseIpv6(text: string): Ipv6 | undefined {
+function parseIpv6(text: string): Ipv6 | undefined {
   const groups = parseIpv6Groups(text);
   return groups && formatGroups(groups);
 }

@@ -3,7 +3,6 @@
 import {
   addressBits,
   addressValue,
-  type Family,
   familyOf,
   formatAddress,
   type IpAddress,
@@ -91,13 +90,4 @@ export function prefixContainsAddress(prefix: Prefix, address: IpAddress): boole
 
 export function prefixesOverlap(a: Prefix, b: Prefix): boolean {
   return prefixContains(a, b) || prefixContains(b, a);
-}
-
-/** Orders by family, then address, then length: the order of `ip route` listings in tests and logs. */
-export function comparePrefixes(a: Prefix, b: Prefix): number {
-  const families: [Family, Family] = [familyOf(a), familyOf(b)];
-  if (families[0] !== families[1]) return families[0] - families[1];
-  const [x, y] = [addressValue(prefixAddress(a)), addressValue(prefixAddress(b))];
-  if (x !== y) return x < y ? -1 : 1;
-  return prefixLength(a) - prefixLength(b);
 }

@@ -44,7 +44,7 @@ export function readAddress(text: string, family: Family): Reading<IpAddress | u
  * `strconv.ParseInt(text, 0, 64)`: an optional sign, then decimal, or 0x, 0o, 0b or a leading 0 for
  * octal; underscores between digits as in Go literals.
  */
-export function parseGoInteger(text: string): bigint | undefined {
+function parseGoInteger(text: string): bigint | undefined {
   const match = /^([+-]?)(0[xX]|0[oO]|0[bB]|0(?=[0-9_]))?(.+)$/.exec(text);
   if (match === null) return undefined;
   const [sign, prefix, digits] = [match[1], (match[2] ?? "").toLowerCase(), match[3] as string];

@@ -13,8 +13,7 @@ export interface LabOutput {
   err(text: string): void;
 }
 
-export const LAB_USAGE =
-  `Usage: flanneld lab [--hosts 3] [--backend vxlan] [--ipv6] [--keep] [--json]
+const LAB_USAGE = `Usage: flanneld lab [--hosts 3] [--backend vxlan] [--ipv6] [--keep] [--json]
        flanneld lab down [NAME]
 
 Builds hosts on this machine (network namespaces), runs etcd and this program in them, and pings
@@ -77,7 +76,7 @@ export async function labCommand(
 }
 
 /** Reads the arguments after `lab`. Pure. */
-export function parseLabCommand(args: readonly string[], self: readonly string[]): LabCommand {
+function parseLabCommand(args: readonly string[], self: readonly string[]): LabCommand {
   const fault = (message: string): LabCommand => ({ kind: "error", message });
   const scan = scanFlags(args, SHAPES);
   if (scan.kind === "error") return fault(scan.message);

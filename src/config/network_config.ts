@@ -65,7 +65,7 @@ export interface ParseOptions {
   readonly sizeRules?: boolean;
 }
 
-export const DEFAULT_BACKEND_TYPE = "vxlan";
+const DEFAULT_BACKEND_TYPE = "vxlan";
 
 /**
  * Reads and checks the configuration, with defaults filled in. Throws `ConfigError` naming the key,

@@ -106,7 +106,7 @@ export function stringOption<D extends string | undefined>(
 }
 
 /** The message for a key that nobody reads, with the known name it is probably meant to be. */
-export function unknownKey(key: string, known: readonly string[], where: string): string {
+function unknownKey(key: string, known: readonly string[], where: string): string {
   const guess = nearest(key, known);
   const hint = guess === undefined ? "" : `; did you mean ${quote(guess)}?`;
   return `unknown key ${quote(key)} in ${where} is ignored${hint}`;

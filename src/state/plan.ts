@@ -1,11 +1,9 @@
 /**
- * From what should be and what is to the steps that lead there: pure, and the only place that
- * decides what may be replaced and what may be deleted.
+ * From what should be and what is, key by key, to the steps that lead there: pure, and the only
+ * place that decides what may be replaced and what may be deleted.
  */
 
-import { linkKey, linkOf } from "./resource_key.ts";
-import { mayAdopt, type Ownership, owns } from "./ownership.ts";
-import type { Link, NetworkState, Resource, ResourceKey, ResourceKind } from "./resource.ts";
+import type { Link, Resource, ResourceKind } from "./resource.ts";
 import { recreationReason, sameResource } from "./same_resource.ts";
 import type { Step } from "./step.ts";
 
@@ -42,6 +40,7 @@ export interface DecisionInput {
 
 const KEEP: Decision = { kind: "keep" };
 
+/** The step from what the kernel holds under a key to what it should hold. */
 export function decide(input: DecisionInput): Decision {
   const { desired, actual } = input;
   if (desired === undefined) {
@@ -59,52 +58,6 @@ export function decide(input: DecisionInput): Decision {
     return { kind: "act", steps: [{ op: "set", resource: desired }] };
   }
   return { kind: "conflict", desired, holder: actual };
-}
-
-export interface Plan {
-  readonly steps: readonly Step[];
-  readonly conflicts: readonly { readonly desired: Resource; readonly holder: Resource }[];
-  /** Devices that are deleted and made anew, with the reason. */
-  readonly recreated: ReadonlyMap<string, string>;
-  /** Desired entries on a device whose name somebody else holds. */
-  readonly blocked: readonly Resource[];
-}
-
-export interface PlanOptions {
-  readonly ownership: Ownership;
-  readonly maySweep: boolean;
-}
-
-/** All steps from `actual` to `desired`, in an order in which each finds what it needs. */
-export function plan(desired: NetworkState, actual: NetworkState, options: PlanOptions): Plan {
-  const { ownership, maySweep } = options;
-  const linkNamed = (name: string) => actual.get(linkKey(name)) as Link | undefined;
-  const steps: Step[] = [];
-  const conflicts: { desired: Resource; holder: Resource }[] = [];
-  const recreated = new Map<string, string>();
-  const blocked: Resource[] = [];
-  const consider = (key: ResourceKey, wanted: Resource | undefined) => {
-    const resource = actual.get(key);
-    const link = wanted && linkOf(wanted);
-    if (link !== undefined && ownership.links.has(link) && linkNamed(link)?.type === "other") {
-      blocked.push(wanted as Resource);
-      return;
-    }
-    const decision = decide({
-      desired: wanted,
-      actual: resource,
-      ours: resource !== undefined && owns(resource, ownership, linkNamed),
-      adoptable: resource !== undefined && mayAdopt(resource, ownership),
-      maySweep,
-    });
-    if (decision.kind === "conflict") conflicts.push(decision);
-    if (decision.kind === "act" || decision.kind === "recreate") steps.push(...decision.steps);
-    if (decision.kind === "recreate") recreated.set((wanted as Link).name, decision.reason);
-  };
-  for (const [key, wanted] of desired) consider(key, wanted);
-  for (const key of actual.keys()) if (!desired.has(key)) consider(key, undefined);
-  restore(steps, desired, actual, recreated);
-  return { steps: orderSteps(steps), conflicts, recreated, blocked };
 }
 
 /**
@@ -138,26 +91,4 @@ function decideLink(desired: Link, actual: Link): Decision {
   }
   const steps: Step[] = [{ op: "delete", resource: actual }, { op: "set", resource: desired }];
   return { kind: "recreate", steps, reason };
-}
-
-/** Adds the entries that vanish by themselves: all of a device made anew, and the neighbours of one whose MAC changes. */
-function restore(
-  steps: Step[],
-  desired: NetworkState,
-  actual: NetworkState,
-  recreated: ReadonlyMap<string, string>,
-): void {
-  const newMac = new Set<string>();
-  for (const step of steps) {
-    if (step.op === "change" && step.resource.mac !== step.from.mac) newMac.add(step.resource.name);
-  }
-  if (recreated.size === 0 && newMac.size === 0) return;
-  for (const [key, wanted] of desired) {
-    const found = actual.get(key);
-    const link = found && linkOf(found);
-    if (link === undefined || found === undefined || !sameResource(wanted, found)) continue;
-    if (recreated.has(link) || newMac.has(link) && wanted.kind === "neighbour") {
-      steps.push({ op: "set", resource: wanted });
-    }
-  }
 }

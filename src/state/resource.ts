@@ -16,8 +16,6 @@ export type ResourceKind = Resource["kind"];
 /** Canonical text that identifies an entry in its table; see `resourceKey`. */
 export type ResourceKey = string & { readonly __resourceKey: true };
 
-export type NetworkState = ReadonlyMap<ResourceKey, Resource>;
-
 /** A network device. Attributes that cannot be changed in place are those of its `type`. */
 export type Link = VxlanLink | OtherLink;
 

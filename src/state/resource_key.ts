@@ -40,10 +40,3 @@ export function linkOf(resource: Resource): string | undefined {
       return resource.link;
   }
 }
-
-/** A state from its entries; of two with one key the later stands. */
-export function networkState(resources: Iterable<Resource>): Map<ResourceKey, Resource> {
-  const state = new Map<ResourceKey, Resource>();
-  for (const resource of resources) state.set(resourceKey(resource), resource);
-  return state;
-}

@@ -21,7 +21,7 @@ import {
 import type { FamilyNetwork, NetworkConfig } from "../config/network_config.ts";
 
 /** Nodes that start at once choose among so many, so that they seldom choose the same. */
-export const ALLOCATION_CHOICES = 100;
+const ALLOCATION_CHOICES = 100;
 
 /**
  * A random one among the first hundred free subnets from SubnetMin to SubnetMax, for each family of

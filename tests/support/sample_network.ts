@@ -32,7 +32,7 @@ export function subnetOf(n: number, family: Family): Prefix {
   return prefix(family === 4 ? `10.5.${n}.0/24` : `fc00:0:0:${n.toString(16)}::/64`);
 }
 
-export function publicAddressOf(n: number, family: Family): IpAddress {
+function publicAddressOf(n: number, family: Family): IpAddress {
   return ip(family === 4 ? `192.168.0.${n}` : `fd00::${n.toString(16)}`);
 }
 

@@ -298,7 +298,7 @@ export class EtcdLeaseStore implements LeaseStore {
 }
 
 /** The address by which a node is known: that of IPv4 where the network has it. */
-export function ownAddress({ config, publicAddresses }: LeaseLookup): IpAddress {
+function ownAddress({ config, publicAddresses }: LeaseLookup): IpAddress {
   const family = config.families[4] === undefined ? 6 : 4;
   const address = publicAddresses[family];
   if (address === undefined) throw new TypeError(`this node has no public IPv${family} address`);

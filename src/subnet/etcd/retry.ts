@@ -42,7 +42,7 @@ export async function untilStoreAnswers<T>(
 }
 
 /** The store did not do what it was asked to, and may do so later. */
-export function isOutage(error: unknown): boolean {
+function isOutage(error: unknown): boolean {
   return error instanceof StoreError && !(error instanceof OutOfSubnetsError) &&
     !(error instanceof DuplicateNodeError);
 }
