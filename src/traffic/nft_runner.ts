@@ -22,11 +22,16 @@ export interface NftRunner {
 }
 
 /** libnftables, else `nft`; throws `TrafficError` where there is neither, with their packages. */
-export function findNftRunner(): NftRunner {
+export function findNftRunner(
+  { library = libnftablesRunner, program = "nft" }: {
+    readonly library?: () => NftRunner;
+    readonly program?: string;
+  } = {},
+): NftRunner {
   try {
-    return libnftablesRunner();
+    return library();
   } catch (cause) {
-    if (findProgram("nft") !== undefined) return nftProgramRunner("nft");
+    if (findProgram(program) !== undefined) return nftProgramRunner(program);
     throw new TrafficError(
       `cannot use nftables: there is neither libnftables (Debian package libnftables1) nor the ` +
         `program nft (package nftables): ${(cause as Error).message}`,

@@ -41,7 +41,7 @@ const NFNLGRP_NFTABLES = 7; // linux/netfilter/nfnetlink.h
 
 class NftWatch implements Disposable {
   readonly #listener: NftWatchListener;
-  #socket: { end(): void } | undefined;
+  #socket: { terminate(): void } | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isDisposed = false;
 
@@ -61,14 +61,14 @@ class NftWatch implements Disposable {
       libc().close(fd);
       throw new TrafficError(`cannot watch nftables: ${(cause as Error).message}`, { cause });
     }
-    if (this.#isDisposed) this.#socket.end();
+    if (this.#isDisposed) this.#socket.terminate();
     else this.#listener.overrun();
   }
 
   [Symbol.dispose](): void {
     this.#isDisposed = true;
     clearTimeout(this.#timer);
-    this.#socket?.end();
+    this.#socket?.terminate();
   }
 
   #read(bytes: Uint8Array): void {
@@ -116,9 +116,9 @@ function connectSocket(
     error(socket: unknown, error: Error): void;
     close(): void;
   },
-): Promise<{ end(): void }> {
+): Promise<{ terminate(): void }> {
   const connect = Bun.connect as unknown as (
     options: { fd: number; socket: typeof socket },
-  ) => Promise<{ end(): void }>;
+  ) => Promise<{ terminate(): void }>;
   return connect({ fd, socket });
 }

@@ -1,0 +1,126 @@
+/** Network namespaces with a traffic manager in them, for the tests of the rules on a real kernel. */
+
+import type { TrafficRules } from "../../src/traffic/rules.ts";
+import type { DriverAnswer, DriverCommand, DriverOptions } from "./traffic_driver.ts";
+
+let made = 0;
+
+/** A network namespace of its own, removed when disposed. */
+export class Namespace implements AsyncDisposable {
+  readonly name = `traffic${process.pid}-${made++}`;
+
+  static async create(): Promise<Namespace> {
+    const namespace = new Namespace();
+    await checked(["ip", "netns", "add", namespace.name]);
+    await namespace.sh("ip link set lo up");
+    return namespace;
+  }
+
+  /** Runs a shell script inside; resolves to its standard output. Throws when it fails. */
+  sh(script: string): Promise<string> {
+    return checked(["ip", "netns", "exec", this.name, "sh", "-ec", script]);
+  }
+
+  /** The rules of one table as iptables-save prints them, without counters and comments. */
+  async iptables(table: "nat" | "filter", program = "iptables-save"): Promise<string> {
+    const text = await this.sh(`${program} -t ${table} 2>/dev/null`);
+    return text.split("\n").filter((line) => line !== "" && !line.startsWith("#")).join("\n");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await checked(["ip", "netns", "del", this.name]);
+  }
+}
+
+/** A traffic manager in a process of its own, inside a namespace. */
+export class Driver implements AsyncDisposable {
+  readonly #child: Bun.Subprocess<"pipe", "pipe", "pipe">;
+  readonly #lines: AsyncIterator<string>;
+  readonly #log: Promise<string>;
+  first!: DriverAnswer;
+
+  private constructor(child: Bun.Subprocess<"pipe", "pipe", "pipe">) {
+    this.#child = child;
+    this.#lines = lines(child.stdout);
+    this.#log = new Response(child.stderr).text();
+  }
+
+  /** Starts a manager and, if rules are given, waits until they are in. */
+  static async start(
+    namespace: Namespace,
+    options: Partial<DriverOptions> = {},
+    rules?: TrafficRules,
+    env: Record<string, string> = {},
+  ): Promise<Driver> {
+    const settings: DriverOptions = { mode: "iptables", resyncMs: 5000, ...options };
+    const driver = new Driver(Bun.spawn([
+      "ip",
+      "netns",
+      "exec",
+      namespace.name,
+      process.execPath,
+      `${import.meta.dirname}/traffic_driver.ts`,
+      JSON.stringify(settings),
+    ], { stdin: "pipe", stdout: "pipe", stderr: "pipe", env: { ...process.env, ...env } }));
+    driver.first = await driver.#answer();
+    if (rules !== undefined) driver.first = await driver.set(rules);
+    return driver;
+  }
+
+  set(rules: TrafficRules): Promise<DriverAnswer> {
+    return this.#ask({ op: "set", rules });
+  }
+
+  stats(): Promise<DriverAnswer> {
+    return this.#ask({ op: "stats" });
+  }
+
+  /** Ends the manager; resolves to what it logged. */
+  async stop(): Promise<string> {
+    if (this.#child.exitCode === null) this.#write({ op: "stop" });
+    await this.#child.exited;
+    return await this.#log;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
+  async #ask(command: DriverCommand): Promise<DriverAnswer> {
+    this.#write(command);
+    return await this.#answer();
+  }
+
+  #write(command: DriverCommand): void {
+    this.#child.stdin.write(`${JSON.stringify(command)}\n`);
+    this.#child.stdin.flush();
+  }
+
+  async #answer(): Promise<DriverAnswer> {
+    const { value, done } = await this.#lines.next();
+    if (done) throw new Error(`the traffic manager ended: ${await this.#log}`);
+    return JSON.parse(value) as DriverAnswer;
+  }
+}
+
+/** Runs a program to its end; resolves to its standard output. Throws when it fails. */
+async function checked(command: string[]): Promise<string> {
+  const child = Bun.spawn(command, { stdout: "pipe", stderr: "pipe", stdin: "ignore" });
+  const [stdout, stderr, exitCode] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ]);
+  if (exitCode !== 0) throw new Error(`${command.join(" ")}: status ${exitCode}: ${stderr}`);
+  return stdout;
+}
+
+async function* lines(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
+  let rest = "";
+  const decoder = new TextDecoder();
+  for await (const chunk of stream) {
+    const parts = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+    rest = parts.pop() ?? "";
+    yield* parts;
+  }
+}
