@@ -1,0 +1,104 @@
+/** The network configuration comes late, is broken, changes. */
+
+import { expect, test } from "bun:test";
+import { Cluster, PREFIX } from "../support/cluster.ts";
+import { IPV4 } from "../support/networks.ts";
+import { eventually } from "../support/wait.ts";
+
+const VXLAN = { ...IPV4, Backend: { Type: "vxlan" } };
+
+test("a configuration that appears late is used within two seconds", async () => {
+  await using cluster = await Cluster.create({ hosts: 1 });
+  const one = cluster.host(1);
+  const daemon = one.start();
+  await Bun.sleep(2_500);
+  expect((await one.http("/readyz")).status).toBe(503);
+  expect((await one.http("/healthz")).status).toBe(200);
+  expect(daemon.logLines(/network configuration/)).toHaveLength(1);
+  expect(daemon.logLines(/network configuration/)[0]).toContain(`${PREFIX}/config`);
+  await cluster.configure(VXLAN);
+  await one.ready(2_500);
+}, 20_000);
+
+test.each([
+  ["cut short", '{"Network":', /config/],
+  ["no network", "{}", /Network/],
+  ["a prefix that is none", '{"Network":"10.5.0.0/99"}', /10\.5\.0\.0\/99/],
+  ["a subnet length out of range", '{"Network":"10.5.0.0/16","SubnetLen":31}', /31/],
+  [
+    "SubnetMin outside the network",
+    '{"Network":"10.5.0.0/16","SubnetMin":"10.9.0.0"}',
+    /10\.9\.0\.0/,
+  ],
+])(
+  "a configuration with %s is told in one line, and a better one is waited for",
+  async (_name, text, pattern) => {
+    await using cluster = await Cluster.create({ hosts: 1 });
+    await cluster.configure(text);
+    const one = cluster.host(1);
+    const daemon = one.start();
+    await eventually("the log tells", 5_000, () => daemon.logLines(pattern).length > 0);
+    await Bun.sleep(2_200);
+    expect(daemon.logLines(/^E/)).toHaveLength(1);
+    expect(await one.kernel()).toBe("");
+    await cluster.configure(VXLAN);
+    await one.ready(3_000);
+  },
+  20_000,
+);
+
+test.each([
+  ["an unknown backend", { Type: "vxlam" }, /vxlam.*vxlan/],
+  ["a VNI out of range", { Type: "vxlan", VNI: 16777216 }, /16777216/],
+  ["a VNI that is no number", { Type: "vxlan", VNI: "one" }, /VNI.*one/],
+])("a Backend object with %s ends the daemon with one line", async (_name, backend, pattern) => {
+  await using cluster = await Cluster.create({ hosts: 1 });
+  await cluster.configure({ ...IPV4, Backend: backend });
+  const one = cluster.host(1);
+  const daemon = one.start();
+  expect(await daemon.exitCode(10_000)).toBe(1);
+  expect(daemon.logLines(/^[EF]/)).toHaveLength(1);
+  expect(daemon.logLines(/^[EF]/)[0]).toMatch(pattern);
+  expect(await one.kernel()).toBe("");
+  expect(await cluster.leases()).toEqual([]);
+}, 20_000);
+
+test("unknown keys are named in a warning, and keys of any case are read", async () => {
+  await using cluster = await Cluster.create({ hosts: 1 });
+  await cluster.configure(
+    '{"network":"10.5.0.0/16","SUBNETLEN":25,"Colour":"red","backend":{"type":"VxLan","vni":9}}',
+  );
+  const one = cluster.host(1);
+  const daemon = await one.up();
+  expect(one.subnetText()).toMatch(/FLANNEL_SUBNET=10\.5\.\d+\.(1|129)\/25\n/);
+  expect(await one.kernel()).toContain("link flannel.9: ");
+  expect(daemon.logLines(/^W.*Colour/)).toHaveLength(1);
+}, 20_000);
+
+test(
+  "a configuration that changes or goes away while running disturbs nothing and is told once",
+  async () => {
+    await using cluster = await Cluster.create({ hosts: 2 });
+    await cluster.configure(VXLAN);
+    await cluster.startAll();
+    await cluster.attachWorkloads();
+    const one = cluster.host(1);
+    const [before, subnet] = [await one.kernel(), one.subnetText()];
+    const ping = one.ping(cluster.host(2));
+    await cluster.configure({ Network: "10.66.0.0/16", Backend: { Type: "host-gw" } });
+    await eventually(
+      "the log tells",
+      5_000,
+      () => one.daemon.logLines(/configuration has changed/).length > 0,
+    );
+    await cluster.configure("{");
+    await cluster.etcd.delete(`${PREFIX}/config`);
+    await eventually("the log tells", 5_000, () => one.daemon.logLines(/is gone/).length > 0);
+    expect(one.daemon.logLines(/^W.*configuration/)).toHaveLength(3);
+    expect(await one.kernel()).toBe(before);
+    expect(one.subnetText()).toBe(subnet);
+    expect((await ping.stop()).lost).toEqual([]);
+    expect((await one.http("/readyz")).status).toBe(200);
+  },
+  20_000,
+);

@@ -1,0 +1,284 @@
+/** From the start to the end of one daemon: its file, its answers, its signals, its log. */
+
+import { describe, expect, test } from "bun:test";
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { spawnDaemon } from "../../src/process/spawn_daemon.ts";
+import { Cluster } from "../support/cluster.ts";
+import { FLANNELD, type Host } from "../support/host.ts";
+import { DUAL, IPV4, IPV6_ONLY, rememberSubnets } from "../support/networks.ts";
+import { eventually } from "../support/wait.ts";
+
+const VXLAN = { ...IPV4, Backend: { Type: "vxlan" } };
+
+async function single(config: object = VXLAN): Promise<{ cluster: Cluster; host: Host }> {
+  const cluster = await Cluster.create({ hosts: 1, families: [4, 6] });
+  rememberSubnets(cluster, {
+    ipv4: !("EnableIPv4" in config),
+    ipv6: "EnableIPv6" in config,
+  });
+  await cluster.configure(config);
+  return { cluster, host: cluster.host(1) };
+}
+
+describe("the subnet file", () => {
+  test.each([
+    [
+      "IPv4",
+      VXLAN,
+      [],
+      "FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET=10.5.1.1/24\n" +
+      "FLANNEL_MTU=1450\nFLANNEL_IPMASQ=false\n",
+    ],
+    [
+      "dual stack with masquerading",
+      { ...DUAL, Backend: { Type: "vxlan" } },
+      ["--ip-masq"],
+      "FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET=10.5.1.1/24\n" +
+      "FLANNEL_IPV6_NETWORK=fd00:5::/48\nFLANNEL_IPV6_SUBNET=fd00:5:0:1::1/64\n" +
+      "FLANNEL_MTU=1430\nFLANNEL_IPMASQ=true\n",
+    ],
+    [
+      "IPv6 only",
+      { ...IPV6_ONLY, Backend: { Type: "host-gw" } },
+      [],
+      "FLANNEL_IPV6_NETWORK=fd00:5::/48\nFLANNEL_IPV6_SUBNET=fd00:5:0:1::1/64\n" +
+      "FLANNEL_MTU=1500\nFLANNEL_IPMASQ=false\n",
+    ],
+  ])("of a network with %s is exact", async (_name, config, flags, text) => {
+    const { cluster, host } = await single(config);
+    await using _ = cluster;
+    await host.up({ flags });
+    expect(host.subnetText()).toBe(text);
+    expect(statSync(host.subnetFile).mode & 0o777).toBe(0o644);
+  }, 20_000);
+
+  test("gets its missing directories, and no temporary file stays beside it", async () => {
+    const { cluster, host } = await single();
+    await using _ = cluster;
+    const directory = join(host.directory, "made", "for it");
+    host.start({ flags: [`--subnet-file=${directory}/subnet.env`] });
+    await eventually(
+      "it is written",
+      10_000,
+      () => readFileSync(`${directory}/subnet.env`, "utf8").includes("FLANNEL_IPMASQ=false\n"),
+    );
+    expect(readdirSync(directory)).toEqual(["subnet.env"]);
+  }, 20_000);
+
+  test("with broken lines costs a warning and no more", async () => {
+    const { cluster, host } = await single();
+    await using _ = cluster;
+    writeFileSync(
+      host.subnetFile,
+      "FLANNEL_SUBNET=10.5.9.1/24\nFLANNEL_NETWORK=10.5\n\0\x01=\nx\n",
+    );
+    const daemon = await host.up();
+    expect(host.subnetText()).toContain("FLANNEL_SUBNET=10.5.9.1/24\n");
+    expect(daemon.logLines(/^W.*subnet\.env/).length).toBeGreaterThan(0);
+  }, 20_000);
+});
+
+test.each(["SIGTERM", "SIGINT"] as const)(
+  "%s ends it with 0 within 5 s and leaves the data plane",
+  async (signal) => {
+    const { cluster, host } = await single();
+    await using _ = cluster;
+    await host.up({ flags: ["--ip-masq"] });
+    const [kernel, rules] = [await host.kernel(), await host.sh("iptables-save | grep FLANNEL")];
+    const { code, milliseconds } = await host.daemon.stop(signal);
+    expect(code).toBe(0);
+    expect(milliseconds).toBeLessThan(5_000);
+    expect(await host.kernel()).toBe(kernel);
+    expect(await host.sh("iptables-save | grep FLANNEL")).toBe(rules);
+    expect(await cluster.leases()).toHaveLength(1);
+  },
+  20_000,
+);
+
+test(
+  "SIGTERM ends it with 0 at any moment of its start, also while it waits for etcd",
+  async () => {
+    const { cluster, host } = await single();
+    await using _ = cluster;
+    for (const delayMs of [60, 90, 120, 180, 260]) {
+      const daemon = host.start();
+      await Bun.sleep(delayMs);
+      const { code, milliseconds } = await daemon.stop();
+      expect({ delayMs, code, log: daemon.logEnd() }).toMatchObject({ code: 0 });
+      expect(milliseconds).toBeLessThan(5_000);
+    }
+    await cluster.etcd.kill();
+    const daemon = host.start();
+    await Bun.sleep(700);
+    expect(await daemon.stop()).toMatchObject({ code: 0 });
+  },
+  40_000,
+);
+
+describe("trap 15: /readyz", () => {
+  test("is 503 before the start is through, 200 after it, and says what is missing", async () => {
+    const { cluster, host } = await single();
+    await using _ = cluster;
+    await cluster.configure("{}");
+    host.start();
+    await eventually(
+      "the server answers",
+      5_000,
+      async () => (await host.http("/healthz")).status === 200,
+    );
+    const early = await host.http("/readyz");
+    expect(early.status).toBe(503);
+    expect(early.body.length).toBeGreaterThan(10);
+    expect((await host.http("/elsewhere")).status).toBe(404);
+    await cluster.configure(VXLAN);
+    await host.ready(5_000);
+    expect((await host.http("/healthz")).status).toBe(200);
+  }, 20_000);
+
+  test("is 503 while a foreign device has the name of ours, and 200 when it is gone", async () => {
+    const { cluster, host } = await single();
+    await using _ = cluster;
+    await host.up();
+    await host.sh(
+      "ip -batch - <<'END'\nlink add decoy type bridge\nlink set flannel.1 name gone\n" +
+        "link set decoy name flannel.1\nlink del gone\nEND",
+    );
+    await eventually(
+      "it is not ready",
+      3_000,
+      async () => (await host.http("/readyz")).status === 503,
+    );
+    expect((await host.http("/readyz")).body).toContain("flannel.1");
+    expect((await host.http("/healthz")).status).toBe(200);
+    await host.sh("ip link del flannel.1");
+    await eventually(
+      "it is ready again",
+      5_000,
+      async () => (await host.http("/readyz")).status === 200,
+    );
+  }, 20_000);
+});
+
+test("systemd is told READY=1 after the subnet file and STOPPING=1 at the end", async () => {
+  const { cluster, host } = await single();
+  await using _ = cluster;
+  const [socket, received] = [join(host.directory, "notify"), join(host.directory, "received")];
+  // perl is on every Debian machine; Bun has no datagram sockets of the Unix family.
+  const program = `use IO::Socket::UNIX; use Socket; my $s = IO::Socket::UNIX->new(
+    Local => $ARGV[0], Type => SOCK_DGRAM) or die; $| = 1;
+    while (defined $s->recv(my $m, 4096)) { $m =~ s/\\n/ /g; print -e $ARGV[1] ? "file " : "", "$m\\n"; }`;
+  const listener = spawnDaemon("perl", ["-e", program, socket, host.subnetFile], {
+    logFile: received,
+    env: {},
+  });
+  cluster.record.addProcess(listener.pid);
+  await eventually("the socket is there", 2_000, () => statSync(socket).isSocket());
+  await Bun.write(host.subnetFile, "");
+  await Bun.$`rm ${host.subnetFile}`;
+  await host.up({ env: { NOTIFY_SOCKET: socket } });
+  const lines = () => readFileSync(received, "utf8").split("\n");
+  await eventually("READY=1 comes", 2_000, () => lines().some((line) => line.includes("READY=1")));
+  const ready = lines().filter((line) => line.includes("READY=1"));
+  expect(ready).toHaveLength(1);
+  expect(ready[0]).toStartWith("file ");
+  expect(lines().some((line) => line.includes("STATUS="))).toBe(true);
+  await host.daemon.stop();
+  expect(lines().filter((line) => line.includes("STOPPING=1"))).toHaveLength(1);
+}, 20_000);
+
+describe("the log", () => {
+  test("has klog's header on every line and nothing on standard output", async () => {
+    const { cluster, host } = await single();
+    await using _ = cluster;
+    const daemon = await host.up();
+    await daemon.stop();
+    for (const line of daemon.log().trimEnd().split("\n")) {
+      expect(line).toMatch(/^[IWEF]\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ [a-z0-9_./:-]+\] \S/);
+    }
+  }, 20_000);
+
+  test(
+    "of a start without trouble has no warning and no error, and tells the chosen interface",
+    async () => {
+      const { cluster, host } = await single({ ...DUAL, Backend: { Type: "vxlan" } });
+      await using _ = cluster;
+      const daemon = await host.up({ flags: ["--ip-masq"] });
+      expect(daemon.logLines(/^[WEF]/)).toEqual([]);
+      expect(daemon.logLines(/interface/).join("\n")).toMatch(
+        /eth0[^]*192\.0\.2\.1[^]*2001:db8::1/,
+      );
+    },
+    20_000,
+  );
+
+  test("is JSON, line by line, with --log-format=json", async () => {
+    const { cluster, host } = await single();
+    await using _ = cluster;
+    const daemon = await host.up({ flags: ["--log-format=json"] });
+    const lines = daemon.log().trimEnd().split("\n").map((line) => JSON.parse(line));
+    expect(lines.length).toBeGreaterThan(3);
+  }, 20_000);
+});
+
+test("every flag has an environment form, and the flag wins", async () => {
+  const { cluster, host } = await single();
+  await using _ = cluster;
+  await cluster.etcd.put(
+    "/elsewhere/config",
+    JSON.stringify({ ...VXLAN, Backend: { Type: "vxlan", VNI: 7 } }),
+  );
+  host.start({
+    bare: true,
+    flags: ["--healthz-port=8471"],
+    env: {
+      FLANNELD_ETCD_ENDPOINTS: host.endpoints,
+      FLANNELD_ETCD_PREFIX: "/elsewhere",
+      FLANNELD_SUBNET_FILE: host.subnetFile,
+      FLANNELD_IP_MASQ: "true",
+      FLANNELD_IFACE: "eth0",
+      FLANNELD_HEALTHZ_PORT: "1",
+    },
+  });
+  await host.ready();
+  expect(await host.kernel()).toContain("link flannel.7: ");
+  expect(host.subnetText()).toContain("FLANNEL_IPMASQ=true\n");
+}, 20_000);
+
+test("an .env and a bunfig.toml in the directory it is started in are not read", async () => {
+  const { cluster, host } = await single();
+  await using _ = cluster;
+  const trap = join(host.directory, "trap");
+  mkdirSync(trap);
+  writeFileSync(join(trap, ".env"), "FLANNELD_ETCD_PREFIX=/stolen\nFLANNELD_IP_MASQ=true\n");
+  writeFileSync(join(trap, "bunfig.toml"), 'preload = ["./evil.ts"]\n');
+  writeFileSync(join(trap, "evil.ts"), 'require("fs").writeFileSync("ran", "");\n');
+  await host.up({ workingDirectory: trap });
+  expect(host.subnetText()).toContain("FLANNEL_IPMASQ=false\n");
+  expect(readdirSync(trap).sort()).toEqual([".env", "bunfig.toml", "evil.ts"]);
+}, 20_000);
+
+test("without an interface for the network it ends with a line that says what to do", async () => {
+  const { cluster, host } = await single();
+  await using _ = cluster;
+  const daemon = host.start({ flags: ["--iface=nope0"] });
+  expect(await daemon.exitCode(10_000)).toBe(1);
+  expect(daemon.logLines(/^[EF]/)).toHaveLength(1);
+  expect(daemon.logLines(/^[EF]/)[0]).toContain("nope0");
+  expect(await host.kernel()).toBe("");
+}, 20_000);
+
+test("trap 17: workloads reach each other past a REJECT that somebody put in FORWARD", async () => {
+  await using cluster = await Cluster.create({ hosts: 2 });
+  await cluster.configure(VXLAN);
+  for (const host of cluster.hosts) {
+    await host.sh("iptables -P FORWARD DROP; iptables -A FORWARD -j REJECT");
+  }
+  await cluster.startAll();
+  await cluster.attachWorkloads();
+  await cluster.expectMesh();
+}, 20_000);
+
+test("the program under test is an executable of its own", () => {
+  expect(readFileSync(FLANNELD).subarray(0, 4).toString("latin1")).toBe("\x7fELF");
+});

@@ -1,0 +1,217 @@
+/** How a node gets its subnet and keeps it: crowds, reservations, revocation, duplicate nodes. */
+
+import { describe, expect, test } from "bun:test";
+import { Cluster, PREFIX } from "../support/cluster.ts";
+import { IPV4, rememberSubnets } from "../support/networks.ts";
+import { eventually } from "../support/wait.ts";
+
+const VXLAN = { ...IPV4, Backend: { Type: "vxlan" } };
+
+test("trap 1: 60 daemons that start at once on 63 subnets get one each", async () => {
+  await using cluster = await Cluster.create({ hosts: 60 });
+  await cluster.configure({ Network: "10.5.0.0/18", SubnetLen: 24, Backend: { Type: "alloc" } });
+  for (const host of cluster.hosts) host.start();
+  await Promise.all(
+    cluster.hosts.map((host) =>
+      eventually(`${host.name} has a subnet`, 60_000, () => host.subnetText())
+    ),
+  );
+  const leases = await cluster.leases();
+  expect(new Set(leases.map((lease) => lease.publicIp)).size).toBe(60);
+  expect(leases).toHaveLength(60);
+  const taken = new Map(leases.map((lease) => [lease.publicIp, lease.key]));
+  for (const host of cluster.hosts) {
+    const subnet = /FLANNEL_SUBNET=(.*)\.1\/24/.exec(host.subnetText())?.[1];
+    expect(taken.get(host.address(4))).toBe(`${subnet}.0-24`);
+  }
+}, 120_000);
+
+test("a node that finds no free subnet says so and takes none", async () => {
+  await using cluster = await Cluster.create({ hosts: 4 });
+  // Four subnets, of which the first is not given out.
+  await cluster.configure({ Network: "10.5.0.0/22", SubnetLen: 24, Backend: { Type: "vxlan" } });
+  for (const host of cluster.hosts.slice(0, 3)) await host.up();
+  const four = cluster.host(4);
+  const daemon = four.start();
+  await eventually("the log tells", 10_000, () => daemon.log().includes("out of subnets"));
+  expect(() => four.subnetText()).toThrow();
+  expect(await cluster.leases()).toHaveLength(3);
+  expect(await four.kernel()).toBe("");
+}, 40_000);
+
+describe("a reservation", () => {
+  test(
+    "trap 2: is used by the node with its public address and never gets a time to live",
+    async () => {
+      await using cluster = await Cluster.create({ hosts: 1 });
+      await cluster.configure(VXLAN);
+      const key = `${PREFIX}/subnets/10.5.77.0-24`;
+      await cluster.etcd.put(key, JSON.stringify({ PublicIP: "192.0.2.1", PublicIPv6: null }));
+      const one = cluster.host(1);
+      for (let start = 0; start < 2; start++) {
+        await one.up();
+        expect(one.subnetText()).toContain("FLANNEL_SUBNET=10.5.77.1/24\n");
+        const lease = await cluster.leaseOf(one);
+        expect(lease.etcdLease).toBe("0");
+        expect(lease.value.BackendType).toBe("vxlan");
+        await one.daemon.stop();
+      }
+      expect(await cluster.leases()).toHaveLength(1);
+    },
+    20_000,
+  );
+
+  test("of another node is not given to this one", async () => {
+    await using cluster = await Cluster.create({ hosts: 1 });
+    await cluster.configure({ Network: "10.5.0.0/22", SubnetLen: 24, Backend: { Type: "vxlan" } });
+    for (const subnet of ["10.5.1.0-24", "10.5.2.0-24"]) {
+      const value = { PublicIP: `192.0.2.${subnet[5]}9`, PublicIPv6: null };
+      await cluster.etcd.put(`${PREFIX}/subnets/${subnet}`, JSON.stringify(value));
+    }
+    await cluster.host(1).up();
+    expect(cluster.host(1).subnetText()).toContain("FLANNEL_SUBNET=10.5.3.1/24\n");
+  }, 20_000);
+});
+
+describe("the own lease", () => {
+  test("lives for a day, under the key and with the value that Go nodes read", async () => {
+    await using cluster = await Cluster.create({ hosts: 1, families: [4, 6] });
+    rememberSubnets(cluster, { ipv4: true, ipv6: true });
+    await cluster.configure({ ...VXLAN, EnableIPv6: true, IPv6Network: "fd00:5::/48" });
+    await cluster.startAll();
+    const [lease] = await cluster.leases();
+    expect(lease?.key).toBe("10.5.1.0-24&fd00:5:0:1::-64");
+    const mac = /^02:|^.[26ae]:/;
+    expect(lease?.value).toEqual({
+      PublicIP: "192.0.2.1",
+      PublicIPv6: "2001:db8::1",
+      BackendType: "vxlan",
+      BackendData: { VNI: 1, VtepMAC: expect.stringMatching(mac) },
+      BackendV6Data: { VNI: 1, VtepMAC: expect.stringMatching(mac) },
+    });
+    const answer = await cluster.etcd.call("lease/timetolive", { ID: lease?.etcdLease });
+    expect((answer as { grantedTTL: string }).grantedTTL).toBe("86400");
+    const keys = (await cluster.etcd.list(`${PREFIX}/subnets/`)).map(({ key }) => key);
+    expect(keys).toEqual([`${PREFIX}/subnets/10.5.1.0-24&fd00:5:0:1::-64`]);
+  }, 20_000);
+
+  test("deleted by an operator is taken again, and no packet is lost", async () => {
+    await using cluster = await Cluster.create({ hosts: 2 });
+    await cluster.configure(VXLAN);
+    await cluster.startAll();
+    await cluster.attachWorkloads();
+    await cluster.expectMesh();
+    const one = cluster.host(1);
+    const ping = one.ping(cluster.host(2));
+    const before = await cluster.leaseOf(one);
+    await cluster.etcd.delete(`${PREFIX}/subnets/${before.key}`);
+    const after = await eventually("the key is back", 10_000, () => cluster.leaseOf(one));
+    expect(after.key).toBe(before.key);
+    expect(after.value).toEqual(before.value);
+    expect(after.etcdLease).not.toBe("0");
+    // The peer took the route away when the key went; it is back with the key.
+    await cluster.expectMesh();
+    const exited = await Promise.race([one.daemon.exited, Bun.sleep(300).then(() => "runs")]);
+    expect(exited).toBe("runs");
+    expect(one.daemon.logLines(/lease is gone/)).toHaveLength(1);
+    expect((await ping.stop()).lost.length).toBeLessThan(200);
+  }, 30_000);
+
+  test(
+    "that belongs to another node now ends the daemon with exit code 1 and that node's name",
+    async () => {
+      await using cluster = await Cluster.create({ hosts: 1 });
+      await cluster.configure(VXLAN);
+      await cluster.startAll();
+      const one = cluster.host(1);
+      const { key, value } = await cluster.leaseOf(one);
+      const stolen = { ...value, PublicIP: "192.0.2.66" };
+      await cluster.etcd.put(`${PREFIX}/subnets/${key}`, JSON.stringify(stolen));
+      expect(await one.daemon.exitCode(10_000)).toBe(1);
+      expect(one.daemon.logLines(/lost its subnet/).join("\n")).toContain("192.0.2.66");
+    },
+    30_000,
+  );
+
+  test("that does not fit a changed configuration is replaced at the next start", async () => {
+    await using cluster = await Cluster.create({ hosts: 1 });
+    await cluster.configure(VXLAN);
+    await cluster.startAll();
+    const one = cluster.host(1);
+    await one.daemon.stop();
+    await cluster.configure({ Network: "10.66.0.0/16", Backend: { Type: "vxlan" } });
+    await one.up();
+    expect(one.subnetText()).toContain("FLANNEL_NETWORK=10.66.0.0/16\nFLANNEL_SUBNET=10.66.");
+    const leases = await cluster.leases();
+    expect(leases.map((lease) => lease.key)).toEqual([expect.stringMatching(/^10\.66\./)]);
+    const text = await one.kernel();
+    expect(text).toContain("addr 10.66.");
+    expect(text).not.toContain("10.5.");
+    expect(await one.sh("iptables-save")).not.toContain("10.5.0.0/16");
+  }, 20_000);
+
+  test("keeps its subnet when etcd has forgotten everything but the configuration", async () => {
+    await using cluster = await Cluster.create({ hosts: 1 });
+    await cluster.configure(VXLAN);
+    await cluster.startAll();
+    const one = cluster.host(1);
+    const before = one.subnetText();
+    await one.daemon.stop();
+    for (const { key } of await cluster.leases()) {
+      await cluster.etcd.delete(`${PREFIX}/subnets/${key}`);
+    }
+    await one.up();
+    expect(one.subnetText()).toBe(before);
+  }, 20_000);
+});
+
+describe("trap 13: two nodes with one public address", () => {
+  const flags = ["--public-ip=192.0.2.77"];
+
+  test("the second stops and names the first and the interfaces to choose from", async () => {
+    await using cluster = await Cluster.create({ hosts: 2 });
+    await cluster.configure(VXLAN);
+    const [one, two] = [cluster.host(1), cluster.host(2)];
+    await one.up({ flags });
+    const before = await one.kernel();
+    const daemon = two.start({ flags });
+    expect(await daemon.exitCode(45_000)).toBe(1);
+    expect(daemon.logEnd()).toMatch(/192\.0\.2\.77/);
+    expect(daemon.logEnd()).toMatch(/--iface/);
+    expect(await cluster.leases()).toHaveLength(1);
+    expect(await one.kernel()).toBe(before);
+    expect((await one.http("/readyz")).status).toBe(200);
+    expect(await two.kernel()).toBe("");
+  }, 60_000);
+
+  test(
+    "a node rebuilt with the address of one that stopped takes its lease over at once",
+    async () => {
+      await using cluster = await Cluster.create({ hosts: 2 });
+      await cluster.configure(VXLAN);
+      const [one, two] = [cluster.host(1), cluster.host(2)];
+      await one.up({ flags });
+      const { key } = (await cluster.leases())[0] as { key: string };
+      await one.daemon.stop();
+      await two.up({ flags });
+      const leases = await cluster.leases();
+      expect(leases.map((lease) => lease.key)).toEqual([key]);
+    },
+    30_000,
+  );
+
+  test(
+    "a node rebuilt with the address of one that crashed takes its lease over within a minute",
+    async () => {
+      await using cluster = await Cluster.create({ hosts: 2 });
+      await cluster.configure(VXLAN);
+      const [one, two] = [cluster.host(1), cluster.host(2)];
+      await one.up({ flags });
+      await one.daemon.stop("SIGKILL");
+      two.start({ flags });
+      await two.ready(60_000);
+      expect(await cluster.leases()).toHaveLength(1);
+    },
+    90_000,
+  );
+});
