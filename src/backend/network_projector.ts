@@ -38,14 +38,12 @@ export interface NetworkProjectorOptions {
 }
 
 export interface ProjectorStatus {
-  /** Peers that have entries. */
+  /** Peers that are not ignored. */
   readonly peers: number;
   /** Peers that are ignored, with the reason. */
   readonly implausible: ReadonlyMap<LeaseKey, string>;
   /** Peers that cannot be reached at present, with the reason. */
   readonly unreachable: ReadonlyMap<LeaseKey, string>;
-  /** Peers whose way is still being looked up. */
-  readonly pending: number;
 }
 
 const NODE = "node";
@@ -98,7 +96,6 @@ export class NetworkProjector implements AsyncDisposable {
       peers: this.#peers.size - this.#implausible.size,
       implausible: this.#implausible,
       unreachable: this.#unreachable,
-      pending: this.#toLookUp.size + (this.#lookingUp ? 1 : 0),
     };
   }
 

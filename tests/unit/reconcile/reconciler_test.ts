@@ -526,30 +526,18 @@ describe("Reconciler, when the kernel refuses,", () => {
     expectOurs(...peer(2));
   });
 
-  test("takes a change that happens while its own is acknowledged for the newer one", async () => {
+  test.each([
+    ["takes a change that happens while its own is acknowledged for the newer one", tunnelRoute(2)],
+    ["recovers when the device vanishes before its entries are acknowledged", DEVICE],
+  ])("%s", async (_name, deleted) => {
     await running();
     kernel.delivery = "now";
-    let acknowledge = () => {};
-    const acknowledged = new Promise<void>((resolve) => acknowledge = resolve);
-    kernel.acknowledge = () => acknowledged;
+    const acknowledged = Promise.withResolvers<void>();
+    kernel.acknowledge = () => acknowledged.promise;
     reconciler.setDesired("peer 2", peer(2));
     await clock.advance(50);
-    kernel.outside({ op: "delete", resource: tunnelRoute(2) });
-    acknowledge();
-    await clock.advance(1000);
-    expectOurs(...peer(2));
-  });
-
-  test("recovers when the device vanishes before its entries are acknowledged", async () => {
-    await running();
-    kernel.delivery = "now";
-    let acknowledge = () => {};
-    const acknowledged = new Promise<void>((resolve) => acknowledge = resolve);
-    kernel.acknowledge = () => acknowledged;
-    reconciler.setDesired("peer 2", peer(2));
-    await clock.advance(50);
-    kernel.outside({ op: "delete", resource: DEVICE });
-    acknowledge();
+    kernel.outside({ op: "delete", resource: deleted });
+    acknowledged.resolve();
     await clock.advance(1000);
     expectOurs(...peer(2));
   });
