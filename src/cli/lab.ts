@@ -1,5 +1,7 @@
 /** `flanneld lab`: a cluster on this machine, tried and removed. See docs/lab.md. */
 
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { Family } from "../addr/ip.ts";
 import { LAB_KIND, type LabOptions, missingPrerequisites, removeLabs, runLab } from "../lab/lab.ts";
 import { type LabReport, reportJson, reportText } from "../lab/report.ts";
@@ -159,7 +161,7 @@ The lab is still up. To look inside:
   bridge -n ${lab}-h1 fdb show              its forwarding entries
   ip netns exec ${lab}-h1 bash              a shell on it
   ip netns exec ${lab}-w1 ping ADDRESS      from the workload behind it
-  less /tmp/${lab}/h1/flanneld.log          its daemon's log
+  less ${join(tmpdir(), lab)}/h1/flanneld.log          its daemon's log
 To remove it:
   flanneld lab down ${lab}
 `;

@@ -1,0 +1,75 @@
+/** `flanneld lab` as a user runs it: the compiled program starts itself in every host. */
+
+import { afterAll, expect, test } from "bun:test";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { run } from "../../src/process/process.ts";
+import { FLANNELD } from "../support/host.ts";
+import { eventually } from "../support/wait.ts";
+
+/** Labs of this test only: `lab down` sees no others. */
+const directory = mkdtempSync(join(tmpdir(), "lab-test-"));
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+const env = { PATH: process.env["PATH"], TMPDIR: directory };
+const lab = (...args: string[]) => run(FLANNELD, ["lab", ...args], { env, timeoutMs: 60_000 });
+
+const seen = new Set<string>();
+
+/** Directories and namespaces of every lab that this test has started. */
+function remains(): string[] {
+  const labs = readdirSync(directory);
+  for (const name of labs) seen.add(name);
+  const namespaces = readdirSync("/run/netns").filter((name) =>
+    [...seen].some((prefix) => name.startsWith(`${prefix}-`))
+  );
+  return [...labs, ...namespaces];
+}
+
+test.each(["vxlan", "host-gw"])(
+  "a lab with %s pings every pair in both families and goes away",
+  async (type) => {
+    const result = await lab("--hosts=3", `--backend=${type}`, "--ipv6", "--json");
+    const report = JSON.parse(result.stdout);
+    expect(report.ok).toBe(true);
+    expect(report.hosts).toHaveLength(3);
+    expect(report.pings).toHaveLength(12);
+    expect(result.exitCode).toBe(0);
+    expect(remains()).toEqual([]);
+  },
+  60_000,
+);
+
+test("a lab that cannot be built says why, fails and goes away", async () => {
+  const result = await lab("--hosts=1", "--backend=nonsense");
+  expect(result.exitCode).toBe(1);
+  expect(result.stderr).toContain("nonsense");
+  expect(result.stdout).toBe("");
+  expect(remains()).toEqual([]);
+}, 60_000);
+
+test("a kept lab stays until lab down removes it", async () => {
+  const result = await lab("--hosts=2", "--keep");
+  expect(result.exitCode).toBe(0);
+  expect(result.stdout).toContain("2 of 2 pings");
+  expect(remains().length).toBeGreaterThan(5);
+  expect((await lab("down")).exitCode).toBe(0);
+  expect(remains()).toEqual([]);
+}, 60_000);
+
+test("Ctrl-C removes a lab and ends with 130; what SIGKILL leaves, lab down removes", async () => {
+  for (const signal of ["SIGINT", "SIGKILL"] as const) {
+    const child = Bun.spawn([FLANNELD, "lab", "--hosts=4"], {
+      env,
+      stdout: "ignore",
+      stderr: "ignore",
+    });
+    await eventually("it has begun", 10_000, () => remains().length > 4);
+    child.kill(signal);
+    const code = await child.exited;
+    if (signal === "SIGINT") expect(code).toBe(130);
+    else expect((await lab("down")).stderr).toMatch(/^removed fl-lab-/);
+    expect(remains()).toEqual([]);
+  }
+}, 60_000);
