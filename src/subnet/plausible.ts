@@ -17,8 +17,8 @@ export interface PlausibilityRules {
 }
 
 /**
- * `undefined` if the lease is plausible; otherwise the reason why it is not, to follow "lease X is
- * ignored: ". Families that the network does not have are not looked at.
+ * `undefined` if the lease is plausible; otherwise the reason why it is not, to follow "ignoring lease
+ * X: ". Families that the network does not have are not looked at.
  */
 export function whyImplausible(lease: Lease, rules: PlausibilityRules): string | undefined {
   const { backendType } = lease.attributes;
