@@ -145,8 +145,14 @@ class Manager implements TrafficManager {
         if (family === undefined || this.#dirty.has(family) || !target.concerns(change)) return;
         this.#markDirty(family);
       },
-      overrun: () => FAMILIES.forEach((family) => this.#markDirty(family)),
-      failed: (error) => this.#startPolling(error),
+      overrun: () => {
+        this.#options.log.debug("notifications of changed rules were lost; looking at the rules");
+        for (const family of FAMILIES) this.#markDirty(family);
+      },
+      failed: (error) => {
+        for (const family of FAMILIES) this.#markDirty(family);
+        this.#startPolling(error);
+      },
     };
   }
 

@@ -19,7 +19,7 @@ import { type NftChange, TrafficError } from "./target.ts";
 
 export interface NftWatchListener {
   changed(change: NftChange): void;
-  /** Notifications were lost, or the watch has only begun: whatever was known may be out of date. */
+  /** Notifications were lost: whatever was known may be out of date. */
   overrun(): void;
   /** The watch cannot go on. */
   failed(error: Error): void;
@@ -62,7 +62,6 @@ class NftWatch implements Disposable {
       throw new TrafficError(`cannot watch nftables: ${(cause as Error).message}`, { cause });
     }
     if (this.#isDisposed) this.#socket.terminate();
-    else this.#listener.overrun();
   }
 
   [Symbol.dispose](): void {
@@ -84,7 +83,7 @@ class NftWatch implements Disposable {
   #reopenSoon(): void {
     if (this.#isDisposed) return;
     this.#timer = setTimeout(() => {
-      this.open().catch((error: Error) => this.#listener.failed(error));
+      this.open().then(() => this.#listener.overrun(), (error) => this.#listener.failed(error));
     }, REOPEN_DELAY_MS);
   }
 }

@@ -54,7 +54,7 @@ export function readNftTable(json: string): NftTable {
   let hasOtherObjects = false;
   for (const object of readObjects(json)) {
     const { metainfo, table, chain, rule } = object;
-    if (isRecord(table)) isDormant = [table["flags"]].flat().includes("dormant");
+    if (isRecord(table)) isDormant = isDormantFlag(table["flags"]);
     else if (isRecord(chain)) {
       const { type, hook, prio, policy } = chain;
       chains.set(String(chain["name"]), { base: `${type} ${hook} ${prio} ${policy}`, entries: [] });
@@ -195,6 +195,11 @@ function readObjects(json: string): Record<string, unknown>[] {
   const objects = isRecord(document) ? document["nftables"] : undefined;
   if (!Array.isArray(objects)) throw new SyntaxError("nftables printed JSON without its objects");
   return objects.filter(isRecord);
+}
+
+/** The flag, alone or in a list; nftables 1.0.6 prints the table's name in its place. */
+function isDormantFlag(flags: unknown): boolean {
+  return [flags ?? []].flat().some((flag) => flag !== "owner" && flag !== "persist");
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -113,9 +113,13 @@ test("a policy of drop is not left standing", () => {
 });
 
 test("a dormant table is woken", () => {
-  for (const flags of ["dormant", ["dormant"]]) {
+  for (const flags of ["dormant", ["owner", "dormant"], "flannel-ipv4"]) {
     expect(correction(table({ rules: FORWARD_RULES, flags }))).toBe("add table ip flannel-ipv4\n");
   }
+});
+
+test("a table with other flags is not taken for dormant", () => {
+  expect(correction(table({ rules: FORWARD_RULES, flags: ["owner"] }))).toBeUndefined();
 });
 
 test("the Go program's fourth rule, which hides the sixth, is replaced", () => {
