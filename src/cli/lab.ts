@@ -45,7 +45,7 @@ const SHAPES = [
   { name: "daemon", isBoolean: false },
 ] as const;
 
-type LabCommand =
+export type LabCommand =
   | { readonly kind: "help" }
   | { readonly kind: "down"; readonly name?: string }
   | { readonly kind: "run"; readonly options: LabOptions; readonly json: boolean }
@@ -78,7 +78,7 @@ export async function labCommand(
 }
 
 /** Reads the arguments after `lab`. Pure. */
-function parseLabCommand(args: readonly string[], self: readonly string[]): LabCommand {
+export function parseLabCommand(args: readonly string[], self: readonly string[]): LabCommand {
   const fault = (message: string): LabCommand => ({ kind: "error", message });
   const scan = scanFlags(args, SHAPES);
   if (scan.kind === "error") return fault(scan.message);
