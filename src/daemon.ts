@@ -187,7 +187,7 @@ async function runNetwork(
   const { network, own, progress, log } = context;
   progress.addCheck(() => network.problems());
   progress.step("waiting for the other nodes' leases");
-  const refresh = setInterval(() => progress.refresh(), REFRESH_MS);
+  using _refresh = progress.keepRefreshed(REFRESH_MS);
   const stopped = Promise.withResolvers<number>();
   signal.addEventListener("abort", () => stopped.resolve(0), { once: true });
   if (signal.aborted) stopped.resolve(0);
@@ -209,7 +209,6 @@ async function runNetwork(
       ...tasks.map((task) => task.then(() => stopped.promise)),
     ]);
   } finally {
-    clearInterval(refresh);
     end.abort(new Error("the daemon ends"));
     await Promise.allSettled(tasks);
   }

@@ -43,6 +43,13 @@ export class Progress {
     return this.#step === undefined ? problems : [this.#step, ...problems];
   }
 
+  /** Looks now and then whether there is something new to tell systemd; never without systemd. */
+  keepRefreshed(periodMs: number): Disposable {
+    if (!this.#notifier.isActive) return { [Symbol.dispose]: () => undefined };
+    const timer = setInterval(() => this.refresh(), periodMs);
+    return { [Symbol.dispose]: () => clearInterval(timer) };
+  }
+
   /** Tells systemd again if what there is to tell has changed. */
   refresh(): void {
     if (this.#step !== undefined) return;

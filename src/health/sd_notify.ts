@@ -6,6 +6,8 @@ import { sendUnixDatagram } from "../../ffi/unix_datagram.ts";
 import type { Log } from "../log/log.ts";
 
 export interface Notifier {
+  /** Whether anybody is told. */
+  readonly isActive: boolean;
   /** READY=1 with a status line. Later calls change the status only. */
   ready(status: string): void;
   /** One line for `systemctl status`. */
@@ -40,6 +42,7 @@ export function createNotifier(options: NotifierOptions): Notifier {
     }
   };
   return {
+    isActive: socket !== "",
     ready: (status) => send("READY=1", statusLine(status)),
     status: (text) => send(statusLine(text)),
     stopping: () => send("STOPPING=1", statusLine("stopping")),

@@ -5,6 +5,7 @@ import type { Notifier } from "../../../src/health/sd_notify.ts";
 function record(): { notifier: Notifier; sent: string[] } {
   const sent: string[] = [];
   const notifier: Notifier = {
+    isActive: true,
     ready: (status) => sent.push(`ready: ${status}`),
     status: (text) => sent.push(text),
     stopping: () => sent.push("stopping"),
