@@ -38,6 +38,8 @@ export interface TrafficManagerOptions {
   readonly formerNetworks?: readonly Prefix[];
   /** `--iptables-resync`, for a system that announces no changes. */
   readonly resyncMs: number;
+  /** Kernel-side room for notifications that are not read yet. */
+  readonly receiveBufferBytes?: number;
   readonly log: Log;
   /** Called when `status()` has changed. */
   onStatus?(status: TrafficStatus): void;
@@ -87,7 +89,7 @@ class Manager implements TrafficManager {
   async watch(): Promise<void> {
     if (this.#options.target.isWatched) {
       try {
-        this.#watch = await watchNftables(this.#listener());
+        this.#watch = await watchNftables(this.#listener(), this.#options.receiveBufferBytes);
         return;
       } catch (error) {
         this.#startPolling(error as Error);

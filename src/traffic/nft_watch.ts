@@ -26,8 +26,11 @@ export interface NftWatchListener {
 }
 
 /** Watches this network namespace's rules until disposed. Throws `TrafficError`. */
-export async function watchNftables(listener: NftWatchListener): Promise<Disposable> {
-  const watch = new NftWatch(listener);
+export async function watchNftables(
+  listener: NftWatchListener,
+  receiveBufferBytes: number = RECEIVE_BUFFER_BYTES,
+): Promise<Disposable> {
+  const watch = new NftWatch(listener, receiveBufferBytes);
   await watch.open();
   return watch;
 }
@@ -41,16 +44,18 @@ const NFNLGRP_NFTABLES = 7; // linux/netfilter/nfnetlink.h
 
 class NftWatch implements Disposable {
   readonly #listener: NftWatchListener;
+  readonly #receiveBufferBytes: number;
   #socket: { terminate(): void } | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isDisposed = false;
 
-  constructor(listener: NftWatchListener) {
+  constructor(listener: NftWatchListener, receiveBufferBytes: number) {
     this.#listener = listener;
+    this.#receiveBufferBytes = receiveBufferBytes;
   }
 
   async open(): Promise<void> {
-    const fd = openNotificationSocket();
+    const fd = openNotificationSocket(this.#receiveBufferBytes);
     try {
       this.#socket = await connectSocket(fd, {
         data: (_socket, bytes) => this.#read(bytes),
@@ -88,7 +93,7 @@ class NftWatch implements Disposable {
   }
 }
 
-function openNotificationSocket(): number {
+function openNotificationSocket(receiveBufferBytes: number): number {
   const fd = libc().socket(
     AF_NETLINK,
     SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK,
@@ -96,7 +101,7 @@ function openNotificationSocket(): number {
   );
   if (fd < 0) throw new TrafficError(`cannot watch nftables: ${errnoName(errno())}`);
   // Without CAP_NET_ADMIN in the first user namespace the buffer stays small: more overruns.
-  setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES);
+  setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, receiveBufferBytes);
   try {
     connectToKernel(fd);
     if (setOption(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES)) return fd;

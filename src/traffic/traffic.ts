@@ -15,8 +15,7 @@ export { TrafficError } from "./target.ts";
 
 export type TrafficMode = "iptables" | "nftables";
 
-export interface TrafficOptions
-  extends Pick<TrafficManagerOptions, "formerNetworks" | "resyncMs" | "log" | "onStatus"> {
+export interface TrafficOptions extends Omit<TrafficManagerOptions, "target" | "unused"> {
   /** `EnableNFTables` */
   readonly mode: TrafficMode;
   /** By default the system's. */

@@ -75,6 +75,11 @@ export class Driver implements AsyncDisposable {
     return this.#ask({ op: "stats" });
   }
 
+  /** Stops it from running, as a busy machine would, or lets it go on. */
+  signal(signal: "SIGSTOP" | "SIGCONT"): void {
+    this.#child.kill(signal);
+  }
+
   /** Ends the manager; resolves to what it logged. */
   async stop(): Promise<string> {
     if (this.#child.exitCode === null) this.#write({ op: "stop" });
