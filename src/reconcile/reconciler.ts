@@ -65,6 +65,8 @@ export interface EntryProblem {
 
 const DEBOUNCE_MS = 5;
 const DEBOUNCE_MAX_MS = 50;
+/** A change after so much quiet is most likely alone, and does not wait for others. */
+const QUIET_MS = 50;
 /** Steps between two breaths of the event loop: some 10 ms of work. */
 const CHUNK_ENTRIES = 2000;
 const RETRY = { firstMs: 100, maxMs: 30_000 };
@@ -114,8 +116,10 @@ export class Reconciler implements AsyncDisposable {
   #watch: Disposable | undefined;
   #workTimer: Disposable | undefined;
   #laterTimer: Disposable | undefined;
+  /** The first change after a quiet time is about to be made. */
+  #isImminent = false;
   #firstMarkMs = 0;
-  #lastMarkMs = 0;
+  #lastMarkMs = -Infinity;
   #resyncAtMs = Infinity;
   #readAgainAtMs = 0;
   #pass: Promise<void> | undefined;
@@ -227,12 +231,33 @@ export class Reconciler implements AsyncDisposable {
     this.#mark();
   }
 
-  /** There is work: starts a pass soon, so that changes that come together are done together. */
+  /**
+   * There is work. After a quiet time it begins as soon as what is being handled has been; otherwise
+   * a little later, so that changes that follow each other closely are made together.
+   */
   #mark(): void {
-    this.#lastMarkMs = this.#clock.nowMs();
+    const now = this.#clock.nowMs();
+    const wasQuiet = now - this.#lastMarkMs >= QUIET_MS;
+    this.#lastMarkMs = now;
     if (this.#workTimer !== undefined || this.#stopped || this.#watch === undefined) return;
-    this.#firstMarkMs = this.#lastMarkMs;
-    this.#armWork(DEBOUNCE_MS);
+    if (this.#isImminent) return;
+    this.#firstMarkMs = now;
+    // Reading the kernel costs much more than waiting for all the reasons to read it.
+    if (wasQuiet && !this.#mustRead()) this.#beginAtOnce();
+    else this.#armWork(DEBOUNCE_MS);
+  }
+
+  #beginAtOnce(): void {
+    this.#isImminent = true;
+    void this.#clock.yield().then(() => {
+      this.#isImminent = false;
+      if (this.#mustRead() && !this.#stopped) this.#armWork(DEBOUNCE_MS);
+      else this.#startPass();
+    });
+  }
+
+  #mustRead(): boolean {
+    return this.#resync !== undefined || this.#examine.size > 0;
   }
 
   #armWork(delayMs: number): void {
@@ -268,7 +293,7 @@ export class Reconciler implements AsyncDisposable {
       for (const resolve of this.#settled.splice(0)) resolve();
     }
     const now = this.#clock.nowMs();
-    const mustRead = this.#resync !== undefined || this.#examine.size > 0;
+    const mustRead = this.#mustRead();
     let nextMs = this.#resyncAtMs;
     if (mustRead) nextMs = Math.min(nextMs, this.#readAgainAtMs);
     if (this.#dirty.size > 0 && this.#synced && !mustRead) nextMs = now;

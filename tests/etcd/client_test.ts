@@ -67,6 +67,26 @@ test("range reads one key, or those with a prefix and no others", async () => {
   expect(await client.range({ key: "/none" }, forever)).toEqual({ keyValues: [], revision });
 });
 
+test("range and transaction leave the values out when only keys are asked for", async () => {
+  const put = { put: { key: "/keys/a", value: "1" } };
+  const range = { key: "/keys/", prefix: true, keysOnly: true };
+  const result = await client.transaction(
+    { compare: [], success: [put, { range }] },
+    forever,
+  );
+  const { revision } = result;
+  const found = {
+    key: "/keys/a",
+    value: "",
+    createRevision: revision,
+    modRevision: revision,
+    version: 1n,
+    lease: 0n,
+  };
+  expect(result.ranges[1]).toEqual([found]);
+  expect((await client.range(range, forever)).keyValues).toEqual([found]);
+});
+
 test("a range of more than 4 MiB arrives whole", async () => {
   const value = "x".repeat(100_000);
   for (let number = 0; number < 80; number++) {

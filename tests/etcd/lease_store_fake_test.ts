@@ -216,6 +216,38 @@ describe("acquire", () => {
     expect(await count(1000)).toBe(await count(0));
   });
 
+  test("reads the leases once for both questions of a start, and anew once that is old", async () => {
+    for (const [pauseMs, ranges] of [[0, 2], [60_000, 3]] as const) {
+      const etcd = new FakeEtcd();
+      etcd.put(`${SUBNETS}10.5.7.0-24`, value("192.0.2.1"), etcd.grant(86_400).id);
+      const { store } = node(etcd);
+      const { config, attributes: { publicAddresses } } = request(IPV4, A);
+      const lookup = { config, publicAddresses };
+      const previous = await withTime(etcd, store.previousLease(lookup, forever));
+      await etcd.clock.advance(pauseMs);
+      const own = await withTime(etcd, store.acquire(request(IPV4, A), forever));
+      expect([previous?.key as string, keyOf(own)]).toEqual(["10.5.7.0-24", "10.5.7.0-24"]);
+      expect(etcd.calls.get("range")).toBe(ranges); // One of them for the session.
+      await own[Symbol.asyncDispose]();
+    }
+  });
+
+  test("what has changed since the leases were read is noticed by the write", async () => {
+    const etcd = new FakeEtcd();
+    const config = parse({ Network: "10.5.0.0/28", SubnetLen: 30 });
+    const { store } = node(etcd);
+    const { publicAddresses } = request(config, A).attributes;
+    await withTime(etcd, store.previousLease({ config, publicAddresses }, forever));
+    for (const last of [4, 12]) {
+      etcd.put(`${SUBNETS}10.5.0.${last}-30`, value(`198.51.100.${last}`), etcd.grant(86_400).id);
+    }
+    etcd.clock.random = () => 0; // It chooses 10.5.0.4/30 first.
+    const own = await withTime(etcd, store.acquire(request(config, A), forever));
+    expect(keyOf(own)).toBe("10.5.0.8-30");
+    await own[Symbol.asyncDispose]();
+    expect(subnetKeys(etcd)).toEqual(["10.5.0.12-30", "10.5.0.4-30", "10.5.0.8-30"]);
+  });
+
   test("fails when every subnet is taken, and says what to do", async () => {
     const etcd = new FakeEtcd();
     const config = parse({ Network: "10.5.0.0/28", SubnetLen: 30 });

@@ -75,11 +75,12 @@ export class FakeEtcd {
     this.#log.length = 0;
   }
 
-  range({ key, prefix }: RangeRequest): RangeResult {
+  range({ key, prefix, keysOnly }: RangeRequest): RangeResult {
     this.expire();
     const keyValues = [...this.#keys.values()]
       .filter((item) => prefix ? item.key.startsWith(key) : item.key === key)
-      .sort((a, b) => a.key < b.key ? -1 : 1);
+      .sort((a, b) => a.key < b.key ? -1 : 1)
+      .map((item) => keysOnly ? { ...item, value: "" } : item);
     return { keyValues, revision: this.#revision };
   }
 

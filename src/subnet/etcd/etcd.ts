@@ -42,6 +42,8 @@ export interface RangeRequest {
   readonly key: string;
   /** `key` is a prefix. */
   readonly prefix?: boolean;
+  /** Without the values: they are read as empty. */
+  readonly keysOnly?: boolean;
 }
 
 export interface RangeResult {

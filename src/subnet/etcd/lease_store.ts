@@ -39,6 +39,9 @@ export interface EtcdLeaseStoreOptions {
   readonly sessionTtlSeconds?: number;
 }
 
+/** So long the list of leases that was read to look for this node's is good for its first attempt. */
+const LIST_FRESH_MS = 5_000;
+
 export class EtcdLeaseStore implements LeaseStore {
   readonly description: string;
   readonly #options: Required<EtcdLeaseStoreOptions>;
@@ -47,6 +50,8 @@ export class EtcdLeaseStore implements LeaseStore {
   #sessionRefused = false;
   /** The text that `networkConfig` gave last: `watchNetworkConfig` gives what differs from it. */
   #lastConfig: string | undefined;
+  /** What `previousLease` read, for the `acquire` that follows. */
+  #lastList: { readonly records: readonly LeaseRecord[]; readonly readMs: number } | undefined;
 
   constructor(options: EtcdLeaseStoreOptions) {
     this.#options = { clock: systemClock, sessionTtlSeconds: SESSION_TTL_SECONDS, ...options };
@@ -79,7 +84,10 @@ export class EtcdLeaseStore implements LeaseStore {
   async previousLease(lookup: LeaseLookup, signal: AbortSignal): Promise<Lease | undefined> {
     return await this.#untilAnswered("looking for this node's lease in etcd", signal, async () => {
       await this.#claimSession(lookup, signal);
-      const lease = ownRecords(await this.#records.all(signal), lookup)[0]?.lease;
+      const readMs = this.#options.clock.nowMs();
+      const records = await this.#records.all(signal);
+      this.#lastList = { records, readMs };
+      const lease = ownRecords(records, lookup)[0]?.lease;
       return lease === undefined || isInvalidLease(lease) ? undefined : lease;
     });
   }
@@ -116,7 +124,7 @@ export class EtcdLeaseStore implements LeaseStore {
   ): Promise<HeldLease | undefined> {
     const { config, attributes } = request;
     const lookup = { config, publicAddresses: attributes.publicAddresses };
-    const records = await this.#records.all(signal);
+    const records = this.#takeLastList() ?? await this.#records.all(signal);
     const own = ownRecords(records, lookup);
     const foreign = records.filter((record) => !own.includes(record));
     const fitting = own.find((record) =>
@@ -127,6 +135,17 @@ export class EtcdLeaseStore implements LeaseStore {
     const others = records.filter((record) => !deleted.includes(record));
     const subnets = this.#choose(request, others);
     return await this.#create(subnets, request, spare, signal);
+  }
+
+  /**
+   * The list that was read a moment ago, once. Whoever changed a lease since makes the write that it
+   * leads to fail, and the next attempt reads.
+   */
+  #takeLastList(): readonly LeaseRecord[] | undefined {
+    const list = this.#lastList;
+    this.#lastList = undefined;
+    const oldestMs = this.#options.clock.nowMs() - LIST_FRESH_MS;
+    return list !== undefined && list.readMs >= oldestMs ? list.records : undefined;
   }
 
   /** Keeps the subnet of a lease that has this node's public address. */

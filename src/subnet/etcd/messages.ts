@@ -34,7 +34,7 @@ export function keyRange(
 }
 
 export function rangeMessage(request: RangeRequest): MessageInitShape<typeof RangeRequestSchema> {
-  return keyRange(request);
+  return { ...keyRange(request), keysOnly: request.keysOnly ?? false };
 }
 
 export function rangeResult(response: RangeResponse): RangeResult {

@@ -257,7 +257,7 @@ export class EtcdOwnLease implements OwnLease {
       const creation = await records.create(write, config.families, signal);
       if (creation.kind === "exists") continue;
       if (creation.kind === "overlaps") {
-        return this.lose(`lease ${creation.record.lease.key} has some of its addresses now`);
+        return this.lose(`lease ${creation.key} has some of its addresses now`);
       }
       const { revision } = creation;
       spare.release(etcdLease);

@@ -29,9 +29,9 @@ export interface LeaseRecord {
 export type Creation =
   | { readonly kind: "created"; readonly revision: bigint }
   /** The key is there already. */
-  | { readonly kind: "exists"; readonly record: LeaseRecord }
-  /** The key was created and has to go again: an older lease holds some of its addresses. */
-  | { readonly kind: "overlaps"; readonly record: LeaseRecord };
+  | { readonly kind: "exists" }
+  /** The key was created and has to go again: the older lease `key` holds some of its addresses. */
+  | { readonly kind: "overlaps"; readonly key: LeaseKey };
 
 export interface LeaseWrite {
   readonly key: LeaseKey;
@@ -69,7 +69,7 @@ export class Records {
   }
 
   record(keyValue: KeyValue): LeaseRecord {
-    const key = keyValue.key.slice(this.leasePrefix.length);
+    const key = this.#relativeKey(keyValue.key);
     const { value, createRevision, modRevision, lease: etcdLease } = keyValue;
     const lease = decodeLease({ key, value, createRevision, modRevision });
     const subnets = decodeLeaseKey(key) ?? {};
@@ -88,17 +88,19 @@ export class Records {
     const key = this.leaseKey(write.key);
     const result = await this.#etcd.transaction({
       compare: [{ key, createRevision: 0n }],
-      success: [put(key, write), { range: { key: this.leasePrefix, prefix: true } }],
-      failure: [{ range: { key } }],
+      success: [
+        put(key, write),
+        { range: { key: this.leasePrefix, prefix: true, keysOnly: true } },
+      ],
     }, signal);
-    const found = result.ranges.flat().map((keyValue) => this.record(keyValue));
-    if (!result.succeeded) return { kind: "exists", record: found[0] as LeaseRecord };
+    if (!result.succeeded) return { kind: "exists" };
     const subnets = decodeLeaseKey(write.key) ?? {};
-    const rival = found.find((record) =>
-      record.createRevision < result.revision &&
-      leasesOverlap(claimedSubnets(record, families), subnets)
-    );
-    if (rival !== undefined) return { kind: "overlaps", record: rival };
+    for (const { key, createRevision } of result.ranges.flat()) {
+      if (createRevision >= result.revision) continue;
+      const other = this.#relativeKey(key);
+      const claimed = claimedSubnets({ subnets: decodeLeaseKey(other) ?? {} }, families);
+      if (leasesOverlap(claimed, subnets)) return { kind: "overlaps", key: other };
+    }
     return { kind: "created", revision: result.revision };
   }
 
@@ -124,6 +126,10 @@ export class Records {
     }, signal);
   }
 
+  #relativeKey(key: string): LeaseKey {
+    return key.slice(this.leasePrefix.length) as LeaseKey;
+  }
+
   async #change(transaction: Transaction, signal: AbortSignal): Promise<bigint | undefined> {
     const { succeeded, revision } = await this.#etcd.transaction(transaction, signal);
     return succeeded ? revision : undefined;
@@ -135,7 +141,7 @@ export class Records {
  * it would shut every other node out.
  */
 export function claimedSubnets(
-  record: LeaseRecord,
+  record: Pick<LeaseRecord, "subnets">,
   families: NetworkConfig["families"],
 ): PerFamily<Prefix> {
   const claimed: { 4?: Prefix; 6?: Prefix } = {};
