@@ -35,12 +35,21 @@ export function parseIpAddress(text: string): IpAddress | undefined {
 
 /** Reads a dotted quad of four decimal numbers without leading zeros; `undefined` otherwise. */
 function parseIpv4(text: string): Ipv4 | undefined {
-  const parts = text.split(".");
-  if (parts.length !== 4) return undefined;
-  for (const part of parts) {
-    if (!/^(0|[1-9]\d{0,2})$/.test(part) || Number(part) > 255) return undefined;
+  let [dots, digits, octet] = [0, 0, 0];
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code === 0x2e) {
+      if (digits === 0 || ++dots > 3) return undefined;
+      [digits, octet] = [0, 0];
+      continue;
+    }
+    const isLeadingZero = digits > 0 && octet === 0;
+    if (code < 0x30 || code > 0x39 || isLeadingZero) return undefined;
+    octet = octet * 10 + code - 0x30;
+    digits++;
+    if (octet > 255) return undefined;
   }
-  return text as Ipv4;
+  return dots === 3 && digits > 0 ? text as Ipv4 : undefined;
 }
 
 /** Reads any textual form of RFC 4291 section 2.2 and returns the form of RFC 5952. */
@@ -76,15 +85,18 @@ export function formatAddress(family: Family, value: bigint): IpAddress {
   if (value < 0n || value >> BigInt(addressBits(family)) !== 0n) {
     throw new RangeError(`${value} is not an IPv${family} address`);
   }
-  if (family === 4) {
-    const number = Number(value);
-    return [number >>> 24, (number >>> 16) & 255, (number >>> 8) & 255, number & 255]
-      .join(".") as Ipv4;
-  }
+  if (family === 4) return formatIpv4(Number(value));
   const hex = value.toString(16).padStart(32, "0");
   const groups: number[] = [];
   for (let i = 0; i < 32; i += 4) groups.push(Number.parseInt(hex.slice(i, i + 4), 16));
   return formatGroups(groups);
+}
+
+/** The dotted quad of an unsigned 32-bit number. */
+export function formatIpv4(number: number): Ipv4 {
+  return `${number >>> 24}.${(number >>> 16) & 255}.${(number >>> 8) & 255}.${
+    number & 255
+  }` as Ipv4;
 }
 
 /** Network byte order: 4 or 16 bytes. */

@@ -5,6 +5,7 @@ import {
   addressValue,
   familyOf,
   formatAddress,
+  formatIpv4,
   type IpAddress,
   type Ipv4,
   ipv4Number,
@@ -55,7 +56,7 @@ export function makePrefix(address: IpAddress, length: number): Prefix {
   if (family === 4) {
     const mask = length === 0 ? 0 : (0xffffffff << (32 - length)) >>> 0;
     const network = (ipv4Number(address as Ipv4) & mask) >>> 0;
-    return `${formatAddress(4, BigInt(network))}/${length}` as Prefix;
+    return `${formatIpv4(network)}/${length}` as Prefix;
   }
   const shift = BigInt(bits - length);
   return `${formatAddress(6, addressValue(address) >> shift << shift)}/${length}` as Prefix;

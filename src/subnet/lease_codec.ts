@@ -81,19 +81,22 @@ export function decodeLeaseValue(text: string): LeaseAttributes | string {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     return "its value is not a JSON object";
   }
-  const fields = new Map(Object.entries(value).map(([key, item]) => [key.toLowerCase(), item]));
+  const fields: Record<string, unknown> = {};
+  for (const [key, item] of Object.entries(value)) {
+    if (key !== "__proto__") fields[key.toLowerCase()] = item;
+  }
   const publicAddresses: { 4?: IpAddress; 6?: IpAddress } = {};
   const backendData: { 4?: unknown; 6?: unknown } = {};
   for (const family of [4, 6] as const) {
-    const address = readPublicAddress(fields.get(ADDRESS_FIELDS[family].toLowerCase()), family);
+    const address = readPublicAddress(fields[ADDRESS_FIELDS[family].toLowerCase()], family);
     if (address === "invalid") {
       return `its ${ADDRESS_FIELDS[family]} is not an IPv${family} address`;
     }
     if (address !== undefined) publicAddresses[family] = address;
-    const data: unknown = fields.get(DATA_FIELDS[family].toLowerCase());
+    const data: unknown = fields[DATA_FIELDS[family].toLowerCase()];
     if (data !== undefined && data !== null) backendData[family] = data;
   }
-  const backendType: unknown = fields.get("backendtype") ?? "";
+  const backendType: unknown = fields["backendtype"] ?? "";
   if (typeof backendType !== "string") return "its BackendType is not a string";
   return { publicAddresses, backendType, backendData };
 }

@@ -6,8 +6,9 @@
  * the reason; it comes back as soon as the reason is gone. Our own lease never appears.
  */
 
-import { mapFamilies } from "../addr/family.ts";
+import { familiesOf, mapFamilies } from "../addr/family.ts";
 import { FAMILIES, type Family } from "../addr/ip.ts";
+import type { Prefix } from "../addr/prefix.ts";
 import type { InvalidLease, Lease, LeaseKey, LeaseWatch } from "./lease.ts";
 import { type PlausibilityRules, whyImplausible } from "./plausible.ts";
 import { PrefixTrie } from "./prefix_trie.ts";
@@ -159,18 +160,15 @@ export class LeaseTable {
 
   /** The other candidates that claim some of the same addresses. */
   #rivals(candidate: Candidate): Candidate[] {
-    const rivals = new Set<Candidate>();
-    for (const family of FAMILIES) {
-      const subnet = candidate.lease.subnets[family];
-      if (!subnet) continue;
-      for (const rival of this.#claims[family].overlapping(subnet)) rivals.add(rival);
-    }
-    rivals.delete(candidate);
-    return [...rivals];
+    const rivals = familiesOf(candidate.lease.subnets).flatMap((family) =>
+      this.#claims[family].overlapping(candidate.lease.subnets[family] as Prefix)
+    ).filter((rival) => rival !== candidate);
+    return rivals.length > 1 ? [...new Set(rivals)] : rivals;
   }
 
   #configuredFamilies(lease: Lease): Lease {
     const { families } = this.#options.config;
+    if (familiesOf(lease.subnets).every((family) => families[family])) return lease;
     const subnets = mapFamilies(
       lease.subnets,
       (subnet, family) => families[family] ? subnet : undefined,

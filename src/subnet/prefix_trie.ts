@@ -6,54 +6,61 @@ import { type Prefix, prefixAddress, prefixLength } from "../addr/prefix.ts";
 interface Node<T> {
   zero: Node<T> | undefined;
   one: Node<T> | undefined;
-  owners: Set<T> | undefined;
+  /** One owner nearly always: a set of its own for each prefix would cost more than all the rest. */
+  owners: T | readonly T[] | undefined;
 }
 
 /** A binary trie over the prefixes' bits. Two prefixes overlap when one is on the other's path. */
-export class PrefixTrie<T> {
+export class PrefixTrie<T extends object> {
   readonly #root: Node<T> = emptyNode();
 
   add(prefix: Prefix, owner: T): void {
     let node = this.#root;
-    for (const bit of bitsOf(prefix)) {
-      const next: Node<T> = (bit ? node.one : node.zero) ?? emptyNode();
-      if (bit) node.one = next;
-      else node.zero = next;
-      node = next;
+    const bytes = addressBytes(prefixAddress(prefix));
+    const length = prefixLength(prefix);
+    for (let i = 0; i < length; i++) {
+      if (isSet(bytes, i)) node = node.one ??= emptyNode();
+      else node = node.zero ??= emptyNode();
     }
-    (node.owners ??= new Set()).add(owner);
+    const owners = ownersOf(node);
+    if (!owners.includes(owner)) node.owners = owners.length === 0 ? owner : [...owners, owner];
   }
 
   /** Removing what is not there does nothing. */
   delete(prefix: Prefix, owner: T): void {
     const path = [this.#root];
-    const bits = bitsOf(prefix);
-    for (const bit of bits) {
-      const node = path.at(-1) as Node<T>;
-      const next = bit ? node.one : node.zero;
+    const bytes = addressBytes(prefixAddress(prefix));
+    const length = prefixLength(prefix);
+    for (let i = 0; i < length; i++) {
+      const node = path[i] as Node<T>;
+      const next = isSet(bytes, i) ? node.one : node.zero;
       if (next === undefined) return;
       path.push(next);
     }
-    const leaf = path.at(-1) as Node<T>;
-    leaf.owners?.delete(owner);
-    if (leaf.owners?.size === 0) leaf.owners = undefined;
-    for (let i = path.length - 1; i > 0 && isEmpty(path[i] as Node<T>); i--) {
+    const leaf = path[length] as Node<T>;
+    const owners = ownersOf(leaf).filter((other) => other !== owner);
+    leaf.owners = owners.length > 1 ? owners : owners[0];
+    for (let i = length; i > 0 && isEmpty(path[i] as Node<T>); i--) {
       const parent = path[i - 1] as Node<T>;
-      if (bits[i - 1]) parent.one = undefined;
+      if (isSet(bytes, i - 1)) parent.one = undefined;
       else parent.zero = undefined;
     }
   }
 
   /** The owners of all prefixes that contain this one or lie inside it, itself among them. */
-  *overlapping(prefix: Prefix): Generator<T> {
+  overlapping(prefix: Prefix): T[] {
+    const found: T[] = [];
     let node = this.#root;
-    for (const bit of bitsOf(prefix)) {
-      if (node.owners) yield* node.owners;
-      const next = bit ? node.one : node.zero;
-      if (next === undefined) return;
+    const bytes = addressBytes(prefixAddress(prefix));
+    const length = prefixLength(prefix);
+    for (let i = 0; i < length; i++) {
+      if (node.owners !== undefined) found.push(...ownersOf(node));
+      const next = isSet(bytes, i) ? node.one : node.zero;
+      if (next === undefined) return found;
       node = next;
     }
-    yield* ownersBelow(node);
+    addOwnersBelow(node, found);
+    return found;
   }
 }
 
@@ -62,19 +69,20 @@ function emptyNode<T>(): Node<T> {
 }
 
 function isEmpty<T>(node: Node<T>): boolean {
-  return !node.zero && !node.one && !node.owners;
+  return node.zero === undefined && node.one === undefined && node.owners === undefined;
 }
 
-function* ownersBelow<T>(node: Node<T>): Generator<T> {
-  if (node.owners) yield* node.owners;
-  if (node.zero) yield* ownersBelow(node.zero);
-  if (node.one) yield* ownersBelow(node.one);
+function ownersOf<T extends object>({ owners }: Node<T>): readonly T[] {
+  if (owners === undefined) return [];
+  return Array.isArray(owners) ? owners : [owners as T];
 }
 
-function bitsOf(prefix: Prefix): boolean[] {
-  const bytes = addressBytes(prefixAddress(prefix));
-  return Array.from(
-    { length: prefixLength(prefix) },
-    (_, i) => ((bytes[i >> 3] as number) >> (7 - (i & 7)) & 1) === 1,
-  );
+function addOwnersBelow<T extends object>(node: Node<T>, found: T[]): void {
+  if (node.owners !== undefined) found.push(...ownersOf(node));
+  if (node.zero) addOwnersBelow(node.zero, found);
+  if (node.one) addOwnersBelow(node.one, found);
+}
+
+function isSet(bytes: Uint8Array, bit: number): boolean {
+  return ((bytes[bit >> 3] as number) >> (7 - (bit & 7)) & 1) === 1;
 }

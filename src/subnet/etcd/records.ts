@@ -11,7 +11,7 @@ import type { IpAddress } from "../../addr/ip.ts";
 import { type Prefix, prefixContains, prefixesOverlap } from "../../addr/prefix.ts";
 import type { NetworkConfig } from "../../config/network_config.ts";
 import type { InvalidLease, Lease, LeaseKey } from "../lease.ts";
-import { decodeLease, decodeLeaseKey } from "../lease_codec.ts";
+import { decodeLease, decodeLeaseKey, isInvalidLease } from "../lease_codec.ts";
 import type { Etcd, KeyValue, Transaction } from "./etcd.ts";
 
 /** A lease with what etcd knows of it. */
@@ -72,7 +72,7 @@ export class Records {
     const key = this.#relativeKey(keyValue.key);
     const { value, createRevision, modRevision, lease: etcdLease } = keyValue;
     const lease = decodeLease({ key, value, createRevision, modRevision });
-    const subnets = decodeLeaseKey(key) ?? {};
+    const subnets = isInvalidLease(lease) ? decodeLeaseKey(key) ?? {} : lease.subnets;
     return { lease, subnets, value, etcdLease, createRevision, modRevision };
   }
 
