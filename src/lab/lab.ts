@@ -10,6 +10,7 @@ import type { Family } from "../addr/ip.ts";
 import { makePrefix } from "../addr/prefix.ts";
 import { findProgram, packageOf } from "../process/programs.ts";
 import type { DaemonProcess } from "../process/spawn_daemon.ts";
+import { bridgeNetfilterProblem } from "../traffic/traffic.ts";
 import { LabEtcd } from "./etcd.ts";
 import { spawnInNamespace } from "./namespace.ts";
 import { pingAll } from "./ping.ts";
@@ -204,10 +205,13 @@ async function waitForSubnet(
 
 function networkConfig({ backend, families, hosts }: LabOptions): object {
   const [hasIpv4, hasIpv6] = [families.includes(4), families.includes(6)];
+  const enabled = { ...(hasIpv4 && { 4: true }), ...(hasIpv6 && { 6: true }) };
   return {
     EnableIPv4: hasIpv4,
     ...(hasIpv4 && { Network: hosts > 200 ? "10.0.0.0/8" : "10.244.0.0/16", SubnetLen: 24 }),
     ...(hasIpv6 && { EnableIPv6: true, IPv6Network: "fd00:10:244::/48" }),
+    // A bare machine has not loaded br_netfilter; loading it is not for a lab to do.
+    ...(bridgeNetfilterProblem(enabled) !== undefined && { EnableNFTables: true }),
     Backend: { Type: backend },
   };
 }

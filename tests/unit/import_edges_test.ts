@@ -76,6 +76,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   lab: {
     addr: "hosts and workloads have addresses",
     process: "it starts ip, etcd and the daemon",
+    traffic: "whether this machine can hold the rules in iptables",
   },
   cli: {
     addr: "flags that are addresses",
