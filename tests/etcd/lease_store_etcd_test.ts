@@ -214,7 +214,7 @@ describe("on a real etcd", () => {
     ]);
   }, 20_000);
 
-  test("a start with 500 leases costs as many calls as one with none", async () => {
+  test("trap 3: a start with 500 leases costs as many calls as one with none", async () => {
     const count = async (leases: number) => {
       const prefix = newPrefix();
       await putAll(Array.from({ length: leases }, (_, i) => ({

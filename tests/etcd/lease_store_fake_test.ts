@@ -202,7 +202,7 @@ describe("acquire", () => {
     expect(keyOf(other)).not.toBe(keyOf(first));
   });
 
-  test("needs no more calls with 1000 leases than with none", async () => {
+  test("trap 3: needs no more calls with 1000 leases than with none", async () => {
     const count = async (leases: number) => {
       const etcd = new FakeEtcd();
       for (let i = 0; i < leases; i++) {

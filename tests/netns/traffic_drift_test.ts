@@ -137,7 +137,7 @@ nft flush ruleset`);
 });
 
 describe("in legacy iptables", () => {
-  test("drift is noticed by looking, with one program for each period", async () => {
+  test("trap 16: drift is noticed by looking, with one program for each period", async () => {
     await using namespace = await Namespace.create();
     const options = { programs: LEGACY, resyncMs: 1000 };
     await using driver = await Driver.start(namespace, options, rulesFor());

@@ -21,7 +21,7 @@ test("a table that stands still is read once, without a pause", async () => {
   expect(pauses).toEqual([]);
 });
 
-test("an interrupted reading is thrown away and repeated after growing pauses", async () => {
+test("trap 24: an interrupted reading is thrown away and repeated after growing pauses", async () => {
   const { pauses, outcome } = reader(DUMP_TRIES - 1);
   expect(await outcome()).toBe("whole");
   expect(pauses).toEqual([2, 4, 8, 16, 32, 64, 128]);

@@ -511,7 +511,7 @@ describe("Reconciler, when the kernel refuses,", () => {
     expectOurs(directRoute(2));
   });
 
-  test("deletes nothing on the word of an interrupted reading, and reads again", async () => {
+  test("trap 24: deletes nothing on the word of an interrupted reading, and reads again", async () => {
     await running(2, 3);
     kernel.interruptedDumps = 3;
     reconciler.requestResync("a test");
