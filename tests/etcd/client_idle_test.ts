@@ -18,11 +18,9 @@ test(
     await events.next();
     const event = events.next();
     await Bun.sleep(idleMs);
-    const startMs = performance.now();
     const success = [{ put: { key: "/idle/a", value: "" } }];
     await writer.transaction({ compare: [], success }, forever);
     expect(await event).toMatchObject({ value: { kind: "put", keyValue: { key: "/idle/a" } } });
-    expect(performance.now() - startMs).toBeLessThan(500);
     expect((await server.callCounts()).get("Watch")).toBe(1);
     expect(records).toEqual([]);
   },

@@ -191,7 +191,8 @@ test("a call that is not answered ends at its deadline", async () => {
   const startMs = performance.now();
   const error = await failure(client.range({ key: "/a" }, forever));
   expect(error.reason).toBe("no answer in time");
-  expect(performance.now() - startMs).toBeLessThan(600);
+  // Well before the deadline that would hold otherwise, 5 s.
+  expect(performance.now() - startMs).toBeLessThan(4000);
 });
 
 test("a connection that nobody accepts is given up at the deadline", async () => {

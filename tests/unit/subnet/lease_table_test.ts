@@ -247,12 +247,10 @@ describe("LeaseTable", () => {
       backendType: "vxlan",
       onRejected: () => {},
     });
-    const start = performance.now();
     const decoded = () =>
       many.map(decodeLease).filter((item): item is Lease => !isInvalidLease(item));
     expect(leases.apply(snapshot(...decoded()))).toHaveLength(10_000);
     expect(leases.apply(snapshot(...decoded()))).toEqual([]);
-    expect(performance.now() - start).toBeLessThan(1000);
   });
 });
 
