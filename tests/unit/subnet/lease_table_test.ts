@@ -229,7 +229,7 @@ describe("LeaseTable", () => {
     );
   });
 
-  test("10 000 leases are taken in, and taken again, in well under a second", () => {
+  test("10 000 leases are taken in once, however often they come", () => {
     const many = Array.from({ length: 10_000 }, (_, i) => ({
       key: `10.${i >> 8}.${i & 255}.0-24`,
       value: `{"PublicIP":"192.0.2.1","PublicIPv6":null,"BackendType":"vxlan","BackendData":` +
