@@ -110,10 +110,9 @@ export class EtcdLeaseStore implements LeaseStore {
     return this.#hold(held, config);
   }
 
-  async *watchLeases(signal: AbortSignal): AsyncGenerator<LeaseWatch> {
-    for await (const event of this.#options.etcd.watch(this.#records.leasePrefix, signal)) {
-      yield this.#leaseEvent(event);
-    }
+  watchLeases(signal: AbortSignal): AsyncIterable<LeaseWatch> {
+    const events = this.#options.etcd.watch(this.#records.leasePrefix, signal);
+    return mapEvents(events, (event) => this.#leaseEvent(event));
   }
 
   /** One attempt; `undefined` if somebody else was faster. */
@@ -314,6 +313,28 @@ export class EtcdLeaseStore implements LeaseStore {
     const { log, clock } = this.#options;
     return untilStoreAnswers({ what, log, clock, signal, firstMs: 500, maxMs: 5000 }, attempt);
   }
+}
+
+/**
+ * Each event as something else. A generator would hold the one that it gave last, a snapshot with
+ * the text of every lease, until the next.
+ */
+function mapEvents<T, U>(events: AsyncIterable<T>, map: (event: T) => U): AsyncIterable<U> {
+  return {
+    [Symbol.asyncIterator]: () => {
+      const iterator = events[Symbol.asyncIterator]();
+      return {
+        async next(): Promise<IteratorResult<U, undefined>> {
+          const { done, value } = await iterator.next();
+          return done ? { done, value: undefined } : { done: false, value: map(value) };
+        },
+        async return(): Promise<IteratorResult<U, undefined>> {
+          await iterator.return?.();
+          return { done: true, value: undefined };
+        },
+      };
+    },
+  };
 }
 
 /** The address by which a node is known: that of IPv4 where the network has it. */
