@@ -11,6 +11,8 @@ const symbols = {
   bind: { args: ["i32", "ptr", "u32"], returns: "i32" },
   // int connect(int sockfd, const struct sockaddr *addr, socklen_t addrlen);
   connect: { args: ["i32", "ptr", "u32"], returns: "i32" },
+  // int getsockname(int sockfd, struct sockaddr *addr, socklen_t *addrlen);
+  getsockname: { args: ["i32", "ptr", "ptr"], returns: "i32" },
   // int setsockopt(int sockfd, int level, int optname, const void *optval, socklen_t optlen);
   setsockopt: { args: ["i32", "i32", "i32", "ptr", "u32"], returns: "i32" },
   // ssize_t send(int sockfd, const void *buf, size_t len, int flags);

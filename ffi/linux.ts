@@ -59,12 +59,16 @@ export const RTM_GETROUTE = 26;
 export const RTM_NEWNEIGH = 28;
 export const RTM_DELNEIGH = 29;
 export const RTM_GETNEIGH = 30;
+export const RTM_NEWNEXTHOP = 104;
+export const RTM_DELNEXTHOP = 105;
+export const RTM_GETNEXTHOP = 106;
 export const RTNLGRP_LINK = 1;
 export const RTNLGRP_NEIGH = 3;
 export const RTNLGRP_IPV4_IFADDR = 5;
 export const RTNLGRP_IPV4_ROUTE = 7;
 export const RTNLGRP_IPV6_IFADDR = 9;
 export const RTNLGRP_IPV6_ROUTE = 11;
+export const RTNLGRP_NEXTHOP = 32;
 export const RT_SCOPE_UNIVERSE = 0;
 export const RT_SCOPE_LINK = 253;
 export const RT_TABLE_MAIN = 254;
@@ -81,7 +85,15 @@ export const RTA_PREFSRC = 7;
 export const RTA_MULTIPATH = 9;
 export const RTA_TABLE = 15;
 export const RTA_VIA = 18;
+export const RTA_NH_ID = 30;
 export const RTEXT_FILTER_SKIP_STATS = 8;
+
+// linux/nexthop.h
+export const NHA_ID = 1;
+export const NHA_GROUP = 2;
+export const NHA_OIF = 5;
+export const NHA_GATEWAY = 6;
+export const NHA_FDB = 11;
 
 // linux/if.h
 export const IFF_UP = 1;
@@ -170,6 +182,14 @@ export const rtmsg = {
   rtm_type: 7,
   rtm_flags: 8,
 } as const; // linux/rtnetlink.h
+export const nhmsg = {
+  size: 8,
+  nh_family: 0,
+  nh_scope: 1,
+  nh_protocol: 2,
+  nh_flags: 4,
+} as const; // linux/nexthop.h
+export const nexthop_grp = { size: 8, id: 0 } as const; // linux/nexthop.h
 export const rtnexthop = {
   size: 8,
   rtnh_len: 0,

@@ -103,6 +103,63 @@ export class Encoder implements Disposable {
     }
   }
 
+  /**
+   * Appends the creation of a nexthop object (RTM_NEWNEXTHOP) to an IPv4 gateway that is on the link
+   * although no route says so. The id is the gateway; there must be no other object of this id.
+   */
+  createNexthop(id: number, protocol: number, ifindex: number): void {
+    const header = new Uint8Array(k.nhmsg.size);
+    header[k.nhmsg.nh_family] = k.AF_INET;
+    header[k.nhmsg.nh_protocol] = protocol;
+    header[k.nhmsg.nh_flags] = k.RTNH_F_ONLINK; // of a little-endian word
+    this.#message(k.RTM_NEWNEXTHOP, k.NLM_F_CREATE | k.NLM_F_EXCL, header, (message) => {
+      this.#nl.nla_put_u32(message, k.NHA_ID, id);
+      this.#nl.nla_put_u32(message, k.NHA_OIF, ifindex);
+      for (let i = 0; i < 4; i++) this.#scratch[i] = id >>> (24 - 8 * i);
+      this.#nl.nla_put(message, k.NHA_GATEWAY, 4, this.#scratchAddress);
+    });
+  }
+
+  /** Appends RTM_DELNEXTHOP; routes by this object go with it. */
+  deleteNexthop(id: number): void {
+    this.#message(k.RTM_DELNEXTHOP, 0, new Uint8Array(k.nhmsg.size), (message) => {
+      this.#nl.nla_put_u32(message, k.NHA_ID, id);
+    });
+  }
+
+  /** Appends the message for an IPv4 unicast route whose next hop is a nexthop object. */
+  routeByNexthop(operation: Operation, route: Route, id: number): void {
+    const header = new Uint8Array(k.rtmsg.size);
+    header[k.rtmsg.rtm_family] = k.AF_INET;
+    header[k.rtmsg.rtm_dst_len] = prefixLength(route.destination);
+    header[k.rtmsg.rtm_protocol] = route.protocol;
+    header[k.rtmsg.rtm_scope] = route.scope === "link" ? k.RT_SCOPE_LINK : k.RT_SCOPE_UNIVERSE;
+    header[k.rtmsg.rtm_type] = k.RTN_UNICAST;
+    const type = operation === "delete" ? k.RTM_DELROUTE : k.RTM_NEWROUTE;
+    const flags = operation === "delete" ? 0 : addFlags(operation);
+    this.#message(type, flags, header, (message) => {
+      const length = writeAddress(prefixAddress(route.destination), this.#scratch);
+      this.#nl.nla_put(message, k.RTA_DST, length, this.#scratchAddress);
+      this.#nl.nla_put_u32(message, k.RTA_TABLE, route.table);
+      this.#nl.nla_put_u32(message, k.RTA_PRIORITY, route.metric);
+      this.#nl.nla_put_u32(message, k.RTA_NH_ID, id);
+    });
+  }
+
+  /** Appends a request for all nexthop objects, or for those on one device. */
+  dumpNexthops(ifindex = 0): void {
+    this.#message(k.RTM_GETNEXTHOP, k.NLM_F_DUMP, new Uint8Array(k.nhmsg.size), (message) => {
+      if (ifindex !== 0) this.#nl.nla_put_u32(message, k.NHA_OIF, ifindex);
+    });
+  }
+
+  /** Appends a request for the IPv4 routes of all tables. */
+  dumpEveryTable(): void {
+    const header = new Uint8Array(k.rtmsg.size);
+    header[k.rtmsg.rtm_family] = k.AF_INET;
+    this.#message(k.RTM_GETROUTE, k.NLM_F_DUMP, header);
+  }
+
   /** Appends the creation of a vxlan device; it must not exist (RTM_NEWLINK). */
   createVxlan(vxlan: VxlanLink, underlayIndex: number): void {
     const nl = this.#nl;

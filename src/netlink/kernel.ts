@@ -73,7 +73,7 @@ export class DumpInterruptedError extends KernelError {
 export type KernelEvent =
   /** An entry was added or changed (`deleted` false) or removed. Links carry their new attributes. */
   | { readonly kind: "changed"; readonly resource: Resource; readonly deleted: boolean }
-  /** Notifications were lost: nothing known of the tables holds any more. */
+  /** Something happened that was not told in full: nothing known of the tables holds any more. */
   | { readonly kind: "overrun" };
 
 export interface RouteLookup {

@@ -13,10 +13,12 @@ import {
   decodeAddress,
   decodeLink,
   decodeNeighbour,
+  decodeNexthop,
   decodeRoute,
   withUnderlay,
 } from "./decoder.ts";
 import { KernelError, type KernelEvent } from "./kernel.ts";
+import { isOurNexthop } from "./nexthops.ts";
 import { MessageReader } from "./reader.ts";
 import { connectToKernel, openRouteSocket, setOption } from "./socket.ts";
 
@@ -25,6 +27,8 @@ export interface MonitorOptions {
   readonly receiveBufferBytes: number;
   /** Names of the devices there are, asked for when nothing that happens later can be missed. */
   readonly linkNames: () => Map<number, string>;
+  /** Port id of the socket that this program's own changes are made with. */
+  readonly ownPortId: number;
   readonly listener: (event: KernelEvent) => void;
 }
 
@@ -60,6 +64,8 @@ export class Monitor implements Disposable {
           );
         }
       }
+      // Refused by a kernel that has no nexthop objects.
+      setOption(this.#fd, k.SOL_NETLINK, k.NETLINK_ADD_MEMBERSHIP, k.RTNLGRP_NEXTHOP);
       this.#names = options.linkNames();
     } catch (error) {
       libc().close(this.#fd);
@@ -109,10 +115,25 @@ export class Monitor implements Disposable {
   #read(bytes: Uint8Array): void {
     const message = new MessageReader(bytes);
     message.reset(bytes.length);
+    let routesAreGone = false;
     while (!this.#disposed && message.next()) {
+      routesAreGone ||= this.#takesRoutesAlong(message);
       const event = this.#decode(message);
       if (event !== undefined) this.#options.listener(event);
     }
+    if (routesAreGone && !this.#disposed) this.#options.listener({ kind: "overrun" });
+  }
+
+  /**
+   * Whether somebody deleted one of our nexthop objects. The kernel says nothing of the routes that
+   * go with it, and which they were, the object does not tell.
+   */
+  #takesRoutesAlong(message: MessageReader): boolean {
+    if (message.type !== k.RTM_DELNEXTHOP || message.portId === this.#options.ownPortId) {
+      return false;
+    }
+    const nexthop = decodeNexthop(message);
+    return nexthop !== undefined && isOurNexthop(nexthop);
   }
 
   #decode(message: MessageReader): KernelEvent | undefined {

@@ -18,6 +18,7 @@ import {
 } from "./decoder.ts";
 import { type DumpKind, Encoder, type Entry, type Operation } from "./encoder.ts";
 import { errnoName } from "./errno.ts";
+import { readTable, request, sendBatch } from "./exchange.ts";
 import { DUMP_TRIES, type Reading, readUndisturbed } from "./interrupted.ts";
 import {
   type Kernel,
@@ -28,9 +29,10 @@ import {
   type StepResult,
 } from "./kernel.ts";
 import { Monitor } from "./monitor.ts";
+import { nexthopIdFor, Nexthops, NEXTHOPS_FROM_ROUTES } from "./nexthops.ts";
 import type { MessageReader } from "./reader.ts";
 import { NetlinkSocket, type Refusal } from "./socket.ts";
-import { writeSysctl } from "./sysctl.ts";
+import { readSysctlNow, writeSysctl } from "./sysctl.ts";
 
 export interface NetlinkKernelOptions {
   /** Kernel-side buffer for each `watch`; 32 MiB by default, less where the kernel limits it. */
@@ -40,6 +42,7 @@ export interface NetlinkKernelOptions {
 export class NetlinkKernel implements Kernel {
   readonly #socket = new NetlinkSocket();
   readonly #encoder = new Encoder();
+  readonly #nexthops = new Nexthops(this.#socket, this.#encoder);
   readonly #watchBufferBytes: number;
   readonly #monitors = new Set<Monitor>();
 
@@ -56,12 +59,19 @@ export class NetlinkKernel implements Kernel {
   }
 
   async apply(steps: readonly Step[]): Promise<StepResult[]> {
-    const run = new BatchRun(this.#socket, this.#encoder, steps);
+    const run = new BatchRun({
+      socket: this.#socket,
+      encoder: this.#encoder,
+      nexthops: this.#nexthops,
+      steps,
+      nexthopLinks: nexthopLinks(steps),
+    });
     for (let from = 0; from < steps.length; from += STEPS_AT_A_TIME) {
       // The changes cause notifications, which have to be read meanwhile.
       if (from > 0) await pause(0);
       run.steps(from, Math.min(from + STEPS_AT_A_TIME, steps.length));
     }
+    run.finish();
     return run.results;
   }
 
@@ -69,6 +79,7 @@ export class NetlinkKernel implements Kernel {
     const monitor = new Monitor({
       receiveBufferBytes: this.#watchBufferBytes,
       linkNames: () => this.#linkNames(),
+      ownPortId: this.#socket.portId,
       listener,
     });
     this.#monitors.add(monitor);
@@ -175,12 +186,8 @@ export class NetlinkKernel implements Kernel {
     ifindex: number,
     read: (message: MessageReader) => void,
   ): "complete" | "interrupted" {
-    this.#encoder.clear();
-    this.#encoder.dump(kind, family, ifindex);
-    const sequence = this.#socket.reserve(1);
-    // A dump is ended by NLMSG_DONE; an acknowledgement would be one message too many.
-    this.#encoder.number(sequence);
-    return this.#socket.dump(this.#encoder, sequence, read);
+    const encode = (encoder: Encoder) => encoder.dump(kind, family, ifindex);
+    return readTable(this.#socket, this.#encoder, encode, read);
   }
 }
 
@@ -189,22 +196,33 @@ class BatchRun {
   readonly results: StepResult[];
   readonly #socket: NetlinkSocket;
   readonly #encoder: Encoder;
+  readonly #nexthops: Nexthops;
   readonly #steps: readonly Step[];
-  /** Positions of the steps whose messages are in the encoder. */
-  #pending: number[] = [];
+  /** The steps whose messages are in the encoder. */
+  #pending: Pending[] = [];
   /** Asked for anew by each run, so that a device that was recreated meanwhile is found. */
   readonly #ifindexes = new Map<string, number | undefined>();
+  readonly #nexthopLinks: ReadonlySet<string>;
+  /** Nexthop objects for the routes of the steps that are under way, by device. */
+  #usableNexthops = new Map<string, ReadonlySet<number>>();
+  /** Our nexthop objects on a device when they were first asked for. */
+  readonly #knownNexthops = new Map<number, ReadonlySet<number>>();
+  /** A route that may have used a nexthop object has gone or been replaced. */
+  #mayOrphan = false;
 
-  constructor(socket: NetlinkSocket, encoder: Encoder, steps: readonly Step[]) {
+  constructor({ socket, encoder, nexthops, steps, nexthopLinks }: BatchRunOptions) {
     this.#socket = socket;
     this.#encoder = encoder;
+    this.#nexthops = nexthops;
     this.#steps = steps;
+    this.#nexthopLinks = nexthopLinks;
     this.results = new Array<StepResult>(steps.length).fill(undefined);
   }
 
   /** Performs the steps from one position up to another. */
   steps(from: number, to: number): void {
     this.#encoder.clear();
+    this.#usableNexthops.clear();
     for (let position = from; position < to; position++) {
       const step = this.#steps[position] as Step;
       const { resource } = step;
@@ -214,13 +232,18 @@ class BatchRun {
           ? this.#linkStep(step, resource)
           : sysctlStep(step, resource);
       } else {
-        this.#addEntry(position, step, resource);
+        this.#addEntry({ position, to }, step, resource);
       }
     }
     this.#flush();
   }
 
-  #addEntry(position: number, step: Step, entry: Entry): void {
+  /** After the last step. */
+  finish(): void {
+    if (this.#mayOrphan) this.#nexthops.dropUnused();
+  }
+
+  #addEntry({ position, to }: Range, step: Step, entry: Entry): void {
     const link = deviceName(entry);
     let ifindex: number | undefined = 0;
     if (link !== "") {
@@ -236,6 +259,9 @@ class BatchRun {
       this.results[position] = this.#noDevice(step, link);
       return;
     }
+    if (entry.kind === "route" && this.#addByNexthop({ position, to }, step, entry, ifindex)) {
+      return;
+    }
     try {
       this.#encoder.entry(operationOf(step), entry, ifindex);
     } catch (cause) {
@@ -244,7 +270,64 @@ class BatchRun {
       this.results[position] = new KernelError(describe(step), "EINVAL", reason, { cause });
       return;
     }
-    this.#pending.push(position);
+    this.#push({ position, byNexthop: false });
+  }
+
+  /**
+   * Adds the message for a route whose next hop is a nexthop object; whether this is all there is to
+   * do. For a deletion it is not: the kernel finds a route with an object only by the object, one
+   * without only by its gateway, and which of the two it is, nobody knows after a restart.
+   */
+  #addByNexthop(range: Range, step: Step, route: Route, ifindex: number): boolean {
+    const operation = operationOf(step);
+    const id = nexthopIdFor(route);
+    const isDelete = operation === "delete";
+    const nexthops = id === 0
+      ? NO_NEXTHOPS
+      : isDelete
+      ? this.#known(ifindex)
+      : this.#usable(range, deviceName(route), ifindex);
+    const byNexthop = nexthops.has(id);
+    if (isDelete ? byNexthop : !byNexthop && operation === "set" && isIpv4(route)) {
+      this.#mayOrphan = true;
+    }
+    if (!byNexthop) return false;
+    this.#encoder.routeByNexthop(operation, route, id);
+    this.#push({ position: range.position, byNexthop });
+    return !isDelete;
+  }
+
+  #known(ifindex: number): ReadonlySet<number> {
+    let known = this.#knownNexthops.get(ifindex);
+    if (known === undefined) {
+      this.#flush();
+      known = this.#nexthops.existing(ifindex);
+      this.#knownNexthops.set(ifindex, known);
+    }
+    return known;
+  }
+
+  /** Makes the nexthop objects for all routes of a device that are to come in this range. */
+  #usable({ position, to }: Range, link: string, ifindex: number): ReadonlySet<number> {
+    if (!this.#nexthopLinks.has(link) || !this.#nexthops.isSupported) return NO_NEXTHOPS;
+    let usable = this.#usableNexthops.get(link);
+    if (usable === undefined) {
+      this.#flush();
+      const ids: number[] = [];
+      for (let at = position; at < to; at++) {
+        const { op, resource } = this.#steps[at] as Step;
+        if (op !== "set" || resource.kind !== "route" || resource.link !== link) continue;
+        const id = nexthopIdFor(resource);
+        if (id !== 0) ids.push(id);
+      }
+      usable = this.#nexthops.make(ids, ifindex);
+      this.#usableNexthops.set(link, usable);
+    }
+    return usable;
+  }
+
+  #push(pending: Pending): void {
+    this.#pending.push(pending);
     if (this.#pending.length === MESSAGES_AT_A_TIME || !this.#encoder.hasRoom) this.#flush();
   }
 
@@ -254,10 +337,12 @@ class BatchRun {
     this.#pending = [];
     const refusals = this.#send();
     for (const [index, refusal] of refusals) {
-      const position = pending[index] as number;
+      const { position, byNexthop } = pending[index] as Pending;
       const step = this.#steps[position] as Step;
       const code = errnoName(refusal.errno);
-      this.results[position] = code === "ENODEV"
+      // The object may have gone meanwhile: then without it.
+      const isWorthRetrying = byNexthop && step.op === "set" && code !== "EEXIST";
+      this.results[position] = code === "ENODEV" || isWorthRetrying
         ? this.#retry(step)
         : code === "EINVAL" && isOnlinkReplacement(step)
         ? this.#replaceByTwo(step)
@@ -281,14 +366,7 @@ class BatchRun {
   }
 
   #send(): Map<number, Refusal> {
-    const count = this.#encoder.count;
-    if (count === 0) return new Map();
-    const first = this.#socket.reserve(count);
-    this.#encoder.number(first);
-    this.#encoder.acknowledgeLast();
-    const refusals = this.#socket.exchange(this.#encoder, first, count);
-    this.#encoder.clear();
-    return refusals;
+    return sendBatch(this.#socket, this.#encoder);
   }
 
   #retry(step: Step): StepResult {
@@ -304,6 +382,7 @@ class BatchRun {
 
   #linkStep(step: Step, link: Link): StepResult {
     this.#ifindexes.delete(link.name);
+    this.#usableNexthops.delete(link.name);
     if (step.op === "set") return this.#createLink(step, link);
     const ifindex = findLink(this.#socket, this.#encoder, link.name)?.ifindex;
     if (ifindex === undefined) return this.#noDevice(step, link.name);
@@ -331,6 +410,27 @@ class BatchRun {
   }
 }
 
+interface BatchRunOptions {
+  readonly socket: NetlinkSocket;
+  readonly encoder: Encoder;
+  readonly nexthops: Nexthops;
+  readonly steps: readonly Step[];
+  readonly nexthopLinks: ReadonlySet<string>;
+}
+
+/** The position of a step, and that after the last step of the same batch. */
+interface Range {
+  readonly position: number;
+  readonly to: number;
+}
+
+/** What a message in the encoder is for. */
+interface Pending {
+  readonly position: number;
+  readonly byNexthop: boolean;
+}
+
+const NO_NEXTHOPS: ReadonlySet<number> = new Set();
 const WATCH_BUFFER_BYTES = 32 * 1024 * 1024;
 const MESSAGES_AT_A_TIME = 200;
 /** Steps between two turns of the event loop: about 10 ms. */
@@ -387,6 +487,25 @@ function sysctlStep(step: Step, sysctl: Sysctl): StepResult {
   return step.op === "delete" ? undefined : writeSysctl(sysctl);
 }
 
+function isIpv4(route: Route): boolean {
+  return familyOf(route.destination) === 4;
+}
+
+/** Devices that get so many routes that these are made with nexthop objects. */
+function nexthopLinks(steps: readonly Step[]): ReadonlySet<string> {
+  const counts = new Map<string, number>();
+  for (const { op, resource } of steps) {
+    if (op !== "set" || resource.kind !== "route" || nexthopIdFor(resource) === 0) continue;
+    const link = deviceName(resource);
+    counts.set(link, (counts.get(link) ?? 0) + 1);
+  }
+  const isMany = (link: string) => counts.get(link) as number >= NEXTHOPS_FROM_ROUTES;
+  const links = new Set([...counts.keys()].filter(isMany));
+  // With this at 0, the kernel does not show the gateways of such routes.
+  if (links.size > 0 && readSysctlNow("net/ipv4/nexthop_compat_mode") === "0") return new Set();
+  return links;
+}
+
 /** Name of the device that an entry is on; empty for a blackhole route. */
 function deviceName(entry: Entry | Resource): string {
   return "link" in entry && entry.link !== undefined ? entry.link : "";
@@ -432,22 +551,6 @@ function findLink(
   });
   if (refusal === undefined || errnoName(refusal.errno) === "ENODEV") return found;
   throw refused(`look up device ${which}`, refusal);
-}
-
-/** One request that has one reply; gives the refusal. */
-function request(
-  socket: NetlinkSocket,
-  encoder: Encoder,
-  encode: (encoder: Encoder) => void,
-  read: (reply: MessageReader) => void,
-): Refusal | undefined {
-  encoder.clear();
-  encode(encoder);
-  const sequence = socket.reserve(1);
-  encoder.number(sequence);
-  const refusal = socket.get(encoder, sequence, read);
-  encoder.clear();
-  return refusal;
 }
 
 function pause(delayMs: number): Promise<void> {

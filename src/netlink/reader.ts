@@ -14,6 +14,8 @@ export class MessageReader {
   type = 0;
   flags = 0;
   sequence = 0;
+  /** Port id of the socket whose request caused this notification; 0 where the kernel does not say. */
+  portId = 0;
   /** First byte after the message header. */
   start = 0;
   /** First byte after the message. */
@@ -41,6 +43,7 @@ export class MessageReader {
     this.type = this.view.getUint16(at + nlmsghdr.nlmsg_type, true);
     this.flags = this.view.getUint16(at + nlmsghdr.nlmsg_flags, true);
     this.sequence = this.view.getUint32(at + nlmsghdr.nlmsg_seq, true);
+    this.portId = this.view.getUint32(at + nlmsghdr.nlmsg_pid, true);
     this.start = at + nlmsghdr.size;
     this.end = at + length;
     this.#next = at + align(length);

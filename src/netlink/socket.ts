@@ -22,6 +22,8 @@ export interface Refusal {
 
 export class NetlinkSocket implements Disposable {
   #fd: number;
+  /** What the kernel calls this socket (netlink(7), nl_pid), also in what its requests cause. */
+  readonly portId: number;
   #sequence = 0;
   readonly #buffer = new Uint8Array(RECEIVE_BYTES);
   readonly #bufferAddress: Pointer = addressOf(this.#buffer);
@@ -35,6 +37,7 @@ export class NetlinkSocket implements Disposable {
     setOption(this.#fd, k.SOL_NETLINK, k.NETLINK_EXT_ACK, 1);
     setOption(this.#fd, k.SOL_NETLINK, k.NETLINK_GET_STRICT_CHK, 1);
     connectToKernel(this.#fd);
+    this.portId = portIdOf(this.#fd);
   }
 
   /** Reserves the sequence numbers of `count` messages and gives the first. */
@@ -165,6 +168,16 @@ export function connectToKernel(fd: number): void {
   if (libc().connect(fd, addressOf(kernel), kernel.length) < 0) {
     throw new KernelError("connect to rtnetlink", errnoName(errno()));
   }
+}
+
+/** The port id that the kernel gave to a connected socket. */
+function portIdOf(fd: number): number {
+  const address = new Uint8Array(k.sockaddr_nl.size);
+  const length = new Uint8Array(Uint32Array.of(address.length).buffer);
+  if (libc().getsockname(fd, addressOf(address), addressOf(length)) < 0) {
+    throw new KernelError("read the address of a netlink socket", errnoName(errno()));
+  }
+  return new DataView(address.buffer).getUint32(k.sockaddr_nl.nl_pid, true);
 }
 
 /** Sets an integer socket option; false if the kernel refuses. */

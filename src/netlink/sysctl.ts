@@ -10,15 +10,18 @@ import { KernelError } from "./kernel.ts";
 
 /** The value without its line end; `undefined` if there is no such parameter. Throws `KernelError`. */
 export function readSysctl(path: string): Promise<string | undefined> {
-  return Promise.try(() => {
-    try {
-      // Not by a thread of the runtime's pool, which may be in another namespace.
-      return readFileSync(filePath(path), "utf8").trimEnd();
-    } catch (error) {
-      if (codeOf(error) === "ENOENT") return undefined;
-      throw new KernelError(`read sysctl ${path}`, codeOf(error), undefined, { cause: error });
-    }
-  });
+  return Promise.try(() => readSysctlNow(path));
+}
+
+/** `readSysctl` for where nothing else may happen meanwhile. */
+export function readSysctlNow(path: string): string | undefined {
+  try {
+    // Not by a thread of the runtime's pool, which may be in another namespace.
+    return readFileSync(filePath(path), "utf8").trimEnd();
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return undefined;
+    throw new KernelError(`read sysctl ${path}`, codeOf(error), undefined, { cause: error });
+  }
 }
 
 /** Sets a parameter; gives the error, if any, instead of throwing it. */

@@ -14,6 +14,7 @@ const HEADERS = [
   "poll.h",
   "linux/netlink.h",
   "linux/rtnetlink.h",
+  "linux/nexthop.h",
   "linux/if.h",
   "linux/if_link.h",
   "linux/if_addr.h",

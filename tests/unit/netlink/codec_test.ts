@@ -12,8 +12,10 @@ import {
   decodeLink,
   decodeLookup,
   decodeNeighbour,
+  decodeNexthop,
   decodeRoute,
   deviceOf,
+  nexthopIdOf,
 } from "../../../src/netlink/decoder.ts";
 import { Encoder, type Entry } from "../../../src/netlink/encoder.ts";
 import { errnoName } from "../../../src/netlink/errno.ts";
@@ -154,6 +156,8 @@ function decodeAll(message: MessageReader): void {
   decodeAddress(message, NAMES);
   decodeNeighbour(message, NAMES);
   decodeRoute(message, NAMES);
+  decodeNexthop(message);
+  nexthopIdOf(message);
   decodeLookup(message);
   deviceOf(message);
 }

@@ -1,0 +1,245 @@
+/** Many routes at once go by nexthop objects, and nothing above the kernel port notices. */
+
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { NetlinkKernel } from "../../src/netlink/netlink_kernel.ts";
+import { resourceText } from "../../src/state/resource_text.ts";
+import type { Route } from "../../src/state/resource.ts";
+import type { Step } from "../../src/state/step.ts";
+import {
+  collect,
+  find,
+  remove,
+  route,
+  run,
+  runJson,
+  Sandbox,
+  set,
+  until,
+  vxlan,
+} from "./netlink_support.ts";
+
+let sandbox: Sandbox;
+beforeEach(async () => {
+  sandbox = new Sandbox();
+  expect(await set(sandbox.kernel, vxlan())).toBeUndefined();
+});
+afterEach(() => sandbox[Symbol.dispose]());
+
+test("2000 routes made at once use nexthop objects, and are read and announced as they were asked for", async () => {
+  using watch = collect(sandbox.kernel);
+  const routes = peerRoutes(2000);
+  await setAll(routes);
+  expect(nexthopIds().length).toBe(2000);
+  expect(run("ip route show 10.5.7.0/24").trim()).toBe(
+    `10.5.7.0/24 nhid ${0x0a050700} via 10.5.7.0 dev flannel.1 proto 70 onlink`,
+  );
+  const wanted = routes.map(resourceText).sort();
+  expect(await ourRoutes()).toEqual(wanted);
+  const heard = () =>
+    watch.events.flatMap((event) =>
+      event.kind === "changed" && event.resource.kind === "route" && !event.deleted &&
+        event.resource.protocol === 70
+        ? [resourceText(event.resource)]
+        : []
+    );
+  expect(await until(() => heard().length >= 2000)).toBe(true);
+  expect(heard().sort()).toEqual(wanted);
+});
+
+test("fewer routes, and those that are not onlink, are made without nexthop objects", async () => {
+  await setAll(peerRoutes(499));
+  const direct = peerRoutes(600, 6).map((peer) => ({
+    ...peer,
+    link: "under0",
+    gateway: "192.0.2.3" as Route["gateway"] & string,
+    onlink: false,
+  }));
+  await setAll(direct);
+  expect(nexthopIds()).toEqual([]);
+  expect((await ourRoutes()).length).toBe(1099);
+});
+
+test("a route is deleted by its own gateway only, and its nexthop object goes after it", async () => {
+  const routes = peerRoutes(600);
+  await setAll(routes);
+  const [first, second] = routes as [Route, Route];
+  expect(await remove(sandbox.kernel, { ...first, gateway: second.gateway as never }))
+    .toBeUndefined();
+  expect(await remove(sandbox.kernel, { ...first, protocol: 71 })).toBeUndefined();
+  expect(await find(sandbox.kernel, first)).toEqual(first);
+  expect(await remove(sandbox.kernel, first)).toBeUndefined();
+  expect(await find(sandbox.kernel, first)).toBeUndefined();
+  expect(nexthopIds().length).toBe(599);
+  expect(await remove(sandbox.kernel, first)).toBeUndefined();
+  await applyAll(routes.map((resource) => ({ op: "delete", resource })));
+  expect(await ourRoutes()).toEqual([]);
+  expect(nexthopIds()).toEqual([]);
+});
+
+test("a nexthop object that somebody else's route uses is left where it is", async () => {
+  const routes = peerRoutes(600);
+  await setAll(routes);
+  const id = nexthopIds()[0] as number;
+  run(`ip route add 172.30.0.0/16 nhid ${id} table 99`);
+  await applyAll(routes.map((resource) => ({ op: "delete", resource })));
+  expect(nexthopIds()).toEqual([id]);
+  expect(run("ip route show table 99")).toStartWith(`172.30.0.0/16 nhid ${id} via`);
+});
+
+test("a route becomes a direct one, and another's gateway, in place and without a gap", async () => {
+  const routes = peerRoutes(600);
+  await setAll(routes);
+  const [first, second] = routes as [Route, Route];
+  const direct = route(first.destination, { gateway: "192.0.2.3", link: "under0" });
+  const moved = { ...second, gateway: "10.5.1.9" as never };
+  using watch = collect(sandbox.kernel);
+  expect(await set(sandbox.kernel, direct)).toBeUndefined();
+  expect(await set(sandbox.kernel, moved)).toBeUndefined();
+  expect(await find(sandbox.kernel, first)).toEqual(direct);
+  expect(await find(sandbox.kernel, second)).toEqual(moved);
+  expect(nexthopIds().length).toBe(598);
+  expect(await until(() => watch.events.length >= 2)).toBe(true);
+  await Bun.sleep(50);
+  const removed = watch.events.filter((event) => event.kind !== "changed" || event.deleted);
+  expect(removed).toEqual([]);
+});
+
+test("plain routes are replaced by many at once, and a route that is there is not with exclusive", async () => {
+  const routes = peerRoutes(600);
+  run("ip route add 10.5.0.0/24 dev under0");
+  await setAll(routes.slice(1, 3));
+  const results = await sandbox.kernel.apply(
+    routes.map((resource) => ({ op: "set", resource, exclusive: true })),
+  );
+  const refused = results.flatMap((result, i) => result === undefined ? [] : [[i, result.code]]);
+  expect(refused).toEqual([[0, "EEXIST"], [1, "EEXIST"], [2, "EEXIST"]]);
+  await applyAll(routes.map((resource) => ({ op: "set", resource })));
+  expect(await ourRoutes()).toEqual(routes.map(resourceText).sort());
+  expect(run("ip route show 10.5.0.0/24").split("\n").length).toBe(2);
+});
+
+test("somebody else's nexthop object with the id of a gateway is neither used nor touched", async () => {
+  const routes = peerRoutes(600);
+  const ids = routes.slice(0, 3).map((_, i) => 0x0a050000 + i * 256);
+  run(`ip nexthop add id ${ids[0]} via 192.0.2.9 dev under0`);
+  run(`ip nexthop add id ${ids[1]} via 10.5.1.0 dev flannel.1 onlink proto 99`);
+  run(`ip nexthop add id ${ids[2]} blackhole`);
+  run(`ip route add 172.30.0.0/16 nhid ${ids[0]}`);
+  const before = ids.map((id) => run(`ip nexthop show id ${id}`));
+  await setAll(routes);
+  expect(run("ip route show 10.5.0.0/24")).toStartWith("10.5.0.0/24 via 10.5.0.0 dev flannel.1");
+  expect(await ourRoutes()).toEqual(routes.map(resourceText).sort());
+  await applyAll(routes.map((resource) => ({ op: "delete", resource })));
+  expect(await ourRoutes()).toEqual([]);
+  expect(ids.map((id) => run(`ip nexthop show id ${id}`))).toEqual(before);
+  expect(run("ip route show 172.30.0.0/16")).toStartWith(`172.30.0.0/16 nhid ${ids[0]}`);
+});
+
+test("after a restart, routes are found, replaced and deleted, and nexthop objects used again", async () => {
+  const routes = peerRoutes(600);
+  await setAll(routes);
+  run("ip route del 10.5.0.0/24");
+  using second = new NetlinkKernel();
+  const [first] = routes as [Route];
+  await applyAll(routes.map((resource) => ({ op: "set", resource })), second);
+  expect(await ourRoutes()).toEqual(routes.map(resourceText).sort());
+  expect(run(`ip route show ${first.destination}`)).toContain(" nhid ");
+  const direct = route(first.destination, { gateway: "192.0.2.3", link: "under0" });
+  expect(await set(second, direct)).toBeUndefined();
+  expect(nexthopIds().length).toBe(599);
+  await applyAll(routes.slice(1).map((resource) => ({ op: "delete", resource })), second);
+  expect(await ourRoutes()).toEqual([resourceText(direct)]);
+  expect(nexthopIds()).toEqual([]);
+});
+
+test("a nexthop object that somebody deletes is noticed, since its route goes without a word", async () => {
+  const routes = peerRoutes(600);
+  await setAll(routes);
+  using watch = collect(sandbox.kernel);
+  run(`ip nexthop del id ${0x0a050000}`);
+  expect(await until(() => watch.events.length > 0)).toBe(true);
+  expect(watch.events).toEqual([{ kind: "overrun" }]);
+  expect(await find(sandbox.kernel, routes[0] as Route)).toBeUndefined();
+});
+
+test("neither our own deletions nor somebody else's nexthop objects count as lost notifications", async () => {
+  const routes = peerRoutes(600);
+  await setAll(routes);
+  using watch = collect(sandbox.kernel);
+  run("ip nexthop add id 7 via 192.0.2.9 dev under0");
+  run("ip nexthop del id 7");
+  await applyAll(routes.map((resource) => ({ op: "delete", resource })));
+  expect(await until(() => watch.events.length >= 600)).toBe(true);
+  await Bun.sleep(50);
+  expect(watch.events.filter((event) => event.kind === "overrun")).toEqual([]);
+  expect(nexthopIds()).toEqual([]);
+});
+
+test("other programs replace and delete such a route, and it can be made again", async () => {
+  const routes = peerRoutes(600);
+  await setAll(routes);
+  const [first, second] = routes as [Route, Route];
+  run("ip route replace 10.5.0.0/24 via 10.5.0.0 dev flannel.1 onlink proto 70");
+  run("ip route del 10.5.1.0/24");
+  expect(await find(sandbox.kernel, first)).toEqual(first);
+  expect(run("ip route show 10.5.0.0/24")).not.toContain("nhid");
+  expect(await set(sandbox.kernel, second, true)).toBeUndefined();
+  expect(await find(sandbox.kernel, second)).toEqual(second);
+});
+
+test("a device that is deleted takes routes and nexthop objects along, and both can be made anew", async () => {
+  const routes = peerRoutes(600);
+  await setAll(routes);
+  await remove(sandbox.kernel, vxlan());
+  expect(nexthopIds()).toEqual([]);
+  await applyAll([
+    { op: "set", resource: vxlan() },
+    ...routes.map((resource) => ({ op: "set", resource, exclusive: true } as const)),
+  ]);
+  expect(await ourRoutes()).toEqual(routes.map(resourceText).sort());
+  expect(nexthopIds().length).toBe(600);
+});
+
+test("the underlay that loses its carrier leaves routes and nexthop objects as they are", async () => {
+  const routes = peerRoutes(600);
+  await setAll(routes);
+  run("ip link set under1 down");
+  expect(run("ip link show under0")).toContain("NO-CARRIER");
+  expect(await ourRoutes()).toEqual(routes.map(resourceText).sort());
+  expect(nexthopIds().length).toBe(600);
+});
+
+test("where the kernel would hide the gateways of such routes, none are made", async () => {
+  await Bun.write("/proc/sys/net/ipv4/nexthop_compat_mode", "0");
+  const routes = peerRoutes(600);
+  await setAll(routes);
+  expect(nexthopIds()).toEqual([]);
+  expect(await ourRoutes()).toEqual(routes.map(resourceText).sort());
+});
+
+/** Routes to 10.5.0.0/24 and up, each by the first address of its destination. */
+function peerRoutes(count: number, second = 5): Route[] {
+  return Array.from({ length: count }, (_, i) => {
+    const gateway = `10.${second + (i >> 8) * 10}.${i & 255}.0`;
+    return route(`${gateway}/24`, { gateway, onlink: true });
+  });
+}
+
+function setAll(routes: readonly Route[]): Promise<void> {
+  return applyAll(routes.map((resource) => ({ op: "set", resource })));
+}
+
+async function applyAll(steps: readonly Step[], kernel = sandbox.kernel): Promise<void> {
+  const results = await kernel.apply(steps);
+  expect(results.filter((result) => result !== undefined)).toEqual([]);
+}
+
+async function ourRoutes(): Promise<string[]> {
+  const resources = await sandbox.kernel.dump(["route"]);
+  return resources.filter((resource) => resource.kind === "route" && resource.protocol === 70)
+    .map(resourceText).sort();
+}
+
+function nexthopIds(): number[] {
+  return runJson("ip -j nexthop show proto 70").map(({ id }) => id as number);
+}
