@@ -232,6 +232,16 @@ describe("acquire", () => {
     }
   });
 
+  test("finds this node's lease however JSON spells the address", async () => {
+    const etcd = new FakeEtcd();
+    const spelt = value("192.0.2.1").replace("192.0.2.1", "192\\u002e0.2.1");
+    etcd.put(`${SUBNETS}10.5.7.0-24`, spelt, etcd.grant(86_400).id);
+    etcd.put(`${SUBNETS}10.5.8.0-24`, value("192.0.2.10"), etcd.grant(86_400).id);
+    const own = await withTime(etcd, node(etcd).store.acquire(request(IPV4, A), forever));
+    expect(keyOf(own)).toBe("10.5.7.0-24");
+    await own[Symbol.asyncDispose]();
+  });
+
   test("what has changed since the leases were read is noticed by the write", async () => {
     const etcd = new FakeEtcd();
     const config = parse({ Network: "10.5.0.0/28", SubnetLen: 30 });

@@ -348,14 +348,21 @@ function ownAddress({ config, publicAddresses }: LeaseLookup): IpAddress {
 /** The leases with this node's public address: reservations first, then the oldest. */
 function ownRecords(records: readonly LeaseRecord[], lookup: LeaseLookup): LeaseRecord[] {
   const address = ownAddress(lookup);
-  const own = records.filter(({ lease }) =>
-    !isInvalidLease(lease) && address ===
-      lease.attributes.publicAddresses[familyOf(address)]
-  );
+  const family = familyOf(address);
+  const own = records.filter((record) => {
+    if (!mayName(record.value, address)) return false;
+    const { lease } = record;
+    return !isInvalidLease(lease) && lease.attributes.publicAddresses[family] === address;
+  });
   return own.sort((a, b) =>
     Number(b.etcdLease === 0n) - Number(a.etcdLease === 0n) ||
     (a.createRevision < b.createRevision ? -1 : 1)
   );
+}
+
+/** An IPv4 address is written in one way only, unless JSON's escapes disguise it. */
+function mayName(value: string, address: IpAddress): boolean {
+  return familyOf(address) === 6 || value.includes(address) || value.includes("\\");
 }
 
 /** Whether the other nodes ignore this lease, because an older one has some of its addresses. */

@@ -11,7 +11,7 @@ import type { IpAddress } from "../../addr/ip.ts";
 import { type Prefix, prefixContains, prefixesOverlap } from "../../addr/prefix.ts";
 import type { NetworkConfig } from "../../config/network_config.ts";
 import type { InvalidLease, Lease, LeaseKey } from "../lease.ts";
-import { decodeLease, decodeLeaseKey, isInvalidLease } from "../lease_codec.ts";
+import { decodeLease, decodeLeaseKey } from "../lease_codec.ts";
 import type { Etcd, KeyValue, Transaction } from "./etcd.ts";
 
 /** A lease with what etcd knows of it. */
@@ -69,11 +69,7 @@ export class Records {
   }
 
   record(keyValue: KeyValue): LeaseRecord {
-    const key = this.#relativeKey(keyValue.key);
-    const { value, createRevision, modRevision, lease: etcdLease } = keyValue;
-    const lease = decodeLease({ key, value, createRevision, modRevision });
-    const subnets = isInvalidLease(lease) ? decodeLeaseKey(key) ?? {} : lease.subnets;
-    return { lease, subnets, value, etcdLease, createRevision, modRevision };
+    return new StoredLease(keyValue, this.#relativeKey(keyValue.key));
   }
 
   /**
@@ -133,6 +129,44 @@ export class Records {
   async #change(transaction: Transaction, signal: AbortSignal): Promise<bigint | undefined> {
     const { succeeded, revision } = await this.#etcd.transaction(transaction, signal);
     return succeeded ? revision : undefined;
+  }
+}
+
+/** Most records are looked at only to see that they are another node's: they are not decoded. */
+class StoredLease implements LeaseRecord {
+  readonly #keyValue: KeyValue;
+  readonly #key: LeaseKey;
+  #lease: Lease | InvalidLease | undefined;
+  #subnets: PerFamily<Prefix> | undefined;
+
+  constructor(keyValue: KeyValue, key: LeaseKey) {
+    this.#keyValue = keyValue;
+    this.#key = key;
+  }
+
+  get value(): string {
+    return this.#keyValue.value;
+  }
+
+  get etcdLease(): bigint {
+    return this.#keyValue.lease;
+  }
+
+  get createRevision(): bigint {
+    return this.#keyValue.createRevision;
+  }
+
+  get modRevision(): bigint {
+    return this.#keyValue.modRevision;
+  }
+
+  get lease(): Lease | InvalidLease {
+    const { value, createRevision, modRevision } = this.#keyValue;
+    return this.#lease ??= decodeLease({ key: this.#key, value, createRevision, modRevision });
+  }
+
+  get subnets(): PerFamily<Prefix> {
+    return this.#subnets ??= decodeLeaseKey(this.#key) ?? {};
   }
 }
 
