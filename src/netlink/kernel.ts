@@ -26,7 +26,8 @@ export interface Kernel extends Disposable {
 
   /**
    * Calls `listener` for each notification until disposed. A slow reader loses notifications: then
-   * it gets `overrun` and must dump again. Of a removed entry only the fields of its key count.
+   * it gets `overrun` and must dump again. A second listener may first hear of changes from before
+   * it came. Of a removed entry only the fields of its key count.
    *
    * Some changes are not announced one by one: with a device that goes down or away, or with the
    * last IPv4 address, the kernel drops IPv4 routes silently; after such an event read them again.

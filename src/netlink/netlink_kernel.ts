@@ -35,7 +35,7 @@ import { NetlinkSocket, type Refusal } from "./socket.ts";
 import { readSysctlNow, writeSysctl } from "./sysctl.ts";
 
 export interface NetlinkKernelOptions {
-  /** Kernel-side buffer for each `watch`; 32 MiB by default, less where the kernel limits it. */
+  /** Kernel-side buffer for notifications; 32 MiB by default, less where the kernel limits it. */
   readonly watchBufferBytes?: number;
 }
 
@@ -44,7 +44,9 @@ export class NetlinkKernel implements Kernel {
   readonly #encoder = new Encoder();
   readonly #nexthops = new Nexthops(this.#socket, this.#encoder);
   readonly #watchBufferBytes: number;
-  readonly #monitors = new Set<Monitor>();
+  /** One for all listeners: each message is received and decoded once. */
+  #monitor: Monitor | undefined;
+  readonly #listeners = new Set<(event: KernelEvent) => void>();
 
   /**
    * Works in the network namespace that the calling thread is in. Throws `KernelError` if there is
@@ -76,17 +78,17 @@ export class NetlinkKernel implements Kernel {
   }
 
   watch(listener: (event: KernelEvent) => void): Disposable {
-    const monitor = new Monitor({
+    this.#monitor ??= new Monitor({
       receiveBufferBytes: this.#watchBufferBytes,
       linkNames: () => this.#linkNames(),
       ownPortId: this.#socket.portId,
-      listener,
+      listener: (event) => this.#listeners.forEach((tell) => tell(event)),
     });
-    this.#monitors.add(monitor);
+    const tell = (event: KernelEvent) => listener(event); // a function may be given twice
+    this.#listeners.add(tell);
     return {
       [Symbol.dispose]: () => {
-        this.#monitors.delete(monitor);
-        monitor[Symbol.dispose]();
+        if (this.#listeners.delete(tell) && this.#listeners.size === 0) this.#stopMonitor();
       },
     };
   }
@@ -125,10 +127,15 @@ export class NetlinkKernel implements Kernel {
   }
 
   [Symbol.dispose](): void {
-    for (const monitor of this.#monitors) monitor[Symbol.dispose]();
-    this.#monitors.clear();
+    this.#listeners.clear();
+    this.#stopMonitor();
     this.#encoder[Symbol.dispose]();
     this.#socket[Symbol.dispose]();
+  }
+
+  #stopMonitor(): void {
+    this.#monitor?.[Symbol.dispose]();
+    this.#monitor = undefined;
   }
 
   #link(which: string | number): DecodedLink | undefined {

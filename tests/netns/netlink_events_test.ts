@@ -124,6 +124,22 @@ test("a reader that is too slow is told of an overrun, and then gets events agai
   }
 });
 
+test("two watches hear the same, and the one that stays goes on alone", async () => {
+  const { kernel } = sandbox;
+  using first = collect(kernel);
+  const second = collect(kernel);
+  run("ip link set under1 mtu 1400");
+  expect(await until(() => first.events.length > 0 && second.events.length > 0)).toBe(true);
+  await Bun.sleep(50);
+  expect(second.events).toEqual(first.events);
+  second[Symbol.dispose]();
+  second[Symbol.dispose]();
+  const [heard, unheard] = [first.events.length, second.events.length];
+  run("ip link set under1 mtu 1500");
+  expect(await until(() => first.events.length > heard)).toBe(true);
+  expect(second.events.length).toBe(unheard);
+});
+
 test("nothing is reported after a watch is disposed, and every descriptor is closed", async () => {
   const { kernel } = sandbox;
   const openFiles = () => Number(run("ls -U /proc/self/fd").length);
