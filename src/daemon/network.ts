@@ -130,8 +130,6 @@ export class Network implements AsyncDisposable {
       this.#reconciler.allowSweep();
       await this.#reconciler.whenSettled();
       onReady();
-      // What the start left behind would stay for hours in a process that does so little afterwards.
-      Bun.gc(true);
     }
   }
 
