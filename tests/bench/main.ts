@@ -8,6 +8,7 @@
  * run is not in it. Everything happens in network namespaces that are removed at the end.
  */
 
+import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { Bench, type BenchSizes } from "./bench.ts";
 import { benchChange } from "./change.ts";
@@ -61,7 +62,8 @@ async function main(): Promise<void> {
   }
   await using bench = await Bench.create({
     sizes: values.quick ? QUICK : FULL,
-    ours: values.ours,
+    // Each daemon starts in a directory of its own.
+    ours: resolve(values.ours),
     theirs: { name: "Go flannel", path: await goFlannel() },
   });
   const stop = () => bench[Symbol.asyncDispose]().finally(() => process.exit(130));
