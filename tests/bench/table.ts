@@ -21,7 +21,7 @@ export function markdownTable(rows: readonly Row[]): string {
     amount(row.ours, row.unit),
     `${amount(row.theirs, row.unit)} (${row.against})`,
     `${factor(row)}`,
-    row.goal === undefined ? "" : `≥ ${row.goal}: ${ratio(row) >= row.goal ? "met" : "missed"}`,
+    row.goal === undefined ? "" : verdict(row, row.goal),
   ]);
   const head = ["what", "ours", "theirs", "theirs / ours", "goal"];
   const widths = head.map((title, column) =>
@@ -38,6 +38,12 @@ export function markdownTable(rows: readonly Row[]): string {
 export function ratio(row: Row): number {
   if (row.ours === 0) return row.theirs === 0 ? 1 : Infinity;
   return row.theirs / row.ours;
+}
+
+/** Of nothing, nobody can need less. */
+function verdict(row: Row, goal: number): string {
+  if (row.ours === 0 && row.theirs === 0) return `≥ ${goal}: both none`;
+  return `≥ ${goal}: ${ratio(row) >= goal ? "met" : "missed"}`;
 }
 
 function factor(row: Row): string {
