@@ -6,7 +6,6 @@
  * by a signal or by an error, leaves devices, routes and rules in place: traffic goes on.
  */
 
-import { readFile } from "node:fs/promises";
 import { familiesOf } from "./addr/family.ts";
 import type { Family } from "./addr/ip.ts";
 import type { Prefix } from "./addr/prefix.ts";
@@ -26,6 +25,7 @@ import { readHostInterfaces } from "./iface/host_interfaces.ts";
 import { selectInterface } from "./iface/select.ts";
 import type { Log } from "./log/log.ts";
 import { NetlinkKernel } from "./netlink/netlink_kernel.ts";
+import { readSysctl } from "./netlink/sysctl.ts";
 import type { LeaseStore, OwnLease } from "./subnet/store.ts";
 import { readSubnetFile } from "./subnet/subnet_file.ts";
 import { bridgeNetfilterProblem, TrafficError } from "./traffic/traffic.ts";
@@ -59,7 +59,7 @@ export async function runDaemon({ options, log, stop }: DaemonContext): Promise<
   stop.addEventListener("abort", () => notifier.stopping(), { once: true });
   try {
     const kernel = cleanup.use(new NetlinkKernel());
-    const { store, configSource } = openStore(options, kernel, log);
+    const { store, configSource } = openStore(options, log);
     cleanup.use(store);
     progress.step(`waiting for ${store.description}`);
     const config = await waitForConfig({ store, source: configSource, progress, log }, signal);
@@ -70,11 +70,8 @@ export async function runDaemon({ options, log, stop }: DaemonContext): Promise<
       await Network.start({ options, config, kernel, store, log, ...node }, signal),
     );
     return await runNetwork(
-      { network, own: node.own, store, config, configSource, progress, log },
-      {
-        signal,
-        end,
-      },
+      { network, own: node.own, store, configSource, progress, log },
+      { signal, end },
     );
   } catch (error) {
     if (stop.aborted) return 0;
@@ -159,8 +156,7 @@ const FORWARDING: Readonly<Record<Family, string>> = {
 async function warnAboutForwarding(families: readonly Family[], log: Log): Promise<void> {
   for (const family of families) {
     const path = FORWARDING[family];
-    const value = await readFile(`/proc/sys/${path}`, "utf8").catch(() => "1");
-    if (value.trim() !== "0") continue;
+    if (await readSysctl(path).catch(() => undefined) !== "0") continue;
     const name = path.replaceAll("/", ".");
     log.warn(
       `this host does not forward IPv${family} packets, so that none reaches a workload; ` +
@@ -173,7 +169,6 @@ interface RunContext {
   readonly network: Network;
   readonly own: OwnLease;
   readonly store: LeaseStore;
-  readonly config: NetworkConfig;
   readonly configSource: string;
   readonly progress: Progress;
   readonly log: Log;

@@ -12,7 +12,7 @@ import { PeerFactsSource } from "../backend/peer_facts.ts";
 import type { Options } from "../cli/options.ts";
 import type { NetworkConfig } from "../config/network_config.ts";
 import { followInterface } from "../iface/follow.ts";
-import { readHostInterfaces } from "../iface/host_interfaces.ts";
+import { readInterfaces } from "../iface/host_interfaces.ts";
 import type { Log } from "../log/log.ts";
 import type { NetlinkKernel } from "../netlink/netlink_kernel.ts";
 import { readSysctl } from "../netlink/sysctl.ts";
@@ -239,8 +239,8 @@ export class Network implements AsyncDisposable {
   }
 
   async #followNow(): Promise<void> {
-    const facts = await readHostInterfaces(this.#options.kernel);
-    const next = followInterface(this.#external, facts);
+    const interfaces = await readInterfaces();
+    const next = followInterface(this.#external, { interfaces });
     if (typeof next === "string") {
       if (next !== this.#externalProblem) this.#log.warn(`${next}; waiting for it to come back`);
       this.#externalProblem = next;

@@ -3,9 +3,8 @@
 import { hostname } from "node:os";
 import type { Options } from "../cli/options.ts";
 import { ConfigError } from "../config/config_error.ts";
-import { readHostInterfaces } from "../iface/host_interfaces.ts";
+import { readInterfaces } from "../iface/host_interfaces.ts";
 import type { Log } from "../log/log.ts";
-import type { Kernel } from "../netlink/kernel.ts";
 import { EtcdClient } from "../subnet/etcd/client.ts";
 import { EtcdLeaseStore } from "../subnet/etcd/lease_store.ts";
 import { nodeIdentity } from "../subnet/etcd/node_identity.ts";
@@ -18,7 +17,7 @@ export interface OpenedStore {
 }
 
 /** Connects at the first call. Throws `ConfigError` for flags that cannot work. */
-export function openStore(options: Options, kernel: Kernel, log: Log): OpenedStore {
+export function openStore(options: Options, log: Log): OpenedStore {
   if (options.kubeSubnetManager) {
     throw new ConfigError(
       "--kube-subnet-mgr: this version keeps its leases in etcd only; leave the flag out and set --etcd-endpoints",
@@ -41,7 +40,7 @@ export function openStore(options: Options, kernel: Kernel, log: Log): OpenedSto
     prefix: options.etcdPrefix,
     renewMarginMs: options.subnetLeaseRenewMarginMinutes * 60_000,
     node: async (address) => {
-      const { interfaces } = await readHostInterfaces(kernel);
+      const interfaces = await readInterfaces();
       const named = interfaces.map((device) => ({
         name: device.name,
         addresses: device.addresses.map((one) => one.address as string),

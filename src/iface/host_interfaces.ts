@@ -7,7 +7,7 @@ import { prefixAddress, prefixLength } from "../addr/prefix.ts";
 import { readHostDevices } from "../netlink/host_addresses.ts";
 import type { Kernel } from "../netlink/kernel.ts";
 import type { Resource, Route } from "../state/resource.ts";
-import type { HostInterfaces } from "./select.ts";
+import type { HostInterface, HostInterfaces } from "./select.ts";
 
 /**
  * Devices, addresses, default routes, and the way to `canReach` where that is given. Throws
@@ -17,8 +17,20 @@ export async function readHostInterfaces(
   kernel: Pick<Kernel, "dump" | "routeTo">,
   { canReach }: { readonly canReach?: IpAddress | undefined } = {},
 ): Promise<HostInterfaces> {
+  const interfaces = await readInterfaces();
+  const defaultRoutes = await readDefaultRoutes(kernel);
+  if (canReach === undefined) return { interfaces, defaultRoutes };
+  const { link, source, local } = await kernel.routeTo(canReach);
+  // An address of this host is "reached" through lo, which tells nothing.
+  if (link === undefined || local) return { interfaces, defaultRoutes };
+  const towards = source === undefined ? { link } : { link, source };
+  return { interfaces, defaultRoutes, towards };
+}
+
+/** Devices and addresses alone, which costs nothing for the routes. Throws `KernelError`. */
+export async function readInterfaces(): Promise<HostInterface[]> {
   const devices = await readHostDevices();
-  const interfaces = devices.map(({ name, mtuBytes, up, addresses }) => ({
+  return devices.map(({ name, mtuBytes, up, addresses }) => ({
     name,
     mtuBytes,
     up,
@@ -29,13 +41,6 @@ export async function readHostInterfaces(
       deprecated: (flags & k.IFA_F_DEPRECATED) !== 0,
     })),
   }));
-  const defaultRoutes = await readDefaultRoutes(kernel);
-  if (canReach === undefined) return { interfaces, defaultRoutes };
-  const { link, source, local } = await kernel.routeTo(canReach);
-  // An address of this host is "reached" through lo, which tells nothing.
-  if (link === undefined || local) return { interfaces, defaultRoutes };
-  const towards = source === undefined ? { link } : { link, source };
-  return { interfaces, defaultRoutes, towards };
 }
 
 async function readDefaultRoutes(

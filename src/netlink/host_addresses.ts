@@ -4,7 +4,8 @@ import * as k from "../../ffi/linux.ts";
 import type { IpAddress } from "../addr/ip.ts";
 import { decodeAddress, decodeLink } from "./decoder.ts";
 import { type DumpKind, Encoder } from "./encoder.ts";
-import { DumpInterruptedError } from "./kernel.ts";
+import { readTable } from "./exchange.ts";
+import { type Reading, readUndisturbed } from "./interrupted.ts";
 import { Attributes, type MessageReader } from "./reader.ts";
 import { NetlinkSocket } from "./socket.ts";
 
@@ -31,41 +32,29 @@ export interface HostDeviceAddress {
 export async function readHostDevices(): Promise<HostDevice[]> {
   using socket = new NetlinkSocket();
   using encoder = new Encoder();
-  for (let tries = 1;; tries++) {
-    const devices = readOnce(socket, encoder);
-    if (devices !== undefined) return devices;
-    if (tries === TRIES) throw new DumpInterruptedError("address", tries);
-    await new Promise((resolve) => setTimeout(resolve, 2 ** tries));
-  }
+  return await readUndisturbed(() => readOnce(socket, encoder), (delayMs) => Bun.sleep(delayMs));
 }
 
-const TRIES = 8;
-
-function readOnce(socket: NetlinkSocket, encoder: Encoder): HostDevice[] | undefined {
+function readOnce(socket: NetlinkSocket, encoder: Encoder): Reading<HostDevice[]> {
   const devices = new Map<string, HostDevice & { addresses: HostDeviceAddress[] }>();
   const names = new Map<number, string>();
-  const readTable = (kind: DumpKind, read: (message: MessageReader) => void) => {
-    encoder.clear();
-    encoder.dump(kind, 0, 0);
-    const sequence = socket.reserve(1);
-    encoder.number(sequence);
-    return socket.dump(encoder, sequence, read);
-  };
-  const links = readTable("link", (message) => {
+  const readAll = (kind: DumpKind, read: (message: MessageReader) => void) =>
+    readTable(socket, encoder, (encoder) => encoder.dump(kind, 0, 0), read);
+  const links = readAll("link", (message) => {
     const decoded = decodeLink(message);
     if (decoded === undefined) return;
     const { ifindex, link: { name, mtuBytes, up } } = decoded;
     names.set(ifindex, name);
     devices.set(name, { name, ifindex, mtuBytes, up, addresses: [] });
   });
-  const addresses = readTable("address", (message) => {
+  const addresses = readAll("address", (message) => {
     const decoded = decodeAddress(message, names);
     if (decoded === undefined) return;
     const { link, address, prefixLength } = decoded;
     devices.get(link)?.addresses.push({ address, prefixLength, flags: addressFlags(message) });
   });
-  if (links === "interrupted" || addresses === "interrupted") return undefined;
-  return [...devices.values()].sort((a, b) => a.ifindex - b.ifindex);
+  if (links === "interrupted" || addresses === "interrupted") return { interrupted: "address" };
+  return { result: [...devices.values()].sort((a, b) => a.ifindex - b.ifindex) };
 }
 
 /** IFA_FLAGS has all of them; the header's byte has the lower eight. */
