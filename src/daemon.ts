@@ -6,6 +6,7 @@
  * by a signal or by an error, leaves devices, routes and rules in place: traffic goes on.
  */
 
+import { dirname, resolve } from "node:path";
 import { familiesOf } from "./addr/family.ts";
 import type { Family } from "./addr/ip.ts";
 import type { Prefix } from "./addr/prefix.ts";
@@ -118,6 +119,9 @@ async function joinNetwork(context: JoinContext, signal: AbortSignal): Promise<N
     kernel,
     previousLease,
     random: (length) => crypto.getRandomValues(new Uint8Array(length)),
+    env: process.env,
+    runDirectory: dirname(resolve(options.subnetFile)),
+    stop: signal,
     log: backendLog,
   });
   const { attributes } = backend;

@@ -87,6 +87,7 @@ function isFault(error: unknown): error is Error {
 }
 
 const FAULTS = new Set([
+  "BackendError",
   "ConfigError",
   "DuplicateNodeError",
   "DumpInterruptedError",

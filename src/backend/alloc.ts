@@ -27,6 +27,7 @@ const alloc: BackendModule = {
       // The networks still matter: `--ip-blackhole-route` makes routes in them.
       ownership: () => ({
         links: new Set(),
+        linkTypes: new Set(),
         networks: familiesOf(families).map((family) => (families[family] as FamilyNetwork).network),
         routeLink: undefined,
       }),

@@ -9,7 +9,9 @@ import type { NetworkConfig } from "../config/network_config.ts";
 import type { Kernel } from "../netlink/kernel.ts";
 import type { Ownership } from "../state/ownership.ts";
 import type { Resource } from "../state/resource.ts";
+import type { Log } from "../log/log.ts";
 import type { Lease, LeaseAttributes } from "../subnet/lease.ts";
+import type { Target } from "./target.ts";
 
 /** The interface that carries the outer packets, and how the other nodes reach this one. */
 export interface ExternalInterface {
@@ -24,7 +26,10 @@ export interface ExternalInterface {
 export interface BackendModule {
   /** In lower case, as `Backend.Type` and `BackendType` spell it. */
   readonly type: string;
-  /** Reads the options and makes or adopts what the lease must advertise. Throws `ConfigError`. */
+  /**
+   * Reads the options and makes or adopts what the lease must advertise. Throws `ConfigError` for a
+   * bad option and `BackendError` for what else the user must mend.
+   */
   prepare(host: BackendHost): Promise<Backend>;
 }
 
@@ -36,7 +41,13 @@ export interface BackendHost {
   readonly previousLease: Lease | undefined;
   /** `length` random bytes. */
   random(length: number): Uint8Array;
-  readonly log: { info(message: string): void; warn(message: string): void };
+  /** The process's environment. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Folder of the subnet file, /run/flannel by default: for what must outlive the process. May not exist. */
+  readonly runDirectory: string;
+  /** Aborted when the daemon ends. */
+  readonly stop: AbortSignal;
+  readonly log: Log;
 }
 
 /** A backend for one configuration. All but construction is pure. */
@@ -54,6 +65,8 @@ export interface Backend {
   node(input: NodeInput): Resource[];
   /** The entries for one peer. Throws `ImplausibleLeaseError` with the reason to ignore the peer. */
   peer(peer: Lease, input: NodeInput, facts: PeerFacts): Resource[];
+  /** What it keeps outside the kernel's tables. */
+  readonly target?: Target;
   /**
    * Why some of a plausible peer's subnets cannot be reached at present, although `peer` gives no
    * entry for them: to be reported until the facts change. `undefined` if all can.

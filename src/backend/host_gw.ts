@@ -47,6 +47,7 @@ function hostGwBackend(
     needsPeerFacts: true,
     ownership: (external) => ({
       links: new Set(),
+      linkTypes: new Set(),
       networks: families.map((family) => (networks[family] as FamilyNetwork).network),
       routeLink: external.name,
     }),

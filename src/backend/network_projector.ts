@@ -53,6 +53,8 @@ export class NetworkProjector implements AsyncDisposable {
   readonly #peers = new Map<LeaseKey, Lease>();
   readonly #implausible = new Map<LeaseKey, string>();
   readonly #unreachable = new Map<LeaseKey, string>();
+  /** Peers that the backend's target was told of, as it was told. */
+  readonly #told = new Map<LeaseKey, Lease>();
   /** Peers to look up, in order. */
   readonly #toLookUp = new Set<LeaseKey>();
   #lookingUp: Promise<void> | undefined;
@@ -130,6 +132,7 @@ export class NetworkProjector implements AsyncDisposable {
     this.#toLookUp.delete(lease.key);
     this.#options.facts.forget(known);
     this.#options.sink.removeOwner(lease.key);
+    this.#tellTarget(known, false);
   }
 
   #projectAll(): void {
@@ -163,6 +166,20 @@ export class NetworkProjector implements AsyncDisposable {
       : undefined;
     this.#report(peer, "no route to", this.#unreachable, unreachable);
     sink.setDesired(peer.key, resources, peer.modRevision);
+    this.#tellTarget(peer, implausible === undefined);
+  }
+
+  #tellTarget(peer: Lease, isUsable: boolean): void {
+    const { target } = this.#options.backend;
+    const told = this.#told.get(peer.key);
+    if (target === undefined || told === (isUsable ? peer : undefined)) return;
+    if (isUsable) {
+      this.#told.set(peer.key, peer);
+      target.put(peer);
+    } else if (told !== undefined) {
+      this.#told.delete(peer.key);
+      target.remove(told);
+    }
   }
 
   /** Says a reason once, and once more when it is another one. */

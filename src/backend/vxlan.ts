@@ -119,6 +119,7 @@ class VxlanBackend implements Backend {
     const families = familiesOf(networks);
     return {
       links: new Set(families.map((family) => deviceName(options.VNI, family))),
+      linkTypes: new Set(["vxlan"]),
       networks: families.map((family) => (networks[family] as FamilyNetwork).network),
       routeLink: external.name,
     };

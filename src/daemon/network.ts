@@ -115,6 +115,7 @@ export class Network implements AsyncDisposable {
     this.#cleanup.use(this.#reconciler);
     this.#cleanup.use(this.#facts);
     this.#cleanup.use(this.#projector);
+    if (backend.target !== undefined) this.#cleanup.use(backend.target);
   }
 
   /**
@@ -127,8 +128,10 @@ export class Network implements AsyncDisposable {
       if (event.kind !== "snapshot" || this.#hasSnapshot) continue;
       this.#hasSnapshot = true;
       await this.#projector.whenLookedUp();
+      const { target } = this.#options.backend;
       this.#reconciler.allowSweep();
-      await this.#reconciler.whenSettled();
+      target?.allowSweep();
+      await Promise.all([this.#reconciler.whenSettled(), target?.whenSettled()]);
       onReady();
     }
   }
@@ -144,6 +147,7 @@ export class Network implements AsyncDisposable {
       this.#hasSnapshot ? undefined : "waiting for the other nodes' leases",
       ...conflicts.map(({ text, error }) => `${text}: ${error}`),
       ...failing.map(({ text, error }) => `${text}: ${error}`),
+      ...this.#options.backend.target?.problems() ?? [],
     ].filter((problem) => problem !== undefined);
     const rest = problems.length - MAX_PROBLEMS;
     return rest > 0 ? [...problems.slice(0, MAX_PROBLEMS), `and ${rest} more`] : problems;
@@ -185,6 +189,7 @@ export class Network implements AsyncDisposable {
     if (problem !== undefined) {
       throw new NetworkError(`cannot set up "${problem.text}": ${problem.error}`);
     }
+    await this.#options.backend.target?.start({ own: own.lease, external: this.#external }, stop);
     await this.#traffic?.whenInstalled(stop);
     await this.#writeFile();
   }
@@ -259,6 +264,10 @@ export class Network implements AsyncDisposable {
     this.#ownership = this.#options.backend.ownership(next);
     this.#reconciler.setScope({ ownership: this.#ownership, external: next.name });
     this.#projector.externalChanged(next);
+    this.#options.backend.target?.externalChanged({
+      own: this.#options.own.lease,
+      external: next,
+    });
     await this.#writeFile();
     await this.#advertise(before.publicAddresses, next.publicAddresses);
   }

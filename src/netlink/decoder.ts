@@ -9,7 +9,14 @@ import type { Family, IpAddress } from "../addr/ip.ts";
 import { addressFromBytes, IPV4_UNSPECIFIED } from "../addr/ip.ts";
 import type { MacAddress } from "../addr/mac.ts";
 import { makePrefix, type Prefix } from "../addr/prefix.ts";
-import type { Address, FdbEntry, Link, Neighbour, Route } from "../state/resource.ts";
+import {
+  type Address,
+  type FdbEntry,
+  type Link,
+  type Neighbour,
+  NO_MAC,
+  type Route,
+} from "../state/resource.ts";
 import * as k from "../../ffi/linux.ts";
 import { Attributes, type MessageReader } from "./reader.ts";
 
@@ -299,7 +306,6 @@ function addressText(bytes: Uint8Array | undefined): IpAddress | undefined {
 }
 
 const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
-const NO_MAC = "00:00:00:00:00:00" as MacAddress;
 
 /** Six octets as text. Anything else (a tunnel's link-layer address is an IP address) counts as none. */
 function macText(bytes: Uint8Array | undefined): MacAddress {

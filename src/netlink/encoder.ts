@@ -12,15 +12,7 @@ import { addressOf, cString, type Pointer, readPointer, readUint32 } from "../..
 import { type Family, familyOf, type IpAddress } from "../addr/ip.ts";
 import type { MacAddress } from "../addr/mac.ts";
 import { prefixAddress, prefixLength } from "../addr/prefix.ts";
-import type {
-  Address,
-  FdbEntry,
-  Link,
-  Neighbour,
-  ResourceKind,
-  Route,
-  VxlanLink,
-} from "../state/resource.ts";
+import type { Address, FdbEntry, Link, Neighbour, Route, VxlanLink } from "../state/resource.ts";
 import { writeAddress, writeMac } from "./address_bytes.ts";
 
 /** An entry that lies on a device, or a blackhole route: what `encodeEntry` takes. */
@@ -469,7 +461,7 @@ export class Encoder implements Disposable {
 }
 
 /** Tables that can be read as a whole. */
-export type DumpKind = Exclude<ResourceKind, "sysctl">;
+export type DumpKind = "link" | "address" | "neighbour" | "fdb" | "route";
 
 interface Template {
   readonly ifindex: number;

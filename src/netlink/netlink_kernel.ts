@@ -32,6 +32,8 @@ import { Monitor } from "./monitor.ts";
 import { nexthopIdFor, Nexthops, NEXTHOPS_FROM_ROUTES } from "./nexthops.ts";
 import type { MessageReader } from "./reader.ts";
 import { NetlinkSocket, type Refusal } from "./socket.ts";
+import type { SideTableType } from "./side_table.ts";
+import { SideTables } from "./side_tables.ts";
 import { readSysctlNow, writeSysctl } from "./sysctl.ts";
 
 export interface NetlinkKernelOptions {
@@ -47,6 +49,7 @@ export class NetlinkKernel implements Kernel {
   /** One for all listeners: each message is received and decoded once. */
   #monitor: Monitor | undefined;
   readonly #listeners = new Set<(event: KernelEvent) => void>();
+  readonly #sideTables = new SideTables((event) => this.#tell(event));
 
   /**
    * Works in the network namespace that the calling thread is in. Throws `KernelError` if there is
@@ -56,11 +59,23 @@ export class NetlinkKernel implements Kernel {
     this.#watchBufferBytes = options.watchBufferBytes ?? WATCH_BUFFER_BYTES;
   }
 
-  dump(kinds: readonly ResourceKind[], links?: ReadonlySet<string>): Promise<Resource[]> {
-    return readUndisturbed(() => this.#dumpOnce(kinds, links), pause);
+  async dump(kinds: readonly ResourceKind[], links?: ReadonlySet<string>): Promise<Resource[]> {
+    const resources = await readUndisturbed(() => this.#dumpOnce(kinds, links), pause);
+    return [...resources, ...await this.#sideTables.dump(kinds, links)];
   }
 
   async apply(steps: readonly Step[]): Promise<StepResult[]> {
+    const results: StepResult[] = [];
+    for (const { type, steps: part } of partsOf(steps, (step) => this.#sideTables.typeFor(step))) {
+      const partResults = type === undefined
+        ? await this.#applyRoute(part)
+        : await this.#sideTables.apply(type, part);
+      for (const result of partResults) results.push(result);
+    }
+    return results;
+  }
+
+  async #applyRoute(steps: readonly Step[]): Promise<StepResult[]> {
     const run = new BatchRun({
       socket: this.#socket,
       encoder: this.#encoder,
@@ -82,8 +97,9 @@ export class NetlinkKernel implements Kernel {
       receiveBufferBytes: this.#watchBufferBytes,
       linkNames: () => this.#linkNames(),
       ownPortId: this.#socket.portId,
-      listener: (event) => this.#listeners.forEach((tell) => tell(event)),
+      listener: (event) => this.#tell(event),
     });
+    this.#sideTables.watch();
     const tell = (event: KernelEvent) => listener(event); // a function may be given twice
     this.#listeners.add(tell);
     return {
@@ -129,11 +145,17 @@ export class NetlinkKernel implements Kernel {
   [Symbol.dispose](): void {
     this.#listeners.clear();
     this.#stopMonitor();
+    this.#sideTables[Symbol.dispose]();
     this.#encoder[Symbol.dispose]();
     this.#socket[Symbol.dispose]();
   }
 
+  #tell(event: KernelEvent): void {
+    for (const tell of this.#listeners) tell(event);
+  }
+
   #stopMonitor(): void {
+    this.#sideTables.unwatch();
     this.#monitor?.[Symbol.dispose]();
     this.#monitor = undefined;
   }
@@ -239,7 +261,7 @@ class BatchRun {
           ? this.#linkStep(step, resource)
           : sysctlStep(step, resource);
       } else {
-        this.#addEntry({ position, to }, step, resource);
+        this.#addEntry({ position, to }, step, resource as Entry);
       }
     }
     this.#flush();
@@ -454,14 +476,28 @@ const UNREACHABLE: ReadonlySet<string> = new Set([
 ]);
 
 /** What deleting an absent entry is refused with. */
-const ABSENT: Readonly<Record<ResourceKind, ReadonlySet<string>>> = {
+const ABSENT: Readonly<Partial<Record<ResourceKind, ReadonlySet<string>>>> = {
   link: new Set(["ENODEV"]),
   address: new Set(["EADDRNOTAVAIL", "ENODEV"]),
   neighbour: new Set(["ENOENT", "ENODEV"]),
   fdb: new Set(["ENOENT", "ENODEV"]),
   route: new Set(["ESRCH", "ENODEV"]),
-  sysctl: new Set(),
 };
+
+/** The steps in order, cut where the table changes. */
+function partsOf(
+  steps: readonly Step[],
+  typeFor: (step: Step) => SideTableType | undefined,
+): { readonly type: SideTableType | undefined; readonly steps: readonly Step[] }[] {
+  const parts: { type: SideTableType | undefined; steps: Step[] }[] = [];
+  for (const step of steps) {
+    const type = typeFor(step);
+    const last = parts.at(-1);
+    if (last !== undefined && last.type === type) last.steps.push(step);
+    else parts.push({ type, steps: [step] });
+  }
+  return parts;
+}
 
 function operationOf(step: Step): Operation {
   if (step.op === "delete") return "delete";
@@ -477,7 +513,7 @@ function isOnlinkReplacement(step: Step): step is Step & { readonly resource: Ro
 function resultOf(step: Step, refusal: Refusal | undefined): StepResult {
   if (refusal === undefined) return undefined;
   const isAbsent = step.op === "delete" &&
-    ABSENT[step.resource.kind].has(errnoName(refusal.errno));
+    ABSENT[step.resource.kind]?.has(errnoName(refusal.errno)) === true;
   return isAbsent ? undefined : refused(describe(step), refusal);
 }
 

@@ -76,8 +76,14 @@ const CONTEST_WINDOW_MS = 10_000;
 const CONTEST_RETRY = { firstMs: 1000, maxMs: 60_000 };
 const RESYNC_MS = 300_000;
 
+const EARLY_KINDS: ReadonlySet<string> = new Set(["address", "sysctl", "wireguard-device", "fou"]);
 const OUR_KINDS: readonly ResourceKind[] = ["link", "address", "neighbour", "fdb", "route"];
-const NO_OWNERSHIP: Ownership = { links: new Set(), networks: [], routeLink: undefined };
+const NO_OWNERSHIP: Ownership = {
+  links: new Set(),
+  linkTypes: new Set(),
+  networks: [],
+  routeLink: undefined,
+};
 
 export class Reconciler implements AsyncDisposable {
   readonly #kernel: Kernel;
@@ -437,8 +443,8 @@ export class Reconciler implements AsyncDisposable {
     if (name === this.#scope.external) return this.#external?.up ?? false;
     const link = this.#table.get(linkKey(name));
     if (link?.desired === undefined) return true;
-    return link.actual?.kind === "link" && link.actual.type !== "other" &&
-      (link.actual.up || whenDown);
+    return link.actual?.kind === "link" && (link.actual.up || whenDown) &&
+      this.#scope.ownership.linkTypes.has(link.actual.type);
   }
 
   // ---- What became of a step
@@ -770,7 +776,8 @@ export class Reconciler implements AsyncDisposable {
     const touched = this.#touched = new Set();
     try {
       const kinds: readonly ResourceKind[] = links.size > 0 ? OUR_KINDS : ["link", "route"];
-      const resources = await this.#kernel.dump(kinds, links);
+      const { extraKinds = [] } = this.#scope.ownership;
+      const resources = await this.#kernel.dump([...kinds, ...extraKinds], links);
       // An overrun while reading: what was read may already be wrong.
       if (this.#touched !== touched) return;
       const asked = [...this.#examine];
@@ -850,7 +857,7 @@ export class Reconciler implements AsyncDisposable {
       const { actual } = entry;
       if (actual === undefined || seen.has(entry.key) || touched.has(entry.key)) continue;
       const link = linkOf(actual);
-      const wasRead = actual.kind === "link" || actual.kind === "route" ||
+      const wasRead = !isOnDevice(actual) ||
         actual.kind !== "sysctl" && link !== undefined && links.has(link);
       if (wasRead) this.#observe(entry, undefined);
     }
@@ -879,8 +886,13 @@ function isIpv4Address(resource: Resource): resource is Address {
   return resource.kind === "address" && familyOf(resource.address) === 4;
 }
 
+/** Entries of the other kinds are read whatever devices are asked for. */
+function isOnDevice({ kind }: Resource): boolean {
+  return kind !== "link" && kind !== "route" && kind !== "fou" && kind !== "xfrm-policy";
+}
+
 /** Devices, then what they need, then the many entries on them; read from the key's first word. */
 function groupOf(key: ResourceKey): 0 | 1 | 2 {
   if (key.startsWith("link ")) return 0;
-  return key.startsWith("address ") || key.startsWith("sysctl ") ? 1 : 2;
+  return EARLY_KINDS.has(key.slice(0, key.indexOf(" "))) ? 1 : 2;
 }

@@ -10,11 +10,15 @@ import type { Step } from "./step.ts";
 /** Entries are made in this order and deleted in the reverse one: each rests on those before it. */
 export const STAGES: Readonly<Record<ResourceKind, number>> = {
   link: 0,
+  fou: 1,
   sysctl: 1,
+  "wireguard-device": 1,
   address: 2,
   neighbour: 3,
   fdb: 3,
+  "wireguard-peer": 3,
   route: 4,
+  "xfrm-policy": 4,
 };
 
 /** What to do about one key. */
@@ -48,12 +52,12 @@ export function decide(input: DecisionInput): Decision {
     return { kind: "act", steps: [{ op: "delete", resource: actual }] };
   }
   if (actual === undefined) {
-    // Only routes share their table with others: elsewhere, what appears on our device is ours.
-    const exclusive = desired.kind === "route";
+    // Only these share their table with others: elsewhere, what appears on our device is ours.
+    const exclusive = desired.kind === "route" || desired.kind === "xfrm-policy";
     return { kind: "act", steps: [{ op: "set", resource: desired, exclusive }] };
   }
   if (sameResource(desired, actual)) return KEEP;
-  if (desired.kind === "link") return decideLink(desired, actual as Link);
+  if (desired.kind === "link") return decideLink(desired, actual as Link, input.ours);
   if (desired.kind === "sysctl" || input.ours || input.adoptable) {
     return { kind: "act", steps: [{ op: "set", resource: desired }] };
   }
@@ -80,11 +84,9 @@ export function orderSteps(steps: readonly Step[]): Step[] {
   return ranks.flat();
 }
 
-function decideLink(desired: Link, actual: Link): Decision {
-  // A vxlan device with our name is ours whoever made it; any other device is somebody's own.
-  if (desired.type !== "vxlan" || actual.type !== "vxlan") {
-    return { kind: "conflict", desired, holder: actual };
-  }
+function decideLink(desired: Link, actual: Link, ours: boolean): Decision {
+  // A device with our name and of our type is ours whoever made it; any other is somebody's own.
+  if (!ours) return { kind: "conflict", desired, holder: actual };
   const reason = recreationReason(desired, actual);
   if (reason === undefined) {
     return { kind: "act", steps: [{ op: "change", resource: desired, from: actual }] };

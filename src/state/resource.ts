@@ -9,20 +9,33 @@
 import type { IpAddress } from "../addr/ip.ts";
 import type { MacAddress } from "../addr/mac.ts";
 import type { Prefix } from "../addr/prefix.ts";
+import type { WireguardKey } from "../addr/wireguard_key.ts";
 
-export type Resource = Link | Address | Neighbour | FdbEntry | Route | Sysctl;
+export type Resource =
+  | Link
+  | Address
+  | Neighbour
+  | FdbEntry
+  | Route
+  | Sysctl
+  | WireguardDevice
+  | WireguardPeer
+  | FouPort
+  | XfrmPolicy;
 export type ResourceKind = Resource["kind"];
 
 /** Canonical text that identifies an entry in its table; see `resourceKey`. */
 export type ResourceKey = string & { readonly __resourceKey: true };
 
 /** A network device. Attributes that cannot be changed in place are those of its `type`. */
-export type Link = VxlanLink | OtherLink;
+export type Link = VxlanLink | WireguardLink | IpipLink | TunLink | OtherLink;
+export type LinkType = Link["type"];
 
 interface LinkBase {
   readonly kind: "link";
   readonly name: string;
   readonly mtuBytes: number;
+  /** A device without link-layer addresses, such as a tunnel of IP packets, has `NO_MAC`. */
   readonly mac: MacAddress;
   /** IFF_UP, the administrative state. */
   readonly up: boolean;
@@ -41,6 +54,30 @@ export interface VxlanLink extends LinkBase {
   readonly learning: boolean;
   /** Group Based Policy extension. */
   readonly gbp: boolean;
+}
+
+/** Keys, port and peers are entries of their own: `WireguardDevice`, `WireguardPeer`. */
+export interface WireguardLink extends LinkBase {
+  readonly type: "wireguard";
+  /** Who runs the protocol: the kernel, or a process that holds a TUN device of this name. */
+  readonly implementation: "kernel" | "userspace";
+}
+
+/** An IPv4-in-IPv4 tunnel (RFC 2003) to any remote; linux/if_tunnel.h, IFLA_IPTUN_*. */
+export interface IpipLink extends LinkBase {
+  readonly type: "ipip";
+  /** Source address of the outer packets. */
+  readonly local: IpAddress;
+  /**
+   * UDP source and destination port of the outer packets, where the tunnel is one inside UDP (FOU,
+   * linux/fou.h); absent for bare IP-in-IP.
+   */
+  readonly fouPort?: number;
+}
+
+/** A persistent TUN device of IP packets without header (IFF_TUN, IFF_NO_PI; linux/if_tun.h). */
+export interface TunLink extends LinkBase {
+  readonly type: "tun";
 }
 
 /** A device of a type that this program does not make; read so that it is never mistaken for ours. */
@@ -104,6 +141,73 @@ export interface Sysctl {
   readonly value: string;
 }
 
+/** What a WireGuard device itself holds (linux/wireguard.h, WGDEVICE_A_*). */
+export interface WireguardDevice {
+  readonly kind: "wireguard-device";
+  readonly link: string;
+  /** Secret: never part of a text. */
+  readonly privateKey: WireguardKey;
+  /** UDP port that packets are received on and sent from. */
+  readonly listenPort: number;
+}
+
+/** A peer of a WireGuard device (linux/wireguard.h, WGPEER_A_*). */
+export interface WireguardPeer {
+  readonly kind: "wireguard-peer";
+  readonly link: string;
+  readonly publicKey: WireguardKey;
+  /** Secret: never part of a text. */
+  readonly presharedKey?: WireguardKey;
+  readonly endpoint?: Endpoint;
+  /** Seconds between keepalives; 0 is none. */
+  readonly keepaliveSeconds: number;
+  /** What may come from the peer and goes to it, sorted as text. */
+  readonly allowedIps: readonly Prefix[];
+  /**
+   * Of a peer as read: it is in touch (a handshake less than 180 s ago, the lifetime of a session) from
+   * an endpoint that the kernel learned, which is then as good as the one desired.
+   */
+  readonly roamed?: true;
+}
+
+/** A UDP address. */
+export interface Endpoint {
+  readonly address: IpAddress;
+  readonly port: number;
+}
+
+/** A UDP port whose payload the kernel takes for packets of an IP protocol (linux/fou.h). IPv4. */
+export interface FouPort {
+  readonly kind: "fou";
+  readonly port: number;
+  /** IPPROTO_*: 4 is IPv4 in IPv4. */
+  readonly protocol: number;
+}
+
+/** A policy of the IPsec database (linux/xfrm.h, struct xfrm_userpolicy_info). */
+export interface XfrmPolicy {
+  readonly kind: "xfrm-policy";
+  readonly direction: "out" | "in" | "fwd";
+  readonly source: Prefix;
+  readonly destination: Prefix;
+  /**
+   * The one template: an ESP tunnel. Absent in a policy as read that has another action than "allow",
+   * another kind of template, or not just one.
+   */
+  readonly tunnel?: XfrmTunnel;
+}
+
+export interface XfrmTunnel {
+  readonly source: IpAddress;
+  readonly destination: IpAddress;
+  /** Ties the policy to the security associations made for it. */
+  readonly reqid: number;
+}
+
+/** What the link-layer address of a device without one reads as. */
+export const NO_MAC = "00:00:00:00:00:00" as MacAddress;
+/** Request id of this program's security associations, as of Go flannel's. */
+export const XFRM_REQID = 11;
 /** Routing protocol number of the routes that this program makes. Free in iproute2's rt_protos. */
 export const RTPROT_FLANNEL = 70;
 export const RT_TABLE_MAIN = 254; // linux/rtnetlink.h

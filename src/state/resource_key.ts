@@ -4,7 +4,8 @@ import type { Resource, ResourceKey } from "./resource.ts";
 
 /**
  * Canonical text of the fields by which the kernel tells entries of one table apart: a route by
- * table, destination and metric (type of service is always 0 here), a forwarding entry by MAC.
+ * table, destination and metric (type of service is always 0 here), a forwarding entry by MAC, a
+ * policy by direction and selector (its interface, mark and if_id are always 0 here).
  */
 export function resourceKey(resource: Resource): ResourceKey {
   switch (resource.kind) {
@@ -20,6 +21,16 @@ export function resourceKey(resource: Resource): ResourceKey {
       return `route ${resource.destination} ${resource.metric} ${resource.table}` as ResourceKey;
     case "sysctl":
       return `sysctl ${resource.path}` as ResourceKey;
+    case "wireguard-device":
+      return `wireguard-device ${resource.link}` as ResourceKey;
+    case "wireguard-peer":
+      return `wireguard-peer ${resource.publicKey} ${resource.link}` as ResourceKey;
+    case "fou":
+      return `fou ${resource.port}` as ResourceKey;
+    case "xfrm-policy": {
+      const { direction, source, destination } = resource;
+      return `xfrm-policy ${direction} ${source} ${destination}` as ResourceKey;
+    }
   }
 }
 
@@ -31,6 +42,8 @@ export function linkKey(name: string): ResourceKey {
 export function linkOf(resource: Resource): string | undefined {
   switch (resource.kind) {
     case "link":
+    case "fou":
+    case "xfrm-policy":
       return undefined;
     case "route":
       return resource.type === "blackhole" ? undefined : resource.link;

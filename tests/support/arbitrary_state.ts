@@ -8,6 +8,7 @@ import { ETH0, ip, mac, prefix } from "./sample_network.ts";
 
 export const OWNERSHIP: Ownership = {
   links: new Set(["flannel.1", "flannel-v6.1"]),
+  linkTypes: new Set(["vxlan"]),
   networks: [prefix("10.5.0.0/16"), prefix("fc00::/48")],
   routeLink: "eth0",
 };

@@ -71,7 +71,7 @@ export class FakeKernel implements Kernel {
     }
     const found = [...this.table.values()].filter((resource) => {
       if (!kinds.includes(resource.kind) || resource.kind === "sysctl") return false;
-      const isScoped = resource.kind !== "link" && resource.kind !== "route";
+      const isScoped = linkOf(resource) !== undefined && resource.kind !== "route";
       return !isScoped || links === undefined || links.has(linkOf(resource) as string);
     });
     this.afterReading();

@@ -125,10 +125,30 @@ export function backendHost(
     kernel,
     previousLease: undefined,
     random: (length) => new Uint8Array(length).fill(1),
-    log: { info: (m) => void logged.push(m), warn: (m) => void logged.push(`warning: ${m}`) },
+    env: {},
+    runDirectory: "/nonexistent",
+    stop: new AbortController().signal,
+    log: keepingLog(logged),
     ...more,
     logged,
   };
+}
+
+/** A log that keeps the lines at info and above, those at warn and above marked as warnings. */
+function keepingLog(lines: string[]): Log {
+  const drop = () => {};
+  const warn = (message: string) => void lines.push(`warning: ${message}`);
+  const log = {
+    info: (message: string) => void lines.push(message),
+    warn,
+    error: warn,
+    fatal: warn,
+    debug: drop,
+    trace: drop,
+    isLevelEnabled: () => false,
+    child: () => log,
+  };
+  return log as unknown as Log;
 }
 
 /** A log that keeps the lines at warn and above. */

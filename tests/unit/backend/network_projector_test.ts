@@ -205,6 +205,7 @@ describe("PeerFactsSource", () => {
       kernel,
       ownership: () => ({
         links: new Set(["flannel.1"]),
+        linkTypes: new Set(["vxlan"]),
         networks: [prefix("10.5.0.0/16")],
         routeLink: "eth0",
       }),

@@ -180,6 +180,7 @@ route fc00:0:0:2::/64 via fd00::2 dev eth0 proto 70
     const backend = await prepare(DUAL);
     expect(backend.ownership(external(DUAL)) as unknown).toEqual({
       links: new Set(["flannel.1", "flannel-v6.1"]),
+      linkTypes: new Set(["vxlan"]),
       networks: ["10.5.0.0/16", "fc00::/48"],
       routeLink: "eth0",
     });
