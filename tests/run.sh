@@ -7,7 +7,8 @@
 #
 # Each folder of tests/unit and each other file runs in a process of its own, with a time limit. Files
 # that touch the kernel get namespaces of their own (processes, mounts, network), so that nothing
-# outlives them.
+# outlives them. Files in a folder `vm` need more of the kernel than every machine has: where the
+# running one lacks it, each runs in a virtual machine of its own (tests/vm/run).
 set -uo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 
@@ -15,9 +16,19 @@ readonly PACKAGES=(
   etcd-server etcd-client iproute2 iptables nftables libnftables1 iputils-ping conntrack tcpdump
   openssl curl python3 procps util-linux gcc libc6-dev linux-libc-dev protobuf-compiler
   libnl-3-200 libnl-route-3-200 libnl-genl-3-200 libnl-xfrm-3-200
-  libnl-3-dev libnl-route-3-dev libnl-genl-3-dev libnl-xfrm-3-dev)
+  libnl-3-dev libnl-route-3-dev libnl-genl-3-dev libnl-xfrm-3-dev
+  wireguard-tools wireguard-go strongswan-charon strongswan-swanctl libstrongswan-standard-plugins
+  iperf3 kmod xz-utils)
 readonly BUN=node_modules/.bin/bun DENO=node_modules/.bin/deno
 export NO_COLOR=1
+# Runs a command in namespaces of its own. The shell stays as their first process, which must reap
+# what the tests leave behind.
+readonly ISOLATED=(unshare --net --mount --pid --fork --kill-child --propagation private sh -c '
+  mount -t proc proc /proc && mount -t sysfs sysfs /sys && mount -t tmpfs tmpfs /run &&
+  mkdir /run/netns /run/lock && ip link set lo up || exit 125
+  "$@"
+  exit $?' sh)
+kernel= # what runs the files of tests/vm: native, vm, or none
 passed=0
 failed=0
 
@@ -47,10 +58,10 @@ prepare() {
 run_everything() {
   local file
   for step in format lint types unit; do run_one "$step"; done
-  for file in tests/{etcd,build,netns}/*_test.ts; do
+  for file in tests/{etcd,build,netns,vm}/*_test.ts; do
     [[ -e $file ]] && run_one "$file"
   done
-  for folder in etcd build netns; do
+  for folder in etcd build netns vm; do
     compgen -G "tests/$folder/*_test.ts" >/dev/null || check "tests/$folder has tests" false
   done
 }
@@ -63,6 +74,7 @@ run_one() {
     unit) for part in tests/unit/*/ tests/unit/*_test.ts; do bun_test 120 shared "${part%/}"; done ;;
     tests/unit/*) bun_test 120 shared "$1" ;;
     tests/build/*) bun_test 600 shared "$1" ;;
+    tests/vm/* | tests/interop/vm/*) vm_test 900 "$1" ;;
     tests/*) bun_test 900 isolated "$1" ;;
     *) check "$1 is a step or a test file" false ;;
   esac
@@ -115,16 +127,44 @@ limit_shared() {
   timeout --kill-after=10 "$limit" "$@"
 }
 
-# The shell stays as the namespace's first process, which must reap what the tests leave behind.
 limit_isolated() {
   local limit=$1
   shift
-  timeout --kill-after=10 "$limit" unshare --net --mount --pid --fork --kill-child \
-    --propagation private sh -c '
-      mount -t proc proc /proc && mount -t sysfs sysfs /sys && mount -t tmpfs tmpfs /run &&
-      mkdir /run/netns /run/lock && ip link set lo up || exit 125
-      "$@"
-      exit $?' sh "$@"
+  timeout --kill-after=10 "$limit" "${ISOLATED[@]}" "$@"
+}
+
+limit_vm() {
+  local limit=$1
+  shift
+  bash tests/vm/run -t "$limit" -- "${ISOLATED[@]}" "$@"
+}
+
+# Chooses the kernel for the files of tests/vm, once; the first time it may have to be built.
+choose_kernel() {
+  [[ -z $kernel ]] || return
+  local begun=$SECONDS
+  if "$BUN" tests/vm/missing_features.ts >"$logs/missing" 2>&1; then
+    kernel=native
+    echo "tests/vm: on this kernel"
+  elif bash tests/vm/run --setup; then
+    kernel=vm
+    sed 's/^/tests\/vm: /' "$logs/missing"
+    echo "tests/vm: in a virtual machine (ready after $((SECONDS - begun)) s)"
+  else
+    kernel=none
+  fi
+}
+
+vm_test() {
+  choose_kernel
+  case $kernel in
+    native) bun_test "$1" isolated "$2" ;;
+    vm) bun_test "$1" vm "$2" ;;
+    *)
+      cat "$logs/missing"
+      check "$2 has a kernel to run on" false
+      ;;
+  esac
 }
 
 summary() {

@@ -4,11 +4,14 @@
 #
 #   tests/interop/run.sh [FILE]...      only these test files
 #
+# Files in tests/interop/vm need the kernel that those of tests/vm need.
+#
 # FLANNELD_BINARY names another executable than dist/flanneld.
 cd "$(dirname "$(readlink -f "$0")")/../.." || exit 1
 
 # Here, not in a test: tests have no network. Without it each test fails and says why.
 bash tests/interop/go_flannel.sh >/dev/null
 
-[[ $# -gt 0 ]] || set -- tests/interop/*_test.ts
+shopt -s nullglob
+[[ $# -gt 0 ]] || set -- tests/interop/{,vm/}*_test.ts
 exec bash tests/run.sh "$@"

@@ -1,0 +1,16 @@
+#!/bin/bash
+# Goes on as the guest's first process: runs the command and reports its exit status on the third
+# serial line. The machine ends us when it has read that.
+. /run/vm/environment
+export FLANNELD_VM=1
+mapfile -d '' -t command </run/vm/command
+mapfile -d '' -t directory </run/vm/directory
+cd "${directory[0]}" || cd / || exit
+
+"${command[@]}" >/dev/ttyS0 2>/dev/ttyS1 </dev/null
+status=$?
+
+kill -KILL -1 2>/dev/null # what the command left behind may still write
+sleep 0.05
+echo "status $status" >/dev/ttyS2
+sleep infinity
