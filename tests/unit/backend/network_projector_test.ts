@@ -1,9 +1,11 @@
 import { beforeEach, describe, expect, test } from "bun:test";
 import type { Family } from "../../../src/addr/ip.ts";
+import type { Backend } from "../../../src/backend/backend.ts";
 import hostGw from "../../../src/backend/host_gw.ts";
 import { blackholeRoutes } from "../../../src/backend/blackhole.ts";
 import { NetworkProjector } from "../../../src/backend/network_projector.ts";
 import { PeerFactsSource } from "../../../src/backend/peer_facts.ts";
+import type { Target } from "../../../src/backend/target.ts";
 import vxlan from "../../../src/backend/vxlan.ts";
 import { resourceKey } from "../../../src/state/resource_key.ts";
 import { stateText } from "../../../src/state/resource_text.ts";
@@ -66,9 +68,13 @@ async function projectorFor(
   type: "vxlan" | "host-gw",
   options: Record<string, unknown> = {},
   families: readonly Family[] = [4],
+  target?: Target,
 ) {
   const module = type === "vxlan" ? vxlan : hostGw;
-  const backend = await module.prepare(backendHost(kernel, config(type, families, options)));
+  const backend: Backend = await module.prepare(
+    backendHost(kernel, config(type, families, options)),
+  );
+  if (target !== undefined) Object.assign(backend, { target });
   const ext = external(families);
   const facts: PeerFactsSource = new PeerFactsSource({
     kernel,
@@ -129,6 +135,28 @@ describe("NetworkProjector", () => {
     projector.applyChanges([put(lease(2, "vxlan", [4]))]);
     expect(projector.status().implausible.size).toBe(0);
     expect(sink.text("node-2")).toContain("route 10.5.2.0/24");
+  });
+
+  test("tells the backend's target of plausible peers only, and of each once", async () => {
+    const told: string[] = [];
+    const target = {
+      put: (peer: Lease) => void told.push(`put ${peer.key} ${peer.modRevision}`),
+      remove: (peer: Lease) => void told.push(`remove ${peer.key} ${peer.modRevision}`),
+    };
+    const projector = await projectorFor("vxlan", {}, [4], target as unknown as Target);
+    const good = lease(2, "vxlan", [4]);
+    const bad = { ...good, modRevision: 8n, attributes: lease(2, "host-gw", [4]).attributes };
+    projector.applyChanges([put(bad), put(good)]);
+    projector.externalChanged({ ...external([4]), mtuBytes: 1400 });
+    projector.applyChanges([put({ ...good, modRevision: 7n }), put(bad), put(good)]);
+    projector.applyChanges([{ kind: "delete", lease: good }, { kind: "delete", lease: good }]);
+    expect(told).toEqual([
+      "put node-2 2",
+      "put node-2 7",
+      "remove node-2 7",
+      "put node-2 2",
+      "remove node-2 2",
+    ]);
   });
 
   test("removes the entries of a lease that has become implausible", async () => {
