@@ -11,7 +11,7 @@
 import { assertNever } from "../addr/assert_never.ts";
 import { familyOf } from "../addr/ip.ts";
 import type { Log } from "../log/log.ts";
-import type { Kernel, KernelError, KernelEvent } from "../netlink/kernel.ts";
+import type { Kernel, KernelEvent } from "../netlink/kernel.ts";
 import { isOurs, mayAdopt, type Ownership, owns } from "../state/ownership.ts";
 import { decide, type Decision, orderSteps } from "../state/plan.ts";
 import { linkKey, linkOf, resourceKey } from "../state/resource_key.ts";
@@ -22,6 +22,9 @@ import type { Step } from "../state/step.ts";
 import { backoffMs, type Clock, systemClock } from "../time/clock.ts";
 import { Echoes } from "./echoes.ts";
 import { type Contest, type Entry, EntryTable, type Trouble } from "./entry_table.ts";
+import { Fights } from "./fights.ts";
+import { Schedule } from "./schedule.ts";
+import { type EntryProblem, type FailedStep, Troubles } from "./troubles.ts";
 
 export interface ReconcilerOptions {
   readonly kernel: Kernel;
@@ -55,25 +58,9 @@ export interface ReconcilerStatus {
   readonly lastResyncMs: number | undefined;
 }
 
-export interface EntryProblem {
-  /** The entry in `ip` notation. */
-  readonly text: string;
-  readonly error: string;
-  /** In milliseconds of the clock. */
-  readonly sinceMs: number;
-}
-
-const DEBOUNCE_MS = 5;
-const DEBOUNCE_MAX_MS = 50;
-/** A change after so much quiet is most likely alone, and does not wait for others. */
-const QUIET_MS = 50;
 /** Steps between two breaths of the event loop: some 10 ms of work. */
 const CHUNK_ENTRIES = 2000;
 const RETRY = { firstMs: 100, maxMs: 30_000 };
-/** More repairs of one entry than this, each within `CONTEST_WINDOW_MS` of the last, are a fight. */
-const CONTEST_REPAIRS = 15;
-const CONTEST_WINDOW_MS = 10_000;
-const CONTEST_RETRY = { firstMs: 1000, maxMs: 60_000 };
 const RESYNC_MS = 300_000;
 
 const EARLY_KINDS: ReadonlySet<string> = new Set(["address", "sysctl", "wireguard-device", "fou"]);
@@ -98,10 +85,10 @@ export class Reconciler implements AsyncDisposable {
   readonly #dirty = new Set<ResourceKey>();
   /** Waiting for a device, by its name. */
   readonly #blocked = new Map<string, Set<ResourceKey>>();
-  readonly #troubled = new Map<ResourceKey, Entry>();
+  readonly #troubles: Troubles;
   /** Was in order until somebody else changed it. */
   readonly #drifted = new Set<ResourceKey>();
-  readonly #fights = new Map<ResourceKey, { repairs: number; lastMs: number }>();
+  readonly #fights: Fights;
   readonly #echoes: Echoes;
   /** Foreign changes to entries with a step under way: what the kernel held after them. */
   #disturbed: Map<ResourceKey, Resource | undefined> | undefined;
@@ -120,12 +107,7 @@ export class Reconciler implements AsyncDisposable {
   #sweepAllowed = false;
 
   #watch: Disposable | undefined;
-  #workTimer: Disposable | undefined;
-  #laterTimer: Disposable | undefined;
-  /** The first change after a quiet time is about to be made. */
-  #isImminent = false;
-  #firstMarkMs = 0;
-  #lastMarkMs = -Infinity;
+  readonly #schedule: Schedule;
   #resyncAtMs = Infinity;
   #readAgainAtMs = 0;
   #pass: Promise<void> | undefined;
@@ -141,6 +123,13 @@ export class Reconciler implements AsyncDisposable {
     this.#log = options.log;
     this.#clock = options.clock ?? systemClock;
     this.#echoes = new Echoes(this.#clock);
+    this.#fights = new Fights(this.#clock);
+    this.#troubles = new Troubles({ clock: this.#clock, log: this.#log });
+    this.#schedule = new Schedule({
+      clock: this.#clock,
+      mustRead: () => this.#mustRead(),
+      start: () => this.#startPass(),
+    });
   }
 
   /** Starts to watch the kernel and to work. */
@@ -165,7 +154,7 @@ export class Reconciler implements AsyncDisposable {
   setDesired(owner: string, resources: readonly Resource[], precedence = 0n): void {
     this.#table.setDesired(owner, resources, precedence, (entry) => {
       this.#drifted.delete(entry.key);
-      this.#clearTrouble(entry);
+      this.#troubles.clear(entry);
       this.#markDirty(entry);
     });
   }
@@ -191,21 +180,11 @@ export class Reconciler implements AsyncDisposable {
   }
 
   status(): ReconcilerStatus {
-    const failing: EntryProblem[] = [];
-    const conflicts: EntryProblem[] = [];
-    for (const entry of this.#troubled.values()) {
-      const trouble = entry.trouble as Trouble;
-      const resource = entry.desired ?? entry.actual;
-      const text = resource === undefined ? entry.key : resourceText(resource);
-      const list = trouble.kind === "conflict" ? conflicts : failing;
-      list.push({ text, error: trouble.message, sinceMs: trouble.sinceMs });
-    }
     const pending = this.#dirty.size + this.#blockedCount();
     return {
-      inSync: this.#synced && this.#isIdle() && pending === 0 && this.#troubled.size === 0,
+      inSync: this.#synced && this.#isIdle() && pending === 0 && this.#troubles.size === 0,
       pending,
-      failing,
-      conflicts,
+      ...this.#troubles.status(),
       repairs: this.#repairs,
       lastResyncMs: this.#lastResyncMs,
     };
@@ -221,8 +200,7 @@ export class Reconciler implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopped = true;
     this.#watch?.[Symbol.dispose]();
-    this.#workTimer?.[Symbol.dispose]();
-    this.#laterTimer?.[Symbol.dispose]();
+    this.#schedule[Symbol.dispose]();
     await this.#pass;
     for (const resolve of this.#settled.splice(0)) resolve();
   }
@@ -237,47 +215,13 @@ export class Reconciler implements AsyncDisposable {
     this.#mark();
   }
 
-  /**
-   * There is work. After a quiet time it begins as soon as what is being handled has been; otherwise
-   * a little later, so that changes that follow each other closely are made together.
-   */
+  /** There is work; before the start it is only remembered. */
   #mark(): void {
-    const now = this.#clock.nowMs();
-    const wasQuiet = now - this.#lastMarkMs >= QUIET_MS;
-    this.#lastMarkMs = now;
-    if (this.#workTimer !== undefined || this.#stopped || this.#watch === undefined) return;
-    if (this.#isImminent) return;
-    this.#firstMarkMs = now;
-    // Reading the kernel costs much more than waiting for all the reasons to read it.
-    if (wasQuiet && !this.#mustRead()) this.#beginAtOnce();
-    else this.#armWork(DEBOUNCE_MS);
-  }
-
-  #beginAtOnce(): void {
-    this.#isImminent = true;
-    void this.#clock.yield().then(() => {
-      this.#isImminent = false;
-      if (this.#mustRead() && !this.#stopped) this.#armWork(DEBOUNCE_MS);
-      else this.#startPass();
-    });
+    if (this.#watch !== undefined && !this.#stopped) this.#schedule.mark();
   }
 
   #mustRead(): boolean {
     return this.#resync !== undefined || this.#examine.size > 0;
-  }
-
-  #armWork(delayMs: number): void {
-    this.#workTimer = this.#clock.setTimer(delayMs, () => {
-      const now = this.#clock.nowMs();
-      const quietAtMs = Math.min(this.#lastMarkMs, this.#firstMarkMs + DEBOUNCE_MAX_MS) +
-        DEBOUNCE_MS;
-      if (now < quietAtMs && now < this.#firstMarkMs + DEBOUNCE_MAX_MS) {
-        this.#armWork(quietAtMs - now);
-        return;
-      }
-      this.#workTimer = undefined;
-      this.#startPass();
-    });
   }
 
   #startPass(): void {
@@ -303,14 +247,7 @@ export class Reconciler implements AsyncDisposable {
     let nextMs = this.#resyncAtMs;
     if (mustRead) nextMs = Math.min(nextMs, this.#readAgainAtMs);
     if (this.#dirty.size > 0 && this.#synced && !mustRead) nextMs = now;
-    for (const { trouble } of this.#troubled.values()) {
-      nextMs = Math.min(nextMs, (trouble as Trouble).retryAtMs);
-    }
-    this.#laterTimer?.[Symbol.dispose]();
-    this.#laterTimer = undefined;
-    if (nextMs === Infinity) return;
-    const delayMs = Math.max(nextMs - now, DEBOUNCE_MS);
-    this.#laterTimer = this.#clock.setTimer(delayMs, () => this.#startPass());
+    this.#schedule.setNext(Math.min(nextMs, this.#troubles.nextRetryMs));
   }
 
   #isIdle(): boolean {
@@ -328,7 +265,7 @@ export class Reconciler implements AsyncDisposable {
       else if (this.#examine.size > 0) await this.#readKernel(new Set(this.#examine));
     }
     if (!this.#synced) return;
-    for (const entry of this.#troubled.values()) {
+    for (const entry of this.#troubles.entries()) {
       if ((entry.trouble as Trouble).retryAtMs <= now) this.#dirty.add(entry.key);
     }
     await this.#applyDirty();
@@ -363,7 +300,7 @@ export class Reconciler implements AsyncDisposable {
     }
     this.#disturbed = new Map();
     const results = await this.#kernel.apply(steps);
-    const failed: { entry: Entry; step: Step; error: KernelError }[] = [];
+    const failed: FailedStep[] = [];
     for (const [i, step] of steps.entries()) {
       const entry = this.#table.at(keyOf.get(step) as ResourceKey);
       const error = results[i];
@@ -387,20 +324,20 @@ export class Reconciler implements AsyncDisposable {
     switch (decision.kind) {
       case "keep":
         this.#drifted.delete(entry.key);
-        this.#clearTrouble(entry);
+        this.#troubles.clear(entry);
         this.#release(entry);
         return [];
       case "conflict":
-        this.#onConflict(entry, decision.holder);
+        this.#troubles.conflict(entry, decision.holder);
         return [];
       case "recreate":
         this.#log.warn(
           `device ${(entry.desired as Link).name} exists but ${decision.reason}; ` +
             "it is deleted and made again",
         );
-        return this.#isFight(entry) ? [] : decision.steps;
+        return this.#isContended(entry) ? [] : decision.steps;
       case "act":
-        return this.#isFight(entry) ? [] : decision.steps;
+        return this.#isContended(entry) ? [] : decision.steps;
       default:
         return assertNever(decision);
     }
@@ -450,7 +387,7 @@ export class Reconciler implements AsyncDisposable {
   // ---- What became of a step
 
   #onApplied(entry: Entry, step: Step): void {
-    this.#clearTrouble(entry, "recovered");
+    this.#troubles.clear(entry, "recovered");
     if (this.#drifted.delete(entry.key)) {
       this.#repairs++;
       this.#log.debug(`put back ${resourceText(step.resource)}`);
@@ -474,9 +411,10 @@ export class Reconciler implements AsyncDisposable {
     if (from.mac !== resource.mac || from.up !== resource.up) this.#lookAgainAt(name);
   }
 
-  #onFailed(failed: readonly { entry: Entry; step: Step; error: KernelError }[]): void {
-    const fresh = new Map<string, { count: number; message: string }>();
-    for (const { entry, step, error } of failed) {
+  #onFailed(failed: readonly FailedStep[]): void {
+    const troubled: FailedStep[] = [];
+    for (const one of failed) {
+      const { entry, step, error } = one;
       this.#echoes.cancel(entry.key, step);
       const name = step.resource.kind === "link" ? step.resource.name : linkOf(step.resource);
       switch (error.code) {
@@ -488,97 +426,30 @@ export class Reconciler implements AsyncDisposable {
           if (name !== undefined || error.code === "EEXIST") this.#lookAgainAt(name ?? "");
           break;
       }
-      if (entry.desired === undefined && entry.actual === undefined) {
-        this.#release(entry); // Nobody wants it any more.
-        continue;
-      }
-      const attempts = (entry.trouble?.kind === "failing" ? entry.trouble.attempts : 0) + 1;
-      const message = `cannot ${step.op} ${resourceText(step.resource)}: ${error.message}`;
-      this.#setTrouble(entry, {
-        kind: "failing",
-        message: error.message,
-        attempts,
-        retryAtMs: this.#clock.nowMs() + backoffMs(attempts, RETRY, this.#clock),
-      });
-      // A failure is told the first, second, fourth, … time it happens, and with it those like it.
-      if ((attempts & (attempts - 1)) !== 0) continue;
-      const kind = `${step.op} ${step.resource.kind} ${error.code}`;
-      const told = fresh.get(kind);
-      if (told === undefined) fresh.set(kind, { count: 1, message });
-      else told.count++;
+      if (entry.desired !== undefined || entry.actual !== undefined) troubled.push(one);
+      else this.#release(entry); // Nobody wants it any more.
     }
-    for (const { count, message } of fresh.values()) {
-      this.#log.warn(count === 1 ? message : `${message} (and ${count - 1} more like it)`);
-    }
-  }
-
-  #onConflict(entry: Entry, holder: Resource): void {
-    const message = `somebody else holds its place: ${resourceText(holder)}`;
-    if (entry.trouble?.kind !== "conflict" || entry.trouble.message !== message) {
-      this.#log.warn(
-        `cannot set ${resourceText(entry.desired as Resource)}: ${message}; ` +
-          "it is left alone, remove it to let this one take its place",
-      );
-    }
-    this.#setTrouble(entry, { kind: "conflict", message, attempts: 1, retryAtMs: Infinity });
+    this.#troubles.failed(troubled);
   }
 
   /** Whether the entry is being fought over, so that it is not put right at once. */
-  #isFight(entry: Entry): boolean {
+  #isContended(entry: Entry): boolean {
     if (!this.#drifted.has(entry.key)) return false;
-    const now = this.#clock.nowMs();
-    const isDue = entry.trouble?.kind === "contended" && entry.trouble.retryAtMs <= now;
-    let fight = this.#fights.get(entry.key);
-    const maxQuietMs = CONTEST_WINDOW_MS + (entry.trouble?.kind === "contended" || fight &&
-        fight.repairs > CONTEST_REPAIRS
-      ? CONTEST_RETRY.maxMs
-      : 0);
-    if (fight === undefined || now - fight.lastMs > maxQuietMs) {
-      this.#fights.set(entry.key, fight = { repairs: 0, lastMs: now });
-    }
-    if (!isDue) fight.repairs++;
-    fight.lastMs = now;
-    const over = fight.repairs - CONTEST_REPAIRS;
-    if (isDue || over <= 0) return false;
-    const delayMs = backoffMs(over, CONTEST_RETRY, this.#clock);
-    const found = entry.actual === undefined ? "removed" : `made ${resourceText(entry.actual)}`;
-    const message = `something on this host keeps changing it; the last time it was ${found}`;
-    this.#log.warn(
-      `${resourceText((entry.desired ?? entry.actual) as Resource)}: ${message}; ` +
-        `it is put right again in ${Math.ceil(delayMs / 1000)} s`,
-    );
-    this.#setTrouble(entry, {
-      kind: "contended",
-      message,
-      attempts: over,
-      retryAtMs: now + delayMs,
-    });
-    return true;
-  }
-
-  #setTrouble(entry: Entry, trouble: Omit<Trouble, "sinceMs">): void {
-    const sinceMs = entry.trouble?.kind === trouble.kind
-      ? entry.trouble.sinceMs
-      : this.#clock.nowMs();
-    entry.trouble = { ...trouble, sinceMs };
-    this.#troubled.set(entry.key, entry);
-  }
-
-  #clearTrouble(entry: Entry, recovered?: "recovered"): void {
-    if (entry.trouble === undefined) return;
-    if (recovered && entry.trouble.attempts > 1) {
-      this.#log.info(
-        `${resourceText((entry.desired ?? entry.actual) as Resource)} is in order again`,
-      );
-    }
-    entry.trouble = undefined;
-    this.#troubled.delete(entry.key);
+    const { trouble } = entry;
+    const wait = trouble?.kind !== "contended"
+      ? "none"
+      : trouble.retryAtMs <= this.#clock.nowMs()
+      ? "over"
+      : "running";
+    const delay = this.#fights.beforeRepair(entry.key, wait);
+    if (delay !== undefined) this.#troubles.contended(entry, delay);
+    return delay !== undefined;
   }
 
   /** Forgets an entry that is neither desired nor there, and its troubles with it. */
   #release(entry: Entry): void {
     if (!this.#table.release(entry)) return;
-    this.#clearTrouble(entry);
+    this.#troubles.clear(entry);
     this.#drifted.delete(entry.key);
   }
 
@@ -650,12 +521,12 @@ export class Reconciler implements AsyncDisposable {
       this.#lookAgainAt(before.link);
     }
     if (entry.inSync) {
-      this.#clearTrouble(entry);
+      this.#troubles.clear(entry);
       return;
     }
     if (wasInSync && !isOwn) this.#drifted.add(entry.key);
     if (entry.trouble !== undefined && entry.trouble.kind !== "contended") {
-      this.#clearTrouble(entry);
+      this.#troubles.clear(entry);
     }
     if (this.#decide(entry).kind !== "keep") this.#markDirty(entry);
     else this.#release(entry);
@@ -718,7 +589,7 @@ export class Reconciler implements AsyncDisposable {
     if (external === undefined) return;
     this.#lookAgainAt(external);
     if (link !== undefined) this.#unblock(external);
-    for (const entry of this.#troubled.values()) {
+    for (const entry of this.#troubles.entries()) {
       if (entry.trouble?.kind === "failing") this.#markDirty(entry);
     }
     this.#options.onExternalChanged?.(changes.join(", "));
@@ -818,9 +689,7 @@ export class Reconciler implements AsyncDisposable {
     this.#lastResyncMs = this.#clock.nowMs();
     const everyMs = this.#options.resyncMs ?? RESYNC_MS;
     this.#resyncAtMs = this.#lastResyncMs + everyMs * (0.9 + this.#clock.random() / 5);
-    for (const [key, { lastMs }] of this.#fights) {
-      if (this.#lastResyncMs - lastMs > CONTEST_RETRY.maxMs) this.#fights.delete(key);
-    }
+    this.#fights.forgetOld();
   }
 
   #markStale(): void {
