@@ -20,6 +20,8 @@ const coreSymbols = {
   nl_addr_put: { args: ["ptr"], returns: "void" },
   // struct nl_msg *nlmsg_alloc_simple(int nlmsgtype, int flags);
   nlmsg_alloc_simple: { args: ["i32", "i32"], returns: "ptr" },
+  // struct nl_msg *nlmsg_alloc_size(size_t max);
+  nlmsg_alloc_size: { args: [FFIType.u64_fast], returns: "ptr" },
   // void nlmsg_set_default_size(size_t max);
   nlmsg_set_default_size: { args: [FFIType.u64_fast], returns: "void" },
   // int nlmsg_append(struct nl_msg *n, void *data, size_t len, int pad);
@@ -28,6 +30,10 @@ const coreSymbols = {
   nla_put: { args: ["ptr", "i32", "i32", "ptr"], returns: "i32" },
   // int nla_put_u32(struct nl_msg *msg, int attrtype, uint32_t value);
   nla_put_u32: { args: ["ptr", "i32", "u32"], returns: "i32" },
+  // struct nlattr *nla_nest_start(struct nl_msg *msg, int attrtype);
+  nla_nest_start: { args: ["ptr", "i32"], returns: "ptr" },
+  // int nla_nest_end(struct nl_msg *msg, struct nlattr *start);
+  nla_nest_end: { args: ["ptr", "ptr"], returns: "i32" },
   // struct nlmsghdr *nlmsg_hdr(struct nl_msg *n);
   nlmsg_hdr: { args: ["ptr"], returns: "ptr" },
   // void nlmsg_free(struct nl_msg *msg);
@@ -149,6 +155,12 @@ const routeSymbols = {
   rtnl_route_build_del_request: { args: ["ptr", "i32", "ptr"], returns: "i32" },
 } as const;
 
+const genericSymbols = {
+  // void *genlmsg_put(struct nl_msg *msg, uint32_t port, uint32_t seq, int family, int hdrlen,
+  //                   int flags, uint8_t cmd, uint8_t version);
+  genlmsg_put: { args: ["ptr", "u32", "u32", "i32", "i32", "i32", "u8", "u8"], returns: "ptr" },
+} as const;
+
 /** netlink/route/link/vxlan.h */
 export const RTNL_LINK_VXLAN_F_GBP = 1;
 
@@ -157,8 +169,14 @@ export type Libnl =
   & Library<typeof coreSymbols>["symbols"]
   & Library<typeof routeSymbols>["symbols"];
 
+/** What generic netlink messages are built with: libnl-3 and libnl-genl-3 together. */
+export type LibnlGeneric =
+  & Library<typeof coreSymbols>["symbols"]
+  & Library<typeof genericSymbols>["symbols"];
+
 let core: Library<typeof coreSymbols>["symbols"] | undefined;
 let all: Libnl | undefined;
+let generic: LibnlGeneric | undefined;
 
 /** Opens libnl-3 and libnl-route-3. Throws `LibraryError`. */
 export function libnl(): Libnl {
@@ -171,6 +189,19 @@ export function libnl(): Libnl {
     all = { ...base, ...route.symbols };
   }
   return all;
+}
+
+/** Opens libnl-3 and libnl-genl-3. Throws `LibraryError`. */
+export function libnlGeneric(): LibnlGeneric {
+  if (generic === undefined) {
+    const base = libnlCore();
+    const { symbols } = openLibrary(
+      { sonames: ["libnl-genl-3.so.200"], debianPackage: "libnl-genl-3-200" },
+      genericSymbols,
+    );
+    generic = { ...base, ...symbols };
+  }
+  return generic;
 }
 
 /** Opens libnl-3 alone: what the other libnl libraries need resident. Throws `LibraryError`. */

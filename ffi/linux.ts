@@ -26,6 +26,8 @@ export const F_DUPFD_CLOEXEC = 1030; // fcntl.h
 
 // linux/netlink.h
 export const NETLINK_ROUTE = 0;
+export const NETLINK_XFRM = 6;
+export const NETLINK_GENERIC = 16;
 export const SOL_NETLINK = 270;
 export const NETLINK_ADD_MEMBERSHIP = 1;
 export const NETLINK_CAP_ACK = 10;
@@ -130,6 +132,12 @@ export const NDA_IFINDEX = 8;
 export const NTF_SELF = 2;
 export const NUD_PERMANENT = 0x80;
 
+// linux/genetlink.h
+export const GENL_ID_CTRL = 16;
+export const CTRL_CMD_GETFAMILY = 3;
+export const CTRL_ATTR_FAMILY_ID = 1;
+export const CTRL_ATTR_FAMILY_NAME = 2;
+
 export const nlmsghdr = {
   size: 16,
   nlmsg_len: 0,
@@ -140,6 +148,7 @@ export const nlmsghdr = {
 } as const; // linux/netlink.h
 export const nlmsgerr = { size: 20, error: 0, msg: 4 } as const; // linux/netlink.h
 export const nlattr = { size: 4, nla_len: 0, nla_type: 2 } as const; // linux/netlink.h
+export const genlmsghdr = { size: 4, cmd: 0, version: 1 } as const; // linux/genetlink.h
 export const sockaddr_nl = {
   size: 12,
   nl_family: 0,

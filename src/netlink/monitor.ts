@@ -20,7 +20,7 @@ import {
 import { KernelError, type KernelEvent } from "./kernel.ts";
 import { isOurNexthop } from "./nexthops.ts";
 import { MessageReader } from "./reader.ts";
-import { connectToKernel, openRouteSocket, setOption } from "./socket.ts";
+import { connectToKernel, openNetlinkSocket, setOption } from "./socket.ts";
 
 export interface MonitorOptions {
   /** Kernel-side buffer for notifications that have not been read yet. */
@@ -47,7 +47,7 @@ export class Monitor implements Disposable {
   /** Subscribes at once: everything that changes after the constructor returns is reported. */
   constructor(options: MonitorOptions) {
     this.#options = options;
-    this.#fd = openRouteSocket();
+    this.#fd = openNetlinkSocket(k.NETLINK_ROUTE);
     try {
       connectToKernel(this.#fd);
       const bytes = options.receiveBufferBytes;

@@ -84,6 +84,11 @@ export class Attributes {
     return at === 0 ? undefined : this.#view.getUint8(at);
   }
 
+  u16(type: number): number | undefined {
+    const at = this.#at(type, 2);
+    return at === 0 ? undefined : this.#view.getUint16(at, true);
+  }
+
   u32(type: number): number | undefined {
     const at = this.#at(type, 4);
     return at === 0 ? undefined : this.#view.getUint32(at, true);
@@ -115,6 +120,19 @@ export class Attributes {
     const at = this.#at(type, 0);
     if (at === 0 || this.#message === undefined) return undefined;
     return inner.read(this.#message, at, at + (this.#lengths[type] as number));
+  }
+
+  /** Calls `visit` with the bounds of each attribute nested in attribute `type`, in order. */
+  each(type: number, visit: (start: number, end: number) => void): void {
+    let at = this.#at(type, 0);
+    if (at === 0) return;
+    const view = this.#view;
+    for (const end = at + (this.#lengths[type] as number); end - at >= nlattr.size;) {
+      const length = view.getUint16(at + nlattr.nla_len, true);
+      if (length < nlattr.size || length > end - at) return;
+      visit(at + nlattr.size, at + length);
+      at += align(length);
+    }
   }
 
   get #view(): DataView {

@@ -1,7 +1,7 @@
 /**
- * A NETLINK_ROUTE socket for requests (netlink(7)).
+ * A netlink socket for requests (netlink(7)).
  *
- * rtnetlink handles a request within send(2): the answer is queued when the call returns. So a
+ * The kernel handles a request within send(2): the answer is queued when the call returns. So a
  * request is sent and answered in one go, without waiting; a kernel that does hold an answer back is
  * waited for in poll(2), for a bounded time.
  */
@@ -29,8 +29,9 @@ export class NetlinkSocket implements Disposable {
   readonly #bufferAddress: Pointer = addressOf(this.#buffer);
   readonly #reader = new MessageReader(this.#buffer);
 
-  constructor() {
-    this.#fd = openRouteSocket();
+  /** `protocol` is one of NETLINK_*: who is spoken to. */
+  constructor(protocol: number = k.NETLINK_ROUTE) {
+    this.#fd = openNetlinkSocket(protocol);
     setOption(this.#fd, k.SOL_SOCKET, k.SO_RCVBUF, ANSWERS_BYTES);
     // Older kernels lack some of these: errors are without words then, and dumps unfiltered.
     setOption(this.#fd, k.SOL_NETLINK, k.NETLINK_CAP_ACK, 1);
@@ -126,7 +127,7 @@ export class NetlinkSocket implements Disposable {
     for (let tries = 0;; tries++) {
       if (Number(libc().send(this.#fd, address, length, 0)) === length) return;
       const error = errnoName(errno());
-      if (error !== "EINTR" || tries > 100) throw new KernelError("send to rtnetlink", error);
+      if (error !== "EINTR" || tries > 100) throw new KernelError("send over netlink", error);
     }
   }
 
@@ -137,25 +138,25 @@ export class NetlinkSocket implements Disposable {
       const length = Number(
         libc().recv(this.#fd, this.#bufferAddress, RECEIVE_BYTES, k.MSG_DONTWAIT | k.MSG_TRUNC),
       );
-      if (length > RECEIVE_BYTES) throw new KernelError("receive from rtnetlink", "EMSGSIZE");
+      if (length > RECEIVE_BYTES) throw new KernelError("receive over netlink", "EMSGSIZE");
       if (length >= 0) return this.#reader.reset(length);
       const error = errnoName(errno());
       if (error === "EINTR") continue;
-      if (error !== "EAGAIN") throw new KernelError("receive from rtnetlink", error);
+      if (error !== "EAGAIN") throw new KernelError("receive over netlink", error);
       if (performance.now() > deadline) {
-        throw new KernelError("receive from rtnetlink", "ETIMEDOUT");
+        throw new KernelError("receive over netlink", "ETIMEDOUT");
       }
       waitReadable(this.#fd, POLL_MS);
     }
   }
 }
 
-/** Opens a non-blocking NETLINK_ROUTE socket in this thread's network namespace. */
-export function openRouteSocket(): number {
+/** Opens a non-blocking socket in this thread's network namespace; `protocol` is one of NETLINK_*. */
+export function openNetlinkSocket(protocol: number): number {
   const fd = libc().socket(
     k.AF_NETLINK,
     k.SOCK_RAW | k.SOCK_CLOEXEC | k.SOCK_NONBLOCK,
-    k.NETLINK_ROUTE,
+    protocol,
   );
   if (fd < 0) throw new KernelError("open a netlink socket", errnoName(errno()));
   return fd;
@@ -166,7 +167,7 @@ export function connectToKernel(fd: number): void {
   const kernel = new Uint8Array(k.sockaddr_nl.size);
   new DataView(kernel.buffer).setUint16(k.sockaddr_nl.nl_family, k.AF_NETLINK, true);
   if (libc().connect(fd, addressOf(kernel), kernel.length) < 0) {
-    throw new KernelError("connect to rtnetlink", errnoName(errno()));
+    throw new KernelError("connect a netlink socket", errnoName(errno()));
   }
 }
 

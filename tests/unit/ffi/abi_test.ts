@@ -13,6 +13,7 @@ const HEADERS = [
   "fcntl.h",
   "poll.h",
   "linux/netlink.h",
+  "linux/genetlink.h",
   "linux/rtnetlink.h",
   "linux/nexthop.h",
   "linux/if.h",
