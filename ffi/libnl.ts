@@ -49,6 +49,8 @@ const routeSymbols = {
   rtnl_link_vxlan_alloc: { args: [], returns: "ptr" },
   // void rtnl_link_put(struct rtnl_link *link);
   rtnl_link_put: { args: ["ptr"], returns: "void" },
+  // int rtnl_link_set_type(struct rtnl_link *link, const char *type);
+  rtnl_link_set_type: { args: ["ptr", "ptr"], returns: "i32" },
   // void rtnl_link_set_name(struct rtnl_link *link, const char *name);
   rtnl_link_set_name: { args: ["ptr", "ptr"], returns: "void" },
   // void rtnl_link_set_ifindex(struct rtnl_link *link, int ifindex);

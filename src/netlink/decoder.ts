@@ -49,6 +49,10 @@ export function decodeLink(message: MessageReader): DecodedLink | undefined {
   } as const;
   const info = attributes.nested(k.IFLA_LINKINFO, inner);
   const linkKind = info?.text(k.IFLA_INFO_KIND) ?? "";
+  if (linkKind === "wireguard") {
+    const link: Link = { ...base, type: "wireguard", implementation: "kernel" };
+    return { ifindex, link, underlayIndex: 0 };
+  }
   const data = linkKind === "vxlan" ? info?.nested(k.IFLA_INFO_DATA, innermost) : undefined;
   if (data === undefined) {
     return { ifindex, link: { ...base, type: "other", linkKind }, underlayIndex: 0 };

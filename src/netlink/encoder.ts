@@ -12,7 +12,16 @@ import { addressOf, cString, type Pointer, readPointer, readUint32 } from "../..
 import { type Family, familyOf, type IpAddress } from "../addr/ip.ts";
 import type { MacAddress } from "../addr/mac.ts";
 import { prefixAddress, prefixLength } from "../addr/prefix.ts";
-import type { Address, FdbEntry, Link, Neighbour, Route, VxlanLink } from "../state/resource.ts";
+import {
+  type Address,
+  type FdbEntry,
+  type Link,
+  type Neighbour,
+  NO_MAC,
+  type Route,
+  type VxlanLink,
+  type WireguardLink,
+} from "../state/resource.ts";
 import { writeAddress, writeMac } from "./address_bytes.ts";
 
 /** An entry that lies on a device, or a blackhole route: what `encodeEntry` takes. */
@@ -173,6 +182,21 @@ export class Encoder implements Disposable {
     }
   }
 
+  /** Appends the creation of a WireGuard device; it must not exist (RTM_NEWLINK). */
+  createWireguard(wireguard: WireguardLink): void {
+    const nl = this.#nl;
+    const link = allocated(nl.rtnl_link_alloc());
+    try {
+      this.#setLinkAttributes(link, wireguard);
+      nl.rtnl_link_set_name(link, cString(wireguard.name));
+      nl.rtnl_link_set_type(link, cString("wireguard"));
+      const flags = k.NLM_F_CREATE | k.NLM_F_EXCL;
+      this.#append(nl.rtnl_link_build_add_request(link, flags, this.#outAddress));
+    } finally {
+      nl.rtnl_link_put(link);
+    }
+  }
+
   /** Appends the change of a device's MTU, MAC and state, as far as they differ (RTM_SETLINK). */
   changeLink(ifindex: number, from: Link, to: Link): void {
     const nl = this.#nl;
@@ -262,7 +286,7 @@ export class Encoder implements Disposable {
   #setLinkAttributes(link: Pointer, to: Link, from?: Link): void {
     const nl = this.#nl;
     if (to.mtuBytes !== from?.mtuBytes) nl.rtnl_link_set_mtu(link, to.mtuBytes);
-    if (to.mac !== from?.mac) {
+    if (to.mac !== (from?.mac ?? NO_MAC)) {
       const mac = this.#newMac();
       this.#assignMac(mac, to.mac);
       nl.rtnl_link_set_addr(link, mac);

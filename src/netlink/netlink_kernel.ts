@@ -422,6 +422,11 @@ class BatchRun {
   }
 
   #createLink(step: Step, link: Link): StepResult {
+    if (link.type === "wireguard") {
+      this.#encoder.clear();
+      this.#encoder.createWireguard(link);
+      return resultOf(step, this.#send().get(0));
+    }
     if (link.type !== "vxlan") {
       return new KernelError(describe(step), "EOPNOTSUPP", "only vxlan devices are made");
     }
