@@ -45,9 +45,15 @@ ip -j -d -N -6 route show
 `;
 
 const TOPOLOGY_DEVICES = ["lo", "eth0", "cni0"];
+/** A tunnel's module puts one of these into every namespace (Documentation/admin-guide/sysctl/net.rst). */
+const FALLBACK_DEVICES = [
+  ...["tunl0", "sit0", "ip6tnl0", "gre0", "gretap0", "erspan0", "ip6gre0"],
+  ...["ip_vti0", "ip6_vti0"],
+];
 
 function isNotTopology(link: Json): boolean {
-  return !TOPOLOGY_DEVICES.includes(link["ifname"] as string);
+  const name = link["ifname"] as string;
+  return !TOPOLOGY_DEVICES.includes(name) && !FALLBACK_DEVICES.includes(name);
 }
 
 function linkLine(link: Json): string {
