@@ -1,0 +1,27 @@
+/** What the proxy of the udp backend is made from; the same for the whole life of the process. */
+
+import type { IpAddress } from "../../addr/ip.ts";
+import type { Prefix } from "../../addr/prefix.ts";
+import type { Log } from "../../log/log.ts";
+
+/**
+ * A proxy between a TUN device and a UDP socket. The device is a kernel entry of its own (`TunLink`)
+ * with its address and its route; the proxy attaches to it, also when it comes back after it was
+ * deleted.
+ */
+export interface UdpProxyOptions {
+  /** Name of the TUN device, `flannel0`. */
+  readonly deviceName: string;
+  /** UDP port: where the socket listens, what it sends from, and where the peers listen. */
+  readonly port: number;
+  /** The whole overlay network. A packet to an address of it that no peer has is unreachable. */
+  readonly network: Prefix;
+  /**
+   * This host's IPv4 address on the external interface, to bind the socket to. `externalChanged`
+   * tells of another one.
+   */
+  readonly localAddress: IpAddress;
+  /** MTU of the TUN device in bytes: the largest packet. `externalChanged` tells of another one. */
+  readonly mtuBytes: number;
+  readonly log: Log;
+}
