@@ -5,10 +5,11 @@
 #
 #   tests/run.sh [STEP|FILE]...      only these: format lint types unit, or paths of test files
 #
-# Each folder of tests/unit and each other file runs in a process of its own, with a time limit. Files
-# that touch the kernel get namespaces of their own (processes, mounts, network), so that nothing
-# outlives them. Files in a folder `vm` need more of the kernel than every machine has: where the
-# running one lacks it, each runs in a virtual machine of its own (tests/vm/run).
+# Each folder of tests/unit and each other file runs in a process of its own, with a time limit; as
+# many at once as there are processors, or TEST_JOBS. Files that touch the kernel get namespaces of
+# their own (processes, mounts, network), so that nothing outlives them. Files in a folder `vm` need
+# more of the kernel than every machine has: where the running one lacks it, each runs in a virtual
+# machine of its own (tests/vm/run).
 set -uo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 
@@ -20,7 +21,7 @@ readonly PACKAGES=(
   wireguard-tools wireguard-go strongswan-charon strongswan-swanctl libstrongswan-standard-plugins
   iperf3 kmod xz-utils)
 readonly BUN=node_modules/.bin/bun DENO=node_modules/.bin/deno
-export NO_COLOR=1
+readonly JOBS=${TEST_JOBS:-$(nproc)}
 # Runs a command in namespaces of its own. The shell stays as their first process, which must reap
 # what the tests leave behind.
 readonly ISOLATED=(unshare --net --mount --pid --fork --kill-child --propagation private sh -c '
@@ -28,23 +29,43 @@ readonly ISOLATED=(unshare --net --mount --pid --fork --kill-child --propagation
   mkdir /run/netns /run/lock && ip link set lo up || exit 125
   "$@"
   exit $?' sh)
-kernel= # what runs the files of tests/vm: native, vm, or none
+export NO_COLOR=1
+kernel= # what runs the files in folders `vm`: native, vm, or none
 passed=0
 failed=0
 
 main() {
+  local jobs
+  mapfile -t jobs < <(list_jobs "$@")
   logs=$(mktemp -d)
   trap 'rm -rf "$logs"' EXIT
-  if ! prepare; then
-    failed=1
-  elif [[ $# = 0 ]]; then
-    run_everything
+  trap 'stop_jobs; exit 130' INT
+  trap 'stop_jobs; exit 143' TERM
+  if prepare "${jobs[@]}"; then
+    run_jobs "${jobs[@]}"
   else
-    for wanted in "$@"; do run_one "$wanted"; done
+    failed=1
   fi
   echo
   echo "$passed passed, $failed failed"
   [[ $failed = 0 && $passed -gt 0 ]]
+}
+
+# What is asked for, everything by default, one line for each process.
+list_jobs() {
+  local wanted folder
+  if [[ $# = 0 ]]; then
+    list_jobs format lint types unit
+    for folder in etcd build netns vm; do printf '%s\n' "tests/$folder/"*_test.ts; done
+    return
+  fi
+  for wanted in "$@"; do
+    if [[ $wanted = unit ]]; then
+      printf '%s\n' tests/unit/*/ tests/unit/*_test.ts
+    else
+      echo "$wanted"
+    fi
+  done
 }
 
 prepare() {
@@ -52,18 +73,61 @@ prepare() {
     echo "the tests build networks in the kernel and need root"
     return 1
   fi
-  bash tests/install.sh "${PACKAGES[@]}" && bash compile.sh
+  bash tests/install.sh "${PACKAGES[@]}" && bash compile.sh || return
+  if printf '%s\n' "$@" | grep -q '/vm/'; then choose_kernel; fi
 }
 
-run_everything() {
-  local file
-  for step in format lint types unit; do run_one "$step"; done
-  for file in tests/{etcd,build,netns,vm}/*_test.ts; do
-    [[ -e $file ]] && run_one "$file"
+# Chooses the kernel for files in folders `vm`. It may have to be built, the first time.
+choose_kernel() {
+  local begun=$SECONDS missing=$logs/missing
+  if "$BUN" tests/vm/missing_features.ts >"$missing" 2>&1; then
+    kernel=native
+    echo "tests/vm: on this kernel"
+    return
+  fi
+  sed 's/^/tests\/vm: /' "$missing"
+  if bash tests/vm/run --setup; then
+    kernel=vm
+    echo "tests/vm: in a virtual machine (ready after $((SECONDS - begun)) s)"
+  else
+    kernel=none
+  fi
+}
+
+# Runs them in this order, JOBS at once, and adds up what they leave.
+run_jobs() {
+  local number=0 job pass fail
+  for job in "$@"; do
+    number=$((number + 1))
+    if [[ $number -gt $JOBS ]]; then wait -n; fi
+    run_job "$number" "$job" &
   done
-  for folder in etcd build netns vm; do
-    compgen -G "tests/$folder/*_test.ts" >/dev/null || check "tests/$folder has tests" false
-  done
+  wait
+  number=0
+  for job in "$@"; do
+    number=$((number + 1))
+    if ! read -r pass fail <"$logs/$number.sum"; then
+      echo "FAILED $job: its process died"
+      pass=0 fail=1
+    fi
+    passed=$((passed + pass))
+    failed=$((failed + fail))
+  done 2>/dev/null
+}
+
+# Shows what one has to say in one piece and leaves its numbers in $logs/NUMBER.sum.
+run_job() {
+  log=$logs/$1.log
+  run_one "$2" >"$logs/$1.report" 2>&1
+  flock "$logs" cat "$logs/$1.report"
+  echo "$passed $failed" >"$logs/$1.sum"
+}
+
+# Each job's child has a time limit and ends what it has started.
+stop_jobs() {
+  local job
+  for job in $(jobs -p); do pkill -TERM -P "$job"; done
+  wait
 }
 
 run_one() {
@@ -71,18 +135,17 @@ run_one() {
     format) check "format" "$DENO" fmt --check --quiet ;;
     lint) check "lint" "$DENO" lint --quiet ;;
     types) check "types" "$DENO" check --quiet ffi src tests ;;
-    unit) for part in tests/unit/*/ tests/unit/*_test.ts; do bun_test 120 shared "${part%/}"; done ;;
-    tests/unit/*) bun_test 120 shared "$1" ;;
-    tests/build/*) bun_test 600 shared "$1" ;;
-    tests/vm/* | tests/interop/vm/*) vm_test 900 "$1" ;;
-    tests/*) bun_test 900 isolated "$1" ;;
+    tests/unit/*) bun_test 120 shared "${1%/}" ;;
+    tests/build/*_test.ts) bun_test 600 shared "$1" ;;
+    tests/vm/*_test.ts | tests/interop/vm/*_test.ts) vm_test 900 "$1" ;;
+    tests/*_test.ts) bun_test 900 isolated "$1" ;;
     *) check "$1 is a step or a test file" false ;;
   esac
 }
 
 # One command that counts as one test.
 check() {
-  local name=$1 log=$logs/check begun=$SECONDS
+  local name=$1 begun=$SECONDS
   shift
   if "$@" >"$log" 2>&1; then
     passed=$((passed + 1))
@@ -97,7 +160,7 @@ check() {
 # Runs bun's test runner and adds up its summary. A runner that gives none has crashed, been killed
 # or found no test: that is a failure too.
 bun_test() {
-  local limit=$1 isolation=$2 path=$3 log=$logs/test begun=$SECONDS status pass fail
+  local limit=$1 isolation=$2 path=$3 begun=$SECONDS status pass fail
   local command=("$BUN" test --timeout 60000 "./$path")
   "limit_$isolation" "$limit" "${command[@]}" >"$log" 2>&1
   status=$?
@@ -121,6 +184,14 @@ bun_test() {
   fi
 }
 
+vm_test() {
+  case $kernel in
+    native) bun_test "$1" isolated "$2" ;;
+    vm) bun_test "$1" vm "$2" ;;
+    *) check "$2 has a kernel to run on" false ;;
+  esac
+}
+
 limit_shared() {
   local limit=$1
   shift
@@ -136,35 +207,7 @@ limit_isolated() {
 limit_vm() {
   local limit=$1
   shift
-  bash tests/vm/run -t "$limit" -- "${ISOLATED[@]}" "$@"
-}
-
-# Chooses the kernel for the files of tests/vm, once; the first time it may have to be built.
-choose_kernel() {
-  [[ -z $kernel ]] || return
-  local begun=$SECONDS
-  if "$BUN" tests/vm/missing_features.ts >"$logs/missing" 2>&1; then
-    kernel=native
-    echo "tests/vm: on this kernel"
-  elif bash tests/vm/run --setup; then
-    kernel=vm
-    sed 's/^/tests\/vm: /' "$logs/missing"
-    echo "tests/vm: in a virtual machine (ready after $((SECONDS - begun)) s)"
-  else
-    kernel=none
-  fi
-}
-
-vm_test() {
-  choose_kernel
-  case $kernel in
-    native) bun_test "$1" isolated "$2" ;;
-    vm) bun_test "$1" vm "$2" ;;
-    *)
-      cat "$logs/missing"
-      check "$2 has a kernel to run on" false
-      ;;
-  esac
+  tests/vm/run -t "$limit" -- "${ISOLATED[@]}" "$@"
 }
 
 summary() {
