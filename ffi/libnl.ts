@@ -166,6 +166,9 @@ const genericSymbols = {
 /** netlink/route/link/vxlan.h */
 export const RTNL_LINK_VXLAN_F_GBP = 1;
 
+/** The functions of libnl-3. */
+export type LibnlCore = Library<typeof coreSymbols>["symbols"];
+
 /** libnl's functions: libnl-3 and libnl-route-3 together. */
 export type Libnl =
   & Library<typeof coreSymbols>["symbols"]
@@ -176,7 +179,7 @@ export type LibnlGeneric =
   & Library<typeof coreSymbols>["symbols"]
   & Library<typeof genericSymbols>["symbols"];
 
-let core: Library<typeof coreSymbols>["symbols"] | undefined;
+let core: LibnlCore | undefined;
 let all: Libnl | undefined;
 let generic: LibnlGeneric | undefined;
 
@@ -207,7 +210,7 @@ export function libnlGeneric(): LibnlGeneric {
 }
 
 /** Opens libnl-3 alone: what the other libnl libraries need resident. Throws `LibraryError`. */
-export function libnlCore(): Library<typeof coreSymbols>["symbols"] {
+export function libnlCore(): LibnlCore {
   core ??= openLibrary(
     { sonames: ["libnl-3.so.200"], debianPackage: "libnl-3-200" },
     coreSymbols,

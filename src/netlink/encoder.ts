@@ -5,10 +5,9 @@
  * puts other bytes into the same addresses.
  */
 
-import { libc } from "../../ffi/libc.ts";
 import { type Libnl, libnl, RTNL_LINK_VXLAN_F_GBP } from "../../ffi/libnl.ts";
 import * as k from "../../ffi/linux.ts";
-import { addressOf, cString, type Pointer, readPointer, readUint32 } from "../../ffi/memory.ts";
+import { addressOf, cString, type Pointer, readPointer } from "../../ffi/memory.ts";
 import { type Family, familyOf, type IpAddress } from "../addr/ip.ts";
 import type { MacAddress } from "../addr/mac.ts";
 import { prefixAddress, prefixLength } from "../addr/prefix.ts";
@@ -23,6 +22,7 @@ import {
   type WireguardLink,
 } from "../state/resource.ts";
 import { writeAddress, writeMac } from "./address_bytes.ts";
+import { allocated, MessageBatch } from "./message_batch.ts";
 
 /** An entry that lies on a device, or a blackhole route: what `encodeEntry` takes. */
 export type Entry = Address | Neighbour | FdbEntry | Route;
@@ -30,66 +30,14 @@ export type Entry = Address | Neighbour | FdbEntry | Route;
 export type Operation = "set" | "create" | "delete";
 
 /** Messages for one send(2), and libnl's objects to build them with. */
-export class Encoder implements Disposable {
+export class Encoder extends MessageBatch implements Disposable {
   readonly #nl: Libnl = libnl();
-  readonly #buffer = new Uint8Array(BATCH_BYTES);
-  readonly #view = new DataView(this.#buffer.buffer);
-  /** Address of the buffer, for the socket. */
-  readonly address: Pointer = addressOf(this.#buffer);
-  #length = 0;
-  #count = 0;
-  #lastAt = 0;
-
   readonly #out = new BigUint64Array(1);
   readonly #outAddress: Pointer = addressOf(this.#out);
   readonly #scratch = new Uint8Array(16);
   readonly #scratchAddress: Pointer = addressOf(this.#scratch);
   readonly #templates = new Map<string, Template>();
   #routeTemplates: Record<Family, RouteTemplate | undefined> = { 4: undefined, 6: undefined };
-
-  constructor() {
-    // Every message here is far smaller than libnl's default, a page that it clears each time.
-    this.#nl.nlmsg_set_default_size(MESSAGE_BYTES);
-  }
-
-  /** Bytes and messages in the buffer. */
-  get length(): number {
-    return this.#length;
-  }
-
-  /** The messages gathered so far: a view of the buffer. */
-  get bytes(): Uint8Array {
-    return this.#buffer.subarray(0, this.#length);
-  }
-
-  get count(): number {
-    return this.#count;
-  }
-
-  /** Whether there is room for one more message. */
-  get hasRoom(): boolean {
-    return BATCH_BYTES - this.#length >= MESSAGE_BYTES;
-  }
-
-  clear(): void {
-    this.#length = 0;
-    this.#count = 0;
-  }
-
-  /** Numbers the messages from `first` on. */
-  number(first: number): void {
-    let at = 0;
-    for (let i = 0; i < this.#count; i++) {
-      this.#view.setUint32(at + k.nlmsghdr.nlmsg_seq, first + i, true);
-      this.#lastAt = at;
-      at += align(this.#view.getUint32(at + k.nlmsghdr.nlmsg_len, true));
-    }
-  }
-
-  /** Asks for an answer to the last message even if it is carried out, after `number`. */
-  acknowledgeLast(): void {
-    this.#addFlags(this.#lastAt, k.NLM_F_ACK);
-  }
 
   /** Appends the message for one entry on the device `ifindex` (0 for a blackhole). */
   entry(operation: Operation, entry: Entry, ifindex: number): void {
@@ -421,7 +369,7 @@ export class Encoder implements Disposable {
     const message = allocated(this.#nl.nlmsg_alloc_simple(type, flags));
     this.#nl.nlmsg_append(message, addressOf(header), header.length, 4);
     attributes?.(message);
-    this.#take(message);
+    this.take(message);
   }
 
   /** Takes the message that a libnl function left at `#out`, if its result says so. */
@@ -429,26 +377,7 @@ export class Encoder implements Disposable {
     if (result < 0) {
       throw new Error(`libnl cannot build a message: ${this.#nl.nl_geterror(result)}`);
     }
-    this.#take(readPointer(this.#outAddress));
-  }
-
-  #take(message: Pointer): void {
-    try {
-      const header = allocated(this.#nl.nlmsg_hdr(message));
-      const length = readUint32(header);
-      if (this.#length + align(length) > BATCH_BYTES) throw new RangeError("the batch is full");
-      libc().memcpy((this.address + this.#length) as Pointer, header, length);
-      this.#addFlags(this.#length, k.NLM_F_REQUEST);
-      this.#length += align(length);
-      this.#count++;
-    } finally {
-      this.#nl.nlmsg_free(message);
-    }
-  }
-
-  #addFlags(at: number, flags: number): void {
-    const flagsAt = at + k.nlmsghdr.nlmsg_flags;
-    this.#view.setUint16(flagsAt, this.#view.getUint16(flagsAt, true) | flags, true);
+    this.take(readPointer(this.#outAddress));
   }
 
   #newAddress(family: Family): Pointer {
@@ -505,9 +434,6 @@ interface RouteTemplate {
   free(): void;
 }
 
-const BATCH_BYTES = 64 * 1024;
-/** Larger than the largest message: a vxlan device with all its attributes, about 200 bytes. */
-const MESSAGE_BYTES = 512;
 const MAC_BYTES = 6;
 const DUMP_HEADER_BYTES: Record<DumpKind, number> = {
   link: k.ifinfomsg.size,
@@ -538,13 +464,4 @@ function addressFamily(family: Family): number {
 
 function addressLength(family: Family): number {
   return family === 4 ? 4 : 16;
-}
-
-function align(length: number): number {
-  return (length + 3) & ~3;
-}
-
-function allocated(pointer: Pointer | number | bigint | null): Pointer {
-  if (pointer === null || pointer === 0) throw new Error("libnl is out of memory");
-  return pointer as Pointer;
 }

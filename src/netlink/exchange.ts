@@ -1,26 +1,26 @@
-/** What is gathered in an encoder, sent over a socket, with its answers. */
+/** What is gathered in a batch, sent over a socket, with its answers. */
 
-import type { Encoder } from "./encoder.ts";
+import type { MessageBatch } from "./message_batch.ts";
 import type { MessageReader } from "./reader.ts";
 import type { NetlinkSocket, Refusal } from "./socket.ts";
 
 /** Sends the gathered changes and gives those that were refused, by position. */
-export function sendBatch(socket: NetlinkSocket, encoder: Encoder): Map<number, Refusal> {
-  const count = encoder.count;
+export function sendBatch(socket: NetlinkSocket, batch: MessageBatch): Map<number, Refusal> {
+  const count = batch.count;
   if (count === 0) return new Map();
   const first = socket.reserve(count);
-  encoder.number(first);
-  encoder.acknowledgeLast();
-  const refusals = socket.exchange(encoder, first, count);
-  encoder.clear();
+  batch.number(first);
+  batch.acknowledgeLast();
+  const refusals = socket.exchange(batch, first, count);
+  batch.clear();
   return refusals;
 }
 
 /** One request that has one reply; gives the refusal. */
-export function request(
+export function request<Batch extends MessageBatch>(
   socket: NetlinkSocket,
-  encoder: Encoder,
-  encode: (encoder: Encoder) => void,
+  encoder: Batch,
+  encode: (encoder: Batch) => void,
   read: (reply: MessageReader) => void,
 ): Refusal | undefined {
   encoder.clear();
@@ -36,10 +36,10 @@ export function request(
  * One request for a table; the answer is whether the table stood still meanwhile. Throws
  * `KernelError` if it is refused.
  */
-export function readTable(
+export function readTable<Batch extends MessageBatch>(
   socket: NetlinkSocket,
-  encoder: Encoder,
-  encode: (encoder: Encoder) => void,
+  encoder: Batch,
+  encode: (encoder: Batch) => void,
   read: (message: MessageReader) => void,
 ): "complete" | "interrupted" {
   encoder.clear();
