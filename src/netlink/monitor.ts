@@ -1,14 +1,6 @@
-/**
- * Notifications of rtnetlink (rtnetlink(7), RTNLGRP_*) inside the event loop.
- *
- * The runtime reads a duplicate of the socket. When the kernel had to drop notifications it reports
- * ENOBUFS once; the runtime then closes its duplicate, and another is made of the socket that is
- * kept: what was lost is reported as an overrun, what comes after it is not.
- */
+/** Notifications of rtnetlink (rtnetlink(7), RTNLGRP_*), decoded. */
 
-import { errno, libc } from "../../ffi/libc.ts";
 import * as k from "../../ffi/linux.ts";
-import { errnoName } from "./errno.ts";
 import {
   decodeAddress,
   decodeLink,
@@ -17,10 +9,10 @@ import {
   decodeRoute,
   withUnderlay,
 } from "./decoder.ts";
-import { KernelError, type KernelEvent } from "./kernel.ts";
+import type { KernelEvent } from "./kernel.ts";
 import { isOurNexthop } from "./nexthops.ts";
-import { MessageReader } from "./reader.ts";
-import { connectToKernel, openNetlinkSocket, setOption } from "./socket.ts";
+import { Notifications } from "./notifications.ts";
+import type { MessageReader } from "./reader.ts";
 
 export interface MonitorOptions {
   /** Kernel-side buffer for notifications that have not been read yet. */
@@ -34,94 +26,46 @@ export interface MonitorOptions {
 
 export class Monitor implements Disposable {
   readonly #options: MonitorOptions;
-  readonly #fd: number;
+  readonly #notifications: Notifications;
   #names: Map<number, string>;
-  #connection: { terminate(): void } | undefined;
-  #disposed = false;
-  readonly #handlers: Bun.SocketHandler<undefined> = {
-    data: (_socket, bytes) => this.#read(bytes),
-    close: () => this.#lost(0),
-    error: () => {}, // `close` follows
-  };
 
   /** Subscribes at once: everything that changes after the constructor returns is reported. */
   constructor(options: MonitorOptions) {
     this.#options = options;
-    this.#fd = openNetlinkSocket(k.NETLINK_ROUTE);
+    this.#notifications = new Notifications({
+      protocol: k.NETLINK_ROUTE,
+      groups: GROUPS,
+      optionalGroups: [k.RTNLGRP_NEXTHOP],
+      receiveBufferBytes: options.receiveBufferBytes,
+      read: (messages) => this.#read(messages),
+      lost: () => {
+        this.#names = options.linkNames();
+        options.listener({ kind: "overrun" });
+      },
+    });
     try {
-      connectToKernel(this.#fd);
-      const bytes = options.receiveBufferBytes;
-      // SO_RCVBUF stops at net.core.rmem_max; going beyond needs CAP_NET_ADMIN in the first
-      // user namespace.
-      if (!setOption(this.#fd, k.SOL_SOCKET, k.SO_RCVBUFFORCE, bytes)) {
-        setOption(this.#fd, k.SOL_SOCKET, k.SO_RCVBUF, bytes);
-      }
-      for (const group of GROUPS) {
-        if (!setOption(this.#fd, k.SOL_NETLINK, k.NETLINK_ADD_MEMBERSHIP, group)) {
-          throw new KernelError(
-            `subscribe to rtnetlink notifications of group ${group}`,
-            errnoName(errno()),
-          );
-        }
-      }
-      // Refused by a kernel that has no nexthop objects.
-      setOption(this.#fd, k.SOL_NETLINK, k.NETLINK_ADD_MEMBERSHIP, k.RTNLGRP_NEXTHOP);
       this.#names = options.linkNames();
     } catch (error) {
-      libc().close(this.#fd);
+      this.#notifications[Symbol.dispose]();
       throw error;
     }
-    void this.#connect();
+    this.#notifications.start();
   }
 
   [Symbol.dispose](): void {
-    if (this.#disposed) return;
-    this.#disposed = true;
-    this.#connection?.terminate();
-    libc().close(this.#fd);
+    this.#notifications[Symbol.dispose]();
   }
 
-  async #connect(): Promise<void> {
-    const fd = libc().fcntl(this.#fd, k.F_DUPFD_CLOEXEC, 0);
-    try {
-      if (fd < 0) throw new KernelError("duplicate the notification socket", errnoName(errno()));
-      // The types know `fd` only of files.
-      const options = { fd, socket: this.#handlers } as unknown as Bun.UnixSocketOptions<undefined>;
-      const connection = await Bun.connect(options);
-      if (this.#disposed) connection.terminate();
-      else this.#connection = connection;
-    } catch {
-      // Out of descriptors or memory, for now.
-      this.#lost(RETRY_MS);
-    }
-  }
-
-  #lost(delayMs: number): void {
-    this.#connection = undefined;
-    if (this.#disposed) return;
-    setTimeout(() => {
-      if (this.#disposed) return;
-      // The subscription goes on; only the names have to be read again.
-      try {
-        this.#names = this.#options.linkNames();
-      } catch {
-        return this.#lost(RETRY_MS);
-      }
-      this.#options.listener({ kind: "overrun" });
-      void this.#connect();
-    }, delayMs);
-  }
-
-  #read(bytes: Uint8Array): void {
-    const message = new MessageReader(bytes);
-    message.reset(bytes.length);
+  #read(messages: MessageReader): void {
     let routesAreGone = false;
-    while (!this.#disposed && message.next()) {
-      routesAreGone ||= this.#takesRoutesAlong(message);
-      const event = this.#decode(message);
+    while (!this.#notifications.isDisposed && messages.next()) {
+      routesAreGone ||= this.#takesRoutesAlong(messages);
+      const event = this.#decode(messages);
       if (event !== undefined) this.#options.listener(event);
     }
-    if (routesAreGone && !this.#disposed) this.#options.listener({ kind: "overrun" });
+    if (routesAreGone && !this.#notifications.isDisposed) {
+      this.#options.listener({ kind: "overrun" });
+    }
   }
 
   /**
@@ -187,7 +131,6 @@ const GROUPS = [
   k.RTNLGRP_IPV4_ROUTE,
   k.RTNLGRP_IPV6_ROUTE,
 ];
-const RETRY_MS = 100;
 
 function changed(
   resource: (KernelEvent & { kind: "changed" })["resource"] | undefined,
