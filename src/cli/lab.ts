@@ -3,6 +3,7 @@
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Family } from "../addr/ip.ts";
+import { backendFaults } from "../lab/lab_backend.ts";
 import { LAB_KIND, type LabOptions, missingPrerequisites, removeLabs, runLab } from "../lab/lab.ts";
 import { type LabReport, reportJson, reportText } from "../lab/report.ts";
 import { MAX_HOSTS } from "../lab/topology.ts";
@@ -70,6 +71,9 @@ export async function labCommand(
     return 0;
   }
   const missing = missingPrerequisites();
+  if (command.kind === "run" && missing.length === 0) {
+    missing.push(...await backendFaults(command.options));
+  }
   if (missing.length > 0) {
     output.err(missing.map((line) => `flanneld lab: ${line}\n`).join(""));
     return 1;

@@ -12,6 +12,7 @@ import { findProgram, packageOf } from "../process/programs.ts";
 import type { DaemonProcess } from "../process/spawn_daemon.ts";
 import { bridgeNetfilterProblem } from "../traffic/traffic.ts";
 import { LabEtcd } from "./etcd.ts";
+import { backendConfig } from "./lab_backend.ts";
 import { spawnInNamespace } from "./namespace.ts";
 import { pingAll } from "./ping.ts";
 import { TopologyRecord } from "./record.ts";
@@ -21,7 +22,7 @@ import { attachWorkloads, parseSubnetEnv, type SubnetEnv, workloadAddresses } fr
 
 export interface LabOptions {
   readonly hosts: number;
-  /** Passed through to the network configuration. */
+  /** The backend's type, in lower case. */
   readonly backend: string;
   /** Families of the overlay and of the underlay. */
   readonly families: readonly Family[];
@@ -41,9 +42,10 @@ const ETCD_PREFIX = "/coreos.com/network";
 /** Why a lab cannot run on this machine; one line each, with what to do. */
 export function missingPrerequisites(): string[] {
   if (process.platform !== "linux") return ["a lab is made of Linux network namespaces"];
-  const faults = ["ip", "ping", "mount", "etcd"].filter((name) => !findProgram(name)).map((name) =>
-    `there is no program ${name}; install it with: apt-get install ${packageOf(name) ?? name}`
-  );
+  const faults = ["ip", "ping", "mount", "unshare", "etcd"].filter((name) => !findProgram(name))
+    .map((name) =>
+      `there is no program ${name}; install it with: apt-get install ${packageOf(name) ?? name}`
+    );
   if (process.getuid?.() !== 0) faults.unshift("a lab needs root, for network namespaces");
   return faults;
 }
@@ -212,7 +214,7 @@ function networkConfig({ backend, families, hosts }: LabOptions): object {
     ...(hasIpv6 && { EnableIPv6: true, IPv6Network: "fd00:10:244::/48" }),
     // A bare machine has not loaded br_netfilter; loading it is not for a lab to do.
     ...(bridgeNetfilterProblem(enabled) !== undefined && { EnableNFTables: true }),
-    Backend: { Type: backend },
+    Backend: backendConfig({ backend, families }),
   };
 }
 

@@ -49,6 +49,22 @@ test("a lab that cannot be built says why, fails and goes away", async () => {
   expect(remains()).toEqual([]);
 }, 60_000);
 
+test.each(["ipip", "ipsec", "tencent-vpc"])(
+  "a lab with %s pings every pair, or one line for each thing says what this machine lacks",
+  async (type) => {
+    const result = await lab("--hosts=2", `--backend=${type}`, "--json");
+    if (result.exitCode === 0) {
+      expect(JSON.parse(result.stdout)).toMatchObject({ ok: true, pings: { length: 2 } });
+    } else {
+      expect(result.stderr).toMatch(
+        /^(flanneld lab: .*(modprobe -a|apt-get install|only there).*\n)+$/,
+      );
+    }
+    expect(remains()).toEqual([]);
+  },
+  60_000,
+);
+
 test("a kept lab stays until lab down removes it", async () => {
   const result = await lab("--hosts=2", "--keep");
   expect(result.exitCode).toBe(0);

@@ -1,0 +1,20 @@
+/** `flanneld lab` with every backend that a lab can have, on a kernel that has what each needs. */
+
+import { expect, test } from "bun:test";
+import { BACKEND_TYPES } from "../../src/backend/registry.ts";
+import { run } from "../../src/process/process.ts";
+import { FLANNELD } from "../support/host.ts";
+
+/** Those without a lab, or without pings in it, are tried in tests/netns. */
+const types = BACKEND_TYPES.filter((type) => type !== "alloc" && type !== "tencent-vpc");
+
+test.each(types)("a lab with %s pings every pair", async (type) => {
+  const result = await run(FLANNELD, ["lab", "--hosts=3", `--backend=${type}`, "--json"], {
+    timeoutMs: 60_000,
+  });
+  expect(result.stderr).toContain("pinging every workload");
+  const report = JSON.parse(result.stdout);
+  expect(report).toMatchObject({ backend: type, ok: true });
+  expect(report.pings).toHaveLength(6);
+  expect(result.exitCode).toBe(0);
+}, 60_000);
