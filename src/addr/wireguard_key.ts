@@ -2,6 +2,9 @@
 
 export type WireguardKey = string & { readonly __wireguardKey: true };
 
+/** 32 zeros: what the kernel shows and takes for "no key". */
+export const ZERO_KEY = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=" as WireguardKey;
+
 /** Reads 44 characters of base64; `undefined` if the text is not exactly 32 bytes. */
 export function parseWireguardKey(text: string): WireguardKey | undefined {
   if (!/^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/.test(text)) return undefined;

@@ -8,6 +8,7 @@ const BACKENDS: Readonly<Record<string, () => Promise<{ readonly default: Backen
   alloc: () => import("./alloc.ts"),
   "host-gw": () => import("./host_gw.ts"),
   vxlan: () => import("./vxlan.ts"),
+  wireguard: () => import("./wireguard/wireguard.ts"),
 };
 
 /** The types in alphabetical order. */

@@ -1,0 +1,56 @@
+/** By which key the other nodes know this one. */
+
+import { FAMILIES, type Family } from "../../addr/ip.ts";
+import { type WireguardKey, ZERO_KEY } from "../../addr/wireguard_key.ts";
+import type { BackendHost } from "../backend.ts";
+import { jsonMember } from "../peer_lease.ts";
+import { readKeyFile, writeKeyFile } from "./key_file.ts";
+import { privateKeyFrom, publicKeyOf } from "./key_pair.ts";
+
+const DEFAULT_KEY_FILE = "/run/flannel/wgkey";
+
+/**
+ * The key in the key file. Without a file, the key of one of these devices, unless the stored lease
+ * says that it is another node's or somebody's own; else a new one. It is in the file when this
+ * returns. Throws `BackendError` for a file that cannot be used.
+ */
+export async function choosePrivateKey(
+  host: BackendHost,
+  devices: readonly string[],
+): Promise<WireguardKey> {
+  // Set but empty is how a unit file or a manifest says "not set".
+  const path = host.env["WIREGUARD_KEY_FILE"] || DEFAULT_KEY_FILE;
+  const stored = await readKeyFile(path);
+  if (stored !== undefined) return stored;
+  const kept = await keyOfDevice(host, devices);
+  const key = kept ?? privateKeyFrom(host.random(32));
+  await writeKeyFile(path, key, Buffer.from(host.random(6)).toString("hex"));
+  host.log.info(
+    kept === undefined
+      ? `made a new WireGuard key and wrote it to ${path}`
+      : `the WireGuard key file ${path} was missing; wrote the key of the existing device to it`,
+  );
+  return key;
+}
+
+/** The key that a former run left in the kernel, if peers still know this node by it. */
+async function keyOfDevice(
+  { kernel, previousLease }: BackendHost,
+  devices: readonly string[],
+): Promise<WireguardKey | undefined> {
+  const known = FAMILIES.map((family) => publicKeyIn(previousLease?.attributes, family))
+    .find((key) => key !== undefined);
+  for (const entry of await kernel.dump(["wireguard-device"], new Set(devices))) {
+    if (entry.kind !== "wireguard-device" || !devices.includes(entry.link)) continue;
+    if (entry.privateKey === ZERO_KEY) continue;
+    if (known === undefined || publicKeyOf(entry.privateKey) === known) return entry.privateKey;
+  }
+  return undefined;
+}
+
+function publicKeyIn(
+  attributes: NonNullable<BackendHost["previousLease"]>["attributes"] | undefined,
+  family: Family,
+): unknown {
+  return jsonMember(attributes?.backendData[family], "PublicKey");
+}

@@ -1,0 +1,105 @@
+/** What the leases of WireGuard nodes say, read and written as Go flannel does. */
+
+import { mapFamilies, type PerFamily } from "../../addr/family.ts";
+import { FAMILIES, type Family, type IpAddress, isLinkLocal } from "../../addr/ip.ts";
+import { parsePrefix, type Prefix, prefixContainsAddress } from "../../addr/prefix.ts";
+import { parseWireguardKey, type WireguardKey } from "../../addr/wireguard_key.ts";
+import type { Lease } from "../../subnet/lease.ts";
+import { ImplausibleLeaseError } from "../backend.ts";
+import { jsonMember } from "../peer_lease.ts";
+
+/** How nodes reach each other: a device for each family, or one for both over one of them. */
+export type Mode = "separate" | "auto" | "ipv4" | "ipv6";
+
+export interface PeerData {
+  readonly publicKey: WireguardKey;
+  /** Absent in the leases of old versions of Go flannel. */
+  readonly port?: number;
+}
+
+/**
+ * What the lease says for each family of `families` that it has a subnet of. Throws
+ * `ImplausibleLeaseError`.
+ */
+export function readPeerData(
+  peer: Lease,
+  families: readonly Family[],
+  ownKey: WireguardKey,
+): PerFamily<PeerData> {
+  const wanted = mapFamilies(peer.subnets, (_, family) => families.includes(family) || undefined);
+  return mapFamilies(wanted, (_, family) => readFamily(peer, family, ownKey));
+}
+
+/**
+ * What is said once for both families, for a node with one device. Its lease carries the same key
+ * twice; the port is that of the device.
+ *
+ * Go flannel writes into `BackendV6Data` the port of an IPv6 device, ListenPortV6, also where there
+ * is none; it listens on ListenPort then. So the port of `BackendData` counts, and one that is
+ * `portV6` does not.
+ */
+export function mergePeerData(data: PerFamily<PeerData>, portV6: number): PeerData {
+  const { 4: ipv4, 6: ipv6 } = data;
+  if (ipv4 !== undefined && ipv6 !== undefined && ipv4.publicKey !== ipv6.publicKey) {
+    throw new ImplausibleLeaseError(
+      `its BackendData has the PublicKey ${ipv4.publicKey}, its BackendV6Data ${ipv6.publicKey}; ` +
+        "a node with one device has one key",
+    );
+  }
+  const one = ipv4 ?? ipv6 as PeerData;
+  if (ipv4 !== undefined || one.port !== portV6) return one;
+  return { publicKey: one.publicKey };
+}
+
+/**
+ * The family over which a node with these addresses is reached from one with `own`: what the mode
+ * says, and with `auto` the one that more likely works.
+ */
+export function underlayFamily(
+  mode: Exclude<Mode, "separate">,
+  { own, peer }: { readonly own: PerFamily<IpAddress>; readonly peer: PerFamily<IpAddress> },
+): Family {
+  if (mode === "ipv4") return 4;
+  if (mode === "ipv6") return 6;
+  const shared = FAMILIES.filter((family) =>
+    own[family] !== undefined && peer[family] !== undefined
+  );
+  if (shared.length === 1) return shared[0] as Family;
+  // A node with a private IPv4 address most likely gets out to a public one; IPv6 is not translated.
+  if (isPublic(peer[4])) return 4;
+  return isPublic(peer[6]) && isPublic(own[6]) ? 6 : 4;
+}
+
+const PRIVATE = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"] // RFC 1918, RFC 4193
+  .map((text) => parsePrefix(text) as Prefix);
+
+function isPublic(address: IpAddress | undefined): boolean {
+  return address !== undefined && !isLinkLocal(address) &&
+    !PRIVATE.some((prefix) => prefixContainsAddress(prefix, address));
+}
+
+function readFamily(peer: Lease, family: Family, ownKey: WireguardKey): PeerData {
+  const name = family === 4 ? "BackendData" : "BackendV6Data";
+  const data = peer.attributes.backendData[family];
+  if (data === undefined || data === null) {
+    throw new ImplausibleLeaseError(`it has the subnet ${peer.subnets[family]} but no ${name}`);
+  }
+  const text = jsonMember(data, "PublicKey");
+  const publicKey = typeof text === "string" ? parseWireguardKey(text) : undefined;
+  if (publicKey === undefined) {
+    throw new ImplausibleLeaseError(`the PublicKey ${JSON.stringify(text)} of its ${name} is none`);
+  }
+  if (publicKey === ownKey) {
+    throw new ImplausibleLeaseError(
+      `the PublicKey ${publicKey} of its ${name} is this node's own: the lease is a former one of ` +
+        "this node, or one node has a copy of the other's key file",
+    );
+  }
+  const port = jsonMember(data, "Port") ?? 0;
+  if (typeof port !== "number" || !Number.isInteger(port) || port < 0 || port > 65535) {
+    throw new ImplausibleLeaseError(
+      `the Port ${JSON.stringify(port)} of its ${name} is no port number`,
+    );
+  }
+  return { publicKey, ...(port === 0 ? {} : { port }) };
+}

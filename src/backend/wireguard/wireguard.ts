@@ -1,0 +1,293 @@
+/**
+ * wireguard: each packet between nodes is encrypted and goes to the peer whose subnet it is for.
+ *
+ * The journey of a packet from a workload at 10.5.1.7 on node A (192.168.0.1) to one at 10.5.2.9 on
+ * node B (192.168.0.2, subnet 10.5.2.0/24), by the entry that decides each hop:
+ *
+ *   1. It leaves the workload by its default route and reaches A's bridge.
+ *   2. On A the one ROUTE for the whole network, `10.5.0.0/16 dev flannel-wg scope link`, hands it to
+ *      the WireGuard device; A's own subnet has a longer route, the bridge's.
+ *   3. The PEER with the ALLOWED IPS 10.5.2.0/24 is B, known by its public key. The packet is
+ *      encrypted with the session that A's and B's keys (and the pre-shared key) made.
+ *   4. The peer's ENDPOINT 192.168.0.2:51820 is where it goes by UDP, from A's LISTEN PORT.
+ *   5. B's device finds the session, and so the peer A, decrypts, and takes the packet only if its
+ *      source is inside A's allowed IPs, 10.5.1.0/24. B's own route for 10.5.2.0/24 delivers.
+ *
+ * A packet of node A itself takes the ADDRESS 10.5.1.0/32 of flannel-wg as its source, so that it is
+ * inside A's allowed IPs. An endpoint that B's packets come from although no lease names it (B is
+ * behind NAT) is used by the kernel for as long as B is in touch.
+ *
+ * With the mode "separate" IPv6 has a device of its own, `flannel-wg-v6`, over IPv6. With the other
+ * modes there is one device, and the peer's allowed IPs are its subnets of both families.
+ *
+ * https://www.wireguard.com/papers/wireguard.pdf
+ */
+
+import { familiesOf, mapFamilies, type PerFamily } from "../../addr/family.ts";
+import { addressBits, type Family, type IpAddress } from "../../addr/ip.ts";
+import { type Prefix, prefixAddress } from "../../addr/prefix.ts";
+import { parseWireguardKey, type WireguardKey, ZERO_KEY } from "../../addr/wireguard_key.ts";
+import { ConfigError } from "../../config/config_error.ts";
+import type { FamilyNetwork } from "../../config/network_config.ts";
+import {
+  integerOption,
+  type OptionType,
+  type OptionValues,
+  readOptions,
+  stringOption,
+} from "../../config/options.ts";
+import type { Ownership } from "../../state/ownership.ts";
+import {
+  IPV6_DEFAULT_METRIC,
+  NO_MAC,
+  type Resource,
+  type Route,
+  RT_TABLE_MAIN,
+  RTPROT_FLANNEL,
+  type WireguardLink,
+} from "../../state/resource.ts";
+import type { Lease } from "../../subnet/lease.ts";
+import { advertisedAddresses } from "../advertised.ts";
+import {
+  type Backend,
+  type BackendHost,
+  type BackendModule,
+  type ExternalInterface,
+  ImplausibleLeaseError,
+  type NodeInput,
+} from "../backend.ts";
+import { requireBackendType } from "../peer_lease.ts";
+import { choosePrivateKey } from "./identity.ts";
+import { publicKeyOf } from "./key_pair.ts";
+import {
+  mergePeerData,
+  type Mode,
+  type PeerData,
+  readPeerData,
+  underlayFamily,
+} from "./peer_data.ts";
+
+/** Mixed into each session's keys (optional): all nodes must have the same. */
+const PSK: OptionType<WireguardKey | undefined | ""> = {
+  default: "",
+  accepts: "a key of 32 bytes in base64, as wg genpsk prints",
+  secret: true,
+  read: (value) => {
+    if (value === "" || value === ZERO_KEY) return "";
+    return typeof value === "string" ? parseWireguardKey(value) : undefined;
+  },
+};
+
+export const OPTIONS = {
+  PSK,
+  ListenPort: integerOption({ default: 51820, min: 1, max: 65535 }),
+  /** Port of the IPv6 device that the mode "separate" has. */
+  ListenPortV6: integerOption({ default: 51821, min: 1, max: 65535 }),
+  /** MTU of the underlay in bytes; by default the external interface's. The overhead is taken off. */
+  MTU: integerOption({ default: undefined, min: 200, max: 65535 }),
+  Mode: stringOption({ default: "separate", choices: ["separate", "auto", "ipv4", "ipv6"] }),
+  /** In seconds; 0 is never. */
+  PersistentKeepaliveInterval: integerOption({ default: 0, min: 0, max: 65535 }),
+};
+
+type Options = OptionValues<typeof OPTIONS>;
+
+/** IPv6 40 (IPv4 20), UDP 8, and of WireGuard: type 4, key index 4, counter 8, tag 16. */
+const OVERHEAD_BYTES = 80;
+const IPV6_MIN_MTU_BYTES = 1280; // RFC 8200 section 5
+const DEVICES = ["flannel-wg", "flannel-wg-v6"] as const;
+
+const wireguard: BackendModule = {
+  type: "wireguard",
+  async prepare(host) {
+    const options = readOptions(host.config.backend.options, OPTIONS, host.log);
+    checkOptions(options, host);
+    const publicAddresses = advertisedAddresses(host);
+    const implementation = await chooseImplementation(host);
+    const privateKey = await choosePrivateKey(host, DEVICES);
+    return new WireguardBackend({
+      options,
+      networks: host.config.families,
+      publicAddresses,
+      implementation,
+      privateKey,
+    });
+  },
+};
+
+export default wireguard;
+
+interface WireguardSetup {
+  readonly options: Options;
+  readonly networks: PerFamily<FamilyNetwork>;
+  readonly publicAddresses: PerFamily<IpAddress>;
+  readonly implementation: WireguardLink["implementation"];
+  readonly privateKey: WireguardKey;
+}
+
+class WireguardBackend implements Backend {
+  readonly type = "wireguard";
+  readonly attributes: Backend["attributes"];
+  readonly needsPeerFacts = false;
+  readonly #setup: WireguardSetup;
+  readonly #publicKey: WireguardKey;
+
+  constructor(setup: WireguardSetup) {
+    this.#setup = setup;
+    this.#publicKey = publicKeyOf(setup.privateKey);
+    this.attributes = {
+      publicAddresses: setup.publicAddresses,
+      backendType: "wireguard",
+      backendData: mapFamilies(setup.networks, (_, family) => ({
+        PublicKey: this.#publicKey,
+        Port: this.#listenPort(this.#deviceFor(family)),
+      })),
+    };
+  }
+
+  /** Both devices, whatever the mode: it may have been another one before a restart. */
+  ownership(external: ExternalInterface): Ownership {
+    const { networks } = this.#setup;
+    return {
+      links: new Set(DEVICES),
+      linkTypes: new Set(["wireguard"]),
+      networks: familiesOf(networks).map((family) => (networks[family] as FamilyNetwork).network),
+      routeLink: external.name,
+      extraKinds: ["wireguard-device", "wireguard-peer"],
+    };
+  }
+
+  mtuBytes(external: ExternalInterface): number {
+    return (this.#setup.options.MTU ?? external.mtuBytes) - OVERHEAD_BYTES;
+  }
+
+  node({ own, external }: NodeInput): Resource[] {
+    const families = familiesOf(this.#setup.networks);
+    const devices = new Set(families.map((family) => this.#deviceFor(family)));
+    return [
+      ...[...devices].flatMap((name) => this.#deviceEntries(name, external)),
+      ...families.flatMap((family) => this.#networkEntries(own, family)),
+    ];
+  }
+
+  peer(peer: Lease, { external }: NodeInput): Resource[] {
+    requireBackendType(peer, "wireguard");
+    const { networks, options } = this.#setup;
+    const data = readPeerData(peer, familiesOf(networks), this.#publicKey);
+    const families = familiesOf(data);
+    const mode = options.Mode as Mode;
+    if (mode === "separate") {
+      return families.map((family) =>
+        this.#peerEntry(peer, data[family] as PeerData, { families: [family], underlay: family })
+      );
+    }
+    if (families.length === 0) return [];
+    const { publicAddresses } = peer.attributes;
+    const underlay = underlayFamily(mode, { own: external.publicAddresses, peer: publicAddresses });
+    const merged = mergePeerData(data, options.ListenPortV6);
+    return [this.#peerEntry(peer, merged, { families, underlay })];
+  }
+
+  /** Some of a peer's families, over one of them. */
+  #peerEntry(
+    peer: Lease,
+    { publicKey, port }: PeerData,
+    { families, underlay }: { readonly families: readonly Family[]; readonly underlay: Family },
+  ): Resource {
+    const { options } = this.#setup;
+    const link = this.#deviceFor(underlay);
+    const address = peer.attributes.publicAddresses[underlay];
+    if (address === undefined) {
+      throw new ImplausibleLeaseError(`it has no public IPv${underlay} address to send to`);
+    }
+    return {
+      kind: "wireguard-peer",
+      link,
+      publicKey,
+      ...(options.PSK ? { presharedKey: options.PSK } : {}),
+      endpoint: { address, port: port ?? this.#listenPort(link) },
+      keepaliveSeconds: options.PersistentKeepaliveInterval,
+      allowedIps: families.map((family) => peer.subnets[family] as Prefix).toSorted(),
+    };
+  }
+
+  #deviceEntries(name: string, external: ExternalInterface): Resource[] {
+    const { implementation, privateKey } = this.#setup;
+    const listenPort = this.#listenPort(name);
+    return [
+      {
+        kind: "link",
+        type: "wireguard",
+        name,
+        mtuBytes: this.mtuBytes(external),
+        mac: NO_MAC,
+        up: true,
+        implementation,
+      },
+      { kind: "wireguard-device", link: name, privateKey, listenPort },
+    ];
+  }
+
+  #networkEntries(own: Lease, family: Family): Resource[] {
+    const { networks } = this.#setup;
+    const link = this.#deviceFor(family);
+    const subnet = own.subnets[family];
+    const route = networkRoute((networks[family] as FamilyNetwork).network, link, family);
+    if (subnet === undefined) return [route];
+    const address = prefixAddress(subnet);
+    return [{ kind: "address", link, address, prefixLength: addressBits(family) }, route];
+  }
+
+  /** The device for packets of this family. */
+  #deviceFor(family: Family): string {
+    return DEVICES[this.#setup.options.Mode === "separate" && family === 6 ? 1 : 0];
+  }
+
+  #listenPort(device: string): number {
+    const { ListenPort, ListenPortV6 } = this.#setup.options;
+    return device === DEVICES[0] ? ListenPort : ListenPortV6;
+  }
+}
+
+function chooseImplementation(_host: BackendHost): Promise<WireguardLink["implementation"]> {
+  return Promise.resolve("kernel"); // PROVISIONAL
+}
+
+/** Who is behind a packet is for the device to find out. */
+function networkRoute(destination: Prefix, link: string, family: Family): Route {
+  return {
+    kind: "route",
+    type: "unicast",
+    destination,
+    link,
+    onlink: false,
+    scope: family === 4 ? "link" : "universe",
+    metric: family === 4 ? 0 : IPV6_DEFAULT_METRIC,
+    protocol: RTPROT_FLANNEL,
+    table: RT_TABLE_MAIN,
+  };
+}
+
+function checkOptions({ Mode, MTU, ListenPort, ListenPortV6 }: Options, host: BackendHost): void {
+  const { families } = host.config;
+  const needed = Mode === "ipv4" ? 4 : Mode === "ipv6" ? 6 : undefined;
+  if (needed !== undefined && families[needed] === undefined) {
+    throw new ConfigError(
+      `Mode ${JSON.stringify(Mode)} lets the nodes reach each other over IPv${needed}, but the ` +
+        `network has no IPv${needed}; leave Mode out, or give the network both families`,
+    );
+  }
+  if (Mode === "separate" && families[4] && families[6] && ListenPort === ListenPortV6) {
+    throw new ConfigError(
+      `ListenPort and ListenPortV6 are both ${ListenPort}; in the mode "separate" there are two ` +
+        "devices, and each needs a port of its own",
+    );
+  }
+  const innerMtu = (MTU ?? Infinity) - OVERHEAD_BYTES;
+  if (families[6] !== undefined && innerMtu < IPV6_MIN_MTU_BYTES) {
+    throw new ConfigError(
+      `MTU ${MTU} leaves ${innerMtu} bytes for packets in the tunnel; IPv6 needs ` +
+        `${IPV6_MIN_MTU_BYTES}, so it must be at least ${IPV6_MIN_MTU_BYTES + OVERHEAD_BYTES}`,
+    );
+  }
+}

@@ -1,0 +1,525 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { familiesOf, type PerFamily } from "../../../../src/addr/family.ts";
+import type { Family, IpAddress } from "../../../../src/addr/ip.ts";
+import { prefixesOverlap } from "../../../../src/addr/prefix.ts";
+import { type WireguardKey, ZERO_KEY } from "../../../../src/addr/wireguard_key.ts";
+import { type Backend, ImplausibleLeaseError, NO_FACTS } from "../../../../src/backend/backend.ts";
+import { loadBackend } from "../../../../src/backend/registry.ts";
+import { privateKeyFrom, publicKeyOf } from "../../../../src/backend/wireguard/key_pair.ts";
+import wireguard from "../../../../src/backend/wireguard/wireguard.ts";
+import { NO_MAC, type WireguardPeer } from "../../../../src/state/resource.ts";
+import { resourceText, stateText } from "../../../../src/state/resource_text.ts";
+import type { Lease } from "../../../../src/subnet/lease.ts";
+import { FakeKernel } from "../../../support/fake_kernel.ts";
+import {
+  backendHost,
+  config,
+  each,
+  external,
+  HOST,
+  ip,
+  lease,
+  prefix,
+} from "../../../support/sample_network.ts";
+
+const DUAL: readonly Family[] = [4, 6];
+const PSK = "oEHRe5SRIqoumo0vgsCEsf3aNPBnu1xTsXQaUHxUpF4=";
+/** Public keys of node 1 (its random bytes are all 1), and of its peers. */
+const OWN = publicKeyOf(privateKeyFrom(new Uint8Array(32).fill(1)));
+const keyOf = (n: number): WireguardKey => publicKeyOf(privateKeyFrom(new Uint8Array(32).fill(n)));
+
+const directory = mkdtempSync(join(tmpdir(), "wireguard-test-"));
+let files = 0;
+beforeAll(() => expect(existsSync(directory)).toBe(true));
+afterAll(() => rmSync(directory, { recursive: true }));
+
+interface Surroundings {
+  readonly kernel?: FakeKernel;
+  readonly keyFile?: string;
+  readonly previousLease?: Lease;
+}
+
+async function prepare(
+  families: readonly Family[],
+  options: Record<string, unknown> = {},
+  { kernel = hostKernel(), keyFile = freshKeyFile(), previousLease }: Surroundings = {},
+): Promise<Backend> {
+  const env = { WIREGUARD_KEY_FILE: keyFile };
+  const network = config("wireguard", families, options);
+  return await wireguard.prepare(backendHost(kernel, network, { env, previousLease }));
+}
+
+function hostKernel(): FakeKernel {
+  const kernel = new FakeKernel();
+  kernel.seed(...HOST);
+  return kernel;
+}
+
+function freshKeyFile(): string {
+  return join(directory, `folder-${++files}`, "wgkey");
+}
+
+function node(n: number, families: readonly Family[], data?: PerFamily<unknown>): Lease {
+  const plain = lease(n, "wireguard", families);
+  const backendData = data ?? each(families, (family) => ({
+    PublicKey: keyOf(n),
+    Port: family === 4 ? 51820 : 51821,
+  }));
+  return { ...plain, attributes: { ...plain.attributes, backendData } };
+}
+
+function at(peer: Lease, publicAddresses: PerFamily<IpAddress>): Lease {
+  return { ...peer, attributes: { ...peer.attributes, publicAddresses } };
+}
+
+function input(families: readonly Family[]) {
+  return { own: node(1, families), external: external(families) };
+}
+
+function entries(backend: Backend, peer: Lease, families: readonly Family[]): string {
+  return stateText(backend.peer(peer, input(families), NO_FACTS));
+}
+
+function desired(backend: Backend, families: readonly Family[]): string {
+  const peers = [2, 3].map((n) => node(n, families));
+  return stateText([
+    ...backend.node(input(families)),
+    ...peers.flatMap((peer) => backend.peer(peer, input(families), NO_FACTS)),
+  ]);
+}
+
+describe("wireguard", () => {
+  test("is in the registry", async () => {
+    expect(await loadBackend("WireGuard")).toBe(wireguard);
+  });
+
+  test("holds, with IPv4", async () => {
+    expect(desired(await prepare([4]), [4])).toBe(`\
+link flannel-wg: mtu 1420 state up type wireguard
+wireguard flannel-wg listen-port 51820
+addr 10.5.1.0/32 dev flannel-wg
+wireguard flannel-wg peer ${keyOf(3)} endpoint 192.168.0.3:51820 allowed-ips 10.5.3.0/24
+wireguard flannel-wg peer ${keyOf(2)} endpoint 192.168.0.2:51820 allowed-ips 10.5.2.0/24
+route 10.5.0.0/16 dev flannel-wg proto 70 scope link
+`);
+  });
+
+  test("holds, with IPv6 alone, the IPv6 device alone", async () => {
+    expect(desired(await prepare([6]), [6])).toBe(`\
+link flannel-wg-v6: mtu 1420 state up type wireguard
+wireguard flannel-wg-v6 listen-port 51821
+addr fc00:0:0:1::/128 dev flannel-wg-v6
+wireguard flannel-wg-v6 peer ${keyOf(3)} endpoint [fd00::3]:51821 allowed-ips fc00:0:0:3::/64
+wireguard flannel-wg-v6 peer ${keyOf(2)} endpoint [fd00::2]:51821 allowed-ips fc00:0:0:2::/64
+route fc00::/48 dev flannel-wg-v6 proto 70
+`);
+  });
+
+  test("holds, in dual stack, both, with one key", async () => {
+    const backend = await prepare(DUAL);
+    const both = desired(backend, DUAL).split("\n").filter(Boolean).sort();
+    const apart = [desired(await prepare([4]), [4]), desired(await prepare([6]), [6])]
+      .join("").split("\n").filter(Boolean).sort();
+    expect(both).toEqual(apart);
+    expect(backend.mtuBytes(external(DUAL))).toBe(1420);
+    const keys = backend.node(input(DUAL))
+      .flatMap((entry) => entry.kind === "wireguard-device" ? [publicKeyOf(entry.privateKey)] : []);
+    expect(keys).toEqual([OWN, OWN]);
+  });
+
+  test.each(["ipv4", "ipv6"])(
+    "holds, with the mode %s, one device for both families",
+    async (Mode) => {
+      const endpoint = (n: number) =>
+        Mode === "ipv4" ? `192.168.0.${n}:51820` : `[fd00::${n}]:51820`;
+      expect(desired(await prepare(DUAL, { Mode }), DUAL)).toBe(`\
+link flannel-wg: mtu 1420 state up type wireguard
+wireguard flannel-wg listen-port 51820
+addr 10.5.1.0/32 dev flannel-wg
+addr fc00:0:0:1::/128 dev flannel-wg
+wireguard flannel-wg peer ${keyOf(3)} endpoint ${
+        endpoint(3)
+      } allowed-ips 10.5.3.0/24,fc00:0:0:3::/64
+wireguard flannel-wg peer ${keyOf(2)} endpoint ${
+        endpoint(2)
+      } allowed-ips 10.5.2.0/24,fc00:0:0:2::/64
+route 10.5.0.0/16 dev flannel-wg proto 70 scope link
+route fc00::/48 dev flannel-wg proto 70
+`);
+    },
+  );
+
+  test("reads its options in any case and passes them on", async () => {
+    const options = { psk: PSK, listenport: 1000, LISTENPORTV6: 1001, mtu: 9000 };
+    const backend = await prepare(DUAL, { ...options, persistentKeepaliveInterval: 25 });
+    expect(desired(backend, DUAL)).toContain("link flannel-wg: mtu 8920 state up type wireguard\n");
+    expect(desired(backend, DUAL)).toContain("wireguard flannel-wg listen-port 1000\n");
+    expect(desired(backend, DUAL)).toContain("wireguard flannel-wg-v6 listen-port 1001\n");
+    const [peer] = backend.peer(node(2, DUAL), input(DUAL), NO_FACTS) as [WireguardPeer];
+    expect(peer.presharedKey as string).toBe(PSK);
+    expect(resourceText(peer)).toContain(
+      "preshared-key (hidden) endpoint 192.168.0.2:51820 persistent-keepalive 25 ",
+    );
+    expect(backend.mtuBytes(external(DUAL))).toBe(8920);
+  });
+
+  test.each(["", ZERO_KEY])("takes the PSK '%s' for none, as the kernel does", async (PSK) => {
+    const backend = await prepare([4], { PSK });
+    expect(backend.peer(node(2, [4]), input([4]), NO_FACTS)[0]).not.toHaveProperty("presharedKey");
+  });
+
+  test("follows the external interface's MTU when none is given", async () => {
+    const backend = await prepare([4]);
+    expect(backend.mtuBytes({ ...external([4]), mtuBytes: 1400 })).toBe(1320);
+  });
+
+  const where = "in the network configuration's Backend object";
+  const refused: [string, Record<string, unknown>, readonly Family[], string][] = [
+    [
+      "a short PSK",
+      { PSK: PSK.slice(1) },
+      [4],
+      `PSK ${where} has a value that is not shown; it must be a key of 32 bytes in base64, as wg ` +
+      "genpsk prints",
+    ],
+    ["a PSK of another type", { PSK: 7 }, [4], `PSK ${where} has a value that is not shown; it `],
+    [
+      "an unknown mode",
+      { Mode: "ipv5" },
+      [4],
+      `Mode ${where} is "ipv5"; it must be one of "separate", "auto", "ipv4", "ipv6"`,
+    ],
+    [
+      "a port out of range",
+      { ListenPort: 65536 },
+      [4],
+      `ListenPort ${where} is 65536; it must be an integer from 1 to 65535`,
+    ],
+    [
+      "no port",
+      { ListenPortV6: 0 },
+      [6],
+      `ListenPortV6 ${where} is 0; it must be an integer from 1`,
+    ],
+    [
+      "a keepalive that is text",
+      { PersistentKeepaliveInterval: "25s" },
+      [4],
+      `PersistentKeepaliveInterval ${where} is "25s"; it must be an integer from 0 to 65535`,
+    ],
+    ["an MTU too small", { MTU: 100 }, [4], `MTU ${where} is 100; it must be an integer from 200`],
+    [
+      "an MTU too small for IPv6",
+      { MTU: 1359 },
+      DUAL,
+      "MTU 1359 leaves 1279 bytes for packets in the tunnel; IPv6 needs 1280, so it must be at " +
+      "least 1360",
+    ],
+    [
+      "one port for two devices",
+      { ListenPort: 51821 },
+      DUAL,
+      'ListenPort and ListenPortV6 are both 51821; in the mode "separate" there are two devices, ',
+    ],
+    [
+      "a mode that needs the other family",
+      { Mode: "ipv6" },
+      [4],
+      'Mode "ipv6" lets the nodes reach each other over IPv6, but the network has no IPv6; ',
+    ],
+  ];
+  test.each(refused)("refuses %s", async (_name, options, families, message) => {
+    const error = await prepare(families, options).catch((error: unknown) => error) as Error;
+    expect(error.name).toBe("ConfigError");
+    expect(error.message).toStartWith(message);
+    expect(error.message).not.toContain("\n");
+    expect(error.message).not.toContain(PSK.slice(1));
+  });
+
+  test("needs different ports only where there are two devices", async () => {
+    const options = { ListenPort: 51821 };
+    expect((await prepare([4], options)).type).toBe("wireguard");
+    expect((await prepare(DUAL, { ...options, Mode: "auto" })).type).toBe("wireguard");
+  });
+
+  test("advertises, with two devices, what Go flannel does", async () => {
+    const { attributes } = await prepare(DUAL, { ListenPort: 1000 });
+    expect(JSON.stringify(attributes)).toBe(JSON.stringify({
+      publicAddresses: { 4: "192.168.0.1", 6: "fd00::1" },
+      backendType: "wireguard",
+      backendData: {
+        4: { PublicKey: OWN, Port: 1000 },
+        6: { PublicKey: OWN, Port: 51821 },
+      },
+    }));
+  });
+
+  test("advertises, with one device, the port that it listens on in both families", async () => {
+    const { attributes } = await prepare(DUAL, { Mode: "auto", ListenPort: 1000 });
+    expect(attributes.backendData as unknown).toEqual({
+      4: { PublicKey: OWN, Port: 1000 },
+      6: { PublicKey: OWN, Port: 1000 },
+    });
+  });
+
+  test("owns both its devices in every mode, and what is on them", async () => {
+    const backend = await prepare([4], { Mode: "ipv4" });
+    expect(backend.ownership(external([4])) as unknown).toEqual({
+      links: new Set(["flannel-wg", "flannel-wg-v6"]),
+      linkTypes: new Set(["wireguard"]),
+      networks: ["10.5.0.0/16"],
+      routeLink: "eth0",
+      extraKinds: ["wireguard-device", "wireguard-peer"],
+    });
+  });
+});
+
+describe("a peer of wireguard", () => {
+  test("that says no port, as old versions of Go flannel, listens on ours", async () => {
+    const data = { 4: { PublicKey: keyOf(2) }, 6: { PublicKey: keyOf(2), Port: 0 } };
+    const separate = await prepare(DUAL, { ListenPort: 1000, ListenPortV6: 1001 });
+    expect(entries(separate, node(2, DUAL, data), DUAL)).toBe(`\
+wireguard flannel-wg peer ${keyOf(2)} endpoint 192.168.0.2:1000 allowed-ips 10.5.2.0/24
+wireguard flannel-wg-v6 peer ${keyOf(2)} endpoint [fd00::2]:1001 allowed-ips fc00:0:0:2::/64
+`);
+    const one = await prepare(DUAL, { ListenPort: 1000, ListenPortV6: 1001, Mode: "ipv6" });
+    expect(entries(one, node(2, DUAL, data), DUAL)).toContain("endpoint [fd00::2]:1000 ");
+  });
+
+  test("that listens elsewhere is sent to there", async () => {
+    const data = { 4: { publickey: keyOf(2), PORT: 7 }, 6: { PublicKey: keyOf(2), Port: 8 } };
+    const text = entries(await prepare(DUAL), node(2, DUAL, data), DUAL);
+    expect(text).toContain("endpoint 192.168.0.2:7 ");
+    expect(text).toContain("endpoint [fd00::2]:8 ");
+  });
+
+  test("with one device, run by Go flannel, is not sent to the port of a device it lacks", async () => {
+    const dual = await prepare(DUAL, { Mode: "ipv6" });
+    expect(entries(dual, node(2, DUAL), DUAL)).toContain("endpoint [fd00::2]:51820 ");
+    const alone = await prepare([6], { Mode: "ipv6" });
+    expect(entries(alone, node(2, [6]), [6])).toContain("endpoint [fd00::2]:51820 ");
+    const other = { 6: { PublicKey: keyOf(2), Port: 7 } };
+    expect(entries(alone, node(2, [6], other), [6])).toContain("endpoint [fd00::2]:7 ");
+  });
+
+  test("that lacks a family gets the other one alone", async () => {
+    const separate = await prepare(DUAL);
+    expect(entries(separate, node(2, [6]), DUAL)).toBe(
+      `wireguard flannel-wg-v6 peer ${
+        keyOf(2)
+      } endpoint [fd00::2]:51821 allowed-ips fc00:0:0:2::/64\n`,
+    );
+    const auto = await prepare(DUAL, { Mode: "auto" });
+    expect(entries(auto, node(2, [4]), DUAL)).toBe(
+      `wireguard flannel-wg peer ${keyOf(2)} endpoint 192.168.0.2:51820 allowed-ips 10.5.2.0/24\n`,
+    );
+  });
+
+  test("of which nothing concerns our network has no entry", async () => {
+    for (const Mode of ["separate", "auto"]) {
+      expect(entries(await prepare([4], { Mode }), node(2, [6]), [4])).toBe("");
+    }
+  });
+
+  const publicV4 = ip("203.0.113.2");
+  const privateV4 = ip("172.31.0.2");
+  const publicV6 = ip("2001:db8::2");
+  const privateV6 = ip("fd00::2");
+  const ours: PerFamily<IpAddress> = { 4: ip("10.0.0.1"), 6: ip("2001:db8::1") };
+  const ourPrivate: PerFamily<IpAddress> = { 4: ip("10.0.0.1"), 6: ip("fd00::1") };
+  const ourLocal: PerFamily<IpAddress> = { 4: ip("10.0.0.1"), 6: ip("fe80::1") };
+  const choices: [string, PerFamily<IpAddress>, PerFamily<IpAddress>, string][] = [
+    ["over IPv4 when it has no IPv6", { 4: privateV4 }, ours, "172.31.0.2"],
+    ["over IPv4 when its IPv4 is public", { 4: publicV4, 6: publicV6 }, ours, "203.0.113.2"],
+    ["over IPv6 when both IPv6 are public", { 4: privateV4, 6: publicV6 }, ours, "[2001:db8::2]"],
+    ["over IPv4 when its IPv6 is private", { 4: privateV4, 6: privateV6 }, ours, "172.31.0.2"],
+    ["over IPv4 when our IPv6 is private", { 4: privateV4, 6: publicV6 }, ourPrivate, "172.31.0.2"],
+    [
+      "over IPv4 when our IPv6 is link-local",
+      { 4: privateV4, 6: publicV6 },
+      ourLocal,
+      "172.31.0.2",
+    ],
+    ["over IPv6 when it has no IPv4", { 6: privateV6 }, ours, "[fd00::2]"],
+    ["over IPv6 when we have no IPv4", { 4: publicV4, 6: privateV6 }, { 6: publicV6 }, "[fd00::2]"],
+  ];
+  test.each(choices)("is reached, with the mode auto, %s", async (_name, theirs, own, endpoint) => {
+    const backend = await prepare(DUAL, { Mode: "auto" });
+    const network = {
+      own: node(1, DUAL),
+      external: { ...external(DUAL), addresses: own, publicAddresses: own },
+    };
+    const peer = at(node(2, DUAL), theirs);
+    expect(stateText(backend.peer(peer, network, NO_FACTS))).toContain(` ${endpoint}:51820 `);
+  });
+
+  const good = { PublicKey: keyOf(2), Port: 51820 };
+  const implausible: [string, Lease, Record<string, unknown>, string][] = [
+    ["another backend's", lease(2, "vxlan", [4]), {}, "its backend is vxlan, this node's is wireg"],
+    ["no data", node(2, [4], {}), {}, "it has the subnet 10.5.2.0/24 but no BackendData"],
+    [
+      "data that is null",
+      node(2, [4], { 4: null }),
+      {},
+      "it has the subnet 10.5.2.0/24 but no Back",
+    ],
+    ["data that is text", node(2, [4], { 4: "x" }), {}, "the PublicKey undefined of its BackendDa"],
+    [
+      "a short key",
+      node(2, [4], { 4: { ...good, PublicKey: "AAAA" } }),
+      {},
+      'the PublicKey "AAAA" of its BackendData is none',
+    ],
+    [
+      "our own key",
+      node(2, [4], { 4: { ...good, PublicKey: OWN } }),
+      {},
+      `the PublicKey ${OWN} of its BackendData is this node's own: the lease is a former one of `,
+    ],
+    [
+      "a port out of range",
+      node(2, [4], { 4: { ...good, Port: 65536 } }),
+      {},
+      "the Port 65536 of its BackendData is no port number",
+    ],
+    [
+      "a port that is text",
+      node(2, [4], { 4: { ...good, Port: "51820" } }),
+      {},
+      'the Port "51820" of its BackendData is no port number',
+    ],
+    [
+      "two keys for one device",
+      node(2, DUAL, { 4: good, 6: { ...good, PublicKey: keyOf(3) } }),
+      { Mode: "auto" },
+      `its BackendData has the PublicKey ${keyOf(2)}, its BackendV6Data ${keyOf(3)}; a node with o`,
+    ],
+    [
+      "no address",
+      at(node(2, [4]), {}),
+      {},
+      "it has no public IPv4 address to send to",
+    ],
+    [
+      "no address of the family that the mode asks for",
+      at(node(2, DUAL), { 4: ip("192.168.0.2") }),
+      { Mode: "ipv6" },
+      "it has no public IPv6 address to send to",
+    ],
+  ];
+  test.each(implausible)("is ignored with the reason: %s", async (_name, peer, options, reason) => {
+    const backend = await prepare(DUAL, options);
+    expect(() => backend.peer(peer, input(DUAL), NO_FACTS)).toThrow(ImplausibleLeaseError);
+    expect(() => backend.peer(peer, input(DUAL), NO_FACTS)).toThrow(reason);
+  });
+});
+
+describe("any lease data", () => {
+  const part = fc.oneof(
+    fc.record({
+      PublicKey: fc.oneof(fc.constantFrom(keyOf(2), keyOf(3), OWN, ZERO_KEY), fc.jsonValue()),
+      Port: fc.oneof(fc.integer({ min: -1, max: 65536 }), fc.jsonValue()),
+    }, { requiredKeys: [] }),
+    fc.jsonValue(),
+  );
+
+  test.each(["separate", "auto", "ipv4", "ipv6"])(
+    "gives entries or a reason with the mode %s, and allowed IPs that are the peer's own alone",
+    async (Mode) => {
+      const backend = await prepare(DUAL, { Mode });
+      let accepted = 0;
+      fc.assert(
+        fc.property(part, part, (ipv4, ipv6) => {
+          let peers: WireguardPeer[];
+          try {
+            const peer = node(2, DUAL, { 4: ipv4, 6: ipv6 });
+            peers = backend.peer(peer, input(DUAL), NO_FACTS) as WireguardPeer[];
+          } catch (error) {
+            if (!(error instanceof ImplausibleLeaseError)) throw error;
+            return;
+          }
+          accepted++;
+          expect(peers.flatMap(({ allowedIps }) => allowedIps)).toEqual([
+            prefix("10.5.2.0/24"),
+            prefix("fc00:0:0:2::/64"),
+          ]);
+          for (const { endpoint, publicKey } of peers) {
+            expect(endpoint?.port).toBeWithin(1, 65536);
+            expect(publicKey).not.toBe(OWN);
+          }
+        }),
+        { numRuns: 25_000 },
+      );
+      expect(accepted).toBeGreaterThan(10);
+    },
+    30_000,
+  );
+
+  test("of plausible leases never gives overlapping allowed IPs", async () => {
+    const backend = await prepare(DUAL);
+    const peers = [2, 3, 4, 5].flatMap((n) =>
+      backend.peer(node(n, DUAL), input(DUAL), NO_FACTS) as WireguardPeer[]
+    );
+    const prefixes = peers.flatMap(({ allowedIps }) => allowedIps);
+    for (const [i, one] of prefixes.entries()) {
+      for (const other of prefixes.slice(i + 1)) expect(prefixesOverlap(one, other)).toBe(false);
+    }
+    expect(familiesOf(node(2, DUAL).subnets)).toEqual([4, 6]);
+  });
+});
+
+describe("wireguard takes as its key", () => {
+  const DEVICE_KEY = privateKeyFrom(new Uint8Array(32).fill(9));
+
+  function kernelWithDevice(privateKey = DEVICE_KEY): FakeKernel {
+    const kernel = hostKernel();
+    kernel.seed(
+      {
+        kind: "link",
+        type: "wireguard",
+        name: "flannel-wg-v6",
+        mtuBytes: 1420,
+        mac: NO_MAC,
+        up: true,
+        implementation: "kernel",
+      },
+      { kind: "wireguard-device", link: "flannel-wg-v6", privateKey, listenPort: 51821 },
+    );
+    return kernel;
+  }
+
+  const advertised = (backend: Backend) => backend.attributes.backendData[4] as unknown;
+
+  test("that of the key file, run after run", async () => {
+    const keyFile = freshKeyFile();
+    const backend = await prepare([4], {}, { keyFile });
+    expect(advertised(backend)).toMatchObject({ PublicKey: OWN });
+    const again = await prepare([4], {}, { keyFile, kernel: kernelWithDevice() });
+    expect(advertised(again)).toMatchObject({ PublicKey: OWN });
+  });
+
+  test("without a file, that of a device by which the stored lease knows this node", async () => {
+    const keyFile = freshKeyFile();
+    const previousLease = node(1, [6], { 6: { PublicKey: publicKeyOf(DEVICE_KEY), Port: 1 } });
+    const backend = await prepare([4], {}, { keyFile, kernel: kernelWithDevice(), previousLease });
+    expect(advertised(backend)).toMatchObject({ PublicKey: publicKeyOf(DEVICE_KEY) });
+    expect(readFileSync(keyFile, "latin1")).toBe(DEVICE_KEY);
+  });
+
+  test("without a file and a lease, that of a device", async () => {
+    const backend = await prepare([4], {}, { kernel: kernelWithDevice() });
+    expect(advertised(backend)).toMatchObject({ PublicKey: publicKeyOf(DEVICE_KEY) });
+  });
+
+  test("else a new one, if the device's is another's or none", async () => {
+    const previousLease = node(1, [4], { 4: { PublicKey: keyOf(7), Port: 1 } });
+    const other = await prepare([4], {}, { kernel: kernelWithDevice(), previousLease });
+    expect(advertised(other)).toMatchObject({ PublicKey: OWN });
+    const none = await prepare([4], {}, { kernel: kernelWithDevice(ZERO_KEY) });
+    expect(advertised(none)).toMatchObject({ PublicKey: OWN });
+  });
+});
