@@ -116,6 +116,33 @@ export const IFLA_VXLAN_PORT = 15;
 export const IFLA_VXLAN_LOCAL6 = 17;
 export const IFLA_VXLAN_GBP = 23;
 
+// linux/if_tunnel.h
+export const IFLA_IPTUN_LOCAL = 2;
+export const IFLA_IPTUN_REMOTE = 3;
+export const IFLA_IPTUN_TTL = 4;
+export const IFLA_IPTUN_PMTUDISC = 10;
+export const IFLA_IPTUN_ENCAP_TYPE = 15;
+export const IFLA_IPTUN_ENCAP_FLAGS = 16;
+export const IFLA_IPTUN_ENCAP_SPORT = 17;
+export const IFLA_IPTUN_ENCAP_DPORT = 18;
+export const IFLA_IPTUN_COLLECT_METADATA = 19;
+export const TUNNEL_ENCAP_NONE = 0;
+export const TUNNEL_ENCAP_FOU = 1;
+
+// linux/fou.h
+export const FOU_GENL_VERSION = 1;
+export const FOU_ATTR_PORT = 1;
+export const FOU_ATTR_AF = 2;
+export const FOU_ATTR_IPPROTO = 3;
+export const FOU_ATTR_TYPE = 4;
+export const FOU_ATTR_LOCAL_V4 = 6;
+export const FOU_ATTR_PEER_PORT = 10;
+export const FOU_ATTR_IFINDEX = 11;
+export const FOU_CMD_ADD = 1;
+export const FOU_CMD_DEL = 2;
+export const FOU_CMD_GET = 3;
+export const FOU_ENCAP_DIRECT = 1;
+
 // linux/if_addr.h
 export const IFA_ADDRESS = 1;
 export const IFA_LOCAL = 2;
@@ -138,6 +165,50 @@ export const CTRL_CMD_GETFAMILY = 3;
 export const CTRL_ATTR_FAMILY_ID = 1;
 export const CTRL_ATTR_FAMILY_NAME = 2;
 
+// linux/wireguard.h
+export const WG_GENL_VERSION = 1;
+export const WG_KEY_LEN = 32;
+export const WG_CMD_GET_DEVICE = 0;
+export const WG_CMD_SET_DEVICE = 1;
+export const WGDEVICE_A_IFINDEX = 1;
+export const WGDEVICE_A_IFNAME = 2;
+export const WGDEVICE_A_PRIVATE_KEY = 3;
+export const WGDEVICE_A_LISTEN_PORT = 6;
+export const WGDEVICE_A_PEERS = 8;
+export const WGPEER_F_REMOVE_ME = 1;
+export const WGPEER_F_REPLACE_ALLOWEDIPS = 2;
+export const WGPEER_F_UPDATE_ONLY = 4;
+export const WGPEER_A_PUBLIC_KEY = 1;
+export const WGPEER_A_PRESHARED_KEY = 2;
+export const WGPEER_A_FLAGS = 3;
+export const WGPEER_A_ENDPOINT = 4;
+export const WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL = 5;
+export const WGPEER_A_LAST_HANDSHAKE_TIME = 6;
+export const WGPEER_A_ALLOWEDIPS = 9;
+export const WGALLOWEDIP_A_FAMILY = 1;
+export const WGALLOWEDIP_A_IPADDR = 2;
+export const WGALLOWEDIP_A_CIDR_MASK = 3;
+
+// linux/xfrm.h
+export const XFRM_MSG_NEWPOLICY = 0x13;
+export const XFRM_MSG_DELPOLICY = 0x14;
+export const XFRM_MSG_GETPOLICY = 0x15;
+export const XFRM_MSG_UPDPOLICY = 0x19;
+export const XFRM_MSG_FLUSHPOLICY = 0x1d;
+export const XFRMNLGRP_POLICY = 4;
+export const XFRMA_TMPL = 5;
+export const XFRMA_POLICY = 7;
+export const XFRMA_POLICY_TYPE = 16;
+export const XFRMA_MARK = 21;
+export const XFRMA_IF_ID = 31;
+export const XFRM_POLICY_IN = 0;
+export const XFRM_POLICY_OUT = 1;
+export const XFRM_POLICY_FWD = 2;
+export const XFRM_POLICY_ALLOW = 0;
+export const XFRM_POLICY_TYPE_MAIN = 0;
+export const XFRM_MODE_TUNNEL = 1;
+export const IPPROTO_ESP = 50; // netinet/in.h
+
 export const nlmsghdr = {
   size: 16,
   nlmsg_len: 0,
@@ -155,6 +226,21 @@ export const sockaddr_nl = {
   nl_pid: 4,
   nl_groups: 8,
 } as const; // linux/netlink.h
+export const sockaddr_in = {
+  size: 16,
+  sin_family: 0,
+  sin_port: 2,
+  sin_addr: 4,
+} as const; // netinet/in.h
+export const sockaddr_in6 = {
+  size: 28,
+  sin6_family: 0,
+  sin6_port: 2,
+  sin6_flowinfo: 4,
+  sin6_addr: 8,
+  sin6_scope_id: 24,
+} as const; // netinet/in.h
+export const __kernel_timespec = { size: 16, tv_sec: 0, tv_nsec: 8 } as const; // linux/time_types.h
 export const ifinfomsg = {
   size: 16,
   ifi_family: 0,
@@ -207,3 +293,38 @@ export const rtnexthop = {
   rtnh_ifindex: 4,
 } as const; // linux/rtnetlink.h
 export const pollfd = { size: 8, fd: 0, events: 4, revents: 6 } as const; // poll.h
+export const xfrm_selector = {
+  size: 56,
+  daddr: 0,
+  saddr: 16,
+  dport: 32,
+  dport_mask: 34,
+  sport: 36,
+  sport_mask: 38,
+  family: 40,
+  prefixlen_d: 42,
+  prefixlen_s: 43,
+  proto: 44,
+  ifindex: 48,
+  user: 52,
+} as const; // linux/xfrm.h
+export const xfrm_userpolicy_info = {
+  size: 168,
+  sel: 0,
+  priority: 152,
+  index: 156,
+  dir: 160,
+  action: 161,
+} as const; // linux/xfrm.h
+export const xfrm_userpolicy_id = { size: 64, sel: 0, index: 56, dir: 60 } as const; // linux/xfrm.h
+export const xfrm_id = { size: 24, daddr: 0, spi: 16, proto: 20 } as const; // linux/xfrm.h
+export const xfrm_user_tmpl = {
+  size: 64,
+  id: 0,
+  family: 24,
+  saddr: 28,
+  reqid: 44,
+  mode: 48,
+  share: 49,
+  optional: 50,
+} as const; // linux/xfrm.h

@@ -12,6 +12,7 @@ import { makePrefix, type Prefix } from "../addr/prefix.ts";
 import {
   type Address,
   type FdbEntry,
+  type IpipLink,
   type Link,
   type Neighbour,
   NO_MAC,
@@ -53,8 +54,11 @@ export function decodeLink(message: MessageReader): DecodedLink | undefined {
     const link: Link = { ...base, type: "wireguard", implementation: "kernel" };
     return { ifindex, link, underlayIndex: 0 };
   }
-  const data = linkKind === "vxlan" ? info?.nested(k.IFLA_INFO_DATA, innermost) : undefined;
-  if (data === undefined) {
+  const data = info?.nested(k.IFLA_INFO_DATA, innermost);
+  if (linkKind === "ipip" && data !== undefined && hasAnyRemote(data)) {
+    return { ifindex, link: { ...base, type: "ipip", ...ipipAttributes(data) }, underlayIndex: 0 };
+  }
+  if (linkKind !== "vxlan" || data === undefined) {
     return { ifindex, link: { ...base, type: "other", linkKind }, underlayIndex: 0 };
   }
   const local = data.bytes(k.IFLA_VXLAN_LOCAL) ?? data.bytes(k.IFLA_VXLAN_LOCAL6);
@@ -253,6 +257,26 @@ export function decodeLookup(message: MessageReader): DecodedLookup | undefined 
 const outer = new Attributes();
 const inner = new Attributes();
 const innermost = new Attributes();
+
+/**
+ * Whether a tunnel sends where the routes say, and wraps packets as one of ours may. One between two
+ * fixed ends, with ports that differ, or with its destinations from elsewhere ("external"), is no
+ * `IpipLink`.
+ */
+function hasAnyRemote(data: Attributes): boolean {
+  const remote = addressText(data.bytes(k.IFLA_IPTUN_REMOTE)) ?? IPV4_UNSPECIFIED;
+  const encap = data.u16(k.IFLA_IPTUN_ENCAP_TYPE) ?? k.TUNNEL_ENCAP_NONE;
+  const isPlain = encap === k.TUNNEL_ENCAP_NONE || encap === k.TUNNEL_ENCAP_FOU &&
+      data.be16(k.IFLA_IPTUN_ENCAP_SPORT) === data.be16(k.IFLA_IPTUN_ENCAP_DPORT);
+  return remote === IPV4_UNSPECIFIED && isPlain && !data.has(k.IFLA_IPTUN_COLLECT_METADATA);
+}
+
+function ipipAttributes(data: Attributes): Pick<IpipLink, "local" | "fouPort"> {
+  const local = addressText(data.bytes(k.IFLA_IPTUN_LOCAL)) ?? IPV4_UNSPECIFIED;
+  const isFou = data.u16(k.IFLA_IPTUN_ENCAP_TYPE) === k.TUNNEL_ENCAP_FOU;
+  const fouPort = isFou ? data.be16(k.IFLA_IPTUN_ENCAP_DPORT) : undefined;
+  return { local, ...(fouPort === undefined ? {} : { fouPort }) };
+}
 
 interface Hop {
   readonly ifindex: number;

@@ -8,12 +8,13 @@
 import { type Libnl, libnl, RTNL_LINK_VXLAN_F_GBP } from "../../ffi/libnl.ts";
 import * as k from "../../ffi/linux.ts";
 import { addressOf, cString, type Pointer, readPointer } from "../../ffi/memory.ts";
-import { type Family, familyOf, type IpAddress } from "../addr/ip.ts";
+import { addressBytes, type Family, familyOf, type IpAddress } from "../addr/ip.ts";
 import type { MacAddress } from "../addr/mac.ts";
 import { prefixAddress, prefixLength } from "../addr/prefix.ts";
 import {
   type Address,
   type FdbEntry,
+  type IpipLink,
   type Link,
   type Neighbour,
   NO_MAC,
@@ -22,6 +23,7 @@ import {
   type WireguardLink,
 } from "../state/resource.ts";
 import { writeAddress, writeMac } from "./address_bytes.ts";
+import { AttributeWriter } from "./attribute_writer.ts";
 import { allocated, MessageBatch } from "./message_batch.ts";
 
 /** An entry that lies on a device, or a blackhole route: what `encodeEntry` takes. */
@@ -140,6 +142,25 @@ export class Encoder extends MessageBatch implements Disposable {
       nl.rtnl_link_set_type(link, cString("wireguard"));
       const flags = k.NLM_F_CREATE | k.NLM_F_EXCL;
       this.#append(nl.rtnl_link_build_add_request(link, flags, this.#outAddress));
+    } finally {
+      nl.rtnl_link_put(link);
+    }
+  }
+
+  /**
+   * Appends the creation of an IPv4-in-IPv4 tunnel to any remote; it must not exist (RTM_NEWLINK).
+   * The outer header has the TTL and the "don't fragment" flag of the inner one.
+   */
+  createIpip(ipip: IpipLink): void {
+    const nl = this.#nl;
+    const link = allocated(nl.rtnl_link_alloc());
+    try {
+      this.#setLinkAttributes(link, ipip);
+      nl.rtnl_link_set_name(link, cString(ipip.name));
+      const flags = k.NLM_F_CREATE | k.NLM_F_EXCL;
+      const result = nl.rtnl_link_build_add_request(link, flags, this.#outAddress);
+      // libnl does not know how to say FOU.
+      this.#append(result, (message) => writeIpipInfo(new AttributeWriter(nl, message), ipip));
     } finally {
       nl.rtnl_link_put(link);
     }
@@ -373,11 +394,13 @@ export class Encoder extends MessageBatch implements Disposable {
   }
 
   /** Takes the message that a libnl function left at `#out`, if its result says so. */
-  #append(result: number): void {
+  #append(result: number, attributes?: (message: Pointer) => void): void {
     if (result < 0) {
       throw new Error(`libnl cannot build a message: ${this.#nl.nl_geterror(result)}`);
     }
-    this.take(readPointer(this.#outAddress));
+    const message = readPointer(this.#outAddress);
+    attributes?.(message);
+    this.take(message);
   }
 
   #newAddress(family: Family): Pointer {
@@ -442,6 +465,23 @@ const DUMP_HEADER_BYTES: Record<DumpKind, number> = {
   fdb: k.ndmsg.size,
   route: k.rtmsg.size,
 };
+
+/** IFLA_LINKINFO of a tunnel to any remote. */
+function writeIpipInfo(message: AttributeWriter, { local, fouPort }: IpipLink): void {
+  message.nested(k.IFLA_LINKINFO, (info) => {
+    info.text(k.IFLA_INFO_KIND, "ipip");
+    info.nested(k.IFLA_INFO_DATA, (data) => {
+      data.bytes(k.IFLA_IPTUN_LOCAL, addressBytes(local));
+      data.u8(k.IFLA_IPTUN_TTL, 0);
+      data.u8(k.IFLA_IPTUN_PMTUDISC, 0);
+      if (fouPort === undefined) return;
+      data.u16(k.IFLA_IPTUN_ENCAP_TYPE, k.TUNNEL_ENCAP_FOU);
+      data.u16(k.IFLA_IPTUN_ENCAP_FLAGS, 0);
+      data.be16(k.IFLA_IPTUN_ENCAP_SPORT, fouPort);
+      data.be16(k.IFLA_IPTUN_ENCAP_DPORT, fouPort);
+    });
+  });
+}
 
 /** Whether two routes of one family differ in nothing but destination and gateway. */
 function sameShape(a: Route, b: Route): boolean {

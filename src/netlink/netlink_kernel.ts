@@ -1,6 +1,7 @@
 /** The kernel's network tables of this thread's network namespace, over rtnetlink. */
 
 import * as k from "../../ffi/linux.ts";
+import { assertNever } from "../addr/assert_never.ts";
 import { FAMILIES, type Family, familyOf, type IpAddress } from "../addr/ip.ts";
 import type { Link, Resource, ResourceKind, Route, Sysctl } from "../state/resource.ts";
 import { resourceText } from "../state/resource_text.ts";
@@ -422,19 +423,30 @@ class BatchRun {
   }
 
   #createLink(step: Step, link: Link): StepResult {
-    if (link.type === "wireguard") {
-      this.#encoder.clear();
-      this.#encoder.createWireguard(link);
-      return resultOf(step, this.#send().get(0));
+    switch (link.type) {
+      case "vxlan": {
+        const underlay = findLink(this.#socket, this.#encoder, link.underlay)?.ifindex;
+        if (underlay === undefined) return this.#noDevice(step, link.underlay);
+        this.#encoder.clear();
+        this.#encoder.createVxlan(link, underlay);
+        return resultOf(step, this.#send().get(0));
+      }
+      case "wireguard":
+        this.#encoder.clear();
+        this.#encoder.createWireguard(link);
+        return resultOf(step, this.#send().get(0));
+      case "ipip":
+        this.#encoder.clear();
+        this.#encoder.createIpip(link);
+        return resultOf(step, withTunnelHint(this.#send().get(0)));
+      case "tun":
+      case "other": {
+        const kind = link.type === "other" ? link.linkKind || "hardware" : link.type;
+        return new KernelError(describe(step), "EOPNOTSUPP", `${kind} devices are not made here`);
+      }
+      default:
+        return assertNever(link);
     }
-    if (link.type !== "vxlan") {
-      return new KernelError(describe(step), "EOPNOTSUPP", "only vxlan devices are made");
-    }
-    const underlay = findLink(this.#socket, this.#encoder, link.underlay)?.ifindex;
-    if (underlay === undefined) return this.#noDevice(step, link.underlay);
-    this.#encoder.clear();
-    this.#encoder.createVxlan(link, underlay);
-    return resultOf(step, this.#send().get(0));
   }
 
   /** With its device, an entry is gone too. */
@@ -520,6 +532,13 @@ function resultOf(step: Step, refusal: Refusal | undefined): StepResult {
   const isAbsent = step.op === "delete" &&
     ABSENT[step.resource.kind]?.has(errnoName(refusal.errno)) === true;
   return isAbsent ? undefined : refused(describe(step), refusal);
+}
+
+/** Tunnels of one kind must differ in their ends, whatever their names are (ip_tunnel_newlink). */
+function withTunnelHint(refusal: Refusal | undefined): Refusal | undefined {
+  if (refusal === undefined || errnoName(refusal.errno) !== "EEXIST") return refusal;
+  const extack = "there is a device of this name, or another tunnel from this address to any other";
+  return { extack, ...refusal };
 }
 
 function refused(operation: string, refusal: Refusal): KernelError {

@@ -9,17 +9,23 @@ import * as linux from "../../../ffi/linux.ts";
 
 const HEADERS = [
   "sys/socket.h",
+  "netinet/in.h",
   "sys/mman.h",
   "fcntl.h",
   "poll.h",
   "linux/netlink.h",
   "linux/genetlink.h",
+  "linux/wireguard.h",
+  "linux/time_types.h",
   "linux/rtnetlink.h",
   "linux/nexthop.h",
   "linux/if.h",
   "linux/if_link.h",
+  "linux/if_tunnel.h",
+  "linux/fou.h",
   "linux/if_addr.h",
   "linux/neighbour.h",
+  "linux/xfrm.h",
   "netlink/route/link/vxlan.h",
 ];
 
