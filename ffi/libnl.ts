@@ -163,6 +163,80 @@ const genericSymbols = {
   genlmsg_put: { args: ["ptr", "u32", "u32", "i32", "i32", "i32", "u8", "u8"], returns: "ptr" },
 } as const;
 
+const xfrmSymbols = {
+  // struct xfrmnl_sel *xfrmnl_sel_alloc(void);
+  xfrmnl_sel_alloc: { args: [], returns: "ptr" },
+  // void xfrmnl_sel_put(struct xfrmnl_sel *sel);
+  xfrmnl_sel_put: { args: ["ptr"], returns: "void" },
+  // int xfrmnl_sel_set_family(struct xfrmnl_sel *sel, unsigned int family);
+  xfrmnl_sel_set_family: { args: ["ptr", "u32"], returns: "i32" },
+  // int xfrmnl_sel_set_saddr(struct xfrmnl_sel *sel, struct nl_addr *addr);
+  xfrmnl_sel_set_saddr: { args: ["ptr", "ptr"], returns: "i32" },
+  // int xfrmnl_sel_set_daddr(struct xfrmnl_sel *sel, struct nl_addr *addr);
+  xfrmnl_sel_set_daddr: { args: ["ptr", "ptr"], returns: "i32" },
+  // int xfrmnl_sel_set_prefixlen_s(struct xfrmnl_sel *sel, unsigned int prefixlen);
+  xfrmnl_sel_set_prefixlen_s: { args: ["ptr", "u32"], returns: "i32" },
+  // int xfrmnl_sel_set_prefixlen_d(struct xfrmnl_sel *sel, unsigned int prefixlen);
+  xfrmnl_sel_set_prefixlen_d: { args: ["ptr", "u32"], returns: "i32" },
+
+  // struct xfrmnl_user_tmpl *xfrmnl_user_tmpl_alloc(void);
+  xfrmnl_user_tmpl_alloc: { args: [], returns: "ptr" },
+  // int xfrmnl_user_tmpl_set_family(struct xfrmnl_user_tmpl *utmpl, unsigned int family);
+  xfrmnl_user_tmpl_set_family: { args: ["ptr", "u32"], returns: "i32" },
+  // int xfrmnl_user_tmpl_set_saddr(struct xfrmnl_user_tmpl *utmpl, struct nl_addr *addr);
+  xfrmnl_user_tmpl_set_saddr: { args: ["ptr", "ptr"], returns: "i32" },
+  // int xfrmnl_user_tmpl_set_daddr(struct xfrmnl_user_tmpl *utmpl, struct nl_addr *addr);
+  xfrmnl_user_tmpl_set_daddr: { args: ["ptr", "ptr"], returns: "i32" },
+  // int xfrmnl_user_tmpl_set_proto(struct xfrmnl_user_tmpl *utmpl, unsigned int protocol);
+  xfrmnl_user_tmpl_set_proto: { args: ["ptr", "u32"], returns: "i32" },
+  // int xfrmnl_user_tmpl_set_mode(struct xfrmnl_user_tmpl *utmpl, unsigned int mode);
+  xfrmnl_user_tmpl_set_mode: { args: ["ptr", "u32"], returns: "i32" },
+  // int xfrmnl_user_tmpl_set_reqid(struct xfrmnl_user_tmpl *utmpl, unsigned int reqid);
+  xfrmnl_user_tmpl_set_reqid: { args: ["ptr", "u32"], returns: "i32" },
+  // int xfrmnl_user_tmpl_set_aalgos(struct xfrmnl_user_tmpl *utmpl, unsigned int aalgos);
+  xfrmnl_user_tmpl_set_aalgos: { args: ["ptr", "u32"], returns: "i32" },
+  // int xfrmnl_user_tmpl_set_ealgos(struct xfrmnl_user_tmpl *utmpl, unsigned int ealgos);
+  xfrmnl_user_tmpl_set_ealgos: { args: ["ptr", "u32"], returns: "i32" },
+  // int xfrmnl_user_tmpl_set_calgos(struct xfrmnl_user_tmpl *utmpl, unsigned int calgos);
+  xfrmnl_user_tmpl_set_calgos: { args: ["ptr", "u32"], returns: "i32" },
+
+  // struct xfrmnl_ltime_cfg *xfrmnl_ltime_cfg_alloc(void);
+  xfrmnl_ltime_cfg_alloc: { args: [], returns: "ptr" },
+  // void xfrmnl_ltime_cfg_put(struct xfrmnl_ltime_cfg *ltime);
+  xfrmnl_ltime_cfg_put: { args: ["ptr"], returns: "void" },
+  // int xfrmnl_ltime_cfg_set_soft_bytelimit(struct xfrmnl_ltime_cfg *, unsigned long long);
+  xfrmnl_ltime_cfg_set_soft_bytelimit: { args: ["ptr", "u64"], returns: "i32" },
+  // int xfrmnl_ltime_cfg_set_hard_bytelimit(struct xfrmnl_ltime_cfg *, unsigned long long);
+  xfrmnl_ltime_cfg_set_hard_bytelimit: { args: ["ptr", "u64"], returns: "i32" },
+  // int xfrmnl_ltime_cfg_set_soft_packetlimit(struct xfrmnl_ltime_cfg *, unsigned long long);
+  xfrmnl_ltime_cfg_set_soft_packetlimit: { args: ["ptr", "u64"], returns: "i32" },
+  // int xfrmnl_ltime_cfg_set_hard_packetlimit(struct xfrmnl_ltime_cfg *, unsigned long long);
+  xfrmnl_ltime_cfg_set_hard_packetlimit: { args: ["ptr", "u64"], returns: "i32" },
+
+  // struct xfrmnl_sp *xfrmnl_sp_alloc(void);
+  xfrmnl_sp_alloc: { args: [], returns: "ptr" },
+  // void xfrmnl_sp_put(struct xfrmnl_sp *sp);
+  xfrmnl_sp_put: { args: ["ptr"], returns: "void" },
+  // int xfrmnl_sp_set_sel(struct xfrmnl_sp *sp, struct xfrmnl_sel *sel);
+  xfrmnl_sp_set_sel: { args: ["ptr", "ptr"], returns: "i32" },
+  // int xfrmnl_sp_set_lifetime_cfg(struct xfrmnl_sp *sp, struct xfrmnl_ltime_cfg *ltime);
+  xfrmnl_sp_set_lifetime_cfg: { args: ["ptr", "ptr"], returns: "i32" },
+  // int xfrmnl_sp_set_priority(struct xfrmnl_sp *sp, unsigned int priority);
+  xfrmnl_sp_set_priority: { args: ["ptr", "u32"], returns: "i32" },
+  // int xfrmnl_sp_set_dir(struct xfrmnl_sp *sp, unsigned int dir);
+  xfrmnl_sp_set_dir: { args: ["ptr", "u32"], returns: "i32" },
+  // int xfrmnl_sp_set_action(struct xfrmnl_sp *sp, unsigned int action);
+  xfrmnl_sp_set_action: { args: ["ptr", "u32"], returns: "i32" },
+  // void xfrmnl_sp_add_usertemplate(struct xfrmnl_sp *sp, struct xfrmnl_user_tmpl *utmpl);
+  xfrmnl_sp_add_usertemplate: { args: ["ptr", "ptr"], returns: "void" },
+  // int xfrmnl_sp_build_add_request(struct xfrmnl_sp *tmpl, int flags, struct nl_msg **result);
+  xfrmnl_sp_build_add_request: { args: ["ptr", "i32", "ptr"], returns: "i32" },
+  // int xfrmnl_sp_build_update_request(struct xfrmnl_sp *tmpl, int flags, struct nl_msg **result);
+  xfrmnl_sp_build_update_request: { args: ["ptr", "i32", "ptr"], returns: "i32" },
+  // int xfrmnl_sp_build_delete_request(struct xfrmnl_sp *tmpl, int flags, struct nl_msg **result);
+  xfrmnl_sp_build_delete_request: { args: ["ptr", "i32", "ptr"], returns: "i32" },
+} as const;
+
 /** netlink/route/link/vxlan.h */
 export const RTNL_LINK_VXLAN_F_GBP = 1;
 
@@ -179,9 +253,13 @@ export type LibnlGeneric =
   & Library<typeof coreSymbols>["symbols"]
   & Library<typeof genericSymbols>["symbols"];
 
+/** What messages to the IPsec database are built with: libnl-3 and libnl-xfrm-3 together. */
+export type LibnlXfrm = LibnlCore & Library<typeof xfrmSymbols>["symbols"];
+
 let core: LibnlCore | undefined;
 let all: Libnl | undefined;
 let generic: LibnlGeneric | undefined;
+let xfrm: LibnlXfrm | undefined;
 
 /** Opens libnl-3 and libnl-route-3. Throws `LibraryError`. */
 export function libnl(): Libnl {
@@ -207,6 +285,19 @@ export function libnlGeneric(): LibnlGeneric {
     generic = { ...base, ...symbols };
   }
   return generic;
+}
+
+/** Opens libnl-3 and libnl-xfrm-3. Throws `LibraryError`. */
+export function libnlXfrm(): LibnlXfrm {
+  if (xfrm === undefined) {
+    const base = libnlCore();
+    const { symbols } = openLibrary(
+      { sonames: ["libnl-xfrm-3.so.200"], debianPackage: "libnl-xfrm-3-200" },
+      xfrmSymbols,
+    );
+    xfrm = { ...base, ...symbols };
+  }
+  return xfrm;
 }
 
 /** Opens libnl-3 alone: what the other libnl libraries need resident. Throws `LibraryError`. */
