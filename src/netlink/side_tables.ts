@@ -4,9 +4,10 @@ import type { Resource, ResourceKind } from "../state/resource.ts";
 import type { Step } from "../state/step.ts";
 import type { KernelEvent, StepResult } from "./kernel.ts";
 import type { SideTable, SideTableType } from "./side_table.ts";
+import { WIREGUARD_TABLE } from "./wireguard/table.ts";
 
 /** Opened when they are first needed, and only then. */
-const TYPES: readonly SideTableType[] = [];
+const TYPES: readonly SideTableType[] = [WIREGUARD_TABLE];
 
 export class SideTables implements Disposable {
   readonly #open = new Map<SideTableType, SideTable>();
