@@ -1,0 +1,191 @@
+/**
+ * UDP ports whose payload the kernel takes for packets of an IP protocol: foo over UDP, FOU
+ * (linux/fou.h; ip-fou(8)). What arrives at such a port goes on as if it had come without UDP.
+ *
+ * Nothing announces a change, so the table is read again every few seconds while somebody watches.
+ */
+
+import * as k from "../../ffi/linux.ts";
+import { resourceKey } from "../state/resource_key.ts";
+import { resourceText } from "../state/resource_text.ts";
+import type { FouPort, Resource, ResourceKey } from "../state/resource.ts";
+import { sameResource } from "../state/same_resource.ts";
+import type { Step } from "../state/step.ts";
+import type { AttributeWriter } from "./attribute_writer.ts";
+import { errnoName } from "./errno.ts";
+import { type GenericFamily, openFamily } from "./generic.ts";
+import { readUndisturbed } from "./interrupted.ts";
+import { KernelError, type KernelEvent, type StepResult } from "./kernel.ts";
+import { Attributes, type MessageReader } from "./reader.ts";
+import type { SideTable, SideTableType } from "./side_table.ts";
+
+export const FOU_TABLE: SideTableType = {
+  kinds: ["fou"],
+  takes: ({ resource }) => resource.kind === "fou",
+  open: () => new FouTable(),
+};
+
+/** One FOU_CMD_GET entry; `undefined` for one that is not made as ours are. */
+export function decodeFouPort(message: MessageReader, attributesAt: number): FouPort | undefined {
+  const read = attributes.read(message, attributesAt, message.end);
+  const port = read.be16(k.FOU_ATTR_PORT);
+  const protocol = read.u8(k.FOU_ATTR_IPPROTO);
+  const isOpenToAll = !read.has(k.FOU_ATTR_LOCAL_V4) &&
+    (read.be16(k.FOU_ATTR_PEER_PORT) ?? 0) === 0 &&
+    (read.u32(k.FOU_ATTR_IFINDEX) ?? 0) === 0;
+  const isOurKind = read.u8(k.FOU_ATTR_AF) === k.AF_INET &&
+    read.u8(k.FOU_ATTR_TYPE) === k.FOU_ENCAP_DIRECT && isOpenToAll;
+  if (!isOurKind || port === undefined || protocol === undefined) return undefined;
+  return { kind: "fou", port, protocol };
+}
+
+class FouTable implements SideTable {
+  #family: GenericFamily | undefined;
+  readonly #listeners = new Set<(event: KernelEvent) => void>();
+  /** What was read or made last, and so need not be told. */
+  #known: Ports = new Map();
+  #timer: ReturnType<typeof setInterval> | undefined;
+
+  async dump(): Promise<Resource[]> {
+    this.#known = await this.#read();
+    return [...this.#known.values()];
+  }
+
+  async apply(steps: readonly Step[]): Promise<readonly StepResult[]> {
+    const results: StepResult[] = [];
+    for (const step of steps) {
+      if (step.resource.kind !== "fou") throw new TypeError(`${step.resource.kind} is no FOU port`);
+      results.push(await this.#applyOne(step, step.resource));
+    }
+    return results;
+  }
+
+  watch(listener: (event: KernelEvent) => void): Disposable {
+    const tell = (event: KernelEvent) => listener(event); // a function may be given twice
+    this.#listeners.add(tell);
+    this.#timer ??= setInterval(() => void this.#poll(), POLL_MS);
+    return {
+      [Symbol.dispose]: () => {
+        if (this.#listeners.delete(tell) && this.#listeners.size === 0) this.#stopPolling();
+      },
+    };
+  }
+
+  [Symbol.dispose](): void {
+    this.#listeners.clear();
+    this.#stopPolling();
+    this.#family?.[Symbol.dispose]();
+    this.#family = undefined;
+  }
+
+  async #applyOne(step: Step, wanted: FouPort): Promise<StepResult> {
+    try {
+      const family = this.#open();
+      if (family === undefined) {
+        // Nothing is absent from a kernel that has none.
+        return step.op === "delete" ? undefined : failure(step, "EOPNOTSUPP", NO_FOU);
+      }
+      // The kernel's answers do not tell an absent port from a malformed request, nor a port that
+      // is open already from one that another program has.
+      const found = (await this.#read()).get(resourceKey(wanted));
+      const isSame = found !== undefined && sameResource(wanted, found);
+      if (found !== undefined && (step.op === "delete" || !isSame)) {
+        const refusal = family.command(k.FOU_CMD_DEL, (to) => writeAddress(to, found));
+        if (refusal !== undefined) return failure(step, errnoName(refusal.errno), refusal.extack);
+        this.#remember(found, false);
+      }
+      if (step.op === "delete") return undefined;
+      const refusal = isSame ? undefined : family.command(k.FOU_CMD_ADD, (to) => {
+        writeAddress(to, wanted);
+        to.u8(k.FOU_ATTR_IPPROTO, wanted.protocol);
+        to.u8(k.FOU_ATTR_TYPE, k.FOU_ENCAP_DIRECT);
+      });
+      if (refusal === undefined) {
+        this.#remember(wanted, true);
+        return undefined;
+      }
+      const code = errnoName(refusal.errno);
+      const reason = code === "EADDRINUSE"
+        ? `a program on this host uses UDP port ${wanted.port}`
+        : refusal.extack;
+      return failure(step, code, reason);
+    } catch (error) {
+      if (error instanceof KernelError) return error;
+      throw error;
+    }
+  }
+
+  async #poll(): Promise<void> {
+    const before = this.#known;
+    let after: Ports;
+    try {
+      after = await this.#read();
+    } catch (error) {
+      if (error instanceof KernelError) return; // The next reading may succeed.
+      throw error;
+    }
+    // Read or changed by somebody else meanwhile: that is newer.
+    if (this.#known !== before) return;
+    this.#known = after;
+    for (const [key, port] of before) {
+      if (!after.has(key)) this.#tell({ kind: "changed", resource: port, deleted: true });
+    }
+    for (const [key, port] of after) {
+      const old = before.get(key);
+      if (old !== undefined && sameResource(old, port)) continue;
+      this.#tell({ kind: "changed", resource: port, deleted: false });
+    }
+  }
+
+  #read(): Promise<Ports> {
+    return readUndisturbed(() => {
+      const ports = new Map<ResourceKey, FouPort>();
+      const outcome = this.#open()?.dump(
+        k.FOU_CMD_GET,
+        () => undefined,
+        (message, attributesAt) => {
+          const port = decodeFouPort(message, attributesAt);
+          if (port !== undefined) ports.set(resourceKey(port), port);
+        },
+      );
+      return outcome === "interrupted" ? { interrupted: "FOU" } : { result: ports };
+    }, Bun.sleep);
+  }
+
+  /** The module may be loaded at any time, so it is asked for each time until it is there. */
+  #open(): GenericFamily | undefined {
+    return this.#family ??= openFamily({ name: "fou", version: k.FOU_GENL_VERSION });
+  }
+
+  /** A new map each time, by which a reading under way knows that it is outdated. */
+  #remember(port: FouPort, isOpen: boolean): void {
+    const known = new Map(this.#known);
+    if (isOpen) known.set(resourceKey(port), port);
+    else known.delete(resourceKey(port));
+    this.#known = known;
+  }
+
+  #tell(event: KernelEvent): void {
+    for (const tell of this.#listeners) tell(event);
+  }
+
+  #stopPolling(): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+}
+
+type Ports = ReadonlyMap<ResourceKey, FouPort>;
+
+const POLL_MS = 3000;
+const NO_FOU = "this kernel has no FOU; load it with: modprobe fou";
+const attributes = new Attributes();
+
+function writeAddress(to: AttributeWriter, { port }: FouPort): void {
+  to.u8(k.FOU_ATTR_AF, k.AF_INET);
+  to.be16(k.FOU_ATTR_PORT, port);
+}
+
+function failure(step: Step, code: string, reason: string | undefined): KernelError {
+  return new KernelError(`${step.op} ${resourceText(step.resource)}`, code, reason);
+}
