@@ -25,11 +25,10 @@ import {
 import { writeAddress, writeMac } from "./address_bytes.ts";
 import { AttributeWriter } from "./attribute_writer.ts";
 import { allocated, MessageBatch } from "./message_batch.ts";
+import type { Operation } from "./operation.ts";
 
 /** An entry that lies on a device, or a blackhole route: what `encodeEntry` takes. */
 export type Entry = Address | Neighbour | FdbEntry | Route;
-
-export type Operation = "set" | "create" | "delete";
 
 /** Messages for one send(2), and libnl's objects to build them with. */
 export class Encoder extends MessageBatch implements Disposable {

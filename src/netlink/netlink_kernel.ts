@@ -4,9 +4,9 @@ import * as k from "../../ffi/linux.ts";
 import { assertNever } from "../addr/assert_never.ts";
 import { FAMILIES, type Family, familyOf, type IpAddress } from "../addr/ip.ts";
 import type { Link, Resource, ResourceKind, Route, Sysctl } from "../state/resource.ts";
-import { resourceText } from "../state/resource_text.ts";
 import type { Step } from "../state/step.ts";
 import {
+  completeLink,
   decodeAddress,
   type DecodedLink,
   type DecodedLookup,
@@ -15,9 +15,8 @@ import {
   decodeNeighbour,
   decodeRoute,
   deviceOf,
-  withUnderlay,
 } from "./decoder.ts";
-import { type DumpKind, Encoder, type Entry, type Operation } from "./encoder.ts";
+import { type DumpKind, Encoder, type Entry } from "./encoder.ts";
 import { errnoName } from "./errno.ts";
 import { readTable, request, sendBatch } from "./exchange.ts";
 import { DUMP_TRIES, type Reading, readUndisturbed } from "./interrupted.ts";
@@ -31,6 +30,7 @@ import {
 } from "./kernel.ts";
 import { Monitor } from "./monitor.ts";
 import { nexthopIdFor, Nexthops, NEXTHOPS_FROM_ROUTES } from "./nexthops.ts";
+import { describeStep, operationOf } from "./operation.ts";
 import type { MessageReader } from "./reader.ts";
 import { NetlinkSocket, type Refusal } from "./socket.ts";
 import type { SideTableType } from "./side_table.ts";
@@ -70,8 +70,20 @@ export class NetlinkKernel implements Kernel {
     for (const { type, steps: part } of partsOf(steps, (step) => this.#sideTables.typeFor(step))) {
       const partResults = type === undefined
         ? await this.#applyRoute(part)
-        : await this.#sideTables.apply(type, part);
+        : await this.#applySide(type, part);
       for (const result of partResults) results.push(result);
+    }
+    return results;
+  }
+
+  /** A side table makes a device as it comes; its MTU and its state are rtnetlink's. */
+  async #applySide(type: SideTableType, steps: readonly Step[]): Promise<StepResult[]> {
+    const results = [...await this.#sideTables.apply(type, steps)];
+    for (const [i, { op, resource }] of steps.entries()) {
+      if (op !== "set" || resource.kind !== "link" || results[i] !== undefined) continue;
+      const from = this.#link(resource.name)?.link;
+      if (from === undefined) continue; // Its notification is on the way.
+      results[i] = (await this.#applyRoute([{ op: "change", resource, from }]))[0];
     }
     return results;
   }
@@ -139,7 +151,7 @@ export class NetlinkKernel implements Kernel {
       const names = new Map<number, string>();
       const underlay = decoded.underlayIndex === 0 ? undefined : this.#link(decoded.underlayIndex);
       if (underlay !== undefined) names.set(underlay.ifindex, underlay.link.name);
-      return { ifindex: decoded.ifindex, link: withUnderlay(decoded, names) };
+      return { ifindex: decoded.ifindex, link: completeLink(decoded, names) };
     });
   }
 
@@ -190,7 +202,7 @@ export class NetlinkKernel implements Kernel {
     if (outcome === "interrupted") return { interrupted: "link" };
     const names = new Map(decodedLinks.map(({ ifindex, link }) => [ifindex, link.name]));
     if (kinds.includes("link")) {
-      for (const decoded of decodedLinks) resources.push(withUnderlay(decoded, names));
+      for (const decoded of decodedLinks) resources.push(completeLink(decoded, names));
     }
     for (const kind of ["address", "neighbour", "fdb", "route"] as const) {
       if (!kinds.includes(kind)) continue;
@@ -297,7 +309,7 @@ class BatchRun {
     } catch (cause) {
       // libnl cannot say everything, such as an address with a prefix length of 0.
       const reason = cause instanceof Error ? cause.message : String(cause);
-      this.results[position] = new KernelError(describe(step), "EINVAL", reason, { cause });
+      this.results[position] = new KernelError(describeStep(step), "EINVAL", reason, { cause });
       return;
     }
     this.#push({ position, byNexthop: false });
@@ -442,7 +454,11 @@ class BatchRun {
       case "tun":
       case "other": {
         const kind = link.type === "other" ? link.linkKind || "hardware" : link.type;
-        return new KernelError(describe(step), "EOPNOTSUPP", `${kind} devices are not made here`);
+        return new KernelError(
+          describeStep(step),
+          "EOPNOTSUPP",
+          `${kind} devices are not made here`,
+        );
       }
       default:
         return assertNever(link);
@@ -452,7 +468,7 @@ class BatchRun {
   /** With its device, an entry is gone too. */
   #noDevice(step: Step, link: string): StepResult {
     if (step.op === "delete") return undefined;
-    return new KernelError(describe(step), "ENODEV", `there is no device ${link}`);
+    return new KernelError(describeStep(step), "ENODEV", `there is no device ${link}`);
   }
 }
 
@@ -516,11 +532,6 @@ function partsOf(
   return parts;
 }
 
-function operationOf(step: Step): Operation {
-  if (step.op === "delete") return "delete";
-  return step.op === "set" && step.exclusive === true ? "create" : "set";
-}
-
 function isOnlinkReplacement(step: Step): step is Step & { readonly resource: Route } {
   const { resource } = step;
   return step.op === "set" && step.exclusive !== true && resource.kind === "route" &&
@@ -531,7 +542,7 @@ function resultOf(step: Step, refusal: Refusal | undefined): StepResult {
   if (refusal === undefined) return undefined;
   const isAbsent = step.op === "delete" &&
     ABSENT[step.resource.kind]?.has(errnoName(refusal.errno)) === true;
-  return isAbsent ? undefined : refused(describe(step), refusal);
+  return isAbsent ? undefined : refused(describeStep(step), refusal);
 }
 
 /** Tunnels of one kind must differ in their ends, whatever their names are (ip_tunnel_newlink). */
@@ -543,10 +554,6 @@ function withTunnelHint(refusal: Refusal | undefined): Refusal | undefined {
 
 function refused(operation: string, refusal: Refusal): KernelError {
   return new KernelError(operation, errnoName(refusal.errno), refusal.extack);
-}
-
-function describe(step: Step): string {
-  return `${step.op} ${resourceText(step.resource)}`;
 }
 
 function sysctlStep(step: Step, sysctl: Sysctl): StepResult {
