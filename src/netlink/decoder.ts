@@ -20,6 +20,7 @@ import {
 } from "../state/resource.ts";
 import * as k from "../../ffi/linux.ts";
 import { Attributes, type MessageReader } from "./reader.ts";
+import { hasUapiSocket } from "./wireguard/userspace_driver.ts";
 
 /** Names by interface index. */
 export type LinkNames = ReadonlyMap<number, string>;
@@ -75,10 +76,16 @@ export function decodeLink(message: MessageReader): DecodedLink | undefined {
   return { ifindex, link, underlayIndex: data.u32(k.IFLA_VXLAN_LINK) ?? 0 };
 }
 
-/** The link with its underlay's name; a device in another namespace has none here. */
-export function withUnderlay(decoded: DecodedLink, names: LinkNames): Link {
-  if (decoded.link.type !== "vxlan") return decoded.link;
-  return { ...decoded.link, underlay: names.get(decoded.underlayIndex) ?? "" };
+/**
+ * The link with what its message does not tell: the name of a vxlan's underlay (a device in another
+ * namespace has none here), and whether a TUN device is one of WireGuard.
+ */
+export function completeLink({ link, underlayIndex }: DecodedLink, names: LinkNames): Link {
+  if (link.type === "vxlan") return { ...link, underlay: names.get(underlayIndex) ?? "" };
+  const isTun = link.type === "tun" || link.type === "other" && link.linkKind === "tun";
+  if (!isTun || !hasUapiSocket(link.name)) return link;
+  const { kind, name, mtuBytes, mac, up } = link;
+  return { kind, name, mtuBytes, mac, up, type: "wireguard", implementation: "userspace" };
 }
 
 /** RTM_NEWADDR, RTM_DELADDR. */

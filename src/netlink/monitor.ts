@@ -2,12 +2,12 @@
 
 import * as k from "../../ffi/linux.ts";
 import {
+  completeLink,
   decodeAddress,
   decodeLink,
   decodeNeighbour,
   decodeNexthop,
   decodeRoute,
-  withUnderlay,
 } from "./decoder.ts";
 import type { KernelEvent } from "./kernel.ts";
 import { isOurNexthop } from "./nexthops.ts";
@@ -107,7 +107,7 @@ export class Monitor implements Disposable {
     if (decoded === undefined) return undefined;
     const { ifindex, link } = decoded;
     const before = this.#names.get(ifindex);
-    const resource = withUnderlay(decoded, this.#names);
+    const resource = completeLink(decoded, this.#names);
     // A deleted device's entries go first: nothing follows RTM_DELLINK that needs the name.
     if (message.type === k.RTM_DELLINK) this.#names.delete(ifindex);
     else this.#names.set(ifindex, link.name);

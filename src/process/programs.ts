@@ -44,6 +44,7 @@ const PACKAGES: { readonly [program: string]: string } = {
   sh: "dash",
   tcpdump: "tcpdump",
   unshare: "util-linux",
+  wg: "wireguard-tools",
   "wireguard-go": "wireguard-go",
 };
 

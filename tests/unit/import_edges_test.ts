@@ -25,6 +25,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   netlink: {
     addr: "addresses to and from bytes",
     ffi: "libnl, libc and the kernel's constants",
+    process: "WireGuard in user space is a program",
     state: "what is read and written are resources",
   },
   subnet: {

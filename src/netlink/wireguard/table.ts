@@ -1,14 +1,17 @@
 /**
- * WireGuard devices and their peers as a table beside rtnetlink's.
+ * WireGuard devices and their peers as a table beside rtnetlink's. It also makes the devices of an
+ * implementation in user space, which rtnetlink cannot; it deletes them, and the process goes with
+ * its device.
  *
  * Nothing announces a change to them, so what was read or made last is kept, and the devices are read
  * again every few seconds while somebody watches.
  */
 
 import { ZERO_KEY } from "../../addr/wireguard_key.ts";
-import { resourceKey } from "../../state/resource_key.ts";
+import { linkOf, resourceKey } from "../../state/resource_key.ts";
 import { resourceText } from "../../state/resource_text.ts";
 import type {
+  Link,
   Resource,
   ResourceKey,
   WireguardDevice,
@@ -27,16 +30,17 @@ import {
   peerResource,
   sameReading,
 } from "./peers.ts";
+import { startUserspace } from "./programs.ts";
 import { UserspaceDriver } from "./userspace_driver.ts";
 
 export const WIREGUARD_TABLE: SideTableType = {
   kinds: ["wireguard-device", "wireguard-peer"],
-  takes: ({ resource }) => isEntry(resource),
+  takes: (step) => isEntry(step.resource) || isUserspaceStart(step),
   open: () => new WireguardTable(),
 };
 
 class WireguardTable implements SideTable {
-  readonly #drivers: readonly WireguardDriver[] = [new UserspaceDriver(), new KernelDriver()];
+  readonly #drivers: readonly WireguardDriver[] = [new KernelDriver(), new UserspaceDriver()];
   /** By name; those that were asked for and are there. */
   readonly #devices = new Map<string, Device>();
   readonly #listeners = new Set<(event: KernelEvent) => void>();
@@ -125,6 +129,7 @@ class WireguardTable implements SideTable {
 
   async #tryRun(run: Run): Promise<Fault | undefined> {
     try {
+      if (run.steps.some(isUserspaceStart)) return await startUserspace(run.link);
       let device = this.#devices.get(run.link) ?? await this.#read(run.link);
       let fault = device && await this.#write(device, run.steps);
       if (fault?.code === "ENODEV") {
@@ -224,13 +229,18 @@ function isEntry(resource: Resource): resource is WireguardDevice | WireguardPee
   return resource.kind === "wireguard-device" || resource.kind === "wireguard-peer";
 }
 
+function isUserspaceStart({ op, resource }: Step): boolean {
+  return op === "set" && resource.kind === "link" && resource.type === "wireguard" &&
+    resource.implementation === "userspace";
+}
+
 /** Consecutive steps for the peers of one device go together; others alone. */
 function runsOf(steps: readonly Step[]): Run[] {
   const runs: { link: string; steps: Step[]; isOfPeers: boolean }[] = [];
   for (const step of steps) {
-    if (!isEntry(step.resource)) throw new TypeError(`not of WireGuard: ${step.resource.kind}`);
-    const { kind, link } = step.resource;
-    const isOfPeers = kind === "wireguard-peer";
+    const { resource } = step;
+    const isOfPeers = resource.kind === "wireguard-peer";
+    const link = linkOf(resource) ?? (resource as Link).name;
     const last = runs.at(-1);
     if (last?.isOfPeers && isOfPeers && last.link === link) last.steps.push(step);
     else runs.push({ link, steps: [step], isOfPeers });

@@ -20,6 +20,12 @@ export function hasUapiSocket(link: string): boolean {
   return identityOf(link) !== undefined;
 }
 
+/** Whether a process answers there. */
+export async function isListening(link: string): Promise<boolean> {
+  if (!hasUapiSocket(link)) return false;
+  return await exchange(link, GET_REQUEST).catch(() => undefined) !== undefined;
+}
+
 export class UserspaceDriver implements WireguardDriver {
   async read(link: string): Promise<DeviceReading | undefined> {
     const identity = identityOf(link);

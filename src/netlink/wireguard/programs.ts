@@ -1,0 +1,80 @@
+/** Which implementation of WireGuard this machine has, and starting one in user space. */
+
+import { findProgram } from "../../process/programs.ts";
+import { ProcessError, run } from "../../process/process.ts";
+import { openFamily } from "../generic.ts";
+import type { Fault } from "./driver.ts";
+import { WIREGUARD_FAMILY } from "./kernel_driver.ts";
+import { isListening } from "./userspace_driver.ts";
+
+export type WireguardSupport = "kernel" | { readonly userspace: string };
+
+/**
+ * The kernel's implementation where there is one (its module is loaded if need be), else the program
+ * of one in user space; `undefined` if there is neither. Nothing is made to find out. Throws
+ * `KernelError`, and `LibraryError` where libnl-genl is missing.
+ */
+export async function wireguardSupport(): Promise<WireguardSupport | undefined> {
+  if (hasFamily()) return "kernel";
+  // The kernel has asked for the module itself, but it may not know of this modprobe.
+  if (findProgram("modprobe") !== undefined) {
+    await run("modprobe", ["--quiet", "wireguard"], { timeoutMs: MODPROBE_TIMEOUT_MS })
+      .catch(() => undefined);
+    if (hasFamily()) return "kernel";
+  }
+  const userspace = PROGRAMS.find((program) => findProgram(program) !== undefined);
+  return userspace === undefined ? undefined : { userspace };
+}
+
+/**
+ * Starts a program that makes a TUN device of this name and listens on its socket, and waits until it
+ * does. It goes into the background and outlives this process. Gives the fault, if any.
+ */
+export async function startUserspace(link: string): Promise<Fault | undefined> {
+  const program = PROGRAMS.find((name) => findProgram(name) !== undefined);
+  if (program === undefined) {
+    return { code: "ENOENT", reason: `there is none of ${PROGRAMS.join(", ")} on this machine` };
+  }
+  // The process of a device that was just deleted would take the new one's socket with it.
+  if (!await until(async () => !await isListening(link))) {
+    return { code: "EEXIST", reason: `the socket of another WireGuard device ${link} is in use` };
+  }
+  try {
+    const env = { ...process.env, ...ENVIRONMENT };
+    const { exitCode, stderr } = await run(program, [link], { env, timeoutMs: START_TIMEOUT_MS });
+    if (exitCode !== 0) {
+      return { code: "EIO", reason: `${program}: ${lastLine(stderr) || `exit code ${exitCode}`}` };
+    }
+  } catch (error) {
+    if (!(error instanceof ProcessError)) throw error;
+    return { code: "EIO", reason: error.message };
+  }
+  if (await until(() => isListening(link))) return undefined;
+  return { code: "ETIMEDOUT", reason: `${program} does not answer` };
+}
+
+/** In the order of preference. */
+const PROGRAMS = ["wireguard-go", "boringtun-cli", "boringtun"];
+/** boringtun would become another user, who may not change the device, and log to /tmp. */
+const ENVIRONMENT = { WG_SUDO: "1", WG_LOG_FILE: "/dev/null" };
+const MODPROBE_TIMEOUT_MS = 5000;
+const START_TIMEOUT_MS = 10_000;
+const WAIT_MS = 3000;
+const WAIT_STEP_MS = 10;
+
+function hasFamily(): boolean {
+  using family = openFamily(WIREGUARD_FAMILY);
+  return family !== undefined;
+}
+
+async function until(condition: () => Promise<boolean>): Promise<boolean> {
+  for (const deadlineMs = performance.now() + WAIT_MS;;) {
+    if (await condition()) return true;
+    if (performance.now() > deadlineMs) return false;
+    await new Promise((resolve) => setTimeout(resolve, WAIT_STEP_MS));
+  }
+}
+
+function lastLine(text: string): string {
+  return text.trimEnd().split("\n").at(-1)?.trim() ?? "";
+}
