@@ -30,9 +30,11 @@ export function decodeFouPort(message: MessageReader, attributesAt: number): Fou
   const read = attributes.read(message, attributesAt, message.end);
   const port = read.be16(k.FOU_ATTR_PORT);
   const protocol = read.u8(k.FOU_ATTR_IPPROTO);
-  const isOpenToAll = !read.has(k.FOU_ATTR_LOCAL_V4) &&
-    (read.be16(k.FOU_ATTR_PEER_PORT) ?? 0) === 0 &&
-    (read.u32(k.FOU_ATTR_IFINDEX) ?? 0) === 0;
+  const isOpenToAll = [
+    read.u32(k.FOU_ATTR_LOCAL_V4),
+    read.be16(k.FOU_ATTR_PEER_PORT),
+    read.u32(k.FOU_ATTR_IFINDEX),
+  ].every((limit) => limit === undefined || limit === 0);
   const isOurKind = read.u8(k.FOU_ATTR_AF) === k.AF_INET &&
     read.u8(k.FOU_ATTR_TYPE) === k.FOU_ENCAP_DIRECT && isOpenToAll;
   if (!isOurKind || port === undefined || protocol === undefined) return undefined;
