@@ -150,8 +150,9 @@ system_library() {
   local ldconfig architecture
   ldconfig=$(PATH=$PATH:/usr/sbin:/sbin command -v ldconfig) || return 0
   case $(uname -m) in x86_64) architecture=x86-64 ;; *) architecture=AArch64 ;; esac
+  # To the end of the list: ldconfig would fail for want of a reader.
   "$ldconfig" -p | awk -v name="$1" -v arch="$architecture" \
-    '$1 == name && index($0, arch) { print $NF; exit }'
+    '$1 == name && index($0, arch) && !found++ { print $NF }'
 }
 
 # Downloads the Debian packages of another architecture, with package lists of its own.

@@ -64,7 +64,7 @@ debian_mirror() {
   for try in 1 2; do
     apt-get indextargets --format '$(REPO_URI)' \
       'Created-By: Packages' 'Origin: Debian' 'Label: Debian' 'Component: main' |
-      sort -u | head -n 1 | grep . && return
+      sort -u | sed -n 1p | grep . && return
     [[ $try = 2 ]] || apt-get -q update >/dev/null 2>&1
   done
 }
