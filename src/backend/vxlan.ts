@@ -42,6 +42,7 @@ import {
   type NodeInput,
   type PeerFacts,
 } from "./backend.ts";
+import { outerAddress, unownedAddresses } from "./outer_address.ts";
 import { jsonMember, peerAddress, requireBackendType } from "./peer_lease.ts";
 import { peerRoute } from "./peer_route.ts";
 
@@ -70,12 +71,10 @@ const vxlan: BackendModule = {
     checkOptions(options, host);
     const publicAddresses = advertisedAddresses(host);
     const macs: { 4?: MacAddress; 6?: MacAddress } = {};
-    const unowned: { 4?: IpAddress; 6?: IpAddress } = {};
     for (const family of familiesOf(host.config.families)) {
       macs[family] = await chooseMac(host, options.VNI, family);
-      const address = publicAddresses[family] as IpAddress;
-      if (!(await isOnHost(host, address, family))) unowned[family] = address;
     }
+    const unowned = await unownedAddresses(host, publicAddresses);
     return new VxlanBackend({
       options,
       networks: host.config.families,
@@ -203,11 +202,6 @@ class VxlanBackend implements Backend {
 
   #device(external: ExternalInterface, family: Family): VxlanLink {
     const { options, macs, unowned } = this.#setup;
-    const advertised = external.publicAddresses[family];
-    // An address that the host does not have cannot be the source of the outer packets.
-    const local = advertised !== undefined && advertised !== unowned[family]
-      ? advertised
-      : external.addresses[family];
     return {
       kind: "link",
       type: "vxlan",
@@ -216,7 +210,7 @@ class VxlanBackend implements Backend {
       mac: macs[family] as MacAddress,
       up: true,
       vni: options.VNI,
-      local: local as IpAddress,
+      local: outerAddress(external, unowned, family),
       underlay: external.name,
       port: options.Port,
       learning: options.Learning,
@@ -270,14 +264,4 @@ async function chooseMac(host: BackendHost, vni: number, family: Family): Promis
     }
   }
   return localMac(host.random(6));
-}
-
-async function isOnHost(host: BackendHost, address: IpAddress, family: Family): Promise<boolean> {
-  if (address === host.external.addresses[family]) return true;
-  if ((await host.kernel.routeTo(address)).local) return true;
-  host.log.info(
-    `the public address ${address} is not an address of this host; packets leave with ` +
-      `${host.external.addresses[family]} and must be translated on their way`,
-  );
-  return false;
 }
