@@ -1,7 +1,7 @@
 /** What a lab must know of a backend: what it asks of this machine, and the options it needs. */
 
 import type { Family } from "../addr/ip.ts";
-import { findProgram, packageOf } from "../process/programs.ts";
+import { findCharon, findProgram, packageOf, WIREGUARD_PROGRAMS } from "../process/programs.ts";
 import { type KernelFeature, missingFeatures } from "./features.ts";
 
 export interface LabBackend {
@@ -54,15 +54,6 @@ export function backendConfig({ backend, families }: LabBackend): Record<string,
 
 /** The ipsec backend takes no shorter one than 96 characters. */
 const PSK_BYTES = 48;
-/** WireGuard in user space, over a TUN device. */
-const WIREGUARD_PROGRAMS = ["wireguard-go", "boringtun-cli", "boringtun"];
-/** Where packages put charon, which is not for users to start. */
-const CHARON_DIRECTORIES = [
-  "/usr/lib/strongswan",
-  "/usr/lib/ipsec",
-  "/usr/libexec/strongswan",
-  "/usr/libexec/ipsec",
-];
 
 /** Of several ways to do the same, nothing if one is complete, else what the last lacks. */
 async function missingOfEach(ways: readonly (readonly KernelFeature[])[]): Promise<string[]> {
@@ -75,8 +66,7 @@ async function missingOfEach(ways: readonly (readonly KernelFeature[])[]): Promi
 }
 
 function missingCharon(): string[] {
-  const path = [process.env["PATH"] ?? "", ...CHARON_DIRECTORIES].join(":");
-  if (findProgram("charon", path) !== undefined) return [];
+  if (findCharon() !== undefined) return [];
   return [`there is no program charon; install it with: apt-get install ${packageOf("charon")}`];
 }
 

@@ -23,6 +23,21 @@ export function packageOf(name: string): string | undefined {
   return PACKAGES[name.slice(name.lastIndexOf("/") + 1)];
 }
 
+/** WireGuard in user space, over a TUN device; in the order of preference. */
+export const WIREGUARD_PROGRAMS: readonly string[] = ["wireguard-go", "boringtun-cli", "boringtun"];
+
+/** strongSwan's IKE daemon, which packages do not put where users would start it. */
+export function findCharon(): string | undefined {
+  return findProgram("charon", [process.env["PATH"] ?? "", ...CHARON_DIRECTORIES].join(":"));
+}
+
+const CHARON_DIRECTORIES = [
+  "/usr/lib/strongswan",
+  "/usr/lib/ipsec",
+  "/usr/libexec/strongswan",
+  "/usr/libexec/ipsec",
+];
+
 const SYSTEM_DIRECTORIES = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"];
 
 const PACKAGES: { readonly [program: string]: string } = {

@@ -1,6 +1,6 @@
 /** Which implementation of WireGuard this machine has, and starting one in user space. */
 
-import { findProgram } from "../../process/programs.ts";
+import { findProgram, WIREGUARD_PROGRAMS } from "../../process/programs.ts";
 import { ProcessError, run } from "../../process/process.ts";
 import { openFamily } from "../generic.ts";
 import type { Fault } from "./driver.ts";
@@ -22,7 +22,7 @@ export async function wireguardSupport(): Promise<WireguardSupport | undefined> 
       .catch(() => undefined);
     if (hasFamily()) return "kernel";
   }
-  const userspace = PROGRAMS.find((program) => findProgram(program) !== undefined);
+  const userspace = WIREGUARD_PROGRAMS.find((program) => findProgram(program) !== undefined);
   return userspace === undefined ? undefined : { userspace };
 }
 
@@ -31,9 +31,12 @@ export async function wireguardSupport(): Promise<WireguardSupport | undefined> 
  * does. It goes into the background and outlives this process. Gives the fault, if any.
  */
 export async function startUserspace(link: string): Promise<Fault | undefined> {
-  const program = PROGRAMS.find((name) => findProgram(name) !== undefined);
+  const program = WIREGUARD_PROGRAMS.find((name) => findProgram(name) !== undefined);
   if (program === undefined) {
-    return { code: "ENOENT", reason: `there is none of ${PROGRAMS.join(", ")} on this machine` };
+    return {
+      code: "ENOENT",
+      reason: `there is none of ${WIREGUARD_PROGRAMS.join(", ")} on this machine`,
+    };
   }
   // The process of a device that was just deleted would take the new one's socket with it.
   if (!await until(async () => !await isListening(link))) {
@@ -53,8 +56,6 @@ export async function startUserspace(link: string): Promise<Fault | undefined> {
   return { code: "ETIMEDOUT", reason: `${program} does not answer` };
 }
 
-/** In the order of preference. */
-const PROGRAMS = ["wireguard-go", "boringtun-cli", "boringtun"];
 /** boringtun would become another user, who may not change the device, and log to /tmp. */
 const ENVIRONMENT = { WG_SUDO: "1", WG_LOG_FILE: "/dev/null" };
 const MODPROBE_TIMEOUT_MS = 5000;
