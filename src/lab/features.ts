@@ -3,8 +3,8 @@
  * afterwards: no list of modules tells what is compiled in or what may be loaded.
  */
 
+import { loadModules } from "../process/modules.ts";
 import { run } from "../process/process.ts";
-import { findProgram } from "../process/programs.ts";
 
 export type KernelFeature = keyof typeof FEATURES;
 
@@ -72,10 +72,7 @@ const FEATURES = {
 async function missingFeature(name: KernelFeature): Promise<string | undefined> {
   const { what, modules, trial } = FEATURES[name];
   let reason = await tryOut(trial);
-  if (reason !== undefined && findProgram("modprobe") !== undefined) {
-    const loading = await run("modprobe", ["--quiet", "--all", ...modules]);
-    if (loading.exitCode === 0) reason = await tryOut(trial);
-  }
+  if (reason !== undefined && await loadModules(modules)) reason = await tryOut(trial);
   if (reason === undefined) return undefined;
   return `this kernel has no ${what} (${reason}); load them with: modprobe -a ${modules.join(" ")}`;
 }

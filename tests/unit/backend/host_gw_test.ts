@@ -128,8 +128,8 @@ describe("loadBackend()", () => {
 
   test("names the types that there are, and the one that is probably meant", async () => {
     await expect(loadBackend("vxlans")).rejects.toThrow(
-      'Backend Type "vxlans" is unknown; this program has alloc, host-gw, vxlan; did you mean ' +
-        '"vxlan"?',
+      `Backend Type "vxlans" is unknown; this program has ${BACKEND_TYPES.join(", ")}; did you ` +
+        'mean "vxlan"?',
     );
     await expect(loadBackend("toString")).rejects.toThrow("is unknown");
   });
