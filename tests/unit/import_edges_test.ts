@@ -39,6 +39,11 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     subnet: "it implements the store",
     time: "pauses between attempts",
   },
+  datastore: {
+    "type log": "what it does by itself is logged",
+    "subnet/etcd": "it speaks the messages of our own etcd client",
+    time: "leases expire",
+  },
   backend: {
     addr: "peers have addresses",
     config: "each backend reads its options",
@@ -113,11 +118,12 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
 /** npm packages and `bun:` modules; `node:` modules are free except those that start programs. */
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "bun:ffi": ["ffi"],
+  "bun:sqlite": ["datastore"],
   "node:child_process": ["process"],
   "node:worker_threads": [],
-  "@bufbuild/protobuf": ["subnet/etcd"],
-  "@connectrpc/connect": ["subnet/etcd"],
-  "@connectrpc/connect-node": ["subnet/etcd"],
+  "@bufbuild/protobuf": ["datastore", "subnet/etcd"],
+  "@connectrpc/connect": ["datastore", "subnet/etcd"],
+  "@connectrpc/connect-node": ["datastore", "subnet/etcd"],
   ini: ["subnet"],
   pino: ["log"],
 };

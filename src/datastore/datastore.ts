@@ -1,0 +1,85 @@
+/** The datastore as a whole: what it consists of, and the order in which it starts and stops. */
+
+import type { Log } from "../log/log.ts";
+import type { Clock } from "../time/clock.ts";
+import { Compactor } from "./compactor.ts";
+import type { DatastoreError } from "./datastore_error.ts";
+import { LeaseClock } from "./lease_clock.ts";
+import { LeaseTable } from "./lease_table.ts";
+import { Server, type ServerTls } from "./rpc/server.ts";
+import { registerServices } from "./rpc/services.ts";
+import { Storage } from "./storage.ts";
+import { Store } from "./store.ts";
+import { WatchHub } from "./watch_hub.ts";
+
+export interface DatastoreOptions {
+  readonly directory: string;
+  readonly host: string;
+  /** 0: one is chosen. */
+  readonly port: number;
+  readonly tls?: ServerTls | undefined;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export class Datastore implements AsyncDisposable {
+  /** For clients, such as `http://127.0.0.1:2379`. */
+  readonly url: string;
+  readonly store: Store;
+  /** Resolves when the disk fails and nothing more can be written. */
+  readonly failed: Promise<DatastoreError>;
+  readonly #parts: AsyncDisposableStack;
+
+  /** Opens the data and serves it. Throws `DatastoreError`. */
+  static async start(options: DatastoreOptions): Promise<Datastore> {
+    await using parts = new AsyncDisposableStack();
+    const { clock, log, host, port, tls } = options;
+    const storage = parts.use(new Storage(options.directory));
+    const leaseClock = new LeaseClock(clock, storage.readState().clockMs);
+    const store = new Store(storage, () => leaseClock.nowMs());
+    const leases = parts.use(new LeaseTable({ store, storage, leaseClock, clock, log }));
+    const saveClock = () => {
+      try {
+        if (leases.ids.length > 0) store.writeLeases(() => {});
+      } catch (error) {
+        log.warn(`cannot save the time that leases have left: ${(error as Error).message}`);
+      }
+    };
+    parts.defer(saveClock);
+    parts.use(new Compactor({ store, clock, log, saveClock }));
+    const services = { store, storage, leases, name: "flanneld" };
+    const hub = new WatchHub({ store, clock });
+    const urlOf = (port: number) =>
+      `${tls === undefined ? "http" : "https"}://${
+        host.includes(":") ? `[${host}]` : host
+      }:${port}`;
+    const server = parts.use(
+      await Server.start({
+        host,
+        port,
+        tls,
+        log,
+        routes: (router) => registerServices(router, { ...services, hub, url: urlOf(port) }),
+      }),
+    );
+    parts.use(hub); // first of all: its streams keep connections open
+    return new Datastore(urlOf(server.port), store, storage.failed, parts.move());
+  }
+
+  private constructor(
+    url: string,
+    store: Store,
+    failed: Promise<DatastoreError>,
+    parts: AsyncDisposableStack,
+  ) {
+    this.url = url;
+    this.store = store;
+    this.failed = failed;
+    this.#parts = parts;
+  }
+
+  /** Ends the watches, closes the connections, and lets go of the data. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#parts.disposeAsync();
+  }
+}

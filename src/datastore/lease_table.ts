@@ -1,0 +1,163 @@
+/**
+ * Leases: granted, kept alive, and revoked with their keys when their time is over.
+ *
+ * Each grant and each renewal is on disk before it is acknowledged; see lease_clock.ts for the time.
+ */
+
+import type { Log } from "../log/log.ts";
+import type { Clock } from "../time/clock.ts";
+import type { LeaseClock } from "./lease_clock.ts";
+import { Refusal } from "./refusal.ts";
+import type { Storage, StoredLease } from "./storage.ts";
+import type { Store } from "./store.ts";
+
+export interface LeaseTableOptions {
+  readonly store: Store;
+  readonly storage: Storage;
+  readonly leaseClock: LeaseClock;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface LeaseTimes {
+  readonly remainingSeconds: bigint;
+  readonly grantedSeconds: bigint;
+}
+
+/** What etcd raises shorter ones to, with its default election timeout. */
+const MIN_TTL_SECONDS = 2n;
+/** etcd's `lease.MaxLeaseTTL`. */
+const MAX_TTL_SECONDS = 9_000_000_000n;
+/** After a start clients need a moment to come back, before leases with little time left expire. */
+const START_GRACE_MS = 10_000;
+/** A failed removal is tried again. */
+const RETRY_MS = 1_000;
+/** Timers cannot be set for longer than 24 days. */
+const LONGEST_WAIT_MS = 3_600_000;
+
+export class LeaseTable implements Disposable {
+  readonly #options: LeaseTableOptions;
+  readonly #leases = new Map<bigint, { ttlSeconds: bigint; deadlineMs: number }>();
+  #timer: Disposable | undefined;
+  #wakeMs = Infinity;
+
+  /** Takes the leases from the storage, and removes each from then on when its time is over. */
+  constructor(options: LeaseTableOptions) {
+    this.#options = options;
+    const nowMs = options.leaseClock.nowMs();
+    for (const { id, ttlSeconds, deadlineMs } of options.storage.leases()) {
+      const graceMs = Math.min(START_GRACE_MS, Number(ttlSeconds) * 1000);
+      this.#set(id, ttlSeconds, Math.max(Number(deadlineMs), nowMs + graceMs));
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#timer?.[Symbol.dispose]();
+    this.#wakeMs = -Infinity; // no timer is earlier
+  }
+
+  has(id: bigint): boolean {
+    return this.#leases.has(id);
+  }
+
+  get ids(): bigint[] {
+    return [...this.#leases.keys()];
+  }
+
+  /** `id` 0n: one is chosen. Throws `Refusal` "leaseExists" or "leaseTtlTooLarge". */
+  grant(request: { id: bigint; ttlSeconds: bigint }): { id: bigint; ttlSeconds: bigint } {
+    if (request.ttlSeconds > MAX_TTL_SECONDS) throw new Refusal("leaseTtlTooLarge");
+    if (this.#leases.has(request.id)) throw new Refusal("leaseExists");
+    const id = request.id === 0n ? this.#freeId() : request.id;
+    const ttlSeconds = request.ttlSeconds < MIN_TTL_SECONDS ? MIN_TTL_SECONDS : request.ttlSeconds;
+    this.#write(id, ttlSeconds);
+    return { id, ttlSeconds };
+  }
+
+  /** Gives the lease its whole time again and returns it in seconds; 0n when there is no such lease. */
+  keepAlive(id: bigint): bigint {
+    const lease = this.#leases.get(id);
+    if (lease === undefined) return 0n;
+    this.#write(id, lease.ttlSeconds);
+    return lease.ttlSeconds;
+  }
+
+  /** Removes the lease with its keys, in one revision. Throws `Refusal` "leaseNotFound". */
+  revoke(id: bigint): void {
+    if (!this.#leases.has(id)) throw new Refusal("leaseNotFound");
+    this.#options.store.write((transaction) => transaction.revoke(id));
+    this.#leases.delete(id);
+  }
+
+  /** `undefined` when there is no such lease, or its time is over. */
+  times(id: bigint): LeaseTimes | undefined {
+    const lease = this.#leases.get(id);
+    if (lease === undefined) return undefined;
+    const remainingMs = lease.deadlineMs - this.#options.leaseClock.nowMs();
+    if (remainingMs <= 0) return undefined;
+    const remainingSeconds = BigInt(Math.floor(remainingMs / 1000));
+    return { remainingSeconds, grantedSeconds: lease.ttlSeconds };
+  }
+
+  /** Keys attached to the lease, in order. */
+  keys(id: bigint): Uint8Array[] {
+    return this.#options.storage.leaseKeys(id);
+  }
+
+  #write(id: bigint, ttlSeconds: bigint): void {
+    const deadlineMs = this.#options.leaseClock.nowMs() + Number(ttlSeconds) * 1000;
+    const stored: StoredLease = { id, ttlSeconds, deadlineMs: BigInt(Math.ceil(deadlineMs)) };
+    this.#options.store.writeLeases((storage) => storage.writeLease(stored));
+    this.#set(id, ttlSeconds, deadlineMs);
+  }
+
+  #set(id: bigint, ttlSeconds: bigint, deadlineMs: number): void {
+    this.#leases.set(id, { ttlSeconds, deadlineMs });
+    this.#wakeAt(deadlineMs);
+  }
+
+  #wakeAt(timeMs: number): void {
+    if (timeMs >= this.#wakeMs) return;
+    this.#timer?.[Symbol.dispose]();
+    this.#wakeMs = timeMs;
+    const waitMs = Math.max(0, timeMs - this.#options.leaseClock.nowMs());
+    this.#timer = this.#options.clock.setTimer(
+      Math.min(Math.ceil(waitMs), LONGEST_WAIT_MS),
+      () => this.#expire(),
+    );
+  }
+
+  #expire(): void {
+    this.#wakeMs = Infinity;
+    const { leaseClock, log } = this.#options;
+    const nowMs = leaseClock.nowMs();
+    let nextMs = Infinity;
+    for (const [id, { deadlineMs }] of [...this.#leases]) {
+      if (deadlineMs > nowMs) {
+        nextMs = Math.min(nextMs, deadlineMs);
+        continue;
+      }
+      try {
+        this.revoke(id);
+        log.debug({ lease: leaseText(id) }, "a lease has expired");
+      } catch (error) {
+        nextMs = Math.min(nextMs, nowMs + RETRY_MS);
+        log.warn(`cannot remove the expired lease ${leaseText(id)}: ${(error as Error).message}`);
+      }
+    }
+    this.#wakeAt(nextMs);
+  }
+
+  #freeId(): bigint {
+    for (;;) {
+      const [bits = 0n] = crypto.getRandomValues(new BigUint64Array(1));
+      const id = bits >> 1n;
+      if (id !== 0n && !this.#leases.has(id)) return id;
+    }
+  }
+}
+
+/** As etcdctl writes ids. */
+export function leaseText(id: bigint): string {
+  return BigInt.asUintN(64, id).toString(16);
+}

@@ -1,0 +1,155 @@
+/** The part of etcd's v3 API that is served; everything else is refused by its name (server.ts). */
+
+import type { ConnectRouter, ServiceImpl } from "@connectrpc/connect";
+import {
+  Auth,
+  Cluster,
+  KV,
+  Lease,
+  type LeaseKeepAliveRequest,
+  Maintenance,
+  Watch,
+} from "../../subnet/etcd/rpc/rpc_pb.ts";
+import { checkDelete, checkPut, deleteKeys, putKey } from "../key_writes.ts";
+import type { LeaseTable } from "../lease_table.ts";
+import { checkRange, queryRange } from "../range_query.ts";
+import { Refusal } from "../refusal.ts";
+import type { Storage } from "../storage.ts";
+import type { Store, WriteTransaction } from "../store.ts";
+import { performTransaction } from "../transaction.ts";
+import { checkTransaction } from "../transaction_check.ts";
+import type { WatchHub } from "../watch_hub.ts";
+import { type Header, responseHeader, TERM } from "./header.ts";
+import { serveWatches } from "./watch_service.ts";
+
+export interface ServicesOptions {
+  readonly store: Store;
+  readonly storage: Storage;
+  readonly leases: LeaseTable;
+  readonly hub: WatchHub;
+  /** Where clients reach this server. */
+  readonly url: string;
+  readonly name: string;
+}
+
+/** The API level, which clients look at before they use newer calls. */
+const API_VERSION = "3.4.0";
+
+export function registerServices(router: ConnectRouter, options: ServicesOptions): void {
+  const { store, storage, hub } = options;
+  const header = () => responseHeader(storage.identity, store.revision);
+  router.service(KV, keyService(options, header));
+  router.service(Lease, leaseService(options, header));
+  router.service(Watch, {
+    watch: (requests, { signal }) => serveWatches({ hub, storage, requests, signal }),
+  });
+  router.service(Cluster, clusterService(options, header));
+  router.service(Maintenance, maintenanceService(options, header));
+  router.service(Auth, {
+    authenticate: () => {
+      throw new Refusal("authNotEnabled");
+    },
+  });
+}
+
+function keyService(
+  { store, leases }: ServicesOptions,
+  header: () => Header,
+): ServiceImpl<typeof KV> {
+  const hasLease = (id: bigint) => leases.has(id);
+  const write = <T extends object>(act: (transaction: WriteTransaction) => T) => {
+    const answer = store.write(act);
+    return { ...answer, header: header() };
+  };
+  return {
+    range: (request) => {
+      checkRange(request);
+      const { kvs, more, count } = queryRange(store, request);
+      return { kvs: [...kvs], more, count, header: header() };
+    },
+    put: (request) => {
+      checkPut(request);
+      const { prevKv, header } = write((transaction) => putKey(transaction, request, hasLease));
+      return { ...(prevKv && { prevKv }), header };
+    },
+    deleteRange: (request) => {
+      checkDelete(request);
+      const answer = write((transaction) => deleteKeys(transaction, request));
+      return { ...answer, prevKvs: [...answer.prevKvs] };
+    },
+    txn: (request) => {
+      checkTransaction(request);
+      return write((transaction) => performTransaction(transaction, request, hasLease));
+    },
+    compact: ({ revision }) => {
+      store.compact(revision);
+      return { header: header() };
+    },
+  };
+}
+
+function leaseService(
+  { leases }: ServicesOptions,
+  header: () => Header,
+): ServiceImpl<typeof Lease> {
+  return {
+    leaseGrant: ({ ID, TTL }) => {
+      const { id, ttlSeconds } = leases.grant({ id: ID, ttlSeconds: TTL });
+      return { ID: id, TTL: ttlSeconds, header: header() };
+    },
+    leaseRevoke: ({ ID }) => {
+      leases.revoke(ID);
+      return { header: header() };
+    },
+    leaseKeepAlive: async function* (requests: AsyncIterable<LeaseKeepAliveRequest>) {
+      for await (const { ID } of requests) {
+        yield { ID, TTL: leases.keepAlive(ID), header: header() };
+      }
+    },
+    leaseTimeToLive: ({ ID, keys }) => {
+      const times = leases.times(ID);
+      if (times === undefined) return { ID, TTL: -1n, header: header() };
+      return {
+        ID,
+        TTL: times.remainingSeconds,
+        grantedTTL: times.grantedSeconds,
+        keys: keys ? leases.keys(ID) : [],
+        header: header(),
+      };
+    },
+    leaseLeases: () => ({ leases: leases.ids.map((ID) => ({ ID })), header: header() }),
+  };
+}
+
+function clusterService(
+  { storage, name, url }: ServicesOptions,
+  header: () => Header,
+): ServiceImpl<typeof Cluster> {
+  return {
+    memberList: () => ({
+      members: [{ ID: storage.identity.memberId, name, clientURLs: [url] }],
+      header: header(),
+    }),
+  };
+}
+
+function maintenanceService(
+  { store, storage }: ServicesOptions,
+  header: () => Header,
+): ServiceImpl<typeof Maintenance> {
+  return {
+    status: () => {
+      const { fileBytes, usedBytes } = storage.sizes();
+      return {
+        version: API_VERSION,
+        dbSize: fileBytes,
+        dbSizeInUse: usedBytes,
+        leader: storage.identity.memberId,
+        raftIndex: store.revision,
+        raftAppliedIndex: store.revision,
+        raftTerm: TERM,
+        header: header(),
+      };
+    },
+  };
+}

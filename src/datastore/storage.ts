@@ -1,0 +1,306 @@
+/**
+ * The data on disk: one SQLite file in WAL mode.
+ *
+ * `live` holds each key as it is now, `history` each change since the last compaction. A transaction
+ * ends with fsync(2) of the log (`synchronous=FULL`, https://sqlite.org/pragma.html#pragma_synchronous),
+ * so that what was acknowledged survives a crash of the machine, and what was not is gone as a whole.
+ */
+
+import { Database, type SQLQueryBindings, type Statement } from "bun:sqlite";
+import { DatastoreError } from "./datastore_error.ts";
+import type { Change, Entry } from "./entry.ts";
+import type { KeyRange } from "./key_range.ts";
+import { Refusal } from "./refusal.ts";
+import { failureText, openDatabase } from "./storage_file.ts";
+
+/** What changes with almost every transaction. */
+export interface StorageState {
+  /** Revision of the last change. */
+  readonly revision: bigint;
+  /** The first revision that can still be read; -1n before the first compaction. */
+  readonly compactRevision: bigint;
+  /** The datastore's clock when it was last written; see lease_clock.ts. */
+  readonly clockMs: bigint;
+}
+
+export interface StoredLease {
+  readonly id: bigint;
+  readonly ttlSeconds: bigint;
+  /** On the datastore's clock. */
+  readonly deadlineMs: bigint;
+}
+
+export interface ClusterIdentity {
+  readonly clusterId: bigint;
+  readonly memberId: bigint;
+}
+
+type Row = readonly (bigint | Uint8Array)[];
+
+export class Storage implements Disposable {
+  readonly identity: ClusterIdentity;
+  readonly file: string;
+  /** Resolves when the disk has failed in a way after which nothing may be written. */
+  readonly failed: Promise<DatastoreError>;
+  readonly #database: Database;
+  readonly #statements = new Map<string, Statement>();
+  readonly #fail: (error: DatastoreError) => void;
+  #failure: DatastoreError | undefined;
+
+  /** Opens the directory's data, or begins an empty store. Throws `DatastoreError`. */
+  constructor(directory: string) {
+    const { database, file } = openDatabase(directory);
+    this.#database = database;
+    this.file = file;
+    const failed = Promise.withResolvers<DatastoreError>();
+    this.failed = failed.promise;
+    this.#fail = failed.resolve;
+    const [row] = this.#rows("SELECT cluster_id, member_id FROM identity");
+    const [clusterId, memberId] = row as [bigint, bigint];
+    this.identity = { clusterId, memberId };
+  }
+
+  /** Writes the log back into the file and lets go of its lock. */
+  [Symbol.dispose](): void {
+    for (const statement of this.#statements.values()) statement.finalize();
+    this.#database.close();
+  }
+
+  /**
+   * Performs `act` wholly or not at all, durably. Throws what `act` throws, the `Refusal` "noSpace"
+   * when the disk is full, and `DatastoreError` for any other failure of the disk.
+   */
+  transaction<T>(act: () => T): T {
+    if (this.#failure !== undefined) throw this.#failure;
+    try {
+      this.#run("BEGIN");
+      const result = act();
+      this.#run("COMMIT");
+      return result;
+    } catch (error) {
+      this.#rollBack();
+      throw this.#diskFailure(error) ?? error;
+    }
+  }
+
+  readState(): StorageState {
+    const [row] = this.#rows("SELECT revision, compact_revision, clock_ms FROM state");
+    const [revision, compactRevision, clockMs] = row as [bigint, bigint, bigint];
+    return { revision, compactRevision, clockMs };
+  }
+
+  writeState({ revision, compactRevision, clockMs }: StorageState): void {
+    this.#run("UPDATE state SET revision = ?, compact_revision = ?, clock_ms = ?", [
+      revision,
+      compactRevision,
+      clockMs,
+    ]);
+  }
+
+  /** The keys as they are now, in order; at most `limit`. */
+  liveEntries(range: KeyRange, limit: bigint = UNLIMITED): Entry[] {
+    const { where, values } = rangeCondition(range);
+    return this.#rows(
+      `SELECT key, value, create_revision, mod_revision, version, lease FROM live
+       WHERE ${where} ORDER BY key LIMIT ?`,
+      [...values, limit],
+    ).map(entryOf);
+  }
+
+  countLive(range: KeyRange): bigint {
+    const { where, values } = rangeCondition(range);
+    return this.#count(`SELECT COUNT(*) FROM live WHERE ${where}`, values);
+  }
+
+  /** The keys as they were at a revision that is not compacted. */
+  entriesAt(range: KeyRange, revision: bigint, limit: bigint = UNLIMITED): Entry[] {
+    const { where, values } = rangeCondition(range);
+    return this.#rows(
+      `SELECT key, value, create_revision, revision, version, lease FROM history AS h
+       WHERE ${where} AND ${LAST_PUT_UP_TO} ORDER BY key LIMIT ?`,
+      [...values, revision, revision, limit],
+    ).map(entryOf);
+  }
+
+  countAt(range: KeyRange, revision: bigint): bigint {
+    const { where, values } = rangeCondition(range);
+    return this.#count(
+      `SELECT COUNT(*) FROM history AS h WHERE ${where} AND ${LAST_PUT_UP_TO}`,
+      [...values, revision, revision],
+    );
+  }
+
+  /** Keys attached to a lease, in order. */
+  leaseKeys(lease: bigint): Uint8Array[] {
+    return this.#rows("SELECT key FROM live WHERE lease = ? AND lease <> 0 ORDER BY key", [lease])
+      .map(([key]) => key as Uint8Array);
+  }
+
+  /** Records a change as the number `sub` of its revision, and makes it the present. */
+  addChange(change: Change, sub: number): void {
+    const { revision } = change;
+    const number = BigInt(sub);
+    if (change.kind === "delete") {
+      this.#run("DELETE FROM live WHERE key = ?", [change.key]);
+      this.#run(INSERT_HISTORY, [revision, number, change.key, NO_VALUE, 0n, 0n, 0n]);
+      return;
+    }
+    const { key, value, createRevision, modRevision, version, lease } = change.entry;
+    this.#run(
+      `INSERT OR REPLACE INTO live (key, value, create_revision, mod_revision, version, lease)
+       VALUES (?, ?, ?, ?, ?, ?)`,
+      [key, value, createRevision, modRevision, version, lease],
+    );
+    this.#run(INSERT_HISTORY, [revision, number, key, value, createRevision, version, lease]);
+  }
+
+  /**
+   * Changes of keys in the range from a revision on, in order, at most about `limit` of them but
+   * always whole revisions; `next` is the revision to go on from, `undefined` if there are no more.
+   */
+  changesFrom(
+    range: KeyRange,
+    revision: bigint,
+    limit: number,
+  ): { changes: Change[]; next: bigint | undefined } {
+    const { where, values } = rangeCondition(range);
+    const select = `SELECT key, value, create_revision, revision, version, lease FROM history`;
+    const changes = this.#rows(
+      `${select} WHERE revision >= ? AND ${where} ORDER BY revision, sub LIMIT ?`,
+      [revision, ...values, BigInt(limit)],
+    ).map(changeOf);
+    const last = changes.at(-1);
+    if (last === undefined || changes.length < limit) return { changes, next: undefined };
+    const whole = changes.filter((change) => change.revision < last.revision);
+    if (whole.length > 0) return { changes: whole, next: last.revision };
+    const one = `${select} WHERE revision = ? AND ${where} ORDER BY sub`;
+    return {
+      changes: this.#rows(one, [last.revision, ...values]).map(changeOf),
+      next: last.revision + 1n,
+    };
+  }
+
+  /**
+   * Forgets what is not needed to read at `revision` or to follow changes from there on: earlier
+   * deletions, and earlier puts that a later change up to `revision` has replaced.
+   */
+  forgetBefore(revision: bigint): void {
+    this.#run(
+      `DELETE FROM history AS h WHERE revision < ? AND (version = 0 OR EXISTS (
+         SELECT 1 FROM history AS later WHERE later.key = h.key AND later.revision <= ?
+         AND (later.revision, later.sub) > (h.revision, h.sub)))`,
+      [revision, revision],
+    );
+  }
+
+  leases(): StoredLease[] {
+    return this.#rows("SELECT id, ttl_seconds, deadline_ms FROM lease").map((row) => {
+      const [id, ttlSeconds, deadlineMs] = row as [bigint, bigint, bigint];
+      return { id, ttlSeconds, deadlineMs };
+    });
+  }
+
+  writeLease({ id, ttlSeconds, deadlineMs }: StoredLease): void {
+    this.#run("INSERT OR REPLACE INTO lease (id, ttl_seconds, deadline_ms) VALUES (?, ?, ?)", [
+      id,
+      ttlSeconds,
+      deadlineMs,
+    ]);
+  }
+
+  removeLease(id: bigint): void {
+    this.#run("DELETE FROM lease WHERE id = ?", [id]);
+  }
+
+  /** Bytes of the file, and those of them that hold data. */
+  sizes(): { fileBytes: bigint; usedBytes: bigint } {
+    const pages = this.#count("PRAGMA page_count");
+    const free = this.#count("PRAGMA freelist_count");
+    const pageBytes = this.#count("PRAGMA page_size");
+    return { fileBytes: pages * pageBytes, usedBytes: (pages - free) * pageBytes };
+  }
+
+  #count(sql: string, values: SQLQueryBindings[] = []): bigint {
+    return this.#rows(sql, values)[0]?.[0] as bigint;
+  }
+
+  #rows(sql: string, values: SQLQueryBindings[] = []): Row[] {
+    return this.#statement(sql).values(...values) as unknown as Row[];
+  }
+
+  #run(sql: string, values: SQLQueryBindings[] = []): void {
+    this.#statement(sql).run(...values);
+  }
+
+  #statement(sql: string): Statement {
+    const known = this.#statements.get(sql);
+    if (known !== undefined) return known;
+    const statement = this.#database.prepare(sql);
+    this.#statements.set(sql, statement);
+    return statement;
+  }
+
+  #rollBack(): void {
+    // SQLite itself has rolled back after some failures.
+    try {
+      if (this.#database.inTransaction) this.#run("ROLLBACK");
+    } catch (error) {
+      this.#diskFailure(error);
+    }
+  }
+
+  /** A full disk is the client's error; after any other one the data on disk is uncertain. */
+  #diskFailure(error: unknown): Error | undefined {
+    const code = sqliteCode(error);
+    if (code === undefined) return undefined;
+    if (code === "SQLITE_FULL") return new Refusal("noSpace", error);
+    this.#failure ??= new DatastoreError(failureText(this.file, error), { cause: error });
+    this.#fail(this.#failure);
+    return this.#failure;
+  }
+}
+
+/** SQLite takes a negative limit as none. */
+const UNLIMITED = -1n;
+const NO_VALUE = new Uint8Array();
+
+const INSERT_HISTORY =
+  `INSERT INTO history (revision, sub, key, value, create_revision, version, lease)
+   VALUES (?, ?, ?, ?, ?, ?, ?)`;
+
+/** Takes the revision twice. A row of version 0 is a deletion. */
+const LAST_PUT_UP_TO = `h.version > 0 AND h.revision <= ? AND NOT EXISTS (
+  SELECT 1 FROM history AS later WHERE later.key = h.key AND later.revision <= ?
+  AND (later.revision, later.sub) > (h.revision, h.sub))`;
+
+function rangeCondition({ start, end }: KeyRange): { where: string; values: SQLQueryBindings[] } {
+  return end === undefined
+    ? { where: "key >= ?", values: [start] }
+    : { where: "key >= ? AND key < ?", values: [start, end] };
+}
+
+function entryOf(row: Row): Entry {
+  const [key, value, createRevision, modRevision, version, lease] = row as [
+    Uint8Array,
+    Uint8Array,
+    bigint,
+    bigint,
+    bigint,
+    bigint,
+  ];
+  return { key, value, createRevision, modRevision, version, lease };
+}
+
+function changeOf(row: Row): Change {
+  const entry = entryOf(row);
+  const revision = entry.modRevision;
+  return entry.version === 0n
+    ? { kind: "delete", revision, key: entry.key }
+    : { kind: "put", revision, entry };
+}
+
+function sqliteCode(error: unknown): string | undefined {
+  if (!(error instanceof Error) || !("code" in error)) return undefined;
+  const { code } = error;
+  return typeof code === "string" && code.startsWith("SQLITE_") ? code : undefined;
+}

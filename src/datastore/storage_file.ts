@@ -1,0 +1,140 @@
+/**
+ * The datastore's file: made once, locked while it is in use, checked before anything is written.
+ *
+ * The lock is SQLite's own (`locking_mode=EXCLUSIVE`): it ends with the process, however that ends.
+ */
+
+import { Database } from "bun:sqlite";
+import { closeSync, existsSync, fsyncSync, linkSync, mkdirSync, openSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { DatastoreError } from "./datastore_error.ts";
+
+/** "flnl": SQLite's header carries it, so that `file` and we know the file. */
+const APPLICATION_ID = 0x666c6e6c;
+/** The layout of the tables; a later one brings its own step from this one. */
+const LAYOUT = 1;
+
+const TABLES = `
+  CREATE TABLE identity (cluster_id INTEGER NOT NULL, member_id INTEGER NOT NULL);
+  CREATE TABLE state (
+    revision INTEGER NOT NULL, compact_revision INTEGER NOT NULL, clock_ms INTEGER NOT NULL);
+  CREATE TABLE live (
+    key BLOB PRIMARY KEY, value BLOB NOT NULL, create_revision INTEGER NOT NULL,
+    mod_revision INTEGER NOT NULL, version INTEGER NOT NULL, lease INTEGER NOT NULL) WITHOUT ROWID;
+  CREATE INDEX live_by_lease ON live (lease, key) WHERE lease <> 0;
+  CREATE TABLE history (
+    revision INTEGER NOT NULL, sub INTEGER NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL,
+    create_revision INTEGER NOT NULL, version INTEGER NOT NULL, lease INTEGER NOT NULL,
+    PRIMARY KEY (revision, sub)) WITHOUT ROWID;
+  CREATE INDEX history_by_key ON history (key, revision, sub);
+  CREATE TABLE lease (
+    id INTEGER PRIMARY KEY, ttl_seconds INTEGER NOT NULL, deadline_ms INTEGER NOT NULL);
+  INSERT INTO state VALUES (1, -1, 0);
+  PRAGMA application_id = ${APPLICATION_ID};
+  PRAGMA user_version = ${LAYOUT};`;
+
+/**
+ * Opens the file in this directory, which no other process may have open; makes both when they are
+ * absent. A file that is damaged or not ours is left as it is. Throws `DatastoreError`.
+ */
+export function openDatabase(directory: string): { database: Database; file: string } {
+  const file = join(directory, "datastore.sqlite");
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    if (!existsSync(file)) createFile(directory, file);
+    const database = new Database(file, { readwrite: true, safeIntegers: true, strict: true });
+    // Left open when it is found damaged: closing would write its log back into it.
+    database.run("PRAGMA locking_mode = EXCLUSIVE");
+    checkFile(database, file);
+    database.run("PRAGMA journal_mode = WAL");
+    database.run("PRAGMA synchronous = FULL");
+    database.run(`PRAGMA journal_size_limit = ${LOG_KEPT_BYTES}`);
+    return { database, file };
+  } catch (error) {
+    if (error instanceof DatastoreError) throw error;
+    throw new DatastoreError(failureText(file, error), { cause: error });
+  }
+}
+
+/** What a failure of the system or of SQLite means, in words. */
+export function failureText(file: string, error: unknown): string {
+  const { code = "", message } = error as { code?: string; message: string };
+  if (code.startsWith("SQLITE_BUSY") || code.startsWith("SQLITE_LOCKED")) {
+    return `${file} is in use by another process; one datastore serves one --data-dir`;
+  }
+  if (code.startsWith("SQLITE_CORRUPT") || code.startsWith("SQLITE_NOTADB")) {
+    return damaged(file, message);
+  }
+  return `cannot use ${file}: ${message}${code === "" ? "" : ` (${code})`}`;
+}
+
+/** A log that grew large under a burst is cut back to this. */
+const LOG_KEPT_BYTES = 16 << 20;
+
+/** Written under another name and then linked, so that a file of this name is always whole. */
+function createFile(directory: string, file: string): void {
+  if (existsSync(`${file}-wal`)) {
+    throw new DatastoreError(
+      `${file} is missing while ${file}-wal is there: restore both from a backup, or remove the rest`,
+    );
+  }
+  const draft = `${file}.${process.pid}.new`;
+  rmSync(draft, { force: true });
+  try {
+    const database = new Database(draft, { create: true, readwrite: true });
+    const [clusterId, memberId] = [randomId(), randomId()];
+    database.run("PRAGMA synchronous = FULL");
+    database.transaction(() => {
+      database.run(TABLES);
+      database.run(`INSERT INTO identity VALUES (${clusterId}, ${memberId})`);
+    })();
+    database.close();
+    linkIfAbsent(draft, file);
+  } finally {
+    rmSync(draft, { force: true });
+  }
+  const folder = openSync(directory, "r");
+  fsyncSync(folder);
+  closeSync(folder);
+}
+
+function linkIfAbsent(draft: string, file: string): void {
+  try {
+    linkSync(draft, file);
+  } catch (error) {
+    // Another process was faster; the lock decides which of us goes on.
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  }
+}
+
+/** Positive and not 0, which is "none" in etcd's messages. */
+function randomId(): bigint {
+  const [bits = 1n] = crypto.getRandomValues(new BigUint64Array(1));
+  return (bits >> 1n) | 1n;
+}
+
+function checkFile(database: Database, file: string): void {
+  const first = (sql: string) => database.query(sql).values()[0]?.[0];
+  const application = first("PRAGMA application_id");
+  if (application !== BigInt(APPLICATION_ID)) {
+    throw new DatastoreError(
+      first("SELECT COUNT(*) FROM sqlite_schema") === 0n
+        ? damaged(file, "it is empty")
+        : `${file} is not a datastore of flanneld; choose another --data-dir`,
+    );
+  }
+  const layout = first("PRAGMA user_version");
+  if (layout !== BigInt(LAYOUT)) {
+    throw new DatastoreError(
+      `${file} has layout ${layout}, and this version of flanneld knows ${LAYOUT}: ` +
+        "it was written by another version",
+    );
+  }
+  const problem = first("PRAGMA quick_check(1)");
+  if (problem !== "ok") throw new DatastoreError(damaged(file, String(problem)));
+}
+
+function damaged(file: string, problem: string): string {
+  return `${file} is damaged (${problem.replace(/\s+/g, " ")}) and was left as it is: restore it ` +
+    "from a backup, or move it away to begin an empty store";
+}

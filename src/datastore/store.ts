@@ -1,0 +1,231 @@
+/**
+ * Keys over time, as etcd defines them: each transaction that changes something has the next revision,
+ * and every revision since the last compaction can be read and followed.
+ */
+
+import type { Change, Entry } from "./entry.ts";
+import { type KeyRange, singleKey } from "./key_range.ts";
+import { Refusal } from "./refusal.ts";
+import type { Storage } from "./storage.ts";
+
+/** Keys that can be read: those of now, or in the middle of a transaction. */
+export interface View {
+  /** The revision that these keys have. */
+  readonly revision: bigint;
+  /** Throws `Refusal` for a revision that is compacted or still to come. */
+  read(range: KeyRange, options?: ReadOptions): Reading;
+  /** Throws `Refusal` "futureRevision" or "compacted". */
+  assertReadable(revision: bigint): void;
+}
+
+export interface ReadOptions {
+  /** 0n or absent: as of now. */
+  readonly revision?: bigint;
+  /** 0n or absent: all. */
+  readonly limit?: bigint;
+  /** Without the entries. */
+  readonly countOnly?: boolean;
+}
+
+export interface Reading {
+  /** In the order of their keys. */
+  readonly entries: readonly Entry[];
+  /** How many keys the range holds, whatever the limit. */
+  readonly count: bigint;
+}
+
+export type CommitListener = (changes: readonly Change[]) => void;
+
+export class Store implements View {
+  readonly #storage: Storage;
+  /** The datastore's clock, for `StorageState`. */
+  readonly #nowMs: () => number;
+  readonly #listeners = new Set<CommitListener>();
+  #revision: bigint;
+  #compactRevision: bigint;
+
+  constructor(storage: Storage, nowMs: () => number) {
+    this.#storage = storage;
+    this.#nowMs = nowMs;
+    ({ revision: this.#revision, compactRevision: this.#compactRevision } = storage.readState());
+  }
+
+  get revision(): bigint {
+    return this.#revision;
+  }
+
+  get compactRevision(): bigint {
+    return this.#compactRevision;
+  }
+
+  read(range: KeyRange, options: ReadOptions = {}): Reading {
+    const { revision = 0n } = options;
+    this.assertReadable(revision);
+    const isNow = revision <= 0n || revision === this.#revision;
+    return isNow ? readNow(this.#storage, range, options) : this.readAt(range, options, revision);
+  }
+
+  /** As of a readable revision in the past. */
+  readAt(range: KeyRange, { limit = 0n, countOnly }: ReadOptions, revision: bigint): Reading {
+    if (countOnly) return { entries: [], count: this.#storage.countAt(range, revision) };
+    if (limit <= 0n) return all(this.#storage.entriesAt(range, revision));
+    const entries = this.#storage.entriesAt(range, revision, limit);
+    return { entries, count: this.#storage.countAt(range, revision) };
+  }
+
+  assertReadable(revision: bigint): void {
+    if (revision > this.#revision) throw new Refusal("futureRevision");
+    if (revision > 0n && revision < this.#compactRevision) throw new Refusal("compacted");
+  }
+
+  /** The key as it was at a revision; `undefined` if it was not there or the revision is compacted. */
+  entryAt(key: Uint8Array, revision: bigint): Entry | undefined {
+    if (revision < 1n || revision < this.#compactRevision) return undefined;
+    return this.#storage.entriesAt(singleKey(key), revision, 1n)[0];
+  }
+
+  /** See `Storage.changesFrom`. */
+  changesFrom(
+    range: KeyRange,
+    revision: bigint,
+    limit: number,
+  ): { changes: Change[]; next: bigint | undefined } {
+    return this.#storage.changesFrom(range, revision, limit);
+  }
+
+  /**
+   * Runs `act` as one revision: all that it changes is on disk, or nothing is. `listeners` are told
+   * afterwards. Throws what `act` throws, and what `Storage.transaction` throws.
+   */
+  write<T>(act: (transaction: WriteTransaction) => T): T {
+    const transaction = new WriteTransaction(this, this.#storage);
+    const result = this.#storage.transaction(() => {
+      const result = act(transaction);
+      if (transaction.changes.length > 0) this.#writeState({ revision: transaction.revision });
+      return result;
+    });
+    if (transaction.changes.length > 0) {
+      this.#revision = transaction.revision;
+      for (const listener of this.#listeners) listener(transaction.changes);
+    }
+    return result;
+  }
+
+  /** Changes of the leases, without a revision. */
+  writeLeases(act: (storage: Storage) => void): void {
+    this.#storage.transaction(() => {
+      act(this.#storage);
+      this.#writeState({});
+    });
+  }
+
+  /** Forgets the history before a revision, which stays readable. Throws `Refusal`. */
+  compact(revision: bigint): void {
+    if (revision <= this.#compactRevision) throw new Refusal("compacted");
+    if (revision > this.#revision) throw new Refusal("futureRevision");
+    this.#storage.transaction(() => {
+      this.#storage.forgetBefore(revision);
+      this.#writeState({ compactRevision: revision });
+    });
+    this.#compactRevision = revision;
+  }
+
+  /** Calls back after each revision. */
+  onCommit(listener: CommitListener): Disposable {
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => this.#listeners.delete(listener) };
+  }
+
+  #writeState(
+    { revision = this.#revision, compactRevision = this.#compactRevision }: {
+      revision?: bigint;
+      compactRevision?: bigint;
+    },
+  ): void {
+    const clockMs = BigInt(Math.floor(this.#nowMs()));
+    this.#storage.writeState({ revision, compactRevision, clockMs });
+  }
+}
+
+/** The changes of one revision while they are being made; each sees those before it. */
+export class WriteTransaction implements View {
+  readonly changes: Change[] = [];
+  readonly #store: Store;
+  readonly #storage: Storage;
+
+  constructor(store: Store, storage: Storage) {
+    this.#store = store;
+    this.#storage = storage;
+  }
+
+  /** The store's revision, and the next one as soon as something has changed. */
+  get revision(): bigint {
+    return this.#store.revision + (this.changes.length > 0 ? 1n : 0n);
+  }
+
+  read(range: KeyRange, options: ReadOptions = {}): Reading {
+    const { revision = 0n } = options;
+    if (revision <= 0n) return readNow(this.#storage, range, options);
+    this.assertReadable(revision);
+    return this.#store.readAt(range, options, revision);
+  }
+
+  assertReadable(revision: bigint): void {
+    this.#store.assertReadable(revision);
+  }
+
+  /** The key as it is at this point of the transaction. */
+  get(key: Uint8Array): Entry | undefined {
+    return this.#storage.liveEntries(singleKey(key), 1n)[0];
+  }
+
+  /** `previous`: the key as `get` has just returned it. */
+  put(
+    { key, value, lease }: Pick<Entry, "key" | "value" | "lease">,
+    previous: Entry | undefined,
+  ): void {
+    const revision = this.#store.revision + 1n;
+    const entry = {
+      key,
+      value,
+      lease,
+      createRevision: previous?.createRevision ?? revision,
+      modRevision: revision,
+      version: (previous?.version ?? 0n) + 1n,
+    };
+    this.#add({ kind: "put", revision, entry });
+  }
+
+  /** Removes the keys, which have to exist. */
+  delete(keys: readonly Uint8Array[]): void {
+    const revision = this.#store.revision + 1n;
+    for (const key of keys) this.#add({ kind: "delete", revision, key });
+  }
+
+  /** Removes a lease and its keys. */
+  revoke(lease: bigint): void {
+    this.delete(this.#storage.leaseKeys(lease));
+    this.#storage.removeLease(lease);
+  }
+
+  #add(change: Change): void {
+    this.#storage.addChange(change, this.changes.length);
+    this.changes.push(change);
+  }
+}
+
+function readNow(
+  storage: Storage,
+  range: KeyRange,
+  { limit = 0n, countOnly }: ReadOptions,
+): Reading {
+  if (countOnly) return { entries: [], count: storage.countLive(range) };
+  if (limit <= 0n) return all(storage.liveEntries(range));
+  const entries = storage.liveEntries(range, limit);
+  const isCut = BigInt(entries.length) === limit;
+  return { entries, count: isCut ? storage.countLive(range) : BigInt(entries.length) };
+}
+
+function all(entries: Entry[]): Reading {
+  return { entries, count: BigInt(entries.length) };
+}

@@ -1,0 +1,81 @@
+/** What etcd refuses in a transaction before it looks at any key (its api/v3rpc/key.go). */
+
+import type { TxnRequest } from "../subnet/etcd/rpc/rpc_pb.ts";
+import { containsKey, type KeyRange, keyRange, keyText } from "./key_range.ts";
+import { checkDelete, checkPut } from "./key_writes.ts";
+import { checkRange } from "./range_query.ts";
+import { Refusal } from "./refusal.ts";
+
+type Operation = TxnRequest["success"][number];
+
+/** etcd's `--max-txn-ops`; for a nested transaction, what its parent leaves of it. */
+const MAX_OPERATIONS = 128;
+
+/** Throws `Refusal`. */
+export function checkTransaction(request: TxnRequest): void {
+  checkOperations(request, MAX_OPERATIONS);
+  collectWrites(request.success);
+  collectWrites(request.failure);
+}
+
+function checkOperations({ compare, success, failure }: TxnRequest, allowed: number): void {
+  const count = Math.max(compare.length, success.length, failure.length);
+  if (count > allowed) throw new Refusal("tooManyOperations");
+  if (compare.some(({ key }) => key.length === 0)) throw new Refusal("emptyKey");
+  for (const { request } of [...success, ...failure]) {
+    switch (request.case) {
+      case "requestRange":
+        checkRange(request.value);
+        break;
+      case "requestPut":
+        checkPut(request.value);
+        break;
+      case "requestDeleteRange":
+        checkDelete(request.value);
+        break;
+      case "requestTxn":
+        checkOperations(request.value, allowed - count);
+        break;
+      default:
+        throw new Refusal("keyNotFound");
+    }
+  }
+}
+
+interface Writes {
+  readonly puts: ReadonlyMap<string, Uint8Array>;
+  readonly deletes: readonly KeyRange[];
+}
+
+/**
+ * What the operations write. Throws `Refusal` "duplicateKey" when a key is put twice, or put and
+ * deleted; the two branches of a nested transaction exclude each other and may share keys.
+ */
+function collectWrites(operations: readonly Operation[]): Writes {
+  const deletes = operations.flatMap(({ request }) =>
+    request.case === "requestDeleteRange"
+      ? [keyRange(request.value.key, request.value.rangeEnd)]
+      : []
+  );
+  const puts = new Map<string, Uint8Array>();
+  const add = (key: Uint8Array, exempt?: Writes) => {
+    const text = keyText(key);
+    const isTwice = puts.has(text) && !exempt?.puts.has(text);
+    if (isTwice || deletes.some((range) => containsKey(range, key))) {
+      throw new Refusal("duplicateKey");
+    }
+    puts.set(text, key);
+  };
+  for (const { request } of operations) {
+    if (request.case !== "requestTxn") continue;
+    const success = collectWrites(request.value.success);
+    const failure = collectWrites(request.value.failure);
+    for (const key of success.puts.values()) add(key);
+    for (const key of failure.puts.values()) add(key, success);
+    deletes.push(...success.deletes, ...failure.deletes);
+  }
+  for (const { request } of operations) {
+    if (request.case === "requestPut") add(request.value.key);
+  }
+  return { puts, deletes };
+}

@@ -1,0 +1,81 @@
+/**
+ * Watches: each gets every change of its keys from its start revision on, in order and once.
+ *
+ * A watch that keeps up is handed each revision as it is made. One that cannot, because its client
+ * reads slowly or because it starts in the past, is read out of the history when there is room again,
+ * so that no queue grows without bound; if that history has been compacted, the watch is cancelled.
+ */
+
+import type { Clock } from "../time/clock.ts";
+import { type Change, changedKey, type Entry } from "./entry.ts";
+import type { Store } from "./store.ts";
+import { WatchStream } from "./watch_stream.ts";
+
+export interface WatchHubOptions {
+  readonly store: Store;
+  readonly clock: Clock;
+}
+
+/** A change as one watch reports it. */
+export interface WatchEvent {
+  readonly change: Change;
+  /** The key at the revision before, for watches that ask for it. */
+  readonly previous: Entry | undefined;
+}
+
+/** etcd's `--watch-progress-notify-interval`. */
+const PROGRESS_MS = 600_000;
+/** All watches together; a network of 1 000 nodes has 2 000. */
+const MAX_WATCHES = 20_000;
+
+export class WatchHub implements Disposable {
+  readonly store: Store;
+  readonly #clock: Clock;
+  readonly #streams = new Set<WatchStream>();
+  readonly #commits: Disposable;
+  readonly #previous = new WeakMap<Change, Entry>();
+  #progressTimer: Disposable;
+
+  constructor({ store, clock }: WatchHubOptions) {
+    this.store = store;
+    this.#clock = clock;
+    this.#commits = store.onCommit((changes) => {
+      for (const stream of this.#streams) stream.offer(changes);
+    });
+    this.#progressTimer = clock.setTimer(PROGRESS_MS, () => this.#notifyProgress());
+  }
+
+  [Symbol.dispose](): void {
+    this.#commits[Symbol.dispose]();
+    this.#progressTimer[Symbol.dispose]();
+    for (const stream of [...this.#streams]) stream[Symbol.dispose]();
+  }
+
+  /** A new set of watches that share one stream to their client; disposing ends them. */
+  open(): WatchStream {
+    const stream = new WatchStream(this, () => this.#streams.delete(stream));
+    this.#streams.add(stream);
+    return stream;
+  }
+
+  get isFull(): boolean {
+    let count = 0;
+    for (const stream of this.#streams) count += stream.size;
+    return count >= MAX_WATCHES;
+  }
+
+  /** The changed key at the revision before the change. */
+  previous(change: Change): Entry | undefined {
+    if (change.kind === "put" && change.entry.createRevision === change.revision) return undefined;
+    const known = this.#previous.get(change);
+    if (known !== undefined) return known;
+    const entry = this.store.entryAt(changedKey(change), change.revision - 1n);
+    if (entry !== undefined) this.#previous.set(change, entry);
+    return entry;
+  }
+
+  #notifyProgress(): void {
+    for (const stream of this.#streams) stream.notifyProgress();
+    this.#progressTimer = this.#clock.setTimer(PROGRESS_MS, () => this.#notifyProgress());
+  }
+}

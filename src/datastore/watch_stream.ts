@@ -1,0 +1,232 @@
+/** The watches of one client stream, and the queue of what it is to be told. */
+
+import { type Change, changedKey } from "./entry.ts";
+import { compareKeys, containsKey, type KeyRange } from "./key_range.ts";
+import type { WatchEvent, WatchHub } from "./watch_hub.ts";
+
+export interface WatchRequest {
+  readonly range: KeyRange;
+  /** 0n: from now on. A revision still to come is waited for. */
+  readonly startRevision: bigint;
+  /** 0n: one is chosen. */
+  readonly id: bigint;
+  readonly previous: boolean;
+  readonly progress: boolean;
+  readonly without: ReadonlySet<Change["kind"]>;
+}
+
+/** What the client is told. All changes up to `revision` have been told when it arrives. */
+export type WatchOutput =
+  | { readonly kind: "created"; readonly id: bigint; readonly revision: bigint }
+  | { readonly kind: "refused"; readonly reason: string; readonly revision: bigint }
+  | {
+    readonly kind: "events";
+    readonly id: bigint;
+    readonly revision: bigint;
+    readonly events: readonly WatchEvent[];
+  }
+  /** `id` is -1n for the answer to a request, which concerns every watch of the stream. */
+  | { readonly kind: "progress"; readonly id: bigint; readonly revision: bigint }
+  | { readonly kind: "cancelled"; readonly id: bigint; readonly revision: bigint }
+  /** The first revision that can still be had is `compactRevision`. */
+  | { readonly kind: "compacted"; readonly id: bigint; readonly compactRevision: bigint };
+
+interface Watch {
+  readonly id: bigint;
+  readonly request: WatchRequest;
+  /** The first revision that has been neither queued nor passed over. */
+  next: bigint;
+  /** Something was queued since the last progress notification. */
+  isActive: boolean;
+}
+
+/** A client that has not read so many events is served from the history from then on. */
+const MAX_QUEUED_EVENTS = 1_000;
+const MAX_QUEUED_BYTES = 4 << 20;
+/** Changes read from the history at a time. */
+const PAGE = 500;
+
+/** mvcc's texts, from etcd's server/storage/mvcc/watcher.go. */
+const EMPTY_RANGE = "mvcc: watcher range is empty";
+const DUPLICATE_ID = "mvcc: duplicate watch ID provided on the WatchStream";
+const TOO_MANY = "etcdserver: too many requests";
+
+export class WatchStream implements Disposable {
+  readonly #hub: WatchHub;
+  readonly #onClose: () => void;
+  readonly #watches = new Map<bigint, Watch>();
+  /** Those whose next revision has to come from the history. */
+  readonly #lagging = new Set<Watch>();
+  #queue: WatchOutput[] = [];
+  #queuedEvents = 0;
+  #queuedBytes = 0;
+  #nextId = 0n;
+  #progressRequests = 0;
+  #isClosed = false;
+  #wake: (() => void) | undefined;
+
+  constructor(hub: WatchHub, onClose: () => void) {
+    this.#hub = hub;
+    this.#onClose = onClose;
+  }
+
+  get size(): number {
+    return this.#watches.size;
+  }
+
+  [Symbol.dispose](): void {
+    this.#isClosed = true;
+    this.#watches.clear();
+    this.#lagging.clear();
+    this.#onClose();
+    this.#wake?.();
+  }
+
+  create(request: WatchRequest): void {
+    const { revision } = this.#hub.store;
+    const reason = this.#refusal(request);
+    if (reason !== undefined) return this.#push({ kind: "refused", reason, revision });
+    const id = request.id === 0n ? this.#freeId() : request.id;
+    const next = request.startRevision <= 0n ? revision + 1n : request.startRevision;
+    const watch = { id, request, next, isActive: false };
+    this.#watches.set(id, watch);
+    if (next <= revision) this.#lagging.add(watch);
+    this.#push({ kind: "created", id, revision });
+  }
+
+  /** Ends a watch; an unknown id is passed over, as it may just have been cancelled. */
+  cancel(id: bigint): void {
+    const watch = this.#watches.get(id);
+    if (watch === undefined) return;
+    this.#remove(watch);
+    this.#push({ kind: "cancelled", id, revision: this.#hub.store.revision });
+  }
+
+  /** Answered as soon as everything up to the present has been told. */
+  requestProgress(): void {
+    this.#progressRequests++;
+    this.#wake?.();
+  }
+
+  /** Tells the watches that want it how far they are, if they have heard nothing since the last time. */
+  notifyProgress(): void {
+    const { revision } = this.#hub.store;
+    for (const watch of this.#watches.values()) {
+      if (watch.request.progress && !watch.isActive && !this.#lagging.has(watch)) {
+        this.#push({ kind: "progress", id: watch.id, revision });
+      }
+      watch.isActive = false;
+    }
+  }
+
+  /** Hands the changes of the newest revision to the watches that are up to date. */
+  offer(changes: readonly Change[]): void {
+    const revision = changes[0]?.revision ?? 0n;
+    for (const watch of this.#watches.values()) {
+      if (watch.next !== revision || this.#lagging.has(watch)) continue;
+      const events = this.#eventsFor(watch, changes);
+      if (events.length === 0) {
+        watch.next = revision + 1n;
+      } else if (this.#queuedEvents >= MAX_QUEUED_EVENTS || this.#queuedBytes >= MAX_QUEUED_BYTES) {
+        this.#lagging.add(watch);
+      } else {
+        watch.next = revision + 1n;
+        this.#pushEvents(watch, revision, events);
+      }
+    }
+  }
+
+  /** What is to be told next, as soon as there is something; `undefined` at the end of the stream. */
+  async next(): Promise<WatchOutput | undefined> {
+    for (;;) {
+      if (this.#isClosed) return undefined;
+      const output = this.#take();
+      if (output !== undefined) return output;
+      await new Promise<void>((resolve) => this.#wake = resolve);
+      this.#wake = undefined;
+    }
+  }
+
+  #take(): WatchOutput | undefined {
+    const output = this.#queue.shift();
+    if (output !== undefined) {
+      if (this.#queue.length === 0) [this.#queuedEvents, this.#queuedBytes] = [0, 0];
+      return output;
+    }
+    for (const watch of this.#lagging) {
+      const past = this.#readHistory(watch);
+      if (past !== undefined) return past;
+    }
+    if (this.#progressRequests === 0) return undefined;
+    this.#progressRequests--;
+    return { kind: "progress", id: -1n, revision: this.#hub.store.revision };
+  }
+
+  /** The next page of a watch that lags; `undefined` when it is up to date. */
+  #readHistory(watch: Watch): WatchOutput | undefined {
+    const { store } = this.#hub;
+    for (;;) {
+      if (watch.next < store.compactRevision) {
+        this.#remove(watch);
+        return { kind: "compacted", id: watch.id, compactRevision: store.compactRevision };
+      }
+      const page = store.changesFrom(watch.request.range, watch.next, PAGE);
+      watch.next = page.next ?? store.revision + 1n;
+      if (page.next === undefined) this.#lagging.delete(watch);
+      const events = this.#eventsFor(watch, page.changes);
+      if (events.length > 0) {
+        watch.isActive = true;
+        return { kind: "events", id: watch.id, revision: watch.next - 1n, events };
+      }
+      if (page.next === undefined) return undefined;
+    }
+  }
+
+  #eventsFor({ request }: Watch, changes: readonly Change[]): WatchEvent[] {
+    const { range, without } = request;
+    const own = changes.filter((change) =>
+      !without.has(change.kind) && containsKey(range, changedKey(change))
+    );
+    return own.map((change) => ({
+      change,
+      previous: request.previous ? this.#hub.previous(change) : undefined,
+    }));
+  }
+
+  /** A burst makes one message, not many. */
+  #pushEvents(watch: Watch, revision: bigint, events: readonly WatchEvent[]): void {
+    watch.isActive = true;
+    this.#queuedEvents += events.length;
+    for (const { change } of events) {
+      if (change.kind === "put") this.#queuedBytes += change.entry.value.length;
+    }
+    const last = this.#queue.at(-1);
+    if (last?.kind === "events" && last.id === watch.id) {
+      const merged = { ...last, revision, events: [...last.events, ...events] };
+      this.#queue[this.#queue.length - 1] = merged;
+    } else {
+      this.#push({ kind: "events", id: watch.id, revision, events });
+    }
+  }
+
+  #push(output: WatchOutput): void {
+    this.#queue.push(output);
+    this.#wake?.();
+  }
+
+  #remove(watch: Watch): void {
+    this.#watches.delete(watch.id);
+    this.#lagging.delete(watch);
+  }
+
+  #refusal({ range, id }: WatchRequest): string | undefined {
+    if (range.end !== undefined && compareKeys(range.start, range.end) >= 0) return EMPTY_RANGE;
+    if (id !== 0n && this.#watches.has(id)) return DUPLICATE_ID;
+    return this.#hub.isFull ? TOO_MANY : undefined;
+  }
+
+  #freeId(): bigint {
+    while (this.#watches.has(this.#nextId)) this.#nextId++;
+    return this.#nextId++;
+  }
+}
