@@ -14,6 +14,8 @@ export interface RunOptions {
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** Limit for standard output and for standard error; default 16 MiB each. */
   readonly maxOutputBytes?: number;
+  /** Called with each line of either stream as it comes, without its end; also when the run fails. */
+  readonly onLine?: (line: string) => void;
 }
 
 export interface RunResult {
@@ -53,7 +55,7 @@ export async function run(
   args: readonly string[],
   options: RunOptions = {},
 ): Promise<RunResult> {
-  const { timeoutMs = 30_000, signal, maxOutputBytes = 16 * 1024 * 1024 } = options;
+  const { timeoutMs = 30_000, signal, maxOutputBytes = 16 * 1024 * 1024, onLine } = options;
   signal?.throwIfAborted();
   const child = start(program, args, options);
   const kill = () => killGroup(child.pid, "SIGKILL");
@@ -72,8 +74,8 @@ export async function run(
     kill();
   };
   try {
-    const stdout = collect(child.stdout, maxOutputBytes, overflow);
-    const stderr = collect(child.stderr, maxOutputBytes, overflow);
+    const stdout = collect(child.stdout, { maxBytes: maxOutputBytes, overflow, onLine });
+    const stderr = collect(child.stderr, { maxBytes: maxOutputBytes, overflow, onLine });
     const exitCode = await child.exited;
     // What the program left behind may hold the pipes open for ever.
     setTimeout(() => (stdout.stop(), stderr.stop()), DRAIN_MS).unref();
@@ -129,14 +131,20 @@ export function killGroup(pid: number, signal: NodeJS.Signals): void {
   }
 }
 
+interface CollectOptions {
+  readonly maxBytes: number;
+  readonly overflow: () => void;
+  readonly onLine: ((line: string) => void) | undefined;
+}
+
 function collect(
   stream: ReadableStream<Uint8Array>,
-  maxBytes: number,
-  overflow: () => void,
+  { maxBytes, overflow, onLine }: CollectOptions,
 ): { text: Promise<string>; stop: () => void } {
   const reader = stream.getReader();
   const chunks: Uint8Array[] = [];
   const read = async () => {
+    using lines = onLine && new LineSplitter(onLine);
     let bytes = 0;
     for (let next = await reader.read(); !next.done; next = await reader.read()) {
       bytes += next.value.length;
@@ -145,8 +153,31 @@ function collect(
         break;
       }
       chunks.push(next.value);
+      lines?.push(next.value);
     }
     return Buffer.concat(chunks).toString("utf8");
   };
   return { text: read(), stop: () => void reader.cancel().catch(() => undefined) };
+}
+
+/** Cuts bytes into lines as they come; disposing gives out a last line that has no end. */
+export class LineSplitter implements Disposable {
+  readonly #decoder = new TextDecoder();
+  readonly #onLine: (line: string) => void;
+  #rest = "";
+
+  constructor(onLine: (line: string) => void) {
+    this.#onLine = onLine;
+  }
+
+  push(bytes: Uint8Array): void {
+    const lines = (this.#rest + this.#decoder.decode(bytes, { stream: true })).split("\n");
+    this.#rest = lines.pop() as string;
+    for (const line of lines) this.#onLine(line);
+  }
+
+  [Symbol.dispose](): void {
+    const rest = this.#rest + this.#decoder.decode();
+    if (rest !== "") this.#onLine(rest);
+  }
 }

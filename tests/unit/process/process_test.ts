@@ -72,6 +72,16 @@ describe("run()", () => {
     );
   });
 
+  test("lines are told as they come, and those of a program that is killed as well", async () => {
+    const lines: string[] = [];
+    const script = "echo one; printf 'zwei \\303'; sleep 0.1; printf '\\244\\n\\nno end'; sleep 30";
+    const running = shell(script, { timeoutMs: 600, onLine: (line) => lines.push(line) });
+    await Bun.sleep(300);
+    expect(lines).toEqual(["one", "zwei ä", ""]);
+    await expect(running).rejects.toThrow("did not end within 600 ms");
+    expect(lines).toEqual(["one", "zwei ä", "", "no end"]);
+  });
+
   test("a program that was killed is no result", async () => {
     expect(await fault(shell("kill -SEGV $$"))).toBe(
       "killed: cannot run sh: it was killed by SIGSEGV",
