@@ -1,0 +1,27 @@
+/** What the lab and the tests believe of the kernel, against the kernel. */
+
+import { expect, test } from "bun:test";
+import { missingFeatures } from "../../src/lab/features.ts";
+import { run } from "../../src/process/process.ts";
+
+test("a feature that works is not missing, and trying it out leaves nothing behind", async () => {
+  const links = async () => (await run("ip", ["-o", "link"])).stdout;
+  const before = await links();
+  expect(await missingFeatures(["tun", "vxlan"])).toEqual([]);
+  expect(await links()).toBe(before);
+});
+
+test("one that does not is a line with the reason and the module to load", async () => {
+  // Without CAP_NET_ADMIN no kernel makes a device or a state, if it knows of it at all.
+  const program = [process.execPath, "tests/vm/missing_features.ts"];
+  const result = await run("setpriv", ["--bounding-set=-net_admin", ...program]);
+  expect(result.exitCode).toBe(1);
+  const lines = result.stdout.trimEnd().split("\n");
+  expect(lines).toHaveLength(5);
+  for (const [index, module] of ["wireguard", "ipip", "ipip fou", "esp4", "esp6"].entries()) {
+    expect(lines[index]).toMatch(
+      /^this kernel has no .* \((Operation not permitted|No such file or directory)\); load /,
+    );
+    expect(lines[index]).toEndWith(module);
+  }
+});
