@@ -74,7 +74,7 @@ prepare() {
     return 1
   fi
   bash tests/install.sh "${PACKAGES[@]}" && bash compile.sh || return
-  if printf '%s\n' "$@" | grep -q '/vm/'; then choose_kernel; fi
+  if [[ " $*" = *" tests/vm/"* || " $*" = *" tests/interop/vm/"* ]]; then choose_kernel; fi
 }
 
 # Chooses the kernel for files in folders `vm`. It may have to be built, the first time.
