@@ -7,6 +7,8 @@ import type { BackendModule } from "./backend.ts";
 const BACKENDS: Readonly<Record<string, () => Promise<{ readonly default: BackendModule }>>> = {
   alloc: () => import("./alloc.ts"),
   "host-gw": () => import("./host_gw.ts"),
+  ipip: () => import("./ipip.ts"),
+  udp: () => import("./udp.ts"),
   vxlan: () => import("./vxlan.ts"),
   wireguard: () => import("./wireguard/wireguard.ts"),
 };

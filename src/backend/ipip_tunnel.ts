@@ -1,0 +1,71 @@
+/** What the backends have in common that send through an ipip device, bare or in UDP. */
+
+import { addressBits, type IpAddress } from "../addr/ip.ts";
+import { prefixAddress } from "../addr/prefix.ts";
+import { type IpipLink, type Link, NO_MAC, type Resource, type Route } from "../state/resource.ts";
+import type { Lease } from "../subnet/lease.ts";
+import type { BackendHost } from "./backend.ts";
+import { peerAddress } from "./peer_lease.ts";
+import { peerRoute } from "./peer_route.ts";
+
+/** The device of the ipip backend. */
+export const IPIP_DEVICE = "flannel.ipip";
+/** The device of the udp backend, whichever data path it has. */
+export const UDP_DEVICE = "flannel0";
+/** An IPv4 header without options (RFC 791). */
+export const IPV4_HEADER_BYTES = 20;
+
+export interface TunnelOptions {
+  readonly name: string;
+  readonly mtuBytes: number;
+  /** Source of the outer packets, and the destination of those that are for the tunnel. */
+  readonly local: IpAddress;
+  /** The UDP port, if the tunnel is one in UDP. */
+  readonly fouPort?: number;
+}
+
+/** The device. */
+export function ipipDevice(options: TunnelOptions): IpipLink {
+  return { kind: "link", type: "ipip", mac: NO_MAC, up: true, ...options };
+}
+
+/**
+ * The node's own subnet as a /32: the source of packets that the node itself sends into the overlay.
+ * None without an IPv4 subnet.
+ */
+export function nodeAddress(own: Lease, link: string): Resource[] {
+  const subnet = own.subnets[4];
+  if (subnet === undefined) return [];
+  const address = prefixAddress(subnet);
+  return [{ kind: "address", link, address, prefixLength: addressBits(4) }];
+}
+
+/** The route to a peer's subnet by its public address: through a tunnel, which sends there, or direct. */
+export function ipv4Route(
+  peer: Lease,
+  by: { readonly link: string; readonly onlink: boolean },
+): Route[] {
+  const subnet = peer.subnets[4];
+  return subnet === undefined ? [] : [peerRoute({ subnet, gateway: peerAddress(peer, 4), ...by })];
+}
+
+/**
+ * Removes the tunnel of the other one of these backends, which this host ran before: two tunnels
+ * from one address cannot be. A device of this name that is something else stays.
+ */
+export async function removeFormerTunnel(host: BackendHost, name: string): Promise<void> {
+  const former: Link | undefined = (await host.kernel.link(name))?.link;
+  if (former?.type !== "ipip") return;
+  host.log.info(`deleting the device ${name}, which another backend has left behind`);
+  const { fouPort } = former;
+  const port: Resource[] = fouPort === undefined ? [] : [{
+    kind: "fou",
+    port: fouPort,
+    protocol: IPPROTO_IPIP,
+  }];
+  const steps = [former, ...port].map((resource) => ({ op: "delete" as const, resource }));
+  for (const error of await host.kernel.apply(steps)) if (error !== undefined) throw error;
+}
+
+/** IPv4 in IPv4; netinet/in.h. */
+export const IPPROTO_IPIP = 4;

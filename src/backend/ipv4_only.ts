@@ -1,0 +1,16 @@
+/** For backends whose packets are IPv4 in IPv4. */
+
+import { ConfigError } from "../config/config_error.ts";
+import type { FamilyNetwork, NetworkConfig } from "../config/network_config.ts";
+
+/** The IPv4 network; throws `ConfigError` where there is an IPv6 one. */
+export function requireIpv4Only(config: NetworkConfig): FamilyNetwork {
+  const { 4: ipv4, 6: ipv6 } = config.families;
+  if (ipv4 === undefined || ipv6 !== undefined) {
+    throw new ConfigError(
+      `the ${config.backend.type} backend carries IPv4 only, and the network configuration has ` +
+        "EnableIPv6; leave it out, or use vxlan, host-gw or wireguard",
+    );
+  }
+  return ipv4;
+}

@@ -1,0 +1,127 @@
+/**
+ * udp: each packet between nodes travels as it is, as the payload of a UDP datagram.
+ *
+ * The journey of a packet from a workload at 10.5.1.7 on node A (192.168.0.1) to one at 10.5.2.9 on
+ * node B (192.168.0.2, subnet 10.5.2.0/24), by the entry that decides each hop, where the kernel has
+ * FOU (foo over UDP, linux/fou.h):
+ *
+ *   1. It leaves the workload by its default route and reaches A's bridge.
+ *   2. On A the ROUTE `10.5.2.0/24 via 192.168.0.2 dev flannel0 onlink` hands it to an ipip device,
+ *      with B's public address as next hop.
+ *   3. The device has no remote end of its own: the next hop becomes the destination of the outer
+ *      header, the device's `local` address its source. Its encapsulation puts a UDP header in
+ *      between, from port 8285 to port 8285.
+ *   4. On B the FOU PORT 8285 takes the UDP header off, and what is left is an IPv4 packet in an IPv4
+ *      packet: B's flannel0 takes the outer header off, for its `local` is the destination. B's own
+ *      route for 10.5.2.0/24, the bridge's, delivers.
+ *
+ * Where it has not, flannel0 is a TUN device with a ROUTE for the whole network, and a proxy does
+ * steps 2 to 4 (`udp/proxy.ts`). On the wire there is no difference, so nodes with either data path,
+ * and those of Go flannel, which has the proxy only, make one network.
+ *
+ * A packet of node A itself takes the ADDRESS 10.5.1.0/32 of flannel0 as its source.
+ */
+
+import type { PerFamily } from "../addr/family.ts";
+import type { IpAddress } from "../addr/ip.ts";
+import type { Prefix } from "../addr/prefix.ts";
+import { integerOption, readOptions } from "../config/options.ts";
+import type { FouPort, Link } from "../state/resource.ts";
+import { advertisedAddresses } from "./advertised.ts";
+import type { Backend, BackendHost, BackendModule } from "./backend.ts";
+import {
+  IPIP_DEVICE,
+  ipipDevice,
+  IPPROTO_IPIP,
+  ipv4Route,
+  nodeAddress,
+  removeFormerTunnel,
+  UDP_DEVICE,
+} from "./ipip_tunnel.ts";
+import { requireIpv4Only } from "./ipv4_only.ts";
+import { outerAddress, unownedAddresses } from "./outer_address.ts";
+import { requireBackendType } from "./peer_lease.ts";
+import { BackendError } from "./target.ts";
+import { chooseDataPath } from "./udp/data_path.ts";
+import { UDP_OVERHEAD_BYTES } from "./udp/overhead.ts";
+
+export const OPTIONS = { Port: integerOption({ default: 8285, min: 1, max: 65535 }) };
+
+const udp: BackendModule = {
+  type: "udp",
+  async prepare(host) {
+    const { Port: port } = readOptions(host.config.backend.options, OPTIONS, host.log);
+    const { network } = requireIpv4Only(host.config);
+    const publicAddresses = advertisedAddresses(host);
+    const unowned = await unownedAddresses(host, publicAddresses);
+    const dataPath = await chooseDataPath(host);
+    const setup = { port, network, publicAddresses, unowned };
+    if (dataPath === "tun") throw new BackendError("the TUN proxy is not there yet");
+    await removeFormerTunnel(host, IPIP_DEVICE);
+    return fouBackend({ ...setup, formerPort: await formerFouPort(host) });
+  },
+};
+
+export default udp;
+
+interface UdpSetup {
+  readonly port: number;
+  readonly network: Prefix;
+  readonly publicAddresses: PerFamily<IpAddress>;
+  /** Advertised addresses that this host does not have. */
+  readonly unowned: PerFamily<IpAddress>;
+}
+
+/** What both data paths have in common. */
+function commonParts(
+  { network, publicAddresses }: UdpSetup,
+): Pick<Backend, "type" | "attributes" | "needsPeerFacts" | "ownership" | "mtuBytes"> {
+  return {
+    type: "udp",
+    // Go flannel's udp has never named itself in its leases.
+    attributes: { publicAddresses, backendType: "", backendData: {} },
+    needsPeerFacts: false,
+    ownership: (external) => ({
+      links: new Set([UDP_DEVICE]),
+      // The device of the other data path is replaced.
+      linkTypes: new Set<Link["type"]>(["ipip", "tun"]),
+      networks: [network],
+      routeLink: external.name,
+    }),
+    mtuBytes: (external) => external.mtuBytes - UDP_OVERHEAD_BYTES,
+  };
+}
+
+function fouBackend(setup: UdpSetup & { readonly formerPort: number | undefined }): Backend {
+  const { port, formerPort, unowned } = setup;
+  const common = commonParts(setup);
+  const receivePort: FouPort = { kind: "fou", port, protocol: IPPROTO_IPIP };
+  return {
+    ...common,
+    ownership: (external) => ({
+      ...common.ownership(external),
+      extraKinds: ["fou"],
+      fouPorts: new Set([port, ...(formerPort === undefined ? [] : [formerPort])]),
+    }),
+    node: ({ own, external }) => [
+      ipipDevice({
+        name: UDP_DEVICE,
+        mtuBytes: common.mtuBytes(external),
+        local: outerAddress(external, unowned, 4),
+        fouPort: port,
+      }),
+      receivePort,
+      ...nodeAddress(own, UDP_DEVICE),
+    ],
+    peer(peer) {
+      requireBackendType(peer, "");
+      return ipv4Route(peer, { link: UDP_DEVICE, onlink: true });
+    },
+  };
+}
+
+/** The port of a former run, where another one may have been configured. */
+async function formerFouPort({ kernel }: BackendHost): Promise<number | undefined> {
+  const device = (await kernel.link(UDP_DEVICE))?.link;
+  return device?.type === "ipip" ? device.fouPort : undefined;
+}

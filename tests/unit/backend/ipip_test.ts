@@ -1,0 +1,166 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import {
+  type Backend,
+  ImplausibleLeaseError,
+  NO_FACTS,
+  type PeerFacts,
+} from "../../../src/backend/backend.ts";
+import ipip from "../../../src/backend/ipip.ts";
+import { NO_MAC, type Resource } from "../../../src/state/resource.ts";
+import { isOurs } from "../../../src/state/ownership.ts";
+import { stateText } from "../../../src/state/resource_text.ts";
+import { FakeKernel } from "../../support/fake_kernel.ts";
+import { backendHost, config, external, HOST, ip, lease } from "../../support/sample_network.ts";
+
+const DIRECT: PeerFacts = { direct: { 4: true }, way: {} };
+const FAR: PeerFacts = { direct: { 4: false }, way: {} };
+const INPUT = { own: lease(1, "ipip", [4]), external: external([4]) };
+
+async function prepare(
+  options: Record<string, unknown> = {},
+  { kernel = hostKernel(), ...more }: Parameters<typeof backendHost>[2] & {
+    kernel?: FakeKernel;
+  } = {},
+): Promise<Backend> {
+  return await ipip.prepare(backendHost(kernel, config("ipip", [4], options), more));
+}
+
+function hostKernel(...more: readonly Resource[]): FakeKernel {
+  const kernel = new FakeKernel();
+  kernel.seed(...HOST, ...more);
+  return kernel;
+}
+
+function desired(backend: Backend, facts = NO_FACTS): string {
+  const peers = [2, 3].map((n) => lease(n, "ipip", [4]));
+  return stateText([
+    ...backend.node(INPUT),
+    ...peers.flatMap((peer) => backend.peer(peer, INPUT, facts)),
+  ]);
+}
+
+describe("ipip", () => {
+  test("holds", async () => {
+    const backend = await prepare();
+    expect(desired(backend)).toBe(`\
+link flannel.ipip: mtu 1480 state up type ipip local 192.168.0.1
+addr 10.5.1.0/32 dev flannel.ipip
+route 10.5.2.0/24 via 192.168.0.2 dev flannel.ipip proto 70 onlink
+route 10.5.3.0/24 via 192.168.0.3 dev flannel.ipip proto 70 onlink
+`);
+    expect(backend.mtuBytes(external([4]))).toBe(1480);
+    expect(backend.needsPeerFacts).toBe(false);
+    const ownership = backend.ownership(external([4]));
+    expect(backend.node(INPUT).every((resource) => isOurs(resource, ownership))).toBe(true);
+  });
+
+  test("holds, with DirectRouting, a plain route to a peer without a gateway in between", async () => {
+    const backend = await prepare({ directrouting: true });
+    expect(backend.needsPeerFacts).toBe(true);
+    const [peer] = backend.peer(lease(2, "ipip", [4]), INPUT, DIRECT);
+    expect(stateText([peer as Resource])).toBe(
+      "route 10.5.2.0/24 via 192.168.0.2 dev eth0 proto 70\n",
+    );
+    expect(isOurs(peer as Resource, backend.ownership(external([4])))).toBe(true);
+    expect(desired(backend, FAR)).toContain("10.5.2.0/24 via 192.168.0.2 dev flannel.ipip");
+  });
+
+  test("ignores the way to a peer without DirectRouting", async () => {
+    expect(desired(await prepare(), DIRECT)).toContain("dev flannel.ipip proto 70 onlink");
+  });
+
+  test("advertises its type and no data", async () => {
+    expect((await prepare()).attributes as unknown).toEqual({
+      publicAddresses: { 4: "192.168.0.1" },
+      backendType: "ipip",
+      backendData: {},
+    });
+  });
+
+  test("sends from the advertised address where the host has it, else from the interface's", async () => {
+    const publicAddresses = { 4: ip("203.0.113.9") };
+    const elsewhere = { ...external([4]), publicAddresses };
+    const local = async (kernel: FakeKernel) => {
+      const backend = await prepare({}, { kernel, external: elsewhere });
+      return stateText(backend.node({ ...INPUT, external: elsewhere }));
+    };
+    const address: Resource = {
+      kind: "address",
+      link: "eth0",
+      address: publicAddresses[4],
+      prefixLength: 32,
+    };
+    expect(await local(hostKernel())).toContain("local 192.168.0.1");
+    expect(await local(hostKernel(address))).toContain("local 203.0.113.9");
+  });
+
+  test("deletes the tunnel that the udp backend has left behind, with its port", async () => {
+    const former = {
+      kind: "link",
+      type: "ipip",
+      name: "flannel0",
+      mtuBytes: 1472,
+      mac: NO_MAC,
+      up: true,
+      local: ip("192.168.0.1"),
+      fouPort: 8285,
+    } as const;
+    const kernel = hostKernel(former, { kind: "fou", port: 8285, protocol: 4 });
+    await prepare({}, { kernel });
+    expect(kernel.text(({ kind }) => kind === "link" || kind === "fou")).not.toContain("8285");
+  });
+
+  test("leaves a device of the udp backend's name that is something else", async () => {
+    const kernel = hostKernel({
+      kind: "link",
+      type: "tun",
+      name: "flannel0",
+      mtuBytes: 1472,
+      mac: NO_MAC,
+      up: true,
+    });
+    await prepare({}, { kernel });
+    expect(kernel.asked).toEqual([]);
+  });
+
+  test("refuses a network with IPv6", async () => {
+    const host = backendHost(hostKernel(), config("ipip", [4, 6]));
+    await expect((async () => await ipip.prepare(host))()).rejects.toThrow(
+      "the ipip backend carries IPv4 only, and the network configuration has EnableIPv6",
+    );
+  });
+
+  test.each([
+    [
+      { DirectRouting: "yes" },
+      'DirectRouting in the network configuration\'s Backend object is "yes"',
+    ],
+    [{ DirectRouting: 1 }, "it must be true or false"],
+  ])("refuses %p", async (options, message) => {
+    await expect(prepare(options)).rejects.toThrow(message);
+  });
+
+  test("ignores a peer of another backend, and one without an address", async () => {
+    const backend = await prepare();
+    expect(() => backend.peer(lease(2, "", [4]), INPUT, NO_FACTS)).toThrow(
+      "its backend is not named, this node's is ipip",
+    );
+    const peer = lease(2, "ipip", [4]);
+    const nowhere = { ...peer, attributes: { ...peer.attributes, publicAddresses: {} } };
+    expect(() => backend.peer(nowhere, INPUT, NO_FACTS)).toThrow(ImplausibleLeaseError);
+  });
+
+  test("any lease data gives the one route to the peer's subnet", async () => {
+    const backend = await prepare();
+    const peer = lease(2, "ipip", [4]);
+    const expected = backend.peer(peer, INPUT, NO_FACTS);
+    fc.assert(
+      fc.property(fc.jsonValue(), fc.jsonValue(), (ipv4, ipv6) => {
+        const attributes = { ...peer.attributes, backendData: { 4: ipv4, 6: ipv6 } };
+        expect(backend.peer({ ...peer, attributes }, INPUT, NO_FACTS)).toEqual(expected);
+      }),
+      { numRuns: 100_000 },
+    );
+  }, 60_000);
+});
