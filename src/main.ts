@@ -41,6 +41,15 @@ async function runSubcommand(name: Subcommand, args: readonly string[]): Promise
         err: (text) => process.stderr.write(text),
       });
     }
+    case "datastore": {
+      const { datastoreCommand } = await import("./cli/datastore.ts");
+      return await datastoreCommand(args, {
+        input: () => Bun.stdin.text(),
+        // Awaited, as a pipe takes no more than it has room for before the process ends.
+        out: async (text) => void await Bun.write(Bun.stdout, text),
+        err: (text) => process.stderr.write(text),
+      });
+    }
     case "licenses": {
       const { licensesText } = await import("./cli/licenses.ts");
       process.stdout.write(await licensesText());

@@ -18,6 +18,7 @@ export type CommandLine =
 /** What may stand in place of the flags. `version` and `help` are the flags of that name. */
 export const SUBCOMMANDS = {
   lab: "Build hosts on this machine, run the daemon in each and try whether they reach each other.",
+  datastore: "Serve the part of etcd's API that flannel uses, for a cluster without etcd.",
   licenses: "Print the licences of the parts of this program.",
   version: "Print the version.",
   help: "Print this text.",

@@ -78,6 +78,18 @@ export class Datastore implements AsyncDisposable {
     this.#parts = parts;
   }
 
+  /** Returns the key's value if it is there; otherwise writes it and returns nothing. */
+  putIfAbsent(key: string, value: string): string | undefined {
+    const bytes = new TextEncoder().encode(key);
+    return this.store.write((transaction) => {
+      const present = transaction.get(bytes);
+      if (present !== undefined) return new TextDecoder().decode(present.value);
+      const entry = { key: bytes, value: new TextEncoder().encode(value), lease: 0n };
+      transaction.put(entry, undefined);
+      return undefined;
+    });
+  }
+
   /** Ends the watches, closes the connections, and lets go of the data. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.#parts.disposeAsync();

@@ -40,6 +40,8 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     time: "pauses between attempts",
   },
   datastore: {
+    addr: "the listen address",
+    health: "systemd is told when it serves",
     "type log": "what it does by itself is logged",
     "subnet/etcd": "it speaks the messages of our own etcd client",
     time: "leases expire",
@@ -87,9 +89,12 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   cli: {
     addr: "flags that are addresses",
+    config: "--network is checked when it is read",
+    datastore: "the subcommand",
     iface: "--iface-regex is checked when it is read",
     lab: "the subcommand",
-    log: "--log-format",
+    log: "--log-format, and the datastore's log",
+    subnet: "faults that are told in one line",
     text: "unknown flags are reported with the nearest known one",
   },
   daemon: {

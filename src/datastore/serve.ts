@@ -1,0 +1,102 @@
+/** Runs the datastore as a program: until a signal, or until it cannot go on. */
+
+import { readFileSync } from "node:fs";
+import { createNotifier } from "../health/sd_notify.ts";
+import type { Log } from "../log/log.ts";
+import { systemClock } from "../time/clock.ts";
+import { Datastore } from "./datastore.ts";
+import { DatastoreError } from "./datastore_error.ts";
+import { type ListenAddress, reachOf } from "./listen_address.ts";
+import type { ServerTls } from "./rpc/server.ts";
+
+export interface ServeOptions {
+  readonly listen: ListenAddress;
+  readonly directory: string;
+  readonly tls: TlsFileNames | undefined;
+  /** Serve a public address without TLS. */
+  readonly insecure: boolean;
+  /** A key to write if it is absent: the network's configuration. */
+  readonly initial: { readonly key: string; readonly value: string } | undefined;
+}
+
+export interface TlsFileNames {
+  readonly certFile: string;
+  readonly keyFile: string;
+  /** Empty: clients need no certificate. */
+  readonly clientCaFile: string;
+}
+
+/** Resolves after `stop`; throws `DatastoreError` when it cannot start or go on. */
+export async function serveDatastore(
+  options: ServeOptions,
+  { log, stop }: { readonly log: Log; readonly stop: AbortSignal },
+): Promise<void> {
+  const { listen, directory, initial } = options;
+  const warning = exposure(options);
+  if (warning !== undefined) log.warn(warning);
+  const notifier = createNotifier({ log });
+  stop.addEventListener("abort", () => notifier.stopping(), { once: true });
+  using _watchdog = notifier.watchdog(() => true);
+  await using datastore = await Datastore.start({
+    ...listen,
+    directory,
+    tls: options.tls && readTls(options.tls),
+    clock: systemClock,
+    log,
+  });
+  if (initial !== undefined) writeInitial(datastore, initial, log);
+  const { url, store: { revision } } = datastore;
+  const summary = `serving etcd's API at ${url} from ${directory}, revision ${revision}`;
+  notifier.ready(summary);
+  log.info(`ready; ${summary}`);
+  const stopped = new Promise<undefined>((resolve) => {
+    stop.addEventListener("abort", () => resolve(undefined), { once: true });
+    if (stop.aborted) resolve(undefined);
+  });
+  const failure = await Promise.race([stopped, datastore.failed]);
+  if (failure !== undefined) throw failure;
+}
+
+/** Why others may read and write everything; throws where that has to be asked for. */
+function exposure({ listen, tls, insecure }: ServeOptions): string | undefined {
+  const reach = reachOf(listen.host);
+  if (tls?.clientCaFile || reach === "loopback") return undefined;
+  if (tls !== undefined) {
+    return `whoever reaches ${listen.host} can read and change everything here; ` +
+      "--client-ca-file admits only clients with a certificate";
+  }
+  if (reach === "public" && !insecure) {
+    throw new DatastoreError(
+      `${listen.host} is a public address, and without TLS whoever reaches it could read and ` +
+        "change everything; listen on a private address, give --cert-file, --key-file and " +
+        "--client-ca-file, or --insecure where a firewall protects it",
+    );
+  }
+  return `whoever reaches ${listen.host} can read and change everything here, and nothing is ` +
+    "encrypted; give --cert-file, --key-file and --client-ca-file outside of a trusted network";
+}
+
+function readTls({ certFile, keyFile, clientCaFile }: TlsFileNames): ServerTls {
+  const read = (path: string, flag: string) => {
+    try {
+      return readFileSync(path, "utf8");
+    } catch (cause) {
+      throw new DatastoreError(`cannot read ${flag}: ${(cause as Error).message}`, { cause });
+    }
+  };
+  return {
+    cert: read(certFile, "--cert-file"),
+    key: read(keyFile, "--key-file"),
+    ...(clientCaFile !== "" && { clientCa: read(clientCaFile, "--client-ca-file") }),
+  };
+}
+
+function writeInitial(
+  datastore: Datastore,
+  { key, value }: { key: string; value: string },
+  log: Log,
+): void {
+  const present = datastore.putIfAbsent(key, value);
+  if (present === undefined) log.info(`${key} is now ${value}`);
+  else if (present !== value) log.info(`${key} stays as it is: ${present}`);
+}

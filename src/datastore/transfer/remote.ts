@@ -1,0 +1,80 @@
+/** A datastore or an etcd cluster, as export, import and migration call it. */
+
+import type {
+  DescMessage,
+  DescMethodUnary,
+  MessageInitShape,
+  MessageShape,
+} from "@bufbuild/protobuf";
+import { Calls, defaultCallTiming } from "../../subnet/etcd/calls.ts";
+import { Connection, defaultConnectionTiming } from "../../subnet/etcd/connection.ts";
+import { parseEndpoints } from "../../subnet/etcd/endpoint.ts";
+import { EtcdError } from "../../subnet/etcd/etcd_error.ts";
+import { TlsFiles } from "../../subnet/etcd/tls_files.ts";
+import { systemClock } from "../../time/clock.ts";
+import { DatastoreError } from "../datastore_error.ts";
+
+export interface RemoteOptions {
+  readonly endpoints: readonly string[];
+  /** Empty: none. */
+  readonly caFile: string;
+  readonly certFile: string;
+  readonly keyFile: string;
+  readonly username: string;
+  readonly password: string;
+  /** How the flags begin that describe this one, for messages: `--etcd-` or `--to-`. */
+  readonly flagPrefix: string;
+}
+
+export class Remote implements Disposable {
+  readonly endpoints: string;
+  readonly #calls: Calls;
+  readonly #flagPrefix: string;
+  readonly #signal: AbortSignal;
+
+  /** Connects at the first call. Throws `ConfigError` for an endpoint that is none. */
+  constructor(options: RemoteOptions, signal: AbortSignal) {
+    const { caFile, certFile, keyFile, username, password } = options;
+    const hasTls = [caFile, certFile, keyFile].some((file) => file !== "");
+    const endpoints = parseEndpoints(options.endpoints, hasTls);
+    const tlsFiles = new TlsFiles({ caFile, certFile, keyFile });
+    this.endpoints = endpoints.map(({ url }) => url).join(",");
+    this.#flagPrefix = options.flagPrefix;
+    this.#signal = signal;
+    this.#calls = new Calls({
+      connections: endpoints.map((endpoint) =>
+        new Connection(endpoint, { tlsFiles, timing: defaultConnectionTiming })
+      ),
+      credentials: username === "" ? undefined : { username, password },
+      clock: systemClock,
+      timing: defaultCallTiming,
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#calls[Symbol.dispose]();
+  }
+
+  /**
+   * Calls a method, over and over while nobody answers. Throws `DatastoreError` with the reason after
+   * "cannot `operation`".
+   */
+  async call<Input extends DescMessage, Output extends DescMessage>(
+    operation: string,
+    method: DescMethodUnary<Input, Output>,
+    message: MessageInitShape<Input>,
+  ): Promise<MessageShape<Output>> {
+    const call = { operation, repeatable: true, signal: this.#signal };
+    try {
+      return await this.#calls.run(call, async ({ transport, header, signal, timeoutMs }) => {
+        const answer = await transport.unary(method, signal, timeoutMs, header, message);
+        return answer.message;
+      });
+    } catch (error) {
+      if (!(error instanceof EtcdError)) throw error;
+      const text = error.message.replaceAll("--etcd-", this.#flagPrefix)
+        .replace(" in etcd: ", `: ${this.endpoints}: `);
+      throw new DatastoreError(text, { cause: error });
+    }
+  }
+}

@@ -1,0 +1,120 @@
+/** Writes a dump into a store, without losing what is there. */
+
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import {
+  Compare_CompareTarget as CompareTarget,
+  KV,
+  Lease,
+  type TxnRequestSchema,
+} from "../../subnet/etcd/rpc/rpc_pb.ts";
+import { DatastoreError } from "../datastore_error.ts";
+import type { Entry } from "../entry.ts";
+import { compareKeys, keyText } from "../key_range.ts";
+import type { Dump, DumpedEntry, DumpedLease } from "./dump.ts";
+import type { Remote } from "./remote.ts";
+
+export interface RestoreResult {
+  readonly written: number;
+  /** Were there already, with the same value. */
+  readonly present: number;
+}
+
+/** Each key takes a comparison and a put of etcd's 128. */
+const BATCH = 100;
+const SHOWN_KEYS = 5;
+
+/**
+ * Grants the leases under their ids with the time they had left, and writes the keys. Keys that are
+ * there with another value are replaced only with `overwrite`; otherwise nothing at all is written.
+ * Throws `DatastoreError`.
+ */
+export async function restoreDump(
+  remote: Remote,
+  dump: Dump,
+  { overwrite }: { overwrite: boolean },
+): Promise<RestoreResult> {
+  const before = await readPresent(remote, dump.entries);
+  const missing = dump.entries.filter((entry) => !isSame(before.get(keyText(entry.key)), entry));
+  const replaced = missing.filter(({ key }) => before.has(keyText(key)));
+  if (replaced.length > 0 && !overwrite) {
+    throw new DatastoreError(
+      `${remote.endpoints} holds other values for ${listed(replaced)}; nothing was written; ` +
+        "--overwrite replaces them",
+    );
+  }
+  const used = new Set(missing.map(({ lease }) => lease));
+  for (const lease of dump.leases) if (used.has(lease.id)) await grant(remote, lease);
+  for (let start = 0; start < missing.length; start += BATCH) {
+    await writeBatch(remote, missing.slice(start, start + BATCH), before);
+  }
+  return { written: missing.length, present: dump.entries.length - missing.length };
+}
+
+/** The entries that are not in the store as the dump has them. */
+export async function differences(remote: Remote, dump: Dump): Promise<DumpedEntry[]> {
+  const present = await readPresent(remote, dump.entries);
+  return dump.entries.filter((entry) => !isSame(present.get(keyText(entry.key)), entry));
+}
+
+/** Some keys by name, for a message. */
+export function listed(entries: readonly DumpedEntry[]): string {
+  const names = entries.slice(0, SHOWN_KEYS).map(({ key }) => new TextDecoder().decode(key));
+  const rest = entries.length - names.length;
+  return names.join(", ") + (rest > 0 ? ` and ${rest} more` : "");
+}
+
+type Present = ReadonlyMap<string, Entry>;
+
+async function readPresent(remote: Remote, entries: readonly DumpedEntry[]): Promise<Present> {
+  const present = new Map<string, Entry>();
+  for (let start = 0; start < entries.length; start += BATCH) {
+    const success = entries.slice(start, start + BATCH).map(({ key }) => ({
+      request: { case: "requestRange" as const, value: { key } },
+    }));
+    const answer = await remote.call("read the keys that are there", KV.method.txn, { success });
+    for (const { response } of answer.responses) {
+      if (response.case !== "responseRange") continue;
+      for (const entry of response.value.kvs) present.set(keyText(entry.key), entry);
+    }
+  }
+  return present;
+}
+
+function isSame(present: Entry | undefined, { value, lease }: DumpedEntry): boolean {
+  return present !== undefined && present.lease === lease &&
+    compareKeys(present.value, value) === 0;
+}
+
+async function grant(remote: Remote, { id, remainingSeconds }: DumpedLease): Promise<void> {
+  const known = await remote.call("read a lease", Lease.method.leaseTimeToLive, { ID: id });
+  if (known.TTL > 0n) return;
+  const request = { ID: id, TTL: remainingSeconds };
+  await remote.call("grant a lease", Lease.method.leaseGrant, request);
+}
+
+/** All or nothing, and only if none of the keys has changed meanwhile. */
+async function writeBatch(
+  remote: Remote,
+  entries: readonly DumpedEntry[],
+  before: Present,
+): Promise<void> {
+  const request: MessageInitShape<typeof TxnRequestSchema> = {
+    compare: entries.map(({ key }) => ({
+      key,
+      target: CompareTarget.MOD,
+      targetUnion: {
+        case: "modRevision" as const,
+        value: before.get(keyText(key))?.modRevision ?? 0n,
+      },
+    })),
+    success: entries.map(({ key, value, lease }) => ({
+      request: { case: "requestPut" as const, value: { key, value, lease } },
+    })),
+  };
+  const { succeeded } = await remote.call("write keys", KV.method.txn, request);
+  if (!succeeded) {
+    throw new DatastoreError(
+      `somebody else writes to ${remote.endpoints} at the same time; run this again`,
+    );
+  }
+}

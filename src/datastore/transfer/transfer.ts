@@ -1,0 +1,7 @@
+/** What the command line needs of this folder, loaded at once. */
+
+export { readDump } from "./dump.ts";
+export { dumpText, parseDump } from "./dump_text.ts";
+export { migrate } from "./migrate.ts";
+export { Remote } from "./remote.ts";
+export { restoreDump } from "./restore.ts";
