@@ -5,11 +5,11 @@
 #
 #   tests/run.sh [STEP|FILE]...      only these: format lint types unit, or paths of test files
 #
-# Each folder of tests/unit and each other file runs in a process of its own, with a time limit; as
-# many at once as there are processors, or TEST_JOBS. Files that touch the kernel get namespaces of
-# their own (processes, mounts, network), so that nothing outlives them. Files in a folder `vm` need
-# more of the kernel than every machine has: where the running one lacks it, each runs in a virtual
-# machine of its own (tests/vm/run).
+# Each folder of tests/unit and each other file runs in a process of its own, with a time limit:
+# TEST_JOBS at once, by default one more than there are processors, for most of the time is waiting.
+# Files that touch the kernel get namespaces of their own (processes, mounts, network), so that
+# nothing outlives them. Files in a folder `vm` need more of the kernel than every machine has: where
+# the running one lacks it, each runs in a virtual machine of its own (tests/vm/run).
 set -uo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 
@@ -21,7 +21,7 @@ readonly PACKAGES=(
   wireguard-tools wireguard-go strongswan-charon strongswan-swanctl libstrongswan-standard-plugins
   iperf3 kmod xz-utils)
 readonly BUN=node_modules/.bin/bun DENO=node_modules/.bin/deno
-readonly JOBS=${TEST_JOBS:-$(nproc)}
+readonly JOBS=${TEST_JOBS:-$(($(nproc) + 1))}
 # Runs a command in namespaces of its own. The shell stays as their first process, which must reap
 # what the tests leave behind.
 readonly ISOLATED=(unshare --net --mount --pid --fork --kill-child --propagation private sh -c '
@@ -53,10 +53,12 @@ main() {
 
 # What is asked for, everything by default, one line for each process.
 list_jobs() {
-  local wanted folder
+  local wanted
   if [[ $# = 0 ]]; then
     list_jobs format lint types unit
-    for folder in etcd build netns vm; do printf '%s\n' "tests/$folder/"*_test.ts; done
+    # A virtual machine computes where the others wait: they go side by side.
+    paste -d '\n' <(printf '%s\n' tests/vm/*_test.ts) \
+      <(printf '%s\n' tests/{etcd,build,netns}/*_test.ts) | grep .
     return
   fi
   for wanted in "$@"; do

@@ -157,8 +157,8 @@ test("a nexthop object that somebody deletes is noticed, since its route goes wi
   await setAll(routes);
   using watch = collect(sandbox.kernel);
   run(`ip nexthop del id ${0x0a050000}`);
-  expect(await until(() => watch.events.length > 0)).toBe(true);
-  expect(watch.events).toEqual([{ kind: "overrun" }]);
+  // The kernel may still have to announce the sandbox's own address.
+  expect(await until(() => watch.events.some(({ kind }) => kind === "overrun"))).toBe(true);
   expect(await find(sandbox.kernel, routes[0] as Route)).toBeUndefined();
 });
 
