@@ -2,6 +2,7 @@
 
 import {
   addressBits,
+  addressFromBytes,
   addressValue,
   familyOf,
   formatAddress,
@@ -60,6 +61,23 @@ export function makePrefix(address: IpAddress, length: number): Prefix {
   }
   const shift = BigInt(bits - length);
   return `${formatAddress(6, addressValue(address) >> shift << shift)}/${length}` as Prefix;
+}
+
+/**
+ * `makePrefix` of an address of 4 or 16 bytes in network byte order, without big integers: for the
+ * thousands of one kernel table. Throws `RangeError`.
+ */
+export function prefixFromBytes(bytes: Uint8Array, length: number): Prefix {
+  if (!Number.isInteger(length) || length < 0 || length > bytes.length * 8) {
+    throw new RangeError(`/${length} is not a prefix length of ${bytes.length} bytes`);
+  }
+  const masked = bytes.slice();
+  const whole = length >> 3;
+  if (whole < masked.length) {
+    masked[whole] = (masked[whole] as number) & 0xff00 >> (length & 7);
+    masked.fill(0, whole + 1);
+  }
+  return `${addressFromBytes(masked)}/${length}` as Prefix;
 }
 
 /** The prefix's first address. */

@@ -8,7 +8,7 @@
 import type { Family, IpAddress } from "../addr/ip.ts";
 import { addressFromBytes, IPV4_UNSPECIFIED } from "../addr/ip.ts";
 import type { MacAddress } from "../addr/mac.ts";
-import { makePrefix, type Prefix } from "../addr/prefix.ts";
+import { type Prefix, prefixFromBytes } from "../addr/prefix.ts";
 import {
   type Address,
   type FdbEntry,
@@ -332,7 +332,7 @@ function prefixOf(
   if (bytes === undefined) {
     return length === 0 ? (family === 4 ? "0.0.0.0/0" : "::/0") as Prefix : undefined;
   }
-  return bytes.length === size ? makePrefix(addressFromBytes(bytes), length) : undefined;
+  return bytes.length === size ? prefixFromBytes(bytes, length) : undefined;
 }
 
 function addressText(bytes: Uint8Array | undefined): IpAddress | undefined {

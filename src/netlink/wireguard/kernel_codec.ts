@@ -2,7 +2,7 @@
 
 import * as k from "../../../ffi/linux.ts";
 import { addressBytes, addressFromBytes, familyOf } from "../../addr/ip.ts";
-import { makePrefix, type Prefix, prefixAddress, prefixLength } from "../../addr/prefix.ts";
+import { type Prefix, prefixAddress, prefixFromBytes, prefixLength } from "../../addr/prefix.ts";
 import {
   type WireguardKey,
   wireguardKeyBytes,
@@ -182,7 +182,7 @@ function prefixOf(attributes: Attributes): Prefix | undefined {
   const family = attributes.u16(k.WGALLOWEDIP_A_FAMILY);
   const size = family === k.AF_INET ? 4 : family === k.AF_INET6 ? 16 : 0;
   if (bytes?.length !== size || length > size * 8) return undefined;
-  return makePrefix(addressFromBytes(bytes), length);
+  return prefixFromBytes(bytes, length);
 }
 
 /** From struct sockaddr_in or sockaddr_in6. */

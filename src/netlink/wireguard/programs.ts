@@ -3,17 +3,12 @@
 import { findProgram, WIREGUARD_PROGRAMS } from "../../process/programs.ts";
 import { ProcessError, run } from "../../process/process.ts";
 import { openFamily } from "../generic.ts";
+import type { WireguardSupport } from "../kernel.ts";
 import type { Fault } from "./driver.ts";
 import { WIREGUARD_FAMILY } from "./kernel_driver.ts";
 import { isListening } from "./userspace_driver.ts";
 
-export type WireguardSupport = "kernel" | { readonly userspace: string };
-
-/**
- * The kernel's implementation where there is one (its module is loaded if need be), else the program
- * of one in user space; `undefined` if there is neither. Nothing is made to find out. Throws
- * `KernelError`, and `LibraryError` where libnl-genl is missing.
- */
+/** See `Kernel.wireguardSupport`. Throws `KernelError`, and `LibraryError` without libnl-genl. */
 export async function wireguardSupport(): Promise<WireguardSupport | undefined> {
   if (hasFamily()) return "kernel";
   // The kernel has asked for the module itself, but it may not know of this modprobe.

@@ -1,6 +1,12 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { addressBits, addressValue, type Family, formatAddress } from "../../../src/addr/ip.ts";
+import {
+  addressBits,
+  addressFromBytes,
+  addressValue,
+  type Family,
+  formatAddress,
+} from "../../../src/addr/ip.ts";
 import {
   makePrefix,
   parsePrefix,
@@ -9,6 +15,7 @@ import {
   prefixContains,
   prefixContainsAddress,
   prefixesOverlap,
+  prefixFromBytes,
   prefixLength,
   prefixRange,
   splitPrefix,
@@ -28,6 +35,22 @@ describe("prefixes", () => {
     fc.assert(fc.property(prefix, (value) => {
       expect(parsePrefix(value)).toBe(value);
       expect(makePrefix(prefixAddress(value), prefixLength(value))).toBe(value);
+    }));
+  });
+
+  test("are the same from bytes as from an address", () => {
+    const bytes = fc.oneof(
+      ...[4, 16].map((length) => fc.uint8Array({ minLength: length, maxLength: length })),
+    );
+    fc.assert(fc.property(bytes, fc.integer({ min: 0, max: 128 }), (bytes, length) => {
+      const before = [...bytes];
+      const make = () => makePrefix(addressFromBytes(bytes), length);
+      if (length > bytes.length * 8) {
+        expect(() => prefixFromBytes(bytes, length)).toThrow(RangeError);
+      } else {
+        expect(prefixFromBytes(bytes, length)).toBe(make());
+      }
+      expect([...bytes]).toEqual(before);
     }));
   });
 
