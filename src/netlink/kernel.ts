@@ -39,7 +39,16 @@ export interface Kernel extends Disposable {
 
   /** One device by name, with its index; `undefined` if there is none. */
   link(name: string): Promise<LinkInfo | undefined>;
+
+  /**
+   * Who can run WireGuard devices: the kernel where it can (its module is loaded if need be), else a
+   * program in user space; `undefined` if there is neither. Nothing is made to find out.
+   */
+  wireguardSupport(): Promise<WireguardSupport | undefined>;
 }
+
+/** The kernel, or the program that does it in its place. */
+export type WireguardSupport = "kernel" | { readonly userspace: string };
 
 export type { Step } from "../state/step.ts";
 

@@ -27,6 +27,7 @@ import {
   type LinkInfo,
   type RouteLookup,
   type StepResult,
+  type WireguardSupport,
 } from "./kernel.ts";
 import { Monitor } from "./monitor.ts";
 import { nexthopIdFor, Nexthops, NEXTHOPS_FROM_ROUTES } from "./nexthops.ts";
@@ -36,6 +37,7 @@ import { NetlinkSocket, type Refusal } from "./socket.ts";
 import type { SideTableType } from "./side_table.ts";
 import { SideTables } from "./side_tables.ts";
 import { readSysctlNow, writeSysctl } from "./sysctl.ts";
+import { wireguardSupport } from "./wireguard/programs.ts";
 
 export interface NetlinkKernelOptions {
   /** Kernel-side buffer for notifications; 32 MiB by default, less where the kernel limits it. */
@@ -153,6 +155,10 @@ export class NetlinkKernel implements Kernel {
       if (underlay !== undefined) names.set(underlay.ifindex, underlay.link.name);
       return { ifindex: decoded.ifindex, link: completeLink(decoded, names) };
     });
+  }
+
+  wireguardSupport(): Promise<WireguardSupport | undefined> {
+    return wireguardSupport();
   }
 
   [Symbol.dispose](): void {

@@ -50,8 +50,16 @@ export interface StoredLeaseValue {
   readonly PublicIP: string;
   readonly PublicIPv6: string | null;
   readonly BackendType?: string;
-  readonly BackendData?: { readonly VNI?: number; readonly VtepMAC?: string };
-  readonly BackendV6Data?: { readonly VNI?: number; readonly VtepMAC?: string };
+  readonly BackendData?: StoredBackendData;
+  readonly BackendV6Data?: StoredBackendData;
+}
+
+/** The members of several backends. */
+export interface StoredBackendData {
+  readonly VNI?: number;
+  readonly VtepMAC?: string;
+  readonly PublicKey?: string;
+  readonly Port?: number;
 }
 
 export const PREFIX = "/coreos.com/network";

@@ -21,6 +21,7 @@ import {
   type RouteLookup,
   type Step,
   type StepResult,
+  type WireguardSupport,
 } from "../../src/netlink/kernel.ts";
 import { linkKey, linkOf, resourceKey } from "../../src/state/resource_key.ts";
 import { resourceText, stateText } from "../../src/state/resource_text.ts";
@@ -40,6 +41,7 @@ export class FakeKernel implements Kernel {
   readonly asked: string[] = [];
   batches = 0;
   dumps = 0;
+  wireguard: WireguardSupport | undefined = "kernel";
   lookUps = 0;
 
   /** The next dumps that fail as interrupted. */
@@ -106,6 +108,10 @@ export class FakeKernel implements Kernel {
   link(name: string): Promise<LinkInfo | undefined> {
     const link = this.#link(name);
     return Promise.resolve(link && { ifindex: this.#ifindexes.get(name) ?? 0, link });
+  }
+
+  wireguardSupport(): Promise<WireguardSupport | undefined> {
+    return Promise.resolve(this.wireguard);
   }
 
   [Symbol.dispose](): void {

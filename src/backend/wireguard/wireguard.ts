@@ -57,6 +57,7 @@ import {
   type NodeInput,
 } from "../backend.ts";
 import { requireBackendType } from "../peer_lease.ts";
+import { BackendError } from "../target.ts";
 import { choosePrivateKey } from "./identity.ts";
 import { publicKeyOf } from "./key_pair.ts";
 import {
@@ -249,8 +250,23 @@ class WireguardBackend implements Backend {
   }
 }
 
-function chooseImplementation(_host: BackendHost): Promise<WireguardLink["implementation"]> {
-  return Promise.resolve("kernel"); // PROVISIONAL
+async function chooseImplementation(
+  { kernel, log }: BackendHost,
+): Promise<WireguardLink["implementation"]> {
+  const support = await kernel.wireguardSupport();
+  if (support === undefined) {
+    throw new BackendError(
+      "this kernel has no WireGuard: load its module (modprobe wireguard; some distributions have " +
+        "it in a package of further modules, such as linux-modules-extra), or install " +
+        "wireguard-go (Debian package wireguard-go), which does the same in user space",
+    );
+  }
+  if (support === "kernel") return "kernel";
+  log.warn(
+    `this kernel has no WireGuard (modprobe wireguard); ${support.userspace} runs it in user space, ` +
+      "which is slower",
+  );
+  return "userspace";
 }
 
 /** Who is behind a packet is for the device to find out. */

@@ -278,6 +278,37 @@ route fc00::/48 dev flannel-wg proto 70
   });
 });
 
+describe("wireguard on a kernel without WireGuard", () => {
+  function attempt(support: FakeKernel["wireguard"]) {
+    const kernel = hostKernel();
+    kernel.wireguard = support;
+    const env = { WIREGUARD_KEY_FILE: freshKeyFile() };
+    const host = backendHost(kernel, config("wireguard", [4]), { env });
+    return { host, prepared: wireguard.prepare(host) };
+  }
+
+  test("lets a program in user space do it, and says so", async () => {
+    const { host, prepared } = attempt({ userspace: "wireguard-go" });
+    const backend = await prepared;
+    expect(stateText(backend.node(input([4])))).toContain(
+      "link flannel-wg: mtu 1420 state up type wireguard (user space)\n",
+    );
+    expect(host.logged).toContain(
+      "warning: this kernel has no WireGuard (modprobe wireguard); wireguard-go runs it in user " +
+        "space, which is slower",
+    );
+  });
+
+  test("names the module and the package when there is no such program, and makes no key", async () => {
+    const { host, prepared } = attempt(undefined);
+    const error = await prepared.catch((error: unknown) => error) as Error;
+    expect(error.name).toBe("BackendError");
+    expect(error.message).toContain("modprobe wireguard");
+    expect(error.message).toContain("Debian package wireguard-go");
+    expect(existsSync(host.env["WIREGUARD_KEY_FILE"] as string)).toBe(false);
+  });
+});
+
 describe("a peer of wireguard", () => {
   test("that says no port, as old versions of Go flannel, listens on ours", async () => {
     const data = { 4: { PublicKey: keyOf(2) }, 6: { PublicKey: keyOf(2), Port: 0 } };
