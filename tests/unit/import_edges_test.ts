@@ -51,10 +51,11 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     config: "each backend reads its options",
     "type log": "what was adopted or refused is logged",
     "type netlink": "prepare() is given the kernel port",
-    process: "modules of the kernel are loaded",
+    process: "modules of the kernel are loaded, charon is started",
     state: "desired entries are resources",
     "type subnet": "peers are leases",
     text: "an unknown type is reported with the nearest known one",
+    time: "targets repair and retry by themselves",
   },
   traffic: {
     addr: "rules name networks",

@@ -1,0 +1,203 @@
+/**
+ * ipsec: the kernel encrypts each packet between nodes (ESP in tunnel mode, RFC 4303); strongSwan's
+ * charon agrees on the keys (IKEv2, RFC 7296).
+ *
+ * The journey of a packet from a workload at 10.5.1.7 on node A (192.168.0.1) to one at 10.5.2.9 on
+ * node B (192.168.0.2, subnet 10.5.2.0/24), by the entry that decides each hop:
+ *
+ *   1. It leaves the workload by its default route, and A's routing table sends it on by the default
+ *      route like any packet to the outside: ipsec has neither a device nor routes.
+ *   2. On A the POLICY `src 10.5.1.0/24 dst 10.5.2.0/24 dir out` holds it back: it must go through an
+ *      ESP tunnel `src 192.168.0.1 dst 192.168.0.2 reqid 11`. While there is none, it is dropped, and
+ *      never sent in plain text.
+ *   3. The SECURITY ASSOCIATION with these addresses and this reqid, which the two charons have
+ *      agreed on, encrypts it and adds the outer header.
+ *   4. On B the association of the packet's SPI decrypts it. The POLICY `src 10.5.1.0/24
+ *      dst 10.5.2.0/24 dir fwd` lets it on to the workload only because it came that way; the POLICY
+ *      with `dir in` does the same for packets to B itself.
+ *
+ * So plain packets that claim to come from 10.5.1.0/24 are dropped by B. The policies are kernel
+ * entries like any other and are repaired like them; charon's connections are kept by a target.
+ */
+
+import type { Family, IpAddress } from "../addr/ip.ts";
+import type { PerFamily } from "../addr/family.ts";
+import type { Prefix } from "../addr/prefix.ts";
+import { ConfigError } from "../config/config_error.ts";
+import type { NetworkConfig } from "../config/network_config.ts";
+import { booleanOption, type OptionValues, readOptions, stringOption } from "../config/options.ts";
+import { XFRM_REQID, type XfrmPolicy } from "../state/resource.ts";
+import type { Lease } from "../subnet/lease.ts";
+import { systemClock } from "../time/clock.ts";
+import { advertisedAddresses } from "./advertised.ts";
+import {
+  type Backend,
+  type BackendModule,
+  type ExternalInterface,
+  ImplausibleLeaseError,
+  type NodeInput,
+} from "./backend.ts";
+import { type CharonOptions, requireCharon } from "./ipsec/charon.ts";
+import { CharonTarget } from "./ipsec/charon_target.ts";
+import { type Connection, connectionOf } from "./ipsec/connection.ts";
+import { outerAddress, unownedAddresses } from "./outer_address.ts";
+import { peerAddress, requireBackendType } from "./peer_lease.ts";
+
+export const OPTIONS = {
+  /** The key that all nodes share, at least 96 characters. */
+  PSK: stringOption({ default: "", secret: true }),
+  /** ESP in UDP even where no address translation is seen. */
+  UDPEncap: booleanOption(false),
+  /** Algorithms of the tunnels in strongSwan's notation. */
+  ESPProposal: stringOption({ default: "aes128gcm16-sha256-prfsha256-ecp256" }),
+};
+
+type Options = OptionValues<typeof OPTIONS>;
+
+/** IPv4: the one family that Go flannel has, and that its leases' names have room for. */
+const FAMILY: Family = 4;
+const PSK_MIN_BYTES = 96;
+/**
+ * What ESP adds at most, with any proposal: outer IPv4 header 20, SPI and sequence number 8, an
+ * initialization vector of 16, padding up to 15, its length and the next header 2, checksum 16.
+ */
+const OVERHEAD_BYTES = 20 + 8 + 16 + 15 + 2 + 16;
+const UDP_HEADER_BYTES = 8;
+
+const ipsec: BackendModule = {
+  type: "ipsec",
+  async prepare(host) {
+    const options = readOptions(host.config.backend.options, OPTIONS, host.log);
+    checkOptions(options, host.config);
+    const { runDirectory, env, log } = host;
+    const charon = { runDirectory, env, log };
+    const publicAddresses = advertisedAddresses(host);
+    await requireCharon(charon);
+    const unowned = await unownedAddresses(host, publicAddresses);
+    const network = host.config.families[FAMILY]?.network as Prefix;
+    return new IpsecBackend({ options, network, publicAddresses, unowned }, charon);
+  },
+};
+
+export default ipsec;
+
+interface IpsecSetup {
+  readonly options: Options;
+  readonly network: Prefix;
+  readonly publicAddresses: PerFamily<IpAddress>;
+  /** The advertised address, if this host does not have it: a router translates it. */
+  readonly unowned: PerFamily<IpAddress>;
+}
+
+class IpsecBackend implements Backend {
+  readonly type = "ipsec";
+  readonly attributes: Backend["attributes"];
+  readonly needsPeerFacts = false;
+  readonly target: CharonTarget;
+  readonly #setup: IpsecSetup;
+
+  constructor(setup: IpsecSetup, charon: CharonOptions) {
+    this.#setup = setup;
+    const { publicAddresses, network, options } = setup;
+    this.attributes = { publicAddresses, backendType: "ipsec", backendData: {} };
+    this.target = new CharonTarget({
+      charon,
+      network,
+      espProposal: options.ESPProposal,
+      connection: (peer, input) => this.#connection(peer, input),
+      clock: systemClock,
+      log: charon.log,
+    });
+  }
+
+  ownership(external: ExternalInterface): ReturnType<Backend["ownership"]> {
+    return {
+      links: new Set(),
+      linkTypes: new Set(),
+      networks: [this.#setup.network],
+      routeLink: external.name,
+      extraKinds: ["xfrm-policy"],
+    };
+  }
+
+  mtuBytes(external: ExternalInterface): number {
+    const udpBytes = this.#setup.options.UDPEncap ? UDP_HEADER_BYTES : 0;
+    return external.mtuBytes - OVERHEAD_BYTES - udpBytes;
+  }
+
+  node(): [] {
+    return [];
+  }
+
+  peer(peer: Lease, { own, external }: NodeInput): XfrmPolicy[] {
+    requireBackendType(peer, "ipsec");
+    const local = {
+      subnet: own.subnets[FAMILY] as Prefix,
+      address: outerAddress(external, this.#setup.unowned, FAMILY),
+    };
+    const remote = { subnet: peerSubnet(peer), address: peerAddress(peer, FAMILY) };
+    if (remote.address === local.address || remote.address === external.publicAddresses[FAMILY]) {
+      throw new ImplausibleLeaseError(
+        `its public address ${remote.address} is this node's own, and a tunnel needs two ends`,
+      );
+    }
+    return [
+      policy("out", local, remote),
+      policy("in", remote, local),
+      policy("fwd", remote, local),
+    ];
+  }
+
+  #connection(peer: Lease, { own, external }: NodeInput): Connection {
+    const { network, options, unowned } = this.#setup;
+    return connectionOf(
+      {
+        publicAddress: external.publicAddresses[FAMILY] as IpAddress,
+        localAddress: outerAddress(external, unowned, FAMILY),
+        subnet: own.subnets[FAMILY] as Prefix,
+      },
+      { publicAddress: peerAddress(peer, FAMILY), subnet: peerSubnet(peer) },
+      {
+        network,
+        psk: options.PSK,
+        udpEncapsulation: options.UDPEncap,
+        espProposal: options.ESPProposal,
+      },
+    );
+  }
+}
+
+interface End {
+  readonly subnet: Prefix;
+  readonly address: IpAddress;
+}
+
+/** What goes from one end to the other must go through the tunnel between them. */
+function policy(direction: XfrmPolicy["direction"], from: End, to: End): XfrmPolicy {
+  const tunnel = { source: from.address, destination: to.address, reqid: XFRM_REQID };
+  return { kind: "xfrm-policy", direction, source: from.subnet, destination: to.subnet, tunnel };
+}
+
+function peerSubnet(peer: Lease): Prefix {
+  const subnet = peer.subnets[FAMILY];
+  if (subnet === undefined) throw new ImplausibleLeaseError(`it has no IPv${FAMILY} subnet`);
+  return subnet;
+}
+
+function checkOptions(options: Options, { families }: NetworkConfig): void {
+  if (families[6] !== undefined || families[FAMILY] === undefined) {
+    throw new ConfigError(
+      "ipsec works with IPv4 only, and the network has IPv6; leave EnableIPv6 out, or use " +
+        "wireguard, which encrypts both",
+    );
+  }
+  const pskBytes = Buffer.byteLength(options.PSK);
+  if (pskBytes < PSK_MIN_BYTES) {
+    throw new ConfigError(
+      `the PSK of the ipsec backend ${
+        pskBytes === 0 ? "is missing" : `has ${pskBytes} characters`
+      }` +
+        `; it must have at least ${PSK_MIN_BYTES}: make one with "openssl rand -hex 48"`,
+    );
+  }
+}

@@ -1,0 +1,211 @@
+/**
+ * Keeps charon's connections as the leases ask: one for each peer, with its pre-shared key. A charon
+ * that ends is replaced and told everything again; a connection that somebody removes comes back.
+ */
+
+import type { Prefix } from "../../addr/prefix.ts";
+import type { Log } from "../../log/log.ts";
+import type { Lease, LeaseKey } from "../../subnet/lease.ts";
+import { backoffMs, type Clock, sleep } from "../../time/clock.ts";
+import type { NodeInput } from "../backend.ts";
+import { BackendError, type Target } from "../target.ts";
+import { type Charon, type CharonOptions, reachCharon } from "./charon.ts";
+import type { Connection } from "./connection.ts";
+import { checkProposal } from "./proposal.ts";
+import { type Connections, IkeSession } from "./session.ts";
+import { TunnelWatch } from "./tunnel_watch.ts";
+import { ViciError } from "./vici.ts";
+
+export interface CharonTargetOptions {
+  readonly charon: CharonOptions;
+  readonly network: Prefix;
+  readonly espProposal: string;
+  /** The tunnel to a peer whose lease makes sense. */
+  readonly connection: (peer: Lease, input: NodeInput) => Connection;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export class CharonTarget implements Target {
+  readonly #options: CharonTargetOptions;
+  readonly #tunnels: TunnelWatch;
+  readonly #peers = new Map<LeaseKey, Lease>();
+  #wanted = new Map<LeaseKey, Connection>();
+  #input: NodeInput | undefined;
+  #maySweep = false;
+  #session: IkeSession | undefined;
+  #running: Promise<void> | undefined;
+  readonly #stop = new AbortController();
+  /** Why there is no charon at present. */
+  #problem: string | undefined;
+  /** Counts what was asked for; `#done` is how far charon has been told, or cannot be. */
+  #asked = 0;
+  #done = 0;
+  /** When to look at the tunnels. */
+  #lookAtMs = -Infinity;
+  #wake = Promise.withResolvers<void>();
+  #settled = Promise.withResolvers<void>();
+
+  constructor(options: CharonTargetOptions) {
+    this.#options = options;
+    this.#tunnels = new TunnelWatch(options.clock, options.log);
+  }
+
+  async start(input: NodeInput, stop: AbortSignal): Promise<void> {
+    this.#input = input;
+    const { charon: options, espProposal, log } = this.#options;
+    try {
+      const charon = await reachCharon(options, stop);
+      log.info(`keys are exchanged by ${charon.description}`);
+      await checkProposal(charon.vici, espProposal);
+      this.#running = this.#run(charon);
+    } catch (error) {
+      if (!(error instanceof ViciError)) throw error;
+      throw new BackendError(error.message, { cause: error });
+    }
+  }
+
+  externalChanged(input: NodeInput): void {
+    this.#input = input;
+    this.#wanted = new Map();
+    for (const peer of this.#peers.values()) this.#want(peer, input);
+    this.#ask();
+  }
+
+  put(peer: Lease): void {
+    this.#peers.set(peer.key, peer);
+    if (this.#input !== undefined) this.#want(peer, this.#input);
+    this.#ask();
+  }
+
+  remove(peer: Lease): void {
+    this.#peers.delete(peer.key);
+    this.#wanted.delete(peer.key);
+    this.#ask();
+  }
+
+  allowSweep(): void {
+    this.#maySweep = true;
+    this.#ask();
+  }
+
+  async whenSettled(): Promise<void> {
+    while (this.#done < this.#asked) await this.#settled.promise;
+  }
+
+  problems(): readonly string[] {
+    const refused = [...this.#session?.refused ?? []].map(([name, reason]) => `${name}: ${reason}`);
+    const problems = [this.#problem, ...refused, this.#tunnels.problem()];
+    return problems.filter((problem) => problem !== undefined);
+  }
+
+  /** charon and its tunnels stay. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort();
+    this.#wake.resolve();
+    await this.#running;
+  }
+
+  #want(peer: Lease, input: NodeInput): void {
+    this.#wanted.set(peer.key, this.#options.connection(peer, input));
+  }
+
+  #ask(): void {
+    this.#asked++;
+    this.#wake.resolve();
+  }
+
+  /** All is told that can be told, as of that many requests. */
+  #settle(asked: number): void {
+    this.#done = asked;
+    this.#settled.resolve();
+    this.#settled = Promise.withResolvers();
+  }
+
+  async #run(first: Charon): Promise<void> {
+    const { clock, log } = this.#options;
+    const { signal } = this.#stop;
+    let failures = 0;
+    let charon: Charon | undefined = first;
+    while (!signal.aborted) {
+      if (charon !== undefined) {
+        const startMs = clock.nowMs();
+        await this.#serve(charon);
+        if (signal.aborted) return;
+        log.warn("the connection to charon is lost; its tunnels stay until they expire");
+        if (clock.nowMs() - startMs > STEADY_MS) failures = 0;
+      }
+      await sleep(clock, backoffMs(++failures, BACKOFF, clock), signal);
+      charon = signal.aborted ? undefined : await this.#reachAgain();
+    }
+  }
+
+  async #reachAgain(): Promise<Charon | undefined> {
+    const { charon: options, log } = this.#options;
+    try {
+      const charon = await reachCharon(options, this.#stop.signal);
+      log.info(`keys are exchanged by ${charon.description}`);
+      this.#problem = undefined;
+      return charon;
+    } catch (error) {
+      const reason = (error as Error).message;
+      if (reason !== this.#problem) log.warn(reason);
+      this.#problem = reason;
+      this.#settle(this.#asked);
+      return undefined;
+    }
+  }
+
+  /** Until the connection ends. */
+  async #serve({ vici }: Charon): Promise<void> {
+    const { network, log } = this.#options;
+    using _connection = vici;
+    const session = this.#session = new IkeSession(vici, network);
+    let isOpen = true;
+    void vici.closed.then(() => {
+      isOpen = false;
+      this.#wake.resolve();
+    });
+    try {
+      await session.onTunnelChange(() => this.#lookSoon());
+      while (isOpen && !this.#stop.signal.aborted) await this.#serveOnce(session);
+    } catch (error) {
+      if (!(error instanceof ViciError)) throw error;
+      if (!this.#stop.signal.aborted) log.warn(error.message);
+    }
+    this.#session = undefined;
+  }
+
+  /** Tells charon what is new, looks at the tunnels when it is time, and waits for more to do. */
+  async #serveOnce(session: IkeSession): Promise<void> {
+    const { clock } = this.#options;
+    this.#wake = Promise.withResolvers();
+    const asked = this.#asked;
+    const wanted: Connections = new Map(
+      [...this.#wanted.values()].map((connection) => [connection.name, connection]),
+    );
+    await session.sync(wanted, this.#maySweep);
+    if (clock.nowMs() >= this.#lookAtMs) {
+      const isUnsettled = await this.#tunnels.check(session, wanted, this.#maySweep);
+      this.#lookAtMs = clock.nowMs() + (isUnsettled ? SOON_MS : CHECK_MS);
+    }
+    this.#settle(asked);
+    if (asked !== this.#asked) return;
+    using _timer = clock.setTimer(this.#lookAtMs - clock.nowMs(), () => this.#wake.resolve());
+    await this.#wake.promise;
+  }
+
+  /** A tunnel has come or gone, as charon says: soon, when those that belong together are done. */
+  #lookSoon(): void {
+    this.#lookAtMs = Math.min(this.#lookAtMs, this.#options.clock.nowMs() + SOON_MS);
+    this.#wake.resolve();
+  }
+}
+
+/** How often charon is asked how the tunnels are. */
+const CHECK_MS = 5000;
+/** When something seems to be wrong. */
+const SOON_MS = 1000;
+const BACKOFF = { firstMs: 500, maxMs: 30_000 };
+/** A charon that lived so long did not fail for a lasting reason. */
+const STEADY_MS = 60_000;

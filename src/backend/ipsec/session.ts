@@ -1,0 +1,176 @@
+/** What one charon has been told of our tunnels, and what it says of them. */
+
+import type { Prefix } from "../../addr/prefix.ts";
+import { type Connection, isOurConnection, secretPrefix } from "./connection.ts";
+import { type Vici, ViciError } from "./vici.ts";
+import type { ViciMessage } from "./vici_message.ts";
+
+/** Connections by name. */
+export type Connections = ReadonlyMap<string, Connection>;
+
+/** What there is of one connection. */
+export interface Tunnel {
+  /** Security associations for packets are in the kernel. */
+  readonly isUp: boolean;
+  /**
+   * Numbers of IKE associations whose tunnel carries no packet any more because a younger one does:
+   * left over from a peer that lost its own end, or from two ends that began at once.
+   */
+  readonly superseded: readonly string[];
+}
+
+/** One connection to one charon; what it tells is only believed as long as that lasts. */
+export class IkeSession {
+  readonly #vici: Vici;
+  readonly #network: Prefix;
+  /** What charon was told in this session. */
+  readonly #told = new Map<string, Connection>();
+  readonly #refused = new Map<string, string>();
+
+  constructor(vici: Vici, network: Prefix) {
+    this.#vici = vici;
+    this.#network = network;
+  }
+
+  /** Connections that charon does not take, with its reason. */
+  get refused(): ReadonlyMap<string, string> {
+    return this.#refused;
+  }
+
+  /**
+   * Makes charon's connections those that are wanted: others of ours are ended if they were made in
+   * this session or `maySweep`. What others made is not touched. Throws `ViciError` when charon does
+   * not answer any more.
+   */
+  async sync(wanted: Connections, maySweep: boolean): Promise<void> {
+    const present = await this.#presentConnections();
+    for (const name of present) {
+      if (!wanted.has(name) && (maySweep || this.#told.has(name))) await this.#unload(name);
+    }
+    for (const connection of wanted.values()) {
+      const isKnown = present.has(connection.name) &&
+        this.#told.get(connection.name) === connection;
+      if (!isKnown) await this.#load(connection);
+    }
+    for (const name of this.#refused.keys()) if (!wanted.has(name)) this.#refused.delete(name);
+    if (maySweep) await this.#dropSecrets(wanted);
+  }
+
+  /**
+   * What there is of each connection of ours that is there at all. One that charon is busy with is
+   * left out, so that one missing once does not mean much.
+   */
+  async tunnels(): Promise<Map<string, Tunnel>> {
+    const associations = new Map<string, ViciMessage[]>();
+    for (const message of await this.#vici.list("list-sas", "list-sa", { noblock: "yes" })) {
+      for (const [name, association] of sectionsOf(message)) {
+        if (!isOurConnection(name, this.#network)) continue;
+        associations.set(name, [...associations.get(name) ?? [], association]);
+      }
+    }
+    return new Map([...associations].map(([name, all]) => [name, tunnelOf(all)]));
+  }
+
+  /** Begins to make a tunnel; does not wait for it. */
+  async initiate({ name, childName }: Connection): Promise<void> {
+    await this.#tolerant("initiate", { ike: name, child: childName, timeout: AT_ONCE });
+  }
+
+  /** Ends a connection that nobody wants, with what is in the kernel for it; tells the peer. */
+  async terminate(name: string): Promise<void> {
+    await this.#tolerant("terminate", { ike: name, force: "yes", timeout: AT_ONCE });
+  }
+
+  /** Ends one of a connection's IKE associations, by its number. */
+  async terminateAssociation(uniqueId: string): Promise<void> {
+    await this.#tolerant("terminate", { "ike-id": uniqueId, force: "yes", timeout: AT_ONCE });
+  }
+
+  /** Calls back when a tunnel has come or gone. */
+  async onTunnelChange(listener: () => void): Promise<void> {
+    await this.#vici.subscribe("child-updown", listener);
+  }
+
+  async #presentConnections(): Promise<Set<string>> {
+    const { conns } = await this.#vici.request("get-conns");
+    return new Set(listOf(conns).filter((name) => isOurConnection(name, this.#network)));
+  }
+
+  async #load(connection: Connection): Promise<void> {
+    const { name, secret, definition } = connection;
+    try {
+      await this.#vici.command("load-shared", secret);
+      await this.#vici.command("load-conn", definition);
+      this.#told.set(name, connection);
+      this.#refused.delete(name);
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+      this.#refused.set(name, error.message);
+    }
+  }
+
+  async #unload(name: string): Promise<void> {
+    await this.#tolerant("unload-conn", { name });
+    await this.terminate(name);
+    this.#told.delete(name);
+  }
+
+  async #dropSecrets(wanted: Connections): Promise<void> {
+    const needed = new Set([...wanted.values()].map(({ secretId }) => secretId));
+    const { keys } = await this.#vici.request("get-shared");
+    for (const id of listOf(keys)) {
+      if (!id.startsWith(secretPrefix(this.#network)) || needed.has(id)) continue;
+      await this.#tolerant("unload-shared", { id });
+    }
+  }
+
+  /** A command that charon refuses when there is nothing to do any more. */
+  async #tolerant(command: string, message: ViciMessage): Promise<void> {
+    try {
+      await this.#vici.command(command, message);
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+    }
+  }
+}
+
+/** So much younger must a tunnel be for both ends to agree that it is: they count whole seconds. */
+const AGE_MARGIN_SECONDS = 10;
+/** So old must it be for nothing to be under way any more on those before it. */
+const PROVEN_SECONDS = 30;
+/** As the time limit of a command: do not wait for what it begins. */
+const AT_ONCE = "-1";
+
+/** From the IKE associations of one connection. The kernel sends by the youngest tunnel. */
+function tunnelOf(associations: readonly ViciMessage[]): Tunnel {
+  const aged = associations.flatMap((association) => {
+    const ages = sectionsOf(association["child-sas"])
+      .filter(([, child]) => child["state"] === "INSTALLED")
+      .map(([, child]) => Number(child["install-time"]));
+    const uniqueId = association["uniqueid"];
+    return ages.length > 0 && typeof uniqueId === "string"
+      ? [{ uniqueId, ageSeconds: Math.min(...ages) }]
+      : [];
+  });
+  const youngest = Math.min(...aged.map(({ ageSeconds }) => ageSeconds));
+  const superseded = aged.filter(({ ageSeconds }) =>
+    youngest >= PROVEN_SECONDS && ageSeconds > youngest + AGE_MARGIN_SECONDS
+  );
+  return { isUp: aged.length > 0, superseded: superseded.map(({ uniqueId }) => uniqueId) };
+}
+
+function isRefusal(error: unknown): error is ViciError {
+  return error instanceof ViciError && error.isRefusal;
+}
+
+function listOf(item: ViciMessage[string] | undefined): readonly string[] {
+  return Array.isArray(item) ? item as readonly string[] : [];
+}
+
+function sectionsOf(item: ViciMessage[string] | undefined): [string, ViciMessage][] {
+  if (typeof item !== "object" || Array.isArray(item)) return [];
+  return Object.entries(item as ViciMessage).filter(
+    (entry): entry is [string, ViciMessage] =>
+      typeof entry[1] === "object" && !Array.isArray(entry[1]),
+  );
+}

@@ -1,0 +1,80 @@
+/** The settings that our charon runs with (strongswan.conf(5)). */
+
+import { readdirSync } from "node:fs";
+import { dirname } from "node:path";
+
+/**
+ * Text of the file. Nothing is taken from the machine's own /etc/strongswan.conf: what an
+ * administrator set up for other tunnels must not happen to ours, nor twice.
+ */
+export function strongswanConf(
+  { socket, plugins }: { readonly socket: string; readonly plugins: readonly string[] | undefined },
+): string {
+  const load = plugins === undefined ? "" : `\n  load = ${plugins.join(" ")}`;
+  // Each packet is not worth a line; groups are those of "logger configuration" in strongswan.conf(5).
+  return `# Written by flanneld at every start of charon; changes are lost.
+charon {${load}
+  # Routes and policies are flanneld's.
+  install_routes = no
+  install_virtual_ip = no
+  plugins {
+    vici {
+      socket = unix://${socket}
+    }
+  }
+  filelog {
+    stderr {
+      default = 1
+      enc = 0
+      net = 0
+      job = 0
+      knl = 0
+    }
+  }
+}
+`;
+}
+
+/**
+ * The plugins to load out of those that are installed beside this charon; `undefined` if it cannot
+ * be told which these are: then charon takes what it was built with.
+ */
+export function installedPlugins(charonPath: string): string[] | undefined {
+  const directories = [`${dirname(charonPath)}/plugins`, ...PLUGIN_DIRECTORIES];
+  for (const directory of directories) {
+    const files = new Set(filesOf(directory));
+    if (!files.has(pluginFile("kernel-netlink"))) continue;
+    return PLUGINS.filter((plugin) => files.has(pluginFile(plugin)));
+  }
+  return undefined;
+}
+
+/**
+ * What key exchange with a pre-shared key can need: random numbers, ciphers, hashes, key agreement,
+ * the kernel, sockets, and our way to control it. Those that strongSwan calls by themselves, such as
+ * `bypass-lan` or `updown`, are left out on purpose.
+ */
+const PLUGINS: readonly string[] = [
+  ...["random", "nonce", "openssl", "aesni", "aes", "des", "md5", "sha1", "sha2", "sha3"],
+  ...["hmac", "kdf", "gcm", "ccm", "ctr", "cmac", "xcbc", "chapoly", "mgf1", "drbg"],
+  ...["curve25519", "gmp", "kernel-netlink", "socket-default", "vici"],
+];
+
+const PLUGIN_DIRECTORIES = [
+  "/usr/lib/strongswan/plugins",
+  "/usr/lib/ipsec/plugins",
+  "/usr/lib64/strongswan/plugins",
+  "/usr/lib64/ipsec/plugins",
+];
+
+function pluginFile(plugin: string): string {
+  return `libstrongswan-${plugin}.so`;
+}
+
+function filesOf(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return [];
+  }
+}

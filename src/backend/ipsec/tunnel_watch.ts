@@ -1,0 +1,99 @@
+/** Which tunnels are up, since when the others are not, and what is done about it. */
+
+import type { Prefix } from "../../addr/prefix.ts";
+import type { Log } from "../../log/log.ts";
+import type { Clock } from "../../time/clock.ts";
+import type { Connection } from "./connection.ts";
+import type { Connections, IkeSession } from "./session.ts";
+
+export class TunnelWatch {
+  readonly #clock: Clock;
+  readonly #log: Log;
+  /** Connections without a tunnel, by name. */
+  readonly #down = new Map<string, Outage>();
+  #count = 0;
+
+  constructor(clock: Clock, log: Log) {
+    this.#clock = clock;
+    this.#log = log;
+  }
+
+  /**
+   * Looks at all tunnels. One that charon is not even trying to make is begun anew; one that a younger
+   * one supersedes is ended, and so is one that nobody wants if `maySweep`. Gives whether to look
+   * again soon. Throws `ViciError` when charon does not answer any more.
+   */
+  async check(session: IkeSession, wanted: Connections, maySweep: boolean): Promise<boolean> {
+    const tunnels = await session.tunnels();
+    this.#count = wanted.size;
+    for (const name of this.#down.keys()) if (!wanted.has(name)) this.#down.delete(name);
+    for (const connection of wanted.values()) {
+      const tunnel = tunnels.get(connection.name);
+      if (tunnel?.isUp) this.#isUp(connection);
+      else await this.#isDown(session, connection, tunnel !== undefined);
+    }
+    for (const [name, { superseded }] of tunnels) {
+      if (!wanted.has(name)) {
+        if (maySweep) await session.terminate(name);
+      } else {
+        for (const uniqueId of superseded) await session.terminateAssociation(uniqueId);
+      }
+    }
+    return [...this.#down.values()].some(({ idleChecks }) => idleChecks > 0);
+  }
+
+  /**
+   * That this node is cut off: no tunnel at all for a while. A single peer without one has failed
+   * by itself, most likely; that is told in the log and does not make this node unfit.
+   */
+  problem(): string | undefined {
+    const lasting = [...this.#down.values()].filter((outage) => this.#lasts(outage));
+    if (this.#count === 0 || lasting.length < this.#count) return undefined;
+    const what = this.#count === 1 ? "the only peer" : `any of the ${this.#count} peers`;
+    return `no IPsec tunnel to ${what} for ${OUTAGE_MS / 1000} s or more; do UDP ports 500 and ` +
+      "4500 and ESP pass, and is the PSK the same everywhere?";
+  }
+
+  #isUp({ name, remote }: Connection): void {
+    const outage = this.#down.get(name);
+    this.#down.delete(name);
+    if (outage?.isReported) this.#log.info(`the tunnel to ${endText(remote)} is up`);
+  }
+
+  async #isDown(session: IkeSession, connection: Connection, isTrying: boolean): Promise<void> {
+    const { name, remote } = connection;
+    let outage = this.#down.get(name);
+    if (outage === undefined) {
+      outage = { sinceMs: this.#clock.nowMs(), idleChecks: 0, isReported: false };
+      this.#down.set(name, outage);
+    }
+    outage.idleChecks = isTrying ? 0 : outage.idleChecks + 1;
+    if (outage.idleChecks >= IDLE_CHECKS) {
+      outage.idleChecks = 0;
+      await session.initiate(connection);
+    }
+    if (outage.isReported || !this.#lasts(outage)) return;
+    outage.isReported = true;
+    this.#log.warn(`no tunnel to ${endText(remote)} for ${OUTAGE_MS / 1000} s; still trying`);
+  }
+
+  #lasts({ sinceMs }: Outage): boolean {
+    return this.#clock.nowMs() - sinceMs >= OUTAGE_MS;
+  }
+}
+
+interface Outage {
+  readonly sinceMs: number;
+  /** How often in a row charon was found not to try. */
+  idleChecks: number;
+  isReported: boolean;
+}
+
+/** A handshake takes less than a second; a lost packet is sent again after 4 and 7 seconds. */
+const OUTAGE_MS = 30_000;
+/** A connection that charon is busy with does not show: it has to be missing more than once. */
+const IDLE_CHECKS = 2;
+
+function endText({ subnet, publicAddress }: { subnet: Prefix; publicAddress: string }): string {
+  return `${subnet} at ${publicAddress}`;
+}
