@@ -58,7 +58,7 @@ list_jobs() {
     list_jobs format lint types unit
     # A virtual machine computes where the others wait: they go side by side.
     paste -d '\n' <(printf '%s\n' tests/vm/*_test.ts) \
-      <(printf '%s\n' tests/{etcd,build,netns}/*_test.ts) | grep .
+      <(printf '%s\n' tests/{etcd,datastore,build,netns}/*_test.ts) | grep .
     return
   fi
   for wanted in "$@"; do

@@ -43,6 +43,8 @@ const SERVE_FLAGS = [
   "etcd-prefix",
   "log-format",
   "v",
+  // For tests, which cannot wait for ten minutes.
+  "progress-notify-ms",
 ];
 /** Those of the daemon, so that what works there works here. */
 const REMOTE_FLAGS = remoteFlags("etcd-endpoints", "etcd-");
@@ -139,8 +141,6 @@ function buildServe(values: FlagValues): DatastoreCommand {
       `--log-format is "${logFormat}"; it must be ${LOG_FORMATS.join(" or ")}`,
     );
   }
-  const verbosity = readInteger(values.text("v", "0"), { min: 0, max: 10 });
-  if (!("value" in verbosity)) throw new ArgumentFault(`-v must be ${verbosity.allowed}`);
   return {
     kind: "serve",
     options: {
@@ -149,11 +149,15 @@ function buildServe(values: FlagValues): DatastoreCommand {
       tls: serverTls(values),
       insecure: values.flag("insecure"),
       initial: initialConfig(values),
+      progressNotifyMs: values.integer("progress-notify-ms", PROGRESS_NOTIFY_MS),
     },
     logFormat,
-    verbosity: verbosity.value,
+    verbosity: values.integer("v", { initial: 0, min: 0, max: 10 }),
   };
 }
+
+/** etcd's `--watch-progress-notify-interval`. */
+const PROGRESS_NOTIFY_MS = { initial: 600_000, min: 1, max: 3_600_000 };
 
 function serverTls(values: FlagValues): ServeOptions["tls"] {
   const { certFile, keyFile } = certificatePair(values, { cert: "cert-file", key: "key-file" });
@@ -236,6 +240,16 @@ class FlagValues {
 
   text(name: string, initial: string): string {
     return this.#values.get(name) ?? initial;
+  }
+
+  integer(
+    name: string,
+    { initial, ...range }: { initial: number; min: number; max: number },
+  ): number {
+    const text = this.text(name, `${initial}`);
+    const reading = readInteger(text, range);
+    if ("value" in reading) return reading.value;
+    throw new ArgumentFault(`--${name} is "${text}"; it must be ${reading.allowed}`);
   }
 
   flag(name: string): boolean {

@@ -18,6 +18,8 @@ export interface DatastoreOptions {
   /** 0: one is chosen. */
   readonly port: number;
   readonly tls?: ServerTls | undefined;
+  /** How often quiet watches that ask for it hear how far they are. */
+  readonly progressNotifyMs: number;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -33,7 +35,7 @@ export class Datastore implements AsyncDisposable {
   /** Opens the data and serves it. Throws `DatastoreError`. */
   static async start(options: DatastoreOptions): Promise<Datastore> {
     await using parts = new AsyncDisposableStack();
-    const { clock, log, host, port, tls } = options;
+    const { clock, log, host, port, tls, progressNotifyMs } = options;
     const storage = parts.use(new Storage(options.directory));
     const leaseClock = new LeaseClock(clock, storage.readState().clockMs);
     const store = new Store(storage, () => leaseClock.nowMs());
@@ -48,7 +50,7 @@ export class Datastore implements AsyncDisposable {
     parts.defer(saveClock);
     parts.use(new Compactor({ store, clock, log, saveClock }));
     const services = { store, storage, leases, name: "flanneld" };
-    const hub = new WatchHub({ store, clock });
+    const hub = new WatchHub({ store, clock, progressNotifyMs });
     const urlOf = (port: number) =>
       `${tls === undefined ? "http" : "https"}://${
         host.includes(":") ? `[${host}]` : host

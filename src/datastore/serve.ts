@@ -15,6 +15,8 @@ export interface ServeOptions {
   readonly tls: TlsFileNames | undefined;
   /** Serve a public address without TLS. */
   readonly insecure: boolean;
+  /** How often quiet watches that ask for it hear how far they are. */
+  readonly progressNotifyMs: number;
   /** A key to write if it is absent: the network's configuration. */
   readonly initial: { readonly key: string; readonly value: string } | undefined;
 }
@@ -31,7 +33,7 @@ export async function serveDatastore(
   options: ServeOptions,
   { log, stop }: { readonly log: Log; readonly stop: AbortSignal },
 ): Promise<void> {
-  const { listen, directory, initial } = options;
+  const { listen, directory, initial, progressNotifyMs } = options;
   const warning = exposure(options);
   if (warning !== undefined) log.warn(warning);
   const notifier = createNotifier({ log });
@@ -40,6 +42,7 @@ export async function serveDatastore(
   await using datastore = await Datastore.start({
     ...listen,
     directory,
+    progressNotifyMs,
     tls: options.tls && readTls(options.tls),
     clock: systemClock,
     log,
@@ -67,13 +70,18 @@ function exposure({ listen, tls, insecure }: ServeOptions): string | undefined {
   }
   if (reach === "public" && !insecure) {
     throw new DatastoreError(
-      `${listen.host} is a public address, and without TLS whoever reaches it could read and ` +
+      `${publicText(listen.host)}, and without TLS whoever reaches it could read and ` +
         "change everything; listen on a private address, give --cert-file, --key-file and " +
         "--client-ca-file, or --insecure where a firewall protects it",
     );
   }
   return `whoever reaches ${listen.host} can read and change everything here, and nothing is ` +
     "encrypted; give --cert-file, --key-file and --client-ca-file outside of a trusted network";
+}
+
+function publicText(host: string): string {
+  const isWildcard = host === "0.0.0.0" || host === "::";
+  return isWildcard ? `${host} is every address of this machine` : `${host} is a public address`;
 }
 
 function readTls({ certFile, keyFile, clientCaFile }: TlsFileNames): ServerTls {

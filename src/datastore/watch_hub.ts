@@ -14,6 +14,8 @@ import { WatchStream } from "./watch_stream.ts";
 export interface WatchHubOptions {
   readonly store: Store;
   readonly clock: Clock;
+  /** How often quiet watches that ask for it hear how far they are. */
+  readonly progressNotifyMs: number;
 }
 
 /** A change as one watch reports it. */
@@ -23,8 +25,6 @@ export interface WatchEvent {
   readonly previous: Entry | undefined;
 }
 
-/** etcd's `--watch-progress-notify-interval`. */
-const PROGRESS_MS = 600_000;
 /** All watches together; a network of 1 000 nodes has 2 000. */
 const MAX_WATCHES = 20_000;
 
@@ -34,15 +34,17 @@ export class WatchHub implements Disposable {
   readonly #streams = new Set<WatchStream>();
   readonly #commits: Disposable;
   readonly #previous = new WeakMap<Change, Entry>();
+  readonly #progressNotifyMs: number;
   #progressTimer: Disposable;
 
-  constructor({ store, clock }: WatchHubOptions) {
+  constructor({ store, clock, progressNotifyMs }: WatchHubOptions) {
     this.store = store;
     this.#clock = clock;
+    this.#progressNotifyMs = progressNotifyMs;
     this.#commits = store.onCommit((changes) => {
       for (const stream of this.#streams) stream.offer(changes);
     });
-    this.#progressTimer = clock.setTimer(PROGRESS_MS, () => this.#notifyProgress());
+    this.#progressTimer = clock.setTimer(progressNotifyMs, () => this.#notifyProgress());
   }
 
   [Symbol.dispose](): void {
@@ -76,6 +78,9 @@ export class WatchHub implements Disposable {
 
   #notifyProgress(): void {
     for (const stream of this.#streams) stream.notifyProgress();
-    this.#progressTimer = this.#clock.setTimer(PROGRESS_MS, () => this.#notifyProgress());
+    this.#progressTimer = this.#clock.setTimer(
+      this.#progressNotifyMs,
+      () => this.#notifyProgress(),
+    );
   }
 }

@@ -167,8 +167,7 @@ test("a compaction while disconnected leads to a new snapshot", async () => {
 test(
   "progress notifications carry a quiet watch over a compaction without a new snapshot",
   async () => {
-    const flags = ["--experimental-watch-progress-notify-interval=200ms"];
-    await using server = await EtcdServer.start({ flags });
+    await using server = await EtcdServer.start({ progressNotifyMs: 200 });
     await using proxy = await TcpProxy.start(server.port);
     await using client = newClient({ endpoints: [proxy.url] });
     await using writer = newClient({ endpoints: [server.url] });

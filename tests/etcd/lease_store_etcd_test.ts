@@ -196,7 +196,8 @@ describe("on a real etcd", () => {
   );
 
   test("an etcd user who must not write sessions gets a lease nevertheless", async () => {
-    await using guarded = await EtcdServer.start({ etcdctlFlags: ["--user=root:secret"] });
+    const etcdctlFlags = ["--user=root:secret"];
+    await using guarded = await EtcdServer.start({ kind: "etcd", etcdctlFlags });
     await setUpUsers(guarded, "/guarded");
     const etcd = new EtcdClient({
       endpoints: [guarded.url],

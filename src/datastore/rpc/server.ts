@@ -127,6 +127,7 @@ function requestHandler({ routes, log }: ServerOptions): Handler {
 /** Turns what the datastore throws into what gRPC clients understand. */
 function refusals(log: Log): Interceptor {
   return (next) => async (request) => {
+    log.trace(`call ${request.service.typeName}/${request.method.name}`);
     try {
       return await next(request);
     } catch (error) {

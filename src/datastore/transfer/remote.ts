@@ -73,7 +73,7 @@ export class Remote implements Disposable {
     } catch (error) {
       if (!(error instanceof EtcdError)) throw error;
       const text = error.message.replaceAll("--etcd-", this.#flagPrefix)
-        .replace(" in etcd: ", `: ${this.endpoints}: `);
+        .replace(" in etcd: ", ": ");
       throw new DatastoreError(text, { cause: error });
     }
   }

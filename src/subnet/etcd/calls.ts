@@ -140,14 +140,8 @@ export class Calls implements Disposable {
       signal.throwIfAborted();
       const failure = EtcdError.from(error, connection);
       if (mayBeToken(failure)) this.#authentication?.forget(token);
-      throw this.#isPlainToTls(failure, connection)
-        ? failure.because("connection closed: if etcd serves TLS, write the endpoint with https://")
-        : failure;
+      throw withGuess(failure, connection);
     }
-  }
-
-  #isPlainToTls(failure: EtcdError, { hasAnswered, endpoint }: Connection): boolean {
-    return failure.reason === "connection closed" && !hasAnswered && !endpoint.secure;
   }
 
   async #token(connection: Connection, transport: Transport): Promise<string | undefined> {
@@ -159,6 +153,17 @@ export class Calls implements Disposable {
       throw failure.kind === "interrupted" ? failure.as("unsent") : failure;
     }
   }
+}
+
+/** A server that has never answered and closes the connection has a reason. */
+function withGuess(failure: EtcdError, { hasAnswered, endpoint }: Connection): EtcdError {
+  if (failure.reason !== "connection closed" || hasAnswered) return failure;
+  return failure.because(
+    endpoint.secure
+      ? "connection closed: does the server accept our TLS certificate? " +
+        "check --etcd-certfile and --etcd-keyfile"
+      : "connection closed: if etcd serves TLS, write the endpoint with https://",
+  );
 }
 
 /** Before 3.4.22 and 3.5.5, a watch with an expired token was answered with "permission denied". */

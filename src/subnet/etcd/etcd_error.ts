@@ -158,6 +158,9 @@ function tlsReason(code: string, message: string): string | undefined {
   if (message.includes("before secure TLS connection")) {
     return HANDSHAKE_CLOSED;
   }
+  if (`${code} ${message}`.includes("WRONG_VERSION_NUMBER")) {
+    return "the server answers, but not in TLS: does etcd serve plain http there?";
+  }
   if (UNTRUSTED.has(code)) {
     return `the server's certificate is not trusted, check --etcd-cafile (${code})`;
   }

@@ -264,7 +264,7 @@ describe("subcommands and actions", () => {
   test("an unknown one is explained", () => {
     expect(fault(["lba"])).toBe('2 unknown subcommand "lba"; did you mean lab?');
     expect(fault(["eth0"])).toBe(
-      '2 unknown subcommand "eth0"; the subcommands are lab, licenses, version, help',
+      '2 unknown subcommand "eth0"; the subcommands are lab, datastore, licenses, version, help',
     );
     expect(fault(["-v=3", "lab"])).toBe("2 no flag may stand before the subcommand lab");
   });
