@@ -5,11 +5,11 @@
 #
 #   tests/run.sh [STEP|FILE]...      only these: format lint types unit, or paths of test files
 #
-# Each folder of tests/unit and each other file runs in a process of its own, with a time limit:
-# TEST_JOBS at once, by default one more than there are processors, for most of the time is waiting.
-# Files that touch the kernel get namespaces of their own (processes, mounts, network), so that
-# nothing outlives them. Files in a folder `vm` need more of the kernel than every machine has: where
-# the running one lacks it, each runs in a virtual machine of its own (tests/vm/run).
+# Each folder of tests/unit and each other file runs in a process of its own, with a time limit; as
+# many at once as there are processors, or TEST_JOBS. Files that touch the kernel get namespaces of
+# their own (processes, mounts, network), so that nothing outlives them. Files in a folder `vm` need
+# more of the kernel than every machine has: where the running one lacks it, each runs in a virtual
+# machine of its own (tests/vm/run).
 set -uo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 
@@ -21,7 +21,7 @@ readonly PACKAGES=(
   wireguard-tools wireguard-go strongswan-charon strongswan-swanctl libstrongswan-standard-plugins
   iperf3 kmod xz-utils)
 readonly BUN=node_modules/.bin/bun DENO=node_modules/.bin/deno
-readonly JOBS=${TEST_JOBS:-$(($(nproc) + 1))}
+readonly JOBS=${TEST_JOBS:-$(nproc)}
 # Runs a command in namespaces of its own. The shell stays as their first process, which must reap
 # what the tests leave behind.
 readonly ISOLATED=(unshare --net --mount --pid --fork --kill-child --propagation private sh -c '
@@ -56,7 +56,7 @@ list_jobs() {
   local wanted
   if [[ $# = 0 ]]; then
     list_jobs format lint types unit
-    # A virtual machine computes where the others wait: they go side by side.
+    # A virtual machine computes where the others wait: side by side.
     paste -d '\n' <(printf '%s\n' tests/vm/*_test.ts) \
       <(printf '%s\n' tests/{etcd,datastore,build,netns}/*_test.ts) | grep .
     return
@@ -209,7 +209,7 @@ limit_isolated() {
 limit_vm() {
   local limit=$1
   shift
-  tests/vm/run -t "$limit" -- "${ISOLATED[@]}" "$@"
+  nice tests/vm/run -t "$limit" -- "${ISOLATED[@]}" "$@" # what runs beside it promises times
 }
 
 summary() {
