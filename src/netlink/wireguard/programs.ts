@@ -39,9 +39,13 @@ export async function startUserspace(link: string): Promise<Fault | undefined> {
   }
   try {
     const env = { ...process.env, ...ENVIRONMENT };
-    const { exitCode, stderr } = await run(program, [link], { env, timeoutMs: START_TIMEOUT_MS });
+    const { exitCode, stdout, stderr } = await run(program, [link], {
+      env,
+      timeoutMs: START_TIMEOUT_MS,
+    });
     if (exitCode !== 0) {
-      return { code: "EIO", reason: `${program}: ${lastLine(stderr) || `exit code ${exitCode}`}` };
+      const reason = lastLine(`${stderr}\n${stdout}`) || `exit code ${exitCode}`;
+      return { code: "EIO", reason: `${program}: ${reason}` };
     }
   } catch (error) {
     if (!(error instanceof ProcessError)) throw error;
@@ -71,6 +75,7 @@ async function until(condition: () => Promise<boolean>): Promise<boolean> {
   }
 }
 
-function lastLine(text: string): string {
-  return text.trimEnd().split("\n").at(-1)?.trim() ?? "";
+/** The last thing said, less the frame in which wireguard-go advises to use the kernel's. */
+function lastLine(output: string): string {
+  return output.split("\n").filter((line) => /^[^┌│└\s]/.test(line)).at(-1)?.trim() ?? "";
 }
