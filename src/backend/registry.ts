@@ -6,8 +6,10 @@ import type { BackendModule } from "./backend.ts";
 
 const BACKENDS: Readonly<Record<string, () => Promise<{ readonly default: BackendModule }>>> = {
   alloc: () => import("./alloc.ts"),
+  extension: () => import("./extension/extension.ts"),
   "host-gw": () => import("./host_gw.ts"),
   ipip: () => import("./ipip.ts"),
+  ipsec: () => import("./ipsec.ts"),
   udp: () => import("./udp.ts"),
   vxlan: () => import("./vxlan.ts"),
   wireguard: () => import("./wireguard/wireguard.ts"),

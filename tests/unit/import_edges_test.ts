@@ -54,6 +54,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     process: "modules of the kernel are loaded, charon is started",
     state: "desired entries are resources",
     "type subnet": "peers are leases",
+    time: "back-off of commands that fail",
     text: "an unknown type is reported with the nearest known one",
     time: "targets repair and retry by themselves",
   },

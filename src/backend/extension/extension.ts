@@ -1,0 +1,130 @@
+/**
+ * extension: the data plane is made by commands of the network configuration.
+ *
+ * The journey of a packet is the business of those commands. The journey of a lease, for a node A
+ * that comes up beside a node B, by what decides each step:
+ *
+ *   1. On A, PreStartupCommand makes what a subnet is not needed for, such as a device. What it prints
+ *      becomes the `BackendData` of A's lease: its MAC address or public key, for example.
+ *   2. A takes a subnet; PostStartupCommand uses it, for an address on the device for instance.
+ *   3. B sees A's lease: its SubnetAddCommand is told A's subnets and public addresses by variables of
+ *      its environment, and A's `BackendData` on standard input. So is A's, of B's lease.
+ *   4. A goes, and its lease expires: B's SubnetRemoveCommand is told the same.
+ *   5. A's ShutdownCommand runs when the daemon on A ends.
+ *
+ * Commands are run by `sh -c`. They run on differences: what has been done on this host since it was
+ * booted is written down (hook_records.ts), and is not done again by a daemon that is restarted.
+ */
+
+import { familiesOf, type PerFamily } from "../../addr/family.ts";
+import type { FamilyNetwork } from "../../config/network_config.ts";
+import { ConfigError } from "../../config/config_error.ts";
+import { readOptions } from "../../config/options.ts";
+import { killMarked } from "../../process/leftovers.ts";
+import { systemClock } from "../../time/clock.ts";
+import { advertisedAddresses } from "../advertised.ts";
+import type { Backend, BackendHost, BackendModule } from "../backend.ts";
+import { peerInput } from "./hook_input.ts";
+import { bootIdentity, HookRecords } from "./hook_records.ts";
+import { HookRunner, MARK_VARIABLE } from "./hook_runner.ts";
+import { HookSetup } from "./hook_setup.ts";
+import { HookTarget } from "./hook_target.ts";
+import { OPTIONS, type Options } from "./options.ts";
+
+const extension: BackendModule = {
+  type: "extension",
+  async prepare(host) {
+    const { config: { families: networks, backend }, log, stop } = host;
+    const options = readOptions(backend.options, OPTIONS, log);
+    checkCommands(options, host);
+    const publicAddresses = advertisedAddresses(host);
+    const records = await HookRecords.open({
+      directory: stateDirectory(host.runDirectory, networks),
+      boot: bootIdentity(),
+      warn: (message) => log.warn(message),
+    });
+    endLeftovers(records, host);
+    const runner = new HookRunner({ log, env: host.env });
+    const subnets = host.previousLease?.subnets ?? {};
+    const setup = await HookSetup.prepare(
+      { options, records, runner, networks, log },
+      { subnets, publicAddresses },
+      stop,
+    );
+    const target = new HookTarget({
+      options,
+      setup,
+      records,
+      runner,
+      networks,
+      clock: systemClock,
+      log,
+    });
+    return extensionBackend({ networks, publicAddresses, output: setup.output, target });
+  },
+};
+
+export default extension;
+
+interface ExtensionSetup {
+  readonly networks: PerFamily<FamilyNetwork>;
+  readonly publicAddresses: Backend["attributes"]["publicAddresses"];
+  readonly output: string;
+  readonly target: HookTarget;
+}
+
+function extensionBackend(
+  { networks, publicAddresses, output, target }: ExtensionSetup,
+): Backend {
+  return {
+    type: "extension",
+    attributes: {
+      publicAddresses,
+      backendType: "extension",
+      backendData: output === "" ? {} : { 4: output },
+    },
+    needsPeerFacts: false,
+    // The commands' entries are not ours to compare; `--ip-blackhole-route` makes routes of our own.
+    ownership: () => ({
+      links: new Set(),
+      linkTypes: new Set(),
+      networks: familiesOf(networks).map((family) => (networks[family] as FamilyNetwork).network),
+      routeLink: undefined,
+    }),
+    mtuBytes: (external) => external.mtuBytes,
+    node: () => [],
+    peer(peer) {
+      peerInput(peer, networks);
+      return [];
+    },
+    target,
+  };
+}
+
+function checkCommands(options: Options, { log }: BackendHost): void {
+  for (const [name, command] of Object.entries(options)) {
+    if (typeof command === "string" && command.includes("\0")) {
+      throw new ConfigError(
+        `${name} in the network configuration's Backend object has a NUL in it`,
+      );
+    }
+  }
+  if (options.SubnetAddCommand === "") {
+    log.warn("there is no SubnetAddCommand, so nothing is done for the other nodes' subnets");
+  }
+}
+
+/** One for each network, as two daemons on one host may share the directory. */
+function stateDirectory(runDirectory: string, networks: PerFamily<FamilyNetwork>): string {
+  const name = familiesOf(networks)
+    .map((family) => (networks[family] as FamilyNetwork).network.replace("/", "-"))
+    .join("+");
+  return `${runDirectory}/extension/${name}`;
+}
+
+/** Commands of a daemon that was killed must not go on beside those of this one. */
+function endLeftovers({ unfinished }: HookRecords, { log }: BackendHost): void {
+  if (unfinished.size === 0) return;
+  const count = killMarked(MARK_VARIABLE, unfinished);
+  if (count > 0) log.warn(`killed ${count} processes of commands that an earlier run had begun`);
+}

@@ -1,0 +1,125 @@
+/**
+ * What a command is told of a node: variables in its environment and text on its standard input.
+ *
+ * Other nodes write their leases, and whoever can write to the datastore can write anything there. So
+ * a variable holds only an address or a network that was parsed and spelled anew by this program; the
+ * free text of `BackendData` comes on standard input, where no shell looks at it. None of it is ever
+ * put into the text of a command.
+ */
+
+import { familiesOf, type PerFamily } from "../../addr/family.ts";
+import { type Family, type IpAddress, parseIpAddress } from "../../addr/ip.ts";
+import { parsePrefix, type Prefix } from "../../addr/prefix.ts";
+import type { FamilyNetwork } from "../../config/network_config.ts";
+import type { Lease } from "../../subnet/lease.ts";
+import { ImplausibleLeaseError } from "../backend.ts";
+import { peerAddress, requireBackendType } from "../peer_lease.ts";
+
+export interface HookInput {
+  readonly variables: HookVariables;
+  readonly stdin: string;
+}
+
+/** Every variable is set; where there is nothing to tell, to the empty text. */
+export type HookVariables = Readonly<Record<HookVariable, string>>;
+export type HookVariable = (typeof VARIABLES)[Family][keyof (typeof VARIABLES)[Family]];
+
+/** As Go flannel names them; `IPV6NETWORK` it has not. */
+const VARIABLES = {
+  4: { network: "NETWORK", subnet: "SUBNET", publicAddress: "PUBLIC_IP" },
+  6: { network: "IPV6NETWORK", subnet: "IPV6SUBNET", publicAddress: "PUBLIC_IPV6" },
+} as const;
+
+/** The datastore's own limit is 1.5 MiB for a whole request. */
+export const MAX_DATA_BYTES = 64 * 1024;
+
+export interface HookSubject {
+  readonly networks: PerFamily<FamilyNetwork>;
+  readonly subnets: PerFamily<Prefix>;
+  readonly publicAddresses: PerFamily<IpAddress>;
+}
+
+/** The variables of a node, for the families that the network has. */
+export function hookVariables(subject: HookSubject): HookVariables {
+  const values: Record<string, string> = {};
+  for (const family of [4, 6] as const) {
+    const network = subject.networks[family];
+    const names = VARIABLES[family];
+    values[names.network] = network?.network ?? "";
+    values[names.subnet] = network && subject.subnets[family] || "";
+    values[names.publicAddress] = network && subject.publicAddresses[family] || "";
+  }
+  return values as HookVariables;
+}
+
+/** What the commands for a peer are told. Throws `ImplausibleLeaseError`. */
+export function peerInput(peer: Lease, networks: PerFamily<FamilyNetwork>): HookInput {
+  requireBackendType(peer, "extension");
+  const families = familiesOf(networks).filter((family) => peer.subnets[family] !== undefined);
+  for (const family of families) peerAddress(peer, family);
+  const { subnets, attributes: { publicAddresses } } = peer;
+  return {
+    variables: hookVariables({ networks, subnets, publicAddresses }),
+    // With the end of line that `read` of a shell waits for.
+    stdin: `${peerData(peer)}\n`,
+  };
+}
+
+/** One text for both families, under the key of IPv4 even without IPv4, as Go flannel has it. */
+function peerData(peer: Lease): string {
+  const data = peer.attributes.backendData[4] ?? "";
+  if (typeof data !== "string") {
+    throw new ImplausibleLeaseError("its BackendData is not a string");
+  }
+  const bytes = Buffer.byteLength(data);
+  if (bytes > MAX_DATA_BYTES) {
+    throw new ImplausibleLeaseError(
+      `its BackendData has ${bytes} bytes, more than ${MAX_DATA_BYTES}`,
+    );
+  }
+  return data;
+}
+
+/** The node's subnets in a few characters, for messages. */
+export function subjectText({ SUBNET, IPV6SUBNET }: HookVariables): string {
+  return [SUBNET, IPV6SUBNET].filter((text) => text !== "").join(" and ");
+}
+
+/** Whether two nodes have a subnet in common. */
+export function shareSubnet(a: HookVariables, b: HookVariables): boolean {
+  return a.SUBNET !== "" && a.SUBNET === b.SUBNET ||
+    a.IPV6SUBNET !== "" && a.IPV6SUBNET === b.IPV6SUBNET;
+}
+
+export function sameVariables(a: HookVariables, b: HookVariables): boolean {
+  return (Object.keys(a) as HookVariable[]).every((name) => a[name] === b[name]);
+}
+
+export function sameInput(a: HookInput, b: HookInput): boolean {
+  return a.stdin === b.stdin && sameVariables(a.variables, b.variables);
+}
+
+/** Reads back the variables that an earlier run wrote down; `undefined` if they are not in order. */
+export function readVariables(value: unknown): HookVariables | undefined {
+  if (typeof value !== "object" || value === null) return undefined;
+  const given = value as Record<string, unknown>;
+  for (const { network, subnet, publicAddress } of Object.values(VARIABLES)) {
+    if (!isEmptyOr(parsePrefix, given[network])) return undefined;
+    if (!isEmptyOr(parsePrefix, given[subnet])) return undefined;
+    if (!isEmptyOr(parseIpAddress, given[publicAddress])) return undefined;
+  }
+  const names = Object.values(VARIABLES).flatMap((family) => Object.values(family));
+  return Object.fromEntries(names.map((name) => [name, given[name]])) as HookVariables;
+}
+
+/** Reads back what an earlier run wrote down; `undefined` if it is not in order. */
+export function readInput(value: unknown): HookInput | undefined {
+  if (typeof value !== "object" || value === null) return undefined;
+  const { variables, stdin } = value as Record<string, unknown>;
+  const read = readVariables(variables);
+  return read === undefined || typeof stdin !== "string" ? undefined : { variables: read, stdin };
+}
+
+function isEmptyOr(parse: (text: string) => unknown, value: unknown): boolean {
+  return value === "" || typeof value === "string" && parse(value) !== undefined;
+}

@@ -1,0 +1,446 @@
+/** The extension backend: commands that make a data plane, on real hosts. */
+
+import { describe, expect, test } from "bun:test";
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Cluster, PREFIX } from "../support/cluster.ts";
+import { FLANNELD, type Host, type StartOptions } from "../support/host.ts";
+import { DUAL, IPV4, rememberSubnets } from "../support/networks.ts";
+import { eventually, throughout } from "../support/wait.ts";
+
+/** The two examples of flannel's manual, Documentation/extension.md, as they are written there. */
+const MANUAL_HOST_GW = {
+  Network: "10.0.0.0/16",
+  Backend: {
+    Type: "extension",
+    SubnetAddCommand: 'ip route add "$SUBNET" via "$PUBLIC_IP"',
+    SubnetRemoveCommand: 'ip route del "$SUBNET" via "$PUBLIC_IP"',
+  },
+};
+const MANUAL_VXLAN = {
+  Network: "10.50.0.0/16",
+  Backend: {
+    Type: "extension",
+    PreStartupCommand:
+      'export VNI=1; export IF_NAME=flannel-vxlan; ip link del "$IF_NAME" 2>/dev/null; ip link add "$IF_NAME" type vxlan id "$VNI" dstport 8472 && cat "/sys/class/net/${IF_NAME}/address"',
+    PostStartupCommand:
+      'export IF_NAME=flannel-vxlan; export SUBNET_IP=$(echo "$SUBNET" | cut -d\'/\' -f 1); ip addr add "${SUBNET_IP}/32" dev "$IF_NAME" && ip link set "$IF_NAME" up',
+    SubnetAddCommand:
+      'export SUBNET_IP=$(echo "$SUBNET" | cut -d\'/\' -f 1); export IF_NAME=flannel-vxlan; read VTEP; ip route add "$SUBNET" nexthop via "$SUBNET_IP" dev "$IF_NAME" onlink && ip neigh replace "$SUBNET_IP" dev "$IF_NAME" lladdr "$VTEP" && bridge fdb add "$VTEP" dev "$IF_NAME" self dst "$PUBLIC_IP"',
+  },
+};
+
+/** Commands that write down what they are told; `$HOOKS` is a file of the host's own. */
+const TOLD = "$NETWORK,$IPV6NETWORK $SUBNET,$IPV6SUBNET $PUBLIC_IP,$PUBLIC_IPV6";
+const note = (word: string) => `echo "${word} ${TOLD} [$(cat)]" >> "$HOOKS"`;
+const NOTING = {
+  Type: "extension",
+  PreStartupCommand: `${note("pre")}; echo "data of $PUBLIC_IP$PUBLIC_IPV6"; echo loud >&2`,
+  PostStartupCommand: note("post"),
+  SubnetAddCommand: note("add"),
+  SubnetRemoveCommand: note("remove"),
+};
+
+/** What commands did on a host. */
+class Notes {
+  readonly host: Host;
+  readonly path: string;
+
+  constructor(host: Host) {
+    this.host = host;
+    this.path = join(host.directory, "hooks");
+  }
+
+  get options(): StartOptions {
+    return { env: { HOOKS: this.path } };
+  }
+
+  lines(): string[] {
+    return existsSync(this.path) ? readFileSync(this.path, "utf8").trim().split("\n") : [];
+  }
+
+  /** The first word of each line. */
+  words(): string[] {
+    return this.lines().map((line) => line.split(" ")[0] as string);
+  }
+
+  clear(): void {
+    rmSync(this.path, { force: true });
+  }
+
+  /** The files in which the daemon remembers the peers. */
+  records(): string[] {
+    const directory = join(this.host.directory, "extension");
+    return readdirSync(directory).flatMap((network) =>
+      readdirSync(join(directory, network, "peers")).map((name) =>
+        join(directory, network, "peers", name)
+      )
+    );
+  }
+}
+
+async function startNoting(cluster: Cluster): Promise<Notes[]> {
+  const notes = cluster.hosts.map((host) => new Notes(host));
+  for (const { host, options } of notes) host.start(options);
+  await Promise.all(cluster.hosts.map((host) => host.ready()));
+  await eventually(
+    "everybody was added",
+    5_000,
+    () =>
+      notes.every((note) =>
+        note.words().filter((word) => word === "add").length === cluster.hosts.length - 1
+      ),
+  );
+  return notes;
+}
+
+/** A daemon that finds this boot id where the kernel tells its own. */
+function afterReboot(host: Host): StartOptions {
+  const [bootId, binary] = [join(host.directory, "boot_id"), join(host.directory, "rebooted")];
+  writeFileSync(bootId, `${crypto.randomUUID()}\n`);
+  const script = `#!/bin/sh
+mount --bind ${bootId} /proc/sys/kernel/random/boot_id && exec ${FLANNELD} "$@"
+`;
+  writeFileSync(binary, script, { mode: 0o755 });
+  return { binary };
+}
+
+describe("the examples of flannel's manual", () => {
+  test("host-gw: a mesh, a restart without loss, nodes that leave", async () => {
+    await using cluster = await Cluster.create({ hosts: 3 });
+    await cluster.configure(MANUAL_HOST_GW);
+    await cluster.startAll();
+    await cluster.attachWorkloads();
+    await cluster.expectMesh();
+    const [one, two, three] = [cluster.host(1), cluster.host(2), cluster.host(3)];
+    const before = await one.kernel();
+    expect(before.match(/^route 10\.0\./gm)).toHaveLength(2);
+    const ping = one.ping(two);
+    for (const signal of ["SIGTERM", "SIGKILL"] as const) {
+      await one.daemon.stop(signal);
+      const daemon = await one.up();
+      expect(await one.kernel()).toBe(before);
+      // `ip route add` of a route that is there would fail.
+      expect(daemon.logLines(/SubnetAddCommand/)).toEqual([]);
+    }
+    expect((await ping.stop()).lost).toEqual([]);
+
+    await one.daemon.stop();
+    const { key } = await cluster.leaseOf(three);
+    await three.daemon.stop("SIGKILL");
+    await cluster.etcd.delete(`${PREFIX}/subnets/${key}`);
+    const gone = `route ${key.replace("-", "/")} `;
+    const isGone = async (host: Host) => !(await host.kernel()).includes(gone);
+    await eventually("a running daemon removes its route", 3_000, () => isGone(two));
+    expect(await isGone(one)).toBe(false);
+    await one.up();
+    await eventually("one that was down does it later", 3_000, () => isGone(one));
+    await cluster.expectMesh({ hosts: [one, two] });
+  }, 60_000);
+
+  test("vxlan: a mesh, a restart without loss", async () => {
+    await using cluster = await Cluster.create({ hosts: 3 });
+    await cluster.configure(MANUAL_VXLAN);
+    await cluster.startAll();
+    await cluster.attachWorkloads();
+    await cluster.expectMesh();
+    const [one, two] = [cluster.host(1), cluster.host(2)];
+    const before = await one.kernel();
+    expect(before.match(/^(route|neigh|fdb) /gm)).toHaveLength(6);
+    expect(before).toMatch(/^link flannel-vxlan: .* type vxlan id 1 .* dstport 8472/m);
+    const { value } = await cluster.leaseOf(one);
+    expect(value.BackendData as unknown).toMatch(/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/);
+    const pings = [one.ping(two), two.ping(one)];
+    for (const signal of ["SIGTERM", "SIGKILL"] as const) {
+      await one.daemon.stop(signal);
+      const daemon = await one.up();
+      expect(await one.kernel()).toBe(before);
+      expect(daemon.logLines(/(PreStartup|PostStartup|SubnetAdd)Command/)).toEqual([]);
+    }
+    expect((await cluster.leaseOf(one)).value).toEqual(value);
+    for (const ping of pings) expect((await ping.stop()).lost).toEqual([]);
+  }, 60_000);
+
+  test("vxlan with a ShutdownCommand: taken down at the end, and made again", async () => {
+    await using cluster = await Cluster.create({ hosts: 2 });
+    await cluster.configure({
+      ...MANUAL_VXLAN,
+      Backend: { ...MANUAL_VXLAN.Backend, ShutdownCommand: "ip link del flannel-vxlan" },
+    });
+    await cluster.startAll();
+    await cluster.attachWorkloads();
+    await cluster.expectMesh();
+    const all = [cluster.host(1), cluster.host(2)];
+    for (const host of all) {
+      expect((await host.daemon.stop()).code).toBe(0);
+      expect(await host.kernel()).not.toContain("flannel-vxlan");
+    }
+    await cluster.startAll();
+    await cluster.expectMesh();
+  }, 60_000);
+});
+
+describe("commands", () => {
+  test("are told what the manual says, in both families", async () => {
+    await using cluster = await Cluster.create({ hosts: 2, families: [4, 6] });
+    rememberSubnets(cluster, { ipv4: true, ipv6: true });
+    await cluster.configure({ ...DUAL, Backend: { ...NOTING, ShutdownCommand: note("shutdown") } });
+    const [one, two] = await startNoting(cluster) as [Notes, Notes];
+    const self = (n: number) => {
+      const host = cluster.host(n);
+      return `${host.address(4)},${host.address(6)}`;
+    };
+    const data = `data of ${two.host.address(4)}${two.host.address(6)}`;
+    const networks = `${IPV4.Network},${DUAL.IPv6Network}`;
+    expect((await two.host.daemon.stop()).code).toBe(0);
+    await cluster.etcd.delete(`${PREFIX}/subnets/${(await cluster.leaseOf(two.host)).key}`);
+    await eventually("it was removed", 3_000, () => one.words().includes("remove"));
+    await one.host.daemon.stop();
+    expect(one.lines()).toEqual([
+      `pre ${networks} , ${self(1)} []`,
+      `post ${networks} 10.5.1.0/24,fd00:5:0:1::/64 ${self(1)} []`,
+      `add ${networks} 10.5.2.0/24,fd00:5:0:2::/64 ${self(2)} [${data}]`,
+      `remove ${networks} 10.5.2.0/24,fd00:5:0:2::/64 ${self(2)} [${data}]`,
+      `shutdown ${networks} 10.5.1.0/24,fd00:5:0:1::/64 ${self(1)} []`,
+    ]);
+    expect(one.host.daemon.logLines(/PreStartupCommand: loud$/)).toHaveLength(1);
+  }, 30_000);
+
+  test("do not run again at a restart, and all of them do after a reboot", async () => {
+    await using cluster = await Cluster.create({ hosts: 3 });
+    await cluster.configure({ ...IPV4, Backend: NOTING });
+    const [one] = await startNoting(cluster) as [Notes];
+    expect(one.words()).toEqual(["pre", "post", "add", "add"]);
+    for (const signal of ["SIGTERM", "SIGKILL"] as const) {
+      await one.host.daemon.stop(signal);
+      await one.host.up(one.options);
+    }
+    await throughout("nothing more is run", 500, () => one.lines().length === 4);
+    await one.host.daemon.stop();
+    one.clear();
+    await one.host.up({ ...one.options, ...afterReboot(one.host) });
+    await eventually("everything runs", 3_000, () => one.lines().length === 4);
+    expect(one.words()).toEqual(["pre", "post", "add", "add"]);
+  }, 30_000);
+
+  test("run again when they are others than before", async () => {
+    await using cluster = await Cluster.create({ hosts: 2 });
+    await cluster.configure({ ...IPV4, Backend: NOTING });
+    const [one] = await startNoting(cluster) as [Notes];
+    await one.host.daemon.stop();
+    one.clear();
+    await cluster.configure({ ...IPV4, Backend: { ...NOTING, SubnetAddCommand: note("ADD") } });
+    await one.host.up(one.options);
+    await eventually("the peer is added the new way", 3_000, () => one.lines().length === 2);
+    expect(one.words()).toEqual(["remove", "ADD"]);
+    await one.host.daemon.stop();
+    one.clear();
+    await cluster.configure({ ...IPV4, Backend: { ...NOTING, PostStartupCommand: note("POST") } });
+    await one.host.up(one.options);
+    await eventually("the host is set up anew", 3_000, () => one.lines().length === 4);
+    expect(one.words()).toEqual(["pre", "POST", "remove", "add"]);
+  }, 30_000);
+
+  test(
+    "for a changed peer: first the old values are removed, then the new ones added",
+    async () => {
+      await using cluster = await Cluster.create({ hosts: 2 });
+      await cluster.configure({ ...IPV4, Backend: NOTING });
+      const [one, two] = await startNoting(cluster) as [Notes, Notes];
+      const { key, value } = await cluster.leaseOf(two.host);
+      await two.host.daemon.stop();
+      await one.host.daemon.stop();
+      one.clear();
+      const change = async (data: string) =>
+        await cluster.etcd.put(
+          `${PREFIX}/subnets/${key}`,
+          JSON.stringify({ ...value, BackendData: data }),
+        );
+      await change("new while it was down");
+      await one.host.up(one.options);
+      await eventually("it is added", 3_000, () => one.lines().length === 2);
+      await change("new while it was up");
+      await eventually("it is added again", 3_000, () => one.lines().length === 4);
+      expect(one.lines().map((line) => line.replace(/ .*\[/, " ["))).toEqual([
+        `remove [data of ${two.host.address(4)}]`,
+        "add [new while it was down]",
+        "remove [new while it was down]",
+        "add [new while it was up]",
+      ]);
+    },
+    30_000,
+  );
+});
+
+describe("trap 22: what other nodes write", () => {
+  test("reaches no shell: data come on standard input, and nothing else is theirs", async () => {
+    await using cluster = await Cluster.create({ hosts: 1 });
+    await cluster.configure({ ...IPV4, Backend: NOTING });
+    const [one] = await startNoting(cluster) as [Notes];
+    const evil = `\`touch ${one.host.directory}/pwned\`$(touch ${one.host.directory}/pwned); ` +
+      `touch ${one.host.directory}/pwned #' " \\ \u0000 \u001b[2J ü`;
+    const lease = (data: unknown, publicIp = "192.0.2.77") =>
+      JSON.stringify({ PublicIP: publicIp, BackendType: "extension", BackendData: data });
+    const put = (subnet: string, value: string) =>
+      cluster.etcd.put(`${PREFIX}/subnets/${subnet}`, value);
+    await put("10.5.90.0-24", lease(evil));
+    await put("10.5.91.0-24", lease({ MAC: "02:00:00:00:00:01" }));
+    await put("10.5.92.0-24", lease("x".repeat(70_000)));
+    await put("10.5.93.0-24", lease("x", "192.0.2.1; touch /tmp/pwned"));
+    await put("10.5.94.0-24;id", lease("x"));
+    await put("10.6.95.0-24", lease("x"));
+    await put("10.5.96.0-24", lease("two\nlines"));
+    await eventually(
+      "the good ones are added",
+      3_000,
+      () => one.lines().some((line) => line === "lines]"),
+    );
+    await eventually(
+      "all were looked at",
+      3_000,
+      () => one.host.daemon.logLines(/ignoring/).length >= 5,
+    );
+    expect(existsSync(`${one.host.directory}/pwned`)).toBe(false);
+    const adds = one.lines().filter((line) => line.startsWith("add"));
+    expect(adds.map((line) => line.split(" ")[2])).toEqual(["10.5.90.0/24,", "10.5.96.0/24,"]);
+    expect(adds[0]).toContain("$(touch ");
+    const ignored = one.host.daemon.logLines(/ignoring lease 10\.5\.9[12]/).join("\n");
+    expect(ignored).toContain("its BackendData is not a string");
+    expect(ignored).toContain("its BackendData has 70000 bytes, more than 65536");
+  }, 30_000);
+});
+
+describe("a command that", () => {
+  test("fails is tried again, the node is not ready until it succeeds", async () => {
+    await using cluster = await Cluster.create({ hosts: 2 });
+    const [one, two] = [cluster.host(1), cluster.host(2)];
+    const SubnetAddCommand =
+      `echo trying; test -e "$HOOKS.allowed" || { echo "not yet" >&2; exit 3; }`;
+    await cluster.configure({ ...IPV4, Backend: { Type: "extension", SubnetAddCommand } });
+    const notes = new Notes(one);
+    await one.up(notes.options);
+    expect((await one.http("/readyz")).status).toBe(200);
+    two.start({ env: { HOOKS: join(two.directory, "hooks") } });
+    const failing = await eventually("it is not ready", 5_000, async () => {
+      const answer = await one.http("/readyz");
+      return answer.status === 503 && answer;
+    });
+    expect(failing.body).toMatch(
+      /SubnetAddCommand for 10\.5\.\d+\.0\/24 ended with status 3: not yet; it is tried again/,
+    );
+    writeFileSync(`${notes.path}.allowed`, "");
+    await eventually("it is ready", 10_000, async () => (await one.http("/readyz")).status === 200);
+    expect(one.daemon.logLines(/SubnetAddCommand for .*: trying/).length).toBeGreaterThan(1);
+  }, 40_000);
+
+  test("hangs is killed with all that it started, and what it said is in the log", async () => {
+    await using cluster = await Cluster.create({ hosts: 2 });
+    const [one, two] = [cluster.host(1), cluster.host(2)];
+    const mark = `3${Math.floor(Math.random() * 1e6)}.25`;
+    await cluster.configure({
+      ...IPV4,
+      Backend: {
+        Type: "extension",
+        SubnetAddCommand: `echo about to hang; sleep ${mark} | sleep ${mark}`,
+        CommandTimeoutSeconds: 1,
+      },
+    });
+    await one.up();
+    two.start();
+    const sleeps = async () => Number(await one.sh(`pgrep -f -c '^sleep ${mark}$' || true`));
+    await eventually("it hangs", 5_000, async () => await sleeps() > 0);
+    await eventually(
+      "it is reported",
+      5_000,
+      async () =>
+        (await one.http("/readyz")).body.includes(
+          "did not end within 1 s and was killed: about to",
+        ),
+    );
+    const { code, milliseconds } = await one.daemon.stop();
+    expect(code).toBe(0);
+    expect(milliseconds).toBeLessThan(5_000);
+    expect(await sleeps()).toBe(0);
+  }, 30_000);
+
+  test("is running when the daemon is killed is ended, undone and done again", async () => {
+    await using cluster = await Cluster.create({ hosts: 2 });
+    const [one, two] = [cluster.host(1), cluster.host(2)];
+    const slow = 'echo begin >> "$HOOKS"; test -e "$HOOKS.quick" || sleep 4; echo end >> "$HOOKS"';
+    await cluster.configure({
+      ...IPV4,
+      Backend: {
+        Type: "extension",
+        SubnetAddCommand: slow,
+        SubnetRemoveCommand: 'echo remove >> "$HOOKS"',
+      },
+    });
+    const notes = new Notes(one);
+    await one.up(notes.options);
+    two.start({ env: { HOOKS: join(two.directory, "hooks") } });
+    await eventually("it has begun", 5_000, () => notes.lines().length === 1);
+    await one.daemon.stop("SIGKILL");
+    writeFileSync(`${notes.path}.quick`, "");
+    const daemon = await one.up(notes.options);
+    await eventually("it is done", 3_000, () => notes.lines().includes("end"));
+    expect(daemon.logLines(/killed 2 processes of commands/)).toHaveLength(1);
+    await Bun.sleep(4_000);
+    expect(notes.lines()).toEqual(["begin", "remove", "begin", "end"]);
+  }, 30_000);
+
+  test("is running at a stop is given a moment; ShutdownCommand comes after it", async () => {
+    await using cluster = await Cluster.create({ hosts: 2 });
+    const [one, two] = [cluster.host(1), cluster.host(2)];
+    await cluster.configure({
+      ...IPV4,
+      Backend: {
+        Type: "extension",
+        SubnetAddCommand: 'echo begin >> "$HOOKS"; sleep 0.5; echo end >> "$HOOKS"',
+        ShutdownCommand: 'echo shutdown >> "$HOOKS"; sleep 60',
+      },
+    });
+    const notes = new Notes(one);
+    await one.up(notes.options);
+    two.start({ env: { HOOKS: join(two.directory, "hooks") } });
+    await eventually("it has begun", 5_000, () => notes.lines().length === 1);
+    const { code, milliseconds } = await one.daemon.stop();
+    expect(code).toBe(0);
+    expect(milliseconds).toBeLessThan(5_000);
+    expect(notes.lines()).toEqual(["begin", "end", "shutdown"]);
+    expect(one.daemon.logLines(/ShutdownCommand failed: it did not end within 2 s/))
+      .toHaveLength(1);
+  }, 30_000);
+
+  test("fails before the lease ends the daemon with one clear line", async () => {
+    await using cluster = await Cluster.create({ hosts: 1 });
+    const one = cluster.host(1);
+    for (
+      const [name, leases] of [["PreStartupCommand", 0], ["PostStartupCommand", 1]] as const
+    ) {
+      await cluster.configure({
+        ...IPV4,
+        Backend: { Type: "extension", [name]: "echo no such device >&2; exit 4" },
+      });
+      const daemon = one.start();
+      expect(await daemon.exitCode(10_000)).toBe(1);
+      expect(daemon.logLines(/^E/).map((line) => line.slice(line.indexOf("]") + 2))).toEqual([
+        `${name} ended with status 4: no such device; mend it in the network configuration`,
+      ]);
+      expect(await cluster.leases()).toHaveLength(leases);
+    }
+  }, 30_000);
+});
+
+test("a broken record is reported and ignored; the others hold", async () => {
+  await using cluster = await Cluster.create({ hosts: 3 });
+  await cluster.configure({ ...IPV4, Backend: NOTING });
+  const [one] = await startNoting(cluster) as [Notes];
+  await one.host.daemon.stop();
+  one.clear();
+  const [broken] = one.records();
+  writeFileSync(broken as string, '{"boot":');
+  const daemon = await one.host.up(one.options);
+  await eventually("its peer is added", 3_000, () => one.lines().length === 1);
+  expect(one.words()).toEqual(["add"]);
+  expect(daemon.logLines(/peers\/.*JSON.*it is ignored/)).toHaveLength(1);
+}, 30_000);

@@ -1,0 +1,92 @@
+import { describe, expect, test } from "bun:test";
+import extension from "../../../../src/backend/extension/extension.ts";
+import type { Backend } from "../../../../src/backend/backend.ts";
+import { BackendError } from "../../../../src/backend/target.ts";
+import { FakeKernel } from "../../../support/fake_kernel.ts";
+import { backendHost, config, external, lease } from "../../../support/sample_network.ts";
+import { Sandbox } from "./support.ts";
+
+type Host = ReturnType<typeof backendHost>;
+
+function host(sandbox: Sandbox, options: Record<string, unknown>, families = [4] as (4 | 6)[]) {
+  return backendHost(new FakeKernel(), config("extension", families, options), {
+    runDirectory: sandbox.directory,
+    env: { PATH: process.env["PATH"], OUT: sandbox.path("out") },
+  });
+}
+
+async function prepare(on: Host): Promise<Backend> {
+  return await extension.prepare(on);
+}
+
+describe("extension", () => {
+  test("advertises what PreStartupCommand prints, but not what it says on standard error", async () => {
+    using sandbox = new Sandbox();
+    const backend = await prepare(host(sandbox, {
+      PreStartupCommand: "echo loud >&2; echo; echo '  02:00:00:00:00:01  '",
+    }, [4, 6]));
+    expect(backend.attributes as unknown).toEqual({
+      publicAddresses: { 4: "192.168.0.1", 6: "fd00::1" },
+      backendType: "extension",
+      backendData: { 4: "02:00:00:00:00:01" },
+    });
+  });
+
+  test("advertises no data without PreStartupCommand, and says what is missing", async () => {
+    using sandbox = new Sandbox();
+    const on = host(sandbox, {});
+    const backend = await prepare(on);
+    expect(backend.attributes.backendData).toEqual({});
+    expect(on.logged).toEqual([
+      "warning: there is no SubnetAddCommand, so nothing is done for the other nodes' subnets",
+    ]);
+  });
+
+  test("puts nothing into the kernel by itself, and gives out the interface's MTU", async () => {
+    using sandbox = new Sandbox();
+    const backend = await prepare(host(sandbox, { SubnetAddCommand: "true" }));
+    const input = { own: lease(1, "extension", [4]), external: external([4]) };
+    expect(backend.node(input)).toEqual([]);
+    expect(backend.peer(lease(2, "extension", [4]), input, { direct: {}, way: {} })).toEqual([]);
+    expect(backend.mtuBytes(external([4]))).toBe(1500);
+    expect(() => backend.peer(lease(2, "vxlan", [4]), input, { direct: {}, way: {} })).toThrow(
+      "its backend is vxlan",
+    );
+  });
+
+  test("PreStartupCommand knows the addresses but no subnet, and no variable of the daemon's", async () => {
+    using sandbox = new Sandbox();
+    const on = host(sandbox, {
+      PreStartupCommand: 'echo "$NETWORK|$SUBNET|$IPV6SUBNET|$PUBLIC_IP|$NOTIFY_SOCKET|$OUT"',
+    });
+    const env = { ...on.env, SUBNET: "from outside", IPV6SUBNET: "too", NOTIFY_SOCKET: "/x" };
+    const { attributes } = await prepare({ ...on, env });
+    expect(attributes.backendData[4]).toBe(`10.5.0.0/16|||192.168.0.1||${sandbox.path("out")}`);
+  });
+
+  test.each([
+    [{ PreStartupCommand: "exit 4" }, "PreStartupCommand ended with status 4; mend it in"],
+    [
+      { PreStartupCommand: "head -c 70000 /dev/zero | tr '\\0' x" },
+      "PreStartupCommand printed 70000 bytes, more than the 65536 that the other nodes are told",
+    ],
+    [
+      { PreStartupCommand: "sleep 9", CommandTimeoutSeconds: 1 },
+      "PreStartupCommand failed: it did not end within 1 s and was killed; mend it in",
+    ],
+  ])("refuses to start with %j", async (options, message) => {
+    using sandbox = new Sandbox();
+    const error = await prepare(host(sandbox, options)).catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(BackendError);
+    expect((error as Error).message).toStartWith(message);
+  });
+
+  test.each([
+    [{ SubnetAddCommand: ["ip"] }, 'is ["ip"]; it must be a string'],
+    [{ SubnetAddCommand: "a\0b" }, "SubnetAddCommand in the network configuration's Backend"],
+    [{ CommandTimeoutSeconds: 0 }, "is 0; it must be an integer from 1 to 3600"],
+  ])("refuses the option %j", async (options, message) => {
+    using sandbox = new Sandbox();
+    await expect(prepare(host(sandbox, options))).rejects.toThrow(message);
+  });
+});
