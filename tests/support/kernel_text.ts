@@ -10,12 +10,12 @@ import { namespaceScript } from "../../src/lab/namespace.ts";
 /** Each MAC address to be printed by a name, such as `<h2>`. */
 export type MacNames = ReadonlyMap<string, string>;
 
-/** Devices, addresses, permanent neighbours, forwarding entries and routes; sorted lines. */
+/** Devices, addresses, permanent neighbours, forwarding entries, routes, FOU ports; sorted lines. */
 export async function kernelText(namespace: string, names: MacNames = new Map()): Promise<string> {
   const output = await namespaceScript(namespace, READ_ALL);
-  const [links, addresses, neighbours, fdb, routes4, routes6] = output.split("\n===\n").map(
+  const [links, addresses, neighbours, fdb, routes4, routes6, fou] = output.split("\n===\n").map(
     (part) => JSON.parse(part.trim() === "" ? "[]" : part) as Json[],
-  ) as [Json[], Json[], Json[], Json[], Json[], Json[]];
+  ) as [Json[], Json[], Json[], Json[], Json[], Json[], Json[]];
   const lines = [
     ...links.filter(isNotTopology).map(linkLine),
     ...addresses.filter(isNotTopology).flatMap(addressLines),
@@ -26,6 +26,7 @@ export async function kernelText(namespace: string, names: MacNames = new Map())
       `fdb ${entry["mac"]} dev ${entry["ifname"]} dst ${entry["dst"]} self ${entry["state"]}`
     ),
     ...[...routes4, ...routes6].filter(isNotKernelRoute).map(routeLine),
+    ...fou.map((entry) => `fou port ${entry["port"]} ipproto ${entry["ipproto"]}`),
   ];
   const named = lines.map((line) => {
     for (const [mac, name] of names) line = line.replaceAll(mac, name);
@@ -41,7 +42,8 @@ ip -j address show; echo; echo ===
 ip -j neigh show nud permanent; echo; echo ===
 bridge -j fdb show; echo; echo ===
 ip -j -d -N route show; echo; echo ===
-ip -j -d -N -6 route show
+ip -j -d -N -6 route show; echo; echo ===
+ip -j fou show 2>/dev/null || true
 `;
 
 const TOPOLOGY_DEVICES = ["lo", "eth0", "cni0"];
@@ -61,11 +63,22 @@ function linkLine(link: Json): string {
   const info = (link["linkinfo"] ?? {}) as { info_kind?: string; info_data?: Json };
   const data = info.info_data ?? {};
   const base = `link ${link["ifname"]}: mtu ${link["mtu"]} state ` +
-    `${flags.includes("UP") ? "up" : "down"} address ${link["address"]}`;
-  if (info.info_kind !== "vxlan") return `${base} type ${info.info_kind ?? "none"}`;
-  return `${base} type vxlan id ${data["id"]} local ${data["local"] ?? data["local6"]} ` +
+    (flags.includes("UP") ? "up" : "down");
+  if (info.info_kind === "ipip") return `${base} ${tunnelWords(data)}`;
+  const withMac = `${base} address ${link["address"]}`;
+  if (info.info_kind !== "vxlan") return `${withMac} type ${info.info_kind ?? "none"}`;
+  return `${withMac} type vxlan id ${data["id"]} local ${data["local"] ?? data["local6"]} ` +
     `dev ${data["link"]} dstport ${data["port"]} ` +
     `${data["learning"] === false ? "nolearning" : "learning"}${data["gbp"] ? " gbp" : ""}`;
+}
+
+/** Of an ipip device, whose link-layer address is the local address once more. */
+function tunnelWords(data: Json): string {
+  const encap = data["encap"] as Json | undefined;
+  return `type ipip remote ${data["remote"]} local ${data["local"]}` +
+    (encap === undefined
+      ? ""
+      : ` encap ${encap["type"]} encap-sport ${encap["sport"]} encap-dport ${encap["dport"]}`);
 }
 
 /** Without link-local addresses: the kernel gives them by itself. */
