@@ -29,14 +29,15 @@ export function checkRange(request: RangeRequest): void {
 /** Throws `Refusal` for a revision that cannot be read. */
 export function queryRange(view: View, request: RangeRequest): RangeAnswer {
   const { revision, limit, countOnly } = request;
-  const isPlain = !isSorted(request) && !isFiltered(request);
+  // What is ordered or filtered has to be complete. Without an order etcd takes the first keys of the
+  // limit and only then sorts them by the target; one more key tells whether there are more.
+  const isComplete = request.sortOrder !== SortOrder.NONE || isFiltered(request);
   const { entries, count } = view.read(keyRange(request.key, request.rangeEnd), {
     revision,
     countOnly,
-    // What is sorted or filtered has to be complete; one more key tells whether there are more.
-    limit: isPlain && limit > 0n ? limit + 1n : 0n,
+    limit: !isComplete && limit > 0n ? limit + 1n : 0n,
   });
-  const chosen = isPlain ? entries : sorted(filtered(entries, request), request);
+  const chosen = sorted(isFiltered(request) ? filtered(entries, request) : entries, request);
   const more = limit > 0n && BigInt(chosen.length) > limit;
   const kept = more ? chosen.slice(0, Number(limit)) : chosen;
   const kvs = request.keysOnly ? kept.map((entry) => ({ ...entry, value: NO_VALUE })) : kept;
