@@ -1,0 +1,462 @@
+/** wireguard on a kernel that has it: real daemons, real packets, everybody's mistakes. */
+
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { chmodSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Family } from "../../src/addr/ip.ts";
+import { Cluster, PREFIX } from "../support/cluster.ts";
+import type { Host, StartOptions } from "../support/host.ts";
+import { DUAL, IPV4, IPV6_ONLY, rememberSubnets } from "../support/networks.ts";
+import { eventually } from "../support/wait.ts";
+import { keyNames, wg, wireguardText } from "../support/wireguard_text.ts";
+
+/** The kernel does not announce changes to peers; they are read every two seconds. */
+const HEAL_MS = 10_000;
+const WIREGUARD = { Type: "wireguard" };
+const PSK = "oEHRe5SRIqoumo0vgsCEsf3aNPBnu1xTsXQaUHxUpF4=";
+/** Public keys of nobody. */
+const KEY_A = "9jalV3EEBnVXahro0pRMQ+cHlmjE33Slo9tddzCVtCw=";
+const KEY_B = "XcUAPnO4Wr6+8NAsWl+POsDfTx3kGNm3fS7XyHyjzXo=";
+
+interface Start {
+  readonly hosts?: number;
+  readonly families?: readonly Family[];
+  readonly config?: object;
+  readonly start?: StartOptions;
+}
+
+async function startCluster(
+  { hosts = 2, families = [4, 6], config = { ...DUAL, Backend: WIREGUARD }, start = {} }: Start,
+): Promise<Cluster> {
+  const cluster = await Cluster.create({ hosts, families });
+  try {
+    rememberSubnets(cluster, {
+      ipv4: !("EnableIPv4" in config),
+      ipv6: "EnableIPv6" in config,
+    });
+    await cluster.configure(config);
+    await cluster.startAll(start);
+    await cluster.attachWorkloads();
+    return cluster;
+  } catch (error) {
+    await cluster[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/** All that the daemon made on a host. */
+async function state(host: Host, names?: ReadonlyMap<string, string>): Promise<string> {
+  return await host.kernel() + await wireguardText(host, names);
+}
+
+const keyFile = (host: Host) => join(host.directory, "run", "flannel", "wgkey");
+const publicKey = async (host: Host, device = "flannel-wg") =>
+  (await wg(host, `show ${device} public-key`)).trim();
+const handshakes = (host: Host) => wg(host, "show all latest-handshakes");
+
+describe("three hosts reach each other at full MTU", () => {
+  const modes: [string, Family[], object, object][] = [
+    ["with IPv4", [4], IPV4, {}],
+    ["in dual stack, a device for each family", [4, 6], DUAL, {}],
+    ["with IPv6 only", [6], IPV6_ONLY, {}],
+    ["in dual stack, one device, mode auto", [4, 6], DUAL, { Mode: "auto" }],
+    ["in dual stack, one device over IPv6", [4, 6], DUAL, { Mode: "ipv6" }],
+    ["with IPv6 only, mode auto", [6], IPV6_ONLY, { Mode: "auto" }],
+    ["with every option", [4, 6], DUAL, {
+      ...{ Mode: "ipv4", PSK, ListenPort: 4500, PersistentKeepaliveInterval: 5, MTU: 1480 },
+    }],
+  ];
+  test.each(modes)("%s", async (_name, families, network, options) => {
+    const config = { ...network, Backend: { ...WIREGUARD, ...options } };
+    await using cluster = await startCluster({ hosts: 3, families, config });
+    const mtuBytes = "MTU" in options ? 1400 : 1420;
+    for (const host of cluster.hosts) expect(host.subnet().mtuBytes).toBe(mtuBytes);
+    await cluster.expectMesh({ timeoutMs: 10_000 });
+  }, 60_000);
+});
+
+describe("the kernel holds", () => {
+  test("a device for each family with mode separate", async () => {
+    await using cluster = await startCluster({});
+    expect(await state(cluster.host(1), await keyNames(cluster))).toBe(`\
+addr 10.5.1.0/32 dev flannel-wg
+addr fd00:5:0:1::/128 dev flannel-wg-v6
+link flannel-wg-v6: mtu 1420 state up address undefined type wireguard
+link flannel-wg: mtu 1420 state up address undefined type wireguard
+route 10.5.0.0/16 dev flannel-wg proto 70 scope link
+route fd00:5::/48 dev flannel-wg-v6 proto 70
+wireguard flannel-wg key <h1> listen-port 51820
+wireguard flannel-wg peer <h2> endpoint 192.0.2.2:51820 allowed-ips 10.5.2.0/24
+wireguard flannel-wg-v6 key <h1> listen-port 51821
+wireguard flannel-wg-v6 peer <h2> endpoint [2001:db8::2]:51821 allowed-ips fd00:5:0:2::/64
+`);
+    expect(await stored(cluster.host(1), cluster)).toEqual({
+      PublicIP: "192.0.2.1",
+      PublicIPv6: "2001:db8::1",
+      BackendType: "wireguard",
+      BackendData: { PublicKey: await publicKey(cluster.host(1)), Port: 51820 },
+      BackendV6Data: { PublicKey: await publicKey(cluster.host(1)), Port: 51821 },
+    });
+  }, 30_000);
+
+  test("one device with the other modes, and nothing of a former mode", async () => {
+    await using cluster = await startCluster({});
+    await cluster.configure({ ...DUAL, Backend: { ...WIREGUARD, Mode: "ipv6", PSK } });
+    for (const host of cluster.hosts) await host.daemon.stop();
+    await cluster.startAll();
+    await eventually("the other device is gone", HEAL_MS, async () => {
+      expect(await state(cluster.host(1), await keyNames(cluster))).toBe(`\
+addr 10.5.1.0/32 dev flannel-wg
+addr fd00:5:0:1::/128 dev flannel-wg
+link flannel-wg: mtu 1420 state up address undefined type wireguard
+route 10.5.0.0/16 dev flannel-wg proto 70 scope link
+route fd00:5::/48 dev flannel-wg proto 70
+wireguard flannel-wg key <h1> listen-port 51820
+wireguard flannel-wg peer <h2> endpoint [2001:db8::2]:51820 allowed-ips 10.5.2.0/24,fd00:5:0:2::/64 psk ${PSK}
+`);
+      return true;
+    });
+    await cluster.expectMesh({ timeoutMs: 10_000 });
+  }, 60_000);
+});
+
+async function stored(host: Host, cluster: Cluster): Promise<unknown> {
+  return (await cluster.leaseOf(host)).value;
+}
+
+describe("a peer", () => {
+  let cluster: Cluster;
+  let host: Host;
+  beforeAll(async () => {
+    cluster = await startCluster({ hosts: 1, config: { ...IPV4, Backend: WIREGUARD } });
+    host = cluster.host(1);
+  }, 30_000);
+  afterAll(async () => await cluster?.[Symbol.asyncDispose]());
+
+  const put = (data: unknown, publicIp = "192.0.2.9", key = "10.5.9.0-24") =>
+    cluster.etcd.put(
+      `${PREFIX}/subnets/${key}`,
+      JSON.stringify({
+        PublicIP: publicIp,
+        PublicIPv6: null,
+        BackendType: "wireguard",
+        BackendData: data,
+      }),
+    );
+  const peers = async () =>
+    (await wireguardText(host)).split("\n").filter((line) => line.includes(" peer "))
+      .map((line) => line.replace("wireguard flannel-wg peer ", ""));
+  const expectPeers = (wanted: string[]) =>
+    eventually(`the peers are ${wanted.join("; ")}`, 2_000, async () => {
+      expect(await peers()).toEqual(wanted);
+      return true;
+    });
+
+  test("joins, changes its key, port and address, and leaves; no old entry stays", async () => {
+    await put({ PublicKey: KEY_A, Port: 51820 });
+    await expectPeers([`${KEY_A} endpoint 192.0.2.9:51820 allowed-ips 10.5.9.0/24`]);
+    await put({ PublicKey: KEY_B, Port: 51820 });
+    await expectPeers([`${KEY_B} endpoint 192.0.2.9:51820 allowed-ips 10.5.9.0/24`]);
+    await put({ PublicKey: KEY_B, Port: 7 });
+    await expectPeers([`${KEY_B} endpoint 192.0.2.9:7 allowed-ips 10.5.9.0/24`]);
+    await put({ PublicKey: KEY_B, Port: 7 }, "192.0.2.10");
+    await expectPeers([`${KEY_B} endpoint 192.0.2.10:7 allowed-ips 10.5.9.0/24`]);
+    await put({ PublicKey: KEY_B });
+    await expectPeers([`${KEY_B} endpoint 192.0.2.9:51820 allowed-ips 10.5.9.0/24`]);
+    await cluster.etcd.delete(`${PREFIX}/subnets/10.5.9.0-24`);
+    await expectPeers([]);
+  }, 30_000);
+
+  test("that moved to another subnet has the new one alone, and gives the old one up", async () => {
+    await put({ PublicKey: KEY_A, Port: 1 }, "192.0.2.7", "10.5.7.0-24");
+    await expectPeers([`${KEY_A} endpoint 192.0.2.7:1 allowed-ips 10.5.7.0/24`]);
+    await put({ PublicKey: KEY_A, Port: 1 }, "192.0.2.8", "10.5.8.0-24"); // the old lease is there yet
+    await expectPeers([`${KEY_A} endpoint 192.0.2.8:1 allowed-ips 10.5.8.0/24`]);
+    await put({ PublicKey: KEY_B, Port: 1 }, "192.0.2.7", "10.5.7.0-24"); // somebody else's now
+    await expectPeers([
+      `${KEY_A} endpoint 192.0.2.8:1 allowed-ips 10.5.8.0/24`,
+      `${KEY_B} endpoint 192.0.2.7:1 allowed-ips 10.5.7.0/24`,
+    ].sort());
+    await cluster.etcd.delete(`${PREFIX}/subnets/10.5.7.0-24`);
+    await cluster.etcd.delete(`${PREFIX}/subnets/10.5.8.0-24`);
+    await expectPeers([]);
+  }, 30_000);
+
+  test("that makes no sense is ignored with the reason, and the others are not", async () => {
+    await put({ PublicKey: "short", Port: 1 });
+    await put({ PublicKey: KEY_B, Port: 65536 }, "192.0.2.8", "10.5.8.0-24");
+    await put({ PublicKey: await publicKey(host), Port: 1 }, "192.0.2.7", "10.5.7.0-24");
+    await put({ PublicKey: KEY_A, Port: 1 }, "192.0.2.6", "10.5.6.0-24");
+    await expectPeers([`${KEY_A} endpoint 192.0.2.6:1 allowed-ips 10.5.6.0/24`]);
+    await eventually("the log says why", 2_000, () => {
+      const log = host.daemon.log();
+      expect(log).toContain(`ignoring lease 10.5.9.0-24: the PublicKey "short" of its BackendData`);
+      expect(log).toContain("ignoring lease 10.5.8.0-24: the Port 65536 of its BackendData is no");
+      expect(log).toContain("ignoring lease 10.5.7.0-24: the PublicKey ");
+      return true;
+    });
+  }, 30_000);
+
+  test("that a former run left behind is swept, and what is right is not touched", async () => {
+    await host.daemon.stop("SIGKILL");
+    await host.sh(`wg set flannel-wg peer ${KEY_B} allowed-ips 10.5.200.0/24`);
+    await host.up();
+    await expectPeers([`${KEY_A} endpoint 192.0.2.6:1 allowed-ips 10.5.6.0/24`]);
+  }, 30_000);
+});
+
+describe("somebody changes what the daemon made:", () => {
+  let cluster: Cluster;
+  let before: string;
+  let other: string;
+  beforeAll(async () => {
+    cluster = await startCluster({ config: { ...DUAL, Backend: { ...WIREGUARD, PSK } } });
+    // A peer that is not in touch, so that its endpoint is not a learned one.
+    await cluster.etcd.put(
+      `${PREFIX}/subnets/10.5.9.0-24`,
+      JSON.stringify({
+        PublicIP: "192.0.2.9",
+        PublicIPv6: null,
+        BackendType: "wireguard",
+        BackendData: { PublicKey: KEY_A, Port: 51820 },
+      }),
+    );
+    await cluster.expectMesh({ timeoutMs: 10_000 });
+    other = await publicKey(cluster.host(2));
+    before = await eventually("all is there", HEAL_MS, async () => {
+      const text = await state(cluster.host(1));
+      return text.includes(KEY_A) && text;
+    });
+  }, 30_000);
+  afterAll(async () => await cluster?.[Symbol.asyncDispose]());
+  // An entry that is damaged again and again is repaired less and less often: start afresh.
+  beforeEach(async () => {
+    await cluster.host(1).daemon.stop("SIGKILL");
+    await cluster.host(1).up();
+  }, 20_000);
+
+  test.each([
+    ["a removed peer", "wg set flannel-wg peer $OTHER remove"],
+    ["a removed peer of the IPv6 device", "wg set flannel-wg-v6 peer $OTHER remove"],
+    ["a peer without its subnet", "wg set flannel-wg peer $OTHER allowed-ips ''"],
+    [
+      "a peer with somebody else's subnet",
+      `wg set flannel-wg peer ${KEY_A} allowed-ips 10.5.2.0/24`,
+    ],
+    [
+      "another pre-shared key",
+      "wg genpsk | wg set flannel-wg peer $OTHER preshared-key /dev/stdin",
+    ],
+    ["a keepalive", "wg set flannel-wg peer $OTHER persistent-keepalive 9"],
+    ["another endpoint", `wg set flannel-wg peer ${KEY_A} endpoint 192.0.2.77:7`],
+    ["a stale peer", `wg set flannel-wg peer ${KEY_B} allowed-ips 10.5.200.0/24`],
+    ["another key", "wg genkey | wg set flannel-wg private-key /dev/stdin"],
+    ["another port", "wg set flannel-wg listen-port 7"],
+    ["a deleted device", "ip link del flannel-wg"],
+    ["a deleted IPv6 device", "ip link del flannel-wg-v6"],
+    ["a device made anew", "ip link del flannel-wg; ip link add flannel-wg type wireguard"],
+    ["a device set down", "ip link set flannel-wg down"],
+    ["another MTU", "ip link set flannel-wg mtu 1300"],
+    ["a deleted address", "ip addr del 10.5.1.0/32 dev flannel-wg"],
+    ["a deleted route", "ip route del 10.5.0.0/16"],
+    ["a deleted IPv6 route", "ip route del fd00:5::/48"],
+    ["a stale route", "ip route add 10.5.200.0/24 dev flannel-wg"],
+  ])("%s is put right", async (_name, damage) => {
+    const one = cluster.host(1);
+    process.kill(one.daemon.pid, "SIGSTOP"); // It would be faster than the look at the damage.
+    await one.sh(`OTHER=${other}\n${damage}`);
+    expect(await state(one)).not.toBe(before);
+    process.kill(one.daemon.pid, "SIGCONT");
+    await eventually(`"${damage}" is undone`, HEAL_MS, async () => {
+      expect(await state(one)).toBe(before);
+      return true;
+    });
+    await cluster.expectMesh({ timeoutMs: 10_000 });
+  }, 30_000);
+});
+
+describe("a running flow", () => {
+  test("loses no packet by a restart or a crash, and keeps its session", async () => {
+    await using cluster = await startCluster({});
+    await cluster.expectMesh({ timeoutMs: 10_000 });
+    const [one, two] = [cluster.host(1), cluster.host(2)];
+    const [before, sessions] = [await state(one), await handshakes(one)];
+    const pings = [one.ping(two, 4), one.ping(two, 6), two.ping(one, 4), two.ping(one, 6)];
+    for (const signal of ["SIGTERM", "SIGKILL", "SIGTERM", "SIGKILL"] as const) {
+      const { code } = await one.daemon.stop(signal);
+      if (signal === "SIGTERM") expect(code).toBe(0);
+      expect(await state(one)).toBe(before);
+      await Bun.sleep(100);
+      await one.up();
+      expect(await state(one)).toBe(before);
+    }
+    for (const ping of pings) {
+      const result = await ping.stop();
+      expect(result.lost).toEqual([]);
+      expect(result.sent).toBeGreaterThan(50);
+    }
+    expect(await handshakes(one)).toBe(sessions);
+  }, 60_000);
+
+  test("from behind a translating router keeps the endpoint that the kernel learned", async () => {
+    await using cluster = await startCluster({ config: { ...IPV4, Backend: WIREGUARD } });
+    const [one, two] = [cluster.host(1), cluster.host(2)];
+    await two.sh(
+      "iptables -t nat -A POSTROUTING -o eth0 -p udp --sport 51820 " +
+        "-j SNAT --to-source 192.0.2.2:40000",
+    );
+    const ping = two.ping(one);
+    const endpoint = () => wg(one, "show flannel-wg endpoints");
+    await eventually("the endpoint is learned", 20_000, async () => {
+      expect(await endpoint()).toContain("192.0.2.2:40000");
+      return true;
+    });
+    const answered = ping.received;
+    for (const signal of ["SIGTERM", "SIGKILL"] as const) {
+      await one.daemon.stop(signal);
+      await one.up();
+      await Bun.sleep(2_500); // The peers are read meanwhile.
+      expect(await endpoint()).toContain("192.0.2.2:40000");
+    }
+    await eventually("the flow goes on", 2_000, () => ping.received > answered + 100);
+    await ping.stop();
+
+    // What the peer says of itself later counts more than what was learned before.
+    const lease = await cluster.leaseOf(two);
+    await two.daemon.stop("SIGKILL");
+    await cluster.etcd.put(
+      `${PREFIX}/subnets/${lease.key}`,
+      JSON.stringify({ ...lease.value, PublicIP: "192.0.2.99" }),
+    );
+    await eventually("the endpoint is the lease's", HEAL_MS, async () => {
+      expect(await endpoint()).toContain("192.0.2.99:51820");
+      return true;
+    });
+  }, 90_000);
+
+  test("is encrypted on the wire", async () => {
+    await using cluster = await startCluster({});
+    const [one, two] = [cluster.host(1), cluster.host(2)];
+    const marker = "666c616e6e656c2074657374"; // "flannel test"
+    const capture = join(one.directory, "capture");
+    await one.sh(`tcpdump -i eth0 -U -w ${capture} not tcp 2>/dev/null & tcpdump=$!
+sleep 1
+ping -c 5 -i 0.2 -p ${marker} 10.5.2.1 >/dev/null
+ping -c 5 -i 0.2 -p ${marker} fd00:5:0:2::1 >/dev/null
+sleep 1
+kill $tcpdump; wait $tcpdump || true`);
+    const bytes = readFileSync(capture);
+    expect(bytes.includes(Buffer.from(marker, "hex"))).toBe(false);
+    const packets = (await one.sh(`tcpdump -n -r ${capture} not arp and not icmp6 2>/dev/null`))
+      .split("\n").filter(Boolean);
+    const ends = `${one.address(4)}.51820 > ${two.address(4)}.51820: UDP`;
+    expect(packets.filter((packet) => packet.includes(ends)).length).toBeGreaterThanOrEqual(5);
+    const strays = packets.filter((packet) => !/\.5182([01]) > .*\.5182\1: UDP/.test(packet));
+    expect(strays).toEqual([]);
+    // Type 4 of the protocol: transport data.
+    const data = await one.sh(`tcpdump -n -r ${capture} 'udp[8:4] = 0x04000000' 2>/dev/null`);
+    expect(data.split("\n").length).toBeGreaterThan(10);
+  }, 40_000);
+});
+
+describe("the key", () => {
+  test("is in a file of mode 0400, and is kept with the file, over a reboot too", async () => {
+    await using cluster = await startCluster({ config: { ...IPV4, Backend: WIREGUARD } });
+    const one = cluster.host(1);
+    const key = await publicKey(one);
+    expect(statSync(keyFile(one)).mode & 0o777).toBe(0o400);
+    expect((await one.sh(`wg pubkey < ${keyFile(one)}`)).trim()).toBe(key);
+    await one.daemon.stop();
+    await one.sh("ip link del flannel-wg");
+    await one.up();
+    expect(await publicKey(one)).toBe(key);
+  }, 30_000);
+
+  test("outlives its file as long as the device is there, and moves to another file", async () => {
+    await using cluster = await startCluster({ config: { ...IPV4, Backend: WIREGUARD } });
+    const one = cluster.host(1);
+    const [before, key] = [await state(one), readFileSync(keyFile(one), "utf8")];
+    await one.daemon.stop();
+    rmSync(keyFile(one));
+    const daemon = await one.up();
+    expect(readFileSync(keyFile(one), "utf8")).toBe(key);
+    expect(daemon.log()).toContain("the WireGuard key file /run/flannel/wgkey was missing; wrote ");
+    await one.daemon.stop();
+    const elsewhere = join(one.directory, "persistent", "wgkey");
+    await one.up({ env: { WIREGUARD_KEY_FILE: elsewhere } });
+    expect(readFileSync(elsewhere, "utf8")).toBe(key);
+    expect(await state(one)).toBe(before);
+  }, 30_000);
+
+  test("lost with the device is a new one, which the others take in place of the old", async () => {
+    await using cluster = await startCluster({ config: { ...IPV4, Backend: WIREGUARD } });
+    await cluster.expectMesh({ timeoutMs: 10_000 });
+    const [one, two] = [cluster.host(1), cluster.host(2)];
+    const old = await publicKey(one);
+    await one.daemon.stop();
+    await one.sh("ip link del flannel-wg");
+    rmSync(keyFile(one));
+    await one.up();
+    const key = await publicKey(one);
+    expect(key).not.toBe(old);
+    await eventually("the other node knows", HEAL_MS, async () => {
+      const text = await wireguardText(two);
+      return text.includes(key) && !text.includes(old);
+    });
+    await cluster.expectMesh({ timeoutMs: 10_000 });
+  }, 30_000);
+
+  test.each([
+    [
+      "that others can read",
+      (path: string) => chmodSync(path, 0o644),
+      /the WireGuard key file \/run\/flannel\/wgkey is open to others \(mode 0644\)/,
+    ],
+    [
+      "that holds something else",
+      (path: string) => {
+        chmodSync(path, 0o600);
+        writeFileSync(path, "not a key");
+      },
+      /the WireGuard key file \/run\/flannel\/wgkey holds no key; it must be one line of 44 /,
+    ],
+  ])("file %s is refused with one line, and kept", async (_name, spoil, message) => {
+    await using cluster = await startCluster({
+      hosts: 1,
+      config: { ...IPV4, Backend: WIREGUARD },
+    });
+    const one = cluster.host(1);
+    const before = await state(one);
+    await one.daemon.stop();
+    spoil(keyFile(one));
+    const content = readFileSync(keyFile(one), "utf8");
+    const daemon = one.start();
+    expect(await daemon.exitCode(10_000)).toBe(1);
+    expect(daemon.logLines(message)).toHaveLength(1);
+    expect(readFileSync(keyFile(one), "utf8")).toBe(content);
+    expect(await state(one)).toBe(before);
+  }, 30_000);
+});
+
+test("a device of the name that is somebody else's is left alone, and named", async () => {
+  await using cluster = await Cluster.create({ hosts: 1 });
+  await cluster.configure({ ...IPV4, Backend: WIREGUARD });
+  const one = cluster.host(1);
+  await one.sh("ip link add flannel-wg type bridge");
+  const daemon = one.start();
+  expect(await daemon.exitCode(10_000)).toBe(1);
+  expect(daemon.log()).toContain('cannot set up "link flannel-wg');
+  expect(await one.sh("ip -d link show flannel-wg")).toContain("bridge");
+}, 30_000);
+
+test(
+  "a pre-shared key that is none ends the start with one line that does not show it",
+  async () => {
+    await using cluster = await Cluster.create({ hosts: 1 });
+    await cluster.configure({ ...IPV4, Backend: { ...WIREGUARD, PSK: PSK.slice(2) } });
+    const daemon = cluster.host(1).start();
+    await eventually("it says so", 10_000, () => daemon.log().includes("PSK in "));
+    expect(daemon.log()).not.toContain(PSK.slice(2));
+  },
+  30_000,
+);
