@@ -1,0 +1,270 @@
+/** What a charon is told, and what is made of what it says, in cases that a real one rarely gives. */
+
+import { afterAll, beforeEach, describe, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Connection, connectionOf } from "../../../../src/backend/ipsec/connection.ts";
+import { IkeSession } from "../../../../src/backend/ipsec/session.ts";
+import { TunnelWatch } from "../../../../src/backend/ipsec/tunnel_watch.ts";
+import { Vici } from "../../../../src/backend/ipsec/vici.ts";
+import type { ViciMessage } from "../../../../src/backend/ipsec/vici_message.ts";
+import { FakeClock } from "../../../support/fake_clock.ts";
+import { collectingLog, ip, prefix } from "../../../support/sample_network.ts";
+import { type ViciCall, ViciServer } from "../../../support/vici_server.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "vici-session-"));
+afterAll(() => rmSync(directory, { recursive: true }));
+const NETWORK = prefix("10.5.0.0/16");
+let sockets = 0;
+
+/** What it holds, as a real one would, and the associations that a test gives it. */
+class Charon implements Disposable {
+  readonly conns = new Set<string>();
+  readonly keys = new Set<string>();
+  associations: ViciMessage[] = [];
+  refuse: string | undefined;
+  readonly path = join(directory, String(sockets++));
+  readonly server = new ViciServer(this.path, (call) => this.#answer(call));
+
+  [Symbol.dispose](): void {
+    this.server[Symbol.dispose]();
+  }
+
+  /** What it was asked to change since the last time, without the keys. */
+  takeChanges(): string[] {
+    const changes = this.server.calls.filter(([command]) => !/^(get|list)-/.test(command));
+    this.server.calls.length = 0;
+    return changes.map(([command, message]) => {
+      const what = message["name"] ?? message["id"] ?? message["ike-id"] ?? message["ike"] ??
+        Object.keys(message)[0];
+      return `${command} ${what}`;
+    });
+  }
+
+  #answer({ command, message, event }: ViciCall): ViciMessage {
+    switch (command) {
+      case "get-conns":
+        return { conns: [...this.conns] };
+      case "get-shared":
+        return { keys: [...this.keys] };
+      case "list-sas":
+        for (const association of this.associations) event("list-sa", association);
+        return {};
+      case "load-conn": {
+        const [name = ""] = Object.keys(message);
+        if (name === this.refuse) return { success: "no", errmsg: "no" };
+        this.conns.add(name);
+        return { success: "yes" };
+      }
+      case "load-shared":
+        this.keys.add(message["id"] as string);
+        return { success: "yes" };
+      case "unload-conn":
+        return { success: this.conns.delete(message["name"] as string) ? "yes" : "no" };
+      case "unload-shared":
+        return { success: this.keys.delete(message["id"] as string) ? "yes" : "no" };
+    }
+    return { success: "no", errmsg: "nothing to do" };
+  }
+}
+
+function connection(n: number, remote = `192.168.0.${n}`): Connection {
+  const own = ip("192.168.0.1");
+  return connectionOf(
+    { publicAddress: own, localAddress: own, subnet: prefix("10.5.1.0/24") },
+    { publicAddress: ip(remote), subnet: prefix(`10.5.${n}.0/24`) },
+    { network: NETWORK, psk: "secret", udpEncapsulation: false, espProposal: "aes" },
+  );
+}
+
+function wanted(...connections: Connection[]): Map<string, Connection> {
+  return new Map(connections.map((one) => [one.name, one]));
+}
+
+/** One of the associations of a connection, with tunnels of these ages. */
+function association(of: Connection, uniqueid: string, ...ages: number[]): ViciMessage {
+  const children = ages.map((age, i) => [`child-${i}`, {
+    state: "INSTALLED",
+    "install-time": String(age),
+  }]);
+  return {
+    [of.name]: { uniqueid, state: "ESTABLISHED", "child-sas": Object.fromEntries(children) },
+  };
+}
+
+async function session(charon: Charon): Promise<Disposable & { session: IkeSession }> {
+  const vici = await Vici.connect(charon.path);
+  return { session: new IkeSession(vici, NETWORK), [Symbol.dispose]: () => vici[Symbol.dispose]() };
+}
+
+describe("a session with charon", () => {
+  const [two, three] = [connection(2), connection(3)];
+
+  test("loads what is wanted, once", async () => {
+    using charon = new Charon();
+    using s = await session(charon);
+    await s.session.sync(wanted(two), false);
+    expect(charon.takeChanges()).toEqual([`load-shared ${two.secretId}`, `load-conn ${two.name}`]);
+    await s.session.sync(wanted(two, three), false);
+    expect(charon.takeChanges()).toEqual([
+      `load-shared ${three.secretId}`,
+      `load-conn ${three.name}`,
+    ]);
+    await s.session.sync(wanted(two, three), true);
+    expect(charon.takeChanges()).toEqual([]);
+  });
+
+  test("loads again what somebody unloaded", async () => {
+    using charon = new Charon();
+    using s = await session(charon);
+    await s.session.sync(wanted(two, three), true);
+    charon.takeChanges();
+    charon.conns.delete(two.name);
+    await s.session.sync(wanted(two, three), true);
+    expect(charon.takeChanges()).toEqual([`load-shared ${two.secretId}`, `load-conn ${two.name}`]);
+  });
+
+  test("leaves what a former run loaded until it may sweep, and foreign things always", async () => {
+    using charon = new Charon();
+    using s = await session(charon);
+    const stale = connection(9);
+    const foreign = ["office", "192.168.0.1-10.6.1.0/24-10.6.2.0/24-192.168.0.2"];
+    for (const name of [stale.name, ...foreign]) charon.conns.add(name);
+    for (const id of [stale.secretId, "office", "flannel-10.6.0.0/16-192.168.0.2"]) {
+      charon.keys.add(id);
+    }
+    await s.session.sync(wanted(), false);
+    expect(charon.takeChanges()).toEqual([]);
+    await s.session.sync(wanted(), true);
+    expect(charon.takeChanges()).toEqual([
+      `unload-conn ${stale.name}`,
+      `terminate ${stale.name}`,
+      `unload-shared ${stale.secretId}`,
+    ]);
+    expect([...charon.conns]).toEqual(foreign);
+    expect([...charon.keys]).toEqual(["office", "flannel-10.6.0.0/16-192.168.0.2"]);
+  });
+
+  test("ends the old connection of a peer whose address changed, sweep or no sweep", async () => {
+    using charon = new Charon();
+    using s = await session(charon);
+    await s.session.sync(wanted(two), false);
+    charon.takeChanges();
+    const moved = connection(2, "192.168.0.22");
+    await s.session.sync(wanted(moved), false);
+    expect(charon.takeChanges()).toEqual([
+      `unload-conn ${two.name}`,
+      `terminate ${two.name}`,
+      `load-shared ${moved.secretId}`,
+      `load-conn ${moved.name}`,
+    ]);
+  });
+
+  test("keeps what charon refuses apart from the rest, and tries it again", async () => {
+    using charon = new Charon();
+    using s = await session(charon);
+    charon.refuse = two.name;
+    await s.session.sync(wanted(two, three), true);
+    expect([...s.session.refused]).toEqual([[two.name, "charon: load-conn: no"]]);
+    expect([...charon.conns]).toEqual([three.name]);
+    charon.refuse = undefined;
+    await s.session.sync(wanted(two, three), true);
+    expect([...s.session.refused]).toEqual([]);
+    expect(charon.conns.has(two.name)).toBe(true);
+  });
+
+  test("forgets a refusal with the peer", async () => {
+    using charon = new Charon();
+    using s = await session(charon);
+    charon.refuse = two.name;
+    await s.session.sync(wanted(two), true);
+    await s.session.sync(wanted(), true);
+    expect([...s.session.refused]).toEqual([]);
+  });
+
+  test.each([
+    ["of which one is younger, and has proved itself", [[100], [31]], ["1"]],
+    ["that are of nearly one age", [[40], [31]], []],
+    ["of which the younger has not proved itself yet", [[100], [29]], []],
+    ["of which one has just had its keys changed", [[3000, 40], [200]], ["2"]],
+    ["of which one has no tunnel", [[], [31]], []],
+  ])("finds out which to end of two associations %s", async (_what, ages, expected) => {
+    using charon = new Charon();
+    using s = await session(charon);
+    charon.associations = ages.map((tunnels, i) => association(two, String(i + 1), ...tunnels));
+    const tunnel = (await s.session.tunnels()).get(two.name);
+    expect(tunnel).toEqual({ isUp: true, superseded: expected });
+  });
+});
+
+describe("the watch over the tunnels", () => {
+  const [two, three] = [connection(2), connection(3)];
+  const clock = new FakeClock();
+  let log = collectingLog();
+  let watch = new TunnelWatch(clock, log);
+  beforeEach(() => {
+    log = collectingLog();
+    watch = new TunnelWatch(clock, log);
+  });
+
+  test("begins a tunnel that charon has given up, not one that is missing once", async () => {
+    using charon = new Charon();
+    using s = await session(charon);
+    expect(await watch.check(s.session, wanted(two), true)).toBe(true);
+    expect(charon.takeChanges()).toEqual([]);
+    await watch.check(s.session, wanted(two), true);
+    expect(charon.takeChanges()).toEqual([`initiate ${two.name}`]);
+    charon.associations = [association(two, "1")];
+    for (let i = 0; i < 5; i++) {
+      expect(await watch.check(s.session, wanted(two), true)).toBe(false);
+    }
+    expect(charon.takeChanges()).toEqual([]);
+  });
+
+  test("ends what is superseded, and what nobody wants once it may sweep", async () => {
+    using charon = new Charon();
+    using s = await session(charon);
+    charon.associations = [
+      association(two, "1", 90),
+      association(two, "2", 40),
+      association(three, "3", 90),
+    ];
+    await watch.check(s.session, wanted(two), false);
+    expect(charon.takeChanges()).toEqual(["terminate 1"]);
+    await watch.check(s.session, wanted(two), true);
+    expect(charon.takeChanges()).toEqual(["terminate 1", `terminate ${three.name}`]);
+  });
+
+  test("reports a peer once, and takes the node for cut off only without any tunnel", async () => {
+    using charon = new Charon();
+    using s = await session(charon);
+    const both = wanted(two, three);
+    charon.associations = [association(two, "1"), association(three, "2", 5)];
+    await watch.check(s.session, both, true);
+    await clock.advance(31_000);
+    await watch.check(s.session, both, true);
+    await watch.check(s.session, both, true);
+    expect(log.lines).toEqual(["no tunnel to 10.5.2.0/24 at 192.168.0.2 for 30 s; still trying"]);
+    expect(watch.problem()).toBeUndefined();
+    charon.associations = [];
+    await watch.check(s.session, both, true);
+    expect(watch.problem()).toBeUndefined();
+    await clock.advance(31_000);
+    await watch.check(s.session, both, true);
+    expect(watch.problem()).toStartWith("no IPsec tunnel to any of the 2 peers for 30 s or more");
+    charon.associations = [association(two, "1", 0)];
+    await watch.check(s.session, both, true);
+    expect(watch.problem()).toBeUndefined();
+  });
+
+  test("has no problem without peers", async () => {
+    using charon = new Charon();
+    using s = await session(charon);
+    await watch.check(s.session, wanted(two), true);
+    await clock.advance(31_000);
+    expect(watch.problem()).toStartWith("no IPsec tunnel to the only peer");
+    await watch.check(s.session, wanted(), true);
+    expect(watch.problem()).toBeUndefined();
+  });
+});

@@ -1,0 +1,149 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import type { Family } from "../../../src/addr/ip.ts";
+import { type Backend, ImplausibleLeaseError, NO_FACTS } from "../../../src/backend/backend.ts";
+import ipsec from "../../../src/backend/ipsec.ts";
+import { ConfigError } from "../../../src/config/config_error.ts";
+import { isOurs } from "../../../src/state/ownership.ts";
+import type { XfrmPolicy } from "../../../src/state/resource.ts";
+import { stateText } from "../../../src/state/resource_text.ts";
+import { FakeKernel } from "../../support/fake_kernel.ts";
+import { backendHost, config, external, ip, lease, prefix } from "../../support/sample_network.ts";
+
+const PSK = "0123456789abcdef".repeat(6);
+const INPUT = { own: lease(1, "ipsec", [4]), external: external([4]) };
+
+function host(options: Record<string, unknown>, families: readonly Family[] = [4]) {
+  return backendHost(new FakeKernel(), config("ipsec", families, options));
+}
+
+function prepare(options: Record<string, unknown> = {}): Promise<Backend> {
+  return ipsec.prepare(host({ PSK, ...options }));
+}
+
+async function configError(promise: Promise<unknown>): Promise<string> {
+  const error = await promise.then(() => undefined, (error: unknown) => error);
+  expect(error).toBeInstanceOf(ConfigError);
+  return (error as Error).message;
+}
+
+describe("ipsec", () => {
+  test("holds three policies for each peer, and no device", async () => {
+    const backend = await prepare();
+    expect(backend.node(INPUT)).toEqual([]);
+    const peers = [2, 3].flatMap((n) => backend.peer(lease(n, "ipsec", [4]), INPUT, NO_FACTS));
+    expect(stateText(peers)).toBe(`\
+xfrm policy src 10.5.1.0/24 dst 10.5.2.0/24 dir out tmpl src 192.168.0.1 dst 192.168.0.2 proto esp reqid 11 mode tunnel
+xfrm policy src 10.5.1.0/24 dst 10.5.3.0/24 dir out tmpl src 192.168.0.1 dst 192.168.0.3 proto esp reqid 11 mode tunnel
+xfrm policy src 10.5.2.0/24 dst 10.5.1.0/24 dir fwd tmpl src 192.168.0.2 dst 192.168.0.1 proto esp reqid 11 mode tunnel
+xfrm policy src 10.5.2.0/24 dst 10.5.1.0/24 dir in tmpl src 192.168.0.2 dst 192.168.0.1 proto esp reqid 11 mode tunnel
+xfrm policy src 10.5.3.0/24 dst 10.5.1.0/24 dir fwd tmpl src 192.168.0.3 dst 192.168.0.1 proto esp reqid 11 mode tunnel
+xfrm policy src 10.5.3.0/24 dst 10.5.1.0/24 dir in tmpl src 192.168.0.3 dst 192.168.0.1 proto esp reqid 11 mode tunnel
+`);
+  });
+
+  test("owns its policies, and those with another number or of another network not", async () => {
+    const backend = await prepare();
+    const ownership = backend.ownership(external([4]));
+    expect(ownership.extraKinds).toEqual(["xfrm-policy"]);
+    const [ours] = backend.peer(lease(2, "ipsec", [4]), INPUT, NO_FACTS) as [XfrmPolicy];
+    expect(isOurs(ours, ownership)).toBe(true);
+    const tunnel = ours.tunnel as NonNullable<XfrmPolicy["tunnel"]>;
+    expect(isOurs({ ...ours, tunnel: { ...tunnel, reqid: 12 } }, ownership)).toBe(false);
+    expect(isOurs({ ...ours, source: prefix("10.6.1.0/24") }, ownership)).toBe(false);
+    const { tunnel: _, ...plain } = ours;
+    expect(isOurs(plain, ownership)).toBe(false);
+  });
+
+  test("advertises its type and the public address, and no data", async () => {
+    expect((await prepare()).attributes).toEqual({
+      publicAddresses: { 4: ip("192.168.0.1") },
+      backendType: "ipsec",
+      backendData: {},
+    });
+  });
+
+  test.each([[{}, 1423], [{ UDPEncap: true }, 1415]])(
+    "with %j, leaves %i of 1500 bytes to workloads",
+    async (options, expected) => {
+      expect((await prepare(options)).mtuBytes(external([4]))).toBe(expected);
+    },
+  );
+
+  test("behind address translation, tunnels begin at the interface's own address", async () => {
+    const translated = { ...external([4]), publicAddresses: { 4: ip("203.0.113.1") } };
+    const backend = await ipsec.prepare({ ...host({ PSK }), external: translated });
+    const input = { ...INPUT, external: translated };
+    const [out] = backend.peer(lease(2, "ipsec", [4]), input, NO_FACTS) as [XfrmPolicy];
+    expect(out.tunnel).toMatchObject({ source: "192.168.0.1", destination: "192.168.0.2" });
+    expect(backend.attributes.publicAddresses).toEqual({ 4: ip("203.0.113.1") });
+  });
+});
+
+describe("ipsec refuses", () => {
+  test.each([
+    [undefined, "is missing"],
+    ["short", "has 5 characters"],
+    ["x".repeat(95), "has 95 characters"],
+  ])("the PSK %p", async (psk, expected) => {
+    const message = await configError(ipsec.prepare(host(psk === undefined ? {} : { PSK: psk })));
+    expect(message).toBe(
+      `the PSK of the ipsec backend ${expected}; it must have at least 96: make one with ` +
+        '"openssl rand -hex 48"',
+    );
+  });
+
+  test("a PSK that is no text, without showing it", async () => {
+    const message = await configError(ipsec.prepare(host({ PSK: [PSK] })));
+    expect(message).toContain("PSK in the network configuration's Backend object has a value");
+    expect(message).not.toContain(PSK);
+  });
+
+  test.each([
+    ["UDPEncap", "yes", 'UDPEncap in the network configuration\'s Backend object is "yes"'],
+    ["ESPProposal", 7, "ESPProposal in the network configuration's Backend object is 7"],
+  ])("%s %p", async (name, value, expected) => {
+    expect(await configError(prepare({ [name]: value }))).toContain(expected);
+  });
+
+  test("a network with IPv6, and says what takes one", async () => {
+    for (const families of [[6], [4, 6]] as const) {
+      expect(await configError(ipsec.prepare(host({ PSK }, families)))).toContain(
+        "ipsec works with IPv4 only, and the network has IPv6",
+      );
+    }
+  });
+
+  test("never says the PSK in the log", async () => {
+    const asked = host({ PSK, Psk2: "x", ESPProposal: "aes256-sha256" });
+    await ipsec.prepare(asked);
+    expect(asked.logged.join("\n")).not.toContain(PSK);
+    expect(asked.logged.join("\n")).toContain('unknown key "Psk2"');
+  });
+
+  test.each([
+    ["of another backend", { ...lease(2, "vxlan", [4]) }, "its backend is vxlan"],
+    ["with this node's own address", {
+      ...lease(2, "ipsec", [4]),
+      attributes: lease(1, "ipsec", [4]).attributes,
+    }, "its public address 192.168.0.1 is this node's own"],
+    ["without an IPv4 subnet", { ...lease(2, "ipsec", [4]), subnets: {} }, "it has no IPv4 subnet"],
+  ])("a peer %s", async (_what, peer, expected) => {
+    const backend = await prepare();
+    expect(() => backend.peer(peer, INPUT, NO_FACTS)).toThrow(expected);
+    expect(() => backend.peer(peer, INPUT, NO_FACTS)).toThrow(ImplausibleLeaseError);
+  });
+
+  test("no lease data at all: whatever a peer's says, nothing of it is believed", async () => {
+    const backend = await prepare();
+    const peer = lease(2, "ipsec", [4]);
+    const plain = backend.peer(peer, INPUT, NO_FACTS);
+    fc.assert(
+      fc.property(fc.jsonValue(), fc.jsonValue(), (ipv4, ipv6) => {
+        const attributes = { ...peer.attributes, backendData: { 4: ipv4, 6: ipv6 } };
+        expect(backend.peer({ ...peer, attributes }, INPUT, NO_FACTS)).toEqual(plain);
+      }),
+      { numRuns: 100_000 },
+    );
+  }, 30_000);
+});
