@@ -78,7 +78,10 @@ export class NetlinkKernel implements Kernel {
     return results;
   }
 
-  /** A side table makes a device as it comes; its MTU and its state are rtnetlink's. */
+  /**
+   * A side table makes a device as it comes; its MTU and its state are rtnetlink's. What is told of
+   * the device half done is heard before it counts as made.
+   */
   async #applySide(type: SideTableType, steps: readonly Step[]): Promise<StepResult[]> {
     const results = [...await this.#sideTables.apply(type, steps)];
     for (const [i, { op, resource }] of steps.entries()) {
@@ -86,6 +89,7 @@ export class NetlinkKernel implements Kernel {
       const from = this.#link(resource.name)?.link;
       if (from === undefined) continue; // Its notification is on the way.
       results[i] = (await this.#applyRoute([{ op: "change", resource, from }]))[0];
+      await pause(NOTIFIED_MS);
     }
     return results;
   }
@@ -499,6 +503,8 @@ interface Pending {
 }
 
 const NO_NEXTHOPS: ReadonlySet<number> = new Set();
+/** Enough for what is in the notification socket to be read. */
+const NOTIFIED_MS = 10;
 const WATCH_BUFFER_BYTES = 32 * 1024 * 1024;
 const MESSAGES_AT_A_TIME = 200;
 /** Steps between two turns of the event loop: about 10 ms. */
