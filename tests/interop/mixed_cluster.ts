@@ -105,6 +105,9 @@ export const NETWORKS: Readonly<Record<Family, string>> = {
   6: "fd00:10:244::/48",
 };
 
+/** Go flannel starts iptables some dozen times, which takes its time in a virtual machine. */
+const READY_MS = 60_000;
+
 export class MixedHost {
   readonly host: Host;
   readonly #programs: Readonly<Record<Kind, string>>;
@@ -124,7 +127,8 @@ export class MixedHost {
   /** Starts a program and waits until it says that it is ready. */
   async up(kind: Kind): Promise<void> {
     this.#kind = kind;
-    await this.host.up({ binary: this.#programs[kind], flags: ["--ip-masq"] });
+    this.host.start({ binary: this.#programs[kind], flags: ["--ip-masq"] });
+    await this.host.ready(READY_MS);
   }
 
   /** Ends the daemon and starts this one in its place, as an upgrade does. */
