@@ -81,8 +81,8 @@ async function identity(cluster: MixedCluster, host: MixedHost): Promise<Record<
 }
 
 /**
- * Index, name and link-layer address of the devices: a device made anew has another index. The MTU of an IPv6
- * device differs between the programs and is corrected in place.
+ * Index, name and link-layer address of the devices: a device made anew has another index. The MTU
+ * of an IPv6 device differs between the programs and is corrected in place.
  */
 function flannelLinks(text: string): string[] {
   return [...text.matchAll(/^(\d+): (flannel\S+): .*(link\/\S+ \S+)/gm)]
