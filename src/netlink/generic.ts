@@ -10,6 +10,7 @@ import { type Pointer, readUint32 } from "../../ffi/memory.ts";
 import { AttributeWriter } from "./attribute_writer.ts";
 import { errnoName } from "./errno.ts";
 import { KernelError } from "./kernel.ts";
+import { allocated } from "./message_batch.ts";
 import { Attributes, type MessageReader } from "./reader.ts";
 import { NetlinkSocket, type Refusal } from "./socket.ts";
 
@@ -160,13 +161,12 @@ function withMessage<T>(
   use: (message: { readonly address: Pointer; readonly length: number }) => T,
 ): T {
   const nl: LibnlGeneric = libnlGeneric();
-  const message = nl.nlmsg_alloc_size(maxBytes) as Pointer | null;
-  if (message === null) throw new Error("libnl is out of memory");
+  const message = allocated(nl.nlmsg_alloc_size(maxBytes));
   try {
     const { sequence, id, flags, command, version } = head;
     nl.genlmsg_put(message, 0, sequence, id, 0, flags, command, version);
     write(new AttributeWriter(nl, message));
-    const address = nl.nlmsg_hdr(message) as Pointer;
+    const address = allocated(nl.nlmsg_hdr(message));
     return use({ address, length: readUint32(address) });
   } finally {
     nl.nlmsg_free(message);

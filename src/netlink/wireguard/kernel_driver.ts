@@ -65,7 +65,11 @@ export class KernelDriver implements WireguardDriver {
         (message, attributesAt) => decoder.add(message, attributesAt),
       );
     } catch (error) {
-      if (!(error instanceof KernelError) || !ABSENT.has(error.code)) throw error;
+      if (!(error instanceof KernelError)) throw error;
+      if (!ABSENT.has(error.code)) {
+        const operation = `read WireGuard device ${link}`;
+        throw new KernelError(operation, error.code, undefined, { cause: error });
+      }
       // The module may have been unloaded, and the family's number with it.
       if (error.code === "ENOENT") this[Symbol.dispose]();
       return "absent";

@@ -154,6 +154,7 @@ class WireguardTable implements SideTable {
   }
 
   #pollAfter(delayMs: number): void {
+    clearTimeout(this.#timer); // of another listener that came while the last reading went on
     this.#timer = setTimeout(() => {
       void this.#exclusively(() => this.#poll()).then((costMs) => {
         if (this.#listeners.size === 0) return;
