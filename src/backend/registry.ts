@@ -10,6 +10,7 @@ const BACKENDS: Readonly<Record<string, () => Promise<{ readonly default: Backen
   "host-gw": () => import("./host_gw.ts"),
   ipip: () => import("./ipip.ts"),
   ipsec: () => import("./ipsec.ts"),
+  "tencent-vpc": () => import("./tencent_vpc/tencent_vpc.ts"),
   udp: () => import("./udp.ts"),
   vxlan: () => import("./vxlan.ts"),
   wireguard: () => import("./wireguard/wireguard.ts"),

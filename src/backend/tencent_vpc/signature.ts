@@ -1,0 +1,67 @@
+/**
+ * Signature of requests to Tencent Cloud's API 3.0, method TC3-HMAC-SHA256:
+ * https://www.tencentcloud.com/document/api/215/42761.
+ */
+
+import { createHash, createHmac } from "node:crypto";
+
+export interface Credentials {
+  readonly accessKeyId: string;
+  readonly accessKeySecret: string;
+}
+
+export interface SignedRequest {
+  /** The first label of the API's name, such as `vpc`. */
+  readonly service: string;
+  /** As the header has it: with the port, if it is not the usual one. */
+  readonly host: string;
+  readonly action: string;
+  /** The body, byte for byte. */
+  readonly payload: string;
+  /** Seconds since 1970, as the header `X-TC-Timestamp` has them. */
+  readonly timestampSeconds: number;
+}
+
+/** The body's type; it is a part of what is signed. */
+export const CONTENT_TYPE = "application/json; charset=utf-8";
+
+const ALGORITHM = "TC3-HMAC-SHA256";
+const SIGNED_HEADERS = "content-type;host;x-tc-action";
+
+/** The value of the header `Authorization` of a POST request to `/`. */
+export function authorization(request: SignedRequest, credentials: Credentials): string {
+  const { service, timestampSeconds } = request;
+  const date = new Date(timestampSeconds * 1000).toISOString().slice(0, "2019-02-25".length);
+  const scope = `${date}/${service}/tc3_request`;
+  const toSign = [ALGORITHM, timestampSeconds, scope, sha256(canonicalRequest(request))].join("\n");
+  const keys = [date, service, "tc3_request"];
+  const signingKey = keys.reduce<string | Buffer>(
+    (key, text) => hmac(key, text),
+    `TC3${credentials.accessKeySecret}`,
+  );
+  const signature = hmac(signingKey, toSign).toString("hex");
+  return `${ALGORITHM} Credential=${credentials.accessKeyId}/${scope}, ` +
+    `SignedHeaders=${SIGNED_HEADERS}, Signature=${signature}`;
+}
+
+function canonicalRequest({ host, action, payload }: SignedRequest): string {
+  return [
+    "POST",
+    "/",
+    "", // No query.
+    `content-type:${CONTENT_TYPE}`,
+    `host:${host.toLowerCase()}`,
+    `x-tc-action:${action.toLowerCase()}`,
+    "",
+    SIGNED_HEADERS,
+    sha256(payload),
+  ].join("\n");
+}
+
+function sha256(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
+}
+
+function hmac(key: string | Buffer, text: string): Buffer {
+  return createHmac("sha256", key).update(text).digest();
+}

@@ -1,0 +1,306 @@
+import { describe, expect, test } from "bun:test";
+import type { NodeInput } from "../../../../src/backend/backend.ts";
+import { BackendError } from "../../../../src/backend/target.ts";
+import { RouteTarget } from "../../../../src/backend/tencent_vpc/route_target.ts";
+import { collectingLog } from "../../../support/collecting_log.ts";
+import { FakeClock } from "../../../support/fake_clock.ts";
+import {
+  FakeTencent,
+  freshState,
+  KEY,
+  nodeRoute,
+  PLACE,
+  refusal,
+  table,
+} from "../../../support/fake_tencent.ts";
+import { external, ip, lease, prefix } from "../../../support/sample_network.ts";
+
+const INPUT: NodeInput = { own: lease(1, "", [4]), external: external([4]) };
+const OWN = "10.5.1.0/24 by 192.168.0.1";
+const LOOK_MS = 60_000;
+
+/** A node in a cloud of its own, and what it logs. */
+class Node implements AsyncDisposable {
+  readonly cloud: FakeTencent = new FakeTencent();
+  readonly clock: FakeClock = new FakeClock(() => 0.5);
+  readonly target: RouteTarget;
+  readonly #records;
+
+  constructor(key: { id?: string; secret?: string } = {}) {
+    const { log, records } = collectingLog();
+    this.#records = records;
+    this.target = new RouteTarget({
+      network: prefix("10.5.0.0/16"),
+      credentials: {
+        accessKeyId: key.id ?? KEY.id,
+        accessKeySecret: key.secret ?? KEY.secret,
+      },
+      apiEndpoint: this.cloud.url,
+      metadataEndpoint: this.cloud.url,
+      clock: this.clock,
+      log,
+    });
+  }
+
+  async start(): Promise<void> {
+    await this.target.start(INPUT, new AbortController().signal);
+  }
+
+  async pass(ms: number): Promise<void> {
+    await this.clock.advance(ms);
+    await this.target.whenSettled();
+  }
+
+  warnings(): string[] {
+    return this.#records.filter(({ level }) => level === "warn").map(({ msg }) => msg);
+  }
+
+  log(): string {
+    return JSON.stringify(this.#records);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.target[Symbol.asyncDispose]();
+    await this.cloud[Symbol.asyncDispose]();
+  }
+}
+
+/** What `start` throws. */
+async function refused(node: Node): Promise<string> {
+  const error = await node.start().catch((reason: unknown) => reason);
+  expect(error).toBeInstanceOf(BackendError);
+  return (error as Error).message;
+}
+
+describe("a node in the cloud", () => {
+  test("makes its route at the start, and only looks from then on", async () => {
+    await using node = new Node();
+    await node.start();
+    expect(node.cloud.routes()).toEqual([OWN]);
+    expect(node.cloud.calls).toEqual(["DescribeRouteTables", "CreateRoutes"]);
+    await node.pass(LOOK_MS);
+    await node.pass(LOOK_MS);
+    expect(node.cloud.calls.slice(2)).toEqual(["DescribeRouteTables", "DescribeRouteTables"]);
+    expect(node.target.problems()).toEqual([]);
+    expect(node.log()).not.toContain(KEY.secret);
+  });
+
+  test("finds the route of the run before, and leaves it at the end", async () => {
+    await using node = new Node();
+    node.cloud.state.tables[0]?.RouteSet.push(nodeRoute(9, "10.5.1.0/24", "192.168.0.1"));
+    await node.start();
+    expect(node.cloud.calls).toEqual(["DescribeRouteTables"]);
+    await node.target[Symbol.asyncDispose]();
+    expect(node.cloud.routes()).toEqual([OWN]);
+  });
+
+  test("replaces the routes of earlier leases and touches no other", async () => {
+    await using node = new Node();
+    const others = [
+      nodeRoute(11, "10.5.2.0/24", "192.168.0.2"),
+      nodeRoute(12, "10.99.0.0/24", "192.168.0.1"),
+      { ...nodeRoute(13, "10.5.3.0/24", "nat-1"), GatewayType: "NAT" },
+    ];
+    node.cloud.state.tables[0]?.RouteSet.push(
+      nodeRoute(14, "10.5.1.0/24", "192.168.0.77"),
+      nodeRoute(15, "10.5.7.0/24", "192.168.0.1"),
+      ...others,
+    );
+    await node.start();
+    expect(node.cloud.routes()).toEqual([
+      OWN,
+      "10.5.2.0/24 by 192.168.0.2",
+      "10.5.3.0/24 by nat-1",
+      "10.99.0.0/24 by 192.168.0.1",
+    ]);
+  });
+
+  test("uses the table of its own subnet of the VPC, also beyond the first hundred", async () => {
+    await using node = new Node();
+    node.cloud.state.tables.push(
+      ...Array.from({ length: 130 }, (_, n) => table(`rtb-${n}`, false, [`subnet-${n}`])),
+      table("rtb-own", false, [PLACE.subnetId]),
+    );
+    await node.start();
+    expect(node.cloud.routes("rtb-own")).toEqual([OWN]);
+    expect(node.cloud.routes("rtb-main")).toEqual([]);
+  });
+
+  test("puts its route back when somebody removes, changes or disables it", async () => {
+    await using node = new Node();
+    await node.start();
+    const { RouteSet } = node.cloud.state.tables[0] as ReturnType<typeof table>;
+    const damages = [
+      () => RouteSet.pop(),
+      () => (RouteSet.at(-1) as { GatewayId: string }).GatewayId = "192.168.0.9",
+      () => (RouteSet.at(-1) as { Enabled: boolean }).Enabled = false,
+    ];
+    for (const damage of damages) {
+      damage();
+      await node.pass(LOOK_MS);
+      expect(node.cloud.routes()).toEqual([OWN]);
+      expect(RouteSet.at(-1)?.Enabled).toBe(true);
+    }
+  });
+
+  test("moves its route when its address changes, also in the middle of a look", async () => {
+    await using node = new Node();
+    await node.start();
+    const at = (address: string) => ({
+      ...INPUT,
+      external: { ...INPUT.external, addresses: { 4: ip(address) } },
+    });
+    node.target.externalChanged(at("192.168.0.50"));
+    node.target.externalChanged(at("192.168.0.51"));
+    await node.target.whenSettled();
+    await node.pass(0);
+    expect(node.cloud.routes()).toEqual(["10.5.1.0/24 by 192.168.0.51"]);
+  });
+});
+
+describe("trouble", () => {
+  test("that passes is waited out, less and less often, and said once", async () => {
+    await using node = new Node();
+    const outage = { status: 502, text: "<html>Bad Gateway</html>" };
+    node.cloud.faults.push(outage, outage, outage);
+    await node.start();
+    expect(node.target.problems()).toEqual([
+      "DescribeRouteTables: the answer, with status 502, is not JSON",
+    ]);
+    await node.pass(749);
+    expect(node.cloud.calls).toHaveLength(1);
+    await node.pass(1);
+    expect(node.cloud.calls).toHaveLength(2);
+    await node.pass(1500);
+    await node.pass(3000);
+    expect(node.cloud.routes()).toEqual([OWN]);
+    expect(node.target.problems()).toEqual([]);
+    expect(node.warnings()).toHaveLength(1);
+  });
+
+  test("of too many requests is tried again", async () => {
+    await using node = new Node();
+    node.cloud.faults.push(refusal("RequestLimitExceeded", "slow down"));
+    await node.start();
+    expect(node.target.problems()).toEqual([
+      "Tencent Cloud refuses DescribeRouteTables: slow down (RequestLimitExceeded)",
+    ]);
+    await node.pass(1000);
+    expect(node.target.problems()).toEqual([]);
+  });
+
+  test("of a full table names the limit, and the routes that nobody needs", async () => {
+    await using node = new Node();
+    node.cloud.state = freshState();
+    for (let n = 2; n <= 50; n++) {
+      node.cloud.state.tables[0]?.RouteSet.push(nodeRoute(n, `10.5.${n}.0/24`, "192.168.0.99"));
+    }
+    await node.start();
+    expect(node.target.problems()).toEqual([
+      "Tencent Cloud refuses CreateRoutes: rtb-main is full with 50 routes, of which each node " +
+      "needs one, and Tencent Cloud allows 50 unless you ask for more; remove some, or use a " +
+      "backend that needs none, such as vxlan (LimitExceeded)",
+    ]);
+    for (let n = 2; n <= 48; n++) node.target.put(lease(n, "", [4]));
+    node.target.allowSweep();
+    await node.pass(1000);
+    expect(node.target.problems()[0]).toContain(
+      "remove some, such as 10.5.49.0/24, 10.5.50.0/24 that no node has any more, or use",
+    );
+    expect(node.cloud.routes()).toHaveLength(49);
+    node.cloud.state.tables[0]?.RouteSet.pop();
+    await node.pass(2000);
+    expect(node.cloud.routes()).toContain(OWN);
+  });
+
+  test("with somebody else's route for the same subnet is reported, not resolved", async () => {
+    await using node = new Node();
+    const theirs = { ...nodeRoute(9, "10.5.1.0/24", "vpngw-1"), GatewayType: "VPN" };
+    node.cloud.state.tables[0]?.RouteSet.push(theirs);
+    await node.start();
+    expect(node.target.problems()).toEqual([
+      "the route 10.5.1.0/24 by VPN vpngw-1 is in rtb-main and is not flannel's: remove it, or " +
+      "choose another Network; this node's subnet is not reachable",
+    ]);
+    node.cloud.state.tables[0]?.RouteSet.pop();
+    await node.pass(LOOK_MS);
+    expect(node.cloud.routes()).toEqual([OWN]);
+    expect(node.target.problems()).toEqual([]);
+  });
+
+  test("with the keys ends the start, with what to do", async () => {
+    {
+      await using node = new Node({ secret: "wrong" });
+      expect(await refused(node)).toBe(
+        "Tencent Cloud refuses DescribeRouteTables: the signature is wrong " +
+          "(AuthFailure.SignatureFailure); check AccessKeyID and AccessKeySecret",
+      );
+    }
+    {
+      await using node = new Node({ id: "AKIDunknown" });
+      expect(await refused(node)).toContain("no such SecretId (AuthFailure.SecretIdNotFound)");
+    }
+    await using node = new Node();
+    node.cloud.faults.push(refusal("UnauthorizedOperation", "not yours"));
+    expect(await refused(node)).toEndWith(
+      "allow DescribeRouteTables, CreateRoutes and DeleteRoutes for this key",
+    );
+  });
+
+  test("with the clock is waited out", async () => {
+    await using node = new Node();
+    node.cloud.faults.push(refusal("AuthFailure.SignatureExpire", "too old"));
+    await node.start();
+    expect(node.target.problems()[0]).toEndWith("; set this machine's clock right");
+    await node.pass(1000);
+    expect(node.target.problems()).toEqual([]);
+  });
+
+  test("off the cloud ends the start after some attempts", async () => {
+    await using node = new Node();
+    node.cloud.metadata.clear();
+    const ending = refused(node);
+    for (let second = 0; second < 10; second++) {
+      await Bun.sleep(20);
+      await node.clock.advance(1000);
+    }
+    expect(await ending).toMatch(
+      /^cannot tell where this instance is: http:.*\/placement\/region answers with status 404; /,
+    );
+  });
+
+  test("without the subnet's name the main table is used; a strange name is refused", async () => {
+    await using node = new Node();
+    node.cloud.metadata.delete(`network/interfaces/macs/${PLACE.mac}/subnet-id`);
+    await node.start();
+    expect(node.cloud.routes()).toEqual([OWN]);
+    await using strange = new Node();
+    strange.cloud.metadata.set("mac", "../../x y");
+    const ending = refused(strange);
+    for (let second = 0; second < 10; second++) {
+      await Bun.sleep(20);
+      await strange.clock.advance(1000);
+    }
+    expect(await ending).toContain('/mac answers "../../x y"');
+  });
+});
+
+test("the end does not wait for a server that does not answer", async () => {
+  using silent = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+  const { log } = collectingLog();
+  const url = new URL(`http://127.0.0.1:${silent.port}`);
+  const target = new RouteTarget({
+    network: prefix("10.5.0.0/16"),
+    credentials: { accessKeyId: KEY.id, accessKeySecret: KEY.secret },
+    apiEndpoint: url,
+    metadataEndpoint: url,
+    clock: new FakeClock(),
+    log,
+  });
+  const stop = new AbortController();
+  const starting = target.start(INPUT, stop.signal);
+  await Bun.sleep(50);
+  stop.abort(new Error("stopping"));
+  await expect(starting).rejects.toThrow("stopping");
+  await target[Symbol.asyncDispose]();
+});
