@@ -5,7 +5,7 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
+import { connect, createServer } from "node:net";
 import { join } from "node:path";
 
 /** Which program serves etcd's API. */
@@ -104,7 +104,7 @@ export class EtcdServer implements AsyncDisposable {
           `${this.kind} does not answer at ${this.url}:\n${this.logText().slice(-3_000)}`,
         );
       }
-      await Bun.sleep(50);
+      await Bun.sleep(20);
     }
   }
 
@@ -169,6 +169,9 @@ export class EtcdServer implements AsyncDisposable {
   }
 
   async #answers(): Promise<boolean> {
+    const isListening = await canConnect(this.#options.host ?? "127.0.0.1", this.port);
+    // The datastore listens when everything else is done.
+    if (!isListening || this.kind === "datastore") return isListening;
     // While users are switched on, a refusal is an answer, too.
     const { exitCode, stderr } = await this.#etcdctl(["get", "--command-timeout=2s", "health"]);
     return exitCode === 0 || /user name is empty|permission denied/.test(stderr);
@@ -310,6 +313,14 @@ export async function freePorts(count: number): Promise<number[]> {
   ));
   await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
   return ports;
+}
+
+function canConnect(host: string, port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host, port }, () => resolve(true));
+    socket.on("error", () => resolve(false));
+    socket.on("connect", () => socket.destroy());
+  });
 }
 
 const running = new Set<ChildProcess>();

@@ -1,0 +1,68 @@
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import { DatastoreError } from "../../../src/datastore/datastore_error.ts";
+import { dumpText, parseDump } from "../../../src/datastore/transfer/dump_text.ts";
+import { bytes } from "./fixture.ts";
+
+const DUMP = {
+  revision: 52n,
+  leases: [{ id: 0x1an, remainingSeconds: 86_012n }, { id: -2n, remainingSeconds: 1n }],
+  entries: [
+    { key: bytes("/net/config"), value: bytes('{"Network":"10.5.0.0/16"}'), lease: 0n },
+    { key: bytes("/net/subnets/ü"), value: Uint8Array.of(0xff, 0), lease: 0x1an },
+    { key: Uint8Array.of(0xfe), value: bytes(""), lease: -2n },
+  ],
+};
+const TEXT = `{"flanneldDatastore":1,"revision":"52"}
+{"lease":"1a","remainingSeconds":"86012"}
+{"lease":"fffffffffffffffe","remainingSeconds":"1"}
+{"key":"/net/config","value":"{\\"Network\\":\\"10.5.0.0/16\\"}"}
+{"key":"/net/subnets/ü","valueBase64":"/wA=","lease":"1a"}
+{"keyBase64":"/g==","value":"","lease":"fffffffffffffffe"}
+{"end":true,"leases":2,"keys":3}
+`;
+
+test("a dump is one JSON object a line, readable where the bytes are text", () => {
+  expect(dumpText(DUMP)).toBe(TEXT);
+  expect(parseDump(TEXT)).toEqual(DUMP);
+});
+
+test("every key and value comes back as it was", () => {
+  const anyBytes = fc.uint8Array({ maxLength: 8 });
+  fc.assert(fc.property(fc.array(fc.tuple(anyBytes, anyBytes)), (pairs) => {
+    const entries = pairs.map(([key, value]) => ({ key, value, lease: 0n }));
+    const dump = { revision: 1n, leases: [], entries };
+    expect(parseDump(dumpText(dump))).toEqual(dump);
+  }));
+});
+
+test("a dump that is not whole, or no dump at all, is refused with the reason", () => {
+  const lines = TEXT.split("\n");
+  const without = (index: number) => lines.toSpliced(index, 1).join("\n");
+  const cases: [text: string, reason: string][] = [
+    ["", "its first line is another"],
+    ["hello", "line 1 of the export is no JSON object"],
+    [without(0), "its first line is another"],
+    [without(6), "the export is incomplete"],
+    [without(4), "the export is incomplete"],
+    [TEXT.replace('"1a","rem', '"1b","rem'), "the export lacks the lease 1a of a key"],
+    [TEXT.replace('"86012"', '"-1"'), 'line 2: remainingSeconds is "-1"'],
+    [TEXT.replace('"/wA="', '"?"'), "line 5: valueBase64 is not base64"],
+    [TEXT.replace('"key":"/net/config",', ""), "line 4 of the export has no key"],
+  ];
+  for (const [text, reason] of cases) {
+    expect(() => parseDump(text)).toThrow(DatastoreError);
+    expect(() => parseDump(text)).toThrow(reason);
+  }
+});
+
+test("no text makes the reader fail in another way", () => {
+  fc.assert(fc.property(fc.array(fc.oneof(fc.json(), fc.string())), (lines) => {
+    const text = [TEXT.split("\n")[0], ...lines].join("\n");
+    try {
+      parseDump(text);
+    } catch (error) {
+      expect(error).toBeInstanceOf(DatastoreError);
+    }
+  }));
+});

@@ -1,0 +1,77 @@
+/** A store of its own for a test, on a disk in memory, with a clock that stands still. */
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { LeaseClock } from "../../../src/datastore/lease_clock.ts";
+import { LeaseTable } from "../../../src/datastore/lease_table.ts";
+import { Storage } from "../../../src/datastore/storage.ts";
+import { Store } from "../../../src/datastore/store.ts";
+import { WatchHub } from "../../../src/datastore/watch_hub.ts";
+import { collectingLog } from "../../support/collecting_log.ts";
+import { FakeClock } from "../../support/fake_clock.ts";
+
+export const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
+export const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
+
+/** Everything but the network; disposing removes the data. */
+export class TestStore implements Disposable {
+  readonly clock = new FakeClock();
+  readonly directory = mkdtempSync("/dev/shm/datastore-test-");
+  storage!: Storage;
+  store!: Store;
+  leases!: LeaseTable;
+  hub!: WatchHub;
+  #leaseClock!: LeaseClock;
+
+  constructor() {
+    this.#open();
+  }
+
+  [Symbol.dispose](): void {
+    this.#close();
+    rmSync(this.directory, { recursive: true });
+  }
+
+  /** As at the end and the next start of the process, `downMs` later. */
+  async restart(downMs = 0): Promise<void> {
+    this.store.writeLeases(() => {});
+    this.#close();
+    await this.clock.advance(downMs);
+    this.#open();
+  }
+
+  put(key: string, value = "", lease = 0n): bigint {
+    return this.store.write((transaction) => {
+      const entry = { key: bytes(key), value: bytes(value), lease };
+      transaction.put(entry, transaction.get(entry.key));
+      return transaction.revision;
+    });
+  }
+
+  delete(key: string): void {
+    this.store.write((transaction) => transaction.delete([bytes(key)]));
+  }
+
+  /** All keys of now, or of a revision, as `key=value`. */
+  contents(revision = 0n): string[] {
+    const range = { start: new Uint8Array(), end: undefined };
+    return this.store.read(range, { revision }).entries
+      .map(({ key, value }) => `${text(key)}=${text(value)}`);
+  }
+
+  #open(): void {
+    const { clock } = this;
+    const { log } = collectingLog();
+    this.storage = new Storage(this.directory);
+    this.#leaseClock = new LeaseClock(clock, this.storage.readState().clockMs);
+    this.store = new Store(this.storage, () => this.#leaseClock.nowMs());
+    const { store, storage } = this;
+    this.leases = new LeaseTable({ store, storage, leaseClock: this.#leaseClock, clock, log });
+    this.hub = new WatchHub({ store, clock, progressNotifyMs: 600_000 });
+  }
+
+  #close(): void {
+    this.hub[Symbol.dispose]();
+    this.leases[Symbol.dispose]();
+    this.storage[Symbol.dispose]();
+  }
+}

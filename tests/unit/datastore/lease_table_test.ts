@@ -1,0 +1,81 @@
+import { expect, test } from "bun:test";
+import { TestStore } from "./fixture.ts";
+
+test("the keys of a lease are deleted in one revision when its time is over, and not before", async () => {
+  using test = new TestStore();
+  const { id } = test.leases.grant({ id: 0n, ttlSeconds: 60n });
+  test.put("kept");
+  test.put("a", "1", id);
+  test.put("b", "2", id);
+  const revision = test.store.revision;
+  await test.clock.advance(59_999);
+  expect(test.contents()).toEqual(["a=1", "b=2", "kept="]);
+  await test.clock.advance(1);
+  expect(test.contents()).toEqual(["kept="]);
+  expect(test.store.revision).toBe(revision + 1n);
+  expect(test.leases.ids).toEqual([]);
+});
+
+test("a renewal gives a lease its whole time again", async () => {
+  using test = new TestStore();
+  test.leases.grant({ id: 7n, ttlSeconds: 60n });
+  await test.clock.advance(50_000);
+  expect(test.leases.times(7n)).toEqual({ remainingSeconds: 10n, grantedSeconds: 60n });
+  expect(test.leases.keepAlive(7n)).toBe(60n);
+  await test.clock.advance(59_000);
+  expect(test.leases.times(7n)?.remainingSeconds).toBe(1n);
+  await test.clock.advance(1_000);
+  expect(test.leases.keepAlive(7n)).toBe(0n);
+});
+
+test("a lease has after a restart the time that it had left, however long the store was down", async () => {
+  using test = new TestStore();
+  test.leases.grant({ id: 7n, ttlSeconds: 60n });
+  test.put("a", "1", 7n);
+  await test.clock.advance(20_000);
+  await test.restart(3_600_000);
+  expect(test.leases.times(7n)).toEqual({ remainingSeconds: 40n, grantedSeconds: 60n });
+  await test.clock.advance(39_000);
+  expect(test.contents()).toEqual(["a=1"]);
+  await test.clock.advance(1_000);
+  expect(test.contents()).toEqual([]);
+});
+
+test("a lease with little time left gets ten seconds at a start, for its owner to come back", async () => {
+  using test = new TestStore();
+  test.leases.grant({ id: 7n, ttlSeconds: 60n });
+  test.leases.grant({ id: 8n, ttlSeconds: 5n });
+  await test.clock.advance(4_900);
+  await test.restart();
+  await test.clock.advance(4_900);
+  expect(test.leases.ids).toEqual([7n, 8n]);
+  await test.clock.advance(100);
+  expect(test.leases.ids).toEqual([7n]);
+});
+
+test("a lease that moves to another key's lease leaves the key to that one", async () => {
+  using test = new TestStore();
+  test.leases.grant({ id: 1n, ttlSeconds: 10n });
+  test.leases.grant({ id: 2n, ttlSeconds: 20n });
+  test.put("a", "", 1n);
+  test.put("a", "", 2n);
+  await test.clock.advance(15_000);
+  expect(test.contents()).toEqual(["a="]);
+  await test.clock.advance(5_000);
+  expect(test.contents()).toEqual([]);
+});
+
+test("a lease of a year waits longer than a timer can", async () => {
+  using test = new TestStore();
+  const year = 365n * 86_400n;
+  test.leases.grant({ id: 1n, ttlSeconds: year });
+  await test.clock.advance(Number(year - 1n) * 1_000);
+  expect(test.leases.ids).toEqual([1n]);
+  await test.clock.advance(1_000);
+  expect(test.leases.ids).toEqual([]);
+});
+
+test("a time to live under two seconds becomes two, as in etcd", () => {
+  using test = new TestStore();
+  expect(test.leases.grant({ id: 1n, ttlSeconds: 0n }).ttlSeconds).toBe(2n);
+});

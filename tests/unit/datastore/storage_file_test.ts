@@ -1,0 +1,159 @@
+import { Database } from "bun:sqlite";
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import {
+  cpSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DatastoreError } from "../../../src/datastore/datastore_error.ts";
+import { Storage } from "../../../src/datastore/storage.ts";
+import { Store } from "../../../src/datastore/store.ts";
+
+const bytes = (text: string) => new TextEncoder().encode(text);
+let folder: string;
+let directory: string;
+let file: string;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "datastore-test-"));
+  directory = join(folder, "made", "here");
+  file = join(directory, "datastore.sqlite");
+});
+
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+function fill(): void {
+  using storage = new Storage(directory);
+  const store = new Store(storage, () => 0);
+  for (let number = 0; number < 300; number++) {
+    store.write((transaction) => {
+      const key = bytes(`key-${number}`);
+      transaction.put({ key, value: bytes("x".repeat(100)), lease: 0n }, undefined);
+    });
+  }
+}
+
+function failure(): string {
+  try {
+    new Storage(directory);
+  } catch (error) {
+    expect(error).toBeInstanceOf(DatastoreError);
+    return (error as Error).message;
+  }
+  throw new Error("the file was opened");
+}
+
+/** What is wrong with a file, which has to stay as it is, byte for byte. */
+function failureOf(change: () => void): string {
+  fill();
+  change();
+  const before = readFileSync(file);
+  const message = failure();
+  expect(readFileSync(file).equals(before)).toBe(true);
+  expect(message).toStartWith(`${file} `);
+  return message;
+}
+
+test("a directory is made, for its owner alone, with one file that keeps its identity", () => {
+  const [first, second] = [0, 1].map(() => {
+    using storage = new Storage(directory);
+    return storage.identity;
+  });
+  expect(second).toEqual(first as NonNullable<typeof first>);
+  expect(first?.clusterId).toBeGreaterThan(0n);
+  expect(statSync(directory).mode & 0o777).toBe(0o700);
+  expect(readdirSync(directory)).toEqual(["datastore.sqlite"]);
+});
+
+describe("a file that cannot be used is reported and left as it is", () => {
+  test("when it is not a database", () => {
+    expect(failureOf(() => writeFileSync(file, "no database".repeat(1_000)))).toContain(
+      "is damaged (file is not a database) and was left as it is: restore it from a backup",
+    );
+  });
+
+  test("when it is empty", () => {
+    expect(failureOf(() => truncateSync(file, 0))).toContain("is damaged (it is empty)");
+  });
+
+  test("when its end is missing", () => {
+    const size = () => statSync(file).size;
+    expect(failureOf(() => truncateSync(file, size() / 2))).toContain("is damaged (");
+  });
+
+  test("when a page in its middle was overwritten", () => {
+    const message = failureOf(() => {
+      const content = readFileSync(file);
+      content.fill(0xa5, 8 * 4096, 12 * 4096);
+      writeFileSync(file, content);
+    });
+    expect(message).toContain("is damaged (");
+  });
+
+  test("when it was damaged in a crash, with the log that is beside it", () => {
+    fill();
+    using storage = new Storage(directory);
+    new Store(storage, () => 0).write((transaction) => transaction.delete([bytes("key-1")]));
+    const crashed = join(folder, "crashed");
+    cpSync(directory, crashed, { recursive: true });
+    directory = crashed;
+    file = join(crashed, "datastore.sqlite");
+    const content = readFileSync(file);
+    content.fill(0xa5, 8 * 4096, 12 * 4096);
+    writeFileSync(file, content);
+    const log = readFileSync(`${file}-wal`);
+    expect(log.length).toBeGreaterThan(0);
+    expect(failure()).toContain("is damaged (");
+    expect(readFileSync(file).equals(content)).toBe(true);
+    expect(readFileSync(`${file}-wal`).equals(log)).toBe(true);
+  });
+
+  test("when it belongs to another program", () => {
+    const message = failureOf(() => {
+      rmSync(file);
+      const other = new Database(file);
+      other.run("CREATE TABLE theirs (a)");
+      other.close();
+    });
+    expect(message).toContain("is not a datastore of flanneld; choose another --data-dir");
+  });
+
+  test("when a later version wrote it", () => {
+    const message = failureOf(() => {
+      const later = new Database(file);
+      later.run("PRAGMA user_version = 2");
+      later.close();
+    });
+    expect(message).toContain("has layout 2, and this version of flanneld knows 1");
+  });
+
+  test("when another process has it open", () => {
+    const open = `import { Storage } from "${import.meta.dir}/../../../src/datastore/storage.ts";
+      new Storage("${directory}");`;
+    using storage = new Storage(directory);
+    void storage;
+    const { exitCode, stderr } = Bun.spawnSync([process.execPath, "-e", open]);
+    expect(exitCode).toBe(1);
+    expect(stderr.toString()).toContain("is in use by another process");
+  });
+});
+
+test("a log without its file is not taken for a new store", () => {
+  fill();
+  cpSync(file, `${file}-wal`);
+  rmSync(file);
+  expect(failure()).toContain("is missing while");
+  expect(readdirSync(directory)).toEqual(["datastore.sqlite-wal"]);
+});
+
+test("a directory that cannot be made is named", () => {
+  writeFileSync(join(folder, "made"), "");
+  expect(failure()).toStartWith(`cannot use ${file}: `);
+});

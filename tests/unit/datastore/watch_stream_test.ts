@@ -1,0 +1,142 @@
+import { expect, test } from "bun:test";
+import { keyRange } from "../../../src/datastore/key_range.ts";
+import type { WatchOutput, WatchStream } from "../../../src/datastore/watch_stream.ts";
+import { bytes, TestStore, text } from "./fixture.ts";
+
+const UNKEPT = 12_000;
+
+function watch(stream: WatchStream, more: { from?: bigint; id?: bigint; progress?: boolean } = {}) {
+  stream.create({
+    range: keyRange(bytes("k"), bytes("l")),
+    startRevision: more.from ?? 0n,
+    id: more.id ?? 0n,
+    previous: false,
+    progress: more.progress ?? false,
+    without: new Set(),
+  });
+}
+
+/** What there is to tell, until there is nothing more. */
+async function drain(stream: WatchStream): Promise<WatchOutput[]> {
+  const outputs: WatchOutput[] = [];
+  for (;;) {
+    const pause = new Promise<undefined>((resolve) => setTimeout(resolve, 10));
+    const next = pending.get(stream) ?? stream.next();
+    const output = await Promise.race([next, pause]);
+    if (output === undefined) {
+      pending.set(stream, next);
+      return outputs;
+    }
+    pending.delete(stream);
+    outputs.push(output);
+  }
+}
+const pending = new WeakMap<WatchStream, Promise<WatchOutput | undefined>>();
+
+function keysOf(outputs: readonly WatchOutput[]): string[] {
+  return outputs.flatMap((output) =>
+    output.kind === "events"
+      ? output.events.map(({ change }) =>
+        text(change.kind === "put" ? change.entry.key : change.key)
+      )
+      : []
+  );
+}
+
+const names = (from: number, to: number) =>
+  Array.from({ length: to - from }, (_, index) => `k${from + index}`);
+
+test("a client that does not read is not queued for without bound, and misses nothing", async () => {
+  using test = new TestStore();
+  using stream = test.hub.open();
+  watch(stream);
+  for (const name of names(0, 5_000)) test.put(name);
+  const outputs = await drain(stream);
+  const sizes = outputs.map((output) => output.kind === "events" ? output.events.length : 0);
+  // The queue's part in one message, the rest from the history, page by page.
+  expect(sizes[1]).toBe(1_000);
+  expect(Math.max(...sizes.slice(2))).toBeLessThanOrEqual(500);
+  expect(keysOf(outputs)).toEqual(names(0, 5_000));
+  test.put("k-after");
+  expect(keysOf(await drain(stream))).toEqual(["k-after"]);
+});
+
+test("changes made while a client catches up follow those that it has missed", async () => {
+  using test = new TestStore();
+  for (const name of names(0, 700)) test.put(name);
+  using stream = test.hub.open();
+  watch(stream, { from: 2n });
+  expect(await stream.next()).toMatchObject({ kind: "created", revision: 701n });
+  const first = await stream.next();
+  for (const name of names(700, 710)) test.put(name);
+  const rest = await drain(stream);
+  expect(keysOf([first as WatchOutput, ...rest])).toEqual(names(0, 710));
+});
+
+test("a client that lags behind a compaction is told so, and where it may go on", async () => {
+  using test = new TestStore();
+  using stream = test.hub.open();
+  watch(stream, { id: 5n });
+  for (const name of names(0, UNKEPT)) test.put(name);
+  test.store.compact(10_000n);
+  const outputs = await drain(stream);
+  expect(keysOf(outputs)).toEqual(names(0, 1_000));
+  expect(outputs.at(-1)).toEqual({ kind: "compacted", id: 5n, compactRevision: 10_000n });
+  test.put("k");
+  expect(await drain(stream)).toEqual([]);
+});
+
+test("a watch of the future begins there", async () => {
+  using test = new TestStore();
+  using stream = test.hub.open();
+  watch(stream, { from: 4n });
+  for (const name of names(0, 4)) test.put(name);
+  expect(keysOf(await drain(stream))).toEqual(["k2", "k3"]);
+});
+
+test("a request for progress is answered after everything that came before it", async () => {
+  using test = new TestStore();
+  for (const name of names(0, 3)) test.put(name);
+  using stream = test.hub.open();
+  watch(stream, { from: 2n });
+  stream.requestProgress();
+  const outputs = await drain(stream);
+  expect(outputs.map(({ kind }) => kind)).toEqual(["created", "events", "progress"]);
+  expect(outputs.at(-1)).toEqual({ kind: "progress", id: -1n, revision: 4n });
+});
+
+test("quiet watches hear how far they are every ten minutes, if they have asked for it", async () => {
+  using test = new TestStore();
+  using stream = test.hub.open();
+  watch(stream, { id: 1n, progress: true });
+  watch(stream, { id: 2n });
+  test.put("elsewhere");
+  await drain(stream);
+  await test.clock.advance(600_000);
+  expect(await drain(stream)).toEqual([{ kind: "progress", id: 1n, revision: 2n }]);
+  test.put("k");
+  expect(keysOf(await drain(stream))).toEqual(["k", "k"]);
+  await test.clock.advance(600_000);
+  expect(await drain(stream)).toEqual([]);
+});
+
+test("a cancelled watch hears nothing more, and its id may be used again", async () => {
+  using test = new TestStore();
+  using stream = test.hub.open();
+  watch(stream, { id: 9n });
+  watch(stream, { id: 9n });
+  stream.cancel(9n);
+  stream.cancel(10n);
+  test.put("k");
+  watch(stream, { id: 9n });
+  expect((await drain(stream)).map(({ kind }) => kind))
+    .toEqual(["created", "refused", "cancelled", "created"]);
+});
+
+test("a stream that ends lets its reader go", async () => {
+  using test = new TestStore();
+  const stream = test.hub.open();
+  const next = stream.next();
+  stream[Symbol.dispose]();
+  expect(await next).toBeUndefined();
+});
