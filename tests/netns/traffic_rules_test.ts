@@ -260,8 +260,8 @@ test.each(["iptables", "nftables"] as const)(
     const starts = async () =>
       (await first.stats()).processStarts + (await second.stats()).processStarts;
     let settled = await starts();
-    await eventually("both have looked at each other's change", 2_000, async () => {
-      await Bun.sleep(300);
+    await eventually("both have looked at each other's change", 10_000, async () => {
+      await Bun.sleep(1_000);
       const now = await starts();
       return now === settled || (settled = now, false);
     });
