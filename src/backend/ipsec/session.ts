@@ -12,6 +12,8 @@ export type Connections = ReadonlyMap<string, Connection>;
 export interface Tunnel {
   /** Security associations for packets are in the kernel. */
   readonly isUp: boolean;
+  /** charon waits for the peer's answer, and goes on by itself. */
+  readonly isTrying: boolean;
   /**
    * Numbers of IKE associations whose tunnel carries no packet any more because a younger one does:
    * left over from a peer that lost its own end, or from two ends that began at once.
@@ -156,7 +158,11 @@ function tunnelOf(associations: readonly ViciMessage[]): Tunnel {
   const superseded = aged.filter(({ ageSeconds }) =>
     youngest >= PROVEN_SECONDS && ageSeconds > youngest + AGE_MARGIN_SECONDS
   );
-  return { isUp: aged.length > 0, superseded: superseded.map(({ uniqueId }) => uniqueId) };
+  return {
+    isUp: aged.length > 0,
+    isTrying: associations.some(({ state }) => state === "CREATED" || state === "CONNECTING"),
+    superseded: superseded.map(({ uniqueId }) => uniqueId),
+  };
 }
 
 function isRefusal(error: unknown): error is ViciError {

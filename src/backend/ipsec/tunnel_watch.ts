@@ -2,7 +2,7 @@
 
 import type { Prefix } from "../../addr/prefix.ts";
 import type { Log } from "../../log/log.ts";
-import type { Clock } from "../../time/clock.ts";
+import { backoffMs, type Clock } from "../../time/clock.ts";
 import type { Connection } from "./connection.ts";
 import type { Connections, IkeSession } from "./session.ts";
 
@@ -30,7 +30,7 @@ export class TunnelWatch {
     for (const connection of wanted.values()) {
       const tunnel = tunnels.get(connection.name);
       if (tunnel?.isUp) this.#isUp(connection);
-      else await this.#isDown(session, connection, tunnel !== undefined);
+      else await this.#isDown(session, connection, tunnel?.isTrying === true);
     }
     for (const [name, { superseded }] of tunnels) {
       if (!wanted.has(name)) {
@@ -39,7 +39,7 @@ export class TunnelWatch {
         for (const uniqueId of superseded) await session.terminateAssociation(uniqueId);
       }
     }
-    return [...this.#down.values()].some(({ idleChecks }) => idleChecks > 0);
+    return [...this.#down.values()].some(({ attempts }) => attempts === 0);
   }
 
   /**
@@ -62,14 +62,15 @@ export class TunnelWatch {
 
   async #isDown(session: IkeSession, connection: Connection, isTrying: boolean): Promise<void> {
     const { name, remote } = connection;
+    const nowMs = this.#clock.nowMs();
     let outage = this.#down.get(name);
     if (outage === undefined) {
-      outage = { sinceMs: this.#clock.nowMs(), idleChecks: 0, isReported: false };
+      outage = { sinceMs: nowMs, attempts: 0, attemptMs: nowMs + FIRST_MS, isReported: false };
       this.#down.set(name, outage);
     }
-    outage.idleChecks = isTrying ? 0 : outage.idleChecks + 1;
-    if (outage.idleChecks >= IDLE_CHECKS) {
-      outage.idleChecks = 0;
+    if (!isTrying && nowMs >= outage.attemptMs) {
+      outage.attempts++;
+      outage.attemptMs = nowMs + backoffMs(outage.attempts, BACKOFF, this.#clock);
       await session.initiate(connection);
     }
     if (outage.isReported || !this.#lasts(outage)) return;
@@ -84,15 +85,17 @@ export class TunnelWatch {
 
 interface Outage {
   readonly sinceMs: number;
-  /** How often in a row charon was found not to try. */
-  idleChecks: number;
+  /** How often it was begun anew, and when it is time again. */
+  attempts: number;
+  attemptMs: number;
   isReported: boolean;
 }
 
 /** A handshake takes less than a second; a lost packet is sent again after 4 and 7 seconds. */
 const OUTAGE_MS = 30_000;
-/** A connection that charon is busy with does not show: it has to be missing more than once. */
-const IDLE_CHECKS = 2;
+/** A connection that charon is busy with does not show: it has to be missing for a while. */
+const FIRST_MS = 1000;
+const BACKOFF = { firstMs: 2000, maxMs: 60_000 };
 
 function endText({ subnet, publicAddress }: { subnet: Prefix; publicAddress: string }): string {
   return `${subnet} at ${publicAddress}`;

@@ -93,6 +93,10 @@ function association(of: Connection, uniqueid: string, ...ages: number[]): ViciM
   };
 }
 
+function connecting(of: Connection): ViciMessage {
+  return { [of.name]: { uniqueid: "9", state: "CONNECTING", "child-sas": {} } };
+}
+
 async function session(charon: Charon): Promise<Disposable & { session: IkeSession }> {
   const vici = await Vici.connect(charon.path);
   return { session: new IkeSession(vici, NETWORK), [Symbol.dispose]: () => vici[Symbol.dispose]() };
@@ -194,7 +198,7 @@ describe("a session with charon", () => {
     using s = await session(charon);
     charon.associations = ages.map((tunnels, i) => association(two, String(i + 1), ...tunnels));
     const tunnel = (await s.session.tunnels()).get(two.name);
-    expect(tunnel).toEqual({ isUp: true, superseded: expected });
+    expect(tunnel).toEqual({ isUp: true, isTrying: false, superseded: expected });
   });
 });
 
@@ -213,13 +217,31 @@ describe("the watch over the tunnels", () => {
     using s = await session(charon);
     expect(await watch.check(s.session, wanted(two), true)).toBe(true);
     expect(charon.takeChanges()).toEqual([]);
-    await watch.check(s.session, wanted(two), true);
+    await clock.advance(1000);
+    expect(await watch.check(s.session, wanted(two), true)).toBe(false);
     expect(charon.takeChanges()).toEqual([`initiate ${two.name}`]);
-    charon.associations = [association(two, "1")];
-    for (let i = 0; i < 5; i++) {
-      expect(await watch.check(s.session, wanted(two), true)).toBe(false);
-    }
+    charon.associations = [association(two, "1", 1)];
+    await clock.advance(60_000);
+    await watch.check(s.session, wanted(two), true);
     expect(charon.takeChanges()).toEqual([]);
+  });
+
+  test("begins it again and again, ever more rarely, and never while charon tries", async () => {
+    using charon = new Charon();
+    using s = await session(charon);
+    const attempts: number[] = [];
+    for (let second = 0; second < 300; second++) {
+      // An association without a tunnel is not on its way to one.
+      charon.associations = [association(two, "1")];
+      if (second >= 100 && second < 200) charon.associations = [connecting(two)];
+      await watch.check(s.session, wanted(two), true);
+      if (charon.takeChanges().length > 0) attempts.push(second);
+      await clock.advance(1000);
+    }
+    expect(attempts.length).toBeGreaterThan(6);
+    expect(attempts.length).toBeLessThan(16);
+    expect(attempts.filter((second) => second >= 100 && second < 200)).toEqual([]);
+    expect(attempts.some((second) => second >= 200)).toBe(true);
   });
 
   test("ends what is superseded, and what nobody wants once it may sweep", async () => {
