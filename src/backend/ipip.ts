@@ -49,7 +49,8 @@ const ipip: BackendModule = {
     const { network } = requireIpv4Only(host.config);
     const publicAddresses = advertisedAddresses(host);
     const unowned = await unownedAddresses(host, publicAddresses);
-    await removeFormerTunnel(host, UDP_DEVICE);
+    const local = outerAddress(host.external, unowned, 4);
+    await removeFormerTunnel(host, { name: UDP_DEVICE, local });
     return ipipBackend({ ...options, network, publicAddresses, unowned });
   },
 };

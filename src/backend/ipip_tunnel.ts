@@ -2,7 +2,13 @@
 
 import { addressBits, type IpAddress } from "../addr/ip.ts";
 import { prefixAddress } from "../addr/prefix.ts";
-import { type IpipLink, type Link, NO_MAC, type Resource, type Route } from "../state/resource.ts";
+import {
+  type FouPort,
+  type IpipLink,
+  NO_MAC,
+  type Resource,
+  type Route,
+} from "../state/resource.ts";
 import type { Lease } from "../subnet/lease.ts";
 import type { BackendHost } from "./backend.ts";
 import { peerAddress } from "./peer_lease.ts";
@@ -50,22 +56,27 @@ export function ipv4Route(
 }
 
 /**
- * Removes the tunnel of the other one of these backends, which this host ran before: two tunnels
- * from one address cannot be. A device of this name that is something else stays.
+ * Removes the tunnel of the other one of these backends, which this host ran before: the kernel takes
+ * one tunnel only from an address to any other. A device of this name that is something else stays,
+ * and so does a tunnel from another address, which may be another daemon's.
  */
-export async function removeFormerTunnel(host: BackendHost, name: string): Promise<void> {
-  const former: Link | undefined = (await host.kernel.link(name))?.link;
-  if (former?.type !== "ipip") return;
-  host.log.info(`deleting the device ${name}, which another backend has left behind`);
+export async function removeFormerTunnel(
+  { kernel, log }: BackendHost,
+  { name, local }: { readonly name: string; readonly local: IpAddress },
+): Promise<void> {
+  const former = (await kernel.link(name))?.link;
+  if (former?.type !== "ipip" || former.local !== local) return;
+  log.info(`deleting the device ${name}, which another backend has left behind`);
   const { fouPort } = former;
-  const port: Resource[] = fouPort === undefined ? [] : [{
-    kind: "fou",
-    port: fouPort,
-    protocol: IPPROTO_IPIP,
-  }];
-  const steps = [former, ...port].map((resource) => ({ op: "delete" as const, resource }));
-  for (const error of await host.kernel.apply(steps)) if (error !== undefined) throw error;
+  const entries = fouPort === undefined ? [former] : [former, receivePort(fouPort)];
+  const steps = entries.map((resource) => ({ op: "delete" as const, resource }));
+  for (const error of await kernel.apply(steps)) if (error !== undefined) throw error;
+}
+
+/** Where a tunnel in UDP receives. */
+export function receivePort(port: number): FouPort {
+  return { kind: "fou", port, protocol: IPPROTO_IPIP };
 }
 
 /** IPv4 in IPv4; netinet/in.h. */
-export const IPPROTO_IPIP = 4;
+const IPPROTO_IPIP = 4;

@@ -26,15 +26,15 @@ import type { PerFamily } from "../addr/family.ts";
 import type { IpAddress } from "../addr/ip.ts";
 import type { Prefix } from "../addr/prefix.ts";
 import { integerOption, readOptions } from "../config/options.ts";
-import type { FouPort, Link } from "../state/resource.ts";
+import type { Link } from "../state/resource.ts";
 import { advertisedAddresses } from "./advertised.ts";
 import type { Backend, BackendHost, BackendModule } from "./backend.ts";
 import {
   IPIP_DEVICE,
   ipipDevice,
-  IPPROTO_IPIP,
   ipv4Route,
   nodeAddress,
+  receivePort,
   removeFormerTunnel,
   UDP_DEVICE,
 } from "./ipip_tunnel.ts";
@@ -57,7 +57,10 @@ const udp: BackendModule = {
     const dataPath = await chooseDataPath(host);
     const setup = { port, network, publicAddresses, unowned };
     if (dataPath === "tun") throw new BackendError("the TUN proxy is not there yet");
-    await removeFormerTunnel(host, IPIP_DEVICE);
+    await removeFormerTunnel(host, {
+      name: IPIP_DEVICE,
+      local: outerAddress(host.external, unowned, 4),
+    });
     return fouBackend({ ...setup, formerPort: await formerFouPort(host) });
   },
 };
@@ -95,7 +98,6 @@ function commonParts(
 function fouBackend(setup: UdpSetup & { readonly formerPort: number | undefined }): Backend {
   const { port, formerPort, unowned } = setup;
   const common = commonParts(setup);
-  const receivePort: FouPort = { kind: "fou", port, protocol: IPPROTO_IPIP };
   return {
     ...common,
     ownership: (external) => ({
@@ -110,7 +112,7 @@ function fouBackend(setup: UdpSetup & { readonly formerPort: number | undefined 
         local: outerAddress(external, unowned, 4),
         fouPort: port,
       }),
-      receivePort,
+      receivePort(port),
       ...nodeAddress(own, UDP_DEVICE),
     ],
     peer(peer) {

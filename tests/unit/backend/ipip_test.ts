@@ -111,15 +111,14 @@ route 10.5.3.0/24 via 192.168.0.3 dev flannel.ipip proto 70 onlink
     expect(kernel.text(({ kind }) => kind === "link" || kind === "fou")).not.toContain("8285");
   });
 
-  test("leaves a device of the udp backend's name that is something else", async () => {
-    const kernel = hostKernel({
-      kind: "link",
-      type: "tun",
-      name: "flannel0",
-      mtuBytes: 1472,
-      mac: NO_MAC,
-      up: true,
-    });
+  test.each(
+    [
+      ["is something else", { type: "tun" }],
+      ["sends from another address", { type: "ipip", local: ip("192.168.0.77"), fouPort: 8285 }],
+    ] as const,
+  )("leaves a device of the udp backend's name that %s", async (_name, attributes) => {
+    const device = { name: "flannel0", mtuBytes: 1472, mac: NO_MAC, up: true, ...attributes };
+    const kernel = hostKernel({ kind: "link", ...device });
     await prepare({}, { kernel });
     expect(kernel.asked).toEqual([]);
   });
