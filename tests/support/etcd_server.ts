@@ -30,6 +30,8 @@ export interface EtcdServerOptions {
   readonly etcdctlFlags?: readonly string[];
   /** The address that clients connect to. */
   readonly host?: string;
+  /** Where the data is; in memory, and removed with the server, by default. */
+  readonly directory?: string;
 }
 
 export interface EtcdServerTls {
@@ -51,7 +53,9 @@ export class EtcdServer implements AsyncDisposable {
   readonly port: number;
   readonly #options: EtcdServerOptions;
   readonly #flags: readonly string[];
+  /** For the log. */
   readonly #directory: string;
+  readonly #dataDirectory: string;
   #process: ChildProcess | undefined;
 
   /** Starts the server and waits until it answers. */
@@ -77,6 +81,7 @@ export class EtcdServer implements AsyncDisposable {
     this.kind = member.options.kind ?? defaultKind;
     this.#flags = flags;
     this.#directory = mkdtempSync("/dev/shm/etcd-test-");
+    this.#dataDirectory = join(member.options.directory ?? this.#directory, "data");
   }
 
   /** Starts the process again, with its data, on the same ports. */
@@ -87,7 +92,7 @@ export class EtcdServer implements AsyncDisposable {
 
   launch(): void {
     const log = openSync(join(this.#directory, "log"), "a");
-    const flags = [...this.#flags, `--data-dir=${join(this.#directory, "data")}`];
+    const flags = [...this.#flags, `--data-dir=${this.#dataDirectory}`];
     // It ends with us, even if we are killed.
     const program = this.kind === "etcd" ? ["etcd"] : DATASTORE;
     const command = ["--pdeathsig", "KILL", ...program, ...flags];
@@ -129,7 +134,7 @@ export class EtcdServer implements AsyncDisposable {
 
   /** Forgets everything: the next start begins an empty store. The process has to be stopped. */
   erase(): void {
-    rmSync(join(this.#directory, "data"), { recursive: true, force: true });
+    rmSync(this.#dataDirectory, { recursive: true, force: true });
   }
 
   /** Runs etcdctl against this member and returns what it prints. */

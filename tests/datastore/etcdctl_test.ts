@@ -1,0 +1,116 @@
+/** What etcdctl, Debian's 3.4, gets to see. */
+
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { EtcdServer } from "../support/etcd_server.ts";
+import { eventually } from "../support/wait.ts";
+
+let server: EtcdServer;
+
+beforeAll(async () => {
+  server = await EtcdServer.start({ kind: "datastore" });
+});
+
+afterAll(() => server[Symbol.asyncDispose]());
+
+/** Runs etcdctl with text on its standard input. */
+async function etcdctlWith(input: string, ...args: readonly string[]): Promise<string> {
+  const child = Bun.spawn(["etcdctl", `--endpoints=${server.url}`, ...args], {
+    stdin: new Blob([input]),
+    stdout: "pipe",
+    stderr: "ignore",
+    env: { ...process.env, ETCDCTL_API: "3" },
+  });
+  return await new Response(child.stdout).text();
+}
+
+async function failureOf(...args: readonly string[]): Promise<string> {
+  return await server.etcdctl(...args).then(() => "no failure", (error) => error.message);
+}
+
+test("put, get and del", async () => {
+  expect(await server.etcdctl("put", "a", "1")).toBe("OK\n");
+  expect(await server.etcdctl("put", "a", "2", "--prev-kv")).toBe("OK\na\n1\n");
+  expect(await server.etcdctl("put", "b", "3")).toBe("OK\n");
+  expect(await server.etcdctl("get", "a", "c")).toBe("a\n2\nb\n3\n");
+  expect(await server.etcdctl("get", "", "--prefix", "--keys-only", "--limit=1")).toBe("a\n\n");
+  expect(await server.etcdctl("get", "a", "--rev=2", "--print-value-only")).toBe("1\n");
+  expect(await server.etcdctl("del", "a", "--prev-kv")).toBe("1\na\n2\n");
+});
+
+test("txn", async () => {
+  const transaction = 'ver("t") = "0"\n\nput t 1\n\nget t\n\n';
+  expect(await etcdctlWith(transaction, "txn")).toContain("SUCCESS\n\nOK\n");
+  expect(await etcdctlWith(transaction, "txn")).toContain("FAILURE\n\nt\n1\n");
+});
+
+test("watch, from now on and from the past", async () => {
+  const { revision } = JSON.parse(await server.etcdctl("get", "w", "-w", "json")).header;
+  const watch = (...args: string[]) =>
+    Bun.spawn(
+      ["timeout", "20", "etcdctl", `--endpoints=${server.url}`, "watch", "w", ...args],
+      { stdout: "pipe", stderr: "ignore", env: { ...process.env, ETCDCTL_API: "3" } },
+    );
+  const wanted = "PUT\nw\n1\nDELETE\nw\n\n";
+  const present = watch();
+  await eventually(
+    "the watch is there",
+    10_000,
+    async () => ((await server.callCounts()).get("Watch") ?? 0) > 0,
+  );
+  await Bun.sleep(100);
+  await server.etcdctl("put", "w", "1");
+  await server.etcdctl("del", "w");
+  const past = watch(`--rev=${revision + 1}`);
+  for (const child of [present, past]) {
+    let text = "";
+    for await (const chunk of child.stdout) {
+      text += new TextDecoder().decode(chunk);
+      if (text.length >= wanted.length) break;
+    }
+    expect(text).toBe(wanted);
+    child.kill();
+  }
+});
+
+test("lease", async () => {
+  const [, id = ""] = (await server.etcdctl("lease", "grant", "100")).split(" ");
+  await server.etcdctl("put", "leased", "1", `--lease=${id}`);
+  expect(await server.etcdctl("lease", "timetolive", id, "--keys")).toMatch(
+    /granted with TTL\(100s\), remaining\((100|99)s\), attached keys\(\[leased\]\)/,
+  );
+  expect(await server.etcdctl("lease", "keep-alive", "--once", id)).toContain("TTL(100)");
+  expect(await server.etcdctl("lease", "list")).toBe(`found 1 leases\n${id}\n`);
+  expect(await server.etcdctl("lease", "revoke", id)).toBe(`lease ${id} revoked\n`);
+  expect(await server.etcdctl("get", "leased")).toBe("");
+  expect(await failureOf("lease", "revoke", id)).toContain("requested lease not found");
+});
+
+test("compaction", async () => {
+  await server.etcdctl("put", "c", "1");
+  const { revision } = JSON.parse(await server.etcdctl("put", "c", "2", "-w", "json")).header;
+  expect(await server.etcdctl("compaction", `${revision}`)).toBe(
+    `compacted revision ${revision}\n`,
+  );
+  expect(await failureOf("get", "c", `--rev=${revision - 1}`)).toContain(
+    "required revision has been compacted",
+  );
+  expect(await failureOf("compaction", `${revision + 9}`)).toContain("is a future revision");
+});
+
+test("the member and its state", async () => {
+  expect(await server.etcdctl("member", "list")).toMatch(
+    new RegExp(`^[0-9a-f]+, started, flanneld, , ${server.url}, false\n$`),
+  );
+  expect(await server.etcdctl("endpoint", "status")).toMatch(/, 3\.4\.0, [\d.]+ kB, true, false, /);
+});
+
+test("what is not served is refused by its name", async () => {
+  expect(await failureOf("snapshot", "save", "/dev/null")).toContain(
+    "flanneld datastore does not serve etcdserverpb.Maintenance.Snapshot",
+  );
+  expect(await failureOf("defrag")).toContain("etcdserverpb.Maintenance.Defragment");
+  expect(await failureOf("user", "add", "a:b")).toContain("etcdserverpb.Auth.UserAdd");
+  expect(await failureOf("member", "add", "a", "--peer-urls=http://127.0.0.1:1")).toContain(
+    "etcdserverpb.Cluster.MemberAdd",
+  );
+});

@@ -1,0 +1,143 @@
+/** Many clients, large requests, a full disk. */
+
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { Code, ConnectError } from "@connectrpc/connect";
+import { mkdtempSync, rmdirSync } from "node:fs";
+import { EtcdServer } from "../support/etcd_server.ts";
+import { eventually } from "../support/wait.ts";
+import { ComparedWatches } from "./compared_watches.ts";
+import { RawClient } from "./raw_client.ts";
+
+const encode = (text: string) => new TextEncoder().encode(text);
+const WATCHES = 1_000;
+let server: EtcdServer;
+
+beforeAll(async () => {
+  server = await EtcdServer.start({ kind: "datastore" });
+});
+
+afterAll(() => server[Symbol.asyncDispose]());
+
+async function codeOf(call: Promise<unknown>): Promise<string> {
+  try {
+    await call;
+    return "done";
+  } catch (error) {
+    if (!(error instanceof ConnectError)) throw error;
+    return `${Code[error.code]}: ${error.rawMessage}`;
+  }
+}
+
+test(`${WATCHES} watches on one stream, and on as many streams, each hear everything`, async () => {
+  using writer = new RawClient(server.url);
+  using reader = new RawClient(server.url);
+  using shared = new ComparedWatches(reader);
+  using manyStreams = new DisposableStack();
+  const request = { key: encode("/fan/"), rangeEnd: encode("/fan0") };
+  const ids = Array.from({ length: WATCHES }, (_, index) => BigInt(index + 1));
+  const watches: [ComparedWatches, bigint][] = ids.map((id) => [shared, id]);
+  await Promise.all(ids.map((id) => shared.create(id, request)));
+  for (const id of ids) {
+    const alone = manyStreams.use(new ComparedWatches(reader));
+    watches.push([alone, id]);
+  }
+  await Promise.all(watches.slice(WATCHES).map(([one, id]) => one.create(id, request)));
+  let revision = 0n;
+  for (let number = 0; number < 20; number++) {
+    const { header } = await writer.kv.put({ key: encode(`/fan/${number}`) });
+    revision = header?.revision ?? 0n;
+  }
+  await Promise.all(watches.map(([one, id]) => one.reached(id, revision)));
+  const told = new Set(watches.map(([one, id]) => one.of(id).join("\n")));
+  expect(told.size).toBe(1);
+  expect([...told][0]?.split("\n").length).toBe(21);
+}, 60_000);
+
+test("a request that is too large is refused, and the next one is not", async () => {
+  using client = new RawClient(server.url);
+  const put = (size: number) =>
+    codeOf(client.kv.put({ key: encode("k"), value: new Uint8Array(size) }));
+  expect(await put(1 << 20)).toBe("done");
+  expect(await put(3 << 20)).toStartWith("ResourceExhausted: ");
+  expect(await put(1)).toBe("done");
+});
+
+test("a client that sends rubbish ends its own connection only", async () => {
+  using client = new RawClient(server.url);
+  await client.kv.put({ key: encode("k") });
+  for (const rubbish of ["GET / HTTP/1.1\r\n\r\n", "\x16\x03\x01\x02\x00", "x".repeat(70_000)]) {
+    const { promise: closed, resolve } = Promise.withResolvers<void>();
+    const socket = await Bun.connect({
+      hostname: "127.0.0.1",
+      port: server.port,
+      socket: { data() {}, close: () => resolve(), error: () => resolve() },
+    });
+    socket.write(rubbish);
+    await Promise.race([closed, Bun.sleep(500)]);
+    socket.end();
+  }
+  expect(await codeOf(client.kv.put({ key: encode("k") }))).toBe("done");
+});
+
+test(
+  "a full disk is an error to the client, nothing is half written, and room ends it",
+  async () => {
+    using disk = new SmallDisk("6M");
+    await using small = await EtcdServer.start({ kind: "datastore", directory: disk.path });
+    using client = new RawClient(small.url);
+    const value = new Uint8Array(100_000);
+    let last = 0;
+    let failure = "done";
+    while (failure === "done") {
+      failure = await codeOf(
+        client.kv.txn({
+          success: [`a-${last + 1}`, `b-${last + 1}`].map((name) => ({
+            request: { case: "requestPut" as const, value: { key: encode(name), value } },
+          })),
+        }),
+      );
+      if (failure === "done") last++;
+    }
+    expect(failure).toBe("ResourceExhausted: etcdserver: mvcc: database space exceeded");
+    expect(last).toBeGreaterThan(3);
+    const assertWhole = async () => {
+      const { kvs, header } = await client.kv.range({ key: encode("a"), rangeEnd: encode("c") });
+      expect(kvs.length).toBe(2 * last);
+      expect(header?.revision).toBe(BigInt(last + 1));
+    };
+    await assertWhole();
+    await small.stop("SIGKILL");
+    await small.start();
+    await assertWhole();
+    disk.resize("32M");
+    await eventually(
+      "a write after there is room",
+      10_000,
+      async () => await codeOf(client.kv.put({ key: encode("c") })) === "done",
+    );
+  },
+  60_000,
+);
+
+/** A file system in memory, of a size that can be changed. */
+class SmallDisk implements Disposable {
+  readonly path = mkdtempSync("/tmp/small-disk-");
+
+  constructor(size: string) {
+    run("mount", "-t", "tmpfs", "-o", `size=${size}`, "tmpfs", this.path);
+  }
+
+  resize(size: string): void {
+    run("mount", "-o", `remount,size=${size}`, this.path);
+  }
+
+  [Symbol.dispose](): void {
+    run("umount", this.path);
+    rmdirSync(this.path);
+  }
+}
+
+function run(...command: string[]): void {
+  const { exitCode, stderr } = Bun.spawnSync(command);
+  if (exitCode !== 0) throw new Error(`${command.join(" ")}: ${stderr}`);
+}
