@@ -1,0 +1,96 @@
+/**
+ * The wireguard backend where the kernel has no WireGuard and wireguard-go does it. On a kernel that
+ * has it the daemon would not start wireguard-go, and these tests are skipped.
+ */
+
+import { describe, expect, test } from "bun:test";
+import { wireguardSupport } from "../../src/netlink/wireguard/programs.ts";
+import { Cluster } from "../support/cluster.ts";
+import type { Host } from "../support/host.ts";
+import { DUAL, rememberSubnets } from "../support/networks.ts";
+import { eventually } from "../support/wait.ts";
+import { keyNames, wireguardText } from "../support/wireguard_text.ts";
+
+const HEAL_MS = 15_000;
+/**
+ * Two ends that begin at the same instant may each keep another session; they notice when they have
+ * not heard of each other for KEEPALIVE_TIMEOUT + REKEY_TIMEOUT, 15 s (WireGuard's paper, section 6).
+ */
+const AGREE_MS = 40_000;
+const inUserSpace = describe.skipIf(await wireguardSupport() === "kernel");
+
+async function start(hosts: number, options: object = {}): Promise<Cluster> {
+  const cluster = await Cluster.create({ hosts, families: [4, 6] });
+  rememberSubnets(cluster, { ipv4: true, ipv6: true });
+  await cluster.configure({ ...DUAL, Backend: { Type: "wireguard", ...options } });
+  await cluster.startAll();
+  await cluster.attachWorkloads();
+  return cluster;
+}
+
+/** Process ids of wireguard-go, by the device that each runs. */
+async function processes(host: Host): Promise<Map<string, number>> {
+  const text = await host.sh(`for pid in $(ip netns pids ${host.station.namespace}); do
+  echo $pid $(tr '\\0' ' ' < /proc/$pid/cmdline)
+done`);
+  const found = text.matchAll(/^(\d+) \S*wireguard-go (\S+)/gm);
+  return new Map([...found].map(([, pid, device]) => [device as string, Number(pid)]));
+}
+
+inUserSpace("without WireGuard in the kernel", () => {
+  test.each([
+    ["a device for each family", {}],
+    ["one device", { Mode: "auto", PSK: "oEHRe5SRIqoumo0vgsCEsf3aNPBnu1xTsXQaUHxUpF4=" }],
+  ])("three hosts reach each other at full MTU, with %s", async (_name, options) => {
+    await using cluster = await start(3, options);
+    for (const host of cluster.hosts) {
+      expect(host.subnet().mtuBytes).toBe(1420);
+      expect(host.daemon.log()).toContain("wireguard-go runs it in user space");
+    }
+    await cluster.expectMesh({ timeoutMs: AGREE_MS });
+  }, 90_000);
+
+  test("a restart and a crash lose no packet, and what is there is kept", async () => {
+    await using cluster = await start(2);
+    await cluster.expectMesh({ timeoutMs: AGREE_MS });
+    const [one, two] = [cluster.host(1), cluster.host(2)];
+    const text = await wireguardText(one, await keyNames(cluster));
+    expect(text).toBe(`\
+wireguard flannel-wg key <h1> listen-port 51820
+wireguard flannel-wg peer <h2> endpoint 192.0.2.2:51820 allowed-ips 10.5.2.0/24
+wireguard flannel-wg-v6 key <h1> listen-port 51821
+wireguard flannel-wg-v6 peer <h2> endpoint [2001:db8::2]:51821 allowed-ips fd00:5:0:2::/64
+`);
+    const [kernel, programs] = [await one.kernel(), await processes(one)];
+    expect([...programs.keys()].sort()).toEqual(["flannel-wg", "flannel-wg-v6"]);
+    const pings = [one.ping(two, 4), two.ping(one, 6)];
+    for (const signal of ["SIGTERM", "SIGKILL"] as const) {
+      await one.daemon.stop(signal);
+      await Bun.sleep(100);
+      await one.up();
+      expect(await one.kernel()).toBe(kernel);
+      expect(await wireguardText(one, await keyNames(cluster))).toBe(text);
+      expect(await processes(one)).toEqual(programs);
+    }
+    for (const ping of pings) expect((await ping.stop()).lost).toEqual([]);
+  }, 90_000);
+
+  test.each([
+    ["a killed wireguard-go", (pid: number) => `kill -KILL ${pid}`],
+    ["a deleted device", () => "ip link del flannel-wg"],
+  ])("%s is started again, with its peers", async (_name, damage) => {
+    await using cluster = await start(2);
+    await cluster.expectMesh({ timeoutMs: AGREE_MS });
+    const one = cluster.host(1);
+    const read = async () => await one.kernel() + await wireguardText(one);
+    const before = await read();
+    const pid = (await processes(one)).get("flannel-wg") as number;
+    await one.sh(damage(pid));
+    await eventually("all is as it was", HEAL_MS, async () => {
+      expect((await processes(one)).get("flannel-wg") ?? pid).not.toBe(pid);
+      expect(await read()).toBe(before);
+      return true;
+    });
+    await cluster.expectMesh({ timeoutMs: AGREE_MS });
+  }, 90_000);
+});
