@@ -22,28 +22,15 @@
  * A packet of node A itself takes the ADDRESS 10.5.1.0/32 of flannel0 as its source.
  */
 
-import type { PerFamily } from "../addr/family.ts";
-import type { IpAddress } from "../addr/ip.ts";
-import type { Prefix } from "../addr/prefix.ts";
 import { integerOption, readOptions } from "../config/options.ts";
-import type { Link } from "../state/resource.ts";
 import { advertisedAddresses } from "./advertised.ts";
-import type { Backend, BackendHost, BackendModule } from "./backend.ts";
-import {
-  IPIP_DEVICE,
-  ipipDevice,
-  ipv4Route,
-  nodeAddress,
-  receivePort,
-  removeFormerTunnel,
-  UDP_DEVICE,
-} from "./ipip_tunnel.ts";
+import type { BackendHost, BackendModule } from "./backend.ts";
+import { IPIP_DEVICE, removeFormerTunnel, UDP_DEVICE } from "./ipip_tunnel.ts";
 import { requireIpv4Only } from "./ipv4_only.ts";
 import { outerAddress, unownedAddresses } from "./outer_address.ts";
-import { requireBackendType } from "./peer_lease.ts";
 import { BackendError } from "./target.ts";
 import { chooseDataPath } from "./udp/data_path.ts";
-import { UDP_OVERHEAD_BYTES } from "./udp/overhead.ts";
+import { fouBackend } from "./udp/fou_backend.ts";
 
 export const OPTIONS = { Port: integerOption({ default: 8285, min: 1, max: 65535 }) };
 
@@ -66,61 +53,6 @@ const udp: BackendModule = {
 };
 
 export default udp;
-
-interface UdpSetup {
-  readonly port: number;
-  readonly network: Prefix;
-  readonly publicAddresses: PerFamily<IpAddress>;
-  /** Advertised addresses that this host does not have. */
-  readonly unowned: PerFamily<IpAddress>;
-}
-
-/** What both data paths have in common. */
-function commonParts(
-  { network, publicAddresses }: UdpSetup,
-): Pick<Backend, "type" | "attributes" | "needsPeerFacts" | "ownership" | "mtuBytes"> {
-  return {
-    type: "udp",
-    // Go flannel's udp has never named itself in its leases.
-    attributes: { publicAddresses, backendType: "", backendData: {} },
-    needsPeerFacts: false,
-    ownership: (external) => ({
-      links: new Set([UDP_DEVICE]),
-      // The device of the other data path is replaced.
-      linkTypes: new Set<Link["type"]>(["ipip", "tun"]),
-      networks: [network],
-      routeLink: external.name,
-    }),
-    mtuBytes: (external) => external.mtuBytes - UDP_OVERHEAD_BYTES,
-  };
-}
-
-function fouBackend(setup: UdpSetup & { readonly formerPort: number | undefined }): Backend {
-  const { port, formerPort, unowned } = setup;
-  const common = commonParts(setup);
-  return {
-    ...common,
-    ownership: (external) => ({
-      ...common.ownership(external),
-      extraKinds: ["fou"],
-      fouPorts: new Set([port, ...(formerPort === undefined ? [] : [formerPort])]),
-    }),
-    node: ({ own, external }) => [
-      ipipDevice({
-        name: UDP_DEVICE,
-        mtuBytes: common.mtuBytes(external),
-        local: outerAddress(external, unowned, 4),
-        fouPort: port,
-      }),
-      receivePort(port),
-      ...nodeAddress(own, UDP_DEVICE),
-    ],
-    peer(peer) {
-      requireBackendType(peer, "");
-      return ipv4Route(peer, { link: UDP_DEVICE, onlink: true });
-    },
-  };
-}
 
 /** The port of a former run, where another one may have been configured. */
 async function formerFouPort({ kernel }: BackendHost): Promise<number | undefined> {

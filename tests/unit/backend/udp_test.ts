@@ -1,15 +1,24 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { type Backend, ImplausibleLeaseError, NO_FACTS } from "../../../src/backend/backend.ts";
-import { BackendError } from "../../../src/backend/target.ts";
+import { BackendError, type Target } from "../../../src/backend/target.ts";
 import { chooseDataPath } from "../../../src/backend/udp/data_path.ts";
+import { tunBackend } from "../../../src/backend/udp/tun_backend.ts";
 import udp from "../../../src/backend/udp.ts";
 import { ConfigError } from "../../../src/config/config_error.ts";
 import { type IpipLink, NO_MAC, type Resource } from "../../../src/state/resource.ts";
 import { isOurs } from "../../../src/state/ownership.ts";
 import { stateText } from "../../../src/state/resource_text.ts";
 import { FakeKernel } from "../../support/fake_kernel.ts";
-import { backendHost, config, external, HOST, ip, lease } from "../../support/sample_network.ts";
+import {
+  backendHost,
+  config,
+  external,
+  HOST,
+  ip,
+  lease,
+  prefix,
+} from "../../support/sample_network.ts";
 
 const INPUT = { own: lease(1, "", [4]), external: external([4]) };
 
@@ -109,6 +118,39 @@ route 10.5.3.0/24 via 192.168.0.3 dev flannel0 proto 70 onlink
     await prepare({}, kernel);
     expect(kernel.text()).toBe(before);
     expect(kernel.asked.join("\n")).toContain("flannel-trial");
+  });
+});
+
+describe("udp by a proxy", () => {
+  const proxy = { name: "a target" } as unknown as Target;
+  const setup = {
+    port: 8285,
+    network: prefix("10.5.0.0/16"),
+    publicAddresses: { 4: ip("192.168.0.1") },
+    unowned: {},
+  };
+
+  test("holds a TUN device that takes in the whole network, and nothing for a peer", () => {
+    const backend = tunBackend({ ...setup, proxy });
+    const all = backend.node(INPUT);
+    expect(stateText(all)).toBe(`\
+link flannel0: mtu 1472 state up type tun
+addr 10.5.1.0/32 dev flannel0
+route 10.5.0.0/16 dev flannel0 proto 70 scope link
+`);
+    const ownership = backend.ownership(external([4]));
+    expect(all.every((resource) => isOurs(resource, ownership))).toBe(true);
+    expect([...ownership.linkTypes].sort()).toEqual(["ipip", "tun"]);
+    expect(backend.peer(lease(2, "", [4]), INPUT, NO_FACTS)).toEqual([]);
+    expect(backend.target).toBe(proxy);
+  });
+
+  test("ignores a peer of another backend, and one without an address", () => {
+    const backend = tunBackend({ ...setup, proxy });
+    expect(() => backend.peer(lease(2, "ipip", [4]), INPUT, NO_FACTS)).toThrow("is ipip");
+    const peer = lease(2, "", [4]);
+    const nowhere = { ...peer, attributes: { ...peer.attributes, publicAddresses: {} } };
+    expect(() => backend.peer(nowhere, INPUT, NO_FACTS)).toThrow(ImplausibleLeaseError);
   });
 });
 
