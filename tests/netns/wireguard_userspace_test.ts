@@ -15,7 +15,7 @@ import {
   type WireguardDevice,
   type WireguardPeer,
 } from "../../src/state/resource.ts";
-import { collect, find, remove, run, Sandbox, set, until } from "./netlink_support.ts";
+import { collect, find, remove, run, runJson, Sandbox, set, until } from "./netlink_support.ts";
 
 setDefaultTimeout(60_000);
 
@@ -59,11 +59,11 @@ afterEach(async () => {
 });
 
 test("a kernel without WireGuard is found to have none, and the program that replaces it", async () => {
-  const before = run("ip link");
+  const before = linkNames();
   const isInKernel = Bun.spawnSync(["ip", "link", "add", NAME, "type", "wireguard"]).success;
   if (isInKernel) run(`ip link del ${NAME}`);
   expect(await wireguardSupport()).toEqual(isInKernel ? "kernel" : { userspace: "wireguard-go" });
-  expect(run("ip link")).toBe(before);
+  expect(linkNames()).toEqual(before);
 });
 
 test("a device is made with its MTU and up, reads as one of user space, and goes with its process", async () => {
@@ -205,6 +205,10 @@ test("a peer in touch has roamed when it comes from an endpoint that it was not 
     .toBe(true);
   expect(((await read())[1] as WireguardPeer).roamed).toBe(true);
 });
+
+function linkNames(): unknown[] {
+  return runJson("ip -j link").map(({ ifname }) => ifname);
+}
 
 /** Makes the device, with its key, and these peers. */
 async function make(...peers: readonly WireguardPeer[]): Promise<void> {

@@ -1,5 +1,6 @@
 /** Which implementation of WireGuard this machine has, and starting one in user space. */
 
+import { loadModules } from "../../process/modules.ts";
 import { findProgram, WIREGUARD_PROGRAMS } from "../../process/programs.ts";
 import { ProcessError, run } from "../../process/process.ts";
 import { openFamily } from "../generic.ts";
@@ -12,11 +13,9 @@ import { isListening } from "./userspace_driver.ts";
 export async function wireguardSupport(): Promise<WireguardSupport | undefined> {
   if (hasFamily()) return "kernel";
   // The kernel has asked for the module itself, but it may not know of this modprobe.
-  if (findProgram("modprobe") !== undefined) {
-    await run("modprobe", ["--quiet", "wireguard"], { timeoutMs: MODPROBE_TIMEOUT_MS })
-      .catch(() => undefined);
-    if (hasFamily()) return "kernel";
-  }
+  const signal = AbortSignal.timeout(MODPROBE_TIMEOUT_MS);
+  const isLoaded = await loadModules(["wireguard"], { signal }).catch(() => false);
+  if (isLoaded && hasFamily()) return "kernel";
   const userspace = WIREGUARD_PROGRAMS.find((program) => findProgram(program) !== undefined);
   return userspace === undefined ? undefined : { userspace };
 }
@@ -38,9 +37,8 @@ export async function startUserspace(link: string): Promise<Fault | undefined> {
     return { code: "EEXIST", reason: `the socket of another WireGuard device ${link} is in use` };
   }
   try {
-    const env = { ...process.env, ...ENVIRONMENT };
     const { exitCode, stdout, stderr } = await run(program, [link], {
-      env,
+      env: { PATH: process.env["PATH"], ...ENVIRONMENT },
       timeoutMs: START_TIMEOUT_MS,
     });
     if (exitCode !== 0) {
@@ -55,10 +53,14 @@ export async function startUserspace(link: string): Promise<Fault | undefined> {
   return { code: "ETIMEDOUT", reason: `${program} does not answer` };
 }
 
-/** boringtun would become another user, who may not change the device, and log to /tmp. */
+/**
+ * Nothing of ours, in which there may be passwords. boringtun would become another user, who may not
+ * change the device, and log to /tmp.
+ */
 const ENVIRONMENT = { WG_SUDO: "1", WG_LOG_FILE: "/dev/null" };
 const MODPROBE_TIMEOUT_MS = 5000;
 const START_TIMEOUT_MS = 10_000;
+/** For a process to listen, or to have ended. */
 const WAIT_MS = 3000;
 const WAIT_STEP_MS = 10;
 
