@@ -101,7 +101,7 @@ async function perform(
       using from = new Remote(command.from, signal);
       const dump = await readDump(from);
       await streams.out(dumpText(dump));
-      return report(`exported ${dump.entries.length} keys and ${dump.leases.length} leases`);
+      return report(`exported ${dump.entries.length} keys; leases: ${dump.leases.length}`);
     }
     case "import": {
       const { Remote, parseDump, restoreDump } = await import("../datastore/transfer/transfer.ts");

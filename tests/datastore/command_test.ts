@@ -1,0 +1,262 @@
+/** `flanneld datastore` as a program: start, refusals, end; export, import and migration. */
+
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { EtcdClient } from "../../src/subnet/etcd/client.ts";
+import { TestCa } from "../support/certificates.ts";
+import { collectingLog } from "../support/collecting_log.ts";
+import { EtcdServer, freePorts } from "../support/etcd_server.ts";
+import { eventually } from "../support/wait.ts";
+import { attributes, IPV4, request, testNode } from "../etcd/lease_store_fixture.ts";
+
+const PROGRAM = [process.execPath, join(import.meta.dir, "../../src/main.ts"), "datastore"];
+const CONFIG = "/coreos.com/network/config";
+const forever = new AbortController().signal;
+let directory: string;
+
+beforeEach(() => {
+  directory = mkdtempSync("/dev/shm/datastore-test-");
+});
+
+afterEach(() => rmSync(directory, { recursive: true, force: true }));
+
+interface Outcome {
+  readonly exitCode: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+async function run(args: readonly string[], input = ""): Promise<Outcome> {
+  const child = start(args, { input });
+  const [out, err, exitCode] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ]);
+  return { exitCode, out, err };
+}
+
+function start(
+  args: readonly string[],
+  { input = "", env = {} }: { input?: string; env?: Record<string, string> } = {},
+) {
+  return Bun.spawn([...PROGRAM, ...args], {
+    stdin: new Blob([input]),
+    stdout: "pipe",
+    stderr: "pipe",
+    env: { ...process.env, ...env },
+  });
+}
+
+function clientOf(url: string, tls = {}): EtcdClient {
+  return new EtcdClient({ endpoints: [url], tls, log: collectingLog().log });
+}
+
+async function valueOf(client: EtcdClient, key: string): Promise<string | undefined> {
+  return (await client.range({ key }, forever)).keyValues[0]?.value;
+}
+
+const put = (client: EtcdClient, key: string, value: string, lease = 0n) =>
+  client.transaction({ compare: [], success: [{ put: { key, value, lease } }] }, forever);
+
+describe("serving", () => {
+  test("writes the configuration once, tells systemd, and ends at SIGTERM with its data", async () => {
+    const [port] = await freePorts(2);
+    const url = `http://127.0.0.1:${port}`;
+    using notifications = new NotifySocket(join(directory, "notify"));
+    await eventually("systemd listens", 10_000, () => existsSync(notifications.path));
+    const flags = [`--listen=127.0.0.1:${port}`, `--data-dir=${directory}/data`];
+    for (const network of ["10.5.0.0/16", "10.6.0.0/16"]) {
+      const child = start([...flags, "--network", network, "--backend=host-gw"], {
+        env: { NOTIFY_SOCKET: notifications.path },
+      });
+      await notifications.heard(`READY=1\nSTATUS=serving etcd's API at ${url} from`);
+      await using client = clientOf(url);
+      expect(await valueOf(client, CONFIG)).toBe(
+        '{"Network":"10.5.0.0/16","Backend":{"Type":"host-gw"}}',
+      );
+      const ended = client.watch("/", forever)[Symbol.asyncIterator]();
+      await ended.next();
+      child.kill("SIGTERM");
+      expect(await child.exited).toBe(0);
+      await notifications.heard("STOPPING=1");
+    }
+  });
+
+  test("with TLS, a certificate of a stranger changes nothing", async () => {
+    using ca = new TestCa();
+    using strangers = new TestCa("stranger");
+    const files = { ...ca.sign("server", ["IP:127.0.0.1"]), caFile: ca.caFile };
+    const own = ca.sign("client");
+    await using server = await EtcdServer.start({
+      kind: "datastore",
+      tls: { ...files, clientCaFile: ca.caFile },
+    });
+    for (const tls of [{}, strangers.sign("client")]) {
+      await using stranger = clientOf(server.url, { caFile: ca.caFile, ...tls });
+      await expect(put(stranger, "/a", "stranger")).rejects.toThrow("cannot change /a in etcd");
+    }
+    await using client = clientOf(server.url, { caFile: ca.caFile, ...own });
+    expect(await valueOf(client, "/a")).toBeUndefined();
+    expect((await put(client, "/a", "friend")).revision).toBe(2n);
+  });
+
+  test("what cannot work ends with one line that says what to do", async () => {
+    const data = `--data-dir=${directory}/data`;
+    const [port] = await freePorts(2);
+    const cases: [args: string[], exitCode: number, line: string][] = [
+      [["--listen=8.8.8.8:1"], 1, "8.8.8.8 is a public address, and without TLS"],
+      [["--listen=0.0.0.0:1"], 1, "0.0.0.0 is every address of this machine, and without TLS"],
+      [["--listen=192.0.2.1:1", "--insecure"], 1, "this machine has no such address"],
+      [["--listen=node-1:2379"], 2, '--listen is "node-1:2379"; it must be an address'],
+      [["--cert-file=a"], 2, "--cert-file is given without --key-file"],
+      [["--client-ca-file=a"], 2, "--client-ca-file needs --cert-file and --key-file"],
+      [["--cert-file=/none", "--key-file=/none"], 1, "cannot read --cert-file: ENOENT"],
+      [["--network=10.5.0.0"], 2, '--network is "10.5.0.0"; it must be a network'],
+      [["--network=10.5.0.0/16,10.6.0.0/16"], 2, "it may hold one network of each family"],
+      [["--network=10.5.0.0/30"], 2, "too small to be cut into four subnets"],
+      [["--backend=vxlan"], 2, "--backend is given without --network"],
+      [["--insecure=maybe"], 2, '--insecure is "maybe"; it must be true or false'],
+      [["--netwrk=1"], 2, "unknown flag --netwrk; the nearest known flag is --network"],
+      [["exprt"], 2, 'unexpected argument "exprt"; did you mean export?'],
+      [["migrate"], 2, "--to must be given"],
+      [["export", `--etcd-endpoints=http://127.0.0.1:${port}`], 1, "connection refused"],
+      [["import"], 1, "this is no export of flanneld datastore"],
+    ];
+    await Promise.all(cases.map(async ([args, exitCode, line]) => {
+      const flags = args[0]?.startsWith("-") ? [...args, data] : args;
+      const outcome = await run(flags);
+      const last = outcome.err.trimEnd().split("\n").at(-1) ?? "";
+      expect([args, outcome.exitCode, last]).toEqual([
+        args,
+        exitCode,
+        expect.stringContaining(line),
+      ]);
+      expect(last).toStartWith("flanneld datastore: ");
+      expect(outcome.out).toBe("");
+    }));
+  }, 60_000);
+
+  test("--help says what there is", async () => {
+    const { exitCode, out } = await run(["--help"]);
+    expect(exitCode).toBe(0);
+    for (const word of ["--listen", "--data-dir", "--insecure", "export", "import", "migrate"]) {
+      expect(out).toContain(word);
+    }
+  });
+});
+
+describe("moving", () => {
+  let source: EtcdServer;
+  let target: EtcdServer;
+
+  beforeAll(async () => {
+    [source, target] = await Promise.all([
+      EtcdServer.start({ kind: "datastore" }),
+      EtcdServer.start({ kind: "etcd" }),
+    ]);
+  });
+
+  afterAll(async () => {
+    await source[Symbol.asyncDispose]();
+    await target[Symbol.asyncDispose]();
+  });
+
+  test("an export is imported again with its leases, and overwrites only when told", async () => {
+    await using client = clientOf(source.url);
+    const { id } = await client.grantLease({ ttlSeconds: 500 }, forever);
+    // Several pages and transactions.
+    for (let start = 0; start < 2_500; start += 100) {
+      const success = Array.from({ length: 100 }, (_, index) => ({
+        put: { key: `/net/${start + index}`, value: `${index}`, lease: index % 2 ? id : 0n },
+      }));
+      await client.transaction({ compare: [], success }, forever);
+    }
+    const exported = await run(["export", `--etcd-endpoints=${source.url}`]);
+    expect(exported.err).toBe("exported 2500 keys; leases: 1\n");
+    await using copy = await EtcdServer.start({ kind: "datastore" });
+    const flags = ["import", `--etcd-endpoints=${copy.url}`];
+    const importing = (...more: string[]) => run([...flags, ...more], exported.out);
+    expect(await importing()).toEqual({
+      exitCode: 0,
+      out: "",
+      err: "imported 2500 keys; 0 were there already\n",
+    });
+    await using copied = clientOf(copy.url);
+    const read = async (one: EtcdClient) =>
+      (await one.range({ key: "/net/", prefix: true }, forever)).keyValues
+        .map(({ key, value, lease }) => ({ key, value, lease }));
+    expect(await read(copied)).toEqual(await read(client));
+    const { grantedSeconds } = await copied.leaseTimeToLive(id, forever);
+    expect(grantedSeconds).toBeGreaterThan(400);
+    expect(grantedSeconds).toBeLessThanOrEqual(500);
+
+    await put(copied, "/net/7", "changed");
+    const refused = await importing();
+    expect(refused.exitCode).toBe(1);
+    expect(refused.err).toContain("holds other values for /net/7; nothing was written");
+    expect(await valueOf(copied, "/net/7")).toBe("changed");
+    expect((await importing("--overwrite")).err).toBe("imported 1 keys; 2499 were there already\n");
+    expect(await valueOf(copied, "/net/7")).toBe("7");
+  }, 60_000);
+
+  test("daemons that move to etcd one by one keep their subnets", async () => {
+    const addresses = ["192.0.2.1", "192.0.2.2", "192.0.2.3"];
+    const nodeOf = (server: EtcdServer, index: number) =>
+      testNode({ etcd: clientOf(server.url), prefix: "/moving", host: `host-${index}` });
+    const acquire = (node: ReturnType<typeof nodeOf>, index: number) =>
+      node.store.acquire(request(IPV4, { 4: addresses[index] as string }), forever);
+    const before = addresses.map((_, index) => nodeOf(source, index));
+    const owned = await Promise.all(before.map(acquire));
+
+    const outcome = await run([
+      "migrate",
+      `--etcd-endpoints=${source.url}`,
+      `--to=${target.url}`,
+    ]);
+    expect(outcome.exitCode).toBe(0);
+    expect(outcome.out).toBe(`--etcd-endpoints=${target.url}\n`);
+    expect(outcome.err).toContain("verified: all ");
+    for (const [index, node] of before.entries()) {
+      await owned[index]?.[Symbol.asyncDispose]();
+      await node[Symbol.asyncDispose]();
+      await using moved = nodeOf(target, index);
+      await using own = await acquire(moved, index);
+      expect([own.lease.key]).toEqual([owned[index]?.lease.key as typeof own.lease.key]);
+      expect(own.lease.attributes).toEqual(attributes({ 4: addresses[index] as string }));
+    }
+  }, 60_000);
+});
+
+/** systemd's side of sd_notify(3). */
+class NotifySocket implements Disposable {
+  readonly path: string;
+  readonly #child;
+  #text = "";
+
+  constructor(path: string) {
+    this.path = path;
+    // Bun has no datagram sockets of this family.
+    const script = `import socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.bind(sys.argv[1])
+while True: print(s.recv(65536).decode(), flush=True)`;
+    this.#child = Bun.spawn(["python3", "-c", script, path], { stdout: "pipe" });
+    void this.#read();
+  }
+
+  [Symbol.dispose](): void {
+    this.#child.kill();
+  }
+
+  /** Waits for a message that begins like this, and forgets everything up to it. */
+  async heard(beginning: string): Promise<void> {
+    await eventually(`systemd hears ${beginning}`, 10_000, () => this.#text.includes(beginning));
+    this.#text = this.#text.slice(this.#text.indexOf(beginning) + beginning.length);
+  }
+
+  async #read(): Promise<void> {
+    for await (const chunk of this.#child.stdout) this.#text += new TextDecoder().decode(chunk);
+  }
+}
