@@ -15,6 +15,7 @@ export interface Kernel extends Disposable {
    * several tries it throws `DumpInterruptedError` and returns nothing.
    *
    * `links` limits addresses, neighbours and FDB entries to these devices (routes are not limited).
+   * WireGuard devices and their peers are only read of devices that it names.
    */
   dump(kinds: readonly ResourceKind[], links?: ReadonlySet<string>): Promise<Resource[]>;
 

@@ -39,6 +39,11 @@ export const WIREGUARD_TABLE: SideTableType = {
   open: () => new WireguardTable(),
 };
 
+/** How long to wait between readings that take so long. */
+export function pollDelayMs(costMs: number): number {
+  return Math.min(Math.max(costMs / POLL_SHARE, MIN_POLL_MS), MAX_POLL_MS);
+}
+
 class WireguardTable implements SideTable {
   readonly #drivers: readonly WireguardDriver[] = [new KernelDriver(), new UserspaceDriver()];
   /** By name; those that were asked for and are there. */
@@ -158,7 +163,7 @@ class WireguardTable implements SideTable {
     this.#timer = setTimeout(() => {
       void this.#exclusively(() => this.#poll()).then((costMs) => {
         if (this.#listeners.size === 0) return;
-        this.#pollAfter(Math.min(Math.max(costMs / POLL_SHARE, MIN_POLL_MS), MAX_POLL_MS));
+        this.#pollAfter(pollDelayMs(costMs));
       });
     }, delayMs);
   }
