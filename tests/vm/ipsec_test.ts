@@ -1,0 +1,269 @@
+/** ipsec on a kernel that has ESP: real daemons and charons, real packets, and what is on the wire. */
+
+import { describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { type DaemonProcess, spawnDaemon } from "../../src/process/spawn_daemon.ts";
+import { Cluster, PREFIX } from "../support/cluster.ts";
+import type { Host } from "../support/host.ts";
+import {
+  associations,
+  charonPid,
+  connectionName,
+  connections,
+  expectedPolicies,
+  ipsecBackend,
+  policyText,
+  withCharon,
+} from "../support/ipsec.ts";
+import { IPV4, rememberSubnets } from "../support/networks.ts";
+import { eventually } from "../support/wait.ts";
+
+/** A handshake computes on both sides, and a virtual machine is slow. */
+const TUNNEL_MS = 15_000;
+
+async function startCluster(
+  { hosts = 2, options = {} }: { hosts?: number; options?: Record<string, unknown> } = {},
+): Promise<Cluster> {
+  const cluster = await Cluster.create({ hosts });
+  try {
+    rememberSubnets(cluster, { ipv4: true, ipv6: false });
+    await cluster.configure({ ...IPV4, Backend: ipsecBackend(options) });
+    await cluster.startAll();
+    await cluster.attachWorkloads();
+    await cluster.expectMesh({ timeoutMs: TUNNEL_MS });
+    return cluster;
+  } catch (error) {
+    await cluster[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/**
+ * What passes on a host's wire meanwhile. It is watched from the switch's end: the host itself shows
+ * a packet that came encrypted a second time, decrypted.
+ */
+class Capture {
+  readonly #file: string;
+  readonly #process: DaemonProcess;
+
+  private constructor(cluster: Cluster, host: Host) {
+    this.#file = join(host.directory, `capture-${crypto.randomUUID()}.txt`);
+    this.#process = spawnDaemon("ip", [
+      ...["netns", "exec", cluster.topology.switchNamespace, "tcpdump"],
+      ...["-l", "-n", "-x", "-i", host.name, "ip"],
+    ], { logFile: this.#file, env: { PATH: process.env["PATH"] ?? "" } });
+    cluster.record.addProcess(this.#process.pid);
+  }
+
+  static async start(cluster: Cluster, host: Host): Promise<Capture> {
+    const capture = new Capture(cluster, host);
+    await eventually("tcpdump listens", 5_000, () => capture.#text().includes("listening on"));
+    return capture;
+  }
+
+  /** Packets as text, one each, with their bytes in hexadecimal. */
+  async stop(): Promise<string[]> {
+    await Bun.sleep(200);
+    this.#process.signal("SIGINT");
+    await this.#process.exited;
+    return this.#text().split(/^(?=\d\d:\d\d:\d\d)/m).filter((part) => /^\d\d:/.test(part));
+  }
+
+  #text(): string {
+    return readFileSync(this.#file, "utf8");
+  }
+}
+
+/** Pings with a payload of one repeated byte, and gives the packets seen on the first host's wire. */
+async function captured(cluster: Cluster, payload: string): Promise<string[]> {
+  const [one, two] = [cluster.host(1), cluster.host(2)];
+  const capture = await Capture.start(cluster, one);
+  await namespacePing(one, two, payload);
+  return await capture.stop();
+}
+
+async function namespacePing(from: Host, to: Host, payload: string): Promise<void> {
+  const ping = `ping -n -c 3 -W 5 -p ${payload} -s 200 ${to.workload(4)}`;
+  await from.sh(`nsenter --net=/run/netns/${from.station.workloadNamespace} ${ping}`);
+}
+
+const PATTERN = "c0ffee42";
+/** The pattern as tcpdump groups bytes, at either alignment. */
+const PLAIN = /c0ff ee42 c0ff ee42|ffee 42c0 ffee 42c0/;
+
+describe("three hosts reach each other at full MTU, and the wire shows nothing", () => {
+  test("with ESP alone", async () => {
+    await using cluster = await startCluster({ hosts: 3 });
+    expect(cluster.host(1).subnet().mtuBytes).toBe(1423);
+    expect(await policyText(cluster.host(1))).toBe(expectedPolicies([2, 3]));
+    const packets = await captured(cluster, PATTERN);
+    expect(packets.filter((packet) => packet.includes("192.0.2.1 > 192.0.2.2: ESP(spi=")).length)
+      .toBeGreaterThanOrEqual(3);
+    expect(packets.filter((packet) => packet.includes("192.0.2.2 > 192.0.2.1: ESP(spi=")).length)
+      .toBeGreaterThanOrEqual(3);
+    expect(packets.filter((packet) => PLAIN.test(packet))).toEqual([]);
+    expect(packets.filter((packet) => packet.includes("10.5."))).toEqual([]);
+  }, 90_000);
+
+  test("with ESP in UDP", async () => {
+    await using cluster = await startCluster({ hosts: 3, options: { UDPEncap: true } });
+    expect(cluster.host(1).subnet().mtuBytes).toBe(1415);
+    const packets = await captured(cluster, PATTERN);
+    const inUdp = packets.filter((packet) => packet.includes("UDP-encap: ESP(spi="));
+    expect(inUdp.length).toBeGreaterThanOrEqual(6);
+    expect(inUdp.every((packet) => packet.includes(".4500 > "))).toBe(true);
+    expect(packets.filter((packet) => PLAIN.test(packet) || packet.includes("10.5."))).toEqual([]);
+  }, 90_000);
+
+  test("with another proposal", async () => {
+    const options = { ESPProposal: "aes256-sha256-modp2048" };
+    await using cluster = await startCluster({ hosts: 2, options });
+    const states = await cluster.host(1).sh("ip xfrm state");
+    expect(states).toContain("auth-trunc hmac(sha256)");
+    expect(states).toContain("enc cbc(aes)");
+  }, 60_000);
+});
+
+describe("a packet never leaves in plain text", () => {
+  test("while there is no tunnel, it is dropped", async () => {
+    await using cluster = await startCluster();
+    const [one, two] = [cluster.host(1), cluster.host(2)];
+    // Without charon at the other end there is nobody to agree with.
+    await two.daemon.stop("SIGKILL");
+    process.kill(await charonPid(two), "SIGKILL");
+    await one.sh("ip xfrm state flush");
+    await two.sh("ip xfrm state flush");
+    const capture = await Capture.start(cluster, one);
+    await expect(namespacePing(one, two, PATTERN)).rejects.toThrow();
+    const packets = await capture.stop();
+    expect(packets.filter((packet) => packet.includes("192.0.2.2")).length).toBeGreaterThan(0);
+    expect(packets.filter((packet) => packet.includes("10.5."))).toEqual([]);
+    expect(packets.filter((packet) => PLAIN.test(packet))).toEqual([]);
+  }, 60_000);
+});
+
+describe("nodes come and go", () => {
+  test("a node that joins reaches all; one that leaves is forgotten by all", async () => {
+    await using cluster = await Cluster.create({ hosts: 3 });
+    rememberSubnets(cluster, { ipv4: true, ipv6: false });
+    await cluster.configure({ ...IPV4, Backend: ipsecBackend() });
+    const [one, two, three] = cluster.hosts as [Host, Host, Host];
+    await Promise.all([one.up(), two.up()]);
+    await cluster.attachWorkloads([one, two]);
+    await cluster.expectMesh({ hosts: [one, two], timeoutMs: TUNNEL_MS });
+    await three.up();
+    await cluster.attachWorkloads([three]);
+    await cluster.expectMesh({ timeoutMs: TUNNEL_MS });
+    await three.daemon.stop();
+    await cluster.etcd.delete(`${PREFIX}/subnets/10.5.3.0-24`);
+    for (const [host, number, peer] of [[one, 1, 2], [two, 2, 1]] as const) {
+      await eventually(
+        "the node is forgotten",
+        5_000,
+        async () =>
+          (await policyText(host)) === expectedPolicies([peer], number) &&
+          (await connections(host)).join() === connectionName(number, peer),
+      );
+      await eventually(
+        "so are its states",
+        5_000,
+        async () => !(await host.sh("ip xfrm state")).includes("192.0.2.3"),
+      );
+    }
+  }, 90_000);
+
+  test(
+    "a node that comes back with another address is reached there, and no longer here",
+    async () => {
+      await using cluster = await startCluster();
+      const [one, two] = [cluster.host(1), cluster.host(2)];
+      await two.daemon.stop();
+      process.kill(await charonPid(two), "SIGTERM");
+      await two.sh(`ip addr del 192.0.2.2/24 dev eth0
+      ip addr add 192.0.2.22/24 dev eth0
+      ip route replace default via 192.0.2.254`);
+      // The lease is found by the public address, so that the new one would get another subnet.
+      const lease = await cluster.leaseOf(two);
+      const value = { ...lease.value, PublicIP: "192.0.2.22" };
+      await cluster.etcd.put(
+        `${PREFIX}/subnets/${lease.key}`,
+        JSON.stringify(value),
+        lease.etcdLease,
+      );
+      await two.up();
+      await eventually("the policies follow", 5_000, async () => {
+        const text = await policyText(one);
+        return text === expectedPolicies([2]).replaceAll("192.0.2.2 ", "192.0.2.22 ");
+      });
+      await cluster.expectMesh({ timeoutMs: TUNNEL_MS });
+      expect(await connections(one)).toEqual([`${connectionName(1, 2)}2`]);
+      await eventually(
+        "the old states go",
+        5_000,
+        async () => !/192\.0\.2\.2$/m.test(await one.sh("ip xfrm state")),
+      );
+    },
+    90_000,
+  );
+});
+
+describe("what is damaged comes back", () => {
+  test("policies, associations, connections, charon", async () => {
+    await using cluster = await startCluster();
+    const [one, two] = [cluster.host(1), cluster.host(2)];
+    const heals = async (what: string) => {
+      try {
+        await cluster.expectMesh({ timeoutMs: TUNNEL_MS });
+        expect(await policyText(one)).toBe(expectedPolicies([2]));
+      } catch (error) {
+        throw new Error(`after ${what}: ${(error as Error).message}\n${one.daemon.logEnd()}`);
+      }
+    };
+    const end = (host: Host, ike: string) =>
+      withCharon(host, (vici) => vici.command("terminate", { ike, force: "yes", timeout: "-1" }));
+    await one.sh("ip xfrm policy flush");
+    await heals("a flush of the policies");
+    await end(one, connectionName(1, 2));
+    await heals("the end of the tunnel");
+    await withCharon(one, (vici) => vici.command("unload-conn", { name: connectionName(1, 2) }));
+    await heals("an unloaded connection");
+    process.kill(await charonPid(one), "SIGKILL");
+    await one.sh("ip xfrm state flush");
+    await heals("charon's crash");
+    process.kill(await charonPid(two), "SIGTERM");
+    await heals("the peer's charon's orderly end");
+  }, 150_000);
+});
+
+describe("a running tunnel loses no packet", () => {
+  test.each(
+    [
+      ["SIGTERM of the daemon", "SIGTERM", false],
+      ["SIGKILL of the daemon", "SIGKILL", false],
+      ["SIGKILL of the daemon and of charon, as when a container ends", "SIGKILL", true],
+    ] as const,
+  )("over a restart by %s", async (_what, signal, withItsCharon) => {
+    await using cluster = await startCluster();
+    const [one, two] = [cluster.host(1), cluster.host(2)];
+    const pings = [one.ping(two), two.ping(one)];
+    await eventually("both pings run", 5_000, () => pings.every((ping) => ping.received > 20));
+    const pid = await charonPid(one);
+    await one.daemon.stop(signal);
+    if (withItsCharon) process.kill(pid, "SIGKILL");
+    await Bun.sleep(1000);
+    await one.up();
+    await eventually(
+      "there is an association",
+      TUNNEL_MS,
+      async () => JSON.stringify(await associations(one)).includes("INSTALLED"),
+    );
+    await Bun.sleep(1000);
+    for (const ping of pings) {
+      const { sent, lost } = await ping.stop();
+      expect(sent).toBeGreaterThan(100);
+      expect(lost).toEqual([]);
+    }
+    expect((await charonPid(one)) === pid).toBe(!withItsCharon);
+  }, 60_000);
+});
