@@ -30,6 +30,7 @@ is on one machine: for labs, development, and small clusters that do not change 
   --network CIDR         write the network's configuration if there is none; two networks, IPv4
                          and IPv6, are separated by a comma
   --backend TYPE         the backend in that configuration (default vxlan)
+  --net-config-path FILE write this configuration if there is none
   --etcd-prefix PREFIX   where that configuration is (default /coreos.com/network)
   --log-format FORMAT    text or json (default text)
   -v N                   how much is logged, 0 to 10 (default 0)

@@ -40,6 +40,7 @@ const SERVE_FLAGS = [
   "insecure",
   "network",
   "backend",
+  "net-config-path",
   "etcd-prefix",
   "log-format",
   "v",
@@ -200,14 +201,22 @@ function certificatePair(
   return { certFile, keyFile };
 }
 
-/** The network's configuration, as `--network` and `--backend` describe it. */
+/** The network's configuration: a file's, or what `--network` and `--backend` describe. */
 function initialConfig(values: FlagValues): ServeOptions["initial"] {
-  const text = values.text("network", "");
-  const backend = values.text("backend", "");
-  if (text === "") {
-    if (backend === "") return undefined;
+  const [network, backend] = [values.text("network", ""), values.text("backend", "")];
+  const path = values.text("net-config-path", "");
+  if (network !== "" && path !== "") {
+    throw new ArgumentFault("--network and --net-config-path exclude each other");
+  }
+  if (network === "" && backend !== "") {
     throw new ArgumentFault("--backend is given without --network");
   }
+  const key = posix.join(values.text("etcd-prefix", "/coreos.com/network"), "config");
+  if (path !== "") return { key, path };
+  return network === "" ? undefined : { key, value: describedConfig(network, backend) };
+}
+
+function describedConfig(text: string, backend: string): string {
   const networks = splitList(text).map(readNetwork);
   const [v4, v6] = [4, 6].map((family) => networks.filter((one) => familyOf(one) === family));
   if (v4 === undefined || v6 === undefined || v4.length > 1 || v6.length > 1) {
@@ -220,8 +229,7 @@ function initialConfig(values: FlagValues): ServeOptions["initial"] {
   });
   // What no daemon could use is refused here.
   parseNetworkConfig(value, { source: "--network", warn: () => undefined });
-  const prefix = values.text("etcd-prefix", "/coreos.com/network");
-  return { key: posix.join(prefix, "config"), value };
+  return value;
 }
 
 function readNetwork(text: string): Prefix {

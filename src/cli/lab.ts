@@ -16,16 +16,18 @@ export interface LabOutput {
   err(text: string): void;
 }
 
-const LAB_USAGE = `Usage: flanneld lab [--hosts 3] [--backend vxlan] [--ipv6] [--keep] [--json]
+const LAB_USAGE =
+  `Usage: flanneld lab [--hosts 3] [--backend vxlan] [--ipv6] [--etcd] [--keep] [--json]
        flanneld lab down [NAME]
 
-Builds hosts on this machine (network namespaces), runs etcd and this program in them, and pings
-every workload from every other at full MTU. Removes everything afterwards. Needs root.
+Builds hosts on this machine (network namespaces), runs this program in them, and pings every
+workload from every other at full MTU. Removes everything afterwards. Needs root.
 
   --hosts N       how many hosts, 1 to ${MAX_HOSTS} (default 3)
   --backend TYPE  the network's backend (default vxlan)
   --ipv6          IPv6 beside IPv4
   --ipv6-only     IPv6 alone
+  --etcd          a real etcd instead of this program's datastore
   --keep          leave the hosts up and print how to look inside
   --json          print the result as one JSON document
   down [NAME]     remove what killed or kept labs left; with NAME, that one lab
@@ -38,6 +40,7 @@ const SHAPES = [
   { name: "backend", isBoolean: false },
   { name: "ipv6", isBoolean: true },
   { name: "ipv6-only", isBoolean: true },
+  { name: "etcd", isBoolean: true },
   { name: "keep", isBoolean: true },
   { name: "json", isBoolean: true },
   { name: "help", isBoolean: true },
@@ -70,7 +73,8 @@ export async function labCommand(
     output.out(LAB_USAGE);
     return 0;
   }
-  const missing = missingPrerequisites();
+  const needsEtcd = command.kind === "run" && command.options.datastore === undefined;
+  const missing = missingPrerequisites({ etcd: needsEtcd });
   if (command.kind === "run" && missing.length === 0) {
     missing.push(...await backendFaults(command.options));
   }
@@ -116,6 +120,7 @@ export function parseLabCommand(args: readonly string[], self: readonly string[]
       families,
       keep: switches.get("keep") === true,
       daemon: daemon === undefined ? self : [daemon],
+      ...(switches.get("etcd") ? {} : { datastore: self }),
     },
   };
 }

@@ -1,6 +1,7 @@
 /** Runs the datastore as a program: until a signal, or until it cannot go on. */
 
 import { readFileSync } from "node:fs";
+import { parseNetworkConfig } from "../config/network_config.ts";
 import { createNotifier } from "../health/sd_notify.ts";
 import type { Log } from "../log/log.ts";
 import { systemClock } from "../time/clock.ts";
@@ -18,8 +19,13 @@ export interface ServeOptions {
   /** How often quiet watches that ask for it hear how far they are. */
   readonly progressNotifyMs: number;
   /** A key to write if it is absent: the network's configuration. */
-  readonly initial: { readonly key: string; readonly value: string } | undefined;
+  readonly initial: InitialKey | undefined;
 }
+
+export type InitialKey =
+  | { readonly key: string; readonly value: string }
+  /** The value is a file's content. */
+  | { readonly key: string; readonly path: string };
 
 export interface TlsFileNames {
   readonly certFile: string;
@@ -34,6 +40,10 @@ export async function serveDatastore(
   { log, stop }: { readonly log: Log; readonly stop: AbortSignal },
 ): Promise<void> {
   const { listen, directory, initial, progressNotifyMs } = options;
+  const keyValue = initial && {
+    key: initial.key,
+    value: "path" in initial ? readConfig(initial.path) : initial.value,
+  };
   const warning = exposure(options);
   if (warning !== undefined) log.warn(warning);
   const notifier = createNotifier({ log });
@@ -47,7 +57,7 @@ export async function serveDatastore(
     clock: systemClock,
     log,
   });
-  if (initial !== undefined) writeInitial(datastore, initial, log);
+  if (keyValue !== undefined) writeInitial(datastore, keyValue, log);
   const { url, store: { revision } } = datastore;
   const summary = `serving etcd's API at ${url} from ${directory}, revision ${revision}`;
   notifier.ready(summary);
@@ -85,18 +95,26 @@ function publicText(host: string): string {
 }
 
 function readTls({ certFile, keyFile, clientCaFile }: TlsFileNames): ServerTls {
-  const read = (path: string, flag: string) => {
-    try {
-      return readFileSync(path, "utf8");
-    } catch (cause) {
-      throw new DatastoreError(`cannot read ${flag}: ${(cause as Error).message}`, { cause });
-    }
-  };
   return {
-    cert: read(certFile, "--cert-file"),
-    key: read(keyFile, "--key-file"),
-    ...(clientCaFile !== "" && { clientCa: read(clientCaFile, "--client-ca-file") }),
+    cert: readText(certFile, "--cert-file"),
+    key: readText(keyFile, "--key-file"),
+    ...(clientCaFile !== "" && { clientCa: readText(clientCaFile, "--client-ca-file") }),
   };
+}
+
+function readText(path: string, flag: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (cause) {
+    throw new DatastoreError(`cannot read ${flag}: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** A configuration that no daemon could use is refused. */
+function readConfig(path: string): string {
+  const text = readText(path, "--net-config-path").trim();
+  parseNetworkConfig(text, { source: path, warn: () => undefined });
+  return text;
 }
 
 function writeInitial(

@@ -1,6 +1,6 @@
 /**
- * A cluster on one machine: N hosts, etcd, the daemon in each host, a workload behind each, pings
- * between all workloads. Everything it makes is removed again, whatever happens.
+ * A cluster on one machine: N hosts, a datastore or etcd, the daemon in each host, a workload behind
+ * each, pings between all workloads. Everything it makes is removed again, whatever happens.
  */
 
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
@@ -11,6 +11,7 @@ import { makePrefix } from "../addr/prefix.ts";
 import { findProgram, packageOf } from "../process/programs.ts";
 import type { DaemonProcess } from "../process/spawn_daemon.ts";
 import { bridgeNetfilterProblem } from "../traffic/traffic.ts";
+import { LabDatastore } from "./datastore.ts";
 import { LabEtcd } from "./etcd.ts";
 import { backendConfig } from "./lab_backend.ts";
 import { spawnInNamespace } from "./namespace.ts";
@@ -29,23 +30,25 @@ export interface LabOptions {
   readonly keep: boolean;
   /** Starts the daemon: a program and arguments that stand before the daemon's own. */
   readonly daemon: readonly string[];
+  /** Starts this program, for its datastore; absent: a real etcd. */
+  readonly datastore?: readonly string[];
 }
 
 /** Starts the name of everything that a lab makes. */
 export const LAB_KIND = "fl-lab";
 
-const ETCD_TIMEOUT_MS = 15_000;
+const STORE_TIMEOUT_MS = 15_000;
 const READY_TIMEOUT_MS = 60_000;
 const PING_TIMEOUT_MS = 10_000;
 const ETCD_PREFIX = "/coreos.com/network";
 
 /** Why a lab cannot run on this machine; one line each, with what to do. */
-export function missingPrerequisites(): string[] {
+export function missingPrerequisites({ etcd }: { readonly etcd: boolean }): string[] {
   if (process.platform !== "linux") return ["a lab is made of Linux network namespaces"];
-  const faults = ["ip", "ping", "mount", "unshare", "etcd"].filter((name) => !findProgram(name))
-    .map((name) =>
-      `there is no program ${name}; install it with: apt-get install ${packageOf(name) ?? name}`
-    );
+  const programs = ["ip", "ping", "mount", "unshare", ...(etcd ? ["etcd"] : [])];
+  const faults = programs.filter((name) => !findProgram(name)).map((name) =>
+    `there is no program ${name}; install it with: apt-get install ${packageOf(name) ?? name}`
+  );
   if (process.getuid?.() !== 0) faults.unshift("a lab needs root, for network namespaces");
   return faults;
 }
@@ -105,14 +108,11 @@ async function build(
   });
   progress(`${record.prefix}: ${options.hosts} hosts, backend ${options.backend}`);
   await createTopology(topology, signal);
-  progress("starting etcd");
-  const etcd = startEtcd(record, topology);
-  await etcd.ready(ETCD_TIMEOUT_MS, signal);
-  await etcd.put(`${ETCD_PREFIX}/config`, JSON.stringify(networkConfig(options)));
+  const endpoints = await startStore(record, topology, { options, progress, signal });
   progress(`starting ${options.hosts} daemons`);
   const started = topology.hosts.map((host) => ({
     host,
-    ...startDaemon(record, host, { command: options.daemon, etcd: etcd.endpoints }),
+    ...startDaemon(record, host, { command: options.daemon, endpoints }),
   }));
   const ready = await Promise.all(started.map(async (daemon) => {
     const readiness = await waitForSubnet(daemon, signal);
@@ -144,12 +144,33 @@ async function build(
   return { ...report, pings, ok: pings.every((ping) => ping.milliseconds !== undefined) };
 }
 
-function startEtcd(record: TopologyRecord, topology: Topology): LabEtcd {
+/** Starts what holds the leases, with the network's configuration in it; returns its endpoints. */
+async function startStore(
+  record: TopologyRecord,
+  topology: Topology,
+  { options, progress, signal }: {
+    readonly options: LabOptions;
+    readonly progress: (line: string) => void;
+    readonly signal: AbortSignal;
+  },
+): Promise<string> {
   const directory = join(record.directory, "etcd");
   mkdirSync(directory, { mode: 0o700 });
+  const config = networkConfig(options);
+  if (options.datastore !== undefined) {
+    progress("starting the datastore");
+    const command = options.datastore;
+    const datastore = new LabDatastore(topology.etcd, { command, directory, config });
+    record.addProcess(datastore.pid);
+    await datastore.ready(STORE_TIMEOUT_MS, signal);
+    return datastore.endpoints;
+  }
+  progress("starting etcd");
   const etcd = new LabEtcd(topology.etcd, { directory });
   record.addProcess(etcd.pid);
-  return etcd;
+  await etcd.ready(STORE_TIMEOUT_MS, signal);
+  await etcd.put(`${ETCD_PREFIX}/config`, JSON.stringify(config));
+  return etcd.endpoints;
 }
 
 interface StartedDaemon {
@@ -162,7 +183,7 @@ interface StartedDaemon {
 function startDaemon(
   record: TopologyRecord,
   host: LabHost,
-  daemon: { command: readonly string[]; etcd: string },
+  daemon: { command: readonly string[]; endpoints: string },
 ): StartedDaemon {
   const directory = join(record.directory, host.name);
   mkdirSync(join(directory, "run"), { recursive: true, mode: 0o700 });
@@ -174,7 +195,7 @@ function startDaemon(
     logFile,
     command: [
       ...daemon.command,
-      `--etcd-endpoints=${daemon.etcd}`,
+      `--etcd-endpoints=${daemon.endpoints}`,
       `--subnet-file=${subnetFile}`,
     ],
   });

@@ -117,6 +117,8 @@ describe("serving", () => {
       [["--network=10.5.0.0/16,10.6.0.0/16"], 2, "it may hold one network of each family"],
       [["--network=10.5.0.0/30"], 2, "too small to be cut into four subnets"],
       [["--backend=vxlan"], 2, "--backend is given without --network"],
+      [["--net-config-path=/none"], 1, "cannot read --net-config-path: ENOENT"],
+      [["--net-config-path=/etc/hostname"], 1, "/etc/hostname"],
       [["--insecure=maybe"], 2, '--insecure is "maybe"; it must be true or false'],
       [["--netwrk=1"], 2, "unknown flag --netwrk; the nearest known flag is --network"],
       [["exprt"], 2, 'unexpected argument "exprt"; did you mean export?'],

@@ -42,6 +42,14 @@ test.each(["vxlan", "host-gw"])(
   60_000,
 );
 
+test("a lab with a real etcd works alike", async () => {
+  const result = await lab("--hosts=2", "--etcd");
+  expect(result.stderr).toContain("starting etcd\n");
+  expect(result.stdout).toContain("2 of 2 pings at full MTU came back");
+  expect(result.exitCode).toBe(0);
+  expect(remains()).toEqual([]);
+}, 60_000);
+
 test("a lab that cannot be built says why, fails and goes away", async () => {
   const result = await lab("--hosts=1", "--backend=nonsense");
   expect(result.exitCode).toBe(1);

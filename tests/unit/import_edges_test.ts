@@ -41,6 +41,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   datastore: {
     addr: "the listen address",
+    config: "the network's configuration is checked before it is written",
     health: "systemd is told when it serves",
     "type log": "what it does by itself is logged",
     "subnet/etcd": "it speaks the messages of our own etcd client",

@@ -12,8 +12,20 @@ describe("parseLabCommand()", () => {
     expect(parseLabCommand([], SELF)).toEqual({
       kind: "run",
       json: false,
-      options: { hosts: 3, backend: "vxlan", families: [4], keep: false, daemon: SELF },
+      options: {
+        hosts: 3,
+        backend: "vxlan",
+        families: [4],
+        keep: false,
+        daemon: SELF,
+        datastore: SELF,
+      },
     });
+  });
+
+  test("takes a real etcd in place of its own datastore", () => {
+    const command = parseLabCommand(["--etcd"], SELF);
+    expect(command.kind === "run" && Object.keys(command.options)).not.toContain("datastore");
   });
 
   test("reads every option", () => {
