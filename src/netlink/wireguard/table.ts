@@ -154,8 +154,9 @@ class WireguardTable implements SideTable {
     const plans = steps.map((step) => planFor(device, step));
     const change = { ...plans[0]?.device, peers: plans.flatMap(({ peer }) => peer ?? []) };
     const fault = await device.driver.write(device.link, device.identity, change);
-    if (fault === undefined) { for (const { note } of plans) note(); }
-    return fault;
+    if (fault !== undefined) return fault;
+    for (const { note } of plans) note();
+    return undefined;
   }
 
   #pollAfter(delayMs: number): void {
