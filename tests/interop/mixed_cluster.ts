@@ -149,7 +149,7 @@ export function subnetOf(host: MixedHost, family: Family): { first: string; subn
 let goFlannelPath: Promise<string> | undefined;
 
 /** Go flannel's executable, built the first time; a machine that cannot build it fails the test. */
-function goFlannel(): Promise<string> {
+export function goFlannel(): Promise<string> {
   goFlannelPath ??= (async () => {
     const script = new URL("go_flannel.sh", import.meta.url).pathname;
     const { exitCode, stdout, stderr } = await run("bash", [script], { timeoutMs: 900_000 });
