@@ -180,6 +180,38 @@ describe("the examples of flannel's manual", () => {
   }, 60_000);
 });
 
+describe("the examples of docs/backends/extension.md", () => {
+  const page = readFileSync(join(import.meta.dir, "../../docs/backends/extension.md"), "utf8");
+  const examples = [...page.matchAll(/^```json\n([^]*?)^```$/gm)].map((match) =>
+    match[1] as string
+  );
+
+  test("there are two", () => expect(examples).toHaveLength(2));
+
+  test.each([0, 1])("example %d: a mesh, also with a host that was booted anew", async (index) => {
+    await using cluster = await Cluster.create({ hosts: 2 });
+    await cluster.configure(examples[index] as string);
+    await cluster.startAll();
+    await cluster.attachWorkloads();
+    await cluster.expectMesh();
+    const [one, two] = [cluster.host(1), cluster.host(2)];
+    const before = await one.kernel();
+    const { BackendData: data } = (await cluster.leaseOf(two)).value;
+    await two.daemon.stop();
+    await two.sh(
+      "ip link del ext0 2>/dev/null || true\nip route flush root 10.5.0.0/16 proto boot",
+    );
+    await two.up(afterReboot(two));
+    await cluster.expectMesh();
+    // The device of the other host has another MAC address, and nothing is left of the old one.
+    const { BackendData: newData } = (await cluster.leaseOf(two)).value;
+    const text = (await one.kernel()).replaceAll(String(newData), String(data));
+    expect(text).toBe(before);
+    expect(newData === data).toBe(index === 0);
+    expect(one.daemon.logLines(/Command.*ended with/)).toEqual([]);
+  }, 40_000);
+});
+
 describe("commands", () => {
   test("are told what the manual says, in both families", async () => {
     await using cluster = await Cluster.create({ hosts: 2, families: [4, 6] });
@@ -409,6 +441,23 @@ describe("a command that", () => {
     expect(notes.lines()).toEqual(["begin", "end", "shutdown"]);
     expect(one.daemon.logLines(/ShutdownCommand failed: it did not end within 2 s/))
       .toHaveLength(1);
+  }, 30_000);
+
+  test("runs before the lease does not keep the daemon from ending", async () => {
+    await using cluster = await Cluster.create({ hosts: 1 });
+    const one = cluster.host(1);
+    await cluster.configure({
+      ...IPV4,
+      Backend: { Type: "extension", PreStartupCommand: 'echo begin >> "$HOOKS"; sleep 3.125' },
+    });
+    const notes = new Notes(one);
+    const daemon = one.start(notes.options);
+    await eventually("it has begun", 10_000, () => notes.lines().length === 1);
+    expect((await daemon.stop()).code).toBe(0);
+    expect(await one.sh("pgrep -f -c '^sleep 3.125$' || true")).toBe("0\n");
+    // What was begun is begun again.
+    await one.up(notes.options);
+    expect(notes.words()).toEqual(["begin", "begin"]);
   }, 30_000);
 
   test("fails before the lease ends the daemon with one clear line", async () => {

@@ -60,7 +60,13 @@ const extension: BackendModule = {
       clock: systemClock,
       log,
     });
-    return extensionBackend({ networks, publicAddresses, output: setup.output, target });
+    return extensionBackend({
+      networks,
+      publicAddresses,
+      mtuBytes: options.MTU,
+      output: setup.output,
+      target,
+    });
   },
 };
 
@@ -69,12 +75,14 @@ export default extension;
 interface ExtensionSetup {
   readonly networks: PerFamily<FamilyNetwork>;
   readonly publicAddresses: Backend["attributes"]["publicAddresses"];
+  /** For workloads, if it is not the external interface's. */
+  readonly mtuBytes: number | undefined;
   readonly output: string;
   readonly target: HookTarget;
 }
 
 function extensionBackend(
-  { networks, publicAddresses, output, target }: ExtensionSetup,
+  { networks, publicAddresses, mtuBytes, output, target }: ExtensionSetup,
 ): Backend {
   return {
     type: "extension",
@@ -91,7 +99,7 @@ function extensionBackend(
       networks: familiesOf(networks).map((family) => (networks[family] as FamilyNetwork).network),
       routeLink: undefined,
     }),
-    mtuBytes: (external) => external.mtuBytes,
+    mtuBytes: (external) => mtuBytes ?? external.mtuBytes,
     node: () => [],
     peer(peer) {
       peerInput(peer, networks);

@@ -175,9 +175,10 @@ export class HookTarget implements Target {
     if (this.#isStopped) return;
     for (const peer of this.#queue) {
       if (this.#running.size >= PARALLEL) return;
-      if (peer.isRunning || this.#isBlocked(peer)) continue;
-      this.#queue.delete(peer);
+      if (peer.isRunning) continue;
       const action = this.#actionFor(peer);
+      if (action !== "none" && this.#isBlocked(peer)) continue;
+      this.#queue.delete(peer);
       if (action === "none") this.#forget(peer);
       else this.#begin(peer, action);
     }
@@ -196,10 +197,11 @@ export class HookTarget implements Target {
   /** Another peer that had one of its subnets has not been removed yet. */
   #isBlocked({ wanted, key }: Peer): boolean {
     if (wanted === undefined) return false;
-    return [...this.#leaving].some((other) =>
-      other.key !== key && other.record !== undefined &&
-      shareSubnet(other.record.input.variables, wanted.variables)
-    );
+    for (const { key: otherKey, record } of this.#leaving) {
+      if (otherKey === key || record === undefined) continue;
+      if (shareSubnet(record.input.variables, wanted.variables)) return true;
+    }
+    return false;
   }
 
   #actionFor({ wanted, record, isGone }: Peer): Action {

@@ -10,6 +10,8 @@ export const OPTIONS = {
   ShutdownCommand: stringOption({ default: "" }),
   /** How long a command may take before it is killed; `ShutdownCommand` has `SHUTDOWN_MS`. */
   CommandTimeoutSeconds: integerOption({ default: 30, min: 1, max: 3600 }),
+  /** MTU for workloads in bytes; by default the external interface's. */
+  MTU: integerOption({ default: undefined, min: 200, max: 65535 }),
 };
 
 export type Options = OptionValues<typeof OPTIONS>;

@@ -42,6 +42,12 @@ describe("extension", () => {
     ]);
   });
 
+  test("gives out the MTU that it is told", async () => {
+    using sandbox = new Sandbox();
+    const backend = await prepare(host(sandbox, { SubnetAddCommand: "true", MTU: 1450 }));
+    expect(backend.mtuBytes(external([4]))).toBe(1450);
+  });
+
   test("puts nothing into the kernel by itself, and gives out the interface's MTU", async () => {
     using sandbox = new Sandbox();
     const backend = await prepare(host(sandbox, { SubnetAddCommand: "true" }));
