@@ -3,7 +3,7 @@
 import { mapFamilies, type PerFamily } from "../../addr/family.ts";
 import { FAMILIES, type Family, type IpAddress, isLinkLocal } from "../../addr/ip.ts";
 import { parsePrefix, type Prefix, prefixContainsAddress } from "../../addr/prefix.ts";
-import { parseWireguardKey, type WireguardKey } from "../../addr/wireguard_key.ts";
+import { parseWireguardKey, type WireguardKey, ZERO_KEY } from "../../addr/wireguard_key.ts";
 import type { Lease } from "../../subnet/lease.ts";
 import { ImplausibleLeaseError } from "../backend.ts";
 import { jsonMember } from "../peer_lease.ts";
@@ -86,7 +86,7 @@ function readFamily(peer: Lease, family: Family, ownKey: WireguardKey): PeerData
   }
   const text = jsonMember(data, "PublicKey");
   const publicKey = typeof text === "string" ? parseWireguardKey(text) : undefined;
-  if (publicKey === undefined) {
+  if (publicKey === undefined || publicKey === ZERO_KEY) {
     throw new ImplausibleLeaseError(`the PublicKey ${JSON.stringify(text)} of its ${name} is none`);
   }
   if (publicKey === ownKey) {

@@ -24,7 +24,7 @@
  */
 
 import { familiesOf, mapFamilies, type PerFamily } from "../../addr/family.ts";
-import { addressBits, type Family, type IpAddress } from "../../addr/ip.ts";
+import { addressBits, type Family, type IpAddress, whyNotUnicast } from "../../addr/ip.ts";
 import { type Prefix, prefixAddress } from "../../addr/prefix.ts";
 import { parseWireguardKey, type WireguardKey, ZERO_KEY } from "../../addr/wireguard_key.ts";
 import { ConfigError } from "../../config/config_error.ts";
@@ -69,7 +69,7 @@ import {
 } from "./peer_data.ts";
 
 /** Mixed into each session's keys (optional): all nodes must have the same. */
-const PSK: OptionType<WireguardKey | undefined | ""> = {
+const PSK: OptionType<WireguardKey | ""> = {
   default: "",
   accepts: "a key of 32 bytes in base64, as wg genpsk prints",
   secret: true,
@@ -200,6 +200,10 @@ class WireguardBackend implements Backend {
     const address = peer.attributes.publicAddresses[underlay];
     if (address === undefined) {
       throw new ImplausibleLeaseError(`it has no public IPv${underlay} address to send to`);
+    }
+    const defect = whyNotUnicast(address);
+    if (defect !== undefined) {
+      throw new ImplausibleLeaseError(`its public address ${address} is ${defect}`);
     }
     return {
       kind: "wireguard-peer",

@@ -406,6 +406,12 @@ wireguard flannel-wg-v6 peer ${keyOf(2)} endpoint [fd00::2]:1001 allowed-ips fc0
       'the PublicKey "AAAA" of its BackendData is none',
     ],
     [
+      "a key of zeros",
+      node(2, [4], { 4: { ...good, PublicKey: ZERO_KEY } }),
+      {},
+      `the PublicKey "${ZERO_KEY}" of its BackendData is none`,
+    ],
+    [
       "our own key",
       node(2, [4], { 4: { ...good, PublicKey: OWN } }),
       {},
@@ -434,6 +440,12 @@ wireguard flannel-wg-v6 peer ${keyOf(2)} endpoint [fd00::2]:1001 allowed-ips fc0
       at(node(2, [4]), {}),
       {},
       "it has no public IPv4 address to send to",
+    ],
+    [
+      "an address of many",
+      at(node(2, [4]), { 4: ip("192.168.0.2"), 6: ip("ff02::1") }),
+      { Mode: "ipv6" },
+      "its public address ff02::1 is multicast",
     ],
     [
       "no address of the family that the mode asks for",
@@ -480,7 +492,7 @@ describe("any lease data", () => {
           ]);
           for (const { endpoint, publicKey } of peers) {
             expect(endpoint?.port).toBeWithin(1, 65536);
-            expect(publicKey).not.toBe(OWN);
+            expect([OWN, ZERO_KEY]).not.toContain(publicKey);
           }
         }),
         { numRuns: 25_000 },
