@@ -66,7 +66,9 @@ export function flagsPage(): string {
   lines.push("- `NOTIFY_SOCKET`: where systemd hears `READY=1`, `STOPPING=1` and the status line.");
   lines.push("- `WATCHDOG_USEC`, `WATCHDOG_PID`: systemd's watchdog; answered at half that time.");
   lines.push("- `FLANNELD_UDP_DATA_PATH`: `fou` or `tun`, how the udp backend moves packets.");
-  lines.push("- `WIREGUARD_KEY_FILE`: the wireguard backend's private key, else /run/flannel/wgkey.");
+  lines.push(
+    "- `WIREGUARD_KEY_FILE`: the wireguard backend's private key, else /run/flannel/wgkey.",
+  );
   lines.push("- `PATH`: where `iptables-restore` and the like are looked for first.");
   return lines.join("\n") + "\n";
 }
