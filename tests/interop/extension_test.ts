@@ -1,0 +1,58 @@
+/** Commands that both programs run: Go flannel has no shell, so each is a program and a file. */
+
+import { expect, test } from "bun:test";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { eventually } from "../support/wait.ts";
+import { MixedCluster, subnetOf } from "./mixed_cluster.ts";
+
+/** Notes what it is told in a file named after the host, and makes the route of host-gw. */
+const ADD = `read -r data
+own=$(ip -4 -o address show eth0 | sed 's/.*inet \\([0-9.]*\\).*/\\1/')
+echo "$PUBLIC_IP has $SUBNET and said $data" >> "$(dirname "$0")/$own"
+exec ip route replace "$SUBNET" via "$PUBLIC_IP"
+`;
+
+test("extension: each program's commands are told what the other's said", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "extension-interop-"));
+  try {
+    writeFileSync(join(directory, "add"), ADD);
+    await using mixed = await MixedCluster.start({
+      kinds: ["Go", "ours", "Go", "ours"],
+      families: [4],
+      backend: {
+        Type: "extension",
+        PreStartupCommand: "cat /sys/class/net/eth0/address",
+        SubnetAddCommand: `sh ${directory}/add`,
+        SubnetRemoveCommand: "ip route del $SUBNET via $PUBLIC_IP",
+      },
+    });
+    expect(await mixed.unanswered()).toEqual([]);
+    const facts = await Promise.all(mixed.hosts.map(async (one) => {
+      const mac = (await one.host.sh("cat /sys/class/net/eth0/address")).trim();
+      const address = one.host.address(4);
+      return { address, line: `${address} has ${subnetOf(one, 4).subnet} and said ${mac}` };
+    }));
+    for (const { address } of facts) {
+      const told = readFileSync(join(directory, address), "utf8").trim().split("\n");
+      const others = facts.filter((other) => other.address !== address);
+      expect([...new Set(told)].sort()).toEqual(others.map(({ line }) => line).sort());
+    }
+    const leases = await mixed.cluster.leases();
+    expect(new Set(leases.map(({ value }) => Object.keys(value).join())).size).toBe(1);
+
+    const [, ours, gone] = mixed.hosts.map(({ host }) => host);
+    if (ours === undefined || gone === undefined) throw new Error("there are four hosts");
+    const { key } = await mixed.cluster.leaseOf(gone);
+    await gone.daemon.stop("SIGKILL");
+    await mixed.cluster.etcd.delete(`/coreos.com/network/subnets/${key}`);
+    await eventually(
+      "the route of a Go node that has gone is removed",
+      3_000,
+      async () => !(await ours.sh("ip route")).includes(`via ${gone.address(4)} `),
+    );
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}, 120_000);
