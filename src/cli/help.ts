@@ -69,6 +69,10 @@ export function flagsPage(): string {
   lines.push(
     "- `WIREGUARD_KEY_FILE`: the wireguard backend's private key, else /run/flannel/wgkey.",
   );
+  lines.push(
+    "- `ACCESS_KEY_ID`, `ACCESS_KEY_SECRET`: the tencent-vpc backend's key of the cloud's API.",
+    "- `TENCENT_VPC_ENDPOINT`, `TENCENT_METADATA_ENDPOINT`: other addresses of that cloud.",
+  );
   lines.push("- `PATH`: where `iptables-restore` and the like are looked for first.");
   return lines.join("\n") + "\n";
 }
