@@ -12,7 +12,7 @@ import {
 } from "../../src/lab/topology.ts";
 import { spawnDaemon } from "../../src/process/spawn_daemon.ts";
 import { BenchDaemon, type Program } from "./daemon.ts";
-import { type LeaseSet, loadLeases, removeOthers } from "./leases.ts";
+import { type BenchBackend, type LeaseSet, loadLeases, removeOthers } from "./leases.ts";
 
 /** Each measured run takes a host that nothing has touched. */
 const HOSTS = 100;
@@ -88,12 +88,13 @@ export class Bench implements AsyncDisposable {
    */
   async leases(
     count: number,
-    options: { nftables?: boolean; keepOthers?: boolean } = {},
+    options: { nftables?: boolean; keepOthers?: boolean; backend?: BenchBackend } = {},
   ): Promise<LeaseSet> {
-    const prefix = `/bench-${count}${options.nftables ? "-nftables" : ""}`;
+    const { backend = "vxlan", nftables: enableNftables = false } = options;
+    const prefix = `/bench-${backend}-${count}${enableNftables ? "-nftables" : ""}`;
     let set = this.#sets.get(prefix);
     if (!set) {
-      set = loadLeases(this.#etcd, { prefix, count, enableNftables: options.nftables ?? false });
+      set = loadLeases(this.#etcd, { prefix, count, enableNftables, backend });
       this.#sets.set(prefix, set);
     }
     if (!options.keepOthers) await removeOthers(this.#etcd, await set);

@@ -1,4 +1,4 @@
-/** Fills an etcd with the leases of many imaginary vxlan nodes. */
+/** Fills an etcd with the leases of many imaginary nodes. */
 
 import type { LabEtcd } from "../../src/lab/etcd.ts";
 
@@ -14,33 +14,44 @@ export interface Peer {
   readonly publicAddress: string;
 }
 
+export type BenchBackend = "vxlan" | "wireguard";
+
 export interface LoadOptions {
   readonly prefix: string;
   readonly count: number;
   readonly enableNftables: boolean;
+  readonly backend: BenchBackend;
 }
 
 /** Writes the network configuration and `count` leases, each under an etcd lease of its own. */
 export async function loadLeases(etcd: LabEtcd, options: LoadOptions): Promise<LeaseSet> {
-  const { prefix, count } = options;
+  const { prefix, count, backend } = options;
   const config = {
     Network: "10.0.0.0/8",
     SubnetLen: 24,
     EnableNFTables: options.enableNftables,
-    Backend: { Type: "vxlan" },
+    Backend: { Type: backend },
   };
   await etcd.put(`${prefix}/config`, JSON.stringify(config));
   const peers = Array.from({ length: count }, (_, index) => peerAt(index, prefix));
   let next = 0;
   const worker = async () => {
     for (let index = next++; index < count; index = next++) {
-      const peer = peers[index] as Peer;
-      const { ID } = await etcd.call("lease/grant", { TTL: "86400" }) as { ID: string };
-      await etcd.put(peer.key, leaseValue(peer, macAt(index)), ID);
+      await putLease(etcd, peers[index] as Peer, backendData(backend, index));
     }
   };
   await Promise.all(Array.from({ length: CONCURRENT_CALLS }, worker));
   return { prefix, peers };
+}
+
+/** A node that is not among the `count` of the set; `number` counts such nodes from 0. */
+export async function addPeer(
+  etcd: LabEtcd,
+  { prefix, peers }: LeaseSet,
+  { backend, number }: { readonly backend: BenchBackend; readonly number: number },
+): Promise<void> {
+  const index = peers.length + number;
+  await putLease(etcd, peerAt(index, prefix), backendData(backend, index));
 }
 
 /** Removes the leases that the measured hosts left. */
@@ -55,7 +66,7 @@ export async function removeOthers(etcd: LabEtcd, { prefix, peers }: LeaseSet): 
 export async function changeMac(etcd: LabEtcd, peer: Peer, mac: string): Promise<void> {
   await etcd.call("kv/put", {
     key: encode(peer.key),
-    value: encode(leaseValue(peer, mac)),
+    value: encode(leaseValue(peer, vxlanData(mac))),
     ignore_lease: true,
   });
 }
@@ -82,14 +93,32 @@ function peerAt(index: number, prefix: string): Peer {
   };
 }
 
-/** The lease's value as a vxlan node writes it. */
-function leaseValue(peer: Peer, vtepMac: string): string {
-  return JSON.stringify({
-    PublicIP: peer.publicAddress,
-    PublicIPv6: null,
-    BackendType: "vxlan",
-    BackendData: { VNI: 1, VtepMAC: vtepMac },
-  });
+async function putLease(etcd: LabEtcd, peer: Peer, data: BackendData): Promise<void> {
+  const { ID } = await etcd.call("lease/grant", { TTL: "86400" }) as { ID: string };
+  await etcd.put(peer.key, leaseValue(peer, data), ID);
+}
+
+/** What a node of this backend says of itself. */
+type BackendData = Pick<Record<string, unknown>, "BackendType" | "BackendData">;
+
+function backendData(backend: BenchBackend, index: number): BackendData {
+  return backend === "vxlan" ? vxlanData(macAt(index)) : wireguardData(index);
+}
+
+function vxlanData(vtepMac: string): BackendData {
+  return { BackendType: "vxlan", BackendData: { VNI: 1, VtepMAC: vtepMac } };
+}
+
+/** Any 32 bytes are a public key; these tell the peers apart. */
+function wireguardData(index: number): BackendData {
+  const key = new Uint8Array(32).fill(9);
+  new DataView(key.buffer).setUint32(0, index);
+  return { BackendType: "wireguard", BackendData: { PublicKey: key.toBase64(), Port: 51820 } };
+}
+
+/** The lease's value as the node writes it. */
+function leaseValue(peer: Peer, data: BackendData): string {
+  return JSON.stringify({ PublicIP: peer.publicAddress, PublicIPv6: null, ...data });
 }
 
 function encode(text: string): string {

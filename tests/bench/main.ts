@@ -3,6 +3,9 @@
  *
  *     npm run bench -- [--quick] [--only PART[,PART]] [--ours PATH] [--record]
  *
+ * The part `wireguard` is there where the kernel has WireGuard; elsewhere `tests/vm/run -m 4096 -t 1200 npm
+ * run bench -- --only wireguard` runs it in a virtual machine.
+ *
  * Every figure is a ratio within one run: the absolute ones are this machine's. `--record` writes
  * the tables to docs/performance.md with the commit, the machine and the date; a part that was not
  * run is not in it. Everything happens in network namespaces that are removed at the end.
@@ -10,8 +13,10 @@
 
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { wireguardSupport } from "../../src/netlink/wireguard/programs.ts";
 import { Bench, type BenchSizes } from "./bench.ts";
 import { benchChange } from "./change.ts";
+import { benchDatastore } from "./datastore.ts";
 import { benchIdle } from "./idle.ts";
 import { benchMemory } from "./memory.ts";
 import { benchPeers } from "./peers.ts";
@@ -19,6 +24,7 @@ import { recordResults } from "./record.ts";
 import { benchSize } from "./size.ts";
 import { benchStart } from "./start.ts";
 import { markdownTable, type Row } from "./table.ts";
+import { benchWireguard } from "./wireguard.ts";
 
 const PARTS: { readonly [name: string]: (bench: Bench) => Promise<Row[]> } = {
   peers: benchPeers,
@@ -27,6 +33,8 @@ const PARTS: { readonly [name: string]: (bench: Bench) => Promise<Row[]> } = {
   idle: benchIdle,
   memory: benchMemory,
   size: benchSize,
+  datastore: benchDatastore,
+  ...(await wireguardSupport() === "kernel" ? { wireguard: benchWireguard } : {}),
 };
 
 const FULL: BenchSizes = {

@@ -20,6 +20,8 @@ export function useServerKind(kind: ServerKind): void {
 
 export interface EtcdServerOptions {
   readonly kind?: ServerKind;
+  /** Our executable for the datastore; from source by default. */
+  readonly executable?: string;
   /** Further flags of etcd, such as `--auth-token-ttl=2`. */
   readonly flags?: readonly string[];
   /** How often quiet watches that ask for it hear how far they are. */
@@ -90,11 +92,20 @@ export class EtcdServer implements AsyncDisposable {
     await this.ready();
   }
 
+  /** Of the process that runs. */
+  get pid(): number {
+    const pid = this.#process?.pid;
+    if (pid === undefined) throw new Error(`${this.kind} does not run`);
+    return pid;
+  }
+
   launch(): void {
     const log = openSync(join(this.#directory, "log"), "a");
     const flags = [...this.#flags, `--data-dir=${this.#dataDirectory}`];
     // It ends with us, even if we are killed.
-    const program = this.kind === "etcd" ? ["etcd"] : DATASTORE;
+    const { executable } = this.#options;
+    const ours = executable === undefined ? FROM_SOURCE : [executable];
+    const program = this.kind === "etcd" ? ["etcd"] : [...ours, "datastore"];
     const command = ["--pdeathsig", "KILL", ...program, ...flags];
     this.#process = spawn("setpriv", command, { stdio: ["ignore", log, log] });
     running.add(this.#process);
@@ -287,7 +298,7 @@ function newMember(
   };
 }
 
-const DATASTORE = [process.execPath, join(import.meta.dir, "../../src/main.ts"), "datastore"];
+const FROM_SOURCE = [process.execPath, join(import.meta.dir, "../../src/main.ts")];
 
 /** What the datastore knows of an etcd member's options. */
 function datastoreFlags({ options, clientPort }: EtcdMember): string[] {
@@ -296,7 +307,7 @@ function datastoreFlags({ options, clientPort }: EtcdMember): string[] {
     `--listen=${host}:${clientPort}`,
     ...(tls ? [`--cert-file=${tls.certFile}`, `--key-file=${tls.keyFile}`] : []),
     ...(tls?.clientCaFile ? [`--client-ca-file=${tls.clientCaFile}`] : []),
-    "-v=4",
+    ...(options.executable === undefined ? ["-v=4"] : []),
     ...(progressNotifyMs === undefined ? [] : [`--progress-notify-ms=${progressNotifyMs}`]),
     ...flags,
   ];
