@@ -1,7 +1,7 @@
 /** ipip on a kernel that has it: real daemons, real packets. */
 
 import { describe, expect, test } from "bun:test";
-import { Cluster } from "../support/cluster.ts";
+import { Cluster, PREFIX } from "../support/cluster.ts";
 import { DUAL, IPV4, rememberSubnets } from "../support/networks.ts";
 import { eventually } from "../support/wait.ts";
 import { describeTunnel, expectRefused } from "./tunnel_scenarios.ts";
@@ -70,6 +70,29 @@ test("another address of the host is what it advertises and sends from", async (
   expect(await one.kernel()).toContain("remote any local 192.0.2.101");
   expect(await two.kernel()).toContain("route 10.5.1.0/24 via 192.0.2.101 dev flannel.ipip");
 }, 30_000);
+
+test(
+  "hundreds of peers, whose routes the kernel takes by nexthop objects, are reached",
+  async () => {
+    await using cluster = await Cluster.create({ hosts: 2 });
+    await cluster.configure({ ...IPV4, SubnetLen: 26, Backend: { Type: "ipip" } });
+    const value = (n: number) =>
+      JSON.stringify({ PublicIP: `198.51.${n >> 8}.${n & 255}`, BackendType: "ipip" });
+    const puts = Array.from({ length: 600 }, (_, i) => {
+      const n = i + 100;
+      const key = `${PREFIX}/subnets/10.5.${n >> 2}.${(n & 3) * 64}-26`;
+      return cluster.etcd.put(key, value(n));
+    });
+    await Promise.all(puts);
+    await cluster.startAll();
+    await cluster.attachWorkloads();
+    await cluster.expectMesh();
+    const routes = await cluster.host(1).sh("ip route show dev flannel.ipip");
+    expect(routes.trim().split("\n")).toHaveLength(601);
+    expect(routes).toMatch(/nhid \d+ via 198\.51\.1\.1 /);
+  },
+  60_000,
+);
 
 describe("a configuration is refused in one line", () => {
   test.each([
