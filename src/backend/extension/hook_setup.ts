@@ -36,7 +36,7 @@ export class HookSetup {
   /** What PreStartupCommand printed, now or in an earlier run: what the other nodes are told. */
   readonly output: string;
   readonly #setup: HookSetupOptions;
-  #kept: SetupRecord | undefined;
+  readonly #kept: SetupRecord | undefined;
   #generation: string | undefined;
   #variables: HookVariables | undefined;
 

@@ -215,6 +215,7 @@ export class HookTarget implements Target {
 
   #forget(peer: Peer): void {
     if (peer.wanted !== undefined || peer.record !== undefined) return;
+    peer.retry?.[Symbol.dispose]();
     this.#leaving.delete(peer);
     this.#peers.delete(peer.key);
   }
@@ -324,6 +325,7 @@ export class HookTarget implements Target {
       return;
     }
     const delayMs = backoffMs(peer.failures, RETRY, clock);
+    peer.retry?.[Symbol.dispose]();
     peer.problem = `${message}; it is tried again`;
     log.warn(`${message}; it is tried again in ${Math.ceil(delayMs / 1000)} s`);
     peer.retry = clock.setTimer(delayMs, () => {
