@@ -157,20 +157,24 @@ describe("a peer", () => {
       return true;
     });
 
-  test("joins, changes its key, port and address, and leaves; no old entry stays", async () => {
-    await put({ PublicKey: KEY_A, Port: 51820 });
-    await expectPeers([`${KEY_A} endpoint 192.0.2.9:51820 allowed-ips 10.5.9.0/24`]);
-    await put({ PublicKey: KEY_B, Port: 51820 });
-    await expectPeers([`${KEY_B} endpoint 192.0.2.9:51820 allowed-ips 10.5.9.0/24`]);
-    await put({ PublicKey: KEY_B, Port: 7 });
-    await expectPeers([`${KEY_B} endpoint 192.0.2.9:7 allowed-ips 10.5.9.0/24`]);
-    await put({ PublicKey: KEY_B, Port: 7 }, "192.0.2.10");
-    await expectPeers([`${KEY_B} endpoint 192.0.2.10:7 allowed-ips 10.5.9.0/24`]);
-    await put({ PublicKey: KEY_B });
-    await expectPeers([`${KEY_B} endpoint 192.0.2.9:51820 allowed-ips 10.5.9.0/24`]);
-    await cluster.etcd.delete(`${PREFIX}/subnets/10.5.9.0-24`);
-    await expectPeers([]);
-  }, 90_000);
+  test(
+    "(trap 6) joins, changes its key, port and address, and leaves; no old entry stays",
+    async () => {
+      await put({ PublicKey: KEY_A, Port: 51820 });
+      await expectPeers([`${KEY_A} endpoint 192.0.2.9:51820 allowed-ips 10.5.9.0/24`]);
+      await put({ PublicKey: KEY_B, Port: 51820 });
+      await expectPeers([`${KEY_B} endpoint 192.0.2.9:51820 allowed-ips 10.5.9.0/24`]);
+      await put({ PublicKey: KEY_B, Port: 7 });
+      await expectPeers([`${KEY_B} endpoint 192.0.2.9:7 allowed-ips 10.5.9.0/24`]);
+      await put({ PublicKey: KEY_B, Port: 7 }, "192.0.2.10");
+      await expectPeers([`${KEY_B} endpoint 192.0.2.10:7 allowed-ips 10.5.9.0/24`]);
+      await put({ PublicKey: KEY_B });
+      await expectPeers([`${KEY_B} endpoint 192.0.2.9:51820 allowed-ips 10.5.9.0/24`]);
+      await cluster.etcd.delete(`${PREFIX}/subnets/10.5.9.0-24`);
+      await expectPeers([]);
+    },
+    90_000,
+  );
 
   test("that moved to another subnet has the new one alone, and gives the old one up", async () => {
     await put({ PublicKey: KEY_A, Port: 1 }, "192.0.2.7", "10.5.7.0-24");
@@ -202,12 +206,16 @@ describe("a peer", () => {
     });
   }, 90_000);
 
-  test("that a former run left behind is swept, and what is right is not touched", async () => {
-    await host.daemon.stop("SIGKILL");
-    await host.sh(`wg set flannel-wg peer ${KEY_B} allowed-ips 10.5.200.0/24`);
-    await host.up();
-    await expectPeers([`${KEY_A} endpoint 192.0.2.6:1 allowed-ips 10.5.6.0/24`]);
-  }, 90_000);
+  test(
+    "(trap 9) that a former run left behind is swept, and what is right is not touched",
+    async () => {
+      await host.daemon.stop("SIGKILL");
+      await host.sh(`wg set flannel-wg peer ${KEY_B} allowed-ips 10.5.200.0/24`);
+      await host.up();
+      await expectPeers([`${KEY_A} endpoint 192.0.2.6:1 allowed-ips 10.5.6.0/24`]);
+    },
+    90_000,
+  );
 });
 
 describe("somebody changes what the daemon made:", () => {
@@ -281,7 +289,7 @@ describe("somebody changes what the daemon made:", () => {
 });
 
 describe("a running flow", () => {
-  test("loses no packet by a restart or a crash, and keeps its session", async () => {
+  test("(trap 10) loses no packet by a restart or a crash, and keeps its session", async () => {
     await using cluster = await startCluster({});
     await cluster.expectMesh({ timeoutMs: AGREE_MS });
     const [one, two] = [cluster.host(1), cluster.host(2)];
