@@ -1,0 +1,95 @@
+/**
+ * `npm run bench`: our executable against Go flannel, side by side on this machine.
+ *
+ *     npm run bench -- [--quick] [--only PART[,PART]] [--ours PATH] [--record]
+ *
+ * The part `wireguard` is there where the kernel has WireGuard; elsewhere
+ * `tests/vm/run npm run bench -- --only wireguard` runs it in a virtual machine.
+ *
+ * Every figure is a ratio within one run: the absolute ones are this machine's. `--record` writes
+ * the tables to docs/performance.md with the commit, the machine and the date; a part that was not
+ * run is not in it. Everything happens in network namespaces that are removed at the end.
+ */
+
+import { resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { wireguardSupport } from "../../src/netlink/wireguard/programs.ts";
+import { Bench, type BenchSizes } from "./bench.ts";
+import { benchChange } from "./change.ts";
+import { benchDatastore } from "./datastore.ts";
+import { benchIdle } from "./idle.ts";
+import { benchMemory } from "./memory.ts";
+import { benchPeers } from "./peers.ts";
+import { recordResults } from "./record.ts";
+import { benchSize } from "./size.ts";
+import { benchStart } from "./start.ts";
+import { markdownTable, type Row } from "./table.ts";
+import { benchWireguard } from "./wireguard.ts";
+
+const PARTS: { readonly [name: string]: (bench: Bench) => Promise<Row[]> } = {
+  peers: benchPeers,
+  start: benchStart,
+  change: benchChange,
+  idle: benchIdle,
+  memory: benchMemory,
+  size: benchSize,
+  datastore: benchDatastore,
+  ...(await wireguardSupport() === "kernel" ? { wireguard: benchWireguard } : {}),
+};
+
+const FULL: BenchSizes = {
+  small: 1_000,
+  large: 10_000,
+  repetitions: 3,
+  changes: 200,
+  idleSeconds: 60,
+};
+const QUICK: BenchSizes = {
+  small: 100,
+  large: 1_000,
+  repetitions: 1,
+  changes: 30,
+  idleSeconds: 11,
+};
+
+await main();
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      quick: { type: "boolean", default: false },
+      record: { type: "boolean", default: false },
+      only: { type: "string" },
+      ours: { type: "string", default: "dist/flanneld" },
+    },
+  });
+  const parts = values.only?.split(",") ?? Object.keys(PARTS);
+  const unknown = parts.find((name) => !(name in PARTS));
+  if (unknown !== undefined) {
+    throw new Error(`there is no part ${unknown}; there are ${Object.keys(PARTS).join(", ")}`);
+  }
+  await using bench = await Bench.create({
+    sizes: values.quick ? QUICK : FULL,
+    // Each daemon starts in a directory of its own.
+    ours: resolve(values.ours),
+    theirs: { name: "Go flannel", path: await goFlannel() },
+  });
+  const stop = () => bench[Symbol.asyncDispose]().finally(() => process.exit(130));
+  process.once("SIGINT", stop).once("SIGTERM", stop);
+  const rows: Row[] = [];
+  for (const name of parts) {
+    const result = await PARTS[name]?.(bench) ?? [];
+    console.log(`\n${name}\n\n${markdownTable(result)}`);
+    rows.push(...result);
+  }
+  if (values.record) await recordResults(rows, { isQuick: values.quick });
+}
+
+/** Builds Go flannel where that has not been done yet. */
+async function goFlannel(): Promise<string> {
+  const script = new URL("../interop/go_flannel.sh", import.meta.url).pathname;
+  const child = Bun.spawn(["bash", script], { stdout: "pipe", stderr: "inherit" });
+  const path = (await new Response(child.stdout).text()).trim();
+  if (await child.exited !== 0) throw new Error("Go flannel is not available, see above");
+  return path;
+}
