@@ -32,11 +32,11 @@ import {
   ipipDevice,
   IPV4_HEADER_BYTES,
   ipv4Route,
-  nodeAddress,
   removeFormerTunnel,
   UDP_DEVICE,
 } from "./ipip_tunnel.ts";
 import { requireIpv4Only } from "./ipv4_only.ts";
+import { nodeAddress } from "./node_entries.ts";
 import { outerAddress, unownedAddresses } from "./outer_address.ts";
 import { requireBackendType } from "./peer_lease.ts";
 
@@ -84,7 +84,7 @@ function ipipBackend({ DirectRouting, network, publicAddresses, unowned }: IpipS
         mtuBytes: mtuBytes(external),
         local: outerAddress(external, unowned, 4),
       }),
-      ...nodeAddress(own, IPIP_DEVICE),
+      ...nodeAddress(own, IPIP_DEVICE, 4),
     ],
     peer(peer, { external }, facts) {
       requireBackendType(peer, "ipip");

@@ -1,14 +1,7 @@
 /** What the backends have in common that send through an ipip device, bare or in UDP. */
 
-import { addressBits, type IpAddress } from "../addr/ip.ts";
-import { prefixAddress } from "../addr/prefix.ts";
-import {
-  type FouPort,
-  type IpipLink,
-  NO_MAC,
-  type Resource,
-  type Route,
-} from "../state/resource.ts";
+import type { IpAddress } from "../addr/ip.ts";
+import { type FouPort, type IpipLink, NO_MAC, type Route } from "../state/resource.ts";
 import type { Lease } from "../subnet/lease.ts";
 import type { BackendHost } from "./backend.ts";
 import { peerAddress } from "./peer_lease.ts";
@@ -35,18 +28,7 @@ export function ipipDevice(options: TunnelOptions): IpipLink {
   return { kind: "link", type: "ipip", mac: NO_MAC, up: true, ...options };
 }
 
-/**
- * The node's own subnet as a /32: the source of packets that the node itself sends into the overlay.
- * None without an IPv4 subnet.
- */
-export function nodeAddress(own: Lease, link: string): Resource[] {
-  const subnet = own.subnets[4];
-  if (subnet === undefined) return [];
-  const address = prefixAddress(subnet);
-  return [{ kind: "address", link, address, prefixLength: addressBits(4) }];
-}
-
-/** The route to a peer's subnet by its public address: through a tunnel, which sends there, or direct. */
+/** The route to a peer by its public address: direct, or through a tunnel, which sends there. */
 export function ipv4Route(
   peer: Lease,
   by: { readonly link: string; readonly onlink: boolean },

@@ -32,6 +32,7 @@ export function peerRoute({ subnet, gateway, link, onlink }: PeerRouteOptions): 
   };
 }
 
-function defaultMetric(family: Family): number {
+/** What the kernel gives a route that was made without a metric. */
+export function defaultMetric(family: Family): number {
   return family === 4 ? 0 : IPV6_DEFAULT_METRIC;
 }

@@ -23,7 +23,7 @@
  */
 
 import { familiesOf, mapFamilies, type PerFamily } from "../addr/family.ts";
-import { addressBits, type Family, type IpAddress } from "../addr/ip.ts";
+import type { Family, IpAddress } from "../addr/ip.ts";
 import { localMac, type MacAddress, parseMacAddress, whyNotUnicastMac } from "../addr/mac.ts";
 import { type Prefix, prefixAddress } from "../addr/prefix.ts";
 import { ConfigError } from "../config/config_error.ts";
@@ -42,6 +42,7 @@ import {
   type NodeInput,
   type PeerFacts,
 } from "./backend.ts";
+import { nodeAddress } from "./node_entries.ts";
 import { outerAddress, unownedAddresses } from "./outer_address.ts";
 import { jsonMember, peerAddress, requireBackendType } from "./peer_lease.ts";
 import { peerRoute } from "./peer_route.ts";
@@ -139,13 +140,7 @@ class VxlanBackend implements Backend {
         const path = `net/ipv6/conf/${link.name}/accept_ra`;
         resources.push({ kind: "sysctl", path, value: "0" });
       }
-      const subnet = own.subnets[family];
-      if (subnet !== undefined) {
-        const address = prefixAddress(subnet);
-        const prefixLength = addressBits(family);
-        resources.push({ kind: "address", link: link.name, address, prefixLength });
-      }
-      return resources;
+      return [...resources, ...nodeAddress(own, link.name, family)];
     });
   }
 

@@ -18,6 +18,7 @@ import { readUndisturbed } from "./interrupted.ts";
 import { KernelError, type KernelEvent, type StepResult } from "./kernel.ts";
 import { Attributes, type MessageReader } from "./reader.ts";
 import type { SideTable, SideTableType } from "./side_table.ts";
+import type { Refusal } from "./socket.ts";
 
 export const FOU_TABLE: SideTableType = {
   kinds: ["fou"],
@@ -90,31 +91,37 @@ class FouTable implements SideTable {
       // The kernel's answers do not tell an absent port from a malformed request, nor a port that
       // is open already from one that another program has.
       const found = (await this.#read()).get(resourceKey(wanted));
-      const isSame = found !== undefined && sameResource(wanted, found);
-      if (found !== undefined && (step.op === "delete" || !isSame)) {
-        const refusal = family.command(k.FOU_CMD_DEL, (to) => writeAddress(to, found));
-        if (refusal !== undefined) return failure(step, errnoName(refusal.errno), refusal.extack);
-        this.#remember(found, false);
-      }
-      if (step.op === "delete") return undefined;
-      const refusal = isSame ? undefined : family.command(k.FOU_CMD_ADD, (to) => {
-        writeAddress(to, wanted);
-        to.u8(k.FOU_ATTR_IPPROTO, wanted.protocol);
-        to.u8(k.FOU_ATTR_TYPE, k.FOU_ENCAP_DIRECT);
-      });
-      if (refusal === undefined) {
-        this.#remember(wanted, true);
+      const isWanted = step.op !== "delete";
+      if (isWanted && found !== undefined && sameResource(wanted, found)) {
+        this.#remember(found, true);
         return undefined;
       }
-      const code = errnoName(refusal.errno);
-      const reason = code === "EADDRINUSE"
-        ? `a program on this host uses UDP port ${wanted.port}`
-        : refusal.extack;
-      return failure(step, code, reason);
+      let refusal = found && this.#close(family, found);
+      if (isWanted) refusal ??= this.#openPort(family, wanted);
+      return refusal && failure(step, errnoName(refusal.errno), refusal.extack);
     } catch (error) {
       if (error instanceof KernelError) return error;
       throw error;
     }
+  }
+
+  #openPort(family: GenericFamily, port: FouPort): Refusal | undefined {
+    const refusal = family.command(k.FOU_CMD_ADD, (to) => {
+      writeAddress(to, port);
+      to.u8(k.FOU_ATTR_IPPROTO, port.protocol);
+      to.u8(k.FOU_ATTR_TYPE, k.FOU_ENCAP_DIRECT);
+    });
+    if (refusal === undefined) this.#remember(port, true);
+    else if (errnoName(refusal.errno) === "EADDRINUSE") {
+      return { ...refusal, extack: `a program on this host uses UDP port ${port.port}` };
+    }
+    return refusal;
+  }
+
+  #close(family: GenericFamily, port: FouPort): Refusal | undefined {
+    const refusal = family.command(k.FOU_CMD_DEL, (to) => writeAddress(to, port));
+    if (refusal === undefined) this.#remember(port, false);
+    return refusal;
   }
 
   async #poll(): Promise<void> {

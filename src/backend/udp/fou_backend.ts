@@ -1,7 +1,8 @@
 /** udp in the kernel: an ipip device with FOU, and a port to receive at. */
 
 import type { Backend } from "../backend.ts";
-import { ipipDevice, ipv4Route, nodeAddress, receivePort, UDP_DEVICE } from "../ipip_tunnel.ts";
+import { ipipDevice, ipv4Route, receivePort, UDP_DEVICE } from "../ipip_tunnel.ts";
+import { nodeAddress } from "../node_entries.ts";
 import { outerAddress } from "../outer_address.ts";
 import { requireBackendType } from "../peer_lease.ts";
 import { commonParts, type UdpSetup } from "./common.ts";
@@ -29,7 +30,7 @@ export function fouBackend(setup: FouSetup): Backend {
         fouPort: port,
       }),
       receivePort(port),
-      ...nodeAddress(own, UDP_DEVICE),
+      ...nodeAddress(own, UDP_DEVICE, 4),
     ],
     peer(peer) {
       requireBackendType(peer, "");

@@ -1,14 +1,9 @@
 /** udp by a proxy: a TUN device that takes in the whole network, and a target that moves packets. */
 
-import {
-  type Link,
-  NO_MAC,
-  type Route,
-  RT_TABLE_MAIN,
-  RTPROT_FLANNEL,
-} from "../../state/resource.ts";
+import { type Link, NO_MAC } from "../../state/resource.ts";
 import type { Backend } from "../backend.ts";
-import { nodeAddress, UDP_DEVICE } from "../ipip_tunnel.ts";
+import { UDP_DEVICE } from "../ipip_tunnel.ts";
+import { networkRoute, nodeAddress } from "../node_entries.ts";
 import { peerAddress, requireBackendType } from "../peer_lease.ts";
 import type { Target } from "../target.ts";
 import { commonParts, type UdpSetup } from "./common.ts";
@@ -17,17 +12,6 @@ import { commonParts, type UdpSetup } from "./common.ts";
 export function tunBackend(setup: UdpSetup & { readonly proxy: Target }): Backend {
   const { network, proxy } = setup;
   const common = commonParts(setup);
-  const toProxy: Route = {
-    kind: "route",
-    type: "unicast",
-    destination: network,
-    link: UDP_DEVICE,
-    onlink: false,
-    scope: "link",
-    metric: 0,
-    protocol: RTPROT_FLANNEL,
-    table: RT_TABLE_MAIN,
-  };
   return {
     ...common,
     target: proxy,
@@ -41,7 +25,7 @@ export function tunBackend(setup: UdpSetup & { readonly proxy: Target }): Backen
         mac: NO_MAC,
         up: true,
       };
-      return [device, ...nodeAddress(own, UDP_DEVICE), toProxy];
+      return [device, ...nodeAddress(own, UDP_DEVICE, 4), networkRoute(network, UDP_DEVICE)];
     },
     peer(peer) {
       requireBackendType(peer, "");

@@ -24,8 +24,8 @@
  */
 
 import { familiesOf, mapFamilies, type PerFamily } from "../../addr/family.ts";
-import { addressBits, type Family, type IpAddress, whyNotUnicast } from "../../addr/ip.ts";
-import { type Prefix, prefixAddress } from "../../addr/prefix.ts";
+import { type Family, type IpAddress, whyNotUnicast } from "../../addr/ip.ts";
+import type { Prefix } from "../../addr/prefix.ts";
 import { parseWireguardKey, type WireguardKey, ZERO_KEY } from "../../addr/wireguard_key.ts";
 import { ConfigError } from "../../config/config_error.ts";
 import type { FamilyNetwork } from "../../config/network_config.ts";
@@ -37,15 +37,7 @@ import {
   stringOption,
 } from "../../config/options.ts";
 import type { Ownership } from "../../state/ownership.ts";
-import {
-  IPV6_DEFAULT_METRIC,
-  NO_MAC,
-  type Resource,
-  type Route,
-  RT_TABLE_MAIN,
-  RTPROT_FLANNEL,
-  type WireguardLink,
-} from "../../state/resource.ts";
+import { NO_MAC, type Resource, type WireguardLink } from "../../state/resource.ts";
 import type { Lease } from "../../subnet/lease.ts";
 import { advertisedAddresses } from "../advertised.ts";
 import {
@@ -56,6 +48,7 @@ import {
   ImplausibleLeaseError,
   type NodeInput,
 } from "../backend.ts";
+import { networkRoute, nodeAddress } from "../node_entries.ts";
 import { requireBackendType } from "../peer_lease.ts";
 import { BackendError } from "../target.ts";
 import { choosePrivateKey } from "./identity.ts";
@@ -234,13 +227,9 @@ class WireguardBackend implements Backend {
   }
 
   #networkEntries(own: Lease, family: Family): Resource[] {
-    const { networks } = this.#setup;
+    const { network } = this.#setup.networks[family] as FamilyNetwork;
     const link = this.#deviceFor(family);
-    const subnet = own.subnets[family];
-    const route = networkRoute((networks[family] as FamilyNetwork).network, link, family);
-    if (subnet === undefined) return [route];
-    const address = prefixAddress(subnet);
-    return [{ kind: "address", link, address, prefixLength: addressBits(family) }, route];
+    return [...nodeAddress(own, link, family), networkRoute(network, link)];
   }
 
   /** The device for packets of this family. */
@@ -274,20 +263,6 @@ async function chooseImplementation(
 }
 
 /** Who is behind a packet is for the device to find out. */
-function networkRoute(destination: Prefix, link: string, family: Family): Route {
-  return {
-    kind: "route",
-    type: "unicast",
-    destination,
-    link,
-    onlink: false,
-    scope: family === 4 ? "link" : "universe",
-    metric: family === 4 ? 0 : IPV6_DEFAULT_METRIC,
-    protocol: RTPROT_FLANNEL,
-    table: RT_TABLE_MAIN,
-  };
-}
-
 function checkOptions({ Mode, MTU, ListenPort, ListenPortV6 }: Options, host: BackendHost): void {
   const { families } = host.config;
   const needed = Mode === "ipv4" ? 4 : Mode === "ipv6" ? 6 : undefined;
