@@ -165,7 +165,12 @@ describe("the examples of flannel's manual", () => {
     await using cluster = await Cluster.create({ hosts: 2 });
     await cluster.configure({
       ...MANUAL_VXLAN,
-      Backend: { ...MANUAL_VXLAN.Backend, ShutdownCommand: "ip link del flannel-vxlan" },
+      Backend: {
+        ...MANUAL_VXLAN.Backend,
+        // The first to come back still sees the other's old MAC address for a moment.
+        SubnetRemoveCommand: 'ip route del "$SUBNET" dev flannel-vxlan',
+        ShutdownCommand: "ip link del flannel-vxlan",
+      },
     });
     await cluster.startAll();
     await cluster.attachWorkloads();
