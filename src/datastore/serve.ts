@@ -8,6 +8,7 @@ import { systemClock } from "../time/clock.ts";
 import { Datastore } from "./datastore.ts";
 import { DatastoreError } from "./datastore_error.ts";
 import { type ListenAddress, reachOf } from "./listen_address.ts";
+import { Refusal } from "./refusal.ts";
 import type { ServerTls } from "./rpc/server.ts";
 
 export interface ServeOptions {
@@ -122,7 +123,17 @@ function writeInitial(
   { key, value }: { key: string; value: string },
   log: Log,
 ): void {
-  const present = datastore.putIfAbsent(key, value);
+  const present = putIfAbsent(datastore, key, value);
   if (present === undefined) log.info(`${key} is now ${value}`);
   else if (present !== value) log.info(`${key} stays as it is: ${present}`);
+}
+
+function putIfAbsent(datastore: Datastore, key: string, value: string): string | undefined {
+  try {
+    return datastore.putIfAbsent(key, value);
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    const reason = error.reason === "noSpace" ? "the disk is full" : error.message;
+    throw new DatastoreError(`cannot write ${key}: ${reason}`, { cause: error });
+  }
 }

@@ -83,9 +83,10 @@ test(
   "a full disk is an error to the client, nothing is half written, and room ends it",
   async () => {
     using disk = new SmallDisk("6M");
-    await using small = await EtcdServer.start({ kind: "datastore", directory: disk.path });
-    using client = new RawClient(small.url);
+    await using server = await EtcdServer.start({ kind: "datastore", directory: disk.path });
+    using client = new RawClient(server.url);
     const value = new Uint8Array(100_000);
+    await client.lease.leaseGrant({ ID: 7n, TTL: 600n });
     let last = 0;
     let failure = "done";
     while (failure === "done") {
@@ -100,14 +101,20 @@ test(
     }
     expect(failure).toBe("ResourceExhausted: etcdserver: mvcc: database space exceeded");
     expect(last).toBeGreaterThan(3);
+    let small = 0;
+    while (await codeOf(client.kv.put({ key: encode("small") })) === "done") small++;
+    const renewal = async () => {
+      for await (const _ of client.lease.leaseKeepAlive(once({ ID: 7n })));
+    };
+    expect(await codeOf(renewal())).toBe(failure);
     const assertWhole = async () => {
       const { kvs, header } = await client.kv.range({ key: encode("a"), rangeEnd: encode("c") });
       expect(kvs.length).toBe(2 * last);
-      expect(header?.revision).toBe(BigInt(last + 1));
+      expect(header?.revision).toBe(BigInt(last + small + 1));
     };
     await assertWhole();
-    await small.stop("SIGKILL");
-    await small.start();
+    await server.stop("SIGKILL");
+    await server.start();
     await assertWhole();
     disk.resize("32M");
     await eventually(
@@ -118,6 +125,10 @@ test(
   },
   60_000,
 );
+
+async function* once<T>(value: T): AsyncGenerator<T> {
+  yield await Promise.resolve(value);
+}
 
 /** A file system in memory, of a size that can be changed. */
 class SmallDisk implements Disposable {

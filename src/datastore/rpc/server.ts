@@ -1,6 +1,6 @@
 /** gRPC over HTTP/2, plain or with TLS. */
 
-import { Code, ConnectError, type ConnectRouter, type Interceptor } from "@connectrpc/connect";
+import { Code, type ConnectRouter, type Interceptor } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import {
   createSecureServer,
@@ -13,7 +13,7 @@ import {
 } from "node:http2";
 import type { Log } from "../../log/log.ts";
 import { DatastoreError } from "../datastore_error.ts";
-import { Refusal } from "../refusal.ts";
+import { rpcError } from "./rpc_error.ts";
 
 export interface ServerOptions {
   readonly host: string;
@@ -64,6 +64,7 @@ export class Server implements AsyncDisposable {
       server.once("error", (error) => reject(listenError(options, error)));
       server.listen(port, host, resolve);
     });
+    server.on("error", (error: Error) => log.warn(`cannot accept connections: ${error.message}`));
     const address = server.address();
     return new Server(
       server,
@@ -117,28 +118,25 @@ function requestHandler({ routes, log }: ServerOptions): Handler {
     grpcWeb: false,
     acceptCompression: [],
     readMaxBytes: MAX_MESSAGE_BYTES,
-    interceptors: [refusals(log)],
+    interceptors: [reportFailures(log)],
     fallback: (request, response) =>
       refuseByName(request as Http2ServerRequest, response as Http2ServerResponse),
   });
   return handler as Handler;
 }
 
-/** Turns what the datastore throws into what gRPC clients understand. */
-function refusals(log: Log): Interceptor {
+/** Logs each call, and tells clients in gRPC's terms what the datastore throws. */
+function reportFailures(log: Log): Interceptor {
   return (next) => async (request) => {
     log.trace(`call ${request.service.typeName}/${request.method.name}`);
     try {
       return await next(request);
     } catch (error) {
-      if (error instanceof Refusal) throw new ConnectError(error.message, error.code);
-      if (error instanceof DatastoreError) {
-        throw new ConnectError(`flanneld datastore: ${error.message}`, Code.Unavailable);
-      }
-      if (!(error instanceof ConnectError)) {
+      const failure = rpcError(error);
+      if (failure.code === Code.Internal) {
         log.error({ err: error }, `${request.method.name} fails; this is a fault of the program`);
       }
-      throw error;
+      throw failure;
     }
   };
 }

@@ -20,6 +20,7 @@ import { performTransaction } from "../transaction.ts";
 import { checkTransaction } from "../transaction_check.ts";
 import type { WatchHub } from "../watch_hub.ts";
 import { type Header, responseHeader, TERM } from "./header.ts";
+import { rpcError } from "./rpc_error.ts";
 import { serveWatches } from "./watch_service.ts";
 
 export interface ServicesOptions {
@@ -103,7 +104,7 @@ function leaseService(
     },
     leaseKeepAlive: async function* (requests: AsyncIterable<LeaseKeepAliveRequest>) {
       for await (const { ID } of requests) {
-        yield { ID, TTL: leases.keepAlive(ID), header: header() };
+        yield { ID, TTL: keepAlive(leases, ID), header: header() };
       }
     },
     leaseTimeToLive: ({ ID, keys }) => {
@@ -119,6 +120,15 @@ function leaseService(
     },
     leaseLeases: () => ({ leases: leases.ids.map((ID) => ({ ID })), header: header() }),
   };
+}
+
+/** What is thrown in the middle of a stream passes by the server's own translation. */
+function keepAlive(leases: LeaseTable, id: bigint): bigint {
+  try {
+    return leases.keepAlive(id);
+  } catch (error) {
+    throw rpcError(error);
+  }
 }
 
 function clusterService(

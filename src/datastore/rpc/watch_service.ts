@@ -31,7 +31,7 @@ export async function* serveWatches({ hub, storage, requests, signal }: {
   const close = () => stream[Symbol.dispose]();
   signal.addEventListener("abort", close, { once: true });
   // A connection that is cut ends the requests with an error, which nobody is left to hear.
-  const reading = readRequests(requests, stream).catch(() => {}).finally(close);
+  void readRequests(requests, stream).catch(() => {}).finally(close);
   try {
     for (let output = await stream.next(); output !== undefined; output = await stream.next()) {
       yield responseOf(output, storage);
@@ -39,7 +39,6 @@ export async function* serveWatches({ hub, storage, requests, signal }: {
   } finally {
     signal.removeEventListener("abort", close);
   }
-  if (signal.aborted) await reading;
 }
 
 async function readRequests(
