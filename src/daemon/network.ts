@@ -7,6 +7,7 @@ import { mapFamilies, type PerFamily } from "../addr/family.ts";
 import type { Prefix } from "../addr/prefix.ts";
 import type { Backend, ExternalInterface } from "../backend/backend.ts";
 import { blackholeRoutes } from "../backend/blackhole.ts";
+import { clearLeftovers } from "../backend/leftovers.ts";
 import { NetworkProjector } from "../backend/network_projector.ts";
 import { PeerFactsSource } from "../backend/peer_facts.ts";
 import type { Options } from "../cli/options.ts";
@@ -132,6 +133,8 @@ export class Network implements AsyncDisposable {
       this.#reconciler.allowSweep();
       target?.allowSweep();
       await Promise.all([this.#reconciler.whenSettled(), target?.whenSettled()]);
+      const { kernel } = this.#options;
+      await clearLeftovers({ kernel, ownership: this.#ownership, log: this.#log });
       onReady();
     }
   }
