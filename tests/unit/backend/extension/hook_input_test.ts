@@ -93,20 +93,22 @@ describe("whatever is in the datastore", () => {
         const text = typeof content === "string" ? content : JSON.stringify(content);
         const revisions = { createRevision: 1n, modRevision: 1n };
         const decoded = decodeLease({ key: name, value: text, ...revisions });
-        if (isInvalidLease(decoded)) return;
+        if (isInvalidLease(decoded)) return true;
         try {
           const input = peerInput(decoded, DUAL);
           accepted++;
-          for (const variable of Object.values(input.variables)) expect(variable).toMatch(SAFE);
-          expect(readInput(JSON.parse(JSON.stringify(input)))).toEqual(input);
+          if (!Object.values(input.variables).every((text) => SAFE.test(text))) return false;
+          const read = readInput(JSON.parse(JSON.stringify(input)));
+          return read !== undefined && sameInput(read, input);
         } catch (error) {
           if (!(error instanceof ImplausibleLeaseError)) throw error;
+          return true;
         }
       }),
       { numRuns: 100_000 },
     );
     expect(accepted).toBeGreaterThan(10_000);
-  });
+  }, 60_000);
 
   test("a record is read back as it was written, or not at all", () => {
     const variable = fc.oneof(fc.constant(""), fc.ipV4(), hostile, fc.constant("10.5.2.0/24"));
@@ -127,11 +129,11 @@ describe("whatever is in the datastore", () => {
     fc.assert(
       fc.property(fc.oneof(record, fc.jsonValue()), (given) => {
         const input = readInput(given);
-        if (input === undefined) return;
-        for (const text of Object.values(input.variables)) expect(text).toMatch(SAFE);
-        expect(sameInput(input, given as typeof input)).toBe(true);
+        return input === undefined ||
+          Object.values(input.variables).every((text) => SAFE.test(text)) &&
+            sameInput(input, given as typeof input);
       }),
       { numRuns: 100_000 },
     );
-  });
+  }, 60_000);
 });

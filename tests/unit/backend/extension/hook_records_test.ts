@@ -84,7 +84,7 @@ describe("records", () => {
       }),
       { numRuns: 5000 },
     );
-  });
+  }, 60_000);
 });
 
 test("a boot is told by its id and the network namespace", () => {
