@@ -37,7 +37,7 @@ async function runSubcommand(name: Subcommand, args: readonly string[]): Promise
     case "lab": {
       const { labCommand } = await import("./cli/lab.ts");
       return await labCommand(args, selfCommand(), {
-        out: (text) => process.stdout.write(text),
+        out: printAll,
         err: (text) => process.stderr.write(text),
       });
     }
@@ -45,19 +45,23 @@ async function runSubcommand(name: Subcommand, args: readonly string[]): Promise
       const { datastoreCommand } = await import("./cli/datastore.ts");
       return await datastoreCommand(args, {
         input: () => Bun.stdin.text(),
-        // Awaited, as a pipe takes no more than it has room for before the process ends.
-        out: async (text) => void await Bun.write(Bun.stdout, text),
+        out: printAll,
         err: (text) => process.stderr.write(text),
       });
     }
     case "licenses": {
       const { licensesText } = await import("./cli/licenses.ts");
-      process.stdout.write(await licensesText());
+      await printAll(await licensesText());
       return 0;
     }
     default:
       return assertNever(name);
   }
+}
+
+/** Resolves when all of it is out: a pipe with a slow reader takes 64 KiB, and the exit cuts the rest. */
+async function printAll(text: string): Promise<void> {
+  await Bun.write(Bun.stdout, text);
 }
 
 /** What starts this program again: the executable, or Bun and this file. */

@@ -12,7 +12,7 @@ import { readBoolean } from "./flag_values.ts";
 
 /** Where the command writes: results to `out`, progress and faults to `err`. */
 export interface LabOutput {
-  out(text: string): void;
+  out(text: string): Promise<void>;
   err(text: string): void;
 }
 
@@ -70,7 +70,7 @@ export async function labCommand(
     return 2;
   }
   if (command.kind === "help") {
-    output.out(LAB_USAGE);
+    await output.out(LAB_USAGE);
     return 0;
   }
   const needsEtcd = command.kind === "run" && command.options.datastore === undefined;
@@ -151,7 +151,7 @@ async function tryLab(
       (line) => output.err(`${line}\n`),
       abort.signal,
     );
-    output.out(command.json ? reportJson(report) : `\n${reportText(report)}`);
+    await output.out(command.json ? reportJson(report) : `\n${reportText(report)}`);
     if (command.options.keep) output.err(lookInside(report));
     return report.ok ? 0 : 1;
   } catch (error) {
