@@ -80,6 +80,25 @@ describe("three hosts reach each other at full MTU", () => {
   }, 90_000);
 });
 
+test("hosts that join one by one reach each other; of one that leaves nothing stays", async () => {
+  await using cluster = await Cluster.create({ hosts: 3, families: [4, 6] });
+  rememberSubnets(cluster, { ipv4: true, ipv6: true });
+  await cluster.configure({ ...DUAL, Backend: WIREGUARD });
+  for (const host of cluster.hosts) {
+    await host.up();
+    await cluster.attachWorkloads([host]);
+  }
+  await cluster.expectMesh({ timeoutMs: AGREE_MS });
+  const [one, two, three] = [cluster.host(1), cluster.host(2), cluster.host(3)];
+  await three.daemon.stop();
+  await cluster.etcd.delete(`${PREFIX}/subnets/${(await cluster.leaseOf(three)).key}`);
+  await eventually("the others have forgotten it", 2_000, async () => {
+    const texts = await Promise.all([one, two].map((host) => state(host)));
+    return !texts.join().includes("10.5.3.0") && !texts.join().includes("fd00:5:0:3::");
+  });
+  await cluster.expectMesh({ timeoutMs: AGREE_MS, hosts: [one, two] });
+}, 90_000);
+
 describe("the kernel holds", () => {
   test("a device for each family with mode separate", async () => {
     await using cluster = await startCluster({});
