@@ -13,11 +13,13 @@ export interface ServiceProcess {
   readonly pid: number;
   /** Exit code, or 128 + the signal's number as a shell reports it; its output has been read then. */
   readonly exited: Promise<number>;
+  /** Sends SIGKILL. */
+  kill(): void;
 }
 
 /**
- * Starts the program at this path in a session of its own: neither a terminal's Ctrl-C nor the end
- * of this process reaches it. What it writes when nobody reads any more is lost (EPIPE). Throws
+ * Starts the program at this path in a session of its own: neither a terminal's Ctrl-C nor the end of
+ * this process reaches it. What it writes when nobody reads any more is lost (EPIPE). Throws
  * `ProcessError` when the program cannot be started.
  */
 export function startService(path: string, options: ServiceOptions): ServiceProcess {
@@ -31,7 +33,11 @@ export function startService(path: string, options: ServiceOptions): ServiceProc
     });
     child.unref();
     const read = [child.stdout, child.stderr].map((stream) => readLines(stream, options.onLine));
-    return { pid: child.pid, exited: Promise.all([child.exited, ...read]).then(([code]) => code) };
+    return {
+      pid: child.pid,
+      exited: Promise.all([child.exited, ...read]).then(([code]) => code),
+      kill: () => child.kill("SIGKILL"),
+    };
   } catch (cause) {
     throw new ProcessError(path, "cannot start", (cause as Error).message, { cause });
   }

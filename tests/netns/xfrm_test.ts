@@ -1,11 +1,14 @@
 /** Policies of the kernel's IPsec database, and the ipsec backend as far as they go. */
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
-import { writeFileSync } from "node:fs";
+import { existsSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { IpAddress } from "../../src/addr/ip.ts";
 import type { Prefix } from "../../src/addr/prefix.ts";
+import { installedPlugins, strongswanConf } from "../../src/backend/ipsec/strongswan_conf.ts";
+import { spawnInNamespace } from "../../src/lab/namespace.ts";
 import type { KernelError } from "../../src/netlink/kernel.ts";
+import { findCharon } from "../../src/process/programs.ts";
 import type { XfrmPolicy } from "../../src/state/resource.ts";
 import { stateText } from "../../src/state/resource_text.ts";
 import { Cluster, PREFIX } from "../support/cluster.ts";
@@ -330,15 +333,7 @@ describe("charon", () => {
   test.each(["SIGTERM", "SIGKILL"] as const)("outlives the daemon's %s", async (signal) => {
     const pid = await charonPid(host);
     await host.daemon.stop(signal);
-    await withCharon(host, async (vici) => {
-      const name = "192.0.2.1-10.5.1.0/24-10.5.9.0/24-192.0.2.9";
-      const address = { local_addrs: ["127.0.0.1"], remote_addrs: ["127.0.0.9"], version: "2" };
-      await vici.command("load-conn", { [name]: { ...address, children: { [name]: {} } } });
-      await vici.command("load-conn", { office: { ...address, children: { office: {} } } });
-      const secret = { type: "IKE", data: "x", owners: ["127.0.0.9"] };
-      await vici.command("load-shared", { id: "flannel-10.5.0.0/16-192.0.2.9", ...secret });
-      await vici.command("load-shared", { id: "office", ...secret });
-    });
+    await load(host);
     await host.up();
     expect(await charonPid(host)).toBe(pid);
     expect(host.daemon.logLines(/keys are exchanged by the charon of a former run/)).toHaveLength(
@@ -346,6 +341,7 @@ describe("charon", () => {
     );
     expect(await connections(host)).toEqual([connectionName(1, 2), "office"]);
     expect(await secrets(host)).toEqual(["flannel-10.5.0.0/16-192.0.2.2", "office"]);
+    expect(host.daemon.logLines(/charon: deleted|charon: loaded IKE shared key/)).not.toEqual([]);
   }, 30_000);
 
   test("forgets a peer that leaves", async () => {
@@ -356,6 +352,42 @@ describe("charon", () => {
       return `${names} ${keys}` === "office office" && (await policyText(host)) === "";
     });
   }, 10_000);
+});
+
+describe("a charon that somebody else runs", () => {
+  test.each([
+    ["where charon usually is", undefined],
+    ["where the environment says", "/run/other.vici"],
+  ])("is used %s; what is stale goes, what is foreign stays, and so does it", async (_, path) => {
+    await using cluster = await startCluster(2);
+    const host = cluster.host(1);
+    await host.daemon.stop();
+    process.kill(await charonPid(host), "SIGKILL");
+    const conf = join(host.directory, "foreign.conf");
+    const socket = path ?? "/var/run/charon.vici";
+    writeFileSync(conf, strongswanConf({ socket, plugins: installedPlugins(findCharon() ?? "") }));
+    const charon = spawnInNamespace(host.station.namespace, {
+      runDirectory: join(host.directory, "run"),
+      logFile: join(host.directory, "foreign.log"),
+      command: [findCharon() ?? "charon"],
+      env: { STRONGSWAN_CONF: conf },
+    });
+    cluster.record.addProcess(charon.pid);
+    const reachable = join(
+      host.directory,
+      "run",
+      path === undefined ? "charon.vici" : "other.vici",
+    );
+    await eventually("it listens", 5_000, () => existsSync(reachable));
+    if (path !== undefined) symlinkSync("other.vici", join(host.directory, "run", "charon.vici"));
+    await eventually("it is loaded", 5_000, async () => (await load(host), true));
+    await host.up(path === undefined ? {} : { env: { CHARON_VICI_SOCKET: path } });
+    expect(await connections(host)).toEqual([connectionName(1, 2), "office"]);
+    expect(await secrets(host)).toEqual(["flannel-10.5.0.0/16-192.0.2.2", "office"]);
+    await host.daemon.stop();
+    expect(isRunning(charon.pid)).toBe(true);
+    expect(await connections(host)).toEqual([connectionName(1, 2), "office"]);
+  }, 30_000);
 });
 
 describe("what the user has to mend is one line", () => {
@@ -401,3 +433,26 @@ describe("what the user has to mend is one line", () => {
     expect(lines[0]).toContain("install it (Debian: strongswan-swanctl)");
   }, 30_000);
 });
+
+/** Gives a charon a stale connection of ours and a foreign one, each with its key. */
+async function load(host: Host): Promise<void> {
+  await withCharon(host, async (vici) => {
+    const address = { local_addrs: ["127.0.0.1"], remote_addrs: ["127.0.0.9"], version: "2" };
+    for (const name of [connectionName(1, 9), "office"]) {
+      await vici.command("load-conn", { [name]: { ...address, children: { [name]: {} } } });
+    }
+    const secret = { type: "IKE", data: "x", owners: ["127.0.0.9"] };
+    for (const id of ["flannel-10.5.0.0/16-192.0.2.9", "office"]) {
+      await vici.command("load-shared", { id, ...secret });
+    }
+  });
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -36,9 +36,11 @@ export async function charonPid(host: Host): Promise<number> {
   return Number(await Bun.file(join(host.directory, "run", "charon.pid")).text());
 }
 
-/** Asks the host's charon something. */
+/** Asks the host's charon something: that of its daemon, or else the one that others run there. */
 export async function withCharon<T>(host: Host, ask: (vici: Vici) => Promise<T>): Promise<T> {
-  using vici = await Vici.connect(join(host.directory, "charon.vici"));
+  const own = Vici.connect(join(host.directory, "charon.vici"));
+  const foreign = () => Vici.connect(join(host.directory, "run", "charon.vici"));
+  using vici = await own.catch(foreign);
   return await ask(vici);
 }
 

@@ -239,12 +239,13 @@ describe("what is damaged comes back", () => {
 describe("a running tunnel loses no packet", () => {
   test.each(
     [
-      ["SIGTERM of the daemon", "SIGTERM", false],
-      ["SIGKILL of the daemon", "SIGKILL", false],
-      ["SIGKILL of the daemon and of charon, as when a container ends", "SIGKILL", true],
+      ["SIGTERM of the daemon", "SIGTERM", false, {}],
+      ["SIGKILL of the daemon", "SIGKILL", false, {}],
+      ["SIGTERM of the daemon, with ESP in UDP", "SIGTERM", false, { UDPEncap: true }],
+      ["SIGKILL of the daemon and of charon, as when a container ends", "SIGKILL", true, {}],
     ] as const,
-  )("over a restart by %s", async (_what, signal, withItsCharon) => {
-    await using cluster = await startCluster();
+  )("over a restart by %s", async (_what, signal, withItsCharon, options) => {
+    await using cluster = await startCluster({ options });
     const [one, two] = [cluster.host(1), cluster.host(2)];
     const pings = [one.ping(two), two.ping(one)];
     await eventually("both pings run", 5_000, () => pings.every((ping) => ping.received > 20));

@@ -1,10 +1,9 @@
 /**
  * Finding strongSwan's IKE daemon, charon, and starting it where none runs.
  *
- * A charon that we start belongs to the data plane, not to this process: like a device, it stays when
- * the daemon ends, keeps the tunnels and their keys alive, and is found again by its control socket
- * in the run directory. When it ends by itself the tunnels stay in the kernel, for charon was not
- * there to take them down, or are taken down by its orderly end; the next one makes new ones.
+ * A charon that we start belongs to the data plane, not to this process: it stays when the daemon
+ * ends, keeps the tunnels and their keys alive, and holds the socket that takes ESP out of UDP. The
+ * next daemon finds it by its control socket in the run directory. (docs/adr/0008-charon-stays.md)
  */
 
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -17,7 +16,7 @@ import { installedPlugins, strongswanConf } from "./strongswan_conf.ts";
 import { Vici, ViciError } from "./vici.ts";
 
 export interface CharonOptions {
-  /** Where our charon has its socket and its settings. */
+  /** Where a charon of our own has its settings and its socket. */
   readonly runDirectory: string;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly log: Log;
@@ -28,6 +27,10 @@ export interface Charon {
   readonly vici: Vici;
   /** In words, with its version. */
   readonly description: string;
+  /** It was started just now, and has no tunnels yet. */
+  readonly isNew: boolean;
+  /** Ends it and leaves its tunnels in the kernel; absent if somebody else runs it. */
+  readonly kill?: () => void;
 }
 
 /** Control socket of a charon that somebody else runs, in the environment. */
@@ -42,8 +45,9 @@ export async function requireCharon(options: CharonOptions): Promise<void> {
 }
 
 /**
- * The charon that is named in the environment, ours of a former run, the machine's own, or a new one,
- * in this order. Throws `BackendError` for what the user must mend, else `ViciError`.
+ * The charon that is named in the environment, ours of a former run, the machine's
+ * own, or a new one, in this order. Throws `BackendError` for what the user must mend, else
+ * `ViciError`.
  */
 export async function reachCharon(options: CharonOptions, stop: AbortSignal): Promise<Charon> {
   return await runningCharon(options) ?? await startCharon(options, stop);
@@ -52,27 +56,35 @@ export async function reachCharon(options: CharonOptions, stop: AbortSignal): Pr
 async function runningCharon(options: CharonOptions): Promise<Charon | undefined> {
   const named = options.env[SOCKET_VARIABLE];
   if (named) return await greet(named, "the charon that the environment names");
-  const own = ownSocket(options);
+  return await answering(() => adoptCharon(options)) ??
+    await answering(() => greet(SYSTEM_SOCKET, "the charon that runs on this machine"));
+}
+
+async function answering(greet: () => Promise<Charon>): Promise<Charon | undefined> {
   try {
-    const charon = await greet(own, "the charon of a former run");
-    await followLog(charon.vici, options.log);
-    return charon;
+    return await greet();
   } catch (error) {
-    if (!(error instanceof ViciError)) throw error;
+    if (error instanceof ViciError) return undefined;
+    throw error;
   }
-  try {
-    return await greet(SYSTEM_SOCKET, "the charon that runs on this machine");
-  } catch (error) {
-    if (!(error instanceof ViciError)) throw error;
-    return undefined;
-  }
+}
+
+/** Ours of a former run. */
+async function adoptCharon(options: CharonOptions): Promise<Charon> {
+  const charon = await greet(ownSocket(options), "the charon of a former run");
+  await followLog(charon.vici, options.log);
+  const kill = () => {
+    const pid = ownPid(options);
+    if (pid !== undefined) process.kill(pid, "SIGKILL");
+  };
+  return { ...charon, kill };
 }
 
 async function greet(path: string, what: string): Promise<Charon> {
   const vici = await Vici.connect(path);
   try {
     const { version } = await vici.request("version", {}, GREETING_TIMEOUT_MS);
-    return { vici, description: `${what} (${version}, ${path})` };
+    return { vici, description: `${what} (${version}, ${path})`, isNew: false };
   } catch (error) {
     vici[Symbol.dispose]();
     throw error;
@@ -82,7 +94,7 @@ async function greet(path: string, what: string): Promise<Charon> {
 async function startCharon(options: CharonOptions, stop: AbortSignal): Promise<Charon> {
   const path = requireProgram();
   const socket = ownSocket(options);
-  const conf = join(options.runDirectory, "strongswan.conf");
+  const conf = settingsFile(options);
   const plugins = installedPlugins(path);
   if (plugins !== undefined && !plugins.includes("vici")) {
     throw new BackendError(
@@ -93,7 +105,6 @@ async function startCharon(options: CharonOptions, stop: AbortSignal): Promise<C
   mkdirSync(options.runDirectory, { recursive: true });
   writeFileSync(conf, strongswanConf({ socket, plugins }), { mode: 0o600 });
   removeStalePidFile(options.log);
-  rmSync(socket, { force: true });
   const lines: string[] = [];
   const charon = startService(path, {
     env: { PATH: options.env["PATH"] ?? "", STRONGSWAN_CONF: conf },
@@ -106,25 +117,32 @@ async function startCharon(options: CharonOptions, stop: AbortSignal): Promise<C
   let status: number | undefined;
   void charon.exited.then((code) => {
     status = code;
-    options.log.warn(`charon, process ${charon.pid}, has ended with status ${code}`);
+    if (!stop.aborted) options.log.warn(`charon, process ${charon.pid}, ended with status ${code}`);
   });
   const deadline = performance.now() + START_TIMEOUT_MS;
   for (;;) {
     try {
-      return await greet(socket, "a charon of our own");
+      const greeted = await greet(socket, "a charon of our own");
+      return { ...greeted, isNew: true, kill: () => charon.kill() };
     } catch (error) {
       if (!(error instanceof ViciError)) throw error;
-      stop.throwIfAborted();
       if (status !== undefined) {
         throw new ViciError("start", `it ended with status ${status}: ${lines.join("; ")}`);
       }
-      if (performance.now() > deadline) throw error;
+      if (stop.aborted || performance.now() > deadline) {
+        charon.kill();
+        stop.throwIfAborted();
+        throw error;
+      }
     }
     await Bun.sleep(START_POLL_MS);
   }
 }
 
-/** The machine's own charon listens here; Go flannel's does too. */
+/**
+ * Where charon listens unless it is told otherwise. Ours does not: another charon that is started
+ * beside it takes this socket away before it sees that it cannot run.
+ */
 const SYSTEM_SOCKET = "/var/run/charon.vici";
 /** Compiled into charon: there can be one of these at a time. */
 const PID_FILE = "/var/run/charon.pid";
@@ -145,6 +163,10 @@ function requireProgram(): string {
   );
 }
 
+function settingsFile({ runDirectory }: CharonOptions): string {
+  return join(runDirectory, "strongswan.conf");
+}
+
 function ownSocket({ runDirectory }: CharonOptions): string {
   const path = join(runDirectory, "charon.vici");
   if (Buffer.byteLength(path) > SOCKET_PATH_MAX_BYTES) {
@@ -154,6 +176,17 @@ function ownSocket({ runDirectory }: CharonOptions): string {
     );
   }
   return path;
+}
+
+/** The charon that runs with our settings; `undefined` if there is none. */
+function ownPid(options: CharonOptions): number | undefined {
+  try {
+    const pid = Number(readFileSync(PID_FILE, "utf8"));
+    const environment = readFileSync(`/proc/${pid}/environ`, "utf8").split("\0");
+    return environment.includes(`STRONGSWAN_CONF=${settingsFile(options)}`) ? pid : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /**

@@ -53,15 +53,19 @@ export class CharonTarget implements Target {
 
   async start(input: NodeInput, stop: AbortSignal): Promise<void> {
     this.#input = input;
-    const { charon: options, espProposal, log } = this.#options;
-    try {
-      const charon = await reachCharon(options, stop);
-      log.info(`keys are exchanged by ${charon.description}`);
-      await checkProposal(charon.vici, espProposal);
-      this.#running = this.#run(charon);
-    } catch (error) {
-      if (!(error instanceof ViciError)) throw error;
-      throw new BackendError(error.message, { cause: error });
+    const { clock } = this.#options;
+    const deadlineMs = clock.nowMs() + FIRST_CHARON_MS;
+    for (;;) {
+      try {
+        this.#running = this.#run(await this.#reachFirst(stop));
+        return;
+      } catch (error) {
+        if (!(error instanceof ViciError)) throw error;
+        // One that is just ending, such as that of Go flannel, still answers or is in the way.
+        if (clock.nowMs() > deadlineMs) throw new BackendError(error.message, { cause: error });
+      }
+      await sleep(clock, BACKOFF.firstMs, stop);
+      stop.throwIfAborted();
     }
   }
 
@@ -122,6 +126,19 @@ export class CharonTarget implements Target {
     this.#settled = Promise.withResolvers();
   }
 
+  async #reachFirst(stop: AbortSignal): Promise<Charon> {
+    const { charon: options, espProposal, log } = this.#options;
+    const charon = await reachCharon(options, stop);
+    try {
+      await checkProposal(charon.vici, espProposal);
+    } catch (error) {
+      giveUp(charon);
+      throw error;
+    }
+    log.info(`keys are exchanged by ${charon.description}`);
+    return charon;
+  }
+
   async #run(first: Charon): Promise<void> {
     const { clock, log } = this.#options;
     const { signal } = this.#stop;
@@ -131,13 +148,15 @@ export class CharonTarget implements Target {
       if (charon !== undefined) {
         const startMs = clock.nowMs();
         await this.#serve(charon);
+        charon = undefined;
         if (signal.aborted) return;
         log.warn("the connection to charon is lost; its tunnels stay until they expire");
         if (clock.nowMs() - startMs > STEADY_MS) failures = 0;
       }
       await sleep(clock, backoffMs(++failures, BACKOFF, clock), signal);
-      charon = signal.aborted ? undefined : await this.#reachAgain();
+      if (!signal.aborted) charon = await this.#reachAgain();
     }
+    if (charon !== undefined) giveUp(charon);
   }
 
   async #reachAgain(): Promise<Charon | undefined> {
@@ -156,12 +175,13 @@ export class CharonTarget implements Target {
     }
   }
 
-  /** Until the connection ends. */
-  async #serve({ vici }: Charon): Promise<void> {
+  /** Until the connection ends. A charon of our own that does not answer any more is in the way then. */
+  async #serve(charon: Charon): Promise<void> {
     const { network, log } = this.#options;
-    using _connection = vici;
+    using vici = charon.vici;
     const session = this.#session = new IkeSession(vici, network);
-    let isOpen = true;
+    this.#lookAtMs = -Infinity;
+    let isOpen = !this.#stop.signal.aborted;
     void vici.closed.then(() => {
       isOpen = false;
       this.#wake.resolve();
@@ -172,8 +192,10 @@ export class CharonTarget implements Target {
     } catch (error) {
       if (!(error instanceof ViciError)) throw error;
       if (!this.#stop.signal.aborted) log.warn(error.message);
+    } finally {
+      this.#session = undefined;
+      if (!this.#stop.signal.aborted) charon.kill?.();
     }
-    this.#session = undefined;
   }
 
   /** Tells charon what is new, looks at the tunnels when it is time, and waits for more to do. */
@@ -206,6 +228,14 @@ export class CharonTarget implements Target {
 const CHECK_MS = 5000;
 /** When something seems to be wrong. */
 const SOON_MS = 1000;
+/** How long to wait for a first charon that answers. */
+const FIRST_CHARON_MS = 10_000;
 const BACKOFF = { firstMs: 500, maxMs: 30_000 };
 /** A charon that lived so long did not fail for a lasting reason. */
 const STEADY_MS = 60_000;
+
+/** Lets go of a charon that has not been told anything. */
+function giveUp({ vici, isNew, kill }: Charon): void {
+  vici[Symbol.dispose]();
+  if (isNew) kill?.();
+}
