@@ -12,6 +12,8 @@ cd "$(dirname "$(readlink -f "$0")")"
 readonly LIBNL_PACKAGES=(libnl-3-200 libnl-route-3-200 libnl-genl-3-200 libnl-xfrm-3-200)
 readonly LIBNL_SONAMES=(
   libnl-3.so.200 libnl-route-3.so.200 libnl-genl-3.so.200 libnl-xfrm-3.so.200)
+# The code of the udp backend's thread, without its suffix.
+readonly WORKER=src/backend/udp/proxy_worker
 # What the version's commit vouches for.
 readonly SOURCES=(src ffi licenses LICENSE NOTICE compile.sh package.json package-lock.json)
 
@@ -35,12 +37,15 @@ main() {
 
   # __dirname would carry this directory's name into the bytes; only pino's transports, which a
   # compiled program cannot have, use it. NODE_ENV would otherwise be the caller's.
+  # A worker is an entry point of its own, found under the path of its source below /$bunfs/root.
   env -u BUN_OPTIONS NODE_ENV=production node_modules/.bin/bun build "$work/entry.ts" \
+    "${WORKER}.ts" --root . \
     --compile --minify --bytecode --target="bun-$target" \
     ${runtime:+--compile-executable-path="$runtime"} \
     --no-compile-autoload-dotenv --no-compile-autoload-bunfig \
     --define __dirname='"/"' --define __filename='"/"' \
     --define FLANNELD_COMMIT="\"$(commit)\"" \
+    --define FLANNELD_PROXY_WORKER="\"/\$bunfs/root/$WORKER.js\"" \
     --outfile "$work/flanneld" >"$work/log" 2>&1 || fail "$(cat "$work/log")"
   mv -f "$work/flanneld" "$output"
   echo "built $output ($(stat -c %s "$output") bytes, $(commit))"

@@ -19,6 +19,25 @@ const symbols = {
   send: { args: ["i32", "ptr", FFIType.u64_fast, "i32"], returns: FFIType.i64_fast },
   // ssize_t recv(int sockfd, void *buf, size_t len, int flags);
   recv: { args: ["i32", "ptr", FFIType.u64_fast, "i32"], returns: FFIType.i64_fast },
+  // ssize_t sendto(int sockfd, const void *buf, size_t len, int flags,
+  //                const struct sockaddr *dest_addr, socklen_t addrlen);
+  sendto: {
+    args: ["i32", "ptr", FFIType.u64_fast, "i32", "ptr", "u32"],
+    returns: FFIType.i64_fast,
+  },
+  // int sendmmsg(int sockfd, struct mmsghdr *msgvec, unsigned int vlen, int flags);
+  sendmmsg: { args: ["i32", "ptr", "u32", "i32"], returns: "i32" },
+  // int recvmmsg(int sockfd, struct mmsghdr *msgvec, unsigned int vlen, int flags,
+  //              struct timespec *timeout);
+  recvmmsg: { args: ["i32", "ptr", "u32", "i32", "ptr"], returns: "i32" },
+  // ssize_t read(int fd, void *buf, size_t count);
+  read: { args: ["i32", "ptr", FFIType.u64_fast], returns: FFIType.i64_fast },
+  // ssize_t write(int fd, const void *buf, size_t count);
+  write: { args: ["i32", "ptr", FFIType.u64_fast], returns: FFIType.i64_fast },
+  // int ioctl(int fd, unsigned long op, void *argp);
+  ioctl: { args: ["i32", FFIType.u64_fast, "ptr"], returns: "i32" },
+  // int eventfd(unsigned int initval, int flags);
+  eventfd: { args: ["u32", "i32"], returns: "i32" },
   // int poll(struct pollfd *fds, nfds_t nfds, int timeout);
   poll: { args: ["ptr", FFIType.u64_fast, "i32"], returns: "i32" },
   // int fcntl(int fd, int op, int arg);

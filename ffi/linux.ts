@@ -11,16 +11,19 @@ export const AF_INET = 2;
 export const AF_BRIDGE = 7;
 export const AF_INET6 = 10;
 export const AF_NETLINK = 16;
+export const SOCK_DGRAM = 2;
 export const SOCK_RAW = 3;
 export const SOCK_NONBLOCK = 0o4000;
 export const SOCK_CLOEXEC = 0o2000000;
 export const SOL_SOCKET = 1;
 export const SO_RCVBUF = 8;
 export const SO_SNDBUF = 7;
+export const SO_SNDBUFFORCE = 32;
 export const SO_RCVBUFFORCE = 33;
 export const MSG_TRUNC = 0x20;
 export const MSG_DONTWAIT = 0x40;
 export const POLLIN = 1; // poll.h
+export const POLLERR = 8; // poll.h
 export const MFD_CLOEXEC = 1; // linux/memfd.h
 export const F_DUPFD_CLOEXEC = 1030; // fcntl.h
 
@@ -142,6 +145,33 @@ export const FOU_CMD_ADD = 1;
 export const FOU_CMD_DEL = 2;
 export const FOU_CMD_GET = 3;
 export const FOU_ENCAP_DIRECT = 1;
+
+export const IFLA_TUN_TYPE = 3;
+export const IFLA_TUN_PI = 4;
+export const IFLA_TUN_VNET_HDR = 5;
+export const IFLA_TUN_MULTI_QUEUE = 7;
+
+// linux/if_tun.h (asm-generic/ioctl.h: the same on x86-64 and arm64)
+export const TUNSETIFF = 0x400454ca;
+export const TUNSETPERSIST = 0x400454cb;
+export const TUNGETIFF = 0x800454d2;
+export const IFF_TUN = 0x1;
+export const IFF_PERSIST = 0x800;
+export const IFF_NO_PI = 0x1000;
+export const IFF_TUN_EXCL = 0x8000;
+
+// linux/sockios.h
+export const SIOCGIFINDEX = 0x8933;
+export const SIOCGIFFLAGS = 0x8913;
+export const SIOCSIFFLAGS = 0x8914;
+export const SIOCSIFMTU = 0x8922;
+
+// netinet/in.h, linux/udp.h, sys/eventfd.h
+export const IPPROTO_RAW = 255;
+export const IPPROTO_UDP = 17;
+export const UDP_SEGMENT = 103;
+export const EFD_CLOEXEC = 0o2000000;
+export const EFD_NONBLOCK = 0o4000;
 
 // linux/if_addr.h
 export const IFA_ADDRESS = 1;
@@ -328,3 +358,22 @@ export const xfrm_user_tmpl = {
   share: 49,
   optional: 50,
 } as const; // linux/xfrm.h
+export const ifreq = { size: 40, ifr_name: 0, ifr_flags: 16, ifr_mtu: 16 } as const; // linux/if.h
+export const iovec = { size: 16, iov_base: 0, iov_len: 8 } as const; // sys/uio.h
+export const msghdr = {
+  size: 56,
+  msg_name: 0,
+  msg_namelen: 8,
+  msg_iov: 16,
+  msg_iovlen: 24,
+  msg_control: 32,
+  msg_controllen: 40,
+  msg_flags: 48,
+} as const; // sys/socket.h
+export const mmsghdr = { size: 64, msg_hdr: 0, msg_len: 56 } as const; // sys/socket.h
+export const cmsghdr = {
+  size: 16,
+  cmsg_len: 0,
+  cmsg_level: 8,
+  cmsg_type: 12,
+} as const; // sys/socket.h

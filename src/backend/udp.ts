@@ -25,12 +25,13 @@
 import { integerOption, readOptions } from "../config/options.ts";
 import { advertisedAddresses } from "./advertised.ts";
 import type { BackendHost, BackendModule } from "./backend.ts";
-import { IPIP_DEVICE, removeFormerTunnel, UDP_DEVICE } from "./ipip_tunnel.ts";
+import { IPIP_DEVICE, receivePort, removeFormerTunnel, UDP_DEVICE } from "./ipip_tunnel.ts";
 import { requireIpv4Only } from "./ipv4_only.ts";
 import { outerAddress, unownedAddresses } from "./outer_address.ts";
-import { BackendError } from "./target.ts";
 import { chooseDataPath } from "./udp/data_path.ts";
 import { fouBackend } from "./udp/fou_backend.ts";
+import { UdpProxy } from "./udp/proxy.ts";
+import { tunBackend } from "./udp/tun_backend.ts";
 
 export const OPTIONS = { Port: integerOption({ default: 8285, min: 1, max: 65535 }) };
 
@@ -41,18 +42,33 @@ const udp: BackendModule = {
     const { network } = requireIpv4Only(host.config);
     const publicAddresses = advertisedAddresses(host);
     const unowned = await unownedAddresses(host, publicAddresses);
-    const dataPath = await chooseDataPath(host);
+    const local = outerAddress(host.external, unowned, 4);
     const setup = { port, network, publicAddresses, unowned };
-    if (dataPath === "tun") throw new BackendError("the TUN proxy is not there yet");
-    await removeFormerTunnel(host, {
-      name: IPIP_DEVICE,
-      local: outerAddress(host.external, unowned, 4),
-    });
-    return fouBackend({ ...setup, formerPort: await formerFouPort(host) });
+    const dataPath = await chooseDataPath(host);
+    const formerPort = await formerFouPort(host);
+    if (dataPath === "tun") {
+      // The proxy's socket cannot have a port that is still the kernel's.
+      if (formerPort !== undefined) await closePort(host, formerPort);
+      const proxy = new UdpProxy({
+        deviceName: UDP_DEVICE,
+        port,
+        network,
+        localAddress: local,
+        log: host.log,
+      });
+      return tunBackend({ ...setup, proxy });
+    }
+    await removeFormerTunnel(host, { name: IPIP_DEVICE, local });
+    return fouBackend({ ...setup, formerPort });
   },
 };
 
 export default udp;
+
+async function closePort({ kernel }: BackendHost, port: number): Promise<void> {
+  const [error] = await kernel.apply([{ op: "delete", resource: receivePort(port) }]);
+  if (error !== undefined) throw error;
+}
 
 /** The port of a former run, where another one may have been configured. */
 async function formerFouPort({ kernel }: BackendHost): Promise<number | undefined> {

@@ -59,6 +59,9 @@ export function decodeLink(message: MessageReader): DecodedLink | undefined {
   if (linkKind === "ipip" && data !== undefined && hasAnyRemote(data)) {
     return { ifindex, link: { ...base, type: "ipip", ...ipipAttributes(data) }, underlayIndex: 0 };
   }
+  if (linkKind === "tun" && data !== undefined && isPlainTun(data)) {
+    return { ifindex, link: { ...base, type: "tun" }, underlayIndex: 0 };
+  }
   if (linkKind !== "vxlan" || data === undefined) {
     return { ifindex, link: { ...base, type: "other", linkKind }, underlayIndex: 0 };
   }
@@ -86,6 +89,16 @@ export function completeLink({ link, underlayIndex }: DecodedLink, names: LinkNa
   if (!isTun || !hasUapiSocket(link.name)) return link;
   const { kind, name, mtuBytes, mac, up } = link;
   return { kind, name, mtuBytes, mac, up, type: "wireguard", implementation: "userspace" };
+}
+
+/**
+ * A device of IP packets without header. That it is persistent does not count: one of ours is not at
+ * the moment when it is announced.
+ */
+function isPlainTun(data: Attributes): boolean {
+  const isSet = (type: number) => (data.u8(type) ?? 0) !== 0;
+  return data.u8(k.IFLA_TUN_TYPE) === k.IFF_TUN &&
+    ![k.IFLA_TUN_PI, k.IFLA_TUN_VNET_HDR, k.IFLA_TUN_MULTI_QUEUE].some(isSet);
 }
 
 /** RTM_NEWADDR, RTM_DELADDR. */

@@ -5,11 +5,12 @@ import type { Step } from "../state/step.ts";
 import { FOU_TABLE } from "./fou.ts";
 import type { KernelEvent, StepResult } from "./kernel.ts";
 import type { SideTable, SideTableType } from "./side_table.ts";
+import { TUN_DEVICES } from "./tun.ts";
 import { WIREGUARD_TABLE } from "./wireguard/table.ts";
 import { XFRM_POLICIES } from "./xfrm.ts";
 
 /** Opened when they are first needed, and only then. */
-const TYPES: readonly SideTableType[] = [FOU_TABLE, WIREGUARD_TABLE, XFRM_POLICIES];
+const TYPES: readonly SideTableType[] = [FOU_TABLE, TUN_DEVICES, WIREGUARD_TABLE, XFRM_POLICIES];
 
 export class SideTables implements Disposable {
   readonly #open = new Map<SideTableType, SideTable>();

@@ -75,7 +75,10 @@ export interface IpipLink extends LinkBase {
   readonly fouPort?: number;
 }
 
-/** A persistent TUN device of IP packets without header (IFF_TUN, IFF_NO_PI; linux/if_tun.h). */
+/**
+ * A TUN device of IP packets without header (IFF_TUN, IFF_NO_PI; linux/if_tun.h). It is made to stay
+ * until it is deleted; of one that goes with its process, this is not known.
+ */
 export interface TunLink extends LinkBase {
   readonly type: "tun";
 }

@@ -52,6 +52,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     config: "each backend reads its options",
     "type log": "what was adopted or refused is logged",
     "type netlink": "prepare() is given the kernel port",
+    ffi: "the udp proxy moves packets by itself",
     process: "kernel modules are loaded; charon and commands are started",
     state: "desired entries are resources",
     "type subnet": "peers are leases",

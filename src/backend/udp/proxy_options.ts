@@ -21,7 +21,5 @@ export interface UdpProxyOptions {
    * tells of another one.
    */
   readonly localAddress: IpAddress;
-  /** MTU of the TUN device in bytes: the largest packet. `externalChanged` tells of another one. */
-  readonly mtuBytes: number;
   readonly log: Log;
 }

@@ -1,0 +1,117 @@
+/**
+ * TUN devices of IP packets without header (Documentation/networking/tuntap.rst).
+ *
+ * Functions that fail throw a `SystemError` with the errno.
+ */
+
+import { closeSync, constants, openSync } from "node:fs";
+import { errno, libc } from "./libc.ts";
+import * as k from "./linux.ts";
+import { addressOf, type Pointer } from "./memory.ts";
+
+/** A system call failed. */
+export class SystemError extends Error {
+  override readonly name = "SystemError";
+  readonly errno: number;
+
+  constructor(call: string, number: number) {
+    super(`${call} failed with errno ${number}`);
+    this.errno = number;
+  }
+}
+
+/** Makes a device that stays until it is deleted; EBUSY if there is one of this name. */
+export function createPersistentTun(
+  { name, mtuBytes, up }: { name: string; mtuBytes: number; up: boolean },
+): void {
+  const fd = openDriver();
+  try {
+    control("TUNSETIFF", fd, k.TUNSETIFF, request(name, k.IFF_TUN | k.IFF_NO_PI | k.IFF_TUN_EXCL));
+    setPersistent(fd, true);
+    try {
+      setMtuAndState({ name, mtuBytes, up });
+    } catch (error) {
+      setPersistent(fd, false);
+      throw error;
+    }
+  } finally {
+    closeSync(fd); // A device that is not persistent goes with it.
+  }
+}
+
+/**
+ * Opens the persistent device of this name without waiting in reads; the caller closes the
+ * descriptor. `undefined` if there is none. EBUSY if another process has it open, EINVAL if it is a
+ * device of another kind.
+ */
+export function attachTun(name: string): number | undefined {
+  if (!hasDevice(name)) return undefined;
+  const fd = openDriver();
+  try {
+    control("TUNSETIFF", fd, k.TUNSETIFF, request(name, k.IFF_TUN | k.IFF_NO_PI));
+    const attached = request(name, 0);
+    control("TUNGETIFF", fd, k.TUNGETIFF, attached);
+    // Deleted a moment ago: then TUNSETIFF has made one, which goes with the descriptor.
+    if ((flagsOf(attached) & k.IFF_PERSIST) !== 0) return fd;
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+  closeSync(fd);
+  return undefined;
+}
+
+function openDriver(): number {
+  return openSync("/dev/net/tun", constants.O_RDWR | constants.O_NONBLOCK);
+}
+
+function hasDevice(name: string): boolean {
+  return withSocket((fd) => libc().ioctl(fd, k.SIOCGIFINDEX, addressOf(request(name, 0))) >= 0);
+}
+
+function setPersistent(fd: number, isPersistent: boolean): void {
+  const value = (isPersistent ? 1 : 0) as Pointer; // the number itself, not an address of it
+  if (libc().ioctl(fd, k.TUNSETPERSIST, value) < 0) {
+    throw new SystemError("TUNSETPERSIST", errno());
+  }
+}
+
+function setMtuAndState({ name, mtuBytes, up }: { name: string; mtuBytes: number; up: boolean }) {
+  withSocket((fd) => {
+    const mtu = request(name, 0);
+    new DataView(mtu.buffer).setInt32(k.ifreq.ifr_mtu, mtuBytes, true);
+    control("SIOCSIFMTU", fd, k.SIOCSIFMTU, mtu);
+    const state = request(name, 0);
+    control("SIOCGIFFLAGS", fd, k.SIOCGIFFLAGS, state);
+    const flags = up ? flagsOf(state) | k.IFF_UP : flagsOf(state) & ~k.IFF_UP;
+    control("SIOCSIFFLAGS", fd, k.SIOCSIFFLAGS, request(name, flags));
+  });
+}
+
+/** `struct ifreq` with a name and flags. */
+function request(name: string, flags: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(k.ifreq.size);
+  new TextEncoder().encodeInto(name, bytes.subarray(0, IFNAMSIZ - 1));
+  new DataView(bytes.buffer).setUint16(k.ifreq.ifr_flags, flags, true);
+  return bytes;
+}
+
+function flagsOf(bytes: Uint8Array<ArrayBuffer>): number {
+  return new DataView(bytes.buffer).getUint16(k.ifreq.ifr_flags, true);
+}
+
+function control(call: string, fd: number, operation: number, argument: Uint8Array): void {
+  if (libc().ioctl(fd, operation, addressOf(argument)) < 0) throw new SystemError(call, errno());
+}
+
+function withSocket<T>(use: (fd: number) => T): T {
+  const fd = libc().socket(k.AF_INET, k.SOCK_DGRAM | k.SOCK_CLOEXEC, 0);
+  if (fd < 0) throw new SystemError("socket", errno());
+  try {
+    return use(fd);
+  } finally {
+    libc().close(fd);
+  }
+}
+
+const IFNAMSIZ = 16; // linux/if.h

@@ -1,0 +1,114 @@
+/** The two ends of the proxy: its TUN device and its UDP socket. Each is opened when it can be. */
+
+import { errno, libc } from "../../../ffi/libc.ts";
+import * as k from "../../../ffi/linux.ts";
+import { addressOf } from "../../../ffi/memory.ts";
+import { attachTun, SystemError } from "../../../ffi/tun.ts";
+import { formatIpv4 } from "../../addr/ip.ts";
+import type { ProxySettings } from "./proxy_messages.ts";
+
+export class ProxyEnds implements Disposable {
+  /** -1 while there is no device. */
+  tunFd = -1;
+  /** -1 while there is no socket. */
+  socketFd = -1;
+  #settings: ProxySettings;
+  #tunProblem = "";
+  #socketProblem = "";
+
+  constructor(settings: ProxySettings) {
+    this.#settings = settings;
+  }
+
+  get settings(): ProxySettings {
+    return this.#settings;
+  }
+
+  get areOpen(): boolean {
+    return this.tunFd >= 0 && this.socketFd >= 0;
+  }
+
+  get problems(): string[] {
+    return [this.#tunProblem, this.#socketProblem].filter((problem) => problem !== "");
+  }
+
+  /** Another address needs another socket. */
+  set(settings: ProxySettings): void {
+    if (settings.localAddress !== this.#settings.localAddress) this.#closeSocket();
+    this.#settings = settings;
+  }
+
+  /** Opens what is not open; what cannot be is in `problems`. */
+  open(): void {
+    if (this.tunFd < 0) this.#openTun();
+    if (this.socketFd < 0) this.#openSocket();
+  }
+
+  /** After the device has been deleted. */
+  closeTun(): void {
+    if (this.tunFd >= 0) libc().close(this.tunFd);
+    this.tunFd = -1;
+  }
+
+  [Symbol.dispose](): void {
+    this.closeTun();
+    this.#closeSocket();
+  }
+
+  #openTun(): void {
+    const { deviceName } = this.#settings;
+    try {
+      const fd = attachTun(deviceName);
+      this.tunFd = fd ?? -1;
+      this.#tunProblem = fd === undefined ? `there is no device ${deviceName}` : "";
+    } catch (error) {
+      this.#tunProblem = error instanceof SystemError && error.errno === EBUSY
+        ? `another process has the device ${deviceName} open`
+        : `cannot open the device ${deviceName}: ${(error as Error).message}`;
+    }
+  }
+
+  #openSocket(): void {
+    const { localAddress, port } = this.#settings;
+    const fd = libc().socket(k.AF_INET, k.SOCK_DGRAM | k.SOCK_CLOEXEC, 0);
+    if (fd >= 0) {
+      const name = new DataView(new ArrayBuffer(k.sockaddr_in.size));
+      name.setUint16(k.sockaddr_in.sin_family, k.AF_INET, true);
+      name.setUint16(k.sockaddr_in.sin_port, port);
+      name.setUint32(k.sockaddr_in.sin_addr, localAddress);
+      if (libc().bind(fd, addressOf(new Uint8Array(name.buffer)), k.sockaddr_in.size) === 0) {
+        enlargeBuffers(fd);
+        this.socketFd = fd;
+        this.#socketProblem = "";
+        return;
+      }
+    }
+    const reason = errno();
+    if (fd >= 0) libc().close(fd);
+    const where = `UDP port ${port} of ${formatIpv4(localAddress)}`;
+    this.#socketProblem = reason === EADDRINUSE
+      ? `${where} is in use by another process; find it with "ss -ulpn sport = :${port}"`
+      : reason === EADDRNOTAVAIL
+      ? `cannot listen on ${where}: this host does not have the address`
+      : `cannot listen on ${where}: errno ${reason}`;
+  }
+
+  #closeSocket(): void {
+    if (this.socketFd >= 0) libc().close(this.socketFd);
+    this.socketFd = -1;
+  }
+}
+
+/** Room for the packets of some milliseconds, while the thread does other things. */
+function enlargeBuffers(fd: number): void {
+  const bytes = addressOf(new Uint8Array(Uint32Array.of(SOCKET_BUFFER_BYTES).buffer));
+  for (const option of [k.SO_RCVBUFFORCE, k.SO_SNDBUFFORCE]) {
+    libc().setsockopt(fd, k.SOL_SOCKET, option, bytes, 4); // the default will do, if it must
+  }
+}
+
+const SOCKET_BUFFER_BYTES = 4 * 1024 * 1024;
+// asm-generic/errno.h
+const EBUSY = 16;
+const EADDRINUSE = 98;
+const EADDRNOTAVAIL = 99;

@@ -1,0 +1,41 @@
+/**
+ * Making persistent TUN devices: rtnetlink cannot, the TUN driver's ioctls can (linux/if_tun.h).
+ * Reading, changing and deleting them is rtnetlink's, as with every device.
+ */
+
+import { createPersistentTun, SystemError } from "../../ffi/tun.ts";
+import { resourceText } from "../state/resource_text.ts";
+import type { Step } from "../state/step.ts";
+import { errnoName } from "./errno.ts";
+import { KernelError, type StepResult } from "./kernel.ts";
+import type { SideTable, SideTableType } from "./side_table.ts";
+
+export const TUN_DEVICES: SideTableType = {
+  kinds: [],
+  takes: ({ op, resource }) => op === "set" && resource.kind === "link" && resource.type === "tun",
+  open: (): SideTable => ({
+    dump: () => Promise.resolve([]),
+    apply: (steps) => Promise.resolve(steps.map(create)),
+    watch: () => ({ [Symbol.dispose]: () => {} }), // rtnetlink tells of them
+    [Symbol.dispose]: () => {},
+  }),
+};
+
+function create({ resource }: Step): StepResult {
+  if (resource.kind !== "link") throw new TypeError(`${resource.kind} is no device`);
+  const what = `set ${resourceText(resource)}`;
+  try {
+    createPersistentTun(resource);
+    return undefined;
+  } catch (error) {
+    if (error instanceof SystemError) {
+      const code = errnoName(error.errno);
+      return new KernelError(what, code === "EBUSY" ? "EEXIST" : code);
+    }
+    const { code = "EIO", message } = error as NodeJS.ErrnoException;
+    const hint = code === "ENOENT" || code === "ENODEV"
+      ? `${message}; the kernel module tun is missing: "modprobe tun"`
+      : message;
+    return new KernelError(what, code, hint, { cause: error });
+  }
+}
