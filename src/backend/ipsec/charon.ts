@@ -3,7 +3,7 @@
  *
  * A charon that we start belongs to the data plane, not to this process: it stays when the daemon
  * ends, keeps the tunnels and their keys alive, and holds the socket that takes ESP out of UDP. The
- * next daemon finds it by its control socket in the run directory. (docs/adr/0008-charon-stays.md)
+ * next daemon finds it by its control socket in the run directory. (docs/adr/0009-charon-stays.md)
  */
 
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
