@@ -26,6 +26,8 @@ export interface EtcdServerOptions {
   readonly flags?: readonly string[];
   /** How often quiet watches that ask for it hear how far they are. */
   readonly progressNotifyMs?: number;
+  /** Added to the server's environment. */
+  readonly env?: Readonly<Record<string, string>>;
   /** Serve clients over TLS. */
   readonly tls?: EtcdServerTls;
   /** Further flags of etcdctl, such as `--insecure-skip-tls-verify`. */
@@ -107,7 +109,8 @@ export class EtcdServer implements AsyncDisposable {
     const ours = executable === undefined ? FROM_SOURCE : [executable];
     const program = this.kind === "etcd" ? ["etcd"] : [...ours, "datastore"];
     const command = ["--pdeathsig", "KILL", ...program, ...flags];
-    this.#process = spawn("setpriv", command, { stdio: ["ignore", log, log] });
+    const env = { ...process.env, ...this.#options.env };
+    this.#process = spawn("setpriv", command, { stdio: ["ignore", log, log], env });
     running.add(this.#process);
   }
 
