@@ -197,7 +197,7 @@ function checkOptions(options: Options, { families }: NetworkConfig): void {
       `the PSK of the ipsec backend ${
         pskBytes === 0 ? "is missing" : `has ${pskBytes} characters`
       }` +
-        `; it must have at least ${PSK_MIN_BYTES}: make one with "openssl rand -hex 48"`,
+        `; it must have at least ${PSK_MIN_BYTES} characters: make one with "openssl rand -hex 48"`,
     );
   }
 }

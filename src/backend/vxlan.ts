@@ -54,7 +54,7 @@ export const OPTIONS = {
   GBP: booleanOption(false),
   Learning: booleanOption(false),
   DirectRouting: booleanOption(false),
-  /** MTU of the underlay in bytes; by default the external interface's. The overhead is taken off. */
+  /** MTU of the underlay in bytes, at most the external interface's. The overhead is taken off. */
   MTU: integerOption({ default: undefined, min: 200, max: 65535 }),
 };
 
@@ -214,7 +214,9 @@ class VxlanBackend implements Backend {
   }
 
   #deviceMtuBytes(external: ExternalInterface, family: Family): number {
-    return (this.#setup.options.MTU ?? external.mtuBytes) - OVERHEAD_BYTES[family];
+    // The kernel refuses a device that is larger than what its underlay carries (vxlan_config_apply).
+    const underlayBytes = Math.min(this.#setup.options.MTU ?? Infinity, external.mtuBytes);
+    return underlayBytes - OVERHEAD_BYTES[family];
   }
 }
 
@@ -222,7 +224,7 @@ function deviceName(vni: number, family: Family): string {
   return family === 4 ? `flannel.${vni}` : `flannel-v6.${vni}`;
 }
 
-function checkOptions(options: Options, { config }: BackendHost): void {
+function checkOptions(options: Options, { config, external, log }: BackendHost): void {
   for (const family of familiesOf(config.families)) {
     const name = deviceName(options.VNI, family);
     if (name.length > IFNAME_MAX_LENGTH) {
@@ -237,6 +239,12 @@ function checkOptions(options: Options, { config }: BackendHost): void {
     throw new ConfigError(
       `MTU ${options.MTU} leaves ${innerMtu} bytes for packets in the tunnel; IPv6 needs ` +
         `${IPV6_MIN_MTU_BYTES}, so it must be at least ${IPV6_MIN_MTU_BYTES + OVERHEAD_BYTES[6]}`,
+    );
+  }
+  if (options.MTU !== undefined && options.MTU > external.mtuBytes) {
+    log.warn(
+      `MTU ${options.MTU} is more than the ${external.mtuBytes} of ${external.name}, by which the ` +
+        `packets leave; ${external.mtuBytes} is used`,
     );
   }
 }

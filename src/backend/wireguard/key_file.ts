@@ -24,6 +24,12 @@ export async function readKeyFile(path: string): Promise<WireguardKey | undefine
     });
   });
   if (file === undefined) return undefined;
+  if (!file.isFile) {
+    throw new BackendError(
+      `the WireGuard key file ${path} is no file; let WIREGUARD_KEY_FILE name one, or a path where ` +
+        "there is nothing yet",
+    );
+  }
   if ((file.mode & OTHERS) !== 0) {
     throw new BackendError(
       `the WireGuard key file ${path} is open to others (mode 0${
@@ -71,10 +77,18 @@ export async function writeKeyFile(path: string, key: WireguardKey, name: string
   }
 }
 
-async function readPrivately(path: string): Promise<{ mode: number; text: string }> {
+interface PrivateFile {
+  readonly isFile: boolean;
+  readonly mode: number;
+  /** Empty for something that is too large to be a key. */
+  readonly text: string;
+}
+
+async function readPrivately(path: string): Promise<PrivateFile> {
   // Without O_NONBLOCK, opening a pipe would wait for somebody to write to it.
   await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   const status = await file.stat();
-  const isReadable = status.isFile() && status.size <= MAX_FILE_BYTES;
-  return { mode: status.mode, text: isReadable ? await file.readFile("latin1") : "" };
+  const isFile = status.isFile();
+  const isReadable = isFile && status.size <= MAX_FILE_BYTES;
+  return { isFile, mode: status.mode, text: isReadable ? await file.readFile("latin1") : "" };
 }

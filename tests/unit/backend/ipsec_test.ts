@@ -88,7 +88,7 @@ describe("ipsec refuses", () => {
   ])("the PSK %p", async (psk, expected) => {
     const message = await configError(ipsec.prepare(host(psk === undefined ? {} : { PSK: psk })));
     expect(message).toBe(
-      `the PSK of the ipsec backend ${expected}; it must have at least 96: make one with ` +
+      `the PSK of the ipsec backend ${expected}; it must have at least 96 characters: make one with ` +
         '"openssl rand -hex 48"',
     );
   });

@@ -134,7 +134,18 @@ route fc00:0:0:2::/64 via fd00::2 dev eth0 proto 70
   });
 
   test("reduces an explicit MTU by the overhead of each family", async () => {
-    expect((await prepare(DUAL, { MTU: 9000 })).mtuBytes(external(DUAL))).toBe(8930);
+    const jumbo = { ...external(DUAL), mtuBytes: 9000 };
+    expect((await prepare(DUAL, { MTU: 8000 })).mtuBytes(jumbo)).toBe(7930);
+  });
+
+  test("takes no more than the external interface carries, and says so", async () => {
+    const host = backendHost(hostKernel(), config("vxlan", [4], { MTU: 9000 }));
+    const backend = await vxlan.prepare(host);
+    expect(backend.mtuBytes(external([4]))).toBe(1450);
+    expect(backend.mtuBytes({ ...external([4]), mtuBytes: 9100 })).toBe(8950);
+    expect(host.logged).toEqual([
+      "warning: MTU 9000 is more than the 1500 of eth0, by which the packets leave; 1500 is used",
+    ]);
   });
 
   test("follows the external interface's MTU when none is given", async () => {

@@ -98,11 +98,13 @@ describe("the key file", () => {
 
   test("is refused when it is a folder or a pipe", async () => {
     const folder = join(directory, "folder");
-    mkdirSync(folder, { mode: 0o700 });
-    await expect(readKeyFile(folder)).rejects.toThrow(`the WireGuard key file ${folder} holds no`);
+    mkdirSync(folder, { mode: 0o755 });
+    await expect(readKeyFile(folder)).rejects.toThrow(
+      `the WireGuard key file ${folder} is no file`,
+    );
     const pipe = join(directory, "pipe");
     await run("mkfifo", ["-m", "0400", pipe]);
-    await expect(readKeyFile(pipe)).rejects.toThrow(`the WireGuard key file ${pipe} holds no key`);
+    await expect(readKeyFile(pipe)).rejects.toThrow(`the WireGuard key file ${pipe} is no file`);
   });
 
   test("that cannot be written says where, and what names another place", async () => {
