@@ -117,7 +117,7 @@ export class Bench implements AsyncDisposable {
     program: Program,
     host: LabHost,
     set: LeaseSet,
-    options: { flags: readonly string[] },
+    options: { flags: readonly string[]; env?: Readonly<Record<string, string>> },
   ): BenchDaemon {
     const daemon = new BenchDaemon({
       program,

@@ -19,6 +19,8 @@ export interface DaemonStart {
   readonly endpoints: string;
   readonly prefix: string;
   readonly flags: readonly string[];
+  /** Added to the environment. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /**
@@ -62,7 +64,7 @@ export class BenchDaemon {
       ],
       {
         logFile: this.logFile,
-        env: { PATH: process.env["PATH"] ?? "" },
+        env: { PATH: process.env["PATH"] ?? "", ...start.env },
         workingDirectory: start.directory,
       },
     );

@@ -24,6 +24,7 @@ import { recordResults } from "./record.ts";
 import { benchSize } from "./size.ts";
 import { benchStart } from "./start.ts";
 import { markdownTable, type Row } from "./table.ts";
+import { benchUdp } from "./udp.ts";
 import { benchWireguard } from "./wireguard.ts";
 
 const PARTS: { readonly [name: string]: (bench: Bench) => Promise<Row[]> } = {
@@ -34,6 +35,7 @@ const PARTS: { readonly [name: string]: (bench: Bench) => Promise<Row[]> } = {
   memory: benchMemory,
   size: benchSize,
   datastore: benchDatastore,
+  udp: benchUdp,
   ...(await wireguardSupport() === "kernel" ? { wireguard: benchWireguard } : {}),
 };
 

@@ -16,6 +16,8 @@ export interface MixedClusterOptions {
   /** The network configuration's `Backend`. */
   readonly backend: Readonly<Record<string, unknown>>;
   readonly enableNftables?: boolean;
+  /** Added to the environment of every daemon. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 export class MixedCluster implements AsyncDisposable {
@@ -36,7 +38,7 @@ export class MixedCluster implements AsyncDisposable {
     const cluster = await Cluster.create({ hosts: kinds.length, families });
     try {
       const hosts = cluster.hosts.map((host, index) =>
-        new MixedHost(host, programs, kinds[index] as Kind)
+        new MixedHost(host, { programs, kind: kinds[index] as Kind, env: options.env ?? {} })
       );
       const mixed = new MixedCluster(cluster, hosts, options);
       await mixed.configure({ enableNftables: options.enableNftables ?? false });
@@ -111,12 +113,21 @@ const READY_MS = 60_000;
 export class MixedHost {
   readonly host: Host;
   readonly #programs: Readonly<Record<Kind, string>>;
+  readonly #env: Readonly<Record<string, string>>;
   #kind: Kind;
 
-  constructor(host: Host, programs: Readonly<Record<Kind, string>>, kind: Kind) {
+  constructor(
+    host: Host,
+    { programs, kind, env }: {
+      readonly programs: Readonly<Record<Kind, string>>;
+      readonly kind: Kind;
+      readonly env: Readonly<Record<string, string>>;
+    },
+  ) {
     this.host = host;
     this.#programs = programs;
     this.#kind = kind;
+    this.#env = env;
   }
 
   /** What runs, or ran last. */
