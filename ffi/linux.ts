@@ -158,13 +158,13 @@ export const TUNGETIFF = 0x800454d2;
 export const IFF_TUN = 0x1;
 export const IFF_PERSIST = 0x800;
 export const IFF_NO_PI = 0x1000;
-export const IFF_TUN_EXCL = 0x8000;
 
 // linux/sockios.h
 export const SIOCGIFINDEX = 0x8933;
 export const SIOCGIFFLAGS = 0x8913;
 export const SIOCSIFFLAGS = 0x8914;
 export const SIOCSIFMTU = 0x8922;
+export const SIOCSIFNAME = 0x8923;
 
 // netinet/in.h, linux/udp.h, sys/eventfd.h
 export const IPPROTO_RAW = 255;
@@ -358,7 +358,13 @@ export const xfrm_user_tmpl = {
   share: 49,
   optional: 50,
 } as const; // linux/xfrm.h
-export const ifreq = { size: 40, ifr_name: 0, ifr_flags: 16, ifr_mtu: 16 } as const; // linux/if.h
+export const ifreq = {
+  size: 40,
+  ifr_name: 0,
+  ifr_flags: 16,
+  ifr_mtu: 16,
+  ifr_newname: 16,
+} as const; // linux/if.h
 export const iovec = { size: 16, iov_base: 0, iov_len: 8 } as const; // sys/uio.h
 export const msghdr = {
   size: 56,

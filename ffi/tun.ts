@@ -20,20 +20,27 @@ export class SystemError extends Error {
   }
 }
 
-/** Makes a device that stays until it is deleted; EBUSY if there is one of this name. */
+/**
+ * Makes a device that stays until it is deleted; EEXIST if there is one of this name. It gets its name
+ * last of all: that it is persistent is not announced, and whoever hears of its name is to know it.
+ */
 export function createPersistentTun(
   { name, mtuBytes, up }: { name: string; mtuBytes: number; up: boolean },
 ): void {
   const fd = openDriver();
   try {
-    control("TUNSETIFF", fd, k.TUNSETIFF, request(name, k.IFF_TUN | k.IFF_NO_PI | k.IFF_TUN_EXCL));
+    const made = request(UNNAMED, k.IFF_TUN | k.IFF_NO_PI);
+    control("TUNSETIFF", fd, k.TUNSETIFF, made);
+    const unnamed = nameOf(made);
     setPersistent(fd, true);
     try {
-      setMtuAndState({ name, mtuBytes, up });
+      setMtu(unnamed, mtuBytes);
+      rename(unnamed, name);
     } catch (error) {
       setPersistent(fd, false);
       throw error;
     }
+    setState(name, up);
   } finally {
     closeSync(fd); // A device that is not persistent goes with it.
   }
@@ -76,11 +83,23 @@ function setPersistent(fd: number, isPersistent: boolean): void {
   }
 }
 
-function setMtuAndState({ name, mtuBytes, up }: { name: string; mtuBytes: number; up: boolean }) {
+function setMtu(name: string, mtuBytes: number): void {
+  const mtu = request(name, 0);
+  new DataView(mtu.buffer).setInt32(k.ifreq.ifr_mtu, mtuBytes, true);
+  withSocket((fd) => control("SIOCSIFMTU", fd, k.SIOCSIFMTU, mtu));
+}
+
+function rename(name: string, newName: string): void {
+  const names = request(name, 0);
+  new TextEncoder().encodeInto(
+    newName,
+    names.subarray(k.ifreq.ifr_newname, k.ifreq.ifr_newname + IFNAMSIZ - 1),
+  );
+  withSocket((fd) => control("SIOCSIFNAME", fd, k.SIOCSIFNAME, names));
+}
+
+function setState(name: string, up: boolean): void {
   withSocket((fd) => {
-    const mtu = request(name, 0);
-    new DataView(mtu.buffer).setInt32(k.ifreq.ifr_mtu, mtuBytes, true);
-    control("SIOCSIFMTU", fd, k.SIOCSIFMTU, mtu);
     const state = request(name, 0);
     control("SIOCGIFFLAGS", fd, k.SIOCGIFFLAGS, state);
     const flags = up ? flagsOf(state) | k.IFF_UP : flagsOf(state) & ~k.IFF_UP;
@@ -100,6 +119,11 @@ function flagsOf(bytes: Uint8Array<ArrayBuffer>): number {
   return new DataView(bytes.buffer).getUint16(k.ifreq.ifr_flags, true);
 }
 
+function nameOf(bytes: Uint8Array<ArrayBuffer>): string {
+  const name = bytes.subarray(0, IFNAMSIZ);
+  return new TextDecoder().decode(name.subarray(0, name.indexOf(0)));
+}
+
 function control(call: string, fd: number, operation: number, argument: Uint8Array): void {
   if (libc().ioctl(fd, operation, addressOf(argument)) < 0) throw new SystemError(call, errno());
 }
@@ -115,3 +139,5 @@ function withSocket<T>(use: (fd: number) => T): T {
 }
 
 const IFNAMSIZ = 16; // linux/if.h
+/** The kernel puts a number in. */
+const UNNAMED = "flannel-tun%d";

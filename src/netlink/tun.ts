@@ -29,8 +29,7 @@ function create({ resource }: Step): StepResult {
     return undefined;
   } catch (error) {
     if (error instanceof SystemError) {
-      const code = errnoName(error.errno);
-      return new KernelError(what, code === "EBUSY" ? "EEXIST" : code);
+      return new KernelError(what, errnoName(error.errno));
     }
     const { code = "EIO", message } = error as NodeJS.ErrnoException;
     const hint = code === "ENOENT" || code === "ENODEV"
