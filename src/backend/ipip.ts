@@ -92,7 +92,7 @@ function ipipBackend({ DirectRouting, network, publicAddresses, unowned }: IpipS
       const by = isDirect
         ? { link: external.name, onlink: false }
         : { link: IPIP_DEVICE, onlink: true };
-      return ipv4Route(peer, by);
+      return ipv4Route(peer, external, by);
     },
   };
 }

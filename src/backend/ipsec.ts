@@ -41,7 +41,7 @@ import { type CharonOptions, requireCharon } from "./ipsec/charon.ts";
 import { CharonTarget } from "./ipsec/charon_target.ts";
 import { type Connection, connectionOf } from "./ipsec/connection.ts";
 import { outerAddress, unownedAddresses } from "./outer_address.ts";
-import { peerAddress, requireBackendType } from "./peer_lease.ts";
+import { peerAddress, requireBackendType, tunnelEnd } from "./peer_lease.ts";
 
 export const OPTIONS = {
   /** The key that all nodes share, at least 96 characters. */
@@ -135,12 +135,7 @@ class IpsecBackend implements Backend {
       subnet: own.subnets[FAMILY] as Prefix,
       address: outerAddress(external, this.#setup.unowned, FAMILY),
     };
-    const remote = { subnet: peerSubnet(peer), address: peerAddress(peer, FAMILY) };
-    if (remote.address === local.address || remote.address === external.publicAddresses[FAMILY]) {
-      throw new ImplausibleLeaseError(
-        `its public address ${remote.address} is this node's own, and a tunnel needs two ends`,
-      );
-    }
+    const remote = { subnet: peerSubnet(peer), address: tunnelEnd(peer, FAMILY, external) };
     return [
       policy("out", local, remote),
       policy("in", remote, local),

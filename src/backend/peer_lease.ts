@@ -2,7 +2,7 @@
 
 import type { Family, IpAddress } from "../addr/ip.ts";
 import type { Lease } from "../subnet/lease.ts";
-import { ImplausibleLeaseError } from "./backend.ts";
+import { type ExternalInterface, ImplausibleLeaseError } from "./backend.ts";
 
 /** Refuses a lease of another backend. Neither side can read the other's packets. */
 export function requireBackendType(peer: Lease, type: string): void {
@@ -24,6 +24,28 @@ export function peerAddress(peer: Lease, family: Family): IpAddress {
   }
   return address;
 }
+
+/**
+ * The same as the far end of a tunnel, which this node's own address cannot be: the kernel refuses
+ * some such entries, and with others a packet would come back. A former lease of this node has it.
+ */
+export function tunnelEnd(peer: Lease, family: Family, external: ExternalInterface): IpAddress {
+  const address = peerAddress(peer, family);
+  if (address === external.addresses[family] || address === external.publicAddresses[family]) {
+    throw new ImplausibleLeaseError(
+      `its public address ${address} is this node's own, and a tunnel needs two ends`,
+    );
+  }
+  return address;
+}
+
+/** A value as it stands in JSON, for a message; what is long is cut. */
+export function shown(value: unknown): string {
+  const text = JSON.stringify(value) ?? "undefined";
+  return text.length <= MAX_SHOWN ? text : `${text.slice(0, MAX_SHOWN)}…`;
+}
+
+const MAX_SHOWN = 60;
 
 /** The member of a JSON object with this name in any case, as Go's decoder reads it. */
 export function jsonMember(data: unknown, name: string): unknown {

@@ -44,7 +44,7 @@ import {
 } from "./backend.ts";
 import { nodeAddress } from "./node_entries.ts";
 import { outerAddress, unownedAddresses } from "./outer_address.ts";
-import { jsonMember, peerAddress, requireBackendType } from "./peer_lease.ts";
+import { jsonMember, peerAddress, requireBackendType, shown } from "./peer_lease.ts";
 import { peerRoute } from "./peer_route.ts";
 
 export const OPTIONS = {
@@ -177,13 +177,13 @@ class VxlanBackend implements Backend {
     const vni = jsonMember(data, "VNI");
     if (vni !== undefined && vni !== this.#setup.options.VNI) {
       throw new ImplausibleLeaseError(
-        `its VNI is ${JSON.stringify(vni)}, this node's is ${this.#setup.options.VNI}`,
+        `its VNI is ${shown(vni)}, this node's is ${this.#setup.options.VNI}`,
       );
     }
     const text = jsonMember(data, "VtepMAC");
     const mac = typeof text === "string" ? parseMacAddress(text) : undefined;
     if (mac === undefined) {
-      throw new ImplausibleLeaseError(`the VtepMAC ${JSON.stringify(text)} of its ${key} is none`);
+      throw new ImplausibleLeaseError(`the VtepMAC ${shown(text)} of its ${key} is none`);
     }
     const kind = whyNotUnicastMac(mac);
     if (kind !== undefined) {

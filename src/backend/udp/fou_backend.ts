@@ -32,9 +32,9 @@ export function fouBackend(setup: FouSetup): Backend {
       receivePort(port),
       ...nodeAddress(own, UDP_DEVICE, 4),
     ],
-    peer(peer) {
+    peer(peer, { external }) {
       requireBackendType(peer, "");
-      return ipv4Route(peer, { link: UDP_DEVICE, onlink: true });
+      return ipv4Route(peer, external, { link: UDP_DEVICE, onlink: true });
     },
   };
 }

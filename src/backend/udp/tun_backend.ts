@@ -4,7 +4,7 @@ import { type Link, NO_MAC } from "../../state/resource.ts";
 import type { Backend } from "../backend.ts";
 import { UDP_DEVICE } from "../ipip_tunnel.ts";
 import { networkRoute, nodeAddress } from "../node_entries.ts";
-import { peerAddress, requireBackendType } from "../peer_lease.ts";
+import { requireBackendType, tunnelEnd } from "../peer_lease.ts";
 import type { Target } from "../target.ts";
 import { commonParts, type UdpSetup } from "./common.ts";
 
@@ -27,9 +27,9 @@ export function tunBackend(setup: UdpSetup & { readonly proxy: Target }): Backen
       };
       return [device, ...nodeAddress(own, UDP_DEVICE, 4), networkRoute(network, UDP_DEVICE)];
     },
-    peer(peer) {
+    peer(peer, { external }) {
       requireBackendType(peer, "");
-      peerAddress(peer, 4); // throws if there is none
+      tunnelEnd(peer, 4, external); // throws if there is none
       return [];
     },
   };

@@ -6,7 +6,7 @@ import { parsePrefix, type Prefix, prefixContainsAddress } from "../../addr/pref
 import { parseWireguardKey, type WireguardKey, ZERO_KEY } from "../../addr/wireguard_key.ts";
 import type { Lease } from "../../subnet/lease.ts";
 import { ImplausibleLeaseError } from "../backend.ts";
-import { jsonMember } from "../peer_lease.ts";
+import { jsonMember, shown } from "../peer_lease.ts";
 
 /** How nodes reach each other: a device for each family, or one for both over one of them. */
 export type Mode = "separate" | "auto" | "ipv4" | "ipv6";
@@ -87,7 +87,7 @@ function readFamily(peer: Lease, family: Family, ownKey: WireguardKey): PeerData
   const text = jsonMember(data, "PublicKey");
   const publicKey = typeof text === "string" ? parseWireguardKey(text) : undefined;
   if (publicKey === undefined || publicKey === ZERO_KEY) {
-    throw new ImplausibleLeaseError(`the PublicKey ${JSON.stringify(text)} of its ${name} is none`);
+    throw new ImplausibleLeaseError(`the PublicKey ${shown(text)} of its ${name} is none`);
   }
   if (publicKey === ownKey) {
     throw new ImplausibleLeaseError(
@@ -98,7 +98,7 @@ function readFamily(peer: Lease, family: Family, ownKey: WireguardKey): PeerData
   const port = jsonMember(data, "Port") ?? 0;
   if (typeof port !== "number" || !Number.isInteger(port) || port < 0 || port > 65535) {
     throw new ImplausibleLeaseError(
-      `the Port ${JSON.stringify(port)} of its ${name} is no port number`,
+      `the Port ${shown(port)} of its ${name} is no port number`,
     );
   }
   return { publicKey, ...(port === 0 ? {} : { port }) };

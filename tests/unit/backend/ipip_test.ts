@@ -123,6 +123,21 @@ route 10.5.3.0/24 via 192.168.0.3 dev flannel.ipip proto 70 onlink
     expect(kernel.asked).toEqual([]);
   });
 
+  test("refuses to take the place of the udp backend's tunnel for another network", async () => {
+    const device = { name: "flannel0", mtuBytes: 1472, mac: NO_MAC, up: true } as const;
+    const address = { kind: "address", link: "flannel0", prefixLength: 32 } as const;
+    const kernel = hostKernel(
+      { kind: "link", type: "ipip", local: ip("192.168.0.1"), fouPort: 8285, ...device },
+      { ...address, address: ip("10.77.1.0") },
+    );
+    await expect(prepare({}, { kernel })).rejects.toThrow(
+      "the device flannel0 with the address 10.77.1.0 of another network is a tunnel from " +
+        "192.168.0.1, and the kernel takes only one from each address; if no other daemon uses " +
+        'it, delete it with "ip link delete flannel0"',
+    );
+    expect(kernel.asked).toEqual([]);
+  });
+
   test("refuses a network with IPv6", async () => {
     const host = backendHost(hostKernel(), config("ipip", [4, 6]));
     await expect((async () => await ipip.prepare(host))()).rejects.toThrow(
@@ -148,6 +163,11 @@ route 10.5.3.0/24 via 192.168.0.3 dev flannel.ipip proto 70 onlink
     const peer = lease(2, "ipip", [4]);
     const nowhere = { ...peer, attributes: { ...peer.attributes, publicAddresses: {} } };
     expect(() => backend.peer(nowhere, INPUT, NO_FACTS)).toThrow(ImplausibleLeaseError);
+    const { publicAddresses } = INPUT.own.attributes;
+    const here = { ...peer, attributes: { ...peer.attributes, publicAddresses } };
+    expect(() => backend.peer(here, INPUT, NO_FACTS)).toThrow(
+      "its public address 192.168.0.1 is this node's own, and a tunnel needs two ends",
+    );
   });
 
   test("any lease data gives the one route to the peer's subnet", async () => {
