@@ -14,7 +14,7 @@ export interface Peer {
   readonly publicAddress: string;
 }
 
-export type BenchBackend = "vxlan" | "wireguard";
+export type BenchBackend = "vxlan" | "wireguard" | "ipsec";
 
 export interface LoadOptions {
   readonly prefix: string;
@@ -30,7 +30,7 @@ export async function loadLeases(etcd: LabEtcd, options: LoadOptions): Promise<L
     Network: "10.0.0.0/8",
     SubnetLen: 24,
     EnableNFTables: options.enableNftables,
-    Backend: { Type: backend },
+    Backend: { Type: backend, ...(backend === "ipsec" && { PSK: "0123456789abcdef".repeat(6) }) },
   };
   await etcd.put(`${prefix}/config`, JSON.stringify(config));
   const peers = Array.from({ length: count }, (_, index) => peerAt(index, prefix));
@@ -99,10 +99,20 @@ async function putLease(etcd: LabEtcd, peer: Peer, data: BackendData): Promise<v
 }
 
 /** What a node of this backend says of itself. */
-type BackendData = Pick<Record<string, unknown>, "BackendType" | "BackendData">;
+interface BackendData {
+  readonly BackendType: string;
+  readonly BackendData?: unknown;
+}
 
 function backendData(backend: BenchBackend, index: number): BackendData {
-  return backend === "vxlan" ? vxlanData(macAt(index)) : wireguardData(index);
+  switch (backend) {
+    case "vxlan":
+      return vxlanData(macAt(index));
+    case "wireguard":
+      return wireguardData(index);
+    case "ipsec":
+      return { BackendType: "ipsec" };
+  }
 }
 
 function vxlanData(vtepMac: string): BackendData {

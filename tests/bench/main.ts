@@ -5,6 +5,7 @@
  *
  * The part `wireguard` is there where the kernel has WireGuard; elsewhere
  * `tests/vm/run npm run bench -- --only wireguard` runs it in a virtual machine.
+ * The part `udp` compares more there: the kernel's own data paths too.
  *
  * Every figure is a ratio within one run: the absolute ones are this machine's. `--record` writes
  * the tables to docs/performance.md with the commit, the machine and the date; a part that was not
@@ -18,6 +19,7 @@ import { Bench, type BenchSizes } from "./bench.ts";
 import { benchChange } from "./change.ts";
 import { benchDatastore } from "./datastore.ts";
 import { benchIdle } from "./idle.ts";
+import { benchIpsec } from "./ipsec.ts";
 import { benchMemory } from "./memory.ts";
 import { benchPeers } from "./peers.ts";
 import { recordResults } from "./record.ts";
@@ -36,6 +38,7 @@ const PARTS: { readonly [name: string]: (bench: Bench) => Promise<Row[]> } = {
   size: benchSize,
   datastore: benchDatastore,
   udp: benchUdp,
+  ipsec: benchIpsec,
   ...(await wireguardSupport() === "kernel" ? { wireguard: benchWireguard } : {}),
 };
 
