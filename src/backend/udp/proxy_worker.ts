@@ -18,7 +18,7 @@ const RETRY_MS = 100;
 const MAX_ROUNDS = 32;
 const UNSENT_REPORT_MS = 60_000;
 
-class ProxyThread {
+class ProxyThread implements Disposable {
   readonly #wakeFd: number;
   readonly #ends: ProxyEnds;
   readonly #hops = new NextHops();
@@ -59,11 +59,19 @@ class ProxyThread {
         this.#isComplete = true;
         break;
       case "stop":
-        this.#stop();
+        this[Symbol.dispose]();
+        tell({ kind: "stopped" });
         return;
     }
     this.#handled++;
     if (this.#handled >= this.#announced) this.#run();
+  }
+
+  /** Closes what is open. */
+  [Symbol.dispose](): void {
+    this.#isStopped = true;
+    this.#ends[Symbol.dispose]();
+    this.#icmp[Symbol.dispose]();
   }
 
   /** Moves packets until messages wait. */
@@ -134,20 +142,19 @@ class ProxyThread {
     known.packets = 0;
     known.saidAtMs = now;
   }
-
-  #stop(): void {
-    this.#isStopped = true;
-    this.#ends[Symbol.dispose]();
-    this.#icmp[Symbol.dispose]();
-    tell({ kind: "stopped" });
-  }
 }
 
 let thread: ProxyThread | undefined;
 
 addEventListener("message", ({ data }: MessageEvent<ToProxy>) => {
-  if (data.kind === "start") thread = new ProxyThread(data);
-  thread?.handle(data);
+  try {
+    if (data.kind === "start") thread = new ProxyThread(data);
+    thread?.handle(data);
+  } catch (error) {
+    // Descriptors are the process's: left open, they would be in the way of the next thread.
+    thread?.[Symbol.dispose]();
+    throw error;
+  }
 });
 
 function tell(message: FromProxy): void {
