@@ -38,10 +38,10 @@ export const SOCKET_VARIABLE = "CHARON_VICI_SOCKET";
 
 /** Throws `BackendError` if no charon can be had on this machine, with the packages to install. */
 export async function requireCharon(options: CharonOptions): Promise<void> {
-  if (findCharon() !== undefined) return;
+  if (options.env[SOCKET_VARIABLE] || findCharon() !== undefined) return;
   const running = await runningCharon(options);
-  running?.vici[Symbol.dispose]();
   if (running === undefined) requireProgram();
+  else running.vici[Symbol.dispose]();
 }
 
 /**

@@ -150,7 +150,8 @@ export class CharonTarget implements Target {
         await this.#serve(charon);
         charon = undefined;
         if (signal.aborted) return;
-        log.warn("the connection to charon is lost; its tunnels stay until they expire");
+        this.#problem = "the connection to charon is lost; its tunnels stay until they expire";
+        log.warn(this.#problem);
         if (clock.nowMs() - startMs > STEADY_MS) failures = 0;
       }
       await sleep(clock, backoffMs(++failures, BACKOFF, clock), signal);
@@ -181,7 +182,8 @@ export class CharonTarget implements Target {
     using vici = charon.vici;
     const session = this.#session = new IkeSession(vici, network);
     this.#lookAtMs = -Infinity;
-    let isOpen = !this.#stop.signal.aborted;
+    this.#stop.signal.addEventListener("abort", () => vici[Symbol.dispose](), { once: true });
+    let isOpen = true;
     void vici.closed.then(() => {
       isOpen = false;
       this.#wake.resolve();
