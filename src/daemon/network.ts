@@ -132,7 +132,8 @@ export class Network implements AsyncDisposable {
       const { target } = this.#options.backend;
       this.#reconciler.allowSweep();
       target?.allowSweep();
-      await Promise.all([this.#reconciler.whenSettled(), target?.whenSettled()]);
+      await this.#whenSettled(stop);
+      if (stop.aborted) return;
       const { kernel } = this.#options;
       await clearLeftovers({ kernel, ownership: this.#ownership, log: this.#log });
       onReady();
@@ -178,6 +179,16 @@ export class Network implements AsyncDisposable {
     clearTimeout(this.#followTimer);
     await this.#following;
     await this.#cleanup.disposeAsync();
+  }
+
+  /** Until all that can be done has been done, which a command for a peer may delay, or `stop`. */
+  async #whenSettled(stop: AbortSignal): Promise<void> {
+    const stopped = Promise.withResolvers<void>();
+    stop.addEventListener("abort", () => stopped.resolve(), { once: true });
+    if (stop.aborted) return;
+    const { target } = this.#options.backend;
+    const settled = Promise.all([this.#reconciler.whenSettled(), target?.whenSettled()]);
+    await Promise.race([settled, stopped.promise]);
   }
 
   async #start(stop: AbortSignal): Promise<void> {

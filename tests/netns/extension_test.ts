@@ -448,6 +448,36 @@ describe("a command that", () => {
       .toHaveLength(1);
   }, 30_000);
 
+  test(
+    "is running for the first peers at a stop is ended, and nobody calls the node ready",
+    async () => {
+      await using cluster = await Cluster.create({ hosts: 1 });
+      const one = cluster.host(1);
+      await cluster.configure({
+        ...IPV4,
+        Backend: {
+          Type: "extension",
+          SubnetAddCommand: 'echo begin >> "$HOOKS"; sleep 61.25',
+          ShutdownCommand: 'echo shutdown >> "$HOOKS"',
+        },
+      });
+      await cluster.etcd.put(
+        `${PREFIX}/subnets/10.5.9.0-24`,
+        JSON.stringify({ PublicIP: "192.0.2.9", PublicIPv6: null, BackendType: "extension" }),
+      );
+      const notes = new Notes(one);
+      const daemon = one.start(notes.options);
+      await eventually("it has begun", 10_000, () => notes.lines().length === 1);
+      const { code, milliseconds } = await daemon.stop();
+      expect(code).toBe(0);
+      expect(milliseconds).toBeLessThan(3_500);
+      expect(notes.lines()).toEqual(["begin", "shutdown"]);
+      expect(await one.sh("pgrep -f -c '^sleep 61.25$' || true")).toBe("0\n");
+      expect(daemon.logLines(/ready;|has not ended|not everything/)).toEqual([]);
+    },
+    30_000,
+  );
+
   test("runs before the lease does not keep the daemon from ending", async () => {
     await using cluster = await Cluster.create({ hosts: 1 });
     const one = cluster.host(1);
