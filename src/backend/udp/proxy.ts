@@ -129,8 +129,8 @@ export class UdpProxy implements Target {
 
   #broke(reason: string): void {
     if (this.#isStopped) return;
-    this.#problems = [`the proxy's thread has ended: ${reason}`];
-    this.#options.log.error(`${this.#problems[0]}; starting another one`);
+    this.#problems = ["the proxy's thread has ended; another one will start"];
+    this.#options.log.error(`the proxy's thread has ended, another one will start: ${reason}`);
     this.#restart = setTimeout(() => this.#launch(() => {}), RESTART_MS);
   }
 
