@@ -9,11 +9,15 @@ import type { WriteTransaction } from "./store.ts";
 /** Whether there is a lease with this id. */
 export type LeaseLookup = (id: bigint) => boolean;
 
+/** etcd's `--max-request-bytes`, for keys and values. */
+export const MAX_REQUEST_BYTES = 1536 << 10;
+
 /** Throws `Refusal` for a request that makes no sense on any data. */
 export function checkPut({ key, value, lease, ignoreValue, ignoreLease }: PutRequest): void {
   if (key.length === 0) throw new Refusal("emptyKey");
   if (ignoreValue && value.length > 0) throw new Refusal("valueProvided");
   if (ignoreLease && lease !== 0n) throw new Refusal("leaseProvided");
+  if (key.length + value.length > MAX_REQUEST_BYTES) throw new Refusal("requestTooLarge");
 }
 
 /** Throws `Refusal` for a lease that is not there, or for a part to be kept of a key that is not. */

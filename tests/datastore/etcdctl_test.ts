@@ -104,6 +104,10 @@ test("the member and its state", async () => {
   expect(await server.etcdctl("endpoint", "status")).toMatch(/, 3\.4\.0, [\d.]+ kB, true, false, /);
 });
 
+test("a user and a password do no harm, and protect nothing", async () => {
+  expect(await server.etcdctl("--user=a:b", "put", "u", "1")).toBe("OK\n");
+});
+
 test("what is not served is refused by its name", async () => {
   expect(await failureOf("snapshot", "save", "/dev/null")).toContain(
     "flanneld datastore does not serve etcdserverpb.Maintenance.Snapshot",

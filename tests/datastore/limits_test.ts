@@ -58,8 +58,18 @@ test("a request that is too large is refused, and the next one is not", async ()
   const put = (size: number) =>
     codeOf(client.kv.put({ key: encode("k"), value: new Uint8Array(size) }));
   expect(await put(1 << 20)).toBe("done");
-  expect(await put(3 << 20)).toStartWith("ResourceExhausted: ");
+  expect(await put(1_600_000)).toBe("InvalidArgument: etcdserver: request is too large");
+  expect(await put(8 << 20)).toStartWith("ResourceExhausted: ");
   expect(await put(1)).toBe("done");
+});
+
+test("a request that is too large does not hold up the connection's other streams", async () => {
+  using client = new RawClient(server.url);
+  using watches = new ComparedWatches(client);
+  await watches.create(1n, { key: encode("w") });
+  const large = client.kv.put({ key: encode("k"), value: new Uint8Array(8 << 20) });
+  expect(await codeOf(large)).toStartWith("ResourceExhausted: ");
+  for (const id of [2n, 3n, 4n]) await watches.create(id, { key: encode("w") });
 });
 
 test("a client that sends rubbish ends its own connection only", async () => {

@@ -13,6 +13,8 @@ import {
 } from "node:http2";
 import type { Log } from "../../log/log.ts";
 import { DatastoreError } from "../datastore_error.ts";
+import { MAX_REQUEST_BYTES } from "../key_writes.ts";
+import { RequestBody } from "./request_body.ts";
 import { rpcError } from "./rpc_error.ts";
 
 export interface ServerOptions {
@@ -30,8 +32,8 @@ export interface ServerTls {
   readonly clientCa?: string | undefined;
 }
 
-/** etcd's `--max-request-bytes` with the half megabyte that it allows a message on top. */
-const MAX_MESSAGE_BYTES = (1536 + 512) << 10;
+/** With the half megabyte that etcd allows a message on top. */
+const MAX_MESSAGE_BYTES = MAX_REQUEST_BYTES + (512 << 10);
 /** A client that has vanished without a word is noticed within about a minute. */
 const PING_INTERVAL_MS = 45_000;
 const PING_TIMEOUT_MS = 20_000;
@@ -122,7 +124,12 @@ function requestHandler({ routes, log }: ServerOptions): Handler {
     fallback: (request, response) =>
       refuseByName(request as Http2ServerRequest, response as Http2ServerResponse),
   });
-  return handler as Handler;
+  return (request, response) => {
+    const body = new RequestBody(request);
+    request[Symbol.asyncIterator] = () => body;
+    response.once("finish", () => body.discard());
+    (handler as Handler)(request, response);
+  };
 }
 
 /** Logs each call, and tells clients in gRPC's terms what the datastore throws. */
@@ -143,7 +150,6 @@ function reportFailures(log: Log): Interceptor {
 
 /** `/etcdserverpb.Maintenance/Snapshot` is a call of etcd that is not served. */
 function refuseByName(request: Http2ServerRequest, response: Http2ServerResponse): void {
-  request.resume();
   const type = request.headers["content-type"] ?? "";
   if (!type.startsWith("application/grpc")) {
     response.writeHead(404);

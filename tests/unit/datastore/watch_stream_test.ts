@@ -140,3 +140,15 @@ test("a stream that ends lets its reader go", async () => {
   stream[Symbol.dispose]();
   expect(await next).toBeUndefined();
 });
+
+test("there are 20 000 watches at most, on all streams together", async () => {
+  using test = new TestStore();
+  using first = test.hub.open();
+  using second = test.hub.open();
+  for (let number = 0; number < 19_999; number++) watch(first);
+  watch(second);
+  watch(second);
+  first.cancel(5n);
+  watch(second);
+  expect((await drain(second)).map(({ kind }) => kind)).toEqual(["created", "refused", "created"]);
+});
