@@ -5,9 +5,10 @@
  */
 
 import { DatastoreError } from "../datastore_error.ts";
-import { type Dump, readDump } from "./dump.ts";
+import { keyText } from "../key_range.ts";
+import { type Dump, type DumpedEntry, readDump } from "./dump.ts";
 import type { Remote } from "./remote.ts";
-import { differences, listed, restoreDump } from "./restore.ts";
+import { differences, listed, removeEntries, restoreDump } from "./restore.ts";
 
 /** Renewals change leases, not keys, so that a network at rest needs two. */
 const ROUNDS = 5;
@@ -26,17 +27,18 @@ export async function migrate(
       (present > 0 ? `; ${present} were there already` : ""),
   );
   for (let round = 1; round <= ROUNDS; round++) {
+    const before = dump;
     dump = await readDump(from);
-    const different = await differences(to, dump);
-    if (different.length === 0) {
-      report(
-        `verified: all ${dump.entries.length} keys are equal, with ${dump.leases.length} leases`,
-      );
+    const [different, deleted] = [await differences(to, dump), missingFrom(dump, before)];
+    if (different.length === 0 && deleted.length === 0) {
+      const { entries, leases } = dump;
+      report(`verified: all ${entries.length} keys are equal, with ${leases.length} leases`);
       return;
     }
     // Only what this run has copied, or was allowed to replace, can differ now.
     await restoreDump(to, dump, { overwrite: true });
-    report(`copied ${different.length} keys that changed meanwhile`);
+    await removeEntries(to, deleted);
+    report(`copied ${different.length} changes and ${deleted.length} deletions made meanwhile`);
   }
   const different = await differences(to, await readDump(from));
   throw new DatastoreError(
@@ -47,4 +49,10 @@ export async function migrate(
 function assertNotEmpty({ endpoints }: Remote, { entries }: Dump): void {
   if (entries.length > 0) return;
   throw new DatastoreError(`there is nothing to copy: ${endpoints} holds no keys`);
+}
+
+/** What the earlier dump has and the later one has not. */
+function missingFrom(later: Dump, earlier: Dump): DumpedEntry[] {
+  const keys = new Set(later.entries.map(({ key }) => keyText(key)));
+  return earlier.entries.filter(({ key }) => !keys.has(keyText(key)));
 }

@@ -56,6 +56,26 @@ export async function differences(remote: Remote, dump: Dump): Promise<DumpedEnt
   return dump.entries.filter((entry) => !isSame(present.get(keyText(entry.key)), entry));
 }
 
+/** Removes keys that still have these values. Throws `DatastoreError`. */
+export async function removeEntries(
+  remote: Remote,
+  entries: readonly DumpedEntry[],
+): Promise<void> {
+  for (let start = 0; start < entries.length; start += BATCH) {
+    const batch = entries.slice(start, start + BATCH);
+    await change(remote, {
+      compare: batch.map(({ key, value }) => ({
+        key,
+        target: CompareTarget.VALUE,
+        targetUnion: { case: "value" as const, value },
+      })),
+      success: batch.map(({ key }) => ({
+        request: { case: "requestDeleteRange" as const, value: { key } },
+      })),
+    });
+  }
+}
+
 /** Some keys by name, for a message. */
 export function listed(entries: readonly DumpedEntry[]): string {
   const names = entries.slice(0, SHOWN_KEYS).map(({ key }) => new TextDecoder().decode(key));
@@ -92,13 +112,13 @@ async function grant(remote: Remote, { id, remainingSeconds }: DumpedLease): Pro
   await remote.call("grant a lease", Lease.method.leaseGrant, request);
 }
 
-/** All or nothing, and only if none of the keys has changed meanwhile. */
+/** Only if none of the keys has changed meanwhile. */
 async function writeBatch(
   remote: Remote,
   entries: readonly DumpedEntry[],
   before: Present,
 ): Promise<void> {
-  const request: MessageInitShape<typeof TxnRequestSchema> = {
+  await change(remote, {
     compare: entries.map(({ key }) => ({
       key,
       target: CompareTarget.MOD,
@@ -110,7 +130,14 @@ async function writeBatch(
     success: entries.map(({ key, value, lease }) => ({
       request: { case: "requestPut" as const, value: { key, value, lease } },
     })),
-  };
+  });
+}
+
+/** All or nothing. */
+async function change(
+  remote: Remote,
+  request: MessageInitShape<typeof TxnRequestSchema>,
+): Promise<void> {
   const { succeeded } = await remote.call("write keys", KV.method.txn, request);
   if (!succeeded) {
     throw new DatastoreError(

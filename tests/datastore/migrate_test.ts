@@ -1,0 +1,68 @@
+/** A migration while keys are written, changed and deleted all the time. */
+
+import { expect, test } from "bun:test";
+import { migrate } from "../../src/datastore/transfer/migrate.ts";
+import { Remote, type RemoteOptions } from "../../src/datastore/transfer/remote.ts";
+import { EtcdServer } from "../support/etcd_server.ts";
+import { RawClient } from "./raw_client.ts";
+
+const encode = (text: string) => new TextEncoder().encode(text);
+const remoteOf = (url: string, more: Partial<RemoteOptions> = {}) =>
+  new Remote({
+    endpoints: [url],
+    caFile: "",
+    certFile: "",
+    keyFile: "",
+    username: "",
+    password: "",
+    flagPrefix: "--to-",
+    ...more,
+  }, new AbortController().signal);
+
+test("what changes and what is deleted while the copy is made is copied, too", async () => {
+  await using source = await EtcdServer.start({ kind: "datastore" });
+  await using target = await EtcdServer.start({ kind: "etcd" });
+  using client = new RawClient(source.url);
+  using copied = new RawClient(target.url);
+  await client.lease.leaseGrant({ ID: 5n, TTL: 900n });
+  for (let number = 0; number < 300; number++) {
+    await client.kv.put({ key: encode(`key-${number}`), value: encode("old"), lease: 5n });
+  }
+  using from = remoteOf(source.url);
+  using to = remoteOf(target.url);
+  const lines: string[] = [];
+  // Between the first copy and what follows.
+  const changes = async () => {
+    await client.kv.put({ key: encode("key-1"), value: encode("new") });
+    await client.kv.deleteRange({ key: encode("key-2") });
+    await client.kv.put({ key: encode("key-300"), value: encode("late") });
+  };
+  let changing: Promise<void> | undefined;
+  const call = from.call.bind(from);
+  from.call = async (operation, method, message) => {
+    if (lines.length === 1) await (changing ??= changes());
+    return await call(operation, method, message);
+  };
+  await migrate(from, to, { overwrite: false, report: (line) => lines.push(line) });
+  expect(lines).toEqual([
+    `copied 300 keys from ${source.url} to ${target.url}`,
+    "copied 2 changes and 1 deletions made meanwhile",
+    "verified: all 300 keys are equal, with 1 leases",
+  ]);
+  const read = async ({ kv }: RawClient) =>
+    (await kv.range({ key: Uint8Array.of(0), rangeEnd: Uint8Array.of(0) })).kvs
+      .map(({ key, value, lease }) => ({ key, value, lease }));
+  expect(await read(copied)).toEqual(await read(client));
+});
+
+test("a store without keys is no source, and one that nobody serves is named with its flag", async () => {
+  await using empty = await EtcdServer.start({ kind: "datastore" });
+  using from = remoteOf(empty.url);
+  using to = remoteOf("https://127.0.0.1:1", { caFile: "/none" });
+  // Not by `expect().rejects`: Bun waits inside of it, and HTTP/2 stands still meanwhile.
+  const failure = (one: Remote, other: Remote) =>
+    migrate(one, other, { overwrite: false, report: () => {} })
+      .then(() => "no failure", (error: Error) => error.message);
+  expect(await failure(from, to)).toBe(`there is nothing to copy: ${empty.url} holds no keys`);
+  expect(await failure(to, from)).toContain("/none");
+});
