@@ -1,17 +1,21 @@
 /**
  * `npm run bench`: our executable against Go flannel, side by side on this machine.
  *
- *     npm run bench -- [--quick] [--only PART[,PART]] [--ours PATH] [--record]
+ *     npm run bench -- [--quick] [--only PART[,PART]] [--ours PATH] [--record | --json]
+ *     npm run bench -- --record-from FILE
  *
  * The part `wireguard` is there where the kernel has WireGuard; elsewhere
  * `tests/vm/run npm run bench -- --only wireguard` runs it in a virtual machine.
  * The part `udp` compares more there: the kernel's own data paths too.
  *
  * Every figure is a ratio within one run: the absolute ones are this machine's. `--record` writes
- * the tables to docs/performance.md with the commit, the machine and the date; a part that was not
- * run is not in it. Everything happens in network namespaces that are removed at the end.
+ * the tables to docs/performance.md with the commit, the machine and the date; those of parts that
+ * were not run stay. What is written in the virtual machine is gone at its end: there, `--json`
+ * prints the results as the last line, which `--record-from` takes from a file. Everything happens in
+ * network namespaces that are removed at the end.
  */
 
+import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { wireguardSupport } from "../../src/netlink/wireguard/programs.ts";
@@ -22,7 +26,7 @@ import { benchIdle } from "./idle.ts";
 import { benchIpsec } from "./ipsec.ts";
 import { benchMemory } from "./memory.ts";
 import { benchPeers } from "./peers.ts";
-import { recordResults } from "./record.ts";
+import { describeOrigin, type PartResults, recordResults } from "./record.ts";
 import { benchSize } from "./size.ts";
 import { benchStart } from "./start.ts";
 import { markdownTable, type Row } from "./table.ts";
@@ -64,10 +68,14 @@ async function main(): Promise<void> {
     options: {
       quick: { type: "boolean", default: false },
       record: { type: "boolean", default: false },
+      json: { type: "boolean", default: false },
+      "record-from": { type: "string" },
       only: { type: "string" },
       ours: { type: "string", default: "dist/flanneld" },
     },
   });
+  const file = values["record-from"];
+  if (file !== undefined) return recordResults(resultsIn(readFileSync(file, "utf8")));
   const parts = values.only?.split(",") ?? Object.keys(PARTS);
   const unknown = parts.find((name) => !(name in PARTS));
   if (unknown !== undefined) {
@@ -81,13 +89,20 @@ async function main(): Promise<void> {
   });
   const stop = () => bench[Symbol.asyncDispose]().finally(() => process.exit(130));
   process.once("SIGINT", stop).once("SIGTERM", stop);
-  const rows: Row[] = [];
+  const results: PartResults[] = [];
+  const origin = await describeOrigin({ isQuick: values.quick });
   for (const name of parts) {
-    const result = await PARTS[name]?.(bench) ?? [];
-    console.log(`\n${name}\n\n${markdownTable(result)}`);
-    rows.push(...result);
+    const rows = await PARTS[name]?.(bench) ?? [];
+    console.log(`\n${name}\n\n${markdownTable(rows)}`);
+    results.push({ part: name, origin, rows });
   }
-  if (values.record) await recordResults(rows, { isQuick: values.quick });
+  if (values.record) recordResults(results);
+  if (values.json) console.log(JSON.stringify(results));
+}
+
+/** The last line of what `--json` printed. */
+function resultsIn(output: string): PartResults[] {
+  return JSON.parse(output.trimEnd().split("\n").at(-1) ?? "");
 }
 
 /** Builds Go flannel where that has not been done yet. */

@@ -1,4 +1,4 @@
-/** Writes the bench's results to docs/performance.md. */
+/** Writes the bench's results to docs/performance.md, one section for each part that was measured. */
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { cpus, release } from "node:os";
@@ -6,28 +6,38 @@ import { run } from "../../src/process/process.ts";
 import { markdownTable, type Row } from "./table.ts";
 
 const PAGE = new URL("../../docs/performance.md", import.meta.url).pathname;
-const BEGIN = "<!-- results: written by `npm run bench -- --record` -->";
-const END = "<!-- end of results -->";
 
-/** Replaces the page's results; the text around them stays. */
-export async function recordResults(
-  rows: readonly Row[],
-  options: { isQuick: boolean },
-): Promise<void> {
-  const page = readFileSync(PAGE, "utf8");
-  const begin = page.indexOf(BEGIN);
-  const end = page.indexOf(END);
-  if (begin < 0 || end < begin) throw new Error(`${PAGE} has no place for the results`);
-  const results = [
-    `Commit ${await commit()}, ${new Date().toISOString().slice(0, 10)}; ${cpus().length} cores ` +
-    `(${cpus()[0]?.model.trim() ?? "unknown"}), Linux ${release()}` +
-    `${options.isQuick ? "; reduced sizes (`--quick`): not the figures to quote" : ""}.`,
-    markdownTable(rows),
-  ];
-  writeFileSync(
-    PAGE,
-    `${page.slice(0, begin)}${BEGIN}\n\n${results.join("\n\n")}\n\n${page.slice(end)}`,
-  );
+/** What one part of the bench has measured, and where. */
+export interface PartResults {
+  readonly part: string;
+  readonly origin: string;
+  readonly rows: readonly Row[];
+}
+
+/** One line about what is being measured: commit, day, machine. */
+export async function describeOrigin({ isQuick }: { isQuick: boolean }): Promise<string> {
+  // The guest of tests/vm/run has one processor, of which it knows nothing.
+  const machine = process.env["FLANNELD_VM"] === undefined
+    ? `${cpus().length} cores (${cpus()[0]?.model.trim() ?? "unknown"}), Linux ${release()}`
+    : `one core of a virtual machine (\`tests/vm/run\`), Linux ${release()}`;
+  const day = new Date().toISOString().slice(0, 10);
+  return `Commit ${await commit()}, ${day}; ${machine}` +
+    `${isQuick ? "; reduced sizes (`--quick`): not the figures to quote" : ""}.`;
+}
+
+/** Replaces the sections of these parts on the page; the text around them stays. */
+export function recordResults(results: readonly PartResults[]): void {
+  let page = readFileSync(PAGE, "utf8");
+  for (const { part, origin, rows } of results) {
+    const begin = `<!-- results of ${part}: written by \`npm run bench\` -->`;
+    const end = `<!-- end of results of ${part} -->`;
+    const from = page.indexOf(begin);
+    const to = page.indexOf(end);
+    if (from < 0 || to < from) throw new Error(`${PAGE} has no place for the results of ${part}`);
+    const section = [begin, origin, markdownTable(rows), end].join("\n\n");
+    page = page.slice(0, from) + section + page.slice(to + end.length);
+  }
+  writeFileSync(PAGE, page);
 }
 
 /** The commit that was measured; says so when the work tree differs from it. */
