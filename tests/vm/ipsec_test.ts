@@ -261,8 +261,20 @@ describe("a running tunnel", () => {
       });
       // The peer may send through the new tunnel a moment before this end has it.
       expect(lost.length).toBeLessThan(10);
+      // At the peer the old tunnel is there as well, until the new one has proved itself.
+      const [one, two] = [cluster.host(1), cluster.host(2)];
+      const before = (await associations(two)).length;
+      expect(before).toBeGreaterThan(1);
+      const pings = [one.ping(two), two.ping(one)];
+      await eventually(
+        "the old tunnel is ended",
+        50_000,
+        async () => (await associations(two)).length < before,
+      );
+      await Bun.sleep(1000);
+      for (const ping of pings) expect((await ping.stop()).lost).toEqual([]);
     },
-    60_000,
+    120_000,
   );
 });
 

@@ -7,7 +7,7 @@
  */
 
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { Log } from "../../log/log.ts";
 import { findCharon, packageOf } from "../../process/programs.ts";
 import { startService } from "../../process/service.ts";
@@ -55,9 +55,22 @@ export async function reachCharon(options: CharonOptions, stop: AbortSignal): Pr
 
 async function runningCharon(options: CharonOptions): Promise<Charon | undefined> {
   const named = options.env[SOCKET_VARIABLE];
-  if (named) return await greet(named, "the charon that the environment names");
+  if (named) return await greetNamed(named);
   return await answering(() => adoptCharon(options)) ??
     await answering(() => greet(SYSTEM_SOCKET, "the charon that runs on this machine"));
+}
+
+async function greetNamed(path: string): Promise<Charon> {
+  try {
+    return await greet(path, "the charon that the environment names");
+  } catch (error) {
+    if (!(error instanceof ViciError)) throw error;
+    throw new BackendError(
+      `${SOCKET_VARIABLE} names ${path}, where no charon answers (${error.message}); correct it, ` +
+        "or leave it out to have one started",
+      { cause: error },
+    );
+  }
 }
 
 async function answering(greet: () => Promise<Charon>): Promise<Charon | undefined> {
@@ -102,8 +115,7 @@ async function startCharon(options: CharonOptions, stop: AbortSignal): Promise<C
         "install it (Debian: strongswan-swanctl)",
     );
   }
-  mkdirSync(options.runDirectory, { recursive: true });
-  writeFileSync(conf, strongswanConf({ socket, plugins }), { mode: 0o600 });
+  writeSettings(conf, strongswanConf({ socket, plugins }));
   removeStalePidFile(options.log);
   const lines: string[] = [];
   const charon = startService(path, {
@@ -165,6 +177,19 @@ function requireProgram(): string {
 
 function settingsFile({ runDirectory }: CharonOptions): string {
   return join(runDirectory, "strongswan.conf");
+}
+
+function writeSettings(path: string, text: string): void {
+  try {
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, text, { mode: 0o600 });
+  } catch (cause) {
+    throw new BackendError(
+      `cannot write charon's settings ${path}: ${(cause as Error).message}; choose another ` +
+        "directory with --subnet-file",
+      { cause },
+    );
+  }
 }
 
 function ownSocket({ runDirectory }: CharonOptions): string {

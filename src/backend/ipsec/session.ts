@@ -137,7 +137,7 @@ export class IkeSession {
 }
 
 /** So much younger must a tunnel be for both ends to agree that it is: they count whole seconds. */
-const AGE_MARGIN_SECONDS = 10;
+const AGE_MARGIN_SECONDS = 3;
 /** So old must it be for nothing to be under way any more on those before it. */
 const PROVEN_SECONDS = 30;
 /** As the time limit of a command: do not wait for what it begins. */

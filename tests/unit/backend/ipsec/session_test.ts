@@ -189,7 +189,7 @@ describe("a session with charon", () => {
 
   test.each([
     ["of which one is younger, and has proved itself", [[100], [31]], ["1"]],
-    ["that are of nearly one age", [[40], [31]], []],
+    ["that are of nearly one age", [[34], [31]], []],
     ["of which the younger has not proved itself yet", [[100], [29]], []],
     ["of which one has just had its keys changed", [[3000, 40], [200]], ["2"]],
     ["of which one has no tunnel", [[], [31]], []],
