@@ -61,10 +61,14 @@ export class KernelError extends Error {
   override readonly name: string = "KernelError";
   /** Errno name as errno(3) spells it, such as `EEXIST`. */
   readonly code: string;
+  /** The message without what was tried. */
+  readonly reason: string;
 
   constructor(operation: string, code: string, extack?: string, options?: ErrorOptions) {
-    super(`cannot ${operation}: ${code}${extack ? ` (${extack})` : ""}`, options);
+    const reason = `${code}${extack ? ` (${extack})` : ""}`;
+    super(`cannot ${operation}: ${reason}`, options);
     this.code = code;
+    this.reason = reason;
   }
 }
 

@@ -557,11 +557,26 @@ function resultOf(step: Step, refusal: Refusal | undefined): StepResult {
   return isAbsent ? undefined : refused(describeStep(step), refusal);
 }
 
-/** Tunnels of one kind must differ in their ends, whatever their names are (ip_tunnel_newlink). */
+/**
+ * Tunnels of one kind must differ in their ends, whatever their names are (ip_tunnel_newlink); a type
+ * is unknown whose module could not be loaded.
+ */
 function withTunnelHint(refusal: Refusal | undefined): Refusal | undefined {
-  if (refusal === undefined || errnoName(refusal.errno) !== "EEXIST") return refusal;
-  const extack = "there is a device of this name, or another tunnel from this address to any other";
-  return { extack, ...refusal };
+  if (refusal === undefined) return undefined;
+  switch (errnoName(refusal.errno)) {
+    case "EEXIST": {
+      const extack =
+        "there is a device of this name, or another tunnel from this address to any other";
+      return { extack, ...refusal };
+    }
+    case "EOPNOTSUPP":
+      return {
+        ...refusal,
+        extack: 'this kernel has no ipip tunnels; load them with "modprobe ipip"',
+      };
+    default:
+      return refusal;
+  }
 }
 
 function refused(operation: string, refusal: Refusal): KernelError {

@@ -60,7 +60,7 @@ export class Troubles {
       const attempts = (entry.trouble?.kind === "failing" ? entry.trouble.attempts : 0) + 1;
       this.#set(entry, {
         kind: "failing",
-        message: error.message,
+        message: error.reason,
         attempts,
         retryAtMs: this.#clock.nowMs() + backoffMs(attempts, RETRY, this.#clock),
       });
@@ -68,7 +68,7 @@ export class Troubles {
       if ((attempts & (attempts - 1)) !== 0) continue;
       const kind = `${step.op} ${step.resource.kind} ${error.code}`;
       const told = fresh.get(kind);
-      const message = `cannot ${step.op} ${resourceText(step.resource)}: ${error.message}`;
+      const message = `cannot ${step.op} ${resourceText(step.resource)}: ${error.reason}`;
       if (told === undefined) fresh.set(kind, { count: 1, message });
       else told.count++;
     }

@@ -424,6 +424,23 @@ describe("what the user has to mend is one line", () => {
     );
   }, 30_000);
 
+  test("with a run directory that cannot be written", async () => {
+    const lines = await failure(
+      { PSK },
+      'd=$(dirname "$0"); mount --bind $d $d && mount -o remount,ro,bind $d',
+    );
+    expect(lines).toHaveLength(1);
+    expect(lines[0]).toMatch(
+      /cannot write charon's settings .*strongswan.conf: EROFS.*directory with --subnet-file/,
+    );
+  }, 30_000);
+
+  test("with a socket in the environment where nobody answers", async () => {
+    const lines = await failure({ PSK }, "export CHARON_VICI_SOCKET=/nowhere");
+    expect(lines).toHaveLength(1);
+    expect(lines[0]).toContain("CHARON_VICI_SOCKET names /nowhere, where no charon answers (");
+  }, 30_000);
+
   test("without charon's plugin vici", async () => {
     const copy = "cp -r /usr/lib/ipsec /run/ipsec && mount --bind /run/ipsec /usr/lib/ipsec && " +
       "rm /usr/lib/ipsec/plugins/libstrongswan-vici.so";

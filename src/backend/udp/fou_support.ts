@@ -33,5 +33,5 @@ async function tryTunnel(kernel: Kernel): Promise<string | undefined> {
   const remove: Step = { op: "delete", resource: device };
   // First what a trial that was cut short has left.
   const [, error] = await kernel.apply([remove, { op: "set", resource: device }, remove]);
-  return error?.message;
+  return error?.reason;
 }
