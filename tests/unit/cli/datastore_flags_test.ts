@@ -1,0 +1,94 @@
+import { describe, expect, test } from "bun:test";
+import { parseDatastoreCommand } from "../../../src/cli/datastore_flags.ts";
+
+/** What serving with these flags writes as configuration. */
+function initial(...args: string[]): unknown {
+  const command = parseDatastoreCommand(args);
+  if (command.kind !== "serve") throw new Error(`a server is due: ${JSON.stringify(command)}`);
+  return command.options.initial;
+}
+
+describe("parseDatastoreCommand()", () => {
+  test("serves loopback without TLS and writes nothing by default", () => {
+    expect(parseDatastoreCommand([])).toEqual({
+      kind: "serve",
+      options: {
+        listen: { host: "127.0.0.1" as never, port: 2379 },
+        directory: "/var/lib/flannel/datastore",
+        tls: undefined,
+        insecure: false,
+        initial: undefined,
+        progressNotifyMs: 600_000,
+      },
+      logFormat: "text",
+      verbosity: 0,
+    });
+  });
+
+  test("describes networks of one family and of both", () => {
+    const key = "/coreos.com/network/config";
+    expect(initial("--network=10.5.0.0/16")).toEqual({
+      key,
+      value: '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}',
+    });
+    expect(initial("--network", "fd00:5::/48,10.5.0.0/16", "--backend=wireguard")).toEqual({
+      key,
+      value: '{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:5::/48",' +
+        '"Backend":{"Type":"wireguard"}}',
+    });
+    expect(initial("--network=fd00:5::/48", "--etcd-prefix=/mine/")).toEqual({
+      key: "/mine/config",
+      value: '{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00:5::/48",' +
+        '"Backend":{"Type":"vxlan"}}',
+    });
+    expect(initial("--net-config-path=/etc/net-conf.json")).toEqual({
+      key,
+      path: "/etc/net-conf.json",
+    });
+  });
+
+  test("tells the two sides of a migration apart by their flags", () => {
+    const args = ["--etcd-endpoints=http://a:1", "--etcd-cafile=ca", "--to", "b:2,c:2"];
+    const more = ["--to-certfile=cert", "--to-keyfile=key", "--to-username=u", "--overwrite"];
+    expect(parseDatastoreCommand(["migrate", ...args, ...more])).toEqual({
+      kind: "migrate",
+      overwrite: true,
+      from: {
+        endpoints: ["http://a:1"],
+        flagPrefix: "--etcd-",
+        caFile: "ca",
+        certFile: "",
+        keyFile: "",
+        username: "",
+        password: "",
+      },
+      to: {
+        endpoints: ["b:2", "c:2"],
+        flagPrefix: "--to-",
+        caFile: "",
+        certFile: "cert",
+        keyFile: "key",
+        username: "u",
+        password: "",
+      },
+    });
+  });
+
+  test("knows which flags belong to which action", () => {
+    const message = (...args: string[]) => {
+      const command = parseDatastoreCommand(args);
+      return command.kind === "error" ? command.message : command.kind;
+    };
+    expect(message("export", "--listen=127.0.0.1")).toContain("unknown flag --listen");
+    expect(message("export", "--to=http://a:1")).toContain("unknown flag --to");
+    expect(message("--overwrite")).toContain("unknown flag --overwrite");
+    expect(message("import", "there")).toBe('unexpected argument "there"');
+    expect(message("migrate", "--to=a:1", "--to-certfile=c")).toBe(
+      "--to-certfile is given without --to-keyfile",
+    );
+    expect(message("--network=10.5.0.0/16", "--net-config-path=f")).toBe(
+      "--network and --net-config-path exclude each other",
+    );
+    expect(message("export", "--help")).toBe("help");
+  });
+});
