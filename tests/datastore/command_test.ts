@@ -71,6 +71,8 @@ describe("serving", () => {
       const child = start([...flags, "--network", network, "--backend=host-gw"], {
         env: { NOTIFY_SOCKET: notifications.path },
       });
+      using cleanup = new DisposableStack();
+      cleanup.defer(() => child.kill("SIGKILL"));
       await notifications.heard(`READY=1\nSTATUS=serving etcd's API at ${url} from`);
       await using client = clientOf(url);
       expect(await valueOf(client, CONFIG)).toBe(
