@@ -3,6 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { namespaceScript } from "../../src/lab/namespace.ts";
 import { type DaemonProcess, spawnDaemon } from "../../src/process/spawn_daemon.ts";
 import { Cluster, PREFIX } from "../support/cluster.ts";
 import type { Host } from "../support/host.ts";
@@ -124,6 +125,40 @@ describe("three hosts reach each other at full MTU, and the wire shows nothing",
     expect(states).toContain("enc cbc(aes)");
   }, 60_000);
 });
+
+test("a host behind address translation is reached, and reaches the others, in UDP", async () => {
+  await using cluster = await Cluster.create({ hosts: 2 });
+  rememberSubnets(cluster, { ipv4: true, ipv6: false });
+  await cluster.configure({ ...IPV4, Backend: ipsecBackend({ UDPEncap: true }) });
+  const [one, two] = [cluster.host(1), cluster.host(2)];
+  await two.sh(`ip addr del 192.0.2.2/24 dev eth0
+    ip addr add 10.0.2.15/24 dev eth0
+    ip route replace default via 10.0.2.1`);
+  await namespaceScript(cluster.topology.switchNamespace, TRANSLATION);
+  one.start();
+  two.start({ flags: ["--public-ip=192.0.2.2"] });
+  await Promise.all([one.ready(), two.ready()]);
+  await cluster.attachWorkloads();
+  await cluster.expectMesh({ timeoutMs: TUNNEL_MS });
+  expect(await policyText(one)).toBe(expectedPolicies([2]));
+  // Behind the router, the tunnel's end is the address that the host has.
+  expect(await policyText(two)).toBe(
+    expectedPolicies([1], 2).replaceAll(/(tmpl .*)192\.0\.2\.2 /g, "$110.0.2.15 "),
+  );
+  expect(await two.sh("ip xfrm state")).toContain("encap type espinudp");
+}, 60_000);
+
+/** The switch becomes the second host's router, with the public address 192.0.2.2. */
+const TRANSLATION = `ip addr add 10.0.2.1/24 dev br1
+ip addr add 192.0.2.2/32 dev br1
+sysctl -qw net.ipv4.ip_forward=1
+nft -f - <<END
+table ip translation {
+  chain in { type nat hook prerouting priority dstnat; ip daddr 192.0.2.2 dnat to 10.0.2.15; }
+  chain out { type nat hook postrouting priority srcnat; ip saddr 10.0.2.15 snat to 192.0.2.2; }
+}
+END
+`;
 
 describe("a packet never leaves in plain text", () => {
   test("while there is no tunnel, it is dropped", async () => {
