@@ -110,6 +110,24 @@ export function describeTunnel(tunnel: TunnelBackend): void {
     }, 60_000);
   });
 
+  test("a lease with the host's own address is ignored, and the host stays ready", async () => {
+    await using cluster = await startCluster(2);
+    const one = cluster.host(1);
+    const before = await one.kernel();
+    await cluster.etcd.put(`${PREFIX}/subnets/10.5.9.0-24`, leaseValue("192.0.2.1"));
+    await cluster.etcd.put(`${PREFIX}/subnets/10.5.8.0-24`, leaseValue("192.0.2.8"));
+    await expectRoute(one, "10.5.8.0/24", "192.0.2.8");
+    await cluster.etcd.delete(`${PREFIX}/subnets/10.5.8.0-24`);
+    await expectRoute(one, "10.5.8.0/24", undefined);
+    expect(await one.kernel()).toBe(before);
+    expect((await one.http("/readyz")).status).toBe(200);
+    expect(one.daemon.logLines(/ignoring lease 10.5.9.0-24: .* is this node's own/)).toHaveLength(
+      1,
+    );
+    expect(one.daemon.logLines(/cannot set/)).toEqual([]);
+    await cluster.expectMesh();
+  }, 60_000);
+
   describe("drift", () => {
     let cluster: Cluster | undefined;
     beforeAll(async () => {
