@@ -31,7 +31,7 @@ const MAX_TTL_SECONDS = 9_000_000_000n;
 /** After a start clients need a moment to come back, before leases with little time left expire. */
 const START_GRACE_MS = 10_000;
 /** A failed removal is tried again. */
-const RETRY_MS = 1_000;
+const RETRY_MS = 10_000;
 /** Timers cannot be set for longer than 24 days. */
 const LONGEST_WAIT_MS = 3_600_000;
 
@@ -132,6 +132,7 @@ export class LeaseTable implements Disposable {
     const { leaseClock, log } = this.#options;
     const nowMs = leaseClock.nowMs();
     let nextMs = Infinity;
+    const failures: string[] = [];
     for (const [id, { deadlineMs }] of [...this.#leases]) {
       if (deadlineMs > nowMs) {
         nextMs = Math.min(nextMs, deadlineMs);
@@ -142,9 +143,12 @@ export class LeaseTable implements Disposable {
         log.debug({ lease: leaseText(id) }, "a lease has expired");
       } catch (error) {
         nextMs = Math.min(nextMs, nowMs + RETRY_MS);
-        log.warn(`cannot remove the expired lease ${leaseText(id)}: ${(error as Error).message}`);
+        failures.push(`${leaseText(id)}: ${(error as Error).message}`);
       }
     }
+    // One line for all: on a full disk they fail alike, again and again.
+    const others = failures.length > 1 ? ` (and ${failures.length - 1} more)` : "";
+    if (failures[0]) log.warn(`cannot remove the expired lease ${failures[0]}${others}`);
     this.#wakeAt(nextMs);
   }
 

@@ -35,7 +35,8 @@ export function queryRange(view: View, request: RangeRequest): RangeAnswer {
   const { entries, count } = view.read(keyRange(request.key, request.rangeEnd), {
     revision,
     countOnly,
-    limit: !isComplete && limit > 0n ? limit + 1n : 0n,
+    // A limit that cannot be counted beyond is none.
+    limit: !isComplete && limit > 0n && limit < MAX_INT64 ? limit + 1n : 0n,
   });
   const chosen = sorted(isFiltered(request) ? filtered(entries, request) : entries, request);
   const more = limit > 0n && BigInt(chosen.length) > limit;
@@ -45,6 +46,7 @@ export function queryRange(view: View, request: RangeRequest): RangeAnswer {
 }
 
 const NO_VALUE = new Uint8Array();
+const MAX_INT64 = (1n << 63n) - 1n;
 
 function isSorted({ sortOrder, sortTarget }: RangeRequest): boolean {
   return sortOrder !== SortOrder.NONE || sortTarget !== SortTarget.KEY;

@@ -124,8 +124,11 @@ function writeInitial(
   log: Log,
 ): void {
   const present = putIfAbsent(datastore, key, value);
-  if (present === undefined) log.info(`${key} is now ${value}`);
-  else if (present !== value) log.info(`${key} stays as it is: ${present}`);
+  // Without the values: a backend's PSK is part of them.
+  if (present === undefined) log.info(`the network's configuration is written to ${key}`);
+  else if (present !== value) {
+    log.info(`${key} is there and stays as it is; the flags differ from it`);
+  }
 }
 
 function putIfAbsent(datastore: Datastore, key: string, value: string): string | undefined {

@@ -110,6 +110,8 @@ export class WatchStream implements Disposable {
 
   /** Tells the watches that want it how far they are, if they have heard nothing since the last time. */
   notifyProgress(): void {
+    // Whoever does not read what there is will not read this either.
+    if (this.#queue.length > 0) return;
     const { revision } = this.#hub.store;
     for (const watch of this.#watches.values()) {
       if (watch.request.progress && !watch.isActive && !this.#lagging.has(watch)) {
@@ -197,9 +199,7 @@ export class WatchStream implements Disposable {
   #pushEvents(watch: Watch, revision: bigint, events: readonly WatchEvent[]): void {
     watch.isActive = true;
     this.#queuedEvents += events.length;
-    for (const { change } of events) {
-      if (change.kind === "put") this.#queuedBytes += change.entry.value.length;
-    }
+    for (const event of events) this.#queuedBytes += sizeOf(event);
     const last = this.#queue.at(-1);
     if (last?.kind === "events" && last.id === watch.id) {
       const merged = { ...last, revision, events: [...last.events, ...events] };
@@ -229,4 +229,11 @@ export class WatchStream implements Disposable {
     while (this.#watches.has(this.#nextId)) this.#nextId++;
     return this.#nextId++;
   }
+}
+
+/** Bytes of its keys and values. */
+function sizeOf({ change, previous }: WatchEvent): number {
+  const value = change.kind === "put" ? change.entry.value.length : 0;
+  const before = previous === undefined ? 0 : previous.key.length + previous.value.length;
+  return changedKey(change).length + value + before;
 }

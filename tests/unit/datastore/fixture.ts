@@ -6,7 +6,7 @@ import { LeaseTable } from "../../../src/datastore/lease_table.ts";
 import { Storage } from "../../../src/datastore/storage.ts";
 import { Store } from "../../../src/datastore/store.ts";
 import { WatchHub } from "../../../src/datastore/watch_hub.ts";
-import { collectingLog } from "../../support/collecting_log.ts";
+import { collectingLog, type LogRecord } from "../../support/collecting_log.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 
 export const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
@@ -20,6 +20,8 @@ export class TestStore implements Disposable {
   store!: Store;
   leases!: LeaseTable;
   hub!: WatchHub;
+  /** What the leases have logged since the start. */
+  records: readonly LogRecord[] = [];
   #leaseClock!: LeaseClock;
 
   constructor() {
@@ -60,7 +62,8 @@ export class TestStore implements Disposable {
 
   #open(): void {
     const { clock } = this;
-    const { log } = collectingLog();
+    const { log, records } = collectingLog();
+    this.records = records;
     this.storage = new Storage(this.directory);
     this.#leaseClock = new LeaseClock(clock, this.storage.readState().clockMs);
     this.store = new Store(this.storage, () => this.#leaseClock.nowMs());

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { Refusal } from "../../../src/datastore/refusal.ts";
 import { TestStore } from "./fixture.ts";
 
 test("the keys of a lease are deleted in one revision when its time is over, and not before", async () => {
@@ -78,4 +79,21 @@ test("a lease of a year waits longer than a timer can", async () => {
 test("a time to live under two seconds becomes two, as in etcd", () => {
   using test = new TestStore();
   expect(test.leases.grant({ id: 1n, ttlSeconds: 0n }).ttlSeconds).toBe(2n);
+});
+
+test("leases that cannot be removed are one line in the log, and are tried again", async () => {
+  using test = new TestStore();
+  for (const id of [1n, 2n, 3n]) test.leases.grant({ id, ttlSeconds: 60n });
+  const { storage } = test;
+  const removeLease = storage.removeLease.bind(storage);
+  storage.removeLease = () => {
+    throw new Refusal("noSpace");
+  };
+  await test.clock.advance(65_000);
+  expect(test.records.map(({ msg }) => msg)).toEqual([
+    "cannot remove the expired lease 1: etcdserver: mvcc: database space exceeded (and 2 more)",
+  ]);
+  storage.removeLease = removeLease;
+  await test.clock.advance(10_000);
+  expect(test.leases.ids).toEqual([]);
 });

@@ -152,3 +152,26 @@ test("there are 20 000 watches at most, on all streams together", async () => {
   watch(second);
   expect((await drain(second)).map(({ kind }) => kind)).toEqual(["created", "refused", "created"]);
 });
+
+test("keys count, too: a client that does not read is queued for up to some megabytes", async () => {
+  using test = new TestStore();
+  using stream = test.hub.open();
+  watch(stream);
+  const long = "k".repeat(1 << 20);
+  for (let number = 0; number < 10; number++) test.put(`${long}${number}`);
+  const outputs = await drain(stream);
+  expect(outputs[1]).toMatchObject({ kind: "events", events: { length: 4 } });
+  expect(keysOf(outputs).length).toBe(10);
+});
+
+test("a client that does not read is not told again and again how far it is", async () => {
+  using test = new TestStore();
+  using stream = test.hub.open();
+  watch(stream, { id: 1n, progress: true });
+  await drain(stream);
+  const reading = pending.get(stream);
+  pending.delete(stream);
+  await test.clock.advance(6_000_000);
+  expect(await reading).toEqual({ kind: "progress", id: 1n, revision: 1n });
+  expect(await drain(stream)).toHaveLength(1);
+});

@@ -1,0 +1,35 @@
+import { expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { serveDatastore } from "../../../src/datastore/serve.ts";
+import { parseListenAddress } from "../../../src/datastore/listen_address.ts";
+import { collectingLog } from "../../support/collecting_log.ts";
+import { eventually } from "../../support/wait.ts";
+
+test("the configuration, which may hold a PSK, is not in the log", async () => {
+  const directory = mkdtempSync("/dev/shm/datastore-test-");
+  using cleanup = new DisposableStack();
+  cleanup.defer(() => rmSync(directory, { recursive: true }));
+  const lines: string[] = [];
+  for (const psk of ["first-secret", "second-secret"]) {
+    const { log, records } = collectingLog();
+    const stop = new AbortController();
+    const options = {
+      listen: { ...parseListenAddress("127.0.0.1")!, port: 0 },
+      directory,
+      tls: undefined,
+      insecure: false,
+      progressNotifyMs: 600_000,
+      initial: { key: "/net/config", value: JSON.stringify({ Backend: { PSK: psk } }) },
+    };
+    const served = serveDatastore(options, { log, stop: stop.signal });
+    await eventually("it serves", 5_000, () => records.some(({ msg }) => msg.startsWith("ready;")));
+    stop.abort();
+    await served;
+    lines.push(...records.map(({ msg }) => msg));
+  }
+  expect(lines.filter((line) => line.includes("/net/config"))).toEqual([
+    "the network's configuration is written to /net/config",
+    "/net/config is there and stays as it is; the flags differ from it",
+  ]);
+  expect(lines.join("\n")).not.toContain("secret");
+});
