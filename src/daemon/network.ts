@@ -40,6 +40,7 @@ export interface NetworkOptions {
 
 /** Several notifications come with one change to an interface. */
 const FOLLOW_DELAY_MS = 200;
+const FILE_RETRY_MS = 5000;
 const MAX_PROBLEMS = 20;
 
 /** The kernel does not take what this node needs. */
@@ -61,6 +62,8 @@ export class Network implements AsyncDisposable {
   /** Why the external interface cannot be used at present. */
   #externalProblem: string | undefined;
   #fileProblem: string | undefined;
+  readonly #fileWritten = Promise.withResolvers<void>();
+  #fileTimer: ReturnType<typeof setTimeout> | undefined;
   #followTimer: ReturnType<typeof setTimeout> | undefined;
   #following: Promise<void> = Promise.resolve();
   #hasSnapshot = false;
@@ -121,7 +124,7 @@ export class Network implements AsyncDisposable {
 
   /**
    * Follows the other nodes' leases until `stop` aborts; calls `onReady` when the kernel holds what
-   * the first complete snapshot asks for.
+   * the first complete snapshot asks for and the subnet file is there.
    */
   async followLeases(stop: AbortSignal, onReady: () => void): Promise<void> {
     for await (const event of this.#options.store.watchLeases(stop)) {
@@ -136,7 +139,7 @@ export class Network implements AsyncDisposable {
       if (stop.aborted) return;
       const { kernel } = this.#options;
       await clearLeftovers({ kernel, ownership: this.#ownership, log: this.#log });
-      onReady();
+      void this.#fileWritten.promise.then(onReady);
     }
   }
 
@@ -177,6 +180,7 @@ export class Network implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#followTimer);
+    clearTimeout(this.#fileTimer);
     await this.#following;
     await this.#cleanup.disposeAsync();
   }
@@ -228,7 +232,9 @@ export class Network implements AsyncDisposable {
     }));
   }
 
+  /** Tries again until it succeeds: what needs the file waits for it. */
   async #writeFile(): Promise<void> {
+    clearTimeout(this.#fileTimer);
     const { options, config, own, backend } = this.#options;
     try {
       await writeSubnetFile(options.subnetFile, {
@@ -237,12 +243,17 @@ export class Network implements AsyncDisposable {
         mtuBytes: backend.mtuBytes(this.#external),
         ipMasq: options.ipMasq,
       });
+      if (this.#fileProblem !== undefined) this.#log.info("the subnet file is written");
       this.#fileProblem = undefined;
+      this.#fileWritten.resolve();
     } catch (error) {
-      this.#fileProblem = `cannot write the subnet file ${options.subnetFile}: ${
+      const problem = `cannot write the subnet file ${options.subnetFile}: ${
         (error as Error).message
       }`;
-      this.#log.error(this.#fileProblem);
+      if (problem !== this.#fileProblem) this.#log.error(problem);
+      this.#fileProblem = problem;
+      if (this.#stopped) return;
+      this.#fileTimer = setTimeout(() => void this.#writeFile(), FILE_RETRY_MS);
     }
   }
 

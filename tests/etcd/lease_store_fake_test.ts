@@ -133,13 +133,14 @@ describe("acquire", () => {
     await own[Symbol.asyncDispose]();
   });
 
-  test("a reservation for us goes before a lease of ours; another's is left alone", async () => {
+  test("a reservation for us replaces a lease of ours; another's is left alone", async () => {
     const etcd = new FakeEtcd();
     etcd.put(`${SUBNETS}10.5.7.0-24`, value("192.0.2.1"), etcd.grant(86_400).id);
     etcd.put(`${SUBNETS}10.5.9.0-24`, '{"PublicIP":"192.0.2.1"}');
     etcd.put(`${SUBNETS}10.5.1.0-24`, '{"PublicIP":"192.0.2.77"}');
     const own = await withTime(etcd, node(etcd).store.acquire(request(IPV4, A), forever));
     expect(keyOf(own)).toBe("10.5.9.0-24");
+    expect(subnetKeys(etcd)).toEqual(["10.5.1.0-24", "10.5.9.0-24"]);
     expect(etcd.get(`${SUBNETS}10.5.1.0-24`)?.version).toBe(1n);
   });
 

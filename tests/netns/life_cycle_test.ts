@@ -136,6 +136,24 @@ describe("trap 15: /readyz", () => {
     expect((await host.http("/healthz")).status).toBe(200);
   }, 20_000);
 
+  test("is 503 while the subnet file cannot be written, and 200 soon after it can", async () => {
+    const { cluster, host } = await single();
+    await using _ = cluster;
+    await host.sh(`rm ${host.subnetFile}; mkdir -p ${host.subnetFile}/in-the-way`);
+    const daemon = host.start();
+    await eventually(
+      "it says what is wrong",
+      5_000,
+      async () => (await host.http("/readyz")).body.includes("cannot write the subnet file"),
+    );
+    expect((await host.http("/readyz")).status).toBe(503);
+    expect(daemon.log()).not.toContain("] ready;");
+    await host.sh(`rm -r ${host.subnetFile}`);
+    await host.ready(10_000);
+    expect(daemon.log().match(/cannot write the subnet file/g)).toHaveLength(1);
+    expect(daemon.log()).toContain("] ready;");
+  }, 30_000);
+
   test("is 503 while a foreign device has the name of ours, and 200 when it is gone", async () => {
     const { cluster, host } = await single();
     await using _ = cluster;

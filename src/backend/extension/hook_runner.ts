@@ -39,8 +39,7 @@ export class HookRunner {
   /** `env` is what the commands inherit. */
   constructor(options: { log: Log; env: Readonly<Record<string, string | undefined>> }) {
     this.#log = options.log;
-    // Else a command could tell systemd that the daemon is ready, or stopping.
-    this.#env = { ...options.env, NOTIFY_SOCKET: undefined, WATCHDOG_USEC: undefined };
+    this.#env = { ...options.env, ...WITHHELD };
   }
 
   /**
@@ -72,6 +71,15 @@ export class HookRunner {
   }
 }
 
+/**
+ * With systemd's variables a command could say that the daemon is ready, or stopping; the password is
+ * the daemon's own.
+ */
+const WITHHELD = {
+  NOTIFY_SOCKET: undefined,
+  WATCHDOG_USEC: undefined,
+  FLANNELD_ETCD_PASSWORD: undefined,
+};
 const MAX_OUTPUT_BYTES = 1024 * 1024;
 /** A command that prints its whole state must not bury the rest of the log. */
 const MAX_LINES = 100;

@@ -129,7 +129,11 @@ export class EtcdLeaseStore implements LeaseStore {
     const fitting = own.find((record) =>
       subnetsFit(config, record.subnets) && !isShutOut(record, foreign, config)
     );
-    if (fitting !== undefined) return await this.#takeOver(fitting, request, spare, signal);
+    if (fitting !== undefined) {
+      const held = await this.#takeOver(fitting, request, spare, signal);
+      if (held !== undefined) await this.#deleteSurplus(own, fitting, signal);
+      return held;
+    }
     const deleted = await this.#deleteUnfitting(own, signal);
     const others = records.filter((record) => !deleted.includes(record));
     const subnets = this.#choose(request, others);
@@ -196,6 +200,29 @@ export class EtcdLeaseStore implements LeaseStore {
       }
     }
     return own.filter(({ etcdLease }) => etcdLease !== 0n);
+  }
+
+  /**
+   * Other leases of ours, as when a reservation has come since. The other nodes would take them for
+   * one more node with this address, and where the address is what tells nodes apart, as in IKE, for
+   * this one.
+   */
+  async #deleteSurplus(
+    own: readonly LeaseRecord[],
+    kept: LeaseRecord,
+    signal: AbortSignal,
+  ): Promise<void> {
+    for (const record of own) {
+      if (record === kept || record.etcdLease === 0n) continue;
+      const { lease, subnets, modRevision } = record;
+      this.#options.log.info(
+        { lease: lease.key },
+        `this node has ${subnetText(kept.subnets)} now; deleting its lease of ${
+          subnetText(subnets)
+        }`,
+      );
+      await this.#records.delete(lease.key, modRevision, signal);
+    }
   }
 
   /** The subnets of the subnet file where they are free, others by chance. */

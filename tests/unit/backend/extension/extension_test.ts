@@ -63,11 +63,18 @@ describe("extension", () => {
   test("PreStartupCommand knows the addresses but no subnet, and no variable of the daemon's", async () => {
     using sandbox = new Sandbox();
     const on = host(sandbox, {
-      PreStartupCommand: 'echo "$NETWORK|$SUBNET|$IPV6SUBNET|$PUBLIC_IP|$NOTIFY_SOCKET|$OUT"',
+      PreStartupCommand: 'echo "$NETWORK|$SUBNET|$IPV6SUBNET|$PUBLIC_IP|$OUT"; ' +
+        'echo "$NOTIFY_SOCKET$FLANNELD_ETCD_PASSWORD"',
     });
-    const env = { ...on.env, SUBNET: "from outside", IPV6SUBNET: "too", NOTIFY_SOCKET: "/x" };
+    const env = {
+      ...on.env,
+      SUBNET: "from outside",
+      IPV6SUBNET: "too",
+      NOTIFY_SOCKET: "/x",
+      FLANNELD_ETCD_PASSWORD: "secret",
+    };
     const { attributes } = await prepare({ ...on, env });
-    expect(attributes.backendData[4]).toBe(`10.5.0.0/16|||192.168.0.1||${sandbox.path("out")}`);
+    expect(attributes.backendData[4]).toBe(`10.5.0.0/16|||192.168.0.1|${sandbox.path("out")}`);
   });
 
   test.each([
