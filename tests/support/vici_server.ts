@@ -30,16 +30,19 @@ export type ViciHandler = (call: ViciCall) => ViciMessage | undefined | "unknown
 /** Listens at a path until disposed; keeps what was asked, as `command` and message. */
 export class ViciServer implements Disposable {
   readonly calls: [string, ViciMessage][] = [];
-  readonly #listener: Bun.UnixSocketListener<PacketReader>;
+  readonly #listener: Bun.UnixSocketListener<Client>;
 
   constructor(path: string, handle: ViciHandler) {
-    this.#listener = Bun.listen<PacketReader>({
+    this.#listener = Bun.listen<Client>({
       unix: path,
       socket: {
-        open: (socket) => void (socket.data = new PacketReader()),
+        open: (socket) => void (socket.data = { reader: new PacketReader(), unsent: [] }),
         data: (socket, bytes) => {
-          for (const packet of socket.data.push(bytes)) this.#answer(socket, packet, handle);
+          for (const packet of socket.data.reader.push(bytes)) {
+            this.#answer(socket, packet, handle);
+          }
         },
+        drain: flush,
       },
     });
   }
@@ -48,10 +51,10 @@ export class ViciServer implements Disposable {
     this.#listener.stop(true);
   }
 
-  #answer(socket: Bun.Socket<PacketReader>, packet: ViciPacket, handle: ViciHandler): void {
+  #answer(socket: Bun.Socket<Client>, packet: ViciPacket, handle: ViciHandler): void {
     const { type, name, message } = packet;
     if (type === EVENT_REGISTER || type === EVENT_UNREGISTER) {
-      return void socket.write(serverPacket([EVENT_CONFIRM]));
+      return send(socket, serverPacket([EVENT_CONFIRM]));
     }
     if (type !== CMD_REQUEST) return;
     this.calls.push([name, message]);
@@ -60,15 +63,39 @@ export class ViciServer implements Disposable {
       message,
       event: (event, message) => {
         const head = [EVENT, event.length, ...Buffer.from(event)];
-        socket.write(serverPacket(head, encodeMessage(message)));
+        send(socket, serverPacket(head, encodeMessage(message)));
       },
-      raw: (bytes) => void socket.write(bytes),
+      raw: (bytes) => send(socket, bytes),
       hangUp: () => socket.terminate(),
     });
-    if (answer === "unknown") socket.write(serverPacket([CMD_UNKNOWN]));
+    if (answer === "unknown") send(socket, serverPacket([CMD_UNKNOWN]));
     else if (answer !== undefined) {
-      socket.write(serverPacket([CMD_RESPONSE], encodeMessage(answer)));
+      send(socket, serverPacket([CMD_RESPONSE], encodeMessage(answer)));
     }
+  }
+}
+
+interface Client {
+  readonly reader: PacketReader;
+  readonly unsent: Uint8Array[];
+}
+
+/** Like charon, it discards what is too long. */
+function send(socket: Bun.Socket<Client>, bytes: Uint8Array): void {
+  if (bytes.length > 4 + 512 * 1024) return;
+  socket.data.unsent.push(bytes);
+  if (socket.data.unsent.length === 1) flush(socket);
+}
+
+function flush(socket: Bun.Socket<Client>): void {
+  const { unsent } = socket.data;
+  for (let bytes = unsent[0]; bytes !== undefined; bytes = unsent[0]) {
+    const written = Math.max(socket.write(bytes), 0);
+    if (written < bytes.length) {
+      unsent[0] = bytes.subarray(written);
+      return;
+    }
+    unsent.shift();
   }
 }
 

@@ -28,6 +28,8 @@ export class IkeSession {
   /** What charon was told in this session. */
   readonly #told = new Map<string, Connection>();
   readonly #refused = new Map<string, string>();
+  /** How many connections charon has, anybody's; at most, as far as is known. */
+  #connectionCount = Infinity;
 
   constructor(vici: Vici, network: Prefix) {
     this.#vici = vici;
@@ -55,7 +57,7 @@ export class IkeSession {
       if (!isKnown) await this.#load(connection);
     }
     for (const name of this.#refused.keys()) if (!wanted.has(name)) this.#refused.delete(name);
-    if (maySweep) await this.#dropSecrets(wanted);
+    if (maySweep && wanted.size <= LISTED_SECRETS) await this.#dropSecrets(wanted);
   }
 
   /**
@@ -94,8 +96,11 @@ export class IkeSession {
   }
 
   async #presentConnections(): Promise<Set<string>> {
-    const { conns } = await this.#vici.request("get-conns");
-    return new Set(listOf(conns).filter((name) => isOurConnection(name, this.#network)));
+    const names = this.#connectionCount <= LISTED_CONNECTIONS
+      ? listOf((await this.#vici.request("get-conns"))["conns"])
+      : (await this.#vici.list("list-conns", "list-conn")).flatMap(Object.keys);
+    this.#connectionCount = names.length;
+    return new Set(names.filter((name) => isOurConnection(name, this.#network)));
   }
 
   async #load(connection: Connection): Promise<void> {
@@ -103,6 +108,7 @@ export class IkeSession {
     try {
       await this.#vici.command("load-shared", secret);
       await this.#vici.command("load-conn", definition);
+      this.#connectionCount++;
       this.#told.set(name, connection);
       this.#refused.delete(name);
     } catch (error) {
@@ -136,6 +142,13 @@ export class IkeSession {
   }
 }
 
+/**
+ * What one answer can list for certain: charon drops one of more than 512 KiB without a word, and a
+ * name has up to 255 bytes. Where there are more, each connection is asked for with all it has.
+ */
+const LISTED_CONNECTIONS = 2000;
+/** The same for the names of our keys, which have up to 42 bytes; a key too many does no harm. */
+const LISTED_SECRETS = 10_000;
 /** So much younger must a tunnel be for both ends to agree that it is: they count whole seconds. */
 const AGE_MARGIN_SECONDS = 3;
 /** So old must it be for nothing to be under way any more on those before it. */

@@ -46,6 +46,9 @@ class Charon implements Disposable {
     switch (command) {
       case "get-conns":
         return { conns: [...this.conns] };
+      case "list-conns":
+        for (const name of this.conns) event("list-conn", { [name]: { version: "IKEv2" } });
+        return {};
       case "get-shared":
         return { keys: [...this.keys] };
       case "list-sas":
@@ -117,6 +120,24 @@ describe("a session with charon", () => {
     ]);
     await s.session.sync(wanted(two, three), true);
     expect(charon.takeChanges()).toEqual([]);
+  });
+
+  test("asks for connections one by one where one answer may not have room for all", async () => {
+    using charon = new Charon();
+    for (let n = 0; n < 1999; n++) charon.conns.add(`others-${n}`);
+    charon.conns.add(two.name);
+    using s = await session(charon);
+    const questions = async (...connections: Connection[]) => {
+      charon.server.calls.length = 0;
+      await s.session.sync(wanted(...connections), true);
+      const commands = charon.server.calls.map(([command]) => command);
+      return commands.filter((command) => command.endsWith("-conns"));
+    };
+    expect(await questions()).toEqual(["list-conns"]); // How many there are is not known yet.
+    expect(charon.conns.has(two.name)).toBe(false);
+    expect(await questions(two, three)).toEqual(["get-conns"]);
+    expect(await questions(two, three)).toEqual(["list-conns"]);
+    expect(charon.conns.size).toBe(2001);
   });
 
   test("loads again what somebody unloaded", async () => {
