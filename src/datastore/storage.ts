@@ -225,7 +225,11 @@ export class Storage implements Disposable {
   }
 
   #rows(sql: string, values: SQLQueryBindings[] = []): Row[] {
-    return this.#statement(sql).values(...values) as unknown as Row[];
+    try {
+      return this.#statement(sql).values(...values) as unknown as Row[];
+    } catch (error) {
+      throw this.#diskFailure(error) ?? error;
+    }
   }
 
   #run(sql: string, values: SQLQueryBindings[] = []): void {

@@ -3,6 +3,7 @@
 import { KV, Lease, type RangeResponse } from "../../subnet/etcd/rpc/rpc_pb.ts";
 import type { Entry } from "../entry.ts";
 import { singleKey } from "../key_range.ts";
+import { forEach } from "./for_each.ts";
 import type { Remote } from "./remote.ts";
 
 export interface Dump {
@@ -24,12 +25,12 @@ const NO_END = new Uint8Array(1);
 /** Reads everything. Keys whose lease has just expired are left out. Throws `DatastoreError`. */
 export async function readDump(remote: Remote): Promise<Dump> {
   const { revision, entries } = await readEntries(remote);
-  const leases: DumpedLease[] = [];
-  for (const id of new Set(entries.map(({ lease }) => lease))) {
-    if (id === 0n) continue;
+  const ids = [...new Set(entries.map(({ lease }) => lease))].filter((id) => id !== 0n);
+  const read = await forEach(ids, async (id): Promise<DumpedLease> => {
     const answer = await remote.call("read a lease", Lease.method.leaseTimeToLive, { ID: id });
-    if (answer.TTL > 0n) leases.push({ id, remainingSeconds: answer.TTL });
-  }
+    return { id, remainingSeconds: answer.TTL };
+  });
+  const leases = read.filter(({ remainingSeconds }) => remainingSeconds > 0n);
   const alive = new Set(leases.map(({ id }) => id));
   const kept = entries.filter(({ lease }) => lease === 0n || alive.has(lease));
   return { revision, leases, entries: kept };

@@ -11,6 +11,7 @@ import { DatastoreError } from "../datastore_error.ts";
 import type { Entry } from "../entry.ts";
 import { compareKeys, keyText } from "../key_range.ts";
 import type { Dump, DumpedEntry, DumpedLease } from "./dump.ts";
+import { forEach } from "./for_each.ts";
 import type { Remote } from "./remote.ts";
 
 export interface RestoreResult {
@@ -43,7 +44,7 @@ export async function restoreDump(
     );
   }
   const used = new Set(missing.map(({ lease }) => lease));
-  for (const lease of dump.leases) if (used.has(lease.id)) await grant(remote, lease);
+  await forEach(dump.leases.filter(({ id }) => used.has(id)), (lease) => grant(remote, lease));
   for (let start = 0; start < missing.length; start += BATCH) {
     await writeBatch(remote, missing.slice(start, start + BATCH), before);
   }
@@ -56,13 +57,16 @@ export async function differences(remote: Remote, dump: Dump): Promise<DumpedEnt
   return dump.entries.filter((entry) => !isSame(present.get(keyText(entry.key)), entry));
 }
 
-/** Removes keys that still have these values. Throws `DatastoreError`. */
+/** Removes those keys that are there; they must have these values. Throws `DatastoreError`. */
 export async function removeEntries(
   remote: Remote,
   entries: readonly DumpedEntry[],
 ): Promise<void> {
-  for (let start = 0; start < entries.length; start += BATCH) {
-    const batch = entries.slice(start, start + BATCH);
+  // A lease that has expired in one store is about to expire in its copy, or has done so.
+  const present = await readPresent(remote, entries);
+  const left = entries.filter(({ key }) => present.has(keyText(key)));
+  for (let start = 0; start < left.length; start += BATCH) {
+    const batch = left.slice(start, start + BATCH);
     await change(remote, {
       compare: batch.map(({ key, value }) => ({
         key,
