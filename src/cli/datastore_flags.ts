@@ -3,6 +3,7 @@
 import { posix } from "node:path";
 import { familyOf } from "../addr/ip.ts";
 import { parsePrefix, type Prefix } from "../addr/prefix.ts";
+import { BACKEND_TYPES } from "../backend/registry.ts";
 import { ConfigError } from "../config/config_error.ts";
 import { parseNetworkConfig } from "../config/network_config.ts";
 import { parseListenAddress } from "../datastore/listen_address.ts";
@@ -225,11 +226,28 @@ function describedConfig(text: string, backend: string): string {
   const value = JSON.stringify({
     ...(v4[0] === undefined ? { EnableIPv4: false } : { Network: v4[0] }),
     ...(v6[0] !== undefined && { EnableIPv6: true, IPv6Network: v6[0] }),
-    Backend: { Type: backend === "" ? "vxlan" : backend },
+    Backend: { Type: backend === "" ? "vxlan" : backendType(backend) },
   });
   // What no daemon could use is refused here.
   parseNetworkConfig(value, { source: "--network", warn: () => undefined });
   return value;
+}
+
+/** One that there is, and that needs no options. */
+function backendType(text: string): string {
+  const type = text.toLowerCase();
+  if (!BACKEND_TYPES.includes(type)) {
+    throw new ArgumentFault(
+      `--backend is "${text}"; it must be one of ${BACKEND_TYPES.join(", ")}`,
+    );
+  }
+  if (type === "ipsec") {
+    throw new ArgumentFault(
+      "--backend ipsec needs a PSK, which a command line does not hide: " +
+        "write the configuration to a file and give --net-config-path",
+    );
+  }
+  return type;
 }
 
 function readNetwork(text: string): Prefix {

@@ -70,6 +70,9 @@ export function flagsPage(): string {
     "- `WIREGUARD_KEY_FILE`: the wireguard backend's private key, else /run/flannel/wgkey.",
   );
   lines.push(
+    "- `CHARON_VICI_SOCKET`: the control socket of a charon that the ipsec backend is to use.",
+  );
+  lines.push(
     "- `ACCESS_KEY_ID`, `ACCESS_KEY_SECRET`: the tencent-vpc backend's key of the cloud's API.",
     "- `TENCENT_VPC_ENDPOINT`, `TENCENT_METADATA_ENDPOINT`: other addresses of that cloud.",
   );

@@ -92,6 +92,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   cli: {
     addr: "flags that are addresses",
+    backend: "--backend is one that there is",
     config: "--network is checked when it is read",
     datastore: "the subcommand",
     iface: "--iface-regex is checked when it is read",

@@ -47,6 +47,20 @@ describe("parseDatastoreCommand()", () => {
     });
   });
 
+  test("writes no backend that no daemon could start with", () => {
+    const message = (backend: string) => {
+      const command = parseDatastoreCommand(["--network=10.5.0.0/16", `--backend=${backend}`]);
+      return command.kind === "error" ? command.message : command.kind;
+    };
+    expect(message("host-gw")).toBe("serve");
+    expect(message("WireGuard")).toBe("serve");
+    expect(message("vxlna")).toBe(
+      '--backend is "vxlna"; it must be one of alloc, extension, host-gw, ipip, ipsec, ' +
+        "tencent-vpc, udp, vxlan, wireguard",
+    );
+    expect(message("ipsec")).toStartWith("--backend ipsec needs a PSK");
+  });
+
   test("tells the two sides of a migration apart by their flags", () => {
     const args = ["--etcd-endpoints=http://a:1", "--etcd-cafile=ca", "--to", "b:2,c:2"];
     const more = ["--to-certfile=cert", "--to-keyfile=key", "--to-username=u", "--overwrite"];
