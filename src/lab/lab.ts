@@ -39,7 +39,8 @@ export const LAB_KIND = "fl-lab";
 
 const STORE_TIMEOUT_MS = 15_000;
 const READY_TIMEOUT_MS = 60_000;
-const PING_TIMEOUT_MS = 10_000;
+/** Two ends of WireGuard in user space that begin at once may need 15 s to agree. */
+const PING_TIMEOUT_MS = 30_000;
 const ETCD_PREFIX = "/coreos.com/network";
 
 /** Why a lab cannot run on this machine; one line each, with what to do. */

@@ -157,13 +157,15 @@ export class Calls implements Disposable {
 
 /** A server that has never answered and closes the connection has a reason. */
 function withGuess(failure: EtcdError, { hasAnswered, endpoint }: Connection): EtcdError {
-  if (failure.reason !== "connection closed" || hasAnswered) return failure;
-  return failure.because(
-    endpoint.secure
-      ? "connection closed: does the server accept our TLS certificate? " +
-        "check --etcd-certfile and --etcd-keyfile"
-      : "connection closed: if etcd serves TLS, write the endpoint with https://",
-  );
+  const { reason } = failure;
+  // Which of the two it is, depends on what was under way.
+  if (reason !== "connection closed" && reason !== "connection reset" || hasAnswered) {
+    return failure;
+  }
+  const guess = endpoint.secure
+    ? "does the server accept our TLS certificate? check --etcd-certfile and --etcd-keyfile"
+    : "if etcd serves TLS, write the endpoint with https://";
+  return failure.because(`${reason}: ${guess}`);
 }
 
 /** Before 3.4.22 and 3.5.5, a watch with an expired token was answered with "permission denied". */
