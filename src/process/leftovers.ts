@@ -1,6 +1,7 @@
 /** Ends what a run of this program left behind when it was killed in the middle of its work. */
 
 import { readdirSync, readFileSync } from "node:fs";
+import { signalProcess } from "./process.ts";
 
 /**
  * Kills every process whose environment (proc_pid_environ(5)) sets `name` to one of `values`, however
@@ -13,12 +14,7 @@ export function killMarked(name: string, values: ReadonlySet<string>): number {
     if (!Number.isInteger(pid) || pid === process.pid) continue;
     const value = environmentOf(pid).get(name);
     if (value === undefined || !values.has(value)) continue;
-    try {
-      process.kill(pid, "SIGKILL");
-      count++;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
-    }
+    if (signalProcess(pid, "SIGKILL")) count++;
   }
   return count;
 }

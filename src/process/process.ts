@@ -58,7 +58,8 @@ export async function run(
   const { timeoutMs = 30_000, signal, maxOutputBytes = 16 * 1024 * 1024, onLine } = options;
   signal?.throwIfAborted();
   const child = start(program, args, options);
-  const kill = () => killGroup(child.pid, "SIGKILL");
+  // `detached` made the child the leader of its group.
+  const kill = () => void signalProcess(-child.pid, "SIGKILL");
   let fault: ProcessError | undefined;
   const timer = setTimeout(() => {
     fault = new ProcessError(program, "timeout", `it did not end within ${timeoutMs} ms`);
@@ -122,12 +123,13 @@ function start(
   }
 }
 
-/** `detached` made the child the leader of its group. */
-export function killGroup(pid: number, signal: NodeJS.Signals): void {
+/** Whether there was somebody to get the signal; a negative number is that of a group. */
+export function signalProcess(pid: number, signal: NodeJS.Signals): boolean {
   try {
-    process.kill(-pid, signal);
+    return process.kill(pid, signal);
   } catch (error) {
     if ((error as { code?: string }).code !== "ESRCH") throw error;
+    return false;
   }
 }
 

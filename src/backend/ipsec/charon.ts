@@ -9,6 +9,7 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Log } from "../../log/log.ts";
+import { signalProcess } from "../../process/process.ts";
 import { findCharon, packageOf } from "../../process/programs.ts";
 import { startService } from "../../process/service.ts";
 import { BackendError } from "../target.ts";
@@ -88,7 +89,7 @@ async function adoptCharon(options: CharonOptions): Promise<Charon> {
   await followLog(charon.vici, options.log);
   const kill = () => {
     const pid = ownPid(options);
-    if (pid !== undefined) process.kill(pid, "SIGKILL");
+    if (pid !== undefined) signalProcess(pid, "SIGKILL");
   };
   return { ...charon, kill };
 }

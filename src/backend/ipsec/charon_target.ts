@@ -182,7 +182,8 @@ export class CharonTarget implements Target {
     using vici = charon.vici;
     const session = this.#session = new IkeSession(vici, network);
     this.#lookAtMs = -Infinity;
-    this.#stop.signal.addEventListener("abort", () => vici[Symbol.dispose](), { once: true });
+    const hangUp = () => vici[Symbol.dispose]();
+    this.#stop.signal.addEventListener("abort", hangUp);
     let isOpen = true;
     void vici.closed.then(() => {
       isOpen = false;
@@ -195,6 +196,7 @@ export class CharonTarget implements Target {
       if (!(error instanceof ViciError)) throw error;
       if (!this.#stop.signal.aborted) log.warn(error.message);
     } finally {
+      this.#stop.signal.removeEventListener("abort", hangUp);
       this.#session = undefined;
       if (!this.#stop.signal.aborted) charon.kill?.();
     }

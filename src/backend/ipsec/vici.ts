@@ -40,7 +40,7 @@ export class Vici implements Disposable {
   #unsent: Uint8Array = new Uint8Array(0);
   #socket: Bun.Socket<undefined> | undefined;
   /** Why the connection has ended. */
-  #end: Error | undefined;
+  #end: ViciError | undefined;
   /** The end of the request that was made last. */
   #last: Promise<unknown> = Promise.resolve();
   #waiting: PromiseWithResolvers<ViciPacket> | undefined;
@@ -62,7 +62,8 @@ export class Vici implements Disposable {
           data: (_socket, bytes) => vici.#read(bytes),
           drain: () => vici.#write(),
           close: () => vici.#ended(new ViciError("connection", "charon has closed it")),
-          error: (_socket, error) => vici.#ended(error),
+          error: (_socket, cause) =>
+            vici.#ended(new ViciError("connection", cause.message, { cause })),
         },
       });
       return vici;
@@ -171,7 +172,7 @@ export class Vici implements Disposable {
     }
   }
 
-  #ended(reason: Error): void {
+  #ended(reason: ViciError): void {
     if (this.#end !== undefined) return;
     this.#end = reason;
     this.#waiting?.reject(reason);

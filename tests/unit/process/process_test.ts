@@ -1,7 +1,13 @@
 import { describe, expect, test } from "bun:test";
 import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { ProcessError, processStarts, run, type RunOptions } from "../../../src/process/process.ts";
+import {
+  ProcessError,
+  processStarts,
+  run,
+  type RunOptions,
+  signalProcess,
+} from "../../../src/process/process.ts";
 import { findProgram, packageOf } from "../../../src/process/programs.ts";
 
 const shell = (script: string, options?: RunOptions): ReturnType<typeof run> =>
@@ -109,6 +115,16 @@ describe("run()", () => {
     await run("true", []);
     await run("no-such-program", []).catch(() => undefined);
     expect(processStarts() - before).toBe(1);
+  });
+});
+
+describe("signalProcess()", () => {
+  test("tells whether there is a process", async () => {
+    const child = Bun.spawn(["sleep", "60"], { detached: true });
+    expect(signalProcess(-child.pid, "SIGTERM")).toBe(true);
+    await child.exited;
+    expect(signalProcess(child.pid, "SIGTERM")).toBe(false);
+    expect(signalProcess(-child.pid, "SIGTERM")).toBe(false);
   });
 });
 
