@@ -22,8 +22,10 @@ import type { Ownership } from "../state/ownership.ts";
 import { LeaseTable } from "../subnet/lease_table.ts";
 import type { LeaseStore, OwnLease } from "../subnet/store.ts";
 import { writeSubnetFile } from "../subnet/subnet_file.ts";
+import { systemClock } from "../time/clock.ts";
 import { trafficRules } from "../traffic/rules.ts";
 import { createTrafficManager, type TrafficManager } from "../traffic/traffic.ts";
+import { Advertiser } from "./advertiser.ts";
 
 export interface NetworkOptions {
   readonly options: Options;
@@ -56,6 +58,7 @@ export class Network implements AsyncDisposable {
   readonly #facts: PeerFactsSource;
   readonly #projector: NetworkProjector;
   readonly #table: LeaseTable;
+  readonly #advertiser: Advertiser;
   #traffic: TrafficManager | undefined;
   #external: ExternalInterface;
   #ownership: Ownership;
@@ -116,6 +119,14 @@ export class Network implements AsyncDisposable {
       backendType: backend.attributes.backendType,
       onRejected: ({ key, reason }) => log.warn(`ignoring lease ${key}: ${reason}`),
     });
+    this.#advertiser = new Advertiser({
+      own,
+      attributes: backend.attributes,
+      told: external.publicAddresses,
+      clock: systemClock,
+      log,
+    });
+    this.#cleanup.use(this.#advertiser);
     this.#cleanup.use(this.#reconciler);
     this.#cleanup.use(this.#facts);
     this.#cleanup.use(this.#projector);
@@ -151,6 +162,7 @@ export class Network implements AsyncDisposable {
       this.#externalProblem,
       traffic?.inSync ? undefined : `traffic rules: ${traffic?.problem ?? "not in yet"}`,
       this.#fileProblem,
+      this.#advertiser.problem,
       this.#hasSnapshot ? undefined : "waiting for the other nodes' leases",
       ...conflicts.map(({ text, error }) => `${text}: ${error}`),
       ...failing.map(({ text, error }) => `${text}: ${error}`),
@@ -293,18 +305,8 @@ export class Network implements AsyncDisposable {
       own: this.#options.own.lease,
       external: next,
     });
+    this.#advertiser.advertise(next.publicAddresses);
     await this.#writeFile();
-    await this.#advertise(before.publicAddresses, next.publicAddresses);
-  }
-
-  /** Tells the other nodes of another public address. */
-  async #advertise(
-    before: ExternalInterface["publicAddresses"],
-    next: ExternalInterface["publicAddresses"],
-  ): Promise<void> {
-    if (JSON.stringify(before) === JSON.stringify(next)) return;
-    const { own, backend } = this.#options;
-    await own.update({ ...backend.attributes, publicAddresses: next }, AbortSignal.timeout(30_000));
   }
 }
 
