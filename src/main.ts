@@ -59,9 +59,19 @@ async function runSubcommand(name: Subcommand, args: readonly string[]): Promise
   }
 }
 
-/** Resolves when all of it is out: a pipe with a slow reader takes 64 KiB, and the exit cuts the rest. */
+/**
+ * Resolves when all of it is out: a pipe with a slow reader takes 64 KiB, and the exit cuts the rest.
+ * Ends the program when that cannot be: as SIGPIPE would for a reader that has gone, else with a line.
+ */
 async function printAll(text: string): Promise<void> {
-  await Bun.write(Bun.stdout, text);
+  try {
+    await Bun.write(Bun.stdout, text);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === "EPIPE") process.exit(141);
+    process.stderr.write(`flanneld: cannot write the output: ${message}\n`);
+    process.exit(1);
+  }
 }
 
 /** What starts this program again: the executable, or Bun and this file. */

@@ -84,6 +84,20 @@ describe("the executable", () => {
     expect(stdout).toContain(readFileSync(`${ROOT}licenses/LGPL-2.1.txt`, "utf8"));
   });
 
+  test("ends with one line when its output cannot be written, with none when nobody reads it", async () => {
+    expect(await run(["sh", "-c", '"$0" licenses >/dev/full', FLANNELD])).toEqual({
+      status: 1,
+      stdout: "",
+      stderr: "flanneld: cannot write the output: ENOSPC: no space left on device, write\n",
+    });
+    const pipe = '("$0" licenses; echo $? >&2) | true';
+    expect(await run(["sh", "-c", pipe, FLANNELD])).toEqual({
+      status: 0,
+      stdout: "",
+      stderr: "141\n",
+    });
+  });
+
   test("runs no foreign code from the directory it is started in", async () => {
     const cwd = `${directory}/hostile`;
     mkdirSync(cwd);
