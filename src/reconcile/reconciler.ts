@@ -11,7 +11,7 @@
 import { assertNever } from "../addr/assert_never.ts";
 import { familyOf } from "../addr/ip.ts";
 import type { Log } from "../log/log.ts";
-import type { Kernel, KernelEvent } from "../netlink/kernel.ts";
+import type { Kernel, KernelEvent, StepResult } from "../netlink/kernel.ts";
 import { isOurs, mayAdopt, type Ownership, owns } from "../state/ownership.ts";
 import { decide, type Decision, orderSteps } from "../state/plan.ts";
 import { linkKey, linkOf, resourceKey } from "../state/resource_key.ts";
@@ -104,6 +104,7 @@ export class Reconciler implements AsyncDisposable {
   /** The last attempt to read succeeded. */
   #dumpTrusted = false;
   #dumpFailures = 0;
+  #passFailures = 0;
   #sweepAllowed = false;
 
   #watch: Disposable | undefined;
@@ -227,10 +228,11 @@ export class Reconciler implements AsyncDisposable {
   #startPass(): void {
     if (this.#pass !== undefined || this.#stopped) return; // A pass that ends looks for more work.
     this.#pass = this.#runPass()
+      .then(() => void (this.#passFailures = 0))
       .catch((error: unknown) => {
         this.#log.error({ err: error }, "the reconcile loop failed; it reads the kernel again");
         this.#resync ??= "a failure";
-        this.#delayReading();
+        this.#delayReading(++this.#passFailures);
       })
       .finally(() => {
         this.#pass = undefined;
@@ -298,8 +300,7 @@ export class Reconciler implements AsyncDisposable {
     for (const { op, resource } of steps) {
       if (op === "set" && resource.kind === "link") this.#making.add(resource.name);
     }
-    this.#disturbed = new Map();
-    const results = await this.#kernel.apply(steps);
+    const results = await this.#perform(steps, keyOf);
     const failed: FailedStep[] = [];
     for (const [i, step] of steps.entries()) {
       const entry = this.#table.at(keyOf.get(step) as ResourceKey);
@@ -309,6 +310,21 @@ export class Reconciler implements AsyncDisposable {
     }
     this.#disturbed = undefined;
     this.#onFailed(failed);
+  }
+
+  /** Without an answer, nobody knows what was done: the keys stay dirty until that has been read. */
+  async #perform(
+    steps: readonly Step[],
+    keyOf: ReadonlyMap<Step, ResourceKey>,
+  ): Promise<readonly StepResult[]> {
+    this.#disturbed = new Map();
+    try {
+      return await this.#kernel.apply(steps);
+    } catch (error) {
+      this.#disturbed = undefined;
+      for (const key of keyOf.values()) this.#dirty.add(key);
+      throw error;
+    }
   }
 
   /** What to do about an entry now; nothing if it is in order, blocked, or somebody else's. */
@@ -664,7 +680,7 @@ export class Reconciler implements AsyncDisposable {
       if (scope === "all") this.#resync ??= reason;
       else for (const name of scope) this.#examine.add(name);
       this.#dumpTrusted = false;
-      this.#delayReading();
+      this.#delayReading(++this.#dumpFailures);
       if ((this.#dumpFailures & (this.#dumpFailures - 1)) === 0) {
         this.#log.warn(`${(error as Error).message}; nothing is deleted until it can be read`);
       }
@@ -743,10 +759,8 @@ export class Reconciler implements AsyncDisposable {
     }
   }
 
-  #delayReading(): void {
-    this.#dumpFailures++;
-    this.#readAgainAtMs = this.#clock.nowMs() +
-      backoffMs(this.#dumpFailures, RETRY, this.#clock);
+  #delayReading(failures: number): void {
+    this.#readAgainAtMs = this.#clock.nowMs() + backoffMs(failures, RETRY, this.#clock);
   }
 }
 

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { KernelError } from "../../../src/netlink/kernel.ts";
 import { Reconciler, type ReconcilerScope } from "../../../src/reconcile/reconciler.ts";
 import { resourceText } from "../../../src/state/resource_text.ts";
 import type { Link, Resource } from "../../../src/state/resource.ts";
@@ -80,6 +81,24 @@ function expectOurs(...resources: Resource[]): void {
 }
 
 describe("Reconciler", () => {
+  test("an answer that the kernel never gives costs a look at everything, and no entry", async () => {
+    await running(2, 3);
+    const fail = () => {
+      kernel.betweenSteps = () => {};
+      throw new KernelError("receive over netlink", "ENOBUFS");
+    };
+    kernel.betweenSteps = fail;
+    reconciler.setDesired("peer 4", peer(4), 4n);
+    reconciler.removeOwner("peer 2");
+    await clock.advance(5000);
+    expectOurs(...peer(3), ...peer(4));
+    kernel.betweenSteps = (done) => done === 2 ? fail() : undefined;
+    reconciler.setDesired("peer 5", peer(5), 5n);
+    await clock.advance(5000);
+    expectOurs(...peer(3), ...peer(4), ...peer(5));
+    expect(reconciler.status()).toMatchObject({ inSync: true, repairs: 0 });
+  });
+
   test("makes what is desired, and a second look sends nothing", async () => {
     await running(2, 3);
     expectOurs(...peer(2), ...peer(3));
