@@ -18,7 +18,7 @@ import { icmpError, sourceOf } from "./ip_packet.ts";
  */
 export class IcmpSender implements Disposable {
   /** -1 without CAP_NET_RAW: then nobody is told. */
-  readonly #fd = libc().socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
+  #fd = libc().socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
   readonly #name = new Uint8Array(sockaddr_in.size);
   readonly #nowMs: () => number;
   #tokens = BURST;
@@ -52,6 +52,7 @@ export class IcmpSender implements Disposable {
 
   [Symbol.dispose](): void {
     if (this.#fd >= 0) libc().close(this.#fd);
+    this.#fd = -1; // Another thread may get the number next.
   }
 
   #takeToken(): boolean {
