@@ -81,7 +81,9 @@ function createFile(directory: string, file: string): void {
   const draft = `${file}.${process.pid}.new`;
   rmSync(draft, { force: true });
   try {
-    const database = new Database(draft, { create: true, readwrite: true });
+    // The directory may be one that others can read, and the configuration may hold a PSK.
+    closeSync(openSync(draft, "wx", 0o600));
+    const database = new Database(draft, { readwrite: true });
     const [clusterId, memberId] = [randomId(), randomId()];
     database.run("PRAGMA synchronous = FULL");
     database.transaction(() => {

@@ -1,7 +1,9 @@
 import { Database } from "bun:sqlite";
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import {
+  chmodSync,
   cpSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -70,6 +72,17 @@ test("a directory is made, for its owner alone, with one file that keeps its ide
   expect(first?.clusterId).toBeGreaterThan(0n);
   expect(statSync(directory).mode & 0o777).toBe(0o700);
   expect(readdirSync(directory)).toEqual(["datastore.sqlite"]);
+});
+
+test("the data is its owner's alone, in a directory that others can read, too", () => {
+  mkdirSync(directory, { recursive: true });
+  chmodSync(directory, 0o755);
+  using storage = new Storage(directory);
+  storage.transaction(() => storage.removeLease(1n));
+  const modes = readdirSync(directory).map((name) =>
+    [name, statSync(join(directory, name)).mode & 0o777] as const
+  );
+  expect(modes.toSorted()).toEqual([["datastore.sqlite", 0o600], ["datastore.sqlite-wal", 0o600]]);
 });
 
 describe("a file that cannot be used is reported and left as it is", () => {
