@@ -21,7 +21,8 @@ export class TunnelWatch {
   /**
    * Looks at all tunnels. One that charon is not even trying to make is begun anew; one that a younger
    * one supersedes is ended, and so is one that nobody wants if `maySweep`. Gives whether to look
-   * again soon. Throws `ViciError` when charon does not answer any more.
+   * again soon: for a peer that is down and has not been for long. Throws `ViciError` when charon
+   * does not answer any more.
    */
   async check(session: IkeSession, wanted: Connections, maySweep: boolean): Promise<boolean> {
     const tunnels = await session.tunnels();
@@ -39,7 +40,9 @@ export class TunnelWatch {
         for (const uniqueId of superseded) await session.terminateAssociation(uniqueId);
       }
     }
-    return [...this.#down.values()].some(({ attempts }) => attempts === 0);
+    return [...this.#down.values()].some(({ attempts, isReported }) =>
+      attempts === 0 && !isReported
+    );
   }
 
   /**

@@ -301,6 +301,17 @@ describe("the watch over the tunnels", () => {
     expect(watch.problem()).toBeUndefined();
   });
 
+  test("does not hurry for a peer that has been down for long, however charon tries", async () => {
+    using charon = new Charon();
+    using s = await session(charon);
+    charon.associations = [association(two, "1", 5), connecting(three)];
+    expect(await watch.check(s.session, wanted(two, three), true)).toBe(true);
+    await clock.advance(29_000);
+    expect(await watch.check(s.session, wanted(two, three), true)).toBe(true);
+    await clock.advance(2000);
+    expect(await watch.check(s.session, wanted(two, three), true)).toBe(false);
+  });
+
   test("has no problem without peers", async () => {
     using charon = new Charon();
     using s = await session(charon);
