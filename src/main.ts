@@ -121,6 +121,7 @@ const FAULTS = new Set([
   "LibraryError",
   "NetworkError",
   "OutOfSubnetsError",
+  "ProcessError",
   "StoreError",
   "TrafficError",
 ]);
