@@ -43,6 +43,7 @@ copies them to an etcd cluster while everything runs. They work with every etcd:
                          --etcd-password
   --to URL               where migrate writes; also --to-cafile, --to-certfile, --to-keyfile,
                          --to-username, --to-password
+                         (in the environment: FLANNELD_ETCD_PASSWORD, FLANNELD_TO_PASSWORD, …)
   --overwrite            replace keys that are there with other values
 `;
 
@@ -51,7 +52,7 @@ export async function datastoreCommand(
   args: readonly string[],
   streams: DatastoreStreams,
 ): Promise<number> {
-  const command = parseDatastoreCommand(args);
+  const command = parseDatastoreCommand(args, process.env);
   if (command.kind === "help") {
     await streams.out(USAGE);
     return 0;

@@ -12,6 +12,7 @@ import type { RemoteOptions } from "../datastore/transfer/remote.ts";
 import { isLogFormat, LOG_FORMATS, type LogFormat } from "../log/format.ts";
 import { nearest } from "../text/nearest.ts";
 import { type FlagShape, type GivenFlag, scanFlags } from "./flag_syntax.ts";
+import { environmentName } from "./flag_table.ts";
 import { readBoolean, readInteger, splitList } from "./flag_values.ts";
 
 export type DatastoreCommand =
@@ -60,18 +61,24 @@ const ACTIONS: Readonly<Record<string, readonly string[]>> = {
 };
 const BOOLEANS = new Set(["insecure", "overwrite", "help", "h"]);
 
-export function parseDatastoreCommand(args: readonly string[]): DatastoreCommand {
+/** The environment is asked, as by the daemon, for what is not given of a remote store. */
+export function parseDatastoreCommand(
+  args: readonly string[],
+  environment: Environment = {},
+): DatastoreCommand {
   const [word] = args;
   const hasAction = word !== undefined && !word.startsWith("-");
-  if (!hasAction) return parse("serve", SERVE_FLAGS, args);
+  if (!hasAction) return parse("serve", SERVE_FLAGS, args, {});
   const flags = ACTIONS[word];
-  if (flags !== undefined) return parse(word, flags, args.slice(1));
+  if (flags !== undefined) return parse(word, flags, args.slice(1), environment);
   const guess = nearest(word, Object.keys(ACTIONS), 2);
   const hint = guess === undefined
     ? "there are export, import and migrate"
     : `did you mean ${guess}?`;
   return fault(`unexpected argument "${word}"; ${hint}`);
 }
+
+type Environment = Readonly<Record<string, string | undefined>>;
 
 function remoteFlags(endpoints: string, prefix: string): string[] {
   const others = ["cafile", "certfile", "keyfile", "username", "password"];
@@ -89,6 +96,7 @@ function parse(
   action: string,
   names: readonly string[],
   args: readonly string[],
+  environment: Environment,
 ): DatastoreCommand {
   const shapes: FlagShape[] = [...names, "help", "h"].map((name) => ({
     name,
@@ -97,7 +105,7 @@ function parse(
   const scan = scanFlags(args, shapes);
   if (scan.kind === "error") return fault(scan.message);
   try {
-    const values = new FlagValues(scan.flags);
+    const values = new FlagValues(scan.flags, environment);
     if (values.flag("help") || values.flag("h")) return { kind: "help" };
     if (scan.rest[0] !== undefined) return fault(`unexpected argument "${scan.rest[0]}"`);
     return build(action, values);
@@ -175,7 +183,9 @@ function remote(
   values: FlagValues,
   { endpoints: name, prefix }: { endpoints: string; prefix: string },
 ): RemoteOptions {
-  const endpoints = splitList(values.text(name, name === "to" ? "" : "http://127.0.0.1:2379"));
+  const endpoints = splitList(
+    name === "to" ? values.text(name, "") : values.textOrVariable(name, "http://127.0.0.1:2379"),
+  );
   if (endpoints.length === 0) {
     throw new ArgumentFault(`--${name} must be given, such as --${name} http://10.0.0.5:2379`);
   }
@@ -183,10 +193,10 @@ function remote(
   return {
     endpoints,
     flagPrefix: `--${prefix}`,
-    caFile: values.text(`${prefix}cafile`, ""),
+    caFile: values.textOrVariable(`${prefix}cafile`, ""),
     ...certificatePair(values, names),
-    username: values.text(`${prefix}username`, ""),
-    password: values.text(`${prefix}password`, ""),
+    username: values.textOrVariable(`${prefix}username`, ""),
+    password: values.textOrVariable(`${prefix}password`, ""),
   };
 }
 
@@ -194,7 +204,7 @@ function certificatePair(
   values: FlagValues,
   { cert, key }: { cert: string; key: string },
 ): { certFile: string; keyFile: string } {
-  const [certFile, keyFile] = [values.text(cert, ""), values.text(key, "")];
+  const [certFile, keyFile] = [values.textOrVariable(cert, ""), values.textOrVariable(key, "")];
   if ((certFile === "") !== (keyFile === "")) {
     const [given, missing] = certFile === "" ? [key, cert] : [cert, key];
     throw new ArgumentFault(`--${given} is given without --${missing}`);
@@ -259,13 +269,20 @@ function readNetwork(text: string): Prefix {
 /** The last value of each flag wins. */
 class FlagValues {
   readonly #values: ReadonlyMap<string, string>;
+  readonly #environment: Environment;
 
-  constructor(flags: readonly GivenFlag[]) {
+  constructor(flags: readonly GivenFlag[], environment: Environment) {
     this.#values = new Map(flags.map(({ name, value }) => [name, value]));
+    this.#environment = environment;
   }
 
   text(name: string, initial: string): string {
     return this.#values.get(name) ?? initial;
+  }
+
+  /** The flag, or else its environment form: a password is not for the command line. */
+  textOrVariable(name: string, initial: string): string {
+    return this.text(name, this.#environment[environmentName(name)] ?? initial);
   }
 
   integer(

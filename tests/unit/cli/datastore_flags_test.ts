@@ -25,6 +25,23 @@ describe("parseDatastoreCommand()", () => {
     });
   });
 
+  test("asks the environment for what is not given of a remote store", () => {
+    const environment = {
+      FLANNELD_ETCD_ENDPOINTS: "http://192.0.2.1:2379",
+      FLANNELD_ETCD_USERNAME: "flannel",
+      FLANNELD_ETCD_PASSWORD: "one",
+      FLANNELD_TO_PASSWORD: "two",
+      FLANNELD_TO: "http://192.0.2.9:2379",
+    };
+    const args = ["migrate", "--to=http://192.0.2.2:2379", "--etcd-username=root"];
+    expect(parseDatastoreCommand(args, environment)).toMatchObject({
+      from: { endpoints: ["http://192.0.2.1:2379"], username: "root", password: "one" },
+      to: { endpoints: ["http://192.0.2.2:2379"], username: "", password: "two" },
+    });
+    // Where to write is said on the command line or nowhere.
+    expect(parseDatastoreCommand(["migrate"], environment)).toMatchObject({ kind: "error" });
+  });
+
   test("describes networks of one family and of both", () => {
     const key = "/coreos.com/network/config";
     expect(initial("--network=10.5.0.0/16")).toEqual({
