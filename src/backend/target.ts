@@ -7,7 +7,7 @@
 import type { Lease } from "../subnet/lease.ts";
 import type { NodeInput } from "./backend.ts";
 
-/** The methods before `start` are not called; the peers follow it, one by one. */
+/** Peers are told one by one, after `start`; another interface may come before it. */
 export interface Target extends AsyncDisposable {
   /**
    * Begins to work, with the node's own lease known and its kernel entries in place; the subnet file

@@ -15,7 +15,7 @@ import type { NetworkConfig } from "../config/network_config.ts";
 import { followInterface } from "../iface/follow.ts";
 import { readInterfaces } from "../iface/host_interfaces.ts";
 import type { Log } from "../log/log.ts";
-import type { NetlinkKernel } from "../netlink/netlink_kernel.ts";
+import { NetlinkKernel } from "../netlink/netlink_kernel.ts";
 import { readSysctl } from "../netlink/sysctl.ts";
 import { Reconciler } from "../reconcile/reconciler.ts";
 import type { Ownership } from "../state/ownership.ts";
@@ -148,7 +148,8 @@ export class Network implements AsyncDisposable {
       target?.allowSweep();
       await this.#whenSettled(stop);
       if (stop.aborted) return;
-      const { kernel } = this.#options;
+      // A kernel port of its own, so that this one does not follow tables that nobody needs.
+      using kernel = new NetlinkKernel();
       await clearLeftovers({ kernel, ownership: this.#ownership, log: this.#log });
       void this.#fileWritten.promise.then(onReady);
     }

@@ -129,9 +129,8 @@ class FouTable implements SideTable {
     let after: Ports;
     try {
       after = await this.#read();
-    } catch (error) {
-      if (error instanceof KernelError) return; // The next reading may succeed.
-      throw error;
+    } catch {
+      return; // The next reading may succeed; those who ask for the table are told why not.
     }
     // Read or changed by somebody else meanwhile: that is newer.
     if (this.#known !== before) return;

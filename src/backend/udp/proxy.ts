@@ -9,6 +9,7 @@ import { addressOf } from "../../../ffi/memory.ts";
 import { type Ipv4, ipv4Number } from "../../addr/ip.ts";
 import { type Prefix, prefixAddress, prefixLength } from "../../addr/prefix.ts";
 import type { Lease, LeaseKey } from "../../subnet/lease.ts";
+import { backoffMs, systemClock } from "../../time/clock.ts";
 import type { NodeInput } from "../backend.ts";
 import { peerAddress } from "../peer_lease.ts";
 import { BackendError, type Target } from "../target.ts";
@@ -19,8 +20,9 @@ import type { UdpProxyOptions } from "./proxy_options.ts";
 /** Set by compile.sh, which puts the thread's code beside the program's; absent from source. */
 declare const FLANNELD_PROXY_WORKER: string | undefined;
 
-/** How long a thread that broke stays away. */
-const RESTART_MS = 1000;
+/** How long a thread that broke stays away: longer each time, until one has lasted. */
+const RESTART = { firstMs: 1000, maxMs: 60_000 };
+const STEADY_MS = 60_000;
 /** The thread answers within one batch of packets. */
 const STOP_MS = 1000;
 
@@ -34,6 +36,9 @@ export class UdpProxy implements Target {
   #isComplete = false;
   #problems: readonly string[] = ["the proxy has not started"];
   #restart: ReturnType<typeof setTimeout> | undefined;
+  #launchedMs = 0;
+  /** Threads in a row that broke soon. */
+  #failures = 0;
   #isStopped = false;
 
   constructor(options: UdpProxyOptions) {
@@ -93,6 +98,7 @@ export class UdpProxy implements Target {
   /** Starts the thread, or another one after it broke, and tells it all that there is to know. */
   #launch(onState: () => void): void {
     if (this.#settings === undefined) return;
+    this.#launchedMs = systemClock.nowMs();
     this.#changes = [];
     this.#thread = new Thread({
       settings: this.#settings,
@@ -131,7 +137,18 @@ export class UdpProxy implements Target {
     if (this.#isStopped) return;
     this.#problems = ["the proxy's thread has ended; another one will start"];
     this.#options.log.error(`the proxy's thread has ended, another one will start: ${reason}`);
-    this.#restart = setTimeout(() => this.#launch(() => {}), RESTART_MS);
+    const now = systemClock.nowMs();
+    if (now - this.#launchedMs > STEADY_MS) this.#failures = 0;
+    const delayMs = backoffMs(++this.#failures, RESTART, systemClock);
+    this.#restart = setTimeout(() => this.#launchAgain(), delayMs);
+  }
+
+  #launchAgain(): void {
+    try {
+      this.#launch(() => {});
+    } catch (error) {
+      this.#broke((error as Error).message);
+    }
   }
 
   /** Many peers come at once: the thread is woken once for all of them. */
@@ -173,7 +190,12 @@ class Thread implements AsyncDisposable {
   readonly #stopped = Promise.withResolvers<void>();
   #hasEnded = false;
 
+  /** Throws `BackendError` where the process may open no more files. */
   constructor({ settings, listener, onBroken }: ThreadOptions) {
+    if (this.#wakeFd < 0) {
+      this.#worker.terminate();
+      throw new BackendError("cannot start the proxy: this process may open no more files");
+    }
     const broken = (reason: string) => {
       if (!this.#end()) return;
       onBroken(reason);
