@@ -100,7 +100,7 @@ async function stream(from: string, to: string, address: string): Promise<number
   try {
     await Bun.sleep(500);
     const client = ["iperf3", "--json", "--bytes", `${MEGABYTES}M`, "--client", address];
-    const { stdout } = await run("ip", ["netns", "exec", from, ...client], { timeoutMs: 120_000 });
+    const { stdout } = await run("ip", ["netns", "exec", from, ...client], { timeoutMs: 400_000 });
     const result = JSON.parse(stdout) as {
       readonly error?: string;
       readonly end?: { readonly sum_received?: { readonly seconds: number } };
