@@ -127,9 +127,11 @@ run_jobs() {
   done 2>/dev/null
 }
 
-# A repair within a second is promised on a machine that does little else.
+# What they promise is timed: a repair within a second, and that three charons on the one processor of
+# a virtual machine agree in time.
 is_alone() {
-  [[ $1 = tests/netns/*drift_test.ts || $1 = tests/netns/traffic_rules_test.ts ]]
+  [[ $1 = tests/netns/*drift_test.ts || $1 = tests/netns/traffic_rules_test.ts ||
+    $1 = tests/vm/ipsec_test.ts ]]
 }
 
 # Shows what one has to say in one piece and leaves its numbers in $logs/NUMBER.sum.
