@@ -16,10 +16,10 @@ export interface PartResults {
 
 /** One line about what is being measured: commit, day, machine. */
 export async function describeOrigin({ isQuick }: { isQuick: boolean }): Promise<string> {
-  // The guest of tests/vm/run has one processor, of which it knows nothing.
+  const cores = cpus().length === 1 ? "one core" : `${cpus().length} cores`;
   const machine = process.env["FLANNELD_VM"] === undefined
-    ? `${cpus().length} cores (${cpus()[0]?.model.trim() ?? "unknown"}), Linux ${release()}`
-    : `one core of a virtual machine (\`tests/vm/run\`), Linux ${release()}`;
+    ? `${cores} (${cpus()[0]?.model.trim() ?? "unknown"}), Linux ${release()}`
+    : `${cores} of a virtual machine (\`tests/vm/run\`), Linux ${release()}`;
   const day = new Date().toISOString().slice(0, 10);
   return `Commit ${await commit()}, ${day}; ${machine}` +
     `${isQuick ? "; reduced sizes (`--quick`): not the figures to quote" : ""}.`;
