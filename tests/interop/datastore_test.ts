@@ -18,8 +18,16 @@ test.each(["--backend=vxlan", "--backend=host-gw --ipv6"])(
   "Go flannel finds its configuration, takes leases and follows those of the others (%s)",
   async (args) => {
     const flags = ["--hosts=4", ...args.split(" ")];
-    const result = await lab(...flags, `--daemon=${await goFlannel()}`, "--keep", "--json");
-    const report = JSON.parse(result.stdout || "{}");
+    const start = async () => {
+      const result = await lab(...flags, `--daemon=${await goFlannel()}`, "--keep", "--json");
+      return JSON.parse(result.stdout || "{}");
+    };
+    let report = await start();
+    // Now and then, of Go nodes that start at once, some do not reach each other.
+    for (let again = 0; again < 2 && !report.ok; again++) {
+      await lab("down", report.lab);
+      report = await start();
+    }
     try {
       expect(report.ok).toBe(true);
       const log = readFileSync(join(directory, report.lab, "h1", "flanneld.log"), "utf8");
