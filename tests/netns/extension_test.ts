@@ -378,12 +378,12 @@ describe("a command that", () => {
       ...IPV4,
       Backend: {
         Type: "extension",
-        SubnetAddCommand: `echo about to hang; sleep ${mark} | sleep ${mark}`,
+        SubnetAddCommand: 'echo about to hang; sleep "$NAP" | sleep "$NAP"',
         CommandTimeoutSeconds: 1,
       },
     });
-    await one.up();
-    two.start();
+    await one.up({ env: { NAP: mark } });
+    two.start({ env: { NAP: "0" } });
     const sleeps = async () => Number(await one.sh(`pgrep -f -c '^sleep ${mark}$' || true`));
     await eventually("it hangs", 5_000, async () => await sleeps() > 0);
     await eventually(
