@@ -11,7 +11,7 @@ const BACKENDS: Readonly<Record<string, () => Promise<{ readonly default: Backen
   ipip: () => import("./ipip.ts"),
   ipsec: () => import("./ipsec.ts"),
   "tencent-vpc": () => import("./tencent_vpc/tencent_vpc.ts"),
-  udp: () => import("./udp.ts"),
+  udp: () => import("./udp/udp.ts"),
   vxlan: () => import("./vxlan.ts"),
   wireguard: () => import("./wireguard/wireguard.ts"),
 };

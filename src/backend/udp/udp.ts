@@ -16,22 +16,22 @@
  *      route for 10.5.2.0/24, the bridge's, delivers.
  *
  * Where it has not, flannel0 is a TUN device with a ROUTE for the whole network, and a proxy does
- * steps 2 to 4 (`udp/proxy.ts`). On the wire there is no difference, so nodes with either data path,
+ * steps 2 to 4 (`proxy.ts`). On the wire there is no difference, so nodes with either data path,
  * and those of Go flannel, which has the proxy only, make one network.
  *
  * A packet of node A itself takes the ADDRESS 10.5.1.0/32 of flannel0 as its source.
  */
 
-import { integerOption, readOptions } from "../config/options.ts";
-import { advertisedAddresses } from "./advertised.ts";
-import type { BackendHost, BackendModule } from "./backend.ts";
-import { IPIP_DEVICE, receivePort, removeFormerTunnel, UDP_DEVICE } from "./ipip_tunnel.ts";
-import { requireIpv4Only } from "./ipv4_only.ts";
-import { outerAddress, unownedAddresses } from "./outer_address.ts";
-import { chooseDataPath } from "./udp/data_path.ts";
-import { fouBackend } from "./udp/fou_backend.ts";
-import { UdpProxy } from "./udp/proxy.ts";
-import { tunBackend } from "./udp/tun_backend.ts";
+import { integerOption, readOptions } from "../../config/options.ts";
+import { advertisedAddresses } from "../advertised.ts";
+import type { BackendHost, BackendModule } from "../backend.ts";
+import { IPIP_DEVICE, receivePort, removeFormerTunnel, UDP_DEVICE } from "../ipip_tunnel.ts";
+import { requireIpv4Only } from "../ipv4_only.ts";
+import { outerAddress, unownedAddresses } from "../outer_address.ts";
+import { chooseDataPath } from "./data_path.ts";
+import { fouBackend } from "./fou_backend.ts";
+import { UdpProxy } from "./proxy.ts";
+import { tunBackend } from "./tun_backend.ts";
 
 export const OPTIONS = { Port: integerOption({ default: 8285, min: 1, max: 65535 }) };
 

@@ -1,15 +1,15 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { type Backend, ImplausibleLeaseError, NO_FACTS } from "../../../src/backend/backend.ts";
-import { BackendError, type Target } from "../../../src/backend/target.ts";
-import { chooseDataPath } from "../../../src/backend/udp/data_path.ts";
-import { tunBackend } from "../../../src/backend/udp/tun_backend.ts";
-import udp from "../../../src/backend/udp.ts";
-import { ConfigError } from "../../../src/config/config_error.ts";
-import { type IpipLink, NO_MAC, type Resource } from "../../../src/state/resource.ts";
-import { isOurs } from "../../../src/state/ownership.ts";
-import { stateText } from "../../../src/state/resource_text.ts";
-import { FakeKernel } from "../../support/fake_kernel.ts";
+import { type Backend, ImplausibleLeaseError, NO_FACTS } from "../../../../src/backend/backend.ts";
+import { BackendError, type Target } from "../../../../src/backend/target.ts";
+import { chooseDataPath } from "../../../../src/backend/udp/data_path.ts";
+import { tunBackend } from "../../../../src/backend/udp/tun_backend.ts";
+import udp from "../../../../src/backend/udp/udp.ts";
+import { ConfigError } from "../../../../src/config/config_error.ts";
+import { type IpipLink, NO_MAC, type Resource } from "../../../../src/state/resource.ts";
+import { isOurs } from "../../../../src/state/ownership.ts";
+import { stateText } from "../../../../src/state/resource_text.ts";
+import { FakeKernel } from "../../../support/fake_kernel.ts";
 import {
   backendHost,
   config,
@@ -18,7 +18,7 @@ import {
   ip,
   lease,
   prefix,
-} from "../../support/sample_network.ts";
+} from "../../../support/sample_network.ts";
 
 const INPUT = { own: lease(1, "", [4]), external: external([4]) };
 
