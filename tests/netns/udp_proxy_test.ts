@@ -93,6 +93,20 @@ describe("a sender is told", () => {
   );
 });
 
+test("another address of the host is what it advertises, hears at and sends from", async () => {
+  await using cluster = await Cluster.create({ hosts: 2 });
+  rememberSubnets(cluster, { ipv4: true, ipv6: false });
+  await cluster.configure({ ...IPV4, Backend: { Type: "udp" } });
+  const [one, two] = [cluster.host(1), cluster.host(2)];
+  await one.sh("ip addr add 192.0.2.101/32 dev lo");
+  await two.sh("ip route add 192.0.2.101/32 via 192.0.2.1");
+  await one.up({ ...TUN, flags: ["--iface=eth0", "--public-ip=192.0.2.101"] });
+  await two.up(TUN);
+  await cluster.attachWorkloads();
+  await cluster.expectMesh();
+  expect(await one.sh("ss -Hulnp sport = :8285")).toContain("192.0.2.101:8285");
+}, 30_000);
+
 test("a packet travels as it is, in UDP from port 8285 to port 8285", async () => {
   await using cluster = await startCluster(2);
   await cluster.expectMesh();

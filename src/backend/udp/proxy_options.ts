@@ -1,5 +1,6 @@
 /** What the proxy of the udp backend is made from; the same for the whole life of the process. */
 
+import type { PerFamily } from "../../addr/family.ts";
 import type { IpAddress } from "../../addr/ip.ts";
 import type { Prefix } from "../../addr/prefix.ts";
 import type { Log } from "../../log/log.ts";
@@ -16,10 +17,7 @@ export interface UdpProxyOptions {
   readonly port: number;
   /** The whole overlay network. A packet to an address of it that no peer has is unreachable. */
   readonly network: Prefix;
-  /**
-   * This host's IPv4 address on the external interface, to bind the socket to. `externalChanged`
-   * tells of another one.
-   */
-  readonly localAddress: IpAddress;
+  /** Advertised addresses that this host does not have, and the socket cannot be bound to. */
+  readonly unowned: PerFamily<IpAddress>;
   readonly log: Log;
 }

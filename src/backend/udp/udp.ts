@@ -42,7 +42,6 @@ const udp: BackendModule = {
     const { network } = requireIpv4Only(host.config);
     const publicAddresses = advertisedAddresses(host);
     const unowned = await unownedAddresses(host, publicAddresses);
-    const local = outerAddress(host.external, unowned, 4);
     const setup = { port, network, publicAddresses, unowned };
     const dataPath = await chooseDataPath(host);
     const formerPort = await formerFouPort(host);
@@ -53,11 +52,12 @@ const udp: BackendModule = {
         deviceName: UDP_DEVICE,
         port,
         network,
-        localAddress: local,
+        unowned,
         log: host.log,
       });
       return tunBackend({ ...setup, proxy });
     }
+    const local = outerAddress(host.external, unowned, 4);
     await removeFormerTunnel(host, { name: IPIP_DEVICE, local });
     return fouBackend({ ...setup, formerPort });
   },

@@ -1,6 +1,7 @@
 /** The daemon's side of the proxy with its real thread, on the loopback device and without a TUN device. */
 
 import { expect, test } from "bun:test";
+import type { PerFamily } from "../../../../src/addr/family.ts";
 import type { IpAddress } from "../../../../src/addr/ip.ts";
 import type { NodeInput } from "../../../../src/backend/backend.ts";
 import { UdpProxy } from "../../../../src/backend/udp/proxy.ts";
@@ -11,17 +12,21 @@ import { eventually } from "../../../support/wait.ts";
 const NO_DEVICE = "there is no device fl-no-such-tun";
 const NEVER = new AbortController().signal;
 
-function input(address: IpAddress): NodeInput {
-  return { own: lease(1, "", [4]), external: { ...external([4]), addresses: { 4: address } } };
+function input(address: IpAddress, advertised = address): NodeInput {
+  const addresses = { addresses: { 4: address }, publicAddresses: { 4: advertised } };
+  return { own: lease(1, "", [4]), external: { ...external([4]), ...addresses } };
 }
 
-function proxyOn(port: number): { proxy: UdpProxy; messages: () => string[] } {
+function proxyOn(
+  port: number,
+  unowned: PerFamily<IpAddress> = {},
+): { proxy: UdpProxy; messages: () => string[] } {
   const { log, records } = collectingLog();
   const proxy = new UdpProxy({
     deviceName: "fl-no-such-tun",
     port,
     network: prefix("10.5.0.0/16"),
-    localAddress: ip("127.0.0.1"),
+    unowned,
     log,
   });
   return { proxy, messages: () => records.map(({ msg }) => msg) };
@@ -32,6 +37,16 @@ async function freePort(): Promise<number> {
   const { port } = socket;
   socket.close();
   return port;
+}
+
+async function isTaken(hostname: string, port: number): Promise<boolean> {
+  try {
+    (await Bun.udpSocket({ hostname, port })).close();
+    return false;
+  } catch (error) {
+    expect((error as NodeJS.ErrnoException).code).toBe("EADDRINUSE");
+    return true;
+  }
 }
 
 test("before it has started it says so; then it says what is missing, once", async () => {
@@ -52,9 +67,21 @@ test("a port in use is told, and taken once it is free; its end frees it", async
   expect(proxy.problems()[1]).toStartWith(`UDP port ${port} of 127.0.0.1 is in use`);
   holder.close();
   await eventually("the port is taken", 3_000, () => proxy.problems().length === 1);
-  expect(() => Bun.udpSocket({ hostname: "127.0.0.1", port })).toThrow("EADDRINUSE");
+  expect(await isTaken("127.0.0.1", port)).toBe(true);
   await proxy[Symbol.asyncDispose]();
-  (await Bun.udpSocket({ hostname: "127.0.0.1", port })).close();
+  expect(await isTaken("127.0.0.1", port)).toBe(false);
+});
+
+test("the peers are heard at the advertised address, where this host has it", async () => {
+  const port = await freePort();
+  const isHeardAt = async (unowned: PerFamily<IpAddress>, address: string) => {
+    await using proxy = proxyOn(port, unowned).proxy;
+    await proxy.start(input(ip("127.0.0.1"), ip("127.0.0.2")), NEVER);
+    return await isTaken(address, port);
+  };
+  expect(await isHeardAt({}, "127.0.0.2")).toBe(true);
+  expect(await isHeardAt({}, "127.0.0.1")).toBe(false);
+  expect(await isHeardAt({ 4: ip("127.0.0.2") }, "127.0.0.1")).toBe(true);
 });
 
 test("another address is listened on instead", async () => {
@@ -63,10 +90,7 @@ test("another address is listened on instead", async () => {
   await using _proxy = proxy;
   await proxy.start(input(ip("127.0.0.1")), NEVER);
   proxy.externalChanged(input(ip("127.0.0.2")));
-  await eventually("the first is free", 3_000, async () => {
-    (await Bun.udpSocket({ hostname: "127.0.0.1", port })).close();
-    return true;
-  });
+  await eventually("the first is free", 3_000, async () => !(await isTaken("127.0.0.1", port)));
   proxy.externalChanged(input(ip("192.0.2.99"))); // nobody has it
   await eventually("it is told", 3_000, () => proxy.problems().length === 2);
   expect(proxy.problems()[1]).toContain("this host does not have the address");
