@@ -3,6 +3,7 @@
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Family } from "../addr/ip.ts";
+import { BACKEND_TYPES } from "../backend/registry.ts";
 import { backendFaults } from "../lab/lab_backend.ts";
 import { LAB_KIND, type LabOptions, missingPrerequisites, removeLabs, runLab } from "../lab/lab.ts";
 import { type LabReport, reportJson, reportText } from "../lab/report.ts";
@@ -100,14 +101,18 @@ export function parseLabCommand(args: readonly string[], self: readonly string[]
     switches.set(name, reading.value);
   }
   if (switches.get("help") || switches.get("h")) return { kind: "help" };
-  const [word, name, ...others] = scan.rest;
-  if (word === "down" && others.length === 0 && scan.flags.length === 0) {
-    return { kind: "down", ...(name === undefined ? {} : { name }) };
-  }
+  const [word, ...rest] = scan.rest;
+  if (word === "down" && scan.flags.length === 0) return parseDown(rest);
   if (word !== undefined) return fault(`unexpected argument "${word}"; see flanneld lab --help`);
   const hosts = Number(values.get("hosts") ?? "3");
   if (!Number.isInteger(hosts) || hosts < 1 || hosts > MAX_HOSTS) {
     return fault(`--hosts is "${values.get("hosts")}"; it must be a number from 1 to ${MAX_HOSTS}`);
+  }
+  const backend = (values.get("backend") ?? "vxlan").toLowerCase();
+  if (!BACKEND_TYPES.includes(backend)) {
+    return fault(
+      `--backend is "${values.get("backend")}"; it must be one of ${BACKEND_TYPES.join(", ")}`,
+    );
   }
   const families: Family[] = switches.get("ipv6-only") ? [6] : switches.get("ipv6") ? [4, 6] : [4];
   const daemon = values.get("daemon");
@@ -116,12 +121,22 @@ export function parseLabCommand(args: readonly string[], self: readonly string[]
     json: switches.get("json") === true,
     options: {
       hosts,
-      backend: (values.get("backend") ?? "vxlan").toLowerCase(),
+      backend,
       families,
       keep: switches.get("keep") === true,
       daemon: daemon === undefined ? self : [daemon],
       ...(switches.get("etcd") ? {} : { datastore: self }),
     },
+  };
+}
+
+function parseDown([name, ...others]: readonly string[]): LabCommand {
+  const unexpected = name?.startsWith("-") ? name : others[0];
+  if (unexpected === "--help" || unexpected === "-h") return { kind: "help" };
+  if (unexpected === undefined) return { kind: "down", ...(name === undefined ? {} : { name }) };
+  return {
+    kind: "error",
+    message: `unexpected argument "${unexpected}"; down takes the name of one lab, or nothing`,
   };
 }
 

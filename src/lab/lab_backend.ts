@@ -11,10 +11,7 @@ export interface LabBackend {
   readonly families: readonly Family[];
 }
 
-/**
- * Why this backend cannot work in a lab on this machine; one line each, with what to do. Of a type
- * that it does not know it says nothing: the daemon will.
- */
+/** Why this backend cannot work in a lab on this machine; one line each, with what to do. */
 export async function backendFaults({ backend, families }: LabBackend): Promise<string[]> {
   switch (backend) {
     case "ipip":

@@ -51,9 +51,9 @@ test("a lab with a real etcd works alike", async () => {
 }, 60_000);
 
 test("a lab that cannot be built says why, fails and goes away", async () => {
-  const result = await lab("--hosts=1", "--backend=nonsense");
+  const result = await lab("--hosts=1", "--daemon=/bin/false");
   expect(result.exitCode).toBe(1);
-  expect(result.stderr).toContain("nonsense");
+  expect(result.stderr).toContain("the daemon of h1 ended with exit code 1");
   expect(result.stdout).toBe("");
   expect(remains()).toEqual([]);
 }, 60_000);

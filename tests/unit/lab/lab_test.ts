@@ -43,10 +43,21 @@ describe("parseLabCommand()", () => {
       .toEqual({ kind: "down", name: "fl-lab-000001" });
   });
 
+  test.each([["--help"], ["-h"], ["down", "--help"]])("explains itself for %s %s", (...args) => {
+    expect(parseLabCommand(args, SELF)).toEqual({ kind: "help" });
+  });
+
   test.each([
     [["--hosts", "0"], /--hosts is "0"/],
     [["--hosts", "many"], /--hosts is "many"/],
-    [["--keep=perhaps"], /--keep is "perhaps"/],
+    [["--hosts", "2.5"], /--hosts is "2.5"; it must be a number from 1 to 1000/],
+    [["--keep=perhaps"], /--keep is "perhaps"; it must be true or false/],
+    [["--backend=Vxlans"], /--backend is "Vxlans"; it must be one of alloc, .*, vxlan, wireguard/],
+    [["--backend="], /--backend is ""/],
+    [["--backend"], /--backend needs a value/],
+    [["down", "a", "b"], /unexpected argument "b"; down takes the name of one lab/],
+    [["down", "--keep"], /unexpected argument "--keep"; down takes/],
+    [["--keep", "down"], /unexpected argument "down"/],
     [["up"], /unexpected argument "up"/],
     [["--host=3"], /--hosts/],
   ])("refuses %p with a line that names the fault", (args, message) => {
