@@ -43,7 +43,7 @@ describe("parseLabCommand()", () => {
       .toEqual({ kind: "down", name: "fl-lab-000001" });
   });
 
-  test.each([["--help"], ["-h"], ["down", "--help"]])("explains itself for %s %s", (...args) => {
+  test.each([[["--help"]], [["-h"]], [["down", "--help"]]])("explains itself for %p", (args) => {
     expect(parseLabCommand(args, SELF)).toEqual({ kind: "help" });
   });
 
