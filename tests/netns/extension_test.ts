@@ -94,6 +94,26 @@ async function startNoting(cluster: Cluster): Promise<Notes[]> {
   return notes;
 }
 
+/**
+ * Waits until every host has added every other to the manual's vxlan device. That device learns: if a
+ * packet came first, its `bridge fdb add` would fail for the entry that is there already, for ever.
+ */
+async function everybodyKnown(cluster: Cluster): Promise<void> {
+  const leases = await cluster.leases();
+  await eventually("everybody was added", 10_000, async () => {
+    for (const host of cluster.hosts) {
+      const text = await host.kernel();
+      for (const { publicIp, value: { BackendData: mac } } of leases) {
+        if (publicIp === host.address(4)) continue;
+        if (!text.includes(`fdb ${mac} dev flannel-vxlan dst ${publicIp} self permanent`)) {
+          return false;
+        }
+      }
+    }
+    return true;
+  });
+}
+
 /** A daemon that finds this boot id where the kernel tells its own. */
 function afterReboot(host: Host): StartOptions {
   const [bootId, binary] = [join(host.directory, "boot_id"), join(host.directory, "rebooted")];
@@ -142,6 +162,7 @@ describe("the examples of flannel's manual", () => {
     await using cluster = await Cluster.create({ hosts: 3 });
     await cluster.configure(MANUAL_VXLAN);
     await cluster.startAll();
+    await everybodyKnown(cluster);
     await cluster.attachWorkloads();
     await cluster.expectMesh();
     const [one, two] = [cluster.host(1), cluster.host(2)];
@@ -173,6 +194,7 @@ describe("the examples of flannel's manual", () => {
       },
     });
     await cluster.startAll();
+    await everybodyKnown(cluster);
     await cluster.attachWorkloads();
     await cluster.expectMesh();
     const all = [cluster.host(1), cluster.host(2)];
@@ -181,6 +203,7 @@ describe("the examples of flannel's manual", () => {
       expect(await host.kernel()).not.toContain("flannel-vxlan");
     }
     await cluster.startAll();
+    await everybodyKnown(cluster);
     await cluster.expectMesh();
   }, 60_000);
 });
@@ -327,20 +350,17 @@ describe("trap 22: what other nodes write", () => {
     await put("10.5.94.0-24;id", lease("x"));
     await put("10.6.95.0-24", lease("x"));
     await put("10.5.96.0-24", lease("two\nlines"));
-    await eventually(
-      "the good ones are added",
-      3_000,
-      () => one.lines().some((line) => line === "lines]"),
-    );
+    const adds = () => one.lines().filter((line) => line.startsWith("add")).sort(); // side by side
+    await eventually("the good ones are added", 5_000, () => adds().length === 2);
     await eventually(
       "all were looked at",
       3_000,
       () => one.host.daemon.logLines(/ignoring/).length >= 5,
     );
     expect(existsSync(`${one.host.directory}/pwned`)).toBe(false);
-    const adds = one.lines().filter((line) => line.startsWith("add"));
-    expect(adds.map((line) => line.split(" ")[2])).toEqual(["10.5.90.0/24,", "10.5.96.0/24,"]);
-    expect(adds[0]).toContain("$(touch ");
+    expect(adds().map((line) => line.split(" ")[2])).toEqual(["10.5.90.0/24,", "10.5.96.0/24,"]);
+    expect(adds()[0]).toContain("$(touch ");
+    expect(one.lines()).toContain("lines]");
     const ignored = one.host.daemon.logLines(/ignoring lease 10\.5\.9[12]/).join("\n");
     expect(ignored).toContain("its BackendData is not a string");
     expect(ignored).toContain("its BackendData has 70000 bytes, more than 65536");
@@ -403,7 +423,10 @@ describe("a command that", () => {
   test("is running when the daemon is killed is ended, undone and done again", async () => {
     await using cluster = await Cluster.create({ hosts: 2 });
     const [one, two] = [cluster.host(1), cluster.host(2)];
-    const slow = 'echo begin >> "$HOOKS"; test -e "$HOOKS.quick" || sleep 4; echo end >> "$HOOKS"';
+    const nap = `61.${Math.floor(Math.random() * 1e6)}`;
+    // All that it asks, and all that it starts, comes before it says that it has begun.
+    const slow = `nap=${nap}; test -e "$HOOKS.quick" && nap=0; sleep $nap & ` +
+      'echo begin >> "$HOOKS"; wait; echo end >> "$HOOKS"';
     await cluster.configure({
       ...IPV4,
       Backend: {
@@ -412,16 +435,17 @@ describe("a command that", () => {
         SubnetRemoveCommand: 'echo remove >> "$HOOKS"',
       },
     });
-    const notes = new Notes(one);
+    const [notes, others] = [new Notes(one), new Notes(two)];
     await one.up(notes.options);
-    two.start({ env: { HOOKS: join(two.directory, "hooks") } });
+    writeFileSync(`${others.path}.quick`, "");
+    two.start(others.options);
     await eventually("it has begun", 5_000, () => notes.lines().length === 1);
     await one.daemon.stop("SIGKILL");
     writeFileSync(`${notes.path}.quick`, "");
     const daemon = await one.up(notes.options);
     await eventually("it is done", 3_000, () => notes.lines().includes("end"));
     expect(daemon.logLines(/killed 2 processes of commands/)).toHaveLength(1);
-    await Bun.sleep(4_000);
+    expect(await one.sh(`pgrep -f -c '^sleep ${nap}$' || true`)).toBe("0\n");
     expect(notes.lines()).toEqual(["begin", "remove", "begin", "end"]);
   }, 30_000);
 

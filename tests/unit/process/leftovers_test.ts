@@ -1,23 +1,37 @@
 import { expect, test } from "bun:test";
 import { killMarked } from "../../../src/process/leftovers.ts";
+import { run } from "../../../src/process/process.ts";
 import { spawnDaemon } from "../../../src/process/spawn_daemon.ts";
 
-/** A shell that starts a child in a session of its own; both have the mark. */
-function start(mark: string): ReturnType<typeof spawnDaemon> {
+/** Runs a shell script that has the mark, as has whatever it starts. */
+function start(mark: string, script: string): ReturnType<typeof spawnDaemon> {
   const env = { PATH: process.env["PATH"] ?? "", LEFT_BY: mark };
-  return spawnDaemon("sh", ["-c", "setsid sleep 60 & exec sleep 60"], {
-    logFile: "/dev/null",
-    env,
-  });
+  return spawnDaemon("sh", ["-c", script], { logFile: "/dev/null", env });
 }
+
+/** A shell that starts a child in a session of its own. */
+const PAIR = "setsid sleep 60 & exec sleep 60";
 
 test("killMarked() ends what has the mark, in every session, and nothing else", async () => {
   const [ours, mine] = [crypto.randomUUID(), crypto.randomUUID()];
-  const [left, other] = [start(ours), start(mine)];
+  const [left, other] = [start(ours, PAIR), start(mine, PAIR)];
   await Bun.sleep(200);
   expect(killMarked("LEFT_BY", new Set([ours]))).toBe(2);
   expect(await left.exited).toBe(137);
   expect(killMarked("LEFT_BY", new Set([ours]))).toBe(0);
   expect(killMarked("LEFT_BY", new Set([mine]))).toBe(2);
   expect(await other.exited).toBe(137);
+});
+
+test("killMarked() ends what was started while it looked", async () => {
+  for (let attempt = 0; attempt < 5; attempt++) {
+    const mark = crypto.randomUUID();
+    const nap = `60.${Math.floor(Math.random() * 1e9)}`;
+    const left = start(mark, `while :; do sleep ${nap} & done`);
+    await Bun.sleep(50);
+    expect(killMarked("LEFT_BY", new Set([mark]))).toBeGreaterThan(1);
+    expect(await left.exited).toBe(137);
+    const { stdout } = await run("pgrep", ["-f", "-c", `^sleep ${nap}$`]);
+    expect(stdout).toBe("0\n");
+  }
 });
