@@ -1,8 +1,11 @@
 /** What etcdctl, Debian's 3.4, gets to see. */
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { Code } from "@connectrpc/connect";
+import { AlarmRequest_AlarmAction as AlarmAction } from "../../src/subnet/etcd/rpc/rpc_pb.ts";
 import { EtcdServer } from "../support/etcd_server.ts";
 import { eventually } from "../support/wait.ts";
+import { RawClient } from "./raw_client.ts";
 
 let server: EtcdServer;
 
@@ -102,6 +105,18 @@ test("the member and its state", async () => {
     new RegExp(`^[0-9a-f]+, started, flanneld, , ${server.url}, false\n$`),
   );
   expect(await server.etcdctl("endpoint", "status")).toMatch(/, 3\.4\.0, [\d.]+ kB, true, false, /);
+});
+
+test("there are no alarms, and none can be raised", async () => {
+  expect(await server.etcdctl("alarm", "list")).toBe("");
+  using client = new RawClient(server.url);
+  const raised = await client.maintenance.alarm({ action: AlarmAction.ACTIVATE }).then(
+    () => "no failure",
+    (error) => `${Code[error.code]}: ${error.rawMessage}`,
+  );
+  expect(raised).toBe(
+    "Unimplemented: flanneld datastore raises no alarms and takes none (action 1)",
+  );
 });
 
 test("a user and a password do no harm, and protect nothing", async () => {

@@ -1,7 +1,8 @@
 /** The part of etcd's v3 API that is served; everything else is refused by its name (server.ts). */
 
-import type { ConnectRouter, ServiceImpl } from "@connectrpc/connect";
+import { Code, ConnectError, type ConnectRouter, type ServiceImpl } from "@connectrpc/connect";
 import {
+  AlarmRequest_AlarmAction as AlarmAction,
   Auth,
   Cluster,
   KV,
@@ -148,6 +149,13 @@ function maintenanceService(
   header: () => Header,
 ): ServiceImpl<typeof Maintenance> {
   return {
+    // `etcdctl endpoint health` asks for the alarms from 3.5 on. There are none: a full disk is an
+    // error of each write and over as soon as there is room, and nobody has to disarm it.
+    alarm: ({ action }) => {
+      if (action === AlarmAction.GET) return { alarms: [], header: header() };
+      const text = `flanneld datastore raises no alarms and takes none (action ${action})`;
+      throw new ConnectError(text, Code.Unimplemented);
+    },
     status: () => {
       const { fileBytes, usedBytes } = storage.sizes();
       return {
