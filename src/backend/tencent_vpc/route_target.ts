@@ -257,19 +257,21 @@ function routeText({ destination, gatewayType, gateway }: CloudRoute): string {
 const isLimit = ({ code }: ApiError) =>
   code === "LimitExceeded" || code.startsWith("LimitExceeded.");
 
+const ALLOW_CALLS = "allow DescribeRouteTables, CreateRoutes and DeleteRoutes for this key";
+
 /** What to do, by the first words of the error's code; the first that fits. */
 const ADVICE: readonly { readonly code: string; readonly text: string; readonly isFinal?: true }[] =
   [
     { code: "AuthFailure.SignatureExpire", text: "set this machine's clock right" },
     {
       code: "AuthFailure.UnauthorizedOperation",
-      text: "allow DescribeRouteTables, CreateRoutes and DeleteRoutes for this key",
+      text: ALLOW_CALLS,
       isFinal: true,
     },
     { code: "AuthFailure", text: "check AccessKeyID and AccessKeySecret", isFinal: true },
     {
       code: "UnauthorizedOperation",
-      text: "allow DescribeRouteTables, CreateRoutes and DeleteRoutes for this key",
+      text: ALLOW_CALLS,
       isFinal: true,
     },
     {

@@ -14,11 +14,11 @@
  */
 
 import { ConfigError } from "../../config/config_error.ts";
-import type { FamilyNetwork } from "../../config/network_config.ts";
 import { type OptionValues, readOptions, stringOption } from "../../config/options.ts";
 import { systemClock } from "../../time/clock.ts";
 import { advertisedAddresses } from "../advertised.ts";
 import type { BackendHost, BackendModule } from "../backend.ts";
+import { requireIpv4Only } from "../ipv4_only.ts";
 import { API_ENDPOINT } from "./api.ts";
 import { METADATA_ENDPOINT } from "./metadata.ts";
 import { RouteTarget } from "./route_target.ts";
@@ -35,7 +35,7 @@ const tencentVpc: BackendModule = {
   async prepare(host) {
     const { config: { backend }, env, log } = host;
     const options = readOptions(backend.options, OPTIONS, log);
-    const { network } = ipv4Network(host);
+    const { network } = requireIpv4Only(host.config);
     const target = new RouteTarget({
       network,
       credentials: readCredentials(options, env),
@@ -68,15 +68,6 @@ const tencentVpc: BackendModule = {
 };
 
 export default tencentVpc;
-
-function ipv4Network({ config: { families } }: BackendHost): FamilyNetwork {
-  if (families[6] !== undefined || families[4] === undefined) {
-    throw new ConfigError(
-      "tencent-vpc makes routes for IPv4 only; set EnableIPv4 to true and EnableIPv6 to false",
-    );
-  }
-  return families[4];
-}
 
 /** Both from the configuration, or both from the environment. */
 function readCredentials(

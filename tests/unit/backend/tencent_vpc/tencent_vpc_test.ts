@@ -44,8 +44,14 @@ describe("tencent-vpc", () => {
     }
   });
 
-  test.each([[[4, 6]], [[6]]] as [(4 | 6)[]][])("refuses the families %j", async (families) => {
-    await expect(prepare(KEYS, {}, families)).rejects.toThrow("routes for IPv4 only");
+  test("refuses a network with IPv6", async () => {
+    await expect(prepare(KEYS, {}, [4, 6])).rejects.toThrow(
+      "the tencent-vpc backend carries IPv4 only, and the network configuration has EnableIPv6; " +
+        "leave it out, or use",
+    );
+    await expect(prepare(KEYS, {}, [6])).rejects.toThrow(
+      "EnableIPv6; set it to false and EnableIPv4 to true, or use",
+    );
   });
 
   test("shows no secret of a wrong option", async () => {
