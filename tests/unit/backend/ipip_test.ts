@@ -111,6 +111,13 @@ route 10.5.3.0/24 via 192.168.0.3 dev flannel.ipip proto 70 onlink
     expect(kernel.text(({ kind }) => kind === "link" || kind === "fou")).not.toContain("8285");
   });
 
+  test("ends where the tunnel of the udp backend cannot be deleted", async () => {
+    const device = { name: "flannel0", mtuBytes: 1472, mac: NO_MAC, up: true } as const;
+    const kernel = hostKernel({ kind: "link", type: "ipip", local: ip("192.168.0.1"), ...device });
+    kernel.refuse = ({ op }) => op === "delete" ? "EPERM" : undefined;
+    await expect(prepare({}, { kernel })).rejects.toThrow("EPERM");
+  });
+
   test.each(
     [
       ["is something else", { type: "tun" }],

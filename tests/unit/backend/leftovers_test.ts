@@ -1,13 +1,21 @@
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import type { IpAddress } from "../../../src/addr/ip.ts";
 import type { Prefix } from "../../../src/addr/prefix.ts";
 import { clearLeftovers } from "../../../src/backend/leftovers.ts";
+import { peerRoute } from "../../../src/backend/peer_route.ts";
 import { KernelError } from "../../../src/netlink/kernel.ts";
 import type { Ownership } from "../../../src/state/ownership.ts";
 import { resourceKey } from "../../../src/state/resource_key.ts";
-import type { XfrmPolicy } from "../../../src/state/resource.ts";
+import {
+  NO_MAC,
+  type Resource,
+  type Route,
+  type TunLink,
+  type XfrmPolicy,
+} from "../../../src/state/resource.ts";
 import { collectingLog } from "../../support/collecting_log.ts";
 import { FakeKernel } from "../../support/fake_kernel.ts";
+import { ip } from "../../support/sample_network.ts";
 
 const OWNERSHIP: Ownership = {
   links: new Set(["flannel.1"]),
@@ -32,6 +40,24 @@ function kernelWith(...policies: XfrmPolicy[]): FakeKernel {
   return kernel;
 }
 
+function device(name: string): TunLink {
+  return { kind: "link", type: "tun", name, mtuBytes: 1400, mac: NO_MAC, up: true };
+}
+
+function address(link: string, text: string): Resource {
+  return { kind: "address", link, address: ip(text), prefixLength: 32 };
+}
+
+function route(link: string, destination: string, changes: Partial<Route> = {}): Route {
+  const made = peerRoute({
+    subnet: destination as Prefix,
+    gateway: ip("192.0.2.2"),
+    link,
+    onlink: true,
+  });
+  return { ...made, ...changes };
+}
+
 test("policies of ours go, those of others and those of the ipsec backend itself stay", async () => {
   const [ours, foreign, outside] = [
     policy("10.5.2.0/24"),
@@ -49,6 +75,61 @@ test("policies of ours go, those of others and those of the ipsec backend itself
   await clearLeftovers({ kernel, ownership: OWNERSHIP, log });
   expect([...kernel.table.values()]).toEqual([foreign, outside]);
   expect(records).toHaveLength(1);
+});
+
+describe("a device of another backend in this network is left and named", () => {
+  const named = async (...resources: Resource[]) => {
+    const kernel = new FakeKernel();
+    kernel.seed(...resources);
+    const { log, records } = collectingLog();
+    await clearLeftovers({ kernel, ownership: OWNERSHIP, log });
+    expect(kernel.asked).toEqual([]);
+    return records.map(({ msg }) => msg);
+  };
+
+  test("with its routes, the first three of them", async () => {
+    const routes = [2, 3, 4, 5].map((n) => route("flannel-wg", `10.5.${n}.0/24`));
+    expect(await named(device("flannel-wg"), ...routes)).toEqual([
+      "the device flannel-wg of another backend is left in this network: its routes " +
+      "(10.5.2.0/24, 10.5.3.0/24, 10.5.4.0/24 and 1 more) take packets that are not for it; " +
+      'delete it with "ip link delete flannel-wg"',
+    ]);
+  });
+
+  test("with its address, and with its port where it is a tunnel in UDP", async () => {
+    const tunnel = {
+      ...device("flannel0"),
+      type: "ipip",
+      local: ip("192.0.2.1"),
+      fouPort: 9000,
+    } as const;
+    expect(await named(tunnel, address("flannel0", "10.5.7.0"))).toEqual([
+      "the device flannel0 of another backend is left in this network: it still receives packets " +
+      'and is not used otherwise; delete it with "ip link delete flannel0; ip fou del port 9000 ' +
+      'ipproto 4"',
+    ]);
+  });
+
+  test("unless it is ours, in another network, or of another name", async () => {
+    const [own, elsewhere, foreign] = ["flannel.1", "flannel.2", "flannelette"] as const;
+    expect(
+      await named(
+        ...[own, elsewhere, foreign].map(device),
+        address(own, "10.5.7.0"),
+        address(elsewhere, "10.6.7.0"),
+        route(elsewhere, "10.6.8.0/24"),
+        address(foreign, "10.5.9.0"),
+      ),
+    ).toEqual([]);
+  });
+
+  test("unless the kernel made its only route, or another table has it", async () => {
+    const routes = [
+      route("flannel-wg", "10.5.2.0/24", { protocol: 2 }), // RTPROT_KERNEL
+      route("flannel-wg", "10.5.3.0/24", { table: 255 }), // RT_TABLE_LOCAL
+    ];
+    expect(await named(device("flannel-wg"), ...routes)).toEqual([]);
+  });
 });
 
 test("a policy that cannot be removed is named with the command", async () => {

@@ -145,6 +145,23 @@ route 10.5.0.0/16 dev flannel0 proto 70 scope link
     expect(backend.target).toBe(proxy);
   });
 
+  test("takes the former port from the kernel, or ends", async () => {
+    const host = (kernel: FakeKernel) =>
+      backendHost(kernel, config("udp", [4]), { env: { FLANNELD_UDP_DATA_PATH: "tun" } });
+    const kernel = hostKernel(
+      tunnel("flannel0", { fouPort: 9000 }),
+      { kind: "fou", port: 9000, protocol: 4 },
+      { kind: "fou", port: 9001, protocol: 4 },
+    );
+    const backend = await udp.prepare(host(kernel));
+    expect(kernel.text(({ kind }) => kind === "fou")).toBe("fou port 9001 ipproto 4\n");
+    expect(backend.target?.problems()).toEqual(["the proxy has not started"]);
+    const another = hostKernel(tunnel("flannel0", { fouPort: 9000 }));
+    another.refuse = () => "EPERM";
+    const refused = async () => await udp.prepare(host(another));
+    await expect(refused()).rejects.toThrow("EPERM");
+  });
+
   test("ignores a peer of another backend, and one without an address", () => {
     const backend = tunBackend({ ...setup, proxy });
     expect(() => backend.peer(lease(2, "ipip", [4]), INPUT, NO_FACTS)).toThrow("is ipip");
