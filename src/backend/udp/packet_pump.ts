@@ -132,7 +132,7 @@ export class PacketPump {
       while (trains && next < to && slots.destinationOf(next) === hop) {
         const length = slots.lengthOf(next);
         total += length;
-        if (length > size || total > MAX_TRAIN_BYTES || next - first >= MAX_TRAIN_PACKETS) break;
+        if (length > size || total > MAX_TRAIN_BYTES) break;
         next++;
         if (length < size) break;
       }
@@ -143,8 +143,6 @@ export class PacketPump {
   }
 }
 
-/** UDP_MAX_SEGMENTS of the kernels that have the fewest (linux/udp.h). */
-const MAX_TRAIN_PACKETS = 64;
 /** The largest UDP payload (RFC 768 in RFC 791). */
 const MAX_TRAIN_BYTES = 65535 - 20 - 8;
 const EIO = 5; // asm-generic/errno-base.h

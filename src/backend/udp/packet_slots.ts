@@ -6,6 +6,7 @@
 import * as k from "../../../ffi/linux.ts";
 import { addressOf, type Pointer } from "../../../ffi/memory.ts";
 
+/** No more than one train may have: UDP_MAX_SEGMENTS of the kernels with the fewest (linux/udp.h). */
 export const SLOTS = 64;
 /** Room for the largest IPv4 packet. */
 export const SLOT_BYTES = 64 * 1024;
