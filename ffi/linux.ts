@@ -7,10 +7,12 @@
 
 // sys/socket.h (asm-generic/socket.h: the same on x86-64 and arm64)
 export const AF_UNSPEC = 0;
+export const AF_UNIX = 1;
 export const AF_INET = 2;
 export const AF_BRIDGE = 7;
 export const AF_INET6 = 10;
 export const AF_NETLINK = 16;
+export const SOCK_STREAM = 1;
 export const SOCK_DGRAM = 2;
 export const SOCK_RAW = 3;
 export const SOCK_NONBLOCK = 0o4000;
@@ -18,6 +20,7 @@ export const SOCK_CLOEXEC = 0o2000000;
 export const SOL_SOCKET = 1;
 export const SO_RCVBUF = 8;
 export const SO_SNDBUF = 7;
+export const SO_PEERCRED = 17;
 export const SO_SNDBUFFORCE = 32;
 export const SO_RCVBUFFORCE = 33;
 export const MSG_TRUNC = 0x20;
@@ -250,6 +253,7 @@ export const nlmsghdr = {
 export const nlmsgerr = { size: 20, error: 0, msg: 4 } as const; // linux/netlink.h
 export const nlattr = { size: 4, nla_len: 0, nla_type: 2 } as const; // linux/netlink.h
 export const genlmsghdr = { size: 4, cmd: 0, version: 1 } as const; // linux/genetlink.h
+export const ucred = { size: 12, pid: 0, uid: 4, gid: 8 } as const; // sys/socket.h
 export const sockaddr_nl = {
   size: 12,
   nl_family: 0,

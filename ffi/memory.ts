@@ -5,7 +5,7 @@ import { type Pointer, ptr, read } from "bun:ffi";
 export type { Pointer };
 
 /** Address of a buffer's first byte. Keep the buffer referenced for as long as C may use the address. */
-export function addressOf(buffer: Uint8Array | BigUint64Array): Pointer {
+export function addressOf(buffer: Uint8Array | Uint32Array | BigUint64Array): Pointer {
   return ptr(buffer);
 }
 

@@ -1,13 +1,11 @@
 /** Datagrams to UNIX sockets (unix(7)), which the runtime's own API cannot send. */
 
 import { dlopen, read } from "bun:ffi";
+import { AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM } from "./linux.ts";
+import { unixAddress } from "./unix_address.ts";
 
-const AF_UNIX = 1; // linux/socket.h
-const SOCK_DGRAM = 2; // linux/net.h
-const SOCK_CLOEXEC = 0o2000000; // asm-generic/fcntl.h, O_CLOEXEC
 const MSG_DONTWAIT = 0x40; // linux/socket.h
 const MSG_NOSIGNAL = 0x4000; // linux/socket.h
-const SUN_PATH_BYTES = 108; // linux/un.h, UNIX_PATH_MAX
 
 /**
  * Sends one datagram without waiting and returns 0, or the errno. A path that begins with `@` is in
@@ -29,21 +27,6 @@ export function sendUnixDatagram(path: string, data: Uint8Array): number {
   } finally {
     libc.close(socket);
   }
-}
-
-/** `struct sockaddr_un`: the family in host byte order, then the path. */
-function unixAddress(path: string): Uint8Array {
-  const name = new TextEncoder().encode(path);
-  // A path needs a final zero byte; an abstract name begins with one instead.
-  if (name.length === 0 || name.length >= SUN_PATH_BYTES) {
-    throw new RangeError(`"${path}" is no socket path of 1 to ${SUN_PATH_BYTES - 1} bytes`);
-  }
-  const isAbstract = path.startsWith("@");
-  const address = new Uint8Array(2 + name.length + (isAbstract ? 0 : 1));
-  new DataView(address.buffer).setUint16(0, AF_UNIX, true);
-  address.set(name, 2);
-  if (isAbstract) address[2] = 0;
-  return address;
 }
 
 const libraries: { libc?: ReturnType<typeof openLibc> } = {};

@@ -10,12 +10,13 @@ import { dirname, resolve } from "node:path";
 import { familiesOf } from "./addr/family.ts";
 import type { Family } from "./addr/ip.ts";
 import type { Prefix } from "./addr/prefix.ts";
-import type { Backend, ExternalInterface } from "./backend/backend.ts";
+import type { Backend, BackendModule, ExternalInterface } from "./backend/backend.ts";
 import { loadBackend } from "./backend/registry.ts";
 import { describeOptions, type Options } from "./cli/options.ts";
 import { versionText } from "./cli/version.ts";
 import { ConfigError } from "./config/config_error.ts";
 import { type NetworkConfig, parseNetworkConfig } from "./config/network_config.ts";
+import { claimDevice } from "./daemon/device_claim.ts";
 import { Network } from "./daemon/network.ts";
 import { Progress } from "./daemon/progress.ts";
 import { openStore } from "./daemon/store.ts";
@@ -29,6 +30,7 @@ import { NetlinkKernel } from "./netlink/netlink_kernel.ts";
 import { readSysctl } from "./netlink/sysctl.ts";
 import type { LeaseStore, OwnLease } from "./subnet/store.ts";
 import { readSubnetFile } from "./subnet/subnet_file.ts";
+import { systemClock } from "./time/clock.ts";
 import { bridgeNetfilterProblem, TrafficError } from "./traffic/traffic.ts";
 
 export interface DaemonContext {
@@ -64,7 +66,17 @@ export async function runDaemon({ options, log, stop }: DaemonContext): Promise<
     cleanup.use(store);
     progress.step(`waiting for ${store.description}`);
     const config = await waitForConfig({ store, source: configSource, progress, log }, signal);
-    const node = await joinNetwork({ options, config, kernel, store, progress, log }, signal);
+    const module = await loadBackend(config.backend.type);
+    if (module.soleDevice !== undefined) {
+      const claim = {
+        log: log.child({ component: module.type }),
+        clock: systemClock,
+        stop: signal,
+      };
+      cleanup.use(await claimDevice(module.soleDevice, claim));
+    }
+    const context = { options, config, module, kernel, store, progress, log };
+    const node = await joinNetwork(context, signal);
     cleanup.use(node.own);
     progress.step("setting up devices and rules");
     const network = cleanup.use(
@@ -85,6 +97,7 @@ export async function runDaemon({ options, log, stop }: DaemonContext): Promise<
 interface JoinContext {
   readonly options: Options;
   readonly config: NetworkConfig;
+  readonly module: BackendModule;
   readonly kernel: NetlinkKernel;
   readonly store: LeaseStore;
   readonly progress: Progress;
@@ -100,7 +113,7 @@ interface Node {
 
 /** From the configuration to a lease. */
 async function joinNetwork(context: JoinContext, signal: AbortSignal): Promise<Node> {
-  const { options, config, kernel, store, progress, log } = context;
+  const { options, config, module, kernel, store, progress, log } = context;
   if (!config.enableNftables) {
     const problem = bridgeNetfilterProblem(config.families);
     if (problem !== undefined) throw new TrafficError(problem);
@@ -108,7 +121,6 @@ async function joinNetwork(context: JoinContext, signal: AbortSignal): Promise<N
   const external = await chooseInterface(context);
   await warnAboutForwarding(familiesOf(config.families), log);
   const previous = await readSubnetFile(options.subnetFile, (message) => log.warn(message));
-  const module = await loadBackend(config.backend.type);
   progress.step(`asking ${store.description} for a subnet`);
   const { publicAddresses } = external;
   const previousLease = await store.previousLease({ config, publicAddresses }, signal);

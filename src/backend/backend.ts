@@ -26,6 +26,8 @@ export interface ExternalInterface {
 export interface BackendModule {
   /** In lower case, as `Backend.Type` and `BackendType` spell it. */
   readonly type: string;
+  /** A device that two daemons in one network namespace could only take from each other. */
+  readonly soleDevice?: string;
   /**
    * Reads the options and makes or adopts what the lease must advertise. Throws `ConfigError` for a
    * bad option and `BackendError` for what else the user must mend.

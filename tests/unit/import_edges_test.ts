@@ -106,6 +106,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     backend: "wiring",
     cli: "the options",
     config: "wiring",
+    ffi: "which process has a device is asked of the kernel",
     health: "wiring",
     iface: "wiring",
     log: "wiring",

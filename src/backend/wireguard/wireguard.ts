@@ -93,6 +93,7 @@ const DEVICES = ["flannel-wg", "flannel-wg-v6"] as const;
 
 const wireguard: BackendModule = {
   type: "wireguard",
+  soleDevice: DEVICES[0], // Whoever has it may have the other.
   async prepare(host) {
     const options = readOptions(host.config.backend.options, OPTIONS, host.log);
     checkOptions(options, host);

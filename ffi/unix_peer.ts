@@ -1,0 +1,37 @@
+/** Who is at the other end of a UNIX socket, which the runtime's own API does not tell. */
+
+import { libc } from "./libc.ts";
+import * as k from "./linux.ts";
+import { addressOf } from "./memory.ts";
+import { unixAddress } from "./unix_address.ts";
+
+export interface UnixPeer {
+  /** 0 for a process that this one's pid namespace does not show. */
+  readonly pid: number;
+  readonly uid: number;
+}
+
+/**
+ * The process that listens on a stream socket, as it was when it began to (SO_PEERCRED, unix(7)).
+ * `undefined` if nobody does, or has not taken the connections before this one.
+ */
+export function unixListener(path: string): UnixPeer | undefined {
+  const address = unixAddress(path);
+  const socket = libc().socket(k.AF_UNIX, k.SOCK_STREAM | k.SOCK_NONBLOCK | k.SOCK_CLOEXEC, 0);
+  if (socket < 0) return undefined;
+  try {
+    if (libc().connect(socket, addressOf(address), address.length) < 0) return undefined;
+    return peerOf(socket);
+  } finally {
+    libc().close(socket);
+  }
+}
+
+function peerOf(socket: number): UnixPeer | undefined {
+  const credentials = new Uint8Array(k.ucred.size);
+  const length = new Uint32Array([credentials.length]);
+  const [at, lengthAt] = [addressOf(credentials), addressOf(length)];
+  if (libc().getsockopt(socket, k.SOL_SOCKET, k.SO_PEERCRED, at, lengthAt) < 0) return undefined;
+  const view = new DataView(credentials.buffer);
+  return { pid: view.getInt32(k.ucred.pid, true), uid: view.getUint32(k.ucred.uid, true) };
+}
