@@ -35,6 +35,13 @@ export interface ClusterIdentity {
   readonly memberId: bigint;
 }
 
+/** How much of the history is read at a time. */
+export interface PageSize {
+  readonly changes: number;
+  /** Of keys and values. */
+  readonly bytes: number;
+}
+
 type Row = readonly (bigint | Uint8Array)[];
 
 export class Storage implements Disposable {
@@ -155,29 +162,29 @@ export class Storage implements Disposable {
   }
 
   /**
-   * Changes of keys in the range from a revision on, in order, at most about `limit` of them but
-   * always whole revisions; `next` is the revision to go on from, `undefined` if there are no more.
+   * Changes of keys in the range from a revision on, in order, as many as fit into the page but
+   * always whole revisions and at least one; `next` is the revision to go on from, `undefined` if
+   * there are no more.
    */
   changesFrom(
     range: KeyRange,
     revision: bigint,
-    limit: number,
+    page: PageSize,
   ): { changes: Change[]; next: bigint | undefined } {
     const { where, values } = rangeCondition(range);
-    const select = `SELECT key, value, create_revision, revision, version, lease FROM history`;
+    // Sizes first: SQLite tells a value's length without reading it.
+    const sizes = this.#rows(
+      `SELECT revision, LENGTH(key) + LENGTH(value) FROM history
+       WHERE revision >= ? AND ${where} ORDER BY revision, sub LIMIT ?`,
+      [revision, ...values, BigInt(page.changes + 1)],
+    ) as [bigint, bigint][];
+    const next = pageEnd(sizes, page);
     const changes = this.#rows(
-      `${select} WHERE revision >= ? AND ${where} ORDER BY revision, sub LIMIT ?`,
-      [revision, ...values, BigInt(limit)],
+      `SELECT key, value, create_revision, revision, version, lease FROM history
+       WHERE revision >= ? AND revision < ? AND ${where} ORDER BY revision, sub`,
+      [revision, next ?? MAX_REVISION, ...values],
     ).map(changeOf);
-    const last = changes.at(-1);
-    if (last === undefined || changes.length < limit) return { changes, next: undefined };
-    const whole = changes.filter((change) => change.revision < last.revision);
-    if (whole.length > 0) return { changes: whole, next: last.revision };
-    const one = `${select} WHERE revision = ? AND ${where} ORDER BY sub`;
-    return {
-      changes: this.#rows(one, [last.revision, ...values]).map(changeOf),
-      next: last.revision + 1n,
-    };
+    return { changes, next };
   }
 
   /**
@@ -266,6 +273,7 @@ export class Storage implements Disposable {
 
 /** SQLite takes a negative limit as none. */
 const UNLIMITED = -1n;
+const MAX_REVISION = (1n << 63n) - 1n;
 const NO_VALUE = new Uint8Array();
 
 const INSERT_HISTORY =
@@ -276,6 +284,18 @@ const INSERT_HISTORY =
 const LAST_PUT_UP_TO = `h.version > 0 AND h.revision <= ? AND NOT EXISTS (
   SELECT 1 FROM history AS later WHERE later.key = h.key AND later.revision <= ?
   AND (later.revision, later.sub) > (h.revision, h.sub))`;
+
+/** The revision that the next page begins with; `sizes`: revision and bytes of each change. */
+function pageEnd(sizes: readonly [bigint, bigint][], page: PageSize): bigint | undefined {
+  let bytes = 0n;
+  for (const [index, [revision, size]] of sizes.entries()) {
+    bytes += size;
+    if (index < page.changes && bytes <= page.bytes) continue;
+    const first = sizes[0]?.[0] as bigint;
+    return revision > first ? revision : first + 1n;
+  }
+  return undefined;
+}
 
 function rangeCondition({ start, end }: KeyRange): { where: string; values: SQLQueryBindings[] } {
   return end === undefined

@@ -5,7 +5,16 @@
  */
 
 import { Database } from "bun:sqlite";
-import { closeSync, existsSync, fsyncSync, linkSync, mkdirSync, openSync, rmSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  rmSync,
+} from "node:fs";
 import { join } from "node:path";
 import { DatastoreError } from "./datastore_error.ts";
 
@@ -49,6 +58,7 @@ export function openDatabase(directory: string): { database: Database; file: str
     database.run("PRAGMA journal_mode = WAL");
     database.run("PRAGMA synchronous = FULL");
     database.run(`PRAGMA journal_size_limit = ${LOG_KEPT_BYTES}`);
+    removeDrafts(directory);
     return { database, file };
   } catch (error) {
     if (error instanceof DatastoreError) throw error;
@@ -81,17 +91,11 @@ function createFile(directory: string, file: string): void {
   const draft = `${file}.${process.pid}.new`;
   rmSync(draft, { force: true });
   try {
-    // The directory may be one that others can read, and the configuration may hold a PSK.
-    closeSync(openSync(draft, "wx", 0o600));
-    const database = new Database(draft, { readwrite: true });
-    const [clusterId, memberId] = [randomId(), randomId()];
-    database.run("PRAGMA synchronous = FULL");
-    database.transaction(() => {
-      database.run(TABLES);
-      database.run(`INSERT INTO identity VALUES (${clusterId}, ${memberId})`);
-    })();
-    database.close();
-    linkIfAbsent(draft, file);
+    writeDraft(draft);
+    linkSync(draft, file);
+  } catch (error) {
+    // Another process was faster, and may have removed our draft; the lock decides who goes on.
+    if (!existsSync(file)) throw error;
   } finally {
     rmSync(draft, { force: true });
   }
@@ -100,12 +104,22 @@ function createFile(directory: string, file: string): void {
   closeSync(folder);
 }
 
-function linkIfAbsent(draft: string, file: string): void {
-  try {
-    linkSync(draft, file);
-  } catch (error) {
-    // Another process was faster; the lock decides which of us goes on.
-    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+function writeDraft(draft: string): void {
+  // The directory may be one that others can read, and the configuration may hold a PSK.
+  closeSync(openSync(draft, "wx", 0o600));
+  using database = new Database(draft, { readwrite: true });
+  const [clusterId, memberId] = [randomId(), randomId()];
+  database.run("PRAGMA synchronous = FULL");
+  database.transaction(() => {
+    database.run(TABLES);
+    database.run(`INSERT INTO identity VALUES (${clusterId}, ${memberId})`);
+  })();
+}
+
+/** Drafts, with SQLite's journals, of processes that were killed: whoever holds the lock needs none. */
+function removeDrafts(directory: string): void {
+  for (const name of readdirSync(directory)) {
+    if (/^datastore\.sqlite\.\d+\.new(-journal)?$/.test(name)) rmSync(join(directory, name));
   }
 }
 

@@ -6,7 +6,7 @@
 import type { Change, Entry } from "./entry.ts";
 import { type KeyRange, singleKey } from "./key_range.ts";
 import { Refusal } from "./refusal.ts";
-import type { Storage } from "./storage.ts";
+import type { PageSize, Storage } from "./storage.ts";
 
 /** Keys that can be read: those of now, or in the middle of a transaction. */
 export interface View {
@@ -88,9 +88,9 @@ export class Store implements View {
   changesFrom(
     range: KeyRange,
     revision: bigint,
-    limit: number,
+    page: PageSize,
   ): { changes: Change[]; next: bigint | undefined } {
-    return this.#storage.changesFrom(range, revision, limit);
+    return this.#storage.changesFrom(range, revision, page);
   }
 
   /**

@@ -43,8 +43,8 @@ interface Watch {
 /** A client that has not read so many events is served from the history from then on. */
 const MAX_QUEUED_EVENTS = 1_000;
 const MAX_QUEUED_BYTES = 4 << 20;
-/** Changes read from the history at a time. */
-const PAGE = 500;
+/** What is read from the history, and told, at a time. */
+const PAGE = { changes: 500, bytes: 1 << 20 };
 
 /** mvcc's texts, from etcd's server/storage/mvcc/watcher.go. */
 const EMPTY_RANGE = "mvcc: watcher range is empty";
@@ -173,15 +173,34 @@ export class WatchStream implements Disposable {
         return { kind: "compacted", id: watch.id, compactRevision: store.compactRevision };
       }
       const page = store.changesFrom(watch.request.range, watch.next, PAGE);
-      watch.next = page.next ?? store.revision + 1n;
-      if (page.next === undefined) this.#lagging.delete(watch);
-      const events = this.#eventsFor(watch, page.changes);
+      const { events, rest } = this.#eventsOfPage(watch, page.changes);
+      const next = rest ?? page.next;
+      watch.next = next ?? store.revision + 1n;
+      if (next === undefined) this.#lagging.delete(watch);
       if (events.length > 0) {
         watch.isActive = true;
         return { kind: "events", id: watch.id, revision: watch.next - 1n, events };
       }
-      if (page.next === undefined) return undefined;
+      if (next === undefined) return undefined;
     }
+  }
+
+  /** With the previous values a page may become too large: `rest` is the first revision left out. */
+  #eventsOfPage(
+    watch: Watch,
+    changes: readonly Change[],
+  ): { events: readonly WatchEvent[]; rest: bigint | undefined } {
+    const events: WatchEvent[] = [];
+    let bytes = 0;
+    for (const change of changes) {
+      const isWhole = events.at(-1)?.change.revision !== change.revision;
+      if (bytes >= PAGE.bytes && isWhole) return { events, rest: change.revision };
+      for (const event of this.#eventsFor(watch, [change])) {
+        events.push(event);
+        bytes += sizeOf(event);
+      }
+    }
+    return { events, rest: undefined };
   }
 
   #eventsFor({ request }: Watch, changes: readonly Change[]): WatchEvent[] {

@@ -74,6 +74,38 @@ test("a directory is made, for its owner alone, with one file that keeps its ide
   expect(readdirSync(directory)).toEqual(["datastore.sqlite"]);
 });
 
+test("what a first start left that was killed is removed at the next, and nothing else", () => {
+  fill();
+  const drafts = ["datastore.sqlite.4711.new", "datastore.sqlite.4711.new-journal"];
+  const others = ["datastore.sqlite.bak", "datastore.sqlite.old.new", "4711.new"];
+  for (const name of [...drafts, ...others]) writeFileSync(join(directory, name), "");
+  new Storage(directory)[Symbol.dispose]();
+  expect(readdirSync(directory).toSorted()).toEqual(["datastore.sqlite", ...others].toSorted());
+});
+
+test("of processes that make the file at once no two go on, and no draft stays", async () => {
+  const open = `import { Storage } from "${import.meta.dir}/../../../src/datastore/storage.ts";
+    try { new Storage("${directory}"); console.log("open"); }
+    catch (error) { console.log(error.message); }
+    await Bun.sleep(60_000); // holds the lock until the end`;
+  const children = Array.from(
+    { length: 4 },
+    () => Bun.spawn([process.execPath, "-e", open], { stdout: "pipe" }),
+  );
+  const outputs = await Promise.all(children.map(async ({ stdout }) => {
+    const { value } = await stdout.getReader().read();
+    return new TextDecoder().decode(value);
+  }));
+  for (const child of children) child.kill();
+  await Promise.all(children.map((child) => child.exited));
+  const refused = `${file} is in use by another process; one datastore serves one --data-dir\n`;
+  // Two that wait for each other's lock both give up.
+  for (const output of outputs) expect(["open\n", refused]).toContain(output);
+  expect(outputs.filter((output) => output !== refused).length).toBeLessThanOrEqual(1);
+  new Storage(directory)[Symbol.dispose]();
+  expect(readdirSync(directory)).toEqual(["datastore.sqlite"]);
+});
+
 test("the data is its owner's alone, in a directory that others can read, too", () => {
   mkdirSync(directory, { recursive: true });
   chmodSync(directory, 0o755);

@@ -5,12 +5,15 @@ import { bytes, TestStore, text } from "./fixture.ts";
 
 const UNKEPT = 12_000;
 
-function watch(stream: WatchStream, more: { from?: bigint; id?: bigint; progress?: boolean } = {}) {
+function watch(
+  stream: WatchStream,
+  more: { from?: bigint; id?: bigint; progress?: boolean; previous?: boolean } = {},
+) {
   stream.create({
     range: keyRange(bytes("k"), bytes("l")),
     startRevision: more.from ?? 0n,
     id: more.id ?? 0n,
-    previous: false,
+    previous: more.previous ?? false,
     progress: more.progress ?? false,
     without: new Set(),
   });
@@ -84,6 +87,43 @@ test("a client that lags behind a compaction is told so, and where it may go on"
   expect(outputs.at(-1)).toEqual({ kind: "compacted", id: 5n, compactRevision: 10_000n });
   test.put("k");
   expect(await drain(stream)).toEqual([]);
+});
+
+test("the past of large values is told in messages of about a megabyte, whole revisions each", async () => {
+  using test = new TestStore();
+  const large = "x".repeat(300_000);
+  for (const name of names(0, 10)) test.put(name, large);
+  test.store.write((transaction) => {
+    for (const name of names(10, 18)) {
+      transaction.put({ key: bytes(name), value: bytes(large), lease: 0n }, undefined);
+    }
+  });
+  for (const name of names(18, 20)) test.put(name);
+  using stream = test.hub.open();
+  watch(stream, { from: 2n });
+  const outputs = (await drain(stream)).slice(1);
+  expect(outputs.map((output) => output.kind === "events" ? output.events.length : 0))
+    .toEqual([3, 3, 3, 1, 8, 2]);
+  expect(outputs.map((output) => "revision" in output ? output.revision : 0n))
+    .toEqual([4n, 7n, 10n, 11n, 12n, 14n]);
+  expect(keysOf(outputs)).toEqual(names(0, 20));
+});
+
+test("the values before count, too, for a watch that asks for them", async () => {
+  using test = new TestStore();
+  const all = names(0, 10);
+  for (const name of all) test.put(name, "x".repeat(300_000));
+  const deleted = test.store.revision + 1n;
+  for (const name of all) test.delete(name);
+  const sizes: number[][] = [];
+  for (const previous of [false, true]) {
+    using stream = test.hub.open();
+    watch(stream, { from: deleted, previous });
+    const outputs = (await drain(stream)).slice(1);
+    expect(keysOf(outputs)).toEqual(all);
+    sizes.push(outputs.map((output) => output.kind === "events" ? output.events.length : 0));
+  }
+  expect(sizes).toEqual([[10], [4, 4, 2]]);
 });
 
 test("a watch of the future begins there", async () => {
