@@ -96,11 +96,9 @@ export class Encoder extends MessageBatch implements Disposable {
     });
   }
 
-  /** Appends a request for all nexthop objects, or for those on one device. */
-  dumpNexthops(ifindex = 0): void {
-    this.#message(k.RTM_GETNEXTHOP, k.NLM_F_DUMP, new Uint8Array(k.nhmsg.size), (message) => {
-      if (ifindex !== 0) this.#nl.nla_put_u32(message, k.NHA_OIF, ifindex);
-    });
+  /** Appends a request for all nexthop objects. */
+  dumpNexthops(): void {
+    this.#message(k.RTM_GETNEXTHOP, k.NLM_F_DUMP, new Uint8Array(k.nhmsg.size));
   }
 
   /** Appends a request for the IPv4 routes of all tables. */

@@ -7,7 +7,6 @@
 
 import * as k from "../../ffi/linux.ts";
 import { resourceKey } from "../state/resource_key.ts";
-import { resourceText } from "../state/resource_text.ts";
 import type { FouPort, Resource, ResourceKey } from "../state/resource.ts";
 import { sameResource } from "../state/same_resource.ts";
 import type { Step } from "../state/step.ts";
@@ -16,9 +15,12 @@ import { errnoName } from "./errno.ts";
 import { type GenericFamily, openFamily } from "./generic.ts";
 import { readUndisturbed } from "./interrupted.ts";
 import { KernelError, type KernelEvent, type StepResult } from "./kernel.ts";
+import { Listeners } from "./listeners.ts";
+import { describeStep } from "./operation.ts";
 import { Attributes, type MessageReader } from "./reader.ts";
 import type { SideTable, SideTableType } from "./side_table.ts";
 import type { Refusal } from "./socket.ts";
+import { resultOf } from "./step_result.ts";
 
 export const FOU_TABLE: SideTableType = {
   kinds: ["fou"],
@@ -44,7 +46,7 @@ export function decodeFouPort(message: MessageReader, attributesAt: number): Fou
 
 class FouTable implements SideTable {
   #family: GenericFamily | undefined;
-  readonly #listeners = new Set<(event: KernelEvent) => void>();
+  readonly #listeners = new Listeners(() => this.#stopPolling());
   /** What was read or made last, and so need not be told. */
   #known: Ports = new Map();
   #timer: ReturnType<typeof setInterval> | undefined;
@@ -64,14 +66,8 @@ class FouTable implements SideTable {
   }
 
   watch(listener: (event: KernelEvent) => void): Disposable {
-    const tell = (event: KernelEvent) => listener(event); // a function may be given twice
-    this.#listeners.add(tell);
     this.#timer ??= setInterval(() => void this.#poll(), POLL_MS);
-    return {
-      [Symbol.dispose]: () => {
-        if (this.#listeners.delete(tell) && this.#listeners.size === 0) this.#stopPolling();
-      },
-    };
+    return this.#listeners.add(listener);
   }
 
   [Symbol.dispose](): void {
@@ -86,7 +82,9 @@ class FouTable implements SideTable {
       const family = this.#open();
       if (family === undefined) {
         // Nothing is absent from a kernel that has none.
-        return step.op === "delete" ? undefined : failure(step, "EOPNOTSUPP", NO_FOU);
+        return step.op === "delete"
+          ? undefined
+          : new KernelError(describeStep(step), "EOPNOTSUPP", NO_FOU);
       }
       // The kernel's answers do not tell an absent port from a malformed request, nor a port that
       // is open already from one that another program has.
@@ -98,7 +96,7 @@ class FouTable implements SideTable {
       }
       let refusal = found && this.#close(family, found);
       if (isWanted) refusal ??= this.#openPort(family, wanted);
-      return refusal && failure(step, errnoName(refusal.errno), refusal.extack);
+      return resultOf(step, refusal);
     } catch (error) {
       if (error instanceof KernelError) return error;
       throw error;
@@ -136,12 +134,12 @@ class FouTable implements SideTable {
     if (this.#known !== before) return;
     this.#known = after;
     for (const [key, port] of before) {
-      if (!after.has(key)) this.#tell({ kind: "changed", resource: port, deleted: true });
+      if (!after.has(key)) this.#listeners.tell({ kind: "changed", resource: port, deleted: true });
     }
     for (const [key, port] of after) {
       const old = before.get(key);
       if (old !== undefined && sameResource(old, port)) continue;
-      this.#tell({ kind: "changed", resource: port, deleted: false });
+      this.#listeners.tell({ kind: "changed", resource: port, deleted: false });
     }
   }
 
@@ -173,10 +171,6 @@ class FouTable implements SideTable {
     this.#known = known;
   }
 
-  #tell(event: KernelEvent): void {
-    for (const tell of this.#listeners) tell(event);
-  }
-
   #stopPolling(): void {
     clearInterval(this.#timer);
     this.#timer = undefined;
@@ -192,8 +186,4 @@ const attributes = new Attributes();
 function writeAddress(to: AttributeWriter, { port }: FouPort): void {
   to.u8(k.FOU_ATTR_AF, k.AF_INET);
   to.be16(k.FOU_ATTR_PORT, port);
-}
-
-function failure(step: Step, code: string, reason: string | undefined): KernelError {
-  return new KernelError(`${step.op} ${resourceText(step.resource)}`, code, reason);
 }

@@ -2,9 +2,9 @@
 
 import * as k from "../../ffi/linux.ts";
 import type { IpAddress } from "../addr/ip.ts";
+import { Channel } from "./channel.ts";
 import { decodeAddress, decodeLink } from "./decoder.ts";
 import { type DumpKind, Encoder } from "./encoder.ts";
-import { readTable } from "./exchange.ts";
 import { type Reading, readUndisturbed } from "./interrupted.ts";
 import { Attributes, type MessageReader } from "./reader.ts";
 import { NetlinkSocket } from "./socket.ts";
@@ -32,14 +32,15 @@ export interface HostDeviceAddress {
 export async function readHostDevices(): Promise<HostDevice[]> {
   using socket = new NetlinkSocket();
   using encoder = new Encoder();
-  return await readUndisturbed(() => readOnce(socket, encoder), (delayMs) => Bun.sleep(delayMs));
+  const channel = new Channel(socket, encoder);
+  return await readUndisturbed(() => readOnce(channel), Bun.sleep);
 }
 
-function readOnce(socket: NetlinkSocket, encoder: Encoder): Reading<HostDevice[]> {
+function readOnce(channel: Channel<Encoder>): Reading<HostDevice[]> {
   const devices = new Map<string, HostDevice & { addresses: HostDeviceAddress[] }>();
   const names = new Map<number, string>();
   const readAll = (kind: DumpKind, read: (message: MessageReader) => void) =>
-    readTable(socket, encoder, (encoder) => encoder.dump(kind, 0, 0), read);
+    channel.readTable((encoder) => encoder.dump(kind, 0, 0), read);
   const links = readAll("link", (message) => {
     const decoded = decodeLink(message);
     if (decoded === undefined) return;

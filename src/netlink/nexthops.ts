@@ -16,19 +16,13 @@
 import { familyOf, IPV4_UNSPECIFIED } from "../addr/ip.ts";
 import { type Route, RTPROT_FLANNEL } from "../state/resource.ts";
 import { writeAddress } from "./address_bytes.ts";
+import type { Channel } from "./channel.ts";
 import { type DecodedNexthop, decodeNexthop, nexthopIdOf } from "./decoder.ts";
 import type { Encoder } from "./encoder.ts";
 import { errnoName } from "./errno.ts";
-import { readTable, sendBatch } from "./exchange.ts";
 import { DUMP_TRIES } from "./interrupted.ts";
 import { KernelError } from "./kernel.ts";
-import type { NetlinkSocket } from "./socket.ts";
-
-/**
- * So many routes at once by one device are made with nexthop objects. Up to here, making them
- * without costs no more than a few milliseconds, and what `ip route` shows stays as it always was.
- */
-export const NEXTHOPS_FROM_ROUTES = 500;
+import type { Refusal } from "./socket.ts";
 
 /** Id of the nexthop object that would serve this route; 0 if none can. */
 export function nexthopIdFor(route: Route): number {
@@ -47,14 +41,17 @@ export function isOurNexthop(nexthop: DecodedNexthop): boolean {
     nexthop.gateway === nexthop.id;
 }
 
+/** Our nexthop objects, and which of them the kernel holds as far as is known. */
 export class Nexthops {
-  readonly #socket: NetlinkSocket;
-  readonly #encoder: Encoder;
+  readonly #channel: Channel<Encoder>;
   #isSupported = true;
+  /** Devices of our objects by id; `undefined` until the kernel has been asked. */
+  #known: Map<number, number> | undefined;
+  /** So many objects have lost a route since unused ones were looked for. */
+  #suspects = 0;
 
-  constructor(socket: NetlinkSocket, encoder: Encoder) {
-    this.#socket = socket;
-    this.#encoder = encoder;
+  constructor(channel: Channel<Encoder>) {
+    this.#channel = channel;
   }
 
   /** Whether the kernel knows nexthop objects, as far as has been tried. */
@@ -69,9 +66,9 @@ export class Nexthops {
     const taken: number[] = [];
     for (let from = 0; from < wanted.length && this.#isSupported; from += MESSAGES_AT_A_TIME) {
       const chunk = wanted.slice(from, from + MESSAGES_AT_A_TIME);
-      this.#encoder.clear();
-      for (const id of chunk) this.#encoder.createNexthop(id, RTPROT_FLANNEL, ifindex);
-      const refusals = sendBatch(this.#socket, this.#encoder);
+      const refusals = this.#send(chunk, (encoder, id) => {
+        encoder.createNexthop(id, RTPROT_FLANNEL, ifindex);
+      });
       for (const [index, id] of chunk.entries()) {
         const refusal = refusals.get(index);
         const code = refusal === undefined ? undefined : errnoName(refusal.errno);
@@ -81,48 +78,89 @@ export class Nexthops {
       }
       if (usable.size === 0 && taken.length === 0) break; // Whatever it is, the rest would meet it.
     }
-    if (taken.length === 0) return usable;
-    const existing = this.existing(ifindex);
-    for (const id of taken) if (existing.has(id)) usable.add(id);
+    if (taken.length > 0) this.#known = undefined; // Somebody made or deleted some meanwhile.
+    else for (const id of usable) this.#known?.set(id, ifindex);
+    for (const id of taken) if (this.isThere(id, ifindex)) usable.add(id);
     return usable;
   }
 
-  /** Ids of our objects on a device. */
-  existing(ifindex: number): ReadonlySet<number> {
-    const ours = this.#read(ifindex)?.filter(isOurNexthop) ?? [];
-    return new Set(ours.filter((nexthop) => nexthop.ifindex === ifindex).map(({ id }) => id));
+  /** Whether this object is ours and on this device. Reads all objects the first time. */
+  isThere(id: number, ifindex: number): boolean {
+    return this.#ours().get(id) === ifindex;
   }
 
-  /** Deletes those of our objects that no route of any table, and no group, uses any more. */
+  /** Somebody else deleted this object. */
+  forget(id: number): void {
+    this.#known?.delete(id);
+  }
+
+  /** A route that may have used one of our objects has gone or been replaced. */
+  suspectUnused(): void {
+    if (this.#ours().size > 0) this.#suspects++;
+  }
+
+  /**
+   * Deletes our objects that no route uses any more, once in a while: the kernel does not count an
+   * object's routes, so that all of them have to be read. This is put off until it costs each route
+   * that has gone no more than the reading of `READ_PER_SUSPECT` objects.
+   */
   dropUnused(): void {
-    const nexthops = this.#read(0);
+    if (this.#suspects * READ_PER_SUSPECT < (this.#known?.size ?? 0) || this.#suspects === 0) {
+      return;
+    }
+    this.#suspects = 0;
+    const nexthops = this.#read();
     if (nexthops === undefined) return;
-    const unused = new Set(nexthops.filter(isOurNexthop).map(({ id }) => id));
+    this.#know(nexthops);
+    const unused = new Set(this.#ours().keys());
     for (const { members } of nexthops) for (const id of members) unused.delete(id);
     if (unused.size === 0) return;
-    const outcome = readTable(
-      this.#socket,
-      this.#encoder,
+    const outcome = this.#channel.readTable(
       (encoder) => encoder.dumpEveryTable(),
       (message) => unused.delete(nexthopIdOf(message)),
     );
     if (outcome === "interrupted") return; // A later change tries again.
     const ids = [...unused];
     for (let from = 0; from < ids.length; from += MESSAGES_AT_A_TIME) {
-      for (const id of ids.slice(from, from + MESSAGES_AT_A_TIME)) this.#encoder.deleteNexthop(id);
-      sendBatch(this.#socket, this.#encoder); // What is refused is gone, or stays: both will do.
+      // What is refused is gone, or stays: both will do.
+      this.#send(ids.slice(from, from + MESSAGES_AT_A_TIME), (encoder, id) => {
+        encoder.deleteNexthop(id);
+      });
     }
+    for (const id of ids) this.forget(id);
   }
 
-  /** All objects, or those on a device; `undefined` if they cannot be read. */
-  #read(ifindex: number): DecodedNexthop[] | undefined {
+  /** Ours, by id; none if they cannot be read. */
+  #ours(): ReadonlyMap<number, number> {
+    if (this.#known === undefined) {
+      const nexthops = this.#read();
+      if (nexthops === undefined) return NONE;
+      this.#know(nexthops);
+    }
+    return this.#known ?? NONE;
+  }
+
+  #know(nexthops: readonly DecodedNexthop[]): void {
+    this.#known = new Map(nexthops.filter(isOurNexthop).map(({ id, ifindex }) => [id, ifindex]));
+  }
+
+  #send(
+    ids: readonly number[],
+    encode: (encoder: Encoder, id: number) => void,
+  ): Map<number, Refusal> {
+    const { encoder } = this.#channel;
+    encoder.clear();
+    for (const id of ids) encode(encoder, id);
+    return this.#channel.send();
+  }
+
+  /** All objects, ours or not; `undefined` if they cannot be read. */
+  #read(): DecodedNexthop[] | undefined {
     for (let tries = 0; tries < DUMP_TRIES && this.#isSupported; tries++) {
       const nexthops: DecodedNexthop[] = [];
       try {
-        const outcome = readTable(
-          this.#socket,
-          this.#encoder,
-          (encoder) => encoder.dumpNexthops(ifindex),
+        const outcome = this.#channel.readTable(
+          (encoder) => encoder.dumpNexthops(),
           (message) => {
             const nexthop = decodeNexthop(message);
             if (nexthop !== undefined) nexthops.push(nexthop);
@@ -140,5 +178,8 @@ export class Nexthops {
 }
 
 const MESSAGES_AT_A_TIME = 100;
+/** Reading so many objects and their routes takes about 2 ms. */
+const READ_PER_SUSPECT = 1000;
+const NONE: ReadonlyMap<number, number> = new Map();
 const scratch = new Uint8Array(16);
 const scratchView = new DataView(scratch.buffer);

@@ -4,10 +4,10 @@
  */
 
 import { createPersistentTun, SystemError } from "../../ffi/tun.ts";
-import { resourceText } from "../state/resource_text.ts";
 import type { Step } from "../state/step.ts";
 import { errnoName } from "./errno.ts";
 import { KernelError, type StepResult } from "./kernel.ts";
+import { describeStep } from "./operation.ts";
 import type { SideTable, SideTableType } from "./side_table.ts";
 
 export const TUN_DEVICES: SideTableType = {
@@ -21,9 +21,10 @@ export const TUN_DEVICES: SideTableType = {
   }),
 };
 
-function create({ resource }: Step): StepResult {
+function create(step: Step): StepResult {
+  const { resource } = step;
   if (resource.kind !== "link") throw new TypeError(`${resource.kind} is no device`);
-  const what = `set ${resourceText(resource)}`;
+  const what = describeStep(step);
   try {
     createPersistentTun(resource);
     return undefined;

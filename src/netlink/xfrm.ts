@@ -6,35 +6,44 @@
 import * as k from "../../ffi/linux.ts";
 import type { Resource, XfrmPolicy } from "../state/resource.ts";
 import type { Step } from "../state/step.ts";
-import { errnoName } from "./errno.ts";
-import { readTable, sendBatch } from "./exchange.ts";
+import { Channel } from "./channel.ts";
 import { readUndisturbed } from "./interrupted.ts";
 import { KernelError, type KernelEvent, type StepResult } from "./kernel.ts";
 import { Notifications } from "./notifications.ts";
 import { describeStep, operationOf } from "./operation.ts";
 import type { MessageReader } from "./reader.ts";
 import type { SideTable, SideTableType } from "./side_table.ts";
-import { NetlinkSocket, type Refusal } from "./socket.ts";
+import { NetlinkSocket } from "./socket.ts";
+import { resultOf } from "./step_result.ts";
 import { decodePolicy } from "./xfrm_decoder.ts";
 import { XfrmEncoder } from "./xfrm_encoder.ts";
 
 export const XFRM_POLICIES: SideTableType = {
   kinds: ["xfrm-policy"],
   takes: ({ resource }) => resource.kind === "xfrm-policy",
-  open: () => new XfrmPolicies(),
+  open: () => {
+    try {
+      return new XfrmPolicies(new NetlinkSocket(k.NETLINK_XFRM));
+    } catch (error) {
+      if (error instanceof KernelError && error.code === "EPROTONOSUPPORT") return WITHOUT_IPSEC;
+      throw error;
+    }
+  },
 };
 
 class XfrmPolicies implements SideTable {
-  readonly #encoder = new XfrmEncoder();
-  /** Absent where the kernel has no IPsec. */
-  readonly #socket: NetlinkSocket | undefined = openSocket();
+  readonly #socket: NetlinkSocket;
+  readonly #channel: Channel<XfrmEncoder>;
 
-  async dump(): Promise<Resource[]> {
-    const socket = this.#socket;
-    if (socket === undefined) return [];
-    return await readUndisturbed(() => {
+  constructor(socket: NetlinkSocket) {
+    this.#socket = socket;
+    this.#channel = new Channel(socket, new XfrmEncoder());
+  }
+
+  dump(): Promise<Resource[]> {
+    return readUndisturbed(() => {
       const policies: Resource[] = [];
-      const outcome = readTable(socket, this.#encoder, (encoder) => encoder.dump(), (message) => {
+      const outcome = this.#channel.readTable((encoder) => encoder.dump(), (message) => {
         const policy = message.type === k.XFRM_MSG_NEWPOLICY ? decodePolicy(message) : undefined;
         if (policy !== undefined) policies.push(policy);
       });
@@ -53,7 +62,6 @@ class XfrmPolicies implements SideTable {
   }
 
   watch(listener: (event: KernelEvent) => void): Disposable {
-    if (this.#socket === undefined) return { [Symbol.dispose]: () => {} };
     const notifications: Notifications = new Notifications({
       protocol: k.NETLINK_XFRM,
       groups: [k.XFRMNLGRP_POLICY],
@@ -71,36 +79,42 @@ class XfrmPolicies implements SideTable {
   }
 
   [Symbol.dispose](): void {
-    this.#encoder[Symbol.dispose]();
-    this.#socket?.[Symbol.dispose]();
+    this.#channel.encoder[Symbol.dispose]();
+    this.#socket[Symbol.dispose]();
   }
 
   #applyRange(steps: readonly Step[], from: number, to: number, results: StepResult[]): void {
-    const socket = this.#socket;
-    this.#encoder.clear();
+    const { encoder } = this.#channel;
+    encoder.clear();
     /** Positions of the steps whose messages are in the encoder. */
     const sent: number[] = [];
     for (let position = from; position < to; position++) {
       const step = steps[position] as Step;
-      if (socket === undefined) {
-        results[position] = new KernelError(describeStep(step), "EPROTONOSUPPORT", NO_IPSEC);
-        continue;
-      }
       try {
-        this.#encoder.policy(operationOf(step), step.resource as XfrmPolicy);
+        encoder.policy(operationOf(step), step.resource as XfrmPolicy);
         sent.push(position);
       } catch (cause) {
         const reason = (cause as Error).message;
         results[position] = new KernelError(describeStep(step), "EINVAL", reason, { cause });
       }
     }
-    if (socket === undefined) return;
-    for (const [index, refusal] of sendBatch(socket, this.#encoder)) {
+    for (const [index, refusal] of this.#channel.send()) {
       const position = sent[index] as number;
       results[position] = resultOf(steps[position] as Step, refusal);
     }
   }
 }
+
+/** Stands for the table of a kernel that has no IPsec. */
+const WITHOUT_IPSEC: SideTable = {
+  dump: () => Promise.resolve([]),
+  apply: (steps) =>
+    Promise.resolve(
+      steps.map((step) => new KernelError(describeStep(step), "EPROTONOSUPPORT", NO_IPSEC)),
+    ),
+  watch: () => ({ [Symbol.dispose]: () => {} }),
+  [Symbol.dispose]: () => {},
+};
 
 /** One message is 252 bytes, so that this many fit one batch. */
 const STEPS_AT_A_TIME = 200;
@@ -108,15 +122,6 @@ const STEPS_AT_A_TIME = 200;
 const WATCH_BUFFER_BYTES = 8 * 1024 * 1024;
 const NO_IPSEC =
   "this kernel has no IPsec; load the module xfrm_user, or use a kernel with CONFIG_XFRM_USER";
-
-function openSocket(): NetlinkSocket | undefined {
-  try {
-    return new NetlinkSocket(k.NETLINK_XFRM);
-  } catch (error) {
-    if (error instanceof KernelError && error.code === "EPROTONOSUPPORT") return undefined;
-    throw error;
-  }
-}
 
 function decodeEvent(message: MessageReader): KernelEvent | undefined {
   switch (message.type) {
@@ -131,11 +136,4 @@ function decodeEvent(message: MessageReader): KernelEvent | undefined {
       return { kind: "overrun" };
   }
   return undefined;
-}
-
-function resultOf(step: Step, refusal: Refusal): StepResult {
-  const code = errnoName(refusal.errno);
-  // It is not there: that is what was wanted.
-  if (step.op === "delete" && code === "ENOENT") return undefined;
-  return new KernelError(describeStep(step), code, refusal.extack);
 }

@@ -175,6 +175,33 @@ test("neither our own deletions nor somebody else's nexthop objects count as los
   expect(nexthopIds()).toEqual([]);
 });
 
+test("among more than 1000 routes, unused nexthop objects are deleted some at a time", async () => {
+  const routes = peerRoutes(2000);
+  await setAll(routes);
+  const deleteOne = async (at: number) => {
+    expect(await remove(sandbox.kernel, routes[at] as Route)).toBeUndefined();
+    expect(await find(sandbox.kernel, routes[at] as Route)).toBeUndefined();
+    return nexthopIds().length;
+  };
+  expect(await deleteOne(0)).toBe(2000);
+  expect(await deleteOne(1)).toBe(1998);
+  expect(await deleteOne(2)).toBe(1998);
+  await applyAll(routes.slice(3).map((resource) => ({ op: "delete", resource })));
+  expect(nexthopIds()).toEqual([]);
+});
+
+test("a route whose nexthop object somebody deleted is made without it, and deleted again", async () => {
+  const routes = peerRoutes(600);
+  await setAll(routes);
+  const [first, second] = routes as [Route, Route];
+  expect(await remove(sandbox.kernel, second)).toBeUndefined();
+  run(`ip nexthop del id ${0x0a050000}`);
+  expect(await set(sandbox.kernel, first, true)).toBeUndefined();
+  expect(run(`ip route show ${first.destination}`)).not.toContain("nhid");
+  expect(await remove(sandbox.kernel, first)).toBeUndefined();
+  expect(await find(sandbox.kernel, first)).toBeUndefined();
+});
+
 test("other programs replace and delete such a route, and it can be made again", async () => {
   const routes = peerRoutes(600);
   await setAll(routes);
