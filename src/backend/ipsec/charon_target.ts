@@ -207,12 +207,15 @@ export class CharonTarget implements Target {
     const { clock } = this.#options;
     this.#wake = Promise.withResolvers();
     const asked = this.#asked;
+    // Of one moment, up to the end: what comes meanwhile may allow to end what is not wanted, and
+    // by itself make something wanted.
+    const maySweep = this.#maySweep;
     const wanted: Connections = new Map(
       [...this.#wanted.values()].map((connection) => [connection.name, connection]),
     );
-    await session.sync(wanted, this.#maySweep);
+    await session.sync(wanted, maySweep);
     if (clock.nowMs() >= this.#lookAtMs) {
-      const isUnsettled = await this.#tunnels.check(session, wanted, this.#maySweep);
+      const isUnsettled = await this.#tunnels.check(session, wanted, maySweep);
       this.#lookAtMs = clock.nowMs() + (isUnsettled ? SOON_MS : CHECK_MS);
     }
     this.#settle(asked);

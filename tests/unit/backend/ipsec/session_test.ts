@@ -9,67 +9,17 @@ import { IkeSession } from "../../../../src/backend/ipsec/session.ts";
 import { TunnelWatch } from "../../../../src/backend/ipsec/tunnel_watch.ts";
 import { Vici } from "../../../../src/backend/ipsec/vici.ts";
 import type { ViciMessage } from "../../../../src/backend/ipsec/vici_message.ts";
+import { FakeCharon } from "../../../support/fake_charon.ts";
 import { FakeClock } from "../../../support/fake_clock.ts";
 import { collectingLog, ip, prefix } from "../../../support/sample_network.ts";
-import { type ViciCall, ViciServer } from "../../../support/vici_server.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "vici-session-"));
 afterAll(() => rmSync(directory, { recursive: true }));
 const NETWORK = prefix("10.5.0.0/16");
 let sockets = 0;
 
-/** What it holds, as a real one would, and the associations that a test gives it. */
-class Charon implements Disposable {
-  readonly conns = new Set<string>();
-  readonly keys = new Set<string>();
-  associations: ViciMessage[] = [];
-  refuse: string | undefined;
-  readonly path = join(directory, String(sockets++));
-  readonly server = new ViciServer(this.path, (call) => this.#answer(call));
-
-  [Symbol.dispose](): void {
-    this.server[Symbol.dispose]();
-  }
-
-  /** What it was asked to change since the last time, without the keys. */
-  takeChanges(): string[] {
-    const changes = this.server.calls.filter(([command]) => !/^(get|list)-/.test(command));
-    this.server.calls.length = 0;
-    return changes.map(([command, message]) => {
-      const what = message["name"] ?? message["id"] ?? message["ike-id"] ?? message["ike"] ??
-        Object.keys(message)[0];
-      return `${command} ${what}`;
-    });
-  }
-
-  #answer({ command, message, event }: ViciCall): ViciMessage {
-    switch (command) {
-      case "get-conns":
-        return { conns: [...this.conns] };
-      case "list-conns":
-        for (const name of this.conns) event("list-conn", { [name]: { version: "IKEv2" } });
-        return {};
-      case "get-shared":
-        return { keys: [...this.keys] };
-      case "list-sas":
-        for (const association of this.associations) event("list-sa", association);
-        return {};
-      case "load-conn": {
-        const [name = ""] = Object.keys(message);
-        if (name === this.refuse) return { success: "no", errmsg: "no" };
-        this.conns.add(name);
-        return { success: "yes" };
-      }
-      case "load-shared":
-        this.keys.add(message["id"] as string);
-        return { success: "yes" };
-      case "unload-conn":
-        return { success: this.conns.delete(message["name"] as string) ? "yes" : "no" };
-      case "unload-shared":
-        return { success: this.keys.delete(message["id"] as string) ? "yes" : "no" };
-    }
-    return { success: "no", errmsg: "nothing to do" };
-  }
+function fakeCharon(): FakeCharon {
+  return new FakeCharon(join(directory, String(sockets++)));
 }
 
 function connection(n: number, remote = `192.168.0.${n}`): Connection {
@@ -100,7 +50,7 @@ function connecting(of: Connection): ViciMessage {
   return { [of.name]: { uniqueid: "9", state: "CONNECTING", "child-sas": {} } };
 }
 
-async function session(charon: Charon): Promise<Disposable & { session: IkeSession }> {
+async function session(charon: FakeCharon): Promise<Disposable & { session: IkeSession }> {
   const vici = await Vici.connect(charon.path);
   return { session: new IkeSession(vici, NETWORK), [Symbol.dispose]: () => vici[Symbol.dispose]() };
 }
@@ -109,7 +59,7 @@ describe("a session with charon", () => {
   const [two, three] = [connection(2), connection(3)];
 
   test("loads what is wanted, once", async () => {
-    using charon = new Charon();
+    using charon = fakeCharon();
     using s = await session(charon);
     await s.session.sync(wanted(two), false);
     expect(charon.takeChanges()).toEqual([`load-shared ${two.secretId}`, `load-conn ${two.name}`]);
@@ -123,7 +73,7 @@ describe("a session with charon", () => {
   });
 
   test("asks for connections one by one where one answer may not have room for all", async () => {
-    using charon = new Charon();
+    using charon = fakeCharon();
     for (let n = 0; n < 1999; n++) charon.conns.add(`others-${n}`);
     charon.conns.add(two.name);
     using s = await session(charon);
@@ -141,7 +91,7 @@ describe("a session with charon", () => {
   });
 
   test("loads again what somebody unloaded", async () => {
-    using charon = new Charon();
+    using charon = fakeCharon();
     using s = await session(charon);
     await s.session.sync(wanted(two, three), true);
     charon.takeChanges();
@@ -151,7 +101,7 @@ describe("a session with charon", () => {
   });
 
   test("leaves what a former run loaded until it may sweep, and foreign things always", async () => {
-    using charon = new Charon();
+    using charon = fakeCharon();
     using s = await session(charon);
     const stale = connection(9);
     const foreign = ["office", "192.168.0.1-10.6.1.0/24-10.6.2.0/24-192.168.0.2"];
@@ -172,7 +122,7 @@ describe("a session with charon", () => {
   });
 
   test("ends the old connection of a peer whose address changed, sweep or no sweep", async () => {
-    using charon = new Charon();
+    using charon = fakeCharon();
     using s = await session(charon);
     await s.session.sync(wanted(two), false);
     charon.takeChanges();
@@ -187,7 +137,7 @@ describe("a session with charon", () => {
   });
 
   test("keeps what charon refuses apart from the rest, and tries it again", async () => {
-    using charon = new Charon();
+    using charon = fakeCharon();
     using s = await session(charon);
     charon.refuse = two.name;
     await s.session.sync(wanted(two, three), true);
@@ -200,7 +150,7 @@ describe("a session with charon", () => {
   });
 
   test("forgets a refusal with the peer", async () => {
-    using charon = new Charon();
+    using charon = fakeCharon();
     using s = await session(charon);
     charon.refuse = two.name;
     await s.session.sync(wanted(two), true);
@@ -215,7 +165,7 @@ describe("a session with charon", () => {
     ["of which one has just had its keys changed", [[3000, 40], [200]], ["2"]],
     ["of which one has no tunnel", [[], [31]], []],
   ])("finds out which to end of two associations %s", async (_what, ages, expected) => {
-    using charon = new Charon();
+    using charon = fakeCharon();
     using s = await session(charon);
     charon.associations = ages.map((tunnels, i) => association(two, String(i + 1), ...tunnels));
     const tunnel = (await s.session.tunnels()).get(two.name);
@@ -234,7 +184,7 @@ describe("the watch over the tunnels", () => {
   });
 
   test("begins a tunnel that charon has given up, not one that is missing once", async () => {
-    using charon = new Charon();
+    using charon = fakeCharon();
     using s = await session(charon);
     expect(await watch.check(s.session, wanted(two), true)).toBe(true);
     expect(charon.takeChanges()).toEqual([]);
@@ -248,7 +198,7 @@ describe("the watch over the tunnels", () => {
   });
 
   test("begins it again and again, ever more rarely, and never while charon tries", async () => {
-    using charon = new Charon();
+    using charon = fakeCharon();
     using s = await session(charon);
     const attempts: number[] = [];
     for (let second = 0; second < 300; second++) {
@@ -266,7 +216,7 @@ describe("the watch over the tunnels", () => {
   });
 
   test("ends what is superseded, and what nobody wants once it may sweep", async () => {
-    using charon = new Charon();
+    using charon = fakeCharon();
     using s = await session(charon);
     charon.associations = [
       association(two, "1", 90),
@@ -280,7 +230,7 @@ describe("the watch over the tunnels", () => {
   });
 
   test("reports a peer once, and takes the node for cut off only without any tunnel", async () => {
-    using charon = new Charon();
+    using charon = fakeCharon();
     using s = await session(charon);
     const both = wanted(two, three);
     charon.associations = [association(two, "1"), association(three, "2", 5)];
@@ -302,7 +252,7 @@ describe("the watch over the tunnels", () => {
   });
 
   test("does not hurry for a peer that has been down for long, however charon tries", async () => {
-    using charon = new Charon();
+    using charon = fakeCharon();
     using s = await session(charon);
     charon.associations = [association(two, "1", 5), connecting(three)];
     expect(await watch.check(s.session, wanted(two, three), true)).toBe(true);
@@ -313,7 +263,7 @@ describe("the watch over the tunnels", () => {
   });
 
   test("has no problem without peers", async () => {
-    using charon = new Charon();
+    using charon = fakeCharon();
     using s = await session(charon);
     await watch.check(s.session, wanted(two), true);
     await clock.advance(31_000);

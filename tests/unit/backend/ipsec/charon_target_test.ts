@@ -1,0 +1,62 @@
+/** When a charon is told something: against one that answers at moments of the test's choice. */
+
+import { afterAll, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { CharonTarget } from "../../../../src/backend/ipsec/charon_target.ts";
+import { SOCKET_VARIABLE } from "../../../../src/backend/ipsec/charon.ts";
+import { connectionOf } from "../../../../src/backend/ipsec/connection.ts";
+import { systemClock } from "../../../../src/time/clock.ts";
+import { FakeCharon } from "../../../support/fake_charon.ts";
+import { collectingLog, external, ip, lease, prefix } from "../../../support/sample_network.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "charon-target-"));
+afterAll(() => rmSync(directory, { recursive: true }));
+const NETWORK = prefix("10.5.0.0/16");
+const PEER = lease(2, "ipsec", [4]);
+const own = ip("192.168.0.1");
+const CONNECTION = connectionOf(
+  { publicAddress: own, localAddress: own, subnet: prefix("10.5.1.0/24") },
+  { publicAddress: ip("192.168.0.2"), subnet: prefix("10.5.2.0/24") },
+  { network: NETWORK, psk: "secret", udpEncapsulation: false, espProposal: "aes" },
+);
+
+function target(charon: FakeCharon): CharonTarget {
+  const log = collectingLog();
+  return new CharonTarget({
+    charon: { runDirectory: directory, env: { [SOCKET_VARIABLE]: charon.path }, log },
+    network: NETWORK,
+    espProposal: "aes",
+    connection: () => CONNECTION,
+    clock: systemClock,
+    log,
+  });
+}
+
+test("a former run's tunnel stays when its peer comes and the sweep is allowed while charon is asked", async () => {
+  using charon = new FakeCharon(join(directory, "vici"));
+  charon.conns.add(CONNECTION.name);
+  charon.associations = [{
+    [CONNECTION.name]: {
+      uniqueid: "1",
+      state: "ESTABLISHED",
+      "child-sas": { child: { state: "INSTALLED", "install-time": "100" } },
+    },
+  }];
+  await using tunnels = target(charon);
+  const settled = Promise.withResolvers<void>();
+  charon.onCall = (command) => {
+    if (command !== "list-conns") return;
+    charon.onCall = undefined;
+    tunnels.put(PEER);
+    tunnels.allowSweep();
+    tunnels.whenSettled().then(settled.resolve);
+  };
+  const input = { own: lease(1, "ipsec", [4]), external: external([4]) };
+  await tunnels.start(input, new AbortController().signal);
+  await settled.promise;
+  const changes = charon.takeChanges();
+  expect(changes).toContain(`load-conn ${CONNECTION.name}`);
+  expect(changes.filter((change) => /^(unload-conn|terminate) 1/.test(change))).toEqual([]);
+});
