@@ -29,7 +29,6 @@ export interface LeftoverContext {
 
 /** Once, after the first complete sweep: what is there then is nobody's wish. Throws nothing. */
 export async function clearLeftovers(context: LeftoverContext): Promise<void> {
-  if (context.ownership.networks.length === 0) return;
   try {
     await removePolicies(context);
     await reportDevices(context);

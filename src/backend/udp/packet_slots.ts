@@ -98,12 +98,9 @@ export class PacketSlots {
     return this.#messages.getUint32(index * k.mmsghdr.size + k.msghdr.msg_iovlen, true);
   }
 
-  /** Bytes that a message has received; 0 if there were more than fit. */
+  /** Bytes that a message has received; every datagram fits. */
   received(index: number): number {
-    const message = index * k.mmsghdr.size;
-    const flags = this.#messages.getUint32(message + k.msghdr.msg_flags, true);
-    if ((flags & k.MSG_TRUNC) !== 0) return 0;
-    return this.#messages.getUint32(message + k.mmsghdr.msg_len, true);
+    return this.#messages.getUint32(index * k.mmsghdr.size + k.mmsghdr.msg_len, true);
   }
 
   #pointTo(index: number, first: number, count: number): void {

@@ -170,11 +170,13 @@ route 10.5.3.0/24 via 192.168.0.3 dev flannel.ipip proto 70 onlink
     const peer = lease(2, "ipip", [4]);
     const nowhere = { ...peer, attributes: { ...peer.attributes, publicAddresses: {} } };
     expect(() => backend.peer(nowhere, INPUT, NO_FACTS)).toThrow(ImplausibleLeaseError);
-    const { publicAddresses } = INPUT.own.attributes;
-    const here = { ...peer, attributes: { ...peer.attributes, publicAddresses } };
-    expect(() => backend.peer(here, INPUT, NO_FACTS)).toThrow(
-      "its public address 192.168.0.1 is this node's own, and a tunnel needs two ends",
-    );
+    const advertised = { ...external([4]), publicAddresses: { 4: ip("203.0.113.9") } };
+    for (const own of [...Object.values(advertised.addresses), ip("203.0.113.9")]) {
+      const here = { ...peer, attributes: { ...peer.attributes, publicAddresses: { 4: own } } };
+      expect(() => backend.peer(here, { ...INPUT, external: advertised }, NO_FACTS)).toThrow(
+        `its public address ${own} is this node's own, and a tunnel needs two ends`,
+      );
+    }
   });
 
   test("any lease data gives the one route to the peer's subnet", async () => {

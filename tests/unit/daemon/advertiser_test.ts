@@ -69,6 +69,14 @@ describe("a node with another public address", () => {
     expect(advertiser.problem).toBeUndefined();
   });
 
+  test("tells of one change at a time", async () => {
+    const { clock, store, advertiser } = setUp();
+    store.refusals = 1;
+    for (const last of [2, 3, 4]) advertiser.advertise(at(`192.0.2.${last}`));
+    await clock.advance(1000);
+    expect(store.told).toEqual(["vxlan 192.0.2.2", "vxlan 192.0.2.4"]);
+  });
+
   test("does not try again after the end", async () => {
     const { clock, store, advertiser } = setUp();
     store.refusals = Infinity;

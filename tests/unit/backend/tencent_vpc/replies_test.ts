@@ -184,6 +184,13 @@ describe("whatever a server answers", () => {
     60_000,
   );
 
+  test("is unusable with another status, however it looks", () => {
+    const text = JSON.stringify({ Response: { RouteTableSet: freshState().tables } });
+    expect(() => readReply("DescribeRouteTables", 500, text)).toThrow(
+      new HttpError("DescribeRouteTables: the answer has status 500"),
+    );
+  });
+
   test("a right answer is read back as it is", () => {
     const text = JSON.stringify({ Response: { RouteTableSet: freshState().tables } });
     const read = parseRouteTables(readReply("DescribeRouteTables", 200, text)) as unknown;

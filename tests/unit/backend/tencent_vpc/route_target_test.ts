@@ -126,6 +126,14 @@ describe("a node in the cloud", () => {
     expect(node.cloud.routes("rtb-main")).toEqual([]);
   });
 
+  test("does not follow an API that has ever more tables", async () => {
+    await using node = new Node();
+    const others = Array.from({ length: 1500 }, (_, n) => table(`rtb-${n}`, false));
+    node.cloud.state.tables.push(...others);
+    await node.start();
+    expect(node.cloud.calls).toEqual([...Array(10).fill("DescribeRouteTables"), "CreateRoutes"]);
+  });
+
   test("puts its route back when somebody removes, changes or disables it", async () => {
     await using node = new Node();
     await node.start();
@@ -178,6 +186,20 @@ describe("trouble", () => {
     expect(node.warnings()).toHaveLength(1);
   });
 
+  test("that comes again later is waited out from the shortest pause on", async () => {
+    await using node = new Node();
+    await node.start();
+    const outage = { status: 502, text: "<html>Bad Gateway</html>" };
+    for (let again = 0; again < 2; again++) {
+      node.cloud.faults.push(outage, outage);
+      await node.pass(LOOK_MS);
+      await node.pass(750);
+      await node.pass(1500);
+      expect(node.target.problems()).toEqual([]);
+    }
+    expect(node.cloud.calls.filter((call) => call === "DescribeRouteTables")).toHaveLength(7);
+  });
+
   test("of too many requests is tried again", async () => {
     await using node = new Node();
     node.cloud.faults.push(refusal("RequestLimitExceeded", "slow down"));
@@ -201,7 +223,8 @@ describe("trouble", () => {
       "needs one, and Tencent Cloud allows 50 unless you ask for more; remove some, or use a " +
       "backend that needs none, such as vxlan (LimitExceeded)",
     ]);
-    for (let n = 2; n <= 48; n++) node.target.put(lease(n, "", [4]));
+    for (let n = 2; n <= 49; n++) node.target.put(lease(n, "", [4]));
+    node.target.remove(lease(49, "", [4]));
     node.target.allowSweep();
     await node.pass(1000);
     expect(node.target.problems()[0]).toContain(

@@ -39,6 +39,26 @@ async function freePort(): Promise<number> {
   return port;
 }
 
+/** The real workers that are started while it lives. */
+class WorkerWatch implements Disposable {
+  readonly started: Worker[] = [];
+  readonly #original = globalThis.Worker;
+
+  constructor() {
+    const { started } = this;
+    globalThis.Worker = class extends this.#original {
+      constructor(...args: ConstructorParameters<typeof Worker>) {
+        super(...args);
+        started.push(this);
+      }
+    };
+  }
+
+  [Symbol.dispose](): void {
+    globalThis.Worker = this.#original;
+  }
+}
+
 async function isTaken(hostname: string, port: number): Promise<boolean> {
   try {
     (await Bun.udpSocket({ hostname, port })).close();
@@ -95,6 +115,24 @@ test("another address is listened on instead", async () => {
   await eventually("it is told", 3_000, () => proxy.problems().length === 2);
   expect(proxy.problems()[1]).toContain("this host does not have the address");
 });
+
+test("a thread that breaks frees the port, and another one takes it after a while", async () => {
+  const port = await freePort();
+  const { proxy, messages } = proxyOn(port);
+  using workers = new WorkerWatch();
+  await using _proxy = proxy;
+  await proxy.start(input(ip("127.0.0.1")), NEVER);
+  await eventually("the port is taken", 3_000, () => isTaken("127.0.0.1", port));
+  workers.started[0]?.postMessage({ kind: "hops", changes: [null] }); // it cannot read this
+  proxy.externalChanged(input(ip("127.0.0.1"))); // wakes it
+  await eventually("it is told", 3_000, () => messages().length === 2);
+  expect(messages()[1]).toStartWith("the proxy's thread has ended, another one will start: ");
+  expect(proxy.problems()).toEqual(["the proxy's thread has ended; another one will start"]);
+  expect(await isTaken("127.0.0.1", port)).toBe(false);
+  await eventually("the next one has it", 3_000, () => isTaken("127.0.0.1", port));
+  expect(workers.started).toHaveLength(2);
+  expect(proxy.problems()).toEqual([NO_DEVICE]);
+}, 10_000);
 
 test("thousands of peers, given one by one, do not delay its end", async () => {
   const { proxy } = proxyOn(await freePort());
