@@ -199,7 +199,7 @@ describe("moving", () => {
     await put(copied, "/net/7", "changed");
     const refused = await importing();
     expect(refused.exitCode).toBe(1);
-    expect(refused.err).toContain("holds other values for /net/7; nothing was written");
+    expect(refused.err).toContain("holds other values or leases for /net/7; nothing was written");
     expect(await valueOf(copied, "/net/7")).toBe("changed");
     expect((await importing("--overwrite")).err).toBe("imported 1 keys; 2499 were there already\n");
     expect(await valueOf(copied, "/net/7")).toBe("7");

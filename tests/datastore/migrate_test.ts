@@ -1,8 +1,10 @@
 /** A migration while keys are written, changed and deleted all the time. */
 
 import { expect, test } from "bun:test";
+import { readDump } from "../../src/datastore/transfer/dump.ts";
 import { migrate } from "../../src/datastore/transfer/migrate.ts";
 import { Remote, type RemoteOptions } from "../../src/datastore/transfer/remote.ts";
+import { removeEntries } from "../../src/datastore/transfer/restore.ts";
 import { EtcdServer } from "../support/etcd_server.ts";
 import { RawClient } from "./raw_client.ts";
 
@@ -53,6 +55,53 @@ test("what changes and what is deleted while the copy is made is copied, too", a
     (await kv.range({ key: Uint8Array.of(0), rangeEnd: Uint8Array.of(0) })).kvs
       .map(({ key, value, lease }) => ({ key, value, lease }));
   expect(await read(copied)).toEqual(await read(client));
+});
+
+test("a second run gives leases that were renewed meanwhile their time again", async () => {
+  await using source = await EtcdServer.start({ kind: "datastore" });
+  await using target = await EtcdServer.start({ kind: "etcd" });
+  using client = new RawClient(source.url);
+  using copied = new RawClient(target.url);
+  // As a run ten minutes ago has left them: of the two nodes one has renewed its lease since.
+  await client.lease.leaseGrant({ ID: 5n, TTL: 1_200n });
+  await client.lease.leaseGrant({ ID: 6n, TTL: 300n });
+  for (const ID of [5n, 6n]) await copied.lease.leaseGrant({ ID, TTL: 900n });
+  for (const { kv } of [client, copied]) {
+    await kv.put({ key: encode("renewed"), lease: 5n });
+    await kv.put({ key: encode("gone"), lease: 6n });
+  }
+  await Bun.sleep(2_100);
+  using from = remoteOf(source.url);
+  using to = remoteOf(target.url);
+  const lines: string[] = [];
+  await migrate(from, to, { overwrite: false, report: (line) => lines.push(line) });
+  expect(lines).toEqual([
+    `copied 0 keys from ${source.url} to ${target.url}; 2 were there already`,
+    "renewed 1 leases that had run short there, the shortest for 900 s",
+    "verified: all 2 keys are equal, with 2 leases",
+  ]);
+  const timeLeft = async (ID: bigint) => (await copied.lease.leaseTimeToLive({ ID })).TTL;
+  expect(await timeLeft(5n)).toBeGreaterThanOrEqual(899n);
+  expect(await timeLeft(6n)).toBeLessThanOrEqual(898n);
+});
+
+test("large values are copied and removed in requests that etcd takes", async () => {
+  await using source = await EtcdServer.start({ kind: "datastore" });
+  await using target = await EtcdServer.start({ kind: "etcd" });
+  using client = new RawClient(source.url);
+  const sizes = [...Array.from({ length: 30 }, () => 100_000), 1_400_000, 1_400_000, 1];
+  for (const [index, size] of sizes.entries()) {
+    await client.kv.put({ key: encode(`key-${index}`), value: new Uint8Array(size).fill(index) });
+  }
+  using from = remoteOf(source.url);
+  using to = remoteOf(target.url);
+  const lines: string[] = [];
+  await migrate(from, to, { overwrite: false, report: (line) => lines.push(line) });
+  expect(lines.at(-1)).toBe("verified: all 33 keys are equal, with 0 leases");
+  await removeEntries(to, (await readDump(from)).entries);
+  using copied = new RawClient(target.url);
+  const { count } = await copied.kv.range({ key: Uint8Array.of(0), rangeEnd: Uint8Array.of(0) });
+  expect(count).toBe(0n);
 });
 
 test("a store without keys is no source, and one that nobody serves is named with its flag", async () => {

@@ -8,7 +8,7 @@ import { DatastoreError } from "../datastore_error.ts";
 import { keyText } from "../key_range.ts";
 import { type Dump, type DumpedEntry, readDump } from "./dump.ts";
 import type { Remote } from "./remote.ts";
-import { differences, listed, removeEntries, restoreDump } from "./restore.ts";
+import { differences, listed, removeEntries, renewLeases, restoreDump } from "./restore.ts";
 
 /** Renewals change leases, not keys, so that a network at rest needs two. */
 const ROUNDS = 5;
@@ -26,6 +26,13 @@ export async function migrate(
     `copied ${written} keys from ${from.endpoints} to ${to.endpoints}` +
       (present > 0 ? `; ${present} were there already` : ""),
   );
+  const renewed = await renewLeases(to, dump.leases);
+  if (renewed.length > 0) {
+    const shortest = renewed.reduce((least, seconds) => seconds < least ? seconds : least);
+    report(
+      `renewed ${renewed.length} leases that had run short there, the shortest for ${shortest} s`,
+    );
+  }
   for (let round = 1; round <= ROUNDS; round++) {
     const before = dump;
     dump = await readDump(from);

@@ -6,10 +6,11 @@ import type {
   MessageInitShape,
   MessageShape,
 } from "@bufbuild/protobuf";
-import { Calls, defaultCallTiming } from "../../subnet/etcd/calls.ts";
+import { type Attempt, Calls, defaultCallTiming } from "../../subnet/etcd/calls.ts";
 import { Connection, defaultConnectionTiming } from "../../subnet/etcd/connection.ts";
 import { parseEndpoints } from "../../subnet/etcd/endpoint.ts";
 import { EtcdError } from "../../subnet/etcd/etcd_error.ts";
+import { renewLease } from "../../subnet/etcd/lease_renewal.ts";
 import { TlsFiles } from "../../subnet/etcd/tls_files.ts";
 import { systemClock } from "../../time/clock.ts";
 import { DatastoreError } from "../datastore_error.ts";
@@ -59,17 +60,25 @@ export class Remote implements Disposable {
    * Calls a method, over and over while nobody answers. Throws `DatastoreError` with the reason after
    * "cannot `operation`".
    */
-  async call<Input extends DescMessage, Output extends DescMessage>(
+  call<Input extends DescMessage, Output extends DescMessage>(
     operation: string,
     method: DescMethodUnary<Input, Output>,
     message: MessageInitShape<Input>,
   ): Promise<MessageShape<Output>> {
-    const call = { operation, repeatable: true, signal: this.#signal };
+    return this.#run(operation, async ({ transport, header, signal, timeoutMs }) => {
+      const answer = await transport.unary(method, signal, timeoutMs, header, message);
+      return answer.message;
+    });
+  }
+
+  /** Gives a lease its whole time again and returns it in seconds; 0n when there is no such lease. */
+  renewLease(id: bigint): Promise<bigint> {
+    return this.#run("renew a lease", (attempt) => renewLease(attempt, id));
+  }
+
+  async #run<T>(operation: string, attempt: (context: Attempt) => Promise<T>): Promise<T> {
     try {
-      return await this.#calls.run(call, async ({ transport, header, signal, timeoutMs }) => {
-        const answer = await transport.unary(method, signal, timeoutMs, header, message);
-        return answer.message;
-      });
+      return await this.#calls.run({ operation, repeatable: true, signal: this.#signal }, attempt);
     } catch (error) {
       if (!(error instanceof EtcdError)) throw error;
       const text = error.message.replaceAll("--etcd-", this.#flagPrefix)

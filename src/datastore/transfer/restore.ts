@@ -20,14 +20,19 @@ export interface RestoreResult {
   readonly present: number;
 }
 
-/** Each key takes a comparison and a put of etcd's 128. */
-const BATCH = 100;
+/**
+ * What one transaction takes: each key is a comparison and a put of etcd's 128, and all of it a part
+ * of etcd's 1.5 MiB a request (`--max-txn-ops`, `--max-request-bytes`).
+ */
+const BATCH = { keys: 100, bytes: 1 << 20 };
 const SHOWN_KEYS = 5;
+/** A copy is granted in whole seconds, and later than the time was read. */
+const LEASE_SLACK_SECONDS = 5n;
 
 /**
  * Grants the leases under their ids with the time they had left, and writes the keys. Keys that are
- * there with another value are replaced only with `overwrite`; otherwise nothing at all is written.
- * Throws `DatastoreError`.
+ * there with another value or lease are replaced only with `overwrite`; otherwise nothing at all is
+ * written. Throws `DatastoreError`.
  */
 export async function restoreDump(
   remote: Remote,
@@ -39,15 +44,15 @@ export async function restoreDump(
   const replaced = missing.filter(({ key }) => before.has(keyText(key)));
   if (replaced.length > 0 && !overwrite) {
     throw new DatastoreError(
-      `${remote.endpoints} holds other values for ${listed(replaced)}; nothing was written; ` +
+      `${remote.endpoints} holds other values or leases for ${
+        listed(replaced)
+      }; nothing was written; ` +
         "--overwrite replaces them",
     );
   }
   const used = new Set(missing.map(({ lease }) => lease));
   await forEach(dump.leases.filter(({ id }) => used.has(id)), (lease) => grant(remote, lease));
-  for (let start = 0; start < missing.length; start += BATCH) {
-    await writeBatch(remote, missing.slice(start, start + BATCH), before);
-  }
+  for (const batch of batches(missing)) await writeBatch(remote, batch, before);
   return { written: missing.length, present: dump.entries.length - missing.length };
 }
 
@@ -65,8 +70,7 @@ export async function removeEntries(
   // A lease that has expired in one store is about to expire in its copy, or has done so.
   const present = await readPresent(remote, entries);
   const left = entries.filter(({ key }) => present.has(keyText(key)));
-  for (let start = 0; start < left.length; start += BATCH) {
-    const batch = left.slice(start, start + BATCH);
+  for (const batch of batches(left)) {
     await change(remote, {
       compare: batch.map(({ key, value }) => ({
         key,
@@ -80,6 +84,22 @@ export async function removeEntries(
   }
 }
 
+/**
+ * Renews the leases that have clearly less time left in the store than in the dump. Returns for each
+ * of them how many seconds it has then: those that it was granted there, which may still be fewer.
+ */
+export async function renewLeases(
+  remote: Remote,
+  leases: readonly DumpedLease[],
+): Promise<bigint[]> {
+  const renewed = await forEach(leases, async ({ id, remainingSeconds }) => {
+    const left = await timeLeft(remote, id);
+    const isShort = left > 0n && left + LEASE_SLACK_SECONDS < remainingSeconds;
+    return isShort ? await remote.renewLease(id) : undefined;
+  });
+  return renewed.filter((seconds) => seconds !== undefined);
+}
+
 /** Some keys by name, for a message. */
 export function listed(entries: readonly DumpedEntry[]): string {
   const names = entries.slice(0, SHOWN_KEYS).map(({ key }) => new TextDecoder().decode(key));
@@ -87,12 +107,30 @@ export function listed(entries: readonly DumpedEntry[]): string {
   return names.join(", ") + (rest > 0 ? ` and ${rest} more` : "");
 }
 
+/** The entries in runs of which each makes a transaction; a single one may be larger than that. */
+function* batches(entries: readonly DumpedEntry[]): Generator<readonly DumpedEntry[]> {
+  let batch: DumpedEntry[] = [];
+  let bytes = 0;
+  for (const entry of entries) {
+    // The key is in the comparison, too.
+    const size = 2 * entry.key.length + entry.value.length;
+    const isFull = batch.length === BATCH.keys || bytes + size > BATCH.bytes;
+    if (isFull && batch.length > 0) {
+      yield batch;
+      [batch, bytes] = [[], 0];
+    }
+    batch.push(entry);
+    bytes += size;
+  }
+  if (batch.length > 0) yield batch;
+}
+
 type Present = ReadonlyMap<string, Entry>;
 
 async function readPresent(remote: Remote, entries: readonly DumpedEntry[]): Promise<Present> {
   const present = new Map<string, Entry>();
-  for (let start = 0; start < entries.length; start += BATCH) {
-    const success = entries.slice(start, start + BATCH).map(({ key }) => ({
+  for (const batch of batches(entries)) {
+    const success = batch.map(({ key }) => ({
       request: { case: "requestRange" as const, value: { key } },
     }));
     const answer = await remote.call("read the keys that are there", KV.method.txn, { success });
@@ -110,10 +148,14 @@ function isSame(present: Entry | undefined, { value, lease }: DumpedEntry): bool
 }
 
 async function grant(remote: Remote, { id, remainingSeconds }: DumpedLease): Promise<void> {
-  const known = await remote.call("read a lease", Lease.method.leaseTimeToLive, { ID: id });
-  if (known.TTL > 0n) return;
+  if (await timeLeft(remote, id) > 0n) return;
   const request = { ID: id, TTL: remainingSeconds };
   await remote.call("grant a lease", Lease.method.leaseGrant, request);
+}
+
+/** Seconds; 0n or less when there is no such lease. */
+async function timeLeft(remote: Remote, id: bigint): Promise<bigint> {
+  return (await remote.call("read a lease", Lease.method.leaseTimeToLive, { ID: id })).TTL;
 }
 
 /** Only if none of the keys has changed meanwhile. */

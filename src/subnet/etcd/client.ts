@@ -23,6 +23,7 @@ import type {
 import { ConfigError } from "../../config/config_error.ts";
 import type { Log } from "../../log/log.ts";
 import { EtcdError } from "./etcd_error.ts";
+import { renewLease } from "./lease_renewal.ts";
 import { rangeMessage, rangeResult, transactionMessage, transactionResult } from "./messages.ts";
 import { KV, Lease } from "./rpc/rpc_pb.ts";
 import { TlsFiles } from "./tls_files.ts";
@@ -122,19 +123,7 @@ export class EtcdClient implements Etcd {
       repeatable: true,
       signal: this.#signal(signal),
     };
-    return this.#calls.run(call, async ({ transport, header, signal, timeoutMs }) => {
-      const response = await transport.stream(
-        Lease.method.leaseKeepAlive,
-        signal,
-        timeoutMs,
-        header,
-        once({ ID: id }),
-      );
-      let ttlSeconds: number | undefined;
-      for await (const { TTL } of response.message) ttlSeconds ??= Number(TTL);
-      if (ttlSeconds === undefined) throw new Error("etcd did not answer the renewal");
-      return ttlSeconds;
-    });
+    return this.#calls.run(call, async (attempt) => Number(await renewLease(attempt, id)));
   }
 
   async revokeLease(id: bigint, signal: AbortSignal): Promise<void> {
@@ -222,8 +211,4 @@ function changedKeys({ success, failure = [] }: Transaction): string {
 
 function hex(id: bigint): string {
   return BigInt.asUintN(64, id).toString(16);
-}
-
-async function* once<T>(value: T): AsyncGenerator<T> {
-  yield await Promise.resolve(value);
 }
