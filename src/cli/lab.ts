@@ -18,7 +18,7 @@ export interface LabOutput {
 }
 
 const LAB_USAGE =
-  `Usage: flanneld lab [--hosts 3] [--backend vxlan] [--ipv6] [--etcd] [--keep] [--json]
+  `Usage: flanneld lab [--hosts N] [--backend TYPE] [--ipv6|--ipv6-only] [--etcd] [--keep] [--json]
        flanneld lab down [NAME]
 
 Builds hosts on this machine (network namespaces), runs this program in them, and pings every
