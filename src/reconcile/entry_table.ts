@@ -22,6 +22,8 @@ export class Entry {
   actual: Resource | undefined = undefined;
   /** `actual` is what this process put there, whatever the rules of ownership say since. */
   made = false;
+  /** It was in order until somebody else changed it. */
+  hasDrifted = false;
   trouble: Trouble | undefined = undefined;
 
   constructor(key: ResourceKey) {
