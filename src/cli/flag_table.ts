@@ -122,6 +122,7 @@ export const FLAGS = {
   subnetFile: text("subnet-file", "lease", "FILE", {
     help: "Where the subnet, the network and the MTU are written for the CNI plugin.",
     initial: "/run/flannel/subnet.env",
+    check: (value) => value === "" ? "the path of a file" : undefined,
   }),
   subnetLeaseRenewMarginMinutes: integer("subnet-lease-renew-margin", "lease", "MINUTES", {
     help: "How long before its end the lease is renewed, in minutes.",

@@ -71,7 +71,7 @@ describe("Go's flag syntax", () => {
       ipMasq: false,
     });
     expect(run(["--etcd-prefix=a=b"]).etcdPrefix).toBe("a=b");
-    expect(run(["--subnet-file="]).subnetFile).toBe("");
+    expect(run(["--etcd-prefix="]).etcdPrefix).toBe("");
   });
 
   for (const text of ["1", "t", "T", "true", "TRUE", "True"]) {
@@ -208,7 +208,48 @@ describe("checks", () => {
     });
   }
 
+  /** Names, texts and files: what they are worth turns out when they are used. */
+  const anyText = [
+    "etcd-cafile",
+    "etcd-certfile",
+    "etcd-endpoints", // a name without a scheme gets one
+    "etcd-keyfile",
+    "etcd-password",
+    "etcd-prefix",
+    "etcd-username",
+    "iface",
+    "kube-annotation-prefix",
+    "kube-api-url",
+    "kubeconfig-file",
+    "log_backtrace_at",
+    "net-config-path",
+    "subnet-file",
+    "vmodule",
+  ];
+
+  test.each(Object.values(FLAGS).map(({ name }) => name).filter((name) => !anyText.includes(name)))(
+    "--%s says in one line what it may be, as a flag and as a variable",
+    (name) => {
+      const message = /^2 (\S+) is "\*\?"; it must be .+$/;
+      expect(message.exec(fault([`--${name}=*?`]))?.[1]).toBe(`--${name}`);
+      const variable = environmentName(name);
+      expect(message.exec(fault([], { [variable]: "*?" }))?.[1]).toBe(variable);
+    },
+  );
+
+  test.each([
+    ["--healthz-port=65536", "a whole number from 0 to 65535"],
+    ["--healthz-port=-1", "a whole number from 0 to 65535"],
+    ["--iptables-resync=0", "a whole number of seconds from 1 to 86400"],
+    ["--iptables-resync=86401", "a whole number of seconds from 1 to 86400"],
+  ])("%s is out of range and ends with status 1", (argument, allowed) => {
+    const [name, value] = argument.split("=");
+    expect(fault([argument])).toBe(`1 ${name} is "${value}"; it must be ${allowed}`);
+  });
+
   const refused: [string[], string][] = [
+    [["--subnet-file="], '--subnet-file is ""; it must be the path of a file'],
+    [["--etcd-endpoints=,"], '--etcd-endpoints is ","; it must be a list with at least one item'],
     [["--public-ip=fd00::1"], '--public-ip is "fd00::1"; it must be an IPv4 address'],
     [["--public-ipv6=1.2.3.4"], '--public-ipv6 is "1.2.3.4"; it must be an IPv6 address'],
     [["--iface-can-reach=x"], '--iface-can-reach is "x"; it must be an IPv4 or IPv6 address'],
