@@ -15,6 +15,7 @@ import {
   type NodeInput,
   type PeerFacts,
 } from "./backend.ts";
+import { identitiesIn, nodeAddressOf, PeerIdentities, type Rival } from "./peer_identities.ts";
 
 /** Takes desired entries; `Reconciler` is one. */
 export interface DesiredSink {
@@ -53,6 +54,7 @@ export class NetworkProjector implements AsyncDisposable {
   readonly #peers = new Map<LeaseKey, Lease>();
   readonly #implausible = new Map<LeaseKey, string>();
   readonly #unreachable = new Map<LeaseKey, string>();
+  readonly #identities = new PeerIdentities();
   /** Peers that the backend's target was told of, as it was told. */
   readonly #told = new Map<LeaseKey, Lease>();
   /** Peers to look up, in order. */
@@ -115,11 +117,16 @@ export class NetworkProjector implements AsyncDisposable {
     const known = this.#peers.get(lease.key);
     if (known !== undefined) this.#options.facts.forget(known); // Its public address may be another.
     this.#peers.set(lease.key, lease);
+    this.#consider(lease);
+  }
+
+  /** Its entries, at once or when the way to it has been looked up. */
+  #consider(peer: Lease): void {
     if (this.#options.backend.needsPeerFacts) {
-      this.#toLookUp.add(lease.key);
+      this.#toLookUp.add(peer.key);
       this.#lookUp();
     } else {
-      this.#project(lease, NO_FACTS);
+      this.#project(peer, NO_FACTS);
     }
   }
 
@@ -133,6 +140,7 @@ export class NetworkProjector implements AsyncDisposable {
     this.#options.facts.forget(known);
     this.#options.sink.removeOwner(lease.key);
     this.#tellTarget(known, false);
+    this.#reconsider(this.#identities.remove(lease.key));
   }
 
   #projectAll(): void {
@@ -160,13 +168,36 @@ export class NetworkProjector implements AsyncDisposable {
       if (!(error instanceof ImplausibleLeaseError)) throw error;
       implausible = error.message;
     }
-    this.#report(peer, "ignoring", this.#implausible, implausible);
-    const unreachable = implausible === undefined
-      ? backend.peerProblem?.(peer, input, facts)
-      : undefined;
-    this.#report(peer, "no route to", this.#unreachable, unreachable);
+    const others = this.#identities.put(peer, identitiesIn(resources));
+    // No two peers have one entry at a time: it is given up before it is taken.
+    if (others.length > 0) sink.removeOwner(peer.key);
+    this.#reconsider(others);
+    const rival = this.#identities.rivalOf(peer.key);
+    if (rival !== undefined) return this.#refuse(peer, rivalText(peer, rival));
+    if (implausible !== undefined) return this.#refuse(peer, implausible);
+    this.#report(peer, "ignoring", this.#implausible, undefined);
+    this.#report(peer, "no route to", this.#unreachable, backend.peerProblem?.(peer, input, facts));
     sink.setDesired(peer.key, resources, peer.modRevision);
-    this.#tellTarget(peer, implausible === undefined);
+    this.#tellTarget(peer, true);
+  }
+
+  #refuse(peer: Lease, reason: string): void {
+    this.#report(peer, "ignoring", this.#implausible, reason);
+    this.#unreachable.delete(peer.key);
+    this.#options.sink.setDesired(peer.key, [], peer.modRevision);
+    this.#tellTarget(peer, false);
+  }
+
+  /** Peers that have lost an identity to another one, or got what another one had. */
+  #reconsider(keys: readonly LeaseKey[]): void {
+    const peers = keys.map((key) => this.#peers.get(key) as Lease);
+    const rivals = new Map(peers.map((peer) => [peer, this.#identities.rivalOf(peer.key)]));
+    for (const [peer, rival] of rivals) {
+      if (rival !== undefined) this.#refuse(peer, rivalText(peer, rival));
+    }
+    for (const [peer, rival] of rivals) {
+      if (rival === undefined) this.#consider(peer);
+    }
   }
 
   #tellTarget(peer: Lease, isUsable: boolean): void {
@@ -223,4 +254,12 @@ export class NetworkProjector implements AsyncDisposable {
       }
     }
   }
+}
+
+function rivalText(peer: Lease, { identity, holder }: Rival): string {
+  const address = nodeAddressOf(holder);
+  return address === nodeAddressOf(peer)
+    ? `its ${identity} is that of lease ${holder.key}, a newer one of the same node ${address}`
+    : `its ${identity} is that of lease ${holder.key}, whose node ${address} has had it for longer; ` +
+      "two nodes have one, or one node has another address now: then delete its former lease";
 }

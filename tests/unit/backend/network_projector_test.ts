@@ -22,6 +22,7 @@ import {
   HOST,
   ip,
   lease,
+  mac,
   prefix,
 } from "../../support/sample_network.ts";
 
@@ -165,6 +166,75 @@ describe("NetworkProjector", () => {
     const bad = { ...lease(2, "vxlan", [4]), attributes: lease(2, "host-gw", [4]).attributes };
     projector.applyChanges([put(bad)]);
     expect(sink.text("node-2")).toBe("");
+  });
+
+  describe("of two peers with one MAC address", () => {
+    const first = lease(2, "vxlan", [4]);
+    const second = lease(3, "vxlan", [4], mac(2));
+    const text =
+      "ignoring lease node-3: its VtepMAC 02:00:00:00:00:02 (flannel.1) is that of lease " +
+      "node-2, whose node 192.168.0.2 has had it for longer; two nodes have one, or one node has " +
+      "another address now: then delete its former lease";
+
+    test("the later one is ignored, which is said once, and taken when the other is gone", async () => {
+      const told: string[] = [];
+      const target = {
+        put: (peer: Lease) => void told.push(`put ${peer.key}`),
+        remove: (peer: Lease) => void told.push(`remove ${peer.key}`),
+      };
+      const projector = await projectorFor("vxlan", {}, [4], target as unknown as Target);
+      projector.applyChanges([put(first), put(second), put({ ...second, modRevision: 8n })]);
+      projector.externalChanged({ ...external([4]), mtuBytes: 1400 });
+      expect(log.lines).toEqual([text]);
+      expect([...projector.status().implausible.keys()] as string[]).toEqual(["node-3"]);
+      expect(sink.text("node-2")).toContain("fdb 02:00:00:00:00:02");
+      expect(sink.text("node-3")).toBe("");
+      projector.applyChanges([{ kind: "delete", lease: first }]);
+      expect(sink.text("node-3")).toContain("fdb 02:00:00:00:00:02");
+      expect(projector.status()).toEqual({
+        peers: 1,
+        implausible: new Map(),
+        unreachable: new Map(),
+      });
+      expect(told).toEqual(["put node-2", "remove node-2", "put node-3"]);
+    });
+
+    test("the older one is taken though it comes later, and never do both have it", async () => {
+      const projector = await projectorFor("vxlan");
+      const holders: number[] = [];
+      const setDesired = sink.setDesired.bind(sink);
+      sink.setDesired = (...args) => {
+        setDesired(...args);
+        holders.push(
+          ["node-2", "node-3"].filter((owner) => sink.text(owner).includes("fdb")).length,
+        );
+      };
+      projector.applyChanges([put(second), put(first)]);
+      expect(sink.text("node-2")).toContain("fdb 02:00:00:00:00:02");
+      expect(sink.text("node-3")).toBe("");
+      projector.applyChanges([put({ ...lease(2, "vxlan", [4], mac(9)), modRevision: 9n })]);
+      expect(sink.text("node-3")).toContain("fdb 02:00:00:00:00:02");
+      expect(sink.text("node-2")).toContain("fdb 02:00:00:00:00:09");
+      expect(Math.max(...holders.slice(0, 3))).toBe(1);
+      expect(log.lines).toEqual([text]);
+    });
+
+    test("with DirectRouting, both are taken as long as they need no tunnel", async () => {
+      const projector = await projectorFor("vxlan", { DirectRouting: true });
+      projector.applyChanges([put(first), put(second)]);
+      await projector.whenLookedUp();
+      expect(sink.text("node-3")).toContain("via 192.168.0.3 dev eth0");
+      kernel.outside({
+        op: "set",
+        resource: { ...DEFAULT_ROUTE, destination: prefix("192.168.0.0/30") },
+      });
+      await projector.whenLookedUp();
+      expect(sink.text("node-2")).toContain("onlink");
+      expect(sink.text("node-3")).toBe("");
+      projector.applyChanges([{ kind: "delete", lease: first }]);
+      await projector.whenLookedUp();
+      expect(sink.text("node-3")).toContain("onlink");
+    });
   });
 
   test("gives the devices another MTU when the external interface has one", async () => {

@@ -1,0 +1,61 @@
+/** A second lease with another node's MAC address or WireGuard key: it cannot cut that node off. */
+
+import { expect, test } from "bun:test";
+import { Cluster, PREFIX } from "../support/cluster.ts";
+import type { Host } from "../support/host.ts";
+import { IPV4, rememberSubnets } from "../support/networks.ts";
+import { eventually } from "../support/wait.ts";
+import { wireguardText } from "../support/wireguard_text.ts";
+
+/** How long two WireGuard nodes that begin at the same instant may take to agree on a session. */
+const AGREE_MS = 40_000;
+const IDENTITY = {
+  vxlan: "VtepMAC ([0-9a-f]{2}:){5}[0-9a-f]{2} \\(flannel.1\\)",
+  wireguard: "PublicKey \\S{44} \\(flannel-wg\\)",
+};
+
+test.each(["vxlan", "wireguard"] as const)(
+  "%s: the first node has it, after a restart as well; the other waits until it is gone",
+  async (backend) => {
+    await using cluster = await Cluster.create({ hosts: 2 });
+    rememberSubnets(cluster, { ipv4: true, ipv6: false });
+    await cluster.configure({ ...IPV4, Backend: { Type: backend } });
+    await cluster.startAll();
+    await cluster.attachWorkloads();
+    await cluster.expectMesh({ timeoutMs: AGREE_MS });
+    const [one, two] = [cluster.host(1), cluster.host(2)];
+    const read = async (host: Host) =>
+      await host.kernel() + (backend === "wireguard" ? await wireguardText(host) : "");
+    const before = await read(one);
+    const { key, value } = await cluster.leaseOf(two);
+    const ping = one.ping(two);
+
+    const rival = JSON.stringify({ ...value, PublicIP: "192.0.2.66" });
+    await cluster.etcd.put(`${PREFIX}/subnets/10.5.99.0-24`, rival);
+    const warnings = () => one.daemon.logLines(/^W.*ignoring lease/);
+    await eventually("it is ignored", 5_000, () => warnings().length > 0);
+    expect(warnings()[0]).toMatch(
+      new RegExp(
+        `lease 10.5.99.0-24: its ${
+          IDENTITY[backend]
+        } is that of lease ${key}, whose node 192.0.2.2`,
+      ),
+    );
+    expect(await read(one)).toBe(before);
+    await one.daemon.stop();
+    await one.up();
+    expect(await read(one)).toBe(before);
+    expect(warnings()).toHaveLength(1);
+    expect((await ping.stop()).lost).toEqual([]);
+
+    await two.daemon.stop();
+    await cluster.etcd.delete(`${PREFIX}/subnets/${key}`);
+    await eventually("the other one has it", 10_000, async () => {
+      const text = await read(one);
+      return text.includes("192.0.2.66") && text.includes("10.5.99.0") &&
+        !text.includes("10.5.2.0");
+    });
+    expect(warnings()).toHaveLength(1);
+  },
+  90_000,
+);
