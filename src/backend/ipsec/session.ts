@@ -14,11 +14,21 @@ export interface Tunnel {
   readonly isUp: boolean;
   /** charon waits for the peer's answer, and goes on by itself. */
   readonly isTrying: boolean;
-  /**
-   * Numbers of IKE associations whose tunnel carries no packet any more because a younger one does:
-   * left over from a peer that lost its own end, or from two ends that began at once.
-   */
-  readonly superseded: readonly string[];
+  readonly associations: readonly IkeAssociation[];
+}
+
+/** One of a connection's IKE associations, with the tunnels that it made. */
+export interface IkeAssociation {
+  /** charon's number of it. */
+  readonly uniqueId: string;
+  /** By which both ends know it. */
+  readonly initiatorSpi: string;
+  /** This end has asked for it, and nobody has answered yet. */
+  readonly isUnanswered: boolean;
+  /** Since its youngest tunnel is in the kernel; `undefined` without any. */
+  readonly ageSeconds: number | undefined;
+  /** Received through its tunnels; not a number where charon does not say. */
+  readonly packetsIn: number;
 }
 
 /** One connection to one charon; what it tells is only believed as long as that lasts. */
@@ -149,32 +159,31 @@ export class IkeSession {
 const LISTED_CONNECTIONS = 2000;
 /** The same for the names of our keys, which have up to 42 bytes; a key too many does no harm. */
 const LISTED_SECRETS = 10_000;
-/** So much younger must a tunnel be for both ends to agree that it is: they count whole seconds. */
-const AGE_MARGIN_SECONDS = 3;
-/** So old must it be for nothing to be under way any more on those before it. */
-const PROVEN_SECONDS = 30;
 /** As the time limit of a command: do not wait for what it begins. */
 const AT_ONCE = "-1";
+/** The responder's, until it has answered (RFC 7296 3.1). */
+const NO_SPI = "0".repeat(16);
 
-/** From the IKE associations of one connection. The kernel sends by the youngest tunnel. */
-function tunnelOf(associations: readonly ViciMessage[]): Tunnel {
-  const aged = associations.flatMap((association) => {
-    const ages = sectionsOf(association["child-sas"])
-      .filter(([, child]) => child["state"] === "INSTALLED")
-      .map(([, child]) => Number(child["install-time"]));
-    const uniqueId = association["uniqueid"];
-    return ages.length > 0 && typeof uniqueId === "string"
-      ? [{ uniqueId, ageSeconds: Math.min(...ages) }]
-      : [];
-  });
-  const youngest = Math.min(...aged.map(({ ageSeconds }) => ageSeconds));
-  const superseded = aged.filter(({ ageSeconds }) =>
-    youngest >= PROVEN_SECONDS && ageSeconds > youngest + AGE_MARGIN_SECONDS
-  );
+/** From the IKE associations of one connection, as `list-sas` gives them. */
+function tunnelOf(messages: readonly ViciMessage[]): Tunnel {
+  const associations = messages.map(associationOf);
   return {
-    isUp: aged.length > 0,
-    isTrying: associations.some(({ state }) => state === "CREATED" || state === "CONNECTING"),
-    superseded: superseded.map(({ uniqueId }) => uniqueId),
+    isUp: associations.some(({ ageSeconds }) => ageSeconds !== undefined),
+    isTrying: messages.some(({ state }) => state === "CREATED" || state === "CONNECTING"),
+    associations,
+  };
+}
+
+function associationOf(message: ViciMessage): IkeAssociation {
+  const children = sectionsOf(message["child-sas"]).map(([, child]) => child);
+  const installed = children.filter(({ state }) => state === "INSTALLED");
+  const ages = installed.map((child) => Number(child["install-time"]));
+  return {
+    uniqueId: String(message["uniqueid"]),
+    initiatorSpi: String(message["initiator-spi"]),
+    isUnanswered: message["initiator"] === "yes" && message["responder-spi"] === NO_SPI,
+    ageSeconds: ages.length === 0 ? undefined : Math.min(...ages),
+    packetsIn: children.reduce((sum, child) => sum + Number(child["packets-in"]), 0),
   };
 }
 

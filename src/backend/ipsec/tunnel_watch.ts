@@ -5,24 +5,27 @@ import type { Log } from "../../log/log.ts";
 import { backoffMs, type Clock } from "../../time/clock.ts";
 import type { Connection } from "./connection.ts";
 import type { Connections, IkeSession } from "./session.ts";
+import { SpareAssociations } from "./spare_associations.ts";
 
 export class TunnelWatch {
   readonly #clock: Clock;
   readonly #log: Log;
   /** Connections without a tunnel, by name. */
   readonly #down = new Map<string, Outage>();
+  readonly #spare: SpareAssociations;
   #count = 0;
 
   constructor(clock: Clock, log: Log) {
     this.#clock = clock;
     this.#log = log;
+    this.#spare = new SpareAssociations(clock);
   }
 
   /**
-   * Looks at all tunnels. One that charon is not even trying to make is begun anew; one that a younger
-   * one supersedes is ended, and so is one that nobody wants if `maySweep`. Gives whether to look
-   * again soon: for a peer that is down and has not been for long. Throws `ViciError` when charon
-   * does not answer any more.
+   * Looks at all tunnels. One that charon is not even trying to make is begun anew; one that is not
+   * needed beside others is ended, and so is one that nobody wants if `maySweep`. Gives whether to
+   * look again soon: for a peer that is down and has not been for long. Throws `ViciError` when
+   * charon does not answer any more.
    */
   async check(session: IkeSession, wanted: Connections, maySweep: boolean): Promise<boolean> {
     const tunnels = await session.tunnels();
@@ -33,12 +36,13 @@ export class TunnelWatch {
       if (tunnel?.isUp) this.#isUp(connection);
       else await this.#isDown(session, connection, tunnel?.isTrying === true);
     }
-    for (const [name, { superseded }] of tunnels) {
-      if (!wanted.has(name)) {
-        if (maySweep) await session.terminate(name);
-      } else {
-        for (const uniqueId of superseded) await session.terminateAssociation(uniqueId);
-      }
+    for (const name of tunnels.keys()) {
+      if (wanted.has(name)) continue;
+      if (maySweep) await session.terminate(name);
+      tunnels.delete(name);
+    }
+    for (const uniqueId of this.#spare.find(tunnels.values())) {
+      await session.terminateAssociation(uniqueId);
     }
     return [...this.#down.values()].some(({ attempts, isReported }) =>
       attempts === 0 && !isReported

@@ -35,19 +35,31 @@ function wanted(...connections: Connection[]): Map<string, Connection> {
   return new Map(connections.map((one) => [one.name, one]));
 }
 
-/** One of the associations of a connection, with tunnels of these ages. */
+/** One of the associations of a connection, with tunnels of these ages and 7 packets each. */
 function association(of: Connection, uniqueid: string, ...ages: number[]): ViciMessage {
   const children = ages.map((age, i) => [`child-${i}`, {
     state: "INSTALLED",
     "install-time": String(age),
+    "packets-in": "7",
   }]);
   return {
-    [of.name]: { uniqueid, state: "ESTABLISHED", "child-sas": Object.fromEntries(children) },
+    [of.name]: {
+      ...{ uniqueid, state: "ESTABLISHED" },
+      ...{ "initiator-spi": `00000000000000a${uniqueid}`, "responder-spi": "00000000000000b1" },
+      "child-sas": Object.fromEntries(children),
+    },
   };
 }
 
+/** One that this end has asked for and that nobody has answered. */
 function connecting(of: Connection): ViciMessage {
-  return { [of.name]: { uniqueid: "9", state: "CONNECTING", "child-sas": {} } };
+  return {
+    [of.name]: {
+      ...{ uniqueid: "9", state: "CONNECTING", initiator: "yes" },
+      ...{ "initiator-spi": "00000000000000a9", "responder-spi": "0000000000000000" },
+      "child-sas": {},
+    },
+  };
 }
 
 async function session(charon: FakeCharon): Promise<Disposable & { session: IkeSession }> {
@@ -158,18 +170,36 @@ describe("a session with charon", () => {
     expect([...s.session.refused]).toEqual([]);
   });
 
-  test.each([
-    ["of which one is younger, and has proved itself", [[100], [31]], ["1"]],
-    ["that are of nearly one age", [[34], [31]], []],
-    ["of which the younger has not proved itself yet", [[100], [29]], []],
-    ["of which one has just had its keys changed", [[3000, 40], [200]], ["2"]],
-    ["of which one has no tunnel", [[], [31]], []],
-  ])("finds out which to end of two associations %s", async (_what, ages, expected) => {
+  test("reads what there is of a connection out of all its associations", async () => {
     using charon = fakeCharon();
     using s = await session(charon);
-    charon.associations = ages.map((tunnels, i) => association(two, String(i + 1), ...tunnels));
-    const tunnel = (await s.session.tunnels()).get(two.name);
-    expect(tunnel).toEqual({ isUp: true, isTrying: false, superseded: expected });
+    charon.associations = [
+      association(two, "1", 3000, 40),
+      connecting(two),
+      association(three, "2"),
+    ];
+    const tunnels = await s.session.tunnels();
+    expect(tunnels.get(two.name)).toEqual({
+      isUp: true,
+      isTrying: true,
+      associations: [
+        {
+          uniqueId: "1",
+          initiatorSpi: "00000000000000a1",
+          isUnanswered: false,
+          ageSeconds: 40,
+          packetsIn: 14,
+        },
+        {
+          uniqueId: "9",
+          initiatorSpi: "00000000000000a9",
+          isUnanswered: true,
+          ageSeconds: undefined,
+          packetsIn: 0,
+        },
+      ],
+    });
+    expect(tunnels.get(three.name)).toMatchObject({ isUp: false, isTrying: false });
   });
 });
 
@@ -215,18 +245,29 @@ describe("the watch over the tunnels", () => {
     expect(attempts.some((second) => second >= 200)).toBe(true);
   });
 
-  test("ends what is superseded, and what nobody wants once it may sweep", async () => {
+  test("ends a second one that nobody has answered when there is a first", async () => {
+    using charon = fakeCharon();
+    using s = await session(charon);
+    charon.associations = [connecting(two)];
+    await watch.check(s.session, wanted(two), true);
+    expect(charon.takeChanges()).toEqual([]);
+    charon.associations = [connecting(two), association(two, "1", 0)];
+    await watch.check(s.session, wanted(two), true);
+    expect(charon.takeChanges()).toEqual(["terminate 9"]);
+  });
+
+  test("ends what nobody wants once it may sweep, and counts it no more", async () => {
     using charon = fakeCharon();
     using s = await session(charon);
     charon.associations = [
       association(two, "1", 90),
-      association(two, "2", 40),
       association(three, "3", 90),
+      connecting(three),
     ];
     await watch.check(s.session, wanted(two), false);
-    expect(charon.takeChanges()).toEqual(["terminate 1"]);
+    expect(charon.takeChanges()).toEqual([]);
     await watch.check(s.session, wanted(two), true);
-    expect(charon.takeChanges()).toEqual(["terminate 1", `terminate ${three.name}`]);
+    expect(charon.takeChanges()).toEqual([`terminate ${three.name}`]);
   });
 
   test("reports a peer once, and takes the node for cut off only without any tunnel", async () => {
