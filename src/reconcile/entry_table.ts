@@ -46,7 +46,6 @@ export interface Claim {
 export interface Trouble {
   readonly kind: "failing" | "conflict" | "contended";
   readonly message: string;
-  readonly sinceMs: number;
   readonly attempts: number;
   /** Infinity: not before something changes. */
   readonly retryAtMs: number;

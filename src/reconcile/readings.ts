@@ -27,7 +27,6 @@ export class Readings {
   #nextRegularMs = Infinity;
   #failures = 0;
   #hasReadAll = false;
-  lastReadAllMs: number | undefined;
   #isTrusted = false;
 
   constructor(options: ReadingsOptions) {
@@ -106,7 +105,6 @@ export class Readings {
     }
     this.#isTrusted = true;
     this.#hasReadAll = true;
-    this.lastReadAllMs = this.#clock.nowMs();
     const delayMs = this.#options.everyMs * (0.9 + this.#clock.random() / 5);
     this.#nextRegularMs = this.#clock.nowMs() + delayMs;
   }

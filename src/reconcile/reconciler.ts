@@ -23,7 +23,7 @@ import { Judge } from "./judge.ts";
 import { Mirror } from "./mirror.ts";
 import { Readings, type ReadingScope } from "./readings.ts";
 import { Schedule } from "./schedule.ts";
-import { type EntryProblem, type FailedStep, Troubles } from "./troubles.ts";
+import { type FailedStep, type ReconcilerStatus, Troubles } from "./troubles.ts";
 import { WorkList } from "./work_list.ts";
 
 export interface ReconcilerOptions {
@@ -42,20 +42,6 @@ export interface ReconcilerOptions {
 export interface ReconcilerScope {
   readonly ownership: Ownership;
   readonly external: string | undefined;
-}
-
-export interface ReconcilerStatus {
-  /** The kernel holds exactly what is desired, as far as is known. */
-  readonly inSync: boolean;
-  /** Entries that wait for their turn, or for a device. */
-  readonly pending: number;
-  readonly failing: readonly EntryProblem[];
-  /** Entries whose key somebody else holds. */
-  readonly conflicts: readonly EntryProblem[];
-  /** Entries that somebody else changed and that were put right since the start. */
-  readonly repairs: number;
-  /** When the kernel was last read in full, in milliseconds of the clock. */
-  readonly lastResyncMs: number | undefined;
 }
 
 /** Steps between two breaths of the event loop: some 10 ms of work. */
@@ -85,7 +71,6 @@ export class Reconciler implements AsyncDisposable {
   #watch: Disposable | undefined;
   #pass: Promise<void> | undefined;
   #passFailures = 0;
-  #repairs = 0;
   #stopped = false;
   #settled: (() => void)[] = [];
 
@@ -142,10 +127,6 @@ export class Reconciler implements AsyncDisposable {
     });
   }
 
-  requestResync(_: string): void {
-    this.#readings.requestAll();
-  }
-
   removeOwner(owner: string): void {
     this.setDesired(owner, []);
   }
@@ -158,15 +139,9 @@ export class Reconciler implements AsyncDisposable {
     this.#onWork();
   }
 
+  /** What is not as it should be although it could be tried. */
   status(): ReconcilerStatus {
-    const pending = this.#work.size + this.#work.waiting;
-    return {
-      inSync: this.#hasSettled() && pending === 0 && this.#troubles.size === 0,
-      pending,
-      ...this.#troubles.status(),
-      repairs: this.#repairs,
-      lastResyncMs: this.#readings.lastReadAllMs,
-    };
+    return this.#troubles.status();
   }
 
   /** Resolves when all that can be done has been done; what fails or waits is in `status`. */
@@ -383,7 +358,6 @@ export class Reconciler implements AsyncDisposable {
     this.#troubles.clear(entry, "recovered");
     if (entry.hasDrifted) {
       entry.hasDrifted = false;
-      this.#repairs++;
       this.#log.debug(`put back ${resourceText(step.resource)}`);
     }
     this.#mirror.applied(entry, step);

@@ -10,13 +10,17 @@ import type { Entry, Trouble } from "./entry_table.ts";
 
 const RETRY = { firstMs: 100, maxMs: 30_000 };
 
-/** For the status: one entry in trouble. */
+/** The entries that are not as they should be, but for those that wait for their device. */
+export interface ReconcilerStatus {
+  readonly failing: readonly EntryProblem[];
+  /** Entries whose key somebody else holds. */
+  readonly conflicts: readonly EntryProblem[];
+}
+
 export interface EntryProblem {
   /** The entry in `ip` notation. */
   readonly text: string;
   readonly error: string;
-  /** In milliseconds of the clock. */
-  readonly sinceMs: number;
 }
 
 /** A step that the kernel refused. */
@@ -34,10 +38,6 @@ export class Troubles {
   constructor({ clock, log }: { readonly clock: Clock; readonly log: Log }) {
     this.#clock = clock;
     this.#log = log;
-  }
-
-  get size(): number {
-    return this.#entries.size;
   }
 
   entries(): IterableIterator<Entry> {
@@ -110,22 +110,19 @@ export class Troubles {
     this.#entries.delete(entry);
   }
 
-  status(): { readonly failing: EntryProblem[]; readonly conflicts: EntryProblem[] } {
+  status(): ReconcilerStatus {
     const failing: EntryProblem[] = [];
     const conflicts: EntryProblem[] = [];
     for (const entry of this.#entries) {
-      const { kind, message, sinceMs } = entry.trouble as Trouble;
+      const { kind, message } = entry.trouble as Trouble;
       const list = kind === "conflict" ? conflicts : failing;
-      list.push({ text: entryText(entry), error: message, sinceMs });
+      list.push({ text: entryText(entry), error: message });
     }
     return { failing, conflicts };
   }
 
-  #set(entry: Entry, trouble: Omit<Trouble, "sinceMs">): void {
-    const sinceMs = entry.trouble?.kind === trouble.kind
-      ? entry.trouble.sinceMs
-      : this.#clock.nowMs();
-    entry.trouble = { ...trouble, sinceMs };
+  #set(entry: Entry, trouble: Trouble): void {
+    entry.trouble = trouble;
     this.#entries.add(entry);
   }
 }

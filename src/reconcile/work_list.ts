@@ -27,12 +27,6 @@ export class WorkList {
     return this.#keys.size;
   }
 
-  get waiting(): number {
-    let n = 0;
-    for (const k of this.#waiting.values()) n += k.size;
-    return n;
-  }
-
   keys(): IterableIterator<ResourceKey> {
     return this.#keys.values();
   }

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { Reconciler } from "../../../src/reconcile/reconciler.ts";
+import { Reconciler, type ReconcilerScope } from "../../../src/reconcile/reconciler.ts";
 import { isOurs } from "../../../src/state/ownership.ts";
 import { resourceKey } from "../../../src/state/resource_key.ts";
 import { resourceText } from "../../../src/state/resource_text.ts";
@@ -70,6 +70,8 @@ const story = fc.array(fc.tuple(fc.constantFrom(0, 0, 1, 7, 60, 400), happening)
   maxLength: 25,
 });
 
+const SCOPE: ReconcilerScope = { ownership: OWNERSHIP, external: "eth0" };
+
 class Scene {
   readonly kernel = new FakeKernel();
   readonly clock = new FakeClock(() => 0.5);
@@ -131,7 +133,7 @@ class Scene {
         kernel.overrun();
         break;
       case "resync":
-        this.reconciler.requestResync("a test");
+        this.reconciler.setScope(SCOPE);
         break;
       case "hold":
         kernel.delivery = "held";
@@ -202,7 +204,7 @@ test("the reconciler brings any sequence of changes and faults to what is desire
         const others = [...kernel.table.values()].filter((r) =>
           !isOurs(r, OWNERSHIP) && !isFixed(r)
         );
-        reconciler.start({ ownership: OWNERSHIP, external: "eth0" });
+        reconciler.start(SCOPE);
         scene.desire("node", [...desiredDevices, address(9)]);
         for (const [delayMs, event] of happenings) {
           await scene.clock.advance(delayMs);
@@ -218,16 +220,12 @@ test("the reconciler brings any sequence of changes and faults to what is desire
         await scene.calmDown();
 
         for (const other of others) expect(kernel.table.get(resourceKey(other))).toBe(other);
-        const status = reconciler.status();
-        const held = new Set(status.conflicts.map(({ text }) => text));
-        expect({ ...status, conflicts: [], inSync: true, repairs: 0, lastResyncMs: 0 }).toEqual({
-          inSync: true,
-          pending: 0,
-          failing: [],
-          conflicts: [],
-          repairs: 0,
-          lastResyncMs: 0,
-        });
+        let isSettled = false;
+        void reconciler.whenSettled().then(() => isSettled = true);
+        await Promise.resolve();
+        const { failing, conflicts } = reconciler.status();
+        expect({ isSettled, failing }).toEqual({ isSettled: true, failing: [] });
+        const held = new Set(conflicts.map(({ text }) => text));
         const wanted = new Map<string, Resource>();
         for (const resources of scene.desired.values()) {
           for (const resource of resources) wanted.set(resourceKey(resource), resource);
@@ -248,7 +246,7 @@ test("the reconciler brings any sequence of changes and faults to what is desire
           expect([resourceText(resource), isRight]).toEqual([resourceText(resource), true]);
         }
         kernel.takeAsked();
-        reconciler.requestResync("the last look");
+        reconciler.setScope(SCOPE);
         await scene.clock.advance(1000);
         expect(kernel.takeAsked()).toEqual([]);
         await reconciler[Symbol.asyncDispose]();
