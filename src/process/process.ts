@@ -3,14 +3,14 @@
  * group of its own, and is killed with everything it started.
  */
 
-import { findProgram, packageOf } from "./programs.ts";
+import { findProgram, packageOf, programEnvironment } from "./programs.ts";
 
 export interface RunOptions {
   readonly stdin?: string | Uint8Array;
   /** Default 30 s. */
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
-  /** The whole environment; by default that of this process. */
+  /** The whole environment; by default `programEnvironment()`. */
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** Limit for standard output and for standard error; default 16 MiB each. */
   readonly maxOutputBytes?: number;
@@ -108,7 +108,7 @@ function start(
     throw new ProcessError(program, "not found", `there is no such program${hint}`);
   }
   starts++;
-  const { stdin, env } = options;
+  const { stdin, env = programEnvironment() } = options;
   try {
     return Bun.spawn([path, ...args], {
       argv0: program,
@@ -116,7 +116,7 @@ function start(
       stdout: "pipe",
       stderr: "pipe",
       detached: true,
-      ...(env === undefined ? {} : { env: { ...env } }),
+      env: { ...env },
     });
   } catch (cause) {
     throw new ProcessError(program, "cannot start", (cause as Error).message, { cause });

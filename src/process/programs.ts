@@ -18,6 +18,30 @@ export function findProgram(
   return undefined;
 }
 
+/**
+ * The environment of a program that we start: where programs are, and what it may be set up by itself.
+ * Nothing else of ours, in which there are passwords; and its messages are not translated.
+ */
+export function programEnvironment(): Record<string, string> {
+  const environment: Record<string, string> = {
+    PATH: SYSTEM_DIRECTORIES.join(":"),
+    LANG: "C",
+    LC_ALL: "C",
+  };
+  for (const name of PASSED_ON) {
+    const value = process.env[name];
+    if (value !== undefined) environment[name] = value;
+  }
+  return environment;
+}
+
+const PASSED_ON = [
+  ...["PATH", "HOME", "LD_LIBRARY_PATH"],
+  // All that change one machine's rules must agree on these (iptables(8)).
+  ...["XTABLES_LOCKFILE", "XTABLES_LIBDIR", "IPTABLES_LIB_DIR", "IP6TABLES_LIB_DIR"],
+  "MODPROBE_OPTIONS", // modprobe(8)
+];
+
 /** The Debian package of a program that we may need. */
 export function packageOf(name: string): string | undefined {
   return PACKAGES[name.slice(name.lastIndexOf("/") + 1)];

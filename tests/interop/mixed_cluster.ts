@@ -163,7 +163,10 @@ let goFlannelPath: Promise<string> | undefined;
 export function goFlannel(): Promise<string> {
   goFlannelPath ??= (async () => {
     const script = new URL("go_flannel.sh", import.meta.url).pathname;
-    const { exitCode, stdout, stderr } = await run("bash", [script], { timeoutMs: 900_000 });
+    const { exitCode, stdout, stderr } = await run("bash", [script], {
+      timeoutMs: 900_000,
+      env: process.env, // Go's settings
+    });
     if (exitCode !== 0) throw new Error(`Go flannel is not available: ${stderr.trim()}`);
     return stdout.trim();
   })();

@@ -1,7 +1,7 @@
 /** Which implementation of WireGuard this machine has, and starting one in user space. */
 
 import { loadModules } from "../../process/modules.ts";
-import { findProgram, WIREGUARD_PROGRAMS } from "../../process/programs.ts";
+import { findProgram, programEnvironment, WIREGUARD_PROGRAMS } from "../../process/programs.ts";
 import { ProcessError, run } from "../../process/process.ts";
 import { openFamily } from "../generic.ts";
 import type { WireguardSupport } from "../kernel.ts";
@@ -38,7 +38,7 @@ export async function startUserspace(link: string): Promise<Fault | undefined> {
   }
   try {
     const { exitCode, stdout, stderr } = await run(program, [link], {
-      env: { PATH: process.env["PATH"], ...ENVIRONMENT },
+      env: { ...programEnvironment(), ...ENVIRONMENT },
       timeoutMs: START_TIMEOUT_MS,
     });
     if (exitCode !== 0) {
@@ -53,10 +53,7 @@ export async function startUserspace(link: string): Promise<Fault | undefined> {
   return { code: "ETIMEDOUT", reason: `${program} does not answer` };
 }
 
-/**
- * Nothing of ours, in which there may be passwords. boringtun would become another user, who may not
- * change the device, and log to /tmp.
- */
+/** boringtun would become another user, who may not change the device, and log to /tmp. */
 const ENVIRONMENT = { WG_SUDO: "1", WG_LOG_FILE: "/dev/null" };
 const MODPROBE_TIMEOUT_MS = 5000;
 const START_TIMEOUT_MS = 10_000;

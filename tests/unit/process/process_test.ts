@@ -35,9 +35,34 @@ describe("run()", () => {
     expect((await run("cat", [], { stdin })).stdout).toBe(stdin);
   });
 
-  test("the environment is ours unless another is given", async () => {
-    expect((await shell("echo $X", { env: { X: "y", PATH: "/bin" } })).stdout).toBe("y\n");
-    expect((await shell("echo $PATH")).stdout).toBe(`${process.env["PATH"]}\n`);
+  test("the environment is as given", async () => {
+    const { stdout } = await run("env", [], { env: { X: "y" } });
+    expect(stdout).toBe("X=y\n");
+  });
+
+  test("without one, a program is told what it needs, and no password", async () => {
+    const before = { ...process.env };
+    const own = {
+      XTABLES_LOCKFILE: "/run/lock/x",
+      FLANNELD_ETCD_PASSWORD: "secret",
+      LANG: "de_DE",
+    };
+    Object.assign(process.env, own);
+    const told = (await run("env", [])).stdout;
+    delete process.env["PATH"];
+    const toldWithoutPath = (await run("env", [])).stdout;
+    for (const name of Object.keys(own)) delete process.env[name];
+    Object.assign(process.env, before);
+    const { PATH, HOME } = before;
+    expect(told.split("\n").filter(Boolean).sort()).toEqual([
+      `HOME=${HOME}`,
+      "LANG=C",
+      "LC_ALL=C",
+      ...(before["LD_LIBRARY_PATH"] ? [`LD_LIBRARY_PATH=${before["LD_LIBRARY_PATH"]}`] : []),
+      `PATH=${PATH}`,
+      "XTABLES_LOCKFILE=/run/lock/x",
+    ]);
+    expect(toldWithoutPath).toContain("PATH=/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin\n");
   });
 
   test("a missing program is named with the package that brings it", async () => {
