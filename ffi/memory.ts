@@ -14,10 +14,6 @@ export function readPointer(at: Pointer): Pointer {
   return read.ptr(at, 0) as Pointer;
 }
 
-export function readInt32(at: Pointer): number {
-  return read.i32(at, 0);
-}
-
 export function readUint32(at: Pointer): number {
   return read.u32(at, 0);
 }

@@ -69,7 +69,6 @@ export class Network implements AsyncDisposable {
   #fileTimer: ReturnType<typeof setTimeout> | undefined;
   #followTimer: ReturnType<typeof setTimeout> | undefined;
   #following: Promise<void> = Promise.resolve();
-  #hasSnapshot = false;
   #stopped = false;
 
   /**
@@ -138,10 +137,11 @@ export class Network implements AsyncDisposable {
    * the first complete snapshot asks for and the subnet file is there.
    */
   async followLeases(stop: AbortSignal, onReady: () => void): Promise<void> {
+    let hasSnapshot = false;
     for await (const event of this.#options.store.watchLeases(stop)) {
       this.#projector.applyChanges(this.#table.apply(event));
-      if (event.kind !== "snapshot" || this.#hasSnapshot) continue;
-      this.#hasSnapshot = true;
+      if (event.kind !== "snapshot" || hasSnapshot) continue;
+      hasSnapshot = true;
       await this.#projector.whenLookedUp();
       const { target } = this.#options.backend;
       this.#reconciler.allowSweep();
@@ -164,7 +164,6 @@ export class Network implements AsyncDisposable {
       traffic?.inSync ? undefined : `traffic rules: ${traffic?.problem ?? "not in yet"}`,
       this.#fileProblem,
       this.#advertiser.problem,
-      this.#hasSnapshot ? undefined : "waiting for the other nodes' leases",
       ...conflicts.map(({ text, error }) => `${text}: ${error}`),
       ...failing.map(({ text, error }) => `${text}: ${error}`),
       ...this.#options.backend.target?.problems() ?? [],

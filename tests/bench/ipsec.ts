@@ -1,6 +1,5 @@
 /** IPsec policies: all of a cluster at the start, one more peer, and the kernel's part of it. */
 
-import { enterNewNetworkNamespace } from "../../ffi/namespace.ts";
 import type { IpAddress } from "../../src/addr/ip.ts";
 import type { Prefix } from "../../src/addr/prefix.ts";
 import { NetlinkKernel } from "../../src/netlink/netlink_kernel.ts";
@@ -8,6 +7,7 @@ import { run } from "../../src/process/process.ts";
 import { XFRM_REQID, type XfrmPolicy } from "../../src/state/resource.ts";
 import { resourceText } from "../../src/state/resource_text.ts";
 import type { Step } from "../../src/state/step.ts";
+import { enterNewNetworkNamespace } from "../support/network_namespace.ts";
 import type { Bench } from "./bench.ts";
 import type { Program } from "./daemon.ts";
 import { addPeer } from "./leases.ts";

@@ -1,6 +1,5 @@
 /** A network namespace, entries to put into it, and `ip` to look at it with. */
 
-import { enterNewNetworkNamespace } from "../../ffi/namespace.ts";
 import type { IpAddress } from "../../src/addr/ip.ts";
 import type { MacAddress } from "../../src/addr/mac.ts";
 import type { Prefix } from "../../src/addr/prefix.ts";
@@ -15,6 +14,7 @@ import type {
   Route,
   VxlanLink,
 } from "../../src/state/resource.ts";
+import { enterNewNetworkNamespace } from "../support/network_namespace.ts";
 
 /** A namespace with `lo` and `under0` up, where `under0` has 192.0.2.1/24 and 2001:db8::1/64. */
 export class Sandbox implements Disposable {

@@ -13,7 +13,6 @@ export const CMD_UNKNOWN = 2;
 export const EVENT_REGISTER = 3;
 export const EVENT_UNREGISTER = 4;
 export const EVENT_CONFIRM = 5;
-export const EVENT_UNKNOWN = 6;
 export const EVENT = 7;
 
 export interface ViciPacket {
