@@ -20,11 +20,25 @@ type CompareInit = MessageInitShape<typeof CompareSchema>;
 
 /** Revisions are told as a distance from the store's present one. */
 export type Operation =
-  | { readonly call: "range"; readonly request: RangeInit; readonly back: bigint | undefined }
+  | {
+    readonly call: "range";
+    readonly request: RangeInit;
+    readonly back: bigint | undefined;
+    readonly bounds: Bounds;
+  }
   | { readonly call: "put" | "deleteRange" | "txn"; readonly request: object }
   | { readonly call: "grant"; readonly lease: bigint; readonly ttlSeconds: bigint }
   | { readonly call: "revoke" | "keepAlive" | "timeToLive"; readonly lease: bigint }
   | { readonly call: "leases" };
+
+/** Bounds of a range's revisions; absent: none. */
+type Bounds = Partial<Record<(typeof BOUNDS)[number], bigint | undefined>>;
+const BOUNDS = [
+  "minModRevision",
+  "maxModRevision",
+  "minCreateRevision",
+  "maxCreateRevision",
+] as const;
 
 const bytes = (...values: number[]) => Uint8Array.from(values);
 const text = (value: string) => new TextEncoder().encode(value);
@@ -52,8 +66,10 @@ const anyValue = fc.constantFrom(text(""), text("1"), text("2"), text("23"), byt
 export const LEASES: readonly bigint[] = [1n, 2n, 0x7000000000000003n, -4n];
 const anyLease = fc.constantFrom(...LEASES);
 const emptyKey = { weight: 1, arbitrary: fc.constant(bytes()) };
-const usually = <T>(value: T, other: fc.Arbitrary<T>) =>
+const usually = <T>(value: T, other: fc.Arbitrary<T>): fc.Arbitrary<T> =>
   fc.oneof({ weight: 5, arbitrary: fc.constant(value) }, { weight: 2, arbitrary: other });
+const rarely = <T>(value: T, other: fc.Arbitrary<T>) =>
+  fc.oneof({ weight: 20, arbitrary: fc.constant(value) }, { weight: 1, arbitrary: other });
 const key = fc.oneof({ weight: 30, arbitrary: anyKey }, emptyKey);
 const smallNumber = fc.bigInt({ min: 0n, max: 3n });
 
@@ -61,11 +77,26 @@ const rangeRequest: fc.Arbitrary<RangeInit> = fc.record({
   key,
   rangeEnd: anyEnd,
   limit: usually(0n, fc.bigInt({ min: -1n, max: 3n })),
+  // Of others etcd 3.4 dies.
   sortOrder: usually(0, fc.constantFrom(0, 1, 2)),
   sortTarget: usually(0, fc.constantFrom(0, 1, 2, 3, 4)),
   keysOnly: usually(false, fc.boolean()),
   countOnly: usually(false, fc.boolean()),
   serializable: fc.boolean(),
+  // These are not told as a distance: of a transaction's ranges they let through all keys or none.
+  minModRevision: rarely(0n, smallNumber),
+  maxModRevision: rarely(0n, fc.constantFrom(-1n, 1n, 1n << 40n)),
+  minCreateRevision: rarely(0n, smallNumber),
+  maxCreateRevision: rarely(0n, fc.constantFrom(-1n, 1n, 1n << 40n)),
+});
+
+/** Around the revisions that keys have: most have changed lately. */
+const bound = fc.option(fc.bigInt({ min: -1n, max: 12n }), { nil: undefined, freq: 2 });
+const anyBounds: fc.Arbitrary<Bounds> = fc.record({
+  minModRevision: bound,
+  maxModRevision: bound,
+  minCreateRevision: bound,
+  maxCreateRevision: bound,
 });
 
 const putRequest = fc.record({
@@ -129,6 +160,17 @@ export const anyOperation: fc.Arbitrary<Operation> = fc.oneof(
       call: fc.constant("range" as const),
       request: rangeRequest,
       back: fc.option(fc.bigInt({ min: -1n, max: 30n }), { nil: undefined }),
+      bounds: fc.constant({}),
+    }),
+  },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      call: fc.constant("range" as const),
+      // All keys, so that the bounds divide them.
+      request: rangeRequest.map((request) => ({ ...request, key: bytes(0), rangeEnd: NO_END })),
+      back: usually(undefined, fc.bigInt({ min: 0n, max: 10n })),
+      bounds: anyBounds,
     }),
   },
   {
@@ -179,8 +221,8 @@ async function answer(
 ): Promise<unknown> {
   switch (operation.call) {
     case "range": {
-      const at = operation.back === undefined ? 0n : revision - operation.back;
-      const request = { ...operation.request, revision: at < 0n ? 0n : at };
+      const request: RangeInit = { ...operation.request, revision: at(operation.back, revision) };
+      for (const name of BOUNDS) request[name] ||= at(operation.bounds[name], revision);
       return plain(RangeResponseSchema, await kv.range(request));
     }
     case "put":
@@ -214,6 +256,11 @@ async function answer(
     case "leases":
       return (await lease.leaseLeases({})).leases.map(({ ID }) => ID).sort();
   }
+}
+
+/** So far before the present revision; 0n for none. */
+function at(back: bigint | undefined, revision: bigint): bigint {
+  return back === undefined || back > revision ? 0n : revision - back;
 }
 
 type Schema =
