@@ -24,7 +24,11 @@ export async function choosePrivateKey(
   if (stored !== undefined) return stored;
   const kept = await keyOfDevice(host, devices);
   const key = kept ?? privateKeyFrom(host.random(32));
-  await writeKeyFile(path, key, Buffer.from(host.random(6)).toString("hex"));
+  const written = await writeKeyFile(path, key, Buffer.from(host.random(6)).toString("hex"));
+  if (written !== key) {
+    host.log.warn(`the WireGuard key file ${path} has just come to be; its key is used`);
+    return written;
+  }
   host.log.info(
     kept === undefined
       ? `made a new WireGuard key and wrote it to ${path}`

@@ -5,7 +5,7 @@
  */
 
 import { constants } from "node:fs";
-import { mkdir, open, rename, rm } from "node:fs/promises";
+import { link, mkdir, open, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { parseWireguardKey, type WireguardKey } from "../../addr/wireguard_key.ts";
 import { BackendError } from "../target.ts";
@@ -53,28 +53,47 @@ export function parseKeyFile(path: string, text: string): WireguardKey {
 
 /**
  * Makes the file, mode 0400, and its parent directories: it is there in full or not at all. `name`
- * tells its temporary file from others. Throws `BackendError`.
+ * tells its temporary file from others. Gives the key that is in the file then: another one, if
+ * somebody else was quicker. Throws `BackendError`.
  */
-export async function writeKeyFile(path: string, key: WireguardKey, name: string): Promise<void> {
-  const temporary = `${path}.${name}.tmp`;
+export async function writeKeyFile(
+  path: string,
+  key: WireguardKey,
+  name: string,
+): Promise<WireguardKey> {
   try {
     await mkdir(dirname(path), { recursive: true });
-    try {
-      await using file = await open(temporary, "wx", 0o400); // O_CREAT | O_EXCL
-      await file.writeFile(key);
-      await file.sync();
-    } catch (error) {
-      await rm(temporary, { force: true });
-      throw error;
-    }
-    await rename(temporary, path);
+    if (await placeKey(path, key, `${path}.${name}.tmp`)) return key;
   } catch (error) {
-    throw new BackendError(
-      `cannot write the WireGuard key file ${path}: ${(error as Error).message}; ` +
-        "WIREGUARD_KEY_FILE names another place",
-      { cause: error },
-    );
+    throw cannotWrite(path, error as Error);
   }
+  const found = await readKeyFile(path);
+  if (found !== undefined) return found;
+  throw cannotWrite(path, new Error("it is a symbolic link to where there is nothing"));
+}
+
+/** Whether there was nothing at that path. */
+async function placeKey(path: string, key: WireguardKey, temporary: string): Promise<boolean> {
+  try {
+    await using file = await open(temporary, "wx", 0o400); // O_CREAT | O_EXCL
+    await file.writeFile(key);
+    await file.sync();
+    // rename(2) would replace what is there.
+    return await link(temporary, path).then(() => true, (error: NodeJS.ErrnoException) => {
+      if (error.code !== "EEXIST") throw error;
+      return false;
+    });
+  } finally {
+    await rm(temporary, { force: true });
+  }
+}
+
+function cannotWrite(path: string, cause: Error): BackendError {
+  return new BackendError(
+    `cannot write the WireGuard key file ${path}: ${cause.message}; WIREGUARD_KEY_FILE names ` +
+      "another place",
+    { cause },
+  );
 }
 
 interface PrivateFile {

@@ -45,6 +45,30 @@ describe("the key file", () => {
     expect(await readKeyFile(path)).toBe(KEY);
   });
 
+  test("is never overwritten: whoever is quickest makes it, and all have its key", async () => {
+    const folder = join(directory, "crowd");
+    const path = join(folder, "wgkey");
+    const keys = Array.from({ length: 20 }, (_, i) => privateKeyFrom(new Uint8Array(32).fill(i)));
+    const found = await Promise.all(keys.map((key, i) => writeKeyFile(path, key, `${i}`)));
+    const [key] = found;
+    expect(keys).toContain(key as typeof KEY);
+    expect(found).toEqual(found.map(() => key as typeof KEY));
+    expect(await writeKeyFile(path, KEY, "late")).toBe(key as typeof KEY);
+    expect(await readKeyFile(path)).toBe(key);
+    expect(readdirSync(folder)).toEqual(["wgkey"]);
+  });
+
+  test("that came to be and cannot be used is refused, and kept", async () => {
+    const path = file("no key");
+    await expect(writeKeyFile(path, KEY, "x")).rejects.toThrow("holds no key");
+    expect(readFileSync(path, "latin1")).toBe("no key");
+    const dangling = join(directory, "dangling");
+    symlinkSync(join(directory, "nothing"), dangling);
+    await expect(writeKeyFile(dangling, KEY, "x")).rejects.toThrow(
+      `cannot write the WireGuard key file ${dangling}: it is a symbolic link to where there is`,
+    );
+  });
+
   test("is none where there is none", async () => {
     expect(await readKeyFile(join(directory, "nothing", "here"))).toBeUndefined();
   });
