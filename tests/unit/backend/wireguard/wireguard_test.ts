@@ -545,6 +545,25 @@ describe("wireguard takes as its key", () => {
     expect(advertised(again)).toMatchObject({ PublicKey: OWN });
   });
 
+  test("that of a file that comes to be while it makes one", async () => {
+    const keyFile = freshKeyFile();
+    const starting = [5, 6, 7].map((n) => {
+      const host = backendHost(hostKernel(), config("wireguard", [4]), {
+        env: { WIREGUARD_KEY_FILE: keyFile },
+        random: (length) => new Uint8Array(length).fill(n),
+      });
+      return wireguard.prepare(host).then((backend) => ({ host, key: advertised(backend) }));
+    });
+    const all = await Promise.all(starting);
+    const PublicKey = publicKeyOf(readFileSync(keyFile, "latin1") as WireguardKey);
+    for (const { key } of all) expect(key).toMatchObject({ PublicKey });
+    const told = all.flatMap(({ host }) => host.logged.filter((line) => line.includes("key file")));
+    expect(told).toEqual(Array.from(
+      { length: 2 },
+      () => `warning: the WireGuard key file ${keyFile} has just come to be; its key is used`,
+    ));
+  });
+
   test("without a file, that of a device by which the stored lease knows this node", async () => {
     const keyFile = freshKeyFile();
     const previousLease = node(1, [6], { 6: { PublicKey: publicKeyOf(DEVICE_KEY), Port: 1 } });
