@@ -89,17 +89,17 @@ export class Notifications implements Disposable {
 
   async #connect(): Promise<void> {
     const fd = libc().fcntl(this.#fd, k.F_DUPFD_CLOEXEC, 0);
+    if (fd < 0) return this.#lost(RETRY_MS); // Out of descriptors, for now.
+    // The types know `fd` only of files.
+    const options = { fd, socket: this.#handlers } as unknown as Bun.UnixSocketOptions<undefined>;
     try {
-      if (fd < 0) throw new KernelError("duplicate the notification socket", errnoName(errno()));
-      // The types know `fd` only of files.
-      const options = { fd, socket: this.#handlers } as unknown as Bun.UnixSocketOptions<undefined>;
-      const connection = await Bun.connect(options);
-      if (this.#disposed) connection.terminate();
-      else this.#connection = connection;
+      this.#connection = await Bun.connect(options);
     } catch {
-      // Out of descriptors or memory, for now.
-      this.#lost(RETRY_MS);
+      // Out of memory for epoll(7), for now. The runtime leaves the descriptor to its owner.
+      libc().close(fd);
+      return this.#lost(RETRY_MS);
     }
+    if (this.#disposed) this.#connection.terminate();
   }
 
   #lost(delayMs: number): void {

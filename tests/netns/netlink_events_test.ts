@@ -20,6 +20,8 @@ import {
   vxlan,
 } from "./netlink_support.ts";
 
+const SOURCE = join(import.meta.dir, "../../src");
+
 let sandbox: Sandbox;
 beforeEach(() => void (sandbox = new Sandbox()));
 afterEach(() => sandbox[Symbol.dispose]());
@@ -154,6 +156,32 @@ test("nothing is reported after a watch is disposed, and every descriptor is clo
     expect(watch.events.length).toBe(seen);
   }
   expect(openFiles()).toBe(before);
+});
+
+test("a runtime that cannot read the notifications, for now, leaves no descriptor open", () => {
+  const notifications = JSON.stringify(join(SOURCE, "netlink/notifications.ts"));
+  const filter = JSON.stringify(join(import.meta.dir, "../support/refuse_polling.ts"));
+  const script = `
+    import { readdirSync } from "node:fs";
+    import { Notifications } from ${notifications};
+    import { refusePolling } from ${filter};
+    let tries = 0;
+    using notifications = new Notifications({
+      protocol: 0,
+      groups: [1],
+      receiveBufferBytes: 65536,
+      read: () => {},
+      lost: () => void tries++,
+    });
+    await Bun.sleep(1);
+    refusePolling();
+    const before = readdirSync("/proc/self/fd").length;
+    notifications.start();
+    while (tries < 5) await Bun.sleep(10);
+    console.log(readdirSync("/proc/self/fd").length - before);`;
+  const { stdout, stderr } = Bun.spawnSync([process.execPath, "-e", script], { timeout: 10_000 });
+  expect({ stdout: stdout.toString(), stderr: stderr.toString() })
+    .toEqual({ stdout: "0\n", stderr: "" });
 });
 
 test("a renamed device is reported as one that goes and one that comes", async () => {
@@ -306,9 +334,7 @@ const CHURN = Array.from(
 
 test("CAP_NET_ADMIN alone is enough", async () => {
   const script = `
-    import { NetlinkKernel } from ${
-    JSON.stringify(join(import.meta.dir, "../../src/netlink/netlink_kernel.ts"))
-  };
+    import { NetlinkKernel } from ${JSON.stringify(join(SOURCE, "netlink/netlink_kernel.ts"))};
     using kernel = new NetlinkKernel();
     const steps = JSON.parse(Bun.argv[1]);
     let changes = 0;
