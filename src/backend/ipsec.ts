@@ -37,9 +37,10 @@ import {
   ImplausibleLeaseError,
   type NodeInput,
 } from "./backend.ts";
-import { type CharonOptions, requireCharon } from "./ipsec/charon.ts";
+import type { Charon, CharonOptions } from "./ipsec/charon.ts";
 import { CharonTarget } from "./ipsec/charon_target.ts";
 import { type Connection, connectionOf } from "./ipsec/connection.ts";
+import { firstCharon } from "./ipsec/first_charon.ts";
 import { outerAddress, unownedAddresses } from "./outer_address.ts";
 import { peerAddress, requireBackendType, tunnelEnd } from "./peer_lease.ts";
 
@@ -69,13 +70,14 @@ const ipsec: BackendModule = {
   async prepare(host) {
     const options = readOptions(host.config.backend.options, OPTIONS, host.log);
     checkOptions(options, host.config);
-    const { runDirectory, env, log } = host;
-    const charon = { runDirectory, env, log };
+    const { runDirectory, env, log, stop } = host;
     const publicAddresses = advertisedAddresses(host);
-    await requireCharon(charon);
     const unowned = await unownedAddresses(host, publicAddresses);
     const network = host.config.families[FAMILY]?.network as Prefix;
-    return new IpsecBackend({ options, network, publicAddresses, unowned }, charon);
+    const charon = { runDirectory, env, log };
+    const { ESPProposal: espProposal } = options;
+    const first = await firstCharon(charon, { espProposal, clock: systemClock, stop });
+    return new IpsecBackend({ options, network, publicAddresses, unowned }, { charon, first });
   },
 };
 
@@ -96,14 +98,17 @@ class IpsecBackend implements Backend {
   readonly target: CharonTarget;
   readonly #setup: IpsecSetup;
 
-  constructor(setup: IpsecSetup, charon: CharonOptions) {
+  constructor(
+    setup: IpsecSetup,
+    { charon, first }: { readonly charon: CharonOptions; readonly first: Charon },
+  ) {
     this.#setup = setup;
-    const { publicAddresses, network, options } = setup;
+    const { publicAddresses, network } = setup;
     this.attributes = { publicAddresses, backendType: "ipsec", backendData: {} };
     this.target = new CharonTarget({
       charon,
+      first,
       network,
-      espProposal: options.ESPProposal,
       connection: (peer, input) => this.#connection(peer, input),
       clock: systemClock,
       log: charon.log,

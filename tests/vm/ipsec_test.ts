@@ -178,6 +178,71 @@ describe("a packet never leaves in plain text", () => {
   }, 60_000);
 });
 
+describe("what cannot work ends the start, with one line and before there is a lease", () => {
+  interface Given {
+    readonly options?: Record<string, unknown>;
+    readonly env?: Record<string, string>;
+  }
+  const CASES: readonly (readonly [string, Given, string])[] = [
+    [
+      "algorithms that there are not",
+      { options: { ESPProposal: "aes7" } },
+      'the ESPProposal "aes7" makes no sense to charon',
+    ],
+    [
+      "a socket where nobody listens",
+      { env: { CHARON_VICI_SOCKET: "/run/nobody" } },
+      "CHARON_VICI_SOCKET names /run/nobody, where no charon answers",
+    ],
+    ["a short key", { options: { PSK: "short" } }, "the PSK of the ipsec backend has 5 characters"],
+  ];
+
+  test.each(CASES)("%s", async (_what, { options = {}, env = {} }, expected) => {
+    await using cluster = await Cluster.create({ hosts: 1 });
+    await cluster.configure({ ...IPV4, Backend: ipsecBackend(options) });
+    const daemon = cluster.host(1).start({ env });
+    expect(await daemon.exitCode(20_000)).toBe(1);
+    const errors = daemon.logLines(/^[EF]/);
+    expect(errors.length).toBe(1);
+    expect(errors[0]).toContain(expected);
+    expect(await cluster.leases()).toEqual([]);
+  }, 40_000);
+
+  test(
+    "a second daemon on the host is told of the first one's charon, and works with it",
+    async () => {
+      await using cluster = await Cluster.create({ hosts: 1 });
+      await cluster.configure({ ...IPV4, Backend: ipsecBackend() });
+      const one = cluster.host(1);
+      await one.up();
+      const first = one.daemon;
+      const pid = await charonPid(one);
+      const socket = join(one.directory, "charon.vici");
+      const flags = [
+        `--subnet-file=${join(one.directory, "second", "subnet.env")}`,
+        "--healthz-port=8472",
+      ];
+      const second = one.start({ flags });
+      expect(await second.exitCode(30_000)).toBe(1);
+      const errors = second.logLines(/^[EF]/);
+      expect(errors.length).toBe(1);
+      expect(errors[0]).toContain(
+        `another charon, process ${pid}, runs on this host, which has room for one; use it with ` +
+          `CHARON_VICI_SOCKET=${socket}, or end it with "kill ${pid}"`,
+      );
+      const third = one.start({ flags, env: { CHARON_VICI_SOCKET: socket } });
+      await eventually(
+        "it works",
+        20_000,
+        () => third.logLines(/keys are exchanged by the charon that the environment names/)[0],
+      );
+      await third.stop();
+      await first.stop();
+    },
+    60_000,
+  );
+});
+
 describe("nodes come and go", () => {
   test("a node that joins reaches all; one that leaves is forgotten by all", async () => {
     await using cluster = await Cluster.create({ hosts: 3 });

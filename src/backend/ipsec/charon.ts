@@ -6,7 +6,7 @@
  * next daemon finds it by its control socket in the run directory. (docs/adr/0009-charon-stays.md)
  */
 
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Log } from "../../log/log.ts";
 import { signalProcess } from "../../process/process.ts";
@@ -34,16 +34,14 @@ export interface Charon {
   readonly kill?: () => void;
 }
 
+/** Lets go of a charon that has not been told anything. */
+export function giveUpCharon({ vici, isNew, kill }: Charon): void {
+  vici[Symbol.dispose]();
+  if (isNew) kill?.();
+}
+
 /** Control socket of a charon that somebody else runs, in the environment. */
 export const SOCKET_VARIABLE = "CHARON_VICI_SOCKET";
-
-/** Throws `BackendError` if no charon can be had on this machine, with the packages to install. */
-export async function requireCharon(options: CharonOptions): Promise<void> {
-  if (options.env[SOCKET_VARIABLE] || findCharon() !== undefined) return;
-  const running = await runningCharon(options);
-  if (running === undefined) requireProgram();
-  else running.vici[Symbol.dispose]();
-}
 
 /**
  * The charon that is named in the environment, ours of a former run, the machine's
@@ -116,8 +114,8 @@ async function startCharon(options: CharonOptions, stop: AbortSignal): Promise<C
         "install it (Debian: strongswan-swanctl)",
     );
   }
+  makeWay(options);
   writeSettings(conf, strongswanConf({ socket, plugins }));
-  removeStalePidFile(options.log);
   const lines: string[] = [];
   const charon = startService(path, {
     env: { PATH: options.env["PATH"] ?? "", STRONGSWAN_CONF: conf },
@@ -159,6 +157,9 @@ async function startCharon(options: CharonOptions, stop: AbortSignal): Promise<C
 const SYSTEM_SOCKET = "/var/run/charon.vici";
 /** Compiled into charon: there can be one of these at a time. */
 const PID_FILE = "/var/run/charon.pid";
+/** Of a charon of our own, beside its settings. */
+const SOCKET_NAME = "charon.vici";
+const SETTINGS_VARIABLE = "STRONGSWAN_CONF=";
 const SOCKET_PATH_MAX_BYTES = 107; // struct sockaddr_un, unix(7)
 const GREETING_TIMEOUT_MS = 3000;
 const START_TIMEOUT_MS = 10_000;
@@ -194,7 +195,7 @@ function writeSettings(path: string, text: string): void {
 }
 
 function ownSocket({ runDirectory }: CharonOptions): string {
-  const path = join(runDirectory, "charon.vici");
+  const path = join(runDirectory, SOCKET_NAME);
   if (Buffer.byteLength(path) > SOCKET_PATH_MAX_BYTES) {
     throw new BackendError(
       `the path of charon's socket, ${path}, is longer than the ${SOCKET_PATH_MAX_BYTES} bytes ` +
@@ -206,28 +207,63 @@ function ownSocket({ runDirectory }: CharonOptions): string {
 
 /** The charon that runs with our settings; `undefined` if there is none. */
 function ownPid(options: CharonOptions): number | undefined {
+  const holder = pidFileHolder();
+  return holder?.isCharon && settingsOf(holder.pid) === settingsFile(options)
+    ? holder.pid
+    : undefined;
+}
+
+/**
+ * charon refuses to start while a process has the number in its file, be it another program's by now:
+ * in a container that starts anew the numbers are often the same. Throws `ViciError` if it is charon's.
+ */
+function makeWay(options: CharonOptions): void {
+  const holder = pidFileHolder();
+  if (holder === undefined) return;
+  const { pid, isCharon } = holder;
+  if (isCharon) throw new ViciError("start", inTheWay(pid, options));
+  options.log.info(`${PID_FILE} names process ${pid}, which is not charon; removing it`);
+  rmSync(PID_FILE, { force: true });
+}
+
+/** The process that charon's file names; `undefined` without such a file or process. */
+function pidFileHolder(): { readonly pid: number; readonly isCharon: boolean } | undefined {
   try {
     const pid = Number(readFileSync(PID_FILE, "utf8"));
-    const environment = readFileSync(`/proc/${pid}/environ`, "utf8").split("\0");
-    return environment.includes(`STRONGSWAN_CONF=${settingsFile(options)}`) ? pid : undefined;
+    return { pid, isCharon: readFileSync(`/proc/${pid}/comm`, "utf8").trim() === "charon" };
   } catch {
     return undefined;
   }
 }
 
-/**
- * charon refuses to start while a process has the number in its file, be it another program's by now:
- * in a container that starts anew the numbers are often the same.
- */
-function removeStalePidFile(log: Log): void {
-  try {
-    const pid = Number(readFileSync(PID_FILE, "utf8"));
-    if (readFileSync(`/proc/${pid}/comm`, "utf8").trim() === "charon") return;
-    log.info(`${PID_FILE} names process ${pid}, which is not charon; removing it`);
-    rmSync(PID_FILE, { force: true });
-  } catch {
-    // No such file, or no such process: charon finds out by itself.
+function inTheWay(pid: number, options: CharonOptions): string {
+  const settings = settingsOf(pid);
+  if (settings === settingsFile(options)) {
+    return `the charon of a former run, process ${pid}, does not answer; end it with ` +
+      `"kill -9 ${pid}"`;
   }
+  const socket = settings === undefined ? undefined : socketBeside(settings);
+  return `another charon, process ${pid}, runs on this host, which has room for one; use it with ` +
+    `${SOCKET_VARIABLE}=${
+      socket ?? "the path of its control socket"
+    }, or end it with "kill ${pid}"`;
+}
+
+/** The settings file that a charon was given by who started it. */
+function settingsOf(pid: number): string | undefined {
+  try {
+    const environment = readFileSync(`/proc/${pid}/environ`, "utf8").split("\0");
+    const setting = environment.find((entry) => entry.startsWith(SETTINGS_VARIABLE));
+    return setting?.slice(SETTINGS_VARIABLE.length);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Where the charon of another flanneld listens. */
+function socketBeside(settings: string): string | undefined {
+  const socket = join(dirname(settings), SOCKET_NAME);
+  return existsSync(socket) ? socket : undefined;
 }
 
 /** charon's events of the name `log`: its lines, after the process that read its output has gone. */

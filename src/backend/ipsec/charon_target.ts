@@ -8,18 +8,18 @@ import type { Log } from "../../log/log.ts";
 import type { Lease, LeaseKey } from "../../subnet/lease.ts";
 import { backoffMs, type Clock, sleep } from "../../time/clock.ts";
 import type { NodeInput } from "../backend.ts";
-import { BackendError, type Target } from "../target.ts";
-import { type Charon, type CharonOptions, reachCharon } from "./charon.ts";
+import type { Target } from "../target.ts";
+import { type Charon, type CharonOptions, giveUpCharon, reachCharon } from "./charon.ts";
 import type { Connection } from "./connection.ts";
-import { checkProposal } from "./proposal.ts";
 import { type Connections, IkeSession } from "./session.ts";
 import { TunnelWatch } from "./tunnel_watch.ts";
 import { ViciError } from "./vici.ts";
 
 export interface CharonTargetOptions {
   readonly charon: CharonOptions;
+  /** The one to begin with. */
+  readonly first: Charon;
   readonly network: Prefix;
-  readonly espProposal: string;
   /** The tunnel to a peer whose lease makes sense. */
   readonly connection: (peer: Lease, input: NodeInput) => Connection;
   readonly clock: Clock;
@@ -51,22 +51,10 @@ export class CharonTarget implements Target {
     this.#tunnels = new TunnelWatch(options.clock, options.log);
   }
 
-  async start(input: NodeInput, stop: AbortSignal): Promise<void> {
+  start(input: NodeInput): Promise<void> {
     this.#input = input;
-    const { clock } = this.#options;
-    const deadlineMs = clock.nowMs() + FIRST_CHARON_MS;
-    for (;;) {
-      try {
-        this.#running = this.#run(await this.#reachFirst(stop));
-        return;
-      } catch (error) {
-        if (!(error instanceof ViciError)) throw error;
-        // One that is just ending, such as that of Go flannel, still answers or is in the way.
-        if (clock.nowMs() > deadlineMs) throw new BackendError(error.message, { cause: error });
-      }
-      await sleep(clock, BACKOFF.firstMs, stop);
-      stop.throwIfAborted();
-    }
+    this.#running = this.#run(this.#options.first);
+    return Promise.resolve();
   }
 
   externalChanged(input: NodeInput): void {
@@ -126,19 +114,6 @@ export class CharonTarget implements Target {
     this.#settled = Promise.withResolvers();
   }
 
-  async #reachFirst(stop: AbortSignal): Promise<Charon> {
-    const { charon: options, espProposal, log } = this.#options;
-    const charon = await reachCharon(options, stop);
-    try {
-      await checkProposal(charon.vici, espProposal);
-    } catch (error) {
-      giveUp(charon);
-      throw error;
-    }
-    log.info(`keys are exchanged by ${charon.description}`);
-    return charon;
-  }
-
   async #run(first: Charon): Promise<void> {
     const { clock, log } = this.#options;
     const { signal } = this.#stop;
@@ -157,7 +132,7 @@ export class CharonTarget implements Target {
       await sleep(clock, backoffMs(++failures, BACKOFF, clock), signal);
       if (!signal.aborted) charon = await this.#reachAgain();
     }
-    if (charon !== undefined) giveUp(charon);
+    if (charon !== undefined) giveUpCharon(charon);
   }
 
   async #reachAgain(): Promise<Charon | undefined> {
@@ -235,14 +210,6 @@ export class CharonTarget implements Target {
 const CHECK_MS = 5000;
 /** When something seems to be wrong. */
 const SOON_MS = 1000;
-/** How long to wait for a first charon that answers. */
-const FIRST_CHARON_MS = 10_000;
 const BACKOFF = { firstMs: 500, maxMs: 30_000 };
 /** A charon that lived so long did not fail for a lasting reason. */
 const STEADY_MS = 60_000;
-
-/** Lets go of a charon that has not been told anything. */
-function giveUp({ vici, isNew, kill }: Charon): void {
-  vici[Symbol.dispose]();
-  if (isNew) kill?.();
-}

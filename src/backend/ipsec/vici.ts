@@ -68,8 +68,7 @@ export class Vici implements Disposable {
       });
       return vici;
     } catch (cause) {
-      const reason = `cannot connect to ${path}: ${(cause as Error).message}`;
-      throw new ViciError("connect", reason, { cause });
+      throw new ViciError("connect", `cannot connect to ${path}: ${reasonOf(cause)}`, { cause });
     }
   }
 
@@ -183,3 +182,17 @@ export class Vici implements Disposable {
 
 /** charon answers within milliseconds; a busy one takes a little longer. */
 const ANSWER_TIMEOUT_MS = 10_000;
+
+/** Bun says "Failed to connect" whatever the reason. */
+function reasonOf(cause: unknown): string {
+  const { code, message } = cause as NodeJS.ErrnoException;
+  return CONNECT_REASONS[code ?? ""] ?? `${message}${code === undefined ? "" : ` (${code})`}`;
+}
+
+const CONNECT_REASONS: Readonly<Record<string, string>> = {
+  ENOENT: "there is no such socket",
+  ECONNREFUSED: "nothing listens there",
+  EACCES: "this user may not",
+  EPERM: "this user may not",
+  EINVAL: "the path is longer than Linux allows",
+};

@@ -1,20 +1,34 @@
-import { describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { Family } from "../../../src/addr/ip.ts";
 import { type Backend, ImplausibleLeaseError, NO_FACTS } from "../../../src/backend/backend.ts";
+import { SOCKET_VARIABLE } from "../../../src/backend/ipsec/charon.ts";
 import ipsec from "../../../src/backend/ipsec.ts";
+import { BackendError } from "../../../src/backend/target.ts";
 import { ConfigError } from "../../../src/config/config_error.ts";
 import { isOurs } from "../../../src/state/ownership.ts";
 import type { XfrmPolicy } from "../../../src/state/resource.ts";
 import { stateText } from "../../../src/state/resource_text.ts";
+import { FakeCharon } from "../../support/fake_charon.ts";
 import { FakeKernel } from "../../support/fake_kernel.ts";
 import { backendHost, config, external, ip, lease, prefix } from "../../support/sample_network.ts";
 
 const PSK = "0123456789abcdef".repeat(6);
 const INPUT = { own: lease(1, "ipsec", [4]), external: external([4]) };
 
+const directory = mkdtempSync(join(tmpdir(), "ipsec-"));
+const charon = new FakeCharon(join(directory, "vici"));
+afterAll(() => {
+  charon[Symbol.dispose]();
+  rmSync(directory, { recursive: true });
+});
+
 function host(options: Record<string, unknown>, families: readonly Family[] = [4]) {
-  return backendHost(new FakeKernel(), config("ipsec", families, options));
+  const env = { [SOCKET_VARIABLE]: charon.path };
+  return backendHost(new FakeKernel(), config("ipsec", families, options), { env });
 }
 
 function prepare(options: Record<string, unknown> = {}): Promise<Backend> {
@@ -104,6 +118,34 @@ describe("ipsec refuses", () => {
     ["ESPProposal", 7, "ESPProposal in the network configuration's Backend object is 7"],
   ])("%s %p", async (name, value, expected) => {
     expect(await configError(prepare({ [name]: value }))).toContain(expected);
+  });
+
+  test("an ESPProposal that charon does not take, and leaves nothing there", async () => {
+    charon.refuse = "flannel-probe";
+    const error = await prepare({ ESPProposal: "aes7" }).catch((error: unknown) => error);
+    charon.refuse = undefined;
+    expect(error).toBeInstanceOf(BackendError);
+    expect((error as Error).message).toBe(
+      'the ESPProposal "aes7" makes no sense to charon; it must be algorithms in strongSwan\'s ' +
+        "notation, such as aes128gcm16-ecp256 (charon: load-conn: no)",
+    );
+    await prepare();
+    expect(charon.conns.size).toBe(0);
+  });
+
+  test.each([
+    [(path: string) => `${path}-missing`, "there is no such socket"],
+    [(_path: string) => "/etc/hostname", "nothing listens there"],
+    [(path: string) => path + "x".repeat(120), "the path is longer than Linux allows"],
+  ])("a socket in the environment where no charon is: %#", async (pathOf, expected) => {
+    const path = pathOf(charon.path);
+    const asked = { ...host({ PSK }), env: { [SOCKET_VARIABLE]: path } };
+    const error = await ipsec.prepare(asked).catch((error: unknown) => error);
+    expect(error).toBeInstanceOf(BackendError);
+    expect((error as Error).message).toBe(
+      `CHARON_VICI_SOCKET names ${path}, where no charon answers (charon: connect: cannot connect ` +
+        `to ${path}: ${expected}); correct it, or leave it out to have one started`,
+    );
   });
 
   test("a network with IPv6, and says what takes one", async () => {

@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CharonTarget } from "../../../../src/backend/ipsec/charon_target.ts";
-import { SOCKET_VARIABLE } from "../../../../src/backend/ipsec/charon.ts";
+import { reachCharon, SOCKET_VARIABLE } from "../../../../src/backend/ipsec/charon.ts";
 import { connectionOf } from "../../../../src/backend/ipsec/connection.ts";
 import { systemClock } from "../../../../src/time/clock.ts";
 import { FakeCharon } from "../../../support/fake_charon.ts";
@@ -22,19 +22,20 @@ const CONNECTION = connectionOf(
   { network: NETWORK, psk: "secret", udpEncapsulation: false, espProposal: "aes" },
 );
 
-function target(charon: FakeCharon): CharonTarget {
+async function targetOf({ path }: FakeCharon): Promise<CharonTarget> {
   const log = collectingLog();
+  const charon = { runDirectory: directory, env: { [SOCKET_VARIABLE]: path }, log };
   return new CharonTarget({
-    charon: { runDirectory: directory, env: { [SOCKET_VARIABLE]: charon.path }, log },
+    charon,
+    first: await reachCharon(charon, new AbortController().signal),
     network: NETWORK,
-    espProposal: "aes",
     connection: () => CONNECTION,
     clock: systemClock,
     log,
   });
 }
 
-test("a former run's tunnel stays when its peer comes and the sweep is allowed while charon is asked", async () => {
+test("a tunnel of a former run stays when its peer comes while charon is asked", async () => {
   using charon = new FakeCharon(join(directory, "vici"));
   charon.conns.add(CONNECTION.name);
   charon.associations = [{
@@ -44,17 +45,17 @@ test("a former run's tunnel stays when its peer comes and the sweep is allowed w
       "child-sas": { child: { state: "INSTALLED", "install-time": "100" } },
     },
   }];
-  await using tunnels = target(charon);
+  await using target = await targetOf(charon);
   const settled = Promise.withResolvers<void>();
   charon.onCall = (command) => {
     if (command !== "list-conns") return;
     charon.onCall = undefined;
-    tunnels.put(PEER);
-    tunnels.allowSweep();
-    tunnels.whenSettled().then(settled.resolve);
+    target.put(PEER);
+    target.allowSweep();
+    target.whenSettled().then(settled.resolve);
   };
   const input = { own: lease(1, "ipsec", [4]), external: external([4]) };
-  await tunnels.start(input, new AbortController().signal);
+  await target.start(input);
   await settled.promise;
   const changes = charon.takeChanges();
   expect(changes).toContain(`load-conn ${CONNECTION.name}`);
