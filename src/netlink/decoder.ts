@@ -17,8 +17,10 @@ import {
   type Neighbour,
   NO_MAC,
   type Route,
+  type VxlanLink,
 } from "../state/resource.ts";
 import * as k from "../../ffi/linux.ts";
+import { addressLength, familyFrom } from "./address_family.ts";
 import { Attributes, type MessageReader } from "./reader.ts";
 import { hasUapiSocket } from "./wireguard/userspace_driver.ts";
 
@@ -51,32 +53,24 @@ export function decodeLink(message: MessageReader): DecodedLink | undefined {
   } as const;
   const info = attributes.nested(k.IFLA_LINKINFO, inner);
   const linkKind = info?.text(k.IFLA_INFO_KIND) ?? "";
-  if (linkKind === "wireguard") {
-    const link: Link = { ...base, type: "wireguard", implementation: "kernel" };
-    return { ifindex, link, underlayIndex: 0 };
-  }
   const data = info?.nested(k.IFLA_INFO_DATA, innermost);
+  const underlayIndex = linkKind === "vxlan" ? data?.u32(k.IFLA_VXLAN_LINK) ?? 0 : 0;
+  return { ifindex, link: linkOfKind(base, linkKind, data), underlayIndex };
+}
+
+/** What every message of a link tells. */
+type LinkBase = Pick<Link, "kind" | "name" | "mtuBytes" | "mac" | "up">;
+
+function linkOfKind(base: LinkBase, linkKind: string, data: Attributes | undefined): Link {
+  if (linkKind === "wireguard") return { ...base, type: "wireguard", implementation: "kernel" };
+  if (linkKind === "vxlan" && data !== undefined) {
+    return { ...base, type: "vxlan", ...vxlanAttributes(data) };
+  }
   if (linkKind === "ipip" && data !== undefined && hasAnyRemote(data)) {
-    return { ifindex, link: { ...base, type: "ipip", ...ipipAttributes(data) }, underlayIndex: 0 };
+    return { ...base, type: "ipip", ...ipipAttributes(data) };
   }
-  if (linkKind === "tun" && data !== undefined && isPlainTun(data)) {
-    return { ifindex, link: { ...base, type: "tun" }, underlayIndex: 0 };
-  }
-  if (linkKind !== "vxlan" || data === undefined) {
-    return { ifindex, link: { ...base, type: "other", linkKind }, underlayIndex: 0 };
-  }
-  const local = data.bytes(k.IFLA_VXLAN_LOCAL) ?? data.bytes(k.IFLA_VXLAN_LOCAL6);
-  const link: Link = {
-    ...base,
-    type: "vxlan",
-    vni: data.u32(k.IFLA_VXLAN_ID) ?? 0,
-    local: addressText(local) ?? IPV4_UNSPECIFIED,
-    underlay: "",
-    port: data.be16(k.IFLA_VXLAN_PORT) ?? 0,
-    learning: (data.u8(k.IFLA_VXLAN_LEARNING) ?? 0) !== 0,
-    gbp: data.has(k.IFLA_VXLAN_GBP),
-  };
-  return { ifindex, link, underlayIndex: data.u32(k.IFLA_VXLAN_LINK) ?? 0 };
+  if (linkKind === "tun" && data !== undefined && isPlainTun(data)) return { ...base, type: "tun" };
+  return { ...base, type: "other", linkKind };
 }
 
 /**
@@ -151,7 +145,7 @@ export function decodeRoute(message: MessageReader, names: LinkNames): Route | u
   if (end - start < k.rtmsg.size) return undefined;
   const type = view.getUint8(start + k.rtmsg.rtm_type);
   const flags = view.getUint32(start + k.rtmsg.rtm_flags, true);
-  const family = familyOfMessage(view.getUint8(start + k.rtmsg.rtm_family));
+  const family = familyFrom(view.getUint8(start + k.rtmsg.rtm_family));
   if (type !== k.RTN_UNICAST && type !== k.RTN_BLACKHOLE || family === undefined) return undefined;
   if ((flags & k.RTM_F_CLONED) !== 0 || view.getUint8(start + k.rtmsg.rtm_tos) !== 0) {
     return undefined;
@@ -291,6 +285,18 @@ function hasAnyRemote(data: Attributes): boolean {
   return remote === IPV4_UNSPECIFIED && isPlain && !data.has(k.IFLA_IPTUN_COLLECT_METADATA);
 }
 
+function vxlanAttributes(data: Attributes): Omit<VxlanLink, keyof LinkBase | "type"> {
+  const local = data.bytes(k.IFLA_VXLAN_LOCAL) ?? data.bytes(k.IFLA_VXLAN_LOCAL6);
+  return {
+    vni: data.u32(k.IFLA_VXLAN_ID) ?? 0,
+    local: addressText(local) ?? IPV4_UNSPECIFIED,
+    underlay: "",
+    port: data.be16(k.IFLA_VXLAN_PORT) ?? 0,
+    learning: (data.u8(k.IFLA_VXLAN_LEARNING) ?? 0) !== 0,
+    gbp: data.has(k.IFLA_VXLAN_GBP),
+  };
+}
+
 function ipipAttributes(data: Attributes): Pick<IpipLink, "local" | "fouPort"> {
   const local = addressText(data.bytes(k.IFLA_IPTUN_LOCAL)) ?? IPV4_UNSPECIFIED;
   const isFou = data.u16(k.IFLA_IPTUN_ENCAP_TYPE) === k.TUNNEL_ENCAP_FOU;
@@ -330,17 +336,12 @@ function gatewayOf(attributes: Attributes): IpAddress | undefined {
   return addressText(attributes.bytes(k.RTA_GATEWAY) ?? attributes.bytes(k.RTA_VIA)?.subarray(2));
 }
 
-function familyOfMessage(addressFamily: number): Family | undefined {
-  if (addressFamily === k.AF_INET) return 4;
-  return addressFamily === k.AF_INET6 ? 6 : undefined;
-}
-
 function prefixOf(
   family: Family,
   bytes: Uint8Array | undefined,
   length: number,
 ): Prefix | undefined {
-  const size = family === 4 ? 4 : 16;
+  const size = addressLength(family);
   if (length > size * 8) return undefined;
   if (bytes === undefined) {
     return length === 0 ? (family === 4 ? "0.0.0.0/0" : "::/0") as Prefix : undefined;

@@ -23,11 +23,12 @@ import {
   type WireguardLink,
 } from "../state/resource.ts";
 import { writeAddress, writeMac } from "./address_bytes.ts";
+import { addressFamily, addressLength } from "./address_family.ts";
 import { AttributeWriter } from "./attribute_writer.ts";
 import { allocated, MessageBatch } from "./message_batch.ts";
 import type { Operation } from "./operation.ts";
 
-/** An entry that lies on a device, or a blackhole route: what `encodeEntry` takes. */
+/** An entry that lies on a device, or a blackhole route: what `entry` takes. */
 export type Entry = Address | Neighbour | FdbEntry | Route;
 
 /** Messages for one send(2), and libnl's objects to build them with. */
@@ -111,10 +112,7 @@ export class Encoder extends MessageBatch implements Disposable {
   /** Appends the creation of a vxlan device; it must not exist (RTM_NEWLINK). */
   createVxlan(vxlan: VxlanLink, underlayIndex: number): void {
     const nl = this.#nl;
-    const link = allocated(nl.rtnl_link_vxlan_alloc());
-    try {
-      this.#setLinkAttributes(link, vxlan);
-      nl.rtnl_link_set_name(link, cString(vxlan.name));
+    this.#createLink(allocated(nl.rtnl_link_vxlan_alloc()), vxlan, (link) => {
       nl.rtnl_link_vxlan_set_id(link, vxlan.vni);
       nl.rtnl_link_vxlan_set_link(link, underlayIndex);
       this.#withAddress(vxlan.local, (local) => nl.rtnl_link_vxlan_set_local(link, local));
@@ -122,26 +120,14 @@ export class Encoder extends MessageBatch implements Disposable {
       if (vxlan.port !== 0) nl.rtnl_link_vxlan_set_port(link, vxlan.port);
       nl.rtnl_link_vxlan_set_learning(link, vxlan.learning ? 1 : 0);
       if (vxlan.gbp) nl.rtnl_link_vxlan_set_flags(link, RTNL_LINK_VXLAN_F_GBP, 1);
-      const flags = k.NLM_F_CREATE | k.NLM_F_EXCL;
-      this.#append(nl.rtnl_link_build_add_request(link, flags, this.#outAddress));
-    } finally {
-      nl.rtnl_link_put(link);
-    }
+    });
   }
 
   /** Appends the creation of a WireGuard device; it must not exist (RTM_NEWLINK). */
   createWireguard(wireguard: WireguardLink): void {
-    const nl = this.#nl;
-    const link = allocated(nl.rtnl_link_alloc());
-    try {
-      this.#setLinkAttributes(link, wireguard);
-      nl.rtnl_link_set_name(link, cString(wireguard.name));
-      nl.rtnl_link_set_type(link, cString("wireguard"));
-      const flags = k.NLM_F_CREATE | k.NLM_F_EXCL;
-      this.#append(nl.rtnl_link_build_add_request(link, flags, this.#outAddress));
-    } finally {
-      nl.rtnl_link_put(link);
-    }
+    this.#createLink(allocated(this.#nl.rtnl_link_alloc()), wireguard, (link) => {
+      this.#nl.rtnl_link_set_type(link, cString("wireguard"));
+    });
   }
 
   /**
@@ -150,17 +136,9 @@ export class Encoder extends MessageBatch implements Disposable {
    */
   createIpip(ipip: IpipLink): void {
     const nl = this.#nl;
-    const link = allocated(nl.rtnl_link_alloc());
-    try {
-      this.#setLinkAttributes(link, ipip);
-      nl.rtnl_link_set_name(link, cString(ipip.name));
-      const flags = k.NLM_F_CREATE | k.NLM_F_EXCL;
-      const result = nl.rtnl_link_build_add_request(link, flags, this.#outAddress);
-      // libnl does not know how to say FOU.
-      this.#append(result, (message) => writeIpipInfo(new AttributeWriter(nl, message), ipip));
-    } finally {
-      nl.rtnl_link_put(link);
-    }
+    // libnl does not know how to say FOU.
+    const addInfo = (message: Pointer) => writeIpipInfo(new AttributeWriter(nl, message), ipip);
+    this.#createLink(allocated(nl.rtnl_link_alloc()), ipip, () => {}, addInfo);
   }
 
   /** Appends the change of a device's MTU, MAC and state, as far as they differ (RTM_SETLINK). */
@@ -247,6 +225,28 @@ export class Encoder extends MessageBatch implements Disposable {
     this.#templates.clear();
     for (const template of Object.values(this.#routeTemplates)) template?.free();
     this.#routeTemplates = { 4: undefined, 6: undefined };
+  }
+
+  /**
+   * Frees libnl's `object` in the end. `configure` completes it, `attributes` the message that libnl
+   * makes of it.
+   */
+  #createLink(
+    object: Pointer,
+    link: Link,
+    configure: (object: Pointer) => void,
+    attributes?: (message: Pointer) => void,
+  ): void {
+    const nl = this.#nl;
+    try {
+      this.#setLinkAttributes(object, link);
+      nl.rtnl_link_set_name(object, cString(link.name));
+      configure(object);
+      const flags = k.NLM_F_CREATE | k.NLM_F_EXCL;
+      this.#append(nl.rtnl_link_build_add_request(object, flags, this.#outAddress), attributes);
+    } finally {
+      nl.rtnl_link_put(object);
+    }
   }
 
   #setLinkAttributes(link: Pointer, to: Link, from?: Link): void {
@@ -493,12 +493,4 @@ function gatewayFamily(route: Route): Family | 0 {
 
 function addFlags(operation: Operation): number {
   return k.NLM_F_CREATE | (operation === "create" ? k.NLM_F_EXCL : k.NLM_F_REPLACE);
-}
-
-function addressFamily(family: Family): number {
-  return family === 4 ? k.AF_INET : k.AF_INET6;
-}
-
-function addressLength(family: Family): number {
-  return family === 4 ? 4 : 16;
 }

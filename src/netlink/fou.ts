@@ -155,7 +155,7 @@ class FouTable implements SideTable {
         },
       );
       return outcome === "interrupted" ? { interrupted: "FOU" } : { result: ports };
-    }, Bun.sleep);
+    });
   }
 
   /** The module may be loaded at any time, so it is asked for each time until it is there. */

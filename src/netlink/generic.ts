@@ -6,13 +6,13 @@
 
 import { type LibnlGeneric, libnlGeneric } from "../../ffi/libnl.ts";
 import * as k from "../../ffi/linux.ts";
-import { type Pointer, readUint32 } from "../../ffi/memory.ts";
+import { readUint32 } from "../../ffi/memory.ts";
 import { AttributeWriter } from "./attribute_writer.ts";
 import { errnoName } from "./errno.ts";
 import { KernelError } from "./kernel.ts";
 import { allocated } from "./message_batch.ts";
 import { Attributes, type MessageReader } from "./reader.ts";
-import { NetlinkSocket, type Refusal } from "./socket.ts";
+import { NetlinkSocket, type Outgoing, type Refusal } from "./socket.ts";
 
 /** Writes the attributes of a message. */
 export type WriteAttributes = (attributes: AttributeWriter) => void;
@@ -158,7 +158,7 @@ function withMessage<T>(
   head: MessageHead,
   write: WriteAttributes,
   maxBytes: number,
-  use: (message: { readonly address: Pointer; readonly length: number }) => T,
+  use: (message: Outgoing) => T,
 ): T {
   const nl: LibnlGeneric = libnlGeneric();
   const message = allocated(nl.nlmsg_alloc_size(maxBytes));

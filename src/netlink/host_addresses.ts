@@ -33,7 +33,7 @@ export async function readHostDevices(): Promise<HostDevice[]> {
   using socket = new NetlinkSocket();
   using encoder = new Encoder();
   const channel = new Channel(socket, encoder);
-  return await readUndisturbed(() => readOnce(channel), Bun.sleep);
+  return await readUndisturbed(() => readOnce(channel));
 }
 
 function readOnce(channel: Channel<Encoder>): Reading<HostDevice[]> {

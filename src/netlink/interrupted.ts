@@ -14,7 +14,7 @@ export type Reading<T> = { readonly result: T } | { readonly interrupted: string
  */
 export async function readUndisturbed<T>(
   read: () => Reading<T>,
-  pause: (delayMs: number) => Promise<void>,
+  pause: (delayMs: number) => Promise<void> = Bun.sleep,
 ): Promise<T> {
   for (let tries = 1;; tries++) {
     const reading = read();

@@ -51,8 +51,6 @@ export interface Kernel extends Disposable {
 /** The kernel, or the program that does it in its place. */
 export type WireguardSupport = "kernel" | { readonly userspace: string };
 
-export type { Step } from "../state/step.ts";
-
 /** `undefined` is success. */
 export type StepResult = KernelError | undefined;
 

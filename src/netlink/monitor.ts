@@ -1,6 +1,7 @@
 /** Notifications of rtnetlink (rtnetlink(7), RTNLGRP_*), decoded. */
 
 import * as k from "../../ffi/linux.ts";
+import type { Resource } from "../state/resource.ts";
 import {
   completeLink,
   decodeAddress,
@@ -132,9 +133,6 @@ const GROUPS = [
   k.RTNLGRP_IPV6_ROUTE,
 ];
 
-function changed(
-  resource: (KernelEvent & { kind: "changed" })["resource"] | undefined,
-  deleted: boolean,
-): KernelEvent | undefined {
+function changed(resource: Resource | undefined, deleted: boolean): KernelEvent | undefined {
   return resource && { kind: "changed", resource, deleted };
 }

@@ -53,8 +53,7 @@ export class NetlinkKernel implements Kernel {
   }
 
   async dump(kinds: readonly ResourceKind[], links?: ReadonlySet<string>): Promise<Resource[]> {
-    const read = () => readTables(this.#questions, kinds, links);
-    const resources = await readUndisturbed(read, Bun.sleep);
+    const resources = await readUndisturbed(() => readTables(this.#questions, kinds, links));
     return [...resources, ...await this.#sideTables.dump(kinds, links)];
   }
 

@@ -13,6 +13,12 @@ import { errnoName } from "./errno.ts";
 import { KernelError } from "./kernel.ts";
 import { Attributes, MessageReader } from "./reader.ts";
 
+/** Bytes to send: one message, or several. */
+export interface Outgoing {
+  readonly address: Pointer;
+  readonly length: number;
+}
+
 /** The kernel's answer to one message that it refused. */
 export interface Refusal {
   readonly errno: number;
@@ -55,11 +61,11 @@ export class NetlinkSocket implements Disposable {
    * Throws `KernelError` if the answers do not come.
    */
   exchange(
-    batch: { readonly address: Pointer; readonly length: number },
+    batch: Outgoing,
     first: number,
     count: number,
   ): Map<number, Refusal> {
-    this.#send(batch.address, batch.length);
+    this.#send(batch);
     const refusals = new Map<number, Refusal>();
     for (;;) {
       this.#receive();
@@ -75,11 +81,11 @@ export class NetlinkSocket implements Disposable {
 
   /** Sends one request that has one reply; calls `read` with it, or gives the refusal. */
   get(
-    request: { readonly address: Pointer; readonly length: number },
+    request: Outgoing,
     sequence: number,
     read: (reply: MessageReader) => void,
   ): Refusal | undefined {
-    this.#send(request.address, request.length);
+    this.#send(request);
     for (;;) {
       this.#receive();
       while (this.#reader.next()) {
@@ -96,11 +102,11 @@ export class NetlinkSocket implements Disposable {
    * still meanwhile; if not, what was read is worthless. Throws `KernelError` if it is refused.
    */
   dump(
-    request: { readonly address: Pointer; readonly length: number },
+    request: Outgoing,
     sequence: number,
     read: (entry: MessageReader) => void,
   ): "complete" | "interrupted" {
-    this.#send(request.address, request.length);
+    this.#send(request);
     let interrupted = false;
     for (;;) {
       this.#receive();
@@ -123,7 +129,7 @@ export class NetlinkSocket implements Disposable {
     this.#fd = -1;
   }
 
-  #send(address: Pointer, length: number): void {
+  #send({ address, length }: Outgoing): void {
     for (let tries = 0;; tries++) {
       if (Number(libc().send(this.#fd, address, length, 0)) === length) return;
       const error = errnoName(errno());

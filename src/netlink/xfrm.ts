@@ -48,7 +48,7 @@ class XfrmPolicies implements SideTable {
         if (policy !== undefined) policies.push(policy);
       });
       return outcome === "complete" ? { result: policies } : { interrupted: "xfrm policy" };
-    }, Bun.sleep);
+    });
   }
 
   async apply(steps: readonly Step[]): Promise<readonly StepResult[]> {

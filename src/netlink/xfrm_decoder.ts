@@ -4,6 +4,7 @@ import * as k from "../../ffi/linux.ts";
 import { addressFromBytes, type IpAddress } from "../addr/ip.ts";
 import { makePrefix, type Prefix, prefixAddress } from "../addr/prefix.ts";
 import type { XfrmPolicy, XfrmTunnel } from "../state/resource.ts";
+import { addressLength, familyFrom } from "./address_family.ts";
 import { Attributes, type MessageReader } from "./reader.ts";
 import { DIRECTIONS } from "./xfrm_encoder.ts";
 
@@ -53,13 +54,13 @@ function decodeSelector(
   view: DataView,
 ): Pick<XfrmPolicy, "source" | "destination"> | undefined {
   const s = k.xfrm_selector;
-  const addressLength = addressBytesOf(view.getUint16(s.family, true));
+  const family = familyFrom(view.getUint16(s.family, true));
   const isNarrow = view.getUint32(s.dport) !== 0 || view.getUint32(s.sport) !== 0 ||
     view.getUint8(s.proto) !== 0 || view.getInt32(s.ifindex, true) !== 0 ||
     view.getUint32(s.user, true) !== 0;
-  if (addressLength === undefined || isNarrow) return undefined;
+  if (family === undefined || isNarrow) return undefined;
   const prefixAt = (at: number, lengthAt: number) =>
-    decodePrefix(bytes.subarray(at, at + addressLength), view.getUint8(lengthAt));
+    decodePrefix(bytes.subarray(at, at + addressLength(family)), view.getUint8(lengthAt));
   const source = prefixAt(s.saddr, s.prefixlen_s);
   const destination = prefixAt(s.daddr, s.prefixlen_d);
   return source && destination && { source, destination };
@@ -78,20 +79,16 @@ function decodeTunnel(bytes: Uint8Array | undefined): XfrmTunnel | undefined {
   const t = k.xfrm_user_tmpl;
   if (bytes?.length !== t.size) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const addressLength = addressBytesOf(view.getUint16(t.family, true));
+  const family = familyFrom(view.getUint16(t.family, true));
   const isEspTunnel = view.getUint8(t.id + k.xfrm_id.proto) === k.IPPROTO_ESP &&
     view.getUint8(t.mode) === k.XFRM_MODE_TUNNEL && view.getUint8(t.optional) === 0 &&
     view.getUint32(t.id + k.xfrm_id.spi) === 0;
-  if (addressLength === undefined || !isEspTunnel) return undefined;
+  if (family === undefined || !isEspTunnel) return undefined;
   const addressAt = (at: number): IpAddress =>
-    addressFromBytes(bytes.subarray(at, at + addressLength));
+    addressFromBytes(bytes.subarray(at, at + addressLength(family)));
   return {
     source: addressAt(t.saddr),
     destination: addressAt(t.id + k.xfrm_id.daddr),
     reqid: view.getUint32(t.reqid, true),
   };
-}
-
-function addressBytesOf(addressFamily: number): 4 | 16 | undefined {
-  return addressFamily === k.AF_INET ? 4 : addressFamily === k.AF_INET6 ? 16 : undefined;
 }

@@ -3,10 +3,11 @@
 import { type LibnlXfrm, libnlXfrm } from "../../ffi/libnl.ts";
 import * as k from "../../ffi/linux.ts";
 import { addressOf, type Pointer, readPointer } from "../../ffi/memory.ts";
-import { addressBits, type Family, familyOf, type IpAddress } from "../addr/ip.ts";
+import { type Family, familyOf, type IpAddress } from "../addr/ip.ts";
 import { prefixAddress, prefixLength } from "../addr/prefix.ts";
 import type { XfrmPolicy, XfrmTunnel } from "../state/resource.ts";
 import { writeAddress } from "./address_bytes.ts";
+import { addressFamily, addressLength } from "./address_family.ts";
 import { allocated, MessageBatch } from "./message_batch.ts";
 import type { Operation } from "./operation.ts";
 
@@ -95,8 +96,7 @@ export class XfrmEncoder extends MessageBatch implements Disposable {
       Pointer,
       Pointer,
     ];
-    const addressFamily = family === 4 ? k.AF_INET : k.AF_INET6;
-    nl.xfrmnl_sel_set_family(selector, addressFamily);
+    nl.xfrmnl_sel_set_family(selector, addressFamily(family));
     nl.xfrmnl_sel_set_saddr(selector, source);
     nl.xfrmnl_sel_set_daddr(selector, destination);
     nl.xfrmnl_sp_set_sel(policy, selector);
@@ -107,7 +107,7 @@ export class XfrmEncoder extends MessageBatch implements Disposable {
     nl.xfrmnl_sp_set_lifetime_cfg(policy, lifetime);
     nl.xfrmnl_sp_set_priority(policy, 0);
     nl.xfrmnl_sp_set_action(policy, k.XFRM_POLICY_ALLOW);
-    nl.xfrmnl_user_tmpl_set_family(tunnel, addressFamily);
+    nl.xfrmnl_user_tmpl_set_family(tunnel, addressFamily(family));
     nl.xfrmnl_user_tmpl_set_saddr(tunnel, tunnelSource);
     nl.xfrmnl_user_tmpl_set_daddr(tunnel, tunnelDestination);
     nl.xfrmnl_user_tmpl_set_proto(tunnel, k.IPPROTO_ESP);
@@ -127,9 +127,9 @@ export class XfrmEncoder extends MessageBatch implements Disposable {
 
   #newAddress(family: Family): Pointer {
     this.#scratch.fill(0);
-    const addressFamily = family === 4 ? k.AF_INET : k.AF_INET6;
-    const length = addressBits(family) / 8;
-    return allocated(this.#nl.nl_addr_build(addressFamily, this.#scratchAddress, length));
+    return allocated(
+      this.#nl.nl_addr_build(addressFamily(family), this.#scratchAddress, addressLength(family)),
+    );
   }
 
   #assign(target: Pointer, address: IpAddress): void {

@@ -19,7 +19,6 @@ import {
   type KernelEvent,
   type LinkInfo,
   type RouteLookup,
-  type Step,
   type StepResult,
   type WireguardSupport,
 } from "../../src/netlink/kernel.ts";
@@ -34,6 +33,7 @@ import type {
   Route,
 } from "../../src/state/resource.ts";
 import { sameResource, VXLAN_DEFAULT_PORT } from "../../src/state/same_resource.ts";
+import type { Step } from "../../src/state/step.ts";
 
 export class FakeKernel implements Kernel {
   readonly table = new Map<ResourceKey, Resource>();
