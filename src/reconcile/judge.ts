@@ -5,18 +5,18 @@ import { decide, type Decision } from "../state/plan.ts";
 import { linkKey, linkOf } from "../state/resource_key.ts";
 import type { Link, Resource } from "../state/resource.ts";
 import type { Entry, EntryTable } from "./entry_table.ts";
-import type { ExternalInterface } from "./external_interface.ts";
+import type { ExternalLink } from "./external_link.ts";
 import type { Readings } from "./readings.ts";
 
 export interface JudgeOptions {
   readonly table: EntryTable;
-  readonly external: ExternalInterface;
+  readonly external: ExternalLink;
   readonly readings: Readings;
 }
 
 export class Judge {
   readonly #table: EntryTable;
-  readonly #external: ExternalInterface;
+  readonly #external: ExternalLink;
   readonly #readings: Readings;
   /** Which entries are this daemon's. */
   ownership: Ownership = NO_OWNERSHIP;

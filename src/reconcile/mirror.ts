@@ -16,7 +16,7 @@ import type { Step } from "../state/step.ts";
 import type { Clock } from "../time/clock.ts";
 import { Echoes } from "./echoes.ts";
 import type { Entry, EntryTable } from "./entry_table.ts";
-import type { ExternalInterface } from "./external_interface.ts";
+import type { ExternalLink } from "./external_link.ts";
 import type { Judge } from "./judge.ts";
 import type { Readings } from "./readings.ts";
 import type { Troubles } from "./troubles.ts";
@@ -26,7 +26,7 @@ export interface MirrorOptions {
   readonly clock: Clock;
   readonly table: EntryTable;
   readonly judge: Judge;
-  readonly external: ExternalInterface;
+  readonly external: ExternalLink;
   readonly work: WorkList;
   readonly readings: Readings;
   readonly troubles: Troubles;
@@ -35,7 +35,7 @@ export interface MirrorOptions {
 export class Mirror {
   readonly #table: EntryTable;
   readonly #judge: Judge;
-  readonly #external: ExternalInterface;
+  readonly #external: ExternalLink;
   readonly #work: WorkList;
   readonly #readings: Readings;
   readonly #troubles: Troubles;
@@ -77,7 +77,7 @@ export class Mirror {
     if (origin === "last") this.#disturbed?.delete(key);
     else this.#disturbed?.set(key, value);
     if (origin === "foreign" && resource.kind === "link") this.#distrust(resource, deleted);
-    this.#observe(entry, value, origin === "last");
+    this.observe(entry, value, origin === "last");
     // Somebody who keeps adding things to our device is met like one who keeps removing ours.
     if (origin === "foreign" && value !== undefined && entry.desired === undefined) {
       entry.hasDrifted = true;
@@ -177,18 +177,13 @@ export class Mirror {
       this.#external.observe(link);
     }
     for (const [key, resource] of seen) {
-      if (!touched.has(key)) this.#observe(this.#table.at(key), resource);
+      if (!touched.has(key)) this.observe(this.#table.at(key), resource);
     }
     for (const entry of this.#table.values()) {
       const { actual } = entry;
       if (actual === undefined || seen.has(entry.key) || touched.has(entry.key)) continue;
-      if (isCovered(actual, links)) this.#observe(entry, undefined);
+      if (isCovered(actual, links)) this.observe(entry, undefined);
     }
-  }
-
-  /** What the kernel holds for an entry that no table shows. */
-  observe(entry: Entry, value: Resource | undefined): void {
-    this.#observe(entry, value);
   }
 
   #relevant(resources: readonly Resource[]): ReadonlyMap<ResourceKey, Resource> {
@@ -213,7 +208,7 @@ export class Mirror {
   }
 
   /** Takes over what the kernel was seen to hold, and marks what must be done about it. */
-  #observe(entry: Entry, value: Resource | undefined, isOwn = false): void {
+  observe(entry: Entry, value: Resource | undefined, isOwn = false): void {
     const before = entry.actual;
     if (
       before === undefined

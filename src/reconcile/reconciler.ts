@@ -10,14 +10,14 @@ import { assertNever } from "../addr/assert_never.ts";
 import type { Log } from "../log/log.ts";
 import type { Kernel, KernelEvent, StepResult } from "../netlink/kernel.ts";
 import type { Ownership } from "../state/ownership.ts";
-import { orderSteps } from "../state/plan.ts";
-import { linkOf } from "../state/resource_key.ts";
+import { orderSteps, STAGES } from "../state/plan.ts";
+import { kindOf, linkOf } from "../state/resource_key.ts";
 import { resourceText } from "../state/resource_text.ts";
 import type { Link, Resource, ResourceKey, ResourceKind } from "../state/resource.ts";
 import type { Step } from "../state/step.ts";
 import { type Clock, systemClock } from "../time/clock.ts";
 import { type Contest, type Entry, EntryTable, type Trouble } from "./entry_table.ts";
-import { ExternalInterface } from "./external_interface.ts";
+import { ExternalLink } from "./external_link.ts";
 import { Fights } from "./fights.ts";
 import { Judge } from "./judge.ts";
 import { Mirror } from "./mirror.ts";
@@ -48,7 +48,6 @@ export interface ReconcilerScope {
 const CHUNK_ENTRIES = 2000;
 const RESYNC_MS = 300_000;
 
-const EARLY_KINDS: ReadonlySet<string> = new Set(["address", "sysctl", "wireguard-device", "fou"]);
 const OUR_KINDS: readonly ResourceKind[] = ["link", "address", "neighbour", "fdb", "route"];
 
 export class Reconciler implements AsyncDisposable {
@@ -63,7 +62,7 @@ export class Reconciler implements AsyncDisposable {
   readonly #fights: Fights;
   readonly #work: WorkList;
   readonly #readings: Readings;
-  readonly #external: ExternalInterface;
+  readonly #external: ExternalLink;
   readonly #judge: Judge;
   readonly #mirror: Mirror;
 
@@ -85,7 +84,7 @@ export class Reconciler implements AsyncDisposable {
     const troubles = this.#troubles = new Troubles({ clock, log });
     const work = this.#work = new WorkList({ clock, onWork });
     const readings = this.#readings = new Readings({ clock, log, everyMs, onWork });
-    const external = this.#external = new ExternalInterface({
+    const external = this.#external = new ExternalLink({
       readings,
       work,
       troubles,
@@ -393,8 +392,9 @@ export class Reconciler implements AsyncDisposable {
   }
 }
 
-/** Devices, then what they need, then the many entries on them; read from the key's first word. */
+/** Devices, then what they need, then the many entries on them. */
 function groupOf(key: ResourceKey): 0 | 1 | 2 {
-  if (key.startsWith("link ")) return 0;
-  return EARLY_KINDS.has(key.slice(0, key.indexOf(" "))) ? 1 : 2;
+  const stage = STAGES[kindOf(key)];
+  if (stage === STAGES.link) return 0;
+  return stage <= STAGES.address ? 1 : 2;
 }

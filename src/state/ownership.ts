@@ -79,14 +79,11 @@ export function owns(
   linkNamed: (name: string) => Link | undefined,
 ): boolean {
   if (!isOurs(resource, ownership)) return false;
-  const name = resource.kind === "link" ? resource.name : linkOf(resource);
-  const link = resource.kind === "link"
-    ? resource
-    : name === undefined
-    ? undefined
-    : linkNamed(name);
-  return name === undefined || !ownership.links.has(name) || link === undefined ||
-    ownership.linkTypes.has(link.type);
+  if (resource.kind === "link") return ownership.linkTypes.has(resource.type);
+  const name = linkOf(resource);
+  if (name === undefined || !ownership.links.has(name)) return true;
+  const link = linkNamed(name);
+  return link === undefined || ownership.linkTypes.has(link.type);
 }
 
 /**

@@ -1,11 +1,12 @@
 /** The identity of an entry in the kernel's tables: two entries with one key cannot both exist. */
 
-import type { Resource, ResourceKey } from "./resource.ts";
+import type { Resource, ResourceKey, ResourceKind } from "./resource.ts";
 
 /**
  * Canonical text of the fields by which the kernel tells entries of one table apart: a route by
  * table, destination and metric (type of service is always 0 here), a forwarding entry by MAC, a
- * policy by direction and selector (its interface, mark and if_id are always 0 here).
+ * policy by direction and selector (its interface, mark and if_id are always 0 here). The first word
+ * is the kind.
  */
 export function resourceKey(resource: Resource): ResourceKey {
   switch (resource.kind) {
@@ -32,6 +33,11 @@ export function resourceKey(resource: Resource): ResourceKey {
       return `xfrm-policy ${direction} ${source} ${destination}` as ResourceKey;
     }
   }
+}
+
+/** The kind of the entry that a key is of. */
+export function kindOf(key: ResourceKey): ResourceKind {
+  return key.slice(0, key.indexOf(" ")) as ResourceKind;
 }
 
 export function linkKey(name: string): ResourceKey {

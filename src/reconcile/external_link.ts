@@ -5,7 +5,7 @@ import type { Readings } from "./readings.ts";
 import type { Troubles } from "./troubles.ts";
 import type { WorkList } from "./work_list.ts";
 
-export interface ExternalInterfaceOptions {
+export interface ExternalLinkOptions {
   readonly readings: Readings;
   readonly work: WorkList;
   readonly troubles: Troubles;
@@ -13,12 +13,12 @@ export interface ExternalInterfaceOptions {
   readonly onChanged: ((reason: string) => void) | undefined;
 }
 
-export class ExternalInterface {
-  readonly #options: ExternalInterfaceOptions;
+export class ExternalLink {
+  readonly #options: ExternalLinkOptions;
   #name: string | undefined;
   #link: Link | undefined;
 
-  constructor(options: ExternalInterfaceOptions) {
+  constructor(options: ExternalLinkOptions) {
     this.#options = options;
   }
 
