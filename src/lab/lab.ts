@@ -15,6 +15,7 @@ import { LabDatastore } from "./datastore.ts";
 import { LabEtcd } from "./etcd.ts";
 import { backendConfig } from "./lab_backend.ts";
 import { spawnInNamespace } from "./namespace.ts";
+import { refusalText, refusedNeighbours } from "./neighbour_table.ts";
 import { pingAll } from "./ping.ts";
 import { TopologyRecord } from "./record.ts";
 import type { HostReport, LabReport } from "./report.ts";
@@ -141,7 +142,10 @@ async function build(
     addresses: workloadAddresses(subnet),
     mtuBytes: subnet.mtuBytes,
   }));
-  const pings = await pingAll(ends, { timeoutMs: PING_TIMEOUT_MS, signal });
+  const refusedBefore = refusedNeighbours();
+  const pings = await pingAll(ends, { timeoutMs: PING_TIMEOUT_MS, isPatient: true, signal });
+  const refused = (refusedNeighbours() ?? 0) - (refusedBefore ?? 0);
+  if (refused > 0) progress(refusalText(refused, options));
   return { ...report, pings, ok: pings.every((ping) => ping.milliseconds !== undefined) };
 }
 

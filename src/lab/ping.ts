@@ -23,6 +23,8 @@ export interface Ping {
 export interface PingOptions {
   /** An unanswered ping is repeated until then: the last host's lease may still be on its way. */
   readonly timeoutMs: number;
+  /** Each round that brings an answer begins that time anew: the machine may be what is slow. */
+  readonly isPatient?: boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -33,13 +35,15 @@ const CONCURRENCY = 4;
 
 /** Every pair once in each direction and family, in order. */
 export async function pingAll(ends: readonly PingEnd[], options: PingOptions): Promise<Ping[]> {
-  const deadline = Date.now() + options.timeoutMs;
+  const { timeoutMs, isPatient = false, signal } = options;
+  let deadline = Date.now() + timeoutMs;
   const answered = new Map<string, number>();
   for (;;) {
+    const answeredBefore = answered.size;
     const waiting = [...ends];
     const work = async () => {
       for (let from = waiting.shift(); from !== undefined; from = waiting.shift()) {
-        await pingFrom(from, ends, answered, options.signal);
+        await pingFrom(from, ends, answered, signal);
       }
     };
     await Promise.all(Array.from({ length: CONCURRENCY }, work));
@@ -49,6 +53,7 @@ export async function pingAll(ends: readonly PingEnd[], options: PingOptions): P
       return milliseconds === undefined ? ping : { ...ping, milliseconds };
     });
     const isComplete = pings.every((ping) => ping.milliseconds !== undefined);
+    if (isPatient && answered.size > answeredBefore) deadline = Date.now() + timeoutMs;
     if (isComplete || Date.now() > deadline) return pings;
   }
 }
