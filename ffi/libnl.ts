@@ -6,7 +6,7 @@
  * Each library is opened when it is first asked for, libnl-3 before those that depend on it.
  */
 
-import { FFIType, type Library } from "bun:ffi";
+import { type FFIFunction, FFIType, type Library } from "bun:ffi";
 import { openLibrary } from "./library.ts";
 
 const coreSymbols = {
@@ -243,68 +243,46 @@ export const RTNL_LINK_VXLAN_F_GBP = 1;
 /** The functions of libnl-3. */
 export type LibnlCore = Library<typeof coreSymbols>["symbols"];
 
-/** libnl's functions: libnl-3 and libnl-route-3 together. */
-export type Libnl =
-  & Library<typeof coreSymbols>["symbols"]
-  & Library<typeof routeSymbols>["symbols"];
+/** What rtnetlink messages are built with: libnl-3 and libnl-route-3 together. */
+export type Libnl = LibnlCore & Library<typeof routeSymbols>["symbols"];
 
 /** What generic netlink messages are built with: libnl-3 and libnl-genl-3 together. */
-export type LibnlGeneric =
-  & Library<typeof coreSymbols>["symbols"]
-  & Library<typeof genericSymbols>["symbols"];
+export type LibnlGeneric = LibnlCore & Library<typeof genericSymbols>["symbols"];
 
 /** What messages to the IPsec database are built with: libnl-3 and libnl-xfrm-3 together. */
 export type LibnlXfrm = LibnlCore & Library<typeof xfrmSymbols>["symbols"];
 
-let core: LibnlCore | undefined;
-let all: Libnl | undefined;
-let generic: LibnlGeneric | undefined;
-let xfrm: LibnlXfrm | undefined;
+/** Opens libnl-3 alone: what the other libnl libraries need resident. Throws `LibraryError`. */
+export const libnlCore: () => LibnlCore = once(() => open("libnl-3", coreSymbols));
 
 /** Opens libnl-3 and libnl-route-3. Throws `LibraryError`. */
-export function libnl(): Libnl {
-  if (all === undefined) {
-    const base = libnlCore();
-    const route = openLibrary(
-      { sonames: ["libnl-route-3.so.200"], debianPackage: "libnl-route-3-200" },
-      routeSymbols,
-    );
-    all = { ...base, ...route.symbols };
-  }
-  return all;
-}
+export const libnl: () => Libnl = once(() => ({
+  ...libnlCore(),
+  ...open("libnl-route-3", routeSymbols),
+}));
 
 /** Opens libnl-3 and libnl-genl-3. Throws `LibraryError`. */
-export function libnlGeneric(): LibnlGeneric {
-  if (generic === undefined) {
-    const base = libnlCore();
-    const { symbols } = openLibrary(
-      { sonames: ["libnl-genl-3.so.200"], debianPackage: "libnl-genl-3-200" },
-      genericSymbols,
-    );
-    generic = { ...base, ...symbols };
-  }
-  return generic;
-}
+export const libnlGeneric: () => LibnlGeneric = once(() => ({
+  ...libnlCore(),
+  ...open("libnl-genl-3", genericSymbols),
+}));
 
 /** Opens libnl-3 and libnl-xfrm-3. Throws `LibraryError`. */
-export function libnlXfrm(): LibnlXfrm {
-  if (xfrm === undefined) {
-    const base = libnlCore();
-    const { symbols } = openLibrary(
-      { sonames: ["libnl-xfrm-3.so.200"], debianPackage: "libnl-xfrm-3-200" },
-      xfrmSymbols,
-    );
-    xfrm = { ...base, ...symbols };
-  }
-  return xfrm;
+export const libnlXfrm: () => LibnlXfrm = once(() => ({
+  ...libnlCore(),
+  ...open("libnl-xfrm-3", xfrmSymbols),
+}));
+
+function open<Symbols extends Record<string, FFIFunction>>(
+  name: string,
+  symbols: Symbols,
+): Library<Symbols>["symbols"] {
+  const names = { sonames: [`${name}.so.200`], debianPackage: `${name}-200` };
+  return openLibrary(names, symbols).symbols;
 }
 
-/** Opens libnl-3 alone: what the other libnl libraries need resident. Throws `LibraryError`. */
-export function libnlCore(): LibnlCore {
-  core ??= openLibrary(
-    { sonames: ["libnl-3.so.200"], debianPackage: "libnl-3-200" },
-    coreSymbols,
-  ).symbols;
-  return core;
+/** The result of the first call that did not throw, at every call. */
+function once<T>(make: () => T): () => T {
+  let made: T | undefined;
+  return () => made ??= make();
 }

@@ -148,6 +148,7 @@ export const FOU_CMD_DEL = 2;
 export const FOU_CMD_GET = 3;
 export const FOU_ENCAP_DIRECT = 1;
 
+// linux/if_link.h
 export const IFLA_TUN_TYPE = 3;
 export const IFLA_TUN_PI = 4;
 export const IFLA_TUN_VNET_HDR = 5;
