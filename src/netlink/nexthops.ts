@@ -47,7 +47,7 @@ export class Nexthops {
   #isSupported = true;
   /** Devices of our objects by id; `undefined` until the kernel has been asked. */
   #known: Map<number, number> | undefined;
-  /** So many objects have lost a route since unused ones were looked for. */
+  /** Routes that may have used one of them and have gone since unused ones were looked for. */
   #suspects = 0;
 
   constructor(channel: Channel<Encoder>) {
@@ -78,9 +78,11 @@ export class Nexthops {
       }
       if (usable.size === 0 && taken.length === 0) break; // Whatever it is, the rest would meet it.
     }
-    if (taken.length > 0) this.#known = undefined; // Somebody made or deleted some meanwhile.
-    else for (const id of usable) this.#known?.set(id, ifindex);
-    for (const id of taken) if (this.isThere(id, ifindex)) usable.add(id);
+    for (const id of usable) this.#known?.set(id, ifindex);
+    if (taken.length === 0) return usable;
+    this.#known = undefined; // Whose those are, is looked up: it may have changed.
+    const ours = this.#ours();
+    for (const id of taken) if (ours.get(id) === ifindex) usable.add(id);
     return usable;
   }
 
@@ -105,9 +107,8 @@ export class Nexthops {
    * that has gone no more than the reading of `READ_PER_SUSPECT` objects.
    */
   dropUnused(): void {
-    if (this.#suspects * READ_PER_SUSPECT < (this.#known?.size ?? 0) || this.#suspects === 0) {
-      return;
-    }
+    if (this.#suspects === 0) return;
+    if (this.#suspects * READ_PER_SUSPECT < (this.#known?.size ?? 0)) return;
     this.#suspects = 0;
     const nexthops = this.#read();
     if (nexthops === undefined) return;
