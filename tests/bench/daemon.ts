@@ -92,14 +92,6 @@ export class BenchDaemon {
     return Number(/^usage_usec (\d+)$/m.exec(text)?.[1]) / 1e6;
   }
 
-  /** Resident memory and its anonymous (not file-backed) part, in MiB (proc(5), status). */
-  memoryMib(): { resident: number; anonymous: number } {
-    const text = readFileSync(`/proc/${this.pid}/status`, "utf8");
-    const field = (name: string) =>
-      Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, "m").exec(text)?.[1]) / 1024;
-    return { resident: field("VmRSS"), anonymous: field("RssAnon") };
-  }
-
   /** SIGTERM as an operator sends it; what does not end within 5 s is killed. */
   async stop(): Promise<void> {
     this.#process.signal("SIGTERM");
@@ -114,6 +106,14 @@ export class BenchDaemon {
   kill(): void {
     writeFileSync(join(this.#group, "cgroup.kill"), "1");
   }
+}
+
+/** Resident memory of a process and its anonymous (not file-backed) part, in MiB (proc(5), status). */
+export function memoryMib(pid: number): { resident: number; anonymous: number } {
+  const text = readFileSync(`/proc/${pid}/status`, "utf8");
+  const field = (name: string) =>
+    Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, "m").exec(text)?.[1]) / 1024;
+  return { resident: field("VmRSS"), anonymous: field("RssAnon") };
 }
 
 /** The unified hierarchy's mount point; also there, beside the old ones, on a hybrid system. */

@@ -1,11 +1,12 @@
 /** `flanneld datastore` and a real etcd, on the same disk: writes, watches, start, memory. */
 
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { RawClient, Requests } from "../datastore/raw_client.ts";
 import { EtcdServer, type ServerKind } from "../support/etcd_server.ts";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { WatchRequestSchema } from "../../src/subnet/etcd/rpc/rpc_pb.ts";
 import type { Bench } from "./bench.ts";
+import { memoryMib } from "./daemon.ts";
 import { median, type Row } from "./table.ts";
 
 const WATCHES = 1_000;
@@ -132,10 +133,5 @@ async function timeFanOut(
     while (heard < WATCHES) await new Promise((resolve) => setImmediate(resolve));
     times.push(performance.now() - begun);
   }
-  return { fanOutMs: median(times), residentMib: residentMib(server.pid) };
-}
-
-function residentMib(pid: number): number {
-  const status = readFileSync(`/proc/${pid}/status`, "utf8");
-  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) / 1024;
+  return { fanOutMs: median(times), residentMib: memoryMib(server.pid).resident };
 }

@@ -1,7 +1,7 @@
 /** Resident memory after the start, by number of leases. */
 
 import type { Bench } from "./bench.ts";
-import type { Program } from "./daemon.ts";
+import { memoryMib, type Program } from "./daemon.ts";
 import type { LeaseSet } from "./leases.ts";
 import { untilProgrammed } from "./start.ts";
 import type { Row } from "./table.ts";
@@ -36,7 +36,7 @@ async function measureMemory(
   const daemon = bench.start(program, host, set, { flags: ["--ip-masq"] });
   await untilProgrammed(daemon, host, set);
   await Bun.sleep(SETTLE_MS);
-  const memory = daemon.memoryMib();
+  const memory = memoryMib(daemon.pid);
   await bench.finish(daemon, host, observer);
   return memory;
 }
