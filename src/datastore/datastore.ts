@@ -2,6 +2,7 @@
 
 import type { Log } from "../log/log.ts";
 import type { Clock } from "../time/clock.ts";
+import { CommitQueue } from "./commit_queue.ts";
 import { Compactor } from "./compactor.ts";
 import type { DatastoreError } from "./datastore_error.ts";
 import { LeaseClock } from "./lease_clock.ts";
@@ -49,7 +50,8 @@ export class Datastore implements AsyncDisposable {
     };
     parts.defer(saveClock);
     parts.use(new Compactor({ store, clock, log, saveClock }));
-    const services = { store, storage, leases, name: "flanneld" };
+    const commits = parts.use(new CommitQueue(store));
+    const services = { store, storage, commits, leases, name: "flanneld" };
     const hub = new WatchHub({ store, clock, progressNotifyMs });
     const urlOf = (port: number) =>
       `${tls === undefined ? "http" : "https"}://${

@@ -75,6 +75,11 @@ export class Store implements View {
 
   assertReadable(revision: bigint): void {
     if (revision > this.#revision) throw new Refusal("futureRevision");
+    this.assertKept(revision);
+  }
+
+  /** Throws `Refusal` "compacted". */
+  assertKept(revision: bigint): void {
     if (revision > 0n && revision < this.#compactRevision) throw new Refusal("compacted");
   }
 
@@ -98,17 +103,35 @@ export class Store implements View {
    * afterwards. Throws what `act` throws, and what `Storage.transaction` throws.
    */
   write<T>(act: (transaction: WriteTransaction) => T): T {
-    const transaction = new WriteTransaction(this, this.#storage);
-    const result = this.#storage.transaction(() => {
-      const result = act(transaction);
-      if (transaction.changes.length > 0) this.#writeState({ revision: transaction.revision });
-      return result;
+    let result: T | undefined;
+    this.writeEach([(transaction) => result = act(transaction)]);
+    return result as T;
+  }
+
+  /**
+   * As `write`, for each of `acts` in order, but with one fsync for all: either all are on disk, or
+   * nothing is. Returns the revision after each.
+   */
+  writeEach(acts: readonly ((transaction: WriteTransaction) => void)[]): bigint[] {
+    const transactions: WriteTransaction[] = [];
+    this.#storage.transaction(() => {
+      let revision = this.#revision;
+      for (const act of acts) {
+        const transaction = new WriteTransaction(this, this.#storage, revision);
+        act(transaction);
+        revision = transaction.revision;
+        transactions.push(transaction);
+      }
+      if (revision > this.#revision) this.#writeState({ revision });
     });
-    if (transaction.changes.length > 0) {
-      this.#revision = transaction.revision;
-      for (const listener of this.#listeners) listener(transaction.changes);
+    const revisions = transactions.map(({ revision }) => revision);
+    // First of all: a listener may compact, which writes the store's revision.
+    this.#revision = revisions.at(-1) ?? this.#revision;
+    for (const { changes } of transactions) {
+      if (changes.length === 0) continue;
+      for (const listener of this.#listeners) listener(changes);
     }
-    return result;
+    return revisions;
   }
 
   /** Changes of the leases, without a revision. */
@@ -152,15 +175,18 @@ export class WriteTransaction implements View {
   readonly changes: Change[] = [];
   readonly #store: Store;
   readonly #storage: Storage;
+  /** The revision before this transaction. */
+  readonly #before: bigint;
 
-  constructor(store: Store, storage: Storage) {
+  constructor(store: Store, storage: Storage, before: bigint) {
     this.#store = store;
     this.#storage = storage;
+    this.#before = before;
   }
 
-  /** The store's revision, and the next one as soon as something has changed. */
+  /** The revision before, and the next one as soon as something has changed. */
   get revision(): bigint {
-    return this.#store.revision + (this.changes.length > 0 ? 1n : 0n);
+    return this.#before + (this.changes.length > 0 ? 1n : 0n);
   }
 
   read(range: KeyRange, options: ReadOptions = {}): Reading {
@@ -171,7 +197,8 @@ export class WriteTransaction implements View {
   }
 
   assertReadable(revision: bigint): void {
-    this.#store.assertReadable(revision);
+    if (revision > this.#before) throw new Refusal("futureRevision");
+    this.#store.assertKept(revision);
   }
 
   /** The key as it is at this point of the transaction. */
@@ -184,7 +211,7 @@ export class WriteTransaction implements View {
     { key, value, lease }: Pick<Entry, "key" | "value" | "lease">,
     previous: Entry | undefined,
   ): void {
-    const revision = this.#store.revision + 1n;
+    const revision = this.#before + 1n;
     const entry = {
       key,
       value,
@@ -198,7 +225,7 @@ export class WriteTransaction implements View {
 
   /** Removes the keys, which have to exist. */
   delete(keys: readonly Uint8Array[]): void {
-    const revision = this.#store.revision + 1n;
+    const revision = this.#before + 1n;
     for (const key of keys) this.#add({ kind: "delete", revision, key });
   }
 

@@ -113,6 +113,12 @@ test("each acknowledged change was written through to the disk before", async ()
       await change();
       expect(synced()).toBeGreaterThan(before);
     }
+    const [together, alone] = [256, synced()];
+    await Promise.all(
+      Array.from({ length: together }, (_, index) => client.kv.put({ key: encode(`k-${index}`) })),
+    );
+    expect(synced()).toBeGreaterThan(alone);
+    expect(synced()).toBeLessThan(alone + together / 2);
     const before = synced();
     await client.kv.range({ key: encode("a") });
     await client.kv.deleteRange({ key: encode("absent") });

@@ -12,6 +12,7 @@ import {
   Watch,
 } from "../../subnet/etcd/rpc/rpc_pb.ts";
 import { checkDelete, checkPut, deleteKeys, putKey } from "../key_writes.ts";
+import type { CommitQueue } from "../commit_queue.ts";
 import type { LeaseTable } from "../lease_table.ts";
 import { checkRange, queryRange } from "../range_query.ts";
 import { Refusal } from "../refusal.ts";
@@ -27,6 +28,7 @@ import { serveWatches } from "./watch_service.ts";
 export interface ServicesOptions {
   readonly store: Store;
   readonly storage: Storage;
+  readonly commits: CommitQueue;
   readonly leases: LeaseTable;
   readonly hub: WatchHub;
   /** Where clients reach this server. */
@@ -55,13 +57,13 @@ export function registerServices(router: ConnectRouter, options: ServicesOptions
 }
 
 function keyService(
-  { store, leases }: ServicesOptions,
+  { store, storage, commits, leases }: ServicesOptions,
   header: () => Header,
 ): ServiceImpl<typeof KV> {
   const hasLease = (id: bigint) => leases.has(id);
-  const write = <T extends object>(act: (transaction: WriteTransaction) => T) => {
-    const answer = store.write(act);
-    return { ...answer, header: header() };
+  const write = async <T extends object>(act: (transaction: WriteTransaction) => T) => {
+    const { result, revision } = await commits.write(act);
+    return { ...result, header: responseHeader(storage.identity, revision) };
   };
   return {
     range: (request) => {
@@ -69,19 +71,21 @@ function keyService(
       const { kvs, more, count } = queryRange(store, request);
       return { kvs: [...kvs], more, count, header: header() };
     },
-    put: (request) => {
+    put: async (request) => {
       checkPut(request);
-      const { prevKv, header } = write((transaction) => putKey(transaction, request, hasLease));
+      const { prevKv, header } = await write((transaction) =>
+        putKey(transaction, request, hasLease)
+      );
       return { ...(prevKv && { prevKv }), header };
     },
-    deleteRange: (request) => {
+    deleteRange: async (request) => {
       checkDelete(request);
-      const answer = write((transaction) => deleteKeys(transaction, request));
+      const answer = await write((transaction) => deleteKeys(transaction, request));
       return { ...answer, prevKvs: [...answer.prevKvs] };
     },
-    txn: (request) => {
+    txn: async (request) => {
       checkTransaction(request);
-      return write((transaction) => performTransaction(transaction, request, hasLease));
+      return await write((transaction) => performTransaction(transaction, request, hasLease));
     },
     compact: ({ revision }) => {
       store.compact(revision);
