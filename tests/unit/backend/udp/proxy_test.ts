@@ -8,6 +8,7 @@ import { UdpProxy } from "../../../../src/backend/udp/proxy.ts";
 import { collectingLog } from "../../../support/collecting_log.ts";
 import { external, ip, lease, prefix } from "../../../support/sample_network.ts";
 import { eventually } from "../../../support/wait.ts";
+import { WorkerWatch } from "../../../support/worker_watch.ts";
 
 const NO_DEVICE = "there is no device fl-no-such-tun";
 const NEVER = new AbortController().signal;
@@ -37,26 +38,6 @@ async function freePort(): Promise<number> {
   const { port } = socket;
   socket.close();
   return port;
-}
-
-/** The real workers that are started while it lives. */
-class WorkerWatch implements Disposable {
-  readonly started: Worker[] = [];
-  readonly #original = globalThis.Worker;
-
-  constructor() {
-    const { started } = this;
-    globalThis.Worker = class extends this.#original {
-      constructor(...args: ConstructorParameters<typeof Worker>) {
-        super(...args);
-        started.push(this);
-      }
-    };
-  }
-
-  [Symbol.dispose](): void {
-    globalThis.Worker = this.#original;
-  }
 }
 
 async function isTaken(hostname: string, port: number): Promise<boolean> {

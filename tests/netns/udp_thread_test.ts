@@ -1,0 +1,90 @@
+/** The proxy's thread with a real TUN device: what it is told, and what the next one is told. */
+
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { UdpProxy } from "../../src/backend/udp/proxy.ts";
+import { run } from "../../src/process/process.ts";
+import { collectingLog } from "../support/collecting_log.ts";
+import { external, ip, lease, prefix } from "../support/sample_network.ts";
+import { eventually } from "../support/wait.ts";
+import { WorkerWatch } from "../support/worker_watch.ts";
+
+const DEVICE = "fl-thread";
+const PORT = 8285;
+const NEVER = new AbortController().signal;
+const OWN = { 4: ip("192.168.0.1") };
+const INPUT = {
+  own: lease(1, "", [4]),
+  external: { ...external([4]), addresses: OWN, publicAddresses: OWN },
+};
+
+const sh = (script: string) => run("sh", ["-ec", script]);
+
+/** The peers' public addresses are this machine's: 192.168.0.2 has 10.5.2.0/24, and so on. */
+beforeAll(async () => {
+  const { exitCode, stderr } = await sh(`
+for n in 1 2 3; do ip addr add 192.168.0.$n/24 dev lo; done
+ip tuntap add ${DEVICE} mode tun
+ip addr add 10.5.1.0/32 dev ${DEVICE}
+ip link set ${DEVICE} up
+ip route add 10.5.0.0/16 dev ${DEVICE}`);
+  if (exitCode !== 0) throw new Error(stderr);
+});
+afterAll(() => sh(`ip link del ${DEVICE}`));
+
+/** A peer's end: the payloads of what it has received, as the workload at `10.5.N.9` would see it. */
+async function peerEnd(n: number): Promise<{ received: string[] } & Disposable> {
+  const received: string[] = [];
+  const socket = await Bun.udpSocket({
+    hostname: `192.168.0.${n}`,
+    port: PORT,
+    socket: { data: (_socket, packet) => void received.push(packet.subarray(28).toString()) },
+  });
+  return { received, [Symbol.dispose]: () => socket.close() };
+}
+
+test(
+  "packets go to the peers that it was told of; another thread is told of them all",
+  async () => {
+    using workers = new WorkerWatch();
+    const { log } = collectingLog();
+    await using proxy = new UdpProxy({
+      deviceName: DEVICE,
+      port: PORT,
+      network: prefix("10.5.0.0/16"),
+      unowned: {},
+      log,
+    });
+    using two = await peerEnd(2);
+    using three = await peerEnd(3);
+    // It is told by ICMP what nobody has.
+    const sender = await Bun.udpSocket({ socket: { error: () => {} } });
+    using _sender = { [Symbol.dispose]: () => sender.close() };
+    const arrives = (end: { received: string[] }, n: number, text: string) =>
+      eventually(`"${text}" arrives`, 5_000, () => {
+        sender.send(text, 9, `10.5.${n}.9`);
+        return end.received.includes(text);
+      });
+    await proxy.start(INPUT, NEVER);
+    proxy.put(lease(2, "", [4]));
+    proxy.put(lease(3, "", [4]));
+    proxy.allowSweep();
+    await arrives(two, 2, "to the second");
+    await arrives(three, 3, "to the third");
+
+    proxy.remove(lease(3, "", [4]));
+    await proxy.whenSettled();
+    await arrives(two, 2, "after the third has gone");
+    three.received.length = 0;
+    sender.send("to nobody", 9, "10.5.3.9");
+    await arrives(two, 2, "after one to nobody");
+    expect(three.received).toEqual([]);
+
+    workers.started[0]?.postMessage({ kind: "hops", changes: [null] }); // it cannot read this
+    proxy.externalChanged(INPUT); // wakes it
+    await eventually("it breaks", 3_000, () => proxy.problems().length > 0);
+    await arrives(two, 2, "by another thread");
+    expect(workers.started).toHaveLength(2);
+    expect(proxy.problems()).toEqual([]);
+  },
+  30_000,
+);
