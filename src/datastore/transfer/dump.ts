@@ -19,7 +19,8 @@ export interface DumpedLease {
 
 export type DumpedEntry = Pick<Entry, "key" | "value" | "lease">;
 
-const PAGE = 1_000n;
+/** The largest values that etcd takes make 150 MiB of it, which both sides hold in memory. */
+const PAGE = 100n;
 const NO_END = new Uint8Array(1);
 
 /** Reads everything. Keys whose lease has just expired are left out. Throws `DatastoreError`. */
