@@ -1,9 +1,9 @@
-/** Our own datastore in a namespace, in etcd's place. */
+/** This program's datastore in a namespace, in etcd's place. */
 
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { familiesOf } from "../addr/family.ts";
-import { type DaemonProcess, spawnDaemon } from "../process/spawn_daemon.ts";
+import { spawnDaemon } from "../process/spawn_daemon.ts";
 import { urlHost } from "./etcd.ts";
 import type { Station } from "./topology.ts";
 
@@ -43,7 +43,7 @@ export class LabDatastore {
       workingDirectory: directory,
     });
     this.pid = process.pid;
-    this.#follow(process);
+    void process.exited.then((code) => this.#exitCode = code);
   }
 
   /** Waits until it serves; throws with the end of its log when it ends, or after `timeoutMs`. */
@@ -58,10 +58,6 @@ export class LabDatastore {
       }
       await Bun.sleep(5);
     }
-  }
-
-  #follow(process: DaemonProcess): void {
-    void process.exited.then((code) => this.#exitCode = code);
   }
 
   #log(): string {

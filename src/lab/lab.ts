@@ -159,7 +159,7 @@ async function startStore(
     readonly signal: AbortSignal;
   },
 ): Promise<string> {
-  const directory = join(record.directory, "etcd");
+  const directory = join(record.directory, "store");
   mkdirSync(directory, { mode: 0o700 });
   const config = networkConfig(options);
   if (options.datastore !== undefined) {

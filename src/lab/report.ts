@@ -24,6 +24,8 @@ export interface HostReport {
 
 /** A matrix wider than this many hosts fits no terminal. */
 const MAX_MATRIX_HOSTS = 12;
+/** Lost pings that are named then; the JSON has all. */
+const MAX_LOST = 20;
 
 /** Hosts, then for each family who reached whom, with the round trip in milliseconds. */
 export function reportText(report: LabReport): string {
@@ -72,7 +74,9 @@ function pingText(report: LabReport, family: Family): string {
   const summary = `IPv${family}: ${pings.length - lost.length} of ${pings.length} pings at full ` +
     "MTU came back";
   if (report.hosts.length > MAX_MATRIX_HOSTS) {
-    return [summary, ...lost.map((ping) => `no answer from ${ping.to} to ${ping.from}`)].join("\n");
+    const named = lost.slice(0, MAX_LOST).map(({ from, to }) => `no answer from ${to} to ${from}`);
+    const rest = lost.length - named.length;
+    return [summary, ...named, ...(rest > 0 ? [`and ${rest} more`] : [])].join("\n");
   }
   const cell = (from: string, to: string) => {
     if (from === to) return ".";

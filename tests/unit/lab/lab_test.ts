@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import type { Ipv4 } from "../../../src/addr/ip.ts";
 import { parseLabCommand } from "../../../src/cli/lab.ts";
-import { reportJson, reportText } from "../../../src/lab/report.ts";
+import { type HostReport, reportJson, reportText } from "../../../src/lab/report.ts";
 import { planTopology } from "../../../src/lab/topology.ts";
 import { parseSubnetEnv, workloadAddresses } from "../../../src/lab/workload.ts";
 
@@ -129,6 +129,27 @@ describe("the report", () => {
         "IPv4: 1 of 2 pings at full MTU came back (ms)\n" +
         "FROM  to h1  to h2\nh1    .      0.25\nh2    LOST   .\n",
     );
+  });
+
+  test("of more hosts than fit a table names some of the pings that were lost", () => {
+    const names = Array.from({ length: 13 }, (_, index) => `h${index + 1}`);
+    const hosts = names.map((name) => ({ ...report.hosts[0] as HostReport, name }));
+    const pings = names.flatMap((from) =>
+      names.filter((to) => to !== from).map((to) => ({
+        from,
+        to,
+        family: 4 as const,
+        ...(to === "h1" || to === "h2" ? {} : { milliseconds: 1 }),
+      }))
+    );
+    const [, text = ""] = reportText({ ...report, hosts, pings }).split("\n\n");
+    const lines = text.trimEnd().split("\n");
+    expect(lines.slice(0, 2)).toEqual([
+      "IPv4: 132 of 156 pings at full MTU came back",
+      "no answer from h2 to h1",
+    ]);
+    expect(lines).toHaveLength(1 + 20 + 1);
+    expect(lines.at(-1)).toBe("and 4 more");
   });
 
   test("is one JSON document that says of each ping whether it came back", () => {
