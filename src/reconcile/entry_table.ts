@@ -2,8 +2,8 @@
  * Every entry that somebody desires or that the kernel holds and is ours, with both sides in one
  * record: what is desired, by whom, and what the kernel is known to hold.
  *
- * Several owners may desire one key, as when two leases carry the same VTEP MAC. The one with the
- * highest precedence stands; the others come into their own when it goes.
+ * Several owners may desire one key, although backends see to it that no two peers do. The one with
+ * the highest precedence stands; the others come into their own when it goes.
  */
 
 import { resourceKey } from "../state/resource_key.ts";
