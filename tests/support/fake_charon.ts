@@ -10,7 +10,7 @@ export class FakeCharon implements Disposable {
   associations: ViciMessage[] = [];
   refuse: string | undefined;
   /** Happens when it is asked something, before it answers. */
-  onCall: ((command: string) => void) | undefined;
+  onCall: ((call: ViciCall) => void) | undefined;
   readonly path: string;
   readonly server: ViciServer;
 
@@ -34,8 +34,16 @@ export class FakeCharon implements Disposable {
     });
   }
 
-  #answer({ command, message, event }: ViciCall): ViciMessage {
-    this.onCall?.(command);
+  /** What it was asked for with this command since the last time. */
+  takeQuestions(command: string): ViciMessage[] {
+    const questions = this.server.calls.filter(([asked]) => asked === command);
+    this.server.calls.length = 0;
+    return questions.map(([, message]) => message);
+  }
+
+  #answer(call: ViciCall): ViciMessage {
+    this.onCall?.(call);
+    const { command, message, event } = call;
     switch (command) {
       case "version":
         return { version: "5.9.8" };
@@ -47,7 +55,11 @@ export class FakeCharon implements Disposable {
       case "get-shared":
         return { keys: [...this.keys] };
       case "list-sas":
-        for (const association of this.associations) event("list-sa", association);
+        for (const association of this.associations) {
+          const isAskedFor = message["ike"] === undefined ||
+            message["ike"] as string in association;
+          if (isAskedFor) event("list-sa", association);
+        }
         return {};
       case "load-conn": {
         const [name = ""] = Object.keys(message);

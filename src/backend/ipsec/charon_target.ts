@@ -41,8 +41,11 @@ export class CharonTarget implements Target {
   /** Counts what was asked for; `#done` is how far charon has been told, or cannot be. */
   #asked = 0;
   #done = 0;
-  /** When to look at the tunnels. */
+  /** When to look at tunnels, and from when on at all of them. */
   #lookAtMs = -Infinity;
+  #listAtMs = -Infinity;
+  /** When to ask charon what it has been told. */
+  #verifyAtMs = -Infinity;
   #wake = Promise.withResolvers<void>();
   #settled = Promise.withResolvers<void>();
 
@@ -78,6 +81,7 @@ export class CharonTarget implements Target {
 
   allowSweep(): void {
     this.#maySweep = true;
+    this.#lookAtMs = this.#listAtMs = -Infinity; // at all, for those that nobody wants
     this.#ask();
   }
 
@@ -156,7 +160,7 @@ export class CharonTarget implements Target {
     const { network, log } = this.#options;
     using vici = charon.vici;
     const session = this.#session = new IkeSession(vici, network);
-    this.#lookAtMs = -Infinity;
+    this.#lookAtMs = this.#listAtMs = this.#verifyAtMs = -Infinity;
     const hangUp = () => vici[Symbol.dispose]();
     this.#stop.signal.addEventListener("abort", hangUp);
     let isOpen = true;
@@ -165,7 +169,7 @@ export class CharonTarget implements Target {
       this.#wake.resolve();
     });
     try {
-      await session.onTunnelChange(() => this.#lookSoon());
+      await session.onTunnelChange((name) => this.#lookSoon(name));
       while (isOpen && !this.#stop.signal.aborted) await this.#serveOnce(session);
     } catch (error) {
       if (!(error instanceof ViciError)) throw error;
@@ -188,26 +192,39 @@ export class CharonTarget implements Target {
     const wanted: Connections = new Map(
       [...this.#wanted.values()].map((connection) => [connection.name, connection]),
     );
-    await session.sync(wanted, maySweep);
-    if (clock.nowMs() >= this.#lookAtMs) {
-      const isUnsettled = await this.#tunnels.check(session, wanted, maySweep);
-      this.#lookAtMs = clock.nowMs() + (isUnsettled ? SOON_MS : CHECK_MS);
-    }
+    const isThorough = clock.nowMs() >= this.#verifyAtMs;
+    await session.sync(wanted, { maySweep, isThorough });
+    if (isThorough) this.#verifyAtMs = clock.nowMs() + CHECK_MS;
+    if (clock.nowMs() >= this.#lookAtMs) await this.#look(session, wanted, maySweep);
     this.#settle(asked);
     if (asked !== this.#asked) return;
-    using _timer = clock.setTimer(this.#lookAtMs - clock.nowMs(), () => this.#wake.resolve());
+    const nextMs = Math.min(this.#lookAtMs, this.#verifyAtMs);
+    using _timer = clock.setTimer(nextMs - clock.nowMs(), () => this.#wake.resolve());
     await this.#wake.promise;
   }
 
+  async #look(session: IkeSession, wanted: Connections, maySweep: boolean): Promise<void> {
+    const { clock } = this.#options;
+    const isFull = clock.nowMs() >= this.#listAtMs;
+    // Before the question: a tunnel may come or go before the answer.
+    this.#lookAtMs = clock.nowMs() + CHECK_MS;
+    if (isFull) this.#listAtMs = clock.nowMs() + LIST_MS;
+    const isUnsettled = await this.#tunnels.check(session, wanted, { maySweep, isFull });
+    if (isUnsettled) this.#lookAtMs = Math.min(this.#lookAtMs, clock.nowMs() + SOON_MS);
+  }
+
   /** A tunnel has come or gone, as charon says: soon, when those that belong together are done. */
-  #lookSoon(): void {
+  #lookSoon(name: string): void {
+    this.#tunnels.changed(name);
     this.#lookAtMs = Math.min(this.#lookAtMs, this.#options.clock.nowMs() + SOON_MS);
     this.#wake.resolve();
   }
 }
 
-/** How often charon is asked how the tunnels are. */
+/** How often charon is asked what it has been told, and how the tunnels are that are in doubt. */
 const CHECK_MS = 5000;
+/** How often for all tunnels: it says by itself when one comes or goes. */
+const LIST_MS = 300_000;
 /** When something seems to be wrong. */
 const SOON_MS = 1000;
 const BACKOFF = { firstMs: 500, maxMs: 30_000 };

@@ -38,6 +38,8 @@ export class IkeSession {
   /** What charon was told in this session. */
   readonly #told = new Map<string, Connection>();
   readonly #refused = new Map<string, string>();
+  /** Our connections that charon has, as far as is known. */
+  #present: Set<string> | undefined;
   /** How many connections charon has, anybody's; at most, as far as is known. */
   #connectionCount = Infinity;
 
@@ -53,33 +55,43 @@ export class IkeSession {
 
   /**
    * Makes charon's connections those that are wanted: others of ours are ended if they were made in
-   * this session or `maySweep`. What others made is not touched. Throws `ViciError` when charon does
+   * this session or `maySweep`. What others made is not touched. Only if `isThorough` is charon asked
+   * what it has: it may have been told something else by others. Throws `ViciError` when charon does
    * not answer any more.
    */
-  async sync(wanted: Connections, maySweep: boolean): Promise<void> {
-    const present = await this.#presentConnections();
+  async sync(
+    wanted: Connections,
+    { maySweep, isThorough }: { readonly maySweep: boolean; readonly isThorough: boolean },
+  ): Promise<void> {
+    if (isThorough || this.#present === undefined) this.#present = await this.#presentConnections();
+    const present = this.#present;
     for (const name of present) {
-      if (!wanted.has(name) && (maySweep || this.#told.has(name))) await this.#unload(name);
+      if (wanted.has(name) || !(maySweep || this.#told.has(name))) continue;
+      await this.#unload(name);
+      present.delete(name);
     }
     for (const connection of wanted.values()) {
       const isKnown = present.has(connection.name) &&
         this.#told.get(connection.name) === connection;
-      if (!isKnown) await this.#load(connection);
+      if (!isKnown && await this.#load(connection)) present.add(connection.name);
     }
     for (const name of this.#refused.keys()) if (!wanted.has(name)) this.#refused.delete(name);
-    if (maySweep && wanted.size <= LISTED_SECRETS) await this.#dropSecrets(wanted);
+    if (isThorough && maySweep && wanted.size <= LISTED_SECRETS) await this.#dropSecrets(wanted);
   }
 
   /**
-   * What there is of each connection of ours that is there at all. One that charon is busy with is
-   * left out, so that one missing once does not mean much.
+   * What there is of each connection of ours, or of those named, if there is anything at all. One
+   * that charon is busy with is left out, so that one missing once does not mean much.
    */
-  async tunnels(): Promise<Map<string, Tunnel>> {
+  async tunnels(names?: Iterable<string>): Promise<Map<string, Tunnel>> {
     const associations = new Map<string, ViciMessage[]>();
-    for (const message of await this.#vici.list("list-sas", "list-sa", { noblock: "yes" })) {
-      for (const [name, association] of sectionsOf(message)) {
-        if (!isOurConnection(name, this.#network)) continue;
-        associations.set(name, [...associations.get(name) ?? [], association]);
+    const filters = names === undefined ? [{}] : [...names].map((ike) => ({ ike }));
+    for (const filter of filters) {
+      const question = { noblock: "yes", ...filter };
+      for (const message of await this.#vici.list("list-sas", "list-sa", question)) {
+        for (const [name, association] of this.#ourSections(message)) {
+          associations.set(name, [...associations.get(name) ?? [], association]);
+        }
       }
     }
     return new Map([...associations].map(([name, all]) => [name, tunnelOf(all)]));
@@ -100,9 +112,15 @@ export class IkeSession {
     await this.#tolerant("terminate", { "ike-id": uniqueId, force: "yes", timeout: AT_ONCE });
   }
 
-  /** Calls back when a tunnel has come or gone. */
-  async onTunnelChange(listener: () => void): Promise<void> {
-    await this.#vici.subscribe("child-updown", listener);
+  /** Calls back with a connection's name when a tunnel of it has come or gone. */
+  async onTunnelChange(listener: (name: string) => void): Promise<void> {
+    await this.#vici.subscribe("child-updown", (message) => {
+      for (const [name] of this.#ourSections(message)) listener(name);
+    });
+  }
+
+  #ourSections(message: ViciMessage): [string, ViciMessage][] {
+    return sectionsOf(message).filter(([name]) => isOurConnection(name, this.#network));
   }
 
   async #presentConnections(): Promise<Set<string>> {
@@ -113,7 +131,8 @@ export class IkeSession {
     return new Set(names.filter((name) => isOurConnection(name, this.#network)));
   }
 
-  async #load(connection: Connection): Promise<void> {
+  /** Gives whether charon has taken it. */
+  async #load(connection: Connection): Promise<boolean> {
     const { name, secret, definition } = connection;
     try {
       await this.#vici.command("load-shared", secret);
@@ -121,9 +140,11 @@ export class IkeSession {
       this.#connectionCount++;
       this.#told.set(name, connection);
       this.#refused.delete(name);
+      return true;
     } catch (error) {
       if (!isRefusal(error)) throw error;
       this.#refused.set(name, error.message);
+      return false;
     }
   }
 

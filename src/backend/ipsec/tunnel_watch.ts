@@ -4,7 +4,7 @@ import type { Prefix } from "../../addr/prefix.ts";
 import type { Log } from "../../log/log.ts";
 import { backoffMs, type Clock } from "../../time/clock.ts";
 import type { Connection } from "./connection.ts";
-import type { Connections, IkeSession } from "./session.ts";
+import type { Connections, IkeSession, Tunnel } from "./session.ts";
 import { SpareAssociations } from "./spare_associations.ts";
 
 export class TunnelWatch {
@@ -13,6 +13,10 @@ export class TunnelWatch {
   /** Connections without a tunnel, by name. */
   readonly #down = new Map<string, Outage>();
   readonly #spare: SpareAssociations;
+  /** Connections with one tunnel, up when last looked at. */
+  readonly #settled = new Set<string>();
+  /** Connections, anybody's that look like ours, of which a tunnel has come or gone since. */
+  #changed = new Set<string>();
   #count = 0;
 
   constructor(clock: Clock, log: Log) {
@@ -21,20 +25,31 @@ export class TunnelWatch {
     this.#spare = new SpareAssociations(clock);
   }
 
+  /** A tunnel of this connection has come or gone. */
+  changed(name: string): void {
+    this.#changed.add(name);
+  }
+
   /**
-   * Looks at all tunnels. One that charon is not even trying to make is begun anew; one that is not
-   * needed beside others is ended, and so is one that nobody wants if `maySweep`. Gives whether to
-   * look again soon: for a peer that is down and has not been for long. Throws `ViciError` when
-   * charon does not answer any more.
+   * Looks at tunnels, all of them if `isFull`, or else those that are not known to be up and alone.
+   * One that charon is not even trying to make is begun anew; one that is not needed beside others is
+   * ended, and so is one that nobody wants if `maySweep`. Gives whether to look again soon: for a peer
+   * that is down and has not been for long. Throws `ViciError` when charon does not answer any more.
    */
-  async check(session: IkeSession, wanted: Connections, maySweep: boolean): Promise<boolean> {
-    const tunnels = await session.tunnels();
+  async check(
+    session: IkeSession,
+    wanted: Connections,
+    { maySweep, isFull }: { readonly maySweep: boolean; readonly isFull: boolean },
+  ): Promise<boolean> {
     this.#count = wanted.size;
     for (const name of this.#down.keys()) if (!wanted.has(name)) this.#down.delete(name);
+    for (const name of this.#settled) if (!wanted.has(name)) this.#settled.delete(name);
+    const doubtful = this.#takeDoubtful(wanted);
+    const names = isFull || doubtful.size > ASKED_SINGLY ? undefined : doubtful;
+    const tunnels = await session.tunnels(names);
     for (const connection of wanted.values()) {
-      const tunnel = tunnels.get(connection.name);
-      if (tunnel?.isUp) this.#isUp(connection);
-      else await this.#isDown(session, connection, tunnel?.isTrying === true);
+      if (names?.has(connection.name) === false) continue;
+      await this.#seen(session, connection, tunnels.get(connection.name));
     }
     for (const name of tunnels.keys()) {
       if (wanted.has(name)) continue;
@@ -47,6 +62,26 @@ export class TunnelWatch {
     return [...this.#down.values()].some(({ attempts, isReported }) =>
       attempts === 0 && !isReported
     );
+  }
+
+  /** What happens from now on is for the next time. */
+  #takeDoubtful(wanted: Connections): Set<string> {
+    const doubtful = this.#changed;
+    this.#changed = new Set();
+    for (const name of wanted.keys()) if (!this.#settled.has(name)) doubtful.add(name);
+    return doubtful;
+  }
+
+  async #seen(
+    session: IkeSession,
+    connection: Connection,
+    tunnel: Tunnel | undefined,
+  ): Promise<void> {
+    const { name } = connection;
+    if (tunnel?.isUp && tunnel.associations.length === 1) this.#settled.add(name);
+    else this.#settled.delete(name);
+    if (tunnel?.isUp) this.#isUp(connection);
+    else await this.#isDown(session, connection, tunnel?.isTrying === true);
   }
 
   /**
@@ -102,6 +137,8 @@ interface Outage {
 const OUTAGE_MS = 30_000;
 /** A connection that charon is busy with does not show: it has to be missing for a while. */
 const FIRST_MS = 1000;
+/** charon goes through all it has for each question: from so many on it is asked for all at once. */
+const ASKED_SINGLY = 16;
 const BACKOFF = { firstMs: 2000, maxMs: 60_000 };
 
 function endText({ subnet, publicAddress }: { subnet: Prefix; publicAddress: string }): string {

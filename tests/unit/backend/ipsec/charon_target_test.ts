@@ -7,8 +7,9 @@ import { join } from "node:path";
 import { CharonTarget } from "../../../../src/backend/ipsec/charon_target.ts";
 import { reachCharon, SOCKET_VARIABLE } from "../../../../src/backend/ipsec/charon.ts";
 import { connectionOf } from "../../../../src/backend/ipsec/connection.ts";
-import { systemClock } from "../../../../src/time/clock.ts";
+import { type Clock, systemClock } from "../../../../src/time/clock.ts";
 import { FakeCharon } from "../../../support/fake_charon.ts";
+import { FakeClock } from "../../../support/fake_clock.ts";
 import { collectingLog, external, ip, lease, prefix } from "../../../support/sample_network.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "charon-target-"));
@@ -22,7 +23,10 @@ const CONNECTION = connectionOf(
   { network: NETWORK, psk: "secret", udpEncapsulation: false, espProposal: "aes" },
 );
 
-async function targetOf({ path }: FakeCharon): Promise<CharonTarget> {
+async function targetOf(
+  { path }: FakeCharon,
+  clock: Clock = systemClock,
+): Promise<CharonTarget> {
   const log = collectingLog();
   const charon = { runDirectory: directory, env: { [SOCKET_VARIABLE]: path }, log };
   return new CharonTarget({
@@ -30,34 +34,63 @@ async function targetOf({ path }: FakeCharon): Promise<CharonTarget> {
     first: await reachCharon(charon, new AbortController().signal),
     network: NETWORK,
     connection: () => CONNECTION,
-    clock: systemClock,
+    clock,
     log,
   });
 }
 
+const INPUT = { own: lease(1, "ipsec", [4]), external: external([4]) };
+const TUNNEL = {
+  [CONNECTION.name]: {
+    uniqueid: "1",
+    state: "ESTABLISHED",
+    "child-sas": { child: { state: "INSTALLED", "install-time": "100" } },
+  },
+};
+
 test("a tunnel of a former run stays when its peer comes while charon is asked", async () => {
-  using charon = new FakeCharon(join(directory, "vici"));
+  using charon = new FakeCharon(join(directory, "moment"));
   charon.conns.add(CONNECTION.name);
-  charon.associations = [{
-    [CONNECTION.name]: {
-      uniqueid: "1",
-      state: "ESTABLISHED",
-      "child-sas": { child: { state: "INSTALLED", "install-time": "100" } },
-    },
-  }];
+  charon.associations = [TUNNEL];
   await using target = await targetOf(charon);
   const settled = Promise.withResolvers<void>();
-  charon.onCall = (command) => {
+  charon.onCall = ({ command }) => {
     if (command !== "list-conns") return;
     charon.onCall = undefined;
     target.put(PEER);
     target.allowSweep();
     target.whenSettled().then(settled.resolve);
   };
-  const input = { own: lease(1, "ipsec", [4]), external: external([4]) };
-  await target.start(input);
+  await target.start(INPUT);
   await settled.promise;
   const changes = charon.takeChanges();
   expect(changes).toContain(`load-conn ${CONNECTION.name}`);
   expect(changes.filter((change) => /^(unload-conn|terminate) 1/.test(change))).toEqual([]);
+});
+
+test("charon is asked for all tunnels rarely, and for one when it says that it has changed", async () => {
+  using charon = new FakeCharon(join(directory, "events"));
+  charon.associations = [TUNNEL];
+  const clock = new FakeClock();
+  await using target = await targetOf(charon, clock);
+  const asked = async (seconds: number) => {
+    for (let second = 0; second < seconds; second++) {
+      await clock.advance(1000);
+      await Bun.sleep(5); // for what goes through the socket
+    }
+    return charon.takeQuestions("list-sas").map(({ ike }) => ike ?? "all");
+  };
+  target.put(PEER);
+  await target.start(INPUT);
+  await target.whenSettled();
+  expect(await asked(30)).toEqual(["all"]);
+  target.allowSweep();
+  expect(await asked(30)).toEqual(["all"]);
+  charon.onCall = ({ event }) => {
+    charon.onCall = undefined;
+    event("child-updown", { up: "yes", ...TUNNEL });
+    event("child-updown", { up: "yes", office: {} });
+  };
+  expect(await asked(30)).toEqual([CONNECTION.name]);
+  expect(await asked(300)).toEqual(["all"]);
 });

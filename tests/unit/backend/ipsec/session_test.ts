@@ -73,14 +73,14 @@ describe("a session with charon", () => {
   test("loads what is wanted, once", async () => {
     using charon = fakeCharon();
     using s = await session(charon);
-    await s.session.sync(wanted(two), false);
+    await s.session.sync(wanted(two), { maySweep: false, isThorough: true });
     expect(charon.takeChanges()).toEqual([`load-shared ${two.secretId}`, `load-conn ${two.name}`]);
-    await s.session.sync(wanted(two, three), false);
+    await s.session.sync(wanted(two, three), { maySweep: false, isThorough: true });
     expect(charon.takeChanges()).toEqual([
       `load-shared ${three.secretId}`,
       `load-conn ${three.name}`,
     ]);
-    await s.session.sync(wanted(two, three), true);
+    await s.session.sync(wanted(two, three), { maySweep: true, isThorough: true });
     expect(charon.takeChanges()).toEqual([]);
   });
 
@@ -91,7 +91,7 @@ describe("a session with charon", () => {
     using s = await session(charon);
     const questions = async (...connections: Connection[]) => {
       charon.server.calls.length = 0;
-      await s.session.sync(wanted(...connections), true);
+      await s.session.sync(wanted(...connections), { maySweep: true, isThorough: true });
       const commands = charon.server.calls.map(([command]) => command);
       return commands.filter((command) => command.endsWith("-conns"));
     };
@@ -105,10 +105,10 @@ describe("a session with charon", () => {
   test("loads again what somebody unloaded", async () => {
     using charon = fakeCharon();
     using s = await session(charon);
-    await s.session.sync(wanted(two, three), true);
+    await s.session.sync(wanted(two, three), { maySweep: true, isThorough: true });
     charon.takeChanges();
     charon.conns.delete(two.name);
-    await s.session.sync(wanted(two, three), true);
+    await s.session.sync(wanted(two, three), { maySweep: true, isThorough: true });
     expect(charon.takeChanges()).toEqual([`load-shared ${two.secretId}`, `load-conn ${two.name}`]);
   });
 
@@ -121,9 +121,9 @@ describe("a session with charon", () => {
     for (const id of [stale.secretId, "office", "flannel-10.6.0.0/16-192.168.0.2"]) {
       charon.keys.add(id);
     }
-    await s.session.sync(wanted(), false);
+    await s.session.sync(wanted(), { maySweep: false, isThorough: true });
     expect(charon.takeChanges()).toEqual([]);
-    await s.session.sync(wanted(), true);
+    await s.session.sync(wanted(), { maySweep: true, isThorough: true });
     expect(charon.takeChanges()).toEqual([
       `unload-conn ${stale.name}`,
       `terminate ${stale.name}`,
@@ -133,13 +133,30 @@ describe("a session with charon", () => {
     expect([...charon.keys]).toEqual(["office", "flannel-10.6.0.0/16-192.168.0.2"]);
   });
 
+  test("asks charon what it has only when it is to be thorough", async () => {
+    using charon = fakeCharon();
+    using s = await session(charon);
+    const questions = async (isThorough: boolean, ...connections: Connection[]) => {
+      await s.session.sync(wanted(...connections), { maySweep: true, isThorough });
+      const commands = charon.server.calls.map(([command]) => command);
+      charon.server.calls.length = 0;
+      return commands;
+    };
+    expect(await questions(false, two)).toContain("list-conns"); // It knows of none yet.
+    expect(await questions(false, two)).toEqual([]);
+    expect(await questions(false, two, three)).toEqual(["load-shared", "load-conn"]);
+    expect(await questions(false, two)).toEqual(["unload-conn", "terminate"]);
+    expect(await questions(false, two)).toEqual([]);
+    expect(await questions(true, two)).toEqual(["get-conns", "get-shared", "unload-shared"]);
+  });
+
   test("ends the old connection of a peer whose address changed, sweep or no sweep", async () => {
     using charon = fakeCharon();
     using s = await session(charon);
-    await s.session.sync(wanted(two), false);
+    await s.session.sync(wanted(two), { maySweep: false, isThorough: true });
     charon.takeChanges();
     const moved = connection(2, "192.168.0.22");
-    await s.session.sync(wanted(moved), false);
+    await s.session.sync(wanted(moved), { maySweep: false, isThorough: true });
     expect(charon.takeChanges()).toEqual([
       `unload-conn ${two.name}`,
       `terminate ${two.name}`,
@@ -152,11 +169,11 @@ describe("a session with charon", () => {
     using charon = fakeCharon();
     using s = await session(charon);
     charon.refuse = two.name;
-    await s.session.sync(wanted(two, three), true);
+    await s.session.sync(wanted(two, three), { maySweep: true, isThorough: true });
     expect([...s.session.refused]).toEqual([[two.name, "charon: load-conn: no"]]);
     expect([...charon.conns]).toEqual([three.name]);
     charon.refuse = undefined;
-    await s.session.sync(wanted(two, three), true);
+    await s.session.sync(wanted(two, three), { maySweep: true, isThorough: true });
     expect([...s.session.refused]).toEqual([]);
     expect(charon.conns.has(two.name)).toBe(true);
   });
@@ -165,8 +182,8 @@ describe("a session with charon", () => {
     using charon = fakeCharon();
     using s = await session(charon);
     charon.refuse = two.name;
-    await s.session.sync(wanted(two), true);
-    await s.session.sync(wanted(), true);
+    await s.session.sync(wanted(two), { maySweep: true, isThorough: true });
+    await s.session.sync(wanted(), { maySweep: true, isThorough: true });
     expect([...s.session.refused]).toEqual([]);
   });
 
@@ -216,14 +233,14 @@ describe("the watch over the tunnels", () => {
   test("begins a tunnel that charon has given up, not one that is missing once", async () => {
     using charon = fakeCharon();
     using s = await session(charon);
-    expect(await watch.check(s.session, wanted(two), true)).toBe(true);
+    expect(await watch.check(s.session, wanted(two), { maySweep: true, isFull: true })).toBe(true);
     expect(charon.takeChanges()).toEqual([]);
     await clock.advance(1000);
-    expect(await watch.check(s.session, wanted(two), true)).toBe(false);
+    expect(await watch.check(s.session, wanted(two), { maySweep: true, isFull: true })).toBe(false);
     expect(charon.takeChanges()).toEqual([`initiate ${two.name}`]);
     charon.associations = [association(two, "1", 1)];
     await clock.advance(60_000);
-    await watch.check(s.session, wanted(two), true);
+    await watch.check(s.session, wanted(two), { maySweep: true, isFull: true });
     expect(charon.takeChanges()).toEqual([]);
   });
 
@@ -235,7 +252,7 @@ describe("the watch over the tunnels", () => {
       // An association without a tunnel is not on its way to one.
       charon.associations = [association(two, "1")];
       if (second >= 100 && second < 200) charon.associations = [connecting(two)];
-      await watch.check(s.session, wanted(two), true);
+      await watch.check(s.session, wanted(two), { maySweep: true, isFull: true });
       if (charon.takeChanges().length > 0) attempts.push(second);
       await clock.advance(1000);
     }
@@ -249,10 +266,10 @@ describe("the watch over the tunnels", () => {
     using charon = fakeCharon();
     using s = await session(charon);
     charon.associations = [connecting(two)];
-    await watch.check(s.session, wanted(two), true);
+    await watch.check(s.session, wanted(two), { maySweep: true, isFull: true });
     expect(charon.takeChanges()).toEqual([]);
     charon.associations = [connecting(two), association(two, "1", 0)];
-    await watch.check(s.session, wanted(two), true);
+    await watch.check(s.session, wanted(two), { maySweep: true, isFull: true });
     expect(charon.takeChanges()).toEqual(["terminate 9"]);
   });
 
@@ -264,9 +281,9 @@ describe("the watch over the tunnels", () => {
       association(three, "3", 90),
       connecting(three),
     ];
-    await watch.check(s.session, wanted(two), false);
+    await watch.check(s.session, wanted(two), { maySweep: false, isFull: true });
     expect(charon.takeChanges()).toEqual([]);
-    await watch.check(s.session, wanted(two), true);
+    await watch.check(s.session, wanted(two), { maySweep: true, isFull: true });
     expect(charon.takeChanges()).toEqual([`terminate ${three.name}`]);
   });
 
@@ -275,20 +292,20 @@ describe("the watch over the tunnels", () => {
     using s = await session(charon);
     const both = wanted(two, three);
     charon.associations = [association(two, "1"), association(three, "2", 5)];
-    await watch.check(s.session, both, true);
+    await watch.check(s.session, both, { maySweep: true, isFull: true });
     await clock.advance(31_000);
-    await watch.check(s.session, both, true);
-    await watch.check(s.session, both, true);
+    await watch.check(s.session, both, { maySweep: true, isFull: true });
+    await watch.check(s.session, both, { maySweep: true, isFull: true });
     expect(log.lines).toEqual(["no tunnel to 10.5.2.0/24 at 192.168.0.2 for 30 s; still trying"]);
     expect(watch.problem()).toBeUndefined();
     charon.associations = [];
-    await watch.check(s.session, both, true);
+    await watch.check(s.session, both, { maySweep: true, isFull: true });
     expect(watch.problem()).toBeUndefined();
     await clock.advance(31_000);
-    await watch.check(s.session, both, true);
+    await watch.check(s.session, both, { maySweep: true, isFull: true });
     expect(watch.problem()).toStartWith("no IPsec tunnel to any of the 2 peers for 30 s or more");
     charon.associations = [association(two, "1", 0)];
-    await watch.check(s.session, both, true);
+    await watch.check(s.session, both, { maySweep: true, isFull: true });
     expect(watch.problem()).toBeUndefined();
   });
 
@@ -296,20 +313,90 @@ describe("the watch over the tunnels", () => {
     using charon = fakeCharon();
     using s = await session(charon);
     charon.associations = [association(two, "1", 5), connecting(three)];
-    expect(await watch.check(s.session, wanted(two, three), true)).toBe(true);
+    expect(await watch.check(s.session, wanted(two, three), { maySweep: true, isFull: true })).toBe(
+      true,
+    );
     await clock.advance(29_000);
-    expect(await watch.check(s.session, wanted(two, three), true)).toBe(true);
+    expect(await watch.check(s.session, wanted(two, three), { maySweep: true, isFull: true })).toBe(
+      true,
+    );
     await clock.advance(2000);
-    expect(await watch.check(s.session, wanted(two, three), true)).toBe(false);
+    expect(await watch.check(s.session, wanted(two, three), { maySweep: true, isFull: true })).toBe(
+      false,
+    );
+  });
+
+  describe("asks only for what is in doubt:", () => {
+    const asked = (charon: FakeCharon) =>
+      charon.takeQuestions("list-sas").map(({ ike }) => ike ?? "all");
+    const check = async (s: { session: IkeSession }, connections: Connection[], isFull = false) => {
+      await watch.check(s.session, wanted(...connections), { maySweep: true, isFull });
+    };
+
+    test("what is down, what has several, and what has changed", async () => {
+      using charon = fakeCharon();
+      using s = await session(charon);
+      const four = connection(4);
+      charon.associations = [
+        association(two, "1", 9),
+        association(three, "2", 9),
+        association(three, "3", 9),
+      ];
+      await check(s, [two, three, four], true);
+      expect(asked(charon)).toEqual(["all"]);
+      await check(s, [two, three, four]);
+      expect(asked(charon)).toEqual([three.name, four.name]);
+      charon.associations.pop();
+      charon.associations.push(association(four, "4", 1));
+      await check(s, [two, three, four]);
+      await check(s, [two, three, four]);
+      expect(asked(charon)).toEqual([three.name, four.name]);
+      watch.changed(two.name);
+      await check(s, [two, three, four]);
+      expect(asked(charon)).toEqual([two.name]);
+    });
+
+    test("what changes while charon answers is asked for the next time", async () => {
+      using charon = fakeCharon();
+      using s = await session(charon);
+      charon.associations = [association(two, "1", 9)];
+      charon.onCall = ({ command }) => {
+        if (command === "list-sas") watch.changed(two.name);
+      };
+      await check(s, [two], true);
+      charon.onCall = undefined;
+      await check(s, [two]);
+      await check(s, [two]);
+      expect(asked(charon)).toEqual(["all", two.name]);
+    });
+
+    test("a tunnel that comes up and that nobody wants is ended", async () => {
+      using charon = fakeCharon();
+      using s = await session(charon);
+      await check(s, [], true);
+      charon.associations = [association(two, "1", 0)];
+      watch.changed(two.name);
+      await check(s, []);
+      expect(charon.takeChanges()).toEqual([`terminate ${two.name}`]);
+    });
+
+    test("all at once where that is many", async () => {
+      using charon = fakeCharon();
+      using s = await session(charon);
+      const many = Array.from({ length: 17 }, (_, i) => connection(i + 10));
+      await check(s, many);
+      await check(s, many.slice(1));
+      expect(asked(charon)).toEqual(["all", ...many.slice(1).map(({ name }) => name)]);
+    });
   });
 
   test("has no problem without peers", async () => {
     using charon = fakeCharon();
     using s = await session(charon);
-    await watch.check(s.session, wanted(two), true);
+    await watch.check(s.session, wanted(two), { maySweep: true, isFull: true });
     await clock.advance(31_000);
     expect(watch.problem()).toStartWith("no IPsec tunnel to the only peer");
-    await watch.check(s.session, wanted(), true);
+    await watch.check(s.session, wanted(), { maySweep: true, isFull: true });
     expect(watch.problem()).toBeUndefined();
   });
 });
