@@ -6,13 +6,15 @@
  * next daemon finds it by its control socket in the run directory. (docs/adr/0009-charon-stays.md)
  */
 
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import type { Log } from "../../log/log.ts";
 import { signalProcess } from "../../process/process.ts";
 import { findCharon, packageOf } from "../../process/programs.ts";
 import { startService } from "../../process/service.ts";
 import { BackendError } from "../target.ts";
+import { ownSocket, settingsFile, SOCKET_VARIABLE, SYSTEM_SOCKET } from "./charon_paths.ts";
+import { charonWith, makeWay } from "./pid_file.ts";
 import { installedPlugins, strongswanConf } from "./strongswan_conf.ts";
 import { Vici, ViciError } from "./vici.ts";
 
@@ -39,9 +41,6 @@ export function giveUpCharon({ vici, isNew, kill }: Charon): void {
   vici[Symbol.dispose]();
   if (isNew) kill?.();
 }
-
-/** Control socket of a charon that somebody else runs, in the environment. */
-export const SOCKET_VARIABLE = "CHARON_VICI_SOCKET";
 
 /**
  * The charon that is named in the environment, ours of a former run, the machine's
@@ -83,10 +82,10 @@ async function answering(greet: () => Promise<Charon>): Promise<Charon | undefin
 
 /** Ours of a former run. */
 async function adoptCharon(options: CharonOptions): Promise<Charon> {
-  const charon = await greet(ownSocket(options), "the charon of a former run");
+  const charon = await greet(ownSocket(options.runDirectory), "the charon of a former run");
   await followLog(charon.vici, options.log);
   const kill = () => {
-    const pid = ownPid(options);
+    const pid = charonWith(settingsFile(options.runDirectory));
     if (pid !== undefined) signalProcess(pid, "SIGKILL");
   };
   return { ...charon, kill };
@@ -105,8 +104,8 @@ async function greet(path: string, what: string): Promise<Charon> {
 
 async function startCharon(options: CharonOptions, stop: AbortSignal): Promise<Charon> {
   const path = requireProgram();
-  const socket = ownSocket(options);
-  const conf = settingsFile(options);
+  const socket = ownSocket(options.runDirectory);
+  const conf = settingsFile(options.runDirectory);
   const plugins = installedPlugins(path);
   if (plugins !== undefined && !plugins.includes("vici")) {
     throw new BackendError(
@@ -114,7 +113,7 @@ async function startCharon(options: CharonOptions, stop: AbortSignal): Promise<C
         "install it (Debian: strongswan-swanctl)",
     );
   }
-  makeWay(options);
+  makeWay(conf, options.log);
   writeSettings(conf, strongswanConf({ socket, plugins }));
   const lines: string[] = [];
   const charon = startService(path, {
@@ -150,17 +149,6 @@ async function startCharon(options: CharonOptions, stop: AbortSignal): Promise<C
   }
 }
 
-/**
- * Where charon listens unless it is told otherwise. Ours does not: another charon that is started
- * beside it takes this socket away before it sees that it cannot run.
- */
-const SYSTEM_SOCKET = "/var/run/charon.vici";
-/** Compiled into charon: there can be one of these at a time. */
-const PID_FILE = "/var/run/charon.pid";
-/** Of a charon of our own, beside its settings. */
-const SOCKET_NAME = "charon.vici";
-const SETTINGS_VARIABLE = "STRONGSWAN_CONF=";
-const SOCKET_PATH_MAX_BYTES = 107; // struct sockaddr_un, unix(7)
 const GREETING_TIMEOUT_MS = 3000;
 const START_TIMEOUT_MS = 10_000;
 const START_POLL_MS = 20;
@@ -177,10 +165,6 @@ function requireProgram(): string {
   );
 }
 
-function settingsFile({ runDirectory }: CharonOptions): string {
-  return join(runDirectory, "strongswan.conf");
-}
-
 function writeSettings(path: string, text: string): void {
   try {
     mkdirSync(dirname(path), { recursive: true });
@@ -192,78 +176,6 @@ function writeSettings(path: string, text: string): void {
       { cause },
     );
   }
-}
-
-function ownSocket({ runDirectory }: CharonOptions): string {
-  const path = join(runDirectory, SOCKET_NAME);
-  if (Buffer.byteLength(path) > SOCKET_PATH_MAX_BYTES) {
-    throw new BackendError(
-      `the path of charon's socket, ${path}, is longer than the ${SOCKET_PATH_MAX_BYTES} bytes ` +
-        "that Linux allows; choose a shorter directory for --subnet-file",
-    );
-  }
-  return path;
-}
-
-/** The charon that runs with our settings; `undefined` if there is none. */
-function ownPid(options: CharonOptions): number | undefined {
-  const holder = pidFileHolder();
-  return holder?.isCharon && settingsOf(holder.pid) === settingsFile(options)
-    ? holder.pid
-    : undefined;
-}
-
-/**
- * charon refuses to start while a process has the number in its file, be it another program's by now:
- * in a container that starts anew the numbers are often the same. Throws `ViciError` if it is charon's.
- */
-function makeWay(options: CharonOptions): void {
-  const holder = pidFileHolder();
-  if (holder === undefined) return;
-  const { pid, isCharon } = holder;
-  if (isCharon) throw new ViciError("start", inTheWay(pid, options));
-  options.log.info(`${PID_FILE} names process ${pid}, which is not charon; removing it`);
-  rmSync(PID_FILE, { force: true });
-}
-
-/** The process that charon's file names; `undefined` without such a file or process. */
-function pidFileHolder(): { readonly pid: number; readonly isCharon: boolean } | undefined {
-  try {
-    const pid = Number(readFileSync(PID_FILE, "utf8"));
-    return { pid, isCharon: readFileSync(`/proc/${pid}/comm`, "utf8").trim() === "charon" };
-  } catch {
-    return undefined;
-  }
-}
-
-function inTheWay(pid: number, options: CharonOptions): string {
-  const settings = settingsOf(pid);
-  if (settings === settingsFile(options)) {
-    return `the charon of a former run, process ${pid}, does not answer; end it with ` +
-      `"kill -9 ${pid}"`;
-  }
-  const socket = settings === undefined ? undefined : socketBeside(settings);
-  return `another charon, process ${pid}, runs on this host, which has room for one; use it with ` +
-    `${SOCKET_VARIABLE}=${
-      socket ?? "the path of its control socket"
-    }, or end it with "kill ${pid}"`;
-}
-
-/** The settings file that a charon was given by who started it. */
-function settingsOf(pid: number): string | undefined {
-  try {
-    const environment = readFileSync(`/proc/${pid}/environ`, "utf8").split("\0");
-    const setting = environment.find((entry) => entry.startsWith(SETTINGS_VARIABLE));
-    return setting?.slice(SETTINGS_VARIABLE.length);
-  } catch {
-    return undefined;
-  }
-}
-
-/** Where the charon of another flanneld listens. */
-function socketBeside(settings: string): string | undefined {
-  const socket = join(dirname(settings), SOCKET_NAME);
-  return existsSync(socket) ? socket : undefined;
 }
 
 /** charon's events of the name `log`: its lines, after the process that read its output has gone. */

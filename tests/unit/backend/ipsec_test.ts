@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Family } from "../../../src/addr/ip.ts";
 import { type Backend, ImplausibleLeaseError, NO_FACTS } from "../../../src/backend/backend.ts";
-import { SOCKET_VARIABLE } from "../../../src/backend/ipsec/charon.ts";
+import { SOCKET_VARIABLE } from "../../../src/backend/ipsec/charon_paths.ts";
 import ipsec from "../../../src/backend/ipsec.ts";
 import { BackendError } from "../../../src/backend/target.ts";
 import { ConfigError } from "../../../src/config/config_error.ts";

@@ -1,0 +1,67 @@
+/** The one place that a machine has for charon: its pid file, whose path is compiled in. */
+
+import { existsSync, readFileSync, rmSync } from "node:fs";
+import { dirname } from "node:path";
+import type { Log } from "../../log/log.ts";
+import { ownSocket, SOCKET_VARIABLE } from "./charon_paths.ts";
+import { ViciError } from "./vici.ts";
+
+const PID_FILE = "/var/run/charon.pid";
+const SETTINGS_VARIABLE = "STRONGSWAN_CONF=";
+
+/** The charon that runs with these settings; `undefined` if there is none. */
+export function charonWith(settings: string): number | undefined {
+  const holder = pidFileHolder();
+  return holder?.isCharon && settingsOf(holder.pid) === settings ? holder.pid : undefined;
+}
+
+/**
+ * charon refuses to start while a process has the number in its file, be it another program's by now:
+ * in a container that starts anew the numbers are often the same. Throws `ViciError` if it is charon's.
+ */
+export function makeWay(settings: string, log: Log): void {
+  const holder = pidFileHolder();
+  if (holder === undefined) return;
+  const { pid, isCharon } = holder;
+  if (isCharon) throw new ViciError("start", inTheWay(pid, settings));
+  log.info(`${PID_FILE} names process ${pid}, which is not charon; removing it`);
+  rmSync(PID_FILE, { force: true });
+}
+
+/** The process that charon's file names; `undefined` without such a file or process. */
+function pidFileHolder(): { readonly pid: number; readonly isCharon: boolean } | undefined {
+  try {
+    const pid = Number(readFileSync(PID_FILE, "utf8"));
+    return { pid, isCharon: readFileSync(`/proc/${pid}/comm`, "utf8").trim() === "charon" };
+  } catch {
+    return undefined;
+  }
+}
+
+function inTheWay(pid: number, settings: string): string {
+  const its = settingsOf(pid);
+  if (its === settings) {
+    return `the charon of a former run, process ${pid}, does not answer; end it with ` +
+      `"kill -9 ${pid}"`;
+  }
+  const socket = its === undefined ? undefined : socketBeside(its);
+  return `another charon, process ${pid}, runs on this host, which has room for one; use it with ` +
+    `${SOCKET_VARIABLE}=${socket ?? "PATH, its control socket"}, or end it with "kill ${pid}"`;
+}
+
+/** The settings file that a charon was given by who started it. */
+function settingsOf(pid: number): string | undefined {
+  try {
+    const environment = readFileSync(`/proc/${pid}/environ`, "utf8").split("\0");
+    const setting = environment.find((entry) => entry.startsWith(SETTINGS_VARIABLE));
+    return setting?.slice(SETTINGS_VARIABLE.length);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Where the charon of another flanneld listens. */
+function socketBeside(settings: string): string | undefined {
+  const socket = ownSocket(dirname(settings));
+  return existsSync(socket) ? socket : undefined;
+}
