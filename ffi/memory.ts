@@ -4,9 +4,20 @@ import { type Pointer, ptr, read } from "bun:ffi";
 
 export type { Pointer };
 
-/** Address of a buffer's first byte. Keep the buffer referenced for as long as C may use the address. */
+/**
+ * Address of a buffer's first byte. Keep the buffer referenced for as long as C may use the address;
+ * an address that is used for longer than one call is that of a `fixedBuffer`.
+ */
 export function addressOf(buffer: Uint8Array | Uint32Array | BigUint64Array): Pointer {
   return ptr(buffer);
+}
+
+/**
+ * A buffer that stays where it is. The bytes of `new Uint8Array(16)` move when its `buffer` is first
+ * asked for, which the compiler of a hot function also does.
+ */
+export function fixedBuffer(length: number): Uint8Array {
+  return new Uint8Array(new ArrayBuffer(length));
 }
 
 /** The pointer stored at `at`. */

@@ -10,6 +10,7 @@ import { errnoName } from "./errno.ts";
 import { KernelError, type StepResult } from "./kernel.ts";
 import { performLinkStep } from "./link_steps.ts";
 import { Ifindexes } from "./links.ts";
+import { routeByNexthop } from "./nexthop_messages.ts";
 import { NexthopRoutes } from "./nexthop_routes.ts";
 import type { Nexthops } from "./nexthops.ts";
 import { describeStep, operationOf } from "./operation.ts";
@@ -78,7 +79,7 @@ export class BatchRun {
     if (entry.kind === "route" && ifindex !== undefined) {
       const nexthopId = this.#nexthopRoutes.idFor(step, entry, ifindex);
       if (nexthopId !== 0) {
-        this.#changes.encoder.routeByNexthop(operationOf(step), entry, nexthopId);
+        routeByNexthop(this.#changes.encoder, operationOf(step), entry, nexthopId);
         this.#push({ position, nexthopId, isRetry: false });
         // The kernel finds a route with an object only by the object, one without only by its
         // gateway; which of the two it is, nobody knows after a restart: a deletion tries both.

@@ -7,7 +7,7 @@
 
 import { type Libnl, libnl, RTNL_LINK_VXLAN_F_GBP } from "../../ffi/libnl.ts";
 import * as k from "../../ffi/linux.ts";
-import { addressOf, cString, type Pointer, readPointer } from "../../ffi/memory.ts";
+import { addressOf, cString, fixedBuffer, type Pointer, readPointer } from "../../ffi/memory.ts";
 import { addressBytes, type Family, familyOf, type IpAddress } from "../addr/ip.ts";
 import type { MacAddress } from "../addr/mac.ts";
 import { prefixAddress, prefixLength } from "../addr/prefix.ts";
@@ -26,7 +26,7 @@ import { writeAddress, writeMac } from "./address_bytes.ts";
 import { addressFamily, addressLength } from "./address_family.ts";
 import { AttributeWriter } from "./attribute_writer.ts";
 import { allocated, MessageBatch } from "./message_batch.ts";
-import type { Operation } from "./operation.ts";
+import { makingFlags, type Operation } from "./operation.ts";
 
 /** An entry that lies on a device, or a blackhole route: what `entry` takes. */
 export type Entry = Address | Neighbour | FdbEntry | Route;
@@ -34,9 +34,9 @@ export type Entry = Address | Neighbour | FdbEntry | Route;
 /** Messages for one send(2), and libnl's objects to build them with. */
 export class Encoder extends MessageBatch implements Disposable {
   readonly #nl: Libnl = libnl();
-  readonly #out = new BigUint64Array(1);
+  readonly #out = fixedBuffer(8);
   readonly #outAddress: Pointer = addressOf(this.#out);
-  readonly #scratch = new Uint8Array(16);
+  readonly #scratch = fixedBuffer(16);
   readonly #scratchAddress: Pointer = addressOf(this.#scratch);
   readonly #templates = new Map<string, Template>();
   #routeTemplates: Record<Family, RouteTemplate | undefined> = { 4: undefined, 6: undefined };
@@ -52,61 +52,6 @@ export class Encoder extends MessageBatch implements Disposable {
       case "route":
         return this.#routeMessage(operation, entry, ifindex);
     }
-  }
-
-  /**
-   * Appends the creation of a nexthop object (RTM_NEWNEXTHOP) to an IPv4 gateway that is on the link
-   * although no route says so. The id is the gateway; there must be no other object of this id.
-   */
-  createNexthop(id: number, protocol: number, ifindex: number): void {
-    const header = new Uint8Array(k.nhmsg.size);
-    header[k.nhmsg.nh_family] = k.AF_INET;
-    header[k.nhmsg.nh_protocol] = protocol;
-    header[k.nhmsg.nh_flags] = k.RTNH_F_ONLINK; // of a little-endian word
-    this.#message(k.RTM_NEWNEXTHOP, k.NLM_F_CREATE | k.NLM_F_EXCL, header, (message) => {
-      this.#nl.nla_put_u32(message, k.NHA_ID, id);
-      this.#nl.nla_put_u32(message, k.NHA_OIF, ifindex);
-      for (let i = 0; i < 4; i++) this.#scratch[i] = id >>> (24 - 8 * i);
-      this.#nl.nla_put(message, k.NHA_GATEWAY, 4, this.#scratchAddress);
-    });
-  }
-
-  /** Appends RTM_DELNEXTHOP; routes by this object go with it. */
-  deleteNexthop(id: number): void {
-    this.#message(k.RTM_DELNEXTHOP, 0, new Uint8Array(k.nhmsg.size), (message) => {
-      this.#nl.nla_put_u32(message, k.NHA_ID, id);
-    });
-  }
-
-  /** Appends the message for an IPv4 unicast route whose next hop is a nexthop object. */
-  routeByNexthop(operation: Operation, route: Route, id: number): void {
-    const header = new Uint8Array(k.rtmsg.size);
-    header[k.rtmsg.rtm_family] = k.AF_INET;
-    header[k.rtmsg.rtm_dst_len] = prefixLength(route.destination);
-    header[k.rtmsg.rtm_protocol] = route.protocol;
-    header[k.rtmsg.rtm_scope] = route.scope === "link" ? k.RT_SCOPE_LINK : k.RT_SCOPE_UNIVERSE;
-    header[k.rtmsg.rtm_type] = k.RTN_UNICAST;
-    const type = operation === "delete" ? k.RTM_DELROUTE : k.RTM_NEWROUTE;
-    const flags = operation === "delete" ? 0 : addFlags(operation);
-    this.#message(type, flags, header, (message) => {
-      const length = writeAddress(prefixAddress(route.destination), this.#scratch);
-      this.#nl.nla_put(message, k.RTA_DST, length, this.#scratchAddress);
-      this.#nl.nla_put_u32(message, k.RTA_TABLE, route.table);
-      this.#nl.nla_put_u32(message, k.RTA_PRIORITY, route.metric);
-      this.#nl.nla_put_u32(message, k.RTA_NH_ID, id);
-    });
-  }
-
-  /** Appends a request for all nexthop objects. */
-  dumpNexthops(): void {
-    this.#message(k.RTM_GETNEXTHOP, k.NLM_F_DUMP, new Uint8Array(k.nhmsg.size));
-  }
-
-  /** Appends a request for the IPv4 routes of all tables. */
-  dumpEveryTable(): void {
-    const header = new Uint8Array(k.rtmsg.size);
-    header[k.rtmsg.rtm_family] = k.AF_INET;
-    this.#message(k.RTM_GETROUTE, k.NLM_F_DUMP, header);
   }
 
   /** Appends the creation of a vxlan device; it must not exist (RTM_NEWLINK). */
@@ -180,7 +125,7 @@ export class Encoder extends MessageBatch implements Disposable {
     header[k.rtmsg.rtm_family] = addressFamily(family);
     header[k.rtmsg.rtm_dst_len] = addressLength(family) * 8;
     const length = writeAddress(destination, this.#scratch);
-    this.#message(k.RTM_GETROUTE, 0, header, (message) => {
+    this.build(k.RTM_GETROUTE, 0, header, (message) => {
       this.#nl.nla_put(message, k.RTA_DST, length, this.#scratchAddress);
     });
   }
@@ -198,7 +143,7 @@ export class Encoder extends MessageBatch implements Disposable {
     header[0] = kind === "fdb" ? k.AF_BRIDGE : afFamily;
     switch (kind) {
       case "link":
-        return this.#message(
+        return this.build(
           k.RTM_GETLINK,
           k.NLM_F_DUMP,
           header,
@@ -206,12 +151,12 @@ export class Encoder extends MessageBatch implements Disposable {
         );
       case "address":
         new DataView(header.buffer).setUint32(k.ifaddrmsg.ifa_index, ifindex, true);
-        return this.#message(k.RTM_GETADDR, k.NLM_F_DUMP, header);
+        return this.build(k.RTM_GETADDR, k.NLM_F_DUMP, header);
       case "neighbour":
       case "fdb":
-        return this.#message(k.RTM_GETNEIGH, k.NLM_F_DUMP, header, filter(k.NDA_IFINDEX, ifindex));
+        return this.build(k.RTM_GETNEIGH, k.NLM_F_DUMP, header, filter(k.NDA_IFINDEX, ifindex));
       case "route":
-        return this.#message(
+        return this.build(
           k.RTM_GETROUTE,
           k.NLM_F_DUMP,
           header,
@@ -278,7 +223,7 @@ export class Encoder extends MessageBatch implements Disposable {
       this.#append(
         operation === "delete"
           ? nl.rtnl_addr_build_delete_request(address, 0, this.#outAddress)
-          : nl.rtnl_addr_build_add_request(address, addFlags(operation), this.#outAddress),
+          : nl.rtnl_addr_build_add_request(address, makingFlags(operation), this.#outAddress),
       );
     } finally {
       nl.rtnl_addr_put(address);
@@ -294,7 +239,11 @@ export class Encoder extends MessageBatch implements Disposable {
     this.#append(
       operation === "delete"
         ? nl.rtnl_neigh_build_delete_request(template.object, 0, this.#outAddress)
-        : nl.rtnl_neigh_build_add_request(template.object, addFlags(operation), this.#outAddress),
+        : nl.rtnl_neigh_build_add_request(
+          template.object,
+          makingFlags(operation),
+          this.#outAddress,
+        ),
     );
   }
 
@@ -335,7 +284,11 @@ export class Encoder extends MessageBatch implements Disposable {
     this.#append(
       operation === "delete"
         ? nl.rtnl_route_build_del_request(template.object, 0, this.#outAddress)
-        : nl.rtnl_route_build_add_request(template.object, addFlags(operation), this.#outAddress),
+        : nl.rtnl_route_build_add_request(
+          template.object,
+          makingFlags(operation),
+          this.#outAddress,
+        ),
     );
   }
 
@@ -376,18 +329,6 @@ export class Encoder extends MessageBatch implements Disposable {
     const template = { ifindex, object, destination, gateway, route, free };
     this.#routeTemplates[family] = template;
     return template;
-  }
-
-  #message(
-    type: number,
-    flags: number,
-    header: Uint8Array,
-    attributes?: (message: Pointer) => void,
-  ): void {
-    const message = allocated(this.#nl.nlmsg_alloc_simple(type, flags));
-    this.#nl.nlmsg_append(message, addressOf(header), header.length, 4);
-    attributes?.(message);
-    this.take(message);
   }
 
   /** Takes the message that a libnl function left at `#out`, if its result says so. */
@@ -489,8 +430,4 @@ function sameShape(a: Route, b: Route): boolean {
 
 function gatewayFamily(route: Route): Family | 0 {
   return route.gateway === undefined ? 0 : familyOf(route.gateway);
-}
-
-function addFlags(operation: Operation): number {
-  return k.NLM_F_CREATE | (operation === "create" ? k.NLM_F_EXCL : k.NLM_F_REPLACE);
 }

@@ -8,6 +8,7 @@ import { addressOf, type Pointer, readUint32 } from "../../ffi/memory.ts";
 /** Larger than the largest message: a vxlan device or a policy with all attributes, about 250 bytes. */
 const MESSAGE_BYTES = 512;
 const BATCH_BYTES = 64 * 1024;
+const NLMSG_ALIGNTO = 4; // linux/netlink.h
 
 export class MessageBatch {
   readonly #nl: LibnlCore = libnlCore();
@@ -62,6 +63,19 @@ export class MessageBatch {
   /** Asks for an answer to the last message even if it is carried out, after `number`. */
   acknowledgeLast(): void {
     this.#addFlags(this.#lastAt, NLM_F_ACK);
+  }
+
+  /** Appends a message of this header; `attributes` puts more into libnl's message (struct nl_msg). */
+  build(
+    type: number,
+    flags: number,
+    header: Uint8Array,
+    attributes?: (message: Pointer) => void,
+  ): void {
+    const message = allocated(this.#nl.nlmsg_alloc_simple(type, flags));
+    this.#nl.nlmsg_append(message, addressOf(header), header.length, NLMSG_ALIGNTO);
+    attributes?.(message);
+    this.take(message);
   }
 
   /** Copies one of libnl's messages (struct nl_msg) to the end and frees it. */

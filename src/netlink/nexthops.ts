@@ -18,10 +18,11 @@ import { type Route, RTPROT_FLANNEL } from "../state/resource.ts";
 import { writeAddress } from "./address_bytes.ts";
 import type { Channel } from "./channel.ts";
 import { type DecodedNexthop, decodeNexthop, nexthopIdOf } from "./decoder.ts";
-import type { Encoder } from "./encoder.ts";
 import { errnoName } from "./errno.ts";
 import { DUMP_TRIES } from "./interrupted.ts";
 import { KernelError } from "./kernel.ts";
+import type { MessageBatch } from "./message_batch.ts";
+import { createNexthop, deleteNexthop, dumpEveryTable, dumpNexthops } from "./nexthop_messages.ts";
 import type { Refusal } from "./socket.ts";
 
 /** Id of the nexthop object that would serve this route; 0 if none can. */
@@ -43,14 +44,14 @@ export function isOurNexthop(nexthop: DecodedNexthop): boolean {
 
 /** Our nexthop objects, and which of them the kernel holds as far as is known. */
 export class Nexthops {
-  readonly #channel: Channel<Encoder>;
+  readonly #channel: Channel<MessageBatch>;
   #isSupported = true;
   /** Devices of our objects by id; `undefined` until the kernel has been asked. */
   #known: Map<number, number> | undefined;
   /** Routes that may have used one of them and have gone since unused ones were looked for. */
   #suspects = 0;
 
-  constructor(channel: Channel<Encoder>) {
+  constructor(channel: Channel<MessageBatch>) {
     this.#channel = channel;
   }
 
@@ -67,7 +68,7 @@ export class Nexthops {
     for (let from = 0; from < wanted.length && this.#isSupported; from += MESSAGES_AT_A_TIME) {
       const chunk = wanted.slice(from, from + MESSAGES_AT_A_TIME);
       const refusals = this.#send(chunk, (encoder, id) => {
-        encoder.createNexthop(id, RTPROT_FLANNEL, ifindex);
+        createNexthop(encoder, id, ifindex);
       });
       for (const [index, id] of chunk.entries()) {
         const refusal = refusals.get(index);
@@ -117,7 +118,7 @@ export class Nexthops {
     for (const { members } of nexthops) for (const id of members) unused.delete(id);
     if (unused.size === 0) return;
     const outcome = this.#channel.readTable(
-      (encoder) => encoder.dumpEveryTable(),
+      dumpEveryTable,
       (message) => unused.delete(nexthopIdOf(message)),
     );
     if (outcome === "interrupted") return; // A later change tries again.
@@ -125,7 +126,7 @@ export class Nexthops {
     for (let from = 0; from < ids.length; from += MESSAGES_AT_A_TIME) {
       // What is refused is gone, or stays: both will do.
       this.#send(ids.slice(from, from + MESSAGES_AT_A_TIME), (encoder, id) => {
-        encoder.deleteNexthop(id);
+        deleteNexthop(encoder, id);
       });
     }
     for (const id of ids) this.forget(id);
@@ -147,7 +148,7 @@ export class Nexthops {
 
   #send(
     ids: readonly number[],
-    encode: (encoder: Encoder, id: number) => void,
+    encode: (batch: MessageBatch, id: number) => void,
   ): Map<number, Refusal> {
     const { encoder } = this.#channel;
     encoder.clear();
@@ -161,7 +162,7 @@ export class Nexthops {
       const nexthops: DecodedNexthop[] = [];
       try {
         const outcome = this.#channel.readTable(
-          (encoder) => encoder.dumpNexthops(),
+          dumpNexthops,
           (message) => {
             const nexthop = decodeNexthop(message);
             if (nexthop !== undefined) nexthops.push(nexthop);

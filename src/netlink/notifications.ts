@@ -11,7 +11,7 @@ import * as k from "../../ffi/linux.ts";
 import { errnoName } from "./errno.ts";
 import { KernelError } from "./kernel.ts";
 import { MessageReader } from "./reader.ts";
-import { connectToKernel, openNetlinkSocket, setOption } from "./socket.ts";
+import { openNetlinkSocket, setOption } from "./socket.ts";
 
 export interface NotificationOptions {
   /** One of NETLINK_*. */
@@ -47,7 +47,6 @@ export class Notifications implements Disposable {
     const { protocol, groups, optionalGroups = [], receiveBufferBytes } = options;
     this.#fd = openNetlinkSocket(protocol);
     try {
-      connectToKernel(this.#fd);
       // SO_RCVBUF stops at net.core.rmem_max; going beyond needs CAP_NET_ADMIN in the first
       // user namespace.
       if (!setOption(this.#fd, k.SOL_SOCKET, k.SO_RCVBUFFORCE, receiveBufferBytes)) {

@@ -43,7 +43,6 @@ export class NetlinkSocket implements Disposable {
     setOption(this.#fd, k.SOL_NETLINK, k.NETLINK_CAP_ACK, 1);
     setOption(this.#fd, k.SOL_NETLINK, k.NETLINK_EXT_ACK, 1);
     setOption(this.#fd, k.SOL_NETLINK, k.NETLINK_GET_STRICT_CHK, 1);
-    connectToKernel(this.#fd);
     this.portId = portIdOf(this.#fd);
   }
 
@@ -157,7 +156,10 @@ export class NetlinkSocket implements Disposable {
   }
 }
 
-/** Opens a non-blocking socket in this thread's network namespace; `protocol` is one of NETLINK_*. */
+/**
+ * Opens a non-blocking socket to the kernel in this thread's network namespace; `protocol` is one of
+ * NETLINK_*. Throws `KernelError`.
+ */
 export function openNetlinkSocket(protocol: number): number {
   const fd = libc().socket(
     k.AF_NETLINK,
@@ -165,6 +167,12 @@ export function openNetlinkSocket(protocol: number): number {
     protocol,
   );
   if (fd < 0) throw new KernelError("open a netlink socket", errnoName(errno()));
+  try {
+    connectToKernel(fd);
+  } catch (error) {
+    libc().close(fd);
+    throw error;
+  }
   return fd;
 }
 

@@ -2,7 +2,7 @@
 
 import { type LibnlXfrm, libnlXfrm } from "../../ffi/libnl.ts";
 import * as k from "../../ffi/linux.ts";
-import { addressOf, type Pointer, readPointer } from "../../ffi/memory.ts";
+import { addressOf, fixedBuffer, type Pointer, readPointer } from "../../ffi/memory.ts";
 import { type Family, familyOf, type IpAddress } from "../addr/ip.ts";
 import { prefixAddress, prefixLength } from "../addr/prefix.ts";
 import type { XfrmPolicy, XfrmTunnel } from "../state/resource.ts";
@@ -21,9 +21,9 @@ export const DIRECTIONS = {
 /** Messages for one send(2), and libnl's objects to build them with. */
 export class XfrmEncoder extends MessageBatch implements Disposable {
   readonly #nl: LibnlXfrm = libnlXfrm();
-  readonly #out = new BigUint64Array(1);
+  readonly #out = fixedBuffer(8);
   readonly #outAddress: Pointer = addressOf(this.#out);
-  readonly #scratch = new Uint8Array(16);
+  readonly #scratch = fixedBuffer(16);
   readonly #scratchAddress: Pointer = addressOf(this.#scratch);
   /** Made once for each family; the next policy puts other bytes into the same objects. */
   readonly #templates = new Map<Family, Template>();
@@ -47,10 +47,7 @@ export class XfrmEncoder extends MessageBatch implements Disposable {
 
   /** Appends a request for all policies (XFRM_MSG_GETPOLICY). */
   dump(): void {
-    const message = allocated(this.#nl.nlmsg_alloc_simple(k.XFRM_MSG_GETPOLICY, k.NLM_F_DUMP));
-    const header = new Uint8Array(k.xfrm_userpolicy_id.size);
-    this.#nl.nlmsg_append(message, addressOf(header), header.length, 4);
-    this.take(message);
+    this.build(k.XFRM_MSG_GETPOLICY, k.NLM_F_DUMP, new Uint8Array(k.xfrm_userpolicy_id.size));
   }
 
   [Symbol.dispose](): void {
