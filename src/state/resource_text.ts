@@ -1,8 +1,7 @@
-/** Entries as text in the notation of `ip` and `bridge`, for goldens, messages and logs. */
+/** Entries as text in the notation of `ip` and `bridge`, for messages, logs and goldens. */
 
 import { familyOf } from "../addr/ip.ts";
 import { assertNever } from "../addr/assert_never.ts";
-import { STAGES } from "./plan.ts";
 import {
   type Endpoint,
   IPV6_DEFAULT_METRIC,
@@ -40,15 +39,6 @@ export function resourceText(resource: Resource): string {
     default:
       return assertNever(resource);
   }
-}
-
-/** All entries, one line each, sorted by the order in which they are made, then by text. */
-export function stateText(resources: Iterable<Resource>): string {
-  return [...resources]
-    .map((resource) => ({ stage: STAGES[resource.kind], text: resourceText(resource) }))
-    .sort((a, b) => a.stage - b.stage || (a.text < b.text ? -1 : a.text > b.text ? 1 : 0))
-    .map(({ text }) => `${text}\n`)
-    .join("");
 }
 
 function linkText(link: Link): string {

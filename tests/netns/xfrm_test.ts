@@ -10,7 +10,6 @@ import { spawnInNamespace } from "../../src/lab/namespace.ts";
 import type { KernelError } from "../../src/netlink/kernel.ts";
 import { findCharon } from "../../src/process/programs.ts";
 import type { XfrmPolicy } from "../../src/state/resource.ts";
-import { stateText } from "../../src/state/resource_text.ts";
 import { Cluster, PREFIX } from "../support/cluster.ts";
 import { FLANNELD, type Host } from "../support/host.ts";
 import {
@@ -25,6 +24,7 @@ import {
   withCharon,
 } from "../support/ipsec.ts";
 import { IPV4, rememberSubnets } from "../support/networks.ts";
+import { stateText } from "../support/state_text.ts";
 import { eventually, throughout } from "../support/wait.ts";
 import { collect, find, remove, run, Sandbox, set, until } from "./netlink_support.ts";
 

@@ -23,7 +23,7 @@ import {
   type WireguardSupport,
 } from "../../src/netlink/kernel.ts";
 import { linkKey, linkOf, resourceKey } from "../../src/state/resource_key.ts";
-import { resourceText, stateText } from "../../src/state/resource_text.ts";
+import { resourceText } from "../../src/state/resource_text.ts";
 import type {
   Address,
   Link,
@@ -34,6 +34,7 @@ import type {
 } from "../../src/state/resource.ts";
 import { sameResource, VXLAN_DEFAULT_PORT } from "../../src/state/same_resource.ts";
 import type { Step } from "../../src/state/step.ts";
+import { stateText } from "./state_text.ts";
 
 export class FakeKernel implements Kernel {
   readonly table = new Map<ResourceKey, Resource>();

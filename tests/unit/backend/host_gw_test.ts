@@ -6,9 +6,9 @@ import { BLACKHOLE_METRIC, blackholeRoutes } from "../../../src/backend/blackhol
 import hostGw from "../../../src/backend/host_gw.ts";
 import { BACKEND_TYPES, loadBackend } from "../../../src/backend/registry.ts";
 import { isOurs } from "../../../src/state/ownership.ts";
-import { stateText } from "../../../src/state/resource_text.ts";
 import { FakeKernel } from "../../support/fake_kernel.ts";
 import { backendHost, config, external, ip, lease } from "../../support/sample_network.ts";
+import { stateText } from "../../support/state_text.ts";
 
 const DUAL: readonly Family[] = [4, 6];
 const NEAR: PeerFacts = { direct: { 4: true, 6: true }, way: { 4: "dev eth0", 6: "dev eth0" } };

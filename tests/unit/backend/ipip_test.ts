@@ -9,9 +9,9 @@ import {
 import ipip from "../../../src/backend/ipip.ts";
 import { NO_MAC, type Resource } from "../../../src/state/resource.ts";
 import { isOurs } from "../../../src/state/ownership.ts";
-import { stateText } from "../../../src/state/resource_text.ts";
 import { FakeKernel } from "../../support/fake_kernel.ts";
 import { backendHost, config, external, HOST, ip, lease } from "../../support/sample_network.ts";
+import { stateText } from "../../support/state_text.ts";
 
 const DIRECT: PeerFacts = { direct: { 4: true }, way: {} };
 const FAR: PeerFacts = { direct: { 4: false }, way: {} };

@@ -11,10 +11,10 @@ import { BackendError } from "../../../src/backend/target.ts";
 import { ConfigError } from "../../../src/config/config_error.ts";
 import { isOurs } from "../../../src/state/ownership.ts";
 import type { XfrmPolicy } from "../../../src/state/resource.ts";
-import { stateText } from "../../../src/state/resource_text.ts";
 import { FakeCharon } from "../../support/fake_charon.ts";
 import { FakeKernel } from "../../support/fake_kernel.ts";
 import { backendHost, config, external, ip, lease, prefix } from "../../support/sample_network.ts";
+import { stateText } from "../../support/state_text.ts";
 
 const PSK = "0123456789abcdef".repeat(6);
 const INPUT = { own: lease(1, "ipsec", [4]), external: external([4]) };

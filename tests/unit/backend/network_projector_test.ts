@@ -8,7 +8,6 @@ import { PeerFactsSource } from "../../../src/backend/peer_facts.ts";
 import type { Target } from "../../../src/backend/target.ts";
 import vxlan from "../../../src/backend/vxlan.ts";
 import { resourceKey } from "../../../src/state/resource_key.ts";
-import { stateText } from "../../../src/state/resource_text.ts";
 import type { Resource, Route } from "../../../src/state/resource.ts";
 import type { Lease } from "../../../src/subnet/lease.ts";
 import { directRoute } from "../../support/arbitrary_state.ts";
@@ -25,6 +24,7 @@ import {
   mac,
   prefix,
 } from "../../support/sample_network.ts";
+import { stateText } from "../../support/state_text.ts";
 
 class Sink {
   readonly owners = new Map<string, readonly Resource[]>();

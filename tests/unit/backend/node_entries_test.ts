@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { networkRoute, nodeAddress } from "../../../src/backend/node_entries.ts";
-import { stateText } from "../../../src/state/resource_text.ts";
 import { lease, prefix } from "../../support/sample_network.ts";
+import { stateText } from "../../support/state_text.ts";
 
 test("nodeAddress() is the subnet's first address alone, of the family that is asked for", () => {
   const both = lease(1, "vxlan", [4, 6]);

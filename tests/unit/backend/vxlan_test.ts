@@ -7,7 +7,6 @@ import {
   type PeerFacts,
 } from "../../../src/backend/backend.ts";
 import vxlan from "../../../src/backend/vxlan.ts";
-import { stateText } from "../../../src/state/resource_text.ts";
 import type { Lease } from "../../../src/subnet/lease.ts";
 import { vxlanDevice } from "../../support/arbitrary_state.ts";
 import { FakeKernel } from "../../support/fake_kernel.ts";
@@ -21,6 +20,7 @@ import {
   lease,
   mac,
 } from "../../support/sample_network.ts";
+import { stateText } from "../../support/state_text.ts";
 
 const DUAL: readonly Family[] = [4, 6];
 const DIRECT: PeerFacts = { direct: { 4: true, 6: true }, way: {} };

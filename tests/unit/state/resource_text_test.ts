@@ -1,8 +1,9 @@
 import { expect, test } from "bun:test";
 import type { Resource } from "../../../src/state/resource.ts";
 import { linkOf, resourceKey } from "../../../src/state/resource_key.ts";
-import { resourceText, stateText } from "../../../src/state/resource_text.ts";
+import { resourceText } from "../../../src/state/resource_text.ts";
 import { ETH0, ip, mac, prefix } from "../../support/sample_network.ts";
+import { stateText } from "../../support/state_text.ts";
 
 const BLACKHOLE: Resource = {
   kind: "route",

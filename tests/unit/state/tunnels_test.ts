@@ -5,7 +5,6 @@ import { parseWireguardKey, type WireguardKey } from "../../../src/addr/wireguar
 import { isOurs, type Ownership, owns } from "../../../src/state/ownership.ts";
 import { decide, orderSteps } from "../../../src/state/plan.ts";
 import { linkOf, resourceKey } from "../../../src/state/resource_key.ts";
-import { stateText } from "../../../src/state/resource_text.ts";
 import {
   type IpipLink,
   type Link,
@@ -19,6 +18,7 @@ import {
 } from "../../../src/state/resource.ts";
 import { sameResource } from "../../../src/state/same_resource.ts";
 import { ETH0, ip, prefix } from "../../support/sample_network.ts";
+import { stateText } from "../../support/state_text.ts";
 
 const SECRET = key("S");
 const layer3 = { kind: "link", mtuBytes: 1420, mac: NO_MAC, up: true } as const;

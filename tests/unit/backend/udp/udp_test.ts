@@ -8,7 +8,6 @@ import udp from "../../../../src/backend/udp/udp.ts";
 import { ConfigError } from "../../../../src/config/config_error.ts";
 import { type IpipLink, NO_MAC, type Resource } from "../../../../src/state/resource.ts";
 import { isOurs } from "../../../../src/state/ownership.ts";
-import { stateText } from "../../../../src/state/resource_text.ts";
 import { FakeKernel } from "../../../support/fake_kernel.ts";
 import {
   backendHost,
@@ -19,6 +18,7 @@ import {
   lease,
   prefix,
 } from "../../../support/sample_network.ts";
+import { stateText } from "../../../support/state_text.ts";
 
 const INPUT = { own: lease(1, "", [4]), external: external([4]) };
 

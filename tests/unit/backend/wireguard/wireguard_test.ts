@@ -12,7 +12,7 @@ import { loadBackend } from "../../../../src/backend/registry.ts";
 import { privateKeyFrom, publicKeyOf } from "../../../../src/backend/wireguard/key_pair.ts";
 import wireguard from "../../../../src/backend/wireguard/wireguard.ts";
 import { NO_MAC, type WireguardPeer } from "../../../../src/state/resource.ts";
-import { resourceText, stateText } from "../../../../src/state/resource_text.ts";
+import { resourceText } from "../../../../src/state/resource_text.ts";
 import type { Lease } from "../../../../src/subnet/lease.ts";
 import { FakeKernel } from "../../../support/fake_kernel.ts";
 import {
@@ -25,6 +25,7 @@ import {
   lease,
   prefix,
 } from "../../../support/sample_network.ts";
+import { stateText } from "../../../support/state_text.ts";
 
 const DUAL: readonly Family[] = [4, 6];
 const PSK = "oEHRe5SRIqoumo0vgsCEsf3aNPBnu1xTsXQaUHxUpF4=";
