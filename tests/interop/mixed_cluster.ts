@@ -42,7 +42,8 @@ export class MixedCluster implements AsyncDisposable {
       );
       const mixed = new MixedCluster(cluster, hosts, options);
       await mixed.configure({ enableNftables: options.enableNftables ?? false });
-      await Promise.all(hosts.map((host) => host.up(host.kind)));
+      // Not at once: of two Go nodes that read the same leases, each may draw the other's subnet.
+      for (const host of hosts) await host.up(host.kind);
       await attachWorkloads(
         hosts.map(({ host }) => ({ host: host.station, subnet: host.subnet() })),
       );
