@@ -198,14 +198,26 @@ describe("a peer", () => {
   test("that moved to another subnet has the new one alone, and gives the old one up", async () => {
     await put({ PublicKey: KEY_A, Port: 1 }, "192.0.2.7", "10.5.7.0-24");
     await expectPeers([`${KEY_A} endpoint 192.0.2.7:1 allowed-ips 10.5.7.0/24`]);
-    await put({ PublicKey: KEY_A, Port: 1 }, "192.0.2.8", "10.5.8.0-24"); // the old lease is there yet
-    await expectPeers([`${KEY_A} endpoint 192.0.2.8:1 allowed-ips 10.5.8.0/24`]);
-    await put({ PublicKey: KEY_B, Port: 1 }, "192.0.2.7", "10.5.7.0-24"); // somebody else's now
+    await put({ PublicKey: KEY_A, Port: 1 }, "192.0.2.7", "10.5.8.0-24"); // the old lease is there yet
+    await expectPeers([`${KEY_A} endpoint 192.0.2.7:1 allowed-ips 10.5.8.0/24`]);
+    await put({ PublicKey: KEY_B, Port: 1 }, "192.0.2.6", "10.5.7.0-24"); // somebody else's now
     await expectPeers([
-      `${KEY_A} endpoint 192.0.2.8:1 allowed-ips 10.5.8.0/24`,
-      `${KEY_B} endpoint 192.0.2.7:1 allowed-ips 10.5.7.0/24`,
+      `${KEY_A} endpoint 192.0.2.7:1 allowed-ips 10.5.8.0/24`,
+      `${KEY_B} endpoint 192.0.2.6:1 allowed-ips 10.5.7.0/24`,
     ].sort());
     await cluster.etcd.delete(`${PREFIX}/subnets/10.5.7.0-24`);
+    await cluster.etcd.delete(`${PREFIX}/subnets/10.5.8.0-24`);
+    await expectPeers([]);
+  }, 90_000);
+
+  test("with the key of another node waits until that one is gone", async () => {
+    await put({ PublicKey: KEY_A, Port: 1 }, "192.0.2.7", "10.5.7.0-24");
+    await put({ PublicKey: KEY_A, Port: 1 }, "192.0.2.8", "10.5.8.0-24");
+    const warnings = () => host.daemon.logLines(/ignoring lease 10\.5\.8\.0-24: its PublicKey /);
+    await eventually("it is ignored", 2_000, () => warnings().length === 1);
+    await expectPeers([`${KEY_A} endpoint 192.0.2.7:1 allowed-ips 10.5.7.0/24`]);
+    await cluster.etcd.delete(`${PREFIX}/subnets/10.5.7.0-24`);
+    await expectPeers([`${KEY_A} endpoint 192.0.2.8:1 allowed-ips 10.5.8.0/24`]);
     await cluster.etcd.delete(`${PREFIX}/subnets/10.5.8.0-24`);
     await expectPeers([]);
   }, 90_000);
