@@ -40,6 +40,8 @@ export class IkeSession {
   readonly #refused = new Map<string, string>();
   /** Our connections that charon has, as far as is known. */
   #present: Set<string> | undefined;
+  /** charon may have keys that no connection needs. */
+  #mayHaveStaleSecrets = true;
   /** How many connections charon has, anybody's; at most, as far as is known. */
   #connectionCount = Infinity;
 
@@ -55,8 +57,9 @@ export class IkeSession {
 
   /**
    * Makes charon's connections those that are wanted: others of ours are ended if they were made in
-   * this session or `maySweep`. What others made is not touched. Only if `isThorough` is charon asked
-   * what it has: it may have been told something else by others. Throws `ViciError` when charon does
+   * this session or `maySweep`. What others made is not touched. Only if `isThorough`, or for the keys
+   * of connections that are gone, is charon asked what it has: it may have been told something else
+   * by others. Throws `ViciError` when charon does
    * not answer any more.
    */
   async sync(
@@ -76,7 +79,7 @@ export class IkeSession {
       if (!isKnown && await this.#load(connection)) present.add(connection.name);
     }
     for (const name of this.#refused.keys()) if (!wanted.has(name)) this.#refused.delete(name);
-    if (isThorough && maySweep && wanted.size <= LISTED_SECRETS) await this.#dropSecrets(wanted);
+    if (maySweep && (isThorough || this.#mayHaveStaleSecrets)) await this.#dropSecrets(wanted);
   }
 
   /**
@@ -152,9 +155,12 @@ export class IkeSession {
     await this.#tolerant("unload-conn", { name });
     await this.terminate(name);
     this.#told.delete(name);
+    this.#mayHaveStaleSecrets = true;
   }
 
   async #dropSecrets(wanted: Connections): Promise<void> {
+    this.#mayHaveStaleSecrets = false;
+    if (wanted.size > LISTED_SECRETS) return;
     const needed = new Set([...wanted.values()].map(({ secretId }) => secretId));
     const { keys } = await this.#vici.request("get-shared");
     for (const id of listOf(keys)) {
