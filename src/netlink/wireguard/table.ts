@@ -19,6 +19,7 @@ import type {
 } from "../../state/resource.ts";
 import type { Step } from "../../state/step.ts";
 import { KernelError, type KernelEvent, type StepResult } from "../kernel.ts";
+import { Listeners } from "../listeners.ts";
 import type { SideTable, SideTableType } from "../side_table.ts";
 import type { DeviceChange, DeviceReading, Fault, PeerChange, WireguardDriver } from "./driver.ts";
 import { KernelDriver } from "./kernel_driver.ts";
@@ -48,9 +49,10 @@ class WireguardTable implements SideTable {
   readonly #drivers: readonly WireguardDriver[] = [new KernelDriver(), new UserspaceDriver()];
   /** By name; those that were asked for and are there. */
   readonly #devices = new Map<string, Device>();
-  readonly #listeners = new Set<(event: KernelEvent) => void>();
+  readonly #listeners = new Listeners(() => this.#stopPolling());
   /** One thing at a time: what is read is told before anything else is made. */
   #busy: Promise<unknown> = Promise.resolve();
+  /** Set while anybody listens. */
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   dump(links: ReadonlySet<string>): Promise<Resource[]> {
@@ -72,19 +74,13 @@ class WireguardTable implements SideTable {
   }
 
   watch(listener: (event: KernelEvent) => void): Disposable {
-    const tell = (event: KernelEvent) => listener(event); // a function may be given twice
-    this.#listeners.add(tell);
-    if (this.#listeners.size === 1) this.#pollAfter(MIN_POLL_MS);
-    return {
-      [Symbol.dispose]: () => {
-        if (this.#listeners.delete(tell) && this.#listeners.size === 0) clearTimeout(this.#timer);
-      },
-    };
+    if (this.#timer === undefined) this.#pollAfter(MIN_POLL_MS);
+    return this.#listeners.add(listener);
   }
 
   [Symbol.dispose](): void {
     this.#listeners.clear();
-    clearTimeout(this.#timer);
+    this.#stopPolling();
     void this.#exclusively(() => {
       for (const driver of this.#drivers) driver[Symbol.dispose]();
       return Promise.resolve();
@@ -160,13 +156,18 @@ class WireguardTable implements SideTable {
   }
 
   #pollAfter(delayMs: number): void {
-    clearTimeout(this.#timer); // of another listener that came while the last reading went on
-    this.#timer = setTimeout(() => {
+    const timer = setTimeout(() => {
       void this.#exclusively(() => this.#poll()).then((costMs) => {
-        if (this.#listeners.size === 0) return;
-        this.#pollAfter(pollDelayMs(costMs));
+        // Not if nobody listens any more, or the first of new listeners has set another.
+        if (this.#timer === timer) this.#pollAfter(pollDelayMs(costMs));
       });
     }, delayMs);
+    this.#timer = timer;
+  }
+
+  #stopPolling(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
   }
 
   /** Reads all known devices and tells what changed; gives the milliseconds that it took. */
@@ -186,18 +187,14 @@ class WireguardTable implements SideTable {
 
   #tellDifferences(before: Entries, after: Entries): void {
     for (const [key, resource] of before) {
-      if (!after.has(key)) this.#tell({ kind: "changed", resource, deleted: true });
+      if (!after.has(key)) this.#listeners.tell({ kind: "changed", resource, deleted: true });
     }
     for (const [key, resource] of after) {
       const known = before.get(key);
       if (known === undefined || !sameReading(known, resource)) {
-        this.#tell({ kind: "changed", resource, deleted: false });
+        this.#listeners.tell({ kind: "changed", resource, deleted: false });
       }
     }
-  }
-
-  #tell(event: KernelEvent): void {
-    for (const tell of this.#listeners) tell(event);
   }
 }
 
