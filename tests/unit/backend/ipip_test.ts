@@ -188,7 +188,7 @@ route 10.5.3.0/24 via 192.168.0.3 dev flannel.ipip proto 70 onlink
         const attributes = { ...peer.attributes, backendData: { 4: ipv4, 6: ipv6 } };
         expect(backend.peer({ ...peer, attributes }, INPUT, NO_FACTS)).toEqual(expected);
       }),
-      { numRuns: 100_000 },
+      { numRuns: 1000 },
     );
-  }, 60_000);
+  });
 });

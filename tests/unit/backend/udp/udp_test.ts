@@ -205,9 +205,9 @@ describe("udp", () => {
         const attributes = { ...peer.attributes, backendData: { 4: ipv4, 6: ipv6 } };
         expect(backend.peer({ ...peer, attributes }, INPUT, NO_FACTS)).toEqual(expected);
       }),
-      { numRuns: 100_000 },
+      { numRuns: 1000 },
     );
-  }, 60_000);
+  });
 });
 
 describe("the data path", () => {
