@@ -20,29 +20,34 @@
  * entries like any other and are repaired like them; charon's connections are kept by a target.
  */
 
-import type { Family, IpAddress } from "../addr/ip.ts";
-import type { PerFamily } from "../addr/family.ts";
-import type { Prefix } from "../addr/prefix.ts";
-import { ConfigError } from "../config/config_error.ts";
-import type { NetworkConfig } from "../config/network_config.ts";
-import { booleanOption, type OptionValues, readOptions, stringOption } from "../config/options.ts";
-import { XFRM_REQID, type XfrmPolicy } from "../state/resource.ts";
-import type { Lease } from "../subnet/lease.ts";
-import { systemClock } from "../time/clock.ts";
-import { advertisedAddresses } from "./advertised.ts";
+import type { Family, IpAddress } from "../../addr/ip.ts";
+import type { PerFamily } from "../../addr/family.ts";
+import type { Prefix } from "../../addr/prefix.ts";
+import { ConfigError } from "../../config/config_error.ts";
+import type { NetworkConfig } from "../../config/network_config.ts";
+import {
+  booleanOption,
+  type OptionValues,
+  readOptions,
+  stringOption,
+} from "../../config/options.ts";
+import { XFRM_REQID, type XfrmPolicy } from "../../state/resource.ts";
+import type { Lease } from "../../subnet/lease.ts";
+import { systemClock } from "../../time/clock.ts";
+import { advertisedAddresses } from "../advertised.ts";
 import {
   type Backend,
   type BackendModule,
   type ExternalInterface,
   ImplausibleLeaseError,
   type NodeInput,
-} from "./backend.ts";
-import type { Charon, CharonOptions } from "./ipsec/charon.ts";
-import { CharonTarget } from "./ipsec/charon_target.ts";
-import { type Connection, connectionOf } from "./ipsec/connection.ts";
-import { firstCharon } from "./ipsec/first_charon.ts";
-import { outerAddress, unownedAddresses } from "./outer_address.ts";
-import { peerAddress, requireBackendType, tunnelEnd } from "./peer_lease.ts";
+} from "../backend.ts";
+import { outerAddress, unownedAddresses } from "../outer_address.ts";
+import { peerAddress, requireBackendType, tunnelEnd } from "../peer_lease.ts";
+import type { Charon, CharonOptions } from "./charon.ts";
+import { CharonTarget } from "./charon_target.ts";
+import { type Connection, connectionOf } from "./connection.ts";
+import { firstCharon } from "./first_charon.ts";
 
 export const OPTIONS = {
   /** The key that all nodes share, at least 96 characters. */
