@@ -205,7 +205,7 @@ describe("moving", () => {
     expect(await valueOf(copied, "/net/7")).toBe("7");
   }, 60_000);
 
-  test("daemons that move to etcd one by one keep their subnets", async () => {
+  test("nodes find their leases again in the etcd that they were migrated to", async () => {
     const addresses = ["192.0.2.1", "192.0.2.2", "192.0.2.3"];
     const nodeOf = (server: EtcdServer, index: number) =>
       testNode({ etcd: clientOf(server.url), prefix: "/moving", host: `host-${index}` });
