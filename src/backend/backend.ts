@@ -63,6 +63,11 @@ export interface Backend {
   ownership(external: ExternalInterface): Ownership;
   /** MTU for workloads, as FLANNEL_MTU gives it. */
   mtuBytes(external: ExternalInterface): number;
+  /**
+   * Why the overlay cannot be as it should over this interface, in one line with what to do;
+   * `undefined` if it can. `prepare` refuses such an interface; one may become so later.
+   */
+  externalProblem?(external: ExternalInterface): string | undefined;
   /** The entries that do not depend on peers: devices and their addresses. */
   node(input: NodeInput): Resource[];
   /** The entries for one peer. Throws `ImplausibleLeaseError` with the reason to ignore the peer. */

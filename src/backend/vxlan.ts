@@ -42,10 +42,12 @@ import {
   type NodeInput,
   type PeerFacts,
 } from "./backend.ts";
+import { ipv6MtuProblem, requireIpv6Mtu } from "./ipv6_mtu.ts";
 import { nodeAddress } from "./node_entries.ts";
 import { outerAddress, unownedAddresses } from "./outer_address.ts";
 import { jsonMember, peerAddress, requireBackendType, shown } from "./peer_lease.ts";
 import { peerRoute } from "./peer_route.ts";
+import { BackendError } from "./target.ts";
 
 export const OPTIONS = {
   VNI: integerOption({ default: 1, min: 0, max: 0xff_ffff }), // 24 bits, RFC 7348 section 5
@@ -62,7 +64,6 @@ type Options = OptionValues<typeof OPTIONS>;
 
 /** What is wrapped around an IP packet: Ethernet 14, VXLAN 8, UDP 8, and the outer IP header. */
 const OVERHEAD_BYTES: Readonly<Record<Family, number>> = { 4: 14 + 8 + 8 + 20, 6: 14 + 8 + 8 + 40 };
-const IPV6_MIN_MTU_BYTES = 1280; // RFC 8200 section 5
 const IFNAME_MAX_LENGTH = 15; // IFNAMSIZ less the final zero, linux/if.h
 
 const vxlan: BackendModule = {
@@ -131,10 +132,15 @@ class VxlanBackend implements Backend {
     return Math.min(...families.map((family) => this.#deviceMtuBytes(external, family)));
   }
 
+  externalProblem(external: ExternalInterface): string | undefined {
+    return externalProblem(this.#setup.networks, external);
+  }
+
   node({ own, external }: NodeInput): Resource[] {
     return familiesOf(this.#setup.networks).flatMap((family) => {
       const link = this.#device(external, family);
       const resources: Resource[] = [link];
+      if (!this.#canCarry(external, family)) return resources;
       if (family === 6) {
         // A router on the overlay must not be able to hand out addresses and default routes.
         const path = `net/ipv6/conf/${link.name}/accept_ra`;
@@ -154,8 +160,14 @@ class VxlanBackend implements Backend {
       if (this.#setup.options.DirectRouting && facts.direct[family]) {
         return [peerRoute({ subnet, gateway: remote, link: external.name, onlink: false })];
       }
+      if (!this.#canCarry(external, family)) return [];
       return this.#tunnelEntries(subnet, remote, mac, family);
     });
+  }
+
+  /** Where it cannot, the kernel would refuse the address, and each neighbour and route. */
+  #canCarry(external: ExternalInterface, family: Family): boolean {
+    return family === 4 || this.externalProblem(external) === undefined;
   }
 
   #tunnelEntries(subnet: Prefix, remote: IpAddress, mac: MacAddress, family: Family): Resource[] {
@@ -234,19 +246,23 @@ function checkOptions(options: Options, { config, external, log }: BackendHost):
       );
     }
   }
-  const innerMtu = (options.MTU ?? Infinity) - OVERHEAD_BYTES[6];
-  if (config.families[6] !== undefined && innerMtu < IPV6_MIN_MTU_BYTES) {
-    throw new ConfigError(
-      `MTU ${options.MTU} leaves ${innerMtu} bytes for packets in the tunnel; IPv6 needs ` +
-        `${IPV6_MIN_MTU_BYTES}, so it must be at least ${IPV6_MIN_MTU_BYTES + OVERHEAD_BYTES[6]}`,
-    );
-  }
+  if (config.families[6] !== undefined) requireIpv6Mtu(options.MTU, OVERHEAD_BYTES[6]);
+  const problem = externalProblem(config.families, external);
+  if (problem !== undefined) throw new BackendError(problem);
   if (options.MTU !== undefined && options.MTU > external.mtuBytes) {
     log.warn(
       `MTU ${options.MTU} is more than the ${external.mtuBytes} of ${external.name}, by which the ` +
         `packets leave; ${external.mtuBytes} is used`,
     );
   }
+}
+
+/** An option `MTU` that is too small has been refused, so that it is the interface's that matters. */
+function externalProblem(
+  networks: PerFamily<FamilyNetwork>,
+  external: ExternalInterface,
+): string | undefined {
+  return networks[6] && ipv6MtuProblem(external, OVERHEAD_BYTES[6]);
 }
 
 /** The MAC that peers know this node by, as long as anything remembers it; else a new one. */

@@ -283,15 +283,8 @@ export class Network implements AsyncDisposable {
   async #followNow(): Promise<void> {
     const interfaces = await readInterfaces();
     const next = followInterface(this.#external, { interfaces });
-    if (typeof next === "string") {
-      if (next !== this.#externalProblem) this.#log.warn(`${next}; waiting for it to come back`);
-      this.#externalProblem = next;
-      return;
-    }
-    if (this.#externalProblem !== undefined) {
-      this.#log.info(`interface ${next.name} can be used again`);
-    }
-    this.#externalProblem = undefined;
+    this.#reportExternal(next);
+    if (typeof next === "string") return;
     const before = this.#external;
     if (JSON.stringify(before) === JSON.stringify(next)) return;
     this.#log.warn(
@@ -307,6 +300,19 @@ export class Network implements AsyncDisposable {
     });
     this.#advertiser.advertise(next.publicAddresses);
     await this.#writeFile();
+  }
+
+  /** `next` is the external interface as it is, or why there is none. */
+  #reportExternal(next: ExternalInterface | string): void {
+    const hasGone = typeof next === "string";
+    const problem = hasGone ? next : this.#options.backend.externalProblem?.(next);
+    if (problem === this.#externalProblem) return;
+    this.#externalProblem = problem;
+    if (problem === undefined) {
+      this.#log.info(`interface ${this.#external.name} can be used again`);
+    } else {
+      this.#log.warn(hasGone ? `${problem}; waiting for it to come back` : problem);
+    }
   }
 }
 

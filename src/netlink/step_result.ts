@@ -29,7 +29,8 @@ export function refused(operation: string, refusal: Refusal): KernelError {
 /** What deleting an absent entry is refused with. */
 const ABSENT: Readonly<Partial<Record<ResourceKind, ReadonlySet<string>>>> = {
   link: new Set(["ENODEV"]),
-  address: new Set(["EADDRNOTAVAIL", "ENODEV"]),
+  // ENXIO: the device has no IPv6 any more, as when its MTU is below 1280 (inet6_addr_del).
+  address: new Set(["EADDRNOTAVAIL", "ENODEV", "ENXIO"]),
   neighbour: new Set(["ENOENT", "ENODEV"]),
   fdb: new Set(["ENOENT", "ENODEV"]),
   route: new Set(["ESRCH", "ENODEV"]),

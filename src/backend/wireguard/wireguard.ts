@@ -48,6 +48,7 @@ import {
   ImplausibleLeaseError,
   type NodeInput,
 } from "../backend.ts";
+import { ipv6MtuProblem, requireIpv6Mtu } from "../ipv6_mtu.ts";
 import { networkRoute, nodeAddress } from "../node_entries.ts";
 import { requireBackendType } from "../peer_lease.ts";
 import { BackendError } from "../target.ts";
@@ -88,7 +89,6 @@ type Options = OptionValues<typeof OPTIONS>;
 
 /** IPv6 40 (IPv4 20), UDP 8, and of WireGuard: type 4, key index 4, counter 8, tag 16. */
 const OVERHEAD_BYTES = 80;
-const IPV6_MIN_MTU_BYTES = 1280; // RFC 8200 section 5
 const DEVICES = ["flannel-wg", "flannel-wg-v6"] as const;
 
 const wireguard: BackendModule = {
@@ -156,12 +156,19 @@ class WireguardBackend implements Backend {
     return (this.#setup.options.MTU ?? external.mtuBytes) - OVERHEAD_BYTES;
   }
 
+  externalProblem(external: ExternalInterface): string | undefined {
+    return externalProblem(this.#setup.networks, { MTU: this.#setup.options.MTU, external });
+  }
+
   node({ own, external }: NodeInput): Resource[] {
     const families = familiesOf(this.#setup.networks);
     const devices = new Set(families.map((family) => this.#deviceFor(family)));
+    // On a device that cannot carry IPv6 the kernel would refuse the address and the route.
+    const hasRoom = this.externalProblem(external) === undefined;
+    const carried = families.filter((family) => family === 4 || hasRoom);
     return [
       ...[...devices].flatMap((name) => this.#deviceEntries(name, external)),
-      ...families.flatMap((family) => this.#networkEntries(own, family)),
+      ...carried.flatMap((family) => this.#networkEntries(own, family)),
     ];
   }
 
@@ -279,11 +286,16 @@ function checkOptions({ Mode, MTU, ListenPort, ListenPortV6 }: Options, host: Ba
         "devices, and each needs a port of its own",
     );
   }
-  const innerMtu = (MTU ?? Infinity) - OVERHEAD_BYTES;
-  if (families[6] !== undefined && innerMtu < IPV6_MIN_MTU_BYTES) {
-    throw new ConfigError(
-      `MTU ${MTU} leaves ${innerMtu} bytes for packets in the tunnel; IPv6 needs ` +
-        `${IPV6_MIN_MTU_BYTES}, so it must be at least ${IPV6_MIN_MTU_BYTES + OVERHEAD_BYTES}`,
-    );
-  }
+  if (families[6] !== undefined) requireIpv6Mtu(MTU, OVERHEAD_BYTES);
+  const problem = externalProblem(families, { MTU, external: host.external });
+  if (problem !== undefined) throw new BackendError(problem);
+}
+
+/** The option `MTU` stands for the interface's, and one that is too small has been refused. */
+function externalProblem(
+  networks: PerFamily<FamilyNetwork>,
+  { MTU, external }: { readonly MTU: number | undefined; readonly external: ExternalInterface },
+): string | undefined {
+  if (networks[6] === undefined || MTU !== undefined) return undefined;
+  return ipv6MtuProblem(external, OVERHEAD_BYTES);
 }

@@ -6,6 +6,7 @@ import {
   NO_FACTS,
   type PeerFacts,
 } from "../../../src/backend/backend.ts";
+import { BackendError } from "../../../src/backend/target.ts";
 import vxlan from "../../../src/backend/vxlan.ts";
 import type { Lease } from "../../../src/subnet/lease.ts";
 import { vxlanDevice } from "../../support/arbitrary_state.ts";
@@ -151,6 +152,41 @@ route fc00:0:0:2::/64 via fd00::2 dev eth0 proto 70
   test("follows the external interface's MTU when none is given", async () => {
     const backend = await prepare([4]);
     expect(backend.mtuBytes({ ...external([4]), mtuBytes: 1400 })).toBe(1350);
+  });
+
+  test("refuses an underlay that leaves too little for IPv6, and says what to do", async () => {
+    const prepareOver = (mtuBytes: number, families: readonly Family[]) =>
+      vxlan.prepare(backendHost(hostKernel(), config("vxlan", families), {
+        external: { ...external(families), mtuBytes },
+      }));
+    const error = await prepareOver(1349, DUAL).catch((error: unknown) => error);
+    expect(error).toBeInstanceOf(BackendError);
+    expect((error as Error).message).toBe(
+      "interface eth0 has an MTU of 1349 bytes, which leaves 1279 for packets in the tunnel; IPv6 " +
+        "needs 1280 (RFC 8200): raise its MTU to at least 1350, or set EnableIPv6 to false in the " +
+        "network configuration",
+    );
+    await expect(prepareOver(1350, DUAL)).resolves.toBeDefined();
+    await expect(prepareOver(1349, [4])).resolves.toBeDefined();
+  });
+
+  test("has no IPv6 in the tunnel while the underlay is too small for it, and says so", async () => {
+    const backend = await prepare(DUAL);
+    const small = { ...external(DUAL), mtuBytes: 1349 };
+    const at = { own: lease(1, "vxlan", DUAL), external: small };
+    expect(backend.externalProblem?.(small)).toStartWith("interface eth0 has an MTU of 1349 bytes");
+    expect(backend.externalProblem?.({ ...small, mtuBytes: 1350 })).toBe(undefined);
+    const peer = lease(2, "vxlan", DUAL);
+    expect(stateText([...backend.node(at), ...backend.peer(peer, at, NO_FACTS)])).toBe(`\
+link flannel-v6.1: mtu 1279 state up address 02:01:01:01:01:01 type vxlan id 1 local fd00::1 dev eth0 dstport 8472 nolearning
+link flannel.1: mtu 1299 state up address 02:01:01:01:01:01 type vxlan id 1 local 192.168.0.1 dev eth0 dstport 8472 nolearning
+addr 10.5.1.0/32 dev flannel.1
+fdb 02:00:00:00:00:02 dev flannel.1 dst 192.168.0.2 self permanent
+neigh 10.5.2.0 lladdr 02:00:00:00:00:02 dev flannel.1 nud permanent
+route 10.5.2.0/24 via 10.5.2.0 dev flannel.1 proto 70 onlink
+`);
+    const direct = await prepare(DUAL, { DirectRouting: true });
+    expect(direct.peer(peer, at, DIRECT)).toHaveLength(2); // It needs no tunnel.
   });
 
   const refused: [Record<string, unknown>, readonly Family[], string][] = [

@@ -3,12 +3,12 @@ import fc from "fast-check";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { familiesOf, type PerFamily } from "../../../../src/addr/family.ts";
+import type { PerFamily } from "../../../../src/addr/family.ts";
 import type { Family, IpAddress } from "../../../../src/addr/ip.ts";
-import { prefixesOverlap } from "../../../../src/addr/prefix.ts";
 import { type WireguardKey, ZERO_KEY } from "../../../../src/addr/wireguard_key.ts";
 import { type Backend, ImplausibleLeaseError, NO_FACTS } from "../../../../src/backend/backend.ts";
 import { loadBackend } from "../../../../src/backend/registry.ts";
+import { BackendError } from "../../../../src/backend/target.ts";
 import { privateKeyFrom, publicKeyOf } from "../../../../src/backend/wireguard/key_pair.ts";
 import wireguard from "../../../../src/backend/wireguard/wireguard.ts";
 import { NO_MAC, type WireguardPeer } from "../../../../src/state/resource.ts";
@@ -240,6 +240,41 @@ route fc00::/48 dev flannel-wg proto 70
     expect(error.message).not.toContain("\n");
     expect(error.message).not.toContain(PSK.slice(1));
   });
+
+  test("refuses an underlay that leaves too little for IPv6, unless MTU says otherwise", async () => {
+    const prepareOver = (mtuBytes: number, families: readonly Family[], options = {}) =>
+      wireguard.prepare(backendHost(hostKernel(), config("wireguard", families, options), {
+        env: { WIREGUARD_KEY_FILE: freshKeyFile() },
+        external: { ...external(families), mtuBytes },
+      }));
+    const error = await prepareOver(1359, DUAL).catch((error: unknown) => error);
+    expect(error).toBeInstanceOf(BackendError);
+    expect((error as Error).message).toBe(
+      "interface eth0 has an MTU of 1359 bytes, which leaves 1279 for packets in the tunnel; IPv6 " +
+        "needs 1280 (RFC 8200): raise its MTU to at least 1360, or set EnableIPv6 to false in the " +
+        "network configuration",
+    );
+    await expect(prepareOver(1360, DUAL)).resolves.toBeDefined();
+    await expect(prepareOver(1359, [4])).resolves.toBeDefined();
+    await expect(prepareOver(1359, DUAL, { MTU: 1360 })).resolves.toBeDefined();
+  });
+
+  test.each(["separate", "auto"])(
+    "with the mode %s has no IPv6 while the underlay is too small for it, and says so",
+    async (Mode) => {
+      const backend = await prepare(DUAL, { Mode });
+      const small = { ...external(DUAL), mtuBytes: 1359 };
+      const { own } = input(DUAL);
+      expect(backend.externalProblem?.(small)).toStartWith("interface eth0 has an MTU of 1359 ");
+      expect(backend.externalProblem?.({ ...small, mtuBytes: 1360 })).toBe(undefined);
+      const entries = backend.node({ own, external: small })
+        .filter(({ kind }) => kind === "address" || kind === "route");
+      expect(stateText(entries)).toBe(`\
+addr 10.5.1.0/32 dev flannel-wg
+route 10.5.0.0/16 dev flannel-wg proto 70 scope link
+`);
+    },
+  );
 
   test("needs different ports only where there are two devices", async () => {
     const options = { ListenPort: 51821 };
@@ -502,18 +537,6 @@ describe("any lease data", () => {
     },
     30_000,
   );
-
-  test("of plausible leases never gives overlapping allowed IPs", async () => {
-    const backend = await prepare(DUAL);
-    const peers = [2, 3, 4, 5].flatMap((n) =>
-      backend.peer(node(n, DUAL), input(DUAL), NO_FACTS) as WireguardPeer[]
-    );
-    const prefixes = peers.flatMap(({ allowedIps }) => allowedIps);
-    for (const [i, one] of prefixes.entries()) {
-      for (const other of prefixes.slice(i + 1)) expect(prefixesOverlap(one, other)).toBe(false);
-    }
-    expect(familiesOf(node(2, DUAL).subnets)).toEqual([4, 6]);
-  });
 });
 
 describe("wireguard takes as its key", () => {
