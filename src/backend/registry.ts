@@ -1,10 +1,14 @@
 /** All backends by type. Each is loaded when it is asked for. */
 
 import { ConfigError } from "../config/config_error.ts";
+import type { NetworkConfig } from "../config/network_config.ts";
 import { nearest } from "../text/nearest.ts";
 import type { BackendModule } from "./backend.ts";
+import { requireIpv4Only } from "./ipv4_only.ts";
 
-const BACKENDS: Readonly<Record<string, () => Promise<{ readonly default: BackendModule }>>> = {
+type Loader = () => Promise<{ readonly default: BackendModule }>;
+
+const BACKENDS: Readonly<Record<string, Loader>> = {
   alloc: () => import("./alloc.ts"),
   extension: () => import("./extension/extension.ts"),
   "host-gw": () => import("./host_gw.ts"),
@@ -19,11 +23,32 @@ const BACKENDS: Readonly<Record<string, () => Promise<{ readonly default: Backen
 /** The types in alphabetical order. */
 export const BACKEND_TYPES: readonly string[] = Object.keys(BACKENDS);
 
+/** Those that refuse a network with IPv6. */
+const IPV4_ONLY: ReadonlySet<string> = new Set(["ipip", "ipsec", "tencent-vpc", "udp"]);
+
+export function carriesIpv6(type: string): boolean {
+  return !IPV4_ONLY.has(type);
+}
+
 /** The backend of this type, in any case; throws `ConfigError` with the types that there are. */
 export async function loadBackend(type: string): Promise<BackendModule> {
+  return (await loaderOf(type)()).default;
+}
+
+/**
+ * Throws `ConfigError` where every daemon would end, whatever the backend's options are: there is no
+ * such backend, or it does not carry the network's families. Loads nothing.
+ */
+export function checkBackend(config: NetworkConfig): void {
+  const { type } = config.backend;
+  loaderOf(type);
+  if (!carriesIpv6(type)) requireIpv4Only(config);
+}
+
+function loaderOf(type: string): Loader {
   const name = type.toLowerCase();
   const load = Object.hasOwn(BACKENDS, name) ? BACKENDS[name] : undefined;
-  if (load !== undefined) return (await load()).default;
+  if (load !== undefined) return load;
   const guess = nearest(name, BACKEND_TYPES);
   const hint = guess === undefined ? "" : `; did you mean ${JSON.stringify(guess)}?`;
   throw new ConfigError(

@@ -3,7 +3,7 @@
 import { posix } from "node:path";
 import { familyOf } from "../addr/ip.ts";
 import { parsePrefix, type Prefix } from "../addr/prefix.ts";
-import { BACKEND_TYPES } from "../backend/registry.ts";
+import { BACKEND_TYPES, carriesIpv6 } from "../backend/registry.ts";
 import { ConfigError } from "../config/config_error.ts";
 import { parseNetworkConfig } from "../config/network_config.ts";
 import { parseListenAddress } from "../datastore/listen_address.ts";
@@ -233,10 +233,17 @@ function describedConfig(text: string, backend: string): string {
   if (v4 === undefined || v6 === undefined || v4.length > 1 || v6.length > 1) {
     throw new ArgumentFault(`--network is "${text}"; it may hold one network of each family`);
   }
+  const type = backend === "" ? "vxlan" : backendType(backend);
+  if (v6[0] !== undefined && !carriesIpv6(type)) {
+    throw new ArgumentFault(
+      `--network has ${v6[0]}, and --backend ${type} carries IPv4 only; ` +
+        "leave it at one IPv4 network, or use vxlan, host-gw or wireguard",
+    );
+  }
   const value = JSON.stringify({
     ...(v4[0] === undefined ? { EnableIPv4: false } : { Network: v4[0] }),
     ...(v6[0] !== undefined && { EnableIPv6: true, IPv6Network: v6[0] }),
-    Backend: { Type: backend === "" ? "vxlan" : backendType(backend) },
+    Backend: { Type: type },
   });
   // What no daemon could use is refused here.
   parseNetworkConfig(value, { source: "--network", warn: () => undefined });

@@ -1,6 +1,7 @@
 /** Runs the datastore as a program: until a signal, or until it cannot go on. */
 
 import { readFileSync } from "node:fs";
+import { checkBackend } from "../backend/registry.ts";
 import { parseNetworkConfig } from "../config/network_config.ts";
 import { createNotifier } from "../health/sd_notify.ts";
 import type { Log } from "../log/log.ts";
@@ -114,7 +115,7 @@ function readText(path: string, flag: string): string {
 /** A configuration that no daemon could use is refused. */
 function readConfig(path: string): string {
   const text = readText(path, "--net-config-path").trim();
-  parseNetworkConfig(text, { source: path, warn: () => undefined });
+  checkBackend(parseNetworkConfig(text, { source: path, warn: () => undefined }));
   return text;
 }
 

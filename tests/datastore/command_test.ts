@@ -1,12 +1,13 @@
 /** `flanneld datastore` as a program: start, refusals, end; export, import and migration. */
 
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { EtcdClient } from "../../src/subnet/etcd/client.ts";
 import { TestCa } from "../support/certificates.ts";
 import { collectingLog } from "../support/collecting_log.ts";
 import { EtcdServer, freePorts } from "../support/etcd_server.ts";
+import { DUAL } from "../support/networks.ts";
 import { eventually } from "../support/wait.ts";
 import { attributes, IPV4, request, testNode } from "../etcd/lease_store_fixture.ts";
 
@@ -107,6 +108,11 @@ describe("serving", () => {
   test("what cannot work ends with one line that says what to do", async () => {
     const data = `--data-dir=${directory}/data`;
     const [port] = await freePorts(2);
+    const configured = (config: object) => {
+      const path = join(directory, crypto.randomUUID());
+      writeFileSync(path, JSON.stringify(config));
+      return `--net-config-path=${path}`;
+    };
     const cases: [args: string[], exitCode: number, line: string][] = [
       [["--listen=8.8.8.8:1"], 1, "8.8.8.8 is a public address, and without TLS"],
       [["--listen=0.0.0.0:1"], 1, "0.0.0.0 is every address of this machine, and without TLS"],
@@ -119,6 +125,18 @@ describe("serving", () => {
       [["--network=10.5.0.0/16,10.6.0.0/16"], 2, "it may hold one network of each family"],
       [["--network=10.5.0.0/30"], 2, "too small to be cut into four subnets"],
       [["--backend=vxlan"], 2, "--backend is given without --network"],
+      [["--network=10.5.0.0/16", "--backend=vxlna"], 2, '--backend is "vxlna"; it must be one of'],
+      [
+        ["--network=10.5.0.0/16,fd00:5::/48", "--backend=ipip"],
+        2,
+        "--network has fd00:5::/48, and --backend ipip carries IPv4 only",
+      ],
+      [[configured({ Network: "10.5.0.0/16", Backend: { Type: "vxlans" } })], 1, "did you mean"],
+      [
+        [configured({ ...DUAL, Backend: { Type: "ipsec" } })],
+        1,
+        "the ipsec backend carries IPv4 only",
+      ],
       [["--net-config-path=/none"], 1, "cannot read --net-config-path: ENOENT"],
       [["--net-config-path=/etc/hostname"], 1, "/etc/hostname"],
       [["--insecure=maybe"], 2, '--insecure is "maybe"; it must be true or false'],

@@ -41,6 +41,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   datastore: {
     addr: "the listen address",
+    backend: "a configuration names one that there is",
     config: "the network's configuration is checked before it is written",
     health: "systemd is told when it serves",
     "type log": "what it does by itself is logged",

@@ -65,8 +65,8 @@ describe("parseDatastoreCommand()", () => {
   });
 
   test("writes no backend that no daemon could start with", () => {
-    const message = (backend: string) => {
-      const command = parseDatastoreCommand(["--network=10.5.0.0/16", `--backend=${backend}`]);
+    const message = (backend: string, network = "10.5.0.0/16") => {
+      const command = parseDatastoreCommand([`--network=${network}`, `--backend=${backend}`]);
       return command.kind === "error" ? command.message : command.kind;
     };
     expect(message("host-gw")).toBe("serve");
@@ -76,6 +76,12 @@ describe("parseDatastoreCommand()", () => {
         "tencent-vpc, udp, vxlan, wireguard",
     );
     expect(message("ipsec")).toStartWith("--backend ipsec needs a PSK");
+    expect(message("udp")).toBe("serve");
+    expect(message("udp", "10.5.0.0/16,fd00:5::/48")).toBe(
+      "--network has fd00:5::/48, and --backend udp carries IPv4 only; leave it at one IPv4 " +
+        "network, or use vxlan, host-gw or wireguard",
+    );
+    expect(message("wireguard", "fd00:5::/48")).toBe("serve");
   });
 
   test("tells the two sides of a migration apart by their flags", () => {
