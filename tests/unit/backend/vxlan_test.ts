@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
 import type { Family } from "../../../src/addr/ip.ts";
 import {
   type Backend,
@@ -8,6 +9,7 @@ import {
 } from "../../../src/backend/backend.ts";
 import { BackendError } from "../../../src/backend/target.ts";
 import vxlan from "../../../src/backend/vxlan.ts";
+import type { Resource } from "../../../src/state/resource.ts";
 import type { Lease } from "../../../src/subnet/lease.ts";
 import { vxlanDevice } from "../../support/arbitrary_state.ts";
 import { FakeKernel } from "../../support/fake_kernel.ts";
@@ -354,3 +356,77 @@ describe("vxlan ignores the lease of a peer", () => {
     );
   });
 });
+
+test(
+  "any BackendData gives vxlan a reason, or a unicast MAC at the peer's own subnets alone",
+  async () => {
+    const backend = await prepare(DUAL);
+    const octets = (length: number) =>
+      fc.array(fc.integer({ min: 0, max: 255 }), { minLength: length, maxLength: length })
+        .map((bytes) => bytes.map((byte) => byte.toString(16).padStart(2, "0")).join(":"));
+    const special = ["02:01:01:01:01:01", "00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff"];
+    const data = fc.oneof(
+      fc.record({
+        VNI: fc.oneof(fc.constant(1), fc.jsonValue()),
+        VtepMAC: fc.oneof(
+          octets(6),
+          octets(5),
+          octets(7),
+          fc.constantFrom(...special),
+          fc.jsonValue(),
+        ),
+      }, { requiredKeys: [] }),
+      fc.jsonValue(),
+    );
+    const families = fc.constantFrom<readonly Family[]>([4], [6], DUAL);
+    let accepted = 0;
+    fc.assert(
+      fc.property(data, data, families, (ipv4, ipv6, families) => {
+        const plain = lease(2, "vxlan", families);
+        const backendData = { 4: ipv4, 6: ipv6 };
+        const peer = { ...plain, attributes: { ...plain.attributes, backendData } };
+        let entries: Resource[];
+        try {
+          entries = backend.peer(peer, input(DUAL), NO_FACTS);
+        } catch (error) {
+          if (!(error instanceof ImplausibleLeaseError)) throw error;
+          return;
+        }
+        accepted++;
+        const macs = entries.flatMap((entry) => entry.kind === "fdb" ? [entry.mac] : []);
+        for (const mac of macs) {
+          expect(mac).toMatch(/^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/); // RFC 7042 section 2.1
+          expect(special).not.toContain(mac);
+        }
+        const wanted = families.flatMap((family, i) => [
+          `neigh ${PEER[family].gateway} ${macs[i]}`,
+          `fdb ${macs[i]} ${PEER[family].remote}`,
+          `route ${PEER[family].subnet} ${PEER[family].gateway}`,
+        ]);
+        expect(entries.map(entryText)).toEqual(wanted);
+      }),
+      { numRuns: 100_000 },
+    );
+    expect(accepted).toBeGreaterThan(1_000);
+  },
+  30_000,
+);
+
+/** What sample_network.ts gives node 2. */
+const PEER = {
+  4: { subnet: "10.5.2.0/24", gateway: "10.5.2.0", remote: "192.168.0.2" },
+  6: { subnet: "fc00:0:0:2::/64", gateway: "fc00:0:0:2::", remote: "fd00::2" },
+};
+
+function entryText(entry: Resource): string {
+  switch (entry.kind) {
+    case "neighbour":
+      return `neigh ${entry.address} ${entry.mac}`;
+    case "fdb":
+      return `fdb ${entry.mac} ${entry.remote}`;
+    case "route":
+      return `route ${entry.destination} ${entry.gateway}`;
+    default:
+      return entry.kind;
+  }
+}

@@ -13,6 +13,8 @@ import {
   isInvalidLease,
 } from "../../../src/subnet/lease_codec.ts";
 
+const RUNS = { numRuns: 10_000 };
+
 const address = (family: Family) =>
   fc.bigInt({ min: 1n, max: (1n << (family === 4 ? 32n : 128n)) - 1n })
     .map((value) => formatAddress(family, value));
@@ -74,10 +76,13 @@ describe("lease keys", () => {
   });
 
   test("survive the way there and back", () => {
-    fc.assert(fc.property(someFamilies(subnet), (subnets) => {
-      fc.pre(subnets[4] !== undefined || subnets[6] !== undefined);
-      expect(decodeLeaseKey(encodeLeaseKey(subnets))).toEqual(subnets);
-    }));
+    fc.assert(
+      fc.property(someFamilies(subnet), (subnets) => {
+        fc.pre(subnets[4] !== undefined || subnets[6] !== undefined);
+        expect(decodeLeaseKey(encodeLeaseKey(subnets))).toEqual(subnets);
+      }),
+      RUNS,
+    );
   });
 
   test("a key for every address there is names that subnet, so that it can be refused", () => {
@@ -118,9 +123,12 @@ describe("lease values", () => {
       backendType: fc.string(),
       backendData: someFamilies(() => data),
     });
-    fc.assert(fc.property(attributes, (value) => {
-      expect(decodeLeaseValue(encodeLeaseValue(value))).toEqual(value);
-    }));
+    fc.assert(
+      fc.property(attributes, (value) => {
+        expect(decodeLeaseValue(encodeLeaseValue(value))).toEqual(value);
+      }),
+      RUNS,
+    );
   });
 
   test("are read as Go reads them: keys in any case, unknown ones, null and absent parts", () => {
@@ -152,10 +160,13 @@ describe("lease values", () => {
   });
 
   test("garbage gives a reason and never throws", () => {
-    fc.assert(fc.property(fc.oneof(fc.string(), fc.json()), fc.string(), (value, key) => {
-      const lease = decodeLease({ key, value, createRevision: 1n, modRevision: 1n });
-      if (isInvalidLease(lease)) expect(lease.reason).not.toBe("");
-    }));
+    fc.assert(
+      fc.property(fc.oneof(fc.string(), fc.json()), fc.string(), (value, key) => {
+        const lease = decodeLease({ key, value, createRevision: 1n, modRevision: 1n });
+        if (isInvalidLease(lease)) expect(lease.reason).not.toBe("");
+      }),
+      RUNS,
+    );
   });
 });
 
