@@ -5,6 +5,7 @@
  */
 
 import { closeSync, constants, openSync } from "node:fs";
+import { errnoName } from "./errno.ts";
 import { errno, libc } from "./libc.ts";
 import * as k from "./linux.ts";
 import { addressOf, type Pointer } from "./memory.ts";
@@ -15,7 +16,7 @@ export class SystemError extends Error {
   readonly errno: number;
 
   constructor(call: string, number: number) {
-    super(`${call} failed with errno ${number}`);
+    super(`${call} failed with ${errnoName(number)}`);
     this.errno = number;
   }
 }

@@ -1,12 +1,12 @@
 /** The steps of one `apply` that are rtnetlink's, sent in batches; the answers become results. */
 
+import { errnoName } from "../../ffi/errno.ts";
 import { familyOf } from "../addr/ip.ts";
 import { linkOf } from "../state/resource_key.ts";
 import type { Resource, Route, Sysctl } from "../state/resource.ts";
 import type { Step } from "../state/step.ts";
 import type { Channel } from "./channel.ts";
 import type { Encoder, Entry } from "./encoder.ts";
-import { errnoName } from "./errno.ts";
 import { KernelError, type StepResult } from "./kernel.ts";
 import { performLinkStep } from "./link_steps.ts";
 import { Ifindexes } from "./links.ts";

@@ -5,13 +5,13 @@
  * Nothing announces a change, so the table is read again every few seconds while somebody watches.
  */
 
+import { errnoName } from "../../ffi/errno.ts";
 import * as k from "../../ffi/linux.ts";
 import { resourceKey } from "../state/resource_key.ts";
 import type { FouPort, Resource, ResourceKey } from "../state/resource.ts";
 import { sameResource } from "../state/same_resource.ts";
 import type { Step } from "../state/step.ts";
 import type { AttributeWriter } from "./attribute_writer.ts";
-import { errnoName } from "./errno.ts";
 import { type GenericFamily, openFamily } from "./generic.ts";
 import { readUndisturbed } from "./interrupted.ts";
 import { KernelError, type KernelEvent, type StepResult } from "./kernel.ts";

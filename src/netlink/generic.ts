@@ -4,11 +4,11 @@
  * for.
  */
 
+import { errnoName } from "../../ffi/errno.ts";
 import { type LibnlGeneric, libnlGeneric } from "../../ffi/libnl.ts";
 import * as k from "../../ffi/linux.ts";
 import { readUint32 } from "../../ffi/memory.ts";
 import { AttributeWriter } from "./attribute_writer.ts";
-import { errnoName } from "./errno.ts";
 import { KernelError } from "./kernel.ts";
 import { allocated } from "./message_batch.ts";
 import { Attributes, type MessageReader } from "./reader.ts";

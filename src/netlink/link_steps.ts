@@ -1,11 +1,11 @@
 /** Making, changing and deleting devices, one at a time. */
 
+import { errnoName } from "../../ffi/errno.ts";
 import { assertNever } from "../addr/assert_never.ts";
 import type { Link } from "../state/resource.ts";
 import type { Step } from "../state/step.ts";
 import type { Channel } from "./channel.ts";
 import type { Encoder } from "./encoder.ts";
-import { errnoName } from "./errno.ts";
 import { KernelError, type StepResult } from "./kernel.ts";
 import { findLink } from "./links.ts";
 import { describeStep } from "./operation.ts";

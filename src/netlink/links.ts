@@ -1,9 +1,9 @@
 /** Devices of this network namespace, one by one. */
 
+import { errnoName } from "../../ffi/errno.ts";
 import type { Channel } from "./channel.ts";
 import { type DecodedLink, decodeLink } from "./decoder.ts";
 import type { Encoder } from "./encoder.ts";
-import { errnoName } from "./errno.ts";
 import { DUMP_TRIES } from "./interrupted.ts";
 import { refused } from "./step_result.ts";
 

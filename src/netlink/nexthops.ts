@@ -13,12 +13,12 @@
  * with its device at the latest. One that is deleted takes its routes along, without a word.
  */
 
+import { errnoName } from "../../ffi/errno.ts";
 import { familyOf, IPV4_UNSPECIFIED } from "../addr/ip.ts";
 import { type Route, RTPROT_FLANNEL } from "../state/resource.ts";
 import { writeAddress } from "./address_bytes.ts";
 import type { Channel } from "./channel.ts";
 import { type DecodedNexthop, decodeNexthop, nexthopIdOf } from "./decoder.ts";
-import { errnoName } from "./errno.ts";
 import { DUMP_TRIES } from "./interrupted.ts";
 import { KernelError } from "./kernel.ts";
 import type { MessageBatch } from "./message_batch.ts";

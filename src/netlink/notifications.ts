@@ -6,9 +6,9 @@
  * kept: what was lost is reported, what comes after it is not lost.
  */
 
+import { errnoName } from "../../ffi/errno.ts";
 import { errno, libc } from "../../ffi/libc.ts";
 import * as k from "../../ffi/linux.ts";
-import { errnoName } from "./errno.ts";
 import { KernelError } from "./kernel.ts";
 import { MessageReader } from "./reader.ts";
 import { openNetlinkSocket, setOption } from "./socket.ts";

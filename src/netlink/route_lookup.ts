@@ -1,11 +1,11 @@
 /** What the kernel would do with a packet: `ip route get`. */
 
+import { errnoName } from "../../ffi/errno.ts";
 import * as k from "../../ffi/linux.ts";
 import type { IpAddress } from "../addr/ip.ts";
 import type { Channel } from "./channel.ts";
 import { type DecodedLookup, decodeLookup } from "./decoder.ts";
 import type { Encoder } from "./encoder.ts";
-import { errnoName } from "./errno.ts";
 import type { RouteLookup } from "./kernel.ts";
 import { findLink } from "./links.ts";
 import { refused } from "./step_result.ts";

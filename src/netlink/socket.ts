@@ -6,10 +6,10 @@
  * waited for in poll(2), for a bounded time.
  */
 
+import { errnoName } from "../../ffi/errno.ts";
 import { errno, libc } from "../../ffi/libc.ts";
 import * as k from "../../ffi/linux.ts";
 import { addressOf, type Pointer } from "../../ffi/memory.ts";
-import { errnoName } from "./errno.ts";
 import { KernelError } from "./kernel.ts";
 import { Attributes, MessageReader } from "./reader.ts";
 

@@ -1,8 +1,8 @@
 /** From the kernel's answer to a message to the result of the step that it was for. */
 
+import { errnoName } from "../../ffi/errno.ts";
 import type { ResourceKind } from "../state/resource.ts";
 import type { Step } from "../state/step.ts";
-import { errnoName } from "./errno.ts";
 import { KernelError, type StepResult } from "./kernel.ts";
 import { describeStep } from "./operation.ts";
 import type { Refusal } from "./socket.ts";

@@ -3,9 +3,9 @@
  * Reading, changing and deleting them is rtnetlink's, as with every device.
  */
 
+import { errnoName } from "../../ffi/errno.ts";
 import { createPersistentTun, SystemError } from "../../ffi/tun.ts";
 import type { Step } from "../state/step.ts";
-import { errnoName } from "./errno.ts";
 import { KernelError, type StepResult } from "./kernel.ts";
 import { describeStep } from "./operation.ts";
 import type { SideTable, SideTableType } from "./side_table.ts";

@@ -1,5 +1,6 @@
 /** A watch on nftables notifications inside Bun's event loop (netlink(7)). */
 
+import { errnoName } from "../../ffi/errno.ts";
 import { errno, libc } from "../../ffi/libc.ts";
 import {
   AF_NETLINK,
@@ -11,7 +12,6 @@ import {
   SOL_NETLINK,
   SOL_SOCKET,
 } from "../../ffi/linux.ts";
-import { errnoName } from "../netlink/errno.ts";
 import { MessageReader } from "../netlink/reader.ts";
 import { connectToKernel, setOption } from "../netlink/socket.ts";
 import { decodeNftChange } from "./nft_changes.ts";

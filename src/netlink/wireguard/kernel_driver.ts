@@ -1,7 +1,7 @@
 /** WireGuard in the kernel, over generic netlink (linux/wireguard.h). */
 
+import { errnoName } from "../../../ffi/errno.ts";
 import * as k from "../../../ffi/linux.ts";
-import { errnoName } from "../errno.ts";
 import { type GenericFamily, openFamily } from "../generic.ts";
 import { KernelError } from "../kernel.ts";
 import type { DeviceChange, DeviceReading, Fault, WireguardDriver } from "./driver.ts";

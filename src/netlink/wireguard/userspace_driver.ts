@@ -5,7 +5,7 @@
 
 import { statSync } from "node:fs";
 import { createConnection } from "node:net";
-import { errnoName } from "../errno.ts";
+import { errnoName } from "../../../ffi/errno.ts";
 import { KernelError } from "../kernel.ts";
 import type { DeviceChange, DeviceReading, Fault, WireguardDriver } from "./driver.ts";
 import { GET_REQUEST, parseGetReply, parseSetReply, setRequest } from "./uapi.ts";

@@ -18,7 +18,6 @@ import {
   nexthopIdOf,
 } from "../../../src/netlink/decoder.ts";
 import { Encoder, type Entry } from "../../../src/netlink/encoder.ts";
-import { errnoName } from "../../../src/netlink/errno.ts";
 import { Attributes, MessageReader } from "../../../src/netlink/reader.ts";
 
 const NAMES = new Map([[7, "flannel.1"]]);
@@ -206,17 +205,6 @@ test("an attribute that is shorter than its type, or longer than its message, is
   expect(attributes.be16(3)).toBe(0x0102);
   expect(attributes.has(4)).toBe(false);
   expect(attributes.bytes(63)).toBeUndefined();
-});
-
-test("error numbers have the names that the kernel's sources use", () => {
-  expect([17, 11, 95, 105, 4].map(errnoName)).toEqual([
-    "EEXIST",
-    "EAGAIN",
-    "EOPNOTSUPP",
-    "ENOBUFS",
-    "EINTR",
-  ]);
-  expect(errnoName(524)).toBe("errno 524");
 });
 
 function messages(bytes: Uint8Array): MessageReader {
