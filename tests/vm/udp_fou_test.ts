@@ -7,6 +7,8 @@ import { eventually } from "../support/wait.ts";
 import { describeTunnel, expectRefused } from "./tunnel_scenarios.ts";
 
 const FOU = { env: { FLANNELD_UDP_DATA_PATH: "fou" } };
+/** The kernel does not announce changes to FOU ports; they are read every three seconds. */
+const PORT_HEAL_MS = 5_000;
 
 describeTunnel({
   backend: { Type: "udp" },
@@ -16,8 +18,12 @@ describeTunnel({
   nodeEntries: ["fou port 8285 ipproto 4"],
   leaseType: undefined,
   damage: [
-    ["a closed port", "ip fou del port 8285"],
-    ["a port for another protocol", "ip fou del port 8285; ip fou add port 8285 ipproto 47"],
+    ["a closed port", "ip fou del port 8285", PORT_HEAL_MS],
+    [
+      "a port for another protocol",
+      "ip fou del port 8285; ip fou add port 8285 ipproto 47",
+      PORT_HEAL_MS,
+    ],
     [
       "a device that sends to another port",
       "ip link change flannel0 type ipip local 192.0.2.1 encap fou encap-sport 9 encap-dport 9",
@@ -26,6 +32,7 @@ describeTunnel({
     [
       "everything at once",
       "ip fou del port 8285; ip addr flush dev flannel0; ip link set flannel0 down",
+      PORT_HEAL_MS,
     ],
   ],
   start: FOU,
