@@ -223,13 +223,18 @@ export const WGALLOWEDIP_A_IPADDR = 2;
 export const WGALLOWEDIP_A_CIDR_MASK = 3;
 
 // linux/xfrm.h
+export const XFRM_MSG_DELSA = 0x11;
+export const XFRM_MSG_GETSA = 0x12;
 export const XFRM_MSG_NEWPOLICY = 0x13;
 export const XFRM_MSG_DELPOLICY = 0x14;
 export const XFRM_MSG_GETPOLICY = 0x15;
 export const XFRM_MSG_UPDPOLICY = 0x19;
+export const XFRM_MSG_FLUSHSA = 0x1c;
 export const XFRM_MSG_FLUSHPOLICY = 0x1d;
+export const XFRMNLGRP_SA = 3;
 export const XFRMNLGRP_POLICY = 4;
 export const XFRMA_TMPL = 5;
+export const XFRMA_SA = 6;
 export const XFRMA_POLICY = 7;
 export const XFRMA_POLICY_TYPE = 16;
 export const XFRMA_MARK = 21;
@@ -352,6 +357,19 @@ export const xfrm_userpolicy_info = {
 } as const; // linux/xfrm.h
 export const xfrm_userpolicy_id = { size: 64, sel: 0, index: 56, dir: 60 } as const; // linux/xfrm.h
 export const xfrm_id = { size: 24, daddr: 0, spi: 16, proto: 20 } as const; // linux/xfrm.h
+export const xfrm_usersa_id = {
+  size: 24,
+  daddr: 0,
+  spi: 16,
+  family: 20,
+  proto: 22,
+} as const; // linux/xfrm.h
+export const xfrm_usersa_info = {
+  size: 224,
+  id: 56,
+  saddr: 80,
+  family: 212,
+} as const; // linux/xfrm.h
 export const xfrm_user_tmpl = {
   size: 64,
   id: 0,

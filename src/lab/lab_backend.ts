@@ -49,7 +49,7 @@ export function backendConfig({ backend, families }: LabBackend): Record<string,
   }
 }
 
-/** The ipsec backend takes no shorter one than 96 characters. */
+/** The ipsec backend takes no shorter one than 96 bytes. */
 const PSK_BYTES = 48;
 
 /** Of several ways to do the same, nothing if one is complete, else what the last lacks. */

@@ -46,6 +46,33 @@ export interface Kernel extends Disposable {
    * program in user space; `undefined` if there is neither. Nothing is made to find out.
    */
   wireguardSupport(): Promise<WireguardSupport | undefined>;
+
+  /** The states of IPsec: what an IKE daemon has put there. Opened when it is first needed. */
+  readonly xfrmStates: XfrmStates;
+}
+
+/** IPsec's security associations, as far as somebody else's are looked after. */
+export interface XfrmStates {
+  /** Whether the kernel says for certain that it does not have this state. */
+  lacks(id: XfrmStateId): boolean;
+  /**
+   * Calls `listener` with the ends of each state that somebody deletes, until disposed; with
+   * `undefined` when any may be gone: all are flushed, or notifications are lost. One that runs out
+   * is not told of. Throws `KernelError`.
+   */
+  watch(listener: (ends: XfrmStateEnds | undefined) => void): Disposable;
+}
+
+/** By which the kernel finds the ESP state of a packet (RFC 4303 2.1). */
+export interface XfrmStateId {
+  readonly destination: IpAddress;
+  readonly spi: number;
+}
+
+/** Outer addresses. */
+export interface XfrmStateEnds {
+  readonly source: IpAddress;
+  readonly destination: IpAddress;
 }
 
 /** The kernel, or the program that does it in its place. */

@@ -16,6 +16,7 @@ import type {
   RouteLookup,
   StepResult,
   WireguardSupport,
+  XfrmStates,
 } from "./kernel.ts";
 import { findLink, readLinkNames } from "./links.ts";
 import { Listeners } from "./listeners.ts";
@@ -27,6 +28,7 @@ import { SideTables } from "./side_tables.ts";
 import { NetlinkSocket } from "./socket.ts";
 import { readTables } from "./tables.ts";
 import { wireguardSupport } from "./wireguard/programs.ts";
+import { openXfrmStates } from "./xfrm_states.ts";
 
 export interface NetlinkKernelOptions {
   /** Kernel-side buffer for notifications; 32 MiB by default, less where the kernel limits it. */
@@ -43,6 +45,7 @@ export class NetlinkKernel implements Kernel {
   /** One for all listeners: each message is received and decoded once. */
   #monitor: Monitor | undefined;
   readonly #sideTables = new SideTables((event) => this.#listeners.tell(event));
+  #xfrmStates: XfrmStates & Disposable | undefined;
 
   /**
    * Works in the network namespace that the calling thread is in. Throws `KernelError` if there is
@@ -98,10 +101,15 @@ export class NetlinkKernel implements Kernel {
     return wireguardSupport();
   }
 
+  get xfrmStates(): XfrmStates {
+    return this.#xfrmStates ??= openXfrmStates();
+  }
+
   [Symbol.dispose](): void {
     this.#listeners.clear();
     this.#stopMonitor();
     this.#sideTables[Symbol.dispose]();
+    this.#xfrmStates?.[Symbol.dispose]();
     this.#questions.encoder[Symbol.dispose]();
     this.#changes.encoder[Symbol.dispose]();
     this.#socket[Symbol.dispose]();

@@ -178,6 +178,15 @@ describe("a policy", () => {
   });
 });
 
+test("a state is not lacking unless the kernel says so", () => {
+  using sandbox = new Sandbox();
+  const { xfrmStates } = sandbox.kernel;
+  const id = { destination: "192.0.2.1" as IpAddress, spi: 7 };
+  expect(xfrmStates.lacks(id)).toBe(true);
+  sandbox.kernel[Symbol.dispose](); // so that it is not even asked
+  expect(xfrmStates.lacks(id)).toBe(false);
+});
+
 /** Foreign policies that are much like ours. */
 const FOREIGN = `
 ip xfrm policy add src 10.6.1.0/24 dst 10.6.2.0/24 dir out tmpl src 192.0.2.1 dst 192.0.2.2 proto esp reqid 11 mode tunnel
@@ -405,7 +414,7 @@ describe("what the user has to mend is one line", () => {
 
   test.each([
     [{}, "the PSK of the ipsec backend is missing"],
-    [{ PSK: "short" }, "the PSK of the ipsec backend has 5 characters"],
+    [{ PSK: "short" }, "the PSK of the ipsec backend has 5 bytes"],
     [{ PSK, ESPProposal: "rot13" }, 'the ESPProposal "rot13" makes no sense to charon'],
     [{ PSK, UDPEncap: 1 }, "UDPEncap in the network configuration"],
   ])("with the options %j", async (options, expected) => {

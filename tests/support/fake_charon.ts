@@ -29,7 +29,7 @@ export class FakeCharon implements Disposable {
     this.server.calls.length = 0;
     return changes.map(([command, message]) => {
       const what = message["name"] ?? message["id"] ?? message["ike-id"] ?? message["ike"] ??
-        Object.keys(message)[0];
+        message["child-id"] ?? Object.keys(message)[0];
       return `${command} ${what}`;
     });
   }

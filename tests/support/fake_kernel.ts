@@ -21,6 +21,7 @@ import {
   type RouteLookup,
   type StepResult,
   type WireguardSupport,
+  type XfrmStates,
 } from "../../src/netlink/kernel.ts";
 import { linkKey, linkOf, resourceKey } from "../../src/state/resource_key.ts";
 import { resourceText } from "../../src/state/resource_text.ts";
@@ -44,6 +45,10 @@ export class FakeKernel implements Kernel {
   dumps = 0;
   wireguard: WireguardSupport | undefined = "kernel";
   lookUps = 0;
+  readonly xfrmStates: XfrmStates = {
+    lacks: () => false,
+    watch: () => ({ [Symbol.dispose]: () => {} }),
+  };
 
   /** The next dumps that fail as interrupted. */
   interruptedDumps = 0;

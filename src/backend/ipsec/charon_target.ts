@@ -1,10 +1,12 @@
 /**
  * Keeps charon's connections as the leases ask: one for each peer, with its pre-shared key. A charon
- * that ends is replaced and told everything again; a connection that somebody removes comes back.
+ * that ends is replaced and told everything again; a connection that somebody removes comes back,
+ * and so does a tunnel that somebody deletes from the kernel without charon knowing.
  */
 
 import type { Prefix } from "../../addr/prefix.ts";
 import type { Log } from "../../log/log.ts";
+import type { XfrmStateEnds, XfrmStates } from "../../netlink/kernel.ts";
 import type { Lease, LeaseKey } from "../../subnet/lease.ts";
 import { backoffMs, type Clock, sleep } from "../../time/clock.ts";
 import type { NodeInput } from "../backend.ts";
@@ -20,6 +22,8 @@ export interface CharonTargetOptions {
   /** The one to begin with. */
   readonly first: Charon;
   readonly network: Prefix;
+  /** Where charon puts its tunnels. */
+  readonly states: XfrmStates;
   /** The tunnel to a peer whose lease makes sense. */
   readonly connection: (peer: Lease, input: NodeInput) => Connection;
   readonly clock: Clock;
@@ -35,6 +39,7 @@ export class CharonTarget implements Target {
   #maySweep = false;
   #session: IkeSession | undefined;
   #running: Promise<void> | undefined;
+  #stateWatch: Disposable | undefined;
   readonly #stop = new AbortController();
   /** Why there is no charon at present. */
   #problem: string | undefined;
@@ -51,13 +56,15 @@ export class CharonTarget implements Target {
 
   constructor(options: CharonTargetOptions) {
     this.#options = options;
-    this.#tunnels = new TunnelWatch(options.clock, options.log);
+    this.#tunnels = new TunnelWatch(options);
   }
 
   start(input: NodeInput): Promise<void> {
     this.#input = input;
-    this.#running = this.#run(this.#options.first);
-    return Promise.resolve();
+    return Promise.try(() => {
+      this.#stateWatch = this.#options.states.watch((ends) => this.#stateGone(ends));
+      this.#running = this.#run(this.#options.first);
+    });
   }
 
   externalChanged(input: NodeInput): void {
@@ -98,6 +105,7 @@ export class CharonTarget implements Target {
   /** charon and its tunnels stay. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
+    this.#stateWatch?.[Symbol.dispose]();
     this.#wake.resolve();
     await this.#running;
   }
@@ -169,7 +177,7 @@ export class CharonTarget implements Target {
       this.#wake.resolve();
     });
     try {
-      await session.onTunnelChange((name) => this.#lookSoon(name));
+      await session.onTunnelChange((name) => this.#tunnelChanged(name));
       while (isOpen && !this.#stop.signal.aborted) await this.#serveOnce(session);
     } catch (error) {
       if (!(error instanceof ViciError)) throw error;
@@ -213,9 +221,26 @@ export class CharonTarget implements Target {
     if (isUnsettled) this.#lookAtMs = Math.min(this.#lookAtMs, clock.nowMs() + SOON_MS);
   }
 
-  /** A tunnel has come or gone, as charon says: soon, when those that belong together are done. */
-  #lookSoon(name: string): void {
+  /** A tunnel has come or gone, as charon says. */
+  #tunnelChanged(name: string): void {
     this.#tunnels.changed(name);
+    this.#lookSoon();
+  }
+
+  /** A state is gone from the kernel, or any may be: charon has done it, or it does not know. */
+  #stateGone(ends: XfrmStateEnds | undefined): void {
+    if (ends === undefined) {
+      this.#listAtMs = -Infinity;
+      return this.#lookSoon();
+    }
+    for (const { name, remote: { publicAddress } } of this.#wanted.values()) {
+      if (publicAddress !== ends.source && publicAddress !== ends.destination) continue;
+      this.#tunnelChanged(name);
+    }
+  }
+
+  /** Soon, when those changes that belong together are done. */
+  #lookSoon(): void {
     this.#lookAtMs = Math.min(this.#lookAtMs, this.#options.clock.nowMs() + SOON_MS);
     this.#wake.resolve();
   }

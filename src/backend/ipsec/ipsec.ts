@@ -44,13 +44,12 @@ import {
 } from "../backend.ts";
 import { outerAddress, unownedAddresses } from "../outer_address.ts";
 import { peerAddress, requireBackendType, tunnelEnd } from "../peer_lease.ts";
-import type { Charon, CharonOptions } from "./charon.ts";
-import { CharonTarget } from "./charon_target.ts";
+import { CharonTarget, type CharonTargetOptions } from "./charon_target.ts";
 import { type Connection, connectionOf } from "./connection.ts";
 import { firstCharon } from "./first_charon.ts";
 
 export const OPTIONS = {
-  /** The key that all nodes share, at least 96 characters. */
+  /** The key that all nodes share, at least 96 bytes. */
   PSK: stringOption({ default: "", secret: true }),
   /** ESP in UDP even where no address translation is seen. */
   UDPEncap: booleanOption(false),
@@ -81,8 +80,13 @@ const ipsec: BackendModule = {
     const network = host.config.families[FAMILY]?.network as Prefix;
     const charon = { runDirectory, env, log };
     const { ESPProposal: espProposal } = options;
+    const states = host.kernel.xfrmStates;
     const first = await firstCharon(charon, { espProposal, clock: systemClock, stop });
-    return new IpsecBackend({ options, network, publicAddresses, unowned }, { charon, first });
+    return new IpsecBackend({ options, network, publicAddresses, unowned }, {
+      charon,
+      first,
+      states,
+    });
   },
 };
 
@@ -105,7 +109,7 @@ class IpsecBackend implements Backend {
 
   constructor(
     setup: IpsecSetup,
-    { charon, first }: { readonly charon: CharonOptions; readonly first: Charon },
+    { charon, first, states }: Pick<CharonTargetOptions, "charon" | "first" | "states">,
   ) {
     this.#setup = setup;
     const { publicAddresses, network } = setup;
@@ -114,6 +118,7 @@ class IpsecBackend implements Backend {
       charon,
       first,
       network,
+      states,
       connection: (peer, input) => this.#connection(peer, input),
       clock: systemClock,
       log: charon.log,
@@ -199,10 +204,8 @@ function checkOptions(options: Options, { families }: NetworkConfig): void {
   const pskBytes = Buffer.byteLength(options.PSK);
   if (pskBytes < PSK_MIN_BYTES) {
     throw new ConfigError(
-      `the PSK of the ipsec backend ${
-        pskBytes === 0 ? "is missing" : `has ${pskBytes} characters`
-      }` +
-        `; it must have at least ${PSK_MIN_BYTES} characters: make one with "openssl rand -hex 48"`,
+      `the PSK of the ipsec backend ${pskBytes === 0 ? "is missing" : `has ${pskBytes} bytes`}` +
+        `; it must have at least ${PSK_MIN_BYTES} bytes: make one with "openssl rand -hex 48"`,
     );
   }
 }

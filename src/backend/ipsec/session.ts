@@ -1,6 +1,8 @@
 /** What one charon has been told of our tunnels, and what it says of them. */
 
+import { parseIpAddress } from "../../addr/ip.ts";
 import type { Prefix } from "../../addr/prefix.ts";
+import type { XfrmStateId } from "../../netlink/kernel.ts";
 import { type Connection, isOurConnection, secretPrefix } from "./connection.ts";
 import { type Vici, ViciError } from "./vici.ts";
 import type { ViciMessage } from "./vici_message.ts";
@@ -29,6 +31,16 @@ export interface IkeAssociation {
   readonly ageSeconds: number | undefined;
   /** Received through its tunnels; not a number where charon does not say. */
   readonly packetsIn: number;
+  /** Its tunnels; none while one of them is being made, replaced or ended. */
+  readonly settledChildren: readonly SettledChild[];
+}
+
+/** A tunnel that is in the kernel, as charon believes, and that nothing is done about. */
+export interface SettledChild {
+  /** charon's number of it. */
+  readonly uniqueId: string;
+  /** What carries its packets, in and out. */
+  readonly states: readonly XfrmStateId[];
 }
 
 /** One connection to one charon; what it tells is only believed as long as that lasts. */
@@ -113,6 +125,14 @@ export class IkeSession {
   /** Ends one of a connection's IKE associations, by its number. */
   async terminateAssociation(uniqueId: string): Promise<void> {
     await this.#tolerant("terminate", { "ike-id": uniqueId, force: "yes", timeout: AT_ONCE });
+  }
+
+  /**
+   * Begins to make a tunnel anew beside the one of this number, in whose place it then comes. One
+   * that carries packets goes on until then.
+   */
+  async rekey(childId: string): Promise<void> {
+    await this.#tolerant("rekey", { "child-id": childId });
   }
 
   /** Calls back with a connection's name when a tunnel of it has come or gone. */
@@ -211,7 +231,31 @@ function associationOf(message: ViciMessage): IkeAssociation {
     isUnanswered: message["initiator"] === "yes" && message["responder-spi"] === NO_SPI,
     ageSeconds: ages.length === 0 ? undefined : Math.min(...ages),
     packetsIn: children.reduce((sum, child) => sum + Number(child["packets-in"]), 0),
+    settledChildren: installed.length < children.length
+      ? []
+      : children.map((child) => settledChild(child, message)),
   };
+}
+
+function settledChild(child: ViciMessage, association: ViciMessage): SettledChild {
+  const states = [
+    stateId(association["local-host"], child["spi-in"]),
+    stateId(association["remote-host"], child["spi-out"]),
+  ];
+  return {
+    uniqueId: String(child["uniqueid"]),
+    states: states.filter((state) => state !== undefined),
+  };
+}
+
+/** `undefined` where charon does not say it. */
+function stateId(
+  host: ViciMessage[string] | undefined,
+  spi: ViciMessage[string] | undefined,
+): XfrmStateId | undefined {
+  const destination = parseIpAddress(String(host));
+  const isSpi = typeof spi === "string" && /^[0-9a-f]{8}$/.test(spi);
+  return destination && isSpi ? { destination, spi: Number.parseInt(spi, 16) } : undefined;
 }
 
 function isRefusal(error: unknown): error is ViciError {

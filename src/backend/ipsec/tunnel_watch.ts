@@ -2,14 +2,23 @@
 
 import type { Prefix } from "../../addr/prefix.ts";
 import type { Log } from "../../log/log.ts";
+import type { XfrmStates } from "../../netlink/kernel.ts";
 import { backoffMs, type Clock } from "../../time/clock.ts";
 import type { Connection } from "./connection.ts";
 import type { Connections, IkeSession, Tunnel } from "./session.ts";
 import { SpareAssociations } from "./spare_associations.ts";
 
+export interface TunnelWatchOptions {
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Where charon puts its tunnels. */
+  readonly states: Pick<XfrmStates, "lacks">;
+}
+
 export class TunnelWatch {
   readonly #clock: Clock;
   readonly #log: Log;
+  readonly #states: Pick<XfrmStates, "lacks">;
   /** Connections without a tunnel, by name. */
   readonly #down = new Map<string, Outage>();
   readonly #spare: SpareAssociations;
@@ -17,11 +26,14 @@ export class TunnelWatch {
   readonly #settled = new Set<string>();
   /** Connections, anybody's that look like ours, of which a tunnel has come or gone since. */
   #changed = new Set<string>();
+  /** Connections whose tunnel the kernel had lost: when it may be made anew the next time. */
+  readonly #mendAtMs = new Map<string, number>();
   #count = 0;
 
-  constructor(clock: Clock, log: Log) {
+  constructor({ clock, log, states }: TunnelWatchOptions) {
     this.#clock = clock;
     this.#log = log;
+    this.#states = states;
     this.#spare = new SpareAssociations(clock);
   }
 
@@ -32,9 +44,10 @@ export class TunnelWatch {
 
   /**
    * Looks at tunnels, all of them if `isFull`, or else those that are not known to be up and alone.
-   * One that charon is not even trying to make is begun anew; one that is not needed beside others is
-   * ended, and so is one that nobody wants if `maySweep`. Gives whether to look again soon: for a peer
-   * that is down and has not been for long. Throws `ViciError` when charon does not answer any more.
+   * One that charon is not even trying to make is begun anew, and so is one that charon believes in
+   * and the kernel has lost; one that is not needed beside others is ended, and so is one that
+   * nobody wants if `maySweep`. Gives whether to look again soon: for a peer that is down and has not
+   * been for long. Throws `ViciError` when charon does not answer any more.
    */
   async check(
     session: IkeSession,
@@ -44,6 +57,7 @@ export class TunnelWatch {
     this.#count = wanted.size;
     for (const name of this.#down.keys()) if (!wanted.has(name)) this.#down.delete(name);
     for (const name of this.#settled) if (!wanted.has(name)) this.#settled.delete(name);
+    for (const name of this.#mendAtMs.keys()) if (!wanted.has(name)) this.#mendAtMs.delete(name);
     const doubtful = this.#takeDoubtful(wanted);
     const names = isFull || doubtful.size > ASKED_SINGLY ? undefined : doubtful;
     const tunnels = await session.tunnels(names);
@@ -78,10 +92,35 @@ export class TunnelWatch {
     tunnel: Tunnel | undefined,
   ): Promise<void> {
     const { name } = connection;
-    if (tunnel?.isUp && tunnel.associations.length === 1) this.#settled.add(name);
+    const lost = this.#lostChildren(tunnel);
+    if (lost.length > 0) await this.#mend(session, connection, lost);
+    const isAlone = tunnel?.associations.length === 1;
+    if (tunnel?.isUp && isAlone && lost.length === 0) this.#settled.add(name);
     else this.#settled.delete(name);
     if (tunnel?.isUp) this.#isUp(connection);
     else await this.#isDown(session, connection, tunnel?.isTrying === true);
+  }
+
+  /**
+   * Numbers of the tunnels that charon believes in, and of which the kernel lacks a state: somebody
+   * has deleted or flushed it. charon is asked first: what it has just made is there, then.
+   */
+  #lostChildren(tunnel: Tunnel | undefined): string[] {
+    const children = tunnel?.associations.flatMap(({ settledChildren }) => settledChildren) ?? [];
+    return children.filter(({ states }) => states.some((state) => this.#states.lacks(state)))
+      .map(({ uniqueId }) => uniqueId);
+  }
+
+  async #mend(
+    session: IkeSession,
+    { name, remote }: Connection,
+    childIds: readonly string[],
+  ): Promise<void> {
+    const nowMs = this.#clock.nowMs();
+    if (nowMs < (this.#mendAtMs.get(name) ?? -Infinity)) return;
+    this.#mendAtMs.set(name, nowMs + MEND_PAUSE_MS);
+    this.#log.warn(`the kernel has lost the tunnel to ${endText(remote)}; making it anew`);
+    for (const childId of childIds) await session.rekey(childId);
   }
 
   /**
@@ -139,6 +178,8 @@ const OUTAGE_MS = 30_000;
 const FIRST_MS = 1000;
 /** charon goes through all it has for each question: from so many on it is asked for all at once. */
 const ASKED_SINGLY = 16;
+/** Between two attempts to make a tunnel anew that the kernel has lost: the peer has work with it. */
+const MEND_PAUSE_MS = 10_000;
 const BACKOFF = { firstMs: 2000, maxMs: 60_000 };
 
 function endText({ subnet, publicAddress }: { subnet: Prefix; publicAddress: string }): string {

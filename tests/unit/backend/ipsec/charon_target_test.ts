@@ -8,8 +8,10 @@ import { CharonTarget } from "../../../../src/backend/ipsec/charon_target.ts";
 import { reachCharon } from "../../../../src/backend/ipsec/charon.ts";
 import { SOCKET_VARIABLE } from "../../../../src/backend/ipsec/charon_paths.ts";
 import { connectionOf } from "../../../../src/backend/ipsec/connection.ts";
+import type { XfrmStateEnds, XfrmStates } from "../../../../src/netlink/kernel.ts";
 import { type Clock, systemClock } from "../../../../src/time/clock.ts";
 import { FakeCharon } from "../../../support/fake_charon.ts";
+import { FakeKernel } from "../../../support/fake_kernel.ts";
 import { FakeClock } from "../../../support/fake_clock.ts";
 import { collectingLog, external, ip, lease, prefix } from "../../../support/sample_network.ts";
 
@@ -27,6 +29,7 @@ const CONNECTION = connectionOf(
 async function targetOf(
   { path }: FakeCharon,
   clock: Clock = systemClock,
+  states: XfrmStates = new FakeKernel().xfrmStates,
 ): Promise<CharonTarget> {
   const log = collectingLog();
   const charon = { runDirectory: directory, env: { [SOCKET_VARIABLE]: path }, log };
@@ -34,6 +37,7 @@ async function targetOf(
     charon,
     first: await reachCharon(charon, new AbortController().signal),
     network: NETWORK,
+    states,
     connection: () => CONNECTION,
     clock,
     log,
@@ -94,4 +98,43 @@ test("charon is asked for all tunnels rarely, and for one when it says that it h
   };
   expect(await asked(30)).toEqual([CONNECTION.name]);
   expect(await asked(300)).toEqual(["all"]);
+});
+
+test("charon is asked when states are gone: for those of their ends, or for all", async () => {
+  using charon = new FakeCharon(join(directory, "states"));
+  charon.associations = [TUNNEL];
+  const clock = new FakeClock();
+  let tell: (ends: XfrmStateEnds | undefined) => void = () => {};
+  let isWatched = false;
+  const states: XfrmStates = {
+    lacks: () => false,
+    watch: (listener) => {
+      tell = listener;
+      isWatched = true;
+      return { [Symbol.dispose]: () => void (isWatched = false) };
+    },
+  };
+  {
+    await using target = await targetOf(charon, clock, states);
+    const asked = async () => {
+      await Bun.sleep(20); // for it to set its timer
+      await clock.advance(1000);
+      await Bun.sleep(20); // for what goes through the socket
+      return charon.takeQuestions("list-sas").map(({ ike }) => ike ?? "all");
+    };
+    await target.start(INPUT);
+    target.put(PEER);
+    await target.whenSettled();
+    expect(await asked()).toEqual(["all"]);
+    expect(await asked()).toEqual([]);
+    tell({ source: own, destination: ip("192.168.0.3") });
+    expect(await asked()).toEqual([]);
+    tell({ source: own, destination: ip("192.168.0.2") });
+    tell({ source: ip("192.168.0.2"), destination: own });
+    expect(await asked()).toEqual([CONNECTION.name]);
+    tell(undefined);
+    expect(await asked()).toEqual(["all"]);
+    expect(isWatched).toBe(true);
+  }
+  expect(isWatched).toBe(false);
 });

@@ -104,12 +104,13 @@ xfrm policy src 10.5.3.0/24 dst 10.5.1.0/24 dir in tmpl src 192.168.0.3 dst 192.
 describe("ipsec refuses", () => {
   test.each([
     [undefined, "is missing"],
-    ["short", "has 5 characters"],
-    ["x".repeat(95), "has 95 characters"],
+    ["short", "has 5 bytes"],
+    ["x".repeat(95), "has 95 bytes"],
+    ["ü".repeat(47), "has 94 bytes"],
   ])("the PSK %p", async (psk, expected) => {
     const message = await configError(ipsec.prepare(host(psk === undefined ? {} : { PSK: psk })));
     expect(message).toBe(
-      `the PSK of the ipsec backend ${expected}; it must have at least 96 characters: make one with ` +
+      `the PSK of the ipsec backend ${expected}; it must have at least 96 bytes: make one with ` +
         '"openssl rand -hex 48"',
     );
   });

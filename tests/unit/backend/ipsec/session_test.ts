@@ -8,6 +8,7 @@ import { type Connection, connectionOf } from "../../../../src/backend/ipsec/con
 import { IkeSession } from "../../../../src/backend/ipsec/session.ts";
 import { TunnelWatch } from "../../../../src/backend/ipsec/tunnel_watch.ts";
 import { Vici } from "../../../../src/backend/ipsec/vici.ts";
+import type { XfrmStateId } from "../../../../src/netlink/kernel.ts";
 import type { ViciMessage } from "../../../../src/backend/ipsec/vici_message.ts";
 import { FakeCharon } from "../../../support/fake_charon.ts";
 import { FakeClock } from "../../../support/fake_clock.ts";
@@ -41,10 +42,14 @@ function association(of: Connection, uniqueid: string, ...ages: number[]): ViciM
     state: "INSTALLED",
     "install-time": String(age),
     "packets-in": "7",
+    uniqueid: `${uniqueid}${i}`,
+    "spi-in": `000000${uniqueid.padStart(2, "0")}`,
+    "spi-out": `c00000${uniqueid.padStart(2, "0")}`,
   }]);
   return {
     [of.name]: {
       ...{ uniqueid, state: "ESTABLISHED" },
+      ...{ "local-host": "192.168.0.1", "remote-host": of.remote.publicAddress },
       ...{ "initiator-spi": `00000000000000a${uniqueid}`, "responder-spi": "00000000000000b1" },
       "child-sas": Object.fromEntries(children),
     },
@@ -211,6 +216,13 @@ describe("a session with charon", () => {
           isUnanswered: false,
           ageSeconds: 40,
           packetsIn: 14,
+          settledChildren: ["10", "11"].map((uniqueId) => ({
+            uniqueId,
+            states: [
+              { destination: ip("192.168.0.1"), spi: 1 },
+              { destination: ip("192.168.0.2"), spi: 0xc000_0001 },
+            ],
+          })),
         },
         {
           uniqueId: "9",
@@ -218,6 +230,7 @@ describe("a session with charon", () => {
           isUnanswered: true,
           ageSeconds: undefined,
           packetsIn: 0,
+          settledChildren: [],
         },
       ],
     });
@@ -229,10 +242,16 @@ describe("the watch over the tunnels", () => {
   const [two, three] = [connection(2), connection(3)];
   const clock = new FakeClock();
   let log = collectingLog();
-  let watch = new TunnelWatch(clock, log);
+  /** States that the kernel does not have, by destination and SPI. */
+  const absent = new Set<string>();
+  const states = {
+    lacks: ({ destination, spi }: XfrmStateId) => absent.has(`${destination} ${spi.toString(16)}`),
+  };
+  let watch = new TunnelWatch({ clock, log, states });
   beforeEach(() => {
     log = collectingLog();
-    watch = new TunnelWatch(clock, log);
+    absent.clear();
+    watch = new TunnelWatch({ clock, log, states });
   });
 
   test("begins a tunnel that charon has given up, not one that is missing once", async () => {
@@ -392,6 +411,75 @@ describe("the watch over the tunnels", () => {
       await check(s, many);
       await check(s, many.slice(1));
       expect(asked(charon)).toEqual(["all", ...many.slice(1).map(({ name }) => name)]);
+    });
+  });
+
+  describe("of a tunnel that the kernel has lost", () => {
+    test.each([["in", "192.168.0.1 1"], ["out", "192.168.0.2 c0000001"]])(
+      "the way %s: it is made anew, and again after a pause, others are left alone",
+      async (_way, state) => {
+        using charon = fakeCharon();
+        using s = await session(charon);
+        const attempts: number[] = [];
+        charon.associations = [association(two, "1", 9), association(three, "2", 9)];
+        absent.add(state);
+        for (let second = 0; second < 25; second++) {
+          await watch.check(s.session, wanted(two, three), {
+            maySweep: true,
+            isFull: second === 0,
+          });
+          const changes = charon.takeChanges();
+          if (changes.length > 0) attempts.push(second);
+          for (const change of changes) expect(change).toBe("rekey 10");
+          await clock.advance(1000);
+        }
+        expect(attempts).toEqual([0, 10, 20]);
+        expect(log.lines[0]).toBe(
+          "the kernel has lost the tunnel to 10.5.2.0/24 at 192.168.0.2; making it anew",
+        );
+        charon.associations = [association(two, "3", 0), association(three, "2", 9)];
+        for (let second = 0; second < 30; second++) {
+          await watch.check(s.session, wanted(two, three), { maySweep: true, isFull: true });
+          await clock.advance(1000);
+        }
+        expect(charon.takeChanges()).toEqual([]);
+      },
+    );
+
+    test.each(["REKEYING", "REKEYED", "DELETING", "INSTALLING"])(
+      "nothing is done while one beside it is %s",
+      async (state) => {
+        using charon = fakeCharon();
+        using s = await session(charon);
+        const both = association(two, "1", 9, 0);
+        const { "child-sas": children } = both[two.name] as { "child-sas": ViciMessage };
+        charon.associations = [{
+          [two.name]: {
+            ...both[two.name] as ViciMessage,
+            "child-sas": {
+              ...children,
+              "child-0": { ...children["child-0"] as ViciMessage, state },
+            },
+          },
+        }];
+        absent.add("192.168.0.2 c0000001");
+        await watch.check(s.session, wanted(two), { maySweep: true, isFull: true });
+        expect(charon.takeChanges()).toEqual([]);
+      },
+    );
+
+    test("nothing is done where charon does not say which states it has", async () => {
+      using charon = fakeCharon();
+      using s = await session(charon);
+      charon.associations = [{
+        [two.name]: {
+          ...{ uniqueid: "1", state: "ESTABLISHED" },
+          "child-sas": { child: { state: "INSTALLED", "install-time": "9" } },
+        },
+      }];
+      absent.add("192.168.0.1 1");
+      await watch.check(s.session, wanted(two), { maySweep: true, isFull: true });
+      expect(charon.takeChanges()).toEqual([]);
     });
   });
 

@@ -20,6 +20,7 @@ class End {
       isUnanswered: false,
       ageSeconds,
       packetsIn: 0,
+      settledChildren: [],
     }));
   }
 
@@ -88,6 +89,7 @@ describe("of two tunnels with one peer", () => {
       isUnanswered: false,
       ageSeconds,
       packetsIn: NaN,
+      settledChildren: [],
     }));
     for (let look = 0; look < 20; look++) {
       expect(spare.find([{ isUp: true, isTrying: false, associations }])).toEqual([]);
