@@ -32,6 +32,8 @@ is on one machine: for labs, development, and small clusters that do not change 
   --backend TYPE         the backend in that configuration (default vxlan)
   --net-config-path FILE write this configuration if there is none
   --etcd-prefix PREFIX   where that configuration is (default /coreos.com/network)
+  --watch-progress-seconds N
+                         how often a quiet watch hears how far it is (default 600)
   --log-format FORMAT    text or json (default text)
   -v N                   how much is logged, 0 to 10 (default 0)
 

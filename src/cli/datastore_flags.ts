@@ -44,10 +44,9 @@ const SERVE_FLAGS = [
   "backend",
   "net-config-path",
   "etcd-prefix",
+  "watch-progress-seconds",
   "log-format",
   "v",
-  // For tests, which cannot wait for ten minutes.
-  "progress-notify-ms",
 ];
 /** Those of the daemon, so that what works there works here. */
 const REMOTE_FLAGS = remoteFlags("etcd-endpoints", "etcd-");
@@ -159,15 +158,15 @@ function buildServe(values: FlagValues): DatastoreCommand {
       tls: serverTls(values),
       insecure: values.flag("insecure"),
       initial: initialConfig(values),
-      progressNotifyMs: values.integer("progress-notify-ms", PROGRESS_NOTIFY_MS),
+      progressNotifyMs: 1_000 * values.integer("watch-progress-seconds", WATCH_PROGRESS_SECONDS),
     },
     logFormat,
     verbosity: values.integer("v", { initial: 0, min: 0, max: 10 }),
   };
 }
 
-/** etcd's `--watch-progress-notify-interval`. */
-const PROGRESS_NOTIFY_MS = { initial: 600_000, min: 1, max: 3_600_000 };
+/** etcd's `--watch-progress-notify-interval`, with its default. */
+const WATCH_PROGRESS_SECONDS = { initial: 600, min: 1, max: 3_600 };
 
 function serverTls(values: FlagValues): ServeOptions["tls"] {
   const { certFile, keyFile } = certificatePair(values, { cert: "cert-file", key: "key-file" });

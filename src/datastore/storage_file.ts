@@ -143,7 +143,8 @@ function checkFile(database: Database, file: string): void {
   if (layout !== BigInt(LAYOUT)) {
     throw new DatastoreError(
       `${file} has layout ${layout}, and this version of flanneld knows ${LAYOUT}: ` +
-        "it was written by another version",
+        "it was written by another version; let that version serve it, and take its keys along " +
+        "with flanneld datastore export, and import into another --data-dir",
     );
   }
   const problem = first("PRAGMA quick_check(1)");

@@ -167,7 +167,7 @@ test("a compaction while disconnected leads to a new snapshot", async () => {
 test(
   "progress notifications carry a quiet watch over a compaction without a new snapshot",
   async () => {
-    await using server = await EtcdServer.start({ progressNotifyMs: 200 });
+    await using server = await EtcdServer.start({ watchProgressSeconds: 1 });
     await using proxy = await TcpProxy.start(server.port);
     await using client = newClient({ endpoints: [proxy.url] });
     await using writer = newClient({ endpoints: [server.url] });
@@ -175,7 +175,7 @@ test(
     await nextEvent(events);
     const event = nextEvent(events);
     await putNumbers(writer, "/loud/", { to: 100 });
-    await Bun.sleep(1_000);
+    await Bun.sleep(2_000);
     await compactAll(server);
     proxy.cut();
     await putNumbers(writer, "/quiet/", { to: 1 });

@@ -25,7 +25,7 @@ export interface EtcdServerOptions {
   /** Further flags of etcd, such as `--auth-token-ttl=2`. */
   readonly flags?: readonly string[];
   /** How often quiet watches that ask for it hear how far they are. */
-  readonly progressNotifyMs?: number;
+  readonly watchProgressSeconds?: number;
   /** Added to the server's environment. */
   readonly env?: Readonly<Record<string, string>>;
   /** Serve clients over TLS. */
@@ -276,7 +276,7 @@ function newMember(
   { clientPort, peerPort }: { clientPort: number; peerPort: number },
   options: EtcdServerOptions,
 ): EtcdMember {
-  const { tls, host = "127.0.0.1", flags = [], progressNotifyMs } = options;
+  const { tls, host = "127.0.0.1", flags = [], watchProgressSeconds } = options;
   const url = `${tls ? "https" : "http"}://${host}:${clientPort}`;
   const peerUrl = `http://127.0.0.1:${peerPort}`;
   return {
@@ -293,9 +293,9 @@ function newMember(
       `--initial-advertise-peer-urls=${peerUrl}`,
       ...(tls ? [`--cert-file=${tls.certFile}`, `--key-file=${tls.keyFile}`] : []),
       ...(tls?.clientCaFile ? ["--client-cert-auth", `--trusted-ca-file=${tls.clientCaFile}`] : []),
-      ...(progressNotifyMs === undefined
+      ...(watchProgressSeconds === undefined
         ? []
-        : [`--experimental-watch-progress-notify-interval=${progressNotifyMs}ms`]),
+        : [`--experimental-watch-progress-notify-interval=${watchProgressSeconds}s`]),
       ...flags,
     ],
   };
@@ -305,13 +305,15 @@ const FROM_SOURCE = [process.execPath, join(import.meta.dir, "../../src/main.ts"
 
 /** What the datastore knows of an etcd member's options. */
 function datastoreFlags({ options, clientPort }: EtcdMember): string[] {
-  const { tls, host = "127.0.0.1", flags = [], progressNotifyMs } = options;
+  const { tls, host = "127.0.0.1", flags = [], watchProgressSeconds } = options;
   return [
     `--listen=${host}:${clientPort}`,
     ...(tls ? [`--cert-file=${tls.certFile}`, `--key-file=${tls.keyFile}`] : []),
     ...(tls?.clientCaFile ? [`--client-ca-file=${tls.clientCaFile}`] : []),
     ...(options.executable === undefined ? ["-v=4"] : []),
-    ...(progressNotifyMs === undefined ? [] : [`--progress-notify-ms=${progressNotifyMs}`]),
+    ...(watchProgressSeconds === undefined
+      ? []
+      : [`--watch-progress-seconds=${watchProgressSeconds}`]),
     ...flags,
   ];
 }

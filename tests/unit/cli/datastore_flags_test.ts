@@ -25,6 +25,16 @@ describe("parseDatastoreCommand()", () => {
     });
   });
 
+  test("reads how often quiet watches hear how far they are, in seconds", () => {
+    expect(parseDatastoreCommand(["--watch-progress-seconds=5"])).toMatchObject({
+      options: { progressNotifyMs: 5_000 },
+    });
+    expect(parseDatastoreCommand(["--watch-progress-seconds=0"])).toEqual({
+      kind: "error",
+      message: '--watch-progress-seconds is "0"; it must be a whole number from 1 to 3600',
+    });
+  });
+
   test("asks the environment for what is not given of a remote store", () => {
     const environment = {
       FLANNELD_ETCD_ENDPOINTS: "http://192.0.2.1:2379",

@@ -177,6 +177,7 @@ describe("a file that cannot be used is reported and left as it is", () => {
       later.close();
     });
     expect(message).toContain("has layout 2, and this version of flanneld knows 1");
+    expect(message).toContain("flanneld datastore export, and import into another --data-dir");
   });
 
   test("when another process has it open", () => {
