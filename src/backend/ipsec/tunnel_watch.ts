@@ -26,8 +26,8 @@ export class TunnelWatch {
   readonly #settled = new Set<string>();
   /** Connections, anybody's that look like ours, of which a tunnel has come or gone since. */
   #changed = new Set<string>();
-  /** Connections whose tunnel the kernel had lost: when it may be made anew the next time. */
-  readonly #mendAtMs = new Map<string, number>();
+  /** Connections whose tunnel the kernel has lost not long ago, by name. */
+  readonly #mends = new Map<string, Mend>();
   #count = 0;
 
   constructor({ clock, log, states }: TunnelWatchOptions) {
@@ -57,7 +57,7 @@ export class TunnelWatch {
     this.#count = wanted.size;
     for (const name of this.#down.keys()) if (!wanted.has(name)) this.#down.delete(name);
     for (const name of this.#settled) if (!wanted.has(name)) this.#settled.delete(name);
-    for (const name of this.#mendAtMs.keys()) if (!wanted.has(name)) this.#mendAtMs.delete(name);
+    for (const name of this.#mends.keys()) if (!wanted.has(name)) this.#mends.delete(name);
     const doubtful = this.#takeDoubtful(wanted);
     const names = isFull || doubtful.size > ASKED_SINGLY ? undefined : doubtful;
     const tunnels = await session.tunnels(names);
@@ -94,6 +94,7 @@ export class TunnelWatch {
     const { name } = connection;
     const lost = this.#lostChildren(tunnel);
     if (lost.length > 0) await this.#mend(session, connection, lost);
+    else this.#isWhole(name);
     const isAlone = tunnel?.associations.length === 1;
     if (tunnel?.isUp && isAlone && lost.length === 0) this.#settled.add(name);
     else this.#settled.delete(name);
@@ -117,10 +118,18 @@ export class TunnelWatch {
     childIds: readonly string[],
   ): Promise<void> {
     const nowMs = this.#clock.nowMs();
-    if (nowMs < (this.#mendAtMs.get(name) ?? -Infinity)) return;
-    this.#mendAtMs.set(name, nowMs + MEND_PAUSE_MS);
+    const { attempts, attemptMs } = this.#mends.get(name) ?? { attempts: 0, attemptMs: nowMs };
+    if (nowMs < attemptMs) return;
+    const pauseMs = backoffMs(attempts + 1, MEND_BACKOFF, this.#clock);
+    this.#mends.set(name, { attempts: attempts + 1, attemptMs: nowMs + pauseMs });
     this.#log.warn(`the kernel has lost the tunnel to ${endText(remote)}; making it anew`);
     for (const childId of childIds) await session.rekey(childId);
+  }
+
+  /** Nothing of it is missing: attempts count from one again, after the pause. */
+  #isWhole(name: string): void {
+    const attemptMs = this.#mends.get(name)?.attemptMs ?? Infinity;
+    if (this.#clock.nowMs() >= attemptMs) this.#mends.delete(name);
   }
 
   /**
@@ -172,15 +181,21 @@ interface Outage {
   isReported: boolean;
 }
 
+/** How often a tunnel was made anew that the kernel had lost, and when it may be the next time. */
+interface Mend {
+  readonly attempts: number;
+  readonly attemptMs: number;
+}
+
 /** A handshake takes less than a second; a lost packet is sent again after 4 and 7 seconds. */
 const OUTAGE_MS = 30_000;
 /** A connection that charon is busy with does not show: it has to be missing for a while. */
 const FIRST_MS = 1000;
 /** charon goes through all it has for each question: from so many on it is asked for all at once. */
 const ASKED_SINGLY = 16;
-/** Between two attempts to make a tunnel anew that the kernel has lost: the peer has work with it. */
-const MEND_PAUSE_MS = 10_000;
 const BACKOFF = { firstMs: 2000, maxMs: 60_000 };
+/** Where it does not help, or somebody deletes states all the time: the peer has work with it. */
+const MEND_BACKOFF = { firstMs: 10_000, maxMs: 300_000 };
 
 function endText({ subnet, publicAddress }: { subnet: Prefix; publicAddress: string }): string {
   return `${subnet} at ${publicAddress}`;
