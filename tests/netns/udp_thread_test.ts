@@ -1,6 +1,8 @@
 /** The proxy's thread with a real TUN device: what it is told, and what the next one is told. */
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { libc } from "../../ffi/libc.ts";
+import { attachTun } from "../../ffi/tun.ts";
 import { UdpProxy } from "../../src/backend/udp/proxy.ts";
 import { run } from "../../src/process/process.ts";
 import { collectingLog } from "../support/collecting_log.ts";
@@ -31,6 +33,13 @@ ip route add 10.5.0.0/16 dev ${DEVICE}`);
 });
 afterAll(() => sh(`ip link del ${DEVICE}`));
 
+function newProxy() {
+  const { log, records } = collectingLog();
+  const network = prefix("10.5.0.0/16");
+  const proxy = new UdpProxy({ deviceName: DEVICE, port: PORT, network, unowned: {}, log });
+  return { proxy, messages: () => records.map(({ msg }) => msg) };
+}
+
 /** A peer's end: the payloads of what it has received, as the workload at `10.5.N.9` would see it. */
 async function peerEnd(n: number): Promise<{ received: string[] } & Disposable> {
   const received: string[] = [];
@@ -46,14 +55,8 @@ test(
   "packets go to the peers that it was told of; another thread is told of them all",
   async () => {
     using workers = new WorkerWatch();
-    const { log } = collectingLog();
-    await using proxy = new UdpProxy({
-      deviceName: DEVICE,
-      port: PORT,
-      network: prefix("10.5.0.0/16"),
-      unowned: {},
-      log,
-    });
+    const { proxy } = newProxy();
+    await using _proxy = proxy;
     using two = await peerEnd(2);
     using three = await peerEnd(3);
     // It is told by ICMP what nobody has.
@@ -87,4 +90,43 @@ test(
     expect(proxy.problems()).toEqual([]);
   },
   30_000,
+);
+
+test("what cannot be sent is told with the peer's address, the reason and what to do", async () => {
+  const { proxy, messages } = newProxy();
+  await using _proxy = proxy;
+  const far = lease(2, "", [4]);
+  await proxy.start(INPUT, NEVER);
+  proxy.put({
+    ...far,
+    attributes: { ...far.attributes, publicAddresses: { 4: ip("198.51.100.9") } },
+  });
+  proxy.allowSweep();
+  const sender = await Bun.udpSocket({ socket: { error: () => {} } });
+  using _sender = { [Symbol.dispose]: () => sender.close() };
+  await eventually("it is told", 5_000, () => {
+    sender.send("to far away", 9, "10.5.2.9");
+    return messages().length > 1;
+  });
+  expect(messages()[1]).toBe(
+    "the proxy could not send a packet to 198.51.100.9: ENETUNREACH; this host has no route to it, " +
+      'see "ip route get 198.51.100.9"',
+  );
+}, 10_000);
+
+test(
+  "a device that another process has is told with how to find it, and taken after it",
+  async () => {
+    const holder = attachTun(DEVICE) as number;
+    const { proxy } = newProxy();
+    await using _proxy = proxy;
+    await proxy.start(INPUT, NEVER);
+    expect(proxy.problems()).toEqual([
+      `another process has the device ${DEVICE} open, such as a Go flannel that still runs; find it ` +
+      'with "fuser -v /dev/net/tun", and end it',
+    ]);
+    libc().close(holder);
+    await eventually("it is taken", 3_000, () => proxy.problems().length === 0);
+  },
+  10_000,
 );

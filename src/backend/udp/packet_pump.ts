@@ -19,8 +19,8 @@ export interface PumpOptions {
     packet: { readonly view: DataView; readonly at: number },
     why: { readonly type: number; readonly code: number },
   ) => void;
-  /** A packet could not be sent. */
-  readonly onUnsent: (errno: number) => void;
+  /** A packet could not be sent to a peer's public address, a number in host byte order. */
+  readonly onUnsent: (why: { readonly errno: number; readonly destination: number }) => void;
 }
 
 /** The descriptors that packets come from and go to, where those are, and the settings of the moment. */
@@ -114,7 +114,8 @@ export class PacketPump {
         trains = false;
         if (reason === EINVAL || reason === EIO) this.#canSendTrains = false;
       } else {
-        this.#options.onUnsent(reason);
+        const destination = this.#outgoing.destinationOf(sent);
+        this.#options.onUnsent({ errno: reason, destination });
         sent++;
       }
     }

@@ -3,7 +3,8 @@
  * device and a UDP socket. Here is the daemon's side of it; `proxy_worker.ts` is the thread.
  */
 
-import { libc } from "../../../ffi/libc.ts";
+import { errnoName } from "../../../ffi/errno.ts";
+import { errno, libc } from "../../../ffi/libc.ts";
 import { EFD_CLOEXEC, EFD_NONBLOCK } from "../../../ffi/linux.ts";
 import { addressOf } from "../../../ffi/memory.ts";
 import { type Ipv4, ipv4Number } from "../../addr/ip.ts";
@@ -17,6 +18,7 @@ import { BackendError, type Target } from "../target.ts";
 import type { Subnet } from "./next_hops.ts";
 import type { FromProxy, HopChange, ProxySettings, ToProxy } from "./proxy_messages.ts";
 import type { UdpProxyOptions } from "./proxy_options.ts";
+import { unsentText } from "./unsent.ts";
 
 /** Set by compile.sh, which puts the thread's code beside the program's; absent from source. */
 declare const FLANNELD_PROXY_WORKER: string | undefined;
@@ -121,8 +123,7 @@ export class UdpProxy implements Target {
   #hear(message: FromProxy): void {
     const { log } = this.#options;
     if (message.kind === "unsent") {
-      const { packets, errno } = message;
-      log.warn(`the proxy could not send ${packets} packets: errno ${errno}`);
+      log.warn(unsentText(message, this.#options.port));
       return;
     }
     if (message.kind !== "state") return;
@@ -186,17 +187,13 @@ interface ThreadOptions {
 
 /** A running worker and the eventfd(2) that wakes it. */
 class Thread implements AsyncDisposable {
+  readonly #wakeFd = openEventfd();
   readonly #worker = new Worker(workerUrl());
-  readonly #wakeFd = libc().eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   readonly #stopped = Promise.withResolvers<void>();
   #hasEnded = false;
 
-  /** Throws `BackendError` where the process may open no more files. */
+  /** Throws `BackendError`, as where the process may open no more files. */
   constructor({ settings, listener, onBroken }: ThreadOptions) {
-    if (this.#wakeFd < 0) {
-      this.#worker.terminate();
-      throw new BackendError("cannot start the proxy: this process may open no more files");
-    }
     const broken = (reason: string) => {
       if (!this.#end()) return;
       onBroken(reason);
@@ -238,6 +235,23 @@ class Thread implements AsyncDisposable {
   }
 }
 
+function openEventfd(): number {
+  const fd = libc().eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (fd >= 0) return fd;
+  const reason = errno();
+  const why = reason === EMFILE ? noMoreFiles() : `eventfd failed with ${errnoName(reason)}`;
+  throw new BackendError(`cannot start the proxy: ${why}`);
+}
+
+function noMoreFiles(): string {
+  const limit = new BigUint64Array(2); // struct rlimit: the soft limit, the hard one
+  libc().getrlimit(RLIMIT_NOFILE, addressOf(limit));
+  return `this process may open no more than ${limit[0]} files; raise the limit, which is ` +
+    "LimitNOFILE= in a systemd unit";
+}
+
+const EMFILE = 24; // asm-generic/errno-base.h
+const RLIMIT_NOFILE = 7; // asm-generic/resource.h
 const ONE = BigUint64Array.of(1n);
 
 function workerUrl(): string {

@@ -1,5 +1,6 @@
 /** The two ends of the proxy: its TUN device and its UDP socket. Each is opened when it can be. */
 
+import { errnoName } from "../../../ffi/errno.ts";
 import { errno, libc } from "../../../ffi/libc.ts";
 import * as k from "../../../ffi/linux.ts";
 import { addressOf } from "../../../ffi/memory.ts";
@@ -63,7 +64,8 @@ export class ProxyEnds implements Disposable {
       this.#tunProblem = fd === undefined ? `there is no device ${deviceName}` : "";
     } catch (error) {
       this.#tunProblem = error instanceof SystemError && error.errno === EBUSY
-        ? `another process has the device ${deviceName} open`
+        ? `another process has the device ${deviceName} open, such as a Go flannel that still runs; ` +
+          `find it with "fuser -v /dev/net/tun", and end it`
         : `cannot open the device ${deviceName}: ${(error as Error).message}`;
     }
   }
@@ -90,7 +92,7 @@ export class ProxyEnds implements Disposable {
       ? `${where} is in use by another process; find it with "ss -ulpn sport = :${port}"`
       : reason === EADDRNOTAVAIL
       ? `cannot listen on ${where}: this host does not have the address`
-      : `cannot listen on ${where}: errno ${reason}`;
+      : `cannot listen on ${where}: ${errnoName(reason)}`;
   }
 
   #closeSocket(): void {

@@ -1,6 +1,7 @@
 /** What the daemon and the proxy's thread tell each other. */
 
 import type { Subnet } from "./next_hops.ts";
+import type { Unsent } from "./unsent.ts";
 
 /** Addresses are unsigned 32-bit numbers in host byte order. */
 export interface ProxySettings {
@@ -36,5 +37,5 @@ export type FromProxy =
   /** What is wrong with its two ends, after each change of that; empty if nothing is. */
   | { readonly kind: "state"; readonly problems: readonly string[] }
   /** Packets could not be sent, for this reason. */
-  | { readonly kind: "unsent"; readonly errno: number; readonly packets: number }
+  | { readonly kind: "unsent" } & Unsent
   | { readonly kind: "stopped" };

@@ -11,6 +11,7 @@ import { NextHops } from "./next_hops.ts";
 import { PacketPump } from "./packet_pump.ts";
 import { ProxyEnds } from "./proxy_ends.ts";
 import type { FromProxy, HopChange, ToProxy } from "./proxy_messages.ts";
+import type { Unsent } from "./unsent.ts";
 
 /** How long it takes to find that a device or an address is back. */
 const RETRY_MS = 100;
@@ -41,7 +42,7 @@ class ProxyThread implements Disposable {
       hops: this.#hops,
       complain: (packet, why) =>
         this.#icmp.send(packet, { ...why, source: this.#ends.settings.nodeAddress }),
-      onUnsent: (errno) => this.#countUnsent(errno),
+      onUnsent: (why) => this.#countUnsent(why),
     });
   }
 
@@ -132,13 +133,13 @@ class ProxyThread implements Disposable {
     tell({ kind: "state", problems });
   }
 
-  #countUnsent(errno: number): void {
+  #countUnsent({ errno, destination }: Omit<Unsent, "packets">): void {
     const now = performance.now();
     const known = this.#unsent.get(errno) ?? { packets: 0, saidAtMs: -Infinity };
     this.#unsent.set(errno, known);
     known.packets++;
     if (now - known.saidAtMs < UNSENT_REPORT_MS) return;
-    tell({ kind: "unsent", errno, packets: known.packets });
+    tell({ kind: "unsent", errno, destination, packets: known.packets });
     known.packets = 0;
     known.saidAtMs = now;
   }

@@ -20,7 +20,7 @@ let device: { pump: number; test: number };
 let wire: { pump: number; test: number };
 let ends: PumpEnds;
 let complaints: string[];
-let unsent: number[];
+let unsent: { errno: number; destination: number }[];
 let pump: PacketPump;
 
 beforeEach(() => {
@@ -37,7 +37,7 @@ beforeEach(() => {
   pump = new PacketPump({
     hops,
     complain: (_packet, { type }) => complaints.push(`ICMP ${type}`),
-    onUnsent: (errno) => unsent.push(errno),
+    onUnsent: (why) => unsent.push(why),
   });
   const port = portOf(wire.test);
   ends = { tunFd: device.pump, socketFd: wire.pump, port, network: NETWORK };
@@ -89,13 +89,14 @@ test("a destination that cannot be reached costs its packets only, and is counte
   const hops = new NextHops();
   hops.set({ address: PEER, length: 32 }, LOOPBACK);
   hops.set({ address: NOBODY, length: 32 }, 0xffffffff);
-  pump = new PacketPump({ hops, complain: () => {}, onUnsent: (errno) => unsent.push(errno) });
+  pump = new PacketPump({ hops, complain: () => {}, onUnsent: (why) => unsent.push(why) });
   for (const [index, destination] of [PEER, NOBODY, NOBODY, PEER, PEER].entries()) {
     send(device.test, ipPacket({ destination, id: index }));
   }
   pump.sendFromDevice(ends);
   expect(receiveAll(wire.test).map((bytes) => viewOf(bytes).getUint16(4))).toEqual([0, 3, 4]);
-  expect(unsent).toEqual([EACCES, EACCES]);
+  const why = { errno: EACCES, destination: 0xffffffff };
+  expect(unsent).toEqual([why, why]);
 });
 
 test("of 100 000 packets of chance, none leaves the network and none is damaged", () => {

@@ -5,6 +5,7 @@ import type { PerFamily } from "../../../../src/addr/family.ts";
 import type { IpAddress } from "../../../../src/addr/ip.ts";
 import type { NodeInput } from "../../../../src/backend/backend.ts";
 import { UdpProxy } from "../../../../src/backend/udp/proxy.ts";
+import { run } from "../../../../src/process/process.ts";
 import { collectingLog } from "../../../support/collecting_log.ts";
 import { external, ip, lease, prefix } from "../../../support/sample_network.ts";
 import { eventually } from "../../../support/wait.ts";
@@ -131,4 +132,31 @@ test("thousands of peers, given one by one, do not delay its end", async () => {
   const before = performance.now();
   await proxy[Symbol.asyncDispose]();
   expect(performance.now() - before).toBeLessThan(900); // it was not given up
+});
+
+test("a process that may open no more files says how many, and where the limit is", async () => {
+  const root = new URL("../../../../", import.meta.url).pathname;
+  const script = `
+    import { openSync } from "node:fs";
+    import { libc } from "${root}ffi/libc.ts";
+    import { UdpProxy } from "${root}src/backend/udp/proxy.ts";
+    const options = { deviceName: "fl-no-such-tun", port: 8285, network: "10.5.0.0/16", unowned: {} };
+    const addresses = { 4: "127.0.0.1" };
+    const input = {
+      own: { subnets: { 4: "10.5.1.0/24" } },
+      external: { addresses, publicAddresses: addresses },
+    };
+    const proxy = new UdpProxy(options);
+    libc(); // the daemon has long had it
+    try {
+      for (;;) openSync("/dev/null");
+    } catch {
+      await proxy.start(input, new AbortController().signal)
+        .catch(({ name, message }) => console.error(name + ": " + message));
+    }`;
+  const limited = ["-c", 'ulimit -n 100; exec "$@"', "sh", process.execPath, "-e", script];
+  expect((await run("sh", limited)).stderr).toBe(
+    "BackendError: cannot start the proxy: this process may open no more than 100 files; raise the " +
+      "limit, which is LimitNOFILE= in a systemd unit\n",
+  );
 });
