@@ -4,7 +4,10 @@ import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { namespaceScript } from "../../src/lab/namespace.ts";
+import type { IpAddress } from "../../src/addr/ip.ts";
+import type { XfrmStateEnds } from "../../src/netlink/kernel.ts";
 import { type DaemonProcess, spawnDaemon } from "../../src/process/spawn_daemon.ts";
+import { run, Sandbox, until } from "../netns/netlink_support.ts";
 import { Cluster, PREFIX } from "../support/cluster.ts";
 import type { Host } from "../support/host.ts";
 import {
@@ -194,7 +197,7 @@ describe("what cannot work ends the start, with one line and before there is a l
       { env: { CHARON_VICI_SOCKET: "/run/nobody" } },
       "CHARON_VICI_SOCKET names /run/nobody, where no charon answers",
     ],
-    ["a short key", { options: { PSK: "short" } }, "the PSK of the ipsec backend has 5 characters"],
+    ["a short key", { options: { PSK: "short" } }, "the PSK of the ipsec backend has 5 bytes"],
   ];
 
   test.each(CASES)("%s", async (_what, { options = {}, env = {} }, expected) => {
@@ -308,12 +311,18 @@ describe("nodes come and go", () => {
   );
 });
 
+/** Makes commands that delete the states that `ip xfrm state` lists, and runs them. */
+const DELETE_LISTED = String
+  .raw`| awk '/^src/ { ends = $0 } /proto esp spi/ { print "ip xfrm state delete", ends, $1, $2, $3, $4 }' | sh -e`;
+
 describe("what is damaged comes back", () => {
   test("policies, associations, connections, charon", async () => {
     await using cluster = await startCluster();
     const [one, two] = [cluster.host(1), cluster.host(2)];
-    const heals = async (what: string) => {
+    const name = connectionName(1, 2);
+    const heals = async (what: string, isBack: () => Promise<boolean>) => {
       try {
+        await eventually("what was lost is back", TUNNEL_MS, isBack);
         await cluster.expectMesh({ timeoutMs: TUNNEL_MS });
         expect(await policyText(one)).toBe(expectedPolicies([2]));
       } catch (error) {
@@ -322,18 +331,147 @@ describe("what is damaged comes back", () => {
     };
     const end = (host: Host, ike: string) =>
       withCharon(host, (vici) => vici.command("terminate", { ike, force: "yes", timeout: "-1" }));
+    const isAnother = async (before: readonly string[]) =>
+      (await tunnelSpis(one)).some((spi) => !before.includes(spi));
     await one.sh("ip xfrm policy flush");
-    await heals("a flush of the policies");
-    await end(one, connectionName(1, 2));
-    await heals("the end of the tunnel");
-    await withCharon(one, (vici) => vici.command("unload-conn", { name: connectionName(1, 2) }));
-    await heals("an unloaded connection");
+    await heals(
+      "a flush of the policies",
+      async () => await policyText(one) === expectedPolicies([2]),
+    );
+    let before = await tunnelSpis(one);
+    await end(one, name);
+    await heals("the end of the tunnel", () => isAnother(before));
+    await withCharon(one, (vici) => vici.command("unload-conn", { name }));
+    await heals("an unloaded connection", async () => (await connections(one)).includes(name));
+    before = await tunnelSpis(one);
     process.kill(await charonPid(one), "SIGKILL");
     await one.sh("ip xfrm state flush");
-    await heals("charon's crash");
+    await heals("charon's crash", () => isAnother(before));
+    before = await tunnelSpis(one);
     process.kill(await charonPid(two), "SIGTERM");
-    await heals("the peer's charon's orderly end");
+    await heals("the peer's charon's orderly end", () => isAnother(before));
   }, 150_000);
+
+  interface Loss {
+    readonly damage: string;
+    /** On how many hosts. */
+    readonly at?: number;
+    readonly options?: Record<string, unknown>;
+  }
+  const LOSSES: readonly (readonly [string, Loss])[] = [
+    ["all of them", { damage: "ip xfrm state flush" }],
+    ["all of them on both hosts", { damage: "ip xfrm state flush", at: 2 }],
+    ["all of them, with ESP in UDP", {
+      damage: "ip xfrm state flush",
+      options: { UDPEncap: true },
+    }],
+    ["the way out", { damage: `ip xfrm state list src 192.0.2.1 dst 192.0.2.2 ${DELETE_LISTED}` }],
+    ["the way in", { damage: `ip xfrm state list src 192.0.2.2 dst 192.0.2.1 ${DELETE_LISTED}` }],
+  ];
+
+  test.each(LOSSES)(
+    "states that somebody deletes, %s, within seconds; other tunnels lose nothing",
+    async (_which, { damage, at = 1, options = {} }) => {
+      await using cluster = await startCluster({ hosts: 4, options });
+      const [one, two, three, four] = cluster.hosts as [Host, Host, Host, Host];
+      await handshakesEnd(cluster);
+      const ping = one.ping(two);
+      const other = three.ping(four);
+      await eventually("the pings run", 5_000, () => ping.received > 20 && other.received > 20);
+      await Promise.all([one, two].slice(0, at).map((host) => host.sh(damage)));
+      await Bun.sleep(300); // for what is under way
+      const before = ping.received;
+      await eventually("packets pass again", 6_000, () => ping.received > before + 20);
+      await cluster.expectMesh({ timeoutMs: 5_000 });
+      // Where both have lost it, the one that sees it first mends it for both.
+      const told = [
+        one.daemon.logLines(/the kernel has lost the tunnel to 10\.5\.2\.0/),
+        two.daemon.logLines(/the kernel has lost the tunnel to 10\.5\.1\.0/),
+      ].flat();
+      expect(told.length).toBeWithin(1, at + 1);
+      expect((await ping.stop()).lost.length).toBeGreaterThan(20);
+      expect((await other.stop()).lost).toEqual([]);
+      for (const { daemon } of [three, four]) {
+        expect(daemon.logLines(/the kernel has lost/)).toEqual([]);
+      }
+    },
+    90_000,
+  );
+
+  test("states that somebody deletes while no daemon runs, when it starts", async () => {
+    await using cluster = await startCluster();
+    const one = cluster.host(1);
+    await handshakesEnd(cluster);
+    await one.daemon.stop();
+    await one.sh("ip xfrm state flush");
+    expect(await tunnelSpis(one)).not.toEqual([]); // charon believes in it
+    await one.up();
+    await cluster.expectMesh({ timeoutMs: 5_000 });
+  }, 60_000);
+
+  test("a tunnel that works is not made anew because states are deleted beside it", async () => {
+    await using cluster = await startCluster();
+    const [one, two] = [cluster.host(1), cluster.host(2)];
+    await handshakesEnd(cluster);
+    const before = await tunnelSpis(one);
+    const ping = one.ping(two);
+    await one.sh(`for spi in 0x9991 0x9992; do
+      ip xfrm state add src 192.0.2.1 dst 192.0.2.2 proto esp spi $spi mode tunnel reqid 12 \
+        aead 'rfc4106(gcm(aes))' 0x${"ab".repeat(20)} 128
+      ip xfrm state delete src 192.0.2.1 dst 192.0.2.2 proto esp spi $spi
+    done`);
+    await Bun.sleep(3000);
+    expect((await tunnelSpis(one)).filter((spi) => !before.includes(spi))).toEqual([]);
+    // charon deletes states itself when it changes keys.
+    for (let keys = 0; keys < 5; keys++) {
+      const child = "10.5.1.0/24-10.5.2.0/24";
+      await withCharon(one, (vici) => vici.command("rekey", { child }));
+      await Bun.sleep(1500);
+    }
+    expect((await tunnelSpis(one)).filter((spi) => before.includes(spi))).toEqual([]);
+    expect((await ping.stop()).lost).toEqual([]);
+    for (const { daemon } of [one, two]) {
+      expect(daemon.logLines(/the kernel has lost/)).toEqual([]);
+    }
+  }, 60_000);
+});
+
+/** SPIs of the tunnels that charon has, both ways, sorted. */
+async function tunnelSpis(host: Host): Promise<string[]> {
+  const text = JSON.stringify(await associations(host));
+  return [...text.matchAll(/"spi-(?:in|out)":"([0-9a-f]{8})"/g)].map(([, spi]) => spi as string)
+    .sort();
+}
+
+test("the kernel says which states it lacks, and tells of those that are deleted", async () => {
+  using sandbox = new Sandbox();
+  const { xfrmStates } = sandbox.kernel;
+  const told: (XfrmStateEnds | undefined)[] = [];
+  using _watch = xfrmStates.watch((ends) => told.push(ends));
+  const ends = [["192.0.2.1", "192.0.2.2"], ["2001:db8::1", "2001:db8::2"]] as const;
+  for (const [source, destination] of ends) {
+    const state = `src ${source} dst ${destination} proto esp spi 0x01020304`;
+    run(
+      `ip xfrm state add ${state} mode tunnel reqid 11 aead rfc4106(gcm(aes)) ` +
+        `0x${"ab".repeat(20)} 128`,
+    );
+    const id = { destination: destination as IpAddress, spi: 0x01020304 };
+    expect(xfrmStates.lacks(id)).toBe(false);
+    expect(xfrmStates.lacks({ ...id, spi: 0x04030201 })).toBe(true);
+    expect(xfrmStates.lacks({ ...id, destination: source as IpAddress })).toBe(true);
+    run(`ip xfrm state delete ${state}`);
+    expect(xfrmStates.lacks(id)).toBe(true);
+    run(
+      `ip xfrm state add ${state} mode tunnel reqid 11 aead rfc4106(gcm(aes)) ` +
+        `0x${"ab".repeat(20)} 128`,
+    );
+    run("ip xfrm state flush");
+    expect(xfrmStates.lacks(id)).toBe(true);
+  }
+  await until(() => told.length >= 4);
+  expect(told).toEqual(
+    ends.flatMap(([source, destination]) => [{ source, destination }, undefined]) as typeof told,
+  );
 });
 
 describe("a running tunnel", () => {
