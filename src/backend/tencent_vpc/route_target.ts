@@ -182,10 +182,10 @@ export class RouteTarget implements Target {
     const { signal } = this.#stop;
     const own = this.#ownRoute();
     const table = tableOf(await api.routeTables(placement.vpcId, signal), placement.subnetId);
-    if (table === undefined) return `${placement.vpcId} has no route table`;
+    if (table === undefined) return noTableText(placement);
     const { remove, create, conflict } = routeChanges(table, own);
     for (const route of remove) {
-      if (route.id === undefined) return `${routeText(route)} in ${table.id} has no usable RouteId`;
+      if (route.id === undefined) return noIdText(route, table);
       log.warn(`removing ${routeText(route)} from ${table.id}: it is of an earlier lease`);
       await api.deleteRoute(table.id, route.id, signal);
     }
@@ -250,8 +250,22 @@ export class RouteTarget implements Target {
   }
 }
 
+/** Each VPC has a main table, so that it can only be out of the key's sight. */
+function noTableText({ vpcId, region }: Placement): string {
+  return `the key sees no route table of ${vpcId} in ${region}: use a key of the account that has the ` +
+    `VPC, and ${ALLOW_CALLS} on all its route tables`;
+}
+
 function routeText({ destination, gatewayType, gateway }: CloudRoute): string {
   return `the route ${destination} by ${gatewayType} ${gateway}`;
+}
+
+/** It cannot be named in a call. */
+function noIdText(route: CloudRoute, { id }: RouteTable): string {
+  return `${
+    routeText(route)
+  } in ${id} is of an earlier lease, and has no usable RouteId: remove it by ` +
+    "hand in the console of Tencent Cloud";
 }
 
 const isLimit = ({ code }: ApiError) =>

@@ -251,6 +251,33 @@ describe("trouble", () => {
     expect(node.target.problems()).toEqual([]);
   });
 
+  test("with a key that sees no table says whose key is needed, and goes on when it does", async () => {
+    await using node = new Node();
+    const { tables } = node.cloud.state;
+    node.cloud.state.tables = [];
+    await node.start();
+    expect(node.target.problems()).toEqual([
+      `the key sees no route table of ${PLACE.vpcId} in ${PLACE.region}: use a key of the account that ` +
+      "has the VPC, and allow DescribeRouteTables, CreateRoutes and DeleteRoutes for this key on all " +
+      "its route tables",
+    ]);
+    node.cloud.state.tables = tables;
+    await node.pass(LOOK_MS);
+    expect(node.cloud.routes()).toEqual([OWN]);
+    expect(node.target.problems()).toEqual([]);
+  });
+
+  test("with a route that has no usable id says to remove it by hand", async () => {
+    await using node = new Node();
+    const route = { ...nodeRoute(9, "10.5.1.0/24", "192.168.0.9"), RouteId: 2 ** 60 };
+    node.cloud.state.tables[0]?.RouteSet.push(route);
+    await node.start();
+    expect(node.target.problems()).toEqual([
+      "the route 10.5.1.0/24 by NORMAL_CVM 192.168.0.9 in rtb-main is of an earlier lease, and has no " +
+      "usable RouteId: remove it by hand in the console of Tencent Cloud",
+    ]);
+  });
+
   test("with the keys ends the start, with what to do", async () => {
     {
       await using node = new Node({ secret: "wrong" });
