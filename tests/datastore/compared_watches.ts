@@ -5,8 +5,9 @@ import type {
   WatchCreateRequestSchema,
   WatchRequestSchema,
 } from "../../src/subnet/etcd/rpc/rpc_pb.ts";
-import { eventually } from "../support/wait.ts";
 import { type RawClient, Requests } from "./raw_client.ts";
+
+const PATIENCE_MS = 5_000;
 
 export type WatchInit = MessageInitShape<typeof WatchCreateRequestSchema>;
 
@@ -15,6 +16,7 @@ export class ComparedWatches implements Disposable {
   readonly #told = new Map<bigint, string[]>();
   readonly #lastRevision = new Map<bigint, bigint>();
   #creating = 0n;
+  readonly #waiting = new Set<{ readonly check: () => boolean; readonly resolve: () => void }>();
   readonly #stop = new AbortController();
   readonly #reading: Promise<void>;
 
@@ -34,7 +36,7 @@ export class ComparedWatches implements Disposable {
     this.#creating = id;
     const value = { ...request, watchId: id };
     this.#requests.send({ requestUnion: { case: "createRequest", value } });
-    await eventually(`watch ${id} is created`, 5_000, () => this.of(id).length > 0);
+    await this.#heard(`watch ${id} is created`, () => this.of(id).length > 0);
   }
 
   cancel(id: bigint): void {
@@ -48,13 +50,26 @@ export class ComparedWatches implements Disposable {
 
   /** Waits until the watch has heard of this revision, or was ended by the server. */
   async reached(id: bigint, revision: bigint): Promise<void> {
-    await eventually(
-      `watch ${id} hears of revision ${revision}: ${this.of(id).slice(-3)}`,
-      5_000,
+    await this.#heard(
+      `watch ${id} hears of revision ${revision}`,
       () =>
         (this.#lastRevision.get(id) ?? 0n) >= revision ||
         this.of(id).some((line) => line.startsWith("cancelled")),
     );
+  }
+
+  /** Checks after each response; rejects with `what` if none of them has brought it in time. */
+  async #heard(what: string, check: () => boolean): Promise<void> {
+    if (check()) return;
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const fault = new Error(`not within ${PATIENCE_MS} ms: ${what}`);
+    const timer = setTimeout(() => reject(fault), PATIENCE_MS);
+    const waiting = { check, resolve };
+    this.#waiting.add(waiting);
+    await promise.finally(() => {
+      clearTimeout(timer);
+      this.#waiting.delete(waiting);
+    });
   }
 
   async #read(responses: ReturnType<RawClient["watch"]["watch"]>): Promise<void> {
@@ -71,6 +86,9 @@ export class ComparedWatches implements Disposable {
       for (const { type, kv, prevKv } of events) {
         lines.push(`${type} ${entryText(kv)} was ${entryText(prevKv)}`);
         this.#lastRevision.set(watchId, kv?.modRevision ?? 0n);
+      }
+      for (const { check, resolve } of this.#waiting) {
+        if (check()) resolve();
       }
     }
   }

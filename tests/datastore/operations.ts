@@ -10,6 +10,7 @@ import {
   type RangeRequestSchema,
   RangeResponseSchema,
   type RequestOpSchema,
+  type ResponseHeader,
   TxnResponseSchema,
 } from "../../src/subnet/etcd/rpc/rpc_pb.ts";
 import type { RawClient } from "./raw_client.ts";
@@ -200,17 +201,24 @@ export const anyOperation: fc.Arbitrary<Operation> = fc.oneof(
   { weight: 1, arbitrary: fc.constant({ call: "leases" } as const) },
 );
 
-/** Performs a call; `revision` is the store's present one. Errors are answers, too. */
+/** What a server says to a call; errors are answers, too. */
+export interface Answer {
+  readonly told: unknown;
+  /** The store's revision after the call, where the answer tells it. */
+  readonly revision?: bigint | undefined;
+}
+
+/** Performs a call; `revision` is the store's present one. */
 export async function perform(
   client: RawClient,
   operation: Operation,
   revision: bigint,
-): Promise<unknown> {
+): Promise<Answer> {
   try {
     return await answer(client, operation, revision);
   } catch (error) {
     if (!(error instanceof ConnectError)) throw error;
-    return { error: `${Code[error.code]}: ${error.rawMessage}` };
+    return { told: `${Code[error.code]}: ${error.rawMessage}` };
   }
 }
 
@@ -218,7 +226,7 @@ async function answer(
   { kv, lease }: RawClient,
   operation: Operation,
   revision: bigint,
-): Promise<unknown> {
+): Promise<Answer> {
   switch (operation.call) {
     case "range": {
       const request: RangeInit = { ...operation.request, revision: at(operation.back, revision) };
@@ -234,27 +242,27 @@ async function answer(
     case "grant": {
       const { lease: ID, ttlSeconds: TTL } = operation;
       const granted = await lease.leaseGrant({ ID, TTL });
-      return { id: granted.ID, ttl: granted.TTL, revision: granted.header?.revision };
+      return { told: [granted.ID, granted.TTL], revision: granted.header?.revision };
     }
-    case "revoke":
-      return { revision: (await lease.leaseRevoke({ ID: operation.lease })).header?.revision };
+    case "revoke": {
+      const { header } = await lease.leaseRevoke({ ID: operation.lease });
+      return { told: "revoked", revision: header?.revision };
+    }
     case "keepAlive": {
       for await (const { ID, TTL } of lease.leaseKeepAlive(once({ ID: operation.lease }))) {
-        return { ID, TTL };
+        return { told: [ID, TTL] };
       }
-      return "no answer";
+      return { told: "no answer" };
     }
     case "timeToLive": {
       const times = await lease.leaseTimeToLive({ ID: operation.lease, keys: true });
       // The remaining time is the machine's, not the server's.
       return {
-        alive: times.TTL > 0n,
-        granted: times.grantedTTL,
-        keys: times.keys.map((key) => key.toHex()).sort(),
+        told: [times.TTL > 0n, times.grantedTTL, times.keys.map((key) => key.toHex()).sort()],
       };
     }
     case "leases":
-      return (await lease.leaseLeases({})).leases.map(({ ID }) => ID).sort();
+      return { told: (await lease.leaseLeases({})).leases.map(({ ID }) => ID).sort() };
   }
 }
 
@@ -270,11 +278,11 @@ type Schema =
   | typeof TxnResponseSchema;
 
 /** Without the ids, which differ between any two servers. */
-function plain<S extends Schema>(schema: S, message: Parameters<typeof toJson<S>>[1]): unknown {
+function plain<S extends Schema>(schema: S, message: Parameters<typeof toJson<S>>[1]): Answer {
   const copy = clone(schema, message);
-  const { header } = copy as { header?: { clusterId: bigint; memberId: bigint; raftTerm: bigint } };
+  const { header } = copy as { header?: ResponseHeader };
   if (header) [header.clusterId, header.memberId, header.raftTerm] = [0n, 0n, 0n];
-  return toJson(schema, copy);
+  return { told: toJson(schema, copy), revision: header?.revision };
 }
 
 async function* once<T>(value: T): AsyncGenerator<T> {
