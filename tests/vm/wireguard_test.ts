@@ -518,3 +518,36 @@ test(
   },
   30_000,
 );
+
+test.each(["separate", "auto"])(
+  "an underlay too small for IPv6 inside is told with the mode %s; IPv4 goes on, IPv6 comes back",
+  async (Mode) => {
+    await using cluster = await startCluster({
+      config: { ...DUAL, Backend: { ...WIREGUARD, Mode } },
+    });
+    await cluster.expectMesh({ timeoutMs: AGREE_MS });
+    const one = cluster.host(1);
+    const before = await state(one);
+    await one.sh("ip link set eth0 mtu 1359");
+    await eventually("readyz tells of it, and of nothing else", HEAL_MS, async () => {
+      const { status, body } = await one.http("/readyz");
+      expect(body.trim().split("\n")).toHaveLength(2);
+      return status === 503 && body.includes("eth0 has an MTU of 1359 bytes, which leaves 1279");
+    });
+    await eventually("the devices are smaller", HEAL_MS, async () => {
+      const text = await one.kernel();
+      return text.includes("link flannel-wg: mtu 1279 ") && !text.includes("fd00:5:");
+    });
+    const ping = one.ping(cluster.host(2), 4);
+    await eventually("IPv4 goes on", HEAL_MS, () => ping.received > 10);
+    await ping.stop();
+    await one.sh("ip link set eth0 mtu 1500");
+    await eventually("all is as it was", ANNOUNCED_MS, async () => {
+      expect(await state(one)).toBe(before);
+      return (await one.http("/readyz")).status === 200;
+    });
+    await cluster.expectMesh({ timeoutMs: AGREE_MS });
+    expect(one.daemon.logLines(/cannot (set|delete)/)).toEqual([]);
+  },
+  90_000,
+);
