@@ -26,8 +26,9 @@ export const BACKEND_TYPES: readonly string[] = Object.keys(BACKENDS);
 /** Those that refuse a network with IPv6. */
 const IPV4_ONLY: ReadonlySet<string> = new Set(["ipip", "ipsec", "tencent-vpc", "udp"]);
 
+/** Whether the backend of this type, in any case, takes a network with IPv6. */
 export function carriesIpv6(type: string): boolean {
-  return !IPV4_ONLY.has(type);
+  return !IPV4_ONLY.has(type.toLowerCase());
 }
 
 /** The backend of this type, in any case; throws `ConfigError` with the types that there are. */

@@ -3,7 +3,7 @@
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Family } from "../addr/ip.ts";
-import { BACKEND_TYPES } from "../backend/registry.ts";
+import { BACKEND_TYPES, carriesIpv6 } from "../backend/registry.ts";
 import { backendFaults } from "../lab/lab_backend.ts";
 import { LAB_KIND, type LabOptions, missingPrerequisites, removeLabs, runLab } from "../lab/lab.ts";
 import { type LabReport, reportJson, reportText } from "../lab/report.ts";
@@ -115,6 +115,9 @@ export function parseLabCommand(args: readonly string[], self: readonly string[]
     );
   }
   const families: Family[] = switches.get("ipv6-only") ? [6] : switches.get("ipv6") ? [4, 6] : [4];
+  if (families.includes(6) && !carriesIpv6(backend)) {
+    return fault(`--backend ${backend} carries IPv4 only; leave out --ipv6 and --ipv6-only`);
+  }
   const daemon = values.get("daemon");
   return {
     kind: "run",

@@ -37,6 +37,10 @@ describe("checkBackend()", () => {
   }
 });
 
+test("carriesIpv6() takes a type in any case", () => {
+  expect([carriesIpv6("IPIP"), carriesIpv6("VXLAN")]).toEqual([false, true]);
+});
+
 test("carriesIpv6() says of each type what the backend itself says", async () => {
   const refusals = await Promise.all(BACKEND_TYPES.map(async (type) => {
     const kernel = new FakeKernel();

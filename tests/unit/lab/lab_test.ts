@@ -52,6 +52,8 @@ describe("parseLabCommand()", () => {
     [["--hosts", "many"], /--hosts is "many"/],
     [["--hosts", "2.5"], /--hosts is "2.5"; it must be a number from 1 to 1000/],
     [["--keep=perhaps"], /--keep is "perhaps"; it must be true or false/],
+    [["--backend=ipip", "--ipv6"], /--backend ipip carries IPv4 only; leave out --ipv6/],
+    [["--backend=UDP", "--ipv6-only"], /--backend udp carries IPv4 only/],
     [["--backend=Vxlans"], /--backend is "Vxlans"; it must be one of alloc, .*, vxlan, wireguard/],
     [["--backend="], /--backend is ""/],
     [["--backend"], /--backend needs a value/],
