@@ -3,7 +3,8 @@
 import { describe, expect, test } from "bun:test";
 import { eventually, throughout } from "../support/wait.ts";
 import { rulesFor } from "../unit/traffic/fixtures.ts";
-import { Driver, Namespace } from "./traffic_support.ts";
+import { Namespace } from "../support/network_namespace.ts";
+import { Driver } from "./traffic_support.ts";
 
 const HEAL_MS = 1_000;
 const LEGACY = {

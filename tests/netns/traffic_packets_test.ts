@@ -4,7 +4,8 @@ import { expect, test } from "bun:test";
 import type { Prefix } from "../../src/addr/prefix.ts";
 import type { TrafficMode } from "../../src/traffic/traffic.ts";
 import { NETWORK4, NETWORK6, rulesFor, SUBNET4, SUBNET6 } from "../unit/traffic/fixtures.ts";
-import { Driver, Namespace } from "./traffic_support.ts";
+import { Namespace } from "../support/network_namespace.ts";
+import { Driver } from "./traffic_support.ts";
 
 /**
  * A workload, the host whose subnet it is in, another node's workload and the world, in a row:

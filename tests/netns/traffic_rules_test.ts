@@ -5,7 +5,8 @@ import type { Prefix } from "../../src/addr/prefix.ts";
 import type { IptablesPrograms } from "../../src/traffic/iptables.ts";
 import { NETWORK4, rulesFor, SUBNET4 } from "../unit/traffic/fixtures.ts";
 import { eventually, throughout } from "../support/wait.ts";
-import { Driver, Namespace } from "./traffic_support.ts";
+import { Namespace } from "../support/network_namespace.ts";
+import { Driver } from "./traffic_support.ts";
 
 const IPTABLES_NAT = `*nat
 :PREROUTING ACCEPT [0:0]

@@ -30,3 +30,43 @@ export function enterNewNetworkNamespace(): Disposable {
     },
   };
 }
+
+let made = 0;
+
+/** A named network namespace (ip-netns(8)) of its own, removed when disposed. */
+export class Namespace implements AsyncDisposable {
+  readonly name = `test${process.pid}-${made++}`;
+
+  static async create(): Promise<Namespace> {
+    const namespace = new Namespace();
+    await checked(["ip", "netns", "add", namespace.name]);
+    await namespace.sh("ip link set lo up");
+    return namespace;
+  }
+
+  /** Runs a shell script inside; resolves to its standard output. Throws when it fails. */
+  sh(script: string): Promise<string> {
+    return checked(["ip", "netns", "exec", this.name, "sh", "-ec", script]);
+  }
+
+  /** The rules of one table as iptables-save prints them, without counters and comments. */
+  async iptables(table: "nat" | "filter", program = "iptables-save"): Promise<string> {
+    const text = await this.sh(`${program} -t ${table} 2>/dev/null`);
+    return text.split("\n").filter((line) => line !== "" && !line.startsWith("#")).join("\n");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await checked(["ip", "netns", "del", this.name]);
+  }
+}
+
+async function checked(command: string[]): Promise<string> {
+  const child = Bun.spawn(command, { stdout: "pipe", stderr: "pipe", stdin: "ignore" });
+  const [stdout, stderr, exitCode] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ]);
+  if (exitCode !== 0) throw new Error(`${command.join(" ")}: status ${exitCode}: ${stderr}`);
+  return stdout;
+}
