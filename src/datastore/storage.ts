@@ -50,14 +50,16 @@ export class Storage implements Disposable {
   /** Resolves when the disk has failed in a way after which nothing may be written. */
   readonly failed: Promise<DatastoreError>;
   readonly #database: Database;
+  readonly #lock: Disposable;
   readonly #statements = new Map<string, Statement>();
   readonly #fail: (error: DatastoreError) => void;
   #failure: DatastoreError | undefined;
 
   /** Opens the directory's data, or begins an empty store. Throws `DatastoreError`. */
   constructor(directory: string) {
-    const { database, file } = openDatabase(directory);
+    const { database, file, lock } = openDatabase(directory);
     this.#database = database;
+    this.#lock = lock;
     this.file = file;
     const failed = Promise.withResolvers<DatastoreError>();
     this.failed = failed.promise;
@@ -67,10 +69,11 @@ export class Storage implements Disposable {
     this.identity = { clusterId, memberId };
   }
 
-  /** Writes the log back into the file and lets go of its lock. */
+  /** Writes the log back into the file, and lets go of its lock and of the directory's. */
   [Symbol.dispose](): void {
     for (const statement of this.#statements.values()) statement.finalize();
     this.#database.close();
+    this.#lock[Symbol.dispose]();
   }
 
   /**

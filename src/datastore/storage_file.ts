@@ -1,22 +1,15 @@
 /**
  * The datastore's file: made once, locked while it is in use, checked before anything is written.
  *
- * The lock is SQLite's own (`locking_mode=EXCLUSIVE`): it ends with the process, however that ends.
+ * Other datastores are kept out by the directory's lock, other programs that know SQLite by its own
+ * (`locking_mode=EXCLUSIVE`). Both end with the process, however that ends.
  */
 
 import { Database } from "bun:sqlite";
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  linkSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  rmSync,
-} from "node:fs";
+import { closeSync, existsSync, fsyncSync, linkSync, mkdirSync, openSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { DatastoreError } from "./datastore_error.ts";
+import { lockDirectory } from "./directory_lock.ts";
 
 /** "flnl": SQLite's header carries it, so that `file` and we know the file. */
 const APPLICATION_ID = 0x666c6e6c;
@@ -42,14 +35,24 @@ const TABLES = `
   PRAGMA application_id = ${APPLICATION_ID};
   PRAGMA user_version = ${LAYOUT};`;
 
+/** The file while it is open, and the lock that has to outlast it. */
+export interface OpenDatabase {
+  readonly database: Database;
+  readonly file: string;
+  readonly lock: Disposable;
+}
+
 /**
  * Opens the file in this directory, which no other process may have open; makes both when they are
  * absent. A file that is damaged or not ours is left as it is. Throws `DatastoreError`.
  */
-export function openDatabase(directory: string): { database: Database; file: string } {
+export function openDatabase(directory: string): OpenDatabase {
   const file = join(directory, "datastore.sqlite");
+  using onFailure = new DisposableStack();
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
+    const lock = onFailure.use(lockDirectory(directory));
+    removeDrafts(directory);
     if (!existsSync(file)) createFile(directory, file);
     const database = new Database(file, { readwrite: true, safeIntegers: true, strict: true });
     // Left open when it is found damaged: closing would write its log back into it.
@@ -58,8 +61,8 @@ export function openDatabase(directory: string): { database: Database; file: str
     database.run("PRAGMA journal_mode = WAL");
     database.run("PRAGMA synchronous = FULL");
     database.run(`PRAGMA journal_size_limit = ${LOG_KEPT_BYTES}`);
-    removeDrafts(directory);
-    return { database, file };
+    onFailure.move();
+    return { database, file, lock };
   } catch (error) {
     if (error instanceof DatastoreError) throw error;
     throw new DatastoreError(failureText(file, error), { cause: error });
@@ -70,7 +73,7 @@ export function openDatabase(directory: string): { database: Database; file: str
 export function failureText(file: string, error: unknown): string {
   const { code = "", message } = error as { code?: string; message: string };
   if (code.startsWith("SQLITE_BUSY") || code.startsWith("SQLITE_LOCKED")) {
-    return `${file} is in use by another process; one datastore serves one --data-dir`;
+    return `${file} is in use by another program, such as sqlite3; end that first`;
   }
   if (code.startsWith("SQLITE_CORRUPT") || code.startsWith("SQLITE_NOTADB")) {
     return damaged(file, message);
@@ -88,21 +91,16 @@ function createFile(directory: string, file: string): void {
       `${file} is missing while ${file}-wal is there: restore both from a backup, or remove the rest`,
     );
   }
-  const draft = `${file}.${process.pid}.new`;
-  rmSync(draft, { force: true });
-  try {
-    writeDraft(draft);
-    linkSync(draft, file);
-  } catch (error) {
-    // Another process was faster, and may have removed our draft; the lock decides who goes on.
-    if (!existsSync(file)) throw error;
-  } finally {
-    rmSync(draft, { force: true });
-  }
+  const draft = join(directory, DRAFT);
+  writeDraft(draft);
+  linkSync(draft, file);
+  rmSync(draft);
   const folder = openSync(directory, "r");
   fsyncSync(folder);
   closeSync(folder);
 }
+
+const DRAFT = "datastore.sqlite.new";
 
 function writeDraft(draft: string): void {
   // The directory may be one that others can read, and the configuration may hold a PSK.
@@ -116,11 +114,9 @@ function writeDraft(draft: string): void {
   })();
 }
 
-/** Drafts, with SQLite's journals, of processes that were killed: whoever holds the lock needs none. */
+/** A draft, with SQLite's journal, of a process that was killed. */
 function removeDrafts(directory: string): void {
-  for (const name of readdirSync(directory)) {
-    if (/^datastore\.sqlite\.\d+\.new(-journal)?$/.test(name)) rmSync(join(directory, name));
-  }
+  for (const name of [DRAFT, `${DRAFT}-journal`]) rmSync(join(directory, name), { force: true });
 }
 
 /** Positive and not 0, which is "none" in etcd's messages. */

@@ -19,6 +19,8 @@ import { Storage } from "../../../src/datastore/storage.ts";
 import { Store } from "../../../src/datastore/store.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
+/** At rest. */
+const FILES = ["datastore.lock", "datastore.sqlite"];
 let folder: string;
 let directory: string;
 let file: string;
@@ -52,6 +54,16 @@ function failure(): string {
   throw new Error("the file was opened");
 }
 
+async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<string, string> {
+  let text = "";
+  for await (const chunk of stream.pipeThrough(new TextDecoderStream())) {
+    const lines = (text + chunk).split("\n");
+    text = lines.pop() ?? "";
+    yield* lines;
+  }
+  return "the process ended";
+}
+
 /** What is wrong with a file, which has to stay as it is, byte for byte. */
 function failureOf(change: () => void): string {
   fill();
@@ -71,40 +83,59 @@ test("a directory is made, for its owner alone, with one file that keeps its ide
   expect(second).toEqual(first as NonNullable<typeof first>);
   expect(first?.clusterId).toBeGreaterThan(0n);
   expect(statSync(directory).mode & 0o777).toBe(0o700);
-  expect(readdirSync(directory)).toEqual(["datastore.sqlite"]);
+  expect(readdirSync(directory).toSorted()).toEqual(FILES);
 });
 
 test("what a first start left that was killed is removed at the next, and nothing else", () => {
   fill();
-  const drafts = ["datastore.sqlite.4711.new", "datastore.sqlite.4711.new-journal"];
+  const drafts = ["datastore.sqlite.new", "datastore.sqlite.new-journal"];
   const others = ["datastore.sqlite.bak", "datastore.sqlite.old.new", "4711.new"];
   for (const name of [...drafts, ...others]) writeFileSync(join(directory, name), "");
   new Storage(directory)[Symbol.dispose]();
-  expect(readdirSync(directory).toSorted()).toEqual(["datastore.sqlite", ...others].toSorted());
+  expect(readdirSync(directory).toSorted()).toEqual([...FILES, ...others].toSorted());
 });
 
-test("of processes that make the file at once no two go on, and no draft stays", async () => {
-  const open = `import { Storage } from "${import.meta.dir}/../../../src/datastore/storage.ts";
-    try { new Storage("${directory}"); console.log("open"); }
-    catch (error) { console.log(error.message); }
-    await Bun.sleep(60_000); // holds the lock until the end`;
-  const children = Array.from(
-    { length: 4 },
-    () => Bun.spawn([process.execPath, "-e", open], { stdout: "pipe" }),
-  );
-  const outputs = await Promise.all(children.map(async ({ stdout }) => {
-    const { value } = await stdout.getReader().read();
-    return new TextDecoder().decode(value);
-  }));
-  for (const child of children) child.kill();
-  await Promise.all(children.map((child) => child.exited));
-  const refused = `${file} is in use by another process; one datastore serves one --data-dir\n`;
-  // Two that wait for each other's lock both give up.
-  for (const output of outputs) expect(["open\n", refused]).toContain(output);
-  expect(outputs.filter((output) => output !== refused).length).toBeLessThanOrEqual(1);
-  new Storage(directory)[Symbol.dispose]();
-  expect(readdirSync(directory)).toEqual(["datastore.sqlite"]);
-});
+test(
+  "of processes that make the file at once exactly one goes on, and the others name it",
+  async () => {
+    // On tmpfs, whose numbers of devices and files are those of /proc/locks.
+    const memory = mkdtempSync("/dev/shm/datastore-test-");
+    using cleanup = new DisposableStack();
+    cleanup.defer(() => rmSync(memory, { recursive: true, force: true }));
+    // Each line on stdin is a directory; what is open stays open.
+    const contend = `import { Storage } from "${import.meta.dir}/../../../src/datastore/storage.ts";
+    const open = [];
+    for await (const directory of console) {
+      try { open.push(new Storage(directory)); console.log("open"); }
+      catch (error) { console.log(error.message); }
+    }`;
+    const children = Array.from({ length: 4 }, () => {
+      const child = Bun.spawn([process.execPath, "-e", contend], { stdin: "pipe", stdout: "pipe" });
+      cleanup.defer(() => child.kill());
+      const answers = linesOf(child.stdout);
+      return {
+        pid: child.pid,
+        open: async (directory: string) => {
+          child.stdin.write(`${directory}\n`);
+          await child.stdin.flush();
+          return (await answers.next()).value;
+        },
+      };
+    });
+    for (let round = 0; round < 20; round++) {
+      const contested = join(memory, `${round}`);
+      const outcomes = await Promise.all(children.map(({ open }) => open(contested)));
+      const winner = children[outcomes.indexOf("open")]?.pid;
+      const refused =
+        `${contested} is in use by process ${winner}; one datastore serves one --data-dir`;
+      expect(outcomes.toSorted()).toEqual([refused, refused, refused, "open"]);
+      expect(readdirSync(contested).toSorted()).toEqual(
+        [...FILES, "datastore.sqlite-wal"].toSorted(),
+      );
+    }
+  },
+  60_000,
+);
 
 test("the data is its owner's alone, in a directory that others can read, too", () => {
   mkdirSync(directory, { recursive: true });
@@ -114,7 +145,9 @@ test("the data is its owner's alone, in a directory that others can read, too", 
   const modes = readdirSync(directory).map((name) =>
     [name, statSync(join(directory, name)).mode & 0o777] as const
   );
-  expect(modes.toSorted()).toEqual([["datastore.sqlite", 0o600], ["datastore.sqlite-wal", 0o600]]);
+  expect(modes.toSorted()).toEqual(
+    [...FILES, "datastore.sqlite-wal"].toSorted().map((name) => [name, 0o600]),
+  );
 });
 
 describe("a file that cannot be used is reported and left as it is", () => {
@@ -187,7 +220,17 @@ describe("a file that cannot be used is reported and left as it is", () => {
     void storage;
     const { exitCode, stderr } = Bun.spawnSync([process.execPath, "-e", open]);
     expect(exitCode).toBe(1);
-    expect(stderr.toString()).toContain("is in use by another process");
+    expect(stderr.toString()).toContain(`${directory} is in use by `);
+  });
+
+  test("when another program reads it", () => {
+    using cleanup = new DisposableStack();
+    const message = failureOf(() => {
+      const other = cleanup.use(new Database(file));
+      other.run("BEGIN");
+      other.query("SELECT * FROM state").get();
+    });
+    expect(message).toContain("is in use by another program, such as sqlite3");
   });
 });
 
@@ -196,7 +239,7 @@ test("a log without its file is not taken for a new store", () => {
   cpSync(file, `${file}-wal`);
   rmSync(file);
   expect(failure()).toContain("is missing while");
-  expect(readdirSync(directory)).toEqual(["datastore.sqlite-wal"]);
+  expect(readdirSync(directory).toSorted()).toEqual(["datastore.lock", "datastore.sqlite-wal"]);
 });
 
 test("a directory that cannot be made is named", () => {
