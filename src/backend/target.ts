@@ -7,7 +7,7 @@
 import type { Lease } from "../subnet/lease.ts";
 import type { NodeInput } from "./backend.ts";
 
-/** Peers are told one by one, after `start`; another interface may come before it. */
+/** Peers and changes of the interface are told one by one, after `start` has returned. */
 export interface Target extends AsyncDisposable {
   /**
    * Begins to work, with the node's own lease known and its kernel entries in place; the subnet file

@@ -66,6 +66,8 @@ export class Network implements AsyncDisposable {
   #externalProblem: string | undefined;
   #fileProblem: string | undefined;
   readonly #fileWritten = Promise.withResolvers<void>();
+  /** The node's own entries, the rules and what the target does are in place; the file may be there. */
+  #isSetUp = false;
   #fileTimer: ReturnType<typeof setTimeout> | undefined;
   #followTimer: ReturnType<typeof setTimeout> | undefined;
   #following: Promise<void> = Promise.resolve();
@@ -212,16 +214,33 @@ export class Network implements AsyncDisposable {
     this.#reconciler.start({ ownership: this.#ownership, external: this.#external.name });
     this.#projector.ownChanged(own.lease);
     await this.#startTraffic();
-    await this.#reconciler.whenSettled();
+    await this.#setUpNode(stop);
+    await this.#traffic?.whenInstalled(stop);
+    const { target } = this.#options.backend;
+    const external = this.#external;
+    await target?.start({ own: own.lease, external }, stop);
+    this.#isSetUp = true;
+    if (this.#external !== external) this.#tellTarget();
+    await this.#writeFile();
+  }
+
+  /**
+   * The node's own entries, over the interface as it is by now: it was chosen before the lease, for
+   * which the store may have kept us waiting. What reads the subnet file must find the device, so
+   * there is no file without one.
+   */
+  async #setUpNode(stop: AbortSignal): Promise<void> {
+    do {
+      stop.throwIfAborted();
+      await this.#reconciler.whenSettled();
+      // From here on the reconciler tells of changes; those before it has not seen.
+    } while (await this.#followInTurn());
+    if (this.#externalProblem !== undefined) throw new NetworkError(this.#externalProblem);
     const { failing, conflicts } = this.#reconciler.status();
     const [problem] = [...conflicts, ...failing];
-    // What reads the subnet file must find the device, so there is no file without one.
     if (problem !== undefined) {
       throw new NetworkError(`cannot set up "${problem.text}": ${problem.error}`);
     }
-    await this.#options.backend.target?.start({ own: own.lease, external: this.#external }, stop);
-    await this.#traffic?.whenInstalled(stop);
-    await this.#writeFile();
   }
 
   async #startTraffic(): Promise<void> {
@@ -274,19 +293,26 @@ export class Network implements AsyncDisposable {
     if (this.#stopped) return;
     clearTimeout(this.#followTimer);
     this.#followTimer = setTimeout(() => {
-      this.#following = this.#following.then(() => this.#followNow()).catch((error: unknown) =>
+      this.#followInTurn().catch((error: unknown) =>
         this.#log.error({ err: error }, "cannot follow the external interface")
       );
     }, FOLLOW_DELAY_MS);
   }
 
-  async #followNow(): Promise<void> {
+  /** Looks at it when the looks before have ended. Whether it is another than before. */
+  #followInTurn(): Promise<boolean> {
+    const look = this.#following.then(() => this.#followNow());
+    this.#following = look.then(() => undefined, () => undefined);
+    return look;
+  }
+
+  async #followNow(): Promise<boolean> {
     const interfaces = await readInterfaces();
     const next = followInterface(this.#external, { interfaces });
     this.#reportExternal(next);
-    if (typeof next === "string") return;
+    if (typeof next === "string") return false;
     const before = this.#external;
-    if (JSON.stringify(before) === JSON.stringify(next)) return;
+    if (JSON.stringify(before) === JSON.stringify(next)) return false;
     this.#log.warn(
       `interface ${next.name} changed from ${describe(before)} to ${describe(next)}`,
     );
@@ -294,12 +320,17 @@ export class Network implements AsyncDisposable {
     this.#ownership = this.#options.backend.ownership(next);
     this.#reconciler.setScope({ ownership: this.#ownership, external: next.name });
     this.#projector.externalChanged(next);
-    this.#options.backend.target?.externalChanged({
-      own: this.#options.own.lease,
-      external: next,
-    });
     this.#advertiser.advertise(next.publicAddresses);
-    await this.#writeFile();
+    if (this.#isSetUp) {
+      this.#tellTarget();
+      await this.#writeFile();
+    }
+    return true;
+  }
+
+  #tellTarget(): void {
+    const input = { own: this.#options.own.lease, external: this.#external };
+    this.#options.backend.target?.externalChanged(input);
   }
 
   /** `next` is the external interface as it is, or why there is none. */
@@ -308,6 +339,7 @@ export class Network implements AsyncDisposable {
     const problem = hasGone ? next : this.#options.backend.externalProblem?.(next);
     if (problem === this.#externalProblem) return;
     this.#externalProblem = problem;
+    if (!this.#isSetUp) return; // The start ends with it.
     if (problem === undefined) {
       this.#log.info(`interface ${this.#external.name} can be used again`);
     } else {

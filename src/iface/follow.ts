@@ -6,10 +6,10 @@ import type { ExternalInterface } from "../backend/backend.ts";
 import { type HostInterfaces, usableAddresses } from "./select.ts";
 
 /**
- * The same interface with its present MTU and addresses. An address that is still there is kept; the
- * one that replaces a lost address is advertised as the lost one was. Another interface is never
- * chosen: a default route that moves for a moment must not move the node. A text says why the
- * interface cannot be used at present.
+ * The same interface with its present MTU and addresses. An address that is still there is kept, also
+ * a deprecated one, which --iface may have chosen; the one that replaces a lost address is advertised
+ * as the lost one was. Another interface is never chosen: a default route that moves for a moment must
+ * not move the node. A text says why the interface cannot be used at present.
  */
 export function followInterface(
   current: ExternalInterface,
@@ -22,8 +22,8 @@ export function followInterface(
   const publicAddresses: { 4?: IpAddress; 6?: IpAddress } = {};
   for (const family of familiesOf(current.addresses)) {
     const before = current.addresses[family] as IpAddress;
-    const usable = usableAddresses(device, family);
-    const address = usable.includes(before) ? before : usable[0];
+    const isThere = device.addresses.some((candidate) => candidate.address === before);
+    const address = isThere ? before : usableAddresses(device, family)[0];
     if (address === undefined) {
       return `interface ${current.name} has lost its IPv${family} address ${before}`;
     }

@@ -52,6 +52,15 @@ describe("followInterface", () => {
     expect(followInterface(current, facts)).toEqual(current);
   });
 
+  test("keeps an address that is deprecated, as one that only --iface chooses", () => {
+    const [device] = host({ addresses: ["192.0.2.9", "192.0.2.1"] }).interfaces as [HostInterface];
+    const addresses = device.addresses.map((one) => ({
+      ...one,
+      deprecated: one.address === "192.0.2.1",
+    }));
+    expect(followInterface(current, { interfaces: [{ ...device, addresses }] })).toEqual(current);
+  });
+
   test("advertises the address that replaces a lost one", () => {
     expect(followInterface(current, host({ addresses: ["192.0.2.7"] }))).toMatchObject({
       addresses: { 4: "192.0.2.7" },

@@ -1,0 +1,122 @@
+/** The interface changes between the choice of it and the node's first entries: a lease may take long. */
+
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { ExternalInterface } from "../../src/backend/backend.ts";
+import { loadBackend } from "../../src/backend/registry.ts";
+import { parseCommandLine } from "../../src/cli/command_line.ts";
+import type { Options } from "../../src/cli/options.ts";
+import { Network, NetworkError } from "../../src/daemon/network.ts";
+import { NetlinkKernel } from "../../src/netlink/netlink_kernel.ts";
+import { run } from "../../src/process/process.ts";
+import type { Lease } from "../../src/subnet/lease.ts";
+import type { LeaseStore, OwnLease } from "../../src/subnet/store.ts";
+import { collectingLog } from "../support/collecting_log.ts";
+import { backendHost, config, external, lease } from "../support/sample_network.ts";
+
+const DEVICE = "fl-under";
+const directory = mkdtempSync(join(tmpdir(), "network-start-test-"));
+const subnetFile = join(directory, "subnet.env");
+
+async function sh(script: string): Promise<string> {
+  const { exitCode, stdout, stderr } = await run("sh", ["-ec", script]);
+  if (exitCode !== 0) throw new Error(stderr);
+  return stdout;
+}
+
+beforeAll(() =>
+  sh(`
+ip link add ${DEVICE} type bridge
+ip link set ${DEVICE} up
+ip addr add 192.168.0.1/24 dev ${DEVICE}
+ip addr add fd00::1/64 dev ${DEVICE} nodad`)
+);
+beforeEach(() => rmSync(subnetFile, { force: true }));
+afterAll(async () => {
+  await sh(`ip link del ${DEVICE}`);
+  rmSync(directory, { recursive: true });
+});
+
+/** As it was when it was chosen. */
+const CHOSEN: ExternalInterface = { ...external([4, 6]), name: DEVICE };
+
+/**
+ * Starts a vxlan node of both families whose interface has had `change` since it was chosen, and ends
+ * it. What it said, and the error with which it did not start.
+ */
+async function startAfter(change: string): Promise<{ said: string[]; error?: unknown }> {
+  const network = config("vxlan", [4, 6]);
+  using kernel = new NetlinkKernel();
+  const host = backendHost(kernel, network, { external: CHOSEN });
+  const backend = await (await loadBackend("vxlan")).prepare(host);
+  await sh(change);
+  const { log, records } = collectingLog();
+  const starting = Network.start({
+    options: optionsOf([`--subnet-file=${subnetFile}`]),
+    config: network,
+    backend,
+    external: CHOSEN,
+    own: ownLease({ ...lease(1, "vxlan", [4, 6]), attributes: backend.attributes }),
+    kernel,
+    store: {} as LeaseStore, // Nothing is asked of it before the node has started.
+    formerNetworks: [],
+    log,
+  }, new AbortController().signal);
+  const error = await starting.then((node) => node[Symbol.asyncDispose](), (reason) => reason);
+  const said = records.filter(({ level }) => level !== "debug" && level !== "trace");
+  return { error, said: said.map(({ msg }) => msg) };
+}
+
+function ownLease(lease: Lease): OwnLease {
+  return {
+    lease,
+    lost: new Promise(() => {}),
+    update: () => Promise.resolve(),
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
+}
+
+function optionsOf(flags: readonly string[]): Options {
+  const command = parseCommandLine(flags, {});
+  if (command.kind !== "run") throw new Error(`${flags} is no start of the daemon`);
+  return command.options;
+}
+
+const devices = async () => (await sh("ip -o link show type vxlan | cut -d: -f2,3")).trim();
+
+describe("an interface that has changed since it was chosen", () => {
+  beforeEach(() => sh(`ip link set ${DEVICE} mtu 1500`));
+  afterEach(() => sh("for d in flannel.1 flannel-v6.1; do ip link del $d 2>/dev/null || :; done"));
+
+  test("has the MTU by which the devices are made", async () => {
+    const { error, said } = await startAfter(`ip link set ${DEVICE} mtu 1400`);
+    expect(error).toBeUndefined();
+    expect(readFileSync(subnetFile, "utf8")).toContain("FLANNEL_MTU=1330\n");
+    expect(await devices()).toMatch(/flannel.1: .* mtu 1350 [^]*flannel-v6.1: .* mtu 1330 /);
+    expect(said).toContain(
+      `interface ${DEVICE} changed from 192.168.0.1 and fd00::1, MTU 1500 to 192.168.0.1 and ` +
+        "fd00::1, MTU 1400",
+    );
+  });
+
+  test("ends the start where it has become too small, and says so", async () => {
+    const { error } = await startAfter(`ip link set ${DEVICE} mtu 1300`);
+    expect(error).toBeInstanceOf(NetworkError);
+    expect((error as Error).message).toBe(
+      `interface ${DEVICE} has an MTU of 1300 bytes, which leaves 1230 for packets in the tunnel; ` +
+        "IPv6 needs 1280 (RFC 8200): raise its MTU to at least 1350, or set EnableIPv6 to false in " +
+        "the network configuration",
+    );
+    expect(existsSync(subnetFile)).toBe(false);
+  });
+
+  test("ends the start where it is gone", async () => {
+    const { error } = await startAfter(`ip link set ${DEVICE} name fl-other`);
+    await sh(`ip link set fl-other name ${DEVICE}`);
+    expect(error).toBeInstanceOf(NetworkError);
+    expect((error as Error).message).toBe(`interface ${DEVICE} is gone`);
+    expect(existsSync(subnetFile)).toBe(false);
+  });
+});
