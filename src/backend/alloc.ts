@@ -4,8 +4,9 @@
  */
 
 import { familiesOf } from "../addr/family.ts";
-import type { FamilyNetwork } from "../config/network_config.ts";
+import type { FamilyNetwork, NetworkConfig } from "../config/network_config.ts";
 import { readOptions } from "../config/options.ts";
+import type { Log } from "../log/log.ts";
 import { advertisedAddresses } from "./advertised.ts";
 import type { BackendModule } from "./backend.ts";
 
@@ -13,9 +14,10 @@ export const OPTIONS = {};
 
 const alloc: BackendModule = {
   type: "alloc",
+  checkConfig,
   prepare(host) {
-    const { families, backend } = host.config;
-    readOptions(backend.options, OPTIONS, host.log);
+    const { families } = host.config;
+    checkConfig(host.config, host.log);
     return Promise.resolve({
       type: "alloc",
       attributes: {
@@ -39,3 +41,7 @@ const alloc: BackendModule = {
 };
 
 export default alloc;
+
+function checkConfig({ backend }: NetworkConfig, log: Pick<Log, "warn">): void {
+  readOptions(backend.options, OPTIONS, log);
+}

@@ -29,7 +29,12 @@ export interface BackendModule {
   /** A device that two daemons in one network namespace could only take from each other. */
   readonly soleDevice?: string;
   /**
-   * Reads the options and makes or adopts what the lease must advertise. Throws `ConfigError` for a
+   * Reads the options, and warns of those that nobody knows. Throws `ConfigError` for a configuration
+   * that no host could use.
+   */
+  checkConfig(config: NetworkConfig, log: Pick<Log, "warn">): void;
+  /**
+   * Checks the configuration and makes or adopts what the lease must advertise. Throws `ConfigError` for a
    * bad option and `BackendError` for what else the user must mend.
    */
   prepare(host: BackendHost): Promise<Backend>;

@@ -15,8 +15,9 @@
 
 import { familiesOf, type PerFamily } from "../addr/family.ts";
 import { ConfigError } from "../config/config_error.ts";
-import type { FamilyNetwork } from "../config/network_config.ts";
+import type { FamilyNetwork, NetworkConfig } from "../config/network_config.ts";
 import { readOptions } from "../config/options.ts";
+import type { Log } from "../log/log.ts";
 import type { Resource } from "../state/resource.ts";
 import { advertisedAddresses } from "./advertised.ts";
 import type { Backend, BackendHost, BackendModule } from "./backend.ts";
@@ -27,14 +28,19 @@ export const OPTIONS = {};
 
 const hostGw: BackendModule = {
   type: "host-gw",
+  checkConfig,
   prepare(host) {
-    readOptions(host.config.backend.options, OPTIONS, host.log);
+    checkConfig(host.config, host.log);
     refuseTranslation(host);
     return Promise.resolve(hostGwBackend(advertisedAddresses(host), host.config.families));
   },
 };
 
 export default hostGw;
+
+function checkConfig({ backend }: NetworkConfig, log: Pick<Log, "warn">): void {
+  readOptions(backend.options, OPTIONS, log);
+}
 
 function hostGwBackend(
   publicAddresses: Backend["attributes"]["publicAddresses"],

@@ -24,7 +24,9 @@
 import type { PerFamily } from "../addr/family.ts";
 import type { IpAddress } from "../addr/ip.ts";
 import type { Prefix } from "../addr/prefix.ts";
-import { booleanOption, readOptions } from "../config/options.ts";
+import type { NetworkConfig } from "../config/network_config.ts";
+import { booleanOption, type OptionValues, readOptions } from "../config/options.ts";
+import type { Log } from "../log/log.ts";
 import { advertisedAddresses } from "./advertised.ts";
 import type { Backend, BackendModule } from "./backend.ts";
 import {
@@ -44,9 +46,9 @@ export const OPTIONS = { DirectRouting: booleanOption(false) };
 
 const ipip: BackendModule = {
   type: "ipip",
+  checkConfig: readConfig,
   async prepare(host) {
-    const options = readOptions(host.config.backend.options, OPTIONS, host.log);
-    const { network } = requireIpv4Only(host.config);
+    const { options, network } = readConfig(host.config, host.log);
     const publicAddresses = advertisedAddresses(host);
     const unowned = await unownedAddresses(host, publicAddresses);
     const local = outerAddress(host.external, unowned, 4);
@@ -56,6 +58,14 @@ const ipip: BackendModule = {
 };
 
 export default ipip;
+
+function readConfig(
+  config: NetworkConfig,
+  log: Pick<Log, "warn">,
+): { options: OptionValues<typeof OPTIONS>; network: Prefix } {
+  const options = readOptions(config.backend.options, OPTIONS, log);
+  return { options, network: requireIpv4Only(config).network };
+}
 
 interface IpipSetup {
   readonly DirectRouting: boolean;

@@ -2,6 +2,7 @@
 
 import { ConfigError } from "../config/config_error.ts";
 import type { NetworkConfig } from "../config/network_config.ts";
+import type { Log } from "../log/log.ts";
 import { nearest } from "../text/nearest.ts";
 import type { BackendModule } from "./backend.ts";
 import { requireIpv4Only } from "./ipv4_only.ts";
@@ -37,13 +38,17 @@ export async function loadBackend(type: string): Promise<BackendModule> {
 }
 
 /**
- * Throws `ConfigError` where every daemon would end, whatever the backend's options are: there is no
- * such backend, or it does not carry the network's families. Loads nothing.
+ * Throws `ConfigError` where every daemon would end: there is no such backend, it does not carry the
+ * network's families, or it has other options.
  */
-export function checkBackend(config: NetworkConfig): void {
+export async function checkBackend(
+  config: NetworkConfig,
+  log: Pick<Log, "warn">,
+): Promise<void> {
   const { type } = config.backend;
-  loaderOf(type);
+  const module = await loadBackend(type);
   if (!carriesIpv6(type)) requireIpv4Only(config);
+  module.checkConfig(config, log);
 }
 
 function loaderOf(type: string): Loader {

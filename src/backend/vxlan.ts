@@ -27,8 +27,9 @@ import type { Family, IpAddress } from "../addr/ip.ts";
 import { localMac, type MacAddress, parseMacAddress, whyNotUnicastMac } from "../addr/mac.ts";
 import { type Prefix, prefixAddress } from "../addr/prefix.ts";
 import { ConfigError } from "../config/config_error.ts";
-import type { FamilyNetwork } from "../config/network_config.ts";
+import type { FamilyNetwork, NetworkConfig } from "../config/network_config.ts";
 import { booleanOption, integerOption, type OptionValues, readOptions } from "../config/options.ts";
+import type { Log } from "../log/log.ts";
 import type { Ownership } from "../state/ownership.ts";
 import type { Resource, VxlanLink } from "../state/resource.ts";
 import type { Lease } from "../subnet/lease.ts";
@@ -68,9 +69,10 @@ const IFNAME_MAX_LENGTH = 15; // IFNAMSIZ less the final zero, linux/if.h
 
 const vxlan: BackendModule = {
   type: "vxlan",
+  checkConfig: readConfig,
   async prepare(host) {
-    const options = readOptions(host.config.backend.options, OPTIONS, host.log);
-    checkOptions(options, host);
+    const options = readConfig(host.config, host.log);
+    checkExternal(options, host);
     const publicAddresses = advertisedAddresses(host);
     const macs: { 4?: MacAddress; 6?: MacAddress } = {};
     for (const family of familiesOf(host.config.families)) {
@@ -236,8 +238,9 @@ function deviceName(vni: number, family: Family): string {
   return family === 4 ? `flannel.${vni}` : `flannel-v6.${vni}`;
 }
 
-function checkOptions(options: Options, { config, external, log }: BackendHost): void {
-  for (const family of familiesOf(config.families)) {
+function readConfig({ backend, families }: NetworkConfig, log: Pick<Log, "warn">): Options {
+  const options = readOptions(backend.options, OPTIONS, log);
+  for (const family of familiesOf(families)) {
     const name = deviceName(options.VNI, family);
     if (name.length > IFNAME_MAX_LENGTH) {
       throw new ConfigError(
@@ -246,7 +249,11 @@ function checkOptions(options: Options, { config, external, log }: BackendHost):
       );
     }
   }
-  if (config.families[6] !== undefined) requireIpv6Mtu(options.MTU, OVERHEAD_BYTES[6]);
+  if (families[6] !== undefined) requireIpv6Mtu(options.MTU, OVERHEAD_BYTES[6]);
+  return options;
+}
+
+function checkExternal(options: Options, { config, external, log }: BackendHost): void {
   const problem = externalProblem(config.families, external);
   if (problem !== undefined) throw new BackendError(problem);
   if (options.MTU !== undefined && options.MTU > external.mtuBytes) {

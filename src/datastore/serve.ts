@@ -44,7 +44,7 @@ export async function serveDatastore(
   const { listen, directory, initial, progressNotifyMs } = options;
   const keyValue = initial && {
     key: initial.key,
-    value: "path" in initial ? readConfig(initial.path) : initial.value,
+    value: "path" in initial ? await readConfig(initial.path, log) : initial.value,
   };
   const warning = exposure(options);
   if (warning !== undefined) log.warn(warning);
@@ -113,9 +113,10 @@ function readText(path: string, flag: string): string {
 }
 
 /** A configuration that no daemon could use is refused. */
-function readConfig(path: string): string {
+async function readConfig(path: string, log: Log): Promise<string> {
   const text = readText(path, "--net-config-path").trim();
-  checkBackend(parseNetworkConfig(text, { source: path, warn: () => undefined }));
+  const warn = (message: string) => log.warn(message);
+  await checkBackend(parseNetworkConfig(text, { source: path, warn }), log);
   return text;
 }
 

@@ -137,6 +137,11 @@ describe("serving", () => {
         1,
         "the ipsec backend carries IPv4 only",
       ],
+      [
+        [configured({ Network: "10.5.0.0/16", Backend: { Type: "udp", Port: "8285" } })],
+        1,
+        'Port in the network configuration\'s Backend object is "8285"; it must be an integer',
+      ],
       [["--net-config-path=/none"], 1, "cannot read --net-config-path: ENOENT"],
       [["--net-config-path=/etc/hostname"], 1, "/etc/hostname"],
       [["--insecure=maybe"], 2, '--insecure is "maybe"; it must be true or false'],

@@ -17,9 +17,10 @@
  */
 
 import { familiesOf, type PerFamily } from "../../addr/family.ts";
-import type { FamilyNetwork } from "../../config/network_config.ts";
 import { ConfigError } from "../../config/config_error.ts";
+import type { FamilyNetwork, NetworkConfig } from "../../config/network_config.ts";
 import { readOptions } from "../../config/options.ts";
+import type { Log } from "../../log/log.ts";
 import { killMarked } from "../../process/leftovers.ts";
 import { systemClock } from "../../time/clock.ts";
 import { advertisedAddresses } from "../advertised.ts";
@@ -33,10 +34,11 @@ import { OPTIONS, type Options } from "./options.ts";
 
 const extension: BackendModule = {
   type: "extension",
+  checkConfig: readConfig,
   async prepare(host) {
-    const { config: { families: networks, backend }, log, stop } = host;
-    const options = readOptions(backend.options, OPTIONS, log);
-    checkCommands(options, host);
+    const { config, log, stop } = host;
+    const { families: networks } = config;
+    const options = readConfig(config, log);
     const publicAddresses = advertisedAddresses(host);
     const records = await HookRecords.open({
       directory: stateDirectory(host.runDirectory, networks),
@@ -109,7 +111,8 @@ function extensionBackend(
   };
 }
 
-function checkCommands(options: Options, { log }: BackendHost): void {
+function readConfig({ backend }: NetworkConfig, log: Pick<Log, "warn">): Options {
+  const options = readOptions(backend.options, OPTIONS, log);
   for (const [name, command] of Object.entries(options)) {
     if (typeof command === "string" && command.includes("\0")) {
       throw new ConfigError(
@@ -120,6 +123,7 @@ function checkCommands(options: Options, { log }: BackendHost): void {
   if (options.SubnetAddCommand === "") {
     log.warn("there is no SubnetAddCommand, so nothing is done for the other nodes' subnets");
   }
+  return options;
 }
 
 /** One for each network, as two daemons on one host may share the directory. */

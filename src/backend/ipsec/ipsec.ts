@@ -31,6 +31,7 @@ import {
   readOptions,
   stringOption,
 } from "../../config/options.ts";
+import type { Log } from "../../log/log.ts";
 import { XFRM_REQID, type XfrmPolicy } from "../../state/resource.ts";
 import type { Lease } from "../../subnet/lease.ts";
 import { systemClock } from "../../time/clock.ts";
@@ -71,9 +72,9 @@ const UDP_HEADER_BYTES = 8;
 
 const ipsec: BackendModule = {
   type: "ipsec",
+  checkConfig: readConfig,
   async prepare(host) {
-    const options = readOptions(host.config.backend.options, OPTIONS, host.log);
-    checkOptions(options, host.config);
+    const options = readConfig(host.config, host.log);
     const { runDirectory, env, log, stop } = host;
     const publicAddresses = advertisedAddresses(host);
     const unowned = await unownedAddresses(host, publicAddresses);
@@ -194,7 +195,8 @@ function peerSubnet(peer: Lease): Prefix {
   return subnet;
 }
 
-function checkOptions(options: Options, { families }: NetworkConfig): void {
+function readConfig({ backend, families }: NetworkConfig, log: Pick<Log, "warn">): Options {
+  const options = readOptions(backend.options, OPTIONS, log);
   if (families[6] !== undefined || families[FAMILY] === undefined) {
     throw new ConfigError(
       "ipsec works with IPv4 only, and the network has IPv6; leave EnableIPv6 out, or use " +
@@ -208,4 +210,5 @@ function checkOptions(options: Options, { families }: NetworkConfig): void {
         `; it must have at least ${PSK_MIN_BYTES} bytes: make one with "openssl rand -hex 48"`,
     );
   }
+  return options;
 }

@@ -13,8 +13,11 @@
  * So each node keeps one route in the cloud, the one to itself, and nothing in the kernel.
  */
 
+import type { Prefix } from "../../addr/prefix.ts";
 import { ConfigError } from "../../config/config_error.ts";
+import type { NetworkConfig } from "../../config/network_config.ts";
 import { type OptionValues, readOptions, stringOption } from "../../config/options.ts";
+import type { Log } from "../../log/log.ts";
 import { systemClock } from "../../time/clock.ts";
 import { advertisedAddresses } from "../advertised.ts";
 import type { BackendHost, BackendModule } from "../backend.ts";
@@ -31,11 +34,11 @@ export const OPTIONS = {
 
 const tencentVpc: BackendModule = {
   type: "tencent-vpc",
+  checkConfig: readConfig,
   // deno-lint-ignore require-await -- so that what is thrown is a rejection
   async prepare(host) {
-    const { config: { backend }, env, log } = host;
-    const options = readOptions(backend.options, OPTIONS, log);
-    const { network } = requireIpv4Only(host.config);
+    const { config, env, log } = host;
+    const { options, network } = readConfig(config, log);
     const target = new RouteTarget({
       network,
       credentials: readCredentials(options, env),
@@ -68,6 +71,14 @@ const tencentVpc: BackendModule = {
 };
 
 export default tencentVpc;
+
+function readConfig(
+  config: NetworkConfig,
+  log: Pick<Log, "warn">,
+): { options: OptionValues<typeof OPTIONS>; network: Prefix } {
+  const options = readOptions(config.backend.options, OPTIONS, log);
+  return { options, network: requireIpv4Only(config).network };
+}
 
 /** Both from the configuration, or both from the environment. */
 function readCredentials(

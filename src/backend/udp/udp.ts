@@ -22,7 +22,10 @@
  * A packet of node A itself takes the ADDRESS 10.5.1.0/32 of flannel0 as its source.
  */
 
+import type { Prefix } from "../../addr/prefix.ts";
+import type { NetworkConfig } from "../../config/network_config.ts";
 import { integerOption, readOptions } from "../../config/options.ts";
+import type { Log } from "../../log/log.ts";
 import { advertisedAddresses } from "../advertised.ts";
 import type { BackendHost, BackendModule } from "../backend.ts";
 import { IPIP_DEVICE, receivePort, removeFormerTunnel, UDP_DEVICE } from "../ipip_tunnel.ts";
@@ -37,9 +40,9 @@ export const OPTIONS = { Port: integerOption({ default: 8285, min: 1, max: 65535
 
 const udp: BackendModule = {
   type: "udp",
+  checkConfig: readConfig,
   async prepare(host) {
-    const { Port: port } = readOptions(host.config.backend.options, OPTIONS, host.log);
-    const { network } = requireIpv4Only(host.config);
+    const { port, network } = readConfig(host.config, host.log);
     const publicAddresses = advertisedAddresses(host);
     const unowned = await unownedAddresses(host, publicAddresses);
     const setup = { port, network, publicAddresses, unowned };
@@ -64,6 +67,14 @@ const udp: BackendModule = {
 };
 
 export default udp;
+
+function readConfig(
+  config: NetworkConfig,
+  log: Pick<Log, "warn">,
+): { port: number; network: Prefix } {
+  const { Port: port } = readOptions(config.backend.options, OPTIONS, log);
+  return { port, network: requireIpv4Only(config).network };
+}
 
 async function closePort({ kernel }: BackendHost, port: number): Promise<void> {
   const [error] = await kernel.apply([{ op: "delete", resource: receivePort(port) }]);

@@ -28,7 +28,7 @@ import { type Family, type IpAddress, whyNotUnicast } from "../../addr/ip.ts";
 import type { Prefix } from "../../addr/prefix.ts";
 import { parseWireguardKey, type WireguardKey, ZERO_KEY } from "../../addr/wireguard_key.ts";
 import { ConfigError } from "../../config/config_error.ts";
-import type { FamilyNetwork } from "../../config/network_config.ts";
+import type { FamilyNetwork, NetworkConfig } from "../../config/network_config.ts";
 import {
   integerOption,
   type OptionType,
@@ -36,6 +36,7 @@ import {
   readOptions,
   stringOption,
 } from "../../config/options.ts";
+import type { Log } from "../../log/log.ts";
 import type { Ownership } from "../../state/ownership.ts";
 import { NO_MAC, type Resource, type WireguardLink } from "../../state/resource.ts";
 import type { Lease } from "../../subnet/lease.ts";
@@ -94,9 +95,11 @@ const DEVICES = ["flannel-wg", "flannel-wg-v6"] as const;
 const wireguard: BackendModule = {
   type: "wireguard",
   soleDevice: DEVICES[0], // Whoever has it may have the other.
+  checkConfig: readConfig,
   async prepare(host) {
-    const options = readOptions(host.config.backend.options, OPTIONS, host.log);
-    checkOptions(options, host);
+    const options = readConfig(host.config, host.log);
+    const problem = externalProblem(host.config.families, { ...options, external: host.external });
+    if (problem !== undefined) throw new BackendError(problem);
     const publicAddresses = advertisedAddresses(host);
     const implementation = await chooseImplementation(host);
     const privateKey = await choosePrivateKey(host, DEVICES);
@@ -271,8 +274,9 @@ async function chooseImplementation(
 }
 
 /** Who is behind a packet is for the device to find out. */
-function checkOptions({ Mode, MTU, ListenPort, ListenPortV6 }: Options, host: BackendHost): void {
-  const { families } = host.config;
+function readConfig({ backend, families }: NetworkConfig, log: Pick<Log, "warn">): Options {
+  const options = readOptions(backend.options, OPTIONS, log);
+  const { Mode, MTU, ListenPort, ListenPortV6 } = options;
   const needed = Mode === "ipv4" ? 4 : Mode === "ipv6" ? 6 : undefined;
   if (needed !== undefined && families[needed] === undefined) {
     throw new ConfigError(
@@ -287,8 +291,7 @@ function checkOptions({ Mode, MTU, ListenPort, ListenPortV6 }: Options, host: Ba
     );
   }
   if (families[6] !== undefined) requireIpv6Mtu(MTU, OVERHEAD_BYTES);
-  const problem = externalProblem(families, { MTU, external: host.external });
-  if (problem !== undefined) throw new BackendError(problem);
+  return options;
 }
 
 /** The option `MTU` stands for the interface's, and one that is too small has been refused. */

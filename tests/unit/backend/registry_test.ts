@@ -6,34 +6,51 @@ import {
   checkBackend,
   loadBackend,
 } from "../../../src/backend/registry.ts";
+import { collectingLog } from "../../support/collecting_log.ts";
 import { FakeKernel } from "../../support/fake_kernel.ts";
 import { backendHost, config, HOST } from "../../support/sample_network.ts";
 
+const LOG = collectingLog().log;
 const FAMILIES: Family[][] = [[4], [6], [4, 6]];
 
 describe("checkBackend()", () => {
-  test("names an unknown type, and the one that is probably meant", () => {
-    expect(() => checkBackend(config("vxlans", [4]))).toThrow(
+  test("names an unknown type, and the one that is probably meant", async () => {
+    await expect(checkBackend(config("vxlans", [4]), LOG)).rejects.toThrow(
       'Backend Type "vxlans" is unknown; this program has alloc, extension, host-gw, ipip, ipsec, ' +
         'tencent-vpc, udp, vxlan, wireguard; did you mean "vxlan"?',
     );
   });
 
-  test("lets IPv4 through with every type, and IPv6 with those that carry it", () => {
-    const accepted = BACKEND_TYPES.map((type) =>
-      FAMILIES.filter((families) => accepts(type, families))
+  test("lets IPv4 through with every type, and IPv6 with those that carry it", async () => {
+    const refusals = await Promise.all(
+      BACKEND_TYPES.map((type) => Promise.all(FAMILIES.map((families) => refusal(type, families)))),
     );
-    expect(accepted).toEqual(BACKEND_TYPES.map((type) => carriesIpv6(type) ? FAMILIES : [[4]]));
+    expect(refusals).toEqual(BACKEND_TYPES.map((type) => {
+      const onlyIpv4 = expect.stringContaining(`the ${type} backend carries IPv4 only`);
+      return FAMILIES.map((families) => families.includes(6) && !carriesIpv6(type) ? onlyIpv4 : "");
+    }));
   });
 
-  function accepts(type: string, families: readonly Family[]): boolean {
-    try {
-      checkBackend(config(type, families));
-      return true;
-    } catch (error) {
-      expect((error as Error).message).toContain(`the ${type} backend carries IPv4 only`);
-      return false;
-    }
+  test("refuses an option as the backend itself does, and names what it does not know", async () => {
+    const { log, records } = collectingLog();
+    const check = (type: string, options: Record<string, unknown>) =>
+      checkBackend(config(type, [4], options), log);
+    const where = "the network configuration's Backend object";
+    await expect(check("vxlan", { VNI: "one" })).rejects.toThrow(
+      `VNI in ${where} is "one"; it must be an integer from 0 to 16777215`,
+    );
+    await expect(check("ipsec", {})).rejects.toThrow("the PSK of the ipsec backend is missing");
+    await check("udp", { Ports: 1 });
+    expect(records.map(({ msg }) => msg)).toEqual([
+      `unknown key "Ports" in ${where} is ignored; did you mean "Port"?`,
+    ]);
+  });
+
+  /** Why the backend is refused with its options as they are by default; empty if it is not. */
+  function refusal(type: string, families: readonly Family[]): Promise<string> {
+    const options = type === "ipsec" ? { PSK: "x".repeat(96) } : {};
+    return checkBackend(config(type, families, options), LOG)
+      .then(() => "", (error: Error) => error.message);
   }
 });
 
