@@ -31,6 +31,7 @@ import { HookRunner, MARK_VARIABLE } from "./hook_runner.ts";
 import { HookSetup } from "./hook_setup.ts";
 import { HookTarget } from "./hook_target.ts";
 import { OPTIONS, type Options } from "./options.ts";
+import { checkSyntax } from "./shell_syntax.ts";
 
 const extension: BackendModule = {
   type: "extension",
@@ -39,6 +40,7 @@ const extension: BackendModule = {
     const { config, log, stop } = host;
     const { families: networks } = config;
     const options = readConfig(config, log);
+    await checkSyntax(options, stop);
     const publicAddresses = advertisedAddresses(host);
     const records = await HookRecords.open({
       directory: stateDirectory(host.runDirectory, networks),

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import extension from "../../../../src/backend/extension/extension.ts";
 import type { Backend } from "../../../../src/backend/backend.ts";
+import { ConfigError } from "../../../../src/config/config_error.ts";
 import { BackendError } from "../../../../src/backend/target.ts";
 import { FakeKernel } from "../../../support/fake_kernel.ts";
 import { backendHost, config, external, lease } from "../../../support/sample_network.ts";
@@ -92,6 +93,27 @@ describe("extension", () => {
     const error = await prepare(host(sandbox, options)).catch((reason: unknown) => reason);
     expect(error).toBeInstanceOf(BackendError);
     expect((error as Error).message).toStartWith(message);
+  });
+
+  test.each([
+    "PreStartupCommand",
+    "PostStartupCommand",
+    "SubnetAddCommand",
+    "SubnetRemoveCommand",
+    "ShutdownCommand",
+  ])("refuses a %s that the shell cannot read, before any command has run", async (name) => {
+    using sandbox = new Sandbox();
+    const good = { PreStartupCommand: 'echo run >> "$OUT"', SubnetAddCommand: "true" };
+    const on = host(sandbox, { ...good, [name]: `echo ran >> "$OUT"; if true; then` });
+    const error = await prepare(on).catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(ConfigError);
+    const { message } = error as Error;
+    expect(message).toStartWith(
+      `${name} in the network configuration's Backend object cannot be run by sh: sh: `,
+    );
+    expect(message).toMatch(/syntax error/i);
+    expect(message).not.toContain("\n");
+    expect(sandbox.out()).toEqual([]);
   });
 
   test.each([

@@ -1,0 +1,33 @@
+/** What can be known of commands before they run: whether the shell can read them. */
+
+import { ConfigError } from "../../config/config_error.ts";
+import { ProcessError, run, type RunResult } from "../../process/process.ts";
+import { BackendError } from "../target.ts";
+import type { Options } from "./options.ts";
+
+/**
+ * Has the shell read each command without running it (`sh -n`). Throws `ConfigError` with what the
+ * shell says of the first that is wrong, `BackendError` without a shell, or the reason of `stop`.
+ */
+export async function checkSyntax(options: Options, stop: AbortSignal): Promise<void> {
+  for (const [name, command] of Object.entries(options)) {
+    if (typeof command !== "string" || command === "") continue;
+    const { exitCode, stderr } = await readOnly(command, stop);
+    if (exitCode === 0) continue;
+    throw new ConfigError(
+      `${name} in the network configuration's Backend object cannot be run by sh: ` +
+        (stderr.trim().split("\n")[0] || `sh -n ended with status ${exitCode}`),
+    );
+  }
+}
+
+async function readOnly(command: string, stop: AbortSignal): Promise<RunResult> {
+  try {
+    return await run("sh", ["-n", "-c", command], { signal: stop });
+  } catch (error) {
+    if (!(error instanceof ProcessError)) throw error;
+    throw new BackendError(`${error.message}; the extension backend needs a shell`, {
+      cause: error,
+    });
+  }
+}
