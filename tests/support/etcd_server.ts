@@ -116,7 +116,7 @@ export class EtcdServer implements AsyncDisposable {
 
   /** Waits until etcd answers a read, which needs a leader. */
   async ready(): Promise<void> {
-    const deadlineMs = Date.now() + 15_000;
+    const deadlineMs = Date.now() + 60_000;
     while (!await this.#answers()) {
       if (this.#process?.exitCode !== null || Date.now() > deadlineMs) {
         throw new Error(
@@ -247,7 +247,7 @@ export class EtcdCluster implements AsyncDisposable {
 
   /** The member that leads the others at the moment. */
   async leader(): Promise<EtcdServer> {
-    const deadlineMs = Date.now() + 10_000;
+    const deadlineMs = Date.now() + 60_000;
     while (Date.now() < deadlineMs) {
       for (const member of this.members) {
         const text = await member.etcdctl("endpoint", "status").catch(() => "");
@@ -318,22 +318,33 @@ function datastoreFlags({ options, clientPort }: EtcdMember): string[] {
   ];
 }
 
-/** Ports that nobody listens on at the moment. */
+/**
+ * Ports that nobody listens on, given out in turn. They lie below those that the kernel chooses by
+ * itself (ip_local_port_range, 32768 and up): nobody gets one by chance before its server has it, or
+ * while its server is restarted.
+ */
 export async function freePorts(count: 2): Promise<[number, number]>;
 export async function freePorts(count: number): Promise<number[]>;
 export async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer());
-  const ports = await Promise.all(servers.map((server) =>
-    new Promise<number>((resolve, reject) => {
-      server.once("error", reject);
-      server.listen(0, "127.0.0.1", () => {
-        const address = server.address();
-        resolve(typeof address === "object" && address !== null ? address.port : 0);
-      });
-    })
-  ));
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  const ports: number[] = [];
+  while (ports.length < count) {
+    const port = nextPort++;
+    if (nextPort === PORTS.end) nextPort = PORTS.start;
+    if (await canListen(port)) ports.push(port);
+  }
   return ports;
+}
+
+const PORTS = { start: 10_000, end: 32_000 };
+/** Processes that share a network begin at different places. */
+let nextPort = PORTS.start + Math.floor(Math.random() * (PORTS.end - PORTS.start));
+
+function canListen(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once("error", () => resolve(false));
+    server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
+  });
 }
 
 function canConnect(host: string, port: number): Promise<boolean> {

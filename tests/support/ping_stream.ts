@@ -2,6 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { type DaemonProcess, spawnDaemon } from "../../src/process/spawn_daemon.ts";
+import { eventually } from "./wait.ts";
 
 export interface PingResult {
   readonly sent: number;
@@ -10,6 +11,9 @@ export interface PingResult {
 }
 
 const INTERVAL_SECONDS = 0.01;
+/** An answer that takes longer counts as none. */
+const ANSWER_MS = 3_000;
+const REPORT_MS = 30_000;
 
 export class PingStream {
   readonly #process: DaemonProcess;
@@ -36,27 +40,52 @@ export class PingStream {
     return this.#answers().size;
   }
 
-  /** Ends the ping. The last packet is left out: its answer may have been under way. */
+  /** Packets sent so far: `ping` reports it when it gets SIGQUIT (ping(8)). */
+  async sent(): Promise<number> {
+    await eventually("the ping has begun", REPORT_MS, () => catchesQuit(this.pid));
+    const before = this.#reports().length;
+    this.#process.signal("SIGQUIT");
+    await eventually("the ping reports", REPORT_MS, () => this.#reports().length > before);
+    return this.#reports().at(-1) as number;
+  }
+
+  /** Ends the ping. Only what was sent before counts, and its answers may still be under way. */
   async stop(): Promise<PingResult> {
+    const sent = await this.sent();
+    const deadline = performance.now() + ANSWER_MS;
+    while (this.#lost(sent).length > 0 && performance.now() < deadline) await Bun.sleep(15);
+    const lost = this.#lost(sent);
     this.#process.signal("SIGINT");
     await this.#process.exited;
-    const text = readFileSync(this.#logFile, "utf8");
-    const sent = Number(/^(\d+) packets transmitted/m.exec(text)?.[1] ?? 0) - 1;
-    if (sent < 1) throw new Error(`the ping sent nothing: ${text.slice(0, 500)}`);
-    const answers = this.#answers();
-    const lost: number[] = [];
-    for (let sequence = 1; sequence <= sent; sequence++) {
-      if (!answers.has(sequence % 65536)) lost.push(sequence);
-    }
+    if (sent < 1) throw new Error(`the ping sent nothing: ${this.#log().slice(0, 500)}`);
     return { sent, lost };
   }
 
-  #answers(): Set<number> {
-    const text = readFileSync(this.#logFile, "utf8");
-    const answers = new Set<number>();
-    for (const match of text.matchAll(/bytes from .*icmp_seq=(\d+) .*time=/g)) {
-      answers.add(Number(match[1]));
-    }
-    return answers;
+  #lost(sent: number): number[] {
+    const answers = this.#answers();
+    return Array.from({ length: sent }, (_, index) => index + 1)
+      .filter((sequence) => !answers.has(sequence % 65536));
   }
+
+  #answers(): Set<number> {
+    const found = this.#log().matchAll(/bytes from .*icmp_seq=(\d+) .*time=/g);
+    return new Set([...found].map(([, sequence]) => Number(sequence)));
+  }
+
+  /** What was sent by each report, such as `19/21 packets, 9% loss`. */
+  #reports(): number[] {
+    return [...this.#log().matchAll(/\d+\/(\d+) packets, \d/g)].map(([, sent]) => Number(sent));
+  }
+
+  #log(): string {
+    return readFileSync(this.#logFile, "utf8");
+  }
+}
+
+/** Whether a process has a handler for SIGQUIT, which would end it otherwise (proc(5), SigCgt). */
+function catchesQuit(pid: number): boolean {
+  const SIGQUIT = 3;
+  const [, caught = ""] = /^SigCgt:\s*(\w+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ??
+    [];
+  return (BigInt(`0x${caught}`) >> BigInt(SIGQUIT - 1) & 1n) === 1n;
 }
