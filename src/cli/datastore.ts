@@ -46,7 +46,8 @@ copies them to an etcd cluster while everything runs. They work with every etcd:
   --to URL               where migrate writes; also --to-cafile, --to-certfile, --to-keyfile,
                          --to-username, --to-password
                          (in the environment: FLANNELD_ETCD_PASSWORD, FLANNELD_TO_PASSWORD, …)
-  --overwrite            replace keys that are there with other values
+  --overwrite            replace keys that are there with other values; migrate asks for it only where
+                         both stores have changed
 `;
 
 /** Runs the subcommand with the arguments that follow `datastore` and returns the exit code. */

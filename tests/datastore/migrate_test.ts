@@ -9,6 +9,7 @@ import { EtcdServer } from "../support/etcd_server.ts";
 import { RawClient } from "./raw_client.ts";
 
 const encode = (text: string) => new TextEncoder().encode(text);
+const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 const remoteOf = (url: string, more: Partial<RemoteOptions> = {}) =>
   new Remote({
     endpoints: [url],
@@ -83,6 +84,73 @@ test("a second run gives leases that were renewed meanwhile their time again", a
   const timeLeft = async (ID: bigint) => (await copied.lease.leaseTimeToLive({ ID })).TTL;
   expect(await timeLeft(5n)).toBeGreaterThanOrEqual(899n);
   expect(await timeLeft(6n)).toBeLessThanOrEqual(898n);
+});
+
+test("a second run copies what is newer in the old store and keeps what is newer in the new one", async () => {
+  await using source = await EtcdServer.start({ kind: "datastore" });
+  await using target = await EtcdServer.start({ kind: "etcd" });
+  using client = new RawClient(source.url);
+  using copied = new RawClient(target.url);
+  using from = remoteOf(source.url);
+  using to = remoteOf(target.url);
+  const put = async ({ kv, lease }: RawClient, key: string, value: string, ID = 0n) => {
+    if (ID !== 0n) await lease.leaseGrant({ ID, TTL: 900n });
+    await kv.put({ key: encode(key), value: encode(value), lease: ID });
+  };
+  const contents = async ({ kv }: RawClient) =>
+    (await kv.range({ key: Uint8Array.of(0), rangeEnd: Uint8Array.of(0) })).kvs
+      .map(({ key, value, lease }) => `${decode(key)}=${decode(value)} ${lease}`);
+  const run = async (overwrite = false) => {
+    const lines: string[] = [];
+    await migrate(from, to, { overwrite, report: (line) => lines.push(line) })
+      .catch((error: Error) => lines.push(error.message));
+    return lines;
+  };
+  await put(client, "config", "first");
+  await put(client, "moves", "node", 1n);
+  await put(client, "stays", "node", 2n);
+  await run();
+  // Go flannel renews a lease by writing the key again with another one.
+  await put(copied, "moves", "node", 11n);
+  await put(client, "stays", "node", 12n);
+  await put(client, "stays", "node", 22n);
+  await put(client, "config", "second");
+  const way = `from ${source.url} to ${target.url}`;
+  expect(await run()).toEqual([
+    `copied 2 keys ${way}; 1 are newer there and stay`,
+    "verified: 2 keys are equal and 1 newer, with 2 leases",
+  ]);
+  expect(await contents(copied)).toEqual(["config=second 0", "moves=node 11", "stays=node 22"]);
+
+  // Changed on both sides: nobody can tell.
+  await put(client, "config", "third");
+  await put(copied, "config", "other");
+  await put(client, "stays", "node", 32n);
+  expect(await run()).toEqual([
+    `${target.url} holds other values or leases for config; nothing was written; ` +
+    "--overwrite replaces them",
+  ]);
+  expect(await contents(copied)).toEqual(["config=other 0", "moves=node 11", "stays=node 22"]);
+  expect((await run(true)).at(-1)).toBe("verified: 2 keys are equal and 1 newer, with 2 leases");
+  expect(await contents(copied)).toEqual(["config=third 0", "moves=node 11", "stays=node 32"]);
+});
+
+test("what a compaction has taken from the history cannot tell which version is newer", async () => {
+  await using source = await EtcdServer.start({ kind: "datastore" });
+  await using target = await EtcdServer.start({ kind: "etcd" });
+  using client = new RawClient(source.url);
+  using copied = new RawClient(target.url);
+  using from = remoteOf(source.url);
+  using to = remoteOf(target.url);
+  const put = ({ kv }: RawClient, value: string) =>
+    kv.put({ key: encode("key"), value: encode(value) });
+  await put(client, "first");
+  await put(copied, "first");
+  const { header } = await put(client, "second");
+  await client.kv.compact({ revision: header?.revision ?? 0n });
+  const failure = await migrate(from, to, { overwrite: false, report: () => {} })
+    .then(() => "no failure", (error: Error) => error.message);
+  expect(failure).toContain("holds other values or leases for key; nothing was written");
 });
 
 test("large values are copied and removed in requests that etcd takes", async () => {

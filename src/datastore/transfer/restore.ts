@@ -39,9 +39,8 @@ export async function restoreDump(
   dump: Dump,
   { overwrite }: { overwrite: boolean },
 ): Promise<RestoreResult> {
-  const before = await readPresent(remote, dump.entries);
-  const missing = dump.entries.filter((entry) => !isSame(before.get(keyText(entry.key)), entry));
-  const replaced = missing.filter(({ key }) => before.has(keyText(key)));
+  const { present, different } = await compareWith(remote, dump.entries);
+  const replaced = different.filter(({ key }) => present.has(keyText(key)));
   if (replaced.length > 0 && !overwrite) {
     throw new DatastoreError(
       `${remote.endpoints} holds other values or leases for ${
@@ -50,16 +49,35 @@ export async function restoreDump(
         "--overwrite replaces them",
     );
   }
-  const used = new Set(missing.map(({ lease }) => lease));
-  await forEach(dump.leases.filter(({ id }) => used.has(id)), (lease) => grant(remote, lease));
-  for (const batch of batches(missing)) await writeBatch(remote, batch, before);
-  return { written: missing.length, present: dump.entries.length - missing.length };
+  await writeEntries(remote, { entries: different, leases: dump.leases }, present);
+  return { written: different.length, present: dump.entries.length - different.length };
 }
 
-/** The entries that are not in the store as the dump has them. */
-export async function differences(remote: Remote, dump: Dump): Promise<DumpedEntry[]> {
-  const present = await readPresent(remote, dump.entries);
-  return dump.entries.filter((entry) => !isSame(present.get(keyText(entry.key)), entry));
+/** What a store holds, by `keyText`. */
+export type Present = ReadonlyMap<string, Entry>;
+
+/** What the store holds of the entries' keys, and the entries that it does not hold as they are. */
+export async function compareWith(
+  remote: Remote,
+  entries: readonly DumpedEntry[],
+): Promise<{ present: Present; different: readonly DumpedEntry[] }> {
+  const present = await readPresent(remote, entries);
+  const different = entries.filter((entry) => !isSame(present.get(keyText(entry.key)), entry));
+  return { present, different };
+}
+
+/**
+ * Grants those of the leases that the entries need, with the time they had left, and writes the
+ * entries. Throws `DatastoreError` when the store no longer holds what `present` says.
+ */
+export async function writeEntries(
+  remote: Remote,
+  { entries, leases }: Pick<Dump, "entries" | "leases">,
+  present: Present,
+): Promise<void> {
+  const used = new Set(entries.map(({ lease }) => lease));
+  await forEach(leases.filter(({ id }) => used.has(id)), (lease) => grant(remote, lease));
+  for (const batch of batches(entries)) await writeBatch(remote, batch, present);
 }
 
 /** Removes those keys that are there; they must have these values. Throws `DatastoreError`. */
@@ -125,8 +143,6 @@ function* batches(entries: readonly DumpedEntry[]): Generator<readonly DumpedEnt
   if (batch.length > 0) yield batch;
 }
 
-type Present = ReadonlyMap<string, Entry>;
-
 async function readPresent(remote: Remote, entries: readonly DumpedEntry[]): Promise<Present> {
   const present = new Map<string, Entry>();
   for (const batch of batches(entries)) {
@@ -142,7 +158,8 @@ async function readPresent(remote: Remote, entries: readonly DumpedEntry[]): Pro
   return present;
 }
 
-function isSame(present: Entry | undefined, { value, lease }: DumpedEntry): boolean {
+/** Whether it has the same value and lease. */
+export function isSame(present: DumpedEntry | undefined, { value, lease }: DumpedEntry): boolean {
   return present !== undefined && present.lease === lease &&
     compareKeys(present.value, value) === 0;
 }
