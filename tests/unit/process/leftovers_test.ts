@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { killMarked } from "../../../src/process/leftovers.ts";
 import { run } from "../../../src/process/process.ts";
 import { spawnDaemon } from "../../../src/process/spawn_daemon.ts";
+import { eventually } from "../../support/wait.ts";
 
 /** Runs a shell script that has the mark, as has whatever it starts. */
 function start(mark: string, script: string): ReturnType<typeof spawnDaemon> {
@@ -10,12 +11,21 @@ function start(mark: string, script: string): ReturnType<typeof spawnDaemon> {
 }
 
 /** A shell that starts a child in a session of its own. */
-const PAIR = "setsid sleep 60 & exec sleep 60";
+const pair = (nap: string) => `setsid sleep ${nap} & exec sleep ${nap}`;
+
+/** A time to sleep that nobody else sleeps. */
+const newNap = () => `60.${Math.floor(Math.random() * 1e9)}`;
+
+/** How many processes sleep that long. */
+async function sleeping(nap: string): Promise<number> {
+  return Number((await run("pgrep", ["-f", "-c", `^sleep ${nap}$`])).stdout);
+}
 
 test("killMarked() ends what has the mark, in every session, and nothing else", async () => {
   const [ours, mine] = [crypto.randomUUID(), crypto.randomUUID()];
-  const [left, other] = [start(ours, PAIR), start(mine, PAIR)];
-  await Bun.sleep(200);
+  const nap = newNap();
+  const [left, other] = [start(ours, pair(nap)), start(mine, pair(nap))];
+  await eventually("all four sleep", 20_000, async () => await sleeping(nap) === 4);
   expect(killMarked("LEFT_BY", new Set([ours]))).toBe(2);
   expect(await left.exited).toBe(137);
   expect(killMarked("LEFT_BY", new Set([ours]))).toBe(0);
@@ -26,12 +36,11 @@ test("killMarked() ends what has the mark, in every session, and nothing else", 
 test("killMarked() ends what was started while it looked", async () => {
   for (let attempt = 0; attempt < 5; attempt++) {
     const mark = crypto.randomUUID();
-    const nap = `60.${Math.floor(Math.random() * 1e9)}`;
+    const nap = newNap();
     const left = start(mark, `while :; do sleep ${nap} & done`);
-    await Bun.sleep(50);
+    await eventually("some sleep", 20_000, async () => await sleeping(nap) > 0);
     expect(killMarked("LEFT_BY", new Set([mark]))).toBeGreaterThan(1);
     expect(await left.exited).toBe(137);
-    const { stdout } = await run("pgrep", ["-f", "-c", `^sleep ${nap}$`]);
-    expect(stdout).toBe("0\n");
+    expect(await sleeping(nap)).toBe(0);
   }
 });

@@ -9,6 +9,7 @@ import {
   signalProcess,
 } from "../../../src/process/process.ts";
 import { findProgram, packageOf } from "../../../src/process/programs.ts";
+import { eventually } from "../../support/wait.ts";
 
 const shell = (script: string, options?: RunOptions): ReturnType<typeof run> =>
   run("sh", ["-c", script], options);
@@ -77,12 +78,12 @@ describe("run()", () => {
   test("a program past its time is killed, and what it started with it", async () => {
     const directory = mkdtempSync(`${tmpdir()}/process-`);
     const begun = performance.now();
-    const script = `(sleep 1.2; touch ${directory}/survived) & sleep 30`;
+    const script = `(sleep 6; touch ${directory}/survived) & sleep 30`;
     expect(await fault(shell(script, { timeoutMs: 200 }))).toBe(
       "timeout: cannot run sh: it did not end within 200 ms",
     );
-    expect(performance.now() - begun).toBeLessThan(1000);
-    await Bun.sleep(1500);
+    expect(performance.now() - begun).toBeLessThan(6000);
+    await Bun.sleep(6500);
     expect(existsSync(`${directory}/survived`)).toBe(false);
     rmSync(directory, { recursive: true });
   });
@@ -93,7 +94,7 @@ describe("run()", () => {
     setTimeout(() => controller.abort(new Error("stopping")), 100);
     const running = shell("sleep 30", { signal: controller.signal });
     await expect(running).rejects.toThrow("stopping");
-    expect(performance.now() - begun).toBeLessThan(1000);
+    expect(performance.now() - begun).toBeLessThan(15_000);
     await expect(shell("true", { signal: controller.signal })).rejects.toThrow("stopping");
   });
 
@@ -106,10 +107,13 @@ describe("run()", () => {
   test("lines are told as they come, and those of a program that is killed as well", async () => {
     const lines: string[] = [];
     const script = "echo one; printf 'zwei \\303'; sleep 0.1; printf '\\244\\n\\nno end'; sleep 30";
-    const running = shell(script, { timeoutMs: 600, onLine: (line) => lines.push(line) });
-    await Bun.sleep(300);
+    const stop = new AbortController();
+    const onLine = (line: string) => lines.push(line);
+    const running = shell(script, { signal: stop.signal, onLine }).catch((error: Error) => error);
+    await eventually("three lines", 20_000, () => lines.length >= 3);
     expect(lines).toEqual(["one", "zwei ä", ""]);
-    await expect(running).rejects.toThrow("did not end within 600 ms");
+    stop.abort(new Error("stopping"));
+    expect(await running).toMatchObject({ message: "stopping" });
     expect(lines).toEqual(["one", "zwei ä", "", "no end"]);
   });
 
@@ -121,9 +125,9 @@ describe("run()", () => {
 
   test("something left in the background does not keep the result", async () => {
     const begun = performance.now();
-    const { stdout } = await shell("sleep 3 & echo done");
+    const { stdout } = await shell("sleep 15 & echo done");
     expect(stdout).toBe("done\n");
-    expect(performance.now() - begun).toBeLessThan(2000);
+    expect(performance.now() - begun).toBeLessThan(12_000);
   });
 
   test("a file that cannot be executed is an error, not a crash", async () => {

@@ -34,7 +34,7 @@ test("a killed one has the status that a shell gives it", async () => {
     env: { PATH: "/bin:/usr/bin" },
     onLine: (line) => lines.push(line),
   });
-  await eventually("it runs", 5000, () => lines.length === 1);
+  await eventually("it runs", 20_000, () => lines.length === 1);
   service.kill();
   expect(await service.exited).toBe(137);
 });
@@ -47,7 +47,7 @@ test("it outlives the process that started it, and may go on writing", async () 
   }; startService(${JSON.stringify(path)}, { env: { PATH: "/bin:/usr/bin" }, onLine: () => {} });
   setTimeout(() => process.kill(process.pid, "SIGKILL"), 100);`;
   Bun.spawnSync([process.execPath, "-e", starter]);
-  await eventually("it has gone on", 5000, () => {
+  await eventually("it has gone on", 20_000, () => {
     try {
       return readFileSync(done, "utf8") !== "";
     } catch {

@@ -100,10 +100,18 @@ test("a failure is in the status, logged, and tried again", async () => {
   const { target, manager, records } = setUp();
   await using traffic = await manager;
   target.failures.push(new TrafficError("the lock is held"));
+  // After a look at each family, the next one waits until the status has been read.
+  const { promise: hasBeenRead, resolve: goOn } = Promise.withResolvers<void>();
+  const ensure = target.ensure.bind(target);
+  target.ensure = async (request) => {
+    if (target.requests.length >= 2) await hasBeenRead;
+    return await ensure(request);
+  };
   traffic.setRules(rulesFor());
-  await eventually("the failure", 500, () => traffic.status().problem === "the lock is held");
+  await eventually("the failure", 20_000, () => traffic.status().problem === "the lock is held");
   expect(traffic.status().inSync).toBe(false);
-  await traffic.whenInstalled(AbortSignal.timeout(3000));
+  goOn();
+  await traffic.whenInstalled(AbortSignal.timeout(20_000));
   expect(records.filter(({ level }) => level === "error")).toHaveLength(1);
 });
 
@@ -128,7 +136,7 @@ test("a system that announces nothing is looked at once a period, families in tu
   await traffic.whenInstalled();
   target.requests.length = 0;
   target.held.clear();
-  await eventually("both are back", 4000, () => target.held.size === 2);
+  await eventually("both are back", 20_000, () => target.held.size === 2);
   expect(target.requests.length).toBeLessThanOrEqual(4);
 });
 

@@ -12,7 +12,7 @@ import type { XfrmStateEnds, XfrmStates } from "../../../../src/netlink/kernel.t
 import { type Clock, systemClock } from "../../../../src/time/clock.ts";
 import { FakeCharon } from "../../../support/fake_charon.ts";
 import { FakeKernel } from "../../../support/fake_kernel.ts";
-import { FakeClock } from "../../../support/fake_clock.ts";
+import { FakeClock, settle } from "../../../support/fake_clock.ts";
 import { collectingLog, external, ip, lease, prefix } from "../../../support/sample_network.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "charon-target-"));
@@ -42,6 +42,11 @@ async function targetOf(
     clock,
     log,
   });
+}
+
+/** Both ends of the sockets are in this process: what is under way arrives within some turns. */
+async function socketsSettle(): Promise<void> {
+  for (let turn = 0; turn < 20; turn++) await settle();
 }
 
 const INPUT = { own: lease(1, "ipsec", [4]), external: external([4]) };
@@ -81,7 +86,7 @@ test("charon is asked for all tunnels rarely, and for one when it says that it h
   const asked = async (seconds: number) => {
     for (let second = 0; second < seconds; second += 5) {
       await clock.advance(5000);
-      await Bun.sleep(20); // for what goes through the socket
+      await socketsSettle();
     }
     return charon.takeQuestions("list-sas").map(({ ike }) => ike ?? "all");
   };
@@ -117,9 +122,9 @@ test("charon is asked when states are gone: for those of their ends, or for all"
   {
     await using target = await targetOf(charon, clock, states);
     const asked = async () => {
-      await Bun.sleep(20); // for it to set its timer
+      await socketsSettle(); // for it to set its timer
       await clock.advance(1000);
-      await Bun.sleep(20); // for what goes through the socket
+      await socketsSettle();
       return charon.takeQuestions("list-sas").map(({ ike }) => ike ?? "all");
     };
     await target.start(INPUT);
