@@ -94,5 +94,5 @@ test(
       expect((await daemon.stop()).code).toBe(0);
     }
   },
-  60_000,
+  120_000,
 );

@@ -25,7 +25,7 @@ async function startDatastore(
       ...flags,
     ],
   });
-  await eventually("the datastore serves", 20_000, () => server.log().includes("] ready; "));
+  await eventually("the datastore serves", 30_000, () => server.log().includes("] ready; "));
   return { server, endpoints: `http://${address}` };
 }
 
@@ -63,14 +63,14 @@ test("daemons that move to etcd one by one keep their subnets, and no packet is 
   expect(settled.map((host) => host.subnetText())).toEqual(before);
   expect(await cluster.leases()).toHaveLength(3);
   for (const ping of pings) expect((await ping.stop()).lost).toEqual([]);
-}, 60_000);
+}, 120_000);
 
 /** Waits until each ping has had a while's worth of answers more. */
 async function someAnswers(pings: readonly PingStream[]): Promise<void> {
   const goals = pings.map(({ received }) => received + 20);
   await eventually(
     "packets flow",
-    10_000,
+    30_000,
     () => pings.every(({ received }, index) => received >= (goals[index] as number)),
   );
 }

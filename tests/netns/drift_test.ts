@@ -26,7 +26,7 @@ function sharedPair(config: object, flags: readonly string[] = []): { readonly h
     await cluster.startAll({ flags });
     await cluster.attachWorkloads();
     await cluster.expectMesh();
-  }, 30_000);
+  }, 120_000);
   afterAll(async () => await cluster?.[Symbol.asyncDispose]());
   return {
     get host() {
@@ -40,7 +40,7 @@ function freshDaemon(pair: { readonly host: Host }): void {
   beforeEach(async () => {
     await pair.host.daemon.stop("SIGKILL");
     await pair.host.up();
-  }, 10_000);
+  }, 120_000);
 }
 
 /** Applies the damage and expects the old text back, whatever the damage was. */
@@ -115,12 +115,12 @@ ip addr flush dev ${device} scope global; ip link set ${device} down`,
       ],
     ])("%s is put right", async (_name, damage) => {
       await expectHealed(pair.host, damage, kernel);
-    }, 10_000);
+    }, 120_000);
   });
 
   test("a renamed device is made anew under its own name", async () => {
     await expectHealed(pair.host, "ip link set flannel.1 name stolen\nip link del stolen", kernel);
-  }, 10_000);
+  }, 120_000);
 });
 
 describe("with host-gw", () => {
@@ -137,7 +137,7 @@ ip route add default via 192.0.2.254`,
     ],
   ])("%s is put right", async (_name, damage) => {
     await expectHealed(pair.host, damage, kernel);
-  }, 10_000);
+  }, 120_000);
 });
 
 describe("the rules in iptables mode", () => {
@@ -154,7 +154,7 @@ describe("the rules in iptables mode", () => {
     ["flushed tables of both families", "iptables -F; ip6tables -F; ip6tables -X FLANNEL-FWD"],
   ])("%s is put right", async (_name, damage) => {
     await expectHealed(pair.host, damage, rules);
-  }, 10_000);
+  }, 120_000);
 });
 
 describe("the rules in nftables mode", () => {
@@ -168,7 +168,7 @@ describe("the rules in nftables mode", () => {
     ["a flushed ruleset", "nft flush ruleset"],
   ])("%s is put right", async (_name, damage) => {
     await expectHealed(pair.host, damage, rules);
-  }, 10_000);
+  }, 120_000);
 });
 
 test(
@@ -181,14 +181,14 @@ test(
     await one.sh("ip link set eth0 mtu 1400");
     await eventually(
       "the device follows",
-      2_000,
+      30_000,
       async () => (await one.kernel()).includes("link flannel.1: mtu 1350"),
     );
     await eventually(
       "the subnet file follows",
-      2_000,
+      30_000,
       () => one.subnetText().includes("FLANNEL_MTU=1350\n"),
     );
   },
-  20_000,
+  120_000,
 );

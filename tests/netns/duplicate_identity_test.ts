@@ -33,7 +33,7 @@ test.each(["vxlan", "wireguard"] as const)(
     const rival = JSON.stringify({ ...value, PublicIP: "192.0.2.66" });
     await cluster.etcd.put(`${PREFIX}/subnets/10.5.99.0-24`, rival);
     const warnings = () => one.daemon.logLines(/^W.*ignoring lease/);
-    await eventually("it is ignored", 5_000, () => warnings().length > 0);
+    await eventually("it is ignored", 30_000, () => warnings().length > 0);
     expect(warnings()[0]).toMatch(
       new RegExp(
         `lease 10.5.99.0-24: its ${
@@ -50,12 +50,12 @@ test.each(["vxlan", "wireguard"] as const)(
 
     await two.daemon.stop();
     await cluster.etcd.delete(`${PREFIX}/subnets/${key}`);
-    await eventually("the other one has it", 10_000, async () => {
+    await eventually("the other one has it", 30_000, async () => {
       const text = await read(one);
       return text.includes("192.0.2.66") && text.includes("10.5.99.0") &&
         !text.includes("10.5.2.0");
     });
     expect(warnings()).toHaveLength(1);
   },
-  90_000,
+  120_000,
 );

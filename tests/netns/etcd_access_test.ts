@@ -39,7 +39,7 @@ describe("TLS", () => {
     });
     await cluster.attachWorkloads();
     await cluster.expectMesh();
-  }, 30_000);
+  }, 120_000);
 
   test("a server of another CA is refused, and the log says so", async () => {
     using ca = new TestCa();
@@ -50,12 +50,12 @@ describe("TLS", () => {
     const daemon = host.start({ flags: [`--etcd-cafile=${other.caFile}`] });
     await eventually(
       "the log names the certificate",
-      5_000,
+      30_000,
       () => daemon.logLines(/certificate|issuer|self.signed/i).length > 0,
     );
     expect((await host.http("/readyz")).status).toBe(503);
     expect(await host.kernel()).toBe("");
-  }, 20_000);
+  }, 120_000);
 });
 
 test("trap 12: a user and a password are used, and the password is in no log", async () => {
@@ -91,14 +91,14 @@ test("trap 12: a user and a password are used, and the password is in no log", a
   await etcd.delete(key);
   await eventually(
     "the lease is taken again",
-    10_000,
+    30_000,
     async () => (await etcd.list(key)).length === 1,
   );
   for (const host of cluster.hosts) {
     expect(host.daemon.log()).not.toContain("hunter2");
     expect(host.daemon.log()).toContain("flannel");
   }
-}, 40_000);
+}, 120_000);
 
 test("a wrong password is told in a line without the password, and nothing is made", async () => {
   await using cluster = await Cluster.create({ hosts: 1 });
@@ -110,9 +110,9 @@ test("a wrong password is told in a line without the password, and nothing is ma
   const daemon = host.start({ flags: ["--etcd-username=root", "--etcd-password=hunter2"] });
   await eventually(
     "the log tells",
-    5_000,
+    30_000,
     () => daemon.logLines(/authenticat|password/i).length > 0,
   );
   expect(daemon.log()).not.toContain("hunter2");
   expect(await host.kernel()).toBe("");
-}, 20_000);
+}, 120_000);

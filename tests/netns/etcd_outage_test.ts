@@ -50,12 +50,12 @@ test(
       async () => await one.kernel() === before,
     );
     cluster.etcd.restart();
-    await cluster.etcd.ready(10_000);
+    await cluster.etcd.ready(30_000);
     await expectNewPeerSeen(cluster, 15_000);
     expect((await ping.stop()).lost).toEqual([]);
     expect(await cluster.leases()).toHaveLength(3);
   },
-  60_000,
+  120_000,
 );
 
 test(
@@ -86,7 +86,7 @@ test(
     );
     expect((await ping.stop()).lost).toEqual([]);
   },
-  60_000,
+  120_000,
 );
 
 test("trap 21: an outage is told once and not at every attempt", async () => {
@@ -99,9 +99,9 @@ test("trap 21: an outage is told once and not at every attempt", async () => {
   expect(said.join("\n")).toMatch(/etcd|192\.0\.2\.253/);
   expect(said.length).toBeLessThanOrEqual(12);
   cluster.etcd.restart();
-  await cluster.etcd.ready(10_000);
+  await cluster.etcd.ready(30_000);
   await expectNewPeerSeen(cluster, 20_000);
-}, 60_000);
+}, 120_000);
 
 test(
   "a start while etcd is down waits for it, and keeps what is in the kernel meanwhile",
@@ -125,7 +125,7 @@ test(
     expect((await ping.stop()).lost).toEqual([]);
     expect(daemon.logLines(/./).length).toBeLessThan(60);
   },
-  60_000,
+  120_000,
 );
 
 test("three members lose their leader: the daemons go on with the other two", async () => {
@@ -139,13 +139,13 @@ test("three members lose their leader: the daemons go on with the other two", as
     // The lease of the survivors is still theirs and still followed.
     const alive = cluster.members.find((member) => member !== leader) as LabEtcd;
     await alive.delete(`${PREFIX}/subnets/10.5.3.0-24`);
-    await eventually("the deletion is seen or mended", 10_000, async () => {
+    await eventually("the deletion is seen or mended", 30_000, async () => {
       const keys = await alive.list(`${PREFIX}/subnets/`);
       return keys.some(({ key }) => key.endsWith("10.5.3.0-24"));
     });
   }
   expect((await ping.stop()).lost).toEqual([]);
-}, 60_000);
+}, 120_000);
 
 async function leaderOf(cluster: Cluster): Promise<LabEtcd> {
   for (const member of cluster.members) {

@@ -39,7 +39,7 @@ test.each(["vxlan", "host-gw"])(
     expect(result.exitCode).toBe(0);
     expect(remains()).toEqual([]);
   },
-  60_000,
+  120_000,
 );
 
 test("a lab with a real etcd works alike", async () => {
@@ -48,7 +48,7 @@ test("a lab with a real etcd works alike", async () => {
   expect(result.stdout).toContain("2 of 2 pings at full MTU came back");
   expect(result.exitCode).toBe(0);
   expect(remains()).toEqual([]);
-}, 60_000);
+}, 120_000);
 
 test("a lab that cannot be built says why, fails and goes away", async () => {
   const result = await lab("--hosts=1", "--daemon=/bin/false");
@@ -56,7 +56,7 @@ test("a lab that cannot be built says why, fails and goes away", async () => {
   expect(result.stderr).toContain("the daemon of h1 ended with exit code 1");
   expect(result.stdout).toBe("");
   expect(remains()).toEqual([]);
-}, 60_000);
+}, 120_000);
 
 /** What not every kernel has; tests/vm tries them where it is certain that they work. */
 const others = BACKEND_TYPES.filter((type) => !["alloc", "host-gw", "vxlan"].includes(type));
@@ -74,7 +74,7 @@ test.each(others)(
     }
     expect(remains()).toEqual([]);
   },
-  60_000,
+  120_000,
 );
 
 test("a kept lab stays until lab down removes it", async () => {
@@ -84,7 +84,7 @@ test("a kept lab stays until lab down removes it", async () => {
   expect(remains().length).toBeGreaterThan(5);
   expect((await lab("down")).exitCode).toBe(0);
   expect(remains()).toEqual([]);
-}, 60_000);
+}, 120_000);
 
 test("Ctrl-C removes a lab and ends with 130; what SIGKILL leaves, lab down removes", async () => {
   for (const signal of ["SIGINT", "SIGKILL"] as const) {
@@ -93,11 +93,11 @@ test("Ctrl-C removes a lab and ends with 130; what SIGKILL leaves, lab down remo
       stdout: "ignore",
       stderr: "ignore",
     });
-    await eventually("it has begun", 10_000, () => remains().length > 4);
+    await eventually("it has begun", 30_000, () => remains().length > 4);
     child.kill(signal);
     const code = await child.exited;
     if (signal === "SIGINT") expect(code).toBe(130);
     else expect((await lab("down")).stderr).toMatch(/^removed fl-lab-/);
     expect(remains()).toEqual([]);
   }
-}, 60_000);
+}, 120_000);

@@ -51,7 +51,7 @@ describe("the subnet file", () => {
     await host.up({ flags });
     expect(host.subnetText()).toBe(text);
     expect(statSync(host.subnetFile).mode & 0o777).toBe(0o644);
-  }, 20_000);
+  }, 120_000);
 
   test("gets its missing directories, and no temporary file stays beside it", async () => {
     const { cluster, host } = await single();
@@ -60,11 +60,11 @@ describe("the subnet file", () => {
     host.start({ flags: [`--subnet-file=${directory}/subnet.env`] });
     await eventually(
       "it is written",
-      10_000,
+      30_000,
       () => readFileSync(`${directory}/subnet.env`, "utf8").includes("FLANNEL_IPMASQ=false\n"),
     );
     expect(readdirSync(directory)).toEqual(["subnet.env"]);
-  }, 20_000);
+  }, 120_000);
 
   test("with broken lines costs a warning and no more", async () => {
     const { cluster, host } = await single();
@@ -76,7 +76,7 @@ describe("the subnet file", () => {
     const daemon = await host.up();
     expect(host.subnetText()).toContain("FLANNEL_SUBNET=10.5.9.1/24\n");
     expect(daemon.logLines(/^W.*subnet\.env/).length).toBeGreaterThan(0);
-  }, 20_000);
+  }, 120_000);
 });
 
 test.each(["SIGTERM", "SIGINT"] as const)(
@@ -93,7 +93,7 @@ test.each(["SIGTERM", "SIGINT"] as const)(
     expect(await host.sh("iptables-save | grep FLANNEL")).toBe(rules);
     expect(await cluster.leases()).toHaveLength(1);
   },
-  20_000,
+  120_000,
 );
 
 test(
@@ -113,7 +113,7 @@ test(
     await Bun.sleep(700);
     expect(await daemon.stop()).toMatchObject({ code: 0 });
   },
-  40_000,
+  120_000,
 );
 
 describe("trap 15: /readyz", () => {
@@ -124,7 +124,7 @@ describe("trap 15: /readyz", () => {
     host.start();
     await eventually(
       "the server answers",
-      5_000,
+      30_000,
       async () => (await host.http("/healthz")).status === 200,
     );
     const early = await host.http("/readyz");
@@ -134,7 +134,7 @@ describe("trap 15: /readyz", () => {
     await cluster.configure(VXLAN);
     await host.ready(5_000);
     expect((await host.http("/healthz")).status).toBe(200);
-  }, 20_000);
+  }, 120_000);
 
   test("is 503 while the subnet file cannot be written, and 200 soon after it can", async () => {
     const { cluster, host } = await single();
@@ -143,7 +143,7 @@ describe("trap 15: /readyz", () => {
     const daemon = host.start();
     await eventually(
       "it says what is wrong",
-      5_000,
+      30_000,
       async () => (await host.http("/readyz")).body.includes("cannot write the subnet file"),
     );
     expect((await host.http("/readyz")).status).toBe(503);
@@ -152,7 +152,7 @@ describe("trap 15: /readyz", () => {
     await host.ready(10_000);
     expect(daemon.log().match(/cannot write the subnet file/g)).toHaveLength(1);
     expect(daemon.log()).toContain("] ready;");
-  }, 30_000);
+  }, 120_000);
 
   test("is 503 while a foreign device has the name of ours, and 200 when it is gone", async () => {
     const { cluster, host } = await single();
@@ -164,7 +164,7 @@ describe("trap 15: /readyz", () => {
     );
     await eventually(
       "it is not ready",
-      3_000,
+      30_000,
       async () => (await host.http("/readyz")).status === 503,
     );
     expect((await host.http("/readyz")).body).toContain("flannel.1");
@@ -172,10 +172,10 @@ describe("trap 15: /readyz", () => {
     await host.sh("ip link del flannel.1");
     await eventually(
       "it is ready again",
-      5_000,
+      30_000,
       async () => (await host.http("/readyz")).status === 200,
     );
-  }, 20_000);
+  }, 120_000);
 });
 
 test("systemd is told READY=1 after the subnet file and STOPPING=1 at the end", async () => {
@@ -191,19 +191,19 @@ test("systemd is told READY=1 after the subnet file and STOPPING=1 at the end", 
     env: {},
   });
   cluster.record.addProcess(listener.pid);
-  await eventually("the socket is there", 2_000, () => statSync(socket).isSocket());
+  await eventually("the socket is there", 30_000, () => statSync(socket).isSocket());
   await Bun.write(host.subnetFile, "");
   await Bun.$`rm ${host.subnetFile}`;
   await host.up({ env: { NOTIFY_SOCKET: socket } });
   const lines = () => readFileSync(received, "utf8").split("\n");
-  await eventually("READY=1 comes", 2_000, () => lines().some((line) => line.includes("READY=1")));
+  await eventually("READY=1 comes", 30_000, () => lines().some((line) => line.includes("READY=1")));
   const ready = lines().filter((line) => line.includes("READY=1"));
   expect(ready).toHaveLength(1);
   expect(ready[0]).toStartWith("file ");
   expect(lines().some((line) => line.includes("STATUS="))).toBe(true);
   await host.daemon.stop();
   expect(lines().filter((line) => line.includes("STOPPING=1"))).toHaveLength(1);
-}, 20_000);
+}, 120_000);
 
 describe("the log", () => {
   test("has klog's header on every line and nothing on standard output", async () => {
@@ -214,7 +214,7 @@ describe("the log", () => {
     for (const line of daemon.log().trimEnd().split("\n")) {
       expect(line).toMatch(/^[IWEF]\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ [a-z0-9_./:-]+\] \S/);
     }
-  }, 20_000);
+  }, 120_000);
 
   test(
     "of a start without trouble has no warning and no error, and tells the chosen interface",
@@ -227,7 +227,7 @@ describe("the log", () => {
         /eth0[^]*192\.0\.2\.1[^]*2001:db8::1/,
       );
     },
-    20_000,
+    120_000,
   );
 
   test("is JSON, line by line, with --log-format=json", async () => {
@@ -236,7 +236,7 @@ describe("the log", () => {
     const daemon = await host.up({ flags: ["--log-format=json"] });
     const lines = daemon.log().trimEnd().split("\n").map((line) => JSON.parse(line));
     expect(lines.length).toBeGreaterThan(3);
-  }, 20_000);
+  }, 120_000);
 });
 
 test("every flag has an environment form, and the flag wins", async () => {
@@ -261,7 +261,7 @@ test("every flag has an environment form, and the flag wins", async () => {
   await host.ready();
   expect(await host.kernel()).toContain("link flannel.7: ");
   expect(host.subnetText()).toContain("FLANNEL_IPMASQ=true\n");
-}, 20_000);
+}, 120_000);
 
 test("an .env and a bunfig.toml in the directory it is started in are not read", async () => {
   const { cluster, host } = await single();
@@ -274,17 +274,17 @@ test("an .env and a bunfig.toml in the directory it is started in are not read",
   await host.up({ workingDirectory: trap });
   expect(host.subnetText()).toContain("FLANNEL_IPMASQ=false\n");
   expect(readdirSync(trap).sort()).toEqual([".env", "bunfig.toml", "evil.ts"]);
-}, 20_000);
+}, 120_000);
 
 test("without an interface for the network it ends with a line that says what to do", async () => {
   const { cluster, host } = await single();
   await using _ = cluster;
   const daemon = host.start({ flags: ["--iface=nope0"] });
-  expect(await daemon.exitCode(10_000)).toBe(1);
+  expect(await daemon.exitCode(60_000)).toBe(1);
   expect(daemon.logLines(/^[EF]/)).toHaveLength(1);
   expect(daemon.logLines(/^[EF]/)[0]).toContain("nope0");
   expect(await host.kernel()).toBe("");
-}, 20_000);
+}, 120_000);
 
 test("trap 17: workloads reach each other past a REJECT that somebody put in FORWARD", async () => {
   await using cluster = await Cluster.create({ hosts: 2 });
@@ -295,7 +295,7 @@ test("trap 17: workloads reach each other past a REJECT that somebody put in FOR
   await cluster.startAll();
   await cluster.attachWorkloads();
   await cluster.expectMesh();
-}, 20_000);
+}, 120_000);
 
 test("the program under test is an executable of its own", () => {
   expect(readFileSync(FLANNELD).subarray(0, 4).toString("latin1")).toBe("\x7fELF");

@@ -29,7 +29,7 @@ describe.each(STACKS)("$name", ({ families, config }) => {
     await cluster.attachWorkloads();
     await cluster.expectMesh();
     expect(await cluster.leases()).toHaveLength(3);
-  }, 30_000);
+  }, 120_000);
 
   test("alloc gives each of three hosts a subnet and touches no kernel table", async () => {
     await using cluster = await Cluster.create({ hosts: 3, families });
@@ -46,7 +46,7 @@ describe.each(STACKS)("$name", ({ families, config }) => {
     for (const { value } of await cluster.leases()) {
       expect(value).not.toContainAnyKeys(["BackendType", "BackendData", "BackendV6Data"]);
     }
-  }, 30_000);
+  }, 120_000);
 });
 
 describe("a network of both families", () => {
@@ -58,7 +58,7 @@ describe("a network of both families", () => {
       await cluster.attachWorkloads([host]);
     }
     await cluster.expectMesh();
-  }, 30_000);
+  }, 120_000);
 });
 
 test("a workload's packets through the overlay carry its own address", async () => {
@@ -71,4 +71,4 @@ test("a workload's packets through the overlay carry its own address", async () 
   // ping -R records the route; the simplest witness is what the peer's connection tracking saw.
   const seen = await two.sh("conntrack -L -p icmp 2>/dev/null || true");
   expect(seen).toContain(`src=${one.workload(4)} dst=${two.workload(4)}`);
-}, 30_000);
+}, 120_000);

@@ -77,7 +77,7 @@ export function collect(kernel: Kernel): Disposable & { readonly events: KernelE
 }
 
 /** Waits until `condition` holds, for at most `timeoutMs`; whether it did. */
-export async function until(condition: () => boolean, timeoutMs = 5000): Promise<boolean> {
+export async function until(condition: () => boolean, timeoutMs = 30_000): Promise<boolean> {
   const deadline = performance.now() + timeoutMs;
   while (!condition()) {
     if (performance.now() > deadline) return false;

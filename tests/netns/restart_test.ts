@@ -40,7 +40,7 @@ describe.each(["vxlan", "host-gw"])("with %s", (type) => {
       expect(result.lost).toEqual([]);
       expect(result.sent).toBeGreaterThan(50);
     }
-  }, 40_000);
+  }, 120_000);
 
   test(
     "a crash at any instant of the start leaves nothing that the next start does not mend",
@@ -62,7 +62,7 @@ describe.each(["vxlan", "host-gw"])("with %s", (type) => {
       }
       expect((await ping.stop()).lost).toEqual([]);
     },
-    40_000,
+    120_000,
   );
 
   test("trap 9: peers that left while the daemon was down are swept at its start", async () => {
@@ -71,7 +71,7 @@ describe.each(["vxlan", "host-gw"])("with %s", (type) => {
     await cluster.configure({ ...IPV4, Backend: { Type: type } });
     await cluster.startAll();
     const [one, two, three] = [cluster.host(1), cluster.host(2), cluster.host(3)];
-    await eventually("both peers are there", 2_000, async () => {
+    await eventually("both peers are there", 30_000, async () => {
       const text = await one.kernel();
       return text.includes("route 10.5.2.0/24") && text.includes("route 10.5.3.0/24");
     });
@@ -81,14 +81,14 @@ describe.each(["vxlan", "host-gw"])("with %s", (type) => {
     await one.up();
     await eventually(
       "the peer is gone",
-      2_000,
+      30_000,
       async () => !(await one.kernel()).includes("10.5.3."),
     );
     const text = await one.kernel();
     expect(text).toContain("route 10.5.2.0/24");
     expect(text).not.toContain(three.address(4));
     expect(await two.kernel()).not.toContain("10.5.3.");
-  }, 30_000);
+  }, 120_000);
 });
 
 test("a restart keeps the routes that somebody else made", async () => {
@@ -105,7 +105,7 @@ test("a restart keeps the routes that somebody else made", async () => {
   const text = await one.kernel();
   expect(text).toContain("route 10.99.0.0/16 via 192.0.2.254 dev eth0");
   expect(text).toContain("route 10.5.250.0/24 via 192.0.2.9 dev eth0");
-}, 20_000);
+}, 120_000);
 
 test("the VTEP's MAC survives the loss of the device between two runs", async () => {
   await using cluster = await Cluster.create({ hosts: 1, families: [4, 6] });
@@ -117,7 +117,7 @@ test("the VTEP's MAC survives the loss of the device between two runs", async ()
   await one.sh("ip link del flannel.1\nip link del flannel-v6.1");
   await one.up();
   expect(await one.kernel()).toBe(before);
-}, 20_000);
+}, 120_000);
 
 test("a device of another make is replaced, and the log says why", async () => {
   await using cluster = await Cluster.create({ hosts: 1 });
@@ -129,7 +129,7 @@ test("a device of another make is replaced, and the log says why", async () => {
   const daemon = await one.up();
   expect(await one.kernel()).toContain("dstport 4789");
   expect(daemon.logLines(/flannel\.1/).join("\n")).toMatch(/port/);
-}, 20_000);
+}, 120_000);
 
 test(
   "two daemons on one host, with prefixes and networks of their own, leave each other alone",
@@ -152,14 +152,14 @@ test(
       });
       await eventually(
         "the second is ready",
-        10_000,
+        30_000,
         async () => (await host.http("/readyz", 8472)).status === 200,
       );
     }
     await cluster.attachWorkloads();
     await cluster.expectMesh();
     const one = cluster.host(1);
-    await eventually("both networks are there", 2_000, async () => {
+    await eventually("both networks are there", 30_000, async () => {
       const text = await one.kernel();
       return /route 10\.5\.\d+\.0\/24 .* dev flannel\.1 /.test(text) &&
         /route 10\.6\.\d+\.0\/24 .* dev flannel\.2 /.test(text);
@@ -173,5 +173,5 @@ test(
     expect(rules).toContain("-s 10.5.0.0/16");
     expect(rules).toContain("-s 10.6.0.0/16");
   },
-  40_000,
+  120_000,
 );

@@ -107,4 +107,4 @@ test.each(CASES)("%s masquerades and forwards %s as it should", async (mode, fam
 
   await driver.set(rulesFor({ families, ipMasq: false }));
   expect(await sourceSeen({ ...out, address: worldAddress })).toBe(own);
-}, 60_000);
+}, 120_000);

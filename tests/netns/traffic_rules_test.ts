@@ -261,7 +261,7 @@ test.each(["iptables", "nftables"] as const)(
     const starts = async () =>
       (await first.stats()).processStarts + (await second.stats()).processStarts;
     let settled = await starts();
-    await eventually("both have looked at each other's change", 10_000, async () => {
+    await eventually("both have looked at each other's change", 30_000, async () => {
       await Bun.sleep(1_000);
       const now = await starts();
       return now === settled || (settled = now, false);
@@ -317,4 +317,4 @@ test("a held xtables lock is waited for, told, and outlived", async () => {
   } finally {
     holder.kill();
   }
-}, 30_000);
+}, 120_000);

@@ -45,7 +45,7 @@ describe("three hosts", () => {
     );
     expect(one.subnet().mtuBytes).toBe(1472);
     expect(await one.sh("ss -Hulnp sport = :8285")).toContain("192.0.2.1:8285");
-  }, 60_000);
+  }, 120_000);
 
   test("follow a peer that joins, changes its address, and leaves", async () => {
     await using cluster = await startCluster(2);
@@ -75,7 +75,7 @@ describe("three hosts", () => {
       async () => (await reply(one, "10.5.9.9")).includes("Net Unreachable"),
     );
     await cluster.expectMesh();
-  }, 60_000);
+  }, 120_000);
 });
 
 describe("a sender is told", () => {
@@ -96,7 +96,7 @@ describe("a sender is told", () => {
       expect(answers[1]).toContain("From 10.5.2.0 icmp_seq=1 Time to live exceeded");
       expect(answers[2]).toContain(`bytes from ${target}`);
     },
-    60_000,
+    120_000,
   );
 });
 
@@ -112,7 +112,7 @@ test("another address of the host is what it advertises, hears at and sends from
   await cluster.attachWorkloads();
   await cluster.expectMesh();
   expect(await one.sh("ss -Hulnp sport = :8285")).toContain("192.0.2.101:8285");
-}, 30_000);
+}, 120_000);
 
 test("a packet travels as it is, in UDP from port 8285 to port 8285", async () => {
   await using cluster = await startCluster(2);
@@ -127,7 +127,7 @@ test("a packet travels as it is, in UDP from port 8285 to port 8285", async () =
   const bytes = seen.replaceAll(/^.*IP .*\n|0x[0-9a-f]+:|\s/gm, "");
   expect(bytes.slice(28 * 2, 28 * 2 + 8)).toBe("45000404");
   expect(bytes.slice(40 * 2, 48 * 2)).toBe("0a0502020a050102"); // 10.5.2.2 to 10.5.1.2
-}, 60_000);
+}, 120_000);
 
 describe("drift", () => {
   test("of the device is put right, and the proxy attaches to it again", async () => {
@@ -152,7 +152,7 @@ describe("drift", () => {
       );
       await cluster.expectMesh();
     }
-  }, 90_000);
+  }, 120_000);
 
   test("a port that another process has is a problem that is told, and heals", async () => {
     await using cluster = await Cluster.create({ hosts: 2 });
@@ -178,7 +178,7 @@ describe("drift", () => {
     await cluster.host(2).up(TUN);
     await cluster.attachWorkloads();
     await cluster.expectMesh();
-  }, 60_000);
+  }, 120_000);
 });
 
 test("a restart loses at most what is sent while no process has the device open", async () => {
@@ -199,7 +199,7 @@ test("a restart loses at most what is sent while no process has the device open"
     // One gap, with no loss before or after it.
     expect((lost.at(-1) ?? 0) - (lost[0] ?? 0) + 1).toBe(lost.length);
   }
-}, 60_000);
+}, 120_000);
 
 test("a daemon that stops ends within its time, and its thread does not spin", async () => {
   await using cluster = await startCluster(2);
@@ -215,7 +215,7 @@ test("a daemon that stops ends within its time, and its thread does not spin", a
   const { code, milliseconds } = await one.daemon.stop();
   expect(code).toBe(0);
   expect(milliseconds).toBeLessThan(3_000);
-}, 60_000);
+}, 120_000);
 
 /** What `ping` prints for one echo request from the host's workload. */
 function reply(host: Host, address: string, flags = ""): Promise<string> {

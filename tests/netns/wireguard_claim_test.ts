@@ -30,7 +30,7 @@ test.each([
   const first = await one.up();
   const before = [await read(one), await cluster.etcd.list(PREFIX)];
   const second = one.start(beside(one, ...flags));
-  expect(await second.exitCode(20_000)).toBe(1);
+  expect(await second.exitCode(60_000)).toBe(1);
   expect(second.logLines(/^E/).map((line) => line.slice(line.indexOf("]") + 2))).toEqual([
     `another flanneld on this host (process ${first.pid}) has the device flannel-wg, and there is ` +
     "one in each network namespace: end that one, or give one of the two another backend",
@@ -39,19 +39,19 @@ test.each([
   expect((await one.http("/readyz")).status).toBe(200);
   expect(first.logLines(/^[WE]/)).toEqual(first.logLines(/user space/));
   await first.stop();
-}, 60_000);
+}, 120_000);
 
 test("a daemon that is started while the former one ends waits for it", async () => {
   await using cluster = await Cluster.create({ hosts: 1 });
   await cluster.configure(WIREGUARD);
   const one = cluster.host(1);
   const first = one.start({ flags: ["--healthz-port=0"] }); // The port is the other's.
-  await eventually("it is ready", 10_000, () => first.log().includes("] ready; "));
+  await eventually("it is ready", 30_000, () => first.log().includes("] ready; "));
   const before = await read(one);
   const second = one.start();
   const waits = () => second.logLines(/has the device flannel-wg; waiting for it/).length === 1;
-  await eventually("it waits", 5_000, waits);
+  await eventually("it waits", 30_000, waits);
   expect((await first.stop()).code).toBe(0);
   await one.ready();
   expect(await read(one)).toBe(before);
-}, 60_000);
+}, 120_000);

@@ -48,7 +48,7 @@ inUserSpace("without WireGuard in the kernel", () => {
       expect(host.daemon.log()).toContain("wireguard-go runs it in user space");
     }
     await cluster.expectMesh({ timeoutMs: AGREE_MS });
-  }, 90_000);
+  }, 120_000);
 
   test("a restart and a crash lose no packet, and what is there is kept", async () => {
     await using cluster = await start(2);
@@ -73,7 +73,7 @@ wireguard flannel-wg-v6 peer <h2> endpoint [2001:db8::2]:51821 allowed-ips fd00:
       expect(await processes(one)).toEqual(programs);
     }
     for (const ping of pings) expect((await ping.stop()).lost).toEqual([]);
-  }, 90_000);
+  }, 120_000);
 
   test.each([
     ["a killed wireguard-go", (pid: number) => `kill -KILL ${pid}`],
@@ -92,5 +92,5 @@ wireguard flannel-wg-v6 peer <h2> endpoint [2001:db8::2]:51821 allowed-ips fd00:
       return true;
     });
     await cluster.expectMesh({ timeoutMs: AGREE_MS });
-  }, 90_000);
+  }, 120_000);
 });

@@ -231,7 +231,7 @@ describe("the daemon", () => {
   beforeAll(async () => {
     cluster = await startCluster(2);
     host = cluster.host(1);
-  }, 30_000);
+  }, 120_000);
   afterAll(() => cluster?.[Symbol.asyncDispose]());
 
   test("gives out an MTU with room for ESP", () => {
@@ -252,7 +252,7 @@ describe("the daemon", () => {
     await host.sh(damage);
     await expectPolicies(host, text);
     await throughout("it stays", 300, async () => await policyText(host) === text);
-  }, 10_000);
+  }, 120_000);
 
   test(
     "a policy that somebody else put where ours belongs is a conflict, until it goes",
@@ -271,7 +271,7 @@ describe("the daemon", () => {
         async () => (await host.http("/readyz")).status === 200,
       );
     },
-    10_000,
+    120_000,
   );
 
   test(
@@ -294,7 +294,7 @@ ip xfrm policy add src 10.5.1.0/24 dst 10.5.9.0/24 dir out tmpl src 192.0.2.1 ds
         "Deleted src 10.5.9.0/24 dst 10.5.1.0/24",
       ]);
     },
-    30_000,
+    120_000,
   );
 });
 
@@ -304,7 +304,7 @@ describe("charon", () => {
   beforeAll(async () => {
     cluster = await startCluster(2);
     host = cluster.host(1);
-  }, 30_000);
+  }, 120_000);
   afterAll(() => cluster?.[Symbol.asyncDispose]());
 
   test("is told of each peer, and its words are in the log", async () => {
@@ -317,18 +317,18 @@ describe("charon", () => {
   test("that is killed is started anew and told everything", async () => {
     const before = await charonPid(host);
     process.kill(before, "SIGKILL");
-    await eventually("another is there", 10_000, async () => {
+    await eventually("another is there", 30_000, async () => {
       return await charonPid(host) !== before && (await connections(host)).length === 1;
     });
     expect(host.daemon.logLines(/the connection to charon is lost/)).toHaveLength(1);
-  }, 20_000);
+  }, 120_000);
 
   test("is not told again what it knows, and gets back what somebody took from it", async () => {
     const name = connectionName(1, 2);
     await withCharon(host, (vici) => vici.command("unload-conn", { name }));
     await eventually(
       "the connection is back",
-      10_000,
+      30_000,
       async () => (await connections(host)).includes(name),
     );
     const loads = host.daemon.logLines(/loaded IKE shared key/).length;
@@ -337,7 +337,7 @@ describe("charon", () => {
       6_000,
       () => host.daemon.logLines(/loaded IKE shared key/).length === loads,
     );
-  }, 30_000);
+  }, 120_000);
 
   test.each(["SIGTERM", "SIGKILL"] as const)("outlives the daemon's %s", async (signal) => {
     const pid = await charonPid(host);
@@ -346,12 +346,12 @@ describe("charon", () => {
     await host.up();
     expect(await charonPid(host)).toBe(pid);
     expect(host.daemon.logLines(/keys are exchanged by the charon of a former run/)).toHaveLength(
-      1,
+      120_000,
     );
     expect(await connections(host)).toEqual([connectionName(1, 2), "office"]);
     expect(await secrets(host)).toEqual(["flannel-10.5.0.0/16-192.0.2.2", "office"]);
     expect(host.daemon.logLines(/charon: deleted|charon: loaded IKE shared key/)).not.toEqual([]);
-  }, 30_000);
+  }, 120_000);
 
   test("forgets a peer that leaves", async () => {
     await cluster.host(2).daemon.stop(); // it would take its subnet back
@@ -360,7 +360,7 @@ describe("charon", () => {
       const [names, keys] = [await connections(host), await secrets(host)];
       return `${names} ${keys}` === "office office" && (await policyText(host)) === "";
     });
-  }, 10_000);
+  }, 120_000);
 });
 
 describe("a charon that somebody else runs", () => {
@@ -387,16 +387,16 @@ describe("a charon that somebody else runs", () => {
       "run",
       path === undefined ? "charon.vici" : "other.vici",
     );
-    await eventually("it listens", 5_000, () => existsSync(reachable));
+    await eventually("it listens", 30_000, () => existsSync(reachable));
     if (path !== undefined) symlinkSync("other.vici", join(host.directory, "run", "charon.vici"));
-    await eventually("it is loaded", 5_000, async () => (await load(host), true));
+    await eventually("it is loaded", 30_000, async () => (await load(host), true));
     await host.up(path === undefined ? {} : { env: { CHARON_VICI_SOCKET: path } });
     expect(await connections(host)).toEqual([connectionName(1, 2), "office"]);
     expect(await secrets(host)).toEqual(["flannel-10.5.0.0/16-192.0.2.2", "office"]);
     await host.daemon.stop();
     expect(isRunning(charon.pid)).toBe(true);
     expect(await connections(host)).toEqual([connectionName(1, 2), "office"]);
-  }, 30_000);
+  }, 120_000);
 });
 
 describe("what the user has to mend is one line", () => {
@@ -407,7 +407,7 @@ describe("what the user has to mend is one line", () => {
     const wrapper = join(host.directory, "flanneld");
     writeFileSync(wrapper, `#!/bin/sh\n${before}\nexec ${FLANNELD} "$@"\n`, { mode: 0o755 });
     const daemon = host.start({ binary: wrapper });
-    expect(await daemon.exitCode(20_000)).toBe(1);
+    expect(await daemon.exitCode(60_000)).toBe(1);
     expect(daemon.log()).not.toContain(PSK);
     return daemon.logLines(/^[EF]/);
   }
@@ -421,7 +421,7 @@ describe("what the user has to mend is one line", () => {
     const lines = await failure(options);
     expect(lines).toHaveLength(1);
     expect(lines[0]).toContain(expected);
-  }, 30_000);
+  }, 120_000);
 
   test("without charon", async () => {
     const hide = "mount -t tmpfs none /usr/lib/ipsec";
@@ -431,7 +431,7 @@ describe("what the user has to mend is one line", () => {
       "install it (Debian: strongswan-charon, strongswan-swanctl and " +
         "libstrongswan-standard-plugins)",
     );
-  }, 30_000);
+  }, 120_000);
 
   test("with a run directory that cannot be written", async () => {
     const lines = await failure(
@@ -442,13 +442,13 @@ describe("what the user has to mend is one line", () => {
     expect(lines[0]).toMatch(
       /cannot write charon's settings .*strongswan.conf: EROFS.*directory with --subnet-file/,
     );
-  }, 30_000);
+  }, 120_000);
 
   test("with a socket in the environment where nobody answers", async () => {
     const lines = await failure({ PSK }, "export CHARON_VICI_SOCKET=/nowhere");
     expect(lines).toHaveLength(1);
     expect(lines[0]).toContain("CHARON_VICI_SOCKET names /nowhere, where no charon answers (");
-  }, 30_000);
+  }, 120_000);
 
   test("without charon's plugin vici", async () => {
     const copy = "cp -r /usr/lib/ipsec /run/ipsec && mount --bind /run/ipsec /usr/lib/ipsec && " +
@@ -457,7 +457,7 @@ describe("what the user has to mend is one line", () => {
     expect(lines).toHaveLength(1);
     expect(lines[0]).toContain("lacks its plugin vici");
     expect(lines[0]).toContain("install it (Debian: strongswan-swanctl)");
-  }, 30_000);
+  }, 120_000);
 });
 
 /** Gives a charon a stale connection of ours and a foreign one, each with its key. */

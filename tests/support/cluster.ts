@@ -109,7 +109,7 @@ export class Cluster implements AsyncDisposable {
         record.addProcess(etcd.pid);
         return etcd;
       });
-      await Promise.all(members.map((member) => member.ready(20_000)));
+      await Promise.all(members.map((member) => member.ready(60_000)));
       return new Cluster(record, topology, members);
     } catch (error) {
       await record.remove();
@@ -189,7 +189,7 @@ export class Cluster implements AsyncDisposable {
   async expectMesh(
     options: { timeoutMs?: number; hosts?: readonly Host[]; families?: readonly Family[] } = {},
   ): Promise<void> {
-    const { timeoutMs = 3_000, hosts = this.hosts, families = [4, 6] } = options;
+    const { timeoutMs = 30_000, hosts = this.hosts, families = [4, 6] } = options;
     const ends = hosts.map((host) => ({
       name: host.name,
       namespace: host.station.workloadNamespace,

@@ -90,7 +90,7 @@ export class Host {
   }
 
   /** Waits until the daemon says it is ready; throws with its log when it ends or does not. */
-  async ready(timeoutMs = 20_000): Promise<void> {
+  async ready(timeoutMs = 60_000): Promise<void> {
     const { daemon } = this;
     let hasEnded = false;
     daemon.exited.then(() => hasEnded = true);
@@ -115,7 +115,7 @@ export class Host {
   /** GET from the daemon's health server; status 0 when nothing listens. */
   async http(path: string, port: number = HEALTH_PORT): Promise<HttpAnswer> {
     const output = await this.sh(
-      `curl -s -m 2 -o - -w '\\n%{http_code}' http://127.0.0.1:${port}${path} || true`,
+      `curl -s -m 10 -o - -w '\\n%{http_code}' http://127.0.0.1:${port}${path} || true`,
     );
     const newline = output.lastIndexOf("\n");
     return { status: Number(output.slice(newline + 1)), body: output.slice(0, newline) };
