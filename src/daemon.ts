@@ -12,7 +12,7 @@ import type { Family } from "./addr/ip.ts";
 import type { Prefix } from "./addr/prefix.ts";
 import type { Backend, BackendModule, ExternalInterface } from "./backend/backend.ts";
 import { loadBackend } from "./backend/registry.ts";
-import { describeOptions, type Options } from "./cli/options.ts";
+import { describeOptions, givenAddresses, type Options } from "./cli/options.ts";
 import { versionText } from "./cli/version.ts";
 import { ConfigError } from "./config/config_error.ts";
 import { type NetworkConfig, parseNetworkConfig } from "./config/network_config.ts";
@@ -154,10 +154,7 @@ async function chooseInterface(
     interfaces: options.interfaces,
     patterns: options.interfacePatterns,
     canReach: options.interfaceCanReach,
-    publicAddresses: {
-      ...(options.publicIp && { 4: options.publicIp }),
-      ...(options.publicIpv6 && { 6: options.publicIpv6 }),
-    },
+    publicAddresses: givenAddresses(options),
   });
   for (const reason of reasons) log.info(reason);
   return external;

@@ -21,6 +21,11 @@ export interface ExternalInterface {
   readonly addresses: PerFamily<IpAddress>;
   /** The addresses advertised to the other nodes: `addresses` unless `--public-ip` says otherwise. */
   readonly publicAddresses: PerFamily<IpAddress>;
+  /**
+   * Where the packets between nodes come from, and are expected: `publicAddresses` where this host has
+   * them, on whatever interface, else `addresses`, as a router translates.
+   */
+  readonly sourceAddresses: PerFamily<IpAddress>;
 }
 
 export interface BackendModule {

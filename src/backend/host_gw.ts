@@ -58,6 +58,12 @@ function hostGwBackend(
       routeLink: external.name,
     }),
     mtuBytes: (external) => external.mtuBytes,
+    externalProblem: ({ name, publicAddresses: advertised, sourceAddresses }) => {
+      const lost = families.find((family) => advertised[family] !== sourceAddresses[family]);
+      return lost &&
+        `this host has no longer the public address ${advertised[lost]}, to which the ` +
+          `other nodes send: give it back to ${name}, or restart with another --public-ip`;
+    },
     node: () => [],
     peer(peer, { external }, facts): Resource[] {
       requireBackendType(peer, "host-gw");

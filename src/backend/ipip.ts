@@ -39,7 +39,6 @@ import {
 } from "./ipip_tunnel.ts";
 import { requireIpv4Only } from "./ipv4_only.ts";
 import { nodeAddress } from "./node_entries.ts";
-import { outerAddress, unownedAddresses } from "./outer_address.ts";
 import { requireBackendType } from "./peer_lease.ts";
 
 export const OPTIONS = { DirectRouting: booleanOption(false) };
@@ -50,10 +49,9 @@ const ipip: BackendModule = {
   async prepare(host) {
     const { options, network } = readConfig(host.config, host.log);
     const publicAddresses = advertisedAddresses(host);
-    const unowned = await unownedAddresses(host, publicAddresses);
-    const local = outerAddress(host.external, unowned, 4);
+    const local = host.external.sourceAddresses[4] as IpAddress;
     await removeFormerTunnel(host, { name: UDP_DEVICE, local });
-    return ipipBackend({ ...options, network, publicAddresses, unowned });
+    return ipipBackend({ ...options, network, publicAddresses });
   },
 };
 
@@ -71,11 +69,9 @@ interface IpipSetup {
   readonly DirectRouting: boolean;
   readonly network: Prefix;
   readonly publicAddresses: PerFamily<IpAddress>;
-  /** Advertised addresses that this host does not have. */
-  readonly unowned: PerFamily<IpAddress>;
 }
 
-function ipipBackend({ DirectRouting, network, publicAddresses, unowned }: IpipSetup): Backend {
+function ipipBackend({ DirectRouting, network, publicAddresses }: IpipSetup): Backend {
   const mtuBytes: Backend["mtuBytes"] = (external) => external.mtuBytes - IPV4_HEADER_BYTES;
   return {
     type: "ipip",
@@ -92,7 +88,7 @@ function ipipBackend({ DirectRouting, network, publicAddresses, unowned }: IpipS
       ipipDevice({
         name: IPIP_DEVICE,
         mtuBytes: mtuBytes(external),
-        local: outerAddress(external, unowned, 4),
+        local: external.sourceAddresses[4] as IpAddress,
       }),
       ...nodeAddress(own, IPIP_DEVICE, 4),
     ],

@@ -45,7 +45,6 @@ import {
 } from "./backend.ts";
 import { ipv6MtuProblem, requireIpv6Mtu } from "./ipv6_mtu.ts";
 import { nodeAddress } from "./node_entries.ts";
-import { outerAddress, unownedAddresses } from "./outer_address.ts";
 import { jsonMember, peerAddress, requireBackendType, shown } from "./peer_lease.ts";
 import { peerRoute } from "./peer_route.ts";
 import { BackendError } from "./target.ts";
@@ -78,12 +77,10 @@ const vxlan: BackendModule = {
     for (const family of familiesOf(host.config.families)) {
       macs[family] = await chooseMac(host, options.VNI, family);
     }
-    const unowned = await unownedAddresses(host, publicAddresses);
     return new VxlanBackend({
       options,
       networks: host.config.families,
       macs,
-      unowned,
       publicAddresses,
     });
   },
@@ -96,8 +93,6 @@ interface VxlanSetup {
   readonly networks: PerFamily<FamilyNetwork>;
   /** MAC of this node's device. */
   readonly macs: PerFamily<MacAddress>;
-  /** Advertised addresses that this host does not have: a router translates them. */
-  readonly unowned: PerFamily<IpAddress>;
   readonly publicAddresses: PerFamily<IpAddress>;
 }
 
@@ -210,7 +205,7 @@ class VxlanBackend implements Backend {
   }
 
   #device(external: ExternalInterface, family: Family): VxlanLink {
-    const { options, macs, unowned } = this.#setup;
+    const { options, macs } = this.#setup;
     return {
       kind: "link",
       type: "vxlan",
@@ -219,7 +214,7 @@ class VxlanBackend implements Backend {
       mac: macs[family] as MacAddress,
       up: true,
       vni: options.VNI,
-      local: outerAddress(external, unowned, family),
+      local: external.sourceAddresses[family] as IpAddress,
       underlay: external.name,
       port: options.Port,
       learning: options.Learning,

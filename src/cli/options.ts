@@ -1,10 +1,17 @@
 /** The command line after parsing: one value for each flag. */
 
+import type { PerFamily } from "../addr/family.ts";
+import type { IpAddress } from "../addr/ip.ts";
 import { type Flag, FLAGS } from "./flag_table.ts";
 
 export type Options = {
   readonly [Key in keyof typeof FLAGS]: (typeof FLAGS)[Key]["initial"];
 };
+
+/** The addresses of `--public-ip` and `--public-ipv6`. */
+export function givenAddresses({ publicIp, publicIpv6 }: Options): PerFamily<IpAddress> {
+  return { ...(publicIp && { 4: publicIp }), ...(publicIpv6 && { 6: publicIpv6 }) };
+}
 
 /** What differs from the defaults, for the log: `--flag=value`, a password as `[redacted]`. */
 export function describeOptions(options: Options): string {

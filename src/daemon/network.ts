@@ -4,17 +4,19 @@
  */
 
 import { mapFamilies, type PerFamily } from "../addr/family.ts";
+import type { IpAddress } from "../addr/ip.ts";
 import type { Prefix } from "../addr/prefix.ts";
 import type { Backend, ExternalInterface } from "../backend/backend.ts";
 import { blackholeRoutes } from "../backend/blackhole.ts";
 import { clearLeftovers } from "../backend/leftovers.ts";
 import { NetworkProjector } from "../backend/network_projector.ts";
 import { PeerFactsSource } from "../backend/peer_facts.ts";
-import type { Options } from "../cli/options.ts";
+import { givenAddresses, type Options } from "../cli/options.ts";
 import type { NetworkConfig } from "../config/network_config.ts";
 import { followInterface } from "../iface/follow.ts";
 import { readInterfaces } from "../iface/host_interfaces.ts";
 import type { Log } from "../log/log.ts";
+import type { KernelEvent } from "../netlink/kernel.ts";
 import { NetlinkKernel } from "../netlink/netlink_kernel.ts";
 import { readSysctl } from "../netlink/sysctl.ts";
 import { Reconciler } from "../reconcile/reconciler.ts";
@@ -131,6 +133,7 @@ export class Network implements AsyncDisposable {
     this.#cleanup.use(this.#reconciler);
     this.#cleanup.use(this.#facts);
     this.#cleanup.use(this.#projector);
+    this.#cleanup.use(kernel.watch((event) => this.#hear(event)));
     if (backend.target !== undefined) this.#cleanup.use(backend.target);
   }
 
@@ -288,6 +291,14 @@ export class Network implements AsyncDisposable {
     }
   }
 
+  /** An advertised address may be on any interface; it is the external one that the reconciler tells of. */
+  #hear(event: KernelEvent): void {
+    if (event.kind === "overrun") return this.#follow();
+    const { resource } = event;
+    if (resource.kind !== "address") return;
+    if (Object.values(this.#external.publicAddresses).includes(resource.address)) this.#follow();
+  }
+
   /** The external interface changed: looks at it again, soon. */
   #follow(): void {
     if (this.#stopped) return;
@@ -308,7 +319,8 @@ export class Network implements AsyncDisposable {
 
   async #followNow(): Promise<boolean> {
     const interfaces = await readInterfaces();
-    const next = followInterface(this.#external, { interfaces });
+    const given = givenAddresses(this.#options.options);
+    const next = followInterface(this.#external, { interfaces, given });
     this.#reportExternal(next);
     if (typeof next === "string") return false;
     const before = this.#external;
@@ -348,6 +360,11 @@ export class Network implements AsyncDisposable {
   }
 }
 
-function describe({ mtuBytes, addresses }: ExternalInterface): string {
-  return `${Object.values(addresses as PerFamily<string>).join(" and ")}, MTU ${mtuBytes}`;
+function describe({ mtuBytes, addresses, sourceAddresses }: ExternalInterface): string {
+  const [own, source] = [addresses, sourceAddresses].map((some) => textOf(some));
+  return `${own}${source === own ? "" : `, packets from ${source}`}, MTU ${mtuBytes}`;
+}
+
+function textOf(addresses: PerFamily<IpAddress>): string {
+  return Object.values(addresses).join(" and ");
 }

@@ -3,23 +3,23 @@
 import { familiesOf } from "../addr/family.ts";
 import type { IpAddress } from "../addr/ip.ts";
 import type { ExternalInterface } from "../backend/backend.ts";
-import { type HostInterfaces, usableAddresses } from "./select.ts";
+import { externalInterface, type HostFacts } from "./external_interface.ts";
+import { usableAddresses } from "./select.ts";
 
 /**
  * The same interface with its present MTU and addresses. An address that is still there is kept, also
- * a deprecated one, which --iface may have chosen; the one that replaces a lost address is advertised
- * as the lost one was. Another interface is never chosen: a default route that moves for a moment must
- * not move the node. A text says why the interface cannot be used at present.
+ * a deprecated one, which --iface may have chosen. What is advertised is the given address, or the
+ * interface's own as it is by now. Another interface is never chosen: a default route that moves for a
+ * moment must not move the node. A text says why the interface cannot be used at present.
  */
 export function followInterface(
   current: ExternalInterface,
-  facts: Pick<HostInterfaces, "interfaces">,
+  facts: HostFacts,
 ): ExternalInterface | string {
   const device = facts.interfaces.find(({ name }) => name === current.name);
   if (device === undefined) return `interface ${current.name} is gone`;
   if (device.mtuBytes === 0) return `interface ${current.name} has MTU 0`;
   const addresses: { 4?: IpAddress; 6?: IpAddress } = {};
-  const publicAddresses: { 4?: IpAddress; 6?: IpAddress } = {};
   for (const family of familiesOf(current.addresses)) {
     const before = current.addresses[family] as IpAddress;
     const isThere = device.addresses.some((candidate) => candidate.address === before);
@@ -28,8 +28,6 @@ export function followInterface(
       return `interface ${current.name} has lost its IPv${family} address ${before}`;
     }
     addresses[family] = address;
-    const advertised = current.publicAddresses[family] as IpAddress;
-    publicAddresses[family] = advertised === before ? address : advertised;
   }
-  return { name: device.name, mtuBytes: device.mtuBytes, addresses, publicAddresses };
+  return externalInterface(device, addresses, facts);
 }

@@ -16,6 +16,7 @@ import {
   whyNotUnicast,
 } from "../addr/ip.ts";
 import type { ExternalInterface } from "../backend/backend.ts";
+import { externalInterface, holderOf } from "./external_interface.ts";
 import { compilePattern } from "./pattern.ts";
 
 /** What is known of this host. */
@@ -84,11 +85,10 @@ export function selectInterface(facts: HostInterfaces, options: SelectionOptions
       `using interface ${device.name} (${because}), MTU ${device.mtuBytes}`,
     ];
     if (!device.up) reasons.push(`interface ${device.name} is down; nothing passes until it is up`);
-    const publicAddresses = publicAddressesOf(addresses, options, reasons);
-    return {
-      external: { name: device.name, mtuBytes: device.mtuBytes, addresses, publicAddresses },
-      reasons,
-    };
+    const { interfaces } = facts;
+    const given = options.publicAddresses;
+    const external = externalInterface(device, addresses, { interfaces, given });
+    return { external, reasons: [...reasons, ...addressReasons(external, given)] };
   }
   throw new InterfaceSelectionError(
     `no interface can carry the traffic between hosts (${refusals.join("; ")}); there are ` +
@@ -227,12 +227,6 @@ function named(facts: HostInterfaces, name: string): Found | Problem {
   return device === undefined ? { problem: "there is no such interface" } : { device, chosen: {} };
 }
 
-function holderOf(facts: HostInterfaces, address: IpAddress): HostInterface | undefined {
-  return facts.interfaces.find((device) =>
-    device.addresses.some((candidate) => candidate.address === address)
-  );
-}
-
 /** Finds the address of each family, and whether the device can be used at all. */
 function complete(
   { device, chosen }: Found,
@@ -250,22 +244,20 @@ function complete(
   return { device, addresses };
 }
 
-function publicAddressesOf(
-  addresses: PerFamily<IpAddress>,
-  options: SelectionOptions,
-  reasons: string[],
-): PerFamily<IpAddress> {
-  const result: { 4?: IpAddress; 6?: IpAddress } = {};
-  for (const family of familiesOf(addresses)) {
-    const own = addresses[family] as IpAddress;
-    const given = options.publicAddresses[family];
-    result[family] = given ?? own;
-    reasons.push(
-      `IPv${family} address ${own}, advertised to the other nodes as ${given ?? own} ` +
-        (given === undefined
-          ? "(the interface's)"
-          : `(given by --public-ip${family === 6 ? "v6" : ""} or the datastore)`),
-    );
-  }
-  return result;
+/** One line for each family: which address is advertised, and why. */
+function addressReasons(
+  { addresses, publicAddresses, sourceAddresses }: ExternalInterface,
+  given: PerFamily<IpAddress>,
+): string[] {
+  return familiesOf(addresses).map((family) => {
+    const advertised = publicAddresses[family];
+    const origin = given[family] === undefined
+      ? "the interface's"
+      : `given by --public-ip${family === 6 ? "v6" : ""} or the datastore`;
+    const translated = sourceAddresses[family] === advertised
+      ? ""
+      : "; this host does not have it, so it must be translated on the way";
+    return `IPv${family} address ${addresses[family]}, advertised to the other nodes as ` +
+      `${advertised} (${origin}${translated})`;
+  });
 }

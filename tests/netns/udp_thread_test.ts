@@ -16,7 +16,7 @@ const NEVER = new AbortController().signal;
 const OWN = { 4: ip("192.168.0.1") };
 const INPUT = {
   own: lease(1, "", [4]),
-  external: { ...external([4]), addresses: OWN, publicAddresses: OWN },
+  external: { ...external([4]), addresses: OWN, publicAddresses: OWN, sourceAddresses: OWN },
 };
 
 const sh = (script: string) => run("sh", ["-ec", script]);
@@ -36,7 +36,7 @@ afterAll(() => sh(`ip link del ${DEVICE}`));
 function newProxy() {
   const { log, records } = collectingLog();
   const network = prefix("10.5.0.0/16");
-  const proxy = new UdpProxy({ deviceName: DEVICE, port: PORT, network, unowned: {}, log });
+  const proxy = new UdpProxy({ deviceName: DEVICE, port: PORT, network, log });
   return { proxy, messages: () => records.map(({ msg }) => msg) };
 }
 

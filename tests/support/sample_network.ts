@@ -92,7 +92,13 @@ export function lease(
 /** This node's (n = 1) external interface. */
 export function external(families: readonly Family[]): ExternalInterface {
   const addresses = each(families, (family) => publicAddressOf(1, family));
-  return { name: "eth0", mtuBytes: 1500, addresses, publicAddresses: addresses };
+  return {
+    name: "eth0",
+    mtuBytes: 1500,
+    addresses,
+    publicAddresses: addresses,
+    sourceAddresses: addresses,
+  };
 }
 
 export const ETH0: OtherLink = {

@@ -43,7 +43,6 @@ import {
   ImplausibleLeaseError,
   type NodeInput,
 } from "../backend.ts";
-import { outerAddress, unownedAddresses } from "../outer_address.ts";
 import { peerAddress, requireBackendType, tunnelEnd } from "../peer_lease.ts";
 import { CharonTarget, type CharonTargetOptions } from "./charon_target.ts";
 import { type Connection, connectionOf } from "./connection.ts";
@@ -77,13 +76,12 @@ const ipsec: BackendModule = {
     const options = readConfig(host.config, host.log);
     const { runDirectory, env, log, stop } = host;
     const publicAddresses = advertisedAddresses(host);
-    const unowned = await unownedAddresses(host, publicAddresses);
     const network = host.config.families[FAMILY]?.network as Prefix;
     const charon = { runDirectory, env, log };
     const { ESPProposal: espProposal } = options;
     const states = host.kernel.xfrmStates;
     const first = await firstCharon(charon, { espProposal, clock: systemClock, stop });
-    return new IpsecBackend({ options, network, publicAddresses, unowned }, {
+    return new IpsecBackend({ options, network, publicAddresses }, {
       charon,
       first,
       states,
@@ -97,8 +95,6 @@ interface IpsecSetup {
   readonly options: Options;
   readonly network: Prefix;
   readonly publicAddresses: PerFamily<IpAddress>;
-  /** The advertised address, if this host does not have it: a router translates it. */
-  readonly unowned: PerFamily<IpAddress>;
 }
 
 class IpsecBackend implements Backend {
@@ -149,7 +145,7 @@ class IpsecBackend implements Backend {
     requireBackendType(peer, "ipsec");
     const local = {
       subnet: own.subnets[FAMILY] as Prefix,
-      address: outerAddress(external, this.#setup.unowned, FAMILY),
+      address: external.sourceAddresses[FAMILY] as IpAddress,
     };
     const remote = { subnet: peerSubnet(peer), address: tunnelEnd(peer, FAMILY, external) };
     return [
@@ -160,11 +156,11 @@ class IpsecBackend implements Backend {
   }
 
   #connection(peer: Lease, { own, external }: NodeInput): Connection {
-    const { network, options, unowned } = this.#setup;
+    const { network, options } = this.#setup;
     return connectionOf(
       {
         publicAddress: external.publicAddresses[FAMILY] as IpAddress,
-        localAddress: outerAddress(external, unowned, FAMILY),
+        localAddress: external.sourceAddresses[FAMILY] as IpAddress,
         subnet: own.subnets[FAMILY] as Prefix,
       },
       { publicAddress: peerAddress(peer, FAMILY), subnet: peerSubnet(peer) },

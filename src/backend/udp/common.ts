@@ -11,8 +11,6 @@ export interface UdpSetup {
   readonly port: number;
   readonly network: Prefix;
   readonly publicAddresses: PerFamily<IpAddress>;
-  /** Advertised addresses that this host does not have. */
-  readonly unowned: PerFamily<IpAddress>;
 }
 
 type CommonParts = Pick<

@@ -1,9 +1,9 @@
 /** udp in the kernel: an ipip device with FOU, and a port to receive at. */
 
+import type { IpAddress } from "../../addr/ip.ts";
 import type { Backend } from "../backend.ts";
 import { ipipDevice, ipv4Route, receivePort, UDP_DEVICE } from "../ipip_tunnel.ts";
 import { nodeAddress } from "../node_entries.ts";
-import { outerAddress } from "../outer_address.ts";
 import { requireBackendType } from "../peer_lease.ts";
 import { commonParts, type UdpSetup } from "./common.ts";
 
@@ -13,7 +13,7 @@ interface FouSetup extends UdpSetup {
 }
 
 export function fouBackend(setup: FouSetup): Backend {
-  const { port, formerPort, unowned } = setup;
+  const { port, formerPort } = setup;
   const common = commonParts(setup);
   return {
     ...common,
@@ -26,7 +26,7 @@ export function fouBackend(setup: FouSetup): Backend {
       ipipDevice({
         name: UDP_DEVICE,
         mtuBytes: common.mtuBytes(external),
-        local: outerAddress(external, unowned, 4),
+        local: external.sourceAddresses[4] as IpAddress,
         fouPort: port,
       }),
       receivePort(port),

@@ -12,7 +12,6 @@ import { type Prefix, prefixAddress, prefixLength } from "../../addr/prefix.ts";
 import type { Lease, LeaseKey } from "../../subnet/lease.ts";
 import { backoffMs, systemClock } from "../../time/clock.ts";
 import type { NodeInput } from "../backend.ts";
-import { outerAddress } from "../outer_address.ts";
 import { peerAddress } from "../peer_lease.ts";
 import { BackendError, type Target } from "../target.ts";
 import type { Subnet } from "./next_hops.ts";
@@ -166,14 +165,14 @@ export class UdpProxy implements Target {
   }
 
   #settingsOf({ own, external }: NodeInput): ProxySettings {
-    const { deviceName, port, network, unowned } = this.#options;
+    const { deviceName, port, network } = this.#options;
     const subnet = own.subnets[4];
     if (subnet === undefined) throw new BackendError("this node has no IPv4 subnet");
     return {
       deviceName,
       port,
       network: subnetOf(network),
-      localAddress: ipv4Number(outerAddress(external, unowned, 4) as Ipv4),
+      localAddress: ipv4Number(external.sourceAddresses[4] as Ipv4),
       nodeAddress: subnetOf(subnet).address,
     };
   }

@@ -1,7 +1,5 @@
 /** What the proxy of the udp backend is made from; the same for the whole life of the process. */
 
-import type { PerFamily } from "../../addr/family.ts";
-import type { IpAddress } from "../../addr/ip.ts";
 import type { Prefix } from "../../addr/prefix.ts";
 import type { Log } from "../../log/log.ts";
 
@@ -17,7 +15,5 @@ export interface UdpProxyOptions {
   readonly port: number;
   /** The whole overlay network. A packet to an address of it that no peer has is unreachable. */
   readonly network: Prefix;
-  /** Advertised addresses that this host does not have, and the socket cannot be bound to. */
-  readonly unowned: PerFamily<IpAddress>;
   readonly log: Log;
 }

@@ -22,6 +22,7 @@
  * A packet of node A itself takes the ADDRESS 10.5.1.0/32 of flannel0 as its source.
  */
 
+import type { IpAddress } from "../../addr/ip.ts";
 import type { Prefix } from "../../addr/prefix.ts";
 import type { NetworkConfig } from "../../config/network_config.ts";
 import { integerOption, readOptions } from "../../config/options.ts";
@@ -30,7 +31,6 @@ import { advertisedAddresses } from "../advertised.ts";
 import type { BackendHost, BackendModule } from "../backend.ts";
 import { IPIP_DEVICE, receivePort, removeFormerTunnel, UDP_DEVICE } from "../ipip_tunnel.ts";
 import { requireIpv4Only } from "../ipv4_only.ts";
-import { outerAddress, unownedAddresses } from "../outer_address.ts";
 import { chooseDataPath } from "./data_path.ts";
 import { fouBackend } from "./fou_backend.ts";
 import { UdpProxy } from "./proxy.ts";
@@ -44,8 +44,7 @@ const udp: BackendModule = {
   async prepare(host) {
     const { port, network } = readConfig(host.config, host.log);
     const publicAddresses = advertisedAddresses(host);
-    const unowned = await unownedAddresses(host, publicAddresses);
-    const setup = { port, network, publicAddresses, unowned };
+    const setup = { port, network, publicAddresses };
     const dataPath = await chooseDataPath(host);
     const formerPort = await formerFouPort(host);
     if (dataPath === "tun") {
@@ -55,12 +54,11 @@ const udp: BackendModule = {
         deviceName: UDP_DEVICE,
         port,
         network,
-        unowned,
         log: host.log,
       });
       return tunBackend({ ...setup, proxy });
     }
-    const local = outerAddress(host.external, unowned, 4);
+    const local = host.external.sourceAddresses[4] as IpAddress;
     await removeFormerTunnel(host, { name: IPIP_DEVICE, local });
     return fouBackend({ ...setup, formerPort });
   },

@@ -74,6 +74,16 @@ route fc00:0:0:3::/64 via fd00::3 dev eth0 proto 70
     );
   });
 
+  test("tells when the host has lost its public address", async () => {
+    const backend = await prepare([4]);
+    expect(backend.externalProblem?.(external([4]))).toBeUndefined();
+    const lost = { ...external([4]), sourceAddresses: { 4: ip("192.168.0.7") } };
+    expect(backend.externalProblem?.(lost)).toBe(
+      "this host has no longer the public address 192.168.0.1, to which the other nodes send: give " +
+        "it back to eth0, or restart with another --public-ip",
+    );
+  });
+
   test("ignores a peer of another backend", async () => {
     const backend = await prepare([4]);
     expect(() => backend.peer(lease(2, "vxlan", [4]), input([4]), NEAR)).toThrow(

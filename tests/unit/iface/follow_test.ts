@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import type { IpAddress } from "../../../src/addr/ip.ts";
 import type { ExternalInterface } from "../../../src/backend/backend.ts";
+import type { HostFacts } from "../../../src/iface/external_interface.ts";
 import { followInterface } from "../../../src/iface/follow.ts";
 import type { HostInterface } from "../../../src/iface/select.ts";
 
@@ -11,6 +12,7 @@ const current: ExternalInterface = {
   mtuBytes: 1500,
   addresses: { 4: ip("192.0.2.1") },
   publicAddresses: { 4: ip("192.0.2.1") },
+  sourceAddresses: { 4: ip("192.0.2.1") },
 };
 
 function host(
@@ -19,8 +21,9 @@ function host(
     mtuBytes?: number;
     addresses?: string[];
   },
-): { interfaces: HostInterface[] } {
+): HostFacts {
   return {
+    given: {},
     interfaces: [{
       name,
       mtuBytes,
@@ -58,7 +61,8 @@ describe("followInterface", () => {
       ...one,
       deprecated: one.address === "192.0.2.1",
     }));
-    expect(followInterface(current, { interfaces: [{ ...device, addresses }] })).toEqual(current);
+    const facts = { interfaces: [{ ...device, addresses }], given: {} };
+    expect(followInterface(current, facts)).toEqual(current);
   });
 
   test("advertises the address that replaces a lost one", () => {
@@ -68,12 +72,27 @@ describe("followInterface", () => {
     });
   });
 
-  test("goes on advertising an address that was given by hand", () => {
-    const behindNat = { ...current, publicAddresses: { 4: ip("203.0.113.5") } };
-    expect(followInterface(behindNat, host({ addresses: ["192.0.2.7"] }))).toMatchObject({
-      addresses: { 4: "192.0.2.7" },
-      publicAddresses: { 4: "203.0.113.5" },
-    });
+  test("goes on advertising an address that was given by hand, also one that the host has lost", () => {
+    for (const given of [ip("203.0.113.5"), ip("192.0.2.1")]) {
+      const before = { ...current, publicAddresses: { 4: given } };
+      const facts = { ...host({ addresses: ["192.0.2.7"] }), given: { 4: given } };
+      expect(followInterface(before, facts)).toMatchObject({
+        addresses: { 4: "192.0.2.7" },
+        publicAddresses: { 4: given },
+        sourceAddresses: { 4: "192.0.2.7" },
+      });
+    }
+  });
+
+  test("sends from the given address as long as any interface of the host has it", () => {
+    const given = ip("203.0.113.5");
+    const { interfaces } = host({});
+    const lo = { ...host({ name: "lo", addresses: [given] }).interfaces[0] as HostInterface };
+    const holding = { interfaces: [lo, ...interfaces], given: { 4: given } };
+    const next = followInterface({ ...current, publicAddresses: { 4: given } }, holding);
+    expect(next).toMatchObject({ addresses: current.addresses, sourceAddresses: { 4: given } });
+    expect(followInterface(next as ExternalInterface, { interfaces, given: { 4: given } }))
+      .toMatchObject({ publicAddresses: { 4: given }, sourceAddresses: current.addresses });
   });
 
   test("says why the interface cannot be used", () => {

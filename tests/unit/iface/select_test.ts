@@ -219,10 +219,24 @@ describe("addresses", () => {
       mtuBytes: 9000,
       addresses: { 4: ip("192.168.56.11") },
       publicAddresses: { 4: ip("203.0.113.5") },
+      sourceAddresses: { 4: ip("192.168.56.11") },
     });
     expect(selection.reasons.at(-1)).toBe(
       "IPv4 address 192.168.56.11, advertised to the other nodes as 203.0.113.5 " +
-        "(given by --public-ip or the datastore)",
+        "(given by --public-ip or the datastore; this host does not have it, so it must be " +
+        "translated on the way)",
+    );
+  });
+
+  test("packets come from a public address that any interface has", () => {
+    const { external, reasons } = select({
+      interfaces: ["eth1"],
+      publicAddresses: { 4: ip("172.17.0.1") },
+    });
+    expect(external.addresses).toEqual({ 4: ip("192.168.56.11") });
+    expect(external.sourceAddresses).toEqual({ 4: ip("172.17.0.1") });
+    expect(reasons.at(-1)).toEndWith(
+      "advertised to the other nodes as 172.17.0.1 (given by --public-ip or the datastore)",
     );
   });
 });

@@ -1,7 +1,6 @@
 /** The daemon's side of the proxy with its real thread, on the loopback device and without a TUN device. */
 
 import { expect, test } from "bun:test";
-import type { PerFamily } from "../../../../src/addr/family.ts";
 import type { IpAddress } from "../../../../src/addr/ip.ts";
 import type { NodeInput } from "../../../../src/backend/backend.ts";
 import { UdpProxy } from "../../../../src/backend/udp/proxy.ts";
@@ -14,21 +13,17 @@ import { WorkerWatch } from "../../../support/worker_watch.ts";
 const NO_DEVICE = "there is no device fl-no-such-tun";
 const NEVER = new AbortController().signal;
 
-function input(address: IpAddress, advertised = address): NodeInput {
-  const addresses = { addresses: { 4: address }, publicAddresses: { 4: advertised } };
-  return { own: lease(1, "", [4]), external: { ...external([4]), ...addresses } };
+function input(address: IpAddress): NodeInput {
+  const sourceAddresses = { 4: address };
+  return { own: lease(1, "", [4]), external: { ...external([4]), sourceAddresses } };
 }
 
-function proxyOn(
-  port: number,
-  unowned: PerFamily<IpAddress> = {},
-): { proxy: UdpProxy; messages: () => string[] } {
+function proxyOn(port: number): { proxy: UdpProxy; messages: () => string[] } {
   const { log, records } = collectingLog();
   const proxy = new UdpProxy({
     deviceName: "fl-no-such-tun",
     port,
     network: prefix("10.5.0.0/16"),
-    unowned,
     log,
   });
   return { proxy, messages: () => records.map(({ msg }) => msg) };
@@ -72,18 +67,6 @@ test("a port in use is told, and taken once it is free; its end frees it", async
   expect(await isTaken("127.0.0.1", port)).toBe(true);
   await proxy[Symbol.asyncDispose]();
   expect(await isTaken("127.0.0.1", port)).toBe(false);
-});
-
-test("the peers are heard at the advertised address, where this host has it", async () => {
-  const port = await freePort();
-  const isHeardAt = async (unowned: PerFamily<IpAddress>, address: string) => {
-    await using proxy = proxyOn(port, unowned).proxy;
-    await proxy.start(input(ip("127.0.0.1"), ip("127.0.0.2")), NEVER);
-    return await isTaken(address, port);
-  };
-  expect(await isHeardAt({}, "127.0.0.2")).toBe(true);
-  expect(await isHeardAt({}, "127.0.0.1")).toBe(false);
-  expect(await isHeardAt({ 4: ip("127.0.0.2") }, "127.0.0.1")).toBe(true);
 });
 
 test("another address is listened on instead", async () => {
@@ -140,11 +123,10 @@ test("a process that may open no more files says how many, and where the limit i
     import { openSync } from "node:fs";
     import { libc } from "${root}ffi/libc.ts";
     import { UdpProxy } from "${root}src/backend/udp/proxy.ts";
-    const options = { deviceName: "fl-no-such-tun", port: 8285, network: "10.5.0.0/16", unowned: {} };
-    const addresses = { 4: "127.0.0.1" };
+    const options = { deviceName: "fl-no-such-tun", port: 8285, network: "10.5.0.0/16" };
     const input = {
       own: { subnets: { 4: "10.5.1.0/24" } },
-      external: { addresses, publicAddresses: addresses },
+      external: { sourceAddresses: { 4: "127.0.0.1" } },
     };
     const proxy = new UdpProxy(options);
     libc(); // the daemon has long had it

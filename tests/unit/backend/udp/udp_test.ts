@@ -127,7 +127,6 @@ describe("udp by a proxy", () => {
     port: 8285,
     network: prefix("10.5.0.0/16"),
     publicAddresses: { 4: ip("192.168.0.1") },
-    unowned: {},
   };
 
   test("holds a TUN device that takes in the whole network, and nothing for a peer", () => {
