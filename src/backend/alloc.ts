@@ -3,12 +3,12 @@
  * somebody else's business, such as a cloud's routing table.
  */
 
-import { familiesOf } from "../addr/family.ts";
-import type { FamilyNetwork, NetworkConfig } from "../config/network_config.ts";
+import type { NetworkConfig } from "../config/network_config.ts";
 import { readOptions } from "../config/options.ts";
 import type { Log } from "../log/log.ts";
 import { advertisedAddresses } from "./advertised.ts";
 import type { BackendModule } from "./backend.ts";
+import { devicelessOwnership } from "./deviceless.ts";
 
 export const OPTIONS = {};
 
@@ -26,13 +26,7 @@ const alloc: BackendModule = {
         backendData: {},
       },
       needsPeerFacts: false,
-      // The networks still matter: `--ip-blackhole-route` makes routes in them.
-      ownership: () => ({
-        links: new Set(),
-        linkTypes: new Set(),
-        networks: familiesOf(families).map((family) => (families[family] as FamilyNetwork).network),
-        routeLink: undefined,
-      }),
+      ownership: () => devicelessOwnership(families),
       mtuBytes: (external) => external.mtuBytes,
       node: () => [],
       peer: () => [],

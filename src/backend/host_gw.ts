@@ -21,6 +21,7 @@ import type { Log } from "../log/log.ts";
 import type { Resource } from "../state/resource.ts";
 import { advertisedAddresses } from "./advertised.ts";
 import type { Backend, BackendHost, BackendModule } from "./backend.ts";
+import { devicelessOwnership } from "./deviceless.ts";
 import { peerAddress, requireBackendType } from "./peer_lease.ts";
 import { peerRoute } from "./peer_route.ts";
 
@@ -51,12 +52,7 @@ function hostGwBackend(
     type: "host-gw",
     attributes: { publicAddresses, backendType: "host-gw", backendData: {} },
     needsPeerFacts: true,
-    ownership: (external) => ({
-      links: new Set(),
-      linkTypes: new Set(),
-      networks: families.map((family) => (networks[family] as FamilyNetwork).network),
-      routeLink: external.name,
-    }),
+    ownership: ({ name }) => ({ ...devicelessOwnership(networks), routeLink: name }),
     mtuBytes: (external) => external.mtuBytes,
     externalProblem: ({ name, publicAddresses: advertised, sourceAddresses }) => {
       const lost = families.find((family) => advertised[family] !== sourceAddresses[family]);

@@ -5,12 +5,18 @@ import type { ExternalInterface } from "./backend.ts";
 
 const IPV6_MIN_MTU_BYTES = 1280; // RFC 8200 section 5
 
+/** Whether what is wrapped around a packet leaves enough of an underlay with this MTU. */
+export function leavesRoomForIpv6(mtuBytes: number, overheadBytes: number): boolean {
+  return mtuBytes - overheadBytes >= IPV6_MIN_MTU_BYTES;
+}
+
 /** Throws `ConfigError` where the option `MTU`, if it is given, leaves too little. */
 export function requireIpv6Mtu(mtuBytes: number | undefined, overheadBytes: number): void {
-  const innerBytes = (mtuBytes ?? Infinity) - overheadBytes;
-  if (innerBytes >= IPV6_MIN_MTU_BYTES) return;
+  if (mtuBytes === undefined || leavesRoomForIpv6(mtuBytes, overheadBytes)) return;
   throw new ConfigError(
-    `MTU ${mtuBytes} leaves ${innerBytes} bytes for packets in the tunnel; IPv6 needs ` +
+    `MTU ${mtuBytes} leaves ${
+      mtuBytes - overheadBytes
+    } bytes for packets in the tunnel; IPv6 needs ` +
       `${IPV6_MIN_MTU_BYTES}, so it must be at least ${IPV6_MIN_MTU_BYTES + overheadBytes}`,
   );
 }
@@ -24,11 +30,10 @@ export function ipv6MtuProblem(
   { name, mtuBytes }: ExternalInterface,
   overheadBytes: number,
 ): string | undefined {
-  const innerBytes = mtuBytes - overheadBytes;
-  if (innerBytes >= IPV6_MIN_MTU_BYTES) return undefined;
-  return `interface ${name} has an MTU of ${mtuBytes} bytes, which leaves ${innerBytes} for packets ` +
-    `in the tunnel; IPv6 needs ${IPV6_MIN_MTU_BYTES} (RFC 8200): raise its MTU to at least ` +
-    `${
-      IPV6_MIN_MTU_BYTES + overheadBytes
-    }, or set EnableIPv6 to false in the network configuration`;
+  if (leavesRoomForIpv6(mtuBytes, overheadBytes)) return undefined;
+  const neededBytes = IPV6_MIN_MTU_BYTES + overheadBytes;
+  return `interface ${name} has an MTU of ${mtuBytes} bytes, which leaves ` +
+    `${mtuBytes - overheadBytes} for packets in the tunnel; IPv6 needs ${IPV6_MIN_MTU_BYTES} ` +
+    `(RFC 8200): raise its MTU to at least ${neededBytes}, or set EnableIPv6 to false in the ` +
+    "network configuration";
 }

@@ -43,7 +43,7 @@ import {
   type NodeInput,
   type PeerFacts,
 } from "./backend.ts";
-import { ipv6MtuProblem, requireIpv6Mtu } from "./ipv6_mtu.ts";
+import { ipv6MtuProblem, leavesRoomForIpv6, requireIpv6Mtu } from "./ipv6_mtu.ts";
 import { nodeAddress } from "./node_entries.ts";
 import { jsonMember, peerAddress, requireBackendType, shown } from "./peer_lease.ts";
 import { peerRoute } from "./peer_route.ts";
@@ -137,7 +137,7 @@ class VxlanBackend implements Backend {
     return familiesOf(this.#setup.networks).flatMap((family) => {
       const link = this.#device(external, family);
       const resources: Resource[] = [link];
-      if (!this.#canCarry(external, family)) return resources;
+      if (!canCarry(external, family)) return resources;
       if (family === 6) {
         // A router on the overlay must not be able to hand out addresses and default routes.
         const path = `net/ipv6/conf/${link.name}/accept_ra`;
@@ -157,14 +157,9 @@ class VxlanBackend implements Backend {
       if (this.#setup.options.DirectRouting && facts.direct[family]) {
         return [peerRoute({ subnet, gateway: remote, link: external.name, onlink: false })];
       }
-      if (!this.#canCarry(external, family)) return [];
+      if (!canCarry(external, family)) return [];
       return this.#tunnelEntries(subnet, remote, mac, family);
     });
-  }
-
-  /** Where it cannot, the kernel would refuse the address, and each neighbour and route. */
-  #canCarry(external: ExternalInterface, family: Family): boolean {
-    return family === 4 || this.externalProblem(external) === undefined;
   }
 
   #tunnelEntries(subnet: Prefix, remote: IpAddress, mac: MacAddress, family: Family): Resource[] {
@@ -227,6 +222,11 @@ class VxlanBackend implements Backend {
     const underlayBytes = Math.min(this.#setup.options.MTU ?? Infinity, external.mtuBytes);
     return underlayBytes - OVERHEAD_BYTES[family];
   }
+}
+
+/** Where it cannot, the kernel would refuse the address, and each neighbour and route. */
+function canCarry({ mtuBytes }: ExternalInterface, family: Family): boolean {
+  return family === 4 || leavesRoomForIpv6(mtuBytes, OVERHEAD_BYTES[6]);
 }
 
 function deviceName(vni: number, family: Family): string {

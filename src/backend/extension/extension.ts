@@ -25,6 +25,7 @@ import { killMarked } from "../../process/leftovers.ts";
 import { systemClock } from "../../time/clock.ts";
 import { advertisedAddresses } from "../advertised.ts";
 import type { Backend, BackendHost, BackendModule } from "../backend.ts";
+import { devicelessOwnership } from "../deviceless.ts";
 import { peerInput } from "./hook_input.ts";
 import { bootIdentity, HookRecords } from "./hook_records.ts";
 import { HookRunner, MARK_VARIABLE } from "./hook_runner.ts";
@@ -96,13 +97,8 @@ function extensionBackend(
       backendData: output === "" ? {} : { 4: output },
     },
     needsPeerFacts: false,
-    // The commands' entries are not ours to compare; `--ip-blackhole-route` makes routes of our own.
-    ownership: () => ({
-      links: new Set(),
-      linkTypes: new Set(),
-      networks: familiesOf(networks).map((family) => (networks[family] as FamilyNetwork).network),
-      routeLink: undefined,
-    }),
+    // The commands' entries are not ours to compare.
+    ownership: () => devicelessOwnership(networks),
     mtuBytes: (external) => mtuBytes ?? external.mtuBytes,
     node: () => [],
     peer(peer) {

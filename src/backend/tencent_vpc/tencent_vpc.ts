@@ -21,6 +21,7 @@ import type { Log } from "../../log/log.ts";
 import { systemClock } from "../../time/clock.ts";
 import { advertisedAddresses } from "../advertised.ts";
 import type { BackendHost, BackendModule } from "../backend.ts";
+import { devicelessOwnership } from "../deviceless.ts";
 import { requireIpv4Only } from "../ipv4_only.ts";
 import { API_ENDPOINT } from "./api.ts";
 import { METADATA_ENDPOINT } from "./metadata.ts";
@@ -56,12 +57,7 @@ const tencentVpc: BackendModule = {
         backendData: {},
       },
       needsPeerFacts: false,
-      ownership: () => ({
-        links: new Set(),
-        linkTypes: new Set(),
-        networks: [network],
-        routeLink: undefined,
-      }),
+      ownership: () => devicelessOwnership(host.config.families),
       mtuBytes: (external) => external.mtuBytes,
       node: () => [],
       peer: () => [],

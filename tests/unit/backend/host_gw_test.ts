@@ -1,10 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import type { Family } from "../../../src/addr/ip.ts";
 import type { Backend, PeerFacts } from "../../../src/backend/backend.ts";
-import alloc from "../../../src/backend/alloc.ts";
-import { BLACKHOLE_METRIC, blackholeRoutes } from "../../../src/backend/blackhole.ts";
 import hostGw from "../../../src/backend/host_gw.ts";
-import { BACKEND_TYPES, loadBackend } from "../../../src/backend/registry.ts";
 import { isOurs } from "../../../src/state/ownership.ts";
 import { FakeKernel } from "../../support/fake_kernel.ts";
 import { backendHost, config, external, ip, lease } from "../../support/sample_network.ts";
@@ -97,50 +94,5 @@ route fc00:0:0:3::/64 via fd00::3 dev eth0 proto 70
       backendType: "host-gw",
       backendData: {},
     });
-  });
-});
-
-describe("alloc", () => {
-  test("advertises the address without a type, and puts nothing into the kernel", async () => {
-    const backend = await alloc.prepare(backendHost(new FakeKernel(), config("alloc", [4])));
-    expect(backend.attributes as unknown).toEqual({
-      publicAddresses: { 4: "192.168.0.1" },
-      backendType: "",
-      backendData: {},
-    });
-    expect(backend.node(input([4]))).toEqual([]);
-    expect(backend.peer(lease(2, "", [4]), input([4]), NEAR)).toEqual([]);
-    expect(backend.mtuBytes(external([4]))).toBe(1500);
-  });
-});
-
-describe("blackholeRoutes()", () => {
-  test("cover the node's subnets, behind every other route", async () => {
-    const routes = blackholeRoutes(lease(1, "host-gw", DUAL));
-    expect(stateText(routes)).toBe(`\
-route blackhole 10.5.1.0/24 proto 70 metric 2147483647
-route blackhole fc00:0:0:1::/64 proto 70 metric 2147483647
-`);
-    expect(BLACKHOLE_METRIC).toBeLessThan(2 ** 32);
-    for (const backend of [await prepare(DUAL)]) {
-      const ownership = backend.ownership(external(DUAL));
-      expect(routes.map((route) => isOurs(route, ownership))).toEqual([true, true]);
-    }
-  });
-});
-
-describe("loadBackend()", () => {
-  test("knows each type, in any case", async () => {
-    for (const type of BACKEND_TYPES) {
-      expect((await loadBackend(type.toUpperCase())).type).toBe(type);
-    }
-  });
-
-  test("names the types that there are, and the one that is probably meant", async () => {
-    await expect(loadBackend("vxlans")).rejects.toThrow(
-      `Backend Type "vxlans" is unknown; this program has ${BACKEND_TYPES.join(", ")}; did you ` +
-        'mean "vxlan"?',
-    );
-    await expect(loadBackend("toString")).rejects.toThrow("is unknown");
   });
 });

@@ -13,6 +13,18 @@ import { backendHost, config, HOST } from "../../support/sample_network.ts";
 const LOG = collectingLog().log;
 const FAMILIES: Family[][] = [[4], [6], [4, 6]];
 
+describe("loadBackend()", () => {
+  test("knows each type, in any case", async () => {
+    for (const type of BACKEND_TYPES) {
+      expect((await loadBackend(type.toUpperCase())).type).toBe(type);
+    }
+  });
+
+  test("knows no other name, also of what every object has", async () => {
+    await expect(loadBackend("toString")).rejects.toThrow('Backend Type "toString" is unknown');
+  });
+});
+
 describe("checkBackend()", () => {
   test("names an unknown type, and the one that is probably meant", async () => {
     await expect(checkBackend(config("vxlans", [4]), LOG)).rejects.toThrow(
