@@ -24,5 +24,5 @@ test(
     expect((await server.callCounts()).get("Watch")).toBe(1);
     expect(records).toEqual([]);
   },
-  2 * idleMs + 30_000,
+  2 * idleMs + 90_000,
 );

@@ -133,15 +133,17 @@ test("a member that does not listen is named in the error, which is a StoreError
   expect(error.cause).toBeInstanceOf(Error);
 }, 10_000);
 
-test("an etcd that restarts within two seconds is waited for", async () => {
+test("an etcd that restarts is waited for", async () => {
   await using server = await EtcdServer.start();
-  await using client = new EtcdClient({ endpoints: [server.url], log });
+  // How long etcd takes to start is the machine's.
+  const timing = { retryForMs: 30_000 };
+  await using client = new EtcdClient({ endpoints: [server.url], log, timing });
   await client.range({ key: "/a" }, forever);
   await server.stop();
   const put = { compare: [], success: [{ put: { key: "/a", value: "" } }] };
   const [changed] = await Promise.all([client.transaction(put, forever), server.start()]);
   expect(changed.revision).toBe(2n);
-}, 15_000);
+}, 90_000);
 
 test("a transaction whose answer is lost is not sent again, and the error says so", async () => {
   await using proxy = await TcpProxy.start(server.port);
@@ -174,7 +176,7 @@ test("a read that one member does not answer is answered by another", async () =
   const endpoints = [hanging.url, silent.url, server.url];
   // The first endpoint is preferred with this clock; each attempt takes longer than the retries may.
   const clock = { ...systemClock, random: () => 0 };
-  const timing = { attemptMs: 300, retryForMs: 200 };
+  const timing = { attemptMs: 2_000, retryForMs: 200 };
   await using client = new EtcdClient({ endpoints, log, timing, clock });
   await client.range({ key: "/a" }, forever);
   hanging.silence();
@@ -184,7 +186,7 @@ test("a read that one member does not answer is answered by another", async () =
 
 test("a call that is not answered ends at its deadline", async () => {
   await using proxy = await TcpProxy.start(server.port);
-  const timing = { attemptMs: 300, retryForMs: 200 };
+  const timing = { attemptMs: 1_000, retryForMs: 200 };
   await using client = new EtcdClient({ endpoints: [proxy.url], log, timing });
   await client.range({ key: "/a" }, forever);
   proxy.silence();
@@ -214,7 +216,8 @@ test("an aborted call throws the signal's reason at once", async () => {
   const reason = new Error("shutting down");
   setTimeout(() => stop.abort(reason), 50);
   const startMs = performance.now();
-  await expect(client.range({ key: "/a" }, stop.signal)).rejects.toBe(reason);
+  const thrown = await client.range({ key: "/a" }, stop.signal).catch((error: unknown) => error);
+  expect(thrown).toBe(reason);
   expect(performance.now() - startMs).toBeLessThan(4000);
 });
 

@@ -123,9 +123,10 @@ test("replaced certificate files serve the next connection, and calls in between
   });
   const read = () => client.range({ key: "/a" }, forever);
   const refused = mutual.kind === "etcd"
-    ? "the server refused our TLS certificate"
+    ? /the server refused our TLS certificate/
     : /connection closed|broken pipe|connection reset/;
-  await expect(read()).rejects.toThrow(refused);
+  const failure = () => read().then(() => "no failure", (error: Error) => error.message);
+  expect(await failure()).toMatch(refused);
   install(clientFiles);
   await read();
   // A watch is open while the files change; it stays, and delivers.
@@ -144,5 +145,5 @@ test("replaced certificate files serve the next connection, and calls in between
   await read();
   // New certificates that the server does not accept: new calls fail, so they are in use.
   install(strangerCa.sign("client"));
-  await expect(read()).rejects.toThrow(refused);
+  expect(await failure()).toMatch(refused);
 });

@@ -40,18 +40,26 @@ function newPrefix(): string {
 }
 
 function node(prefix: string, more: Partial<TestNodeOptions> = {}): TestNode {
-  const etcd = new EtcdClient({ endpoints: [server.url], log: collectingLog().log });
-  const created = testNode({ etcd, prefix, ...more });
+  const created = nodeOn(server, prefix, more);
   nodes.push(created);
   return created;
 }
 
-async function get(key: string): Promise<string> {
-  return (await server.etcdctl("get", key, "--print-value-only")).trim();
+function nodeOn(
+  { url }: EtcdServer,
+  prefix: string,
+  more: Partial<TestNodeOptions> = {},
+): TestNode {
+  const etcd = new EtcdClient({ endpoints: [url], log: collectingLog().log });
+  return testNode({ etcd, prefix, ...more });
 }
 
-async function keys(prefix: string): Promise<string[]> {
-  const text = await server.etcdctl("get", prefix, "--prefix", "--keys-only");
+async function get(key: string, from: EtcdServer = server): Promise<string> {
+  return (await from.etcdctl("get", key, "--print-value-only")).trim();
+}
+
+async function keys(prefix: string, from: EtcdServer = server): Promise<string[]> {
+  const text = await from.etcdctl("get", prefix, "--prefix", "--keys-only");
   return text.split("\n").filter((line) => line !== "");
 }
 
@@ -83,7 +91,7 @@ describe("on a real etcd", () => {
     const [last] = await Promise.all([61, 62, 63].map(start));
     expect(last?.lease.subnets[4]).toBeDefined();
     expect(await failure(start(64))).toBeInstanceOf(OutOfSubnetsError);
-  }, 30_000);
+  }, 90_000);
 
   test("the lease is a day long, as Go reads and writes it, and outlives the node", async () => {
     const prefix = newPrefix();
@@ -92,7 +100,7 @@ describe("on a real etcd", () => {
     const key = keyOf(prefix, own);
     expect(await get(key)).toBe(value("192.0.2.1"));
     expect(await server.etcdctl("lease", "timetolive", await etcdLeaseOf(key))).toMatch(
-      /granted with TTL\(86400s\), remaining\((86400|86399)s\)/,
+      /granted with TTL\(86400s\), remaining\(86(400|3\d\d)s\)/,
     );
     expect(await keys(prefix)).toEqual([`${prefix}/sessions/192.0.2.1`, key]);
     await own[Symbol.asyncDispose]();
@@ -115,14 +123,14 @@ describe("on a real etcd", () => {
     const own = await node(prefix).store.acquire(request(IPV4, A), forever);
     const key = keyOf(prefix, own);
     await server.etcdctl("del", key);
-    await eventually("the key is back", 5000, async () => await get(key) === value("192.0.2.1"));
+    await eventually("the key is back", 20_000, async () => await get(key) === value("192.0.2.1"));
     const revoked = await etcdLeaseOf(key);
     await server.etcdctl("lease", "revoke", revoked);
-    await eventually("the key is back", 5000, async () => await get(key) === value("192.0.2.1"));
+    await eventually("the key is back", 20_000, async () => await get(key) === value("192.0.2.1"));
     expect(await etcdLeaseOf(key)).not.toBe(revoked);
     await own.update(attributes(A, "02:00:00:00:00:42"), forever);
     expect(await get(key)).toBe(value("192.0.2.1", "02:00:00:00:00:42"));
-  }, 15_000);
+  }, 90_000);
 
   test("a lease that another node holds by now is lost", async () => {
     const prefix = newPrefix();
@@ -132,24 +140,26 @@ describe("on a real etcd", () => {
   });
 
   test("a lease survives an etcd that is killed, and one that comes back empty", async () => {
+    // One of its own: the other tests' nodes would have to put their leases back, too.
+    await using server = await EtcdServer.start();
     const prefix = newPrefix();
-    const first = node(prefix, { sessionTtlSeconds: 3 });
+    await using first = nodeOn(server, prefix, { sessionTtlSeconds: 3 });
     const own = await first.store.acquire(request(IPV4, A), forever);
     const key = keyOf(prefix, own);
     await server.stop("SIGKILL");
     await Bun.sleep(500);
     await server.start();
     await own.update(attributes(A, "02:00:00:00:00:43"), forever);
-    expect(await get(key)).toBe(value("192.0.2.1", "02:00:00:00:00:43"));
+    expect(await get(key, server)).toBe(value("192.0.2.1", "02:00:00:00:00:43"));
     await server.stop("SIGKILL");
     server.erase();
     await server.start();
     await eventually(
       "lease and session are back",
-      15_000,
-      async () => (await keys(prefix)).join() === `${prefix}/sessions/192.0.2.1,${key}`,
+      40_000,
+      async () => (await keys(prefix, server)).join() === `${prefix}/sessions/192.0.2.1,${key}`,
     );
-  }, 40_000);
+  }, 90_000);
 
   test(
     "a second live node with our public address is refused; a dead one's is waited out",
@@ -162,25 +172,24 @@ describe("on a real etcd", () => {
       expect(error).toBeInstanceOf(DuplicateNodeError);
       expect(error.message).toContain("node host-a (interface eth0) is alive");
       const restarted = node(prefix, { host: "host-a", sessionTtlSeconds: 3 });
-      const startMs = performance.now();
       expect((await restarted.store.acquire(request(IPV4, A), forever)).lease.key).toBe(
         own.lease.key,
       );
-      expect(performance.now() - startMs).toBeLessThan(2000);
+      expect(restarted.records.filter(({ msg }) => msg.includes("waiting for"))).toEqual([]);
       await own[Symbol.asyncDispose]();
       await first.store[Symbol.asyncDispose]();
       await restarted.store[Symbol.asyncDispose]();
       const taken = await second.store.acquire(request(IPV4, A), forever);
       expect(taken.lease.key).toBe(own.lease.key);
     },
-    40_000,
+    90_000,
   );
 
   test(
     "the lease of a node whose session runs out in etcd is taken over by a rebuilt one",
     async () => {
       const prefix = newPrefix();
-      const granted = await server.etcdctl("lease", "grant", "3");
+      const granted = await server.etcdctl("lease", "grant", "6");
       const etcdLease = granted.match(/^lease (\w+) granted/)?.[1] as string;
       const dead =
         '{"hostname":"host-a","identity":"of a machine that burnt down","interface":"eth0"}';
@@ -189,10 +198,10 @@ describe("on a real etcd", () => {
       const rebuilt = node(prefix, { host: "host-b" });
       const own = await rebuilt.store.acquire(request(IPV4, A), forever);
       expect(String(own.lease.key)).toBe("10.5.9.0-24");
-      expect(rebuilt.records[0]?.msg).toContain("waiting for up to 3 s to see whether");
+      expect(rebuilt.records[0]?.msg).toContain("waiting for up to 6 s to see whether");
       expect(await get(`${prefix}/sessions/192.0.2.1`)).toContain("identity of host-b");
     },
-    15_000,
+    90_000,
   );
 
   test("an etcd user who must not write sessions gets a lease nevertheless", async () => {
@@ -213,20 +222,26 @@ describe("on a real etcd", () => {
     expect(limited.warnings()).toEqual([
       expect.stringContaining("this etcd user must not write /guarded/sessions/192.0.2.1"),
     ]);
-  }, 20_000);
+  }, 90_000);
 
   test("trap 3: a start with 500 leases costs as many calls as one with none", async () => {
     const count = async (leases: number) => {
+      // One of its own, which nobody else calls.
+      await using server = await EtcdServer.start();
       const prefix = newPrefix();
-      await putAll(Array.from({ length: leases }, (_, i) => ({
-        key: `${prefix}/subnets/10.5.${1 + i % 250}.${Math.floor(i / 250) * 64}-26`,
-        value: value(`198.51.${i >> 8}.${i & 255}`),
-      })));
+      await putAll(
+        server,
+        Array.from({ length: leases }, (_, i) => ({
+          key: `${prefix}/subnets/10.5.${1 + i % 250}.${Math.floor(i / 250) * 64}-26`,
+          value: value(`198.51.${i >> 8}.${i & 255}`),
+        })),
+      );
       const before = await server.callCounts();
       const config = parse({ Network: "10.5.0.0/16", SubnetLen: 26 });
-      await using own = await node(prefix).store.acquire(request(config, A), forever);
+      await using one = nodeOn(server, prefix);
+      await using own = await one.store.acquire(request(config, A), forever);
       expect(own.lease.subnets[4]).toBeDefined();
-      return await eventually("the calls of a start", 5000, async () => {
+      return await eventually("the calls of a start", 20_000, async () => {
         const after = await server.callCounts();
         const counts = ["Range", "Txn", "LeaseGrant", "LeaseTimeToLive"].map((method) =>
           (after.get(method) ?? 0) - (before.get(method) ?? 0)
@@ -247,12 +262,12 @@ describe("on a real etcd", () => {
     const watching = (async () => {
       for await (const event of node(prefix).store.watchLeases(stop.signal)) seen.push(event);
     })();
-    await eventually("a snapshot", 5000, () => seen.length === 1);
+    await eventually("a snapshot", 20_000, () => seen.length === 1);
     expect(seen[0]).toMatchObject({ kind: "snapshot", leases: [own.lease], invalid: [] });
     await server.etcdctl("put", `${prefix}/subnets/10.5.250.0-24`, "{");
     await own.update(attributes(A, "02:00:00:00:00:42"), forever);
     await server.etcdctl("del", `${prefix}/subnets/10.5.250.0-24`);
-    await eventually("all events", 5000, () => seen.length === 4);
+    await eventually("all events", 20_000, () => seen.length === 4);
     expect(seen.slice(1)).toMatchObject([
       { kind: "invalid", invalid: { key: "10.5.250.0-24", reason: "its value is not JSON" } },
       { kind: "put", lease: own.lease },
@@ -275,7 +290,7 @@ describe("on a real etcd", () => {
     })();
     await server.etcdctl("put", `${prefix}/config`, '{"Network":"10.6.0.0/16"}');
     await server.etcdctl("del", `${prefix}/config`);
-    await eventually("two changes", 5000, () => seen.includes(undefined));
+    await eventually("two changes", 20_000, () => seen.includes(undefined));
     stop.abort();
     await watching;
     expect(seen.at(-1)).toBe(undefined);
@@ -302,9 +317,12 @@ async function setUpUsers(etcd: EtcdServer, prefix: string): Promise<void> {
 }
 
 /** Many puts in few transactions; etcd allows 128 operations in each. */
-async function putAll(entries: readonly { key: string; value: string }[]): Promise<void> {
+async function putAll(
+  { url }: EtcdServer,
+  entries: readonly { key: string; value: string }[],
+): Promise<void> {
   const { log } = collectingLog();
-  await using client = new EtcdClient({ endpoints: [server.url], log });
+  await using client = new EtcdClient({ endpoints: [url], log });
   for (let i = 0; i < entries.length; i += 100) {
     const success = entries.slice(i, i + 100).map((entry) => ({ put: entry }));
     await client.transaction({ compare: [], success }, forever);
