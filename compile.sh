@@ -78,7 +78,8 @@ install_npm_packages() {
   command -v npm >/dev/null || fail "npm is missing (Debian package npm)"
   ! npm_packages_are_installed || return 0
   echo "installing npm packages"
-  npm ci --no-audit --no-fund --loglevel=error >&2 || fail "npm ci failed"
+  local npm=(npm ci --no-audit --no-fund --loglevel=error --fetch-retries=5)
+  "${npm[@]}" >&2 || { sleep 5 && "${npm[@]}" >&2; } || fail "npm ci failed"
 }
 
 # Whether node_modules holds the locked versions; packages for other platforms may be absent.
@@ -112,12 +113,14 @@ runtime_of() {
   folder=dist/runtimes/$name-$version
   if [[ ! -x $folder/package/bin/bun ]]; then
     echo "fetching the runtime $name $version" >&2
-    rm -rf "$folder"
-    mkdir -p "$folder"
-    npm pack --silent --pack-destination "$folder" "@oven/$name@$version" >/dev/null ||
+    rm -rf "$folder" "$folder.new"
+    mkdir -p "$folder.new"
+    npm pack --silent --fetch-retries=5 --pack-destination "$folder.new" "@oven/$name@$version" \
+      >/dev/null ||
       fail "cannot fetch the npm package @oven/$name@$version, which brings the target's runtime"
-    tar -xzf "$folder"/*.tgz -C "$folder"
-    rm "$folder"/*.tgz
+    tar -xzf "$folder.new"/*.tgz -C "$folder.new"
+    rm "$folder.new"/*.tgz
+    mv "$folder.new" "$folder" # whole, or not at all
   fi
   echo "$folder/package/bin/bun"
 }
@@ -172,7 +175,7 @@ fetch_libnl() {
     mkdir -p "$cache/lists/partial" "$cache/cache/archives/partial"
     local apt=(apt-get -qq -o "APT::Architecture=$architecture" -o "APT::Architectures=$architecture"
       -o "Dir::State::Lists=$cache/lists" -o "Dir::Cache=$cache/cache" -o Debug::NoLocking=1
-      -o Acquire::Languages=none -o APT::Sandbox::User=)
+      -o Acquire::Languages=none -o Acquire::Retries=3 -o APT::Sandbox::User=)
     (cd "$cache" && "${apt[@]}" update && "${apt[@]}" download "${LIBNL_PACKAGES[@]}") \
       >"$cache/log" 2>&1 || fail "cannot fetch libnl for $architecture: $(tail -n 3 "$cache/log")"
     for package in "$cache"/*.deb; do dpkg-deb -x "$package" "$cache/root"; done

@@ -29,8 +29,13 @@ if [[ ! -e $policy ]]; then
   chmod +x "$policy"
 fi
 export DEBIAN_FRONTEND=noninteractive
-if ! { apt-get -q update && apt-get -q -y install --no-install-recommends "${missing[@]}"; } \
-  >"$log" 2>&1; then
+# Another apt may hold the lock for a while, and a mirror may fail once.
+apt=(apt-get -q -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3)
+for attempt in 1 2 3; do
+  if { "${apt[@]}" update && "${apt[@]}" -y install --no-install-recommends "${missing[@]}"; } \
+    >"$log" 2>&1; then exit 0; fi
+  echo "attempt $attempt failed:" >&2
   tail -n 20 "$log" >&2
-  exit 1
-fi
+  [[ $attempt = 3 ]] || sleep 10
+done
+exit 1

@@ -6,11 +6,15 @@ export FLANNELD_VM=1
 mapfile -d '' -t command </run/vm/command
 mapfile -d '' -t directory </run/vm/directory
 cd "${directory[0]}" || cd / || exit
+# Not the machine's, where files may come and go below ours.
+TMPDIR=$(mktemp -d /tmp/guest.XXXXXX) || exit
+export TMPDIR
+echo started >/dev/ttyS2
 
 "${command[@]}" >/dev/ttyS0 2>/dev/ttyS1 </dev/null
 status=$?
 
 kill -KILL -1 2>/dev/null # what the command left behind may still write
 sleep 0.05
-echo "status $status" >/dev/ttyS2
+echo "status $status end" >/dev/ttyS2
 sleep infinity

@@ -75,7 +75,8 @@ fetch_source() {
   local mirror=$1 suite=$2 package apt
   echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main" \
     >"$work/sources.list"
-  apt=(-o "Dir::Etc::SourceList=$work/sources.list" -o Dir::Etc::SourceParts=/dev/null
+  apt=(-o Acquire::Retries=3
+    -o "Dir::Etc::SourceList=$work/sources.list" -o Dir::Etc::SourceParts=/dev/null
     -o "Dir::State::Lists=$work/lists" -o "Dir::Cache=$work/cache" -o APT::Sandbox::User=root)
   apt-get "${apt[@]}" -q update >"$work/log" 2>&1 || return
   package=$(apt-cache "${apt[@]}" depends linux-source 2>/dev/null |
