@@ -35,11 +35,13 @@ export class PacketPump {
   readonly #options: PumpOptions;
   readonly #outgoing = new PacketSlots();
   readonly #incoming = new PacketSlots();
-  /** Whether the kernel cuts one message into datagrams (UDP_SEGMENT, Linux 4.18, udp(7)). */
-  #canSendTrains = true;
+  readonly #nowMs: () => number;
+  /** From when on the kernel may be asked to cut one message into datagrams (UDP_SEGMENT, udp(7)). */
+  #trainsFromMs = -Infinity;
 
-  constructor(options: PumpOptions) {
+  constructor(options: PumpOptions, nowMs: () => number = () => performance.now()) {
     this.#options = options;
+    this.#nowMs = nowMs;
   }
 
   /** Takes what the device has to send, up to a number of packets. Whether there was anything. */
@@ -102,7 +104,7 @@ export class PacketPump {
   #send(socketFd: number, count: number): void {
     const { sendmmsg } = libc();
     let sent = 0;
-    let trains = this.#canSendTrains;
+    let trains = this.#nowMs() >= this.#trainsFromMs;
     while (sent < count) {
       const messages = this.#arrange(sent, count, trains);
       const done = sendmmsg(socketFd, this.#outgoing.message(0), messages, 0);
@@ -112,7 +114,8 @@ export class PacketPump {
       if (this.#outgoing.packetsOf(0) > 1) {
         // What refuses a train may take its packets one by one. Sent so, they tell of the reason.
         trains = false;
-        if (reason === EINVAL || reason === EIO) this.#canSendTrains = false;
+        // For any peer (before Linux 4.18), or for one whose path has a smaller MTU.
+        if (reason === EINVAL || reason === EIO) this.#trainsFromMs = this.#nowMs() + NO_TRAINS_MS;
       } else {
         const destination = this.#outgoing.destinationOf(sent);
         this.#options.onUnsent({ errno: reason, destination });
@@ -146,5 +149,7 @@ export class PacketPump {
 
 /** The largest UDP payload (RFC 768 in RFC 791). */
 const MAX_TRAIN_BYTES = 65535 - 20 - 8;
+/** One refusal in this time costs nothing; without trains, one peer's small path slows down all. */
+const NO_TRAINS_MS = 10_000;
 const EIO = 5; // asm-generic/errno-base.h
 const EINVAL = 22; // asm-generic/errno-base.h

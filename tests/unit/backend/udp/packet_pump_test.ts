@@ -99,6 +99,29 @@ test("a destination that cannot be reached costs its packets only, and is counte
   expect(unsent).toEqual([why, why]);
 });
 
+test("trains that the kernel refuses are tried again after a while", () => {
+  let now = 0;
+  const hops = new NextHops();
+  hops.set({ address: PEER, length: 32 }, LOOPBACK);
+  const onUnsent = (why: { errno: number; destination: number }) => void unsent.push(why);
+  pump = new PacketPump({ hops, complain: () => {}, onUnsent }, () => now);
+  setOption(wire.test, k.IPPROTO_UDP, UDP_GRO, 1); // a train on loopback arrives in one piece
+  const sendFour = () => {
+    for (let id = 0; id < 4; id++) send(device.test, ipPacket({ bytes: 1000, id }));
+    pump.sendFromDevice(ends);
+    return receiveAll(wire.test).map(({ length }) => length);
+  };
+  expect(sendFour()).toEqual([4000]);
+  setOption(wire.pump, k.SOL_SOCKET, SO_NO_CHECK, 1); // with which the kernel makes no trains
+  expect(sendFour()).toEqual([1000, 1000, 1000, 1000]);
+  setOption(wire.pump, k.SOL_SOCKET, SO_NO_CHECK, 0);
+  now = 9_999;
+  expect(sendFour()).toEqual([1000, 1000, 1000, 1000]);
+  now = 10_000;
+  expect(sendFour()).toEqual([4000]);
+  expect(unsent).toEqual([]);
+});
+
 test("of 100 000 packets of chance, none leaves the network and none is damaged", () => {
   let passed = 0;
   for (let round = 0; round < 100_000 / 50; round++) {
@@ -116,6 +139,13 @@ test("of 100 000 packets of chance, none leaves the network and none is damaged"
 }, 60_000);
 
 const EACCES = 13; // asm-generic/errno-base.h
+const UDP_GRO = 104; // linux/udp.h
+const SO_NO_CHECK = 11; // asm-generic/socket.h
+
+function setOption(fd: number, level: number, name: number, value: number): void {
+  const bytes = addressOf(new Uint8Array(Int32Array.of(value).buffer));
+  if (libc().setsockopt(fd, level, name, bytes, 4) !== 0) throw new Error("setsockopt");
+}
 
 interface PacketFields {
   readonly bytes?: number;
