@@ -1,6 +1,7 @@
 /** Runs one command of the configuration: as a shell would, but with limits, and never unheard. */
 
 import type { Log } from "../../log/log.ts";
+import { killMarked } from "../../process/leftovers.ts";
 import { ProcessError, run } from "../../process/process.ts";
 import type { HookInput } from "./hook_input.ts";
 
@@ -44,7 +45,8 @@ export class HookRunner {
 
   /**
    * What the command printed on standard output. What it prints there and on standard error is logged
-   * line by line as it comes. Throws `HookError`, or the signal's reason.
+   * line by line as it comes. Throws `HookError`, or the signal's reason; nothing of a command that did
+   * not come to its own end is left then.
    */
   async run(call: HookCall): Promise<string> {
     const title = call.subject === "" ? call.name : `${call.name} for ${call.subject}`;
@@ -63,6 +65,9 @@ export class HookRunner {
       this.#log.info(`${title}: done in ${Math.round(performance.now() - begun)} ms`);
       return stdout;
     } catch (error) {
+      if (error instanceof HookError) throw error;
+      // It was killed with its group; what it has put into other sessions has the mark, too.
+      killMarked(MARK_VARIABLE, new Set([call.mark]));
       if (!(error instanceof ProcessError)) throw error;
       throw new HookError(`${title} failed: ${reasonOf(error, call)}${lines.end}`);
     } finally {

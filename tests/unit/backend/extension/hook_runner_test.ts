@@ -1,0 +1,93 @@
+/** One command with a real shell: what it starts, what it prints, and how it ends. */
+
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import {
+  type HookCall,
+  HookError,
+  HookRunner,
+  MARK_VARIABLE,
+} from "../../../../src/backend/extension/hook_runner.ts";
+import { hookVariables } from "../../../../src/backend/extension/hook_input.ts";
+import { killMarked } from "../../../../src/process/leftovers.ts";
+import { collectingLog, type LogRecord } from "../../../support/collecting_log.ts";
+import { eventually } from "../../../support/wait.ts";
+import { networks, Sandbox } from "./support.ts";
+
+let sandbox: Sandbox;
+let mark: string;
+let records: readonly LogRecord[];
+
+beforeEach(() => {
+  sandbox = new Sandbox();
+  mark = crypto.randomUUID();
+});
+afterEach(() => {
+  killMarked(MARK_VARIABLE, new Set([mark]));
+  sandbox[Symbol.dispose]();
+});
+
+/** Runs it to its end; the error with which it did not end well. */
+async function run(command: string, more: Partial<HookCall> = {}): Promise<unknown> {
+  const collected = collectingLog();
+  records = collected.records;
+  const env = { ...process.env, OUT: sandbox.path("out") };
+  const variables = hookVariables({ networks, subnets: {}, publicAddresses: {} });
+  const call: HookCall = {
+    name: "SubnetAddCommand",
+    subject: "10.5.2.0/24",
+    command,
+    input: { variables, stdin: "\n" },
+    timeoutMs: 60_000,
+    mark,
+    signal: new AbortController().signal,
+    ...more,
+  };
+  return await new HookRunner({ log: collected.log, env }).run(call).catch((error) => error);
+}
+
+/** Process ids that have this call's mark. */
+function marked(): string[] {
+  return readdirSync("/proc").filter((pid) => {
+    try {
+      return readFileSync(`/proc/${pid}/environ`, "utf8").includes(`${MARK_VARIABLE}=${mark}`);
+    } catch {
+      return false; // No process, or one that has just ended.
+    }
+  });
+}
+
+const allGone = () => eventually("all are gone", 30_000, () => marked().length === 0);
+
+/** A program in a session of its own, which has begun when `$OUT` is there. */
+const APART = "setsid sh -c ': > \"$OUT\"; exec sleep 600' </dev/null >/dev/null 2>&1 &";
+
+describe("a command that is killed", () => {
+  test("for its time takes with it what it has put into sessions of their own", async () => {
+    const error = await run(`${APART} sleep 600`, { timeoutMs: 1000 });
+    expect(error).toBeInstanceOf(HookError);
+    expect((error as Error).message).toContain("did not end within 1 s and was killed");
+    await allGone();
+  });
+
+  test("by the daemon's end, too", async () => {
+    const end = new AbortController();
+    const running = run(`${APART} sleep 600`, { signal: end.signal });
+    await eventually("it has begun", 30_000, () => existsSync(sandbox.path("out")));
+    end.abort(new Error("the daemon ends"));
+    expect(((await running) as Error).message).toBe("the daemon ends");
+    await allGone();
+  });
+
+  test("for what it prints, too, and only the first lines are in the log", async () => {
+    const error = await run(`${APART} until [ -e "$OUT" ]; do :; done; yes`);
+    expect((error as Error).message).toContain("it printed more than 1048576 bytes and was killed");
+    await allGone();
+    expect(records.filter(({ msg }) => msg.endsWith(": y"))).toHaveLength(100);
+  });
+});
+
+test("what a command that ends well has left in the background goes on", async () => {
+  expect(await run(`${APART} until [ -e "$OUT" ]; do :; done; echo done`)).toBe("done\n");
+  expect(marked()).toHaveLength(1);
+});
