@@ -57,5 +57,5 @@ test.each(["vxlan", "wireguard"] as const)(
     });
     expect(warnings()).toHaveLength(1);
   },
-  120_000,
+  300_000,
 );

@@ -5,6 +5,7 @@ import type { Family } from "../../src/addr/ip.ts";
 import { Cluster } from "../support/cluster.ts";
 import { expectGolden } from "../support/golden.ts";
 import { DUAL, IPV4, IPV6_ONLY, rememberSubnets } from "../support/networks.ts";
+import { eventually } from "../support/wait.ts";
 
 interface Case {
   golden: string;
@@ -56,7 +57,10 @@ test.each(CASES)("the kernel holds exactly what golden $golden says", async (one
   await cluster.attachWorkloads();
   await cluster.expectMesh();
   const names = await cluster.macNames();
-  expectGolden(one.golden, await cluster.host(1).kernel(names));
+  await eventually("all is there", 30_000, async () => {
+    expectGolden(one.golden, await cluster.host(1).kernel(names));
+    return true;
+  });
   // A second look, after every periodic check had its turn: nothing has been added or renewed.
   await Bun.sleep(1_200);
   expectGolden(one.golden, await cluster.host(1).kernel(names));

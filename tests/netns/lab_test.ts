@@ -1,7 +1,7 @@
 /** `flanneld lab` as a user runs it: the compiled program starts itself in every host. */
 
 import { afterAll, expect, test } from "bun:test";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BACKEND_TYPES } from "../../src/backend/registry.ts";
@@ -11,7 +11,10 @@ import { eventually } from "../support/wait.ts";
 
 /** Labs of this test only: `lab down` sees no others. */
 const directory = mkdtempSync(join(tmpdir(), "lab-test-"));
-afterAll(() => rmSync(directory, { recursive: true, force: true }));
+const scripts = mkdtempSync(join(tmpdir(), "lab-test-"));
+afterAll(() => {
+  for (const one of [directory, scripts]) rmSync(one, { recursive: true, force: true });
+});
 
 const env = { PATH: process.env["PATH"], TMPDIR: directory };
 const lab = (...args: string[]) => run(FLANNELD, ["lab", ...args], { env, timeoutMs: 60_000 });
@@ -86,18 +89,32 @@ test("a kept lab stays until lab down removes it", async () => {
   expect(remains()).toEqual([]);
 }, 120_000);
 
-test("Ctrl-C removes a lab and ends with 130; what SIGKILL leaves, lab down removes", async () => {
-  for (const signal of ["SIGINT", "SIGKILL"] as const) {
-    const child = Bun.spawn([FLANNELD, "lab", "--hosts=4"], {
-      env,
-      stdout: "ignore",
-      stderr: "ignore",
-    });
-    await eventually("it has begun", 30_000, () => remains().length > 4);
-    child.kill(signal);
-    const code = await child.exited;
-    if (signal === "SIGINT") expect(code).toBe(130);
-    else expect((await lab("down")).stderr).toMatch(/^removed fl-lab-/);
-    expect(remains()).toEqual([]);
-  }
+function startLab(...args: string[]): Bun.Subprocess {
+  const command = [FLANNELD, "lab", "--hosts=4", ...args];
+  return Bun.spawn(command, { env, stdout: "ignore", stderr: "ignore" });
+}
+
+test("Ctrl-C removes a lab that is being built, and ends with 130", async () => {
+  const child = startLab();
+  await eventually("it has begun", 30_000, () => remains().length > 4);
+  child.kill("SIGINT");
+  expect(await child.exited).toBe(130);
+  expect(remains()).toEqual([]);
+}, 120_000);
+
+test("what SIGKILL leaves, lab down removes", async () => {
+  // Daemons that never get a subnet: the lab waits for them, and nothing else goes on in it.
+  const [started, daemon] = [join(scripts, "started"), join(scripts, "daemon")];
+  writeFileSync(daemon, `#!/bin/sh\necho >>${started}\nexec sleep 300\n`, { mode: 0o755 });
+  const child = startLab(`--daemon=${daemon}`);
+  await eventually(
+    "every daemon runs",
+    30_000,
+    () => existsSync(started) && readFileSync(started).length === 4,
+  );
+  child.kill("SIGKILL");
+  await child.exited;
+  expect(remains().length).toBeGreaterThan(4);
+  expect((await lab("down")).stderr).toMatch(/^removed fl-lab-/);
+  expect(remains()).toEqual([]);
 }, 120_000);

@@ -1,6 +1,6 @@
 /**
  * A traffic manager in the network namespace that this program is started in, driven by lines of
- * JSON on standard input and answering with lines of JSON. See `traffic_support.ts`.
+ * JSON on standard input, until its end, and answering with lines of JSON. See `traffic_support.ts`.
  */
 
 import { createInterface } from "node:readline";
@@ -27,8 +27,7 @@ export interface DriverOptions extends Omit<TrafficOptions, "log" | "onStatus"> 
 export type DriverCommand =
   /** Answered when the rules are in. */
   | { readonly op: "set"; readonly rules: TrafficRules }
-  | { readonly op: "stats" }
-  | { readonly op: "stop" };
+  | { readonly op: "stats" };
 
 export interface DriverAnswer {
   readonly processStarts: number;
@@ -53,7 +52,6 @@ async function main(): Promise<void> {
   answer();
   for await (const line of createInterface({ input: process.stdin })) {
     const command = JSON.parse(line) as DriverCommand;
-    if (command.op === "stop") return;
     if (command.op === "set") {
       manager.setRules(command.rules);
       await manager.whenInstalled(AbortSignal.timeout(10_000)).catch(() => {});

@@ -49,26 +49,37 @@ async function sourceSeen(
     source?: string;
   },
 ): Promise<string> {
-  const [script, family] = [
-    `import socket,sys
-s=socket.socket(socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET,socket.SOCK_DGRAM)
-s.settimeout(2)
-`,
-    address.includes(":") ? "::" : "0.0.0.0",
-  ];
-  const receive = to.sh(
-    `python3 -c "${script}s.bind((sys.argv[1],7777))
-print(s.recvfrom(9)[1][0])" ${family}`,
+  const output = await from.sh(
+    `python3 -c '${EXCHANGE}' ${to.name} ${from.name} ${address} "${source ?? ""}"`,
   );
-  const send = from.sh(
-    `python3 -c "${script}import time
-if sys.argv[2]: s.bind((sys.argv[2],0))
-for i in range(10):
-    s.sendto(b'x',(sys.argv[1],7777)); time.sleep(0.1)" ${address} "${source ?? ""}"`,
-  );
-  const [seen] = await Promise.all([receive.catch(() => "nothing"), send]);
-  return seen.trim();
+  return output.trim();
 }
+
+/**
+ * A socket stays in the namespace in which it was made, so one process has both ends: nothing is sent
+ * before the receiver is there. "nothing" has arrived when it is not there 2 s after the last packet.
+ */
+const EXCHANGE = `
+import ctypes, os, select, socket, sys
+CLONE_NEWNET = 0x40000000  # linux/sched.h
+to, sender, address, source = sys.argv[1:]
+def socket_in(namespace):
+    ctypes.CDLL(None).setns(os.open("/run/netns/" + namespace, os.O_RDONLY), CLONE_NEWNET)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return socket.socket(family, socket.SOCK_DGRAM)
+receiver = socket_in(to)
+receiver.bind(("", 7777))
+s = socket_in(sender)
+if source: s.bind((source, 0))
+waits = [0.1] * 10 + [2]
+for wait in waits:
+    if wait < 1: s.sendto(b"x", (address, 7777))
+    if select.select([receiver], [], [], wait)[0]:
+        print(receiver.recvfrom(9)[1][0])
+        break
+else:
+    print("nothing")
+`;
 
 const CASES: [TrafficMode, string][] = [["iptables", "IPv4"], ["iptables", "IPv6"], [
   "nftables",

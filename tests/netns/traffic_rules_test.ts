@@ -305,15 +305,22 @@ test("a missing libnftables and nft are named with their packages", async () => 
 test("a held xtables lock is waited for, told, and outlived", async () => {
   await using namespace = await Namespace.create();
   const programs = VARIANTS["legacy"] as IptablesPrograms;
-  const holder = Bun.spawn(["flock", "/run/xtables.lock", "sleep", "7"]);
+  const lock = "/run/xtables.lock";
+  const holder = Bun.spawn(["flock", "--no-fork", lock, "sleep", "100"]);
   try {
-    await Bun.sleep(200);
+    const isHeld = () => !Bun.spawnSync(["flock", "--nonblock", lock, "true"]).success;
+    await eventually("the lock is held", 30_000, isHeld);
     await using driver = await Driver.start(namespace, { programs });
-    const answer = await driver.set(rulesFor());
-    expect(answer).toMatchObject({ inSync: true });
-    const log = await driver.stop();
-    expect(log).toContain("another program has held the xtables lock for more than 5 s");
-    expect(log).toContain("works again");
+    const answer = driver.set(rulesFor());
+    await eventually(
+      "it is told",
+      30_000,
+      () => driver.log().includes("another program has held the xtables lock for more than 5 s"),
+    );
+    holder.kill();
+    await answer;
+    await eventually("the rules are in", 30_000, async () => (await driver.stats()).inSync);
+    expect(await driver.stop()).toContain("works again");
   } finally {
     holder.kill();
   }

@@ -2,19 +2,21 @@
 
 import type { TrafficRules } from "../../src/traffic/rules.ts";
 import type { Namespace } from "../support/network_namespace.ts";
+import { eventually } from "../support/wait.ts";
 import type { DriverAnswer, DriverCommand, DriverOptions } from "./traffic_driver.ts";
 
 /** A traffic manager in a process of its own, inside a namespace. */
 export class Driver implements AsyncDisposable {
   readonly #child: Bun.Subprocess<"pipe", "pipe", "pipe">;
   readonly #lines: AsyncIterator<string>;
-  readonly #log: Promise<string>;
+  #log = "";
+  readonly #logged: Promise<void>;
   first!: DriverAnswer;
 
   private constructor(child: Bun.Subprocess<"pipe", "pipe", "pipe">) {
     this.#child = child;
     this.#lines = lines(child.stdout);
-    this.#log = new Response(child.stderr).text();
+    this.#logged = this.#read(child.stderr);
   }
 
   /** Starts a manager and, if rules are given, waits until they are in. */
@@ -24,7 +26,8 @@ export class Driver implements AsyncDisposable {
     rules?: TrafficRules,
     env: Record<string, string> = {},
   ): Promise<Driver> {
-    const settings: DriverOptions = { mode: "iptables", resyncMs: 5000, ...options };
+    // What is put right is put right because it was announced.
+    const settings: DriverOptions = { mode: "iptables", resyncMs: 3_600_000, ...options };
     const driver = new Driver(Bun.spawn([
       "ip",
       "netns",
@@ -52,11 +55,27 @@ export class Driver implements AsyncDisposable {
     this.#child.kill(signal);
   }
 
+  /** What the manager has logged so far. */
+  log(): string {
+    return this.#log;
+  }
+
+  /** Waits until it has started no program for a while: its own changes are over. */
+  async quiet(): Promise<void> {
+    let before = (await this.stats()).processStarts;
+    await eventually("nothing more is done", 60_000, async () => {
+      await Bun.sleep(1_500);
+      const now = (await this.stats()).processStarts;
+      return now === before || (before = now, false);
+    });
+  }
+
   /** Ends the manager; resolves to what it logged. */
   async stop(): Promise<string> {
-    if (this.#child.exitCode === null) this.#write({ op: "stop" });
+    await this.#child.stdin.end(); // it may have ended by itself: nothing is written
     await this.#child.exited;
-    return await this.#log;
+    await this.#logged;
+    return this.#log;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -64,23 +83,27 @@ export class Driver implements AsyncDisposable {
   }
 
   async #ask(command: DriverCommand): Promise<DriverAnswer> {
-    this.#write(command);
-    return await this.#answer();
-  }
-
-  #write(command: DriverCommand): void {
     this.#child.stdin.write(`${JSON.stringify(command)}\n`);
     this.#child.stdin.flush();
+    return await this.#answer();
   }
 
   async #answer(): Promise<DriverAnswer> {
     const { value, done } = await this.#lines.next();
-    if (done) throw new Error(`the traffic manager ended: ${await this.#log}`);
+    if (done) {
+      await this.#logged;
+      throw new Error(`the traffic manager ended: ${this.#log}`);
+    }
     return JSON.parse(value) as DriverAnswer;
+  }
+
+  async #read(stream: ReadableStream<Uint8Array>): Promise<void> {
+    const decoder = new TextDecoder();
+    for await (const chunk of stream) this.#log += decoder.decode(chunk, { stream: true });
   }
 }
 
-/** Runs a program to its end; resolves to its standard output. Throws when it fails. */
+/** The lines of a stream, as they come. */
 async function* lines(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
   let rest = "";
   const decoder = new TextDecoder();

@@ -7,12 +7,7 @@ import { IPV4, rememberSubnets } from "../support/networks.ts";
 import { eventually } from "../support/wait.ts";
 
 const TUN = { env: { FLANNELD_UDP_DATA_PATH: "tun" } };
-const HEAL_MS = 5_000;
-/**
- * Packets of a ping, sent each 10 ms, that a restart may cost: nobody has the device open meanwhile.
- * It is 10 to 25 as a rule; the rest is room for a busy machine.
- */
-const RESTART_LOSS = 50;
+const HEAL_MS = 30_000;
 
 async function startCluster(hosts: number): Promise<Cluster> {
   const cluster = await Cluster.create({ hosts });
@@ -120,7 +115,7 @@ test("a packet travels as it is, in UDP from port 8285 to port 8285", async () =
   const [one, two] = [cluster.host(1), cluster.host(2)];
   const ping = two.ping(one);
   const seen = await one.sh(
-    "timeout 10 tcpdump -c 1 -nn -x -i eth0 src 192.0.2.2 and udp port 8285 2>/dev/null",
+    "timeout 50 tcpdump -c 1 -nn -x -i eth0 src 192.0.2.2 and udp port 8285 2>/dev/null",
   );
   expect((await ping.stop()).lost).toEqual([]);
   expect(seen).toContain("IP 192.0.2.2.8285 > 192.0.2.1.8285: UDP, length 1028");
@@ -160,8 +155,8 @@ describe("drift", () => {
     await cluster.configure({ ...IPV4, Backend: { Type: "udp", Port: 8286 } });
     const one = cluster.host(1);
     const code = "import socket, time; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); " +
-      's.bind(("0.0.0.0", 8286)); time.sleep(60)';
-    const holder = await one.sh(`timeout 60 python3 -c '${code}' >/dev/null 2>&1 & echo $!`);
+      's.bind(("0.0.0.0", 8286)); time.sleep(100)';
+    const holder = await one.sh(`timeout 100 python3 -c '${code}' >/dev/null 2>&1 & echo $!`);
     await eventually(
       "the port is taken",
       HEAL_MS,
@@ -192,12 +187,13 @@ test("a restart loses at most what is sent while no process has the device open"
     await one.daemon.stop(signal);
     expect(await one.kernel()).toBe(before);
     await one.up(TUN);
-    const received = ping.received;
+    const sentUntilReady = await ping.sent();
+    const { received } = ping;
     await eventually("the ping goes on", HEAL_MS, () => ping.received > received + 20);
     const { lost } = await ping.stop();
-    expect(lost.length).toBeLessThan(RESTART_LOSS);
-    // One gap, with no loss before or after it.
+    // One gap, with no loss before it, and none from when the daemon is ready.
     expect((lost.at(-1) ?? 0) - (lost[0] ?? 0) + 1).toBe(lost.length);
+    expect(lost.at(-1) ?? 0).toBeLessThanOrEqual(sentUntilReady);
   }
 }, 120_000);
 
@@ -206,7 +202,7 @@ test("a daemon that stops ends within its time, and its thread does not spin", a
   await cluster.expectMesh();
   const one = cluster.host(1);
   const ticks = async () =>
-    (await one.sh(`cat /proc/${one.daemon.pid}/task/*/stat`)).trim().split("\n")
+    (await one.sh(`cat /proc/${one.daemon.pid}/stat`)).trim().split("\n") // of all its threads
       .map((line) => line.slice(line.lastIndexOf(")") + 2).split(" "))
       .reduce((sum, fields) => sum + Number(fields[11]) + Number(fields[12]), 0);
   const begun = await ticks();
@@ -214,13 +210,14 @@ test("a daemon that stops ends within its time, and its thread does not spin", a
   expect(await ticks() - begun).toBeLessThan(50); // of 200
   const { code, milliseconds } = await one.daemon.stop();
   expect(code).toBe(0);
-  expect(milliseconds).toBeLessThan(3_000);
+  expect(one.daemon.log()).not.toContain("not everything has ended");
+  expect(milliseconds).toBeLessThan(20_000);
 }, 120_000);
 
 /** What `ping` prints for one echo request from the host's workload. */
 function reply(host: Host, address: string, flags = ""): Promise<string> {
   const { workloadNamespace } = host.station;
   return host.sh(
-    `nsenter --net=/run/netns/${workloadNamespace} ping -n -c 1 -W 1 ${flags} ${address} || true`,
+    `nsenter --net=/run/netns/${workloadNamespace} ping -n -c 1 -W 3 ${flags} ${address} || true`,
   );
 }

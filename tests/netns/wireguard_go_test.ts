@@ -11,7 +11,8 @@ import { DUAL, rememberSubnets } from "../support/networks.ts";
 import { eventually } from "../support/wait.ts";
 import { keyNames, wireguardText } from "../support/wireguard_text.ts";
 
-const HEAL_MS = 15_000;
+/** WireGuard is looked at every 2 to 60 s, ever more rarely the longer a look takes. */
+const HEAL_MS = 100_000;
 /**
  * Two ends that begin at the same instant may each keep another session; they notice when they have
  * not heard of each other for KEEPALIVE_TIMEOUT + REKEY_TIMEOUT, 15 s (WireGuard's paper, section 6).
@@ -48,7 +49,7 @@ inUserSpace("without WireGuard in the kernel", () => {
       expect(host.daemon.log()).toContain("wireguard-go runs it in user space");
     }
     await cluster.expectMesh({ timeoutMs: AGREE_MS });
-  }, 120_000);
+  }, 300_000);
 
   test("a restart and a crash lose no packet, and what is there is kept", async () => {
     await using cluster = await start(2);
@@ -73,7 +74,7 @@ wireguard flannel-wg-v6 peer <h2> endpoint [2001:db8::2]:51821 allowed-ips fd00:
       expect(await processes(one)).toEqual(programs);
     }
     for (const ping of pings) expect((await ping.stop()).lost).toEqual([]);
-  }, 120_000);
+  }, 300_000);
 
   test.each([
     ["a killed wireguard-go", (pid: number) => `kill -KILL ${pid}`],
@@ -92,5 +93,5 @@ wireguard flannel-wg-v6 peer <h2> endpoint [2001:db8::2]:51821 allowed-ips fd00:
       return true;
     });
     await cluster.expectMesh({ timeoutMs: AGREE_MS });
-  }, 120_000);
+  }, 300_000);
 });
