@@ -5,6 +5,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { EtcdServer } from "../support/etcd_server.ts";
 import { FLANNELD } from "../support/host.ts";
+import { eventually } from "../support/wait.ts";
 import { RawClient } from "./raw_client.ts";
 
 const KILLS = process.env.FLANNELD_SLOW_TESTS === "1" ? 1_000 : 200;
@@ -30,7 +31,10 @@ test(
         { length: WRITERS },
         (_, writer) => write(client, `writer-${writer}`, acknowledged, highest),
       );
-      await Bun.sleep(Math.random() * 40);
+      // In the middle of what they write, however fast that is.
+      const goal = numbersOf(acknowledged) + 2 + Math.random() * 50;
+      await eventually("some are acknowledged", 60_000, () => numbersOf(acknowledged) > goal);
+      await Bun.sleep(Math.random() * 10);
       await server.stop("SIGKILL");
       total += (await Promise.all(writing)).reduce((sum, count) => sum + count, 0);
       await server.start();
@@ -44,6 +48,11 @@ test(
   },
   900_000,
 );
+
+/** How many there are, of all keys. */
+function numbersOf(acknowledged: Acknowledged): number {
+  return [...acknowledged.values()].reduce((sum, { number }) => sum + number, 0);
+}
 
 /** Puts ever higher numbers until the server is gone; returns how many were acknowledged. */
 async function write(
