@@ -117,7 +117,7 @@ test("what cannot be sent is told with the peer's address, the reason and what t
 test(
   "a device that another process has is told with how to find it, and taken after it",
   async () => {
-    const holder = attachTun(DEVICE) as number;
+    const holder = await eventually("it is free", 30_000, () => attachTun(DEVICE));
     const { proxy } = newProxy();
     await using _proxy = proxy;
     await proxy.start(INPUT, NEVER);
