@@ -29,7 +29,7 @@ readonly FILE_SECONDS
 # what the tests leave behind.
 readonly ISOLATED=(unshare --net --mount --pid --fork --kill-child --propagation private sh -c '
   mount -t proc proc /proc && mount -t sysfs sysfs /sys && mount -t tmpfs tmpfs /run &&
-  mkdir /run/netns /run/lock && ip link set lo up || exit 125
+  mount -t tmpfs tmpfs /dev/shm && mkdir /run/netns /run/lock && ip link set lo up || exit 125
   "$@"
   exit $?' sh)
 export NO_COLOR=1
@@ -85,7 +85,7 @@ prepare() {
 # Chooses the kernel for files in folders `vm`. It may have to be built, the first time.
 choose_kernel() {
   local begun=$SECONDS missing=$logs/missing
-  if "$BUN" tests/vm/missing_features.ts >"$missing" 2>&1; then
+  if timeout 300 "$BUN" tests/vm/missing_features.ts >"$missing" 2>&1; then
     kernel=native
     echo "tests/vm: on this kernel"
     return

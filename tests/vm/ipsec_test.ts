@@ -24,7 +24,7 @@ import { IPV4, rememberSubnets } from "../support/networks.ts";
 import { eventually } from "../support/wait.ts";
 
 /** A handshake computes on both sides, and a virtual machine is slow. */
-const TUNNEL_MS = 15_000;
+const TUNNEL_MS = 30_000;
 
 async function startCluster(
   { hosts = 2, options = {} }: { hosts?: number; options?: Record<string, unknown> } = {},
@@ -50,28 +50,36 @@ async function startCluster(
 class Capture {
   readonly #file: string;
   readonly #process: DaemonProcess;
+  readonly #host: Host;
+  /** The switch, whose answer is the last packet of a capture. */
+  readonly #gateway: string;
 
   private constructor(cluster: Cluster, host: Host) {
+    this.#host = host;
+    this.#gateway = cluster.topology.segments[0]?.gateways[4] as string;
     this.#file = join(host.directory, `capture-${crypto.randomUUID()}.txt`);
     this.#process = spawnDaemon("ip", [
       ...["netns", "exec", cluster.topology.switchNamespace, "tcpdump"],
-      ...["-l", "-n", "-x", "-i", host.name, "ip"],
+      ...["--immediate-mode", "-l", "-n", "-x", "-i", host.name, "ip"],
     ], { logFile: this.#file, env: { PATH: process.env["PATH"] ?? "" } });
     cluster.record.addProcess(this.#process.pid);
   }
 
   static async start(cluster: Cluster, host: Host): Promise<Capture> {
     const capture = new Capture(cluster, host);
-    await eventually("tcpdump listens", 5_000, () => capture.#text().includes("listening on"));
+    await eventually("tcpdump listens", 20_000, () => capture.#text().includes("listening on"));
     return capture;
   }
 
-  /** Packets as text, one each, with their bytes in hexadecimal. */
+  /** All packets up to now as text, one each, with their bytes in hexadecimal. */
   async stop(): Promise<string[]> {
-    await Bun.sleep(200);
+    await this.#host.sh(`ping -n -c 1 -w 20 ${this.#gateway}`);
+    const isLast = (part: string) => part.includes(`IP ${this.#gateway} > `);
+    const packets = () => this.#text().split(/^(?=\d\d:\d\d:\d\d)/m);
+    await eventually("the last packet is seen", 20_000, () => packets().some(isLast));
     this.#process.signal("SIGINT");
     await this.#process.exited;
-    return this.#text().split(/^(?=\d\d:\d\d:\d\d)/m).filter((part) => /^\d\d:/.test(part));
+    return packets().filter((part) => /^\d\d:/.test(part) && !part.includes(this.#gateway));
   }
 
   #text(): string {
@@ -108,7 +116,7 @@ describe("three hosts reach each other at full MTU, and the wire shows nothing",
       .toBeGreaterThanOrEqual(3);
     expect(packets.filter((packet) => PLAIN.test(packet))).toEqual([]);
     expect(packets.filter((packet) => packet.includes("10.5."))).toEqual([]);
-  }, 90_000);
+  }, 180_000);
 
   test("with ESP in UDP", async () => {
     await using cluster = await startCluster({ hosts: 3, options: { UDPEncap: true } });
@@ -118,7 +126,7 @@ describe("three hosts reach each other at full MTU, and the wire shows nothing",
     expect(inUdp.length).toBeGreaterThanOrEqual(6);
     expect(inUdp.every((packet) => packet.includes(".4500 > "))).toBe(true);
     expect(packets.filter((packet) => PLAIN.test(packet) || packet.includes("10.5."))).toEqual([]);
-  }, 90_000);
+  }, 180_000);
 
   test("with another proposal", async () => {
     const options = { ESPProposal: "aes256-sha256-modp2048" };
@@ -126,7 +134,7 @@ describe("three hosts reach each other at full MTU, and the wire shows nothing",
     const states = await cluster.host(1).sh("ip xfrm state");
     expect(states).toContain("auth-trunc hmac(sha256)");
     expect(states).toContain("enc cbc(aes)");
-  }, 60_000);
+  }, 180_000);
 });
 
 test("a host behind address translation is reached, and reaches the others, in UDP", async () => {
@@ -149,7 +157,7 @@ test("a host behind address translation is reached, and reaches the others, in U
     expectedPolicies([1], 2).replaceAll(/(tmpl .*)192\.0\.2\.2 /g, "$110.0.2.15 "),
   );
   expect(await two.sh("ip xfrm state")).toContain("encap type espinudp");
-}, 60_000);
+}, 180_000);
 
 /** The switch becomes the second host's router, with the public address 192.0.2.2. */
 const TRANSLATION = `ip addr add 10.0.2.1/24 dev br1
@@ -173,12 +181,13 @@ describe("a packet never leaves in plain text", () => {
     await one.sh("ip xfrm state flush");
     await two.sh("ip xfrm state flush");
     const capture = await Capture.start(cluster, one);
-    await expect(namespacePing(one, two, PATTERN)).rejects.toThrow();
+    const answered = await namespacePing(one, two, PATTERN).then(() => true, () => false);
+    expect(answered).toBe(false);
     const packets = await capture.stop();
     expect(packets.filter((packet) => packet.includes("192.0.2.2")).length).toBeGreaterThan(0);
     expect(packets.filter((packet) => packet.includes("10.5."))).toEqual([]);
     expect(packets.filter((packet) => PLAIN.test(packet))).toEqual([]);
-  }, 60_000);
+  }, 180_000);
 });
 
 describe("what cannot work ends the start, with one line and before there is a lease", () => {
@@ -209,7 +218,7 @@ describe("what cannot work ends the start, with one line and before there is a l
     expect(errors.length).toBe(1);
     expect(errors[0]).toContain(expected);
     expect(await cluster.leases()).toEqual([]);
-  }, 40_000);
+  }, 180_000);
 
   test(
     "a second daemon on the host is told of the first one's charon, and works with it",
@@ -242,7 +251,7 @@ describe("what cannot work ends the start, with one line and before there is a l
       await third.stop();
       await first.stop();
     },
-    60_000,
+    180_000,
   );
 });
 
@@ -263,18 +272,18 @@ describe("nodes come and go", () => {
     for (const [host, number, peer] of [[one, 1, 2], [two, 2, 1]] as const) {
       await eventually(
         "the node is forgotten",
-        5_000,
+        TUNNEL_MS,
         async () =>
           (await policyText(host)) === expectedPolicies([peer], number) &&
           (await connections(host)).join() === connectionName(number, peer),
       );
       await eventually(
         "so are its states",
-        5_000,
+        TUNNEL_MS,
         async () => !(await host.sh("ip xfrm state")).includes("192.0.2.3"),
       );
     }
-  }, 90_000);
+  }, 180_000);
 
   test(
     "a node that comes back with another address is reached there, and no longer here",
@@ -295,7 +304,7 @@ describe("nodes come and go", () => {
         lease.etcdLease,
       );
       await two.up();
-      await eventually("the policies follow", 5_000, async () => {
+      await eventually("the policies follow", TUNNEL_MS, async () => {
         const text = await policyText(one);
         return text === expectedPolicies([2]).replaceAll("192.0.2.2 ", "192.0.2.22 ");
       });
@@ -303,11 +312,11 @@ describe("nodes come and go", () => {
       expect(await connections(one)).toEqual([`${connectionName(1, 2)}2`]);
       await eventually(
         "the old states go",
-        5_000,
+        TUNNEL_MS,
         async () => !/192\.0\.2\.2$/m.test(await one.sh("ip xfrm state")),
       );
     },
-    90_000,
+    180_000,
   );
 });
 
@@ -350,7 +359,7 @@ describe("what is damaged comes back", () => {
     before = await tunnelSpis(one);
     process.kill(await charonPid(two), "SIGTERM");
     await heals("the peer's charon's orderly end", () => isAnother(before));
-  }, 150_000);
+  }, 300_000);
 
   interface Loss {
     readonly damage: string;
@@ -377,16 +386,16 @@ describe("what is damaged comes back", () => {
       await handshakesEnd(cluster);
       const ping = one.ping(two);
       const other = three.ping(four);
-      await eventually("the pings run", 5_000, () => ping.received > 20 && other.received > 20);
+      await eventually("the pings run", TUNNEL_MS, () => ping.received > 20 && other.received > 20);
       await Promise.all([one, two].slice(0, at).map((host) => host.sh(damage)));
       await Bun.sleep(300); // for what is under way
       const before = ping.received;
-      await eventually("packets pass again", 6_000, () => ping.received > before + 20);
-      await cluster.expectMesh({ timeoutMs: 5_000 });
+      await eventually("packets pass again", TUNNEL_MS, () => ping.received > before + 20);
+      await cluster.expectMesh({ timeoutMs: TUNNEL_MS });
       // Where both have lost it, the one that sees it first mends it for both.
       const told = [
-        one.daemon.logLines(/the kernel has lost the tunnel to 10\.5\.2\.0/),
-        two.daemon.logLines(/the kernel has lost the tunnel to 10\.5\.1\.0/),
+        one.daemon.logLines(/the kernel has lost the tunnels? to .*10\.5\.2\.0/),
+        two.daemon.logLines(/the kernel has lost the tunnels? to .*10\.5\.1\.0/),
       ].flat();
       expect(told.length).toBeWithin(1, at + 1);
       expect((await ping.stop()).lost.length).toBeGreaterThan(20);
@@ -395,7 +404,7 @@ describe("what is damaged comes back", () => {
         expect(daemon.logLines(/the kernel has lost/)).toEqual([]);
       }
     },
-    90_000,
+    180_000,
   );
 
   test("states that somebody deletes while no daemon runs, when it starts", async () => {
@@ -406,8 +415,8 @@ describe("what is damaged comes back", () => {
     await one.sh("ip xfrm state flush");
     expect(await tunnelSpis(one)).not.toEqual([]); // charon believes in it
     await one.up();
-    await cluster.expectMesh({ timeoutMs: 5_000 });
-  }, 60_000);
+    await cluster.expectMesh({ timeoutMs: TUNNEL_MS });
+  }, 180_000);
 
   test("a tunnel that works is not made anew because states are deleted beside it", async () => {
     await using cluster = await startCluster();
@@ -425,15 +434,25 @@ describe("what is damaged comes back", () => {
     // charon deletes states itself when it changes keys.
     for (let keys = 0; keys < 5; keys++) {
       const child = "10.5.1.0/24-10.5.2.0/24";
+      const old = await tunnelSpis(one);
       await withCharon(one, (vici) => vici.command("rekey", { child }));
+      await eventually(
+        "there are other keys",
+        TUNNEL_MS,
+        async () => (await tunnelSpis(one)).some((spi) => !old.includes(spi)),
+      );
       await Bun.sleep(1500);
     }
-    expect((await tunnelSpis(one)).filter((spi) => before.includes(spi))).toEqual([]);
+    await eventually(
+      "the first keys are gone",
+      TUNNEL_MS,
+      async () => !(await tunnelSpis(one)).some((spi) => before.includes(spi)),
+    );
     expect((await ping.stop()).lost).toEqual([]);
     for (const { daemon } of [one, two]) {
       expect(daemon.logLines(/the kernel has lost/)).toEqual([]);
     }
-  }, 60_000);
+  }, 180_000);
 });
 
 /** SPIs of the tunnels that charon has, both ways, sorted. */
@@ -487,7 +506,7 @@ describe("a running tunnel", () => {
     const pid = await charonPid(cluster.host(1));
     expect(await lostWhile(cluster, (host) => host.daemon.stop(signal))).toEqual([]);
     expect(await charonPid(cluster.host(1))).toBe(pid);
-  }, 60_000);
+  }, 180_000);
 
   test(
     "loses next to none when charon is killed with the daemon, as when a container ends",
@@ -501,8 +520,9 @@ describe("a running tunnel", () => {
         await host.daemon.stop("SIGKILL");
         process.kill(pid, "SIGKILL");
       });
-      // The peer may send through the new tunnel a moment before this end has it.
-      expect(lost.length).toBeLessThan(10);
+      // The peer may send through the new tunnel a moment before this end has it. Without the old one
+      // all would be lost for more than a second, 100 packets each way.
+      expect(lost.length).toBeLessThan(50);
       // At the peer the old tunnel is there as well, until the new one has proved itself.
       const [one, two] = [cluster.host(1), cluster.host(2)];
       const before = (await associations(two)).length;
@@ -516,7 +536,7 @@ describe("a running tunnel", () => {
       await Bun.sleep(1000);
       for (const ping of pings) expect((await ping.stop()).lost).toEqual([]);
     },
-    120_000,
+    180_000,
   );
 });
 
@@ -542,7 +562,7 @@ async function lostWhile(
 ): Promise<number[]> {
   const [one, two] = [cluster.host(1), cluster.host(2)];
   const pings = [one.ping(two), two.ping(one)];
-  await eventually("both pings run", 5_000, () => pings.every((ping) => ping.received > 20));
+  await eventually("both pings run", TUNNEL_MS, () => pings.every((ping) => ping.received > 20));
   await stop(one);
   await Bun.sleep(1000);
   await one.up();
