@@ -15,6 +15,7 @@ import {
   type NodeInput,
   type PeerFacts,
 } from "./backend.ts";
+import { type Clock, systemClock } from "../time/clock.ts";
 import { identitiesIn, nodeAddressOf, PeerIdentities, type Rival } from "./peer_identities.ts";
 
 /** Takes desired entries; `Reconciler` is one. */
@@ -34,6 +35,7 @@ export interface NetworkProjectorOptions {
   readonly sink: DesiredSink;
   readonly facts: FactsOf;
   readonly log: Log;
+  readonly clock?: Clock;
   /** Entries of the node beyond the backend's own, such as `blackholeRoutes`. */
   readonly extra?: (own: Lease) => readonly Resource[];
 }
@@ -48,6 +50,8 @@ export interface ProjectorStatus {
 }
 
 const NODE = "node";
+/** The kernel answers at once, or was short of something. */
+const LOOK_UP_AGAIN_MS = 1000;
 
 export class NetworkProjector implements AsyncDisposable {
   readonly #options: NetworkProjectorOptions;
@@ -60,6 +64,9 @@ export class NetworkProjector implements AsyncDisposable {
   /** Peers to look up, in order. */
   readonly #toLookUp = new Set<LeaseKey>();
   #lookingUp: Promise<void> | undefined;
+  /** Peers whose way could not be looked up, and when they are tried again. */
+  readonly #toLookUpAgain = new Set<LeaseKey>();
+  #lookUpAgain: Disposable | undefined;
   #stopped = false;
   #own: Lease | undefined;
   #external: ExternalInterface;
@@ -110,6 +117,7 @@ export class NetworkProjector implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopped = true;
+    this.#lookUpAgain?.[Symbol.dispose]();
     await this.#lookingUp;
   }
 
@@ -251,8 +259,20 @@ export class NetworkProjector implements AsyncDisposable {
         if (this.#peers.get(key) === peer) this.#project(peer, facts);
       } catch (error) {
         this.#report(peer, "no route to", this.#unreachable, (error as Error).message);
+        this.#lookUpLater(key);
       }
     }
+  }
+
+  #lookUpLater(key: LeaseKey): void {
+    const { clock = systemClock } = this.#options;
+    this.#toLookUpAgain.add(key);
+    this.#lookUpAgain ??= clock.setTimer(LOOK_UP_AGAIN_MS, () => {
+      this.#lookUpAgain = undefined;
+      for (const failed of this.#toLookUpAgain) this.#toLookUp.add(failed);
+      this.#toLookUpAgain.clear();
+      this.#lookUp();
+    });
   }
 }
 

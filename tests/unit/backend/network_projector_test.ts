@@ -10,7 +10,9 @@ import vxlan from "../../../src/backend/vxlan.ts";
 import { resourceKey } from "../../../src/state/resource_key.ts";
 import type { Resource, Route } from "../../../src/state/resource.ts";
 import type { Lease } from "../../../src/subnet/lease.ts";
+import { type Clock, systemClock } from "../../../src/time/clock.ts";
 import { directRoute } from "../../support/arbitrary_state.ts";
+import { FakeClock } from "../../support/fake_clock.ts";
 import { FakeKernel } from "../../support/fake_kernel.ts";
 import {
   backendHost,
@@ -70,6 +72,7 @@ async function projectorFor(
   options: Record<string, unknown> = {},
   families: readonly Family[] = [4],
   target?: Target,
+  clock: Clock = systemClock,
 ) {
   const module = type === "vxlan" ? vxlan : hostGw;
   const backend: Backend = await module.prepare(
@@ -84,7 +87,7 @@ async function projectorFor(
     onChanged: () => projector.factsChanged(),
   });
   const projector = new NetworkProjector(
-    { backend, sink, facts, log, extra: blackholeRoutes },
+    { backend, sink, facts, log, clock, extra: blackholeRoutes },
     ext,
   );
   projector.ownChanged(lease(1, type, families));
@@ -282,6 +285,23 @@ describe("NetworkProjector", () => {
     projector.applyChanges([{ kind: "delete", lease: lease(2, "host-gw", [4]) }]);
     await projector.whenLookedUp();
     expect(sink.owners.has("node-2")).toBe(false);
+  });
+
+  test("looks a way up again that the kernel did not tell, and says why once", async () => {
+    const clock = new FakeClock();
+    const projector = await projectorFor("host-gw", {}, [4], undefined, clock);
+    await using _projector = projector;
+    const { routeTo } = kernel;
+    kernel.routeTo = () => Promise.reject(new Error("cannot look up the way: ENOBUFS"));
+    projector.applyChanges([put(lease(2, "host-gw", [4]))]);
+    await projector.whenLookedUp();
+    await clock.advance(5000);
+    expect(log.lines).toEqual(["no route to lease node-2: cannot look up the way: ENOBUFS"]);
+    expect(projector.status().unreachable.size).toBe(1);
+    kernel.routeTo = routeTo;
+    await clock.advance(1000);
+    expect(sink.text("node-2")).toContain("route 10.5.2.0/24 via 192.168.0.2 dev eth0");
+    expect(projector.status().unreachable.size).toBe(0);
   });
 
   test("keeps a peer's entries while the new way is looked up", async () => {
