@@ -3,8 +3,7 @@
  * everybody else's leases turned into entries as they come and go.
  */
 
-import { mapFamilies, type PerFamily } from "../addr/family.ts";
-import type { IpAddress } from "../addr/ip.ts";
+import { mapFamilies } from "../addr/family.ts";
 import type { Prefix } from "../addr/prefix.ts";
 import type { Backend, ExternalInterface } from "../backend/backend.ts";
 import { blackholeRoutes } from "../backend/blackhole.ts";
@@ -13,7 +12,6 @@ import { NetworkProjector } from "../backend/network_projector.ts";
 import { PeerFactsSource } from "../backend/peer_facts.ts";
 import { givenAddresses, type Options } from "../cli/options.ts";
 import type { NetworkConfig } from "../config/network_config.ts";
-import { followInterface } from "../iface/follow.ts";
 import { readInterfaces } from "../iface/host_interfaces.ts";
 import type { Log } from "../log/log.ts";
 import type { KernelEvent } from "../netlink/kernel.ts";
@@ -28,6 +26,7 @@ import { systemClock } from "../time/clock.ts";
 import { trafficRules } from "../traffic/rules.ts";
 import { createTrafficManager, type TrafficManager } from "../traffic/traffic.ts";
 import { Advertiser } from "./advertiser.ts";
+import { ExternalFollower } from "./external_follower.ts";
 
 export interface NetworkOptions {
   readonly options: Options;
@@ -42,8 +41,6 @@ export interface NetworkOptions {
   readonly log: Log;
 }
 
-/** Several notifications come with one change to an interface. */
-const FOLLOW_DELAY_MS = 200;
 const FILE_RETRY_MS = 5000;
 const MAX_PROBLEMS = 20;
 
@@ -62,17 +59,13 @@ export class Network implements AsyncDisposable {
   readonly #table: LeaseTable;
   readonly #advertiser: Advertiser;
   #traffic: TrafficManager | undefined;
-  #external: ExternalInterface;
+  readonly #follower: ExternalFollower;
   #ownership: Ownership;
-  /** Why the external interface cannot be used at present. */
-  #externalProblem: string | undefined;
   #fileProblem: string | undefined;
   readonly #fileWritten = Promise.withResolvers<void>();
   /** The node's own entries, the rules and what the target does are in place; the file may be there. */
   #isSetUp = false;
   #fileTimer: ReturnType<typeof setTimeout> | undefined;
-  #followTimer: ReturnType<typeof setTimeout> | undefined;
-  #following: Promise<void> = Promise.resolve();
   #stopped = false;
 
   /**
@@ -94,18 +87,26 @@ export class Network implements AsyncDisposable {
     const { backend, external, kernel, log, config, own } = options;
     this.#options = options;
     this.#log = log;
-    this.#external = external;
+    this.#follower = new ExternalFollower({
+      external,
+      given: givenAddresses(options.options),
+      read: readInterfaces,
+      whyUnsuitable: (next) => backend.externalProblem?.(next),
+      onChanged: (next) => this.#externalChanged(next),
+      clock: systemClock,
+      log,
+    });
     this.#ownership = backend.ownership(external);
     this.#reconciler = new Reconciler({
       kernel,
       log: log.child({ component: "reconcile" }),
       readSysctl,
-      onExternalChanged: () => this.#follow(),
+      onExternalChanged: () => this.#follower.lookSoon(),
     });
     this.#facts = new PeerFactsSource({
       kernel,
       ownership: () => this.#ownership,
-      external: () => this.#external.name,
+      external: () => external.name,
       onChanged: () => this.#projector.factsChanged(),
     });
     const extra = options.options.ipBlackholeRoute ? { extra: blackholeRoutes } : {};
@@ -165,7 +166,7 @@ export class Network implements AsyncDisposable {
     const { failing, conflicts } = this.#reconciler.status();
     const traffic = this.#traffic?.status();
     const problems = [
-      this.#externalProblem,
+      this.#follower.problem,
       traffic?.inSync ? undefined : `traffic rules: ${traffic?.problem ?? "not in yet"}`,
       this.#fileProblem,
       this.#advertiser.problem,
@@ -196,9 +197,8 @@ export class Network implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopped = true;
-    clearTimeout(this.#followTimer);
     clearTimeout(this.#fileTimer);
-    await this.#following;
+    await this.#follower[Symbol.asyncDispose]();
     await this.#cleanup.disposeAsync();
   }
 
@@ -214,16 +214,18 @@ export class Network implements AsyncDisposable {
 
   async #start(stop: AbortSignal): Promise<void> {
     const { own } = this.#options;
-    this.#reconciler.start({ ownership: this.#ownership, external: this.#external.name });
+    const { name } = this.#follower.external;
+    this.#reconciler.start({ ownership: this.#ownership, external: name });
     this.#projector.ownChanged(own.lease);
     await this.#startTraffic();
     await this.#setUpNode(stop);
     await this.#traffic?.whenInstalled(stop);
     const { target } = this.#options.backend;
-    const external = this.#external;
+    const { external } = this.#follower;
     await target?.start({ own: own.lease, external }, stop);
     this.#isSetUp = true;
-    if (this.#external !== external) this.#tellTarget();
+    this.#follower.startReporting();
+    if (this.#follower.external !== external) this.#tellTarget();
     await this.#writeFile();
   }
 
@@ -237,8 +239,8 @@ export class Network implements AsyncDisposable {
       stop.throwIfAborted();
       await this.#reconciler.whenSettled();
       // From here on the reconciler tells of changes; those before it has not seen.
-    } while (await this.#followInTurn());
-    if (this.#externalProblem !== undefined) throw new NetworkError(this.#externalProblem);
+    } while (await this.#follower.look());
+    if (this.#follower.problem !== undefined) throw new NetworkError(this.#follower.problem);
     const { failing, conflicts } = this.#reconciler.status();
     const [problem] = [...conflicts, ...failing];
     if (problem !== undefined) {
@@ -274,7 +276,7 @@ export class Network implements AsyncDisposable {
       await writeSubnetFile(options.subnetFile, {
         networks: mapFamilies(config.families, ({ network }) => network),
         subnets: own.lease.subnets,
-        mtuBytes: backend.mtuBytes(this.#external),
+        mtuBytes: backend.mtuBytes(this.#follower.external),
         ipMasq: options.ipMasq,
       });
       if (this.#fileProblem !== undefined) this.#log.info("the subnet file is written");
@@ -293,78 +295,23 @@ export class Network implements AsyncDisposable {
 
   /** An advertised address may be on any interface; it is the external one that the reconciler tells of. */
   #hear(event: KernelEvent): void {
-    if (event.kind === "overrun") return this.#follow();
-    const { resource } = event;
-    if (resource.kind !== "address") return;
-    if (Object.values(this.#external.publicAddresses).includes(resource.address)) this.#follow();
+    const isOfAdvertised = event.kind === "overrun" || event.resource.kind === "address" &&
+        Object.values(this.#follower.external.publicAddresses).includes(event.resource.address);
+    if (isOfAdvertised) this.#follower.lookSoon();
   }
 
-  /** The external interface changed: looks at it again, soon. */
-  #follow(): void {
-    if (this.#stopped) return;
-    clearTimeout(this.#followTimer);
-    this.#followTimer = setTimeout(() => {
-      this.#followInTurn().catch((error: unknown) =>
-        this.#log.error({ err: error }, "cannot follow the external interface")
-      );
-    }, FOLLOW_DELAY_MS);
-  }
-
-  /** Looks at it when the looks before have ended. Whether it is another than before. */
-  #followInTurn(): Promise<boolean> {
-    const look = this.#following.then(() => this.#followNow());
-    this.#following = look.then(() => undefined, () => undefined);
-    return look;
-  }
-
-  async #followNow(): Promise<boolean> {
-    const interfaces = await readInterfaces();
-    const given = givenAddresses(this.#options.options);
-    const next = followInterface(this.#external, { interfaces, given });
-    this.#reportExternal(next);
-    if (typeof next === "string") return false;
-    const before = this.#external;
-    if (JSON.stringify(before) === JSON.stringify(next)) return false;
-    this.#log.warn(
-      `interface ${next.name} changed from ${describe(before)} to ${describe(next)}`,
-    );
-    this.#external = next;
-    this.#ownership = this.#options.backend.ownership(next);
-    this.#reconciler.setScope({ ownership: this.#ownership, external: next.name });
-    this.#projector.externalChanged(next);
-    this.#advertiser.advertise(next.publicAddresses);
-    if (this.#isSetUp) {
-      this.#tellTarget();
-      await this.#writeFile();
-    }
-    return true;
+  async #externalChanged(external: ExternalInterface): Promise<void> {
+    this.#ownership = this.#options.backend.ownership(external);
+    this.#reconciler.setScope({ ownership: this.#ownership, external: external.name });
+    this.#projector.externalChanged(external);
+    this.#advertiser.advertise(external.publicAddresses);
+    if (!this.#isSetUp) return;
+    this.#tellTarget();
+    await this.#writeFile();
   }
 
   #tellTarget(): void {
-    const input = { own: this.#options.own.lease, external: this.#external };
-    this.#options.backend.target?.externalChanged(input);
+    const { external } = this.#follower;
+    this.#options.backend.target?.externalChanged({ own: this.#options.own.lease, external });
   }
-
-  /** `next` is the external interface as it is, or why there is none. */
-  #reportExternal(next: ExternalInterface | string): void {
-    const hasGone = typeof next === "string";
-    const problem = hasGone ? next : this.#options.backend.externalProblem?.(next);
-    if (problem === this.#externalProblem) return;
-    this.#externalProblem = problem;
-    if (!this.#isSetUp) return; // The start ends with it.
-    if (problem === undefined) {
-      this.#log.info(`interface ${this.#external.name} can be used again`);
-    } else {
-      this.#log.warn(hasGone ? `${problem}; waiting for it to come back` : problem);
-    }
-  }
-}
-
-function describe({ mtuBytes, addresses, sourceAddresses }: ExternalInterface): string {
-  const [own, source] = [addresses, sourceAddresses].map((some) => textOf(some));
-  return `${own}${source === own ? "" : `, packets from ${source}`}, MTU ${mtuBytes}`;
-}
-
-function textOf(addresses: PerFamily<IpAddress>): string {
-  return Object.values(addresses).join(" and ");
 }
