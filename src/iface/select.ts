@@ -3,7 +3,8 @@
  * `readHostInterfaces`.
  *
  * Tried in this order: each `--iface`, each `--iface-regex`, `--iface-can-reach`. Only when none of
- * these is given: the interface that holds `--public-ip`, then that of the default route.
+ * these is given: the interface that holds `--public-ip`, unless it is lo, then that of the default
+ * route.
  */
 
 import { familiesOf, type PerFamily } from "../addr/family.ts";
@@ -157,7 +158,8 @@ function attempts(facts: HostInterfaces, options: SelectionOptions): Attempt[] {
   for (const family of familiesOf(publicAddresses)) {
     const address = publicAddresses[family] as IpAddress;
     const holder = holderOf(facts, address);
-    if (holder === undefined || !families.includes(family)) continue;
+    // A router's address on lo is reached by another interface.
+    if (holder === undefined || holder.name === "lo" || !families.includes(family)) continue;
     const because = `it has the address ${address} of --public-ip${family === 6 ? "v6" : ""}`;
     list.push({ because, find: () => ({ device: holder, chosen: { [family]: address } }) });
   }

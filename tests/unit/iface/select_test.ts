@@ -228,6 +228,18 @@ describe("addresses", () => {
     );
   });
 
+  test("a public address on lo names no interface, and packets come from it", () => {
+    const [, ...others] = HOST.interfaces;
+    const interfaces = [device("lo", ["127.0.0.1", "203.0.113.5"]), ...others];
+    const { external } = select({ publicAddresses: { 4: ip("203.0.113.5") } }, { interfaces });
+    expect(external).toMatchObject({
+      name: "eth0",
+      addresses: { 4: "10.0.2.15" },
+      publicAddresses: { 4: "203.0.113.5" },
+      sourceAddresses: { 4: "203.0.113.5" },
+    });
+  });
+
   test("packets come from a public address that any interface has", () => {
     const { external, reasons } = select({
       interfaces: ["eth1"],
