@@ -9,6 +9,7 @@ import { LeaseClock } from "./lease_clock.ts";
 import { LeaseTable } from "./lease_table.ts";
 import { Server, type ServerTls } from "./rpc/server.ts";
 import { registerServices } from "./rpc/services.ts";
+import { serveWatches, WATCH_PATH } from "./rpc/watch_service.ts";
 import { Storage } from "./storage.ts";
 import { Store } from "./store.ts";
 import { WatchHub } from "./watch_hub.ts";
@@ -63,7 +64,10 @@ export class Datastore implements AsyncDisposable {
         port,
         tls,
         log,
-        routes: (router) => registerServices(router, { ...services, hub, url: urlOf(port) }),
+        routes: (router) => registerServices(router, { ...services, url: urlOf(port) }),
+        streams: new Map([
+          [WATCH_PATH, (body, response) => serveWatches({ hub, storage }, body, response)],
+        ]),
       }),
     );
     parts.use(hub); // first of all: its streams keep connections open

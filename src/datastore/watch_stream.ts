@@ -43,6 +43,8 @@ interface Watch {
 /** A client that has not read so many events is served from the history from then on. */
 const MAX_QUEUED_EVENTS = 1_000;
 const MAX_QUEUED_BYTES = 4 << 20;
+/** Nor do answers to what it asks for gather without bound. */
+const MAX_QUEUED_OUTPUTS = 2_000;
 /** What is read from the history, and told, at a time. */
 const PAGE = { changes: 500, bytes: 1 << 20 };
 
@@ -64,6 +66,7 @@ export class WatchStream implements Disposable {
   #progressRequests = 0;
   #isClosed = false;
   #wake: (() => void) | undefined;
+  #makeRoom: (() => void) | undefined;
 
   constructor(hub: WatchHub, onClose: () => void) {
     this.#hub = hub;
@@ -80,6 +83,14 @@ export class WatchStream implements Disposable {
     this.#lagging.clear();
     this.#onClose();
     this.#wake?.();
+    this.#makeRoom?.();
+  }
+
+  /** Resolves when the client has read so much that it may ask for more. */
+  async room(): Promise<void> {
+    while (this.#queue.length >= MAX_QUEUED_OUTPUTS && !this.#isClosed) {
+      await new Promise<void>((resolve) => this.#makeRoom = resolve);
+    }
   }
 
   create(request: WatchRequest): void {
@@ -152,6 +163,7 @@ export class WatchStream implements Disposable {
   #take(): WatchOutput | undefined {
     const output = this.#queue.shift();
     if (output !== undefined) {
+      this.#makeRoom?.();
       if (this.#queue.length === 0) [this.#queuedEvents, this.#queuedBytes] = [0, 0];
       return output;
     }

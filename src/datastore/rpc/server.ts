@@ -1,6 +1,6 @@
 /** gRPC over HTTP/2, plain or with TLS. */
 
-import { Code, type ConnectRouter, type Interceptor } from "@connectrpc/connect";
+import { Code, type ConnectError, type ConnectRouter, type Interceptor } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import {
   createSecureServer,
@@ -13,7 +13,7 @@ import {
 } from "node:http2";
 import type { Log } from "../../log/log.ts";
 import { DatastoreError } from "../datastore_error.ts";
-import { MAX_REQUEST_BYTES } from "../key_writes.ts";
+import { MAX_MESSAGE_BYTES, MessageWriter } from "./message_stream.ts";
 import { RequestBody } from "./request_body.ts";
 import { rpcError } from "./rpc_error.ts";
 
@@ -22,8 +22,16 @@ export interface ServerOptions {
   readonly port: number;
   readonly tls: ServerTls | undefined;
   readonly routes: (router: ConnectRouter) => void;
+  /** Calls that are served without Connect, by their path. */
+  readonly streams: ReadonlyMap<string, StreamHandler>;
   readonly log: Log;
 }
+
+/** Answers the request that has this body. */
+export type StreamHandler = (
+  body: AsyncIterable<Uint8Array>,
+  writer: MessageWriter,
+) => Promise<void>;
 
 export interface ServerTls {
   readonly cert: string;
@@ -32,8 +40,6 @@ export interface ServerTls {
   readonly clientCa?: string | undefined;
 }
 
-/** With the half megabyte that etcd allows a message on top. */
-const MAX_MESSAGE_BYTES = MAX_REQUEST_BYTES + (512 << 10);
 /** A client that has vanished without a word is noticed within about a minute. */
 const PING_INTERVAL_MS = 45_000;
 const PING_TIMEOUT_MS = 20_000;
@@ -113,7 +119,7 @@ function secureServer(tls: ServerTls, handler: Handler): Http2SecureServer {
   }
 }
 
-function requestHandler({ routes, log }: ServerOptions): Handler {
+function requestHandler({ routes, streams, log }: ServerOptions): Handler {
   const handler = connectNodeAdapter({
     routes,
     connect: false,
@@ -128,24 +134,38 @@ function requestHandler({ routes, log }: ServerOptions): Handler {
     const body = new RequestBody(request);
     request[Symbol.asyncIterator] = () => body;
     response.once("finish", () => body.discard());
-    (handler as Handler)(request, response);
+    const stream = isBinary(request) ? streams.get(request.url) : undefined;
+    if (stream === undefined) return (handler as Handler)(request, response);
+    const writer = new MessageWriter(response);
+    const served = reportingFailures(log, request.url.slice(1), () => stream(body, writer));
+    void served.then(() => writer.end(), (failure: ConnectError) => writer.end(failure));
   };
 }
 
-/** Logs each call, and tells clients in gRPC's terms what the datastore throws. */
+/** Whether the messages are those of protobuf, not JSON. */
+function isBinary({ method, headers }: Http2ServerRequest): boolean {
+  return method === "POST" && /^application\/grpc(\+proto)?$/.test(headers["content-type"] ?? "");
+}
+
 function reportFailures(log: Log): Interceptor {
-  return (next) => async (request) => {
-    log.trace(`call ${request.service.typeName}/${request.method.name}`);
-    try {
-      return await next(request);
-    } catch (error) {
-      const failure = rpcError(error);
-      if (failure.code === Code.Internal) {
-        log.error({ err: error }, `${request.method.name} fails; this is a fault of the program`);
-      }
-      throw failure;
-    }
+  return (next) => (request) => {
+    const name = `${request.service.typeName}/${request.method.name}`;
+    return reportingFailures(log, name, () => next(request));
   };
+}
+
+/** Logs a call, and tells clients in gRPC's terms what the datastore throws. */
+async function reportingFailures<T>(log: Log, name: string, call: () => Promise<T>): Promise<T> {
+  log.trace(`call ${name}`);
+  try {
+    return await call();
+  } catch (error) {
+    const failure = rpcError(error);
+    if (failure.code === Code.Internal) {
+      log.error({ err: error }, `${name} fails; this is a fault of the program`);
+    }
+    throw failure;
+  }
 }
 
 /** `/etcdserverpb.Maintenance/Snapshot` is a call of etcd that is not served. */

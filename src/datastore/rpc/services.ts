@@ -9,7 +9,6 @@ import {
   Lease,
   type LeaseKeepAliveRequest,
   Maintenance,
-  Watch,
 } from "../../subnet/etcd/rpc/rpc_pb.ts";
 import { checkDelete, checkPut, deleteKeys, putKey } from "../key_writes.ts";
 import type { CommitQueue } from "../commit_queue.ts";
@@ -20,17 +19,14 @@ import type { Storage } from "../storage.ts";
 import type { Store, WriteTransaction } from "../store.ts";
 import { performTransaction } from "../transaction.ts";
 import { checkTransaction } from "../transaction_check.ts";
-import type { WatchHub } from "../watch_hub.ts";
 import { type Header, responseHeader, TERM } from "./header.ts";
 import { rpcError } from "./rpc_error.ts";
-import { serveWatches } from "./watch_service.ts";
 
 export interface ServicesOptions {
   readonly store: Store;
   readonly storage: Storage;
   readonly commits: CommitQueue;
   readonly leases: LeaseTable;
-  readonly hub: WatchHub;
   /** Where clients reach this server. */
   readonly url: string;
   readonly name: string;
@@ -40,13 +36,10 @@ export interface ServicesOptions {
 const API_VERSION = "3.4.0";
 
 export function registerServices(router: ConnectRouter, options: ServicesOptions): void {
-  const { store, storage, hub } = options;
+  const { store, storage } = options;
   const header = () => responseHeader(storage.identity, store.revision);
   router.service(KV, keyService(options, header));
   router.service(Lease, leaseService(options, header));
-  router.service(Watch, {
-    watch: (requests, { signal }) => serveWatches({ hub, storage, requests, signal }),
-  });
   router.service(Cluster, clusterService(options, header));
   router.service(Maintenance, maintenanceService(options, header));
   router.service(Auth, {

@@ -1,15 +1,18 @@
 /** Watch.Watch: one stream in each direction, with any number of watches on it. */
 
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { Code, ConnectError } from "@connectrpc/connect";
 import {
   type Event,
   Event_EventType as EventType,
   EventSchema,
 } from "../../subnet/etcd/rpc/kv_pb.ts";
 import {
+  Watch,
   WatchCreateRequest_FilterType as FilterType,
   type WatchRequest as WatchRequestMessage,
-  type WatchResponseSchema,
+  WatchRequestSchema,
+  WatchResponseSchema,
 } from "../../subnet/etcd/rpc/rpc_pb.ts";
 import type { Change } from "../entry.ts";
 import { keyRange } from "../key_range.ts";
@@ -17,35 +20,40 @@ import type { Storage } from "../storage.ts";
 import type { WatchEvent, WatchHub } from "../watch_hub.ts";
 import type { WatchOutput, WatchRequest, WatchStream } from "../watch_stream.ts";
 import { responseHeader } from "./header.ts";
+import { frame, type MessageWriter, readMessages } from "./message_stream.ts";
 
 type Response = MessageInitShape<typeof WatchResponseSchema>;
 
-/** Serves until the client ends its side or the hub is closed. */
-export async function* serveWatches({ hub, storage, requests, signal }: {
-  readonly hub: WatchHub;
-  readonly storage: Storage;
-  readonly requests: AsyncIterable<WatchRequestMessage>;
-  readonly signal: AbortSignal;
-}): AsyncGenerator<Response> {
+export const WATCH_PATH = `/${Watch.typeName}/${Watch.method.watch.name}`;
+
+/**
+ * Serves until the client ends its side or the hub is closed. Throws `ConnectError` for a request that
+ * is none, and what a read of the history throws.
+ */
+export async function serveWatches(
+  { hub, storage }: { readonly hub: WatchHub; readonly storage: Storage },
+  body: AsyncIterable<Uint8Array>,
+  writer: MessageWriter,
+): Promise<void> {
   using stream = hub.open();
   const close = () => stream[Symbol.dispose]();
-  signal.addEventListener("abort", close, { once: true });
-  // A connection that is cut ends the requests with an error, which nobody is left to hear.
-  void readRequests(requests, stream).catch(() => {}).finally(close);
-  try {
-    for (let output = await stream.next(); output !== undefined; output = await stream.next()) {
-      yield responseOf(output, storage);
-    }
-  } finally {
-    signal.removeEventListener("abort", close);
+  writer.onClose(close);
+  let failure: ConnectError | undefined;
+  const reading = readRequests(body, stream).catch((error: unknown) => {
+    // A connection that is cut ends the requests with an error, which nobody is left to hear.
+    if (error instanceof ConnectError) failure = error;
+  });
+  void reading.finally(close);
+  for (let output = await stream.next(); output !== undefined; output = await stream.next()) {
+    const slow = writer.send(frameOf(output, storage));
+    if (slow !== undefined) await slow;
   }
+  if (failure !== undefined) throw failure;
 }
 
-async function readRequests(
-  requests: AsyncIterable<WatchRequestMessage>,
-  stream: WatchStream,
-): Promise<void> {
-  for await (const { requestUnion } of requests) {
+async function readRequests(body: AsyncIterable<Uint8Array>, stream: WatchStream): Promise<void> {
+  for await (const message of readMessages(body)) {
+    const { requestUnion } = parseRequest(message);
     switch (requestUnion.case) {
       case "createRequest":
         stream.create(watchRequest(requestUnion.value));
@@ -57,6 +65,15 @@ async function readRequests(
         stream.requestProgress();
         break;
     }
+    await stream.room();
+  }
+}
+
+function parseRequest(message: Uint8Array): WatchRequestMessage {
+  try {
+    return fromBinary(WatchRequestSchema, message);
+  } catch (error) {
+    throw new ConnectError((error as Error).message, Code.InvalidArgument);
   }
 }
 
@@ -84,6 +101,33 @@ const FILTERED: Readonly<Record<FilterType, Change["kind"]>> = {
   [FilterType.NOPUT]: "put",
   [FilterType.NODELETE]: "delete",
 };
+
+/** Of a change that is told by itself: nodes with a stream each, which have one watch, share it. */
+const frames = new WeakMap<Change, { readonly id: bigint; readonly bytes: Uint8Array }>();
+
+function frameOf(output: WatchOutput, storage: Storage): Uint8Array {
+  if (output.kind !== "events" || !isLone(output)) return newFrame(output, storage);
+  const { change } = output.events[0] as WatchEvent;
+  const known = frames.get(change);
+  if (known?.id === output.id) return known.bytes;
+  const bytes = newFrame(output, storage);
+  frames.set(change, { id: output.id, bytes });
+  return bytes;
+}
+
+function newFrame(output: WatchOutput, storage: Storage): Uint8Array {
+  const response = create(WatchResponseSchema, responseOf(output, storage));
+  return frame(toBinary(WatchResponseSchema, response));
+}
+
+type Events = Extract<WatchOutput, { kind: "events" }>;
+
+/** Whether all that is told is one change as it is, at its own revision. */
+function isLone({ events, revision }: Events): boolean {
+  const [event] = events;
+  return events.length === 1 && event?.previous === undefined &&
+    event?.change.revision === revision;
+}
 
 function responseOf(output: WatchOutput, { identity }: Storage): Response {
   const header = (revision: bigint) => responseHeader(identity, revision);

@@ -215,3 +215,23 @@ test("a client that does not read is not told again and again how far it is", as
   expect(await reading).toEqual({ kind: "progress", id: 1n, revision: 1n });
   expect(await drain(stream)).toHaveLength(1);
 });
+
+test("a client that asks without reading the answers has to wait", async () => {
+  using test = new TestStore();
+  using stream = test.hub.open();
+  for (let number = 0; number < 2_000; number++) {
+    await stream.room();
+    watch(stream, { id: 1n });
+  }
+  let hasRoom = false;
+  const room = stream.room().then(() => hasRoom = true);
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(hasRoom).toBe(false);
+  await stream.next();
+  await room;
+  const crowded = test.hub.open();
+  for (let number = 0; number < 2_000; number++) watch(crowded, { id: 1n });
+  const closed = crowded.room();
+  crowded[Symbol.dispose]();
+  await closed;
+});

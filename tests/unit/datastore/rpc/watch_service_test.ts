@@ -1,0 +1,138 @@
+/** Watches as they are on the wire. */
+
+import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { type ClientHttp2Session, type ClientHttp2Stream, connect } from "node:http2";
+import { Datastore } from "../../../../src/datastore/datastore.ts";
+import { frame, readMessages } from "../../../../src/datastore/rpc/message_stream.ts";
+import { WATCH_PATH } from "../../../../src/datastore/rpc/watch_service.ts";
+import {
+  type WatchCreateRequestSchema,
+  WatchRequestSchema,
+  type WatchResponse,
+  WatchResponseSchema,
+} from "../../../../src/subnet/etcd/rpc/rpc_pb.ts";
+import { systemClock } from "../../../../src/time/clock.ts";
+import { collectingLog } from "../../../support/collecting_log.ts";
+import { bytes, text } from "../fixture.ts";
+
+const directory = mkdtempSync("/dev/shm/datastore-test-");
+const { log, records } = collectingLog();
+let datastore: Datastore;
+let session: ClientHttp2Session;
+
+beforeAll(async () => {
+  datastore = await Datastore.start({
+    directory,
+    host: "127.0.0.1",
+    port: 0,
+    progressNotifyMs: 600_000,
+    clock: systemClock,
+    log,
+  });
+  session = connect(datastore.url);
+});
+
+afterAll(async () => {
+  session.destroy();
+  await datastore[Symbol.asyncDispose]();
+  rmSync(directory, { recursive: true });
+});
+
+function call(contentType = "application/grpc"): ClientHttp2Stream {
+  return session.request({
+    ":method": "POST",
+    ":path": WATCH_PATH,
+    "content-type": contentType,
+    te: "trailers",
+  });
+}
+
+function createWatch(
+  stream: ClientHttp2Stream,
+  request: MessageInitShape<typeof WatchCreateRequestSchema>,
+): void {
+  const message = create(WatchRequestSchema, {
+    requestUnion: { case: "createRequest", value: { key: bytes("k"), ...request } },
+  });
+  stream.write(frame(toBinary(WatchRequestSchema, message)));
+}
+
+async function* responses(stream: ClientHttp2Stream): AsyncGenerator<WatchResponse> {
+  for await (const message of readMessages(stream)) {
+    yield fromBinary(WatchResponseSchema, message);
+  }
+}
+
+async function next(stream: AsyncGenerator<WatchResponse>): Promise<WatchResponse> {
+  return (await stream.next()).value as WatchResponse;
+}
+
+/** What the server says at the end: in the trailers, or at once in the headers. */
+async function statusOf(stream: ClientHttp2Stream): Promise<[status: unknown, message: unknown]> {
+  const said: Record<string, unknown> = {};
+  stream.on("response", (headers) => Object.assign(said, headers));
+  stream.on("trailers", (headers) => Object.assign(said, headers));
+  stream.resume();
+  await new Promise((resolve) => stream.on("end", resolve));
+  stream.close();
+  return [said["grpc-status"], decodeURIComponent(`${said["grpc-message"] ?? ""}`)];
+}
+
+test("each stream is told under its own ids, with the previous value where it asked", async () => {
+  datastore.putIfAbsent("k1", "before");
+  const requests = [{ watchId: 0n }, { watchId: 7n }, { watchId: 0n }, {
+    watchId: 0n,
+    prevKv: true,
+  }];
+  const streams = await Promise.all(requests.map(async (request) => {
+    const stream = call();
+    createWatch(stream, { ...request, rangeEnd: bytes("l") });
+    const answers = responses(stream);
+    expect((await next(answers)).created).toBe(true);
+    return { stream, answers };
+  }));
+  datastore.store.write((transaction) => {
+    const entry = { key: bytes("k1"), value: bytes("after"), lease: 0n };
+    transaction.put(entry, transaction.get(entry.key));
+  });
+  const told = await Promise.all(streams.map(async ({ answers }) => {
+    const { watchId, header, events } = await next(answers);
+    const [event] = events;
+    return [
+      watchId,
+      header?.revision,
+      event?.kv?.modRevision,
+      text(event?.kv?.value ?? bytes("none")),
+      text(event?.prevKv?.value ?? bytes("none")),
+    ];
+  }));
+  expect(told).toEqual([
+    [0n, 3n, 3n, "after", "none"],
+    [7n, 3n, 3n, "after", "none"],
+    [0n, 3n, 3n, "after", "none"],
+    [0n, 3n, 3n, "after", "before"],
+  ]);
+  const ends = streams.map(({ stream }) => new Promise((resolve) => stream.on("close", resolve)));
+  for (const { stream } of streams) stream.end();
+  for (const { answers } of streams) expect((await answers.next()).done).toBe(true);
+  await Promise.all(ends);
+});
+
+test("a request that is none ends the stream with what is wrong, and the next one is served", async () => {
+  const garbage = call();
+  garbage.write(frame(Uint8Array.of(0xff)));
+  expect((await statusOf(garbage))[0]).toBe("3");
+  const compressed = call();
+  compressed.write(Uint8Array.of(1, 0, 0, 0, 0));
+  expect(await statusOf(compressed))
+    .toEqual(["12", "flanneld datastore takes no compressed messages"]);
+  expect(await statusOf(call("application/grpc+json")))
+    .toEqual(["12", "flanneld datastore does not serve etcdserverpb.Watch.Watch"]);
+  const stream = call();
+  createWatch(stream, {});
+  expect((await next(responses(stream))).created).toBe(true);
+  stream.close();
+  expect(records.filter(({ level }) => level === "error")).toEqual([]);
+});
