@@ -16,6 +16,8 @@ export interface Tunnel {
   readonly isUp: boolean;
   /** charon waits for the peer's answer, and goes on by itself. */
   readonly isTrying: boolean;
+  /** One of its tunnels is being made, replaced or ended. */
+  readonly isBusy: boolean;
   readonly associations: readonly IkeAssociation[];
 }
 
@@ -217,12 +219,13 @@ function tunnelOf(messages: readonly ViciMessage[]): Tunnel {
   return {
     isUp: associations.some(({ ageSeconds }) => ageSeconds !== undefined),
     isTrying: messages.some(({ state }) => state === "CREATED" || state === "CONNECTING"),
+    isBusy: messages.flatMap(childrenOf).some(({ state }) => state !== "INSTALLED"),
     associations,
   };
 }
 
 function associationOf(message: ViciMessage): IkeAssociation {
-  const children = sectionsOf(message["child-sas"]).map(([, child]) => child);
+  const children = childrenOf(message);
   const installed = children.filter(({ state }) => state === "INSTALLED");
   const ages = installed.map((child) => Number(child["install-time"]));
   return {
@@ -235,6 +238,11 @@ function associationOf(message: ViciMessage): IkeAssociation {
       ? []
       : children.map((child) => settledChild(child, message)),
   };
+}
+
+/** The tunnels of an IKE association. */
+function childrenOf(association: ViciMessage): ViciMessage[] {
+  return sectionsOf(association["child-sas"]).map(([, child]) => child);
 }
 
 function settledChild(child: ViciMessage, association: ViciMessage): SettledChild {

@@ -1,40 +1,34 @@
 /** Which tunnels are up, since when the others are not, and what is done about it. */
 
-import type { Prefix } from "../../addr/prefix.ts";
 import type { Log } from "../../log/log.ts";
-import type { XfrmStates } from "../../netlink/kernel.ts";
 import { backoffMs, type Clock } from "../../time/clock.ts";
-import type { Connection } from "./connection.ts";
+import type { Connection, TunnelEnd } from "./connection.ts";
+import { LostTunnels, type LostTunnelsOptions } from "./lost_tunnels.ts";
+import { peersText } from "./peers_text.ts";
 import type { Connections, IkeSession, Tunnel } from "./session.ts";
 import { SpareAssociations } from "./spare_associations.ts";
-
-export interface TunnelWatchOptions {
-  readonly clock: Clock;
-  readonly log: Log;
-  /** Where charon puts its tunnels. */
-  readonly states: Pick<XfrmStates, "lacks">;
-}
 
 export class TunnelWatch {
   readonly #clock: Clock;
   readonly #log: Log;
-  readonly #states: Pick<XfrmStates, "lacks">;
   /** Connections without a tunnel, by name. */
   readonly #down = new Map<string, Outage>();
   readonly #spare: SpareAssociations;
+  readonly #lost: LostTunnels;
   /** Connections with one tunnel, up when last looked at. */
   readonly #settled = new Set<string>();
   /** Connections, anybody's that look like ours, of which a tunnel has come or gone since. */
   #changed = new Set<string>();
-  /** Connections whose tunnel the kernel has lost not long ago, by name. */
-  readonly #mends = new Map<string, Mend>();
+  /** Peers without a tunnel for long, and those that have one again, for the log. */
+  #newlyDown: TunnelEnd[] = [];
+  #newlyUp: TunnelEnd[] = [];
   #count = 0;
 
-  constructor({ clock, log, states }: TunnelWatchOptions) {
-    this.#clock = clock;
-    this.#log = log;
-    this.#states = states;
-    this.#spare = new SpareAssociations(clock);
+  constructor(options: LostTunnelsOptions) {
+    this.#clock = options.clock;
+    this.#log = options.log;
+    this.#spare = new SpareAssociations(options.clock);
+    this.#lost = new LostTunnels(options);
   }
 
   /** A tunnel of this connection has come or gone. */
@@ -47,7 +41,7 @@ export class TunnelWatch {
    * One that charon is not even trying to make is begun anew, and so is one that charon believes in
    * and the kernel has lost; one that is not needed beside others is ended, and so is one that
    * nobody wants if `maySweep`. Gives whether to look again soon: for a peer that is down and has not
-   * been for long. Throws `ViciError` when charon does not answer any more.
+   * been for long, or that has to wait. Throws `ViciError` when charon does not answer any more.
    */
   async check(
     session: IkeSession,
@@ -57,7 +51,7 @@ export class TunnelWatch {
     this.#count = wanted.size;
     for (const name of this.#down.keys()) if (!wanted.has(name)) this.#down.delete(name);
     for (const name of this.#settled) if (!wanted.has(name)) this.#settled.delete(name);
-    for (const name of this.#mends.keys()) if (!wanted.has(name)) this.#mends.delete(name);
+    this.#lost.keepOnly(wanted);
     const doubtful = this.#takeDoubtful(wanted);
     const names = isFull || doubtful.size > ASKED_SINGLY ? undefined : doubtful;
     const tunnels = await session.tunnels(names);
@@ -65,6 +59,8 @@ export class TunnelWatch {
       if (names?.has(connection.name) === false) continue;
       await this.#seen(session, connection, tunnels.get(connection.name));
     }
+    this.#tell();
+    const doWait = await this.#lost.mend(session);
     for (const name of tunnels.keys()) {
       if (wanted.has(name)) continue;
       if (maySweep) await session.terminate(name);
@@ -73,9 +69,8 @@ export class TunnelWatch {
     for (const uniqueId of this.#spare.find(tunnels.values())) {
       await session.terminateAssociation(uniqueId);
     }
-    return [...this.#down.values()].some(({ attempts, isReported }) =>
-      attempts === 0 && !isReported
-    );
+    return doWait ||
+      [...this.#down.values()].some(({ attempts, isReported }) => attempts === 0 && !isReported);
   }
 
   /** What happens from now on is for the next time. */
@@ -92,44 +87,12 @@ export class TunnelWatch {
     tunnel: Tunnel | undefined,
   ): Promise<void> {
     const { name } = connection;
-    const lost = this.#lostChildren(tunnel);
-    if (lost.length > 0) await this.#mend(session, connection, lost);
-    else this.#isWhole(name);
+    const isLost = this.#lost.find(connection, tunnel);
     const isAlone = tunnel?.associations.length === 1;
-    if (tunnel?.isUp && isAlone && lost.length === 0) this.#settled.add(name);
+    if (tunnel?.isUp && isAlone && !isLost && !tunnel.isBusy) this.#settled.add(name);
     else this.#settled.delete(name);
     if (tunnel?.isUp) this.#isUp(connection);
     else await this.#isDown(session, connection, tunnel?.isTrying === true);
-  }
-
-  /**
-   * Numbers of the tunnels that charon believes in, and of which the kernel lacks a state: somebody
-   * has deleted or flushed it. charon is asked first: what it has just made is there, then.
-   */
-  #lostChildren(tunnel: Tunnel | undefined): string[] {
-    const children = tunnel?.associations.flatMap(({ settledChildren }) => settledChildren) ?? [];
-    return children.filter(({ states }) => states.some((state) => this.#states.lacks(state)))
-      .map(({ uniqueId }) => uniqueId);
-  }
-
-  async #mend(
-    session: IkeSession,
-    { name, remote }: Connection,
-    childIds: readonly string[],
-  ): Promise<void> {
-    const nowMs = this.#clock.nowMs();
-    const { attempts, attemptMs } = this.#mends.get(name) ?? { attempts: 0, attemptMs: nowMs };
-    if (nowMs < attemptMs) return;
-    const pauseMs = backoffMs(attempts + 1, MEND_BACKOFF, this.#clock);
-    this.#mends.set(name, { attempts: attempts + 1, attemptMs: nowMs + pauseMs });
-    this.#log.warn(`the kernel has lost the tunnel to ${endText(remote)}; making it anew`);
-    for (const childId of childIds) await session.rekey(childId);
-  }
-
-  /** Nothing of it is missing: attempts count from one again, after the pause. */
-  #isWhole(name: string): void {
-    const attemptMs = this.#mends.get(name)?.attemptMs ?? Infinity;
-    if (this.#clock.nowMs() >= attemptMs) this.#mends.delete(name);
   }
 
   /**
@@ -147,7 +110,7 @@ export class TunnelWatch {
   #isUp({ name, remote }: Connection): void {
     const outage = this.#down.get(name);
     this.#down.delete(name);
-    if (outage?.isReported) this.#log.info(`the tunnel to ${endText(remote)} is up`);
+    if (outage?.isReported) this.#newlyUp.push(remote);
   }
 
   async #isDown(session: IkeSession, connection: Connection, isTrying: boolean): Promise<void> {
@@ -165,7 +128,19 @@ export class TunnelWatch {
     }
     if (outage.isReported || !this.#lasts(outage)) return;
     outage.isReported = true;
-    this.#log.warn(`no tunnel to ${endText(remote)} for ${OUTAGE_MS / 1000} s; still trying`);
+    this.#newlyDown.push(remote);
+  }
+
+  /** One line for all of a kind: a network that fails or comes back takes many with it. */
+  #tell(): void {
+    const [down, up] = [this.#newlyDown, this.#newlyUp];
+    this.#newlyDown = [];
+    this.#newlyUp = [];
+    if (down.length > 0) {
+      this.#log.warn(`no tunnel to ${peersText(down)} for ${OUTAGE_MS / 1000} s; still trying`);
+    }
+    if (up.length === 1) this.#log.info(`the tunnel to ${peersText(up)} is up`);
+    if (up.length > 1) this.#log.info(`the tunnels to ${peersText(up)} are up`);
   }
 
   #lasts({ sinceMs }: Outage): boolean {
@@ -181,12 +156,6 @@ interface Outage {
   isReported: boolean;
 }
 
-/** How often a tunnel was made anew that the kernel had lost, and when it may be the next time. */
-interface Mend {
-  readonly attempts: number;
-  readonly attemptMs: number;
-}
-
 /** A handshake takes less than a second; a lost packet is sent again after 4 and 7 seconds. */
 const OUTAGE_MS = 30_000;
 /** A connection that charon is busy with does not show: it has to be missing for a while. */
@@ -194,9 +163,3 @@ const FIRST_MS = 1000;
 /** charon goes through all it has for each question: from so many on it is asked for all at once. */
 const ASKED_SINGLY = 16;
 const BACKOFF = { firstMs: 2000, maxMs: 60_000 };
-/** Where it does not help, or somebody deletes states all the time: the peer has work with it. */
-const MEND_BACKOFF = { firstMs: 10_000, maxMs: 300_000 };
-
-function endText({ subnet, publicAddress }: { subnet: Prefix; publicAddress: string }): string {
-  return `${subnet} at ${publicAddress}`;
-}

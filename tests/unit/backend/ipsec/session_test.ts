@@ -10,6 +10,7 @@ import { TunnelWatch } from "../../../../src/backend/ipsec/tunnel_watch.ts";
 import { Vici } from "../../../../src/backend/ipsec/vici.ts";
 import type { XfrmStateId } from "../../../../src/netlink/kernel.ts";
 import type { ViciMessage } from "../../../../src/backend/ipsec/vici_message.ts";
+import { collectingLog as recordingLog } from "../../../support/collecting_log.ts";
 import { FakeCharon } from "../../../support/fake_charon.ts";
 import { FakeClock } from "../../../support/fake_clock.ts";
 import { collectingLog, ip, prefix } from "../../../support/sample_network.ts";
@@ -43,8 +44,8 @@ function association(of: Connection, uniqueid: string, ...ages: number[]): ViciM
     "install-time": String(age),
     "packets-in": "7",
     uniqueid: `${uniqueid}${i}`,
-    "spi-in": `000000${uniqueid.padStart(2, "0")}`,
-    "spi-out": `c00000${uniqueid.padStart(2, "0")}`,
+    "spi-in": uniqueid.padStart(8, "0"),
+    "spi-out": `c${uniqueid.padStart(7, "0")}`,
   }]);
   return {
     [of.name]: {
@@ -54,6 +55,14 @@ function association(of: Connection, uniqueid: string, ...ages: number[]): ViciM
       "child-sas": Object.fromEntries(children),
     },
   };
+}
+
+/** Sets the state of the first tunnel of an association. */
+function setChildState(of: ViciMessage, state: string): void {
+  const [message] = Object.values(of) as [{ "child-sas": Record<string, { state: string }> }];
+  const [child] = Object.values(message["child-sas"]);
+  if (child === undefined) throw new Error("it has no tunnel");
+  child.state = state;
 }
 
 /** One that this end has asked for and that nobody has answered. */
@@ -209,6 +218,7 @@ describe("a session with charon", () => {
     expect(tunnels.get(two.name)).toEqual({
       isUp: true,
       isTrying: true,
+      isBusy: false,
       associations: [
         {
           uniqueId: "1",
@@ -333,6 +343,28 @@ describe("the watch over the tunnels", () => {
     expect(watch.problem()).toBeUndefined();
   });
 
+  test("reports many peers in one line, when they are down and when they are back", async () => {
+    using charon = fakeCharon();
+    using s = await session(charon);
+    const { log, records } = recordingLog();
+    const watch = new TunnelWatch({ clock, log, states });
+    const five = [2, 3, 4, 5, 6].map((n) => connection(n));
+    const check = () => watch.check(s.session, wanted(...five), { maySweep: true, isFull: true });
+    await check();
+    await clock.advance(31_000);
+    await check();
+    charon.associations = five.slice(2).map((one, i) => association(one, String(i), 0));
+    await check();
+    const all =
+      "10.5.2.0/24 at 192.168.0.2, 10.5.3.0/24 at 192.168.0.3, 10.5.4.0/24 at 192.168.0.4";
+    const back =
+      "10.5.4.0/24 at 192.168.0.4, 10.5.5.0/24 at 192.168.0.5, 10.5.6.0/24 at 192.168.0.6";
+    expect(records.map(({ msg }) => msg)).toEqual([
+      `no tunnel to 5 peers (${all}, …) for 30 s; still trying`,
+      `the tunnels to 3 peers (${back}) are up`,
+    ]);
+  });
+
   test("does not hurry for a peer that has been down for long, however charon tries", async () => {
     using charon = fakeCharon();
     using s = await session(charon);
@@ -455,21 +487,46 @@ describe("the watch over the tunnels", () => {
         using charon = fakeCharon();
         using s = await session(charon);
         const both = association(two, "1", 9, 0);
-        const { "child-sas": children } = both[two.name] as { "child-sas": ViciMessage };
-        charon.associations = [{
-          [two.name]: {
-            ...both[two.name] as ViciMessage,
-            "child-sas": {
-              ...children,
-              "child-0": { ...children["child-0"] as ViciMessage, state },
-            },
-          },
-        }];
+        setChildState(both, state);
+        charon.associations = [both];
         absent.add("192.168.0.2 c0000001");
         await watch.check(s.session, wanted(two), { maySweep: true, isFull: true });
         expect(charon.takeChanges()).toEqual([]);
       },
     );
+
+    test("many of them are one line of the log, and a hundred are made anew at a time", async () => {
+      using charon = fakeCharon();
+      using s = await session(charon);
+      const many = Array.from({ length: 150 }, (_, i) => connection(i + 2));
+      charon.associations = many.map((one, i) => association(one, String(i), 9));
+      for (let i = 0; i < 150; i++) absent.add(`192.168.0.1 ${Number(`0x${i}`).toString(16)}`);
+      const check = () => watch.check(s.session, wanted(...many), { maySweep: true, isFull: true });
+      const rekeyed = () => charon.takeChanges().filter((change) => change.startsWith("rekey"));
+      expect(await check()).toBe(true);
+      const first = rekeyed();
+      expect(first.length).toBe(100);
+      expect(log.lines).toEqual([
+        "the kernel has lost the tunnels to 150 peers (10.5.2.0/24 at 192.168.0.2, 10.5.3.0/24 at " +
+        "192.168.0.3, 10.5.4.0/24 at 192.168.0.4, …); making them anew",
+      ]);
+      // Seventy are still being made anew, thirty are through.
+      charon.associations = many.map((one, i) =>
+        association(one, String(i < 100 ? i + 200 : i), 9)
+      );
+      for (const one of charon.associations.slice(0, 70)) setChildState(one, "REKEYING");
+      await clock.advance(1000);
+      expect(await check()).toBe(true);
+      const second = rekeyed();
+      expect(second.length).toBe(30);
+      // They take too long: the others do not wait for them any more.
+      await clock.advance(5000);
+      expect(await check()).toBe(false);
+      const third = rekeyed();
+      expect(third.length).toBe(20);
+      expect(new Set([...first, ...second, ...third]).size).toBe(150);
+      expect(log.lines.length).toBe(1);
+    });
 
     test("nothing is done where charon does not say which states it has", async () => {
       using charon = fakeCharon();

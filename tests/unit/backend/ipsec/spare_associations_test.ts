@@ -32,7 +32,12 @@ class End {
     const ended: string[] = [];
     for (let second = 0; second <= seconds; second += PERIOD_SECONDS) {
       const associations = this.#associations.map((one) => this.#now(one, second, peerSendsBy));
-      const found = this.#spare.find([{ isUp: true, isTrying: false, associations }]);
+      const found = this.#spare.find([{
+        isUp: true,
+        isTrying: false,
+        isBusy: false,
+        associations,
+      }]);
       ended.push(...found.map((uniqueId) => `${uniqueId} after ${second} s`));
       this.#associations = this.#associations.filter(({ uniqueId }) => !found.includes(uniqueId));
       await this.#clock.advance(PERIOD_SECONDS * 1000);
@@ -92,7 +97,9 @@ describe("of two tunnels with one peer", () => {
       settledChildren: [],
     }));
     for (let look = 0; look < 20; look++) {
-      expect(spare.find([{ isUp: true, isTrying: false, associations }])).toEqual([]);
+      expect(spare.find([{ isUp: true, isTrying: false, isBusy: false, associations }])).toEqual(
+        [],
+      );
       await clock.advance(5000);
     }
   });
