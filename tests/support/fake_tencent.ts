@@ -79,6 +79,8 @@ export function nodeRoute(id: number, destination: string, gateway: string): Fak
 export interface Fault {
   readonly status: number;
   readonly text: string;
+  /** The call that it is for; any by default. */
+  readonly action?: string;
 }
 
 export function refusal(code: string, message = "no"): Fault {
@@ -138,7 +140,9 @@ export class FakeTencent implements AsyncDisposable {
     }
     const action = request.headers.get("X-TC-Action") ?? "none";
     this.calls.push(action);
-    const fault = this.faults.shift();
+    const isMeant = (one: Fault) => one.action === undefined || one.action === action;
+    const index = this.faults.findIndex(isMeant);
+    const [fault] = index < 0 ? [] : this.faults.splice(index, 1);
     if (fault !== undefined) return new Response(fault.text, { status: fault.status });
     const payload = await request.text();
     const response = await whyRefused(request, pathname, payload) ??

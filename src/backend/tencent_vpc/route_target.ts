@@ -178,34 +178,48 @@ export class RouteTarget implements Target {
   /** One look at the table, and the changes that it needs. Returns what is in the way. */
   async #putRight(): Promise<string | undefined> {
     const { placement, api } = this.#place as Place;
-    const { log } = this.#options;
-    const { signal } = this.#stop;
     const own = this.#ownRoute();
-    const table = tableOf(await api.routeTables(placement.vpcId, signal), placement.subnetId);
+    const tables = await api.routeTables(placement.vpcId, this.#stop.signal);
+    const table = tableOf(tables, placement.subnetId);
     if (table === undefined) return noTableText(placement);
     const { remove, create, conflict } = routeChanges(table, own);
+    let leftOver: ApiError | string | undefined;
     for (const route of remove) {
-      if (route.id === undefined) return noIdText(route, table);
-      log.warn(`removing ${routeText(route)} from ${table.id}: it is of an earlier lease`);
-      await api.deleteRoute(table.id, route.id, signal);
+      const failure = await this.#remove(route, table);
+      leftOver ??= failure;
+      // What else is left of earlier leases does not keep this node's route from being made.
+      if (failure !== undefined && route.destination === own.destination) return told(failure);
     }
-    if (conflict !== undefined) {
-      return `${
-        routeText(conflict)
-      } is in ${table.id} and is not flannel's: remove it, or choose ` +
-        "another Network; this node's subnet is not reachable";
+    if (conflict !== undefined) return conflictText(conflict, table);
+    if (create) await this.#create(own, table);
+    return told(leftOver);
+  }
+
+  /** What keeps it from being removed, if anything does. */
+  async #remove(route: CloudRoute, table: RouteTable): Promise<ApiError | string | undefined> {
+    if (route.id === undefined) return noIdText(route, table);
+    try {
+      await (this.#place as Place).api.deleteRoute(table.id, route.id, this.#stop.signal);
+      this.#options.log.warn(
+        `removed ${routeText(route)} from ${table.id}: it was of an earlier lease`,
+      );
+      return undefined;
+    } catch (error) {
+      if (error instanceof ApiError) return error;
+      throw error;
     }
-    if (create) {
-      const { destination, instance } = own;
-      try {
-        await api.createRoute(table.id, { destination, instance }, signal);
-      } catch (error) {
-        if (!(error instanceof ApiError) || !isLimit(error)) throw error;
-        throw new ApiError("CreateRoutes", error.code, this.#limitText(table, own));
-      }
-      log.info(`made the route ${destination} by ${instance} in ${table.id}`);
+  }
+
+  async #create(own: OwnRoute, table: RouteTable): Promise<void> {
+    const { destination, instance } = own;
+    const { api } = this.#place as Place;
+    try {
+      await api.createRoute(table.id, { destination, instance }, this.#stop.signal);
+    } catch (error) {
+      if (!(error instanceof ApiError) || !isLimit(error)) throw error;
+      throw new ApiError("CreateRoutes", error.code, this.#limitText(table, own));
     }
-    return undefined;
+    this.#options.log.info(`made the route ${destination} by ${instance} in ${table.id}`);
   }
 
   #ownRoute(): OwnRoute {
@@ -250,6 +264,12 @@ export class RouteTarget implements Target {
   }
 }
 
+/** What the API refused is thrown, and so tried again soon. */
+function told(problem: ApiError | string | undefined): string | undefined {
+  if (problem instanceof ApiError) throw problem;
+  return problem;
+}
+
 /** Each VPC has a main table, so that it can only be out of the key's sight. */
 function noTableText({ vpcId, region }: Placement): string {
   return `the key sees no route table of ${vpcId} in ${region}: use a key of the account that has the ` +
@@ -258,6 +278,11 @@ function noTableText({ vpcId, region }: Placement): string {
 
 function routeText({ destination, gatewayType, gateway }: CloudRoute): string {
   return `the route ${destination} by ${gatewayType} ${gateway}`;
+}
+
+function conflictText(route: CloudRoute, { id }: RouteTable): string {
+  return `${routeText(route)} is in ${id} and is not flannel's: remove it, or choose another ` +
+    "Network; this node's subnet is not reachable";
 }
 
 /** It cannot be named in a call. */

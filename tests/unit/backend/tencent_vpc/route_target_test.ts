@@ -289,6 +289,26 @@ describe("trouble", () => {
     ]);
   });
 
+  test("to remove what an earlier lease has left does not keep the route from being made", async () => {
+    await using node = new Node();
+    node.cloud.state.tables[0]?.RouteSet.push(
+      nodeRoute(8, "10.5.8.0/24", "192.168.0.1"),
+      { ...nodeRoute(9, "10.5.9.0/24", "192.168.0.1"), RouteId: 2 ** 60 },
+    );
+    node.cloud.faults.push({ ...refusal("UnsupportedOperation", "no"), action: "DeleteRoutes" });
+    await node.start();
+    expect(node.cloud.routes()).toContain(OWN);
+    expect(node.target.problems()).toEqual([
+      "Tencent Cloud refuses DeleteRoutes: no (UnsupportedOperation)",
+    ]);
+    await node.pass(1000);
+    expect(node.cloud.routes()).toEqual([OWN, "10.5.9.0/24 by 192.168.0.1"]);
+    expect(node.target.problems()).toEqual([
+      "the route 10.5.9.0/24 by NORMAL_CVM 192.168.0.1 in rtb-main is of an earlier lease, and has no " +
+      "usable RouteId: remove it by hand in the console of Tencent Cloud",
+    ]);
+  });
+
   test("with the keys ends the start, with what to do", async () => {
     {
       await using node = new Node({ secret: "wrong" });
