@@ -17,7 +17,7 @@ afterAll(() => {
 });
 
 const env = { PATH: process.env["PATH"], TMPDIR: directory };
-const lab = (...args: string[]) => run(FLANNELD, ["lab", ...args], { env, timeoutMs: 60_000 });
+const lab = (...args: string[]) => run(FLANNELD, ["lab", ...args], { env, timeoutMs: 110_000 });
 
 const seen = new Set<string>();
 

@@ -167,8 +167,15 @@ describe("trap 18: hostile leases", () => {
           !line.includes("10.5.240.0") && !line.includes("02:00:00:00:02:40")
         );
         expect(others.join("\n")).toBe(before);
+        const linesOf = (key: string) =>
+          host.daemon.logLines(new RegExp(`lease ${key.replaceAll(".", "\\.")}[: ]`));
+        await eventually(
+          "each is named",
+          30_000,
+          () => HOSTILE.every(([, key]) => linesOf(key).length > 0),
+        );
         for (const [name, key] of HOSTILE) {
-          const lines = host.daemon.logLines(new RegExp(`lease ${key.replaceAll(".", "\\.")}[: ]`));
+          const lines = linesOf(key);
           expect({ name, key, lines: lines.length, text: lines }).toMatchObject({ lines: 1 });
           expect(lines[0]).toMatch(/: .{8,}$/);
         }

@@ -60,11 +60,14 @@ export class Driver implements AsyncDisposable {
     return this.#log;
   }
 
-  /** Waits until it has started no program for a while: its own changes are over. */
+  /**
+   * Waits until it has started no program for a while: its own changes are over. A look waits for
+   * nine times as long as the last one took.
+   */
   async quiet(): Promise<void> {
     let before = (await this.stats()).processStarts;
     await eventually("nothing more is done", 60_000, async () => {
-      await Bun.sleep(1_500);
+      await Bun.sleep(4_000);
       const now = (await this.stats()).processStarts;
       return now === before || (before = now, false);
     });
