@@ -19,7 +19,7 @@ export function performLinkStep(channel: Channel<Encoder>, step: Step, link: Lin
   if (ifindex === undefined) return withoutDevice(step, link.name);
   if (step.op === "delete") channel.encoder.deleteLink(ifindex);
   else channel.encoder.changeLink(ifindex, step.from, step.resource);
-  return resultOf(step, channel.send().get(0));
+  return resultOf(step, withHint(link, channel.send().get(0)));
 }
 
 function createLink(channel: Channel<Encoder>, step: Step, link: Link): StepResult {
@@ -28,14 +28,14 @@ function createLink(channel: Channel<Encoder>, step: Step, link: Link): StepResu
       const underlay = findLink(channel, link.underlay)?.ifindex;
       if (underlay === undefined) return withoutDevice(step, link.underlay);
       channel.encoder.createVxlan(link, underlay);
-      return resultOf(step, channel.send().get(0));
+      return resultOf(step, withHint(link, channel.send().get(0)));
     }
     case "wireguard":
       channel.encoder.createWireguard(link);
       return resultOf(step, channel.send().get(0));
     case "ipip":
       channel.encoder.createIpip(link);
-      return resultOf(step, withTunnelHint(channel.send().get(0)));
+      return resultOf(step, withHint(link, channel.send().get(0)));
     case "tun":
     case "other": {
       const kind = link.type === "other" ? link.linkKind || "hardware" : link.type;
@@ -51,23 +51,31 @@ function createLink(channel: Channel<Encoder>, step: Step, link: Link): StepResu
 }
 
 /**
- * Tunnels of one kind must differ in their ends, whatever their names are (ip_tunnel_newlink); a type
- * is unknown whose module could not be loaded.
+ * What the kernel refuses without saying why: a type whose module could not be loaded; an ipip device
+ * with the ends of another one, whatever their names are (ip_tunnel_newlink); a vxlan device, when it
+ * goes up, whose port a program has (vxlan_open).
  */
-function withTunnelHint(refusal: Refusal | undefined): Refusal | undefined {
+function withHint(link: Link, refusal: Refusal | undefined): Refusal | undefined {
   if (refusal === undefined) return undefined;
-  switch (errnoName(refusal.errno)) {
-    case "EEXIST": {
-      const extack =
-        "there is a device of this name, or another tunnel from this address to any other";
-      return { extack, ...refusal };
-    }
-    case "EOPNOTSUPP":
-      return {
-        ...refusal,
-        extack: 'this kernel has no ipip tunnels; load them with "modprobe ipip"',
-      };
-    default:
-      return refusal;
+  const code = errnoName(refusal.errno);
+  if (link.type === "vxlan" && code === "EADDRINUSE") {
+    const port = link.port || VXLAN_PORT;
+    const extack =
+      `a program on this host uses UDP port ${port}; "ss -ulnp sport = :${port}" shows it`;
+    return { ...refusal, extack };
   }
+  if (link.type === "ipip" && code === "EEXIST") {
+    const extack =
+      "there is a device of this name, or another tunnel from this address to any other";
+    return { extack, ...refusal };
+  }
+  if ((link.type === "ipip" || link.type === "vxlan") && code === "EOPNOTSUPP") {
+    const extack =
+      `this kernel has no ${link.type} tunnels; load them with "modprobe ${link.type}"`;
+    return { ...refusal, extack };
+  }
+  return refusal;
 }
+
+/** The kernel's default: net/vxlan, parameter `udp_port`. */
+const VXLAN_PORT = 8472;
