@@ -81,7 +81,7 @@ test("60 daemons that start at once on 63 subnets get one each", async () => {
   const network = ["--network=10.5.0.0/18", "--backend=alloc"];
   const { endpoints } = await startDatastore(one, network);
   for (const host of cluster.hosts) host.start({ flags: [`--etcd-endpoints=${endpoints}`] });
-  for (const host of cluster.hosts) await host.ready(60_000);
+  for (const host of cluster.hosts) await host.ready(240_000);
 
   const exported = await one.sh(`${FLANNELD} datastore export --etcd-endpoints=${endpoints}`);
   const taken = leasesOf(exported);
@@ -91,7 +91,7 @@ test("60 daemons that start at once on 63 subnets get one each", async () => {
     const subnet = /FLANNEL_SUBNET=(.*)\.1\/24/.exec(host.subnetText())?.[1];
     expect(taken.get(host.address(4))).toBe(`${subnet}.0-24`);
   }
-}, 120_000);
+}, 300_000);
 
 /** The keys of an export's subnets, without their prefix, by the nodes' public addresses. */
 function leasesOf(exported: string): Map<string, string> {

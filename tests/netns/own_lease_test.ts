@@ -13,7 +13,7 @@ test("trap 1: 60 daemons that start at once on 63 subnets get one each", async (
   for (const host of cluster.hosts) host.start();
   await Promise.all(
     cluster.hosts.map((host) =>
-      eventually(`${host.name} has a subnet`, 60_000, () => host.subnetText())
+      eventually(`${host.name} has a subnet`, 240_000, () => host.subnetText())
     ),
   );
   const leases = await cluster.leases();
@@ -24,7 +24,7 @@ test("trap 1: 60 daemons that start at once on 63 subnets get one each", async (
     const subnet = /FLANNEL_SUBNET=(.*)\.1\/24/.exec(host.subnetText())?.[1];
     expect(taken.get(host.address(4))).toBe(`${subnet}.0-24`);
   }
-}, 120_000);
+}, 300_000);
 
 test("a node that finds no free subnet says so and takes none", async () => {
   await using cluster = await Cluster.create({ hosts: 4 });
