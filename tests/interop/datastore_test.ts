@@ -15,7 +15,7 @@ const lab = (...args: string[]) => run(FLANNELD, ["lab", ...args], { env, timeou
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
 /** Draws that end alike so often in a row are no accident. */
-const ATTEMPTS = 4;
+const ATTEMPTS = 8;
 
 test.each(["--backend=vxlan", "--backend=host-gw --ipv6"])(
   "Go flannel finds its configuration, takes leases and follows those of the others (%s)",
@@ -40,7 +40,7 @@ test.each(["--backend=vxlan", "--backend=host-gw --ipv6"])(
       await lab("down", report.lab);
     }
   },
-  180_000,
+  900_000,
 );
 
 /**

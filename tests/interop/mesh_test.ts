@@ -42,11 +42,11 @@ describe.each(CASES.map((row) => [row.name, row] as const))("%s", (_, row) => {
 
   afterAll(async () => {
     await cluster?.[Symbol.asyncDispose]();
-  }, 60_000);
+  }, 180_000);
 
   test("workloads of Go and of ours reach each other at full MTU", async () => {
     expect(await cluster.unanswered()).toEqual([]);
-  }, 60_000);
+  }, 180_000);
 
   test("each program gives the MTU that fits to workloads", () => {
     for (const { host, kind } of cluster.hosts) {
@@ -83,12 +83,12 @@ describe.each(CASES.map((row) => [row.name, row] as const))("%s", (_, row) => {
       const wanted = await Promise.all(
         others.map((peer) => expectedEntries(peer, { backend, family })),
       );
-      await eventually("the entries of all peers are there", 10_000, async () => {
+      await eventually("the entries of all peers are there", 30_000, async () => {
         expect(await peerEntries(host, { backend, family })).toEqual(wanted.flat().sort());
         return true;
       });
     }
-  }, 60_000);
+  }, 180_000);
 });
 
 /** A text's form: without addresses, which differ. */

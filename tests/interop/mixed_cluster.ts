@@ -91,7 +91,7 @@ export class MixedCluster implements AsyncDisposable {
       addresses: workloadAddresses(host.subnet()),
       mtuBytes,
     }));
-    const pings = await pingAll(ends, { timeoutMs: 10_000 });
+    const pings = await pingAll(ends, { timeoutMs: ANSWER_MS });
     if (pings.length === 0) throw new Error("nothing was pinged");
     return pings.filter((ping) => ping.milliseconds === undefined)
       .map(({ from, to, family }) => `${from} to ${to}, IPv${family}`);
@@ -102,6 +102,12 @@ export class MixedCluster implements AsyncDisposable {
   }
 }
 
+/**
+ * The slowest are WireGuard's two ends that begin at the same instant: each may keep another session,
+ * and they notice after 15 s (WireGuard's paper, section 6).
+ */
+const ANSWER_MS = 40_000;
+
 /** The overlay's networks. */
 export const NETWORKS: Readonly<Record<Family, string>> = {
   4: "10.244.0.0/16",
@@ -109,7 +115,7 @@ export const NETWORKS: Readonly<Record<Family, string>> = {
 };
 
 /** Go flannel starts iptables some dozen times, which takes its time in a virtual machine. */
-const READY_MS = 60_000;
+const READY_MS = 120_000;
 
 export class MixedHost {
   readonly host: Host;

@@ -71,7 +71,7 @@ const RULES: Readonly<Record<Mode, RuleCounts>> = {
 };
 
 async function expectRules(host: MixedHost, mode: Mode): Promise<void> {
-  await eventually(`the rules of ${mode} are there`, 10_000, async () => {
+  await eventually(`the rules of ${mode} are there`, 30_000, async () => {
     expect(await rules(host)).toEqual(RULES[mode]);
     return true;
   });

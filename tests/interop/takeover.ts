@@ -23,34 +23,34 @@ export function describeTakeover(cases: readonly TakeoverCase[]): void {
 
     afterAll(async () => {
       await cluster?.[Symbol.asyncDispose]();
-    }, 60_000);
+    }, 180_000);
 
     test("our restart loses no packet of a running ping", async () => {
       const host = cluster.first("ours");
       expect(await lostWhile(cluster, host, () => host.replaceBy("ours"))).toEqual([]);
-    }, 60_000);
+    }, 180_000);
 
     test("our restart after SIGKILL loses no packet of a running ping", async () => {
       const host = cluster.first("ours");
       expect(await lostWhile(cluster, host, () => host.replaceBy("ours", "SIGKILL"))).toEqual([]);
-    }, 60_000);
+    }, 180_000);
 
     test("Go's restart loses no packet of a running ping to ours", async () => {
       const host = cluster.first("Go");
       expect(await lostWhile(cluster, host, () => host.replaceBy("Go"))).toEqual([]);
-    }, 60_000);
+    }, 180_000);
 
     test("a host upgraded from Go to ours keeps device, MAC, lease and flows", async () => {
       await takeover(cluster, { from: "Go", to: "ours" });
-    }, 60_000);
+    }, 180_000);
 
     test("a host downgraded from ours to Go keeps device, MAC, lease and flows", async () => {
       await takeover(cluster, { from: "ours", to: "Go" });
-    }, 60_000);
+    }, 180_000);
 
     test("after the changes every workload reaches every other", async () => {
       expect(await cluster.unanswered()).toEqual([]);
-    }, 60_000);
+    }, 180_000);
   });
 }
 
@@ -59,7 +59,7 @@ async function takeover(cluster: MixedCluster, change: { from: Kind; to: Kind })
   expect(host.kind).toBe(change.from);
   const before = await identity(cluster, host);
   expect(await lostWhile(cluster, host, () => host.replaceBy(change.to))).toEqual([]);
-  await eventually("the host is what it was", 10_000, async () => {
+  await eventually("the host is what it was", 30_000, async () => {
     expect(await identity(cluster, host)).toEqual(before);
     return true;
   });
@@ -111,7 +111,7 @@ async function lostWhile(
     const before = streams.map(({ stream }) => stream.received);
     await eventually(
       "the pings are answered",
-      5_000,
+      30_000,
       () => streams.every(({ stream }, index) => stream.received > (before[index] ?? 0) + 5),
     );
   };

@@ -25,10 +25,10 @@ test("packets travel as protocol 4, with the sender's and the receiver's address
   await cluster.expectMesh();
   const [one, two] = [cluster.host(1), cluster.host(2)];
   const ping = two.ping(one);
-  const seen = await one.sh("timeout 10 tcpdump -c 2 -nn -i eth0 ip proto 4 2>/dev/null");
+  const seen = await one.sh("timeout 30 tcpdump -c 2 -nn -i eth0 ip proto 4 2>/dev/null");
   expect((await ping.stop()).lost).toEqual([]);
   expect(seen).toContain("IP 192.0.2.2 > 192.0.2.1: IP 10.5.2.2 > 10.5.1.2: ICMP echo request");
-}, 30_000);
+}, 180_000);
 
 test("with DirectRouting, the tunnel is for peers behind a router only", async () => {
   await using cluster = await Cluster.create({ hosts: 3, segments: [0, 0, 1] });
@@ -45,16 +45,16 @@ test("with DirectRouting, the tunnel is for peers behind a router only", async (
   await one.sh(`ip route add ${two.address(4)}/32 via 192.0.2.254`);
   await eventually(
     "the tunnel is used",
-    3_000,
+    10_000,
     async () => (await way(one, two)).includes("dev flannel.ipip"),
   );
   await one.sh(`ip route del ${two.address(4)}/32 via 192.0.2.254`);
   await eventually(
     "the direct way is used",
-    3_000,
+    10_000,
     async () => (await way(one, two)).includes("dev eth0"),
   );
-}, 60_000);
+}, 180_000);
 
 test("another address of the host is what it advertises and sends from", async () => {
   await using cluster = await Cluster.create({ hosts: 2 });
@@ -69,7 +69,7 @@ test("another address of the host is what it advertises and sends from", async (
   await cluster.expectMesh();
   expect(await one.kernel()).toContain("remote any local 192.0.2.101");
   expect(await two.kernel()).toContain("route 10.5.1.0/24 via 192.0.2.101 dev flannel.ipip");
-}, 30_000);
+}, 180_000);
 
 test(
   "hundreds of peers, whose routes the kernel takes by nexthop objects, are reached",
@@ -91,7 +91,7 @@ test(
     expect(routes.trim().split("\n")).toHaveLength(601);
     expect(routes).toMatch(/nhid \d+ via 198\.51\.1\.1 /);
   },
-  60_000,
+  180_000,
 );
 
 describe("a configuration is refused in one line", () => {
@@ -100,5 +100,5 @@ describe("a configuration is refused in one line", () => {
     ["IPv6", DUAL, {}, /ipip backend carries IPv4 only/],
   ])("with %s", async (_name, network, options, line) => {
     await expectRefused({ config: { ...network, Backend: { Type: "ipip", ...options } }, line });
-  }, 30_000);
+  }, 180_000);
 });

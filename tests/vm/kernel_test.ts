@@ -114,9 +114,9 @@ function onEach(script: (host: HostNumber) => string): Promise<string[]> {
   return Promise.all(HOSTS.map((host) => namespaceScript(namespace(host), `${script(host)}\n`)));
 }
 
-/** Pings from the first host; by default with a small packet. */
+/** Pings from the first host until an answer comes; by default with a small packet. */
 async function expectPing(address: string, payloadBytes = 56): Promise<void> {
-  const command = `ping -n -c 1 -W 5 -M do -s ${payloadBytes} ${address}\n`;
+  const command = `ping -n -c 1 -w 20 -M do -s ${payloadBytes} ${address}\n`;
   expect(await namespaceScript(namespace(1), command)).toContain("1 received");
 }
 

@@ -10,11 +10,11 @@ const types = BACKEND_TYPES.filter((type) => type !== "alloc" && type !== "tence
 
 test.each(types)("a lab with %s pings every pair", async (type) => {
   const result = await run(FLANNELD, ["lab", "--hosts=3", `--backend=${type}`, "--json"], {
-    timeoutMs: 60_000,
+    timeoutMs: 170_000,
   });
   expect(result.stderr).toContain("pinging every workload");
   const report = JSON.parse(result.stdout);
   expect(report).toMatchObject({ backend: type, ok: true });
   expect(report.pings).toHaveLength(6);
   expect(result.exitCode).toBe(0);
-}, 60_000);
+}, 180_000);

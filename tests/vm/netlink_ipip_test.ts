@@ -157,9 +157,9 @@ test("a FOU port that somebody opens or closes is told within seconds, ours is n
   await kernel.dump(["fou"]);
   await set(kernel, fouPort(8285));
   run("ip fou add port 8286 ipproto 4");
-  expect(await until(() => fouEvents(watch.events).length > 0)).toBe(true);
+  expect(await until(() => fouEvents(watch.events).length > 0, 20_000)).toBe(true);
   run("ip fou del port 8285");
-  expect(await until(() => fouEvents(watch.events).length > 1)).toBe(true);
+  expect(await until(() => fouEvents(watch.events).length > 1, 20_000)).toBe(true);
   expect(fouEvents(watch.events)).toEqual([
     { kind: "changed", resource: fouPort(8286), deleted: false },
     { kind: "changed", resource: fouPort(8285), deleted: true },

@@ -26,8 +26,11 @@ export interface TunnelBackend {
 /** `limitMs` is how soon it must be undone, where the kernel does not announce it. */
 export type Damage = readonly [name: string, script: string, limitMs?: number];
 
-/** What the kernel announces is put right at once. */
-const ANNOUNCED_MS = 2_000;
+/**
+ * What the kernel announces is put right at once, and else after minutes. How soon is measured in
+ * tests/netns; here a virtual machine shares the processor with whatever runs beside it.
+ */
+const ANNOUNCED_MS = 10_000;
 
 export function describeTunnel(tunnel: TunnelBackend): void {
   const { backend, device, mtuBytes, encapsulation, nodeEntries, damage } = tunnel;
@@ -60,7 +63,7 @@ export function describeTunnel(tunnel: TunnelBackend): void {
   }
 
   async function expectRoute(host: Host, subnet: string, gateway: string | undefined) {
-    await eventually(`${subnet} goes to ${gateway ?? "nobody"}`, 2_000, async () => {
+    await eventually(`${subnet} goes to ${gateway ?? "nobody"}`, ANNOUNCED_MS, async () => {
       const routes = (await host.kernel()).split("\n").filter((line) => line.includes(subnet));
       const expected = gateway === undefined
         ? []
@@ -90,7 +93,7 @@ export function describeTunnel(tunnel: TunnelBackend): void {
         expect(JSON.stringify(value)).toBe(leaseValue("192.0.2.1"));
         await cluster.expectMesh();
       },
-      60_000,
+      180_000,
     );
 
     test("join and leave, also while a daemon is down", async () => {
@@ -110,7 +113,7 @@ export function describeTunnel(tunnel: TunnelBackend): void {
       await one.up(start);
       await expectRoute(one, "10.5.9.0/24", undefined);
       await cluster.expectMesh();
-    }, 60_000);
+    }, 180_000);
   });
 
   test("a lease with the host's own address is ignored, and the host stays ready", async () => {
@@ -129,21 +132,21 @@ export function describeTunnel(tunnel: TunnelBackend): void {
     );
     expect(one.daemon.logLines(/cannot set/)).toEqual([]);
     await cluster.expectMesh();
-  }, 60_000);
+  }, 180_000);
 
   describe("drift", () => {
     let cluster: Cluster | undefined;
     beforeAll(async () => {
       cluster = await startCluster(2);
       await cluster.expectMesh();
-    }, 60_000);
+    }, 180_000);
     afterAll(async () => await cluster?.[Symbol.asyncDispose]());
     // An entry that is damaged again and again is repaired less and less often: start afresh.
     beforeEach(async () => {
       const one = (cluster as Cluster).host(1);
       await one.daemon.stop("SIGKILL");
       await one.up(start);
-    }, 30_000);
+    }, 180_000);
 
     test.each<Damage>([
       ["a deleted device", `ip link del ${device}`],
@@ -163,14 +166,16 @@ export function describeTunnel(tunnel: TunnelBackend): void {
     ])("%s is put right", async (_name, script, limitMs = ANNOUNCED_MS) => {
       const one = (cluster as Cluster).host(1);
       const before = await one.kernel();
+      process.kill(one.daemon.pid, "SIGSTOP"); // It would repair the first while the second is done.
       await one.sh(script);
+      process.kill(one.daemon.pid, "SIGCONT");
       await eventually(`"${script}" is undone`, limitMs, async () => {
         const now = await one.kernel();
         if (now !== before) throw new Error(`it reads\n${now}instead of\n${before}`);
         return true;
       });
       await (cluster as Cluster).expectMesh();
-    }, 30_000);
+    }, 180_000);
 
     test("another MTU of the external interface is followed", async () => {
       const one = (cluster as Cluster).host(1);
@@ -186,7 +191,7 @@ export function describeTunnel(tunnel: TunnelBackend): void {
         ANNOUNCED_MS,
         async () => (await one.kernel()).includes(link(mtuBytes, "192.0.2.1")),
       );
-    }, 30_000);
+    }, 180_000);
   });
 
   describe("a restart", () => {
@@ -209,7 +214,7 @@ export function describeTunnel(tunnel: TunnelBackend): void {
         expect(sent).toBeGreaterThan(50);
       }
       expect((await deviceOf(one)).ifindex).toBe(ifindex);
-    }, 60_000);
+    }, 180_000);
 
     test("sweeps what a former run left on the device", async () => {
       await using cluster = await startCluster(2);
@@ -222,7 +227,7 @@ ip route add 10.5.89.0/24 via 192.0.2.89 dev ${device} onlink`);
       await one.up(start);
       expect(await one.kernel()).toBe(before);
       await cluster.expectMesh();
-    }, 60_000);
+    }, 180_000);
   });
 
   describe("a device of that name that is somebody else's", () => {
@@ -240,14 +245,14 @@ ip route add 10.5.89.0/24 via 192.0.2.89 dev ${device} onlink`);
       await one.sh(script);
       const { ifindex } = await deviceOf(one);
       const daemon = one.start(start);
-      expect(await daemon.exitCode(10_000)).toBe(1);
+      expect(await daemon.exitCode(30_000)).toBe(1);
       const [line, ...more] = daemon.logLines(/^[EF]/);
       expect(more).toEqual([]);
       expect(line).toContain(`link ${device}`);
       expect(line).toContain("somebody else");
       expect(line).toContain(kind);
       expect((await deviceOf(one)).ifindex).toBe(ifindex);
-    }, 30_000);
+    }, 180_000);
   });
 
   async function deviceOf(host: Host): Promise<{ readonly ifindex: number }> {
@@ -263,7 +268,7 @@ export async function expectRefused(
   await cluster.configure(config);
   const one = cluster.host(1);
   const daemon = one.start(start);
-  expect(await daemon.exitCode(10_000)).toBe(1);
+  expect(await daemon.exitCode(30_000)).toBe(1);
   const lines = daemon.logLines(/^[EF]/);
   expect(lines).toHaveLength(1);
   expect(lines[0]).toMatch(line);

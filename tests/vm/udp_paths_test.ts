@@ -30,7 +30,7 @@ test("hosts with either data path reach each other at full MTU", async () => {
   await cluster.expectMesh();
   expect(await cluster.host(1).kernel()).toContain("link flannel0: mtu 1472 state up type ipip");
   expect(await cluster.host(2).kernel()).toContain("type tun");
-}, 60_000);
+}, 180_000);
 
 test("a change of the data path replaces the device, and closes or opens the port", async () => {
   await using cluster = await startCluster(["fou", "fou"]);
@@ -52,7 +52,7 @@ test("a change of the data path replaces the device, and closes or opens the por
     await cluster.expectMesh();
     expect(await kernel()).toBe(before);
   }
-}, 90_000);
+}, 180_000);
 
 test("the kernel's port of a former run with another one does not outlive a change", async () => {
   await using cluster = await startCluster(["fou", "fou"]);
@@ -62,4 +62,4 @@ test("the kernel's port of a former run with another one does not outlive a chan
   for (const host of cluster.hosts) await up(host, "tun");
   await cluster.expectMesh();
   expect(await one.sh("ip fou show")).toBe("");
-}, 60_000);
+}, 180_000);

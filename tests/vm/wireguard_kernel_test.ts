@@ -33,8 +33,8 @@ import {
 
 const NAME = "flannel-wg";
 const LINKS: ReadonlySet<string> = new Set([NAME]);
-/** Two readings, and some time for each on a slow machine. */
-const POLLED_MS = 10_000;
+/** WireGuard is looked at every 2 to 60 s, ever more rarely the longer a look takes. */
+const POLLED_MS = 100_000;
 
 const LINK: Link = {
   kind: "link",
@@ -264,7 +264,7 @@ describe("what somebody else changes is told", () => {
     const events = wireguardEvents(collected.events);
     expect(events.length).toBe(1);
     expect(isExpected(events[0] as KernelEvent)).toBe(true);
-  });
+  }, 300_000);
 
   test("but not what was set by us, nor the same twice", async () => {
     await make(peer(1));
@@ -278,7 +278,7 @@ describe("what somebody else changes is told", () => {
     const told = wireguardEvents(collected.events);
     expect(told.length).toBe(1);
     expect(isPeer(told[0] as KernelEvent, 3)).toBe(true);
-  });
+  }, 300_000);
 });
 
 describe("a peer in touch", () => {
@@ -345,7 +345,7 @@ describe("a peer in touch", () => {
     expect(endpointOf()).toBe("127.0.0.1:4002");
     await set(kernel, { ...far, endpoint: { address: "192.0.2.9" as IpAddress, port: 5 } });
     expect(endpointOf()).toBe("192.0.2.9:5");
-  });
+  }, 300_000);
 
   test("whose endpoint another process set, it counts as roamed, and a new endpoint is set", async () => {
     using again = new NetlinkKernel();

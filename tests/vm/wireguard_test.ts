@@ -10,10 +10,17 @@ import { DUAL, IPV4, IPV6_ONLY, rememberSubnets } from "../support/networks.ts";
 import { eventually } from "../support/wait.ts";
 import { keyNames, wg, wireguardText } from "../support/wireguard_text.ts";
 
-/** What the kernel announces, devices, addresses and routes, is put right at once. */
-const ANNOUNCED_MS = 2_000;
-/** The kernel does not announce changes to keys, ports and peers; they are read every two seconds. */
-const HEAL_MS = 10_000;
+/**
+ * What the kernel announces, devices, addresses and routes, is put right at once, and else after
+ * minutes. How soon is measured in tests/netns; here a virtual machine shares the processor with
+ * whatever runs beside it.
+ */
+const ANNOUNCED_MS = 10_000;
+/**
+ * The kernel does not announce changes to keys, ports and peers; they are read every two seconds, and
+ * more rarely where a reading takes long, as on a busy machine: after a minute at the latest.
+ */
+const HEAL_MS = 100_000;
 /**
  * Two ends that begin at the same instant may each keep another session; they notice when they have
  * not heard of each other for KEEPALIVE_TIMEOUT + REKEY_TIMEOUT, 15 s (WireGuard's paper, section 6).
@@ -61,6 +68,16 @@ const publicKey = async (host: Host, device = "flannel-wg") =>
   (await wg(host, `show ${device} public-key`)).trim();
 const handshakes = (host: Host) => wg(host, "show all latest-handshakes");
 
+/** Those of ends that have both begun: a second one may come after the first answer. */
+async function settledHandshakes(host: Host): Promise<string> {
+  for (let before = await handshakes(host);;) {
+    await Bun.sleep(2_000);
+    const now = await handshakes(host);
+    if (now === before) return now;
+    before = now;
+  }
+}
+
 describe("three hosts reach each other at full MTU", () => {
   const modes: [string, Family[], object, object][] = [
     ["with IPv4", [4], IPV4, {}],
@@ -79,7 +96,7 @@ describe("three hosts reach each other at full MTU", () => {
     const mtuBytes = "MTU" in options ? 1400 : 1420;
     for (const host of cluster.hosts) expect(host.subnet().mtuBytes).toBe(mtuBytes);
     await cluster.expectMesh({ timeoutMs: AGREE_MS });
-  }, 90_000);
+  }, 300_000);
 });
 
 test("hosts that join one by one reach each other; of one that leaves nothing stays", async () => {
@@ -94,12 +111,12 @@ test("hosts that join one by one reach each other; of one that leaves nothing st
   const [one, two, three] = [cluster.host(1), cluster.host(2), cluster.host(3)];
   await three.daemon.stop();
   await cluster.etcd.delete(`${PREFIX}/subnets/${(await cluster.leaseOf(three)).key}`);
-  await eventually("the others have forgotten it", 2_000, async () => {
+  await eventually("the others have forgotten it", ANNOUNCED_MS, async () => {
     const texts = await Promise.all([one, two].map((host) => state(host)));
     return !texts.join().includes("10.5.3.0") && !texts.join().includes("fd00:5:0:3::");
   });
   await cluster.expectMesh({ timeoutMs: AGREE_MS, hosts: [one, two] });
-}, 90_000);
+}, 300_000);
 
 describe("the kernel holds", () => {
   test("a device for each family with mode separate", async () => {
@@ -123,7 +140,7 @@ wireguard flannel-wg-v6 peer <h2> endpoint [2001:db8::2]:51821 allowed-ips fd00:
       BackendData: { PublicKey: await publicKey(cluster.host(1)), Port: 51820 },
       BackendV6Data: { PublicKey: await publicKey(cluster.host(1)), Port: 51821 },
     });
-  }, 90_000);
+  }, 300_000);
 
   test("one device with the other modes, and nothing of a former mode", async () => {
     await using cluster = await startCluster({});
@@ -143,7 +160,7 @@ wireguard flannel-wg peer <h2> endpoint [2001:db8::2]:51820 allowed-ips 10.5.2.0
       return true;
     });
     await cluster.expectMesh({ timeoutMs: AGREE_MS });
-  }, 90_000);
+  }, 300_000);
 });
 
 async function stored(host: Host, cluster: Cluster): Promise<unknown> {
@@ -156,7 +173,7 @@ describe("a peer", () => {
   beforeAll(async () => {
     cluster = await startCluster({ hosts: 1, config: { ...IPV4, Backend: WIREGUARD } });
     host = cluster.host(1);
-  }, 90_000);
+  }, 300_000);
   afterAll(async () => await cluster?.[Symbol.asyncDispose]());
 
   const put = (data: unknown, publicIp = "192.0.2.9", key = "10.5.9.0-24") =>
@@ -173,7 +190,7 @@ describe("a peer", () => {
     (await wireguardText(host)).split("\n").filter((line) => line.includes(" peer "))
       .map((line) => line.replace("wireguard flannel-wg peer ", ""));
   const expectPeers = (wanted: string[]) =>
-    eventually(`the peers are ${wanted.join("; ")}`, 2_000, async () => {
+    eventually(`the peers are ${wanted.join("; ")}`, ANNOUNCED_MS, async () => {
       expect(await peers()).toEqual(wanted);
       return true;
     });
@@ -194,7 +211,7 @@ describe("a peer", () => {
       await cluster.etcd.delete(`${PREFIX}/subnets/10.5.9.0-24`);
       await expectPeers([]);
     },
-    90_000,
+    300_000,
   );
 
   test("that moved to another subnet has the new one alone, and gives the old one up", async () => {
@@ -210,19 +227,19 @@ describe("a peer", () => {
     await cluster.etcd.delete(`${PREFIX}/subnets/10.5.7.0-24`);
     await cluster.etcd.delete(`${PREFIX}/subnets/10.5.8.0-24`);
     await expectPeers([]);
-  }, 90_000);
+  }, 300_000);
 
   test("with the key of another node waits until that one is gone", async () => {
     await put({ PublicKey: KEY_A, Port: 1 }, "192.0.2.7", "10.5.7.0-24");
     await put({ PublicKey: KEY_A, Port: 1 }, "192.0.2.8", "10.5.8.0-24");
     const warnings = () => host.daemon.logLines(/ignoring lease 10\.5\.8\.0-24: its PublicKey /);
-    await eventually("it is ignored", 2_000, () => warnings().length === 1);
+    await eventually("it is ignored", ANNOUNCED_MS, () => warnings().length === 1);
     await expectPeers([`${KEY_A} endpoint 192.0.2.7:1 allowed-ips 10.5.7.0/24`]);
     await cluster.etcd.delete(`${PREFIX}/subnets/10.5.7.0-24`);
     await expectPeers([`${KEY_A} endpoint 192.0.2.8:1 allowed-ips 10.5.8.0/24`]);
     await cluster.etcd.delete(`${PREFIX}/subnets/10.5.8.0-24`);
     await expectPeers([]);
-  }, 90_000);
+  }, 300_000);
 
   test("that makes no sense is ignored with the reason, and the others are not", async () => {
     await put({ PublicKey: "short", Port: 1 });
@@ -230,14 +247,14 @@ describe("a peer", () => {
     await put({ PublicKey: await publicKey(host), Port: 1 }, "192.0.2.7", "10.5.7.0-24");
     await put({ PublicKey: KEY_A, Port: 1 }, "192.0.2.6", "10.5.6.0-24");
     await expectPeers([`${KEY_A} endpoint 192.0.2.6:1 allowed-ips 10.5.6.0/24`]);
-    await eventually("the log says why", 2_000, () => {
+    await eventually("the log says why", ANNOUNCED_MS, () => {
       const log = host.daemon.log();
       expect(log).toContain(`ignoring lease 10.5.9.0-24: the PublicKey "short" of its BackendData`);
       expect(log).toContain("ignoring lease 10.5.8.0-24: the Port 65536 of its BackendData is no");
       expect(log).toContain("ignoring lease 10.5.7.0-24: the PublicKey ");
       return true;
     });
-  }, 90_000);
+  }, 300_000);
 
   test(
     "(trap 9) that a former run left behind is swept, and what is right is not touched",
@@ -247,7 +264,7 @@ describe("a peer", () => {
       await host.up();
       await expectPeers([`${KEY_A} endpoint 192.0.2.6:1 allowed-ips 10.5.6.0/24`]);
     },
-    90_000,
+    300_000,
   );
 });
 
@@ -273,13 +290,13 @@ describe("somebody changes what the daemon made:", () => {
       const text = await state(cluster.host(1));
       return text.includes(KEY_A) && text;
     });
-  }, 90_000);
+  }, 300_000);
   afterAll(async () => await cluster?.[Symbol.asyncDispose]());
   // An entry that is damaged again and again is repaired less and less often: start afresh.
   beforeEach(async () => {
     await cluster.host(1).daemon.stop("SIGKILL");
     await cluster.host(1).up();
-  }, 20_000);
+  }, 300_000);
 
   describe("what the kernel does not announce:", () => {
     test.each([
@@ -299,7 +316,7 @@ describe("somebody changes what the daemon made:", () => {
       ["a stale peer", `wg set flannel-wg peer ${KEY_B} allowed-ips 10.5.200.0/24`],
       ["another key", "wg genkey | wg set flannel-wg private-key /dev/stdin"],
       ["another port", "wg set flannel-wg listen-port 7"],
-    ])("%s is put right", (_name, damage) => expectPutRight(damage, HEAL_MS), 90_000);
+    ])("%s is put right", (_name, damage) => expectPutRight(damage, HEAL_MS), 300_000);
   });
 
   describe("what the kernel announces:", () => {
@@ -313,7 +330,7 @@ describe("somebody changes what the daemon made:", () => {
       ["a deleted route", "ip route del 10.5.0.0/16"],
       ["a deleted IPv6 route", "ip route del fd00:5::/48"],
       ["a stale route", "ip route add 10.5.200.0/24 dev flannel-wg"],
-    ])("%s is put right at once", (_name, damage) => expectPutRight(damage, ANNOUNCED_MS), 90_000);
+    ])("%s is put right at once", (_name, damage) => expectPutRight(damage, ANNOUNCED_MS), 300_000);
   });
 
   async function expectPutRight(damage: string, limitMs: number): Promise<void> {
@@ -335,7 +352,7 @@ describe("a running flow", () => {
     await using cluster = await startCluster({});
     await cluster.expectMesh({ timeoutMs: AGREE_MS });
     const [one, two] = [cluster.host(1), cluster.host(2)];
-    const [before, sessions] = [await state(one), await handshakes(one)];
+    const [before, sessions] = [await state(one), await settledHandshakes(one)];
     const pings = [one.ping(two, 4), one.ping(two, 6), two.ping(one, 4), two.ping(one, 6)];
     for (const signal of ["SIGTERM", "SIGKILL", "SIGTERM", "SIGKILL"] as const) {
       const { code } = await one.daemon.stop(signal);
@@ -351,7 +368,7 @@ describe("a running flow", () => {
       expect(result.sent).toBeGreaterThan(50);
     }
     expect(await handshakes(one)).toBe(sessions);
-  }, 90_000);
+  }, 300_000);
 
   test("from behind a translating router keeps the endpoint that the kernel learned", async () => {
     await using cluster = await startCluster({ config: { ...IPV4, Backend: WIREGUARD } });
@@ -373,7 +390,7 @@ describe("a running flow", () => {
       await Bun.sleep(2_500); // The peers are read meanwhile.
       expect(await endpoint()).toContain("192.0.2.2:40000");
     }
-    await eventually("the flow goes on", 2_000, () => ping.received > answered + 100);
+    await eventually("the flow goes on", ANNOUNCED_MS, () => ping.received > answered + 100);
     await ping.stop();
 
     // What the peer says of itself later counts more than what was learned before.
@@ -387,22 +404,25 @@ describe("a running flow", () => {
       expect(await endpoint()).toContain("192.0.2.99:51820");
       return true;
     });
-  }, 90_000);
+  }, 300_000);
 
   test("is encrypted on the wire", async () => {
     await using cluster = await startCluster({});
     const [one, two] = [cluster.host(1), cluster.host(2)];
     const marker = "666c616e6e656c2074657374"; // "flannel test"
     const capture = join(one.directory, "capture");
-    await one.sh(`tcpdump -i eth0 -U -w ${capture} not tcp 2>/dev/null & tcpdump=$!
-sleep 1
-ping -c 5 -i 0.2 -p ${marker} 10.5.2.1 >/dev/null
-ping -c 5 -i 0.2 -p ${marker} fd00:5:0:2::1 >/dev/null
-sleep 1
-kill $tcpdump; wait $tcpdump || true`);
+    // The switch's answer is the last packet.
+    await one.sh(`tcpdump --immediate-mode -i eth0 -U -w ${capture} not tcp 2>${capture}.log &
+until grep -q "listening on" ${capture}.log; do sleep 0.1; done
+ping -c 5 -i 0.2 -w 30 -p ${marker} 10.5.2.1 >/dev/null
+ping -c 5 -i 0.2 -w 30 -p ${marker} fd00:5:0:2::1 >/dev/null
+ping -c 1 -w 30 192.0.2.254 >/dev/null
+until tcpdump -n -r ${capture} src 192.0.2.254 and icmp 2>/dev/null | grep -q .; do sleep 0.1; done
+kill $!; wait $! || true`);
     const bytes = readFileSync(capture);
     expect(bytes.includes(Buffer.from(marker, "hex"))).toBe(false);
-    const packets = (await one.sh(`tcpdump -n -r ${capture} not arp and not icmp6 2>/dev/null`))
+    const known = "arp or icmp6 or (icmp and host 192.0.2.254)";
+    const packets = (await one.sh(`tcpdump -n -r ${capture} 'not (${known})' 2>/dev/null`))
       .split("\n").filter(Boolean);
     const ends = `${one.address(4)}.51820 > ${two.address(4)}.51820: UDP`;
     expect(packets.filter((packet) => packet.includes(ends)).length).toBeGreaterThanOrEqual(5);
@@ -411,7 +431,7 @@ kill $tcpdump; wait $tcpdump || true`);
     // Type 4 of the protocol: transport data.
     const data = await one.sh(`tcpdump -n -r ${capture} 'udp[8:4] = 0x04000000' 2>/dev/null`);
     expect(data.split("\n").length).toBeGreaterThan(10);
-  }, 40_000);
+  }, 300_000);
 });
 
 describe("the key", () => {
@@ -425,7 +445,7 @@ describe("the key", () => {
     await one.sh("ip link del flannel-wg");
     await one.up();
     expect(await publicKey(one)).toBe(key);
-  }, 90_000);
+  }, 300_000);
 
   test("outlives its file as long as the device is there, and moves to another file", async () => {
     await using cluster = await startCluster({ config: { ...IPV4, Backend: WIREGUARD } });
@@ -441,7 +461,7 @@ describe("the key", () => {
     await one.up({ env: { WIREGUARD_KEY_FILE: elsewhere } });
     expect(readFileSync(elsewhere, "utf8")).toBe(key);
     expect(await state(one)).toBe(before);
-  }, 90_000);
+  }, 300_000);
 
   test("lost with the device is a new one, which the others take in place of the old", async () => {
     await using cluster = await startCluster({ config: { ...IPV4, Backend: WIREGUARD } });
@@ -459,7 +479,7 @@ describe("the key", () => {
       return text.includes(key) && !text.includes(old);
     });
     await cluster.expectMesh({ timeoutMs: AGREE_MS });
-  }, 90_000);
+  }, 300_000);
 
   test.each([
     [
@@ -486,11 +506,11 @@ describe("the key", () => {
     spoil(keyFile(one));
     const content = readFileSync(keyFile(one), "utf8");
     const daemon = one.start();
-    expect(await daemon.exitCode(10_000)).toBe(1);
+    expect(await daemon.exitCode(30_000)).toBe(1);
     expect(daemon.logLines(message)).toHaveLength(1);
     expect(readFileSync(keyFile(one), "utf8")).toBe(content);
     expect(await state(one)).toBe(before);
-  }, 90_000);
+  }, 300_000);
 });
 
 test("a device of the name that is somebody else's is left alone, and named", async () => {
@@ -499,10 +519,10 @@ test("a device of the name that is somebody else's is left alone, and named", as
   const one = cluster.host(1);
   await one.sh("ip link add flannel-wg type bridge");
   const daemon = one.start();
-  expect(await daemon.exitCode(10_000)).toBe(1);
+  expect(await daemon.exitCode(30_000)).toBe(1);
   expect(daemon.log()).toContain('cannot set up "link flannel-wg');
   expect(await one.sh("ip -d link show flannel-wg")).toContain("bridge");
-}, 90_000);
+}, 300_000);
 
 test(
   "a pre-shared key that is none ends the start with one line that does not show it",
@@ -510,13 +530,13 @@ test(
     await using cluster = await Cluster.create({ hosts: 1 });
     await cluster.configure({ ...IPV4, Backend: { ...WIREGUARD, PSK: PSK.slice(2) } });
     const daemon = cluster.host(1).start();
-    expect(await daemon.exitCode(10_000)).toBe(1);
+    expect(await daemon.exitCode(30_000)).toBe(1);
     const lines = daemon.logLines(/^[EF]/);
     expect(lines).toHaveLength(1);
     expect(lines[0]).toContain("PSK in ");
     expect(daemon.log()).not.toContain(PSK.slice(2));
   },
-  30_000,
+  300_000,
 );
 
 test.each(["separate", "auto"])(
@@ -549,5 +569,5 @@ test.each(["separate", "auto"])(
     await cluster.expectMesh({ timeoutMs: AGREE_MS });
     expect(one.daemon.logLines(/cannot (set|delete)/)).toEqual([]);
   },
-  90_000,
+  300_000,
 );

@@ -64,12 +64,12 @@ describe.each(CASES.map((row) => [row.name, row] as const))("%s", (_, row) => {
 
   afterAll(async () => {
     await cluster?.[Symbol.asyncDispose]();
-  }, 60_000);
+  }, 180_000);
 
   test("workloads of Go and of ours reach each other at full MTU", async () => {
     expect(await cluster.unanswered()).toEqual([]);
     for (const { host } of cluster.hosts) expect(host.subnet().mtuBytes).toBe(1420);
-  }, 60_000);
+  }, 180_000);
 
   test("both programs write leases of the same form", async () => {
     const values = await Promise.all(
@@ -100,14 +100,14 @@ describe.each(CASES.map((row) => [row.name, row] as const))("%s", (_, row) => {
     const [key, device] = [await publicKey(host), await index(host)];
     const other = cluster.first("ours");
     const ping = other.host.ping(host.host);
-    await eventually("the ping is answered", 10_000, () => ping.received > 5);
+    await eventually("the ping is answered", 60_000, () => ping.received > 5);
     await host.replaceBy("ours", "SIGKILL");
     await Bun.sleep(3000);
     const { lost } = await ping.stop();
     expect(lost).toEqual([]);
     expect([await publicKey(host), await index(host)]).toEqual([key, device]);
     expect(await cluster.unanswered()).toEqual([]);
-  }, 60_000);
+  }, 180_000);
 
   test("a host changes from ours to Go and back, keeps its key, and is reached again", async () => {
     const host = cluster.first("ours");
@@ -117,7 +117,7 @@ describe.each(CASES.map((row) => [row.name, row] as const))("%s", (_, row) => {
       expect(await publicKey(host)).toBe(key);
       expect(await cluster.unanswered()).toEqual([]);
     }
-  }, 90_000);
+  }, 180_000);
 });
 
 /** What differs from host to host. The port is compared where it must be the same. */
