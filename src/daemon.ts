@@ -18,6 +18,7 @@ import { ConfigError } from "./config/config_error.ts";
 import { type NetworkConfig, parseNetworkConfig } from "./config/network_config.ts";
 import { claimDevice } from "./daemon/device_claim.ts";
 import { Network } from "./daemon/network.ts";
+import { requireNetworkPrivilege } from "./daemon/privileges.ts";
 import { Progress } from "./daemon/progress.ts";
 import { openStore } from "./daemon/store.ts";
 import { waitForConfig } from "./daemon/wait_for_config.ts";
@@ -45,6 +46,7 @@ const REFRESH_MS = 1000;
 /** Runs until stopped or until it cannot go on. Returns the exit status; throws what is for the user to mend. */
 export async function runDaemon({ options, log, stop }: DaemonContext): Promise<number> {
   log.info(`flanneld ${versionText()} starts: ${describeOptions(options)}`);
+  requireNetworkPrivilege();
   const notifier = createNotifier({ log });
   const progress = new Progress(notifier);
   // Aborted by `stop`, and by the first part that cannot go on.

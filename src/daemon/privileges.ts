@@ -1,0 +1,27 @@
+/** Whether this process may change the network at all: known before anything is begun. */
+
+import { readFileSync } from "node:fs";
+import { NetworkError } from "./network.ts";
+
+/** Throws `NetworkError` where it may not; where that cannot be found out, it shows later. */
+export function requireNetworkPrivilege(read: () => string = readStatus): void {
+  const capabilities = /^CapEff:\s*([0-9a-f]+)$/m.exec(read())?.[1];
+  if (capabilities === undefined || (BigInt(`0x${capabilities}`) & CAP_NET_ADMIN) !== 0n) return;
+  throw new NetworkError(
+    "this process may not change the network, for it lacks CAP_NET_ADMIN: run it as root, or give it " +
+      "the capabilities NET_ADMIN and NET_RAW (AmbientCapabilities= in a systemd unit, " +
+      "securityContext.capabilities of a container)",
+  );
+}
+
+/** Bit 12 of the effective capabilities; capabilities(7), linux/capability.h. */
+const CAP_NET_ADMIN = 1n << 12n;
+
+/** Empty without /proc; proc_pid_status(5). */
+function readStatus(): string {
+  try {
+    return readFileSync("/proc/self/status", "utf8");
+  } catch {
+    return "";
+  }
+}
