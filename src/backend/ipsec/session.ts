@@ -56,8 +56,8 @@ export class IkeSession {
   #present: Set<string> | undefined;
   /** charon may have keys that no connection needs. */
   #mayHaveStaleSecrets = true;
-  /** How many connections charon has, anybody's; at most, as far as is known. */
-  #connectionCount = Infinity;
+  /** How long a list of charon's connections is, anybody's; at most, as far as is known. */
+  #listBytes = Infinity;
 
   constructor(vici: Vici, network: Prefix) {
     this.#vici = vici;
@@ -67,6 +67,11 @@ export class IkeSession {
   /** Connections that charon does not take, with its reason. */
   get refused(): ReadonlyMap<string, string> {
     return this.#refused;
+  }
+
+  /** Whether charon has so many connections that asking what it has is work. */
+  get isLarge(): boolean {
+    return this.#listBytes > ANSWER_BYTES;
   }
 
   /**
@@ -149,10 +154,10 @@ export class IkeSession {
   }
 
   async #presentConnections(): Promise<Set<string>> {
-    const names = this.#connectionCount <= LISTED_CONNECTIONS
-      ? listOf((await this.#vici.request("get-conns"))["conns"])
-      : (await this.#vici.list("list-conns", "list-conn")).flatMap(Object.keys);
-    this.#connectionCount = names.length;
+    const names = this.isLarge
+      ? (await this.#vici.list("list-conns", "list-conn")).flatMap(Object.keys)
+      : listOf((await this.#vici.request("get-conns"))["conns"]);
+    this.#listBytes = names.reduce((sum, name) => sum + listedBytes(name), 0);
     return new Set(names.filter((name) => isOurConnection(name, this.#network)));
   }
 
@@ -162,7 +167,7 @@ export class IkeSession {
     try {
       await this.#vici.command("load-shared", secret);
       await this.#vici.command("load-conn", definition);
-      this.#connectionCount++;
+      this.#listBytes += listedBytes(name);
       this.#told.set(name, connection);
       this.#refused.delete(name);
       return true;
@@ -202,11 +207,12 @@ export class IkeSession {
 }
 
 /**
- * What one answer can list for certain: charon drops one of more than 512 KiB without a word, and a
- * name has up to 255 bytes. Where there are more, each connection is asked for with all it has.
+ * How long a list in one answer may be, some 7000 connections: charon drops one of more than 512 KiB
+ * without a word, and others may add to it. Where it is longer, each connection is asked for with
+ * all it has, which takes charon and us ten times as long.
  */
-const LISTED_CONNECTIONS = 2000;
-/** The same for the names of our keys, which have up to 42 bytes; a key too many does no harm. */
+const ANSWER_BYTES = 384 * 1024;
+/** For the names of our keys, which have up to 42 bytes; a key too many does no harm. */
 const LISTED_SECRETS = 10_000;
 /** As the time limit of a command: do not wait for what it begins. */
 const AT_ONCE = "-1";
@@ -264,6 +270,11 @@ function stateId(
   const destination = parseIpAddress(String(host));
   const isSpi = typeof spi === "string" && /^[0-9a-f]{8}$/.test(spi);
   return destination && isSpi ? { destination, spi: Number.parseInt(spi, 16) } : undefined;
+}
+
+/** What a list of VICI needs for a name: LIST_ITEM, the length, and its bytes. */
+function listedBytes(name: string): number {
+  return 3 + Buffer.byteLength(name);
 }
 
 function isRefusal(error: unknown): error is ViciError {

@@ -105,6 +105,32 @@ test("charon is asked for all tunnels rarely, and for one when it says that it h
   expect(await asked(300)).toEqual(["all"]);
 });
 
+test.each([["few", 1, 5], ["a great many", 2100, 60]])(
+  "where there are %s connections, %i, charon is asked what it has each %i s",
+  async (_howMany, count, seconds) => {
+    using charon = new FakeCharon(join(directory, `size-${count}`));
+    for (let n = 0; n < count; n++) charon.conns.add(`others-${n}-`.padEnd(200, "x"));
+    const clock = new FakeClock();
+    await using target = await targetOf(charon, clock);
+    const asked = () =>
+      charon.server.calls.filter(([command]) => command.endsWith("-conns")).length;
+    const pass = () => {
+      target.put(PEER);
+      return target.whenSettled();
+    };
+    await target.start(INPUT);
+    await pass();
+    for (let times = 1; times <= 3; times++) {
+      await clock.advance(seconds * 1000 - 1);
+      await pass();
+      expect(asked()).toBe(times);
+      await clock.advance(1);
+      await pass();
+      expect(asked()).toBe(times + 1);
+    }
+  },
+);
+
 test("charon is asked when states are gone: for those of their ends, or for all", async () => {
   using charon = new FakeCharon(join(directory, "states"));
   charon.associations = [TUNNEL];
