@@ -20,5 +20,5 @@ const PROXY: PublicAddressCase = {
 test.each([["vxlan", VXLAN], ["udp's proxy", PROXY]])(
   "the tunnel of %s begins at the address as long as the host has it",
   (_name, one) => expectTunnelFollows(one),
-  180_000,
+  300_000,
 );

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:tes
 import { Cluster, PREFIX } from "../support/cluster.ts";
 import type { Host, StartOptions } from "../support/host.ts";
 import { IPV4, rememberSubnets } from "../support/networks.ts";
+import { expectTunnelFollows, localAddress } from "../support/public_address.ts";
 import { eventually } from "../support/wait.ts";
 
 export interface TunnelBackend {
@@ -133,6 +134,17 @@ export function describeTunnel(tunnel: TunnelBackend): void {
     expect(one.daemon.logLines(/cannot set/)).toEqual([]);
     await cluster.expectMesh();
   }, 180_000);
+
+  test(
+    "the tunnel begins at an advertised address as long as the host has it",
+    () =>
+      expectTunnelFollows({
+        type: backend.Type,
+        ...(start.env === undefined ? {} : { env: start.env }),
+        end: (host) => localAddress(host, device),
+      }),
+    300_000,
+  );
 
   describe("drift", () => {
     let cluster: Cluster | undefined;
