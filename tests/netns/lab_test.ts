@@ -1,7 +1,7 @@
 /** `flanneld lab` as a user runs it: the compiled program starts itself in every host. */
 
 import { afterAll, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BACKEND_TYPES } from "../../src/backend/registry.ts";
@@ -89,13 +89,19 @@ test("a kept lab stays until lab down removes it", async () => {
   expect(remains()).toEqual([]);
 }, 120_000);
 
-function startLab(...args: string[]): Bun.Subprocess {
-  const command = [FLANNELD, "lab", "--hosts=4", ...args];
-  return Bun.spawn(command, { env, stdout: "ignore", stderr: "ignore" });
+/** A lab that does not end by itself: it waits for its daemons, each of which writes a line. */
+function startEndlessLab(): { child: Bun.Subprocess; daemons: () => number } {
+  const name = crypto.randomUUID();
+  const [started, daemon] = [join(scripts, `${name}-started`), join(scripts, name)];
+  writeFileSync(started, "");
+  writeFileSync(daemon, `#!/bin/sh\necho >>${started}\nexec sleep 300\n`, { mode: 0o755 });
+  const command = [FLANNELD, "lab", "--hosts=4", `--daemon=${daemon}`];
+  const child = Bun.spawn(command, { env, stdout: "ignore", stderr: "ignore" });
+  return { child, daemons: () => readFileSync(started).length };
 }
 
 test("Ctrl-C removes a lab that is being built, and ends with 130", async () => {
-  const child = startLab();
+  const { child } = startEndlessLab();
   await eventually("it has begun", 30_000, () => remains().length > 4);
   child.kill("SIGINT");
   expect(await child.exited).toBe(130);
@@ -103,15 +109,9 @@ test("Ctrl-C removes a lab that is being built, and ends with 130", async () => 
 }, 120_000);
 
 test("what SIGKILL leaves, lab down removes", async () => {
-  // Daemons that never get a subnet: the lab waits for them, and nothing else goes on in it.
-  const [started, daemon] = [join(scripts, "started"), join(scripts, "daemon")];
-  writeFileSync(daemon, `#!/bin/sh\necho >>${started}\nexec sleep 300\n`, { mode: 0o755 });
-  const child = startLab(`--daemon=${daemon}`);
-  await eventually(
-    "every daemon runs",
-    30_000,
-    () => existsSync(started) && readFileSync(started).length === 4,
-  );
+  const { child, daemons } = startEndlessLab();
+  // Then nothing is under way that would go on without it.
+  await eventually("every daemon runs", 30_000, () => daemons() === 4);
   child.kill("SIGKILL");
   await child.exited;
   expect(remains().length).toBeGreaterThan(4);
