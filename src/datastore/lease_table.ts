@@ -2,6 +2,7 @@
  * Leases: granted, kept alive, and revoked with their keys when their time is over.
  *
  * Each grant and each renewal is on disk before it is acknowledged; see lease_clock.ts for the time.
+ * Renewals that wait at the same time share one fsync(2): each node renews again and again.
  */
 
 import type { Log } from "../log/log.ts";
@@ -24,6 +25,12 @@ export interface LeaseTimes {
   readonly grantedSeconds: bigint;
 }
 
+interface Renewal {
+  readonly id: bigint;
+  readonly done: (ttlSeconds: bigint) => void;
+  readonly failed: (error: unknown) => void;
+}
+
 /** What etcd raises shorter ones to, with its default election timeout. */
 const MIN_TTL_SECONDS = 2n;
 /** etcd's `lease.MaxLeaseTTL`. */
@@ -38,6 +45,7 @@ const LONGEST_WAIT_MS = 3_600_000;
 export class LeaseTable implements Disposable {
   readonly #options: LeaseTableOptions;
   readonly #leases = new Map<bigint, { ttlSeconds: bigint; deadlineMs: number }>();
+  #renewals: Renewal[] = [];
   #timer: Disposable | undefined;
   #wakeMs = Infinity;
 
@@ -51,7 +59,9 @@ export class LeaseTable implements Disposable {
     }
   }
 
+  /** Writes the renewals that still wait. */
   [Symbol.dispose](): void {
+    this.#renew();
     this.#timer?.[Symbol.dispose]();
     this.#wakeMs = -Infinity; // no timer is earlier
   }
@@ -70,16 +80,17 @@ export class LeaseTable implements Disposable {
     if (this.#leases.has(request.id)) throw new Refusal("leaseExists");
     const id = request.id === 0n ? this.#freeId() : request.id;
     const ttlSeconds = request.ttlSeconds < MIN_TTL_SECONDS ? MIN_TTL_SECONDS : request.ttlSeconds;
-    this.#write(id, ttlSeconds);
+    this.#write([{ id, ttlSeconds }]);
     return { id, ttlSeconds };
   }
 
-  /** Gives the lease its whole time again and returns it in seconds; 0n when there is no such lease. */
-  keepAlive(id: bigint): bigint {
-    const lease = this.#leases.get(id);
-    if (lease === undefined) return 0n;
-    this.#write(id, lease.ttlSeconds);
-    return lease.ttlSeconds;
+  /**
+   * Gives the lease its whole time again, soon, and resolves to it in seconds; to 0n when there is no
+   * such lease. Rejects with what the disk throws.
+   */
+  keepAlive(id: bigint): Promise<bigint> {
+    if (this.#renewals.length === 0) setImmediate(() => this.#renew());
+    return new Promise((done, failed) => this.#renewals.push({ id, done, failed }));
   }
 
   /** Removes the lease with its keys, in one revision. Throws `Refusal` "leaseNotFound". */
@@ -104,11 +115,33 @@ export class LeaseTable implements Disposable {
     return this.#options.storage.leaseKeys(id);
   }
 
-  #write(id: bigint, ttlSeconds: bigint): void {
-    const deadlineMs = this.#options.leaseClock.nowMs() + Number(ttlSeconds) * 1000;
-    const stored: StoredLease = { id, ttlSeconds, deadlineMs: BigInt(Math.ceil(deadlineMs)) };
-    this.#options.store.writeLeases((storage) => storage.writeLease(stored));
-    this.#set(id, ttlSeconds, deadlineMs);
+  #renew(): void {
+    const renewals = this.#renewals;
+    this.#renewals = [];
+    const ttlOf = (id: bigint) => this.#leases.get(id)?.ttlSeconds;
+    const leases = new Map(renewals.map(({ id }) => [id, ttlOf(id)]));
+    try {
+      this.#write(
+        [...leases].flatMap(([id, ttlSeconds]) => ttlSeconds ? [{ id, ttlSeconds }] : []),
+      );
+      for (const { id, done } of renewals) done(leases.get(id) ?? 0n);
+    } catch (error) {
+      for (const { failed } of renewals) failed(error);
+    }
+  }
+
+  /** Gives the leases their whole time. */
+  #write(leases: readonly Pick<StoredLease, "id" | "ttlSeconds">[]): void {
+    if (leases.length === 0) return;
+    const nowMs = this.#options.leaseClock.nowMs();
+    const deadlineOf = (ttlSeconds: bigint) => nowMs + Number(ttlSeconds) * 1000;
+    this.#options.store.writeLeases((storage) => {
+      for (const { id, ttlSeconds } of leases) {
+        const deadlineMs = BigInt(Math.ceil(deadlineOf(ttlSeconds)));
+        storage.writeLease({ id, ttlSeconds, deadlineMs });
+      }
+    });
+    for (const { id, ttlSeconds } of leases) this.#set(id, ttlSeconds, deadlineOf(ttlSeconds));
   }
 
   #set(id: bigint, ttlSeconds: bigint, deadlineMs: number): void {

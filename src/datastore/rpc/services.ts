@@ -102,7 +102,7 @@ function leaseService(
     },
     leaseKeepAlive: async function* (requests: AsyncIterable<LeaseKeepAliveRequest>) {
       for await (const { ID } of requests) {
-        yield { ID, TTL: keepAlive(leases, ID), header: header() };
+        yield { ID, TTL: await keepAlive(leases, ID), header: header() };
       }
     },
     leaseTimeToLive: ({ ID, keys }) => {
@@ -121,9 +121,9 @@ function leaseService(
 }
 
 /** What is thrown in the middle of a stream passes by the server's own translation. */
-function keepAlive(leases: LeaseTable, id: bigint): bigint {
+async function keepAlive(leases: LeaseTable, id: bigint): Promise<bigint> {
   try {
-    return leases.keepAlive(id);
+    return await leases.keepAlive(id);
   } catch (error) {
     throw rpcError(error);
   }

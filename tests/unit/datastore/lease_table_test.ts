@@ -22,11 +22,11 @@ test("a renewal gives a lease its whole time again", async () => {
   test.leases.grant({ id: 7n, ttlSeconds: 60n });
   await test.clock.advance(50_000);
   expect(test.leases.times(7n)).toEqual({ remainingSeconds: 10n, grantedSeconds: 60n });
-  expect(test.leases.keepAlive(7n)).toBe(60n);
+  expect(await test.leases.keepAlive(7n)).toBe(60n);
   await test.clock.advance(59_000);
   expect(test.leases.times(7n)?.remainingSeconds).toBe(1n);
   await test.clock.advance(1_000);
-  expect(test.leases.keepAlive(7n)).toBe(0n);
+  expect(await test.leases.keepAlive(7n)).toBe(0n);
 });
 
 test("a lease has after a restart the time that it had left, however long the store was down", async () => {
@@ -96,4 +96,52 @@ test("leases that cannot be removed are one line in the log, and are tried again
   storage.removeLease = removeLease;
   await test.clock.advance(10_000);
   expect(test.leases.ids).toEqual([]);
+});
+
+test("renewals that wait at the same time are written together, and one of no lease is told so", async () => {
+  using test = new TestStore();
+  for (const id of [1n, 2n, 3n]) test.leases.grant({ id, ttlSeconds: 60n });
+  await test.clock.advance(50_000);
+  const { storage } = test;
+  let transactions = 0;
+  const transaction = storage.transaction.bind(storage);
+  storage.transaction = (act) => {
+    transactions++;
+    return transaction(act);
+  };
+  const renewals = [1n, 2n, 9n, 1n].map((id) => test.leases.keepAlive(id));
+  expect(await Promise.all(renewals)).toEqual([60n, 60n, 0n, 60n]);
+  expect(transactions).toBe(1);
+  await test.restart();
+  const left = [1n, 2n, 3n].map((id) => test.leases.times(id)?.remainingSeconds);
+  expect(left).toEqual([60n, 60n, 10n]);
+});
+
+test("a lease whose time ends while its renewal waits is gone", async () => {
+  using test = new TestStore();
+  test.leases.grant({ id: 1n, ttlSeconds: 60n });
+  const renewal = test.leases.keepAlive(1n);
+  test.leases.revoke(1n);
+  expect(await renewal).toBe(0n);
+  expect(test.leases.ids).toEqual([]);
+  expect(test.storage.leases()).toEqual([]);
+});
+
+test("renewals that the disk refuses are told so, and those of the end are written", async () => {
+  using test = new TestStore();
+  test.leases.grant({ id: 1n, ttlSeconds: 60n });
+  await test.clock.advance(30_000);
+  const { storage } = test;
+  const writeLease = storage.writeLease.bind(storage);
+  storage.writeLease = () => {
+    throw new Refusal("noSpace");
+  };
+  const refused = [1n, 1n].map((id) => test.leases.keepAlive(id).catch((error: Error) => error));
+  expect(await Promise.all(refused)).toEqual([expect.any(Refusal), expect.any(Refusal)]);
+  expect(test.leases.times(1n)?.remainingSeconds).toBe(30n);
+  storage.writeLease = writeLease;
+  const last = test.leases.keepAlive(1n);
+  await test.restart();
+  expect(await last).toBe(60n);
+  expect(test.leases.times(1n)?.remainingSeconds).toBe(60n);
 });
