@@ -164,7 +164,7 @@ describe("the build", () => {
     const text = readFileSync(first, "latin1");
     expect(text.includes(directory)).toBe(false);
     expect(text.includes(ROOT)).toBe(false);
-  }, 120_000);
+  }, 600_000);
 
   test("for another processor carries that processor's runtime and libnl", async () => {
     expect(await run(["bash", "compile.sh", "linux-arm64"])).toMatchObject({ status: 0 });
@@ -179,7 +179,7 @@ describe("the build", () => {
     // The runtime and four libraries.
     expect(headers.filter((machine) => machine === EM_AARCH64).length).toBeGreaterThanOrEqual(5);
     expect(headers.filter((machine) => machine === 62)).toEqual([]);
-  }, 180_000);
+  }, 600_000);
 
   test("names the targets when it is asked for an unknown one", async () => {
     const { status, stderr } = await run(["bash", "compile.sh", "windows"]);

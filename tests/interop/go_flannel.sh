@@ -34,7 +34,7 @@ build() {
   trap "rm -rf '$work'" EXIT
   export CGO_ENABLED=1 GOFLAGS="${GOFLAGS:-} -buildvcs=false"
   say "building Go flannel $VERSION (some minutes the first time)"
-  if install_module "$work" >"$work/install.log" 2>&1; then
+  if install_module "$work"; then
     publish "$work/bin/flannel" "go install"
   elif grep -q tencentcloud "$work/install.log"; then
     say "go install failed: $(grep -m 1 tencentcloud "$work/install.log")"
@@ -46,8 +46,15 @@ build() {
   fi
 }
 
+# Tries again what a network may fail at once; the log of the last attempt is in install.log.
 install_module() {
-  GOBIN=$1/bin go install -ldflags "$LDFLAGS" "$MODULE@$VERSION"
+  local attempt log=$1/install.log
+  for attempt in 1 2 3; do
+    if GOBIN=$1/bin go install -ldflags "$LDFLAGS" "$MODULE@$VERSION" >"$log" 2>&1; then return; fi
+    if grep -q tencentcloud "$log"; then return 1; fi
+    say "attempt $attempt failed: $(tail -n 1 "$log")"
+  done
+  return 1
 }
 
 # The file registers the backend and is imported for that alone, so an empty package is enough.
