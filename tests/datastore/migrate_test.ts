@@ -136,6 +136,43 @@ test("a second run copies what is newer in the old store and keeps what is newer
   expect(await contents(copied)).toEqual(["config=third 0", "moves=node 11", "stays=node 32"]);
 });
 
+test("the key of a node that has moved stays when its lease runs out where it was", async () => {
+  await using source = await EtcdServer.start({ kind: "datastore" });
+  await using target = await EtcdServer.start({ kind: "etcd" });
+  using client = new RawClient(source.url);
+  using copied = new RawClient(target.url);
+  using from = remoteOf(source.url);
+  using to = remoteOf(target.url);
+  // As after an earlier run: one has renewed its lease in the new store, the other has not.
+  const times: [ID: bigint, key: string, targetSeconds: bigint][] = [
+    [5n, "left", 900n],
+    [6n, "moved", 86_400n],
+  ];
+  for (const [ID, key, TTL] of times) {
+    await client.lease.leaseGrant({ ID, TTL: 900n });
+    await copied.lease.leaseGrant({ ID, TTL });
+    for (const { kv } of [client, copied]) await kv.put({ key: encode(key), lease: ID });
+  }
+  await client.kv.put({ key: encode("config") });
+  const lines: string[] = [];
+  const expire = () =>
+    Promise.all([client.lease.leaseRevoke({ ID: 5n }), client.lease.leaseRevoke({ ID: 6n })]);
+  let expiring: Promise<unknown> | undefined;
+  const call = from.call.bind(from);
+  from.call = async (operation, method, message) => {
+    if (lines.length === 1) await (expiring ??= expire());
+    return await call(operation, method, message);
+  };
+  await migrate(from, to, { overwrite: false, report: (line) => lines.push(line) });
+  expect(lines).toEqual([
+    `copied 1 keys from ${source.url} to ${target.url}; 2 were there already`,
+    "copied 0 changes and 1 deletions made meanwhile",
+    "verified: all 1 keys are equal, with 0 leases",
+  ]);
+  const { kvs } = await copied.kv.range({ key: Uint8Array.of(0), rangeEnd: Uint8Array.of(0) });
+  expect(kvs.map(({ key }) => decode(key))).toEqual(["config", "moved"]);
+});
+
 test("what a compaction has taken from the history cannot tell which version is newer", async () => {
   await using source = await EtcdServer.start({ kind: "datastore" });
   await using target = await EtcdServer.start({ kind: "etcd" });

@@ -8,7 +8,7 @@
 
 import { DatastoreError } from "../datastore_error.ts";
 import { keyText } from "../key_range.ts";
-import { type Dump, type DumpedEntry, readDump } from "./dump.ts";
+import { type Dump, type DumpedEntry, type DumpedLease, readDump } from "./dump.ts";
 import { forEach } from "./for_each.ts";
 import { isAhead } from "./history.ts";
 import type { Remote } from "./remote.ts";
@@ -16,6 +16,7 @@ import {
   compareWith,
   isSame,
   listed,
+  outlastedLeases,
   type Present,
   removeEntries,
   renewLeases,
@@ -47,7 +48,7 @@ export async function migrate(from: Remote, to: Remote, options: MigrateOptions)
     const before = dump;
     dump = await readDump(from);
     plan = await planCopy({ from, to, overwrite }, dump, before);
-    const deleted = missingFrom(dump, before);
+    const deleted = await withoutRenewed(to, missingFrom(dump, before), before.leases);
     if (plan.copied.length === 0 && deleted.length === 0) return report(verified(dump, plan));
     await writeEntries(to, { entries: plan.copied, leases: dump.leases }, plan.present);
     await removeEntries(to, deleted);
@@ -142,6 +143,20 @@ async function renew(
   report(
     `renewed ${renewed.length} leases that had run short there, the shortest for ${shortest} s`,
   );
+}
+
+/**
+ * The entries without those whose lease has been renewed in the store that is copied to: their node
+ * has moved, and where it was its lease has run out.
+ */
+async function withoutRenewed(
+  to: Remote,
+  entries: readonly DumpedEntry[],
+  leases: readonly DumpedLease[],
+): Promise<DumpedEntry[]> {
+  const ids = new Set(entries.map(({ lease }) => lease));
+  const renewed = new Set(await outlastedLeases(to, leases.filter(({ id }) => ids.has(id))));
+  return entries.filter(({ lease }) => !renewed.has(lease));
 }
 
 /** What the earlier dump has and the later one has not. */

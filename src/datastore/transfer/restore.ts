@@ -85,7 +85,7 @@ export async function removeEntries(
   remote: Remote,
   entries: readonly DumpedEntry[],
 ): Promise<void> {
-  // A lease that has expired in one store is about to expire in its copy, or has done so.
+  // A lease that has expired in one store may have expired in its copy, too.
   const present = await readPresent(remote, entries);
   const left = entries.filter(({ key }) => present.has(keyText(key)));
   for (const batch of batches(left)) {
@@ -116,6 +116,18 @@ export async function renewLeases(
     return isShort ? await remote.renewLease(id) : undefined;
   });
   return renewed.filter((seconds) => seconds !== undefined);
+}
+
+/** The ids of the leases that have clearly more time left in the store than in the dump. */
+export async function outlastedLeases(
+  remote: Remote,
+  leases: readonly DumpedLease[],
+): Promise<bigint[]> {
+  const compared = await forEach(leases, async ({ id, remainingSeconds }) => ({
+    id,
+    isLonger: await timeLeft(remote, id) > remainingSeconds + LEASE_SLACK_SECONDS,
+  }));
+  return compared.filter(({ isLonger }) => isLonger).map(({ id }) => id);
 }
 
 /** Some keys by name, for a message. */
