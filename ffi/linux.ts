@@ -223,6 +223,7 @@ export const WGALLOWEDIP_A_IPADDR = 2;
 export const WGALLOWEDIP_A_CIDR_MASK = 3;
 
 // linux/xfrm.h
+export const XFRM_MSG_NEWSA = 0x10;
 export const XFRM_MSG_DELSA = 0x11;
 export const XFRM_MSG_GETSA = 0x12;
 export const XFRM_MSG_NEWPOLICY = 0x13;
@@ -233,6 +234,8 @@ export const XFRM_MSG_FLUSHSA = 0x1c;
 export const XFRM_MSG_FLUSHPOLICY = 0x1d;
 export const XFRMNLGRP_SA = 3;
 export const XFRMNLGRP_POLICY = 4;
+export const XFRMA_ALG_AUTH = 1;
+export const XFRMA_ALG_CRYPT = 2;
 export const XFRMA_TMPL = 5;
 export const XFRMA_SA = 6;
 export const XFRMA_POLICY = 7;
@@ -369,7 +372,9 @@ export const xfrm_usersa_info = {
   id: 56,
   saddr: 80,
   family: 212,
+  mode: 214,
 } as const; // linux/xfrm.h
+export const xfrm_algo = { size: 68, alg_name: 0, alg_key_len: 64 } as const; // linux/xfrm.h
 export const xfrm_user_tmpl = {
   size: 64,
   id: 0,

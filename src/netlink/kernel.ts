@@ -3,7 +3,7 @@
  * folder implements it over libnl; tests implement it in memory.
  */
 
-import type { IpAddress } from "../addr/ip.ts";
+import type { Family, IpAddress } from "../addr/ip.ts";
 import type { Link, Resource, ResourceKind } from "../state/resource.ts";
 import type { Step } from "../state/step.ts";
 
@@ -53,6 +53,12 @@ export interface Kernel extends Disposable {
 
 /** IPsec's security associations, as far as somebody else's are looked after. */
 export interface XfrmStates {
+  /**
+   * Whether the kernel says for certain that it has no ESP (RFC 4303) for addresses of this family.
+   * It is tried with a state between this host and itself that is gone when this returns; the
+   * kernel loads the module for it, where it has one.
+   */
+  lacksEsp(family: Family): boolean;
   /** Whether the kernel says for certain that it does not have this state. */
   lacks(id: XfrmStateId): boolean;
   /**

@@ -1,13 +1,16 @@
 /**
  * The states of the kernel's IPsec database, over NETLINK_XFRM (linux/xfrm.h): the tunnels
- * themselves, which an IKE daemon makes. Here they are only looked at.
+ * themselves, which an IKE daemon makes. Here they are only looked at, but for one that is tried out.
  */
 
 import { errnoName } from "../../ffi/errno.ts";
 import * as k from "../../ffi/linux.ts";
-import { addressFromBytes, familyOf, type IpAddress } from "../addr/ip.ts";
+import { libnlCore } from "../../ffi/libnl.ts";
+import type { Pointer } from "../../ffi/memory.ts";
+import { addressFromBytes, type Family, familyOf, type IpAddress } from "../addr/ip.ts";
 import { writeAddress } from "./address_bytes.ts";
 import { addressFamily, addressLength, familyFrom } from "./address_family.ts";
+import { AttributeWriter } from "./attribute_writer.ts";
 import { Channel } from "./channel.ts";
 import { KernelError, type XfrmStateEnds, type XfrmStateId, type XfrmStates } from "./kernel.ts";
 import { MessageBatch } from "./message_batch.ts";
@@ -32,6 +35,22 @@ class NetlinkXfrmStates implements XfrmStates, Disposable {
   constructor(socket: NetlinkSocket) {
     this.#socket = socket;
     this.#channel = new Channel(socket, new MessageBatch());
+  }
+
+  lacksEsp(family: Family): boolean {
+    const { encoder } = this.#channel;
+    const id = { destination: LOOPBACK[family], spi: TRIAL_SPI };
+    try {
+      encoder.build(k.XFRM_MSG_NEWSA, k.NLM_F_EXCL, encodeTrial(id), writeNullAlgorithms);
+      const refusal = this.#channel.send().get(0);
+      if (refusal !== undefined) return errnoName(refusal.errno) === "EPROTONOSUPPORT";
+      encoder.build(k.XFRM_MSG_DELSA, 0, encodeId(id));
+      this.#channel.send();
+      return false;
+    } catch (error) {
+      if (error instanceof KernelError) return false; // It has not said anything.
+      throw error;
+    }
   }
 
   lacks(id: XfrmStateId): boolean {
@@ -71,6 +90,7 @@ class NetlinkXfrmStates implements XfrmStates, Disposable {
 }
 
 const WITHOUT_IPSEC: XfrmStates & Disposable = {
+  lacksEsp: () => true,
   lacks: () => false,
   watch: () => ({ [Symbol.dispose]: () => {} }),
   [Symbol.dispose]: () => {},
@@ -78,6 +98,38 @@ const WITHOUT_IPSEC: XfrmStates & Disposable = {
 
 /** A notification takes about 1 KiB: room for 8000 that nobody has read yet. */
 const WATCH_BUFFER_BYTES = 8 * 1024 * 1024;
+
+/** No packet goes from a host to itself by a tunnel. */
+const LOOPBACK = { 4: "127.0.0.1" as IpAddress, 6: "::1" as IpAddress } as const;
+const TRIAL_SPI = 0x666c_0001;
+
+/** struct xfrm_usersa_info of a state in tunnel mode that lets no byte pass. */
+function encodeTrial({ destination, spi }: XfrmStateId): Uint8Array {
+  const s = k.xfrm_usersa_info;
+  const bytes = new Uint8Array(s.size);
+  const view = new DataView(bytes.buffer);
+  writeAddress(destination, bytes.subarray(s.id + k.xfrm_id.daddr));
+  view.setUint32(s.id + k.xfrm_id.spi, spi);
+  view.setUint8(s.id + k.xfrm_id.proto, k.IPPROTO_ESP);
+  writeAddress(destination, bytes.subarray(s.saddr));
+  view.setUint16(s.family, addressFamily(familyOf(destination)), true);
+  view.setUint8(s.mode, k.XFRM_MODE_TUNNEL);
+  return bytes;
+}
+
+/** Algorithms without a key, which ESP brings along: a cipher that is missing is another matter. */
+function writeNullAlgorithms(message: Pointer): void {
+  const attributes = new AttributeWriter(libnlCore(), message);
+  attributes.bytes(k.XFRMA_ALG_CRYPT, encodeAlgorithm("ecb(cipher_null)"));
+  attributes.bytes(k.XFRMA_ALG_AUTH, encodeAlgorithm("digest_null"));
+}
+
+/** struct xfrm_algo without a key */
+function encodeAlgorithm(name: string): Uint8Array {
+  const bytes = new Uint8Array(k.xfrm_algo.size);
+  bytes.set(Buffer.from(name), k.xfrm_algo.alg_name);
+  return bytes;
+}
 
 /** struct xfrm_usersa_id */
 function encodeId({ destination, spi }: XfrmStateId): Uint8Array {

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import type { IpAddress } from "../../src/addr/ip.ts";
 import type { Prefix } from "../../src/addr/prefix.ts";
 import { installedPlugins, strongswanConf } from "../../src/backend/ipsec/strongswan_conf.ts";
+import { missingFeatures } from "../../src/lab/features.ts";
 import { spawnInNamespace } from "../../src/lab/namespace.ts";
 import type { KernelError } from "../../src/netlink/kernel.ts";
 import { findCharon } from "../../src/process/programs.ts";
@@ -191,6 +192,18 @@ test("a state is not lacking unless the kernel says so", () => {
   sandbox.kernel[Symbol.dispose](); // so that it is not even asked
   expect(xfrmStates.lacks(id)).toBe(false);
 });
+
+test.each([[4, "esp4"], [6, "esp6"]] as const)(
+  "whether the kernel has ESP for IPv%i is found out without a trace",
+  async (family, feature) => {
+    const isMissing = (await missingFeatures([feature])).length > 0;
+    using sandbox = new Sandbox();
+    expect(sandbox.kernel.xfrmStates.lacksEsp(family)).toBe(isMissing);
+    expect(run("ip xfrm state")).toBe("");
+    sandbox.kernel[Symbol.dispose](); // so that it is not even asked
+    expect(sandbox.kernel.xfrmStates.lacksEsp(family)).toBe(false);
+  },
+);
 
 /** Foreign policies that are much like ours. */
 const FOREIGN = `

@@ -45,7 +45,9 @@ export class FakeKernel implements Kernel {
   dumps = 0;
   wireguard: WireguardSupport | undefined = "kernel";
   lookUps = 0;
+  lacksEsp = false;
   readonly xfrmStates: XfrmStates = {
+    lacksEsp: () => this.lacksEsp,
     lacks: () => false,
     watch: () => ({ [Symbol.dispose]: () => {} }),
   };

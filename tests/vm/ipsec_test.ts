@@ -493,6 +493,22 @@ test("the kernel says which states it lacks, and tells of those that are deleted
   );
 });
 
+test.each([[4, "127.0.0.1"], [6, "::1"]] as const)(
+  "ESP for IPv%i is tried out and found, and nothing of it stays; a state in its place does",
+  (family, own) => {
+    using sandbox = new Sandbox();
+    const { xfrmStates } = sandbox.kernel;
+    expect(xfrmStates.lacksEsp(family)).toBe(false);
+    expect(run("ip xfrm state")).toBe("");
+    run(
+      `ip xfrm state add src ${own} dst ${own} proto esp spi 0x666c0001 mode tunnel reqid 12 ` +
+        `aead rfc4106(gcm(aes)) 0x${"ab".repeat(20)} 128`,
+    );
+    expect(xfrmStates.lacksEsp(family)).toBe(false);
+    expect(run("ip xfrm state")).toContain("reqid 12");
+  },
+);
+
 describe("a running tunnel", () => {
   test.each(
     [

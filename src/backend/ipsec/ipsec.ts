@@ -68,6 +68,11 @@ const PSK_MIN_BYTES = 96;
  */
 const OVERHEAD_BYTES = 20 + 8 + 16 + 15 + 2 + 16;
 const UDP_HEADER_BYTES = 8;
+/** Its policies drop what would leave in plain text, and tunnels come up once it is loaded. */
+const WITHOUT_ESP =
+  "this kernel has no ESP for IPv4, so that packets to other nodes are dropped: " +
+  "load its module (modprobe -a xfrm_user esp4; some distributions have it in a package of further " +
+  "modules, such as linux-modules-extra)";
 
 const ipsec: BackendModule = {
   type: "ipsec",
@@ -80,6 +85,7 @@ const ipsec: BackendModule = {
     const charon = { runDirectory, env, log };
     const { ESPProposal: espProposal } = options;
     const states = host.kernel.xfrmStates;
+    if (states.lacksEsp(FAMILY)) log.warn(WITHOUT_ESP);
     const first = await firstCharon(charon, { espProposal, clock: systemClock, stop });
     return new IpsecBackend({ options, network, publicAddresses }, {
       charon,

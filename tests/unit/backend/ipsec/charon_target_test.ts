@@ -138,6 +138,7 @@ test("charon is asked when states are gone: for those of their ends, or for all"
   let tell: (ends: XfrmStateEnds | undefined) => void = () => {};
   let isWatched = false;
   const states: XfrmStates = {
+    lacksEsp: () => false,
     lacks: () => false,
     watch: (listener) => {
       tell = listener;

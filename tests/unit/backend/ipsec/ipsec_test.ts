@@ -38,6 +38,23 @@ function host(options: Record<string, unknown>, families: readonly Family[] = [4
   return backendHost(new FakeKernel(), config("ipsec", families, options), { env });
 }
 
+test("a kernel without ESP is told at the start, with the module to load", async () => {
+  const kernel = new FakeKernel();
+  const start = async () => {
+    const env = { [SOCKET_VARIABLE]: charon.path };
+    const asked = backendHost(kernel, config("ipsec", [4], { PSK }), { env });
+    await ipsec.prepare(asked);
+    return asked.logged.filter((line) => line.startsWith("warning: "));
+  };
+  expect(await start()).toEqual([]);
+  kernel.lacksEsp = true;
+  expect(await start()).toEqual([
+    "warning: this kernel has no ESP for IPv4, so that packets to other nodes are dropped: load " +
+    "its module (modprobe -a xfrm_user esp4; some distributions have it in a package of further " +
+    "modules, such as linux-modules-extra)",
+  ]);
+});
+
 function prepare(options: Record<string, unknown> = {}): Promise<Backend> {
   return ipsec.prepare(host({ PSK, ...options }));
 }
