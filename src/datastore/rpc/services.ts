@@ -1,4 +1,7 @@
-/** The part of etcd's v3 API that is served; everything else is refused by its name (server.ts). */
+/**
+ * The part of etcd's v3 API that is served, but for Watch (watch_service.ts); everything else is
+ * refused by its name (server.ts).
+ */
 
 import { Code, ConnectError, type ConnectRouter, type ServiceImpl } from "@connectrpc/connect";
 import {

@@ -44,19 +44,21 @@ export async function migrate(from: Remote, to: Remote, options: MigrateOptions)
     `copied ${plan.copied.length} keys from ${from.endpoints} to ${to.endpoints}` + rest(plan),
   );
   await renew(to, dump, report);
+  let changed: readonly DumpedEntry[] = [];
   for (let round = 1; round <= ROUNDS; round++) {
     const before = dump;
     dump = await readDump(from);
     plan = await planCopy({ from, to, overwrite }, dump, before);
     const deleted = await withoutRenewed(to, missingFrom(dump, before), before.leases);
-    if (plan.copied.length === 0 && deleted.length === 0) return report(verified(dump, plan));
+    changed = [...plan.copied, ...deleted];
+    if (changed.length === 0) return report(verified(dump, plan));
     await writeEntries(to, { entries: plan.copied, leases: dump.leases }, plan.present);
     await removeEntries(to, deleted);
     report(`copied ${plan.copied.length} changes and ${deleted.length} deletions made meanwhile`);
   }
   throw new DatastoreError(
     `the copy does not come to rest: ${from.endpoints} changes all the time, at last ` +
-      `${listed(plan.copied)}; run this again`,
+      `${listed(changed)}; run this again`,
   );
 }
 
