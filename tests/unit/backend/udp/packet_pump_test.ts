@@ -106,19 +106,25 @@ test("trains that the kernel refuses are tried again after a while", () => {
   const onUnsent = (why: { errno: number; destination: number }) => void unsent.push(why);
   pump = new PacketPump({ hops, complain: () => {}, onUnsent }, () => now);
   setOption(wire.test, k.IPPROTO_UDP, UDP_GRO, 1); // a train on loopback arrives in one piece
-  const sendFour = () => {
+  const makesTrains = () => {
     for (let id = 0; id < 4; id++) send(device.test, ipPacket({ bytes: 1000, id }));
-    pump.sendFromDevice(ends);
-    return receiveAll(wire.test).map(({ length }) => length);
+    const seen: number[] = [];
+    const limitMs = performance.now() + 10_000; // on a busy machine they may come a moment later
+    while (seen.reduce((sum, bytes) => sum + bytes, 0) < 4000 && performance.now() < limitMs) {
+      pump.sendFromDevice(ends);
+      seen.push(...receiveAll(wire.test).map(({ length }) => length));
+    }
+    expect(seen.reduce((sum, bytes) => sum + bytes, 0)).toBe(4000);
+    return seen.some((bytes) => bytes > 1000);
   };
-  expect(sendFour()).toEqual([4000]);
+  expect(makesTrains()).toBe(true);
   setOption(wire.pump, k.SOL_SOCKET, SO_NO_CHECK, 1); // with which the kernel makes no trains
-  expect(sendFour()).toEqual([1000, 1000, 1000, 1000]);
+  expect(makesTrains()).toBe(false);
   setOption(wire.pump, k.SOL_SOCKET, SO_NO_CHECK, 0);
   now = 9_999;
-  expect(sendFour()).toEqual([1000, 1000, 1000, 1000]);
+  expect(makesTrains()).toBe(false);
   now = 10_000;
-  expect(sendFour()).toEqual([4000]);
+  expect(makesTrains()).toBe(true);
   expect(unsent).toEqual([]);
 });
 
