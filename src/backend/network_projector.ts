@@ -4,6 +4,7 @@
  */
 
 import type { Log } from "../log/log.ts";
+import { visitInPortions } from "../memory/in_portions.ts";
 import type { Resource } from "../state/resource.ts";
 import type { Lease, LeaseKey } from "../subnet/lease.ts";
 import type { LeaseChange } from "../subnet/lease_table.ts";
@@ -96,10 +97,10 @@ export class NetworkProjector implements AsyncDisposable {
 
   /** Changes to the other nodes' leases; ours must not be among them. */
   applyChanges(changes: readonly LeaseChange[]): void {
-    for (const change of changes) {
-      if (change.kind === "put") this.#put(change.lease);
-      else this.#delete(change.lease);
-    }
+    visitInPortions(changes, ({ kind, lease }) => {
+      if (kind === "put") this.#put(lease);
+      else this.#delete(lease);
+    });
   }
 
   status(): ProjectorStatus {

@@ -9,6 +9,7 @@
 import { familiesOf, mapFamilies } from "../addr/family.ts";
 import { FAMILIES, type Family } from "../addr/ip.ts";
 import type { Prefix } from "../addr/prefix.ts";
+import { visitInPortions } from "../memory/in_portions.ts";
 import type { InvalidLease, Lease, LeaseKey, LeaseWatch } from "./lease.ts";
 import { type PlausibilityRules, whyImplausible } from "./plausible.ts";
 import { PrefixTrie } from "./prefix_trie.ts";
@@ -72,7 +73,7 @@ export class LeaseTable {
         const present = new Set([...event.leases, ...event.invalid].map(({ key }) => key));
         const known = [...this.#candidates.keys(), ...this.#rejected.keys()];
         known.filter((key) => !present.has(key)).forEach(remove);
-        event.leases.forEach(put);
+        visitInPortions(event.leases, put);
         event.invalid.forEach(put);
         break;
       }

@@ -17,6 +17,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     text: "unknown keys are reported with the nearest known one",
   },
   log: {},
+  memory: {},
   process: {},
   text: {},
   time: {},
@@ -31,11 +32,13 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   subnet: {
     addr: "leases consist of prefixes",
     config: "a subnet must fit the network",
+    memory: "there may be tens of thousands of leases",
   },
   "subnet/etcd": {
     addr: "leases consist of prefixes",
     config: "a subnet must fit the network",
     log: "outages are logged",
+    memory: "there may be tens of thousands of leases",
     subnet: "it implements the store",
     time: "pauses between attempts",
   },
@@ -54,6 +57,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     "type log": "what was adopted or refused is logged",
     "type netlink": "prepare() is given the kernel port",
     ffi: "the udp proxy moves packets by itself",
+    memory: "there may be tens of thousands of peers",
     process: "kernel modules are loaded; charon and commands are started",
     state: "desired entries are resources",
     "type subnet": "peers are leases",
@@ -130,6 +134,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
 /** npm packages and `bun:` modules; `node:` modules are free except those that start programs. */
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "bun:ffi": ["ffi"],
+  "bun:jsc": ["memory"],
   "bun:sqlite": ["datastore"],
   "node:child_process": ["process"],
   "node:worker_threads": [],

@@ -5,8 +5,9 @@ import { type Family, familyOf, type IpAddress } from "../../addr/ip.ts";
 import type { Prefix } from "../../addr/prefix.ts";
 import type { NetworkConfig } from "../../config/network_config.ts";
 import type { Log } from "../../log/log.ts";
+import { visitInPortions } from "../../memory/in_portions.ts";
 import { allocateSubnets, subnetFits, subnetsFit } from "../allocation.ts";
-import type { Lease, LeaseWatch } from "../lease.ts";
+import type { InvalidLease, Lease, LeaseWatch } from "../lease.ts";
 import { encodeLeaseKey, encodeLeaseValue, isInvalidLease } from "../lease_codec.ts";
 import {
   type LeaseLookup,
@@ -319,10 +320,14 @@ export class EtcdLeaseStore implements LeaseStore {
   #leaseEvent(event: EtcdWatch): LeaseWatch {
     switch (event.kind) {
       case "snapshot": {
-        const all = event.keyValues.map((keyValue) => this.#records.record(keyValue).lease);
-        const leases = all.filter((lease): lease is Lease => !isInvalidLease(lease));
-        const { revision } = event;
-        return { kind: "snapshot", leases, invalid: all.filter(isInvalidLease), revision };
+        const leases: Lease[] = [];
+        const invalid: InvalidLease[] = [];
+        visitInPortions(event.keyValues, (keyValue) => {
+          const { lease } = this.#records.record(keyValue);
+          if (isInvalidLease(lease)) invalid.push(lease);
+          else leases.push(lease);
+        });
+        return { kind: "snapshot", leases, invalid, revision: event.revision };
       }
       case "put": {
         const { lease } = this.#records.record(event.keyValue);
