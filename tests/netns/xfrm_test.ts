@@ -401,7 +401,10 @@ describe("a charon that somebody else runs", () => {
     await using cluster = await startCluster(2);
     const host = cluster.host(1);
     await host.daemon.stop();
-    process.kill(await charonPid(host), "SIGKILL");
+    const former = await charonPid(host);
+    process.kill(former, "SIGKILL");
+    // Another one ends by itself as long as there is the process of charon.pid.
+    await eventually("it is gone", 30_000, () => !isRunning(former));
     const conf = join(host.directory, "foreign.conf");
     const socket = path ?? "/var/run/charon.vici";
     writeFileSync(conf, strongswanConf({ socket, plugins: installedPlugins(findCharon() ?? "") }));
