@@ -522,13 +522,19 @@ describe("whatever happens, in whatever order", () => {
 
   async function happen(
     what: typeof event extends fc.Arbitrary<infer T> ? T : never,
-    world: { etcd: FakeEtcd; client: FakeEtcdClient; own: OwnLease; key: string },
+    world: {
+      etcd: FakeEtcd;
+      client: FakeEtcdClient;
+      own: OwnLease;
+      key: string;
+      updates: Promise<void>[];
+    },
   ): Promise<void> {
-    const { etcd, client, own, key } = world;
+    const { etcd, client, own, key, updates } = world;
     if (typeof what === "object") {
       if ("wait" in what) await etcd.clock.advance(what.wait * 1000);
       else if ("fail" in what) client.failNext(what.fail, what.when);
-      else own.update(attributes(A, `02:00:00:00:00:${what.mac}`), forever);
+      else updates.push(own.update(attributes(A, `02:00:00:00:00:${what.mac}`), forever));
       return;
     }
     switch (what) {
@@ -560,8 +566,10 @@ describe("whatever happens, in whatever order", () => {
           const { store, client } = node(etcd, "host-a", 3000);
           const own = await withTime(etcd, store.acquire(request(IPV4, A), forever));
           const key = SUBNETS + keyOf(own);
-          for (const item of events) await happen(item, { etcd, client, own, key });
+          const updates: Promise<void>[] = [];
+          for (const item of events) await happen(item, { etcd, client, own, key, updates });
           client.heal();
+          await withTime(etcd, Promise.all(updates));
           await etcd.clock.advance(20 * 60_000);
           const macs = events.flatMap((item) =>
             typeof item === "object" && "mac" in item ? [item.mac] : []
