@@ -1,7 +1,8 @@
 /** What etcd refuses in a transaction before it looks at any key (its api/v3rpc/key.go). */
 
 import type { TxnRequest } from "../subnet/etcd/rpc/rpc_pb.ts";
-import { containsKey, type KeyRange, keyRange, keyText } from "./key_range.ts";
+import { keyRange, keyText } from "./key_range.ts";
+import { KeyRangeSet } from "./key_range_set.ts";
 import { checkDelete, checkPut } from "./key_writes.ts";
 import { checkRange } from "./range_query.ts";
 import { Refusal } from "./refusal.ts";
@@ -44,7 +45,7 @@ function checkOperations({ compare, success, failure }: TxnRequest, allowed: num
 
 interface Writes {
   readonly puts: ReadonlyMap<string, Uint8Array>;
-  readonly deletes: readonly KeyRange[];
+  readonly deletes: KeyRangeSet;
 }
 
 /**
@@ -52,18 +53,16 @@ interface Writes {
  * deleted; the two branches of a nested transaction exclude each other and may share keys.
  */
 function collectWrites(operations: readonly Operation[]): Writes {
-  const deletes = operations.flatMap(({ request }) =>
-    request.case === "requestDeleteRange"
-      ? [keyRange(request.value.key, request.value.rangeEnd)]
-      : []
-  );
+  const deletes = new KeyRangeSet();
+  for (const { request } of operations) {
+    if (request.case !== "requestDeleteRange") continue;
+    deletes.add(keyRange(request.value.key, request.value.rangeEnd));
+  }
   const puts = new Map<string, Uint8Array>();
   const add = (key: Uint8Array, exempt?: Writes) => {
     const text = keyText(key);
     const isTwice = puts.has(text) && !exempt?.puts.has(text);
-    if (isTwice || deletes.some((range) => containsKey(range, key))) {
-      throw new Refusal("duplicateKey");
-    }
+    if (isTwice || deletes.has(key)) throw new Refusal("duplicateKey");
     puts.set(text, key);
   };
   for (const { request } of operations) {
@@ -72,7 +71,8 @@ function collectWrites(operations: readonly Operation[]): Writes {
     const failure = collectWrites(request.value.failure);
     for (const key of success.puts.values()) add(key);
     for (const key of failure.puts.values()) add(key, success);
-    deletes.push(...success.deletes, ...failure.deletes);
+    deletes.addAll(success.deletes);
+    deletes.addAll(failure.deletes);
   }
   for (const { request } of operations) {
     if (request.case === "requestPut") add(request.value.key);

@@ -1,0 +1,25 @@
+import fc from "fast-check";
+import { expect, test } from "bun:test";
+import { containsKey, keyRange } from "../../../src/datastore/key_range.ts";
+import { KeyRangeSet } from "../../../src/datastore/key_range_set.ts";
+
+/** Short keys of few bytes, so that they meet; the lowest and the highest byte are among them. */
+const key = fc.array(fc.constantFrom(0, 1, 0x61, 0xff), { maxLength: 3 })
+  .map((bytes) => Uint8Array.from(bytes));
+
+test("a key is in the set if it is in one of its ranges", () => {
+  const ranges = fc.array(fc.tuple(key, key).map(([start, end]) => keyRange(start, end)));
+  fc.assert(
+    fc.property(ranges, ranges, fc.array(key), (first, second, keys) => {
+      const [set, other] = [new KeyRangeSet(), new KeyRangeSet()];
+      for (const range of first) set.add(range);
+      for (const range of second) other.add(range);
+      set.addAll(other);
+      const all = [...first, ...second];
+      for (const one of keys) {
+        expect(set.has(one)).toBe(all.some((range) => containsKey(range, one)));
+      }
+    }),
+    { numRuns: 10_000 },
+  );
+});
