@@ -10,6 +10,7 @@ import { lstatSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync
 import { renameSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { runningProcesses, statFields } from "../process/proc_files.ts";
 import { ipBatch } from "./namespace.ts";
 
 export interface RecordedProcess {
@@ -172,39 +173,28 @@ function processesInNamespaces(namespaces: readonly string[]): number[] {
     } catch { /* removed meanwhile */ }
   }
   if (inodes.size === 0) return [];
-  return readdirSync("/proc").filter((name) => {
-    if (!/^\d+$/.test(name)) return false;
+  return runningProcesses().filter((pid) => {
     try {
-      return inodes.has(readlinkSync(`/proc/${name}/ns/net`)) && !isZombie(name);
+      return inodes.has(readlinkSync(`/proc/${pid}/ns/net`)) && !isZombie(pid);
     } catch {
       return false; // it ended
     }
-  }).map(Number);
+  });
 }
 
 function isRunning(process: RecordedProcess): boolean {
-  return startTimeOf(process.pid) === process.startTime && !isZombie(String(process.pid));
+  return startTimeOf(process.pid) === process.startTime && !isZombie(process.pid);
 }
 
-/** Field 22 of /proc/PID/stat; the name in field 2 may hold spaces and parentheses. */
+/** Field 22 of proc_pid_stat(5). */
 function startTimeOf(pid: number): string | undefined {
-  return statFields(String(pid))?.[19];
+  return statFields(pid)?.[19];
 }
 
 /** A process that ended but was not waited for. */
-function isZombie(pid: string): boolean {
+function isZombie(pid: number): boolean {
   const state = statFields(pid)?.[0];
   return state === undefined || state === "Z" || state === "X";
-}
-
-/** The fields from the third (state) on. */
-function statFields(pid: string): string[] | undefined {
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, "utf8");
-    return text.slice(text.lastIndexOf(")") + 2).split(" ");
-  } catch {
-    return undefined;
-  }
 }
 
 function bootId(): string {

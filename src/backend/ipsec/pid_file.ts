@@ -3,11 +3,12 @@
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { dirname } from "node:path";
 import type { Log } from "../../log/log.ts";
+import { environmentOf } from "../../process/proc_files.ts";
 import { ownSocket, SOCKET_VARIABLE } from "./charon_paths.ts";
 import { ViciError } from "./vici.ts";
 
 const PID_FILE = "/var/run/charon.pid";
-const SETTINGS_VARIABLE = "STRONGSWAN_CONF=";
+const SETTINGS_VARIABLE = "STRONGSWAN_CONF";
 
 /** The charon that runs with these settings; `undefined` if there is none. */
 export function charonWith(settings: string): number | undefined {
@@ -51,13 +52,7 @@ function inTheWay(pid: number, settings: string): string {
 
 /** The settings file that a charon was given by who started it. */
 function settingsOf(pid: number): string | undefined {
-  try {
-    const environment = readFileSync(`/proc/${pid}/environ`, "utf8").split("\0");
-    const setting = environment.find((entry) => entry.startsWith(SETTINGS_VARIABLE));
-    return setting?.slice(SETTINGS_VARIABLE.length);
-  } catch {
-    return undefined;
-  }
+  return environmentOf(pid)?.get(SETTINGS_VARIABLE);
 }
 
 /** Where the charon of another flanneld listens. */

@@ -1,0 +1,50 @@
+/** What the kernel tells of the processes in this PID namespace: proc(5). */
+
+import { readdirSync, readFileSync } from "node:fs";
+
+/** The numbers of all processes, in order. */
+export function runningProcesses(): number[] {
+  return readdirSync("/proc").map(Number).filter((pid) => Number.isInteger(pid));
+}
+
+/**
+ * The fields of proc_pid_stat(5) from the third (state) on, so that index 0 is field 3; `undefined`
+ * when there is no such process. The name in field 2 may hold spaces and parentheses.
+ */
+export function statFields(pid: number): string[] | undefined {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, "utf8");
+    return text.slice(text.lastIndexOf(")") + 2).split(" ");
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * The environment with which a process was started (proc_pid_environ(5)). Empty for one that has
+ * ended, and for the kernel's threads; `undefined` while execve(2) puts it together.
+ */
+export function environmentOf(pid: number): ReadonlyMap<string, string> | undefined {
+  let text: string;
+  try {
+    text = readFileSync(`/proc/${pid}/environ`, "utf8");
+  } catch {
+    return new Map();
+  }
+  if (text === "" && isStarting(pid)) return undefined;
+  const entries = text.split("\0").filter((entry) => entry.includes("="));
+  return new Map(entries.map((entry) => {
+    const equals = entry.indexOf("=");
+    return [entry.slice(0, equals), entry.slice(equals + 1)];
+  }));
+}
+
+/** Whether a process has memory, and no place in it yet where the environment begins. */
+function isStarting(pid: number): boolean {
+  const fields = statFields(pid);
+  return fields !== undefined && fields[VSIZE] !== "0" && fields[ENV_START] === "0";
+}
+
+/** Fields 23 and 50. */
+const VSIZE = 20;
+const ENV_START = 47;
