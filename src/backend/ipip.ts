@@ -24,9 +24,7 @@
 import type { PerFamily } from "../addr/family.ts";
 import type { IpAddress } from "../addr/ip.ts";
 import type { Prefix } from "../addr/prefix.ts";
-import type { NetworkConfig } from "../config/network_config.ts";
-import { booleanOption, type OptionValues, readOptions } from "../config/options.ts";
-import type { Log } from "../log/log.ts";
+import { booleanOption } from "../config/options.ts";
 import { advertisedAddresses } from "./advertised.ts";
 import type { Backend, BackendModule } from "./backend.ts";
 import {
@@ -37,7 +35,7 @@ import {
   removeFormerTunnel,
   UDP_DEVICE,
 } from "./ipip_tunnel.ts";
-import { requireIpv4Only } from "./ipv4_only.ts";
+import { readIpv4Config } from "./ipv4_only.ts";
 import { nodeAddress } from "./node_entries.ts";
 import { requireBackendType } from "./peer_lease.ts";
 
@@ -45,9 +43,9 @@ export const OPTIONS = { DirectRouting: booleanOption(false) };
 
 const ipip: BackendModule = {
   type: "ipip",
-  checkConfig: readConfig,
+  checkConfig: (config, log) => void readIpv4Config(config, OPTIONS, log),
   async prepare(host) {
-    const { options, network } = readConfig(host.config, host.log);
+    const { options, network } = readIpv4Config(host.config, OPTIONS, host.log);
     const publicAddresses = advertisedAddresses(host);
     const local = host.external.sourceAddresses[4] as IpAddress;
     await removeFormerTunnel(host, { name: UDP_DEVICE, local });
@@ -56,14 +54,6 @@ const ipip: BackendModule = {
 };
 
 export default ipip;
-
-function readConfig(
-  config: NetworkConfig,
-  log: Pick<Log, "warn">,
-): { options: OptionValues<typeof OPTIONS>; network: Prefix } {
-  const options = readOptions(config.backend.options, OPTIONS, log);
-  return { options, network: requireIpv4Only(config).network };
-}
 
 interface IpipSetup {
   readonly DirectRouting: boolean;

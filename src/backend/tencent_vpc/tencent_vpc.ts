@@ -13,16 +13,13 @@
  * So each node keeps one route in the cloud, the one to itself, and nothing in the kernel.
  */
 
-import type { Prefix } from "../../addr/prefix.ts";
 import { ConfigError } from "../../config/config_error.ts";
-import type { NetworkConfig } from "../../config/network_config.ts";
-import { type OptionValues, readOptions, stringOption } from "../../config/options.ts";
-import type { Log } from "../../log/log.ts";
+import { type OptionValues, stringOption } from "../../config/options.ts";
 import { systemClock } from "../../time/clock.ts";
 import { advertisedAddresses } from "../advertised.ts";
 import type { BackendHost, BackendModule } from "../backend.ts";
 import { devicelessOwnership } from "../deviceless.ts";
-import { requireIpv4Only } from "../ipv4_only.ts";
+import { readIpv4Config } from "../ipv4_only.ts";
 import { API_ENDPOINT } from "./api.ts";
 import { METADATA_ENDPOINT } from "./metadata.ts";
 import { RouteTarget } from "./route_target.ts";
@@ -35,11 +32,11 @@ export const OPTIONS = {
 
 const tencentVpc: BackendModule = {
   type: "tencent-vpc",
-  checkConfig: readConfig,
+  checkConfig: (config, log) => void readIpv4Config(config, OPTIONS, log),
   // deno-lint-ignore require-await -- so that what is thrown is a rejection
   async prepare(host) {
     const { config, env, log } = host;
-    const { options, network } = readConfig(config, log);
+    const { options, network } = readIpv4Config(config, OPTIONS, log);
     const target = new RouteTarget({
       network,
       credentials: readCredentials(options, env),
@@ -67,14 +64,6 @@ const tencentVpc: BackendModule = {
 };
 
 export default tencentVpc;
-
-function readConfig(
-  config: NetworkConfig,
-  log: Pick<Log, "warn">,
-): { options: OptionValues<typeof OPTIONS>; network: Prefix } {
-  const options = readOptions(config.backend.options, OPTIONS, log);
-  return { options, network: requireIpv4Only(config).network };
-}
 
 /** Both from the configuration, or both from the environment. */
 function readCredentials(

@@ -23,14 +23,11 @@
  */
 
 import type { IpAddress } from "../../addr/ip.ts";
-import type { Prefix } from "../../addr/prefix.ts";
-import type { NetworkConfig } from "../../config/network_config.ts";
-import { integerOption, readOptions } from "../../config/options.ts";
-import type { Log } from "../../log/log.ts";
+import { integerOption } from "../../config/options.ts";
 import { advertisedAddresses } from "../advertised.ts";
 import type { BackendHost, BackendModule } from "../backend.ts";
 import { IPIP_DEVICE, receivePort, removeFormerTunnel, UDP_DEVICE } from "../ipip_tunnel.ts";
-import { requireIpv4Only } from "../ipv4_only.ts";
+import { readIpv4Config } from "../ipv4_only.ts";
 import { chooseDataPath } from "./data_path.ts";
 import { fouBackend } from "./fou_backend.ts";
 import { UdpProxy } from "./proxy.ts";
@@ -40,9 +37,10 @@ export const OPTIONS = { Port: integerOption({ default: 8285, min: 1, max: 65535
 
 const udp: BackendModule = {
   type: "udp",
-  checkConfig: readConfig,
+  checkConfig: (config, log) => void readIpv4Config(config, OPTIONS, log),
   async prepare(host) {
-    const { port, network } = readConfig(host.config, host.log);
+    const { options, network } = readIpv4Config(host.config, OPTIONS, host.log);
+    const { Port: port } = options;
     const publicAddresses = advertisedAddresses(host);
     const setup = { port, network, publicAddresses };
     const dataPath = await chooseDataPath(host);
@@ -65,14 +63,6 @@ const udp: BackendModule = {
 };
 
 export default udp;
-
-function readConfig(
-  config: NetworkConfig,
-  log: Pick<Log, "warn">,
-): { port: number; network: Prefix } {
-  const { Port: port } = readOptions(config.backend.options, OPTIONS, log);
-  return { port, network: requireIpv4Only(config).network };
-}
 
 async function closePort({ kernel }: BackendHost, port: number): Promise<void> {
   const [error] = await kernel.apply([{ op: "delete", resource: receivePort(port) }]);
