@@ -16,6 +16,7 @@ import {
   compareWith,
   isSame,
   listed,
+  otherValues,
   outlastedLeases,
   type Present,
   removeEntries,
@@ -97,11 +98,7 @@ async function planCopy(
     judged.filter((one) => one.newer === newer).map(({ entry }) => entry);
   const unknown = having("unknown");
   if (unknown.length > 0 && !overwrite) {
-    const written = before === undefined ? "nothing was written; " : "";
-    throw new DatastoreError(
-      `${to.endpoints} holds other values or leases for ${listed(unknown)}; ${written}` +
-        "--overwrite replaces them",
-    );
+    throw otherValues(to, unknown, before === undefined ? "nothing was written; " : "");
   }
   return {
     present,

@@ -42,12 +42,7 @@ export async function restoreDump(
   const { present, different } = await compareWith(remote, dump.entries);
   const replaced = different.filter(({ key }) => present.has(keyText(key)));
   if (replaced.length > 0 && !overwrite) {
-    throw new DatastoreError(
-      `${remote.endpoints} holds other values or leases for ${
-        listed(replaced)
-      }; nothing was written; ` +
-        "--overwrite replaces them",
-    );
+    throw otherValues(remote, replaced, "nothing was written; ");
   }
   await writeEntries(remote, { entries: different, leases: dump.leases }, present);
   return { written: different.length, present: dump.entries.length - different.length };
@@ -128,6 +123,18 @@ export async function outlastedLeases(
     isLonger: await timeLeft(remote, id) > remainingSeconds + LEASE_SLACK_SECONDS,
   }));
   return compared.filter(({ isLonger }) => isLonger).map(({ id }) => id);
+}
+
+/** What is thrown where keys would have to be replaced; `soFar` is what has been done, if anything. */
+export function otherValues(
+  { endpoints }: Remote,
+  entries: readonly DumpedEntry[],
+  soFar: string,
+): DatastoreError {
+  return new DatastoreError(
+    `${endpoints} holds other values or leases for ${listed(entries)}; ${soFar}` +
+      "--overwrite replaces them",
+  );
 }
 
 /** Some keys by name, for a message. */
