@@ -22,6 +22,20 @@ const remoteOf = (url: string, more: Partial<RemoteOptions> = {}) =>
     ...more,
   }, new AbortController().signal);
 
+/** All keys of a store, in order. */
+const everything = async ({ kv }: RawClient) =>
+  (await kv.range({ key: Uint8Array.of(0), rangeEnd: Uint8Array.of(0) })).kvs;
+
+/** Has something happen once, between the report of the first copy and what follows. */
+function afterCopy(from: Remote, lines: readonly string[], action: () => Promise<unknown>): void {
+  let acting: Promise<unknown> | undefined;
+  const call = from.call.bind(from);
+  from.call = async (operation, method, message) => {
+    if (lines.length === 1) await (acting ??= action());
+    return await call(operation, method, message);
+  };
+}
+
 test("what changes and what is deleted while the copy is made is copied, too", async () => {
   await using source = await EtcdServer.start({ kind: "datastore" });
   await using target = await EtcdServer.start({ kind: "etcd" });
@@ -34,27 +48,20 @@ test("what changes and what is deleted while the copy is made is copied, too", a
   using from = remoteOf(source.url);
   using to = remoteOf(target.url);
   const lines: string[] = [];
-  // Between the first copy and what follows.
   const changes = async () => {
     await client.kv.put({ key: encode("key-1"), value: encode("new") });
     await client.kv.deleteRange({ key: encode("key-2") });
     await client.kv.put({ key: encode("key-300"), value: encode("late") });
   };
-  let changing: Promise<void> | undefined;
-  const call = from.call.bind(from);
-  from.call = async (operation, method, message) => {
-    if (lines.length === 1) await (changing ??= changes());
-    return await call(operation, method, message);
-  };
+  afterCopy(from, lines, changes);
   await migrate(from, to, { overwrite: false, report: (line) => lines.push(line) });
   expect(lines).toEqual([
     `copied 300 keys from ${source.url} to ${target.url}`,
     "copied 2 changes and 1 deletions made meanwhile",
     "verified: all 300 keys are equal, with 1 leases",
   ]);
-  const read = async ({ kv }: RawClient) =>
-    (await kv.range({ key: Uint8Array.of(0), rangeEnd: Uint8Array.of(0) })).kvs
-      .map(({ key, value, lease }) => ({ key, value, lease }));
+  const read = async (one: RawClient) =>
+    (await everything(one)).map(({ key, value, lease }) => ({ key, value, lease }));
   expect(await read(copied)).toEqual(await read(client));
 });
 
@@ -98,9 +105,10 @@ test("a second run copies what is newer in the old store and keeps what is newer
     if (ID !== 0n) await lease.leaseGrant({ ID, TTL: 900n });
     await kv.put({ key: encode(key), value: encode(value), lease: ID });
   };
-  const contents = async ({ kv }: RawClient) =>
-    (await kv.range({ key: Uint8Array.of(0), rangeEnd: Uint8Array.of(0) })).kvs
-      .map(({ key, value, lease }) => `${decode(key)}=${decode(value)} ${lease}`);
+  const contents = async (one: RawClient) =>
+    (await everything(one)).map(({ key, value, lease }) =>
+      `${decode(key)}=${decode(value)} ${lease}`
+    );
   const run = async (overwrite = false) => {
     const lines: string[] = [];
     await migrate(from, to, { overwrite, report: (line) => lines.push(line) })
@@ -157,20 +165,15 @@ test("the key of a node that has moved stays when its lease runs out where it wa
   const lines: string[] = [];
   const expire = () =>
     Promise.all([client.lease.leaseRevoke({ ID: 5n }), client.lease.leaseRevoke({ ID: 6n })]);
-  let expiring: Promise<unknown> | undefined;
-  const call = from.call.bind(from);
-  from.call = async (operation, method, message) => {
-    if (lines.length === 1) await (expiring ??= expire());
-    return await call(operation, method, message);
-  };
+  afterCopy(from, lines, expire);
   await migrate(from, to, { overwrite: false, report: (line) => lines.push(line) });
   expect(lines).toEqual([
     `copied 1 keys from ${source.url} to ${target.url}; 2 were there already`,
     "copied 0 changes and 1 deletions made meanwhile",
     "verified: all 1 keys are equal, with 0 leases",
   ]);
-  const { kvs } = await copied.kv.range({ key: Uint8Array.of(0), rangeEnd: Uint8Array.of(0) });
-  expect(kvs.map(({ key }) => decode(key))).toEqual(["config", "moved"]);
+  const keys = (await everything(copied)).map(({ key }) => decode(key));
+  expect(keys).toEqual(["config", "moved"]);
 });
 
 test("what a compaction has taken from the history cannot tell which version is newer", async () => {

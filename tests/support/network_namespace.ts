@@ -2,6 +2,7 @@
 
 import { closeSync, openSync } from "node:fs";
 import { dlopen } from "bun:ffi";
+import { ipBatch, namespaceScript } from "../../src/lab/namespace.ts";
 
 const CLONE_NEWNET = 0x40000000; // linux/sched.h
 
@@ -39,14 +40,14 @@ export class Namespace implements AsyncDisposable {
 
   static async create(): Promise<Namespace> {
     const namespace = new Namespace();
-    await checked(["ip", "netns", "add", namespace.name]);
+    await ipBatch([`netns add ${namespace.name}`]);
     await namespace.sh("ip link set lo up");
     return namespace;
   }
 
   /** Runs a shell script inside; resolves to its standard output. Throws when it fails. */
   sh(script: string): Promise<string> {
-    return checked(["ip", "netns", "exec", this.name, "sh", "-ec", script]);
+    return namespaceScript(this.name, script);
   }
 
   /** The rules of one table as iptables-save prints them, without counters and comments. */
@@ -56,17 +57,6 @@ export class Namespace implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await checked(["ip", "netns", "del", this.name]);
+    await ipBatch([`netns del ${this.name}`]);
   }
-}
-
-async function checked(command: string[]): Promise<string> {
-  const child = Bun.spawn(command, { stdout: "pipe", stderr: "pipe", stdin: "ignore" });
-  const [stdout, stderr, exitCode] = await Promise.all([
-    new Response(child.stdout).text(),
-    new Response(child.stderr).text(),
-    child.exited,
-  ]);
-  if (exitCode !== 0) throw new Error(`${command.join(" ")}: status ${exitCode}: ${stderr}`);
-  return stdout;
 }
