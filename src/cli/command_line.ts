@@ -2,7 +2,7 @@
 
 import { nearest } from "../text/nearest.ts";
 import { environmentName, type Flag, FLAGS } from "./flag_table.ts";
-import { type GivenFlag, scanFlags } from "./flag_syntax.ts";
+import { type GivenFlag, scanFlags, withoutLeadingBlanks } from "./flag_syntax.ts";
 import { readBoolean } from "./flag_values.ts";
 import type { Options } from "./options.ts";
 
@@ -81,7 +81,7 @@ function parseSubcommand(rest: string[], flags: readonly GivenFlag[]): CommandLi
   if (flags.length > 0) return fault(`no flag may stand before the subcommand ${name}`);
   if (name === "version") return { kind: "version" };
   if (name !== "help") return { kind: "subcommand", name: name as Subcommand, args };
-  const topic = args[0];
+  const [topic] = withoutLeadingBlanks(args);
   if (topic === undefined || !Object.hasOwn(SUBCOMMANDS, topic)) return { kind: "help" };
   return topic === "help" || topic === "version"
     ? { kind: "help" }

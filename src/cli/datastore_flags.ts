@@ -11,7 +11,7 @@ import type { ServeOptions } from "../datastore/serve.ts";
 import type { RemoteOptions } from "../datastore/transfer/remote.ts";
 import { isLogFormat, LOG_FORMATS, type LogFormat } from "../log/format.ts";
 import { nearest } from "../text/nearest.ts";
-import { type FlagShape, type GivenFlag, scanFlags } from "./flag_syntax.ts";
+import { type FlagShape, type GivenFlag, scanFlags, withoutLeadingBlanks } from "./flag_syntax.ts";
 import { environmentName } from "./flag_table.ts";
 import { readBoolean, readInteger, splitList } from "./flag_values.ts";
 
@@ -62,9 +62,10 @@ const BOOLEANS = new Set(["insecure", "overwrite", "help", "h"]);
 
 /** The environment is asked, as by the daemon, for what is not given of a remote store. */
 export function parseDatastoreCommand(
-  args: readonly string[],
+  given: readonly string[],
   environment: Environment = {},
 ): DatastoreCommand {
+  const args = withoutLeadingBlanks(given);
   const [word] = args;
   const hasAction = word !== undefined && !word.startsWith("-");
   if (!hasAction) return parse("serve", SERVE_FLAGS, args, {});
@@ -286,9 +287,12 @@ class FlagValues {
     return this.#values.get(name) ?? initial;
   }
 
-  /** The flag, or else its environment form: a password is not for the command line. */
+  /**
+   * The flag, or else its environment form, where an empty one counts as unset: a password is not for
+   * the command line.
+   */
   textOrVariable(name: string, initial: string): string {
-    return this.text(name, this.#environment[environmentName(name)] ?? initial);
+    return this.text(name, this.#environment[environmentName(name)] || initial);
   }
 
   integer(

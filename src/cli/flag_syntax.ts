@@ -1,6 +1,9 @@
 /**
  * Go's `flag` syntax: `-name`, `--name`, `-name=value`, `-name value`; a boolean takes its value by
  * `=` only; `--` or the first argument without a dash ends the flags.
+ *
+ * A blank argument is skipped, unless it is the value of a flag: `"${FLANNEL_OPTIONS}"` in a systemd
+ * unit or a script is one when the variable is empty.
  */
 
 import { nearest } from "../text/nearest.ts";
@@ -27,7 +30,13 @@ export function scanFlags(argv: readonly string[], shapes: readonly FlagShape[])
   let index = 0;
   while (index < argv.length) {
     const argument = argv[index] as string;
-    if (argument === "--") return { kind: "scanned", flags, rest: argv.slice(index + 1) };
+    if (isBlank(argument)) {
+      index++;
+      continue;
+    }
+    if (argument === "--") {
+      return { kind: "scanned", flags, rest: withoutLeadingBlanks(argv.slice(index + 1)) };
+    }
     if (argument.length < 2 || !argument.startsWith("-")) break;
     index++;
     const match = /^--?([^-=][^=]*)(?:=([\s\S]*))?$/.exec(argument);
@@ -43,7 +52,21 @@ export function scanFlags(argv: readonly string[], shapes: readonly FlagShape[])
   return { kind: "scanned", flags, rest: argv.slice(index) };
 }
 
+/** The rest of them may be values of a subcommand's flags. */
+export function withoutLeadingBlanks(argv: readonly string[]): string[] {
+  const first = argv.findIndex((argument) => !isBlank(argument));
+  return first < 0 ? [] : argv.slice(first);
+}
+
+export function isBlank(argument: string): boolean {
+  return argument.trim() === "";
+}
+
 function unknownFlag(name: string, shapes: readonly FlagShape[]): string {
+  if (/\s-/.test(name)) {
+    return `several flags are in one argument: "--${name}"; ` +
+      "in a systemd unit write $OPTIONS, not ${OPTIONS}, and in a shell leave out the quotes";
+  }
   const guess = nearest(name, shapes.map((shape) => shape.name), Infinity);
   return `unknown flag --${name}; ${
     guess === undefined ? "see flanneld --help" : `the nearest known flag is --${guess}`

@@ -8,7 +8,7 @@ import { backendFaults } from "../lab/lab_backend.ts";
 import { LAB_KIND, type LabOptions, missingPrerequisites, removeLabs, runLab } from "../lab/lab.ts";
 import { type LabReport, reportJson, reportText } from "../lab/report.ts";
 import { MAX_HOSTS } from "../lab/topology.ts";
-import { scanFlags } from "./flag_syntax.ts";
+import { isBlank, scanFlags } from "./flag_syntax.ts";
 import { readBoolean } from "./flag_values.ts";
 
 /** Where the command writes: results to `out`, progress and faults to `err`. */
@@ -133,7 +133,8 @@ export function parseLabCommand(args: readonly string[], self: readonly string[]
   };
 }
 
-function parseDown([name, ...others]: readonly string[]): LabCommand {
+function parseDown(args: readonly string[]): LabCommand {
+  const [name, ...others] = args.filter((argument) => !isBlank(argument));
   const unexpected = name?.startsWith("-") ? name : others[0];
   if (unexpected === "--help" || unexpected === "-h") return { kind: "help" };
   if (unexpected === undefined) return { kind: "down", ...(name === undefined ? {} : { name }) };

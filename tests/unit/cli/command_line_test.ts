@@ -74,6 +74,47 @@ describe("Go's flag syntax", () => {
     expect(run(["--etcd-prefix="]).etcdPrefix).toBe("");
   });
 
+  test("a blank argument is skipped, as an empty variable of a systemd unit gives one", () => {
+    expect(run([""])).toEqual(run([]));
+    expect(run(["", "--ip-masq", " ", "--etcd-prefix=/x", ""])).toMatchObject({
+      ipMasq: true,
+      etcdPrefix: "/x",
+    });
+    expect(run(["--", "", " "])).toEqual(run([]));
+    expect(parseCommandLine(["", "version"], {})).toEqual({ kind: "version" });
+    expect(parseCommandLine(["help", "", "lab"], {}))
+      .toEqual({ kind: "subcommand", name: "lab", args: ["--help"] });
+    expect(fault(["--ip-masq", "", "lba"])).toContain('"lba"');
+  });
+
+  test("a blank value of a flag stays its value", () => {
+    const argv = [
+      "--public-ip",
+      "",
+      "--iface=eth0",
+      "-iface",
+      "",
+      "--etcd-prefix",
+      "",
+      "--ip-masq",
+    ];
+    expect(run(argv)).toMatchObject({
+      publicIp: undefined,
+      interfaces: ["eth0"],
+      etcdPrefix: "",
+      ipMasq: true,
+    });
+    expect(fault(["--etcd-endpoints", "", "--ip-masq"])).toContain("at least one item");
+    expect(fault(["--ip-masq="])).toContain("must be true or false");
+  });
+
+  test("several flags in one argument are explained", () => {
+    expect(fault(["--ip-masq --iface=eth0"])).toBe(
+      '2 several flags are in one argument: "--ip-masq --iface"; in a systemd unit write ' +
+        "$OPTIONS, not ${OPTIONS}, and in a shell leave out the quotes",
+    );
+  });
+
   for (const text of ["1", "t", "T", "true", "TRUE", "True"]) {
     test(`a boolean may be =${text}`, () => expect(run([`--ip-masq=${text}`]).ipMasq).toBe(true));
   }

@@ -35,6 +35,14 @@ describe("parseDatastoreCommand()", () => {
     });
   });
 
+  test("skips blank arguments", () => {
+    expect(parseDatastoreCommand(["", "--insecure", " "]))
+      .toEqual(parseDatastoreCommand(["--insecure"]));
+    expect(parseDatastoreCommand(["", "export", ""])).toEqual(parseDatastoreCommand(["export"]));
+    expect(parseDatastoreCommand(["migrate", "--to", "", "--overwrite"]))
+      .toMatchObject({ message: expect.stringContaining("--to must be given") });
+  });
+
   test("asks the environment for what is not given of a remote store", () => {
     const environment = {
       FLANNELD_ETCD_ENDPOINTS: "http://192.0.2.1:2379",
@@ -48,6 +56,9 @@ describe("parseDatastoreCommand()", () => {
       from: { endpoints: ["http://192.0.2.1:2379"], username: "root", password: "one" },
       to: { endpoints: ["http://192.0.2.2:2379"], username: "", password: "two" },
     });
+    // An empty variable counts as unset.
+    expect(parseDatastoreCommand(["export"], { FLANNELD_ETCD_ENDPOINTS: "" }))
+      .toEqual(parseDatastoreCommand(["export"]));
     // Where to write is said on the command line or nowhere.
     expect(parseDatastoreCommand(["migrate"], environment)).toMatchObject({ kind: "error" });
   });

@@ -43,6 +43,11 @@ describe("parseLabCommand()", () => {
       .toEqual({ kind: "down", name: "fl-lab-000001" });
   });
 
+  test("skips blank arguments", () => {
+    expect(parseLabCommand(["", "--json", " "], SELF)).toEqual(parseLabCommand(["--json"], SELF));
+    expect(parseLabCommand(["", "down", ""], SELF)).toEqual({ kind: "down" });
+  });
+
   test.each([[["--help"]], [["-h"]], [["down", "--help"]]])("explains itself for %p", (args) => {
     expect(parseLabCommand(args, SELF)).toEqual({ kind: "help" });
   });
