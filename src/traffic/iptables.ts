@@ -1,14 +1,29 @@
 /** Rules in iptables, through iptables-save and iptables-restore; see `iptables_rules.ts`. */
 
-import type { PerFamily } from "../addr/family.ts";
 import { FAMILIES, type Family } from "../addr/ip.ts";
-import { ProcessError, run, type RunResult } from "../process/process.ts";
-import { IPTABLES_CHAINS, iptablesCorrection, parseIptablesSave } from "./iptables_rules.ts";
-import { type EnsureRequest, type NftChange, type RuleTarget, TrafficError } from "./target.ts";
-
-export type IptablesPrograms = Required<
-  PerFamily<{ readonly save: string; readonly restore: string }>
->;
+import {
+  iptablesFailure,
+  type IptablesPrograms,
+  type IptablesReading,
+  LOCK_WAIT_SECONDS,
+  readIptables,
+  runIptables,
+} from "./iptables_reading.ts";
+import {
+  IPTABLES_CHAINS,
+  IPTABLES_HOOKS,
+  iptablesCorrection,
+  type IptablesHook,
+} from "./iptables_rules.ts";
+import { findNftRunner } from "./nft_runner.ts";
+import { countJumps, listChainCommand } from "./nftables_rules.ts";
+import {
+  type EnsureRequest,
+  type NftChange,
+  type RuleTarget,
+  TrafficError,
+  UnreadableTableError,
+} from "./target.ts";
 
 export const IPTABLES_PROGRAMS: IptablesPrograms = {
   4: { save: "iptables-save", restore: "iptables-restore" },
@@ -22,85 +37,139 @@ export const IPTABLES_PROGRAMS: IptablesPrograms = {
 export async function openIptables(
   programs: IptablesPrograms = IPTABLES_PROGRAMS,
 ): Promise<RuleTarget> {
-  const { stdout } = await runChecked(programs[4].save, ["--version"]);
+  const program = programs[4].save;
+  const version = await runIptables(program, ["--version"]);
+  if (version.exitCode !== 0) throw iptablesFailure(program, version);
   // Before 1.8 there was only one kind, and it said nothing.
-  const isNft = stdout.includes("(nf_tables)");
+  const isNft = version.stdout.includes("(nf_tables)");
   return {
     name: isNft ? "iptables (nf_tables)" : "iptables (legacy)",
     isWatched: isNft,
-    ensure: (request) => ensure(programs, request),
+    ensure: (request) => ensure({ programs, isNft, request }),
     concerns: concernsIptables,
     [Symbol.dispose]: () => {},
   };
 }
 
-/** How long iptables waits for another that holds the lock. */
-const LOCK_WAIT_SECONDS = 5;
-/** Exit status of iptables when it waited in vain for the lock. */
-const EXIT_LOCKED = 4;
-const RUN_TIMEOUT_MS = 20_000;
-/** A node with 100 000 rules of other programs must not be too large to look at. */
-const MAX_SAVE_BYTES = 256 * 1024 * 1024;
-
-async function ensure(programs: IptablesPrograms, request: EnsureRequest): Promise<boolean> {
-  const { family } = request;
-  const input = await correction(programs, request);
-  if (input === undefined) return false;
-  await runChecked(programs[family].restore, ["--noflush", "-w", String(LOCK_WAIT_SECONDS)], {
-    stdin: input,
-    ...(request.signal && { signal: request.signal }),
-  });
-  if (await correction(programs, request) !== undefined) {
-    throw new TrafficError(
-      `cannot set up IPv${family} iptables rules: they do not stay as ${
-        programs[family].restore
-      } was told; another program seems to change them at the same time`,
-    );
-  }
-  return true;
+interface Context {
+  readonly programs: IptablesPrograms;
+  readonly isNft: boolean;
+  readonly request: EnsureRequest;
 }
 
-async function correction(
-  programs: IptablesPrograms,
-  { family, rules, networks, signal, onRead }: EnsureRequest,
-): Promise<string | undefined> {
+async function ensure(context: Context): Promise<boolean> {
+  const { request: { family }, programs } = context;
+  const before = await plan(context);
+  const refusals = await apply(context, before);
+  if (before.inputs.length === 0) return report(context, before, false);
+  const after = await plan(context);
+  for (const { table } of after.inputs) {
+    if (table === undefined) {
+      throw new TrafficError(
+        `cannot set up IPv${family} iptables rules: they do not stay as ${
+          programs[family].restore
+        } was told; another program seems to change them at the same time`,
+      );
+    }
+    refusals.set(table, refusals.get(table) ?? "they do not stay as they were written");
+  }
+  return report(context, { ...after, refusals }, true);
+}
+
+interface Plan {
+  readonly reading: IptablesReading;
+  /** What iptables-restore is to read, at a time; `table` where the rest of it is not known. */
+  readonly inputs: readonly { readonly table?: string; readonly text: string }[];
+  /** By table: why our rules could not be put in. */
+  readonly refusals?: ReadonlyMap<string, string>;
+}
+
+/** Looks, and works out what to write: for the tables that are known, and for each other one alone. */
+async function plan({ programs, isNft, request }: Context): Promise<Plan> {
+  const { family, rules, networks, signal, onRead } = request;
   onRead?.();
-  const program = programs[family].save;
-  const { stdout } = await runChecked(program, [], signal && { signal });
-  try {
-    return iptablesCorrection({ state: parseIptablesSave(stdout), rules, networks });
-  } catch (cause) {
-    throw new TrafficError(`cannot read iptables rules: ${(cause as Error).message}`, { cause });
-  }
+  const reading = await readIptables({
+    programs,
+    family,
+    isWanted: (hook) => (rules?.[hook.rules].length ?? 0) > 0,
+    countJumps: isNft ? (hook) => jumpsSeenByNft(family, hook) : () => Promise.resolve(undefined),
+    ...(signal && { signal }),
+  });
+  const { state, gaps } = reading;
+  const partial = new Set(gaps.keys());
+  const text = (skipped: ReadonlySet<string>) =>
+    iptablesCorrection({ state, rules, networks, partial, skipped });
+  const inputs = [
+    { text: text(partial) },
+    ...gaps.entries().map(([table, gap]) => {
+      const others = IPTABLES_HOOKS.map((hook) => hook.table).filter((other) => other !== table);
+      return { table, text: gap.whyUnknown === undefined ? text(new Set(others)) : undefined };
+    }),
+  ];
+  return {
+    reading,
+    inputs: inputs.flatMap(({ text, ...rest }) => text ? [{ ...rest, text }] : []),
+  };
 }
 
-async function runChecked(
-  program: string,
-  args: readonly string[],
-  options: { readonly stdin?: string; readonly signal?: AbortSignal } = {},
-): Promise<RunResult> {
-  let result: RunResult;
+/** Why each table of which only a part is known refused our rules. */
+async function apply(
+  { programs, request: { family, signal } }: Context,
+  { inputs }: Plan,
+): Promise<Map<string, string>> {
+  const program = programs[family].restore;
+  const refusals = new Map<string, string>();
+  for (const { table, text } of inputs) {
+    const args = ["--noflush", "-w", String(LOCK_WAIT_SECONDS)];
+    const result = await runIptables(program, args, { stdin: text, ...(signal && { signal }) });
+    if (result.exitCode === 0) continue;
+    const failure = iptablesFailure(program, result);
+    if (table === undefined) throw failure;
+    refusals.set(table, failure.message);
+  }
+  return refusals;
+}
+
+/** The result; throws `UnreadableTableError` while there are tables that are not known. */
+function report({ request }: Context, { reading, refusals }: Plan, changed: boolean): boolean {
+  const { family, rules } = request;
+  const problems = [...reading.gaps].flatMap(([table, { reason, whyUnknown }]) => {
+    const refusal = refusals?.get(table) ??
+      (whyUnknown && `whether they are in already cannot be seen: ${whyUnknown}`);
+    if (rules === undefined && refusal === undefined) return [];
+    return [unreadableText({ family, table, reason, refusal })];
+  });
+  if (problems.length > 0) throw new UnreadableTableError(problems.join("; "));
+  return changed;
+}
+
+function unreadableText(
+  { family, table, reason, refusal }: {
+    family: Family;
+    table: string;
+    reason: string;
+    refusal: string | undefined;
+  },
+): string {
+  const name = `${family === 4 ? "ip" : "ip6"} ${table}`;
+  const state = refusal === undefined
+    ? "our rules are in it, but a rule that refuses packets before they reach ours cannot be seen"
+    : `our rules are not put in: ${refusal}`;
+  return `IPv${family} iptables cannot show the table ${table} (${reason}); ${state}. Remove what ` +
+    `was added to it with nft ("nft list table ${name}" shows it), or set EnableNFTables in the ` +
+    `network configuration`;
+}
+
+/** nft reads every rule, but is not always installed. */
+async function jumpsSeenByNft(family: Family, hook: IptablesHook): Promise<number | undefined> {
   try {
-    result = await run(program, args, {
-      timeoutMs: RUN_TIMEOUT_MS,
-      maxOutputBytes: MAX_SAVE_BYTES,
-      ...options,
-    });
-  } catch (cause) {
-    if (!(cause instanceof ProcessError)) throw cause;
-    throw new TrafficError(`cannot use iptables: ${cause.message}`, { cause });
+    const { table, parent, chain } = hook;
+    const json = await findNftRunner().list(listChainCommand({ family, table, chain: parent }));
+    return countJumps(json, chain);
+  } catch (error) {
+    if (error instanceof TrafficError || error instanceof SyntaxError) return undefined;
+    throw error;
   }
-  if (result.exitCode === 0) return result;
-  const reason = result.stderr.trim().replaceAll(/\s*\n\s*/g, "; ");
-  if (result.exitCode === EXIT_LOCKED) {
-    throw new TrafficError(
-      `cannot use iptables: another program has held the xtables lock for more than ` +
-        `${LOCK_WAIT_SECONDS} s (${reason})`,
-    );
-  }
-  throw new TrafficError(
-    `cannot use iptables: ${program} ended with status ${result.exitCode}: ${reason}`,
-  );
 }
 
 /**

@@ -1,6 +1,6 @@
 /**
- * The rules in iptables: reading `iptables-save`, and the input of `iptables-restore --noflush`
- * that corrects what differs.
+ * The rules in iptables: comparing what `iptables-save` shows with what should be there, and the
+ * input of `iptables-restore --noflush` that corrects what differs.
  *
  * Our chains hang off the built-in ones by one jump each. iptables-restore replaces a table in one
  * piece (legacy: one setsockopt; nft: one transaction), so that no packet sees a chain half filled.
@@ -14,52 +14,34 @@
 import { parsePrefixMasked, type Prefix, prefixContains, prefixesOverlap } from "../addr/prefix.ts";
 import { addressBits, familyOf } from "../addr/ip.ts";
 import { type ChainEntry, compareChain } from "./chain.ts";
+import type { IptablesState } from "./iptables_save.ts";
 import type { AddressMatch, FamilyRules, Rule, Verdict } from "./rules.ts";
-
-/** Table, then chain, then its rules as iptables-save prints them after `-A CHAIN `. */
-export type IptablesState = ReadonlyMap<string, ReadonlyMap<string, readonly string[]>>;
-
-/** Reads the output of iptables-save. Throws `SyntaxError` for what is not that. */
-export function parseIptablesSave(text: string): IptablesState {
-  const tables = new Map<string, Map<string, string[]>>();
-  let table: Map<string, string[]> | undefined;
-  for (const line of text.split("\n")) {
-    if (line === "" || line.startsWith("#") || line === "COMMIT") continue;
-    if (line.startsWith("*")) {
-      table = new Map();
-      tables.set(line.slice(1).trim(), table);
-      continue;
-    }
-    const [head, name] = line.split(" ", 2);
-    if (table === undefined || head === undefined) throw unexpectedLine(line);
-    if (head.startsWith(":")) table.set(head.slice(1), []);
-    else if (head === "-A" && name !== undefined && table.has(name)) {
-      table.get(name)?.push(line.slice(head.length + name.length + 2));
-    } else throw unexpectedLine(line);
-  }
-  return tables;
-}
 
 /**
  * Input for `iptables-restore --noflush` that makes the state hold the rules, and nothing else of
  * ours; `undefined` if it does already. Without rules, what is ours is removed.
  *
- * `networks`: the prefixes, present and former, by which this daemon knows its rules.
+ * `networks`: the prefixes, present and former, by which this daemon knows its rules. `partial`:
+ * tables of which only our own chain and jump are known. `skipped`: tables to leave alone.
  */
 export function iptablesCorrection(
-  { state, rules, networks }: {
+  { state, rules, networks, partial, skipped }: {
     state: IptablesState;
     rules: FamilyRules | undefined;
     networks: readonly Prefix[];
+    partial?: ReadonlySet<string>;
+    skipped?: ReadonlySet<string>;
   },
 ): string | undefined {
   const sections: string[] = [];
-  for (const hook of HOOKS) {
+  for (const hook of IPTABLES_HOOKS) {
+    if (skipped?.has(hook.table)) continue;
     const lines = hookCorrection(hook, {
       chains: state.get(hook.table) ?? new Map(),
       desired: rules?.[hook.rules] ?? [],
       network: rules?.network,
       networks,
+      isPartial: partial?.has(hook.table) ?? false,
     });
     if (lines.length > 0) sections.push([`*${hook.table}`, ...lines, "COMMIT", ""].join("\n"));
   }
@@ -75,7 +57,7 @@ export const IPTABLES_CHAINS: ReadonlySet<string> = new Set([
 ]);
 
 /** A chain of ours and the built-in chain that leads to it. */
-interface Hook {
+export interface IptablesHook {
   readonly table: string;
   readonly parent: string;
   readonly chain: string;
@@ -83,7 +65,7 @@ interface Hook {
   readonly rules: "masquerade" | "forward";
 }
 
-const HOOKS: readonly Hook[] = [
+export const IPTABLES_HOOKS: readonly IptablesHook[] = [
   {
     table: "nat",
     parent: "POSTROUTING",
@@ -105,10 +87,11 @@ interface HookInput {
   readonly desired: readonly Rule[];
   readonly network: Prefix | undefined;
   readonly networks: readonly Prefix[];
+  readonly isPartial: boolean;
 }
 
-function hookCorrection(hook: Hook, input: HookInput): string[] {
-  const { chains, desired, network, networks } = input;
+function hookCorrection(hook: IptablesHook, input: HookInput): string[] {
+  const { chains, desired, network, networks, isPartial } = input;
   const parent = (chains.get(hook.parent) ?? []).map((raw) => parseSpec(raw));
   const entries = (chains.get(hook.chain) ?? []).map((raw) => chainEntry(parseSpec(raw), hook));
   const { inSync, foreign } = compareChain({ entries, desired, networks });
@@ -118,7 +101,10 @@ function hookCorrection(hook: Hook, input: HookInput): string[] {
 
   if (desired.length === 0 && foreign.length === 0) {
     if (!chains.has(hook.chain)) return stale.map(remove);
-    const isReferenced = referenceCount(chains, hook.chain) > jumps.length;
+    // What calls a chain in a table that is known in part is not known.
+    const isReferenced = isPartial || referenceCount(chains, hook.chain) > jumps.length;
+    const isEmpty = chains.get(hook.chain)?.length === 0;
+    if (isReferenced && isEmpty && jumps.length === 0) return stale.map(remove);
     return [
       ...[...stale, ...jumps].map(remove),
       `-F ${hook.chain}`,
@@ -141,7 +127,8 @@ function hookCorrection(hook: Hook, input: HookInput): string[] {
   return lines;
 }
 
-function jumpSpec(hook: Hook): string {
+/** Our jump to the hook's chain, as iptables-save prints it. */
+export function jumpSpec(hook: IptablesHook): string {
   return `-m comment --comment "${hook.comment}" -j ${hook.chain}`;
 }
 
@@ -257,13 +244,13 @@ function splitWords(text: string): string[] {
   );
 }
 
-function chainEntry(spec: Spec, hook: Hook): ChainEntry<string> {
+function chainEntry(spec: Spec, hook: IptablesHook): ChainEntry<string> {
   const prefixes = [spec.source, spec.destination].flatMap((match) => match ? [match.prefix] : []);
   return { rule: specRule(spec, hook), prefixes, raw: spec.raw };
 }
 
 /** The rule, if it is spelt as `ruleSpec` spells it. */
-function specRule(spec: Spec, hook: Hook): Rule | undefined {
+function specRule(spec: Spec, hook: IptablesHook): Rule | undefined {
   const target = [spec.target, ...spec.targetOptions].join(" ");
   const verdict = (Object.keys(VERDICT_TARGETS) as Verdict[])
     .find((name) => VERDICT_TARGETS[name] === target);
@@ -277,7 +264,7 @@ function specRule(spec: Spec, hook: Hook): Rule | undefined {
   };
 }
 
-function isPlainJump(spec: Spec, hook: Hook): boolean {
+function isPlainJump(spec: Spec, hook: IptablesHook): boolean {
   return spec.target === hook.chain && !spec.isGoto && isUnconditional(spec);
 }
 
@@ -286,7 +273,7 @@ function isUnconditional(spec: Spec): boolean {
 }
 
 /** Former versions of flannel put their rules into the built-in chains, with the same comment. */
-function isFormerDirectRule(spec: Spec, hook: Hook, networks: readonly Prefix[]): boolean {
+function isFormerDirectRule(spec: Spec, hook: IptablesHook, networks: readonly Prefix[]): boolean {
   if (spec.comment !== hook.comment || spec.target === hook.chain) return false;
   return [spec.source, spec.destination].some((match) =>
     match && networks.some((network) => prefixesOverlap(network, match.prefix))
@@ -319,7 +306,7 @@ function obstacle(
   { chains, parent, hook, network }: {
     chains: ReadonlyMap<string, readonly string[]>;
     parent: readonly Spec[];
-    hook: Hook;
+    hook: IptablesHook;
     network: Prefix;
   },
 ): Spec | undefined {
@@ -355,8 +342,4 @@ function isSweeping(spec: Spec, network: Prefix): boolean {
     spec.states.some((state) => state === "NEW" || state === "ESTABLISHED");
   return !spec.isNarrower && spec.mark === undefined && isAboutFlows &&
     covers(spec.source) && covers(spec.destination);
-}
-
-function unexpectedLine(line: string): SyntaxError {
-  return new SyntaxError(`iptables-save printed an unexpected line: ${line.slice(0, 200)}`);
 }

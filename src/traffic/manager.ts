@@ -6,6 +6,7 @@
  * Legacy iptables announces nothing and is looked at periodically, one program for each period.
  */
 
+import type { PerFamily } from "../addr/family.ts";
 import { FAMILIES, type Family } from "../addr/ip.ts";
 import type { Prefix } from "../addr/prefix.ts";
 import type { Log } from "../log/log.ts";
@@ -13,12 +14,15 @@ import { RepeatedFailure } from "../log/throttle.ts";
 import { type NftWatchListener, watchNftables } from "./nft_watch.ts";
 import { Pace } from "./pace.ts";
 import { type FamilyRules, type TrafficRules, withoutFullyRandom } from "./rules.ts";
-import type { RuleTarget } from "./target.ts";
+import { type RuleTarget, UnreadableTableError } from "./target.ts";
 
 export interface TrafficManager extends AsyncDisposable {
   /** What the system is to hold from now on. Returns at once; the work follows. */
   setRules(rules: TrafficRules): void;
-  /** Resolves when the rules last set are in the kernel. Rejects with the signal's reason. */
+  /**
+   * Resolves when the rules last set are in the kernel, or as far in as they get before an operator
+   * mends what `status()` says. Rejects with the signal's reason.
+   */
   whenInstalled(signal?: AbortSignal): Promise<void>;
   status(): TrafficStatus;
 }
@@ -71,19 +75,23 @@ class Manager implements TrafficManager {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #work: Promise<void> | undefined;
   readonly #pace = new Pace();
-  readonly #failure: RepeatedFailure;
-  #problem: string | undefined;
+  readonly #failures: Required<PerFamily<RepeatedFailure>>;
+  readonly #problems = new Map<Family, Error>();
+  readonly #cleaned = new Set<Family>();
   #cleanupTries = 0;
+  #recheck: ReturnType<typeof setTimeout> | undefined;
   #hasFullyRandom = true;
 
   constructor(options: TrafficManagerOptions) {
     this.#options = options;
     this.#networks = new Set(options.formerNetworks);
-    this.#failure = new RepeatedFailure({
-      log: options.log,
-      what: `setting up rules in ${options.target.name}`,
-      level: "error",
-    });
+    const failure = (family: Family) =>
+      new RepeatedFailure({
+        log: options.log,
+        what: `setting up IPv${family} rules in ${options.target.name}`,
+        level: "error",
+      });
+    this.#failures = { 4: failure(4), 6: failure(6) };
   }
 
   async watch(): Promise<void> {
@@ -100,6 +108,7 @@ class Manager implements TrafficManager {
   setRules(rules: TrafficRules): void {
     this.#rules = rules;
     this.#verified.clear();
+    this.#problems.clear();
     for (const family of FAMILIES) {
       const network = rules[family]?.network;
       if (network !== undefined) this.#networks.add(network);
@@ -113,7 +122,7 @@ class Manager implements TrafficManager {
   }
 
   whenInstalled(signal?: AbortSignal): Promise<void> {
-    if (this.status().inSync) return Promise.resolve();
+    if (this.#isDone()) return Promise.resolve();
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     if (signal?.aborted) return Promise.reject(signal.reason);
     const abort = () => (this.#waiting.delete(done), reject(signal?.reason));
@@ -124,14 +133,28 @@ class Manager implements TrafficManager {
   }
 
   status(): TrafficStatus {
-    const inSync = this.#rules !== undefined && this.#problem === undefined &&
-      FAMILIES.every((family) => this.#rules?.[family] === undefined || this.#verified.has(family));
-    return { inSync, ...(this.#problem === undefined ? {} : { problem: this.#problem }) };
+    const problems = [...new Set([...this.#problems.values()].map(({ message }) => message))];
+    const inSync = this.#rules !== undefined && problems.length === 0 &&
+      this.#used().every((family) => this.#verified.has(family));
+    return { inSync, ...(problems.length === 0 ? {} : { problem: problems.join("; ") }) };
+  }
+
+  #used(): Family[] {
+    return FAMILIES.filter((family) => this.#rules?.[family] !== undefined);
+  }
+
+  /** Nothing is left to do for this program. */
+  #isDone(): boolean {
+    return this.#rules !== undefined &&
+      this.#used().every((family) =>
+        this.#verified.has(family) || this.#problems.get(family) instanceof UnreadableTableError
+      );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#abort.abort(new Error("the traffic manager was stopped"));
     clearTimeout(this.#timer);
+    clearTimeout(this.#recheck);
     clearInterval(this.#poll);
     this.#watch?.[Symbol.dispose]();
     await this.#work;
@@ -164,8 +187,12 @@ class Manager implements TrafficManager {
     this.#schedule(DEBOUNCE_MS);
   }
 
+  #resyncMs(): number {
+    return Math.max(this.#options.resyncMs, MIN_RESYNC_MS);
+  }
+
   #startPolling(reason?: Error): void {
-    const resyncMs = Math.max(this.#options.resyncMs, MIN_RESYNC_MS);
+    const resyncMs = this.#resyncMs();
     if (reason !== undefined) {
       this.#options.log.warn(
         `${reason.message}; looking at the rules every ${resyncMs / 1000} s instead`,
@@ -194,26 +221,43 @@ class Manager implements TrafficManager {
 
   async #run(): Promise<void> {
     const before = JSON.stringify(this.status());
-    const startedAt = performance.now();
-    let failure: Error | undefined;
+    const startedAtMs = performance.now();
     // A family becomes dirty again during its own look when it is changed meanwhile: next time.
     for (const family of [...this.#dirty]) {
       try {
         await this.#ensure(family);
+        this.#problems.delete(family);
+        this.#failures[family].succeeded();
       } catch (error) {
-        this.#dirty.add(family);
-        this.#verified.delete(family);
         if (this.#abort.signal.aborted) return;
-        failure ??= error as Error;
+        this.#failed(family, error as Error);
       }
     }
-    this.#settle(failure, startedAt);
-    if (failure === undefined) await this.#cleanUnused();
+    const failed = this.#problems.values().some((error) =>
+      !(error instanceof UnreadableTableError)
+    );
+    this.#pace.looked({ startedAtMs, endedAtMs: performance.now(), failed });
+    await this.#cleanUnused();
     const status = this.status();
     if (JSON.stringify(status) !== before) this.#options.onStatus?.(status);
-    if (!status.inSync) return;
+    if (!this.#isDone()) return;
     for (const done of this.#waiting) done();
     this.#waiting.clear();
+  }
+
+  #failed(family: Family, error: Error): void {
+    this.#verified.delete(family);
+    this.#problems.set(family, error);
+    this.#failures[family].failed(error);
+    if (!(error instanceof UnreadableTableError)) {
+      this.#dirty.add(family);
+      return;
+    }
+    // What makes a table unreadable may be in a chain that is none of ours: its end is looked for.
+    this.#recheck ??= setTimeout(() => {
+      this.#recheck = undefined;
+      for (const family of this.#problems.keys()) this.#markDirty(family);
+    }, this.#resyncMs());
   }
 
   async #ensure(family: Family): Promise<void> {
@@ -243,6 +287,7 @@ class Manager implements TrafficManager {
     try {
       return await ensure(wanted);
     } catch (error) {
+      if (error instanceof UnreadableTableError) throw error;
       const usesIt = wanted.masquerade.some(({ verdict }) => verdict === "masquerade fully-random");
       if (!usesIt || !/random|unsupported|not supported/i.test((error as Error).message)) {
         throw error;
@@ -290,28 +335,21 @@ class Manager implements TrafficManager {
   /** Only once ours are in, so that there is no moment without rules. */
   async #cleanUnused(): Promise<void> {
     const { unused, log } = this.#options;
-    if (unused === undefined || this.#cleanupTries >= CLEANUP_TRIES) return;
-    try {
-      for (const family of FAMILIES) {
+    if (unused === undefined || this.#cleanupTries >= CLEANUP_TRIES || !this.#isDone()) return;
+    let failure: Error | undefined;
+    for (const family of FAMILIES) {
+      if (this.#problems.has(family) || this.#cleaned.has(family)) continue;
+      try {
         if (await this.#ensureOn(unused, family, undefined)) {
           log.info(`removed the IPv${family} rules of a former run from ${unused.name}`);
         }
+        this.#cleaned.add(family);
+      } catch (error) {
+        failure = error as Error;
       }
-      this.#cleanupTries = CLEANUP_TRIES;
-    } catch (error) {
-      if (this.#abort.signal.aborted) return;
-      this.#cleanupTries++;
-      log.warn(
-        `cannot remove rules of a former run from ${unused.name}: ${(error as Error).message}`,
-      );
     }
-  }
-
-  /** Notes how it went. */
-  #settle(failure: Error | undefined, startedAtMs: number): void {
-    this.#pace.looked({ startedAtMs, endedAtMs: performance.now(), failed: failure !== undefined });
-    this.#problem = failure?.message;
-    if (failure === undefined) this.#failure.succeeded();
-    else this.#failure.failed(failure);
+    if (failure === undefined || this.#abort.signal.aborted) return;
+    this.#cleanupTries++;
+    log.warn(`cannot remove rules of a former run from ${unused.name}: ${failure.message}`);
   }
 }

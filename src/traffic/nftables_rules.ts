@@ -41,6 +41,20 @@ export function listTableCommand(family: Family): string {
   return `list table ${nftFamily(family)} ${nftTableName(family)}`;
 }
 
+export function listChainCommand(
+  { family, table, chain }: { family: Family; table: string; chain: string },
+): string {
+  return `list chain ${nftFamily(family)} ${table} ${chain}`;
+}
+
+/** How many rules in the listing jump to the chain. Throws `SyntaxError`. */
+export function countJumps(json: string, chain: string): number {
+  return readObjects(json).filter(({ rule }) =>
+    isRecord(rule) && Array.isArray(rule["expr"]) &&
+    rule["expr"].filter(isRecord).some(({ jump }) => isRecord(jump) && jump["target"] === chain)
+  ).length;
+}
+
 /** Throws `SyntaxError` for output that is not libnftables JSON; so does `readNftTable`. */
 export function readNftTableNames(json: string): string[] {
   return readObjects(json).flatMap(({ table }) =>

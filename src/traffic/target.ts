@@ -9,7 +9,8 @@ export interface RuleTarget extends Disposable {
   readonly name: string;
   /**
    * Makes the system hold these rules, atomically for each table, and returns whether it had to be
-   * changed; a system that holds them already is only read. Throws `TrafficError`.
+   * changed; a system that holds them already is only read. Throws `TrafficError`, and
+   * `UnreadableTableError` when all that can be done is done.
    */
   ensure(request: EnsureRequest): Promise<boolean>;
   /** Whether a change of rules is announced by nftables notifications. */
@@ -45,3 +46,9 @@ export interface NftChange {
 export class TrafficError extends Error {
   override readonly name = "TrafficError";
 }
+
+/**
+ * A table cannot be shown by the system's own program, because of what others put into it: time does
+ * not mend that, an operator does.
+ */
+export class UnreadableTableError extends TrafficError {}

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 import type { Prefix } from "../../src/addr/prefix.ts";
-import type { IptablesPrograms } from "../../src/traffic/iptables.ts";
+import type { IptablesPrograms } from "../../src/traffic/iptables_reading.ts";
 import { NETWORK4, rulesFor, SUBNET4 } from "../unit/traffic/fixtures.ts";
 import { eventually, throughout } from "../support/wait.ts";
 import { Namespace } from "../support/network_namespace.ts";
@@ -84,7 +84,8 @@ describe.each(Object.entries(VARIANTS))("iptables, the %s kind,", (_name, progra
   test("keeps the rules when the daemon ends, and a restart only looks", async () => {
     await using namespace = await Namespace.create();
     await using first = await Driver.start(namespace, { programs }, rulesFor());
-    expect(first.first.processStarts).toBe(7); // --version, then save, restore, save twice
+    // --version, then save, a look at each missing table, restore and save for each family
+    expect(first.first.processStarts).toBe(11);
     await first.stop();
     expect(await namespace.iptables("filter", programs[4].save)).toBe(IPTABLES_FILTER);
     await using second = await Driver.start(namespace, { programs }, rulesFor());
@@ -228,6 +229,89 @@ END`);
     expect(driver.first).toMatchObject({ inSync: true });
     expect(await namespace.sh("nft list table ip flannel-ipv4")).toBe(NFT);
     expect(await driver.stop()).toContain("nftables (nft)");
+  });
+});
+
+/** Rules that others made with nft in the tables of iptables, which shows them badly or not at all. */
+const FOREIGN: Record<string, string> = {
+  "leaves out": "nft add rule ip filter FORWARD ct mark set 1",
+  "breaks off in": "nft add rule ip filter FORWARD meta mark set 5",
+};
+
+describe("a table that iptables-save", () => {
+  const jumps = async (namespace: Namespace) =>
+    (await namespace.sh("nft list chain ip filter FORWARD")).match(/jump FLANNEL-FWD/g)?.length;
+  const accepts = async (namespace: Namespace) =>
+    (await namespace.sh("iptables -S FLANNEL-FWD")).match(/-j ACCEPT/g)?.length;
+
+  test.each(Object.entries(FOREIGN))("%s gets our rules once", async (_name, foreign) => {
+    await using namespace = await Namespace.create();
+    await namespace.sh(`iptables -P FORWARD ACCEPT; ${foreign}`);
+    for (const _run of ["first", "second"]) {
+      await using driver = await Driver.start(namespace, { resyncMs: 1000 }, rulesFor());
+      const { inSync, problem } = driver.first;
+      expect(inSync).toBe(false);
+      expect(problem).toStartWith("IPv4 iptables cannot show the table filter (");
+      expect(problem).toContain("nft list table ip filter");
+      expect(problem).toContain("set EnableNFTables");
+      expect(await jumps(namespace)).toBe(1);
+      expect(await accepts(namespace)).toBe(2);
+      // The other table, and the other family, are as they should be.
+      expect(await namespace.sh("iptables-save -t nat")).toContain("-j FLANNEL-POSTRTG");
+      expect(await namespace.iptables("filter", "ip6tables-save")).toBe(ipv6(IPTABLES_FILTER));
+      const before = (await driver.stats()).processStarts;
+      await eventually(
+        "it looks again",
+        30_000,
+        async () => (await driver.stats()).processStarts > before,
+      );
+      await namespace.sh("iptables -F FLANNEL-FWD; iptables -F FLANNEL-POSTRTG -t nat");
+      await eventually("our rules are back", 30_000, async () => await accepts(namespace) === 2);
+      expect(await jumps(namespace)).toBe(1);
+    }
+    await using driver = await Driver.start(namespace, { resyncMs: 3_600_000 }, rulesFor());
+    await namespace.sh(
+      "nft delete rule ip filter FORWARD handle " +
+        "$(nft -a list chain ip filter FORWARD | sed -n 's/.*mark set.*# handle //p')",
+    );
+    await eventually("it is in sync", 30_000, async () => (await driver.stats()).inSync);
+    expect(await namespace.iptables("filter")).toBe(IPTABLES_FILTER);
+  }, 120_000);
+
+  test("breaks off before our jump keeps that one jump", async () => {
+    await using namespace = await Namespace.create();
+    await using first = await Driver.start(namespace, {}, rulesFor());
+    await first.stop();
+    await namespace.sh("nft insert rule ip filter FORWARD meta mark set 5");
+    await using driver = await Driver.start(namespace, {}, rulesFor());
+    expect(driver.first.problem).toContain("our rules are in it");
+    expect(await jumps(namespace)).toBe(1);
+    await namespace.sh("iptables -F FLANNEL-FWD");
+    await eventually("our rules are back", 30_000, async () => await accepts(namespace) === 2);
+    expect(await jumps(namespace)).toBe(1);
+  });
+
+  test("breaks off in does not matter if it is none of ours", async () => {
+    await using namespace = await Namespace.create();
+    await namespace.sh(
+      "iptables -t mangle -P FORWARD ACCEPT; nft add rule ip mangle FORWARD meta mark set 5",
+    );
+    await using driver = await Driver.start(namespace, {}, rulesFor());
+    expect(driver.first).toMatchObject({ inSync: true });
+    expect(await namespace.iptables("filter")).toBe(IPTABLES_FILTER);
+    expect(await namespace.iptables("nat")).toBe(IPTABLES_NAT);
+  });
+
+  test("leaves out loses our rules when the mode changes", async () => {
+    await using namespace = await Namespace.create();
+    await using iptables = await Driver.start(namespace, {}, rulesFor());
+    await iptables.stop();
+    await namespace.sh(FOREIGN["leaves out"] as string);
+    await using driver = await Driver.start(namespace, { mode: "nftables" }, rulesFor());
+    expect(driver.first).toMatchObject({ inSync: true });
+    expect(await jumps(namespace)).toBeUndefined();
+    expect(await accepts(namespace)).toBeUndefined();
+    expect(await namespace.sh("iptables-save -t nat")).not.toContain("FLANNEL");
   });
 });
 

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import type { Prefix } from "../../../src/addr/prefix.ts";
-import { iptablesCorrection, parseIptablesSave } from "../../../src/traffic/iptables_rules.ts";
+import { iptablesCorrection } from "../../../src/traffic/iptables_rules.ts";
+import { parseIptablesSave } from "../../../src/traffic/iptables_save.ts";
 import type { FamilyRules } from "../../../src/traffic/rules.ts";
 import { NETWORK4, NETWORK6, rulesFor } from "./fixtures.ts";
 
@@ -49,7 +50,7 @@ function correction(
   rules: FamilyRules | undefined = rulesFor()[4],
   networks: readonly Prefix[] = [NETWORK4],
 ): string | undefined {
-  return iptablesCorrection({ state: parseIptablesSave(save), rules, networks });
+  return iptablesCorrection({ state: parseIptablesSave(save).tables, rules, networks });
 }
 
 test("an empty system gets both chains, their rules and a jump at the top of each built-in chain", () => {
@@ -189,7 +190,7 @@ test("rules that former versions put into the built-in chains are removed, those
 
 test("without rules both chains and both jumps are removed", () => {
   const text = iptablesCorrection({
-    state: parseIptablesSave(installed([JUMP])),
+    state: parseIptablesSave(installed([JUMP])).tables,
     rules: undefined,
     networks: [NETWORK4],
   });
@@ -249,6 +250,13 @@ test("the rule for kube-proxy's mark leads our rules in a shared masquerading ch
   expect(correction(unmarked)).toContain("*nat\n:FLANNEL-POSTRTG");
 });
 
-test("parseIptablesSave() refuses what iptables-save does not print", () => {
-  expect(() => parseIptablesSave("iptables: Permission denied\n")).toThrow(SyntaxError);
+test("of a table that is known in part our chain is emptied, and not deleted", () => {
+  const state = parseIptablesSave(installed([JUMP])).tables;
+  const [networks, partial] = [[NETWORK4], new Set(["filter"])];
+  const text = iptablesCorrection({ state, rules: undefined, networks, partial });
+  expect(text).toContain("-X FLANNEL-POSTRTG\n");
+  expect(text).toEndWith("-j FLANNEL-FWD\n-F FLANNEL-FWD\nCOMMIT\n");
+  const emptied = saved("filter", ["FORWARD", "FLANNEL-FWD"], []);
+  const after = parseIptablesSave(emptied).tables;
+  expect(iptablesCorrection({ state: after, rules: undefined, networks, partial })).toBeUndefined();
 });

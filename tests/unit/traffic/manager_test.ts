@@ -2,7 +2,12 @@ import { expect, test } from "bun:test";
 import type { Prefix } from "../../../src/addr/prefix.ts";
 import { manageTraffic, type TrafficManagerOptions } from "../../../src/traffic/manager.ts";
 import type { FamilyRules } from "../../../src/traffic/rules.ts";
-import { type EnsureRequest, type RuleTarget, TrafficError } from "../../../src/traffic/target.ts";
+import {
+  type EnsureRequest,
+  type RuleTarget,
+  TrafficError,
+  UnreadableTableError,
+} from "../../../src/traffic/target.ts";
 import { collectingLog } from "../../support/collecting_log.ts";
 import { eventually } from "../../support/wait.ts";
 import { NETWORK4, NETWORK6, rulesFor } from "./fixtures.ts";
@@ -114,6 +119,33 @@ test("a failure is in the status, logged, and tried again", async () => {
   await traffic.whenInstalled(AbortSignal.timeout(20_000));
   expect(records.filter(({ level }) => level === "error")).toHaveLength(1);
 });
+
+test.each([4, 6] as const)(
+  "an unreadable table of IPv%i is told, holds nothing up, and is looked at again",
+  async (unreadable) => {
+    const unused = new MemoryTarget();
+    const { target, manager, records } = setUp({ unused });
+    const ensure = target.ensure.bind(target);
+    let problem: Error | undefined = new UnreadableTableError(
+      "filter cannot be shown: unsupported",
+    );
+    target.ensure = async (request) => {
+      const changed = await ensure(request);
+      if (request.family === unreadable && problem !== undefined) throw problem;
+      return changed;
+    };
+    await using traffic = await manager;
+    traffic.setRules(rulesFor());
+    await traffic.whenInstalled(AbortSignal.timeout(20_000));
+    expect(traffic.status()).toEqual({ inSync: false, problem: problem.message });
+    expect(target.held.get(4)?.masquerade[4]?.verdict).toBe("masquerade fully-random");
+    expect(unused.requests.map(({ family }) => family)).toEqual([unreadable === 4 ? 6 : 4]);
+    problem = undefined;
+    await eventually("it is in sync", 20_000, () => traffic.status().inSync);
+    expect(records.filter(({ level }) => level === "error")).toHaveLength(1);
+    expect(unused.requests).toHaveLength(2);
+  },
+);
 
 test("a system without random source ports gets rules without them", async () => {
   const { target, manager, records } = setUp();

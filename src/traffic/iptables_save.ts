@@ -1,0 +1,77 @@
+/** What iptables-save and `iptables -S` print, read as data. */
+
+/** Table, then chain, then its rules as iptables-save prints them after `-A CHAIN `. */
+export type IptablesState = ReadonlyMap<string, ReadonlyMap<string, readonly string[]>>;
+
+export interface SavedTables {
+  /** The tables that were printed whole. */
+  readonly tables: IptablesState;
+  /** Why a table was left out, or printed in part. */
+  readonly unreadable: ReadonlyMap<string, string>;
+}
+
+/**
+ * Reads the output of iptables-save. A table whose text is cut short, has a line that is not a rule,
+ * or is announced as incompatible is no reading of that table: whoever took it for one would put the
+ * same rules in again. Throws `SyntaxError` for what is not iptables-save's output at all.
+ */
+export function parseIptablesSave(text: string): SavedTables {
+  const tables = new Map<string, Map<string, string[]>>();
+  const unreadable = new Map<string, string>();
+  let current: { readonly name: string; readonly chains: Map<string, string[]> } | undefined;
+  const end = (reason: string) => {
+    if (current !== undefined) unreadable.set(current.name, reason);
+    current = undefined;
+  };
+  for (const line of text.split("\n")) {
+    if (line === "") continue;
+    if (line.startsWith("#")) {
+      const incompatible = INCOMPATIBLE.exec(line)?.[1];
+      if (incompatible !== undefined) {
+        unreadable.set(incompatible, "it holds a rule that only nft shows");
+      }
+    } else if (line.startsWith("*")) {
+      end(CUT_SHORT);
+      current = { name: line.slice(1).trim(), chains: new Map() };
+    } else if (line === "COMMIT") {
+      if (current !== undefined) tables.set(current.name, current.chains);
+      current = undefined;
+    } else if (current === undefined) {
+      // The rest of a table of which one line is not understood.
+      if (unreadable.size === 0) throw unexpectedLine(line);
+    } else if (!readLine(line, current.chains)) end(unexpectedLine(line).message);
+  }
+  end(CUT_SHORT);
+  for (const name of unreadable.keys()) tables.delete(name);
+  return { tables, unreadable };
+}
+
+/** "contains incompatible base-chains" is another message: the chains of iptables are all shown. */
+const INCOMPATIBLE = /^# Table [`'"]?([^`'"\s]+)[`'"]? is incompatible\b/;
+const CUT_SHORT = "iptables-save broke off in the middle of it";
+
+/** The rules in what `iptables -S CHAIN` prints. */
+export function parseChainListing(text: string, chain: string): string[] {
+  const start = `-A ${chain} `;
+  return text.split("\n").flatMap((line) =>
+    line.startsWith(start) ? [line.slice(start.length)] : []
+  );
+}
+
+/** False for a line that is neither a chain nor a rule in one. */
+function readLine(line: string, chains: Map<string, string[]>): boolean {
+  const [head, name] = line.split(" ", 2) as [string, string | undefined];
+  if (head.startsWith(":")) {
+    chains.set(head.slice(1), []);
+    return true;
+  }
+  const rules = head === "-A" && name !== undefined ? chains.get(name) : undefined;
+  rules?.push(line.slice(head.length + (name as string).length + 2));
+  return rules !== undefined;
+}
+
+function unexpectedLine(line: string): SyntaxError {
+  return new SyntaxError(
+    `iptables-save printed an unexpected line: ${JSON.stringify(line.slice(0, 200))}`,
+  );
+}
