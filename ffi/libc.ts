@@ -44,6 +44,8 @@ const symbols = {
   poll: { args: ["ptr", FFIType.u64_fast, "i32"], returns: "i32" },
   // int fcntl(int fd, int op, int arg);
   fcntl: { args: ["i32", "i32", "i32"], returns: "i32" },
+  // int flock(int fd, int operation);
+  flock: { args: ["i32", "i32"], returns: "i32" },
   // int getrlimit(int resource, struct rlimit *rlim);
   getrlimit: { args: ["i32", "ptr"], returns: "i32" },
   // int close(int fd);

@@ -28,6 +28,8 @@ export const POLLIN = 1; // poll.h
 export const POLLERR = 8; // poll.h
 export const MFD_CLOEXEC = 1; // linux/memfd.h
 export const F_DUPFD_CLOEXEC = 1030; // fcntl.h
+export const LOCK_EX = 2; // sys/file.h
+export const LOCK_NB = 4; // sys/file.h
 
 // linux/netlink.h
 export const NETLINK_ROUTE = 0;

@@ -6,11 +6,11 @@
  * the kernel gives process numbers out again.
  */
 
-import { lstatSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";
+import { lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { renameSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { runningProcesses, statFields } from "../process/proc_files.ts";
+import { namespaceOf, runningProcesses, statFields } from "../process/proc_files.ts";
 import { ipBatch } from "./namespace.ts";
 
 export interface RecordedProcess {
@@ -173,13 +173,9 @@ function processesInNamespaces(namespaces: readonly string[]): number[] {
     } catch { /* removed meanwhile */ }
   }
   if (inodes.size === 0) return [];
-  return runningProcesses().filter((pid) => {
-    try {
-      return inodes.has(readlinkSync(`/proc/${pid}/ns/net`)) && !isZombie(pid);
-    } catch {
-      return false; // it ended
-    }
-  });
+  return runningProcesses().filter((pid) =>
+    inodes.has(namespaceOf(pid, "net") ?? "") && !isZombie(pid)
+  );
 }
 
 function isRunning(process: RecordedProcess): boolean {
@@ -202,7 +198,7 @@ function bootId(): string {
 }
 
 function pidNamespace(): string {
-  return readlinkSync("/proc/self/ns/pid");
+  return namespaceOf("self", "pid") ?? "";
 }
 
 /** The temporary directory is everybody's: believe only what nobody else can have written. */

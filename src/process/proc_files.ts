@@ -1,6 +1,6 @@
 /** What the kernel tells of the processes in this PID namespace: proc(5). */
 
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 
 /** The numbers of all processes, in order. */
 export function runningProcesses(): number[] {
@@ -15,6 +15,18 @@ export function statFields(pid: number): string[] | undefined {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, "utf8");
     return text.slice(text.lastIndexOf(")") + 2).split(" ");
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * The namespace in which a process is, such as `net:[4026531840]` (namespaces(7)); `undefined` when
+ * there is no such process, or this one may not know.
+ */
+export function namespaceOf(pid: number | "self", kind: "net" | "pid"): string | undefined {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/${kind}`);
   } catch {
     return undefined;
   }

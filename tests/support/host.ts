@@ -21,6 +21,8 @@ export interface StartOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly binary?: string;
   readonly workingDirectory?: string;
+  /** The host whose /run it sees; by default its own. */
+  readonly runOf?: Host;
   /** Start with only `flags`. */
   readonly bare?: boolean;
 }
@@ -76,7 +78,7 @@ export class Host {
       `--healthz-port=${HEALTH_PORT}`,
     ];
     const process = spawnInNamespace(this.station.namespace, {
-      runDirectory: join(this.directory, "run"),
+      runDirectory: join((options.runOf ?? this).directory, "run"),
       logFile,
       command: [options.binary ?? FLANNELD, ...flags, ...(options.flags ?? [])],
       ...(options.env === undefined ? {} : { env: options.env }),

@@ -253,7 +253,52 @@ describe("what cannot work ends the start, with one line and before there is a l
     },
     180_000,
   );
+
+  test(
+    "a daemon of another network namespace with the same /run leaves the first its charon",
+    async () => {
+      await using cluster = await startCluster();
+      const [one, two] = cluster.hosts as [Host, Host];
+      await two.daemon.stop();
+      process.kill(await charonPid(two), "SIGKILL");
+      const pid = await charonPid(one);
+      const first = one.daemon;
+      const [ours, theirs] = await Promise.all([one, two].map((host) => namespace(host)));
+      const sameRun = { runOf: one, flags: [`--subnet-file=${one.subnetFile}`] };
+      const ownFiles = { runOf: one, flags: ["--healthz-port=8472"] };
+      const same = two.start(sameRun);
+      const apart = two.start(ownFiles);
+      expect(await Promise.all([same, apart].map((daemon) => daemon.exitCode(60_000)))).toEqual([
+        1,
+        1,
+      ]);
+      expect(same.logLines(/^[EF]/)[0]).toContain(
+        `another flanneld (process ${first.pid}) in network namespace ${ours} has the run directory ` +
+          `${one.directory}, and one charon serves one network namespace; this daemon is in ${theirs}`,
+      );
+      expect(apart.logLines(/^[EF]/)[0]).toContain(
+        `another charon, process ${pid} in network namespace ${ours}, has /var/run/charon.pid`,
+      );
+      await first.stop("SIGKILL");
+      const later = two.start(sameRun);
+      expect(await later.exitCode(60_000)).toBe(1);
+      expect(later.logLines(/^[EF]/)[0]).toContain(
+        `the charon at ${one.directory}/charon.vici is process ${pid} in network namespace ${ours}, and ` +
+          `this daemon is in ${theirs}`,
+      );
+      const again = await one.up();
+      expect(again.logLines(/keys are exchanged by the charon of a former run/)).toHaveLength(1);
+      expect(await charonPid(one)).toBe(pid);
+      await two.up();
+      await cluster.expectMesh({ timeoutMs: TUNNEL_MS });
+    },
+    240_000,
+  );
 });
+
+async function namespace(host: Host): Promise<string> {
+  return (await host.sh("readlink /proc/self/ns/net")).trim();
+}
 
 describe("nodes come and go", () => {
   test("a node that joins reaches all; one that leaves is forgotten by all", async () => {

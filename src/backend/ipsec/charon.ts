@@ -13,6 +13,7 @@ import { signalProcess } from "../../process/process.ts";
 import { findCharon, packageOf } from "../../process/programs.ts";
 import { startService } from "../../process/service.ts";
 import { BackendError } from "../target.ts";
+import { charonPlace, ForeignCharonError, ownNamespace } from "./charon_namespace.ts";
 import { ownSocket, settingsFile, SOCKET_VARIABLE, SYSTEM_SOCKET } from "./charon_paths.ts";
 import { charonWith, makeWay } from "./pid_file.ts";
 import { installedPlugins, strongswanConf } from "./strongswan_conf.ts";
@@ -54,11 +55,42 @@ export async function reachCharon(options: CharonOptions, stop: AbortSignal): Pr
 async function runningCharon(options: CharonOptions): Promise<Charon | undefined> {
   const named = options.env[SOCKET_VARIABLE];
   if (named) return await greetNamed(named);
-  return await answering(() => adoptCharon(options)) ??
-    await answering(() => greet(SYSTEM_SOCKET, "the charon that runs on this machine"));
+  return await ownCharon(options) ?? await systemCharon();
+}
+
+/** Ours of a former run. Throws `ForeignCharonError` if it is in another network namespace. */
+async function ownCharon(options: CharonOptions): Promise<Charon | undefined> {
+  const socket = ownSocket(options.runDirectory);
+  const place = charonPlace(socket);
+  switch (place.kind) {
+    case "here":
+      return await answering(() => adoptCharon(options));
+    case "absent":
+      return undefined;
+    case "elsewhere":
+    case "hidden":
+      throw new ForeignCharonError(socket, place);
+  }
+}
+
+async function systemCharon(): Promise<Charon | undefined> {
+  if (charonPlace(SYSTEM_SOCKET).kind !== "here") return undefined;
+  return await answering(() => greet(SYSTEM_SOCKET, "the charon that runs on this machine"));
 }
 
 async function greetNamed(path: string): Promise<Charon> {
+  const charon = await greetAt(path);
+  const place = charonPlace(path);
+  if (place.kind !== "elsewhere") return charon;
+  giveUpCharon(charon);
+  throw new BackendError(
+    `${SOCKET_VARIABLE} names ${path}, whose charon is process ${place.pid} in network namespace ` +
+      `${place.namespace}, and this daemon is in ${ownNamespace()}, where that charon makes no ` +
+      "tunnels; name one that runs here, or leave the variable out to have one started",
+  );
+}
+
+async function greetAt(path: string): Promise<Charon> {
   try {
     return await greet(path, "the charon that the environment names");
   } catch (error) {
@@ -80,7 +112,6 @@ async function answering(greet: () => Promise<Charon>): Promise<Charon | undefin
   }
 }
 
-/** Ours of a former run. */
 async function adoptCharon(options: CharonOptions): Promise<Charon> {
   const charon = await greet(ownSocket(options.runDirectory), "the charon of a former run");
   await followLog(charon.vici, options.log);

@@ -19,6 +19,8 @@ import { ViciError } from "./vici.ts";
 
 export interface CharonTargetOptions {
   readonly charon: CharonOptions;
+  /** That no other daemon has this charon; given back at the end. */
+  readonly claim: Disposable;
   /** The one to begin with. */
   readonly first: Charon;
   readonly network: Prefix;
@@ -108,6 +110,7 @@ export class CharonTarget implements Target {
     this.#stateWatch?.[Symbol.dispose]();
     this.#wake.resolve();
     await this.#running;
+    this.#options.claim[Symbol.dispose]();
   }
 
   #want(peer: Lease, input: NodeInput): void {

@@ -38,14 +38,17 @@ import { systemClock } from "../../time/clock.ts";
 import { advertisedAddresses } from "../advertised.ts";
 import {
   type Backend,
+  type BackendHost,
   type BackendModule,
   type ExternalInterface,
   ImplausibleLeaseError,
   type NodeInput,
 } from "../backend.ts";
 import { peerAddress, requireBackendType, tunnelEnd } from "../peer_lease.ts";
+import { SOCKET_VARIABLE } from "./charon_paths.ts";
 import { CharonTarget, type CharonTargetOptions } from "./charon_target.ts";
 import { type Connection, connectionOf } from "./connection.ts";
+import { claimDirectory } from "./directory_claim.ts";
 import { firstCharon } from "./first_charon.ts";
 
 export const OPTIONS = {
@@ -86,9 +89,13 @@ const ipsec: BackendModule = {
     const { ESPProposal: espProposal } = options;
     const states = host.kernel.xfrmStates;
     if (states.lacksEsp(FAMILY)) log.warn(WITHOUT_ESP);
+    using undo = new DisposableStack();
+    const claim = undo.use(await claimCharon(host));
     const first = await firstCharon(charon, { espProposal, clock: systemClock, stop });
+    undo.move();
     return new IpsecBackend({ options, network, publicAddresses }, {
       charon,
+      claim,
       first,
       states,
     });
@@ -96,6 +103,12 @@ const ipsec: BackendModule = {
 };
 
 export default ipsec;
+
+/** One that the user names may have several daemons, for different networks. */
+async function claimCharon({ runDirectory, env, log, stop }: BackendHost): Promise<Disposable> {
+  if (env[SOCKET_VARIABLE]) return { [Symbol.dispose]: () => undefined };
+  return await claimDirectory(runDirectory, { log, clock: systemClock, stop });
+}
 
 interface IpsecSetup {
   readonly options: Options;
@@ -112,19 +125,17 @@ class IpsecBackend implements Backend {
 
   constructor(
     setup: IpsecSetup,
-    { charon, first, states }: Pick<CharonTargetOptions, "charon" | "first" | "states">,
+    given: Pick<CharonTargetOptions, "charon" | "claim" | "first" | "states">,
   ) {
     this.#setup = setup;
     const { publicAddresses, network } = setup;
     this.attributes = { publicAddresses, backendType: "ipsec", backendData: {} };
     this.target = new CharonTarget({
-      charon,
-      first,
+      ...given,
       network,
-      states,
       connection: (peer, input) => this.#connection(peer, input),
       clock: systemClock,
-      log: charon.log,
+      log: given.charon.log,
     });
   }
 

@@ -3,17 +3,19 @@
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { dirname } from "node:path";
 import type { Log } from "../../log/log.ts";
-import { environmentOf } from "../../process/proc_files.ts";
+import { environmentOf, namespaceOf } from "../../process/proc_files.ts";
+import { OWN_RUN, ownNamespace } from "./charon_namespace.ts";
 import { ownSocket, SOCKET_VARIABLE } from "./charon_paths.ts";
 import { ViciError } from "./vici.ts";
 
 const PID_FILE = "/var/run/charon.pid";
 const SETTINGS_VARIABLE = "STRONGSWAN_CONF";
 
-/** The charon that runs with these settings; `undefined` if there is none. */
+/** The charon that runs here with these settings; `undefined` if there is none. */
 export function charonWith(settings: string): number | undefined {
   const holder = pidFileHolder();
-  return holder?.isCharon && settingsOf(holder.pid) === settings ? holder.pid : undefined;
+  if (!holder?.isCharon || settingsOf(holder.pid) !== settings) return undefined;
+  return foreignNamespace(holder.pid) === undefined ? holder.pid : undefined;
 }
 
 /**
@@ -40,6 +42,12 @@ function pidFileHolder(): { readonly pid: number; readonly isCharon: boolean } |
 }
 
 function inTheWay(pid: number, settings: string): string {
+  const namespace = foreignNamespace(pid);
+  if (namespace !== undefined) {
+    return `another charon, process ${pid} in network namespace ${namespace}, has ${PID_FILE}, which ` +
+      `has room for one, and this daemon is in ${ownNamespace()}; ${OWN_RUN}, or end that one with ` +
+      `"kill ${pid}"`;
+  }
   const its = settingsOf(pid);
   if (its === settings) {
     return `the charon of a former run, process ${pid}, does not answer; end it with ` +
@@ -48,6 +56,12 @@ function inTheWay(pid: number, settings: string): string {
   const socket = its === undefined ? undefined : socketBeside(its);
   return `another charon, process ${pid}, runs on this host, which has room for one; use it with ` +
     `${SOCKET_VARIABLE}=${socket ?? "PATH, its control socket"}, or end it with "kill ${pid}"`;
+}
+
+/** The process's network namespace if it is known to be another than this one's. */
+function foreignNamespace(pid: number): string | undefined {
+  const namespace = namespaceOf(pid, "net");
+  return namespace === ownNamespace() ? undefined : namespace;
 }
 
 /** The settings file that a charon was given by who started it. */

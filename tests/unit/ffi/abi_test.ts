@@ -12,6 +12,7 @@ const HEADERS = [
   "netinet/in.h",
   "sys/mman.h",
   "fcntl.h",
+  "sys/file.h",
   "poll.h",
   "linux/netlink.h",
   "linux/genetlink.h",

@@ -35,6 +35,7 @@ async function targetOf(
   const charon = { runDirectory: directory, env: { [SOCKET_VARIABLE]: path }, log };
   return new CharonTarget({
     charon,
+    claim: { [Symbol.dispose]: () => undefined },
     first: await reachCharon(charon, new AbortController().signal),
     network: NETWORK,
     states,

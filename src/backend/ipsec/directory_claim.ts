@@ -1,0 +1,138 @@
+/**
+ * That one daemon at a time has a run directory and the charon in it.
+ *
+ * Two daemons with one directory would each give its charon their own connections and remove those of
+ * the other, and if they are in different network namespaces, start it again and again where the other
+ * has no use for it. So a daemon holds a lock on a file there as long as it runs: flock(2), which the
+ * kernel takes back when the process ends, however it does. charon itself does not hold it: it stays
+ * for the next daemon.
+ */
+
+import { closeSync, constants, ftruncateSync, mkdirSync, openSync } from "node:fs";
+import { readFileSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { tryLockFile } from "../../../ffi/file_lock.ts";
+import type { Log } from "../../log/log.ts";
+import { namespaceOf } from "../../process/proc_files.ts";
+import { type Clock, sleep } from "../../time/clock.ts";
+import { BackendError } from "../target.ts";
+import { OWN_RUN, ownNamespace } from "./charon_namespace.ts";
+import { ownSocket, SOCKET_VARIABLE } from "./charon_paths.ts";
+
+export interface ClaimOptions {
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly stop: AbortSignal;
+}
+
+/** At a restart the former daemon may be about to end; it does within 5 s. */
+const HANDOVER_MS = 10_000;
+const STEP_MS = 250;
+
+/**
+ * Takes the directory until disposed; waits for a while for another daemon to end. Throws
+ * `BackendError` if it does not, or the reason of `stop`. Where the file system has no locks, that is
+ * logged, and nothing is held.
+ */
+export async function claimDirectory(
+  runDirectory: string,
+  { log, clock, stop }: ClaimOptions,
+): Promise<Disposable> {
+  const descriptor = openLockFile(runDirectory);
+  try {
+    let isWaiting = false;
+    for (const deadlineMs = clock.nowMs() + HANDOVER_MS; !tryLock(descriptor, log);) {
+      const holder = readHolder(runDirectory);
+      if (clock.nowMs() >= deadlineMs) throw new BackendError(refusal(runDirectory, holder));
+      if (!isWaiting) {
+        log.info(
+          `${holderText(holder)} has the run directory ${runDirectory}; waiting for it to end`,
+        );
+      }
+      isWaiting = true;
+      await sleep(clock, STEP_MS, stop);
+      stop.throwIfAborted();
+    }
+    writeHolder(descriptor);
+    return { [Symbol.dispose]: () => closeSync(descriptor) };
+  } catch (error) {
+    closeSync(descriptor);
+    throw error;
+  }
+}
+
+/** The file stays: were it removed, two daemons could each lock one of its name. */
+const LOCK_FILE = "charon.lock";
+
+function openLockFile(runDirectory: string): number {
+  const path = join(runDirectory, LOCK_FILE);
+  const { O_RDWR, O_CREAT, O_NOFOLLOW } = constants;
+  try {
+    mkdirSync(runDirectory, { recursive: true });
+    return openSync(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0o600);
+  } catch (cause) {
+    throw new BackendError(
+      `cannot open ${path}, by which one daemon at a time has this directory: ` +
+        `${(cause as Error).message}; choose another directory with --subnet-file`,
+      { cause },
+    );
+  }
+}
+
+function tryLock(descriptor: number, log: Log): boolean {
+  try {
+    return tryLockFile(descriptor);
+  } catch (error) {
+    log.warn(`cannot tell whether another flanneld has this charon: ${(error as Error).message}`);
+    return true;
+  }
+}
+
+/** The daemon that has the directory, in numbers as it sees them itself. */
+interface Holder {
+  readonly pid: number;
+  readonly pidNamespace: string;
+  readonly networkNamespace: string;
+}
+
+function writeHolder(descriptor: number): void {
+  const holder: Holder = {
+    pid: process.pid,
+    pidNamespace: namespaceOf("self", "pid") ?? "",
+    networkNamespace: ownNamespace(),
+  };
+  ftruncateSync(descriptor);
+  writeSync(descriptor, `${JSON.stringify(holder)}\n`, 0);
+}
+
+/** `undefined` while the holder is about to write it, and when somebody else has written there. */
+function readHolder(runDirectory: string): Holder | undefined {
+  try {
+    const value: unknown = JSON.parse(readFileSync(join(runDirectory, LOCK_FILE), "utf8"));
+    const { pid, pidNamespace, networkNamespace } = value as Partial<Holder>;
+    if (!Number.isInteger(pid)) return undefined;
+    const isText = (text: unknown) => typeof text === "string" && /^\w+:\[\d+\]$/.test(text);
+    return isText(pidNamespace) && isText(networkNamespace) ? value as Holder : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function holderText(holder: Holder | undefined): string {
+  if (holder === undefined) return "another flanneld";
+  const { pid, pidNamespace, networkNamespace } = holder;
+  const isSeen = pidNamespace === namespaceOf("self", "pid");
+  const who = `another flanneld (process ${pid}${isSeen ? "" : " of another container"})`;
+  return networkNamespace === ownNamespace()
+    ? who
+    : `${who} in network namespace ${networkNamespace}`;
+}
+
+function refusal(runDirectory: string, holder: Holder | undefined): string {
+  const text = `${holderText(holder)} has the run directory ${runDirectory}, and one charon`;
+  if (holder !== undefined && holder.networkNamespace !== ownNamespace()) {
+    return `${text} serves one network namespace; this daemon is in ${ownNamespace()}: ${OWN_RUN}`;
+  }
+  return `${text} takes the connections of one daemon: end that one, or start this one with ` +
+    `--subnet-file in another directory and ${SOCKET_VARIABLE}=${ownSocket(runDirectory)}`;
+}

@@ -1,0 +1,67 @@
+/** A charon of another network namespace is of no use here, and is never taken for ours. */
+
+import { afterAll, expect, test } from "bun:test";
+import { mkdtempSync, readlinkSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { reachCharon } from "../../../../src/backend/ipsec/charon.ts";
+import { charonPlace } from "../../../../src/backend/ipsec/charon_namespace.ts";
+import { SOCKET_VARIABLE } from "../../../../src/backend/ipsec/charon_paths.ts";
+import { BackendError } from "../../../../src/backend/target.ts";
+import { collectingLog } from "../../../support/sample_network.ts";
+import { FakeCharon } from "../../../support/fake_charon.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "charon-namespace-"));
+const socket = join(directory, "charon.vici");
+afterAll(() => rmSync(directory, { recursive: true }));
+
+const MODULE = JSON.stringify(join(import.meta.dir, "../../../support/fake_charon.ts"));
+
+/** A charon at `socket` in other namespaces. */
+async function foreignCharon(...namespaces: string[]): Promise<Bun.Subprocess> {
+  const script = `import { FakeCharon } from ${MODULE};
+    (await import("node:fs")).rmSync(${JSON.stringify(socket)}, { force: true });
+    new FakeCharon(${JSON.stringify(socket)});
+    console.log("listens");`;
+  const command = ["unshare", ...namespaces, process.execPath, "-e", script];
+  const child = Bun.spawn(command, { stdout: "pipe" });
+  await child.stdout.getReader().read();
+  return child;
+}
+
+async function refusal(env: Record<string, string> = {}): Promise<Error> {
+  const options = { runDirectory: directory, env, log: collectingLog() };
+  return await reachCharon(options, new AbortController().signal).then(
+    () => new Error("none"),
+    (error: Error) => error,
+  );
+}
+
+test("a charon of this network namespace is here, and one that has ended is absent", () => {
+  const path = join(directory, "here");
+  expect(charonPlace(path)).toEqual({ kind: "absent" });
+  using _charon = new FakeCharon(path);
+  expect(charonPlace(path)).toEqual({ kind: "here" });
+});
+
+test("one of another network namespace is refused with its process and both namespaces", async () => {
+  const charon = await foreignCharon("--net");
+  const { pid } = charon;
+  const [theirs, ours] = [readlinkSync(`/proc/${pid}/ns/net`), readlinkSync("/proc/self/ns/net")];
+  expect(charonPlace(socket)).toEqual({ kind: "elsewhere", pid, namespace: theirs });
+  expect((await refusal()).message).toBe(
+    `charon: start: the charon at ${socket} is process ${pid} in network namespace ${theirs}, and this ` +
+      `daemon is in ${ours}, where that charon makes no tunnels; give each network namespace a /run ` +
+      "of its own (mount --bind DIRECTORY /run, in a mount namespace), or end that one with " +
+      `"kill ${pid}"`,
+  );
+  const named = await refusal({ [SOCKET_VARIABLE]: socket });
+  expect(named).toBeInstanceOf(BackendError);
+  expect(named.message).toBe(
+    `CHARON_VICI_SOCKET names ${socket}, whose charon is process ${pid} in network namespace ${theirs}, ` +
+      `and this daemon is in ${ours}, where that charon makes no tunnels; name one that runs here, or ` +
+      "leave the variable out to have one started",
+  );
+  charon.kill("SIGKILL");
+  await charon.exited;
+});
