@@ -158,6 +158,9 @@ test("quiet watches hear how far they are every ten minutes, if they have asked 
   expect(keysOf(await drain(stream))).toEqual(["k", "k"]);
   await test.clock.advance(600_000);
   expect(await drain(stream)).toEqual([]);
+  // Quiet again, so that the next notification is due.
+  await test.clock.advance(600_000);
+  expect(await drain(stream)).toEqual([{ kind: "progress", id: 1n, revision: 3n }]);
 });
 
 test("a cancelled watch hears nothing more, and its id may be used again", async () => {
