@@ -138,8 +138,13 @@ async function joinNetwork(context: JoinContext, signal: AbortSignal): Promise<N
     stop: signal,
     log: backendLog,
   });
-  const { attributes } = backend;
-  const request = { config, attributes, previousSubnets: previous.subnets };
+  const { attributes, identity } = backend;
+  const request = {
+    config,
+    attributes,
+    previousSubnets: previous.subnets,
+    ...(identity && { identity }),
+  };
   const own = await store.acquire(request, signal);
   const formerNetworks = [previous.networks, previous.subnets].flatMap((prefixes) =>
     Object.values(prefixes) as Prefix[]

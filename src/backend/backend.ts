@@ -11,6 +11,7 @@ import type { Ownership } from "../state/ownership.ts";
 import type { Resource } from "../state/resource.ts";
 import type { Log } from "../log/log.ts";
 import type { Lease, LeaseAttributes } from "../subnet/lease.ts";
+import type { DeviceIdentity } from "../subnet/store.ts";
 import type { Target } from "./target.ts";
 
 /** The interface that carries the outer packets, and how the other nodes reach this one. */
@@ -67,6 +68,8 @@ export interface Backend {
   readonly type: string;
   /** What the lease advertises. */
   readonly attributes: LeaseAttributes;
+  /** What tells this node's device from every other one; absent where the address alone does. */
+  readonly identity?: DeviceIdentity;
   /** Whether `peer` depends on `PeerFacts`; they cost a kernel look-up for each peer. */
   readonly needsPeerFacts: boolean;
   /** What in the kernel belongs to this backend, present or stale. */

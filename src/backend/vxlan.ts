@@ -33,6 +33,7 @@ import type { Log } from "../log/log.ts";
 import type { Ownership } from "../state/ownership.ts";
 import type { Resource, VxlanLink } from "../state/resource.ts";
 import type { Lease } from "../subnet/lease.ts";
+import type { DeviceIdentity } from "../subnet/store.ts";
 import { advertisedAddresses } from "./advertised.ts";
 import {
   type Backend,
@@ -99,11 +100,13 @@ interface VxlanSetup {
 class VxlanBackend implements Backend {
   readonly type = "vxlan";
   readonly attributes: Backend["attributes"];
+  readonly identity: DeviceIdentity;
   readonly needsPeerFacts: boolean;
   readonly #setup: VxlanSetup;
 
   constructor(setup: VxlanSetup) {
     this.#setup = setup;
+    this.identity = deviceIdentity(setup);
     this.needsPeerFacts = setup.options.DirectRouting;
     this.attributes = {
       publicAddresses: setup.publicAddresses,
@@ -222,6 +225,23 @@ class VxlanBackend implements Backend {
     const underlayBytes = Math.min(this.#setup.options.MTU ?? Infinity, external.mtuBytes);
     return underlayBytes - OVERHEAD_BYTES[family];
   }
+}
+
+/** The forwarding entry for a MAC address leads to one host. */
+function deviceIdentity({ macs, options }: VxlanSetup): DeviceIdentity {
+  const names = familiesOf(macs).map((family) => deviceName(options.VNI, family));
+  return {
+    texts: Object.values(macs),
+    carriedBy: ({ backendType, backendData }) => {
+      if (backendType.toLowerCase() !== "vxlan") return undefined;
+      const carried = familiesOf(macs).find((family) => {
+        const text = jsonMember(backendData[family], "VtepMAC");
+        return typeof text === "string" && parseMacAddress(text) === macs[family];
+      });
+      return carried && `VtepMAC ${macs[carried]}`;
+    },
+    remedy: `delete the device (${names.map((name) => `ip link delete ${name}`).join("; ")})`,
+  };
 }
 
 /** Where it cannot, the kernel would refuse the address, and each neighbour and route. */

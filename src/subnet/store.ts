@@ -44,6 +44,18 @@ export interface LeaseRequest {
   readonly attributes: LeaseAttributes;
   /** Subnets of the subnet file: taken if they are free and fit the configuration. */
   readonly previousSubnets: PerFamily<Prefix>;
+  /** A lease that carries it is this node's, whatever address it names, unless that node is alive. */
+  readonly identity?: DeviceIdentity;
+}
+
+/** What tells this node's device from every other one, as leases name it: a MAC address, a key. */
+export interface DeviceIdentity {
+  /** As leases spell it: one that contains none of these texts does not carry it. */
+  readonly texts: readonly string[];
+  /** What of it a lease carries, such as `VtepMAC 02:…`; `undefined` for nothing. */
+  carriedBy(attributes: LeaseAttributes): string | undefined;
+  /** How a host that is a copy of another one gets its own, such as `delete the device flannel.1`. */
+  readonly remedy: string;
 }
 
 /** The subnet this node holds. Disposing stops renewal and leaves the key in the store. */
@@ -68,7 +80,7 @@ export class OutOfSubnetsError extends StoreError {
   override readonly name = "OutOfSubnetsError";
 }
 
-/** Another live node advertises the public address of this one. */
+/** Another live node has the public address of this one, or what tells this one's device from others. */
 export class DuplicateNodeError extends StoreError {
   override readonly name = "DuplicateNodeError";
 }

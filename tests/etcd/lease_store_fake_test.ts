@@ -9,6 +9,7 @@ import { settle } from "../support/fake_clock.ts";
 import { FakeEtcd, type FakeEtcdClient, type Fault } from "../support/fake_etcd.ts";
 import {
   attributes,
+  deviceIdentity,
   DUAL,
   failure,
   IPV4,
@@ -593,6 +594,159 @@ describe("whatever happens, in whatever order", () => {
   );
 });
 
+describe("a node that comes back with another public address", () => {
+  const MAC = "02:00:00:00:00:01";
+  const identity = deviceIdentity(MAC);
+  const wish = (more = {}) => request(IPV4, B, { identity, ...more });
+  const L1 = `${SUBNETS}10.5.7.0-24`;
+
+  test("keeps the subnet of its lease, and publishes where it is now", async () => {
+    for (const etcdLease of ["a day", "reservation"]) {
+      const etcd = new FakeEtcd();
+      const id = etcdLease === "a day" ? etcd.grant(86_400).id : 0n;
+      etcd.put(L1, value("192.0.2.1"), id);
+      const { store, records } = node(etcd);
+      const own = await withTime(etcd, store.acquire(wish(), forever));
+      expect(keyOf(own)).toBe("10.5.7.0-24");
+      expect(etcd.get(L1)).toMatchObject({ value: value("192.0.2.2"), lease: id });
+      expect(subnetKeys(etcd)).toEqual(["10.5.7.0-24"]);
+      expect(records.at(-1)?.msg).toMatch(
+        /^reusing this node's .* of 10\.5\.7\.0\/24, which it had with the public address 192\.0\.2\.1$/,
+      );
+      await own[Symbol.asyncDispose]();
+    }
+  });
+
+  test("in an IPv6-only and in a dual-stack network as well", async () => {
+    for (const config of [IPV6_ONLY, DUAL]) {
+      const etcd = new FakeEtcd();
+      const before = { ...config === DUAL && A, 6: "2001:db8::1" };
+      const after = { ...config === DUAL && B, 6: "2001:db8::2" };
+      const first = await withTime(
+        etcd,
+        node(etcd).store.acquire(request(config, before), forever),
+      );
+      await first[Symbol.asyncDispose]();
+      const again = await withTime(
+        etcd,
+        node(etcd).store.acquire(request(config, after, { identity }), forever),
+      );
+      expect(keyOf(again)).toBe(keyOf(first));
+      expect(subnetKeys(etcd)).toEqual([keyOf(first)]);
+      await again[Symbol.asyncDispose]();
+    }
+  });
+
+  test("at once after a crash, when its own session still stands", async () => {
+    const etcd = new FakeEtcd();
+    const crashed = await withTime(etcd, node(etcd).store.acquire(request(IPV4, A), forever));
+    const startMs = etcd.clock.nowMs();
+    const pending = node(etcd).store.acquire(wish(), forever);
+    for (let i = 0; i < 10; i++) await settle();
+    expect(keyOf(await pending)).toBe(keyOf(crashed));
+    expect(etcd.clock.nowMs() - startMs).toBe(0);
+  });
+
+  test("after a crash of the whole host, once its former session has run out", async () => {
+    const etcd = new FakeEtcd();
+    const dead = node(etcd, "host-a before");
+    const lease = await withTime(etcd, dead.store.acquire(request(IPV4, A), forever));
+    dead.client.down = true;
+    const rebooted = node(etcd);
+    const own = await withTime(etcd, rebooted.store.acquire(wish(), forever));
+    expect(keyOf(own)).toBe(keyOf(lease));
+    expect(rebooted.records[0]?.msg).toBe(
+      `lease ${keyOf(lease)} with this node's VtepMAC ${MAC} belonged to node host-a before a ` +
+        "moment ago; waiting for up to 30 s to see whether that node is still alive",
+    );
+  });
+
+  test("does not start beside another live one that carries its identity", async () => {
+    const etcd = new FakeEtcd();
+    const first = await withTime(etcd, node(etcd).store.acquire(request(IPV4, A), forever));
+    const copy = node(etcd, "host-b");
+    const error = await failure(withTime(etcd, copy.store.acquire(wish(), forever)));
+    expect(error).toBeInstanceOf(DuplicateNodeError);
+    expect(error.message).toBe(
+      `node host-a (interface eth0) is alive and has lease ${keyOf(first)} of 192.0.2.1 with the ` +
+        `VtepMAC ${MAC} of this node too, so that the other nodes could send to one of the two ` +
+        "only; if this host is a copy of that one, delete the device on this host and start again",
+    );
+    expect(subnetKeys(etcd)).toEqual([keyOf(first)]);
+    expect(etcd.get(SUBNETS + keyOf(first))?.version).toBe(1n);
+  });
+
+  test("waits after all if another node gets the former address meanwhile", async () => {
+    const etcd = new FakeEtcd();
+    etcd.put(L1, value("192.0.2.1"), etcd.grant(86_400).id);
+    const original = etcd.transaction.bind(etcd);
+    etcd.transaction = (transaction) => {
+      if (transaction.compare.some(({ key }) => key === L1)) {
+        etcd.transaction = original;
+        const session = '{"identity":"of the original","hostname":"host-o","interface":"eth0"}';
+        etcd.put(`${PREFIX}/sessions/192.0.2.1`, session, etcd.grant(10).id);
+      }
+      return original(transaction);
+    };
+    const { store, records } = node(etcd);
+    await withTime(etcd, store.acquire(wish(), forever));
+    expect(records[0]?.msg).toContain("belonged to node host-o a moment ago; waiting");
+  });
+
+  test("of several leases keeps the one of the subnet file, and deletes the others", async () => {
+    for (const kept of ["10.5.7.0-24", "10.5.8.0-24"]) {
+      const etcd = new FakeEtcd();
+      etcd.put(L1, value("192.0.2.1"), etcd.grant(86_400).id);
+      etcd.put(`${SUBNETS}10.5.8.0-24`, value("192.0.2.2"), etcd.grant(86_400).id);
+      const previous = { 4: kept.replace("-", "/") };
+      const own = await withTime(etcd, node(etcd).store.acquire(wish({ previous }), forever));
+      expect(subnetKeys(etcd)).toEqual([kept]);
+      await own[Symbol.asyncDispose]();
+    }
+  });
+
+  test("prefers its device's lease to another one's with its address", async () => {
+    const etcd = new FakeEtcd();
+    etcd.put(`${SUBNETS}10.5.8.0-24`, value("192.0.2.2", "02:00:00:00:00:88"), etcd.grant(9e4).id);
+    etcd.put(L1, value("192.0.2.1"), etcd.grant(86_400).id);
+    await withTime(etcd, node(etcd).store.acquire(wish(), forever));
+    expect(subnetKeys(etcd)).toEqual(["10.5.7.0-24"]);
+  });
+
+  test("uses a reservation for its new address, and names one that still carries its identity", async () => {
+    const etcd = new FakeEtcd();
+    etcd.put(L1, value("192.0.2.1"));
+    etcd.put(`${SUBNETS}10.5.9.0-24`, '{"PublicIP":"192.0.2.2"}');
+    const { store, warnings } = node(etcd);
+    expect(keyOf(await withTime(etcd, store.acquire(wish(), forever)))).toBe("10.5.9.0-24");
+    expect(etcd.get(L1)?.version).toBe(1n);
+    expect(warnings()).toEqual([
+      expect.stringContaining(
+        `the reservation of 10.5.7.0/24 for 192.0.2.1 carries its VtepMAC ${MAC}`,
+      ),
+    ]);
+  });
+
+  test("whose former lease does not fit the network gives it up", async () => {
+    const etcd = new FakeEtcd();
+    etcd.put(`${SUBNETS}10.6.7.0-24`, value("192.0.2.1"), etcd.grant(86_400).id);
+    const own = await withTime(etcd, node(etcd).store.acquire(wish(), forever));
+    expect(subnetKeys(etcd)).toEqual([keyOf(own)]);
+  });
+
+  test("gets another subnet where nothing tells its device from others, or sessions are hidden", async () => {
+    for (const hidden of [false, true]) {
+      const etcd = new FakeEtcd();
+      etcd.put(L1, value("192.0.2.1"), etcd.grant(86_400).id);
+      const { store, client } = node(etcd);
+      if (hidden) client.failNext("transaction", "before", "etcdserver: permission denied");
+      const own = await withTime(etcd, store.acquire(hidden ? wish() : request(IPV4, B), forever));
+      expect(keyOf(own)).not.toBe("10.5.7.0-24");
+      expect(etcd.get(L1)?.version).toBe(1n);
+    }
+  });
+});
+
 describe("the live session", () => {
   const session = `${PREFIX}/sessions/192.0.2.1`;
 
@@ -708,7 +862,9 @@ describe("the live session", () => {
     const own = await withTime(etcd, store.acquire(request(IPV4, A), forever));
     expect(subnetKeys(etcd)).toEqual([keyOf(own)]);
     expect(warnings()).toEqual([
-      `this etcd user must not write ${session}; without it, two nodes with one public address are not noticed`,
+      `this etcd user must not write ${session}; without it, two nodes with one ` +
+      "public address are not noticed, and a node that comes back with another one gets another " +
+      "subnet",
     ]);
   });
 

@@ -8,7 +8,7 @@ import { type NetworkConfig, parseNetworkConfig } from "../../src/config/network
 import type { Etcd } from "../../src/subnet/etcd/etcd.ts";
 import { EtcdLeaseStore } from "../../src/subnet/etcd/lease_store.ts";
 import type { LeaseAttributes } from "../../src/subnet/lease.ts";
-import type { LeaseRequest } from "../../src/subnet/store.ts";
+import type { DeviceIdentity, LeaseRequest } from "../../src/subnet/store.ts";
 import type { Clock } from "../../src/time/clock.ts";
 import { collectingLog, type LogRecord } from "../support/collecting_log.ts";
 
@@ -75,12 +75,25 @@ export function testNode(options: TestNodeOptions): TestNode {
 export function request(
   config: NetworkConfig,
   publicAddresses: PerFamily<string>,
-  more: { previous?: PerFamily<string>; mac?: string } = {},
+  more: { previous?: PerFamily<string>; mac?: string; identity?: DeviceIdentity } = {},
 ): LeaseRequest {
   return {
     config,
     attributes: attributes(publicAddresses, more.mac),
     previousSubnets: (more.previous ?? {}) as PerFamily<Prefix>,
+    ...(more.identity && { identity: more.identity }),
+  };
+}
+
+/** A device's MAC address, as the vxlan backend has it. */
+export function deviceIdentity(mac: string): DeviceIdentity {
+  return {
+    texts: [mac],
+    carriedBy: ({ backendData }) =>
+      (backendData[4] as { VtepMAC?: unknown } | undefined)?.VtepMAC === mac
+        ? `VtepMAC ${mac}`
+        : undefined,
+    remedy: "delete the device",
   };
 }
 

@@ -18,8 +18,7 @@ export async function choosePrivateKey(
   host: BackendHost,
   devices: readonly string[],
 ): Promise<WireguardKey> {
-  // Set but empty is how a unit file or a manifest says "not set".
-  const path = host.env["WIREGUARD_KEY_FILE"] || DEFAULT_KEY_FILE;
+  const path = keyFilePath(host);
   const stored = await readKeyFile(path);
   if (stored !== undefined) return stored;
   const kept = await keyOfDevice(host, devices);
@@ -35,6 +34,11 @@ export async function choosePrivateKey(
       : `the WireGuard key file ${path} was missing; wrote the key of the existing device to it`,
   );
   return key;
+}
+
+export function keyFilePath({ env }: Pick<BackendHost, "env">): string {
+  // Set but empty is how a unit file or a manifest says "not set".
+  return env["WIREGUARD_KEY_FILE"] || DEFAULT_KEY_FILE;
 }
 
 /** The key that a former run left in the kernel, if peers still know this node by it. */

@@ -24,7 +24,7 @@
  */
 
 import { familiesOf, mapFamilies, type PerFamily } from "../../addr/family.ts";
-import { type Family, type IpAddress, whyNotUnicast } from "../../addr/ip.ts";
+import { FAMILIES, type Family, type IpAddress, whyNotUnicast } from "../../addr/ip.ts";
 import type { Prefix } from "../../addr/prefix.ts";
 import { parseWireguardKey, type WireguardKey, ZERO_KEY } from "../../addr/wireguard_key.ts";
 import { ConfigError } from "../../config/config_error.ts";
@@ -40,6 +40,7 @@ import type { Log } from "../../log/log.ts";
 import type { Ownership } from "../../state/ownership.ts";
 import { NO_MAC, type Resource, type WireguardLink } from "../../state/resource.ts";
 import type { Lease } from "../../subnet/lease.ts";
+import type { DeviceIdentity } from "../../subnet/store.ts";
 import { advertisedAddresses } from "../advertised.ts";
 import {
   type Backend,
@@ -51,9 +52,9 @@ import {
 } from "../backend.ts";
 import { ipv6MtuProblem, requireIpv6Mtu } from "../ipv6_mtu.ts";
 import { networkRoute, nodeAddress } from "../node_entries.ts";
-import { requireBackendType } from "../peer_lease.ts";
+import { jsonMember, requireBackendType } from "../peer_lease.ts";
 import { BackendError } from "../target.ts";
-import { choosePrivateKey } from "./identity.ts";
+import { choosePrivateKey, keyFilePath } from "./identity.ts";
 import { publicKeyOf } from "./key_pair.ts";
 import {
   mergePeerData,
@@ -109,6 +110,7 @@ const wireguard: BackendModule = {
       publicAddresses,
       implementation,
       privateKey,
+      keyFile: keyFilePath(host),
     });
   },
 };
@@ -121,11 +123,14 @@ interface WireguardSetup {
   readonly publicAddresses: PerFamily<IpAddress>;
   readonly implementation: WireguardLink["implementation"];
   readonly privateKey: WireguardKey;
+  /** Where `privateKey` is. */
+  readonly keyFile: string;
 }
 
 class WireguardBackend implements Backend {
   readonly type = "wireguard";
   readonly attributes: Backend["attributes"];
+  readonly identity: DeviceIdentity;
   readonly needsPeerFacts = false;
   readonly #setup: WireguardSetup;
   readonly #publicKey: WireguardKey;
@@ -133,6 +138,7 @@ class WireguardBackend implements Backend {
   constructor(setup: WireguardSetup) {
     this.#setup = setup;
     this.#publicKey = publicKeyOf(setup.privateKey);
+    this.identity = deviceIdentity(this.#publicKey, setup.keyFile);
     this.attributes = {
       publicAddresses: setup.publicAddresses,
       backendType: "wireguard",
@@ -252,6 +258,23 @@ class WireguardBackend implements Backend {
     const { ListenPort, ListenPortV6 } = this.#setup.options;
     return device === DEVICES[0] ? ListenPort : ListenPortV6;
   }
+}
+
+/** A key is one peer on every other node. */
+function deviceIdentity(publicKey: WireguardKey, keyFile: string): DeviceIdentity {
+  return {
+    texts: [publicKey],
+    carriedBy: ({ backendType, backendData }) => {
+      if (backendType.toLowerCase() !== "wireguard") return undefined;
+      const carries = FAMILIES.some((family) =>
+        jsonMember(backendData[family], "PublicKey") === publicKey
+      );
+      return carries ? `PublicKey ${publicKey}` : undefined;
+    },
+    remedy: `delete the key file and the devices (rm ${keyFile}; ${
+      DEVICES.map((name) => `ip link delete ${name}`).join("; ")
+    })`,
+  };
 }
 
 async function chooseImplementation(

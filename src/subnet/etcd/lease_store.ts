@@ -7,9 +7,10 @@ import type { NetworkConfig } from "../../config/network_config.ts";
 import type { Log } from "../../log/log.ts";
 import { visitInPortions } from "../../memory/in_portions.ts";
 import { allocateSubnets, subnetFits, subnetsFit } from "../allocation.ts";
-import type { InvalidLease, Lease, LeaseWatch } from "../lease.ts";
+import type { InvalidLease, Lease, LeaseAttributes, LeaseWatch } from "../lease.ts";
 import { encodeLeaseKey, encodeLeaseValue, isInvalidLease } from "../lease_codec.ts";
 import {
+  type DeviceIdentity,
   type LeaseLookup,
   type LeaseRequest,
   type LeaseStore,
@@ -19,6 +20,7 @@ import {
 } from "../store.ts";
 import { type Clock, sleep, systemClock } from "../../time/clock.ts";
 import type { Etcd, EtcdWatch } from "./etcd.ts";
+import { type FormerLease, formerLeases } from "./former_leases.ts";
 import { type LiveNode, LiveSession, SESSION_TTL_SECONDS } from "./live_session.ts";
 import { EtcdOwnLease, type HeldLease } from "./own_lease.ts";
 import { claimedSubnets, type LeaseRecord, leasesOverlap, Records } from "./records.ts";
@@ -122,12 +124,11 @@ export class EtcdLeaseStore implements LeaseStore {
     spare: SpareLease,
     signal: AbortSignal,
   ): Promise<HeldLease | undefined> {
-    const { config, attributes } = request;
-    const lookup = { config, publicAddresses: attributes.publicAddresses };
+    const { config } = request;
     const records = this.#takeLastList() ?? await this.#records.all(signal);
-    const own = ownRecords(records, lookup);
-    const foreign = records.filter((record) => !own.includes(record));
-    const fitting = own.find((record) =>
+    const own = await this.#ownLeases(records, request, signal);
+    const foreign = records.filter((record) => !own.some((one) => one.record === record));
+    const fitting = own.find(({ record }) =>
       subnetsFit(config, record.subnets) && !isShutOut(record, foreign, config)
     );
     if (fitting !== undefined) {
@@ -152,9 +153,57 @@ export class EtcdLeaseStore implements LeaseStore {
     return list !== undefined && list.readMs >= oldestMs ? list.records : undefined;
   }
 
-  /** Keeps the subnet of a lease that has this node's public address. */
+  /**
+   * This node's leases, the one to keep first: a reservation for its address, what carries its device's
+   * identity, what the subnet file names, the oldest.
+   */
+  async #ownLeases(
+    records: readonly LeaseRecord[],
+    request: LeaseRequest,
+    signal: AbortSignal,
+  ): Promise<OwnRecord[]> {
+    const { config, attributes, identity } = request;
+    const { publicAddresses } = attributes;
+    const named = ownRecords(records, { config, publicAddresses });
+    const others = records.filter((record) => !named.includes(record));
+    const former = identity === undefined
+      ? []
+      : await this.#formerLeases(others, { identity, config, publicAddresses }, signal);
+    return [...named.map((record) => ({ record, guards: [] })), ...former]
+      .toSorted((a, b) => preference(a, request) - preference(b, request));
+  }
+
+  /** None where this node cannot tell whether another one is alive. */
+  async #formerLeases(
+    candidates: readonly LeaseRecord[],
+    { identity, ...lookup }: LeaseLookup & { readonly identity: DeviceIdentity },
+    signal: AbortSignal,
+  ): Promise<FormerLease[]> {
+    if (this.#sessionRefused) return [];
+    const { identity: sessionIdentity } = await this.#options.node(ownAddress(lookup));
+    const options = {
+      ...this.#options,
+      records: this.#records,
+      identity,
+      sessionIdentity,
+      addressIn: ({ publicAddresses }: LeaseAttributes) => publicAddresses[nodeFamily(lookup)],
+    };
+    try {
+      return await formerLeases(candidates, options, signal);
+    } catch (error) {
+      if (!isPermissionDenied(error)) throw error;
+      this.#options.log.warn(
+        { err: error },
+        "this etcd user cannot read the sessions of other nodes; without them, a node that comes " +
+          "back with another public address gets another subnet",
+      );
+      return [];
+    }
+  }
+
+  /** Keeps the subnet of a lease of this node. */
   async #takeOver(
-    record: LeaseRecord,
+    { record, guards, address }: OwnRecord,
     { attributes }: LeaseRequest,
     spare: SpareLease,
     signal: AbortSignal,
@@ -176,20 +225,25 @@ export class EtcdLeaseStore implements LeaseStore {
     let modRevision: bigint | undefined = record.modRevision;
     if (value !== record.value || etcdLease !== record.etcdLease) {
       const write = { key: lease.key, value, etcdLease };
-      modRevision = await this.#records.replace(write, record.modRevision, signal);
+      modRevision = await this.#records.replace(write, record.modRevision, signal, guards);
       if (modRevision === undefined) return undefined;
     }
     // It may also be there since an attempt whose answer was lost.
     spare.release(etcdLease);
     const kind = etcdLease === 0n ? "reservation" : "lease";
-    log.info({ lease: lease.key }, `reusing this node's ${kind} of ${subnetText(lease.subnets)}`);
+    const moved = address === undefined ? "" : `, which it had with the public address ${address}`;
+    log.info(
+      { lease: lease.key },
+      `reusing this node's ${kind} of ${subnetText(lease.subnets)}${moved}`,
+    );
     return { lease: { ...lease, attributes, modRevision }, etcdLease, expiresMs };
   }
 
   /** Leases of ours for an earlier configuration. A reservation is the operator's: it stays. */
-  async #deleteUnfitting(own: readonly LeaseRecord[], signal: AbortSignal): Promise<LeaseRecord[]> {
+  async #deleteUnfitting(own: readonly OwnRecord[], signal: AbortSignal): Promise<LeaseRecord[]> {
     const { log } = this.#options;
-    for (const { lease, subnets, etcdLease, modRevision } of own) {
+    for (const { record, guards } of own) {
+      const { lease, subnets, etcdLease, modRevision } = record;
       const what = `${
         subnetText(subnets)
       } does not fit the network configuration or overlaps an older one`;
@@ -197,10 +251,10 @@ export class EtcdLeaseStore implements LeaseStore {
         log.warn({ lease: lease.key }, `the reservation of ${what}; it is not used, delete it`);
       } else {
         log.info({ lease: lease.key }, `this node's lease of ${what}; deleting it`);
-        await this.#records.delete(lease.key, modRevision, signal);
+        await this.#records.delete(lease.key, modRevision, signal, guards);
       }
     }
-    return own.filter(({ etcdLease }) => etcdLease !== 0n);
+    return own.map(({ record }) => record).filter(({ etcdLease }) => etcdLease !== 0n);
   }
 
   /**
@@ -209,20 +263,26 @@ export class EtcdLeaseStore implements LeaseStore {
    * this one.
    */
   async #deleteSurplus(
-    own: readonly LeaseRecord[],
-    kept: LeaseRecord,
+    own: readonly OwnRecord[],
+    kept: OwnRecord,
     signal: AbortSignal,
   ): Promise<void> {
-    for (const record of own) {
-      if (record === kept || record.etcdLease === 0n) continue;
-      const { lease, subnets, modRevision } = record;
-      this.#options.log.info(
-        { lease: lease.key },
-        `this node has ${subnetText(kept.subnets)} now; deleting its lease of ${
-          subnetText(subnets)
-        }`,
-      );
-      await this.#records.delete(lease.key, modRevision, signal);
+    const { log } = this.#options;
+    for (const one of own) {
+      if (one === kept) continue;
+      const { lease, subnets, modRevision, etcdLease } = one.record;
+      const has = `this node has ${subnetText(kept.record.subnets)} now`;
+      if (etcdLease !== 0n) {
+        log.info({ lease: lease.key }, `${has}; deleting its lease of ${subnetText(subnets)}`);
+        await this.#records.delete(lease.key, modRevision, signal, one.guards);
+      } else if (one.carried !== undefined) {
+        log.warn(
+          { lease: lease.key },
+          `${has}, and the reservation of ${subnetText(subnets)} for ${one.address} carries its ` +
+            `${one.carried}, by which Go flannel on other nodes may take that one for it; delete ` +
+            "the reservation or its BackendData",
+        );
+      }
     }
   }
 
@@ -306,13 +366,12 @@ export class EtcdLeaseStore implements LeaseStore {
       this.#session = await LiveSession.claim(options, signal);
       await previous?.[Symbol.asyncDispose]();
     } catch (error) {
-      const isRefused = error instanceof StoreError && error.message.includes("permission denied");
-      if (!isRefused) throw error;
+      if (!isPermissionDenied(error)) throw error;
       this.#sessionRefused = true;
       log.warn(
         { err: error },
         `this etcd user must not write ${key}; without it, two nodes with one public address are ` +
-          `not noticed`,
+          "not noticed, and a node that comes back with another one gets another subnet",
       );
     }
   }
@@ -369,10 +428,36 @@ function mapEvents<T, U>(events: AsyncIterable<T>, map: (event: T) => U): AsyncI
   };
 }
 
-/** The address by which a node is known: that of IPv4 where the network has it. */
-function ownAddress({ config, publicAddresses }: LeaseLookup): IpAddress {
-  const family = config.families[4] === undefined ? 6 : 4;
-  const address = publicAddresses[family];
+/** A lease of this node; one that names another address has what `FormerLease` says. */
+type OwnRecord = Pick<FormerLease, "record" | "guards"> & Partial<FormerLease>;
+
+/** Less is better. */
+function preference(
+  { record, address, carried }: OwnRecord,
+  { identity, previousSubnets }: LeaseRequest,
+): number {
+  const { lease, subnets, etcdLease } = record;
+  const isFormer = carried !== undefined;
+  if (etcdLease === 0n && !isFormer) return 0;
+  const carries = isFormer || !isInvalidLease(lease) && identity?.carriedBy(lease.attributes);
+  const isInFile = familiesOf(subnets).some((family) =>
+    subnets[family] === previousSubnets[family]
+  );
+  return 1 + (carries ? 0 : 4) + (isInFile ? 0 : 2) + (address === undefined ? 0 : 1);
+}
+
+function isPermissionDenied(error: unknown): boolean {
+  return error instanceof StoreError && error.message.includes("permission denied");
+}
+
+/** The family of the address by which a node is known: IPv4 where the network has it. */
+function nodeFamily({ config }: Pick<LeaseLookup, "config">): Family {
+  return config.families[4] === undefined ? 6 : 4;
+}
+
+function ownAddress(lookup: LeaseLookup): IpAddress {
+  const family = nodeFamily(lookup);
+  const address = lookup.publicAddresses[family];
   if (address === undefined) throw new TypeError(`this node has no public IPv${family} address`);
   return address;
 }

@@ -13,7 +13,7 @@ import type { Log } from "../../log/log.ts";
 import { RepeatedFailure } from "../../log/throttle.ts";
 import { DuplicateNodeError } from "../store.ts";
 import { backoffMs, type Clock, sleep } from "../../time/clock.ts";
-import type { Etcd, KeyValue } from "./etcd.ts";
+import type { Compare, Etcd, KeyValue } from "./etcd.ts";
 
 /** This node, as the others are told of it. */
 export interface LiveNode {
@@ -76,7 +76,11 @@ export class LiveSession implements AsyncDisposable {
       for (;;) {
         const holder = await session.#tryClaim(signal);
         if (holder === undefined) break;
-        await waitForEnd(options, holder, signal);
+        await waitForEnd(options, {
+          holder,
+          subject: `public address ${options.address}`,
+          whyDuplicate: () => duplicateText(options, holder),
+        }, signal);
       }
     } catch (error) {
       await session[Symbol.asyncDispose]();
@@ -171,19 +175,60 @@ interface Holder {
   readonly etcdLease: bigint;
 }
 
+/** A session of which is to be found out whether its node is alive. */
+interface Suspect {
+  readonly holder: Holder;
+  /** What it has that this node has too. */
+  readonly subject: string;
+  /** The message if it is alive. */
+  readonly whyDuplicate: () => string;
+}
+
 /** Within the time that a service manager gives a stopping daemon. */
 const REVOKE_TIMEOUT_MS = 1500;
+
+export interface FormerSessionOptions
+  extends Pick<LiveSessionOptions, "etcd" | "key" | "clock" | "log"> {
+  /** `LiveNode.identity` of this node. */
+  readonly ownIdentity: string;
+  /** What the session's node has that this node has too, such as `lease X with the VtepMAC Y`. */
+  readonly subject: string;
+  /** The rest of "node HOST (interface IF) is alive and …". */
+  readonly duplicate: string;
+}
+
+/**
+ * Makes sure that no other live node has the session of an address that this node may have had before,
+ * and returns what has to be so still when something is done on the strength of it. Waits for a session
+ * of a node that may have died; throws `DuplicateNodeError` if it is alive.
+ */
+export async function endOfFormerSession(
+  options: FormerSessionOptions,
+  signal: AbortSignal,
+): Promise<Compare> {
+  const { etcd, key, ownIdentity, subject, duplicate } = options;
+  for (;;) {
+    const found = (await etcd.range({ key }, signal)).keyValues[0];
+    if (found === undefined) return { key, createRevision: 0n };
+    const holder = readHolder(found);
+    if (holder === undefined || holder.identity === ownIdentity) {
+      return { key, modRevision: found.modRevision };
+    }
+    const whyDuplicate = () =>
+      `node ${holder.hostname} (interface ${holder.interface}) is alive and ${duplicate}`;
+    await waitForEnd(options, { holder, subject, whyDuplicate }, signal);
+  }
+}
 
 /**
  * Waits for the end of another node's session. It is alive if its etcd lease is renewed twice: once
  * can also be a new leader of etcd, which gives every lease its whole time again.
  */
 async function waitForEnd(
-  options: LiveSessionOptions,
-  holder: Holder,
+  { etcd, clock, log }: Pick<LiveSessionOptions, "etcd" | "clock" | "log">,
+  { holder, subject, whyDuplicate }: Suspect,
   signal: AbortSignal,
 ): Promise<void> {
-  const { etcd, clock, log, address } = options;
   const startMs = clock.nowMs();
   let [previous, renewals] = [Infinity, 0];
   for (let polls = 0;; polls++) {
@@ -194,7 +239,7 @@ async function waitForEnd(
     if (remainingSeconds < 0) return;
     if (polls === 0) {
       log.info(
-        `public address ${address} belonged to node ${holder.hostname} a moment ago; ` +
+        `${subject} belonged to node ${holder.hostname} a moment ago; ` +
           `waiting for up to ${grantedSeconds} s to see whether that node is still alive`,
       );
     }
@@ -202,7 +247,7 @@ async function waitForEnd(
     previous = remainingSeconds;
     const elapsedMs = clock.nowMs() - startMs;
     if (renewals >= 2 || elapsedMs > 2 * grantedSeconds * 1000 + 2000) {
-      throw new DuplicateNodeError(duplicateText(options, holder));
+      throw new DuplicateNodeError(whyDuplicate());
     }
     await sleep(clock, Math.min(1000, grantedSeconds * 100), signal);
     signal.throwIfAborted();

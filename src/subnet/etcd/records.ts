@@ -12,7 +12,7 @@ import { type Prefix, prefixContains, prefixesOverlap } from "../../addr/prefix.
 import type { NetworkConfig } from "../../config/network_config.ts";
 import type { InvalidLease, Lease, LeaseKey } from "../lease.ts";
 import { decodeLease, decodeLeaseKey } from "../lease_codec.ts";
-import type { Etcd, KeyValue, Transaction } from "./etcd.ts";
+import type { Compare, Etcd, KeyValue, Transaction } from "./etcd.ts";
 
 /** A lease with what etcd knows of it. */
 export interface LeaseRecord {
@@ -100,26 +100,31 @@ export class Records {
     return { kind: "created", revision: result.revision };
   }
 
-  /** Writes a lease that was last changed at `modRevision`; `undefined` if it was changed since. */
+  /**
+   * Writes a lease that was last changed at `modRevision`, if `guards` hold; `undefined` if it was
+   * changed since, or they do not.
+   */
   async replace(
     write: LeaseWrite,
     modRevision: bigint,
     signal: AbortSignal,
+    guards: readonly Compare[] = [],
   ): Promise<bigint | undefined> {
     const key = this.leaseKey(write.key);
-    return await this.#change(
-      { compare: [{ key, modRevision }], success: [put(key, write)] },
-      signal,
-    );
+    const compare = [{ key, modRevision }, ...guards];
+    return await this.#change({ compare, success: [put(key, write)] }, signal);
   }
 
-  /** Deletes a lease that was last changed at `modRevision`. */
-  async delete(key: LeaseKey, modRevision: bigint, signal: AbortSignal): Promise<void> {
+  /** Deletes a lease that was last changed at `modRevision`, if `guards` hold. */
+  async delete(
+    key: LeaseKey,
+    modRevision: bigint,
+    signal: AbortSignal,
+    guards: readonly Compare[] = [],
+  ): Promise<void> {
     const fullKey = this.leaseKey(key);
-    await this.#change({
-      compare: [{ key: fullKey, modRevision }],
-      success: [{ delete: { key: fullKey } }],
-    }, signal);
+    const compare = [{ key: fullKey, modRevision }, ...guards];
+    await this.#change({ compare, success: [{ delete: { key: fullKey } }] }, signal);
   }
 
   #relativeKey(key: string): LeaseKey {

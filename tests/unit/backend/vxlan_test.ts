@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import type { PerFamily } from "../../../src/addr/family.ts";
 import type { Family } from "../../../src/addr/ip.ts";
 import {
   type Backend,
@@ -149,6 +150,23 @@ route fc00:0:0:2::/64 via fd00::2 dev eth0 proto 70
     expect(host.logged).toEqual([
       "warning: MTU 9000 is more than the 1500 of eth0, by which the packets leave; 1500 is used",
     ]);
+  });
+
+  test("recognizes a lease of its device by the MAC address of either family", async () => {
+    const { identity, attributes } = await prepare(DUAL);
+    const { 4: data, 6: data6 } = attributes.backendData;
+    const mac = (one: unknown) => (one as { VtepMAC: string }).VtepMAC;
+    const carried = (backendData: PerFamily<unknown>, backendType = "vxlan") =>
+      identity?.carriedBy({ publicAddresses: {}, backendType, backendData });
+    expect(identity?.texts).toEqual([mac(data), mac(data6)]);
+    expect(carried({ 4: data })).toBe(`VtepMAC ${mac(data)}`);
+    expect(carried({ 6: data6 })).toBe(`VtepMAC ${mac(data6)}`);
+    expect(carried({ 4: { VtepMAC: "02:00:00:00:00:99" } })).toBe(undefined);
+    expect(carried({ 4: data }, "wireguard")).toBe(undefined);
+    expect(carried({ 4: { VtepMAC: 5 }, 6: null })).toBe(undefined);
+    expect(identity?.remedy).toBe(
+      "delete the device (ip link delete flannel.1; ip link delete flannel-v6.1)",
+    );
   });
 
   test("follows the external interface's MTU when none is given", async () => {

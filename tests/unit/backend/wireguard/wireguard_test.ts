@@ -154,6 +154,23 @@ route fc00::/48 dev flannel-wg proto 70
     },
   );
 
+  test("recognizes a lease of its key, and says how a copy of a host gets its own", async () => {
+    const keyFile = freshKeyFile();
+    const { identity } = await prepare(DUAL, {}, { keyFile });
+    const carried = (backendData: PerFamily<unknown>, backendType = "wireguard") =>
+      identity?.carriedBy({ publicAddresses: {}, backendType, backendData });
+    expect(identity?.texts).toEqual([OWN]);
+    for (const family of DUAL) {
+      expect(carried({ [family]: { PublicKey: OWN } })).toBe(`PublicKey ${OWN}`);
+    }
+    expect(carried({ 4: { PublicKey: keyOf(2) }, 6: null })).toBe(undefined);
+    expect(carried({ 4: { PublicKey: OWN } }, "vxlan")).toBe(undefined);
+    expect(identity?.remedy).toBe(
+      `delete the key file and the devices (rm ${keyFile}; ip link delete flannel-wg; ` +
+        "ip link delete flannel-wg-v6)",
+    );
+  });
+
   test("reads its options in any case and passes them on", async () => {
     const options = { psk: PSK, listenport: 1000, LISTENPORTV6: 1001, mtu: 9000 };
     const backend = await prepare(DUAL, { ...options, persistentKeepaliveInterval: 25 });

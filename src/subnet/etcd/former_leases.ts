@@ -1,0 +1,82 @@
+/**
+ * Leases that this node had under another public address.
+ *
+ * A host that gets another address between two runs (DHCP, `--iface`, `--public-ip`) keeps its device
+ * and with it the MAC address or the key by which the other nodes know it. A lease that carries it is
+ * this node's, unless a live session says that another host has it: then that host is the original, or
+ * the copy, of this one.
+ */
+
+import type { IpAddress } from "../../addr/ip.ts";
+import type { Log } from "../../log/log.ts";
+import type { Clock } from "../../time/clock.ts";
+import { isInvalidLease } from "../lease_codec.ts";
+import type { LeaseAttributes } from "../lease.ts";
+import type { DeviceIdentity } from "../store.ts";
+import type { Compare, Etcd } from "./etcd.ts";
+import { endOfFormerSession } from "./live_session.ts";
+import type { LeaseRecord, Records } from "./records.ts";
+
+export interface FormerLease {
+  readonly record: LeaseRecord;
+  /** What of this node's identity it carries, in words. */
+  readonly carried: string;
+  readonly address: IpAddress | undefined;
+  /** What has to hold still when it is changed: no other node has its address. */
+  readonly guards: readonly Compare[];
+}
+
+export interface FormerLeaseOptions {
+  readonly etcd: Etcd;
+  readonly records: Records;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly identity: DeviceIdentity;
+  /** `LiveNode.identity` of this node. */
+  readonly sessionIdentity: string;
+  /** The address by which a lease's node is known. */
+  readonly addressIn: (attributes: LeaseAttributes) => IpAddress | undefined;
+}
+
+/**
+ * Those among the records, which must not contain any with this node's address. Waits to see whether
+ * a node that was alive a moment ago is so still; throws `DuplicateNodeError` if it is.
+ */
+export async function formerLeases(
+  candidates: readonly LeaseRecord[],
+  options: FormerLeaseOptions,
+  signal: AbortSignal,
+): Promise<FormerLease[]> {
+  const { etcd, records, clock, log, identity, sessionIdentity, addressIn } = options;
+  const former: FormerLease[] = [];
+  for (const record of candidates) {
+    if (!mayCarry(record.value, identity)) continue;
+    const { lease } = record;
+    if (isInvalidLease(lease)) continue;
+    const carried = identity.carriedBy(lease.attributes);
+    if (carried === undefined) continue;
+    const address = addressIn(lease.attributes);
+    if (address === undefined) {
+      former.push({ record, carried, address, guards: [] });
+      continue;
+    }
+    const guard = await endOfFormerSession({
+      etcd,
+      key: records.sessionKey(address),
+      clock,
+      log,
+      ownIdentity: sessionIdentity,
+      subject: `lease ${lease.key} with this node's ${carried}`,
+      duplicate: `has lease ${lease.key} of ${address} with the ${carried} of this node too, so ` +
+        "that the other nodes could send to one of the two only; if this host is a copy of that " +
+        `one, ${identity.remedy} on this host and start again`,
+    }, signal);
+    former.push({ record, carried, address, guards: [guard] });
+  }
+  return former;
+}
+
+/** Most leases are other nodes': they are not decoded. JSON's escapes may disguise any text. */
+function mayCarry(value: string, { texts }: DeviceIdentity): boolean {
+  return texts.some((text) => value.includes(text)) || value.includes("\\");
+}
