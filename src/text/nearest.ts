@@ -9,6 +9,7 @@ export function nearest(
   candidates: readonly string[],
   maxEdits: number = Math.floor(word.length / 3),
 ): string | undefined {
+  if (word.length > MAX_WORD) return undefined;
   let best: string | undefined;
   let bestDistance = Infinity;
   for (const candidate of candidates) {
@@ -19,6 +20,9 @@ export function nearest(
   }
   return best;
 }
+
+/** Longer than any word of ours, with slips. */
+const MAX_WORD = 100;
 
 /** Levenshtein distance: insertions, deletions and substitutions that turn one word into another. */
 function editDistance(from: string, to: string): number {

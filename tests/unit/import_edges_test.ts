@@ -16,7 +16,10 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     addr: "networks and subnets are prefixes",
     text: "unknown keys are reported with the nearest known one",
   },
-  log: {},
+  log: {
+    text: "what comes from outside is cut and escaped",
+    "type time": "repeated lines are counted for a while",
+  },
   memory: {},
   process: {},
   text: {},
@@ -54,14 +57,14 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   backend: {
     addr: "peers have addresses",
     config: "each backend reads its options",
-    "type log": "what was adopted or refused is logged",
+    log: "what was adopted or refused is logged, thousands of peers in a few lines",
     "type netlink": "prepare() is given the kernel port",
     ffi: "the udp proxy moves packets by itself",
     memory: "there may be tens of thousands of peers",
     process: "kernel modules are loaded; charon and commands are started",
     state: "desired entries are resources",
     "type subnet": "peers are leases",
-    text: "an unknown type is reported with the nearest known one",
+    text: "an unknown type is reported with the nearest known one; what leases say is shown",
     time: "targets repair and retry by themselves",
   },
   traffic: {

@@ -14,3 +14,8 @@ test("of words that are equally near the first is meant, up to the given number 
   expect(nearest("", ["iface"], 4)).toBe(undefined);
   expect(nearest("", [], Infinity)).toBe(undefined);
 });
+
+test("a word that is far too long is compared with none", () => {
+  expect(nearest("x".repeat(1_000_000), ["iface", "version"])).toBe(undefined);
+  expect(nearest("x".repeat(1_000_000), ["iface", "version"], Infinity)).toBe(undefined);
+});

@@ -1,0 +1,134 @@
+/** Warnings that thousands of things of one kind may cause at once, such as leases, as a few lines. */
+
+import { shownName } from "../text/shown.ts";
+import type { Clock } from "../time/clock.ts";
+import type { Log } from "./log.ts";
+
+export interface LimitedLinesOptions {
+  readonly log: Log;
+  readonly clock: Pick<Clock, "nowMs" | "setTimer">;
+}
+
+/** What is logged about one thing: `ignoring lease 10.5.7.0-24: its subnet …`. */
+export interface Warning {
+  /** The same for each thing of the kind, such as `ignoring lease`. */
+  readonly what: string;
+  /** Which one it is. */
+  readonly name: string;
+  /** Why. Values from outside are in quotes in it, as `shown` gives them. */
+  readonly reason: string;
+  /** Where it is a fault of this program. */
+  readonly fault?: Error;
+}
+
+/**
+ * Of warnings of one kind, which say the same but for names, numbers and addresses, the first five are
+ * logged at once. Then the latest is logged after a second, and at growing intervals up to a minute,
+ * with how many more there were. After a minute without any, the next one is a first one again.
+ */
+export class LimitedLines implements Disposable {
+  readonly #options: LimitedLinesOptions;
+  readonly #kinds = new Map<string, Kind>();
+  #isStopped = false;
+
+  constructor(options: LimitedLinesOptions) {
+    this.#options = options;
+  }
+
+  warn(warning: Warning): void {
+    const kind = this.#kindOf(warning);
+    const nowMs = this.#options.clock.nowMs();
+    if (kind.timer === undefined && nowMs - kind.lastMs >= QUIET_MS) kind.logged = 0;
+    kind.lastMs = nowMs;
+    if (kind.logged < AT_ONCE) {
+      kind.logged++;
+      this.#log(warning, 0);
+      return;
+    }
+    kind.waiting++;
+    kind.latest = warning;
+    if (kind.timer === undefined) this.#wait(kind, FIRST_PAUSE_MS);
+  }
+
+  /** Logs what waits to be logged. */
+  [Symbol.dispose](): void {
+    this.#isStopped = true;
+    for (const kind of this.#kinds.values()) {
+      kind.timer?.[Symbol.dispose]();
+      this.#flush(kind);
+    }
+  }
+
+  #wait(kind: Kind, pauseMs: number): void {
+    if (this.#isStopped) return this.#flush(kind);
+    kind.timer = this.#options.clock.setTimer(pauseMs, () => {
+      kind.timer = undefined;
+      const hadAny = kind.waiting > 0;
+      this.#flush(kind);
+      if (hadAny) this.#wait(kind, Math.min(pauseMs * 2, QUIET_MS));
+    });
+  }
+
+  #flush(kind: Kind): void {
+    if (kind.latest !== undefined) this.#log(kind.latest, kind.waiting - 1);
+    kind.latest = undefined;
+    kind.waiting = 0;
+  }
+
+  #log({ what, name, reason, fault }: Warning, more: number): void {
+    const rest = more === 0 ? "" : ` (and ${more} more like it)`;
+    const text = `${what} ${shownName(name)}: ${reason}${rest}`;
+    if (fault === undefined) this.#options.log.warn(text);
+    else this.#options.log.error({ stack: fault.stack?.slice(0, MAX_STACK) }, text);
+  }
+
+  /** Beyond so many kinds, the others share one. */
+  #kindOf({ what, reason }: Warning): Kind {
+    const text = `${what}: ${withoutValues(reason)}`;
+    let kind = this.#kinds.get(text);
+    if (kind !== undefined) return kind;
+    if (this.#kinds.size >= MAX_KINDS) this.#forgetQuiet();
+    const key = this.#kinds.size < MAX_KINDS ? text : OTHER;
+    kind = this.#kinds.get(key);
+    if (kind === undefined) {
+      kind = { logged: 0, waiting: 0, latest: undefined, lastMs: 0, timer: undefined };
+      this.#kinds.set(key, kind);
+    }
+    return kind;
+  }
+
+  #forgetQuiet(): void {
+    const nowMs = this.#options.clock.nowMs();
+    for (const [key, { timer, lastMs }] of this.#kinds) {
+      if (timer === undefined && nowMs - lastMs >= QUIET_MS) this.#kinds.delete(key);
+    }
+  }
+}
+
+interface Kind {
+  /** Lines at once so far. */
+  logged: number;
+  /** Warnings since the last line, and the latest of them. */
+  waiting: number;
+  latest: Warning | undefined;
+  lastMs: number;
+  timer: Disposable | undefined;
+}
+
+const AT_ONCE = 5;
+const FIRST_PAUSE_MS = 1000;
+const QUIET_MS = 60_000;
+const MAX_KINDS = 50;
+const OTHER = "";
+const MAX_STACK = 2000;
+
+/**
+ * A reason with each value as `#`: what is in quotes or JSON, and each word with a digit, a colon inside
+ * it or a slash.
+ */
+export function withoutValues(reason: string): string {
+  return reason
+    .replace(/"(?:[^"\\]|\\.)*"/g, "#")
+    .replace(/[{[].*[\]}…]/g, "#")
+    .replace(/[^\s,;()]*(?:\d|:(?=[^\s])|\/)[^\s,;()]*/g, "#");
+}

@@ -1,0 +1,46 @@
+/** Bounds on JSON from outside, to be checked before it is parsed. */
+
+export interface JsonLimits {
+  readonly maxBytes: number;
+  /** How many arrays and objects may lie inside one another: whatever visits them may recurse. */
+  readonly maxDepth: number;
+}
+
+/**
+ * Why a text is not to be parsed, to follow "it ": `has 120000 bytes, more than 65536`, or `is nested
+ * 60000 levels deep, more than 32`. `undefined` if it is within the limits; it may be no JSON at all.
+ */
+export function whyTooLarge(text: string, { maxBytes, maxDepth }: JsonLimits): string | undefined {
+  // A UTF-16 unit takes three bytes at most.
+  const bytes = text.length * 3 > maxBytes ? Buffer.byteLength(text) : 0;
+  if (bytes > maxBytes) return `has ${bytes} bytes, more than ${maxBytes}`;
+  const depth = jsonDepth(text);
+  return depth > maxDepth ? `is nested ${depth} levels deep, more than ${maxDepth}` : undefined;
+}
+
+/** How many arrays and objects lie inside one another where the text has most. */
+function jsonDepth(text: string): number {
+  let [depth, deepest] = [0, 0];
+  let isInString = false;
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (isInString) {
+      if (code === BACKSLASH) i++;
+      else if (code === QUOTE) isInString = false;
+    } else if (code === QUOTE) {
+      isInString = true;
+    } else if (code === OPEN_OBJECT || code === OPEN_ARRAY) {
+      if (++depth > deepest) deepest = depth;
+    } else if (code === CLOSE_OBJECT || code === CLOSE_ARRAY) {
+      depth--;
+    }
+  }
+  return deepest;
+}
+
+const QUOTE = 0x22;
+const OPEN_ARRAY = 0x5b;
+const BACKSLASH = 0x5c;
+const CLOSE_ARRAY = 0x5d;
+const OPEN_OBJECT = 0x7b;
+const CLOSE_OBJECT = 0x7d;
