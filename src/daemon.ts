@@ -14,7 +14,6 @@ import type { Backend, BackendModule, ExternalInterface } from "./backend/backen
 import { loadBackend } from "./backend/registry.ts";
 import { describeOptions, givenAddresses, type Options } from "./cli/options.ts";
 import { versionText } from "./cli/version.ts";
-import { ConfigError } from "./config/config_error.ts";
 import { type NetworkConfig, parseNetworkConfig } from "./config/network_config.ts";
 import { claimDevice } from "./daemon/device_claim.ts";
 import { Network } from "./daemon/network.ts";
@@ -246,8 +245,10 @@ async function reportConfigChanges(
           "with, and takes the new one when it is restarted",
       );
     } catch (error) {
-      if (!(error instanceof ConfigError)) throw error;
-      log.warn(`the network configuration has changed and cannot be used: ${error.message}`);
+      // Whatever it is: a text that somebody writes is no reason for a running node to end.
+      log.warn(
+        `the network configuration has changed and cannot be used: ${(error as Error).message}`,
+      );
     }
   }
 }

@@ -3,6 +3,7 @@
  * more. A changed lease costs the work for one lease.
  */
 
+import { LimitedLines } from "../log/limited_lines.ts";
 import type { Log } from "../log/log.ts";
 import { visitInPortions } from "../memory/in_portions.ts";
 import type { Resource } from "../state/resource.ts";
@@ -56,6 +57,8 @@ const LOOK_UP_AGAIN_MS = 1000;
 
 export class NetworkProjector implements AsyncDisposable {
   readonly #options: NetworkProjectorOptions;
+  readonly #clock: Clock;
+  readonly #lines: LimitedLines;
   readonly #peers = new Map<LeaseKey, Lease>();
   readonly #implausible = new Map<LeaseKey, string>();
   readonly #unreachable = new Map<LeaseKey, string>();
@@ -73,7 +76,10 @@ export class NetworkProjector implements AsyncDisposable {
   #external: ExternalInterface;
 
   constructor(options: NetworkProjectorOptions, external: ExternalInterface) {
+    const { log, clock = systemClock } = options;
     this.#options = options;
+    this.#clock = clock;
+    this.#lines = new LimitedLines({ log, clock });
     this.#external = external;
   }
 
@@ -98,8 +104,7 @@ export class NetworkProjector implements AsyncDisposable {
   /** Changes to the other nodes' leases; ours must not be among them. */
   applyChanges(changes: readonly LeaseChange[]): void {
     visitInPortions(changes, ({ kind, lease }) => {
-      if (kind === "put") this.#put(lease);
-      else this.#delete(lease);
+      this.#guard(lease, () => kind === "put" ? this.#put(lease) : this.#delete(lease));
     });
   }
 
@@ -120,6 +125,7 @@ export class NetworkProjector implements AsyncDisposable {
     this.#stopped = true;
     this.#lookUpAgain?.[Symbol.dispose]();
     await this.#lookingUp;
+    this.#lines[Symbol.dispose]();
   }
 
   #put(lease: Lease): void {
@@ -164,8 +170,43 @@ export class NetworkProjector implements AsyncDisposable {
     for (const peer of this.#peers.values()) this.#project(peer, NO_FACTS);
   }
 
-  /** One peer's entries, or the reason why it has none. */
+  /**
+   * Does what concerns one peer. Whatever its lease makes this program throw is that peer's loss alone:
+   * it is set aside, with the reason.
+   */
+  #guard(peer: Lease, action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      this.#setAside(peer, error instanceof Error ? error : new Error(String(error)));
+    }
+  }
+
+  /** What can still be taken back is; what cannot has failed for the same reason. */
+  #setAside(peer: Lease, fault: Error): void {
+    const undo: (() => void)[] = [
+      () => this.#options.sink.removeOwner(peer.key),
+      () => this.#tellTarget(peer, false),
+      () => this.#reconsider(this.#identities.remove(peer.key)),
+    ];
+    for (const step of undo) {
+      try {
+        step();
+      } catch (error) {
+        this.#options.log.debug({ err: error }, `cannot take back what lease ${peer.key} had`);
+      }
+    }
+    if (!this.#peers.has(peer.key)) return;
+    const reason = `this program cannot deal with it: ${fault.message}`;
+    this.#report(peer, "ignoring", this.#implausible, reason, fault);
+  }
+
   #project(peer: Lease, facts: PeerFacts): void {
+    this.#guard(peer, () => this.#projectOne(peer, facts));
+  }
+
+  /** One peer's entries, or the reason why it has none. */
+  #projectOne(peer: Lease, facts: PeerFacts): void {
     const { backend, sink } = this.#options;
     const input = this.#input();
     if (input === undefined) return;
@@ -202,7 +243,9 @@ export class NetworkProjector implements AsyncDisposable {
     const peers = keys.map((key) => this.#peers.get(key) as Lease);
     const rivals = new Map(peers.map((peer) => [peer, this.#identities.rivalOf(peer.key)]));
     for (const [peer, rival] of rivals) {
-      if (rival !== undefined) this.#refuse(peer, rivalText(peer, rival));
+      if (rival !== undefined) {
+        this.#guard(peer, () => this.#refuse(peer, rivalText(peer, rival)));
+      }
     }
     for (const [peer, rival] of rivals) {
       if (rival === undefined) this.#consider(peer);
@@ -228,12 +271,14 @@ export class NetworkProjector implements AsyncDisposable {
     verb: string,
     reasons: Map<LeaseKey, string>,
     reason: string | undefined,
+    fault?: Error,
   ): void {
     if (reason === undefined) {
       reasons.delete(peer.key);
     } else if (reasons.get(peer.key) !== reason) {
       reasons.set(peer.key, reason);
-      this.#options.log.warn(`${verb} lease ${peer.key}: ${reason}`);
+      const warning = { what: `${verb} lease`, name: peer.key, reason };
+      this.#lines.warn(fault === undefined ? warning : { ...warning, fault });
     }
   }
 
@@ -266,9 +311,8 @@ export class NetworkProjector implements AsyncDisposable {
   }
 
   #lookUpLater(key: LeaseKey): void {
-    const { clock = systemClock } = this.#options;
     this.#toLookUpAgain.add(key);
-    this.#lookUpAgain ??= clock.setTimer(LOOK_UP_AGAIN_MS, () => {
+    this.#lookUpAgain ??= this.#clock.setTimer(LOOK_UP_AGAIN_MS, () => {
       this.#lookUpAgain = undefined;
       for (const failed of this.#toLookUpAgain) this.#toLookUp.add(failed);
       this.#toLookUpAgain.clear();

@@ -2,6 +2,7 @@
 
 import type { Family, IpAddress } from "../addr/ip.ts";
 import type { Lease } from "../subnet/lease.ts";
+import { shown, shownName } from "../text/shown.ts";
 import { type ExternalInterface, ImplausibleLeaseError } from "./backend.ts";
 
 /** Refuses a lease of another backend. Neither side can read the other's packets. */
@@ -9,7 +10,7 @@ export function requireBackendType(peer: Lease, type: string): void {
   const found = peer.attributes.backendType;
   if (found !== type) {
     throw new ImplausibleLeaseError(
-      `its backend is ${found === "" ? "not named" : found}, this node's is ${type}`,
+      `its backend is ${found === "" ? "not named" : shownName(found)}, this node's is ${type}`,
     );
   }
 }
@@ -39,13 +40,30 @@ export function tunnelEnd(peer: Lease, family: Family, external: ExternalInterfa
   return address;
 }
 
-/** A value as it stands in JSON, for a message; what is long is cut. */
-export function shown(value: unknown): string {
-  const text = JSON.stringify(value) ?? "undefined";
-  return text.length <= MAX_SHOWN ? text : `${text.slice(0, MAX_SHOWN)}…`;
+/**
+ * The object that a lease has for this family in `BackendData` or `BackendV6Data`; what its members are
+ * is for the backend to find out.
+ */
+export function peerData(peer: Lease, family: Family): Readonly<Record<string, unknown>> {
+  const data = peer.attributes.backendData[family];
+  const name = dataName(family);
+  if (data === undefined || data === null) {
+    throw new ImplausibleLeaseError(`it has the subnet ${peer.subnets[family]} but no ${name}`);
+  }
+  if (typeof data === "object" && !Array.isArray(data)) return data as Record<string, unknown>;
+  const what = Array.isArray(data) ? "the array" : `the ${typeof data}`;
+  const cause = typeof data === "string" && data.trimStart().startsWith("{")
+    ? "; it was encoded as JSON twice"
+    : "";
+  throw new ImplausibleLeaseError(
+    `its ${name} is ${what} ${shown(data)} where an object should be${cause}`,
+  );
 }
 
-const MAX_SHOWN = 60;
+/** How a lease spells the name of a family's data. */
+export function dataName(family: Family): string {
+  return family === 4 ? "BackendData" : "BackendV6Data";
+}
 
 /** The member of a JSON object with this name in any case, as Go's decoder reads it. */
 export function jsonMember(data: unknown, name: string): unknown {

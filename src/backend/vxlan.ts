@@ -34,6 +34,7 @@ import type { Ownership } from "../state/ownership.ts";
 import type { Resource, VxlanLink } from "../state/resource.ts";
 import type { Lease } from "../subnet/lease.ts";
 import type { DeviceIdentity } from "../subnet/store.ts";
+import { shown } from "../text/shown.ts";
 import { advertisedAddresses } from "./advertised.ts";
 import {
   type Backend,
@@ -46,7 +47,7 @@ import {
 } from "./backend.ts";
 import { ipv6MtuProblem, leavesRoomForIpv6, requireIpv6Mtu } from "./ipv6_mtu.ts";
 import { nodeAddress } from "./node_entries.ts";
-import { jsonMember, peerAddress, requireBackendType, shown } from "./peer_lease.ts";
+import { dataName, jsonMember, peerAddress, peerData, requireBackendType } from "./peer_lease.ts";
 import { peerRoute } from "./peer_route.ts";
 import { BackendError } from "./target.ts";
 
@@ -176,11 +177,8 @@ class VxlanBackend implements Backend {
   }
 
   #peerMac(peer: Lease, family: Family): MacAddress {
-    const key = family === 4 ? "BackendData" : "BackendV6Data";
-    const data = peer.attributes.backendData[family];
-    if (data === undefined || data === null) {
-      throw new ImplausibleLeaseError(`it has the subnet ${peer.subnets[family]} but no ${key}`);
-    }
+    const key = dataName(family);
+    const data = peerData(peer, family);
     const vni = jsonMember(data, "VNI");
     if (vni !== undefined && vni !== this.#setup.options.VNI) {
       throw new ImplausibleLeaseError(

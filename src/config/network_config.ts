@@ -19,6 +19,8 @@ import {
   prefixRange,
   splitPrefix,
 } from "../addr/prefix.ts";
+import { type JsonLimits, whyTooLarge } from "../text/json_size.ts";
+import { shown, shownName } from "../text/shown.ts";
 import { ConfigError } from "./config_error.ts";
 import {
   booleanOption,
@@ -66,6 +68,8 @@ export interface ParseOptions {
 }
 
 const DEFAULT_BACKEND_TYPE = "vxlan";
+/** Kubernetes takes 1 MiB for a ConfigMap. */
+const LIMITS: JsonLimits = { maxBytes: 1024 * 1024, maxDepth: 32 };
 
 /**
  * Reads and checks the configuration, with defaults filled in. Throws `ConfigError` naming the key,
@@ -264,19 +268,21 @@ function backendConfig(given: Readonly<Record<string, unknown>>, source: string)
 }
 
 function parseObject(text: string, source: string): Record<string, unknown> {
+  const excess = whyTooLarge(text, LIMITS);
+  if (excess !== undefined) throw new ConfigError(`the text of ${source} ${excess}`);
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (error) {
     throw new ConfigError(
-      `${source} is not JSON: ${(error as Error).message}; ` +
+      `${source} is not JSON: ${shownName((error as Error).message, 200)}; ` +
         `write an object such as {"Network": "${RULES[4].example}"}`,
       { cause: error },
     );
   }
   if (isObject(value)) return value;
   throw new ConfigError(
-    `${source} is ${excerpt(text)}, not a JSON object; ` +
+    `${source} is ${shown(text, 40)}, not a JSON object; ` +
       `write one such as {"Network": "${RULES[4].example}"}`,
   );
 }
@@ -315,8 +321,4 @@ function objectOption(): OptionType<Readonly<Record<string, unknown>>> {
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-function excerpt(text: string): string {
-  return text.length <= 40 ? JSON.stringify(text) : `${JSON.stringify(text.slice(0, 40))}…`;
 }

@@ -5,6 +5,7 @@
  */
 
 import { nearest } from "../text/nearest.ts";
+import { shown } from "../text/shown.ts";
 import { ConfigError } from "./config_error.ts";
 
 /** What one option accepts. Make them with `integerOption`, `booleanOption` and `stringOption`. */
@@ -49,14 +50,17 @@ export function readOptions<S extends OptionSchema>(
   const ignored = new Set(context.ignore?.map((name) => name.toLowerCase()));
   const values: Record<string, unknown> = {};
   for (const [name, type] of Object.entries(schema)) values[name] = type.default;
+  let unknown = 0;
   for (const [key, value] of Object.entries(options)) {
     const name = names.get(key.toLowerCase());
     if (name !== undefined) {
       values[name] = readOption(name, value, schema[name] as OptionType<unknown>, where);
-    } else if (!ignored.has(key.toLowerCase())) {
+    } else if (!ignored.has(key.toLowerCase()) && unknown++ < MAX_UNKNOWN) {
       context.warn(unknownKey(key, [...names.values(), ...context.ignore ?? []], where));
     }
   }
+  const more = unknown - MAX_UNKNOWN;
+  if (more > 0) context.warn(`${more} more unknown keys in ${where} are ignored`);
   return values as OptionValues<S>;
 }
 
@@ -105,18 +109,21 @@ export function stringOption<D extends string | undefined>(
   };
 }
 
+/** Unknown keys that are named. */
+const MAX_UNKNOWN = 10;
+
 /** The message for a key that nobody reads, with the known name it is probably meant to be. */
 function unknownKey(key: string, known: readonly string[], where: string): string {
   const guess = nearest(key, known);
   const hint = guess === undefined ? "" : `; did you mean ${quote(guess)}?`;
-  return `unknown key ${quote(key)} in ${where} is ignored${hint}`;
+  return `unknown key ${shown(key)} in ${where} is ignored${hint}`;
 }
 
 function readOption<T>(name: string, value: unknown, type: OptionType<T>, where: string): T {
   if (value === null) return type.default;
   const read = type.read(value);
   if (read !== undefined) return read;
-  const given = type.secret ? "has a value that is not shown" : `is ${JSON.stringify(value)}`;
+  const given = type.secret ? "has a value that is not shown" : `is ${shown(value)}`;
   throw new ConfigError(`${name} in ${where} ${given}; it must be ${type.accepts}`);
 }
 

@@ -13,12 +13,14 @@ import { PeerFactsSource } from "../backend/peer_facts.ts";
 import { givenAddresses, type Options } from "../cli/options.ts";
 import type { NetworkConfig } from "../config/network_config.ts";
 import { readInterfaces } from "../iface/host_interfaces.ts";
+import { LimitedLines } from "../log/limited_lines.ts";
 import type { Log } from "../log/log.ts";
 import type { KernelEvent } from "../netlink/kernel.ts";
 import { NetlinkKernel } from "../netlink/netlink_kernel.ts";
 import { readSysctl } from "../netlink/sysctl.ts";
 import { Reconciler } from "../reconcile/reconciler.ts";
 import type { Ownership } from "../state/ownership.ts";
+import type { LeaseWatch } from "../subnet/lease.ts";
 import { LeaseTable } from "../subnet/lease_table.ts";
 import type { LeaseStore, OwnLease } from "../subnet/store.ts";
 import { writeSubnetFile } from "../subnet/subnet_file.ts";
@@ -62,6 +64,8 @@ export class Network implements AsyncDisposable {
   readonly #follower: ExternalFollower;
   #ownership: Ownership;
   #fileProblem: string | undefined;
+  /** Of the other nodes' leases as a whole: a single one is set aside. */
+  #leasesProblem: string | undefined;
   readonly #fileWritten = Promise.withResolvers<void>();
   /** The node's own entries, the rules and what the target does are in place; the file may be there. */
   #isSetUp = false;
@@ -117,11 +121,12 @@ export class Network implements AsyncDisposable {
       log: log.child({ component: backend.type }),
       ...extra,
     }, external);
+    const lines = this.#cleanup.use(new LimitedLines({ log, clock: systemClock }));
     this.#table = new LeaseTable({
       config,
       own: own.lease,
       backendType: backend.attributes.backendType,
-      onRejected: ({ key, reason }) => log.warn(`ignoring lease ${key}: ${reason}`),
+      onRejected: ({ key, ...why }) => lines.warn({ what: "ignoring lease", name: key, ...why }),
     });
     this.#advertiser = new Advertiser({
       own,
@@ -145,8 +150,8 @@ export class Network implements AsyncDisposable {
   async followLeases(stop: AbortSignal, onReady: () => void): Promise<void> {
     let hasSnapshot = false;
     for await (const event of this.#options.store.watchLeases(stop)) {
-      this.#projector.applyChanges(this.#table.apply(event));
-      if (event.kind !== "snapshot" || hasSnapshot) continue;
+      const isTaken = this.#take(event);
+      if (!isTaken || event.kind !== "snapshot" || hasSnapshot) continue;
       hasSnapshot = true;
       await this.#projector.whenLookedUp();
       const { target } = this.#options.backend;
@@ -161,6 +166,20 @@ export class Network implements AsyncDisposable {
     }
   }
 
+  /** Whether it could be done. What a single lease causes is dealt with where its lease is looked at. */
+  #take(event: LeaseWatch): boolean {
+    try {
+      this.#projector.applyChanges(this.#table.apply(event));
+      if (event.kind === "snapshot") this.#leasesProblem = undefined;
+      return true;
+    } catch (error) {
+      const { message, stack } = error as Error;
+      this.#leasesProblem = `a change to the other nodes' leases could not be taken in: ${message}`;
+      this.#log.error({ stack: stack?.slice(0, 2000) }, `${this.#leasesProblem}; restart flanneld`);
+      return false;
+    }
+  }
+
   /** Why this node is not as it should be, one line each, most important first. */
   problems(): string[] {
     const { failing, conflicts } = this.#reconciler.status();
@@ -169,6 +188,7 @@ export class Network implements AsyncDisposable {
       this.#follower.problem,
       traffic?.inSync ? undefined : `traffic rules: ${traffic?.problem ?? "not in yet"}`,
       this.#fileProblem,
+      this.#leasesProblem,
       this.#advertiser.problem,
       ...conflicts.map(({ text, error }) => `${text}: ${error}`),
       ...failing.map(({ text, error }) => `${text}: ${error}`),

@@ -43,4 +43,6 @@ export type LeaseWatch =
 export interface InvalidLease {
   readonly key: LeaseKey;
   readonly reason: string;
+  /** Where it is this program that failed. */
+  readonly fault?: Error;
 }

@@ -14,6 +14,7 @@ import {
   parseIpAddress,
 } from "../addr/ip.ts";
 import { parsePrefix, type Prefix } from "../addr/prefix.ts";
+import { type JsonLimits, whyTooLarge } from "../text/json_size.ts";
 import type { InvalidLease, Lease, LeaseAttributes, LeaseKey } from "./lease.ts";
 
 /** A datastore's entry: `key` is what follows `subnets/`. */
@@ -24,8 +25,28 @@ export interface LeaseEntry {
   readonly modRevision: bigint;
 }
 
-/** Reads an entry, or says why it cannot be read. */
+/**
+ * Room for what the `extension` backend publishes, 64 KiB of text of which JSON may need six bytes for
+ * each. etcd takes 1.5 MiB, and so does Go flannel; no other lease needs more than a few hundred.
+ */
+export const LEASE_LIMITS: JsonLimits = { maxBytes: 512 * 1024, maxDepth: 32 };
+
+/** Reads an entry, or says why it cannot be read. Never throws. */
 export function decodeLease(entry: LeaseEntry): Lease | InvalidLease {
+  try {
+    return decodeEntry(entry);
+  } catch (error) {
+    return failedLease(entry.key as LeaseKey, error);
+  }
+}
+
+/** A lease at which this program failed: what one node writes is no reason for another one to end. */
+export function failedLease(key: LeaseKey, error: unknown): InvalidLease {
+  const fault = error instanceof Error ? error : new Error(String(error));
+  return { key, reason: `this program cannot deal with it: ${fault.message}`, fault };
+}
+
+function decodeEntry(entry: LeaseEntry): Lease | InvalidLease {
   const key = entry.key as LeaseKey;
   const subnets = decodeLeaseKey(entry.key);
   if (subnets === undefined) return { key, reason: "its key does not name a subnet" };
@@ -72,6 +93,8 @@ export function encodeLeaseValue(attributes: LeaseAttributes): string {
 
 /** The attributes in a value's JSON, or the reason why there are none. */
 export function decodeLeaseValue(text: string): LeaseAttributes | string {
+  const excess = whyTooLarge(text, LEASE_LIMITS);
+  if (excess !== undefined) return `its value ${excess}`;
   let value: unknown;
   try {
     value = JSON.parse(text);

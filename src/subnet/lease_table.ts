@@ -11,13 +11,19 @@ import { FAMILIES, type Family } from "../addr/ip.ts";
 import type { Prefix } from "../addr/prefix.ts";
 import { visitInPortions } from "../memory/in_portions.ts";
 import type { InvalidLease, Lease, LeaseKey, LeaseWatch } from "./lease.ts";
+import { failedLease } from "./lease_codec.ts";
 import { type PlausibilityRules, whyImplausible } from "./plausible.ts";
 import { PrefixTrie } from "./prefix_trie.ts";
 
 export type LeaseChange =
   /** A new lease, or new attributes of the lease `previous`. */
   | { readonly kind: "put"; readonly lease: Lease; readonly previous?: Lease }
-  | { readonly kind: "delete"; readonly lease: Lease };
+  | {
+    readonly kind: "delete";
+    readonly lease: Lease;
+    /** The lease is still there, and is not to be acted upon any more. */
+    readonly isSetAside?: true;
+  };
 
 export interface LeaseTableOptions extends PlausibilityRules {
   /** Told once for each key and reason. */
@@ -61,7 +67,11 @@ export class LeaseTable {
     const put = (lease: Lease | InvalidLease) => {
       if (lease.key === this.#options.own.key) return;
       touch(lease.key);
-      this.#put(lease, unsettled);
+      try {
+        this.#put(lease, unsettled);
+      } catch (error) {
+        this.#put(failedLease(lease.key, error), unsettled);
+      }
     };
     const remove = (key: LeaseKey) => {
       touch(key);
@@ -87,15 +97,15 @@ export class LeaseTable {
         remove(event.key);
     }
     this.#settle(unsettled, touch);
-    return changes(before, this.#leases);
+    return this.#changes(before);
   }
 
   #put(given: Lease | InvalidLease, unsettled: Set<Candidate>): void {
     if (this.#isUnchanged(given)) return;
-    const reason = "reason" in given ? given.reason : whyImplausible(given, this.#options);
-    if (reason !== undefined) {
+    const rejected = this.#whyRejected(given);
+    if (rejected !== undefined) {
       this.#remove(given.key, unsettled);
-      this.#reject(given.key, reason);
+      this.#reject(rejected);
       return;
     }
     const lease = this.#configuredFamilies(given as Lease);
@@ -113,6 +123,12 @@ export class LeaseTable {
       if (subnet) this.#claims[family].add(subnet, candidate);
     }
     unsettled.add(candidate);
+  }
+
+  #whyRejected(given: Lease | InvalidLease): InvalidLease | undefined {
+    if ("reason" in given) return given;
+    const reason = whyImplausible(given, this.#options);
+    return reason === undefined ? undefined : { key: given.key, reason };
   }
 
   /** A snapshot mostly repeats what is known; then its plausibility is known, too. */
@@ -148,8 +164,12 @@ export class LeaseTable {
       const rivals = this.#rivals(candidate);
       const winner = rivals.find((rival) => rival.accepted && byAge(rival, candidate) < 0);
       touch(key);
-      if (winner === undefined) this.#rejected.delete(key);
-      else this.#reject(key, `its subnet overlaps that of the older lease ${winner.lease.key}`);
+      if (winner === undefined) {
+        this.#rejected.delete(key);
+      } else {
+        const reason = `its subnet overlaps that of the older lease ${winner.lease.key}`;
+        this.#reject({ key, reason });
+      }
       if (candidate.accepted === (winner === undefined)) continue;
       candidate.accepted = winner === undefined;
       if (candidate.accepted) this.#leases.set(key, candidate.lease);
@@ -177,13 +197,33 @@ export class LeaseTable {
     return { ...lease, subnets };
   }
 
-  #reject(key: LeaseKey, reason: string): void {
+  #reject(rejected: InvalidLease): void {
+    const { key, reason } = rejected;
     this.#rejected.set(key, reason);
     const report = `${key} ${reason}`;
     if (this.#reported.has(report)) return;
     if (this.#reported.size >= MAX_REPORTED) this.#reported.clear();
     this.#reported.add(report);
-    this.#options.onRejected({ key, reason });
+    this.#options.onRejected(rejected);
+  }
+
+  /** What is different from `before`, deletions first. */
+  #changes(before: ReadonlyMap<LeaseKey, Lease | undefined>): LeaseChange[] {
+    const deletes: LeaseChange[] = [];
+    const puts: LeaseChange[] = [];
+    for (const [key, previous] of before) {
+      const lease = this.#leases.get(key);
+      if (lease === undefined) {
+        if (previous === undefined) continue;
+        const isSetAside = this.#rejected.has(key);
+        deletes.push({ kind: "delete", lease: previous, ...(isSetAside && { isSetAside }) });
+      } else if (previous === undefined) {
+        puts.push({ kind: "put", lease });
+      } else if (!sameSubnets(previous, lease) || !sameContent(previous, lease)) {
+        puts.push({ kind: "put", lease, previous });
+      }
+    }
+    return [...deletes, ...puts];
   }
 }
 
@@ -195,25 +235,6 @@ interface Candidate {
 
 /** Rejections remembered so that they are told once; beyond it, some are told again. */
 const MAX_REPORTED = 65_536;
-
-function changes(
-  before: ReadonlyMap<LeaseKey, Lease | undefined>,
-  after: ReadonlyMap<LeaseKey, Lease>,
-): LeaseChange[] {
-  const deletes: LeaseChange[] = [];
-  const puts: LeaseChange[] = [];
-  for (const [key, previous] of before) {
-    const lease = after.get(key);
-    if (lease === undefined) {
-      if (previous !== undefined) deletes.push({ kind: "delete", lease: previous });
-    } else if (previous === undefined) {
-      puts.push({ kind: "put", lease });
-    } else if (!sameSubnets(previous, lease) || !sameContent(previous, lease)) {
-      puts.push({ kind: "put", lease, previous });
-    }
-  }
-  return [...deletes, ...puts];
-}
 
 function sameClaim(a: Lease, b: Lease): boolean {
   return a.createRevision === b.createRevision && sameSubnets(a, b);

@@ -4,6 +4,7 @@ import { familiesOf } from "../addr/family.ts";
 import { whyNotUnicast } from "../addr/ip.ts";
 import { type Prefix, prefixContains, prefixesOverlap, prefixLength } from "../addr/prefix.ts";
 import type { NetworkConfig } from "../config/network_config.ts";
+import { shown } from "../text/shown.ts";
 import type { Lease } from "./lease.ts";
 
 export interface PlausibilityRules {
@@ -22,8 +23,9 @@ export interface PlausibilityRules {
  */
 export function whyImplausible(lease: Lease, rules: PlausibilityRules): string | undefined {
   const { backendType } = lease.attributes;
-  if (backendType.toLowerCase() !== rules.backendType.toLowerCase()) {
-    return `its backend is "${backendType}", this node's is "${rules.backendType}"`;
+  // Exactly, as Go flannel and each backend compare it.
+  if (backendType !== rules.backendType) {
+    return `its backend is ${shown(backendType)}, this node's is "${rules.backendType}"`;
   }
   const families = familiesOf(rules.config.families).filter((family) => lease.subnets[family]);
   if (families.length === 0) return "it has no subnet of an address family that is enabled";

@@ -145,6 +145,24 @@ const HOSTILE: readonly (readonly [name: string, key: string, value: string])[] 
   ["a JSON array", "10.5.46.0-24", "[]"],
   ["an empty value", "10.5.47.0-24", ""],
   ["another backend", "10.5.48.0-24", leaseValue("192.0.2.68", "x", { BackendType: "host-gw" })],
+  [
+    "data nested deeper than the stack allows",
+    "10.5.49.0-24",
+    leaseValue("192.0.2.70", "02:00:00:00:00:70").replace(
+      '"VNI":1',
+      `"VNI":${"[".repeat(60_000)}${"]".repeat(60_000)}`,
+    ),
+  ],
+  [
+    "a backend of a megabyte",
+    "10.5.50.0-24",
+    leaseValue("192.0.2.71", "x", { BackendType: "x".repeat(1_400_000) }),
+  ],
+  [
+    "data encoded twice",
+    "10.5.51.0-24",
+    leaseValue("192.0.2.72", "x", { BackendData: '{"VNI":1,"VtepMAC":"02:00:00:00:00:72"}' }),
+  ],
   ["a key that is no subnet", "hello", leaseValue("192.0.2.69", "02:00:00:00:00:69")],
 ];
 
@@ -188,6 +206,14 @@ describe("trap 18: hostile leases", () => {
       await put(cluster, "10.5.240.0-24", leaseValue("192.0.2.241", "02:00:00:00:02:40"));
       await expectKernel(host, ["dst 192.0.2.241"], []);
       await expectUnharmed();
+      await cluster.configure(`{"Network":"10.5.0.0/16","Backend":${"[".repeat(60_000)}`);
+      await eventually(
+        "the configuration is refused",
+        30_000,
+        () => host.daemon.logLines(/cannot be used: .* is nested 60001 levels deep/).length === 1,
+      );
+      await cluster.configure(VXLAN);
+      expect(host.daemon.log().length).toBeLessThan(50_000);
       await host.daemon.stop();
       await host.up();
       await expectUnharmed();

@@ -36,6 +36,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     addr: "leases consist of prefixes",
     config: "a subnet must fit the network",
     memory: "there may be tens of thousands of leases",
+    text: "what is wrong with a lease is shown, and its size is bounded",
   },
   "subnet/etcd": {
     addr: "leases consist of prefixes",

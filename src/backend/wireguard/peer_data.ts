@@ -5,8 +5,9 @@ import { FAMILIES, type Family, type IpAddress, isLinkLocal } from "../../addr/i
 import { parsePrefix, type Prefix, prefixContainsAddress } from "../../addr/prefix.ts";
 import { parseWireguardKey, type WireguardKey, ZERO_KEY } from "../../addr/wireguard_key.ts";
 import type { Lease } from "../../subnet/lease.ts";
+import { shown } from "../../text/shown.ts";
 import { ImplausibleLeaseError } from "../backend.ts";
-import { jsonMember, shown } from "../peer_lease.ts";
+import { dataName, jsonMember, peerData } from "../peer_lease.ts";
 
 /** How nodes reach each other: a device for each family, or one for both over one of them. */
 export type Mode = "separate" | "auto" | "ipv4" | "ipv6";
@@ -79,11 +80,8 @@ function isPublic(address: IpAddress | undefined): boolean {
 }
 
 function readFamily(peer: Lease, family: Family, ownKey: WireguardKey): PeerData {
-  const name = family === 4 ? "BackendData" : "BackendV6Data";
-  const data = peer.attributes.backendData[family];
-  if (data === undefined || data === null) {
-    throw new ImplausibleLeaseError(`it has the subnet ${peer.subnets[family]} but no ${name}`);
-  }
+  const name = dataName(family);
+  const data = peerData(peer, family);
   const text = jsonMember(data, "PublicKey");
   const publicKey = typeof text === "string" ? parseWireguardKey(text) : undefined;
   if (publicKey === undefined || publicKey === ZERO_KEY) {

@@ -58,6 +58,8 @@ const DEFAULT_ROUTE: Route = {
 let kernel: FakeKernel;
 let sink: Sink;
 let log: ReturnType<typeof collectingLog>;
+/** By `projectorFor`. */
+let prepared: { readonly backend: Backend } | undefined;
 
 beforeEach(() => {
   kernel = new FakeKernel();
@@ -78,6 +80,7 @@ async function projectorFor(
   const backend: Backend = await module.prepare(
     backendHost(kernel, config(type, families, options)),
   );
+  prepared = { backend };
   if (target !== undefined) Object.assign(backend, { target });
   const ext = external(families);
   const facts: PeerFactsSource = new PeerFactsSource({
@@ -238,6 +241,95 @@ describe("NetworkProjector", () => {
       await projector.whenLookedUp();
       expect(sink.text("node-3")).toContain("onlink");
     });
+  });
+
+  describe("where it fails at one peer", () => {
+    const fault = new RangeError("Maximum call stack size exceeded.");
+    const text =
+      "ignoring lease node-2: this program cannot deal with it: Maximum call stack size exceeded.";
+    const failFor = (key: string, owner: string) => {
+      if (key === owner) throw fault;
+    };
+    const failingPeer = (peer: Backend["peer"]): Backend["peer"] => (lease, ...rest) => {
+      failFor("node-2", lease.key);
+      return peer(lease, ...rest);
+    };
+
+    test("because of the backend, sets it aside, says so once, and goes on with the others", async () => {
+      const projector = await projectorFor("vxlan");
+      const { backend } = prepared as { backend: Backend };
+      const peer = backend.peer.bind(backend);
+      projector.applyChanges([put(lease(2, "vxlan", [4]))]);
+      Object.assign(backend, { peer: failingPeer(peer) });
+      projector.applyChanges([2, 3, 2].map((n) => put(lease(n, "vxlan", [4]))));
+      projector.externalChanged({ ...external([4]), mtuBytes: 1400 });
+      expect(log.lines).toEqual([text]);
+      expect(sink.text("node-2")).toBe("");
+      expect(sink.text("node-3")).toContain("route 10.5.3.0/24");
+      expect(projector.status()).toMatchObject({ peers: 1 });
+      Object.assign(backend, { peer });
+      projector.applyChanges([put(lease(2, "vxlan", [4]))]);
+      expect(sink.text("node-2")).toContain("route 10.5.2.0/24");
+      expect(projector.status()).toMatchObject({ peers: 2 });
+    });
+
+    test("because of the kernel's side or of the target, too", async () => {
+      const told: string[] = [];
+      const target = {
+        put: ({ key }: Lease) => {
+          failFor("node-4", key);
+          told.push(`put ${key}`);
+        },
+        remove: ({ key }: Lease) => void told.push(`remove ${key}`),
+      };
+      const projector = await projectorFor("vxlan", {}, [4], target as unknown as Target);
+      const setDesired = sink.setDesired.bind(sink);
+      sink.setDesired = (owner, ...rest) => {
+        failFor("node-2", owner);
+        setDesired(owner, ...rest);
+      };
+      projector.applyChanges([2, 3, 4, 5].map((n) => put(lease(n, "vxlan", [4]))));
+      expect(log.lines).toEqual([text, text.replace("node-2", "node-4")]);
+      expect([...projector.status().implausible.keys()] as string[]).toEqual(["node-2", "node-4"]);
+      expect(sink.text("node-4")).toBe("");
+      expect(told.slice(0, 2)).toEqual(["put node-3", "remove node-4"]);
+      projector.applyChanges([{ kind: "delete", lease: lease(2, "vxlan", [4]) }]);
+      expect(projector.status().implausible.size).toBe(1);
+    });
+
+    test("while its way is looked up, does not look it up again and again", async () => {
+      const clock = new FakeClock();
+      await using projector = await projectorFor("host-gw", {}, [4], undefined, clock);
+      const { backend } = prepared as { backend: Backend };
+      Object.assign(backend, { peer: failingPeer(backend.peer.bind(backend)) });
+      projector.applyChanges([put(lease(2, "host-gw", [4])), put(lease(3, "host-gw", [4]))]);
+      await projector.whenLookedUp();
+      const { lookUps } = kernel;
+      await clock.advance(10_000);
+      expect(kernel.lookUps).toBe(lookUps);
+      expect(log.lines).toEqual([text]);
+      expect(sink.text("node-3")).toContain("route 10.5.3.0/24");
+    });
+  });
+
+  test("of thousands of ignored peers names a few and counts the others", async () => {
+    const clock = new FakeClock();
+    await using projector = await projectorFor("vxlan", {}, [4], undefined, clock);
+    projector.applyChanges(
+      Array.from({ length: 1000 }, (_, n) => {
+        const attributes = {
+          ...lease(2, "vxlan", [4]).attributes,
+          backendData: { 4: { VNI: n + 2 } },
+        };
+        return put({ ...lease(2, "vxlan", [4]), key: `node-${n}` as Lease["key"], attributes });
+      }),
+    );
+    await clock.advance(1000);
+    expect(log.lines).toHaveLength(6);
+    expect(log.lines[5]).toBe(
+      "ignoring lease node-999: its VNI is 1001, this node's is 1 (and 994 more like it)",
+    );
+    expect(projector.status().implausible.size).toBe(1000);
   });
 
   test("gives the devices another MTU when the external interface has one", async () => {

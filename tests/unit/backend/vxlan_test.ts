@@ -325,7 +325,22 @@ describe("vxlan ignores the lease of a peer", () => {
       "it has the subnet 10.5.2.0/24 but no BackendData",
     ],
     ["with null as BackendData", withData(null), "but no BackendData"],
-    ["with text as BackendData", withData("x"), "the VtepMAC undefined of its BackendData is none"],
+    [
+      "with text as BackendData",
+      withData("x"),
+      'its BackendData is the string "x" where an object should be',
+    ],
+    [
+      "with BackendData encoded twice",
+      withData('{"VNI":1,"VtepMAC":"02:00:00:00:00:02"}'),
+      `its BackendData is the string "{\\"VNI\\":1,\\"VtepMAC\\":\\"02:00:00:00:00:02\\"}" where an ` +
+      "object should be; it was encoded as JSON twice",
+    ],
+    [
+      "with a list as BackendData",
+      withData([1]),
+      "its BackendData is the array [1] where an object should be",
+    ],
     ["with a MAC that is none", withData({ VNI: 1, VtepMAC: "nonsense" }), '"nonsense"'],
     ["with a zero MAC", withData({ VNI: 1, VtepMAC: "00:00:00:00:00:00" }), "is a zero address"],
     [

@@ -133,6 +133,28 @@ describe("parseNetworkConfig", () => {
     expect(String(config.families[4]?.subnetMax)).toBe("10.5.255.0");
   });
 
+  test("refuses a text of an unreasonable size, and shows little of a long value", () => {
+    const cases: [string, string][] = [
+      [
+        `{"Network":"10.5.0.0/16","Backend":${"[".repeat(60_000)}`,
+        "is nested 60001 levels deep, more than 32",
+      ],
+      [`{"Network":"${"1".repeat(1_100_000)}"}`, "has 1100014 bytes, more than 1048576"],
+      [`{"Network":"${"1".repeat(1_000)}"}`, `is "${"1".repeat(60)}…"; it must be`],
+    ];
+    for (const [text, reason] of cases) {
+      expect(() => parse(text)).toThrow(ConfigError);
+      expect(() => parse(text)).toThrow(reason);
+    }
+  });
+
+  test("names ten unknown keys and counts the others", () => {
+    const unknown = Array.from({ length: 1000 }, (_, n) => [`x${n}`, 1]);
+    const { warnings } = parse({ Network: "10.5.0.0/16", ...Object.fromEntries(unknown) });
+    expect(warnings).toHaveLength(11);
+    expect(warnings[10]).toContain("990 more unknown keys");
+  });
+
   test.each([
     ["not json", "is not JSON: "],
     ["[]", 'is "[]", not a JSON object'],

@@ -174,3 +174,39 @@ function hasNegativeZero(value: unknown): boolean {
   if (typeof value === "number") return Object.is(value, -0);
   return typeof value === "object" && value !== null && Object.values(value).some(hasNegativeZero);
 }
+
+describe("a value of an unreasonable size", () => {
+  const entry = (value: string) => ({ key: "10.5.2.0-24", value, ...REVISIONS });
+  const REVISIONS = { createRevision: 1n, modRevision: 1n };
+  const nested = (depth: number) =>
+    `{"PublicIP":"192.0.2.1","BackendData":${"[".repeat(depth - 1)}${"]".repeat(depth - 1)}}`;
+
+  test("is not read, and the reason names the size", () => {
+    expect(decodeLease(entry(nested(32)))).toMatchObject({ subnets: { 4: "10.5.2.0/24" } });
+    expect(decodeLease(entry(nested(33)))).toMatchObject({
+      reason: "its value is nested 33 levels deep, more than 32",
+    });
+    expect(decodeLease(entry(nested(60_000)))).toMatchObject({
+      reason: "its value is nested 60000 levels deep, more than 32",
+    });
+    const long = `{"PublicIP":"192.0.2.1","BackendType":"${"x".repeat(1_400_000)}"}`;
+    expect(decodeLease(entry(long))).toMatchObject({
+      reason: "its value has 1400041 bytes, more than 524288",
+    });
+  });
+
+  test("is not one of the extension backend, which may publish 64 KiB of any text", () => {
+    const data = "\u0001".repeat(64 * 1024);
+    const attributes = {
+      publicAddresses: { 4: "192.0.2.1" as IpAddress },
+      backendType: "extension",
+      backendData: { 4: data },
+    };
+    expect(decodeLease(entry(encodeLeaseValue(attributes)))).toMatchObject({ attributes });
+  });
+
+  test("counts no brackets in text, and those of an escaped quote", () => {
+    const text = JSON.stringify({ PublicIP: "192.0.2.1", BackendData: `\\"${"[{".repeat(100)}` });
+    expect(decodeLease(entry(text))).toMatchObject({ subnets: { 4: "10.5.2.0/24" } });
+  });
+});

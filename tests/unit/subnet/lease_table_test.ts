@@ -131,6 +131,16 @@ describe("LeaseTable", () => {
     ["multicast", lease(9, { ip: "224.0.0.5" }), "public address 224.0.0.5 is multicast"],
     ["broadcast", lease(9, { ip: "255.255.255.255" }), "is broadcast"],
     ["another backend", lease(9, { type: "host-gw" }), 'its backend is "host-gw", this node\'s'],
+    [
+      "the backend in capitals",
+      lease(9, { type: "VXLAN" }),
+      'its backend is "VXLAN", this node\'s',
+    ],
+    [
+      "a backend of a megabyte",
+      lease(9, { type: "x".repeat(1_000_000) }),
+      `its backend is "${"x".repeat(60)}…", this node's is "vxlan"`,
+    ],
   ])("a lease with %s is set aside, reported once and counted", (_, hostile, reason) => {
     const { leases, reports } = table();
     expect(text(leases.apply(snapshot(hostile, lease(3))))).toEqual([`put ${KEY(3)}`]);
@@ -154,6 +164,36 @@ describe("LeaseTable", () => {
     leases.apply({ kind: "snapshot", leases: [], invalid: [invalid], revision: 9n });
     expect(leases.leases.size).toBe(0);
     expect([...leases.rejected.keys()]).toEqual([KEY(2)]);
+  });
+
+  test("one at which this program fails is set aside with the reason, and no other", () => {
+    const { leases, reports } = table();
+    const broken: Lease = {
+      ...lease(2),
+      get attributes(): never {
+        throw new RangeError("Maximum call stack size exceeded.");
+      },
+    };
+    expect(text(leases.apply(snapshot(broken, lease(3))))).toEqual([`put ${KEY(3)}`]);
+    expect(reports).toEqual([
+      `${KEY(2)}: this program cannot deal with it: Maximum call stack size exceeded.`,
+    ]);
+    expect([...leases.rejected.keys()]).toEqual([KEY(2)]);
+    expect(text(leases.apply({ kind: "put", lease: lease(2) }))).toEqual([`put ${KEY(2)}`]);
+    expect(text(leases.apply({ kind: "put", lease: broken }))).toEqual([`delete ${KEY(2)}`]);
+  });
+
+  test("a deletion tells a lease that has gone from one that is set aside", () => {
+    const { leases } = table();
+    leases.apply(snapshot(lease(2), lease(3), lease(4)));
+    const hostile = lease(2, { ip: "127.0.0.1", modified: 50 });
+    expect(leases.apply({ kind: "put", lease: hostile })).toEqual([
+      { kind: "delete", lease: lease(2), isSetAside: true },
+    ]);
+    const [gone] = leases.apply({ kind: "delete", key: KEY(3) });
+    expect(gone).toStrictEqual({ kind: "delete", lease: lease(3) });
+    const [missing] = leases.apply(snapshot(hostile));
+    expect(missing).toStrictEqual({ kind: "delete", lease: lease(4) });
   });
 
   test("of two leases that overlap the older one holds, in either order of arrival", () => {

@@ -451,7 +451,7 @@ wireguard flannel-wg-v6 peer ${keyOf(2)} endpoint [fd00::2]:1001 allowed-ips fc0
       {},
       "it has the subnet 10.5.2.0/24 but no Back",
     ],
-    ["data that is text", node(2, [4], { 4: "x" }), {}, "the PublicKey undefined of its BackendDa"],
+    ["data that is text", node(2, [4], { 4: "x" }), {}, 'is the string "x" where an object'],
     [
       "a short key",
       node(2, [4], { 4: { ...good, PublicKey: "AAAA" } }),
