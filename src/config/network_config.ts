@@ -4,6 +4,7 @@ import { mapFamilies, type PerFamily } from "../addr/family.ts";
 import {
   addressBits,
   addressValue,
+  FAMILIES,
   type Family,
   familyOf,
   formatAddress,
@@ -16,11 +17,13 @@ import {
   prefixAddress,
   prefixContainsAddress,
   prefixLength,
+  type PrefixRange,
   prefixRange,
   splitPrefix,
 } from "../addr/prefix.ts";
 import { type JsonLimits, whyTooLarge } from "../text/json_size.ts";
 import { shown, shownName } from "../text/shown.ts";
+import { specialBlockIn } from "../addr/special_use.ts";
 import { ConfigError } from "./config_error.ts";
 import {
   booleanOption,
@@ -45,6 +48,19 @@ export interface FamilyNetwork {
   /** First address of the first and of the last subnet that may be given out. */
   readonly subnetMin: IpAddress;
   readonly subnetMax: IpAddress;
+}
+
+/**
+ * The addresses that nodes may be given: from SubnetMin to the end of the subnet at SubnetMax. Others
+ * of the network are free for hosts, as where a whole 10.0.0.0/8 is named.
+ */
+export function assignableRange(
+  { subnetLength, subnetMin, subnetMax }: Omit<FamilyNetwork, "network">,
+): PrefixRange {
+  return {
+    first: prefixRange(makePrefix(subnetMin, subnetLength)).first,
+    last: prefixRange(makePrefix(subnetMax, subnetLength)).last,
+  };
 }
 
 export interface BackendConfig {
@@ -84,6 +100,9 @@ export function parseNetworkConfig(text: string, options: ParseOptions): Network
       `EnableIPv4 and EnableIPv6 in ${source} are both false; set at least one to true`,
     );
   }
+  for (const family of FAMILIES) {
+    if (!enabled[family]) warnAboutUnused(RULES[family], values, options);
+  }
   return {
     families: mapFamilies(
       enabled,
@@ -96,6 +115,7 @@ export function parseNetworkConfig(text: string, options: ParseOptions): Network
 
 /** How a family's keys are spelled and what its sizes may be. */
 interface FamilyRules {
+  readonly enable: "EnableIPv4" | "EnableIPv6";
   readonly network: "Network" | "IPv6Network";
   readonly length: "SubnetLen" | "IPv6SubnetLen";
   readonly min: "SubnetMin" | "IPv6SubnetMin";
@@ -108,6 +128,7 @@ interface FamilyRules {
 
 const RULES: Readonly<Record<Family, FamilyRules>> = {
   4: {
+    enable: "EnableIPv4",
     network: "Network",
     length: "SubnetLen",
     min: "SubnetMin",
@@ -117,6 +138,7 @@ const RULES: Readonly<Record<Family, FamilyRules>> = {
     example: "10.5.0.0/16",
   },
   6: {
+    enable: "EnableIPv6",
     network: "IPv6Network",
     length: "IPv6SubnetLen",
     min: "IPv6SubnetMin",
@@ -168,6 +190,15 @@ function familyNetwork(family: Family, values: Values, options: ParseOptions): F
   return { network, subnetLength, subnetMin, subnetMax };
 }
 
+/** Who gives a network wants it: the switch is forgotten more often than the network. */
+function warnAboutUnused(rules: FamilyRules, values: Values, { source, warn }: ParseOptions): void {
+  if (values[rules.network] === undefined) return;
+  warn(
+    `${rules.network} in ${source} has no effect, for ${rules.enable} is false; ` +
+      `set ${rules.enable} to true, or leave ${rules.network} out`,
+  );
+}
+
 function readNetwork(
   given: { address: IpAddress; length: number } | undefined,
   rules: FamilyRules,
@@ -186,6 +217,13 @@ function readNetwork(
     );
   }
   const network = makePrefix(given.address, given.length);
+  const special = specialBlockIn(network);
+  if (special !== undefined) {
+    throw new ConfigError(
+      `${rules.network} in ${source} is ${network}, and ${special.block} is ${special.use}; ` +
+        `choose a network that nothing else uses, such as ${rules.example}`,
+    );
+  }
   if (prefixAddress(network) !== given.address) {
     warn(
       `${rules.network} in ${source} is ${given.address}/${given.length}, which has host bits set; ` +

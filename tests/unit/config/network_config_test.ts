@@ -88,6 +88,27 @@ describe("parseNetworkConfig", () => {
     expect(warnings).toEqual([]);
   });
 
+  test.each(["10.0.0.0/8", "100.64.0.0/10", "198.18.0.0/15", "192.0.2.0/24", "8.0.0.0/8"])(
+    "takes the network %p",
+    (network) =>
+      expect(String(parse({ Network: network }).config.families[4]?.network)).toBe(network),
+  );
+
+  test("warns about a network whose family is switched off", () => {
+    expect(parse({ Network: "10.5.0.0/16", IPv6Network: "fc00::/48" }).warnings).toEqual([
+      `IPv6Network in ${SOURCE} has no effect, for EnableIPv6 is false; set EnableIPv6 to true, ` +
+      "or leave IPv6Network out",
+    ]);
+    const { config, warnings } = parse({
+      EnableIPv4: false,
+      EnableIPv6: true,
+      Network: "10.5.0.0/16",
+      IPv6Network: "fc00::/48",
+    });
+    expect(Object.keys(config.families)).toEqual(["6"]);
+    expect(warnings).toEqual([expect.stringContaining("Network in")]);
+  });
+
   test("masks host bits and warns about unknown keys by name", () => {
     const { config, warnings } = parse({ Network: "10.5.7.1/16", SubnetLength: 25 });
     expect(String(config.families[4]?.network)).toBe("10.5.0.0/16");
@@ -165,6 +186,17 @@ describe("parseNetworkConfig", () => {
     [{ Network: "10.5.0.0" }, 'is "10.5.0.0"; it must be an IPv4 network such as "10.5.0.0/16"'],
     [{ Network: "fc00::/48" }, "it must be an IPv4 network"],
     [{ Network: "0.0.0.0/0" }, "every address there is"],
+    ...["127.0.0.0/16", "224.1.0.0/16", "169.254.0.0/16", "0.1.0.0/16", "255.0.0.0/8"].map((
+      network,
+    ): [object, string] => [{ Network: network }, `is ${network}, and `]),
+    [{ Network: "0.0.0.0/1" }, "0.0.0.0/8 is this host on this network; choose a network that"],
+    [{ Network: "128.0.0.0/1" }, "169.254.0.0/16 is link-local"],
+    ...["::/48", "::ffff:0:0/96", "fe80::/64", "ff15::/48", "8000::/1"].map((
+      network,
+    ): [object, string] => [
+      { EnableIPv4: false, EnableIPv6: true, IPv6Network: network },
+      "choose a network that nothing else uses, such as fc00::/48",
+    ]),
     [{ Network: "10.5.0.0/29" }, "too small to be cut into four subnets"],
     [{ Network: "10.5.0.0/16", SubnetLen: 31 }, "from 18 (four subnets) to 30"],
     [{ Network: "10.5.0.0/16", SubnetLen: 17 }, "from 18 (four subnets) to 30"],
