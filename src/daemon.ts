@@ -29,7 +29,7 @@ import type { Log } from "./log/log.ts";
 import { NetlinkKernel } from "./netlink/netlink_kernel.ts";
 import { readSysctl } from "./netlink/sysctl.ts";
 import type { LeaseStore, OwnLease } from "./subnet/store.ts";
-import { readSubnetFile } from "./subnet/subnet_file.ts";
+import { checkSubnetFile, readSubnetFile } from "./subnet/subnet_file.ts";
 import { systemClock } from "./time/clock.ts";
 import { bridgeNetfilterProblem, TrafficError } from "./traffic/traffic.ts";
 
@@ -46,6 +46,7 @@ const REFRESH_MS = 1000;
 export async function runDaemon({ options, log, stop }: DaemonContext): Promise<number> {
   log.info(`flanneld ${versionText()} starts: ${describeOptions(options)}`);
   requireNetworkPrivilege();
+  checkSubnetFile(options.subnetFile);
   const notifier = createNotifier({ log });
   const progress = new Progress(notifier);
   // Aborted by `stop`, and by the first part that cannot go on.
@@ -121,7 +122,7 @@ async function joinNetwork(context: JoinContext, signal: AbortSignal): Promise<N
   }
   const external = await chooseInterface(context);
   await warnAboutForwarding(familiesOf(config.families), log);
-  const previous = await readSubnetFile(options.subnetFile, (message) => log.warn(message));
+  const previous = readSubnetFile(options.subnetFile, (message) => log.warn(message));
   progress.step(`asking ${store.description} for a subnet`);
   const { publicAddresses } = external;
   const previousLease = await store.previousLease({ config, publicAddresses }, signal);

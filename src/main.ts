@@ -123,5 +123,6 @@ const FAULTS = new Set([
   "OutOfSubnetsError",
   "ProcessError",
   "StoreError",
+  "SubnetFileError",
   "TrafficError",
 ]);

@@ -10,6 +10,7 @@
 import { readFileSync } from "node:fs";
 import { addressBits, familyOf } from "../addr/ip.ts";
 import { makePrefix, type Prefix, prefixContains } from "../addr/prefix.ts";
+import { readRegularText } from "../files/regular_file.ts";
 import type { Log } from "../log/log.ts";
 import type { Kernel } from "../netlink/kernel.ts";
 import { isOurs, type Ownership } from "../state/ownership.ts";
@@ -64,7 +65,7 @@ async function removePolicies({ kernel, ownership, log }: LeftoverContext): Prom
 /** charon outlives its daemon, and does no harm without policies. */
 function aboutCharon(): string {
   try {
-    const pid = Number(readFileSync(CHARON_PID_FILE, "utf8"));
+    const pid = Number(readRegularText(CHARON_PID_FILE, 64));
     if (readFileSync(`/proc/${pid}/comm`, "utf8").trim() !== "charon") return "";
     return `; charon still runs: unless something else needs it, end it with "kill ${pid}"`;
   } catch {

@@ -1,8 +1,8 @@
 /** Runs the datastore as a program: until a signal, or until it cannot go on. */
 
-import { readFileSync } from "node:fs";
 import { checkBackend } from "../backend/registry.ts";
 import { parseNetworkConfig } from "../config/network_config.ts";
+import { readRegularText } from "../files/regular_file.ts";
 import { createNotifier } from "../health/sd_notify.ts";
 import type { Log } from "../log/log.ts";
 import { systemClock } from "../time/clock.ts";
@@ -104,9 +104,12 @@ function readTls({ certFile, keyFile, clientCaFile }: TlsFileNames): ServerTls {
   };
 }
 
+/** A bundle of certificates, or a configuration. */
+const MAX_FILE_BYTES = 16 * 1024 * 1024;
+
 function readText(path: string, flag: string): string {
   try {
-    return readFileSync(path, "utf8");
+    return readRegularText(path, MAX_FILE_BYTES);
   } catch (cause) {
     throw new DatastoreError(`cannot read ${flag}: ${(cause as Error).message}`, { cause });
   }

@@ -3,11 +3,17 @@
  * subnet. Lines of `NAME=value`, as systemd's EnvironmentFile= and `.` of a shell take them.
  */
 
-import { chmod, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import ini from "ini";
 import { familiesOf, type PerFamily } from "../addr/family.ts";
 import { addressValue, FAMILIES, type Family, familyOf, formatAddress } from "../addr/ip.ts";
+import {
+  readRegularText,
+  RegularFileError,
+  replaceFile,
+  requireReplaceable,
+} from "../files/regular_file.ts";
 import { parsePrefixMasked, type Prefix, prefixAddress, prefixLength } from "../addr/prefix.ts";
 
 export interface SubnetFile {
@@ -25,13 +31,13 @@ export type PreviousSubnetFile = Pick<SubnetFile, "networks" | "subnets">;
  * Reads the file of an earlier run. A missing file gives nothing; a line that cannot be read, and a
  * file that cannot, is skipped with one line to `warn`.
  */
-export async function readSubnetFile(
+export function readSubnetFile(
   path: string,
   warn: (message: string) => void,
-): Promise<PreviousSubnetFile> {
+): PreviousSubnetFile {
   try {
     return parseSubnetFile(
-      await readFile(path, "utf8"),
+      readRegularText(path, MAX_FILE_BYTES),
       (message) => warn(`subnet file ${path}: ${message}`),
     );
   } catch (error) {
@@ -41,22 +47,47 @@ export async function readSubnetFile(
   }
 }
 
+/** The subnet file cannot be where `--subnet-file` says. */
+export class SubnetFileError extends Error {
+  override readonly name = "SubnetFileError";
+}
+
+/**
+ * Throws `SubnetFileError` unless there is a regular file, a symbolic link to one, or nothing. What
+ * the system refuses to tell is not decided here: writing fails, and is tried again.
+ */
+export function checkSubnetFile(path: string): void {
+  try {
+    requireReplaceable(path);
+  } catch (cause) {
+    if (!(cause instanceof RegularFileError)) return;
+    throw new SubnetFileError(
+      `cannot write the subnet file: ${cause.message}; let --subnet-file name a file, or a path ` +
+        "where there is nothing yet",
+      { cause },
+    );
+  }
+}
+
 /**
  * Replaces the file as a whole, mode 0644, and makes its parent directories; a file that says the
- * same is left alone. Throws the file system's error.
+ * same is left alone. Throws the file system's error, and `RegularFileError` for what is no file.
  */
 export async function writeSubnetFile(path: string, content: SubnetFile): Promise<void> {
   const text = formatSubnetFile(content);
-  if (await readFile(path, "utf8").catch(() => undefined) === text) return;
+  if (textOf(path) === text) return;
   await mkdir(dirname(path), { recursive: true });
-  const temporary = `${path}.${process.pid}.tmp`;
+  await replaceFile(path, text, { mode: 0o644, flush: true });
+}
+
+/** More than any subnet file has; lines of others in it are allowed. */
+const MAX_FILE_BYTES = 64 * 1024;
+
+function textOf(path: string): string | undefined {
   try {
-    await writeFile(temporary, text, { flush: true });
-    await chmod(temporary, 0o644);
-    await rename(temporary, path);
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
+    return readRegularText(path, MAX_FILE_BYTES);
+  } catch {
+    return undefined;
   }
 }
 

@@ -12,6 +12,7 @@ const ROOT = new URL("../../", import.meta.url).pathname;
 /** An edge that carries types only is marked `type`: nothing of the target runs in the source. */
 const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   addr: {},
+  files: {},
   config: {
     addr: "networks and subnets are prefixes",
     text: "unknown keys are reported with the nearest known one",
@@ -35,12 +36,14 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   subnet: {
     addr: "leases consist of prefixes",
     config: "a subnet must fit the network",
+    files: "the subnet file",
     memory: "there may be tens of thousands of leases",
     text: "what is wrong with a lease is shown, and its size is bounded",
   },
   "subnet/etcd": {
     addr: "leases consist of prefixes",
     config: "a subnet must fit the network",
+    files: "TLS files",
     log: "outages are logged",
     memory: "there may be tens of thousands of leases",
     subnet: "it implements the store",
@@ -50,6 +53,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     addr: "the listen address",
     backend: "a configuration names one that there is",
     config: "the network's configuration is checked before it is written",
+    files: "TLS files, the network's configuration",
     health: "systemd is told when it serves",
     "type log": "what it does by itself is logged",
     "subnet/etcd": "it speaks the messages of our own etcd client",
@@ -58,6 +62,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   backend: {
     addr: "peers have addresses",
     config: "each backend reads its options",
+    files: "records of commands, charon's settings",
     log: "what was adopted or refused is logged, thousands of peers in a few lines",
     "type netlink": "prepare() is given the kernel port",
     ffi: "the udp proxy moves packets by itself",

@@ -9,8 +9,9 @@
  */
 
 import { readFileSync, readlinkSync } from "node:fs";
-import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { readRegularText, replaceFile } from "../../files/regular_file.ts";
 import type { LeaseKey } from "../../subnet/lease.ts";
 import { type HookInput, type HookVariables, readInput, readVariables } from "./hook_input.ts";
 
@@ -123,9 +124,7 @@ export class HookRecords {
     const path = join(directory, name);
     await this.#attempt(path, async () => {
       await mkdir(join(directory, PEERS), { recursive: true, mode: 0o700 });
-      const temporary = `${path}.tmp`;
-      await writeFile(temporary, JSON.stringify({ boot, ...record }), { mode: 0o600 });
-      await rename(temporary, path);
+      await replaceFile(path, JSON.stringify({ boot, ...record }), { mode: 0o600, flush: false });
     });
   }
 
@@ -175,6 +174,9 @@ async function list(directory: string, { warn }: HookRecordsOptions): Promise<st
   }
 }
 
+/** A record holds what a command printed, and a lease. */
+const MAX_RECORD_BYTES = 64 * 1024 * 1024;
+
 /** `undefined` for one that is not there, is of another boot, or is broken, which is reported. */
 async function readRecord<T>(
   path: string,
@@ -183,7 +185,7 @@ async function readRecord<T>(
 ): Promise<T | undefined> {
   let fields: unknown;
   try {
-    fields = JSON.parse(await readFile(path, "utf8"));
+    fields = JSON.parse(readRegularText(path, MAX_RECORD_BYTES));
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code !== "ENOENT") warn(`cannot read ${path}: ${message}; it is ignored`);

@@ -6,8 +6,9 @@
  * next daemon finds it by its control socket in the run directory. (docs/adr/0009-charon-stays.md)
  */
 
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
+import { replaceFile } from "../../files/regular_file.ts";
 import type { Log } from "../../log/log.ts";
 import { signalProcess } from "../../process/process.ts";
 import { findCharon, packageOf } from "../../process/programs.ts";
@@ -145,7 +146,7 @@ async function startCharon(options: CharonOptions, stop: AbortSignal): Promise<C
     );
   }
   makeWay(conf, options.log);
-  writeSettings(conf, strongswanConf({ socket, plugins }));
+  await writeSettings(conf, strongswanConf({ socket, plugins }));
   const lines: string[] = [];
   const charon = startService(path, {
     env: { PATH: options.env["PATH"] ?? "", STRONGSWAN_CONF: conf },
@@ -196,10 +197,10 @@ function requireProgram(): string {
   );
 }
 
-function writeSettings(path: string, text: string): void {
+async function writeSettings(path: string, text: string): Promise<void> {
   try {
-    mkdirSync(dirname(path), { recursive: true });
-    writeFileSync(path, text, { mode: 0o600 });
+    await mkdir(dirname(path), { recursive: true });
+    await replaceFile(path, text, { mode: 0o600, flush: false });
   } catch (cause) {
     throw new BackendError(
       `cannot write charon's settings ${path}: ${(cause as Error).message}; choose another ` +

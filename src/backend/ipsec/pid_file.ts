@@ -2,6 +2,7 @@
 
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { dirname } from "node:path";
+import { readRegularText } from "../../files/regular_file.ts";
 import type { Log } from "../../log/log.ts";
 import { environmentOf, namespaceOf } from "../../process/proc_files.ts";
 import { OWN_RUN, ownNamespace } from "./charon_namespace.ts";
@@ -9,6 +10,7 @@ import { ownSocket, SOCKET_VARIABLE } from "./charon_paths.ts";
 import { ViciError } from "./vici.ts";
 
 const PID_FILE = "/var/run/charon.pid";
+const MAX_PID_FILE_BYTES = 64;
 const SETTINGS_VARIABLE = "STRONGSWAN_CONF";
 
 /** The charon that runs here with these settings; `undefined` if there is none. */
@@ -34,7 +36,7 @@ export function makeWay(settings: string, log: Log): void {
 /** The process that charon's file names; `undefined` without such a file or process. */
 function pidFileHolder(): { readonly pid: number; readonly isCharon: boolean } | undefined {
   try {
-    const pid = Number(readFileSync(PID_FILE, "utf8"));
+    const pid = Number(readRegularText(PID_FILE, MAX_PID_FILE_BYTES));
     return { pid, isCharon: readFileSync(`/proc/${pid}/comm`, "utf8").trim() === "charon" };
   } catch {
     return undefined;

@@ -5,7 +5,7 @@
  */
 
 import { constants } from "node:fs";
-import { link, mkdir, open, rm } from "node:fs/promises";
+import { link, mkdir, open, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { parseWireguardKey, type WireguardKey } from "../../addr/wireguard_key.ts";
 import { BackendError } from "../target.ts";
@@ -104,6 +104,9 @@ interface PrivateFile {
 }
 
 async function readPrivately(path: string): Promise<PrivateFile> {
+  // To open a device may act on the machine.
+  const kind = await stat(path);
+  if (!kind.isFile()) return { isFile: false, mode: kind.mode, text: "" };
   // Without O_NONBLOCK, opening a pipe would wait for somebody to write to it.
   await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   const status = await file.stat();

@@ -1,6 +1,7 @@
 /** Certificates and key for etcd, read from files that may be replaced at any time. */
 
-import { readFileSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
+import { readRegularText } from "../../files/regular_file.ts";
 import { StoreError } from "../store.ts";
 
 export interface TlsFileNames {
@@ -51,9 +52,9 @@ export class TlsFiles {
   #read(): TlsMaterial {
     const { caFile, certFile, keyFile } = this.#names;
     return {
-      ...(caFile && { ca: readFileSync(caFile, "utf8") }),
-      ...(certFile && { cert: readFileSync(certFile, "utf8") }),
-      ...(keyFile && { key: readFileSync(keyFile, "utf8") }),
+      ...(caFile && { ca: readRegularText(caFile, MAX_FILE_BYTES) }),
+      ...(certFile && { cert: readRegularText(certFile, MAX_FILE_BYTES) }),
+      ...(keyFile && { key: readRegularText(keyFile, MAX_FILE_BYTES) }),
     };
   }
 
@@ -62,6 +63,9 @@ export class TlsFiles {
     return [caFile, certFile, keyFile].filter((path): path is string => Boolean(path));
   }
 }
+
+/** All authorities that a distribution trusts take a quarter of a megabyte. */
+const MAX_FILE_BYTES = 16 * 1024 * 1024;
 
 /** Changes when the file is rewritten, and when a new file takes its name. */
 function fileStamp(path: string): string {

@@ -1,10 +1,24 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
+import {
+  lstat,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  symlink,
+  truncate,
+  utimes,
+  writeFile,
+} from "node:fs/promises";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import type { Prefix } from "../../../src/addr/prefix.ts";
+import { run } from "../../../src/process/process.ts";
 import {
+  checkSubnetFile,
   formatSubnetFile,
   parseSubnetFile,
   readSubnetFile,
@@ -125,15 +139,78 @@ describe("the subnet file", () => {
       "ENOTDIR",
     );
     expect(await readdir(folder)).toEqual(["file"]);
-    expect(await readSubnetFile(path, () => {})).toEqual({ networks: {}, subnets: {} });
+    expect(readSubnetFile(path, () => {})).toEqual({ networks: {}, subnets: {} });
   });
 
-  test("of an earlier run that cannot be read is nothing, with a warning", async () => {
+  test("of an earlier run that cannot be read is nothing, with a warning", () => {
     const warnings: string[] = [];
     const warn = (message: string) => warnings.push(message);
-    expect(await readSubnetFile(join(folder, "none"), warn)).toEqual({ networks: {}, subnets: {} });
+    expect(readSubnetFile(join(folder, "none"), warn)).toEqual({ networks: {}, subnets: {} });
     expect(warnings).toEqual([]);
-    expect(await readSubnetFile(folder, warn)).toEqual({ networks: {}, subnets: {} });
-    expect(warnings[0]).toStartWith(`cannot read subnet file ${folder}: EISDIR`);
+    expect(readSubnetFile(folder, warn)).toEqual({ networks: {}, subnets: {} });
+    expect(warnings[0]).toBe(
+      `cannot read subnet file ${folder}: ${folder} is a directory, not a regular file; it is ignored`,
+    );
+  });
+
+  test("that is a device, a FIFO, a socket or a folder is refused, read or written, at once", async () => {
+    const [fifo, socket] = [join(folder, "fifo"), join(folder, "socket")];
+    await run("mkfifo", [fifo]);
+    const server = createServer();
+    await new Promise<void>((resolve) => server.listen(socket, resolve));
+    const kinds: Record<string, string> = {
+      "/dev/null": "a device",
+      [fifo]: "a FIFO",
+      [socket]: "a socket",
+      [folder]: "a directory",
+    };
+    try {
+      for (const [path, kind] of Object.entries(kinds)) {
+        const link = join(folder, "link");
+        await symlink(path, link);
+        for (const name of [path, link]) {
+          const reason = `${name} is ${kind}, not a regular file`;
+          expect(() => checkSubnetFile(name)).toThrow(
+            `cannot write the subnet file: ${reason}; let --subnet-file name a file, or a path ` +
+              "where there is nothing yet",
+          );
+          await expect(writeSubnetFile(name, DUAL)).rejects.toThrow(reason);
+          const warnings: string[] = [];
+          readSubnetFile(name, (message) => warnings.push(message));
+          expect(warnings).toEqual([`cannot read subnet file ${name}: ${reason}; it is ignored`]);
+        }
+        await rm(link);
+      }
+      expect((await readdir(folder)).sort()).toEqual(["fifo", "socket"]);
+      expect((await stat("/dev/null")).isCharacterDevice()).toBe(true);
+    } finally {
+      server.close();
+    }
+  });
+
+  test("takes the place of a symbolic link, and leaves the file that it led to", async () => {
+    const [path, target] = [join(folder, "subnet.env"), join(folder, "target")];
+    await symlink(target, path);
+    checkSubnetFile(path); // It leads nowhere yet.
+    await writeFile(target, "FLANNEL_SUBNET=10.5.9.1/24\n");
+    checkSubnetFile(path);
+    expect(readSubnetFile(path, () => {}).subnets).toEqual({ 4: "10.5.9.0/24" as Prefix });
+    await writeSubnetFile(path, DUAL);
+    expect((await lstat(path)).isFile()).toBe(true);
+    expect(await readFile(target, "utf8")).toBe("FLANNEL_SUBNET=10.5.9.1/24\n");
+    expect(await readFile(path, "utf8")).toBe(DUAL_TEXT);
+  });
+
+  test("of enormous size is ignored", async () => {
+    const path = join(folder, "subnet.env");
+    await writeFile(path, "");
+    await truncate(path, 2 ** 40);
+    const warnings: string[] = [];
+    readSubnetFile(path, (message) => warnings.push(message));
+    expect(warnings).toEqual([
+      `cannot read subnet file ${path}: ${path} has more than 65536 bytes; it is ignored`,
+    ]);
+    await writeSubnetFile(path, DUAL);
+    expect(await readFile(path, "utf8")).toBe(DUAL_TEXT);
   });
 });
