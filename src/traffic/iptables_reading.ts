@@ -89,7 +89,7 @@ async function readTables({ programs, family, signal }: ReadRequest): Promise<Sa
     if (reason !== undefined) unreadable.set(table, reason);
     else if (rules !== undefined) tables.set(table, rules);
   }
-  return { tables, unreadable };
+  return { ...saved, tables, unreadable };
 }
 
 function parseSaved(text: string): SavedTables {

@@ -329,6 +329,34 @@ function obstacle(
   return result === "settled" ? undefined : result;
 }
 
+/**
+ * Why packets of the network do not get through a FORWARD in which our rules are not: its policy, or
+ * the rule that refuses them; `undefined` if they do, as far as is seen without their ports and
+ * interfaces.
+ */
+export function forwardRefusal(
+  { chains, policy, network }: {
+    chains: ReadonlyMap<string, readonly string[]>;
+    policy: string | undefined;
+    network: Prefix;
+  },
+): string | undefined {
+  const accepts = (match: AddressMatch | undefined) =>
+    match === undefined || !match.negated && prefixContains(match.prefix, network);
+  const isAccepted = chains.values().some((rules) =>
+    rules.map((raw) => parseSpec(raw)).some((spec) =>
+      spec.target === "ACCEPT" && !spec.isNarrower && !spec.mark && !spec.states &&
+      accepts(spec.source) && accepts(spec.destination)
+    )
+  );
+  if (isAccepted) return undefined;
+  const parent = (chains.get("FORWARD") ?? []).map((raw) => parseSpec(raw));
+  const hook = IPTABLES_HOOKS.find(({ table }) => table === "filter") as IptablesHook;
+  const rule = obstacle({ chains, parent, hook, network });
+  if (rule !== undefined) return `it has the rule "${rule.raw}"`;
+  return policy === "DROP" ? "its policy is DROP" : undefined;
+}
+
 const REFUSALS: ReadonlySet<string> = new Set(["REJECT", "DROP"]);
 const MAX_CALL_DEPTH = 16;
 

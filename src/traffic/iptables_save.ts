@@ -6,6 +6,8 @@ export type IptablesState = ReadonlyMap<string, ReadonlyMap<string, readonly str
 export interface SavedTables {
   /** The tables that were printed whole. */
   readonly tables: IptablesState;
+  /** By table and built-in chain, as in `filter FORWARD`: what happens to packets at its end. */
+  readonly policies: ReadonlyMap<string, string>;
   /** Why a table was left out, or printed in part. */
   readonly unreadable: ReadonlyMap<string, string>;
 }
@@ -17,6 +19,7 @@ export interface SavedTables {
  */
 export function parseIptablesSave(text: string): SavedTables {
   const tables = new Map<string, Map<string, string[]>>();
+  const policies = new Map<string, string>();
   const unreadable = new Map<string, string>();
   let current: { readonly name: string; readonly chains: Map<string, string[]> } | undefined;
   const end = (reason: string) => {
@@ -39,15 +42,19 @@ export function parseIptablesSave(text: string): SavedTables {
     } else if (current === undefined) {
       // The rest of a table of which one line is not understood.
       if (unreadable.size === 0) throw unexpectedLine(line);
-    } else if (!readLine(line, current.chains)) end(unexpectedLine(line).message);
+    } else if (readLine(line, current.chains)) {
+      const [, chain, policy] = POLICY.exec(line) ?? [];
+      if (policy !== undefined) policies.set(`${current.name} ${chain}`, policy);
+    } else end(unexpectedLine(line).message);
   }
   end(CUT_SHORT);
   for (const name of unreadable.keys()) tables.delete(name);
-  return { tables, unreadable };
+  return { tables, policies, unreadable };
 }
 
 /** "contains incompatible base-chains" is another message: the chains of iptables are all shown. */
 const INCOMPATIBLE = /^# Table [`'"]?([^`'"\s]+)[`'"]? is incompatible\b/;
+const POLICY = /^:(\S+) ([A-Z]+)( |$)/;
 const CUT_SHORT = "iptables-save broke off in the middle of it";
 
 /** The rules in what `iptables -S CHAIN` prints. */

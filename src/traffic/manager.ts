@@ -12,6 +12,7 @@ import type { Prefix } from "../addr/prefix.ts";
 import type { Log } from "../log/log.ts";
 import { RepeatedFailure } from "../log/throttle.ts";
 import { type NftWatchListener, watchNftables } from "./nft_watch.ts";
+import type { OtherFirewalls } from "./other_firewalls.ts";
 import { Pace } from "./pace.ts";
 import { type FamilyRules, type TrafficRules, withoutFullyRandom } from "./rules.ts";
 import { type RuleTarget, UnreadableTableError } from "./target.ts";
@@ -44,6 +45,8 @@ export interface TrafficManagerOptions {
   readonly resyncMs: number;
   /** Kernel-side room for notifications that are not read yet. */
   readonly receiveBufferBytes?: number;
+  /** What else may refuse packets: looked at once ours are in, and warned of. */
+  readonly others?: OtherFirewalls;
   readonly log: Log;
   /** Called when `status()` has changed. */
   onStatus?(status: TrafficStatus): void;
@@ -160,12 +163,14 @@ class Manager implements TrafficManager {
     await this.#work;
     this.#options.target[Symbol.dispose]();
     this.#options.unused?.[Symbol.dispose]();
+    await this.#options.others?.[Symbol.asyncDispose]();
   }
 
   #listener(): NftWatchListener {
     const { target } = this.#options;
     return {
       changed: (change) => {
+        this.#options.others?.changed();
         const { family } = change;
         if (family === undefined || this.#dirty.has(family) || !target.concerns(change)) return;
         this.#markDirty(family);
@@ -241,6 +246,7 @@ class Manager implements TrafficManager {
     const status = this.status();
     if (JSON.stringify(status) !== before) this.#options.onStatus?.(status);
     if (!this.#isDone()) return;
+    if (this.#rules !== undefined) this.#options.others?.follow(this.#rules);
     for (const done of this.#waiting) done();
     this.#waiting.clear();
   }

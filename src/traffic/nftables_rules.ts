@@ -8,7 +8,7 @@
  */
 
 import { addressBits, type Family, familyOf, type IpAddress, parseIpAddress } from "../addr/ip.ts";
-import { makePrefix, type Prefix } from "../addr/prefix.ts";
+import { makePrefix, type Prefix, prefixContains } from "../addr/prefix.ts";
 import { type ChainEntry, compareChain } from "./chain.ts";
 import type { AddressMatch, FamilyRules, Rule, Verdict } from "./rules.ts";
 
@@ -53,6 +53,49 @@ export function countJumps(json: string, chain: string): number {
     isRecord(rule) && Array.isArray(rule["expr"]) &&
     rule["expr"].filter(isRecord).some(({ jump }) => isRecord(jump) && jump["target"] === chain)
   ).length;
+}
+
+/** A chain of whatever table that sees forwarded packets. */
+export interface ForwardChain {
+  readonly table: string;
+  readonly family: "ip" | "ip6" | "inet";
+  readonly name: string;
+  readonly drops: boolean;
+}
+
+export const LIST_CHAINS_COMMAND = "list chains";
+
+/** The chains at the hook `forward` in the listing of all chains. Throws `SyntaxError`. */
+export function readForwardChains(json: string): ForwardChain[] {
+  return readObjects(json).flatMap(({ chain }) => {
+    if (!isRecord(chain) || chain["hook"] !== "forward") return [];
+    const { family, table, name, policy } = chain;
+    if (family !== "ip" && family !== "ip6" && family !== "inet") return [];
+    return [{ family, table: String(table), name: String(name), drops: policy === "drop" }];
+  });
+}
+
+/** The listing has a rule that refuses every packet. Throws `SyntaxError`. */
+export function refusesAll(json: string): boolean {
+  return readObjects(json).some(({ rule }) => {
+    const expressions = isRecord(rule) && Array.isArray(rule["expr"]) ? rule["expr"] : [];
+    const names = expressions.filter(isRecord).flatMap((expression) => Object.keys(expression));
+    const last = names.at(-1);
+    return (last === "drop" || last === "reject") &&
+      names.slice(0, -1).every((name) => name === "counter" || name === "log");
+  });
+}
+
+/** The listing has a rule that accepts packets of the network. Throws `SyntaxError`. */
+export function acceptsNetwork(json: string, network: Prefix): boolean {
+  return readObjects(json).some(({ rule }) => {
+    if (!isRecord(rule)) return false;
+    const { rule: read, prefixes } = readRule(rule);
+    const accepts = Array.isArray(rule["expr"]) &&
+      rule["expr"].some((expression) => isRecord(expression) && "accept" in expression);
+    return accepts && !(read?.source?.negated || read?.destination?.negated) &&
+      prefixes.some((prefix) => prefixContains(prefix, network));
+  });
 }
 
 /** Throws `SyntaxError` for output that is not libnftables JSON; so does `readNftTable`. */

@@ -8,6 +8,7 @@ import type { Log } from "../log/log.ts";
 import { IPTABLES_PROGRAMS, openIptables } from "./iptables.ts";
 import type { IptablesPrograms } from "./iptables_reading.ts";
 import { manageTraffic, type TrafficManager, type TrafficManagerOptions } from "./manager.ts";
+import { OtherFirewalls } from "./other_firewalls.ts";
 import { openNftables } from "./nftables.ts";
 import { type RuleTarget, TrafficError } from "./target.ts";
 
@@ -16,11 +17,14 @@ export { TrafficError } from "./target.ts";
 
 export type TrafficMode = "iptables" | "nftables";
 
-export interface TrafficOptions extends Omit<TrafficManagerOptions, "target" | "unused"> {
+export interface TrafficOptions
+  extends Omit<TrafficManagerOptions, "target" | "unused" | "others"> {
   /** `EnableNFTables` */
   readonly mode: TrafficMode;
   /** By default the system's. */
   readonly programs?: IptablesPrograms;
+  /** How often other firewalls of the host are looked at. */
+  readonly othersPeriodMs?: number;
 }
 
 /**
@@ -28,14 +32,20 @@ export interface TrafficOptions extends Omit<TrafficManagerOptions, "target" | "
  * once ours are in. Throws `TrafficError`, with the package to install, when the system is missing.
  */
 export async function createTrafficManager(options: TrafficOptions): Promise<TrafficManager> {
-  const { mode, programs = IPTABLES_PROGRAMS, ...rest } = options;
+  const { mode, programs = IPTABLES_PROGRAMS, othersPeriodMs: periodMs, ...rest } = options;
   const target = await openTarget(mode, programs);
   const unused = await openUnused(
     mode === "iptables" ? "nftables" : "iptables",
     programs,
     rest.log,
   );
-  return await manageTraffic({ ...rest, target, ...(unused && { unused }) });
+  const others = new OtherFirewalls({
+    target: target.name,
+    isAnnounced: target.isWatched,
+    ...(periodMs !== undefined && { periodMs }),
+    log: rest.log,
+  });
+  return await manageTraffic({ ...rest, target, others, ...(unused && { unused }) });
 }
 
 /**

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import type { Prefix } from "../../../src/addr/prefix.ts";
-import { iptablesCorrection } from "../../../src/traffic/iptables_rules.ts";
+import { forwardRefusal, iptablesCorrection } from "../../../src/traffic/iptables_rules.ts";
 import { parseIptablesSave } from "../../../src/traffic/iptables_save.ts";
 import type { FamilyRules } from "../../../src/traffic/rules.ts";
 import { NETWORK4, NETWORK6, rulesFor } from "./fixtures.ts";
@@ -259,4 +259,35 @@ test("of a table that is known in part our chain is emptied, and not deleted", (
   const emptied = saved("filter", ["FORWARD", "FLANNEL-FWD"], []);
   const after = parseIptablesSave(emptied).tables;
   expect(iptablesCorrection({ state: after, rules: undefined, networks, partial })).toBeUndefined();
+});
+
+const REFUSALS: [string, string, string[], string | undefined][] = [
+  ["a policy of DROP", "DROP", [], "its policy is DROP"],
+  ["no rule at all", "ACCEPT", [], undefined],
+  [
+    "a REJECT at the end",
+    "ACCEPT",
+    ["-A FORWARD -i docker0 -j ACCEPT", "-A FORWARD -j REJECT"],
+    'it has the rule "-j REJECT"',
+  ],
+  ["our network accepted", "DROP", ["-A FORWARD -s 10.5.0.0/16 -j ACCEPT"], undefined],
+  ["a wider network accepted", "DROP", ["-A FORWARD -s 10.0.0.0/8 -j ACCEPT"], undefined],
+  [
+    "all but another network accepted",
+    "DROP",
+    ["-A FORWARD ! -s 10.9.0.0/16 -j ACCEPT"],
+    "its policy is DROP",
+  ],
+  [
+    "answers accepted only",
+    "DROP",
+    ["-A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT"],
+    "its policy is DROP",
+  ],
+];
+
+test.each(REFUSALS)("forwardRefusal() of a FORWARD with %s", (_name, policy, lines, expected) => {
+  const { tables } = parseIptablesSave(saved("filter", ["FORWARD"], lines));
+  const chains = tables.get("filter") ?? new Map<string, string[]>();
+  expect(forwardRefusal({ chains, policy, network: NETWORK4 })).toBe(expected);
 });
