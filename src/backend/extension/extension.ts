@@ -26,6 +26,7 @@ import { systemClock } from "../../time/clock.ts";
 import { advertisedAddresses } from "../advertised.ts";
 import type { Backend, BackendHost, BackendModule } from "../backend.ts";
 import { devicelessOwnership } from "../deviceless.ts";
+import { hookEnvironment } from "./hook_environment.ts";
 import { peerInput } from "./hook_input.ts";
 import { bootIdentity, HookRecords } from "./hook_records.ts";
 import { HookRunner, MARK_VARIABLE } from "./hook_runner.ts";
@@ -49,7 +50,16 @@ const extension: BackendModule = {
       warn: (message) => log.warn(message),
     });
     endLeftovers(records, host);
-    const runner = new HookRunner({ log, env: host.env });
+    const { env, withheld } = hookEnvironment(host.env, options.CommandEnvironment);
+    if (withheld.length > 0) {
+      log.info(
+        `commands do not get the variables ${
+          withheld.join(", ")
+        }, which look like secrets; name in ` +
+          "CommandEnvironment those that a command needs",
+      );
+    }
+    const runner = new HookRunner({ log, env });
     const subnets = host.previousLease?.subnets ?? {};
     const setup = await HookSetup.prepare(
       { options, records, runner, networks, log },

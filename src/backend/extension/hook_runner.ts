@@ -35,12 +35,11 @@ export class HookError extends Error {
 
 export class HookRunner {
   readonly #log: Log;
-  readonly #env: Readonly<Record<string, string | undefined>>;
+  readonly #env: Readonly<Record<string, string>>;
 
-  /** `env` is what the commands inherit. */
-  constructor(options: { log: Log; env: Readonly<Record<string, string | undefined>> }) {
-    this.#log = options.log;
-    this.#env = { ...options.env, ...WITHHELD };
+  constructor({ log, env }: { log: Log; env: Readonly<Record<string, string>> }) {
+    this.#log = log;
+    this.#env = env;
   }
 
   /**
@@ -76,15 +75,6 @@ export class HookRunner {
   }
 }
 
-/**
- * With systemd's variables a command could say that the daemon is ready, or stopping; the password is
- * the daemon's own.
- */
-const WITHHELD = {
-  NOTIFY_SOCKET: undefined,
-  WATCHDOG_USEC: undefined,
-  FLANNELD_ETCD_PASSWORD: undefined,
-};
 const MAX_OUTPUT_BYTES = 1024 * 1024;
 /** A command that prints its whole state must not bury the rest of the log. */
 const MAX_LINES = 100;

@@ -1,6 +1,11 @@
 /** The options of the extension backend. */
 
-import { integerOption, type OptionValues, stringOption } from "../../config/options.ts";
+import {
+  integerOption,
+  type OptionType,
+  type OptionValues,
+  stringOption,
+} from "../../config/options.ts";
 
 export const OPTIONS = {
   PreStartupCommand: stringOption({ default: "" }),
@@ -8,11 +13,26 @@ export const OPTIONS = {
   SubnetAddCommand: stringOption({ default: "" }),
   SubnetRemoveCommand: stringOption({ default: "" }),
   ShutdownCommand: stringOption({ default: "" }),
+  /** Variables that look like secrets and that the commands get all the same. */
+  CommandEnvironment: namesOption(),
   /** How long a command may take before it is killed; `ShutdownCommand` has `SHUTDOWN_MS`. */
   CommandTimeoutSeconds: integerOption({ default: 30, min: 1, max: 3600 }),
   /** MTU for workloads in bytes; by default the external interface's. */
   MTU: integerOption({ default: undefined, min: 200, max: 65535 }),
 };
+
+/** Names of variables in one text. */
+function namesOption(): OptionType<readonly string[]> {
+  return {
+    default: [],
+    accepts: 'names of variables with spaces between them, such as "AWS_PROFILE AWS_SESSION_TOKEN"',
+    read: (value) => {
+      if (typeof value !== "string") return undefined;
+      const names = value.split(" ").filter((name) => name !== "");
+      return names.every((name) => /^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) ? names : undefined;
+    },
+  };
+}
 
 export type Options = OptionValues<typeof OPTIONS>;
 

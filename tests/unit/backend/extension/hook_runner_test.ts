@@ -31,7 +31,7 @@ afterEach(() => {
 async function run(command: string, more: Partial<HookCall> = {}): Promise<unknown> {
   const collected = collectingLog();
   records = collected.records;
-  const env = { ...process.env, OUT: sandbox.path("out") };
+  const env = { PATH: process.env["PATH"] ?? "", OUT: sandbox.path("out") };
   const variables = hookVariables({ networks, subnets: {}, publicAddresses: {} });
   const call: HookCall = {
     name: "SubnetAddCommand",

@@ -49,7 +49,10 @@ export class Sandbox implements Disposable {
       boot: this.boot,
       warn: (message) => log.warn(message),
     });
-    const runner = new HookRunner({ log, env: { ...process.env, OUT: this.path("out") } });
+    const runner = new HookRunner({
+      log,
+      env: { PATH: process.env["PATH"] ?? "", OUT: this.path("out") },
+    });
     const { publicAddresses } = external(FAMILIES);
     const stop = new AbortController().signal;
     const own = lease(1, "extension", FAMILIES);
