@@ -33,7 +33,13 @@ export function startHealthServer(options: HealthServerOptions): HealthServer {
       reusePort: false,
       // A dual-stack socket as Go's, which serves IPv4 too when it listens on `::`.
       ipv6Only: false,
-      fetch: (request: Request) => answer(new URL(request.url).pathname, problems),
+      idleTimeout: IDLE_SECONDS,
+      // By the path alone: a request's URL needs a Host header, and one that can be read.
+      routes: {
+        "/healthz": () => text(200, "flanneld is running"),
+        "/readyz": () => readiness(problems()),
+      },
+      fetch: () => text(404, "not found; there are /healthz and /readyz"),
       error: () => text(500, "internal error"),
     });
     return { port: server.port as number, [Symbol.dispose]: () => void server.stop(true) };
@@ -47,10 +53,10 @@ export function startHealthServer(options: HealthServerOptions): HealthServer {
   }
 }
 
-function answer(path: string, problems: () => readonly string[]): Response {
-  if (path === "/healthz") return text(200, "flanneld is running");
-  if (path !== "/readyz") return text(404, "not found; there are /healthz and /readyz");
-  const reasons = problems();
+/** A client that sends or reads nothing for so long is cut off. */
+const IDLE_SECONDS = 10;
+
+function readiness(reasons: readonly string[]): Response {
   return reasons.length === 0
     ? text(200, "flanneld is ready")
     : text(503, ["flanneld is not ready:", ...reasons.map((reason) => `- ${reason}`)].join("\n"));
