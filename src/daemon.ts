@@ -43,17 +43,20 @@ export interface DaemonContext {
 const REFRESH_MS = 1000;
 
 /** Runs until stopped or until it cannot go on. Returns the exit status; throws what is for the user to mend. */
-export async function runDaemon({ options, log, stop }: DaemonContext): Promise<number> {
-  log.info(`flanneld ${versionText()} starts: ${describeOptions(options)}`);
+export async function runDaemon(context: DaemonContext): Promise<number> {
+  const { options, stop } = context;
+  context.log.info(`flanneld ${versionText()} starts: ${describeOptions(options)}`);
   requireNetworkPrivilege();
   checkSubnetFile(options.subnetFile);
-  const notifier = createNotifier({ log });
+  const notifier = createNotifier({ log: context.log });
   const progress = new Progress(notifier);
+  const log = progress.observe(context.log);
   // Aborted by `stop`, and by the first part that cannot go on.
   const end = new AbortController();
   const signal = AbortSignal.any([stop, end.signal]);
   await using cleanup = new AsyncDisposableStack();
   cleanup.use(notifier.watchdog(() => true));
+  cleanup.use(progress.keepRefreshed(REFRESH_MS));
   if (options.healthzPort > 0) {
     cleanup.use(startHealthServer({
       ip: options.healthzIp,
@@ -75,14 +78,14 @@ export async function runDaemon({ options, log, stop }: DaemonContext): Promise<
         clock: systemClock,
         stop: signal,
       };
+      progress.step(`making sure that no other flanneld has the device ${module.soleDevice}`);
       cleanup.use(await claimDevice(module.soleDevice, claim));
     }
     const context = { options, config, module, kernel, store, progress, log };
     const node = await joinNetwork(context, signal);
     cleanup.use(node.own);
-    progress.step("setting up devices and rules");
     const network = cleanup.use(
-      await Network.start({ options, config, kernel, store, log, ...node }, signal),
+      await Network.start({ options, config, kernel, store, progress, log, ...node }, signal),
     );
     return await runNetwork(
       { network, own: node.own, store, configSource, progress, log },
@@ -120,13 +123,15 @@ async function joinNetwork(context: JoinContext, signal: AbortSignal): Promise<N
     const problem = bridgeNetfilterProblem(config.families);
     if (problem !== undefined) throw new TrafficError(problem);
   }
+  progress.step("choosing the external interface");
   const external = await chooseInterface(context);
   await warnAboutForwarding(familiesOf(config.families), log);
   const previous = readSubnetFile(options.subnetFile, (message) => log.warn(message));
-  progress.step(`asking ${store.description} for a subnet`);
+  progress.step(`looking for this node's lease in ${store.description}`);
   const { publicAddresses } = external;
   const previousLease = await store.previousLease({ config, publicAddresses }, signal);
   const backendLog = log.child({ component: module.type });
+  progress.step(`preparing the ${module.type} backend`);
   const backend = await module.prepare({
     config,
     external,
@@ -145,6 +150,7 @@ async function joinNetwork(context: JoinContext, signal: AbortSignal): Promise<N
     previousSubnets: previous.subnets,
     ...(identity && { identity }),
   };
+  progress.step(`taking a subnet in ${store.description}`);
   const own = await store.acquire(request, signal);
   const formerNetworks = [previous.networks, previous.subnets].flatMap((prefixes) =>
     Object.values(prefixes) as Prefix[]
@@ -199,10 +205,8 @@ async function runNetwork(
   context: RunContext,
   { signal, end }: { signal: AbortSignal; end: AbortController },
 ): Promise<number> {
-  const { network, own, progress, log } = context;
-  progress.addCheck(() => network.problems());
-  progress.step("waiting for the other nodes' leases");
-  using _refresh = progress.keepRefreshed(REFRESH_MS);
+  const { network, own, store, progress, log } = context;
+  progress.step(`waiting for the other nodes' leases from ${store.description}`);
   const stopped = Promise.withResolvers<number>();
   signal.addEventListener("abort", () => stopped.resolve(0), { once: true });
   if (signal.aborted) stopped.resolve(0);

@@ -29,6 +29,7 @@ import { trafficRules } from "../traffic/rules.ts";
 import { createTrafficManager, type TrafficManager } from "../traffic/traffic.ts";
 import { Advertiser } from "./advertiser.ts";
 import { ExternalFollower } from "./external_follower.ts";
+import type { Progress } from "./progress.ts";
 
 export interface NetworkOptions {
   readonly options: Options;
@@ -38,6 +39,7 @@ export interface NetworkOptions {
   readonly own: OwnLease;
   readonly kernel: NetlinkKernel;
   readonly store: LeaseStore;
+  readonly progress: Progress;
   /** Networks and subnets of a former run, by which its rules are known. */
   readonly formerNetworks: readonly Prefix[];
   readonly log: Log;
@@ -78,6 +80,7 @@ export class Network implements AsyncDisposable {
    */
   static async start(options: NetworkOptions, stop: AbortSignal): Promise<Network> {
     const network = new Network(options);
+    options.progress.addCheck(() => network.problems());
     try {
       await network.#start(stop);
       return network;
@@ -153,6 +156,9 @@ export class Network implements AsyncDisposable {
       const isTaken = this.#take(event);
       if (!isTaken || event.kind !== "snapshot" || hasSnapshot) continue;
       hasSnapshot = true;
+      const { progress, options } = this.#options;
+      const others = this.#projector.status().peers;
+      progress.step(`making the kernel's entries for ${others} other nodes`);
       await this.#projector.whenLookedUp();
       const { target } = this.#options.backend;
       this.#reconciler.allowSweep();
@@ -162,6 +168,7 @@ export class Network implements AsyncDisposable {
       // A kernel port of its own, so that this one does not follow tables that nobody needs.
       using kernel = new NetlinkKernel();
       await clearLeftovers({ kernel, ownership: this.#ownership, log: this.#log });
+      progress.step(`writing the subnet file ${options.subnetFile}`);
       void this.#fileWritten.promise.then(onReady);
     }
   }
@@ -233,15 +240,17 @@ export class Network implements AsyncDisposable {
   }
 
   async #start(stop: AbortSignal): Promise<void> {
-    const { own } = this.#options;
+    const { own, progress, backend } = this.#options;
+    progress.step("setting up the traffic rules and this node's own entries in the kernel");
     const { name } = this.#follower.external;
     this.#reconciler.start({ ownership: this.#ownership, external: name });
     this.#projector.ownChanged(own.lease);
     await this.#startTraffic();
     await this.#setUpNode(stop);
     await this.#traffic?.whenInstalled(stop);
-    const { target } = this.#options.backend;
+    const { target } = backend;
     const { external } = this.#follower;
+    if (target !== undefined) progress.step(`starting the ${backend.type} backend's own work`);
     await target?.start({ own: own.lease, external }, stop);
     this.#isSetUp = true;
     this.#follower.startReporting();

@@ -1,9 +1,12 @@
 /**
  * How far the daemon has come, for those who ask: systemd's status line and `/readyz`.
  *
- * Parts report what keeps the node from being ready; a node without reports is ready.
+ * Parts report what keeps the node from being ready; a node without reports is ready. During the start
+ * there is a step besides, with the last line that the log has of it: what a part waits for, it logs.
  */
 
+import type { Log } from "../log/log.ts";
+import { observedLog } from "../log/observed_log.ts";
 import type { Notifier } from "../health/sd_notify.ts";
 
 export class Progress {
@@ -11,6 +14,8 @@ export class Progress {
   readonly #checks: (() => readonly string[])[] = [];
   /** What start-up waits for; `undefined` once it is through. */
   #step: string | undefined = "starting";
+  /** The last line of the log since that step began. */
+  #lastLine: string | undefined;
   #summary: () => string = () => "";
   #lastStatus = "";
 
@@ -18,10 +23,18 @@ export class Progress {
     this.#notifier = notifier;
   }
 
-  /** Start-up has come to this step, as in "waiting for etcd". */
+  /** Start-up has come to this step, as in "waiting for etcd". What it waits for comes by the log. */
   step(text: string): void {
     this.#step = text;
+    this.#lastLine = undefined;
     this.#notify(text);
+  }
+
+  /** The log for the parts that are started: its last line explains a step that takes long. */
+  observe(log: Log): Log {
+    return observedLog(log, (message) => {
+      if (this.#step !== undefined) this.#lastLine = message;
+    });
   }
 
   /** Adds a part whose problems count from now on; returns at each call what is wrong now. */
@@ -31,7 +44,7 @@ export class Progress {
 
   /** Start-up is through; `summary` says what this node holds, at any time. */
   ready(summary: () => string): void {
-    this.#step = undefined;
+    this.#step = this.#lastLine = undefined;
     this.#summary = summary;
     this.#lastStatus = summary();
     this.#notifier.ready(this.#lastStatus);
@@ -40,7 +53,10 @@ export class Progress {
   /** Why the node is not ready, one line each; empty when it is. */
   problems(): readonly string[] {
     const problems = this.#checks.flatMap((check) => check());
-    return this.#step === undefined ? problems : [this.#step, ...problems];
+    if (this.#step === undefined) return problems;
+    const line = this.#lastLine;
+    const said = line === undefined ? [] : [`last in the log: ${line.slice(0, MAX_LINE_LENGTH)}`];
+    return [this.#step, ...problems, ...said];
   }
 
   /** Looks now and then whether there is something new to tell systemd; never without systemd. */
@@ -52,11 +68,13 @@ export class Progress {
 
   /** Tells systemd again if what there is to tell has changed. */
   refresh(): void {
-    if (this.#step !== undefined) return;
-    const [first, ...rest] = this.problems();
+    const problems = this.problems();
+    const [state = "", ...reasons] = this.#step === undefined
+      ? [this.#summary(), ...problems]
+      : problems;
+    const [first, ...rest] = reasons;
     const more = rest.length > 0 ? ` (and ${rest.length} more)` : "";
-    const summary = this.#summary();
-    this.#notify(first === undefined ? summary : `${summary}; ${first}${more}`);
+    this.#notify(first === undefined ? state : `${state}; ${first}${more}`);
   }
 
   #notify(text: string): void {
@@ -65,3 +83,6 @@ export class Progress {
     this.#notifier.status(text);
   }
 }
+
+/** Of a line that has what others wrote in it. */
+const MAX_LINE_LENGTH = 500;

@@ -36,11 +36,11 @@ export async function waitForConfig(
         return parseNetworkConfig(text, { source, warn: (message) => log.warn(message) });
       }
       if (text === undefined) {
-        progress.step(`waiting for the network configuration at ${source}`);
         if (!isAbsenceLogged) {
           log.info(`waiting for the network configuration: there is none at ${source} yet`);
         }
         isAbsenceLogged = true;
+        progress.step(`waiting for the network configuration: there is none at ${source} yet`);
       }
     } catch (error) {
       stop.throwIfAborted();

@@ -8,6 +8,8 @@ import type { ExternalInterface } from "../../src/backend/backend.ts";
 import { loadBackend } from "../../src/backend/registry.ts";
 import { parseCommandLine } from "../../src/cli/command_line.ts";
 import type { Options } from "../../src/cli/options.ts";
+import { Progress } from "../../src/daemon/progress.ts";
+import { createNotifier } from "../../src/health/sd_notify.ts";
 import { Network, NetworkError } from "../../src/daemon/network.ts";
 import { NetlinkKernel } from "../../src/netlink/netlink_kernel.ts";
 import { run } from "../../src/process/process.ts";
@@ -61,6 +63,7 @@ async function startAfter(change: string): Promise<{ said: string[]; error?: unk
     own: ownLease({ ...lease(1, "vxlan", [4, 6]), attributes: backend.attributes }),
     kernel,
     store: {} as LeaseStore, // Nothing is asked of it before the node has started.
+    progress: new Progress(createNotifier({ log, env: {} })),
     formerNetworks: [],
     log,
   }, new AbortController().signal);

@@ -51,6 +51,11 @@ test("a daemon that is started while the former one ends waits for it", async ()
   const second = one.start();
   const waits = () => second.logLines(/has the device flannel-wg; waiting for it/).length === 1;
   await eventually("it waits", 30_000, waits);
+  expect((await one.http("/readyz")).body).toBe(
+    "flanneld is not ready:\n- making sure that no other flanneld has the device flannel-wg\n" +
+      `- last in the log: another flanneld on this host (process ${first.pid}) has the device ` +
+      "flannel-wg; waiting for it to end\n",
+  );
   expect((await first.stop()).code).toBe(0);
   await one.ready();
   expect(await read(one)).toBe(before);

@@ -1,0 +1,25 @@
+/** A log whose lines somebody else sees, too. */
+
+import type { Log } from "./log.ts";
+
+/** `log`, with the message of each line from `info` on also given to `onLine`; so are its children's. */
+export function observedLog(log: Log, onLine: (message: string) => void): Log {
+  const observed = (level: "fatal" | "error" | "warn" | "info") => (...args: unknown[]): void => {
+    (log[level] as (...args: unknown[]) => void)(...args);
+    // The fields come first, where there are any.
+    const message = args.find((arg) => typeof arg === "string");
+    if (message !== undefined) onLine(message);
+  };
+  return {
+    fatal: observed("fatal"),
+    error: observed("error"),
+    warn: observed("warn"),
+    info: observed("info"),
+    debug: log.debug.bind(log),
+    trace: log.trace.bind(log),
+    isLevelEnabled: log.isLevelEnabled.bind(log),
+    child: ((...args: Parameters<Log["child"]>) => observedLog(log.child(...args), onLine)) as Log[
+      "child"
+    ],
+  } as Log;
+}
