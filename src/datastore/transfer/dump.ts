@@ -1,6 +1,7 @@
 /** All keys of a store at one revision, with the leases they are attached to. */
 
 import { KV, Lease, type RangeResponse } from "../../subnet/etcd/rpc/rpc_pb.ts";
+import { DatastoreError } from "../datastore_error.ts";
 import type { Entry } from "../entry.ts";
 import { singleKey } from "../key_range.ts";
 import { forEach } from "./for_each.ts";
@@ -53,6 +54,12 @@ async function readEntries(
     if (revision === 0n) revision = answer.header?.revision ?? 0n;
     entries.push(...answer.kvs.map(({ key, value, lease }) => ({ key, value, lease })));
     const last = answer.kvs.at(-1);
+    if (answer.more && (last === undefined || Buffer.compare(last.key, key) < 0)) {
+      throw new DatastoreError(
+        `cannot read all keys of ${remote.endpoints}: it has more, and does not give them; ` +
+          "check that an etcd answers there",
+      );
+    }
     key = answer.more && last ? singleKey(last.key).end : undefined;
   }
   return { revision, entries };

@@ -22,6 +22,14 @@ import type {
 } from "./etcd.ts";
 import { ConfigError } from "../../config/config_error.ts";
 import type { Log } from "../../log/log.ts";
+import {
+  checkGrant,
+  checkLeaseId,
+  checkRange,
+  checkTimes,
+  checkTransaction,
+  hex,
+} from "./answer_checks.ts";
 import { EtcdError } from "./etcd_error.ts";
 import { renewLease } from "./lease_renewal.ts";
 import { rangeMessage, rangeResult, transactionMessage, transactionResult } from "./messages.ts";
@@ -95,6 +103,7 @@ export class EtcdClient implements Etcd {
     return this.#calls.run(call, async ({ transport, header, signal, timeoutMs }) => {
       const message = transactionMessage(transaction);
       const response = await transport.unary(KV.method.txn, signal, timeoutMs, header, message);
+      checkTransaction(response.message, transaction);
       return transactionResult(response.message);
     });
   }
@@ -113,6 +122,7 @@ export class EtcdClient implements Etcd {
       const message = { ID: id, TTL: BigInt(ttlSeconds) };
       const method = Lease.method.leaseGrant;
       const response = await transport.unary(method, signal, timeoutMs, header, message);
+      checkGrant(response.message, id);
       return { id: response.message.ID, ttlSeconds: Number(response.message.TTL) };
     });
   }
@@ -153,7 +163,9 @@ export class EtcdClient implements Etcd {
     return this.#calls.run(call, async ({ transport, header, signal, timeoutMs }) => {
       const method = Lease.method.leaseTimeToLive;
       const response = await transport.unary(method, signal, timeoutMs, header, { ID: id });
-      const { TTL, grantedTTL } = response.message;
+      const { ID, TTL, grantedTTL } = response.message;
+      checkLeaseId(ID, id);
+      checkTimes(response.message);
       return { remainingSeconds: Number(TTL), grantedSeconds: Number(grantedTTL) };
     });
   }
@@ -178,6 +190,7 @@ export class EtcdClient implements Etcd {
     return this.#calls.run(call, async ({ transport, header, signal, timeoutMs }) => {
       const message = rangeMessage(request);
       const response = await transport.unary(KV.method.range, signal, timeoutMs, header, message);
+      checkRange(response.message, request);
       const clusterId = response.message.header?.clusterId ?? 0n;
       return { ...rangeResult(response.message), clusterId };
     });
@@ -207,8 +220,4 @@ function changedKeys({ success, failure = [] }: Transaction): string {
     "put" in operation ? operation.put.key : "delete" in operation ? operation.delete.key : ""
   );
   return [...new Set(keys.filter((key) => key !== ""))].join(", ");
-}
-
-function hex(id: bigint): string {
-  return BigInt.asUintN(64, id).toString(16);
 }

@@ -1,5 +1,6 @@
 /** Lease.LeaseKeepAlive, a stream in each direction, as one call. */
 
+import { checkLeaseId, checkTtl } from "./answer_checks.ts";
 import type { Attempt } from "./calls.ts";
 import { Lease } from "./rpc/rpc_pb.ts";
 
@@ -11,7 +12,11 @@ export async function renewLease(
   const method = Lease.method.leaseKeepAlive;
   const response = await transport.stream(method, signal, timeoutMs, header, once({ ID: id }));
   let ttlSeconds: bigint | undefined;
-  for await (const { TTL } of response.message) ttlSeconds ??= TTL;
+  for await (const { ID, TTL } of response.message) {
+    checkLeaseId(ID, id);
+    checkTtl(TTL);
+    ttlSeconds ??= TTL;
+  }
   if (ttlSeconds === undefined) throw new Error("etcd did not answer the renewal");
   return ttlSeconds;
 }

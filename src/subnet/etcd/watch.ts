@@ -16,6 +16,7 @@ import type { Attempt, Calls } from "./calls.ts";
 import { backoffMs, type Clock, sleep } from "../../time/clock.ts";
 import type { Connection } from "./connection.ts";
 import type { EtcdWatch, RangeResult } from "./etcd.ts";
+import { checkedRevision, checkEvent, hex, WrongAnswerError } from "./answer_checks.ts";
 import { EtcdError, needsOperator } from "./etcd_error.ts";
 import { keyRange, keyValue } from "./messages.ts";
 import { type Event, Event_EventType as EventType } from "./rpc/kv_pb.ts";
@@ -27,6 +28,12 @@ const BACKOFF = { firstMs: 50, maxMs: 2_000 };
 const REFUSED_PAUSE_MS = 20_000;
 /** A watch that lived this long was a good one: the next failure is a new one. */
 const HEALTHY_AFTER_MS = 10_000;
+/**
+ * Reading all keys again costs etcd much: at once after a compaction, ever more rarely if a server, or
+ * a proxy in front of two clusters, contradicts itself all the time.
+ */
+const REREAD_BACKOFF = { firstMs: 50, maxMs: 30_000 };
+const REREADS_FORGOTTEN_MS = 60_000;
 
 export interface WatchSource {
   readonly calls: Calls;
@@ -59,6 +66,7 @@ export async function* watchPrefix(
   });
   let position: Position | undefined;
   let failed = 0;
+  const rereads = new Rereads(source.clock);
   while (!signal.aborted) {
     const startMs = source.clock.nowMs();
     let failure: unknown;
@@ -81,8 +89,12 @@ export async function* watchPrefix(
     }
     if (signal.aborted) return;
     if (failure instanceof HistoryGap) {
-      source.log.info({ prefix }, `${failure.message}: reading all keys under ${prefix} anew`);
       position = undefined;
+      const text = `${failure.message}: reading all keys under ${prefix} again`;
+      if (failure.isFault) failures.failed(new Error(text));
+      else source.log.info({ prefix }, text);
+      await sleep(source.clock, rereads.pauseMs(), signal);
+      continue;
     } else {
       failures.failed(failure, needsOperator(failure) ? "error" : "warn");
     }
@@ -98,6 +110,32 @@ export async function* watchPrefix(
 /** The events from `position` on cannot be had any more. */
 class HistoryGap extends Error {
   override readonly name = "HistoryGap";
+  /** An answer cannot be true; else it is what happens to an etcd. */
+  readonly isFault: boolean;
+
+  constructor(reason: string, options: { readonly isFault?: boolean } = {}) {
+    super(reason);
+    this.isFault = options.isFault ?? false;
+  }
+}
+
+/** How often all keys had to be read again of late. */
+class Rereads {
+  readonly #clock: Clock;
+  #count = 0;
+  #lastMs = -Infinity;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Counts one more; the pause before it. */
+  pauseMs(): number {
+    const nowMs = this.#clock.nowMs();
+    if (nowMs - this.#lastMs > REREADS_FORGOTTEN_MS) this.#count = 0;
+    this.#lastMs = nowMs;
+    return backoffMs(++this.#count, REREAD_BACKOFF, this.#clock);
+  }
 }
 
 interface Stream extends Disposable {
@@ -121,7 +159,7 @@ async function openStream(
     if (watch.created.compactRevision > 0n) throw compacted();
     await assertHistory(source, prefix, position, watch.created, signal);
     return {
-      responses: untilFailure(source.calls, watch),
+      responses: untilFailure(source.calls, watch, { prefix, position }),
       [Symbol.dispose]: () => ended.abort(),
     };
   } catch (error) {
@@ -156,7 +194,8 @@ async function createWatch(
     const iterator = response.message[Symbol.asyncIterator]();
     const first = await iterator.next();
     if (first.done) throw EtcdError.fromText("the stream ended", connection);
-    const { canceled, compactRevision } = first.value;
+    const { created, canceled, compactRevision } = first.value;
+    if (!created && !canceled) throw new WrongAnswerError("etcd did not confirm the watch");
     if (canceled && compactRevision === 0n) throw refusal(first.value, connection);
     const responses = { [Symbol.asyncIterator]: () => iterator };
     return { connection, created: first.value, responses };
@@ -201,13 +240,44 @@ async function assertHistory(
   created: WatchResponse,
   signal: AbortSignal,
 ): Promise<void> {
-  const { clusterId = 0n, revision = 0n } = created.header ?? {};
-  if (clusterId !== position.clusterId) throw new HistoryGap("etcd is another cluster than before");
+  const revision = faultIsGap(() => revisionOf(created, position));
   if (revision + 1n >= position.next) return;
   // This member may merely lag behind; a read that a quorum confirms tells.
   const current = await source.snapshot(prefix, signal);
   if (current.revision + 1n < position.next) {
-    throw new HistoryGap("etcd's history is shorter than before");
+    throw new HistoryGap(
+      `etcd's history is shorter than before, ${current.revision} revisions instead of ` +
+        `${position.next - 1n}`,
+    );
+  }
+}
+
+/** The store's revision, of the cluster that our position is of. */
+function revisionOf({ header }: WatchResponse, position: Position): bigint {
+  const revision = checkedRevision(header);
+  if (header?.clusterId === position.clusterId) return revision;
+  throw new HistoryGap(
+    `etcd is another cluster than before, ${hex(header?.clusterId ?? 0n)} instead of ` +
+      hex(position.clusterId),
+  );
+}
+
+/** Throws `HistoryGap` before anything is taken from a response that cannot be true. */
+function checkResponse(response: WatchResponse, { prefix, position }: Watched): void {
+  const revision = revisionOf(response, position);
+  let next = position.next;
+  for (const event of response.events) {
+    next = checkEvent(event, { prefix, next, revision }).modRevision;
+  }
+}
+
+/** The same failure as a gap: whatever follows a wrong answer cannot be relied on. */
+function faultIsGap<T>(check: () => T): T {
+  try {
+    return check();
+  } catch (error) {
+    if (!(error instanceof WrongAnswerError)) throw error;
+    throw new HistoryGap(error.message, { isFault: true });
   }
 }
 
@@ -236,21 +306,29 @@ function compacted(): HistoryGap {
   return new HistoryGap("etcd was compacted beyond what we have seen");
 }
 
+interface Watched {
+  readonly prefix: Uint8Array;
+  readonly position: Position;
+}
+
 /** The same responses; their end is an error, and a reason to prefer another member. */
 async function* untilFailure(
   calls: Calls,
   { connection, responses }: CreatedWatch,
+  { prefix, position }: { readonly prefix: string; readonly position: Position },
 ): AsyncGenerator<WatchResponse> {
+  const watched = { prefix: new TextEncoder().encode(prefix), position };
   try {
     for await (const response of responses) {
       if (response.compactRevision > 0n) throw compacted();
       if (response.canceled) throw refusal(response, connection);
+      faultIsGap(() => checkResponse(response, watched));
       yield response;
     }
     throw EtcdError.fromText("the stream ended", connection);
   } catch (error) {
-    if (error instanceof HistoryGap) throw error;
+    if (error instanceof HistoryGap && !error.isFault) throw error;
     calls.avoid(connection);
-    throw EtcdError.from(error, connection);
+    throw error instanceof HistoryGap ? error : EtcdError.from(error, connection);
   }
 }

@@ -1,0 +1,181 @@
+/**
+ * Whether an answer of etcd can be true.
+ *
+ * Revisions decide where a watch resumes, keys whose lease is read, and times to live when a lease is
+ * renewed. A member that is damaged, a proxy that mixes answers up, or an impostor could use them to
+ * blind a node or to end it, so they are checked before anything relies on them. What other clients
+ * write (values, ids of leases, keys below the prefix that are not UTF-8) is not checked here.
+ */
+
+import { keyRange } from "./messages.ts";
+import type { Operation, RangeRequest, Transaction } from "./etcd.ts";
+import type { Event, KeyValue } from "./rpc/kv_pb.ts";
+import type {
+  LeaseGrantResponse,
+  LeaseTimeToLiveResponse,
+  RangeResponse,
+  ResponseHeader,
+  TxnResponse,
+} from "./rpc/rpc_pb.ts";
+
+/** The message says which answer, with the value. */
+export class WrongAnswerError extends Error {
+  override readonly name = "WrongAnswerError";
+}
+
+/** With a million changes each second, a store gets here after 146 000 years. */
+const REVISION_LIMIT = 1n << 62n;
+/** The longest that etcd grants (MaxLeaseTTL in etcd's lease/lessor.go). */
+const TTL_LIMIT_SECONDS = 9_000_000_000n;
+const SHOWN_KEY_BYTES = 200;
+
+/** The store's revision, from the header of an answer. */
+export function checkedRevision(header: ResponseHeader | undefined): bigint {
+  if (header === undefined) throw new WrongAnswerError("etcd's answer has no header");
+  const { revision } = header;
+  if (revision < 1n || revision >= REVISION_LIMIT) {
+    throw new WrongAnswerError(`etcd's answer has the impossible revision ${revision}`);
+  }
+  return revision;
+}
+
+export function checkRange(response: RangeResponse, request: RangeRequest): void {
+  checkKeyValues(response, request, checkedRevision(response.header));
+}
+
+export function checkTransaction(response: TxnResponse, transaction: Transaction): void {
+  const revision = checkedRevision(response.header);
+  const operations = response.succeeded ? transaction.success : transaction.failure ?? [];
+  const { responses } = response;
+  if (responses.length !== operations.length) {
+    throw new WrongAnswerError(
+      `etcd's answer has ${responses.length} results for ${operations.length} operations`,
+    );
+  }
+  for (const [index, operation] of operations.entries()) {
+    const result = responses[index]?.response;
+    if (result?.case !== resultCase(operation)) {
+      throw new WrongAnswerError(`etcd's answer has a ${result?.case} for ${textOf(operation)}`);
+    }
+    if (result.case === "responseRange" && "range" in operation) {
+      checkKeyValues(result.value, operation.range, revision);
+    }
+  }
+}
+
+/** An event of a watch that has seen everything before the revision `next`. */
+export function checkEvent(
+  { kv }: Event,
+  { prefix, next, revision }: { prefix: Uint8Array; next: bigint; revision: bigint },
+): KeyValue {
+  if (kv === undefined) throw new WrongAnswerError("etcd announced a change without a key");
+  const text = keyText(kv.key);
+  if (!startsWith(kv.key, prefix)) {
+    throw new WrongAnswerError(`etcd announced a change of ${text}, which is not watched`);
+  }
+  if (kv.modRevision < next) {
+    throw new WrongAnswerError(
+      `etcd announced a change of ${text} at revision ${kv.modRevision} after one at ${next - 1n}`,
+    );
+  }
+  if (kv.modRevision > revision || kv.createRevision > kv.modRevision) {
+    throw new WrongAnswerError(
+      `etcd announced a change of ${text} at the impossible revision ${kv.modRevision}: ` +
+        `it was created at ${kv.createRevision}, and the store is at ${revision}`,
+    );
+  }
+  return kv;
+}
+
+/** The id and the time of a lease that was asked for; `id` 0n let etcd choose. */
+export function checkGrant({ ID, TTL, error }: LeaseGrantResponse, id: bigint): void {
+  if (error !== "") throw new WrongAnswerError(`etcd granted no lease: ${error.slice(0, 200)}`);
+  if (ID === 0n || (id !== 0n && ID !== id)) {
+    throw new WrongAnswerError(`etcd granted the lease ${hex(ID)} instead of ${hex(id)}`);
+  }
+  if (TTL < 1n) throw new WrongAnswerError(`etcd granted the lease ${hex(ID)} for ${TTL} s`);
+  checkTtl(TTL);
+}
+
+/** Seconds that a lease has left; 0 or less for one that is gone, or about to go. */
+export function checkTtl(seconds: bigint): void {
+  if (seconds > TTL_LIMIT_SECONDS) {
+    throw new WrongAnswerError(`etcd's answer has the impossible time to live ${seconds} s`);
+  }
+}
+
+/** What a lease has left and what it was granted for. */
+export function checkTimes({ TTL, grantedTTL }: LeaseTimeToLiveResponse): void {
+  checkTtl(TTL);
+  checkTtl(grantedTTL);
+  if (TTL >= 0n && grantedTTL < 1n) {
+    throw new WrongAnswerError(`etcd's answer has a lease that was granted for ${grantedTTL} s`);
+  }
+}
+
+/** An answer about a lease has to be about the one that was asked about. */
+export function checkLeaseId(answered: bigint, asked: bigint): void {
+  if (answered === asked) return;
+  throw new WrongAnswerError(
+    `etcd answered for the lease ${hex(answered)} instead of ${hex(asked)}`,
+  );
+}
+
+export function hex(id: bigint): string {
+  return BigInt.asUintN(64, id).toString(16);
+}
+
+function checkKeyValues(
+  { kvs, more, count }: RangeResponse,
+  request: RangeRequest,
+  revision: bigint,
+): void {
+  if (more || count > BigInt(kvs.length)) {
+    throw new WrongAnswerError(`etcd's answer is cut off: ${kvs.length} of ${count} keys`);
+  }
+  const { key } = keyRange(request);
+  const prefix = request.key === "" ? new Uint8Array() : key;
+  for (const keyValue of kvs) {
+    const isAsked = request.prefix ? startsWith(keyValue.key, prefix) : isEqual(keyValue.key, key);
+    if (!isAsked) {
+      throw new WrongAnswerError(
+        `etcd answered with the key ${keyText(keyValue.key)}, which was not asked for`,
+      );
+    }
+    checkRevisions(keyValue, revision);
+  }
+  if (!request.prefix && kvs.length > 1) {
+    throw new WrongAnswerError(`etcd answered with ${kvs.length} values for ${keyText(key)}`);
+  }
+}
+
+function checkRevisions({ key, createRevision, modRevision }: KeyValue, revision: bigint): void {
+  if (createRevision >= 1n && modRevision >= createRevision && modRevision <= revision) return;
+  throw new WrongAnswerError(
+    `etcd's answer has impossible revisions: ${keyText(key)} was created at ${createRevision} ` +
+      `and changed at ${modRevision}, and the store is at ${revision}`,
+  );
+}
+
+function resultCase(operation: Operation): string {
+  if ("put" in operation) return "responsePut";
+  return "delete" in operation ? "responseDeleteRange" : "responseRange";
+}
+
+function textOf(operation: Operation): string {
+  return Object.keys(operation)[0] ?? "nothing";
+}
+
+function startsWith(key: Uint8Array, prefix: Uint8Array): boolean {
+  return key.length >= prefix.length && isEqual(key.subarray(0, prefix.length), prefix);
+}
+
+function isEqual(a: Uint8Array, b: Uint8Array): boolean {
+  return Buffer.compare(a, b) === 0;
+}
+
+/** For messages: cut, and without control characters. */
+function keyText(key: Uint8Array): string {
+  const text = new TextDecoder().decode(key.subarray(0, SHOWN_KEY_BYTES));
+  return JSON.stringify(text) + (key.length > SHOWN_KEY_BYTES ? "…" : "");
+}
