@@ -1,0 +1,153 @@
+/** Which test files reach a mutant, how long they take, and whether they notice it. */
+
+import { readdirSync, readFileSync } from "node:fs";
+import { join, posix } from "node:path";
+import type { Mutant } from "./instrument.ts";
+
+export interface TestFile {
+  readonly name: string;
+  readonly seconds: number;
+  /** How often it runs over each mutant, by id. */
+  readonly hits: ReadonlyMap<string, number>;
+}
+
+export type Verdict = "killed" | "timeout" | "survived" | "not reached";
+
+const BUN = "node_modules/.bin/bun";
+/** An endless loop that also fills the memory ends here. */
+const MAX_BYTES = 2e9;
+
+/** The unit tests that import one of these files, directly or not. */
+export function dependants(root: string, files: readonly string[]): string[] {
+  const targets = new Set(files);
+  const known = new Map<string, boolean>();
+  const reaches = (file: string): boolean => {
+    const before = known.get(file);
+    if (before !== undefined) return before;
+    known.set(file, false); // Of a circle, some other member decides.
+    const found = targets.has(file) || importsOf(root, file).some(reaches);
+    known.set(file, found);
+    return found;
+  };
+  return testFiles(root).filter(reaches);
+}
+
+/** All that need nothing real: not a kernel, not an etcd. */
+function testFiles(root: string): string[] {
+  const below = (folder: string) =>
+    (readdirSync(join(root, folder), { recursive: true }) as string[])
+      .map((name) => `${folder}/${name}`);
+  return [
+    ...below("tests/unit").filter((name) => /\/unit\/.+\/.+_test\.ts$/.test(name)),
+    ...below("tests/etcd").filter((name) => name.endsWith("_fake_test.ts")),
+  ].sort();
+}
+
+function importsOf(root: string, file: string): string[] {
+  const text = readFileSync(join(root, file), "utf8");
+  return [...text.matchAll(/\b(?:from|import\()\s*"(\.[^"]+\.ts)"/g)]
+    .map((match) => posix.join(posix.dirname(file), match[1] as string));
+}
+
+/** Runs each test file without a mutant. */
+export async function measure(
+  tree: string,
+  names: readonly string[],
+  jobs: number,
+): Promise<TestFile[]> {
+  const files: TestFile[] = [];
+  const queue = names.values();
+  const work = async () => {
+    for (const name of queue) {
+      const coverage = join(tree, `${name.replaceAll("/", "+")}.coverage.json`);
+      const begun = performance.now();
+      const env = { FLANNELD_MUTATION_COVERAGE: coverage };
+      const result = await runTests(tree, [name], { env, limitMs: 600_000 });
+      if (result.status !== 0) {
+        throw new Error(`${name} fails without any mutant:\n${result.output}`);
+      }
+      const seconds = (performance.now() - begun) / 1000;
+      const hits = JSON.parse(readFileSync(coverage, "utf8")) as Record<string, number>;
+      files.push({ name, seconds, hits: new Map(Object.entries(hits)) });
+    }
+  };
+  await Promise.all(Array.from({ length: jobs }, work));
+  return files.sort((a, b) => a.seconds - b.seconds);
+}
+
+/** Runs the tests that reach a mutant, quick ones first, until one fails. */
+export async function tryMutant(
+  tree: string,
+  { id }: Mutant,
+  tests: readonly TestFile[],
+): Promise<Verdict> {
+  const reaching = tests.filter(({ hits }) => hits.has(id));
+  if (reaching.length === 0) return "not reached";
+  for (const batch of batches(reaching)) {
+    const seconds = batch.reduce((sum, one) => sum + one.seconds, 0);
+    const hits = batch.reduce((sum, one) => sum + (one.hits.get(id) as number), 0);
+    const env = {
+      __STRYKER_ACTIVE_MUTANT__: id,
+      FLANNELD_MUTATION_MAX_HITS: String(1000 + 100 * hits),
+    };
+    const limitMs = Math.round(10_000 + 8000 * seconds);
+    const { status } = await runTests(tree, batch.map(({ name }) => name), { env, limitMs });
+    if (status !== 0) return status === undefined ? "timeout" : "killed";
+  }
+  return "survived";
+}
+
+/** Starting a process costs as much as a quick test file: those are run together. */
+function batches(tests: readonly TestFile[]): TestFile[][] {
+  const quick = tests.filter(({ seconds }) => seconds < 1);
+  const slow = tests.filter(({ seconds }) => seconds >= 1);
+  return [...(quick.length > 0 ? [quick] : []), ...slow.map((test) => [test])];
+}
+
+interface Run {
+  /** `undefined`: it was stopped, for it took too long or too much. */
+  readonly status: number | undefined;
+  readonly output: string;
+}
+
+async function runTests(
+  tree: string,
+  names: readonly string[],
+  { env, limitMs }: { readonly env: Record<string, string>; readonly limitMs: number },
+): Promise<Run> {
+  const child = Bun.spawn(
+    [
+      BUN,
+      "test",
+      "--bail",
+      "--timeout",
+      String(limitMs),
+      "--preload",
+      "./tests/mutation/preload.ts",
+      ...names.map((name) => `./${name}`),
+    ],
+    { cwd: tree, env: { ...process.env, ...env }, stdin: "ignore", stdout: "pipe", stderr: "pipe" },
+  );
+  const begun = performance.now();
+  let isStopped = false;
+  const timer = setInterval(() => {
+    if (performance.now() - begun < limitMs && residentBytes(child.pid) < MAX_BYTES) return;
+    isStopped = true;
+    child.kill("SIGKILL");
+  }, 250);
+  const output = (await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+  ])).join("");
+  await child.exited;
+  clearInterval(timer);
+  return { status: isStopped ? undefined : child.exitCode ?? 1, output };
+}
+
+function residentBytes(pid: number): number {
+  try {
+    return Number(readFileSync(`/proc/${pid}/statm`, "utf8").split(" ")[1]) * 4096;
+  } catch {
+    return 0; // It has ended.
+  }
+}
