@@ -90,7 +90,7 @@ export async function tryMutant(
       __STRYKER_ACTIVE_MUTANT__: id,
       FLANNELD_MUTATION_MAX_HITS: String(1000 + 100 * hits),
     };
-    const limitMs = Math.round(10_000 + 8000 * seconds);
+    const limitMs = Math.round(5000 + 6000 * seconds);
     const { status } = await runTests(tree, batch.map(({ name }) => name), { env, limitMs });
     if (status !== 0) return status === undefined ? "timeout" : "killed";
   }

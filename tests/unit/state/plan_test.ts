@@ -86,6 +86,16 @@ describe("decide() and orderSteps()", () => {
     ]);
   });
 
+  test("makes exclusively nothing but routes and policies, whose tables are shared with others", () => {
+    const made = planOf([DEVICE, address(1), neighbour(2, 2), fdb(2, 2)], []).steps;
+    expect(made.map((step) => step.op === "set" && step.exclusive)).toEqual(Array(4).fill(false));
+  });
+
+  test("does nothing about what is neither wanted nor there", () => {
+    const nothing = { desired: undefined, actual: undefined, adoptable: true };
+    expect(decide({ ...nothing, ours: true, maySweep: true })).toEqual({ kind: "keep" });
+  });
+
   test("leaves a foreign route at our place alone and reports it", () => {
     const result = planOf([directRoute(2)], [foreignRoute(2)]);
     expect(result.steps).toEqual([]);

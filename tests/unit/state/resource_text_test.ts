@@ -42,6 +42,38 @@ test("resourceText() names what is unusual about a route and leaves out what is 
   );
 });
 
+test("resourceText() shows a device of another type with its kind, and hardware without", () => {
+  expect(resourceText({ ...ETH0, up: false })).toBe(
+    "link eth0: mtu 1500 state down address 02:00:00:00:00:ee",
+  );
+  expect(resourceText({ ...ETH0, linkKind: "bridge" })).toBe(
+    "link eth0: mtu 1500 state up address 02:00:00:00:00:ee type bridge",
+  );
+});
+
+test("resourceText() shows a peer that cannot be reached, and a policy without a tunnel", () => {
+  expect(resourceText({
+    kind: "wireguard-peer",
+    link: "flannel-wg",
+    publicKey: "P" as never,
+    keepaliveSeconds: 0,
+    allowedIps: [],
+  })).toBe("wireguard flannel-wg peer P allowed-ips (none)");
+  expect(resourceText({
+    kind: "xfrm-policy",
+    direction: "fwd",
+    source: prefix("10.5.1.0/24"),
+    destination: prefix("10.5.2.0/24"),
+  })).toBe("xfrm policy src 10.5.1.0/24 dst 10.5.2.0/24 dir fwd");
+});
+
+test("resourceText() shows a route that has no device", () => {
+  const { link: _, ...rest } = BLACKHOLE as typeof BLACKHOLE & { kind: "route" };
+  expect(resourceText({ ...rest, type: "unicast" } as Resource)).toBe(
+    "route fc00:0:0:1::/64 proto 70 metric 2147483647",
+  );
+});
+
 test("stateText() sorts by the order of making, then by text", () => {
   expect(stateText([
     { kind: "fdb", link: "flannel.1", mac: mac(2), remote: ip("192.168.0.2") },
