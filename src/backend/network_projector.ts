@@ -38,6 +38,8 @@ export interface NetworkProjectorOptions {
   readonly facts: FactsOf;
   readonly log: Log;
   readonly clock?: Clock;
+  /** `contested` may have changed. */
+  readonly onContested?: () => void;
   /** Entries of the node beyond the backend's own, such as `blackholeRoutes`. */
   readonly extra?: (own: Lease) => readonly Resource[];
 }
@@ -62,7 +64,7 @@ export class NetworkProjector implements AsyncDisposable {
   readonly #peers = new Map<LeaseKey, Lease>();
   readonly #implausible = new Map<LeaseKey, string>();
   readonly #unreachable = new Map<LeaseKey, string>();
-  readonly #identities = new PeerIdentities();
+  readonly #identities: PeerIdentities;
   /** Peers that the backend's target was told of, as it was told. */
   readonly #told = new Map<LeaseKey, Lease>();
   /** Peers to look up, in order. */
@@ -81,6 +83,17 @@ export class NetworkProjector implements AsyncDisposable {
     this.#clock = clock;
     this.#lines = new LimitedLines({ log, clock });
     this.#external = external;
+    this.#identities = new PeerIdentities(options.onContested);
+  }
+
+  /** Public addresses of peers that claim one identity; `setAlive` decides between them. */
+  get contested(): ReadonlySet<string> {
+    return this.#identities.contested;
+  }
+
+  /** Of the peers that claim one identity, those with these addresses are alive, and no others. */
+  setAlive(addresses: ReadonlySet<string>): void {
+    this.#reconsider(this.#identities.setAlive(addresses));
   }
 
   /** Our own lease, before any other. */
@@ -321,10 +334,13 @@ export class NetworkProjector implements AsyncDisposable {
   }
 }
 
-function rivalText(peer: Lease, { identity, holder }: Rival): string {
+function rivalText(peer: Lease, { identity, holder, isAliveAlone }: Rival): string {
   const address = nodeAddressOf(holder);
-  return address === nodeAddressOf(peer)
-    ? `its ${identity} is that of lease ${holder.key}, a newer one of the same node ${address}`
-    : `its ${identity} is that of lease ${holder.key}, whose node ${address} has had it for longer; ` +
-      "two nodes have one, or one node has another address now: then delete its former lease";
+  const prefix = `its ${identity} is that of lease ${holder.key}, `;
+  if (address === nodeAddressOf(peer)) return `${prefix}a newer one of the same node ${address}`;
+  if (isAliveAlone) {
+    return `${prefix}whose node ${address} is alive, while ${nodeAddressOf(peer)} is not`;
+  }
+  return `${prefix}whose node ${address} has had it for longer; two nodes have one, or one node ` +
+    "has another address now: then delete its former lease";
 }

@@ -4,7 +4,9 @@
  * A WireGuard peer is its public key, and a forwarding entry is a MAC address: one of each on a
  * device. Leases are written by the nodes themselves, so two may well name the same. The node that
  * said so first has it, and the others wait; whoever comes later cannot cut it off. It has it until
- * it has no lease that says so any more.
+ * it has no lease that says so any more, or until it is known that another one of them is alive and
+ * it is not: its lease outlives a node by up to a day, also where the host that had it has come back
+ * with another address.
  *
  * A node is known by its public address. One that was set up anew with its old key has a new lease
  * beside its old one, which lasts for up to a day: it is no rival of itself, and its newest lease
@@ -23,6 +25,8 @@ export interface Rival {
   readonly identity: Identity;
   /** The lease that has it. */
   readonly holder: Lease;
+  /** Its node is known to be alive, and the other one is not. */
+  readonly isAliveAlone: boolean;
 }
 
 /** The identities in a peer's entries: what is not decided by its subnet, which is nobody else's. */
@@ -49,6 +53,37 @@ export class PeerIdentities {
   /** Where there is more than one claim: all of them. */
   readonly #contests = new Map<Identity, Contest>();
   readonly #claims = new Map<LeaseKey, readonly Claim[]>();
+  readonly #onContested: () => void;
+  /** Addresses of nodes that are alive. */
+  #alive: ReadonlySet<string | undefined> = new Set();
+
+  /** `onContested` is called whenever `contested` may have changed. */
+  constructor(onContested: () => void = () => undefined) {
+    this.#onContested = onContested;
+  }
+
+  /** Addresses of the nodes of which it matters whether they are alive: each claims what another does. */
+  get contested(): Set<string> {
+    const contests = [...this.#contests.values()].filter(({ nodeCount }) => nodeCount > 1);
+    const addresses = contests.flatMap((contest) => contest.addresses);
+    return new Set(addresses.filter((address) => address !== undefined));
+  }
+
+  /** Those nodes are alive, and no others. Returns the peers that have won or lost something by it. */
+  setAlive(alive: ReadonlySet<string>): LeaseKey[] {
+    const before = this.#alive;
+    this.#alive = alive;
+    const changed = [...before, ...alive].filter((address) =>
+      before.has(address) !== alive.has(address as string)
+    );
+    const others = new Set<LeaseKey>();
+    if (changed.length === 0) return [];
+    for (const [identity, contest] of this.#contests) {
+      for (const address of changed) contest.setAlive(address, alive.has(address as string));
+      this.#hold(identity, contest.strongest(), others);
+    }
+    return [...others];
+  }
 
   /**
    * Takes note of all that a peer claims now. Returns the other peers that have won or lost
@@ -89,9 +124,12 @@ export class PeerIdentities {
 
   /** Who has something that this peer claims, too; `undefined` if it has all of it. */
   rivalOf(key: LeaseKey): Rival | undefined {
-    for (const { identity } of this.#claims.get(key) ?? []) {
-      const { lease: holder } = this.#holders.get(identity) as Claim;
-      if (holder.key !== key) return { identity, holder };
+    for (const claim of this.#claims.get(key) ?? []) {
+      const { identity } = claim;
+      const holder = this.#holders.get(identity) as Claim;
+      if (holder.lease.key === key) continue;
+      const isAliveAlone = this.#isAlive(holder) && !this.#isAlive(claim);
+      return { identity, holder: holder.lease, isAliveAlone };
     }
     return undefined;
   }
@@ -120,9 +158,11 @@ export class PeerIdentities {
     let contest = this.#contests.get(identity);
     if (contest === undefined) {
       this.#contests.set(identity, contest = new Contest());
-      contest.add(holder);
+      contest.add(holder, this.#isAlive(holder));
     }
-    contest.add(claim);
+    const { nodeCount } = contest;
+    contest.add(claim, this.#isAlive(claim));
+    if (contest.nodeCount !== nodeCount) this.#onContested();
     this.#hold(identity, contest.strongest(), others);
   }
 
@@ -133,9 +173,15 @@ export class PeerIdentities {
       this.#holders.delete(identity);
       return;
     }
+    const { nodeCount } = contest;
     contest.delete(claim);
     this.#hold(identity, contest.strongest(), others);
     if (contest.size === 1) this.#contests.delete(identity);
+    if (contest.nodeCount !== nodeCount) this.#onContested();
+  }
+
+  #isAlive({ lease }: Claim): boolean {
+    return this.#alive.has(nodeAddressOf(lease));
   }
 
   #hold(identity: Identity, winner: Claim, others: Set<LeaseKey>): void {
@@ -155,7 +201,7 @@ interface Claim {
 
 /** Claims to one identity by several leases. */
 class Contest {
-  /** By the time since which they claim it. */
+  /** Those that are alive first, then by the time since which they claim it. */
   readonly #nodes: Node[] = [];
   readonly #byAddress = new Map<string | undefined, Node>();
   #size = 0;
@@ -164,26 +210,42 @@ class Contest {
     return this.#size;
   }
 
-  /** The newest lease of the node that has claimed it for longest; that is then the claim's, too. */
+  get nodeCount(): number {
+    return this.#nodes.length;
+  }
+
+  get addresses(): (string | undefined)[] {
+    return this.#nodes.map(({ address }) => address);
+  }
+
+  /** The newest lease of the first node; the time since which that one claims it is the claim's, too. */
   strongest(): Claim {
     const { claims: [claim], since } = this.#nodes[0] as Node;
     (claim as Claim).since = since;
     return claim as Claim;
   }
 
-  add(claim: Claim): void {
+  add(claim: Claim, isAlive: boolean): void {
     this.#size++;
     const address = nodeAddressOf(claim.lease);
     let node = this.#byAddress.get(address);
     if (node === undefined) {
-      this.#byAddress.set(address, node = { address, since: claim.since, claims: [] });
-      insert(this.#nodes, node, bySince);
+      this.#byAddress.set(address, node = { address, isAlive, since: claim.since, claims: [] });
+      insert(this.#nodes, node, firstToLast);
     } else if (claim.since < node.since) {
-      remove(this.#nodes, node, bySince);
+      remove(this.#nodes, node, firstToLast);
       node.since = claim.since;
-      insert(this.#nodes, node, bySince);
+      insert(this.#nodes, node, firstToLast);
     }
     insert(node.claims, claim, newestFirst);
+  }
+
+  setAlive(address: string | undefined, isAlive: boolean): void {
+    const node = this.#byAddress.get(address);
+    if (node === undefined || node.isAlive === isAlive) return;
+    remove(this.#nodes, node, firstToLast);
+    node.isAlive = isAlive;
+    insert(this.#nodes, node, firstToLast);
   }
 
   delete(claim: Claim): void {
@@ -194,19 +256,21 @@ class Contest {
     claim.since = node.since; // It may come back under another address.
     if (node.claims.length > 0) return;
     this.#byAddress.delete(address);
-    remove(this.#nodes, node, bySince);
+    remove(this.#nodes, node, firstToLast);
   }
 }
 
 /** A node with its claims to one identity, newest lease first. */
 interface Node {
   readonly address: string | undefined;
+  isAlive: boolean;
   /** It stays when an old lease expires. */
   since: bigint;
   readonly claims: Claim[];
 }
 
-function bySince(a: Node, b: Node): number {
+function firstToLast(a: Node, b: Node): number {
+  if (a.isAlive !== b.isAlive) return a.isAlive ? -1 : 1;
   if (a.since !== b.since) return a.since < b.since ? -1 : 1;
   return (a.address ?? "") < (b.address ?? "") ? -1 : a.address === b.address ? 0 : 1;
 }

@@ -29,6 +29,7 @@ import { trafficRules } from "../traffic/rules.ts";
 import { createTrafficManager, type TrafficManager } from "../traffic/traffic.ts";
 import { Advertiser } from "./advertiser.ts";
 import { ExternalFollower } from "./external_follower.ts";
+import { IdentityWatch } from "./identity_watch.ts";
 import type { Progress } from "./progress.ts";
 
 export interface NetworkOptions {
@@ -60,6 +61,7 @@ export class Network implements AsyncDisposable {
   readonly #reconciler: Reconciler;
   readonly #facts: PeerFactsSource;
   readonly #projector: NetworkProjector;
+  readonly #identities: IdentityWatch;
   readonly #table: LeaseTable;
   readonly #advertiser: Advertiser;
   #traffic: TrafficManager | undefined;
@@ -122,8 +124,17 @@ export class Network implements AsyncDisposable {
       sink: this.#reconciler,
       facts: this.#facts,
       log: log.child({ component: backend.type }),
+      onContested: () => this.#identities.contestedChanged(),
       ...extra,
     }, external);
+    this.#identities = new IdentityWatch({
+      store: options.store,
+      own,
+      identity: backend.identity,
+      contested: () => this.#projector.contested,
+      onAlive: (addresses) => this.#projector.setAlive(addresses),
+      log: log.child({ component: backend.type }),
+    });
     const lines = this.#cleanup.use(new LimitedLines({ log, clock: systemClock }));
     this.#table = new LeaseTable({
       config,
@@ -142,6 +153,7 @@ export class Network implements AsyncDisposable {
     this.#cleanup.use(this.#reconciler);
     this.#cleanup.use(this.#facts);
     this.#cleanup.use(this.#projector);
+    this.#cleanup.use(this.#identities);
     this.#cleanup.use(kernel.watch((event) => this.#hear(event)));
     if (backend.target !== undefined) this.#cleanup.use(backend.target);
   }
@@ -176,7 +188,9 @@ export class Network implements AsyncDisposable {
   /** Whether it could be done. What a single lease causes is dealt with where its lease is looked at. */
   #take(event: LeaseWatch): boolean {
     try {
-      this.#projector.applyChanges(this.#table.apply(event));
+      const changes = this.#table.apply(event);
+      this.#projector.applyChanges(changes);
+      this.#identities.leasesChanged(changes);
       if (event.kind === "snapshot") this.#leasesProblem = undefined;
       return true;
     } catch (error) {
@@ -197,6 +211,7 @@ export class Network implements AsyncDisposable {
       this.#fileProblem,
       this.#leasesProblem,
       this.#advertiser.problem,
+      this.#identities.problem,
       ...conflicts.map(({ text, error }) => `${text}: ${error}`),
       ...failing.map(({ text, error }) => `${text}: ${error}`),
       ...this.#options.backend.target?.problems() ?? [],

@@ -2,6 +2,7 @@
 
 import type { NetworkConfig } from "../config/network_config.ts";
 import type { PerFamily } from "../addr/family.ts";
+import type { IpAddress } from "../addr/ip.ts";
 import type { Prefix } from "../addr/prefix.ts";
 import type { Lease, LeaseAttributes, LeaseWatch } from "./lease.ts";
 
@@ -32,6 +33,12 @@ export interface LeaseStore extends AsyncDisposable {
    * after anything that may have lost a change. Outages are survived inside and reported to the log.
    */
   watchLeases(signal: AbortSignal): AsyncIterable<LeaseWatch>;
+
+  /**
+   * Whether the node with this public address is alive: at once, and at each change, until aborted. Ends
+   * without an answer where this node may not see that.
+   */
+  watchAlive(address: IpAddress, signal: AbortSignal): AsyncIterable<boolean>;
 }
 
 export interface LeaseLookup {

@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import type { IpAddress } from "../../src/addr/ip.ts";
 import type { Prefix } from "../../src/addr/prefix.ts";
 import type { LeaseKey, LeaseWatch } from "../../src/subnet/lease.ts";
 import { DuplicateNodeError, OutOfSubnetsError, type OwnLease } from "../../src/subnet/store.ts";
@@ -876,6 +877,51 @@ describe("the live session", () => {
       for (let i = 0; i < 10; i++) await settle();
       expect(await pending).toBeDefined();
     }
+  });
+});
+
+describe("whether another node is alive", () => {
+  const session = `${PREFIX}/sessions/192.0.2.9`;
+
+  test("is told at once and at each change, of that address alone", async () => {
+    const etcd = new FakeEtcd();
+    const stop = new AbortController();
+    const seen: boolean[] = [];
+    const watching = (async () => {
+      const answers = node(etcd).store.watchAlive("192.0.2.9" as IpAddress, stop.signal);
+      for await (const isAlive of answers) seen.push(isAlive);
+    })();
+    const live = '{"identity":"x"}';
+    for (
+      const step of [
+        () => etcd.put(`${session}9`, live, etcd.grant(30).id),
+        () => etcd.put(session, live, etcd.grant(30).id),
+        () => etcd.put(session, live, etcd.grant(30).id),
+        () => etcd.delete(`${session}9`),
+        () => etcd.delete(session),
+        () => etcd.put(session, live), // One that never expires says nothing.
+      ]
+    ) {
+      await settle();
+      step();
+    }
+    await settle();
+    stop.abort();
+    await watching;
+    expect(seen).toEqual([false, true, false]);
+  });
+
+  test("is not told where the etcd user may not read it, which is said once", async () => {
+    const etcd = new FakeEtcd();
+    const { store, client, warnings } = node(etcd);
+    for (let i = 0; i < 2; i++) {
+      client.failNext("range", "before", "etcdserver: permission denied");
+      const answers = store.watchAlive("192.0.2.9" as IpAddress, forever);
+      expect(await Array.fromAsync(answers)).toEqual([]);
+    }
+    expect(warnings()).toEqual([
+      expect.stringContaining("cannot read the sessions of other nodes"),
+    ]);
   });
 });
 

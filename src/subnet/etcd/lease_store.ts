@@ -21,7 +21,7 @@ import {
 import { type Clock, sleep, systemClock } from "../../time/clock.ts";
 import type { Etcd, EtcdWatch } from "./etcd.ts";
 import { type FormerLease, formerLeases } from "./former_leases.ts";
-import { type LiveNode, LiveSession, SESSION_TTL_SECONDS } from "./live_session.ts";
+import { isLiveSession, type LiveNode, LiveSession, SESSION_TTL_SECONDS } from "./live_session.ts";
 import { EtcdOwnLease, type HeldLease } from "./own_lease.ts";
 import { claimedSubnets, type LeaseRecord, leasesOverlap, Records } from "./records.ts";
 import { untilStoreAnswers } from "./retry.ts";
@@ -51,6 +51,7 @@ export class EtcdLeaseStore implements LeaseStore {
   readonly #records: Records;
   #session: LiveSession | undefined;
   #sessionRefused = false;
+  #sessionsHidden = false;
   /** The text that `networkConfig` gave last: `watchNetworkConfig` gives what differs from it. */
   #lastConfig: string | undefined;
   /** What `previousLease` read, for the `acquire` that follows. */
@@ -116,6 +117,42 @@ export class EtcdLeaseStore implements LeaseStore {
   watchLeases(signal: AbortSignal): AsyncIterable<LeaseWatch> {
     const events = this.#options.etcd.watch(this.#records.leasePrefix, signal);
     return mapEvents(events, (event) => this.#leaseEvent(event));
+  }
+
+  async *watchAlive(address: IpAddress, signal: AbortSignal): AsyncGenerator<boolean> {
+    const key = this.#records.sessionKey(address);
+    if (!await this.#maySee(key, signal)) return;
+    let last: boolean | undefined;
+    for await (const event of this.#options.etcd.watch(key, signal)) {
+      const isAlive = aliveAfter(event, key) ?? last;
+      if (isAlive !== undefined && isAlive !== last) yield last = isAlive;
+    }
+  }
+
+  /** Asked first, since a watch would keep asking. */
+  async #maySee(key: string, signal: AbortSignal): Promise<boolean> {
+    return await this.#untilAnswered(`reading ${key} in etcd`, signal, async () => {
+      try {
+        await this.#options.etcd.range({ key }, signal);
+        return true;
+      } catch (error) {
+        if (!isPermissionDenied(error)) throw error;
+        this.#reportHidden(error);
+        return false;
+      }
+    });
+  }
+
+  /** Says it once. */
+  #reportHidden(error: unknown): void {
+    if (this.#sessionsHidden) return;
+    this.#sessionsHidden = true;
+    this.#options.log.warn(
+      { err: error },
+      "this etcd user cannot read the sessions of other nodes; without them, a node that comes back " +
+        "with another public address gets another subnet, and of two nodes with one MAC address or " +
+        "key the first has it, alive or not",
+    );
   }
 
   /** One attempt; `undefined` if somebody else was faster. */
@@ -192,11 +229,7 @@ export class EtcdLeaseStore implements LeaseStore {
       return await formerLeases(candidates, options, signal);
     } catch (error) {
       if (!isPermissionDenied(error)) throw error;
-      this.#options.log.warn(
-        { err: error },
-        "this etcd user cannot read the sessions of other nodes; without them, a node that comes " +
-          "back with another public address gets another subnet",
-      );
+      this.#reportHidden(error);
       return [];
     }
   }
@@ -505,6 +538,18 @@ function outOfSubnetsText(config: NetworkConfig, taken: readonly unknown[]): str
 
 function subnetText(subnets: PerFamily<Prefix>): string {
   return familiesOf(subnets).map((family) => subnets[family]).join(" and ");
+}
+
+/** Whether a session's node is alive after an event; `undefined` if it concerns other keys. */
+function aliveAfter(event: EtcdWatch, key: string): boolean | undefined {
+  switch (event.kind) {
+    case "snapshot":
+      return event.keyValues.some((keyValue) => keyValue.key === key && isLiveSession(keyValue));
+    case "put":
+      return event.keyValue.key === key ? isLiveSession(event.keyValue) : undefined;
+    case "delete":
+      return event.key === key ? false : undefined;
+  }
 }
 
 /** The configuration after an event; events of other keys leave it. */

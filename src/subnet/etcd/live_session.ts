@@ -187,6 +187,11 @@ interface Suspect {
 /** Within the time that a service manager gives a stopping daemon. */
 const REVOKE_TIMEOUT_MS = 1500;
 
+/** Whether the entry says that a node is alive. */
+export function isLiveSession(keyValue: KeyValue): boolean {
+  return readHolder(keyValue) !== undefined;
+}
+
 export interface FormerSessionOptions
   extends Pick<LiveSessionOptions, "etcd" | "key" | "clock" | "log"> {
   /** `LiveNode.identity` of this node. */

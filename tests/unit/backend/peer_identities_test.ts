@@ -118,6 +118,76 @@ describe("a node that was set up anew with its old key", () => {
   });
 });
 
+describe("of nodes that claim one identity and may be alive", () => {
+  const address = (n: number) => lease("x", n, 1).attributes.publicAddresses[4] as string;
+  const alive = (...nodes: number[]) => new Set(nodes.map(address));
+
+  test("the one that is alive has it, though its lease is younger", () => {
+    const identities = new PeerIdentities();
+    put(identities, lease("dead", 2, 10), lease("alive", 3, 20), lease("third", 4, 30));
+    expect(identities.setAlive(alive(3)) as string[]).toEqual(["dead", "alive"]);
+    expect(rivals(identities, "dead", "alive", "third"))
+      .toEqual({ dead: "alive", alive: undefined, third: "alive" });
+    expect(identities.rivalOf("dead" as LeaseKey)?.isAliveAlone).toBe(true);
+    expect(identities.setAlive(alive(3, 4)) as string[]).toEqual([]);
+    expect(identities.rivalOf("third" as LeaseKey)?.isAliveAlone).toBe(false);
+  });
+
+  test("the first has it when both are, or neither is", () => {
+    const identities = new PeerIdentities();
+    put(identities, lease("first", 2, 10), lease("second", 3, 20));
+    for (const nodes of [[2, 3], [], [2]]) {
+      identities.setAlive(alive(...nodes));
+      expect(rivals(identities, "first", "second")).toEqual({ first: undefined, second: "first" });
+    }
+    identities.setAlive(alive(3));
+    expect(identities.setAlive(alive(2, 3)) as string[]).toEqual(["second", "first"]);
+    expect(rivals(identities, "first", "second")).toEqual({ first: undefined, second: "first" });
+  });
+
+  test("one that claims it later is looked at as it is known by then", () => {
+    const leases = [lease("dead", 2, 10), lease("alive", 3, 20)];
+    for (const order of [leases, leases.toReversed()]) {
+      const identities = new PeerIdentities();
+      identities.setAlive(alive(3));
+      put(identities, ...order);
+      expect(rivals(identities, "dead", "alive")).toEqual({ dead: "alive", alive: undefined });
+    }
+  });
+
+  test("their addresses are given as long as they do", () => {
+    let calls = 0;
+    const identities = new PeerIdentities(() => calls++);
+    put(identities, lease("a", 2, 10));
+    expect([calls, identities.contested.size]).toEqual([0, 0]);
+    put(identities, lease("a2", 2, 15)); // One more of the same node.
+    expect(identities.contested.size).toBe(0);
+    put(identities, lease("b", 3, 20));
+    expect(identities.contested).toEqual(alive(2, 3));
+    const before = calls;
+    remove(identities, "a");
+    expect([calls, identities.contested.size]).toEqual([before, 2]);
+    remove(identities, "b");
+    expect([calls, identities.contested.size]).toEqual([before + 1, 0]);
+  });
+});
+
+test("a node keeps the time since which it claims its identity with each of its leases", () => {
+  // By the lease that wins for it, when the older one goes and its address changes.
+  const one = new PeerIdentities();
+  put(one, lease("old", 2, 10), lease("new", 2, 30));
+  remove(one, "old");
+  put(one, lease("new", 4, 30, 40), lease("rival", 3, 20));
+  expect(rivals(one, "new", "rival")).toEqual({ new: undefined, rival: "new" });
+  // By one that does not win for it, when that moves to another address.
+  const two = new PeerIdentities();
+  put(two, lease("older", 2, 10), lease("rival", 3, 20), lease("new", 2, 30), lease("mid", 2, 25));
+  remove(two, "older");
+  put(two, lease("mid", 5, 25, 50));
+  remove(two, "new");
+  expect(rivals(two, "mid", "rival")).toEqual({ mid: undefined, rival: "mid" });
+});
+
 test("a peer that claims several waits until it has all of them", () => {
   const identities = new PeerIdentities();
   identities.put(lease("a", 2, 10), [KEY]);

@@ -1,0 +1,176 @@
+/**
+ * Which nodes are alive of those that claim one MAC address or key, and whether another one wins
+ * that of this node.
+ *
+ * The store is asked only while there are such nodes, and then watched: their sessions come and go, and
+ * are not written in between. All the first answers are waited for, so that no node loses anything for
+ * a moment because the answer about another one came first.
+ */
+
+import type { IpAddress } from "../addr/ip.ts";
+import { nodeAddressOf } from "../backend/peer_identities.ts";
+import type { Log } from "../log/log.ts";
+import type { LeaseChange } from "../subnet/lease_table.ts";
+import type { Lease, LeaseKey } from "../subnet/lease.ts";
+import type { DeviceIdentity, LeaseStore, OwnLease } from "../subnet/store.ts";
+
+export interface IdentityWatchOptions {
+  readonly store: Pick<LeaseStore, "watchAlive">;
+  readonly own: Pick<OwnLease, "lease">;
+  readonly identity: DeviceIdentity | undefined;
+  /** Addresses of peers that claim one identity. */
+  readonly contested: () => ReadonlySet<string>;
+  /** Of those, and of others, these are alive. */
+  readonly onAlive: (addresses: ReadonlySet<string>) => void;
+  readonly log: Log;
+}
+
+/** Two watches are the usual case; a datastore full of one MAC address gets no watch for each. */
+const MAX_WATCHES = 32;
+
+export class IdentityWatch implements AsyncDisposable {
+  readonly #options: IdentityWatchOptions;
+  /** Other nodes' leases that carry this node's identity. */
+  readonly #rivals = new Map<LeaseKey, Lease>();
+  readonly #watches = new Map<string, Watch>();
+  readonly #ended = new Set<Promise<void>>();
+  #reported: ReadonlySet<string> = new Set();
+  #isDue = false;
+  #isStopped = false;
+  #problem: string | undefined;
+
+  constructor(options: IdentityWatchOptions) {
+    this.#options = options;
+  }
+
+  /** Why other nodes send to another one what is for this one. */
+  get problem(): string | undefined {
+    return this.#problem;
+  }
+
+  /** Changes to the other nodes' leases. */
+  leasesChanged(changes: readonly LeaseChange[]): void {
+    const { identity } = this.#options;
+    for (const { kind, lease } of changes) {
+      const isRival = kind === "put" && identity?.carriedBy(lease.attributes) !== undefined;
+      if (!isRival && !this.#rivals.has(lease.key)) continue;
+      if (isRival) this.#rivals.set(lease.key, lease);
+      else this.#rivals.delete(lease.key);
+      this.contestedChanged();
+    }
+    this.#look(); // Our own lease may be another one than before.
+  }
+
+  /** `contested` may give others than before; may be called often. */
+  contestedChanged(): void {
+    if (this.#isDue) return;
+    this.#isDue = true;
+    queueMicrotask(() => {
+      this.#isDue = false;
+      if (!this.#isStopped) this.#update();
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isStopped = true;
+    for (const watch of this.#watches.values()) watch.stop.abort();
+    await Promise.all([...this.#ended]);
+  }
+
+  #update(): void {
+    const { own, contested } = this.#options;
+    const concerned = this.#rivals.size > 0 ? [own.lease, ...this.#rivals.values()] : [];
+    const addresses = concerned.map(nodeAddressOf).filter((address) => address !== undefined);
+    const wanted = new Set([...addresses, ...contested()].slice(0, MAX_WATCHES));
+    for (const [address, { stop }] of this.#watches) {
+      if (wanted.has(address)) continue;
+      stop.abort();
+      this.#watches.delete(address);
+    }
+    for (const address of wanted) {
+      if (!this.#watches.has(address)) this.#watch(address);
+    }
+    this.#report();
+  }
+
+  #watch(address: string): void {
+    const watch: Watch = { stop: new AbortController(), isAlive: undefined };
+    this.#watches.set(address, watch);
+    const run = this.#follow(address, watch).finally(() => this.#ended.delete(run));
+    this.#ended.add(run);
+  }
+
+  async #follow(address: string, watch: Watch): Promise<void> {
+    const { signal } = watch.stop;
+    try {
+      const answers = this.#options.store.watchAlive(address as IpAddress, signal);
+      for await (const isAlive of answers) {
+        if (signal.aborted) return;
+        watch.isAlive = isAlive;
+        this.#report();
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      const text = `cannot tell whether the node with the public address ${address} is alive`;
+      this.#options.log.warn({ err: error }, text);
+    }
+    if (signal.aborted) return;
+    watch.isAlive ??= false; // There is no answer to wait for.
+    this.#report();
+  }
+
+  #report(): void {
+    if (!this.#isKnown()) return;
+    const watches = [...this.#watches].filter(([, { isAlive }]) => isAlive);
+    const alive = new Set(watches.map(([address]) => address));
+    if (this.#reported.symmetricDifference(alive).size > 0) {
+      this.#reported = alive;
+      this.#options.onAlive(alive);
+    }
+    this.#look();
+  }
+
+  #isKnown(): boolean {
+    return !this.#isDue &&
+      [...this.#watches.values()].every(({ isAlive }) => isAlive !== undefined);
+  }
+
+  /** Says once that this node has lost its identity, and that it has it again. */
+  #look(): void {
+    if (!this.#isKnown()) return;
+    const { log } = this.#options;
+    const problem = this.#findProblem();
+    if (problem === this.#problem) return;
+    if (problem !== undefined) log.error(problem);
+    else log.info("the other nodes send to this node what is for it again");
+    this.#problem = problem;
+  }
+
+  #findProblem(): string | undefined {
+    const { identity, own } = this.#options;
+    const rival = [...this.#rivals.values()].find((lease) => this.#wins(lease, own.lease));
+    if (rival === undefined || identity === undefined) return undefined;
+    const carried = identity.carriedBy(rival.attributes);
+    const why = this.#reported.has(nodeAddressOf(rival) ?? "") ? "is alive" : "had it first";
+    return `lease ${rival.key} of ${
+      nodeAddressOf(rival)
+    } carries this node's ${carried}, and its ` +
+      `node ${why}: the other nodes send to that one only. If one of the two hosts is a copy, ` +
+      `${identity.remedy} there and restart flanneld; if that node is gone, delete its lease`;
+  }
+
+  /** As the other nodes decide it; see `PeerIdentities`. */
+  #wins(rival: Lease, own: Lease): boolean {
+    const [theirs, ours] = [nodeAddressOf(rival), nodeAddressOf(own)];
+    if (theirs === ours) return rival.createRevision > own.createRevision;
+    const isAlive = this.#reported.has(theirs ?? "");
+    if (isAlive !== this.#reported.has(ours ?? "")) return isAlive;
+    return rival.createRevision < own.createRevision;
+  }
+}
+
+interface Watch {
+  readonly stop: AbortController;
+  /** `undefined` until it is known. */
+  isAlive: boolean | undefined;
+}

@@ -1,0 +1,177 @@
+import { describe, expect, test } from "bun:test";
+import { IdentityWatch } from "../../../src/daemon/identity_watch.ts";
+import type { Lease, LeaseKey } from "../../../src/subnet/lease.ts";
+import type { DeviceIdentity } from "../../../src/subnet/store.ts";
+import { collectingLog } from "../../support/collecting_log.ts";
+import { settle } from "../../support/fake_clock.ts";
+import { lease as sampleLease } from "../../support/sample_network.ts";
+
+const OWN_ADDRESS = "192.168.0.1";
+
+const identity: DeviceIdentity = {
+  texts: ["02:01"],
+  carriedBy: ({ backendData }) => backendData[4] === "02:01" ? "VtepMAC 02:01" : undefined,
+  remedy: "delete the device",
+};
+
+/** A lease of the node n that carries our identity, or none. */
+function lease(n: number, createRevision: number, data = "02:01"): Lease {
+  const plain = sampleLease(n, "vxlan", [4]);
+  return {
+    ...plain,
+    key: `k${n}` as LeaseKey,
+    attributes: { ...plain.attributes, backendData: { 4: data } },
+    createRevision: BigInt(createRevision),
+    modRevision: BigInt(createRevision),
+  };
+}
+
+const put = (one: Lease) => ({ kind: "put" as const, lease: one });
+
+/** The sessions that a test says there are; `null`: that cannot be seen. */
+class Sessions {
+  readonly watched = new Map<string, (isAlive: boolean | null) => void>();
+  opened = 0;
+
+  async *watchAlive(address: string, signal: AbortSignal): AsyncGenerator<boolean> {
+    this.opened++;
+    let next = Promise.withResolvers<boolean | null>();
+    this.watched.set(address, (isAlive) => next.resolve(isAlive));
+    signal.addEventListener("abort", () => {
+      this.watched.delete(address);
+      next.resolve(null);
+    });
+    for (;;) {
+      const isAlive = await next.promise;
+      if (isAlive === null) return;
+      next = Promise.withResolvers();
+      yield isAlive;
+    }
+  }
+
+  async say(address: string, isAlive: boolean | null): Promise<void> {
+    this.watched.get(address)?.(isAlive);
+    await settle();
+  }
+}
+
+function watch(contested: Set<string> = new Set()) {
+  const sessions = new Sessions();
+  const { log, records } = collectingLog();
+  const alive: string[][] = [];
+  const own = { lease: lease(1, 100) };
+  const identities = new IdentityWatch({
+    store: sessions,
+    own,
+    identity,
+    contested: () => contested,
+    onAlive: (addresses) => alive.push([...addresses]),
+    log,
+  });
+  return { identities, sessions, records, alive, own };
+}
+
+describe("peers that claim one identity", () => {
+  test("are watched while they do, and nothing is said before all is known", async () => {
+    const contested = new Set(["192.0.2.1", "192.0.2.2"]);
+    const { identities, sessions, alive } = watch(contested);
+    identities.contestedChanged();
+    await settle();
+    expect([...sessions.watched.keys()]).toEqual([...contested]);
+    await sessions.say("192.0.2.2", true);
+    expect(alive).toEqual([]);
+    await sessions.say("192.0.2.1", true);
+    expect(alive).toEqual([["192.0.2.1", "192.0.2.2"]]);
+    await sessions.say("192.0.2.1", false);
+    expect(alive.at(-1)).toEqual(["192.0.2.2"]);
+    contested.clear();
+    identities.contestedChanged();
+    await settle();
+    expect(sessions.watched.size).toBe(0);
+    expect(alive.at(-1)).toEqual([]);
+    await identities[Symbol.asyncDispose]();
+  });
+
+  test("cost no call while there are none, and a bounded number of watches else", async () => {
+    const contested = new Set<string>();
+    const { identities, sessions } = watch(contested);
+    identities.leasesChanged([put(lease(2, 50, "02:02"))]);
+    await settle();
+    expect(sessions.opened).toBe(0);
+    for (let i = 0; i < 1000; i++) contested.add(`172.16.${i >> 8}.${i & 255}`);
+    identities.contestedChanged();
+    await settle();
+    expect(sessions.opened).toBe(32);
+    await identities[Symbol.asyncDispose]();
+    expect(sessions.watched.size).toBe(0);
+  });
+
+  test("count as not alive where the store does not say", async () => {
+    const { identities, sessions, alive } = watch(new Set(["192.0.2.1", "192.0.2.2"]));
+    identities.contestedChanged();
+    await settle();
+    await sessions.say("192.0.2.1", true);
+    await sessions.say("192.0.2.2", null);
+    expect(alive).toEqual([["192.0.2.1"]]);
+    identities.contestedChanged();
+    await settle();
+    expect(sessions.opened).toBe(2);
+    await identities[Symbol.asyncDispose]();
+  });
+});
+
+describe("another lease with this node's identity", () => {
+  async function rivalOf(createRevision: number, alive: { own: boolean; rival: boolean }) {
+    const world = watch();
+    world.identities.leasesChanged([put(lease(2, createRevision))]);
+    await settle();
+    expect(world.identities.problem).toBe(undefined);
+    await world.sessions.say(OWN_ADDRESS, alive.own);
+    await world.sessions.say("192.168.0.2", alive.rival);
+    return world;
+  }
+
+  test("is a problem while its node wins", async () => {
+    const { identities, sessions, records } = await rivalOf(50, { own: true, rival: true });
+    expect(identities.problem).toBe(
+      "lease k2 of 192.168.0.2 carries this node's VtepMAC 02:01, and its node is alive: the other " +
+        "nodes send to that one only. If one of the two hosts is a copy, delete the device there " +
+        "and restart flanneld; if that node is gone, delete its lease",
+    );
+    await sessions.say("192.168.0.2", false);
+    expect(identities.problem).toBe(undefined);
+    await sessions.say("192.168.0.2", true);
+    expect(identities.problem).toBeDefined();
+    identities.leasesChanged([{ kind: "delete", lease: lease(2, 50) }]);
+    await settle();
+    expect(identities.problem).toBe(undefined);
+    expect(sessions.watched.size).toBe(0);
+    expect(records.map(({ level }) => level)).toEqual(["error", "info", "error", "info"]);
+    await identities[Symbol.asyncDispose]();
+  });
+
+  test.each([
+    [50, { own: false, rival: false }, "had it first"],
+    [50, { own: true, rival: false }, undefined],
+    [150, { own: true, rival: true }, undefined],
+    [150, { own: false, rival: true }, "is alive"],
+  ])("made at %p with %p: %p", async (createRevision, alive, why) => {
+    const { identities } = await rivalOf(createRevision, alive);
+    if (why === undefined) expect(identities.problem).toBe(undefined);
+    else expect(identities.problem).toContain(`its node ${why}:`);
+    await identities[Symbol.asyncDispose]();
+  });
+
+  test("of the same address is one if it is newer, or ours is made again later", async () => {
+    const { identities, sessions, own } = watch();
+    const same = { ...lease(1, 150), key: "k9" as LeaseKey };
+    identities.leasesChanged([put(same)]);
+    await settle();
+    await sessions.say(OWN_ADDRESS, true);
+    expect(identities.problem).toContain("lease k9 of 192.168.0.1");
+    own.lease = lease(1, 200);
+    identities.leasesChanged([]);
+    expect(identities.problem).toBe(undefined);
+    await identities[Symbol.asyncDispose]();
+  });
+});
