@@ -34,8 +34,9 @@ export async function readInterfaces(): Promise<HostInterface[]> {
     name,
     mtuBytes,
     up,
-    addresses: addresses.map(({ address, flags }) => ({
+    addresses: addresses.map(({ address, prefixLength, flags }) => ({
       address,
+      prefixLength,
       permanent: (flags & k.IFA_F_PERMANENT) !== 0,
       temporary: (flags & k.IFA_F_TEMPORARY) !== 0,
       deprecated: (flags & k.IFA_F_DEPRECATED) !== 0,

@@ -40,6 +40,7 @@ export interface HostInterface {
 
 export interface HostAddress {
   readonly address: IpAddress;
+  readonly prefixLength: number;
   /** Set by hand, as opposed to DHCP or router advertisements (IFA_F_PERMANENT). */
   readonly permanent: boolean;
   /** A privacy address of RFC 8981 (IFA_F_TEMPORARY). */
@@ -107,20 +108,34 @@ export function describeInterfaces(facts: Pick<HostInterfaces, "interfaces">): s
 }
 
 /**
- * Addresses of one family that other hosts may use, the best first: global before link-local,
- * permanent before dynamic, stable before temporary; deprecated ones are left out.
+ * Addresses of one family that other hosts may use, the best first: global before link-local, the
+ * host's own before virtual, permanent before dynamic, stable before temporary; deprecated ones are
+ * left out.
  */
 export function usableAddresses(device: HostInterface, family: Family): IpAddress[] {
-  return device.addresses
-    .filter(({ address, deprecated }) =>
-      familyOf(address) === family && !deprecated && whyNotUnicast(address) === undefined
-    )
-    .toSorted((a, b) => rank(a) - rank(b))
+  const usable = device.addresses.filter(({ address, deprecated }) =>
+    familyOf(address) === family && !deprecated && whyNotUnicast(address) === undefined
+  );
+  const hasNetwork = usable.some((one) => !isLinkLocal(one.address) && !isSingle(one));
+  return usable
+    .toSorted((a, b) => rank(a, hasNetwork) - rank(b, hasNetwork))
     .map(({ address }) => address);
 }
 
-function rank({ address, permanent, temporary }: HostAddress): number {
-  return (isLinkLocal(address) ? 4 : 0) + (permanent ? 0 : 2) + (temporary ? 1 : 0);
+function rank(one: HostAddress, hasNetwork: boolean): number {
+  const { address, permanent, temporary } = one;
+  const isVirtual = hasNetwork && permanent && isSingle(one);
+  return (isLinkLocal(address) ? 8 : 0) + (isVirtual ? 4 : 0) + (permanent ? 0 : 2) +
+    (temporary ? 1 : 0);
+}
+
+/**
+ * Without a network, a /32 or /128. Next to an address with one it is a virtual address, which
+ * keepalived moves from host to host (vrrp with its default mask). What DHCP gives out as /32 or /128
+ * is not permanent, and a host may well have no other.
+ */
+function isSingle({ address, prefixLength }: HostAddress): boolean {
+  return prefixLength === (familyOf(address) === 4 ? 32 : 128);
 }
 
 /** A device, with the addresses that the search itself has settled. */

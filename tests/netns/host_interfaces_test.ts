@@ -40,7 +40,10 @@ test("devices, addresses and their flags are read from the kernel, in its order"
       name: "lo",
       mtuBytes: 65_536,
       up: true,
-      addresses: [{ address: "127.0.0.1", ...plain }, { address: "::1", ...plain }],
+      addresses: [
+        { address: "127.0.0.1", prefixLength: 8, ...plain },
+        { address: "::1", prefixLength: 128, ...plain },
+      ],
     },
     expect.objectContaining({ name: "a0", up: false, addresses: [] }),
     {
@@ -48,12 +51,12 @@ test("devices, addresses and their flags are read from the kernel, in its order"
       mtuBytes: 1400,
       up: true,
       addresses: [
-        { address: "10.1.0.2", ...plain },
+        { address: "10.1.0.2", prefixLength: 24, ...plain },
         // The kernel has one bit for IPv6's temporary and IPv4's secondary addresses.
-        { address: "10.2.0.1", ...plain, permanent: false },
-        { address: "10.3.0.1", ...plain, permanent: false, deprecated: true },
-        { address: "10.1.0.3", ...plain, temporary: true },
-        { address: "fd00::1", ...plain },
+        { address: "10.2.0.1", prefixLength: 24, ...plain, permanent: false },
+        { address: "10.3.0.1", prefixLength: 24, ...plain, permanent: false, deprecated: true },
+        { address: "10.1.0.3", prefixLength: 24, ...plain, temporary: true },
+        { address: "fd00::1", prefixLength: 64, ...plain },
       ],
     },
   ]);

@@ -36,7 +36,7 @@ beforeEach(() => {
 });
 
 function device(mtuBytes = 1500, address = "192.168.0.1"): HostInterface {
-  const flags = { permanent: true, temporary: false, deprecated: false };
+  const flags = { prefixLength: 24, permanent: true, temporary: false, deprecated: false };
   return { name: "eth0", mtuBytes, up: true, addresses: [{ address: ip(address), ...flags }] };
 }
 

@@ -30,6 +30,7 @@ function host(
       up: true,
       addresses: addresses.map((text) => ({
         address: ip(text),
+        prefixLength: 24,
         permanent: true,
         temporary: false,
         deprecated: false,

@@ -15,7 +15,9 @@ import {
 const ip = (text: string): IpAddress => text as IpAddress;
 
 function address(text: string, flags: Partial<HostAddress> = {}): HostAddress {
-  return { address: ip(text), permanent: true, temporary: false, deprecated: false, ...flags };
+  const prefixLength = text.includes(":") ? 64 : 24;
+  const plain = { permanent: true, temporary: false, deprecated: false };
+  return { address: ip(text), prefixLength, ...plain, ...flags };
 }
 
 function device(
@@ -202,6 +204,35 @@ describe("addresses", () => {
     }])).toBe("x fd00::2");
     expect(flags("x", ["fd00::1", { deprecated: true }], ["fe80::2"])).toBe("x fe80::2");
     expect(flags("x", ["fd00::9"], ["fd00::1"])).toBe("x fd00::9");
+  });
+
+  test("a virtual one, without a network, comes after the host's own, whatever the kernel's order", () => {
+    const best = (families: Family[], ...addresses: HostAddress[]) =>
+      chosen({ families, interfaces: ["x"] }, { interfaces: [device("x", addresses)] });
+    const virtual = { prefixLength: 32 };
+    const dynamic = { permanent: false, temporary: true };
+    const vip = address("10.0.0.100", virtual);
+    expect(best([4], vip, address("10.0.0.5"))).toBe("x 10.0.0.5");
+    expect(best([4], vip, address("10.0.0.5", dynamic))).toBe("x 10.0.0.5");
+    expect(best(V6, address("fd00::100", { prefixLength: 128 }), address("fd00::5", dynamic)))
+      .toBe("x fd00::5");
+    // Hosts with no other: clouds, and those that have only link-local ones besides.
+    expect(best([4], vip, address("10.0.0.101", virtual))).toBe("x 10.0.0.100");
+    expect(best([4], address("10.0.0.7", { ...virtual, permanent: false }))).toBe("x 10.0.0.7");
+    expect(best(V6, address("fe80::1"), address("fd00::7", { prefixLength: 128 })))
+      .toBe("x fd00::7");
+    // DHCPv6 gives out /128 beside the /64 of router advertisements.
+    expect(
+      best(
+        V6,
+        address("fd00::d", { prefixLength: 128, permanent: false }),
+        address("fd00::a", {
+          permanent: false,
+        }),
+      ),
+    ).toBe("x fd00::d");
+    const interfaces = [device("x", [vip, "10.0.0.5"])];
+    expect(chosen({ interfaces: ["10.0.0.100"] }, { interfaces })).toBe("x 10.0.0.100");
   });
 
   test("a deprecated address is used when it is asked for", () => {
