@@ -17,6 +17,7 @@ import {
   type NodeInput,
   type PeerFacts,
 } from "./backend.ts";
+import { DepartingPeers } from "./departing_peers.ts";
 import { type Clock, systemClock } from "../time/clock.ts";
 import { identitiesIn, nodeAddressOf, PeerIdentities, type Rival } from "./peer_identities.ts";
 
@@ -65,6 +66,9 @@ export class NetworkProjector implements AsyncDisposable {
   readonly #implausible = new Map<LeaseKey, string>();
   readonly #unreachable = new Map<LeaseKey, string>();
   readonly #identities: PeerIdentities;
+  /** Of `#peers`: those that are removed in a moment. */
+  readonly #departing = new DepartingPeers();
+  #departure: Disposable | undefined;
   /** Peers that the backend's target was told of, as it was told. */
   readonly #told = new Map<LeaseKey, Lease>();
   /** Peers to look up, in order. */
@@ -114,16 +118,25 @@ export class NetworkProjector implements AsyncDisposable {
     this.#lookUp();
   }
 
-  /** Changes to the other nodes' leases; ours must not be among them. */
+  /**
+   * Changes to the other nodes' leases; ours must not be among them. A peer whose lease was deleted
+   * keeps its entries for a moment (`departing_peers.ts`).
+   */
   applyChanges(changes: readonly LeaseChange[]): void {
-    visitInPortions(changes, ({ kind, lease }) => {
-      this.#guard(lease, () => kind === "put" ? this.#put(lease) : this.#delete(lease));
+    visitInPortions(changes, (change) => {
+      const { lease } = change;
+      this.#guard(lease, () => {
+        if (change.kind === "put") this.#put(lease);
+        else if (change.isSetAside) this.#delete(lease.key);
+        else this.#depart(lease.key);
+      });
     });
+    this.#awaitDepartures();
   }
 
   status(): ProjectorStatus {
     return {
-      peers: this.#peers.size - this.#implausible.size,
+      peers: this.#peers.size - this.#implausible.size - this.#departing.size,
       implausible: this.#implausible,
       unreachable: this.#unreachable,
     };
@@ -137,11 +150,14 @@ export class NetworkProjector implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopped = true;
     this.#lookUpAgain?.[Symbol.dispose]();
+    this.#departure?.[Symbol.dispose]();
     await this.#lookingUp;
     this.#lines[Symbol.dispose]();
   }
 
   #put(lease: Lease): void {
+    this.#departing.delete(lease.key);
+    for (const key of this.#departing.replacedBy(lease)) this.#remove(key);
     const known = this.#peers.get(lease.key);
     if (known !== undefined) this.#options.facts.forget(known); // Its public address may be another.
     this.#peers.set(lease.key, lease);
@@ -158,17 +174,41 @@ export class NetworkProjector implements AsyncDisposable {
     }
   }
 
-  #delete(lease: Lease): void {
-    const known = this.#peers.get(lease.key);
+  /** Its lease was deleted. One without entries has nothing to wait for. */
+  #depart(key: LeaseKey): void {
+    const known = this.#peers.get(key);
     if (known === undefined) return;
-    this.#peers.delete(lease.key);
-    this.#implausible.delete(lease.key);
-    this.#unreachable.delete(lease.key);
-    this.#toLookUp.delete(lease.key);
+    if (this.#implausible.has(key)) this.#delete(key);
+    else this.#departing.add(known, this.#clock.nowMs());
+  }
+
+  #awaitDepartures(): void {
+    if (this.#stopped || this.#departure !== undefined || this.#departing.size === 0) return;
+    const delayMs = this.#departing.nextMs - this.#clock.nowMs();
+    this.#departure = this.#clock.setTimer(delayMs, () => {
+      this.#departure = undefined;
+      visitInPortions(this.#departing.due(this.#clock.nowMs()), (key) => this.#remove(key));
+      this.#awaitDepartures();
+    });
+  }
+
+  #remove(key: LeaseKey): void {
+    const peer = this.#peers.get(key);
+    if (peer !== undefined) this.#guard(peer, () => this.#delete(key));
+  }
+
+  #delete(key: LeaseKey): void {
+    this.#departing.delete(key);
+    const known = this.#peers.get(key);
+    if (known === undefined) return;
+    this.#peers.delete(key);
+    this.#implausible.delete(key);
+    this.#unreachable.delete(key);
+    this.#toLookUp.delete(key);
     this.#options.facts.forget(known);
-    this.#options.sink.removeOwner(lease.key);
+    this.#options.sink.removeOwner(key);
     this.#tellTarget(known, false);
-    this.#reconsider(this.#identities.remove(lease.key));
+    this.#reconsider(this.#identities.remove(key));
   }
 
   #projectAll(): void {
@@ -236,6 +276,10 @@ export class NetworkProjector implements AsyncDisposable {
     if (others.length > 0) sink.removeOwner(peer.key);
     this.#reconsider(others);
     const rival = this.#identities.rivalOf(peer.key);
+    if (rival !== undefined && this.#departing.has(rival.holder.key)) {
+      this.#remove(rival.holder.key);
+      return this.#projectOne(peer, facts);
+    }
     if (rival !== undefined) return this.#refuse(peer, rivalText(peer, rival));
     if (implausible !== undefined) return this.#refuse(peer, implausible);
     this.#report(peer, "ignoring", this.#implausible, undefined);
@@ -256,12 +300,14 @@ export class NetworkProjector implements AsyncDisposable {
     const peers = keys.map((key) => this.#peers.get(key) as Lease);
     const rivals = new Map(peers.map((peer) => [peer, this.#identities.rivalOf(peer.key)]));
     for (const [peer, rival] of rivals) {
-      if (rival !== undefined) {
-        this.#guard(peer, () => this.#refuse(peer, rivalText(peer, rival)));
-      }
+      if (rival === undefined) continue;
+      this.#guard(peer, () => {
+        if (this.#departing.has(peer.key)) this.#delete(peer.key);
+        else this.#refuse(peer, rivalText(peer, rival));
+      });
     }
     for (const [peer, rival] of rivals) {
-      if (rival === undefined) this.#consider(peer);
+      if (rival === undefined && this.#peers.has(peer.key)) this.#consider(peer);
     }
   }
 

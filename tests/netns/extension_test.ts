@@ -338,6 +338,7 @@ describe("commands", () => {
 describe("trap 22: what other nodes write", () => {
   test("reaches no shell: data come on standard input, and nothing else is theirs", async () => {
     await using cluster = await Cluster.create({ hosts: 1 });
+    rememberSubnets(cluster, { ipv4: true, ipv6: false }); // none of those below
     await cluster.configure({ ...IPV4, Backend: NOTING });
     const [one] = await startNoting(cluster) as [Notes];
     const evil = `\`touch ${one.host.directory}/pwned\`$(touch ${one.host.directory}/pwned); ` +

@@ -1,7 +1,10 @@
 /** How a node gets its subnet and keeps it: crowds, reservations, revocation, duplicate nodes. */
 
 import { describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { Cluster, PREFIX } from "../support/cluster.ts";
+import type { Host } from "../support/host.ts";
 import { IPV4, rememberSubnets } from "../support/networks.ts";
 import { eventually } from "../support/wait.ts";
 
@@ -95,33 +98,44 @@ describe("the own lease", () => {
     expect(keys).toEqual([`${PREFIX}/subnets/10.5.1.0-24&fd00:5:0:1::-64`]);
   }, 120_000);
 
-  test("deleted by an operator is taken again, and packets flow on", async () => {
+  test("deleted by an operator is taken again, and no packet is lost", async () => {
     await using cluster = await Cluster.create({ hosts: 2 });
     await cluster.configure(VXLAN);
     await cluster.startAll();
     await cluster.attachWorkloads();
     await cluster.expectMesh();
-    const one = cluster.host(1);
-    const ping = one.ping(cluster.host(2));
+    const [one, two] = [cluster.host(1), cluster.host(2)];
     const before = await cluster.leaseOf(one);
-    const sentBefore = await ping.sent();
-    await eventually("all is answered", 30_000, () => ping.received >= sentBefore);
-    await cluster.etcd.delete(`${PREFIX}/subnets/${before.key}`);
-    const after = await eventually("the key is back", 30_000, () => cluster.leaseOf(one));
-    expect(after.key).toBe(before.key);
-    expect(after.value).toEqual(before.value);
-    expect(after.etcdLease).not.toBe("0");
-    await cluster.expectMesh();
+    const monitor = join(two.directory, "monitor");
+    await two.sh(`ip monitor route neigh >${monitor} 2>&1 &`);
+    const entriesChanged = () => /flannel/.test(readFileSync(monitor, "utf8"));
+    // A machine may be too busy for a lease to be back before the others give it up.
+    for (let attempt = 1;; attempt++) {
+      const ping = one.ping(two, 4, 0.001);
+      await eventually("the ping has begun", 30_000, () => ping.received > 20);
+      await cluster.etcd.call("kv/deleterange", rangeOf(attempt === 1 ? before.key : ""));
+      const after = await eventually("the key is back", 30_000, () => cluster.leaseOf(one));
+      expect(after.key).toBe(before.key);
+      expect(after.value).toEqual(before.value);
+      expect(after.etcdLease).not.toBe("0");
+      const { received } = ping;
+      await eventually("packets flow", 30_000, () => ping.received > received + 2000);
+      const { lost } = await ping.stop();
+      if (absenceMs(one) > 500 && attempt < 6) continue;
+      expect({ lost, changed: entriesChanged() }).toEqual({ lost: [], changed: false });
+      if (attempt > 1) break;
+    }
     const exited = await Promise.race([one.daemon.exited, Bun.sleep(300).then(() => "runs")]);
     expect(exited).toBe("runs");
-    expect(one.daemon.logLines(/lease is gone/)).toHaveLength(1);
-    // The peer took the route away when the key went; it is back with the key: one gap at most.
-    const { received } = ping;
-    await eventually("packets flow", 30_000, () => ping.received > received + 20);
-    const { lost } = await ping.stop();
-    expect(lost[0] ?? Infinity).toBeGreaterThan(sentBefore);
-    expect((lost.at(-1) ?? 0) - (lost[0] ?? 1) + 1).toBe(lost.length);
-  }, 120_000);
+    // For good, the entries go.
+    await one.daemon.stop();
+    await cluster.etcd.delete(`${PREFIX}/subnets/${before.key}`);
+    await eventually(
+      "the peer's entries are gone",
+      30_000,
+      async () => !(await two.kernel()).includes(before.key.replace("-", "/")) && entriesChanged(),
+    );
+  }, 180_000);
 
   test(
     "that belongs to another node now ends the daemon with exit code 1 and that node's name",
@@ -221,3 +235,20 @@ describe("trap 13: two nodes with one public address", () => {
     120_000,
   );
 });
+
+/** One lease, or all of them, as `etcdctl del --prefix` names them. */
+function rangeOf(key: string): { key: string; range_end: string } {
+  const first = `${PREFIX}/subnets/${key}`;
+  const last = key === "" ? `${PREFIX}/subnets0` : `${first}\0`;
+  return { key: btoa(first), range_end: btoa(last) };
+}
+
+/** How long this host's lease was gone, the last time. */
+function absenceMs(host: Host): number {
+  const time = (pattern: RegExp) => {
+    const text = host.daemon.logLines(pattern).at(-1)?.split(" ")[1] ?? "";
+    const [hours = 0, minutes = 0, seconds = 0] = text.split(":").map(Number);
+    return ((hours * 60 + minutes) * 60 + seconds) * 1000;
+  };
+  return time(/lease is back/) - time(/lease is gone/);
+}

@@ -160,10 +160,11 @@ export class Host {
     return kernelText(this.station.namespace, names);
   }
 
-  /** Starts a ping of another host's workload from this one's, a hundred times a second. */
-  ping(target: Host, family: Family = 4): PingStream {
+  /** Starts a ping of another host's workload from this one's, a hundred times a second by default. */
+  ping(target: Host, family: Family = 4, intervalSeconds?: number): PingStream {
     const ping = new PingStream(this.station.workloadNamespace, {
       address: target.workload(family),
+      ...(intervalSeconds === undefined ? {} : { intervalSeconds }),
       logFile: join(this.directory, `ping-${target.name}-${crypto.randomUUID()}.log`),
     });
     this.#record.addProcess(ping.pid);

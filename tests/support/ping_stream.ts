@@ -19,15 +19,21 @@ export class PingStream {
   readonly #process: DaemonProcess;
   readonly #logFile: string;
 
-  /** Starts to ping `address` from a namespace, a hundred times a second. */
+  /** Starts to ping `address` from a namespace, a hundred times a second by default. */
   constructor(
     namespace: string,
-    ping: { address: string; payloadBytes?: number; logFile: string },
+    ping: { address: string; payloadBytes?: number; intervalSeconds?: number; logFile: string },
   ) {
     this.#logFile = ping.logFile;
     this.#process = spawnDaemon("ip", [
       ...["netns", "exec", namespace, "ping", "-n", "-M", "do"],
-      ...["-s", String(ping.payloadBytes ?? 1000), "-i", String(INTERVAL_SECONDS), ping.address],
+      ...[
+        "-s",
+        String(ping.payloadBytes ?? 1000),
+        "-i",
+        String(ping.intervalSeconds ?? INTERVAL_SECONDS),
+        ping.address,
+      ],
     ], { logFile: ping.logFile, env: { PATH: process.env["PATH"] ?? "" } });
   }
 

@@ -69,7 +69,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     memory: "there may be tens of thousands of peers",
     process: "kernel modules are loaded; charon and commands are started",
     state: "desired entries are resources",
-    "type subnet": "peers are leases",
+    subnet: "peers are leases, and subnets that overlap are found by a trie",
     text: "an unknown type is reported with the nearest known one; what leases say is shown",
     time: "targets repair and retry by themselves",
   },

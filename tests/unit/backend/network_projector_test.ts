@@ -10,7 +10,6 @@ import vxlan from "../../../src/backend/vxlan.ts";
 import { resourceKey } from "../../../src/state/resource_key.ts";
 import type { Resource, Route } from "../../../src/state/resource.ts";
 import type { Lease } from "../../../src/subnet/lease.ts";
-import { type Clock, systemClock } from "../../../src/time/clock.ts";
 import { directRoute } from "../../support/arbitrary_state.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 import { FakeKernel } from "../../support/fake_kernel.ts";
@@ -58,6 +57,7 @@ const DEFAULT_ROUTE: Route = {
 let kernel: FakeKernel;
 let sink: Sink;
 let log: ReturnType<typeof collectingLog>;
+let clock: FakeClock;
 /** By `projectorFor`. */
 let prepared: { readonly backend: Backend } | undefined;
 
@@ -66,6 +66,7 @@ beforeEach(() => {
   kernel.seed(...HOST, DEFAULT_ROUTE);
   kernel.delivery = "now";
   sink = new Sink();
+  clock = new FakeClock();
   log = collectingLog();
 });
 
@@ -74,7 +75,6 @@ async function projectorFor(
   options: Record<string, unknown> = {},
   families: readonly Family[] = [4],
   target?: Target,
-  clock: Clock = systemClock,
 ) {
   const module = type === "vxlan" ? vxlan : hostGw;
   const backend: Backend = await module.prepare(
@@ -101,6 +101,10 @@ function put(lease: Lease) {
   return { kind: "put" as const, lease };
 }
 
+function hex(byte: number): string {
+  return byte.toString(16).padStart(2, "0");
+}
+
 /** A node with the public address 172.16.0.n, behind the default gateway. */
 function farLease(n: number, type: string): Lease {
   const near = lease(n, type, [4]);
@@ -125,6 +129,7 @@ describe("NetworkProjector", () => {
     sink.calls = 0;
     projector.applyChanges([put({ ...lease(3, "vxlan", [4]), modRevision: 9n })]);
     projector.applyChanges([{ kind: "delete", lease: lease(4, "vxlan", [4]) }]);
+    await clock.advance(1000);
     expect(sink.calls).toBe(2);
     expect(kernel.lookUps).toBe(0);
     expect(sink.owners.has("node-4")).toBe(false);
@@ -157,6 +162,7 @@ describe("NetworkProjector", () => {
     projector.externalChanged({ ...external([4]), mtuBytes: 1400 });
     projector.applyChanges([put({ ...good, modRevision: 7n }), put(bad), put(good)]);
     projector.applyChanges([{ kind: "delete", lease: good }, { kind: "delete", lease: good }]);
+    await clock.advance(1000);
     expect(told).toEqual([
       "put node-2 2",
       "put node-2 7",
@@ -196,6 +202,7 @@ describe("NetworkProjector", () => {
       expect(sink.text("node-2")).toContain("fdb 02:00:00:00:00:02");
       expect(sink.text("node-3")).toBe("");
       projector.applyChanges([{ kind: "delete", lease: first }]);
+      await clock.advance(1000);
       expect(sink.text("node-3")).toContain("fdb 02:00:00:00:00:02");
       expect(projector.status()).toEqual({
         peers: 1,
@@ -211,9 +218,8 @@ describe("NetworkProjector", () => {
       const setDesired = sink.setDesired.bind(sink);
       sink.setDesired = (...args) => {
         setDesired(...args);
-        holders.push(
-          ["node-2", "node-3"].filter((owner) => sink.text(owner).includes("fdb")).length,
-        );
+        const owners = ["node-2", "node-3"];
+        holders.push(owners.filter((owner) => sink.text(owner).includes(`fdb ${mac(2)}`)).length);
       };
       projector.applyChanges([put(second), put(first)]);
       expect(sink.text("node-2")).toContain("fdb 02:00:00:00:00:02");
@@ -221,7 +227,7 @@ describe("NetworkProjector", () => {
       projector.applyChanges([put({ ...lease(2, "vxlan", [4], mac(9)), modRevision: 9n })]);
       expect(sink.text("node-3")).toContain("fdb 02:00:00:00:00:02");
       expect(sink.text("node-2")).toContain("fdb 02:00:00:00:00:09");
-      expect(Math.max(...holders.slice(0, 3))).toBe(1);
+      expect(Math.max(...holders)).toBe(1);
       expect(log.lines).toEqual([text]);
     });
 
@@ -238,8 +244,139 @@ describe("NetworkProjector", () => {
       expect(sink.text("node-2")).toContain("onlink");
       expect(sink.text("node-3")).toBe("");
       projector.applyChanges([{ kind: "delete", lease: first }]);
+      await clock.advance(1000);
       await projector.whenLookedUp();
       expect(sink.text("node-3")).toContain("onlink");
+    });
+  });
+
+  describe("a peer whose lease is deleted", () => {
+    const deleted = (n: number) => ({ kind: "delete" as const, lease: lease(n, "vxlan", [4]) });
+    const told: string[] = [];
+    const target = {
+      put: (peer: Lease) => void told.push(`put ${peer.key}`),
+      remove: (peer: Lease) => void told.push(`remove ${peer.key}`),
+    } as unknown as Target;
+    let projector: NetworkProjector;
+
+    beforeEach(async () => {
+      told.length = 0;
+      projector = await projectorFor("vxlan", {}, [4], target);
+      projector.applyChanges([put(lease(2, "vxlan", [4])), put(lease(3, "vxlan", [4]))]);
+      told.length = 0;
+    });
+
+    test("loses its entries after a second, with the backend's target, and counts no more", async () => {
+      projector.applyChanges([deleted(2)]);
+      expect(projector.status().peers).toBe(1);
+      await clock.advance(600);
+      projector.applyChanges([deleted(3)]);
+      await clock.advance(399);
+      expect(sink.text("node-2")).toContain("route 10.5.2.0/24");
+      expect(told).toEqual([]);
+      await clock.advance(1);
+      expect(sink.owners.has("node-2")).toBe(false);
+      expect(sink.owners.has("node-3")).toBe(true);
+      expect(told).toEqual(["remove node-2"]);
+      await clock.advance(600);
+      expect(sink.owners.has("node-3")).toBe(false);
+      expect(told).toEqual(["remove node-2", "remove node-3"]);
+      expect(projector.status().peers).toBe(0);
+    });
+
+    test("keeps them without a gap when the lease comes back, deleted once more or not", async () => {
+      const before = sink.text("node-2");
+      const withdrawn: string[] = [];
+      const removeOwner = sink.removeOwner.bind(sink);
+      sink.removeOwner = (owner) => {
+        withdrawn.push(owner);
+        removeOwner(owner);
+      };
+      for (let revision = 10n; revision < 20n; revision += 2n) {
+        projector.applyChanges([deleted(2)]);
+        await clock.advance(500);
+        const again = { createRevision: revision, modRevision: revision };
+        projector.applyChanges([put({ ...lease(2, "vxlan", [4]), ...again })]);
+        await clock.advance(700);
+        expect(sink.text("node-2")).toBe(before);
+      }
+      await clock.advance(5000);
+      expect(withdrawn).toEqual([]);
+      expect(told.filter((line) => line.startsWith("remove"))).toEqual([]);
+      projector.applyChanges([deleted(2)]);
+      await clock.advance(1000);
+      expect(withdrawn).toEqual(["node-2"]);
+    });
+
+    test("loses them at once when its lease is there and cannot be used", () => {
+      projector.applyChanges([{ ...deleted(2), isSetAside: true }]);
+      expect(sink.owners.has("node-2")).toBe(false);
+      expect(told).toEqual(["remove node-2"]);
+    });
+
+    const other = lease(9, "vxlan", [4]);
+    const attributes = lease(2, "vxlan", [4]).attributes;
+    const { publicAddresses, backendData } = attributes;
+    test.each<[string, Lease]>([
+      ["has a part of its subnet", { ...other, subnets: { 4: prefix("10.5.2.128/25") } }],
+      [
+        "has its public address",
+        { ...other, attributes: { ...other.attributes, publicAddresses } },
+      ],
+      ["has its MAC address", { ...other, attributes: { ...other.attributes, backendData } }],
+    ])("loses them at once to one that %s", (_name, replacement) => {
+      projector.applyChanges([deleted(2), deleted(3)]);
+      const holders: number[] = [];
+      const setDesired = sink.setDesired.bind(sink);
+      sink.setDesired = (...args) => {
+        setDesired(...args);
+        holders.push(["node-2", "node-9"].filter((owner) => sink.text(owner) !== "").length);
+      };
+      projector.applyChanges([put(replacement)]);
+      expect(sink.owners.has("node-2")).toBe(false);
+      expect(sink.owners.has("node-3")).toBe(true);
+      expect(sink.text("node-9")).toContain("dev flannel.1");
+      expect(Math.max(...holders)).toBe(1);
+      expect(told).toEqual(["remove node-2", "put node-9"]);
+      expect(log.lines).toEqual([]);
+    });
+
+    test("and an older lease with its MAC address arrives, is not reported", () => {
+      projector.applyChanges([deleted(3)]);
+      projector.applyChanges([put(lease(1, "vxlan", [4], mac(3)))]);
+      expect(sink.owners.has("node-3")).toBe(false);
+      expect(sink.text("node-1")).toContain("fdb 02:00:00:00:00:03");
+      expect(log.lines).toEqual([]);
+    });
+
+    test("at the end of the daemon keeps them: the next one removes what is not needed", async () => {
+      projector.applyChanges([deleted(2)]);
+      await projector[Symbol.asyncDispose]();
+      await clock.advance(5000);
+      expect(sink.text("node-2")).toContain("route 10.5.2.0/24");
+    });
+
+    test("in great number loses them all, and others take their places at once", async () => {
+      const many = Array.from({ length: 5000 }, (_, n) => {
+        const subnets = { 4: prefix(`10.5.${n >> 6}.${(n & 63) * 4}/30`) };
+        const data = { VNI: 1, VtepMAC: `02:00:00:01:${hex(n >> 8)}:${hex(n & 255)}` };
+        const address = { 4: ip(`172.16.${n >> 8}.${n & 255}`) };
+        return {
+          ...lease(2, "vxlan", [4]),
+          key: `many-${n}` as Lease["key"],
+          subnets,
+          attributes: { backendType: "vxlan", publicAddresses: address, backendData: { 4: data } },
+        };
+      });
+      projector.applyChanges([deleted(2), deleted(3)]);
+      await clock.advance(1000);
+      projector.applyChanges(many.map(put));
+      projector.applyChanges(many.map((one) => ({ kind: "delete", lease: one })));
+      projector.applyChanges(
+        many.map((one) => put({ ...one, key: `again-${one.key}` as Lease["key"] })),
+      );
+      expect([...sink.owners.keys()].filter((owner) => owner.startsWith("many"))).toEqual([]);
+      expect(projector.status().peers).toBe(5000);
     });
   });
 
@@ -298,8 +435,7 @@ describe("NetworkProjector", () => {
     });
 
     test("while its way is looked up, does not look it up again and again", async () => {
-      const clock = new FakeClock();
-      await using projector = await projectorFor("host-gw", {}, [4], undefined, clock);
+      await using projector = await projectorFor("host-gw", {}, [4]);
       const { backend } = prepared as { backend: Backend };
       Object.assign(backend, { peer: failingPeer(backend.peer.bind(backend)) });
       projector.applyChanges([put(lease(2, "host-gw", [4])), put(lease(3, "host-gw", [4]))]);
@@ -313,8 +449,7 @@ describe("NetworkProjector", () => {
   });
 
   test("of thousands of ignored peers names a few and counts the others", async () => {
-    const clock = new FakeClock();
-    await using projector = await projectorFor("vxlan", {}, [4], undefined, clock);
+    await using projector = await projectorFor("vxlan", {}, [4]);
     projector.applyChanges(
       Array.from({ length: 1000 }, (_, n) => {
         const attributes = {
@@ -375,13 +510,13 @@ describe("NetworkProjector", () => {
     const projector = await projectorFor("host-gw");
     projector.applyChanges([put(lease(2, "host-gw", [4]))]);
     projector.applyChanges([{ kind: "delete", lease: lease(2, "host-gw", [4]) }]);
+    await clock.advance(1000);
     await projector.whenLookedUp();
     expect(sink.owners.has("node-2")).toBe(false);
   });
 
   test("looks a way up again that the kernel did not tell, and says why once", async () => {
-    const clock = new FakeClock();
-    const projector = await projectorFor("host-gw", {}, [4], undefined, clock);
+    const projector = await projectorFor("host-gw", {}, [4]);
     await using _projector = projector;
     const { routeTo } = kernel;
     kernel.routeTo = () => Promise.reject(new Error("cannot look up the way: ENOBUFS"));
