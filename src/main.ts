@@ -6,6 +6,7 @@ import { helpText } from "./cli/help.ts";
 import type { Options } from "./cli/options.ts";
 import { versionText } from "./cli/version.ts";
 import { createLogger } from "./log/logger.ts";
+import { oneLine } from "./text/shown.ts";
 
 /** A stop that takes longer is cut off; the data plane stays in place either way. */
 const STOP_MS = 4000;
@@ -23,7 +24,7 @@ async function main(): Promise<number> {
       process.stdout.write(`${versionText()}\n`);
       return 0;
     case "error":
-      process.stderr.write(`flanneld: ${command.message}\n`);
+      process.stderr.write(`flanneld: ${oneLine(command.message)}\n`);
       return command.exitCode;
     case "subcommand":
       return await runSubcommand(command.name, command.args);

@@ -4,6 +4,7 @@ import { ConfigError } from "../config/config_error.ts";
 import type { NetworkConfig } from "../config/network_config.ts";
 import type { Log } from "../log/log.ts";
 import { nearest } from "../text/nearest.ts";
+import { shown } from "../text/shown.ts";
 import type { BackendModule } from "./backend.ts";
 import { requireIpv4Only } from "./ipv4_only.ts";
 
@@ -58,7 +59,7 @@ function loaderOf(type: string): Loader {
   const guess = nearest(name, BACKEND_TYPES);
   const hint = guess === undefined ? "" : `; did you mean ${JSON.stringify(guess)}?`;
   throw new ConfigError(
-    `Backend Type ${JSON.stringify(type)} is unknown; this program has ` +
+    `Backend Type ${shown(type)} is unknown; this program has ` +
       `${BACKEND_TYPES.join(", ")}${hint}`,
   );
 }

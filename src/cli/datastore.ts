@@ -4,6 +4,7 @@ import { ConfigError } from "../config/config_error.ts";
 import { DatastoreError } from "../datastore/datastore_error.ts";
 import { createLogger } from "../log/logger.ts";
 import { StoreError } from "../subnet/store.ts";
+import { oneLine } from "../text/shown.ts";
 import { type DatastoreCommand, parseDatastoreCommand } from "./datastore_flags.ts";
 
 /** Where the command reads and writes: data by `input` and `out`, progress and faults to `err`. */
@@ -61,7 +62,7 @@ export async function datastoreCommand(
     return 0;
   }
   if (command.kind === "error") {
-    streams.err(`flanneld datastore: ${command.message}\n`);
+    streams.err(`flanneld datastore: ${oneLine(command.message)}\n`);
     return 2;
   }
   const stop = new AbortController();
@@ -73,7 +74,7 @@ export async function datastoreCommand(
   } catch (error) {
     if (stop.signal.aborted && error === stop.signal.reason) return 130;
     if (!isFault(error)) throw error;
-    streams.err(`flanneld datastore: ${error.message}\n`);
+    streams.err(`flanneld datastore: ${oneLine(error.message)}\n`);
     return 1;
   } finally {
     for (const name of SIGNALS) process.off(name, onSignal);
@@ -94,7 +95,7 @@ async function perform(
   streams: DatastoreStreams,
   signal: AbortSignal,
 ): Promise<void> {
-  const report = (line: string) => streams.err(`${line}\n`);
+  const report = (line: string) => streams.err(`${oneLine(line)}\n`);
   switch (command.kind) {
     case "serve": {
       const { serveDatastore } = await import("../datastore/serve.ts");

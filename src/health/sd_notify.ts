@@ -4,6 +4,7 @@
 
 import { sendUnixDatagram } from "../../ffi/unix_datagram.ts";
 import type { Log } from "../log/log.ts";
+import { oneLine } from "../text/shown.ts";
 
 export interface Notifier {
   /** Whether anybody is told. */
@@ -93,6 +94,9 @@ function trySend(socket: string, message: string): string | undefined {
   }
 }
 
+/** What `systemctl status` shows of it. */
+const MAX_STATUS = 1000;
+
 function statusLine(text: string): string {
-  return `STATUS=${text.replace(/\s+/g, " ")}`;
+  return `STATUS=${oneLine(text.replace(/\s+/g, " "), MAX_STATUS)}`;
 }

@@ -1,6 +1,7 @@
 /** `/healthz` and `/readyz` over HTTP, for kubelet and other supervisors. */
 
 import { familyOf, type IpAddress } from "../addr/ip.ts";
+import { oneLine } from "../text/shown.ts";
 
 export interface HealthServerOptions {
   readonly ip: IpAddress;
@@ -57,9 +58,10 @@ export function startHealthServer(options: HealthServerOptions): HealthServer {
 const IDLE_SECONDS = 10;
 
 function readiness(reasons: readonly string[]): Response {
-  return reasons.length === 0
-    ? text(200, "flanneld is ready")
-    : text(503, ["flanneld is not ready:", ...reasons.map((reason) => `- ${reason}`)].join("\n"));
+  return reasons.length === 0 ? text(200, "flanneld is ready") : text(
+    503,
+    ["flanneld is not ready:", ...reasons.map((reason) => `- ${oneLine(reason)}`)].join("\n"),
+  );
 }
 
 function text(status: number, body: string): Response {

@@ -6,6 +6,7 @@
  */
 
 import { type Logger, pino } from "pino";
+import { boundedLine, escapedLine } from "./bounded_line.ts";
 import type { LogFormat } from "./format.ts";
 import type { Log } from "./log.ts";
 import { lostText, standardErrorSink } from "./sink.ts";
@@ -30,7 +31,8 @@ export function createLogger(options: LoggerOptions): Log {
       lostLine: (count) => JSON.stringify({ level: "warn", msg: lostText(count) }) + "\n",
     },
   );
-  const write = isText ? (line: string) => sink(textLine(line)) : sink;
+  const format = isText ? textLine : escapedLine;
+  const write = (line: string) => sink(format(boundedLine(line)));
   return pino({
     level: levelOf(options.verbosity),
     base: { pid: process.pid },

@@ -1,5 +1,7 @@
 /** klog's line: `I1121 02:16:06.123456    1234 vxlan] message key=value`, in local time. */
 
+import { escaped } from "../text/shown.ts";
+
 interface Record {
   readonly level: string;
   readonly time: number;
@@ -10,11 +12,14 @@ interface Record {
   readonly [field: string]: unknown;
 }
 
-/** Turns one line of pino's JSON, as `createLogger` sets pino up, into one line of text. */
+/**
+ * Turns one line of pino's JSON, as `createLogger` sets pino up, into one line of text, in which no value
+ * can forge a line or drive a terminal.
+ */
 export function textLine(json: string): string {
   const { level, time, pid, component, msg, err, ...fields } = JSON.parse(json) as Record;
   const parts = [`${header(level, time, pid)} ${component ?? "flanneld"}]`];
-  if (msg !== undefined) parts.push(oneLine(msg));
+  if (msg !== undefined) parts.push(escaped(msg));
   if (err !== undefined) parts.push(`err=${errorText(err, level)}`);
   for (const [key, value] of Object.entries(fields)) parts.push(`${key}=${fieldText(value)}`);
   return parts.join(" ") + "\n";
@@ -39,11 +44,6 @@ function errorText(err: unknown, level: string): string {
 }
 
 function fieldText(value: unknown): string {
-  if (typeof value !== "string") return JSON.stringify(value);
-  return /^[^\s"=\p{C}]+$/u.test(value) ? value : JSON.stringify(value);
-}
-
-/** Keeps a message from forging a second line or from driving a terminal. */
-function oneLine(text: string): string {
-  return text.replace(/\p{Cc}/gu, (character) => JSON.stringify(character).slice(1, -1));
+  if (typeof value !== "string") return escaped(JSON.stringify(value));
+  return /^[^\s"=\p{C}]+$/u.test(value) ? value : escaped(JSON.stringify(value));
 }

@@ -43,15 +43,22 @@ export function shownName(name: string, maxLength: number = MAX_NAME): string {
   return escaped(cut(name, maxLength));
 }
 
+/** One line of a message as it may be printed, whatever stands in it. */
+export function oneLine(text: string, maxLength: number = MAX_LINE): string {
+  return escaped(cut(text, maxLength));
+}
+
+const MAX_LINE = 2048;
 const MAX_SHOWN = 60;
 /** The key of a dual-stack lease has up to 62. */
 const MAX_NAME = 80;
 
-/** `JSON.stringify` recurses: a value that is nested too deep has no text. */
+/** `JSON.stringify` recurses: what is nested too deep has no JSON, and neither has a cycle. */
 function jsonOf(value: unknown): string {
   try {
     return JSON.stringify(value) ?? "undefined";
   } catch {
+    if (typeof value !== "object") return String(value);
     return Array.isArray(value) ? "[…]" : "{…}";
   }
 }

@@ -98,6 +98,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     addr: "the listen address",
     ffi: "systemd's socket takes datagrams",
     "type log": "a notification that fails is logged",
+    text: "what quotes text from outside is escaped",
   },
   lab: {
     addr: "hosts and workloads have addresses",
@@ -137,6 +138,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     cli: "what is to be done",
     daemon: "doing it, loaded when it is",
     log: "the daemon's log",
+    text: "a message quotes the command line",
   },
 };
 

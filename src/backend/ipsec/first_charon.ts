@@ -1,5 +1,6 @@
 /** The charon that a daemon begins with: it is there, and takes what the user chose. */
 
+import { shown } from "../../text/shown.ts";
 import { type Clock, sleep } from "../../time/clock.ts";
 import { BackendError } from "../target.ts";
 import { type Charon, type CharonOptions, giveUpCharon, reachCharon } from "./charon.ts";
@@ -67,7 +68,7 @@ async function checkProposal(vici: Vici, espProposal: string): Promise<void> {
   } catch (error) {
     if (!(error instanceof ViciError) || !error.isRefusal) throw error;
     throw new BackendError(
-      `the ESPProposal ${JSON.stringify(espProposal)} makes no sense to charon; it must be ` +
+      `the ESPProposal ${shown(espProposal, 200)} makes no sense to charon; it must be ` +
         `algorithms in strongSwan's notation, such as aes128gcm16-ecp256 (${error.message})`,
       { cause: error },
     );

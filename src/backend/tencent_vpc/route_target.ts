@@ -4,6 +4,7 @@ import type { IpAddress } from "../../addr/ip.ts";
 import type { Prefix } from "../../addr/prefix.ts";
 import type { Log } from "../../log/log.ts";
 import type { Lease, LeaseKey } from "../../subnet/lease.ts";
+import { shownName } from "../../text/shown.ts";
 import { backoffMs, type Clock, sleep } from "../../time/clock.ts";
 import type { NodeInput } from "../backend.ts";
 import { BackendError, type Target } from "../target.ts";
@@ -277,7 +278,7 @@ function noTableText({ vpcId, region }: Placement): string {
 }
 
 function routeText({ destination, gatewayType, gateway }: CloudRoute): string {
-  return `the route ${destination} by ${gatewayType} ${gateway}`;
+  return `the route ${destination} by ${shownName(gatewayType)} ${shownName(gateway)}`;
 }
 
 function conflictText(route: CloudRoute, { id }: RouteTable): string {

@@ -15,6 +15,7 @@
 
 import { ConfigError } from "../../config/config_error.ts";
 import { type OptionValues, stringOption } from "../../config/options.ts";
+import { shown } from "../../text/shown.ts";
 import { systemClock } from "../../time/clock.ts";
 import { advertisedAddresses } from "../advertised.ts";
 import type { BackendHost, BackendModule } from "../backend.ts";
@@ -89,7 +90,7 @@ function readEndpoint(name: string, usual: string, env: BackendHost["env"]): URL
   const text = env[name] || usual;
   const url = URL.parse(text);
   if (url === null || !["http:", "https:"].includes(url.protocol) || url.pathname !== "/") {
-    throw new ConfigError(`${name} is ${JSON.stringify(text)}; it must be an URL like ${usual}`);
+    throw new ConfigError(`${name} is ${shown(text)}; it must be an URL like ${usual}`);
   }
   return url;
 }

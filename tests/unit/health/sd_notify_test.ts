@@ -66,9 +66,11 @@ for (const kind of ["path", "abstract"]) {
     systemd.status("waiting for\netcd");
     systemd.ready("3 peers");
     systemd.stopping();
+    systemd.status(`a\u202e\nREADY=1 ${"x".repeat(100_000)}`);
     expect(await receiver.next()).toBe("STATUS=waiting for etcd");
     expect(await receiver.next()).toBe("READY=1\nSTATUS=3 peers");
     expect(await receiver.next()).toBe("STOPPING=1\nSTATUS=stopping");
+    expect(await receiver.next()).toMatch(/^STATUS=a\\u202e READY=1 x{100,999}…$/);
     expect(lines).toEqual([]);
   });
 }

@@ -26,6 +26,15 @@ for (const [ip, host] of [["127.0.0.1", "127.0.0.1"], ["::1", "[::1]"], ["::", "
   });
 }
 
+test("a problem that quotes others' text stays one short line", async () => {
+  const ip = "127.0.0.1" as IpAddress;
+  const problems = () => ["a\n- forged\u202e", "x".repeat(1_000_000)];
+  using server = startHealthServer({ ip, port: 0, problems });
+  const text = await get(`http://${ip}:${server.port}/readyz`);
+  expect(text).toStartWith("503 flanneld is not ready:\n- a\\n- forged\\u202e\n- xxx");
+  expect(text.length).toBeLessThan(3000);
+});
+
 test("a port in use is one clear line", () => {
   using first = startHealthServer({
     ip: "127.0.0.1" as IpAddress,

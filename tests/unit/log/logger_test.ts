@@ -94,6 +94,37 @@ describe("verbosity", () => {
 });
 
 for (const format of ["text", "json"] as const) {
+  test(`what others wrote makes no long line in ${format}, wherever it stands`, () => {
+    const { log, lines } = collect({ format });
+    const long = "x".repeat(1_400_000);
+    const err = Object.assign(new Error(long), { detail: long });
+    log.warn(`its backend is "${long}"`);
+    log.warn({ value: long, list: [long], nested: { deep: { deeper: long } } }, "fields");
+    log.child({ lease: long }).error({ err, key: "10.5.2.0-24" }, long);
+    log.fatal({ err }, "stack");
+    expect(lines).toHaveLength(4);
+    for (const line of lines) {
+      expect(line.length).toBeLessThan(16_000);
+      expect(line).toContain("…");
+      expect(line.indexOf("\n")).toBe(line.length - 1);
+      if (format === "json") expect(JSON.parse(line)).toMatchObject({ pid: process.pid });
+    }
+    expect(lines[2]).toContain("10.5.2.0-24");
+  });
+
+  test(`what others wrote cannot turn the text around or end a line in ${format}`, () => {
+    const { log, lines } = collect({ format });
+    const evil = "a\u2028b\u202ec\u2066d\u009b2Je\u007ff\r\ud83d";
+    log.info({ key: evil, object: { evil } }, evil);
+    expect(lines[0]).not.toMatch(
+      /[\u2028-\u202e\u2066-\u2069\u007f-\u009f\r]|\ud83d(?![\udc00-\udfff])/,
+    );
+    for (const escape of ["\\u2028", "\\u202e", "\\u2066", "\\u009b", "\\u007f", "\\r"]) {
+      expect(lines[0]?.split(escape)).toHaveLength(4);
+    }
+    if (format === "json") expect(JSON.parse(lines[0] as string)).toMatchObject({ key: evil });
+  });
+
   test(`secrets are redacted in ${format}, also two objects deep`, () => {
     const { log, lines } = collect({ format });
     log.info({ password: "hunter2", options: { etcdPassword: "hunter2" } }, "a");
