@@ -11,6 +11,27 @@ export function parseWireguardKey(text: string): WireguardKey | undefined {
   return text as WireguardKey;
 }
 
+/**
+ * Whether a public key is one of the few points with which the shared secret is zero, whatever the other
+ * key is (low order; RFC 7748 section 7, https://cr.yp.to/ecdh.html). No private key has it, and WireGuard
+ * never makes a session with it.
+ */
+export function isLowOrderKey(key: WireguardKey): boolean {
+  const value = wireguardKeyBytes(key).reduceRight((sum, byte) => sum << 8n | BigInt(byte), 0n);
+  // X25519 leaves the highest bit out; other implementations do not.
+  const coordinates = [value & (1n << 255n) - 1n, value];
+  return coordinates.some((coordinate) => LOW_ORDER.has(coordinate % P));
+}
+
+const P = (1n << 255n) - 19n;
+const LOW_ORDER: ReadonlySet<bigint> = new Set([
+  0n,
+  1n,
+  P - 1n,
+  325606250916557431795983626356110631294008115727848805560023387167927233504n,
+  39382357235489614581723060781553021112529911719440698176882885853963445705823n,
+]);
+
 /** 32 bytes. */
 export function wireguardKeyBytes(key: WireguardKey): Uint8Array {
   return Uint8Array.fromBase64(key);

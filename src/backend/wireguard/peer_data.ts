@@ -3,7 +3,12 @@
 import { mapFamilies, type PerFamily } from "../../addr/family.ts";
 import { FAMILIES, type Family, type IpAddress, isLinkLocal } from "../../addr/ip.ts";
 import { parsePrefix, type Prefix, prefixContainsAddress } from "../../addr/prefix.ts";
-import { parseWireguardKey, type WireguardKey, ZERO_KEY } from "../../addr/wireguard_key.ts";
+import {
+  isLowOrderKey,
+  parseWireguardKey,
+  type WireguardKey,
+  ZERO_KEY,
+} from "../../addr/wireguard_key.ts";
 import type { Lease } from "../../subnet/lease.ts";
 import { shown } from "../../text/shown.ts";
 import { ImplausibleLeaseError } from "../backend.ts";
@@ -86,6 +91,11 @@ function readFamily(peer: Lease, family: Family, ownKey: WireguardKey): PeerData
   const publicKey = typeof text === "string" ? parseWireguardKey(text) : undefined;
   if (publicKey === undefined || publicKey === ZERO_KEY) {
     throw new ImplausibleLeaseError(`the PublicKey ${shown(text)} of its ${name} is none`);
+  }
+  if (isLowOrderKey(publicKey)) {
+    throw new ImplausibleLeaseError(
+      `the PublicKey ${publicKey} of its ${name} is a point of low order, which no private key has`,
+    );
   }
   if (publicKey === ownKey) {
     throw new ImplausibleLeaseError(

@@ -1,7 +1,10 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import { createPublicKey, diffieHellman, generateKeyPairSync } from "node:crypto";
 import {
+  isLowOrderKey,
   parseWireguardKey,
+  type WireguardKey,
   wireguardKeyBytes,
   wireguardKeyFromBytes,
 } from "../../../src/addr/wireguard_key.ts";
@@ -32,6 +35,44 @@ describe("WireGuard keys", () => {
     expect(() => wireguardKeyFromBytes(new Uint8Array(31))).toThrow("has 32 bytes, not 31");
   });
 
+  /** https://cr.yp.to/ecdh.html lists these, each as it is and with the highest bit set. */
+  const LOW_ORDER = [
+    "00".repeat(32),
+    `01${"00".repeat(31)}`,
+    "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+    "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+    `ec${"ff".repeat(30)}7f`,
+    `ed${"ff".repeat(30)}7f`,
+    `ee${"ff".repeat(30)}7f`,
+  ];
+  /** The same with the prime added, for what does not leave the highest bit out. */
+  const ADDED = [
+    "cdeb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b880",
+    "4c9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f11d7",
+    `d9${"ff".repeat(31)}`,
+    `da${"ff".repeat(31)}`,
+    `db${"ff".repeat(31)}`,
+  ];
+
+  test("of low order are known, as X25519 itself refuses them", () => {
+    const keyFrom = (hex: string) => wireguardKeyFromBytes(Uint8Array.fromHex(hex));
+    for (const hex of LOW_ORDER) {
+      const highBitSet = hex.slice(0, 62) +
+        (Number.parseInt(hex.slice(62), 16) | 0x80).toString(16);
+      for (const key of [keyFrom(hex), keyFrom(highBitSet)]) {
+        expect(isLowOrderKey(key)).toBe(true);
+        expect(() => sharedSecret(key)).toThrow();
+      }
+    }
+    for (const hex of ADDED) expect(isLowOrderKey(keyFrom(hex))).toBe(true);
+    for (
+      const hex of [`02${"00".repeat(31)}`, `eb${"ff".repeat(30)}7f`, `ef${"ff".repeat(30)}7f`]
+    ) {
+      expect(isLowOrderKey(keyFrom(hex))).toBe(false);
+      expect(sharedSecret(keyFrom(hex))).toHaveLength(32);
+    }
+  });
+
   test("of garbage are never made up", () => {
     fc.assert(
       fc.property(fc.string({ unit: "binary", maxLength: 50 }), (text) => {
@@ -42,3 +83,15 @@ describe("WireGuard keys", () => {
     );
   });
 });
+
+/** With some other key; throws where it is zero. */
+function sharedSecret(key: WireguardKey): Uint8Array {
+  const { privateKey } = generateKeyPairSync("x25519");
+  // What precedes the 32 bytes of an X25519 public key in its SPKI form (RFC 8410 section 4).
+  const spki = Buffer.concat([
+    Buffer.from("302a300506032b656e032100", "hex"),
+    wireguardKeyBytes(key),
+  ]);
+  const publicKey = createPublicKey({ key: spki, format: "der", type: "spki" });
+  return diffieHellman({ privateKey, publicKey });
+}

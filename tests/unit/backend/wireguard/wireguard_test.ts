@@ -442,6 +442,8 @@ wireguard flannel-wg-v6 peer ${keyOf(2)} endpoint [fd00::2]:1001 allowed-ips fc0
   });
 
   const good = { PublicKey: keyOf(2), Port: 51820 };
+  /** Of order 8. */
+  const LOW_ORDER = "4Ot6fDtBuK4WVuP68Z/EatoJjeucMrH9hmIFFl9JuAA=";
   const implausible: [string, Lease, Record<string, unknown>, string][] = [
     ["another backend's", lease(2, "vxlan", [4]), {}, "its backend is vxlan, this node's is wireg"],
     ["no data", node(2, [4], {}), {}, "it has the subnet 10.5.2.0/24 but no BackendData"],
@@ -463,6 +465,12 @@ wireguard flannel-wg-v6 peer ${keyOf(2)} endpoint [fd00::2]:1001 allowed-ips fc0
       node(2, [4], { 4: { ...good, PublicKey: ZERO_KEY } }),
       {},
       `the PublicKey "${ZERO_KEY}" of its BackendData is none`,
+    ],
+    [
+      "a key of low order",
+      node(2, [4], { 4: { ...good, PublicKey: LOW_ORDER } }),
+      {},
+      `the PublicKey ${LOW_ORDER} of its BackendData is a point of low order`,
     ],
     [
       "our own key",
