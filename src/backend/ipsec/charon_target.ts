@@ -183,8 +183,14 @@ export class CharonTarget implements Target {
       await session.onTunnelChange((name) => this.#tunnelChanged(name));
       while (isOpen && !this.#stop.signal.aborted) await this.#serveOnce(session);
     } catch (error) {
-      if (!(error instanceof ViciError)) throw error;
-      if (!this.#stop.signal.aborted) log.warn(error.message);
+      if (this.#stop.signal.aborted) return;
+      const { message, stack } = error as Error;
+      if (error instanceof ViciError) log.warn(message);
+      // Whatever charon or a lease says, the process goes on, and so do the other tunnels.
+      else {log.error(
+          { stack: stack?.slice(0, 2000) },
+          `telling charon the tunnels fails: ${message}`,
+        );}
     } finally {
       this.#stop.signal.removeEventListener("abort", hangUp);
       this.#session = undefined;

@@ -79,6 +79,32 @@ test("a tunnel of a former run stays when its peer comes while charon is asked",
   expect(changes.filter((change) => /^(unload-conn|terminate) 1/.test(change))).toEqual([]);
 });
 
+test("a fault of the program at one tunnel ends nothing, and is tried again", async () => {
+  using charon = new FakeCharon(join(directory, "fault"));
+  const child = { state: "INSTALLED", "install-time": "100", "spi-in": "c0ffee00" };
+  charon.associations = [{
+    [CONNECTION.name]: { ...TUNNEL[CONNECTION.name], "local-host": own, "child-sas": { child } },
+  }];
+  const clock = new FakeClock();
+  let failures = 0;
+  const states: XfrmStates = {
+    lacksEsp: () => false,
+    lacks: () => {
+      failures++;
+      throw new TypeError("undefined is not an object");
+    },
+    watch: () => ({ [Symbol.dispose]: () => undefined }),
+  };
+  await using target = await targetOf(charon, clock, states);
+  await target.start(INPUT);
+  target.put(PEER);
+  for (let second = 0; second < 60 && failures < 3; second++) {
+    await socketsSettle();
+    await clock.advance(1000);
+  }
+  expect(failures).toBe(3);
+});
+
 test("charon is asked for all tunnels rarely, and for one when it says that it has changed", async () => {
   using charon = new FakeCharon(join(directory, "events"));
   charon.associations = [TUNNEL];
