@@ -2,11 +2,13 @@
 
 import type { Log } from "../log/log.ts";
 import type { Clock } from "../time/clock.ts";
+import { AnswerPool } from "./answer_pool.ts";
 import { CommitQueue } from "./commit_queue.ts";
 import { Compactor } from "./compactor.ts";
 import type { DatastoreError } from "./datastore_error.ts";
 import { LeaseClock } from "./lease_clock.ts";
 import { LeaseTable } from "./lease_table.ts";
+import { keyCalls } from "./rpc/key_calls.ts";
 import { Server, type ServerTls } from "./rpc/server.ts";
 import { registerServices } from "./rpc/services.ts";
 import { serveWatches, WATCH_PATH } from "./rpc/watch_service.ts";
@@ -52,7 +54,8 @@ export class Datastore implements AsyncDisposable {
     parts.defer(saveClock);
     parts.use(new Compactor({ store, clock, log, saveClock }));
     const commits = parts.use(new CommitQueue(store));
-    const services = { store, storage, commits, leases, name: "flanneld" };
+    const services = { store, storage, leases, name: "flanneld" };
+    const pool = new AnswerPool();
     const hub = new WatchHub({ store, clock, progressNotifyMs });
     const urlOf = (port: number) =>
       `${tls === undefined ? "http" : "https"}://${
@@ -66,7 +69,8 @@ export class Datastore implements AsyncDisposable {
         log,
         routes: (router) => registerServices(router, { ...services, url: urlOf(port) }),
         streams: new Map([
-          [WATCH_PATH, (body, response) => serveWatches({ hub, storage }, body, response)],
+          [WATCH_PATH, (body, response) => serveWatches({ hub, storage, pool }, body, response)],
+          ...keyCalls({ store, storage, commits, leases, pool }),
         ]),
       }),
     );

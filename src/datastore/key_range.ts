@@ -17,9 +17,14 @@ export function keyRange(key: Uint8Array, rangeEnd: Uint8Array): KeyRange {
 
 /** The range that holds this key alone. */
 export function singleKey(key: Uint8Array): KeyRange {
-  const end = new Uint8Array(key.length + 1);
-  end.set(key);
-  return { start: key, end };
+  return { start: key, end: keyAfter(key) };
+}
+
+/** The least key that comes after this one. */
+export function keyAfter(key: Uint8Array): Uint8Array {
+  const next = new Uint8Array(key.length + 1);
+  next.set(key);
+  return next;
 }
 
 export const ALL_KEYS: KeyRange = { start: new Uint8Array(), end: undefined };

@@ -28,7 +28,8 @@ export function putKey(
 ): { prevKv: Entry | undefined } {
   if (request.lease !== 0n && !hasLease(request.lease)) throw new Refusal("leaseNotFound");
   const { key } = request;
-  const previous = transaction.get(key);
+  const needsValue = request.ignoreValue || request.prevKv;
+  const previous = needsValue ? transaction.get(key) : transaction.properties(key);
   if ((request.ignoreValue || request.ignoreLease) && previous === undefined) {
     throw new Refusal("keyNotFound");
   }
@@ -47,7 +48,9 @@ export function deleteKeys(
   transaction: WriteTransaction,
   request: DeleteRangeRequest,
 ): { deleted: bigint; prevKvs: readonly Entry[] } {
-  const { entries, count } = transaction.read(keyRange(request.key, request.rangeEnd));
+  const keysOnly = !request.prevKv;
+  const range = keyRange(request.key, request.rangeEnd);
+  const { entries, count } = transaction.read(range, { keysOnly });
   transaction.delete(entries.map(({ key }) => key));
   return { deleted: count, prevKvs: request.prevKv ? entries : [] };
 }

@@ -6,9 +6,11 @@ import {
   RangeRequest_SortTarget as SortTarget,
 } from "../subnet/etcd/rpc/rpc_pb.ts";
 import type { Entry } from "./entry.ts";
-import { compareKeys, keyRange } from "./key_range.ts";
+import { compareKeys, type KeyRange, keyRange } from "./key_range.ts";
+import { costOf } from "./read_cost.ts";
 import { Refusal } from "./refusal.ts";
-import type { View } from "./store.ts";
+import type { Size } from "./storage.ts";
+import type { Page, Snapshot, View } from "./store.ts";
 
 export interface RangeAnswer {
   readonly kvs: readonly Entry[];
@@ -26,30 +28,140 @@ export function checkRange(request: RangeRequest): void {
   }
 }
 
-/** Throws `Refusal` for a revision that cannot be read. */
+/** Reads at once, as a transaction has to. Throws `Refusal` for a revision that cannot be read. */
 export function queryRange(view: View, request: RangeRequest): RangeAnswer {
-  const { revision, limit, countOnly } = request;
-  // What is ordered or filtered has to be complete. Without an order etcd takes the first keys of the
-  // limit and only then sorts them by the target; one more key tells whether there are more.
-  const isComplete = request.sortOrder !== SortOrder.NONE || isFiltered(request);
+  const { revision, countOnly, keysOnly } = request;
+  const limit = isLimited(request) ? request.limit : 0n;
   const { entries, count } = view.read(keyRange(request.key, request.rangeEnd), {
     revision,
     countOnly,
-    // A limit that cannot be counted beyond is none.
-    limit: !isComplete && limit > 0n && limit < MAX_INT64 ? limit + 1n : 0n,
+    keysOnly: keysOnly && !needsValues(request),
+    // One more key tells whether there are more.
+    limit: !needsAll(request) && limit > 0n ? limit + 1n : 0n,
   });
-  const chosen = sorted(isFiltered(request) ? filtered(entries, request) : entries, request);
+  const chosen = sorted(filtered(entries, request), request);
   const more = limit > 0n && BigInt(chosen.length) > limit;
-  const kept = more ? chosen.slice(0, Number(limit)) : chosen;
-  const kvs = request.keysOnly ? kept.map((entry) => ({ ...entry, value: NO_VALUE })) : kept;
-  return { kvs, more, count };
+  const kvs = more ? chosen.slice(0, Number(limit)) : chosen;
+  return { kvs: keysOnly ? kvs.map(withoutValue) : kvs, more, count };
+}
+
+export interface Slicing {
+  /** Called before anything is read with what all of it costs. Rejects to refuse it. */
+  readonly admit: (cost: number) => Promise<void> | undefined;
+  /** Takes the next part of the answer. */
+  readonly emit: (kvs: readonly Entry[]) => void;
+  /** Lets others have their turn. */
+  readonly pause: () => Promise<void>;
+}
+
+/** As much as takes about a millisecond. */
+const SLICE = { keys: 250, bytes: 256 << 10 };
+/** To measure is quicker than to read. */
+const MEASURED_KEYS = 2_500;
+
+/** As `queryRange`, in slices; the answer's keys are emitted. */
+export async function sliceRange(
+  snapshot: Snapshot,
+  request: RangeRequest,
+  slicing: Slicing,
+): Promise<Omit<RangeAnswer, "kvs">> {
+  const range = keyRange(request.key, request.rangeEnd);
+  if (request.countOnly) {
+    const { keys } = await measure(snapshot, range, { limit: 0, keysOnly: true }, slicing);
+    return { more: false, count: BigInt(keys) };
+  }
+  const limit = isLimited(request) ? Number(request.limit) : Infinity;
+  const keysOnly = request.keysOnly && !needsValues(request);
+  const isStreamed = !isSorted(request) && !isFiltered(request);
+  const keys = needsAll(request) ? Infinity : isStreamed ? limit : limit + 1;
+  const first = snapshot.page(range, { ...SLICE, keys: Math.min(keys, SLICE.keys), keysOnly });
+  const size = first.rest === undefined
+    ? sizeOf(first.entries)
+    : await measure(snapshot, range, { limit: keys, keysOnly }, slicing);
+  await slicing.admit(costOf({ keys: Math.min(size.keys, keys), bytes: size.bytes }));
+  const read: Entry[] = [];
+  let left = keys;
+  for (let page: Page | undefined = first; page !== undefined;) {
+    left -= page.entries.length;
+    if (isStreamed) slicing.emit(page.entries);
+    else for (const entry of filtered(page.entries, request)) read.push(entry);
+    if (page.rest === undefined || left <= 0) break;
+    await slicing.pause();
+    page = snapshot.page(page.rest, { ...SLICE, keys: Math.min(left, SLICE.keys), keysOnly });
+  }
+  if (isStreamed) return { more: size.keys > limit, count: BigInt(size.keys) };
+  const chosen = sorted(read, request);
+  await emitAll(chosen.slice(0, limit), request, slicing);
+  return { more: chosen.length > limit, count: BigInt(size.keys) };
+}
+
+/** The number of all keys in the range, and the bytes of the first ones up to the limit. */
+async function measure(
+  snapshot: Snapshot,
+  range: KeyRange,
+  { limit, keysOnly }: { limit: number; keysOnly: boolean },
+  { pause }: Slicing,
+): Promise<Size> {
+  let [keys, bytes] = [0, 0];
+  for (let rest: KeyRange | undefined = range; rest !== undefined;) {
+    const within = limit - keys;
+    const part = snapshot.measure(rest, {
+      keys: within > 0 ? Math.min(within, MEASURED_KEYS) : MEASURED_KEYS,
+      keysOnly,
+    });
+    keys += part.keys;
+    if (within > 0) bytes += part.bytes;
+    rest = part.rest;
+    if (rest !== undefined) await pause();
+  }
+  return { keys, bytes };
+}
+
+async function emitAll(
+  entries: readonly Entry[],
+  { keysOnly }: RangeRequest,
+  { emit, pause }: Slicing,
+): Promise<void> {
+  for (let start = 0; start < entries.length; start += SLICE.keys) {
+    const kvs = entries.slice(start, start + SLICE.keys);
+    emit(keysOnly ? kvs.map(withoutValue) : kvs);
+    await pause();
+  }
+}
+
+function sizeOf(entries: readonly Entry[]): Size {
+  let bytes = 0;
+  for (const { key, value } of entries) bytes += key.length + value.length;
+  return { keys: entries.length, bytes };
+}
+
+function withoutValue(entry: Entry): Entry {
+  return { ...entry, value: NO_VALUE };
+}
+
+/** A limit that cannot be counted beyond is none. */
+function isLimited({ limit }: RangeRequest): boolean {
+  return limit > 0n && limit < MAX_INT64;
+}
+
+/**
+ * What is ordered or filtered has to be complete before the limit is applied. Without an order etcd
+ * takes the first keys, one more than the limit, and only then sorts them by the target.
+ */
+function needsAll(request: RangeRequest): boolean {
+  return (isSorted(request) && request.sortOrder !== SortOrder.NONE) || isFiltered(request);
+}
+
+function needsValues({ sortTarget }: RangeRequest): boolean {
+  return sortTarget === SortTarget.VALUE;
 }
 
 const NO_VALUE = new Uint8Array();
 const MAX_INT64 = (1n << 63n) - 1n;
 
+/** Whether the order is another one than that of the keys. */
 function isSorted({ sortOrder, sortTarget }: RangeRequest): boolean {
-  return sortOrder !== SortOrder.NONE || sortTarget !== SortTarget.KEY;
+  return sortOrder === SortOrder.DESCEND || sortTarget !== SortTarget.KEY;
 }
 
 function isFiltered(request: RangeRequest): boolean {
@@ -58,7 +170,8 @@ function isFiltered(request: RangeRequest): boolean {
 }
 
 /** A bound of 0 is none. */
-function filtered(entries: readonly Entry[], request: RangeRequest): Entry[] {
+function filtered(entries: readonly Entry[], request: RangeRequest): readonly Entry[] {
+  if (!isFiltered(request)) return entries;
   const isWithin = (value: bigint, min: bigint, max: bigint) =>
     (min === 0n || value >= min) && (max === 0n || value <= max);
   return entries.filter(({ modRevision, createRevision }) =>

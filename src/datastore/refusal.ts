@@ -7,7 +7,7 @@ const RESOURCE_EXHAUSTED = 8;
 const FAILED_PRECONDITION = 9;
 const OUT_OF_RANGE = 11;
 
-/** From etcd's api/v3rpc/rpctypes/error.go: clients compare these texts. */
+/** From etcd's api/v3rpc/rpctypes/error.go, and gRPC's own server: clients compare these texts. */
 const REASONS = {
   emptyKey: [INVALID_ARGUMENT, "etcdserver: key is not provided"],
   keyNotFound: [INVALID_ARGUMENT, "etcdserver: key not found"],
@@ -19,6 +19,8 @@ const REASONS = {
   requestTooLarge: [INVALID_ARGUMENT, "etcdserver: request is too large"],
   compacted: [OUT_OF_RANGE, "etcdserver: mvcc: required revision has been compacted"],
   futureRevision: [OUT_OF_RANGE, "etcdserver: mvcc: required revision is a future revision"],
+  answerTooLarge: [RESOURCE_EXHAUSTED, "grpc: trying to send message larger than max"],
+  tooManyRequests: [RESOURCE_EXHAUSTED, "etcdserver: too many requests"],
   noSpace: [RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded"],
   leaseNotFound: [NOT_FOUND, "etcdserver: requested lease not found"],
   leaseExists: [FAILED_PRECONDITION, "etcdserver: lease already exists"],
@@ -35,9 +37,10 @@ export class Refusal extends Error {
   /** gRPC status code. */
   readonly code: number;
 
-  constructor(reason: RefusalReason, cause?: unknown) {
+  /** `detail` is put behind the text. */
+  constructor(reason: RefusalReason, cause?: unknown, detail = "") {
     const [code, text] = REASONS[reason];
-    super(text, { cause });
+    super(text + detail, { cause });
     this.reason = reason;
     this.code = code;
   }

@@ -42,6 +42,22 @@ export interface PageSize {
   readonly bytes: number;
 }
 
+/** Which keys are read. */
+export interface Selection {
+  readonly range: KeyRange;
+  /** One that is not compacted; absent: the keys as they are now. */
+  readonly revision?: bigint | undefined;
+  readonly limit?: bigint | undefined;
+  /** Leaves the values empty, and on the disk. */
+  readonly keysOnly?: boolean | undefined;
+}
+
+export interface Size {
+  readonly keys: number;
+  /** Of keys and values. */
+  readonly bytes: number;
+}
+
 type Row = readonly (bigint | Uint8Array)[];
 
 export class Storage implements Disposable {
@@ -107,37 +123,47 @@ export class Storage implements Disposable {
     ]);
   }
 
-  /** The keys as they are now, in order; at most `limit`. */
-  liveEntries(range: KeyRange, limit: bigint = UNLIMITED): Entry[] {
-    const { where, values } = rangeCondition(range);
+  /** Keys in order, as a selection wants them. */
+  entries(selection: Selection): Entry[] {
+    const { table, where, values, revisionColumn } = rowsOf(selection);
+    const value = selection.keysOnly ? "x''" : "value";
+    const { limit = UNLIMITED } = selection;
     return this.#rows(
-      `SELECT key, value, create_revision, mod_revision, version, lease FROM live
+      `SELECT key, ${value}, create_revision, ${revisionColumn}, version, lease FROM ${table}
        WHERE ${where} ORDER BY key LIMIT ?`,
       [...values, limit],
     ).map(entryOf);
   }
 
-  countLive(range: KeyRange): bigint {
-    const { where, values } = rangeCondition(range);
-    return this.#count(`SELECT COUNT(*) FROM live WHERE ${where}`, values);
-  }
-
-  /** The keys as they were at a revision that is not compacted. */
-  entriesAt(range: KeyRange, revision: bigint, limit: bigint = UNLIMITED): Entry[] {
-    const { where, values } = rangeCondition(range);
-    return this.#rows(
-      `SELECT key, value, create_revision, revision, version, lease FROM history AS h
-       WHERE ${where} AND ${LAST_PUT_UP_TO} ORDER BY key LIMIT ?`,
-      [...values, revision, revision, limit],
-    ).map(entryOf);
-  }
-
-  countAt(range: KeyRange, revision: bigint): bigint {
-    const { where, values } = rangeCondition(range);
-    return this.#count(
-      `SELECT COUNT(*) FROM history AS h WHERE ${where} AND ${LAST_PUT_UP_TO}`,
-      [...values, revision, revision],
+  /** What `entries` would return, without reading the values. */
+  measure(selection: Selection): Size & { readonly last: Uint8Array | undefined } {
+    const { table, where, values } = rowsOf(selection);
+    const bytes = selection.keysOnly ? "LENGTH(key)" : "LENGTH(key) + LENGTH(value)";
+    const { limit = UNLIMITED } = selection;
+    const [row] = this.#rows(
+      `SELECT COUNT(*), COALESCE(SUM(bytes), 0), MAX(key) FROM (
+         SELECT key, ${bytes} AS bytes FROM ${table} WHERE ${where} ORDER BY key LIMIT ?)`,
+      [...values, limit],
     );
+    const [keys, sum, last] = row as [bigint, bigint, Uint8Array | null];
+    return { keys: Number(keys), bytes: Number(sum), last: last ?? undefined };
+  }
+
+  /** How many of the first keys of a selection, at least one, fit into so many bytes. */
+  countWithin(selection: Selection & { readonly limit: bigint }, maxBytes: number): bigint {
+    const { table, where, values } = rowsOf(selection);
+    const sizes = this.#rows(
+      `SELECT LENGTH(key) + LENGTH(value) FROM ${table} WHERE ${where} ORDER BY key LIMIT ?`,
+      [...values, selection.limit],
+    ) as [bigint][];
+    let bytes = 0;
+    const beyond = sizes.findIndex(([size]) => (bytes += Number(size)) > maxBytes);
+    return BigInt(beyond < 0 ? sizes.length : Math.max(beyond, 1));
+  }
+
+  count(selection: Selection): bigint {
+    const { table, where, values } = rowsOf(selection);
+    return this.#count(`SELECT COUNT(*) FROM ${table} WHERE ${where}`, values);
   }
 
   /** Keys attached to a lease, in order. */
@@ -298,6 +324,26 @@ function pageEnd(sizes: readonly [bigint, bigint][], page: PageSize): bigint | u
     return revision > first ? revision : first + 1n;
   }
   return undefined;
+}
+
+interface Rows {
+  readonly table: string;
+  readonly where: string;
+  readonly values: SQLQueryBindings[];
+  readonly revisionColumn: string;
+}
+
+function rowsOf({ range, revision }: Selection): Rows {
+  const { where, values } = rangeCondition(range);
+  if (revision === undefined) {
+    return { table: "live", where, values, revisionColumn: "mod_revision" };
+  }
+  return {
+    table: "history AS h",
+    where: `${where} AND ${LAST_PUT_UP_TO}`,
+    values: [...values, revision, revision],
+    revisionColumn: "revision",
+  };
 }
 
 function rangeCondition({ start, end }: KeyRange): { where: string; values: SQLQueryBindings[] } {

@@ -4,9 +4,9 @@
  */
 
 import type { Change, Entry } from "./entry.ts";
-import { type KeyRange, singleKey } from "./key_range.ts";
+import { keyAfter, type KeyRange, singleKey } from "./key_range.ts";
 import { Refusal } from "./refusal.ts";
-import type { PageSize, Storage } from "./storage.ts";
+import type { PageSize, Selection, Size, Storage } from "./storage.ts";
 
 /** Keys that can be read: those of now, or in the middle of a transaction. */
 export interface View {
@@ -25,6 +25,8 @@ export interface ReadOptions {
   readonly limit?: bigint;
   /** Without the entries. */
   readonly countOnly?: boolean;
+  /** Without the values. */
+  readonly keysOnly?: boolean;
 }
 
 export interface Reading {
@@ -41,6 +43,7 @@ export class Store implements View {
   /** The datastore's clock, for `StorageState`. */
   readonly #nowMs: () => number;
   readonly #listeners = new Set<CommitListener>();
+  readonly #snapshots = new Set<Snapshot>();
   #revision: bigint;
   #compactRevision: bigint;
 
@@ -62,15 +65,19 @@ export class Store implements View {
     const { revision = 0n } = options;
     this.assertReadable(revision);
     const isNow = revision <= 0n || revision === this.#revision;
-    return isNow ? readNow(this.#storage, range, options) : this.readAt(range, options, revision);
+    return readRows(this.#storage, { range, revision: isNow ? undefined : revision }, options);
   }
 
-  /** As of a readable revision in the past. */
-  readAt(range: KeyRange, { limit = 0n, countOnly }: ReadOptions, revision: bigint): Reading {
-    if (countOnly) return { entries: [], count: this.#storage.countAt(range, revision) };
-    if (limit <= 0n) return all(this.#storage.entriesAt(range, revision));
-    const entries = this.#storage.entriesAt(range, revision, limit);
-    return { entries, count: this.#storage.countAt(range, revision) };
+  /** Keeps a revision readable, whatever is written and compacted meanwhile. Throws `Refusal`. */
+  snapshot(revision: bigint): Snapshot {
+    this.assertReadable(revision);
+    const snapshot = new Snapshot(this.#storage, {
+      revision: revision <= 0n ? this.#revision : revision,
+      storeRevision: () => this.#revision,
+      onClose: () => this.#snapshots.delete(snapshot),
+    });
+    this.#snapshots.add(snapshot);
+    return snapshot;
   }
 
   assertReadable(revision: bigint): void {
@@ -86,7 +93,7 @@ export class Store implements View {
   /** The key as it was at a revision; `undefined` if it was not there or the revision is compacted. */
   entryAt(key: Uint8Array, revision: bigint): Entry | undefined {
     if (revision < 1n || revision < this.#compactRevision) return undefined;
-    return this.#storage.entriesAt(singleKey(key), revision, 1n)[0];
+    return this.#storage.entries({ range: singleKey(key), revision, limit: 1n })[0];
   }
 
   /** See `Storage.changesFrom`. */
@@ -146,8 +153,13 @@ export class Store implements View {
   compact(revision: bigint): void {
     if (revision <= this.#compactRevision) throw new Refusal("compacted");
     if (revision > this.#revision) throw new Refusal("futureRevision");
+    // What a snapshot still needs is left to the next compaction.
+    let needed = revision;
+    for (const snapshot of this.#snapshots) {
+      if (snapshot.revision < needed) needed = snapshot.revision;
+    }
     this.#storage.transaction(() => {
-      this.#storage.forgetBefore(revision);
+      this.#storage.forgetBefore(needed);
       this.#writeState({ compactRevision: revision });
     });
     this.#compactRevision = revision;
@@ -170,9 +182,78 @@ export class Store implements View {
   }
 }
 
+export interface Page {
+  readonly entries: readonly Entry[];
+  /** Where the rest begins; `undefined` at the end of the range. */
+  readonly rest: KeyRange | undefined;
+}
+
+/** The keys at one revision, to be read page by page while the store changes. */
+export class Snapshot implements Disposable {
+  readonly revision: bigint;
+  /** The store's revision when the snapshot was taken. */
+  readonly storeRevision: bigint;
+  readonly #storage: Storage;
+  readonly #nowRevision: () => bigint;
+  readonly #onClose: () => void;
+
+  constructor(
+    storage: Storage,
+    { revision, storeRevision, onClose }: {
+      revision: bigint;
+      storeRevision: () => bigint;
+      onClose: () => void;
+    },
+  ) {
+    this.#storage = storage;
+    this.revision = revision;
+    this.storeRevision = storeRevision();
+    this.#nowRevision = storeRevision;
+    this.#onClose = onClose;
+  }
+
+  [Symbol.dispose](): void {
+    this.#onClose();
+  }
+
+  /** The first keys of a range: so many, and fewer where they are large. */
+  page(range: KeyRange, { keys, bytes, keysOnly }: PageLimits): Page {
+    const selection = this.#selection({ range, keysOnly });
+    const limit = this.#storage.countWithin({ ...selection, limit: BigInt(keys) }, bytes);
+    const entries = this.#storage.entries({ ...selection, limit: limit + 1n });
+    const next = entries.length > limit ? entries.pop() : undefined;
+    return { entries, rest: next && { start: next.key, end: range.end } };
+  }
+
+  /** The size of the first keys of a range. */
+  measure(
+    range: KeyRange,
+    { keys, keysOnly }: Omit<PageLimits, "bytes">,
+  ): Size & { readonly rest: KeyRange | undefined } {
+    const selection = this.#selection({ range, keysOnly });
+    const { last, ...size } = this.#storage.measure({ ...selection, limit: BigInt(keys) });
+    const isOver = last === undefined || size.keys < keys;
+    return { ...size, rest: isOver ? undefined : { start: keyAfter(last), end: range.end } };
+  }
+
+  /** As long as nothing is written, the present is what the snapshot shows, and quicker to read. */
+  #selection(selection: Selection): Selection {
+    const isNow = this.revision === this.#nowRevision();
+    return { ...selection, revision: isNow ? undefined : this.revision };
+  }
+}
+
+export interface PageLimits {
+  readonly keys: number;
+  readonly bytes: number;
+  readonly keysOnly: boolean;
+}
+
 /** The changes of one revision while they are being made; each sees those before it. */
 export class WriteTransaction implements View {
   readonly changes: Change[] = [];
+  /** Called with the size of each read before it is done; may throw. */
+  charge: (size: Size) => void = () => {};
   readonly #store: Store;
   readonly #storage: Storage;
   /** The revision before this transaction. */
@@ -191,9 +272,9 @@ export class WriteTransaction implements View {
 
   read(range: KeyRange, options: ReadOptions = {}): Reading {
     const { revision = 0n } = options;
-    if (revision <= 0n) return readNow(this.#storage, range, options);
-    this.assertReadable(revision);
-    return this.#store.readAt(range, options, revision);
+    if (revision > 0n) this.assertReadable(revision);
+    const selection = { range, revision: revision > 0n ? revision : undefined };
+    return readRows(this.#storage, selection, options, this.charge);
   }
 
   assertReadable(revision: bigint): void {
@@ -203,10 +284,15 @@ export class WriteTransaction implements View {
 
   /** The key as it is at this point of the transaction. */
   get(key: Uint8Array): Entry | undefined {
-    return this.#storage.liveEntries(singleKey(key), 1n)[0];
+    return this.read(singleKey(key), { limit: 1n }).entries[0];
   }
 
-  /** `previous`: the key as `get` has just returned it. */
+  /** As `get`, without the value. */
+  properties(key: Uint8Array): Entry | undefined {
+    return this.#storage.entries({ range: singleKey(key), keysOnly: true, limit: 1n })[0];
+  }
+
+  /** `previous`: the key as `get` or `properties` has just returned it. */
   put(
     { key, value, lease }: Pick<Entry, "key" | "value" | "lease">,
     previous: Entry | undefined,
@@ -241,18 +327,25 @@ export class WriteTransaction implements View {
   }
 }
 
-function readNow(
+/** `charge` is called before the rows are read, with an upper bound of their size. */
+function readRows(
   storage: Storage,
-  range: KeyRange,
-  { limit = 0n, countOnly }: ReadOptions,
+  { range, revision }: Pick<Selection, "range" | "revision">,
+  { limit = 0n, countOnly, keysOnly }: ReadOptions,
+  charge?: (size: Size) => void,
 ): Reading {
-  if (countOnly) return { entries: [], count: storage.countLive(range) };
-  if (limit <= 0n) return all(storage.liveEntries(range));
-  const entries = storage.liveEntries(range, limit);
-  const isCut = BigInt(entries.length) === limit;
-  return { entries, count: isCut ? storage.countLive(range) : BigInt(entries.length) };
-}
-
-function all(entries: Entry[]): Reading {
-  return { entries, count: BigInt(entries.length) };
+  if (countOnly) {
+    const count = storage.count({ range, revision });
+    charge?.({ keys: Number(count), bytes: 0 });
+    return { entries: [], count };
+  }
+  const selection = { range, revision, keysOnly, limit: limit > 0n ? limit : undefined };
+  charge?.(storage.measure(selection));
+  const entries = storage.entries(selection);
+  if (limit <= 0n || BigInt(entries.length) < limit) {
+    return { entries, count: BigInt(entries.length) };
+  }
+  const count = storage.count({ range, revision });
+  charge?.({ keys: Number(count) - entries.length, bytes: 0 });
+  return { entries, count };
 }

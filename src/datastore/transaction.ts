@@ -77,7 +77,7 @@ function assertPossible(
   hasLease: LeaseLookup,
 ): void {
   const needsKey = put.ignoreValue || put.ignoreLease;
-  if (needsKey && view.get(put.key) === undefined) throw new Refusal("keyNotFound");
+  if (needsKey && view.properties(put.key) === undefined) throw new Refusal("keyNotFound");
   if (put.lease !== 0n && !hasLease(put.lease)) throw new Refusal("leaseNotFound");
 }
 
@@ -121,7 +121,8 @@ function performStep(
 
 /** A comparison of a range holds when it holds for each of its keys. */
 function holds(view: View, compare: Compare): boolean {
-  const { entries } = view.read(keyRange(compare.key, compare.rangeEnd));
+  const keysOnly = compare.target !== CompareTarget.VALUE;
+  const { entries } = view.read(keyRange(compare.key, compare.rangeEnd), { keysOnly });
   if (entries.length > 0) return entries.every((entry) => holdsFor(entry, compare));
   // There is no value to compare: a missing one and an empty one look the same in a request.
   if (compare.target === CompareTarget.VALUE) return false;

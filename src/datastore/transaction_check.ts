@@ -11,10 +11,16 @@ type Operation = TxnRequest["success"][number];
 
 /** etcd's `--max-txn-ops`; for a nested transaction, what its parent leaves of it. */
 const MAX_OPERATIONS = 128;
+/**
+ * Comparisons and operations of all branches and levels. etcd has no such bound, and nesting multiplies
+ * the other one: 18⁴ operations fit into one request.
+ */
+const MAX_OPERATIONS_IN_ALL = 1_024;
 
 /** Throws `Refusal`. */
 export function checkTransaction(request: TxnRequest): void {
   checkOperations(request, MAX_OPERATIONS);
+  assertTotal(request, MAX_OPERATIONS_IN_ALL);
   collectWrites(request.success);
   collectWrites(request.failure);
 }
@@ -41,6 +47,16 @@ function checkOperations({ compare, success, failure }: TxnRequest, allowed: num
         throw new Refusal("keyNotFound");
     }
   }
+}
+
+/** Returns how many of the allowed ones are left. */
+function assertTotal({ compare, success, failure }: TxnRequest, allowed: number): number {
+  let left = allowed - compare.length - success.length - failure.length;
+  if (left < 0) throw new Refusal("tooManyOperations");
+  for (const { request } of [...success, ...failure]) {
+    if (request.case === "requestTxn") left = assertTotal(request.value, left);
+  }
+  return left;
 }
 
 interface Writes {

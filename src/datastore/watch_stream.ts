@@ -46,7 +46,14 @@ const MAX_QUEUED_BYTES = 4 << 20;
 /** Nor do answers to what it asks for gather without bound. */
 const MAX_QUEUED_OUTPUTS = 2_000;
 /** What is read from the history, and told, at a time. */
-const PAGE = { changes: 500, bytes: 1 << 20 };
+export const HISTORY_PAGE_BYTES = 1 << 20;
+const PAGE = { changes: 500, bytes: HISTORY_PAGE_BYTES };
+
+/**
+ * The previous values that are told of one revision, such as a deletion of all keys; those beyond are
+ * left out, as etcd leaves out those that are compacted.
+ */
+const MAX_PREVIOUS_BYTES = 32 << 20;
 
 /** mvcc's texts, from etcd's server/storage/mvcc/watcher.go. */
 const EMPTY_RANGE = "mvcc: watcher range is empty";
@@ -151,16 +158,32 @@ export class WatchStream implements Disposable {
 
   /** What is to be told next, as soon as there is something; `undefined` at the end of the stream. */
   async next(): Promise<WatchOutput | undefined> {
-    for (;;) {
-      if (this.#isClosed) return undefined;
-      const output = this.#take();
+    while (!this.#isClosed) {
+      const output = this.take();
       if (output !== undefined) return output;
-      await new Promise<void>((resolve) => this.#wake = resolve);
-      this.#wake = undefined;
+      await this.change();
     }
+    return undefined;
   }
 
-  #take(): WatchOutput | undefined {
+  /** Resolves when there may be something to take, and at the end of the stream. */
+  async change(): Promise<void> {
+    if (this.#isClosed) return;
+    await new Promise<void>((resolve) => this.#wake = resolve);
+    this.#wake = undefined;
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  /** Whether what comes next has to be read, up to `HISTORY_PAGE_BYTES` of it. */
+  get isBehind(): boolean {
+    return this.#queue.length === 0 && this.#lagging.size > 0;
+  }
+
+  /** What is to be told next, if there is something now. */
+  take(): WatchOutput | undefined {
     const output = this.#queue.shift();
     if (output !== undefined) {
       this.#makeRoom?.();
@@ -207,7 +230,7 @@ export class WatchStream implements Disposable {
     for (const change of changes) {
       const isWhole = events.at(-1)?.change.revision !== change.revision;
       if (bytes >= PAGE.bytes && isWhole) return { events, rest: change.revision };
-      for (const event of this.#eventsFor(watch, [change])) {
+      for (const event of this.#eventsFor(watch, [change], bytes)) {
         events.push(event);
         bytes += sizeOf(event);
       }
@@ -215,15 +238,17 @@ export class WatchStream implements Disposable {
     return { events, rest: undefined };
   }
 
-  #eventsFor({ request }: Watch, changes: readonly Change[]): WatchEvent[] {
+  /** `bytes` are told together with them. */
+  #eventsFor({ request }: Watch, changes: readonly Change[], bytes = 0): WatchEvent[] {
     const { range, without } = request;
-    const own = changes.filter((change) =>
-      !without.has(change.kind) && containsKey(range, changedKey(change))
-    );
-    return own.map((change) => ({
-      change,
-      previous: request.previous ? this.#hub.previous(change) : undefined,
-    }));
+    let previousBytes = bytes;
+    return changes.flatMap((change) => {
+      if (without.has(change.kind) || !containsKey(range, changedKey(change))) return [];
+      const isWanted = request.previous && previousBytes < MAX_PREVIOUS_BYTES;
+      const previous = isWanted ? this.#hub.previous(change) : undefined;
+      previousBytes += previous?.value.length ?? 0;
+      return [{ change, previous }];
+    });
   }
 
   /** A burst makes one message, not many. */
@@ -262,8 +287,8 @@ export class WatchStream implements Disposable {
   }
 }
 
-/** Bytes of its keys and values. */
-function sizeOf({ change, previous }: WatchEvent): number {
+/** Bytes of an event's keys and values. */
+export function sizeOf({ change, previous }: WatchEvent): number {
   const value = change.kind === "put" ? change.entry.value.length : 0;
   const before = previous === undefined ? 0 : previous.key.length + previous.value.length;
   return changedKey(change).length + value + before;

@@ -2,9 +2,10 @@
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { mkdtempSync, rmdirSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Compare_CompareResult, Compare_CompareTarget } from "../../src/subnet/etcd/rpc/rpc_pb.ts";
 import { EtcdServer } from "../support/etcd_server.ts";
 import { eventually } from "../support/wait.ts";
 import { ComparedWatches } from "./compared_watches.ts";
@@ -73,6 +74,71 @@ test("a request that is too large does not hold up the connection's other stream
   expect(await codeOf(large)).toStartWith("ResourceExhausted: ");
   for (const id of [2n, 3n, 4n]) await watches.create(id, { key: encode("w") });
 });
+
+/** The most that a process has had in memory. */
+function peakBytes(pid: number): number {
+  const [, kib] = /VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
+  return Number(kib) * 1024;
+}
+
+test("a few bytes of requests cost no more memory than an answer may have", async () => {
+  await using server = await EtcdServer.start({ kind: "datastore" });
+  using client = new RawClient(server.url);
+  const value = new Uint8Array(1 << 20);
+  for (let number = 0; number < 20; number++) {
+    await client.kv.put({ key: encode(`large/${number}`), value });
+  }
+  const everything = { key: encode("large/"), rangeEnd: encode("large0") };
+  const ranges = (count: number) =>
+    Array.from({ length: count }, () => ({
+      request: { case: "requestRange" as const, value: everything },
+    }));
+  const tooLarge = /^ResourceExhausted: grpc: trying to send message larger than max \(\d+ vs/;
+  const comparing = Array.from({ length: 100 }, () => ({
+    ...everything,
+    target: Compare_CompareTarget.VALUE,
+    targetUnion: { case: "value" as const, value: new Uint8Array() },
+    result: Compare_CompareResult.NOT_EQUAL,
+  }));
+  const nested = { request: { case: "requestTxn" as const, value: { success: ranges(100) } } };
+  for (const txn of [{ success: ranges(128) }, { success: [nested] }, { compare: comparing }]) {
+    expect(await codeOf(client.kv.txn(txn))).toMatch(tooLarge);
+  }
+  expect((await client.kv.txn({ success: ranges(1) })).responses.length).toBe(1);
+  const keyCounts = await Promise.all(
+    Array.from({ length: 20 }, async () => (await client.kv.range(everything)).kvs.length),
+  );
+  expect(new Set(keyCounts)).toEqual(new Set([20]));
+  const outcomes = await Promise.all(
+    Array.from({ length: 20 }, () => codeOf(client.kv.txn({ success: ranges(1) }))),
+  );
+  expect(new Set(outcomes)).toEqual(new Set(["done"]));
+  const prevKv = true;
+  const deleted = await client.kv.deleteRange({ ...everything, prevKv });
+  expect(deleted.prevKvs.length).toBe(20);
+  // The pool of answers, and what the runtime has not given back yet.
+  expect(peakBytes(server.pid)).toBeLessThan(2 ** 31);
+}, 180_000);
+
+test("an answer with the subnets of 60 000 nodes is whole, and of one revision", async () => {
+  await using server = await EtcdServer.start({ kind: "datastore" });
+  using client = new RawClient(server.url);
+  const value = new Uint8Array(250);
+  const keys = Array.from({ length: 60_000 }, (_, index) => `subnets/${100_000 + index}`);
+  for (let start = 0; start < keys.length; start += 128) {
+    await client.kv.txn({
+      success: keys.slice(start, start + 128).map((key) => ({
+        request: { case: "requestPut" as const, value: { key: encode(key), value } },
+      })),
+    });
+  }
+  const prefix = { key: encode("subnets/"), rangeEnd: encode("subnets0") };
+  const { kvs, count, header } = await client.kv.range(prefix);
+  expect(kvs.map(({ key }) => new TextDecoder().decode(key))).toEqual(keys);
+  expect(count).toBe(60_000n);
+  const counted = await client.kv.range({ ...prefix, revision: header?.revision ?? 0n, limit: 9n });
+  expect([counted.kvs.length, counted.more, counted.count]).toEqual([9, true, 60_000n]);
+}, 180_000);
 
 test("a client that sends rubbish ends its own connection only", async () => {
   using client = new RawClient(server.url);

@@ -7,7 +7,7 @@
  */
 
 import { Code, ConnectError } from "@connectrpc/connect";
-import type { Http2ServerResponse } from "node:http2";
+import { constants, type Http2ServerResponse } from "node:http2";
 import { MAX_REQUEST_BYTES } from "../key_writes.ts";
 
 /** With the half megabyte that etcd allows a message on top. */
@@ -20,15 +20,44 @@ const PREFIX_BYTES = 5;
  * compressed, too large, or cut off.
  */
 export async function* readMessages(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  let rest = Buffer.alloc(0);
+  const pieces = new Pieces();
   for await (const chunk of body) {
-    rest = Buffer.concat([rest, chunk]);
-    for (let end = messageEnd(rest); end <= rest.length; end = messageEnd(rest)) {
-      yield new Uint8Array(rest.subarray(PREFIX_BYTES, end));
-      rest = rest.subarray(end);
+    pieces.add(chunk);
+    for (let message = pieces.message(); message !== undefined; message = pieces.message()) {
+      yield message;
     }
   }
-  if (rest.length > 0) throw new ConnectError("a message is cut off", Code.InvalidArgument);
+  if (pieces.size > 0) throw new ConnectError("a message is cut off", Code.InvalidArgument);
+}
+
+/** What has arrived of a message, put together when all of it is there. */
+class Pieces {
+  #chunks: Uint8Array[] = [];
+  size = 0;
+  /** Bytes that it takes to look further: the prefix's, then the message's with it. */
+  #needed = PREFIX_BYTES;
+
+  add(chunk: Uint8Array): void {
+    if (chunk.length === 0) return;
+    this.#chunks.push(chunk);
+    this.size += chunk.length;
+  }
+
+  /** The next message, `undefined` until it is whole. */
+  message(): Uint8Array | undefined {
+    if (this.size < this.#needed) return undefined;
+    const bytes = this.#chunks.length === 1 && this.#chunks[0]
+      ? Buffer.from(this.#chunks[0].buffer, this.#chunks[0].byteOffset, this.size)
+      : Buffer.concat(this.#chunks);
+    const end = messageEnd(bytes);
+    this.#needed = end;
+    const rest = end <= bytes.length ? bytes.subarray(end) : bytes;
+    this.#chunks = rest.length > 0 ? [rest] : [];
+    this.size = rest.length;
+    if (end > bytes.length) return undefined;
+    this.#needed = PREFIX_BYTES;
+    return new Uint8Array(bytes.subarray(PREFIX_BYTES, end));
+  }
 }
 
 /** Where the first message ends, which may be beyond what there is. */
@@ -45,6 +74,25 @@ function messageEnd(bytes: Buffer): number {
   );
 }
 
+/**
+ * A message in parts as it goes over the wire, in pieces: what the client's window does not take yet
+ * is copied by the runtime, so that no piece is large.
+ */
+export function* frameOf(parts: readonly Uint8Array[]): Generator<Uint8Array> {
+  const [only] = parts;
+  if (parts.length === 1 && only && only.length <= PIECE_BYTES) return yield frame(only);
+  const prefix = Buffer.alloc(PREFIX_BYTES);
+  prefix.writeUInt32BE(parts.reduce((sum, { length }) => sum + length, 0), 1);
+  yield prefix;
+  for (const part of parts) {
+    for (let start = 0; start < part.length; start += PIECE_BYTES) {
+      yield part.subarray(start, start + PIECE_BYTES);
+    }
+  }
+}
+
+const PIECE_BYTES = 128 << 10;
+
 /** A message as it goes over the wire. */
 export function frame(message: Uint8Array): Uint8Array {
   const bytes = Buffer.allocUnsafe(PREFIX_BYTES + message.length);
@@ -57,25 +105,47 @@ export function frame(message: Uint8Array): Uint8Array {
 /** The answer of a call: any number of messages, and in the end how it went. */
 export class MessageWriter {
   readonly #response: Http2ServerResponse;
+  readonly #stallMs: number;
+  #isClosed = false;
 
-  constructor(response: Http2ServerResponse) {
+  /** A client that takes nothing for `stallMs` is cut off: what it leaves is memory. */
+  constructor(response: Http2ServerResponse, { stallMs }: { readonly stallMs: number }) {
     this.#response = response;
+    this.#stallMs = stallMs;
+    response.once("close", () => this.#isClosed = true);
     response.writeHead(200, { "content-type": "application/grpc" });
   }
 
-  /** Sends a frame. To a client that reads slowly it takes until that has caught up, or is gone. */
+  /**
+   * Sends a frame. To a client that reads slowly it takes until that has caught up, or is gone. What
+   * is sent to one that is gone is dropped.
+   */
   send(frame: Uint8Array): Promise<void> | undefined {
     const response = this.#response;
-    if (response.write(frame)) return undefined;
+    if (this.#isClosed || response.write(frame)) return undefined;
     return new Promise((resolve) => {
       const go = () => {
         response.off("drain", go);
         response.off("close", go);
+        clearTimeout(stalled);
         resolve();
       };
+      const stalled = setTimeout(() => {
+        this.#isClosed = true;
+        response.stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
+        go();
+      }, this.#stallMs);
       response.on("drain", go);
       response.on("close", go);
     });
+  }
+
+  /** As `send`, for a message in parts. */
+  async sendAll(parts: readonly Uint8Array[]): Promise<void> {
+    for (const piece of frameOf(parts)) {
+      const slow = this.send(piece);
+      if (slow !== undefined) await slow;
+    }
   }
 
   /** Calls back when the client is gone. */
@@ -85,6 +155,7 @@ export class MessageWriter {
 
   /** Ends the call; with an error, if it has failed. */
   end(failure?: ConnectError): void {
+    if (this.#isClosed) return;
     this.#response.addTrailers({
       "grpc-status": String(failure?.code ?? 0),
       ...(failure && { "grpc-message": encodeURIComponent(failure.rawMessage) }),

@@ -44,6 +44,8 @@ export interface ServerTls {
 const PING_INTERVAL_MS = 45_000;
 const PING_TIMEOUT_MS = 20_000;
 const CLOSE_MS = 1_000;
+/** For a client that is alive and takes nothing of what it has asked for. */
+const STALL_MS = 60_000;
 
 export class Server implements AsyncDisposable {
   /** The port that was given, or the one chosen for 0. */
@@ -136,7 +138,7 @@ function requestHandler({ routes, streams, log }: ServerOptions): Handler {
     response.once("finish", () => body.discard());
     const stream = isBinary(request) ? streams.get(request.url) : undefined;
     if (stream === undefined) return (handler as Handler)(request, response);
-    const writer = new MessageWriter(response);
+    const writer = new MessageWriter(response, { stallMs: STALL_MS });
     const served = reportingFailures(log, request.url.slice(1), () => stream(body, writer));
     void served.then(() => writer.end(), (failure: ConnectError) => writer.end(failure));
   };

@@ -1,6 +1,6 @@
 /**
- * The part of etcd's v3 API that is served, but for Watch (watch_service.ts); everything else is
- * refused by its name (server.ts).
+ * The part of etcd's v3 API that is served, but for Watch (watch_service.ts) and the reads and writes
+ * of keys (key_calls.ts); everything else is refused by its name (server.ts).
  */
 
 import { Code, ConnectError, type ConnectRouter, type ServiceImpl } from "@connectrpc/connect";
@@ -13,22 +13,16 @@ import {
   type LeaseKeepAliveRequest,
   Maintenance,
 } from "../../subnet/etcd/rpc/rpc_pb.ts";
-import { checkDelete, checkPut, deleteKeys, putKey } from "../key_writes.ts";
-import type { CommitQueue } from "../commit_queue.ts";
 import type { LeaseTable } from "../lease_table.ts";
-import { checkRange, queryRange } from "../range_query.ts";
 import { Refusal } from "../refusal.ts";
 import type { Storage } from "../storage.ts";
-import type { Store, WriteTransaction } from "../store.ts";
-import { performTransaction } from "../transaction.ts";
-import { checkTransaction } from "../transaction_check.ts";
+import type { Store } from "../store.ts";
 import { type Header, responseHeader, TERM } from "./header.ts";
 import { rpcError } from "./rpc_error.ts";
 
 export interface ServicesOptions {
   readonly store: Store;
   readonly storage: Storage;
-  readonly commits: CommitQueue;
   readonly leases: LeaseTable;
   /** Where clients reach this server. */
   readonly url: string;
@@ -52,37 +46,12 @@ export function registerServices(router: ConnectRouter, options: ServicesOptions
   });
 }
 
+/** The other calls are those of key_calls.ts. */
 function keyService(
-  { store, storage, commits, leases }: ServicesOptions,
+  { store }: ServicesOptions,
   header: () => Header,
-): ServiceImpl<typeof KV> {
-  const hasLease = (id: bigint) => leases.has(id);
-  const write = async <T extends object>(act: (transaction: WriteTransaction) => T) => {
-    const { result, revision } = await commits.write(act);
-    return { ...result, header: responseHeader(storage.identity, revision) };
-  };
+): Partial<ServiceImpl<typeof KV>> {
   return {
-    range: (request) => {
-      checkRange(request);
-      const { kvs, more, count } = queryRange(store, request);
-      return { kvs: [...kvs], more, count, header: header() };
-    },
-    put: async (request) => {
-      checkPut(request);
-      const { prevKv, header } = await write((transaction) =>
-        putKey(transaction, request, hasLease)
-      );
-      return { ...(prevKv && { prevKv }), header };
-    },
-    deleteRange: async (request) => {
-      checkDelete(request);
-      const answer = await write((transaction) => deleteKeys(transaction, request));
-      return { ...answer, prevKvs: [...answer.prevKvs] };
-    },
-    txn: async (request) => {
-      checkTransaction(request);
-      return await write((transaction) => performTransaction(transaction, request, hasLease));
-    },
     compact: ({ revision }) => {
       store.compact(revision);
       return { header: header() };

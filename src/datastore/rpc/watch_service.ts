@@ -1,7 +1,7 @@
 /** Watch.Watch: one stream in each direction, with any number of watches on it. */
 
-import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
-import { Code, ConnectError } from "@connectrpc/connect";
+import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { ConnectError } from "@connectrpc/connect";
 import {
   type Event,
   Event_EventType as EventType,
@@ -14,24 +14,38 @@ import {
   WatchRequestSchema,
   WatchResponseSchema,
 } from "../../subnet/etcd/rpc/rpc_pb.ts";
+import type { AnswerPool } from "../answer_pool.ts";
 import type { Change } from "../entry.ts";
 import { keyRange } from "../key_range.ts";
 import type { Storage } from "../storage.ts";
 import type { WatchEvent, WatchHub } from "../watch_hub.ts";
-import type { WatchOutput, WatchRequest, WatchStream } from "../watch_stream.ts";
+import {
+  HISTORY_PAGE_BYTES,
+  sizeOf,
+  type WatchOutput,
+  type WatchRequest,
+  type WatchStream,
+} from "../watch_stream.ts";
 import { responseHeader } from "./header.ts";
 import { frame, type MessageWriter, readMessages } from "./message_stream.ts";
+import { parseMessage } from "./unary_call.ts";
 
 type Response = MessageInitShape<typeof WatchResponseSchema>;
 
 export const WATCH_PATH = `/${Watch.typeName}/${Watch.method.watch.name}`;
+
+export interface WatchServiceOptions {
+  readonly hub: WatchHub;
+  readonly storage: Storage;
+  readonly pool: AnswerPool;
+}
 
 /**
  * Serves until the client ends its side or the hub is closed. Throws `ConnectError` for a request that
  * is none, and what a read of the history throws.
  */
 export async function serveWatches(
-  { hub, storage }: { readonly hub: WatchHub; readonly storage: Storage },
+  { hub, storage, pool }: WatchServiceOptions,
   body: AsyncIterable<Uint8Array>,
   writer: MessageWriter,
 ): Promise<void> {
@@ -44,7 +58,21 @@ export async function serveWatches(
     if (error instanceof ConnectError) failure = error;
   });
   void reading.finally(close);
-  for (let output = await stream.next(); output !== undefined; output = await stream.next()) {
+  while (!stream.isClosed) {
+    using page = stream.isBehind ? await pool.take(HISTORY_PAGE_BYTES) : undefined;
+    const output = stream.take();
+    if (output === undefined) {
+      page?.[Symbol.dispose]();
+      await stream.change();
+      continue;
+    }
+    const bytes = bytesOf(output);
+    const needed = page === undefined ? bytes : Math.max(0, bytes - HISTORY_PAGE_BYTES);
+    using _share = pool.tryTake(needed) ?? await pool.take(needed);
+    if (bytes > LARGE_BYTES) {
+      await writer.sendAll([messageOf(output, storage)]);
+      continue;
+    }
     const slow = writer.send(frameOf(output, storage));
     if (slow !== undefined) await slow;
   }
@@ -53,7 +81,7 @@ export async function serveWatches(
 
 async function readRequests(body: AsyncIterable<Uint8Array>, stream: WatchStream): Promise<void> {
   for await (const message of readMessages(body)) {
-    const { requestUnion } = parseRequest(message);
+    const { requestUnion } = parseMessage(WatchRequestSchema, message);
     switch (requestUnion.case) {
       case "createRequest":
         stream.create(watchRequest(requestUnion.value));
@@ -66,14 +94,6 @@ async function readRequests(body: AsyncIterable<Uint8Array>, stream: WatchStream
         break;
     }
     await stream.room();
-  }
-}
-
-function parseRequest(message: Uint8Array): WatchRequestMessage {
-  try {
-    return fromBinary(WatchRequestSchema, message);
-  } catch (error) {
-    throw new ConnectError((error as Error).message, Code.InvalidArgument);
   }
 }
 
@@ -102,6 +122,14 @@ const FILTERED: Readonly<Record<FilterType, Change["kind"]>> = {
   [FilterType.NODELETE]: "delete",
 };
 
+/** From here on a message is sent in pieces. */
+const LARGE_BYTES = 128 << 10;
+
+function bytesOf(output: WatchOutput): number {
+  if (output.kind !== "events") return 0;
+  return output.events.reduce((sum, event) => sum + sizeOf(event), 0);
+}
+
 /** Of a change that is told by itself: nodes with a stream each, which have one watch, share it. */
 const frames = new WeakMap<Change, { readonly id: bigint; readonly bytes: Uint8Array }>();
 
@@ -116,8 +144,11 @@ function frameOf(output: WatchOutput, storage: Storage): Uint8Array {
 }
 
 function newFrame(output: WatchOutput, storage: Storage): Uint8Array {
-  const response = create(WatchResponseSchema, responseOf(output, storage));
-  return frame(toBinary(WatchResponseSchema, response));
+  return frame(messageOf(output, storage));
+}
+
+function messageOf(output: WatchOutput, storage: Storage): Uint8Array {
+  return toBinary(WatchResponseSchema, create(WatchResponseSchema, responseOf(output, storage)));
 }
 
 type Events = Extract<WatchOutput, { kind: "events" }>;

@@ -1,8 +1,40 @@
-import { create } from "@bufbuild/protobuf";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { expect, test } from "bun:test";
-import { queryRange } from "../../../src/datastore/range_query.ts";
-import { RangeRequestSchema } from "../../../src/subnet/etcd/rpc/rpc_pb.ts";
-import { bytes, TestStore } from "./fixture.ts";
+import type { Entry } from "../../../src/datastore/entry.ts";
+import { queryRange, type RangeAnswer, sliceRange } from "../../../src/datastore/range_query.ts";
+import {
+  RangeRequest_SortOrder as SortOrder,
+  RangeRequest_SortTarget as SortTarget,
+  RangeRequestSchema,
+} from "../../../src/subnet/etcd/rpc/rpc_pb.ts";
+import { bytes, TestStore, text } from "./fixture.ts";
+
+const ALL = { key: Uint8Array.of(0), rangeEnd: Uint8Array.of(0) };
+
+/** With what happens between the slices, and what the answer was said to cost. */
+async function slices(
+  { store }: TestStore,
+  init: MessageInitShape<typeof RangeRequestSchema>,
+  between: () => void = () => {},
+): Promise<RangeAnswer & { cost: number; pauses: number }> {
+  const kvs: Entry[] = [];
+  let [cost, pauses] = [0, 0];
+  const request = create(RangeRequestSchema, { ...ALL, ...init });
+  using snapshot = store.snapshot(request.revision);
+  const rest = await sliceRange(snapshot, request, {
+    admit: (all) => {
+      cost = all;
+      return undefined;
+    },
+    emit: (part) => kvs.push(...part),
+    pause: () => {
+      pauses++;
+      between();
+      return Promise.resolve();
+    },
+  });
+  return { kvs, ...rest, cost, pauses };
+}
 
 test("a limit may be any number of 64 bits", () => {
   using test = new TestStore();
@@ -17,4 +49,68 @@ test("a limit may be any number of 64 bits", () => {
   for (const limit of [-(1n << 63n), -1n, 0n, (1n << 63n) - 1n]) {
     expect(answer(limit)).toEqual({ keys: 3, more: false, count: 3n });
   }
+});
+
+test("slices together are what a read at once returns", async () => {
+  using test = new TestStore();
+  test.store.writeEach(
+    Array.from({ length: 700 }, (_, index) => (transaction) => {
+      const key = bytes(`k${(index * 37) % 600}`);
+      const entry = { key, value: bytes(`${index % 10}`), lease: 0n };
+      transaction.put(entry, transaction.get(key));
+    }),
+  );
+  const orders = [SortOrder.NONE, SortOrder.ASCEND, SortOrder.DESCEND];
+  const targets = [SortTarget.KEY, SortTarget.VERSION, SortTarget.VALUE];
+  for (const limit of [0n, 1n, 250n, 251n, 599n, 600n, 601n]) {
+    for (const sortOrder of orders) {
+      for (const sortTarget of targets) {
+        for (const more of [{}, { keysOnly: true }, { minModRevision: 100n }, { revision: 500n }]) {
+          const init = { limit, sortOrder, sortTarget, ...more };
+          const { kvs, more: hasMore, count } = await slices(test, init);
+          const whole = queryRange(test.store, create(RangeRequestSchema, { ...ALL, ...init }));
+          expect({ init, kvs, more: hasMore, count }).toEqual({
+            init,
+            ...whole,
+            kvs: [...whole.kvs],
+          });
+        }
+      }
+    }
+  }
+  expect(await slices(test, { countOnly: true })).toMatchObject({ kvs: [], count: 600n });
+});
+
+test("a read in slices is of one revision, whatever is written and compacted meanwhile", async () => {
+  using test = new TestStore();
+  for (let number = 1000; number < 2000; number++) test.put(`k${number}`, "before");
+  const { revision } = test.store;
+  let number = 1000;
+  const { kvs, count, pauses } = await slices(test, {}, () => {
+    test.put(`k${number}`, "after");
+    test.put(`k${2999 - number}`, "after");
+    test.delete(`k${number + 500}`);
+    test.put(`k${number++}-more`, "after");
+    test.store.compact(test.store.revision);
+  });
+  expect(pauses).toBeGreaterThan(2);
+  expect(count).toBe(1000n);
+  expect(kvs.map(({ key, value }) => `${text(key)}=${text(value)}`))
+    .toEqual(Array.from({ length: 1000 }, (_, index) => `k${1000 + index}=before`));
+  expect(() => test.contents(revision)).toThrow("compacted");
+  // The snapshot's history goes with the next compaction.
+  test.put("last");
+  test.store.compact(test.store.revision);
+  const { keys } = test.storage.measure({ range: { start: bytes(""), end: undefined }, revision });
+  expect(keys).toBeLessThan(1000);
+});
+
+test("large values are read a few at a time, and their size is known before", async () => {
+  using test = new TestStore();
+  for (let number = 0; number < 8; number++) test.put(`k${number}`, "x".repeat(1 << 20));
+  const { kvs, cost, pauses } = await slices(test, {});
+  expect([kvs.length, pauses]).toEqual([8, 7]);
+  expect(cost).toBe(8 * ((1 << 20) + 2 + 128));
+  expect((await slices(test, { limit: 2n })).cost).toBe(2 * ((1 << 20) + 2 + 128));
+  expect((await slices(test, { keysOnly: true })).cost).toBe(8 * (2 + 128));
 });

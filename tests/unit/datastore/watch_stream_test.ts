@@ -126,6 +126,24 @@ test("the values before count, too, for a watch that asks for them", async () =>
   expect(sizes).toEqual([[10], [4, 4, 2]]);
 });
 
+test("of one revision no more than 32 MiB of values before are told", async () => {
+  using test = new TestStore();
+  const all = names(0, 40);
+  for (const name of all) test.put(name, "x".repeat(1 << 20));
+  const from = test.store.revision + 1n;
+  using live = test.hub.open();
+  watch(live, { previous: true });
+  test.store.write((transaction) => transaction.delete(all.map(bytes)));
+  using later = test.hub.open();
+  watch(later, { previous: true, from });
+  for (const stream of [live, later]) {
+    const outputs = await drain(stream);
+    expect(keysOf(outputs).length).toBe(40);
+    const events = outputs.flatMap((output) => output.kind === "events" ? output.events : []);
+    expect(events.filter(({ previous }) => previous !== undefined).length).toBe(32);
+  }
+});
+
 test("a watch of the future begins there", async () => {
   using test = new TestStore();
   using stream = test.hub.open();

@@ -1,0 +1,88 @@
+/**
+ * Memory for answers, of all connections together: from when an answer is read until its client has
+ * taken it. Who finds the pool empty waits, in order.
+ *
+ * Small answers have a pool of their own, so that those who ask for everything, or read nothing, do
+ * not hold up all the others.
+ */
+
+const SMALL_BYTES = 256 << 10;
+
+export interface PoolSizes {
+  readonly smallBytes: number;
+  readonly largeBytes: number;
+}
+
+/** The large one takes the largest answer that there can be. */
+const DEFAULT_SIZES: PoolSizes = { smallBytes: 64 << 20, largeBytes: 128 << 20 };
+
+/** Memory that is given back when it is disposed. */
+export type Share = Disposable;
+
+export class AnswerPool {
+  readonly #small: Pool;
+  readonly #large: Pool;
+
+  constructor({ smallBytes, largeBytes }: PoolSizes = DEFAULT_SIZES) {
+    this.#small = new Pool(smallBytes);
+    this.#large = new Pool(largeBytes);
+  }
+
+  /** `undefined`: there is no room now. */
+  tryTake(bytes: number): Share | undefined {
+    return this.#poolFor(bytes).tryTake(bytes);
+  }
+
+  /** Resolves when there is room, and at the latest when everything else has been given back. */
+  async take(bytes: number): Promise<Share> {
+    const pool = this.#poolFor(bytes);
+    return pool.tryTake(bytes) ?? await pool.wait(bytes);
+  }
+
+  #poolFor(bytes: number): Pool {
+    return bytes <= SMALL_BYTES ? this.#small : this.#large;
+  }
+}
+
+class Pool {
+  readonly #size: number;
+  #used = 0;
+  readonly #waiting: { bytes: number; go: (share: Share) => void }[] = [];
+
+  constructor(size: number) {
+    this.#size = size;
+  }
+
+  tryTake(bytes: number): Share | undefined {
+    return this.#waiting.length === 0 && this.#hasRoom(bytes) ? this.#give(bytes) : undefined;
+  }
+
+  wait(bytes: number): Promise<Share> {
+    return new Promise((go) => this.#waiting.push({ bytes, go }));
+  }
+
+  #hasRoom(bytes: number): boolean {
+    return this.#used === 0 || this.#used + bytes <= this.#size;
+  }
+
+  #give(bytes: number): Share {
+    this.#used += bytes;
+    let isHeld = true;
+    return {
+      [Symbol.dispose]: () => {
+        if (!isHeld) return;
+        isHeld = false;
+        this.#used -= bytes;
+        this.#next();
+      },
+    };
+  }
+
+  #next(): void {
+    for (let first = this.#waiting[0]; first; first = this.#waiting[0]) {
+      if (!this.#hasRoom(first.bytes)) return;
+      this.#waiting.shift();
+      first.go(this.#give(first.bytes));
+    }
+  }
+}

@@ -1,0 +1,100 @@
+/** KV's reads and writes. */
+
+import { create, toBinary } from "@bufbuild/protobuf";
+import { KV, type RangeRequest, RangeResponseSchema } from "../../subnet/etcd/rpc/rpc_pb.ts";
+import type { AnswerPool } from "../answer_pool.ts";
+import type { CommitQueue } from "../commit_queue.ts";
+import { checkDelete, checkPut, deleteKeys, putKey } from "../key_writes.ts";
+import type { LeaseTable } from "../lease_table.ts";
+import { checkRange, sliceRange } from "../range_query.ts";
+import { assertCost, MAX_ANSWER_BYTES } from "../read_cost.ts";
+import { Refusal } from "../refusal.ts";
+import type { Storage } from "../storage.ts";
+import type { Store, WriteTransaction } from "../store.ts";
+import { performTransaction } from "../transaction.ts";
+import { checkTransaction } from "../transaction_check.ts";
+import { type Header, responseHeader } from "./header.ts";
+import type { StreamHandler } from "./server.ts";
+import { type CallShares, unaryCall } from "./unary_call.ts";
+
+export interface KeyCallsOptions {
+  readonly store: Store;
+  readonly storage: Storage;
+  readonly commits: CommitQueue;
+  readonly leases: LeaseTable;
+  readonly pool: AnswerPool;
+}
+
+export function keyCalls(options: KeyCallsOptions): [path: string, handler: StreamHandler][] {
+  const { store, storage, commits, leases, pool } = options;
+  const hasLease = (id: bigint) => leases.has(id);
+  const headerAt = (revision: bigint) => responseHeader(storage.identity, revision);
+  const write = async <T extends object>(
+    shares: CallShares,
+    act: (transaction: WriteTransaction) => T,
+  ): Promise<T & { header: Header }> => {
+    for (;;) {
+      try {
+        const { result, revision } = await commits.write((transaction) => {
+          shares.restart();
+          transaction.charge = (size) => shares.charge(size);
+          return act(transaction);
+        });
+        return { ...result, header: headerAt(revision) };
+      } catch (error) {
+        if (!(error instanceof Refusal) || error.reason !== "tooManyRequests") throw error;
+        await shares.prepay();
+      }
+    }
+  };
+  return [
+    unaryCall(KV.method.range, pool, async (request, shares) => {
+      checkRange(request);
+      return await range(store, request, { shares, headerAt });
+    }),
+    unaryCall(KV.method.put, pool, async (request, shares) => {
+      checkPut(request);
+      const { prevKv, header } = await write(
+        shares,
+        (transaction) => putKey(transaction, request, hasLease),
+      );
+      return { ...(prevKv && { prevKv }), header };
+    }),
+    unaryCall(KV.method.deleteRange, pool, async (request, shares) => {
+      checkDelete(request);
+      const answer = await write(shares, (transaction) => deleteKeys(transaction, request));
+      return { ...answer, prevKvs: [...answer.prevKvs] };
+    }),
+    unaryCall(KV.method.txn, pool, async (request, shares) => {
+      checkTransaction(request);
+      return await write(
+        shares,
+        (transaction) => performTransaction(transaction, request, hasLease),
+      );
+    }),
+  ];
+}
+
+/** The answer in parts: messages of protobuf that follow each other are one with the fields of all. */
+async function range(
+  store: Store,
+  request: RangeRequest,
+  { shares, headerAt }: { shares: CallShares; headerAt: (revision: bigint) => Header },
+): Promise<Uint8Array[]> {
+  using snapshot = store.snapshot(request.revision);
+  const header = headerAt(snapshot.storeRevision);
+  const parts: Uint8Array[] = [];
+  const { more, count } = await sliceRange(snapshot, request, {
+    admit: (cost) => {
+      assertCost(cost, MAX_ANSWER_BYTES);
+      return shares.take(cost);
+    },
+    emit: (kvs) => {
+      const part = create(RangeResponseSchema, { kvs: [...kvs] });
+      parts.push(toBinary(RangeResponseSchema, part));
+    },
+    pause: () => new Promise((resolve) => setImmediate(resolve)),
+  });
+  const rest = create(RangeResponseSchema, { header, more, count });
+  return [toBinary(RangeResponseSchema, rest), ...parts];
+}

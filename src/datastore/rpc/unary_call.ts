@@ -1,0 +1,115 @@
+/** Calls with one request and one answer, straight on HTTP/2, so that what an answer costs is known. */
+
+import {
+  create,
+  type DescMessage,
+  type DescMethodUnary,
+  fromBinary,
+  type MessageInitShape,
+  type MessageShape,
+  toBinary,
+} from "@bufbuild/protobuf";
+import { Code, ConnectError } from "@connectrpc/connect";
+import type { AnswerPool, Share } from "../answer_pool.ts";
+import { assertCost, costOf, MAX_TRANSACTION_BYTES } from "../read_cost.ts";
+import { Refusal } from "../refusal.ts";
+import type { Size } from "../storage.ts";
+import { type MessageWriter, readMessages } from "./message_stream.ts";
+import type { StreamHandler } from "./server.ts";
+
+/** What one call holds of the pool while it is served. */
+export class CallShares implements Disposable {
+  readonly #pool: AnswerPool;
+  #shares: Share[] = [];
+  /** What was taken before it was needed. */
+  #prepaid: { readonly cost: number; readonly share: Share } | undefined;
+  #cost = 0;
+
+  constructor(pool: AnswerPool) {
+    this.#pool = pool;
+  }
+
+  [Symbol.dispose](): void {
+    this.#prepaid?.share[Symbol.dispose]();
+    this.#prepaid = undefined;
+    this.restart();
+  }
+
+  /** Waits for room. */
+  async take(cost: number): Promise<void> {
+    this.#shares.push(await this.#pool.take(cost));
+  }
+
+  /**
+   * For reads that cannot wait, those of a transaction. Throws `Refusal` "answerTooLarge", and
+   * "tooManyRequests" where there is no room now.
+   */
+  charge(size: Size): void {
+    const before = Math.max(this.#cost, this.#prepaid?.cost ?? 0);
+    this.#cost += costOf(size);
+    assertCost(this.#cost, MAX_TRANSACTION_BYTES);
+    if (this.#cost <= before) return;
+    const share = this.#pool.tryTake(this.#cost - before);
+    if (share === undefined) throw new Refusal("tooManyRequests");
+    this.#shares.push(share);
+  }
+
+  /** Before the reads are done once more. */
+  restart(): void {
+    for (const share of this.#shares) share[Symbol.dispose]();
+    this.#shares = [];
+    this.#cost = 0;
+  }
+
+  /** After `charge` has found no room: waits for so much of it. */
+  async prepay(): Promise<void> {
+    const cost = this.#cost;
+    this[Symbol.dispose]();
+    this.#prepaid = { cost, share: await this.#pool.take(cost) };
+  }
+}
+
+/** A message in parts, or one that is still to be encoded. */
+export type Answer<Output extends DescMessage> = readonly Uint8Array[] | MessageInitShape<Output>;
+
+/** The path of a method, and what serves it with `act`, which throws what clients are refused with. */
+export function unaryCall<Input extends DescMessage, Output extends DescMessage>(
+  method: DescMethodUnary<Input, Output>,
+  pool: AnswerPool,
+  act: (request: MessageShape<Input>, shares: CallShares) => Promise<Answer<Output>>,
+): [path: string, handler: StreamHandler] {
+  const handler = async (body: AsyncIterable<Uint8Array>, writer: MessageWriter) => {
+    const request = parseMessage(method.input, await onlyMessage(body));
+    using shares = new CallShares(pool);
+    const answer = await act(request, shares);
+    const parts = Array.isArray(answer)
+      ? answer as readonly Uint8Array[]
+      : [toBinary(method.output, create(method.output, answer as MessageInitShape<Output>))];
+    await writer.sendAll(parts);
+  };
+  return [`/${method.parent.typeName}/${method.name}`, handler];
+}
+
+/** Throws `ConnectError` for bytes that are no message of this kind. */
+export function parseMessage<Input extends DescMessage>(
+  schema: Input,
+  bytes: Uint8Array,
+): MessageShape<Input> {
+  try {
+    return fromBinary(schema, bytes);
+  } catch (error) {
+    throw new ConnectError((error as Error).message, Code.InvalidArgument);
+  }
+}
+
+async function onlyMessage(body: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+  let only: Uint8Array | undefined;
+  for await (const message of readMessages(body)) {
+    if (only !== undefined) {
+      throw new ConnectError("the call takes one message", Code.InvalidArgument);
+    }
+    only = message;
+  }
+  if (only !== undefined) return only;
+  throw new ConnectError("the call has no message", Code.InvalidArgument);
+}
