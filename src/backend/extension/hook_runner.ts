@@ -51,6 +51,7 @@ export class HookRunner {
     const title = call.subject === "" ? call.name : `${call.name} for ${call.subject}`;
     const lines = new LoggedLines(this.#log, title);
     const begun = performance.now();
+    const slow = setTimeout(() => this.#log.info(slowText(title, call)), SLOW_MS);
     try {
       const { exitCode, stdout } = await run("sh", ["-c", call.command], {
         stdin: call.input.stdin,
@@ -70,15 +71,22 @@ export class HookRunner {
       if (!(error instanceof ProcessError)) throw error;
       throw new HookError(`${title} failed: ${reasonOf(error, call)}${lines.end}`);
     } finally {
+      clearTimeout(slow);
       lines.finish();
     }
   }
 }
 
+/** A command that takes longer than others is said to run, so that nobody wonders what is waited for. */
+const SLOW_MS = 2000;
 const MAX_OUTPUT_BYTES = 1024 * 1024;
 /** A command that prints its whole state must not bury the rest of the log. */
 const MAX_LINES = 100;
 const MAX_LINE_LENGTH = 1000;
+
+function slowText(title: string, { timeoutMs }: HookCall): string {
+  return `${title} is still running after ${SLOW_MS / 1000} s; it may take ${timeoutMs / 1000} s`;
+}
 
 function reasonOf(error: ProcessError, { timeoutMs }: HookCall): string {
   switch (error.fault) {

@@ -1,7 +1,7 @@
 /** One command with a real shell: what it starts, what it prints, and how it ends. */
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import {
   type HookCall,
   HookError,
@@ -90,4 +90,12 @@ describe("a command that is killed", () => {
 test("what a command that ends well has left in the background goes on", async () => {
   expect(await run(`${APART} until [ -e "$OUT" ]; do :; done; echo done`)).toBe("done\n");
   expect(marked()).toHaveLength(1);
+});
+
+test("a command that takes long is said to run", async () => {
+  const running = run('until [ -e "$OUT" ]; do sleep 0.05; done', { timeoutMs: 60_000 });
+  const text = "SubnetAddCommand for 10.5.2.0/24 is still running after 2 s; it may take 60 s";
+  await eventually("it is said", 30_000, () => records.some(({ msg }) => msg === text));
+  writeFileSync(sandbox.path("out"), "");
+  expect(await running).toBe("");
 });
