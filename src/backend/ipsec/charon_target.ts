@@ -13,6 +13,7 @@ import type { NodeInput } from "../backend.ts";
 import type { Target } from "../target.ts";
 import { type Charon, type CharonOptions, giveUpCharon, reachCharon } from "./charon.ts";
 import type { Connection } from "./connection.ts";
+import type { EspCheck } from "./esp_check.ts";
 import { type Connections, IkeSession } from "./session.ts";
 import { TunnelWatch } from "./tunnel_watch.ts";
 import { ViciError } from "./vici.ts";
@@ -21,6 +22,8 @@ export interface CharonTargetOptions {
   readonly charon: CharonOptions;
   /** That no other daemon has this charon; given back at the end. */
   readonly claim: Disposable;
+  /** Whether tunnels are possible at all. */
+  readonly esp: EspCheck;
   /** The one to begin with. */
   readonly first: Charon;
   readonly network: Prefix;
@@ -100,7 +103,9 @@ export class CharonTarget implements Target {
 
   problems(): readonly string[] {
     const refused = [...this.#session?.refused ?? []].map(([name, reason]) => `${name}: ${reason}`);
-    const problems = [this.#problem, ...refused, this.#tunnels.problem()];
+    // Without ESP no tunnel can come up: that there is none is no news then.
+    const tunnels = this.#options.esp.problem() ?? this.#tunnels.problem();
+    const problems = [this.#problem, ...refused, tunnels];
     return problems.filter((problem) => problem !== undefined);
   }
 

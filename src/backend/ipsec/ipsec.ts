@@ -49,6 +49,7 @@ import { SOCKET_VARIABLE } from "./charon_paths.ts";
 import { CharonTarget, type CharonTargetOptions } from "./charon_target.ts";
 import { type Connection, connectionOf } from "./connection.ts";
 import { claimDirectory } from "./directory_claim.ts";
+import { EspCheck } from "./esp_check.ts";
 import { firstCharon } from "./first_charon.ts";
 
 export const OPTIONS = {
@@ -71,11 +72,6 @@ const PSK_MIN_BYTES = 96;
  */
 const OVERHEAD_BYTES = 20 + 8 + 16 + 15 + 2 + 16;
 const UDP_HEADER_BYTES = 8;
-/** Its policies drop what would leave in plain text, and tunnels come up once it is loaded. */
-const WITHOUT_ESP =
-  "this kernel has no ESP for IPv4, so that packets to other nodes are dropped: " +
-  "load its module (modprobe -a xfrm_user esp4; some distributions have it in a package of further " +
-  "modules, such as linux-modules-extra)";
 
 const ipsec: BackendModule = {
   type: "ipsec",
@@ -88,7 +84,7 @@ const ipsec: BackendModule = {
     const charon = { runDirectory, env, log };
     const { ESPProposal: espProposal } = options;
     const states = host.kernel.xfrmStates;
-    if (states.lacksEsp(FAMILY)) log.warn(WITHOUT_ESP);
+    const esp = new EspCheck({ family: FAMILY, states, clock: systemClock, log });
     using undo = new DisposableStack();
     const claim = undo.use(await claimCharon(host));
     const first = await firstCharon(charon, { espProposal, clock: systemClock, stop });
@@ -96,6 +92,7 @@ const ipsec: BackendModule = {
     return new IpsecBackend({ options, network, publicAddresses }, {
       charon,
       claim,
+      esp,
       first,
       states,
     });
@@ -125,7 +122,7 @@ class IpsecBackend implements Backend {
 
   constructor(
     setup: IpsecSetup,
-    given: Pick<CharonTargetOptions, "charon" | "claim" | "first" | "states">,
+    given: Pick<CharonTargetOptions, "charon" | "claim" | "esp" | "first" | "states">,
   ) {
     this.#setup = setup;
     const { publicAddresses, network } = setup;

@@ -8,6 +8,7 @@ import { CharonTarget } from "../../../../src/backend/ipsec/charon_target.ts";
 import { reachCharon } from "../../../../src/backend/ipsec/charon.ts";
 import { SOCKET_VARIABLE } from "../../../../src/backend/ipsec/charon_paths.ts";
 import { connectionOf } from "../../../../src/backend/ipsec/connection.ts";
+import { EspCheck } from "../../../../src/backend/ipsec/esp_check.ts";
 import type { XfrmStateEnds, XfrmStates } from "../../../../src/netlink/kernel.ts";
 import { type Clock, systemClock } from "../../../../src/time/clock.ts";
 import { FakeCharon } from "../../../support/fake_charon.ts";
@@ -36,6 +37,7 @@ async function targetOf(
   return new CharonTarget({
     charon,
     claim: { [Symbol.dispose]: () => undefined },
+    esp: new EspCheck({ family: 4, states, clock, log }),
     first: await reachCharon(charon, new AbortController().signal),
     network: NETWORK,
     states,
@@ -196,4 +198,33 @@ test("charon is asked when states are gone: for those of their ends, or for all"
     expect(isWatched).toBe(true);
   }
   expect(isWatched).toBe(false);
+});
+
+test("a kernel without ESP is a problem until it has it, and is asked now and then", async () => {
+  using charon = new FakeCharon(join(directory, "esp"));
+  const kernel = new FakeKernel();
+  kernel.lacksEsp = true;
+  let questions = 0;
+  const states: XfrmStates = {
+    ...kernel.xfrmStates,
+    lacksEsp: (family) => (questions++, kernel.xfrmStates.lacksEsp(family)),
+  };
+  const clock = new FakeClock();
+  await using target = await targetOf(charon, clock, states);
+  const problem = "this kernel has no ESP for IPv4, so that packets to other nodes are dropped: " +
+    "load its module (modprobe -a xfrm_user esp4; some distributions have it in a package of " +
+    "further modules, such as linux-modules-extra)";
+  for (let times = 0; times < 3; times++) expect(target.problems()).toEqual([problem]);
+  expect(questions).toBe(1);
+  target.put(PEER);
+  await target.start(INPUT);
+  await clock.advance(60_000); // No tunnel to any peer: for the same reason.
+  expect(target.problems()).toEqual([problem]);
+  kernel.lacksEsp = false;
+  await clock.advance(5000);
+  expect(target.problems()).not.toContain(problem);
+  const asked = questions;
+  await clock.advance(60_000);
+  target.problems();
+  expect(questions).toBe(asked);
 });

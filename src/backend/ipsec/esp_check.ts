@@ -1,0 +1,51 @@
+/** Whether the kernel has ESP (RFC 4303): without it there are policies, which drop, and no tunnels. */
+
+import type { Family } from "../../addr/ip.ts";
+import type { Log } from "../../log/log.ts";
+import type { XfrmStates } from "../../netlink/kernel.ts";
+import type { Clock } from "../../time/clock.ts";
+
+export interface EspCheckOptions {
+  readonly family: Family;
+  readonly states: Pick<XfrmStates, "lacksEsp">;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export class EspCheck {
+  readonly #options: EspCheckOptions;
+  #isMissing: boolean;
+  #checkMs = 0;
+
+  /** Asks the kernel, and warns. */
+  constructor(options: EspCheckOptions) {
+    this.#options = options;
+    this.#isMissing = this.#ask();
+    if (this.#isMissing) options.log.warn(withoutEsp(options.family));
+  }
+
+  /** What is missing, with the module to load; `undefined` from when the kernel has it. */
+  problem(): string | undefined {
+    const { family, clock, log } = this.#options;
+    if (this.#isMissing && clock.nowMs() >= this.#checkMs) {
+      this.#isMissing = this.#ask();
+      if (!this.#isMissing) log.info(`this kernel has ESP for IPv${family} now`);
+    }
+    return this.#isMissing ? withoutEsp(family) : undefined;
+  }
+
+  #ask(): boolean {
+    const { family, states, clock } = this.#options;
+    this.#checkMs = clock.nowMs() + CHECK_MS;
+    return states.lacksEsp(family);
+  }
+}
+
+/** Each question has the kernel look for the module. */
+const CHECK_MS = 5000;
+
+function withoutEsp(family: Family): string {
+  return `this kernel has no ESP for IPv${family}, so that packets to other nodes are dropped: ` +
+    `load its module (modprobe -a xfrm_user esp${family}; some distributions have it in a package ` +
+    "of further modules, such as linux-modules-extra)";
+}
