@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { familiesOf } from "../addr/family.ts";
 import { spawnDaemon } from "../process/spawn_daemon.ts";
 import { urlHost } from "./etcd.ts";
+import { topologyMark } from "./namespace.ts";
 import type { Station } from "./topology.ts";
 
 export interface LabDatastoreOptions {
@@ -39,7 +40,7 @@ export class LabDatastore {
     const args = ["netns", "exec", station.namespace, ...command, "datastore", ...flags];
     const process = spawnDaemon("ip", args, {
       logFile: this.#logFile,
-      env: { PATH: globalThis.process.env["PATH"] ?? "" },
+      env: { PATH: globalThis.process.env["PATH"] ?? "", ...topologyMark(station.namespace) },
       workingDirectory: directory,
     });
     this.pid = process.pid;

@@ -8,6 +8,7 @@
 
 import { rmSync } from "node:fs";
 import { join } from "node:path";
+import { topologyMark } from "./namespace.ts";
 import type { Station } from "./topology.ts";
 import { familiesOf } from "../addr/family.ts";
 import { type DaemonProcess, spawnDaemon } from "../process/spawn_daemon.ts";
@@ -73,7 +74,7 @@ export class LabEtcd {
       rmSync(this.#socket, { force: true }); // left by a server that was killed
       return spawnDaemon("ip", ["netns", "exec", station.namespace, "etcd", ...args], {
         logFile: join(options.directory, "etcd.log"),
-        env: { PATH: process.env["PATH"] ?? "" },
+        env: { PATH: process.env["PATH"] ?? "", ...topologyMark(station.namespace) },
         workingDirectory: options.directory,
       });
     };

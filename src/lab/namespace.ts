@@ -1,16 +1,39 @@
 /** Commands in network namespaces (ip-netns(8)), as few program starts as possible. */
 
 import { run } from "../process/process.ts";
+import { programEnvironment } from "../process/programs.ts";
 import { type DaemonProcess, spawnDaemon } from "../process/spawn_daemon.ts";
 
 /** Creating the largest topology takes seconds. */
 const TIMEOUT_MS = 60_000;
 
+/**
+ * In the environment of every program of a topology, and so of whatever it starts, with the prefix of
+ * the topology's names: what a killed owner leaves running is found by it, also before it is in one of
+ * the namespaces.
+ */
+export const TOPOLOGY_VARIABLE = "FLANNEL_LAB";
+
+/** The mark of what is started in a namespace, whose name is the topology's prefix and one word. */
+export function topologyMark(namespace: string): Record<string, string> {
+  return { [TOPOLOGY_VARIABLE]: namespace.slice(0, Math.max(0, namespace.lastIndexOf("-"))) };
+}
+
+export interface BatchOptions {
+  /** A namespace of the topology that the lines are for. */
+  readonly markedAs?: string;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** Performs lines of `ip` commands in the caller's namespace, in order; throws at the first failure. */
-export async function ipBatch(lines: readonly string[], signal?: AbortSignal): Promise<void> {
+export async function ipBatch(
+  lines: readonly string[],
+  { markedAs = "", signal }: BatchOptions = {},
+): Promise<void> {
   if (lines.length === 0) return;
   const result = await run("ip", ["-batch", "-"], {
     stdin: lines.join("\n") + "\n",
+    env: { ...programEnvironment(), ...topologyMark(markedAs) },
     timeoutMs: TIMEOUT_MS,
     ...(signal === undefined ? {} : { signal }),
   });
@@ -30,6 +53,7 @@ export async function namespaceScript(
 ): Promise<string> {
   const result = await run("ip", ["netns", "exec", namespace, "sh", "-es"], {
     stdin: script,
+    env: { ...programEnvironment(), ...topologyMark(namespace) },
     timeoutMs: TIMEOUT_MS,
     ...(signal === undefined ? {} : { signal }),
   });
@@ -44,7 +68,7 @@ export interface NamespaceProgram {
   /** Becomes the program's /run, where daemons keep their locks and sockets. */
   readonly runDirectory: string;
   readonly logFile: string;
-  /** Beside PATH; nothing else is inherited. */
+  /** Besides PATH and the mark; nothing else is inherited. */
   readonly env?: Readonly<Record<string, string>>;
   readonly workingDirectory?: string;
 }
@@ -61,7 +85,7 @@ export function spawnInNamespace(namespace: string, program: NamespaceProgram): 
     ["netns", "exec", namespace, "sh", "-c", inside, runDirectory, ...command],
     {
       logFile,
-      env: { PATH: process.env["PATH"] ?? "", ...env },
+      env: { PATH: process.env["PATH"] ?? "", ...topologyMark(namespace), ...env },
       ...(workingDirectory === undefined ? {} : { workingDirectory }),
     },
   );

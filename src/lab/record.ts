@@ -10,8 +10,9 @@ import { lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:
 import { renameSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { markedProcesses } from "../process/leftovers.ts";
 import { namespaceOf, runningProcesses, statFields } from "../process/proc_files.ts";
-import { ipBatch } from "./namespace.ts";
+import { ipBatch, TOPOLOGY_VARIABLE } from "./namespace.ts";
 
 export interface RecordedProcess {
   readonly pid: number;
@@ -98,13 +99,13 @@ export class TopologyRecord {
   }
 
   /**
-   * Ends the recorded processes and every other one inside the namespaces, then removes the
-   * namespaces and the directory. What is gone already is no error.
+   * Ends the recorded processes, those with the topology's mark and every other one inside the
+   * namespaces, then removes the namespaces and the directory. What is gone already is no error.
    */
   async remove(): Promise<void> {
-    const namespaces = this.namespaces();
-    await endProcesses(() => this.#livingProcesses(namespaces));
-    await ipBatch(namespaces.map((name) => `netns del ${name}`));
+    await endProcesses(() => this.#processes());
+    // Not before: what a killed owner has left may have been making more of them.
+    await ipBatch(this.namespaces().map((name) => `netns del ${name}`));
     rmSync(this.directory, { recursive: true, force: true });
   }
 
@@ -113,15 +114,19 @@ export class TopologyRecord {
     return listNamespaces().filter((name) => name.startsWith(`${this.prefix}-`));
   }
 
-  #livingProcesses(namespaces: readonly string[]): Set<number> {
-    const pids = new Set<number>();
+  #processes(): Processes {
+    const { marked, hasStarting } = markedProcesses(
+      TOPOLOGY_VARIABLE,
+      new Set([this.prefix]),
+    );
+    const living = new Set(marked.filter((pid) => !isZombie(pid)));
     if (this.#file.bootId === bootId() && this.#file.pidNamespace === pidNamespace()) {
       for (const process of this.#file.processes) {
-        if (isRunning(process)) pids.add(process.pid);
+        if (isRunning(process)) living.add(process.pid);
       }
     }
-    for (const pid of processesInNamespaces(namespaces)) pids.add(pid);
-    return pids;
+    for (const pid of processesInNamespaces(this.namespaces())) living.add(pid);
+    return { living, hasStarting };
   }
 
   #save(): void {
@@ -135,13 +140,21 @@ const RECORD = "record.json";
 const NETNS_DIRECTORY = "/run/netns";
 const TERM_TIMEOUT_MS = 5_000;
 
+interface Processes {
+  readonly living: ReadonlySet<number>;
+  /** Others are being started, of whatever program: whether they are ours shows in a moment. */
+  readonly hasStarting: boolean;
+}
+
 /** SIGTERM, and SIGKILL to what is still there after the time that a daemon has to stop. */
-async function endProcesses(living: () => Set<number>): Promise<void> {
+async function endProcesses(look: () => Processes): Promise<void> {
   const killAt = Date.now() + TERM_TIMEOUT_MS;
   let signal: NodeJS.Signals = "SIGTERM";
   const signalled = new Set<number>();
-  for (let pids = living(); pids.size > 0; pids = living()) {
+  for (;;) {
+    const { living: pids, hasStarting } = look();
     if (Date.now() > killAt) signal = "SIGKILL";
+    if (pids.size === 0 && (!hasStarting || signal === "SIGKILL")) return;
     if (Date.now() > killAt + TERM_TIMEOUT_MS) {
       throw new Error(`processes ${[...pids].join(", ")} do not end`);
     }

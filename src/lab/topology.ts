@@ -112,7 +112,7 @@ export async function createTopology(topology: Topology, signal?: AbortSignal): 
       `link add eth0 mtu ${topology.mtuBytes} netns ${namespace} type veth ` +
       `peer name ${port} mtu ${topology.mtuBytes} netns ${topology.switchNamespace}`,
     ]),
-  ], signal);
+  ], { markedAs: topology.switchNamespace, signal });
   await namespaceScript(topology.switchNamespace, switchScript(topology), signal);
   await Promise.all(
     stations.map((station) =>

@@ -65,7 +65,7 @@ export async function attachWorkloads(
       `link add eth0 mtu ${mtuBytes} netns ${host.workloadNamespace} type veth ` +
       `peer name cni0 mtu ${mtuBytes} netns ${host.namespace}`
     ),
-    signal,
+    { markedAs: hosts[0]?.host.namespace ?? "", signal },
   );
   await Promise.all(hosts.flatMap(({ host, subnet }) => [
     namespaceScript(host.namespace, batchHere(hostLines(subnet)), signal),

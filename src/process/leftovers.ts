@@ -10,7 +10,7 @@ import { signalProcess } from "./process.ts";
 export function killMarked(name: string, values: ReadonlySet<string>): number {
   const killed = new Set<number>();
   for (let pass = 0; pass < MAX_PASSES; pass++) {
-    const { marked, hasStarting } = look(name, values);
+    const { marked, hasStarting } = markedProcesses(name, values);
     if (marked.length === 0 && !hasStarting) break;
     const before = killed.size;
     for (const pid of marked) if (signalProcess(pid, "SIGKILL")) killed.add(pid);
@@ -25,11 +25,14 @@ const MAX_PASSES = 100;
 /** For what is killed, or about to be started, until it is scheduled. */
 const WAIT_MS = 5;
 
-/** The processes that have the mark, and whether there are some of which it cannot be told yet. */
-function look(
-  name: string,
-  values: ReadonlySet<string>,
-): { marked: readonly number[]; hasStarting: boolean } {
+export interface MarkedProcesses {
+  readonly marked: readonly number[];
+  /** There are some of which it cannot be known yet. */
+  readonly hasStarting: boolean;
+}
+
+/** The other processes whose environment sets `name` to one of `values`. */
+export function markedProcesses(name: string, values: ReadonlySet<string>): MarkedProcesses {
   const marked: number[] = [];
   let hasStarting = false;
   for (const pid of runningProcesses()) {

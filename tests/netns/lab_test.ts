@@ -118,3 +118,16 @@ test("what SIGKILL leaves, lab down removes", async () => {
   expect((await lab("down")).stderr).toMatch(/^removed fl-lab-/);
   expect(remains()).toEqual([]);
 }, 120_000);
+
+test("what goes on without a killed lab, lab down ends, too", async () => {
+  const command = [FLANNELD, "lab", "--hosts=1000"];
+  const child = Bun.spawn(command, { env, stdout: "ignore", stderr: "ignore" });
+  // One program makes all of them, and needs some seconds.
+  await eventually("there are some hosts", 30_000, () => remains().length > 10);
+  child.kill("SIGKILL");
+  await child.exited;
+  const before = remains().length;
+  await eventually("more are made without it", 30_000, () => remains().length > before);
+  expect((await lab("down")).stderr).toMatch(/^removed fl-lab-/);
+  expect(remains()).toEqual([]);
+}, 120_000);
