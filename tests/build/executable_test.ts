@@ -111,6 +111,13 @@ describe("the executable", () => {
     writeFileSync(`${cwd}/package.json`, '{"type":"commonjs","imports":{"#x":"./preload.ts"}}');
     writeFileSync(`${cwd}/tsconfig.json`, '{"extends":"./none.json"}');
     expect(await run([FLANNELD, "version"], { cwd })).toMatchObject({ status: 0, stderr: "" });
+    // Variables name code, too; those that the runtime does heed are in docs/security.md.
+    const env = {
+      NODE_OPTIONS: "--require=./preload.ts --import=./preload.ts",
+      BUN_INSPECT_PRELOAD: "./preload.ts",
+      NODE_PATH: ".",
+    };
+    expect(await run([FLANNELD, "version"], { cwd, env })).toMatchObject({ status: 0, stderr: "" });
     // A value from .env would be refused before etcd is asked for.
     const { stderr } = await run(
       ["timeout", "2", FLANNELD, "--etcd-endpoints=http://127.0.0.1:1"],

@@ -1,10 +1,14 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { copyFileSync, renameSync, rmSync } from "node:fs";
+import { copyFileSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { dirname, resolve } from "node:path";
 import { EtcdClient, type EtcdClientOptions } from "../../src/subnet/etcd/client.ts";
 import { EtcdError } from "../../src/subnet/etcd/etcd_error.ts";
 import { type CertificateFiles, TestCa } from "../support/certificates.ts";
 import { collectingLog } from "../support/collecting_log.ts";
 import { EtcdServer } from "../support/etcd_server.ts";
+
+const ROOT = new URL("../../", import.meta.url).pathname;
+const FLANNELD = resolve(ROOT, process.env["FLANNELD_BINARY"] ?? "dist/flanneld");
 
 const { log } = collectingLog();
 const forever = new AbortController().signal;
@@ -103,6 +107,77 @@ test("a missing file is named", async () => {
   expect(message).toContain("cannot read the TLS files for etcd: ENOENT");
   expect(message).toContain("/nonexistent/ca.crt");
 });
+
+test("a CA file without a certificate is no CA, not the system's", async () => {
+  for (const text of ["", "\n", "no PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n"]) {
+    const caFile = ca.file("none.crt", text);
+    expect(await outcome(serverOnly.url, { caFile })).toContain(
+      `cannot read the TLS files for etcd: ${caFile} has no certificate in PEM form`,
+    );
+  }
+  const damaged = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+  expect(await outcome(serverOnly.url, { caFile: ca.file("damaged.crt", damaged) })).toContain(
+    "damaged.crt has a damaged certificate",
+  );
+  // One that cannot be read does not spoil a list.
+  const list = ca.file("list.crt", damaged + readFileSync(ca.caFile, "utf8"));
+  expect(await outcome(serverOnly.url, { caFile: list })).toBe("ok");
+});
+
+test("a key that is none, or another certificate's, is named", async () => {
+  const other = ca.sign("client");
+  const files = { caFile: ca.caFile, certFile: clientFiles.certFile };
+  expect(await outcome(mutual.url, { ...files, keyFile: other.keyFile })).toContain(
+    `${other.keyFile} is not the key of the certificate in ${clientFiles.certFile}`,
+  );
+  expect(await outcome(mutual.url, { ...files, keyFile: clientFiles.certFile })).toContain(
+    `${clientFiles.certFile} has no private key in PEM form`,
+  );
+});
+
+test(
+  "no environment variable makes the executable trust a server that --etcd-cafile does not",
+  async () => {
+    const trusted = ca.caFile;
+    const variables: Record<string, string>[] = [
+      {},
+      { NODE_TLS_REJECT_UNAUTHORIZED: "0" },
+      { NODE_EXTRA_CA_CERTS: trusted },
+      { SSL_CERT_FILE: trusted, SSL_CERT_DIR: dirname(trusted) },
+      { NODE_USE_SYSTEM_CA: "1", SSL_CERT_FILE: trusted },
+      { NODE_OPTIONS: "--use-system-ca --use-openssl-ca", SSL_CERT_FILE: trusted },
+      { BUN_OPTIONS: "--use-system-ca", SSL_CERT_FILE: trusted },
+    ];
+    const tried = variables.map(async (env) => [env, await exported(strangerCa.caFile, env)]);
+    for (const [env, text] of await Promise.all(tried)) {
+      expect([env, text]).toEqual([env, expect.stringContaining("certificate is not trusted")]);
+    }
+    expect(await exported(ca.caFile, {})).not.toContain("not trusted");
+    // Without --etcd-cafile the system's trust may be extended, but not switched off.
+    const off = await exported(undefined, { NODE_TLS_REJECT_UNAUTHORIZED: "0" });
+    expect(off).toContain("certificate is not trusted");
+  },
+  90_000,
+);
+
+/** What the executable says when it exports the keys of a server. */
+async function exported(
+  caFile: string | undefined,
+  env: Readonly<Record<string, string>>,
+): Promise<string> {
+  const endpoint = `--etcd-endpoints=${serverOnly.url}`;
+  const trust = caFile === undefined ? [] : [`--etcd-cafile=${caFile}`];
+  const child = Bun.spawn([FLANNELD, "datastore", "export", endpoint, ...trust], {
+    env: { PATH: process.env["PATH"] ?? "", ...env },
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [out, errors] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+  ]);
+  return out + errors;
+}
 
 test("replaced certificate files serve the next connection, and calls in between go on", async () => {
   const [certFile, keyFile] = [ca.file("live.crt", ""), ca.file("live.key", "")];

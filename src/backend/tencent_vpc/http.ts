@@ -22,7 +22,13 @@ export async function exchange(
 ): Promise<HttpAnswer> {
   const limit = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]);
   try {
-    const response = await fetch(url, { ...request, redirect: "error", signal: limit });
+    const response = await fetch(url, {
+      ...request,
+      redirect: "error",
+      signal: limit,
+      // Explicitly: NODE_TLS_REJECT_UNAUTHORIZED=0 in the environment changes the default.
+      tls: { rejectUnauthorized: true },
+    });
     return { status: response.status, text: await readText(response) };
   } catch (cause) {
     signal.throwIfAborted();

@@ -53,7 +53,8 @@ export class Connection implements Disposable {
     try {
       const { manager, transport } = this.#currentSession();
       const state = await abortable(manager.connect(), AbortSignal.any([signal, deadline]));
-      if (state === "error") throw manager.error();
+      // It has none when TLS does not take what the files hold.
+      if (state === "error") throw manager.error() ?? new Error("the connection cannot be set up");
       return transport;
     } catch (error) {
       signal.throwIfAborted();
@@ -114,7 +115,8 @@ function newSession(
   const manager = new Http2SessionManager(
     endpoint.url,
     { ...timing, idleConnectionTimeoutMs: IDLE_CLOSE_MS },
-    material === undefined ? {} : { ...material, ...servername },
+    // Explicitly: NODE_TLS_REJECT_UNAUTHORIZED=0 in the environment changes the default.
+    material === undefined ? {} : { ...material, ...servername, rejectUnauthorized: true },
   );
   const transport = createGrpcTransport({
     baseUrl: endpoint.url,

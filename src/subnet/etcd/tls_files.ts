@@ -1,5 +1,6 @@
 /** Certificates and key for etcd, read from files that may be replaced at any time. */
 
+import { createPrivateKey, X509Certificate } from "node:crypto";
 import { statSync } from "node:fs";
 import { readRegularText } from "../../files/regular_file.ts";
 import { StoreError } from "../store.ts";
@@ -30,8 +31,8 @@ export class TlsFiles {
 
   /**
    * The content as of now; the same object as long as no file has changed. While a file is missing,
-   * as it is for a moment when files are rotated, the previous content stays; throws `StoreError`
-   * when there is none.
+   * empty, or does not fit the others, as it is for a moment when files are rotated, the previous
+   * content stays; throws `StoreError` when there is none.
    */
   current(): TlsMaterial {
     try {
@@ -51,11 +52,13 @@ export class TlsFiles {
 
   #read(): TlsMaterial {
     const { caFile, certFile, keyFile } = this.#names;
-    return {
-      ...(caFile && { ca: readRegularText(caFile, MAX_FILE_BYTES) }),
-      ...(certFile && { cert: readRegularText(certFile, MAX_FILE_BYTES) }),
-      ...(keyFile && { key: readRegularText(keyFile, MAX_FILE_BYTES) }),
-    };
+    const ca = caFile && readCertificates(caFile);
+    const cert = certFile && readCertificates(certFile);
+    const key = keyFile && readKey(keyFile);
+    if (cert && key && !isKeyOf(cert, key)) {
+      throw new Error(`${keyFile} is not the key of the certificate in ${certFile}`);
+    }
+    return { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) };
   }
 
   #paths(): string[] {
@@ -66,6 +69,49 @@ export class TlsFiles {
 
 /** All authorities that a distribution trusts take a quarter of a megabyte. */
 const MAX_FILE_BYTES = 16 * 1024 * 1024;
+const PEM_CERTIFICATE =
+  /-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----[^]*?-----END (?:X509 |TRUSTED )?CERTIFICATE-----/g;
+
+/**
+ * The certificates of a file that can be read, one at least: given none, TLS would trust the
+ * system's, and those that environment variables name. In a long list of CAs one may be of an unknown
+ * kind, and TLS would take none of them.
+ */
+function readCertificates(path: string): string {
+  const text = readRegularText(path, MAX_FILE_BYTES);
+  const certificates = text.match(PEM_CERTIFICATE) ?? [];
+  const readable = certificates.filter(isReadable);
+  if (readable.length > 0) return readable.join("\n");
+  const what = certificates.length === 0 ? "no certificate in PEM form" : "a damaged certificate";
+  throw new Error(`${path} has ${what}`);
+}
+
+function isReadable(certificate: string): boolean {
+  try {
+    return new X509Certificate(certificate).subject !== undefined;
+  } catch {
+    return false;
+  }
+}
+
+/** OpenSSL's messages about a key do not show it. */
+function readKey(path: string): string {
+  const text = readRegularText(path, MAX_FILE_BYTES);
+  try {
+    createPrivateKey(text);
+  } catch (cause) {
+    throw new Error(`${path} has no private key in PEM form, or an encrypted one`, { cause });
+  }
+  return text;
+}
+
+function isKeyOf(certificate: string, key: string): boolean {
+  try {
+    return new X509Certificate(certificate).checkPrivateKey(createPrivateKey(key));
+  } catch {
+    return false;
+  }
+}
 
 /** Changes when the file is rewritten, and when a new file takes its name. */
 function fileStamp(path: string): string {

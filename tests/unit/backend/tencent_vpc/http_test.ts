@@ -1,5 +1,7 @@
+import type { BunFile } from "bun";
 import { expect, test } from "bun:test";
 import { exchange, HttpError } from "../../../../src/backend/tencent_vpc/http.ts";
+import { TestCa } from "../../../support/certificates.ts";
 
 const NEVER = new AbortController().signal;
 
@@ -50,4 +52,32 @@ test("the end of the daemon is its own reason, not a fault of the server", async
     return new Response(new ReadableStream());
   };
   expect(await outcome(answer, stop.signal)).toBe(reason);
+});
+
+test("a certificate is verified, whatever the environment says", async () => {
+  using ca = new TestCa();
+  const files = ca.sign("server", ["IP:127.0.0.1"]);
+  const [cert, key] = [files.certFile, files.keyFile].map((path) => Bun.file(path));
+  await using server = Bun.serve({
+    hostname: "127.0.0.1",
+    port: 0,
+    tls: { cert: cert as BunFile, key: key as BunFile },
+    fetch: () => new Response("yes"),
+  });
+  const module = new URL("../../../../src/backend/tencent_vpc/http.ts", import.meta.url).pathname;
+  const program = `
+    const { exchange } = await import(${JSON.stringify(module)});
+    const answer = exchange(new URL(${JSON.stringify(server.url)}), { method: "GET" },
+      new AbortController().signal);
+    console.log(await answer.then(({ text }) => text, ({ message }) => message));`;
+  const ask = async (env: Record<string, string>) => {
+    const child = Bun.spawn([process.execPath, "-e", program], {
+      env: { PATH: process.env["PATH"] ?? "", ...env },
+      stdout: "pipe",
+      stderr: "ignore",
+    });
+    return (await new Response(child.stdout).text()).trim();
+  };
+  expect(await ask({ NODE_TLS_REJECT_UNAUTHORIZED: "0" })).toMatch(/cannot reach .* certificate/);
+  expect(await ask({ SSL_CERT_FILE: ca.caFile })).toBe("yes");
 });
