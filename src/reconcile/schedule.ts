@@ -74,9 +74,8 @@ export class Schedule implements Disposable {
   #arm(delayMs: number): void {
     this.#workTimer = this.#clock.setTimer(delayMs, () => {
       const now = this.#clock.nowMs();
-      const latestMs = this.#firstMarkMs + DEBOUNCE_MAX_MS;
-      const quietAtMs = Math.min(this.#lastMarkMs, latestMs) + DEBOUNCE_MS;
-      if (now < quietAtMs && now < latestMs) {
+      const quietAtMs = this.#lastMarkMs + DEBOUNCE_MS;
+      if (now < quietAtMs && now < this.#firstMarkMs + DEBOUNCE_MAX_MS) {
         this.#arm(quietAtMs - now);
         return;
       }

@@ -44,7 +44,7 @@ describe("isOurs()", () => {
     });
     expect(ours(on("fe80::1", 64))).toBe(false);
     expect(ours(on("fc00:0:0:1::", 128))).toBe(true);
-    // Nobody but an administrator gives our device one of these.
+    // Only an administrator gives our device one of these.
     expect(ours(on("169.254.0.1", 16))).toBe(true);
   });
 

@@ -1,0 +1,160 @@
+import { beforeEach, describe, expect, test } from "bun:test";
+import { type Contest, EntryTable } from "../../../src/reconcile/entry_table.ts";
+import { resourceKey } from "../../../src/state/resource_key.ts";
+import type { Resource, VxlanLink } from "../../../src/state/resource.ts";
+import { fdb, neighbour, tunnelRoute, vxlanDevice } from "../../support/arbitrary_state.ts";
+
+const KEY = resourceKey(fdb(5, 2));
+
+let table: EntryTable;
+let contests: string[];
+let changed: string[];
+
+beforeEach(() => {
+  contests = [];
+  changed = [];
+  table = new EntryTable(({ winner, loser }: Contest) => {
+    contests.push(`${winner.owner} over ${loser.owner}`);
+  });
+});
+
+/** The entries that are different then. */
+function desire(owner: string, resources: Resource[], precedence = 0n): string[] {
+  const keys: string[] = [];
+  table.setDesired(owner, resources, precedence, ({ key }) => keys.push(key));
+  changed.push(...keys);
+  return keys;
+}
+
+function standing(): [string | undefined, Resource | undefined] {
+  const entry = table.get(KEY);
+  return [entry?.owner, entry?.desired];
+}
+
+describe("EntryTable", () => {
+  test("tells of each entry that is wanted, wanted otherwise, or no more", () => {
+    expect(desire("a", [fdb(5, 2), neighbour(2, 2)])).toEqual([
+      KEY,
+      resourceKey(neighbour(2, 2)),
+    ]);
+    expect(desire("a", [fdb(5, 2), neighbour(2, 3)])).toEqual([resourceKey(neighbour(2, 3))]);
+    expect(desire("a", [fdb(5, 3)])).toEqual([resourceKey(neighbour(2, 2)), KEY]);
+    expect(desire("a", [])).toEqual([KEY]);
+    expect(standing()).toEqual([undefined, undefined]);
+    expect(desire("a", [])).toEqual([]);
+  });
+
+  test("keeps the object that it has when another one says the same", () => {
+    const first = fdb(5, 2);
+    desire("a", [first]);
+    desire("a", [fdb(5, 2)]);
+    expect(table.get(KEY)?.desired).toBe(first);
+  });
+
+  test("takes a device with the default port for another wish than one with its number", () => {
+    const entry = () => table.get(resourceKey(vxlanDevice("flannel.1")));
+    desire("a", [vxlanDevice("flannel.1")]);
+    desire("a", [{ ...vxlanDevice("flannel.1"), port: 4789 } as VxlanLink]);
+    expect((entry()?.desired as VxlanLink).port).toBe(4789);
+  });
+
+  test("holds one object where the kernel holds what becomes wanted", () => {
+    const wish = fdb(5, 3);
+    const entry = table.at(KEY);
+    entry.actual = fdb(5, 3);
+    expect(entry.inSync).toBe(false);
+    desire("a", [wish]);
+    expect(entry.inSync).toBe(true);
+    expect(entry.actual).toBe(wish);
+    desire("a", [fdb(5, 4)]);
+    expect(entry.inSync).toBe(false);
+    expect(entry.actual).toBe(wish);
+    entry.actual = undefined;
+    expect(entry.inSync).toBe(false);
+  });
+
+  test("lets the claim with the highest precedence stand, in any order of arrival", () => {
+    const claims = [["low", 2, 1n], ["high", 3, 3n], ["middle", 4, 2n]] as const;
+    for (const order of [[0, 1, 2], [2, 1, 0], [1, 2, 0]]) {
+      table = new EntryTable(() => {});
+      for (const i of order) {
+        const [owner, n, precedence] = claims[i] as (typeof claims)[number];
+        desire(owner, [fdb(5, n)], precedence);
+      }
+      expect(standing()).toEqual(["high", fdb(5, 3)]);
+      expect(table.get(KEY)?.precedence).toBe(3n);
+      desire("high", []);
+      expect(standing()).toEqual(["middle", fdb(5, 4)]);
+      expect(table.get(KEY)?.precedence).toBe(2n);
+      desire("middle", []);
+      expect(standing()).toEqual(["low", fdb(5, 2)]);
+      expect(table.get(KEY)?.rivals).toBeUndefined();
+      desire("low", []);
+      expect(standing()).toEqual([undefined, undefined]);
+      expect(table.get(KEY)?.precedence).toBe(0n);
+    }
+  });
+
+  test("lets the owner decide, as text, where precedences are equal", () => {
+    for (const order of [["a", "b", "c"], ["c", "b", "a"], ["b", "a", "c"]]) {
+      table = new EntryTable(() => {});
+      for (const owner of order) desire(owner, [fdb(5, 2)], 1n);
+      expect(standing()[0]).toBe("a");
+      desire("a", []);
+      expect(standing()[0]).toBe("b");
+    }
+  });
+
+  test("lets an owner change its claim while others wait, with no trace of the former", () => {
+    desire("a", [fdb(5, 2)], 2n);
+    desire("b", [fdb(5, 3)], 1n);
+    desire("a", [fdb(5, 4)], 2n);
+    expect(standing()).toEqual(["a", fdb(5, 4)]);
+    desire("b", [fdb(5, 6)], 3n);
+    expect(standing()).toEqual(["b", fdb(5, 6)]);
+    desire("b", [fdb(5, 6)], 1n);
+    expect(standing()).toEqual(["a", fdb(5, 4)]);
+    desire("a", []);
+    expect(standing()).toEqual(["b", fdb(5, 6)]);
+    desire("b", []);
+    expect(standing()).toEqual([undefined, undefined]);
+  });
+
+  test("withdraws a claim that does not stand without a change", () => {
+    desire("a", [fdb(5, 2)], 2n);
+    desire("b", [fdb(5, 3)], 1n);
+    expect(desire("b", [])).toEqual([]);
+    expect(table.get(KEY)?.rivals).toBeUndefined();
+    expect(standing()).toEqual(["a", fdb(5, 2)]);
+  });
+
+  test("tells of two owners that want different things, and only of the claim that is new", () => {
+    desire("a", [fdb(5, 2)], 1n);
+    desire("b", [fdb(5, 2)], 2n);
+    expect(contests).toEqual([]);
+    desire("c", [fdb(5, 3)], 3n);
+    expect(contests.splice(0).sort()).toEqual(["c over a", "c over b"]);
+    desire("d", [fdb(5, 4)], 0n);
+    expect(contests.splice(0)).toEqual(["c over d"]);
+  });
+
+  test("forgets only what is neither wanted nor there", () => {
+    desire("a", [fdb(5, 2)]);
+    const entry = table.at(KEY);
+    expect(table.release(entry)).toBe(false);
+    expect(table.get(KEY)).toBe(entry);
+    desire("a", []);
+    entry.actual = fdb(5, 2);
+    expect(table.release(entry)).toBe(false);
+    entry.actual = undefined;
+    expect(table.release(entry)).toBe(true);
+    expect(table.get(KEY)).toBeUndefined();
+    expect([...table.values()]).toEqual([]);
+  });
+
+  test("makes an entry where one is asked for", () => {
+    const entry = table.at(resourceKey(tunnelRoute(2)));
+    expect(table.at(entry.key)).toBe(entry);
+    expect([...table.values()]).toEqual([entry]);
+  });
+});

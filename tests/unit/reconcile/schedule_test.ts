@@ -1,0 +1,139 @@
+import { beforeEach, describe, expect, test } from "bun:test";
+import { Schedule } from "../../../src/reconcile/schedule.ts";
+import { FakeClock } from "../../support/fake_clock.ts";
+
+let clock: FakeClock;
+let schedule: Schedule;
+let beginMs: number;
+/** When work was started, in milliseconds since the beginning. */
+let starts: number[];
+let mustRead: boolean;
+
+beforeEach(() => {
+  clock = new FakeClock();
+  beginMs = clock.nowMs();
+  starts = [];
+  mustRead = false;
+  schedule = new Schedule({
+    clock,
+    mustRead: () => mustRead,
+    start: () => void starts.push(clock.nowMs() - beginMs),
+  });
+});
+
+/** There is work at each of these times. */
+async function markAt(...times: number[]): Promise<void> {
+  for (const time of times) {
+    await clock.advance(beginMs + time - clock.nowMs());
+    schedule.mark();
+  }
+}
+
+describe("Schedule, after mark(),", () => {
+  test("starts at once after a quiet time, when what is being handled has been", async () => {
+    schedule.mark();
+    schedule.mark();
+    expect(starts).toEqual([]);
+    await clock.advance(1000);
+    expect(starts).toEqual([0]);
+    await markAt(2000, 2050);
+    await clock.advance(1000);
+    expect(starts).toEqual([0, 2000, 2050]);
+  });
+
+  test("waits for more when the last change was less than 50 ms ago", async () => {
+    await markAt(0, 49);
+    await clock.advance(1000);
+    expect(starts).toEqual([0, 54]);
+  });
+
+  test("starts when nothing has come for 5 ms", async () => {
+    await markAt(0, 10, 12, 16);
+    await clock.advance(1000);
+    expect(starts).toEqual([0, 21]);
+    await markAt(2000, 2010);
+    await clock.advance(1000);
+    expect(starts).toEqual([0, 21, 2000, 2015]);
+  });
+
+  test("starts some 50 ms after the first change although more keep coming", async () => {
+    await markAt(0, ...Array.from({ length: 30 }, (_, i) => 10 + 4 * i));
+    await clock.advance(1000);
+    const [, second, third] = starts as [number, number, number];
+    expect(second).toBeGreaterThanOrEqual(60);
+    expect(second).toBeLessThan(66);
+    expect(third).toBeGreaterThanOrEqual(second + 50);
+    expect(third).toBeLessThan(second + 62);
+  });
+
+  test("starts once the limit is over, whatever has come a moment ago", async () => {
+    await markAt(0, ...Array.from({ length: 14 }, (_, i) => 10 + 4 * i));
+    await clock.advance(1000);
+    expect(starts).toEqual([0, 63]);
+  });
+
+  test("waits for more when the kernel must be read", async () => {
+    mustRead = true;
+    await markAt(0, 3);
+    await clock.advance(1000);
+    expect(starts).toEqual([8]);
+  });
+
+  test("waits for more when it turns out at the last moment that the kernel must be read", async () => {
+    schedule.mark();
+    mustRead = true;
+    await clock.advance(1000);
+    expect(starts).toEqual([5]);
+  });
+});
+
+describe("Schedule, after setNext(),", () => {
+  test("starts at that time, or soon when it has passed", async () => {
+    schedule.setNext(beginMs + 700);
+    await clock.advance(1000);
+    expect(starts).toEqual([700]);
+    schedule.setNext(beginMs);
+    await clock.advance(1000);
+    expect(starts).toEqual([700, 1005]);
+  });
+
+  test("forgets the time that was said before", async () => {
+    schedule.setNext(beginMs + 700);
+    schedule.setNext(beginMs + 900);
+    await clock.advance(1000);
+    expect(starts).toEqual([900]);
+    schedule.setNext(beginMs + 1500);
+    schedule.setNext(Infinity);
+    await clock.advance(10_000);
+    expect(starts).toEqual([900]);
+  });
+});
+
+describe("Schedule, once disposed,", () => {
+  test("starts nothing that was due", async () => {
+    schedule.mark();
+    await clock.advance(10);
+    schedule.mark();
+    schedule.setNext(beginMs + 20);
+    schedule[Symbol.dispose]();
+    await clock.advance(1000);
+    expect(starts).toEqual([0]);
+  });
+
+  test("starts nothing that was about to begin", async () => {
+    schedule.mark();
+    schedule[Symbol.dispose]();
+    await clock.advance(1000);
+    expect(starts).toEqual([]);
+  });
+
+  test("takes no more work", async () => {
+    schedule[Symbol.dispose]();
+    schedule.mark();
+    mustRead = true;
+    schedule.mark();
+    schedule.setNext(beginMs + 20);
+    await clock.advance(1000);
+    expect(starts).toEqual([]);
+  });
+});
