@@ -424,11 +424,11 @@ test(
         ]);
         expect(entries.map(entryText)).toEqual(wanted);
       }),
-      { numRuns: 100_000 },
+      { numRuns: 20_000 },
     );
-    expect(accepted).toBeGreaterThan(1_000);
+    expect(accepted).toBeGreaterThan(200);
   },
-  30_000,
+  120_000,
 );
 
 /** What sample_network.ts gives node 2. */
