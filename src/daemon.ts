@@ -14,8 +14,10 @@ import type { Backend, BackendModule, ExternalInterface } from "./backend/backen
 import { loadBackend } from "./backend/registry.ts";
 import { describeOptions, givenAddresses, type Options } from "./cli/options.ts";
 import { versionText } from "./cli/version.ts";
+import { ConfigError } from "./config/config_error.ts";
 import { type NetworkConfig, parseNetworkConfig } from "./config/network_config.ts";
 import { claimDevice } from "./daemon/device_claim.ts";
+import { HostNeeds } from "./daemon/host_needs.ts";
 import { Network } from "./daemon/network.ts";
 import { requireNetworkPrivilege } from "./daemon/privileges.ts";
 import { Progress } from "./daemon/progress.ts";
@@ -24,7 +26,10 @@ import { waitForConfig } from "./daemon/wait_for_config.ts";
 import { createNotifier } from "./health/sd_notify.ts";
 import { startHealthServer } from "./health/server.ts";
 import { readHostInterfaces } from "./iface/host_interfaces.ts";
-import { selectInterface } from "./iface/select.ts";
+import { readSurroundings } from "./iface/host_surroundings.ts";
+import { publicAddressProblem, publicAddressWarnings } from "./iface/public_address.ts";
+import { type HostInterface, InterfaceSelectionError, selectInterface } from "./iface/select.ts";
+import { networkProblem } from "./iface/surroundings.ts";
 import type { Log } from "./log/log.ts";
 import { NetlinkKernel } from "./netlink/netlink_kernel.ts";
 import { readSysctl } from "./netlink/sysctl.ts";
@@ -113,6 +118,7 @@ interface Node {
   readonly external: ExternalInterface;
   readonly backend: Backend;
   readonly own: OwnLease;
+  readonly needs: HostNeeds;
   readonly formerNetworks: readonly Prefix[];
 }
 
@@ -124,12 +130,21 @@ async function joinNetwork(context: JoinContext, signal: AbortSignal): Promise<N
     if (problem !== undefined) throw new TrafficError(problem);
   }
   progress.step("choosing the external interface");
-  const external = await chooseInterface(context);
+  const { external, interfaces } = await chooseInterface(context);
   await warnAboutForwarding(familiesOf(config.families), log);
   const previous = readSubnetFile(options.subnetFile, (message) => log.warn(message));
   progress.step(`looking for this node's lease in ${store.description}`);
   const { publicAddresses } = external;
   const previousLease = await store.previousLease({ config, publicAddresses }, signal);
+  const needs = new HostNeeds({
+    families: config.families,
+    read: () => readSurroundings({ kernel, endpoints: options.etcdEndpoints }),
+    ownSubnets: [previous.subnets, previousLease?.subnets ?? {}].flatMap((subnets) =>
+      Object.values(subnets) as Prefix[]
+    ),
+  });
+  await needs.read(external);
+  for (const warning of needs.warnings(interfaces)) log.warn(warning);
   const backendLog = log.child({ component: module.type });
   progress.step(`preparing the ${module.type} backend`);
   const backend = await module.prepare({
@@ -148,29 +163,39 @@ async function joinNetwork(context: JoinContext, signal: AbortSignal): Promise<N
     config,
     attributes,
     previousSubnets: previous.subnets,
+    needed: needs.needed,
     ...(identity && { identity }),
   };
   progress.step(`taking a subnet in ${store.description}`);
   const own = await store.acquire(request, signal);
+  needs.own(Object.values(own.lease.subnets), external);
   const formerNetworks = [previous.networks, previous.subnets].flatMap((prefixes) =>
     Object.values(prefixes) as Prefix[]
   );
-  return { external, backend, own, formerNetworks };
+  return { external, backend, own, needs, formerNetworks };
 }
 
 async function chooseInterface(
   { options, config, kernel, log }: JoinContext,
-): Promise<ExternalInterface> {
+): Promise<{ external: ExternalInterface; interfaces: readonly HostInterface[] }> {
+  const given = givenAddresses(options);
   const facts = await readHostInterfaces(kernel, { canReach: options.interfaceCanReach });
   const { external, reasons } = selectInterface(facts, {
     families: familiesOf(config.families),
     interfaces: options.interfaces,
     patterns: options.interfacePatterns,
     canReach: options.interfaceCanReach,
-    publicAddresses: givenAddresses(options),
+    publicAddresses: given,
   });
   for (const reason of reasons) log.info(reason);
-  return external;
+  const { interfaces } = facts;
+  const { families } = config;
+  const covered = networkProblem(families, external, interfaces);
+  if (covered !== undefined) throw new ConfigError(covered);
+  const problem = publicAddressProblem(external, { interfaces, given, families });
+  if (problem !== undefined) throw new InterfaceSelectionError(problem);
+  for (const warning of publicAddressWarnings(external)) log.warn(warning);
+  return { external, interfaces };
 }
 
 const FORWARDING: Readonly<Record<Family, string>> = {

@@ -19,6 +19,8 @@ export interface ExternalFollowerOptions {
   readonly whyUnsuitable: (external: ExternalInterface) => string | undefined;
   /** It has another MTU or other addresses; `external` is as it is now. */
   readonly onChanged: (external: ExternalInterface) => Promise<void>;
+  /** It was looked at because of a hint: what else depends on it may be another, too. */
+  readonly onHinted?: (external: ExternalInterface) => Promise<void>;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -88,7 +90,7 @@ export class ExternalFollower implements AsyncDisposable {
     this.#timer?.[Symbol.dispose]();
     this.#timer = this.#options.clock.setTimer(delayMs, () => {
       this.#hintedMs = undefined;
-      this.look().then(
+      this.look().then(() => this.#options.onHinted?.(this.#external)).then(
         () => this.#failure.succeeded(),
         (error: unknown) => {
           this.#failure.failed(error);

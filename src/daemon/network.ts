@@ -4,7 +4,7 @@
  */
 
 import { mapFamilies } from "../addr/family.ts";
-import type { Prefix } from "../addr/prefix.ts";
+import { type Prefix, prefixLength } from "../addr/prefix.ts";
 import type { Backend, ExternalInterface } from "../backend/backend.ts";
 import { blackholeRoutes } from "../backend/blackhole.ts";
 import { clearLeftovers } from "../backend/leftovers.ts";
@@ -29,6 +29,7 @@ import { trafficRules } from "../traffic/rules.ts";
 import { createTrafficManager, type TrafficManager } from "../traffic/traffic.ts";
 import { Advertiser } from "./advertiser.ts";
 import { ExternalFollower } from "./external_follower.ts";
+import type { HostNeeds } from "./host_needs.ts";
 import { IdentityWatch } from "./identity_watch.ts";
 import type { Progress } from "./progress.ts";
 
@@ -38,6 +39,7 @@ export interface NetworkOptions {
   readonly backend: Backend;
   readonly external: ExternalInterface;
   readonly own: OwnLease;
+  readonly needs: HostNeeds;
   readonly kernel: NetlinkKernel;
   readonly store: LeaseStore;
   readonly progress: Progress;
@@ -93,7 +95,7 @@ export class Network implements AsyncDisposable {
   }
 
   private constructor(options: NetworkOptions) {
-    const { backend, external, kernel, log, config, own } = options;
+    const { backend, external, kernel, log, config, own, needs } = options;
     this.#options = options;
     this.#log = log;
     this.#follower = new ExternalFollower({
@@ -102,6 +104,7 @@ export class Network implements AsyncDisposable {
       read: readInterfaces,
       whyUnsuitable: (next) => backend.externalProblem?.(next),
       onChanged: (next) => this.#externalChanged(next),
+      onHinted: (next) => this.#readNeeds(next),
       clock: systemClock,
       log,
     });
@@ -139,6 +142,7 @@ export class Network implements AsyncDisposable {
     this.#table = new LeaseTable({
       config,
       own: own.lease,
+      needed: needs.needed,
       backendType: backend.attributes.backendType,
       onRejected: ({ key, ...why }) => lines.warn({ what: "ignoring lease", name: key, ...why }),
     });
@@ -337,11 +341,17 @@ export class Network implements AsyncDisposable {
     }
   }
 
-  /** An advertised address may be on any interface; it is the external one that the reconciler tells of. */
+  /** An advertised address may be on any interface, and the gateway behind any; it is the external one that the reconciler tells of. */
   #hear(event: KernelEvent): void {
     const isOfAdvertised = event.kind === "overrun" || event.resource.kind === "address" &&
         Object.values(this.#follower.external.publicAddresses).includes(event.resource.address);
-    if (isOfAdvertised) this.#follower.lookSoon();
+    if (isOfAdvertised || isOfDefaultRoute(event)) this.#follower.lookSoon();
+  }
+
+  async #readNeeds(external: ExternalInterface): Promise<void> {
+    const { needs } = this.#options;
+    if (!await needs.read(external)) return;
+    this.#projector.applyChanges(this.#table.setNeeded(needs.needed));
   }
 
   async #externalChanged(external: ExternalInterface): Promise<void> {
@@ -358,4 +368,10 @@ export class Network implements AsyncDisposable {
     const { external } = this.#follower;
     this.#options.backend.target?.externalChanged({ own: this.#options.own.lease, external });
   }
+}
+
+/** The gateway, which no node's subnet may hold, is another. */
+function isOfDefaultRoute(event: KernelEvent): boolean {
+  return event.kind !== "overrun" && event.resource.kind === "route" &&
+    prefixLength(event.resource.destination) === 0;
 }

@@ -67,4 +67,4 @@ function isDefaultRoute(resource: Resource, family: Family): boolean {
 }
 
 /** Addresses that only a default route leads to (RFC 5737, RFC 3849: documentation). */
-const SOMEWHERE = { 4: "203.0.113.1" as IpAddress, 6: "2001:db8::1" as IpAddress } as const;
+export const SOMEWHERE = { 4: "203.0.113.1" as IpAddress, 6: "2001:db8::1" as IpAddress } as const;

@@ -40,6 +40,7 @@ export interface HostInterface {
 
 export interface HostAddress {
   readonly address: IpAddress;
+  /** Of the network that the address is in, as the host sees it. */
   readonly prefixLength: number;
   /** Set by hand, as opposed to DHCP or router advertisements (IFA_F_PERMANENT). */
   readonly permanent: boolean;

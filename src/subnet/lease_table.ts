@@ -7,12 +7,13 @@
  */
 
 import { familiesOf, mapFamilies } from "../addr/family.ts";
-import { FAMILIES, type Family } from "../addr/ip.ts";
-import type { Prefix } from "../addr/prefix.ts";
+import { addressBits, FAMILIES, type Family, familyOf } from "../addr/ip.ts";
+import type { NeededAddress } from "../addr/needed_address.ts";
+import { makePrefix, type Prefix } from "../addr/prefix.ts";
 import { visitInPortions } from "../memory/in_portions.ts";
 import type { InvalidLease, Lease, LeaseKey, LeaseWatch } from "./lease.ts";
 import { failedLease } from "./lease_codec.ts";
-import { type PlausibilityRules, whyImplausible } from "./plausible.ts";
+import { neededAddressIn, type PlausibilityRules, whyImplausible } from "./plausible.ts";
 import { PrefixTrie } from "./prefix_trie.ts";
 
 export type LeaseChange =
@@ -32,6 +33,9 @@ export interface LeaseTableOptions extends PlausibilityRules {
 
 export class LeaseTable {
   readonly #options: LeaseTableOptions;
+  #rules: PlausibilityRules;
+  /** Leases whose subnet holds a needed address, which may change. */
+  readonly #setAside = new Map<LeaseKey, Lease>();
   /** Leases that are plausible alone. */
   readonly #candidates = new Map<LeaseKey, Candidate>();
   readonly #claims: Readonly<Record<Family, PrefixTrie<Candidate>>> = {
@@ -44,6 +48,7 @@ export class LeaseTable {
 
   constructor(options: LeaseTableOptions) {
     this.#options = options;
+    this.#rules = options;
   }
 
   /** The leases to act upon. They have no families but those of the network. */
@@ -61,6 +66,29 @@ export class LeaseTable {
    * again with the same attributes, as a renewal does, changes nothing.
    */
   apply(event: LeaseWatch): LeaseChange[] {
+    return this.#change(({ put, remove }) => this.#take(event, put, remove));
+  }
+
+  /** The host needs these addresses from now on; what that changes in `leases`. */
+  setNeeded(needed: readonly NeededAddress[]): LeaseChange[] {
+    this.#rules = { ...this.#options, needed };
+    return this.#change(({ put }) => {
+      const held = needed.flatMap(({ address }) => {
+        const family = familyOf(address);
+        return this.#claims[family].overlapping(makePrefix(address, addressBits(family)));
+      });
+      const affected = [...held.map(({ lease }) => lease), ...this.#setAside.values()];
+      affected.forEach((lease) => put(lease));
+    });
+  }
+
+  /** Runs `work`, decides what it left undecided, and returns the difference. */
+  #change(
+    work: (change: {
+      put: (lease: Lease | InvalidLease) => void;
+      remove: (key: LeaseKey) => void;
+    }) => void,
+  ): LeaseChange[] {
     const unsettled = new Set<Candidate>();
     const before = new Map<LeaseKey, Lease | undefined>();
     const touch = (key: LeaseKey) => before.has(key) || before.set(key, this.#leases.get(key));
@@ -77,7 +105,18 @@ export class LeaseTable {
       touch(key);
       this.#remove(key, unsettled);
       this.#rejected.delete(key);
+      this.#setAside.delete(key);
     };
+    work({ put, remove });
+    this.#settle(unsettled, touch);
+    return this.#changes(before);
+  }
+
+  #take(
+    event: LeaseWatch,
+    put: (lease: Lease | InvalidLease) => void,
+    remove: (key: LeaseKey) => void,
+  ): void {
     switch (event.kind) {
       case "snapshot": {
         const present = new Set([...event.leases, ...event.invalid].map(({ key }) => key));
@@ -96,14 +135,14 @@ export class LeaseTable {
       case "delete":
         remove(event.key);
     }
-    this.#settle(unsettled, touch);
-    return this.#changes(before);
   }
 
   #put(given: Lease | InvalidLease, unsettled: Set<Candidate>): void {
     if (this.#isUnchanged(given)) return;
+    this.#setAside.delete(given.key);
     const rejected = this.#whyRejected(given);
     if (rejected !== undefined) {
+      if (!("reason" in given) && this.#holdsNeeded(given)) this.#setAside.set(given.key, given);
       this.#remove(given.key, unsettled);
       this.#reject(rejected);
       return;
@@ -127,7 +166,7 @@ export class LeaseTable {
 
   #whyRejected(given: Lease | InvalidLease): InvalidLease | undefined {
     if ("reason" in given) return given;
-    const reason = whyImplausible(given, this.#options);
+    const reason = whyImplausible(given, this.#rules);
     return reason === undefined ? undefined : { key: given.key, reason };
   }
 
@@ -135,8 +174,14 @@ export class LeaseTable {
   #isUnchanged(given: Lease | InvalidLease): boolean {
     if ("reason" in given) return false;
     const known = this.#candidates.get(given.key)?.lease;
-    return known !== undefined && known.modRevision === given.modRevision &&
+    return known !== undefined && !this.#holdsNeeded(given) &&
+      known.modRevision === given.modRevision &&
       sameClaim(known, this.#configuredFamilies(given)) && sameContent(known, given);
+  }
+
+  #holdsNeeded({ subnets }: Lease): boolean {
+    const { needed } = this.#rules;
+    return Object.values(subnets).some((subnet) => neededAddressIn(subnet, needed) !== undefined);
   }
 
   #remove(key: LeaseKey, unsettled: Set<Candidate>): void {

@@ -2,7 +2,14 @@
 
 import { familiesOf } from "../addr/family.ts";
 import { whyNotUnicast } from "../addr/ip.ts";
-import { type Prefix, prefixContains, prefixesOverlap, prefixLength } from "../addr/prefix.ts";
+import type { NeededAddress } from "../addr/needed_address.ts";
+import {
+  type Prefix,
+  prefixContains,
+  prefixContainsAddress,
+  prefixesOverlap,
+  prefixLength,
+} from "../addr/prefix.ts";
 import type { NetworkConfig } from "../config/network_config.ts";
 import { shown } from "../text/shown.ts";
 import type { Lease } from "./lease.ts";
@@ -13,6 +20,8 @@ export interface PlausibilityRules {
   readonly own: Pick<Lease, "key" | "subnets">;
   /** What `BackendType` this node writes into its own lease. */
   readonly backendType: string;
+  /** What this host needs outside of the overlay: no other node's subnet may hold it. */
+  readonly needed?: readonly NeededAddress[];
   /** Subnets may have any length inside the network, as Kubernetes gives them out. */
   readonly anyLength?: boolean;
 }
@@ -42,10 +51,20 @@ export function whyImplausible(lease: Lease, rules: PlausibilityRules): string |
     if (own !== undefined && prefixesOverlap(own, subnet)) {
       return `its subnet ${subnet} overlaps this node's own ${own}`;
     }
+    const needed = neededAddressIn(subnet, rules.needed);
+    if (needed !== undefined) return `its subnet ${subnet} holds ${needed.address}, ${needed.what}`;
     const address = lease.attributes.publicAddresses[family];
     if (address === undefined) return `it has no public IPv${family} address`;
     const defect = whyNotUnicast(address);
     if (defect !== undefined) return `its public address ${address} is ${defect}`;
   }
   return undefined;
+}
+
+/** The first of the addresses that is in the subnet. */
+export function neededAddressIn(
+  subnet: Prefix,
+  needed: readonly NeededAddress[] = [],
+): NeededAddress | undefined {
+  return needed.find(({ address }) => prefixContainsAddress(subnet, address));
 }

@@ -3,6 +3,7 @@
 import type { NetworkConfig } from "../config/network_config.ts";
 import type { PerFamily } from "../addr/family.ts";
 import type { IpAddress } from "../addr/ip.ts";
+import type { NeededAddress } from "../addr/needed_address.ts";
 import type { Prefix } from "../addr/prefix.ts";
 import type { Lease, LeaseAttributes, LeaseWatch } from "./lease.ts";
 
@@ -51,6 +52,8 @@ export interface LeaseRequest {
   readonly attributes: LeaseAttributes;
   /** Subnets of the subnet file: taken if they are free and fit the configuration. */
   readonly previousSubnets: PerFamily<Prefix>;
+  /** What this host needs outside of the overlay: a subnet that holds one is not taken. */
+  readonly needed?: readonly NeededAddress[];
   /** A lease that carries it is this node's, whatever address it names, unless that node is alive. */
   readonly identity?: DeviceIdentity;
 }

@@ -1,6 +1,7 @@
 /** The lease store with an etcd in memory: faults at exact moments, and days that pass at once. */
 
 import { describe, expect, test } from "bun:test";
+import type { IpAddress } from "../../src/addr/ip.ts";
 import fc from "fast-check";
 import type { IpAddress } from "../../src/addr/ip.ts";
 import type { Prefix } from "../../src/addr/prefix.ts";
@@ -173,6 +174,24 @@ describe("acquire", () => {
     const wish = request(IPV4, A, { previous: { 4: "10.5.200.0/24" } });
     const own = await withTime(etcd, node(etcd).store.acquire(wish, forever));
     expect(keyOf(own)).not.toBe("10.5.200.0-24");
+  });
+
+  test("takes no subnet that holds what this host needs, whatever it had before", async () => {
+    const needed = ["10.5.1.254", "10.5.200.9", "10.5.201.9"].map((address) => ({
+      address: address as IpAddress,
+      what: "the gateway of this host",
+    }));
+    const etcd = new FakeEtcd();
+    etcd.clock.random = () => 0; // It chooses 10.5.1.0/24 first.
+    etcd.put(`${SUBNETS}10.5.201.0-24`, value("192.0.2.1"), etcd.grant(86_400).id);
+    const wish = { ...request(IPV4, A, { previous: { 4: "10.5.200.0/24" } }), needed };
+    const { store, records } = node(etcd);
+    expect(keyOf(await withTime(etcd, store.acquire(wish, forever)))).toBe("10.5.2.0-24");
+    expect(subnetKeys(etcd)).toEqual(["10.5.2.0-24"]);
+    expect(records.map(({ msg }) => msg)).toContainEqual(
+      "this node's lease of 10.5.201.0/24 does not fit the network configuration, overlaps an older " +
+        "one or holds an address that this host needs; deleting it",
+    );
   });
 
   test("a node that gets IPv6 as well keeps its IPv4 subnet from the subnet file", async () => {

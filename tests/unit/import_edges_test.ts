@@ -90,6 +90,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   iface: {
     addr: "interfaces have addresses",
     "type backend": "the result is what backends are given",
+    config: "the overlay network must leave the host's own addresses alone",
     ffi: "address flags, as the kernel spells them",
     netlink: "devices, addresses and routes are read from the kernel",
     "type state": "routes are resources",

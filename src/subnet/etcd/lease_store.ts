@@ -1,14 +1,16 @@
 /** Leases and configuration in etcd, laid out as Go flannel lays them out. */
 
 import { familiesOf, mapFamilies, type PerFamily } from "../../addr/family.ts";
-import { type Family, familyOf, type IpAddress } from "../../addr/ip.ts";
-import type { Prefix } from "../../addr/prefix.ts";
+import { addressBits, type Family, familyOf, type IpAddress } from "../../addr/ip.ts";
+import type { NeededAddress } from "../../addr/needed_address.ts";
+import { makePrefix, type Prefix } from "../../addr/prefix.ts";
 import type { NetworkConfig } from "../../config/network_config.ts";
 import type { Log } from "../../log/log.ts";
 import { visitInPortions } from "../../memory/in_portions.ts";
 import { allocateSubnets, subnetFits, subnetsFit } from "../allocation.ts";
 import type { InvalidLease, Lease, LeaseAttributes, LeaseWatch } from "../lease.ts";
 import { encodeLeaseKey, encodeLeaseValue, isInvalidLease } from "../lease_codec.ts";
+import { neededAddressIn } from "../plausible.ts";
 import {
   type DeviceIdentity,
   type LeaseLookup,
@@ -166,7 +168,8 @@ export class EtcdLeaseStore implements LeaseStore {
     const own = await this.#ownLeases(records, request, signal);
     const foreign = records.filter((record) => !own.some((one) => one.record === record));
     const fitting = own.find(({ record }) =>
-      subnetsFit(config, record.subnets) && !isShutOut(record, foreign, config)
+      subnetsFit(config, record.subnets) && !isShutOut(record, foreign, config) &&
+      !holdNeeded(record.subnets, request.needed)
     );
     if (fitting !== undefined) {
       const held = await this.#takeOver(fitting, request, spare, signal);
@@ -277,9 +280,8 @@ export class EtcdLeaseStore implements LeaseStore {
     const { log } = this.#options;
     for (const { record, guards } of own) {
       const { lease, subnets, etcdLease, modRevision } = record;
-      const what = `${
-        subnetText(subnets)
-      } does not fit the network configuration or overlaps an older one`;
+      const what = `${subnetText(subnets)} does not fit the network configuration, overlaps an ` +
+        "older one or holds an address that this host needs";
       if (etcdLease === 0n) {
         log.warn({ lease: lease.key }, `the reservation of ${what}; it is not used, delete it`);
       } else {
@@ -322,7 +324,11 @@ export class EtcdLeaseStore implements LeaseStore {
   /** The subnets of the subnet file where they are free, others by chance. */
   #choose(request: LeaseRequest, records: readonly LeaseRecord[]): PerFamily<Prefix> {
     const { families } = request.config;
-    const taken = records.map((record) => claimedSubnets(record, families));
+    const needed = (request.needed ?? []).map(({ address }) => {
+      const family = familyOf(address);
+      return { [family]: makePrefix(address, addressBits(family)) };
+    });
+    const taken = [...needed, ...records.map((record) => claimedSubnets(record, families))];
     const isFree = (subnet: Prefix, family: Family) =>
       !taken.some((subnets) => leasesOverlap(subnets, { [family]: subnet }));
     const previous = mapFamilies(families, (network, family) => {
@@ -335,7 +341,9 @@ export class EtcdLeaseStore implements LeaseStore {
     );
     const randomIndex = (limit: number) => Math.floor(this.#options.clock.random() * limit);
     const chosen = allocateSubnets(missing, taken, randomIndex);
-    if (chosen === undefined) throw new OutOfSubnetsError(outOfSubnetsText(request.config, taken));
+    if (chosen === undefined) {
+      throw new OutOfSubnetsError(outOfSubnetsText(request.config, records));
+    }
     return { ...previous, ...chosen };
   }
 
@@ -562,4 +570,11 @@ function configOf(event: EtcdWatch, key: string, current: string | undefined): s
     case "delete":
       return event.key === key ? undefined : current;
   }
+}
+
+function holdNeeded(
+  subnets: PerFamily<Prefix>,
+  needed: readonly NeededAddress[] | undefined,
+): boolean {
+  return Object.values(subnets).some((subnet) => neededAddressIn(subnet, needed) !== undefined);
 }

@@ -247,6 +247,39 @@ describe("LeaseTable", () => {
     ]);
   });
 
+  test("a lease that holds what this host needs is set aside as long as it is needed", () => {
+    const { leases, reports } = table();
+    const gateway = { address: "10.5.2.254" as IpAddress, what: "the gateway of this host" };
+    const resolver = { address: "fc00:0:0:3::53" as IpAddress, what: "a name server" };
+    expect(leases.setNeeded([gateway])).toEqual([]);
+    expect(text(leases.apply(snapshot(lease(2), lease(3))))).toEqual([`put ${KEY(3)}`]);
+    expect(reports).toEqual([
+      `${KEY(2)}: its subnet 10.5.2.0/24 holds 10.5.2.254, the gateway of this host`,
+    ]);
+    leases.apply({ kind: "put", lease: lease(2, { modified: 7 }) });
+    leases.apply(snapshot(lease(2, { modified: 7 }), lease(3)));
+    expect([...leases.rejected.keys()]).toEqual([KEY(2)]);
+
+    expect(text(leases.setNeeded([gateway, resolver]))).toEqual([`delete ${KEY(3)}`]);
+    expect(text(leases.setNeeded([resolver]))).toEqual([`put ${KEY(2)}`]);
+    expect(text(leases.apply({ kind: "delete", key: KEY(3) }))).toEqual([]);
+    expect(leases.rejected.size).toBe(0);
+    expect(leases.setNeeded([])).toEqual([]);
+    expect([...leases.leases.keys()]).toEqual([KEY(2)]);
+  });
+
+  test("a lease that was set aside for a needed address gives its subnet to a younger one", () => {
+    const { leases } = table();
+    const older = lease(2, { ipv6: "fc00:0:0:22::/64", created: 5 });
+    leases.apply(snapshot(older, lease(2, { created: 6 })));
+    const address = "fc00:0:0:22::1" as IpAddress;
+    expect(text(leases.setNeeded([{ address, what: "the store" }]))).toEqual([
+      `delete ${older.key}`,
+      `put ${KEY(2)}`,
+    ]);
+    expect(text(leases.setNeeded([]))).toEqual([`delete ${KEY(2)}`, `put ${older.key}`]);
+  });
+
   test("equals a recomputation from scratch after any sequence of events", () => {
     fc.assert(
       fc.property(fc.array(event(), { maxLength: 30 }), fc.boolean(), (events, anyLength) => {

@@ -1,0 +1,101 @@
+/** Reads what this host needs outside of the overlay: gateways, resolvers, the store's addresses. */
+
+import { lookup } from "node:dns/promises";
+import { readFile } from "node:fs/promises";
+import { type IpAddress, parseIpAddress } from "../addr/ip.ts";
+import type { NeededAddress } from "../addr/needed_address.ts";
+import type { Kernel, RouteLookup } from "../netlink/kernel.ts";
+import { SOMEWHERE } from "./host_interfaces.ts";
+import type { Surroundings } from "./surroundings.ts";
+
+export interface SurroundingsOptions {
+  readonly kernel: Pick<Kernel, "routeTo">;
+  /** URLs of the store. */
+  readonly endpoints: readonly string[];
+  /** Reads a file's text; by default from the file system. Rejects when there is none. */
+  readonly read?: (path: string) => Promise<string>;
+  /** All addresses of a host name; by default as the system resolves it. Rejects when unknown. */
+  readonly resolve?: (name: string) => Promise<readonly string[]>;
+}
+
+/** What cannot be found out is left out: none of it is needed for the overlay to work. */
+export async function readSurroundings(options: SurroundingsOptions): Promise<Surroundings> {
+  const [resolvers, found] = await Promise.all([readResolvers(options), readEndpoints(options)]);
+  const endpoints = found.map(({ address, url }) => ({ address, what: `the address of ${url}` }));
+  return { gateways: await readGateways(options, found), resolvers, endpoints };
+}
+
+/** The next hops of the default routes, and those to the store. */
+async function readGateways(
+  { kernel }: SurroundingsOptions,
+  endpoints: readonly Endpoint[],
+): Promise<NeededAddress[]> {
+  const found: NeededAddress[] = [];
+  const add = async (towards: IpAddress, what: string) => {
+    const { link, gateway } = await kernel.routeTo(towards).catch(() => NO_ROUTE);
+    // Through the overlay it is a subnet of another node that has taken the address.
+    if (gateway === undefined || link?.startsWith("flannel")) return;
+    if (!found.some(({ address }) => address === gateway)) found.push({ address: gateway, what });
+  };
+  for (const address of Object.values(SOMEWHERE)) await add(address, "the gateway of this host");
+  for (const { address, url } of endpoints) await add(address, `the gateway on the way to ${url}`);
+  return found;
+}
+
+const NO_ROUTE: RouteLookup = { local: false };
+
+const RESOLV_CONF = "/etc/resolv.conf";
+/** What stands behind systemd-resolved's own addresses, which /etc/resolv.conf then names. */
+const RESOLVED_CONF = "/run/systemd/resolve/resolv.conf";
+
+async function readResolvers({ read = readText }: SurroundingsOptions): Promise<NeededAddress[]> {
+  const named = nameservers(await read(RESOLV_CONF).catch(() => ""), RESOLV_CONF);
+  if (!named.some(({ address }) => address.startsWith("127."))) return named;
+  return [...named, ...nameservers(await read(RESOLVED_CONF).catch(() => ""), RESOLVED_CONF)];
+}
+
+/** resolv.conf(5). A link-local address may have a zone, and is no subnet's. */
+function nameservers(text: string, path: string): NeededAddress[] {
+  return [...text.matchAll(/^nameserver[ \t]+(\S+)/gm)]
+    .map(([, address]) => parseIpAddress(address as string))
+    .filter((address) => address !== undefined)
+    .map((address) => ({ address, what: `a name server of ${path}` }));
+}
+
+interface Endpoint {
+  readonly address: IpAddress;
+  readonly url: string;
+}
+
+async function readEndpoints(
+  { endpoints, resolve = resolveName }: SurroundingsOptions,
+): Promise<Endpoint[]> {
+  const lists = await Promise.all(endpoints.map(async (endpoint) => {
+    const { hostname, origin: url } = new URL(endpoint);
+    const name = hostname.replace(/^\[(.*)\]$/, "$1");
+    const literal = parseIpAddress(name);
+    const texts = literal === undefined ? await resolve(name).catch(() => []) : [literal];
+    return texts.map(parseIpAddress).filter((address) => address !== undefined)
+      .map((address) => ({ address, url }));
+  }));
+  return lists.flat();
+}
+
+function readText(path: string): Promise<string> {
+  return readFile(path, "utf8");
+}
+
+/** A resolver that does not answer must not hold up the start. */
+const RESOLVE_MS = 2000;
+
+async function resolveName(name: string): Promise<string[]> {
+  const answer = lookup(name, { all: true });
+  answer.catch(() => undefined);
+  const timeout = Promise.withResolvers<never>();
+  const timer = setTimeout(() => timeout.reject(new Error("no answer")), RESOLVE_MS);
+  try {
+    return (await Promise.race([answer, timeout.promise])).map(({ address }) => address);
+  } finally {
+    clearTimeout(timer);
+  }
+}

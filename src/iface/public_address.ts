@@ -1,0 +1,97 @@
+/** Whether the other nodes can use the addresses that this node would advertise. Pure. */
+
+import { familiesOf, type PerFamily } from "../addr/family.ts";
+import {
+  addressBits,
+  addressValue,
+  type Family,
+  familyOf,
+  formatAddress,
+  type IpAddress,
+  isLinkLocal,
+  whyNotUnicast,
+} from "../addr/ip.ts";
+import { makePrefix, prefixAddress, prefixRange } from "../addr/prefix.ts";
+import type { ExternalInterface } from "../backend/backend.ts";
+import { assignableRange, type NetworkConfig } from "../config/network_config.ts";
+import { holderOf, type HostFacts } from "./external_interface.ts";
+import type { HostInterfaces } from "./select.ts";
+
+/**
+ * The first defect in one line with what to do; `undefined` if there is none. The other nodes ignore
+ * a lease with such an address, and would say so in their own logs only.
+ */
+export function publicAddressProblem(
+  external: ExternalInterface,
+  facts: HostFacts & { readonly families: NetworkConfig["families"] },
+): string | undefined {
+  for (const family of familiesOf(external.publicAddresses)) {
+    const address = external.publicAddresses[family] as IpAddress;
+    const defect = whyNotPublic(address, facts);
+    if (defect === undefined) continue;
+    const flag = flagOf(family);
+    return facts.given[family] === undefined
+      ? `address ${address} of interface ${external.name} is ${defect}: the other nodes cannot ` +
+        `send to it; choose another interface with --iface, or give another address with ${flag}`
+      : `${flag} ${address} is ${defect}: the other nodes cannot send to it; give the address by ` +
+        `which they reach this host, or leave ${flag} out`;
+  }
+  return undefined;
+}
+
+/** One line for each advertised address that works under conditions only. */
+export function publicAddressWarnings({ publicAddresses }: ExternalInterface): string[] {
+  return Object.values(publicAddresses as PerFamily<IpAddress>).filter(isLinkLocal).map((address) =>
+    `the public address ${address} is link-local: only nodes on the same link can send to it`
+  );
+}
+
+function flagOf(family: Family): string {
+  return family === 4 ? "--public-ip" : "--public-ipv6";
+}
+
+/** Completes "ADDRESS is …". */
+function whyNotPublic(
+  address: IpAddress,
+  { interfaces, families }: Parameters<typeof publicAddressProblem>[1],
+): string | undefined {
+  const kind = whyNotUnicast(address);
+  if (kind !== undefined) return `${/^[aeiuI]/.test(kind) ? "an" : "a"} ${kind} address`;
+  if (isLinkLocal(address) && holderOf({ interfaces }, address) === undefined) {
+    return "a link-local address that no interface here has";
+  }
+  const network = families[familyOf(address)];
+  if (network !== undefined) {
+    const { first, last } = assignableRange(network);
+    const value = addressValue(address);
+    if (value >= first && value <= last) {
+      return `inside the overlay network ${network.network}`;
+    }
+  }
+  return sharedAddress(address, { interfaces });
+}
+
+/** The first and the last address of an IPv4 network, and the first of an IPv6 one, are no host's. */
+function sharedAddress(
+  address: IpAddress,
+  facts: Pick<HostInterfaces, "interfaces">,
+): string | undefined {
+  const family = familyOf(address);
+  if (family === 6 && holderOf(facts, address) !== undefined) return undefined;
+  for (const device of facts.interfaces) {
+    for (const own of device.addresses) {
+      const isOther = familyOf(own.address) !== family;
+      if (isOther || own.prefixLength > addressBits(family) - 2) continue;
+      const network = makePrefix(own.address, own.prefixLength);
+      const where = `${network} (interface ${device.name})`;
+      if (address === prefixAddress(network)) {
+        return family === 4
+          ? `the network address of ${where}`
+          : `the anycast address of the routers in ${where}`;
+      }
+      const isLast = address === formatAddress(family, prefixRange(network).last);
+      if (family === 4 && isLast) return `the broadcast address of ${where}`;
+    }
+  }
+  return undefined;
+}

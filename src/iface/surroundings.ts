@@ -1,0 +1,162 @@
+/**
+ * What this host needs outside of the overlay, and whether the overlay network leaves it alone. Pure.
+ *
+ * A route to another node's subnet is more specific than the host's own routes. A subnet that holds
+ * the gateway or the store's address takes the host off the network, and the store can then not tell
+ * it better.
+ */
+
+import { familiesOf } from "../addr/family.ts";
+import { familyOf, type IpAddress } from "../addr/ip.ts";
+import type { NeededAddress } from "../addr/needed_address.ts";
+import {
+  makePrefix,
+  type Prefix,
+  prefixContainsAddress,
+  prefixesOverlap,
+  prefixRange,
+} from "../addr/prefix.ts";
+import type { ExternalInterface } from "../backend/backend.ts";
+import {
+  assignableRange,
+  type FamilyNetwork,
+  type NetworkConfig,
+} from "../config/network_config.ts";
+import type { HostInterface } from "./select.ts";
+
+/** Beside the interfaces. */
+export interface Surroundings {
+  readonly gateways: readonly NeededAddress[];
+  readonly resolvers: readonly NeededAddress[];
+  /** Of the store. */
+  readonly endpoints: readonly NeededAddress[];
+}
+
+type Families = NetworkConfig["families"];
+
+/**
+ * Why the network cannot be used on this host: nodes would be given addresses of the network that the
+ * hosts themselves are in. One line with what to do; `undefined` if it can be used.
+ */
+export function networkProblem(
+  families: Families,
+  external: ExternalInterface,
+  interfaces: readonly HostInterface[],
+): string | undefined {
+  for (const family of familiesOf(external.addresses)) {
+    const address = external.addresses[family] as IpAddress;
+    const network = families[family];
+    if (network === undefined || !prefixContainsAddress(network.network, address)) continue;
+    const local = localPrefix(external, address, interfaces);
+    if (!isAssignable(network, local)) continue;
+    const key = KEYS[family];
+    return `${key.network} ${network.network} covers ${local}, the network of interface ` +
+      `${external.name}, by which this host (${address}) and the other nodes talk to each other: ` +
+      "a node's subnet could hold the address of a host. Choose a network that nothing else uses, or " +
+      `keep ${key.min} and ${key.max} clear of ${local}`;
+  }
+  return undefined;
+}
+
+const KEYS = {
+  4: { network: "Network", min: "SubnetMin", max: "SubnetMax" },
+  6: { network: "IPv6Network", min: "IPv6SubnetMin", max: "IPv6SubnetMax" },
+} as const;
+
+/**
+ * One line for each thing that the network covers and that need not be wrong. `ownSubnets` are those
+ * that this node had or has: the overlay's devices and the workloads' bridge have addresses there.
+ */
+export function networkWarnings(
+  families: Families,
+  { interfaces, ownSubnets, surroundings }: {
+    readonly interfaces: readonly HostInterface[];
+    readonly ownSubnets: readonly Prefix[];
+    readonly surroundings: Surroundings;
+  },
+): string[] {
+  const lines = new Set<string>();
+  for (const { name, addresses } of interfaces) {
+    if (name === "lo" || name.startsWith("flannel")) continue;
+    for (const { address, prefixLength } of addresses) {
+      const isOurs = ownSubnets.some((subnet) => prefixContainsAddress(subnet, address));
+      const overlap = isOurs ? undefined : overlapText(families, makePrefix(address, prefixLength));
+      if (overlap !== undefined) lines.add(overlap(name));
+    }
+  }
+  for (const { address, what } of neededAddresses(families, { ownSubnets, surroundings })) {
+    const family = familyOf(address);
+    lines.add(
+      `${KEYS[family].network} ${
+        families[family]?.network
+      } covers ${address}, ${what}: this node ` +
+        "takes no subnet that holds it and ignores another node's lease that does; better choose " +
+        "a network that nothing else uses",
+    );
+  }
+  return [...lines];
+}
+
+function overlapText(families: Families, local: Prefix): ((name: string) => string) | undefined {
+  const family = familyOf(local);
+  const network = families[family];
+  if (network === undefined || !prefixesOverlap(network.network, local)) return undefined;
+  const { network: key, min, max } = KEYS[family];
+  const result = isAssignable(network, local)
+    ? "a host there whose address is in the subnet of a node cannot be reached any more; better " +
+      "choose a network that nothing else uses"
+    : `only ${min} and ${max} keep the subnets of nodes clear of it`;
+  return (name) =>
+    `${key} ${network.network} overlaps ${local}, the network of interface ${name}: ${result}`;
+}
+
+/**
+ * The addresses inside the network that no subnet may hold. A resolver in a subnet of this node may
+ * well be a workload's, or listen on the bridge.
+ */
+export function neededAddresses(
+  families: Families,
+  { external, ownSubnets, surroundings }: {
+    readonly external?: ExternalInterface;
+    readonly ownSubnets: readonly Prefix[];
+    readonly surroundings: Surroundings;
+  },
+): NeededAddress[] {
+  const { gateways, resolvers, endpoints } = surroundings;
+  const own = external === undefined ? [] : [
+    ...Object.values(external.addresses),
+    ...Object.values(external.publicAddresses),
+    ...Object.values(external.sourceAddresses),
+  ].map((address) => ({ address, what: "this node's own address" }));
+  const foreignResolvers = resolvers.filter(({ address }) =>
+    !ownSubnets.some((subnet) => prefixContainsAddress(subnet, address))
+  );
+  const all = [...own, ...gateways, ...endpoints, ...foreignResolvers];
+  return all.filter(({ address }, index) => {
+    const network = families[familyOf(address)]?.network;
+    const isFirst = all.findIndex((other) => other.address === address) === index;
+    return isFirst && network !== undefined && prefixContainsAddress(network, address);
+  });
+}
+
+/** What the kernel thinks is on the link with the address; only itself where it cannot be told. */
+function localPrefix(
+  { name }: ExternalInterface,
+  address: IpAddress,
+  interfaces: readonly HostInterface[],
+): Prefix {
+  const device = interfaces.find((one) => one.name === name);
+  const held = device?.addresses.find((one) => one.address === address);
+  return makePrefix(address, held?.prefixLength ?? (familyOf(address) === 4 ? 32 : 128));
+}
+
+function isAssignable(network: FamilyNetwork, local: Prefix): boolean {
+  const [given, there] = [assignableRange(network), prefixRange(local)];
+  return there.first <= given.last && given.first <= there.last;
+}
+
+/** Whether two lists say the same, so that nothing need be done. */
+export function sameAddresses(a: readonly NeededAddress[], b: readonly NeededAddress[]): boolean {
+  return a.length === b.length &&
+    a.every(({ address, what }, i) => address === b[i]?.address && what === b[i]?.what);
+}

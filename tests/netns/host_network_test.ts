@@ -1,0 +1,95 @@
+/** What the hosts themselves need: their network, gateways, the store. The overlay leaves it alone. */
+
+import { expect, test } from "bun:test";
+import { parsePrefixMasked, prefixAddress } from "../../src/addr/prefix.ts";
+import { Cluster, PREFIX } from "../support/cluster.ts";
+import { IPV4 } from "../support/networks.ts";
+import { eventually } from "../support/wait.ts";
+
+const VXLAN = { ...IPV4, Backend: { Type: "vxlan" } };
+
+test("a start that would cut hosts off ends with one line, and without a subnet", async () => {
+  await using cluster = await Cluster.create({ hosts: 1 });
+  const host = cluster.host(1);
+  const refusal = async (flags: string[]) => {
+    const daemon = host.start({ flags });
+    expect(await daemon.exitCode(60_000)).toBe(1);
+    expect(await host.kernel()).toBe("");
+    expect(await cluster.leases()).toEqual([]);
+    const lines = daemon.logLines(/^[EF]/);
+    expect(lines).toHaveLength(1);
+    return lines[0] as string;
+  };
+  await cluster.configure(VXLAN);
+  expect(await refusal(["--public-ip=127.0.0.1"])).toContain(
+    "--public-ip 127.0.0.1 is a loopback address: the other nodes cannot send to it; give",
+  );
+  const local = parsePrefixMasked(`${host.address(4)}/24`) as NonNullable<
+    ReturnType<typeof parsePrefixMasked>
+  >;
+  expect(await refusal([`--public-ip=${prefixAddress(local)}`])).toContain(
+    `is the network address of ${local} (interface eth0)`,
+  );
+  await cluster.configure({ ...VXLAN, Network: local, SubnetLen: 28 });
+  expect(await refusal([])).toContain(
+    `Network ${local} covers ${local}, the network of interface eth0, by which this host ` +
+      `(${host.address(4)})`,
+  );
+}, 120_000);
+
+test("a lease that holds the gateway is set aside as long as it is the gateway", async () => {
+  await using cluster = await Cluster.create({ hosts: 1 });
+  const host = cluster.host(1);
+  await cluster.configure(VXLAN);
+  const route = (await host.sh("ip route show default")).trim();
+  const gateway = "10.5.9.1";
+  const toGateway = `ip route replace default via ${gateway} dev lan0`;
+  await host.sh(`
+ip link add lan0 type bridge
+ip addr add 10.5.9.2/32 dev lan0
+ip link set lan0 up
+ip route add ${gateway}/32 dev lan0
+${toGateway}`);
+  const daemon = await host.up({ flags: ["--iface=eth0"] });
+  expect(daemon.logLines(/^W/).map((line) => line.slice(line.indexOf("Network")))).toEqual([
+    "Network 10.5.0.0/16 overlaps 10.5.9.2/32, the network of interface lan0: a host there whose " +
+    "address is in the subnet of a node cannot be reached any more; better choose a network that " +
+    "nothing else uses",
+    `Network 10.5.0.0/16 covers ${gateway}, the gateway of this host: this node takes no subnet that ` +
+    "holds it and ignores another node's lease that does; better choose a network that nothing " +
+    "else uses",
+  ]);
+  await cluster.etcd.put(
+    `${PREFIX}/subnets/10.5.9.0-24`,
+    `{"PublicIP":"192.0.2.9","PublicIPv6":null,"BackendType":"vxlan",` +
+      `"BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:09"}}`,
+  );
+  const isSetAside = () => daemon.logLines(/ignoring lease 10\.5\.9\.0-24/).length > 0;
+  await eventually("the lease is set aside", 30_000, isSetAside);
+  expect(daemon.logLines(/ignoring lease/)[0]).toContain(
+    `its subnet 10.5.9.0/24 holds ${gateway}, the gateway of this host`,
+  );
+  const hasRoute = async () =>
+    (await host.sh("ip route show 10.5.9.0/24")).includes("dev flannel.1");
+  expect(await hasRoute()).toBe(false);
+  await host.sh(`ip route replace ${route}`);
+  await eventually("the lease is used", 30_000, hasRoute);
+  await host.sh(toGateway);
+  await eventually("the lease is set aside again", 30_000, async () => !await hasRoute());
+}, 120_000);
+
+test("a restart warns of nothing that the overlay itself has on this host", async () => {
+  await using cluster = await Cluster.create({ hosts: 2 });
+  await cluster.configure(VXLAN);
+  await cluster.startAll();
+  await cluster.attachWorkloads();
+  const host = cluster.host(1);
+  await host.daemon.stop();
+  const daemon = await host.up();
+  expect(daemon.logLines(/^W.*Network/)).toEqual([]);
+  // Nor where the subnet file is lost, as its folder is not kept over a reboot.
+  await daemon.stop();
+  await host.sh(`rm ${host.subnetFile}`);
+  expect((await host.up()).logLines(/^W.*Network/)).toEqual([]);
+  await cluster.expectMesh();
+}, 120_000);

@@ -1,0 +1,206 @@
+import { describe, expect, test } from "bun:test";
+import type { PerFamily } from "../../../src/addr/family.ts";
+import type { IpAddress } from "../../../src/addr/ip.ts";
+import type { NeededAddress } from "../../../src/addr/needed_address.ts";
+import { parseNetworkConfig } from "../../../src/config/network_config.ts";
+import { externalInterface } from "../../../src/iface/external_interface.ts";
+import { readSurroundings } from "../../../src/iface/host_surroundings.ts";
+import type { HostInterface } from "../../../src/iface/select.ts";
+import {
+  neededAddresses,
+  networkProblem,
+  networkWarnings,
+  type Surroundings,
+} from "../../../src/iface/surroundings.ts";
+import type { RouteLookup } from "../../../src/netlink/kernel.ts";
+import { ip, prefix } from "../../support/sample_network.ts";
+
+function families(value: object) {
+  return parseNetworkConfig(JSON.stringify(value), { source: "test", warn: () => {} }).families;
+}
+
+function device(name: string, ...prefixes: string[]): HostInterface {
+  const addresses = prefixes.map((text) => {
+    const [address, length] = text.split("/");
+    const flags = { permanent: true, temporary: false, deprecated: false };
+    return { address: ip(address as string), prefixLength: Number(length), ...flags };
+  });
+  return { name, mtuBytes: 1500, up: true, addresses };
+}
+
+function needed(address: string, what = "the gateway of this host"): NeededAddress {
+  return { address: ip(address), what };
+}
+
+const NONE: Surroundings = { gateways: [], resolvers: [], endpoints: [] };
+
+describe("a network that covers the external interface's own", () => {
+  function problem(network: object, own: string): string | undefined {
+    const eth0 = device("eth0", own);
+    const address = own.split("/")[0] as string;
+    const addresses: PerFamily<IpAddress> = { [own.includes(":") ? 6 : 4]: ip(address) };
+    const facts = { interfaces: [eth0], given: {} };
+    return networkProblem(families(network), externalInterface(eth0, addresses, facts), [eth0]);
+  }
+  const IPV6 = { EnableIPv4: false, EnableIPv6: true };
+
+  test("is refused with the address, the network and what to do", () => {
+    expect(problem({ Network: "192.168.77.0/24", SubnetLen: 28 }, "192.168.77.5/24")).toBe(
+      "Network 192.168.77.0/24 covers 192.168.77.0/24, the network of interface eth0, by which this " +
+        "host (192.168.77.5) and the other nodes talk to each other: a node's subnet could hold the " +
+        "address of a host. Choose a network that nothing else uses, or keep SubnetMin and SubnetMax " +
+        "clear of 192.168.77.0/24",
+    );
+  });
+
+  test.each<[object, string]>([
+    [{ Network: "10.0.0.0/8" }, "10.1.2.3/16"],
+    [{ Network: "192.168.77.0/24" }, "192.168.77.5/16"],
+    [{ Network: "10.0.0.0/8" }, "10.128.0.2/32"],
+    [{ ...IPV6, IPv6Network: "fd00::/48" }, "fd00:0:0:7::1/64"],
+  ])("%p on a host with %p is refused", (network, own) => {
+    expect(problem(network, own)).toContain(`the network of interface eth0`);
+  });
+
+  test.each<[object, string]>([
+    [{ Network: "10.5.0.0/16" }, "192.168.77.5/24"],
+    // The host's network is the larger one.
+    [{ Network: "10.5.0.0/16" }, "10.1.2.3/8"],
+    // No node is given a subnet there.
+    [{ Network: "10.0.0.0/8", SubnetMin: "10.10.0.0", SubnetMax: "10.99.0.0" }, "10.1.2.3/16"],
+    [{ ...IPV6, IPv6Network: "fd00::/48" }, "fd00:0:0:0::1/64"],
+  ])("%p on a host with %p is not", (network, own) => {
+    expect(problem(network, own)).toBeUndefined();
+  });
+});
+
+describe("what else the network covers", () => {
+  const DUAL = families({ Network: "10.5.0.0/16", EnableIPv6: true, IPv6Network: "fc00::/48" });
+
+  test("is warned of once, but not what the overlay itself has on this host", () => {
+    const interfaces = [
+      device("lo", "127.0.0.1/8", "10.5.6.7/32"),
+      device("eth0", "192.168.0.1/24"),
+      device("eth1", "10.5.9.2/24", "10.5.9.3/24", "fc00:0:0:9::1/64"),
+      device("flannel.1", "10.5.77.0/32"),
+      device("cni0", "10.5.1.1/24", "fc00:0:0:1::1/64"),
+    ];
+    const ownSubnets = [prefix("10.5.1.0/24"), prefix("fc00:0:0:1::/64")];
+    const result = "a host there whose address is in the subnet of a node cannot be reached any " +
+      "more; better choose a network that nothing else uses";
+    expect(networkWarnings(DUAL, { interfaces, ownSubnets, surroundings: NONE })).toEqual([
+      `Network 10.5.0.0/16 overlaps 10.5.9.0/24, the network of interface eth1: ${result}`,
+      `IPv6Network fc00::/48 overlaps fc00:0:0:9::/64, the network of interface eth1: ${result}`,
+    ]);
+    // A bridge of a former subnet is in the way of the node that has it now.
+    expect(networkWarnings(DUAL, {
+      interfaces: [device("cni0", "10.5.1.1/24")],
+      ownSubnets: [prefix("10.5.2.0/24")],
+      surroundings: NONE,
+    })).toHaveLength(1);
+  });
+
+  test("is said to be kept clear where SubnetMin and SubnetMax do that", () => {
+    const network = families({ Network: "10.0.0.0/8", SubnetMin: "10.10.0.0" });
+    const interfaces = [device("eth0", "10.1.2.3/24")];
+    expect(networkWarnings(network, { interfaces, ownSubnets: [], surroundings: NONE })).toEqual([
+      "Network 10.0.0.0/8 overlaps 10.1.2.0/24, the network of interface eth0: only SubnetMin and " +
+      "SubnetMax keep the subnets of nodes clear of it",
+    ]);
+  });
+
+  test("is warned of where it is a gateway, a name server or the store", () => {
+    const surroundings = {
+      gateways: [needed("10.5.0.1"), needed("192.168.0.254")],
+      resolvers: [needed("fc00:0:0:3::53", "a name server of /etc/resolv.conf")],
+      endpoints: [needed("10.5.7.9", "https://etcd.example:2379")],
+    };
+    const result =
+      "this node takes no subnet that holds it and ignores another node's lease that " +
+      "does; better choose a network that nothing else uses";
+    expect(networkWarnings(DUAL, { interfaces: [], ownSubnets: [], surroundings })).toEqual([
+      `Network 10.5.0.0/16 covers 10.5.0.1, the gateway of this host: ${result}`,
+      `Network 10.5.0.0/16 covers 10.5.7.9, https://etcd.example:2379: ${result}`,
+      `IPv6Network fc00::/48 covers fc00:0:0:3::53, a name server of /etc/resolv.conf: ${result}`,
+    ]);
+  });
+
+  test("is needed, with this node's own addresses, each once", () => {
+    const eth0 = device("eth0", "10.5.0.9/24", "fd00::1/64");
+    const external = externalInterface(eth0, { 4: ip("10.5.0.9"), 6: ip("fd00::1") }, {
+      interfaces: [eth0],
+      given: { 4: ip("10.5.0.10") },
+    });
+    const surroundings = {
+      gateways: [needed("10.5.0.1"), needed("192.168.0.254")],
+      // Of a workload, or of the bridge: in this node's own subnet.
+      resolvers: [needed("10.5.1.53", "a name server"), needed("10.5.0.1", "a name server")],
+      endpoints: [needed("fd00::7", "the store")],
+    };
+    const ownSubnets = [prefix("10.5.1.0/24")];
+    expect(neededAddresses(DUAL, { external, ownSubnets, surroundings })).toEqual([
+      needed("10.5.0.9", "this node's own address"),
+      needed("10.5.0.10", "this node's own address"),
+      needed("10.5.0.1"),
+    ]);
+  });
+});
+
+describe("readSurroundings", () => {
+  const ROUTES: Record<string, RouteLookup> = {
+    "203.0.113.1": { link: "eth0", gateway: ip("192.168.0.254"), local: false },
+    "2001:db8::1": { link: "eth0", gateway: ip("fe80::1"), local: false },
+    "10.0.0.5": { link: "eth1", gateway: ip("10.0.1.1"), local: false },
+    "10.0.0.6": { link: "flannel.1", gateway: ip("10.5.2.0"), local: false },
+  };
+  const FILES: Record<string, string> = {
+    "/etc/resolv.conf": "# comment\nnameserver 127.0.0.53\nsearch example\n nameserver 1.2.3.4\n",
+    "/run/systemd/resolve/resolv.conf":
+      "nameserver 192.168.0.53\nnameserver\tFD00::53\nnameserver fe80::1%eth0\nnameserver x\n",
+  };
+  const options = {
+    kernel: {
+      routeTo: (address: IpAddress) =>
+        Promise.resolve<RouteLookup>(ROUTES[address] ?? { local: false }),
+    },
+    read: (path: string) =>
+      path in FILES ? Promise.resolve(FILES[path] as string) : Promise.reject(new Error("ENOENT")),
+    resolve: (name: string) =>
+      name === "etcd.example"
+        ? Promise.resolve(["10.0.0.5", "fd00::5"])
+        : Promise.reject(new Error("unknown")),
+  };
+
+  test("finds gateways, the store's addresses and the name servers behind systemd-resolved", async () => {
+    const endpoints = [
+      "https://etcd.example:2379",
+      "http://10.0.0.6:2379",
+      "http://[fd00::6]:2379",
+      "http://nowhere.example:2379",
+    ];
+    expect(await readSurroundings({ ...options, endpoints })).toEqual({
+      gateways: [
+        needed("192.168.0.254"),
+        needed("fe80::1"),
+        needed("10.0.1.1", "the gateway on the way to https://etcd.example:2379"),
+      ],
+      resolvers: [
+        needed("127.0.0.53", "a name server of /etc/resolv.conf"),
+        needed("192.168.0.53", "a name server of /run/systemd/resolve/resolv.conf"),
+        needed("fd00::53", "a name server of /run/systemd/resolve/resolv.conf"),
+      ],
+      endpoints: [
+        needed("10.0.0.5", "the address of https://etcd.example:2379"),
+        needed("fd00::5", "the address of https://etcd.example:2379"),
+        needed("10.0.0.6", "the address of http://10.0.0.6:2379"),
+        needed("fd00::6", "the address of http://[fd00::6]:2379"),
+      ],
+    });
+  });
+
+  test("leaves out what cannot be found out", async () => {
+    const kernel = { routeTo: () => Promise.reject(new Error("EMFILE")) };
+    const read = () => Promise.reject(new Error("ENOENT"));
+    expect(await readSurroundings({ kernel, read, endpoints: [] })).toEqual(NONE);
+  });
+});
