@@ -49,6 +49,8 @@ export function startHealthServer(options: HealthServerOptions): HealthServer {
     const { code, message } = cause as { code?: string; message: string };
     const reason = code === "EADDRINUSE"
       ? "another program listens there; choose another --healthz-port"
+      : code === "EADDRNOTAVAIL"
+      ? "this host does not have the address; choose another --healthz-ip"
       : message;
     throw new HealthServerError(`cannot serve /healthz on ${where}: ${reason}`, { cause });
   }

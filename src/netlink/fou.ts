@@ -8,6 +8,7 @@
 import { errnoName } from "../../ffi/errno.ts";
 import * as k from "../../ffi/linux.ts";
 import { resourceKey } from "../state/resource_key.ts";
+import { udpPortTaken } from "../process/udp_port.ts";
 import type { FouPort, Resource, ResourceKey } from "../state/resource.ts";
 import { sameResource } from "../state/same_resource.ts";
 import type { Step } from "../state/step.ts";
@@ -111,7 +112,7 @@ class FouTable implements SideTable {
     });
     if (refusal === undefined) this.#remember(port, true);
     else if (errnoName(refusal.errno) === "EADDRINUSE") {
-      return { ...refusal, extack: `a program on this host uses UDP port ${port.port}` };
+      return { ...refusal, extack: udpPortTaken(port.port, "Port") };
     }
     return refusal;
   }

@@ -2,9 +2,11 @@
 
 import { errnoName } from "../../ffi/errno.ts";
 import { assertNever } from "../addr/assert_never.ts";
-import type { Link } from "../state/resource.ts";
+import { udpPortTaken } from "../process/udp_port.ts";
+import type { Link, VxlanLink } from "../state/resource.ts";
 import type { Step } from "../state/step.ts";
 import type { Channel } from "./channel.ts";
+import { decodeLink } from "./decoder.ts";
 import type { Encoder } from "./encoder.ts";
 import { KernelError, type StepResult } from "./kernel.ts";
 import { findLink } from "./links.ts";
@@ -19,7 +21,7 @@ export function performLinkStep(channel: Channel<Encoder>, step: Step, link: Lin
   if (ifindex === undefined) return withoutDevice(step, link.name);
   if (step.op === "delete") channel.encoder.deleteLink(ifindex);
   else channel.encoder.changeLink(ifindex, step.from, step.resource);
-  return resultOf(step, withHint(link, channel.send().get(0)));
+  return resultOf(step, withHint(channel, link, channel.send().get(0)));
 }
 
 function createLink(channel: Channel<Encoder>, step: Step, link: Link): StepResult {
@@ -28,14 +30,14 @@ function createLink(channel: Channel<Encoder>, step: Step, link: Link): StepResu
       const underlay = findLink(channel, link.underlay)?.ifindex;
       if (underlay === undefined) return withoutDevice(step, link.underlay);
       channel.encoder.createVxlan(link, underlay);
-      return resultOf(step, withHint(link, channel.send().get(0)));
+      return resultOf(step, withHint(channel, link, channel.send().get(0)));
     }
     case "wireguard":
       channel.encoder.createWireguard(link);
-      return resultOf(step, channel.send().get(0));
+      return resultOf(step, withHint(channel, link, channel.send().get(0)));
     case "ipip":
       channel.encoder.createIpip(link);
-      return resultOf(step, withHint(link, channel.send().get(0)));
+      return resultOf(step, withHint(channel, link, channel.send().get(0)));
     case "tun":
     case "other": {
       const kind = link.type === "other" ? link.linkKind || "hardware" : link.type;
@@ -52,16 +54,34 @@ function createLink(channel: Channel<Encoder>, step: Step, link: Link): StepResu
 
 /**
  * What the kernel refuses without saying why: a type whose module could not be loaded; an ipip device
- * with the ends of another one, whatever their names are (ip_tunnel_newlink); a vxlan device, when it
- * goes up, whose port a program has (vxlan_open).
+ * with the ends of another one, whatever their names are (ip_tunnel_newlink); a vxlan device with the
+ * VNI and the port of another one (vxlan_config_validate), or, when it goes up, with a port that
+ * something else has (vxlan_open).
  */
-function withHint(link: Link, refusal: Refusal | undefined): Refusal | undefined {
+function withHint(
+  channel: Channel<Encoder>,
+  link: Link,
+  refusal: Refusal | undefined,
+): Refusal | undefined {
   if (refusal === undefined) return undefined;
   const code = errnoName(refusal.errno);
   if (link.type === "vxlan" && code === "EADDRINUSE") {
-    const port = link.port || VXLAN_PORT;
+    return { ...refusal, extack: portHint(link, otherVxlans(channel, link)) };
+  }
+  if (link.type === "wireguard" && code === "EADDRINUSE") {
+    // It got its port while it was down, and the message does not say which.
+    const option = link.name.endsWith("-v6") ? "ListenPortV6" : "ListenPort";
     const extack =
-      `a program on this host uses UDP port ${port}; "ss -ulnp sport = :${port}" shows it`;
+      `its UDP port is in use ("ss -ulnp"); set ${option} in the Backend object to a ` +
+      "port that is free on every node";
+    return { ...refusal, extack };
+  }
+  if (link.type === "vxlan" && code === "EEXIST") {
+    const rival = otherVxlans(channel, link).find(({ vni }) => vni === link.vni);
+    if (rival === undefined) return refusal;
+    const extack = `the device ${rival.name} has VNI ${link.vni} on UDP port ${portOf(link)}; ` +
+      `delete it if nothing needs it (ip link del ${rival.name}), or set another VNI in the ` +
+      "Backend object";
     return { ...refusal, extack };
   }
   if (link.type === "ipip" && code === "EEXIST") {
@@ -75,6 +95,31 @@ function withHint(link: Link, refusal: Refusal | undefined): Refusal | undefined
     return { ...refusal, extack };
   }
   return refusal;
+}
+
+/** Vxlan devices of one port share it, unless their options differ, as with `external` or `gbp`. */
+function portHint(link: VxlanLink, others: readonly VxlanLink[]): string {
+  const taken = udpPortTaken(portOf(link), "Port");
+  const rival = others.find(({ name, up }) => up && !name.startsWith("flannel"));
+  if (taken.startsWith("a program") || rival === undefined) return taken;
+  return `the device ${rival.name} has UDP port ${portOf(link)} with other options; delete it if ` +
+    `nothing needs it (ip link del ${rival.name}), or set Port in the Backend object to a port ` +
+    "that is free on every node";
+}
+
+/** The other vxlan devices with its port. */
+function otherVxlans(channel: Channel<Encoder>, link: VxlanLink): VxlanLink[] {
+  const found: VxlanLink[] = [];
+  channel.readTable((encoder) => encoder.dump("link", 0, 0), (message) => {
+    const other = decodeLink(message)?.link;
+    if (other?.type !== "vxlan" || other.name === link.name) return;
+    if (portOf(other) === portOf(link)) found.push(other);
+  });
+  return found;
+}
+
+function portOf({ port }: VxlanLink): number {
+  return port || VXLAN_PORT;
 }
 
 /** The kernel's default: net/vxlan, parameter `udp_port`. */

@@ -166,7 +166,7 @@ describe("drift", () => {
     await eventually("readyz tells of it", HEAL_MS, async () => {
       const { status, body } = await one.http("/readyz");
       if (status !== 503) throw new Error(`it says ${status}: ${body}`);
-      return body.includes("UDP port 8286 of 192.0.2.1 is in use");
+      return body.includes("a program on this host uses UDP port 8286: python3");
     });
     await one.sh(`kill ${holder}`);
     await one.ready();

@@ -1,6 +1,7 @@
-/** A program that has the port of a vxlan device, as a second VXLAN stack in user space does. */
+/** Programs and devices that have the port or the VNI of a vxlan device, as another VXLAN stack does. */
 
 import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
 import { localMac } from "../../src/addr/mac.ts";
 import { NetlinkKernel } from "../../src/netlink/netlink_kernel.ts";
 import { run } from "../../src/process/process.ts";
@@ -23,15 +24,21 @@ const LINK: VxlanLink = {
   gbp: false,
 };
 
-test("is told with how to find it, at the making of the device and when it is to be up", async () => {
-  const { stderr } = await run("ip", ["link", "add", UNDERLAY, "up", "type", "bridge"]);
+const underlay = async (op: "add" | "del") => {
+  const { stderr } = await run("ip", ["link", op, UNDERLAY, ...(op === "add" ? UP_BRIDGE : [])]);
   expect(stderr).toBe("");
+};
+const UP_BRIDGE = ["up", "type", "bridge"];
+
+test("a program is named, at the making of the device and when it is to be up", async () => {
+  await underlay("add");
   using kernel = new NetlinkKernel();
   const reasonOf = async (...steps: Parameters<typeof kernel.apply>[0]) =>
     (await kernel.apply(steps)).map((error) => error?.reason);
   const program = await Bun.udpSocket({ hostname: "0.0.0.0", port: 8472 });
-  const taken = "EADDRINUSE (a program on this host uses UDP port 8472; " +
-    '"ss -ulnp sport = :8472" shows it)';
+  const command = readFileSync("/proc/self/comm", "utf8").trim();
+  const taken = `EADDRINUSE (a program on this host uses UDP port 8472: ${command} (process ` +
+    `${process.pid}); end it, or set Port in the Backend object to a port that is free on every node)`;
   expect(await reasonOf({ op: "set", resource: LINK })).toEqual([taken]);
   const down = { ...LINK, up: false };
   expect(await reasonOf({ op: "set", resource: down })).toEqual([undefined]);
@@ -39,5 +46,30 @@ test("is told with how to find it, at the making of the device and when it is to
   program.close();
   expect(await reasonOf({ op: "change", from: down, resource: LINK })).toEqual([undefined]);
   await kernel.apply([{ op: "delete", resource: LINK }]);
-  await run("ip", ["link", "del", UNDERLAY]);
+  await underlay("del");
+});
+
+test("a device with the VNI, or with the port and other options, is named", async () => {
+  await underlay("add");
+  using kernel = new NetlinkKernel();
+  const reason = async () => (await kernel.apply([{ op: "set", resource: LINK }]))[0]?.reason;
+  const other = async (options: string) => {
+    const add = `ip link add other0 type vxlan ${options} dstport 8472 && ip link set other0 up`;
+    expect((await run("sh", ["-c", add])).stderr).toBe("");
+  };
+  await other(`id 1 dev ${UNDERLAY}`);
+  expect(await reason()).toBe(
+    "EEXIST (the device other0 has VNI 1 on UDP port 8472; delete it if nothing needs it (ip link del " +
+      "other0), or set another VNI in the Backend object)",
+  );
+  await run("ip", ["link", "del", "other0"]);
+  await other("external");
+  expect(await reason()).toBe(
+    "EADDRINUSE (the device other0 has UDP port 8472 with other options; delete it if nothing needs " +
+      "it (ip link del other0), or set Port in the Backend object to a port that is free on every node)",
+  );
+  await run("ip", ["link", "del", "other0"]);
+  expect(await reason()).toBeUndefined();
+  await kernel.apply([{ op: "delete", resource: LINK }]);
+  await underlay("del");
 });

@@ -196,7 +196,7 @@ describe("what cannot be done", () => {
     using _socket = await udpSocket(51820);
     const error = await set(kernel, DEVICE);
     expect(error?.code).toBe("EADDRINUSE");
-    expect(error?.message).toContain("something else on this host has UDP port 51820");
+    expect(error?.message).toContain("set ListenPort in the Backend object to a port");
     expect(error?.message).not.toContain(DEVICE.privateKey);
   });
 

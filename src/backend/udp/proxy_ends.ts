@@ -6,6 +6,7 @@ import * as k from "../../../ffi/linux.ts";
 import { addressOf } from "../../../ffi/memory.ts";
 import { attachTun, SystemError } from "../../../ffi/tun.ts";
 import { formatIpv4 } from "../../addr/ip.ts";
+import { udpPortTaken } from "../../process/udp_port.ts";
 import type { ProxySettings } from "./proxy_messages.ts";
 
 export class ProxyEnds implements Disposable {
@@ -89,7 +90,7 @@ export class ProxyEnds implements Disposable {
     if (fd >= 0) libc().close(fd);
     const where = `UDP port ${port} of ${formatIpv4(localAddress)}`;
     this.#socketProblem = reason === EADDRINUSE
-      ? `${where} is in use by another process; find it with "ss -ulpn sport = :${port}"`
+      ? `cannot listen on ${where}: ${udpPortTaken(port, "Port")}`
       : reason === EADDRNOTAVAIL
       ? `cannot listen on ${where}: this host does not have the address`
       : `cannot listen on ${where}: ${errnoName(reason)}`;

@@ -2,6 +2,7 @@
 
 import type { Prefix } from "../../addr/prefix.ts";
 import type { WireguardKey } from "../../addr/wireguard_key.ts";
+import { udpPortTaken } from "../../process/udp_port.ts";
 import type { Endpoint } from "../../state/resource.ts";
 
 /** One implementation, and how it is spoken to. */
@@ -65,4 +66,9 @@ export interface Fault {
   /** Errno name. */
   readonly code: string;
   readonly reason?: string;
+}
+
+/** Of the two devices, the one for IPv6 has an option of its own. */
+export function listenPortTaken(link: string, port: number): string {
+  return udpPortTaken(port, link.endsWith("-v6") ? "ListenPortV6" : "ListenPort");
 }

@@ -4,7 +4,13 @@ import { errnoName } from "../../../ffi/errno.ts";
 import * as k from "../../../ffi/linux.ts";
 import { type GenericFamily, openFamily } from "../generic.ts";
 import { KernelError } from "../kernel.ts";
-import type { DeviceChange, DeviceReading, Fault, WireguardDriver } from "./driver.ts";
+import {
+  type DeviceChange,
+  type DeviceReading,
+  type Fault,
+  listenPortTaken,
+  type WireguardDriver,
+} from "./driver.ts";
 import { DeviceDecoder, MAX_MESSAGE_BYTES, messagesOf, writeDevice } from "./kernel_codec.ts";
 
 /** The family of linux/wireguard.h, WG_GENL_NAME. */
@@ -42,7 +48,7 @@ export class KernelDriver implements WireguardDriver {
       );
       if (refusal === undefined) continue;
       const code = errnoName(refusal.errno);
-      const reason = refusal.extack ?? reasonOf(code, message);
+      const reason = refusal.extack ?? reasonOf(code, link, message);
       return { code, ...(reason === undefined ? {} : { reason }) };
     }
     return undefined;
@@ -82,7 +88,8 @@ const READ_TRIES = 8;
 const ABSENT: ReadonlySet<string> = new Set(["ENODEV", "EOPNOTSUPP", "ENOENT"]);
 
 /** The family gives no reasons in words. */
-function reasonOf(code: string, { listenPort }: DeviceChange): string | undefined {
-  if (code !== "EADDRINUSE" || listenPort === undefined) return undefined;
-  return `something else on this host has UDP port ${listenPort}`;
+function reasonOf(code: string, link: string, { listenPort }: DeviceChange): string | undefined {
+  return code === "EADDRINUSE" && listenPort !== undefined
+    ? listenPortTaken(link, listenPort)
+    : undefined;
 }

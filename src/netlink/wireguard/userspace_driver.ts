@@ -7,7 +7,13 @@ import { statSync } from "node:fs";
 import { createConnection } from "node:net";
 import { errnoName } from "../../../ffi/errno.ts";
 import { KernelError } from "../kernel.ts";
-import type { DeviceChange, DeviceReading, Fault, WireguardDriver } from "./driver.ts";
+import {
+  type DeviceChange,
+  type DeviceReading,
+  type Fault,
+  listenPortTaken,
+  type WireguardDriver,
+} from "./driver.ts";
 import { GET_REQUEST, parseGetReply, parseSetReply, setRequest } from "./uapi.ts";
 
 /** Where the implementations, all alike, put their sockets. */
@@ -44,9 +50,9 @@ export class UserspaceDriver implements WireguardDriver {
     const errno = parseSetReply(text);
     if (errno === 0) return undefined;
     const code = errnoName(errno);
-    const isTaken = code === "EADDRINUSE" && change.listenPort !== undefined;
-    const reason = `something else on this host has UDP port ${change.listenPort}`;
-    return { code, ...(isTaken ? { reason } : {}) };
+    const { listenPort } = change;
+    const isTaken = code === "EADDRINUSE" && listenPort !== undefined;
+    return { code, ...(isTaken ? { reason: listenPortTaken(link, listenPort) } : {}) };
   }
 
   [Symbol.dispose](): void {}

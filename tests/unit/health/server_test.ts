@@ -35,6 +35,15 @@ test("a problem that quotes others' text stays one short line", async () => {
   expect(text.length).toBeLessThan(3000);
 });
 
+test("an address that the host does not have is one clear line", () => {
+  const start = (): unknown =>
+    startHealthServer({ ip: "192.0.2.77" as IpAddress, port: 8471, problems: () => [] });
+  expect(start).toThrow(
+    "cannot serve /healthz on 192.0.2.77:8471: this host does not have the address; " +
+      "choose another --healthz-ip",
+  );
+});
+
 test("a port in use is one clear line", () => {
   using first = startHealthServer({
     ip: "127.0.0.1" as IpAddress,

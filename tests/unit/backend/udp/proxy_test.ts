@@ -61,7 +61,9 @@ test("a port in use is told, and taken once it is free; its end frees it", async
   const { port } = holder;
   const { proxy } = proxyOn(port);
   await proxy.start(input(ip("127.0.0.1")), NEVER);
-  expect(proxy.problems()[1]).toStartWith(`UDP port ${port} of 127.0.0.1 is in use`);
+  expect(proxy.problems()[1]).toStartWith(
+    `cannot listen on UDP port ${port} of 127.0.0.1: a program on this host uses UDP port ${port}: `,
+  );
   holder.close();
   await eventually("the port is taken", 20_000, () => proxy.problems().length === 1);
   expect(await isTaken("127.0.0.1", port)).toBe(true);

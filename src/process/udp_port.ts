@@ -1,0 +1,69 @@
+/** Who has a UDP port of this host, for a message about one that is taken. */
+
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { runningProcesses } from "./proc_files.ts";
+
+/**
+ * Why a UDP port cannot be had, and what to do; `option` is the one of the Backend object that names
+ * it. A socket of the kernel looks like one of a program that this PID namespace does not show.
+ */
+export function udpPortTaken(port: number, option: string): string {
+  const remedy = `set ${option} in the Backend object to a port that is free on every node`;
+  const holder = holderOf(port);
+  return holder === undefined
+    ? `UDP port ${port} is in use by a device of the kernel ("ip -d link show") or a program in a ` +
+      `container ("ss -ulnp sport = :${port}"); ${remedy}`
+    : `a program on this host uses UDP port ${port}: ${holder}; end it, or ${remedy}`;
+}
+
+/** As `socat (process 77)`. */
+function holderOf(port: number): string | undefined {
+  const inodes = ["udp", "udp6"].flatMap((table) => {
+    try {
+      return socketInodes(readFileSync(`/proc/net/${table}`, "utf8"), port);
+    } catch {
+      return [];
+    }
+  });
+  const sockets = new Set(inodes.map((inode) => `socket:[${inode}]`));
+  if (sockets.size === 0) return undefined;
+  const pid = runningProcesses().find((pid) => filesOf(pid).some((file) => sockets.has(file)));
+  if (pid === undefined) return undefined;
+  return `${commandOf(pid)} (process ${pid})`;
+}
+
+/** Of the sockets with this local port, in a table of /proc/net (proc_pid_net(5)). */
+export function socketInodes(table: string, port: number): string[] {
+  const suffix = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
+  return table.split("\n").slice(1).map((line) => line.trim().split(/\s+/))
+    .filter((fields) => fields[LOCAL_ADDRESS]?.endsWith(suffix))
+    .map((fields) => fields[INODE] ?? "0")
+    .filter((inode) => inode !== "0");
+}
+
+const LOCAL_ADDRESS = 1;
+const INODE = 9;
+
+/** What its descriptors lead to; empty when it has ended, or is not ours to see. */
+function filesOf(pid: number): string[] {
+  try {
+    return readdirSync(`/proc/${pid}/fd`).map((fd) => {
+      try {
+        return readlinkSync(`/proc/${pid}/fd/${fd}`);
+      } catch {
+        return "";
+      }
+    });
+  } catch {
+    return [];
+  }
+}
+
+function commandOf(pid: number): string {
+  try {
+    // Any process may give itself any name.
+    return readFileSync(`/proc/${pid}/comm`, "utf8").trim().replace(/[^ -~]/g, "?");
+  } catch {
+    return "it has ended since";
+  }
+}
