@@ -113,6 +113,7 @@ export const IFLA_IFNAME = 3;
 export const IFLA_MTU = 4;
 export const IFLA_LINKINFO = 18;
 export const IFLA_EXT_MASK = 29;
+export const IFLA_PROP_LIST = 52;
 export const IFLA_INFO_KIND = 1;
 export const IFLA_INFO_DATA = 2;
 export const IFLA_VXLAN_ID = 1;
@@ -181,6 +182,7 @@ export const EFD_NONBLOCK = 0o4000;
 // linux/if_addr.h
 export const IFA_ADDRESS = 1;
 export const IFA_LOCAL = 2;
+export const IFA_LABEL = 3;
 export const IFA_FLAGS = 8;
 export const IFA_F_TEMPORARY = 1;
 export const IFA_F_NODAD = 2;

@@ -17,6 +17,8 @@ import type { Target } from "./target.ts";
 /** The interface that carries the outer packets, and how the other nodes reach this one. */
 export interface ExternalInterface {
   readonly name: string;
+  /** By which the kernel knows it, also when it is renamed. */
+  readonly ifindex: number;
   readonly mtuBytes: number;
   /** The interface's own addresses. */
   readonly addresses: PerFamily<IpAddress>;

@@ -9,14 +9,14 @@ import { type Prefix, prefixContainsAddress } from "../addr/prefix.ts";
 import type { Kernel, KernelEvent, RouteLookup } from "../netlink/kernel.ts";
 import { isOurs, type Ownership } from "../state/ownership.ts";
 import type { Lease } from "../subnet/lease.ts";
-import type { PeerFacts } from "./backend.ts";
+import type { ExternalInterface, PeerFacts } from "./backend.ts";
 
 export interface PeerFactsOptions {
   readonly kernel: Kernel;
   /** Current ownership: routes of ours say nothing about the way to public addresses. */
   readonly ownership: () => Ownership;
-  /** Name of the external interface, at present. */
-  readonly external: () => string;
+  /** The external interface, at present. */
+  readonly external: () => Pick<ExternalInterface, "name" | "ifindex">;
   /** Answers given before may be wrong now: ask again. May be called often. */
   readonly onChanged: () => void;
 }
@@ -41,11 +41,13 @@ export class PeerFactsSource implements Disposable {
       const address = publicAddresses[family];
       if (address !== undefined) answers[family] = await this.#lookUp(address);
     }
-    const external = this.#options.external();
+    const { name, ifindex } = this.#options.external();
+    // One that was renamed a moment ago is not known by its new name yet.
+    const isExternal = (answer: RouteLookup) => answer.link === name || answer.ifindex === ifindex;
     return {
       direct: mapFamilies(
         answers,
-        (answer) => answer.link === external && answer.gateway === undefined && !answer.local,
+        (answer) => isExternal(answer) && answer.gateway === undefined && !answer.local,
       ),
       way: mapFamilies(answers, wayText),
     };
@@ -91,7 +93,7 @@ export class PeerFactsSource implements Disposable {
         break;
       case "link":
         // Going down, it loses its routes without a notification of each.
-        if (resource.name === this.#options.external()) this.invalidate();
+        if (resource.name === this.#options.external().name) this.invalidate();
         break;
     }
   }

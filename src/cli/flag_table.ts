@@ -312,7 +312,8 @@ function publicAddress(name: string, family: Family): Flag<IpAddress | undefined
 
 function readAnyAddress(value: string): Reading<IpAddress | undefined> {
   const reading = readAddress(value, value.includes(":") ? 6 : 4);
-  return "value" in reading ? reading : { allowed: "an IPv4 or IPv6 address" };
+  if ("value" in reading) return reading;
+  return { allowed: reading.allowed.replace(/^an IPv[46]/, "an IPv4 or IPv6") };
 }
 
 /** Go listens on every address when it is given none. */

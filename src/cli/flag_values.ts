@@ -34,10 +34,12 @@ export function readInteger(
 export function readAddress(text: string, family: Family): Reading<IpAddress | undefined> {
   if (text === "") return { value: undefined };
   const address = parseIpAddress(text);
-  if (address === undefined || familyOf(address) !== family) {
-    return { allowed: `an IPv${family} address` };
-  }
-  return { value: address };
+  if (address !== undefined && familyOf(address) === family) return { value: address };
+  // As `ip address` prints it.
+  const [bare = ""] = text.split("/");
+  const isPrefix = bare !== text && parseIpAddress(bare) !== undefined;
+  const hint = isPrefix ? `; leave out "${text.slice(bare.length)}"` : "";
+  return { allowed: `an IPv${family} address${hint}` };
 }
 
 /**

@@ -108,7 +108,9 @@ export class ExternalFollower implements AsyncDisposable {
     const next = followInterface(before, { interfaces, given });
     this.#report(next);
     if (typeof next === "string" || JSON.stringify(before) === JSON.stringify(next)) return false;
-    log.warn(`interface ${next.name} changed from ${describe(before)} to ${describe(next)}`);
+    if (next.name !== before.name) log.warn(`interface ${before.name} is ${next.name} now`);
+    const [was, is] = [describe(before), describe(next)];
+    if (was !== is) log.warn(`interface ${next.name} changed from ${was} to ${is}`);
     this.#external = next;
     await onChanged(next);
     return true;

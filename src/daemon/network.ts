@@ -118,7 +118,7 @@ export class Network implements AsyncDisposable {
     this.#facts = new PeerFactsSource({
       kernel,
       ownership: () => this.#ownership,
-      external: () => external.name,
+      external: () => this.#follower.external,
       onChanged: () => this.#projector.factsChanged(),
     });
     const extra = options.options.ipBlackholeRoute ? { extra: blackholeRoutes } : {};

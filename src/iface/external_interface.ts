@@ -12,7 +12,7 @@ export interface HostFacts extends Pick<HostInterfaces, "interfaces"> {
 
 /** The interface, with the addresses by which the other nodes reach this one. */
 export function externalInterface(
-  { name, mtuBytes }: HostInterface,
+  { name, ifindex, mtuBytes }: HostInterface,
   addresses: PerFamily<IpAddress>,
   { interfaces, given }: HostFacts,
 ): ExternalInterface {
@@ -20,7 +20,7 @@ export function externalInterface(
   const sourceAddresses = mapFamilies(publicAddresses, (advertised, family) =>
     // An address that the host does not have cannot be a packet's source.
     holderOf({ interfaces }, advertised) ? advertised : addresses[family]);
-  return { name, mtuBytes, addresses, publicAddresses, sourceAddresses };
+  return { name, ifindex, mtuBytes, addresses, publicAddresses, sourceAddresses };
 }
 
 /** The interface that has the address. */

@@ -4,10 +4,12 @@ import { familiesOf } from "../addr/family.ts";
 import type { IpAddress } from "../addr/ip.ts";
 import type { ExternalInterface } from "../backend/backend.ts";
 import { externalInterface, type HostFacts } from "./external_interface.ts";
-import { usableAddresses } from "./select.ts";
+import { type HostInterface, usableAddresses } from "./select.ts";
 
 /**
- * The same interface with its present MTU and addresses. An address that is still there is kept, also
+ * The same interface with its present name, MTU and addresses. It is known by its index, which a new name leaves
+ * as it is, and by its name where it was deleted and made again; of two that could be it, the one with the
+ * address is. An address that is still there is kept, also
  * a deprecated one, which --iface may have chosen. What is advertised is the given address, or the
  * interface's own as it is by now. Another interface is never chosen: a default route that moves for a
  * moment must not move the node. A text says why the interface cannot be used at present.
@@ -16,18 +18,31 @@ export function followInterface(
   current: ExternalInterface,
   facts: HostFacts,
 ): ExternalInterface | string {
-  const device = facts.interfaces.find(({ name }) => name === current.name);
+  const device = sameDevice(current, facts.interfaces);
   if (device === undefined) return `interface ${current.name} is gone`;
-  if (device.mtuBytes === 0) return `interface ${current.name} has MTU 0`;
+  if (device.mtuBytes === 0) return `interface ${device.name} has MTU 0`;
   const addresses: { 4?: IpAddress; 6?: IpAddress } = {};
   for (const family of familiesOf(current.addresses)) {
     const before = current.addresses[family] as IpAddress;
     const isThere = device.addresses.some((candidate) => candidate.address === before);
     const address = isThere ? before : usableAddresses(device, family)[0];
     if (address === undefined) {
-      return `interface ${current.name} has lost its IPv${family} address ${before}`;
+      return `interface ${device.name} has lost its IPv${family} address ${before}`;
     }
     addresses[family] = address;
   }
   return externalInterface(device, addresses, facts);
+}
+
+function sameDevice(
+  { ifindex, name, addresses }: ExternalInterface,
+  interfaces: readonly HostInterface[],
+): HostInterface | undefined {
+  const own = Object.values(addresses);
+  const candidates = [
+    interfaces.find((device) => device.ifindex === ifindex),
+    interfaces.find((device) => device.name === name),
+  ].filter((device) => device !== undefined);
+  return candidates.find((device) => device.addresses.some((one) => own.includes(one.address))) ??
+    candidates[0];
 }

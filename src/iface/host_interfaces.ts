@@ -30,13 +30,16 @@ export async function readHostInterfaces(
 /** Devices and addresses alone, which costs nothing for the routes. Throws `KernelError`. */
 export async function readInterfaces(): Promise<HostInterface[]> {
   const devices = await readHostDevices();
-  return devices.map(({ name, mtuBytes, up, addresses }) => ({
+  return devices.map(({ name, altNames, ifindex, mtuBytes, up, addresses }) => ({
     name,
+    ...(altNames.length === 0 ? {} : { altNames }),
+    ifindex,
     mtuBytes,
     up,
-    addresses: addresses.map(({ address, prefixLength, flags }) => ({
+    addresses: addresses.map(({ address, prefixLength, label, flags }) => ({
       address,
       prefixLength,
+      ...(label === undefined ? {} : { label }),
       permanent: (flags & k.IFA_F_PERMANENT) !== 0,
       temporary: (flags & k.IFA_F_TEMPORARY) !== 0,
       deprecated: (flags & k.IFA_F_DEPRECATED) !== 0,

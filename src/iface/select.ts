@@ -8,16 +8,10 @@
  */
 
 import { familiesOf, type PerFamily } from "../addr/family.ts";
-import {
-  type Family,
-  familyOf,
-  type IpAddress,
-  isLinkLocal,
-  parseIpAddress,
-  whyNotUnicast,
-} from "../addr/ip.ts";
+import { type Family, familyOf, type IpAddress, isLinkLocal, whyNotUnicast } from "../addr/ip.ts";
 import type { ExternalInterface } from "../backend/backend.ts";
 import { externalInterface, holderOf } from "./external_interface.ts";
+import { byNameOrAddress, type Found, named, type Problem } from "./interface_text.ts";
 import { compilePattern } from "./pattern.ts";
 
 /** What is known of this host. */
@@ -32,6 +26,10 @@ export interface HostInterfaces {
 
 export interface HostInterface {
   readonly name: string;
+  /** Further names that `ip link property add` has given it. */
+  readonly altNames?: readonly string[];
+  /** By which the kernel knows it, whatever its name. */
+  readonly ifindex: number;
   readonly mtuBytes: number;
   /** IFF_UP. */
   readonly up: boolean;
@@ -42,6 +40,8 @@ export interface HostAddress {
   readonly address: IpAddress;
   /** Of the network that the address is in, as the host sees it. */
   readonly prefixLength: number;
+  /** As `eth0:1`; by default the device's name. IPv4 only. */
+  readonly label?: string;
   /** Set by hand, as opposed to DHCP or router advertisements (IFA_F_PERMANENT). */
   readonly permanent: boolean;
   /** A privacy address of RFC 8981 (IFA_F_TEMPORARY). */
@@ -139,16 +139,6 @@ function isSingle({ address, prefixLength }: HostAddress): boolean {
   return prefixLength === (familyOf(address) === 4 ? 32 : 128);
 }
 
-/** A device, with the addresses that the search itself has settled. */
-interface Found {
-  readonly device: HostInterface;
-  readonly chosen: PerFamily<IpAddress>;
-}
-
-interface Problem {
-  readonly problem: string;
-}
-
 interface Attempt {
   /** Completes "using interface eth0 (…)". */
   readonly because: string;
@@ -183,16 +173,6 @@ function attempts(facts: HostInterfaces, options: SelectionOptions): Attempt[] {
   return list;
 }
 
-function byNameOrAddress(facts: HostInterfaces, text: string): Found | Problem {
-  const address = parseIpAddress(text);
-  if (address === undefined) return named(facts, text);
-  const device = holderOf(facts, address);
-  if (device === undefined) return { problem: "no interface has this address" };
-  const kind = whyNotUnicast(address);
-  if (kind !== undefined) return { problem: `it is a ${kind} address` };
-  return { device, chosen: { [familyOf(address)]: address } };
-}
-
 /** By addresses: an interface where every family matches, then one where any does; then by name. */
 function byPattern(
   facts: HostInterfaces,
@@ -222,7 +202,7 @@ function byPattern(
 function byReach(facts: HostInterfaces, target: IpAddress): Found | Problem {
   const { towards } = facts;
   if (towards === undefined) return { problem: "there is no route to it" };
-  const found = named(facts, towards.link);
+  const found = deviceOf(facts, towards.link);
   if ("problem" in found || towards.source === undefined) return found;
   return { ...found, chosen: { [familyOf(target)]: towards.source } };
 }
@@ -237,12 +217,12 @@ function byDefaultRoute(facts: HostInterfaces, families: readonly Family[]): Fou
   if (new Set(names.values()).size > 1) {
     return { problem: `IPv4's is through ${names.get(4)}, IPv6's through ${names.get(6)}` };
   }
-  return named(facts, names.get(families[0] as Family) as string);
+  return deviceOf(facts, names.get(families[0] as Family) as string);
 }
 
-function named(facts: HostInterfaces, name: string): Found | Problem {
-  const device = facts.interfaces.find((candidate) => candidate.name === name);
-  return device === undefined ? { problem: "there is no such interface" } : { device, chosen: {} };
+/** As a route names it. */
+function deviceOf(facts: HostInterfaces, name: string): Found | Problem {
+  return named(facts, name) ?? { problem: `interface ${name} is gone` };
 }
 
 /** Finds the address of each family, and whether the device can be used at all. */

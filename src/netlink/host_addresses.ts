@@ -11,6 +11,7 @@ import { NetlinkSocket } from "./socket.ts";
 
 export interface HostDevice {
   readonly name: string;
+  readonly altNames: readonly string[];
   readonly ifindex: number;
   readonly mtuBytes: number;
   /** IFF_UP. */
@@ -21,6 +22,8 @@ export interface HostDevice {
 export interface HostDeviceAddress {
   readonly address: IpAddress;
   readonly prefixLength: number;
+  /** IFA_LABEL where it is not the device's name. */
+  readonly label?: string;
   /** IFA_F_* of linux/if_addr.h. */
   readonly flags: number;
 }
@@ -46,21 +49,42 @@ function readOnce(channel: Channel<Encoder>): Reading<HostDevice[]> {
     if (decoded === undefined) return;
     const { ifindex, link: { name, mtuBytes, up } } = decoded;
     names.set(ifindex, name);
-    devices.set(name, { name, ifindex, mtuBytes, up, addresses: [] });
+    const altNames = altNamesIn(message);
+    devices.set(name, { name, altNames, ifindex, mtuBytes, up, addresses: [] });
   });
   const addresses = readAll("address", (message) => {
     const decoded = decodeAddress(message, names);
     if (decoded === undefined) return;
     const { link, address, prefixLength } = decoded;
-    devices.get(link)?.addresses.push({ address, prefixLength, flags: addressFlags(message) });
+    const { flags, label } = addressDetails(message);
+    devices.get(link)?.addresses.push({
+      address,
+      prefixLength,
+      flags,
+      ...(label === undefined || label === link ? {} : { label }),
+    });
   });
   if (links === "interrupted" || addresses === "interrupted") return { interrupted: "address" };
   return { result: [...devices.values()].sort((a, b) => a.ifindex - b.ifindex) };
 }
 
-/** IFA_FLAGS has all of them; the header's byte has the lower eight. */
-function addressFlags(message: MessageReader): number {
+/** IFA_FLAGS has all flags; the header's byte has the lower eight. */
+function addressDetails(message: MessageReader): { flags: number; label: string | undefined } {
   const { view, start, end } = message;
-  const flags = new Attributes().read(message, start + k.ifaddrmsg.size, end).u32(k.IFA_FLAGS);
-  return flags ?? view.getUint8(start + k.ifaddrmsg.ifa_flags);
+  const attributes = new Attributes().read(message, start + k.ifaddrmsg.size, end);
+  const flags = attributes.u32(k.IFA_FLAGS) ?? view.getUint8(start + k.ifaddrmsg.ifa_flags);
+  return { flags, label: attributes.text(k.IFA_LABEL) };
 }
+
+function altNamesIn(message: MessageReader): string[] {
+  const { bytes, start, end } = message;
+  const names: string[] = [];
+  new Attributes().read(message, start + k.ifinfomsg.size, end)
+    .each(k.IFLA_PROP_LIST, (from, to) => {
+      const text = decoder.decode(bytes.subarray(from, to));
+      names.push(text.replace(/\0.*$/s, ""));
+    });
+  return names;
+}
+
+const decoder = new TextDecoder();

@@ -125,6 +125,7 @@ export type KernelEvent =
 export interface RouteLookup {
   /** Output device; absent when the destination is unreachable. */
   readonly link?: string;
+  readonly ifindex?: number;
   readonly gateway?: IpAddress;
   /** Source address the kernel would choose. */
   readonly source?: IpAddress;

@@ -24,7 +24,7 @@ export function lookUpRoute(questions: Channel<Encoder>, address: IpAddress): Ro
   const { ifindex, gateway, source, type } = found;
   const link = findLink(questions, ifindex)?.link.name;
   return {
-    ...(link === undefined ? {} : { link }),
+    ...(link === undefined ? {} : { link, ifindex }),
     ...(gateway === undefined ? {} : { gateway }),
     ...(source === undefined ? {} : { source }),
     local: type === k.RTN_LOCAL,

@@ -28,7 +28,8 @@ test("devices, addresses and their flags are read from the kernel, in its order"
   const host = await readIn(`
     ip link add b0 mtu 1400 type veth peer name a0
     ip address add 10.1.0.2/24 dev b0
-    ip address add 10.1.0.3/24 dev b0
+    ip address add 10.1.0.3/24 label b0:1 dev b0
+    ip link property add dev b0 altname lan altname a-name-of-more-than-15-characters
     ip address add 10.2.0.1/24 valid_lft 1000 preferred_lft 500 dev b0
     ip address add 10.3.0.1/24 valid_lft 1000 preferred_lft 0 dev b0
     ip -6 address add fd00::1/64 nodad dev b0
@@ -40,6 +41,7 @@ test("devices, addresses and their flags are read from the kernel, in its order"
       name: "lo",
       mtuBytes: 65_536,
       up: true,
+      ifindex: 1,
       addresses: [
         { address: "127.0.0.1", prefixLength: 8, ...plain },
         { address: "::1", prefixLength: 128, ...plain },
@@ -48,6 +50,8 @@ test("devices, addresses and their flags are read from the kernel, in its order"
     expect.objectContaining({ name: "a0", up: false, addresses: [] }),
     {
       name: "b0",
+      altNames: ["lan", "a-name-of-more-than-15-characters"],
+      ifindex: expect.any(Number),
       mtuBytes: 1400,
       up: true,
       addresses: [
@@ -55,7 +59,7 @@ test("devices, addresses and their flags are read from the kernel, in its order"
         // The kernel has one bit for IPv6's temporary and IPv4's secondary addresses.
         { address: "10.2.0.1", prefixLength: 24, ...plain, permanent: false },
         { address: "10.3.0.1", prefixLength: 24, ...plain, permanent: false, deprecated: true },
-        { address: "10.1.0.3", prefixLength: 24, ...plain, temporary: true },
+        { address: "10.1.0.3", prefixLength: 24, ...plain, temporary: true, label: "b0:1" },
         { address: "fd00::1", prefixLength: 64, ...plain },
       ],
     },

@@ -3,6 +3,7 @@
 import { expect, test } from "bun:test";
 import { parsePrefixMasked, prefixAddress } from "../../src/addr/prefix.ts";
 import { Cluster, PREFIX } from "../support/cluster.ts";
+import type { Host } from "../support/host.ts";
 import { IPV4 } from "../support/networks.ts";
 import { eventually } from "../support/wait.ts";
 
@@ -91,5 +92,44 @@ test("a restart warns of nothing that the overlay itself has on this host", asyn
   await daemon.stop();
   await host.sh(`rm ${host.subnetFile}`);
   expect((await host.up()).logLines(/^W.*Network/)).toEqual([]);
+  await cluster.expectMesh();
+}, 120_000);
+
+test.each(["vxlan", "host-gw"])("%s: an interface that is renamed is followed", async (type) => {
+  await using cluster = await Cluster.create({ hosts: 2 });
+  await cluster.configure({ ...IPV4, Backend: { Type: type } });
+  await cluster.startAll();
+  await cluster.attachWorkloads();
+  await cluster.expectMesh();
+  const [one, two] = cluster.hosts as [Host, Host];
+  const ifindex = async () => await one.sh("cat /sys/class/net/flannel.1/ifindex || true");
+  const before = await ifindex();
+  const route = (await one.sh("ip route show default")).trim().replace("eth0", "lan0");
+  const pings = [one.ping(two), two.ping(one)];
+  await eventually("packets pass", 30_000, () => pings.every(({ received }) => received > 10));
+  // Linux renames a device that is up since 6.2; before that it has to be down for a moment.
+  const isLive = await one.sh("ip link set eth0 name lan0 && echo live || true") !== "";
+  if (!isLive) {
+    await one.sh(`
+ip link set eth0 down
+ip link set eth0 name lan0
+ip link set lan0 up
+ip route replace ${route}`);
+  }
+  await eventually(
+    "it is followed",
+    30_000,
+    () => one.daemon.logLines(/interface eth0 is lan0 now/).length > 0,
+  );
+  for (const ping of pings) {
+    const { lost } = await ping.stop();
+    if (isLive) expect(lost).toEqual([]);
+  }
+  await eventually("it is ready", 30_000, async () => (await one.http("/readyz")).status === 200);
+  await cluster.expectMesh();
+  expect(await ifindex()).toBe(before);
+  // What comes after it is put on the device of the new name, and what it loses is noticed.
+  await one.sh("ip link set lan0 down && ip link set lan0 up");
+  await one.sh(`ip route replace ${route}`);
   await cluster.expectMesh();
 }, 120_000);

@@ -29,13 +29,13 @@ async function sh(script: string): Promise<string> {
   return stdout;
 }
 
-beforeAll(() =>
+const addDevice = () =>
   sh(`
 ip link add ${DEVICE} type bridge
 ip link set ${DEVICE} up
 ip addr add 192.168.0.1/24 dev ${DEVICE}
-ip addr add fd00::1/64 dev ${DEVICE} nodad`)
-);
+ip addr add fd00::1/64 dev ${DEVICE} nodad`);
+beforeAll(addDevice);
 beforeEach(() => rmSync(subnetFile, { force: true }));
 afterAll(async () => {
   await sh(`ip link del ${DEVICE}`);
@@ -122,8 +122,8 @@ describe("an interface that has changed since it was chosen", () => {
   });
 
   test("ends the start where it is gone", async () => {
-    const { error } = await startAfter(`ip link set ${DEVICE} name fl-other`);
-    await sh(`ip link set fl-other name ${DEVICE}`);
+    const { error } = await startAfter(`ip link del ${DEVICE}`);
+    await addDevice();
     expect(error).toBeInstanceOf(NetworkError);
     expect((error as Error).message).toBe(`interface ${DEVICE} is gone`);
     expect(existsSync(subnetFile)).toBe(false);

@@ -94,6 +94,7 @@ export function external(families: readonly Family[]): ExternalInterface {
   const addresses = each(families, (family) => publicAddressOf(1, family));
   return {
     name: "eth0",
+    ifindex: 2,
     mtuBytes: 1500,
     addresses,
     publicAddresses: addresses,

@@ -94,6 +94,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     ffi: "address flags, as the kernel spells them",
     netlink: "devices, addresses and routes are read from the kernel",
     "type state": "routes are resources",
+    text: "an unknown name is answered with the nearest known one",
   },
   health: {
     addr: "the listen address",

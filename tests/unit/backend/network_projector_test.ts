@@ -86,7 +86,7 @@ async function projectorFor(
   const facts: PeerFactsSource = new PeerFactsSource({
     kernel,
     ownership: () => backend.ownership(ext),
-    external: () => ext.name,
+    external: () => ext,
     onChanged: () => projector.factsChanged(),
   });
   const projector = new NetworkProjector(
@@ -554,7 +554,7 @@ describe("PeerFactsSource", () => {
         networks: [prefix("10.5.0.0/16")],
         routeLink: "eth0",
       }),
-      external: () => "eth0",
+      external: () => ({ name: "eth0", ifindex: 2 }),
       onChanged: () => void changes++,
     });
   });
@@ -612,6 +612,13 @@ describe("PeerFactsSource", () => {
     kernel.overrun();
     expect((await source.of(lease(2, "", [4]))).direct[4]).toBe(true);
     expect(changes).toBeGreaterThanOrEqual(3);
+  });
+
+  test("takes a peer for near on an external interface that has just been renamed", async () => {
+    kernel.routeTo = () => Promise.resolve({ link: "lan0", ifindex: 2, local: false });
+    expect((await source.of(lease(2, "", [4]))).direct[4]).toBe(true);
+    kernel.routeTo = () => Promise.resolve({ link: "lan0", ifindex: 3, local: false });
+    expect((await source.of(lease(3, "", [4]))).direct[4]).toBe(false);
   });
 
   test("does not keep an answer that was under way when a route changed", async () => {

@@ -292,6 +292,14 @@ describe("checks", () => {
     [["--subnet-file="], '--subnet-file is ""; it must be the path of a file'],
     [["--etcd-endpoints=,"], '--etcd-endpoints is ","; it must be a list with at least one item'],
     [["--public-ip=fd00::1"], '--public-ip is "fd00::1"; it must be an IPv4 address'],
+    [
+      ["--public-ip=192.168.1.5/24"],
+      '--public-ip is "192.168.1.5/24"; it must be an IPv4 address; leave out "/24"',
+    ],
+    [
+      ["--iface-can-reach=fd00::1/64"],
+      '--iface-can-reach is "fd00::1/64"; it must be an IPv4 or IPv6 address; leave out "/64"',
+    ],
     [["--public-ipv6=1.2.3.4"], '--public-ipv6 is "1.2.3.4"; it must be an IPv6 address'],
     [["--iface-can-reach=x"], '--iface-can-reach is "x"; it must be an IPv4 or IPv6 address'],
     [["--iface-regex=eth("], '--iface-regex is "eth("; it must be a regular expression'],

@@ -37,7 +37,13 @@ beforeEach(() => {
 
 function device(mtuBytes = 1500, address = "192.168.0.1"): HostInterface {
   const flags = { prefixLength: 24, permanent: true, temporary: false, deprecated: false };
-  return { name: "eth0", mtuBytes, up: true, addresses: [{ address: ip(address), ...flags }] };
+  return {
+    name: "eth0",
+    ifindex: 2,
+    mtuBytes,
+    up: true,
+    addresses: [{ address: ip(address), ...flags }],
+  };
 }
 
 test("hints that come together make one look, and it tells what is another", async () => {
@@ -83,7 +89,7 @@ test("problems are known at once, and told once they are asked to be", async () 
   host = device(900);
   expect(await follower.look()).toBe(true);
   expect(follower.problem).toBe("too small");
-  host = { ...device(900), name: "eth1" };
+  host = { ...device(900), name: "eth1", ifindex: 3 };
   expect(await follower.look()).toBe(false);
   expect(follower.problem).toBe("interface eth0 is gone");
   expect(messages()).toHaveLength(1); // The change of the MTU.

@@ -9,6 +9,7 @@ const ip = (text: string) => text as IpAddress;
 
 const current: ExternalInterface = {
   name: "eth0",
+  ifindex: 2,
   mtuBytes: 1500,
   addresses: { 4: ip("192.0.2.1") },
   publicAddresses: { 4: ip("192.0.2.1") },
@@ -16,8 +17,9 @@ const current: ExternalInterface = {
 };
 
 function host(
-  { name = "eth0", mtuBytes = 1500, addresses = ["192.0.2.1"] }: {
+  { name = "eth0", ifindex = 2, mtuBytes = 1500, addresses = ["192.0.2.1"] }: {
     name?: string;
+    ifindex?: number;
     mtuBytes?: number;
     addresses?: string[];
   },
@@ -26,6 +28,7 @@ function host(
     given: {},
     interfaces: [{
       name,
+      ifindex,
       mtuBytes,
       up: true,
       addresses: addresses.map((text) => ({
@@ -88,7 +91,9 @@ describe("followInterface", () => {
   test("sends from the given address as long as any interface of the host has it", () => {
     const given = ip("203.0.113.5");
     const { interfaces } = host({});
-    const lo = { ...host({ name: "lo", addresses: [given] }).interfaces[0] as HostInterface };
+    const lo = {
+      ...host({ name: "lo", ifindex: 1, addresses: [given] }).interfaces[0] as HostInterface,
+    };
     const holding = { interfaces: [lo, ...interfaces], given: { 4: given } };
     const next = followInterface({ ...current, publicAddresses: { 4: given } }, holding);
     expect(next).toMatchObject({ addresses: current.addresses, sourceAddresses: { 4: given } });
@@ -96,8 +101,19 @@ describe("followInterface", () => {
       .toMatchObject({ publicAddresses: { 4: given }, sourceAddresses: current.addresses });
   });
 
+  test("follows it to another name, and to one that was made again under its name", () => {
+    expect(followInterface(current, host({ name: "lan0" }))).toEqual({ ...current, name: "lan0" });
+    expect(followInterface(current, host({ ifindex: 9 }))).toEqual({ ...current, ifindex: 9 });
+    // As where a bridge takes the name and the addresses of its first port.
+    const port = host({ name: "eth0-port", addresses: [] }).interfaces;
+    const bridge = host({ ifindex: 9 }).interfaces;
+    expect(followInterface(current, { given: {}, interfaces: [...port, ...bridge] }))
+      .toEqual({ ...current, ifindex: 9 });
+  });
+
   test("says why the interface cannot be used", () => {
-    expect(followInterface(current, host({ name: "eth1" }))).toBe("interface eth0 is gone");
+    expect(followInterface(current, host({ name: "eth1", ifindex: 3 })))
+      .toBe("interface eth0 is gone");
     expect(followInterface(current, host({ mtuBytes: 0 }))).toBe("interface eth0 has MTU 0");
     expect(followInterface(current, host({ addresses: [] }))).toBe(
       "interface eth0 has lost its IPv4 address 192.0.2.1",

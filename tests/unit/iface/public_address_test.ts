@@ -17,7 +17,7 @@ function device(name: string, ...prefixes: string[]): HostInterface {
       deprecated: false,
     };
   });
-  return { name, mtuBytes: 1500, up: true, addresses };
+  return { name, ifindex: 2, mtuBytes: 1500, up: true, addresses };
 }
 
 const ETH0 = device("eth0", "192.168.1.10/24", "2001:db8:1::10/64");

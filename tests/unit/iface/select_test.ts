@@ -26,7 +26,7 @@ function device(
   more: Partial<HostInterface> = {},
 ): HostInterface {
   const list = addresses.map((one) => typeof one === "string" ? address(one) : one);
-  return { name, mtuBytes: 1500, up: true, addresses: list, ...more };
+  return { name, ifindex: 2, mtuBytes: 1500, up: true, addresses: list, ...more };
 }
 
 /** A Vagrant machine: NAT on eth0, the cluster's network on eth1. */
@@ -114,6 +114,36 @@ describe("--iface", () => {
   test("takes a name or an address, the first that fits", () => {
     expect(chosen({ interfaces: ["eth9", "eth1"] })).toBe("eth1 192.168.56.11");
     expect(chosen({ interfaces: ["10.9.9.9", "192.168.56.99"] })).toBe("eth1 192.168.56.99");
+  });
+
+  test("takes what `ip link` and `ip address` print", () => {
+    const [lo, eth0, eth1, docker0] = HOST.interfaces as [
+      HostInterface,
+      HostInterface,
+      HostInterface,
+      HostInterface,
+    ];
+    const addresses = eth1.addresses.map((one) =>
+      one.address === "192.168.56.99" ? { ...one, label: "eth1:7" } : one
+    );
+    const interfaces = [lo, eth0, { ...eth1, altNames: ["enp0s8", "lan"], addresses }, docker0];
+    const choice = (text: string) => chosen({ interfaces: [text] }, { interfaces });
+    for (const text of ["eth1@if5", "eth1:", "eth1@if5:", "enp0s8", "lan"]) {
+      expect(choice(text)).toBe("eth1 192.168.56.11");
+    }
+    for (const text of ["eth1:7", "192.168.56.99/24"]) {
+      expect(choice(text)).toBe("eth1 192.168.56.99");
+    }
+    const ipv6 = (text: string) => chosen({ interfaces: [text], families: V6 }, { interfaces });
+    for (const text of ["fd00::11/64", "[fd00::11]"]) expect(ipv6(text)).toBe("eth1 fd00::11");
+    expect(ipv6("fe80::2%eth1")).toBe("eth1 fe80::2");
+    const why = (text: string) => refusal({ interfaces: [text] }, { interfaces });
+    expect(why("eth0:1")).toContain("there is no such interface; did you mean eth0?");
+    expect(why("docker")).toContain("there is no such interface; did you mean docker0?");
+    expect(why("eth9")).toContain("--iface=eth9: there is no such interface);");
+    expect(why("192.168.56.0/24")).toContain(
+      "no interface has this address; did you mean 192.168.56.11, which eth1 has?",
+    );
   });
 
   test("given an address of one family, takes the best of the other", () => {
@@ -247,6 +277,7 @@ describe("addresses", () => {
     });
     expect(selection.external).toEqual({
       name: "eth1",
+      ifindex: 2,
       mtuBytes: 9000,
       addresses: { 4: ip("192.168.56.11") },
       publicAddresses: { 4: ip("203.0.113.5") },

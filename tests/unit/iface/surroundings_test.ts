@@ -25,7 +25,7 @@ function device(name: string, ...prefixes: string[]): HostInterface {
     const flags = { permanent: true, temporary: false, deprecated: false };
     return { address: ip(address as string), prefixLength: Number(length), ...flags };
   });
-  return { name, mtuBytes: 1500, up: true, addresses };
+  return { name, ifindex: 2, mtuBytes: 1500, up: true, addresses };
 }
 
 function needed(address: string, what = "the gateway of this host"): NeededAddress {

@@ -1,0 +1,90 @@
+/**
+ * What `--iface` names, also in the forms in which `ip link` and `ip address` print it: `eth0@if5`,
+ * `eth0:`, `192.168.1.5/24`, an alternative name, the label `eth0:1` of an address. Pure.
+ */
+
+import type { PerFamily } from "../addr/family.ts";
+import { familyOf, type IpAddress, parseIpAddress, whyNotUnicast } from "../addr/ip.ts";
+import { makePrefix, prefixContainsAddress, splitPrefix } from "../addr/prefix.ts";
+import { nearest } from "../text/nearest.ts";
+import { holderOf } from "./external_interface.ts";
+import type { HostInterface, HostInterfaces } from "./select.ts";
+
+/** A device, with the addresses that the search itself has settled. */
+export interface Found {
+  readonly device: HostInterface;
+  readonly chosen: PerFamily<IpAddress>;
+}
+
+export interface Problem {
+  readonly problem: string;
+}
+
+type Facts = Pick<HostInterfaces, "interfaces">;
+
+export function byNameOrAddress(facts: Facts, text: string): Found | Problem {
+  return named(facts, text) ?? labelled(facts, text) ?? byAddress(facts, text) ??
+    named(facts, text.replace(/(@.*|:)$/, "")) ?? { problem: `there is ${nothing(facts, text)}` };
+}
+
+/** By name or alternative name. */
+export function named({ interfaces }: Facts, name: string): Found | undefined {
+  const device = interfaces.find((one) => one.name === name) ??
+    interfaces.find((one) => one.altNames?.includes(name));
+  return device && { device, chosen: {} };
+}
+
+/** A label belongs to an IPv4 address, as the aliases of old did; netdevice(7). */
+function labelled({ interfaces }: Facts, text: string): Found | undefined {
+  for (const device of interfaces) {
+    const found = device.addresses.find(({ label }) => label === text);
+    if (found !== undefined) {
+      return { device, chosen: { [familyOf(found.address)]: found.address } };
+    }
+  }
+  return undefined;
+}
+
+function byAddress(facts: Facts, text: string): Found | Problem | undefined {
+  const prefix = splitPrefix(text);
+  const [, bare = ""] = /^\[?([^\]%]*)\]?(?:%.*)?$/.exec(text) ?? [];
+  const address = prefix?.address ?? parseIpAddress(bare);
+  if (address === undefined) return undefined;
+  const device = holderOf(facts, address);
+  if (device === undefined) {
+    return { problem: `no interface has this address${prefix ? inNetwork(facts, prefix) : ""}` };
+  }
+  const kind = whyNotUnicast(address);
+  if (kind !== undefined) return { problem: `it is a ${kind} address` };
+  return { device, chosen: { [familyOf(address)]: address } };
+}
+
+/** The address that was probably meant by that of its network. */
+function inNetwork(
+  { interfaces }: Facts,
+  { address, length }: { address: IpAddress; length: number },
+): string {
+  const network = makePrefix(address, length);
+  for (const { name, addresses } of interfaces) {
+    const found = addresses.find((one) => prefixContainsAddress(network, one.address));
+    if (found !== undefined) return `; did you mean ${found.address}, which ${name} has?`;
+  }
+  return "";
+}
+
+function nothing({ interfaces }: Facts, text: string): string {
+  const names = interfaces.flatMap(({ name, altNames = [] }) => [name, ...altNames]);
+  const [device] = text.split(/[:@]/);
+  // Another number is another interface, and no slip.
+  const isNumbered = /\d/.test(text);
+  const others = names.filter((name) =>
+    name !== "lo" && !(isNumbered && letters(name) === letters(text))
+  );
+  const guess = names.find((name) => name === device) ?? nearest(text, others);
+  const hint = guess === undefined ? "" : `; did you mean ${guess}?`;
+  return `no such interface${hint}`;
+}
+
+function letters(name: string): string {
+  return name.replace(/\d+/g, "");
+}
