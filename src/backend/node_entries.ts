@@ -2,7 +2,13 @@
 
 import { addressBits, type Family, familyOf } from "../addr/ip.ts";
 import { type Prefix, prefixAddress } from "../addr/prefix.ts";
-import { type Address, type Route, RT_TABLE_MAIN, RTPROT_FLANNEL } from "../state/resource.ts";
+import {
+  type Address,
+  type Route,
+  RT_TABLE_MAIN,
+  RTPROT_FLANNEL,
+  type Sysctl,
+} from "../state/resource.ts";
 import type { Lease } from "../subnet/lease.ts";
 import { defaultMetric } from "./peer_route.ts";
 
@@ -15,6 +21,14 @@ export function nodeAddress(own: Lease, link: string, family: Family): Address[]
   if (subnet === undefined) return [];
   const address = prefixAddress(subnet);
   return [{ kind: "address", link, address, prefixLength: addressBits(family) }];
+}
+
+/**
+ * That a device carries IPv6 although the host switches it off for new devices, as images of virtual
+ * machines do (net.ipv6.conf.default.disable_ipv6): the kernel would refuse its address and routes.
+ */
+export function ipv6Enabled(link: string): Sysctl {
+  return { kind: "sysctl", path: `net/ipv6/conf/${link}/disable_ipv6`, value: "0" };
 }
 
 /** The route of a device that takes in all of the overlay and finds the peers by itself. */

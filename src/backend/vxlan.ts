@@ -46,7 +46,7 @@ import {
   type PeerFacts,
 } from "./backend.ts";
 import { ipv6MtuProblem, leavesRoomForIpv6, requireIpv6Mtu } from "./ipv6_mtu.ts";
-import { nodeAddress } from "./node_entries.ts";
+import { ipv6Enabled, nodeAddress } from "./node_entries.ts";
 import { dataName, jsonMember, peerAddress, peerData, requireBackendType } from "./peer_lease.ts";
 import { peerRoute } from "./peer_route.ts";
 import { BackendError } from "./target.ts";
@@ -145,7 +145,7 @@ class VxlanBackend implements Backend {
       if (family === 6) {
         // A router on the overlay must not be able to hand out addresses and default routes.
         const path = `net/ipv6/conf/${link.name}/accept_ra`;
-        resources.push({ kind: "sysctl", path, value: "0" });
+        resources.push({ kind: "sysctl", path, value: "0" }, ipv6Enabled(link.name));
       }
       return [...resources, ...nodeAddress(own, link.name, family)];
     });

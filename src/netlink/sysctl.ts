@@ -4,7 +4,7 @@
  * and nothing notifies of their change.
  */
 
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import type { Sysctl } from "../state/resource.ts";
 import { KernelError } from "./kernel.ts";
 
@@ -24,15 +24,30 @@ export function readSysctlNow(path: string): string | undefined {
   }
 }
 
-/** Sets a parameter; gives the error, if any, instead of throwing it. */
+/**
+ * Sets a parameter that has another value; gives the error, if any, instead of throwing it. In a
+ * container /proc/sys is often read-only, and right all the same.
+ */
 export function writeSysctl(sysctl: Sysctl): KernelError | undefined {
   try {
+    if (readSysctlNow(sysctl.path) === sysctl.value) return undefined;
     writeFileSync(filePath(sysctl.path), sysctl.value, { flag: "r+" });
     return undefined;
   } catch (error) {
     const operation = `set sysctl ${sysctl.path} to ${sysctl.value}`;
-    return new KernelError(operation, codeOf(error), undefined, { cause: error });
+    if (error instanceof KernelError) return error;
+    return new KernelError(operation, codeOf(error), hintFor(sysctl), { cause: error });
   }
+}
+
+function hintFor({ path, value }: Sysctl): string | undefined {
+  if (path.startsWith("net/ipv6/") && !existsSync(filePath("net/ipv6"))) {
+    return "this kernel has no IPv6: take ipv6.disable=1 off its command line";
+  }
+  const [, parameter] = /^net\/ipv6\/conf\/[^/]+\/(\w+)$/.exec(path) ?? [];
+  return parameter &&
+    `on the host, run "sysctl -w net.ipv6.conf.default.${parameter}=${value}" for new devices, and ` +
+      `"sysctl -w ${path.replaceAll(".", "#").replaceAll("/", ".").replaceAll("#", "/")}=${value}"`;
 }
 
 function filePath(path: string): string {

@@ -376,6 +376,9 @@ export class Reconciler implements AsyncDisposable {
         case "EADDRNOTAVAIL":
           if (name !== undefined || error.code === "EEXIST") this.#readings.request(name ?? "");
           break;
+        case "EACCES": // IPv6 is switched off on the device: a parameter, which nothing tells of.
+          this.#readings.requestAll();
+          break;
       }
       if (entry.desired !== undefined || entry.actual !== undefined) troubled.push(one);
       else this.#mirror.release(entry); // Nobody wants it any more.

@@ -4,7 +4,7 @@ import { expect, test } from "bun:test";
 import { parsePrefixMasked, prefixAddress } from "../../src/addr/prefix.ts";
 import { Cluster, PREFIX } from "../support/cluster.ts";
 import type { Host } from "../support/host.ts";
-import { IPV4 } from "../support/networks.ts";
+import { DUAL, IPV4 } from "../support/networks.ts";
 import { eventually } from "../support/wait.ts";
 
 const VXLAN = { ...IPV4, Backend: { Type: "vxlan" } };
@@ -131,5 +131,20 @@ ip route replace ${route}`);
   // What comes after it is put on the device of the new name, and what it loses is noticed.
   await one.sh("ip link set lan0 down && ip link set lan0 up");
   await one.sh(`ip route replace ${route}`);
+  await cluster.expectMesh();
+}, 120_000);
+
+test("IPv6 is switched on for our own device where the host switches it off", async () => {
+  await using cluster = await Cluster.create({ hosts: 2, families: [4, 6] });
+  await cluster.configure({ ...DUAL, Backend: { Type: "vxlan" } });
+  const one = cluster.host(1);
+  await one.sh("sysctl -qw net.ipv6.conf.default.disable_ipv6=1");
+  await cluster.startAll();
+  expect((await one.sh("cat /proc/sys/net/ipv6/conf/flannel-v6.1/disable_ipv6")).trim()).toBe("0");
+  await one.sh("sysctl -qw net.ipv6.conf.default.disable_ipv6=0");
+  await cluster.attachWorkloads();
+  await cluster.expectMesh();
+  // Addresses and routes go with it, and nothing tells of the parameter.
+  await one.sh("sysctl -qw net.ipv6.conf.flannel-v6/1.disable_ipv6=1");
   await cluster.expectMesh();
 }, 120_000);

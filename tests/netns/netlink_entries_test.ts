@@ -345,14 +345,17 @@ test("routeTo() tells gateway, device and source, our own addresses and what is 
   run("ip -6 route add fc00:7::/64 via 2001:db8::7");
   run("ip -6 route add blackhole fc00:8::/64");
   const lookup = (text: string) => kernel.routeTo(text as IpAddress);
+  const ifindex = (await kernel.link("under0"))?.ifindex as number;
   expect(await lookup("10.7.0.1")).toEqual({
     link: "under0",
+    ifindex,
     gateway: "192.0.2.7" as IpAddress,
     source: "192.0.2.1" as IpAddress,
     local: false,
   });
   expect(await lookup("192.0.2.44")).toEqual({
     link: "under0",
+    ifindex,
     source: "192.0.2.1" as IpAddress,
     local: false,
   });
@@ -373,4 +376,21 @@ test("a kernel parameter is written and read; a missing one is an error that nam
   const missing = await set(kernel, { kind: "sysctl", path: "net/none", value: "1" });
   expect(missing?.code).toBe("ENOENT");
   expect(missing?.message).toContain("net/none");
+});
+
+test("a kernel parameter below a read-only /proc/sys may be right already", async () => {
+  const { kernel } = sandbox;
+  const path = "net/ipv6/conf/under0/disable_ipv6";
+  run("mount --bind /proc/sys /proc/sys");
+  run("mount -o remount,ro,bind /proc/sys");
+  try {
+    expect(await set(kernel, { kind: "sysctl", path, value: "0" })).toBeUndefined();
+    const refusal = await set(kernel, { kind: "sysctl", path, value: "1" });
+    expect(refusal?.reason).toBe(
+      'EROFS (on the host, run "sysctl -w net.ipv6.conf.default.disable_ipv6=1" for new devices, ' +
+        'and "sysctl -w net.ipv6.conf.under0.disable_ipv6=1")',
+    );
+  } finally {
+    run("umount /proc/sys");
+  }
 });

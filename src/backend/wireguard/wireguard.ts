@@ -51,7 +51,7 @@ import {
   type NodeInput,
 } from "../backend.ts";
 import { ipv6MtuProblem, requireIpv6Mtu } from "../ipv6_mtu.ts";
-import { networkRoute, nodeAddress } from "../node_entries.ts";
+import { ipv6Enabled, networkRoute, nodeAddress } from "../node_entries.ts";
 import { jsonMember, requireBackendType } from "../peer_lease.ts";
 import { BackendError } from "../target.ts";
 import { choosePrivateKey, keyFilePath } from "./identity.ts";
@@ -246,7 +246,11 @@ class WireguardBackend implements Backend {
   #networkEntries(own: Lease, family: Family): Resource[] {
     const { network } = this.#setup.networks[family] as FamilyNetwork;
     const link = this.#deviceFor(family);
-    return [...nodeAddress(own, link, family), networkRoute(network, link)];
+    return [
+      ...(family === 6 ? [ipv6Enabled(link)] : []),
+      ...nodeAddress(own, link, family),
+      networkRoute(network, link),
+    ];
   }
 
   /** The device for packets of this family. */

@@ -73,6 +73,7 @@ route 10.5.3.0/24 via 10.5.3.0 dev flannel.1 proto 70 onlink
     expect(desired(await prepare([6]), [6])).toBe(`\
 link flannel-v6.1: mtu 1430 state up address 02:01:01:01:01:01 type vxlan id 1 local fd00::1 dev eth0 dstport 8472 nolearning
 sysctl net/ipv6/conf/flannel-v6.1/accept_ra = 0
+sysctl net/ipv6/conf/flannel-v6.1/disable_ipv6 = 0
 addr fc00:0:0:1::/128 dev flannel-v6.1
 fdb 02:00:00:00:00:02 dev flannel-v6.1 dst fd00::2 self permanent
 fdb 02:00:00:00:00:03 dev flannel-v6.1 dst fd00::3 self permanent

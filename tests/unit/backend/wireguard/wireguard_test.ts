@@ -112,6 +112,7 @@ route 10.5.0.0/16 dev flannel-wg proto 70 scope link
   test("holds, with IPv6 alone, the IPv6 device alone", async () => {
     expect(desired(await prepare([6]), [6])).toBe(`\
 link flannel-wg-v6: mtu 1420 state up type wireguard
+sysctl net/ipv6/conf/flannel-wg-v6/disable_ipv6 = 0
 wireguard flannel-wg-v6 listen-port 51821
 addr fc00:0:0:1::/128 dev flannel-wg-v6
 wireguard flannel-wg-v6 peer ${keyOf(3)} endpoint [fd00::3]:51821 allowed-ips fc00:0:0:3::/64
@@ -139,6 +140,7 @@ route fc00::/48 dev flannel-wg-v6 proto 70
         Mode === "ipv4" ? `192.168.0.${n}:51820` : `[fd00::${n}]:51820`;
       expect(desired(await prepare(DUAL, { Mode }), DUAL)).toBe(`\
 link flannel-wg: mtu 1420 state up type wireguard
+sysctl net/ipv6/conf/flannel-wg/disable_ipv6 = 0
 wireguard flannel-wg listen-port 51820
 addr 10.5.1.0/32 dev flannel-wg
 addr fc00:0:0:1::/128 dev flannel-wg
