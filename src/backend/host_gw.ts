@@ -27,6 +27,9 @@ import { peerRoute } from "./peer_route.ts";
 
 export const OPTIONS = {};
 
+/** Those of Go flannel on Windows, which has one configuration with the nodes on Linux. */
+const WINDOWS_OPTIONS = ["Name", "DNSServerList"];
+
 const hostGw: BackendModule = {
   type: "host-gw",
   checkConfig,
@@ -40,7 +43,10 @@ const hostGw: BackendModule = {
 export default hostGw;
 
 function checkConfig({ backend }: NetworkConfig, log: Pick<Log, "warn">): void {
-  readOptions(backend.options, OPTIONS, log);
+  readOptions(backend.options, OPTIONS, {
+    warn: (message) => log.warn(message),
+    ignore: WINDOWS_OPTIONS,
+  });
 }
 
 function hostGwBackend(

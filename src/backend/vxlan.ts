@@ -62,6 +62,9 @@ export const OPTIONS = {
   MTU: integerOption({ default: undefined, min: 200, max: 65535 }),
 };
 
+/** Those of Go flannel on Windows, which has one configuration with the nodes on Linux. */
+const WINDOWS_OPTIONS = ["Name", "MacPrefix"];
+
 type Options = OptionValues<typeof OPTIONS>;
 
 /** What is wrapped around an IP packet: Ethernet 14, VXLAN 8, UDP 8, and the outer IP header. */
@@ -252,7 +255,8 @@ function deviceName(vni: number, family: Family): string {
 }
 
 function readConfig({ backend, families }: NetworkConfig, log: Pick<Log, "warn">): Options {
-  const options = readOptions(backend.options, OPTIONS, log);
+  const warn = (message: string) => log.warn(message);
+  const options = readOptions(backend.options, OPTIONS, { warn, ignore: WINDOWS_OPTIONS });
   for (const family of familiesOf(families)) {
     const name = deviceName(options.VNI, family);
     if (name.length > IFNAME_MAX_LENGTH) {

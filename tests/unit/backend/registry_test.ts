@@ -43,6 +43,17 @@ describe("checkBackend()", () => {
     }));
   });
 
+  test("knows the options that Windows nodes of the same network have", async () => {
+    const { log, records } = collectingLog();
+    const windows = { Name: "flannel.4096", macPrefix: "0E-2A" };
+    await checkBackend(config("vxlan", [4], { VNI: 4096, Port: 4789, ...windows }), log);
+    const bridge = { Name: "cbr0", DNSServerList: "10.0.0.10" };
+    await checkBackend(config("host-gw", [4], bridge), log);
+    expect(records).toEqual([]);
+    await checkBackend(config("wireguard", [4], windows), log);
+    expect(records).toHaveLength(2);
+  });
+
   test("refuses an option as the backend itself does, and names what it does not know", async () => {
     const { log, records } = collectingLog();
     const check = (type: string, options: Record<string, unknown>) =>
