@@ -158,6 +158,10 @@ async function joinNetwork(context: JoinContext, signal: AbortSignal): Promise<N
     stop: signal,
     log: backendLog,
   });
+  if (backend.routesNetwork) {
+    const problem = needs.routeProblem(interfaces, await kernel.dump(["route"]));
+    if (problem !== undefined) throw new ConfigError(problem);
+  }
   const { attributes, identity } = backend;
   const request = {
     config,

@@ -72,6 +72,8 @@ export interface Backend {
   readonly attributes: LeaseAttributes;
   /** What tells this node's device from every other one; absent where the address alone does. */
   readonly identity?: DeviceIdentity;
+  /** One route of its device takes in the whole network, also where no node has a subnet. */
+  readonly routesNetwork?: true;
   /** Whether `peer` depends on `PeerFacts`; they cost a kernel look-up for each peer. */
   readonly needsPeerFacts: boolean;
   /** What in the kernel belongs to this backend, present or stale. */

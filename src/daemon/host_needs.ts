@@ -11,10 +11,12 @@ import type { NetworkConfig } from "../config/network_config.ts";
 import type { HostInterface } from "../iface/select.ts";
 import {
   neededAddresses,
+  networkRouteProblem,
   networkWarnings,
   sameAddresses,
   type Surroundings,
 } from "../iface/surroundings.ts";
+import { type Resource, type Route, RTPROT_FLANNEL } from "../state/resource.ts";
 
 export interface HostNeedsOptions {
   readonly families: NetworkConfig["families"];
@@ -58,6 +60,18 @@ export class HostNeeds {
       ownSubnets: this.#ownSubnets,
       surroundings: this.#surroundings,
     });
+  }
+
+  /** For a backend with `routesNetwork`; see `networkRouteProblem`. */
+  routeProblem(
+    interfaces: readonly HostInterface[],
+    resources: readonly Resource[],
+  ): string | undefined {
+    const routes = resources.filter((one): one is Route =>
+      one.kind === "route" && one.protocol !== RTPROT_FLANNEL && !one.link?.startsWith("flannel")
+    );
+    const surroundings = this.#surroundings;
+    return networkRouteProblem(this.#options.families, { interfaces, routes, surroundings });
   }
 
   #settle(external: ExternalInterface): boolean {

@@ -350,7 +350,7 @@ export class Network implements AsyncDisposable {
 
   async #readNeeds(external: ExternalInterface): Promise<void> {
     const { needs } = this.#options;
-    if (!await needs.read(external)) return;
+    if (!await needs.read(external) || this.#stopped) return;
     this.#projector.applyChanges(this.#table.setNeeded(needs.needed));
   }
 

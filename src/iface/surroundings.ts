@@ -14,6 +14,7 @@ import {
   type Prefix,
   prefixContainsAddress,
   prefixesOverlap,
+  prefixLength,
   prefixRange,
 } from "../addr/prefix.ts";
 import type { ExternalInterface } from "../backend/backend.ts";
@@ -22,6 +23,8 @@ import {
   type FamilyNetwork,
   type NetworkConfig,
 } from "../config/network_config.ts";
+import type { Route } from "../state/resource.ts";
+import { holderOf } from "./external_interface.ts";
 import type { HostInterface } from "./select.ts";
 
 /** Beside the interfaces. */
@@ -137,6 +140,39 @@ export function neededAddresses(
     const isFirst = all.findIndex((other) => other.address === address) === index;
     return isFirst && network !== undefined && prefixContainsAddress(network, address);
   });
+}
+
+/**
+ * Why a device that takes in the whole network would cut this host off from its gateway or the store: no route of
+ * the host is more specific. One line with what to do; `undefined` if it would not.
+ */
+export function networkRouteProblem(
+  families: Families,
+  { interfaces, routes, surroundings: { gateways, endpoints } }: {
+    readonly interfaces: readonly HostInterface[];
+    /** The host's own, without those of the overlay. */
+    readonly routes: readonly Route[];
+    readonly surroundings: Surroundings;
+  },
+): string | undefined {
+  const isLocal = (address: IpAddress) => holderOf({ interfaces }, address) !== undefined;
+  for (const { address, what } of [...gateways, ...endpoints]) {
+    const family = familyOf(address);
+    const network = families[family]?.network;
+    if (network === undefined || !prefixContainsAddress(network, address)) continue;
+    const isSpared = isLocal(address) ||
+      routes.some(({ destination }) =>
+        prefixLength(destination) > prefixLength(network) &&
+        prefixContainsAddress(destination, address)
+      );
+    if (isSpared) continue;
+    return `${
+      KEYS[family].network
+    } ${network} covers ${address}, ${what}, and this backend routes ` +
+      "the whole network into its device: this host would be cut off. Choose a network that " +
+      `nothing else uses, or give this host a route to ${address} alone`;
+  }
+  return undefined;
 }
 
 /** What the kernel thinks is on the link with the address; only itself where it cannot be told. */

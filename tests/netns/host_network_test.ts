@@ -12,8 +12,8 @@ const VXLAN = { ...IPV4, Backend: { Type: "vxlan" } };
 test("a start that would cut hosts off ends with one line, and without a subnet", async () => {
   await using cluster = await Cluster.create({ hosts: 1 });
   const host = cluster.host(1);
-  const refusal = async (flags: string[]) => {
-    const daemon = host.start({ flags });
+  const refusal = async (flags: string[], env = {}) => {
+    const daemon = host.start({ flags, env });
     expect(await daemon.exitCode(60_000)).toBe(1);
     expect(await host.kernel()).toBe("");
     expect(await cluster.leases()).toEqual([]);
@@ -35,6 +35,12 @@ test("a start that would cut hosts off ends with one line, and without a subnet"
   expect(await refusal([])).toContain(
     `Network ${local} covers ${local}, the network of interface eth0, by which this host ` +
       `(${host.address(4)})`,
+  );
+  // A backend that routes the whole network into its device.
+  await cluster.configure({ ...IPV4, Backend: { Type: "udp" } });
+  const endpoints = [`--etcd-endpoints=${host.endpoints},http://10.5.7.9:2379`];
+  expect(await refusal(endpoints, { FLANNELD_UDP_DATA_PATH: "tun" })).toContain(
+    "Network 10.5.0.0/16 covers 10.5.7.9, the address of http://10.5.7.9:2379, and this backend",
   );
 }, 120_000);
 

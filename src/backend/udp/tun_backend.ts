@@ -15,6 +15,7 @@ export function tunBackend(setup: UdpSetup & { readonly proxy: Target }): Backen
   return {
     ...common,
     target: proxy,
+    routesNetwork: true,
     node({ own, external }) {
       const mtuBytes = common.mtuBytes(external);
       const device: Link = {

@@ -132,6 +132,7 @@ class WireguardBackend implements Backend {
   readonly attributes: Backend["attributes"];
   readonly identity: DeviceIdentity;
   readonly needsPeerFacts = false;
+  readonly routesNetwork = true;
   readonly #setup: WireguardSetup;
   readonly #publicKey: WireguardKey;
 

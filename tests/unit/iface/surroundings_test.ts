@@ -9,6 +9,7 @@ import type { HostInterface } from "../../../src/iface/select.ts";
 import {
   neededAddresses,
   networkProblem,
+  networkRouteProblem,
   networkWarnings,
   type Surroundings,
 } from "../../../src/iface/surroundings.ts";
@@ -143,6 +144,46 @@ describe("what else the network covers", () => {
       needed("10.5.0.10", "this node's own address"),
       needed("10.5.0.1"),
     ]);
+  });
+});
+
+describe("a backend that routes the whole network into its device", () => {
+  const DUAL = families({ Network: "10.5.0.0/16", EnableIPv6: true, IPv6Network: "fc00::/48" });
+  const problem = (address: string, destinations: string[]) =>
+    networkRouteProblem(DUAL, {
+      interfaces: [device("eth0", "192.168.0.1/24", "10.5.3.3/32")],
+      routes: destinations.map((text) => ({
+        kind: "route",
+        type: "unicast",
+        destination: prefix(text),
+        link: "eth0",
+        onlink: false,
+        scope: "universe",
+        metric: 0,
+        protocol: 4,
+        table: 254,
+      })),
+      surroundings: {
+        gateways: [needed("192.168.0.254")],
+        resolvers: [needed("10.5.9.53", "a name server")],
+        endpoints: [needed(address, "the address of https://etcd.example:2379")],
+      },
+    });
+
+  test("is refused where it would take the packets to the store", () => {
+    expect(problem("10.5.7.9", ["0.0.0.0/0", "10.5.0.0/16", "10.5.8.0/24"])).toBe(
+      "Network 10.5.0.0/16 covers 10.5.7.9, the address of https://etcd.example:2379, and this " +
+        "backend routes the whole network into its device: this host would be cut off. Choose a " +
+        "network that nothing else uses, or give this host a route to 10.5.7.9 alone",
+    );
+    expect(problem("fc00::7", ["::/0"])).toContain("IPv6Network fc00::/48 covers fc00::7");
+  });
+
+  test("is not where a route of the host is more specific, or the address is its own", () => {
+    expect(problem("10.5.7.9", ["0.0.0.0/0", "10.5.7.0/24"])).toBeUndefined();
+    expect(problem("fc00::7", ["fc00::/64"])).toBeUndefined();
+    expect(problem("10.5.3.3", [])).toBeUndefined();
+    expect(problem("192.0.2.9", [])).toBeUndefined();
   });
 });
 
