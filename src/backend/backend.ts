@@ -5,6 +5,7 @@
 
 import type { PerFamily } from "../addr/family.ts";
 import type { IpAddress } from "../addr/ip.ts";
+import type { Prefix } from "../addr/prefix.ts";
 import type { NetworkConfig } from "../config/network_config.ts";
 import type { Kernel } from "../netlink/kernel.ts";
 import type { Ownership } from "../state/ownership.ts";
@@ -22,6 +23,8 @@ export interface ExternalInterface {
   readonly mtuBytes: number;
   /** The interface's own addresses. */
   readonly addresses: PerFamily<IpAddress>;
+  /** The networks that these are in, as the interface has them. */
+  readonly networks?: PerFamily<Prefix>;
   /** The addresses advertised to the other nodes: `addresses` unless `--public-ip` says otherwise. */
   readonly publicAddresses: PerFamily<IpAddress>;
   /**

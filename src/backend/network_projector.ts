@@ -3,6 +3,7 @@
  * more. A changed lease costs the work for one lease.
  */
 
+import type { IpAddress } from "../addr/ip.ts";
 import { LimitedLines } from "../log/limited_lines.ts";
 import type { Log } from "../log/log.ts";
 import { visitInPortions } from "../memory/in_portions.ts";
@@ -19,6 +20,7 @@ import {
 } from "./backend.ts";
 import { DepartingPeers } from "./departing_peers.ts";
 import { type Clock, systemClock } from "../time/clock.ts";
+import { hostlessAddresses } from "./peer_lease.ts";
 import { identitiesIn, nodeAddressOf, PeerIdentities, type Rival } from "./peer_identities.ts";
 
 /** Takes desired entries; `Reconciler` is one. */
@@ -80,6 +82,8 @@ export class NetworkProjector implements AsyncDisposable {
   #stopped = false;
   #own: Lease | undefined;
   #external: ExternalInterface;
+  /** Addresses that are no node's. */
+  #hostless: ReadonlyMap<IpAddress, string>;
 
   constructor(options: NetworkProjectorOptions, external: ExternalInterface) {
     const { log, clock = systemClock } = options;
@@ -87,6 +91,7 @@ export class NetworkProjector implements AsyncDisposable {
     this.#clock = clock;
     this.#lines = new LimitedLines({ log, clock });
     this.#external = external;
+    this.#hostless = hostlessAddresses(external);
     this.#identities = new PeerIdentities(options.onContested);
   }
 
@@ -108,6 +113,7 @@ export class NetworkProjector implements AsyncDisposable {
 
   externalChanged(external: ExternalInterface): void {
     this.#external = external;
+    this.#hostless = hostlessAddresses(external);
     this.#projectAll();
   }
 
@@ -266,6 +272,7 @@ export class NetworkProjector implements AsyncDisposable {
     let resources: Resource[] = [];
     let implausible: string | undefined;
     try {
+      this.#requireHost(peer);
       resources = backend.peer(peer, input, facts);
     } catch (error) {
       if (!(error instanceof ImplausibleLeaseError)) throw error;
@@ -286,6 +293,13 @@ export class NetworkProjector implements AsyncDisposable {
     this.#report(peer, "no route to", this.#unreachable, backend.peerProblem?.(peer, input, facts));
     sink.setDesired(peer.key, resources, peer.modRevision);
     this.#tellTarget(peer, true);
+  }
+
+  #requireHost({ attributes: { publicAddresses } }: Lease): void {
+    const address = publicAddresses[4];
+    const what = address && this.#hostless.get(address);
+    if (what === undefined) return;
+    throw new ImplausibleLeaseError(`its public address ${address} is ${what}`);
   }
 
   #refuse(peer: Lease, reason: string): void {

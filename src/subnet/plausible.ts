@@ -1,7 +1,7 @@
 /** Whether one lease, seen alone, may be turned into kernel entries. */
 
 import { familiesOf } from "../addr/family.ts";
-import { whyNotUnicast } from "../addr/ip.ts";
+import { addressValue, type Family, type IpAddress, whyNotUnicast } from "../addr/ip.ts";
 import type { NeededAddress } from "../addr/needed_address.ts";
 import {
   type Prefix,
@@ -9,8 +9,13 @@ import {
   prefixContainsAddress,
   prefixesOverlap,
   prefixLength,
+  prefixRange,
 } from "../addr/prefix.ts";
-import type { NetworkConfig } from "../config/network_config.ts";
+import {
+  assignableRange,
+  type FamilyNetwork,
+  type NetworkConfig,
+} from "../config/network_config.ts";
 import { shown } from "../text/shown.ts";
 import type { Lease } from "./lease.ts";
 
@@ -55,7 +60,7 @@ export function whyImplausible(lease: Lease, rules: PlausibilityRules): string |
     if (needed !== undefined) return `its subnet ${subnet} holds ${needed.address}, ${needed.what}`;
     const address = lease.attributes.publicAddresses[family];
     if (address === undefined) return `it has no public IPv${family} address`;
-    const defect = whyNotUnicast(address);
+    const defect = whyNotUnicast(address) ?? whyInside(address, family, rules);
     if (defect !== undefined) return `its public address ${address} is ${defect}`;
   }
   return undefined;
@@ -67,4 +72,22 @@ export function neededAddressIn(
   needed: readonly NeededAddress[] = [],
 ): NeededAddress | undefined {
   return needed.find(({ address }) => prefixContainsAddress(subnet, address));
+}
+
+/**
+ * A packet to an address that a node's subnet may hold would go into the overlay, and so into itself.
+ * Below SubnetMin and above SubnetMax, a large network may have room for hosts.
+ */
+function whyInside(
+  address: IpAddress,
+  family: Family,
+  { config, anyLength }: PlausibilityRules,
+): string | undefined {
+  const network = config.families[family] as FamilyNetwork;
+  if (!prefixContainsAddress(network.network, address)) return undefined;
+  const { first, last } = anyLength ? prefixRange(network.network) : assignableRange(network);
+  const value = addressValue(address);
+  return value >= first && value <= last
+    ? `inside the overlay network ${network.network}`
+    : undefined;
 }

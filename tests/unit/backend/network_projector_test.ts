@@ -448,6 +448,29 @@ describe("NetworkProjector", () => {
     });
   });
 
+  test("ignores a peer whose public address no host of this node's network has", async () => {
+    const projector = await projectorFor("vxlan");
+    const at = (n: number, address: string) => {
+      const near = lease(n, "vxlan", [4]);
+      return { ...near, attributes: { ...near.attributes, publicAddresses: { 4: ip(address) } } };
+    };
+    projector.applyChanges([put(at(2, "192.168.0.255")), put(at(3, "192.168.0.0"))]);
+    expect(projector.status().peers).toBe(2); // nothing is known of the network
+    const network = (text: string) => ({ ...external([4]), networks: { 4: prefix(text) } });
+    projector.externalChanged(network("192.168.0.0/24"));
+    expect(log.lines).toEqual([
+      "ignoring lease node-2: its public address 192.168.0.255 is the broadcast address of 192.168.0.0/24",
+      "ignoring lease node-3: its public address 192.168.0.0 is the network address of 192.168.0.0/24",
+    ]);
+    expect(sink.text("node-2") + sink.text("node-3")).toBe("");
+    projector.externalChanged(network("192.168.0.0/16"));
+    expect(sink.text("node-2")).toContain("dst 192.168.0.255");
+    expect([...projector.status().implausible.keys()] as string[]).toEqual(["node-3"]);
+    // Of two addresses both are hosts'.
+    projector.externalChanged(network("192.168.0.0/31"));
+    expect(projector.status().peers).toBe(2);
+  });
+
   test("of thousands of ignored peers names a few and counts the others", async () => {
     await using projector = await projectorFor("vxlan", {}, [4]);
     projector.applyChanges(

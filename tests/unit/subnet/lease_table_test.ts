@@ -130,6 +130,11 @@ describe("LeaseTable", () => {
     ["loopback", lease(9, { ip: "127.0.0.1" }), "public address 127.0.0.1 is loopback"],
     ["multicast", lease(9, { ip: "224.0.0.5" }), "public address 224.0.0.5 is multicast"],
     ["broadcast", lease(9, { ip: "255.255.255.255" }), "is broadcast"],
+    [
+      "an address of the overlay",
+      lease(9, { ip: "10.5.7.1" }),
+      "is inside the overlay network 10.5",
+    ],
     ["another backend", lease(9, { type: "host-gw" }), 'its backend is "host-gw", this node\'s'],
     [
       "the backend in capitals",
@@ -231,6 +236,22 @@ describe("LeaseTable", () => {
       `delete ${third.key}`,
       `put ${second.key}`,
     ]);
+  });
+
+  test("a public address in a part of the network that no subnet is given from is a host's", () => {
+    const config = parseNetworkConfig('{"Network":"10.0.0.0/8","SubnetMax":"10.99.255.0"}', {
+      source: "test",
+      warn: () => {},
+    });
+    const rules = { config, own: OWN, backendType: "vxlan" };
+    expect(whyImplausible(lease(9, { ip: "10.100.0.9" }), rules)).toBeUndefined();
+    expect(whyImplausible(lease(9, { ip: "10.99.255.255" }), rules)).toContain(
+      "inside the overlay",
+    );
+    expect(whyImplausible(lease(9, { ip: "10.0.0.255" }), rules)).toBeUndefined();
+    expect(whyImplausible(lease(9, { ip: "10.100.0.9" }), { ...rules, anyLength: true })).toContain(
+      "inside the overlay network 10.0.0.0/8",
+    );
   });
 
   test("families that the network does not have are left out", () => {
