@@ -2,6 +2,7 @@
 
 import { mapFamilies, type PerFamily } from "../addr/family.ts";
 import type { IpAddress } from "../addr/ip.ts";
+import { makePrefix } from "../addr/prefix.ts";
 import type { ExternalInterface } from "../backend/backend.ts";
 import type { HostInterface, HostInterfaces } from "./select.ts";
 
@@ -12,7 +13,7 @@ export interface HostFacts extends Pick<HostInterfaces, "interfaces"> {
 
 /** The interface, with the addresses by which the other nodes reach this one. */
 export function externalInterface(
-  { name, ifindex, mtuBytes }: HostInterface,
+  { name, ifindex, mtuBytes, addresses: held }: HostInterface,
   addresses: PerFamily<IpAddress>,
   { interfaces, given }: HostFacts,
 ): ExternalInterface {
@@ -20,7 +21,11 @@ export function externalInterface(
   const sourceAddresses = mapFamilies(publicAddresses, (advertised, family) =>
     // An address that the host does not have cannot be a packet's source.
     holderOf({ interfaces }, advertised) ? advertised : addresses[family]);
-  return { name, ifindex, mtuBytes, addresses, publicAddresses, sourceAddresses };
+  const networks = mapFamilies(addresses, (own) => {
+    const prefixLength = held.find(({ address }) => address === own)?.prefixLength;
+    return prefixLength === undefined ? undefined : makePrefix(own, prefixLength);
+  });
+  return { name, ifindex, mtuBytes, addresses, networks, publicAddresses, sourceAddresses };
 }
 
 /** The interface that has the address. */

@@ -97,6 +97,7 @@ export function external(families: readonly Family[]): ExternalInterface {
     ifindex: 2,
     mtuBytes: 1500,
     addresses,
+    networks: each(families, (family) => prefix(family === 4 ? "192.168.0.0/24" : "fd00::/64")),
     publicAddresses: addresses,
     sourceAddresses: addresses,
   };

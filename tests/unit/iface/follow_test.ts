@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import type { IpAddress } from "../../../src/addr/ip.ts";
+import type { Prefix } from "../../../src/addr/prefix.ts";
 import type { ExternalInterface } from "../../../src/backend/backend.ts";
 import type { HostFacts } from "../../../src/iface/external_interface.ts";
 import { followInterface } from "../../../src/iface/follow.ts";
@@ -12,6 +13,7 @@ const current: ExternalInterface = {
   ifindex: 2,
   mtuBytes: 1500,
   addresses: { 4: ip("192.0.2.1") },
+  networks: { 4: "192.0.2.0/24" as Prefix },
   publicAddresses: { 4: ip("192.0.2.1") },
   sourceAddresses: { 4: ip("192.0.2.1") },
 };

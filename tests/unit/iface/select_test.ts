@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import type { Family, IpAddress } from "../../../src/addr/ip.ts";
+import type { Prefix } from "../../../src/addr/prefix.ts";
 import { compilePattern } from "../../../src/iface/pattern.ts";
 import {
   describeInterfaces,
@@ -280,6 +281,7 @@ describe("addresses", () => {
       ifindex: 2,
       mtuBytes: 9000,
       addresses: { 4: ip("192.168.56.11") },
+      networks: { 4: "192.168.56.0/24" as Prefix },
       publicAddresses: { 4: ip("203.0.113.5") },
       sourceAddresses: { 4: ip("192.168.56.11") },
     });
