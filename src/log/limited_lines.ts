@@ -21,6 +21,13 @@ export interface Warning {
   readonly fault?: Error;
 }
 
+/** A warning as it is logged, with what it has in common with others of its kind. */
+interface Line {
+  readonly kind: string;
+  readonly text: string;
+  readonly fault?: Error | undefined;
+}
+
 /**
  * Of warnings of one kind, which say the same but for names, numbers and addresses, the first five are
  * logged at once. Then the latest is logged after a second, and at growing intervals up to a minute,
@@ -35,18 +42,28 @@ export class LimitedLines implements Disposable {
     this.#options = options;
   }
 
-  warn(warning: Warning): void {
-    const kind = this.#kindOf(warning);
+  warn({ what, name, reason, fault }: Warning): void {
+    const text = `${what} ${shownName(name)}: ${reason}`;
+    this.#add({ kind: `${what}: ${withoutValues(reason)}`, text, fault });
+  }
+
+  /** The same for a line of another form. */
+  warnLine(text: string): void {
+    this.#add({ kind: withoutValues(text), text });
+  }
+
+  #add(line: Line): void {
+    const kind = this.#kindOf(line);
     const nowMs = this.#options.clock.nowMs();
     if (kind.timer === undefined && nowMs - kind.lastMs >= QUIET_MS) kind.logged = 0;
     kind.lastMs = nowMs;
     if (kind.logged < AT_ONCE) {
       kind.logged++;
-      this.#log(warning, 0);
+      this.#log(line, 0);
       return;
     }
     kind.waiting++;
-    kind.latest = warning;
+    kind.latest = line;
     if (kind.timer === undefined) this.#wait(kind, FIRST_PAUSE_MS);
   }
 
@@ -75,16 +92,15 @@ export class LimitedLines implements Disposable {
     kind.waiting = 0;
   }
 
-  #log({ what, name, reason, fault }: Warning, more: number): void {
-    const rest = more === 0 ? "" : ` (and ${more} more like it)`;
-    const text = `${what} ${shownName(name)}: ${reason}${rest}`;
-    if (fault === undefined) this.#options.log.warn(text);
-    else this.#options.log.error({ stack: fault.stack?.slice(0, MAX_STACK) }, text);
+  #log({ text, fault }: Line, more: number): void {
+    const { log } = this.#options;
+    const whole = more === 0 ? text : `${text} (and ${more} more like it)`;
+    if (fault === undefined) log.warn(whole);
+    else log.error({ stack: fault.stack?.slice(0, MAX_STACK) }, whole);
   }
 
   /** Beyond so many kinds, the others share one. */
-  #kindOf({ what, reason }: Warning): Kind {
-    const text = `${what}: ${withoutValues(reason)}`;
+  #kindOf({ kind: text }: Line): Kind {
     let kind = this.#kinds.get(text);
     if (kind !== undefined) return kind;
     if (this.#kinds.size >= MAX_KINDS) this.#forgetQuiet();
@@ -110,7 +126,7 @@ interface Kind {
   logged: number;
   /** Warnings since the last line, and the latest of them. */
   waiting: number;
-  latest: Warning | undefined;
+  latest: Line | undefined;
   lastMs: number;
   timer: Disposable | undefined;
 }

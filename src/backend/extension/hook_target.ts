@@ -12,6 +12,7 @@
 
 import type { PerFamily } from "../../addr/family.ts";
 import type { FamilyNetwork } from "../../config/network_config.ts";
+import { LimitedLines } from "../../log/limited_lines.ts";
 import type { Log } from "../../log/log.ts";
 import type { Lease, LeaseKey } from "../../subnet/lease.ts";
 import { backoffMs, type Clock } from "../../time/clock.ts";
@@ -56,6 +57,8 @@ type Action = "none" | "add" | "remove" | "replace";
 
 export class HookTarget implements Target {
   readonly #options: HookTargetOptions;
+  /** A command that fails may fail for thousands of peers. */
+  readonly #lines: LimitedLines;
   readonly #peers = new Map<LeaseKey, Peer>();
   /** Peers to look at, in order. */
   readonly #queue = new Set<Peer>();
@@ -68,6 +71,7 @@ export class HookTarget implements Target {
 
   constructor(options: HookTargetOptions) {
     this.#options = options;
+    this.#lines = new LimitedLines(options);
     for (const record of options.records.peers) {
       const peer = this.#at(record.key);
       peer.record = record;
@@ -139,6 +143,7 @@ export class HookTarget implements Target {
       using _timer = this.#options.clock.setTimer(GRACE_MS, stop);
       await Promise.all(this.#running);
     }
+    this.#lines[Symbol.dispose]();
     this.#settled?.resolve();
     await this.#options.setup.shutDown();
   }
@@ -246,7 +251,7 @@ export class HookTarget implements Target {
         // A command that removes fails where there is nothing to remove, after a crash for instance.
         await this.#remove(peer).catch((error: unknown) => {
           if (!(error instanceof HookError)) throw error;
-          this.#options.log.warn(`${error.message}; it is added all the same`);
+          this.#lines.warnLine(`${error.message}; it is added all the same`);
         });
         return await this.#add(peer, wanted as HookInput);
     }
@@ -309,7 +314,7 @@ export class HookTarget implements Target {
     if (this.#isStopped) return; // Killed at the end, most likely; the note says so.
     const message = error instanceof HookError ? error.message : `${(error as Error).stack}`;
     if (peer.wanted !== wanted) {
-      log.warn(message);
+      this.#lines.warnLine(message);
       this.#queue.add(peer);
       return;
     }
@@ -327,7 +332,7 @@ export class HookTarget implements Target {
     const delayMs = backoffMs(peer.failures, RETRY, clock);
     peer.retry?.[Symbol.dispose]();
     peer.problem = `${message}; it is tried again`;
-    log.warn(`${message}; it is tried again in ${Math.ceil(delayMs / 1000)} s`);
+    this.#lines.warnLine(`${message}; it is tried again in ${Math.ceil(delayMs / 1000)} s`);
     peer.retry = clock.setTimer(delayMs, () => {
       this.#queue.add(peer);
       this.#pump();

@@ -153,6 +153,18 @@ describe("a restart", () => {
 });
 
 describe("a command that fails", () => {
+  test("for many peers is a few lines and their number", async () => {
+    using sandbox = new Sandbox();
+    await using target = await sandbox.run({ SubnetAddCommand: "exit 1" });
+    for (let n = 2; n < 10; n++) target.put(peer(n));
+    await target.whenSettled();
+    expect(target.problems()).toHaveLength(8);
+    expect(sandbox.messages("warn")).toHaveLength(5);
+    await target[Symbol.asyncDispose]();
+    expect(sandbox.messages("warn")).toHaveLength(6);
+    expect(sandbox.messages("warn")[5]).toEndWith("it is tried again in 1 s (and 2 more like it)");
+  });
+
   test("is tried again, less and less often, and is a problem until it succeeds", async () => {
     using sandbox = new Sandbox();
     await using target = await sandbox.run({
