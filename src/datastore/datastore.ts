@@ -10,6 +10,7 @@ import { LeaseClock } from "./lease_clock.ts";
 import { LeaseTable } from "./lease_table.ts";
 import { keyCalls } from "./rpc/key_calls.ts";
 import { Server, type ServerTls } from "./rpc/server.ts";
+import type { ServerLimits } from "./rpc/server_limits.ts";
 import { registerServices } from "./rpc/services.ts";
 import { serveWatches, WATCH_PATH } from "./rpc/watch_service.ts";
 import { Storage } from "./storage.ts";
@@ -26,6 +27,8 @@ export interface DatastoreOptions {
   readonly progressNotifyMs: number;
   readonly clock: Clock;
   readonly log: Log;
+  /** For tests. */
+  readonly limits?: Partial<ServerLimits>;
 }
 
 export class Datastore implements AsyncDisposable {
@@ -67,9 +70,13 @@ export class Datastore implements AsyncDisposable {
         port,
         tls,
         log,
+        limits: options.limits,
         routes: (router) => registerServices(router, { ...services, url: urlOf(port) }),
         streams: new Map([
-          [WATCH_PATH, (body, response) => serveWatches({ hub, storage, pool }, body, response)],
+          [
+            WATCH_PATH,
+            (messages, writer) => serveWatches({ hub, storage, pool }, messages, writer),
+          ],
           ...keyCalls({ store, storage, commits, leases, pool }),
         ]),
       }),

@@ -150,15 +150,22 @@ export class Storage implements Disposable {
   }
 
   /** How many of the first keys of a selection, at least one, fit into so many bytes. */
-  countWithin(selection: Selection & { readonly limit: bigint }, maxBytes: number): bigint {
+  countWithin(
+    selection: Selection & { readonly limit: bigint },
+    maxBytes: number,
+  ): { readonly fitting: bigint; readonly hasMore: boolean } {
     const { table, where, values } = rowsOf(selection);
     const sizes = this.#rows(
       `SELECT LENGTH(key) + LENGTH(value) FROM ${table} WHERE ${where} ORDER BY key LIMIT ?`,
-      [...values, selection.limit],
+      [...values, selection.limit + 1n],
     ) as [bigint][];
-    let bytes = 0;
-    const beyond = sizes.findIndex(([size]) => (bytes += Number(size)) > maxBytes);
-    return BigInt(beyond < 0 ? sizes.length : Math.max(beyond, 1));
+    let [bytes, fitting] = [0, 0];
+    for (const [size] of sizes.slice(0, Number(selection.limit))) {
+      bytes += Number(size);
+      if (bytes > maxBytes && fitting > 0) break;
+      fitting++;
+    }
+    return { fitting: BigInt(fitting), hasMore: fitting < sizes.length };
   }
 
   count(selection: Selection): bigint {

@@ -219,10 +219,12 @@ export class Snapshot implements Disposable {
   /** The first keys of a range: so many, and fewer where they are large. */
   page(range: KeyRange, { keys, bytes, keysOnly }: PageLimits): Page {
     const selection = this.#selection({ range, keysOnly });
-    const limit = this.#storage.countWithin({ ...selection, limit: BigInt(keys) }, bytes);
-    const entries = this.#storage.entries({ ...selection, limit: limit + 1n });
-    const next = entries.length > limit ? entries.pop() : undefined;
-    return { entries, rest: next && { start: next.key, end: range.end } };
+    const limited = { ...selection, limit: BigInt(keys) };
+    const { fitting, hasMore } = this.#storage.countWithin(limited, bytes);
+    const entries = this.#storage.entries({ ...selection, limit: fitting });
+    const last = entries.at(-1);
+    const rest = hasMore && last ? { start: keyAfter(last.key), end: range.end } : undefined;
+    return { entries, rest };
   }
 
   /** The size of the first keys of a range. */

@@ -15,17 +15,28 @@ export const MAX_MESSAGE_BYTES = MAX_REQUEST_BYTES + (512 << 10);
 /** Before each message: a flag for compression, and the length in four bytes. */
 const PREFIX_BYTES = 5;
 
+/** Follows how messages arrive. */
+export interface Arrival {
+  /** So many bytes wait for the rest of their message; 0: a message is whole. May throw. */
+  waiting(bytes: number): void;
+}
+
 /**
  * The messages of a request's body, each in memory of its own. Throws `ConnectError` for one that is
  * compressed, too large, or cut off.
  */
-export async function* readMessages(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+export async function* readMessages(
+  body: AsyncIterable<Uint8Array>,
+  arrival?: Arrival,
+): AsyncGenerator<Uint8Array> {
   const pieces = new Pieces();
   for await (const chunk of body) {
     pieces.add(chunk);
     for (let message = pieces.message(); message !== undefined; message = pieces.message()) {
+      arrival?.waiting(0);
       yield message;
     }
+    if (pieces.size > 0) arrival?.waiting(pieces.size);
   }
   if (pieces.size > 0) throw new ConnectError("a message is cut off", Code.InvalidArgument);
 }

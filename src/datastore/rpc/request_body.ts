@@ -6,18 +6,41 @@
  * stream's own iterator destroys the stream when it is left, without giving that share back.
  */
 
+import { Code, ConnectError } from "@connectrpc/connect";
 import type { Http2ServerRequest } from "node:http2";
+import { Refusal } from "../refusal.ts";
+import type { Arrival } from "./message_stream.ts";
 
-export class RequestBody implements AsyncIterableIterator<Uint8Array> {
+export interface RequestBodyOptions {
+  /** Parts of messages of which the rest is still to come, of all bodies together. */
+  readonly unfinished: { bytes: number };
+  readonly maxUnfinishedBytes: number;
+  /** From the first byte of a message to its last one, and until the first message. */
+  readonly messageMs: number;
+  /** Called for a client that sends its bytes one by one. */
+  readonly onFlood: () => void;
+}
+
+/** Frames that hold next to nothing, of one message. */
+const MAX_SMALL_FRAMES = 1_000;
+const SMALL_BYTES = 64;
+
+export class RequestBody implements AsyncIterableIterator<Uint8Array>, Arrival {
   readonly #request: Http2ServerRequest;
+  readonly #options: RequestBodyOptions;
   readonly #chunks: Uint8Array[] = [];
   #isUnwanted = false;
   #isOver = false;
   #failure: Error | undefined;
   #wake: (() => void) | undefined;
+  #unfinishedBytes = 0;
+  #smallFrames = 0;
+  #late: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(request: Http2ServerRequest) {
+  constructor(request: Http2ServerRequest, options: RequestBodyOptions) {
     this.#request = request;
+    this.#options = options;
+    this.#startTimer();
     request.on("data", (chunk: Uint8Array) => this.#take(chunk));
     request.on("end", () => this.#end());
     request.on("close", () => this.#end());
@@ -54,11 +77,31 @@ export class RequestBody implements AsyncIterableIterator<Uint8Array> {
   discard(): void {
     this.#isUnwanted = true;
     this.#chunks.length = 0;
+    this.#release();
     this.#request.resume();
     this.#wake?.();
   }
 
+  /** Throws `Refusal` when the unfinished messages of all clients are too many bytes. */
+  waiting(bytes: number): void {
+    const { unfinished, maxUnfinishedBytes } = this.#options;
+    unfinished.bytes += bytes - this.#unfinishedBytes;
+    this.#unfinishedBytes = bytes;
+    if (bytes === 0) {
+      this.#smallFrames = 0;
+      this.#stopTimer();
+    } else {
+      this.#startTimer();
+    }
+    if (bytes > 0 && unfinished.bytes > maxUnfinishedBytes) throw new Refusal("tooManyRequests");
+  }
+
   #take(chunk: Uint8Array): void {
+    if (chunk.length < SMALL_BYTES && ++this.#smallFrames > MAX_SMALL_FRAMES) {
+      this.#options.onFlood();
+      this.#end(new ConnectError("the message comes in too many pieces", Code.ResourceExhausted));
+      return;
+    }
     if (this.#isUnwanted) return;
     this.#chunks.push(chunk);
     // The client may send on when this one has been used.
@@ -69,6 +112,26 @@ export class RequestBody implements AsyncIterableIterator<Uint8Array> {
   #end(failure?: Error): void {
     this.#isOver = true;
     this.#failure ??= failure;
+    this.#stopTimer();
     this.#wake?.();
+  }
+
+  #release(): void {
+    this.#options.unfinished.bytes -= this.#unfinishedBytes;
+    this.#unfinishedBytes = 0;
+    this.#stopTimer();
+  }
+
+  #startTimer(): void {
+    const { messageMs } = this.#options;
+    this.#late ??= setTimeout(() => {
+      const text = `no whole message has arrived within ${messageMs / 1000} s`;
+      this.#end(new ConnectError(text, Code.DeadlineExceeded));
+    }, messageMs);
+  }
+
+  #stopTimer(): void {
+    clearTimeout(this.#late);
+    this.#late = undefined;
   }
 }

@@ -9,13 +9,16 @@ import {
   type Http2Server,
   type Http2ServerRequest,
   type Http2ServerResponse,
-  type ServerHttp2Session,
+  type Settings,
 } from "node:http2";
 import type { Log } from "../../log/log.ts";
 import { DatastoreError } from "../datastore_error.ts";
-import { MAX_MESSAGE_BYTES, MessageWriter } from "./message_stream.ts";
+import { Refusal } from "../refusal.ts";
+import { Connections } from "./connections.ts";
+import { frame, MAX_MESSAGE_BYTES, MessageWriter, readMessages } from "./message_stream.ts";
 import { RequestBody } from "./request_body.ts";
 import { rpcError } from "./rpc_error.ts";
+import { defaultLimits, type ServerLimits } from "./server_limits.ts";
 
 export interface ServerOptions {
   readonly host: string;
@@ -25,11 +28,13 @@ export interface ServerOptions {
   /** Calls that are served without Connect, by their path. */
   readonly streams: ReadonlyMap<string, StreamHandler>;
   readonly log: Log;
+  /** Other ones than the default. */
+  readonly limits?: Partial<ServerLimits> | undefined;
 }
 
-/** Answers the request that has this body. */
+/** Answers the request that has these messages. */
 export type StreamHandler = (
-  body: AsyncIterable<Uint8Array>,
+  messages: AsyncIterable<Uint8Array>,
   writer: MessageWriter,
 ) => Promise<void>;
 
@@ -40,31 +45,23 @@ export interface ServerTls {
   readonly clientCa?: string | undefined;
 }
 
-/** A client that has vanished without a word is noticed within about a minute. */
-const PING_INTERVAL_MS = 45_000;
-const PING_TIMEOUT_MS = 20_000;
 const CLOSE_MS = 1_000;
-/** For a client that is alive and takes nothing of what it has asked for. */
-const STALL_MS = 60_000;
+const HANDSHAKE_MS = 10_000;
 
 export class Server implements AsyncDisposable {
   /** The port that was given, or the one chosen for 0. */
   readonly port: number;
   readonly #server: Http2Server | Http2SecureServer;
-  readonly #sessions: ReadonlySet<ServerHttp2Session>;
+  readonly #connections: Connections;
 
   /** Listens. Throws `DatastoreError` when it cannot. */
   static async start(options: ServerOptions): Promise<Server> {
-    const handler = requestHandler(options);
     const { tls, host, port, log } = options;
-    const server = tls === undefined ? createServer({}, handler) : secureServer(tls, handler);
-    const sessions = new Set<ServerHttp2Session>();
-    server.on("session", (session: ServerHttp2Session) => {
-      sessions.add(session);
-      session.on("close", () => sessions.delete(session));
-      session.on("error", (error) => log.debug(`a connection failed: ${error.message}`));
-      pingRegularly(session);
-    });
+    const limits = { ...defaultLimits(), ...options.limits };
+    const settings = { maxConcurrentStreams: limits.streamsPerConnection };
+    const server = tls === undefined ? createServer({ settings }) : secureServer(tls, settings);
+    const connections = new Connections(server, limits, log);
+    server.on("request", requestHandler(options, limits, connections));
     server.on("sessionError", (error) => log.debug(`a connection failed: ${error.message}`));
     server.on(
       "tlsClientError",
@@ -78,28 +75,26 @@ export class Server implements AsyncDisposable {
     const address = server.address();
     return new Server(
       server,
-      sessions,
+      connections,
       typeof address === "object" && address !== null ? address.port : port,
     );
   }
 
   private constructor(
     server: Http2Server | Http2SecureServer,
-    sessions: ReadonlySet<ServerHttp2Session>,
+    connections: Connections,
     port: number,
   ) {
     this.#server = server;
-    this.#sessions = sessions;
+    this.#connections = connections;
     this.port = port;
   }
 
   /** Refuses new calls, lets those under way end, and closes. */
   async [Symbol.asyncDispose](): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    for (const session of this.#sessions) session.close();
-    const late = setTimeout(() => {
-      for (const session of this.#sessions) session.destroy();
-    }, CLOSE_MS);
+    this.#connections.close();
+    const late = setTimeout(() => this.#connections.destroy(), CLOSE_MS);
     await closed;
     clearTimeout(late);
   }
@@ -107,11 +102,12 @@ export class Server implements AsyncDisposable {
 
 type Handler = (request: Http2ServerRequest, response: Http2ServerResponse) => void;
 
-function secureServer(tls: ServerTls, handler: Handler): Http2SecureServer {
+function secureServer(tls: ServerTls, settings: Settings): Http2SecureServer {
   const { cert, key, clientCa } = tls;
   const mutual = clientCa && { ca: clientCa, requestCert: true, rejectUnauthorized: true };
   try {
-    return createSecureServer({ cert, key, minVersion: "TLSv1.2", ...mutual }, handler);
+    const options = { cert, key, settings, handshakeTimeout: HANDSHAKE_MS };
+    return createSecureServer({ ...options, minVersion: "TLSv1.2", ...mutual });
   } catch (error) {
     throw new DatastoreError(
       `cannot use the certificate or its key: ${(error as Error).message}; check --cert-file, ` +
@@ -121,7 +117,11 @@ function secureServer(tls: ServerTls, handler: Handler): Http2SecureServer {
   }
 }
 
-function requestHandler({ routes, streams, log }: ServerOptions): Handler {
+function requestHandler(
+  { routes, streams, log }: ServerOptions,
+  limits: ServerLimits,
+  connections: Connections,
+): Handler {
   const handler = connectNodeAdapter({
     routes,
     connect: false,
@@ -132,16 +132,56 @@ function requestHandler({ routes, streams, log }: ServerOptions): Handler {
     fallback: (request, response) =>
       refuseByName(request as Http2ServerRequest, response as Http2ServerResponse),
   });
+  const unfinished = { bytes: 0 };
   return (request, response) => {
-    const body = new RequestBody(request);
-    request[Symbol.asyncIterator] = () => body;
+    if (!connections.admit(request, response)) return refuse(response, TOO_MANY);
+    limitTimeout(request);
+    const body = new RequestBody(request, {
+      unfinished,
+      maxUnfinishedBytes: limits.requestBytes,
+      messageMs: limits.requestMs,
+      onFlood: () => connections.punish(request, "it sends its request in tiny frames"),
+    });
+    response.once("close", () => body.discard());
     response.once("finish", () => body.discard());
+    const messages = readMessages(body, body);
     const stream = isBinary(request) ? streams.get(request.url) : undefined;
-    if (stream === undefined) return (handler as Handler)(request, response);
-    const writer = new MessageWriter(response, { stallMs: STALL_MS });
-    const served = reportingFailures(log, request.url.slice(1), () => stream(body, writer));
+    if (stream === undefined) {
+      request[Symbol.asyncIterator] = () => wholeFrames(messages);
+      return (handler as Handler)(request, response);
+    }
+    const writer = new MessageWriter(response, limits);
+    const served = reportingFailures(log, request.url.slice(1), () => stream(messages, writer));
     void served.then(() => writer.end(), (failure: ConnectError) => writer.end(failure));
   };
+}
+
+const TOO_MANY = new Refusal("tooManyRequests");
+
+/** Each message in one piece, however it arrives: Connect puts pieces together one by one. */
+async function* wholeFrames(messages: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  try {
+    for await (const message of messages) yield frame(message);
+  } catch (error) {
+    throw rpcError(error);
+  }
+}
+
+/** A deadline beyond what timers can wait for is none. */
+function limitTimeout({ headers }: Http2ServerRequest): void {
+  const [, value, unit = ""] = /^(\d{1,8})([HMS])$/.exec(`${headers["grpc-timeout"]}`) ?? [];
+  const seconds = Number(value) * (SECONDS_OF[unit] ?? 0);
+  if (seconds > LONGEST_TIMER_SECONDS) delete headers["grpc-timeout"];
+}
+
+const SECONDS_OF: Readonly<Record<string, number>> = { H: 3_600, M: 60, S: 1 };
+/** 31 bits of milliseconds. */
+const LONGEST_TIMER_SECONDS = 2_147_483;
+
+function refuse(response: Http2ServerResponse, { code, message }: Refusal): void {
+  response.writeHead(200, { "content-type": "application/grpc" });
+  response.addTrailers({ "grpc-status": String(code), "grpc-message": encodeURI(message) });
+  response.end();
 }
 
 /** Whether the messages are those of protobuf, not JSON. */
@@ -185,18 +225,6 @@ function refuseByName(request: Http2ServerRequest, response: Http2ServerResponse
     "grpc-message": `flanneld datastore does not serve ${encodeURI(method)}`,
   });
   response.end();
-}
-
-function pingRegularly(session: ServerHttp2Session): void {
-  const timer = setInterval(() => {
-    const late = setTimeout(() => session.destroy(), PING_TIMEOUT_MS);
-    const isSent = session.ping((error) => {
-      clearTimeout(late);
-      if (error) session.destroy();
-    });
-    if (!isSent) clearTimeout(late);
-  }, PING_INTERVAL_MS);
-  session.on("close", () => clearInterval(timer));
 }
 
 function listenError({ host, port }: ServerOptions, error: NodeJS.ErrnoException): DatastoreError {

@@ -14,7 +14,7 @@ import type { AnswerPool, Share } from "../answer_pool.ts";
 import { assertCost, costOf, MAX_TRANSACTION_BYTES } from "../read_cost.ts";
 import { Refusal } from "../refusal.ts";
 import type { Size } from "../storage.ts";
-import { type MessageWriter, readMessages } from "./message_stream.ts";
+import type { MessageWriter } from "./message_stream.ts";
 import type { StreamHandler } from "./server.ts";
 
 /** What one call holds of the pool while it is served. */
@@ -78,8 +78,8 @@ export function unaryCall<Input extends DescMessage, Output extends DescMessage>
   pool: AnswerPool,
   act: (request: MessageShape<Input>, shares: CallShares) => Promise<Answer<Output>>,
 ): [path: string, handler: StreamHandler] {
-  const handler = async (body: AsyncIterable<Uint8Array>, writer: MessageWriter) => {
-    const request = parseMessage(method.input, await onlyMessage(body));
+  const handler = async (messages: AsyncIterable<Uint8Array>, writer: MessageWriter) => {
+    const request = parseMessage(method.input, await onlyMessage(messages));
     using shares = new CallShares(pool);
     const answer = await act(request, shares);
     const parts = Array.isArray(answer)
@@ -102,9 +102,9 @@ export function parseMessage<Input extends DescMessage>(
   }
 }
 
-async function onlyMessage(body: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+async function onlyMessage(messages: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
   let only: Uint8Array | undefined;
-  for await (const message of readMessages(body)) {
+  for await (const message of messages) {
     if (only !== undefined) {
       throw new ConnectError("the call takes one message", Code.InvalidArgument);
     }

@@ -27,7 +27,7 @@ import {
   type WatchStream,
 } from "../watch_stream.ts";
 import { responseHeader } from "./header.ts";
-import { frame, type MessageWriter, readMessages } from "./message_stream.ts";
+import { frame, type MessageWriter } from "./message_stream.ts";
 import { parseMessage } from "./unary_call.ts";
 
 type Response = MessageInitShape<typeof WatchResponseSchema>;
@@ -46,14 +46,14 @@ export interface WatchServiceOptions {
  */
 export async function serveWatches(
   { hub, storage, pool }: WatchServiceOptions,
-  body: AsyncIterable<Uint8Array>,
+  messages: AsyncIterable<Uint8Array>,
   writer: MessageWriter,
 ): Promise<void> {
   using stream = hub.open();
   const close = () => stream[Symbol.dispose]();
   writer.onClose(close);
   let failure: ConnectError | undefined;
-  const reading = readRequests(body, stream).catch((error: unknown) => {
+  const reading = readRequests(messages, stream).catch((error: unknown) => {
     // A connection that is cut ends the requests with an error, which nobody is left to hear.
     if (error instanceof ConnectError) failure = error;
   });
@@ -79,8 +79,11 @@ export async function serveWatches(
   if (failure !== undefined) throw failure;
 }
 
-async function readRequests(body: AsyncIterable<Uint8Array>, stream: WatchStream): Promise<void> {
-  for await (const message of readMessages(body)) {
+async function readRequests(
+  messages: AsyncIterable<Uint8Array>,
+  stream: WatchStream,
+): Promise<void> {
+  for await (const message of messages) {
     const { requestUnion } = parseMessage(WatchRequestSchema, message);
     switch (requestUnion.case) {
       case "createRequest":

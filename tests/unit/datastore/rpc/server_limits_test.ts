@@ -1,0 +1,251 @@
+/** What a client cannot have of the server, however it asks. */
+
+import { create, toBinary } from "@bufbuild/protobuf";
+import { expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { type ClientHttp2Session, type ClientHttp2Stream, connect } from "node:http2";
+import { Datastore } from "../../../../src/datastore/datastore.ts";
+import { frame } from "../../../../src/datastore/rpc/message_stream.ts";
+import type { ServerLimits } from "../../../../src/datastore/rpc/server_limits.ts";
+import { WATCH_PATH } from "../../../../src/datastore/rpc/watch_service.ts";
+import { RangeRequestSchema } from "../../../../src/subnet/etcd/rpc/rpc_pb.ts";
+import { systemClock } from "../../../../src/time/clock.ts";
+import { collectingLog, type LogRecord } from "../../../support/collecting_log.ts";
+import { callHeaders, FrameType, http2Frame, RawHttp2 } from "../../../support/raw_http2.ts";
+import { eventually } from "../../../support/wait.ts";
+import { bytes } from "../fixture.ts";
+
+const RANGE_PATH = "/etcdserverpb.KV/Range";
+const ENHANCE_YOUR_CALM = 11;
+
+/** A datastore of a test's own. */
+class TestServer implements AsyncDisposable {
+  readonly datastore: Datastore;
+  readonly port: number;
+  readonly records: readonly LogRecord[];
+  readonly #directory: string;
+
+  static async start(limits: Partial<ServerLimits>): Promise<TestServer> {
+    const directory = mkdtempSync("/dev/shm/datastore-test-");
+    const { log, records } = collectingLog();
+    const datastore = await Datastore.start({
+      directory,
+      host: "127.0.0.1",
+      port: 0,
+      progressNotifyMs: 600_000,
+      clock: systemClock,
+      log,
+      limits,
+    });
+    return new TestServer(datastore, directory, records);
+  }
+
+  private constructor(datastore: Datastore, directory: string, records: readonly LogRecord[]) {
+    this.datastore = datastore;
+    this.port = Number(new URL(datastore.url).port);
+    this.records = records;
+    this.#directory = directory;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.datastore[Symbol.asyncDispose]();
+    rmSync(this.#directory, { recursive: true });
+  }
+
+  connect(): ClientHttp2Session & Disposable {
+    const session = connect(this.datastore.url);
+    session.on("error", () => {});
+    return Object.assign(session, { [Symbol.dispose]: () => session.destroy() });
+  }
+}
+
+function call(session: ClientHttp2Session, path: string, headers = {}): ClientHttp2Stream {
+  const stream = session.request({
+    ":method": "POST",
+    ":path": path,
+    "content-type": "application/grpc",
+    te: "trailers",
+    ...headers,
+  });
+  stream.on("error", () => {});
+  return stream;
+}
+
+const rangeRequest = (key = "k") =>
+  frame(toBinary(RangeRequestSchema, create(RangeRequestSchema, { key: bytes(key) })));
+
+/** What the server says at the end: in the trailers, or at once in the headers. */
+async function statusOf(stream: ClientHttp2Stream): Promise<[status: string, message: string]> {
+  const said: Record<string, unknown> = {};
+  stream.on("response", (headers) => Object.assign(said, headers));
+  stream.on("trailers", (headers) => Object.assign(said, headers));
+  stream.resume();
+  await new Promise((resolve) => stream.on("end", resolve));
+  stream.close();
+  return [`${said["grpc-status"]}`, decodeURIComponent(`${said["grpc-message"] ?? ""}`)];
+}
+
+async function rangeStatus(session: ClientHttp2Session): Promise<string> {
+  const stream = call(session, RANGE_PATH);
+  stream.end(rangeRequest());
+  return (await statusOf(stream))[0];
+}
+
+test("a connection has so many calls at a time, and one that opens more and more is closed", async () => {
+  await using server = await TestServer.start({ streamsPerConnection: 20 });
+  using client = await RawHttp2.open(server.port);
+  for (let stream = 1; stream < 2_000 && !client.isClosed; stream += 2) {
+    await client.send(callHeaders(WATCH_PATH, stream));
+  }
+  await client.closed;
+  expect(client.of(FrameType.headers).length).toBe(20);
+  expect(client.of(FrameType.rstStream).length).toBeGreaterThan(0);
+  expect(client.goawayCodes).toContain(ENHANCE_YOUR_CALM);
+});
+
+test("there are so many calls at a time in all, and more when some have ended", async () => {
+  await using server = await TestServer.start({ streams: 10 });
+  using first = server.connect();
+  using second = server.connect();
+  const open = Array.from({ length: 10 }, () => call(first, WATCH_PATH));
+  await Promise.all(open.map((stream) => new Promise((resolve) => stream.on("response", resolve))));
+  const refused = call(second, RANGE_PATH);
+  refused.end(rangeRequest());
+  expect(await statusOf(refused)).toEqual(["8", "etcdserver: too many requests"]);
+  const ended = new Promise((resolve) => open[0]?.on("close", resolve));
+  open[0]?.close();
+  await ended;
+  await eventually("a call is served", 10_000, async () => await rangeStatus(second) === "0");
+  expect(server.records.filter(({ level }) => level === "warn").map(({ msg }) => msg))
+    .toEqual(["there are 10 calls at a time; more are refused"]);
+});
+
+test("of too many connections the one that has been idle for longest makes room", async () => {
+  await using server = await TestServer.start({ connections: 3 });
+  using busy = server.connect();
+  const watch = call(busy, WATCH_PATH);
+  await new Promise((resolve) => watch.on("response", resolve));
+  using idle = await RawHttp2.open(server.port);
+  await eventually("it is accepted", 10_000, () => idle.frames.length > 0);
+  using second = server.connect();
+  expect(await rangeStatus(second)).toBe("0");
+  using third = server.connect();
+  expect(await rangeStatus(third)).toBe("0");
+  await idle.closed;
+  for (const session of [second, third]) {
+    const stream = call(session, WATCH_PATH);
+    await new Promise((resolve) => stream.on("response", resolve));
+  }
+  using refused = await RawHttp2.open(server.port);
+  await refused.closed;
+  expect(watch.closed).toBe(false);
+});
+
+test("a client that has vanished gives its descriptor back", async () => {
+  await using server = await TestServer.start({ pingIntervalMs: 50, pingTimeoutMs: 50 });
+  using stack = new DisposableStack();
+  // They answer no PING, and one of them has a call and does not take its answer.
+  const clients = await Promise.all(
+    Array.from({ length: 5 }, async () => stack.use(await RawHttp2.open(server.port))),
+  );
+  await clients[0]?.send(callHeaders(WATCH_PATH, 1));
+  await Promise.all(clients.map(({ closed }) => closed));
+  using live = server.connect();
+  expect(await rangeStatus(live)).toBe("0");
+});
+
+test("a request in frames of one byte ends its connection", async () => {
+  await using server = await TestServer.start({});
+  for (const path of [RANGE_PATH, "/etcdserverpb.Lease/LeaseGrant"]) {
+    using client = await RawHttp2.open(server.port);
+    const one = http2Frame(FrameType.data, { stream: 1, payload: Uint8Array.of(0) });
+    await client.send(callHeaders(path, 1));
+    await client.send(http2Frame(FrameType.data, { stream: 1, payload: Buffer.of(0, 0, 1, 0, 0) }));
+    const frames = Buffer.concat(Array.from({ length: 100 }, () => one));
+    for (let sent = 0; sent < 30_000 && !client.isClosed; sent += 100) {
+      await client.send(frames);
+    }
+    await client.closed;
+    expect(client.goawayCodes).toContain(ENHANCE_YOUR_CALM);
+  }
+});
+
+test("a stream of many small messages is not taken for that", async () => {
+  await using server = await TestServer.start({});
+  using session = server.connect();
+  const stream = call(session, WATCH_PATH);
+  for (let number = 0; number < 3_000; number++) stream.write(frame(new Uint8Array()));
+  stream.end();
+  expect((await statusOf(stream))[0]).toBe("0");
+});
+
+test("a request that does not arrive, or not to its end, is over after a while", async () => {
+  await using server = await TestServer.start({ requestMs: 50 });
+  using session = server.connect();
+  for (const path of [RANGE_PATH, WATCH_PATH, "/etcdserverpb.Lease/LeaseLeases"]) {
+    for (const part of [new Uint8Array(), Uint8Array.of(0, 0, 0)]) {
+      const stream = call(session, path);
+      stream.write(part);
+      expect(await statusOf(stream)).toEqual(["4", "no whole message has arrived within 0.05 s"]);
+    }
+  }
+});
+
+test("unfinished requests of all clients together are so many bytes at most", async () => {
+  await using server = await TestServer.start({ requestBytes: 1 << 20 });
+  using session = server.connect();
+  const prefix = Buffer.alloc(5);
+  prefix.writeUInt32BE(2_000_000, 1);
+  const held = call(session, RANGE_PATH);
+  held.write(Buffer.concat([prefix, new Uint8Array(600_000)]));
+  const refused = call(session, RANGE_PATH);
+  refused.write(Buffer.concat([prefix, new Uint8Array(600_000)]));
+  const status = await Promise.race([statusOf(held), statusOf(refused)]);
+  expect(status).toEqual(["8", "etcdserver: too many requests"]);
+  expect(await rangeStatus(session)).toBe("0");
+});
+
+test("a deadline in a hundred years is none", async () => {
+  await using server = await TestServer.start({});
+  using session = server.connect();
+  const warnings: Error[] = [];
+  const warned = (warning: Error) => warnings.push(warning);
+  process.on("warning", warned);
+  using cleanup = new DisposableStack();
+  cleanup.defer(() => process.off("warning", warned));
+  for (const timeout of ["99999999H", "2562047H", "99999999M", "99999999S"]) {
+    const stream = call(session, "/etcdserverpb.Lease/LeaseLeases", { "grpc-timeout": timeout });
+    stream.end(frame(new Uint8Array()));
+    expect((await statusOf(stream))[0]).toBe("0");
+  }
+  expect(warnings).toEqual([]);
+});
+
+test(
+  "a client that takes nothing of its answer is cut off, and others get the memory",
+  async () => {
+    await using server = await TestServer.start({ stallMs: 100 });
+    server.datastore.store.write((transaction) => {
+      for (let number = 0; number < 70; number++) {
+        const value = new Uint8Array(1 << 20);
+        transaction.put({ key: bytes(`k${number}`), value, lease: 0n }, undefined);
+      }
+    });
+    const all = create(RangeRequestSchema, { key: bytes("k"), rangeEnd: bytes("l") });
+    const request = frame(toBinary(RangeRequestSchema, all));
+    // Each holds more than half of the memory for answers.
+    for (let number = 0; number < 2; number++) {
+      using client = await RawHttp2.open(server.port);
+      const payload = http2Frame(FrameType.data, { flags: 1, stream: 1, payload: request });
+      await client.send(callHeaders(RANGE_PATH, 1), payload);
+      await eventually(
+        "the stream is cut off",
+        20_000,
+        () => client.of(FrameType.rstStream, 1).length > 0,
+      );
+    }
+    using session = server.connect();
+    expect(await rangeStatus(session)).toBe("0");
+  },
+  60_000,
+);
