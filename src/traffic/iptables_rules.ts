@@ -310,6 +310,8 @@ function obstacle(
     network: Prefix;
   },
 ): Spec | undefined {
+  // A chain that did not end a packet's way does not do so when it is called again.
+  const walked = new Set<string>();
   const walk = (rules: readonly Spec[], depth: number): Spec | "settled" | undefined => {
     for (const spec of rules) {
       if (isPlainJump(spec, hook)) return "settled";
@@ -318,9 +320,12 @@ function obstacle(
       if (spec.target === "ACCEPT") return "settled";
       if (spec.target === "RETURN") return depth === 0 ? "settled" : undefined;
       const called = ADMINISTRATOR_CHAINS.has(spec.target) ? undefined : chains.get(spec.target);
-      if (called === undefined || depth >= MAX_CALL_DEPTH) continue;
-      const result = walk(called.map((raw) => parseSpec(raw)), depth + 1);
-      if (result !== undefined) return result;
+      if (called === undefined) continue;
+      if (depth < MAX_CALL_DEPTH && !walked.has(spec.target)) {
+        walked.add(spec.target);
+        const result = walk(called.map((raw) => parseSpec(raw)), depth + 1);
+        if (result !== undefined) return result;
+      }
       if (spec.isGoto) return depth === 0 ? "settled" : undefined;
     }
     return undefined;

@@ -71,7 +71,7 @@ export function readForwardChains(json: string): ForwardChain[] {
     if (!isRecord(chain) || chain["hook"] !== "forward") return [];
     const { family, table, name, policy } = chain;
     if (family !== "ip" && family !== "ip6" && family !== "inet") return [];
-    return [{ family, table: String(table), name: String(name), drops: policy === "drop" }];
+    return [{ family, table: textOf(table), name: textOf(name), drops: policy === "drop" }];
   });
 }
 
@@ -113,9 +113,9 @@ export function readNftTable(json: string): NftTable {
     const { metainfo, table, chain, rule } = object;
     if (isRecord(table)) isDormant = isDormantFlag(table["flags"]);
     else if (isRecord(chain)) {
-      const { type, hook, prio, policy } = chain;
-      chains.set(String(chain["name"]), { base: `${type} ${hook} ${prio} ${policy}`, entries: [] });
-    } else if (isRecord(rule)) chains.get(String(rule["chain"]))?.entries.push(readRule(rule));
+      const base = ["type", "hook", "prio", "policy"].map((name) => textOf(chain[name])).join(" ");
+      chains.set(textOf(chain["name"]), { base, entries: [] });
+    } else if (isRecord(rule)) chains.get(textOf(rule["chain"]))?.entries.push(readRule(rule));
     else if (metainfo === undefined) hasOtherObjects = true;
   }
   return { isDormant, chains, hasOtherObjects };
@@ -263,12 +263,17 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
+/** A member that is text or a number; an object has no text that could be relied on. */
+function textOf(value: unknown): string {
+  return typeof value === "object" && value !== null ? "an object" : String(value);
+}
+
 function readRule(rule: Record<string, unknown>): ChainEntry<number> {
   const expressions = Array.isArray(rule["expr"]) ? rule["expr"].filter(isRecord) : [];
   return {
     rule: decodeRule(expressions),
     prefixes: collectPrefixes(expressions),
-    raw: Number(rule["handle"]),
+    raw: typeof rule["handle"] === "number" ? rule["handle"] : NaN,
   };
 }
 
@@ -292,7 +297,9 @@ function decodeVerdict(expression: Record<string, unknown>): Verdict | undefined
   if (!isRecord(masquerade)) return masquerade === null ? "masquerade" : undefined;
   const { flags, ...others } = masquerade;
   if (Object.keys(others).length > 0) return undefined;
-  return String([flags].flat()) === "fully-random" ? "masquerade fully-random" : undefined;
+  return [flags].flat().map(textOf).join() === "fully-random"
+    ? "masquerade fully-random"
+    : undefined;
 }
 
 function decodeMatch(
@@ -306,7 +313,7 @@ function decodeMatch(
     if (prefix === undefined || (op !== "==" && op !== "!=")) return false;
     if (payload["protocol"] !== nftFamily(familyOf(prefix))) return false;
     const match = { prefix, negated: op === "!=" };
-    const side = { saddr: "source", daddr: "destination" }[String(payload["field"])];
+    const side = { saddr: "source", daddr: "destination" }[textOf(payload["field"])];
     if (side !== "source" && side !== "destination" || rule[side]) return false;
     rule[side] = match;
     return true;
@@ -331,14 +338,20 @@ function decodePrefix(value: unknown): Prefix | undefined {
   const address: IpAddress | undefined = typeof addr === "string"
     ? parseIpAddress(addr)
     : undefined;
-  if (address === undefined || typeof len !== "number") return undefined;
-  return len >= 0 && len <= addressBits(familyOf(address)) ? makePrefix(address, len) : undefined;
+  if (address === undefined || !Number.isInteger(len)) return undefined;
+  const length = len as number;
+  return length >= 0 && length <= addressBits(familyOf(address))
+    ? makePrefix(address, length)
+    : undefined;
 }
 
-/** Every address and prefix in an expression, however deep. */
-function collectPrefixes(value: unknown): Prefix[] {
+/** Deeper than any expression of nft goes. */
+const MAX_DEPTH = 100;
+
+/** Every address and prefix in an expression. */
+function collectPrefixes(value: unknown, depth: number = 0): Prefix[] {
   const prefix = decodePrefix(value);
   if (prefix !== undefined) return [prefix];
-  if (typeof value !== "object" || value === null) return [];
-  return Object.values(value).flatMap(collectPrefixes);
+  if (typeof value !== "object" || value === null || depth > MAX_DEPTH) return [];
+  return Object.values(value).flatMap((item) => collectPrefixes(item, depth + 1));
 }

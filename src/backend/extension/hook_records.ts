@@ -205,7 +205,8 @@ async function readRecord<T>(
   return parsed;
 }
 
-function parseSetup(fields: Readonly<Record<string, unknown>>): SetupRecord | undefined {
+/** A record's fields; `undefined` if one is not as this program writes it. */
+export function parseSetup(fields: Readonly<Record<string, unknown>>): SetupRecord | undefined {
   const { generation, isComplete, mark, commands, output } = fields;
   const variables = readVariables(fields["variables"]);
   if (typeof generation !== "string" || typeof mark !== "string" || typeof output !== "string") {
@@ -218,7 +219,8 @@ function parseSetup(fields: Readonly<Record<string, unknown>>): SetupRecord | un
   return { generation, isComplete, mark, commands, variables, output };
 }
 
-function parsePeer(fields: Readonly<Record<string, unknown>>): PeerRecord | undefined {
+/** See `parseSetup`. */
+export function parsePeer(fields: Readonly<Record<string, unknown>>): PeerRecord | undefined {
   const { key, generation, isCertain, mark, command } = fields;
   const input = readInput(fields["input"]);
   if (typeof key !== "string" || typeof generation !== "string" || typeof mark !== "string") {

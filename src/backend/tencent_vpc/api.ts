@@ -4,6 +4,7 @@
  * The vendor's own package for Node.js brings nine others along for what are a signature and a POST.
  */
 
+import { shown } from "../../text/shown.ts";
 import { exchange, HttpError } from "./http.ts";
 import { parseRouteTables, type RouteTable } from "./route_table.ts";
 import { authorization, CONTENT_TYPE, type Credentials } from "./signature.ts";
@@ -143,5 +144,5 @@ function member(value: unknown, name: string): unknown {
 }
 
 function textOf(value: unknown): string {
-  return typeof value === "string" ? value : JSON.stringify(value) ?? "unknown";
+  return typeof value === "string" ? value : shown(value);
 }

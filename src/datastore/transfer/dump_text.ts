@@ -56,7 +56,7 @@ export function parseDump(text: string): Dump {
   if (stray !== undefined) {
     throw new DatastoreError(`the export lacks the lease ${leaseText(stray.lease)} of a key`);
   }
-  return { revision: BigInt(textField(head, "revision")), leases, entries };
+  return { revision: BigInt(numberField(head, "revision", /^\d{1,19}$/)), leases, entries };
 }
 
 type Line = Readonly<Record<string, unknown>> & { readonly number: number };

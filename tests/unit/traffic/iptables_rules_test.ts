@@ -157,6 +157,15 @@ test("chains that call each other do not hang the search for a refusal", () => {
   expect(correction(installed(loop, ["A", "B"]))).toBeUndefined();
 });
 
+test("chains that are called over and over are looked at once", () => {
+  const names = Array.from({ length: 14 }, (_, index) => `C${index}`);
+  const calls = names.flatMap((name, index) =>
+    new Array<string>(30).fill(`-A ${index === 0 ? "FORWARD" : names[index - 1]} -j ${name}`)
+  );
+  expect(correction(installed([...calls, JUMP], names))).toBeUndefined();
+  expect(correction(installed([...calls, `-A C13 -j DROP`, JUMP], names))).toBe(MOVED);
+});
+
 test("what the Go program installed is taken over without a change", () => {
   // It appends its jumps.
   const save = installed(["-A FORWARD -j DOCKER-USER", JUMP], ["DOCKER-USER"]);

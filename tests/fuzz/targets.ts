@@ -1,0 +1,16 @@
+/** Every reader of outside bytes or text. */
+
+import type { FuzzTarget } from "./fuzz.ts";
+import { DATASTORE_TARGETS } from "./targets/datastore.ts";
+import { LEASE_TARGETS } from "./targets/leases.ts";
+import { NETLINK_TARGETS } from "./targets/netlink.ts";
+import { TEXT_TARGETS } from "./targets/text.ts";
+import { VICI_TARGETS } from "./targets/vici.ts";
+
+export const TARGETS: readonly FuzzTarget[] = [
+  ...LEASE_TARGETS,
+  ...TEXT_TARGETS,
+  ...NETLINK_TARGETS,
+  ...VICI_TARGETS,
+  ...DATASTORE_TARGETS,
+];

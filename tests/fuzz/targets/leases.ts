@@ -1,0 +1,195 @@
+/** Other nodes' leases: from the store's key and value to entries of the kernel. */
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { BACKEND_TYPES, carriesIpv6, loadBackend } from "../../../src/backend/registry.ts";
+import { SOCKET_VARIABLE } from "../../../src/backend/ipsec/charon_paths.ts";
+import { NetworkProjector } from "../../../src/backend/network_projector.ts";
+import { PeerFactsSource } from "../../../src/backend/peer_facts.ts";
+import type { Backend } from "../../../src/backend/backend.ts";
+import { resourceKey } from "../../../src/state/resource_key.ts";
+import type { Resource } from "../../../src/state/resource.ts";
+import {
+  decodeLease,
+  decodeLeaseValue,
+  encodeLeaseKey,
+  encodeLeaseValue,
+  isInvalidLease,
+} from "../../../src/subnet/lease_codec.ts";
+import type { Lease, LeaseAttributes } from "../../../src/subnet/lease.ts";
+import { LeaseTable } from "../../../src/subnet/lease_table.ts";
+import { FakeCharon } from "../../support/fake_charon.ts";
+import { FakeKernel } from "../../support/fake_kernel.ts";
+import {
+  backendHost,
+  collectingLog,
+  config,
+  external,
+  HOST,
+  lease,
+} from "../../support/sample_network.ts";
+import { equal } from "../equal.ts";
+import type { FuzzTarget } from "../fuzz.ts";
+
+/** For what a backend writes down. */
+const DIRECTORY = mkdtempSync("/dev/shm/fuzz-lease-");
+process.on("exit", () => rmSync(DIRECTORY, { recursive: true, force: true }));
+
+const OPTIONS: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+  extension: { SubnetAddCommand: "true" },
+  ipsec: { PSK: "0123456789".repeat(10) },
+  "tencent-vpc": { AccessKeyID: "id", AccessKeySecret: "secret" },
+};
+
+/** A node of one backend type, which gets the leases. */
+interface Node {
+  readonly table: LeaseTable;
+  readonly projector: NetworkProjector;
+  put(lease: Lease): void;
+}
+
+const nodes = new Map<string, Promise<Node>>();
+
+function nodeOf(type: string): Promise<Node> {
+  const known = nodes.get(type);
+  if (known !== undefined) return known;
+  const made = makeNode(type);
+  nodes.set(type, made);
+  return made;
+}
+
+async function makeNode(type: string): Promise<Node> {
+  const families = carriesIpv6(type) ? [4, 6] as const : [4] as const;
+  const kernel = new FakeKernel();
+  kernel.seed(...HOST);
+  kernel.delivery = "now";
+  const network = config(type, families, OPTIONS[type] ?? {});
+  const prepared = await (await loadBackend(type)).prepare(backendHost(kernel, network, {
+    runDirectory: DIRECTORY,
+    env: {
+      WIREGUARD_KEY_FILE: `${DIRECTORY}/wgkey`,
+      // Without it, a charon would be started.
+      [SOCKET_VARIABLE]: new FakeCharon(`${DIRECTORY}/vici-${type}`).path,
+    },
+  }));
+  // What it keeps outside the kernel is not there; its peers' entries are read all the same.
+  const backend: Backend = new Proxy(prepared, {
+    get(backend, name) {
+      const member: unknown = name === "target" ? undefined : Reflect.get(backend, name, backend);
+      return typeof member === "function" ? member.bind(backend) : member;
+    },
+  });
+  const ext = external(families);
+  const own = lease(1, backend.attributes.backendType, families);
+  const projector: NetworkProjector = new NetworkProjector({
+    backend,
+    sink: {
+      setDesired: (_owner: string, resources: readonly Resource[]) => {
+        for (const resource of resources) equal(typeof resourceKey(resource), "string");
+      },
+      removeOwner: () => {},
+    },
+    facts: new PeerFactsSource({
+      kernel,
+      ownership: () => backend.ownership(ext),
+      external: () => ext.name,
+      onChanged: () => projector.factsChanged(),
+    }),
+    log: collectingLog(),
+  }, ext);
+  projector.ownChanged(own);
+  const table = new LeaseTable({
+    config: network,
+    own,
+    backendType: backend.attributes.backendType,
+    onRejected: ({ reason }) => equal(typeof reason, "string"),
+  });
+  return {
+    table,
+    projector,
+    put: (changed) => projector.applyChanges(table.apply({ kind: "put", lease: changed })),
+  };
+}
+
+const VALUES: readonly unknown[] = [
+  {
+    PublicIP: "192.168.0.2",
+    PublicIPv6: null,
+    BackendType: "vxlan",
+    BackendData: { VNI: 1, VtepMAC: "02:00:00:00:00:02" },
+  },
+  {
+    PublicIP: "192.168.0.3",
+    PublicIPv6: "fd00::3",
+    BackendType: "vxlan",
+    BackendData: { VNI: 1, VtepMAC: "02:00:00:00:00:03" },
+    BackendV6Data: { VNI: 1, VtepMAC: "02:00:00:00:01:03" },
+  },
+  {
+    PublicIP: "192.168.0.4",
+    PublicIPv6: null,
+    BackendType: "wireguard",
+    BackendData: { PublicKey: "4gQkyT1A6sNCf1eBHXkTNlLPU3vRl0ZgHRZXnTQdmUU=", Port: 51820 },
+  },
+  ...["host-gw", "ipip", "ipsec", "udp", "extension", "tencent-vpc"].map((type) => ({
+    PublicIP: "192.168.0.5",
+    PublicIPv6: null,
+    BackendType: type,
+    BackendData: "text",
+  })),
+];
+const KEYS = ["10.5.2.0-24", "10.5.3.0-24&fc00:0:0:3::-64", "0.0.0.0-0&fc00:0:0:3::-64"];
+
+/** The key, an end of line, and the value. */
+const leases: FuzzTarget = {
+  name: "lease",
+  seeds: VALUES.flatMap((value) => KEYS.map((key) => `${key}\n${JSON.stringify(value)}`)),
+  dictionary: [
+    "10.5.255.0-24",
+    "&",
+    "-",
+    "\n",
+    "null",
+    "PublicIP",
+    "BackendV6Data",
+    '"BackendType":"wireguard"',
+    "ff:ff:ff:ff:ff:ff",
+    "__proto__",
+    "127.0.0.1",
+    "::ffff:1.2.3.4",
+  ],
+  async run(input) {
+    const text = new TextDecoder().decode(input);
+    const end = text.indexOf("\n");
+    await take(text.slice(0, Math.max(end, 0)), text.slice(end + 1));
+  },
+};
+
+/** The value alone, under a key that is in order, so that more of them get far. */
+const leaseValues: FuzzTarget = {
+  name: "lease-value",
+  isJson: true,
+  seeds: VALUES.map((value) => JSON.stringify(value)),
+  dictionary: leases.dictionary ?? [],
+  maxBytes: 16_384,
+  run: (input) => take("10.5.7.0-24&fc00:0:0:7::-64", new TextDecoder().decode(input)),
+};
+
+let revision = 0n;
+
+async function take(key: string, value: string): Promise<void> {
+  revision++;
+  const decoded = decodeLease({ key, value, createRevision: revision, modRevision: revision });
+  if (isInvalidLease(decoded)) return equal(typeof decoded.reason, "string");
+  equal(encodeLeaseKey(decoded.subnets), key);
+  const { attributes } = decoded;
+  // What is written is what is read, but for numbers that JSON cannot have.
+  const written = encodeLeaseValue(attributes);
+  equal(encodeLeaseValue(decodeLeaseValue(written) as LeaseAttributes), written);
+  const type = attributes.backendType.toLowerCase();
+  const node = await nodeOf(BACKEND_TYPES.includes(type) ? type : "alloc");
+  const renewed = { ...decoded, modRevision: decoded.modRevision + 1n };
+  for (const each of [decoded, renewed]) node.put(each);
+  node.projector.applyChanges(node.table.apply({ kind: "delete", key: decoded.key }));
+}
+
+export const LEASE_TARGETS: readonly FuzzTarget[] = [leases, leaseValues];
