@@ -5,6 +5,7 @@ import { DATASTORE_TARGETS } from "./targets/datastore.ts";
 import { LEASE_TARGETS } from "./targets/leases.ts";
 import { NETLINK_TARGETS } from "./targets/netlink.ts";
 import { TEXT_TARGETS } from "./targets/text.ts";
+import { PACKET_TARGETS } from "./targets/packets.ts";
 import { VICI_TARGETS } from "./targets/vici.ts";
 
 export const TARGETS: readonly FuzzTarget[] = [
@@ -13,4 +14,5 @@ export const TARGETS: readonly FuzzTarget[] = [
   ...NETLINK_TARGETS,
   ...VICI_TARGETS,
   ...DATASTORE_TARGETS,
+  ...PACKET_TARGETS,
 ];

@@ -233,13 +233,13 @@ function tunnelOf(messages: readonly ViciMessage[]): Tunnel {
 function associationOf(message: ViciMessage): IkeAssociation {
   const children = childrenOf(message);
   const installed = children.filter(({ state }) => state === "INSTALLED");
-  const ages = installed.map((child) => Number(child["install-time"]));
+  const ages = installed.map((child) => Number(textOf(child["install-time"])));
   return {
-    uniqueId: String(message["uniqueid"]),
-    initiatorSpi: String(message["initiator-spi"]),
+    uniqueId: textOf(message["uniqueid"]),
+    initiatorSpi: textOf(message["initiator-spi"]),
     isUnanswered: message["initiator"] === "yes" && message["responder-spi"] === NO_SPI,
     ageSeconds: ages.length === 0 ? undefined : Math.min(...ages),
-    packetsIn: children.reduce((sum, child) => sum + Number(child["packets-in"]), 0),
+    packetsIn: children.reduce((sum, child) => sum + Number(textOf(child["packets-in"])), 0),
     settledChildren: installed.length < children.length
       ? []
       : children.map((child) => settledChild(child, message)),
@@ -257,7 +257,7 @@ function settledChild(child: ViciMessage, association: ViciMessage): SettledChil
     stateId(association["remote-host"], child["spi-out"]),
   ];
   return {
-    uniqueId: String(child["uniqueid"]),
+    uniqueId: textOf(child["uniqueid"]),
     states: states.filter((state) => state !== undefined),
   };
 }
@@ -267,7 +267,7 @@ function stateId(
   host: ViciMessage[string] | undefined,
   spi: ViciMessage[string] | undefined,
 ): XfrmStateId | undefined {
-  const destination = parseIpAddress(String(host));
+  const destination = parseIpAddress(textOf(host));
   const isSpi = typeof spi === "string" && /^[0-9a-f]{8}$/.test(spi);
   return destination && isSpi ? { destination, spi: Number.parseInt(spi, 16) } : undefined;
 }
@@ -279,6 +279,11 @@ function listedBytes(name: string): number {
 
 function isRefusal(error: unknown): error is ViciError {
   return error instanceof ViciError && error.isRefusal;
+}
+
+/** A list or a section has no text that could be relied on. */
+function textOf(item: ViciMessage[string] | undefined): string {
+  return typeof item === "string" ? item : "undefined";
 }
 
 function listOf(item: ViciMessage[string] | undefined): readonly string[] {

@@ -1,9 +1,15 @@
 /** What charon, or what has its socket, says. */
 
+import { connectionOf } from "../../../src/backend/ipsec/connection.ts";
+import { IkeSession } from "../../../src/backend/ipsec/session.ts";
+import { SpareAssociations } from "../../../src/backend/ipsec/spare_associations.ts";
+import type { Vici } from "../../../src/backend/ipsec/vici.ts";
 import {
   decodeMessage,
   encodeMessage,
   ViciFormatError,
+  type ViciItem,
+  type ViciMessage,
 } from "../../../src/backend/ipsec/vici_message.ts";
 import {
   CMD_RESPONSE,
@@ -11,6 +17,8 @@ import {
   EVENT,
   PacketReader,
 } from "../../../src/backend/ipsec/vici_packet.ts";
+import { systemClock } from "../../../src/time/clock.ts";
+import { ip, prefix } from "../../support/sample_network.ts";
 import { equal } from "../equal.ts";
 import type { FuzzTarget } from "../fuzz.ts";
 
@@ -50,4 +58,66 @@ const viciPacket: FuzzTarget = {
   },
 };
 
-export const VICI_TARGETS: readonly FuzzTarget[] = [viciMessage, viciPacket];
+const NETWORK = prefix("10.5.0.0/16");
+const own = ip("192.168.0.1");
+const connection = connectionOf(
+  { publicAddress: own, localAddress: own, subnet: prefix("10.5.1.0/24") },
+  { publicAddress: ip("192.168.0.2"), subnet: prefix("10.5.2.0/24") },
+  { network: NETWORK, psk: "secret", udpEncapsulation: false, espProposal: "aes" },
+);
+
+/** What `list-sas` gives: what charon, or a charon that is none, says of our connections. */
+const viciAssociations: FuzzTarget = {
+  name: "vici-associations",
+  isJson: true,
+  seeds: [JSON.stringify({
+    [connection.name]: {
+      uniqueid: "1",
+      state: "ESTABLISHED",
+      initiator: "yes",
+      "local-host": "192.168.0.1",
+      "remote-host": "192.168.0.2",
+      "initiator-spi": "00000000000000a1",
+      "responder-spi": "0".repeat(16),
+      "child-sas": {
+        "net-1": {
+          state: "INSTALLED",
+          "install-time": "40",
+          "packets-in": "7",
+          uniqueid: "2",
+          "spi-in": "c0000001",
+          "spi-out": "c0000002",
+        },
+      },
+    },
+    conns: [connection.name],
+  })],
+  refusals: [SyntaxError],
+  async run(input) {
+    const message = viciItem(JSON.parse(new TextDecoder().decode(input)), 0);
+    if (typeof message === "string" || Array.isArray(message)) return;
+    const list = () => Promise.resolve([message as ViciMessage]);
+    const session = new IkeSession({ list } as unknown as Vici, NETWORK);
+    const spare = new SpareAssociations(systemClock);
+    for (const tunnel of (await session.tunnels()).values()) {
+      spare.find([tunnel]);
+      for (const { uniqueId, settledChildren } of tunnel.associations) {
+        equal(typeof uniqueId, "string");
+        for (const { states } of settledChildren) {
+          for (const { spi } of states) equal(spi <= 0xffffffff, true);
+        }
+      }
+    }
+  },
+};
+
+/** JSON as a message has it: text, lists of texts, and sections without a prototype. */
+function viciItem(value: unknown, depth: number): ViciItem {
+  if (typeof value !== "object" || value === null || depth > 90) return String(value as string);
+  if (Array.isArray(value)) return value.map((item) => JSON.stringify(item) ?? "");
+  const section = Object.create(null) as Record<string, ViciItem>;
+  for (const [name, item] of Object.entries(value)) section[name] = viciItem(item, depth + 1);
+  return section;
+}
+
+export const VICI_TARGETS: readonly FuzzTarget[] = [viciMessage, viciPacket, viciAssociations];
