@@ -1,7 +1,7 @@
 /** From the start to the end of one daemon: its file, its answers, its signals, its log. */
 
 import { describe, expect, test } from "bun:test";
-import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { spawnDaemon } from "../../src/process/spawn_daemon.ts";
 import { Cluster } from "../support/cluster.ts";
@@ -312,3 +312,25 @@ test("trap 17: workloads reach each other past a REJECT that somebody put in FOR
 test("the program under test is an executable of its own", () => {
   expect(readFileSync(FLANNELD).subarray(0, 4).toString("latin1")).toBe("\x7fELF");
 });
+
+test(
+  "a table that iptables cannot show does not stop the start, and is named by /readyz",
+  async () => {
+    await using cluster = await Cluster.create({ hosts: 1 });
+    await cluster.configure({ ...IPV4, Backend: { Type: "vxlan" } });
+    const one = cluster.host(1);
+    await one.sh("iptables -P FORWARD ACCEPT; nft add rule ip filter FORWARD ct mark set 1");
+    one.start();
+    await eventually("the subnet file is written", 60_000, () => existsSync(one.subnetFile));
+    const { status, body } = await one.http("/readyz");
+    expect([status, body]).toEqual([
+      503,
+      expect.stringContaining("IPv4 iptables cannot show the table filter ("),
+    ]);
+    expect(await one.sh("nft list chain ip filter FORWARD | grep -c FLANNEL-FWD")).toBe("1\n");
+    await one.sh("nft flush chain ip filter FORWARD");
+    await one.ready();
+    expect(await one.sh("iptables -S FORWARD")).toContain("-j FLANNEL-FWD");
+  },
+  120_000,
+);

@@ -9,6 +9,8 @@ import {
   toBinary,
 } from "@bufbuild/protobuf";
 import { ConnectError } from "@connectrpc/connect";
+import { AnswerPool } from "../../../src/datastore/answer_pool.ts";
+import { CommitQueue } from "../../../src/datastore/commit_queue.ts";
 import { DatastoreError } from "../../../src/datastore/datastore_error.ts";
 import { checkDelete, checkPut, deleteKeys, putKey } from "../../../src/datastore/key_writes.ts";
 import { checkRange, queryRange } from "../../../src/datastore/range_query.ts";
@@ -18,6 +20,7 @@ import {
   type MessageWriter,
   readMessages,
 } from "../../../src/datastore/rpc/message_stream.ts";
+import { keyCalls } from "../../../src/datastore/rpc/key_calls.ts";
 import { serveWatches } from "../../../src/datastore/rpc/watch_service.ts";
 import { performTransaction } from "../../../src/datastore/transaction.ts";
 import { checkTransaction } from "../../../src/datastore/transaction_check.ts";
@@ -198,6 +201,7 @@ function silentWriter(): MessageWriter & { frames: number } {
   const writer = {
     frames: 0,
     send: () => void writer.frames++,
+    sendAll: () => (writer.frames++, Promise.resolve()),
     onClose: () => {},
     end: () => {},
   };
@@ -242,7 +246,35 @@ const watch: FuzzTarget = {
   refusals: REFUSALS,
   async run(input) {
     const { hub, storage } = testStore();
-    await serveWatches({ hub, storage }, parts(input), silentWriter());
+    await serveWatches(
+      { hub, storage, pool: new AnswerPool() },
+      parts(input),
+      silentWriter(),
+    );
+  },
+};
+
+/** As they come on the wire; the second byte of the input decides which call it is. */
+const call: FuzzTarget = {
+  name: "datastore-call",
+  seeds: [
+    message(RangeRequestSchema, { key: bytes("a"), rangeEnd: bytes("d"), limit: 2n, sortOrder: 2 }),
+    message(PutRequestSchema, { key: bytes("a"), value: bytes("x"), prevKv: true }),
+    message(DeleteRangeRequestSchema, { key: bytes("a"), rangeEnd: bytes("b"), prevKv: true }),
+    message(TxnRequestSchema, {
+      success: [{ request: put }, { request: get }, { request: remove }],
+    }),
+  ].map((request, index) => Buffer.concat([Uint8Array.of(40, index), frame(request)])),
+  dictionary: WORDS,
+  refusals: REFUSALS,
+  async run(input) {
+    const { store, storage, leases } = testStore();
+    using commits = new CommitQueue(store);
+    const calls = keyCalls({ store, storage, commits, leases, pool: new AnswerPool() });
+    const [, handler] = calls[(input[1] ?? 0) % calls.length] as (typeof calls)[number];
+    const writer = silentWriter();
+    await handler(parts(Buffer.concat([input.subarray(0, 1), input.subarray(2)])), writer);
+    equal(writer.frames, 1);
   },
 };
 
@@ -292,6 +324,7 @@ export const DATASTORE_TARGETS: readonly FuzzTarget[] = [
   transaction,
   writes,
   watch,
+  call,
   stream,
   dump,
 ];
