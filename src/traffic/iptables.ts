@@ -16,7 +16,7 @@ import {
   type IptablesHook,
 } from "./iptables_rules.ts";
 import { findNftRunner } from "./nft_runner.ts";
-import { countJumps, listChainCommand } from "./nftables_rules.ts";
+import { comparesWithSets, countJumps, listChainCommand } from "./nftables_rules.ts";
 import {
   type EnsureRequest,
   type NftChange,
@@ -97,13 +97,19 @@ async function plan({ programs, isNft, request }: Context): Promise<Plan> {
   });
   const { state, gaps } = reading;
   const partial = new Set(gaps.keys());
-  const text = (skipped: ReadonlySet<string>) =>
-    iptablesCorrection({ state, rules, networks, partial, skipped });
+  const correction = (skipped: ReadonlySet<string>, mayMove: boolean) =>
+    iptablesCorrection({ state, rules, networks, partial, skipped, mayMove });
+  let known = correction(partial, true);
+  if (isNft && known !== undefined) {
+    const inPlace = correction(partial, false);
+    if (known !== inPlace && await looksStricter(family)) known = inPlace;
+  }
   const inputs = [
-    { text: text(partial) },
+    { text: known },
     ...gaps.entries().map(([table, gap]) => {
       const others = IPTABLES_HOOKS.map((hook) => hook.table).filter((other) => other !== table);
-      return { table, text: gap.whyUnknown === undefined ? text(new Set(others)) : undefined };
+      const text = gap.whyUnknown === undefined ? correction(new Set(others), false) : undefined;
+      return { table, text };
     }),
   ];
   return {
@@ -160,12 +166,23 @@ function unreadableText(
     `network configuration`;
 }
 
-/** nft reads every rule, but is not always installed. */
-async function jumpsSeenByNft(family: Family, hook: IptablesHook): Promise<number | undefined> {
+function jumpsSeenByNft(family: Family, hook: IptablesHook): Promise<number | undefined> {
+  const { table, parent, chain } = hook;
+  return askNft({ family, table, chain: parent }, (json) => countJumps(json, chain));
+}
+
+/** Whether FORWARD has rules that refuse less than iptables shows: our jump stays behind those. */
+async function looksStricter(family: Family): Promise<boolean> {
+  return await askNft({ family, table: "filter", chain: "FORWARD" }, comparesWithSets) ?? false;
+}
+
+/** nft reads every rule, but is not always installed: `undefined` then. */
+async function askNft<T>(
+  chain: Parameters<typeof listChainCommand>[0],
+  read: (json: string) => T,
+): Promise<T | undefined> {
   try {
-    const { table, parent, chain } = hook;
-    const json = await findNftRunner().list(listChainCommand({ family, table, chain: parent }));
-    return countJumps(json, chain);
+    return read(await findNftRunner().list(listChainCommand(chain)));
   } catch (error) {
     if (error instanceof TrafficError || error instanceof SyntaxError) return undefined;
     throw error;

@@ -22,15 +22,17 @@ import type { AddressMatch, FamilyRules, Rule, Verdict } from "./rules.ts";
  * ours; `undefined` if it does already. Without rules, what is ours is removed.
  *
  * `networks`: the prefixes, present and former, by which this daemon knows its rules. `partial`:
- * tables of which only our own chain and jump are known. `skipped`: tables to leave alone.
+ * tables of which only our own chain and jump are known. `skipped`: tables to leave alone. `mayMove`:
+ * whether our jump goes to the top when packets would be refused before it; default true.
  */
 export function iptablesCorrection(
-  { state, rules, networks, partial, skipped }: {
+  { state, rules, networks, partial, skipped, mayMove = true }: {
     state: IptablesState;
     rules: FamilyRules | undefined;
     networks: readonly Prefix[];
     partial?: ReadonlySet<string>;
     skipped?: ReadonlySet<string>;
+    mayMove?: boolean;
   },
 ): string | undefined {
   const sections: string[] = [];
@@ -42,6 +44,7 @@ export function iptablesCorrection(
       network: rules?.network,
       networks,
       isPartial: partial?.has(hook.table) ?? false,
+      mayMove,
     });
     if (lines.length > 0) sections.push([`*${hook.table}`, ...lines, "COMMIT", ""].join("\n"));
   }
@@ -88,6 +91,7 @@ interface HookInput {
   readonly network: Prefix | undefined;
   readonly networks: readonly Prefix[];
   readonly isPartial: boolean;
+  readonly mayMove: boolean;
 }
 
 function hookCorrection(hook: IptablesHook, input: HookInput): string[] {
@@ -117,7 +121,7 @@ function hookCorrection(hook: IptablesHook, input: HookInput): string[] {
     lines.push(...desired.map((rule) => `-A ${hook.chain} ${ruleSpec(rule, hook.comment)}`));
     lines.push(...foreign.map(({ raw }) => `-A ${hook.chain} ${raw}`));
   }
-  const isHidden = network !== undefined && hook.table === "filter" &&
+  const isHidden = input.mayMove && network !== undefined && hook.table === "filter" &&
     obstacle({ chains, parent, hook, network }) !== undefined;
   lines.push(...stale.map(remove));
   if (jumps.length !== 1 || isHidden) {

@@ -55,6 +55,23 @@ export function countJumps(json: string, chain: string): number {
   ).length;
 }
 
+/**
+ * A rule in the listing compares something with a set, which iptables leaves out when it shows the
+ * rule: `ip saddr @blocked drop` looks like a DROP of everything. Throws `SyntaxError`.
+ */
+export function comparesWithSets(json: string): boolean {
+  return readObjects(json).some(({ rule }) =>
+    isRecord(rule) && Array.isArray(rule["expr"]) &&
+    rule["expr"].filter(isRecord).some(({ match, vmap }) =>
+      vmap !== undefined || isRecord(match) && isSet(match["right"])
+    )
+  );
+}
+
+function isSet(value: unknown): boolean {
+  return typeof value === "string" ? value.startsWith("@") : isRecord(value) && "set" in value;
+}
+
 /** A chain of whatever table that sees forwarded packets. */
 export interface ForwardChain {
   readonly table: string;

@@ -291,6 +291,30 @@ describe("a table that iptables-save", () => {
     expect(await jumps(namespace)).toBe(1);
   });
 
+  test("shows without a set's condition does not lose its place to our jump", async () => {
+    await using namespace = await Namespace.create();
+    await using first = await Driver.start(namespace, {}, rulesFor());
+    await first.stop();
+    await namespace.sh(
+      "nft add set ip filter blocked '{ type ipv4_addr; }'; " +
+        "nft insert rule ip filter FORWARD ip saddr @blocked drop",
+    );
+    expect(await namespace.iptables("filter")).toContain("-A FORWARD -j DROP\n");
+    await using driver = await Driver.start(namespace, {}, rulesFor());
+    expect(driver.first).toMatchObject({ inSync: true });
+    expect(await namespace.sh("nft list chain ip filter FORWARD | sed -n 4p")).toContain(
+      "@blocked drop",
+    );
+    // A DROP of everything is another matter.
+    await namespace.sh("nft flush chain ip filter FORWARD; iptables -A FORWARD -j DROP");
+    await eventually(
+      "the jump is first",
+      30_000,
+      async () =>
+        (await namespace.sh("iptables -S FORWARD | sed -n 2p")).includes("-j FLANNEL-FWD"),
+    );
+  });
+
   test("breaks off in does not matter if it is none of ours", async () => {
     await using namespace = await Namespace.create();
     await namespace.sh(

@@ -19,6 +19,7 @@ import { forwardRefusal, iptablesCorrection } from "../../../src/traffic/iptable
 import { parseChainListing, parseIptablesSave } from "../../../src/traffic/iptables_save.ts";
 import {
   acceptsNetwork,
+  comparesWithSets,
   countJumps,
   nftablesCorrection,
   readForwardChains,
@@ -291,6 +292,7 @@ const nftOutput: FuzzTarget = {
     readForwardChains(json);
     countJumps(json, "FLANNEL-FWD");
     refusesAll(json);
+    comparesWithSets(json);
     acceptsNetwork(json, NETWORK4);
   },
 };
