@@ -6,6 +6,7 @@ import { helpText } from "./cli/help.ts";
 import type { Options } from "./cli/options.ts";
 import { versionText } from "./cli/version.ts";
 import { createLogger } from "./log/logger.ts";
+import { limitProblem, memoryWarning } from "./process/resource_limits.ts";
 import { oneLine } from "./text/shown.ts";
 
 /** A stop that takes longer is cut off; the data plane stays in place either way. */
@@ -34,6 +35,11 @@ async function main(): Promise<number> {
 }
 
 async function runSubcommand(name: Subcommand, args: readonly string[]): Promise<number> {
+  const problem = name === "licenses" ? undefined : limitProblem();
+  if (problem !== undefined) {
+    process.stderr.write(`flanneld ${name}: ${problem}\n`);
+    return 1;
+  }
   switch (name) {
     case "lab": {
       const { labCommand } = await import("./cli/lab.ts");
@@ -84,6 +90,13 @@ function selfCommand(): readonly string[] {
 async function run(options: Options, warnings: readonly string[]): Promise<number> {
   const log = createLogger({ format: options.logFormat, verbosity: options.verbosity });
   for (const warning of warnings) log.warn(warning);
+  const problem = limitProblem();
+  if (problem !== undefined) {
+    log.error(problem);
+    return 1;
+  }
+  const memory = memoryWarning();
+  if (memory !== undefined) log.warn(memory);
   const stop = new AbortController();
   const onSignal = (name: NodeJS.Signals) => {
     log.info(`${name} received; stopping, devices and routes and rules stay in place`);

@@ -1,8 +1,9 @@
-/** A daemon that may not change the network. */
+/** A daemon that may not do what it needs to. */
 
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { run } from "../../src/process/process.ts";
 import { Cluster } from "../support/cluster.ts";
 import { FLANNELD } from "../support/host.ts";
 import { IPV4 } from "../support/networks.ts";
@@ -19,4 +20,18 @@ test("a start without CAP_NET_ADMIN ends with one line, before a subnet is taken
   const lines = daemon.logLines(/^[EFW]/);
   expect(lines).toEqual([expect.stringContaining("it lacks CAP_NET_ADMIN: run it as root")]);
   expect(await cluster.leases()).toEqual([]);
+}, 60_000);
+
+test.each([
+  ["-v 2000000", "this process is limited to 1.9 GiB of address space; it needs 3 GiB"],
+  ["-d 1000000", "this process is limited to 976.5 MiB of data; it needs 3 GiB"],
+  ["-n 16", "this process is limited to 16 open files; it needs 64"],
+])("a start with ulimit %s ends with one line", async (limit, expected) => {
+  for (const command of [["--etcd-endpoints=http://127.0.0.1:1"], ["datastore", "--insecure"]]) {
+    const script = `ulimit ${limit} && exec ${FLANNELD} "$@"`;
+    const { exitCode, stdout, stderr } = await run("sh", ["-c", script, "sh", ...command]);
+    expect(exitCode).toBe(1);
+    expect(stdout).toBe("");
+    expect(stderr.trimEnd().split("\n")).toEqual([expect.stringContaining(expected)]);
+  }
 }, 60_000);

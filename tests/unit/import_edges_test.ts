@@ -140,6 +140,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     cli: "what is to be done",
     daemon: "doing it, loaded when it is",
     log: "the daemon's log",
+    process: "limits that are too small are known before anything is begun",
     text: "a message quotes the command line",
   },
 };
