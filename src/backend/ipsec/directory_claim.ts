@@ -8,10 +8,10 @@
  * for the next daemon.
  */
 
-import { closeSync, constants, ftruncateSync, mkdirSync, openSync } from "node:fs";
-import { readFileSync, writeSync } from "node:fs";
+import { closeSync, constants, ftruncateSync, mkdirSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { tryLockFile } from "../../../ffi/file_lock.ts";
+import { readRegularText, requireReplaceable } from "../../files/regular_file.ts";
 import type { Log } from "../../log/log.ts";
 import { namespaceOf } from "../../process/proc_files.ts";
 import { type Clock, sleep } from "../../time/clock.ts";
@@ -66,10 +66,11 @@ const LOCK_FILE = "charon.lock";
 
 function openLockFile(runDirectory: string): number {
   const path = join(runDirectory, LOCK_FILE);
-  const { O_RDWR, O_CREAT, O_NOFOLLOW } = constants;
+  const { O_RDWR, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants;
   try {
     mkdirSync(runDirectory, { recursive: true });
-    return openSync(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0o600);
+    requireReplaceable(path);
+    return openSync(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600);
   } catch (cause) {
     throw new BackendError(
       `cannot open ${path}, by which one daemon at a time has this directory: ` +
@@ -108,7 +109,7 @@ function writeHolder(descriptor: number): void {
 /** `undefined` while the holder is about to write it, and when somebody else has written there. */
 function readHolder(runDirectory: string): Holder | undefined {
   try {
-    const value: unknown = JSON.parse(readFileSync(join(runDirectory, LOCK_FILE), "utf8"));
+    const value: unknown = JSON.parse(readRegularText(join(runDirectory, LOCK_FILE), 4096));
     const { pid, pidNamespace, networkNamespace } = value as Partial<Holder>;
     if (!Number.isInteger(pid)) return undefined;
     const isText = (text: unknown) => typeof text === "string" && /^\w+:\[\d+\]$/.test(text);

@@ -1,7 +1,7 @@
 /** Who has a run directory and its charon; other daemons are processes that hold the lock. */
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdtempSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { claimDirectory } from "../../../../src/backend/ipsec/directory_claim.ts";
@@ -111,6 +111,23 @@ test("whatever else is in the file is no holder, and the wait ends with the daem
   );
   stop.abort(new Error("the daemon ends"));
   expect((await second as Error).message).toBe("the daemon ends");
+});
+
+test.each([
+  [
+    "a FIFO",
+    (path: string) => void Bun.spawnSync(["mkfifo", path]),
+    "is a FIFO, not a regular file",
+  ],
+  ["a link", (path: string) => symlinkSync("/dev/null", path), "is a device, not a regular file"],
+  ["a link to a file", (path: string) => symlinkSync("else", path), "ELOOP"],
+])("%s in the lock's place is one line", async (_what, make, expected) => {
+  const { claim } = setUp();
+  writeFileSync(join(directory, "else"), "");
+  make(join(directory, "charon.lock"));
+  const error = await claim().catch((one: unknown) => one) as Error;
+  expect(error).toBeInstanceOf(BackendError);
+  expect(error.message).toContain(expected);
 });
 
 test("a directory that cannot be written to is one line", async () => {
