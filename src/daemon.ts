@@ -19,6 +19,7 @@ import { type NetworkConfig, parseNetworkConfig } from "./config/network_config.
 import { claimDevice } from "./daemon/device_claim.ts";
 import { HostNeeds } from "./daemon/host_needs.ts";
 import { Network } from "./daemon/network.ts";
+import { hostNetwork, NetworkChanges } from "./daemon/network_changes.ts";
 import { requireNetworkPrivilege } from "./daemon/privileges.ts";
 import { Progress } from "./daemon/progress.ts";
 import { openStore } from "./daemon/store.ts";
@@ -72,8 +73,10 @@ export async function runDaemon(context: DaemonContext): Promise<number> {
   stop.addEventListener("abort", () => notifier.stopping(), { once: true });
   try {
     const kernel = cleanup.use(new NetlinkKernel());
-    const { store, configSource } = openStore(options, log);
+    const { store, configSource, networkChanged } = openStore(options, hostNetwork(kernel), log);
     cleanup.use(store);
+    const changes = { kernel, onChanged: networkChanged, clock: systemClock, log };
+    cleanup.use(new NetworkChanges(changes));
     progress.step(`waiting for ${store.description}`);
     const config = await waitForConfig({ store, source: configSource, progress, log }, signal);
     const module = await loadBackend(config.backend.type);

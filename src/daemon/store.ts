@@ -6,6 +6,7 @@ import { ConfigError } from "../config/config_error.ts";
 import { readInterfaces } from "../iface/host_interfaces.ts";
 import type { Log } from "../log/log.ts";
 import { EtcdClient } from "../subnet/etcd/client.ts";
+import type { HostNetwork } from "../subnet/etcd/host_network.ts";
 import { EtcdLeaseStore } from "../subnet/etcd/lease_store.ts";
 import { nodeIdentity } from "../subnet/etcd/node_identity.ts";
 import type { LeaseStore } from "../subnet/store.ts";
@@ -14,10 +15,12 @@ export interface OpenedStore {
   readonly store: LeaseStore;
   /** What holds the network configuration, for messages. */
   readonly configSource: string;
+  /** This host's addresses or routes may have changed. */
+  readonly networkChanged: () => Promise<void>;
 }
 
 /** Connects at the first call. Throws `ConfigError` for flags that cannot work. */
-export function openStore(options: Options, log: Log): OpenedStore {
+export function openStore(options: Options, host: HostNetwork, log: Log): OpenedStore {
   if (options.kubeSubnetManager) {
     throw new ConfigError(
       "--kube-subnet-mgr: this version keeps its leases in etcd only; leave the flag out and set --etcd-endpoints",
@@ -34,6 +37,7 @@ export function openStore(options: Options, log: Log): OpenedStore {
     username: options.etcdUsername,
     password: options.etcdPassword,
     log: etcdLog,
+    host,
   });
   const store = new EtcdLeaseStore({
     etcd,
@@ -55,5 +59,9 @@ export function openStore(options: Options, log: Log): OpenedStore {
     },
     log: log.child({ component: "lease" }),
   });
-  return { store, configSource: `${options.etcdPrefix}/config in ${store.description}` };
+  return {
+    store,
+    configSource: `${options.etcdPrefix}/config in ${store.description}`,
+    networkChanged: () => etcd.networkChanged(),
+  };
 }

@@ -34,6 +34,8 @@ export interface EtcdServerOptions {
   readonly etcdctlFlags?: readonly string[];
   /** The address that clients connect to. */
   readonly host?: string;
+  /** The network namespace (ip-netns(8)) that it runs in; `host` is reached from the test's own. */
+  readonly namespace?: string;
   /** Where the data is; in memory, and removed with the server, by default. */
   readonly directory?: string;
 }
@@ -105,10 +107,11 @@ export class EtcdServer implements AsyncDisposable {
     const log = openSync(join(this.#directory, "log"), "a");
     const flags = [...this.#flags, `--data-dir=${this.#dataDirectory}`];
     // It ends with us, even if we are killed.
-    const { executable } = this.#options;
+    const { executable, namespace } = this.#options;
     const ours = executable === undefined ? FROM_SOURCE : [executable];
     const program = this.kind === "etcd" ? ["etcd"] : [...ours, "datastore"];
-    const command = ["--pdeathsig", "KILL", ...program, ...flags];
+    const inside = namespace === undefined ? [] : ["ip", "netns", "exec", namespace];
+    const command = ["--pdeathsig", "KILL", ...inside, ...program, ...flags];
     const env = { ...process.env, ...this.#options.env };
     this.#process = spawn("setpriv", command, { stdio: ["ignore", log, log], env });
     running.add(this.#process);

@@ -1,6 +1,7 @@
 /** Calls to whichever member answers: fail-over, deadlines, retries, and the auth token. */
 
 import type { Transport } from "@connectrpc/connect";
+import type { IpAddress } from "../../addr/ip.ts";
 import { Authentication, type Credentials } from "./authentication.ts";
 import { backoffMs, type Clock, sleep } from "../../time/clock.ts";
 import type { Connection } from "./connection.ts";
@@ -37,6 +38,8 @@ export class Calls implements Disposable {
   readonly #clock: Clock;
   readonly #timing: CallTiming;
   readonly #authentication: Authentication | undefined;
+  /** Aborted, and replaced, when the network has changed. */
+  #changed = new AbortController();
   /** Index of the member that answered last; a random one at first, to spread the nodes. */
   #preferred: number;
 
@@ -75,7 +78,7 @@ export class Calls implements Disposable {
         // However long the first members took to fail, the others are asked, too.
         const isRoundOver = failures >= this.#connections.length;
         if (!mayRetry(error, call) || (isRoundOver && isLate)) throw error.during(call);
-        await sleep(this.#clock, pauseMs, call.signal);
+        await this.pause(pauseMs, call.signal);
         call.signal.throwIfAborted();
       }
     }
@@ -99,6 +102,21 @@ export class Calls implements Disposable {
       if (failure.kind !== "refused") this.avoid(connection);
       throw failure;
     }
+  }
+
+  /** See `EtcdClient.networkChanged`. */
+  async networkChanged(addresses: ReadonlySet<IpAddress>): Promise<void> {
+    const concerned = this.#connections.map((connection) => connection.networkChanged(addresses));
+    if (!(await Promise.all(concerned)).includes(true)) return;
+    this.#changed.abort();
+    this.#changed = new AbortController();
+  }
+
+  /** A pause between attempts, which ends early when the network changes; whether it did. */
+  async pause(ms: number, signal: AbortSignal): Promise<boolean> {
+    const changed = this.#changed.signal;
+    await sleep(this.#clock, ms, AbortSignal.any([signal, changed]));
+    return changed.aborted;
   }
 
   /** This member failed: prefer the next one, unless another call has moved on already. */

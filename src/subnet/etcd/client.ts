@@ -31,6 +31,7 @@ import {
   hex,
 } from "./answer_checks.ts";
 import { EtcdError } from "./etcd_error.ts";
+import type { HostNetwork } from "./host_network.ts";
 import { renewLease } from "./lease_renewal.ts";
 import { rangeMessage, rangeResult, transactionMessage, transactionResult } from "./messages.ts";
 import { KV, Lease } from "./rpc/rpc_pb.ts";
@@ -49,6 +50,8 @@ export interface EtcdClientOptions {
   readonly username?: string | undefined;
   readonly password?: string | undefined;
   readonly log: Log;
+  /** For `networkChanged`. */
+  readonly host?: HostNetwork;
   readonly clock?: Clock;
   readonly timing?: Partial<CallTiming & ConnectionTiming>;
 }
@@ -58,6 +61,7 @@ export class EtcdClient implements Etcd {
   readonly #calls: Calls;
   readonly #clock: Clock;
   readonly #log: Log;
+  readonly #host: HostNetwork | undefined;
   readonly #closed = new AbortController();
 
   /** Connects at the first call. Throws `ConfigError` for options that cannot work. */
@@ -70,9 +74,12 @@ export class EtcdClient implements Etcd {
     this.description = endpoints.map(({ url }) => url).join(", ");
     this.#clock = options.clock ?? systemClock;
     this.#log = options.log;
+    this.#host = options.host;
+    const timing = { pingIntervalMs, pingTimeoutMs };
+    const { host } = options;
     this.#calls = new Calls({
       connections: endpoints.map((endpoint) =>
-        new Connection(endpoint, { tlsFiles, timing: { pingIntervalMs, pingTimeoutMs } })
+        new Connection(endpoint, { tlsFiles, timing, host })
       ),
       credentials: options.username
         ? { username: options.username, password: options.password ?? "" }
@@ -87,6 +94,17 @@ export class EtcdClient implements Etcd {
     this.#closed.abort(new EtcdError("the etcd client is closed", closedFailure));
     this.#calls[Symbol.dispose]();
     return Promise.resolve();
+  }
+
+  /**
+   * This host's addresses or routes may have changed. A connection whose address this host has lost,
+   * or to which packets would leave otherwise, is dropped without waiting for its PING, and what
+   * pauses after a failure tries again. May be called often: a change elsewhere costs a look at this
+   * host and no packet. Throws what `HostNetwork` throws.
+   */
+  async networkChanged(): Promise<void> {
+    if (this.#host === undefined) return;
+    await this.#calls.networkChanged(await this.#host.addresses());
   }
 
   async range(request: RangeRequest, signal: AbortSignal): Promise<RangeResult> {

@@ -1,18 +1,16 @@
 /** The connection to one etcd member: an HTTP/2 session, opened when needed, watched by PINGs. */
 
 import type { Transport } from "@connectrpc/connect";
-import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
-import { isIP } from "node:net";
+import { type IpAddress, parseIpAddress } from "../../addr/ip.ts";
 import type { Endpoint } from "./endpoint.ts";
-import { EtcdError } from "./etcd_error.ts";
+import { EtcdError, type FailureKind, NO_CONNECTION } from "./etcd_error.ts";
+import { type HostNetwork, isSameWay, type Way } from "./host_network.ts";
+import { newSession, type Session, type SessionManager } from "./session.ts";
 import type { TlsFiles, TlsMaterial } from "./tls_files.ts";
 
 /** etcd answers PINGs that come closer than 5 s apart with GOAWAY (`--grpc-keepalive-min-time`). */
 const PING_INTERVAL_MS = 6_000;
 const PING_TIMEOUT_MS = 3_500;
-const IDLE_CLOSE_MS = 300_000;
-/** A snapshot of some 500 000 leases; a corrupted length must not make us allocate 4 GiB. */
-const READ_MAX_BYTES = 128 << 20;
 
 export interface ConnectionTiming {
   readonly pingIntervalMs: number;
@@ -33,13 +31,24 @@ export class Connection implements Disposable {
   #material: TlsMaterial | undefined;
   #session: Session | undefined;
   /** Sessions with older certificates: their streams may go on, new calls do not use them. */
-  readonly #retired = new Set<Http2SessionManager>();
+  readonly #retired = new Set<SessionManager>();
+  readonly #host: HostNetwork | undefined;
+  /** The member's address: the endpoint's own, or that of the last connection by its name. */
+  #remote: IpAddress | undefined;
+  /** How packets left for it when it was last dialled. */
+  #way: Promise<Way | undefined> | undefined;
 
   constructor(
     endpoint: Endpoint,
-    options: { readonly tlsFiles: TlsFiles; readonly timing: ConnectionTiming },
+    options: {
+      readonly tlsFiles: TlsFiles;
+      readonly timing: ConnectionTiming;
+      readonly host?: HostNetwork | undefined;
+    },
   ) {
     this.endpoint = endpoint;
+    this.#host = options.host;
+    this.#remote = parseIpAddress(endpoint.host);
     this.#tlsFiles = options.tlsFiles;
     this.#timing = options.timing;
   }
@@ -52,6 +61,7 @@ export class Connection implements Disposable {
     const deadline = AbortSignal.timeout(timeoutMs);
     try {
       const { manager, transport } = this.#currentSession();
+      if (!manager.isConnected && manager.state() !== "connecting") this.#noteWay();
       const state = await abortable(manager.connect(), AbortSignal.any([signal, deadline]));
       // It has none when TLS does not take what the files hold.
       if (state === "error") throw manager.error() ?? new Error("the connection cannot be set up");
@@ -63,24 +73,58 @@ export class Connection implements Disposable {
     }
   }
 
+  /**
+   * This host's addresses or routes may have changed: what cannot work any more is dropped. Whether
+   * anything about this connection has changed, so that it is worth an attempt.
+   */
+  async networkChanged(addresses: ReadonlySet<IpAddress>): Promise<boolean> {
+    const ends = this.#managers().map(({ ends }) => ends);
+    const known = ends.find((one) => one !== undefined)?.remote;
+    if (known !== undefined && known !== this.#remote) {
+      this.#remote = known;
+      this.#noteWay();
+    }
+    const before = await this.#way;
+    const now = this.#remote && await this.#host?.wayTo(this.#remote);
+    const hasMoved = !isSameWay(before, now);
+    if (hasMoved) this.#way = Promise.resolve(now);
+    let dropped = false;
+    for (const manager of this.#managers()) {
+      const reason = manager.state() === "connecting"
+        ? hasMoved && "the network has changed while it was dialled"
+        : whyDead(manager, { addresses, before, now });
+      if (!reason) continue;
+      manager.abort(this.#failure(reason, "interrupted"));
+      dropped = true;
+    }
+    return hasMoved || dropped;
+  }
+
   /** Closes the sessions with all their streams. */
   [Symbol.dispose](): void {
-    this.#session?.manager.abort();
-    for (const manager of this.#retired) manager.abort();
+    for (const manager of this.#managers()) manager.abort();
     this.#retired.clear();
+  }
+
+  #managers(): SessionManager[] {
+    return [...(this.#session === undefined ? [] : [this.#session.manager]), ...this.#retired];
+  }
+
+  /** Not worth a failed attempt: without it, only PINGs tell. */
+  #noteWay(): void {
+    this.#way = this.#remote && this.#host?.wayTo(this.#remote).catch(() => undefined);
   }
 
   /** Left alone, a connection attempt that nobody answers would go on for minutes. */
   #giveUp(cause: unknown): EtcdError {
-    const reason = "no connection in time";
-    const failure = new EtcdError(`${reason} (${this.endpoint.url})`, {
-      kind: "unsent",
-      reason,
-      cause,
-    });
+    const failure = this.#failure(NO_CONNECTION, "unsent", cause);
     const manager = this.#session?.manager;
     if (manager?.state() === "connecting") manager.abort(failure);
     return failure;
+  }
+
+  #failure(reason: string, kind: FailureKind, cause?: unknown): EtcdError {
+    return new EtcdError(`${reason} (${this.endpoint.url})`, { kind, reason, cause });
   }
 
   #currentSession(): Session {
@@ -100,31 +144,22 @@ export class Connection implements Disposable {
   }
 }
 
-interface Session {
-  readonly manager: Http2SessionManager;
-  readonly transport: Transport;
-}
-
-function newSession(
-  endpoint: Endpoint,
-  material: TlsMaterial | undefined,
-  timing: ConnectionTiming,
-): Session {
-  // RFC 6066 forbids addresses in the server name; the certificate's IP entries are checked anyway.
-  const servername = isIP(endpoint.host) === 0 ? { servername: endpoint.host } : {};
-  const manager = new Http2SessionManager(
-    endpoint.url,
-    { ...timing, idleConnectionTimeoutMs: IDLE_CLOSE_MS },
-    // Explicitly: NODE_TLS_REJECT_UNAUTHORIZED=0 in the environment changes the default.
-    material === undefined ? {} : { ...material, ...servername, rejectUnauthorized: true },
-  );
-  const transport = createGrpcTransport({
-    baseUrl: endpoint.url,
-    sessionManager: manager,
-    acceptCompression: [],
-    readMaxBytes: READ_MAX_BYTES,
-  });
-  return { manager, transport };
+/** Why a connection cannot work any more; `undefined` as long as it may. */
+function whyDead(
+  { ends }: SessionManager,
+  { addresses, before, now }: {
+    readonly addresses: ReadonlySet<IpAddress>;
+    readonly before: Way | undefined;
+    readonly now: Way | undefined;
+  },
+): string | undefined {
+  if (ends === undefined) return undefined;
+  const { local, remote } = ends;
+  if (!addresses.has(local)) return `this host no longer has the connection's address ${local}`;
+  if (before === undefined || isSameWay(before, now)) return undefined;
+  if (now === undefined) return `there is no longer a route to ${remote}`;
+  if (before.source === now.source) return undefined;
+  return `packets to ${remote} leave with another address, ${now.source} instead of ${before.source}`;
 }
 
 function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {

@@ -79,6 +79,11 @@ export function needsOperator(error: unknown): boolean {
   return error instanceof EtcdError && (error.kind === "refused" || error.kind === "token");
 }
 
+/** Nothing was reached: no server has had any work with the attempt. */
+export function isUnreachable(error: unknown): boolean {
+  return error instanceof EtcdError && UNREACHABLE.has(error.reason);
+}
+
 /** Answers before anything was proposed to the cluster (etcd's api/v3rpc/rpctypes). */
 const BUSY = ["etcdserver: no leader", "etcdserver: too many requests", "etcdserver: not capable"];
 
@@ -147,6 +152,15 @@ const SYSTEM_REASONS: Readonly<Record<string, string>> = {
   ENOTFOUND: "unknown host name",
   EAI_AGAIN: "host name cannot be resolved at the moment",
 };
+
+export const NO_CONNECTION = "no connection in time";
+
+const UNREACHABLE: ReadonlySet<string> = new Set([
+  NO_CONNECTION,
+  ...["ECONNREFUSED", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH"].map((code) =>
+    SYSTEM_REASONS[code] as string
+  ),
+]);
 
 const HANDSHAKE_CLOSED =
   "the connection was closed during the TLS handshake: does etcd serve plain http there?";

@@ -3,7 +3,11 @@
 import { type Log } from "../../log/log.ts";
 import { RepeatedFailure } from "../../log/throttle.ts";
 import { DuplicateNodeError, OutOfSubnetsError, StoreError } from "../store.ts";
+import { isUnreachable } from "./etcd_error.ts";
 import { backoffMs, type Clock, sleep } from "../../time/clock.ts";
+
+/** As long as nothing is reached, an attempt costs no server any work: see watch.ts. */
+const UNREACHABLE_MS = 1_000;
 
 export interface RetryOptions {
   /** What is attempted, for the log, as the subject of "… fails". */
@@ -36,7 +40,9 @@ export async function untilStoreAnswers<T>(
       signal.throwIfAborted();
       if (!isOutage(error)) throw error;
       failure.failed(error);
-      await sleep(clock, backoffMs(failure.failures, options, clock), signal);
+      const maxMs = isUnreachable(error) ? Math.min(options.maxMs, UNREACHABLE_MS) : options.maxMs;
+      const { firstMs } = options;
+      await sleep(clock, backoffMs(failure.failures, { firstMs, maxMs }, clock), signal);
     }
   }
 }
