@@ -47,6 +47,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     log: "outages are logged",
     memory: "there may be tens of thousands of leases",
     subnet: "it implements the store",
+    text: "messages show what a server sent",
     time: "pauses between attempts",
   },
   datastore: {

@@ -7,6 +7,7 @@
  * write (values, ids of leases, keys below the prefix that are not UTF-8) is not checked here.
  */
 
+import { shown } from "../../text/shown.ts";
 import { keyRange } from "./messages.ts";
 import type { Operation, RangeRequest, Transaction } from "./etcd.ts";
 import type { Event, KeyValue } from "./rpc/kv_pb.ts";
@@ -27,7 +28,7 @@ export class WrongAnswerError extends Error {
 const REVISION_LIMIT = 1n << 62n;
 /** The longest that etcd grants (MaxLeaseTTL in etcd's lease/lessor.go). */
 const TTL_LIMIT_SECONDS = 9_000_000_000n;
-const SHOWN_KEY_BYTES = 200;
+const SHOWN_KEY_LENGTH = 200;
 
 /** The store's revision, from the header of an answer. */
 export function checkedRevision(header: ResponseHeader | undefined): bigint {
@@ -89,7 +90,7 @@ export function checkEvent(
 
 /** The id and the time of a lease that was asked for; `id` 0n let etcd choose. */
 export function checkGrant({ ID, TTL, error }: LeaseGrantResponse, id: bigint): void {
-  if (error !== "") throw new WrongAnswerError(`etcd granted no lease: ${error.slice(0, 200)}`);
+  if (error !== "") throw new WrongAnswerError(`etcd granted no lease: ${shown(error)}`);
   if (ID === 0n || (id !== 0n && ID !== id)) {
     throw new WrongAnswerError(`etcd granted the lease ${hex(ID)} instead of ${hex(id)}`);
   }
@@ -174,8 +175,6 @@ function isEqual(a: Uint8Array, b: Uint8Array): boolean {
   return Buffer.compare(a, b) === 0;
 }
 
-/** For messages: cut, and without control characters. */
 function keyText(key: Uint8Array): string {
-  const text = new TextDecoder().decode(key.subarray(0, SHOWN_KEY_BYTES));
-  return JSON.stringify(text) + (key.length > SHOWN_KEY_BYTES ? "…" : "");
+  return shown(new TextDecoder().decode(key.subarray(0, 4 * SHOWN_KEY_LENGTH)), SHOWN_KEY_LENGTH);
 }

@@ -5,7 +5,8 @@ import type { IpAddress } from "../../addr/ip.ts";
 import { Authentication, type Credentials } from "./authentication.ts";
 import { backoffMs, type Clock, sleep } from "../../time/clock.ts";
 import type { Connection } from "./connection.ts";
-import { EtcdError } from "./etcd_error.ts";
+import type { Endpoint } from "./endpoint.ts";
+import { EtcdError, isNotEtcd } from "./etcd_error.ts";
 
 export interface CallTiming {
   /** How long a member may take to answer. */
@@ -100,7 +101,7 @@ export class Calls implements Disposable {
       signal.throwIfAborted();
       const failure = EtcdError.from(error, connection);
       if (failure.kind !== "refused") this.avoid(connection);
-      throw failure;
+      throw await explained(failure, connection, { signal, nowMs: this.#clock.nowMs() });
     }
   }
 
@@ -158,7 +159,7 @@ export class Calls implements Disposable {
       signal.throwIfAborted();
       const failure = EtcdError.from(error, connection);
       if (mayBeToken(failure)) this.#authentication?.forget(token);
-      throw withGuess(failure, connection);
+      throw failure;
     }
   }
 
@@ -173,17 +174,38 @@ export class Calls implements Disposable {
   }
 }
 
-/** A server that has never answered and closes the connection has a reason. */
-function withGuess(failure: EtcdError, { hasAnswered, endpoint }: Connection): EtcdError {
-  const { reason } = failure;
-  // Which of the two it is, depends on what was under way.
-  if (reason !== "connection closed" && reason !== "connection reset" || hasAnswered) {
-    return failure;
+/** The same failure with what to do about it, as far as what answers there, or does not, tells. */
+async function explained(
+  failure: EtcdError,
+  connection: Connection,
+  { signal, nowMs }: { readonly signal: AbortSignal; readonly nowMs: number },
+): Promise<EtcdError> {
+  const { hasAnswered, endpoint } = connection;
+  if (hasAnswered) return failure;
+  if (isNotEtcd(failure)) {
+    const answer = await connection.whatAnswers(nowMs, signal);
+    if (answer !== undefined) return failure.because(`${answer}${portHint(endpoint)}`);
   }
-  const guess = endpoint.secure
-    ? "does the server accept our TLS certificate? check --etcd-certfile and --etcd-keyfile"
-    : "if etcd serves TLS, write the endpoint with https://";
-  return failure.because(`${reason}: ${guess}`);
+  return failure.because(`${failure.reason}${guess(failure, endpoint)}${portHint(endpoint)}`);
+}
+
+/** A server that has never answered has a reason. */
+function guess({ reason }: EtcdError, { secure }: Endpoint): string {
+  if (/^HTTP \d+$|^unsupported content.type/.test(reason)) {
+    return ": a web server or proxy answers there, not etcd";
+  }
+  // Which of the two it is, depends on what was under way.
+  if (reason !== "connection closed" && reason !== "connection reset") return "";
+  return secure
+    ? ": does the server accept our TLS certificate? check --etcd-certfile and --etcd-keyfile"
+    : ": if etcd serves TLS, write the endpoint with https://";
+}
+
+function portHint({ hasPort, secure, host, port }: Endpoint): string {
+  if (hasPort) return "";
+  const name = host.includes(":") ? `[${host}]` : host;
+  return `; the endpoint has no port, and ${port} is taken: etcd listens on 2379, write ` +
+    `${secure ? "https" : "http"}://${name}:2379`;
 }
 
 /** Before 3.4.22 and 3.5.5, a watch with an expired token was answered with "permission denied". */

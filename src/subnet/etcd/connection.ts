@@ -7,10 +7,13 @@ import { EtcdError, type FailureKind, NO_CONNECTION } from "./etcd_error.ts";
 import { type HostNetwork, isSameWay, type Way } from "./host_network.ts";
 import { newSession, type Session, type SessionManager } from "./session.ts";
 import type { TlsFiles, TlsMaterial } from "./tls_files.ts";
+import { whatAnswers } from "./what_answers.ts";
 
 /** etcd answers PINGs that come closer than 5 s apart with GOAWAY (`--grpc-keepalive-min-time`). */
 const PING_INTERVAL_MS = 6_000;
 const PING_TIMEOUT_MS = 3_500;
+const ASK_TIMEOUT_MS = 1_000;
+const ASK_AGAIN_MS = 60_000;
 
 export interface ConnectionTiming {
   readonly pingIntervalMs: number;
@@ -33,6 +36,7 @@ export class Connection implements Disposable {
   /** Sessions with older certificates: their streams may go on, new calls do not use them. */
   readonly #retired = new Set<SessionManager>();
   readonly #host: HostNetwork | undefined;
+  #asked: { readonly atMs: number; readonly answer: Promise<string | undefined> } | undefined;
   /** The member's address: the endpoint's own, or that of the last connection by its name. */
   #remote: IpAddress | undefined;
   /** How packets left for it when it was last dialled. */
@@ -98,6 +102,16 @@ export class Connection implements Disposable {
       dropped = true;
     }
     return hasMoved || dropped;
+  }
+
+  /** What else than an etcd answers there, as far as that can be found out; asked once a minute. */
+  async whatAnswers(nowMs: number, signal: AbortSignal): Promise<string | undefined> {
+    if (this.#asked === undefined || nowMs - this.#asked.atMs > ASK_AGAIN_MS) {
+      const material = this.endpoint.secure ? this.#tlsFiles.current() : undefined;
+      const answer = whatAnswers(this.endpoint, material, ASK_TIMEOUT_MS).catch(() => undefined);
+      this.#asked = { atMs: nowMs, answer };
+    }
+    return await abortable(this.#asked.answer, signal);
   }
 
   /** Closes the sessions with all their streams. */

@@ -8,6 +8,9 @@ export interface Endpoint {
   readonly secure: boolean;
   /** Host name or address, an IPv6 address without brackets. */
   readonly host: string;
+  readonly port: number;
+  /** Without one, the scheme's is taken, which is not etcd's. */
+  readonly hasPort: boolean;
 }
 
 /**
@@ -48,9 +51,13 @@ function parseEndpoint(text: string, hasTlsFiles: boolean): Endpoint {
       `etcd endpoint "${shown}" carries a user: set --etcd-username and --etcd-password instead`,
     );
   }
+  const secure = url.protocol === "https:";
+  const [authority = ""] = text.replace(/^[^/]*:\/\//, "").split(/[/?#]/, 1);
   return {
     url: url.origin,
-    secure: url.protocol === "https:",
+    secure,
     host: url.hostname.replace(/^\[(.*)\]$/, "$1"),
+    port: Number(url.port) || (secure ? 443 : 80),
+    hasPort: /:\d+$/.test(authority),
   };
 }

@@ -81,7 +81,17 @@ export function needsOperator(error: unknown): boolean {
 
 /** Nothing was reached: no server has had any work with the attempt. */
 export function isUnreachable(error: unknown): boolean {
-  return error instanceof EtcdError && UNREACHABLE.has(error.reason);
+  return error instanceof EtcdError &&
+    UNREACHABLE.some((reason) => error.reason.startsWith(reason));
+}
+
+/** Something answers, or closes the connection, in a way that etcd does not. */
+export function isNotEtcd({ reason, cause }: EtcdError): boolean {
+  if (reason === HANDSHAKE_CLOSED || reason === NOT_TLS) return true;
+  if (reason === "connection closed" || reason === SYSTEM_REASONS["ECONNRESET"]) return true;
+  const text = cause instanceof ConnectError ? cause.rawMessage : reason;
+  return /^protocol error|^h2 is not supported|^HTTP \d+|^(unsupported|unexpected) content.type/i
+    .test(text);
 }
 
 /** Answers before anything was proposed to the cluster (etcd's api/v3rpc/rpctypes). */
@@ -155,15 +165,18 @@ const SYSTEM_REASONS: Readonly<Record<string, string>> = {
 
 export const NO_CONNECTION = "no connection in time";
 
-const UNREACHABLE: ReadonlySet<string> = new Set([
+/** Hints may follow. */
+const UNREACHABLE: readonly string[] = [
   NO_CONNECTION,
   ...["ECONNREFUSED", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH"].map((code) =>
     SYSTEM_REASONS[code] as string
   ),
-]);
+];
 
 const HANDSHAKE_CLOSED =
   "the connection was closed during the TLS handshake: does etcd serve plain http there?";
+
+const NOT_TLS = "the server answers, but not in TLS: does etcd serve plain http there?";
 
 function tlsReason(code: string, message: string): string | undefined {
   if (isTlsAlert(code)) {
@@ -173,7 +186,7 @@ function tlsReason(code: string, message: string): string | undefined {
     return HANDSHAKE_CLOSED;
   }
   if (`${code} ${message}`.includes("WRONG_VERSION_NUMBER")) {
-    return "the server answers, but not in TLS: does etcd serve plain http there?";
+    return NOT_TLS;
   }
   if (UNTRUSTED.has(code)) {
     return `the server's certificate is not trusted, check --etcd-cafile (${code})`;

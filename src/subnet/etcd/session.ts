@@ -3,11 +3,12 @@
 import type { Transport } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import type { ClientHttp2Session } from "node:http2";
-import { isIP } from "node:net";
+import type { TLSSocket } from "node:tls";
 import { type IpAddress, parseIpAddress } from "../../addr/ip.ts";
 import type { ConnectionTiming } from "./connection.ts";
 import type { Endpoint } from "./endpoint.ts";
 import type { TlsMaterial } from "./tls_files.ts";
+import { connectTls } from "./tls_socket.ts";
 
 const IDLE_CLOSE_MS = 300_000;
 /** A snapshot of some 500 000 leases; a corrupted length must not make us allocate 4 GiB. */
@@ -23,13 +24,10 @@ export function newSession(
   material: TlsMaterial | undefined,
   timing: ConnectionTiming,
 ): Session {
-  // RFC 6066 forbids addresses in the server name; the certificate's IP entries are checked anyway.
-  const servername = isIP(endpoint.host) === 0 ? { servername: endpoint.host } : {};
   const manager = new SessionManager(
     endpoint.url,
     { ...timing, idleConnectionTimeoutMs: IDLE_CLOSE_MS },
-    // Explicitly: NODE_TLS_REJECT_UNAUTHORIZED=0 in the environment changes the default.
-    material === undefined ? {} : { ...material, ...servername, rejectUnauthorized: true },
+    material === undefined ? {} : { createConnection: () => connectForHttp2(endpoint, material) },
   );
   const transport = createGrpcTransport({
     baseUrl: endpoint.url,
@@ -40,6 +38,18 @@ export function newSession(
   return { manager, transport };
 }
 
+/**
+ * With a server that does not know HTTP/2 the session fails, but goes on to read: what it takes for
+ * frames then would be an exception that ends the program. So nothing more comes.
+ */
+function connectForHttp2(endpoint: Endpoint, material: TlsMaterial): TLSSocket {
+  const socket = connectTls(endpoint, material, ["h2"]);
+  socket.once("secureConnect", () => {
+    if (socket.alpnProtocol !== "h2") socket.destroy();
+  });
+  return socket;
+}
+
 export class SessionManager extends Http2SessionManager {
   #session: ClientHttp2Session | undefined;
 
@@ -47,7 +57,12 @@ export class SessionManager extends Http2SessionManager {
     ...request: Parameters<Http2SessionManager["request"]>
   ): ReturnType<Http2SessionManager["request"]> {
     const stream = await super.request(...request);
-    this.#session = stream.session as ClientHttp2Session | undefined;
+    const session = stream.session as ClientHttp2Session | undefined;
+    if (session !== this.#session) {
+      this.#session = session;
+      // The manager listens until the first error only; a second one would end the program.
+      session?.on("error", () => {});
+    }
     return stream;
   }
 

@@ -1,0 +1,106 @@
+/**
+ * What listens at an endpoint that does not answer as an etcd of the v3 API does: asked once more, in
+ * HTTP/1.1, for what such programs say of themselves.
+ */
+
+import { connect as connectPlain, type Socket } from "node:net";
+import { shown } from "../../text/shown.ts";
+import type { Endpoint } from "./endpoint.ts";
+import { connectTls } from "./tls_socket.ts";
+import type { TlsMaterial } from "./tls_files.ts";
+
+const MAX_BYTES = 4096;
+
+/** One line with what to do about it; `undefined` if nothing is recognised in time. */
+export async function whatAnswers(
+  endpoint: Endpoint,
+  material: TlsMaterial | undefined,
+  timeoutMs: number,
+): Promise<string | undefined> {
+  if (material !== undefined) {
+    const inTls = recognised(await ask(endpoint, material, timeoutMs), "the same");
+    if (inTls !== undefined) return inTls;
+  }
+  const plain = await ask(endpoint, undefined, timeoutMs);
+  return recognised(plain, material === undefined ? "the same" : "plain instead of TLS");
+}
+
+/** What comes back within the time, or before the end or `MAX_BYTES`. */
+function ask(
+  { host, port }: Endpoint,
+  material: TlsMaterial | undefined,
+  timeoutMs: number,
+): Promise<Buffer> {
+  const socket: Socket = material === undefined
+    ? connectPlain({ host, port })
+    : connectTls({ host, port }, material, ["http/1.1"]);
+  const { promise, resolve } = Promise.withResolvers<Buffer>();
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  const finish = () => {
+    clearTimeout(timer);
+    socket.destroy();
+    resolve(Buffer.concat(chunks).subarray(0, MAX_BYTES));
+  };
+  const timer = setTimeout(finish, timeoutMs);
+  socket.on("error", finish);
+  socket.on("close", finish);
+  socket.on("end", finish);
+  socket.on("data", (chunk: Buffer) => {
+    chunks.push(chunk);
+    bytes += chunk.length;
+    if (bytes >= MAX_BYTES) finish();
+  });
+  socket.on(material === undefined ? "connect" : "secureConnect", () => {
+    socket.write(`GET /version HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+  });
+  return promise;
+}
+
+/** How it was asked: as the endpoint says, or without the TLS that the endpoint says. */
+type Asked = "the same" | "plain instead of TLS";
+
+function recognised(answer: Buffer, asked: Asked): string | undefined {
+  const text = answer.toString("latin1");
+  if (isTlsAlert(answer) || WANTS_TLS.test(text)) {
+    // With an https:// endpoint that is no news.
+    return asked === "the same" ? "a TLS server answers there: write https://" : undefined;
+  }
+  if (text.startsWith("HTTP/1.")) return recognisedHttp(text, asked);
+  if (text === "" || isHttp2(answer)) return undefined;
+  const [line = ""] = text.split(/[\r\n]/, 1);
+  const program = line.startsWith("SSH-") ? "an SSH server" : "another program";
+  return `${program} answers there, not etcd, with ${shown(line)}: check the port, ${PORT}`;
+}
+
+const PORT = "2379 unless etcd is set up otherwise";
+/** Go's, nginx's and Apache's answers. */
+const WANTS_TLS =
+  /HTTP request to an HTTPS server|sent to HTTPS port|speaking plain HTTP to an SSL/;
+
+function recognisedHttp(text: string, asked: Asked): string {
+  const [, version = ""] = /"etcdserver":\s*"([\w.+-]{1,40})"/.exec(text) ?? [];
+  if (version === "") {
+    const [, status = ""] = /^HTTP\/1\.\d (\d{3})/.exec(text) ?? [];
+    const [, server] = /^server:[ \t]*(.+?)\r?$/im.exec(text) ?? [];
+    const called = server === undefined ? "" : `${shown(server)}, `;
+    return `a web server or proxy answers there, not etcd (${called}HTTP ${status}): check the ` +
+      `address and the port, ${PORT}; a proxy in front of etcd has to pass HTTP/2 on`;
+  }
+  if (/^[012]\./.test(version)) {
+    return `etcd ${version} answers there, which has no v3 API: etcd 3.4 or newer is needed`;
+  }
+  return asked === "plain instead of TLS"
+    ? `etcd ${version} answers there without TLS: write http://`
+    : `etcd ${version} answers there in HTTP/1.1 only: a proxy in front of it has to pass HTTP/2 on`;
+}
+
+/** A record of the type alert and a version (RFC 8446 5.1). */
+function isTlsAlert(answer: Buffer): boolean {
+  return answer.length >= 3 && answer[0] === 21 && answer[1] === 3;
+}
+
+/** A SETTINGS frame is the first that an HTTP/2 server sends (RFC 9113 3.4). */
+function isHttp2(answer: Buffer): boolean {
+  return answer.length >= 9 && answer[0] === 0 && answer[3] === 4 && answer.readUInt32BE(5) === 0;
+}
