@@ -1,7 +1,14 @@
-/** Loaded before the tests of a mutation run: counts, and stops a mutant that loops without end. */
+/**
+ * Loaded before the tests of a mutation run: counts, stops a mutant that loops without end, and lets
+ * property tests try fewer inputs, for they run once for each mutant.
+ */
 
-import { afterAll } from "bun:test";
+import { afterAll, mock } from "bun:test";
+import * as fastCheck from "fast-check";
 import { writeFileSync } from "node:fs";
+
+/** Inputs of a property test; none for as many as it asks for. */
+const maxRuns = Number(process.env.FLANNELD_MUTATION_INPUTS ?? Infinity);
 
 interface Instrumentation {
   hitCount?: number;
@@ -23,3 +30,12 @@ if (coverage !== undefined) {
     writeFileSync(coverage, JSON.stringify(instrumentation.mutantCoverage?.static ?? {}));
   });
 }
+
+// Taken before the module is replaced, with which its imports are.
+const everything = { ...fastCheck };
+const assertShortly = ((property: never, parameters: { readonly numRuns?: number } = {}) => {
+  const numRuns = Math.min(parameters.numRuns ?? 100, maxRuns);
+  return everything.assert(property, { ...parameters, numRuns });
+}) as typeof fastCheck.assert;
+const shortened = { ...everything, assert: assertShortly };
+await mock.module("fast-check", () => ({ ...shortened, default: shortened }));

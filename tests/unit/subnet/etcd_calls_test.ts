@@ -1,0 +1,376 @@
+/** Which member a call goes to, what is repeated, and when it gives up. */
+
+import { Code, ConnectError, createRouterTransport, type Transport } from "@connectrpc/connect";
+import { beforeEach, describe, expect, test } from "bun:test";
+import { Authentication } from "../../../src/subnet/etcd/authentication.ts";
+import { type Attempt, Calls } from "../../../src/subnet/etcd/calls.ts";
+import type { Connection } from "../../../src/subnet/etcd/connection.ts";
+import { EtcdError, type FailureKind } from "../../../src/subnet/etcd/etcd_error.ts";
+import { Auth } from "../../../src/subnet/etcd/rpc/rpc_pb.ts";
+import { FakeClock } from "../../support/fake_clock.ts";
+
+const READ = { operation: "read /net/a", repeatable: true };
+const WRITE = { operation: "change /net/a", repeatable: false };
+
+class FakeConnection {
+  readonly endpoint;
+  hasAnswered = false;
+  isDisposed = false;
+  /** Why it cannot be opened. */
+  fault: unknown;
+  transport = {} as Transport;
+
+  constructor(name: string, secure = false) {
+    this.endpoint = { url: `${secure ? "https" : "http"}://${name}:2379`, secure, host: name };
+  }
+
+  open(): Promise<Transport> {
+    if (this.fault !== undefined) return Promise.reject(this.fault);
+    return Promise.resolve(this.transport);
+  }
+
+  [Symbol.dispose](): void {
+    this.isDisposed = true;
+  }
+}
+
+let clock: FakeClock;
+let members: FakeConnection[];
+/** The members that were asked, and when. */
+let asked: string[];
+/** Of each member, what an attempt fails with. */
+let faults: Map<string, unknown>;
+let stop: AbortController;
+
+beforeEach(() => {
+  clock = new FakeClock(() => 0);
+  members = ["a", "b", "c"].map((name) => new FakeConnection(name));
+  asked = [];
+  faults = new Map();
+  stop = new AbortController();
+});
+
+function calls(credentials?: { username: string; password: string }): Calls {
+  return new Calls({
+    connections: members as unknown as Connection[],
+    credentials,
+    clock,
+    timing: { attemptMs: 5000, retryForMs: 3000 },
+  });
+}
+
+const beginMs = new FakeClock().nowMs();
+
+function attempt({ connection }: Attempt): Promise<string> {
+  const { host } = connection.endpoint;
+  asked.push(`${host}@${clock.nowMs() - beginMs}`);
+  const fault = faults.get(host);
+  return fault === undefined ? Promise.resolve(`answer of ${host}`) : Promise.reject(fault);
+}
+
+/** The outcome when time has passed. */
+async function outcome(promise: Promise<unknown>, ms = 60_000): Promise<unknown> {
+  const settled = promise.then((value) => value, (error) => error);
+  await clock.advance(ms);
+  return await settled;
+}
+
+function failing(kind: FailureKind, reason = kind): EtcdError {
+  return new EtcdError(reason, { kind, reason, cause: undefined });
+}
+
+function run(on: Calls, call = READ): Promise<string> {
+  return on.run({ ...call, signal: stop.signal }, attempt);
+}
+
+describe("Calls", () => {
+  test("asks one member, chosen by chance at first, and stays with it", async () => {
+    const on = calls();
+    expect(await run(on)).toBe("answer of a");
+    expect(await run(on)).toBe("answer of a");
+    clock.random = () => 0.999;
+    expect(await run(calls())).toBe("answer of c");
+    expect(asked).toEqual(["a@0", "a@0", "c@0"]);
+    expect(members.map(({ hasAnswered }) => hasAnswered)).toEqual([true, false, true]);
+  });
+
+  test("goes on to the next member at once, and stays with the one that answers", async () => {
+    const on = calls();
+    faults.set("a", failing("interrupted"));
+    faults.set("b", failing("busy"));
+    expect(await outcome(run(on), 0)).toBe("answer of c");
+    expect(asked).toEqual(["a@0", "b@0", "c@0"]);
+    faults.clear();
+    await run(on);
+    expect(asked.at(-1)).toBe("c@0");
+    expect(members[0]?.hasAnswered).toBe(false);
+  });
+
+  test("pauses after each round, longer each time, and gives up after three seconds", async () => {
+    for (const { endpoint: { host } } of members) faults.set(host, failing("unsent"));
+    const error = await outcome(run(calls()));
+    expect(String(error)).toBe("EtcdError: cannot read /net/a in etcd: unsent");
+    const rounds = [0, 100, 300, 700, 1500, 2500];
+    expect(asked).toEqual(rounds.flatMap((at) => [`a@${at}`, `b@${at}`, `c@${at}`]));
+  });
+
+  test("asks every member once, however late it is", async () => {
+    const slow = (context: Attempt) => {
+      const answer = attempt(context).catch(async (error) => {
+        await new Promise<void>((resolve) => void clock.setTimer(5000, resolve));
+        throw error;
+      });
+      return answer;
+    };
+    for (const { endpoint: { host } } of members) faults.set(host, failing("interrupted"));
+    const error = await outcome(calls().run({ ...READ, signal: stop.signal }, slow));
+    expect(error).toBeInstanceOf(EtcdError);
+    expect(asked).toEqual(["a@0", "b@5000", "c@10000"]);
+  });
+
+  test("still pauses and tries again at the limit of three seconds", async () => {
+    members = members.slice(0, 1);
+    clock.random = () => 0;
+    let pauses = 0;
+    const late = async (context: Attempt) => {
+      // Together with the pause of 100 ms it is exactly at the limit, then past it.
+      if (pauses++ === 0) await new Promise<void>((r) => void clock.setTimer(2900, () => r()));
+      return await attempt(context);
+    };
+    faults.set("a", failing("unsent"));
+    await outcome(calls().run({ ...READ, signal: stop.signal }, late));
+    expect(asked).toEqual(["a@2900", "a@3000"]);
+  });
+
+  test.each<[FailureKind, number]>([["unsent", 2], ["busy", 2], ["interrupted", 1]])(
+    "repeats a change after a failure of the kind %s only if nothing was done (%d attempts)",
+    async (kind, attempts) => {
+      faults.set("a", failing(kind));
+      const result = await outcome(run(calls(), WRITE));
+      expect(asked).toHaveLength(attempts);
+      if (attempts === 2) expect(result).toBe("answer of b");
+      else expect(String(result)).toContain("cannot change /net/a in etcd: interrupted");
+    },
+  );
+
+  test.each<FailureKind>(["refused", "token"])("does not repeat what is %s", async (kind) => {
+    const on = calls();
+    faults.set("a", failing(kind));
+    expect(await outcome(run(on))).toMatchObject({ kind });
+    expect(asked).toHaveLength(1);
+    // A refusal says nothing against the member.
+    await outcome(run(on));
+    expect(asked.at(-1)).toStartWith(kind === "refused" ? "a" : "b");
+  });
+
+  test("throws at once what is a fault of the program", async () => {
+    const fault = new TypeError("a bug");
+    const on = calls();
+    const result = on.run({ ...READ, signal: stop.signal }, () => {
+      throw fault;
+    });
+    expect(await outcome(result)).toMatchObject({ kind: "interrupted", cause: fault });
+  });
+
+  test("ends with the signal's reason, in an attempt, in a pause, and before one", async () => {
+    const reason = new Error("the daemon ends");
+    members = members.slice(0, 1);
+    faults.set("a", failing("unsent"));
+    const result = run(calls());
+    await clock.advance(50);
+    stop.abort(reason);
+    expect(await outcome(result)).toBe(reason);
+    expect(asked).toEqual(["a@0"]);
+    expect(await outcome(run(calls()))).toBe(reason);
+    expect(asked).toEqual(["a@0"]);
+  });
+
+  test("does not move on from a member that another call has moved on from already", async () => {
+    const on = calls();
+    faults.set("a", failing("unsent"));
+    const both = Promise.all([run(on), run(on)]);
+    expect(await outcome(both)).toEqual(["answer of b", "answer of b"]);
+    on.avoid(members[0] as unknown as Connection);
+    expect(await run(on)).toBe("answer of b");
+    on.avoid(members[1] as unknown as Connection);
+    on.avoid(members[2] as unknown as Connection);
+    faults.clear();
+    expect(await run(on)).toBe("answer of a");
+  });
+
+  test("sends the header by which a member without a leader answers at once", async () => {
+    const header = await calls().run(
+      { ...READ, signal: stop.signal },
+      ({ header, timeoutMs }) => Promise.resolve([...header, String(timeoutMs)]),
+    );
+    expect(header).toEqual([["hasleader", "true"], "5000"]);
+  });
+
+  test("has a guess why a server that never answered closes the connection", async () => {
+    const closed = () => new ConnectError("http/2 stream closed with error", Code.Unavailable);
+    const reset = () =>
+      new ConnectError(
+        "failed",
+        Code.Unavailable,
+        undefined,
+        undefined,
+        Object.assign(new Error("x"), { code: "ECONNRESET" }),
+      );
+    const reasonOf = async (secure: boolean, fault: unknown, hasAnswered = false) => {
+      members = [new FakeConnection("a", secure)];
+      (members[0] as FakeConnection).hasAnswered = hasAnswered;
+      faults.set("a", fault);
+      return (await outcome(run(calls(), WRITE)) as EtcdError).reason;
+    };
+    const useHttps = "if etcd serves TLS, write the endpoint with https://";
+    expect(await reasonOf(false, closed())).toBe(`connection closed: ${useHttps}`);
+    expect(await reasonOf(false, reset())).toBe(`connection reset: ${useHttps}`);
+    expect(await reasonOf(true, closed())).toBe(
+      "connection closed: does the server accept our TLS certificate? " +
+        "check --etcd-certfile and --etcd-keyfile",
+    );
+    expect(await reasonOf(false, closed(), true)).toBe("connection closed");
+    expect(await reasonOf(false, new ConnectError("other", Code.Unavailable))).toBe("other");
+  });
+
+  test("closes all connections, and says what is wrong where there are none", async () => {
+    calls()[Symbol.dispose]();
+    expect(members.every(({ isDisposed }) => isDisposed)).toBe(true);
+    members = [];
+    expect(String(await outcome(run(calls())))).toBe("RangeError: there is no etcd endpoint");
+  });
+});
+
+/** A member that exchanges a password for the tokens t1, t2, … */
+function authenticating(member: FakeConnection, refuse?: () => ConnectError | undefined): string[] {
+  const seen: string[] = [];
+  member.transport = createRouterTransport(({ service }) => {
+    service(Auth, {
+      authenticate: ({ name, password }, { requestHeader }) => {
+        seen.push(`${name}:${password}:${requestHeader.get("hasleader")}`);
+        const refusal = refuse?.();
+        if (refusal !== undefined) throw refusal;
+        return { token: `t${seen.length}` };
+      },
+    });
+  });
+  return seen;
+}
+
+describe("Calls, with a user,", () => {
+  const user = { username: "root", password: "geheim" };
+  const tokens: (string | null)[] = [];
+
+  beforeEach(() => {
+    tokens.length = 0;
+    members = members.slice(0, 1);
+  });
+
+  function withToken(fails: (token: string | null) => unknown) {
+    return ({ header }: Attempt): Promise<string> => {
+      const token = header.get("token");
+      tokens.push(token);
+      const fault = fails(token);
+      return fault === undefined ? Promise.resolve("done") : Promise.reject(fault);
+    };
+  }
+
+  const invalid = () => new ConnectError("etcdserver: invalid auth token", Code.Unauthenticated);
+
+  test("asks for a token once, and sends it with each call", async () => {
+    const seen = authenticating(members[0] as FakeConnection);
+    const on = calls(user);
+    const call = { ...READ, signal: stop.signal };
+    await Promise.all([1, 2].map(() => on.run(call, withToken(() => undefined))));
+    await on.run(call, withToken(() => undefined));
+    expect(seen).toEqual(["root:geheim:true"]);
+    expect(tokens).toEqual(["t1", "t1", "t1"]);
+  });
+
+  test.each([
+    ["no longer valid", invalid],
+    [
+      "refused in the words of an old etcd",
+      () => new ConnectError("etcdserver: permission denied", Code.PermissionDenied),
+    ],
+  ])("asks for another token when one is %s, once", async (_what, fault) => {
+    const seen = authenticating(members[0] as FakeConnection);
+    const on = calls(user);
+    const call = { ...WRITE, signal: stop.signal };
+    await on.run(call, withToken((token) => token === "t1" ? fault() : undefined));
+    expect(tokens).toEqual(["t1", "t2"]);
+    const failure = await outcome(on.run(call, withToken(fault)));
+    expect(failure).toBeInstanceOf(EtcdError);
+    expect(tokens).toEqual(["t1", "t2", "t2", "t3"]);
+    expect(seen).toHaveLength(3);
+  });
+
+  test("does not try again without a user", async () => {
+    const call = { ...WRITE, signal: stop.signal };
+    expect(await outcome(calls().run(call, withToken(invalid)))).toMatchObject({ kind: "token" });
+    expect(tokens).toEqual([null]);
+  });
+
+  test("sends no token where etcd has authentication switched off", async () => {
+    authenticating(
+      members[0] as FakeConnection,
+      () => new ConnectError("etcdserver: authentication is not enabled", Code.FailedPrecondition),
+    );
+    await calls(user).run({ ...READ, signal: stop.signal }, withToken(() => undefined));
+    expect(tokens).toEqual([null]);
+  });
+
+  test("takes a lost answer to the request for a token for a call that was not sent", async () => {
+    let times = 0;
+    const seen = authenticating(
+      members[0] as FakeConnection,
+      () => ++times === 1 ? new ConnectError("gone", Code.Unavailable) : undefined,
+    );
+    const done = calls(user).run({ ...WRITE, signal: stop.signal }, withToken(() => undefined));
+    expect(await outcome(done)).toBe("done");
+    expect(seen).toHaveLength(2);
+    expect(tokens).toEqual(["t2"]);
+  });
+
+  test("says that the password is wrong, and does not try again", async () => {
+    const seen = authenticating(
+      members[0] as FakeConnection,
+      () =>
+        new ConnectError(
+          "etcdserver: authentication failed, invalid user ID or password",
+          Code.InvalidArgument,
+        ),
+    );
+    const failure = calls(user).run({ ...READ, signal: stop.signal }, withToken(() => undefined));
+    expect(await outcome(failure)).toMatchObject({
+      kind: "refused",
+      reason: expect.stringContaining("check --etcd-username"),
+    });
+    expect(seen).toHaveLength(1);
+  });
+});
+
+describe("Authentication", () => {
+  test("keeps a newer token when an older one is refused", async () => {
+    const member = new FakeConnection("a");
+    const seen = authenticating(member);
+    const authentication = new Authentication({ username: "root", password: "geheim" });
+    const token = () => authentication.token(member.transport, 1000);
+    expect(await token()).toBe("t1");
+    authentication.forget("t1");
+    expect(await token()).toBe("t2");
+    authentication.forget("t1");
+    expect(await token()).toBe("t2");
+    expect(seen).toHaveLength(2);
+  });
+
+  test.each([
+    [Code.FailedPrecondition, "etcdserver: something else"],
+    [Code.Unavailable, "etcdserver: authentication is not enabled"],
+  ])("takes code %d with %j for no switched off authentication", async (code, text) => {
+    const member = new FakeConnection("a");
+    authenticating(member, () => new ConnectError(text, code));
+    const authentication = new Authentication({ username: "root", password: "geheim" });
+    expect(authentication.token(member.transport, 1000)).rejects.toThrow(text);
+  });
+});
