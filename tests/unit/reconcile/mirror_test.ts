@@ -395,6 +395,7 @@ describe("Mirror, of the program's own changes,", () => {
     mirror.refused(at(neighbour(2, 2)), step);
     mirror.endSteps();
     mirror.hear(changed(neighbour(2, 2)));
+    expect(at(neighbour(2, 2)).made).toBe(false);
     mirror.hear(gone(neighbour(2, 2)));
     expect(at(neighbour(2, 2)).hasDrifted).toBe(true);
   });

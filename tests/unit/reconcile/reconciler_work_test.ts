@@ -1,0 +1,484 @@
+/** What the loop reads, in which portions it works, how long it waits, and when it is done. */
+
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { KernelError } from "../../../src/netlink/kernel.ts";
+import { Reconciler, type ReconcilerScope } from "../../../src/reconcile/reconciler.ts";
+import { resourceKey } from "../../../src/state/resource_key.ts";
+import type { Resource, ResourceKind } from "../../../src/state/resource.ts";
+import type { Step } from "../../../src/state/step.ts";
+import {
+  address,
+  directRoute,
+  fdb,
+  foreignRoute,
+  neighbour,
+  OWNERSHIP,
+  tunnelRoute,
+  UNDERLAY,
+  vxlanDevice,
+} from "../../support/arbitrary_state.ts";
+import { collectingLog, type LogRecord } from "../../support/collecting_log.ts";
+import { FakeClock } from "../../support/fake_clock.ts";
+import { FakeKernel } from "../../support/fake_kernel.ts";
+import { ETH0, ip } from "../../support/sample_network.ts";
+
+const SCOPE: ReconcilerScope = { ownership: OWNERSHIP, external: "eth0" };
+const DEVICE = vxlanDevice("flannel.1");
+const ACCEPT_RA: Resource = {
+  kind: "sysctl",
+  path: "net/ipv6/conf/flannel.1/accept_ra",
+  value: "0",
+};
+const NODE: readonly Resource[] = [DEVICE, ACCEPT_RA, address(1)];
+
+/** A kernel that writes down what it is asked for, and when. */
+class ObservedKernel extends FakeKernel {
+  readonly read: { kinds: readonly ResourceKind[]; links: string[] }[] = [];
+  readonly applied: { atMs: number; steps: readonly Step[] }[] = [];
+  /** Refuses to answer. */
+  isBroken = false;
+
+  override dump(kinds: readonly ResourceKind[], links?: ReadonlySet<string>): Promise<Resource[]> {
+    this.read.push({ kinds, links: [...links ?? []] });
+    return super.dump(kinds, links);
+  }
+
+  override apply(steps: readonly Step[]): ReturnType<FakeKernel["apply"]> {
+    this.applied.push({ atMs: clock.nowMs() - beginMs, steps });
+    if (this.isBroken) return Promise.reject(new KernelError("receive over netlink", "ENOBUFS"));
+    return super.apply(steps);
+  }
+}
+
+let kernel: ObservedKernel;
+let clock: FakeClock;
+let beginMs: number;
+let records: LogRecord[];
+let reconciler: Reconciler;
+let parametersRead: number;
+/** The value of each parameter. */
+let parameter: string;
+
+beforeEach(() => {
+  kernel = new ObservedKernel();
+  kernel.seed(...UNDERLAY);
+  clock = new FakeClock(() => 0.5);
+  const collecting = collectingLog();
+  records = collecting.records;
+  parametersRead = 0;
+  parameter = "0";
+  reconciler = new Reconciler({
+    kernel,
+    log: collecting.log,
+    clock,
+    readSysctl: () => {
+      parametersRead++;
+      return Promise.resolve(`${parameter}\n`);
+    },
+  });
+});
+
+afterEach(async () => {
+  await reconciler[Symbol.asyncDispose]();
+});
+
+async function running(...resources: Resource[]): Promise<void> {
+  reconciler.start(SCOPE);
+  reconciler.setDesired("node", [...NODE, ...resources]);
+  reconciler.allowSweep();
+  await clock.advance(1000);
+  expect(await isSettled()).toBe(true);
+  forget();
+}
+
+function forget(): void {
+  kernel.read.length = 0;
+  kernel.applied.length = 0;
+  kernel.takeAsked();
+  records.length = 0;
+  parametersRead = 0;
+  beginMs = clock.nowMs();
+}
+
+async function isSettled(): Promise<boolean> {
+  let settled = false;
+  void reconciler.whenSettled().then(() => settled = true);
+  await Promise.resolve();
+  return settled;
+}
+
+/** The lines at warn and above. */
+function warnings(): string[] {
+  return records.filter(({ level }) => ["warn", "error", "fatal"].includes(level))
+    .map(({ msg }) => msg);
+}
+
+describe("Reconciler", () => {
+  test("reads nothing and does nothing before it is started", async () => {
+    reconciler.setDesired("node", NODE);
+    reconciler.allowSweep();
+    await clock.advance(1000);
+    expect(kernel.read).toEqual([]);
+    expect(await isSettled()).toBe(false);
+  });
+
+  test("makes nothing before it knows what is there", async () => {
+    kernel.interruptedDumps = 2;
+    reconciler.start(SCOPE);
+    reconciler.setDesired("node", NODE);
+    await clock.advance(60);
+    expect(kernel.read).toHaveLength(1);
+    expect(kernel.asked).toEqual([]);
+    expect(await isSettled()).toBe(false);
+    await clock.advance(1000);
+    expect(await isSettled()).toBe(true);
+  });
+
+  test("makes devices, then what they need, then the rest, each with one message", async () => {
+    parameter = "1";
+    reconciler.start(SCOPE);
+    reconciler.setDesired("node", [tunnelRoute(2), fdb(2, 2), ...NODE]);
+    await clock.advance(1000);
+    const kinds = kernel.applied.map(({ steps }) => steps.map(({ resource }) => resource.kind));
+    expect(kinds).toEqual([["link"], ["sysctl", "address"], ["fdb", "route"]]);
+  });
+
+  test("sends a large change in portions", async () => {
+    await running();
+    const many = Array.from({ length: 4500 }, (_, i): Resource => ({
+      ...neighbour(1, 2),
+      address: ip(`10.5.${i >> 8}.${i & 255}`),
+    }));
+    reconciler.setDesired("many", many);
+    await clock.advance(100);
+    expect(kernel.applied.map(({ steps }) => steps.length)).toEqual([2000, 2000, 500]);
+  });
+
+  test("sends no message when there is nothing to do", async () => {
+    await running(tunnelRoute(2));
+    reconciler.setScope(SCOPE);
+    reconciler.allowSweep();
+    await clock.advance(600_000);
+    expect(kernel.read.length).toBeGreaterThan(1);
+    expect(kernel.applied).toEqual([]);
+  });
+
+  test("writes parameters once where it cannot read them", async () => {
+    const plain = new Reconciler({ kernel, log: collectingLog().log, clock });
+    plain.start(SCOPE);
+    plain.setDesired("node", NODE);
+    await clock.advance(700_000);
+    const written = kernel.asked.filter((step) => step.includes("accept_ra"));
+    expect(written).toHaveLength(1);
+    expect(plain.status().failing).toEqual([]);
+    await plain[Symbol.asyncDispose]();
+  });
+
+  test("does not take its own changes for a quarrel, however many there are", async () => {
+    await running();
+    for (let i = 0; i < 40; i++) {
+      reconciler.setDesired("peer", [neighbour(2, 2 + i % 2)]);
+      await clock.advance(60);
+    }
+    expect(reconciler.status().failing).toEqual([]);
+    expect(kernel.asked).toHaveLength(40);
+  });
+
+  test("says once that it put an entry back, and not of its own next change", async () => {
+    await running(neighbour(2, 2));
+    kernel.outside({ op: "delete", resource: neighbour(2, 2) });
+    await clock.advance(100);
+    reconciler.setDesired("node", [...NODE, neighbour(2, 3)]);
+    await clock.advance(100);
+    expect(records.map(({ level, msg }) => `${level}: ${msg}`)).toEqual([
+      "debug: put back neigh 10.5.2.0 lladdr 02:00:00:00:00:02 dev flannel.1 nud permanent",
+    ]);
+  });
+
+  test("logs the first thousand contradictions, and no more", async () => {
+    await running();
+    for (let i = 0; i < 1100; i++) {
+      const entry: Resource = { ...neighbour(1, 2), address: ip(`10.5.${i >> 8}.${i & 255}`) };
+      reconciler.setDesired(`a${i}`, [entry], 1n);
+      reconciler.setDesired(`b${i}`, [{ ...entry, mac: neighbour(1, 3).mac }], 2n);
+    }
+    expect(warnings()).toHaveLength(1000);
+  });
+});
+
+describe("Reconciler, when it reads,", () => {
+  const ALL_KINDS = ["link", "address", "neighbour", "fdb", "route"];
+
+  test("reads all kinds on all of its devices, and what the backend has besides", async () => {
+    const fou = { ...OWNERSHIP, extraKinds: ["fou"] as const };
+    reconciler.start({ ownership: fou, external: "eth0" });
+    await clock.advance(1000);
+    expect(kernel.read).toEqual([
+      { kinds: [...ALL_KINDS, "fou"] as never, links: ["flannel.1", "flannel-v6.1"] },
+    ]);
+  });
+
+  test("reads again only the device that something happened to, and no parameters", async () => {
+    await running();
+    kernel.setUp("flannel.1", false);
+    await clock.advance(4);
+    expect(kernel.read).toEqual([]);
+    await clock.advance(2);
+    expect(kernel.read).toEqual([{ kinds: ALL_KINDS as never, links: ["flannel.1"] }]);
+    expect(parametersRead).toBe(0);
+  });
+
+  test("reads links and routes alone when something happened to the external interface", async () => {
+    await running();
+    kernel.outside({ op: "change", resource: { ...ETH0, mtuBytes: 1400 }, from: ETH0 });
+    await clock.advance(1000);
+    expect(kernel.read).toEqual([{ kinds: ["link", "route"], links: [] }]);
+  });
+
+  test("does not read a device twice because of what it has just read of it", async () => {
+    await running(tunnelRoute(2));
+    // Without a notification, and with the address its routes.
+    kernel.table.delete(resourceKey(address(1)));
+    kernel.table.delete(resourceKey(tunnelRoute(2)));
+    reconciler.setScope(SCOPE);
+    await clock.advance(1000);
+    expect(kernel.read).toHaveLength(1);
+    expect(kernel.table.has(resourceKey(tunnelRoute(2)))).toBe(true);
+  });
+
+  test("reads the external interface when a reading of another device shows that it changed", async () => {
+    await running();
+    kernel.table.set(resourceKey(ETH0), { ...ETH0, mtuBytes: 1400 });
+    kernel.outside({ op: "delete", resource: address(1) });
+    await clock.advance(1000);
+    expect(kernel.read.map(({ links }) => links)).toEqual([["flannel.1"], []]);
+  });
+
+  test("acts upon no reading during which notifications were lost", async () => {
+    await running();
+    const stray = tunnelRoute(9);
+    kernel.table.set(resourceKey(stray), stray);
+    kernel.afterReading = () => {
+      kernel.afterReading = () => {};
+      kernel.table.delete(resourceKey(stray));
+      kernel.overrun();
+    };
+    reconciler.setScope(SCOPE);
+    await clock.advance(1000);
+    expect(kernel.read).toHaveLength(2);
+    expect(kernel.asked).toEqual([]);
+  });
+});
+
+describe("Reconciler, when the kernel gives no answer,", () => {
+  test("says so, and tries again later each time, as for the first time after a success", async () => {
+    await running();
+    kernel.isBroken = true;
+    reconciler.setDesired("peer", [fdb(2, 2)]);
+    await clock.advance(1000);
+    const times = kernel.applied.map(({ atMs }) => atMs);
+    expect(times).toEqual([0, 75, 225, 525]);
+    const lines = Array(4).fill("the reconcile loop failed; it reads the kernel again");
+    expect(warnings()).toEqual(lines);
+    expect(records[0]?.err).toMatchObject({ message: expect.stringContaining("ENOBUFS") });
+    kernel.isBroken = false;
+    await clock.advance(1000);
+    expect(kernel.table.has(resourceKey(fdb(2, 2)))).toBe(true);
+    forget();
+    kernel.isBroken = true;
+    reconciler.setDesired("peer", [fdb(2, 3)]);
+    await clock.advance(100);
+    expect(kernel.applied.map(({ atMs }) => atMs)).toEqual([0, 75]);
+  });
+});
+
+describe("Reconciler, when a step is refused,", () => {
+  /** Refuses the first step of this kind. */
+  function refuseOnce(kind: ResourceKind, code: string): void {
+    kernel.refuse = ({ resource }) => {
+      if (resource.kind !== kind) return undefined;
+      kernel.refuse = () => undefined;
+      return code;
+    };
+  }
+
+  test.each(["EEXIST", "ENODEV", "ENXIO", "ENETDOWN", "EADDRNOTAVAIL"])(
+    "reads the device of an entry again after %s",
+    async (code) => {
+      await running();
+      refuseOnce("fdb", code);
+      reconciler.setDesired("peer", [fdb(2, 2)]);
+      await clock.advance(50);
+      expect(kernel.read.map(({ links }) => links)).toEqual([["flannel.1"]]);
+    },
+  );
+
+  test("reads a device again that could not be changed", async () => {
+    await running();
+    refuseOnce("link", "ENODEV");
+    reconciler.setDesired("node", [{ ...DEVICE, mtuBytes: 1300 } as Resource, ...NODE.slice(1)]);
+    await clock.advance(50);
+    expect(kernel.read.map(({ links }) => links)).toEqual([["flannel.1"]]);
+  });
+
+  test("reads nothing again after another refusal, nor without a device", async () => {
+    await running();
+    const { link: _, gateway: __, ...rest } = directRoute(2);
+    refuseOnce("fdb", "EPERM");
+    reconciler.setDesired("peer", [fdb(2, 2)]);
+    await clock.advance(50);
+    refuseOnce("route", "ENODEV");
+    reconciler.setDesired("blackhole", [{ ...rest, type: "blackhole" }]);
+    await clock.advance(50);
+    expect(kernel.read).toEqual([]);
+  });
+
+  test("reads the routes when a blackhole's place is taken", async () => {
+    await running();
+    const { link: _, gateway: __, ...rest } = directRoute(2);
+    refuseOnce("route", "EEXIST");
+    reconciler.setDesired("blackhole", [{ ...rest, type: "blackhole" }]);
+    await clock.advance(50);
+    expect(kernel.read).toEqual([{ kinds: ["link", "route"], links: [] }]);
+  });
+
+  test("tries again at its time and no earlier, and says that it is in order again", async () => {
+    await running();
+    let left = 2;
+    kernel.refuse = ({ resource }) => resource.kind === "fdb" && left-- > 0 ? "EPERM" : undefined;
+    reconciler.setDesired("peer", [fdb(2, 2)]);
+    await clock.advance(10);
+    reconciler.setDesired("other", [neighbour(2, 2)]);
+    await clock.advance(1000);
+    const times = kernel.applied.filter(({ steps }) => steps[0]?.resource.kind === "fdb")
+      .map(({ atMs }) => atMs);
+    expect(times).toEqual([0, 75, 225]);
+    expect(records.at(-1)).toMatchObject({
+      level: "info",
+      msg: "fdb 02:00:00:00:00:02 dev flannel.1 dst 192.168.0.2 self permanent is in order again",
+    });
+  });
+
+  test("forgets the failure of what is wanted no more by then", async () => {
+    await running();
+    const answered = Promise.withResolvers<void>();
+    kernel.acknowledge = () => answered.promise;
+    refuseOnce("fdb", "EPERM");
+    reconciler.setDesired("peer", [fdb(2, 2)]);
+    await clock.advance(10);
+    reconciler.removeOwner("peer");
+    answered.resolve();
+    await clock.advance(10);
+    expect(reconciler.status().failing).toEqual([]);
+    expect(warnings()).toEqual([]);
+  });
+
+  test("reports that an entry cannot be deleted, and tries again", async () => {
+    await running(fdb(2, 2));
+    refuseOnce("fdb", "EPERM");
+    reconciler.setDesired("node", NODE);
+    await clock.advance(10);
+    expect(reconciler.status().failing).toHaveLength(1);
+    await clock.advance(1000);
+    expect(reconciler.status().failing).toEqual([]);
+    expect(kernel.table.has(resourceKey(fdb(2, 2)))).toBe(false);
+  });
+
+  test("leaves a place that is another's alone, and says whose it is once", async () => {
+    await running();
+    kernel.outside({ op: "set", resource: foreignRoute(2) });
+    reconciler.setDesired("direct", [directRoute(2)]);
+    await clock.advance(600_000);
+    expect(warnings()).toEqual([
+      expect.stringContaining("EEXIST"),
+      expect.stringContaining("somebody else holds its place: route 10.5.2.0/24 dev eth1"),
+    ]);
+    expect(kernel.asked).toHaveLength(1);
+  });
+});
+
+test("Reconciler waits longer each time before it puts back what others keep changing", async () => {
+  await running(neighbour(2, 2));
+  const theirs = neighbour(2, 9);
+  kernel.delivery = "now";
+  const times: number[] = [];
+  kernel.watch((event) => {
+    const isOurs = event.kind === "changed" && event.resource.kind === "neighbour" &&
+      event.resource.mac === neighbour(2, 2).mac;
+    if (!isOurs) return;
+    times.push(clock.nowMs() - beginMs);
+    clock.setTimer(100, () => kernel.outside({ op: "set", resource: theirs }));
+  });
+  kernel.outside({ op: "set", resource: theirs });
+  await clock.advance(120_000);
+  // Fifteen at once, then after 0.75 s, 1.5 s, 3 s … up to 45 s.
+  const pauses = times.slice(1).map((time, i) => time - (times[i] as number));
+  expect(pauses.slice(0, 14).every((pause) => pause < 120)).toBe(true);
+  const waits = pauses.slice(14).map((pause) => Math.round((pause - 100) / 50) * 50);
+  expect(waits).toEqual([750, 1500, 3000, 6000, 12_000, 24_000, 45_000]);
+  expect(warnings().map((line) => /in (\d+) s$/.exec(line)?.[1])).toEqual(
+    ["1", "2", "3", "6", "12", "24", "45", "45"],
+  );
+});
+
+describe("Reconciler.whenSettled()", () => {
+  test("waits for a reading that was asked for, and for a change that is not made yet", async () => {
+    await running();
+    reconciler.setScope(SCOPE);
+    expect(await isSettled()).toBe(false);
+    await clock.advance(1000);
+    expect(await isSettled()).toBe(true);
+    reconciler.setDesired("peer", [fdb(2, 2)]);
+    expect(await isSettled()).toBe(false);
+    await clock.advance(1000);
+    expect(await isSettled()).toBe(true);
+  });
+
+  test("waits for the kernel's answer", async () => {
+    await running();
+    const answered = Promise.withResolvers<void>();
+    kernel.acknowledge = () => answered.promise;
+    reconciler.setDesired("peer", [fdb(2, 2)]);
+    await clock.advance(1000);
+    expect(await isSettled()).toBe(false);
+    answered.resolve();
+    await clock.advance(0);
+    expect(await isSettled()).toBe(true);
+  });
+
+  test("does not resolve at the end of a pass that leaves something to do", async () => {
+    let settled = false;
+    kernel.interruptedDumps = 3;
+    reconciler.start(SCOPE);
+    void reconciler.whenSettled().then(() => settled = true);
+    await clock.advance(150);
+    expect(kernel.read.length).toBeGreaterThan(1);
+    expect(settled).toBe(false);
+    await clock.advance(10_000);
+    expect(settled).toBe(true);
+  });
+});
+
+describe("Reconciler, when it stops,", () => {
+  test("ends before it was started", async () => {
+    await reconciler[Symbol.asyncDispose]();
+    expect(await isSettled()).toBe(true);
+  });
+
+  test("finishes the portion that is under way, and leaves the others", async () => {
+    await running();
+    const answered = Promise.withResolvers<void>();
+    kernel.acknowledge = () => answered.promise;
+    const many = Array.from({ length: 4500 }, (_, i): Resource => ({
+      ...neighbour(1, 2),
+      address: ip(`10.5.${i >> 8}.${i & 255}`),
+    }));
+    reconciler.setDesired("many", many);
+    await clock.advance(10);
+    const stopped = reconciler[Symbol.asyncDispose]();
+    answered.resolve();
+    await clock.advance(1000);
+    await stopped;
+    expect(kernel.asked).toHaveLength(2000);
+  });
+});
