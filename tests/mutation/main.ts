@@ -17,7 +17,7 @@ import { EQUIVALENT } from "./equivalent.ts";
 import type { Instrumented, Mutant } from "./instrument.ts";
 import { Journal } from "./journal.ts";
 import { type Outcome, printReport } from "./report.ts";
-import { dependants, measure, type TestFile, tryMutant } from "./test_files.ts";
+import { measure, type TestFile, testsOf, tryMutant } from "./test_files.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 const WORK = process.env.FLANNELD_MUTATION_DIR as string;
@@ -34,7 +34,7 @@ async function main(args: readonly string[]): Promise<number> {
   const files = (wanted.length > 0 ? wanted : GROUPS).flatMap(sourceFiles);
   const tree = copyTree(); // From here on, the project may be edited.
   const journal = new Journal({ root: tree, path: join(WORK, "results.jsonl"), isFresh });
-  const testNames = dependants(tree, files);
+  const testNames = testsOf(tree, files);
   const instrumented = instrument(tree, files);
   for (const { name, content } of instrumented.files) writeFileSync(join(tree, name), content);
   const tests = await measure(tree, testNames, JOBS);
