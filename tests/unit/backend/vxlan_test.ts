@@ -399,9 +399,10 @@ test(
       fc.jsonValue(),
     );
     const families = fc.constantFrom<readonly Family[]>([4], [6], DUAL);
-    let accepted = 0;
+    let [runs, accepted] = [0, 0];
     fc.assert(
       fc.property(data, data, families, (ipv4, ipv6, families) => {
+        runs++;
         const plain = lease(2, "vxlan", families);
         const backendData = { 4: ipv4, 6: ipv6 };
         const peer = { ...plain, attributes: { ...plain.attributes, backendData } };
@@ -427,7 +428,7 @@ test(
       }),
       { numRuns: 20_000 },
     );
-    expect(accepted).toBeGreaterThan(200);
+    expect(accepted).toBeGreaterThan(runs / 100 - 5); // A mutation run tries few.
   },
   120_000,
 );
