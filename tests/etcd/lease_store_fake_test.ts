@@ -3,7 +3,6 @@
 import { describe, expect, test } from "bun:test";
 import type { IpAddress } from "../../src/addr/ip.ts";
 import fc from "fast-check";
-import type { IpAddress } from "../../src/addr/ip.ts";
 import type { Prefix } from "../../src/addr/prefix.ts";
 import type { LeaseKey, LeaseWatch } from "../../src/subnet/lease.ts";
 import { DuplicateNodeError, OutOfSubnetsError, type OwnLease } from "../../src/subnet/store.ts";

@@ -91,7 +91,7 @@ async function makeNode(type: string): Promise<Node> {
     facts: new PeerFactsSource({
       kernel,
       ownership: () => backend.ownership(ext),
-      external: () => ext.name,
+      external: () => ext,
       onChanged: () => projector.factsChanged(),
     }),
     log: collectingLog(),

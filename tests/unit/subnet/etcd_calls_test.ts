@@ -371,6 +371,6 @@ describe("Authentication", () => {
     const member = new FakeConnection("a");
     authenticating(member, () => new ConnectError(text, code));
     const authentication = new Authentication({ username: "root", password: "geheim" });
-    expect(authentication.token(member.transport, 1000)).rejects.toThrow(text);
+    await expect(authentication.token(member.transport, 1000)).rejects.toThrow(text);
   });
 });

@@ -2,10 +2,15 @@
 
 import { Code, ConnectError } from "@connectrpc/connect";
 import { describe, expect, test } from "bun:test";
+import { type Endpoint, parseEndpoints } from "../../../src/subnet/etcd/endpoint.ts";
 import { EtcdError, type FailureKind, needsOperator } from "../../../src/subnet/etcd/etcd_error.ts";
 
-const CLEAR = { endpoint: { url: "http://192.0.2.1:2379", secure: false, host: "192.0.2.1" } };
-const TLS = { endpoint: { url: "https://192.0.2.1:2379", secure: true, host: "192.0.2.1" } };
+function endpoint(url: string): { readonly endpoint: Endpoint } {
+  return { endpoint: parseEndpoints([url], false)[0] as Endpoint };
+}
+
+const CLEAR = endpoint("http://192.0.2.1:2379");
+const TLS = endpoint("https://192.0.2.1:2379");
 
 /** As the transport reports what the system or TLS has reported. */
 function caused(code: string, message = "it failed", connectCode = Code.Unavailable): ConnectError {
