@@ -21,7 +21,13 @@ class FakeConnection {
   transport = {} as Transport;
 
   constructor(name: string, secure = false) {
-    this.endpoint = { url: `${secure ? "https" : "http"}://${name}:2379`, secure, host: name };
+    const url = `${secure ? "https" : "http"}://${name}:2379`;
+    this.endpoint = { url, secure, host: name, port: 2379, hasPort: true };
+  }
+
+  /** Nothing that can be recognized. */
+  whatAnswers(): Promise<undefined> {
+    return Promise.resolve(undefined);
   }
 
   open(): Promise<Transport> {
