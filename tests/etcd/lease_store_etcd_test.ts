@@ -64,8 +64,8 @@ async function keys(prefix: string, from: EtcdServer = server): Promise<string[]
 }
 
 /** Id of the etcd lease that a key is attached to, in hexadecimal. */
-async function etcdLeaseOf(key: string): Promise<string> {
-  const text = await server.etcdctl("get", key, "--write-out=json");
+async function etcdLeaseOf(key: string, from: EtcdServer = server): Promise<string> {
+  const text = await from.etcdctl("get", key, "--write-out=json");
   // An int64, beyond what JSON.parse can represent.
   return BigInt(text.match(/"lease":(\d+)/)?.[1] ?? 0).toString(16);
 }
@@ -185,6 +185,36 @@ describe("on a real etcd", () => {
     90_000,
   );
 
+  test("a wiped etcd gets lease and session back, so that a second node is refused", async () => {
+    await using server = await EtcdServer.start();
+    const prefix = newPrefix();
+    const options = { sessionTtlSeconds: 3 };
+    await using first = nodeOn(server, prefix, { ...options, host: "host-a" });
+    const own = await first.store.acquire(request(IPV4, A), forever);
+    const session = `${prefix}/sessions/192.0.2.1`;
+    const remaining = async () =>
+      (await server.etcdctl("lease", "timetolive", await etcdLeaseOf(session, server))).trim();
+    for (
+      const wipe of [
+        () => server.etcdctl("del", "", "--prefix"),
+        () => server.etcdctl("del", session),
+        async () => server.etcdctl("lease", "revoke", await etcdLeaseOf(session, server)),
+      ]
+    ) {
+      await wipe();
+      await eventually(
+        "both are back",
+        20_000,
+        async () => (await keys(prefix, server)).join() === [session, keyOf(prefix, own)].join(),
+      );
+      expect(await remaining()).toContain("granted with TTL(3s)");
+      await using second = nodeOn(server, prefix, { ...options, host: "host-b" });
+      const error = await failure(second.store.acquire(request(IPV4, A), forever));
+      expect(error).toBeInstanceOf(DuplicateNodeError);
+    }
+    expect(await Promise.race([own.lost, Bun.sleep(0).then(() => "held")])).toBe("held");
+  }, 90_000);
+
   test(
     "the lease of a node whose session runs out in etcd is taken over by a rebuilt one",
     async () => {
@@ -246,12 +276,12 @@ describe("on a real etcd", () => {
         const counts = ["Range", "Txn", "LeaseGrant", "LeaseTimeToLive"].map((method) =>
           (after.get(method) ?? 0) - (before.get(method) ?? 0)
         );
-        // Session, leases and the watch of our own key are read; session and lease are made.
-        return counts[0] === 3 && counts;
+        // Session, leases and the watches of our own two keys are read; session and lease are made.
+        return counts[0] === 4 && counts;
       });
     };
-    expect(await count(0)).toEqual([3, 2, 2, 0]);
-    expect(await count(500)).toEqual([3, 2, 2, 0]);
+    expect(await count(0)).toEqual([4, 2, 2, 0]);
+    expect(await count(500)).toEqual([4, 2, 2, 0]);
   });
 
   test("a stream of leases begins with all of them and goes on with the changes", async () => {

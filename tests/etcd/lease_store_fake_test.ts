@@ -874,6 +874,90 @@ describe("the live session", () => {
     );
   });
 
+  describe("that something else changes", () => {
+    async function living() {
+      const etcd = new FakeEtcd();
+      const one = node(etcd);
+      const own = await withTime(etcd, one.store.acquire(request(IPV4, A), forever));
+      await settle();
+      const { value, lease } = etcd.get(session) as { value: string; lease: bigint };
+      return { etcd, ...one, own, value, lease };
+    }
+
+    test("is put back at once with its lease, and lives as long as the node", async () => {
+      const changes: ((etcd: FakeEtcd, lease: bigint, value: string) => void)[] = [
+        (etcd) => etcd.delete(session),
+        (etcd) => Object.keys(etcd.contents).forEach((key) => etcd.delete(key)),
+        (etcd, lease) => etcd.revoke(lease),
+        (etcd) => etcd.put(session, "oops"),
+        (etcd, _, value) => etcd.put(session, value), // It would never expire.
+      ];
+      for (const change of changes) {
+        const { etcd, store, own, value, lease, records } = await living();
+        change(etcd, lease, value);
+        await etcd.clock.advance(100);
+        const isRevoked = !etcd.leases.includes(lease);
+        expect(etcd.get(session)?.value).toBe(value);
+        if (!isRevoked) expect(etcd.get(session)?.lease).toBe(lease);
+        expect(records.map(({ msg }) => msg)).toContain(
+          `the live session ${session} was gone; it is back`,
+        );
+        await etcd.clock.advance(DAY_MS / 100);
+        expect(etcd.get(session)?.value).toBe(value);
+        expect(subnetKeys(etcd)).toEqual([keyOf(own)]);
+        await own[Symbol.asyncDispose]();
+        await store[Symbol.asyncDispose]();
+        expect(etcd.get(session)).toBe(undefined);
+      }
+    });
+
+    test("is put back though calls fail at first", async () => {
+      for (const call of ["keepLeaseAlive", "range", "transaction"]) {
+        const { etcd, client, value } = await living();
+        client.failNext(call, "before");
+        client.failNext(call, "after");
+        etcd.delete(session);
+        await etcd.clock.advance(10_000);
+        expect(etcd.get(session)?.value).toBe(value);
+      }
+    });
+
+    test("means that the subnet is lost if another node has it by then", async () => {
+      const { etcd, own } = await living();
+      const other = '{"identity":"x","hostname":"host-b","interface":"eth0"}';
+      etcd.put(session, other, etcd.grant(30).id);
+      expect(await withTime(etcd, own.lost)).toBe(
+        "node host-b took over this node's public address 192.0.2.1",
+      );
+      expect(etcd.get(session)?.value).not.toContain("host-a");
+    });
+
+    test("is left to a later daemon of this node, and taken again when that has ended", async () => {
+      const { etcd, own, value } = await living();
+      const later = value.replace(/"pid":\d+/, '"pid":1');
+      const { id } = etcd.grant(3600);
+      etcd.put(session, later, id);
+      await etcd.clock.advance(300_000);
+      expect(etcd.get(session)?.value).toBe(later);
+      etcd.revoke(id);
+      await etcd.clock.advance(100);
+      expect(etcd.get(session)?.value).toBe(value);
+      expect(await Promise.race([own.lost, settle()])).toBe(undefined);
+    });
+
+    test("costs nothing while nothing does", async () => {
+      const { etcd } = await living();
+      const before = new Map(etcd.calls);
+      await etcd.clock.advance(3_000_000);
+      const renewals = (etcd.calls.get("keepLeaseAlive") ?? 0) -
+        (before.get("keepLeaseAlive") ?? 0);
+      expect(renewals).toBeWithin(290, 301);
+      for (const call of ["range", "transaction", "grantLease"]) {
+        expect(etcd.calls.get(call)).toBe(before.get(call));
+      }
+    });
+  });
+
   test("that the etcd user must not write is done without, with a warning", async () => {
     const etcd = new FakeEtcd();
     const { store, client, warnings } = node(etcd);

@@ -6,6 +6,9 @@
  * The session does: a node that finds one of another host for its own public address waits until it
  * expires, and if it does not, there are two nodes with one address. Go flannel has no such key and
  * does not look at ours. See docs/adr/0003-live-session-key.md.
+ *
+ * The key is watched, and put back when something else has removed it: an operator who wipes etcd, or
+ * revokes the lease. That costs nothing as long as the key stays as it is.
  */
 
 import type { IpAddress } from "../../addr/ip.ts";
@@ -13,7 +16,7 @@ import type { Log } from "../../log/log.ts";
 import { RepeatedFailure } from "../../log/throttle.ts";
 import { DuplicateNodeError } from "../store.ts";
 import { backoffMs, type Clock, sleep } from "../../time/clock.ts";
-import type { Compare, Etcd, KeyValue } from "./etcd.ts";
+import type { Compare, Etcd, EtcdWatch, KeyValue } from "./etcd.ts";
 
 /** This node, as the others are told of it. */
 export interface LiveNode {
@@ -50,13 +53,27 @@ export class LiveSession implements AsyncDisposable {
   readonly #options: LiveSessionOptions;
   readonly #stopped = new AbortController();
   readonly #failure: RepeatedFailure;
+  readonly #value: string;
   #etcdLease: bigint | undefined;
+  /** Changes of the key that may not be ours, and how many of them have been looked into. */
+  #doubts = 0;
+  #settledDoubts = 0;
+  /** Ends the pause before the next renewal. */
+  #wake = new AbortController();
   #resolveTakenOver: (hostname: string) => void = () => {};
-  #loop: Promise<void> = Promise.resolve();
+  #loop: Promise<unknown> = Promise.resolve();
 
   private constructor(options: LiveSessionOptions) {
     this.#options = options;
-    this.address = options.address;
+    const { address, node } = options;
+    this.address = address;
+    this.#value = JSON.stringify({
+      hostname: node.hostname,
+      identity: node.identity,
+      interface: node.interface,
+      pid: process.pid,
+      started: new Date(Date.now() - performance.now()).toISOString(),
+    });
     this.takenOver = new Promise((resolve) => this.#resolveTakenOver = resolve);
     this.#failure = new RepeatedFailure({
       what: `keeping the live session ${options.key}`,
@@ -74,7 +91,7 @@ export class LiveSession implements AsyncDisposable {
     const session = new LiveSession(options);
     try {
       for (;;) {
-        const holder = await session.#tryClaim(signal);
+        const holder = await session.#tryClaim("start", signal);
         if (holder === undefined) break;
         await waitForEnd(options, {
           holder,
@@ -86,13 +103,13 @@ export class LiveSession implements AsyncDisposable {
       await session[Symbol.asyncDispose]();
       throw error;
     }
-    session.#loop = session.#keepAlive();
+    session.#loop = Promise.all([session.#keepAlive(), session.#watchKey()]);
     return session;
   }
 
   /** Stops, and removes the key, so that another node need not wait for its end. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#stopped.abort();
+    this.#stop();
     await this.#loop;
     if (this.#etcdLease === undefined) return;
     const { etcd, log, key } = this.#options;
@@ -101,21 +118,18 @@ export class LiveSession implements AsyncDisposable {
     );
   }
 
-  /** Takes the key if it is free or this node's; otherwise returns who has it. */
-  async #tryClaim(signal: AbortSignal): Promise<Holder | undefined> {
-    const { etcd, key, node, ttlSeconds } = this.#options;
-    const value = JSON.stringify({
-      hostname: node.hostname,
-      identity: node.identity,
-      interface: node.interface,
-      pid: process.pid,
-      started: new Date(Date.now() - performance.now()).toISOString(),
-    });
+  /**
+   * Takes the key if it is free or this node's; otherwise returns who has it. One of this node that
+   * is there at the start is from before a restart; one that comes later is a later daemon's, which
+   * keeps it.
+   */
+  async #tryClaim(when: "start" | "later", signal: AbortSignal): Promise<Holder | undefined> {
+    const { etcd, key, node, ttlSeconds, log } = this.#options;
     for (;;) {
       const found = (await etcd.range({ key }, signal)).keyValues[0];
       const holder = found && readHolder(found);
-      // One of ours is from before a restart.
       if (holder !== undefined && holder.identity !== node.identity) return holder;
+      if (when === "later" && holder !== undefined) return undefined;
       // Not before it is needed: while this node waits for another's end, its own would run out.
       this.#etcdLease ??= (await etcd.grantLease({ ttlSeconds }, signal)).id;
       const { succeeded } = await etcd.transaction({
@@ -124,9 +138,41 @@ export class LiveSession implements AsyncDisposable {
             ? { key, createRevision: 0n }
             : { key, modRevision: found.modRevision },
         ],
-        success: [{ put: { key, value, lease: this.#etcdLease } }],
+        success: [{ put: { key, value: this.#value, lease: this.#etcdLease } }],
       }, signal);
-      if (succeeded) return undefined;
+      if (!succeeded) continue;
+      if (when === "later") log.info(`the live session ${key} was gone; it is back`);
+      return undefined;
+    }
+  }
+
+  async #watchKey(): Promise<void> {
+    const { etcd, key, log } = this.#options;
+    const { signal } = this.#stopped;
+    try {
+      for await (const event of etcd.watch(key, signal)) {
+        if (this.#isAsWritten(event)) continue;
+        this.#doubts++;
+        this.#wake.abort();
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      log.warn({ err: error }, `cannot watch ${key}; if something removes it, that goes unnoticed`);
+    }
+  }
+
+  /** Whether the key is still, or is again, as this node has written it; also for events of other keys. */
+  #isAsWritten(event: EtcdWatch): boolean {
+    const { key } = this.#options;
+    const isOurs = ({ value, lease }: KeyValue) =>
+      value === this.#value && lease === this.#etcdLease;
+    switch (event.kind) {
+      case "snapshot":
+        return event.keyValues.some((keyValue) => keyValue.key === key && isOurs(keyValue));
+      case "put":
+        return event.keyValue.key !== key || isOurs(event.keyValue);
+      case "delete":
+        return event.key !== key;
     }
   }
 
@@ -136,13 +182,14 @@ export class LiveSession implements AsyncDisposable {
     const intervalMs = ttlSeconds * 1000 / 3;
     let pauseMs = intervalMs;
     while (!signal.aborted) {
-      await sleep(clock, pauseMs, signal);
+      this.#wake = new AbortController();
+      await sleep(clock, pauseMs, this.#wake.signal);
       if (signal.aborted) return;
       try {
         await this.#renew(signal);
         if (signal.aborted) return;
         this.#failure.succeeded();
-        pauseMs = intervalMs;
+        pauseMs = this.#doubts === this.#settledDoubts ? intervalMs : 0;
       } catch (error) {
         if (signal.aborted) return;
         // A refusal is an outage as well: the session is a precaution, never a reason to stop.
@@ -154,16 +201,24 @@ export class LiveSession implements AsyncDisposable {
   }
 
   async #renew(signal: AbortSignal): Promise<void> {
-    const { etcd, key, log } = this.#options;
+    const doubts = this.#doubts;
     if (this.#etcdLease !== undefined) {
-      if (await etcd.keepLeaseAlive(this.#etcdLease, signal) > 0) return;
-      log.info(`the live session ${key} has expired and is made anew`);
-      this.#etcdLease = undefined;
+      const isKept = await this.#options.etcd.keepLeaseAlive(this.#etcdLease, signal) > 0;
+      if (isKept && doubts === this.#settledDoubts) return;
+      if (!isKept) this.#etcdLease = undefined;
     }
-    const holder = await this.#tryClaim(signal);
-    if (holder === undefined) return;
-    this.#stopped.abort();
+    const holder = await this.#tryClaim("later", signal);
+    if (holder === undefined) {
+      this.#settledDoubts = doubts;
+      return;
+    }
+    this.#stop();
     this.#resolveTakenOver(holder.hostname);
+  }
+
+  #stop(): void {
+    this.#stopped.abort();
+    this.#wake.abort();
   }
 }
 
