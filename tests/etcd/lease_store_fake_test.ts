@@ -157,6 +157,28 @@ describe("acquire", () => {
     expect(warnings()).toEqual([expect.stringContaining("the reservation of 10.6.8.0/24")]);
   });
 
+  test("a lease of ours that overlaps an older one, and so is ignored, is given up", async () => {
+    const keys = ["10.5.7.0-24&fc00:0:0:7::-64", "10.5.7.0-24&fc00:0:0:9::-64"] as const;
+    for (const [ours, theirs] of [keys, keys.toReversed() as [string, string]]) {
+      for (const isOlder of [true, false]) {
+        const etcd = new FakeEtcd();
+        const entries = [[theirs, value("192.0.2.9")], [ours, value("192.0.2.1")]] as const;
+        for (const [key, text] of isOlder ? entries : entries.toReversed()) {
+          etcd.put(SUBNETS + key, text, etcd.grant(86_400).id);
+        }
+        const wish = request(DUAL, { ...A, 6: "2001:db8::1" });
+        const own = await withTime(etcd, node(etcd).store.acquire(wish, forever));
+        if (isOlder) {
+          expect(subnetKeys(etcd)).toEqual([theirs, keyOf(own)].sort());
+          expect(own.lease.subnets[4]).not.toBe("10.5.7.0/24" as Prefix);
+        } else {
+          expect(keyOf(own)).toBe(ours);
+        }
+        await own[Symbol.asyncDispose]();
+      }
+    }
+  });
+
   test("takes the subnet of the subnet file when it is free and fits", async () => {
     const cases: [string, string][] = [["10.5.200.0/24", "10.5.200.0-24"], [
       "10.6.0.0/24",
@@ -481,6 +503,30 @@ describe("the lease that is held", () => {
     await etcd.clock.advance(60_000);
     node.client.down = false;
     expect(await withTime(etcd, own.lost)).toContain("192.0.2.99");
+  });
+
+  test("attached to a shorter etcd lease is renewed in time", async () => {
+    const etcd = new FakeEtcd();
+    const { key, node } = await held(etcd);
+    const { id } = etcd.grant(600);
+    etcd.put(key, value("192.0.2.1"), id);
+    await etcd.clock.advance(DAY_MS / 4);
+    expect(etcd.get(key)?.lease).toBe(id);
+    expect(node.warnings()).toEqual([]);
+  });
+
+  test("is lost when another lease has some of its addresses before it is back", async () => {
+    const etcd = new FakeEtcd();
+    const { store } = node(etcd, "host-a", 3000);
+    const wish = request(DUAL, { ...A, 6: "2001:db8::1" });
+    const own = await withTime(etcd, store.acquire(wish, forever));
+    await settle();
+    const other = `${own.lease.subnets[4]?.replace("/", "-")}&fc00:0:0:ffff::-64`;
+    etcd.delete(SUBNETS + keyOf(own));
+    etcd.put(SUBNETS + other, value("192.0.2.2"), etcd.grant(86_400).id);
+    expect(await withTime(etcd, own.lost)).toBe(`lease ${other} has some of its addresses now`);
+    await etcd.clock.advance(1000);
+    expect(subnetKeys(etcd)).toEqual([other]);
   });
 
   test("is written again when something unreadable was put in its place", async () => {
