@@ -194,6 +194,13 @@ describe("trap 13: two nodes with one public address", () => {
     const [one, two] = [cluster.host(1), cluster.host(2)];
     await one.up({ flags });
     const before = await one.kernel();
+    // After everything in etcd was deleted as well (from the key "\0" on).
+    await cluster.etcd.call("kv/deleterange", { key: "AA==", range_end: "AA==" });
+    await cluster.configure(VXLAN);
+    await eventually("lease and session are back", 30_000, async () => {
+      const keys = (await cluster.etcd.list(`${PREFIX}/s`)).map(({ key }) => key.split("/")[3]);
+      return keys.join() === "sessions,subnets";
+    });
     const daemon = two.start({ flags });
     expect(await daemon.exitCode(60_000)).toBe(1);
     expect(daemon.logEnd()).toMatch(/192\.0\.2\.77/);
