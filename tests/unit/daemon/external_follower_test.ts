@@ -13,6 +13,7 @@ let follower: ExternalFollower;
 let host: HostInterface | undefined;
 let reads: number;
 let changes: ExternalInterface[];
+let hinted: ExternalInterface[];
 
 beforeEach(() => {
   clock = new FakeClock();
@@ -21,6 +22,7 @@ beforeEach(() => {
   host = device();
   reads = 0;
   changes = [];
+  hinted = [];
   follower = new ExternalFollower({
     external: external([4]),
     given: {},
@@ -30,6 +32,7 @@ beforeEach(() => {
     },
     whyUnsuitable: ({ mtuBytes }) => mtuBytes < 1000 ? "too small" : undefined,
     onChanged: (next) => Promise.resolve(void changes.push(next)),
+    onHinted: (now) => Promise.resolve(void hinted.push(now)),
     clock,
     log,
   });
@@ -50,10 +53,12 @@ test("hints that come together make one look, and it tells what is another", asy
   for (let i = 0; i < 5; i++) follower.lookSoon();
   await clock.advance(10_000);
   expect([reads, changes]).toEqual([1, []]);
+  expect(hinted).toHaveLength(1);
   host = device(1400, "192.168.0.9");
   follower.lookSoon();
   await clock.advance(200);
   expect(changes).toEqual([follower.external]);
+  expect(hinted.at(-1)).toBe(follower.external);
   expect(follower.external).toMatchObject({ mtuBytes: 1400, addresses: { 4: "192.168.0.9" } });
   expect(messages()).toEqual([
     "interface eth0 changed from 192.168.0.1, MTU 1500 to 192.168.0.9, MTU 1400",
