@@ -105,9 +105,17 @@ async function perform(
     case "export": {
       const { Remote, readDump, dumpText } = await import("../datastore/transfer/transfer.ts");
       using from = new Remote(command.from, signal);
-      const dump = await readDump(from);
+      const damaged: string[] = [];
+      const dump = await readDump(from, {
+        onDamaged: (key) => damaged.push(JSON.stringify(new TextDecoder().decode(key))),
+      });
       await streams.out(dumpText(dump));
-      return report(`exported ${dump.entries.length} keys; leases: ${dump.leases.length}`);
+      report(`exported ${dump.entries.length} keys; leases: ${dump.leases.length}`);
+      if (damaged.length === 0) return;
+      throw new DatastoreError(
+        `the export lacks ${damaged.length} keys that are damaged in ${from.endpoints}: ` +
+          `${damaged.join(", ")}; everything else is in it and can be imported`,
+      );
     }
     case "import": {
       const { Remote, parseDump, restoreDump } = await import("../datastore/transfer/transfer.ts");

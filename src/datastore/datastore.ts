@@ -14,6 +14,7 @@ import type { ServerLimits } from "./rpc/server_limits.ts";
 import { registerServices } from "./rpc/services.ts";
 import { serveWatches, WATCH_PATH } from "./rpc/watch_service.ts";
 import { Storage } from "./storage.ts";
+import { StorageReport } from "./storage_report.ts";
 import { Store } from "./store.ts";
 import { WatchHub } from "./watch_hub.ts";
 
@@ -44,6 +45,7 @@ export class Datastore implements AsyncDisposable {
     await using parts = new AsyncDisposableStack();
     const { clock, log, host, port, tls, progressNotifyMs } = options;
     const storage = parts.use(new Storage(options.directory));
+    storage.events = parts.use(new StorageReport({ file: storage.file, clock, log }));
     const leaseClock = new LeaseClock(clock, storage.readState().clockMs);
     const store = new Store(storage, () => leaseClock.nowMs());
     const leases = parts.use(new LeaseTable({ store, storage, leaseClock, clock, log }));

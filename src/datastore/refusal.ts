@@ -6,6 +6,7 @@ const NOT_FOUND = 5;
 const RESOURCE_EXHAUSTED = 8;
 const FAILED_PRECONDITION = 9;
 const OUT_OF_RANGE = 11;
+const DATA_LOSS = 15;
 
 /** From etcd's api/v3rpc/rpctypes/error.go, and gRPC's own server: clients compare these texts. */
 const REASONS = {
@@ -21,6 +22,7 @@ const REASONS = {
   futureRevision: [OUT_OF_RANGE, "etcdserver: mvcc: required revision is a future revision"],
   answerTooLarge: [RESOURCE_EXHAUSTED, "grpc: trying to send message larger than max"],
   tooManyRequests: [RESOURCE_EXHAUSTED, "etcdserver: too many requests"],
+  dataLoss: [DATA_LOSS, "flanneld datastore: the checksum does not match"],
   noSpace: [RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded"],
   leaseNotFound: [NOT_FOUND, "etcdserver: requested lease not found"],
   leaseExists: [FAILED_PRECONDITION, "etcdserver: lease already exists"],

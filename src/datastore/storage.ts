@@ -7,9 +7,11 @@
  */
 
 import { Database, type SQLQueryBindings, type Statement } from "bun:sqlite";
+import { checksumOf } from "./checksum.ts";
 import { DatastoreError } from "./datastore_error.ts";
 import type { Change, Entry } from "./entry.ts";
-import type { KeyRange } from "./key_range.ts";
+import { entryOf, type Row } from "./entry_row.ts";
+import { type KeyRange, keyText } from "./key_range.ts";
 import { Refusal } from "./refusal.ts";
 import { failureText, openDatabase } from "./storage_file.ts";
 
@@ -42,6 +44,15 @@ export interface PageSize {
   readonly bytes: number;
 }
 
+export interface StorageEvents {
+  /** A write was refused, as the disk is full. */
+  full(): void;
+  /** A write was done. */
+  written(): void;
+  /** A key, or a version of it, whose checksum does not match. */
+  damaged(place: string): void;
+}
+
 /** Which keys are read. */
 export interface Selection {
   readonly range: KeyRange;
@@ -58,8 +69,6 @@ export interface Size {
   readonly bytes: number;
 }
 
-type Row = readonly (bigint | Uint8Array)[];
-
 export class Storage implements Disposable {
   readonly identity: ClusterIdentity;
   readonly file: string;
@@ -70,6 +79,8 @@ export class Storage implements Disposable {
   readonly #statements = new Map<string, Statement>();
   readonly #fail: (error: DatastoreError) => void;
   #failure: DatastoreError | undefined;
+  /** Learns what the disk does that a single client's error does not tell. */
+  events: StorageEvents = { full() {}, written() {}, damaged() {} };
 
   /** Opens the directory's data, or begins an empty store. Throws `DatastoreError`. */
   constructor(directory: string) {
@@ -102,10 +113,13 @@ export class Storage implements Disposable {
       this.#run("BEGIN");
       const result = act();
       this.#run("COMMIT");
+      this.events.written();
       return result;
     } catch (error) {
       this.#rollBack();
-      throw this.#diskFailure(error) ?? error;
+      const failure = this.#diskFailure(error) ?? error;
+      if (failure instanceof Refusal && failure.reason === "noSpace") this.events.full();
+      throw failure;
     }
   }
 
@@ -123,16 +137,19 @@ export class Storage implements Disposable {
     ]);
   }
 
-  /** Keys in order, as a selection wants them. */
+  /**
+   * Keys in order, as a selection wants them. Throws `Refusal` "dataLoss" for one whose checksum does
+   * not match; without the values it is not looked at.
+   */
   entries(selection: Selection): Entry[] {
     const { table, where, values, revisionColumn } = rowsOf(selection);
     const value = selection.keysOnly ? "x''" : "value";
     const { limit = UNLIMITED } = selection;
     return this.#rows(
-      `SELECT key, ${value}, create_revision, ${revisionColumn}, version, lease FROM ${table}
-       WHERE ${where} ORDER BY key LIMIT ?`,
+      `SELECT key, ${value}, create_revision, ${revisionColumn}, version, lease, checksum
+       FROM ${table} WHERE ${where} ORDER BY key LIMIT ?`,
       [...values, limit],
-    ).map(entryOf);
+    ).map(selection.keysOnly ? entryOf : (row) => this.#checked(row));
   }
 
   /** What `entries` would return, without reading the values. */
@@ -185,22 +202,27 @@ export class Storage implements Disposable {
     const number = BigInt(sub);
     if (change.kind === "delete") {
       this.#run("DELETE FROM live WHERE key = ?", [change.key]);
-      this.#run(INSERT_HISTORY, [revision, number, change.key, NO_VALUE, 0n, 0n, 0n]);
+      const deletion = { ...DELETION, key: change.key, modRevision: revision };
+      const checksum = checksumOf(deletion);
+      this.#run(INSERT_HISTORY, [revision, number, change.key, NO_VALUE, 0n, 0n, 0n, checksum]);
       return;
     }
     const { key, value, createRevision, modRevision, version, lease } = change.entry;
+    const checksum = checksumOf(change.entry);
     this.#run(
-      `INSERT OR REPLACE INTO live (key, value, create_revision, mod_revision, version, lease)
-       VALUES (?, ?, ?, ?, ?, ?)`,
-      [key, value, createRevision, modRevision, version, lease],
+      `INSERT OR REPLACE INTO live
+       (key, value, create_revision, mod_revision, version, lease, checksum)
+       VALUES (?, ?, ?, ?, ?, ?, ?)`,
+      [key, value, createRevision, modRevision, version, lease, checksum],
     );
-    this.#run(INSERT_HISTORY, [revision, number, key, value, createRevision, version, lease]);
+    const rest = [key, value, createRevision, version, lease, checksum];
+    this.#run(INSERT_HISTORY, [revision, number, ...rest]);
   }
 
   /**
    * Changes of keys in the range from a revision on, in order, as many as fit into the page but
    * always whole revisions and at least one; `next` is the revision to go on from, `undefined` if
-   * there are no more.
+   * there are no more. Throws `Refusal` "dataLoss" for one whose checksum does not match.
    */
   changesFrom(
     range: KeyRange,
@@ -216,10 +238,10 @@ export class Storage implements Disposable {
     ) as [bigint, bigint][];
     const next = pageEnd(sizes, page);
     const changes = this.#rows(
-      `SELECT key, value, create_revision, revision, version, lease FROM history
+      `SELECT key, value, create_revision, revision, version, lease, checksum FROM history
        WHERE revision >= ? AND revision < ? AND ${where} ORDER BY revision, sub`,
       [revision, next ?? MAX_REVISION, ...values],
-    ).map(changeOf);
+    ).map((row) => changeOf(this.#checked(row)));
     return { changes, next };
   }
 
@@ -261,6 +283,14 @@ export class Storage implements Disposable {
     const free = this.#count("PRAGMA freelist_count");
     const pageBytes = this.#count("PRAGMA page_size");
     return { fileBytes: pages * pageBytes, usedBytes: (pages - free) * pageBytes };
+  }
+
+  #checked(row: Row): Entry {
+    const entry = entryOf(row);
+    if (row[6] === checksumOf(entry)) return entry;
+    const place = `key ${JSON.stringify(keyText(entry.key))} of revision ${entry.modRevision}`;
+    this.events.damaged(place);
+    throw new Refusal("dataLoss", undefined, `: ${place} is damaged`);
   }
 
   #count(sql: string, values: SQLQueryBindings[] = []): bigint {
@@ -313,8 +343,11 @@ const MAX_REVISION = (1n << 63n) - 1n;
 const NO_VALUE = new Uint8Array();
 
 const INSERT_HISTORY =
-  `INSERT INTO history (revision, sub, key, value, create_revision, version, lease)
-   VALUES (?, ?, ?, ?, ?, ?, ?)`;
+  `INSERT INTO history (revision, sub, key, value, create_revision, version, lease, checksum)
+   VALUES (?, ?, ?, ?, ?, ?, ?, ?)`;
+
+/** As it is stored. */
+const DELETION = { value: NO_VALUE, createRevision: 0n, version: 0n, lease: 0n };
 
 /** Takes the revision twice. A row of version 0 is a deletion. */
 const LAST_PUT_UP_TO = `h.version > 0 AND h.revision <= ? AND NOT EXISTS (
@@ -359,20 +392,7 @@ function rangeCondition({ start, end }: KeyRange): { where: string; values: SQLQ
     : { where: "key >= ? AND key < ?", values: [start, end] };
 }
 
-function entryOf(row: Row): Entry {
-  const [key, value, createRevision, modRevision, version, lease] = row as [
-    Uint8Array,
-    Uint8Array,
-    bigint,
-    bigint,
-    bigint,
-    bigint,
-  ];
-  return { key, value, createRevision, modRevision, version, lease };
-}
-
-function changeOf(row: Row): Change {
-  const entry = entryOf(row);
+function changeOf(entry: Entry): Change {
   const revision = entry.modRevision;
   return entry.version === 0n
     ? { kind: "delete", revision, key: entry.key }

@@ -8,13 +8,15 @@
 import { Database } from "bun:sqlite";
 import { closeSync, existsSync, fsyncSync, linkSync, mkdirSync, openSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { checksumOf } from "./checksum.ts";
 import { DatastoreError } from "./datastore_error.ts";
 import { lockDirectory } from "./directory_lock.ts";
+import { entryOf } from "./entry_row.ts";
 
 /** "flnl": SQLite's header carries it, so that `file` and we know the file. */
 const APPLICATION_ID = 0x666c6e6c;
 /** The layout of the tables; a later one brings its own step from this one. */
-const LAYOUT = 1;
+const LAYOUT = 2;
 
 const TABLES = `
   CREATE TABLE identity (cluster_id INTEGER NOT NULL, member_id INTEGER NOT NULL);
@@ -22,12 +24,13 @@ const TABLES = `
     revision INTEGER NOT NULL, compact_revision INTEGER NOT NULL, clock_ms INTEGER NOT NULL);
   CREATE TABLE live (
     key BLOB PRIMARY KEY, value BLOB NOT NULL, create_revision INTEGER NOT NULL,
-    mod_revision INTEGER NOT NULL, version INTEGER NOT NULL, lease INTEGER NOT NULL) WITHOUT ROWID;
+    mod_revision INTEGER NOT NULL, version INTEGER NOT NULL, lease INTEGER NOT NULL,
+    checksum INTEGER NOT NULL) WITHOUT ROWID;
   CREATE INDEX live_by_lease ON live (lease, key) WHERE lease <> 0;
   CREATE TABLE history (
     revision INTEGER NOT NULL, sub INTEGER NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL,
     create_revision INTEGER NOT NULL, version INTEGER NOT NULL, lease INTEGER NOT NULL,
-    PRIMARY KEY (revision, sub)) WITHOUT ROWID;
+    checksum INTEGER NOT NULL, PRIMARY KEY (revision, sub)) WITHOUT ROWID;
   CREATE INDEX history_by_key ON history (key, revision, sub);
   CREATE TABLE lease (
     id INTEGER PRIMARY KEY, ttl_seconds INTEGER NOT NULL, deadline_ms INTEGER NOT NULL);
@@ -60,6 +63,7 @@ export function openDatabase(directory: string): OpenDatabase {
     checkFile(database, file);
     database.run("PRAGMA journal_mode = WAL");
     database.run("PRAGMA synchronous = FULL");
+    if (layoutOf(database) === 1n) addChecksums(database);
     database.run(`PRAGMA journal_size_limit = ${LOG_KEPT_BYTES}`);
     onFailure.move();
     return { database, file, lock };
@@ -135,8 +139,8 @@ function checkFile(database: Database, file: string): void {
         : `${file} is not a datastore of flanneld; choose another --data-dir`,
     );
   }
-  const layout = first("PRAGMA user_version");
-  if (layout !== BigInt(LAYOUT)) {
+  const layout = layoutOf(database);
+  if (layout < 1n || layout > BigInt(LAYOUT)) {
     throw new DatastoreError(
       `${file} has layout ${layout}, and this version of flanneld knows ${LAYOUT}: ` +
         "it was written by another version; let that version serve it, and take its keys along " +
@@ -146,6 +150,46 @@ function checkFile(database: Database, file: string): void {
   const problem = first("PRAGMA quick_check(1)");
   if (problem !== "ok") throw new DatastoreError(damaged(file, String(problem)));
 }
+
+function layoutOf(database: Database): bigint {
+  return database.query("PRAGMA user_version").values()[0]?.[0] as bigint;
+}
+
+/** From layout 1 to 2, wholly or not at all. What is there is taken as it is. */
+function addChecksums(database: Database): void {
+  database.transaction(() => {
+    for (const [table, revision, rowId] of CHECKED_TABLES) {
+      database.run(`ALTER TABLE ${table} ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0`);
+      using read = database.prepare(
+        `SELECT key, value, create_revision, ${revision}, version, lease, ${rowId.join(", ")}
+         FROM ${table} WHERE (${rowId.join(", ")}) > (${rowId.map(() => "?").join(", ")})
+         ORDER BY ${rowId.join(", ")} LIMIT 100`,
+      );
+      using write = database.prepare(
+        `UPDATE ${table} SET checksum = ? WHERE ${
+          rowId.map((name) => `${name} = ?`).join(" AND ")
+        }`,
+      );
+      type RowId = (bigint | Uint8Array)[];
+      let after: RowId = rowId.map((name) => name === "key" ? new Uint8Array() : -1n);
+      for (;;) {
+        const rows = read.values(...after) as unknown as RowId[];
+        for (const row of rows) {
+          after = row.slice(6);
+          write.run(checksumOf(entryOf(row)), ...after);
+        }
+        if (rows.length < 100) break;
+      }
+    }
+    database.run(`PRAGMA user_version = ${LAYOUT}`);
+  })();
+}
+
+/** With the column of the revision, and the primary key. */
+const CHECKED_TABLES = [
+  ["live", "mod_revision", ["key"]],
+  ["history", "revision", ["revision", "sub"]],
+] as const;
 
 function damaged(file: string, problem: string): string {
   return `${file} is damaged (${problem.replace(/\s+/g, " ")}) and was left as it is: restore it ` +

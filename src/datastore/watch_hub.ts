@@ -8,6 +8,7 @@
 
 import type { Clock } from "../time/clock.ts";
 import { type Change, changedKey, type Entry } from "./entry.ts";
+import { Refusal } from "./refusal.ts";
 import type { Store } from "./store.ts";
 import { WatchStream } from "./watch_stream.ts";
 
@@ -71,9 +72,19 @@ export class WatchHub implements Disposable {
     if (change.kind === "put" && change.entry.createRevision === change.revision) return undefined;
     const known = this.#previous.get(change);
     if (known !== undefined) return known;
-    const entry = this.store.entryAt(changedKey(change), change.revision - 1n);
+    const entry = this.#entryBefore(change);
     if (entry !== undefined) this.#previous.set(change, entry);
     return entry;
+  }
+
+  /** One that is damaged is left out, as one that is compacted; the store has reported it. */
+  #entryBefore(change: Change): Entry | undefined {
+    try {
+      return this.store.entryAt(changedKey(change), change.revision - 1n);
+    } catch (error) {
+      if (error instanceof Refusal && error.reason === "dataLoss") return undefined;
+      throw error;
+    }
   }
 
   #notifyProgress(): void {

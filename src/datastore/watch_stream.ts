@@ -2,6 +2,8 @@
 
 import { type Change, changedKey } from "./entry.ts";
 import { compareKeys, containsKey, type KeyRange } from "./key_range.ts";
+import { Refusal } from "./refusal.ts";
+import type { Store } from "./store.ts";
 import type { WatchEvent, WatchHub } from "./watch_hub.ts";
 
 export interface WatchRequest {
@@ -207,7 +209,11 @@ export class WatchStream implements Disposable {
         this.#remove(watch);
         return { kind: "compacted", id: watch.id, compactRevision: store.compactRevision };
       }
-      const page = store.changesFrom(watch.request.range, watch.next, PAGE);
+      const page = this.#page(watch);
+      if (page === undefined) {
+        this.#remove(watch);
+        return { kind: "compacted", id: watch.id, compactRevision: store.revision + 1n };
+      }
       const { events, rest } = this.#eventsOfPage(watch, page.changes);
       const next = rest ?? page.next;
       watch.next = next ?? store.revision + 1n;
@@ -217,6 +223,16 @@ export class WatchStream implements Disposable {
         return { kind: "events", id: watch.id, revision: watch.next - 1n, events };
       }
       if (next === undefined) return undefined;
+    }
+  }
+
+  /** `undefined`: damaged; the client has to read all keys again, as if the history were compacted. */
+  #page({ request, next }: Watch): ReturnType<Store["changesFrom"]> | undefined {
+    try {
+      return this.#hub.store.changesFrom(request.range, next, PAGE);
+    } catch (error) {
+      if (error instanceof Refusal && error.reason === "dataLoss") return undefined;
+      throw error;
     }
   }
 

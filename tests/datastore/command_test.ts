@@ -1,7 +1,7 @@
 /** `flanneld datastore` as a program: start, refusals, end; export, import and migration. */
 
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { EtcdClient } from "../../src/subnet/etcd/client.ts";
 import { TestCa } from "../support/certificates.ts";
@@ -175,6 +175,36 @@ describe("serving", () => {
     }
   });
 });
+
+test("an export leaves out what is damaged, names it, and can be imported", async () => {
+  const data = join(directory, "store");
+  await using server = await EtcdServer.start({ kind: "datastore", directory: data });
+  const names = Array.from({ length: 250 }, (_, index) => `/k${1000 + index}`);
+  await using client = clientOf(server.url);
+  for (const key of names) await put(client, key, `value-of-${key}`);
+  await server.stop();
+  const file = join(data, "data", "datastore.sqlite");
+  const content = readFileSync(file);
+  for (const name of ["/k1007", "/k1123"]) {
+    const value = `value-of-${name}`;
+    for (let at = content.indexOf(value); at >= 0; at = content.indexOf(value, at + 1)) {
+      content.write("walue", at);
+    }
+  }
+  writeFileSync(file, content);
+  await server.start();
+  const from = `--etcd-endpoints=${server.url}`;
+  const { exitCode, out, err } = await run(["export", from]);
+  expect(exitCode).toBe(1);
+  expect(err).toContain(
+    `the export lacks 2 keys that are damaged in ${server.url}: "/k1007", "/k1123"; everything else`,
+  );
+  expect(out).not.toContain("/k1123");
+  expect((await run(["import", from], out)).err).toContain("248 were there already");
+  expect(server.logText()).toContain('key "/k1007" of revision 9 in ');
+  await put(client, "/k1007", "again");
+  expect(await valueOf(client, "/k1007")).toBe("again");
+}, 180_000);
 
 describe("moving", () => {
   let source: EtcdServer;

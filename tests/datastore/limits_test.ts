@@ -191,6 +191,8 @@ test(
       expect(header?.revision).toBe(BigInt(last + small + 1));
     };
     await assertWhole();
+    const full = `cannot write ${disk.path}/data/datastore.sqlite: the disk is full, `;
+    expect(server.logText().split(full).length).toBe(2);
     await server.stop("SIGKILL");
     await server.start();
     await assertWhole();

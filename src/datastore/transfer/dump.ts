@@ -1,9 +1,10 @@
 /** All keys of a store at one revision, with the leases they are attached to. */
 
+import { Code, ConnectError } from "@connectrpc/connect";
 import { KV, Lease, type RangeResponse } from "../../subnet/etcd/rpc/rpc_pb.ts";
 import { DatastoreError } from "../datastore_error.ts";
 import type { Entry } from "../entry.ts";
-import { singleKey } from "../key_range.ts";
+import { keyAfter } from "../key_range.ts";
 import { forEach } from "./for_each.ts";
 import type { Remote } from "./remote.ts";
 
@@ -24,9 +25,15 @@ export type DumpedEntry = Pick<Entry, "key" | "value" | "lease">;
 const PAGE = 100n;
 const NO_END = new Uint8Array(1);
 
-/** Reads everything. Keys whose lease has just expired are left out. Throws `DatastoreError`. */
-export async function readDump(remote: Remote): Promise<Dump> {
-  const { revision, entries } = await readEntries(remote);
+/**
+ * Reads everything. Keys whose lease has just expired are left out. Throws `DatastoreError`, also for a
+ * key that the store finds damaged, unless `onDamaged` takes it; then it is left out.
+ */
+export async function readDump(
+  remote: Remote,
+  { onDamaged }: { readonly onDamaged?: (key: Uint8Array) => void } = {},
+): Promise<Dump> {
+  const { revision, entries } = await readEntries(remote, onDamaged);
   const ids = [...new Set(entries.map(({ lease }) => lease))].filter((id) => id !== 0n);
   const read = await forEach(ids, async (id): Promise<DumpedLease> => {
     const answer = await remote.call("read a lease", Lease.method.leaseTimeToLive, { ID: id });
@@ -38,29 +45,80 @@ export async function readDump(remote: Remote): Promise<Dump> {
   return { revision, leases, entries: kept };
 }
 
+type OnDamaged = ((key: Uint8Array) => void) | undefined;
+
 async function readEntries(
   remote: Remote,
+  onDamaged: OnDamaged,
 ): Promise<{ revision: bigint; entries: DumpedEntry[] }> {
   const entries: DumpedEntry[] = [];
   let revision = 0n;
   for (let key: Uint8Array | undefined = new Uint8Array(1); key !== undefined;) {
-    const answer: RangeResponse = await remote.call("read all keys", KV.method.range, {
-      key,
-      rangeEnd: NO_END,
-      revision,
-      limit: PAGE,
-    });
+    const page: Page = { key, rangeEnd: NO_END, revision, limit: PAGE };
+    const answer = await readPage(remote, page, onDamaged);
     // All pages are of the first one's revision.
-    if (revision === 0n) revision = answer.header?.revision ?? 0n;
-    entries.push(...answer.kvs.map(({ key, value, lease }) => ({ key, value, lease })));
-    const last = answer.kvs.at(-1);
-    if (answer.more && (last === undefined || Buffer.compare(last.key, key) < 0)) {
+    if (revision === 0n) revision = answer.revision;
+    for (const { key, value, lease } of answer.kvs) entries.push({ key, value, lease });
+    const { hasMore, next } = answer;
+    if (hasMore && (next === undefined || Buffer.compare(next, key) <= 0)) {
       throw new DatastoreError(
         `cannot read all keys of ${remote.endpoints}: it has more, and does not give them; ` +
           "check that an etcd answers there",
       );
     }
-    key = answer.more && last ? singleKey(last.key).end : undefined;
+    key = next;
   }
   return { revision, entries };
+}
+
+interface Page {
+  readonly key: Uint8Array;
+  readonly rangeEnd: Uint8Array;
+  readonly revision: bigint;
+  readonly limit: bigint;
+}
+
+interface PageAnswer {
+  readonly kvs: RangeResponse["kvs"];
+  readonly revision: bigint;
+  readonly hasMore: boolean;
+  /** Where the next page begins. */
+  readonly next: Uint8Array | undefined;
+}
+
+async function readPage(remote: Remote, page: Page, onDamaged: OnDamaged): Promise<PageAnswer> {
+  try {
+    return pageAnswer(await remote.call("read all keys", KV.method.range, page));
+  } catch (error) {
+    if (onDamaged === undefined || !isDamage(error)) throw error;
+  }
+  // One by one: the names can be read.
+  const names = await remote.call("read all keys", KV.method.range, { ...page, keysOnly: true });
+  const answer = pageAnswer(names);
+  const revision = page.revision === 0n ? answer.revision : page.revision;
+  const kvs: PageAnswer["kvs"] = [];
+  for (const { key } of names.kvs) {
+    try {
+      const { kvs: own } = await remote.call("read a key", KV.method.range, { key, revision });
+      kvs.push(...own);
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+      onDamaged(key);
+    }
+  }
+  return { ...answer, kvs };
+}
+
+function pageAnswer({ kvs, more, header }: RangeResponse): PageAnswer {
+  const last = kvs.at(-1);
+  const next = more && last ? keyAfter(last.key) : undefined;
+  return { kvs, revision: header?.revision ?? 0n, hasMore: more, next };
+}
+
+/** Whether the store has found that a checksum does not match. */
+function isDamage(error: unknown): boolean {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if (cause instanceof ConnectError && cause.code === Code.DataLoss) return true;
+  }
+  return false;
 }

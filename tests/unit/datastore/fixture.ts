@@ -41,6 +41,12 @@ export class TestStore implements Disposable {
     this.#open();
   }
 
+  /** After the test has closed the storage itself. */
+  reopen(): void {
+    this.hub[Symbol.dispose]();
+    this.#open();
+  }
+
   put(key: string, value = "", lease = 0n): bigint {
     return this.store.write((transaction) => {
       const entry = { key: bytes(key), value: bytes(value), lease };

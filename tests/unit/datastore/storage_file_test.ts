@@ -206,10 +206,10 @@ describe("a file that cannot be used is reported and left as it is", () => {
   test("when a later version wrote it", () => {
     const message = failureOf(() => {
       const later = new Database(file);
-      later.run("PRAGMA user_version = 2");
+      later.run("PRAGMA user_version = 3");
       later.close();
     });
-    expect(message).toContain("has layout 2, and this version of flanneld knows 1");
+    expect(message).toContain("has layout 3, and this version of flanneld knows 2");
     expect(message).toContain("flanneld datastore export, and import into another --data-dir");
   });
 
@@ -245,4 +245,25 @@ test("a log without its file is not taken for a new store", () => {
 test("a directory that cannot be made is named", () => {
   writeFileSync(join(folder, "made"), "");
   expect(failure()).toStartWith(`cannot use ${file}: `);
+});
+
+test("a file of the first layout gets its checksums, and keeps what it holds", () => {
+  fill();
+  const former = new Database(file);
+  for (const table of ["live", "history"]) former.run(`ALTER TABLE ${table} DROP COLUMN checksum`);
+  former.run("PRAGMA user_version = 1");
+  former.close();
+  for (const attempt of ["upgraded", "as it is"]) {
+    using storage = new Storage(directory);
+    const everything = { range: { start: bytes(""), end: undefined } };
+    for (const revision of [undefined, 301n]) {
+      const entries = storage.entries({ ...everything, revision });
+      expect({ attempt, count: entries.length }).toEqual({ attempt, count: 300 });
+    }
+    const { changes } = storage.changesFrom(everything.range, 1n, { changes: 1_000, bytes: 1e6 });
+    expect(changes.length).toBe(300);
+  }
+  using later = new Database(file, { readonly: true });
+  expect(later.query("PRAGMA user_version").values()).toEqual([[2]]);
+  expect(later.query("SELECT COUNT(*) FROM live WHERE checksum = 0").values()).toEqual([[0]]);
 });

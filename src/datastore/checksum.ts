@@ -1,0 +1,20 @@
+/**
+ * The checksum of each stored row: SQLite notices damage to its structure, not to what is in it. It is
+ * the CRC-32 of zlib over the row's numbers, key and value.
+ */
+
+import { crc32 } from "node:zlib";
+import type { Entry } from "./entry.ts";
+
+const numbers = Buffer.alloc(40);
+
+export function checksumOf(entry: Entry): bigint {
+  const { key, value, createRevision, modRevision, version, lease } = entry;
+  numbers.writeBigInt64LE(createRevision, 0);
+  numbers.writeBigInt64LE(modRevision, 8);
+  numbers.writeBigInt64LE(version, 16);
+  numbers.writeBigInt64LE(lease, 24);
+  // Where the key ends and the value begins.
+  numbers.writeBigInt64LE(BigInt(key.length), 32);
+  return BigInt(crc32(value, crc32(key, crc32(numbers))));
+}

@@ -1,0 +1,18 @@
+/** A key as a row of the database. */
+
+import type { Entry } from "./entry.ts";
+
+export type Row = readonly (bigint | Uint8Array)[];
+
+/** Of a row that begins with key, value, create revision, revision, version and lease. */
+export function entryOf(row: Row): Entry {
+  const [key, value, createRevision, modRevision, version, lease] = row as [
+    Uint8Array,
+    Uint8Array,
+    bigint,
+    bigint,
+    bigint,
+    bigint,
+  ];
+  return { key, value, createRevision, modRevision, version, lease };
+}

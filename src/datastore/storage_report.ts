@@ -1,0 +1,91 @@
+/** What the operator learns of the disk: that it is full and when that is over, and which keys are damaged. */
+
+import { statfsSync } from "node:fs";
+import { dirname } from "node:path";
+import type { Log } from "../log/log.ts";
+import type { Clock } from "../time/clock.ts";
+import type { StorageEvents } from "./storage.ts";
+
+/** Small writes may still succeed now and then: it is over when nothing has failed for so long. */
+const CALM_MS = 2_000;
+/** Between two lines about one full disk. */
+const REPEAT_MS = 60_000;
+/** Each is named once. */
+const MAX_NAMED_KEYS = 1_000;
+
+export interface StorageReportOptions {
+  /** The database. */
+  readonly file: string;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export class StorageReport implements StorageEvents, Disposable {
+  readonly #options: StorageReportOptions;
+  readonly #damaged = new Set<string>();
+  #refused = 0;
+  #toldMs = -Infinity;
+  #calm: Disposable | undefined;
+
+  constructor(options: StorageReportOptions) {
+    this.#options = options;
+  }
+
+  [Symbol.dispose](): void {
+    this.#calm?.[Symbol.dispose]();
+  }
+
+  full(): void {
+    const { file, clock, log } = this.#options;
+    this.#calm?.[Symbol.dispose]();
+    this.#calm = undefined;
+    this.#refused++;
+    if (clock.nowMs() - this.#toldMs < REPEAT_MS) return;
+    this.#toldMs = clock.nowMs();
+    const sofar = this.#refused > 1 ? `; ${this.#refused} writes have been refused so far` : "";
+    log.error(
+      `cannot write ${file}: the disk is full, ${spaceText(file)}; reads are served and writes ` +
+        `refused until there is room${sofar}`,
+    );
+  }
+
+  written(): void {
+    if (this.#refused === 0 || this.#calm !== undefined) return;
+    const { clock } = this.#options;
+    this.#calm = clock.setTimer(CALM_MS, () => this.#recovered());
+  }
+
+  damaged(place: string): void {
+    if (this.#damaged.has(place) || this.#damaged.size >= MAX_NAMED_KEYS) return;
+    this.#damaged.add(place);
+    const { file, log } = this.#options;
+    log.error(
+      `${place} in ${file} is damaged: its checksum does not match; check the disk, and write the ` +
+        "key again or delete it",
+    );
+  }
+
+  #recovered(): void {
+    const { file, log } = this.#options;
+    log.info(
+      `${file} is written again, ${spaceText(file)}; ${this.#refused} writes were refused while ` +
+        "the disk was full",
+    );
+    this.#calm = undefined;
+    this.#refused = 0;
+    this.#toldMs = -Infinity;
+  }
+}
+
+function spaceText(file: string): string {
+  try {
+    const { bavail, bsize, blocks } = statfsSync(dirname(file));
+    return `${mebibytes(bavail * bsize)} of ${mebibytes(blocks * bsize)} MiB are free`;
+  } catch (error) {
+    return `its free space is unknown (${(error as Error).message})`;
+  }
+}
+
+function mebibytes(bytes: number): string {
+  return (bytes / (1 << 20)).toFixed(1);
+}
