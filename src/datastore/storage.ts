@@ -196,6 +196,16 @@ export class Storage implements Disposable {
       .map(([key]) => key as Uint8Array);
   }
 
+  /** The size of `leaseKeys`. */
+  leaseKeysSize(lease: bigint): Size {
+    const [row] = this.#rows(
+      "SELECT COUNT(*), COALESCE(SUM(LENGTH(key)), 0) FROM live WHERE lease = ? AND lease <> 0",
+      [lease],
+    );
+    const [keys, bytes] = row as [bigint, bigint];
+    return { keys: Number(keys), bytes: Number(bytes) };
+  }
+
   /** Records a change as the number `sub` of its revision, and makes it the present. */
   addChange(change: Change, sub: number): void {
     const { revision } = change;

@@ -28,6 +28,8 @@ export interface WatchEvent {
 
 /** All watches together; a network of 1 000 nodes has 2 000. */
 const MAX_WATCHES = 20_000;
+/** Of the keys of their ranges, which stay in memory. */
+const MAX_RANGE_BYTES = 32 << 20;
 
 export class WatchHub implements Disposable {
   readonly store: Store;
@@ -61,10 +63,15 @@ export class WatchHub implements Disposable {
     return stream;
   }
 
-  get isFull(): boolean {
+  /** Whether there is room for one more watch with so many bytes of keys. */
+  hasRoom(rangeBytes: number): boolean {
     let count = 0;
-    for (const stream of this.#streams) count += stream.size;
-    return count >= MAX_WATCHES;
+    let bytes = rangeBytes;
+    for (const stream of this.#streams) {
+      count += stream.size;
+      bytes += stream.rangeBytes;
+    }
+    return count < MAX_WATCHES && bytes <= MAX_RANGE_BYTES;
   }
 
   /** The changed key at the revision before the change. */

@@ -72,6 +72,7 @@ export class WatchStream implements Disposable {
   #queuedEvents = 0;
   #queuedBytes = 0;
   #nextId = 0n;
+  #rangeBytes = 0;
   #progressRequests = 0;
   #isClosed = false;
   #wake: (() => void) | undefined;
@@ -86,9 +87,15 @@ export class WatchStream implements Disposable {
     return this.#watches.size;
   }
 
+  /** Of all its watches' keys. */
+  get rangeBytes(): number {
+    return this.#rangeBytes;
+  }
+
   [Symbol.dispose](): void {
     this.#isClosed = true;
     this.#watches.clear();
+    this.#rangeBytes = 0;
     this.#lagging.clear();
     this.#onClose();
     this.#wake?.();
@@ -110,6 +117,7 @@ export class WatchStream implements Disposable {
     const next = request.startRevision <= 0n ? revision + 1n : request.startRevision;
     const watch = { id, request, next, isActive: false };
     this.#watches.set(id, watch);
+    this.#rangeBytes += bytesOf(request.range);
     if (next <= revision) this.#lagging.add(watch);
     this.#push({ kind: "created", id, revision });
   }
@@ -288,19 +296,24 @@ export class WatchStream implements Disposable {
 
   #remove(watch: Watch): void {
     this.#watches.delete(watch.id);
+    this.#rangeBytes -= bytesOf(watch.request.range);
     this.#lagging.delete(watch);
   }
 
   #refusal({ range, id }: WatchRequest): string | undefined {
     if (range.end !== undefined && compareKeys(range.start, range.end) >= 0) return EMPTY_RANGE;
     if (id !== 0n && this.#watches.has(id)) return DUPLICATE_ID;
-    return this.#hub.isFull ? TOO_MANY : undefined;
+    return this.#hub.hasRoom(bytesOf(range)) ? undefined : TOO_MANY;
   }
 
   #freeId(): bigint {
     while (this.#watches.has(this.#nextId)) this.#nextId++;
     return this.#nextId++;
   }
+}
+
+function bytesOf({ start, end }: KeyRange): number {
+  return start.length + (end?.length ?? 0);
 }
 
 /** Bytes of an event's keys and values. */

@@ -113,6 +113,12 @@ test("a few bytes of requests cost no more memory than an answer may have", asyn
     Array.from({ length: 20 }, () => codeOf(client.kv.txn({ success: ranges(1) }))),
   );
   expect(new Set(outcomes)).toEqual(new Set(["done"]));
+  await client.lease.leaseGrant({ ID: 1n, TTL: 600n });
+  for (let number = 0; number < 40; number++) {
+    await client.kv.put({ key: encode(`${number}`.padEnd(1 << 20, "x")), lease: 1n });
+  }
+  expect(await codeOf(client.lease.leaseTimeToLive({ ID: 1n, keys: true }))).toMatch(tooLarge);
+  expect((await client.lease.leaseTimeToLive({ ID: 1n })).grantedTTL).toBe(600n);
   const prevKv = true;
   const deleted = await client.kv.deleteRange({ ...everything, prevKv });
   expect(deleted.prevKvs.length).toBe(20);

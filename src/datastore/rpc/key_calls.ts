@@ -1,13 +1,13 @@
-/** KV's reads and writes. */
+/** KV's reads and writes, and the keys of a lease: what may be large. */
 
 import { create, toBinary } from "@bufbuild/protobuf";
-import { KV, type RangeRequest, RangeResponseSchema } from "../../subnet/etcd/rpc/rpc_pb.ts";
+import { KV, Lease, type RangeRequest, RangeResponseSchema } from "../../subnet/etcd/rpc/rpc_pb.ts";
 import type { AnswerPool } from "../answer_pool.ts";
 import type { CommitQueue } from "../commit_queue.ts";
 import { checkDelete, checkPut, deleteKeys, putKey } from "../key_writes.ts";
 import type { LeaseTable } from "../lease_table.ts";
 import { checkRange, sliceRange } from "../range_query.ts";
-import { assertCost, MAX_ANSWER_BYTES } from "../read_cost.ts";
+import { assertCost, costOf, MAX_ANSWER_BYTES, MAX_TRANSACTION_BYTES } from "../read_cost.ts";
 import { Refusal } from "../refusal.ts";
 import type { Storage } from "../storage.ts";
 import type { Store, WriteTransaction } from "../store.ts";
@@ -71,6 +71,19 @@ export function keyCalls(options: KeyCallsOptions): [path: string, handler: Stre
         shares,
         (transaction) => performTransaction(transaction, request, hasLease),
       );
+    }),
+    unaryCall(Lease.method.leaseTimeToLive, pool, async ({ ID, keys }, shares) => {
+      if (keys) {
+        const cost = costOf(storage.leaseKeysSize(ID));
+        assertCost(cost, MAX_TRANSACTION_BYTES);
+        await shares.take(cost);
+      }
+      const header = headerAt(store.revision);
+      const times = leases.times(ID);
+      if (times === undefined) return { ID, TTL: -1n, header };
+      const { remainingSeconds, grantedSeconds } = times;
+      const attached = keys ? leases.keys(ID) : [];
+      return { ID, TTL: remainingSeconds, grantedTTL: grantedSeconds, keys: attached, header };
     }),
   ];
 }

@@ -1,6 +1,6 @@
 /**
- * The part of etcd's v3 API that is served, but for Watch (watch_service.ts) and the reads and writes
- * of keys (key_calls.ts); everything else is refused by its name (server.ts).
+ * The part of etcd's v3 API that is served, but for Watch (watch_service.ts) and what reads and writes
+ * keys (key_calls.ts); everything else is refused by its name (server.ts).
  */
 
 import { Code, ConnectError, type ConnectRouter, type ServiceImpl } from "@connectrpc/connect";
@@ -62,7 +62,7 @@ function keyService(
 function leaseService(
   { leases }: ServicesOptions,
   header: () => Header,
-): ServiceImpl<typeof Lease> {
+): Partial<ServiceImpl<typeof Lease>> {
   return {
     leaseGrant: ({ ID, TTL }) => {
       const { id, ttlSeconds } = leases.grant({ id: ID, ttlSeconds: TTL });
@@ -76,17 +76,6 @@ function leaseService(
       for await (const { ID } of requests) {
         yield { ID, TTL: await keepAlive(leases, ID), header: header() };
       }
-    },
-    leaseTimeToLive: ({ ID, keys }) => {
-      const times = leases.times(ID);
-      if (times === undefined) return { ID, TTL: -1n, header: header() };
-      return {
-        ID,
-        TTL: times.remainingSeconds,
-        grantedTTL: times.grantedSeconds,
-        keys: keys ? leases.keys(ID) : [],
-        header: header(),
-      };
     },
     leaseLeases: () => ({ leases: leases.ids.map((ID) => ({ ID })), header: header() }),
   };

@@ -214,6 +214,26 @@ test("there are 20 000 watches at most, on all streams together", async () => {
   expect((await drain(second)).map(({ kind }) => kind)).toEqual(["created", "refused", "created"]);
 });
 
+test("the keys of watches are 32 MiB at most, on all streams together", async () => {
+  using test = new TestStore();
+  using first = test.hub.open();
+  using second = test.hub.open();
+  const large = (stream: WatchStream, id: bigint) =>
+    stream.create({
+      range: { start: new Uint8Array(1 << 20), end: new Uint8Array(1 << 20).fill(1) },
+      startRevision: 0n,
+      id,
+      previous: false,
+      progress: false,
+      without: new Set(),
+    });
+  for (let id = 1n; id <= 16n; id++) large(first, id);
+  large(second, 1n);
+  first.cancel(5n);
+  large(second, 1n);
+  expect((await drain(second)).map(({ kind }) => kind)).toEqual(["refused", "created"]);
+});
+
 test("keys count, too: a client that does not read is queued for up to some megabytes", async () => {
   using test = new TestStore();
   using stream = test.hub.open();
