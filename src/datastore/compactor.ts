@@ -65,7 +65,7 @@ export class Compactor implements Disposable {
     const { store, log } = this.#options;
     if (revision <= store.compactRevision || revision <= 1n) return;
     try {
-      store.compact(revision);
+      void store.compact(revision);
       log.debug({ revision: revision.toString() }, "the history was compacted");
     } catch (error) {
       log.warn(`cannot compact the history: ${(error as Error).message}`);

@@ -2,7 +2,7 @@
 
 import type { Log } from "../log/log.ts";
 import type { Clock } from "../time/clock.ts";
-import { AnswerPool } from "./answer_pool.ts";
+import { AnswerPool, type PoolSizes } from "./answer_pool.ts";
 import { CommitQueue } from "./commit_queue.ts";
 import { Compactor } from "./compactor.ts";
 import type { DatastoreError } from "./datastore_error.ts";
@@ -30,6 +30,7 @@ export interface DatastoreOptions {
   readonly log: Log;
   /** For tests. */
   readonly limits?: Partial<ServerLimits>;
+  readonly answers?: PoolSizes | undefined;
 }
 
 export class Datastore implements AsyncDisposable {
@@ -60,7 +61,7 @@ export class Datastore implements AsyncDisposable {
     parts.use(new Compactor({ store, clock, log, saveClock }));
     const commits = parts.use(new CommitQueue(store));
     const services = { store, storage, leases, name: "flanneld" };
-    const pool = new AnswerPool();
+    const pool = new AnswerPool(options.answers);
     const hub = new WatchHub({ store, clock, progressNotifyMs });
     const urlOf = (port: number) =>
       `${tls === undefined ? "http" : "https"}://${

@@ -63,6 +63,12 @@ export interface Selection {
   readonly keysOnly?: boolean | undefined;
 }
 
+/** Of a change in the history. */
+export interface Position {
+  readonly revision: bigint;
+  readonly sub: bigint;
+}
+
 export interface Size {
   readonly keys: number;
   /** Of keys and values. */
@@ -78,6 +84,7 @@ export class Storage implements Disposable {
   readonly #lock: Disposable;
   readonly #statements = new Map<string, Statement>();
   readonly #fail: (error: DatastoreError) => void;
+  #isClosed = false;
   #failure: DatastoreError | undefined;
   /** Learns what the disk does that a single client's error does not tell. */
   events: StorageEvents = { full() {}, written() {}, damaged() {} };
@@ -98,6 +105,7 @@ export class Storage implements Disposable {
 
   /** Writes the log back into the file, and lets go of its lock and of the directory's. */
   [Symbol.dispose](): void {
+    this.#isClosed = true;
     for (const statement of this.#statements.values()) statement.finalize();
     this.#database.close();
     this.#lock[Symbol.dispose]();
@@ -121,6 +129,10 @@ export class Storage implements Disposable {
       if (failure instanceof Refusal && failure.reason === "noSpace") this.events.full();
       throw failure;
     }
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed;
   }
 
   readState(): StorageState {
@@ -257,15 +269,25 @@ export class Storage implements Disposable {
 
   /**
    * Forgets what is not needed to read at `revision` or to follow changes from there on: earlier
-   * deletions, and earlier puts that a later change up to `revision` has replaced.
+   * deletions, and earlier puts that a later change up to `revision` has replaced. Looks at so many
+   * changes and returns where the next ones begin. The order is that of the history, so that a
+   * deletion is not forgotten before what it has deleted.
    */
-  forgetBefore(revision: bigint): void {
+  forgetBefore(revision: bigint, from: Position, changes: number): Position | undefined {
+    const [next] = this.#rows(
+      `SELECT revision, sub FROM history WHERE (revision, sub) >= (?, ?) AND revision < ?
+       ORDER BY revision, sub LIMIT 1 OFFSET ?`,
+      [from.revision, from.sub, revision, BigInt(changes)],
+    ) as [bigint, bigint][];
+    const [endRevision, endSub] = next ?? [revision, 0n];
     this.#run(
-      `DELETE FROM history AS h WHERE revision < ? AND (version = 0 OR EXISTS (
+      `DELETE FROM history AS h WHERE (revision, sub) >= (?, ?) AND (revision, sub) < (?, ?)
+       AND (version = 0 OR EXISTS (
          SELECT 1 FROM history AS later WHERE later.key = h.key AND later.revision <= ?
          AND (later.revision, later.sub) > (h.revision, h.sub)))`,
-      [revision, revision],
+      [from.revision, from.sub, endRevision, endSub, revision],
     );
+    return next && { revision: endRevision, sub: endSub };
   }
 
   leases(): StoredLease[] {

@@ -6,7 +6,7 @@
 import type { Change, Entry } from "./entry.ts";
 import { keyAfter, type KeyRange, singleKey } from "./key_range.ts";
 import { Refusal } from "./refusal.ts";
-import type { PageSize, Selection, Size, Storage } from "./storage.ts";
+import type { PageSize, Position, Selection, Size, Storage } from "./storage.ts";
 
 /** Keys that can be read: those of now, or in the middle of a transaction. */
 export interface View {
@@ -38,12 +38,16 @@ export interface Reading {
 
 export type CommitListener = (changes: readonly Change[]) => void;
 
+/** Of changes; it takes about a millisecond. */
+const FORGOTTEN_AT_A_TIME = 500;
+
 export class Store implements View {
   readonly #storage: Storage;
   /** The datastore's clock, for `StorageState`. */
   readonly #nowMs: () => number;
   readonly #listeners = new Set<CommitListener>();
   readonly #snapshots = new Set<Snapshot>();
+  #forgetting = Promise.resolve();
   #revision: bigint;
   #compactRevision: bigint;
 
@@ -149,20 +153,42 @@ export class Store implements View {
     });
   }
 
-  /** Forgets the history before a revision, which stays readable. Throws `Refusal`. */
-  compact(revision: bigint): void {
+  /**
+   * Forgets the history before a revision, which stays readable. Throws `Refusal`. Nothing before it
+   * can be read from then on; resolves when the disk has forgotten it, too, which is done in slices.
+   */
+  compact(revision: bigint): Promise<void> {
     if (revision <= this.#compactRevision) throw new Refusal("compacted");
     if (revision > this.#revision) throw new Refusal("futureRevision");
-    // What a snapshot still needs is left to the next compaction.
-    let needed = revision;
-    for (const snapshot of this.#snapshots) {
-      if (snapshot.revision < needed) needed = snapshot.revision;
-    }
-    this.#storage.transaction(() => {
-      this.#storage.forgetBefore(needed);
-      this.#writeState({ compactRevision: revision });
-    });
+    this.#storage.transaction(() => this.#writeState({ compactRevision: revision }));
     this.#compactRevision = revision;
+    this.#forgetting = this.#forgetting.then(() => this.#forget());
+    return this.#forgetting;
+  }
+
+  /** What fails here, or is cut off by the end of the process, is done by the next compaction. */
+  async #forget(): Promise<void> {
+    const storage = this.#storage;
+    const revision = this.#neededRevision();
+    let from: Position | undefined = { revision: 0n, sub: 0n };
+    while (from !== undefined && !storage.isClosed) {
+      const start: Position = from;
+      try {
+        from = storage.transaction(() =>
+          storage.forgetBefore(revision, start, FORGOTTEN_AT_A_TIME)
+        );
+      } catch {
+        return; // the storage has reported it
+      }
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  /** What a snapshot still needs is left to the next compaction. */
+  #neededRevision(): bigint {
+    let needed = this.#compactRevision;
+    for (const { revision } of this.#snapshots) if (revision < needed) needed = revision;
+    return needed;
   }
 
   /** Calls back after each revision. */

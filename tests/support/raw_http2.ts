@@ -57,7 +57,10 @@ export function callHeaders(path: string, stream: number, flags = END_HEADERS): 
   return http2Frame(FrameType.headers, { flags, stream, payload: Buffer.concat(encoded) });
 }
 
-/** A client that answers nothing: no PING, no SETTINGS, no window for more than 64 KiB. */
+/**
+ * A client that answers nothing: no PING, no SETTINGS, no window for more than 64 KiB, and where it
+ * has vanished not even the end of the connection.
+ */
 export class RawHttp2 implements Disposable {
   readonly frames: Frame[] = [];
   /** Resolves when the server has closed the connection. */
@@ -66,9 +69,13 @@ export class RawHttp2 implements Disposable {
   readonly #socket: Socket;
   #rest: Buffer = Buffer.alloc(0);
 
-  static open(port: number): Promise<RawHttp2> {
+  static open(
+    port: number,
+    { hasVanished = false }: { readonly hasVanished?: boolean } = {},
+  ): Promise<RawHttp2> {
     return new Promise((resolve, reject) => {
-      const socket = connect({ port, host: "127.0.0.1" }, () => resolve(new RawHttp2(socket)));
+      const target = { port, host: "127.0.0.1", allowHalfOpen: hasVanished };
+      const socket = connect(target, () => resolve(new RawHttp2(socket)));
       socket.once("error", reject);
     });
   }

@@ -52,8 +52,9 @@ function keyService(
   header: () => Header,
 ): Partial<ServiceImpl<typeof KV>> {
   return {
-    compact: ({ revision }) => {
-      store.compact(revision);
+    compact: async ({ revision, physical }) => {
+      const forgotten = store.compact(revision);
+      if (physical) await forgotten;
       return { header: header() };
     },
   };

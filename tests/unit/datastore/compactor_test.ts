@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
 import { Compactor } from "../../../src/datastore/compactor.ts";
 import { collectingLog } from "../../support/collecting_log.ts";
-import { TestStore } from "./fixture.ts";
+import { ALL_KEYS } from "../../../src/datastore/key_range.ts";
+import { bytes, TestStore } from "./fixture.ts";
 
 function newCompactor({ store, clock }: TestStore, saveClock: () => void = () => {}): Compactor {
   return new Compactor({ store, clock, log: collectingLog().log, saveClock });
@@ -40,4 +41,33 @@ test("the leases' time is saved once a minute", async () => {
   using _compactor = newCompactor(test, () => saved++);
   await test.clock.advance(600_000);
   expect(saved).toBe(11);
+});
+
+test("a history is forgotten slice by slice, and what can be read stays as it was", async () => {
+  using test = new TestStore();
+  // More than a slice in one revision, too.
+  test.store.write((transaction) => {
+    for (let number = 0; number < 700; number++) {
+      const key = bytes(`many-${number}`);
+      transaction.put({ key, value: bytes("first"), lease: 0n }, undefined);
+    }
+  });
+  for (let number = 0; number < 700; number++) test.put(`k${number % 90}`, `${number}`);
+  test.store.write((transaction) => {
+    for (let number = 0; number < 600; number++) transaction.delete([bytes(`many-${number}`)]);
+  });
+  for (let number = 0; number < 40; number++) test.delete(`k${number}`);
+  test.put("k5", "back");
+  const { revision } = test.store;
+  const before = test.contents();
+  test.put("k6", "later");
+  const forgotten = test.store.compact(revision);
+  expect(() => test.contents(revision - 1n)).toThrow("compacted");
+  expect(test.contents(revision)).toEqual(before);
+  await forgotten;
+  expect(test.contents(revision)).toEqual(before);
+  const { changes } = test.store.changesFrom(ALL_KEYS, 1n, { changes: 9_999, bytes: 1 << 20 });
+  // Each key once, and what came later.
+  expect(changes.length).toBe(before.length + 1);
+  expect(changes.every(({ kind }) => kind === "put")).toBe(true);
 });

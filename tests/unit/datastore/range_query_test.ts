@@ -91,7 +91,7 @@ test("a read in slices is of one revision, whatever is written and compacted mea
     test.put(`k${2999 - number}`, "after");
     test.delete(`k${number + 500}`);
     test.put(`k${number++}-more`, "after");
-    test.store.compact(test.store.revision);
+    void test.store.compact(test.store.revision);
   });
   expect(pauses).toBeGreaterThan(2);
   expect(count).toBe(1000n);
@@ -100,7 +100,7 @@ test("a read in slices is of one revision, whatever is written and compacted mea
   expect(() => test.contents(revision)).toThrow("compacted");
   // The snapshot's history goes with the next compaction.
   test.put("last");
-  test.store.compact(test.store.revision);
+  await test.store.compact(test.store.revision);
   const { keys } = test.storage.measure({ range: { start: bytes(""), end: undefined }, revision });
   expect(keys).toBeLessThan(1000);
 });

@@ -81,7 +81,7 @@ test("a client that lags behind a compaction is told so, and where it may go on"
   using stream = test.hub.open();
   watch(stream, { id: 5n });
   for (const name of names(0, UNKEPT)) test.put(name);
-  test.store.compact(10_000n);
+  await test.store.compact(10_000n);
   const outputs = await drain(stream);
   expect(keysOf(outputs)).toEqual(names(0, 1_000));
   expect(outputs.at(-1)).toEqual({ kind: "compacted", id: 5n, compactRevision: 10_000n });
