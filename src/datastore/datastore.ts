@@ -11,7 +11,7 @@ import { LeaseTable } from "./lease_table.ts";
 import { keyCalls } from "./rpc/key_calls.ts";
 import { Server, type ServerTls } from "./rpc/server.ts";
 import type { ServerLimits } from "./rpc/server_limits.ts";
-import { registerServices } from "./rpc/services.ts";
+import { KEEP_ALIVE_PATH, registerServices } from "./rpc/services.ts";
 import { serveWatches, WATCH_PATH } from "./rpc/watch_service.ts";
 import { Storage } from "./storage.ts";
 import { StorageReport } from "./storage_report.ts";
@@ -82,6 +82,7 @@ export class Datastore implements AsyncDisposable {
           ],
           ...keyCalls({ store, storage, commits, leases, pool }),
         ]),
+        patient: new Set([WATCH_PATH, KEEP_ALIVE_PATH]),
       }),
     );
     parts.use(hub); // first of all: its streams keep connections open

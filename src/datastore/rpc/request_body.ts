@@ -15,7 +15,9 @@ export interface RequestBodyOptions {
   /** Parts of messages of which the rest is still to come, of all bodies together. */
   readonly unfinished: { bytes: number };
   readonly maxUnfinishedBytes: number;
-  /** From the first byte of a message to its last one, and until the first message. */
+  /** Until the first message, or its first byte. */
+  readonly firstMs: number;
+  /** From the first byte of a message to its last one. */
   readonly messageMs: number;
   /** Called for a client that sends its bytes one by one. */
   readonly onFlood: () => void;
@@ -35,12 +37,13 @@ export class RequestBody implements AsyncIterableIterator<Uint8Array>, Arrival {
   #wake: (() => void) | undefined;
   #unfinishedBytes = 0;
   #smallFrames = 0;
+  #isArriving = false;
   #late: ReturnType<typeof setTimeout> | undefined;
 
   constructor(request: Http2ServerRequest, options: RequestBodyOptions) {
     this.#request = request;
     this.#options = options;
-    this.#startTimer();
+    this.#startTimer(options.firstMs);
     request.on("data", (chunk: Uint8Array) => this.#take(chunk));
     request.on("end", () => this.#end());
     request.on("close", () => this.#end());
@@ -90,9 +93,11 @@ export class RequestBody implements AsyncIterableIterator<Uint8Array>, Arrival {
     if (bytes === 0) {
       this.#smallFrames = 0;
       this.#stopTimer();
-    } else {
-      this.#startTimer();
+    } else if (!this.#isArriving) {
+      this.#stopTimer();
+      this.#startTimer(this.#options.messageMs);
     }
+    this.#isArriving = bytes > 0;
     if (bytes > 0 && unfinished.bytes > maxUnfinishedBytes) throw new Refusal("tooManyRequests");
   }
 
@@ -122,12 +127,11 @@ export class RequestBody implements AsyncIterableIterator<Uint8Array>, Arrival {
     this.#stopTimer();
   }
 
-  #startTimer(): void {
-    const { messageMs } = this.#options;
-    this.#late ??= setTimeout(() => {
-      const text = `no whole message has arrived within ${messageMs / 1000} s`;
+  #startTimer(ms: number): void {
+    this.#late = setTimeout(() => {
+      const text = `no whole message has arrived within ${ms / 1000} s`;
       this.#end(new ConnectError(text, Code.DeadlineExceeded));
-    }, messageMs);
+    }, ms);
   }
 
   #stopTimer(): void {

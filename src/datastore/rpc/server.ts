@@ -27,6 +27,8 @@ export interface ServerOptions {
   readonly routes: (router: ConnectRouter) => void;
   /** Calls that are served without Connect, by their path. */
   readonly streams: ReadonlyMap<string, StreamHandler>;
+  /** Paths of calls that may wait for long before their first request. */
+  readonly patient?: ReadonlySet<string>;
   readonly log: Log;
   /** Other ones than the default. */
   readonly limits?: Partial<ServerLimits> | undefined;
@@ -118,7 +120,7 @@ function secureServer(tls: ServerTls, settings: Settings): Http2SecureServer {
 }
 
 function requestHandler(
-  { routes, streams, log }: ServerOptions,
+  { routes, streams, patient, log }: ServerOptions,
   limits: ServerLimits,
   connections: Connections,
 ): Handler {
@@ -139,6 +141,7 @@ function requestHandler(
     const body = new RequestBody(request, {
       unfinished,
       maxUnfinishedBytes: limits.requestBytes,
+      firstMs: patient?.has(request.url) ? limits.firstRequestMs : limits.requestMs,
       messageMs: limits.requestMs,
       onFlood: () => connections.punish(request, "it sends its request in tiny frames"),
     });

@@ -10,8 +10,10 @@ export interface ServerLimits {
   readonly streamsPerConnection: number;
   /** Parts of requests of which the rest is still to come, in all. */
   readonly requestBytes: number;
-  /** From the first byte of a request to its last one, and from a call to its first request. */
+  /** From the first byte of a request to its last one, and from a call to its request. */
   readonly requestMs: number;
+  /** From a stream to its first request: etcd's client opens one for renewals long before they are due. */
+  readonly firstRequestMs: number;
   /** A client that is alive and takes nothing of what it has asked for. */
   readonly stallMs: number;
   /** A client that has vanished without a word is noticed after the two together. */
@@ -26,6 +28,7 @@ export function defaultLimits(): ServerLimits {
     streamsPerConnection: 1_024,
     requestBytes: 64 << 20,
     requestMs: 30_000,
+    firstRequestMs: 600_000,
     stallMs: 60_000,
     pingIntervalMs: 45_000,
     pingTimeoutMs: 20_000,

@@ -32,6 +32,8 @@ export interface ServicesOptions {
 /** The API level, which clients look at before they use newer calls. */
 const API_VERSION = "3.4.0";
 
+export const KEEP_ALIVE_PATH = `/${Lease.typeName}/${Lease.method.leaseKeepAlive.name}`;
+
 export function registerServices(router: ConnectRouter, options: ServicesOptions): void {
   const { store, storage } = options;
   const header = () => responseHeader(storage.identity, store.revision);

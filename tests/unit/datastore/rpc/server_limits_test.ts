@@ -200,14 +200,24 @@ test("a stream of many small messages is not taken for that", async () => {
 });
 
 test("a request that does not arrive, or not to its end, is over after a while", async () => {
-  await using server = await TestServer.start({ requestMs: 50 });
+  await using server = await TestServer.start({ requestMs: 50, firstRequestMs: 400 });
   using session = server.connect();
-  for (const path of [RANGE_PATH, WATCH_PATH, "/etcdserverpb.Lease/LeaseLeases"]) {
-    for (const part of [new Uint8Array(), Uint8Array.of(0, 0, 0)]) {
-      const stream = call(session, path);
-      stream.write(part);
-      expect(await statusOf(stream)).toEqual(["4", "no whole message has arrived within 0.05 s"]);
-    }
+  const nothing = new Uint8Array();
+  const part = Uint8Array.of(0, 0, 0);
+  const cases: [path: string, body: Uint8Array, seconds: number][] = [
+    [RANGE_PATH, nothing, 0.05],
+    [RANGE_PATH, part, 0.05],
+    ["/etcdserverpb.Lease/LeaseLeases", nothing, 0.05],
+    ["/etcdserverpb.Lease/LeaseKeepAlive", part, 0.05],
+    ["/etcdserverpb.Lease/LeaseKeepAlive", nothing, 0.4],
+    [WATCH_PATH, part, 0.05],
+    [WATCH_PATH, nothing, 0.4],
+  ];
+  for (const [path, body, seconds] of cases) {
+    const stream = call(session, path);
+    stream.write(body);
+    const message = `no whole message has arrived within ${seconds} s`;
+    expect([path, ...await statusOf(stream)]).toEqual([path, "4", message]);
   }
 });
 
