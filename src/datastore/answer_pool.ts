@@ -1,6 +1,6 @@
 /**
  * Memory for answers, of all connections together: from when an answer is read until its client has
- * taken it. Who finds the pool empty waits, in order.
+ * taken it. A call that finds no room waits, in order.
  *
  * Small answers have a pool of their own, so that those who ask for everything, or read nothing, do
  * not hold up all the others.

@@ -36,7 +36,7 @@ export function queryRange(view: View, request: RangeRequest): RangeAnswer {
     revision,
     countOnly,
     keysOnly: keysOnly && !needsValues(request),
-    // One more key tells whether there are more.
+    // One key more than the limit shows whether there are more.
     limit: !needsAll(request) && limit > 0n ? limit + 1n : 0n,
   });
   const chosen = sorted(filtered(entries, request), request);

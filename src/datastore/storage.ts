@@ -86,7 +86,7 @@ export class Storage implements Disposable {
   readonly #fail: (error: DatastoreError) => void;
   #isClosed = false;
   #failure: DatastoreError | undefined;
-  /** Learns what the disk does that a single client's error does not tell. */
+  /** Informed of what the disk does, beyond the error that one client gets. */
   events: StorageEvents = { full() {}, written() {}, damaged() {} };
 
   /** Opens the directory's data, or begins an empty store. Throws `DatastoreError`. */

@@ -24,7 +24,7 @@ export class StorageReport implements StorageEvents, Disposable {
   readonly #options: StorageReportOptions;
   readonly #damaged = new Set<string>();
   #refused = 0;
-  #toldMs = -Infinity;
+  #loggedMs = -Infinity;
   #calm: Disposable | undefined;
 
   constructor(options: StorageReportOptions) {
@@ -40,8 +40,8 @@ export class StorageReport implements StorageEvents, Disposable {
     this.#calm?.[Symbol.dispose]();
     this.#calm = undefined;
     this.#refused++;
-    if (clock.nowMs() - this.#toldMs < REPEAT_MS) return;
-    this.#toldMs = clock.nowMs();
+    if (clock.nowMs() - this.#loggedMs < REPEAT_MS) return;
+    this.#loggedMs = clock.nowMs();
     const sofar = this.#refused > 1 ? `; ${this.#refused} writes have been refused so far` : "";
     log.error(
       `cannot write ${file}: the disk is full, ${spaceText(file)}; reads are served and writes ` +
@@ -73,7 +73,7 @@ export class StorageReport implements StorageEvents, Disposable {
     );
     this.#calm = undefined;
     this.#refused = 0;
-    this.#toldMs = -Infinity;
+    this.#loggedMs = -Infinity;
   }
 }
 

@@ -52,7 +52,7 @@ export const HISTORY_PAGE_BYTES = 1 << 20;
 const PAGE = { changes: 500, bytes: HISTORY_PAGE_BYTES };
 
 /**
- * The previous values that are told of one revision, such as a deletion of all keys; those beyond are
+ * The previous values reported of one revision, such as a deletion of all keys; those beyond are
  * left out, as etcd leaves out those that are compacted.
  */
 const MAX_PREVIOUS_BYTES = 32 << 20;
@@ -192,7 +192,7 @@ export class WatchStream implements Disposable {
     return this.#queue.length === 0 && this.#lagging.size > 0;
   }
 
-  /** What is to be told next, if there is something now. */
+  /** What to report next, if there is something now. */
   take(): WatchOutput | undefined {
     const output = this.#queue.shift();
     if (output !== undefined) {
@@ -262,7 +262,7 @@ export class WatchStream implements Disposable {
     return { events, rest: undefined };
   }
 
-  /** `bytes` are told together with them. */
+  /** `bytes` are reported together with them. */
   #eventsFor({ request }: Watch, changes: readonly Change[], bytes = 0): WatchEvent[] {
     const { range, without } = request;
     let previousBytes = bytes;

@@ -4,7 +4,7 @@ import { AnswerPool, type Share } from "../../../src/datastore/answer_pool.ts";
 const SIZES = { smallBytes: 1_000, largeBytes: 4 << 20 };
 const MIB = 1 << 20;
 
-test("who finds no room waits in turn, and small answers do not wait for large ones", async () => {
+test("a call that finds no room waits in turn, and small answers do not wait for large ones", async () => {
   const pool = new AnswerPool(SIZES);
   const first = await pool.take(3 * MIB);
   const order: string[] = [];

@@ -126,7 +126,7 @@ test("the values before count, too, for a watch that asks for them", async () =>
   expect(sizes).toEqual([[10], [4, 4, 2]]);
 });
 
-test("of one revision no more than 32 MiB of values before are told", async () => {
+test("of one revision no more than 32 MiB of previous values are reported", async () => {
   using test = new TestStore();
   const all = names(0, 40);
   for (const name of all) test.put(name, "x".repeat(1 << 20));
