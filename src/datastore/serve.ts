@@ -129,18 +129,28 @@ function writeInitial(
   log: Log,
 ): void {
   const present = putIfAbsent(datastore, key, value);
+  if (present === "damaged") {
+    // Served all the same: that is how it can be written again.
+    return log.error(`${key} is damaged and stays as it is; write it again with etcdctl put`);
+  }
   // Without the values: a backend's PSK is part of them.
   if (present === undefined) log.info(`the network's configuration is written to ${key}`);
-  else if (present !== value) {
+  else if (present.value !== value) {
     log.info(`${key} is there and stays as it is; the flags differ from it`);
   }
 }
 
-function putIfAbsent(datastore: Datastore, key: string, value: string): string | undefined {
+function putIfAbsent(
+  datastore: Datastore,
+  key: string,
+  value: string,
+): { readonly value: string } | "damaged" | undefined {
   try {
-    return datastore.putIfAbsent(key, value);
+    const present = datastore.putIfAbsent(key, value);
+    return present === undefined ? undefined : { value: present };
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
+    if (error.reason === "dataLoss") return "damaged";
     const reason = error.reason === "noSpace" ? "the disk is full" : error.message;
     throw new DatastoreError(`cannot write ${key}: ${reason}`, { cause: error });
   }

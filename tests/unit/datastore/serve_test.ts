@@ -1,16 +1,27 @@
 import { expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { serveDatastore } from "../../../src/datastore/serve.ts";
 import { parseListenAddress } from "../../../src/datastore/listen_address.ts";
 import { collectingLog } from "../../support/collecting_log.ts";
 import { eventually } from "../../support/wait.ts";
 
-test("the configuration, which may hold a PSK, is not in the log", async () => {
+/** As a disk does it. */
+function damage(file: string, text: string): void {
+  const content = readFileSync(file);
+  for (let at = content.indexOf(text); at >= 0; at = content.indexOf(text, at + 1)) {
+    content.write("X", at);
+  }
+  writeFileSync(file, content);
+}
+
+test("the configuration, which may hold a PSK, is not in the log, written, kept or damaged", async () => {
   const directory = mkdtempSync("/dev/shm/datastore-test-");
   using cleanup = new DisposableStack();
   cleanup.defer(() => rmSync(directory, { recursive: true }));
   const lines: string[] = [];
-  for (const psk of ["first-secret", "second-secret"]) {
+  for (const psk of ["first-secret", "second-secret", "third-secret"]) {
+    if (psk === "third-secret") damage(join(directory, "datastore.sqlite"), "first-secret");
     const { log, records } = collectingLog();
     const stop = new AbortController();
     const options = {
@@ -30,6 +41,8 @@ test("the configuration, which may hold a PSK, is not in the log", async () => {
   expect(lines.filter((line) => line.includes("/net/config"))).toEqual([
     "the network's configuration is written to /net/config",
     "/net/config is there and stays as it is; the flags differ from it",
+    expect.stringContaining('key "/net/config" of revision 2 in '),
+    "/net/config is damaged and stays as it is; write it again with etcdctl put",
   ]);
   expect(lines.join("\n")).not.toContain("secret");
 });
