@@ -350,12 +350,15 @@ export function forwardRefusal(
     network: Prefix;
   },
 ): string | undefined {
-  const accepts = (match: AddressMatch | undefined) =>
+  const covers = (match: AddressMatch | undefined) =>
     match === undefined || !match.negated && prefixContains(match.prefix, network);
+  // Accepted, or sent to a chain for it.
   const isAccepted = chains.values().some((rules) =>
     rules.map((raw) => parseSpec(raw)).some((spec) =>
-      spec.target === "ACCEPT" && !spec.isNarrower && !spec.mark && !spec.states &&
-      accepts(spec.source) && accepts(spec.destination)
+      !spec.isNarrower && !spec.mark && !spec.states && covers(spec.source) &&
+      covers(spec.destination) &&
+      (spec.target === "ACCEPT" ||
+        chains.has(spec.target) && (spec.source ?? spec.destination) !== undefined)
     )
   );
   if (isAccepted) return undefined;

@@ -204,6 +204,7 @@ class Manager implements TrafficManager {
       );
     }
     this.#poll ??= setInterval(() => {
+      this.#options.others?.changed();
       // One family at a time, so that there is one program for each period.
       const other = this.#polledFamily === 4 ? 6 : 4;
       if (this.#rules?.[other] !== undefined) this.#polledFamily = other;

@@ -103,15 +103,19 @@ export function refusesAll(json: string): boolean {
   });
 }
 
-/** The listing has a rule that accepts packets of the network. Throws `SyntaxError`. */
-export function acceptsNetwork(json: string, network: Prefix): boolean {
+/**
+ * The listing has a rule for packets of the network that does not refuse them: it accepts them, or
+ * sends them to a chain for them. Throws `SyntaxError`.
+ */
+export function admitsNetwork(json: string, network: Prefix): boolean {
   return readObjects(json).some(({ rule }) => {
-    if (!isRecord(rule)) return false;
-    const { rule: read, prefixes } = readRule(rule);
-    const accepts = Array.isArray(rule["expr"]) &&
-      rule["expr"].some((expression) => isRecord(expression) && "accept" in expression);
-    return accepts && !(read?.source?.negated || read?.destination?.negated) &&
-      prefixes.some((prefix) => prefixContains(prefix, network));
+    if (!isRecord(rule) || !Array.isArray(rule["expr"])) return false;
+    const names = rule["expr"].filter(isRecord).flatMap((expression) => Object.keys(expression));
+    return ["accept", "jump", "goto"].some((verdict) => names.includes(verdict)) &&
+      readRule(rule).prefixes.some((prefix) => prefixContains(prefix, network)) &&
+      !rule["expr"].some((item) =>
+        isRecord(item) && isRecord(item["match"]) && item["match"]["op"] === "!="
+      );
   });
 }
 

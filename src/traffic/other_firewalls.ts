@@ -18,7 +18,7 @@ import { forwardRefusal } from "./iptables_rules.ts";
 import { parseIptablesSave } from "./iptables_save.ts";
 import { findNftRunner, type NftRunner } from "./nft_runner.ts";
 import {
-  acceptsNetwork,
+  admitsNetwork,
   type ForwardChain,
   LIST_CHAINS_COMMAND,
   nftTableName,
@@ -105,6 +105,7 @@ export class OtherFirewalls implements AsyncDisposable {
       this.#report(new Set(found));
     } catch (error) {
       if (this.#abort.signal.aborted) return;
+      this.#hasChanged = true;
       // Nothing depends on it: there may be no such program, or a listing of an unknown kind.
       log.debug(`cannot look at other firewalls: ${(error as Error).message}`);
     }
@@ -186,7 +187,7 @@ async function refusalOf(
       return undefined;
     }
     // Only what refuses is looked at further: a table may have tens of thousands of rules.
-    if (acceptsNetwork(await runner.list(`list table ${family} ${table}`), network)) {
+    if (admitsNetwork(await runner.list(`list table ${family} ${table}`), network)) {
       return undefined;
     }
     return drops ? "its policy is drop" : "a rule refuses every packet";

@@ -18,7 +18,7 @@ import { formatSubnetFile, parseSubnetFile } from "../../../src/subnet/subnet_fi
 import { forwardRefusal, iptablesCorrection } from "../../../src/traffic/iptables_rules.ts";
 import { parseChainListing, parseIptablesSave } from "../../../src/traffic/iptables_save.ts";
 import {
-  acceptsNetwork,
+  admitsNetwork,
   comparesWithSets,
   countJumps,
   nftablesCorrection,
@@ -293,7 +293,7 @@ const nftOutput: FuzzTarget = {
     countJumps(json, "FLANNEL-FWD");
     refusesAll(json);
     comparesWithSets(json);
-    acceptsNetwork(json, NETWORK4);
+    admitsNetwork(json, NETWORK4);
   },
 };
 

@@ -30,7 +30,7 @@ const MESSAGE = {
 const viciMessage: FuzzTarget = {
   name: "vici-message",
   seeds: [encodeMessage(MESSAGE)],
-  maxBytes: 65_536,
+  maxBytes: 8192,
   refusals: [ViciFormatError],
   run(input) {
     const message = decodeMessage(input);

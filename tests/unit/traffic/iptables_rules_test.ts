@@ -280,6 +280,7 @@ const REFUSALS: [string, string, string[], string | undefined][] = [
     'it has the rule "-j REJECT"',
   ],
   ["our network accepted", "DROP", ["-A FORWARD -s 10.5.0.0/16 -j ACCEPT"], undefined],
+  ["our network sent to a chain", "DROP", ["-A FORWARD -d 10.5.0.0/16 -j FORWARD"], undefined],
   ["a wider network accepted", "DROP", ["-A FORWARD -s 10.0.0.0/8 -j ACCEPT"], undefined],
   [
     "all but another network accepted",

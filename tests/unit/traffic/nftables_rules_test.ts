@@ -1,10 +1,15 @@
 import { expect, test } from "bun:test";
 import type { Prefix } from "../../../src/addr/prefix.ts";
 import {
+  admitsNetwork,
+  comparesWithSets,
+  countJumps,
   nftablesCorrection,
   type NftTable,
+  readForwardChains,
   readNftTable,
   readNftTableNames,
+  refusesAll,
 } from "../../../src/traffic/nftables_rules.ts";
 import type { FamilyRules } from "../../../src/traffic/rules.ts";
 import { NETWORK4, NETWORK6, rulesFor } from "./fixtures.ts";
@@ -191,4 +196,75 @@ test("readNftTableNames() lists tables and refuses other text", () => {
   expect(readNftTableNames(json)).toEqual(["nat"]);
   expect(() => readNftTableNames("{}")).toThrow(SyntaxError);
   expect(() => readNftTableNames("Error: no")).toThrow(SyntaxError);
+});
+
+/** A listing of one chain with these rules. */
+function listing(...rules: readonly (readonly unknown[])[]): string {
+  const chain = { family: "inet", table: "other", name: "fwd", hook: "forward", policy: "drop" };
+  return JSON.stringify({
+    nftables: [
+      { metainfo: {} },
+      { chain },
+      { chain: { ...chain, family: "bridge" } },
+      { chain: { ...chain, hook: "input" } },
+      ...rules.map((expr) => ({ rule: { family: "inet", table: "other", chain: "fwd", expr } })),
+    ],
+  });
+}
+
+const from = (right: unknown, op = "==") => ({
+  match: { op, left: { payload: { protocol: "ip", field: "saddr" } }, right },
+});
+const OURS = { prefix: { addr: "10.5.0.0", len: 16 } };
+const COUNTER = { counter: { packets: 0, bytes: 0 } };
+
+test("readForwardChains() finds the chains that see forwarded packets of IPv4 or IPv6", () => {
+  expect(readForwardChains(listing())).toEqual([
+    { family: "inet", table: "other", name: "fwd", drops: true },
+  ]);
+});
+
+test.each<[string, readonly unknown[], boolean]>([
+  ["drop", [{ drop: null }], true],
+  ["a counted and logged reject", [COUNTER, { log: null }, { reject: { type: "icmpx" } }], true],
+  ["drop of some", [from(OURS), { drop: null }], false],
+  ["accept", [COUNTER, { accept: null }], false],
+])("refusesAll() of a rule with %s", (_name, rule, expected) => {
+  expect(refusesAll(listing([COUNTER], rule))).toBe(expected);
+});
+
+test.each<[string, readonly unknown[], boolean]>([
+  ["accepts it", [from(OURS), COUNTER, { accept: null }], true],
+  [
+    "accepts a wider network",
+    [from({ prefix: { addr: "10.0.0.0", len: 8 } }), { accept: null }],
+    true,
+  ],
+  ["sends it to a chain", [from(OURS), { goto: { target: "trusted" } }], true],
+  [
+    "accepts a part of it",
+    [from({ prefix: { addr: "10.5.1.0", len: 24 } }), { accept: null }],
+    false,
+  ],
+  ["accepts all others", [from(OURS, "!="), { accept: null }], false],
+  ["drops it", [from(OURS), { drop: null }], false],
+  ["accepts what it does not name", [{ accept: null }], false],
+])("admitsNetwork() of a rule that %s", (_name, rule, expected) => {
+  expect(admitsNetwork(listing(rule), NETWORK4)).toBe(expected);
+});
+
+test.each<[string, readonly unknown[], boolean]>([
+  ["a named set", [from("@blocked"), { drop: null }], true],
+  ["a set without a name", [from({ set: ["10.0.0.1", "10.0.0.2"] }), { drop: null }], true],
+  ["a verdict map", [{ vmap: { key: {}, data: {} } }], true],
+  ["a prefix", [from(OURS), { drop: null }], false],
+  ["an address", [from("10.0.0.1"), { drop: null }], false],
+])("comparesWithSets() of a rule with %s", (_name, rule, expected) => {
+  expect(comparesWithSets(listing([COUNTER], rule))).toBe(expected);
+});
+
+test("countJumps() counts the rules that jump to the chain", () => {
+  const jump = { jump: { target: "FLANNEL-FWD" } };
+  const other = { jump: { target: "OTHER" } };
+  expect(countJumps(listing([jump], [COUNTER, jump], [other]), "FLANNEL-FWD")).toBe(2);
 });
