@@ -248,7 +248,7 @@ const watch: FuzzTarget = {
     const { hub, storage } = testStore();
     await serveWatches(
       { hub, storage, pool: new AnswerPool() },
-      parts(input),
+      readMessages(parts(input)),
       silentWriter(),
     );
   },
@@ -273,7 +273,8 @@ const call: FuzzTarget = {
     const calls = keyCalls({ store, storage, commits, leases, pool: new AnswerPool() });
     const [, handler] = calls[(input[1] ?? 0) % calls.length] as (typeof calls)[number];
     const writer = silentWriter();
-    await handler(parts(Buffer.concat([input.subarray(0, 1), input.subarray(2)])), writer);
+    const body = Buffer.concat([input.subarray(0, 1), input.subarray(2)]);
+    await handler(readMessages(parts(body)), writer);
     equal(writer.frames, 1);
   },
 };
