@@ -56,7 +56,7 @@ export function startHealthServer(options: HealthServerOptions): HealthServer {
   }
 }
 
-/** A client that sends or reads nothing for so long is cut off. */
+/** A client that sends or reads nothing for that long is cut off. */
 const IDLE_SECONDS = 10;
 
 function readiness(reasons: readonly string[]): Response {

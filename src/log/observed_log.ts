@@ -1,4 +1,4 @@
-/** A log whose lines somebody else sees, too. */
+/** A log whose lines have a second reader. */
 
 import type { Log } from "./log.ts";
 

@@ -5,7 +5,7 @@
 
 import { readFileSync } from "node:fs";
 
-/** Read anew at each call; `undefined` for a file that is not there. */
+/** The content of a file, `undefined` if it is not there. */
 export type ReadFile = (path: string) => string | undefined;
 
 interface Need {

@@ -119,7 +119,7 @@ test("what SIGKILL leaves, lab down removes", async () => {
   expect(remains()).toEqual([]);
 }, 120_000);
 
-test("what goes on without a killed lab, lab down ends, too", async () => {
+test("what a killed lab has left running, lab down ends", async () => {
   const command = [FLANNELD, "lab", "--hosts=1000"];
   const child = Bun.spawn(command, { env, stdout: "ignore", stderr: "ignore" });
   // One program makes all of them, and needs some seconds.

@@ -77,7 +77,7 @@ export class HookRunner {
   }
 }
 
-/** A command that takes longer than others is said to run, so that nobody wonders what is waited for. */
+/** From then on the log and `/readyz` say what is waited for. */
 const SLOW_MS = 2000;
 const MAX_OUTPUT_BYTES = 1024 * 1024;
 /** A command that prints its whole state must not bury the rest of the log. */

@@ -106,7 +106,7 @@ function writeHolder(descriptor: number): void {
   writeSync(descriptor, `${JSON.stringify(holder)}\n`, 0);
 }
 
-/** `undefined` while the holder is about to write it, and when somebody else has written there. */
+/** `undefined` while the holder is about to write it, and for any other text. */
 function readHolder(runDirectory: string): Holder | undefined {
   try {
     const value: unknown = JSON.parse(readRegularText(join(runDirectory, LOCK_FILE), 4096));
