@@ -24,7 +24,10 @@ export function statFields(pid: number): string[] | undefined {
  * The namespace in which a process is, such as `net:[4026531840]` (namespaces(7)); `undefined` when
  * there is no such process, or this one may not know.
  */
-export function namespaceOf(pid: number | "self", kind: "net" | "pid"): string | undefined {
+export function namespaceOf(
+  pid: number | "self" | "thread-self",
+  kind: "net" | "pid",
+): string | undefined {
   try {
     return readlinkSync(`/proc/${pid}/ns/${kind}`);
   } catch {

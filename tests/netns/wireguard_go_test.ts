@@ -4,10 +4,11 @@
  */
 
 import { describe, expect, test } from "bun:test";
+import { join } from "node:path";
 import { wireguardSupport } from "../../src/netlink/wireguard/programs.ts";
 import { Cluster } from "../support/cluster.ts";
 import type { Host } from "../support/host.ts";
-import { DUAL, rememberSubnets } from "../support/networks.ts";
+import { DUAL, IPV4, rememberSubnets } from "../support/networks.ts";
 import { eventually } from "../support/wait.ts";
 import { keyNames, wireguardText } from "../support/wireguard_text.ts";
 
@@ -75,6 +76,30 @@ wireguard flannel-wg-v6 peer <h2> endpoint [2001:db8::2]:51821 allowed-ips fd00:
     }
     for (const ping of pings) expect((await ping.stop()).lost).toEqual([]);
   }, 300_000);
+
+  test(
+    "a daemon of another network namespace with the same /run leaves the first its device",
+    async () => {
+      await using cluster = await Cluster.create({ hosts: 2 });
+      await cluster.configure({ ...IPV4, Backend: { Type: "wireguard" } });
+      const [one, two] = [cluster.host(1), cluster.host(2)];
+      await one.up();
+      const before = await wireguardText(one);
+      const [key] = before.match(/key \S+/) ?? [];
+      // The key file has its place in /run as well.
+      const env = { WIREGUARD_KEY_FILE: join(two.directory, "key") };
+      const second = two.start({ runOf: one, env });
+      expect(await second.exitCode(60_000)).toBe(1);
+      expect(second.logLines(/^[EF]/)).toEqual([
+        expect.stringContaining("in another network namespace has the socket /var/run/wireguard/"),
+      ]);
+      expect(await wireguardText(one)).toContain(`${key} listen-port 51820`);
+      expect((await cluster.leaseOf(two)).value.BackendData).not.toEqual(
+        (await cluster.leaseOf(one)).value.BackendData,
+      );
+    },
+    120_000,
+  );
 
   test.each([
     ["a killed wireguard-go", (pid: number) => `kill -KILL ${pid}`],

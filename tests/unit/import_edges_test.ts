@@ -22,7 +22,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     "type time": "repeated lines are counted for a while",
   },
   memory: {},
-  process: {},
+  process: { ffi: "which process listens at a socket is asked of the kernel" },
   text: {},
   time: {},
   state: { addr: "entries consist of addresses" },

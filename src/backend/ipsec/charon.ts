@@ -10,11 +10,12 @@ import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { replaceFile } from "../../files/regular_file.ts";
 import type { Log } from "../../log/log.ts";
+import { listenerPlace, ownNamespace } from "../../process/listener_place.ts";
 import { signalProcess } from "../../process/process.ts";
 import { findCharon, packageOf } from "../../process/programs.ts";
 import { startService } from "../../process/service.ts";
 import { BackendError } from "../target.ts";
-import { charonPlace, ForeignCharonError, ownNamespace } from "./charon_namespace.ts";
+import { ForeignCharonError } from "./foreign_charon.ts";
 import { ownSocket, settingsFile, SOCKET_VARIABLE, SYSTEM_SOCKET } from "./charon_paths.ts";
 import { charonWith, makeWay } from "./pid_file.ts";
 import { installedPlugins, strongswanConf } from "./strongswan_conf.ts";
@@ -62,7 +63,7 @@ async function runningCharon(options: CharonOptions): Promise<Charon | undefined
 /** Ours of a former run. Throws `ForeignCharonError` if it is in another network namespace. */
 async function ownCharon(options: CharonOptions): Promise<Charon | undefined> {
   const socket = ownSocket(options.runDirectory);
-  const place = charonPlace(socket);
+  const place = listenerPlace(socket);
   switch (place.kind) {
     case "here":
       return await answering(() => adoptCharon(options));
@@ -75,13 +76,13 @@ async function ownCharon(options: CharonOptions): Promise<Charon | undefined> {
 }
 
 async function systemCharon(): Promise<Charon | undefined> {
-  if (charonPlace(SYSTEM_SOCKET).kind !== "here") return undefined;
+  if (listenerPlace(SYSTEM_SOCKET).kind !== "here") return undefined;
   return await answering(() => greet(SYSTEM_SOCKET, "the charon that runs on this machine"));
 }
 
 async function greetNamed(path: string): Promise<Charon> {
   const charon = await greetAt(path);
-  const place = charonPlace(path);
+  const place = listenerPlace(path);
   if (place.kind !== "elsewhere") return charon;
   giveUpCharon(charon);
   throw new BackendError(

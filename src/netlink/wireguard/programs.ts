@@ -1,5 +1,6 @@
 /** Which implementation of WireGuard this machine has, and starting one in user space. */
 
+import { OWN_RUN, ownNamespace } from "../../process/listener_place.ts";
 import { loadModules } from "../../process/modules.ts";
 import { findProgram, programEnvironment, WIREGUARD_PROGRAMS } from "../../process/programs.ts";
 import { ProcessError, run } from "../../process/process.ts";
@@ -7,7 +8,7 @@ import { openFamily } from "../generic.ts";
 import type { WireguardSupport } from "../kernel.ts";
 import type { Fault } from "./driver.ts";
 import { WIREGUARD_FAMILY } from "./kernel_driver.ts";
-import { isListening } from "./userspace_driver.ts";
+import { foreignHolder, isListening, uapiSocketPath } from "./userspace_driver.ts";
 
 /** See `Kernel.wireguardSupport`. Throws `KernelError`, and `LibraryError` without libnl-genl. */
 export async function wireguardSupport(): Promise<WireguardSupport | undefined> {
@@ -31,6 +32,12 @@ export async function startUserspace(link: string): Promise<Fault | undefined> {
       code: "ENOENT",
       reason: `there is none of ${WIREGUARD_PROGRAMS.join(", ")} on this machine`,
     };
+  }
+  const holder = foreignHolder(link);
+  if (holder !== undefined) {
+    const reason = `${holder} has the socket ${uapiSocketPath(link)}, and this daemon is in ` +
+      `${ownNamespace()}; ${OWN_RUN}`;
+    return { code: "EEXIST", reason };
   }
   // The process of a device that was just deleted would take the new one's socket with it.
   if (!await until(async () => !await isListening(link))) {

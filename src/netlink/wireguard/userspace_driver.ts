@@ -6,6 +6,7 @@
 import { statSync } from "node:fs";
 import { createConnection } from "node:net";
 import { errnoName } from "../../../ffi/errno.ts";
+import { listenerPlace } from "../../process/listener_place.ts";
 import { KernelError } from "../kernel.ts";
 import {
   type DeviceChange,
@@ -62,10 +63,27 @@ const ANSWER_TIMEOUT_MS = 5000;
 /** Some 10⁵ peers. */
 const MAX_ANSWER_CHARACTERS = 64 * 1024 * 1024;
 
-/** The socket's inode: a process that is started again makes another one. */
+/**
+ * The socket's inode: a process that is started again makes another one. `undefined` for the device
+ * of another network namespace that sees the same /run.
+ */
 function identityOf(link: string): number | undefined {
   const stat = statSync(uapiSocketPath(link), { throwIfNoEntry: false });
-  return stat?.isSocket() ? stat.ino : undefined;
+  return stat?.isSocket() && foreignHolder(link) === undefined ? stat.ino : undefined;
+}
+
+/** Who has the socket of this name, if it is of another network namespace. */
+export function foreignHolder(link: string): string | undefined {
+  const place = listenerPlace(uapiSocketPath(link));
+  switch (place.kind) {
+    case "here":
+    case "absent": // Its process may have died.
+      return undefined;
+    case "elsewhere":
+      return `process ${place.pid} in network namespace ${place.namespace}`;
+    case "hidden":
+      return "a process in another network namespace";
+  }
 }
 
 /** Sends one request and gives the answer; `undefined` if nobody listens. Throws `KernelError`. */
