@@ -5,6 +5,7 @@ import { parseCommandLine, type Subcommand } from "./cli/command_line.ts";
 import { helpText } from "./cli/help.ts";
 import type { Options } from "./cli/options.ts";
 import { versionText } from "./cli/version.ts";
+import { RepeatedFailure } from "./log/throttle.ts";
 import { createLogger } from "./log/logger.ts";
 import { limitProblem, memoryWarning } from "./process/resource_limits.ts";
 import { oneLine } from "./text/shown.ts";
@@ -106,6 +107,12 @@ async function run(options: Options, warnings: readonly string[]): Promise<numbe
       process.exit(0);
     }, STOP_MS).unref();
   };
+  const stray = new RepeatedFailure({ log, what: "reading what an HTTP/2 server sent unasked" });
+  process.on("uncaughtException", (error) => {
+    if (isStrayHttp2Error(error)) return stray.failed(error);
+    log.fatal({ err: error }, FAULT);
+    process.exit(1);
+  });
   process.once("SIGTERM", onSignal);
   process.once("SIGINT", onSignal);
   try {
@@ -113,9 +120,20 @@ async function run(options: Options, warnings: readonly string[]): Promise<numbe
     return await runDaemon({ options, log, stop: stop.signal });
   } catch (error) {
     if (isFault(error)) log.error(error.message);
-    else log.fatal({ err: error }, "flanneld fails; this is a fault of the program");
+    else log.fatal({ err: error }, FAULT);
     return 1;
   }
+}
+
+const FAULT = "flanneld fails; this is a fault of the program";
+
+/**
+ * The runtime makes a stream of what a server begins by itself, and its errors
+ * cannot be listened to. Streams and sessions of our own have listeners, so that nothing else comes this way.
+ */
+function isStrayHttp2Error(error: unknown): boolean {
+  const { code } = error as { readonly code?: unknown };
+  return typeof code === "string" && code.startsWith("ERR_HTTP2_");
 }
 
 /** Errors whose message says what is wrong and what to do; the others show where they come from. */

@@ -6,11 +6,15 @@ import { createServer as createHttpServer, type ServerResponse } from "node:http
 import { createSecureServer, createServer as createHttp2Server } from "node:http2";
 import { createServer as createHttpsServer } from "node:https";
 import { type AddressInfo, createServer, type Server } from "node:net";
+import { resolve } from "node:path";
 import { EtcdClient } from "../../src/subnet/etcd/client.ts";
 import { type CertificateFiles, TestCa } from "../support/certificates.ts";
 import { collectingLog } from "../support/collecting_log.ts";
 import { EtcdServer, freePorts } from "../support/etcd_server.ts";
+import { eventually } from "../support/wait.ts";
 
+const ROOT = new URL("../../", import.meta.url).pathname;
+const FLANNELD = resolve(ROOT, process.env["FLANNELD_BINARY"] ?? "dist/flanneld");
 const { log } = collectingLog();
 let ca: TestCa;
 let files: CertificateFiles;
@@ -152,4 +156,30 @@ test("an endpoint without a port is named when it fails", async () => {
   const [port] = await freePorts(2);
   expect(await reason(`http://127.0.0.1:${port}`)).toStartWith("connection refused (");
   expect(await reason("http://127.0.0.1:80")).toStartWith("connection refused (");
+});
+
+test("a server that begins a stream by itself and then breaks the protocol does not end the daemon", async () => {
+  const frame = (type: number, id: number, body: readonly number[]) =>
+    Buffer.from([0, 0, body.length, type, 4, 0, 0, 0, id, ...body]);
+  let connections = 0;
+  using server = await serving(createServer((socket) => {
+    connections++;
+    socket.on("error", () => {});
+    socket.write(Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0])); // SETTINGS
+    // HEADERS of stream 2, and a PING of three bytes.
+    socket.once(
+      "data",
+      () => socket.write(Buffer.concat([frame(1, 2, [0x88]), frame(6, 0, [1, 2, 3])])),
+    );
+  }));
+  const daemon = Bun.spawn([FLANNELD, `--etcd-endpoints=http://127.0.0.1:${server.port}`], {
+    stdout: "ignore",
+    stderr: "pipe",
+  });
+  await eventually("five attempts", 30_000, () => connections >= 5 || daemon.exitCode !== null);
+  expect(daemon.exitCode).toBe(null);
+  daemon.kill("SIGKILL");
+  const text = await new Response(daemon.stderr).text();
+  expect(text).toContain("reading what an HTTP/2 server sent unasked fails: Protocol error");
+  expect(text).not.toContain("fault of the program");
 });

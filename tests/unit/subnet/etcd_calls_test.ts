@@ -20,14 +20,19 @@ class FakeConnection {
   fault: unknown;
   transport = {} as Transport;
 
-  constructor(name: string, secure = false) {
+  /** What else than an etcd is there. */
+  answering: string | undefined;
+  /** How often that was asked. */
+  questions = 0;
+
+  constructor(name: string, { secure = false, hasPort = true } = {}) {
     const url = `${secure ? "https" : "http"}://${name}:2379`;
-    this.endpoint = { url, secure, host: name, port: 2379, hasPort: true };
+    this.endpoint = { url, secure, host: name, port: 2379, hasPort };
   }
 
-  /** Nothing that can be recognized. */
-  whatAnswers(): Promise<undefined> {
-    return Promise.resolve(undefined);
+  whatAnswers(): Promise<string | undefined> {
+    this.questions++;
+    return Promise.resolve(this.answering);
   }
 
   open(): Promise<Transport> {
@@ -223,7 +228,7 @@ describe("Calls", () => {
         Object.assign(new Error("x"), { code: "ECONNRESET" }),
       );
     const reasonOf = async (secure: boolean, fault: unknown, hasAnswered = false) => {
-      members = [new FakeConnection("a", secure)];
+      members = [new FakeConnection("a", { secure })];
       (members[0] as FakeConnection).hasAnswered = hasAnswered;
       faults.set("a", fault);
       return (await outcome(run(calls(), WRITE)) as EtcdError).reason;
@@ -237,6 +242,30 @@ describe("Calls", () => {
     );
     expect(await reasonOf(false, closed(), true)).toBe("connection closed");
     expect(await reasonOf(false, new ConnectError("other", Code.Unavailable))).toBe("other");
+  });
+
+  test("says what answers in etcd's place, and that the endpoint has no port", async () => {
+    const member = new FakeConnection("a", { hasPort: false });
+    members = [member];
+    const reasonOf = async (text: string) => {
+      faults.set("a", new ConnectError(text, Code.Unavailable));
+      return (await outcome(run(calls(), WRITE)) as EtcdError).reason;
+    };
+    const noPort = "; the endpoint has no port, and 2379 is taken: etcd listens on 2379, write " +
+      "http://a:2379";
+    member.answering = "a web server";
+    for (const text of ["Protocol error", "h2 is not supported", "HTTP 404"]) {
+      expect(await reasonOf(text)).toBe(`a web server${noPort}`);
+    }
+    expect(member.questions).toBe(3);
+    // Of what an etcd says itself, nothing is asked.
+    expect(await reasonOf("etcdserver: no leader")).toBe(`no leader${noPort}`);
+    expect(member.questions).toBe(3);
+    member.answering = undefined;
+    expect(await reasonOf("HTTP 404")).toStartWith("HTTP 404: a web server or proxy answers there");
+    member.hasAnswered = true;
+    expect(await reasonOf("Protocol error")).toBe("Protocol error");
+    expect(member.questions).toBe(4);
   });
 
   test("closes all connections, and says what is wrong where there are none", async () => {
