@@ -116,7 +116,7 @@ export async function tryMutant(
     hits.has(id) && folders.includes(posix.dirname(name))
   );
   if (reaching.length === 0) return "not reached";
-  for (const batch of batches(reaching)) {
+  for (const batch of batches(reaching, file)) {
     const seconds = batch.reduce((sum, one) => sum + one.seconds, 0);
     const hits = batch.reduce((sum, one) => sum + (one.hits.get(id) as number), 0);
     const env = {
@@ -131,14 +131,20 @@ export async function tryMutant(
   return "survived";
 }
 
-/** Starting a process costs as much as a quick test file: those are run together. */
-function batches(tests: readonly TestFile[]): TestFile[][] {
-  const first = tests[0] as TestFile;
-  const isQuick = ({ seconds, env: { FLANNELD_MUTATION_INPUTS: inputs } }: TestFile) =>
-    seconds < 1 && inputs === first.env.FLANNELD_MUTATION_INPUTS;
-  const quick = tests.filter(isQuick);
-  const slow = tests.filter((test) => !isQuick(test));
-  return [...(quick.length > 0 ? [quick] : []), ...slow.map((test) => [test])];
+/**
+ * First the tests that are named after the file, which notice most. Starting a process costs as much
+ * as a quick test file: the other quick ones are run together.
+ */
+function batches(tests: readonly TestFile[], file: string): TestFile[][] {
+  const noun = posix.basename(file, ".ts");
+  const own = tests.filter(({ name }) => posix.basename(name, "_test.ts").endsWith(noun));
+  const others = tests.filter((test) => !own.includes(test));
+  const inputs = others[0]?.env.FLANNELD_MUTATION_INPUTS;
+  const isQuick = ({ seconds, env }: TestFile) =>
+    seconds < 2 && inputs === env.FLANNELD_MUTATION_INPUTS;
+  const slow = others.filter((test) => !isQuick(test));
+  return [...own.map((test) => [test]), others.filter(isQuick), ...slow.map((test) => [test])]
+    .filter((batch) => batch.length > 0);
 }
 
 interface Run {
