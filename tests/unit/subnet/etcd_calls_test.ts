@@ -19,7 +19,6 @@ class FakeConnection {
   /** Why it cannot be opened. */
   fault: unknown;
   transport = {} as Transport;
-
   /** What else than an etcd is there. */
   answering: string | undefined;
   /** How often that was asked. */
@@ -33,6 +32,11 @@ class FakeConnection {
   whatAnswers(): Promise<string | undefined> {
     this.questions++;
     return Promise.resolve(this.answering);
+  }
+
+  /** Whether the change concerns this one. */
+  networkChanged(addresses: ReadonlySet<unknown>): Promise<boolean> {
+    return Promise.resolve(addresses.has(this.endpoint.host));
   }
 
   open(): Promise<Transport> {
@@ -86,7 +90,7 @@ async function outcome(promise: Promise<unknown>, ms = 60_000): Promise<unknown>
   return await settled;
 }
 
-function failing(kind: FailureKind, reason = kind): EtcdError {
+function failing(kind: FailureKind, reason: string = kind): EtcdError {
   return new EtcdError(reason, { kind, reason, cause: undefined });
 }
 
@@ -266,6 +270,42 @@ describe("Calls", () => {
     member.hasAnswered = true;
     expect(await reasonOf("Protocol error")).toBe("Protocol error");
     expect(member.questions).toBe(4);
+  });
+
+  test("writes an IPv6 address with its brackets where a port is missing", async () => {
+    members = [new FakeConnection("fd00::1", { secure: true, hasPort: false })];
+    faults.set("fd00::1", new ConnectError("http/2 stream closed with error", Code.Unavailable));
+    expect((await outcome(run(calls(), WRITE)) as EtcdError).reason).toEndWith(
+      "etcd listens on 2379, write https://[fd00::1]:2379",
+    );
+  });
+
+  test.each(["HTTP 404", "unsupported content-type text/html"])(
+    "takes %j for the answer of a web server or proxy",
+    async (reason) => {
+      members = members.slice(0, 1);
+      faults.set("a", failing("refused", reason));
+      expect((await outcome(run(calls())) as EtcdError).reason).toBe(
+        `${reason}: a web server or proxy answers there, not etcd`,
+      );
+    },
+  );
+
+  test("ends a pause when the network changes for one of the members, and not otherwise", async () => {
+    const on = calls();
+    let ended: boolean | undefined;
+    void on.pause(1000, stop.signal).then((early) => ended = early);
+    await on.networkChanged(new Set(["elsewhere"]) as never);
+    await clock.advance(10);
+    expect(ended).toBeUndefined();
+    await on.networkChanged(new Set(["b"]) as never);
+    await clock.advance(0);
+    expect(ended).toBe(true);
+    void on.pause(1000, stop.signal).then((early) => ended = early);
+    await clock.advance(999);
+    expect(ended).toBe(true);
+    await clock.advance(1);
+    expect(ended).toBe(false);
   });
 
   test("closes all connections, and says what is wrong where there are none", async () => {
