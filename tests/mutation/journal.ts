@@ -47,9 +47,10 @@ export class Journal {
     }
   }
 
-  find(mutant: Mutant): Verdict | undefined {
+  /** `isKnownEnough`: also that a mutant survived while other files were as they are no more. */
+  find(mutant: Mutant, isKnownEnough: boolean): Verdict | undefined {
     const line = this.#known.get(this.#keyOf(mutant));
-    if (line === undefined) return undefined;
+    if (line === undefined || isKnownEnough) return line?.verdict;
     const wasNoticed = line.verdict === "killed" || line.verdict === "timeout";
     return wasNoticed || line.everything === this.#everything ? line.verdict : undefined;
   }

@@ -37,8 +37,9 @@ async function main(args: readonly string[]): Promise<number> {
   const testNames = testsOf(tree, files);
   const instrumented = instrument(tree, files);
   for (const { name, content } of instrumented.files) writeFileSync(join(tree, name), content);
-  const tests = await measure(tree, testNames, JOBS);
-  const outcomes = await tryAll(tree, instrumented.mutants, tests, journal);
+  const outcomes = args.includes("--known")
+    ? instrumented.mutants.map((mutant) => ({ mutant, status: knownStatus(mutant, journal) }))
+    : await tryAll(tree, instrumented.mutants, await measure(tree, testNames, JOBS), journal);
   return printReport({ outcomes, groupOf, threshold: THRESHOLD, equivalents: EQUIVALENT });
 }
 
@@ -71,6 +72,10 @@ function copyTree(): string {
   return tree;
 }
 
+function knownStatus(mutant: Mutant, journal: Journal): Outcome["status"] {
+  return mutant.ignored !== undefined ? "ignored" : journal.find(mutant, true) ?? "untried";
+}
+
 async function tryAll(
   tree: string,
   mutants: readonly Mutant[],
@@ -86,7 +91,7 @@ async function tryAll(
         outcomes.push({ mutant, status: "ignored" });
         continue;
       }
-      const status = journal.find(mutant) ?? await tryMutant(tree, mutant, tests);
+      const status = journal.find(mutant, false) ?? await tryMutant(tree, mutant, tests);
       journal.add(mutant, status);
       outcomes.push({ mutant, status });
       if ((i + 1) % 100 === 0) {

@@ -6,7 +6,7 @@ import type { Verdict } from "./test_files.ts";
 
 export interface Outcome {
   readonly mutant: Mutant;
-  readonly status: Verdict | "ignored";
+  readonly status: Verdict | "ignored" | "untried";
 }
 
 export interface ReportOptions {
@@ -22,6 +22,7 @@ interface Count {
   survived: number;
   equivalent: number;
   messages: number;
+  untried: number;
 }
 
 /** Prints survivors, then the score of each file and group; the answer is the exit status. */
@@ -36,6 +37,8 @@ export function printReport(options: ReportOptions): number {
     const isNoticed = status === "killed" || status === "timeout";
     const what: keyof Count = status === "ignored"
       ? "messages"
+      : status === "untried"
+      ? "untried"
       : isNoticed
       ? "killed"
       : equivalent !== undefined
@@ -44,7 +47,7 @@ export function printReport(options: ReportOptions): number {
     for (const [counts, key] of [[files, mutant.file], [groups, groupOf(mutant.file)]] as const) {
       let count = counts.get(key);
       if (count === undefined) {
-        counts.set(key, count = { killed: 0, survived: 0, equivalent: 0, messages: 0 });
+        counts.set(key, count = { killed: 0, survived: 0, equivalent: 0, messages: 0, untried: 0 });
       }
       count[what]++;
     }
@@ -98,6 +101,7 @@ function printTable(counts: ReadonlyMap<string, Count>): void {
     `${count.survived} survived`,
     `${count.equivalent} equivalent`,
     `${count.messages} messages`,
+    count.untried === 0 ? "" : `${count.untried} untried`,
   ]);
   for (const row of rows) {
     console.log(row.map((cell, i) => i === 0 ? cell.padEnd(40) : cell.padStart(14)).join(""));

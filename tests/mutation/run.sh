@@ -2,7 +2,7 @@
 # `npm run test:mutation`: changes the program in one small place after the other, runs the unit tests
 # that reach it, and reports the changes that no test noticed. docs/testing.md says how to read that.
 #
-#   tests/mutation/run.sh [--fresh] [FOLDER|FILE]...      by default all folders of GROUPS in main.ts
+#   tests/mutation/run.sh [--fresh|--known] [FOLDER|FILE]...      by default all folders of GROUPS in main.ts
 #
 # A changed program may do anything, as root: it gets a process, mount and network namespace of its
 # own, in which only a directory of its own is writable.
