@@ -61,6 +61,19 @@ route fc00:0:0:3::/64 via fd00::3 dev eth0 proto 70
     expect(backend.peerProblem?.(peer, input(DUAL), NEAR)).toBeUndefined();
   });
 
+  test("says of each family of a peer that it cannot be reached, and of none that it lacks", async () => {
+    const backend = await prepare(DUAL);
+    const nowhere: PeerFacts = { direct: { 4: false, 6: false }, way: { 6: "unreachable" } };
+    const problem = backend.peerProblem?.(lease(2, "host-gw", DUAL), input(DUAL), nowhere);
+    expect(problem).toContain("10.5.2.0/24 cannot be reached: 192.168.0.2 is not on");
+    expect(problem).toContain("(the way there is unknown)");
+    expect(problem).toContain("across routers; fc00:0:0:2::/64 cannot be reached: fd00::2");
+    const ipv6Only = lease(2, "host-gw", [6]);
+    expect(backend.peerProblem?.(ipv6Only, input(DUAL), NEAR)).toBeUndefined();
+    expect(backend.peerProblem?.(ipv6Only, input(DUAL), nowhere)).toStartWith("fc00:0:0:2::/64");
+    expect(backend.peer(ipv6Only, input(DUAL), NEAR)).toHaveLength(1);
+  });
+
   test("refuses a public address that is not the interface's", async () => {
     const host = backendHost(new FakeKernel(), config("host-gw", [4]), {
       external: { ...external([4]), publicAddresses: { 4: ip("203.0.113.9") } },

@@ -137,6 +137,31 @@ route 10.5.3.0/24 via 192.168.0.3 dev flannel.ipip proto 70 onlink
     expect(kernel.asked).toEqual([]);
   });
 
+  test("takes the place of the udp backend's tunnel that has an address of this network, too", async () => {
+    const device = { name: "flannel0", mtuBytes: 1472, mac: NO_MAC, up: true } as const;
+    const address = { kind: "address", link: "flannel0", prefixLength: 32 } as const;
+    const kernel = hostKernel(
+      { kind: "link", type: "ipip", local: ip("192.168.0.1"), ...device },
+      { ...address, address: ip("10.77.1.0") },
+      { ...address, address: ip("10.5.1.0") },
+      { ...address, link: "eth0", address: ip("10.88.1.0") },
+    );
+    await prepare({}, { kernel });
+    expect(kernel.asked).toEqual([
+      "delete link flannel0: mtu 1472 state up type ipip local 192.168.0.1",
+    ]);
+  });
+
+  test("does not look at the addresses of other devices when it removes a former tunnel", async () => {
+    const device = { name: "flannel0", mtuBytes: 1472, mac: NO_MAC, up: true } as const;
+    const kernel = hostKernel(
+      { kind: "link", type: "ipip", local: ip("192.168.0.1"), ...device },
+      { kind: "address", link: "eth0", address: ip("10.88.1.0"), prefixLength: 24 },
+    );
+    await prepare({}, { kernel });
+    expect(kernel.asked).toHaveLength(1);
+  });
+
   test("refuses a network with IPv6", async () => {
     const host = backendHost(hostKernel(), config("ipip", [4, 6]));
     await expect((async () => await ipip.prepare(host))()).rejects.toThrow(

@@ -74,7 +74,14 @@ test("policies of ours go, those of others and those of the ipsec backend itself
   expect(kernel.table.size).toBe(3);
   await clearLeftovers({ kernel, ownership: OWNERSHIP, log });
   expect([...kernel.table.values()]).toEqual([foreign, outside]);
-  expect(records).toHaveLength(1);
+  expect(records.map(({ level, msg }) => [level, msg])).toEqual([
+    [
+      "info",
+      expect.stringMatching(
+        /^removed 1 IPsec policies of a former run with the ipsec backend($|; charon still runs)/,
+      ),
+    ],
+  ]);
 });
 
 describe("a device of another backend in this network is left and named", () => {
@@ -96,6 +103,36 @@ describe("a device of another backend in this network is left and named", () => 
     ]);
   });
 
+  test("with exactly three routes, each device with its own", async () => {
+    const lines = await named(
+      ...["flannel-wg", "flannel.7", "flannel-v6.7"].map(device),
+      ...[2, 3, 4].map((n) => route("flannel-wg", `10.5.${n}.0/24`)),
+      route("flannel.7", "10.5.9.0/24"),
+    );
+    expect(lines.map((line) => line.replace(/ of another .* network/, ""))).toEqual([
+      "the device flannel-wg: its routes (10.5.2.0/24, 10.5.3.0/24, 10.5.4.0/24) take packets " +
+      'that are not for it; delete it with "ip link delete flannel-wg"',
+      "the device flannel.7: its routes (10.5.9.0/24) take packets that are not for it; " +
+      'delete it with "ip link delete flannel.7"',
+    ]);
+  });
+
+  test("where any of this network's families has its entry", async () => {
+    const kernel = new FakeKernel();
+    kernel.seed(device("flannel.7"), address("flannel.7", "10.5.7.0"));
+    const { log, records } = collectingLog();
+    const networks = ["fc00::/48" as Prefix, "10.5.0.0/16" as Prefix];
+    await clearLeftovers({ kernel, ownership: { ...OWNERSHIP, networks }, log });
+    expect(records).toHaveLength(1);
+  });
+
+  test("as a tunnel of the ipip backend, which has no port", async () => {
+    const tunnel = { ...device("flannel.ipip"), type: "ipip", local: ip("192.0.2.1") } as const;
+    expect(await named(tunnel, address("flannel.ipip", "10.5.7.0"))).toEqual([
+      expect.stringMatching(/delete it with "ip link delete flannel\.ipip"$/),
+    ]);
+  });
+
   test("with its address, and with its port where it is a tunnel in UDP", async () => {
     const tunnel = {
       ...device("flannel0"),
@@ -112,6 +149,7 @@ describe("a device of another backend in this network is left and named", () => 
 
   test("unless it is ours, in another network, or of another name", async () => {
     const [own, elsewhere, foreign] = ["flannel.1", "flannel.2", "flannelette"] as const;
+    const others = ["flannel07", "my-flannel.1", "flannel"];
     expect(
       await named(
         ...[own, elsewhere, foreign].map(device),
@@ -119,6 +157,7 @@ describe("a device of another backend in this network is left and named", () => 
         address(elsewhere, "10.6.7.0"),
         route(elsewhere, "10.6.8.0/24"),
         address(foreign, "10.5.9.0"),
+        ...others.flatMap((name) => [device(name), address(name, "10.5.11.0")]),
       ),
     ).toEqual([]);
   });
@@ -137,6 +176,9 @@ test("a policy that cannot be removed is named with the command", async () => {
   kernel.refuse = () => "EPERM";
   const { log, records } = collectingLog();
   await clearLeftovers({ kernel, ownership: OWNERSHIP, log });
+  expect(records[0]?.level).toBe("error");
+  expect(records[0]?.msg).toContain("cannot be removed (");
+  expect(records[0]?.msg).toContain("EPERM");
   expect(records[0]?.msg).toContain(
     '"ip xfrm policy delete src 10.5.1.0/24 dst 10.5.2.0/24 dir out"',
   );
