@@ -231,6 +231,20 @@ describe("NetworkProjector", () => {
       expect(log.lines).toEqual([text]);
     });
 
+    test("both addresses are named, and the one that is alive has it, in either order", async () => {
+      const projector = await projectorFor("vxlan");
+      projector.applyChanges([put(first)]);
+      expect([...projector.contested]).toEqual([]);
+      projector.applyChanges([put(second)]);
+      expect([...projector.contested].sort()).toEqual(["192.168.0.2", "192.168.0.3"]);
+      projector.setAlive(new Set(["192.168.0.3"]));
+      expect(sink.text("node-3")).toContain("fdb 02:00:00:00:00:02");
+      expect(sink.text("node-2")).toBe("");
+      projector.setAlive(new Set(["192.168.0.2", "192.168.0.3"]));
+      expect(sink.text("node-2")).toContain("fdb 02:00:00:00:00:02");
+      expect(sink.text("node-3")).toBe("");
+    });
+
     test("with DirectRouting, both are taken as long as they need no tunnel", async () => {
       const projector = await projectorFor("vxlan", { DirectRouting: true });
       projector.applyChanges([put(first), put(second)]);
@@ -550,6 +564,33 @@ describe("NetworkProjector", () => {
     await clock.advance(1000);
     expect(sink.text("node-2")).toContain("route 10.5.2.0/24 via 192.168.0.2 dev eth0");
     expect(projector.status().unreachable.size).toBe(0);
+  });
+
+  test("ends in the middle of looking ways up, and looks no further", async () => {
+    const projector = await projectorFor("host-gw");
+    const asked: string[] = [];
+    const answered = Promise.withResolvers<void>();
+    const { routeTo } = kernel;
+    kernel.routeTo = async (to) => {
+      asked.push(to);
+      await answered.promise;
+      return await routeTo.call(kernel, to);
+    };
+    projector.applyChanges([2, 3, 4].map((n) => put(lease(n, "host-gw", [4]))));
+    await Promise.resolve();
+    const ended = projector[Symbol.asyncDispose]();
+    answered.resolve();
+    await ended;
+    await clock.advance(5000);
+    expect(asked).toEqual(["192.168.0.2"]);
+  });
+
+  test("looks no way up where the backend does not ask for it", async () => {
+    const projector = await projectorFor("vxlan");
+    projector.applyChanges([put(lease(2, "vxlan", [4]))]);
+    projector.factsChanged();
+    await projector.whenLookedUp();
+    expect(kernel.lookUps).toBe(0);
   });
 
   test("keeps a peer's entries while the new way is looked up", async () => {
