@@ -149,8 +149,10 @@ describe("trap 15: /readyz", () => {
   test("is 503 while the subnet file cannot be written, and 200 soon after it can", async () => {
     const { cluster, host } = await single();
     await using _ = cluster;
-    await host.sh(`rm ${host.subnetFile}; mkdir -p ${host.subnetFile}/in-the-way`);
-    const daemon = host.start();
+    // Its directory cannot be made where there is a file.
+    const directory = join(host.directory, "in-the-way");
+    await Bun.write(directory, "");
+    const daemon = host.start({ flags: [`--subnet-file=${directory}/subnet.env`] });
     await eventually(
       "it says what is wrong",
       30_000,
@@ -158,8 +160,8 @@ describe("trap 15: /readyz", () => {
     );
     expect((await host.http("/readyz")).status).toBe(503);
     expect(daemon.log()).not.toContain("] ready;");
-    await host.sh(`rm -r ${host.subnetFile}`);
-    await host.ready();
+    await host.sh(`rm ${directory}`);
+    await eventually("it is ready", 60_000, () => host.isReady());
     expect(daemon.log().match(/cannot write the subnet file/g)).toHaveLength(1);
     expect(daemon.log()).toContain("] ready;");
   }, 120_000);
