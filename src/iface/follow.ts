@@ -1,10 +1,11 @@
 /** What becomes of the chosen interface when it changes while the daemon runs. Pure. */
 
 import { familiesOf } from "../addr/family.ts";
-import type { IpAddress } from "../addr/ip.ts";
+import type { Family, IpAddress } from "../addr/ip.ts";
+import { prefixLength } from "../addr/prefix.ts";
 import type { ExternalInterface } from "../backend/backend.ts";
 import { externalInterface, type HostFacts } from "./external_interface.ts";
-import { type HostInterface, usableAddresses } from "./select.ts";
+import { type HostInterface, mayBeVirtual, usableAddresses } from "./select.ts";
 
 /**
  * The same interface with its present name, MTU and addresses. It is known by its index, which a new name leaves
@@ -26,12 +27,24 @@ export function followInterface(
     const before = current.addresses[family] as IpAddress;
     const isThere = device.addresses.some((candidate) => candidate.address === before);
     const address = isThere ? before : usableAddresses(device, family)[0];
-    if (address === undefined) {
-      return `interface ${device.name} has lost its IPv${family} address ${before}`;
+    const lost = `interface ${device.name} has lost its IPv${family} address ${before}`;
+    if (address === undefined) return lost;
+    if (!isThere && hasNetwork(current, family) && isVirtual(device, address)) {
+      return `${lost}, and ${address}, which it still has, is a virtual one`;
     }
     addresses[family] = address;
   }
   return externalInterface(device, addresses, facts);
+}
+
+/** A virtual address stays when DHCP takes the host's own away for a moment; the node does not move to it. */
+function isVirtual({ addresses }: HostInterface, address: IpAddress): boolean {
+  return addresses.some((one) => one.address === address && mayBeVirtual(one));
+}
+
+function hasNetwork({ networks }: ExternalInterface, family: Family): boolean {
+  const network = networks?.[family];
+  return network !== undefined && prefixLength(network) < (family === 4 ? 32 : 128);
 }
 
 function sameDevice(

@@ -125,16 +125,21 @@ export function usableAddresses(device: HostInterface, family: Family): IpAddres
 
 function rank(one: HostAddress, hasNetwork: boolean): number {
   const { address, permanent, temporary } = one;
-  const isVirtual = hasNetwork && permanent && isSingle(one);
+  const isVirtual = hasNetwork && mayBeVirtual(one);
   return (isLinkLocal(address) ? 8 : 0) + (isVirtual ? 4 : 0) + (permanent ? 0 : 2) +
     (temporary ? 1 : 0);
 }
 
 /**
- * Without a network, a /32 or /128. Next to an address with one it is a virtual address, which
- * keepalived moves from host to host (vrrp with its default mask). What DHCP gives out as /32 or /128
- * is not permanent, and a host may well have no other.
+ * Next to an address with a network, one without is a virtual address, which keepalived moves from
+ * host to host (vrrp with its default mask). What DHCP gives out as /32 or /128 is not permanent, and
+ * a host may well have no other.
  */
+export function mayBeVirtual(one: HostAddress): boolean {
+  return one.permanent && isSingle(one);
+}
+
+/** Without a network, a /32 or /128. */
 function isSingle({ address, prefixLength }: HostAddress): boolean {
   return prefixLength === (familyOf(address) === 4 ? 32 : 128);
 }

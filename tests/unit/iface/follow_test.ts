@@ -33,13 +33,16 @@ function host(
       ifindex,
       mtuBytes,
       up: true,
-      addresses: addresses.map((text) => ({
-        address: ip(text),
-        prefixLength: 24,
-        permanent: true,
-        temporary: false,
-        deprecated: false,
-      })),
+      addresses: addresses.map((text) => {
+        const [address = "", length = 24] = text.split("/");
+        return {
+          address: ip(address),
+          prefixLength: Number(length),
+          permanent: true,
+          temporary: false,
+          deprecated: false,
+        };
+      }),
     }],
   };
 }
@@ -54,6 +57,19 @@ describe("followInterface", () => {
       ...current,
       mtuBytes: 9000,
     });
+  });
+
+  test("does not move to a virtual address when the host's own is gone for a moment", () => {
+    expect(followInterface(current, host({ addresses: ["192.0.2.100/32"] }))).toBe(
+      "interface eth0 has lost its IPv4 address 192.0.2.1, and 192.0.2.100, which it still has, is " +
+        "a virtual one",
+    );
+    const back = followInterface(current, host({ addresses: ["192.0.2.100/32", "192.0.2.7"] }));
+    expect(back).toMatchObject({ addresses: { 4: "192.0.2.7" } });
+    // One that never had a network may get another such address.
+    const single = { ...current, networks: { 4: "192.0.2.1/32" as Prefix } };
+    expect(followInterface(single, host({ addresses: ["192.0.2.9/32"] })))
+      .toMatchObject({ addresses: { 4: "192.0.2.9" } });
   });
 
   test("keeps an address that is still there, whatever was added before it", () => {
