@@ -726,7 +726,7 @@ describe("a node that comes back with another public address", () => {
     );
   });
 
-  test("does not start beside another live one that carries its identity", async () => {
+  test("does not start while another live one carries its identity", async () => {
     const etcd = new FakeEtcd();
     const first = await withTime(etcd, node(etcd).store.acquire(request(IPV4, A), forever));
     const copy = node(etcd, "host-b");
@@ -1031,7 +1031,7 @@ describe("the live session", () => {
 describe("whether another node is alive", () => {
   const session = `${PREFIX}/sessions/192.0.2.9`;
 
-  test("is told at once and at each change, of that address alone", async () => {
+  test("is given at once and at each change, for that address alone", async () => {
     const etcd = new FakeEtcd();
     const stop = new AbortController();
     const seen: boolean[] = [];
@@ -1059,7 +1059,7 @@ describe("whether another node is alive", () => {
     expect(seen).toEqual([false, true, false]);
   });
 
-  test("is not told where the etcd user may not read it, which is said once", async () => {
+  test("is not given where the etcd user may not read it, which is logged once", async () => {
     const etcd = new FakeEtcd();
     const { store, client, warnings } = node(etcd);
     for (let i = 0; i < 2; i++) {

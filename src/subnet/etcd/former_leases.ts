@@ -39,7 +39,7 @@ export interface FormerLeaseOptions {
 }
 
 /**
- * Those among the records, which must not contain any with this node's address. Waits to see whether
+ * Those among the records, none of which may name this node's address. Waits to see whether
  * a node that was alive a moment ago is so still; throws `DuplicateNodeError` if it is.
  */
 export async function formerLeases(

@@ -252,7 +252,7 @@ describe("addresses", () => {
     expect(best([4], address("10.0.0.7", { ...virtual, permanent: false }))).toBe("x 10.0.0.7");
     expect(best(V6, address("fe80::1"), address("fd00::7", { prefixLength: 128 })))
       .toBe("x fd00::7");
-    // DHCPv6 gives out /128 beside the /64 of router advertisements.
+    // DHCPv6 gives out /128 next to the /64 of router advertisements.
     expect(
       best(
         V6,
