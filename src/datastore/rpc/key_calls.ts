@@ -106,7 +106,10 @@ async function range(
       const part = create(RangeResponseSchema, { kvs: [...kvs] });
       parts.push(toBinary(RangeResponseSchema, part));
     },
-    pause: () => new Promise((resolve) => setImmediate(resolve)),
+    pause: async () => {
+      await new Promise((resolve) => setImmediate(resolve));
+      shares.assertWanted();
+    },
   });
   const rest = create(RangeResponseSchema, { header, more, count });
   return [toBinary(RangeResponseSchema, rest), ...parts];

@@ -151,6 +151,11 @@ export class MessageWriter {
     });
   }
 
+  /** The client is gone, or cut off. */
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
   /** As `send`, for a message in parts. */
   async sendAll(parts: readonly Uint8Array[]): Promise<void> {
     for (const piece of frameOf(parts)) {

@@ -24,9 +24,11 @@ export class CallShares implements Disposable {
   /** What was taken before it was needed. */
   #prepaid: { readonly cost: number; readonly share: Share } | undefined;
   #cost = 0;
+  readonly #writer: Pick<MessageWriter, "isClosed">;
 
-  constructor(pool: AnswerPool) {
+  constructor(pool: AnswerPool, writer: Pick<MessageWriter, "isClosed">) {
     this.#pool = pool;
+    this.#writer = writer;
   }
 
   [Symbol.dispose](): void {
@@ -35,9 +37,15 @@ export class CallShares implements Disposable {
     this.restart();
   }
 
-  /** Waits for room. */
+  /** Waits for room. Rejects as `assertWanted` throws. */
   async take(cost: number): Promise<void> {
     this.#shares.push(await this.#pool.take(cost));
+    this.assertWanted();
+  }
+
+  /** Throws `ConnectError` when the client is gone: a call that is cancelled costs no more work. */
+  assertWanted(): void {
+    if (this.#writer.isClosed) throw new ConnectError("the client is gone", Code.Canceled);
   }
 
   /**
@@ -80,7 +88,7 @@ export function unaryCall<Input extends DescMessage, Output extends DescMessage>
 ): [path: string, handler: StreamHandler] {
   const handler = async (messages: AsyncIterable<Uint8Array>, writer: MessageWriter) => {
     const request = parseMessage(method.input, await onlyMessage(messages));
-    using shares = new CallShares(pool);
+    using shares = new CallShares(pool, writer);
     const answer = await act(request, shares);
     const parts = Array.isArray(answer)
       ? answer as readonly Uint8Array[]

@@ -1,0 +1,40 @@
+import { create, toBinary } from "@bufbuild/protobuf";
+import { expect, test } from "bun:test";
+import { AnswerPool } from "../../../../src/datastore/answer_pool.ts";
+import { CommitQueue } from "../../../../src/datastore/commit_queue.ts";
+import { keyCalls } from "../../../../src/datastore/rpc/key_calls.ts";
+import type { MessageWriter } from "../../../../src/datastore/rpc/message_stream.ts";
+import { RangeRequestSchema } from "../../../../src/subnet/etcd/rpc/rpc_pb.ts";
+import { bytes, TestStore } from "../fixture.ts";
+
+test("a read whose client is gone is not finished, and gives its memory back", async () => {
+  using test = new TestStore();
+  for (let number = 0; number < 2_000; number++) test.put(`k${number}`, "v");
+  const { store, storage, leases } = test;
+  const pool = new AnswerPool({ smallBytes: 1 << 20, largeBytes: 1 << 20 });
+  using commits = new CommitQueue(store);
+  const range = new Map(keyCalls({ store, storage, commits, leases, pool })).get(
+    "/etcdserverpb.KV/Range",
+  );
+  const request = create(RangeRequestSchema, { key: bytes("k"), rangeEnd: bytes("l") });
+  async function* messages() {
+    yield await Promise.resolve(toBinary(RangeRequestSchema, request));
+  }
+  let asked = 0;
+  let sent = 0;
+  const writer = {
+    // Gone when some slices have been read.
+    get isClosed() {
+      return ++asked > 3;
+    },
+    sendAll: () => {
+      sent++;
+      return Promise.resolve();
+    },
+  };
+  const served = range?.(messages(), writer as unknown as MessageWriter);
+  expect(await served?.then(() => "served", (error: Error) => error.message))
+    .toContain("the client is gone");
+  expect([asked, sent]).toEqual([4, 0]);
+  expect(pool.tryTake(1 << 20)).toBeDefined();
+});
