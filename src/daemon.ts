@@ -197,7 +197,7 @@ async function chooseInterface(
   for (const reason of reasons) log.info(reason);
   const { interfaces } = facts;
   const { families } = config;
-  const covered = networkProblem(families, external, interfaces);
+  const covered = networkProblem(families, external);
   if (covered !== undefined) throw new ConfigError(covered);
   const problem = publicAddressProblem(external, { interfaces, given, families });
   if (problem !== undefined) throw new InterfaceSelectionError(problem);

@@ -7,7 +7,7 @@
  */
 
 import { familiesOf } from "../addr/family.ts";
-import { familyOf, type IpAddress } from "../addr/ip.ts";
+import { addressBits, familyOf, type IpAddress } from "../addr/ip.ts";
 import type { NeededAddress } from "../addr/needed_address.ts";
 import {
   makePrefix,
@@ -44,13 +44,12 @@ type Families = NetworkConfig["families"];
 export function networkProblem(
   families: Families,
   external: ExternalInterface,
-  interfaces: readonly HostInterface[],
 ): string | undefined {
   for (const family of familiesOf(external.addresses)) {
     const address = external.addresses[family] as IpAddress;
     const network = families[family];
     if (network === undefined || !prefixContainsAddress(network.network, address)) continue;
-    const local = localPrefix(external, address, interfaces);
+    const local = external.networks?.[family] ?? makePrefix(address, addressBits(family));
     if (!isAssignable(network, local)) continue;
     const key = KEYS[family];
     return `${key.network} ${network.network} covers ${local}, the network of interface ` +
@@ -173,17 +172,6 @@ export function networkRouteProblem(
       `nothing else uses, or give this host a route to ${address} alone`;
   }
   return undefined;
-}
-
-/** What the kernel thinks is on the link with the address; only itself where it cannot be told. */
-function localPrefix(
-  { name }: ExternalInterface,
-  address: IpAddress,
-  interfaces: readonly HostInterface[],
-): Prefix {
-  const device = interfaces.find((one) => one.name === name);
-  const held = device?.addresses.find((one) => one.address === address);
-  return makePrefix(address, held?.prefixLength ?? (familyOf(address) === 4 ? 32 : 128));
 }
 
 function isAssignable(network: FamilyNetwork, local: Prefix): boolean {

@@ -41,7 +41,7 @@ describe("a network that covers the external interface's own", () => {
     const address = own.split("/")[0] as string;
     const addresses: PerFamily<IpAddress> = { [own.includes(":") ? 6 : 4]: ip(address) };
     const facts = { interfaces: [eth0], given: {} };
-    return networkProblem(families(network), externalInterface(eth0, addresses, facts), [eth0]);
+    return networkProblem(families(network), externalInterface(eth0, addresses, facts));
   }
   const IPV6 = { EnableIPv4: false, EnableIPv6: true };
 
