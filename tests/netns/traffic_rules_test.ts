@@ -278,6 +278,20 @@ describe("a table that iptables-save", () => {
     expect(await namespace.iptables("filter")).toBe(IPTABLES_FILTER);
   }, 120_000);
 
+  test("leaves out for IPv6 is no matter of IPv4", async () => {
+    await using namespace = await Namespace.create();
+    await namespace.sh(
+      "ip6tables -P FORWARD ACCEPT; nft add rule ip6 filter FORWARD ct mark set 1",
+    );
+    await using driver = await Driver.start(namespace, {}, rulesFor());
+    expect(driver.first.problem).toStartWith("IPv6 iptables cannot show the table filter (");
+    expect(driver.first.problem).toContain("nft list table ip6 filter");
+    expect(driver.first.problem).not.toContain("IPv4");
+    expect(await namespace.iptables("filter")).toBe(IPTABLES_FILTER);
+    const chain = await namespace.sh("nft list chain ip6 filter FORWARD");
+    expect(chain.match(/jump FLANNEL-FWD/g)).toHaveLength(1);
+  });
+
   test("breaks off before our jump keeps that one jump", async () => {
     await using namespace = await Namespace.create();
     await using first = await Driver.start(namespace, {}, rulesFor());
