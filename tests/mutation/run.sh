@@ -22,12 +22,14 @@ mkdir -p "$TMPDIR"
 exec unshare --net --mount --pid --fork --kill-child --propagation private sh -c '
   mount -t proc proc /proc && mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /dev/shm || exit 125
   mount --bind "$FLANNELD_MUTATION_DIR" "$FLANNELD_MUTATION_DIR" || exit 125
-  awk "{ print \$5 }" /proc/self/mountinfo | while read -r at; do
+  # In mountinfo, a blank in a path is \040.
+  awk "{ print \$5 }" /proc/self/mountinfo | while read -r escaped; do
+    at=$(printf %b "$escaped")
     case $at in
       "$FLANNELD_MUTATION_DIR" | /proc* | /sys* | /dev* | /run*) ;;
       *) mount -o remount,bind,ro "$at" || exit 125 ;;
     esac
-  done
+  done || exit 125
   ip link set lo up || exit 125
   "$@"
   exit $?' sh node_modules/.bin/bun tests/mutation/main.ts "$@"
