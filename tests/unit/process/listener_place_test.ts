@@ -11,29 +11,28 @@ const directory = mkdtempSync(join(tmpdir(), "listener-"));
 const path = join(directory, "socket");
 const started: Bun.Subprocess[] = [];
 afterEach(async () => {
-  for (const child of started.splice(0)) {
-    (child.stdin as Bun.FileSink).end(); // That ends the process that has the socket.
-    await child.exited;
-  }
-  rmSync(path, { force: true });
+  rmSync(path, { force: true }); // That ends the process that has the socket.
+  for (const child of started.splice(0)) await child.exited;
 });
 afterAll(() => rmSync(directory, { recursive: true }));
 
-/** Listens until its standard input ends. */
-const LISTENER = `import os, socket, sys
+/** Listens until the socket is removed, two minutes at most. */
+const LISTENER = `import os, socket, sys, time
 listener = socket.socket(socket.AF_UNIX)
 listener.bind(sys.argv[1])
 listener.listen()
 if sys.argv[2] == "hand on" and os.fork() != 0: os._exit(0)
 print("listens", flush=True)
-sys.stdin.read()`;
+end = time.monotonic() + 120
+while os.path.exists(sys.argv[1]) and time.monotonic() < end: time.sleep(0.02)`;
 
 async function listen(how: "stay" | "hand on", ...namespaces: string[]): Promise<number> {
   const unshare = namespaces.length === 0 ? [] : ["unshare", ...namespaces];
   const command = [...unshare, "python3", "-c", LISTENER, path, how];
-  const child = Bun.spawn(command, { stdin: "pipe", stdout: "pipe" });
+  const child = Bun.spawn(command, { stdin: "ignore", stdout: "pipe" });
   started.push(child);
   await child.stdout.getReader().read();
+  if (how === "hand on") await child.exited;
   return child.pid;
 }
 
