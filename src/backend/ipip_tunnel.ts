@@ -74,7 +74,6 @@ async function refuseOtherNetwork(
 ): Promise<void> {
   const network = config.families[4]?.network;
   const addresses = (await kernel.dump(["address"], new Set([name])))
-    .filter((entry) => entry.kind === "address" && entry.link === name)
     .map((entry) => (entry as Address).address);
   const isOurs = (address: IpAddress) =>
     network !== undefined && prefixContainsAddress(network, address);

@@ -6,6 +6,7 @@ import { backendHost, config, external, lease } from "../../support/sample_netwo
 
 test("alloc advertises the address without a type, and puts nothing into the kernel", async () => {
   const backend = await alloc.prepare(backendHost(new FakeKernel(), config("alloc", [4])));
+  expect([backend.type, backend.needsPeerFacts]).toEqual(["alloc", false]);
   expect(backend.attributes as unknown).toEqual({
     publicAddresses: { 4: "192.168.0.1" },
     backendType: "",

@@ -102,6 +102,7 @@ route fc00:0:0:3::/64 via fd00::3 dev eth0 proto 70
   });
 
   test("advertises its type and no data", async () => {
+    expect((await prepare([4])).type).toBe("host-gw");
     expect((await prepare([4])).attributes as unknown).toEqual({
       publicAddresses: { 4: "192.168.0.1" },
       backendType: "host-gw",

@@ -161,8 +161,9 @@ describe("of nodes that claim one identity and may be alive", () => {
     put(identities, lease("a", 2, 10));
     expect([calls, identities.contested.size]).toEqual([0, 0]);
     put(identities, lease("a2", 2, 15)); // One more of the same node.
-    expect(identities.contested.size).toBe(0);
+    expect([calls, identities.contested.size]).toEqual([0, 0]);
     put(identities, lease("b", 3, 20));
+    expect(calls).toBe(1);
     expect(identities.contested).toEqual(alive(2, 3));
     const before = calls;
     remove(identities, "a");
@@ -170,6 +171,48 @@ describe("of nodes that claim one identity and may be alive", () => {
     remove(identities, "b");
     expect([calls, identities.contested.size]).toEqual([before + 1, 0]);
   });
+});
+
+describe("where leases were made at one revision", () => {
+  test("the node with the lower address has it, whichever comes first", () => {
+    const leases = [5, 3, 2, 4].map((n) => lease(`of-${n}`, n, 10));
+    for (const order of [leases, leases.toReversed(), leases.toSorted()]) {
+      const identities = new PeerIdentities();
+      put(identities, ...order);
+      for (const n of [2, 3, 4]) {
+        expect(rivals(identities, `of-${n}`, "of-5"))
+          .toEqual({ [`of-${n}`]: undefined, "of-5": `of-${n}` });
+        expect(remove(identities, `of-${n}`)).toEqual([`of-${n + 1}`]);
+      }
+    }
+  });
+
+  test("of those of one node the first by its key counts, whichever comes first", () => {
+    const leases = ["c", "a", "d", "b"].map((name) => lease(name, 2, 10));
+    for (const order of [leases, leases.toReversed()]) {
+      const identities = new PeerIdentities();
+      put(identities, ...order);
+      for (const [name, next] of [["a", "b"], ["b", "c"], ["c", "d"]] as const) {
+        expect(rivals(identities, name, "d")).toEqual({ [name]: undefined, d: name });
+        expect(remove(identities, name)).toEqual([next]);
+      }
+    }
+  });
+});
+
+test("a lease that is rewritten with the address of another node is that node's from then on", () => {
+  const identities = new PeerIdentities();
+  put(identities, lease("a", 2, 10), lease("b", 3, 20), lease("c", 4, 30));
+  expect(rivals(identities, "b", "c")).toEqual({ b: "a", c: "a" });
+  expect(put(identities, lease("a", 3, 10, 40))).toEqual([["b"]]);
+  expect(rivals(identities, "a", "b", "c")).toEqual({ a: "b", b: undefined, c: "b" });
+  expect(identities.contested).toEqual(new Set(["192.168.0.3", "192.168.0.4"]));
+});
+
+test("a lease that is seen for the first time counts from when it was made, not from its last change", () => {
+  const identities = new PeerIdentities();
+  put(identities, lease("b", 3, 20), lease("a", 2, 10, 50));
+  expect(rivals(identities, "a", "b")).toEqual({ a: undefined, b: "a" });
 });
 
 test("a node keeps the time since which it claims its identity with each of its leases", () => {
