@@ -55,6 +55,17 @@ route 10.5.3.0/24 via 192.168.0.3 dev flannel.ipip proto 70 onlink
     expect(backend.node(INPUT).every((resource) => isOurs(resource, ownership))).toBe(true);
   });
 
+  test("names its type, owns tunnels alone, and refuses what it cannot read before it begins", async () => {
+    const backend = await prepare();
+    expect(backend.type).toBe("ipip");
+    expect([...backend.ownership(external([4])).linkTypes]).toEqual(["ipip"]);
+    const check = (network: ReturnType<typeof config>) => () =>
+      ipip.checkConfig(network, { warn: () => {} });
+    expect(check(config("ipip", [4]))).not.toThrow();
+    expect(check(config("ipip", [4], { DirectRouting: 1 }))).toThrow("must be true or false");
+    expect(check(config("ipip", [4, 6]))).toThrow("carries IPv4 only");
+  });
+
   test("holds, with DirectRouting, a plain route to a peer without a gateway in between", async () => {
     const backend = await prepare({ directrouting: true });
     expect(backend.needsPeerFacts).toBe(true);

@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { PerFamily } from "../../../src/addr/family.ts";
 import type { Family } from "../../../src/addr/ip.ts";
+import { type MacAddress, parseMacAddress } from "../../../src/addr/mac.ts";
 import {
   type Backend,
   ImplausibleLeaseError,
@@ -35,6 +36,10 @@ async function prepare(
   kernel = hostKernel(),
 ): Promise<Backend> {
   return await vxlan.prepare(backendHost(kernel, config("vxlan", families, options)));
+}
+
+function parsedMac(text: string): MacAddress {
+  return parseMacAddress(text) as MacAddress;
 }
 
 function hostKernel(): FakeKernel {
@@ -168,6 +173,34 @@ route fc00:0:0:2::/64 via fd00::2 dev eth0 proto 70
     expect(identity?.remedy).toBe(
       "delete the device (ip link delete flannel.1; ip link delete flannel-v6.1)",
     );
+  });
+
+  test("takes an MTU that is just the interface's, and says nothing of it", async () => {
+    const host = backendHost(hostKernel(), config("vxlan", [4], { MTU: 1500 }));
+    expect((await vxlan.prepare(host)).mtuBytes(host.external)).toBe(1450);
+    const plain = backendHost(hostKernel(), config("vxlan", [4]));
+    await vxlan.prepare(plain);
+    expect([...host.logged, ...plain.logged]).toEqual([]);
+  });
+
+  test("takes a VNI that makes the longest name that Linux allows", async () => {
+    const backend = await prepare([4], { VNI: 9_999_999 });
+    expect(backend.type).toBe("vxlan");
+    expect(backend.node(input([4]))[0]).toMatchObject({ name: "flannel.9999999" });
+    const withV6 = await prepare([6], { VNI: 9999 });
+    expect(withV6.node(input([6]))[0]).toMatchObject({ name: "flannel-v6.9999" });
+    await expect(prepare([6], { VNI: 99_999 })).rejects.toThrow(
+      "flannel-v6.99999, which is longer",
+    );
+  });
+
+  test("keeps no MAC address of an existing device that no packet can be sent to", async () => {
+    const kernel = hostKernel();
+    kernel.seed({ ...vxlanDevice("flannel.1"), mac: parsedMac("01:00:5e:00:00:01") });
+    const host = backendHost(kernel, config("vxlan", [4]));
+    const { attributes } = await vxlan.prepare(host);
+    expect(attributes.backendData[4]).toMatchObject({ VtepMAC: "02:01:01:01:01:01" });
+    expect(host.logged).toEqual([]);
   });
 
   test("follows the external interface's MTU when none is given", async () => {
