@@ -44,7 +44,7 @@ export function flagsPage(): string {
     "`flanneld` takes flags in the form `-name`, `--name`, `--name=value` or `--name value`. A boolean",
     "is `--ip-masq` or `--ip-masq=false`, never `--ip-masq false`. `--` ends the flags. Numbers may be",
     "written as in Go (`0x10`, `0o17`, `1_000`). A blank argument that is not the value of a flag is",
-    "skipped, as an empty variable in a systemd unit gives one.",
+    "skipped: an empty variable in a systemd unit becomes one.",
     "",
     "A flag wins over its environment variable, which wins over the default. An empty variable counts",
     "as unset. A flag that may be repeated is comma-separated in its variable (in `--iface-regex`,",
