@@ -17,7 +17,7 @@ import { versionText } from "./cli/version.ts";
 import { ConfigError } from "./config/config_error.ts";
 import { type NetworkConfig, parseNetworkConfig } from "./config/network_config.ts";
 import { claimDevice } from "./daemon/device_claim.ts";
-import { HostNeeds } from "./daemon/host_needs.ts";
+import { ExcludedAddresses } from "./daemon/excluded_addresses.ts";
 import { Network } from "./daemon/network.ts";
 import { hostNetwork, NetworkChanges } from "./daemon/network_changes.ts";
 import { requireNetworkPrivilege } from "./daemon/privileges.ts";
@@ -27,10 +27,10 @@ import { waitForConfig } from "./daemon/wait_for_config.ts";
 import { createNotifier } from "./health/sd_notify.ts";
 import { startHealthServer } from "./health/server.ts";
 import { readHostInterfaces } from "./iface/host_interfaces.ts";
-import { readSurroundings } from "./iface/host_surroundings.ts";
+import { readHostDependencies } from "./iface/host_dependencies.ts";
 import { publicAddressProblem, publicAddressWarnings } from "./iface/public_address.ts";
 import { type HostInterface, InterfaceSelectionError, selectInterface } from "./iface/select.ts";
-import { networkProblem } from "./iface/surroundings.ts";
+import { networkProblem } from "./iface/network_overlap.ts";
 import type { Log } from "./log/log.ts";
 import { NetlinkKernel } from "./netlink/netlink_kernel.ts";
 import { readSysctl } from "./netlink/sysctl.ts";
@@ -121,7 +121,7 @@ interface Node {
   readonly external: ExternalInterface;
   readonly backend: Backend;
   readonly own: OwnLease;
-  readonly needs: HostNeeds;
+  readonly excluded: ExcludedAddresses;
   readonly formerNetworks: readonly Prefix[];
 }
 
@@ -139,15 +139,15 @@ async function joinNetwork(context: JoinContext, signal: AbortSignal): Promise<N
   progress.step(`looking for this node's lease in ${store.description}`);
   const { publicAddresses } = external;
   const previousLease = await store.previousLease({ config, publicAddresses }, signal);
-  const needs = new HostNeeds({
+  const excluded = new ExcludedAddresses({
     families: config.families,
-    read: () => readSurroundings({ kernel, endpoints: options.etcdEndpoints }),
+    read: () => readHostDependencies({ kernel, endpoints: options.etcdEndpoints }),
     ownSubnets: [previous.subnets, previousLease?.subnets ?? {}].flatMap((subnets) =>
       Object.values(subnets) as Prefix[]
     ),
   });
-  await needs.read(external);
-  for (const warning of needs.warnings(interfaces)) log.warn(warning);
+  await excluded.read(external);
+  for (const warning of excluded.warnings(interfaces)) log.warn(warning);
   const backendLog = log.child({ component: module.type });
   progress.step(`preparing the ${module.type} backend`);
   const backend = await module.prepare({
@@ -162,7 +162,7 @@ async function joinNetwork(context: JoinContext, signal: AbortSignal): Promise<N
     log: backendLog,
   });
   if (backend.routesNetwork) {
-    const problem = needs.routeProblem(interfaces, await kernel.dump(["route"]));
+    const problem = excluded.routeProblem(interfaces, await kernel.dump(["route"]));
     if (problem !== undefined) throw new ConfigError(problem);
   }
   const { attributes, identity } = backend;
@@ -170,16 +170,16 @@ async function joinNetwork(context: JoinContext, signal: AbortSignal): Promise<N
     config,
     attributes,
     previousSubnets: previous.subnets,
-    needed: needs.needed,
+    excluded: excluded.addresses,
     ...(identity && { identity }),
   };
   progress.step(`taking a subnet in ${store.description}`);
   const own = await store.acquire(request, signal);
-  needs.own(Object.values(own.lease.subnets), external);
+  excluded.own(Object.values(own.lease.subnets), external);
   const formerNetworks = [previous.networks, previous.subnets].flatMap((prefixes) =>
     Object.values(prefixes) as Prefix[]
   );
-  return { external, backend, own, needs, formerNetworks };
+  return { external, backend, own, excluded, formerNetworks };
 }
 
 async function chooseInterface(

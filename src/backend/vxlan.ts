@@ -233,13 +233,13 @@ function deviceIdentity({ macs, options }: VxlanSetup): DeviceIdentity {
   const names = familiesOf(macs).map((family) => deviceName(options.VNI, family));
   return {
     texts: Object.values(macs),
-    carriedBy: ({ backendType, backendData }) => {
+    matchIn: ({ backendType, backendData }) => {
       if (backendType.toLowerCase() !== "vxlan") return undefined;
-      const carried = familiesOf(macs).find((family) => {
+      const family = familiesOf(macs).find((family) => {
         const text = jsonMember(backendData[family], "VtepMAC");
         return typeof text === "string" && parseMacAddress(text) === macs[family];
       });
-      return carried && `VtepMAC ${macs[carried]}`;
+      return family && `VtepMAC ${macs[family]}`;
     },
     remedy: `delete the device (${names.map((name) => `ip link delete ${name}`).join("; ")})`,
   };

@@ -52,7 +52,7 @@ export class IdentityWatch implements AsyncDisposable {
   leasesChanged(changes: readonly LeaseChange[]): void {
     const { identity } = this.#options;
     for (const { kind, lease } of changes) {
-      const isRival = kind === "put" && identity?.carriedBy(lease.attributes) !== undefined;
+      const isRival = kind === "put" && identity?.matchIn(lease.attributes) !== undefined;
       if (!isRival && !this.#rivals.has(lease.key)) continue;
       if (isRival) this.#rivals.set(lease.key, lease);
       else this.#rivals.delete(lease.key);
@@ -150,11 +150,9 @@ export class IdentityWatch implements AsyncDisposable {
     const { identity, own } = this.#options;
     const rival = [...this.#rivals.values()].find((lease) => this.#wins(lease, own.lease));
     if (rival === undefined || identity === undefined) return undefined;
-    const carried = identity.carriedBy(rival.attributes);
+    const match = identity.matchIn(rival.attributes);
     const why = this.#reported.has(nodeAddressOf(rival) ?? "") ? "is alive" : "had it first";
-    return `lease ${rival.key} of ${
-      nodeAddressOf(rival)
-    } carries this node's ${carried}, and its ` +
+    return `lease ${rival.key} of ${nodeAddressOf(rival)} carries this node's ${match}, and its ` +
       `node ${why}: the other nodes send to that one only. If one of the two hosts is a copy, ` +
       `${identity.remedy} there and restart flanneld; if that node is gone, delete its lease`;
   }

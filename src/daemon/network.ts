@@ -29,7 +29,7 @@ import { trafficRules } from "../traffic/rules.ts";
 import { createTrafficManager, type TrafficManager } from "../traffic/traffic.ts";
 import { Advertiser } from "./advertiser.ts";
 import { ExternalFollower } from "./external_follower.ts";
-import type { HostNeeds } from "./host_needs.ts";
+import type { ExcludedAddresses } from "./excluded_addresses.ts";
 import { IdentityWatch } from "./identity_watch.ts";
 import type { Progress } from "./progress.ts";
 
@@ -39,7 +39,7 @@ export interface NetworkOptions {
   readonly backend: Backend;
   readonly external: ExternalInterface;
   readonly own: OwnLease;
-  readonly needs: HostNeeds;
+  readonly excluded: ExcludedAddresses;
   readonly kernel: NetlinkKernel;
   readonly store: LeaseStore;
   readonly progress: Progress;
@@ -95,7 +95,7 @@ export class Network implements AsyncDisposable {
   }
 
   private constructor(options: NetworkOptions) {
-    const { backend, external, kernel, log, config, own, needs } = options;
+    const { backend, external, kernel, log, config, own, excluded } = options;
     this.#options = options;
     this.#log = log;
     this.#follower = new ExternalFollower({
@@ -104,7 +104,7 @@ export class Network implements AsyncDisposable {
       read: readInterfaces,
       whyUnsuitable: (next) => backend.externalProblem?.(next),
       onChanged: (next) => this.#externalChanged(next),
-      onHinted: (next) => this.#readNeeds(next),
+      onHinted: (next) => this.#readExcluded(next),
       clock: systemClock,
       log,
     });
@@ -142,7 +142,7 @@ export class Network implements AsyncDisposable {
     this.#table = new LeaseTable({
       config,
       own: own.lease,
-      needed: needs.needed,
+      excluded: excluded.addresses,
       backendType: backend.attributes.backendType,
       onRejected: ({ key, ...why }) => lines.warn({ what: "ignoring lease", name: key, ...why }),
     });
@@ -348,10 +348,10 @@ export class Network implements AsyncDisposable {
     if (isOfAdvertised || isOfDefaultRoute(event)) this.#follower.lookSoon();
   }
 
-  async #readNeeds(external: ExternalInterface): Promise<void> {
-    const { needs } = this.#options;
-    if (!await needs.read(external) || this.#stopped) return;
-    this.#projector.applyChanges(this.#table.setNeeded(needs.needed));
+  async #readExcluded(external: ExternalInterface): Promise<void> {
+    const { excluded } = this.#options;
+    if (!await excluded.read(external) || this.#stopped) return;
+    this.#projector.applyChanges(this.#table.setExcluded(excluded.addresses));
   }
 
   async #externalChanged(external: ExternalInterface): Promise<void> {

@@ -31,7 +31,7 @@ export function hostNetwork(kernel: Pick<Kernel, "routeTo">): HostNetwork {
         interfaces.flatMap(({ addresses }) => addresses.map(({ address }) => address)),
       );
     },
-    wayTo: async (address) => {
+    egressRoute: async (address) => {
       const { link, gateway, source } = await kernel.routeTo(address);
       if (link === undefined) return undefined;
       return { link, ...(gateway && { gateway }), ...(source && { source }) };

@@ -82,7 +82,7 @@ export class Datastore implements AsyncDisposable {
           ],
           ...keyCalls({ store, storage, commits, leases, pool }),
         ]),
-        patient: new Set([WATCH_PATH, KEEP_ALIVE_PATH]),
+        longWait: new Set([WATCH_PATH, KEEP_ALIVE_PATH]),
       }),
     );
     parts.use(hub); // first of all: its streams keep connections open

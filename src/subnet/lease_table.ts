@@ -8,12 +8,12 @@
 
 import { familiesOf, mapFamilies } from "../addr/family.ts";
 import { addressBits, FAMILIES, type Family, familyOf } from "../addr/ip.ts";
-import type { NeededAddress } from "../addr/needed_address.ts";
+import type { ExcludedAddress } from "../addr/excluded_address.ts";
 import { makePrefix, type Prefix } from "../addr/prefix.ts";
 import { visitInPortions } from "../memory/in_portions.ts";
 import type { InvalidLease, Lease, LeaseKey, LeaseWatch } from "./lease.ts";
 import { failedLease } from "./lease_codec.ts";
-import { neededAddressIn, type PlausibilityRules, whyImplausible } from "./plausible.ts";
+import { excludedAddressIn, type PlausibilityRules, whyImplausible } from "./plausible.ts";
 import { PrefixTrie } from "./prefix_trie.ts";
 
 export type LeaseChange =
@@ -34,7 +34,7 @@ export interface LeaseTableOptions extends PlausibilityRules {
 export class LeaseTable {
   readonly #options: LeaseTableOptions;
   #rules: PlausibilityRules;
-  /** Leases whose subnet holds a needed address, which may change. */
+  /** Leases whose subnet holds a excluded address, which may change. */
   readonly #setAside = new Map<LeaseKey, Lease>();
   /** Leases that are plausible alone. */
   readonly #candidates = new Map<LeaseKey, Candidate>();
@@ -70,10 +70,10 @@ export class LeaseTable {
   }
 
   /** The host needs these addresses from now on; what that changes in `leases`. */
-  setNeeded(needed: readonly NeededAddress[]): LeaseChange[] {
-    this.#rules = { ...this.#options, needed };
+  setExcluded(excluded: readonly ExcludedAddress[]): LeaseChange[] {
+    this.#rules = { ...this.#options, excluded };
     return this.#change(({ put }) => {
-      const held = needed.flatMap(({ address }) => {
+      const held = excluded.flatMap(({ address }) => {
         const family = familyOf(address);
         return this.#claims[family].overlapping(makePrefix(address, addressBits(family)));
       });
@@ -142,7 +142,9 @@ export class LeaseTable {
     this.#setAside.delete(given.key);
     const rejected = this.#whyRejected(given);
     if (rejected !== undefined) {
-      if (!("reason" in given) && this.#holdsNeeded(given)) this.#setAside.set(given.key, given);
+      if (!("reason" in given) && this.#containsExcluded(given)) {
+        this.#setAside.set(given.key, given);
+      }
       this.#remove(given.key, unsettled);
       this.#reject(rejected);
       return;
@@ -174,14 +176,16 @@ export class LeaseTable {
   #isUnchanged(given: Lease | InvalidLease): boolean {
     if ("reason" in given) return false;
     const known = this.#candidates.get(given.key)?.lease;
-    return known !== undefined && !this.#holdsNeeded(given) &&
+    return known !== undefined && !this.#containsExcluded(given) &&
       known.modRevision === given.modRevision &&
       sameClaim(known, this.#configuredFamilies(given)) && sameContent(known, given);
   }
 
-  #holdsNeeded({ subnets }: Lease): boolean {
-    const { needed } = this.#rules;
-    return Object.values(subnets).some((subnet) => neededAddressIn(subnet, needed) !== undefined);
+  #containsExcluded({ subnets }: Lease): boolean {
+    const { excluded } = this.#rules;
+    return Object.values(subnets).some((subnet) =>
+      excludedAddressIn(subnet, excluded) !== undefined
+    );
   }
 
   #remove(key: LeaseKey, unsettled: Set<Candidate>): void {

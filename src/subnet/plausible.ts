@@ -2,7 +2,7 @@
 
 import { familiesOf } from "../addr/family.ts";
 import { addressValue, type Family, type IpAddress, whyNotUnicast } from "../addr/ip.ts";
-import type { NeededAddress } from "../addr/needed_address.ts";
+import type { ExcludedAddress } from "../addr/excluded_address.ts";
 import {
   type Prefix,
   prefixContains,
@@ -26,7 +26,7 @@ export interface PlausibilityRules {
   /** What `BackendType` this node writes into its own lease. */
   readonly backendType: string;
   /** What this host needs outside of the overlay: no other node's subnet may hold it. */
-  readonly needed?: readonly NeededAddress[];
+  readonly excluded?: readonly ExcludedAddress[];
   /** Subnets may have any length inside the network, as Kubernetes gives them out. */
   readonly anyLength?: boolean;
 }
@@ -56,8 +56,10 @@ export function whyImplausible(lease: Lease, rules: PlausibilityRules): string |
     if (own !== undefined && prefixesOverlap(own, subnet)) {
       return `its subnet ${subnet} overlaps this node's own ${own}`;
     }
-    const needed = neededAddressIn(subnet, rules.needed);
-    if (needed !== undefined) return `its subnet ${subnet} holds ${needed.address}, ${needed.what}`;
+    const excluded = excludedAddressIn(subnet, rules.excluded);
+    if (excluded !== undefined) {
+      return `its subnet ${subnet} holds ${excluded.address}, ${excluded.what}`;
+    }
     const address = lease.attributes.publicAddresses[family];
     if (address === undefined) return `it has no public IPv${family} address`;
     const defect = whyNotUnicast(address) ?? whyInside(address, family, rules);
@@ -67,11 +69,11 @@ export function whyImplausible(lease: Lease, rules: PlausibilityRules): string |
 }
 
 /** The first of the addresses that is in the subnet. */
-export function neededAddressIn(
+export function excludedAddressIn(
   subnet: Prefix,
-  needed: readonly NeededAddress[] = [],
-): NeededAddress | undefined {
-  return needed.find(({ address }) => prefixContainsAddress(subnet, address));
+  excluded: readonly ExcludedAddress[] = [],
+): ExcludedAddress | undefined {
+  return excluded.find(({ address }) => prefixContainsAddress(subnet, address));
 }
 
 /**

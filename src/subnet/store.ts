@@ -3,7 +3,7 @@
 import type { NetworkConfig } from "../config/network_config.ts";
 import type { PerFamily } from "../addr/family.ts";
 import type { IpAddress } from "../addr/ip.ts";
-import type { NeededAddress } from "../addr/needed_address.ts";
+import type { ExcludedAddress } from "../addr/excluded_address.ts";
 import type { Prefix } from "../addr/prefix.ts";
 import type { Lease, LeaseAttributes, LeaseWatch } from "./lease.ts";
 
@@ -53,7 +53,7 @@ export interface LeaseRequest {
   /** Subnets of the subnet file: taken if they are free and fit the configuration. */
   readonly previousSubnets: PerFamily<Prefix>;
   /** What this host needs outside of the overlay: a subnet that holds one is not taken. */
-  readonly needed?: readonly NeededAddress[];
+  readonly excluded?: readonly ExcludedAddress[];
   /** A lease that carries it is this node's, whatever address it names, unless that node is alive. */
   readonly identity?: DeviceIdentity;
 }
@@ -63,7 +63,7 @@ export interface DeviceIdentity {
   /** As leases spell it: one that contains none of these texts does not carry it. */
   readonly texts: readonly string[];
   /** What of it a lease carries, such as `VtepMAC 02:…`; `undefined` for nothing. */
-  carriedBy(attributes: LeaseAttributes): string | undefined;
+  matchIn(attributes: LeaseAttributes): string | undefined;
   /** How a host that is a copy of another one gets its own, such as `delete the device flannel.1`. */
   readonly remedy: string;
 }

@@ -198,14 +198,14 @@ describe("acquire", () => {
   });
 
   test("takes no subnet that holds what this host needs, whatever it had before", async () => {
-    const needed = ["10.5.1.254", "10.5.200.9", "10.5.201.9"].map((address) => ({
+    const excluded = ["10.5.1.254", "10.5.200.9", "10.5.201.9"].map((address) => ({
       address: address as IpAddress,
       what: "the gateway of this host",
     }));
     const etcd = new FakeEtcd();
     etcd.clock.random = () => 0; // It chooses 10.5.1.0/24 first.
     etcd.put(`${SUBNETS}10.5.201.0-24`, value("192.0.2.1"), etcd.grant(86_400).id);
-    const wish = { ...request(IPV4, A, { previous: { 4: "10.5.200.0/24" } }), needed };
+    const wish = { ...request(IPV4, A, { previous: { 4: "10.5.200.0/24" } }), excluded };
     const { store, records } = node(etcd);
     expect(keyOf(await withTime(etcd, store.acquire(wish, forever)))).toBe("10.5.2.0-24");
     expect(subnetKeys(etcd)).toEqual(["10.5.2.0-24"]);

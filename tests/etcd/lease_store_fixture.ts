@@ -89,7 +89,7 @@ export function request(
 export function deviceIdentity(mac: string): DeviceIdentity {
   return {
     texts: [mac],
-    carriedBy: ({ backendData }) =>
+    matchIn: ({ backendData }) =>
       (backendData[4] as { VtepMAC?: unknown } | undefined)?.VtepMAC === mac
         ? `VtepMAC ${mac}`
         : undefined,

@@ -8,7 +8,7 @@ import type { ExternalInterface } from "../../src/backend/backend.ts";
 import { loadBackend } from "../../src/backend/registry.ts";
 import { parseCommandLine } from "../../src/cli/command_line.ts";
 import type { Options } from "../../src/cli/options.ts";
-import { HostNeeds } from "../../src/daemon/host_needs.ts";
+import { ExcludedAddresses } from "../../src/daemon/excluded_addresses.ts";
 import { Progress } from "../../src/daemon/progress.ts";
 import { createNotifier } from "../../src/health/sd_notify.ts";
 import { Network, NetworkError } from "../../src/daemon/network.ts";
@@ -61,7 +61,7 @@ async function startAfter(change: string): Promise<{ said: string[]; error?: unk
     config: network,
     backend,
     external: CHOSEN,
-    needs: new HostNeeds({
+    excluded: new ExcludedAddresses({
       families: network.families,
       read: () => Promise.resolve({ gateways: [], resolvers: [], endpoints: [] }),
       ownSubnets: [],

@@ -10,7 +10,7 @@ import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { replaceFile } from "../../files/regular_file.ts";
 import type { Log } from "../../log/log.ts";
-import { listenerPlace, ownNamespace } from "../../process/listener_place.ts";
+import { listenerNamespace, ownNamespace } from "../../process/listener_namespace.ts";
 import { signalProcess } from "../../process/process.ts";
 import { findCharon, packageOf } from "../../process/programs.ts";
 import { startService } from "../../process/service.ts";
@@ -63,7 +63,7 @@ async function runningCharon(options: CharonOptions): Promise<Charon | undefined
 /** Ours of a former run. Throws `ForeignCharonError` if it is in another network namespace. */
 async function ownCharon(options: CharonOptions): Promise<Charon | undefined> {
   const socket = ownSocket(options.runDirectory);
-  const place = listenerPlace(socket);
+  const place = listenerNamespace(socket);
   switch (place.kind) {
     case "here":
       return await answering(() => adoptCharon(options));
@@ -76,13 +76,13 @@ async function ownCharon(options: CharonOptions): Promise<Charon | undefined> {
 }
 
 async function systemCharon(): Promise<Charon | undefined> {
-  if (listenerPlace(SYSTEM_SOCKET).kind !== "here") return undefined;
+  if (listenerNamespace(SYSTEM_SOCKET).kind !== "here") return undefined;
   return await answering(() => greet(SYSTEM_SOCKET, "the charon that runs on this machine"));
 }
 
 async function greetNamed(path: string): Promise<Charon> {
   const charon = await greetAt(path);
-  const place = listenerPlace(path);
+  const place = listenerNamespace(path);
   if (place.kind !== "elsewhere") return charon;
   giveUpCharon(charon);
   throw new BackendError(

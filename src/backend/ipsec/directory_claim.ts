@@ -13,7 +13,7 @@ import { join } from "node:path";
 import { tryLockFile } from "../../../ffi/file_lock.ts";
 import { readRegularText, requireReplaceable } from "../../files/regular_file.ts";
 import type { Log } from "../../log/log.ts";
-import { OWN_RUN, ownNamespace } from "../../process/listener_place.ts";
+import { OWN_RUN, ownNamespace } from "../../process/listener_namespace.ts";
 import { namespaceOf } from "../../process/proc_files.ts";
 import { type Clock, sleep } from "../../time/clock.ts";
 import { BackendError } from "../target.ts";

@@ -1,13 +1,13 @@
 /** A charon of another network namespace: its tunnels are in the kernel's tables of that one. */
 
-import { type ListenerPlace, OWN_RUN, ownNamespace } from "../../process/listener_place.ts";
+import { type ListenerNamespace, OWN_RUN, ownNamespace } from "../../process/listener_namespace.ts";
 import { ViciError } from "./vici.ts";
 
 /** It has our place and is of no use here: that does not change by starting another one. */
 export class ForeignCharonError extends ViciError {
   constructor(
     socket: string,
-    place: Extract<ListenerPlace, { kind: "elsewhere" | "hidden" }>,
+    place: Extract<ListenerNamespace, { kind: "elsewhere" | "hidden" }>,
   ) {
     const what = place.kind === "hidden"
       ? "a process of another container"

@@ -4,7 +4,7 @@ import { existsSync, readFileSync, rmSync } from "node:fs";
 import { dirname } from "node:path";
 import { readRegularText } from "../../files/regular_file.ts";
 import type { Log } from "../../log/log.ts";
-import { OWN_RUN, ownNamespace } from "../../process/listener_place.ts";
+import { OWN_RUN, ownNamespace } from "../../process/listener_namespace.ts";
 import { environmentOf, namespaceOf } from "../../process/proc_files.ts";
 import { ownSocket, SOCKET_VARIABLE } from "./charon_paths.ts";
 import { ViciError } from "./vici.ts";

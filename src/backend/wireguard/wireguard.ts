@@ -269,7 +269,7 @@ class WireguardBackend implements Backend {
 function deviceIdentity(publicKey: WireguardKey, keyFile: string): DeviceIdentity {
   return {
     texts: [publicKey],
-    carriedBy: ({ backendType, backendData }) => {
+    matchIn: ({ backendType, backendData }) => {
       if (backendType.toLowerCase() !== "wireguard") return undefined;
       const carries = FAMILIES.some((family) =>
         jsonMember(backendData[family], "PublicKey") === publicKey

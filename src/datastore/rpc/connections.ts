@@ -70,7 +70,7 @@ export class Connections {
   }
 
   /** Ends the connection of a client that sends what nothing honest sends. */
-  punish({ stream }: Http2ServerRequest, reason: string): void {
+  closeAbusive({ stream }: Http2ServerRequest, reason: string): void {
     const { session } = stream;
     const connection = session && this.#byPeer.get(peerOf(session.socket));
     if (connection === undefined) return;

@@ -28,7 +28,7 @@ export interface ServerOptions {
   /** Calls that are served without Connect, by their path. */
   readonly streams: ReadonlyMap<string, StreamHandler>;
   /** Paths of calls that may wait for long before their first request. */
-  readonly patient?: ReadonlySet<string>;
+  readonly longWait?: ReadonlySet<string>;
   readonly log: Log;
   /** Other ones than the default. */
   readonly limits?: Partial<ServerLimits> | undefined;
@@ -120,7 +120,7 @@ function secureServer(tls: ServerTls, settings: Settings): Http2SecureServer {
 }
 
 function requestHandler(
-  { routes, streams, patient, log }: ServerOptions,
+  { routes, streams, longWait, log }: ServerOptions,
   limits: ServerLimits,
   connections: Connections,
 ): Handler {
@@ -141,9 +141,9 @@ function requestHandler(
     const body = new RequestBody(request, {
       unfinished,
       maxUnfinishedBytes: limits.requestBytes,
-      firstMs: patient?.has(request.url) ? limits.firstRequestMs : limits.requestMs,
+      firstMs: longWait?.has(request.url) ? limits.firstRequestMs : limits.requestMs,
       messageMs: limits.requestMs,
-      onFlood: () => connections.punish(request, "it sends its request in tiny frames"),
+      onFlood: () => connections.closeAbusive(request, "it sends its request in tiny frames"),
     });
     response.once("close", () => body.discard());
     response.once("finish", () => body.discard());

@@ -1,6 +1,6 @@
 /** Which implementation of WireGuard this machine has, and starting one in user space. */
 
-import { OWN_RUN, ownNamespace } from "../../process/listener_place.ts";
+import { OWN_RUN, ownNamespace } from "../../process/listener_namespace.ts";
 import { loadModules } from "../../process/modules.ts";
 import { findProgram, programEnvironment, WIREGUARD_PROGRAMS } from "../../process/programs.ts";
 import { ProcessError, run } from "../../process/process.ts";

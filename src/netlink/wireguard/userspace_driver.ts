@@ -6,7 +6,7 @@
 import { statSync } from "node:fs";
 import { createConnection } from "node:net";
 import { errnoName } from "../../../ffi/errno.ts";
-import { listenerPlace } from "../../process/listener_place.ts";
+import { listenerNamespace } from "../../process/listener_namespace.ts";
 import { KernelError } from "../kernel.ts";
 import {
   type DeviceChange,
@@ -74,7 +74,7 @@ function identityOf(link: string): number | undefined {
 
 /** Who has the socket of this name, if it is of another network namespace. */
 export function foreignHolder(link: string): string | undefined {
-  const place = listenerPlace(uapiSocketPath(link));
+  const place = listenerNamespace(uapiSocketPath(link));
   switch (place.kind) {
     case "here":
     case "absent": // Its process may have died.

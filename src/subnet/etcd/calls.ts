@@ -183,7 +183,7 @@ async function explained(
   const { hasAnswered, endpoint } = connection;
   if (hasAnswered) return failure;
   if (isNotEtcd(failure)) {
-    const answer = await connection.whatAnswers(nowMs, signal);
+    const answer = await connection.probe(nowMs, signal);
     if (answer !== undefined) return failure.because(`${answer}${portHint(endpoint)}`);
   }
   return failure.because(`${failure.reason}${guess(failure, endpoint)}${portHint(endpoint)}`);

@@ -4,10 +4,10 @@ import type { Transport } from "@connectrpc/connect";
 import { type IpAddress, parseIpAddress } from "../../addr/ip.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { EtcdError, type FailureKind, NO_CONNECTION } from "./etcd_error.ts";
-import { type HostNetwork, isSameWay, type Way } from "./host_network.ts";
+import { type EgressRoute, type HostNetwork, isSameRoute } from "./host_network.ts";
 import { newSession, type Session, type SessionManager } from "./session.ts";
 import type { TlsFiles, TlsMaterial } from "./tls_files.ts";
-import { whatAnswers } from "./what_answers.ts";
+import { probeEndpoint } from "./endpoint_probe.ts";
 
 /** etcd answers PINGs that come closer than 5 s apart with GOAWAY (`--grpc-keepalive-min-time`). */
 const PING_INTERVAL_MS = 6_000;
@@ -40,7 +40,7 @@ export class Connection implements Disposable {
   /** The member's address: the endpoint's own, or that of the last connection by its name. */
   #remote: IpAddress | undefined;
   /** How packets left for it when it was last dialled. */
-  #way: Promise<Way | undefined> | undefined;
+  #route: Promise<EgressRoute | undefined> | undefined;
 
   constructor(
     endpoint: Endpoint,
@@ -65,7 +65,7 @@ export class Connection implements Disposable {
     const deadline = AbortSignal.timeout(timeoutMs);
     try {
       const { manager, transport } = this.#currentSession();
-      if (!manager.isConnected && manager.state() !== "connecting") this.#noteWay();
+      if (!manager.isConnected && manager.state() !== "connecting") this.#noteRoute();
       const state = await abortable(manager.connect(), AbortSignal.any([signal, deadline]));
       // It has none when TLS does not take what the files hold.
       if (state === "error") throw manager.error() ?? new Error("the connection cannot be set up");
@@ -86,12 +86,12 @@ export class Connection implements Disposable {
     const known = ends.find((one) => one !== undefined)?.remote;
     if (known !== undefined && known !== this.#remote) {
       this.#remote = known;
-      this.#noteWay();
+      this.#noteRoute();
     }
-    const before = await this.#way;
-    const now = this.#remote && await this.#host?.wayTo(this.#remote);
-    const hasMoved = !isSameWay(before, now);
-    if (hasMoved) this.#way = Promise.resolve(now);
+    const before = await this.#route;
+    const now = this.#remote && await this.#host?.egressRoute(this.#remote);
+    const hasMoved = !isSameRoute(before, now);
+    if (hasMoved) this.#route = Promise.resolve(now);
     let dropped = false;
     for (const manager of this.#managers()) {
       const reason = manager.state() === "connecting"
@@ -105,10 +105,10 @@ export class Connection implements Disposable {
   }
 
   /** What else than an etcd answers there, as far as that can be found out; asked once a minute. */
-  async whatAnswers(nowMs: number, signal: AbortSignal): Promise<string | undefined> {
+  async probe(nowMs: number, signal: AbortSignal): Promise<string | undefined> {
     if (this.#asked === undefined || nowMs - this.#asked.atMs > ASK_AGAIN_MS) {
       const material = this.endpoint.secure ? this.#tlsFiles.current() : undefined;
-      const answer = whatAnswers(this.endpoint, material, ASK_TIMEOUT_MS).catch(() => undefined);
+      const answer = probeEndpoint(this.endpoint, material, ASK_TIMEOUT_MS).catch(() => undefined);
       this.#asked = { atMs: nowMs, answer };
     }
     return await abortable(this.#asked.answer, signal);
@@ -125,8 +125,8 @@ export class Connection implements Disposable {
   }
 
   /** Not worth a failed attempt: without it, only PINGs tell. */
-  #noteWay(): void {
-    this.#way = this.#remote && this.#host?.wayTo(this.#remote).catch(() => undefined);
+  #noteRoute(): void {
+    this.#route = this.#remote && this.#host?.egressRoute(this.#remote).catch(() => undefined);
   }
 
   /** Left alone, a connection attempt that nobody answers would go on for minutes. */
@@ -163,14 +163,14 @@ function whyDead(
   { ends }: SessionManager,
   { addresses, before, now }: {
     readonly addresses: ReadonlySet<IpAddress>;
-    readonly before: Way | undefined;
-    readonly now: Way | undefined;
+    readonly before: EgressRoute | undefined;
+    readonly now: EgressRoute | undefined;
   },
 ): string | undefined {
   if (ends === undefined) return undefined;
   const { local, remote } = ends;
   if (!addresses.has(local)) return `this host no longer has the connection's address ${local}`;
-  if (before === undefined || isSameWay(before, now)) return undefined;
+  if (before === undefined || isSameRoute(before, now)) return undefined;
   if (now === undefined) return `there is no longer a route to ${remote}`;
   if (before.source === now.source) return undefined;
   return `packets to ${remote} leave with another address, ${now.source} instead of ${before.source}`;

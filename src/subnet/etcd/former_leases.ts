@@ -20,7 +20,7 @@ import type { LeaseRecord, Records } from "./records.ts";
 export interface FormerLease {
   readonly record: LeaseRecord;
   /** What of this node's identity it carries, in words. */
-  readonly carried: string;
+  readonly match: string;
   readonly address: IpAddress | undefined;
   /** What has to hold still when it is changed: no other node has its address. */
   readonly guards: readonly Compare[];
@@ -53,11 +53,11 @@ export async function formerLeases(
     if (!mayCarry(record.value, identity)) continue;
     const { lease } = record;
     if (isInvalidLease(lease)) continue;
-    const carried = identity.carriedBy(lease.attributes);
-    if (carried === undefined) continue;
+    const match = identity.matchIn(lease.attributes);
+    if (match === undefined) continue;
     const address = addressIn(lease.attributes);
     if (address === undefined) {
-      former.push({ record, carried, address, guards: [] });
+      former.push({ record, match, address, guards: [] });
       continue;
     }
     const guard = await endOfFormerSession({
@@ -66,12 +66,12 @@ export async function formerLeases(
       clock,
       log,
       ownIdentity: sessionIdentity,
-      subject: `lease ${lease.key} with this node's ${carried}`,
-      duplicate: `has lease ${lease.key} of ${address} with the ${carried} of this node too, so ` +
+      subject: `lease ${lease.key} with this node's ${match}`,
+      duplicate: `has lease ${lease.key} of ${address} with the ${match} of this node too, so ` +
         "that the other nodes could send to one of the two only; if this host is a copy of that " +
         `one, ${identity.remedy} on this host and start again`,
     }, signal);
-    former.push({ record, carried, address, guards: [guard] });
+    former.push({ record, match, address, guards: [guard] });
   }
   return former;
 }

@@ -6,16 +6,16 @@ export interface HostNetwork {
   /** All addresses that this host has, on whatever device. */
   addresses(): Promise<ReadonlySet<IpAddress>>;
   /** How a packet to this address would leave; `undefined` when there is no route. */
-  wayTo(address: IpAddress): Promise<Way | undefined>;
+  egressRoute(address: IpAddress): Promise<EgressRoute | undefined>;
 }
 
-export interface Way {
+export interface EgressRoute {
   readonly link?: string;
   readonly gateway?: IpAddress;
   /** The address that a new connection would have at this end. */
   readonly source?: IpAddress;
 }
 
-export function isSameWay(a: Way | undefined, b: Way | undefined): boolean {
+export function isSameRoute(a: EgressRoute | undefined, b: EgressRoute | undefined): boolean {
   return a?.link === b?.link && a?.gateway === b?.gateway && a?.source === b?.source;
 }

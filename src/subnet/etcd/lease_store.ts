@@ -2,7 +2,7 @@
 
 import { familiesOf, mapFamilies, type PerFamily } from "../../addr/family.ts";
 import { addressBits, type Family, familyOf, type IpAddress } from "../../addr/ip.ts";
-import type { NeededAddress } from "../../addr/needed_address.ts";
+import type { ExcludedAddress } from "../../addr/excluded_address.ts";
 import { makePrefix, type Prefix } from "../../addr/prefix.ts";
 import type { NetworkConfig } from "../../config/network_config.ts";
 import type { Log } from "../../log/log.ts";
@@ -10,7 +10,7 @@ import { visitInPortions } from "../../memory/in_portions.ts";
 import { allocateSubnets, subnetFits, subnetsFit } from "../allocation.ts";
 import type { InvalidLease, Lease, LeaseAttributes, LeaseWatch } from "../lease.ts";
 import { encodeLeaseKey, encodeLeaseValue, isInvalidLease } from "../lease_codec.ts";
-import { neededAddressIn } from "../plausible.ts";
+import { excludedAddressIn } from "../plausible.ts";
 import {
   type DeviceIdentity,
   type LeaseLookup,
@@ -169,7 +169,7 @@ export class EtcdLeaseStore implements LeaseStore {
     const foreign = records.filter((record) => !own.some((one) => one.record === record));
     const fitting = own.find(({ record }) =>
       subnetsFit(config, record.subnets) && !isShutOut(record, foreign, config) &&
-      !holdNeeded(record.subnets, request.needed)
+      !containExcluded(record.subnets, request.excluded)
     );
     if (fitting !== undefined) {
       const held = await this.#takeOver(fitting, request, spare, signal);
@@ -310,11 +310,11 @@ export class EtcdLeaseStore implements LeaseStore {
       if (etcdLease !== 0n) {
         log.info({ lease: lease.key }, `${has}; deleting its lease of ${subnetText(subnets)}`);
         await this.#records.delete(lease.key, modRevision, signal, one.guards);
-      } else if (one.carried !== undefined) {
+      } else if (one.match !== undefined) {
         log.warn(
           { lease: lease.key },
           `${has}, and the reservation of ${subnetText(subnets)} for ${one.address} carries its ` +
-            `${one.carried}, by which Go flannel on other nodes may take that one for it; delete ` +
+            `${one.match}, by which Go flannel on other nodes may take that one for it; delete ` +
             "the reservation or its BackendData",
         );
       }
@@ -324,11 +324,11 @@ export class EtcdLeaseStore implements LeaseStore {
   /** The subnets of the subnet file where they are free, others by chance. */
   #choose(request: LeaseRequest, records: readonly LeaseRecord[]): PerFamily<Prefix> {
     const { families } = request.config;
-    const needed = (request.needed ?? []).map(({ address }) => {
+    const excluded = (request.excluded ?? []).map(({ address }) => {
       const family = familyOf(address);
       return { [family]: makePrefix(address, addressBits(family)) };
     });
-    const taken = [...needed, ...records.map((record) => claimedSubnets(record, families))];
+    const taken = [...excluded, ...records.map((record) => claimedSubnets(record, families))];
     const isFree = (subnet: Prefix, family: Family) =>
       !taken.some((subnets) => leasesOverlap(subnets, { [family]: subnet }));
     const previous = mapFamilies(families, (network, family) => {
@@ -474,13 +474,13 @@ type OwnRecord = Pick<FormerLease, "record" | "guards"> & Partial<FormerLease>;
 
 /** Less is better. */
 function preference(
-  { record, address, carried }: OwnRecord,
+  { record, address, match }: OwnRecord,
   { identity, previousSubnets }: LeaseRequest,
 ): number {
   const { lease, subnets, etcdLease } = record;
-  const isFormer = carried !== undefined;
+  const isFormer = match !== undefined;
   if (etcdLease === 0n && !isFormer) return 0;
-  const carries = isFormer || !isInvalidLease(lease) && identity?.carriedBy(lease.attributes);
+  const carries = isFormer || !isInvalidLease(lease) && identity?.matchIn(lease.attributes);
   const isInFile = familiesOf(subnets).some((family) =>
     subnets[family] === previousSubnets[family]
   );
@@ -572,9 +572,9 @@ function configOf(event: EtcdWatch, key: string, current: string | undefined): s
   }
 }
 
-function holdNeeded(
+function containExcluded(
   subnets: PerFamily<Prefix>,
-  needed: readonly NeededAddress[] | undefined,
+  excluded: readonly ExcludedAddress[] | undefined,
 ): boolean {
-  return Object.values(subnets).some((subnet) => neededAddressIn(subnet, needed) !== undefined);
+  return Object.values(subnets).some((subnet) => excludedAddressIn(subnet, excluded) !== undefined);
 }

@@ -162,14 +162,14 @@ route fc00:0:0:2::/64 via fd00::2 dev eth0 proto 70
     const { identity, attributes } = await prepare(DUAL);
     const { 4: data, 6: data6 } = attributes.backendData;
     const mac = (one: unknown) => (one as { VtepMAC: string }).VtepMAC;
-    const carried = (backendData: PerFamily<unknown>, backendType = "vxlan") =>
-      identity?.carriedBy({ publicAddresses: {}, backendType, backendData });
+    const match = (backendData: PerFamily<unknown>, backendType = "vxlan") =>
+      identity?.matchIn({ publicAddresses: {}, backendType, backendData });
     expect(identity?.texts).toEqual([mac(data), mac(data6)]);
-    expect(carried({ 4: data })).toBe(`VtepMAC ${mac(data)}`);
-    expect(carried({ 6: data6 })).toBe(`VtepMAC ${mac(data6)}`);
-    expect(carried({ 4: { VtepMAC: "02:00:00:00:00:99" } })).toBe(undefined);
-    expect(carried({ 4: data }, "wireguard")).toBe(undefined);
-    expect(carried({ 4: { VtepMAC: 5 }, 6: null })).toBe(undefined);
+    expect(match({ 4: data })).toBe(`VtepMAC ${mac(data)}`);
+    expect(match({ 6: data6 })).toBe(`VtepMAC ${mac(data6)}`);
+    expect(match({ 4: { VtepMAC: "02:00:00:00:00:99" } })).toBe(undefined);
+    expect(match({ 4: data }, "wireguard")).toBe(undefined);
+    expect(match({ 4: { VtepMAC: 5 }, 6: null })).toBe(undefined);
     expect(identity?.remedy).toBe(
       "delete the device (ip link delete flannel.1; ip link delete flannel-v6.1)",
     );

@@ -10,7 +10,7 @@ const OWN_ADDRESS = "192.168.0.1";
 
 const identity: DeviceIdentity = {
   texts: ["02:01"],
-  carriedBy: ({ backendData }) => backendData[4] === "02:01" ? "VtepMAC 02:01" : undefined,
+  matchIn: ({ backendData }) => backendData[4] === "02:01" ? "VtepMAC 02:01" : undefined,
   remedy: "delete the device",
 };
 

@@ -29,7 +29,7 @@ class FakeConnection {
     this.endpoint = { url, secure, host: name, port: 2379, hasPort };
   }
 
-  whatAnswers(): Promise<string | undefined> {
+  probeEndpoint(): Promise<string | undefined> {
     this.questions++;
     return Promise.resolve(this.answering);
   }

@@ -272,7 +272,7 @@ describe("LeaseTable", () => {
     const { leases, reports } = table();
     const gateway = { address: "10.5.2.254" as IpAddress, what: "the gateway of this host" };
     const resolver = { address: "fc00:0:0:3::53" as IpAddress, what: "a name server" };
-    expect(leases.setNeeded([gateway])).toEqual([]);
+    expect(leases.setExcluded([gateway])).toEqual([]);
     expect(text(leases.apply(snapshot(lease(2), lease(3))))).toEqual([`put ${KEY(3)}`]);
     expect(reports).toEqual([
       `${KEY(2)}: its subnet 10.5.2.0/24 holds 10.5.2.254, the gateway of this host`,
@@ -281,11 +281,11 @@ describe("LeaseTable", () => {
     leases.apply(snapshot(lease(2, { modified: 7 }), lease(3)));
     expect([...leases.rejected.keys()]).toEqual([KEY(2)]);
 
-    expect(text(leases.setNeeded([gateway, resolver]))).toEqual([`delete ${KEY(3)}`]);
-    expect(text(leases.setNeeded([resolver]))).toEqual([`put ${KEY(2)}`]);
+    expect(text(leases.setExcluded([gateway, resolver]))).toEqual([`delete ${KEY(3)}`]);
+    expect(text(leases.setExcluded([resolver]))).toEqual([`put ${KEY(2)}`]);
     expect(text(leases.apply({ kind: "delete", key: KEY(3) }))).toEqual([]);
     expect(leases.rejected.size).toBe(0);
-    expect(leases.setNeeded([])).toEqual([]);
+    expect(leases.setExcluded([])).toEqual([]);
     expect([...leases.leases.keys()]).toEqual([KEY(2)]);
   });
 
@@ -294,11 +294,11 @@ describe("LeaseTable", () => {
     const older = lease(2, { ipv6: "fc00:0:0:22::/64", created: 5 });
     leases.apply(snapshot(older, lease(2, { created: 6 })));
     const address = "fc00:0:0:22::1" as IpAddress;
-    expect(text(leases.setNeeded([{ address, what: "the store" }]))).toEqual([
+    expect(text(leases.setExcluded([{ address, what: "the store" }]))).toEqual([
       `delete ${older.key}`,
       `put ${KEY(2)}`,
     ]);
-    expect(text(leases.setNeeded([]))).toEqual([`delete ${KEY(2)}`, `put ${older.key}`]);
+    expect(text(leases.setExcluded([]))).toEqual([`delete ${KEY(2)}`, `put ${older.key}`]);
   });
 
   test("equals a recomputation from scratch after any sequence of events", () => {

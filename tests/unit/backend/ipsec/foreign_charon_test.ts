@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { reachCharon } from "../../../../src/backend/ipsec/charon.ts";
 import { SOCKET_VARIABLE } from "../../../../src/backend/ipsec/charon_paths.ts";
 import { BackendError } from "../../../../src/backend/target.ts";
-import { listenerPlace } from "../../../../src/process/listener_place.ts";
+import { listenerNamespace } from "../../../../src/process/listener_namespace.ts";
 import { collectingLog } from "../../../support/sample_network.ts";
 import { FakeCharon } from "../../../support/fake_charon.ts";
 
@@ -39,16 +39,16 @@ async function refusal(env: Record<string, string> = {}): Promise<Error> {
 
 test("a charon of this network namespace is here, and one that has ended is absent", () => {
   const path = join(directory, "here");
-  expect(listenerPlace(path)).toEqual({ kind: "absent" });
+  expect(listenerNamespace(path)).toEqual({ kind: "absent" });
   using _charon = new FakeCharon(path);
-  expect(listenerPlace(path)).toEqual({ kind: "here" });
+  expect(listenerNamespace(path)).toEqual({ kind: "here" });
 });
 
 test("one of another network namespace is refused with its process and both namespaces", async () => {
   const charon = await foreignCharon("--net");
   const { pid } = charon;
   const [theirs, ours] = [readlinkSync(`/proc/${pid}/ns/net`), readlinkSync("/proc/self/ns/net")];
-  expect(listenerPlace(socket)).toEqual({ kind: "elsewhere", pid, namespace: theirs });
+  expect(listenerNamespace(socket)).toEqual({ kind: "elsewhere", pid, namespace: theirs });
   expect((await refusal()).message).toBe(
     `charon: start: the charon at ${socket} is process ${pid} in network namespace ${theirs}, and this ` +
       `daemon is in ${ours}, where that charon makes no tunnels; give each network namespace a /run ` +

@@ -38,7 +38,7 @@ let files = 0;
 beforeAll(() => expect(existsSync(directory)).toBe(true));
 afterAll(() => rmSync(directory, { recursive: true }));
 
-interface Surroundings {
+interface HostDependencies {
   readonly kernel?: FakeKernel;
   readonly keyFile?: string;
   readonly previousLease?: Lease;
@@ -47,7 +47,7 @@ interface Surroundings {
 async function prepare(
   families: readonly Family[],
   options: Record<string, unknown> = {},
-  { kernel = hostKernel(), keyFile = freshKeyFile(), previousLease }: Surroundings = {},
+  { kernel = hostKernel(), keyFile = freshKeyFile(), previousLease }: HostDependencies = {},
 ): Promise<Backend> {
   const env = { WIREGUARD_KEY_FILE: keyFile };
   const network = config("wireguard", families, options);
@@ -159,14 +159,14 @@ route fc00::/48 dev flannel-wg proto 70
   test("recognizes a lease of its key, and says how a copy of a host gets its own", async () => {
     const keyFile = freshKeyFile();
     const { identity } = await prepare(DUAL, {}, { keyFile });
-    const carried = (backendData: PerFamily<unknown>, backendType = "wireguard") =>
-      identity?.carriedBy({ publicAddresses: {}, backendType, backendData });
+    const match = (backendData: PerFamily<unknown>, backendType = "wireguard") =>
+      identity?.matchIn({ publicAddresses: {}, backendType, backendData });
     expect(identity?.texts).toEqual([OWN]);
     for (const family of DUAL) {
-      expect(carried({ [family]: { PublicKey: OWN } })).toBe(`PublicKey ${OWN}`);
+      expect(match({ [family]: { PublicKey: OWN } })).toBe(`PublicKey ${OWN}`);
     }
-    expect(carried({ 4: { PublicKey: keyOf(2) }, 6: null })).toBe(undefined);
-    expect(carried({ 4: { PublicKey: OWN } }, "vxlan")).toBe(undefined);
+    expect(match({ 4: { PublicKey: keyOf(2) }, 6: null })).toBe(undefined);
+    expect(match({ 4: { PublicKey: OWN } }, "vxlan")).toBe(undefined);
     expect(identity?.remedy).toBe(
       `delete the key file and the devices (rm ${keyFile}; ip link delete flannel-wg; ` +
         "ip link delete flannel-wg-v6)",

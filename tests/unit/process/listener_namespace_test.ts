@@ -5,7 +5,7 @@ import { mkdtempSync, readlinkSync, rmSync } from "node:fs";
 import { createConnection } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { listenerPlace } from "../../../src/process/listener_place.ts";
+import { listenerNamespace } from "../../../src/process/listener_namespace.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "listener-"));
 const path = join(directory, "socket");
@@ -37,14 +37,14 @@ async function listen(how: "stay" | "hand on", ...namespaces: string[]): Promise
 }
 
 test("without a listener it is absent", () => {
-  expect(listenerPlace(path)).toEqual({ kind: "absent" });
+  expect(listenerNamespace(path)).toEqual({ kind: "absent" });
 });
 
 test.each(["stay", "hand on"] as const)(
   "one of this network namespace is here (%s)",
   async (how) => {
     await listen(how);
-    expect(listenerPlace(path)).toEqual({ kind: "here" });
+    expect(listenerNamespace(path)).toEqual({ kind: "here" });
   },
 );
 
@@ -61,14 +61,14 @@ test("one of another is elsewhere, also while it has a connection", async () => 
   const pid = await listen("stay", "--net");
   const namespace = readlinkSync(`/proc/${pid}/ns/net`);
   expect(namespace).not.toBe(readlinkSync("/proc/self/ns/net"));
-  expect(listenerPlace(path)).toEqual({ kind: "elsewhere", pid, namespace });
+  expect(listenerNamespace(path)).toEqual({ kind: "elsewhere", pid, namespace });
   using _connection = await connect();
-  expect(listenerPlace(path)).toEqual({ kind: "elsewhere", pid, namespace });
+  expect(listenerNamespace(path)).toEqual({ kind: "elsewhere", pid, namespace });
 });
 
 test("one of another whose first process has ended is hidden, also while it has one", async () => {
   await listen("hand on", "--net");
-  expect(listenerPlace(path)).toEqual({ kind: "hidden" });
+  expect(listenerNamespace(path)).toEqual({ kind: "hidden" });
   using _connection = await connect();
-  expect(listenerPlace(path)).toEqual({ kind: "hidden" });
+  expect(listenerNamespace(path)).toEqual({ kind: "hidden" });
 });

@@ -1,18 +1,18 @@
 import { describe, expect, test } from "bun:test";
 import type { PerFamily } from "../../../src/addr/family.ts";
 import type { IpAddress } from "../../../src/addr/ip.ts";
-import type { NeededAddress } from "../../../src/addr/needed_address.ts";
+import type { ExcludedAddress } from "../../../src/addr/excluded_address.ts";
 import { parseNetworkConfig } from "../../../src/config/network_config.ts";
 import { externalInterface } from "../../../src/iface/external_interface.ts";
-import { readSurroundings } from "../../../src/iface/host_surroundings.ts";
+import { readHostDependencies } from "../../../src/iface/host_dependencies.ts";
 import type { HostInterface } from "../../../src/iface/select.ts";
 import {
-  neededAddresses,
+  excludedAddresses,
+  type HostDependencies,
   networkProblem,
   networkRouteProblem,
   networkWarnings,
-  type Surroundings,
-} from "../../../src/iface/surroundings.ts";
+} from "../../../src/iface/network_overlap.ts";
 import type { RouteLookup } from "../../../src/netlink/kernel.ts";
 import { ip, prefix } from "../../support/sample_network.ts";
 
@@ -29,11 +29,11 @@ function device(name: string, ...prefixes: string[]): HostInterface {
   return { name, ifindex: 2, mtuBytes: 1500, up: true, addresses };
 }
 
-function needed(address: string, what = "the gateway of this host"): NeededAddress {
+function excluded(address: string, what = "the gateway of this host"): ExcludedAddress {
   return { address: ip(address), what };
 }
 
-const NONE: Surroundings = { gateways: [], resolvers: [], endpoints: [] };
+const NONE: HostDependencies = { gateways: [], resolvers: [], endpoints: [] };
 
 describe("a network that covers the external interface's own", () => {
   function problem(network: object, own: string): string | undefined {
@@ -89,7 +89,7 @@ describe("what else the network covers", () => {
     const ownSubnets = [prefix("10.5.1.0/24"), prefix("fc00:0:0:1::/64")];
     const result = "a host there whose address is in the subnet of a node cannot be reached any " +
       "more; better choose a network that nothing else uses";
-    expect(networkWarnings(DUAL, { interfaces, ownSubnets, surroundings: NONE })).toEqual([
+    expect(networkWarnings(DUAL, { interfaces, ownSubnets, dependencies: NONE })).toEqual([
       `Network 10.5.0.0/16 overlaps 10.5.9.0/24, the network of interface eth1: ${result}`,
       `IPv6Network fc00::/48 overlaps fc00:0:0:9::/64, the network of interface eth1: ${result}`,
     ]);
@@ -97,52 +97,52 @@ describe("what else the network covers", () => {
     expect(networkWarnings(DUAL, {
       interfaces: [device("cni0", "10.5.1.1/24")],
       ownSubnets: [prefix("10.5.2.0/24")],
-      surroundings: NONE,
+      dependencies: NONE,
     })).toHaveLength(1);
   });
 
   test("is said to be kept clear where SubnetMin and SubnetMax do that", () => {
     const network = families({ Network: "10.0.0.0/8", SubnetMin: "10.10.0.0" });
     const interfaces = [device("eth0", "10.1.2.3/24")];
-    expect(networkWarnings(network, { interfaces, ownSubnets: [], surroundings: NONE })).toEqual([
+    expect(networkWarnings(network, { interfaces, ownSubnets: [], dependencies: NONE })).toEqual([
       "Network 10.0.0.0/8 overlaps 10.1.2.0/24, the network of interface eth0: only SubnetMin and " +
       "SubnetMax keep the subnets of nodes clear of it",
     ]);
   });
 
   test("is warned of where it is a gateway, a name server or the store", () => {
-    const surroundings = {
-      gateways: [needed("10.5.0.1"), needed("192.168.0.254")],
-      resolvers: [needed("fc00:0:0:3::53", "a name server of /etc/resolv.conf")],
-      endpoints: [needed("10.5.7.9", "https://etcd.example:2379")],
+    const dependencies = {
+      gateways: [excluded("10.5.0.1"), excluded("192.168.0.254")],
+      resolvers: [excluded("fc00:0:0:3::53", "a name server of /etc/resolv.conf")],
+      endpoints: [excluded("10.5.7.9", "https://etcd.example:2379")],
     };
     const result =
       "this node takes no subnet that holds it and ignores another node's lease that " +
       "does; better choose a network that nothing else uses";
-    expect(networkWarnings(DUAL, { interfaces: [], ownSubnets: [], surroundings })).toEqual([
+    expect(networkWarnings(DUAL, { interfaces: [], ownSubnets: [], dependencies })).toEqual([
       `Network 10.5.0.0/16 covers 10.5.0.1, the gateway of this host: ${result}`,
       `Network 10.5.0.0/16 covers 10.5.7.9, https://etcd.example:2379: ${result}`,
       `IPv6Network fc00::/48 covers fc00:0:0:3::53, a name server of /etc/resolv.conf: ${result}`,
     ]);
   });
 
-  test("is needed, with this node's own addresses, each once", () => {
+  test("is excluded, with this node's own addresses, each once", () => {
     const eth0 = device("eth0", "10.5.0.9/24", "fd00::1/64");
     const external = externalInterface(eth0, { 4: ip("10.5.0.9"), 6: ip("fd00::1") }, {
       interfaces: [eth0],
       given: { 4: ip("10.5.0.10") },
     });
-    const surroundings = {
-      gateways: [needed("10.5.0.1"), needed("192.168.0.254")],
+    const dependencies = {
+      gateways: [excluded("10.5.0.1"), excluded("192.168.0.254")],
       // Of a workload, or of the bridge: in this node's own subnet.
-      resolvers: [needed("10.5.1.53", "a name server"), needed("10.5.0.1", "a name server")],
-      endpoints: [needed("fd00::7", "the store")],
+      resolvers: [excluded("10.5.1.53", "a name server"), excluded("10.5.0.1", "a name server")],
+      endpoints: [excluded("fd00::7", "the store")],
     };
     const ownSubnets = [prefix("10.5.1.0/24")];
-    expect(neededAddresses(DUAL, { external, ownSubnets, surroundings })).toEqual([
-      needed("10.5.0.9", "this node's own address"),
-      needed("10.5.0.10", "this node's own address"),
-      needed("10.5.0.1"),
+    expect(excludedAddresses(DUAL, { external, ownSubnets, dependencies })).toEqual([
+      excluded("10.5.0.9", "this node's own address"),
+      excluded("10.5.0.10", "this node's own address"),
+      excluded("10.5.0.1"),
     ]);
   });
 });
@@ -163,10 +163,10 @@ describe("a backend that routes the whole network into its device", () => {
         protocol: 4,
         table: 254,
       })),
-      surroundings: {
-        gateways: [needed("192.168.0.254")],
-        resolvers: [needed("10.5.9.53", "a name server")],
-        endpoints: [needed(address, "the address of https://etcd.example:2379")],
+      dependencies: {
+        gateways: [excluded("192.168.0.254")],
+        resolvers: [excluded("10.5.9.53", "a name server")],
+        endpoints: [excluded(address, "the address of https://etcd.example:2379")],
       },
     });
 
@@ -187,7 +187,7 @@ describe("a backend that routes the whole network into its device", () => {
   });
 });
 
-describe("readSurroundings", () => {
+describe("readHostDependencies", () => {
   const ROUTES: Record<string, RouteLookup> = {
     "203.0.113.1": { link: "eth0", gateway: ip("192.168.0.254"), local: false },
     "2001:db8::1": { link: "eth0", gateway: ip("fe80::1"), local: false },
@@ -219,22 +219,22 @@ describe("readSurroundings", () => {
       "http://[fd00::6]:2379",
       "http://nowhere.example:2379",
     ];
-    expect(await readSurroundings({ ...options, endpoints })).toEqual({
+    expect(await readHostDependencies({ ...options, endpoints })).toEqual({
       gateways: [
-        needed("192.168.0.254"),
-        needed("fe80::1"),
-        needed("10.0.1.1", "the gateway on the way to https://etcd.example:2379"),
+        excluded("192.168.0.254"),
+        excluded("fe80::1"),
+        excluded("10.0.1.1", "the gateway on the way to https://etcd.example:2379"),
       ],
       resolvers: [
-        needed("127.0.0.53", "a name server of /etc/resolv.conf"),
-        needed("192.168.0.53", "a name server of /run/systemd/resolve/resolv.conf"),
-        needed("fd00::53", "a name server of /run/systemd/resolve/resolv.conf"),
+        excluded("127.0.0.53", "a name server of /etc/resolv.conf"),
+        excluded("192.168.0.53", "a name server of /run/systemd/resolve/resolv.conf"),
+        excluded("fd00::53", "a name server of /run/systemd/resolve/resolv.conf"),
       ],
       endpoints: [
-        needed("10.0.0.5", "the address of https://etcd.example:2379"),
-        needed("fd00::5", "the address of https://etcd.example:2379"),
-        needed("10.0.0.6", "the address of http://10.0.0.6:2379"),
-        needed("fd00::6", "the address of http://[fd00::6]:2379"),
+        excluded("10.0.0.5", "the address of https://etcd.example:2379"),
+        excluded("fd00::5", "the address of https://etcd.example:2379"),
+        excluded("10.0.0.6", "the address of http://10.0.0.6:2379"),
+        excluded("fd00::6", "the address of http://[fd00::6]:2379"),
       ],
     });
   });
@@ -242,6 +242,6 @@ describe("readSurroundings", () => {
   test("leaves out what cannot be found out", async () => {
     const kernel = { routeTo: () => Promise.reject(new Error("EMFILE")) };
     const read = () => Promise.reject(new Error("ENOENT"));
-    expect(await readSurroundings({ kernel, read, endpoints: [] })).toEqual(NONE);
+    expect(await readHostDependencies({ kernel, read, endpoints: [] })).toEqual(NONE);
   });
 });

@@ -7,8 +7,8 @@
  */
 
 import { familiesOf } from "../addr/family.ts";
+import type { ExcludedAddress } from "../addr/excluded_address.ts";
 import { addressBits, familyOf, type IpAddress } from "../addr/ip.ts";
-import type { NeededAddress } from "../addr/needed_address.ts";
 import {
   makePrefix,
   type Prefix,
@@ -28,11 +28,11 @@ import { holderOf } from "./external_interface.ts";
 import type { HostInterface } from "./select.ts";
 
 /** Beside the interfaces. */
-export interface Surroundings {
-  readonly gateways: readonly NeededAddress[];
-  readonly resolvers: readonly NeededAddress[];
+export interface HostDependencies {
+  readonly gateways: readonly ExcludedAddress[];
+  readonly resolvers: readonly ExcludedAddress[];
   /** Of the store. */
-  readonly endpoints: readonly NeededAddress[];
+  readonly endpoints: readonly ExcludedAddress[];
 }
 
 type Families = NetworkConfig["families"];
@@ -71,10 +71,10 @@ const KEYS = {
  */
 export function networkWarnings(
   families: Families,
-  { interfaces, ownSubnets, surroundings }: {
+  { interfaces, ownSubnets, dependencies }: {
     readonly interfaces: readonly HostInterface[];
     readonly ownSubnets: readonly Prefix[];
-    readonly surroundings: Surroundings;
+    readonly dependencies: HostDependencies;
   },
 ): string[] {
   const lines = new Set<string>();
@@ -86,7 +86,7 @@ export function networkWarnings(
       if (overlap !== undefined) lines.add(overlap(name));
     }
   }
-  for (const { address, what } of neededAddresses(families, { ownSubnets, surroundings })) {
+  for (const { address, what } of excludedAddresses(families, { ownSubnets, dependencies })) {
     const family = familyOf(address);
     lines.add(
       `${KEYS[family].network} ${
@@ -116,15 +116,15 @@ function overlapText(families: Families, local: Prefix): ((name: string) => stri
  * The addresses inside the network that no subnet may hold. A resolver in a subnet of this node may
  * well be a workload's, or listen on the bridge.
  */
-export function neededAddresses(
+export function excludedAddresses(
   families: Families,
-  { external, ownSubnets, surroundings }: {
+  { external, ownSubnets, dependencies }: {
     readonly external?: ExternalInterface;
     readonly ownSubnets: readonly Prefix[];
-    readonly surroundings: Surroundings;
+    readonly dependencies: HostDependencies;
   },
-): NeededAddress[] {
-  const { gateways, resolvers, endpoints } = surroundings;
+): ExcludedAddress[] {
+  const { gateways, resolvers, endpoints } = dependencies;
   const own = external === undefined ? [] : [
     ...Object.values(external.addresses),
     ...Object.values(external.publicAddresses),
@@ -147,11 +147,11 @@ export function neededAddresses(
  */
 export function networkRouteProblem(
   families: Families,
-  { interfaces, routes, surroundings: { gateways, endpoints } }: {
+  { interfaces, routes, dependencies: { gateways, endpoints } }: {
     readonly interfaces: readonly HostInterface[];
     /** The host's own, without those of the overlay. */
     readonly routes: readonly Route[];
-    readonly surroundings: Surroundings;
+    readonly dependencies: HostDependencies;
   },
 ): string | undefined {
   const isLocal = (address: IpAddress) => holderOf({ interfaces }, address) !== undefined;
@@ -180,7 +180,10 @@ function isAssignable(network: FamilyNetwork, local: Prefix): boolean {
 }
 
 /** Whether two lists say the same, so that nothing need be done. */
-export function sameAddresses(a: readonly NeededAddress[], b: readonly NeededAddress[]): boolean {
+export function sameAddresses(
+  a: readonly ExcludedAddress[],
+  b: readonly ExcludedAddress[],
+): boolean {
   return a.length === b.length &&
     a.every(({ address, what }, i) => address === b[i]?.address && what === b[i]?.what);
 }

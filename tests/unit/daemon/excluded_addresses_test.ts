@@ -1,14 +1,16 @@
 import { expect, test } from "bun:test";
-import { HostNeeds } from "../../../src/daemon/host_needs.ts";
-import type { Surroundings } from "../../../src/iface/surroundings.ts";
+import { ExcludedAddresses } from "../../../src/daemon/excluded_addresses.ts";
+import type { HostDependencies } from "../../../src/iface/network_overlap.ts";
 import { type Route, RTPROT_FLANNEL } from "../../../src/state/resource.ts";
 import { external, ip, NETWORKS, prefix } from "../../support/sample_network.ts";
 
 const EXTERNAL = external([4]);
 
-function needs(surroundings: Partial<Surroundings>): { host: HostNeeds; now: Surroundings } {
-  const now = { gateways: [], resolvers: [], endpoints: [], ...surroundings };
-  const host = new HostNeeds({
+function needs(
+  dependencies: Partial<HostDependencies>,
+): { host: ExcludedAddresses; now: HostDependencies } {
+  const now = { gateways: [], resolvers: [], endpoints: [], ...dependencies };
+  const host = new ExcludedAddresses({
     families: NETWORKS,
     read: () => Promise.resolve({ ...now }),
     ownSubnets: [],
@@ -31,24 +33,24 @@ function route(more: Partial<Route>): Route {
   };
 }
 
-test("what is needed is read again, and is another only where it changed", async () => {
+test("what is excluded is read again, and is another only where it changed", async () => {
   const gateway = { address: ip("10.5.7.1"), what: "the gateway of this host" };
   const { host, now } = needs({ gateways: [gateway] });
   expect(await host.read(EXTERNAL)).toBe(true);
-  expect(host.needed).toEqual([gateway]);
+  expect(host.addresses).toEqual([gateway]);
   expect(await host.read(EXTERNAL)).toBe(false);
   Object.assign(now, { gateways: [] });
   expect(await host.read(EXTERNAL)).toBe(true);
-  expect(host.needed).toEqual([]);
+  expect(host.addresses).toEqual([]);
 });
 
 test("a name server in a subnet that this node has got is its own affair", async () => {
   const { host } = needs({ resolvers: [{ address: ip("10.5.7.53"), what: "a name server" }] });
   await host.read(EXTERNAL);
-  expect(host.needed).toHaveLength(1);
+  expect(host.addresses).toHaveLength(1);
   expect(host.warnings([])).toHaveLength(1);
   host.own([prefix("10.5.7.0/24")], EXTERNAL);
-  expect(host.needed).toEqual([]);
+  expect(host.addresses).toEqual([]);
   expect(host.warnings([])).toEqual([]);
 });
 

@@ -3,12 +3,12 @@
 import { lookup } from "node:dns/promises";
 import { readFile } from "node:fs/promises";
 import { type IpAddress, parseIpAddress } from "../addr/ip.ts";
-import type { NeededAddress } from "../addr/needed_address.ts";
+import type { ExcludedAddress } from "../addr/excluded_address.ts";
 import type { Kernel, RouteLookup } from "../netlink/kernel.ts";
 import { SOMEWHERE } from "./host_interfaces.ts";
-import type { Surroundings } from "./surroundings.ts";
+import type { HostDependencies } from "./network_overlap.ts";
 
-export interface SurroundingsOptions {
+export interface HostDependenciesOptions {
   readonly kernel: Pick<Kernel, "routeTo">;
   /** URLs of the store. */
   readonly endpoints: readonly string[];
@@ -19,7 +19,9 @@ export interface SurroundingsOptions {
 }
 
 /** What cannot be found out is left out: none of it is needed for the overlay to work. */
-export async function readSurroundings(options: SurroundingsOptions): Promise<Surroundings> {
+export async function readHostDependencies(
+  options: HostDependenciesOptions,
+): Promise<HostDependencies> {
   const [resolvers, found] = await Promise.all([readResolvers(options), readEndpoints(options)]);
   const endpoints = found.map(({ address, url }) => ({ address, what: `the address of ${url}` }));
   return { gateways: await readGateways(options, found), resolvers, endpoints };
@@ -27,10 +29,10 @@ export async function readSurroundings(options: SurroundingsOptions): Promise<Su
 
 /** The next hops of the default routes, and those to the store. */
 async function readGateways(
-  { kernel }: SurroundingsOptions,
+  { kernel }: HostDependenciesOptions,
   endpoints: readonly Endpoint[],
-): Promise<NeededAddress[]> {
-  const found: NeededAddress[] = [];
+): Promise<ExcludedAddress[]> {
+  const found: ExcludedAddress[] = [];
   const add = async (towards: IpAddress, what: string) => {
     const { link, gateway } = await kernel.routeTo(towards).catch(() => NO_ROUTE);
     // Through the overlay it is a subnet of another node that has taken the address.
@@ -48,14 +50,16 @@ const RESOLV_CONF = "/etc/resolv.conf";
 /** What stands behind systemd-resolved's own addresses, which /etc/resolv.conf then names. */
 const RESOLVED_CONF = "/run/systemd/resolve/resolv.conf";
 
-async function readResolvers({ read = readText }: SurroundingsOptions): Promise<NeededAddress[]> {
+async function readResolvers(
+  { read = readText }: HostDependenciesOptions,
+): Promise<ExcludedAddress[]> {
   const named = nameservers(await read(RESOLV_CONF).catch(() => ""), RESOLV_CONF);
   if (!named.some(({ address }) => address.startsWith("127."))) return named;
   return [...named, ...nameservers(await read(RESOLVED_CONF).catch(() => ""), RESOLVED_CONF)];
 }
 
 /** resolv.conf(5). A link-local address may have a zone, and is no subnet's. */
-function nameservers(text: string, path: string): NeededAddress[] {
+function nameservers(text: string, path: string): ExcludedAddress[] {
   return [...text.matchAll(/^nameserver[ \t]+(\S+)/gm)]
     .map(([, address]) => parseIpAddress(address as string))
     .filter((address) => address !== undefined)
@@ -68,7 +72,7 @@ interface Endpoint {
 }
 
 async function readEndpoints(
-  { endpoints, resolve = resolveName }: SurroundingsOptions,
+  { endpoints, resolve = resolveName }: HostDependenciesOptions,
 ): Promise<Endpoint[]> {
   const lists = await Promise.all(endpoints.map(async (endpoint) => {
     const { hostname, origin: url } = new URL(endpoint);

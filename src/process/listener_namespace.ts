@@ -8,7 +8,7 @@ import { readFileSync } from "node:fs";
 import { unixListener } from "../../ffi/unix_peer.ts";
 import { namespaceOf } from "./proc_files.ts";
 
-export type ListenerPlace =
+export type ListenerNamespace =
   /** In this process's network namespace. */
   | { readonly kind: "here" }
   /** In another one, such as `net:[4026532888]`. */
@@ -19,7 +19,7 @@ export type ListenerPlace =
   | { readonly kind: "absent" };
 
 /** Where the process is that listens at this path. */
-export function listenerPlace(socket: string): ListenerPlace {
+export function listenerNamespace(socket: string): ListenerNamespace {
   const listener = unixListener(socket);
   if (listener === undefined) return { kind: "absent" };
   const { pid } = listener;

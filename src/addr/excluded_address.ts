@@ -1,7 +1,7 @@
 import type { IpAddress } from "./ip.ts";
 
 /** An address that this host needs outside of the overlay, so that no subnet may hold it. */
-export interface NeededAddress {
+export interface ExcludedAddress {
   readonly address: IpAddress;
   /** What it is, as in "the gateway of this host". */
   readonly what: string;

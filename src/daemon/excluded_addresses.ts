@@ -4,46 +4,46 @@
  * changes.
  */
 
-import type { NeededAddress } from "../addr/needed_address.ts";
+import type { ExcludedAddress } from "../addr/excluded_address.ts";
 import type { Prefix } from "../addr/prefix.ts";
 import type { ExternalInterface } from "../backend/backend.ts";
 import type { NetworkConfig } from "../config/network_config.ts";
 import type { HostInterface } from "../iface/select.ts";
 import {
-  neededAddresses,
+  excludedAddresses,
+  type HostDependencies,
   networkRouteProblem,
   networkWarnings,
   sameAddresses,
-  type Surroundings,
-} from "../iface/surroundings.ts";
+} from "../iface/network_overlap.ts";
 import { type Resource, type Route, RTPROT_FLANNEL } from "../state/resource.ts";
 
-export interface HostNeedsOptions {
+export interface ExcludedAddressesOptions {
   readonly families: NetworkConfig["families"];
-  readonly read: () => Promise<Surroundings>;
+  readonly read: () => Promise<HostDependencies>;
   /** Subnets that this node has or had. */
   readonly ownSubnets: readonly Prefix[];
 }
 
-export class HostNeeds {
-  readonly #options: HostNeedsOptions;
+export class ExcludedAddresses {
+  readonly #options: ExcludedAddressesOptions;
   #ownSubnets: readonly Prefix[];
-  #surroundings: Surroundings = { gateways: [], resolvers: [], endpoints: [] };
-  #needed: readonly NeededAddress[] = [];
+  #dependencies: HostDependencies = { gateways: [], resolvers: [], endpoints: [] };
+  #addresses: readonly ExcludedAddress[] = [];
 
-  constructor(options: HostNeedsOptions) {
+  constructor(options: ExcludedAddressesOptions) {
     this.#options = options;
     this.#ownSubnets = options.ownSubnets;
   }
 
   /** Those inside the network. */
-  get needed(): readonly NeededAddress[] {
-    return this.#needed;
+  get addresses(): readonly ExcludedAddress[] {
+    return this.#addresses;
   }
 
   /** Reads them again, and says whether they are others than before. */
   async read(external: ExternalInterface): Promise<boolean> {
-    this.#surroundings = await this.#options.read();
+    this.#dependencies = await this.#options.read();
     return this.#settle(external);
   }
 
@@ -58,7 +58,7 @@ export class HostNeeds {
     return networkWarnings(this.#options.families, {
       interfaces,
       ownSubnets: this.#ownSubnets,
-      surroundings: this.#surroundings,
+      dependencies: this.#dependencies,
     });
   }
 
@@ -70,18 +70,18 @@ export class HostNeeds {
     const routes = resources.filter((one): one is Route =>
       one.kind === "route" && one.protocol !== RTPROT_FLANNEL && !one.link?.startsWith("flannel")
     );
-    const surroundings = this.#surroundings;
-    return networkRouteProblem(this.#options.families, { interfaces, routes, surroundings });
+    const dependencies = this.#dependencies;
+    return networkRouteProblem(this.#options.families, { interfaces, routes, dependencies });
   }
 
   #settle(external: ExternalInterface): boolean {
-    const needed = neededAddresses(this.#options.families, {
+    const excluded = excludedAddresses(this.#options.families, {
       external,
       ownSubnets: this.#ownSubnets,
-      surroundings: this.#surroundings,
+      dependencies: this.#dependencies,
     });
-    const isOther = !sameAddresses(needed, this.#needed);
-    this.#needed = needed;
+    const isOther = !sameAddresses(excluded, this.#addresses);
+    this.#addresses = excluded;
     return isOther;
   }
 }

@@ -12,7 +12,7 @@ import type { TlsMaterial } from "./tls_files.ts";
 const MAX_BYTES = 4096;
 
 /** One line with what to do about it; `undefined` if nothing is recognised in time. */
-export async function whatAnswers(
+export async function probeEndpoint(
   endpoint: Endpoint,
   material: TlsMaterial | undefined,
   timeoutMs: number,
