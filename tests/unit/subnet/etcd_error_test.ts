@@ -3,7 +3,14 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import { describe, expect, test } from "bun:test";
 import { type Endpoint, parseEndpoints } from "../../../src/subnet/etcd/endpoint.ts";
-import { EtcdError, type FailureKind, needsOperator } from "../../../src/subnet/etcd/etcd_error.ts";
+import {
+  EtcdError,
+  type FailureKind,
+  isNotEtcd,
+  isUnreachable,
+  needsOperator,
+  NO_CONNECTION,
+} from "../../../src/subnet/etcd/etcd_error.ts";
 
 function endpoint(url: string): { readonly endpoint: Endpoint } {
   return { endpoint: parseEndpoints([url], false)[0] as Endpoint };
@@ -212,5 +219,59 @@ describe("EtcdError", () => {
     expect(interrupted.as("busy").during({ operation, repeatable: false }).message).toBe(
       "cannot change /net/a in etcd: gone (http://192.0.2.1:2379)",
     );
+  });
+});
+
+describe("isUnreachable()", () => {
+  const of = (code: string) => isUnreachable(EtcdError.from(caused(code), CLEAR));
+
+  test("is what no server had any work with, also with a hint after it", () => {
+    expect(["ECONNREFUSED", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH"].map(of))
+      .toEqual(Array(4).fill(true));
+    const refused = EtcdError.from(caused("ECONNREFUSED"), CLEAR);
+    expect(isUnreachable(refused.because("connection refused; write a port"))).toBe(true);
+    expect(NO_CONNECTION).toBe("no connection in time");
+    expect(isUnreachable(refused.because(NO_CONNECTION))).toBe(true);
+  });
+
+  test("is nothing that a server may have had work with", () => {
+    expect(["ECONNRESET", "ENOTFOUND", "CERT_HAS_EXPIRED"].map(of)).toEqual(Array(3).fill(false));
+    expect(isUnreachable(new Error("connection refused"))).toBe(false);
+  });
+});
+
+describe("isNotEtcd()", () => {
+  const said = (text: string) =>
+    isNotEtcd(EtcdError.from(new ConnectError(text, Code.Unavailable), CLEAR));
+
+  test.each([
+    "Protocol error",
+    "h2 is not supported",
+    "HTTP 404",
+    "unsupported content type text/html",
+    "unexpected content-type text/html",
+    "http/2 stream closed with error code INTERNAL",
+  ])("is what a web server causes: %s", (text) => {
+    expect(said(text)).toBe(true);
+  });
+
+  test.each([
+    "etcdserver: no leader",
+    "a protocol error",
+    "no h2 is not supported",
+    "an HTTP 404",
+    "HTTP/2",
+    "an unsupported content type",
+  ])("is not what an etcd says: %s", (text) => {
+    expect(said(text)).toBe(false);
+  });
+
+  test("is a connection that is closed, in a handshake or not, or that speaks no TLS", () => {
+    const early = "Client network socket disconnected before secure TLS connection was established";
+    expect(isNotEtcd(EtcdError.from(caused("ECONNRESET", early), TLS))).toBe(true);
+    expect(isNotEtcd(EtcdError.from(caused("ERR_SSL_WRONG_VERSION_NUMBER"), TLS))).toBe(true);
+    expect(isNotEtcd(EtcdError.from(caused("ECONNRESET"), CLEAR))).toBe(true);
+    expect(isNotEtcd(EtcdError.from(caused("ECONNREFUSED"), CLEAR))).toBe(false);
+    expect(isNotEtcd(EtcdError.from(new Error("HTTP 502"), CLEAR))).toBe(true);
   });
 });
