@@ -60,10 +60,10 @@ export class Journal {
     appendFileSync(this.#path, `${JSON.stringify(line)}\n`);
   }
 
-  #keyOf({ file, line, column, mutator, replacement }: Mutant): string {
-    return digest(
-      JSON.stringify([file, this.#files.get(file), line, column, mutator, replacement]),
-    );
+  /** Several mutants begin at one place: `a` and `a && b`, each to `true`. */
+  #keyOf({ file, line, column, mutator, original, replacement }: Mutant): string {
+    const what = [file, this.#files.get(file), line, column, mutator, original, replacement];
+    return digest(JSON.stringify(what));
   }
 }
 
