@@ -29,7 +29,7 @@ class FakeConnection {
     this.endpoint = { url, secure, host: name, port: 2379, hasPort };
   }
 
-  probeEndpoint(): Promise<string | undefined> {
+  probe(): Promise<string | undefined> {
     this.questions++;
     return Promise.resolve(this.answering);
   }
