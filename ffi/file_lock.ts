@@ -1,4 +1,4 @@
-/** Locks of whole files, which the kernel takes back when a process ends: flock(2). */
+/** Locks of whole files, which the kernel releases when a process ends: flock(2). */
 
 import { errnoName } from "./errno.ts";
 import { errno, libc } from "./libc.ts";
@@ -6,7 +6,7 @@ import * as k from "./linux.ts";
 
 /**
  * Takes the exclusive lock of an open file, which holds until the descriptor is closed. `false` when
- * another descriptor has it. Throws an `Error` with the errno's name where there are no such locks.
+ * another descriptor has it. Throws an `Error` with the errno's name if the file system has no locks.
  */
 export function tryLockFile(descriptor: number): boolean {
   if (libc().flock(descriptor, k.LOCK_EX | k.LOCK_NB) === 0) return true;

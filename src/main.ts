@@ -128,8 +128,8 @@ async function run(options: Options, warnings: readonly string[]): Promise<numbe
 const FAULT = "flanneld fails; this is a fault of the program";
 
 /**
- * The runtime makes a stream of what a server begins by itself, and its errors
- * cannot be listened to. Streams and sessions of our own have listeners, so that nothing else comes this way.
+ * The runtime creates a stream for what an HTTP/2 server sends unasked, and the stream's errors cannot be
+ * caught. Our own streams and sessions have listeners, so that no other errors arrive here.
  */
 function isStrayHttp2Error(error: unknown): boolean {
   const { code } = error as { readonly code?: unknown };

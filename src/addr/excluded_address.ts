@@ -1,6 +1,6 @@
 import type { IpAddress } from "./ip.ts";
 
-/** An address that this host needs outside of the overlay, so that no subnet may hold it. */
+/** An address that this host uses outside of the overlay, so that no subnet may contain it. */
 export interface ExcludedAddress {
   readonly address: IpAddress;
   /** What it is, as in "the gateway of this host". */

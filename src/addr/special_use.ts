@@ -1,4 +1,4 @@
-/** Blocks of addresses that have a meaning of their own and can be no overlay network (RFC 6890). */
+/** Special-purpose blocks of addresses, which cannot be an overlay network (RFC 6890). */
 
 import { parsePrefix, type Prefix, prefixesOverlap } from "./prefix.ts";
 
@@ -8,12 +8,12 @@ export interface SpecialBlock {
   readonly use: string;
 }
 
-/** The first such block that the prefix shares addresses with; `undefined` if there is none. */
+/** The first such block that overlaps the prefix; `undefined` if there is none. */
 export function specialBlockIn(prefix: Prefix): SpecialBlock | undefined {
   return BLOCKS.find(({ block }) => prefixesOverlap(block, prefix));
 }
 
-/** Shared, private, benchmarking and documentation addresses are not among them: networks use them. */
+/** Without shared, private, benchmarking and documentation addresses: networks use them. */
 const BLOCKS: readonly SpecialBlock[] = [
   { block: block("0.0.0.0/8"), use: "this host on this network" },
   { block: block("127.0.0.0/8"), use: "loopback" },

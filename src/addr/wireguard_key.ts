@@ -12,13 +12,13 @@ export function parseWireguardKey(text: string): WireguardKey | undefined {
 }
 
 /**
- * Whether a public key is one of the few points with which the shared secret is zero, whatever the other
- * key is (low order; RFC 7748 section 7, https://cr.yp.to/ecdh.html). No private key has it, and WireGuard
- * never makes a session with it.
+ * Whether a public key is one of the few points of low order, with which the shared secret is zero
+ * (RFC 7748 section 7, https://cr.yp.to/ecdh.html). It belongs to no private key, and WireGuard never
+ * establishes a session with it.
  */
 export function isLowOrderKey(key: WireguardKey): boolean {
   const value = wireguardKeyBytes(key).reduceRight((sum, byte) => sum << 8n | BigInt(byte), 0n);
-  // X25519 leaves the highest bit out; other implementations do not.
+  // X25519 ignores the highest bit; other implementations do not.
   const coordinates = [value & (1n << 255n) - 1n, value];
   return coordinates.some((coordinate) => LOW_ORDER.has(coordinate % P));
 }

@@ -18,12 +18,12 @@ import type { Target } from "./target.ts";
 /** The interface that carries the outer packets, and how the other nodes reach this one. */
 export interface ExternalInterface {
   readonly name: string;
-  /** By which the kernel knows it, also when it is renamed. */
+  /** Does not change when the interface is renamed. */
   readonly ifindex: number;
   readonly mtuBytes: number;
   /** The interface's own addresses. */
   readonly addresses: PerFamily<IpAddress>;
-  /** The networks that these are in, as the interface has them. */
+  /** The networks of these addresses, by the interface's prefix lengths. */
   readonly networks?: PerFamily<Prefix>;
   /** The addresses advertised to the other nodes: `addresses` unless `--public-ip` says otherwise. */
   readonly publicAddresses: PerFamily<IpAddress>;
@@ -73,9 +73,9 @@ export interface Backend {
   readonly type: string;
   /** What the lease advertises. */
   readonly attributes: LeaseAttributes;
-  /** What tells this node's device from every other one; absent where the address alone does. */
+  /** Identifies this node's device among all nodes; absent if only its public address does. */
   readonly identity?: DeviceIdentity;
-  /** One route of its device takes in the whole network, also where no node has a subnet. */
+  /** Its device gets one route for the whole network, including unused subnets. */
   readonly routesNetwork?: true;
   /** Whether `peer` depends on `PeerFacts`; they cost a kernel look-up for each peer. */
   readonly needsPeerFacts: boolean;

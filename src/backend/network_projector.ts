@@ -256,7 +256,7 @@ export class NetworkProjector implements AsyncDisposable {
       }
     }
     if (!this.#peers.has(peer.key)) return;
-    const reason = `this program cannot deal with it: ${fault.message}`;
+    const reason = `this program cannot process it: ${fault.message}`;
     this.#report(peer, "ignoring", this.#implausible, reason, fault);
   }
 

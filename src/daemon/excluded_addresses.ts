@@ -1,7 +1,6 @@
 /**
- * What this host needs outside of the overlay: its address, gateways, name servers and the store. No
- * subnet may hold it. Read at the start, and again when the external interface or a default route
- * changes.
+ * The addresses that no subnet may contain: the host's own, its gateways, name servers and the store's.
+ * Read at the start, and again when the external interface or a default route changes.
  */
 
 import type { ExcludedAddress } from "../addr/excluded_address.ts";
@@ -36,24 +35,24 @@ export class ExcludedAddresses {
     this.#ownSubnets = options.ownSubnets;
   }
 
-  /** Those inside the network. */
+  /** Only those inside the network. */
   get addresses(): readonly ExcludedAddress[] {
     return this.#addresses;
   }
 
-  /** Reads them again, and says whether they are others than before. */
+  /** Reads them again; returns whether they have changed. */
   async read(external: ExternalInterface): Promise<boolean> {
     this.#dependencies = await this.#options.read();
     return this.#settle(external);
   }
 
-  /** This node has these subnets, so that a name server there is its own affair. */
+  /** Adds subnets of this node, in which a name server is allowed. */
   own(subnets: readonly Prefix[], external: ExternalInterface): void {
     this.#ownSubnets = [...this.#ownSubnets, ...subnets];
     this.#settle(external);
   }
 
-  /** What the network covers, one line each. */
+  /** One line for each overlap with the network; see `networkWarnings`. */
   warnings(interfaces: readonly HostInterface[]): string[] {
     return networkWarnings(this.#options.families, {
       interfaces,

@@ -1,8 +1,8 @@
 /**
  * Reading and replacing files whose paths come from a user, or whose directories others may write.
  *
- * What is there may be anything. To open a FIFO waits for its other end, to open a device may act on
- * the machine, and to rename over a device removes it; so what a path leads to is looked at first.
+ * The path may lead to anything. Opening a FIFO blocks until its other end is opened, opening a device
+ * may have side effects, and renaming over a device removes it. So the file's type is checked first.
  */
 
 import {
@@ -17,7 +17,7 @@ import {
 } from "node:fs";
 import { open, rename, rm } from "node:fs/promises";
 
-/** There is something else than a regular file, or a larger one than makes sense. */
+/** The path leads to something other than a regular file, or to one that is too large. */
 export class RegularFileError extends Error {
   override readonly name = "RegularFileError";
 }
@@ -29,12 +29,12 @@ export interface RegularFile {
 }
 
 /**
- * The content of the regular file that the path leads to, by symbolic links too. Throws
- * `RegularFileError` for anything else and for more than `maxBytes`, and the system's error.
+ * The content of a regular file; symbolic links are followed. Throws `RegularFileError` for anything
+ * else and for more than `maxBytes`, and the system's error.
  */
 export function readRegularFile(path: string, maxBytes: number): RegularFile {
   requireRegular(path, statSync(path));
-  // Without O_NONBLOCK, to open a FIFO that has taken the place by now would wait.
+  // Without O_NONBLOCK, opening a FIFO that has replaced the file in the meantime would block.
   const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     const status = fstatSync(file);
@@ -52,8 +52,8 @@ export function readRegularText(path: string, maxBytes: number): string {
 }
 
 /**
- * Throws `RegularFileError` unless the path is that of a regular file, of a symbolic link to one, or
- * of nothing. A link that leads nowhere is nothing.
+ * Throws `RegularFileError` unless the path is a regular file or a symbolic link to one, or does not
+ * exist. A dangling link does not count as existing.
  */
 export function requireReplaceable(path: string): void {
   const link = lstatSync(path, { throwIfNoEntry: false });
@@ -64,13 +64,13 @@ export function requireReplaceable(path: string): void {
 
 export interface ReplaceOptions {
   readonly mode: number;
-  /** Before it takes its place, its content is on the disk. */
+  /** Writes the content to the disk before the rename (fsync(2)). */
   readonly flush: boolean;
 }
 
 /**
- * Puts a new file in the place of what is there, in one step. A symbolic link is replaced itself:
- * nothing is written through a link. Throws as `requireReplaceable`, and the system's error.
+ * Replaces a file atomically, or creates it. A symbolic link itself is replaced: nothing is written
+ * through a link. Throws as `requireReplaceable`, and the system's error.
  */
 export async function replaceFile(
   path: string,
@@ -78,7 +78,7 @@ export async function replaceFile(
   { mode, flush }: ReplaceOptions,
 ): Promise<void> {
   requireReplaceable(path);
-  // The name cannot be guessed, and what has it all the same is neither followed nor overwritten.
+  // The name is unpredictable; should it exist nevertheless, it is neither followed nor overwritten.
   const suffix = Buffer.from(crypto.getRandomValues(new Uint8Array(8))).toString("hex");
   const temporary = `${path}.${suffix}.tmp`;
   const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
@@ -111,7 +111,7 @@ function kindOf(status: Stats): string {
   return status.isCharacterDevice() || status.isBlockDevice() ? "a device" : "something else";
 }
 
-/** It may grow meanwhile, and its size may be told as 0. */
+/** The file may grow while it is read, and its reported size may be 0 (procfs). */
 function readAll(
   file: number,
   { path, maxBytes }: { path: string; maxBytes: number },

@@ -94,7 +94,7 @@ function trySend(socket: string, message: string): string | undefined {
   }
 }
 
-/** What `systemctl status` shows of it. */
+/** Characters of the status line, which `systemctl status` shows. */
 const MAX_STATUS = 1000;
 
 function statusLine(text: string): string {

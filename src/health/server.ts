@@ -35,7 +35,7 @@ export function startHealthServer(options: HealthServerOptions): HealthServer {
       // A dual-stack socket as Go's, which serves IPv4 too when it listens on `::`.
       ipv6Only: false,
       idleTimeout: IDLE_SECONDS,
-      // By the path alone: a request's URL needs a Host header, and one that can be read.
+      // Routed by path: building the request's URL would fail without a valid Host header.
       routes: {
         "/healthz": () => text(200, "flanneld is running"),
         "/readyz": () => readiness(problems()),
@@ -56,7 +56,7 @@ export function startHealthServer(options: HealthServerOptions): HealthServer {
   }
 }
 
-/** A client that sends or reads nothing for that long is cut off. */
+/** Connections without traffic are closed after this time. */
 const IDLE_SECONDS = 10;
 
 function readiness(reasons: readonly string[]): Response {

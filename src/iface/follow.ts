@@ -8,12 +8,12 @@ import { externalInterface, type HostFacts } from "./external_interface.ts";
 import { type HostInterface, mayBeVirtual, usableAddresses } from "./select.ts";
 
 /**
- * The same interface with its present name, MTU and addresses. It is known by its index, which a new name leaves
- * as it is, and by its name where it was deleted and made again; of two that could be it, the one with the
- * address is. An address that is still there is kept, also
- * a deprecated one, which --iface may have chosen. What is advertised is the given address, or the
- * interface's own as it is by now. Another interface is never chosen: a default route that moves for a
- * moment must not move the node. A text says why the interface cannot be used at present.
+ * The same interface with its present name, MTU and addresses. It is found by its index, which a rename
+ * does not change, and by its name if it was deleted and created again; of two candidates, the one with
+ * the address is chosen. An address that still exists is kept, even a deprecated one, which --iface may
+ * have chosen. The advertised address is the given one, or the interface's present one. Another
+ * interface is never chosen: a default route that moves for a moment must not move the node. A text says
+ * why the interface cannot be used at present.
  */
 export function followInterface(
   current: ExternalInterface,

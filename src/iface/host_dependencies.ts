@@ -1,4 +1,4 @@
-/** Reads what this host needs outside of the overlay: gateways, resolvers, the store's addresses. */
+/** Reads the addresses that this host depends on: gateways, name servers, the store's addresses. */
 
 import { lookup } from "node:dns/promises";
 import { readFile } from "node:fs/promises";
@@ -12,13 +12,13 @@ export interface HostDependenciesOptions {
   readonly kernel: Pick<Kernel, "routeTo">;
   /** URLs of the store. */
   readonly endpoints: readonly string[];
-  /** Reads a file's text; by default from the file system. Rejects when there is none. */
+  /** Reads a file's text; by default from the file system. Rejects if it does not exist. */
   readonly read?: (path: string) => Promise<string>;
   /** All addresses of a host name; by default as the system resolves it. Rejects when unknown. */
   readonly resolve?: (name: string) => Promise<readonly string[]>;
 }
 
-/** What cannot be found out is left out: none of it is needed for the overlay to work. */
+/** Omits what cannot be determined: the overlay works without it. */
 export async function readHostDependencies(
   options: HostDependenciesOptions,
 ): Promise<HostDependencies> {
@@ -35,7 +35,7 @@ async function readGateways(
   const found: ExcludedAddress[] = [];
   const add = async (towards: IpAddress, what: string) => {
     const { link, gateway } = await kernel.routeTo(towards).catch(() => NO_ROUTE);
-    // Through the overlay it is a subnet of another node that has taken the address.
+    // A route through the overlay: another node's subnet already contains the address.
     if (gateway === undefined || link?.startsWith("flannel")) return;
     if (!found.some(({ address }) => address === gateway)) found.push({ address: gateway, what });
   };
@@ -47,7 +47,7 @@ async function readGateways(
 const NO_ROUTE: RouteLookup = { local: false };
 
 const RESOLV_CONF = "/etc/resolv.conf";
-/** What stands behind systemd-resolved's own addresses, which /etc/resolv.conf then names. */
+/** The real name servers, when /etc/resolv.conf names systemd-resolved's stub address. */
 const RESOLVED_CONF = "/run/systemd/resolve/resolv.conf";
 
 async function readResolvers(
@@ -58,7 +58,7 @@ async function readResolvers(
   return [...named, ...nameservers(await read(RESOLVED_CONF).catch(() => ""), RESOLVED_CONF)];
 }
 
-/** resolv.conf(5). A link-local address may have a zone, and is no subnet's. */
+/** resolv.conf(5). Ignores addresses with a zone: they are link-local and never in a subnet. */
 function nameservers(text: string, path: string): ExcludedAddress[] {
   return [...text.matchAll(/^nameserver[ \t]+(\S+)/gm)]
     .map(([, address]) => parseIpAddress(address as string))
@@ -89,7 +89,7 @@ function readText(path: string): Promise<string> {
   return readFile(path, "utf8");
 }
 
-/** A resolver that does not answer must not hold up the start. */
+/** A name server that does not answer must not delay the start. */
 const RESOLVE_MS = 2000;
 
 async function resolveName(name: string): Promise<string[]> {

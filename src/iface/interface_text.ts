@@ -1,5 +1,5 @@
 /**
- * What `--iface` names, also in the forms in which `ip link` and `ip address` print it: `eth0@if5`,
+ * Finds the interface of `--iface`, also in the forms that `ip link` and `ip address` print: `eth0@if5`,
  * `eth0:`, `192.168.1.5/24`, an alternative name, the label `eth0:1` of an address. Pure.
  */
 
@@ -10,7 +10,7 @@ import { nearest } from "../text/nearest.ts";
 import { holderOf } from "./external_interface.ts";
 import type { HostInterface, HostInterfaces } from "./select.ts";
 
-/** A device, with the addresses that the search itself has settled. */
+/** A device, with the addresses that `--iface` has named explicitly. */
 export interface Found {
   readonly device: HostInterface;
   readonly chosen: PerFamily<IpAddress>;
@@ -34,7 +34,7 @@ export function named({ interfaces }: Facts, name: string): Found | undefined {
   return device && { device, chosen: {} };
 }
 
-/** A label belongs to an IPv4 address, as the aliases of old did; netdevice(7). */
+/** By the label of an IPv4 address, formerly an interface alias; netdevice(7). */
 function labelled({ interfaces }: Facts, text: string): Found | undefined {
   for (const device of interfaces) {
     const found = device.addresses.find(({ label }) => label === text);
@@ -59,7 +59,7 @@ function byAddress(facts: Facts, text: string): Found | Problem | undefined {
   return { device, chosen: { [familyOf(address)]: address } };
 }
 
-/** The address that was probably meant by that of its network. */
+/** Suggests the interface's own address if the address of its network was given. */
 function inNetwork(
   { interfaces }: Facts,
   { address, length }: { address: IpAddress; length: number },
@@ -75,7 +75,7 @@ function inNetwork(
 function nothing({ interfaces }: Facts, text: string): string {
   const names = interfaces.flatMap(({ name, altNames = [] }) => [name, ...altNames]);
   const [device] = text.split(/[:@]/);
-  // Another number is another interface, and no slip.
+  // Names that differ only in the number are different interfaces, not typing errors.
   const isNumbered = /\d/.test(text);
   const others = names.filter((name) =>
     name !== "lo" && !(isNumbered && letters(name) === letters(text))

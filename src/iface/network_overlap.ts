@@ -1,9 +1,8 @@
 /**
- * What this host needs outside of the overlay, and whether the overlay network leaves it alone. Pure.
+ * Overlaps between the overlay network and the addresses that this host depends on. Pure.
  *
- * A route to another node's subnet is more specific than the host's own routes. A subnet that holds
- * the gateway or the store's address takes the host off the network, and the store can then not tell
- * it better.
+ * A route to another node's subnet is more specific than the host's own routes. A subnet that contains
+ * the gateway or the store's address cuts the host off, and a corrected lease can then not reach it.
  */
 
 import { familiesOf } from "../addr/family.ts";
@@ -27,7 +26,7 @@ import type { Route } from "../state/resource.ts";
 import { holderOf } from "./external_interface.ts";
 import type { HostInterface } from "./select.ts";
 
-/** Beside the interfaces. */
+/** Addresses of other hosts that this one depends on. */
 export interface HostDependencies {
   readonly gateways: readonly ExcludedAddress[];
   readonly resolvers: readonly ExcludedAddress[];
@@ -38,8 +37,8 @@ export interface HostDependencies {
 type Families = NetworkConfig["families"];
 
 /**
- * Why the network cannot be used on this host: nodes would be given addresses of the network that the
- * hosts themselves are in. One line with what to do; `undefined` if it can be used.
+ * Why the network cannot be used on this host: it contains the network of the external interface, so a
+ * node's subnet could contain the address of a host. One line with what to do; `undefined` if it can.
  */
 export function networkProblem(
   families: Families,
@@ -53,9 +52,9 @@ export function networkProblem(
     if (!isAssignable(network, local)) continue;
     const key = KEYS[family];
     return `${key.network} ${network.network} covers ${local}, the network of interface ` +
-      `${external.name}, by which this host (${address}) and the other nodes talk to each other: ` +
-      "a node's subnet could hold the address of a host. Choose a network that nothing else uses, or " +
-      `keep ${key.min} and ${key.max} clear of ${local}`;
+      `${external.name}, by which this host (${address}) and the other nodes reach each other: ` +
+      "a node's subnet could contain the address of a host. Choose a network that nothing else uses, " +
+      `or set ${key.min} and ${key.max} so that they exclude ${local}`;
   }
   return undefined;
 }
@@ -66,8 +65,8 @@ const KEYS = {
 } as const;
 
 /**
- * One line for each thing that the network covers and that need not be wrong. `ownSubnets` are those
- * that this node had or has: the overlay's devices and the workloads' bridge have addresses there.
+ * One line for each overlap that may be harmless. `ownSubnets` are those that this node had or has: the
+ * overlay's devices and the workloads' bridge have addresses there.
  */
 export function networkWarnings(
   families: Families,
@@ -92,8 +91,8 @@ export function networkWarnings(
       `${KEYS[family].network} ${
         families[family]?.network
       } covers ${address}, ${what}: this node ` +
-        "takes no subnet that holds it and ignores another node's lease that does; better choose " +
-        "a network that nothing else uses",
+        "takes no subnet that contains it and ignores other nodes' leases that do; choose a network " +
+        "that nothing else uses",
     );
   }
   return [...lines];
@@ -105,16 +104,16 @@ function overlapText(families: Families, local: Prefix): ((name: string) => stri
   if (network === undefined || !prefixesOverlap(network.network, local)) return undefined;
   const { network: key, min, max } = KEYS[family];
   const result = isAssignable(network, local)
-    ? "a host there whose address is in the subnet of a node cannot be reached any more; better " +
-      "choose a network that nothing else uses"
-    : `only ${min} and ${max} keep the subnets of nodes clear of it`;
+    ? "a host there becomes unreachable if its address is in the subnet of a node; choose a network " +
+      "that nothing else uses"
+    : `only ${min} and ${max} keep the subnets of nodes out of it`;
   return (name) =>
     `${key} ${network.network} overlaps ${local}, the network of interface ${name}: ${result}`;
 }
 
 /**
- * The addresses inside the network that no subnet may hold. A resolver in a subnet of this node may
- * well be a workload's, or listen on the bridge.
+ * The addresses inside the network that no subnet may contain. A name server in a subnet of this node is
+ * allowed: it may be a workload, or listen on the bridge.
  */
 export function excludedAddresses(
   families: Families,
@@ -142,8 +141,8 @@ export function excludedAddresses(
 }
 
 /**
- * Why a device that takes in the whole network would cut this host off from its gateway or the store: no route of
- * the host is more specific. One line with what to do; `undefined` if it would not.
+ * Why a route for the whole network would cut this host off from its gateway or the store: the host has
+ * no more specific route. One line with what to do; `undefined` if it would not.
  */
 export function networkRouteProblem(
   families: Families,
@@ -179,7 +178,7 @@ function isAssignable(network: FamilyNetwork, local: Prefix): boolean {
   return there.first <= given.last && given.first <= there.last;
 }
 
-/** Whether two lists say the same, so that nothing need be done. */
+/** Whether two lists are equal. */
 export function sameAddresses(
   a: readonly ExcludedAddress[],
   b: readonly ExcludedAddress[],

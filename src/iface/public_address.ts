@@ -1,4 +1,4 @@
-/** Whether the other nodes can use the addresses that this node would advertise. Pure. */
+/** Checks that the other nodes can send to the addresses that this node advertises. Pure. */
 
 import { familiesOf, type PerFamily } from "../addr/family.ts";
 import {
@@ -18,8 +18,8 @@ import { holderOf, type HostFacts } from "./external_interface.ts";
 import type { HostInterfaces } from "./select.ts";
 
 /**
- * The first defect in one line with what to do; `undefined` if there is none. The other nodes ignore
- * a lease with such an address, and would say so in their own logs only.
+ * The first problem in one line with what to do; `undefined` if there is none. The other nodes would
+ * ignore a lease with such an address, and report it only in their own logs.
  */
 export function publicAddressProblem(
   external: ExternalInterface,
@@ -39,7 +39,7 @@ export function publicAddressProblem(
   return undefined;
 }
 
-/** One line for each advertised address that works under conditions only. */
+/** One line for each advertised address that works only under certain conditions. */
 export function publicAddressWarnings({ publicAddresses }: ExternalInterface): string[] {
   return Object.values(publicAddresses as PerFamily<IpAddress>).filter(isLinkLocal).map((address) =>
     `the public address ${address} is link-local: only nodes on the same link can send to it`

@@ -28,7 +28,7 @@ export interface HostInterface {
   readonly name: string;
   /** Further names that `ip link property add` has given it. */
   readonly altNames?: readonly string[];
-  /** By which the kernel knows it, whatever its name. */
+  /** Does not change when the interface is renamed. */
   readonly ifindex: number;
   readonly mtuBytes: number;
   /** IFF_UP. */
@@ -40,7 +40,7 @@ export interface HostAddress {
   readonly address: IpAddress;
   /** Of the network that the address is in, as the host sees it. */
   readonly prefixLength: number;
-  /** As `eth0:1`; by default the device's name. IPv4 only. */
+  /** Such as `eth0:1`; absent if it is the device's name. IPv4 only. */
   readonly label?: string;
   /** Set by hand, as opposed to DHCP or router advertisements (IFA_F_PERMANENT). */
   readonly permanent: boolean;

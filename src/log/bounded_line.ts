@@ -1,11 +1,11 @@
 /**
- * The last line of defence against text from outside: no line of the log is longer than some kilobytes,
- * whatever a message quotes. What quotes it cuts it by itself (`shown`), to what helps.
+ * The last line of defence against text from outside: no log line exceeds some kilobytes, whatever a
+ * message quotes. Messages already shorten what they quote to what is useful (`shown`).
  */
 
 import { cut, escaped } from "../text/shown.ts";
 
-/** One line of pino's JSON with each text in it cut, if the line is long at all. */
+/** One line of pino's JSON; if it is long, each text in it is cut. */
 export function boundedLine(json: string): string {
   if (json.length <= MAX_LINE) return json;
   const fields = Object.entries(JSON.parse(json) as Record<string, unknown>);
@@ -17,21 +17,21 @@ export function boundedLine(json: string): string {
 }
 
 /**
- * The same with what JSON may have in its texts and a terminal would act upon as escapes: such
- * characters are found in texts only, so that it is JSON that says the same.
+ * The same line with characters that JSON allows but a terminal would interpret as escapes. They occur
+ * only inside strings, so that the result is equivalent JSON.
  */
 export function escapedLine(json: string): string {
   return `${escaped(json.trimEnd())}\n`;
 }
 
-/** Long lines are looked at; a stack with its causes is as long. */
+/** Shorter lines are left as they are. A stack with its causes may reach this length. */
 const MAX_LINE = 4096;
 const MAX_MESSAGE = 2048;
 const MAX_VALUE = 1024;
 const MAX_STACK = 4096;
 const MAX_FIELDS = 50;
 
-/** A text is cut; an object, such as an error, has its texts cut, or is shown as the text of its JSON. */
+/** A string is cut. In an object, such as an error, each string is cut; if still long, its JSON is. */
 function boundedValue(value: unknown): unknown {
   if (typeof value === "string") return cut(value, MAX_VALUE);
   if (typeof value !== "object" || value === null) return value;

@@ -1,4 +1,4 @@
-/** Warnings that thousands of things of one kind may cause at once, such as leases, as a few lines. */
+/** Rate limit for warnings that thousands of similar things, such as leases, may cause at once. */
 
 import { shownName } from "../text/shown.ts";
 import type { Clock } from "../time/clock.ts";
@@ -9,19 +9,19 @@ export interface LimitedLinesOptions {
   readonly clock: Pick<Clock, "nowMs" | "setTimer">;
 }
 
-/** What is logged about one thing: `ignoring lease 10.5.7.0-24: its subnet …`. */
+/** A warning such as `ignoring lease 10.5.7.0-24: its subnet …`. */
 export interface Warning {
   /** The same for each thing of the kind, such as `ignoring lease`. */
   readonly what: string;
   /** Which one it is. */
   readonly name: string;
-  /** Why. Values from outside are in quotes in it, as `shown` gives them. */
+  /** Why. Values from outside are quoted in it by `shown`. */
   readonly reason: string;
-  /** Where it is a fault of this program. */
+  /** Present if it is a bug of this program. */
   readonly fault?: Error;
 }
 
-/** A warning as it is logged, with what it has in common with others of its kind. */
+/** A warning as it is logged, with the part that is common to its kind. */
 interface Line {
   readonly kind: string;
   readonly text: string;
@@ -29,9 +29,9 @@ interface Line {
 }
 
 /**
- * Of warnings of one kind, which say the same but for names, numbers and addresses, the first five are
- * logged at once. Then the latest is logged after a second, and at growing intervals up to a minute,
- * with how many more there were. After a minute without any, the next one is a first one again.
+ * Warnings of one kind differ only in names, numbers and addresses. The first five are logged at once;
+ * then the latest one after a second, and at growing intervals of up to a minute, with the number of
+ * those that were left out. After a minute without warnings of a kind it starts from the beginning.
  */
 export class LimitedLines implements Disposable {
   readonly #options: LimitedLinesOptions;
@@ -47,7 +47,7 @@ export class LimitedLines implements Disposable {
     this.#add({ kind: `${what}: ${withoutValues(reason)}`, text, fault });
   }
 
-  /** The same for a line of another form. */
+  /** As `warn`, for a line of another form. */
   warnLine(text: string): void {
     this.#add({ kind: withoutValues(text), text });
   }
@@ -99,7 +99,7 @@ export class LimitedLines implements Disposable {
     else log.error({ stack: fault.stack?.slice(0, MAX_STACK) }, whole);
   }
 
-  /** Beyond so many kinds, the others share one. */
+  /** When there are too many kinds, the others share one. */
   #kindOf({ kind: text }: Line): Kind {
     let kind = this.#kinds.get(text);
     if (kind !== undefined) return kind;
@@ -139,8 +139,8 @@ const OTHER = "";
 const MAX_STACK = 2000;
 
 /**
- * A reason with each value as `#`: what is in quotes or JSON, and each word with a digit, a colon inside
- * it or a slash.
+ * A reason with `#` for each value: quoted text, JSON, and each word that contains a digit, an inner
+ * colon or a slash.
  */
 export function withoutValues(reason: string): string {
   return reason

@@ -1,8 +1,8 @@
-/** A log whose lines have a second reader. */
+/** A log whose messages are also passed to a function. */
 
 import type { Log } from "./log.ts";
 
-/** `log`, with the message of each line from `info` on also given to `onLine`; so are its children's. */
+/** `log`, with each message of level `info` or above also passed to `onLine`, including its children's. */
 export function observedLog(log: Log, onLine: (message: string) => void): Log {
   const observed = (level: "fatal" | "error" | "warn" | "info") => (...args: unknown[]): void => {
     (log[level] as (...args: unknown[]) => void)(...args);

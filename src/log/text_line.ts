@@ -13,8 +13,8 @@ interface Record {
 }
 
 /**
- * Turns one line of pino's JSON, as `createLogger` sets pino up, into one line of text, in which no value
- * can forge a line or drive a terminal.
+ * Turns one line of pino's JSON, as `createLogger` configures it, into one line of text. No value in it
+ * can forge a line or control a terminal.
  */
 export function textLine(json: string): string {
   const { level, time, pid, component, msg, err, ...fields } = JSON.parse(json) as Record;

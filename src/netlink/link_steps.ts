@@ -53,7 +53,7 @@ function createLink(channel: Channel<Encoder>, step: Step, link: Link): StepResu
 }
 
 /**
- * What the kernel refuses without saying why: a type whose module could not be loaded; an ipip device
+ * Hints for refusals without a reason: a type whose module could not be loaded; an ipip device
  * with the ends of another one, whatever their names are (ip_tunnel_newlink); a vxlan device with the
  * VNI and the port of another one (vxlan_config_validate), or, when it goes up, with a port that
  * something else has (vxlan_open).
@@ -69,18 +69,19 @@ function withHint(
     return { ...refusal, extack: portHint(link, otherVxlans(channel, link)) };
   }
   if (link.type === "wireguard" && code === "EADDRINUSE") {
-    // It got its port while it was down, and the message does not say which.
+    // The port was set while the device was down; this step does not know it.
     const option = link.name.endsWith("-v6") ? "ListenPortV6" : "ListenPort";
     const extack =
-      `its UDP port is in use ("ss -ulnp"); set ${option} in the Backend object to a ` +
+      `its UDP port is in use ("ss -ulnp" shows by what); set ${option} in the Backend object to a ` +
       "port that is free on every node";
     return { ...refusal, extack };
   }
   if (link.type === "vxlan" && code === "EEXIST") {
-    const rival = otherVxlans(channel, link).find(({ vni }) => vni === link.vni);
-    if (rival === undefined) return refusal;
-    const extack = `the device ${rival.name} has VNI ${link.vni} on UDP port ${portOf(link)}; ` +
-      `delete it if nothing needs it (ip link del ${rival.name}), or set another VNI in the ` +
+    const conflicting = otherVxlans(channel, link).find(({ vni }) => vni === link.vni);
+    if (conflicting === undefined) return refusal;
+    const extack =
+      `the device ${conflicting.name} has VNI ${link.vni} on UDP port ${portOf(link)}; ` +
+      `delete it if nothing needs it (ip link del ${conflicting.name}), or set another VNI in the ` +
       "Backend object";
     return { ...refusal, extack };
   }
@@ -97,17 +98,19 @@ function withHint(
   return refusal;
 }
 
-/** Vxlan devices of one port share it, unless their options differ, as with `external` or `gbp`. */
+/** Vxlan devices can share a port only if their options are equal, such as `external` or `gbp`. */
 function portHint(link: VxlanLink, others: readonly VxlanLink[]): string {
   const taken = udpPortTaken(portOf(link), "Port");
-  const rival = others.find(({ name, up }) => up && !name.startsWith("flannel"));
-  if (taken.startsWith("a program") || rival === undefined) return taken;
-  return `the device ${rival.name} has UDP port ${portOf(link)} with other options; delete it if ` +
-    `nothing needs it (ip link del ${rival.name}), or set Port in the Backend object to a port ` +
+  const conflicting = others.find(({ name, up }) => up && !name.startsWith("flannel"));
+  if (taken.startsWith("a program") || conflicting === undefined) return taken;
+  return `the device ${conflicting.name} has UDP port ${
+    portOf(link)
+  } with other options; delete it if ` +
+    `nothing needs it (ip link del ${conflicting.name}), or set Port in the Backend object to a port ` +
     "that is free on every node";
 }
 
-/** The other vxlan devices with its port. */
+/** The other vxlan devices with the same port. */
 function otherVxlans(channel: Channel<Encoder>, link: VxlanLink): VxlanLink[] {
   const found: VxlanLink[] = [];
   channel.readTable((encoder) => encoder.dump("link", 0, 0), (message) => {

@@ -25,8 +25,8 @@ export function readSysctlNow(path: string): string | undefined {
 }
 
 /**
- * Sets a parameter that has another value; gives the error, if any, instead of throwing it. In a
- * container /proc/sys is often read-only, and right all the same.
+ * Sets a parameter if it has another value; returns the error, if any, instead of throwing it. In a
+ * container /proc/sys is often read-only, but the value may already be right.
  */
 export function writeSysctl(sysctl: Sysctl): KernelError | undefined {
   try {

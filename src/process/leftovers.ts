@@ -27,7 +27,7 @@ const WAIT_MS = 5;
 
 export interface MarkedProcesses {
   readonly marked: readonly number[];
-  /** There are some of which it cannot be known yet. */
+  /** Some processes are just being started: whether they have the mark is not known yet. */
   readonly hasStarting: boolean;
 }
 

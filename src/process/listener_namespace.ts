@@ -1,7 +1,7 @@
 /**
- * In which network namespace the process is that listens at a UNIX socket. `ip netns exec` and
- * containers that mount the host's /run change the network and keep /run: what answers there may hold
- * devices and tunnels of another namespace, for which a daemon of this one has no use.
+ * The network namespace of the process that listens at a UNIX socket. `ip netns exec`, and containers
+ * that mount the host's /run, change the network but not /run: a process that answers there may serve
+ * another namespace, and its devices and tunnels are useless in this one.
  */
 
 import { readFileSync } from "node:fs";
@@ -13,19 +13,19 @@ export type ListenerNamespace =
   | { readonly kind: "here" }
   /** In another one, such as `net:[4026532888]`. */
   | { readonly kind: "elsewhere"; readonly pid: number; readonly namespace: string }
-  /** Its process is not known, and its socket not to this network namespace. */
+  /** In another one, but its process cannot be determined. */
   | { readonly kind: "hidden" }
   /** Nothing listens there. */
   | { readonly kind: "absent" };
 
-/** Where the process is that listens at this path. */
+/** The network namespace of the process that listens at this path. */
 export function listenerNamespace(socket: string): ListenerNamespace {
   const listener = unixListener(socket);
   if (listener === undefined) return { kind: "absent" };
   const { pid } = listener;
   const namespace = namespaceOf(pid, "net");
-  // One that has handed its socket on and ended, as wireguard-go's first process, may have left its
-  // number to another process.
+  // A process that has passed its socket on and ended (wireguard-go's first one) may have had its
+  // process ID reused.
   if (namespace !== undefined && isBound(pid, socket)) {
     return namespace === ownNamespace() ? { kind: "here" } : { kind: "elsewhere", pid, namespace };
   }
@@ -37,14 +37,14 @@ export function ownNamespace(): string {
   return namespaceOf("thread-self", "net") ?? "unknown";
 }
 
-/** What to do where two daemons of different network namespaces see one /run. */
+/** What to do when daemons in different network namespaces share one /run. */
 export const OWN_RUN =
-  "give each network namespace a /run of its own (mount --bind DIRECTORY /run, in a mount namespace)";
+  "give each network namespace its own /run (mount --bind DIRECTORY /run, in a mount namespace)";
 
 /**
- * Whether the network namespace of a process has a listening socket of this path: /proc/PID/net/unix
- * lists no others. The path is as its own process saw it. (The listener's ends of connections have it,
- * too, and are in the namespaces of those that connected.)
+ * Whether a socket listens at this path in the network namespace of a process: /proc/PID/net/unix lists
+ * only those. The path is the one that the listening process used. (Accepted connections have the same
+ * path, but belong to the namespace of the client.)
  */
 function isBound(pid: number | "thread-self", path: string): boolean {
   try {
@@ -54,7 +54,7 @@ function isBound(pid: number | "thread-self", path: string): boolean {
       return flags === SO_ACCEPTCON && plainPath(bound ?? "") === plainPath(path);
     });
   } catch {
-    return false; // It has ended by now.
+    return false; // The process has ended.
   }
 }
 
@@ -64,7 +64,7 @@ const SOCKET_LINE = /^\S+ \S+ \S+ (\S+) \S+ \S+ +\d+ (.+)$/;
 /** __SO_ACCEPTCON of linux/net.h, as net/unix/af_unix.c prints it. */
 const SO_ACCEPTCON = "00010000";
 
-/** /var/run is a link to /run wherever there is a systemd (hier(7)). */
+/** /var/run is a symbolic link to /run on every system with systemd (hier(7)). */
 function plainPath(path: string): string {
   return path.replace(/^\/var\/run\//, "/run/");
 }

@@ -21,8 +21,8 @@ export function statFields(pid: number): string[] | undefined {
 }
 
 /**
- * The namespace in which a process is, such as `net:[4026531840]` (namespaces(7)); `undefined` when
- * there is no such process, or this one may not know.
+ * The namespace of a process, such as `net:[4026531840]` (namespaces(7)); `undefined` if there is no such
+ * process, or without permission.
  */
 export function namespaceOf(
   pid: number | "self" | "thread-self",

@@ -1,11 +1,11 @@
 /**
- * What this process may use, as known before it begins: a limit that is too small shows later, in the
- * runtime, as an abort or as a library that cannot be opened.
+ * Checks the resource limits of this process at the start: later, a limit that is too small would abort
+ * the runtime or prevent a library from being opened.
  */
 
 import { readFileSync } from "node:fs";
 
-/** The content of a file, `undefined` if it is not there. */
+/** The content of a file; `undefined` if it cannot be read. */
 export type ReadFile = (path: string) => string | undefined;
 
 interface Need {
@@ -13,18 +13,18 @@ interface Need {
   readonly row: string;
   /** As getrlimit(2) names it. */
   readonly name: string;
-  /** What the runtime cannot raise by itself: the limit that counts. */
+  /** The limit that counts: the hard one if the runtime raises the soft one itself. */
   readonly column: "soft" | "hard";
   readonly least: number;
-  /** What there is too little of, with the limit in it. */
+  /** Completes "this process is limited to …". */
   readonly what: (limit: number) => string;
-  /** What to do about it: systemd's setting, and the option of the shell's ulimit. */
+  /** The remedy: systemd's setting, and the option of the shell's ulimit. */
   readonly setting: string;
   readonly option: string;
   readonly isWaived?: (uid: number) => boolean;
 }
 
-/** Measured: 2.4 GiB and 2.2 GiB are the least with which it starts; with a second thread 2.6 GiB. */
+/** Measured: it starts with 2.4 GiB (AS) and 2.2 GiB (DATA), with a second thread with 2.6 GiB. */
 const LEAST_ADDRESSES = 3 * 2 ** 30;
 
 const NEEDS: readonly Need[] = [
@@ -72,7 +72,7 @@ const NEEDS: readonly Need[] = [
   },
 ];
 
-/** Why this process cannot do its work, in one line with what to do; `undefined` if it can. */
+/** The first limit that is too small, in one line with what to do; `undefined` if there is none. */
 export function limitProblem(
   read: ReadFile = readFile,
   uid: number = process.geteuid?.() ?? 0,
@@ -89,7 +89,7 @@ export function limitProblem(
   return undefined;
 }
 
-/** `undefined` for none, and where it is not known. */
+/** `undefined` if it is unlimited or unknown. */
 function limitOf(limits: string, row: string, column: "soft" | "hard"): number | undefined {
   const line = limits.split("\n").find((line) => line.startsWith(`${row} `));
   const [soft, hard] = line?.slice(row.length).trim().split(/\s+/) ?? [];
@@ -97,22 +97,22 @@ function limitOf(limits: string, row: string, column: "soft" | "hard"): number |
   return text !== undefined && /^\d+$/.test(text) ? Number(text) : undefined;
 }
 
-/** Resident with 1000 nodes, of which some 50 MiB are the executable's own pages. */
+/** Resident with 1000 nodes; some 50 MiB of it are the executable's own pages. */
 const ENOUGH_MEMORY = 96 * 2 ** 20;
 
 /**
- * A warning where the control group of this process leaves it little memory: the kernel ends it by
- * SIGKILL when it needs more, and it can say nothing then.
+ * A warning if the control group of this process has little memory: the kernel kills the process when it
+ * exceeds the limit, without a message.
  */
 export function memoryWarning(read: ReadFile = readFile): string | undefined {
   const limit = memoryLimit(read);
   if (limit === undefined || limit >= ENOUGH_MEMORY) return undefined;
   return `this process's control group is limited to ${sizeText(limit)} of memory, and flanneld ` +
-    "uses some 75 MiB, 125 MiB with 10 000 nodes: the kernel may end it at any time; raise " +
+    "uses some 75 MiB, 125 MiB with 10 000 nodes: the kernel may kill it at any time; raise " +
     "MemoryMax= in its systemd unit, or the container's memory limit";
 }
 
-/** Of the group itself (Documentation/admin-guide/cgroup-v2.rst, and v1), not of those above it. */
+/** The group's own limit (Documentation/admin-guide/cgroup-v2.rst, and v1), without its ancestors'. */
 function memoryLimit(read: ReadFile): number | undefined {
   for (const line of (read("/proc/self/cgroup") ?? "").split("\n")) {
     const [, controllers, path] = /^\d+:([^:]*):(\/.*)$/.exec(line) ?? [];

@@ -1,16 +1,16 @@
 /**
- * Which variables of an environment hold secrets, so that a program that we start for others does not
- * print them or keep them. It goes by what a name or a value looks like: a list would lack the next one.
+ * Recognises environment variables that contain secrets, so that commands of the operator do not print
+ * or keep them. It matches patterns of names and values, because a list of names is never complete.
  */
 
-/** Whether the name says that it is a secret, or the value has one in it. Case does not matter. */
+/** Whether the name suggests a secret, or the value contains one. Case does not matter. */
 export function isSecretVariable(name: string, value: string): boolean {
   return SECRET_NAME.test(name) || SECRET_VALUE.test(value);
 }
 
 /**
  * Words of names, as in ACCESS_KEY_SECRET, PGPASSWORD, GITHUB_TOKEN, MINISIGN_KEY, RESTIC_PASSPHRASE. PASS
- * and KEY are parts of other words, too: they count alone, or where they end a name.
+ * and KEY also occur inside other words: they count only as whole words or at the end of a name.
  */
 const SECRET_NAME = new RegExp(
   [

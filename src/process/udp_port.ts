@@ -1,11 +1,11 @@
-/** Who has a UDP port of this host, for a message about one that is taken. */
+/** Finds the program that uses a UDP port, for the message about a port in use. */
 
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { runningProcesses } from "./proc_files.ts";
 
 /**
- * Why a UDP port cannot be had, and what to do; `option` is the one of the Backend object that names
- * it. A socket of the kernel looks like one of a program that this PID namespace does not show.
+ * Why a UDP port cannot be used, and what to do; `option` is the option of the Backend object for it. A
+ * socket of the kernel looks like one of a program that is not visible in this PID namespace.
  */
 export function udpPortTaken(port: number, option: string): string {
   const remedy = `set ${option} in the Backend object to a port that is free on every node`;
@@ -16,7 +16,7 @@ export function udpPortTaken(port: number, option: string): string {
     : `a program on this host uses UDP port ${port}: ${holder}; end it, or ${remedy}`;
 }
 
-/** As `socat (process 77)`. */
+/** Such as `socat (process 77)`. */
 function holderOf(port: number): string | undefined {
   const inodes = ["udp", "udp6"].flatMap((table) => {
     try {
@@ -32,7 +32,7 @@ function holderOf(port: number): string | undefined {
   return `${commandOf(pid)} (process ${pid})`;
 }
 
-/** Of the sockets with this local port, in a table of /proc/net (proc_pid_net(5)). */
+/** The inodes of sockets with this local port in a table of /proc/net (proc_pid_net(5)). */
 export function socketInodes(table: string, port: number): string[] {
   const suffix = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
   return table.split("\n").slice(1).map((line) => line.trim().split(/\s+/))
@@ -44,7 +44,7 @@ export function socketInodes(table: string, port: number): string[] {
 const LOCAL_ADDRESS = 1;
 const INODE = 9;
 
-/** What its descriptors lead to; empty when it has ended, or is not ours to see. */
+/** The targets of its descriptors; empty if it has ended, or without permission. */
 function filesOf(pid: number): string[] {
   try {
     return readdirSync(`/proc/${pid}/fd`).map((fd) => {

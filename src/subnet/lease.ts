@@ -43,6 +43,6 @@ export type LeaseWatch =
 export interface InvalidLease {
   readonly key: LeaseKey;
   readonly reason: string;
-  /** Where it is this program that failed. */
+  /** Present if this program failed to process it. */
   readonly fault?: Error;
 }

@@ -26,8 +26,8 @@ export interface LeaseEntry {
 }
 
 /**
- * Room for what the `extension` backend publishes, 64 KiB of text of which JSON may need six bytes for
- * each. etcd takes 1.5 MiB, and so does Go flannel; no other lease needs more than a few hundred.
+ * Enough for what the `extension` backend publishes: 64 KiB of text, with up to six bytes of JSON for each
+ * byte. etcd and Go flannel allow 1.5 MiB; other leases need a few hundred bytes.
  */
 export const LEASE_LIMITS: JsonLimits = { maxBytes: 512 * 1024, maxDepth: 32 };
 
@@ -40,10 +40,10 @@ export function decodeLease(entry: LeaseEntry): Lease | InvalidLease {
   }
 }
 
-/** A lease at which this program failed: what one node writes is no reason for another one to end. */
+/** A lease that this program failed to process: no lease may end another node's daemon. */
 export function failedLease(key: LeaseKey, error: unknown): InvalidLease {
   const fault = error instanceof Error ? error : new Error(String(error));
-  return { key, reason: `this program cannot deal with it: ${fault.message}`, fault };
+  return { key, reason: `this program cannot process it: ${fault.message}`, fault };
 }
 
 function decodeEntry(entry: LeaseEntry): Lease | InvalidLease {

@@ -22,7 +22,7 @@ export type LeaseChange =
   | {
     readonly kind: "delete";
     readonly lease: Lease;
-    /** The lease is still there, and is not to be acted upon any more. */
+    /** The lease still exists in the store, but is ignored from now on. */
     readonly isSetAside?: true;
   };
 
@@ -34,7 +34,7 @@ export interface LeaseTableOptions extends PlausibilityRules {
 export class LeaseTable {
   readonly #options: LeaseTableOptions;
   #rules: PlausibilityRules;
-  /** Leases whose subnet holds a excluded address, which may change. */
+  /** Leases whose subnet contains an excluded address; those addresses may change. */
   readonly #setAside = new Map<LeaseKey, Lease>();
   /** Leases that are plausible alone. */
   readonly #candidates = new Map<LeaseKey, Candidate>();
@@ -69,7 +69,7 @@ export class LeaseTable {
     return this.#change(({ put, remove }) => this.#take(event, put, remove));
   }
 
-  /** The host needs these addresses from now on; what that changes in `leases`. */
+  /** From now on no subnet may contain these addresses. Returns the changes to `leases`. */
   setExcluded(excluded: readonly ExcludedAddress[]): LeaseChange[] {
     this.#rules = { ...this.#options, excluded };
     return this.#change(({ put }) => {
@@ -82,7 +82,7 @@ export class LeaseTable {
     });
   }
 
-  /** Runs `work`, decides what it left undecided, and returns the difference. */
+  /** Runs `work`, settles conflicts between leases, and returns the changes. */
   #change(
     work: (change: {
       put: (lease: Lease | InvalidLease) => void;

@@ -25,7 +25,7 @@ export interface PlausibilityRules {
   readonly own: Pick<Lease, "key" | "subnets">;
   /** What `BackendType` this node writes into its own lease. */
   readonly backendType: string;
-  /** What this host needs outside of the overlay: no other node's subnet may hold it. */
+  /** Addresses that this host uses outside of the overlay: no other node's subnet may contain one. */
   readonly excluded?: readonly ExcludedAddress[];
   /** Subnets may have any length inside the network, as Kubernetes gives them out. */
   readonly anyLength?: boolean;
@@ -58,7 +58,7 @@ export function whyImplausible(lease: Lease, rules: PlausibilityRules): string |
     }
     const excluded = excludedAddressIn(subnet, rules.excluded);
     if (excluded !== undefined) {
-      return `its subnet ${subnet} holds ${excluded.address}, ${excluded.what}`;
+      return `its subnet ${subnet} contains ${excluded.address}, ${excluded.what}`;
     }
     const address = lease.attributes.publicAddresses[family];
     if (address === undefined) return `it has no public IPv${family} address`;
@@ -77,8 +77,8 @@ export function excludedAddressIn(
 }
 
 /**
- * A packet to an address that a node's subnet may hold would go into the overlay, and so into itself.
- * Below SubnetMin and above SubnetMax, a large network may have room for hosts.
+ * A tunnel packet to an address that may be in a node's subnet would be routed into the overlay again. Below
+ * SubnetMin and above SubnetMax, a large network may contain hosts.
  */
 function whyInside(
   address: IpAddress,

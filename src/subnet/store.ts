@@ -36,8 +36,8 @@ export interface LeaseStore extends AsyncDisposable {
   watchLeases(signal: AbortSignal): AsyncIterable<LeaseWatch>;
 
   /**
-   * Whether the node with this public address is alive: at once, and at each change, until aborted. Ends
-   * without an answer where this node may not see that.
+   * Yields whether the node with this public address is alive: at once, and at each change, until
+   * aborted. Ends without a value if this node has no permission to read that.
    */
   watchAlive(address: IpAddress, signal: AbortSignal): AsyncIterable<boolean>;
 }
@@ -52,19 +52,19 @@ export interface LeaseRequest {
   readonly attributes: LeaseAttributes;
   /** Subnets of the subnet file: taken if they are free and fit the configuration. */
   readonly previousSubnets: PerFamily<Prefix>;
-  /** What this host needs outside of the overlay: a subnet that holds one is not taken. */
+  /** Addresses that this host uses outside of the overlay: a subnet that contains one is not taken. */
   readonly excluded?: readonly ExcludedAddress[];
-  /** A lease that carries it is this node's, whatever address it names, unless that node is alive. */
+  /** A lease with this identity is this node's, whatever its public address, unless that node is alive. */
   readonly identity?: DeviceIdentity;
 }
 
-/** What tells this node's device from every other one, as leases name it: a MAC address, a key. */
+/** Identifies this node's device among all nodes, as in leases: a MAC address or a key. */
 export interface DeviceIdentity {
-  /** As leases spell it: one that contains none of these texts does not carry it. */
+  /** Its spelling in leases: a lease that contains none of these texts has another identity. */
   readonly texts: readonly string[];
-  /** What of it a lease carries, such as `VtepMAC 02:…`; `undefined` for nothing. */
+  /** The part of it that a lease contains, such as `VtepMAC 02:…`; `undefined` if there is none. */
   matchIn(attributes: LeaseAttributes): string | undefined;
-  /** How a host that is a copy of another one gets its own, such as `delete the device flannel.1`. */
+  /** How to give a copied host its own identity, such as `delete the device flannel.1`. */
   readonly remedy: string;
 }
 
@@ -90,7 +90,7 @@ export class OutOfSubnetsError extends StoreError {
   override readonly name = "OutOfSubnetsError";
 }
 
-/** Another live node has the public address of this one, or what tells this one's device from others. */
+/** Another live node has the public address or the device identity of this one. */
 export class DuplicateNodeError extends StoreError {
   override readonly name = "DuplicateNodeError";
 }

@@ -47,14 +47,14 @@ export function readSubnetFile(
   }
 }
 
-/** The subnet file cannot be where `--subnet-file` says. */
+/** `--subnet-file` is not a path where a file can be written. */
 export class SubnetFileError extends Error {
   override readonly name = "SubnetFileError";
 }
 
 /**
- * Throws `SubnetFileError` unless there is a regular file, a symbolic link to one, or nothing. What
- * the system refuses to tell is not decided here: writing fails, and is tried again.
+ * Throws `SubnetFileError` unless the path is a regular file or a symbolic link to one, or does not exist.
+ * Other errors of the system are ignored here: writing fails later, and is retried.
  */
 export function checkSubnetFile(path: string): void {
   try {
@@ -62,8 +62,8 @@ export function checkSubnetFile(path: string): void {
   } catch (cause) {
     if (!(cause instanceof RegularFileError)) return;
     throw new SubnetFileError(
-      `cannot write the subnet file: ${cause.message}; let --subnet-file name a file, or a path ` +
-        "where there is nothing yet",
+      `cannot write the subnet file: ${cause.message}; set --subnet-file to a regular file or to a ` +
+        "path that does not exist",
       { cause },
     );
   }
@@ -71,7 +71,7 @@ export function checkSubnetFile(path: string): void {
 
 /**
  * Replaces the file as a whole, mode 0644, and makes its parent directories; a file that says the
- * same is left alone. Throws the file system's error, and `RegularFileError` for what is no file.
+ * same is left alone. Throws the file system's error, and `RegularFileError` for anything but a file.
  */
 export async function writeSubnetFile(path: string, content: SubnetFile): Promise<void> {
   const text = formatSubnetFile(content);
@@ -80,7 +80,7 @@ export async function writeSubnetFile(path: string, content: SubnetFile): Promis
   await replaceFile(path, text, { mode: 0o644, flush: true });
 }
 
-/** More than any subnet file has; lines of others in it are allowed. */
+/** More than any subnet file has, including lines of other programs. */
 const MAX_FILE_BYTES = 64 * 1024;
 
 function textOf(path: string): string | undefined {

@@ -1,14 +1,14 @@
-/** Bounds on JSON from outside, to be checked before it is parsed. */
+/** Limits for JSON from outside, checked before it is parsed. */
 
 export interface JsonLimits {
   readonly maxBytes: number;
-  /** How many arrays and objects may lie inside one another: whatever visits them may recurse. */
+  /** Levels of nested arrays and objects, because functions that walk them recurse. */
   readonly maxDepth: number;
 }
 
 /**
- * Why a text is not to be parsed, to follow "it ": `has 120000 bytes, more than 65536`, or `is nested
- * 60000 levels deep, more than 32`. `undefined` if it is within the limits; it may be no JSON at all.
+ * Why a text exceeds the limits, to follow "it ": `has 120000 bytes, more than 65536`, or `is nested
+ * 60000 levels deep, more than 32`. `undefined` if it is within them; it may still be invalid JSON.
  */
 export function whyTooLarge(text: string, { maxBytes, maxDepth }: JsonLimits): string | undefined {
   // A UTF-16 unit takes three bytes at most.
@@ -18,7 +18,7 @@ export function whyTooLarge(text: string, { maxBytes, maxDepth }: JsonLimits): s
   return depth > maxDepth ? `is nested ${depth} levels deep, more than ${maxDepth}` : undefined;
 }
 
-/** How many arrays and objects lie inside one another where the text has most. */
+/** The greatest number of nested arrays and objects. */
 function jsonDepth(text: string): number {
   let [depth, deepest] = [0, 0];
   let isInString = false;

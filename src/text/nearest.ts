@@ -21,7 +21,7 @@ export function nearest(
   return best;
 }
 
-/** Longer than any word of ours, with slips. */
+/** Longer than any known word, even misspelt. */
 const MAX_WORD = 100;
 
 /** Levenshtein distance: insertions, deletions and substitutions that turn one word into another. */

@@ -1,11 +1,11 @@
 /**
- * Text from outside, fit for a message: cut to a length, and without characters that end a line, drive
- * a terminal or turn the text around.
+ * Text from outside, made safe for a message: limited in length, and without characters that end a line,
+ * control a terminal or reverse the text.
  */
 
 /**
- * Control characters, line and paragraph separators, marks that change the direction of text, the byte
- * order mark, and halves of surrogate pairs.
+ * Control characters, line and paragraph separators, bidirectional formatting characters, the byte order
+ * mark, and unpaired surrogates.
  */
 const UNSAFE = /[\p{Cc}\p{Cs}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/gu;
 
@@ -17,7 +17,7 @@ const SHORT_ESCAPES: Readonly<Record<string, string>> = {
   "\r": "\\r",
 };
 
-/** The same text with such characters as JSON would escape them: `\n`, `\u202e`. */
+/** The same text with such characters escaped as in JSON: `\n`, `\u202e`. */
 export function escaped(text: string): string {
   return text.replace(
     UNSAFE,
@@ -26,24 +26,24 @@ export function escaped(text: string): string {
   );
 }
 
-/** At most so many UTF-16 units of a text; `…` says that there is more. */
+/** At most `maxLength` UTF-16 units of a text; `…` marks that it was cut. */
 export function cut(text: string, maxLength: number): string {
   return text.length <= maxLength ? text : `${text.slice(0, maxLength)}…`;
 }
 
-/** A value as it stands in JSON, such as `"vxlan"` or `{"VNI":1}`; what is long is cut. */
+/** A value as JSON, such as `"vxlan"` or `{"VNI":1}`, cut if it is long. */
 export function shown(value: unknown, maxLength: number = MAX_SHOWN): string {
-  // The quotes are closed also where the text is cut.
+  // Cut before quoting, so that the quotes are closed.
   if (typeof value === "string") return escaped(JSON.stringify(cut(value, maxLength)));
   return escaped(cut(jsonOf(value), maxLength));
 }
 
-/** A name as it is, without quotes, such as the key of a lease. */
+/** A name without quotes, such as the key of a lease. */
 export function shownName(name: string, maxLength: number = MAX_NAME): string {
   return escaped(cut(name, maxLength));
 }
 
-/** One line of a message as it may be printed, whatever stands in it. */
+/** A message as one line that is safe to print. */
 export function oneLine(text: string, maxLength: number = MAX_LINE): string {
   return escaped(cut(text, maxLength));
 }
@@ -53,7 +53,7 @@ const MAX_SHOWN = 60;
 /** The key of a dual-stack lease has up to 62. */
 const MAX_NAME = 80;
 
-/** `JSON.stringify` recurses: what is nested too deep has no JSON, and neither has a cycle. */
+/** `JSON.stringify` fails for values that are nested too deeply or contain a cycle. */
 function jsonOf(value: unknown): string {
   try {
     return JSON.stringify(value) ?? "undefined";

@@ -66,25 +66,25 @@ async function ensure(context: Context): Promise<boolean> {
   for (const { table } of after.inputs) {
     if (table === undefined) {
       throw new TrafficError(
-        `cannot set up IPv${family} iptables rules: they do not stay as ${
+        `cannot set up IPv${family} iptables rules: they differ from what ${
           programs[family].restore
-        } was told; another program seems to change them at the same time`,
+        } wrote; another program seems to change them at the same time`,
       );
     }
-    refusals.set(table, refusals.get(table) ?? "they do not stay as they were written");
+    refusals.set(table, refusals.get(table) ?? "they differ from what was written");
   }
   return report(context, { ...after, refusals }, true);
 }
 
 interface Plan {
   readonly reading: IptablesReading;
-  /** What iptables-restore is to read, at a time; `table` where the rest of it is not known. */
+  /** Inputs for iptables-restore, one call each; `table` if only a part of that table is known. */
   readonly inputs: readonly { readonly table?: string; readonly text: string }[];
   /** By table: why our rules could not be put in. */
   readonly refusals?: ReadonlyMap<string, string>;
 }
 
-/** Looks, and works out what to write: for the tables that are known, and for each other one alone. */
+/** Reads, and computes what to write: for all known tables together, and for each other one separately. */
 async function plan({ programs, isNft, request }: Context): Promise<Plan> {
   const { family, rules, networks, signal, onRead } = request;
   onRead?.();
@@ -118,7 +118,7 @@ async function plan({ programs, isNft, request }: Context): Promise<Plan> {
   };
 }
 
-/** Why each table of which only a part is known refused our rules. */
+/** Writes. Returns why each table of which only a part is known rejected our rules. */
 async function apply(
   { programs, request: { family, signal } }: Context,
   { inputs }: Plan,
@@ -136,12 +136,12 @@ async function apply(
   return refusals;
 }
 
-/** The result; throws `UnreadableTableError` while there are tables that are not known. */
+/** Returns `changed`; throws `UnreadableTableError` while there are unreadable tables. */
 function report({ request }: Context, { reading, refusals }: Plan, changed: boolean): boolean {
   const { family, rules } = request;
   const problems = [...reading.gaps].flatMap(([table, { reason, whyUnknown }]) => {
     const refusal = refusals?.get(table) ??
-      (whyUnknown && `whether they are in already cannot be seen: ${whyUnknown}`);
+      (whyUnknown && `it is unknown whether they exist already: ${whyUnknown}`);
     if (rules === undefined && refusal === undefined) return [];
     return [unreadableText({ family, table, reason, refusal })];
   });
@@ -159,8 +159,8 @@ function unreadableText(
 ): string {
   const name = `${family === 4 ? "ip" : "ip6"} ${table}`;
   const state = refusal === undefined
-    ? "our rules are in it, but a rule that refuses packets before they reach ours cannot be seen"
-    : `our rules are not put in: ${refusal}`;
+    ? "our rules are in it, but a rule that drops packets before they reach ours cannot be seen"
+    : `our rules are not added: ${refusal}`;
   return `IPv${family} iptables cannot show the table ${table} (${reason}); ${state}. Remove what ` +
     `was added to it with nft ("nft list table ${name}" shows it), or set EnableNFTables in the ` +
     `network configuration`;
@@ -171,12 +171,12 @@ function jumpsSeenByNft(family: Family, hook: IptablesHook): Promise<number | un
   return askNft({ family, table, chain: parent }, (json) => countJumps(json, chain));
 }
 
-/** Whether FORWARD has rules that refuse less than iptables shows: our jump stays behind those. */
+/** Whether FORWARD has rules that drop less than iptables shows: our jump stays behind those. */
 async function looksStricter(family: Family): Promise<boolean> {
   return await askNft({ family, table: "filter", chain: "FORWARD" }, comparesWithSets) ?? false;
 }
 
-/** nft reads every rule, but is not always installed: `undefined` then. */
+/** nft can read every rule. `undefined` if it is not installed. */
 async function askNft<T>(
   chain: Parameters<typeof listChainCommand>[0],
   read: (json: string) => T,

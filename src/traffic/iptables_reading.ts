@@ -1,9 +1,9 @@
 /**
- * Reading what iptables holds of ours, and knowing when that is not the whole.
+ * Reads the rules of iptables, and detects tables that it does not show completely.
  *
- * iptables-save leaves a table out that holds something which only nft can show, and breaks off with
- * an error at a rule that it cannot read. Of such a table `iptables -C` and `iptables -S CHAIN` still
- * tell whether our jump and our chain are there, so that they are never put in a second time.
+ * iptables-save omits a table with rules that only nft can show, and stops with an error at a rule that it
+ * cannot read. For such a table, `iptables -C` and `iptables -S CHAIN` still show whether our jump and our
+ * chain exist, so that they are never added a second time.
  */
 
 import type { PerFamily } from "../addr/family.ts";
@@ -22,29 +22,29 @@ export type IptablesPrograms = Required<
   PerFamily<{ readonly save: string; readonly restore: string }>
 >;
 
-/** How long iptables waits for another that holds the lock. */
+/** How long iptables waits for another process that holds the lock. */
 export const LOCK_WAIT_SECONDS = 5;
 
 export interface ReadRequest {
   readonly programs: IptablesPrograms;
   readonly family: Family;
-  /** Whether rules of ours belong into the table. */
+  /** Whether the table should contain rules of ours. */
   readonly isWanted: (hook: IptablesHook) => boolean;
-  /** How many jumps nft sees from a chain to another one; `undefined` where nft cannot be used. */
+  /** The number of our jumps that nft shows; `undefined` if nft cannot be used. */
   readonly countJumps: (hook: IptablesHook) => Promise<number | undefined>;
   readonly signal?: AbortSignal;
 }
 
 export interface IptablesReading {
-  /** Of a table with a gap: our chain and our jump, no other rule. */
+  /** For a table with a gap, only our chain and our jump. */
   readonly state: IptablesState;
   readonly gaps: ReadonlyMap<string, TableGap>;
 }
 
-/** A table that iptables does not show whole. */
+/** A table that iptables does not show completely. */
 export interface TableGap {
   readonly reason: string;
-  /** Absent when our own chain and jump are known all the same. */
+  /** Absent if our own chain and jump are known nevertheless. */
   readonly whyUnknown?: string;
 }
 
@@ -65,13 +65,13 @@ export async function readIptables(request: ReadRequest): Promise<IptablesReadin
     }
     state.set(table, own);
     if (reason !== undefined) gaps.set(table, { reason });
-    // No complaint, and yet our chain is in a table that was not shown.
-    else if (own.has(hook.chain)) gaps.set(table, { reason: "iptables-save leaves it out" });
+    // No error, but our chain exists in a table that was not shown.
+    else if (own.has(hook.chain)) gaps.set(table, { reason: "iptables-save omits it" });
   }
   return { state, gaps };
 }
 
-/** One program, or one more for each of our tables when another table made that one fail. */
+/** Runs iptables-save once, and once more for each of our tables if another table made it fail. */
 async function readTables({ programs, family, signal }: ReadRequest): Promise<SavedTables> {
   const program = programs[family].save;
   const whole = await runIptables(program, [], signal && { signal });
@@ -126,7 +126,7 @@ async function readOwnPart(
   ]);
 }
 
-/** What `iptables -C` says when the rule is not there; any other failure tells nothing about it. */
+/** Errors of `iptables -C` for a missing rule; any other error says nothing about the rule. */
 const ABSENCES: readonly { readonly text: RegExp; readonly isChainAbsent: boolean }[] = [
   { text: /Chain '[^']*' does not exist|Couldn't load target/, isChainAbsent: true },
   { text: /Bad rule|No chain\/target\/match by that name/, isChainAbsent: false },
@@ -142,7 +142,7 @@ function runOnTable(
   return runIptables(program, all, signal && { signal });
 }
 
-/** Exit status of iptables when it waited in vain for the lock. */
+/** Exit status of iptables when it could not get the lock in time. */
 const EXIT_LOCKED = 4;
 const RUN_TIMEOUT_MS = 20_000;
 /** A node with 100 000 rules of other programs must not be too large to look at. */

@@ -105,7 +105,7 @@ function hookCorrection(hook: IptablesHook, input: HookInput): string[] {
 
   if (desired.length === 0 && foreign.length === 0) {
     if (!chains.has(hook.chain)) return stale.map(remove);
-    // What calls a chain in a table that is known in part is not known.
+    // In a partially known table, other rules may refer to the chain.
     const isReferenced = isPartial || referenceCount(chains, hook.chain) > jumps.length;
     const isEmpty = chains.get(hook.chain)?.length === 0;
     if (isReferenced && isEmpty && jumps.length === 0) return stale.map(remove);
@@ -314,7 +314,7 @@ function obstacle(
     network: Prefix;
   },
 ): Spec | undefined {
-  // A chain that did not end a packet's way does not do so when it is called again.
+  // A chain without an effect on the packet has none when it is called again.
   const walked = new Set<string>();
   const walk = (rules: readonly Spec[], depth: number): Spec | "settled" | undefined => {
     for (const spec of rules) {
@@ -339,9 +339,8 @@ function obstacle(
 }
 
 /**
- * Why packets of the network do not get through a FORWARD in which our rules are not: its policy, or
- * the rule that refuses them; `undefined` if they do, as far as is seen without their ports and
- * interfaces.
+ * Why a FORWARD chain without our rules drops packets of the network: its policy, or a rule. `undefined`
+ * if it accepts them, as far as can be determined without ports and interfaces.
  */
 export function forwardRefusal(
   { chains, policy, network }: {
@@ -352,7 +351,7 @@ export function forwardRefusal(
 ): string | undefined {
   const covers = (match: AddressMatch | undefined) =>
     match === undefined || !match.negated && prefixContains(match.prefix, network);
-  // Accepted, or sent to a chain for it.
+  // The network is accepted, or sent to a chain of its own.
   const isAccepted = chains.values().some((rules) =>
     rules.map((raw) => parseSpec(raw)).some((spec) =>
       !spec.isNarrower && !spec.mark && !spec.states && covers(spec.source) &&

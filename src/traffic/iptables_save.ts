@@ -1,21 +1,21 @@
-/** What iptables-save and `iptables -S` print, read as data. */
+/** Parses the output of iptables-save and `iptables -S`. */
 
 /** Table, then chain, then its rules as iptables-save prints them after `-A CHAIN `. */
 export type IptablesState = ReadonlyMap<string, ReadonlyMap<string, readonly string[]>>;
 
 export interface SavedTables {
-  /** The tables that were printed whole. */
+  /** The tables that were printed completely. */
   readonly tables: IptablesState;
-  /** By table and built-in chain, as in `filter FORWARD`: what happens to packets at its end. */
+  /** By table and built-in chain, as in `filter FORWARD`: the chain's policy. */
   readonly policies: ReadonlyMap<string, string>;
-  /** Why a table was left out, or printed in part. */
+  /** Why a table was omitted or printed partially. */
   readonly unreadable: ReadonlyMap<string, string>;
 }
 
 /**
- * Reads the output of iptables-save. A table whose text is cut short, has a line that is not a rule,
- * or is announced as incompatible is no reading of that table: whoever took it for one would put the
- * same rules in again. Throws `SyntaxError` for what is not iptables-save's output at all.
+ * Parses the output of iptables-save. A table that is truncated, contains a line that is not a rule, or is
+ * announced as incompatible counts as unreadable: otherwise our rules would be added again. Throws
+ * `SyntaxError` for text that is not iptables-save's output at all.
  */
 export function parseIptablesSave(text: string): SavedTables {
   const tables = new Map<string, Map<string, string[]>>();
@@ -31,7 +31,7 @@ export function parseIptablesSave(text: string): SavedTables {
     if (line.startsWith("#")) {
       const incompatible = INCOMPATIBLE.exec(line)?.[1];
       if (incompatible !== undefined) {
-        unreadable.set(incompatible, "it holds a rule that only nft shows");
+        unreadable.set(incompatible, "it contains a rule that only nft shows");
       }
     } else if (line.startsWith("*")) {
       end(CUT_SHORT);
@@ -40,7 +40,7 @@ export function parseIptablesSave(text: string): SavedTables {
       if (current !== undefined) tables.set(current.name, current.chains);
       current = undefined;
     } else if (current === undefined) {
-      // The rest of a table of which one line is not understood.
+      // The rest of a table after a line that could not be parsed.
       if (unreadable.size === 0) throw unexpectedLine(line);
     } else if (readLine(line, current.chains)) {
       const [, chain, policy] = POLICY.exec(line) ?? [];
@@ -52,10 +52,10 @@ export function parseIptablesSave(text: string): SavedTables {
   return { tables, policies, unreadable };
 }
 
-/** "contains incompatible base-chains" is another message: the chains of iptables are all shown. */
+/** Not "contains incompatible base-chains", with which all chains of iptables are shown. */
 const INCOMPATIBLE = /^# Table [`'"]?([^`'"\s]+)[`'"]? is incompatible\b/;
 const POLICY = /^:(\S+) ([A-Z]+)( |$)/;
-const CUT_SHORT = "iptables-save broke off in the middle of it";
+const CUT_SHORT = "iptables-save stopped in the middle of it";
 
 /** The rules in what `iptables -S CHAIN` prints. */
 export function parseChainListing(text: string, chain: string): string[] {

@@ -21,8 +21,8 @@ export interface TrafficManager extends AsyncDisposable {
   /** What the system is to hold from now on. Returns at once; the work follows. */
   setRules(rules: TrafficRules): void;
   /**
-   * Resolves when the rules last set are in the kernel, or as far in as they get before an operator
-   * mends what `status()` says. Rejects with the signal's reason.
+   * Resolves when the rules last set are in the kernel, or when only an operator can fix the rest, which
+   * `status()` describes. Rejects with the signal's reason.
    */
   whenInstalled(signal?: AbortSignal): Promise<void>;
   status(): TrafficStatus;
@@ -45,7 +45,7 @@ export interface TrafficManagerOptions {
   readonly resyncMs: number;
   /** Kernel-side room for notifications that are not read yet. */
   readonly receiveBufferBytes?: number;
-  /** What else may refuse packets: looked at once ours are in, and warned of. */
+  /** Checks other firewalls for chains that drop our packets, once our rules are in place. */
   readonly others?: OtherFirewalls;
   readonly log: Log;
   /** Called when `status()` has changed. */
@@ -146,7 +146,7 @@ class Manager implements TrafficManager {
     return FAMILIES.filter((family) => this.#rules?.[family] !== undefined);
   }
 
-  /** Nothing is left to do for this program. */
+  /** The daemon can do no more: the rest is up to an operator. */
   #isDone(): boolean {
     return this.#rules !== undefined &&
       this.#used().every((family) =>
@@ -260,7 +260,7 @@ class Manager implements TrafficManager {
       this.#dirty.add(family);
       return;
     }
-    // What makes a table unreadable may be in a chain that is none of ours: its end is looked for.
+    // Changes to the chain that makes the table unreadable may not be announced to us: check again later.
     this.#recheck ??= setTimeout(() => {
       this.#recheck = undefined;
       for (const family of this.#problems.keys()) this.#markDirty(family);

@@ -56,8 +56,8 @@ export function countJumps(json: string, chain: string): number {
 }
 
 /**
- * A rule in the listing compares something with a set, which iptables leaves out when it shows the
- * rule: `ip saddr @blocked drop` looks like a DROP of everything. Throws `SyntaxError`.
+ * Whether a rule in the listing matches a set. iptables shows such a rule without that condition:
+ * `ip saddr @blocked drop` looks like a DROP of everything. Throws `SyntaxError`.
  */
 export function comparesWithSets(json: string): boolean {
   return readObjects(json).some(({ rule }) =>
@@ -72,7 +72,7 @@ function isSet(value: unknown): boolean {
   return typeof value === "string" ? value.startsWith("@") : isRecord(value) && "set" in value;
 }
 
-/** A chain of whatever table that sees forwarded packets. */
+/** A base chain at the hook `forward`, of any table. */
 export interface ForwardChain {
   readonly table: string;
   readonly family: "ip" | "ip6" | "inet";
@@ -92,7 +92,7 @@ export function readForwardChains(json: string): ForwardChain[] {
   });
 }
 
-/** The listing has a rule that refuses every packet. Throws `SyntaxError`. */
+/** Whether the listing has a rule that drops every packet. Throws `SyntaxError`. */
 export function refusesAll(json: string): boolean {
   return readObjects(json).some(({ rule }) => {
     const expressions = isRecord(rule) && Array.isArray(rule["expr"]) ? rule["expr"] : [];
@@ -104,8 +104,8 @@ export function refusesAll(json: string): boolean {
 }
 
 /**
- * The listing has a rule for packets of the network that does not refuse them: it accepts them, or
- * sends them to a chain for them. Throws `SyntaxError`.
+ * Whether the listing has a rule that accepts packets of the network or sends them to another chain.
+ * Throws `SyntaxError`.
  */
 export function admitsNetwork(json: string, network: Prefix): boolean {
   return readObjects(json).some(({ rule }) => {
@@ -284,7 +284,7 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** A member that is text or a number; an object has no text that could be relied on. */
+/** A string or a number as text; an object has no reliable text. */
 function textOf(value: unknown): string {
   return typeof value === "object" && value !== null ? "an object" : String(value);
 }
@@ -366,7 +366,7 @@ function decodePrefix(value: unknown): Prefix | undefined {
     : undefined;
 }
 
-/** Deeper than any expression of nft goes. */
+/** Deeper than any expression of nft. */
 const MAX_DEPTH = 100;
 
 /** Every address and prefix in an expression. */

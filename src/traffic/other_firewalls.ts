@@ -1,10 +1,10 @@
 /**
- * Other firewalls of this host that refuse what our rules accept.
+ * Detects other firewalls of this host that drop packets that our rules accept.
  *
- * A packet passes every table at the hook `forward`, of iptables-legacy and of nftables: dropped by
- * one, it is dropped, whatever the others accept. Docker and distributions that changed from one kind
- * of iptables to the other leave a policy of DROP where our rules are not. That is theirs to change,
- * so it is warned of: once, and again when it is another.
+ * A packet traverses every table at the hook `forward`, of iptables-legacy and of nftables. If one table
+ * drops it, it is lost, whatever the others accept. Docker, or a distribution that changed from one variant
+ * of iptables to the other, may leave a policy of DROP in a table without our rules. The daemon does not
+ * change other programs' rules; it logs a warning once, and again when the finding changes.
  */
 
 import { readFileSync } from "node:fs";
@@ -29,7 +29,7 @@ import type { FamilyRules, TrafficRules } from "./rules.ts";
 import { TrafficError } from "./target.ts";
 
 export interface OtherFirewallsOptions {
-  /** `RuleTarget.name` of where our rules are. */
+  /** `RuleTarget.name` of the target with our rules. */
   readonly target: string;
   /** `changed()` is called when rules of nftables change. */
   readonly isAnnounced: boolean;
@@ -38,7 +38,7 @@ export interface OtherFirewallsOptions {
 }
 
 const PERIOD_MS = 60_000;
-/** Looking takes a hundredth of the time at most. */
+/** The pause after a check, as a multiple of its duration: checks take a hundredth of the time at most. */
 const PAUSE_PER_LOOK = 100;
 
 export class OtherFirewalls implements AsyncDisposable {
@@ -56,7 +56,7 @@ export class OtherFirewalls implements AsyncDisposable {
     this.#options = options;
   }
 
-  /** Our rules are in: looks now, and again whenever there may be something new. */
+  /** Our rules are in place: checks now, and periodically from now on. */
   follow(rules: TrafficRules): void {
     if (this.#rules === rules) return;
     this.#rules = rules;
@@ -64,7 +64,7 @@ export class OtherFirewalls implements AsyncDisposable {
     this.#schedule(0);
   }
 
-  /** Some rule, chain or table of nftables is another. */
+  /** A rule, chain or table of nftables has changed. */
   changed(): void {
     this.#hasChanged = true;
   }
@@ -96,7 +96,7 @@ export class OtherFirewalls implements AsyncDisposable {
       const found: string[] = [];
       for (const family of familiesOf(this.#rules ?? {})) {
         const rules = this.#rules?.[family] as FamilyRules;
-        // Without rules of ours there, forwarding is left to others on purpose.
+        // Without forward rules of ours, forwarding is deliberately left to other programs.
         if (rules.forward.length === 0) continue;
         if (!target.includes("legacy")) found.push(...await this.#lookAtLegacy(family, rules));
         if (!isNftKnown) this.#inNftables.set(family, await lookAtNftables(target, family, rules));
@@ -106,12 +106,12 @@ export class OtherFirewalls implements AsyncDisposable {
     } catch (error) {
       if (this.#abort.signal.aborted) return;
       this.#hasChanged = true;
-      // Nothing depends on it: there may be no such program, or a listing of an unknown kind.
+      // Not important: the program may be missing, or its output unknown.
       log.debug(`cannot look at other firewalls: ${(error as Error).message}`);
     }
   }
 
-  /** Legacy tables are there when something has used them; to ask for others would make them. */
+  /** Reads only legacy tables that exist: iptables-legacy would create the others. */
   async #lookAtLegacy(family: Family, { network }: FamilyRules): Promise<string[]> {
     const program = LEGACY_SAVE[family];
     if (!legacyTables(family).includes("filter") || findProgram(program) === undefined) return [];
@@ -122,9 +122,9 @@ export class OtherFirewalls implements AsyncDisposable {
     if (refusal === undefined) return [];
     const command = program.replace(/-save$/, "");
     return [
-      `${command} refuses forwarded packets in its chain FORWARD (${refusal}), whatever our rules ` +
-      `in ${this.#options.target} accept; if nothing else needs ${command}, use one kind of ` +
-      `iptables only, else run "${command} -I FORWARD -s ${network} -j ACCEPT" and ` +
+      `${command} drops forwarded packets in its chain FORWARD (${refusal}), although our rules in ` +
+      `${this.#options.target} accept them; if nothing else needs ${command}, use only one variant ` +
+      `of iptables, otherwise run "${command} -I FORWARD -s ${network} -j ACCEPT" and ` +
       `"${command} -I FORWARD -d ${network} -j ACCEPT"`,
     ];
   }
@@ -132,7 +132,7 @@ export class OtherFirewalls implements AsyncDisposable {
   #report(found: ReadonlySet<string>): void {
     for (const text of found.difference(this.#warned)) this.#options.log.warn(text);
     if (found.size === 0 && this.#warned.size > 0) {
-      this.#options.log.info("no other firewall of this host refuses forwarded packets any more");
+      this.#options.log.info("no other firewall of this host drops our forwarded packets any more");
     }
     this.#warned = found;
   }
@@ -146,7 +146,7 @@ const LEGACY_NAMES: Readonly<Record<Family, string>> = {
   4: "/proc/net/ip_tables_names",
   6: "/proc/net/ip6_tables_names",
 };
-/** The legacy tables that this network namespace has; none where the module is not loaded. */
+/** The legacy tables of this network namespace; none if the module is not loaded. */
 function legacyTables(family: Family): string[] {
   try {
     return readFileSync(LEGACY_NAMES[family], "utf8").split("\n");
@@ -169,8 +169,8 @@ async function lookAtNftables(
     const reason = await refusalOf(runner, chain, network);
     if (reason === undefined) continue;
     found.push(
-      `nftables refuses IPv${family} packets in the chain ${chain.name} of the table ` +
-        `${chain.family} ${chain.table} (${reason}), whatever our rules in ${target} accept; ` +
+      `nftables drops forwarded IPv${family} packets in the chain ${chain.name} of the table ` +
+        `${chain.family} ${chain.table} (${reason}), although our rules in ${target} accept them; ` +
         `let that table accept ${network}`,
     );
   }
@@ -186,13 +186,13 @@ async function refusalOf(
     if (!drops && !refusesAll(await runner.list(`list chain ${family} ${table} ${name}`))) {
       return undefined;
     }
-    // Only what refuses is looked at further: a table may have tens of thousands of rules.
+    // Only tables that drop packets are read: a table may have tens of thousands of rules.
     if (admitsNetwork(await runner.list(`list table ${family} ${table}`), network)) {
       return undefined;
     }
-    return drops ? "its policy is drop" : "a rule refuses every packet";
+    return drops ? "its policy is drop" : "a rule drops every packet";
   } catch (error) {
-    // It has gone meanwhile, or its name is a word of nft's own, which cannot be asked for.
+    // It has been deleted, or its name is a keyword of nft, which cannot be listed.
     if (error instanceof TrafficError) return undefined;
     throw error;
   }
@@ -207,15 +207,15 @@ function optionalRunner(): NftRunner | undefined {
   }
 }
 
-/** It sees packets of the family, and is not where our own rules are and are kept in force. */
+/** Whether it sees packets of the family and is not in the table with our own rules. */
 function isOther(chain: ForwardChain, target: string, family: Family): boolean {
   const own = family === 4 ? "ip" : "ip6";
   if (chain.family !== "inet" && chain.family !== own) return false;
   if (chain.table === nftTableName(family)) return false;
-  // Both become part of a command.
+  // Both are used in a command.
   if (![chain.table, chain.name].every((name) => PLAIN_NAME.test(name))) return false;
   return !(target === "iptables (nf_tables)" && chain.family === own && chain.table === "filter");
 }
 
-/** As nft(8) reads it without quotes. */
+/** A name that nft(8) accepts without quotes. */
 const PLAIN_NAME = /^[A-Za-z_][\w./-]*$/;

@@ -10,7 +10,7 @@ export interface RuleTarget extends Disposable {
   /**
    * Makes the system hold these rules, atomically for each table, and returns whether it had to be
    * changed; a system that holds them already is only read. Throws `TrafficError`, and
-   * `UnreadableTableError` when all that can be done is done.
+   * `UnreadableTableError` if a retry cannot help.
    */
   ensure(request: EnsureRequest): Promise<boolean>;
   /** Whether a change of rules is announced by nftables notifications. */
@@ -48,7 +48,7 @@ export class TrafficError extends Error {
 }
 
 /**
- * A table cannot be shown by the system's own program, because of what others put into it: time does
- * not mend that, an operator does.
+ * The system's own program cannot show a table, because of a rule of another program. A retry does not
+ * help: an operator has to fix it.
  */
 export class UnreadableTableError extends TrafficError {}

@@ -23,7 +23,7 @@ export interface TrafficOptions
   readonly mode: TrafficMode;
   /** By default the system's. */
   readonly programs?: IptablesPrograms;
-  /** How often other firewalls of the host are looked at. */
+  /** How often other firewalls of the host are checked. */
   readonly othersPeriodMs?: number;
 }
 

@@ -150,7 +150,7 @@ test("a server that accepts and says nothing is not waited for longer than for a
 
 test("an endpoint without a port is named when it fails", async () => {
   const hint = (port: number, url: string) =>
-    `the endpoint has no port, and ${port} is taken: etcd listens on 2379, write ${url}:2379`;
+    `the endpoint has no port, so ${port} is used: etcd listens on 2379, write ${url}:2379`;
   expect(await reason("http://127.0.0.1")).toContain(hint(80, "http://127.0.0.1"));
   expect(await reason("https://[::1]/")).toContain(hint(443, "https://[::1]"));
   const [port] = await freePorts(2);

@@ -135,7 +135,7 @@ test("a key that is none, or another certificate's, is named", async () => {
     `${other.keyFile} is not the key of the certificate in ${clientFiles.certFile}`,
   );
   expect(await outcome(mutual.url, { ...files, keyFile: clientFiles.certFile })).toContain(
-    `${clientFiles.certFile} has no private key in PEM form`,
+    `${clientFiles.certFile} has no unencrypted private key in PEM form`,
   );
 });
 

@@ -234,7 +234,7 @@ describe("on a real etcd", () => {
     90_000,
   );
 
-  test("an etcd user who must not write sessions gets a lease nevertheless", async () => {
+  test("an etcd user who may not write sessions gets a lease nevertheless", async () => {
     const etcdctlFlags = ["--user=root:secret"];
     await using guarded = await EtcdServer.start({ kind: "etcd", etcdctlFlags });
     await setUpUsers(guarded, "/guarded");
@@ -250,7 +250,7 @@ describe("on a real etcd", () => {
       `/guarded/subnets/${own.lease.key}\n\n`,
     );
     expect(limited.warnings()).toEqual([
-      expect.stringContaining("this etcd user must not write /guarded/sessions/192.0.2.1"),
+      expect.stringContaining("this etcd user may not write /guarded/sessions/192.0.2.1"),
     ]);
   }, 90_000);
 

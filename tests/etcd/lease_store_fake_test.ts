@@ -197,7 +197,7 @@ describe("acquire", () => {
     expect(keyOf(own)).not.toBe("10.5.200.0-24");
   });
 
-  test("takes no subnet that holds what this host needs, whatever it had before", async () => {
+  test("takes no subnet that contains an excluded address, even if it had it before", async () => {
     const excluded = ["10.5.1.254", "10.5.200.9", "10.5.201.9"].map((address) => ({
       address: address as IpAddress,
       what: "the gateway of this host",
@@ -211,7 +211,7 @@ describe("acquire", () => {
     expect(subnetKeys(etcd)).toEqual(["10.5.2.0-24"]);
     expect(records.map(({ msg }) => msg)).toContainEqual(
       "this node's lease of 10.5.201.0/24 does not fit the network configuration, overlaps an older " +
-        "one or holds an address that this host needs; deleting it",
+        "one or contains an address that this host uses; deleting it",
     );
   });
 
@@ -787,7 +787,7 @@ describe("a node that comes back with another public address", () => {
     expect(etcd.get(L1)?.version).toBe(1n);
     expect(warnings()).toEqual([
       expect.stringContaining(
-        `the reservation of 10.5.7.0/24 for 192.0.2.1 carries its VtepMAC ${MAC}`,
+        `the reservation of 10.5.7.0/24 for 192.0.2.1 contains its VtepMAC ${MAC}`,
       ),
     ]);
   });
@@ -946,7 +946,7 @@ describe("the live session", () => {
         expect(etcd.get(session)?.value).toBe(value);
         if (!isRevoked) expect(etcd.get(session)?.lease).toBe(lease);
         expect(records.map(({ msg }) => msg)).toContain(
-          `the live session ${session} was gone; it is back`,
+          `the live session ${session} was deleted; it is written again`,
         );
         await etcd.clock.advance(DAY_MS / 100);
         expect(etcd.get(session)?.value).toBe(value);
@@ -1004,16 +1004,16 @@ describe("the live session", () => {
     });
   });
 
-  test("that the etcd user must not write is done without, with a warning", async () => {
+  test("that the etcd user may not write is skipped with a warning", async () => {
     const etcd = new FakeEtcd();
     const { store, client, warnings } = node(etcd);
     client.failNext("transaction", "before", "etcdserver: permission denied");
     const own = await withTime(etcd, store.acquire(request(IPV4, A), forever));
     expect(subnetKeys(etcd)).toEqual([keyOf(own)]);
     expect(warnings()).toEqual([
-      `this etcd user must not write ${session}; without it, two nodes with one ` +
+      `this etcd user may not write ${session}; without it, two nodes with one ` +
       "public address are not noticed, and a node that comes back with another one gets another " +
-      "subnet",
+      "subnet; grant the user write access there",
     ]);
   });
 

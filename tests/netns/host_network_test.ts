@@ -59,12 +59,10 @@ ip route add ${gateway}/32 dev lan0
 ${toGateway}`);
   const daemon = await host.up({ flags: ["--iface=eth0"] });
   expect(daemon.logLines(/^W/).map((line) => line.slice(line.indexOf("Network")))).toEqual([
-    "Network 10.5.0.0/16 overlaps 10.5.9.2/32, the network of interface lan0: a host there whose " +
-    "address is in the subnet of a node cannot be reached any more; better choose a network that " +
-    "nothing else uses",
+    "Network 10.5.0.0/16 overlaps 10.5.9.2/32, the network of interface lan0: a host there becomes " +
+    "unreachable if its address is in the subnet of a node; choose a network that nothing else uses",
     `Network 10.5.0.0/16 covers ${gateway}, the gateway of this host: this node takes no subnet that ` +
-    "holds it and ignores another node's lease that does; better choose a network that nothing " +
-    "else uses",
+    "contains it and ignores other nodes' leases that do; choose a network that nothing else uses",
   ]);
   await cluster.etcd.put(
     `${PREFIX}/subnets/10.5.9.0-24`,
@@ -74,7 +72,7 @@ ${toGateway}`);
   const isSetAside = () => daemon.logLines(/ignoring lease 10\.5\.9\.0-24/).length > 0;
   await eventually("the lease is set aside", 30_000, isSetAside);
   expect(daemon.logLines(/ignoring lease/)[0]).toContain(
-    `its subnet 10.5.9.0/24 holds ${gateway}, the gateway of this host`,
+    `its subnet 10.5.9.0/24 contains ${gateway}, the gateway of this host`,
   );
   const hasRoute = async () =>
     (await host.sh("ip route show 10.5.9.0/24")).includes("dev flannel.1");

@@ -353,31 +353,32 @@ describe("a table that iptables-save", () => {
   });
 });
 
-describe("another firewall that refuses forwarded packets is warned of once:", () => {
+describe("another firewall that drops forwarded packets is reported once:", () => {
   const legacy = VARIANTS["legacy"] as IptablesPrograms;
   test.each(
     [
       ["iptables-legacy, with ours in iptables on nftables", {}, {
         refuse: "iptables-legacy -P FORWARD DROP",
-        text: "iptables-legacy refuses forwarded packets in its chain FORWARD (its policy is DROP)",
+        text: "iptables-legacy drops forwarded packets in its chain FORWARD (its policy is DROP)",
         allow: "iptables-legacy -A FORWARD -s 10.5.0.0/16 -j ACCEPT",
       }],
       ["ip6tables-legacy, with ours in nftables", { mode: "nftables" }, {
         refuse: "ip6tables-legacy -A FORWARD -j REJECT",
-        text: "ip6tables-legacy refuses forwarded packets in its chain FORWARD (it has the rule " +
+        text: "ip6tables-legacy drops forwarded packets in its chain FORWARD (it has the rule " +
           '"-j REJECT --reject-with icmp6-port-unreachable")',
         allow: "ip6tables-legacy -F FORWARD",
       }],
       ["nftables, with ours in iptables-legacy", { programs: legacy }, {
         refuse: "nft add table ip6 other; " +
           "nft add chain ip6 other forwarded '{ type filter hook forward priority 0; policy drop; }'",
-        text: "nftables refuses IPv6 packets in the chain forwarded of the table ip6 other " +
+        text:
+          "nftables drops forwarded IPv6 packets in the chain forwarded of the table ip6 other " +
           "(its policy is drop)",
         allow: "nft add rule ip6 other forwarded ip6 saddr 2001:cafe:42::/56 accept",
       }],
       ["iptables on nftables, with ours in nftables", { mode: "nftables" }, {
         refuse: "iptables -P FORWARD DROP",
-        text: "nftables refuses IPv4 packets in the chain FORWARD of the table ip filter " +
+        text: "nftables drops forwarded IPv4 packets in the chain FORWARD of the table ip filter " +
           "(its policy is drop)",
         allow: "iptables -P FORWARD ACCEPT",
       }],
@@ -385,8 +386,9 @@ describe("another firewall that refuses forwarded packets is warned of once:", (
         refuse: "nft add table ip other; " +
           "nft add chain ip other forwarded '{ type filter hook forward priority 0; }'; " +
           "nft add rule ip other forwarded counter drop",
-        text: "nftables refuses IPv4 packets in the chain forwarded of the table ip other " +
-          "(a rule refuses every packet)",
+        text:
+          "nftables drops forwarded IPv4 packets in the chain forwarded of the table ip other " +
+          "(a rule drops every packet)",
         allow: "nft delete table ip other",
       }],
     ] as const,
@@ -400,9 +402,9 @@ describe("another firewall that refuses forwarded packets is warned of once:", (
     );
     await eventually("it is warned of", 30_000, () => driver.log().includes(text));
     await namespace.sh(allow);
-    const end = "no other firewall of this host refuses forwarded packets any more";
+    const end = "no other firewall of this host drops our forwarded packets any more";
     await eventually("its end is logged", 30_000, () => driver.log().includes(end));
-    expect(driver.log().match(/^W.*refuses/gm)).toHaveLength(1);
+    expect(driver.log().match(/^W.*drops/gm)).toHaveLength(1);
   });
 
   test("looking makes no legacy table", async () => {
@@ -410,7 +412,7 @@ describe("another firewall that refuses forwarded packets is warned of once:", (
     await using driver = await Driver.start(namespace, { othersPeriodMs: 100 }, rulesFor());
     await namespace.sh("nft add table ip other");
     await Bun.sleep(1_000);
-    expect(await driver.stop()).not.toContain("refuses");
+    expect(await driver.stop()).not.toContain("drops");
     expect(await namespace.sh("cat /proc/net/ip_tables_names /proc/net/ip6_tables_names")).toBe("");
   });
 });

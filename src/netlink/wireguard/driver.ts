@@ -68,7 +68,7 @@ export interface Fault {
   readonly reason?: string;
 }
 
-/** Of the two devices, the one for IPv6 has an option of its own. */
+/** The message for a port that is in use. The device for IPv6 has its own option. */
 export function listenPortTaken(link: string, port: number): string {
   return udpPortTaken(port, link.endsWith("-v6") ? "ListenPortV6" : "ListenPort");
 }

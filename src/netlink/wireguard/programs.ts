@@ -35,7 +35,7 @@ export async function startUserspace(link: string): Promise<Fault | undefined> {
   }
   const holder = foreignHolder(link);
   if (holder !== undefined) {
-    const reason = `${holder} has the socket ${uapiSocketPath(link)}, and this daemon is in ` +
+    const reason = `${holder} listens at the socket ${uapiSocketPath(link)}; this daemon is in ` +
       `${ownNamespace()}; ${OWN_RUN}`;
     return { code: "EEXIST", reason };
   }

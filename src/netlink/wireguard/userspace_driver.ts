@@ -64,15 +64,15 @@ const ANSWER_TIMEOUT_MS = 5000;
 const MAX_ANSWER_CHARACTERS = 64 * 1024 * 1024;
 
 /**
- * The socket's inode: a process that is started again makes another one. `undefined` for the device
- * of another network namespace that sees the same /run.
+ * The socket's inode: a restarted process creates another one. `undefined` for a device of another
+ * network namespace with the same /run.
  */
 function identityOf(link: string): number | undefined {
   const stat = statSync(uapiSocketPath(link), { throwIfNoEntry: false });
   return stat?.isSocket() && foreignHolder(link) === undefined ? stat.ino : undefined;
 }
 
-/** Who has the socket of this name, if it is of another network namespace. */
+/** The process that listens at the device's socket, if it is in another network namespace. */
 export function foreignHolder(link: string): string | undefined {
   const place = listenerNamespace(uapiSocketPath(link));
   switch (place.kind) {

@@ -1,10 +1,10 @@
 /**
- * Whether an answer of etcd can be true.
+ * Consistency checks of etcd's answers.
  *
  * Revisions decide where a watch resumes, keys whose lease is read, and times to live when a lease is
- * renewed. A member that is damaged, a proxy that mixes answers up, or an impostor could use them to
- * blind a node or to end it, so they are checked before anything relies on them. What other clients
- * write (values, ids of leases, keys below the prefix that are not UTF-8) is not checked here.
+ * renewed. With wrong ones a damaged member, a proxy that mixes up answers, or an impostor could make a
+ * node miss changes or end it, so they are checked before use. What other clients write (values, lease
+ * IDs, keys below the prefix that are not UTF-8) is not checked here.
  */
 
 import { shown } from "../../text/shown.ts";
@@ -19,12 +19,12 @@ import type {
   TxnResponse,
 } from "./rpc/rpc_pb.ts";
 
-/** The message says which answer, with the value. */
+/** An impossible answer; the message names the value. */
 export class WrongAnswerError extends Error {
   override readonly name = "WrongAnswerError";
 }
 
-/** With a million changes each second, a store gets here after 146 000 years. */
+/** With a million changes per second, a store reaches this after 146 000 years. */
 const REVISION_LIMIT = 1n << 62n;
 /** The longest that etcd grants (MaxLeaseTTL in etcd's lease/lessor.go). */
 const TTL_LIMIT_SECONDS = 9_000_000_000n;
@@ -64,7 +64,7 @@ export function checkTransaction(response: TxnResponse, transaction: Transaction
   }
 }
 
-/** An event of a watch that has seen everything before the revision `next`. */
+/** Checks an event of a watch that has received everything before the revision `next`. */
 export function checkEvent(
   { kv }: Event,
   { prefix, next, revision }: { prefix: Uint8Array; next: bigint; revision: bigint },
@@ -88,7 +88,7 @@ export function checkEvent(
   return kv;
 }
 
-/** The id and the time of a lease that was asked for; `id` 0n let etcd choose. */
+/** Checks the ID and the time to live of a granted lease; with `id` 0n etcd has chosen the ID. */
 export function checkGrant({ ID, TTL, error }: LeaseGrantResponse, id: bigint): void {
   if (error !== "") throw new WrongAnswerError(`etcd granted no lease: ${shown(error)}`);
   if (ID === 0n || (id !== 0n && ID !== id)) {
@@ -98,14 +98,14 @@ export function checkGrant({ ID, TTL, error }: LeaseGrantResponse, id: bigint): 
   checkTtl(TTL);
 }
 
-/** Seconds that a lease has left; 0 or less for one that is gone, or about to go. */
+/** Checks the remaining time of a lease; 0 or less if it has expired or is about to. */
 export function checkTtl(seconds: bigint): void {
   if (seconds > TTL_LIMIT_SECONDS) {
     throw new WrongAnswerError(`etcd's answer has the impossible time to live ${seconds} s`);
   }
 }
 
-/** What a lease has left and what it was granted for. */
+/** Checks the remaining and the granted time of a lease. */
 export function checkTimes({ TTL, grantedTTL }: LeaseTimeToLiveResponse): void {
   checkTtl(TTL);
   checkTtl(grantedTTL);
@@ -114,7 +114,7 @@ export function checkTimes({ TTL, grantedTTL }: LeaseTimeToLiveResponse): void {
   }
 }
 
-/** An answer about a lease has to be about the one that was asked about. */
+/** Checks that an answer is about the lease that was requested. */
 export function checkLeaseId(answered: bigint, asked: bigint): void {
   if (answered === asked) return;
   throw new WrongAnswerError(

@@ -174,7 +174,7 @@ export class Calls implements Disposable {
   }
 }
 
-/** The same failure with what to do about it, as far as what answers there, or does not, tells. */
+/** The same failure with a hint what to do, as far as a probe of the endpoint shows it. */
 async function explained(
   failure: EtcdError,
   connection: Connection,
@@ -189,12 +189,12 @@ async function explained(
   return failure.because(`${failure.reason}${guess(failure, endpoint)}${portHint(endpoint)}`);
 }
 
-/** A server that has never answered has a reason. */
+/** The probable cause when a server has never answered. */
 function guess({ reason }: EtcdError, { secure }: Endpoint): string {
   if (/^HTTP \d+$|^unsupported content.type/.test(reason)) {
     return ": a web server or proxy answers there, not etcd";
   }
-  // Which of the two it is, depends on what was under way.
+  // Which of the two it is depends on the state of the connection.
   if (reason !== "connection closed" && reason !== "connection reset") return "";
   return secure
     ? ": does the server accept our TLS certificate? check --etcd-certfile and --etcd-keyfile"
@@ -204,7 +204,7 @@ function guess({ reason }: EtcdError, { secure }: Endpoint): string {
 function portHint({ hasPort, secure, host, port }: Endpoint): string {
   if (hasPort) return "";
   const name = host.includes(":") ? `[${host}]` : host;
-  return `; the endpoint has no port, and ${port} is taken: etcd listens on 2379, write ` +
+  return `; the endpoint has no port, so ${port} is used: etcd listens on 2379, write ` +
     `${secure ? "https" : "http"}://${name}:2379`;
 }
 

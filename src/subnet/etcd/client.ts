@@ -97,10 +97,10 @@ export class EtcdClient implements Etcd {
   }
 
   /**
-   * This host's addresses or routes may have changed. A connection whose address this host has lost,
-   * or to which packets would leave otherwise, is dropped without waiting for its PING, and what
-   * pauses after a failure tries again. May be called often: a change elsewhere costs a look at this
-   * host and no packet. Throws what `HostNetwork` throws.
+   * This host's addresses or routes may have changed. A connection whose local address or route is gone
+   * is closed without waiting for its PING, and calls that pause after a failure try again. May be
+   * called often: an unrelated change costs a few kernel queries and no packet. Throws what
+   * `HostNetwork` throws.
    */
   async networkChanged(): Promise<void> {
     if (this.#host === undefined) return;

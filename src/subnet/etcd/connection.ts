@@ -39,7 +39,7 @@ export class Connection implements Disposable {
   #asked: { readonly atMs: number; readonly answer: Promise<string | undefined> } | undefined;
   /** The member's address: the endpoint's own, or that of the last connection by its name. */
   #remote: IpAddress | undefined;
-  /** How packets left for it when it was last dialled. */
+  /** The route to it when it was last dialled. */
   #route: Promise<EgressRoute | undefined> | undefined;
 
   constructor(
@@ -67,7 +67,7 @@ export class Connection implements Disposable {
       const { manager, transport } = this.#currentSession();
       if (!manager.isConnected && manager.state() !== "connecting") this.#noteRoute();
       const state = await abortable(manager.connect(), AbortSignal.any([signal, deadline]));
-      // It has none when TLS does not take what the files hold.
+      // There is no error if TLS rejects the content of the certificate files.
       if (state === "error") throw manager.error() ?? new Error("the connection cannot be set up");
       return transport;
     } catch (error) {
@@ -78,8 +78,8 @@ export class Connection implements Disposable {
   }
 
   /**
-   * This host's addresses or routes may have changed: what cannot work any more is dropped. Whether
-   * anything about this connection has changed, so that it is worth an attempt.
+   * This host's addresses or routes may have changed: closes what can no longer work. Returns whether
+   * anything about this connection has changed, so that another attempt makes sense.
    */
   async networkChanged(addresses: ReadonlySet<IpAddress>): Promise<boolean> {
     const ends = this.#managers().map(({ ends }) => ends);
@@ -95,7 +95,7 @@ export class Connection implements Disposable {
     let dropped = false;
     for (const manager of this.#managers()) {
       const reason = manager.state() === "connecting"
-        ? hasMoved && "the network has changed while it was dialled"
+        ? hasMoved && "the network changed while connecting"
         : whyDead(manager, { addresses, before, now });
       if (!reason) continue;
       manager.abort(this.#failure(reason, "interrupted"));
@@ -104,7 +104,7 @@ export class Connection implements Disposable {
     return hasMoved || dropped;
   }
 
-  /** What else than an etcd answers there, as far as that can be found out; asked once a minute. */
+  /** What answers at the endpoint instead of etcd, if that can be determined; once a minute at most. */
   async probe(nowMs: number, signal: AbortSignal): Promise<string | undefined> {
     if (this.#asked === undefined || nowMs - this.#asked.atMs > ASK_AGAIN_MS) {
       const material = this.endpoint.secure ? this.#tlsFiles.current() : undefined;
@@ -124,7 +124,7 @@ export class Connection implements Disposable {
     return [...(this.#session === undefined ? [] : [this.#session.manager]), ...this.#retired];
   }
 
-  /** Not worth a failed attempt: without it, only PINGs tell. */
+  /** A failure is ignored: without the route, a dead connection is still noticed by PING. */
   #noteRoute(): void {
     this.#route = this.#remote && this.#host?.egressRoute(this.#remote).catch(() => undefined);
   }
@@ -158,7 +158,7 @@ export class Connection implements Disposable {
   }
 }
 
-/** Why a connection cannot work any more; `undefined` as long as it may. */
+/** Why a connection can no longer work; `undefined` while it may. */
 function whyDead(
   { ends }: SessionManager,
   { addresses, before, now }: {

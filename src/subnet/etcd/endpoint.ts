@@ -9,7 +9,7 @@ export interface Endpoint {
   /** Host name or address, an IPv6 address without brackets. */
   readonly host: string;
   readonly port: number;
-  /** Without one, the scheme's is taken, which is not etcd's. */
+  /** If false, `port` is the default of the scheme, which is not etcd's. */
   readonly hasPort: boolean;
 }
 

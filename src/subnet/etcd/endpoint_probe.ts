@@ -1,6 +1,6 @@
 /**
- * What listens at an endpoint that does not answer as an etcd of the v3 API does: asked once more, in
- * HTTP/1.1, for what such programs say of themselves.
+ * Identifies the program at an endpoint that does not answer like etcd's v3 API, by one more request in
+ * HTTP/1.1.
  */
 
 import { connect as connectPlain, type Socket } from "node:net";
@@ -25,7 +25,7 @@ export async function probeEndpoint(
   return recognised(plain, material === undefined ? "the same" : "plain instead of TLS");
 }
 
-/** What comes back within the time, or before the end or `MAX_BYTES`. */
+/** What the server sends until the timeout, the end of the connection, or `MAX_BYTES`. */
 function ask(
   { host, port }: Endpoint,
   material: TlsMaterial | undefined,
@@ -57,13 +57,13 @@ function ask(
   return promise;
 }
 
-/** How it was asked: as the endpoint says, or without the TLS that the endpoint says. */
+/** The protocol of the probe: that of the endpoint's URL, or plain text to an https:// endpoint. */
 type Asked = "the same" | "plain instead of TLS";
 
 function recognised(answer: Buffer, asked: Asked): string | undefined {
   const text = answer.toString("latin1");
   if (isTlsAlert(answer) || WANTS_TLS.test(text)) {
-    // With an https:// endpoint that is no news.
+    // For an https:// endpoint this is expected.
     return asked === "the same" ? "a TLS server answers there: write https://" : undefined;
   }
   if (text.startsWith("HTTP/1.")) return recognisedHttp(text, asked);
@@ -73,7 +73,7 @@ function recognised(answer: Buffer, asked: Asked): string | undefined {
   return `${program} answers there, not etcd, with ${shown(line)}: check the port, ${PORT}`;
 }
 
-const PORT = "2379 unless etcd is set up otherwise";
+const PORT = "2379 unless etcd is configured otherwise";
 /** Go's, nginx's and Apache's answers. */
 const WANTS_TLS =
   /HTTP request to an HTTPS server|sent to HTTPS port|speaking plain HTTP to an SSL/;
@@ -85,14 +85,14 @@ function recognisedHttp(text: string, asked: Asked): string {
     const [, server] = /^server:[ \t]*(.+?)\r?$/im.exec(text) ?? [];
     const called = server === undefined ? "" : `${shown(server)}, `;
     return `a web server or proxy answers there, not etcd (${called}HTTP ${status}): check the ` +
-      `address and the port, ${PORT}; a proxy in front of etcd has to pass HTTP/2 on`;
+      `address and the port, ${PORT}; a proxy in front of etcd has to forward HTTP/2`;
   }
   if (/^[012]\./.test(version)) {
     return `etcd ${version} answers there, which has no v3 API: etcd 3.4 or newer is needed`;
   }
   return asked === "plain instead of TLS"
     ? `etcd ${version} answers there without TLS: write http://`
-    : `etcd ${version} answers there in HTTP/1.1 only: a proxy in front of it has to pass HTTP/2 on`;
+    : `etcd ${version} answers there in HTTP/1.1 only: a proxy in front of it has to forward HTTP/2`;
 }
 
 /** A record of the type alert and a version (RFC 8446 5.1). */
@@ -100,7 +100,7 @@ function isTlsAlert(answer: Buffer): boolean {
   return answer.length >= 3 && answer[0] === 21 && answer[1] === 3;
 }
 
-/** A SETTINGS frame is the first that an HTTP/2 server sends (RFC 9113 3.4). */
+/** An HTTP/2 server sends a SETTINGS frame first (RFC 9113 3.4). */
 function isHttp2(answer: Buffer): boolean {
   return answer.length >= 9 && answer[0] === 0 && answer[3] === 4 && answer.readUInt32BE(5) === 0;
 }

@@ -79,13 +79,13 @@ export function needsOperator(error: unknown): boolean {
   return error instanceof EtcdError && (error.kind === "refused" || error.kind === "token");
 }
 
-/** Nothing was reached: no server has had any work with the attempt. */
+/** No server was reached, so that the attempt cost none any work. */
 export function isUnreachable(error: unknown): boolean {
   return error instanceof EtcdError &&
     UNREACHABLE.some((reason) => error.reason.startsWith(reason));
 }
 
-/** Something answers, or closes the connection, in a way that etcd does not. */
+/** Something other than etcd answers, or closes the connection. */
 export function isNotEtcd({ reason, cause }: EtcdError): boolean {
   if (reason === HANDSHAKE_CLOSED || reason === NOT_TLS) return true;
   if (reason === "connection closed" || reason === SYSTEM_REASONS["ECONNRESET"]) return true;
@@ -165,7 +165,7 @@ const SYSTEM_REASONS: Readonly<Record<string, string>> = {
 
 export const NO_CONNECTION = "no connection in time";
 
-/** Hints may follow. */
+/** Reasons begin with these texts; hints may follow. */
 const UNREACHABLE: readonly string[] = [
   NO_CONNECTION,
   ...["ECONNREFUSED", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH"].map((code) =>

@@ -1,10 +1,10 @@
 /**
  * Leases that this node had under another public address.
  *
- * A host that gets another address between two runs (DHCP, `--iface`, `--public-ip`) keeps its device
- * and with it the MAC address or the key by which the other nodes know it. A lease that carries it is
- * this node's, unless a live session says that another host has it: then that host is the original, or
- * the copy, of this one.
+ * A host that gets another address between two runs (DHCP, `--iface`, `--public-ip`) keeps its device,
+ * and with it the MAC address or key that identifies it to the other nodes. A lease with that MAC address
+ * or key belongs to this node, unless the session of its address is alive on another host: then one of the
+ * two hosts is a copy of the other.
  */
 
 import type { IpAddress } from "../../addr/ip.ts";
@@ -19,10 +19,10 @@ import type { LeaseRecord, Records } from "./records.ts";
 
 export interface FormerLease {
   readonly record: LeaseRecord;
-  /** What of this node's identity it carries, in words. */
+  /** The part of this node's identity that it contains, such as `VtepMAC 02:…`. */
   readonly match: string;
   readonly address: IpAddress | undefined;
-  /** What has to hold still when it is changed: no other node has its address. */
+  /** Conditions for changing it: no other node has its address. */
   readonly guards: readonly Compare[];
 }
 
@@ -34,13 +34,13 @@ export interface FormerLeaseOptions {
   readonly identity: DeviceIdentity;
   /** `LiveNode.identity` of this node. */
   readonly sessionIdentity: string;
-  /** The address by which a lease's node is known. */
+  /** The address that identifies a lease's node. */
   readonly addressIn: (attributes: LeaseAttributes) => IpAddress | undefined;
 }
 
 /**
- * Those among the records, none of which may name this node's address. Waits to see whether
- * a node that was alive a moment ago is so still; throws `DuplicateNodeError` if it is.
+ * Finds them among the records, none of which may have this node's address. Waits until it is known
+ * whether a node that was alive a moment ago still is; throws `DuplicateNodeError` if so.
  */
 export async function formerLeases(
   candidates: readonly LeaseRecord[],
@@ -76,7 +76,7 @@ export async function formerLeases(
   return former;
 }
 
-/** Most leases are other nodes': they are not decoded. JSON's escapes may disguise any text. */
+/** A quick test, because most leases are other nodes'. JSON escapes may hide the text. */
 function mayCarry(value: string, { texts }: DeviceIdentity): boolean {
   return texts.some((text) => value.includes(text)) || value.includes("\\");
 }

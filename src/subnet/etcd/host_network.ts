@@ -1,18 +1,18 @@
-/** What the client asks about this host's network, to know which connections cannot work any more. */
+/** Queries about this host's network, by which the client detects connections that can no longer work. */
 
 import type { IpAddress } from "../../addr/ip.ts";
 
 export interface HostNetwork {
   /** All addresses that this host has, on whatever device. */
   addresses(): Promise<ReadonlySet<IpAddress>>;
-  /** How a packet to this address would leave; `undefined` when there is no route. */
+  /** The route that a packet to this address would take; `undefined` if there is none. */
   egressRoute(address: IpAddress): Promise<EgressRoute | undefined>;
 }
 
 export interface EgressRoute {
   readonly link?: string;
   readonly gateway?: IpAddress;
-  /** The address that a new connection would have at this end. */
+  /** The local address that a new connection would have. */
   readonly source?: IpAddress;
 }
 

@@ -131,7 +131,7 @@ export class EtcdLeaseStore implements LeaseStore {
     }
   }
 
-  /** Asked first, since a watch would keep asking. */
+  /** Whether the key may be read. Checked before a watch, which would retry endlessly. */
   async #maySee(key: string, signal: AbortSignal): Promise<boolean> {
     return await this.#untilAnswered(`reading ${key} in etcd`, signal, async () => {
       try {
@@ -153,7 +153,7 @@ export class EtcdLeaseStore implements LeaseStore {
       { err: error },
       "this etcd user cannot read the sessions of other nodes; without them, a node that comes back " +
         "with another public address gets another subnet, and of two nodes with one MAC address or " +
-        "key the first has it, alive or not",
+        "key the first one keeps it, alive or not; grant the user read access there",
     );
   }
 
@@ -194,8 +194,8 @@ export class EtcdLeaseStore implements LeaseStore {
   }
 
   /**
-   * This node's leases, the one to keep first: a reservation for its address, what carries its device's
-   * identity, what the subnet file names, the oldest.
+   * This node's leases, in order of preference: a reservation for its address, a lease with its device's
+   * identity, the one in the subnet file, the oldest.
    */
   async #ownLeases(
     records: readonly LeaseRecord[],
@@ -213,7 +213,7 @@ export class EtcdLeaseStore implements LeaseStore {
       .toSorted((a, b) => preference(a, request) - preference(b, request));
   }
 
-  /** None where this node cannot tell whether another one is alive. */
+  /** Empty if this node cannot determine whether other nodes are alive. */
   async #formerLeases(
     candidates: readonly LeaseRecord[],
     { identity, ...lookup }: LeaseLookup & { readonly identity: DeviceIdentity },
@@ -281,7 +281,7 @@ export class EtcdLeaseStore implements LeaseStore {
     for (const { record, guards } of own) {
       const { lease, subnets, etcdLease, modRevision } = record;
       const what = `${subnetText(subnets)} does not fit the network configuration, overlaps an ` +
-        "older one or holds an address that this host needs";
+        "older one or contains an address that this host uses";
       if (etcdLease === 0n) {
         log.warn({ lease: lease.key }, `the reservation of ${what}; it is not used, delete it`);
       } else {
@@ -313,8 +313,8 @@ export class EtcdLeaseStore implements LeaseStore {
       } else if (one.match !== undefined) {
         log.warn(
           { lease: lease.key },
-          `${has}, and the reservation of ${subnetText(subnets)} for ${one.address} carries its ` +
-            `${one.match}, by which Go flannel on other nodes may take that one for it; delete ` +
+          `${has}, but the reservation of ${subnetText(subnets)} for ${one.address} contains its ` +
+            `${one.match}, so that Go flannel on other nodes may send to that address; delete ` +
             "the reservation or its BackendData",
         );
       }
@@ -411,8 +411,9 @@ export class EtcdLeaseStore implements LeaseStore {
       this.#sessionRefused = true;
       log.warn(
         { err: error },
-        `this etcd user must not write ${key}; without it, two nodes with one public address are ` +
-          "not noticed, and a node that comes back with another one gets another subnet",
+        `this etcd user may not write ${key}; without it, two nodes with one public address are ` +
+          "not noticed, and a node that comes back with another one gets another subnet; grant the " +
+          "user write access there",
       );
     }
   }
@@ -469,10 +470,10 @@ function mapEvents<T, U>(events: AsyncIterable<T>, map: (event: T) => U): AsyncI
   };
 }
 
-/** A lease of this node; one that names another address has what `FormerLease` says. */
+/** A lease of this node; one with another address has all fields of `FormerLease`. */
 type OwnRecord = Pick<FormerLease, "record" | "guards"> & Partial<FormerLease>;
 
-/** Less is better. */
+/** The lower, the better. */
 function preference(
   { record, address, match }: OwnRecord,
   { identity, previousSubnets }: LeaseRequest,
@@ -491,7 +492,7 @@ function isPermissionDenied(error: unknown): boolean {
   return error instanceof StoreError && error.message.includes("permission denied");
 }
 
-/** The family of the address by which a node is known: IPv4 where the network has it. */
+/** The family of the address that identifies a node: IPv4 if the network has it. */
 function nodeFamily({ config }: Pick<LeaseLookup, "config">): Family {
   return config.families[4] === undefined ? 6 : 4;
 }

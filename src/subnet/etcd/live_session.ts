@@ -7,8 +7,8 @@
  * expires, and if it does not, there are two nodes with one address. Go flannel has no such key and
  * does not look at ours. See docs/adr/0003-live-session-key.md.
  *
- * The key is watched, and put back when something else has removed it: an operator who wipes etcd, or
- * revokes the lease. That costs nothing as long as the key stays as it is.
+ * The key is watched and written again if something else removes it, such as an operator who wipes etcd
+ * or revokes the lease. The watch costs nothing while the key does not change.
  */
 
 import type { IpAddress } from "../../addr/ip.ts";
@@ -55,9 +55,9 @@ export class LiveSession implements AsyncDisposable {
   readonly #failure: RepeatedFailure;
   readonly #value: string;
   #etcdLease: bigint | undefined;
-  /** Changes of the key that may not be ours, and how many of them have been looked into. */
-  #doubts = 0;
-  #settledDoubts = 0;
+  /** Changes of the key that are not this node's own, and how many of them have been handled. */
+  #foreignChanges = 0;
+  #handledChanges = 0;
   /** Ends the pause before the next renewal. */
   #wake = new AbortController();
   #resolveTakenOver: (hostname: string) => void = () => {};
@@ -119,9 +119,9 @@ export class LiveSession implements AsyncDisposable {
   }
 
   /**
-   * Takes the key if it is free or this node's; otherwise returns who has it. One of this node that
-   * is there at the start is from before a restart; one that comes later is a later daemon's, which
-   * keeps it.
+   * Takes the key if it is free or this node's; otherwise returns its holder. A key of this node that
+   * exists at the start is from before a restart; one that appears later belongs to a later daemon of
+   * this node, which keeps it.
    */
   async #tryClaim(when: "start" | "later", signal: AbortSignal): Promise<Holder | undefined> {
     const { etcd, key, node, ttlSeconds, log } = this.#options;
@@ -141,7 +141,7 @@ export class LiveSession implements AsyncDisposable {
         success: [{ put: { key, value: this.#value, lease: this.#etcdLease } }],
       }, signal);
       if (!succeeded) continue;
-      if (when === "later") log.info(`the live session ${key} was gone; it is back`);
+      if (when === "later") log.info(`the live session ${key} was deleted; it is written again`);
       return undefined;
     }
   }
@@ -152,16 +152,19 @@ export class LiveSession implements AsyncDisposable {
     try {
       for await (const event of etcd.watch(key, signal)) {
         if (this.#isAsWritten(event)) continue;
-        this.#doubts++;
+        this.#foreignChanges++;
         this.#wake.abort();
       }
     } catch (error) {
       if (signal.aborted) return;
-      log.warn({ err: error }, `cannot watch ${key}; if something removes it, that goes unnoticed`);
+      log.warn(
+        { err: error },
+        `cannot watch ${key}; if it is deleted, two nodes with one public address are not noticed`,
+      );
     }
   }
 
-  /** Whether the key is still, or is again, as this node has written it; also for events of other keys. */
+  /** Whether the event shows the key as this node wrote it; true for events of other keys. */
   #isAsWritten(event: EtcdWatch): boolean {
     const { key } = this.#options;
     const isOurs = ({ value, lease }: KeyValue) =>
@@ -189,7 +192,7 @@ export class LiveSession implements AsyncDisposable {
         await this.#renew(signal);
         if (signal.aborted) return;
         this.#failure.succeeded();
-        pauseMs = this.#doubts === this.#settledDoubts ? intervalMs : 0;
+        pauseMs = this.#foreignChanges === this.#handledChanges ? intervalMs : 0;
       } catch (error) {
         if (signal.aborted) return;
         // A refusal is an outage as well: the session is a precaution, never a reason to stop.
@@ -201,15 +204,15 @@ export class LiveSession implements AsyncDisposable {
   }
 
   async #renew(signal: AbortSignal): Promise<void> {
-    const doubts = this.#doubts;
+    const changes = this.#foreignChanges;
     if (this.#etcdLease !== undefined) {
       const isKept = await this.#options.etcd.keepLeaseAlive(this.#etcdLease, signal) > 0;
-      if (isKept && doubts === this.#settledDoubts) return;
+      if (isKept && changes === this.#handledChanges) return;
       if (!isKept) this.#etcdLease = undefined;
     }
     const holder = await this.#tryClaim("later", signal);
     if (holder === undefined) {
-      this.#settledDoubts = doubts;
+      this.#handledChanges = changes;
       return;
     }
     this.#stop();
@@ -230,10 +233,10 @@ interface Holder {
   readonly etcdLease: bigint;
 }
 
-/** A session of which is to be found out whether its node is alive. */
-interface Suspect {
+/** A session whose node may be alive. */
+interface OtherSession {
   readonly holder: Holder;
-  /** What it has that this node has too. */
+  /** What both its node and this one have. */
   readonly subject: string;
   /** The message if it is alive. */
   readonly whyDuplicate: () => string;
@@ -258,9 +261,9 @@ export interface FormerSessionOptions
 }
 
 /**
- * Makes sure that no other live node has the session of an address that this node may have had before,
- * and returns what has to be so still when something is done on the strength of it. Waits for a session
- * of a node that may have died; throws `DuplicateNodeError` if it is alive.
+ * Makes sure that no other live node has the session of an address that this node may have had before.
+ * Returns the condition under which this remains true, for a transaction. Waits for the end of a session
+ * whose node may have died; throws `DuplicateNodeError` if that node is alive.
  */
 export async function endOfFormerSession(
   options: FormerSessionOptions,
@@ -286,7 +289,7 @@ export async function endOfFormerSession(
  */
 async function waitForEnd(
   { etcd, clock, log }: Pick<LiveSessionOptions, "etcd" | "clock" | "log">,
-  { holder, subject, whyDuplicate }: Suspect,
+  { holder, subject, whyDuplicate }: OtherSession,
   signal: AbortSignal,
 ): Promise<void> {
   const startMs = clock.nowMs();

@@ -101,8 +101,8 @@ export class Records {
   }
 
   /**
-   * Writes a lease that was last changed at `modRevision`, if `guards` hold; `undefined` if it was
-   * changed since, or they do not.
+   * Writes a lease that was last changed at `modRevision`, if `guards` hold; `undefined` if it has
+   * changed since, or a guard does not hold.
    */
   async replace(
     write: LeaseWrite,

@@ -6,7 +6,7 @@ import { DuplicateNodeError, OutOfSubnetsError, StoreError } from "../store.ts";
 import { isUnreachable } from "./etcd_error.ts";
 import { backoffMs, type Clock, sleep } from "../../time/clock.ts";
 
-/** As long as nothing is reached, an attempt costs no server any work: see watch.ts. */
+/** While no server is reached, an attempt costs none any work: see watch.ts. */
 const UNREACHABLE_MS = 1_000;
 
 export interface RetryOptions {

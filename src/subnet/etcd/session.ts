@@ -1,4 +1,4 @@
-/** One HTTP/2 session to an etcd member, whose ends are known. */
+/** One HTTP/2 session to an etcd member, with the addresses of its connection. */
 
 import type { Transport } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
@@ -39,8 +39,8 @@ export function newSession(
 }
 
 /**
- * With a server that does not know HTTP/2 the session fails, but goes on to read: what it takes for
- * frames then would be an exception that ends the program. So nothing more comes.
+ * With a server that does not support HTTP/2 the session fails but continues to read, and invalid frames
+ * would be an uncaught exception. So the socket is destroyed.
  */
 function connectForHttp2(endpoint: Endpoint, material: TlsMaterial): TLSSocket {
   const socket = connectTls(endpoint, material, ["h2"]);
@@ -60,19 +60,19 @@ export class SessionManager extends Http2SessionManager {
     const session = stream.session as ClientHttp2Session | undefined;
     if (session !== this.#session) {
       this.#session = session;
-      // The manager listens until the first error only; a second one would end the program.
+      // The manager listens only until the first error; a second one would be uncaught.
       session?.on("error", () => {});
     }
     return stream;
   }
 
-  /** Whether a connection stands, in use or not. */
+  /** Whether there is a connection, in use or idle. */
   get isConnected(): boolean {
     const state = this.state();
     return state === "open" || state === "idle" || state === "verifying";
   }
 
-  /** The addresses of the connection that was used last, if it still stands. */
+  /** The addresses of the most recently used connection, if it is still open. */
   get ends(): { readonly local: IpAddress; readonly remote: IpAddress } | undefined {
     if (!this.isConnected || this.#session === undefined || this.#session.destroyed) {
       return undefined;

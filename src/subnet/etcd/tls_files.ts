@@ -67,15 +67,15 @@ export class TlsFiles {
   }
 }
 
-/** All authorities that a distribution trusts take a quarter of a megabyte. */
+/** A distribution's bundle of CAs has a quarter of a megabyte. */
 const MAX_FILE_BYTES = 16 * 1024 * 1024;
 const PEM_CERTIFICATE =
   /-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----[^]*?-----END (?:X509 |TRUSTED )?CERTIFICATE-----/g;
 
 /**
- * The certificates of a file that can be read, one at least: given none, TLS would trust the
- * system's, and those that environment variables name. In a long list of CAs one may be of an unknown
- * kind, and TLS would take none of them.
+ * The readable certificates of a file, at least one: without any, TLS would trust the CAs of the system
+ * and of environment variables. Unreadable ones are left out: a single certificate of an unknown kind in
+ * a long bundle would make TLS reject all of them.
  */
 function readCertificates(path: string): string {
   const text = readRegularText(path, MAX_FILE_BYTES);
@@ -100,7 +100,7 @@ function readKey(path: string): string {
   try {
     createPrivateKey(text);
   } catch (cause) {
-    throw new Error(`${path} has no private key in PEM form, or an encrypted one`, { cause });
+    throw new Error(`${path} has no unencrypted private key in PEM form`, { cause });
   }
   return text;
 }

@@ -10,7 +10,7 @@ export interface SocketAddress {
   readonly port: number;
 }
 
-/** Connects; `protocols` are offered by ALPN (RFC 7301), the best first. */
+/** Connects; offers `protocols` by ALPN (RFC 7301), the preferred one first. */
 export function connectTls(
   { host, port }: SocketAddress,
   material: TlsMaterial,

@@ -25,10 +25,9 @@ import { Watch, type WatchRequestSchema, type WatchResponse } from "./rpc/rpc_pb
 /** A cut is followed by a quick attempt; an outage by ever slower ones. */
 const BACKOFF = { firstMs: 50, maxMs: 2_000 };
 /**
- * While nothing is reached, an attempt costs a packet or two and no server any work, so that the end of
- * a partition may be noticed within a second: 5000 nodes send some 7000 SYNs a second to a machine
- * that refuses or drops them. Once something answers, such as a server that is starting and refuses,
- * the longer back-off holds.
+ * While no server is reached, an attempt costs only a packet or two, so that the end of a partition can be
+ * noticed within a second: 5000 nodes send some 7000 SYNs per second to a machine that refuses or drops
+ * them. Once something answers, such as a server that is still starting, the longer back-off applies.
  */
 const UNREACHABLE_BACKOFF = { firstMs: 50, maxMs: 1_000 };
 /** After a refusal, such as a missing permission: somebody has to change something first. */
@@ -36,8 +35,8 @@ const REFUSED_PAUSE_MS = 20_000;
 /** A watch that lived this long was a good one: the next failure is a new one. */
 const HEALTHY_AFTER_MS = 10_000;
 /**
- * Reading all keys again costs etcd much: at once after a compaction, ever more rarely if a server, or
- * a proxy in front of two clusters, contradicts itself all the time.
+ * Reading all keys again is expensive for etcd: it is done at once after a compaction, but less and less
+ * often if a server, or a proxy in front of two clusters, keeps contradicting itself.
  */
 const REREAD_BACKOFF = { firstMs: 50, maxMs: 30_000 };
 const REREADS_FORGOTTEN_MS = 60_000;
@@ -117,7 +116,7 @@ export async function* watchPrefix(
 /** The events from `position` on cannot be had any more. */
 class HistoryGap extends Error {
   override readonly name = "HistoryGap";
-  /** An answer cannot be true; else it is what happens to an etcd. */
+  /** True for an impossible answer, false for normal operation such as a compaction. */
   readonly isFault: boolean;
 
   constructor(reason: string, options: { readonly isFault?: boolean } = {}) {
@@ -126,7 +125,7 @@ class HistoryGap extends Error {
   }
 }
 
-/** How often all keys had to be read again of late. */
+/** Counts how often all keys had to be read again recently. */
 class Rereads {
   readonly #clock: Clock;
   #count = 0;
@@ -136,7 +135,7 @@ class Rereads {
     this.#clock = clock;
   }
 
-  /** Counts one more; the pause before it. */
+  /** Counts one more and returns the pause before it. */
   pauseMs(): number {
     const nowMs = this.#clock.nowMs();
     if (nowMs - this.#lastMs > REREADS_FORGOTTEN_MS) this.#count = 0;
@@ -259,7 +258,7 @@ async function assertHistory(
   }
 }
 
-/** The store's revision, of the cluster that our position is of. */
+/** The store's revision; throws `HistoryGap` if it is another cluster than that of our position. */
 function revisionOf({ header }: WatchResponse, position: Position): bigint {
   const revision = checkedRevision(header);
   if (header?.clusterId === position.clusterId) return revision;
@@ -269,7 +268,7 @@ function revisionOf({ header }: WatchResponse, position: Position): bigint {
   );
 }
 
-/** Throws `HistoryGap` before anything is taken from a response that cannot be true. */
+/** Throws before any event of an impossible response is used. */
 function checkResponse(response: WatchResponse, { prefix, position }: Watched): void {
   const revision = revisionOf(response, position);
   let next = position.next;
@@ -278,7 +277,7 @@ function checkResponse(response: WatchResponse, { prefix, position }: Watched): 
   }
 }
 
-/** The same failure as a gap: whatever follows a wrong answer cannot be relied on. */
+/** Turns a wrong answer into a gap: whatever follows it is unreliable. */
 function faultIsGap<T>(check: () => T): T {
   try {
     return check();

@@ -397,7 +397,7 @@ describe("NetworkProjector", () => {
   describe("where it fails at one peer", () => {
     const fault = new RangeError("Maximum call stack size exceeded.");
     const text =
-      "ignoring lease node-2: this program cannot deal with it: Maximum call stack size exceeded.";
+      "ignoring lease node-2: this program cannot process it: Maximum call stack size exceeded.";
     const failFor = (key: string, owner: string) => {
       if (key === owner) throw fault;
     };

@@ -48,9 +48,9 @@ describe("a network that covers the external interface's own", () => {
   test("is refused with the address, the network and what to do", () => {
     expect(problem({ Network: "192.168.77.0/24", SubnetLen: 28 }, "192.168.77.5/24")).toBe(
       "Network 192.168.77.0/24 covers 192.168.77.0/24, the network of interface eth0, by which this " +
-        "host (192.168.77.5) and the other nodes talk to each other: a node's subnet could hold the " +
-        "address of a host. Choose a network that nothing else uses, or keep SubnetMin and SubnetMax " +
-        "clear of 192.168.77.0/24",
+        "host (192.168.77.5) and the other nodes reach each other: a node's subnet could contain the " +
+        "address of a host. Choose a network that nothing else uses, or set SubnetMin and SubnetMax " +
+        "so that they exclude 192.168.77.0/24",
     );
   });
 
@@ -87,8 +87,8 @@ describe("what else the network covers", () => {
       device("cni0", "10.5.1.1/24", "fc00:0:0:1::1/64"),
     ];
     const ownSubnets = [prefix("10.5.1.0/24"), prefix("fc00:0:0:1::/64")];
-    const result = "a host there whose address is in the subnet of a node cannot be reached any " +
-      "more; better choose a network that nothing else uses";
+    const result = "a host there becomes unreachable if its address is in the subnet of a node; " +
+      "choose a network that nothing else uses";
     expect(networkWarnings(DUAL, { interfaces, ownSubnets, dependencies: NONE })).toEqual([
       `Network 10.5.0.0/16 overlaps 10.5.9.0/24, the network of interface eth1: ${result}`,
       `IPv6Network fc00::/48 overlaps fc00:0:0:9::/64, the network of interface eth1: ${result}`,
@@ -106,7 +106,7 @@ describe("what else the network covers", () => {
     const interfaces = [device("eth0", "10.1.2.3/24")];
     expect(networkWarnings(network, { interfaces, ownSubnets: [], dependencies: NONE })).toEqual([
       "Network 10.0.0.0/8 overlaps 10.1.2.0/24, the network of interface eth0: only SubnetMin and " +
-      "SubnetMax keep the subnets of nodes clear of it",
+      "SubnetMax keep the subnets of nodes out of it",
     ]);
   });
 
@@ -117,8 +117,8 @@ describe("what else the network covers", () => {
       endpoints: [excluded("10.5.7.9", "https://etcd.example:2379")],
     };
     const result =
-      "this node takes no subnet that holds it and ignores another node's lease that " +
-      "does; better choose a network that nothing else uses";
+      "this node takes no subnet that contains it and ignores other nodes' leases that do; " +
+      "choose a network that nothing else uses";
     expect(networkWarnings(DUAL, { interfaces: [], ownSubnets: [], dependencies })).toEqual([
       `Network 10.5.0.0/16 covers 10.5.0.1, the gateway of this host: ${result}`,
       `Network 10.5.0.0/16 covers 10.5.7.9, https://etcd.example:2379: ${result}`,

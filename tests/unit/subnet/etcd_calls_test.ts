@@ -255,7 +255,7 @@ describe("Calls", () => {
       faults.set("a", new ConnectError(text, Code.Unavailable));
       return (await outcome(run(calls(), WRITE)) as EtcdError).reason;
     };
-    const noPort = "; the endpoint has no port, and 2379 is taken: etcd listens on 2379, write " +
+    const noPort = "; the endpoint has no port, so 2379 is used: etcd listens on 2379, write " +
       "http://a:2379";
     member.answering = "a web server";
     for (const text of ["Protocol error", "h2 is not supported", "HTTP 404"]) {

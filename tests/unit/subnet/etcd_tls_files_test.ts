@@ -100,7 +100,7 @@ test("TlsFiles says which file cannot be used when it has nothing", () => {
   );
   const keyFile = file("key", text(client.certFile));
   expect(refusal({ certFile: client.certFile, keyFile })).toEndWith(
-    "/key has no private key in PEM form, or an encrypted one",
+    "/key has no unencrypted private key in PEM form",
   );
   expect(refusal({ certFile: client.certFile, keyFile: other.keyFile })).toEndWith(
     `${other.keyFile} is not the key of the certificate in ${client.certFile}`,

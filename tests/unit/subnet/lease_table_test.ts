@@ -181,7 +181,7 @@ describe("LeaseTable", () => {
     };
     expect(text(leases.apply(snapshot(broken, lease(3))))).toEqual([`put ${KEY(3)}`]);
     expect(reports).toEqual([
-      `${KEY(2)}: this program cannot deal with it: Maximum call stack size exceeded.`,
+      `${KEY(2)}: this program cannot process it: Maximum call stack size exceeded.`,
     ]);
     expect([...leases.rejected.keys()]).toEqual([KEY(2)]);
     expect(text(leases.apply({ kind: "put", lease: lease(2) }))).toEqual([`put ${KEY(2)}`]);
@@ -275,7 +275,7 @@ describe("LeaseTable", () => {
     expect(leases.setExcluded([gateway])).toEqual([]);
     expect(text(leases.apply(snapshot(lease(2), lease(3))))).toEqual([`put ${KEY(3)}`]);
     expect(reports).toEqual([
-      `${KEY(2)}: its subnet 10.5.2.0/24 holds 10.5.2.254, the gateway of this host`,
+      `${KEY(2)}: its subnet 10.5.2.0/24 contains 10.5.2.254, the gateway of this host`,
     ]);
     leases.apply({ kind: "put", lease: lease(2, { modified: 7 }) });
     leases.apply(snapshot(lease(2, { modified: 7 }), lease(3)));

@@ -171,8 +171,8 @@ describe("the subnet file", () => {
         for (const name of [path, link]) {
           const reason = `${name} is ${kind}, not a regular file`;
           expect(() => checkSubnetFile(name)).toThrow(
-            `cannot write the subnet file: ${reason}; let --subnet-file name a file, or a path ` +
-              "where there is nothing yet",
+            `cannot write the subnet file: ${reason}; set --subnet-file to a regular file ` +
+              "or to a path that does not exist",
           );
           await expect(writeSubnetFile(name, DUAL)).rejects.toThrow(reason);
           const warnings: string[] = [];

@@ -75,7 +75,7 @@ test("a daemon of another network namespace is named with both namespaces", asyn
   expect(await refusal(setUp())).toBe(
     `another flanneld (process ${other.pid}) in network namespace ${theirs} has the run directory ` +
       `${directory}, and one charon serves one network namespace; this daemon is in ${own()}: give ` +
-      "each network namespace a /run of its own (mount --bind DIRECTORY /run, in a mount namespace)",
+      "each network namespace its own /run (mount --bind DIRECTORY /run, in a mount namespace)",
   );
   other.kill("SIGKILL");
   await other.exited;

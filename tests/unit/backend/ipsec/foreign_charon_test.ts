@@ -51,8 +51,8 @@ test("one of another network namespace is refused with its process and both name
   expect(listenerNamespace(socket)).toEqual({ kind: "elsewhere", pid, namespace: theirs });
   expect((await refusal()).message).toBe(
     `charon: start: the charon at ${socket} is process ${pid} in network namespace ${theirs}, and this ` +
-      `daemon is in ${ours}, where that charon makes no tunnels; give each network namespace a /run ` +
-      "of its own (mount --bind DIRECTORY /run, in a mount namespace), or end that one with " +
+      `daemon is in ${ours}, where that charon makes no tunnels; give each network namespace its ` +
+      "own /run (mount --bind DIRECTORY /run, in a mount namespace), or end that one with " +
       `"kill ${pid}"`,
   );
   const named = await refusal({ [SOCKET_VARIABLE]: socket });
