@@ -282,7 +282,7 @@ async function reportConfigChanges(
           "with, and takes the new one when it is restarted",
       );
     } catch (error) {
-      // Whatever it is: a text that somebody writes is no reason for a running node to end.
+      // Of any kind: a text in etcd must not end a running node.
       log.warn(
         `the network configuration has changed and cannot be used: ${(error as Error).message}`,
       );

@@ -1,11 +1,11 @@
 /**
- * Peers whose lease was deleted a moment ago, and which keep their entries for a short while.
+ * Peers whose lease has just been deleted, and which keep their entries for a grace period.
  *
- * A node whose lease is deleted (by hand, or all of them because etcd was wiped) writes it back at once:
- * it sees the deletion, reads the key, gets an etcd lease and creates the key. That is three round trips,
- * some 15 ms on one network and half a second across the world; entries removed meanwhile are packets
- * lost. What has really gone has been silent for a day, or was removed on purpose, and a second more does
- * no harm: its subnet is not used by another node without a lease, which ends the wait.
+ * A node whose lease is deleted (by hand, or with everything in etcd) writes it back at once: it sees the
+ * deletion, reads the key, gets an etcd lease and creates the key. That takes three round trips, some
+ * 15 ms on one network and half a second across the world. If its entries were removed in the meantime,
+ * packets would be lost. A node that is really gone has been silent for a day, or was removed on purpose,
+ * and another second does no harm: no other node uses its subnet without a lease, which ends the wait.
  */
 
 import { familiesOf } from "../addr/family.ts";
@@ -26,7 +26,7 @@ export class DepartingPeers {
     return this.#departures.size;
   }
 
-  /** When the first of them is to leave; Infinity without any. */
+  /** When the first of them is due; Infinity if there are none. */
   get nextMs(): number {
     const [first] = this.#departures.values();
     return first?.endMs ?? Infinity;
@@ -50,7 +50,7 @@ export class DepartingPeers {
     }
   }
 
-  /** Takes one out; `undefined` if it is not departing. */
+  /** Removes one; `undefined` if it is not departing. */
   delete(key: LeaseKey): Lease | undefined {
     const departure = this.#departures.get(key);
     if (departure === undefined) return undefined;
@@ -67,7 +67,7 @@ export class DepartingPeers {
     return lease;
   }
 
-  /** Those in whose place this lease comes: it has some of their addresses, or is the same node's. */
+  /** Those that this lease replaces: it has some of their addresses, or belongs to the same node. */
   replacedBy({ key, subnets, attributes }: Lease): LeaseKey[] {
     if (this.#departures.size === 0) return [];
     const found = familiesOf(subnets).flatMap((family) =>
@@ -80,7 +80,7 @@ export class DepartingPeers {
     return [...new Set(found.map(({ lease }) => lease.key))].filter((other) => other !== key);
   }
 
-  /** Those whose time is over. */
+  /** Those whose grace period is over. */
   due(nowMs: number): LeaseKey[] {
     const keys: LeaseKey[] = [];
     for (const [key, { endMs }] of this.#departures) {

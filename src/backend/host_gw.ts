@@ -27,7 +27,7 @@ import { peerRoute } from "./peer_route.ts";
 
 export const OPTIONS = {};
 
-/** Those of Go flannel on Windows, which has one configuration with the nodes on Linux. */
+/** Options of Go flannel on Windows, which shares the configuration with the Linux nodes. */
 const WINDOWS_OPTIONS = ["Name", "DNSServerList"];
 
 const hostGw: BackendModule = {

@@ -68,7 +68,7 @@ export class NetworkProjector implements AsyncDisposable {
   readonly #implausible = new Map<LeaseKey, string>();
   readonly #unreachable = new Map<LeaseKey, string>();
   readonly #identities: PeerIdentities;
-  /** Of `#peers`: those that are removed in a moment. */
+  /** The subset of `#peers` whose lease was deleted a moment ago. */
   readonly #departing = new DepartingPeers();
   #departure: Disposable | undefined;
   /** Peers that the backend's target was told of, as it was told. */
@@ -95,12 +95,12 @@ export class NetworkProjector implements AsyncDisposable {
     this.#identities = new PeerIdentities(options.onContested);
   }
 
-  /** Public addresses of peers that claim one identity; `setAlive` decides between them. */
+  /** Public addresses of peers that claim the same identity; `setAlive` decides between them. */
   get contested(): ReadonlySet<string> {
     return this.#identities.contested;
   }
 
-  /** Of the peers that claim one identity, those with these addresses are alive, and no others. */
+  /** Only these public addresses belong to live nodes, among peers that claim the same identity. */
   setAlive(addresses: ReadonlySet<string>): void {
     this.#reconsider(this.#identities.setAlive(addresses));
   }
@@ -180,7 +180,7 @@ export class NetworkProjector implements AsyncDisposable {
     }
   }
 
-  /** Its lease was deleted. One without entries has nothing to wait for. */
+  /** Its lease was deleted. A peer without entries is removed at once. */
   #depart(key: LeaseKey): void {
     const known = this.#peers.get(key);
     if (known === undefined) return;
@@ -230,8 +230,8 @@ export class NetworkProjector implements AsyncDisposable {
   }
 
   /**
-   * Does what concerns one peer. Whatever its lease makes this program throw is that peer's loss alone:
-   * it is set aside, with the reason.
+   * Runs an action for one peer. If it throws, only that peer is affected: its lease is ignored, with the
+   * reason.
    */
   #guard(peer: Lease, action: () => void): void {
     try {
@@ -241,7 +241,7 @@ export class NetworkProjector implements AsyncDisposable {
     }
   }
 
-  /** What can still be taken back is; what cannot has failed for the same reason. */
+  /** Undoes as much as possible of what the peer had; a step may fail for the same reason. */
   #setAside(peer: Lease, fault: Error): void {
     const undo: (() => void)[] = [
       () => this.#options.sink.removeOwner(peer.key),
@@ -252,7 +252,7 @@ export class NetworkProjector implements AsyncDisposable {
       try {
         step();
       } catch (error) {
-        this.#options.log.debug({ err: error }, `cannot take back what lease ${peer.key} had`);
+        this.#options.log.debug({ err: error }, `cannot undo the entries of lease ${peer.key}`);
       }
     }
     if (!this.#peers.has(peer.key)) return;

@@ -24,8 +24,8 @@ export function nodeAddress(own: Lease, link: string, family: Family): Address[]
 }
 
 /**
- * That a device carries IPv6 although the host switches it off for new devices, as images of virtual
- * machines do (net.ipv6.conf.default.disable_ipv6): the kernel would refuse its address and routes.
+ * Enables IPv6 on a device, because the host may disable it for new devices
+ * (net.ipv6.conf.default.disable_ipv6): the kernel would refuse the device's address and routes.
  */
 export function ipv6Enabled(link: string): Sysctl {
   return { kind: "sysctl", path: `net/ipv6/conf/${link}/disable_ipv6`, value: "0" };

@@ -42,7 +42,7 @@ export class PeerFactsSource implements Disposable {
       if (address !== undefined) answers[family] = await this.#lookUp(address);
     }
     const { name, ifindex } = this.#options.external();
-    // One that was renamed a moment ago is not known by its new name yet.
+    // If it has just been renamed, `name` is still the old name.
     const isExternal = (answer: RouteLookup) => answer.link === name || answer.ifindex === ifindex;
     return {
       direct: mapFamilies(

@@ -4,9 +4,8 @@
  * A WireGuard peer is its public key, and a forwarding entry is a MAC address: one of each on a
  * device. Leases are written by the nodes themselves, so two may well name the same. The node that
  * said so first has it, and the others wait; whoever comes later cannot cut it off. It has it until
- * it has no lease that says so any more, or until it is known that another one of them is alive and
- * it is not: its lease outlives a node by up to a day, also where the host that had it has come back
- * with another address.
+ * it has no lease that says so any more, or until another one of them is known to be alive and it is
+ * not: a lease outlives its node by up to a day, also if the host has come back with another address.
  *
  * A node is known by its public address. One that was set up anew with its old key has a new lease
  * beside its old one, which lasts for up to a day: it is no rival of itself, and its newest lease
@@ -62,14 +61,14 @@ export class PeerIdentities {
     this.#onContested = onContested;
   }
 
-  /** Addresses of the nodes of which it matters whether they are alive: each claims what another does. */
+  /** Addresses of the nodes that claim the same identity as another one: are they alive? */
   get contested(): Set<string> {
     const contests = [...this.#contests.values()].filter(({ nodeCount }) => nodeCount > 1);
     const addresses = contests.flatMap((contest) => contest.addresses);
     return new Set(addresses.filter((address) => address !== undefined));
   }
 
-  /** Those nodes are alive, and no others. Returns the peers that have won or lost something by it. */
+  /** Only these nodes are alive. Returns the peers that have gained or lost an identity by it. */
   setAlive(alive: ReadonlySet<string>): LeaseKey[] {
     const before = this.#alive;
     this.#alive = alive;
@@ -201,7 +200,7 @@ interface Claim {
 
 /** Claims to one identity by several leases. */
 class Contest {
-  /** Those that are alive first, then by the time since which they claim it. */
+  /** Live nodes first, then in the order in which they claimed it. */
   readonly #nodes: Node[] = [];
   readonly #byAddress = new Map<string | undefined, Node>();
   #size = 0;
@@ -218,7 +217,7 @@ class Contest {
     return this.#nodes.map(({ address }) => address);
   }
 
-  /** The newest lease of the first node; the time since which that one claims it is the claim's, too. */
+  /** The newest lease of the first node; the claim gets the time of that node's first one. */
   strongest(): Claim {
     const { claims: [claim], since } = this.#nodes[0] as Node;
     (claim as Claim).since = since;

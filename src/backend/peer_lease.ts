@@ -59,8 +59,7 @@ export function hostlessAddresses(
 }
 
 /**
- * The object that a lease has for this family in `BackendData` or `BackendV6Data`; what its members are
- * is for the backend to find out.
+ * The object in a lease's `BackendData` or `BackendV6Data` for this family; the backend checks its members.
  */
 export function peerData(peer: Lease, family: Family): Readonly<Record<string, unknown>> {
   const data = peer.attributes.backendData[family];
@@ -78,7 +77,7 @@ export function peerData(peer: Lease, family: Family): Readonly<Record<string, u
   );
 }
 
-/** How a lease spells the name of a family's data. */
+/** The name of a family's data in a lease. */
 export function dataName(family: Family): string {
   return family === 4 ? "BackendData" : "BackendV6Data";
 }

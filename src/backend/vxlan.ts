@@ -62,7 +62,7 @@ export const OPTIONS = {
   MTU: integerOption({ default: undefined, min: 200, max: 65535 }),
 };
 
-/** Those of Go flannel on Windows, which has one configuration with the nodes on Linux. */
+/** Options of Go flannel on Windows, which shares the configuration with the Linux nodes. */
 const WINDOWS_OPTIONS = ["Name", "MacPrefix"];
 
 type Options = OptionValues<typeof OPTIONS>;
@@ -228,7 +228,7 @@ class VxlanBackend implements Backend {
   }
 }
 
-/** The forwarding entry for a MAC address leads to one host. */
+/** The VTEP MAC address: the forwarding entry for one leads to a single host. */
 function deviceIdentity({ macs, options }: VxlanSetup): DeviceIdentity {
   const names = familiesOf(macs).map((family) => deviceName(options.VNI, family));
   return {

@@ -3,7 +3,7 @@
  * `=` only; `--` or the first argument without a dash ends the flags.
  *
  * A blank argument is skipped, unless it is the value of a flag: `"${FLANNEL_OPTIONS}"` in a systemd
- * unit or a script is one when the variable is empty.
+ * unit or a script becomes one if the variable is empty.
  */
 
 import { nearest } from "../text/nearest.ts";
@@ -52,7 +52,7 @@ export function scanFlags(argv: readonly string[], shapes: readonly FlagShape[])
   return { kind: "scanned", flags, rest: argv.slice(index) };
 }
 
-/** The rest of them may be values of a subcommand's flags. */
+/** Only leading ones: later ones may be values of a subcommand's flags. */
 export function withoutLeadingBlanks(argv: readonly string[]): string[] {
   const first = argv.findIndex((argument) => !isBlank(argument));
   return first < 0 ? [] : argv.slice(first);

@@ -51,8 +51,8 @@ export interface FamilyNetwork {
 }
 
 /**
- * The addresses that nodes may be given: from SubnetMin to the end of the subnet at SubnetMax. Others
- * of the network are free for hosts, as where a whole 10.0.0.0/8 is named.
+ * The addresses of possible node subnets: from SubnetMin to the end of the subnet at SubnetMax. The rest
+ * of the network is free for hosts, for example if Network is 10.0.0.0/8.
  */
 export function assignableRange(
   { subnetLength, subnetMin, subnetMax }: Omit<FamilyNetwork, "network">,
@@ -84,7 +84,7 @@ export interface ParseOptions {
 }
 
 const DEFAULT_BACKEND_TYPE = "vxlan";
-/** Kubernetes takes 1 MiB for a ConfigMap. */
+/** Kubernetes allows 1 MiB for a ConfigMap. */
 const LIMITS: JsonLimits = { maxBytes: 1024 * 1024, maxDepth: 32 };
 
 /**
@@ -190,12 +190,12 @@ function familyNetwork(family: Family, values: Values, options: ParseOptions): F
   return { network, subnetLength, subnetMin, subnetMax };
 }
 
-/** Who gives a network wants it: the switch is forgotten more often than the network. */
+/** A network whose family is not enabled: the operator has probably forgotten to enable it. */
 function warnAboutUnused(rules: FamilyRules, values: Values, { source, warn }: ParseOptions): void {
   if (values[rules.network] === undefined) return;
   warn(
-    `${rules.network} in ${source} has no effect, for ${rules.enable} is false; ` +
-      `set ${rules.enable} to true, or leave ${rules.network} out`,
+    `${rules.network} in ${source} has no effect because ${rules.enable} is false; ` +
+      `set ${rules.enable} to true, or remove ${rules.network}`,
   );
 }
 

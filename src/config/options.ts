@@ -109,7 +109,7 @@ export function stringOption<D extends string | undefined>(
   };
 }
 
-/** Unknown keys that are named. */
+/** How many unknown keys are named. */
 const MAX_UNKNOWN = 10;
 
 /** The message for a key that nobody reads, with the known name it is probably meant to be. */

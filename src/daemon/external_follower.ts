@@ -19,7 +19,7 @@ export interface ExternalFollowerOptions {
   readonly whyUnsuitable: (external: ExternalInterface) => string | undefined;
   /** It has another MTU or other addresses; `external` is as it is now. */
   readonly onChanged: (external: ExternalInterface) => Promise<void>;
-  /** It was looked at because of a hint: what else depends on it may be another, too. */
+  /** Called after each check that a hint has caused: what else depends on the interface may have changed. */
   readonly onHinted?: (external: ExternalInterface) => Promise<void>;
   readonly clock: Clock;
   readonly log: Log;

@@ -1,10 +1,10 @@
 /**
- * Which nodes are alive of those that claim one MAC address or key, and whether another one wins
- * that of this node.
+ * Watches which nodes are alive among those that claim the same MAC address or key, and whether another
+ * node takes precedence over this one.
  *
- * The store is asked only while there are such nodes, and then watched: their sessions come and go, and
- * are not written in between. All the first answers are waited for, so that no node loses anything for
- * a moment because the answer about another one came first.
+ * The store is watched only while there are such nodes; their sessions appear and disappear, but do not
+ * change in between. Nothing is reported before the first answer for each node, so that no node loses its
+ * entries for a moment only because the answer about another one came first.
  */
 
 import type { IpAddress } from "../addr/ip.ts";
@@ -18,19 +18,19 @@ export interface IdentityWatchOptions {
   readonly store: Pick<LeaseStore, "watchAlive">;
   readonly own: Pick<OwnLease, "lease">;
   readonly identity: DeviceIdentity | undefined;
-  /** Addresses of peers that claim one identity. */
+  /** Addresses of peers that claim the same identity. */
   readonly contested: () => ReadonlySet<string>;
-  /** Of those, and of others, these are alive. */
+  /** Called with the addresses of all watched nodes that are alive. */
   readonly onAlive: (addresses: ReadonlySet<string>) => void;
   readonly log: Log;
 }
 
-/** Two watches are the usual case; a datastore full of one MAC address gets no watch for each. */
+/** Two watches are usual; the limit is for a datastore full of leases with one MAC address. */
 const MAX_WATCHES = 32;
 
 export class IdentityWatch implements AsyncDisposable {
   readonly #options: IdentityWatchOptions;
-  /** Other nodes' leases that carry this node's identity. */
+  /** Other nodes' leases with this node's identity. */
   readonly #rivals = new Map<LeaseKey, Lease>();
   readonly #watches = new Map<string, Watch>();
   readonly #ended = new Set<Promise<void>>();
@@ -43,7 +43,7 @@ export class IdentityWatch implements AsyncDisposable {
     this.#options = options;
   }
 
-  /** Why other nodes send to another one what is for this one. */
+  /** Why other nodes send packets for this node to another one. */
   get problem(): string | undefined {
     return this.#problem;
   }
@@ -58,10 +58,10 @@ export class IdentityWatch implements AsyncDisposable {
       else this.#rivals.delete(lease.key);
       this.contestedChanged();
     }
-    this.#look(); // Our own lease may be another one than before.
+    this.#look(); // Our own lease may have changed.
   }
 
-  /** `contested` may give others than before; may be called often. */
+  /** The result of `contested` may have changed; may be called often. */
   contestedChanged(): void {
     if (this.#isDue) return;
     this.#isDue = true;
@@ -111,7 +111,7 @@ export class IdentityWatch implements AsyncDisposable {
       }
     } catch (error) {
       if (signal.aborted) return;
-      const text = `cannot tell whether the node with the public address ${address} is alive`;
+      const text = `cannot determine whether the node with public address ${address} is alive`;
       this.#options.log.warn({ err: error }, text);
     }
     if (signal.aborted) return;
@@ -135,14 +135,14 @@ export class IdentityWatch implements AsyncDisposable {
       [...this.#watches.values()].every(({ isAlive }) => isAlive !== undefined);
   }
 
-  /** Says once that this node has lost its identity, and that it has it again. */
+  /** Logs once that this node has lost its identity, and once that it has it again. */
   #look(): void {
     if (!this.#isKnown()) return;
     const { log } = this.#options;
     const problem = this.#findProblem();
     if (problem === this.#problem) return;
     if (problem !== undefined) log.error(problem);
-    else log.info("the other nodes send to this node what is for it again");
+    else log.info("the other nodes send this node's packets to it again");
     this.#problem = problem;
   }
 
@@ -153,8 +153,8 @@ export class IdentityWatch implements AsyncDisposable {
     const match = identity.matchIn(rival.attributes);
     const why = this.#reported.has(nodeAddressOf(rival) ?? "") ? "is alive" : "had it first";
     return `lease ${rival.key} of ${nodeAddressOf(rival)} carries this node's ${match}, and its ` +
-      `node ${why}: the other nodes send to that one only. If one of the two hosts is a copy, ` +
-      `${identity.remedy} there and restart flanneld; if that node is gone, delete its lease`;
+      `node ${why}: the other nodes send only to that one. If one of the two hosts is a copy of the ` +
+      `other, ${identity.remedy} there and restart flanneld; if that node is gone, delete its lease`;
   }
 
   /** As the other nodes decide it; see `PeerIdentities`. */

@@ -70,7 +70,7 @@ export class Network implements AsyncDisposable {
   readonly #follower: ExternalFollower;
   #ownership: Ownership;
   #fileProblem: string | undefined;
-  /** Of the other nodes' leases as a whole: a single one is set aside. */
+  /** A failure to process the other nodes' leases as a whole; a single lease is just ignored. */
   #leasesProblem: string | undefined;
   readonly #fileWritten = Promise.withResolvers<void>();
   /** The node's own entries, the rules and what the target does are in place; the file may be there. */
@@ -189,7 +189,7 @@ export class Network implements AsyncDisposable {
     }
   }
 
-  /** Whether it could be done. What a single lease causes is dealt with where its lease is looked at. */
+  /** Returns whether the event was processed. Failures of a single lease are handled where it is read. */
   #take(event: LeaseWatch): boolean {
     try {
       const changes = this.#table.apply(event);
@@ -199,7 +199,7 @@ export class Network implements AsyncDisposable {
       return true;
     } catch (error) {
       const { message, stack } = error as Error;
-      this.#leasesProblem = `a change to the other nodes' leases could not be taken in: ${message}`;
+      this.#leasesProblem = `cannot process a change to the other nodes' leases: ${message}`;
       this.#log.error({ stack: stack?.slice(0, 2000) }, `${this.#leasesProblem}; restart flanneld`);
       return false;
     }
@@ -341,7 +341,10 @@ export class Network implements AsyncDisposable {
     }
   }
 
-  /** An advertised address may be on any interface, and the gateway behind any; it is the external one that the reconciler tells of. */
+  /**
+   * An advertised address may be on any interface, and the gateway behind any; the reconciler reports
+   * only the external one.
+   */
   #hear(event: KernelEvent): void {
     const isOfAdvertised = event.kind === "overrun" || event.resource.kind === "address" &&
         Object.values(this.#follower.external.publicAddresses).includes(event.resource.address);
@@ -370,7 +373,7 @@ export class Network implements AsyncDisposable {
   }
 }
 
-/** The gateway, which no node's subnet may hold, is another. */
+/** The gateway may have changed, which no node's subnet may contain. */
 function isOfDefaultRoute(event: KernelEvent): boolean {
   return event.kind !== "overrun" && event.resource.kind === "route" &&
     prefixLength(event.resource.destination) === 0;

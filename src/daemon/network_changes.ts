@@ -1,9 +1,9 @@
 /**
- * Tells the store's client when this host's network has changed: addresses, links and routes, but for
- * the routes that this program makes itself.
+ * Notifies the store's client of changes to this host's network: addresses, links and routes, except the
+ * routes of this program.
  *
- * A container starts, and some ten notifications arrive; a router may change a thousand routes a
- * second. So changes are gathered, and looked at once a second at most.
+ * The start of a container causes some ten notifications, and a router may change a thousand routes per
+ * second. So changes are collected and handled at most once a second.
  */
 
 import type { IpAddress } from "../addr/ip.ts";
@@ -15,8 +15,8 @@ import type { HostNetwork } from "../subnet/etcd/host_network.ts";
 import type { Clock } from "../time/clock.ts";
 
 /**
- * What belongs together comes within moments. A random part, so that the nodes of a network whose
- * router has changed do not dial one etcd in step.
+ * Related changes arrive within this time. The random part keeps nodes from connecting to etcd all at once
+ * when a router of their network changes.
  */
 const GATHER_MS = 100;
 const GATHER_SPREAD_MS = 200;
@@ -46,7 +46,7 @@ export interface NetworkChangesOptions {
   readonly log: Log;
 }
 
-/** Calls `onChanged` some moments after a change, never twice at a time, until disposed. */
+/** Calls `onChanged` shortly after a change, never concurrently, until disposed. */
 export class NetworkChanges implements Disposable {
   readonly #options: NetworkChangesOptions;
   readonly #subscription: Disposable;
@@ -90,8 +90,8 @@ export class NetworkChanges implements Disposable {
     try {
       await onChanged();
     } catch (err) {
-      // PINGs find out later.
-      log.debug({ err }, "cannot look at this host's network");
+      // A dead connection is still noticed later, by PING.
+      log.debug({ err }, "cannot read this host's network configuration");
     }
     this.#isLooking = false;
     if (!this.#hasChanged) return;

@@ -2,7 +2,7 @@
  * How far the daemon has come, for those who ask: systemd's status line and `/readyz`.
  *
  * Parts report what keeps the node from being ready; a node without reports is ready. During the start
- * there is a step besides, with the last line that the log has of it: what a part waits for, it logs.
+ * the current step is reported too, with its last log line, because parts log what they wait for.
  */
 
 import type { Log } from "../log/log.ts";
@@ -14,7 +14,7 @@ export class Progress {
   readonly #checks: (() => readonly string[])[] = [];
   /** What start-up waits for; `undefined` once it is through. */
   #step: string | undefined = "starting";
-  /** The last line of the log since that step began. */
+  /** The last log line since that step began. */
   #lastLine: string | undefined;
   #summary: () => string = () => "";
   #lastStatus = "";
@@ -23,7 +23,7 @@ export class Progress {
     this.#notifier = notifier;
   }
 
-  /** Start-up has come to this step, as in "waiting for etcd". What it waits for comes by the log. */
+  /** Start-up has reached this step, as in "waiting for etcd". Details are taken from the log. */
   step(text: string): void {
     this.#step = text;
     this.#lastLine = undefined;
@@ -84,5 +84,5 @@ export class Progress {
   }
 }
 
-/** Of a line that has what others wrote in it. */
+/** Characters of a log line, which may contain text from outside. */
 const MAX_LINE_LENGTH = 500;

@@ -1,9 +1,9 @@
 /**
- * Memory for answers, of all connections together: from when an answer is read until its client has
- * taken it. A call that finds no room waits, in order.
+ * Limits the memory for answers of all connections together, from the moment an answer is read until its
+ * client has received it. If there is no room, calls wait in order.
  *
- * Small answers have a pool of their own, so that those who ask for everything, or read nothing, do
- * not hold up all the others.
+ * Small answers have their own pool, so that clients that request everything, or do not read their
+ * answers, do not delay all the others.
  */
 
 const SMALL_BYTES = 256 << 10;
@@ -13,10 +13,10 @@ export interface PoolSizes {
   readonly largeBytes: number;
 }
 
-/** The large one takes the largest answer that there can be. */
+/** The large pool has room for the largest possible answer. */
 const DEFAULT_SIZES: PoolSizes = { smallBytes: 64 << 20, largeBytes: 128 << 20 };
 
-/** Memory that is given back when it is disposed. */
+/** A reservation of memory, released when it is disposed. */
 export type Share = Disposable;
 
 export class AnswerPool {
@@ -28,12 +28,12 @@ export class AnswerPool {
     this.#large = new Pool(largeBytes);
   }
 
-  /** `undefined`: there is no room now. */
+  /** `undefined` if there is no room now. */
   tryTake(bytes: number): Share | undefined {
     return this.#poolFor(bytes).tryTake(bytes);
   }
 
-  /** Resolves when there is room, and at the latest when everything else has been given back. */
+  /** Resolves when there is room, at the latest when all other shares have been released. */
   async take(bytes: number): Promise<Share> {
     const pool = this.#poolFor(bytes);
     return pool.tryTake(bytes) ?? await pool.wait(bytes);

@@ -1,6 +1,6 @@
 /**
- * The checksum of each stored row: SQLite notices damage to its structure, not to what is in it. It is
- * the CRC-32 of zlib over the row's numbers, key and value.
+ * The checksum of each stored row, because SQLite detects damage to its structure but not to the content:
+ * zlib's CRC-32 of the row's numbers, key and value.
  */
 
 import { crc32 } from "node:zlib";
@@ -14,7 +14,7 @@ export function checksumOf(entry: Entry): bigint {
   numbers.writeBigInt64LE(modRevision, 8);
   numbers.writeBigInt64LE(version, 16);
   numbers.writeBigInt64LE(lease, 24);
-  // Where the key ends and the value begins.
+  // Marks the boundary between key and value.
   numbers.writeBigInt64LE(BigInt(key.length), 32);
   return BigInt(crc32(value, crc32(key, crc32(numbers))));
 }

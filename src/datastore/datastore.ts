@@ -28,7 +28,7 @@ export interface DatastoreOptions {
   readonly progressNotifyMs: number;
   readonly clock: Clock;
   readonly log: Log;
-  /** For tests. */
+  /** Overridden by tests only; so is `answers`. */
   readonly limits?: Partial<ServerLimits>;
   readonly answers?: PoolSizes | undefined;
 }

@@ -4,7 +4,7 @@ import type { Entry } from "./entry.ts";
 
 export type Row = readonly (bigint | Uint8Array)[];
 
-/** Of a row that begins with key, value, create revision, revision, version and lease. */
+/** Reads a row whose columns begin with key, value, create revision, revision, version and lease. */
 export function entryOf(row: Row): Entry {
   const [key, value, createRevision, modRevision, version, lease] = row as [
     Uint8Array,

@@ -20,7 +20,7 @@ export function singleKey(key: Uint8Array): KeyRange {
   return { start: key, end: keyAfter(key) };
 }
 
-/** The least key that comes after this one. */
+/** The immediate successor of a key. */
 export function keyAfter(key: Uint8Array): Uint8Array {
   const next = new Uint8Array(key.length + 1);
   next.set(key);

@@ -28,7 +28,7 @@ export function checkRange(request: RangeRequest): void {
   }
 }
 
-/** Reads at once, as a transaction has to. Throws `Refusal` for a revision that cannot be read. */
+/** Reads in one go, for transactions. Throws `Refusal` for a revision that cannot be read. */
 export function queryRange(view: View, request: RangeRequest): RangeAnswer {
   const { revision, countOnly, keysOnly } = request;
   const limit = isLimited(request) ? request.limit : 0n;
@@ -46,20 +46,20 @@ export function queryRange(view: View, request: RangeRequest): RangeAnswer {
 }
 
 export interface Slicing {
-  /** Called before anything is read with what all of it costs. Rejects to refuse it. */
+  /** Called with the total cost before anything is read. Rejects to refuse the call. */
   readonly admit: (cost: number) => Promise<void> | undefined;
   /** Takes the next part of the answer. */
   readonly emit: (kvs: readonly Entry[]) => void;
-  /** Lets others have their turn. */
+  /** Lets other calls run. */
   readonly pause: () => Promise<void>;
 }
 
-/** As much as takes about a millisecond. */
+/** Takes about a millisecond. */
 const SLICE = { keys: 250, bytes: 256 << 10 };
-/** To measure is quicker than to read. */
+/** More than in a slice, because measuring is faster than reading. */
 const MEASURED_KEYS = 2_500;
 
-/** As `queryRange`, in slices; the answer's keys are emitted. */
+/** As `queryRange`, but reads in slices and emits the keys. */
 export async function sliceRange(
   snapshot: Snapshot,
   request: RangeRequest,
@@ -95,7 +95,7 @@ export async function sliceRange(
   return { more: chosen.length > limit, count: BigInt(size.keys) };
 }
 
-/** The number of all keys in the range, and the bytes of the first ones up to the limit. */
+/** The number of all keys in the range, and the size of the first `limit` ones in bytes. */
 async function measure(
   snapshot: Snapshot,
   range: KeyRange,
@@ -139,14 +139,14 @@ function withoutValue(entry: Entry): Entry {
   return { ...entry, value: NO_VALUE };
 }
 
-/** A limit that cannot be counted beyond is none. */
+/** The greatest 64-bit limit means none: one key more could not be counted. */
 function isLimited({ limit }: RangeRequest): boolean {
   return limit > 0n && limit < MAX_INT64;
 }
 
 /**
- * What is ordered or filtered has to be complete before the limit is applied. Without an order etcd
- * takes the first keys, one more than the limit, and only then sorts them by the target.
+ * With an order or a filter, all keys are read before the limit is applied. Without an order, etcd takes
+ * the first keys, one more than the limit, and only then sorts them by the target.
  */
 function needsAll(request: RangeRequest): boolean {
   return (isSorted(request) && request.sortOrder !== SortOrder.NONE) || isFiltered(request);
@@ -159,7 +159,7 @@ function needsValues({ sortTarget }: RangeRequest): boolean {
 const NO_VALUE = new Uint8Array();
 const MAX_INT64 = (1n << 63n) - 1n;
 
-/** Whether the order is another one than that of the keys. */
+/** Whether the requested order differs from that of the keys. */
 function isSorted({ sortOrder, sortTarget }: RangeRequest): boolean {
   return sortOrder === SortOrder.DESCEND || sortTarget !== SortTarget.KEY;
 }

@@ -1,19 +1,20 @@
 /**
- * What reading costs: a request of a few bytes may ask for everything that is stored, and again and
- * again in one transaction. The cost is known before anything is read.
+ * The cost of reads: a request of a few bytes may ask for everything in the store, in one transaction even
+ * many times. The cost is computed before anything is read.
  */
 
 import { Refusal } from "./refusal.ts";
 import type { Size } from "./storage.ts";
 
 /**
- * Of one answer to KV.Range. etcd sends 2 GiB; the subnets of 60 000 nodes come to a tenth of this.
+ * Limit for one answer to KV.Range. etcd sends up to 2 GiB; the subnets of 60 000 nodes cost less than a
+ * fifth of this.
  */
 export const MAX_ANSWER_BYTES = 128 << 20;
-/** Of all that a transaction reads, whose reads cannot be interrupted. */
+/** Limit for everything that a transaction reads; its reads cannot be interrupted. */
 export const MAX_TRANSACTION_BYTES = 32 << 20;
 
-/** Of each key besides its own bytes: its numbers, and the time to look at it. */
+/** Added for each key: its numbers, and the time to process it. */
 const KEY_BYTES = 128;
 
 export function costOf({ keys, bytes }: Size): number {

@@ -39,7 +39,7 @@ export class Refusal extends Error {
   /** gRPC status code. */
   readonly code: number;
 
-  /** `detail` is put behind the text. */
+  /** `detail` is appended to the text. */
   constructor(reason: RefusalReason, cause?: unknown, detail = "") {
     const [code, text] = REASONS[reason];
     super(text + detail, { cause });

@@ -104,7 +104,7 @@ function readTls({ certFile, keyFile, clientCaFile }: TlsFileNames): ServerTls {
   };
 }
 
-/** A bundle of certificates, or a configuration. */
+/** For a bundle of certificates or a configuration. */
 const MAX_FILE_BYTES = 16 * 1024 * 1024;
 
 function readText(path: string, flag: string): string {
@@ -130,8 +130,8 @@ function writeInitial(
 ): void {
   const present = putIfAbsent(datastore, key, value);
   if (present === "damaged") {
-    // Served all the same: that is how it can be written again.
-    return log.error(`${key} is damaged and stays as it is; write it again with etcdctl put`);
+    // The store is served nevertheless, so that the key can be written again.
+    return log.error(`${key} is damaged and left as it is; write it again with etcdctl put`);
   }
   // Without the values: a backend's PSK is part of them.
   if (present === undefined) log.info(`the network's configuration is written to ${key}`);

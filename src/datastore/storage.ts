@@ -45,25 +45,25 @@ export interface PageSize {
 }
 
 export interface StorageEvents {
-  /** A write was refused, as the disk is full. */
+  /** A write failed because the disk is full. */
   full(): void;
-  /** A write was done. */
+  /** A write succeeded. */
   written(): void;
-  /** A key, or a version of it, whose checksum does not match. */
+  /** The checksum of a key, or of an old version of it, does not match. */
   damaged(place: string): void;
 }
 
-/** Which keys are read. */
+/** The keys to read. */
 export interface Selection {
   readonly range: KeyRange;
-  /** One that is not compacted; absent: the keys as they are now. */
+  /** A revision that is not compacted; absent for the current keys. */
   readonly revision?: bigint | undefined;
   readonly limit?: bigint | undefined;
-  /** Leaves the values empty, and on the disk. */
+  /** Leaves the values empty, without reading them. */
   readonly keysOnly?: boolean | undefined;
 }
 
-/** Of a change in the history. */
+/** The position of a change in the history. */
 export interface Position {
   readonly revision: bigint;
   readonly sub: bigint;
@@ -86,7 +86,7 @@ export class Storage implements Disposable {
   readonly #fail: (error: DatastoreError) => void;
   #isClosed = false;
   #failure: DatastoreError | undefined;
-  /** Informed of what the disk does, beyond the error that one client gets. */
+  /** Receives events of the disk, in addition to the error that one client gets. */
   events: StorageEvents = { full() {}, written() {}, damaged() {} };
 
   /** Opens the directory's data, or begins an empty store. Throws `DatastoreError`. */
@@ -150,8 +150,8 @@ export class Storage implements Disposable {
   }
 
   /**
-   * Keys in order, as a selection wants them. Throws `Refusal` "dataLoss" for one whose checksum does
-   * not match; without the values it is not looked at.
+   * The selected keys, in order. Throws `Refusal` "dataLoss" for one whose checksum does not match; with
+   * `keysOnly` it is not checked.
    */
   entries(selection: Selection): Entry[] {
     const { table, where, values, revisionColumn } = rowsOf(selection);
@@ -178,7 +178,7 @@ export class Storage implements Disposable {
     return { keys: Number(keys), bytes: Number(sum), last: last ?? undefined };
   }
 
-  /** How many of the first keys of a selection, at least one, fit into so many bytes. */
+  /** How many of the first selected keys, but at least one, fit into `maxBytes`. */
   countWithin(
     selection: Selection & { readonly limit: bigint },
     maxBytes: number,
@@ -269,9 +269,9 @@ export class Storage implements Disposable {
 
   /**
    * Forgets what is not needed to read at `revision` or to follow changes from there on: earlier
-   * deletions, and earlier puts that a later change up to `revision` has replaced. Looks at so many
-   * changes and returns where the next ones begin. The order is that of the history, so that a
-   * deletion is not forgotten before what it has deleted.
+   * deletions, and earlier puts that a later change up to `revision` has replaced. Processes the given
+   * number of changes and returns the position of the next one. The order is that of the history, so that
+   * a deletion is not forgotten before the puts that it has deleted.
    */
   forgetBefore(revision: bigint, from: Position, changes: number): Position | undefined {
     const [next] = this.#rows(
@@ -378,7 +378,7 @@ const INSERT_HISTORY =
   `INSERT INTO history (revision, sub, key, value, create_revision, version, lease, checksum)
    VALUES (?, ?, ?, ?, ?, ?, ?, ?)`;
 
-/** As it is stored. */
+/** A deletion as it is stored. */
 const DELETION = { value: NO_VALUE, createRevision: 0n, version: 0n, lease: 0n };
 
 /** Takes the revision twice. A row of version 0 is a deletion. */

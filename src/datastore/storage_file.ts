@@ -155,7 +155,7 @@ function layoutOf(database: Database): bigint {
   return database.query("PRAGMA user_version").values()[0]?.[0] as bigint;
 }
 
-/** From layout 1 to 2, wholly or not at all. What is there is taken as it is. */
+/** Upgrades layout 1 to 2 in one transaction. The present content is assumed to be intact. */
 function addChecksums(database: Database): void {
   database.transaction(() => {
     for (const [table, revision, rowId] of CHECKED_TABLES) {
@@ -185,7 +185,7 @@ function addChecksums(database: Database): void {
   })();
 }
 
-/** With the column of the revision, and the primary key. */
+/** The tables with the column of the revision, and the primary key. */
 const CHECKED_TABLES = [
   ["live", "mod_revision", ["key"]],
   ["history", "revision", ["revision", "sub"]],

@@ -1,4 +1,4 @@
-/** What the operator learns of the disk: that it is full and when that is over, and which keys are damaged. */
+/** Logs what concerns the disk: when it is full, when there is room again, and which keys are damaged. */
 
 import { statfsSync } from "node:fs";
 import { dirname } from "node:path";
@@ -6,11 +6,11 @@ import type { Log } from "../log/log.ts";
 import type { Clock } from "../time/clock.ts";
 import type { StorageEvents } from "./storage.ts";
 
-/** Small writes may still succeed now and then: it is over when nothing has failed for so long. */
+/** The disk counts as full until no write has failed for this time: small ones may still succeed. */
 const CALM_MS = 2_000;
 /** Between two lines about one full disk. */
 const REPEAT_MS = 60_000;
-/** Each is named once. */
+/** Each is logged once. */
 const MAX_NAMED_KEYS = 1_000;
 
 export interface StorageReportOptions {
@@ -44,8 +44,10 @@ export class StorageReport implements StorageEvents, Disposable {
     this.#loggedMs = clock.nowMs();
     const sofar = this.#refused > 1 ? `; ${this.#refused} writes have been refused so far` : "";
     log.error(
-      `cannot write ${file}: the disk is full, ${spaceText(file)}; reads are served and writes ` +
-        `refused until there is room${sofar}`,
+      `cannot write ${file}: the disk is full, ${
+        spaceText(file)
+      }; writes are refused until there is ` +
+        `room, reads are served${sofar}`,
     );
   }
 
@@ -68,7 +70,7 @@ export class StorageReport implements StorageEvents, Disposable {
   #recovered(): void {
     const { file, log } = this.#options;
     log.info(
-      `${file} is written again, ${spaceText(file)}; ${this.#refused} writes were refused while ` +
+      `writes to ${file} succeed again, ${spaceText(file)}; ${this.#refused} were refused while ` +
         "the disk was full",
     );
     this.#calm = undefined;

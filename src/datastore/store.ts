@@ -38,7 +38,7 @@ export interface Reading {
 
 export type CommitListener = (changes: readonly Change[]) => void;
 
-/** Of changes; it takes about a millisecond. */
+/** Number of changes; takes about a millisecond. */
 const FORGOTTEN_AT_A_TIME = 500;
 
 export class Store implements View {
@@ -72,7 +72,7 @@ export class Store implements View {
     return readRows(this.#storage, { range, revision: isNow ? undefined : revision }, options);
   }
 
-  /** Keeps a revision readable, whatever is written and compacted meanwhile. Throws `Refusal`. */
+  /** Keeps a revision readable despite later writes and compactions. Throws `Refusal`. */
   snapshot(revision: bigint): Snapshot {
     this.assertReadable(revision);
     const snapshot = new Snapshot(this.#storage, {
@@ -154,8 +154,8 @@ export class Store implements View {
   }
 
   /**
-   * Forgets the history before a revision, which stays readable. Throws `Refusal`. Nothing before it
-   * can be read from then on; resolves when the disk has forgotten it, too, which is done in slices.
+   * Forgets the history before a revision, which stays readable. Throws `Refusal`. Older revisions become
+   * unreadable at once; resolves when their data has been deleted from the disk, in slices.
    */
   compact(revision: bigint): Promise<void> {
     if (revision <= this.#compactRevision) throw new Refusal("compacted");
@@ -166,7 +166,7 @@ export class Store implements View {
     return this.#forgetting;
   }
 
-  /** What fails here, or is cut off by the end of the process, is done by the next compaction. */
+  /** After a failure or the end of the process, the next compaction does the rest. */
   async #forget(): Promise<void> {
     const storage = this.#storage;
     const revision = this.#neededRevision();
@@ -184,7 +184,7 @@ export class Store implements View {
     }
   }
 
-  /** What a snapshot still needs is left to the next compaction. */
+  /** The oldest revision that a snapshot still needs; the next compaction deletes what is kept. */
   #neededRevision(): bigint {
     let needed = this.#compactRevision;
     for (const { revision } of this.#snapshots) if (revision < needed) needed = revision;
@@ -214,7 +214,7 @@ export interface Page {
   readonly rest: KeyRange | undefined;
 }
 
-/** The keys at one revision, to be read page by page while the store changes. */
+/** The keys at one revision, readable page by page while the store changes. */
 export class Snapshot implements Disposable {
   readonly revision: bigint;
   /** The store's revision when the snapshot was taken. */
@@ -242,7 +242,7 @@ export class Snapshot implements Disposable {
     this.#onClose();
   }
 
-  /** The first keys of a range: so many, and fewer where they are large. */
+  /** The first keys of a range: `keys` of them, or fewer if they are large. */
   page(range: KeyRange, { keys, bytes, keysOnly }: PageLimits): Page {
     const selection = this.#selection({ range, keysOnly });
     const limited = { ...selection, limit: BigInt(keys) };
@@ -264,7 +264,7 @@ export class Snapshot implements Disposable {
     return { ...size, rest: isOver ? undefined : { start: keyAfter(last), end: range.end } };
   }
 
-  /** As long as nothing is written, the present is what the snapshot shows, and quicker to read. */
+  /** Until something is written, the current keys are those of the snapshot, and faster to read. */
   #selection(selection: Selection): Selection {
     const isNow = this.revision === this.#nowRevision();
     return { ...selection, revision: isNow ? undefined : this.revision };

@@ -121,7 +121,7 @@ function performStep(
 
 /** A comparison of a range holds when it holds for each of its keys. */
 function holds(view: View, compare: Compare): boolean {
-  // With the values, for the checksums: a damaged number is no reason to write.
+  // With the values, to verify the checksums: a comparison must not rely on damaged numbers.
   const { entries } = view.read(keyRange(compare.key, compare.rangeEnd));
   if (entries.length > 0) return entries.every((entry) => holdsFor(entry, compare));
   // There is no value to compare: a missing one and an empty one look the same in a request.

@@ -12,7 +12,7 @@ type Operation = TxnRequest["success"][number];
 /** etcd's `--max-txn-ops`; for a nested transaction, what its parent leaves of it. */
 const MAX_OPERATIONS = 128;
 /**
- * Comparisons and operations of all branches and levels. etcd has no such bound, and nesting multiplies
+ * Comparisons and operations of all branches and levels. etcd has no such limit, but nesting multiplies
  * the other one: 18⁴ operations fit into one request.
  */
 const MAX_OPERATIONS_IN_ALL = 1_024;
@@ -49,7 +49,7 @@ function checkOperations({ compare, success, failure }: TxnRequest, allowed: num
   }
 }
 
-/** Returns how many of the allowed ones are left. */
+/** Returns how many more operations are allowed. */
 function assertTotal({ compare, success, failure }: TxnRequest, allowed: number): number {
   let left = allowed - compare.length - success.length - failure.length;
   if (left < 0) throw new Refusal("tooManyOperations");

@@ -28,7 +28,7 @@ export interface WatchEvent {
 
 /** All watches together; a network of 1 000 nodes has 2 000. */
 const MAX_WATCHES = 20_000;
-/** Of the keys of their ranges, which stay in memory. */
+/** Limit for the keys of all watched ranges, which stay in memory. */
 const MAX_RANGE_BYTES = 32 << 20;
 
 export class WatchHub implements Disposable {
@@ -63,7 +63,7 @@ export class WatchHub implements Disposable {
     return stream;
   }
 
-  /** Whether there is room for one more watch with so many bytes of keys. */
+  /** Whether there is room for one more watch whose range takes `rangeBytes`. */
   hasRoom(rangeBytes: number): boolean {
     let count = 0;
     let bytes = rangeBytes;
@@ -84,7 +84,7 @@ export class WatchHub implements Disposable {
     return entry;
   }
 
-  /** One that is damaged is left out, as one that is compacted; the store has reported it. */
+  /** `undefined` for a damaged value, as for a compacted one; the store has reported it. */
   #entryBefore(change: Change): Entry | undefined {
     try {
       return this.store.entryAt(changedKey(change), change.revision - 1n);

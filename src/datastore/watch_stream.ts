@@ -52,8 +52,8 @@ export const HISTORY_PAGE_BYTES = 1 << 20;
 const PAGE = { changes: 500, bytes: HISTORY_PAGE_BYTES };
 
 /**
- * The previous values reported of one revision, such as a deletion of all keys; those beyond are
- * left out, as etcd leaves out those that are compacted.
+ * Limit for the previous values reported for one revision, such as a deletion of all keys. Further ones
+ * are left out, as etcd leaves out compacted ones.
  */
 const MAX_PREVIOUS_BYTES = 32 << 20;
 
@@ -87,7 +87,7 @@ export class WatchStream implements Disposable {
     return this.#watches.size;
   }
 
-  /** Of all its watches' keys. */
+  /** Bytes of the ranges of all its watches. */
   get rangeBytes(): number {
     return this.#rangeBytes;
   }
@@ -176,7 +176,7 @@ export class WatchStream implements Disposable {
     return undefined;
   }
 
-  /** Resolves when there may be something to take, and at the end of the stream. */
+  /** Resolves when there may be something for `take`, and at the end of the stream. */
   async change(): Promise<void> {
     if (this.#isClosed) return;
     await new Promise<void>((resolve) => this.#wake = resolve);
@@ -187,12 +187,12 @@ export class WatchStream implements Disposable {
     return this.#isClosed;
   }
 
-  /** Whether what comes next has to be read, up to `HISTORY_PAGE_BYTES` of it. */
+  /** Whether the next output has to be read from the history, up to `HISTORY_PAGE_BYTES` of it. */
   get isBehind(): boolean {
     return this.#queue.length === 0 && this.#lagging.size > 0;
   }
 
-  /** What to report next, if there is something now. */
+  /** The next output, if there is one now. */
   take(): WatchOutput | undefined {
     const output = this.#queue.shift();
     if (output !== undefined) {
@@ -234,7 +234,7 @@ export class WatchStream implements Disposable {
     }
   }
 
-  /** `undefined`: damaged; the client has to read all keys again, as if the history were compacted. */
+  /** `undefined` if damaged: the client has to read all keys again, as after a compaction. */
   #page({ request, next }: Watch): ReturnType<Store["changesFrom"]> | undefined {
     try {
       return this.#hub.store.changesFrom(request.range, next, PAGE);
@@ -262,7 +262,7 @@ export class WatchStream implements Disposable {
     return { events, rest: undefined };
   }
 
-  /** `bytes` are reported together with them. */
+  /** `bytes` of other events are reported together with these. */
   #eventsFor({ request }: Watch, changes: readonly Change[], bytes = 0): WatchEvent[] {
     const { range, without } = request;
     let previousBytes = bytes;

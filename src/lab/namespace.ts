@@ -8,13 +8,13 @@ import { type DaemonProcess, spawnDaemon } from "../process/spawn_daemon.ts";
 const TIMEOUT_MS = 60_000;
 
 /**
- * In the environment of every program of a topology, and so of whatever it starts, with the prefix of
- * the topology's names: what a killed owner leaves running is found by it, also before it is in one of
- * the namespaces.
+ * Set in the environment of every program of a topology, and inherited by what it starts; the value is the
+ * prefix of the topology's names. It identifies processes that a killed owner has left running, even
+ * before they enter one of the namespaces.
  */
 export const TOPOLOGY_VARIABLE = "FLANNEL_LAB";
 
-/** The mark of what is started in a namespace, whose name is the topology's prefix and one word. */
+/** The environment for a program in a namespace, whose name is the topology's prefix and one word. */
 export function topologyMark(namespace: string): Record<string, string> {
   return { [TOPOLOGY_VARIABLE]: namespace.slice(0, Math.max(0, namespace.lastIndexOf("-"))) };
 }

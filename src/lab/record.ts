@@ -104,7 +104,7 @@ export class TopologyRecord {
    */
   async remove(): Promise<void> {
     await endProcesses(() => this.#processes());
-    // Not before: what a killed owner has left may have been making more of them.
+    // Only now: processes that a killed owner has left may have created more of them.
     await ipBatch(this.namespaces().map((name) => `netns del ${name}`));
     rmSync(this.directory, { recursive: true, force: true });
   }
@@ -142,7 +142,7 @@ const TERM_TIMEOUT_MS = 5_000;
 
 interface Processes {
   readonly living: ReadonlySet<number>;
-  /** Others are being started, of whatever program: whether they are ours shows in a moment. */
+  /** Other processes are just being started: whether they are ours is not known yet. */
   readonly hasStarting: boolean;
 }
 

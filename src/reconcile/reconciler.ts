@@ -376,7 +376,7 @@ export class Reconciler implements AsyncDisposable {
         case "EADDRNOTAVAIL":
           if (name !== undefined || error.code === "EEXIST") this.#readings.request(name ?? "");
           break;
-        case "EACCES": // IPv6 is switched off on the device: a parameter, which nothing tells of.
+        case "EACCES": // IPv6 is disabled on the device by a sysctl, which causes no notification.
           this.#readings.requestAll();
           break;
       }

@@ -455,7 +455,7 @@ describe("what the user has to mend is one line", () => {
   test.each([
     [{}, "the PSK of the ipsec backend is missing"],
     [{ PSK: "short" }, "the PSK of the ipsec backend has 5 bytes"],
-    [{ PSK, ESPProposal: "rot13" }, 'the ESPProposal "rot13" makes no sense to charon'],
+    [{ PSK, ESPProposal: "rot13" }, 'the ESPProposal "rot13" is invalid for charon'],
     [{ PSK, UDPEncap: 1 }, "UDPEncap in the network configuration"],
   ])("with the options %j", async (options, expected) => {
     const lines = await failure(options);

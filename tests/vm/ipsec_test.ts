@@ -199,7 +199,7 @@ describe("what cannot work ends the start, with one line and before there is a l
     [
       "algorithms that there are not",
       { options: { ESPProposal: "aes7" } },
-      'the ESPProposal "aes7" makes no sense to charon',
+      'the ESPProposal "aes7" is invalid for charon',
     ],
     [
       "a socket where nobody listens",
@@ -274,7 +274,7 @@ describe("what cannot work ends the start, with one line and before there is a l
       ]);
       expect(same.logLines(/^[EF]/)[0]).toContain(
         `another flanneld (process ${first.pid}) in network namespace ${ours} has the run directory ` +
-          `${one.directory}, and one charon serves one network namespace; this daemon is in ${theirs}`,
+          `${one.directory}, whose charon serves that network namespace only; this daemon is in ${theirs}`,
       );
       expect(apart.logLines(/^[EF]/)[0]).toContain(
         `another charon, process ${pid} in network namespace ${ours}, has /var/run/charon.pid`,

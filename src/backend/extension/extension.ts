@@ -55,7 +55,7 @@ const extension: BackendModule = {
       log.info(
         `commands do not get the variables ${
           withheld.join(", ")
-        }, which look like secrets; name in ` +
+        }, which look like secrets; list in ` +
           "CommandEnvironment those that a command needs",
       );
     }

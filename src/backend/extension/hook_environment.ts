@@ -1,14 +1,14 @@
-/** What commands inherit of the daemon's environment: all but its secrets and its line to systemd. */
+/** The environment of commands: the daemon's, without secrets and without its connection to systemd. */
 
 import { isSecretVariable } from "../../process/secret_variables.ts";
 
 export interface HookEnvironment {
   readonly env: Readonly<Record<string, string>>;
-  /** Names of the secrets that commands do not get, but for the daemon's own, sorted. */
+  /** Names of the secrets that commands do not get, sorted; without the daemon's own. */
   readonly withheld: readonly string[];
 }
 
-/** `wanted` are the names that commands get although they look like secrets. */
+/** `wanted` are the names of variables that commands get even if they look like secrets. */
 export function hookEnvironment(
   env: Readonly<Record<string, string | undefined>>,
   wanted: readonly string[],
@@ -23,5 +23,5 @@ export function hookEnvironment(
   return { env: passed, withheld: withheld.sort() };
 }
 
-/** With these a command could say that the daemon is ready, alive or stopping (sd_notify(3)). */
+/** With these a command could report the daemon as ready, alive or stopping (sd_notify(3)). */
 const SYSTEMD: ReadonlySet<string> = new Set(["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"]);

@@ -174,7 +174,7 @@ async function list(directory: string, { warn }: HookRecordsOptions): Promise<st
   }
 }
 
-/** A record holds what a command printed, and a lease. */
+/** A record contains the output of a command, and a lease. */
 const MAX_RECORD_BYTES = 64 * 1024 * 1024;
 
 /** `undefined` for one that is not there, is of another boot, or is broken, which is reported. */
@@ -205,7 +205,7 @@ async function readRecord<T>(
   return parsed;
 }
 
-/** A record's fields; `undefined` if one is not as this program writes it. */
+/** Reads a record's fields; `undefined` if one of them is invalid. */
 export function parseSetup(fields: Readonly<Record<string, unknown>>): SetupRecord | undefined {
   const { generation, isComplete, mark, commands, output } = fields;
   const variables = readVariables(fields["variables"]);

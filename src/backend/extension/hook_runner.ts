@@ -77,7 +77,7 @@ export class HookRunner {
   }
 }
 
-/** From then on the log and `/readyz` say what is waited for. */
+/** After this time the log and `/readyz` say that the command is still running. */
 const SLOW_MS = 2000;
 const MAX_OUTPUT_BYTES = 1024 * 1024;
 /** A command that prints its whole state must not bury the rest of the log. */
@@ -85,7 +85,7 @@ const MAX_LINES = 100;
 const MAX_LINE_LENGTH = 1000;
 
 function slowText(title: string, { timeoutMs }: HookCall): string {
-  return `${title} is still running after ${SLOW_MS / 1000} s; it may take ${timeoutMs / 1000} s`;
+  return `${title} is still running after ${SLOW_MS / 1000} s; its limit is ${timeoutMs / 1000} s`;
 }
 
 function reasonOf(error: ProcessError, { timeoutMs }: HookCall): string {

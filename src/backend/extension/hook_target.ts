@@ -57,7 +57,7 @@ type Action = "none" | "add" | "remove" | "replace";
 
 export class HookTarget implements Target {
   readonly #options: HookTargetOptions;
-  /** A command that fails may fail for thousands of peers. */
+  /** Rate-limited, because a command may fail for thousands of peers. */
   readonly #lines: LimitedLines;
   readonly #peers = new Map<LeaseKey, Peer>();
   /** Peers to look at, in order. */

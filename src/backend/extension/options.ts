@@ -13,7 +13,7 @@ export const OPTIONS = {
   SubnetAddCommand: stringOption({ default: "" }),
   SubnetRemoveCommand: stringOption({ default: "" }),
   ShutdownCommand: stringOption({ default: "" }),
-  /** Variables that look like secrets and that the commands get all the same. */
+  /** Variables that commands get although they look like secrets. */
   CommandEnvironment: namesOption(),
   /** How long a command may take before it is killed; `ShutdownCommand` has `SHUTDOWN_MS`. */
   CommandTimeoutSeconds: integerOption({ default: 30, min: 1, max: 3600 }),
@@ -21,11 +21,11 @@ export const OPTIONS = {
   MTU: integerOption({ default: undefined, min: 200, max: 65535 }),
 };
 
-/** Names of variables in one text. */
+/** Names of variables, separated by spaces. */
 function namesOption(): OptionType<readonly string[]> {
   return {
     default: [],
-    accepts: 'names of variables with spaces between them, such as "AWS_PROFILE AWS_SESSION_TOKEN"',
+    accepts: 'names of variables separated by spaces, such as "AWS_PROFILE AWS_SESSION_TOKEN"',
     read: (value) => {
       if (typeof value !== "string") return undefined;
       const names = value.split(" ").filter((name) => name !== "");

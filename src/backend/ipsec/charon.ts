@@ -60,7 +60,7 @@ async function runningCharon(options: CharonOptions): Promise<Charon | undefined
   return await ownCharon(options) ?? await systemCharon();
 }
 
-/** Ours of a former run. Throws `ForeignCharonError` if it is in another network namespace. */
+/** Our charon of a former run. Throws `ForeignCharonError` if it is in another network namespace. */
 async function ownCharon(options: CharonOptions): Promise<Charon | undefined> {
   const socket = ownSocket(options.runDirectory);
   const place = listenerNamespace(socket);
@@ -87,8 +87,8 @@ async function greetNamed(path: string): Promise<Charon> {
   giveUpCharon(charon);
   throw new BackendError(
     `${SOCKET_VARIABLE} names ${path}, whose charon is process ${place.pid} in network namespace ` +
-      `${place.namespace}, and this daemon is in ${ownNamespace()}, where that charon makes no ` +
-      "tunnels; name one that runs here, or leave the variable out to have one started",
+      `${place.namespace}; this daemon is in ${ownNamespace()}, where that charon creates no ` +
+      "tunnels. Name one that runs here, or unset the variable to have one started",
   );
 }
 

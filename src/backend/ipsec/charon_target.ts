@@ -20,7 +20,7 @@ import { ViciError } from "./vici.ts";
 
 export interface CharonTargetOptions {
   readonly charon: CharonOptions;
-  /** That no other daemon has this charon; given back at the end. */
+  /** Keeps other daemons from using this charon; released at the end. */
   readonly claim: Disposable;
   /** Whether tunnels are possible at all. */
   readonly esp: EspCheck;
@@ -103,7 +103,7 @@ export class CharonTarget implements Target {
 
   problems(): readonly string[] {
     const refused = [...this.#session?.refused ?? []].map(([name, reason]) => `${name}: ${reason}`);
-    // Without ESP no tunnel can come up: that there is none is no news then.
+    // Without ESP no tunnel can come up: missing tunnels need not be reported as well.
     const tunnels = this.#options.esp.problem() ?? this.#tunnels.problem();
     const problems = [this.#problem, ...refused, tunnels];
     return problems.filter((problem) => problem !== undefined);
@@ -191,10 +191,10 @@ export class CharonTarget implements Target {
       if (this.#stop.signal.aborted) return;
       const { message, stack } = error as Error;
       if (error instanceof ViciError) log.warn(message);
-      // Whatever charon or a lease says, the process goes on, and so do the other tunnels.
+      // Nothing that charon or a lease contains may end the process or the other tunnels.
       else {log.error(
           { stack: stack?.slice(0, 2000) },
-          `telling charon the tunnels fails: ${message}`,
+          `cannot configure charon's tunnels: ${message}`,
         );}
     } finally {
       this.#stop.signal.removeEventListener("abort", hangUp);

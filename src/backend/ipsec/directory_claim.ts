@@ -1,11 +1,10 @@
 /**
- * That one daemon at a time has a run directory and the charon in it.
+ * Makes sure that only one daemon at a time uses a run directory and the charon in it.
  *
- * Two daemons with one directory would each give its charon their own connections and remove those of
- * the other, and if they are in different network namespaces, start it again and again where the other
- * has no use for it. So a daemon holds a lock on a file there as long as it runs: flock(2), which the
- * kernel takes back when the process ends, however it does. charon itself does not hold it: it stays
- * for the next daemon.
+ * Two daemons with one directory would each load their own connections into its charon and remove those of
+ * the other. In different network namespaces, each would keep restarting charon in its own. So a daemon
+ * holds a lock on a file there while it runs: flock(2), which the kernel releases when the process ends for
+ * any reason. charon does not hold it, because it outlives the daemon.
  */
 
 import { closeSync, constants, ftruncateSync, mkdirSync, openSync, writeSync } from "node:fs";
@@ -30,9 +29,8 @@ const HANDOVER_MS = 10_000;
 const STEP_MS = 250;
 
 /**
- * Takes the directory until disposed; waits for a while for another daemon to end. Throws
- * `BackendError` if it does not, or the reason of `stop`. Where the file system has no locks, that is
- * logged, and nothing is held.
+ * Locks the directory until disposed; waits for a while for another daemon to end. Throws `BackendError`
+ * if it does not, or the reason of `stop`. If the file system has no locks, logs that and holds nothing.
  */
 export async function claimDirectory(
   runDirectory: string,
@@ -61,7 +59,7 @@ export async function claimDirectory(
   }
 }
 
-/** The file stays: were it removed, two daemons could each lock one of its name. */
+/** The file is never removed: otherwise two daemons could each lock a file of this name. */
 const LOCK_FILE = "charon.lock";
 
 function openLockFile(runDirectory: string): number {
@@ -73,8 +71,10 @@ function openLockFile(runDirectory: string): number {
     return openSync(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600);
   } catch (cause) {
     throw new BackendError(
-      `cannot open ${path}, by which one daemon at a time has this directory: ` +
-        `${(cause as Error).message}; choose another directory with --subnet-file`,
+      `cannot open the lock file ${path}: ${
+        (cause as Error).message
+      }; choose another directory with ` +
+        "--subnet-file",
       { cause },
     );
   }
@@ -89,7 +89,7 @@ function tryLock(descriptor: number, log: Log): boolean {
   }
 }
 
-/** The daemon that has the directory, in numbers as it sees them itself. */
+/** The daemon that holds the lock; its process ID is that of its own PID namespace. */
 interface Holder {
   readonly pid: number;
   readonly pidNamespace: string;
@@ -106,7 +106,7 @@ function writeHolder(descriptor: number): void {
   writeSync(descriptor, `${JSON.stringify(holder)}\n`, 0);
 }
 
-/** `undefined` while the holder is about to write it, and for any other text. */
+/** `undefined` if the holder has not written it yet, or for invalid content. */
 function readHolder(runDirectory: string): Holder | undefined {
   try {
     const value: unknown = JSON.parse(readRegularText(join(runDirectory, LOCK_FILE), 4096));
@@ -130,10 +130,11 @@ function holderText(holder: Holder | undefined): string {
 }
 
 function refusal(runDirectory: string, holder: Holder | undefined): string {
-  const text = `${holderText(holder)} has the run directory ${runDirectory}, and one charon`;
+  const text = `${holderText(holder)} has the run directory ${runDirectory}`;
   if (holder !== undefined && holder.networkNamespace !== ownNamespace()) {
-    return `${text} serves one network namespace; this daemon is in ${ownNamespace()}: ${OWN_RUN}`;
+    return `${text}, whose charon serves that network namespace only; this daemon is in ` +
+      `${ownNamespace()}: ${OWN_RUN}`;
   }
-  return `${text} takes the connections of one daemon: end that one, or start this one with ` +
+  return `${text}, whose charon can serve only one daemon: stop the other one, or start this one with ` +
     `--subnet-file in another directory and ${SOCKET_VARIABLE}=${ownSocket(runDirectory)}`;
 }

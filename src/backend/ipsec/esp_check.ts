@@ -1,4 +1,4 @@
-/** Whether the kernel has ESP (RFC 4303): without it there are policies, which drop, and no tunnels. */
+/** Checks that the kernel has ESP (RFC 4303): without it, policies drop packets and no tunnel comes up. */
 
 import type { Family } from "../../addr/ip.ts";
 import type { Log } from "../../log/log.ts";
@@ -17,14 +17,14 @@ export class EspCheck {
   #isMissing: boolean;
   #checkMs = 0;
 
-  /** Asks the kernel, and warns. */
+  /** Asks the kernel, and logs a warning if ESP is missing. */
   constructor(options: EspCheckOptions) {
     this.#options = options;
     this.#isMissing = this.#ask();
     if (this.#isMissing) options.log.warn(withoutEsp(options.family));
   }
 
-  /** What is missing, with the module to load; `undefined` from when the kernel has it. */
+  /** That ESP is missing, with the module to load; `undefined` as soon as the kernel has it. */
   problem(): string | undefined {
     const { family, clock, log } = this.#options;
     if (this.#isMissing && clock.nowMs() >= this.#checkMs) {
@@ -41,11 +41,11 @@ export class EspCheck {
   }
 }
 
-/** Each question has the kernel look for the module. */
+/** Not more often, because each query makes the kernel try to load the module. */
 const CHECK_MS = 5000;
 
 function withoutEsp(family: Family): string {
   return `this kernel has no ESP for IPv${family}, so that packets to other nodes are dropped: ` +
     `load its module (modprobe -a xfrm_user esp${family}; some distributions have it in a package ` +
-    "of further modules, such as linux-modules-extra)";
+    "of extra modules, such as linux-modules-extra)";
 }

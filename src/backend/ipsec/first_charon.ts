@@ -68,7 +68,7 @@ async function checkProposal(vici: Vici, espProposal: string): Promise<void> {
   } catch (error) {
     if (!(error instanceof ViciError) || !error.isRefusal) throw error;
     throw new BackendError(
-      `the ESPProposal ${shown(espProposal, 200)} makes no sense to charon; it must be ` +
+      `the ESPProposal ${shown(espProposal, 200)} is invalid for charon; it must be ` +
         `algorithms in strongSwan's notation, such as aes128gcm16-ecp256 (${error.message})`,
       { cause: error },
     );

@@ -1,9 +1,9 @@
-/** A charon of another network namespace: its tunnels are in the kernel's tables of that one. */
+/** A charon of another network namespace, which creates its tunnels there. */
 
 import { type ListenerNamespace, OWN_RUN, ownNamespace } from "../../process/listener_namespace.ts";
 import { ViciError } from "./vici.ts";
 
-/** It has our place and is of no use here: that does not change by starting another one. */
+/** It occupies our socket and cannot be used here; starting another charon would not help. */
 export class ForeignCharonError extends ViciError {
   constructor(
     socket: string,
@@ -12,11 +12,11 @@ export class ForeignCharonError extends ViciError {
     const what = place.kind === "hidden"
       ? "a process of another container"
       : `process ${place.pid} in network namespace ${place.namespace}`;
-    const end = place.kind === "hidden" ? "" : `, or end that one with "kill ${place.pid}"`;
+    const end = place.kind === "hidden" ? "" : `, or stop it with "kill ${place.pid}"`;
     super(
       "start",
-      `the charon at ${socket} is ${what}, and this daemon is in ${ownNamespace()}, where that ` +
-        `charon makes no tunnels; ${OWN_RUN}${end}`,
+      `the charon at ${socket} is ${what}; this daemon is in ${ownNamespace()}, where that charon ` +
+        `creates no tunnels: ${OWN_RUN}${end}`,
     );
   }
 }

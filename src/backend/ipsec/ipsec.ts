@@ -101,7 +101,7 @@ const ipsec: BackendModule = {
 
 export default ipsec;
 
-/** One that the user names may have several daemons, for different networks. */
+/** A charon that the user names may serve several daemons, for different networks. */
 async function claimCharon({ runDirectory, env, log, stop }: BackendHost): Promise<Disposable> {
   if (env[SOCKET_VARIABLE]) return { [Symbol.dispose]: () => undefined };
   return await claimDirectory(runDirectory, { log, clock: systemClock, stop });

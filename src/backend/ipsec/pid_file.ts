@@ -46,8 +46,8 @@ function pidFileHolder(): { readonly pid: number; readonly isCharon: boolean } |
 function inTheWay(pid: number, settings: string): string {
   const namespace = foreignNamespace(pid);
   if (namespace !== undefined) {
-    return `another charon, process ${pid} in network namespace ${namespace}, has ${PID_FILE}, which ` +
-      `has room for one, and this daemon is in ${ownNamespace()}; ${OWN_RUN}, or end that one with ` +
+    return `another charon, process ${pid} in network namespace ${namespace}, has ${PID_FILE}, and only ` +
+      `one charon can; this daemon is in ${ownNamespace()}: ${OWN_RUN}, or stop that charon with ` +
       `"kill ${pid}"`;
   }
   const its = settingsOf(pid);
@@ -60,7 +60,7 @@ function inTheWay(pid: number, settings: string): string {
     `${SOCKET_VARIABLE}=${socket ?? "PATH, its control socket"}, or end it with "kill ${pid}"`;
 }
 
-/** The process's network namespace if it is known to be another than this one's. */
+/** The process's network namespace if it differs from this one's; `undefined` if unknown. */
 function foreignNamespace(pid: number): string | undefined {
   const namespace = namespaceOf(pid, "net");
   return namespace === ownNamespace() ? undefined : namespace;

@@ -281,7 +281,7 @@ function isRefusal(error: unknown): error is ViciError {
   return error instanceof ViciError && error.isRefusal;
 }
 
-/** A list or a section has no text that could be relied on. */
+/** The text of an item; a list or a section has none. */
 function textOf(item: ViciMessage[string] | undefined): string {
   return typeof item === "string" ? item : "undefined";
 }

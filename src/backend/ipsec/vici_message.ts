@@ -28,8 +28,7 @@ export function encodeMessage(message: ViciMessage): Uint8Array {
 
 /**
  * Reads a whole message; of two items with one name, the last counts. Throws `ViciFormatError` for
- * bytes that break off, for an unknown element, for one that is not closed, and for too many sections
- * in each other.
+ * truncated bytes, for an unknown element, for one that is not closed, and for too many nested sections.
  */
 export function decodeMessage(bytes: Uint8Array): ViciMessage {
   const root = newSection();
@@ -47,7 +46,7 @@ export function decodeMessage(bytes: Uint8Array): ViciMessage {
     switch (type) {
       case SECTION_START:
         if (open.length > MAX_DEPTH) {
-          throw new ViciFormatError(`more than ${MAX_DEPTH} sections in each other`);
+          throw new ViciFormatError(`more than ${MAX_DEPTH} nested sections`);
         }
         open.push(section[reader.name()] = newSection());
         break;
@@ -87,7 +86,7 @@ const LIST_START = 4;
 const LIST_ITEM = 5;
 const LIST_END = 6;
 
-/** charon's messages have five at most. Whoever walks the tree does so by recursion. */
+/** charon's messages have five at most. Functions that walk the tree recurse. */
 const MAX_DEPTH = 100;
 const NAME_MAX_BYTES = 0xff;
 const VALUE_MAX_BYTES = 0xffff;

@@ -104,7 +104,7 @@ interface PrivateFile {
 }
 
 async function readPrivately(path: string): Promise<PrivateFile> {
-  // To open a device may act on the machine.
+  // Opening a device may have side effects.
   const kind = await stat(path);
   if (!kind.isFile()) return { isFile: false, mode: kind.mode, text: "" };
   // Without O_NONBLOCK, opening a pipe would wait for somebody to write to it.

@@ -265,7 +265,7 @@ class WireguardBackend implements Backend {
   }
 }
 
-/** A key is one peer on every other node. */
+/** The public key: a device can have only one peer with it. */
 function deviceIdentity(publicKey: WireguardKey, keyFile: string): DeviceIdentity {
   return {
     texts: [publicKey],

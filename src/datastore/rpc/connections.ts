@@ -1,6 +1,6 @@
 /**
- * The connections of a server: how many there are, how many calls each has, and that each ends with
- * its descriptor. What the runtime leaves of a session that it has ended, its socket, is closed here.
+ * The connections of a server: limits their number and that of their calls, and closes their sockets,
+ * which the runtime leaves open when it ends a session.
  */
 
 import {
@@ -19,7 +19,7 @@ interface Connection {
   readonly socket: Socket;
   session: ServerHttp2Session | undefined;
   streams: number;
-  /** Since when there is no call. */
+  /** When its last call ended; milliseconds since 1970. */
   idleSinceMs: number;
 }
 
@@ -27,7 +27,7 @@ export class Connections {
   readonly #limits: ServerLimits;
   readonly #log: Log;
   readonly #byPeer = new Map<string, Connection>();
-  /** Those of which the runtime has not shown the socket yet. */
+  /** Sessions whose socket the runtime has not reported yet. */
   readonly #sessions = new Map<string, ServerHttp2Session>();
   #streams = 0;
   #warnedMs = -Infinity;
@@ -39,7 +39,7 @@ export class Connections {
     server.on("session", (session: ServerHttp2Session) => this.#opened(session));
   }
 
-  /** Ends all: those with calls when they are over, and whatever is left at `destroy`. */
+  /** Closes all connections; those with calls when these are over, or at `destroy`. */
   close(): void {
     for (const { session, socket } of this.#byPeer.values()) {
       if (session === undefined) socket.destroy();
@@ -51,7 +51,7 @@ export class Connections {
     for (const connection of [...this.#byPeer.values()]) end(connection);
   }
 
-  /** Counts a call until its answer is over; `false` when there are too many. */
+  /** Counts a call until its answer is complete; `false` if there are too many calls. */
   admit({ stream }: Http2ServerRequest, response: Http2ServerResponse): boolean {
     if (this.#streams >= this.#limits.streams) {
       this.#warn(`there are ${this.#streams} calls at a time; more are refused`);
@@ -69,7 +69,7 @@ export class Connections {
     return true;
   }
 
-  /** Ends the connection of a client that sends what nothing honest sends. */
+  /** Closes the connection of a client that floods the server. */
   closeAbusive({ stream }: Http2ServerRequest, reason: string): void {
     const { session } = stream;
     const connection = session && this.#byPeer.get(peerOf(session.socket));
@@ -102,13 +102,13 @@ export class Connections {
     session.once("close", () => {
       this.#sessions.delete(peer);
       const closed = this.#byPeer.get(peer);
-      // What is still on its way to the client goes first.
+      // Pending data is sent first.
       if (closed?.session === session) setTimeout(() => closed.socket.destroy(), FLUSH_MS);
     });
     this.#pingRegularly(session, peer);
   }
 
-  /** Makes room: of those that wait without a call the one that has done so for longest. */
+  /** Makes room by closing the connection that has been idle for longest, if there is one. */
   #endIdle(): boolean {
     let longest: Connection | undefined;
     for (const connection of this.#byPeer.values()) {
@@ -141,7 +141,7 @@ export class Connections {
     session.on("close", () => clearInterval(timer));
   }
 
-  /** Once a minute. */
+  /** At most once a minute. */
   #warn(message: string): void {
     const nowMs = Date.now();
     if (nowMs - this.#warnedMs < 60_000) return;

@@ -1,4 +1,4 @@
-/** KV's reads and writes, and the keys of a lease: what may be large. */
+/** The calls with possibly large answers: KV's reads and writes, and the keys of a lease. */
 
 import { create, toBinary } from "@bufbuild/protobuf";
 import { KV, Lease, type RangeRequest, RangeResponseSchema } from "../../subnet/etcd/rpc/rpc_pb.ts";
@@ -88,7 +88,7 @@ export function keyCalls(options: KeyCallsOptions): [path: string, handler: Stre
   ];
 }
 
-/** The answer in parts: messages of protobuf that follow each other are one with the fields of all. */
+/** The answer in parts: concatenated protobuf messages are one message with the fields of all. */
 async function range(
   store: Store,
   request: RangeRequest,

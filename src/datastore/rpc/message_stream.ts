@@ -15,9 +15,9 @@ export const MAX_MESSAGE_BYTES = MAX_REQUEST_BYTES + (512 << 10);
 /** Before each message: a flag for compression, and the length in four bytes. */
 const PREFIX_BYTES = 5;
 
-/** Follows how messages arrive. */
+/** Observes how messages arrive. */
 export interface Arrival {
-  /** So many bytes wait for the rest of their message; 0: a message is whole. May throw. */
+  /** The number of bytes of an incomplete message; 0 when a message is complete. May throw. */
   waiting(bytes: number): void;
 }
 
@@ -41,11 +41,11 @@ export async function* readMessages(
   if (pieces.size > 0) throw new ConnectError("a message is cut off", Code.InvalidArgument);
 }
 
-/** What has arrived of a message, put together when all of it is there. */
+/** The chunks of a message, joined when it is complete. */
 class Pieces {
   #chunks: Uint8Array[] = [];
   size = 0;
-  /** Bytes that it takes to look further: the prefix's, then the message's with it. */
+  /** Bytes needed for the next step: the prefix, then the prefix and the message. */
   #needed = PREFIX_BYTES;
 
   add(chunk: Uint8Array): void {
@@ -54,7 +54,7 @@ class Pieces {
     this.size += chunk.length;
   }
 
-  /** The next message, `undefined` until it is whole. */
+  /** The next message; `undefined` until it is complete. */
   message(): Uint8Array | undefined {
     if (this.size < this.#needed) return undefined;
     const bytes = this.#chunks.length === 1 && this.#chunks[0]
@@ -86,8 +86,8 @@ function messageEnd(bytes: Buffer): number {
 }
 
 /**
- * A message in parts as it goes over the wire, in pieces: what the client's window does not take yet
- * is copied by the runtime, so that no piece is large.
+ * A message in parts, framed for the wire, in small pieces: the runtime copies what exceeds the client's
+ * flow-control window.
  */
 export function* frameOf(parts: readonly Uint8Array[]): Generator<Uint8Array> {
   const [only] = parts;
@@ -119,7 +119,7 @@ export class MessageWriter {
   readonly #stallMs: number;
   #isClosed = false;
 
-  /** A client that takes nothing for `stallMs` is cut off: what it leaves is memory. */
+  /** The stream of a client that reads nothing for `stallMs` is closed, to free the memory. */
   constructor(response: Http2ServerResponse, { stallMs }: { readonly stallMs: number }) {
     this.#response = response;
     this.#stallMs = stallMs;
@@ -128,8 +128,8 @@ export class MessageWriter {
   }
 
   /**
-   * Sends a frame. To a client that reads slowly it takes until that has caught up, or is gone. What
-   * is sent to one that is gone is dropped.
+   * Sends a frame. For a slow client, resolves when it has caught up or is gone. Frames to a client that
+   * is gone are dropped.
    */
   send(frame: Uint8Array): Promise<void> | undefined {
     const response = this.#response;

@@ -12,18 +12,18 @@ import { Refusal } from "../refusal.ts";
 import type { Arrival } from "./message_stream.ts";
 
 export interface RequestBodyOptions {
-  /** Parts of messages of which the rest is still to come, of all bodies together. */
+  /** Bytes of incomplete messages, of all bodies together. */
   readonly unfinished: { bytes: number };
   readonly maxUnfinishedBytes: number;
-  /** Until the first message, or its first byte. */
+  /** Limit until the first byte of the first message. */
   readonly firstMs: number;
-  /** From the first byte of a message to its last one. */
+  /** Limit from the first byte of a message to its last one. */
   readonly messageMs: number;
-  /** Called for a client that sends its bytes one by one. */
+  /** Called for a client that sends a message in too many tiny frames. */
   readonly onFlood: () => void;
 }
 
-/** Frames that hold next to nothing, of one message. */
+/** Tiny frames of one message; tiny is less than `SMALL_BYTES`. */
 const MAX_SMALL_FRAMES = 1_000;
 const SMALL_BYTES = 64;
 
@@ -85,7 +85,7 @@ export class RequestBody implements AsyncIterableIterator<Uint8Array>, Arrival {
     this.#wake?.();
   }
 
-  /** Throws `Refusal` when the unfinished messages of all clients are too many bytes. */
+  /** Throws `Refusal` if the incomplete messages of all clients take too many bytes. */
   waiting(bytes: number): void {
     const { unfinished, maxUnfinishedBytes } = this.#options;
     unfinished.bytes += bytes - this.#unfinishedBytes;
@@ -104,7 +104,7 @@ export class RequestBody implements AsyncIterableIterator<Uint8Array>, Arrival {
   #take(chunk: Uint8Array): void {
     if (chunk.length < SMALL_BYTES && ++this.#smallFrames > MAX_SMALL_FRAMES) {
       this.#options.onFlood();
-      this.#end(new ConnectError("the message comes in too many pieces", Code.ResourceExhausted));
+      this.#end(new ConnectError("the message has too many tiny frames", Code.ResourceExhausted));
       return;
     }
     if (this.#isUnwanted) return;
@@ -129,7 +129,7 @@ export class RequestBody implements AsyncIterableIterator<Uint8Array>, Arrival {
 
   #startTimer(ms: number): void {
     this.#late = setTimeout(() => {
-      const text = `no whole message has arrived within ${ms / 1000} s`;
+      const text = `no complete message has arrived within ${ms / 1000} s`;
       this.#end(new ConnectError(text, Code.DeadlineExceeded));
     }, ms);
   }

@@ -27,10 +27,10 @@ export interface ServerOptions {
   readonly routes: (router: ConnectRouter) => void;
   /** Calls that are served without Connect, by their path. */
   readonly streams: ReadonlyMap<string, StreamHandler>;
-  /** Paths of calls that may wait for long before their first request. */
+  /** Paths of calls whose first request may take up to `firstRequestMs`. */
   readonly longWait?: ReadonlySet<string>;
   readonly log: Log;
-  /** Other ones than the default. */
+  /** Overrides the default limits. */
   readonly limits?: Partial<ServerLimits> | undefined;
 }
 
@@ -161,7 +161,7 @@ function requestHandler(
 
 const TOO_MANY = new Refusal("tooManyRequests");
 
-/** Each message in one piece, however it arrives: Connect puts pieces together one by one. */
+/** Each message in one chunk: Connect is slow to join many small ones. */
 async function* wholeFrames(messages: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   try {
     for await (const message of messages) yield frame(message);
@@ -170,7 +170,7 @@ async function* wholeFrames(messages: AsyncIterable<Uint8Array>): AsyncGenerator
   }
 }
 
-/** A deadline beyond what timers can wait for is none. */
+/** Removes a deadline that exceeds the range of timers. */
 function limitTimeout({ headers }: Http2ServerRequest): void {
   const [, value, unit = ""] = /^(\d{1,8})([HMS])$/.exec(`${headers["grpc-timeout"]}`) ?? [];
   const seconds = Number(value) * (SECONDS_OF[unit] ?? 0);

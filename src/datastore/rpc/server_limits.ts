@@ -1,22 +1,22 @@
-/** What clients may have of the server, one by one and together. */
+/** Limits for clients of the server, individually and together. */
 
 import { readFileSync } from "node:fs";
 
 export interface ServerLimits {
-  /** In all. A node has one or two, and a cluster of 5 000 stays below. */
+  /** In all. A node has one or two; 5 000 nodes stay below. */
   readonly connections: number;
-  /** Calls at a time, in all. A node has about three: its watches and what keeps its lease alive. */
+  /** Concurrent calls, in all. A node has about three: its watches and its keep-alive. */
   readonly streams: number;
   readonly streamsPerConnection: number;
-  /** Parts of requests of which the rest is still to come, in all. */
+  /** Bytes of incomplete requests, in all. */
   readonly requestBytes: number;
-  /** From the first byte of a request to its last one, and from a call to its request. */
+  /** From the first byte of a request to its last one, and from the start of a call to its request. */
   readonly requestMs: number;
-  /** From a stream to its first request: etcd's client opens one for renewals long before they are due. */
+  /** From the start of a stream to its first request: etcd's client opens keep-alive streams early. */
   readonly firstRequestMs: number;
-  /** A client that is alive and takes nothing of what it has asked for. */
+  /** How long a client may read nothing of its answer. */
   readonly stallMs: number;
-  /** A client that has vanished without a word is noticed after the two together. */
+  /** A client that has vanished is noticed after the sum of the two. */
   readonly pingIntervalMs: number;
   readonly pingTimeoutMs: number;
 }

@@ -1,6 +1,6 @@
 /**
- * The part of etcd's v3 API that is served, but for Watch (watch_service.ts) and what reads and writes
- * keys (key_calls.ts); everything else is refused by its name (server.ts).
+ * The supported part of etcd's v3 API, except Watch (watch_service.ts) and the calls that read and write
+ * keys (key_calls.ts); all other calls are refused by name (server.ts).
  */
 
 import { Code, ConnectError, type ConnectRouter, type ServiceImpl } from "@connectrpc/connect";
@@ -48,7 +48,7 @@ export function registerServices(router: ConnectRouter, options: ServicesOptions
   });
 }
 
-/** The other calls are those of key_calls.ts. */
+/** The other calls of the service are in key_calls.ts. */
 function keyService(
   { store }: ServicesOptions,
   header: () => Header,

@@ -1,4 +1,4 @@
-/** Calls with one request and one answer, straight on HTTP/2, so that what an answer costs is known. */
+/** Calls with one request and one answer, served without Connect to control the cost of the answer. */
 
 import {
   create,
@@ -17,11 +17,11 @@ import type { Size } from "../storage.ts";
 import type { MessageWriter } from "./message_stream.ts";
 import type { StreamHandler } from "./server.ts";
 
-/** What one call holds of the pool while it is served. */
+/** The shares of the pool that one call holds while it is served. */
 export class CallShares implements Disposable {
   readonly #pool: AnswerPool;
   #shares: Share[] = [];
-  /** What was taken before it was needed. */
+  /** Reserved before the reads are repeated. */
   #prepaid: { readonly cost: number; readonly share: Share } | undefined;
   #cost = 0;
   readonly #writer: Pick<MessageWriter, "isClosed">;
@@ -49,8 +49,8 @@ export class CallShares implements Disposable {
   }
 
   /**
-   * For reads that cannot wait, those of a transaction. Throws `Refusal` "answerTooLarge", and
-   * "tooManyRequests" where there is no room now.
+   * For reads that cannot wait, because they belong to a transaction. Throws `Refusal` "answerTooLarge", and
+   * "tooManyRequests" if there is no room now.
    */
   charge(size: Size): void {
     const before = Math.max(this.#cost, this.#prepaid?.cost ?? 0);
@@ -62,14 +62,14 @@ export class CallShares implements Disposable {
     this.#shares.push(share);
   }
 
-  /** Before the reads are done once more. */
+  /** Called before the reads are repeated. */
   restart(): void {
     for (const share of this.#shares) share[Symbol.dispose]();
     this.#shares = [];
     this.#cost = 0;
   }
 
-  /** After `charge` has found no room: waits for so much of it. */
+  /** After `charge` has found no room: waits for as much as has been charged so far. */
   async prepay(): Promise<void> {
     const cost = this.#cost;
     this[Symbol.dispose]();
@@ -77,10 +77,10 @@ export class CallShares implements Disposable {
   }
 }
 
-/** A message in parts, or one that is still to be encoded. */
+/** An encoded message in parts, or one that is not encoded yet. */
 export type Answer<Output extends DescMessage> = readonly Uint8Array[] | MessageInitShape<Output>;
 
-/** The path of a method, and what serves it with `act`, which throws what clients are refused with. */
+/** The path of a method and its handler, which calls `act`; errors of `act` are sent to the client. */
 export function unaryCall<Input extends DescMessage, Output extends DescMessage>(
   method: DescMethodUnary<Input, Output>,
   pool: AnswerPool,
@@ -98,7 +98,7 @@ export function unaryCall<Input extends DescMessage, Output extends DescMessage>
   return [`/${method.parent.typeName}/${method.name}`, handler];
 }
 
-/** Throws `ConnectError` for bytes that are no message of this kind. */
+/** Throws `ConnectError` for bytes that are not a message of this type. */
 export function parseMessage<Input extends DescMessage>(
   schema: Input,
   bytes: Uint8Array,

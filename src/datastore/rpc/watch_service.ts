@@ -125,7 +125,7 @@ const FILTERED: Readonly<Record<FilterType, Change["kind"]>> = {
   [FilterType.NODELETE]: "delete",
 };
 
-/** From here on a message is sent in pieces. */
+/** Messages above this size are sent in pieces. */
 const LARGE_BYTES = 128 << 10;
 
 function bytesOf(output: WatchOutput): number {

@@ -27,7 +27,7 @@ const NO_END = new Uint8Array(1);
 
 /**
  * Reads everything. Keys whose lease has just expired are left out. Throws `DatastoreError`, also for a
- * key that the store finds damaged, unless `onDamaged` takes it; then it is left out.
+ * damaged key; with `onDamaged`, damaged keys are passed to it and left out.
  */
 export async function readDump(
   remote: Remote,
@@ -62,8 +62,8 @@ async function readEntries(
     const { hasMore, next } = answer;
     if (hasMore && (next === undefined || Buffer.compare(next, key) <= 0)) {
       throw new DatastoreError(
-        `cannot read all keys of ${remote.endpoints}: it has more, and does not give them; ` +
-          "check that an etcd answers there",
+        `cannot read all keys of ${remote.endpoints}: the server says that there are more, but does ` +
+          "not send them; check that an etcd answers there",
       );
     }
     key = next;
@@ -92,7 +92,7 @@ async function readPage(remote: Remote, page: Page, onDamaged: OnDamaged): Promi
   } catch (error) {
     if (onDamaged === undefined || !isDamage(error)) throw error;
   }
-  // One by one: the names can be read.
+  // One by one, because keys without values can always be read.
   const names = await remote.call("read all keys", KV.method.range, { ...page, keysOnly: true });
   const answer = pageAnswer(names);
   const revision = page.revision === 0n ? answer.revision : page.revision;
@@ -115,7 +115,7 @@ function pageAnswer({ kvs, more, header }: RangeResponse): PageAnswer {
   return { kvs, revision: header?.revision ?? 0n, hasMore: more, next };
 }
 
-/** Whether the store has found that a checksum does not match. */
+/** Whether the store has reported a wrong checksum. */
 function isDamage(error: unknown): boolean {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
     if (cause instanceof ConnectError && cause.code === Code.DataLoss) return true;

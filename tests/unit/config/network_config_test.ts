@@ -96,8 +96,8 @@ describe("parseNetworkConfig", () => {
 
   test("warns about a network whose family is switched off", () => {
     expect(parse({ Network: "10.5.0.0/16", IPv6Network: "fc00::/48" }).warnings).toEqual([
-      `IPv6Network in ${SOURCE} has no effect, for EnableIPv6 is false; set EnableIPv6 to true, ` +
-      "or leave IPv6Network out",
+      `IPv6Network in ${SOURCE} has no effect because EnableIPv6 is false; set EnableIPv6 to ` +
+      "true, or remove IPv6Network",
     ]);
     const { config, warnings } = parse({
       EnableIPv4: false,

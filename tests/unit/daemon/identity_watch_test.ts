@@ -135,8 +135,8 @@ describe("another lease with this node's identity", () => {
     const { identities, sessions, records } = await rivalOf(50, { own: true, rival: true });
     expect(identities.problem).toBe(
       "lease k2 of 192.168.0.2 carries this node's VtepMAC 02:01, and its node is alive: the other " +
-        "nodes send to that one only. If one of the two hosts is a copy, delete the device there " +
-        "and restart flanneld; if that node is gone, delete its lease",
+        "nodes send only to that one. If one of the two hosts is a copy of the other, delete the device " +
+        "there and restart flanneld; if that node is gone, delete its lease",
     );
     await sessions.say("192.168.0.2", false);
     expect(identities.problem).toBe(undefined);

@@ -42,7 +42,7 @@ test("the configuration, which may hold a PSK, is not in the log, written, kept 
     "the network's configuration is written to /net/config",
     "/net/config is there and stays as it is; the flags differ from it",
     expect.stringContaining('key "/net/config" of revision 2 in '),
-    "/net/config is damaged and stays as it is; write it again with etcdctl put",
+    "/net/config is damaged and left as it is; write it again with etcdctl put",
   ]);
   expect(lines.join("\n")).not.toContain("secret");
 });

@@ -83,9 +83,8 @@ test("a full disk is one line with its path and space, and one when it is over",
     records.map(({ level, msg }) => [level, msg.replaceAll(/[\d.]+ (of|MiB)/g, "N $1")]);
   using report = new StorageReport({ file: test.storage.file, clock: test.clock, log });
   const { file } = test.storage;
-  const full =
-    `cannot write ${file}: the disk is full, N of N MiB are free; reads are served and ` +
-    "writes refused until there is room";
+  const full = `cannot write ${file}: the disk is full, N of N MiB are free; writes are refused ` +
+    "until there is room, reads are served";
   for (let write = 0; write < 50; write++) {
     report.full();
     if (write % 10 === 0) report.written(); // a small one had room
@@ -99,7 +98,7 @@ test("a full disk is one line with its path and space, and one when it is over",
   await test.clock.advance(10_000);
   expect(lines().at(-1)).toEqual([
     "info",
-    `${file} is written again, N of N MiB are free; 51 writes were refused while the disk was full`,
+    `writes to ${file} succeed again, N of N MiB are free; 51 were refused while the disk was full`,
   ]);
   report.full();
   expect(lines()).toHaveLength(4);

@@ -51,7 +51,7 @@ test("a command has none of the daemon's secrets, and the log names those that a
   expect(names.filter((name) => /PASSWORD|KEY|TOKEN|PROXY|NOTIFY|WATCHDOG/.test(name))).toEqual([]);
   expect(logged).toContain(
     "commands do not get the variables ACCESS_KEY_ID, ACCESS_KEY_SECRET, AWS_SESSION_TOKEN, " +
-      "MINISIGN_SECRET_KEY, PROXY, which look like secrets; name in CommandEnvironment those that a " +
+      "MINISIGN_SECRET_KEY, PROXY, which look like secrets; list in CommandEnvironment those that a " +
       "command needs",
   );
   const named = await start({ CommandEnvironment: "  AWS_SESSION_TOKEN PROXY" });
@@ -70,5 +70,5 @@ test.each([
   const asked = config("extension", [4], { CommandEnvironment: value });
   const read = () => extension.checkConfig(asked, log);
   expect(read).toThrow(ConfigError);
-  expect(read).toThrow("it must be names of variables with spaces between them");
+  expect(read).toThrow("it must be names of variables separated by spaces");
 });

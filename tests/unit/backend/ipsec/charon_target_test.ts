@@ -213,7 +213,7 @@ test("a kernel without ESP is a problem until it has it, and is asked now and th
   await using target = await targetOf(charon, clock, states);
   const problem = "this kernel has no ESP for IPv4, so that packets to other nodes are dropped: " +
     "load its module (modprobe -a xfrm_user esp4; some distributions have it in a package of " +
-    "further modules, such as linux-modules-extra)";
+    "extra modules, such as linux-modules-extra)";
   for (let times = 0; times < 3; times++) expect(target.problems()).toEqual([problem]);
   expect(questions).toBe(1);
   target.put(PEER);

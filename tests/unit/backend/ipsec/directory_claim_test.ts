@@ -55,8 +55,8 @@ test("a directory is refused while another daemon of this network namespace has 
   const setting = setUp();
   const other = await otherDaemon();
   expect(await refusal(setting)).toBe(
-    `another flanneld (process ${other.pid}) has the run directory ${directory}, and one charon takes ` +
-      "the connections of one daemon: end that one, or start this one with --subnet-file in another " +
+    `another flanneld (process ${other.pid}) has the run directory ${directory}, whose charon can ` +
+      "serve only one daemon: stop the other one, or start this one with --subnet-file in another " +
       `directory and CHARON_VICI_SOCKET=${directory}/charon.vici`,
   );
   expect(setting.records.map(({ msg }) => msg)).toEqual([
@@ -74,7 +74,7 @@ test("a daemon of another network namespace is named with both namespaces", asyn
   expect(theirs).not.toBe(own());
   expect(await refusal(setUp())).toBe(
     `another flanneld (process ${other.pid}) in network namespace ${theirs} has the run directory ` +
-      `${directory}, and one charon serves one network namespace; this daemon is in ${own()}: give ` +
+      `${directory}, whose charon serves that network namespace only; this daemon is in ${own()}: give ` +
       "each network namespace its own /run (mount --bind DIRECTORY /run, in a mount namespace)",
   );
   other.kill("SIGKILL");
@@ -137,5 +137,5 @@ test("a directory that cannot be written to is one line", async () => {
   const path = join(directory, "file", "run");
   const error = await claimDirectory(path, options).catch((one: unknown) => one) as Error;
   expect(error).toBeInstanceOf(BackendError);
-  expect(error.message).toStartWith(`cannot open ${path}/charon.lock`);
+  expect(error.message).toStartWith(`cannot open the lock file ${path}/charon.lock`);
 });

@@ -50,17 +50,17 @@ test("one of another network namespace is refused with its process and both name
   const [theirs, ours] = [readlinkSync(`/proc/${pid}/ns/net`), readlinkSync("/proc/self/ns/net")];
   expect(listenerNamespace(socket)).toEqual({ kind: "elsewhere", pid, namespace: theirs });
   expect((await refusal()).message).toBe(
-    `charon: start: the charon at ${socket} is process ${pid} in network namespace ${theirs}, and this ` +
-      `daemon is in ${ours}, where that charon makes no tunnels; give each network namespace its ` +
-      "own /run (mount --bind DIRECTORY /run, in a mount namespace), or end that one with " +
+    `charon: start: the charon at ${socket} is process ${pid} in network namespace ${theirs}; this ` +
+      `daemon is in ${ours}, where that charon creates no tunnels: give each network namespace its ` +
+      "own /run (mount --bind DIRECTORY /run, in a mount namespace), or stop it with " +
       `"kill ${pid}"`,
   );
   const named = await refusal({ [SOCKET_VARIABLE]: socket });
   expect(named).toBeInstanceOf(BackendError);
   expect(named.message).toBe(
-    `CHARON_VICI_SOCKET names ${socket}, whose charon is process ${pid} in network namespace ${theirs}, ` +
-      `and this daemon is in ${ours}, where that charon makes no tunnels; name one that runs here, or ` +
-      "leave the variable out to have one started",
+    `CHARON_VICI_SOCKET names ${socket}, whose charon is process ${pid} in network namespace ${theirs}; ` +
+      `this daemon is in ${ours}, where that charon creates no tunnels. Name one that runs here, or ` +
+      "unset the variable to have one started",
   );
   charon.kill("SIGKILL");
   await charon.exited;

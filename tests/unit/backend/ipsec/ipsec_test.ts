@@ -50,7 +50,7 @@ test("a kernel without ESP is told at the start, with the module to load", async
   kernel.lacksEsp = true;
   expect(await start()).toEqual([
     "warning: this kernel has no ESP for IPv4, so that packets to other nodes are dropped: load " +
-    "its module (modprobe -a xfrm_user esp4; some distributions have it in a package of further " +
+    "its module (modprobe -a xfrm_user esp4; some distributions have it in a package of extra " +
     "modules, such as linux-modules-extra)",
   ]);
 });
@@ -151,7 +151,7 @@ describe("ipsec refuses", () => {
     charon.refuse = undefined;
     expect(error).toBeInstanceOf(BackendError);
     expect((error as Error).message).toBe(
-      'the ESPProposal "aes7" makes no sense to charon; it must be algorithms in strongSwan\'s ' +
+      'the ESPProposal "aes7" is invalid for charon; it must be algorithms in strongSwan\'s ' +
         "notation, such as aes128gcm16-ecp256 (charon: load-conn: no)",
     );
     await prepare();

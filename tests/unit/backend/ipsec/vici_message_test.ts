@@ -79,7 +79,7 @@ describe("a VICI message", () => {
 
   test("is refused when it is nested deeper than charon's are", () => {
     expect(() => decodeMessage(new Uint8Array(2 * 100_000).map((_, i) => i % 2 === 0 ? 1 : 0)))
-      .toThrow("more than 100 sections in each other");
+      .toThrow("more than 100 nested sections");
   });
 
   test("never makes the decoder fail in another way, whatever its bytes are", () => {

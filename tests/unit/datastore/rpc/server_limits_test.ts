@@ -216,7 +216,7 @@ test("a request that does not arrive, or not to its end, is over after a while",
   for (const [path, body, seconds] of cases) {
     const stream = call(session, path);
     stream.write(body);
-    const message = `no whole message has arrived within ${seconds} s`;
+    const message = `no complete message has arrived within ${seconds} s`;
     expect([path, ...await statusOf(stream)]).toEqual([path, "4", message]);
   }
 });
