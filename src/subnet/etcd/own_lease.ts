@@ -206,6 +206,13 @@ export class EtcdOwnLease implements OwnLease {
     }
     const family = config.families[4] === undefined ? 6 : 4;
     const holder = lease.attributes.publicAddresses[family];
+    if (holder === undefined) {
+      log.warn(
+        { lease: lease.key },
+        `this node's lease was overwritten: it has no public IPv${family} address`,
+      );
+      return false;
+    }
     if (holder === this.#lease.attributes.publicAddresses[family]) {
       log.warn(
         { lease: lease.key, value: record.value },
@@ -268,12 +275,12 @@ export class EtcdOwnLease implements OwnLease {
     }
   }
 
-  /** Nobody else's: unreadable, last written by us, or with our public address. */
+  /** No other node's: unreadable, last written by us, with our public address, or with none. */
   #isOwn(record: LeaseRecord): boolean {
     if (isInvalidLease(record.lease) || record.modRevision === this.#lease.modRevision) return true;
     const family = this.#options.config.families[4] === undefined ? 6 : 4;
-    return record.lease.attributes.publicAddresses[family] ===
-      this.#lease.attributes.publicAddresses[family];
+    const holder = record.lease.attributes.publicAddresses[family];
+    return holder === undefined || holder === this.#lease.attributes.publicAddresses[family];
   }
 
   #untilAnswered(
