@@ -471,6 +471,26 @@ describe("the lease that is held", () => {
     expect(subnetKeys(etcd)).toEqual([keyOf(own)]);
   });
 
+  test("that is deleted or overwritten hundreds of times is put back each time, in few lines", async () => {
+    for (
+      const change of [
+        (etcd: FakeEtcd, key: string) => etcd.delete(key),
+        (etcd: FakeEtcd, key: string) => void etcd.put(key, "oops"),
+      ]
+    ) {
+      const etcd = new FakeEtcd();
+      const { key, node } = await held(etcd);
+      const before = node.records.length;
+      for (let i = 0; i < 300; i++) {
+        change(etcd, key);
+        await etcd.clock.advance(10);
+        expect(etcd.get(key)?.value).toBe(value("192.0.2.1"));
+      }
+      expect(node.records.slice(before).length).toBeLessThan(25);
+      expect(node.warnings().at(-1)).toEndWith(" (160 times by now)");
+    }
+  });
+
   test("is put back once although the answer was lost", async () => {
     const etcd = new FakeEtcd();
     const { key, node } = await held(etcd);
@@ -533,7 +553,9 @@ describe("the lease that is held", () => {
     const etcd = new FakeEtcd();
     const { own, key } = await held(etcd);
     // The last three can be read, and are no other node's.
-    for (const text of ["oops", "[]", "{}", '{"PublicIP":"0.0.0.0"}', '{"PublicIPv6":"2001:db8::9"}']) {
+    for (
+      const text of ["oops", "[]", "{}", '{"PublicIP":"0.0.0.0"}', '{"PublicIPv6":"2001:db8::9"}']
+    ) {
       etcd.put(key, text);
       await etcd.clock.advance(1000);
       expect(etcd.get(key)?.value).toBe(value("192.0.2.1"));
@@ -959,6 +981,19 @@ describe("the live session", () => {
         await store[Symbol.asyncDispose]();
         expect(etcd.get(session)).toBe(undefined);
       }
+    });
+
+    test("hundreds of times is put back once a second, in few lines", async () => {
+      const { etcd, value, records } = await living();
+      const before = [records.length, etcd.calls.get("transaction") ?? 0] as const;
+      for (let i = 0; i < 500; i++) {
+        etcd.delete(session);
+        await etcd.clock.advance(100);
+      }
+      expect(records.length - before[0]).toBeLessThan(10);
+      expect((etcd.calls.get("transaction") ?? 0) - before[1]).toBeLessThan(60);
+      await etcd.clock.advance(1100);
+      expect(etcd.get(session)?.value).toBe(value);
     });
 
     test("is put back though calls fail at first", async () => {

@@ -13,6 +13,7 @@
 
 import type { IpAddress } from "../../addr/ip.ts";
 import type { Log } from "../../log/log.ts";
+import { Recurrence } from "../../log/recurrence.ts";
 import { RepeatedFailure } from "../../log/throttle.ts";
 import { DuplicateNodeError } from "../store.ts";
 import { backoffMs, type Clock, sleep } from "../../time/clock.ts";
@@ -53,6 +54,7 @@ export class LiveSession implements AsyncDisposable {
   readonly #options: LiveSessionOptions;
   readonly #stopped = new AbortController();
   readonly #failure: RepeatedFailure;
+  readonly #putBack: Recurrence;
   readonly #value: string;
   #etcdLease: bigint | undefined;
   /** Changes of the key that are not this node's own, and how many of them have been handled. */
@@ -80,6 +82,7 @@ export class LiveSession implements AsyncDisposable {
       log: options.log,
       nowMs: () => options.clock.nowMs(),
     });
+    this.#putBack = new Recurrence({ log: options.log, nowMs: () => options.clock.nowMs() });
   }
 
   /**
@@ -124,7 +127,7 @@ export class LiveSession implements AsyncDisposable {
    * this node, which keeps it.
    */
   async #tryClaim(when: "start" | "later", signal: AbortSignal): Promise<Holder | undefined> {
-    const { etcd, key, node, ttlSeconds, log } = this.#options;
+    const { etcd, key, node, ttlSeconds } = this.#options;
     for (;;) {
       const found = (await etcd.range({ key }, signal)).keyValues[0];
       const holder = found && readHolder(found);
@@ -141,7 +144,9 @@ export class LiveSession implements AsyncDisposable {
         success: [{ put: { key, value: this.#value, lease: this.#etcdLease } }],
       }, signal);
       if (!succeeded) continue;
-      if (when === "later") log.info(`the live session ${key} was deleted; it is written again`);
+      if (when === "later") {
+        this.#putBack.again("info", `the live session ${key} was deleted; it is written again`);
+      }
       return undefined;
     }
   }
@@ -204,6 +209,9 @@ export class LiveSession implements AsyncDisposable {
   }
 
   async #renew(signal: AbortSignal): Promise<void> {
+    // A program that keeps deleting the key is not answered as fast as it can delete.
+    if (this.#putBack.isFrequent) await sleep(this.#options.clock, FREQUENT_PAUSE_MS, signal);
+    if (signal.aborted) return;
     const changes = this.#foreignChanges;
     if (this.#etcdLease !== undefined) {
       const isKept = await this.#options.etcd.keepLeaseAlive(this.#etcdLease, signal) > 0;
@@ -241,6 +249,9 @@ interface OtherSession {
   /** The message if it is alive. */
   readonly whyDuplicate: () => string;
 }
+
+/** Between two times that the key is put back, where it is often removed. */
+const FREQUENT_PAUSE_MS = 1000;
 
 /** Within the time that a service manager gives a stopping daemon. */
 const REVOKE_TIMEOUT_MS = 1500;

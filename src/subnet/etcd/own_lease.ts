@@ -7,6 +7,7 @@
 
 import type { NetworkConfig } from "../../config/network_config.ts";
 import type { Log } from "../../log/log.ts";
+import { Recurrence } from "../../log/recurrence.ts";
 import type { Lease, LeaseAttributes } from "../lease.ts";
 import { encodeLeaseValue, isInvalidLease } from "../lease_codec.ts";
 import type { OwnLease } from "../store.ts";
@@ -54,13 +55,16 @@ export class EtcdOwnLease implements OwnLease {
   #expiresMs: number;
   /** Ends the pause before the next renewal, because the time of expiry has changed. */
   #rescheduled = new AbortController();
+  /** That something else deletes or changes the key. */
+  readonly #disturbance: Recurrence;
   #turn: Promise<unknown> = Promise.resolve();
   #resolveLost: (reason: string) => void = () => {};
   readonly #tasks: Promise<unknown>;
 
   constructor(options: OwnLeaseOptions) {
     this.#options = options;
-    const { held } = options;
+    const { held, log, clock } = options;
+    this.#disturbance = new Recurrence({ log, nowMs: () => clock.nowMs() });
     this.#lease = held.lease;
     this.#value = encodeLeaseValue(held.lease.attributes);
     this.#etcdLease = held.etcdLease;
@@ -190,7 +194,7 @@ export class EtcdOwnLease implements OwnLease {
    * it; another node's address means that the subnet is lost.
    */
   #recognize(record: LeaseRecord): boolean {
-    const { log, config } = this.#options;
+    const { config } = this.#options;
     const { lease, createRevision, modRevision } = record;
     this.#lease = { ...this.#lease, createRevision, modRevision };
     if (record.etcdLease !== this.#etcdLease) {
@@ -201,22 +205,19 @@ export class EtcdOwnLease implements OwnLease {
     }
     if (record.value === this.#value) return true;
     if (isInvalidLease(lease)) {
-      log.warn({ lease: lease.key }, `this node's lease was overwritten: ${lease.reason}`);
+      this.#warn(`this node's lease was overwritten: ${lease.reason}`);
       return false;
     }
     const family = config.families[4] === undefined ? 6 : 4;
     const holder = lease.attributes.publicAddresses[family];
     if (holder === undefined) {
-      log.warn(
-        { lease: lease.key },
-        `this node's lease was overwritten: it has no public IPv${family} address`,
-      );
+      this.#warn(`this node's lease was overwritten: it has no public IPv${family} address`);
       return false;
     }
     if (holder === this.#lease.attributes.publicAddresses[family]) {
-      log.warn(
-        { lease: lease.key, value: record.value },
+      this.#warn(
         "this node's lease was changed by another process that has this node's public address",
+        { value: record.value },
       );
     } else {
       this.lose(`${lease.key} belongs to the node with the public address ${holder} now`);
@@ -228,9 +229,16 @@ export class EtcdOwnLease implements OwnLease {
   async #putBack(why: string): Promise<void> {
     const { log } = this.#options;
     const signal = this.#stopped.signal;
-    log.warn({ lease: this.#lease.key }, `this node's lease is gone, ${why}; taking it again`);
+    const isLogged = this.#warn(`this node's lease is gone, ${why}; taking it again`);
     await this.#write("taking", signal);
-    if (!signal.aborted) log.info({ lease: this.#lease.key }, "this node's lease is back");
+    if (isLogged && !signal.aborted) {
+      log.info({ lease: this.#lease.key }, "this node's lease is back");
+    }
+  }
+
+  /** Returns whether it was logged. */
+  #warn(text: string, fields: Record<string, unknown> = {}): boolean {
+    return this.#disturbance.again("warn", text, { lease: this.#lease.key, ...fields });
   }
 
   /** Brings the key to hold this node's value, whatever became of it. */

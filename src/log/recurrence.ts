@@ -1,0 +1,46 @@
+/** Something that is done again each time it was undone, perhaps hundreds of times a second. */
+
+import type { Log } from "./log.ts";
+
+export interface RecurrenceOptions {
+  readonly log: Log;
+  /** Monotonic milliseconds. */
+  readonly nowMs: () => number;
+}
+
+/**
+ * The first five times are logged, then each time that their number has doubled: 10, 20, 40 and so on.
+ * After a minute without any, the next one is a first one again.
+ */
+export class Recurrence {
+  readonly #options: RecurrenceOptions;
+  #times = 0;
+  #lastMs = -Infinity;
+
+  constructor(options: RecurrenceOptions) {
+    this.#options = options;
+  }
+
+  /** Whether it has happened so often of late that the next time can wait. */
+  get isFrequent(): boolean {
+    return this.#times >= AT_ONCE && !this.#isOver();
+  }
+
+  /** It has happened once more. Returns whether that was logged. */
+  again(level: "info" | "warn", text: string, fields: Record<string, unknown> = {}): boolean {
+    if (this.#isOver()) this.#times = 0;
+    this.#lastMs = this.#options.nowMs();
+    const times = ++this.#times;
+    if (times > AT_ONCE && !Number.isInteger(Math.log2(times / AT_ONCE))) return false;
+    const whole = times <= AT_ONCE ? text : `${text} (${times} times by now)`;
+    this.#options.log[level](fields, whole);
+    return true;
+  }
+
+  #isOver(): boolean {
+    return this.#options.nowMs() - this.#lastMs >= QUIET_MS;
+  }
+}
+
+const AT_ONCE = 5;
+const QUIET_MS = 60_000;
