@@ -767,6 +767,49 @@ describe("a node that comes back with another public address", () => {
     expect(etcd.get(SUBNETS + keyOf(first))?.version).toBe(1n);
   });
 
+  test("and one that comes back with the address of that one do not both give up", async () => {
+    const etcd = new FakeEtcd();
+    const macs = [MAC, "02:00:00:00:00:02"] as const;
+    const L2 = `${SUBNETS}10.5.8.0-24`;
+    etcd.put(L1, value("192.0.2.1", macs[0]), etcd.grant(86_400).id);
+    etcd.put(L2, value("192.0.2.2", macs[1]), etcd.grant(86_400).id);
+    const start = (host: string, address: { 4: string }, mac: string, subnet: string) => {
+      const { store } = node(etcd, host);
+      const more = { mac, identity: deviceIdentity(mac), previous: { 4: subnet } };
+      return store.acquire(request(IPV4, address, more), forever).catch(async (error) => {
+        await store[Symbol.asyncDispose](); // As at the end of the process.
+        throw error;
+      });
+    };
+    const one = () => start("host-a", B, macs[0], "10.5.7.0/24");
+    const two = () => start("host-b", A, macs[1], "10.5.8.0/24");
+    const results = await withTime(etcd, Promise.allSettled([one(), two()]));
+    expect(results.map(({ status }) => status)).toEqual(["rejected", "fulfilled"]);
+    expect(keyOf(await withTime(etcd, one()))).toBe("10.5.7.0-24");
+    expect(etcd.get(L1)?.value).toBe(value("192.0.2.2", macs[0]));
+    expect(etcd.get(L2)?.value).toBe(value("192.0.2.1", macs[1]));
+  });
+
+  test("waits no longer once the lease with its identity is gone or another one's", async () => {
+    const changes: ((etcd: FakeEtcd) => void)[] = [
+      (etcd) => etcd.delete(L1),
+      (etcd) => void etcd.put(L1, value("192.0.2.1", "02:00:00:00:00:77"), etcd.grant(86_400).id),
+    ];
+    for (const change of changes) {
+      const etcd = new FakeEtcd();
+      etcd.put(L1, value("192.0.2.1"), etcd.grant(86_400).id);
+      const session = '{"identity":"of another","hostname":"host-o","interface":"eth0"}';
+      etcd.put(`${PREFIX}/sessions/192.0.2.1`, session, etcd.grant(3600).id);
+      const startMs = etcd.clock.nowMs();
+      const pending = node(etcd).store.acquire(wish(), forever);
+      await etcd.clock.advance(5000);
+      change(etcd);
+      expect(await withTime(etcd, pending)).toBeDefined();
+      expect(etcd.get(L1)?.value ?? "").not.toContain("192.0.2.2");
+      expect(etcd.clock.nowMs() - startMs).toBeLessThan(10_000);
+    }
+  });
+
   test("waits after all if another node gets the former address meanwhile", async () => {
     const etcd = new FakeEtcd();
     etcd.put(L1, value("192.0.2.1"), etcd.grant(86_400).id);

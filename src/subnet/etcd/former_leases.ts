@@ -7,7 +7,7 @@
  * two hosts is a copy of the other.
  */
 
-import type { IpAddress } from "../../addr/ip.ts";
+import { addressValue, type IpAddress } from "../../addr/ip.ts";
 import type { Log } from "../../log/log.ts";
 import type { Clock } from "../../time/clock.ts";
 import { isInvalidLease } from "../lease_codec.ts";
@@ -26,6 +26,12 @@ export interface FormerLease {
   readonly guards: readonly Compare[];
 }
 
+/**
+ * Two nodes that have come back with each other's address wait for one another. One of them, the same
+ * for both, waits so much longer; when the other one has ended, it finds that address free.
+ */
+const PATIENCE_MS = 5_000;
+
 export interface FormerLeaseOptions {
   readonly etcd: Etcd;
   readonly records: Records;
@@ -34,6 +40,8 @@ export interface FormerLeaseOptions {
   readonly identity: DeviceIdentity;
   /** `LiveNode.identity` of this node. */
   readonly sessionIdentity: string;
+  /** The address that identifies this node. */
+  readonly ownAddress: IpAddress;
   /** The address that identifies a lease's node. */
   readonly addressIn: (attributes: LeaseAttributes) => IpAddress | undefined;
 }
@@ -47,7 +55,7 @@ export async function formerLeases(
   options: FormerLeaseOptions,
   signal: AbortSignal,
 ): Promise<FormerLease[]> {
-  const { etcd, records, clock, log, identity, sessionIdentity, addressIn } = options;
+  const { etcd, records, clock, log, identity, sessionIdentity, ownAddress, addressIn } = options;
   const former: FormerLease[] = [];
   for (const record of candidates) {
     if (!mayCarry(record.value, identity)) continue;
@@ -70,6 +78,13 @@ export async function formerLeases(
       duplicate: `has lease ${lease.key} of ${address} with the ${match} of this node too, so ` +
         "that the other nodes could send to one of the two only; if this host is a copy of that " +
         `one, ${identity.remedy} on this host and start again`,
+      patienceMs: addressValue(ownAddress) < addressValue(address) ? PATIENCE_MS : 0,
+      // As when the node that has that address now has another lease and deletes this one. What is done
+      // with the record then fails, and all is read again.
+      isMoot: async () => {
+        const { keyValues } = await etcd.range({ key: records.leaseKey(lease.key) }, signal);
+        return keyValues[0]?.modRevision !== record.modRevision;
+      },
     }, signal);
     former.push({ record, match, address, guards: [guard] });
   }

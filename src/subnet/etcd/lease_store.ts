@@ -220,12 +220,14 @@ export class EtcdLeaseStore implements LeaseStore {
     signal: AbortSignal,
   ): Promise<FormerLease[]> {
     if (this.#sessionRefused) return [];
-    const { identity: sessionIdentity } = await this.#options.node(ownAddress(lookup));
+    const address = ownAddress(lookup);
+    const { identity: sessionIdentity } = await this.#options.node(address);
     const options = {
       ...this.#options,
       records: this.#records,
       identity,
       sessionIdentity,
+      ownAddress: address,
       addressIn: ({ publicAddresses }: LeaseAttributes) => publicAddresses[nodeFamily(lookup)],
     };
     try {

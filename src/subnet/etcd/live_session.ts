@@ -248,6 +248,10 @@ interface OtherSession {
   readonly subject: string;
   /** The message if it is alive. */
   readonly whyDuplicate: () => string;
+  /** How long to wait yet after it has turned out to be alive. */
+  readonly patienceMs?: number;
+  /** Whether there is nothing left to wait for. */
+  readonly isMoot?: () => Promise<boolean>;
 }
 
 /** Between two times that the key is put back, where it is often removed. */
@@ -269,6 +273,10 @@ export interface FormerSessionOptions
   readonly subject: string;
   /** The rest of "node HOST (interface IF) is alive and …". */
   readonly duplicate: string;
+  /** How long that node, which may be waiting for this one, is given to give up first. */
+  readonly patienceMs: number;
+  /** Whether what has that node's address has changed, so that its session no longer matters. */
+  readonly isMoot: () => Promise<boolean>;
 }
 
 /**
@@ -280,7 +288,7 @@ export async function endOfFormerSession(
   options: FormerSessionOptions,
   signal: AbortSignal,
 ): Promise<Compare> {
-  const { etcd, key, ownIdentity, subject, duplicate } = options;
+  const { etcd, key, ownIdentity, subject, duplicate, patienceMs, isMoot } = options;
   for (;;) {
     const found = (await etcd.range({ key }, signal)).keyValues[0];
     if (found === undefined) return { key, createRevision: 0n };
@@ -290,7 +298,8 @@ export async function endOfFormerSession(
     }
     const whyDuplicate = () =>
       `node ${holder.hostname} (interface ${holder.interface}) is alive and ${duplicate}`;
-    await waitForEnd(options, { holder, subject, whyDuplicate }, signal);
+    await waitForEnd(options, { holder, subject, whyDuplicate, patienceMs, isMoot }, signal);
+    if (await isMoot()) return { key, modRevision: found.modRevision };
   }
 }
 
@@ -300,17 +309,19 @@ export async function endOfFormerSession(
  */
 async function waitForEnd(
   { etcd, clock, log }: Pick<LiveSessionOptions, "etcd" | "clock" | "log">,
-  { holder, subject, whyDuplicate }: OtherSession,
+  { holder, subject, whyDuplicate, patienceMs = 0, isMoot }: OtherSession,
   signal: AbortSignal,
 ): Promise<void> {
   const startMs = clock.nowMs();
   let [previous, renewals] = [Infinity, 0];
+  /** When it was known to be alive. */
+  let aliveMs: number | undefined;
   for (let polls = 0;; polls++) {
     const { remainingSeconds, grantedSeconds } = await etcd.leaseTimeToLive(
       holder.etcdLease,
       signal,
     );
-    if (remainingSeconds < 0) return;
+    if (remainingSeconds < 0 || await isMoot?.()) return;
     if (polls === 0) {
       log.info(
         `${subject} belonged to node ${holder.hostname} a moment ago; ` +
@@ -320,7 +331,8 @@ async function waitForEnd(
     if (remainingSeconds > previous) renewals++;
     previous = remainingSeconds;
     const elapsedMs = clock.nowMs() - startMs;
-    if (renewals >= 2 || elapsedMs > 2 * grantedSeconds * 1000 + 2000) {
+    if (renewals >= 2 || elapsedMs > 2 * grantedSeconds * 1000 + 2000) aliveMs ??= elapsedMs;
+    if (aliveMs !== undefined && elapsedMs - aliveMs >= patienceMs) {
       throw new DuplicateNodeError(whyDuplicate());
     }
     await sleep(clock, Math.min(1000, grantedSeconds * 100), signal);
