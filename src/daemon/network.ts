@@ -214,6 +214,7 @@ export class Network implements AsyncDisposable {
       traffic?.inSync ? undefined : `traffic rules: ${traffic?.problem ?? "not in yet"}`,
       this.#fileProblem,
       this.#leasesProblem,
+      this.#options.own.problem,
       this.#advertiser.problem,
       this.#identities.problem,
       ...conflicts.map(({ text, error }) => `${text}: ${error}`),

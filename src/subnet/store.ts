@@ -76,6 +76,8 @@ export interface OwnLease extends AsyncDisposable {
    * deleted key is put back first; an outage is waited out.
    */
   readonly lost: Promise<string>;
+  /** Why the other nodes do not see this node as it is: its lease says something else. */
+  readonly problem?: string | undefined;
   /** Writes changed attributes (public address, backend data) under the same key. */
   update(attributes: LeaseAttributes, signal: AbortSignal): Promise<void>;
 }

@@ -565,12 +565,26 @@ describe("the lease that is held", () => {
 
   test("that Go flannel with our address wrote again is left as it is, with a warning", async () => {
     const etcd = new FakeEtcd();
-    const { key, node } = await held(etcd);
+    const { own, key, node } = await held(etcd);
+    expect(own.problem).toBe(undefined);
     const theirs = value("192.0.2.1", "02:00:00:00:00:77");
     etcd.put(key, theirs, etcd.grant(86_400).id);
     await etcd.clock.advance(3 * DAY_MS);
     expect(etcd.get(key)?.value).toBe(theirs);
-    expect(node.warnings()).toEqual([expect.stringContaining("changed by another process")]);
+    expect(own.problem).toMatch(/^this node's lease was changed by another process .*restart/);
+    etcd.delete(key);
+    await etcd.clock.advance(1000);
+    expect(etcd.get(key)?.value).toBe(value("192.0.2.1"));
+    expect(own.problem).toBe(undefined);
+    etcd.put(key, theirs, etcd.grant(86_400).id);
+    await etcd.clock.advance(1000);
+    expect(own.problem).toBeDefined();
+    await withTime(etcd, own.update(attributes(A, "02:00:00:00:00:02"), forever));
+    expect(own.problem).toBe(undefined);
+    etcd.put(key, ` ${value("192.0.2.1", "02:00:00:00:00:02")}`, etcd.grant(86_400).id);
+    await etcd.clock.advance(1000);
+    expect(own.problem).toBe(undefined);
+    expect(node.warnings().filter((text) => text.includes("changed by another"))).toHaveLength(3);
   });
 
   test("gets new attributes under the same key and etcd lease, whatever call fails", async () => {

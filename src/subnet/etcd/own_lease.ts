@@ -41,6 +41,9 @@ export interface OwnLeaseOptions {
   ): Promise<void>;
 }
 
+const OTHER_PROCESS =
+  "this node's lease was changed by another process that has this node's public address";
+
 /** A failed renewal is repeated within a minute. */
 const RENEWAL_BACKOFF = { firstMs: 5_000, maxMs: 60_000 };
 const WRITE_BACKOFF = { firstMs: 500, maxMs: 5_000 };
@@ -51,6 +54,8 @@ export class EtcdOwnLease implements OwnLease {
   readonly #stopped = new AbortController();
   #lease: Lease;
   #value: string;
+  /** What another process with this node's public address put in its place, as this node would write it. */
+  #otherValue: string | undefined;
   #etcdLease: bigint;
   #expiresMs: number;
   /** Ends the pause before the next renewal, because the time of expiry has changed. */
@@ -79,6 +84,12 @@ export class EtcdOwnLease implements OwnLease {
 
   get lease(): Lease {
     return this.#lease;
+  }
+
+  get problem(): string | undefined {
+    if (this.#otherValue === undefined || this.#otherValue === this.#value) return undefined;
+    return `${OTHER_PROCESS}, and the other nodes go by what lease ${this.#lease.key} says now; ` +
+      "end that process, on this host or on a node with the same address, and restart flanneld";
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -197,6 +208,7 @@ export class EtcdOwnLease implements OwnLease {
     const { config } = this.#options;
     const { lease, createRevision, modRevision } = record;
     this.#lease = { ...this.#lease, createRevision, modRevision };
+    this.#otherValue = undefined;
     if (record.etcdLease !== this.#etcdLease) {
       this.#etcdLease = record.etcdLease;
       // Whoever attached it gave it a day; to be sure, renew at once.
@@ -215,10 +227,8 @@ export class EtcdOwnLease implements OwnLease {
       return false;
     }
     if (holder === this.#lease.attributes.publicAddresses[family]) {
-      this.#warn(
-        "this node's lease was changed by another process that has this node's public address",
-        { value: record.value },
-      );
+      this.#otherValue = encodeLeaseValue(lease.attributes);
+      this.#warn(OTHER_PROCESS, { value: record.value });
     } else {
       this.lose(`${lease.key} belongs to the node with the public address ${holder} now`);
     }
@@ -265,6 +275,7 @@ export class EtcdOwnLease implements OwnLease {
         const revision = await records.replace(write, record.modRevision, signal);
         if (revision === undefined) continue;
         this.#lease = { ...this.#lease, modRevision: revision };
+        this.#otherValue = undefined;
         return;
       }
       const etcdLease = await spare.id(signal);
@@ -277,6 +288,7 @@ export class EtcdOwnLease implements OwnLease {
       const { revision } = creation;
       spare.release(etcdLease);
       this.#lease = { ...this.#lease, createRevision: revision, modRevision: revision };
+      this.#otherValue = undefined;
       this.#etcdLease = etcdLease;
       this.#expireIn(SUBNET_TTL_SECONDS);
       return;
