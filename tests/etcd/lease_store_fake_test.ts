@@ -931,6 +931,20 @@ describe("the live session", () => {
           "host's other interfaces with --iface: eth1 (192.168.56.11, fd56::11)",
       );
     }
+    // Of an address that is translated on the way, no interface can be another one's.
+    const { store } = testNode({
+      etcd: etcd.client(),
+      prefix: PREFIX,
+      clock: etcd.clock,
+      host: "host-b",
+      interface: "",
+    });
+    const error = await failure(withTime(etcd, store.acquire(request(IPV4, A), forever)));
+    expect(error.message).toEndWith(
+      "has the public address 192.0.2.1 of this node too, so that the other nodes cannot tell the two " +
+        "apart; no interface here has it: give this node an address of its own with --public-ip, or " +
+        "leave --public-ip out",
+    );
     expect(subnetKeys(etcd)).toEqual([keyOf(first)]);
     expect(first.lease.createRevision).toBe(
       etcd.get(SUBNETS + keyOf(first))?.modRevision as bigint,

@@ -41,20 +41,22 @@ export interface TestNodeOptions {
   readonly clock?: Clock;
   /** Distinguishes hosts; one name is one host. */
   readonly host?: string;
+  /** The interface that has the public address; none where it is translated on the way. */
+  readonly interface?: string;
   readonly renewMarginMs?: number;
   readonly sessionTtlSeconds?: number;
 }
 
 export function testNode(options: TestNodeOptions): TestNode {
   const { log, records } = collectingLog();
-  const { host = "host-a", ...rest } = options;
+  const { host = "host-a", interface: name = "eth0", ...rest } = options;
   const store = new EtcdLeaseStore({
     renewMarginMs: 3_600_000,
     log,
     node: (address) => ({
       identity: `identity of ${host}`,
       hostname: host,
-      interface: "eth0",
+      interface: name,
       interfaces: [
         { name: "eth0", addresses: [address] },
         { name: "eth1", addresses: ["192.168.56.11", "fd56::11"] },

@@ -11,7 +11,7 @@
  * or revokes the lease. The watch costs nothing while the key does not change.
  */
 
-import type { IpAddress } from "../../addr/ip.ts";
+import { familyOf, type IpAddress } from "../../addr/ip.ts";
 import type { Log } from "../../log/log.ts";
 import { Recurrence } from "../../log/recurrence.ts";
 import { RepeatedFailure } from "../../log/throttle.ts";
@@ -341,17 +341,27 @@ async function waitForEnd(
 }
 
 function duplicateText({ address, node }: LiveSessionOptions, holder: Holder): string {
-  const others = node.interfaces.filter(({ addresses }) =>
+  return `node ${holder.hostname} (interface ${holder.interface}) is alive and has the public ` +
+    `address ${address} of this ${
+      node.interface === "" ? "node" : `node's interface ${node.interface}`
+    }` +
+    ` too, so that the other nodes cannot tell the two apart; ${remedyText(node, address)}`;
+}
+
+/** An address that no interface has was given: NAT, or a slip. */
+function remedyText({ interface: name, interfaces }: LiveNode, address: IpAddress): string {
+  if (name === "") {
+    const flag = familyOf(address) === 4 ? "--public-ip" : "--public-ipv6";
+    return `no interface here has it: give this node an address of its own with ${flag}, or leave ` +
+      `${flag} out`;
+  }
+  const others = interfaces.filter(({ addresses }) =>
     addresses.length > 0 && !addresses.includes(address)
   );
-  const choice = others.length === 0
-    ? "no other interface of this host has an address to use instead"
-    : `choose one of this host's other interfaces with --iface: ${
-      others.map(({ name, addresses }) => `${name} (${addresses.join(", ")})`).join("; ")
-    }`;
-  return `node ${holder.hostname} (interface ${holder.interface}) is alive and has the public ` +
-    `address ${address} of this node's interface ${node.interface} too, so that the other nodes ` +
-    `cannot tell the two apart; ${choice}`;
+  if (others.length === 0) return "no other interface of this host has an address to use instead";
+  return `choose one of this host's other interfaces with --iface: ${
+    others.map(({ name, addresses }) => `${name} (${addresses.join(", ")})`).join("; ")
+  }`;
 }
 
 /** `undefined` if the entry is nobody's live session: unreadable, or without an etcd lease. */
