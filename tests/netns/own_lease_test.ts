@@ -188,7 +188,7 @@ describe("the own lease", () => {
 describe("trap 13: two nodes with one public address", () => {
   const flags = ["--public-ip=192.0.2.77"];
 
-  test("the second stops and names the first and the interfaces to choose from", async () => {
+  test("the second stops and names the first and what to change", async () => {
     await using cluster = await Cluster.create({ hosts: 2 });
     await cluster.configure(VXLAN);
     const [one, two] = [cluster.host(1), cluster.host(2)];
@@ -204,7 +204,7 @@ describe("trap 13: two nodes with one public address", () => {
     const daemon = two.start({ flags });
     expect(await daemon.exitCode(60_000)).toBe(1);
     expect(daemon.logEnd()).toMatch(/192\.0\.2\.77/);
-    expect(daemon.logEnd()).toMatch(/--iface/);
+    expect(daemon.logEnd()).toMatch(/give this node an address of its own with --public-ip/);
     expect(await cluster.leases()).toHaveLength(1);
     expect(await one.kernel()).toBe(before);
     expect((await one.http("/readyz")).status).toBe(200);
