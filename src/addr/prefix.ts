@@ -63,6 +63,11 @@ export function makePrefix(address: IpAddress, length: number): Prefix {
   return `${formatAddress(6, addressValue(address) >> shift << shift)}/${length}` as Prefix;
 }
 
+/** The prefix of this address alone, a /32 or /128. */
+export function hostPrefix(address: IpAddress): Prefix {
+  return makePrefix(address, addressBits(familyOf(address)));
+}
+
 /**
  * `makePrefix` of an address of 4 or 16 bytes in network byte order, without big integers: for the
  * thousands of one kernel table. Throws `RangeError`.

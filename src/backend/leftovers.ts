@@ -7,11 +7,11 @@
  * second daemon may own one, and are named in the log when they are in our network.
  */
 
-import { readFileSync } from "node:fs";
 import { addressBits, familyOf } from "../addr/ip.ts";
 import { makePrefix, type Prefix, prefixContains } from "../addr/prefix.ts";
 import { readRegularText } from "../files/regular_file.ts";
 import type { Log } from "../log/log.ts";
+import { commandOf } from "../process/proc_files.ts";
 import type { Kernel } from "../netlink/kernel.ts";
 import { isOurs, type Ownership } from "../state/ownership.ts";
 import {
@@ -66,10 +66,10 @@ async function removePolicies({ kernel, ownership, log }: LeftoverContext): Prom
 function aboutCharon(): string {
   try {
     const pid = Number(readRegularText(CHARON_PID_FILE, 64));
-    if (readFileSync(`/proc/${pid}/comm`, "utf8").trim() !== "charon") return "";
+    if (commandOf(pid) !== "charon") return "";
     return `; charon still runs: unless something else needs it, end it with "kill ${pid}"`;
   } catch {
-    return ""; // No such file, or no such process.
+    return ""; // No such file.
   }
 }
 

@@ -4,6 +4,7 @@
  */
 
 import type { IpAddress } from "../addr/ip.ts";
+import { reservedAddresses } from "../addr/reserved_addresses.ts";
 import { LimitedLines } from "../log/limited_lines.ts";
 import type { Log } from "../log/log.ts";
 import { visitInPortions } from "../memory/in_portions.ts";
@@ -20,7 +21,6 @@ import {
 } from "./backend.ts";
 import { DepartingPeers } from "./departing_peers.ts";
 import { type Clock, systemClock } from "../time/clock.ts";
-import { hostlessAddresses } from "./peer_lease.ts";
 import { identitiesIn, nodeAddressOf, PeerIdentities, type Rival } from "./peer_identities.ts";
 
 /** Takes desired entries; `Reconciler` is one. */
@@ -82,8 +82,8 @@ export class NetworkProjector implements AsyncDisposable {
   #stopped = false;
   #own: Lease | undefined;
   #external: ExternalInterface;
-  /** Addresses that are no node's. */
-  #hostless: ReadonlyMap<IpAddress, string>;
+  /** Addresses of the external network that no node may have; packets to the last one go to all. */
+  #reserved: ReadonlyMap<IpAddress, string>;
 
   constructor(options: NetworkProjectorOptions, external: ExternalInterface) {
     const { log, clock = systemClock } = options;
@@ -91,7 +91,7 @@ export class NetworkProjector implements AsyncDisposable {
     this.#clock = clock;
     this.#lines = new LimitedLines({ log, clock });
     this.#external = external;
-    this.#hostless = hostlessAddresses(external);
+    this.#reserved = reservedIn(external);
     this.#identities = new PeerIdentities(options.onContested);
   }
 
@@ -113,7 +113,7 @@ export class NetworkProjector implements AsyncDisposable {
 
   externalChanged(external: ExternalInterface): void {
     this.#external = external;
-    this.#hostless = hostlessAddresses(external);
+    this.#reserved = reservedIn(external);
     this.#projectAll();
   }
 
@@ -297,9 +297,10 @@ export class NetworkProjector implements AsyncDisposable {
 
   #requireHost({ attributes: { publicAddresses } }: Lease): void {
     const address = publicAddresses[4];
-    const what = address && this.#hostless.get(address);
+    const what = address && this.#reserved.get(address);
     if (what === undefined) return;
-    throw new ImplausibleLeaseError(`its public address ${address} is ${what}`);
+    const network = this.#external.networks?.[4];
+    throw new ImplausibleLeaseError(`its public address ${address} is the ${what} of ${network}`);
   }
 
   #refuse(peer: Lease, reason: string): void {
@@ -392,6 +393,11 @@ export class NetworkProjector implements AsyncDisposable {
       this.#lookUp();
     });
   }
+}
+
+function reservedIn({ networks }: ExternalInterface): ReadonlyMap<IpAddress, string> {
+  const network = networks?.[4];
+  return network === undefined ? new Map() : reservedAddresses(network);
 }
 
 function rivalText(peer: Lease, { identity, holder, isAliveAlone }: Rival): string {

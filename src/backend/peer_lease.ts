@@ -1,7 +1,6 @@
 /** Reads what another node's lease says; what does not make sense is an `ImplausibleLeaseError`. */
 
-import { type Family, formatAddress, type IpAddress } from "../addr/ip.ts";
-import { prefixAddress, prefixLength, prefixRange } from "../addr/prefix.ts";
+import type { Family, IpAddress } from "../addr/ip.ts";
 import type { Lease } from "../subnet/lease.ts";
 import { shown, shownName } from "../text/shown.ts";
 import { type ExternalInterface, ImplausibleLeaseError } from "./backend.ts";
@@ -39,23 +38,6 @@ export function tunnelEnd(peer: Lease, family: Family, external: ExternalInterfa
     );
   }
   return address;
-}
-
-/**
- * The addresses on the external interface's IPv4 network that no host has, and what they are. A packet to
- * the broadcast address would go to all of them.
- */
-export function hostlessAddresses(
-  { networks }: Pick<ExternalInterface, "networks">,
-): ReadonlyMap<IpAddress, string> {
-  const network = networks?.[4];
-  // With one or two addresses there is neither (RFC 3021).
-  if (network === undefined || prefixLength(network) > 30) return new Map();
-  const last = formatAddress(4, prefixRange(network).last);
-  return new Map([
-    [prefixAddress(network), `the network address of ${network}`],
-    [last, `the broadcast address of ${network}`],
-  ]);
 }
 
 /**

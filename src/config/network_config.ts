@@ -16,6 +16,7 @@ import {
   type Prefix,
   prefixAddress,
   prefixContainsAddress,
+  prefixesOverlap,
   prefixLength,
   type PrefixRange,
   prefixRange,
@@ -61,6 +62,13 @@ export function assignableRange(
     first: prefixRange(makePrefix(subnetMin, subnetLength)).first,
     last: prefixRange(makePrefix(subnetMax, subnetLength)).last,
   };
+}
+
+/** Whether a node's subnet may contain addresses of this prefix. */
+export function mayOverlapSubnets(network: FamilyNetwork, prefix: Prefix): boolean {
+  if (!prefixesOverlap(network.network, prefix)) return false;
+  const [subnets, range] = [assignableRange(network), prefixRange(prefix)];
+  return range.first <= subnets.last && subnets.first <= range.last;
 }
 
 export interface BackendConfig {

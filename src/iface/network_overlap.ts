@@ -7,21 +7,17 @@
 
 import { familiesOf } from "../addr/family.ts";
 import type { ExcludedAddress } from "../addr/excluded_address.ts";
-import { addressBits, familyOf, type IpAddress } from "../addr/ip.ts";
+import { familyOf, type IpAddress } from "../addr/ip.ts";
 import {
+  hostPrefix,
   makePrefix,
   type Prefix,
   prefixContainsAddress,
   prefixesOverlap,
   prefixLength,
-  prefixRange,
 } from "../addr/prefix.ts";
 import type { ExternalInterface } from "../backend/backend.ts";
-import {
-  assignableRange,
-  type FamilyNetwork,
-  type NetworkConfig,
-} from "../config/network_config.ts";
+import { mayOverlapSubnets, type NetworkConfig } from "../config/network_config.ts";
 import type { Route } from "../state/resource.ts";
 import { holderOf } from "./external_interface.ts";
 import type { HostInterface } from "./select.ts";
@@ -48,8 +44,8 @@ export function networkProblem(
     const address = external.addresses[family] as IpAddress;
     const network = families[family];
     if (network === undefined || !prefixContainsAddress(network.network, address)) continue;
-    const local = external.networks?.[family] ?? makePrefix(address, addressBits(family));
-    if (!isAssignable(network, local)) continue;
+    const local = external.networks?.[family] ?? hostPrefix(address);
+    if (!mayOverlapSubnets(network, local)) continue;
     const key = KEYS[family];
     return `${key.network} ${network.network} covers ${local}, the network of interface ` +
       `${external.name}, by which this host (${address}) and the other nodes reach each other: ` +
@@ -103,7 +99,7 @@ function overlapText(families: Families, local: Prefix): ((name: string) => stri
   const network = families[family];
   if (network === undefined || !prefixesOverlap(network.network, local)) return undefined;
   const { network: key, min, max } = KEYS[family];
-  const result = isAssignable(network, local)
+  const result = mayOverlapSubnets(network, local)
     ? "a host there becomes unreachable if its address is in the subnet of a node; choose a network " +
       "that nothing else uses"
     : `only ${min} and ${max} keep the subnets of nodes out of it`;
@@ -171,11 +167,6 @@ export function networkRouteProblem(
       `nothing else uses, or give this host a route to ${address} alone`;
   }
   return undefined;
-}
-
-function isAssignable(network: FamilyNetwork, local: Prefix): boolean {
-  const [given, there] = [assignableRange(network), prefixRange(local)];
-  return there.first <= given.last && given.first <= there.last;
 }
 
 /** Whether two lists are equal. */

@@ -1,19 +1,11 @@
 /** Checks that the other nodes can send to the addresses that this node advertises. Pure. */
 
 import { familiesOf, type PerFamily } from "../addr/family.ts";
-import {
-  addressBits,
-  addressValue,
-  type Family,
-  familyOf,
-  formatAddress,
-  type IpAddress,
-  isLinkLocal,
-  whyNotUnicast,
-} from "../addr/ip.ts";
-import { makePrefix, prefixAddress, prefixRange } from "../addr/prefix.ts";
+import { type Family, familyOf, type IpAddress, isLinkLocal, whyNotUnicast } from "../addr/ip.ts";
+import { hostPrefix, makePrefix } from "../addr/prefix.ts";
+import { reservedAddresses } from "../addr/reserved_addresses.ts";
 import type { ExternalInterface } from "../backend/backend.ts";
-import { assignableRange, type NetworkConfig } from "../config/network_config.ts";
+import { mayOverlapSubnets, type NetworkConfig } from "../config/network_config.ts";
 import { holderOf, type HostFacts } from "./external_interface.ts";
 import type { HostInterfaces } from "./select.ts";
 
@@ -61,36 +53,23 @@ function whyNotPublic(
     return "a link-local address that no interface here has";
   }
   const network = families[familyOf(address)];
-  if (network !== undefined) {
-    const { first, last } = assignableRange(network);
-    const value = addressValue(address);
-    if (value >= first && value <= last) {
-      return `inside the overlay network ${network.network}`;
-    }
+  if (network !== undefined && mayOverlapSubnets(network, hostPrefix(address))) {
+    return `inside the overlay network ${network.network}`;
   }
-  return sharedAddress(address, { interfaces });
+  return whyReserved(address, { interfaces });
 }
 
-/** The first and the last address of an IPv4 network, and the first of an IPv6 one, are no host's. */
-function sharedAddress(
+/** As `reservedAddresses`; an IPv6 address that a host here has is certainly a host's. */
+function whyReserved(
   address: IpAddress,
   facts: Pick<HostInterfaces, "interfaces">,
 ): string | undefined {
-  const family = familyOf(address);
-  if (family === 6 && holderOf(facts, address) !== undefined) return undefined;
+  if (familyOf(address) === 6 && holderOf(facts, address) !== undefined) return undefined;
   for (const device of facts.interfaces) {
     for (const own of device.addresses) {
-      const isOther = familyOf(own.address) !== family;
-      if (isOther || own.prefixLength > addressBits(family) - 2) continue;
       const network = makePrefix(own.address, own.prefixLength);
-      const where = `${network} (interface ${device.name})`;
-      if (address === prefixAddress(network)) {
-        return family === 4
-          ? `the network address of ${where}`
-          : `the anycast address of the routers in ${where}`;
-      }
-      const isLast = address === formatAddress(family, prefixRange(network).last);
-      if (family === 4 && isLast) return `the broadcast address of ${where}`;
+      const what = reservedAddresses(network).get(address);
+      if (what !== undefined) return `the ${what} of ${network} (interface ${device.name})`;
     }
   }
   return undefined;

@@ -36,6 +36,18 @@ export function namespaceOf(
 }
 
 /**
+ * The name of a process's command (proc_pid_comm(5)), with `?` for unprintable characters, because any
+ * process may choose its name; `undefined` if it has ended.
+ */
+export function commandOf(pid: number): string | undefined {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, "utf8").trim().replace(/[^ -~]/g, "?");
+  } catch {
+    return undefined;
+  }
+}
+
+/**
  * The environment with which a process was started (proc_pid_environ(5)). Empty for one that has
  * ended, and for the kernel's threads; `undefined` while execve(2) puts it together.
  */

@@ -89,6 +89,11 @@ export function limitProblem(
   return undefined;
 }
 
+/** RLIMIT_NOFILE of this process, which the runtime has raised to the hard limit; `undefined` if unknown. */
+export function openFilesLimit(): number | undefined {
+  return limitOf(readFile("/proc/self/limits") ?? "", "Max open files", "soft");
+}
+
 /** `undefined` if it is unlimited or unknown. */
 function limitOf(limits: string, row: string, column: "soft" | "hard"): number | undefined {
   const line = limits.split("\n").find((line) => line.startsWith(`${row} `));

@@ -1,7 +1,7 @@
 /** Finds the program that uses a UDP port, for the message about a port in use. */
 
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
-import { runningProcesses } from "./proc_files.ts";
+import { commandOf, runningProcesses } from "./proc_files.ts";
 
 /**
  * Why a UDP port cannot be used, and what to do; `option` is the option of the Backend object for it. A
@@ -29,7 +29,7 @@ function holderOf(port: number): string | undefined {
   if (sockets.size === 0) return undefined;
   const pid = runningProcesses().find((pid) => filesOf(pid).some((file) => sockets.has(file)));
   if (pid === undefined) return undefined;
-  return `${commandOf(pid)} (process ${pid})`;
+  return `${commandOf(pid) ?? "it has ended since"} (process ${pid})`;
 }
 
 /** The inodes of sockets with this local port in a table of /proc/net (proc_pid_net(5)). */
@@ -56,14 +56,5 @@ function filesOf(pid: number): string[] {
     });
   } catch {
     return [];
-  }
-}
-
-function commandOf(pid: number): string {
-  try {
-    // Any process may give itself any name.
-    return readFileSync(`/proc/${pid}/comm`, "utf8").trim().replace(/[^ -~]/g, "?");
-  } catch {
-    return "it has ended since";
   }
 }

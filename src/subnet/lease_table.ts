@@ -7,9 +7,9 @@
  */
 
 import { familiesOf, mapFamilies } from "../addr/family.ts";
-import { addressBits, FAMILIES, type Family, familyOf } from "../addr/ip.ts";
+import { FAMILIES, type Family, familyOf } from "../addr/ip.ts";
 import type { ExcludedAddress } from "../addr/excluded_address.ts";
-import { makePrefix, type Prefix } from "../addr/prefix.ts";
+import { hostPrefix, type Prefix } from "../addr/prefix.ts";
 import { visitInPortions } from "../memory/in_portions.ts";
 import type { InvalidLease, Lease, LeaseKey, LeaseWatch } from "./lease.ts";
 import { failedLease } from "./lease_codec.ts";
@@ -75,7 +75,7 @@ export class LeaseTable {
     return this.#change(({ put }) => {
       const held = excluded.flatMap(({ address }) => {
         const family = familyOf(address);
-        return this.#claims[family].overlapping(makePrefix(address, addressBits(family)));
+        return this.#claims[family].overlapping(hostPrefix(address));
       });
       const affected = [...held.map(({ lease }) => lease), ...this.#setAside.values()];
       affected.forEach((lease) => put(lease));

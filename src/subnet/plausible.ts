@@ -1,19 +1,19 @@
 /** Whether one lease, seen alone, may be turned into kernel entries. */
 
 import { familiesOf } from "../addr/family.ts";
-import { addressValue, type Family, type IpAddress, whyNotUnicast } from "../addr/ip.ts";
+import { type Family, type IpAddress, whyNotUnicast } from "../addr/ip.ts";
 import type { ExcludedAddress } from "../addr/excluded_address.ts";
 import {
+  hostPrefix,
   type Prefix,
   prefixContains,
   prefixContainsAddress,
   prefixesOverlap,
   prefixLength,
-  prefixRange,
 } from "../addr/prefix.ts";
 import {
-  assignableRange,
   type FamilyNetwork,
+  mayOverlapSubnets,
   type NetworkConfig,
 } from "../config/network_config.ts";
 import { shown } from "../text/shown.ts";
@@ -87,9 +87,7 @@ function whyInside(
 ): string | undefined {
   const network = config.families[family] as FamilyNetwork;
   if (!prefixContainsAddress(network.network, address)) return undefined;
-  const { first, last } = anyLength ? prefixRange(network.network) : assignableRange(network);
-  const value = addressValue(address);
-  return value >= first && value <= last
+  return anyLength || mayOverlapSubnets(network, hostPrefix(address))
     ? `inside the overlay network ${network.network}`
     : undefined;
 }

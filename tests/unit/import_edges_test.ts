@@ -57,6 +57,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     files: "TLS files, the network's configuration",
     health: "systemd is told when it serves",
     "type log": "what it does by itself is logged",
+    process: "its connections stay below the limit of open files",
     "subnet/etcd": "it speaks the messages of our own etcd client",
     time: "leases expire",
   },

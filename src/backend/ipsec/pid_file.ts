@@ -1,11 +1,11 @@
 /** The one place that a machine has for charon: its pid file, whose path is compiled in. */
 
-import { existsSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { dirname } from "node:path";
 import { readRegularText } from "../../files/regular_file.ts";
 import type { Log } from "../../log/log.ts";
 import { OWN_RUN, ownNamespace } from "../../process/listener_namespace.ts";
-import { environmentOf, namespaceOf } from "../../process/proc_files.ts";
+import { commandOf, environmentOf, namespaceOf } from "../../process/proc_files.ts";
 import { ownSocket, SOCKET_VARIABLE } from "./charon_paths.ts";
 import { ViciError } from "./vici.ts";
 
@@ -37,7 +37,8 @@ export function makeWay(settings: string, log: Log): void {
 function pidFileHolder(): { readonly pid: number; readonly isCharon: boolean } | undefined {
   try {
     const pid = Number(readRegularText(PID_FILE, MAX_PID_FILE_BYTES));
-    return { pid, isCharon: readFileSync(`/proc/${pid}/comm`, "utf8").trim() === "charon" };
+    const command = commandOf(pid);
+    return command === undefined ? undefined : { pid, isCharon: command === "charon" };
   } catch {
     return undefined;
   }

@@ -1,6 +1,6 @@
 /** Limits for clients of the server, individually and together. */
 
-import { readFileSync } from "node:fs";
+import { openFilesLimit } from "../../process/resource_limits.ts";
 
 export interface ServerLimits {
   /** In all. A node has one or two; 5 000 nodes stay below. */
@@ -23,7 +23,7 @@ export interface ServerLimits {
 
 export function defaultLimits(): ServerLimits {
   return {
-    connections: Math.min(16_384, openFilesLimit() - OTHER_FILES),
+    connections: Math.min(16_384, (openFilesLimit() ?? 1_024) - OTHER_FILES),
     streams: 32_768,
     streamsPerConnection: 1_024,
     requestBytes: 64 << 20,
@@ -37,11 +37,3 @@ export function defaultLimits(): ServerLimits {
 
 /** For the data, the log and the runtime. */
 const OTHER_FILES = 64;
-
-/** RLIMIT_NOFILE; the runtime has raised it as far as it may. */
-function openFilesLimit(): number {
-  const [, soft = ""] =
-    /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8")) ??
-      [];
-  return soft === "" ? 1_024 : Number(soft);
-}

@@ -1,9 +1,9 @@
 /** Leases and configuration in etcd, laid out as Go flannel lays them out. */
 
 import { familiesOf, mapFamilies, type PerFamily } from "../../addr/family.ts";
-import { addressBits, type Family, familyOf, type IpAddress } from "../../addr/ip.ts";
+import { type Family, familyOf, type IpAddress } from "../../addr/ip.ts";
 import type { ExcludedAddress } from "../../addr/excluded_address.ts";
-import { makePrefix, type Prefix } from "../../addr/prefix.ts";
+import { hostPrefix, type Prefix } from "../../addr/prefix.ts";
 import type { NetworkConfig } from "../../config/network_config.ts";
 import type { Log } from "../../log/log.ts";
 import { visitInPortions } from "../../memory/in_portions.ts";
@@ -328,7 +328,7 @@ export class EtcdLeaseStore implements LeaseStore {
     const { families } = request.config;
     const excluded = (request.excluded ?? []).map(({ address }) => {
       const family = familyOf(address);
-      return { [family]: makePrefix(address, addressBits(family)) };
+      return { [family]: hostPrefix(address) };
     });
     const taken = [...excluded, ...records.map((record) => claimedSubnets(record, families))];
     const isFree = (subnet: Prefix, family: Family) =>

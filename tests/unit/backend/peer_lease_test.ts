@@ -4,7 +4,6 @@ import { describe, expect, test } from "bun:test";
 import { ImplausibleLeaseError } from "../../../src/backend/backend.ts";
 import {
   dataName,
-  hostlessAddresses,
   jsonMember,
   peerAddress,
   peerData,
@@ -12,7 +11,7 @@ import {
   tunnelEnd,
 } from "../../../src/backend/peer_lease.ts";
 import type { Lease } from "../../../src/subnet/lease.ts";
-import { external, ip, lease, prefix } from "../../support/sample_network.ts";
+import { external, ip, lease } from "../../support/sample_network.ts";
 
 function refusal(read: () => unknown): string {
   try {
@@ -68,30 +67,6 @@ describe("the address of a peer", () => {
     expect(
       refusal(() => tunnelEnd(peer, 4, { ...external([4]), publicAddresses: addresses })),
     ).toBe(own);
-  });
-});
-
-describe("hostlessAddresses()", () => {
-  const of = (text: string | undefined) => [
-    ...hostlessAddresses({ networks: text === undefined ? {} : { 4: prefix(text) } }),
-  ];
-
-  test("are the first and the last of a network, up to a /30", () => {
-    expect(of("192.168.0.0/24")).toEqual([
-      [ip("192.168.0.0"), "the network address of 192.168.0.0/24"],
-      [ip("192.168.0.255"), "the broadcast address of 192.168.0.0/24"],
-    ]);
-    expect(of("192.168.0.4/30").map(([address]) => address)).toEqual([
-      ip("192.168.0.4"),
-      ip("192.168.0.7"),
-    ]);
-  });
-
-  test("are none in a network of one or two addresses, and where no network is known", () => {
-    for (const none of ["192.168.0.4/31", "192.168.0.4/32", undefined]) {
-      expect(of(none)).toEqual([]);
-    }
-    expect([...hostlessAddresses({} as never)]).toEqual([]);
   });
 });
 

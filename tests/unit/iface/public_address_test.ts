@@ -47,7 +47,7 @@ test.each([
   ["ff02::1", "a multicast address"],
   ["::ffff:192.0.2.1", "an IPv4-mapped address"],
   ["fe80::1", "a link-local address that no interface here has"],
-  ["2001:db8:1::", "the anycast address of the routers in 2001:db8:1::/64 (interface eth0)"],
+  ["2001:db8:1::", "the Subnet-Router anycast address of 2001:db8:1::/64 (interface eth0)"],
   ["fc00:0:0:9::1", "inside the overlay network fc00::/48"],
 ])("%s is refused: the other nodes would ignore this one", (text, defect) => {
   const family = text.includes(":") ? 6 : 4;
