@@ -71,7 +71,7 @@ test("a TLS web server without HTTP/2 is named, and does not end the program", a
   for (let attempt = 0; attempt < 3; attempt++) {
     expect(await reason(`https://127.0.0.1:${web.port}`)).toStartWith(WEB_SERVER);
   }
-  // What the session took for frames came as an exception from nowhere.
+  // The invalid frames caused an uncaught exception.
   await Bun.sleep(50);
 });
 
@@ -158,7 +158,7 @@ test("an endpoint without a port is named when it fails", async () => {
   expect(await reason("http://127.0.0.1:80")).toStartWith("connection refused (");
 });
 
-test("a server that begins a stream by itself and then breaks the protocol does not end the daemon", async () => {
+test("a server that opens a stream and then violates the protocol does not end the daemon", async () => {
   const frame = (type: number, id: number, body: readonly number[]) =>
     Buffer.from([0, 0, body.length, type, 4, 0, 0, 0, id, ...body]);
   let connections = 0;

@@ -20,7 +20,7 @@ const ROOT = new URL("../../", import.meta.url).pathname;
 const FLANNELD = resolve(ROOT, process.env["FLANNELD_BINARY"] ?? "dist/flanneld");
 const [SERVER, FIRST, SECOND] = ["10.99.0.1", "10.99.0.2", "10.99.0.3"];
 const PREFIX = "/network/";
-/** So long that no PING finds anything out in these tests. */
+/** Long enough that no PING notices a failure in these tests. */
 const timing = { pingIntervalMs: 600_000, pingTimeoutMs: 600_000 };
 const forever = new AbortController().signal;
 
@@ -212,7 +212,7 @@ test("the compiled daemon drops a connection whose address the host has lost", a
   const says = (text: string) => () => readFileSync(log, "utf8").includes(text);
   await eventually("that it is ready", 30_000, says("] ready; "));
   await ipBatch([`address del ${FIRST}/24 dev up0`]);
-  // A PING would find out as well, and say so.
+  // A PING would notice it as well, with another message.
   const reason = `fails: this host no longer has the connection's address ${FIRST}`;
   await eventually(reason, 30_000, says(reason));
   daemon.kill();

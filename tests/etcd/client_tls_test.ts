@@ -112,7 +112,7 @@ test("a missing file is named", async () => {
   expect(message).toContain("/nonexistent/ca.crt");
 });
 
-test("a CA file without a certificate is no CA, not the system's", async () => {
+test("a CA file without a certificate is an error and does not mean the system's CAs", async () => {
   for (const text of ["", "\n", "no PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n"]) {
     const caFile = ca.file("none.crt", text);
     expect(await outcome(serverOnly.url, { caFile })).toContain(
@@ -128,7 +128,7 @@ test("a CA file without a certificate is no CA, not the system's", async () => {
   expect(await outcome(serverOnly.url, { caFile: list })).toBe("ok");
 });
 
-test("a key that is none, or another certificate's, is named", async () => {
+test("a file without a key, or with another certificate's, is named", async () => {
   const other = ca.sign("client");
   const files = { caFile: ca.caFile, certFile: clientFiles.certFile };
   expect(await outcome(mutual.url, { ...files, keyFile: other.keyFile })).toContain(

@@ -1,4 +1,4 @@
-/** What an etcd answers that is damaged, or that somebody else answers in its place. */
+/** Answers of a damaged etcd, or of another program in its place. */
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { EtcdClient } from "../../src/subnet/etcd/client.ts";
@@ -308,7 +308,7 @@ test("a server that contradicts itself all the time is asked ever more rarely", 
   for (let count = 1; count <= 6; count++) {
     const next = events.next();
     await opened(count);
-    // What can be true in between does not make it a good server.
+    // Correct answers in between do not reset the back-off.
     etcd.put(`/net/${count}`);
     expect(await next).toMatchObject({ value: { kind: "put" } });
     const startMs = performance.now();

@@ -742,7 +742,7 @@ describe("a node that comes back with another public address", () => {
     }
   });
 
-  test("at once after a crash, when its own session still stands", async () => {
+  test("at once after a crash, when its own session still exists", async () => {
     const etcd = new FakeEtcd();
     const crashed = await withTime(etcd, node(etcd).store.acquire(request(IPV4, A), forever));
     const startMs = etcd.clock.nowMs();
@@ -781,7 +781,7 @@ describe("a node that comes back with another public address", () => {
     expect(etcd.get(SUBNETS + keyOf(first))?.version).toBe(1n);
   });
 
-  test("and one that comes back with the address of that one do not both give up", async () => {
+  test("and another with its former address do not both fail", async () => {
     const etcd = new FakeEtcd();
     const macs = [MAC, "02:00:00:00:00:02"] as const;
     const L2 = `${SUBNETS}10.5.8.0-24`;
@@ -804,7 +804,7 @@ describe("a node that comes back with another public address", () => {
     expect(etcd.get(L2)?.value).toBe(value("192.0.2.1", macs[1]));
   });
 
-  test("waits no longer once the lease with its identity is gone or another one's", async () => {
+  test("stops waiting when the lease with its identity is deleted or rewritten", async () => {
     const changes: ((etcd: FakeEtcd) => void)[] = [
       (etcd) => etcd.delete(L1),
       (etcd) => void etcd.put(L1, value("192.0.2.1", "02:00:00:00:00:77"), etcd.grant(86_400).id),
@@ -824,7 +824,7 @@ describe("a node that comes back with another public address", () => {
     }
   });
 
-  test("waits after all if another node gets the former address meanwhile", async () => {
+  test("waits if another node takes the former address at the same time", async () => {
     const etcd = new FakeEtcd();
     etcd.put(L1, value("192.0.2.1"), etcd.grant(86_400).id);
     const original = etcd.transaction.bind(etcd);

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 
-/** A reader gave something that it may not give. */
+/** A reader returned something that it may not return. */
 export class Mismatch extends Error {
   override readonly name = "Mismatch";
 }

@@ -1,5 +1,5 @@
 /**
- * Fuzzing: each reader of outside bytes or text gets inputs that nobody would write, and may refuse
+ * Fuzzing: each reader of outside bytes or text gets malformed inputs, and may refuse
  * them by the error that it documents, but do nothing else.
  */
 
@@ -18,7 +18,7 @@ export interface FuzzTarget {
   readonly dictionary?: readonly string[];
   /** By default 4096. */
   readonly maxBytes?: number;
-  /** Reads the input, and checks what it gives. Throws the errors of `refusals`, and no others. */
+  /** Reads the input, and checks the result. Throws only the errors of `refusals`. */
   run(input: Uint8Array): void | Promise<void>;
   /** The errors that the reader documents. */
   readonly refusals?: readonly (abstract new (...args: never[]) => Error)[];
@@ -52,7 +52,7 @@ export async function fuzz(
   const encoder = new TextEncoder();
   const maxBytes = target.maxBytes ?? 4096;
   const options = {
-    // A large one is there for itself; of its head not much would come.
+    // A large seed is used as it is: its beginning alone would be of little use.
     corpus: corpus.filter(({ length }) => length <= maxBytes),
     dictionary: (target.dictionary ?? []).map((word) => encoder.encode(word)),
     isJson: target.isJson ?? false,
@@ -91,7 +91,7 @@ export function readCorpus({ name, seeds = [] }: FuzzTarget): Uint8Array[] {
   ];
 }
 
-/** Keeps an input for ever; returns its path. */
+/** Writes an input into the corpus; returns its path. */
 export function addToCorpus({ name }: FuzzTarget, input: Uint8Array): string {
   const folder = join(CORPUS, name);
   mkdirSync(folder, { recursive: true });

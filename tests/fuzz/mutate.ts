@@ -1,4 +1,4 @@
-/** New inputs from old ones: what an enemy, or a broken disk, would make of them. */
+/** New inputs from old ones, as an attacker or a damaged disk would change them. */
 
 import type { Random } from "./random.ts";
 
@@ -10,7 +10,7 @@ export interface MutateOptions {
   readonly maxBytes: number;
 }
 
-/** One input of the corpus, changed in one to eight places; now and then something of none of them. */
+/** One input of the corpus, changed in one to eight places; sometimes unrelated to them. */
 export function mutate(random: Random, options: MutateOptions): Uint8Array {
   const { corpus, maxBytes } = options;
   if (corpus.length === 0 || random.once(50)) return noise(random, random.below(300));

@@ -1,4 +1,4 @@
-/** Random numbers that a seed gives again (xorshift128, Marsaglia 2003). */
+/** Reproducible random numbers (xorshift128, Marsaglia 2003). */
 export class Random {
   #a: number;
   #b: number;
@@ -26,7 +26,7 @@ export class Random {
     return this.next() % limit;
   }
 
-  /** True once in so many times, on average. */
+  /** True once in `n` times, on average. */
   once(times: number): boolean {
     return this.below(times) === 0;
   }

@@ -65,21 +65,25 @@ test.each([
   expect(await cluster.leases()).toEqual([]);
 }, 120_000);
 
-test("a subnet file that is no file ends the daemon with one line, before a lease", async () => {
-  await using cluster = await Cluster.create({ hosts: 1 });
-  await cluster.configure(VXLAN);
-  const one = cluster.host(1);
-  const [fifo, device] = [`${one.directory}/fifo`, `${one.directory}/null`];
-  await one.sh(`mkfifo ${fifo}; mknod ${device} c 1 3`);
-  for (const [path, kind] of [[fifo, "FIFO"], [device, "device"]] as const) {
-    const daemon = one.start({ flags: [`--subnet-file=${path}`] });
-    expect(await daemon.exitCode(60_000)).toBe(1);
-    expect(daemon.logLines(/^[EF]/)).toHaveLength(1);
-    expect(daemon.logLines(/^[EF]/)[0]).toContain(`${path} is a ${kind}, not a regular file`);
-  }
-  expect(await one.sh(`stat -c %F ${fifo} ${device}`)).toBe("fifo\ncharacter special file\n");
-  expect(await cluster.leases()).toEqual([]);
-}, 120_000);
+test(
+  "a subnet file that is not a regular file ends the daemon with one line, before it has a lease",
+  async () => {
+    await using cluster = await Cluster.create({ hosts: 1 });
+    await cluster.configure(VXLAN);
+    const one = cluster.host(1);
+    const [fifo, device] = [`${one.directory}/fifo`, `${one.directory}/null`];
+    await one.sh(`mkfifo ${fifo}; mknod ${device} c 1 3`);
+    for (const [path, kind] of [[fifo, "FIFO"], [device, "device"]] as const) {
+      const daemon = one.start({ flags: [`--subnet-file=${path}`] });
+      expect(await daemon.exitCode(60_000)).toBe(1);
+      expect(daemon.logLines(/^[EF]/)).toHaveLength(1);
+      expect(daemon.logLines(/^[EF]/)[0]).toContain(`${path} is a ${kind}, not a regular file`);
+    }
+    expect(await one.sh(`stat -c %F ${fifo} ${device}`)).toBe("fifo\ncharacter special file\n");
+    expect(await cluster.leases()).toEqual([]);
+  },
+  120_000,
+);
 
 test("unknown keys are named in a warning, and keys of any case are read", async () => {
   await using cluster = await Cluster.create({ hosts: 1 });

@@ -1,4 +1,4 @@
-/** What the hosts themselves need: their network, gateways, the store. The overlay leaves it alone. */
+/** The overlay never takes addresses that the hosts use: their network, gateways, the store. */
 
 import { expect, test } from "bun:test";
 import { parsePrefixMasked, prefixAddress } from "../../src/addr/prefix.ts";
@@ -148,7 +148,7 @@ test("IPv6 is switched on for our own device where the host switches it off", as
   await one.sh("sysctl -qw net.ipv6.conf.default.disable_ipv6=0");
   await cluster.attachWorkloads();
   await cluster.expectMesh();
-  // Addresses and routes go with it, and nothing tells of the parameter.
+  // Addresses and routes are removed with it, and the sysctl causes no notification.
   await one.sh("sysctl -qw net.ipv6.conf.flannel-v6/1.disable_ipv6=1");
   await cluster.expectMesh();
 }, 120_000);

@@ -232,7 +232,7 @@ END`);
   });
 });
 
-/** Rules that others made with nft in the tables of iptables, which shows them badly or not at all. */
+/** Rules that were added with nft to iptables' tables, which iptables shows wrongly or not at all. */
 const FOREIGN: Record<string, string> = {
   "leaves out": "nft add rule ip filter FORWARD ct mark set 1",
   "breaks off in": "nft add rule ip filter FORWARD meta mark set 5",
@@ -278,7 +278,7 @@ describe("a table that iptables-save", () => {
     expect(await namespace.iptables("filter")).toBe(IPTABLES_FILTER);
   }, 120_000);
 
-  test("leaves out for IPv6 is no matter of IPv4", async () => {
+  test("leaves out for IPv6 does not affect IPv4", async () => {
     await using namespace = await Namespace.create();
     await namespace.sh(
       "ip6tables -P FORWARD ACCEPT; nft add rule ip6 filter FORWARD ct mark set 1",
@@ -319,7 +319,7 @@ describe("a table that iptables-save", () => {
     expect(await namespace.sh("nft list chain ip filter FORWARD | sed -n 4p")).toContain(
       "@blocked drop",
     );
-    // A DROP of everything is another matter.
+    // A DROP of everything is different.
     await namespace.sh("nft flush chain ip filter FORWARD; iptables -A FORWARD -j DROP");
     await eventually(
       "the jump is first",

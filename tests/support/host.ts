@@ -23,7 +23,7 @@ export interface StartOptions {
   readonly workingDirectory?: string;
   /** The host whose /run it sees; by default its own. */
   readonly runOf?: Host;
-  /** A problem of this machine: the host is ready although `/readyz` names it. */
+  /** A problem of this machine that does not count: the host is ready although `/readyz` names it. */
   readonly despite?: RegExp;
   /** Start with only `flags`. */
   readonly bare?: boolean;

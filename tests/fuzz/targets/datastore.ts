@@ -37,7 +37,7 @@ import { bytes, TestStore } from "../../unit/datastore/fixture.ts";
 import { equal } from "../equal.ts";
 import type { FuzzTarget } from "../fuzz.ts";
 
-/** Bytes that are no message of the type, which Connect answers by itself. */
+/** Bytes that are not a message of the type, which Connect rejects itself. */
 class NoMessage extends Error {}
 
 function read<T extends DescMessage>(schema: T, input: Uint8Array): MessageShape<T> {

@@ -182,7 +182,7 @@ async function take(key: string, value: string): Promise<void> {
   if (isInvalidLease(decoded)) return equal(typeof decoded.reason, "string");
   equal(encodeLeaseKey(decoded.subnets), key);
   const { attributes } = decoded;
-  // What is written is what is read, but for numbers that JSON cannot have, which are none then.
+  // A round trip preserves the value, except numbers that JSON does not have.
   const rewritten = (text: string) => encodeLeaseValue(decodeLeaseValue(text) as LeaseAttributes);
   const written = rewritten(encodeLeaseValue(attributes));
   equal(rewritten(written), written);

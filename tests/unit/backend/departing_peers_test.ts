@@ -83,7 +83,7 @@ describe("DepartingPeers", () => {
     expect(replacedBy(like(4, 7))).toEqual([KEY(4)]);
   });
 
-  test("finds nobody when nobody is departing", () => {
+  test("finds no peer when none is departing", () => {
     expect(replacedBy(like(2, 2))).toEqual([]);
     expect(departing.due(Infinity) as string[]).toEqual([]);
     departing.add({ ...like(2, 2), attributes: noAddress() }, 0);

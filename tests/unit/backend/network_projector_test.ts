@@ -406,7 +406,7 @@ describe("NetworkProjector", () => {
       return peer(lease, ...rest);
     };
 
-    test("because of the backend, sets it aside, says so once, and goes on with the others", async () => {
+    test("because of the backend, ignores it, logs that once, and serves the other peers", async () => {
       const projector = await projectorFor("vxlan");
       const { backend } = prepared as { backend: Backend };
       const peer = backend.peer.bind(backend);
@@ -566,7 +566,7 @@ describe("NetworkProjector", () => {
     expect(projector.status().unreachable.size).toBe(0);
   });
 
-  test("ends in the middle of looking ways up, and looks no further", async () => {
+  test("ends during route look-ups, and starts no more", async () => {
     const projector = await projectorFor("host-gw");
     const asked: string[] = [];
     const answered = Promise.withResolvers<void>();
@@ -585,7 +585,7 @@ describe("NetworkProjector", () => {
     expect(asked).toEqual(["192.168.0.2"]);
   });
 
-  test("looks no way up where the backend does not ask for it", async () => {
+  test("looks up no route if the backend does not need it", async () => {
     const projector = await projectorFor("vxlan");
     projector.applyChanges([put(lease(2, "vxlan", [4]))]);
     projector.factsChanged();

@@ -97,7 +97,7 @@ describe("PeerFactsSource", () => {
     expect(asked).toEqual(["192.168.0.2", "fd00::2"]);
   });
 
-  test("says that there is no way", async () => {
+  test("reports that there is no route", async () => {
     answers.set("192.168.0.2", { local: false, ifindex: 99 } as RouteLookup);
     const found = await facts.of(lease(2, "host-gw", [4]));
     expect(found.way).toEqual({ 4: "unreachable" });

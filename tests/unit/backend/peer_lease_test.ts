@@ -50,7 +50,7 @@ describe("the address of a peer", () => {
     ]);
   });
 
-  test("is missed where the lease has a subnet without one", () => {
+  test("is required if the lease has a subnet of the family", () => {
     const peer = lease(2, "vxlan", [4, 6]);
     const lacking = { ...peer, attributes: { ...peer.attributes, publicAddresses: {} } };
     expect(refusal(() => peerAddress(lacking, 6))).toBe(
@@ -103,7 +103,7 @@ describe("jsonMember()", () => {
     expect(jsonMember({ other: 3 }, "VNI")).toBeUndefined();
   });
 
-  test("finds nothing in what is no object", () => {
+  test("finds nothing in anything but an object", () => {
     for (const data of [undefined, null, 7, "VNI"]) {
       expect(jsonMember(data, "length")).toBeUndefined();
     }

@@ -33,7 +33,7 @@ function route(more: Partial<Route>): Route {
   };
 }
 
-test("what is excluded is read again, and is another only where it changed", async () => {
+test("excluded addresses are read again, and reported only if they have changed", async () => {
   const gateway = { address: ip("10.5.7.1"), what: "the gateway of this host" };
   const { host, now } = needs({ gateways: [gateway] });
   expect(await host.read(EXTERNAL)).toBe(true);
@@ -44,7 +44,7 @@ test("what is excluded is read again, and is another only where it changed", asy
   expect(host.addresses).toEqual([]);
 });
 
-test("a name server in a subnet that this node has got is its own affair", async () => {
+test("a name server in this node's own subnet is allowed", async () => {
   const { host } = needs({ resolvers: [{ address: ip("10.5.7.53"), what: "a name server" }] });
   await host.read(EXTERNAL);
   expect(host.addresses).toHaveLength(1);

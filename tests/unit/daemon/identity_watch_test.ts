@@ -72,7 +72,7 @@ function watch(contested: Set<string> = new Set()) {
 }
 
 describe("peers that claim one identity", () => {
-  test("are watched while they do, and nothing is said before all is known", async () => {
+  test("are watched while they do, and nothing is reported before all is known", async () => {
     const contested = new Set(["192.0.2.1", "192.0.2.2"]);
     const { identities, sessions, alive } = watch(contested);
     identities.contestedChanged();
@@ -92,7 +92,7 @@ describe("peers that claim one identity", () => {
     await identities[Symbol.asyncDispose]();
   });
 
-  test("cost no call while there are none, and a bounded number of watches else", async () => {
+  test("cost no call while there are none, and a limited number of watches otherwise", async () => {
     const contested = new Set<string>();
     const { identities, sessions } = watch(contested);
     identities.leasesChanged([put(lease(2, 50, "02:02"))]);

@@ -57,7 +57,7 @@ const address: KernelEvent = {
 };
 
 describe("changes of the network", () => {
-  test("are gathered, and looked at once a second at most", async () => {
+  test("are collected, and handled once a second at most", async () => {
     for (let number = 0; number < 100; number++) announce(address);
     await clock.advance(300);
     expect(looks.length).toBe(1);
@@ -73,7 +73,7 @@ describe("changes of the network", () => {
     expect(Math.min(...gaps)).toBeGreaterThanOrEqual(1_000);
   });
 
-  test("during a look are looked at after it", async () => {
+  test("during the handling are handled after it", async () => {
     announce({ kind: "overrun" });
     await clock.advance(300);
     announce(address);
@@ -84,14 +84,14 @@ describe("changes of the network", () => {
     expect(looks.length).toBe(2);
   });
 
-  test("by this program's own routes, and of neighbours, are none", async () => {
+  test("by this program's own routes, and of neighbours, are ignored", async () => {
     announce(route(RTPROT_FLANNEL));
     announce({ kind: "changed", resource: { kind: "neighbour" } as never, deleted: false });
     await clock.advance(5_000);
     expect(looks).toEqual([]);
   });
 
-  test("are not looked at after the end", async () => {
+  test("are not handled after the end", async () => {
     announce(address);
     changes[Symbol.dispose]();
     await clock.advance(5_000);

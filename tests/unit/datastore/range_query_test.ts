@@ -81,7 +81,7 @@ test("slices together are what a read at once returns", async () => {
   expect(await slices(test, { countOnly: true })).toMatchObject({ kvs: [], count: 600n });
 });
 
-test("a read in slices is of one revision, whatever is written and compacted meanwhile", async () => {
+test("a read in slices shows one revision, despite writes and compactions during it", async () => {
   using test = new TestStore();
   for (let number = 1000; number < 2000; number++) test.put(`k${number}`, "before");
   const { revision } = test.store;

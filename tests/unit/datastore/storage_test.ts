@@ -20,7 +20,7 @@ async function damage(test: TestStore, before: string, after: string): Promise<v
   test.reopen();
 }
 
-test("damage inside a value is that key's alone, is reported once, and a new value ends it", async () => {
+test("damage to a value affects only that key, is reported once, and is gone after a write", async () => {
   using test = new TestStore();
   for (const name of ["a", "b", "c"]) test.put(name, `value-of-${name}`, 7n);
   const { revision } = test.store;
@@ -52,7 +52,7 @@ test("damage inside a value is that key's alone, is reported once, and a new val
   expect(test.contents()).toEqual(["a=value-of-a", "b=new", "c=value-of-c", "d=value-of-d"]);
 });
 
-test("a watch whose history is damaged is ended as if it were compacted", async () => {
+test("a watch whose history is damaged ends as after a compaction", async () => {
   using test = new TestStore();
   test.put("a", "value-of-a");
   test.put("a", "new");
@@ -76,7 +76,7 @@ test("a watch whose history is damaged is ended as if it were compacted", async 
   ]);
 });
 
-test("a full disk is one line with its path and space, and one when it is over", async () => {
+test("a full disk is logged with its path and free space, and once more when there is room again", async () => {
   using test = new TestStore();
   const { log, records } = collectingLog();
   const lines = () =>

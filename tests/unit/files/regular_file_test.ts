@@ -32,12 +32,12 @@ test("readRegularFile() gives content and mode, through links, up to the limit",
   expect(() => readRegularFile(link, 99_999)).toThrow(RegularFileError);
 });
 
-test("readRegularFile() bounds a file whose size is told as 0", () => {
+test("readRegularFile() limits a file whose size is reported as 0", () => {
   expect(readRegularText("/proc/self/status", 1_000_000)).toContain("Pid:");
   expect(() => readRegularText("/proc/self/status", 100)).toThrow("has more than 100 bytes");
 });
 
-test("readRegularFile() passes on why there is no file", () => {
+test("readRegularFile() passes on the system's error", () => {
   expect(() => readRegularFile(join(folder, "none"), 1)).toThrow("ENOENT");
 });
 
@@ -54,7 +54,7 @@ test("replaceFile() has the mode whatever the umask is, and leaves nothing else"
   expect(readdirSync(folder)).toEqual(["file"]);
 });
 
-test("replaceFile() writes through no link that stands where its temporary file would be", async () => {
+test("replaceFile() never writes through a link with the name of its temporary file", async () => {
   const [path, victim] = [join(folder, "file"), join(folder, "victim")];
   writeFileSync(victim, "kept");
   const random = crypto.getRandomValues;

@@ -1,4 +1,4 @@
-/** Each reader of outside bytes or text, on its corpus and on inputs that nobody would write. */
+/** Each reader of outside bytes or text, on its corpus and on malformed inputs. */
 
 import { describe, expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
@@ -35,7 +35,7 @@ test("every folder of the corpus has its target", () => {
 describe("fuzz()", () => {
   const target = { name: "none", seeds: ["[1,2]"], isJson: true, refusals: [SyntaxError] };
 
-  test("tells of an input that throws another error", async () => {
+  test("reports an input that throws another error", async () => {
     const run = (input: Uint8Array) => {
       if (Array.isArray(JSON.parse(Buffer.from(input).toString()))) throw new RangeError("fault");
     };

@@ -26,7 +26,7 @@ for (const [ip, host] of [["127.0.0.1", "127.0.0.1"], ["::1", "[::1]"], ["::", "
   });
 }
 
-test("a problem that quotes others' text stays one short line", async () => {
+test("a problem that quotes text from outside stays one short line", async () => {
   const ip = "127.0.0.1" as IpAddress;
   const problems = () => ["a\n- forged\u202e", "x".repeat(1_000_000)];
   using server = startHealthServer({ ip, port: 0, problems });

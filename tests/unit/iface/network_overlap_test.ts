@@ -78,7 +78,7 @@ describe("a network that covers the external interface's own", () => {
 describe("what else the network covers", () => {
   const DUAL = families({ Network: "10.5.0.0/16", EnableIPv6: true, IPv6Network: "fc00::/48" });
 
-  test("is warned of once, but not what the overlay itself has on this host", () => {
+  test("is logged once, except the overlay's own addresses on this host", () => {
     const interfaces = [
       device("lo", "127.0.0.1/8", "10.5.6.7/32"),
       device("eth0", "192.168.0.1/24"),
@@ -101,7 +101,7 @@ describe("what else the network covers", () => {
     })).toHaveLength(1);
   });
 
-  test("is said to be kept clear where SubnetMin and SubnetMax do that", () => {
+  test("is reported as excluded by SubnetMin and SubnetMax", () => {
     const network = families({ Network: "10.0.0.0/8", SubnetMin: "10.10.0.0" });
     const interfaces = [device("eth0", "10.1.2.3/24")];
     expect(networkWarnings(network, { interfaces, ownSubnets: [], dependencies: NONE })).toEqual([
@@ -110,7 +110,7 @@ describe("what else the network covers", () => {
     ]);
   });
 
-  test("is warned of where it is a gateway, a name server or the store", () => {
+  test("is logged if it is a gateway, a name server or the store", () => {
     const dependencies = {
       gateways: [excluded("10.5.0.1"), excluded("192.168.0.254")],
       resolvers: [excluded("fc00:0:0:3::53", "a name server of /etc/resolv.conf")],
@@ -239,7 +239,7 @@ describe("readHostDependencies", () => {
     });
   });
 
-  test("leaves out what cannot be found out", async () => {
+  test("leaves out what cannot be determined", async () => {
     const kernel = { routeTo: () => Promise.reject(new Error("EMFILE")) };
     const read = () => Promise.reject(new Error("ENOENT"));
     expect(await readHostDependencies({ kernel, read, endpoints: [] })).toEqual(NONE);

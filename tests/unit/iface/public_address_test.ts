@@ -78,7 +78,7 @@ test("an interface's own address is checked, too, and the line says what to do",
   expect(problem({})).toBeUndefined();
 });
 
-test("a link-local address works on one link, which is said", () => {
+test("a link-local address works on one link, with a warning", () => {
   const facts = { interfaces: INTERFACES, given: {} };
   const external = externalInterface(ETH0, { 4: ip("169.254.7.7"), 6: OWN[6] }, facts);
   expect(publicAddressWarnings(external)).toEqual([

@@ -43,7 +43,7 @@ describe("warnings of one kind", () => {
     expect(log.lines[6]).not.toContain("more like it");
   });
 
-  test("that do not end are a line a minute", async () => {
+  test("that do not end are logged once a minute", async () => {
     for (let second = 0; second < 3600; second++) {
       for (let i = 0; i < 20; i++) lines.warn(length(`10.${second >> 8}.${second & 255}.${i}-25`));
       await clock.advance(1000);
@@ -54,7 +54,7 @@ describe("warnings of one kind", () => {
     expect(told.reduce((sum, count) => sum + count, 0)).toBe(72_000);
   });
 
-  test("are first ones again after a quiet minute", async () => {
+  test("start from the beginning after a quiet minute", async () => {
     for (let i = 0; i < 9; i++) lines.warn(length(`10.5.${i}.128-25`));
     await clock.advance(200_000);
     expect(log.lines).toHaveLength(6);
@@ -76,7 +76,7 @@ describe("warnings of one kind", () => {
     ]);
   });
 
-  test("of ever other kinds share a few lines", async () => {
+  test("of too many kinds share a few lines", async () => {
     for (let i = 0; i < 10_000; i++) {
       const word = [...String(i)].map((digit) => "abcdefghij"[Number(digit)]).join("");
       lines.warn({ what: "ignoring lease", name: "x", reason: `its ${word} is wrong` });

@@ -94,7 +94,7 @@ describe("verbosity", () => {
 });
 
 for (const format of ["text", "json"] as const) {
-  test(`what others wrote makes no long line in ${format}, wherever it stands`, () => {
+  test(`text from outside makes no long line in ${format}, in any position`, () => {
     const { log, lines } = collect({ format });
     const long = "x".repeat(1_400_000);
     const err = Object.assign(new Error(long), { detail: long });
@@ -112,7 +112,7 @@ for (const format of ["text", "json"] as const) {
     expect(lines[2]).toContain("10.5.2.0-24");
   });
 
-  test(`what others wrote cannot turn the text around or end a line in ${format}`, () => {
+  test(`text from outside cannot reverse the text or end a line in ${format}`, () => {
     const { log, lines } = collect({ format });
     const evil = "a\u2028b\u202ec\u2066d\u009b2Je\u007ff\r\ud83d";
     log.info({ key: evil, object: { evil } }, evil);

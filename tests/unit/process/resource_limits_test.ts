@@ -90,7 +90,7 @@ describe("memoryWarning()", () => {
     }],
   ];
 
-  test.each(MACHINES)("tells of little memory, %s", (_which, contents) => {
+  test.each(MACHINES)("warns about little memory, %s", (_which, contents) => {
     expect(memoryWarning(files(contents))).toStartWith(WARNING);
   });
 

@@ -27,7 +27,7 @@ describe("Fights", () => {
     expect(rounds.map((one) => one?.delayMs)).toEqual(
       [1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000],
     );
-    // Other entries are none of its business.
+    // Other entries are not affected.
     expect(fights.beforeRepair(resourceKey(tunnelRoute(3)), "none")).toBeUndefined();
   });
 

@@ -185,7 +185,7 @@ describe("Mirror, told of a change by another program,", () => {
     expect(at(DEVICE).inSync).toBe(true);
   });
 
-  test("reads a device again that is said to be down even if that was known", () => {
+  test("reads a device again that is reported as down, even if that was known", () => {
     inOrder(DEVICE);
     mirror.hear(changed({ ...DEVICE, up: false }));
     forget();
@@ -445,7 +445,7 @@ describe("Mirror, of the program's own changes,", () => {
     expect(toDo()).toContain(resourceKey(fdb(2, 2)));
   });
 
-  test("does not count as there what it made on a device that vanished meanwhile", () => {
+  test("does not count entries on a device that vanished during the reading as present", () => {
     inOrder(DEVICE);
     table.setDesired("peer", [fdb(2, 2)], 0n, () => {});
     const step: Step = { op: "set", resource: fdb(2, 2) };
@@ -475,7 +475,7 @@ describe("Mirror, of a reading,", () => {
     expect(toDo()).toEqual([resourceKey(neighbour(2, 2)), resourceKey(tunnelRoute(2))].sort());
   });
 
-  test("believes a notification that came meanwhile more than the reading", () => {
+  test("prefers a notification that came during the reading to the reading", () => {
     inOrder(DEVICE, neighbour(2, 2), tunnelRoute(2));
     mirror.beginReading();
     mirror.hear(gone(neighbour(2, 2)));
@@ -490,7 +490,7 @@ describe("Mirror, of a reading,", () => {
     expect(table.get(resourceKey(tunnelRoute(3)))).toBeUndefined();
   });
 
-  test("believes that a device went meanwhile, with all that was on it", () => {
+  test("notices that a device vanished during the reading, with all its entries", () => {
     inOrder(DEVICE, fdb(2, 2));
     mirror.beginReading();
     mirror.hear(gone(DEVICE));
@@ -500,7 +500,7 @@ describe("Mirror, of a reading,", () => {
     expect(at(fdb(2, 2)).actual).toBeUndefined();
   });
 
-  test("is worthless when notifications were lost meanwhile", () => {
+  test("is discarded when notifications were lost during it", () => {
     mirror.beginReading();
     expect(mirror.isReadingSpoilt).toBe(false);
     mirror.hear({ kind: "overrun" });

@@ -122,7 +122,7 @@ describe("mayAdopt()", () => {
     expect(mayAdopt({ ...THEIRS, ...change }, OWNERSHIP)).toBe(false);
   });
 
-  test("leaves alone what is no route, and a route without a device where there is no interface", () => {
+  test("leaves alone everything but routes, and a route without a device where there is no interface", () => {
     expect(mayAdopt(address(1), OWNERSHIP)).toBe(false);
     const alike = { ...THEIRS, kind: "neighbour" } as unknown as Resource;
     expect(mayAdopt(alike, OWNERSHIP)).toBe(false);

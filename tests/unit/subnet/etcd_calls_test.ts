@@ -1,4 +1,4 @@
-/** Which member a call goes to, what is repeated, and when it gives up. */
+/** Which member a call goes to, what is retried, and when it fails. */
 
 import { Code, ConnectError, createRouterTransport, type Transport } from "@connectrpc/connect";
 import { beforeEach, describe, expect, test } from "bun:test";
@@ -109,7 +109,7 @@ describe("Calls", () => {
     expect(members.map(({ hasAnswered }) => hasAnswered)).toEqual([true, false, true]);
   });
 
-  test("goes on to the next member at once, and stays with the one that answers", async () => {
+  test("tries the next member at once, and stays with the one that answers", async () => {
     const on = calls();
     faults.set("a", failing("interrupted"));
     faults.set("b", failing("busy"));
@@ -121,7 +121,7 @@ describe("Calls", () => {
     expect(members[0]?.hasAnswered).toBe(false);
   });
 
-  test("pauses after each round, longer each time, and gives up after three seconds", async () => {
+  test("pauses after each round, longer each time, and stops after three seconds", async () => {
     for (const { endpoint: { host } } of members) faults.set(host, failing("unsent"));
     const error = await outcome(run(calls()));
     expect(String(error)).toBe("EtcdError: cannot read /net/a in etcd: unsent");

@@ -163,7 +163,7 @@ describe("EtcdError.from()", () => {
     expect(of(Object.assign(new Error("numbered"), { code: 7 }))[1]).toBe("numbered");
   });
 
-  test("shows what is no error at all", () => {
+  test("shows values that are not errors", () => {
     expect(of("a text")).toEqual(["interrupted", "a text"]);
   });
 

@@ -123,7 +123,7 @@ describe("SpareLease", () => {
     expect(revoked).toEqual([2n]);
   });
 
-  test("expires by itself when it cannot be revoked", async () => {
+  test("expires if it cannot be revoked", async () => {
     revoked.push(0n);
     {
       await using spare = new SpareLease(etcd);

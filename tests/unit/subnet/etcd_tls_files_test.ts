@@ -39,7 +39,7 @@ function refusal(names: ConstructorParameters<typeof TlsFiles>[0]): string {
   throw new Error("nothing was refused");
 }
 
-test("TlsFiles gives the content of the files that are named, and no others", () => {
+test("TlsFiles gives the content of the named files only", () => {
   const caFile = first?.caFile;
   const { ca, cert, key } = new TlsFiles({ caFile, ...client }).current();
   expect([ca, cert, key?.trim()]).toEqual([caFile, client.certFile, client.keyFile].map(text));

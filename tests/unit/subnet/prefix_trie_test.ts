@@ -59,7 +59,7 @@ describe("PrefixTrie", () => {
     expect(named(trie.overlapping(prefix("10.5.0.0/16")))).toEqual(["a"]);
   });
 
-  test("gives up the memory of what is removed", () => {
+  test("frees the memory of removed prefixes", () => {
     const trie = new PrefixTrie<Owner>();
     const change = (times: number) => {
       for (let i = 0; i < times; i++) {

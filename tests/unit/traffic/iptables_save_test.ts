@@ -42,7 +42,7 @@ test("a table without its end is not read", () => {
   });
 });
 
-test("a table with a line that is no rule is not read, the next one is", () => {
+test("a table with an invalid line is not read, the next one is", () => {
   const odd = FILTER.replace(
     "-A FORWARD -j ACCEPT",
     "[unsupported revision]\n-A FORWARD -j ACCEPT",

@@ -22,7 +22,7 @@ const ENVIRONMENT = {
   WATCHDOG_PID: "1",
 };
 
-test("commands inherit what is no secret, and what the configuration names", () => {
+test("commands inherit all but secrets, and what the configuration names", () => {
   const { env, withheld } = hookEnvironment(ENVIRONMENT, ["AWS_SESSION_TOKEN", "ABSENT"]);
   expect(Object.keys(env).sort()).toEqual([
     ...["AWS_SESSION_TOKEN", "FLANNELD_ETCD_ENDPOINTS", "NODE_NAME", "PATH"],
@@ -65,7 +65,7 @@ test.each([
   ["with values", "A=b"],
   ["with a dollar sign", "$A"],
   ["as a list", ["A"]],
-])("CommandEnvironment cannot be given %s", (_which, value) => {
+])("CommandEnvironment does not accept %s", (_which, value) => {
   const { log } = backendHost(new FakeKernel(), config("extension", [4], {}));
   const asked = config("extension", [4], { CommandEnvironment: value });
   const read = () => extension.checkConfig(asked, log);

@@ -92,7 +92,7 @@ test("what a command that ends well has left in the background goes on", async (
   expect(marked()).toHaveLength(1);
 });
 
-test("a command that takes long is said to run", async () => {
+test("a command that takes long is reported as running", async () => {
   const running = run('until [ -e "$OUT" ]; do sleep 0.05; done', { timeoutMs: 60_000 });
   const text = "SubnetAddCommand for 10.5.2.0/24 is still running after 2 s; its limit is 60 s";
   await eventually("it is said", 30_000, () => records.some(({ msg }) => msg === text));

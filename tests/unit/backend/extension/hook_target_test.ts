@@ -153,7 +153,7 @@ describe("a restart", () => {
 });
 
 describe("a command that fails", () => {
-  test("for many peers is a few lines and their number", async () => {
+  test("for many peers is logged in a few lines, with their number", async () => {
     using sandbox = new Sandbox();
     await using target = await sandbox.run({ SubnetAddCommand: "exit 1" });
     for (let n = 2; n < 10; n++) target.put(peer(n));

@@ -200,7 +200,7 @@ test("charon is asked when states are gone: for those of their ends, or for all"
   expect(isWatched).toBe(false);
 });
 
-test("a kernel without ESP is a problem until it has it, and is asked now and then", async () => {
+test("a kernel without ESP is a problem until it has it, and is asked periodically", async () => {
   using charon = new FakeCharon(join(directory, "esp"));
   const kernel = new FakeKernel();
   kernel.lacksEsp = true;

@@ -90,7 +90,7 @@ test("the process number of another container is called that", async () => {
   await other.exited;
 });
 
-test("a daemon that is about to end is waited for", async () => {
+test("waits for a daemon that is about to end", async () => {
   const { clock, claim } = setUp();
   const first = await claim();
   const second = claim();
@@ -100,7 +100,7 @@ test("a daemon that is about to end is waited for", async () => {
   (await second)[Symbol.dispose]();
 });
 
-test("whatever else is in the file is no holder, and the wait ends with the daemon", async () => {
+test("other content of the file is ignored, and the wait ends with the daemon", async () => {
   const { clock, stop, records, claim } = setUp();
   using _first = await claim();
   writeFileSync(join(directory, "charon.lock"), '{"pid":1,"networkNamespace":"\\u001b[31m"}');
@@ -121,7 +121,7 @@ test.each([
   ],
   ["a link", (path: string) => symlinkSync("/dev/null", path), "is a device, not a regular file"],
   ["a link to a file", (path: string) => symlinkSync("else", path), "ELOOP"],
-])("%s in the lock's place is one line", async (_what, make, expected) => {
+])("%s at the lock file's path is one line", async (_what, make, expected) => {
   const { claim } = setUp();
   writeFileSync(join(directory, "else"), "");
   make(join(directory, "charon.lock"));

@@ -1,4 +1,4 @@
-/** A charon of another network namespace is of no use here, and is never taken for ours. */
+/** A charon of another network namespace cannot be used here and is never adopted. */
 
 import { afterAll, expect, test } from "bun:test";
 import { mkdtempSync, readlinkSync, rmSync } from "node:fs";

@@ -1,4 +1,4 @@
-/** What a client cannot have of the server, however it asks. */
+/** The limits of the server for its clients. */
 
 import { create, toBinary } from "@bufbuild/protobuf";
 import { expect, test } from "bun:test";
@@ -93,7 +93,7 @@ async function rangeStatus(session: ClientHttp2Session): Promise<string> {
   return (await statusOf(stream))[0];
 }
 
-test("a connection has so many calls at a time, and one that opens more and more is closed", async () => {
+test("concurrent calls of a connection are limited, and one that keeps opening more is closed", async () => {
   await using server = await TestServer.start({ streamsPerConnection: 20 });
   using client = await RawHttp2.open(server.port);
   for (let stream = 1; stream < 2_000 && !client.isClosed; stream += 2) {
@@ -105,7 +105,7 @@ test("a connection has so many calls at a time, and one that opens more and more
   expect(await rangeStatus(session)).toBe("0");
 });
 
-test("there are so many calls at a time in all, and more when some have ended", async () => {
+test("concurrent calls are limited in all, and accepted again when some have ended", async () => {
   await using server = await TestServer.start({ streams: 10 });
   using first = server.connect();
   using second = server.connect();
@@ -190,7 +190,7 @@ test("a request in frames of one byte ends its connection", async () => {
   }
 });
 
-test("a stream of many small messages is not taken for that", async () => {
+test("a stream of many small messages is allowed", async () => {
   await using server = await TestServer.start({});
   using session = server.connect();
   const stream = call(session, WATCH_PATH);
@@ -199,7 +199,7 @@ test("a stream of many small messages is not taken for that", async () => {
   expect((await statusOf(stream))[0]).toBe("0");
 });
 
-test("a request that does not arrive, or not to its end, is over after a while", async () => {
+test("a request that does not arrive, or not completely, times out", async () => {
   await using server = await TestServer.start({ requestMs: 50, firstRequestMs: 400 });
   using session = server.connect();
   const nothing = new Uint8Array();
@@ -221,7 +221,7 @@ test("a request that does not arrive, or not to its end, is over after a while",
   }
 });
 
-test("unfinished requests of all clients together are so many bytes at most", async () => {
+test("the incomplete requests of all clients together are limited", async () => {
   await using server = await TestServer.start({ requestBytes: 1 << 20 });
   using session = server.connect();
   const prefix = Buffer.alloc(5);
@@ -235,7 +235,7 @@ test("unfinished requests of all clients together are so many bytes at most", as
   expect(await rangeStatus(session)).toBe("0");
 });
 
-test("a deadline in a hundred years is none", async () => {
+test("a deadline in a hundred years is ignored", async () => {
   await using server = await TestServer.start({});
   using session = server.connect();
   const warnings: Error[] = [];
