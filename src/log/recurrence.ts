@@ -1,4 +1,4 @@
-/** Something that is done again each time it was undone, perhaps hundreds of times a second. */
+/** Rate limit for the log lines about one recurring event, such as a repair that is undone each time. */
 
 import type { Log } from "./log.ts";
 
@@ -9,8 +9,8 @@ export interface RecurrenceOptions {
 }
 
 /**
- * The first five times are logged, then each time that their number has doubled: 10, 20, 40 and so on.
- * After a minute without any, the next one is a first one again.
+ * Logs the first five times, then whenever their number has doubled: 10, 20, 40 and so on. After a minute
+ * without the event it starts from the beginning.
  */
 export class Recurrence {
   readonly #options: RecurrenceOptions;
@@ -21,12 +21,12 @@ export class Recurrence {
     this.#options = options;
   }
 
-  /** Whether it has happened so often of late that the next time can wait. */
+  /** Whether it has happened more than a few times recently. */
   get isFrequent(): boolean {
     return this.#times >= AT_ONCE && !this.#isOver();
   }
 
-  /** It has happened once more. Returns whether that was logged. */
+  /** Counts one more. Returns whether it was logged. */
   again(level: "info" | "warn", text: string, fields: Record<string, unknown> = {}): boolean {
     if (this.#isOver()) this.#times = 0;
     this.#lastMs = this.#options.nowMs();

@@ -26,7 +26,7 @@ export class Random {
     return this.next() % limit;
   }
 
-  /** True once in `n` times, on average. */
+  /** True once in `times` calls, on average. */
   once(times: number): boolean {
     return this.below(times) === 0;
   }

@@ -254,7 +254,7 @@ interface OtherSession {
   readonly isMoot?: () => Promise<boolean>;
 }
 
-/** Between two times that the key is put back, where it is often removed. */
+/** The pause before the key is written again if something keeps deleting it. */
 const FREQUENT_PAUSE_MS = 1000;
 
 /** Within the time that a service manager gives a stopping daemon. */

@@ -60,7 +60,7 @@ export class EtcdOwnLease implements OwnLease {
   #expiresMs: number;
   /** Ends the pause before the next renewal, because the time of expiry has changed. */
   #rescheduled = new AbortController();
-  /** That something else deletes or changes the key. */
+  /** Deletions and changes of the key by something else. */
   readonly #disturbance: Recurrence;
   #turn: Promise<unknown> = Promise.resolve();
   #resolveLost: (reason: string) => void = () => {};
