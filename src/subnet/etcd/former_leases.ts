@@ -27,8 +27,8 @@ export interface FormerLease {
 }
 
 /**
- * Two nodes that have come back with each other's address wait for one another. One of them, the same
- * for both, waits so much longer; when the other one has ended, it finds that address free.
+ * Two nodes that have come back with each other's address wait for each other. The one with the lower
+ * address waits this much longer: when the other one has ended, its address is free.
  */
 const PATIENCE_MS = 5_000;
 
