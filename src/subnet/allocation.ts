@@ -1,14 +1,7 @@
 /** The choice of a free subnet. Pure: the taken ones and the chance are given. */
 
 import { familiesOf, mapFamilies, type PerFamily } from "../addr/family.ts";
-import {
-  addressBits,
-  addressValue,
-  FAMILIES,
-  type Family,
-  familyOf,
-  formatAddress,
-} from "../addr/ip.ts";
+import { addressBits, addressValue, FAMILIES, familyOf, formatAddress } from "../addr/ip.ts";
 import {
   makePrefix,
   type Prefix,
@@ -36,18 +29,13 @@ export function allocateSubnets(
   /** An integer from 0 to `limit` - 1, each as likely as the others. */
   randomIndex: (limit: number) => number,
 ): PerFamily<Prefix> | undefined {
-  const ranges: Record<Family, PrefixRange[]> = { 4: [], 6: [] };
-  for (const subnets of taken) {
-    for (const family of familiesOf(subnets)) {
-      const network = families[family]?.network;
-      const subnet = subnets[family] as Prefix;
-      if (network !== undefined && !prefixContains(subnet, network)) {
-        ranges[family].push(prefixRange(subnet));
-      }
-    }
-  }
+  const all = [...taken];
   const chosen = mapFamilies(families, (network, family) => {
-    const free = firstFree(network, ranges[family], ALLOCATION_CHOICES);
+    const claimed = all.map((subnets) => subnets[family])
+      .filter((subnet): subnet is Prefix =>
+        subnet !== undefined && !prefixContains(subnet, network.network)
+      );
+    const free = firstFree(network, claimed.map(prefixRange), ALLOCATION_CHOICES);
     return free.length === 0 ? undefined : free[randomIndex(free.length)];
   });
   return familiesOf(families).every((family) => chosen[family]) ? chosen : undefined;
@@ -63,11 +51,10 @@ export function subnetsFit(config: NetworkConfig, subnets: PerFamily<Prefix>): b
   });
 }
 
-/** Whether the subnet has the configured length and is between the limits. */
+/** Whether a subnet of the network's family has the configured length and is between the limits. */
 export function subnetFits(network: FamilyNetwork, subnet: Prefix): boolean {
   const first = addressValue(prefixAddress(subnet));
-  return familyOf(subnet) === familyOf(network.network) &&
-    prefixLength(subnet) === network.subnetLength &&
+  return prefixLength(subnet) === network.subnetLength &&
     first >= addressValue(network.subnetMin) && first <= addressValue(network.subnetMax);
 }
 
@@ -76,7 +63,7 @@ function firstFree(network: FamilyNetwork, taken: PrefixRange[], limit: number):
   const family = familyOf(network.network);
   const size = 1n << BigInt(addressBits(family) - network.subnetLength);
   const last = addressValue(network.subnetMax);
-  const sorted = taken.sort((a, b) => a.first < b.first ? -1 : a.first > b.first ? 1 : 0);
+  const sorted = taken.sort((a, b) => a.first < b.first ? -1 : 1);
   const free: Prefix[] = [];
   let candidate = addressValue(network.subnetMin);
   let next = 0;

@@ -138,7 +138,6 @@ export class LeaseTable {
   }
 
   #put(given: Lease | InvalidLease, unsettled: Set<Candidate>): void {
-    if (this.#isUnchanged(given)) return;
     this.#setAside.delete(given.key);
     const rejected = this.#whyRejected(given);
     if (rejected !== undefined) {
@@ -151,7 +150,7 @@ export class LeaseTable {
     }
     const lease = this.#configuredFamilies(given as Lease);
     const known = this.#candidates.get(lease.key);
-    if (known !== undefined && sameClaim(known.lease, lease)) {
+    if (known?.lease.createRevision === lease.createRevision) {
       known.lease = lease;
       if (known.accepted) this.#leases.set(lease.key, lease);
       return;
@@ -172,15 +171,6 @@ export class LeaseTable {
     return reason === undefined ? undefined : { key: given.key, reason };
   }
 
-  /** A snapshot mostly repeats what is known; then its plausibility is known, too. */
-  #isUnchanged(given: Lease | InvalidLease): boolean {
-    if ("reason" in given) return false;
-    const known = this.#candidates.get(given.key)?.lease;
-    return known !== undefined && !this.#containsExcluded(given) &&
-      known.modRevision === given.modRevision &&
-      sameClaim(known, this.#configuredFamilies(given)) && sameContent(known, given);
-  }
-
   #containsExcluded({ subnets }: Lease): boolean {
     const { excluded } = this.#rules;
     return Object.values(subnets).some((subnet) =>
@@ -198,7 +188,7 @@ export class LeaseTable {
       const subnet = candidate.lease.subnets[family];
       if (subnet) this.#claims[family].delete(subnet, candidate);
     }
-    if (candidate.accepted) this.#rivals(candidate).forEach((rival) => unsettled.add(rival));
+    this.#rivals(candidate).forEach((rival) => unsettled.add(rival));
   }
 
   /**
@@ -206,12 +196,12 @@ export class LeaseTable {
    * that going from old to young decides each once.
    */
   #settle(unsettled: Set<Candidate>, touch: (key: LeaseKey) => void): void {
-    const queue = [...unsettled].sort(byAge);
+    const queue = [...unsettled].sort((a, b) => isOlder(a, b) ? -1 : 1);
     for (let i = 0; i < queue.length; i++) {
       const candidate = queue[i] as Candidate;
       const { key } = candidate.lease;
       const rivals = this.#rivals(candidate);
-      const winner = rivals.find((rival) => rival.accepted && byAge(rival, candidate) < 0);
+      const winner = rivals.find((rival) => rival.accepted && isOlder(rival, candidate));
       touch(key);
       if (winner === undefined) {
         this.#rejected.delete(key);
@@ -223,22 +213,21 @@ export class LeaseTable {
       candidate.accepted = winner === undefined;
       if (candidate.accepted) this.#leases.set(key, candidate.lease);
       else this.#leases.delete(key);
-      const younger = rivals.filter((rival) => byAge(candidate, rival) < 0);
+      const younger = rivals.filter((rival) => isOlder(candidate, rival));
       younger.forEach((rival) => insertByAge(queue, rival, i + 1));
     }
   }
 
-  /** The other candidates that claim some of the same addresses. */
+  /** The candidates that claim some of its addresses, as often as they do; it may be among them. */
   #rivals(candidate: Candidate): Candidate[] {
-    const rivals = familiesOf(candidate.lease.subnets).flatMap((family) =>
-      this.#claims[family].overlapping(candidate.lease.subnets[family] as Prefix)
-    ).filter((rival) => rival !== candidate);
-    return rivals.length > 1 ? [...new Set(rivals)] : rivals;
+    const { subnets } = candidate.lease;
+    return familiesOf(subnets).flatMap((family) =>
+      this.#claims[family].overlapping(subnets[family] as Prefix)
+    );
   }
 
   #configuredFamilies(lease: Lease): Lease {
     const { families } = this.#options.config;
-    if (familiesOf(lease.subnets).every((family) => families[family])) return lease;
     const subnets = mapFamilies(
       lease.subnets,
       (subnet, family) => families[family] ? subnet : undefined,
@@ -268,7 +257,7 @@ export class LeaseTable {
         deletes.push({ kind: "delete", lease: previous, ...(isSetAside && { isSetAside }) });
       } else if (previous === undefined) {
         puts.push({ kind: "put", lease });
-      } else if (!sameSubnets(previous, lease) || !sameContent(previous, lease)) {
+      } else if (!sameAttributes(previous, lease)) {
         puts.push({ kind: "put", lease, previous });
       }
     }
@@ -285,22 +274,15 @@ interface Candidate {
 /** Rejections remembered so that they are told once; beyond it, some are told again. */
 const MAX_REPORTED = 65_536;
 
-function sameClaim(a: Lease, b: Lease): boolean {
-  return a.createRevision === b.createRevision && sameSubnets(a, b);
+function sameAttributes(a: Lease, b: Lease): boolean {
+  return JSON.stringify(a.attributes) === JSON.stringify(b.attributes);
 }
 
-function sameSubnets(a: Lease, b: Lease): boolean {
-  return FAMILIES.every((family) => a.subnets[family] === b.subnets[family]);
-}
-
-function sameContent(a: Lease, b: Lease): boolean {
-  return a === b || JSON.stringify(a.attributes) === JSON.stringify(b.attributes);
-}
-
-function byAge(a: Candidate, b: Candidate): number {
+function isOlder(a: Candidate, b: Candidate): boolean {
   const [x, y] = [a.lease, b.lease];
-  if (x.createRevision !== y.createRevision) return x.createRevision < y.createRevision ? -1 : 1;
-  return x.key < y.key ? -1 : x.key > y.key ? 1 : 0;
+  return x.createRevision === y.createRevision
+    ? x.key < y.key
+    : x.createRevision < y.createRevision;
 }
 
 /** Puts a candidate into the sorted rest of the queue, from index `start`, unless it is there. */
@@ -308,7 +290,7 @@ function insertByAge(queue: Candidate[], candidate: Candidate, start: number): v
   let [low, high] = [start, queue.length];
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (byAge(queue[middle] as Candidate, candidate) < 0) low = middle + 1;
+    if (isOlder(queue[middle] as Candidate, candidate)) low = middle + 1;
     else high = middle;
   }
   if (queue[low] !== candidate) queue.splice(low, 0, candidate);

@@ -53,6 +53,7 @@ describe("allocateSubnets", () => {
           prefixes.map((prefix) => ({ 4: prefix })),
           (limit) => {
             expect(limit).toBe(free.length);
+            expect(limit).toBeGreaterThan(0);
             return chance % limit;
           },
         );

@@ -139,11 +139,16 @@ describe("lease values", () => {
     };
     const text = '{"publicip":"1.2.3.4","BACKENDTYPE":"vxlan","BackendData":null,"Extra":[1]}';
     expect<unknown>(decodeLeaseValue(text)).toEqual(expected);
-    expect<unknown>(decodeLeaseValue("{}")).toEqual({
+    expect<unknown>(decodeLeaseValue("{}")).toStrictEqual({
       publicAddresses: {},
       backendType: "",
       backendData: {},
     });
+  });
+
+  test("take nothing from a prototype that they bring along", () => {
+    const text = '{"__proto__":{"publicip":"1.2.3.4","backendtype":"vxlan"}}';
+    expect(decodeLeaseValue(text)).toEqual(decodeLeaseValue("{}"));
   });
 
   test.each([
@@ -157,6 +162,27 @@ describe("lease values", () => {
     ['{"BackendType":5}', "its BackendType is not a string"],
   ])("%p gives the reason %p", (text, reason) => {
     expect<unknown>(decodeLeaseValue(text)).toBe(reason);
+  });
+
+  test("an entry at which this program fails gives a reason and the fault", () => {
+    const failing = (fault: unknown) => ({
+      key: "10.5.2.0-24",
+      createRevision: 1n,
+      modRevision: 1n,
+      get value(): string {
+        throw fault;
+      },
+    });
+    const fault = new RangeError("Maximum call stack size exceeded.");
+    expect<unknown>(decodeLease(failing(fault))).toEqual({
+      key: "10.5.2.0-24",
+      reason: "this program cannot deal with it: Maximum call stack size exceeded.",
+      fault,
+    });
+    expect<unknown>(decodeLease(failing("a text"))).toMatchObject({
+      reason: "this program cannot deal with it: a text",
+      fault: new Error("a text"),
+    });
   });
 
   test("garbage gives a reason and never throws", () => {

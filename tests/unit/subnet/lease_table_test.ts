@@ -1,4 +1,4 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect, spyOn, test } from "bun:test";
 import fc from "fast-check";
 import { mapFamilies, type PerFamily } from "../../../src/addr/family.ts";
 import type { IpAddress } from "../../../src/addr/ip.ts";
@@ -8,6 +8,7 @@ import type { Lease, LeaseKey, LeaseWatch } from "../../../src/subnet/lease.ts";
 import { decodeLease, encodeLeaseKey, isInvalidLease } from "../../../src/subnet/lease_codec.ts";
 import { type LeaseChange, LeaseTable } from "../../../src/subnet/lease_table.ts";
 import { whyImplausible } from "../../../src/subnet/plausible.ts";
+import { PrefixTrie } from "../../../src/subnet/prefix_trie.ts";
 
 const CONFIG = parseNetworkConfig(
   JSON.stringify({ Network: "10.5.0.0/16", EnableIPv6: true, IPv6Network: "fc00::/48" }),
@@ -321,6 +322,113 @@ describe("LeaseTable", () => {
       }),
       { numRuns: 300 },
     );
+  });
+
+  test("a lease that is shut out and renewed stays so, and comes back as it was renewed", () => {
+    const { leases, reports } = table();
+    const older = lease(2, { ipv6: "fc00:0:0:22::/64", created: 5 });
+    leases.apply(snapshot(older, lease(2, { created: 6 })));
+    const renewed = lease(2, { created: 6, modified: 9, mac: "02:00:00:00:00:99" });
+    expect(leases.apply({ kind: "put", lease: renewed })).toEqual([]);
+    expect([...leases.leases.keys()]).toEqual([older.key]);
+    expect(reports).toHaveLength(1);
+    expect(leases.apply({ kind: "delete", key: older.key })).toEqual([
+      { kind: "delete", lease: older },
+      { kind: "put", lease: renewed },
+    ]);
+  });
+
+  test("a lease that was deleted and made again is as young as its new key", () => {
+    const { leases } = table();
+    const rival = lease(2, { ipv6: "fc00:0:0:22::/64", created: 5 });
+    leases.apply(snapshot(lease(2, { created: 4 }), rival));
+    expect([...leases.leases.keys()]).toEqual([KEY(2)]);
+    expect(text(leases.apply(snapshot(rival, lease(2, { created: 6 }))))).toEqual([
+      `delete ${KEY(2)}`,
+      `put ${rival.key}`,
+    ]);
+  });
+
+  test("of two leases of one revision, as after a restore, each node takes the same", () => {
+    const [a, b] = [lease(2, { ipv6: "fc00:0:0:22::/64", created: 5 }), lease(2, { created: 5 })];
+    const [first] = [a.key, b.key].sort();
+    for (const order of [[a, b], [b, a]]) {
+      const { leases } = table();
+      for (const item of order) leases.apply({ kind: "put", lease: item });
+      expect([...leases.leases.keys()]).toEqual([first as LeaseKey]);
+    }
+  });
+
+  test("a lease that was mended is not replaced by what it was when needs change", () => {
+    const { leases } = table();
+    const gateway = { address: "10.5.2.254" as IpAddress, what: "the gateway of this host" };
+    leases.setExcluded([gateway]);
+    leases.apply({ kind: "put", lease: lease(2) });
+    leases.apply({ kind: "invalid", invalid: { key: KEY(2), reason: "its value is not JSON" } });
+    expect(leases.setExcluded([])).toEqual([]);
+    expect([...leases.rejected.values()]).toEqual(["its value is not JSON"]);
+    leases.setExcluded([gateway]);
+    leases.apply({ kind: "put", lease: lease(2) });
+    leases.apply({ kind: "delete", key: KEY(2) });
+    expect(leases.setExcluded([])).toEqual([]);
+  });
+
+  test("what this host needs is looked for only in leases that hold it or held it", () => {
+    const { leases } = table();
+    let reads = 0;
+    const { attributes, ...rest } = lease(2, { type: "host-gw" });
+    const foreign: Lease = {
+      ...rest,
+      get attributes() {
+        reads++;
+        return attributes;
+      },
+    };
+    leases.apply(snapshot(foreign, lease(3)));
+    const before = reads;
+    leases.setExcluded([{ address: "10.5.3.254" as IpAddress, what: "a name server" }]);
+    leases.setExcluded([]);
+    expect(reads).toBe(before);
+    expect([...leases.leases.keys()]).toEqual([KEY(3)]);
+  });
+
+  test("what is known already, and what a change does not concern, is not decided again", () => {
+    using adding = spyOn(PrefixTrie.prototype, "add");
+    using asking = spyOn(PrefixTrie.prototype, "overlapping");
+    const { leases } = table();
+    const asked = (change: () => void) => {
+      asking.mockClear();
+      change();
+      return asking.mock.calls.length;
+    };
+    const four = (i: number, created: number) =>
+      lease(2, { ipv6: `fc00:0:0:${20 + i}::/64`, created });
+    // Each holds the same IPv4 subnet, and each lookup asks for both families.
+    const rivals = [four(1, 10), four(2, 20), four(3, 30), four(4, 40)];
+    expect(asked(() => leases.apply(snapshot(...rivals, lease(7))))).toBe(2 * 5);
+    adding.mockClear();
+    expect(asked(() => leases.apply(snapshot(...rivals, lease(7, { modified: 99 }))))).toBe(0);
+    expect(adding).not.toHaveBeenCalled();
+    const younger = { kind: "put", lease: four(5, 25) } as const;
+    expect(asked(() => leases.apply(younger))).toBe(2);
+    // One lookup for those that it leaves, and one for each that may hold the subnet now.
+    expect(asked(() => leases.apply({ kind: "delete", key: four(1, 10).key }))).toBe(2 * 5);
+    // It takes the subnet from one, which the younger ones are compared with again.
+    const oldest = { kind: "put", lease: four(6, 5) } as const;
+    expect(asked(() => leases.apply(oldest))).toBe(2 * 5);
+    expect([...leases.leases.keys()].sort()).toEqual([four(6, 5).key, KEY(7)].sort());
+  });
+
+  test("a reason is reported again after 65 536 others, so that the memory of them is bounded", () => {
+    const { leases, reports } = table();
+    const reject = (n: number) =>
+      leases.apply({ kind: "invalid", invalid: { key: KEY(2), reason: `reason ${n}` } });
+    for (let n = 0; n < 65_536; n++) reject(n);
+    reject(0);
+    expect(reports).toHaveLength(65_536);
+    reject(65_536);
+    reject(0);
+    expect(reports.slice(65_536)).toEqual([`${KEY(2)}: reason 65536`, `${KEY(2)}: reason 0`]);
   });
 
   test("10 000 leases are taken in once, however often they come", () => {
