@@ -45,7 +45,7 @@ async function withTime<T>(etcd: FakeEtcd, promise: Promise<T>): Promise<T> {
   const end = () => done = true;
   promise.then(end, end);
   for (let i = 0; i < 3600 && !done; i++) await etcd.clock.advance(1000);
-  return await promise;
+  return await Promise.race([promise, Promise.reject(new Error("not within an hour"))]);
 }
 
 function subnetKeys(etcd: FakeEtcd): string[] {
