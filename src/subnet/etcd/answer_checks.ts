@@ -8,7 +8,6 @@
  */
 
 import { shown } from "../../text/shown.ts";
-import { keyRange } from "./messages.ts";
 import type { Operation, RangeRequest, Transaction } from "./etcd.ts";
 import type { Event, KeyValue } from "./rpc/kv_pb.ts";
 import type {
@@ -134,10 +133,9 @@ function checkKeyValues(
   if (more || count > BigInt(kvs.length)) {
     throw new WrongAnswerError(`etcd's answer is cut off: ${kvs.length} of ${count} keys`);
   }
-  const { key } = keyRange(request);
-  const prefix = request.key === "" ? new Uint8Array() : key;
+  const key = new TextEncoder().encode(request.key);
   for (const keyValue of kvs) {
-    const isAsked = request.prefix ? startsWith(keyValue.key, prefix) : isEqual(keyValue.key, key);
+    const isAsked = request.prefix ? startsWith(keyValue.key, key) : isEqual(keyValue.key, key);
     if (!isAsked) {
       throw new WrongAnswerError(
         `etcd answered with the key ${keyText(keyValue.key)}, which was not asked for`,
@@ -168,7 +166,7 @@ function textOf(operation: Operation): string {
 }
 
 function startsWith(key: Uint8Array, prefix: Uint8Array): boolean {
-  return key.length >= prefix.length && isEqual(key.subarray(0, prefix.length), prefix);
+  return isEqual(key.subarray(0, prefix.length), prefix);
 }
 
 function isEqual(a: Uint8Array, b: Uint8Array): boolean {
