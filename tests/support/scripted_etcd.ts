@@ -4,7 +4,7 @@
  */
 
 import type { ServiceImpl } from "@connectrpc/connect";
-import { Server } from "../../src/datastore/rpc/server.ts";
+import { Server, type ServerTls } from "../../src/datastore/rpc/server.ts";
 import { Event_EventType as EventType } from "../../src/subnet/etcd/rpc/kv_pb.ts";
 import { KV, Lease, Watch } from "../../src/subnet/etcd/rpc/rpc_pb.ts";
 import { collectingLog } from "./collecting_log.ts";
@@ -78,13 +78,15 @@ export class ScriptedEtcd implements AsyncDisposable {
   readonly calls = { range: 0, txn: 0, watch: 0 };
   readonly #watches = new Set<(response: ScriptedWatchResponse | undefined) => void>();
   #server: Server | undefined;
+  #scheme = "http";
 
-  static async start(): Promise<ScriptedEtcd> {
+  static async start(tls?: ServerTls): Promise<ScriptedEtcd> {
     const etcd = new ScriptedEtcd();
+    etcd.#scheme = tls === undefined ? "http" : "https";
     etcd.#server = await Server.start({
       host: "127.0.0.1",
       port: 0,
-      tls: undefined,
+      tls,
       routes: (router) => {
         router.service(KV, etcd.#keys());
         router.service(Lease, etcd.#leases());
@@ -96,8 +98,12 @@ export class ScriptedEtcd implements AsyncDisposable {
     return etcd;
   }
 
+  get port(): number {
+    return this.#server?.port as number;
+  }
+
   get url(): string {
-    return `http://127.0.0.1:${this.#server?.port}`;
+    return `${this.#scheme}://127.0.0.1:${this.port}`;
   }
 
   header(): ScriptedHeader {
