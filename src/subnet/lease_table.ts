@@ -188,7 +188,8 @@ export class LeaseTable {
       const subnet = candidate.lease.subnets[family];
       if (subnet) this.#claims[family].delete(subnet, candidate);
     }
-    this.#rivals(candidate).forEach((rival) => unsettled.add(rival));
+    // Thousands of leases may claim one subnet; only its holder keeps the others from it.
+    if (candidate.accepted) this.#rivals(candidate).forEach((rival) => unsettled.add(rival));
   }
 
   /**
@@ -228,6 +229,7 @@ export class LeaseTable {
 
   #configuredFamilies(lease: Lease): Lease {
     const { families } = this.#options.config;
+    if (familiesOf(lease.subnets).every((family) => families[family])) return lease;
     const subnets = mapFamilies(
       lease.subnets,
       (subnet, family) => families[family] ? subnet : undefined,

