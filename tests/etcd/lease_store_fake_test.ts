@@ -942,8 +942,8 @@ describe("the live session", () => {
     const error = await failure(withTime(etcd, store.acquire(request(IPV4, A), forever)));
     expect(error.message).toEndWith(
       "has the public address 192.0.2.1 of this node too, so that the other nodes cannot tell the two " +
-        "apart; no interface here has it: give this node an address of its own with --public-ip, or " +
-        "leave --public-ip out",
+        "apart; no interface here has it: set --public-ip to this node's own address, or " +
+        "remove --public-ip",
     );
     expect(subnetKeys(etcd)).toEqual([keyOf(first)]);
     expect(first.lease.createRevision).toBe(

@@ -209,7 +209,7 @@ export class LiveSession implements AsyncDisposable {
   }
 
   async #renew(signal: AbortSignal): Promise<void> {
-    // A program that keeps deleting the key is not answered as fast as it can delete.
+    // Limits the rate of writes if a program keeps deleting the key.
     if (this.#putBack.isFrequent) await sleep(this.#options.clock, FREQUENT_PAUSE_MS, signal);
     if (signal.aborted) return;
     const changes = this.#foreignChanges;
@@ -248,7 +248,7 @@ interface OtherSession {
   readonly subject: string;
   /** The message if it is alive. */
   readonly whyDuplicate: () => string;
-  /** How long to wait yet after it has turned out to be alive. */
+  /** How much longer to wait after it is known to be alive. */
   readonly patienceMs?: number;
   /** Whether there is nothing left to wait for. */
   readonly isMoot?: () => Promise<boolean>;
@@ -273,9 +273,9 @@ export interface FormerSessionOptions
   readonly subject: string;
   /** The rest of "node HOST (interface IF) is alive and …". */
   readonly duplicate: string;
-  /** How long that node, which may be waiting for this one, is given to give up first. */
+  /** How much longer to wait for that node, which may be waiting for this one, to end first. */
   readonly patienceMs: number;
-  /** Whether what has that node's address has changed, so that its session no longer matters. */
+  /** Whether the lease with that node's address has changed, so that its session no longer matters. */
   readonly isMoot: () => Promise<boolean>;
 }
 
@@ -348,12 +348,12 @@ function duplicateText({ address, node }: LiveSessionOptions, holder: Holder): s
     ` too, so that the other nodes cannot tell the two apart; ${remedyText(node, address)}`;
 }
 
-/** An address that no interface has was given: NAT, or a slip. */
+/** The address was given but no interface has it: NAT, or a mistake. */
 function remedyText({ interface: name, interfaces }: LiveNode, address: IpAddress): string {
   if (name === "") {
     const flag = familyOf(address) === 4 ? "--public-ip" : "--public-ipv6";
-    return `no interface here has it: give this node an address of its own with ${flag}, or leave ` +
-      `${flag} out`;
+    return `no interface here has it: set ${flag} to this node's own address, or ` +
+      `remove ${flag}`;
   }
   const others = interfaces.filter(({ addresses }) =>
     addresses.length > 0 && !addresses.includes(address)

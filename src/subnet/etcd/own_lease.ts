@@ -54,7 +54,7 @@ export class EtcdOwnLease implements OwnLease {
   readonly #stopped = new AbortController();
   #lease: Lease;
   #value: string;
-  /** What another process with this node's public address put in its place, as this node would write it. */
+  /** What another process with this node's public address has written, in this node's encoding. */
   #otherValue: string | undefined;
   #etcdLease: bigint;
   #expiresMs: number;
@@ -88,7 +88,7 @@ export class EtcdOwnLease implements OwnLease {
 
   get problem(): string | undefined {
     if (this.#otherValue === undefined || this.#otherValue === this.#value) return undefined;
-    return `${OTHER_PROCESS}, and the other nodes go by what lease ${this.#lease.key} says now; ` +
+    return `${OTHER_PROCESS}, and the other nodes use what lease ${this.#lease.key} says now; ` +
       "end that process, on this host or on a node with the same address, and restart flanneld";
   }
 
