@@ -204,7 +204,7 @@ describe("trap 13: two nodes with one public address", () => {
     const daemon = two.start({ flags });
     expect(await daemon.exitCode(60_000)).toBe(1);
     expect(daemon.logEnd()).toMatch(/192\.0\.2\.77/);
-    expect(daemon.logEnd()).toMatch(/give this node an address of its own with --public-ip/);
+    expect(daemon.logEnd()).toMatch(/set --public-ip to this node.s own address/);
     expect(await cluster.leases()).toHaveLength(1);
     expect(await one.kernel()).toBe(before);
     expect((await one.http("/readyz")).status).toBe(200);

@@ -349,7 +349,7 @@ describe("when the network changes, a connection", () => {
     host.route = { ...ROUTE, link: "eth1" };
     expect(await connection.networkChanged(HERE)).toBe(true);
     for (const error of [await opened, await other]) {
-      expect(error.message).toStartWith("the network has changed while it was dialled");
+      expect(error.message).toStartWith("the network changed while connecting");
     }
   });
 

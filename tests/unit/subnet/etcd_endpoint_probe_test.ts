@@ -11,7 +11,7 @@ import { TestCa } from "../../support/certificates.ts";
 
 /** Never comes to pass in a test that passes. */
 const LONG_MS = 600_000;
-const PORT = "check the port, 2379 unless etcd is set up otherwise";
+const PORT = "check the port, 2379 unless etcd is configured otherwise";
 
 let ca: TestCa;
 let material: TlsMaterial;
@@ -128,7 +128,7 @@ describe("probeEndpoint() recognises", () => {
   ])("a web server: %j", async (answer, what) => {
     expect(await said(answering(answer))).toBe(
       `a web server or proxy answers there, not etcd (${what}): check the address and the port, ` +
-        "2379 unless etcd is set up otherwise; a proxy in front of etcd has to pass HTTP/2 on",
+        "2379 unless etcd is configured otherwise; a proxy in front of etcd has to forward HTTP/2",
     );
   });
 
@@ -142,8 +142,7 @@ describe("probeEndpoint() recognises", () => {
     "etcd %s behind a proxy",
     async (version) => {
       expect(await said(answering(ok(`{"etcdserver":"${version}"}`)))).toBe(
-        `etcd ${version} answers there in HTTP/1.1 only: a proxy in front of it has to pass ` +
-          "HTTP/2 on",
+        `etcd ${version} answers there in HTTP/1.1 only: a proxy in front of it has to forward HTTP/2`,
       );
     },
   );

@@ -128,7 +128,7 @@ describe("a live session", () => {
     ]);
     expect(messages()).toEqual([
       `warn keeping the live session ${KEY} fails: etcd is out of reach`,
-      `info the live session ${KEY} was gone; it is back`,
+      `info the live session ${KEY} was deleted; it is written again`,
       `info keeping the live session ${KEY} works again after 8 failures, 45 s`,
     ]);
     expect(etcd.get(KEY)).toBeDefined();
@@ -202,7 +202,7 @@ describe("a live session", () => {
     expect(Object.fromEntries(times)).toEqual({ keepLeaseAlive: [10_000] });
   });
 
-  test("that is removed is put back at once, under the same etcd lease, and then left alone", async () => {
+  test("that is deleted is written again at once, under the same etcd lease, and then left alone", async () => {
     await using _session = await living();
     const before = etcd.get(KEY);
     etcd.delete(KEY);
@@ -216,7 +216,7 @@ describe("a live session", () => {
       range: [0],
       transaction: [0],
     });
-    expect(messages()).toEqual([`info the live session ${KEY} was gone; it is back`]);
+    expect(messages()).toEqual([`info the live session ${KEY} was deleted; it is written again`]);
   });
 
   test("is put back once though it is removed again while it is being put back", async () => {
@@ -238,7 +238,7 @@ describe("a live session", () => {
     };
     await using _session = await living();
     expect(messages()).toEqual([
-      `warn cannot watch ${KEY}; if something removes it, that goes unnoticed`,
+      `warn cannot watch ${KEY}; if it is deleted, two nodes with one public address are not noticed`,
     ]);
     await etcd.clock.advance(15_000);
     expect(times.get("keepLeaseAlive")).toEqual([10_000]);
@@ -409,6 +409,8 @@ describe("the end of a former session", () => {
       ownIdentity: "own",
       subject: "lease x",
       duplicate: "has it too",
+      patienceMs: 0,
+      isMoot: () => Promise.resolve(false),
     }, forever);
 
   test("is there at once without one, or with one of this node or of none", async () => {

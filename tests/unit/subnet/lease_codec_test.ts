@@ -176,11 +176,11 @@ describe("lease values", () => {
     const fault = new RangeError("Maximum call stack size exceeded.");
     expect<unknown>(decodeLease(failing(fault))).toEqual({
       key: "10.5.2.0-24",
-      reason: "this program cannot deal with it: Maximum call stack size exceeded.",
+      reason: "this program cannot process it: Maximum call stack size exceeded.",
       fault,
     });
     expect<unknown>(decodeLease(failing("a text"))).toMatchObject({
-      reason: "this program cannot deal with it: a text",
+      reason: "this program cannot process it: a text",
       fault: new Error("a text"),
     });
   });
