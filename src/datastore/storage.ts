@@ -11,8 +11,9 @@ import { checksumOf } from "./checksum.ts";
 import { DatastoreError } from "./datastore_error.ts";
 import type { Change, Entry } from "./entry.ts";
 import { entryOf, type Row } from "./entry_row.ts";
-import { type KeyRange, keyText } from "./key_range.ts";
+import { compareKeys, type KeyRange, keyText } from "./key_range.ts";
 import { Refusal } from "./refusal.ts";
+import { isIntact, secondCopy, type Statements, type Table, writeCopy } from "./second_copy.ts";
 import { failureText, openDatabase } from "./storage_file.ts";
 
 /** What changes with almost every transaction. */
@@ -51,6 +52,10 @@ export interface StorageEvents {
   written(): void;
   /** The checksum of a key, or of an old version of it, does not match. */
   damaged(place: string): void;
+  /** One of which there was a second copy. */
+  restored(place: string): void;
+  /** An index did not agree with its table, and was made again out of it. */
+  reindexed(): void;
 }
 
 /** The keys to read. */
@@ -87,7 +92,7 @@ export class Storage implements Disposable {
   #isClosed = false;
   #failure: DatastoreError | undefined;
   /** Receives events of the disk, in addition to the error that one client gets. */
-  events: StorageEvents = { full() {}, written() {}, damaged() {} };
+  events: StorageEvents = { full() {}, written() {}, damaged() {}, restored() {}, reindexed() {} };
 
   /** Opens the directory's data, or begins an empty store. Throws `DatastoreError`. */
   constructor(directory: string) {
@@ -112,22 +117,46 @@ export class Storage implements Disposable {
   }
 
   /**
-   * Performs `act` wholly or not at all, durably. Throws what `act` throws, the `Refusal` "noSpace"
-   * when the disk is full, and `DatastoreError` for any other failure of the disk.
+   * Performs `act` wholly or not at all, durably; `act` may run twice. Throws what `act` throws, the
+   * `Refusal` "noSpace" when the disk is full, and `DatastoreError` for any other failure of the disk.
    */
   transaction<T>(act: () => T): T {
     if (this.#failure !== undefined) throw this.#failure;
     try {
-      this.#run("BEGIN");
-      const result = act();
-      this.#run("COMMIT");
+      const result = this.#withSoundIndexes(() => this.#commit(act));
       this.events.written();
       return result;
     } catch (error) {
-      this.#rollBack();
       const failure = this.#diskFailure(error) ?? error;
       if (failure instanceof Refusal && failure.reason === "noSpace") this.events.full();
       throw failure;
+    }
+  }
+
+  #commit<T>(act: () => T): T {
+    try {
+      this.#run("BEGIN");
+      const result = act();
+      this.#run("COMMIT");
+      return result;
+    } catch (error) {
+      this.#rollBack();
+      throw error;
+    }
+  }
+
+  /**
+   * Damage in an index, or in a column that has one, is found when the row is removed from the index;
+   * the tables say what belongs there.
+   */
+  #withSoundIndexes<T>(act: () => T): T {
+    try {
+      return act();
+    } catch (error) {
+      if (sqliteCode(error) !== "SQLITE_CORRUPT_INDEX") throw error;
+      this.#run("REINDEX");
+      this.events.reindexed();
+      return act();
     }
   }
 
@@ -150,18 +179,21 @@ export class Storage implements Disposable {
   }
 
   /**
-   * The selected keys, in order. Throws `Refusal` "dataLoss" for one whose checksum does not match; with
-   * `keysOnly` it is not checked.
+   * The selected keys, in order. Throws `Refusal` "dataLoss" for one whose checksum does not match and
+   * that has no second copy; with `keysOnly` it is not checked.
    */
   entries(selection: Selection): Entry[] {
     const { table, where, values, revisionColumn } = rowsOf(selection);
     const value = selection.keysOnly ? "x''" : "value";
     const { limit = UNLIMITED } = selection;
-    return this.#rows(
-      `SELECT key, ${value}, create_revision, ${revisionColumn}, version, lease, checksum
-       FROM ${table} WHERE ${where} ORDER BY key LIMIT ?`,
-      [...values, limit],
-    ).map(selection.keysOnly ? entryOf : (row) => this.#checked(row));
+    const read = () =>
+      this.#rows(
+        `SELECT key, ${value}, create_revision, ${revisionColumn}, version, lease, checksum
+         FROM ${table} WHERE ${where} ORDER BY key LIMIT ?`,
+        [...values, limit],
+      );
+    if (selection.keysOnly) return read().map(entryOf);
+    return this.#checkedRows(selection.revision === undefined ? "live" : "history", read);
   }
 
   /** What `entries` would return, without reading the values. */
@@ -244,7 +276,7 @@ export class Storage implements Disposable {
   /**
    * Changes of keys in the range from a revision on, in order, as many as fit into the page but
    * always whole revisions and at least one; `next` is the revision to go on from, `undefined` if
-   * there are no more. Throws `Refusal` "dataLoss" for one whose checksum does not match.
+   * there are no more. Throws `Refusal` "dataLoss" as `entries` does.
    */
   changesFrom(
     range: KeyRange,
@@ -259,12 +291,13 @@ export class Storage implements Disposable {
       [revision, ...values, BigInt(page.changes + 1)],
     ) as [bigint, bigint][];
     const next = pageEnd(sizes, page);
-    const changes = this.#rows(
-      `SELECT key, value, create_revision, revision, version, lease, checksum FROM history
-       WHERE revision >= ? AND revision < ? AND ${where} ORDER BY revision, sub`,
-      [revision, next ?? MAX_REVISION, ...values],
-    ).map((row) => changeOf(this.#checked(row)));
-    return { changes, next };
+    const read = () =>
+      this.#rows(
+        `SELECT key, value, create_revision, revision, version, lease, checksum FROM history
+         WHERE revision >= ? AND revision < ? AND ${where} ORDER BY revision, sub`,
+        [revision, next ?? MAX_REVISION, ...values],
+      );
+    return { changes: this.#checkedRows("history", read).map(changeOf), next };
   }
 
   /**
@@ -317,10 +350,41 @@ export class Storage implements Disposable {
     return { fileBytes: pages * pageBytes, usedBytes: (pages - free) * pageBytes };
   }
 
-  #checked(row: Row): Entry {
-    const entry = entryOf(row);
-    if (row[6] === checksumOf(entry)) return entry;
-    const place = `key ${JSON.stringify(keyText(entry.key))} of revision ${entry.modRevision}`;
+  /** What `read` returns, with the damaged rows restored. Throws `Refusal` "dataLoss". */
+  #checkedRows(table: Table, read: () => Row[]): Entry[] {
+    const rows = read();
+    const damaged = rows.filter((row) => !isIntact(row));
+    if (damaged.length === 0) return rows.map(entryOf);
+    const copies = new Map(damaged.map((row) => [row, this.#restore(table, row)]));
+    const isMoved = damaged.some((row) =>
+      compareKeys(row[0] as Uint8Array, copies.get(row)?.key ?? NO_VALUE) !== 0
+    );
+    // The range may hold other keys now, or the same in another order.
+    if (isMoved) return read().map((row) => isIntact(row) ? entryOf(row) : this.#lost(row));
+    return rows.map((row) => copies.get(row) ?? entryOf(row));
+  }
+
+  /** Returns the row as it was. A full disk keeps it from being written, not from being read. */
+  #restore(table: Table, row: Row): Entry {
+    const database: Statements = {
+      rows: (sql, values) => this.#rows(sql, values),
+      run: (sql, values) => this.#run(sql, values),
+    };
+    const copy = secondCopy(database, table, row);
+    if (copy === undefined) this.#lost(row);
+    const write = () => writeCopy(database, table, row, copy);
+    try {
+      if (this.#database.inTransaction) write();
+      else this.transaction(write);
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+    }
+    this.events.restored(placeOf(row));
+    return copy;
+  }
+
+  #lost(row: Row): never {
+    const place = placeOf(row);
     this.events.damaged(place);
     throw new Refusal("dataLoss", undefined, `: ${place} is damaged`);
   }
@@ -367,6 +431,12 @@ export class Storage implements Disposable {
     this.#fail(this.#failure);
     return this.#failure;
   }
+}
+
+/** As the row says, which is damaged. */
+function placeOf(row: Row): string {
+  const { key, modRevision } = entryOf(row);
+  return `key ${JSON.stringify(keyText(key))} of revision ${modRevision}`;
 }
 
 /** SQLite takes a negative limit as none. */

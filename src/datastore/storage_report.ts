@@ -1,4 +1,4 @@
-/** Logs what concerns the disk: when it is full, when there is room again, and which keys are damaged. */
+/** Logs what concerns the disk: when it is full, when there is room again, and what is damaged. */
 
 import { statfsSync } from "node:fs";
 import { dirname } from "node:path";
@@ -58,13 +58,30 @@ export class StorageReport implements StorageEvents, Disposable {
   }
 
   damaged(place: string): void {
-    if (this.#damaged.has(place) || this.#damaged.size >= MAX_NAMED_KEYS) return;
-    this.#damaged.add(place);
-    const { file, log } = this.#options;
-    log.error(
-      `${place} in ${file} is damaged: its checksum does not match; check the disk, and write the ` +
-        "key again or delete it",
+    this.#reportDamage(
+      `${place} in ${this.#options.file} is damaged: its checksum does not match; check the disk, ` +
+        "and write the key again or delete it",
     );
+  }
+
+  restored(place: string): void {
+    this.#reportDamage(
+      `${place} in ${this.#options.file} was damaged, and was restored from its second copy; ` +
+        "check the disk",
+    );
+  }
+
+  reindexed(): void {
+    this.#reportDamage(
+      `an index in ${this.#options.file} was damaged, and was made again from its table; ` +
+        "check the disk",
+    );
+  }
+
+  #reportDamage(message: string): void {
+    if (this.#damaged.has(message) || this.#damaged.size >= MAX_NAMED_KEYS) return;
+    this.#damaged.add(message);
+    this.#options.log.error(message);
   }
 
   #recovered(): void {

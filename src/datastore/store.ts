@@ -126,6 +126,7 @@ export class Store implements View {
   writeEach(acts: readonly ((transaction: WriteTransaction) => void)[]): bigint[] {
     const transactions: WriteTransaction[] = [];
     this.#storage.transaction(() => {
+      transactions.length = 0;
       let revision = this.#revision;
       for (const act of acts) {
         const transaction = new WriteTransaction(this, this.#storage, revision);

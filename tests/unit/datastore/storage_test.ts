@@ -1,3 +1,4 @@
+import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { closeSync, openSync, readFileSync, statSync, writeFileSync, writeSync } from "node:fs";
 import { DatastoreError } from "../../../src/datastore/datastore_error.ts";
@@ -7,17 +8,45 @@ import { bytes, TestStore, text } from "./fixture.ts";
 
 const ALL = { start: new Uint8Array(), end: undefined };
 
-/** As a disk does it: some bytes of the file are others. */
+/** As a disk does it: some bytes of the file are others. The texts are of Latin-1. */
 async function damage(test: TestStore, before: string, after: string): Promise<void> {
+  await changeFile(test, (file) => {
+    const content = readFileSync(file);
+    let at = content.indexOf(before, 0, "latin1");
+    if (at < 0) throw new Error("the file has no such bytes");
+    for (; at >= 0; at = content.indexOf(before, at + 1, "latin1")) {
+      content.write(after, at, "latin1");
+    }
+    writeFileSync(file, content);
+  });
+}
+
+/** Damages a column of one row in one table only. */
+async function damageRow(test: TestStore, sql: string): Promise<void> {
+  await changeFile(test, (file) => {
+    using database = new Database(file);
+    expect(database.run(sql).changes).toBe(1);
+  });
+}
+
+async function changeFile(test: TestStore, change: (file: string) => void): Promise<void> {
   await test.restart();
   const { file } = test.storage;
   test.storage[Symbol.dispose]();
-  const content = readFileSync(file);
-  for (let at = content.indexOf(before); at >= 0; at = content.indexOf(before, at + 1)) {
-    content.write(after, at);
-  }
-  writeFileSync(file, content);
+  change(file);
   test.reopen();
+}
+
+/** What the store reports of its disk from now on. */
+function damageReport(test: TestStore): Disposable & { lines(): string[] } {
+  const { log, records } = collectingLog();
+  const { file } = test.storage;
+  const report = new StorageReport({ file, clock: test.clock, log });
+  test.storage.events = report;
+  return {
+    [Symbol.dispose]: () => report[Symbol.dispose](),
+    lines: () => records.map(({ msg }) => msg.replace(file, "FILE")),
+  };
 }
 
 test("damage to a value affects only that key, is reported once, and is gone after a write", async () => {
@@ -50,6 +79,71 @@ test("damage to a value affects only that key, is reported once, and is gone aft
     transaction.put(entry, transaction.properties(entry.key));
   });
   expect(test.contents()).toEqual(["a=value-of-a", "b=new", "c=value-of-c", "d=value-of-d"]);
+});
+
+const RESTORED = "in FILE was damaged, and was restored from its second copy; check the disk";
+
+for (
+  const { what, sql, place } of [
+    { what: "a value", sql: "UPDATE live SET value = x'41'", place: '"b" of revision 3' },
+    { what: "a version", sql: "UPDATE live SET version = 9", place: '"b" of revision 3' },
+    { what: "a revision", sql: "UPDATE live SET mod_revision = 2", place: '"b" of revision 2' },
+    { what: "a checksum", sql: "UPDATE live SET checksum = 1", place: '"b" of revision 3' },
+    { what: "the key", sql: "UPDATE live SET key = x'7a'", place: '"z" of revision 3' },
+    {
+      what: "a value in the history",
+      sql: "UPDATE history SET value = x'41'",
+      place: '"b" of revision 3',
+    },
+  ]
+) {
+  test(`${what} that is damaged in one of its two copies is restored, and stays so`, async () => {
+    using test = new TestStore();
+    for (const value of ["old", "new"]) test.put("b", value, 7n);
+    for (const name of ["a", "c"]) test.put(name, `value-of-${name}`, 7n);
+    const { revision } = test.store;
+    const isLast = sql.includes("history") ? "revision = 3" : "TRUE";
+    await damageRow(test, `${sql} WHERE key = x'62' AND ${isLast}`);
+    test.put("d");
+    using report = damageReport(test);
+    const all = ["a=value-of-a", "b=new", "c=value-of-c"];
+    expect(test.contents()).toEqual([...all, "d="]);
+    expect(test.contents(revision)).toEqual(all);
+    const { changes } = test.store.changesFrom(ALL, 2n, { changes: 100, bytes: 1e6 });
+    expect(changes.length).toBe(5);
+    expect(report.lines()).toEqual([`key ${place} ${RESTORED}`]);
+    await test.restart();
+    using later = damageReport(test);
+    expect(test.contents()).toEqual([...all, "d="]);
+    expect(later.lines()).toEqual([]);
+  });
+}
+
+test("damage where an index has another value ends neither a write nor the store", async () => {
+  using test = new TestStore();
+  const lease = 0x01234567n;
+  for (const name of ["a", "b"]) test.put(name, `value-of-${name}`, lease);
+  // Create and last revision stand between the two in `live` only.
+  await damage(test, "value-of-b\x03\x03\x01\x23\x45\x67", "value-of-b\x03\x03\x01\x23\x45\x66");
+  using report = damageReport(test);
+  test.store.write((transaction) => {
+    const entry = { key: bytes("b"), value: bytes("new"), lease: 0n };
+    transaction.put(entry, transaction.properties(entry.key));
+  });
+  expect(test.contents()).toEqual(["a=value-of-a", "b=new"]);
+  expect(report.lines()).toEqual([
+    "an index in FILE was damaged, and was made again from its table; check the disk",
+  ]);
+  test.put("b", "newest", lease);
+  expect(test.storage.leaseKeys(lease).map(text)).toEqual(["a", "b"]);
+});
+
+test("a damaged version is not restored from an older one", async () => {
+  using test = new TestStore();
+  for (const value of ["old", "new"]) test.put("b", value);
+  await damageRow(test, "DELETE FROM history WHERE revision = 3");
+  await damageRow(test, "UPDATE live SET value = x'41'");
+  expect(() => test.contents()).toThrow('key "b" of revision 3 is damaged');
 });
 
 test("a watch whose history is damaged ends as after a compaction", async () => {
