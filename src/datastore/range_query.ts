@@ -74,20 +74,22 @@ export async function sliceRange(
   const keysOnly = request.keysOnly && !needsValues(request);
   const isStreamed = !isSorted(request) && !isFiltered(request);
   const keys = needsAll(request) ? Infinity : isStreamed ? limit : limit + 1;
-  const first = snapshot.page(range, { ...SLICE, keys: Math.min(keys, SLICE.keys), keysOnly });
-  const size = first.rest === undefined
-    ? sizeOf(first.entries)
-    : await measure(snapshot, range, { limit: keys, keysOnly }, slicing);
+  // Nothing is read before there is room for it: thousands of calls may wait.
+  const size = await measure(snapshot, range, { limit: keys, keysOnly }, slicing);
   await slicing.admit(costOf({ keys: Math.min(size.keys, keys), bytes: size.bytes }));
   const read: Entry[] = [];
   let left = keys;
-  for (let page: Page | undefined = first; page !== undefined;) {
+  for (let rest: KeyRange | undefined = range; rest !== undefined && left > 0;) {
+    const page: Page = snapshot.page(rest, {
+      ...SLICE,
+      keys: Math.min(left, SLICE.keys),
+      keysOnly,
+    });
     left -= page.entries.length;
     if (isStreamed) slicing.emit(page.entries);
     else for (const entry of filtered(page.entries, request)) read.push(entry);
-    if (page.rest === undefined || left <= 0) break;
-    await slicing.pause();
-    page = snapshot.page(page.rest, { ...SLICE, keys: Math.min(left, SLICE.keys), keysOnly });
+    rest = page.rest;
+    if (rest !== undefined && left > 0) await slicing.pause();
   }
   if (isStreamed) return { more: size.keys > limit, count: BigInt(size.keys) };
   const chosen = sorted(read, request);
@@ -127,12 +129,6 @@ async function emitAll(
     emit(keysOnly ? kvs.map(withoutValue) : kvs);
     await pause();
   }
-}
-
-function sizeOf(entries: readonly Entry[]): Size {
-  let bytes = 0;
-  for (const { key, value } of entries) bytes += key.length + value.length;
-  return { keys: entries.length, bytes };
 }
 
 function withoutValue(entry: Entry): Entry {

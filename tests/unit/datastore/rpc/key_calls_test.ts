@@ -1,5 +1,5 @@
 import { create, toBinary } from "@bufbuild/protobuf";
-import { expect, test } from "bun:test";
+import { expect, spyOn, test } from "bun:test";
 import { AnswerPool } from "../../../../src/datastore/answer_pool.ts";
 import { CommitQueue } from "../../../../src/datastore/commit_queue.ts";
 import { keyCalls } from "../../../../src/datastore/rpc/key_calls.ts";
@@ -37,4 +37,35 @@ test("a read whose client is gone is not finished, and gives its memory back", a
     .toContain("the client is gone");
   expect([asked, sent]).toEqual([4, 0]);
   expect(pool.tryTake(1 << 20)).toBeDefined();
+});
+
+test("a read that waits for memory has read nothing yet, and is served when there is some", async () => {
+  using test = new TestStore();
+  test.put("k", "x".repeat(1 << 20));
+  const { store, storage, leases } = test;
+  const pool = new AnswerPool({ smallBytes: 1 << 20, largeBytes: 1 << 20 });
+  using commits = new CommitQueue(store);
+  const range = new Map(keyCalls({ store, storage, commits, leases, pool })).get(
+    "/etcdserverpb.KV/Range",
+  );
+  const read = spyOn(storage, "entries");
+  const room = pool.tryTake(1 << 20);
+  const message = toBinary(RangeRequestSchema, create(RangeRequestSchema, { key: bytes("k") }));
+  async function* messages() {
+    yield await Promise.resolve(message);
+  }
+  let sent = 0;
+  const writer = {
+    isClosed: false,
+    sendAll: (parts: readonly Uint8Array[]) => {
+      sent += parts.reduce((sum, { length }) => sum + length, 0);
+      return Promise.resolve();
+    },
+  };
+  const served = range?.(messages(), writer as unknown as MessageWriter);
+  for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve));
+  expect([read.mock.calls.length, sent]).toEqual([0, 0]);
+  room?.[Symbol.dispose]();
+  await served;
+  expect(sent).toBeGreaterThan(1 << 20);
 });
