@@ -53,11 +53,12 @@ export class Connections {
 
   /** Counts a call until its answer is complete; `false` if there are too many calls. */
   admit({ stream }: Http2ServerRequest, response: Http2ServerResponse): boolean {
-    if (this.#streams >= this.#limits.streams) {
-      this.#warn(`there are ${this.#streams} calls at a time; more are refused`);
+    const connection = stream.session && this.#byPeer.get(peerOf(stream.session.socket));
+    const { streams, reservedStreams } = this.#limits;
+    if (this.#streams >= streams && (connection?.streams ?? 0) >= reservedStreams) {
+      this.#warn(`there are ${this.#streams} calls at a time; connections with many get no more`);
       return false;
     }
-    const connection = stream.session && this.#byPeer.get(peerOf(stream.session.socket));
     this.#streams++;
     if (connection !== undefined) connection.streams++;
     response.once("close", () => {
@@ -80,7 +81,8 @@ export class Connections {
 
   #connected(socket: Socket): void {
     const peer = peerOf(socket);
-    if (this.#byPeer.size >= this.#limits.connections && !this.#endIdle()) {
+    const isFull = this.#byPeer.size >= this.#limits.connections;
+    if (isFull && !this.#endIdle() && !this.#endOneOfMany(socket.remoteAddress)) {
       this.#warn(`there are ${this.#byPeer.size} connections; more are refused`);
       socket.destroy();
       return;
@@ -117,9 +119,26 @@ export class Connections {
         longest = connection;
       }
     }
-    if (longest === undefined) return false;
-    this.#byPeer.delete(peerOf(longest.socket));
-    end(longest);
+    return longest !== undefined && this.#makeRoom(longest);
+  }
+
+  /** Makes room for another address: of one that has more than half of all, the oldest. */
+  #endOneOfMany(newcomer: string | undefined): boolean {
+    const counts = new Map<string | undefined, number>();
+    for (const { socket: { remoteAddress } } of this.#byPeer.values()) {
+      counts.set(remoteAddress, (counts.get(remoteAddress) ?? 0) + 1);
+    }
+    for (const connection of this.#byPeer.values()) {
+      const { remoteAddress } = connection.socket;
+      const isMany = (counts.get(remoteAddress) ?? 0) > this.#limits.connections / 2;
+      if (isMany && remoteAddress !== newcomer) return this.#makeRoom(connection);
+    }
+    return false;
+  }
+
+  #makeRoom(connection: Connection): true {
+    this.#byPeer.delete(peerOf(connection.socket));
+    end(connection);
     return true;
   }
 

@@ -8,6 +8,8 @@ export interface ServerLimits {
   /** Concurrent calls, in all. A node has about three: its watches and its keep-alive. */
   readonly streams: number;
   readonly streamsPerConnection: number;
+  /** What each connection may have when there are too many in all: a node must reach its lease. */
+  readonly reservedStreams: number;
   /** Bytes of incomplete requests, in all. */
   readonly requestBytes: number;
   /** From the first byte of a request to its last one, and from the start of a call to its request. */
@@ -26,6 +28,7 @@ export function defaultLimits(): ServerLimits {
     connections: Math.min(16_384, (openFilesLimit() ?? 1_024) - OTHER_FILES),
     streams: 32_768,
     streamsPerConnection: 1_024,
+    reservedStreams: 4,
     requestBytes: 64 << 20,
     requestMs: 30_000,
     firstRequestMs: 600_000,

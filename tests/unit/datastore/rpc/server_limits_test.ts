@@ -4,6 +4,7 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { type ClientHttp2Session, type ClientHttp2Stream, connect } from "node:http2";
+import { connect as connectSocket } from "node:net";
 import { Datastore } from "../../../../src/datastore/datastore.ts";
 import type { PoolSizes } from "../../../../src/datastore/answer_pool.ts";
 import { frame } from "../../../../src/datastore/rpc/message_stream.ts";
@@ -54,8 +55,10 @@ class TestServer implements AsyncDisposable {
     rmSync(this.#directory, { recursive: true });
   }
 
-  connect(): ClientHttp2Session & Disposable {
-    const session = connect(this.datastore.url);
+  connect(localAddress?: string): ClientHttp2Session & Disposable {
+    const { port } = this;
+    const createConnection = () => connectSocket({ port, host: "127.0.0.1", localAddress });
+    const session = connect(this.datastore.url, localAddress ? { createConnection } : {});
     session.on("error", () => {});
     return Object.assign(session, { [Symbol.dispose]: () => session.destroy() });
   }
@@ -105,21 +108,58 @@ test("concurrent calls of a connection are limited, and one that keeps opening m
   expect(await rangeStatus(session)).toBe("0");
 });
 
-test("concurrent calls are limited in all, and accepted again when some have ended", async () => {
-  await using server = await TestServer.start({ streams: 10 });
+test("of too many calls in all, those of connections with few are served still", async () => {
+  await using server = await TestServer.start({ streams: 10, reservedStreams: 2 });
   using first = server.connect();
   using second = server.connect();
-  const open = Array.from({ length: 10 }, () => call(first, WATCH_PATH));
-  await Promise.all(open.map((stream) => new Promise((resolve) => stream.on("response", resolve))));
-  const refused = call(second, RANGE_PATH);
-  refused.end(rangeRequest());
-  expect(await statusOf(refused)).toEqual(["8", "etcdserver: too many requests"]);
-  const ended = new Promise((resolve) => open[0]?.on("close", resolve));
-  open[0]?.close();
-  await ended;
-  await eventually("a call is served", 10_000, async () => await rangeStatus(second) === "0");
+  const opened = (session: ClientHttp2Session) => {
+    const stream = call(session, WATCH_PATH);
+    return new Promise<ClientHttp2Stream>((resolve) => {
+      stream.on("response", () => resolve(stream));
+    });
+  };
+  const open = await Promise.all(Array.from({ length: 10 }, () => opened(first)));
+  const tooMany = { status: "8", text: "etcdserver: too many requests" };
+  const refusal = async (session: ClientHttp2Session) => {
+    const stream = call(session, RANGE_PATH);
+    stream.end(rangeRequest());
+    const [status, text] = await statusOf(stream);
+    return { status, text };
+  };
+  expect(await refusal(first)).toEqual(tooMany);
+  const reserved = [await opened(second)];
+  expect(await rangeStatus(second)).toBe("0");
+  reserved.push(await opened(second));
+  expect(await refusal(second)).toEqual(tooMany);
+  for (const stream of [...open.slice(0, 3), ...reserved]) {
+    const ended = new Promise((resolve) => stream.on("close", resolve));
+    stream.close();
+    await ended;
+  }
+  await eventually("a call is served", 10_000, async () => await rangeStatus(first) === "0");
   expect(server.records.filter(({ level }) => level === "warn").map(({ msg }) => msg))
-    .toEqual(["there are 10 calls at a time; more are refused"]);
+    .toEqual(["there are 10 calls at a time; connections with many get no more"]);
+});
+
+test("an address that has most of the connections makes room for another one", async () => {
+  await using server = await TestServer.start({ connections: 3 });
+  const open = async (session: ClientHttp2Session) => {
+    const stream = call(session, WATCH_PATH);
+    await new Promise((resolve) => stream.on("response", resolve));
+    return stream;
+  };
+  using first = server.connect();
+  using second = server.connect();
+  using third = server.connect();
+  const oldest = await open(first);
+  const kept = [await open(second), await open(third)];
+  const gone = new Promise((resolve) => oldest.on("close", resolve));
+  using other = server.connect("127.0.0.2");
+  kept.push(await open(other));
+  await gone;
+  using one = server.connect();
+  await new Promise((resolve) => one.on("close", resolve));
+  expect(kept.map(({ closed }) => closed)).toEqual([false, false, false]);
 });
 
 test("of too many connections the one that has been idle for longest makes room", async () => {
