@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, spyOn, test } from "bun:test";
 import { Refusal } from "../../../src/datastore/refusal.ts";
 import { TestStore } from "./fixture.ts";
 
@@ -144,4 +144,24 @@ test("renewals that the disk refuses are told so, and those of the end are writt
   await test.restart();
   expect(await last).toBe(60n);
   expect(test.leases.times(1n)?.remainingSeconds).toBe(60n);
+});
+
+test("of thousands of leases that end at once the last ones can be renewed in between", async () => {
+  using test = new TestStore();
+  const ids = Array.from({ length: 1_000 }, (_, index) => BigInt(index + 1));
+  for (const id of ids) {
+    test.leases.grant({ id, ttlSeconds: 30n });
+    test.put(`${id}`, "", id);
+  }
+  const { revision } = test.store;
+  const commits = spyOn(test.storage, "transaction");
+  let renewed: Promise<bigint> | undefined;
+  using _commits = test.store.onCommit(() => renewed ??= test.leases.keepAlive(1_000n));
+  await test.clock.advance(30_000);
+  expect(await renewed).toBe(30n);
+  expect(test.contents()).toEqual(["1000="]);
+  expect(test.leases.ids).toEqual([1_000n]);
+  // A revision for each, as in etcd, but no fsync for each.
+  expect(test.store.revision).toBe(revision + 999n);
+  expect(commits.mock.calls.length).toBeLessThan(20);
 });
