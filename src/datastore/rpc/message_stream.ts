@@ -115,6 +115,8 @@ export function frame(message: Uint8Array): Uint8Array {
 
 /** The answer of a call: any number of messages, and in the end how it went. */
 export class MessageWriter {
+  /** The client's address. */
+  readonly peer: string;
   readonly #response: Http2ServerResponse;
   readonly #stallMs: number;
   #isClosed = false;
@@ -122,6 +124,7 @@ export class MessageWriter {
   /** The stream of a client that reads nothing for `stallMs` is closed, to free the memory. */
   constructor(response: Http2ServerResponse, { stallMs }: { readonly stallMs: number }) {
     this.#response = response;
+    this.peer = response.stream.session?.socket.remoteAddress ?? "";
     this.#stallMs = stallMs;
     response.once("close", () => this.#isClosed = true);
     response.writeHead(200, { "content-type": "application/grpc" });

@@ -24,9 +24,9 @@ export class CallShares implements Disposable {
   /** Reserved before the reads are repeated. */
   #prepaid: { readonly cost: number; readonly share: Share } | undefined;
   #cost = 0;
-  readonly #writer: Pick<MessageWriter, "isClosed">;
+  readonly #writer: Pick<MessageWriter, "isClosed" | "peer">;
 
-  constructor(pool: AnswerPool, writer: Pick<MessageWriter, "isClosed">) {
+  constructor(pool: AnswerPool, writer: Pick<MessageWriter, "isClosed" | "peer">) {
     this.#pool = pool;
     this.#writer = writer;
   }
@@ -39,7 +39,7 @@ export class CallShares implements Disposable {
 
   /** Waits for room. Rejects as `assertWanted` throws. */
   async take(cost: number): Promise<void> {
-    this.#shares.push(await this.#pool.take(cost));
+    this.#shares.push(await this.#pool.take(cost, this.#writer.peer));
     this.assertWanted();
   }
 
@@ -57,7 +57,7 @@ export class CallShares implements Disposable {
     this.#cost += costOf(size);
     assertCost(this.#cost, MAX_TRANSACTION_BYTES);
     if (this.#cost <= before) return;
-    const share = this.#pool.tryTake(this.#cost - before);
+    const share = this.#pool.tryTake(this.#cost - before, this.#writer.peer);
     if (share === undefined) throw new Refusal("tooManyRequests");
     this.#shares.push(share);
   }
@@ -73,7 +73,7 @@ export class CallShares implements Disposable {
   async prepay(): Promise<void> {
     const cost = this.#cost;
     this[Symbol.dispose]();
-    this.#prepaid = { cost, share: await this.#pool.take(cost) };
+    this.#prepaid = { cost, share: await this.#pool.take(cost, this.#writer.peer) };
   }
 }
 

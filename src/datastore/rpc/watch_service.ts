@@ -52,6 +52,7 @@ export async function serveWatches(
   using stream = hub.open();
   const close = () => stream[Symbol.dispose]();
   writer.onClose(close);
+  const { peer } = writer;
   let failure: ConnectError | undefined;
   const reading = readRequests(messages, stream).catch((error: unknown) => {
     // A connection that is cut ends the requests with an error, which nobody is left to hear.
@@ -59,7 +60,7 @@ export async function serveWatches(
   });
   void reading.finally(close);
   while (!stream.isClosed) {
-    using page = stream.isBehind ? await pool.take(HISTORY_PAGE_BYTES) : undefined;
+    using page = stream.isBehind ? await pool.take(HISTORY_PAGE_BYTES, peer) : undefined;
     const output = stream.take();
     if (output === undefined) {
       page?.[Symbol.dispose]();
@@ -68,7 +69,10 @@ export async function serveWatches(
     }
     const bytes = bytesOf(output);
     const needed = page === undefined ? bytes : Math.max(0, bytes - HISTORY_PAGE_BYTES);
-    using _share = pool.tryTake(needed) ?? await pool.take(needed);
+    // With a page in hand nobody waits for more: all might have one, and none would give it back.
+    using _share = page !== undefined
+      ? pool.overdraw(needed, peer)
+      : pool.tryTake(needed, peer) ?? await pool.take(needed, peer);
     if (bytes > LARGE_BYTES) {
       await writer.sendAll([messageOf(output, storage)]);
       continue;

@@ -23,6 +23,7 @@ test("a read whose client is gone is not finished, and gives its memory back", a
   let asked = 0;
   let sent = 0;
   const writer = {
+    peer: "client",
     // Gone when some slices have been read.
     get isClosed() {
       return ++asked > 3;
@@ -36,7 +37,7 @@ test("a read whose client is gone is not finished, and gives its memory back", a
   expect(await served?.then(() => "served", (error: Error) => error.message))
     .toContain("the client is gone");
   expect([asked, sent]).toEqual([4, 0]);
-  expect(pool.tryTake(1 << 20)).toBeDefined();
+  expect(pool.tryTake(1 << 20, "other")).toBeDefined();
 });
 
 test("a read that waits for memory has read nothing yet, and is served when there is some", async () => {
@@ -49,7 +50,7 @@ test("a read that waits for memory has read nothing yet, and is served when ther
     "/etcdserverpb.KV/Range",
   );
   const read = spyOn(storage, "entries");
-  const room = pool.tryTake(1 << 20);
+  const room = pool.tryTake(1 << 20, "other");
   const message = toBinary(RangeRequestSchema, create(RangeRequestSchema, { key: bytes("k") }));
   async function* messages() {
     yield await Promise.resolve(message);
@@ -57,6 +58,7 @@ test("a read that waits for memory has read nothing yet, and is served when ther
   let sent = 0;
   const writer = {
     isClosed: false,
+    peer: "client",
     sendAll: (parts: readonly Uint8Array[]) => {
       sent += parts.reduce((sum, { length }) => sum + length, 0);
       return Promise.resolve();

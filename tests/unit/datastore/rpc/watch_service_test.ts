@@ -4,9 +4,14 @@ import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/p
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { type ClientHttp2Session, type ClientHttp2Stream, connect } from "node:http2";
+import { AnswerPool } from "../../../../src/datastore/answer_pool.ts";
 import { Datastore } from "../../../../src/datastore/datastore.ts";
-import { frame, readMessages } from "../../../../src/datastore/rpc/message_stream.ts";
-import { WATCH_PATH } from "../../../../src/datastore/rpc/watch_service.ts";
+import {
+  frame,
+  type MessageWriter,
+  readMessages,
+} from "../../../../src/datastore/rpc/message_stream.ts";
+import { serveWatches, WATCH_PATH } from "../../../../src/datastore/rpc/watch_service.ts";
 import {
   type WatchCreateRequestSchema,
   WatchRequestSchema,
@@ -15,7 +20,7 @@ import {
 } from "../../../../src/subnet/etcd/rpc/rpc_pb.ts";
 import { systemClock } from "../../../../src/time/clock.ts";
 import { collectingLog } from "../../../support/collecting_log.ts";
-import { bytes, text } from "../fixture.ts";
+import { bytes, TestStore, text } from "../fixture.ts";
 
 const directory = mkdtempSync("/dev/shm/datastore-test-");
 const { log, records } = collectingLog();
@@ -135,4 +140,40 @@ test("a request that is none ends the stream with what is wrong, and the next on
   expect((await next(responses(stream))).created).toBe(true);
   stream.close();
   expect(records.filter(({ level }) => level === "error")).toEqual([]);
+});
+
+test("watches of a large value from the past all get it, however little memory there is", async () => {
+  using test = new TestStore();
+  test.put("k", "x".repeat(1_400_000));
+  const { hub, storage } = test;
+  const pool = new AnswerPool({ smallBytes: 1 << 20, largeBytes: 4 << 20 });
+  const message = create(WatchRequestSchema, {
+    requestUnion: { case: "createRequest", value: { key: bytes("k"), startRevision: 2n } },
+  });
+  const watch = (peer: string) => {
+    const { promise: sent, resolve } = Promise.withResolvers<number>();
+    let end = () => {};
+    const writer = {
+      peer,
+      onClose: (callback: () => void) => end = callback,
+      send: () => undefined,
+      sendAll: (parts: readonly Uint8Array[]) => {
+        resolve(parts.reduce((sum, { length }) => sum + length, 0));
+        return Promise.resolve();
+      },
+    };
+    async function* messages() {
+      yield toBinary(WatchRequestSchema, message);
+      await sent;
+    }
+    const served = serveWatches(
+      { hub, storage, pool },
+      messages(),
+      writer as unknown as MessageWriter,
+    );
+    return { sent, close: () => (end(), served) };
+  };
+  const watches = Array.from({ length: 12 }, (_, index) => watch(`client ${index % 6}`));
+  for (const { sent } of watches) expect(await sent).toBeGreaterThan(1_400_000);
+  await Promise.all(watches.map(({ close }) => close()));
 });
