@@ -28,11 +28,17 @@ export interface WatchEvent {
 
 /** All watches together; a network of 1 000 nodes has 2 000. */
 const MAX_WATCHES = 20_000;
+/** Of events in the queues of all streams, each counted with its whole size wherever it is. */
+const MAX_HELD_BYTES = 64 << 20;
+/** What a stream may hold when all together have that much: those that keep up are not slowed. */
+const ALWAYS_HELD_BYTES = 16 << 10;
 /** Limit for the keys of all watched ranges, which stay in memory. */
 const MAX_RANGE_BYTES = 32 << 20;
 
 export class WatchHub implements Disposable {
   readonly store: Store;
+  /** Of events that wait for their clients, of all streams. */
+  heldBytes = 0;
   readonly #clock: Clock;
   readonly #streams = new Set<WatchStream>();
   readonly #commits: Disposable;
@@ -72,6 +78,11 @@ export class WatchHub implements Disposable {
       bytes += stream.rangeBytes;
     }
     return count < MAX_WATCHES && bytes <= MAX_RANGE_BYTES;
+  }
+
+  /** Whether a stream that holds so many bytes of events may hold so many more. */
+  mayHold(bytes: number, heldBytes: number): boolean {
+    return heldBytes + bytes <= ALWAYS_HELD_BYTES || this.heldBytes + bytes <= MAX_HELD_BYTES;
   }
 
   /** The changed key at the revision before the change. */

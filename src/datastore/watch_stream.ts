@@ -71,6 +71,9 @@ export class WatchStream implements Disposable {
   #queue: WatchOutput[] = [];
   #queuedEvents = 0;
   #queuedBytes = 0;
+  /** With what was taken last, which is on its way to the client. */
+  #heldBytes = 0;
+  #takenBytes = 0;
   #nextId = 0n;
   #rangeBytes = 0;
   #progressRequests = 0;
@@ -97,6 +100,8 @@ export class WatchStream implements Disposable {
     this.#watches.clear();
     this.#rangeBytes = 0;
     this.#lagging.clear();
+    this.#hold(-this.#heldBytes);
+    this.#takenBytes = 0;
     this.#onClose();
     this.#wake?.();
     this.#makeRoom?.();
@@ -157,8 +162,9 @@ export class WatchStream implements Disposable {
       const events = this.#eventsFor(watch, changes);
       if (events.length === 0) {
         watch.next = revision + 1n;
-      } else if (this.#queuedEvents >= MAX_QUEUED_EVENTS || this.#queuedBytes >= MAX_QUEUED_BYTES) {
+      } else if (!this.#mayQueue(events)) {
         this.#lagging.add(watch);
+        this.#wake?.(); // its own queue may be empty
       } else {
         watch.next = revision + 1n;
         this.#pushEvents(watch, revision, events);
@@ -194,8 +200,11 @@ export class WatchStream implements Disposable {
 
   /** The next output, if there is one now. */
   take(): WatchOutput | undefined {
+    this.#hold(-this.#takenBytes);
+    this.#takenBytes = 0;
     const output = this.#queue.shift();
     if (output !== undefined) {
+      if (output.kind === "events") this.#takenBytes = sizeOfAll(output.events);
       this.#makeRoom?.();
       if (this.#queue.length === 0) [this.#queuedEvents, this.#queuedBytes] = [0, 0];
       return output;
@@ -279,7 +288,9 @@ export class WatchStream implements Disposable {
   #pushEvents(watch: Watch, revision: bigint, events: readonly WatchEvent[]): void {
     watch.isActive = true;
     this.#queuedEvents += events.length;
-    for (const event of events) this.#queuedBytes += sizeOf(event);
+    const bytes = sizeOfAll(events);
+    this.#queuedBytes += bytes;
+    this.#hold(bytes);
     const last = this.#queue.at(-1);
     if (last?.kind === "events" && last.id === watch.id) {
       const merged = { ...last, revision, events: [...last.events, ...events] };
@@ -287,6 +298,17 @@ export class WatchStream implements Disposable {
     } else {
       this.#push({ kind: "events", id: watch.id, revision, events });
     }
+  }
+
+  #mayQueue(events: readonly WatchEvent[]): boolean {
+    return this.#queuedEvents < MAX_QUEUED_EVENTS && this.#queuedBytes < MAX_QUEUED_BYTES &&
+      this.#hub.mayHold(sizeOfAll(events), this.#heldBytes);
+  }
+
+  #hold(bytes: number): void {
+    if (this.#isClosed && bytes > 0) return;
+    this.#heldBytes += bytes;
+    this.#hub.heldBytes += bytes;
   }
 
   #push(output: WatchOutput): void {
@@ -314,6 +336,10 @@ export class WatchStream implements Disposable {
 
 function bytesOf({ start, end }: KeyRange): number {
   return start.length + (end?.length ?? 0);
+}
+
+function sizeOfAll(events: readonly WatchEvent[]): number {
+  return events.reduce((sum, event) => sum + sizeOf(event), 0);
 }
 
 /** Bytes of an event's keys and values. */

@@ -2,7 +2,7 @@
 
 import { create, toBinary } from "@bufbuild/protobuf";
 import { KV, Lease, type RangeRequest, RangeResponseSchema } from "../../subnet/etcd/rpc/rpc_pb.ts";
-import type { AnswerPool } from "../answer_pool.ts";
+import { AnswerPool } from "../answer_pool.ts";
 import type { CommitQueue } from "../commit_queue.ts";
 import { checkDelete, checkPut, deleteKeys, putKey } from "../key_writes.ts";
 import type { LeaseTable } from "../lease_table.ts";
@@ -25,8 +25,12 @@ export interface KeyCallsOptions {
   readonly pool: AnswerPool;
 }
 
+/** Of requests that wait with all that they bring; what a node writes is done at once. */
+const REQUESTS = { smallBytes: 32 << 20, largeBytes: 64 << 20 };
+
 export function keyCalls(options: KeyCallsOptions): [path: string, handler: StreamHandler][] {
   const { store, storage, commits, leases, pool } = options;
+  const memory = { answers: pool, requests: new AnswerPool(REQUESTS) };
   const hasLease = (id: bigint) => leases.has(id);
   const headerAt = (revision: bigint) => responseHeader(storage.identity, revision);
   const write = async <T extends object>(
@@ -48,11 +52,11 @@ export function keyCalls(options: KeyCallsOptions): [path: string, handler: Stre
     }
   };
   return [
-    unaryCall(KV.method.range, pool, async (request, shares) => {
+    unaryCall(KV.method.range, memory, async (request, shares) => {
       checkRange(request);
       return await range(store, request, { shares, headerAt });
     }),
-    unaryCall(KV.method.put, pool, async (request, shares) => {
+    unaryCall(KV.method.put, memory, async (request, shares) => {
       checkPut(request);
       const { prevKv, header } = await write(
         shares,
@@ -60,19 +64,19 @@ export function keyCalls(options: KeyCallsOptions): [path: string, handler: Stre
       );
       return { ...(prevKv && { prevKv }), header };
     }),
-    unaryCall(KV.method.deleteRange, pool, async (request, shares) => {
+    unaryCall(KV.method.deleteRange, memory, async (request, shares) => {
       checkDelete(request);
       const answer = await write(shares, (transaction) => deleteKeys(transaction, request));
       return { ...answer, prevKvs: [...answer.prevKvs] };
     }),
-    unaryCall(KV.method.txn, pool, async (request, shares) => {
+    unaryCall(KV.method.txn, memory, async (request, shares) => {
       checkTransaction(request);
       return await write(
         shares,
         (transaction) => performTransaction(transaction, request, hasLease),
       );
     }),
-    unaryCall(Lease.method.leaseTimeToLive, pool, async ({ ID, keys }, shares) => {
+    unaryCall(Lease.method.leaseTimeToLive, memory, async ({ ID, keys }, shares) => {
       if (keys) {
         const cost = costOf(storage.leaseKeysSize(ID));
         assertCost(cost, MAX_TRANSACTION_BYTES);

@@ -80,15 +80,24 @@ export class CallShares implements Disposable {
 /** An encoded message in parts, or one that is not encoded yet. */
 export type Answer<Output extends DescMessage> = readonly Uint8Array[] | MessageInitShape<Output>;
 
+export interface CallMemory {
+  readonly answers: AnswerPool;
+  /** For requests that are whole and may wait for others. */
+  readonly requests: AnswerPool;
+}
+
 /** The path of a method and its handler, which calls `act`; errors of `act` are sent to the client. */
 export function unaryCall<Input extends DescMessage, Output extends DescMessage>(
   method: DescMethodUnary<Input, Output>,
-  pool: AnswerPool,
+  { answers, requests }: CallMemory,
   act: (request: MessageShape<Input>, shares: CallShares) => Promise<Answer<Output>>,
 ): [path: string, handler: StreamHandler] {
   const handler = async (messages: AsyncIterable<Uint8Array>, writer: MessageWriter) => {
-    const request = parseMessage(method.input, await onlyMessage(messages));
-    using shares = new CallShares(pool, writer);
+    const message = await onlyMessage(messages);
+    using held = requests.tryTake(message.length, writer.peer);
+    if (held === undefined) throw new Refusal("tooManyRequests");
+    const request = parseMessage(method.input, message);
+    using shares = new CallShares(answers, writer);
     const answer = await act(request, shares);
     const parts = Array.isArray(answer)
       ? answer as readonly Uint8Array[]

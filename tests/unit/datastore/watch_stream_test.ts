@@ -276,3 +276,33 @@ test("a client that asks without reading the answers has to wait", async () => {
   crowded[Symbol.dispose]();
   await closed;
 });
+
+test(
+  "what all streams hold for clients that do not read is bounded, and each misses nothing",
+  async () => {
+    using test = new TestStore();
+    using streams = new DisposableStack();
+    const slow = Array.from({ length: 70 }, () => streams.use(test.hub.open()));
+    for (const [index, stream] of slow.entries()) {
+      const range = keyRange(bytes(`k${index}`), new Uint8Array());
+      const rest = { id: 0n, startRevision: 0n, previous: false, progress: false };
+      stream.create({ ...rest, range, without: new Set() });
+    }
+    using waiting = test.hub.open();
+    watch(waiting);
+    expect(await drain(waiting)).toMatchObject([{ kind: "created" }]);
+    for (const index of slow.keys()) test.put(`k${index}`, "x".repeat(1 << 20));
+    expect(test.hub.heldBytes).toBeLessThanOrEqual(64 << 20);
+    const small = test.put("k-small", "x");
+    expect(test.hub.heldBytes).toBeLessThanOrEqual((64 << 20) + (16 << 10));
+    expect((await drain(waiting)).at(-1)).toMatchObject({ kind: "events", revision: small });
+    for (const [index, stream] of slow.entries()) {
+      expect(keysOf(await drain(stream))).toEqual([`k${index}`]);
+    }
+    expect(test.hub.heldBytes).toBe(0);
+    streams.dispose();
+    waiting[Symbol.dispose]();
+    expect(test.hub.heldBytes).toBe(0);
+  },
+  60_000,
+);

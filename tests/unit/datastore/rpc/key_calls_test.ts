@@ -4,7 +4,7 @@ import { AnswerPool } from "../../../../src/datastore/answer_pool.ts";
 import { CommitQueue } from "../../../../src/datastore/commit_queue.ts";
 import { keyCalls } from "../../../../src/datastore/rpc/key_calls.ts";
 import type { MessageWriter } from "../../../../src/datastore/rpc/message_stream.ts";
-import { RangeRequestSchema } from "../../../../src/subnet/etcd/rpc/rpc_pb.ts";
+import { RangeRequestSchema, TxnRequestSchema } from "../../../../src/subnet/etcd/rpc/rpc_pb.ts";
 import { bytes, TestStore } from "../fixture.ts";
 
 test("a read whose client is gone is not finished, and gives its memory back", async () => {
@@ -70,4 +70,43 @@ test("a read that waits for memory has read nothing yet, and is served when ther
   room?.[Symbol.dispose]();
   await served;
   expect(sent).toBeGreaterThan(1 << 20);
+});
+
+test("large requests that wait for memory are refused beyond their own bound", async () => {
+  using test = new TestStore();
+  test.put("k", "x".repeat(1 << 20));
+  const { store, storage, leases } = test;
+  const pool = new AnswerPool({ smallBytes: 1 << 20, largeBytes: 1 << 20 });
+  using commits = new CommitQueue(store);
+  const txn = new Map(keyCalls({ store, storage, commits, leases, pool })).get(
+    "/etcdserverpb.KV/Txn",
+  );
+  const read = { case: "requestRange" as const, value: { key: bytes("k") } };
+  const put = {
+    case: "requestPut" as const,
+    value: { key: bytes("l"), value: new Uint8Array(1 << 20) },
+  };
+  const message = toBinary(
+    TxnRequestSchema,
+    create(TxnRequestSchema, { success: [{ request: read }, { request: put }] }),
+  );
+  async function* messages() {
+    yield await Promise.resolve(message);
+  }
+  const room = pool.tryTake(1 << 20, "other");
+  const writer = { isClosed: false, peer: "client", sendAll: () => Promise.resolve() };
+  const outcomes = Array.from({ length: 40 }, async () => {
+    try {
+      await txn?.(messages(), writer as unknown as MessageWriter);
+      return "done";
+    } catch (error) {
+      return (error as Error).message;
+    }
+  });
+  const refused = await Promise.race(outcomes);
+  expect(refused).toContain("too many requests");
+  room?.[Symbol.dispose]();
+  const counts = Map.groupBy(await Promise.all(outcomes), (outcome) => outcome);
+  expect(counts.get("done")?.length).toBe(31);
+  expect(counts.get(refused)?.length).toBe(9);
 });
