@@ -15,11 +15,15 @@ export function isSecretVariable(name: string, value: string): boolean {
 const SECRET_NAME = new RegExp(
   [
     "PASSWO?R?D|PASSPHRASE|SECRET|TOKEN|CREDENTIAL|(?<![A-Z])PSK(?![A-Z])",
-    "(?<![A-Z])(AUTH|PRIVATE|COOKIE|PAT|CREDS)(?![A-Z])",
+    "(?<![A-Z])(AUTH|AUTHORIZATION|BEARER|JWT|PRIVATE|COOKIE|PAT|CREDS)(?![A-Z])|_PWD(?![A-Z])",
     "PASS(?![A-Z])(?<!(BY|COM)PASS)|KEYS?(?![A-Z])",
   ].join("|"),
   "i",
 );
 
-/** A URL with a password (RFC 3986, section 3.2.1), or a private key in PEM (RFC 7468). */
-const SECRET_VALUE = /\w:\/\/[^\s/@:]*:[^\s/@]+@|-----BEGIN [A-Z ]*PRIVATE KEY-----/;
+/**
+ * A URL with a password (RFC 3986, section 3.2.1), a private key in PEM (RFC 7468) or of PGP, or the
+ * password among the settings of a connection to a database.
+ */
+const SECRET_VALUE =
+  /\w:\/\/[^\s/@:]*:[^\s/@]+@|-----BEGIN [A-Z ]*PRIVATE KEY( BLOCK)?-----|(^|[;\s])(password|pwd)\s*=/i;

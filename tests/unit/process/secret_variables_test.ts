@@ -13,6 +13,7 @@ describe("isSecretVariable()", () => {
       "API_KEY",
       "APIKEY",
     ],
+    ...["HTTP_AUTHORIZATION", "BEARER", "CI_JOB_JWT", "MYSQL_PWD"],
     ...["PGPASSWORD", "MYSQL_PWD_PASSWD", "SSHPASS", "DB_PASS", "RESTIC_PASSPHRASE", "IPSEC_PSK"],
     ...[
       "SSH_AUTH_SOCK",
@@ -41,6 +42,8 @@ describe("isSecretVariable()", () => {
     "postgres://:secret@db/flannel",
     "-----BEGIN PRIVATE KEY-----\nMC4CAQAw",
     "-----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl",
+    "-----BEGIN PGP PRIVATE KEY BLOCK-----\nlQ",
+    "Server=db;User Id=root;Password=secret;",
   ])("keeps a variable back by its value %j", (value) => {
     expect(isSecretVariable("ADDRESS", value)).toBe(true);
   });
