@@ -65,6 +65,8 @@ export interface Script {
   grant?(answer: LeaseTime): LeaseTime;
   keepAlive?(answer: LeaseTime): LeaseTime;
   timeToLive?(answer: LeaseTimes): LeaseTimes;
+  /** Throws `ConnectError` for a refusal. */
+  revoke?(id: bigint): void;
   /** The confirmation of a watch. */
   created?(answer: ScriptedWatchResponse, count: number): ScriptedWatchResponse;
 }
@@ -176,6 +178,10 @@ export class ScriptedEtcd implements AsyncDisposable {
           const answer = { header: header(), ID, TTL: 60n };
           yield script().keepAlive?.(answer) ?? answer;
         }
+      },
+      leaseRevoke: ({ ID }) => {
+        script().revoke?.(ID);
+        return { header: header() };
       },
       leaseTimeToLive: ({ ID }) => {
         const answer = { header: header(), ID, TTL: 50n, grantedTTL: 60n };

@@ -34,6 +34,7 @@ function refusal(names: ConstructorParameters<typeof TlsFiles>[0]): string {
     new TlsFiles(names).current();
   } catch (error) {
     expect(error).toBeInstanceOf(StoreError);
+    expect((error as Error).cause).toBeInstanceOf(Error);
     return (error as Error).message;
   }
   throw new Error("nothing was refused");
