@@ -90,7 +90,7 @@ export function isNotEtcd({ reason, cause }: EtcdError): boolean {
   if (reason === HANDSHAKE_CLOSED || reason === NOT_TLS) return true;
   if (reason === "connection closed" || reason === SYSTEM_REASONS["ECONNRESET"]) return true;
   const text = cause instanceof ConnectError ? cause.rawMessage : reason;
-  return /^protocol error|^h2 is not supported|^HTTP \d+|^(unsupported|unexpected) content.type/i
+  return /^protocol error|^h2 is not supported|^HTTP \d|^(unsupported|unexpected) content.type/i
     .test(text);
 }
 

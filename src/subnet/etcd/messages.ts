@@ -30,7 +30,9 @@ export function keyRange(
 ): { key: Uint8Array<ArrayBuffer>; rangeEnd: Uint8Array<ArrayBuffer> } {
   const key = encoder.encode(request.key);
   if (!request.prefix) return { key, rangeEnd: new Uint8Array() };
-  return { key: key.length === 0 ? new Uint8Array(1) : key, rangeEnd: prefixEnd(key) };
+  // From a zero byte on, without an end.
+  if (key.length === 0) return { key: new Uint8Array(1), rangeEnd: new Uint8Array(1) };
+  return { key, rangeEnd: prefixEnd(key) };
 }
 
 export function rangeMessage(request: RangeRequest): MessageInitShape<typeof RangeRequestSchema> {
@@ -103,15 +105,9 @@ function operationMessage(operation: Operation): MessageInitShape<typeof Request
   return { request: { case: "requestRange", value: rangeMessage(operation.range) } };
 }
 
-/** The first key after all that begin with `prefix`; a zero byte, "no end", when there is none. */
+/** The first key after all that begin with `prefix`, in which, as UTF-8, no byte is 255. */
 function prefixEnd(prefix: Uint8Array): Uint8Array<ArrayBuffer> {
   const end = Uint8Array.from(prefix);
-  for (let index = end.length - 1; index >= 0; index--) {
-    const byte = end[index] ?? 0;
-    if (byte < 0xff) {
-      end[index] = byte + 1;
-      return end.slice(0, index + 1);
-    }
-  }
-  return new Uint8Array(1);
+  end[end.length - 1] = (prefix.at(-1) as number) + 1;
+  return end;
 }

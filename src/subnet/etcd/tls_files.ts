@@ -22,8 +22,7 @@ export interface TlsMaterial {
 /** Holds the files' content and reads it anew when a file was replaced or rewritten. */
 export class TlsFiles {
   readonly #names: TlsFileNames;
-  #stamp = "";
-  #material: TlsMaterial | undefined;
+  #held: { readonly stamp: string; readonly material: TlsMaterial } | undefined;
 
   constructor(names: TlsFileNames) {
     this.#names = names;
@@ -37,17 +36,14 @@ export class TlsFiles {
   current(): TlsMaterial {
     try {
       const stamp = this.#paths().map(fileStamp).join(" ");
-      if (this.#material === undefined || stamp !== this.#stamp) {
-        this.#material = this.#read();
-        this.#stamp = stamp;
-      }
+      if (this.#held?.stamp !== stamp) this.#held = { stamp, material: this.#read() };
     } catch (cause) {
-      if (this.#material === undefined) {
+      if (this.#held === undefined) {
         const reason = cause instanceof Error ? cause.message : String(cause);
         throw new StoreError(`cannot read the TLS files for etcd: ${reason}`, { cause });
       }
     }
-    return this.#material;
+    return this.#held.material;
   }
 
   #read(): TlsMaterial {
@@ -106,11 +102,7 @@ function readKey(path: string): string {
 }
 
 function isKeyOf(certificate: string, key: string): boolean {
-  try {
-    return new X509Certificate(certificate).checkPrivateKey(createPrivateKey(key));
-  } catch {
-    return false;
-  }
+  return new X509Certificate(certificate).checkPrivateKey(createPrivateKey(key));
 }
 
 /** Changes when the file is rewritten, and when a new file takes its name. */
