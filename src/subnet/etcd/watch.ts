@@ -129,7 +129,7 @@ class HistoryGap extends Error {
 class Rereads {
   readonly #clock: Clock;
   #count = 0;
-  #lastMs = -Infinity;
+  #lastMs = 0;
 
   constructor(clock: Clock) {
     this.#clock = clock;

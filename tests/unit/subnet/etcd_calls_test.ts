@@ -29,7 +29,8 @@ class FakeConnection {
     this.endpoint = { url, secure, host: name, port: 2379, hasPort };
   }
 
-  probe(): Promise<string | undefined> {
+  probe(nowMs: number, signal: AbortSignal): Promise<string | undefined> {
+    expect([nowMs, signal]).toEqual([clock.nowMs(), stop.signal]);
     this.questions++;
     return Promise.resolve(this.answering);
   }

@@ -29,6 +29,29 @@ test("endpoints are taken as origins, each once, in the given order", () => {
     .toEqual(["http://b:2379", "http://a:4001", "https://[fd00::1]:2379"]);
 });
 
+test("an endpoint has a host and a port, etcd's or that of its scheme", () => {
+  const of = (text: string) => parseEndpoints([text], false)[0];
+  expect(of("https://[fd00:12::1]:2379/x")).toEqual({
+    url: "https://[fd00:12::1]:2379",
+    secure: true,
+    host: "fd00:12::1",
+    port: 2379,
+    hasPort: true,
+  });
+  expect(of("http://a.example")).toMatchObject({ secure: false, port: 80, hasPort: false });
+  expect(of("https://a.example/")).toMatchObject({ secure: true, port: 443, hasPort: false });
+  expect(of("http://a.example:80/x:2379")).toMatchObject({
+    host: "a.example",
+    port: 80,
+    hasPort: true,
+  });
+  for (const rest of ["/x:2379", "?x:2379", "#x:2379"]) {
+    expect(of(`http://a.example${rest}`)).toMatchObject({ hasPort: false });
+  }
+  expect(of("http://[fd00:12::1]")).toMatchObject({ host: "fd00:12::1", hasPort: false });
+  expect(of("10.0.0.5:2379")).toMatchObject({ host: "10.0.0.5", port: 2379, hasPort: true });
+});
+
 test("an endpoint without a scheme is https when there are TLS files, else http", () => {
   expect(urls(["10.0.0.5:2379", " localhost:2379 "])).toEqual([
     "http://10.0.0.5:2379",

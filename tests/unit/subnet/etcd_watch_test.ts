@@ -129,6 +129,8 @@ beforeEach(() => {
 });
 
 afterEach(async () => {
+  // Each stream but the last has made room for the next one.
+  expect(streams.slice(0, -1).filter(({ signal }) => !signal.aborted)).toEqual([]);
   stop.abort();
   await ended;
   // Nothing of a watch stays.
