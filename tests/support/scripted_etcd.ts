@@ -6,7 +6,7 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import { Server, type ServerTls } from "../../src/datastore/rpc/server.ts";
 import { Event_EventType as EventType } from "../../src/subnet/etcd/rpc/kv_pb.ts";
-import { KV, Lease, Watch } from "../../src/subnet/etcd/rpc/rpc_pb.ts";
+import { Auth, KV, Lease, Watch } from "../../src/subnet/etcd/rpc/rpc_pb.ts";
 import { collectingLog } from "./collecting_log.ts";
 
 export interface ScriptedHeader {
@@ -77,6 +77,8 @@ export class ScriptedEtcd implements AsyncDisposable {
   /** What a Range of any key or prefix answers with. */
   keyValues: ScriptedKeyValue[] = [];
   script: Script = {};
+  /** Users with their passwords, in the order of the requests for a token. */
+  readonly logins: string[] = [];
   readonly calls = { range: 0, txn: 0, watch: 0 };
   readonly #watches = new Set<(response: ScriptedWatchResponse | undefined) => void>();
   #server: Server | undefined;
@@ -93,6 +95,7 @@ export class ScriptedEtcd implements AsyncDisposable {
         router.service(KV, etcd.#keys());
         router.service(Lease, etcd.#leases());
         router.service(Watch, etcd.#watch());
+        router.service(Auth, etcd.#users());
       },
       streams: new Map(),
       log: collectingLog().log,
@@ -186,6 +189,15 @@ export class ScriptedEtcd implements AsyncDisposable {
       leaseTimeToLive: ({ ID }) => {
         const answer = { header: header(), ID, TTL: 50n, grantedTTL: 60n };
         return script().timeToLive?.(answer) ?? answer;
+      },
+    };
+  }
+
+  #users(): Partial<ServiceImpl<typeof Auth>> {
+    return {
+      authenticate: ({ name, password }) => {
+        this.logins.push(`${name}:${password}`);
+        return { header: this.header(), token: "a token" };
       },
     };
   }

@@ -10,6 +10,7 @@ import { keyRange } from "../../../src/subnet/etcd/messages.ts";
 import { collectingLog } from "../../support/collecting_log.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 import { ScriptedEtcd, scriptedKeyValue } from "../../support/scripted_etcd.ts";
+import { TcpProxy } from "../../support/tcp_proxy.ts";
 
 function thrownBy(action: () => unknown): unknown {
   try {
@@ -123,6 +124,10 @@ test("the description lists the endpoints and nothing else", () => {
     log,
   });
   expect(client.description).toBe("http://10.0.0.5:2379, http://10.0.0.6:2379");
+  const tls = { caFile: "/ca", certFile: "", keyFile: undefined };
+  expect(new EtcdClient({ endpoints: ["10.0.0.5:2379"], tls, log }).description).toBe(
+    "https://10.0.0.5:2379",
+  );
 });
 
 test("the range of a prefix holds exactly the keys that begin with it", () => {
@@ -321,14 +326,17 @@ describe("a client", () => {
   });
 
   test("asks for a token only if it has a user", async () => {
-    const withUser = create({ username: "root", password: "geheim" });
-    const error = await failure(withUser.range({ key: "/a" }, forever));
-    // The server has no such service.
-    expect([error.kind, etcd.calls.range]).toEqual(["refused", 0]);
-    await withUser[Symbol.asyncDispose]();
-    const withoutUser = create({ username: "", password: "geheim" });
-    await withoutUser.range({ key: "/a" }, forever);
-    await withoutUser[Symbol.asyncDispose]();
+    for (
+      const user of [
+        { username: "root", password: "geheim" },
+        { username: "guest" },
+        { username: "", password: "geheim" },
+      ]
+    ) {
+      await using client = create(user);
+      await client.range({ key: "/a" }, forever);
+    }
+    expect(etcd.logins).toEqual(["root:geheim", "guest:"]);
   });
 
   test("waits for an answer as long as it is set up to", async () => {
@@ -339,6 +347,24 @@ describe("a client", () => {
       kind: "interrupted",
       reason: "no answer in time",
     });
+  });
+
+  test("notices by its PINGs that the network is lost", async () => {
+    await using proxy = await TcpProxy.start(etcd.port);
+    const timing = { retryForMs: 0, attemptMs: 500, pingIntervalMs: 20, pingTimeoutMs: 200 };
+    const { log, records } = collectingLog();
+    client = create({ endpoints: [proxy.url], timing, log });
+    const events = client.watch("/net/", forever)[Symbol.asyncIterator]();
+    await events.next();
+    const event = events.next();
+    while (etcd.calls.watch === 0) await Bun.sleep(5);
+    proxy.silence();
+    while (records.length === 0) await Bun.sleep(5);
+    proxy.restore(); // For new connections.
+    while (etcd.calls.watch === 1) await Bun.sleep(5);
+    etcd.put("/net/a");
+    expect(await event).toMatchObject({ value: { keyValue: { key: "/net/a" } } });
+    await client[Symbol.asyncDispose]();
   });
 
   test("looks at its connections when the network changes, if it knows the host", async () => {
