@@ -351,7 +351,7 @@ describe("a client", () => {
 
   test("notices by its PINGs that the network is lost", async () => {
     await using proxy = await TcpProxy.start(etcd.port);
-    const timing = { retryForMs: 0, attemptMs: 500, pingIntervalMs: 20, pingTimeoutMs: 200 };
+    const timing = { retryForMs: 0, attemptMs: 500, pingIntervalMs: 20, pingTimeoutMs: 500 };
     const { log, records } = collectingLog();
     client = create({ endpoints: [proxy.url], timing, log });
     const events = client.watch("/net/", forever)[Symbol.asyncIterator]();
