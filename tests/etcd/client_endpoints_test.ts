@@ -150,12 +150,12 @@ test("a server that accepts and says nothing is not waited for longer than for a
 
 test("an endpoint without a port is named when it fails", async () => {
   const hint = (port: number, url: string) =>
-    `the endpoint has no port, so ${port} is used: etcd listens on 2379, write ${url}:2379`;
+    `the endpoint has no port, so port ${port} was tried: etcd listens on 2379, write ${url}:2379`;
   expect(await reason("http://127.0.0.1")).toContain(hint(80, "http://127.0.0.1"));
   expect(await reason("https://[::1]/")).toContain(hint(443, "https://[::1]"));
   const [port] = await freePorts(2);
-  expect(await reason(`http://127.0.0.1:${port}`)).toStartWith("connection refused (");
-  expect(await reason("http://127.0.0.1:80")).toStartWith("connection refused (");
+  expect(await reason(`http://127.0.0.1:${port}`)).toStartWith("connection refused: does etcd");
+  expect(await reason("http://127.0.0.1:80")).toStartWith("connection refused: does etcd");
 });
 
 test("a server that opens a stream and then violates the protocol does not end the daemon", async () => {

@@ -129,7 +129,10 @@ test("a member that does not listen is named in the error, which is a StoreError
   await using client = new EtcdClient({ endpoints: [url], log });
   const error = await failure(client.range({ key: "/a" }, forever));
   expect(error).toBeInstanceOf(StoreError);
-  expect(error.message).toBe(`cannot read /a in etcd: connection refused (${url})`);
+  expect(error.message).toBe(
+    "cannot read /a in etcd: connection refused: does etcd run on this host? If it runs elsewhere, " +
+      `name it with --etcd-endpoints (${url})`,
+  );
   expect(error.cause).toBeInstanceOf(Error);
 }, 10_000);
 

@@ -1,12 +1,12 @@
 /** Calls to whichever member answers: fail-over, deadlines, retries, and the auth token. */
 
 import type { Transport } from "@connectrpc/connect";
-import type { IpAddress } from "../../addr/ip.ts";
+import { type IpAddress, parseIpAddress, whyNotUnicast } from "../../addr/ip.ts";
 import { Authentication, type Credentials } from "./authentication.ts";
 import { backoffMs, type Clock, sleep } from "../../time/clock.ts";
 import type { Connection } from "./connection.ts";
 import type { Endpoint } from "./endpoint.ts";
-import { EtcdError, isNotEtcd } from "./etcd_error.ts";
+import { CONNECTION_REFUSED, EtcdError, isNotEtcd, NO_CONNECTION } from "./etcd_error.ts";
 
 export interface CallTiming {
   /** How long a member may take to answer. */
@@ -190,7 +190,13 @@ async function explained(
 }
 
 /** The probable cause when a server has never answered. */
-function guess({ reason }: EtcdError, { secure }: Endpoint): string {
+function guess({ reason }: EtcdError, endpoint: Endpoint): string {
+  const { secure, host, port } = endpoint;
+  if (reason === CONNECTION_REFUSED) return endpoint.hasPort ? whyRefused(endpoint) : "";
+  if (reason === NO_CONNECTION && parseIpAddress(host) === undefined) {
+    return `: does the name resolve (getent hosts ${host}), and does a firewall drop packets to ` +
+      `port ${port}?`;
+  }
   if (/^HTTP \d+$|^unsupported content.type/.test(reason)) {
     return ": a web server or proxy answers there, not etcd";
   }
@@ -201,10 +207,21 @@ function guess({ reason }: EtcdError, { secure }: Endpoint): string {
     : ": if etcd serves TLS, write the endpoint with https://";
 }
 
+/** An unreachable address looks like this too. */
+function whyRefused({ host }: Endpoint): string {
+  const address = parseIpAddress(host);
+  if (host === "localhost" || address !== undefined && whyNotUnicast(address) === "loopback") {
+    return ": does etcd run on this host? If it runs elsewhere, name it with --etcd-endpoints";
+  }
+  const way = address === undefined ? "" : ` (ip route get ${address})`;
+  return ": does etcd run there, and does it listen on this address and not only on 127.0.0.1? " +
+    `Or is that host down, or no way leads to it${way}?`;
+}
+
 function portHint({ hasPort, secure, host, port }: Endpoint): string {
   if (hasPort) return "";
   const name = host.includes(":") ? `[${host}]` : host;
-  return `; the endpoint has no port, so ${port} is used: etcd listens on 2379, write ` +
+  return `; the endpoint has no port, so port ${port} was tried: etcd listens on 2379, write ` +
     `${secure ? "https" : "http"}://${name}:2379`;
 }
 

@@ -3,7 +3,13 @@
 import type { Transport } from "@connectrpc/connect";
 import { type IpAddress, parseIpAddress } from "../../addr/ip.ts";
 import type { Endpoint } from "./endpoint.ts";
-import { EtcdError, type FailureKind, NO_CONNECTION } from "./etcd_error.ts";
+import {
+  CONNECTION_REFUSED,
+  EtcdError,
+  type FailureKind,
+  NO_CONNECTION,
+  NO_ROUTE,
+} from "./etcd_error.ts";
 import { type EgressRoute, type HostNetwork, isSameRoute } from "./host_network.ts";
 import { newSession, type Session, type SessionManager } from "./session.ts";
 import type { TlsFiles, TlsMaterial } from "./tls_files.ts";
@@ -73,7 +79,10 @@ export class Connection implements Disposable {
     } catch (error) {
       signal.throwIfAborted();
       if (deadline.aborted) throw this.#giveUp(error);
-      throw EtcdError.from(error, { kind: "unsent", endpoint: this.endpoint });
+      const failure = EtcdError.from(error, { kind: "unsent", endpoint: this.endpoint });
+      throw await this.#hasNoRoute(failure)
+        ? failure.because(`${NO_ROUTE} ${this.#remote}`)
+        : failure;
     }
   }
 
@@ -127,6 +136,12 @@ export class Connection implements Disposable {
   /** A failure is ignored: without the route, a dead connection is still noticed by PING. */
   #noteRoute(): void {
     this.#route = this.#remote && this.#host?.egressRoute(this.#remote).catch(() => undefined);
+  }
+
+  /** The runtime reports a missing route as a refused connection. */
+  async #hasNoRoute({ reason }: EtcdError): Promise<boolean> {
+    if (reason !== CONNECTION_REFUSED || !this.#remote || !this.#host) return false;
+    return await this.#host.egressRoute(this.#remote).then((route) => !route, () => false);
   }
 
   /** Left alone, a connection attempt that nobody answers would go on for minutes. */

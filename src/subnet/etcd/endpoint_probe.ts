@@ -18,11 +18,15 @@ export async function probeEndpoint(
   timeoutMs: number,
 ): Promise<string | undefined> {
   if (material !== undefined) {
-    const inTls = recognised(await ask(endpoint, material, timeoutMs), "the same");
+    const inTls = recognised(await ask(endpoint, material, timeoutMs), "the same", endpoint);
     if (inTls !== undefined) return inTls;
   }
   const plain = await ask(endpoint, undefined, timeoutMs);
-  return recognised(plain, material === undefined ? "the same" : "plain instead of TLS");
+  return recognised(
+    plain,
+    material === undefined ? "the same" : "plain instead of TLS",
+    endpoint,
+  );
 }
 
 /** What the server sends until the timeout, the end of the connection, or `MAX_BYTES`. */
@@ -60,13 +64,19 @@ function ask(
 /** The protocol of the probe: that of the endpoint's URL, or plain text to an https:// endpoint. */
 type Asked = "the same" | "plain instead of TLS";
 
-function recognised(answer: Buffer, asked: Asked): string | undefined {
+function recognised(
+  answer: Buffer,
+  asked: Asked,
+  endpoint: Endpoint,
+): string | undefined {
   const text = answer.toString("latin1");
   if (isTlsAlert(answer) || WANTS_TLS.test(text)) {
     // For an https:// endpoint this is expected.
-    return asked === "the same" ? "a TLS server answers there: write https://" : undefined;
+    return asked === "the same"
+      ? `a TLS server answers there: write ${withScheme("https", endpoint)}`
+      : undefined;
   }
-  if (text.startsWith("HTTP/1.")) return recognisedHttp(text, asked);
+  if (text.startsWith("HTTP/1.")) return recognisedHttp(text, asked, endpoint);
   if (text === "" || isHttp2(answer)) return undefined;
   const [line = ""] = text.split(/[\r\n]/, 1);
   const program = line.startsWith("SSH-") ? "an SSH server" : "another program";
@@ -78,7 +88,13 @@ const PORT = "2379 unless etcd is configured otherwise";
 const WANTS_TLS =
   /HTTP request to an HTTPS server|sent to HTTPS port|speaking plain HTTP to an SSL/;
 
-function recognisedHttp(text: string, asked: Asked): string {
+/** The endpoint's URL with the other scheme; without the port where the endpoint has none. */
+function withScheme(scheme: "http" | "https", { host, port, hasPort }: Endpoint): string {
+  const name = host.includes(":") ? `[${host}]` : host;
+  return `${scheme}://${name}${hasPort ? `:${port}` : ""}`;
+}
+
+function recognisedHttp(text: string, asked: Asked, endpoint: Endpoint): string {
   const [, version = ""] = /"etcdserver":\s*"([\w.+-]{1,40})"/.exec(text) ?? [];
   if (version === "") {
     const [, status = ""] = /^HTTP\/1\.\d (\d{3})/.exec(text) ?? [];
@@ -91,7 +107,7 @@ function recognisedHttp(text: string, asked: Asked): string {
     return `etcd ${version} answers there, which has no v3 API: etcd 3.4 or newer is needed`;
   }
   return asked === "plain instead of TLS"
-    ? `etcd ${version} answers there without TLS: write http://`
+    ? `etcd ${version} answers there without TLS: write ${withScheme("http", endpoint)}`
     : `etcd ${version} answers there in HTTP/1.1 only: a proxy in front of it has to forward HTTP/2`;
 }
 

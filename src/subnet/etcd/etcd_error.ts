@@ -153,11 +153,16 @@ const HINTS: readonly (readonly [answer: string, hint: string])[] = [
   ["database space exceeded", "compact and defragment etcd, then disarm its NOSPACE alarm"],
 ];
 
+/** The runtime reports an unreachable host with ECONNREFUSED too. */
+export const CONNECTION_REFUSED = "connection refused";
+
+export const NO_ROUTE = "no route to host";
+
 const SYSTEM_REASONS: Readonly<Record<string, string>> = {
-  ECONNREFUSED: "connection refused",
+  ECONNREFUSED: CONNECTION_REFUSED,
   ECONNRESET: "connection reset",
   ETIMEDOUT: "connection timed out",
-  EHOSTUNREACH: "no route to host",
+  EHOSTUNREACH: NO_ROUTE,
   ENETUNREACH: "network unreachable",
   ENOTFOUND: "unknown host name",
   EAI_AGAIN: "host name cannot be resolved at the moment",

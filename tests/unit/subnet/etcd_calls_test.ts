@@ -249,6 +249,45 @@ describe("Calls", () => {
     expect(await reasonOf(false, new ConnectError("other", Code.Unavailable))).toBe("other");
   });
 
+  test.each([
+    [
+      "127.0.0.1",
+      ": does etcd run on this host? If it runs elsewhere, name it with --etcd-endpoints",
+    ],
+    ["::1", ": does etcd run on this host? If it runs elsewhere, name it with --etcd-endpoints"],
+    [
+      "192.0.2.5",
+      ": does etcd run there, and does it listen on this address and not only on 127.0.0.1? " +
+      "Or is that host down, or no way leads to it (ip route get 192.0.2.5)?",
+    ],
+    [
+      "etcd.example",
+      ": does etcd run there, and does it listen on this address and not only on 127.0.0.1? " +
+      "Or is that host down, or no way leads to it?",
+    ],
+  ])("has a guess why %s refuses a connection, until it has answered", async (name, guess) => {
+    const member = new FakeConnection(name);
+    members = [member];
+    faults.set(name, failing("unsent", "connection refused"));
+    const reason = async () => (await outcome(run(calls(), WRITE)) as EtcdError).reason;
+    expect(await reason()).toBe(`connection refused${guess}`);
+    member.hasAnswered = true;
+    expect(await reason()).toBe("connection refused");
+  });
+
+  test("asks whether a name resolves where no connection comes about in time", async () => {
+    const reasonOf = async (name: string) => {
+      members = [new FakeConnection(name)];
+      faults.set(name, failing("unsent", "no connection in time"));
+      return (await outcome(run(calls(), WRITE)) as EtcdError).reason;
+    };
+    expect(await reasonOf("192.0.2.5")).toBe("no connection in time");
+    expect(await reasonOf("etcd.example")).toBe(
+      "no connection in time: does the name resolve (getent hosts etcd.example), and does a " +
+        "firewall drop packets to port 2379?",
+    );
+  });
+
   test("says what answers in etcd's place, and that the endpoint has no port", async () => {
     const member = new FakeConnection("a", { hasPort: false });
     members = [member];
@@ -256,7 +295,8 @@ describe("Calls", () => {
       faults.set("a", new ConnectError(text, Code.Unavailable));
       return (await outcome(run(calls(), WRITE)) as EtcdError).reason;
     };
-    const noPort = "; the endpoint has no port, so 2379 is used: etcd listens on 2379, write " +
+    const noPort =
+      "; the endpoint has no port, so port 2379 was tried: etcd listens on 2379, write " +
       "http://a:2379";
     member.answering = "a web server";
     for (const text of ["Protocol error", "h2 is not supported", "HTTP 404"]) {

@@ -151,6 +151,20 @@ describe("a connection", () => {
     });
   });
 
+  test("that is refused where no route leads is called unreachable", async () => {
+    await proxy[Symbol.asyncDispose]();
+    host.route = undefined;
+    expect(await failure(connectionTo().open(forever, LONG_MS))).toMatchObject({
+      kind: "unsent",
+      reason: "no route to host 127.0.0.1",
+      message: `no route to host 127.0.0.1 (${proxy.url})`,
+    });
+    host.isBroken = true;
+    expect(await failure(connectionTo().open(forever, LONG_MS))).toMatchObject({
+      reason: "connection refused",
+    });
+  });
+
   test("that is not answered is given up in time, and dialled again", async () => {
     const silent = await silentServer();
     const connection = connectionTo(`https://127.0.0.1:${silent.port}`);
