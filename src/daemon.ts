@@ -15,7 +15,11 @@ import { loadBackend } from "./backend/registry.ts";
 import { describeOptions, givenAddresses, type Options } from "./cli/options.ts";
 import { versionText } from "./cli/version.ts";
 import { ConfigError } from "./config/config_error.ts";
-import { type NetworkConfig, parseNetworkConfig } from "./config/network_config.ts";
+import {
+  type FamilyNetwork,
+  type NetworkConfig,
+  parseNetworkConfig,
+} from "./config/network_config.ts";
 import { claimDevice } from "./daemon/device_claim.ts";
 import { ExcludedAddresses } from "./daemon/excluded_addresses.ts";
 import { Network } from "./daemon/network.ts";
@@ -193,14 +197,19 @@ async function chooseInterface(
     patterns: options.interfacePatterns,
     canReach: options.interfaceCanReach,
     publicAddresses: given,
+    networks: familiesOf(config.families).map((family) =>
+      (config.families[family] as FamilyNetwork).network
+    ),
   });
-  for (const reason of reasons) log.info(reason);
   const { interfaces } = facts;
   const { families } = config;
-  const covered = networkProblem(families, external);
-  if (covered !== undefined) throw new ConfigError(covered);
   const problem = publicAddressProblem(external, { interfaces, given, families });
+  const covered = networkProblem(families, external);
+  // The address of one of the overlay's own devices is always in the network.
+  const isOwnDevice = problem !== undefined && external.name.startsWith("flannel");
+  if (covered !== undefined && !isOwnDevice) throw new ConfigError(covered);
   if (problem !== undefined) throw new InterfaceSelectionError(problem);
+  for (const reason of reasons) log.info(reason);
   for (const warning of publicAddressWarnings(external)) log.warn(warning);
   return { external, interfaces };
 }

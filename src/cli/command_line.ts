@@ -108,7 +108,9 @@ function readOptions(flags: readonly GivenFlag[], env: Environment): CommandLine
     }
     options[key] = value;
   }
-  return checkTogether(options as Options, env);
+  const command = checkTogether(options as Options, env);
+  if (command.kind !== "run") return command;
+  return { ...command, warnings: [...emptyWarnings(flags), ...command.warnings] };
 }
 
 /** The texts that set a flag, and the name of the place they come from. */
@@ -140,6 +142,13 @@ function checkTogether(options: Options, env: Environment): CommandLine {
     endpoint.includes("://") ? endpoint : `${hasTls ? "https" : "http"}://${endpoint}`
   );
   return { kind: "run", options: { ...options, etcdEndpoints }, warnings: warnings(options, env) };
+}
+
+/** A variable of a script that was never set, most likely. */
+function emptyWarnings(flags: readonly GivenFlag[]): string[] {
+  return ["iface", "iface-regex"]
+    .filter((name) => flags.some((one) => one.name === name && one.value === ""))
+    .map((name) => `--${name} is empty and has no effect; leave it out, or name an interface`);
 }
 
 function warnings(options: Options, env: Environment): string[] {

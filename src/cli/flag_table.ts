@@ -101,7 +101,7 @@ export const FLAGS = {
 
   interfaces: repeated("iface", "interface", "NAME|ADDRESS", {
     help: "Interface that carries the traffic between hosts, by name or by one of its " +
-      "addresses. May be repeated: the first that matches is taken.",
+      "addresses. May be repeated: the first that matches is taken. An empty one has no effect.",
   }),
   interfacePatterns: repeated("iface-regex", "interface", "REGEX", {
     help: "Regular expression for the interface's addresses, then for its name. May be " +

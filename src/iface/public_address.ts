@@ -22,6 +22,10 @@ export function publicAddressProblem(
     const defect = whyNotPublic(address, facts);
     if (defect === undefined) continue;
     const flag = flagOf(family);
+    if (facts.given[family] === undefined && external.name.startsWith("flannel")) {
+      return `${external.name} is a device of the overlay itself (its address ${address} is ${defect}` +
+        "); name the interface that leads to the other hosts with --iface";
+    }
     return facts.given[family] === undefined
       ? `address ${address} of interface ${external.name} is ${defect}: the other nodes cannot ` +
         `send to it; choose another interface with --iface, or give another address with ${flag}`

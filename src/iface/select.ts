@@ -9,6 +9,7 @@
 
 import { familiesOf, type PerFamily } from "../addr/family.ts";
 import { type Family, familyOf, type IpAddress, isLinkLocal, whyNotUnicast } from "../addr/ip.ts";
+import { type Prefix, prefixContainsAddress } from "../addr/prefix.ts";
 import type { ExternalInterface } from "../backend/backend.ts";
 import { externalInterface, holderOf } from "./external_interface.ts";
 import { byNameOrAddress, type Found, named, type Problem } from "./interface_text.ts";
@@ -59,6 +60,8 @@ export interface SelectionOptions {
   readonly canReach: IpAddress | undefined;
   /** Addresses to advertise instead of the interface's. */
   readonly publicAddresses: PerFamily<IpAddress>;
+  /** The overlay's networks: their addresses are not offered as a choice. */
+  readonly networks?: readonly Prefix[];
 }
 
 export interface Selection {
@@ -95,15 +98,29 @@ export function selectInterface(facts: HostInterfaces, options: SelectionOptions
   }
   throw new InterfaceSelectionError(
     `no interface can carry the traffic between hosts (${refusals.join("; ")}); there are ` +
-      `${describeInterfaces(facts)}; choose one with --iface`,
+      `${describeInterfaces(facts, options.networks)}; choose one with --iface`,
   );
 }
 
-/** The interfaces that could be chosen, as `eth0 (10.0.2.15, fd00::5), eth1 (no address)`. */
-export function describeInterfaces(facts: Pick<HostInterfaces, "interfaces">): string {
-  const texts = facts.interfaces.filter((device) => device.name !== "lo").map((device) => {
-    const addresses = usableAddresses(device, 4).concat(usableAddresses(device, 6));
-    return `${device.name} (${addresses.length === 0 ? "no address" : addresses.join(", ")})`;
+/**
+ * The interfaces that could be chosen, as `eth0 (10.0.2.15, fd00::5), eth1 (no address)`: without
+ * loopback and the overlay's own, which the addresses in its networks show.
+ */
+export function describeInterfaces(
+  facts: Pick<HostInterfaces, "interfaces">,
+  networks: readonly Prefix[] = [],
+): string {
+  const texts = facts.interfaces.flatMap((device) => {
+    const all = usableAddresses(device, 4).concat(usableAddresses(device, 6));
+    const addresses = all.filter((address) =>
+      !networks.some((network) => prefixContainsAddress(network, address))
+    );
+    const isOverlay = all.some((address) =>
+      !isLinkLocal(address) && !addresses.includes(address)
+    ) &&
+      addresses.every(isLinkLocal);
+    if (device.name === "lo" || device.name.startsWith("flannel") || isOverlay) return [];
+    return [`${device.name} (${addresses.length === 0 ? "no address" : addresses.join(", ")})`];
   });
   return texts.length === 0 ? "no interfaces" : texts.join(", ");
 }
@@ -256,7 +273,7 @@ function addressReasons(
     const advertised = publicAddresses[family];
     const origin = given[family] === undefined
       ? "the interface's"
-      : `given by --public-ip${family === 6 ? "v6" : ""} or the datastore`;
+      : `given by --public-ip${family === 6 ? "v6" : ""}`;
     const translated = sourceAddresses[family] === advertised
       ? ""
       : "; this host does not have it, so it must be translated on the way";

@@ -61,6 +61,7 @@ export function testNode(options: TestNodeOptions): TestNode {
         { name: "eth0", addresses: [address] },
         { name: "eth1", addresses: ["192.168.56.11", "fd56::11"] },
         { name: "eth2", addresses: [] },
+        { name: "docker0", addresses: ["10.5.3.1"] },
       ],
     }),
     ...rest,

@@ -1,9 +1,9 @@
 /** Leases and configuration in etcd, laid out as Go flannel lays them out. */
 
 import { familiesOf, mapFamilies, type PerFamily } from "../../addr/family.ts";
-import { type Family, familyOf, type IpAddress } from "../../addr/ip.ts";
+import { type Family, familyOf, type IpAddress, parseIpAddress } from "../../addr/ip.ts";
 import type { ExcludedAddress } from "../../addr/excluded_address.ts";
-import { hostPrefix, type Prefix } from "../../addr/prefix.ts";
+import { hostPrefix, type Prefix, prefixContainsAddress } from "../../addr/prefix.ts";
 import type { NetworkConfig } from "../../config/network_config.ts";
 import type { Log } from "../../log/log.ts";
 import { visitInPortions } from "../../memory/in_portions.ts";
@@ -402,7 +402,7 @@ export class EtcdLeaseStore implements LeaseStore {
     const address = ownAddress(lookup);
     if (this.#session?.address === address || this.#sessionRefused) return;
     const key = this.#records.sessionKey(address);
-    const node = await this.#options.node(address);
+    const node = withoutOverlay(await this.#options.node(address), lookup.config);
     try {
       const options = { etcd, key, address, node, ttlSeconds, clock, log };
       const previous = this.#session;
@@ -497,6 +497,19 @@ function isPermissionDenied(error: unknown): boolean {
 /** The family of the address that identifies a node: IPv4 if the network has it. */
 function nodeFamily({ config }: Pick<LeaseLookup, "config">): Family {
   return config.families[4] === undefined ? 6 : 4;
+}
+
+/** Without the addresses in the network, which are the overlay's and no choice for --iface. */
+function withoutOverlay(node: LiveNode, { families }: NetworkConfig): LiveNode {
+  const networks = familiesOf(families).map((family) => families[family]?.network as Prefix);
+  const interfaces = node.interfaces.map(({ name, addresses }) => ({
+    name,
+    addresses: addresses.filter((text) => {
+      const address = parseIpAddress(text);
+      return !networks.some((network) => address && prefixContainsAddress(network, address));
+    }),
+  }));
+  return { ...node, interfaces };
 }
 
 function ownAddress(lookup: LeaseLookup): IpAddress {

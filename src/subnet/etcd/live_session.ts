@@ -355,8 +355,9 @@ function remedyText({ interface: name, interfaces }: LiveNode, address: IpAddres
     return `no interface here has it: set ${flag} to this node's own address, or ` +
       `remove ${flag}`;
   }
-  const others = interfaces.filter(({ addresses }) =>
-    addresses.length > 0 && !addresses.includes(address)
+  const others = interfaces.filter(({ name, addresses }) =>
+    name !== "lo" && !name.startsWith("flannel") && addresses.length > 0 &&
+    !addresses.includes(address)
   );
   if (others.length === 0) return "no other interface of this host has an address to use instead";
   return `choose one of this host's other interfaces with --iface: ${

@@ -220,6 +220,16 @@ describe("environment", () => {
     ]);
   });
 
+  test("an empty --iface or --iface-regex is warned of, an empty variable is unset", () => {
+    const warnings = (args: string[], env = {}) =>
+      (parseCommandLine(args, env) as Extract<CommandLine, { kind: "run" }>).warnings;
+    expect(warnings(["--iface=", "--iface-regex", ""])).toEqual([
+      "--iface is empty and has no effect; leave it out, or name an interface",
+      "--iface-regex is empty and has no effect; leave it out, or name an interface",
+    ]);
+    expect(warnings(["--iface=eth0"], { FLANNELD_IFACE_REGEX: "" })).toEqual([]);
+  });
+
   test("every flag has an environment form that sets it", () => {
     expect(environmentName("log_backtrace_at")).toBe("FLANNELD_LOG_BACKTRACE_AT");
     for (const [key, flag] of Object.entries(FLAGS)) {

@@ -69,6 +69,16 @@ test.each([
   expect(problem({ [text.includes(":") ? 6 : 4]: ip(text) })).toBeUndefined();
 });
 
+test("a device of the overlay is named as such", () => {
+  const facts = { interfaces: INTERFACES, given: {} };
+  const own = device("flannel.1", "10.5.7.1/32");
+  const external = externalInterface(own, { 4: ip("10.5.7.1") }, facts);
+  expect(publicAddressProblem(external, { ...facts, families: NETWORKS })).toBe(
+    "flannel.1 is a device of the overlay itself (its address 10.5.7.1 is inside the overlay " +
+      "network 10.5.0.0/16); name the interface that leads to the other hosts with --iface",
+  );
+});
+
 test("an interface's own address is checked, too, and the line says what to do", () => {
   expect(problem({}, { 4: ip("192.168.1.255") })).toBe(
     "address 192.168.1.255 of interface eth0 is the broadcast address of 192.168.1.0/24 (interface " +

@@ -287,7 +287,7 @@ describe("addresses", () => {
     });
     expect(selection.reasons.at(-1)).toBe(
       "IPv4 address 192.168.56.11, advertised to the other nodes as 203.0.113.5 " +
-        "(given by --public-ip or the datastore; this host does not have it, so it must be " +
+        "(given by --public-ip; this host does not have it, so it must be " +
         "translated on the way)",
     );
   });
@@ -312,7 +312,7 @@ describe("addresses", () => {
     expect(external.addresses).toEqual({ 4: ip("192.168.56.11") });
     expect(external.sourceAddresses).toEqual({ 4: ip("172.17.0.1") });
     expect(reasons.at(-1)).toEndWith(
-      "advertised to the other nodes as 172.17.0.1 (given by --public-ip or the datastore)",
+      "advertised to the other nodes as 172.17.0.1 (given by --public-ip)",
     );
   });
 });
@@ -321,6 +321,21 @@ test("the candidates are listed without loopback, with what they lack", () => {
   expect(describeInterfaces({ interfaces: [device("lo", ["127.0.0.1"]), device("eth2", [])] }))
     .toBe("eth2 (no address)");
   expect(describeInterfaces({ interfaces: [] })).toBe("no interfaces");
+});
+
+test("the candidates are listed without the overlay's own devices and addresses", () => {
+  const interfaces = [
+    device("eth0", ["192.168.56.11", "10.5.9.9"]),
+    device("flannel.1", ["10.5.7.0"]),
+    device("docker0", ["10.5.7.1", "fe80::7"]),
+    device("eth1", ["fe80::8"]),
+  ];
+  expect(describeInterfaces({ interfaces }, ["10.5.0.0/16" as Prefix]))
+    .toBe("eth0 (192.168.56.11), eth1 (fe80::8)");
+  expect(() =>
+    select({ interfaces: ["eth7"], networks: ["10.5.0.0/16" as Prefix] }, { interfaces })
+  )
+    .toThrow("there are eth0 (192.168.56.11), eth1 (fe80::8); choose one with --iface");
 });
 
 describe("patterns", () => {

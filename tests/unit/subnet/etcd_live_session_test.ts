@@ -357,6 +357,8 @@ describe("the session of another node", () => {
   test("names the interfaces that this node may use instead", async () => {
     const interfaces = [
       { name: "eth0", addresses: ["10.1.1.1", "192.0.2.1"] },
+      { name: "lo", addresses: ["127.0.0.1"] },
+      { name: "flannel.1", addresses: ["10.1.9.0"] },
       { name: "eth1", addresses: ["10.1.1.2", "10.1.1.3"] },
       { name: "eth2", addresses: [] },
       { name: "eth3", addresses: ["10.1.1.4"] },
@@ -369,7 +371,7 @@ describe("the session of another node", () => {
           "(10.1.1.4)",
         ],
         [
-          interfaces.slice(0, 1),
+          interfaces.slice(0, 3),
           "no other interface of this host has an address to use instead",
         ],
       ] as const
