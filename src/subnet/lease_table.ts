@@ -215,7 +215,7 @@ export class LeaseTable {
       if (candidate.accepted) this.#leases.set(key, candidate.lease);
       else this.#leases.delete(key);
       const younger = rivals.filter((rival) => isOlder(candidate, rival));
-      younger.forEach((rival) => insertByAge(queue, rival, i + 1));
+      younger.forEach((rival) => insertByAge(queue, rival));
     }
   }
 
@@ -287,9 +287,9 @@ function isOlder(a: Candidate, b: Candidate): boolean {
     : x.createRevision < y.createRevision;
 }
 
-/** Puts a candidate into the sorted rest of the queue, from index `start`, unless it is there. */
-function insertByAge(queue: Candidate[], candidate: Candidate, start: number): void {
-  let [low, high] = [start, queue.length];
+/** Puts a candidate into the sorted queue, unless it is there. */
+function insertByAge(queue: Candidate[], candidate: Candidate): void {
+  let [low, high] = [0, queue.length];
   while (low < high) {
     const middle = (low + high) >> 1;
     if (isOlder(queue[middle] as Candidate, candidate)) low = middle + 1;

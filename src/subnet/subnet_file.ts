@@ -139,7 +139,7 @@ const NAMES = {
 function* readLines(text: string, warn: (message: string) => void): Generator<[string, string]> {
   for (const [index, line] of text.split(/\r?\n/).entries()) {
     if (/^\s*([#;]|$)/.test(line)) continue;
-    const entries = Object.entries<unknown>(ini.parse(line.replace(/^export\s+/, "")));
+    const entries = Object.entries<unknown>(ini.parse(line.replace(/^export\s/, "")));
     const [name, value] = entries[0] ?? [];
     if (name === undefined || typeof value === "object" || !line.includes("=")) {
       warn(`line ${index + 1} is not NAME=value; it is skipped`);

@@ -63,6 +63,14 @@ describe("allocateSubnets", () => {
     );
   });
 
+  test("one address that is taken is enough to take its subnet", () => {
+    const { families } = parse(SMALL);
+    for (const address of ["10.5.0.16/32", "10.5.0.24/32", "10.5.0.31/32"]) {
+      const taken = [{ 4: address as Prefix }];
+      expect<unknown>(allocateSubnets(families, taken, first)).toEqual({ 4: "10.5.0.32/28" });
+    }
+  });
+
   test("a lease over the whole network shuts nobody out", () => {
     const { families } = parse(SMALL);
     const taken = ["0.0.0.0/0", "10.5.0.0/24"].map((prefix) => ({ 4: prefix as Prefix }));

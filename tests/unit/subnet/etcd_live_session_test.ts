@@ -155,6 +155,7 @@ describe("a live session", () => {
     client.down = true;
     await session[Symbol.asyncDispose]();
     expect(messages()).toEqual([`debug cannot end the live session ${KEY}; it will expire`]);
+    expect(records[0]).toMatchObject({ err: { message: "etcd is out of reach" } });
     await etcd.clock.advance(30_000);
     expect(etcd.contents).toEqual({});
   });
@@ -189,6 +190,16 @@ describe("a live session", () => {
     client.failNext("range", "before");
     await failure(LiveSession.claim(options, forever));
     expect(etcd.calls.get("revokeLease")).toBe(1);
+  });
+
+  test("takes the place of one of this node from before a restart", async () => {
+    const before = '{"identity":"own","hostname":"host-a"}';
+    etcd.put(KEY, before, etcd.grant(3600).id);
+    await using _session = await living();
+    const stored = etcd.get(KEY);
+    expect(stored?.value).not.toBe(before);
+    expect(etcd.timeToLive(stored?.lease as bigint).grantedSeconds).toBe(30);
+    expect(messages()).toEqual([]);
   });
 
   test("is not disturbed by the keys of other addresses that begin alike", async () => {
@@ -240,6 +251,7 @@ describe("a live session", () => {
     expect(messages()).toEqual([
       `warn cannot watch ${KEY}; if it is deleted, two nodes with one public address are not noticed`,
     ]);
+    expect(records[0]).toMatchObject({ err: { message: error.message } });
     await etcd.clock.advance(15_000);
     expect(times.get("keepLeaseAlive")).toEqual([10_000]);
   });

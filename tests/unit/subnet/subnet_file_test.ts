@@ -16,6 +16,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import type { Prefix } from "../../../src/addr/prefix.ts";
+import { RegularFileError } from "../../../src/files/regular_file.ts";
 import { run } from "../../../src/process/process.ts";
 import {
   checkSubnetFile,
@@ -44,6 +45,15 @@ FLANNEL_IPMASQ=false
 function parse(text: string): { file: unknown; warnings: string[] } {
   const warnings: string[] = [];
   return { file: parseSubnetFile(text, (line) => warnings.push(line)), warnings };
+}
+
+function thrownBy(act: () => void): unknown {
+  try {
+    act();
+  } catch (error) {
+    return error;
+  }
+  return undefined;
 }
 
 describe("the subnet file's text", () => {
@@ -79,7 +89,8 @@ describe("the subnet file's text", () => {
   });
 
   test("a broken line is skipped with a warning, and costs no other line", () => {
-    const text = "FLANNEL_NETWORK\n=\n[x]\nFLANNEL_SUBNET=10.5.72.1/24,10.6.0.1/24\n" +
+    const text = "FLANNEL_NETWORK\n=\n[x=y]\nFLANNEL_SUBNET=10.5.72.1/24,10.6.0.1/24\n" +
+      "FLANNEL_SUBNET=export 10.5.72.1/24\n[x]\n" +
       "FLANNEL_IPV6_SUBNET=10.5.72.1/24\nFLANNEL_IPV6_NETWORK=fc00::/48\n";
     expect(parse(text)).toEqual({
       file: { networks: { 6: "fc00::/48" }, subnets: {} },
@@ -88,6 +99,8 @@ describe("the subnet file's text", () => {
         "line 2 is not NAME=value; it is skipped",
         "line 3 is not NAME=value; it is skipped",
         'FLANNEL_SUBNET is "10.5.72.1/24,10.6.0.1/24", not one IPv4 network; it is skipped',
+        'FLANNEL_SUBNET is "export 10.5.72.1/24", not one IPv4 network; it is skipped',
+        "line 6 is not NAME=value; it is skipped",
         'FLANNEL_IPV6_SUBNET is "10.5.72.1/24", not one IPv6 network; it is skipped',
       ],
     });
@@ -186,6 +199,12 @@ describe("the subnet file", () => {
     } finally {
       server.close();
     }
+  });
+
+  test("whose path the system refuses is found out when it is written", async () => {
+    const path = join(folder, "x".repeat(300));
+    checkSubnetFile(path);
+    await expect(writeSubnetFile(path, DUAL)).rejects.toThrow("ENAMETOOLONG");
   });
 
   test("takes the place of a symbolic link, and leaves the file that it led to", async () => {
