@@ -206,7 +206,9 @@ describe("a live session", () => {
     etcd.put(`${KEY}0`, OTHER);
     await using _session = await living();
     etcd.put(`${KEY}1`, OTHER);
+    await settle();
     etcd.delete(`${KEY}0`);
+    await settle();
     etcd.compact();
     etcd.put(`${KEY}2`, OTHER);
     await etcd.clock.advance(15_000);
@@ -228,6 +230,31 @@ describe("a live session", () => {
       transaction: [0],
     });
     expect(messages()).toEqual([`info the live session ${KEY} was deleted; it is written again`]);
+  });
+
+  test("is put back at once whatever takes its place, also unseen, and whatever is near it", async () => {
+    type Change = (value: string, lease: bigint) => void;
+    const changes: Record<string, Change> = {
+      "another value under its lease": (_, lease) => etcd.put(KEY, "oops", lease),
+      "nothing": () => etcd.delete(KEY),
+      "a key that begins alike": (value, lease) => {
+        etcd.delete(KEY);
+        etcd.put(`${KEY}0`, value, lease);
+      },
+    };
+    for (const isSeen of [true, false]) {
+      for (const [what, change] of Object.entries(changes)) {
+        const session = await living();
+        const { value, lease } = etcd.get(KEY) as { value: string; lease: bigint };
+        client.down = !isSeen;
+        change(value, lease);
+        if (!isSeen) etcd.compact();
+        client.down = false;
+        for (let i = 0; i < 3; i++) await settle();
+        expect([what, etcd.get(KEY)?.value, etcd.get(KEY)?.lease]).toEqual([what, value, lease]);
+        await session[Symbol.asyncDispose]();
+      }
+    }
   });
 
   test("is put back once though it is removed again while it is being put back", async () => {
@@ -275,6 +302,19 @@ describe("a live session", () => {
     expect(etcd.get(KEY)?.value).toBe(OTHER);
     expect(times.get("keepLeaseAlive")).toEqual([0]);
     expect(messages()).toEqual([]);
+  });
+
+  test("that another node got during an outage is not said to work again", async () => {
+    await using session = await living();
+    client.down = true;
+    await etcd.clock.advance(40_000);
+    etcd.put(KEY, OTHER, etcd.grant(3600).id);
+    client.down = false;
+    await etcd.clock.advance(20_000);
+    expect(await session.takenOver).toBe("host-b");
+    expect(messages()).toEqual([
+      `warn keeping the live session ${KEY} fails: etcd is out of reach`,
+    ]);
   });
 
   test("is left to a later daemon of this node", async () => {
