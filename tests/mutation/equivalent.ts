@@ -95,4 +95,35 @@ export const EQUIVALENT: readonly Equivalent[] = [
     replacement: "this.#foreignChanges--",
     reason: "only asked is whether it is another number than before",
   },
+  {
+    file: "src/subnet/etcd/live_session.ts",
+    original: "{ isLater: false }",
+    replacement: "{}",
+    reason: "what an object does not have is as good as false",
+  },
+  {
+    file: "src/subnet/etcd/live_session.ts",
+    original: "polls++",
+    replacement: "polls--",
+    reason: "only asked is whether it is the first one",
+  },
+  {
+    file: "src/subnet/etcd/live_session.ts",
+    original: "{ return undefined; }",
+    replacement: "{}",
+    reason: "what is undefined is no object, which gives the same",
+  },
+  {
+    file: "src/subnet/etcd/live_session.ts",
+    original: 'typeof fields !== "object"',
+    replacement: "false",
+    reason: "a number or a text has no identity, which gives the same",
+  },
+  {
+    file: "src/subnet/etcd/own_lease.ts",
+    original: "item.key === key",
+    replacement: "true",
+    reason:
+      "the keys are sorted: none that begins with this one comes before it, and another's revision is another one",
+  },
 ];

@@ -402,10 +402,17 @@ describe("the session of a node whose address changes", () => {
 describe("watches", () => {
   test("of a session say what fails before they begin", async () => {
     client.failNext("range", "before");
+    const { range } = client;
+    const asked: unknown[] = [];
+    client.range = (request, signal) => {
+      asked.push(request);
+      return range.call(client, request, signal);
+    };
     const answers = node.store.watchAlive("192.0.2.9" as IpAddress, forever);
     expect(await within(answers.next())).toEqual({ done: false, value: false });
     expect(messages()[0])
       .toBe(`warn reading ${PREFIX}/sessions/192.0.2.9 in etcd fails: the connection was cut`);
+    expect(asked).toEqual(Array(2).fill({ key: `${PREFIX}/sessions/192.0.2.9` }));
     await answers.return(undefined);
   });
 

@@ -268,6 +268,32 @@ describe("a live session", () => {
     expect(isLiveSession(etcd.get(KEY) as never)).toBe(true);
   });
 
+  test("is put back once more when it is removed as soon as it is back", async () => {
+    await using _session = await living();
+    const { transaction } = client;
+    client.transaction = async (request, signal) => {
+      client.transaction = transaction;
+      const result = await client.transaction(request, signal);
+      etcd.delete(KEY);
+      await settle();
+      return result;
+    };
+    etcd.delete(KEY);
+    for (let i = 0; i < 4; i++) await etcd.clock.advance(1);
+    expect(isLiveSession(etcd.get(KEY) as never)).toBe(true);
+    expect(times.get("transaction")).toHaveLength(2);
+  });
+
+  test("asks for no renewal of an etcd lease that it has lost", async () => {
+    await using _session = await living();
+    client.failNext("range", "before");
+    etcd.revoke(etcd.get(KEY)?.lease as bigint);
+    await etcd.clock.advance(3000);
+    expect(isLiveSession(etcd.get(KEY) as never)).toBe(true);
+    expect(times.get("range")).toEqual([0, 1000]);
+    expect(times.get("keepLeaseAlive")).toEqual([0]);
+  });
+
   test("lives on where it cannot be watched, with a warning", async () => {
     const error = new Error("etcdserver: permission denied");
     client.watch = async function* () {

@@ -139,8 +139,15 @@ describe("renewal", () => {
       await new Promise((resolve) => signal.addEventListener("abort", resolve));
       yield { kind: "delete", key: "another", modRevision: 1n };
     };
+    const { setTimer } = etcd.clock;
+    const delays: number[] = [];
+    etcd.clock.setTimer = (delayMs, callback) => {
+      delays.push(delayMs);
+      return setTimer.call(etcd.clock, delayMs, callback);
+    };
     await using _own = await hold({ ttl: 0 });
     await etcd.clock.advance(3 * 2 ** 31);
+    expect(new Set(delays)).toEqual(new Set([2 ** 31 - 1])); // The longest that a system's timer has.
     expect(times.size).toBe(0);
     expect(messages()).toEqual([]);
   });
@@ -229,7 +236,9 @@ describe("a change of the key", () => {
     etcd.put(`${KEY}&fc00:0:0:1::-64`, value("192.0.2.9"));
     await using own = await hold();
     etcd.put(`${KEY}&fc00:0:0:2::-64`, value("192.0.2.9"));
+    await calm();
     etcd.delete(`${KEY}&fc00:0:0:1::-64`);
+    await calm();
     etcd.compact();
     etcd.put(`${KEY}&fc00:0:0:3::-64`, value("192.0.2.9"));
     await calm();
@@ -242,6 +251,24 @@ describe("a change of the key", () => {
     expect(calls()).toEqual({ range: 2, transaction: 1 });
     expect(own.lease.modRevision).toBe(etcd.get(KEY)?.modRevision as bigint);
     expect(messages()).toEqual([]);
+  });
+
+  test("that is older than what this node has written since is not looked into", async () => {
+    const written = Promise.withResolvers<bigint>();
+    client.watch = async function* () {
+      const known = await written.promise;
+      const keyValue = etcd.get(KEY) as NonNullable<ReturnType<typeof etcd.get>>;
+      for (const modRevision of [known - 1n, known]) {
+        yield { kind: "delete", key: KEY, modRevision };
+        yield { kind: "put", keyValue: { ...keyValue, modRevision } };
+      }
+    };
+    await using own = await hold();
+    await own.update(attributes(A, "02:00:00:00:00:42"), forever);
+    times.clear();
+    written.resolve(own.lease.modRevision);
+    await calm();
+    expect(calls()).toEqual({});
   });
 
   test("that came while nothing was watched is seen in the next snapshot", async () => {
@@ -296,6 +323,7 @@ describe("a change of the key", () => {
     expect(messages()).toEqual([
       "warn this node's lease was overwritten: its value is not JSON",
     ]);
+    expect(records[0]?.lease).toBe(NAME);
     expect(calls()).toEqual({ range: 2, transaction: 1 });
     expect(await isHeld(own)).toBe(true);
   });
