@@ -1,7 +1,10 @@
 /** Attempts through an outage, and the etcd lease that they share. */
 
+import { Code, ConnectError } from "@connectrpc/connect";
 import { beforeEach, describe, expect, test } from "bun:test";
+import { type Endpoint, parseEndpoints } from "../../../src/subnet/etcd/endpoint.ts";
 import type { Etcd } from "../../../src/subnet/etcd/etcd.ts";
+import { EtcdError } from "../../../src/subnet/etcd/etcd_error.ts";
 import { untilStoreAnswers } from "../../../src/subnet/etcd/retry.ts";
 import { SpareLease, SUBNET_TTL_SECONDS } from "../../../src/subnet/etcd/spare_lease.ts";
 import { DuplicateNodeError, OutOfSubnetsError, StoreError } from "../../../src/subnet/store.ts";
@@ -44,6 +47,20 @@ describe("untilStoreAnswers()", () => {
       "it fails: away",
       "it works again after 5 failures, 8 s",
     ]);
+  });
+
+  test("asks again within a second as long as nothing is reached", async () => {
+    const refused = Object.assign(new Error("it failed"), { code: "ECONNREFUSED" });
+    const unreachable = EtcdError.from(
+      new ConnectError("failed", Code.Unavailable, undefined, undefined, refused),
+      { endpoint: parseEndpoints(["http://192.0.2.1:2379"], false)[0] as Endpoint },
+    );
+    const result = run(() =>
+      times.length < 5 ? Promise.reject(unreachable) : Promise.resolve("answer")
+    );
+    await clock.advance(60_000);
+    expect(await result).toBe("answer");
+    expect(times).toEqual([0, 500, 1500, 2500, 3500]);
   });
 
   test.each([
