@@ -4,7 +4,7 @@ import { beforeEach, describe, expect, test } from "bun:test";
 import type { IpAddress } from "../../../src/addr/ip.ts";
 import type { PerFamily } from "../../../src/addr/family.ts";
 import { EtcdLeaseStore } from "../../../src/subnet/etcd/lease_store.ts";
-import type { LeaseRequest, OwnLease } from "../../../src/subnet/store.ts";
+import { type LeaseRequest, type OwnLease, StoreError } from "../../../src/subnet/store.ts";
 import {
   attributes,
   deviceIdentity,
@@ -276,6 +276,51 @@ describe("a node that had a lease", () => {
     const excluded = [{ address: "fc00:0:0:7::53" as IpAddress, what: "a name server" }];
     expect(await taken({ ...request(DUAL, BOTH), excluded })).toBe("10.5.1.0-24&fc00:0:0:1::-64");
     expect(keys()).toEqual(["10.5.1.0-24&fc00:0:0:1::-64"]);
+  });
+});
+
+describe("a node that may not see the sessions of others", () => {
+  const DENIED = "etcdserver: permission denied";
+  const deny = (error: Error) => {
+    const { range } = client;
+    client.range = (request, signal) =>
+      request.key === `${PREFIX}/sessions/192.0.2.2`
+        ? Promise.reject(error)
+        : range.call(client, request, signal);
+    return () => client.range = range;
+  };
+
+  test("is not answered whether one is alive, and that is logged once", async () => {
+    deny(new StoreError(DENIED));
+    for (let i = 0; i < 2; i++) {
+      const answers = node.store.watchAlive("192.0.2.2" as IpAddress, forever);
+      expect(await within(Array.fromAsync(answers))).toEqual([]);
+    }
+    expect(messages()).toEqual([
+      "warn this etcd user cannot read the sessions of other nodes; without them, a node that comes " +
+      "back with another public address gets another subnet, and of two nodes with one MAC address " +
+      "or key the first has it, alive or not",
+    ]);
+    expect(node.records[0]).toMatchObject({ err: { message: DENIED } });
+  });
+
+  test("leaves the leases alone that it may have had under another address", async () => {
+    deny(new StoreError(DENIED));
+    stored("10.5.7.0-24", value("192.0.2.2"));
+    const identity = deviceIdentity(MAC);
+    expect(await taken(request(IPV4, A, { identity }))).toBe("10.5.1.0-24");
+    expect(keys()).toEqual(["10.5.1.0-24", "10.5.7.0-24"]);
+    expect(messages()[0]).toStartWith("warn this etcd user cannot read the sessions");
+  });
+
+  test("waits if it only cannot see them now", async () => {
+    const allow = deny(new StoreError("away"));
+    stored("10.5.7.0-24", value("192.0.2.2"));
+    const pending = taken(request(IPV4, A, { identity: deviceIdentity(MAC) }));
+    await etcd.clock.advance(10_000);
+    allow();
+    expect(await pending).toBe("10.5.7.0-24");
+    expect(messages()[0]).toBe("warn acquiring a subnet in etcd fails: away");
   });
 });
 

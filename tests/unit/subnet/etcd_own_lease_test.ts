@@ -207,6 +207,7 @@ describe("renewal", () => {
       "warn this node's lease is gone, it was deleted; taking it again",
       "info this node's lease is back",
     ]);
+    expect(records.map(({ lease }) => lease)).toEqual([NAME, NAME]);
     expect(etcd.get(KEY)).toMatchObject({ value: OURS, version: 1n });
     expect(etcd.timeToLive(etcd.get(KEY)?.lease as bigint).grantedSeconds).toBe(86_400);
     expect(own.lease).toMatchObject({
