@@ -1,6 +1,7 @@
 /** Which leases a node had under another address, told by what marks its device. */
 
 import { beforeEach, expect, test } from "bun:test";
+import type { IpAddress } from "../../../src/addr/ip.ts";
 import { type FormerLease, formerLeases } from "../../../src/subnet/etcd/former_leases.ts";
 import { Records } from "../../../src/subnet/etcd/records.ts";
 import { DuplicateNodeError } from "../../../src/subnet/store.ts";
@@ -28,6 +29,7 @@ async function former(): Promise<FormerLease[]> {
     log: collectingLog().log,
     identity: deviceIdentity(MAC),
     sessionIdentity: "own",
+    ownAddress: "192.0.2.77" as IpAddress,
     addressIn: ({ publicAddresses }) => publicAddresses[4],
   }, forever);
 }

@@ -247,7 +247,7 @@ describe("a node that had a lease", () => {
     expect(await taken(request(IPV4, A))).toBe("10.5.1.0-24");
     expect(messages()).toEqual([
       "info this node's lease of 10.5.1.0/25 does not fit the network configuration, overlaps an " +
-      "older one or holds an address that this host needs; deleting it",
+      "older one or contains an address that this host uses; deleting it",
       "info took the subnet 10.5.1.0/24",
     ]);
     expect(node.records.map(({ lease }) => lease)).toEqual(["10.5.1.0-25", "10.5.1.0-24"]);
@@ -259,7 +259,7 @@ describe("a node that had a lease", () => {
     expect(keys()).toEqual(["10.5.1.0-25", "10.5.2.0-24"]);
     expect(messages()[0]).toBe(
       "warn the reservation of 10.5.1.0/25 does not fit the network configuration, overlaps an " +
-        "older one or holds an address that this host needs; it is not used, delete it",
+        "older one or contains an address that this host uses; it is not used, delete it",
     );
     expect(node.records[0]?.lease).toBe("10.5.1.0-25");
   });
@@ -299,7 +299,7 @@ describe("a node that may not see the sessions of others", () => {
     expect(messages()).toEqual([
       "warn this etcd user cannot read the sessions of other nodes; without them, a node that comes " +
       "back with another public address gets another subnet, and of two nodes with one MAC address " +
-      "or key the first has it, alive or not",
+      "or key the first one keeps it, alive or not; grant the user read access there",
     ]);
     expect(node.records[0]).toMatchObject({ err: { message: DENIED } });
   });
