@@ -192,9 +192,50 @@ describe("acquire", () => {
     }
     const etcd = new FakeEtcd();
     etcd.put(`${SUBNETS}10.5.200.0-24`, value("192.0.2.2"), etcd.grant(86_400).id);
+    etcd.clock.random = () => 0;
     const wish = request(IPV4, A, { previous: { 4: "10.5.200.0/24" } });
-    const own = await withTime(etcd, node(etcd).store.acquire(wish, forever));
-    expect(keyOf(own)).not.toBe("10.5.200.0-24");
+    const { store, warnings } = node(etcd);
+    expect(keyOf(await withTime(etcd, store.acquire(wish, forever)))).toBe("10.5.1.0-24");
+    expect(warnings()).toEqual([
+      "this node had 10.5.200.0/24 (subnet file), whose lease belongs to the public address " +
+      "192.0.2.2; it has 10.5.1.0/24 now: give the workloads new addresses (restart Docker). If no " +
+      "other node has that address, delete the lease and restart flanneld: etcdctl del " +
+      `${SUBNETS}10.5.200.0-24`,
+    ]);
+  });
+
+  test("warns that the workloads need new addresses where the subnet of the file cannot be had", async () => {
+    const etcd = new FakeEtcd();
+    etcd.clock.random = () => 0;
+    etcd.put(`${SUBNETS}10.5.200.0-24`, "not a lease", etcd.grant(86_400).id);
+    const before = request(IPV4, A, { previous: { 4: "10.5.200.0/24" } });
+    const first = node(etcd);
+    await withTime(etcd, first.store.acquire(before, forever));
+    expect(first.warnings()).toContainEqual(
+      expect.stringMatching(
+        /^this node had 10\.5\.200\.0\/24 .*, which lease 10\.5\.200\.0-24 has;/,
+      ),
+    );
+    const changed = node(new FakeEtcd());
+    const elsewhere = request(IPV4, A, { previous: { 4: "10.6.0.0/24" } });
+    await changed.store.acquire(elsewhere, forever);
+    expect(changed.warnings()).toEqual([
+      expect.stringMatching(
+        /^this node had 10\.6\.0\.0\/24 \(subnet file\), which does not suit now; it/,
+      ),
+    ]);
+  });
+
+  test("says which reservation it takes, and reuses", async () => {
+    const etcd = new FakeEtcd();
+    etcd.put(`${SUBNETS}10.5.7.0-24`, value("192.0.2.1"), 0n);
+    for (const [verb, previous] of [["taking", {}], ["reusing", { 4: "10.5.7.0/24" }]] as const) {
+      const { store, records } = node(etcd);
+      const wish = request(IPV4, A, { previous });
+      const own = await withTime(etcd, store.acquire(wish, forever));
+      expect(records.at(-1)?.msg).toBe(`${verb} this node's reservation of 10.5.7.0/24`);
+      await own[Symbol.asyncDispose]();
+    }
   });
 
   test("takes no subnet that contains an excluded address, even if it had it before", async () => {
@@ -210,8 +251,7 @@ describe("acquire", () => {
     expect(keyOf(await withTime(etcd, store.acquire(wish, forever)))).toBe("10.5.2.0-24");
     expect(subnetKeys(etcd)).toEqual(["10.5.2.0-24"]);
     expect(records.map(({ msg }) => msg)).toContainEqual(
-      "this node's lease of 10.5.201.0/24 does not fit the network configuration, overlaps an older " +
-        "one or contains an address that this host uses; deleting it",
+      "this node's lease of 10.5.201.0/24 contains an address that this host uses; deleting it",
     );
   });
 

@@ -163,23 +163,61 @@ export class EtcdLeaseStore implements LeaseStore {
     spare: SpareLease,
     signal: AbortSignal,
   ): Promise<HeldLease | undefined> {
-    const { config } = request;
     const records = this.#takeLastList() ?? await this.#records.all(signal);
     const own = await this.#ownLeases(records, request, signal);
     const foreign = records.filter((record) => !own.some((one) => one.record === record));
-    const fitting = own.find(({ record }) =>
-      subnetsFit(config, record.subnets) && !isShutOut(record, foreign, config) &&
-      !containExcluded(record.subnets, request.excluded)
-    );
+    const defect = ({ record }: OwnRecord) => whyUnfit(record, foreign, request);
+    const fitting = own.find((one) => defect(one) === undefined);
     if (fitting !== undefined) {
       const held = await this.#takeOver(fitting, request, spare, signal);
       if (held !== undefined) await this.#deleteSurplus(own, fitting, signal);
       return held;
     }
-    const deleted = await this.#deleteUnfitting(own, signal);
+    const deleted = await this.#deleteUnfitting(own, defect, signal);
     const others = records.filter((record) => !deleted.includes(record));
     const subnets = this.#choose(request, others);
-    return await this.#create(subnets, request, spare, signal);
+    const held = await this.#create(subnets, request, spare, signal);
+    if (held !== undefined) this.#warnOfNewSubnet(request, others, held);
+    return held;
+  }
+
+  /** The workloads still have addresses of the subnet that the subnet file names. */
+  #warnOfNewSubnet(
+    { previousSubnets, config }: LeaseRequest,
+    others: readonly LeaseRecord[],
+    { lease: { key, subnets } }: HeldLease,
+  ): void {
+    for (const family of familiesOf(subnets)) {
+      const [had, has] = [previousSubnets[family], subnets[family]];
+      if (had === undefined || had === has) continue;
+      const holder = others.find((record) =>
+        leasesOverlap(claimedSubnets(record, config.families), { [family]: had })
+      );
+      const { why, cure } = holder === undefined
+        ? { why: "which does not suit now", cure: "" }
+        : this.#holderText(holder, config);
+      this.#options.log.warn(
+        { lease: key },
+        `this node had ${had} (subnet file), ${why}; it has ${has} now: give the workloads new ` +
+          `addresses (restart Docker)${cure}`,
+      );
+    }
+  }
+
+  #holderText(
+    { lease }: LeaseRecord,
+    config: NetworkConfig,
+  ): { readonly why: string; readonly cure: string } {
+    const address = isInvalidLease(lease)
+      ? undefined
+      : lease.attributes.publicAddresses[nodeFamily({ config })];
+    const cure = `etcdctl del ${this.#records.leaseKey(lease.key)}`;
+    return address === undefined
+      ? { why: `which lease ${lease.key} has`, cure: `. If no other node has that lease: ${cure}` }
+      : {
+        why: `whose lease belongs to the public address ${address}`,
+        cure: `. If no other node has that address, delete the lease and restart flanneld: ${cure}`,
+      };
   }
 
   /**
@@ -242,7 +280,7 @@ export class EtcdLeaseStore implements LeaseStore {
   /** Keeps the subnet of a lease of this node. */
   async #takeOver(
     { record, guards, address }: OwnRecord,
-    { attributes }: LeaseRequest,
+    { attributes, previousSubnets }: LeaseRequest,
     spare: SpareLease,
     signal: AbortSignal,
   ): Promise<HeldLease | undefined> {
@@ -270,20 +308,26 @@ export class EtcdLeaseStore implements LeaseStore {
     spare.release(etcdLease);
     const kind = etcdLease === 0n ? "reservation" : "lease";
     const moved = address === undefined ? "" : `, which it had with the public address ${address}`;
+    const isNew = etcdLease === 0n && address === undefined &&
+      !isInFile(lease.subnets, previousSubnets);
     log.info(
       { lease: lease.key },
-      `reusing this node's ${kind} of ${subnetText(lease.subnets)}${moved}`,
+      `${isNew ? "taking" : "reusing"} this node's ${kind} of ${subnetText(lease.subnets)}${moved}`,
     );
     return { lease: { ...lease, attributes, modRevision }, etcdLease, expiresMs };
   }
 
   /** Leases of ours for an earlier configuration. A reservation is the operator's: it stays. */
-  async #deleteUnfitting(own: readonly OwnRecord[], signal: AbortSignal): Promise<LeaseRecord[]> {
+  async #deleteUnfitting(
+    own: readonly OwnRecord[],
+    defect: (one: OwnRecord) => string | undefined,
+    signal: AbortSignal,
+  ): Promise<LeaseRecord[]> {
     const { log } = this.#options;
-    for (const { record, guards } of own) {
+    for (const one of own) {
+      const { record, guards } = one;
       const { lease, subnets, etcdLease, modRevision } = record;
-      const what = `${subnetText(subnets)} does not fit the network configuration, overlaps an ` +
-        "older one or contains an address that this host uses";
+      const what = `${subnetText(subnets)} ${defect(one)}`;
       if (etcdLease === 0n) {
         log.warn({ lease: lease.key }, `the reservation of ${what}; it is not used, delete it`);
       } else {
@@ -484,10 +528,26 @@ function preference(
   const isFormer = match !== undefined;
   if (etcdLease === 0n && !isFormer) return 0;
   const carries = isFormer || !isInvalidLease(lease) && identity?.matchIn(lease.attributes);
-  const isInFile = familiesOf(subnets).some((family) =>
-    subnets[family] === previousSubnets[family]
-  );
-  return 1 + (carries ? 0 : 4) + (isInFile ? 0 : 2) + (address === undefined ? 0 : 1);
+  const isKept = isInFile(subnets, previousSubnets);
+  return 1 + (carries ? 0 : 4) + (isKept ? 0 : 2) + (address === undefined ? 0 : 1);
+}
+
+/** Whether the subnet file names one of these. */
+function isInFile(subnets: PerFamily<Prefix>, inFile: PerFamily<Prefix>): boolean {
+  return familiesOf(subnets).some((family) => subnets[family] === inFile[family]);
+}
+
+/** Why this node cannot keep its subnets, after "SUBNET"; `undefined` if it can. */
+function whyUnfit(
+  record: LeaseRecord,
+  others: readonly LeaseRecord[],
+  { config, excluded }: LeaseRequest,
+): string | undefined {
+  if (!subnetsFit(config, record.subnets)) return "does not fit the network configuration";
+  if (isShutOut(record, others, config)) return "overlaps an older lease";
+  return containExcluded(record.subnets, excluded)
+    ? "contains an address that this host uses"
+    : undefined;
 }
 
 function isPermissionDenied(error: unknown): boolean {
