@@ -49,7 +49,11 @@ export async function serveDatastore(
   const warning = exposure(options);
   if (warning !== undefined) log.warn(warning);
   const notifier = createNotifier({ log });
-  stop.addEventListener("abort", () => notifier.stopping(), { once: true });
+  const onStop = () => {
+    notifier.stopping();
+    log.info(`${(stop.reason as Error).message}; the data stays in ${directory}`);
+  };
+  stop.addEventListener("abort", onStop, { once: true });
   using _watchdog = notifier.watchdog(() => true);
   await using datastore = await Datastore.start({
     ...listen,

@@ -53,7 +53,7 @@ export function openDatabase(directory: string): OpenDatabase {
   const file = join(directory, "datastore.sqlite");
   using onFailure = new DisposableStack();
   try {
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    makeDirectory(directory);
     const lock = onFailure.use(lockDirectory(directory));
     removeDrafts(directory);
     if (!existsSync(file)) createFile(directory, file);
@@ -70,6 +70,21 @@ export function openDatabase(directory: string): OpenDatabase {
   } catch (error) {
     if (error instanceof DatastoreError) throw error;
     throw new DatastoreError(failureText(file, error), { cause: error });
+  }
+}
+
+function makeDirectory(directory: string): void {
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    const problem = code === "EEXIST"
+      ? "is not a directory"
+      : code === "ENOTDIR"
+      ? "is below something that is not a directory"
+      : undefined;
+    if (problem === undefined) throw cause;
+    throw new DatastoreError(`--data-dir ${directory} ${problem}`, { cause });
   }
 }
 

@@ -16,6 +16,7 @@ import {
   statSync,
 } from "node:fs";
 import { open, rename, rm } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
 
 /** The path leads to something other than a regular file, or to one that is too large. */
 export class RegularFileError extends Error {
@@ -60,6 +61,29 @@ export function requireReplaceable(path: string): void {
   if (link === undefined) return;
   const status = link.isSymbolicLink() ? statSync(path, { throwIfNoEntry: false }) : link;
   if (status !== undefined) requireRegular(path, status);
+}
+
+/**
+ * Throws `RegularFileError` if the directory of the path cannot be made, because a file or a loop of
+ * symbolic links is in its way.
+ */
+export function requireDirectoryFor(path: string): void {
+  for (let directory = dirname(resolve(path));; directory = dirname(directory)) {
+    const status = statusAbove(directory);
+    if (status === undefined) continue; // It will be made; "/" is always there.
+    if (status.isDirectory()) return;
+    const kind = status.isFile() ? "a regular file" : kindOf(status);
+    throw new RegularFileError(`${directory} is ${kind}, not a directory`);
+  }
+}
+
+function statusAbove(directory: string): Stats | undefined {
+  try {
+    return statSync(directory, { throwIfNoEntry: false });
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "ENOTDIR") return undefined;
+    throw cause;
+  }
 }
 
 export interface ReplaceOptions {

@@ -12,6 +12,7 @@ import {
   readRegularText,
   RegularFileError,
   replaceFile,
+  requireDirectoryFor,
   requireReplaceable,
 } from "../files/regular_file.ts";
 import { parsePrefixMasked, type Prefix, prefixAddress, prefixLength } from "../addr/prefix.ts";
@@ -53,16 +54,20 @@ export class SubnetFileError extends Error {
 }
 
 /**
- * Throws `SubnetFileError` unless the path is a regular file or a symbolic link to one, or does not exist.
+ * Throws `SubnetFileError` unless the path is a regular file or a symbolic link to one, or does not exist
+ * and can be made.
  * Other errors of the system are ignored here: writing fails later, and is retried.
  */
 export function checkSubnetFile(path: string): void {
   try {
+    requireDirectoryFor(path);
     requireReplaceable(path);
   } catch (cause) {
-    if (!(cause instanceof RegularFileError)) return;
+    const isLoop = (cause as NodeJS.ErrnoException).code === "ELOOP";
+    if (!(cause instanceof RegularFileError || isLoop)) return;
+    const reason = isLoop ? `${path} is a loop of symbolic links` : (cause as Error).message;
     throw new SubnetFileError(
-      `cannot write the subnet file: ${cause.message}; set --subnet-file to a regular file or to a ` +
+      `cannot write the subnet file: ${reason}; set --subnet-file to a regular file or to a ` +
         "path that does not exist",
       { cause },
     );

@@ -55,6 +55,8 @@ const MAX_NAME = 80;
 
 /** `JSON.stringify` fails for values that are nested too deeply or contain a cycle. */
 function jsonOf(value: unknown): string {
+  // JSON has no infinity, but 1e999 is read as one.
+  if (typeof value === "number") return String(value);
   try {
     return JSON.stringify(value) ?? "undefined";
   } catch {

@@ -84,6 +84,9 @@ describe("serving", () => {
       child.kill("SIGTERM");
       expect(await child.exited).toBe(0);
       await notifications.heard("STOPPING=1");
+      expect(await new Response(child.stderr).text()).toContain(
+        `stopped by SIGTERM; the data stays in ${directory}/data`,
+      );
     }
   });
 

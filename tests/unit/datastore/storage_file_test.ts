@@ -13,9 +13,10 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { DatastoreError } from "../../../src/datastore/datastore_error.ts";
 import { Storage } from "../../../src/datastore/storage.ts";
+import { openDatabase } from "../../../src/datastore/storage_file.ts";
 import { Store } from "../../../src/datastore/store.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
@@ -203,6 +204,17 @@ describe("a file that cannot be used is reported and left as it is", () => {
     expect(message).toContain("is not a datastore of flanneld; choose another --data-dir");
   });
 
+  test("when --data-dir is no directory, or below a file", () => {
+    for (
+      const [path, problem] of [
+        ["/dev/null", "is not a directory"],
+        ["/dev/null/data", "is below something that is not a directory"],
+      ] as const
+    ) {
+      expect(() => openDatabase(path)).toThrow(`--data-dir ${path} ${problem}`);
+    }
+  });
+
   test("when a later version wrote it", () => {
     const message = failureOf(() => {
       const later = new Database(file);
@@ -244,7 +256,9 @@ test("a log without its file is not taken for a new store", () => {
 
 test("a directory that cannot be made is named", () => {
   writeFileSync(join(folder, "made"), "");
-  expect(failure()).toStartWith(`cannot use ${file}: `);
+  expect(failure()).toBe(
+    `--data-dir ${dirname(file)} is below something that is not a directory`,
+  );
 });
 
 test("a file of the first layout gets its checksums, and keeps what it holds", () => {

@@ -207,6 +207,24 @@ describe("the subnet file", () => {
     await expect(writeSubnetFile(path, DUAL)).rejects.toThrow("ENAMETOOLONG");
   });
 
+  test("below a file, or at a loop of symbolic links, is refused before a subnet is taken", async () => {
+    const [file, loop] = [join(folder, "file"), join(folder, "loop")];
+    await writeFile(file, "");
+    await symlink(loop, loop);
+    const advice = "; set --subnet-file to a regular file or to a path that does not exist";
+    for (const path of [join(file, "subnet.env"), join(file, "a", "b", "subnet.env")]) {
+      expect(() => checkSubnetFile(path)).toThrow(
+        `cannot write the subnet file: ${file} is a regular file, not a directory${advice}`,
+      );
+    }
+    for (const path of [loop, join(loop, "subnet.env")]) {
+      expect(() => checkSubnetFile(path)).toThrow(
+        `cannot write the subnet file: ${path} is a loop of symbolic links${advice}`,
+      );
+    }
+    checkSubnetFile(join(folder, "new", "folder", "subnet.env"));
+  });
+
   test("takes the place of a symbolic link, and leaves the file that it led to", async () => {
     const [path, target] = [join(folder, "subnet.env"), join(folder, "target")];
     await symlink(target, path);

@@ -35,6 +35,8 @@ describe("text from outside", () => {
     expect(shown(cycle)).toBe("[…]");
     expect(shown({ cycle })).toBe("{…}");
     expect(shown(1n)).toBe("1");
+    expect(shown(JSON.parse("1e999"))).toBe("Infinity");
+    expect(shown(1.5)).toBe("1.5");
   });
 
   test("is printable and short, whatever it is", () => {

@@ -98,7 +98,7 @@ describe("the key file", () => {
     expect(error).toBeInstanceOf(BackendError);
     expect(error.message).toBe(
       `the WireGuard key file ${path} is open to others (mode 0${mode.toString(8)}); if nobody ` +
-        `else has read it, close it: chmod 0400 ${path}`,
+        `else has read it, close it: chmod 0400 ${path}; else delete it, and a new key is made`,
     );
     expect(readFileSync(path, "latin1")).toBe(KEY);
   });
