@@ -44,7 +44,10 @@ export class EtcdError extends StoreError {
     // A server that does not know TLS answers the handshake in clear and closes, or resets.
     const wasInHandshake = kind === "unsent" && known.endpoint.url.startsWith("https:");
     if (wasInHandshake && reason === SYSTEM_REASONS["ECONNRESET"]) reason = HANDSHAKE_CLOSED;
-    return new EtcdError(`${reason} (${known.endpoint.url})`, { kind, reason, cause: thrown });
+    // The transport repeats the text of the error with which we closed the connection.
+    const where = ` (${known.endpoint.url})`;
+    if (reason.endsWith(where)) reason = reason.slice(0, -where.length);
+    return new EtcdError(`${reason}${where}`, { kind, reason, cause: thrown });
   }
 
   /** From a reason that etcd gave in words only. */

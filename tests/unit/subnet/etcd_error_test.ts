@@ -152,6 +152,16 @@ describe("EtcdError.from()", () => {
     expect(of(caused("EPROTO", "error: SSL: WRONG_VERSION_NUMBER"), TLS)[1]).toBe(inClear);
   });
 
+  test("names the endpoint once where the transport repeats our own text", () => {
+    const text = "this host no longer has the connection's address 192.0.2.9";
+    const error = EtcdError.from(
+      new ConnectError(`${text} (http://192.0.2.1:2379)`, Code.Unavailable),
+      CLEAR,
+    );
+    expect(error.reason).toBe(text);
+    expect(error.message).toBe(`${text} (http://192.0.2.1:2379)`);
+  });
+
   test("looks for the reason from the outermost error to its root, also in a circle", () => {
     const root = Object.assign(new Error("root"), { code: "ENOTFOUND" });
     const middle = Object.assign(new Error("middle", { cause: root }), { code: "E_OWN" });
