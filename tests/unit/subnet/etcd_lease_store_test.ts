@@ -271,6 +271,30 @@ describe("a node that had a lease", () => {
     expect(await taken(request(DUAL, BOTH))).toBe("10.5.7.0-24&fc00:0:0:7::-64");
   });
 
+  test("gives up one that overlaps an older one of another node", async () => {
+    stored("10.5.7.0-24&fc00:0:0:9::-64", value("192.0.2.9"));
+    stored("10.5.7.0-24&fc00:0:0:7::-64");
+    expect(await taken(request(DUAL, BOTH))).toBe("10.5.1.0-24&fc00:0:0:1::-64");
+    expect(keys()).toEqual(["10.5.1.0-24&fc00:0:0:1::-64", "10.5.7.0-24&fc00:0:0:9::-64"]);
+  });
+
+  test("may keep one that overlaps an older one of its own, which goes", async () => {
+    stored("10.5.7.0-24&fc00:0:0:7::-64");
+    stored("10.5.8.0-24&fc00:0:0:7::-64");
+    const wish = request(DUAL, BOTH, { previous: { 4: "10.5.8.0/24" } });
+    expect(await taken(wish)).toBe("10.5.8.0-24&fc00:0:0:7::-64");
+    expect(keys()).toEqual(["10.5.8.0-24&fc00:0:0:7::-64"]);
+  });
+
+  test("keeps another one of its own if the first is another node's just then", async () => {
+    stored("10.5.7.0-24", value("192.0.2.1", "02:00:00:00:00:99"));
+    stored("10.5.8.0-24");
+    await previous();
+    stored("10.5.7.0-24", value("192.0.2.9"));
+    expect(await taken(request(IPV4, A))).toBe("10.5.8.0-24");
+    expect(keys()).toEqual(["10.5.7.0-24", "10.5.8.0-24"]);
+  });
+
   test("gives up one that holds an address which the host needs", async () => {
     stored("10.5.7.0-24&fc00:0:0:7::-64");
     const excluded = [{ address: "fc00:0:0:7::53" as IpAddress, what: "a name server" }];
