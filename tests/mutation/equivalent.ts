@@ -126,4 +126,23 @@ export const EQUIVALENT: readonly Equivalent[] = [
     reason:
       "the keys are sorted: none that begins with this one comes before it, and another's revision is another one",
   },
+  {
+    file: "src/subnet/etcd/lease_store.ts",
+    original: "lease === undefined || isInvalidLease(lease)",
+    replacement: "false",
+    reason: "one that cannot be read is not among this node's; the compiler does not know that",
+  },
+  {
+    file: "src/subnet/etcd/lease_store.ts",
+    original: "isAlive !== undefined",
+    replacement: "true",
+    reason: "the first event of a watch is a snapshot, after which it is known",
+  },
+  {
+    file: "src/subnet/etcd/lease_store.ts",
+    original: "ttlSeconds <= 0",
+    replacement: "false",
+    reason:
+      "the key of an etcd lease that has expired is gone, so that the write fails, which gives the same",
+  },
 ];

@@ -151,7 +151,9 @@ describe("the lease that a node had", () => {
 describe("a node that had a lease", () => {
   test("keeps it, and says so", async () => {
     stored("10.5.7.0-24&fc00:0:0:7::-64");
+    const { lease } = etcd.get(`${SUBNETS}10.5.7.0-24&fc00:0:0:7::-64`) as { lease: bigint };
     expect(await taken(request(DUAL, BOTH))).toBe("10.5.7.0-24&fc00:0:0:7::-64");
+    expect(etcd.get(`${SUBNETS}10.5.7.0-24&fc00:0:0:7::-64`)?.lease).toBe(lease);
     expect(messages()).toEqual([
       "info reusing this node's lease of 10.5.7.0/24 and fc00:0:0:7::/64",
     ]);
@@ -335,6 +337,15 @@ describe("a node that may not see the sessions of others", () => {
     expect(await taken(request(IPV4, A, { identity }))).toBe("10.5.1.0-24");
     expect(keys()).toEqual(["10.5.1.0-24", "10.5.7.0-24"]);
     expect(messages()[0]).toStartWith("warn this etcd user cannot read the sessions");
+  });
+
+  test("leaves them alone as well if it may not write a session of its own", async () => {
+    client.failNext("transaction", "before", DENIED);
+    stored("10.5.7.0-24", value("192.0.2.2"));
+    const before = etcd.get(`${SUBNETS}10.5.7.0-24`);
+    const identity = deviceIdentity(MAC);
+    expect(await taken(request(IPV4, A, { identity }))).toBe("10.5.1.0-24");
+    expect(etcd.get(`${SUBNETS}10.5.7.0-24`)).toEqual(before as never);
   });
 
   test("waits if it only cannot see them now", async () => {
