@@ -154,6 +154,7 @@ describe("a node that had a lease", () => {
     const { lease } = etcd.get(`${SUBNETS}10.5.7.0-24&fc00:0:0:7::-64`) as { lease: bigint };
     expect(await taken(request(DUAL, BOTH))).toBe("10.5.7.0-24&fc00:0:0:7::-64");
     expect(etcd.get(`${SUBNETS}10.5.7.0-24&fc00:0:0:7::-64`)?.lease).toBe(lease);
+    expect(etcd.calls.get("range")).toBe(2); // For the session and for the leases.
     expect(messages()).toEqual([
       "info reusing this node's lease of 10.5.7.0/24 and fc00:0:0:7::/64",
     ]);
@@ -356,6 +357,9 @@ describe("a node that may not see the sessions of others", () => {
     allow();
     expect(await pending).toBe("10.5.7.0-24");
     expect(messages()[0]).toBe("warn acquiring a subnet in etcd fails: away");
+    expect(messages()).toContain(
+      "info reusing this node's lease of 10.5.7.0/24, which it had with the public address 192.0.2.2",
+    );
   });
 });
 
