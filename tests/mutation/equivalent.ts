@@ -97,9 +97,9 @@ export const EQUIVALENT: readonly Equivalent[] = [
   },
   {
     file: "src/subnet/etcd/live_session.ts",
-    original: "{ isLater: false }",
-    replacement: "{}",
-    reason: "what an object does not have is as good as false",
+    original: '"start"',
+    replacement: '""',
+    reason: "only asked is whether it is later",
   },
   {
     file: "src/subnet/etcd/live_session.ts",
@@ -144,5 +144,26 @@ export const EQUIVALENT: readonly Equivalent[] = [
     replacement: "false",
     reason:
       "the key of an etcd lease that has expired is gone, so that the write fails, which gives the same",
+  },
+  {
+    file: "src/subnet/etcd/former_leases.ts",
+    original: "!mayCarry(record.value, identity)",
+    replacement: "false",
+    reason:
+      "a shortcut: a lease that does not carry the identity is not taken for this node's once it is decoded",
+  },
+  {
+    file: "src/subnet/etcd/former_leases.ts",
+    original: 'texts.some((text) => value.includes(text)) || value.includes("\\\\")',
+    replacement: "true",
+    reason:
+      "a shortcut: a lease that does not carry the identity is not taken for this node's once it is decoded",
+  },
+  {
+    file: "src/subnet/etcd/former_leases.ts",
+    original: '"\\\\"',
+    replacement: '""',
+    reason:
+      "a shortcut: a lease that does not carry the identity is not taken for this node's once it is decoded",
   },
 ];

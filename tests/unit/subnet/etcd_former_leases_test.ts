@@ -13,6 +13,7 @@ const MAC = "02:00:00:00:00:01";
 const SUBNETS = "/net/subnets/";
 const SESSION = "/net/sessions/192.0.2.1";
 const forever = new AbortController().signal;
+const { log, records: logged } = collectingLog();
 
 let etcd: FakeEtcd;
 
@@ -26,8 +27,9 @@ async function former(): Promise<FormerLease[]> {
     etcd: etcd.client(),
     records,
     clock: etcd.clock,
-    log: collectingLog().log,
-    identity: deviceIdentity(MAC),
+    log,
+    // One that leases may spell in several ways carries any of them.
+    identity: { ...deviceIdentity(MAC), texts: [MAC, MAC.replaceAll(":", "-")] },
     sessionIdentity: "own",
     ownAddress: "192.0.2.77" as IpAddress,
     addressIn: ({ publicAddresses }) => publicAddresses[4],
@@ -69,6 +71,9 @@ test("another live node that has one is named with what to do", async () => {
     await etcd.clock.advance(2000);
     etcd.keepAlive(id);
   }
+  expect(logged.at(-1)?.msg).toStartWith(
+    `lease 10.5.1.0-24 with this node's VtepMAC ${MAC} belonged to node host-b a moment ago`,
+  );
   expect(await error).toBeInstanceOf(DuplicateNodeError);
   expect((await error).message).toBe(
     `node host-b (interface eth0) is alive and has lease 10.5.1.0-24 of 192.0.2.1 ` +

@@ -59,6 +59,23 @@ describe("PrefixTrie", () => {
     expect(named(trie.overlapping(prefix("10.5.0.0/16")))).toEqual(["a"]);
   });
 
+  test("keeps the neighbour of a prefix that is removed, at each length and on both sides", () => {
+    for (let length = 1; length <= 32; length++) {
+      const sides = [0n, 1n].map((bit) =>
+        makePrefix(formatAddress(4, 0x0a050000n | bit << BigInt(32 - length)), length)
+      ) as [Prefix, Prefix];
+      if (sides[0] === sides[1]) continue;
+      for (const [kept, removed] of [sides, sides.toReversed() as [Prefix, Prefix]]) {
+        const trie = new PrefixTrie<Owner>();
+        trie.add(kept, a);
+        trie.add(removed, b);
+        trie.delete(removed, b);
+        expect(named(trie.overlapping(kept))).toEqual(["a"]);
+        expect(trie.overlapping(removed)).toEqual([]);
+      }
+    }
+  });
+
   test("frees the memory of removed prefixes", () => {
     const trie = new PrefixTrie<Owner>();
     const change = (times: number) => {

@@ -173,10 +173,13 @@ describe("the subnet file", () => {
         await symlink(path, link);
         for (const name of [path, link]) {
           const reason = `${name} is ${kind}, not a regular file`;
-          expect(() => checkSubnetFile(name)).toThrow(
-            `cannot write the subnet file: ${reason}; set --subnet-file to a regular file ` +
+          expect(thrownBy(() => checkSubnetFile(name))).toMatchObject({
+            name: "SubnetFileError",
+            message:
+              `cannot write the subnet file: ${reason}; set --subnet-file to a regular file ` +
               "or to a path that does not exist",
-          );
+            cause: expect.any(RegularFileError),
+          });
           await expect(writeSubnetFile(name, DUAL)).rejects.toThrow(reason);
           const warnings: string[] = [];
           readSubnetFile(name, (message) => warnings.push(message));
