@@ -73,17 +73,32 @@ export class SessionManager extends Http2SessionManager {
   }
 
   /** The addresses of the most recently used connection, if it is still open. */
-  get ends(): { readonly local: IpAddress; readonly remote: IpAddress } | undefined {
+  get ends(): Ends | undefined {
     if (!this.isConnected || this.#session === undefined || this.#session.destroyed) {
       return undefined;
     }
-    const { localAddress = "", remoteAddress = "" } = this.#session.socket;
-    const [local, remote] = [localAddress, remoteAddress].map(withoutZone).map(parseIpAddress);
-    return local === undefined || remote === undefined ? undefined : { local, remote };
+    return endsOf(this.#session.socket);
   }
+}
+
+/** The addresses of both ends of a connection. */
+export interface Ends {
+  readonly local: IpAddress;
+  readonly remote: IpAddress;
+}
+
+/** `undefined` of a socket that is closed already. */
+export function endsOf(
+  { localAddress = "", remoteAddress = "" }: {
+    readonly localAddress?: string | undefined;
+    readonly remoteAddress?: string | undefined;
+  },
+): Ends | undefined {
+  const [local, remote] = [localAddress, remoteAddress].map(withoutZone).map(parseIpAddress);
+  return local && remote && { local, remote };
 }
 
 /** `fe80::1%eth0` without the device. */
 function withoutZone(address: string): string {
-  return address.replace(/%.*$/, "");
+  return address.replace(/%.*/, "");
 }

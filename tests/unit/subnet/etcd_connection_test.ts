@@ -14,7 +14,6 @@ import {
   isSameRoute,
 } from "../../../src/subnet/etcd/host_network.ts";
 import { KV, Watch } from "../../../src/subnet/etcd/rpc/rpc_pb.ts";
-import { newSession } from "../../../src/subnet/etcd/session.ts";
 import { TlsFiles, type TlsMaterial } from "../../../src/subnet/etcd/tls_files.ts";
 import { TestCa } from "../../support/certificates.ts";
 import { ScriptedEtcd } from "../../support/scripted_etcd.ts";
@@ -419,48 +418,8 @@ describe("what else than an etcd answers", () => {
   });
 });
 
-describe("a session", () => {
-  test("has the ends of its connection as long as that stands", async () => {
-    const { manager, transport } = newSession(endpointOf(proxy.url), undefined, timing);
-    expect([manager.isConnected, manager.ends]).toEqual([false, undefined]);
-    await manager.connect();
-    expect([manager.isConnected, manager.ends]).toEqual([true, undefined]);
-    await read(transport);
-    const ends = { local: LOOPBACK, remote: LOOPBACK };
-    await eventually("the end of the call", 20_000, () => manager.state() === "idle");
-    expect([manager.isConnected, manager.ends]).toEqual([true, ends]);
-    const { ended: watch } = await watching(transport);
-    expect([manager.state(), manager.isConnected, manager.ends]).toEqual(["open", true, ends]);
-    proxy.cut();
-    await watch;
-    expect([manager.isConnected, manager.ends]).toEqual([false, undefined]);
-    await read(transport);
-    expect(manager.ends).toEqual(ends);
-    manager.abort();
-    expect([manager.isConnected, manager.ends]).toEqual([false, undefined]);
-  });
-
-  test("stands while it is verified", async () => {
-    const rare = { pingIntervalMs: 1, pingTimeoutMs: LONG_MS };
-    const { manager, transport } = newSession(endpointOf(proxy.url), undefined, rare);
-    await read(transport);
-    proxy.silence();
-    await Bun.sleep(20);
-    const connected = manager.connect();
-    await eventually("a PING", 20_000, () => manager.state() === "verifying");
-    expect([manager.isConnected, manager.ends]).toEqual([
-      true,
-      { local: LOOPBACK, remote: LOOPBACK },
-    ]);
-    proxy.restore();
-    proxy.cut();
-    await connected;
-    manager.abort();
-  });
-
-  test("is pinged as often as etcd bears, unless another time is asked for", () => {
-    expect(defaultConnectionTiming).toEqual({ pingIntervalMs: 6_000, pingTimeoutMs: 3_500 });
-  });
+test("a connection is pinged as often as etcd bears, unless another time is asked for", () => {
+  expect(defaultConnectionTiming).toEqual({ pingIntervalMs: 6_000, pingTimeoutMs: 3_500 });
 });
 
 test("isSameRoute() is the same device, gateway and address, or no route", () => {
