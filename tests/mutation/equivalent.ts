@@ -166,4 +166,16 @@ export const EQUIVALENT: readonly Equivalent[] = [
     reason:
       "a shortcut: a lease that does not carry the identity is not taken for this node's once it is decoded",
   },
+  {
+    file: "src/subnet/etcd/tls_socket.ts",
+    original: "isIP(host) === 0",
+    replacement: "false",
+    reason: "Bun sends the host's name as the server name also if it is not given; Node does not",
+  },
+  {
+    file: "src/subnet/etcd/tls_socket.ts",
+    original: "{ servername: host }",
+    replacement: "{}",
+    reason: "Bun sends the host's name as the server name also if it is not given; Node does not",
+  },
 ];

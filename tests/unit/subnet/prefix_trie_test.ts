@@ -1,6 +1,7 @@
 import { heapStats } from "bun:jsc";
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import { formatAddress } from "../../../src/addr/ip.ts";
 import { makePrefix, type Prefix, prefixesOverlap } from "../../../src/addr/prefix.ts";
 import { PrefixTrie } from "../../../src/subnet/prefix_trie.ts";
 import { ip, prefix } from "../../support/sample_network.ts";

@@ -16,6 +16,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import type { Prefix } from "../../../src/addr/prefix.ts";
+import { RegularFileError } from "../../../src/files/regular_file.ts";
 import { run } from "../../../src/process/process.ts";
 import {
   checkSubnetFile,
@@ -44,6 +45,15 @@ FLANNEL_IPMASQ=false
 function parse(text: string): { file: unknown; warnings: string[] } {
   const warnings: string[] = [];
   return { file: parseSubnetFile(text, (line) => warnings.push(line)), warnings };
+}
+
+function thrownBy(act: () => void): unknown {
+  try {
+    act();
+  } catch (error) {
+    return error;
+  }
+  return undefined;
 }
 
 describe("the subnet file's text", () => {
