@@ -260,6 +260,11 @@ describe("with TLS", () => {
       kind: "unsent",
       reason: expect.stringContaining("certificate is not trusted"),
     });
+    // Something answered, whatever the routes say now.
+    host.route = undefined;
+    expect(await failure(connection.open(forever, LONG_MS))).toMatchObject({
+      reason: expect.stringContaining("certificate is not trusted"),
+    });
   });
 });
 
