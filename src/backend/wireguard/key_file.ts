@@ -34,8 +34,9 @@ export async function readKeyFile(path: string): Promise<WireguardKey | undefine
     throw new BackendError(
       `the WireGuard key file ${path} is open to others (mode 0${
         (file.mode & 0o777).toString(8)
-      })` +
-        `; if nobody else has read it, close it: chmod 0400 ${path}; else delete it, and a new key is made`,
+      }); ` +
+        `if no other user has read it, close it: chmod 0400 ${path}; else delete it, and a new key ` +
+        "is made",
     );
   }
   return parseKeyFile(path, file.text);

@@ -69,7 +69,7 @@ export async function serveWatches(
     }
     const bytes = bytesOf(output);
     const needed = page === undefined ? bytes : Math.max(0, bytes - HISTORY_PAGE_BYTES);
-    // With a page in hand nobody waits for more: all might have one, and none would give it back.
+    // Nothing waits for memory while it holds a page: if all did, none would give it back.
     using _share = page !== undefined
       ? pool.overdraw(needed, peer)
       : pool.tryTake(needed, peer) ?? await pool.take(needed, peer);

@@ -97,8 +97,8 @@ describe("the key file", () => {
     const error = await readKeyFile(path).catch((error: unknown) => error) as Error;
     expect(error).toBeInstanceOf(BackendError);
     expect(error.message).toBe(
-      `the WireGuard key file ${path} is open to others (mode 0${mode.toString(8)}); if nobody ` +
-        `else has read it, close it: chmod 0400 ${path}; else delete it, and a new key is made`,
+      `the WireGuard key file ${path} is open to others (mode 0${mode.toString(8)}); if no other ` +
+        `user has read it, close it: chmod 0400 ${path}; else delete it, and a new key is made`,
     );
     expect(readFileSync(path, "latin1")).toBe(KEY);
   });
