@@ -149,9 +149,9 @@ describe("trap 15: /readyz", () => {
   test("is 503 while the subnet file cannot be written, and 200 soon after it can", async () => {
     const { cluster, host } = await single();
     await using _ = cluster;
-    // Its directory cannot be made where there is a file.
+    // Its directory cannot be made where there is a link to nothing.
     const directory = join(host.directory, "in-the-way");
-    await Bun.write(directory, "");
+    await host.sh(`ln -s ${host.directory}/nothing/there ${directory}`);
     const daemon = host.start({ flags: [`--subnet-file=${directory}/subnet.env`] });
     await eventually(
       "it says what is wrong",

@@ -283,7 +283,7 @@ describe("what cannot work ends the start, with one line and before there is a l
       const later = two.start(sameRun);
       expect(await later.exitCode(60_000)).toBe(1);
       expect(later.logLines(/^[EF]/)[0]).toContain(
-        `the charon at ${one.directory}/charon.vici is process ${pid} in network namespace ${ours}, and ` +
+        `the charon at ${one.directory}/charon.vici is process ${pid} in network namespace ${ours}; ` +
           `this daemon is in ${theirs}`,
       );
       const again = await one.up();
