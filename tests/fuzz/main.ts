@@ -7,26 +7,10 @@ import { parseArgs } from "node:util";
 import { addToCorpus, fuzz } from "./fuzz.ts";
 import { TARGETS } from "./targets.ts";
 
-const { values } = parseArgs({
-  options: {
-    count: { type: "string", default: "1000000" },
-    seed: { type: "string", default: String(Date.now() % 2 ** 31) },
-    target: { type: "string", multiple: true, default: TARGETS.map(({ name }) => name) },
-  },
-});
-const [count, seed] = [Number(values.count), Number(values.seed)];
-const unknown = values.target.filter((name) => TARGETS.every((target) => target.name !== name));
-if (!Number.isSafeInteger(count) || !Number.isSafeInteger(seed) || unknown.length > 0) {
-  console.error(
-    `--count and --seed are integers, and the targets are: ${
-      TARGETS.map(({ name }) => name).join(" ")
-    }`,
-  );
-  process.exit(2);
-}
+const { count, seed, targets } = readArguments();
 console.log(`seed ${seed}`);
 let failures = 0;
-for (const target of TARGETS.filter(({ name }) => values.target.includes(name))) {
+for (const target of TARGETS.filter(({ name }) => targets.includes(name))) {
   const startedMs = performance.now();
   const failure = await fuzz(target, { count, seed });
   const seconds = (performance.now() - startedMs) / 1000;
@@ -40,3 +24,35 @@ for (const target of TARGETS.filter(({ name }) => values.target.includes(name)))
   }
 }
 process.exit(failures === 0 ? 0 : 1);
+
+/** Ends the program with one line if they cannot be used. */
+function readArguments(): { count: number; seed: number; targets: readonly string[] } {
+  try {
+    const { values } = parseArgs({
+      options: {
+        count: { type: "string", default: "1000000" },
+        seed: { type: "string", default: String(Date.now() % 2 ** 31) },
+        target: { type: "string", multiple: true, default: TARGETS.map(({ name }) => name) },
+      },
+    });
+    const unknown = values.target.find((name) => TARGETS.every((target) => target.name !== name));
+    if (unknown !== undefined) {
+      const known = TARGETS.map(({ name }) => name).join(" ");
+      throw new TypeError(`unknown target "${unknown}"; the targets are ${known}`);
+    }
+    return {
+      count: integer("--count", values.count, 1),
+      seed: integer("--seed", values.seed, 0),
+      targets: values.target,
+    };
+  } catch (error) {
+    console.error((error as Error).message);
+    process.exit(2);
+  }
+}
+
+function integer(flag: string, text: string, least: number): number {
+  const value = Number(text);
+  if (text.trim() !== "" && Number.isSafeInteger(value) && value >= least) return value;
+  throw new TypeError(`${flag} ${text} is not an integer of at least ${least}`);
+}

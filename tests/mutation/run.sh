@@ -8,6 +8,10 @@
 # own, in which only a directory of its own is writable.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/../.."
+if [[ ! -x node_modules/.bin/bun ]]; then
+  echo "node_modules/.bin/bun is missing: run npm ci first" >&2
+  exit 1
+fi
 
 # A tree to run in, and what was found before (results.jsonl).
 FLANNELD_MUTATION_DIR=${FLANNELD_MUTATION_DIR:-/var/tmp/flanneld-test/mutation}
