@@ -10,9 +10,10 @@ import { dirname, resolve } from "node:path";
 import { familiesOf } from "./addr/family.ts";
 import type { Family } from "./addr/ip.ts";
 import type { Prefix } from "./addr/prefix.ts";
-import type { Backend, BackendModule, ExternalInterface } from "./backend/backend.ts";
-import { loadBackend } from "./backend/registry.ts";
-import { describeOptions, givenAddresses, type Options } from "./cli/options.ts";
+import type { Backend, BackendModule } from "./overlay/backend.ts";
+import type { ExternalInterface } from "./host/external_interface.ts";
+import { loadBackend } from "./backend/backend_registry.ts";
+import { type DaemonOptions, describeOptions, givenAddresses } from "./cli/daemon_options.ts";
 import { versionText } from "./cli/version.ts";
 import { ConfigError } from "./config/config_error.ts";
 import {
@@ -21,30 +22,34 @@ import {
   parseNetworkConfig,
 } from "./config/network_config.ts";
 import { claimDevice } from "./daemon/device_claim.ts";
-import { ExcludedAddresses } from "./daemon/excluded_addresses.ts";
+import { ExcludedAddresses } from "./host/excluded_addresses.ts";
 import { Network } from "./daemon/network.ts";
-import { hostNetwork, NetworkChanges } from "./daemon/network_changes.ts";
+import { hostNetwork, NetworkChanges } from "./host/network_changes.ts";
 import { requireNetworkPrivilege } from "./daemon/privileges.ts";
-import { Progress } from "./daemon/progress.ts";
-import { openStore } from "./daemon/store.ts";
+import { Readiness } from "./daemon/readiness.ts";
+import { openStore } from "./daemon/open_store.ts";
 import { waitForConfig } from "./daemon/wait_for_config.ts";
 import { createNotifier } from "./health/sd_notify.ts";
-import { startHealthServer } from "./health/server.ts";
-import { readHostInterfaces } from "./iface/host_interfaces.ts";
-import { readHostDependencies } from "./iface/host_dependencies.ts";
-import { publicAddressProblem, publicAddressWarnings } from "./iface/public_address.ts";
-import { type HostInterface, InterfaceSelectionError, selectInterface } from "./iface/select.ts";
-import { networkProblem } from "./iface/network_overlap.ts";
+import { startHealthServer } from "./health/health_server.ts";
+import { readHostInterfaces } from "./host/host_interfaces.ts";
+import { readHostDependencies } from "./host/host_dependencies.ts";
+import { publicAddressProblem, publicAddressWarnings } from "./host/public_address.ts";
+import {
+  type HostInterface,
+  InterfaceSelectionError,
+  selectInterface,
+} from "./host/interface_selection.ts";
+import { networkProblem } from "./host/network_overlap.ts";
 import type { Log } from "./log/log.ts";
-import { NetlinkKernel } from "./netlink/netlink_kernel.ts";
-import { readSysctl } from "./netlink/sysctl.ts";
-import type { LeaseStore, OwnLease } from "./subnet/store.ts";
+import { NetlinkKernel } from "./kernel/netlink_kernel.ts";
+import { readSysctl } from "./kernel/sysctl.ts";
+import type { LeaseStore, OwnLease } from "./subnet/lease_store.ts";
 import { checkSubnetFile, readSubnetFile } from "./subnet/subnet_file.ts";
-import { systemClock } from "./time/clock.ts";
-import { bridgeNetfilterProblem, TrafficError } from "./traffic/traffic.ts";
+import { systemClock } from "./base/clock.ts";
+import { bridgeNetfilterProblem, FirewallError } from "./firewall/firewall.ts";
 
 export interface DaemonContext {
-  readonly options: Options;
+  readonly options: DaemonOptions;
   readonly log: Log;
   /** Aborted by SIGTERM and SIGINT. */
   readonly stop: AbortSignal;
@@ -59,7 +64,7 @@ export async function runDaemon(context: DaemonContext): Promise<number> {
   requireNetworkPrivilege();
   checkSubnetFile(options.subnetFile);
   const notifier = createNotifier({ log: context.log });
-  const progress = new Progress(notifier);
+  const progress = new Readiness(notifier);
   const log = progress.observe(context.log);
   // Aborted by `stop`, and by the first part that cannot go on.
   const end = new AbortController();
@@ -112,12 +117,12 @@ export async function runDaemon(context: DaemonContext): Promise<number> {
 }
 
 interface JoinContext {
-  readonly options: Options;
+  readonly options: DaemonOptions;
   readonly config: NetworkConfig;
   readonly module: BackendModule;
   readonly kernel: NetlinkKernel;
   readonly store: LeaseStore;
-  readonly progress: Progress;
+  readonly progress: Readiness;
   readonly log: Log;
 }
 
@@ -134,7 +139,7 @@ async function joinNetwork(context: JoinContext, signal: AbortSignal): Promise<N
   const { options, config, module, kernel, store, progress, log } = context;
   if (!config.enableNftables) {
     const problem = bridgeNetfilterProblem(config.families);
-    if (problem !== undefined) throw new TrafficError(problem);
+    if (problem !== undefined) throw new FirewallError(problem);
   }
   progress.step("choosing the external interface");
   const { external, interfaces } = await chooseInterface(context);
@@ -237,7 +242,7 @@ interface RunContext {
   readonly own: OwnLease;
   readonly store: LeaseStore;
   readonly configSource: string;
-  readonly progress: Progress;
+  readonly progress: Readiness;
   readonly log: Log;
 }
 

@@ -1,14 +1,14 @@
 /** The entry point: reads the command line, does what it says, ends with a status. */
 
-import { assertNever } from "./addr/assert_never.ts";
+import { assertNever } from "./base/assert_never.ts";
 import { parseCommandLine, type Subcommand } from "./cli/command_line.ts";
 import { helpText } from "./cli/help.ts";
-import type { Options } from "./cli/options.ts";
+import type { DaemonOptions } from "./cli/daemon_options.ts";
 import { versionText } from "./cli/version.ts";
-import { RepeatedFailure } from "./log/throttle.ts";
+import { RepeatedFailure } from "./log/repeated_failure.ts";
 import { createLogger } from "./log/logger.ts";
 import { limitProblem, memoryWarning } from "./process/resource_limits.ts";
-import { oneLine } from "./text/shown.ts";
+import { oneLine } from "./base/quoting.ts";
 
 /** A stop that takes longer is cut off; the data plane stays in place either way. */
 const STOP_MS = 4000;
@@ -43,14 +43,14 @@ async function runSubcommand(name: Subcommand, args: readonly string[]): Promise
   }
   switch (name) {
     case "lab": {
-      const { labCommand } = await import("./cli/lab.ts");
+      const { labCommand } = await import("./cli/lab_command.ts");
       return await labCommand(args, selfCommand(), {
         out: printAll,
         err: (text) => process.stderr.write(text),
       });
     }
     case "datastore": {
-      const { datastoreCommand } = await import("./cli/datastore.ts");
+      const { datastoreCommand } = await import("./cli/datastore_command.ts");
       return await datastoreCommand(args, {
         input: () => Bun.stdin.text(),
         out: printAll,
@@ -88,7 +88,7 @@ function selfCommand(): readonly string[] {
   return isCompiled ? [process.execPath] : [process.execPath, Bun.main];
 }
 
-async function run(options: Options, warnings: readonly string[]): Promise<number> {
+async function run(options: DaemonOptions, warnings: readonly string[]): Promise<number> {
   const log = createLogger({ format: options.logFormat, verbosity: options.verbosity });
   for (const warning of warnings) log.warn(warning);
   const problem = limitProblem();

@@ -133,7 +133,7 @@ run_jobs() {
 # What they promise is timed: a repair within a second, and that three charons on the one processor of
 # a virtual machine agree in time.
 is_alone() {
-  [[ $1 = tests/netns/*drift_test.ts || $1 = tests/netns/traffic_rules_test.ts ||
+  [[ $1 = tests/netns/*drift_test.ts || $1 = tests/netns/firewall_rules_test.ts ||
     $1 = tests/vm/ipsec_test.ts ]]
 }
 

@@ -4,11 +4,11 @@
  */
 
 import type { NetworkConfig } from "../config/network_config.ts";
-import { readOptions } from "../config/options.ts";
+import { readOptions } from "../config/option_schema.ts";
 import type { Log } from "../log/log.ts";
-import { advertisedAddresses } from "./advertised.ts";
-import type { BackendModule } from "./backend.ts";
-import { devicelessOwnership } from "./deviceless.ts";
+import { advertisedAddresses } from "../overlay/advertised_addresses.ts";
+import type { BackendModule } from "../overlay/backend.ts";
+import { devicelessOwnership } from "../overlay/deviceless_ownership.ts";
 
 export const OPTIONS = {};
 
@@ -25,7 +25,7 @@ const alloc: BackendModule = {
         backendType: "",
         backendData: {},
       },
-      needsPeerFacts: false,
+      needsReachability: false,
       ownership: () => devicelessOwnership(families),
       mtuBytes: (external) => external.mtuBytes,
       node: () => [],

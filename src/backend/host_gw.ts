@@ -16,14 +16,14 @@
 import { familiesOf, type PerFamily } from "../addr/family.ts";
 import { ConfigError } from "../config/config_error.ts";
 import type { FamilyNetwork, NetworkConfig } from "../config/network_config.ts";
-import { readOptions } from "../config/options.ts";
+import { readOptions } from "../config/option_schema.ts";
 import type { Log } from "../log/log.ts";
 import type { Resource } from "../state/resource.ts";
-import { advertisedAddresses } from "./advertised.ts";
-import type { Backend, BackendHost, BackendModule } from "./backend.ts";
-import { devicelessOwnership } from "./deviceless.ts";
-import { peerAddress, requireBackendType } from "./peer_lease.ts";
-import { peerRoute } from "./peer_route.ts";
+import { advertisedAddresses } from "../overlay/advertised_addresses.ts";
+import type { Backend, BackendHost, BackendModule } from "../overlay/backend.ts";
+import { devicelessOwnership } from "../overlay/deviceless_ownership.ts";
+import { peerAddress, requireBackendType } from "../overlay/peer_lease.ts";
+import { peerRoute } from "../overlay/peer_route.ts";
 
 export const OPTIONS = {};
 
@@ -57,7 +57,7 @@ function hostGwBackend(
   return {
     type: "host-gw",
     attributes: { publicAddresses, backendType: "host-gw", backendData: {} },
-    needsPeerFacts: true,
+    needsReachability: true,
     ownership: ({ name }) => ({ ...devicelessOwnership(networks), routeLink: name }),
     mtuBytes: (external) => external.mtuBytes,
     externalProblem: ({ name, publicAddresses: advertised, sourceAddresses }) => {
@@ -81,7 +81,7 @@ function hostGwBackend(
       const problems = families.flatMap((family) => {
         const subnet = peer.subnets[family];
         if (subnet === undefined || facts.direct[family]) return [];
-        const way = facts.way[family] ?? "unknown";
+        const way = facts.path[family] ?? "unknown";
         return [
           `${subnet} cannot be reached: ${peer.attributes.publicAddresses[family]} is not on the ` +
           `network of ${external.name} (the way there is ${way}), and host-gw needs nodes that ` +

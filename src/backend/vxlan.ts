@@ -28,28 +28,39 @@ import { localMac, type MacAddress, parseMacAddress, whyNotUnicastMac } from "..
 import { type Prefix, prefixAddress } from "../addr/prefix.ts";
 import { ConfigError } from "../config/config_error.ts";
 import type { FamilyNetwork, NetworkConfig } from "../config/network_config.ts";
-import { booleanOption, integerOption, type OptionValues, readOptions } from "../config/options.ts";
+import {
+  booleanOption,
+  integerOption,
+  type OptionValues,
+  readOptions,
+} from "../config/option_schema.ts";
 import type { Log } from "../log/log.ts";
 import type { Ownership } from "../state/ownership.ts";
 import type { Resource, VxlanLink } from "../state/resource.ts";
 import type { Lease } from "../subnet/lease.ts";
-import type { DeviceIdentity } from "../subnet/store.ts";
-import { shown } from "../text/shown.ts";
-import { advertisedAddresses } from "./advertised.ts";
+import type { DeviceIdentity } from "../subnet/lease_store.ts";
+import { shown } from "../base/quoting.ts";
+import { advertisedAddresses } from "../overlay/advertised_addresses.ts";
 import {
   type Backend,
   type BackendHost,
   type BackendModule,
-  type ExternalInterface,
-  ImplausibleLeaseError,
+  InvalidPeerError,
   type NodeInput,
-  type PeerFacts,
-} from "./backend.ts";
-import { ipv6MtuProblem, leavesRoomForIpv6, requireIpv6Mtu } from "./ipv6_mtu.ts";
-import { ipv6Enabled, nodeAddress } from "./node_entries.ts";
-import { dataName, jsonMember, peerAddress, peerData, requireBackendType } from "./peer_lease.ts";
-import { peerRoute } from "./peer_route.ts";
-import { BackendError } from "./target.ts";
+  type PeerReachability,
+} from "../overlay/backend.ts";
+import type { ExternalInterface } from "../host/external_interface.ts";
+import { ipv6MtuProblem, leavesRoomForIpv6, requireIpv6Mtu } from "../overlay/ipv6_mtu.ts";
+import { ipv6Enabled, nodeAddress } from "../overlay/node_entries.ts";
+import {
+  dataName,
+  jsonMember,
+  peerAddress,
+  peerData,
+  requireBackendType,
+} from "../overlay/peer_lease.ts";
+import { peerRoute } from "../overlay/peer_route.ts";
+import { BackendError } from "../overlay/backend_target.ts";
 
 export const OPTIONS = {
   VNI: integerOption({ default: 1, min: 0, max: 0xff_ffff }), // 24 bits, RFC 7348 section 5
@@ -105,13 +116,13 @@ class VxlanBackend implements Backend {
   readonly type = "vxlan";
   readonly attributes: Backend["attributes"];
   readonly identity: DeviceIdentity;
-  readonly needsPeerFacts: boolean;
+  readonly needsReachability: boolean;
   readonly #setup: VxlanSetup;
 
   constructor(setup: VxlanSetup) {
     this.#setup = setup;
     this.identity = deviceIdentity(setup);
-    this.needsPeerFacts = setup.options.DirectRouting;
+    this.needsReachability = setup.options.DirectRouting;
     this.attributes = {
       publicAddresses: setup.publicAddresses,
       backendType: "vxlan",
@@ -154,7 +165,7 @@ class VxlanBackend implements Backend {
     });
   }
 
-  peer(peer: Lease, { external }: NodeInput, facts: PeerFacts): Resource[] {
+  peer(peer: Lease, { external }: NodeInput, facts: PeerReachability): Resource[] {
     requireBackendType(peer, "vxlan");
     return familiesOf(this.#setup.networks).flatMap((family): Resource[] => {
       const subnet = peer.subnets[family];
@@ -184,21 +195,21 @@ class VxlanBackend implements Backend {
     const data = peerData(peer, family);
     const vni = jsonMember(data, "VNI");
     if (vni !== undefined && vni !== this.#setup.options.VNI) {
-      throw new ImplausibleLeaseError(
+      throw new InvalidPeerError(
         `its VNI is ${shown(vni)}, this node's is ${this.#setup.options.VNI}`,
       );
     }
     const text = jsonMember(data, "VtepMAC");
     const mac = typeof text === "string" ? parseMacAddress(text) : undefined;
     if (mac === undefined) {
-      throw new ImplausibleLeaseError(`the VtepMAC ${shown(text)} of its ${key} is none`);
+      throw new InvalidPeerError(`the VtepMAC ${shown(text)} of its ${key} is none`);
     }
     const kind = whyNotUnicastMac(mac);
     if (kind !== undefined) {
-      throw new ImplausibleLeaseError(`the VtepMAC ${mac} of its ${key} is a ${kind} address`);
+      throw new InvalidPeerError(`the VtepMAC ${mac} of its ${key} is a ${kind} address`);
     }
     if (mac === this.#setup.macs[family]) {
-      throw new ImplausibleLeaseError(`the VtepMAC ${mac} of its ${key} is this node's own`);
+      throw new InvalidPeerError(`the VtepMAC ${mac} of its ${key} is this node's own`);
     }
     return mac;
   }

@@ -1,14 +1,14 @@
 /** From arguments and environment to what is to be done. Pure. */
 
-import { nearest } from "../text/nearest.ts";
+import { nearestWord } from "../base/nearest_word.ts";
 import { environmentName, type Flag, FLAGS } from "./flag_table.ts";
 import { type GivenFlag, scanFlags, withoutLeadingBlanks } from "./flag_syntax.ts";
 import { readBoolean } from "./flag_values.ts";
-import type { Options } from "./options.ts";
+import type { DaemonOptions } from "./daemon_options.ts";
 
 export type CommandLine =
   /** Run the daemon. The warnings are one line each, for the log. */
-  | { readonly kind: "run"; readonly options: Options; readonly warnings: readonly string[] }
+  | { readonly kind: "run"; readonly options: DaemonOptions; readonly warnings: readonly string[] }
   | { readonly kind: "help" }
   | { readonly kind: "version" }
   | { readonly kind: "subcommand"; readonly name: Subcommand; readonly args: string[] }
@@ -72,7 +72,7 @@ function parseSubcommand(rest: string[], flags: readonly GivenFlag[]): CommandLi
     return fault(`unexpected "${name}" after --${flag.name}; write --${flag.name}=${name}`);
   }
   if (!Object.hasOwn(SUBCOMMANDS, name)) {
-    const guess = nearest(name, Object.keys(SUBCOMMANDS), 2);
+    const guess = nearestWord(name, Object.keys(SUBCOMMANDS), 2);
     const hint = guess !== undefined
       ? `did you mean ${guess}?`
       : `the subcommands are ${Object.keys(SUBCOMMANDS).join(", ")}`;
@@ -108,7 +108,7 @@ function readOptions(flags: readonly GivenFlag[], env: Environment): CommandLine
     }
     options[key] = value;
   }
-  const command = checkTogether(options as Options, env);
+  const command = checkTogether(options as DaemonOptions, env);
   if (command.kind !== "run") return command;
   return { ...command, warnings: [...emptyWarnings(flags), ...command.warnings] };
 }
@@ -130,7 +130,7 @@ function givenTexts(
 }
 
 /** The rules that concern more than one flag. */
-function checkTogether(options: Options, env: Environment): CommandLine {
+function checkTogether(options: DaemonOptions, env: Environment): CommandLine {
   if ((options.etcdKeyFile === "") !== (options.etcdCertFile === "")) {
     const [given, missing] = options.etcdKeyFile === ""
       ? ["--etcd-certfile", "--etcd-keyfile"]
@@ -151,7 +151,7 @@ function emptyWarnings(flags: readonly GivenFlag[]): string[] {
     .map((name) => `--${name} is empty and has no effect; leave it out, or name an interface`);
 }
 
-function warnings(options: Options, env: Environment): string[] {
+function warnings(options: DaemonOptions, env: Environment): string[] {
   const lines: string[] = [];
   for (
     const [name, value] of [["vmodule", options.vmodule], [
@@ -165,7 +165,7 @@ function warnings(options: Options, env: Environment): string[] {
   for (const variable of Object.keys(env).sort()) {
     if (!variable.startsWith("FLANNELD_") || known.includes(variable)) continue;
     // Few edits: Kubernetes sets FLANNELD_SERVICE_HOST and the like for a service of that name.
-    const guess = nearest(variable, known, 3);
+    const guess = nearestWord(variable, known, 3);
     if (guess !== undefined) {
       lines.push(`the environment variable ${variable} sets no flag; did you mean ${guess}?`);
     }

@@ -3,14 +3,14 @@
 import { posix } from "node:path";
 import { familyOf } from "../addr/ip.ts";
 import { parsePrefix, type Prefix } from "../addr/prefix.ts";
-import { BACKEND_TYPES, carriesIpv6 } from "../backend/registry.ts";
+import { BACKEND_TYPES, carriesIpv6 } from "../backend/backend_registry.ts";
 import { ConfigError } from "../config/config_error.ts";
 import { parseNetworkConfig } from "../config/network_config.ts";
 import { parseListenAddress } from "../datastore/listen_address.ts";
 import type { ServeOptions } from "../datastore/serve.ts";
-import type { RemoteOptions } from "../datastore/transfer/remote.ts";
+import type { RemoteEtcdOptions } from "../datastore/transfer/remote_etcd.ts";
 import { isLogFormat, LOG_FORMATS, type LogFormat } from "../log/format.ts";
-import { nearest } from "../text/nearest.ts";
+import { nearestWord } from "../base/nearest_word.ts";
 import { type FlagShape, type GivenFlag, scanFlags, withoutLeadingBlanks } from "./flag_syntax.ts";
 import { environmentName } from "./flag_table.ts";
 import { readBoolean, readInteger, splitList } from "./flag_values.ts";
@@ -23,12 +23,12 @@ export type DatastoreCommand =
     readonly logFormat: LogFormat;
     readonly verbosity: number;
   }
-  | { readonly kind: "export"; readonly from: RemoteOptions }
-  | { readonly kind: "import"; readonly to: RemoteOptions; readonly overwrite: boolean }
+  | { readonly kind: "export"; readonly from: RemoteEtcdOptions }
+  | { readonly kind: "import"; readonly to: RemoteEtcdOptions; readonly overwrite: boolean }
   | {
     readonly kind: "migrate";
-    readonly from: RemoteOptions;
-    readonly to: RemoteOptions;
+    readonly from: RemoteEtcdOptions;
+    readonly to: RemoteEtcdOptions;
     readonly overwrite: boolean;
   }
   | { readonly kind: "error"; readonly message: string };
@@ -71,7 +71,7 @@ export function parseDatastoreCommand(
   if (!hasAction) return parse("serve", SERVE_FLAGS, args, {});
   const flags = ACTIONS[word];
   if (flags !== undefined) return parse(word, flags, args.slice(1), environment);
-  const guess = nearest(word, Object.keys(ACTIONS), 2);
+  const guess = nearestWord(word, Object.keys(ACTIONS), 2);
   const hint = guess === undefined
     ? "there are export, import and migrate"
     : `did you mean ${guess}?`;
@@ -182,7 +182,7 @@ function serverTls(values: FlagValues): ServeOptions["tls"] {
 function remote(
   values: FlagValues,
   { endpoints: name, prefix }: { endpoints: string; prefix: string },
-): RemoteOptions {
+): RemoteEtcdOptions {
   const endpoints = splitList(
     name === "to" ? values.text(name, "") : values.textOrVariable(name, "http://127.0.0.1:2379"),
   );

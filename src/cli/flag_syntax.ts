@@ -6,7 +6,7 @@
  * unit or a script becomes one if the variable is empty.
  */
 
-import { nearest } from "../text/nearest.ts";
+import { nearestWord } from "../base/nearest_word.ts";
 
 /** What the scanner must know of a flag. */
 export interface FlagShape {
@@ -67,7 +67,7 @@ function unknownFlag(name: string, shapes: readonly FlagShape[]): string {
     return `several flags are in one argument: "--${name}"; ` +
       "in a systemd unit write $OPTIONS, not ${OPTIONS}, and in a shell leave out the quotes";
   }
-  const guess = nearest(name, shapes.map((shape) => shape.name), Infinity);
+  const guess = nearestWord(name, shapes.map((shape) => shape.name), Infinity);
   return `unknown flag --${name}; ${
     guess === undefined ? "see flanneld --help" : `the nearest known flag is --${guess}`
   }`;

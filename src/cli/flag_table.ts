@@ -4,12 +4,12 @@
  */
 
 import type { Family, IpAddress } from "../addr/ip.ts";
-import { compilePattern } from "../iface/pattern.ts";
+import { compileInterfacePattern } from "../host/interface_pattern.ts";
 import { isLogFormat, LOG_FORMATS, type LogFormat } from "../log/format.ts";
 import {
+  type FlagReading,
   readAddress,
   readBoolean,
-  type Reading,
   readInteger,
   splitList,
   splitPatterns,
@@ -33,7 +33,7 @@ export interface Flag<T> {
   readonly secret: boolean;
   /** How a value of the environment becomes values of the flag: one, unless it is repeatable. */
   splitEnvironment(text: string): string[];
-  read(text: string): Reading<T>;
+  read(text: string): FlagReading<T>;
 }
 
 export const SECTIONS = {
@@ -106,7 +106,8 @@ export const FLAGS = {
   interfacePatterns: repeated("iface-regex", "interface", "REGEX", {
     help: "Regular expression for the interface's addresses, then for its name. May be " +
       "repeated. Tried after every --iface.",
-    check: (value) => "problem" in compilePattern(value) ? "a regular expression" : undefined,
+    check: (value) =>
+      "problem" in compileInterfacePattern(value) ? "a regular expression" : undefined,
     split: splitPatterns,
   }),
   interfaceCanReach: {
@@ -172,7 +173,7 @@ export const FLAGS = {
     help: "Lines as klog writes them (text), or one JSON object per line (json).",
     initial: "text" as LogFormat,
     initialText: "text",
-    read: (value: string): Reading<LogFormat> =>
+    read: (value: string): FlagReading<LogFormat> =>
       isLogFormat(value) ? { value } : { allowed: LOG_FORMATS.join(" or ") },
   },
   vmodule: text("vmodule", "log", "PATTERNS", {
@@ -310,14 +311,14 @@ function publicAddress(name: string, family: Family): Flag<IpAddress | undefined
   };
 }
 
-function readAnyAddress(value: string): Reading<IpAddress | undefined> {
+function readAnyAddress(value: string): FlagReading<IpAddress | undefined> {
   const reading = readAddress(value, value.includes(":") ? 6 : 4);
   if ("value" in reading) return reading;
   return { allowed: reading.allowed.replace(/^an IPv[46]/, "an IPv4 or IPv6") };
 }
 
 /** Go listens on every address when it is given none. */
-function readListenAddress(value: string): Reading<IpAddress> {
+function readListenAddress(value: string): FlagReading<IpAddress> {
   const reading = readAnyAddress(value.replace(/^\[(.*)\]$/, "$1"));
   if (!("value" in reading)) return reading;
   return { value: reading.value ?? "0.0.0.0" as IpAddress };

@@ -3,7 +3,7 @@
 import { type Family, familyOf, type IpAddress, parseIpAddress } from "../addr/ip.ts";
 
 /** A value, or why the text is not one: completes the sentence "… must be …". */
-export type Reading<T> =
+export type FlagReading<T> =
   | { readonly value: T }
   | {
     readonly allowed: string;
@@ -12,7 +12,7 @@ export type Reading<T> =
   };
 
 /** The twelve forms of Go's `strconv.ParseBool`. */
-export function readBoolean(text: string): Reading<boolean> {
+export function readBoolean(text: string): FlagReading<boolean> {
   if (["1", "t", "T", "true", "TRUE", "True"].includes(text)) return { value: true };
   if (["0", "f", "F", "false", "FALSE", "False"].includes(text)) return { value: false };
   return { allowed: "true or false" };
@@ -22,7 +22,7 @@ export function readBoolean(text: string): Reading<boolean> {
 export function readInteger(
   text: string,
   { min, max, unit }: { min: number; max: number; unit?: string },
-): Reading<number> {
+): FlagReading<number> {
   const allowed = `a whole number${unit ? ` of ${unit}` : ""} from ${min} to ${max}`;
   const value = parseGoInteger(text);
   if (value === undefined) return { allowed };
@@ -31,7 +31,7 @@ export function readInteger(
 }
 
 /** An address of this family; the empty text is none. */
-export function readAddress(text: string, family: Family): Reading<IpAddress | undefined> {
+export function readAddress(text: string, family: Family): FlagReading<IpAddress | undefined> {
   if (text === "") return { value: undefined };
   const address = parseIpAddress(text);
   if (address !== undefined && familyOf(address) === family) return { value: address };

@@ -22,8 +22,8 @@ import {
   prefixRange,
   splitPrefix,
 } from "../addr/prefix.ts";
-import { type JsonLimits, whyTooLarge } from "../text/json_size.ts";
-import { shown, shownName } from "../text/shown.ts";
+import { type JsonLimits, whyTooLarge } from "../base/json_limits.ts";
+import { shown, shownName } from "../base/quoting.ts";
 import { specialBlockIn } from "../addr/special_use.ts";
 import { ConfigError } from "./config_error.ts";
 import {
@@ -33,7 +33,7 @@ import {
   type OptionValues,
   readOptions,
   stringOption,
-} from "./options.ts";
+} from "./option_schema.ts";
 
 export interface NetworkConfig {
   /** The enabled families; at least one. */

@@ -9,11 +9,11 @@
  */
 
 import { unixListener, type UnixPeer } from "../../ffi/unix_peer.ts";
-import { BackendError } from "../backend/target.ts";
+import { BackendError } from "../overlay/backend_target.ts";
 import type { Log } from "../log/log.ts";
-import { type Clock, sleep } from "../time/clock.ts";
+import { type Clock, sleep } from "../base/clock.ts";
 
-export interface ClaimOptions {
+export interface DeviceClaimOptions {
   readonly log: Log;
   readonly clock: Clock;
   readonly stop: AbortSignal;
@@ -30,7 +30,7 @@ const STEP_MS = 250;
  */
 export async function claimDevice(
   device: string,
-  { log, clock, stop }: ClaimOptions,
+  { log, clock, stop }: DeviceClaimOptions,
 ): Promise<Disposable> {
   const name = `flanneld/${device}`;
   let isWaiting = false;

@@ -8,11 +8,11 @@
  */
 
 import type { IpAddress } from "../addr/ip.ts";
-import { nodeAddressOf } from "../backend/peer_identities.ts";
+import { nodeAddressOf } from "../overlay/peer_identities.ts";
 import type { Log } from "../log/log.ts";
 import type { LeaseChange } from "../subnet/lease_table.ts";
 import type { Lease, LeaseKey } from "../subnet/lease.ts";
-import type { DeviceIdentity, LeaseStore, OwnLease } from "../subnet/store.ts";
+import type { DeviceIdentity, LeaseStore, OwnLease } from "../subnet/lease_store.ts";
 
 export interface IdentityWatchOptions {
   readonly store: Pick<LeaseStore, "watchAlive">;

@@ -5,36 +5,37 @@
 
 import { mapFamilies } from "../addr/family.ts";
 import { type Prefix, prefixLength } from "../addr/prefix.ts";
-import type { Backend, ExternalInterface } from "../backend/backend.ts";
-import { blackholeRoutes } from "../backend/blackhole.ts";
-import { clearLeftovers } from "../backend/leftovers.ts";
-import { NetworkProjector } from "../backend/network_projector.ts";
-import { PeerFactsSource } from "../backend/peer_facts.ts";
-import { givenAddresses, type Options } from "../cli/options.ts";
+import type { Backend } from "../overlay/backend.ts";
+import type { ExternalInterface } from "../host/external_interface.ts";
+import { blackholeRoutes } from "../overlay/blackhole_routes.ts";
+import { removeOrphans } from "../overlay/orphans.ts";
+import { OverlayController } from "../overlay/overlay_controller.ts";
+import { ReachabilitySource } from "../overlay/peer_reachability.ts";
+import { type DaemonOptions, givenAddresses } from "../cli/daemon_options.ts";
 import type { NetworkConfig } from "../config/network_config.ts";
-import { readInterfaces } from "../iface/host_interfaces.ts";
-import { LimitedLines } from "../log/limited_lines.ts";
+import { readInterfaces } from "../host/host_interfaces.ts";
+import { RateLimitedWarnings } from "../log/rate_limited_warnings.ts";
 import type { Log } from "../log/log.ts";
-import type { KernelEvent } from "../netlink/kernel.ts";
-import { NetlinkKernel } from "../netlink/netlink_kernel.ts";
-import { readSysctl } from "../netlink/sysctl.ts";
+import type { KernelEvent } from "../kernel/kernel.ts";
+import { NetlinkKernel } from "../kernel/netlink_kernel.ts";
+import { readSysctl } from "../kernel/sysctl.ts";
 import { Reconciler } from "../reconcile/reconciler.ts";
 import type { Ownership } from "../state/ownership.ts";
 import type { LeaseWatch } from "../subnet/lease.ts";
 import { LeaseTable } from "../subnet/lease_table.ts";
-import type { LeaseStore, OwnLease } from "../subnet/store.ts";
+import type { LeaseStore, OwnLease } from "../subnet/lease_store.ts";
 import { writeSubnetFile } from "../subnet/subnet_file.ts";
-import { systemClock } from "../time/clock.ts";
-import { trafficRules } from "../traffic/rules.ts";
-import { createTrafficManager, type TrafficManager } from "../traffic/traffic.ts";
-import { Advertiser } from "./advertiser.ts";
-import { ExternalFollower } from "./external_follower.ts";
-import type { ExcludedAddresses } from "./excluded_addresses.ts";
+import { systemClock } from "../base/clock.ts";
+import { firewallRules } from "../firewall/firewall_rules.ts";
+import { createFirewallManager, type FirewallManager } from "../firewall/firewall.ts";
+import { PublicAddressPublisher } from "./public_address_publisher.ts";
+import { ExternalInterfaceFollower } from "../host/external_interface_follower.ts";
+import type { ExcludedAddresses } from "../host/excluded_addresses.ts";
 import { IdentityWatch } from "./identity_watch.ts";
-import type { Progress } from "./progress.ts";
+import type { Readiness } from "./readiness.ts";
 
 export interface NetworkOptions {
-  readonly options: Options;
+  readonly options: DaemonOptions;
   readonly config: NetworkConfig;
   readonly backend: Backend;
   readonly external: ExternalInterface;
@@ -42,7 +43,7 @@ export interface NetworkOptions {
   readonly excluded: ExcludedAddresses;
   readonly kernel: NetlinkKernel;
   readonly store: LeaseStore;
-  readonly progress: Progress;
+  readonly progress: Readiness;
   /** Networks and subnets of a former run, by which its rules are known. */
   readonly formerNetworks: readonly Prefix[];
   readonly log: Log;
@@ -61,13 +62,13 @@ export class Network implements AsyncDisposable {
   readonly #log: Log;
   readonly #cleanup = new AsyncDisposableStack();
   readonly #reconciler: Reconciler;
-  readonly #facts: PeerFactsSource;
-  readonly #projector: NetworkProjector;
+  readonly #facts: ReachabilitySource;
+  readonly #projector: OverlayController;
   readonly #identities: IdentityWatch;
   readonly #table: LeaseTable;
-  readonly #advertiser: Advertiser;
-  #traffic: TrafficManager | undefined;
-  readonly #follower: ExternalFollower;
+  readonly #advertiser: PublicAddressPublisher;
+  #traffic: FirewallManager | undefined;
+  readonly #follower: ExternalInterfaceFollower;
   #ownership: Ownership;
   #fileProblem: string | undefined;
   /** A failure to process the other nodes' leases as a whole; a single lease is just ignored. */
@@ -98,7 +99,7 @@ export class Network implements AsyncDisposable {
     const { backend, external, kernel, log, config, own, excluded } = options;
     this.#options = options;
     this.#log = log;
-    this.#follower = new ExternalFollower({
+    this.#follower = new ExternalInterfaceFollower({
       external,
       given: givenAddresses(options.options),
       read: readInterfaces,
@@ -115,14 +116,14 @@ export class Network implements AsyncDisposable {
       readSysctl,
       onExternalChanged: () => this.#follower.lookSoon(),
     });
-    this.#facts = new PeerFactsSource({
+    this.#facts = new ReachabilitySource({
       kernel,
       ownership: () => this.#ownership,
       external: () => this.#follower.external,
       onChanged: () => this.#projector.factsChanged(),
     });
     const extra = options.options.ipBlackholeRoute ? { extra: blackholeRoutes } : {};
-    this.#projector = new NetworkProjector({
+    this.#projector = new OverlayController({
       backend,
       sink: this.#reconciler,
       facts: this.#facts,
@@ -138,7 +139,7 @@ export class Network implements AsyncDisposable {
       onAlive: (addresses) => this.#projector.setAlive(addresses),
       log: log.child({ component: backend.type }),
     });
-    const lines = this.#cleanup.use(new LimitedLines({ log, clock: systemClock }));
+    const lines = this.#cleanup.use(new RateLimitedWarnings({ log, clock: systemClock }));
     this.#table = new LeaseTable({
       config,
       own: own.lease,
@@ -146,7 +147,7 @@ export class Network implements AsyncDisposable {
       backendType: backend.attributes.backendType,
       onRejected: ({ key, ...why }) => lines.warn({ what: "ignoring lease", name: key, ...why }),
     });
-    this.#advertiser = new Advertiser({
+    this.#advertiser = new PublicAddressPublisher({
       own,
       attributes: backend.attributes,
       told: external.publicAddresses,
@@ -183,7 +184,7 @@ export class Network implements AsyncDisposable {
       if (stop.aborted) return;
       // A kernel port of its own, so that this one does not follow tables that nobody needs.
       using kernel = new NetlinkKernel();
-      await clearLeftovers({ kernel, ownership: this.#ownership, log: this.#log });
+      await removeOrphans({ kernel, ownership: this.#ownership, log: this.#log });
       progress.step(`writing the subnet file ${options.subnetFile}`);
       void this.#fileWritten.promise.then(onReady);
     }
@@ -299,14 +300,14 @@ export class Network implements AsyncDisposable {
 
   async #startTraffic(): Promise<void> {
     const { options, config, own, formerNetworks, log } = this.#options;
-    const traffic = await createTrafficManager({
+    const traffic = await createFirewallManager({
       mode: config.enableNftables ? "nftables" : "iptables",
       formerNetworks,
       resyncMs: options.iptablesResyncSeconds * 1000,
       log: log.child({ component: "traffic" }),
     });
     this.#traffic = this.#cleanup.use(traffic);
-    traffic.setRules(trafficRules({
+    traffic.setRules(firewallRules({
       families: mapFamilies(own.lease.subnets, (subnet, family) => {
         const network = config.families[family]?.network;
         return network && { network, subnet };

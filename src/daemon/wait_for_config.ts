@@ -3,16 +3,16 @@
 import { ConfigError } from "../config/config_error.ts";
 import { type NetworkConfig, parseNetworkConfig } from "../config/network_config.ts";
 import type { Log } from "../log/log.ts";
-import { RepeatedFailure } from "../log/throttle.ts";
-import { type LeaseStore, StoreError } from "../subnet/store.ts";
-import { sleep, systemClock } from "../time/clock.ts";
-import type { Progress } from "./progress.ts";
+import { RepeatedFailure } from "../log/repeated_failure.ts";
+import { type LeaseStore, StoreError } from "../subnet/lease_store.ts";
+import { sleep, systemClock } from "../base/clock.ts";
+import type { Readiness } from "./readiness.ts";
 
 export interface WaitForConfigOptions {
   readonly store: LeaseStore;
   /** What holds the configuration, for messages: a key or a path. */
   readonly source: string;
-  readonly progress: Progress;
+  readonly progress: Readiness;
   readonly log: Log;
 }
 

@@ -1,22 +1,22 @@
 /** The datastore as a whole: what it consists of, and the order in which it starts and stops. */
 
 import type { Log } from "../log/log.ts";
-import type { Clock } from "../time/clock.ts";
-import { AnswerPool, type PoolSizes } from "./answer_pool.ts";
-import { CommitQueue } from "./commit_queue.ts";
-import { Compactor } from "./compactor.ts";
-import type { DatastoreError } from "./datastore_error.ts";
-import { LeaseClock } from "./lease_clock.ts";
-import { LeaseTable } from "./lease_table.ts";
+import type { Clock } from "../base/clock.ts";
+import { type PoolSizes, ResponsePool } from "./mvcc/response_pool.ts";
+import { CommitQueue } from "./mvcc/commit_queue.ts";
+import { Compactor } from "./mvcc/compactor.ts";
+import type { DatastoreError } from "./mvcc/datastore_error.ts";
+import { LeaseClock } from "./mvcc/lease_clock.ts";
+import { Lessor } from "./mvcc/lessor.ts";
 import { keyCalls } from "./rpc/key_calls.ts";
-import { Server, type ServerTls } from "./rpc/server.ts";
+import { Server, type ServerTls } from "./rpc/http2_server.ts";
 import type { ServerLimits } from "./rpc/server_limits.ts";
 import { KEEP_ALIVE_PATH, registerServices } from "./rpc/services.ts";
 import { serveWatches, WATCH_PATH } from "./rpc/watch_service.ts";
-import { Storage } from "./storage.ts";
-import { StorageReport } from "./storage_report.ts";
-import { Store } from "./store.ts";
-import { WatchHub } from "./watch_hub.ts";
+import { Storage } from "./mvcc/storage.ts";
+import { StorageReport } from "./mvcc/storage_report.ts";
+import { MvccStore } from "./mvcc/mvcc_store.ts";
+import { WatchHub } from "./mvcc/watch_hub.ts";
 
 export interface DatastoreOptions {
   readonly directory: string;
@@ -36,7 +36,7 @@ export interface DatastoreOptions {
 export class Datastore implements AsyncDisposable {
   /** For clients, such as `http://127.0.0.1:2379`. */
   readonly url: string;
-  readonly store: Store;
+  readonly store: MvccStore;
   /** Resolves when the disk fails and nothing more can be written. */
   readonly failed: Promise<DatastoreError>;
   readonly #parts: AsyncDisposableStack;
@@ -48,8 +48,8 @@ export class Datastore implements AsyncDisposable {
     const storage = parts.use(new Storage(options.directory));
     storage.events = parts.use(new StorageReport({ file: storage.file, clock, log }));
     const leaseClock = new LeaseClock(clock, storage.readState().clockMs);
-    const store = new Store(storage, () => leaseClock.nowMs());
-    const leases = parts.use(new LeaseTable({ store, storage, leaseClock, clock, log }));
+    const store = new MvccStore(storage, () => leaseClock.nowMs());
+    const leases = parts.use(new Lessor({ store, storage, leaseClock, clock, log }));
     const saveClock = () => {
       try {
         if (leases.ids.length > 0) store.writeLeases(() => {});
@@ -61,7 +61,7 @@ export class Datastore implements AsyncDisposable {
     parts.use(new Compactor({ store, clock, log, saveClock }));
     const commits = parts.use(new CommitQueue(store));
     const services = { store, storage, leases, name: "flanneld" };
-    const pool = new AnswerPool(options.answers);
+    const pool = new ResponsePool(options.answers);
     const hub = new WatchHub({ store, clock, progressNotifyMs });
     const urlOf = (port: number) =>
       `${tls === undefined ? "http" : "https"}://${
@@ -91,7 +91,7 @@ export class Datastore implements AsyncDisposable {
 
   private constructor(
     url: string,
-    store: Store,
+    store: MvccStore,
     failed: Promise<DatastoreError>,
     parts: AsyncDisposableStack,
   ) {

@@ -1,21 +1,21 @@
 /** Runs the datastore as a program: until a signal, or until it cannot go on. */
 
-import { checkBackend } from "../backend/registry.ts";
+import { checkBackend } from "../backend/backend_registry.ts";
 import { parseNetworkConfig } from "../config/network_config.ts";
-import { readRegularText } from "../files/regular_file.ts";
+import { readRegularText } from "../base/regular_file.ts";
 import { createNotifier } from "../health/sd_notify.ts";
 import type { Log } from "../log/log.ts";
-import { systemClock } from "../time/clock.ts";
+import { systemClock } from "../base/clock.ts";
 import { Datastore } from "./datastore.ts";
-import { DatastoreError } from "./datastore_error.ts";
+import { DatastoreError } from "./mvcc/datastore_error.ts";
 import { type ListenAddress, reachOf } from "./listen_address.ts";
-import { Refusal } from "./refusal.ts";
-import type { ServerTls } from "./rpc/server.ts";
+import { RequestError } from "./mvcc/request_error.ts";
+import type { ServerTls } from "./rpc/http2_server.ts";
 
 export interface ServeOptions {
   readonly listen: ListenAddress;
   readonly directory: string;
-  readonly tls: TlsFileNames | undefined;
+  readonly tls: ServerTlsFileNames | undefined;
   /** Serve a public address without TLS. */
   readonly insecure: boolean;
   /** How often quiet watches that ask for it hear how far they are. */
@@ -29,7 +29,7 @@ export type InitialKey =
   /** The value is a file's content. */
   | { readonly key: string; readonly path: string };
 
-export interface TlsFileNames {
+export interface ServerTlsFileNames {
   readonly certFile: string;
   readonly keyFile: string;
   /** Empty: clients need no certificate. */
@@ -100,7 +100,7 @@ function publicText(host: string): string {
   return isWildcard ? `${host} is every address of this machine` : `${host} is a public address`;
 }
 
-function readTls({ certFile, keyFile, clientCaFile }: TlsFileNames): ServerTls {
+function readTls({ certFile, keyFile, clientCaFile }: ServerTlsFileNames): ServerTls {
   return {
     cert: readText(certFile, "--cert-file"),
     key: readText(keyFile, "--key-file"),
@@ -153,7 +153,7 @@ function putIfAbsent(
     const present = datastore.putIfAbsent(key, value);
     return present === undefined ? undefined : { value: present };
   } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
+    if (!(error instanceof RequestError)) throw error;
     if (error.reason === "dataLoss") return "damaged";
     const reason = error.reason === "noSpace" ? "the disk is full" : error.message;
     throw new DatastoreError(`cannot write ${key}: ${reason}`, { cause: error });

@@ -4,7 +4,7 @@
 
 import { sendUnixDatagram } from "../../ffi/unix_datagram.ts";
 import type { Log } from "../log/log.ts";
-import { oneLine } from "../text/shown.ts";
+import { oneLine } from "../base/quoting.ts";
 
 export interface Notifier {
   /** Whether anybody is told. */

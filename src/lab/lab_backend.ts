@@ -2,7 +2,7 @@
 
 import type { Family } from "../addr/ip.ts";
 import { findCharon, findProgram, packageOf, WIREGUARD_PROGRAMS } from "../process/programs.ts";
-import { type KernelFeature, missingFeatures } from "./features.ts";
+import { type KernelFeature, missingFeatures } from "./kernel_features.ts";
 
 export interface LabBackend {
   /** The backend's type, in lower case. */

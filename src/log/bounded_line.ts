@@ -3,7 +3,7 @@
  * message quotes. Messages already shorten what they quote to what is useful (`shown`).
  */
 
-import { cut, escaped } from "../text/shown.ts";
+import { cut, escaped } from "../base/quoting.ts";
 
 /** One line of pino's JSON; if it is long, each text in it is cut. */
 export function boundedLine(json: string): string {

@@ -9,7 +9,7 @@ import { type Logger, pino } from "pino";
 import { boundedLine, escapedLine } from "./bounded_line.ts";
 import type { LogFormat } from "./format.ts";
 import type { Log } from "./log.ts";
-import { lostText, standardErrorSink } from "./sink.ts";
+import { lostText, standardErrorOutput } from "./log_output.ts";
 import { textLine } from "./text_line.ts";
 
 export interface LoggerOptions {
@@ -26,7 +26,7 @@ export interface LoggerOptions {
  */
 export function createLogger(options: LoggerOptions): Log {
   const isText = options.format === "text";
-  const sink = options.write ?? standardErrorSink(
+  const sink = options.write ?? standardErrorOutput(
     isText ? {} : {
       lostLine: (count) => JSON.stringify({ level: "warn", msg: lostText(count) }) + "\n",
     },

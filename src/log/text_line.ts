@@ -1,6 +1,6 @@
 /** klog's line: `I1121 02:16:06.123456    1234 vxlan] message key=value`, in local time. */
 
-import { escaped } from "../text/shown.ts";
+import { escaped } from "../base/quoting.ts";
 
 interface Record {
   readonly level: string;

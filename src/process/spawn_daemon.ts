@@ -4,7 +4,7 @@ import { closeSync, openSync } from "node:fs";
 import { ProcessError } from "./process.ts";
 import { findProgram, packageOf } from "./programs.ts";
 
-export interface DaemonOptions {
+export interface SpawnDaemonOptions {
   /** Receives standard output and standard error, appended. */
   readonly logFile: string;
   /** The whole environment; nothing is inherited. */
@@ -26,7 +26,7 @@ export interface DaemonProcess {
 export function spawnDaemon(
   program: string,
   args: readonly string[],
-  options: DaemonOptions,
+  options: SpawnDaemonOptions,
 ): DaemonProcess {
   const path = findProgram(program);
   if (path === undefined) {

@@ -10,7 +10,7 @@ import { resourceKey } from "../state/resource_key.ts";
 import type { Resource, ResourceKey } from "../state/resource.ts";
 import { equalResources, sameResource } from "../state/same_resource.ts";
 
-export class Entry {
+export class TrackedEntry {
   readonly key: ResourceKey;
   /** The claim that stands. */
   desired: Resource | undefined = undefined;
@@ -24,7 +24,7 @@ export class Entry {
   made = false;
   /** It was in order until somebody else changed it. */
   hasDrifted = false;
-  trouble: Trouble | undefined = undefined;
+  failure: EntryFailure | undefined = undefined;
 
   constructor(key: ResourceKey) {
     this.key = key;
@@ -43,7 +43,7 @@ export interface Claim {
 }
 
 /** Why an entry is not as it should be, and when that is tried again. */
-export interface Trouble {
+export interface EntryFailure {
   readonly kind: "failing" | "conflict" | "contended";
   readonly message: string;
   readonly attempts: number;
@@ -52,37 +52,37 @@ export interface Trouble {
 }
 
 /** Two owners want different things under one key. */
-export interface Contest {
+export interface KeyConflict {
   readonly winner: Claim;
   readonly loser: Claim;
 }
 
 export class EntryTable {
-  readonly #entries = new Map<ResourceKey, Entry>();
+  readonly #entries = new Map<ResourceKey, TrackedEntry>();
   readonly #owned = new Map<string, readonly ResourceKey[]>();
-  readonly #contested: (contest: Contest) => void;
+  readonly #contested: (contest: KeyConflict) => void;
 
-  constructor(contested: (contest: Contest) => void) {
+  constructor(contested: (contest: KeyConflict) => void) {
     this.#contested = contested;
   }
 
-  get(key: ResourceKey): Entry | undefined {
+  get(key: ResourceKey): TrackedEntry | undefined {
     return this.#entries.get(key);
   }
 
   /** The entry of this key, made if there is none. */
-  at(key: ResourceKey): Entry {
+  at(key: ResourceKey): TrackedEntry {
     let entry = this.#entries.get(key);
-    if (entry === undefined) this.#entries.set(key, entry = new Entry(key));
+    if (entry === undefined) this.#entries.set(key, entry = new TrackedEntry(key));
     return entry;
   }
 
-  values(): IterableIterator<Entry> {
+  values(): IterableIterator<TrackedEntry> {
     return this.#entries.values();
   }
 
   /** Forgets an entry if nobody desires it and the kernel does not hold it, and says whether. */
-  release(entry: Entry): boolean {
+  release(entry: TrackedEntry): boolean {
     if (entry.desired !== undefined || entry.actual !== undefined) return false;
     this.#entries.delete(entry.key);
     return true;
@@ -93,7 +93,7 @@ export class EntryTable {
     owner: string,
     resources: readonly Resource[],
     precedence: bigint,
-    changed: (entry: Entry) => void,
+    changed: (entry: TrackedEntry) => void,
   ): void {
     const before = this.#owned.get(owner);
     const keys: ResourceKey[] = [];
@@ -113,7 +113,7 @@ export class EntryTable {
     }
   }
 
-  #claim(entry: Entry, claim: Claim, changed: (entry: Entry) => void): void {
+  #claim(entry: TrackedEntry, claim: Claim, changed: (entry: TrackedEntry) => void): void {
     const standing = standingClaim(entry);
     const others = (entry.rivals ?? []).filter((rival) => rival.owner !== claim.owner);
     if (standing !== undefined && standing.owner !== claim.owner) others.push(standing);
@@ -127,14 +127,14 @@ export class EntryTable {
     }
   }
 
-  #withdraw(entry: Entry, owner: string, changed: (entry: Entry) => void): void {
+  #withdraw(entry: TrackedEntry, owner: string, changed: (entry: TrackedEntry) => void): void {
     const claims = [standingClaim(entry), ...entry.rivals ?? []]
       .filter((claim): claim is Claim => claim !== undefined && claim.owner !== owner);
     this.#settle(entry, claims, changed);
   }
 
   /** Lets the strongest of the claims stand. */
-  #settle(entry: Entry, claims: Claim[], changed: (entry: Entry) => void): void {
+  #settle(entry: TrackedEntry, claims: Claim[], changed: (entry: TrackedEntry) => void): void {
     if (claims.length > 1) claims.sort(strongerFirst);
     const [winner, ...rivals] = claims;
     entry.rivals = rivals.length > 0 ? rivals : undefined;
@@ -144,11 +144,11 @@ export class EntryTable {
 
 /** Makes this the claim that stands, or none. */
 function stand(
-  entry: Entry,
+  entry: TrackedEntry,
   owner: string | undefined,
   precedence: bigint,
   resource: Resource | undefined,
-  changed: (entry: Entry) => void,
+  changed: (entry: TrackedEntry) => void,
 ): void {
   const before = entry.desired;
   entry.owner = owner;
@@ -160,7 +160,7 @@ function stand(
   changed(entry);
 }
 
-function standingClaim(entry: Entry): Claim | undefined {
+function standingClaim(entry: TrackedEntry): Claim | undefined {
   if (entry.desired === undefined || entry.owner === undefined) return undefined;
   return { owner: entry.owner, precedence: entry.precedence, resource: entry.desired };
 }

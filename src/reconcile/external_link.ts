@@ -1,14 +1,14 @@
 /** The interface that carries this daemon's packets, as the kernel was last seen to have it. */
 
 import type { Address, Link } from "../state/resource.ts";
-import type { Readings } from "./readings.ts";
-import type { Troubles } from "./troubles.ts";
+import type { ResyncQueue } from "./resync_queue.ts";
+import type { Failures } from "./failures.ts";
 import type { WorkList } from "./work_list.ts";
 
 export interface ExternalLinkOptions {
-  readonly readings: Readings;
+  readonly readings: ResyncQueue;
   readonly work: WorkList;
-  readonly troubles: Troubles;
+  readonly troubles: Failures;
   /** It changed: gone, back, up, down, another MTU, another address. */
   readonly onChanged: ((reason: string) => void) | undefined;
 }
@@ -45,7 +45,7 @@ export class ExternalLink {
     readings.request(this.#name);
     if (link !== undefined) work.wake(this.#name);
     for (const entry of troubles.entries()) {
-      if (entry.trouble?.kind === "failing") work.add(entry);
+      if (entry.failure?.kind === "failing") work.add(entry);
     }
     onChanged?.(changes.join(", "));
   }

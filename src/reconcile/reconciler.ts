@@ -6,24 +6,29 @@
  * to one entry costs one message and no reading, and a second look costs nothing.
  */
 
-import { assertNever } from "../addr/assert_never.ts";
+import { assertNever } from "../base/assert_never.ts";
 import type { Log } from "../log/log.ts";
-import type { Kernel, KernelEvent, StepResult } from "../netlink/kernel.ts";
+import type { Kernel, KernelEvent, StepResult } from "../kernel/kernel.ts";
 import type { Ownership } from "../state/ownership.ts";
 import { orderSteps, STAGES } from "../state/plan.ts";
 import { kindOf, linkOf } from "../state/resource_key.ts";
 import { resourceText } from "../state/resource_text.ts";
 import type { Link, Resource, ResourceKey, ResourceKind } from "../state/resource.ts";
 import type { Step } from "../state/step.ts";
-import { type Clock, systemClock } from "../time/clock.ts";
-import { type Contest, type Entry, EntryTable, type Trouble } from "./entry_table.ts";
+import { type Clock, systemClock } from "../base/clock.ts";
+import {
+  type EntryFailure,
+  EntryTable,
+  type KeyConflict,
+  type TrackedEntry,
+} from "./entry_table.ts";
 import { ExternalLink } from "./external_link.ts";
-import { Fights } from "./fights.ts";
-import { Judge } from "./judge.ts";
-import { Mirror } from "./mirror.ts";
-import { Readings, type ReadingScope } from "./readings.ts";
+import { RepairLimiter } from "./repair_limiter.ts";
+import { EntryPlanner } from "./entry_plan.ts";
+import { KernelCache } from "./kernel_cache.ts";
+import { ResyncQueue, type ResyncScope } from "./resync_queue.ts";
 import { Schedule } from "./schedule.ts";
-import { type FailedStep, type ReconcilerStatus, Troubles } from "./troubles.ts";
+import { type FailedStep, Failures, type ReconcilerStatus } from "./failures.ts";
 import { WorkList } from "./work_list.ts";
 
 export interface ReconcilerOptions {
@@ -58,13 +63,13 @@ export class Reconciler implements AsyncDisposable {
   readonly #schedule: Schedule;
 
   readonly #table = new EntryTable((contest) => this.#onContest(contest));
-  readonly #troubles: Troubles;
-  readonly #fights: Fights;
+  readonly #troubles: Failures;
+  readonly #fights: RepairLimiter;
   readonly #work: WorkList;
-  readonly #readings: Readings;
+  readonly #readings: ResyncQueue;
   readonly #external: ExternalLink;
-  readonly #judge: Judge;
-  readonly #mirror: Mirror;
+  readonly #judge: EntryPlanner;
+  readonly #mirror: KernelCache;
 
   readonly #contests = new Set<string>();
   #watch: Disposable | undefined;
@@ -81,18 +86,18 @@ export class Reconciler implements AsyncDisposable {
     this.#clock = clock;
     const onWork = () => this.#onWork();
     const table = this.#table;
-    const troubles = this.#troubles = new Troubles({ clock, log });
+    const troubles = this.#troubles = new Failures({ clock, log });
     const work = this.#work = new WorkList({ clock, onWork });
-    const readings = this.#readings = new Readings({ clock, log, everyMs, onWork });
+    const readings = this.#readings = new ResyncQueue({ clock, log, everyMs, onWork });
     const external = this.#external = new ExternalLink({
       readings,
       work,
       troubles,
       onChanged: options.onExternalChanged,
     });
-    const judge = this.#judge = new Judge({ table, external, readings });
-    this.#mirror = new Mirror({ clock, table, judge, external, work, readings, troubles });
-    this.#fights = new Fights(clock);
+    const judge = this.#judge = new EntryPlanner({ table, external, readings });
+    this.#mirror = new KernelCache({ clock, table, judge, external, work, readings, troubles });
+    this.#fights = new RepairLimiter(clock);
     this.#schedule = new Schedule({
       clock,
       mustRead: () => readings.isPending,
@@ -205,12 +210,12 @@ export class Reconciler implements AsyncDisposable {
     if (scope !== undefined) await this.#readKernel(scope);
     if (!this.#readings.hasReadAll) return;
     for (const entry of this.#troubles.entries()) {
-      if ((entry.trouble as Trouble).retryAtMs <= now) this.#work.addToPass(entry.key);
+      if ((entry.failure as EntryFailure).retryAtMs <= now) this.#work.addToPass(entry.key);
     }
     await this.#applyAll();
   }
 
-  async #readKernel(scope: ReadingScope): Promise<void> {
+  async #readKernel(scope: ResyncScope): Promise<void> {
     const { links: ours, extraKinds = [] } = this.#judge.ownership;
     const links = scope === "all" ? ours : new Set([...scope].filter((name) => ours.has(name)));
     this.#readings.begin(scope);
@@ -241,7 +246,7 @@ export class Reconciler implements AsyncDisposable {
     }
   }
 
-  #onRead(scope: ReadingScope): void {
+  #onRead(scope: ResyncScope): void {
     const wasTrusted = this.#readings.isTrusted;
     this.#readings.succeeded(scope);
     if (scope !== "all") return;
@@ -308,7 +313,7 @@ export class Reconciler implements AsyncDisposable {
   }
 
   /** What to do about an entry now; nothing if it is in order, blocked, or somebody else's. */
-  #stepsFor(entry: Entry, usable: Map<string, boolean>): readonly Step[] {
+  #stepsFor(entry: TrackedEntry, usable: Map<string, boolean>): readonly Step[] {
     const blocker = entry.desired && this.#judge.blockerOf(entry.desired, usable);
     if (blocker !== undefined) {
       this.#work.waitFor(blocker, entry.key);
@@ -338,9 +343,9 @@ export class Reconciler implements AsyncDisposable {
   }
 
   /** Whether the entry is being fought over, so that it is not put right at once. */
-  #isContended(entry: Entry): boolean {
+  #isContended(entry: TrackedEntry): boolean {
     if (!entry.hasDrifted) return false;
-    const { trouble } = entry;
+    const { failure: trouble } = entry;
     const wait = trouble?.kind !== "contended"
       ? "none"
       : trouble.retryAtMs <= this.#clock.nowMs()
@@ -353,7 +358,7 @@ export class Reconciler implements AsyncDisposable {
 
   // ---- What became of a step
 
-  #onApplied(entry: Entry, step: Step): void {
+  #onApplied(entry: TrackedEntry, step: Step): void {
     this.#troubles.clear(entry, "recovered");
     if (entry.hasDrifted) {
       entry.hasDrifted = false;
@@ -386,7 +391,7 @@ export class Reconciler implements AsyncDisposable {
     this.#troubles.failed(troubled);
   }
 
-  #onContest({ winner, loser }: Contest): void {
+  #onContest({ winner, loser }: KeyConflict): void {
     const text = `${winner.owner} and ${loser.owner} want different things: ` +
       `${resourceText(winner.resource)} stands, ${resourceText(loser.resource)} does not`;
     if (this.#contests.has(text) || this.#contests.size >= 1000) return;

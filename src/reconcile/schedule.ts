@@ -3,7 +3,7 @@
  * other closely are made together; and again when something is due.
  */
 
-import type { Clock } from "../time/clock.ts";
+import type { Clock } from "../base/clock.ts";
 
 const DEBOUNCE_MS = 5;
 const DEBOUNCE_MAX_MS = 50;

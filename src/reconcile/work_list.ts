@@ -1,8 +1,8 @@
 /** Entries that have to be looked at: in the next pass, or when the device they wait for is there. */
 
 import type { ResourceKey } from "../state/resource.ts";
-import type { Clock } from "../time/clock.ts";
-import type { Entry } from "./entry_table.ts";
+import type { Clock } from "../base/clock.ts";
+import type { TrackedEntry } from "./entry_table.ts";
 
 export interface WorkListOptions {
   readonly clock: Clock;
@@ -32,8 +32,8 @@ export class WorkList {
   }
 
   /** The entry must be looked at soon; one that is fought over when its time has come. */
-  add(entry: Entry): void {
-    const { trouble } = entry;
+  add(entry: TrackedEntry): void {
+    const { failure: trouble } = entry;
     // A fight is not fought faster because the other side moved again.
     if (trouble?.kind === "contended" && trouble.retryAtMs > this.#clock.nowMs()) return;
     this.#keys.add(entry.key);

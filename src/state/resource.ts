@@ -161,7 +161,7 @@ export interface WireguardPeer {
   readonly publicKey: WireguardKey;
   /** Secret: never part of a text. */
   readonly presharedKey?: WireguardKey;
-  readonly endpoint?: Endpoint;
+  readonly endpoint?: WireguardEndpoint;
   /** Seconds between keepalives; 0 is none. */
   readonly keepaliveSeconds: number;
   /** What may come from the peer and goes to it, sorted as text. */
@@ -174,7 +174,7 @@ export interface WireguardPeer {
 }
 
 /** A UDP address. */
-export interface Endpoint {
+export interface WireguardEndpoint {
   readonly address: IpAddress;
   readonly port: number;
 }

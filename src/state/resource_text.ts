@@ -1,14 +1,14 @@
 /** Entries as text in the notation of `ip` and `bridge`, for messages, logs and goldens. */
 
 import { familyOf } from "../addr/ip.ts";
-import { assertNever } from "../addr/assert_never.ts";
+import { assertNever } from "../base/assert_never.ts";
 import {
-  type Endpoint,
   IPV6_DEFAULT_METRIC,
   type Link,
   type Resource,
   type Route,
   RT_TABLE_MAIN,
+  type WireguardEndpoint,
   type WireguardPeer,
   type XfrmPolicy,
 } from "./resource.ts";
@@ -86,7 +86,7 @@ function policyText(policy: XfrmPolicy): string {
 }
 
 /** `192.0.2.1:51820`, `[2001:db8::1]:51820`. */
-export function endpointText({ address, port }: Endpoint): string {
+export function endpointText({ address, port }: WireguardEndpoint): string {
   return familyOf(address) === 4 ? `${address}:${port}` : `[${address}]:${port}`;
 }
 

@@ -14,7 +14,7 @@ import {
   parseIpAddress,
 } from "../addr/ip.ts";
 import { parsePrefix, type Prefix } from "../addr/prefix.ts";
-import { type JsonLimits, whyTooLarge } from "../text/json_size.ts";
+import { type JsonLimits, whyTooLarge } from "../base/json_limits.ts";
 import type { InvalidLease, Lease, LeaseAttributes, LeaseKey } from "./lease.ts";
 
 /** A datastore's entry: `key` is what follows `subnets/`. */

@@ -10,10 +10,10 @@ import { familiesOf, mapFamilies } from "../addr/family.ts";
 import { FAMILIES, type Family, familyOf } from "../addr/ip.ts";
 import type { ExcludedAddress } from "../addr/excluded_address.ts";
 import { hostPrefix, type Prefix } from "../addr/prefix.ts";
-import { visitInPortions } from "../memory/in_portions.ts";
+import { forEachCollectingGarbage } from "../base/for_each_collecting_garbage.ts";
 import type { InvalidLease, Lease, LeaseKey, LeaseWatch } from "./lease.ts";
 import { failedLease } from "./lease_codec.ts";
-import { excludedAddressIn, type PlausibilityRules, whyImplausible } from "./plausible.ts";
+import { excludedAddressIn, type ValidationRules, whyInvalid } from "./lease_validation.ts";
 import { PrefixTrie } from "./prefix_trie.ts";
 
 export type LeaseChange =
@@ -26,14 +26,14 @@ export type LeaseChange =
     readonly isSetAside?: true;
   };
 
-export interface LeaseTableOptions extends PlausibilityRules {
+export interface LeaseTableOptions extends ValidationRules {
   /** Told once for each key and reason. */
   onRejected(rejected: InvalidLease): void;
 }
 
 export class LeaseTable {
   readonly #options: LeaseTableOptions;
-  #rules: PlausibilityRules;
+  #rules: ValidationRules;
   /** Leases whose subnet contains an excluded address; those addresses may change. */
   readonly #setAside = new Map<LeaseKey, Lease>();
   /** Leases that are plausible alone. */
@@ -122,7 +122,7 @@ export class LeaseTable {
         const present = new Set([...event.leases, ...event.invalid].map(({ key }) => key));
         const known = [...this.#candidates.keys(), ...this.#rejected.keys()];
         known.filter((key) => !present.has(key)).forEach(remove);
-        visitInPortions(event.leases, put);
+        forEachCollectingGarbage(event.leases, put);
         event.invalid.forEach(put);
         break;
       }
@@ -167,7 +167,7 @@ export class LeaseTable {
 
   #whyRejected(given: Lease | InvalidLease): InvalidLease | undefined {
     if ("reason" in given) return given;
-    const reason = whyImplausible(given, this.#rules);
+    const reason = whyInvalid(given, this.#rules);
     return reason === undefined ? undefined : { key: given.key, reason };
   }
 

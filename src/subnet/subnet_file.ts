@@ -14,7 +14,7 @@ import {
   replaceFile,
   requireDirectoryFor,
   requireReplaceable,
-} from "../files/regular_file.ts";
+} from "../base/regular_file.ts";
 import { parsePrefixMasked, type Prefix, prefixAddress, prefixLength } from "../addr/prefix.ts";
 
 export interface SubnetFile {

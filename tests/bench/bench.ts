@@ -1,9 +1,9 @@
 /** What every part of the bench shares: the programs, the hosts, one etcd, the sets of leases. */
 
 import { existsSync } from "node:fs";
-import { LabEtcd } from "../../src/lab/etcd.ts";
+import { LabEtcd } from "../../src/lab/lab_etcd.ts";
 import { ipBatch } from "../../src/lab/namespace.ts";
-import { TopologyRecord } from "../../src/lab/record.ts";
+import { TopologyRecord } from "../../src/lab/topology_record.ts";
 import {
   createTopology,
   type LabHost,

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { RawClient, Requests } from "../datastore/raw_client.ts";
 import { EtcdServer, type ServerKind } from "../support/etcd_server.ts";
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import type { WatchRequestSchema } from "../../src/subnet/etcd/rpc/rpc_pb.ts";
+import type { WatchRequestSchema } from "../../src/etcd/api/rpc_pb.ts";
 import type { Bench } from "./bench.ts";
 import { memoryMib } from "./daemon.ts";
 import { median, type Row } from "./table.ts";

@@ -2,7 +2,7 @@
 
 import type { IpAddress } from "../../src/addr/ip.ts";
 import type { Prefix } from "../../src/addr/prefix.ts";
-import { NetlinkKernel } from "../../src/netlink/netlink_kernel.ts";
+import { NetlinkKernel } from "../../src/kernel/netlink_kernel.ts";
 import { run } from "../../src/process/process.ts";
 import { XFRM_REQID, type XfrmPolicy } from "../../src/state/resource.ts";
 import { resourceText } from "../../src/state/resource_text.ts";

@@ -1,6 +1,6 @@
 /** Fills an etcd with the leases of many imaginary nodes. */
 
-import type { LabEtcd } from "../../src/lab/etcd.ts";
+import type { LabEtcd } from "../../src/lab/lab_etcd.ts";
 
 export interface LeaseSet {
   /** The etcd prefix, with the network configuration beside the leases. */

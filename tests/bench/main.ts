@@ -18,7 +18,7 @@
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { wireguardSupport } from "../../src/netlink/wireguard/programs.ts";
+import { wireguardSupport } from "../../src/kernel/wireguard/wireguard_support.ts";
 import { Bench, type BenchSizes } from "./bench.ts";
 import { benchChange } from "./change.ts";
 import { benchDatastore } from "./datastore.ts";

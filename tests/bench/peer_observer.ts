@@ -3,7 +3,7 @@
  * again and again, in a process of its own in the host's namespace.
  */
 
-import { NetlinkKernel } from "../../src/netlink/netlink_kernel.ts";
+import { NetlinkKernel } from "../../src/kernel/netlink_kernel.ts";
 
 const DEVICE = "flannel-wg";
 /** Reading takes at most this share of the time, for the daemon may need the processor. */

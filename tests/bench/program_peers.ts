@@ -13,7 +13,7 @@ import { join } from "node:path";
 import { formatAddress } from "../../src/addr/ip.ts";
 import { macFromBytes } from "../../src/addr/mac.ts";
 import { makePrefix } from "../../src/addr/prefix.ts";
-import { NetlinkKernel } from "../../src/netlink/netlink_kernel.ts";
+import { NetlinkKernel } from "../../src/kernel/netlink_kernel.ts";
 import type { FdbEntry, Neighbour, Route } from "../../src/state/resource.ts";
 import { RT_TABLE_MAIN, RTPROT_FLANNEL } from "../../src/state/resource.ts";
 import { enterNewNetworkNamespace } from "../support/network_namespace.ts";

@@ -1,7 +1,7 @@
 /** One TCP stream between workloads of two hosts: the udp backend's data paths, and plain ipip. */
 
 import { readFileSync } from "node:fs";
-import { pingAll } from "../../src/lab/ping.ts";
+import { pingAll } from "../../src/lab/ping_matrix.ts";
 import { attachWorkloads, parseSubnetEnv, workloadAddresses } from "../../src/lab/workload.ts";
 import { run } from "../../src/process/process.ts";
 import { spawnDaemon } from "../../src/process/spawn_daemon.ts";

@@ -3,7 +3,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { EtcdClient } from "../../src/subnet/etcd/client.ts";
+import { EtcdClient } from "../../src/etcd/client/etcd_client.ts";
 import { TestCa } from "../support/certificates.ts";
 import { collectingLog } from "../support/collecting_log.ts";
 import { EtcdServer, freePorts } from "../support/etcd_server.ts";

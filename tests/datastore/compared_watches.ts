@@ -1,10 +1,7 @@
 /** Watches of one server, with everything that each of them was told. */
 
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import type {
-  WatchCreateRequestSchema,
-  WatchRequestSchema,
-} from "../../src/subnet/etcd/rpc/rpc_pb.ts";
+import type { WatchCreateRequestSchema, WatchRequestSchema } from "../../src/etcd/api/rpc_pb.ts";
 import { type RawClient, Requests } from "./raw_client.ts";
 
 /** Of a machine with a thousand streams to serve, and others beside it. */

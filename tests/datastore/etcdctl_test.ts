@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { Code } from "@connectrpc/connect";
-import { AlarmRequest_AlarmAction as AlarmAction } from "../../src/subnet/etcd/rpc/rpc_pb.ts";
+import { AlarmRequest_AlarmAction as AlarmAction } from "../../src/etcd/api/rpc_pb.ts";
 import { EtcdServer } from "../support/etcd_server.ts";
 import { eventually } from "../support/wait.ts";
 import { RawClient } from "./raw_client.ts";

@@ -5,7 +5,7 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import { mkdtempSync, readFileSync, rmdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Compare_CompareResult, Compare_CompareTarget } from "../../src/subnet/etcd/rpc/rpc_pb.ts";
+import { Compare_CompareResult, Compare_CompareTarget } from "../../src/etcd/api/rpc_pb.ts";
 import { EtcdServer } from "../support/etcd_server.ts";
 import { eventually } from "../support/wait.ts";
 import { ComparedWatches } from "./compared_watches.ts";

@@ -3,15 +3,15 @@
 import { expect, test } from "bun:test";
 import { readDump } from "../../src/datastore/transfer/dump.ts";
 import { migrate } from "../../src/datastore/transfer/migrate.ts";
-import { Remote, type RemoteOptions } from "../../src/datastore/transfer/remote.ts";
+import { RemoteEtcd, type RemoteEtcdOptions } from "../../src/datastore/transfer/remote_etcd.ts";
 import { removeEntries } from "../../src/datastore/transfer/restore.ts";
 import { EtcdServer } from "../support/etcd_server.ts";
 import { RawClient } from "./raw_client.ts";
 
 const encode = (text: string) => new TextEncoder().encode(text);
 const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-const remoteOf = (url: string, more: Partial<RemoteOptions> = {}) =>
-  new Remote({
+const remoteOf = (url: string, more: Partial<RemoteEtcdOptions> = {}) =>
+  new RemoteEtcd({
     endpoints: [url],
     caFile: "",
     certFile: "",
@@ -27,7 +27,11 @@ const everything = async ({ kv }: RawClient) =>
   (await kv.range({ key: Uint8Array.of(0), rangeEnd: Uint8Array.of(0) })).kvs;
 
 /** Has something happen once, between the report of the first copy and what follows. */
-function afterCopy(from: Remote, lines: readonly string[], action: () => Promise<unknown>): void {
+function afterCopy(
+  from: RemoteEtcd,
+  lines: readonly string[],
+  action: () => Promise<unknown>,
+): void {
   let acting: Promise<unknown> | undefined;
   const call = from.call.bind(from);
   from.call = async (operation, method, message) => {
@@ -218,7 +222,7 @@ test("a store without keys is no source, and one that nobody serves is named wit
   using from = remoteOf(empty.url);
   using to = remoteOf("https://127.0.0.1:1", { caFile: "/none" });
   // Not by `expect().rejects`: Bun waits inside of it, and HTTP/2 stands still meanwhile.
-  const failure = (one: Remote, other: Remote) =>
+  const failure = (one: RemoteEtcd, other: RemoteEtcd) =>
     migrate(one, other, { overwrite: false, report: () => {} })
       .then(() => "no failure", (error: Error) => error.message);
   expect(await failure(from, to)).toBe(`there is nothing to copy: ${empty.url} holds no keys`);

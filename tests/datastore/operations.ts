@@ -12,7 +12,7 @@ import {
   type RequestOpSchema,
   type ResponseHeader,
   TxnResponseSchema,
-} from "../../src/subnet/etcd/rpc/rpc_pb.ts";
+} from "../../src/etcd/api/rpc_pb.ts";
 import type { RawClient } from "./raw_client.ts";
 
 type RangeInit = MessageInitShape<typeof RangeRequestSchema>;

@@ -2,7 +2,7 @@
 
 import { type Client, createClient } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
-import { KV, Lease, Maintenance, Watch } from "../../src/subnet/etcd/rpc/rpc_pb.ts";
+import { KV, Lease, Maintenance, Watch } from "../../src/etcd/api/rpc_pb.ts";
 
 export class RawClient implements Disposable {
   readonly kv: Client<typeof KV>;

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
-import { EtcdClient } from "../../src/subnet/etcd/client.ts";
-import { systemClock } from "../../src/time/clock.ts";
+import { EtcdClient } from "../../src/etcd/client/etcd_client.ts";
+import { systemClock } from "../../src/base/clock.ts";
 import { collectingLog } from "../support/collecting_log.ts";
 import { EtcdCluster, freePorts } from "../support/etcd_server.ts";
 import { eventually } from "../support/wait.ts";

@@ -7,7 +7,7 @@ import { createSecureServer, createServer as createHttp2Server } from "node:http
 import { createServer as createHttpsServer } from "node:https";
 import { type AddressInfo, createServer, type Server } from "node:net";
 import { resolve } from "node:path";
-import { EtcdClient } from "../../src/subnet/etcd/client.ts";
+import { EtcdClient } from "../../src/etcd/client/etcd_client.ts";
 import { type CertificateFiles, TestCa } from "../support/certificates.ts";
 import { collectingLog } from "../support/collecting_log.ts";
 import { EtcdServer, freePorts } from "../support/etcd_server.ts";

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { EtcdClient } from "../../src/subnet/etcd/client.ts";
+import { EtcdClient } from "../../src/etcd/client/etcd_client.ts";
 import { collectingLog } from "../support/collecting_log.ts";
 import { EtcdServer } from "../support/etcd_server.ts";
 

@@ -4,12 +4,12 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:te
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { hostNetwork, NetworkChanges } from "../../src/daemon/network_changes.ts";
+import { hostNetwork, NetworkChanges } from "../../src/host/network_changes.ts";
 import { ipBatch } from "../../src/lab/namespace.ts";
-import { NetlinkKernel } from "../../src/netlink/netlink_kernel.ts";
-import { EtcdClient } from "../../src/subnet/etcd/client.ts";
-import type { EtcdWatch } from "../../src/subnet/etcd/etcd.ts";
-import { systemClock } from "../../src/time/clock.ts";
+import { NetlinkKernel } from "../../src/kernel/netlink_kernel.ts";
+import { EtcdClient } from "../../src/etcd/client/etcd_client.ts";
+import type { EtcdWatch } from "../../src/etcd/client/etcd.ts";
+import { systemClock } from "../../src/base/clock.ts";
 import { collectingLog, type LogRecord } from "../support/collecting_log.ts";
 import { EtcdServer, freePorts } from "../support/etcd_server.ts";
 import { Namespace } from "../support/network_namespace.ts";

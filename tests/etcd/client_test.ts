@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { EtcdClient } from "../../src/subnet/etcd/client.ts";
-import { systemClock } from "../../src/time/clock.ts";
-import { EtcdError } from "../../src/subnet/etcd/etcd_error.ts";
-import { StoreError } from "../../src/subnet/store.ts";
+import { EtcdClient } from "../../src/etcd/client/etcd_client.ts";
+import { systemClock } from "../../src/base/clock.ts";
+import { EtcdError } from "../../src/etcd/client/etcd_error.ts";
+import { StoreError } from "../../src/subnet/lease_store.ts";
 import { collectingLog } from "../support/collecting_log.ts";
 import { EtcdServer, freePorts } from "../support/etcd_server.ts";
 import { TcpProxy } from "../support/tcp_proxy.ts";

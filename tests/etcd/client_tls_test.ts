@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { copyFileSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { EtcdClient, type EtcdClientOptions } from "../../src/subnet/etcd/client.ts";
-import { EtcdError } from "../../src/subnet/etcd/etcd_error.ts";
+import { EtcdClient, type EtcdClientOptions } from "../../src/etcd/client/etcd_client.ts";
+import { EtcdError } from "../../src/etcd/client/etcd_error.ts";
 import { type CertificateFiles, TestCa } from "../support/certificates.ts";
 import { collectingLog } from "../support/collecting_log.ts";
 import { EtcdServer } from "../support/etcd_server.ts";

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { EtcdClient, type EtcdClientOptions } from "../../src/subnet/etcd/client.ts";
-import type { EtcdWatch } from "../../src/subnet/etcd/etcd.ts";
-import { systemClock } from "../../src/time/clock.ts";
+import { EtcdClient, type EtcdClientOptions } from "../../src/etcd/client/etcd_client.ts";
+import type { EtcdWatch } from "../../src/etcd/client/etcd.ts";
+import { systemClock } from "../../src/base/clock.ts";
 import { collectingLog } from "../support/collecting_log.ts";
 import { EtcdServer } from "../support/etcd_server.ts";
 import { TcpProxy } from "../support/tcp_proxy.ts";

@@ -1,11 +1,11 @@
 /** Answers of a damaged etcd, or of another program in its place. */
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { EtcdClient } from "../../src/subnet/etcd/client.ts";
-import type { EtcdWatch } from "../../src/subnet/etcd/etcd.ts";
-import { EtcdError } from "../../src/subnet/etcd/etcd_error.ts";
-import { Event_EventType as EventType } from "../../src/subnet/etcd/rpc/kv_pb.ts";
-import { systemClock } from "../../src/time/clock.ts";
+import { EtcdClient } from "../../src/etcd/client/etcd_client.ts";
+import type { EtcdWatch } from "../../src/etcd/client/etcd.ts";
+import { EtcdError } from "../../src/etcd/client/etcd_error.ts";
+import { Event_EventType as EventType } from "../../src/etcd/api/kv_pb.ts";
+import { systemClock } from "../../src/base/clock.ts";
 import { collectingLog, type LogRecord } from "../support/collecting_log.ts";
 import {
   ScriptedEtcd,

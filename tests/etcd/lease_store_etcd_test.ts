@@ -1,9 +1,13 @@
 /** The lease store on a real etcd. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { EtcdClient } from "../../src/subnet/etcd/client.ts";
+import { EtcdClient } from "../../src/etcd/client/etcd_client.ts";
 import type { LeaseWatch } from "../../src/subnet/lease.ts";
-import { DuplicateNodeError, OutOfSubnetsError, type OwnLease } from "../../src/subnet/store.ts";
+import {
+  DuplicateNodeError,
+  OutOfSubnetsError,
+  type OwnLease,
+} from "../../src/subnet/lease_store.ts";
 import { collectingLog } from "../support/collecting_log.ts";
 import { EtcdServer } from "../support/etcd_server.ts";
 import { eventually } from "../support/wait.ts";

@@ -5,7 +5,11 @@ import type { IpAddress } from "../../src/addr/ip.ts";
 import fc from "fast-check";
 import type { Prefix } from "../../src/addr/prefix.ts";
 import type { LeaseKey, LeaseWatch } from "../../src/subnet/lease.ts";
-import { DuplicateNodeError, OutOfSubnetsError, type OwnLease } from "../../src/subnet/store.ts";
+import {
+  DuplicateNodeError,
+  OutOfSubnetsError,
+  type OwnLease,
+} from "../../src/subnet/lease_store.ts";
 import { settle } from "../support/fake_clock.ts";
 import { FakeEtcd, type FakeEtcdClient, type Fault } from "../support/fake_etcd.ts";
 import {

@@ -5,11 +5,11 @@ import type { IpAddress } from "../../src/addr/ip.ts";
 import type { PerFamily } from "../../src/addr/family.ts";
 import type { Prefix } from "../../src/addr/prefix.ts";
 import { type NetworkConfig, parseNetworkConfig } from "../../src/config/network_config.ts";
-import type { Etcd } from "../../src/subnet/etcd/etcd.ts";
-import { EtcdLeaseStore } from "../../src/subnet/etcd/lease_store.ts";
+import type { Etcd } from "../../src/etcd/client/etcd.ts";
+import { EtcdLeaseStore } from "../../src/subnet/etcd/etcd_lease_store.ts";
 import type { LeaseAttributes } from "../../src/subnet/lease.ts";
-import type { DeviceIdentity, LeaseRequest } from "../../src/subnet/store.ts";
-import type { Clock } from "../../src/time/clock.ts";
+import type { DeviceIdentity, LeaseRequest } from "../../src/subnet/lease_store.ts";
+import type { Clock } from "../../src/base/clock.ts";
 import { collectingLog, type LogRecord } from "../support/collecting_log.ts";
 
 export const IPV4 = parse({ Network: "10.5.0.0/16" });

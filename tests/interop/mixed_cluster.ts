@@ -1,7 +1,7 @@
 /** Clusters of which some hosts run Go flannel and some ours, and hosts that change between them. */
 
 import type { Family, IpAddress } from "../../src/addr/ip.ts";
-import { pingAll } from "../../src/lab/ping.ts";
+import { pingAll } from "../../src/lab/ping_matrix.ts";
 import { attachWorkloads, parseSubnetEnv, workloadAddresses } from "../../src/lab/workload.ts";
 import { run } from "../../src/process/process.ts";
 import { Cluster, type StoredLease } from "../support/cluster.ts";

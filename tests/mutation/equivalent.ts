@@ -120,60 +120,60 @@ export const EQUIVALENT: readonly Equivalent[] = [
     reason: "a number or a text has no identity, which gives the same",
   },
   {
-    file: "src/subnet/etcd/own_lease.ts",
+    file: "src/subnet/etcd/etcd_own_lease.ts",
     original: "item.key === key",
     replacement: "true",
     reason:
       "the keys are sorted: none that begins with this one comes before it, and another's revision is another one",
   },
   {
-    file: "src/subnet/etcd/lease_store.ts",
+    file: "src/subnet/etcd/etcd_lease_store.ts",
     original: "lease === undefined || isInvalidLease(lease)",
     replacement: "false",
     reason: "one that cannot be read is not among this node's; the compiler does not know that",
   },
   {
-    file: "src/subnet/etcd/lease_store.ts",
+    file: "src/subnet/etcd/etcd_lease_store.ts",
     original: "isAlive !== undefined",
     replacement: "true",
     reason: "the first event of a watch is a snapshot, after which it is known",
   },
   {
-    file: "src/subnet/etcd/lease_store.ts",
+    file: "src/subnet/etcd/etcd_lease_store.ts",
     original: "ttlSeconds <= 0",
     replacement: "false",
     reason:
       "the key of an etcd lease that has expired is gone, so that the write fails, which gives the same",
   },
   {
-    file: "src/subnet/etcd/former_leases.ts",
+    file: "src/subnet/etcd/previous_leases.ts",
     original: "!mayCarry(record.value, identity)",
     replacement: "false",
     reason:
       "a shortcut: a lease that does not carry the identity is not taken for this node's once it is decoded",
   },
   {
-    file: "src/subnet/etcd/former_leases.ts",
+    file: "src/subnet/etcd/previous_leases.ts",
     original: 'texts.some((text) => value.includes(text)) || value.includes("\\\\")',
     replacement: "true",
     reason:
       "a shortcut: a lease that does not carry the identity is not taken for this node's once it is decoded",
   },
   {
-    file: "src/subnet/etcd/former_leases.ts",
+    file: "src/subnet/etcd/previous_leases.ts",
     original: '"\\\\"',
     replacement: '""',
     reason:
       "a shortcut: a lease that does not carry the identity is not taken for this node's once it is decoded",
   },
   {
-    file: "src/subnet/etcd/tls_socket.ts",
+    file: "src/etcd/client/tls_socket.ts",
     original: "isIP(host) === 0",
     replacement: "false",
     reason: "Bun sends the host's name as the server name also if it is not given; Node does not",
   },
   {
-    file: "src/subnet/etcd/tls_socket.ts",
+    file: "src/etcd/client/tls_socket.ts",
     original: "{ servername: host }",
     replacement: "{}",
     reason: "Bun sends the host's name as the server name also if it is not given; Node does not",

@@ -29,8 +29,9 @@ export function testsOf(root: string, files: readonly string[]): string[] {
 /** Where the tests of a file are: `tests/unit/state` for `src/state/plan.ts`. */
 function testFolders(file: string): string[] {
   const folder = posix.dirname(file).replace(/^src\//, "");
-  return folder.startsWith("subnet")
-    ? ["tests/unit/subnet", "tests/etcd"]
+  const room = folder.split("/")[0] as string;
+  return room === "subnet" || room === "etcd"
+    ? [`tests/unit/${room}`, "tests/etcd"]
     : [`tests/unit/${folder}`];
 }
 

@@ -1,7 +1,7 @@
 /** etcd is killed, restarted, cut off, loses its leader: the data plane stays, the daemon comes back. */
 
 import { expect, test } from "bun:test";
-import type { LabEtcd } from "../../src/lab/etcd.ts";
+import type { LabEtcd } from "../../src/lab/lab_etcd.ts";
 import { Cluster, PREFIX } from "../support/cluster.ts";
 import type { Host } from "../support/host.ts";
 import { IPV4, rememberSubnets } from "../support/networks.ts";

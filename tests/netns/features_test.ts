@@ -1,7 +1,7 @@
 /** What the lab and the tests believe of the kernel, against the kernel. */
 
 import { expect, test } from "bun:test";
-import { missingFeatures } from "../../src/lab/features.ts";
+import { missingFeatures } from "../../src/lab/kernel_features.ts";
 import { run } from "../../src/process/process.ts";
 
 test("a feature that works is not missing, and trying it out leaves nothing behind", async () => {

@@ -4,8 +4,8 @@ import { expect, test } from "bun:test";
 async function readIn(setup: string, canReach = ""): Promise<Record<string, unknown>> {
   const root = new URL("../../", import.meta.url).pathname;
   const reader = `
-    import { readHostInterfaces } from "${root}src/iface/host_interfaces.ts";
-    import { NetlinkKernel } from "${root}src/netlink/netlink_kernel.ts";
+    import { readHostInterfaces } from "${root}src/host/host_interfaces.ts";
+    import { NetlinkKernel } from "${root}src/kernel/netlink_kernel.ts";
     using kernel = new NetlinkKernel();
     const canReach = ${JSON.stringify(canReach)} || undefined;
     console.log(JSON.stringify(await readHostInterfaces(kernel, { canReach })));

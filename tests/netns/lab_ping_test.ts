@@ -2,7 +2,7 @@
 
 import { expect, test } from "bun:test";
 import type { IpAddress } from "../../src/addr/ip.ts";
-import { pingAll, type PingEnd } from "../../src/lab/ping.ts";
+import { pingAll, type PingEnd } from "../../src/lab/ping_matrix.ts";
 import { Namespace } from "../support/network_namespace.ts";
 
 const ENDS = 3;

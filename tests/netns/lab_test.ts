@@ -4,7 +4,7 @@ import { afterAll, expect, test } from "bun:test";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { BACKEND_TYPES } from "../../src/backend/registry.ts";
+import { BACKEND_TYPES } from "../../src/backend/backend_registry.ts";
 import { run } from "../../src/process/process.ts";
 import { FLANNELD } from "../support/host.ts";
 import { eventually } from "../support/wait.ts";

@@ -3,7 +3,7 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import type { IpAddress } from "../../src/addr/ip.ts";
 import type { MacAddress } from "../../src/addr/mac.ts";
-import { readSysctl } from "../../src/netlink/sysctl.ts";
+import { readSysctl } from "../../src/kernel/sysctl.ts";
 import { resourceKey } from "../../src/state/resource_key.ts";
 import { resourceText } from "../../src/state/resource_text.ts";
 import type { Resource } from "../../src/state/resource.ts";

@@ -3,8 +3,8 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { join } from "node:path";
 import type { IpAddress } from "../../src/addr/ip.ts";
-import type { KernelEvent } from "../../src/netlink/kernel.ts";
-import { NetlinkKernel } from "../../src/netlink/netlink_kernel.ts";
+import type { KernelEvent } from "../../src/kernel/kernel.ts";
+import { NetlinkKernel } from "../../src/kernel/netlink_kernel.ts";
 import type { Step } from "../../src/state/step.ts";
 import {
   address,

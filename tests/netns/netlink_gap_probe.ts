@@ -4,7 +4,7 @@
  */
 
 import type { IpAddress } from "../../src/addr/ip.ts";
-import { NetlinkKernel } from "../../src/netlink/netlink_kernel.ts";
+import { NetlinkKernel } from "../../src/kernel/netlink_kernel.ts";
 
 using kernel = new NetlinkKernel();
 const address = Bun.argv[2] as IpAddress;

@@ -2,8 +2,8 @@
 
 import { expect, test } from "bun:test";
 import * as k from "../../ffi/linux.ts";
-import { openFamily } from "../../src/netlink/generic.ts";
-import { Attributes } from "../../src/netlink/reader.ts";
+import { openFamily } from "../../src/kernel/wire/generic_netlink.ts";
+import { Attributes } from "../../src/kernel/wire/message_reader.ts";
 
 /** The controller, which knows all families. */
 const CONTROLLER = { name: "nlctrl", version: 2 };

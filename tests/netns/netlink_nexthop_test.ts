@@ -2,7 +2,7 @@
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
-import { NetlinkKernel } from "../../src/netlink/netlink_kernel.ts";
+import { NetlinkKernel } from "../../src/kernel/netlink_kernel.ts";
 import { resourceText } from "../../src/state/resource_text.ts";
 import type { Route } from "../../src/state/resource.ts";
 import type { Step } from "../../src/state/step.ts";

@@ -3,8 +3,8 @@
 import type { IpAddress } from "../../src/addr/ip.ts";
 import type { MacAddress } from "../../src/addr/mac.ts";
 import type { Prefix } from "../../src/addr/prefix.ts";
-import type { Kernel, KernelEvent, StepResult } from "../../src/netlink/kernel.ts";
-import { NetlinkKernel, type NetlinkKernelOptions } from "../../src/netlink/netlink_kernel.ts";
+import type { Kernel, KernelEvent, StepResult } from "../../src/kernel/kernel.ts";
+import { NetlinkKernel, type NetlinkKernelOptions } from "../../src/kernel/netlink_kernel.ts";
 import { resourceKey } from "../../src/state/resource_key.ts";
 import type {
   Address,

@@ -2,8 +2,8 @@
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { closeSync } from "node:fs";
-import { attachTun, SystemError } from "../../ffi/tun.ts";
-import { KernelError } from "../../src/netlink/kernel.ts";
+import { attachTun, SystemError } from "../../ffi/tun_device.ts";
+import { KernelError } from "../../src/kernel/kernel.ts";
 import { type Link, NO_MAC, type TunLink } from "../../src/state/resource.ts";
 import { collect, find, remove, run, runJson, Sandbox, set, until } from "./netlink_support.ts";
 

@@ -4,18 +4,18 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { ExternalInterface } from "../../src/backend/backend.ts";
-import { loadBackend } from "../../src/backend/registry.ts";
+import type { ExternalInterface } from "../../src/host/external_interface.ts";
+import { loadBackend } from "../../src/backend/backend_registry.ts";
 import { parseCommandLine } from "../../src/cli/command_line.ts";
-import type { Options } from "../../src/cli/options.ts";
-import { ExcludedAddresses } from "../../src/daemon/excluded_addresses.ts";
-import { Progress } from "../../src/daemon/progress.ts";
+import type { DaemonOptions } from "../../src/cli/daemon_options.ts";
+import { ExcludedAddresses } from "../../src/host/excluded_addresses.ts";
+import { Readiness } from "../../src/daemon/readiness.ts";
 import { createNotifier } from "../../src/health/sd_notify.ts";
 import { Network, NetworkError } from "../../src/daemon/network.ts";
-import { NetlinkKernel } from "../../src/netlink/netlink_kernel.ts";
+import { NetlinkKernel } from "../../src/kernel/netlink_kernel.ts";
 import { run } from "../../src/process/process.ts";
 import type { Lease } from "../../src/subnet/lease.ts";
-import type { LeaseStore, OwnLease } from "../../src/subnet/store.ts";
+import type { LeaseStore, OwnLease } from "../../src/subnet/lease_store.ts";
 import { collectingLog } from "../support/collecting_log.ts";
 import { backendHost, config, external, lease } from "../support/sample_network.ts";
 
@@ -69,7 +69,7 @@ async function startAfter(change: string): Promise<{ said: string[]; error?: unk
     own: ownLease({ ...lease(1, "vxlan", [4, 6]), attributes: backend.attributes }),
     kernel,
     store: {} as LeaseStore, // Nothing is asked of it before the node has started.
-    progress: new Progress(createNotifier({ log, env: {} })),
+    progress: new Readiness(createNotifier({ log, env: {} })),
     formerNetworks: [],
     log,
   }, new AbortController().signal);
@@ -87,7 +87,7 @@ function ownLease(lease: Lease): OwnLease {
   };
 }
 
-function optionsOf(flags: readonly string[]): Options {
+function optionsOf(flags: readonly string[]): DaemonOptions {
   const command = parseCommandLine(flags, {});
   if (command.kind !== "run") throw new Error(`${flags} is no start of the daemon`);
   return command.options;

@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { libc } from "../../ffi/libc.ts";
-import { attachTun } from "../../ffi/tun.ts";
+import { attachTun } from "../../ffi/tun_device.ts";
 import { UdpProxy } from "../../src/backend/udp/proxy.ts";
 import { run } from "../../src/process/process.ts";
 import { collectingLog } from "../support/collecting_log.ts";

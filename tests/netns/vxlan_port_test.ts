@@ -3,7 +3,7 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { localMac } from "../../src/addr/mac.ts";
-import { NetlinkKernel } from "../../src/netlink/netlink_kernel.ts";
+import { NetlinkKernel } from "../../src/kernel/netlink_kernel.ts";
 import { run } from "../../src/process/process.ts";
 import type { VxlanLink } from "../../src/state/resource.ts";
 import { ip } from "../support/sample_network.ts";

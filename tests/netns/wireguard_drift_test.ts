@@ -7,8 +7,8 @@ import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test
 import type { IpAddress } from "../../src/addr/ip.ts";
 import type { Prefix } from "../../src/addr/prefix.ts";
 import { parseWireguardKey, type WireguardKey } from "../../src/addr/wireguard_key.ts";
-import { NetlinkKernel } from "../../src/netlink/netlink_kernel.ts";
-import { wireguardSupport } from "../../src/netlink/wireguard/programs.ts";
+import { NetlinkKernel } from "../../src/kernel/netlink_kernel.ts";
+import { wireguardSupport } from "../../src/kernel/wireguard/wireguard_support.ts";
 import { Reconciler } from "../../src/reconcile/reconciler.ts";
 import {
   type Link,

@@ -5,7 +5,7 @@
 
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
-import { wireguardSupport } from "../../src/netlink/wireguard/programs.ts";
+import { wireguardSupport } from "../../src/kernel/wireguard/wireguard_support.ts";
 import { Cluster } from "../support/cluster.ts";
 import type { Host } from "../support/host.ts";
 import { DUAL, IPV4, rememberSubnets } from "../support/networks.ts";

@@ -14,10 +14,10 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { PerFamily } from "../../src/addr/family.ts";
 import type { Family } from "../../src/addr/ip.ts";
-import { type EtcdMember, LabEtcd } from "../../src/lab/etcd.ts";
+import { LabEtcd, type LabEtcdMember } from "../../src/lab/lab_etcd.ts";
 import { namespaceScript } from "../../src/lab/namespace.ts";
-import { pingAll } from "../../src/lab/ping.ts";
-import { TopologyRecord } from "../../src/lab/record.ts";
+import { pingAll } from "../../src/lab/ping_matrix.ts";
+import { TopologyRecord } from "../../src/lab/topology_record.ts";
 import { createTopology, planTopology, type Topology } from "../../src/lab/topology.ts";
 import { attachWorkloads, workloadAddresses } from "../../src/lab/workload.ts";
 import { Host, type StartOptions } from "./host.ts";
@@ -218,7 +218,7 @@ export class Cluster implements AsyncDisposable {
   }
 }
 
-function memberPlan(count: number): EtcdMember[] {
+function memberPlan(count: number): LabEtcdMember[] {
   const members = Array.from({ length: count }, (_, index) => ({
     name: `m${index + 1}`,
     clientPort: 2379 + index * 10,

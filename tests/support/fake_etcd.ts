@@ -14,9 +14,9 @@ import type {
   RangeResult,
   Transaction,
   TransactionResult,
-} from "../../src/subnet/etcd/etcd.ts";
-import { StoreError } from "../../src/subnet/store.ts";
-import { sleep } from "../../src/time/clock.ts";
+} from "../../src/etcd/client/etcd.ts";
+import { StoreError } from "../../src/subnet/lease_store.ts";
+import { sleep } from "../../src/base/clock.ts";
 import { FakeClock } from "./fake_clock.ts";
 
 export type Fault = "before" | "after";

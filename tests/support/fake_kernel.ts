@@ -22,7 +22,7 @@ import {
   type StepResult,
   type WireguardSupport,
   type XfrmStates,
-} from "../../src/netlink/kernel.ts";
+} from "../../src/kernel/kernel.ts";
 import { linkKey, linkOf, resourceKey } from "../../src/state/resource_key.ts";
 import { resourceText } from "../../src/state/resource_text.ts";
 import type {

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { Family } from "../../src/addr/ip.ts";
 import { namespaceScript, spawnInNamespace } from "../../src/lab/namespace.ts";
-import type { TopologyRecord } from "../../src/lab/record.ts";
+import type { TopologyRecord } from "../../src/lab/topology_record.ts";
 import type { LabHost } from "../../src/lab/topology.ts";
 import { parseSubnetEnv, type SubnetEnv, workloadAddresses } from "../../src/lab/workload.ts";
 import type { DaemonProcess } from "../../src/process/spawn_daemon.ts";

@@ -2,16 +2,16 @@
 
 import { expect } from "bun:test";
 import fc from "fast-check";
-import { type Backend, NO_FACTS, type NodeInput } from "../../src/backend/backend.ts";
+import { type Backend, type NodeInput, UNKNOWN_REACHABILITY } from "../../src/overlay/backend.ts";
 import type { Lease } from "../../src/subnet/lease.ts";
 
 /** Whatever `BackendData` a peer's lease has, the peer's entries are those without any. */
 export function expectLeaseDataIgnored(backend: Backend, peer: Lease, input: NodeInput): void {
-  const plain = backend.peer(peer, input, NO_FACTS);
+  const plain = backend.peer(peer, input, UNKNOWN_REACHABILITY);
   fc.assert(
     fc.property(fc.jsonValue(), fc.jsonValue(), (ipv4, ipv6) => {
       const attributes = { ...peer.attributes, backendData: { 4: ipv4, 6: ipv6 } };
-      expect(backend.peer({ ...peer, attributes }, input, NO_FACTS)).toEqual(plain);
+      expect(backend.peer({ ...peer, attributes }, input, UNKNOWN_REACHABILITY)).toEqual(plain);
     }),
     { numRuns: 1000 },
   );

@@ -5,10 +5,11 @@ import type { Family, IpAddress } from "../../src/addr/ip.ts";
 import { parseIpAddress } from "../../src/addr/ip.ts";
 import { type MacAddress, parseMacAddress } from "../../src/addr/mac.ts";
 import { parsePrefix, type Prefix } from "../../src/addr/prefix.ts";
-import type { BackendHost, ExternalInterface } from "../../src/backend/backend.ts";
+import type { BackendHost } from "../../src/overlay/backend.ts";
+import type { ExternalInterface } from "../../src/host/external_interface.ts";
 import type { FamilyNetwork, NetworkConfig } from "../../src/config/network_config.ts";
 import type { Log } from "../../src/log/log.ts";
-import type { Kernel } from "../../src/netlink/kernel.ts";
+import type { Kernel } from "../../src/kernel/kernel.ts";
 import type { OtherLink, Resource } from "../../src/state/resource.ts";
 import type { Lease, LeaseKey } from "../../src/subnet/lease.ts";
 

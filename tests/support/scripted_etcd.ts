@@ -4,9 +4,9 @@
  */
 
 import type { ServiceImpl } from "@connectrpc/connect";
-import { Server, type ServerTls } from "../../src/datastore/rpc/server.ts";
-import { Event_EventType as EventType } from "../../src/subnet/etcd/rpc/kv_pb.ts";
-import { Auth, KV, Lease, Watch } from "../../src/subnet/etcd/rpc/rpc_pb.ts";
+import { Server, type ServerTls } from "../../src/datastore/rpc/http2_server.ts";
+import { Event_EventType as EventType } from "../../src/etcd/api/kv_pb.ts";
+import { Auth, KV, Lease, Watch } from "../../src/etcd/api/rpc_pb.ts";
 import { collectingLog } from "./collecting_log.ts";
 
 export interface ScriptedHeader {

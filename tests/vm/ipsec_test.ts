@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { namespaceScript } from "../../src/lab/namespace.ts";
 import type { IpAddress } from "../../src/addr/ip.ts";
-import type { XfrmStateEnds } from "../../src/netlink/kernel.ts";
+import type { XfrmStateEnds } from "../../src/kernel/kernel.ts";
 import { type DaemonProcess, spawnDaemon } from "../../src/process/spawn_daemon.ts";
 import { run, Sandbox, until } from "../netns/netlink_support.ts";
 import { Cluster, PREFIX } from "../support/cluster.ts";

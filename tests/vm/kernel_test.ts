@@ -7,7 +7,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { missingFeatures } from "../../src/lab/features.ts";
+import { missingFeatures } from "../../src/lab/kernel_features.ts";
 import { ipBatch, namespaceScript } from "../../src/lab/namespace.ts";
 import { run } from "../../src/process/process.ts";
 

@@ -1,7 +1,7 @@
 /** `flanneld lab` with every backend that a lab can have, on a kernel that has what each needs. */
 
 import { expect, test } from "bun:test";
-import { BACKEND_TYPES } from "../../src/backend/registry.ts";
+import { BACKEND_TYPES } from "../../src/backend/backend_registry.ts";
 import { run } from "../../src/process/process.ts";
 import { FLANNELD } from "../support/host.ts";
 

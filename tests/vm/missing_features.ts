@@ -1,6 +1,6 @@
 /** Says what the running kernel lacks for the tests of this folder. Exit code 0 if it has all. */
 
-import { missingFeatures } from "../../src/lab/features.ts";
+import { missingFeatures } from "../../src/lab/kernel_features.ts";
 
 const missing = await missingFeatures(["wireguard", "ipip", "fou", "esp4", "esp6"]);
 for (const line of missing) console.log(line);

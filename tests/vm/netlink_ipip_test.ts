@@ -2,8 +2,8 @@
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import type { IpAddress } from "../../src/addr/ip.ts";
-import type { KernelEvent } from "../../src/netlink/kernel.ts";
-import { NetlinkKernel } from "../../src/netlink/netlink_kernel.ts";
+import type { KernelEvent } from "../../src/kernel/kernel.ts";
+import { NetlinkKernel } from "../../src/kernel/netlink_kernel.ts";
 import { type FouPort, type IpipLink, type Link, NO_MAC } from "../../src/state/resource.ts";
 import {
   address,

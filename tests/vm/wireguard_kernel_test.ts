@@ -8,9 +8,9 @@ import {
   type WireguardKey,
   wireguardKeyFromBytes,
 } from "../../src/addr/wireguard_key.ts";
-import type { KernelEvent } from "../../src/netlink/kernel.ts";
-import { NetlinkKernel } from "../../src/netlink/netlink_kernel.ts";
-import { wireguardSupport } from "../../src/netlink/wireguard/programs.ts";
+import type { KernelEvent } from "../../src/kernel/kernel.ts";
+import { NetlinkKernel } from "../../src/kernel/netlink_kernel.ts";
+import { wireguardSupport } from "../../src/kernel/wireguard/wireguard_support.ts";
 import {
   type Link,
   NO_MAC,

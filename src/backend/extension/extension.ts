@@ -19,20 +19,20 @@
 import { familiesOf, type PerFamily } from "../../addr/family.ts";
 import { ConfigError } from "../../config/config_error.ts";
 import type { FamilyNetwork, NetworkConfig } from "../../config/network_config.ts";
-import { readOptions } from "../../config/options.ts";
+import { readOptions } from "../../config/option_schema.ts";
 import type { Log } from "../../log/log.ts";
-import { killMarked } from "../../process/leftovers.ts";
-import { systemClock } from "../../time/clock.ts";
-import { advertisedAddresses } from "../advertised.ts";
-import type { Backend, BackendHost, BackendModule } from "../backend.ts";
-import { devicelessOwnership } from "../deviceless.ts";
+import { killOrphans } from "../../process/marked_processes.ts";
+import { systemClock } from "../../base/clock.ts";
+import { advertisedAddresses } from "../../overlay/advertised_addresses.ts";
+import type { Backend, BackendHost, BackendModule } from "../../overlay/backend.ts";
+import { devicelessOwnership } from "../../overlay/deviceless_ownership.ts";
 import { hookEnvironment } from "./hook_environment.ts";
 import { peerInput } from "./hook_input.ts";
 import { bootIdentity, HookRecords } from "./hook_records.ts";
 import { HookRunner, MARK_VARIABLE } from "./hook_runner.ts";
 import { HookSetup } from "./hook_setup.ts";
 import { HookTarget } from "./hook_target.ts";
-import { OPTIONS, type Options } from "./options.ts";
+import { type ExtensionOptions, OPTIONS } from "./extension_options.ts";
 import { checkSyntax } from "./shell_syntax.ts";
 
 const extension: BackendModule = {
@@ -106,7 +106,7 @@ function extensionBackend(
       backendType: "extension",
       backendData: output === "" ? {} : { 4: output },
     },
-    needsPeerFacts: false,
+    needsReachability: false,
     // The commands' entries are not ours to compare.
     ownership: () => devicelessOwnership(networks),
     mtuBytes: (external) => mtuBytes ?? external.mtuBytes,
@@ -119,7 +119,7 @@ function extensionBackend(
   };
 }
 
-function readConfig({ backend }: NetworkConfig, log: Pick<Log, "warn">): Options {
+function readConfig({ backend }: NetworkConfig, log: Pick<Log, "warn">): ExtensionOptions {
   const options = readOptions(backend.options, OPTIONS, log);
   for (const [name, command] of Object.entries(options)) {
     if (typeof command === "string" && command.includes("\0")) {
@@ -145,6 +145,6 @@ function stateDirectory(runDirectory: string, networks: PerFamily<FamilyNetwork>
 /** Commands of a daemon that was killed must not go on beside those of this one. */
 function endLeftovers({ unfinished }: HookRecords, { log }: BackendHost): void {
   if (unfinished.size === 0) return;
-  const count = killMarked(MARK_VARIABLE, unfinished);
+  const count = killOrphans(MARK_VARIABLE, unfinished);
   if (count > 0) log.warn(`killed ${count} processes of commands that an earlier run had begun`);
 }

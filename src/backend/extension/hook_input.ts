@@ -12,8 +12,8 @@ import { type Family, type IpAddress, parseIpAddress } from "../../addr/ip.ts";
 import { parsePrefix, type Prefix } from "../../addr/prefix.ts";
 import type { FamilyNetwork } from "../../config/network_config.ts";
 import type { Lease } from "../../subnet/lease.ts";
-import { ImplausibleLeaseError } from "../backend.ts";
-import { peerAddress, requireBackendType } from "../peer_lease.ts";
+import { InvalidPeerError } from "../../overlay/backend.ts";
+import { peerAddress, requireBackendType } from "../../overlay/peer_lease.ts";
 
 export interface HookInput {
   readonly variables: HookVariables;
@@ -69,11 +69,11 @@ export function peerInput(peer: Lease, networks: PerFamily<FamilyNetwork>): Hook
 function peerData(peer: Lease): string {
   const data = peer.attributes.backendData[4] ?? "";
   if (typeof data !== "string") {
-    throw new ImplausibleLeaseError("its BackendData is not a string");
+    throw new InvalidPeerError("its BackendData is not a string");
   }
   const bytes = Buffer.byteLength(data);
   if (bytes > MAX_DATA_BYTES) {
-    throw new ImplausibleLeaseError(
+    throw new InvalidPeerError(
       `its BackendData has ${bytes} bytes, more than ${MAX_DATA_BYTES}`,
     );
   }

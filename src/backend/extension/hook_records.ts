@@ -11,7 +11,7 @@
 import { readFileSync, readlinkSync } from "node:fs";
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { readRegularText, replaceFile } from "../../files/regular_file.ts";
+import { readRegularText, replaceFile } from "../../base/regular_file.ts";
 import type { LeaseKey } from "../../subnet/lease.ts";
 import { type HookInput, type HookVariables, readInput, readVariables } from "./hook_input.ts";
 

@@ -1,7 +1,7 @@
 /** Runs one command of the configuration: as a shell would, but with limits, and never unheard. */
 
 import type { Log } from "../../log/log.ts";
-import { killMarked } from "../../process/leftovers.ts";
+import { killOrphans } from "../../process/marked_processes.ts";
 import { ProcessError, run } from "../../process/process.ts";
 import type { HookInput } from "./hook_input.ts";
 
@@ -67,7 +67,7 @@ export class HookRunner {
     } catch (error) {
       if (error instanceof HookError) throw error;
       // It was killed with its group; what it has put into other sessions has the mark, too.
-      killMarked(MARK_VARIABLE, new Set([call.mark]));
+      killOrphans(MARK_VARIABLE, new Set([call.mark]));
       if (!(error instanceof ProcessError)) throw error;
       throw new HookError(`${title} failed: ${reasonOf(error, call)}${lines.end}`);
     } finally {

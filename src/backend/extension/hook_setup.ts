@@ -13,14 +13,14 @@ import type { IpAddress } from "../../addr/ip.ts";
 import type { Prefix } from "../../addr/prefix.ts";
 import type { FamilyNetwork } from "../../config/network_config.ts";
 import type { Log } from "../../log/log.ts";
-import { BackendError } from "../target.ts";
+import { BackendError } from "../../overlay/backend_target.ts";
 import { type HookVariables, hookVariables, MAX_DATA_BYTES, sameVariables } from "./hook_input.ts";
 import type { HookRecords, SetupRecord } from "./hook_records.ts";
 import { HookError, type HookName, type HookRunner } from "./hook_runner.ts";
-import { type Options, SHUTDOWN_MS } from "./options.ts";
+import { type ExtensionOptions, SHUTDOWN_MS } from "./extension_options.ts";
 
 export interface HookSetupOptions {
-  readonly options: Options;
+  readonly options: ExtensionOptions;
   readonly records: HookRecords;
   readonly runner: HookRunner;
   readonly networks: PerFamily<FamilyNetwork>;
@@ -130,7 +130,7 @@ export class HookSetup {
   }
 }
 
-function commandsOf({ PreStartupCommand, PostStartupCommand }: Options): string[] {
+function commandsOf({ PreStartupCommand, PostStartupCommand }: ExtensionOptions): string[] {
   return [PreStartupCommand, PostStartupCommand];
 }
 

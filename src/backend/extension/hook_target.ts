@@ -12,20 +12,20 @@
 
 import type { PerFamily } from "../../addr/family.ts";
 import type { FamilyNetwork } from "../../config/network_config.ts";
-import { LimitedLines } from "../../log/limited_lines.ts";
+import { RateLimitedWarnings } from "../../log/rate_limited_warnings.ts";
 import type { Log } from "../../log/log.ts";
 import type { Lease, LeaseKey } from "../../subnet/lease.ts";
-import { backoffMs, type Clock } from "../../time/clock.ts";
-import type { NodeInput } from "../backend.ts";
-import type { Target } from "../target.ts";
+import { backoffMs, type Clock } from "../../base/clock.ts";
+import type { NodeInput } from "../../overlay/backend.ts";
+import type { BackendTarget } from "../../overlay/backend_target.ts";
 import { type HookInput, peerInput, sameInput, shareSubnet, subjectText } from "./hook_input.ts";
 import type { HookRecords, PeerRecord } from "./hook_records.ts";
 import { HookError, type HookRunner } from "./hook_runner.ts";
 import type { HookSetup } from "./hook_setup.ts";
-import { GRACE_MS, type Options } from "./options.ts";
+import { type ExtensionOptions, GRACE_MS } from "./extension_options.ts";
 
 export interface HookTargetOptions {
-  readonly options: Options;
+  readonly options: ExtensionOptions;
   readonly setup: HookSetup;
   readonly records: HookRecords;
   readonly runner: HookRunner;
@@ -55,10 +55,10 @@ interface Peer {
 
 type Action = "none" | "add" | "remove" | "replace";
 
-export class HookTarget implements Target {
+export class HookTarget implements BackendTarget {
   readonly #options: HookTargetOptions;
   /** Rate-limited, because a command may fail for thousands of peers. */
-  readonly #lines: LimitedLines;
+  readonly #lines: RateLimitedWarnings;
   readonly #peers = new Map<LeaseKey, Peer>();
   /** Peers to look at, in order. */
   readonly #queue = new Set<Peer>();
@@ -71,7 +71,7 @@ export class HookTarget implements Target {
 
   constructor(options: HookTargetOptions) {
     this.#options = options;
-    this.#lines = new LimitedLines(options);
+    this.#lines = new RateLimitedWarnings(options);
     for (const record of options.records.peers) {
       const peer = this.#at(record.key);
       peer.record = record;

@@ -2,14 +2,14 @@
 
 import { ConfigError } from "../../config/config_error.ts";
 import { ProcessError, run, type RunResult } from "../../process/process.ts";
-import { BackendError } from "../target.ts";
-import type { Options } from "./options.ts";
+import { BackendError } from "../../overlay/backend_target.ts";
+import type { ExtensionOptions } from "./extension_options.ts";
 
 /**
  * Has the shell read each command without running it (`sh -n`). Throws `ConfigError` with what the
  * shell says of the first that is wrong, `BackendError` without a shell, or the reason of `stop`.
  */
-export async function checkSyntax(options: Options, stop: AbortSignal): Promise<void> {
+export async function checkSyntax(options: ExtensionOptions, stop: AbortSignal): Promise<void> {
   for (const [name, command] of Object.entries(options)) {
     if (typeof command !== "string" || command === "") continue;
     const { exitCode, stderr } = await readOnly(command, stop);

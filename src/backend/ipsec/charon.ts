@@ -8,16 +8,16 @@
 
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
-import { replaceFile } from "../../files/regular_file.ts";
+import { replaceFile } from "../../base/regular_file.ts";
 import type { Log } from "../../log/log.ts";
 import { listenerNamespace, ownNamespace } from "../../process/listener_namespace.ts";
 import { signalProcess } from "../../process/process.ts";
 import { findCharon, packageOf } from "../../process/programs.ts";
-import { startService } from "../../process/service.ts";
-import { BackendError } from "../target.ts";
+import { startService } from "../../process/service_process.ts";
+import { BackendError } from "../../overlay/backend_target.ts";
 import { ForeignCharonError } from "./foreign_charon.ts";
 import { ownSocket, settingsFile, SOCKET_VARIABLE, SYSTEM_SOCKET } from "./charon_paths.ts";
-import { charonWith, makeWay } from "./pid_file.ts";
+import { charonWith, makeWay } from "./charon_pid_file.ts";
 import { installedPlugins, strongswanConf } from "./strongswan_conf.ts";
 import { Vici, ViciError } from "./vici.ts";
 

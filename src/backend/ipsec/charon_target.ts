@@ -6,15 +6,15 @@
 
 import type { Prefix } from "../../addr/prefix.ts";
 import type { Log } from "../../log/log.ts";
-import type { XfrmStateEnds, XfrmStates } from "../../netlink/kernel.ts";
+import type { XfrmStateEnds, XfrmStates } from "../../kernel/kernel.ts";
 import type { Lease, LeaseKey } from "../../subnet/lease.ts";
-import { backoffMs, type Clock, sleep } from "../../time/clock.ts";
-import type { NodeInput } from "../backend.ts";
-import type { Target } from "../target.ts";
+import { backoffMs, type Clock, sleep } from "../../base/clock.ts";
+import type { NodeInput } from "../../overlay/backend.ts";
+import type { BackendTarget } from "../../overlay/backend_target.ts";
 import { type Charon, type CharonOptions, giveUpCharon, reachCharon } from "./charon.ts";
-import type { Connection } from "./connection.ts";
+import type { CharonConnection } from "./charon_connection.ts";
 import type { EspCheck } from "./esp_check.ts";
-import { type Connections, IkeSession } from "./session.ts";
+import { type CharonConnections, IkeSession } from "./ike_session.ts";
 import { TunnelWatch } from "./tunnel_watch.ts";
 import { ViciError } from "./vici.ts";
 
@@ -30,16 +30,16 @@ export interface CharonTargetOptions {
   /** Where charon puts its tunnels. */
   readonly states: XfrmStates;
   /** The tunnel to a peer whose lease makes sense. */
-  readonly connection: (peer: Lease, input: NodeInput) => Connection;
+  readonly connection: (peer: Lease, input: NodeInput) => CharonConnection;
   readonly clock: Clock;
   readonly log: Log;
 }
 
-export class CharonTarget implements Target {
+export class CharonTarget implements BackendTarget {
   readonly #options: CharonTargetOptions;
   readonly #tunnels: TunnelWatch;
   readonly #peers = new Map<LeaseKey, Lease>();
-  #wanted = new Map<LeaseKey, Connection>();
+  #wanted = new Map<LeaseKey, CharonConnection>();
   #input: NodeInput | undefined;
   #maySweep = false;
   #session: IkeSession | undefined;
@@ -211,7 +211,7 @@ export class CharonTarget implements Target {
     // Of one moment, up to the end: what comes meanwhile may allow to end what is not wanted, and
     // by itself make something wanted.
     const maySweep = this.#maySweep;
-    const wanted: Connections = new Map(
+    const wanted: CharonConnections = new Map(
       [...this.#wanted.values()].map((connection) => [connection.name, connection]),
     );
     const isThorough = clock.nowMs() >= this.#verifyAtMs;
@@ -227,7 +227,7 @@ export class CharonTarget implements Target {
     await this.#wake.promise;
   }
 
-  async #look(session: IkeSession, wanted: Connections, maySweep: boolean): Promise<void> {
+  async #look(session: IkeSession, wanted: CharonConnections, maySweep: boolean): Promise<void> {
     const { clock } = this.#options;
     const isFull = clock.nowMs() >= this.#listAtMs;
     // Before the question: a tunnel may come or go before the answer.

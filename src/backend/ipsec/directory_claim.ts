@@ -10,15 +10,15 @@
 import { closeSync, constants, ftruncateSync, mkdirSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { tryLockFile } from "../../../ffi/file_lock.ts";
-import { readRegularText, requireReplaceable } from "../../files/regular_file.ts";
+import { readRegularText, requireReplaceable } from "../../base/regular_file.ts";
 import type { Log } from "../../log/log.ts";
 import { OWN_RUN, ownNamespace } from "../../process/listener_namespace.ts";
 import { namespaceOf } from "../../process/proc_files.ts";
-import { type Clock, sleep } from "../../time/clock.ts";
-import { BackendError } from "../target.ts";
+import { type Clock, sleep } from "../../base/clock.ts";
+import { BackendError } from "../../overlay/backend_target.ts";
 import { ownSocket, SOCKET_VARIABLE } from "./charon_paths.ts";
 
-export interface ClaimOptions {
+export interface DirectoryClaimOptions {
   readonly log: Log;
   readonly clock: Clock;
   readonly stop: AbortSignal;
@@ -34,7 +34,7 @@ const STEP_MS = 250;
  */
 export async function claimDirectory(
   runDirectory: string,
-  { log, clock, stop }: ClaimOptions,
+  { log, clock, stop }: DirectoryClaimOptions,
 ): Promise<Disposable> {
   const descriptor = openLockFile(runDirectory);
   try {

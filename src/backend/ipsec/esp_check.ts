@@ -2,8 +2,8 @@
 
 import type { Family } from "../../addr/ip.ts";
 import type { Log } from "../../log/log.ts";
-import type { XfrmStates } from "../../netlink/kernel.ts";
-import type { Clock } from "../../time/clock.ts";
+import type { XfrmStates } from "../../kernel/kernel.ts";
+import type { Clock } from "../../base/clock.ts";
 
 export interface EspCheckOptions {
   readonly family: Family;

@@ -1,8 +1,8 @@
 /** The charon that a daemon begins with: it is there, and takes what the user chose. */
 
-import { shown } from "../../text/shown.ts";
-import { type Clock, sleep } from "../../time/clock.ts";
-import { BackendError } from "../target.ts";
+import { shown } from "../../base/quoting.ts";
+import { type Clock, sleep } from "../../base/clock.ts";
+import { BackendError } from "../../overlay/backend_target.ts";
 import { type Charon, type CharonOptions, giveUpCharon, reachCharon } from "./charon.ts";
 import { type Vici, ViciError } from "./vici.ts";
 

@@ -30,24 +30,24 @@ import {
   type OptionValues,
   readOptions,
   stringOption,
-} from "../../config/options.ts";
+} from "../../config/option_schema.ts";
 import type { Log } from "../../log/log.ts";
 import { XFRM_REQID, type XfrmPolicy } from "../../state/resource.ts";
 import type { Lease } from "../../subnet/lease.ts";
-import { systemClock } from "../../time/clock.ts";
-import { advertisedAddresses } from "../advertised.ts";
+import { systemClock } from "../../base/clock.ts";
+import { advertisedAddresses } from "../../overlay/advertised_addresses.ts";
 import {
   type Backend,
   type BackendHost,
   type BackendModule,
-  type ExternalInterface,
-  ImplausibleLeaseError,
+  InvalidPeerError,
   type NodeInput,
-} from "../backend.ts";
-import { peerAddress, requireBackendType, tunnelEnd } from "../peer_lease.ts";
+} from "../../overlay/backend.ts";
+import type { ExternalInterface } from "../../host/external_interface.ts";
+import { peerAddress, requireBackendType, tunnelEnd } from "../../overlay/peer_lease.ts";
 import { SOCKET_VARIABLE } from "./charon_paths.ts";
 import { CharonTarget, type CharonTargetOptions } from "./charon_target.ts";
-import { type Connection, connectionOf } from "./connection.ts";
+import { type CharonConnection, connectionOf } from "./charon_connection.ts";
 import { claimDirectory } from "./directory_claim.ts";
 import { EspCheck } from "./esp_check.ts";
 import { firstCharon } from "./first_charon.ts";
@@ -116,7 +116,7 @@ interface IpsecSetup {
 class IpsecBackend implements Backend {
   readonly type = "ipsec";
   readonly attributes: Backend["attributes"];
-  readonly needsPeerFacts = false;
+  readonly needsReachability = false;
   readonly target: CharonTarget;
   readonly #setup: IpsecSetup;
 
@@ -169,7 +169,7 @@ class IpsecBackend implements Backend {
     ];
   }
 
-  #connection(peer: Lease, { own, external }: NodeInput): Connection {
+  #connection(peer: Lease, { own, external }: NodeInput): CharonConnection {
     const { network, options } = this.#setup;
     return connectionOf(
       {
@@ -201,7 +201,7 @@ function policy(direction: XfrmPolicy["direction"], from: End, to: End): XfrmPol
 
 function peerSubnet(peer: Lease): Prefix {
   const subnet = peer.subnets[FAMILY];
-  if (subnet === undefined) throw new ImplausibleLeaseError(`it has no IPv${FAMILY} subnet`);
+  if (subnet === undefined) throw new InvalidPeerError(`it has no IPv${FAMILY} subnet`);
   return subnet;
 }
 

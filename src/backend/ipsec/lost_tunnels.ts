@@ -4,11 +4,11 @@
  */
 
 import type { Log } from "../../log/log.ts";
-import type { XfrmStates } from "../../netlink/kernel.ts";
-import { backoffMs, type Clock } from "../../time/clock.ts";
-import type { Connection, TunnelEnd } from "./connection.ts";
+import type { XfrmStates } from "../../kernel/kernel.ts";
+import { backoffMs, type Clock } from "../../base/clock.ts";
+import type { CharonConnection, TunnelEnd } from "./charon_connection.ts";
 import { peersText } from "./peers_text.ts";
-import type { Connections, IkeSession, Tunnel } from "./session.ts";
+import type { CharonConnections, IkeSession, Tunnel } from "./ike_session.ts";
 
 export interface LostTunnelsOptions {
   readonly clock: Clock;
@@ -33,7 +33,7 @@ export class LostTunnels {
   }
 
   /** Forgets what nobody wants any more. */
-  keepOnly(wanted: Connections): void {
+  keepOnly(wanted: CharonConnections): void {
     for (const name of this.#mends.keys()) if (!wanted.has(name)) this.#mends.delete(name);
   }
 
@@ -41,7 +41,7 @@ export class LostTunnels {
    * Looks for what the kernel lacks of this tunnel, to be made anew with the next `mend`. charon has
    * been asked first: what it has just made is there, then. Gives whether anything is lacking.
    */
-  find(connection: Connection, tunnel: Tunnel | undefined): boolean {
+  find(connection: CharonConnection, tunnel: Tunnel | undefined): boolean {
     const children = tunnel?.associations.flatMap(({ settledChildren }) => settledChildren) ?? [];
     const childIds = children.filter(({ states }) => states.some((one) => this.#states.lacks(one)))
       .map(({ uniqueId }) => uniqueId);
@@ -91,7 +91,7 @@ export class LostTunnels {
     );
   }
 
-  #mendOf({ name }: Connection): Mend {
+  #mendOf({ name }: CharonConnection): Mend {
     let mend = this.#mends.get(name);
     if (mend === undefined) {
       mend = {
@@ -108,7 +108,7 @@ export class LostTunnels {
 }
 
 interface Loss {
-  readonly connection: Connection;
+  readonly connection: CharonConnection;
   /** charon's numbers of its tunnels that are lost. */
   readonly childIds: readonly string[];
 }

@@ -1,6 +1,6 @@
 /** Many peers in one line of the log: pure. */
 
-import type { TunnelEnd } from "./connection.ts";
+import type { TunnelEnd } from "./charon_connection.ts";
 
 /**
  * `10.5.2.0/24 at 192.0.2.2`, or `37 peers (10.5.2.0/24 at 192.0.2.2, …)` with the first three.

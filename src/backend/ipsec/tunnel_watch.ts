@@ -1,19 +1,19 @@
 /** Which tunnels are up, since when the others are not, and what is done about it. */
 
 import type { Log } from "../../log/log.ts";
-import { backoffMs, type Clock } from "../../time/clock.ts";
-import type { Connection, TunnelEnd } from "./connection.ts";
+import { backoffMs, type Clock } from "../../base/clock.ts";
+import type { CharonConnection, TunnelEnd } from "./charon_connection.ts";
 import { LostTunnels, type LostTunnelsOptions } from "./lost_tunnels.ts";
 import { peersText } from "./peers_text.ts";
-import type { Connections, IkeSession, Tunnel } from "./session.ts";
-import { SpareAssociations } from "./spare_associations.ts";
+import type { CharonConnections, IkeSession, Tunnel } from "./ike_session.ts";
+import { RedundantAssociations } from "./redundant_associations.ts";
 
 export class TunnelWatch {
   readonly #clock: Clock;
   readonly #log: Log;
   /** Connections without a tunnel, by name. */
   readonly #down = new Map<string, Outage>();
-  readonly #spare: SpareAssociations;
+  readonly #spare: RedundantAssociations;
   readonly #lost: LostTunnels;
   /** Connections with one tunnel, up when last looked at. */
   readonly #settled = new Set<string>();
@@ -27,7 +27,7 @@ export class TunnelWatch {
   constructor(options: LostTunnelsOptions) {
     this.#clock = options.clock;
     this.#log = options.log;
-    this.#spare = new SpareAssociations(options.clock);
+    this.#spare = new RedundantAssociations(options.clock);
     this.#lost = new LostTunnels(options);
   }
 
@@ -45,7 +45,7 @@ export class TunnelWatch {
    */
   async check(
     session: IkeSession,
-    wanted: Connections,
+    wanted: CharonConnections,
     { maySweep, isFull }: { readonly maySweep: boolean; readonly isFull: boolean },
   ): Promise<boolean> {
     this.#count = wanted.size;
@@ -74,7 +74,7 @@ export class TunnelWatch {
   }
 
   /** What happens from now on is for the next time. */
-  #takeDoubtful(wanted: Connections): Set<string> {
+  #takeDoubtful(wanted: CharonConnections): Set<string> {
     const doubtful = this.#changed;
     this.#changed = new Set();
     for (const name of wanted.keys()) if (!this.#settled.has(name)) doubtful.add(name);
@@ -83,7 +83,7 @@ export class TunnelWatch {
 
   async #seen(
     session: IkeSession,
-    connection: Connection,
+    connection: CharonConnection,
     tunnel: Tunnel | undefined,
   ): Promise<void> {
     const { name } = connection;
@@ -107,13 +107,17 @@ export class TunnelWatch {
       "4500 and ESP pass, and is the PSK the same everywhere?";
   }
 
-  #isUp({ name, remote }: Connection): void {
+  #isUp({ name, remote }: CharonConnection): void {
     const outage = this.#down.get(name);
     this.#down.delete(name);
     if (outage?.isReported) this.#newlyUp.push(remote);
   }
 
-  async #isDown(session: IkeSession, connection: Connection, isTrying: boolean): Promise<void> {
+  async #isDown(
+    session: IkeSession,
+    connection: CharonConnection,
+    isTrying: boolean,
+  ): Promise<void> {
     const { name, remote } = connection;
     const nowMs = this.#clock.nowMs();
     let outage = this.#down.get(name);

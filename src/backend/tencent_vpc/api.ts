@@ -4,17 +4,17 @@
  * The vendor's own package for Node.js brings nine others along for what are a signature and a POST.
  */
 
-import { shown } from "../../text/shown.ts";
-import { exchange, HttpError } from "./http.ts";
+import { shown } from "../../base/quoting.ts";
+import { exchange, HttpError } from "./http_exchange.ts";
 import { parseRouteTables, type RouteTable } from "./route_table.ts";
-import { authorization, CONTENT_TYPE, type Credentials } from "./signature.ts";
+import { type AccessKey, authorization, CONTENT_TYPE } from "./signature.ts";
 
 export const API_ENDPOINT = "https://vpc.tencentcloudapi.com";
 
 export interface VpcApiOptions {
   readonly endpoint: URL;
   readonly region: string;
-  readonly credentials: Credentials;
+  readonly credentials: AccessKey;
   /** Milliseconds since 1970. */
   readonly nowMs: () => number;
 }

@@ -1,7 +1,7 @@
 /** Where this instance is, as Tencent Cloud's metadata service tells it. */
 
-import { shown } from "../../text/shown.ts";
-import { exchange, HttpError } from "./http.ts";
+import { shown } from "../../base/quoting.ts";
+import { exchange, HttpError } from "./http_exchange.ts";
 
 export interface Placement {
   readonly region: string;

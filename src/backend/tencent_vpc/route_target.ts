@@ -4,12 +4,12 @@ import type { IpAddress } from "../../addr/ip.ts";
 import type { Prefix } from "../../addr/prefix.ts";
 import type { Log } from "../../log/log.ts";
 import type { Lease, LeaseKey } from "../../subnet/lease.ts";
-import { shownName } from "../../text/shown.ts";
-import { backoffMs, type Clock, sleep } from "../../time/clock.ts";
-import type { NodeInput } from "../backend.ts";
-import { BackendError, type Target } from "../target.ts";
+import { shownName } from "../../base/quoting.ts";
+import { backoffMs, type Clock, sleep } from "../../base/clock.ts";
+import type { NodeInput } from "../../overlay/backend.ts";
+import { BackendError, type BackendTarget } from "../../overlay/backend_target.ts";
 import { ApiError, VpcApi } from "./api.ts";
-import { HttpError } from "./http.ts";
+import { HttpError } from "./http_exchange.ts";
 import { type Placement, readPlacement } from "./metadata.ts";
 import {
   type CloudRoute,
@@ -19,12 +19,12 @@ import {
   type RouteTable,
   tableOf,
 } from "./route_table.ts";
-import type { Credentials } from "./signature.ts";
+import type { AccessKey } from "./signature.ts";
 
 export interface RouteTargetOptions {
   /** Of the overlay. */
   readonly network: Prefix;
-  readonly credentials: Credentials;
+  readonly credentials: AccessKey;
   readonly apiEndpoint: URL;
   readonly metadataEndpoint: URL;
   readonly clock: Clock;
@@ -41,7 +41,7 @@ const LOOK_MS = 60_000;
 const RETRY = { firstMs: 1000, maxMs: 60_000 };
 const PLACEMENT_ATTEMPTS = 3;
 
-export class RouteTarget implements Target {
+export class RouteTarget implements BackendTarget {
   readonly #options: RouteTargetOptions;
   readonly #stop = new AbortController();
   readonly #peers = new Map<LeaseKey, Prefix>();

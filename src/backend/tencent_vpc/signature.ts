@@ -5,7 +5,7 @@
 
 import { createHash, createHmac } from "node:crypto";
 
-export interface Credentials {
+export interface AccessKey {
   readonly accessKeyId: string;
   readonly accessKeySecret: string;
 }
@@ -29,7 +29,7 @@ const ALGORITHM = "TC3-HMAC-SHA256";
 const SIGNED_HEADERS = "content-type;host;x-tc-action";
 
 /** The value of the header `Authorization` of a POST request to `/`. */
-export function authorization(request: SignedRequest, credentials: Credentials): string {
+export function authorization(request: SignedRequest, credentials: AccessKey): string {
   const { service, timestampSeconds } = request;
   const date = new Date(timestampSeconds * 1000).toISOString().slice(0, "2019-02-25".length);
   const scope = `${date}/${service}/tc3_request`;

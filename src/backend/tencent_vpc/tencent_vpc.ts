@@ -14,17 +14,17 @@
  */
 
 import { ConfigError } from "../../config/config_error.ts";
-import { type OptionValues, stringOption } from "../../config/options.ts";
-import { shown } from "../../text/shown.ts";
-import { systemClock } from "../../time/clock.ts";
-import { advertisedAddresses } from "../advertised.ts";
-import type { BackendHost, BackendModule } from "../backend.ts";
-import { devicelessOwnership } from "../deviceless.ts";
-import { readIpv4Config } from "../ipv4_only.ts";
+import { type OptionValues, stringOption } from "../../config/option_schema.ts";
+import { shown } from "../../base/quoting.ts";
+import { systemClock } from "../../base/clock.ts";
+import { advertisedAddresses } from "../../overlay/advertised_addresses.ts";
+import type { BackendHost, BackendModule } from "../../overlay/backend.ts";
+import { devicelessOwnership } from "../../overlay/deviceless_ownership.ts";
+import { readIpv4Config } from "../../overlay/ipv4_only.ts";
 import { API_ENDPOINT } from "./api.ts";
 import { METADATA_ENDPOINT } from "./metadata.ts";
 import { RouteTarget } from "./route_target.ts";
-import type { Credentials } from "./signature.ts";
+import type { AccessKey } from "./signature.ts";
 
 export const OPTIONS = {
   AccessKeyID: stringOption({ default: "" }),
@@ -54,7 +54,7 @@ const tencentVpc: BackendModule = {
         backendType: "",
         backendData: {},
       },
-      needsPeerFacts: false,
+      needsReachability: false,
       ownership: () => devicelessOwnership(host.config.families),
       mtuBytes: (external) => external.mtuBytes,
       node: () => [],
@@ -70,7 +70,7 @@ export default tencentVpc;
 function readCredentials(
   { AccessKeyID, AccessKeySecret }: OptionValues<typeof OPTIONS>,
   env: BackendHost["env"],
-): Credentials {
+): AccessKey {
   if (AccessKeyID !== "" && AccessKeySecret !== "") {
     return { accessKeyId: AccessKeyID, accessKeySecret: AccessKeySecret };
   }

@@ -1,10 +1,10 @@
 /** The two ways in which the udp backend moves packets. They speak the same format on the wire. */
 
 import { ConfigError } from "../../config/config_error.ts";
-import { loadModules } from "../../process/modules.ts";
-import { shown } from "../../text/shown.ts";
-import type { BackendHost } from "../backend.ts";
-import { BackendError } from "../target.ts";
+import { loadModules } from "../../process/kernel_modules.ts";
+import { shown } from "../../base/quoting.ts";
+import type { BackendHost } from "../../overlay/backend.ts";
+import { BackendError } from "../../overlay/backend_target.ts";
 import { FOU_MODULES, whyNoFou } from "./fou_support.ts";
 
 /** In the kernel, by an ipip device with FOU; or by a proxy behind a TUN device, as Go flannel does. */

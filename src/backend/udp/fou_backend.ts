@@ -1,11 +1,11 @@
 /** udp in the kernel: an ipip device with FOU, and a port to receive at. */
 
 import type { IpAddress } from "../../addr/ip.ts";
-import type { Backend } from "../backend.ts";
-import { ipipDevice, ipv4Route, receivePort, UDP_DEVICE } from "../ipip_tunnel.ts";
-import { nodeAddress } from "../node_entries.ts";
-import { requireBackendType } from "../peer_lease.ts";
-import { commonParts, type UdpSetup } from "./common.ts";
+import type { Backend } from "../../overlay/backend.ts";
+import { ipipDevice, ipv4Route, receivePort, UDP_DEVICE } from "../ipip/ipip_tunnel.ts";
+import { nodeAddress } from "../../overlay/node_entries.ts";
+import { requireBackendType } from "../../overlay/peer_lease.ts";
+import { commonBackendParts, type UdpSetup } from "./udp_setup.ts";
 
 interface FouSetup extends UdpSetup {
   /** The port of a former run, which may have been another one. */
@@ -14,7 +14,7 @@ interface FouSetup extends UdpSetup {
 
 export function fouBackend(setup: FouSetup): Backend {
   const { port, formerPort } = setup;
-  const common = commonParts(setup);
+  const common = commonBackendParts(setup);
   return {
     ...common,
     ownership: (external) => ({

@@ -1,9 +1,9 @@
 /** Whether the kernel can carry IPv4 packets in UDP by itself: ipip devices with FOU (linux/fou.h). */
 
 import type { IpAddress } from "../../addr/ip.ts";
-import type { Kernel } from "../../netlink/kernel.ts";
+import type { Kernel } from "../../kernel/kernel.ts";
 import type { Step } from "../../state/step.ts";
-import { ipipDevice } from "../ipip_tunnel.ts";
+import { ipipDevice } from "../ipip/ipip_tunnel.ts";
 
 /**
  * `undefined` if it can, else the reason, after `load` has been asked for the modules. It is tried out

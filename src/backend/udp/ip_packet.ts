@@ -7,7 +7,7 @@ export type Verdict = "forward" | "expired" | "drop";
  * Whether the packet of `length` bytes that begins at `at` may go on. The time to live must last for
  * one hop more: Go flannel's proxies, too, count as one each.
  */
-export function judge(view: DataView, at: number, length: number): Verdict {
+export function forwardingVerdict(view: DataView, at: number, length: number): Verdict {
   if (length < HEADER_BYTES || view.getUint8(at) >> 4 !== 4) return "drop";
   const headerBytes = headerLength(view, at);
   const totalBytes = view.getUint16(at + TOTAL_LENGTH);

@@ -5,7 +5,7 @@ import { MSG_DONTWAIT } from "../../../ffi/linux.ts";
 import {
   decrementTtl,
   destinationOf,
-  judge,
+  forwardingVerdict,
   NETWORK_UNREACHABLE,
   TIME_EXCEEDED,
 } from "./ip_packet.ts";
@@ -68,7 +68,7 @@ export class PacketPump {
     for (let slot = 0; slot < count; slot++) {
       const at = slot * SLOT_DISTANCE;
       const length = slots.received(slot);
-      const verdict = judge(slots.view, at, length);
+      const verdict = forwardingVerdict(slots.view, at, length);
       // Nobody uses this node to reach what is outside.
       const isInside = verdict !== "drop" &&
         ((destinationOf(slots.view, at) ^ network.address) & mask) === 0;
@@ -88,7 +88,7 @@ export class PacketPump {
     const { hops, complain } = this.#options;
     const { view } = this.#outgoing;
     const at = slot * SLOT_DISTANCE;
-    const verdict = judge(view, at, length);
+    const verdict = forwardingVerdict(view, at, length);
     if (verdict === "drop") return false; // IPv6, for example: the kernel asks for routers
     const hop = hops.find(destinationOf(view, at));
     if (hop === NO_HOP || verdict === "expired") {

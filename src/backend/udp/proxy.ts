@@ -10,10 +10,10 @@ import { addressOf } from "../../../ffi/memory.ts";
 import { type Ipv4, ipv4Number } from "../../addr/ip.ts";
 import { type Prefix, prefixAddress, prefixLength } from "../../addr/prefix.ts";
 import type { Lease, LeaseKey } from "../../subnet/lease.ts";
-import { backoffMs, systemClock } from "../../time/clock.ts";
-import type { NodeInput } from "../backend.ts";
-import { peerAddress } from "../peer_lease.ts";
-import { BackendError, type Target } from "../target.ts";
+import { backoffMs, systemClock } from "../../base/clock.ts";
+import type { NodeInput } from "../../overlay/backend.ts";
+import { peerAddress } from "../../overlay/peer_lease.ts";
+import { BackendError, type BackendTarget } from "../../overlay/backend_target.ts";
 import type { Subnet } from "./next_hops.ts";
 import type { FromProxy, HopChange, ProxySettings, ToProxy } from "./proxy_messages.ts";
 import type { UdpProxyOptions } from "./proxy_options.ts";
@@ -28,7 +28,7 @@ const STEADY_MS = 60_000;
 /** The thread answers within one batch of packets. */
 const STOP_MS = 1000;
 
-export class UdpProxy implements Target {
+export class UdpProxy implements BackendTarget {
   readonly #options: UdpProxyOptions;
   readonly #peers = new Map<LeaseKey, HopChange>();
   #settings: ProxySettings | undefined;

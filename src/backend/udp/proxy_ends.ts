@@ -4,7 +4,7 @@ import { errnoName } from "../../../ffi/errno.ts";
 import { errno, libc } from "../../../ffi/libc.ts";
 import * as k from "../../../ffi/linux.ts";
 import { addressOf } from "../../../ffi/memory.ts";
-import { attachTun, SystemError } from "../../../ffi/tun.ts";
+import { attachTun, SystemError } from "../../../ffi/tun_device.ts";
 import { formatIpv4 } from "../../addr/ip.ts";
 import { udpPortTaken } from "../../process/udp_port.ts";
 import type { ProxySettings } from "./proxy_messages.ts";

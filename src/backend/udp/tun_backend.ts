@@ -1,17 +1,17 @@
 /** udp by a proxy: a TUN device that takes in the whole network, and a target that moves packets. */
 
 import { type Link, NO_MAC } from "../../state/resource.ts";
-import type { Backend } from "../backend.ts";
-import { UDP_DEVICE } from "../ipip_tunnel.ts";
-import { networkRoute, nodeAddress } from "../node_entries.ts";
-import { requireBackendType, tunnelEnd } from "../peer_lease.ts";
-import type { Target } from "../target.ts";
-import { commonParts, type UdpSetup } from "./common.ts";
+import type { Backend } from "../../overlay/backend.ts";
+import { UDP_DEVICE } from "../ipip/ipip_tunnel.ts";
+import { networkRoute, nodeAddress } from "../../overlay/node_entries.ts";
+import { requireBackendType, tunnelEnd } from "../../overlay/peer_lease.ts";
+import type { BackendTarget } from "../../overlay/backend_target.ts";
+import { commonBackendParts, type UdpSetup } from "./udp_setup.ts";
 
 /** Where a peer's packets go, only the proxy knows; the kernel holds nothing for a peer. */
-export function tunBackend(setup: UdpSetup & { readonly proxy: Target }): Backend {
+export function tunBackend(setup: UdpSetup & { readonly proxy: BackendTarget }): Backend {
   const { network, proxy } = setup;
-  const common = commonParts(setup);
+  const common = commonBackendParts(setup);
   return {
     ...common,
     target: proxy,

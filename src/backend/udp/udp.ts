@@ -23,11 +23,11 @@
  */
 
 import type { IpAddress } from "../../addr/ip.ts";
-import { integerOption } from "../../config/options.ts";
-import { advertisedAddresses } from "../advertised.ts";
-import type { BackendHost, BackendModule } from "../backend.ts";
-import { IPIP_DEVICE, receivePort, removeFormerTunnel, UDP_DEVICE } from "../ipip_tunnel.ts";
-import { readIpv4Config } from "../ipv4_only.ts";
+import { integerOption } from "../../config/option_schema.ts";
+import { advertisedAddresses } from "../../overlay/advertised_addresses.ts";
+import type { BackendHost, BackendModule } from "../../overlay/backend.ts";
+import { IPIP_DEVICE, receivePort, removeFormerTunnel, UDP_DEVICE } from "../ipip/ipip_tunnel.ts";
+import { readIpv4Config } from "../../overlay/ipv4_only.ts";
 import { chooseDataPath } from "./data_path.ts";
 import { fouBackend } from "./fou_backend.ts";
 import { UdpProxy } from "./proxy.ts";

@@ -2,8 +2,8 @@
 
 import { FAMILIES, type Family } from "../../addr/ip.ts";
 import { type WireguardKey, ZERO_KEY } from "../../addr/wireguard_key.ts";
-import type { BackendHost } from "../backend.ts";
-import { jsonMember } from "../peer_lease.ts";
+import type { BackendHost } from "../../overlay/backend.ts";
+import { jsonMember } from "../../overlay/peer_lease.ts";
 import { readKeyFile, writeKeyFile } from "./key_file.ts";
 import { privateKeyFrom, publicKeyOf } from "./key_pair.ts";
 

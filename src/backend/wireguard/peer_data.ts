@@ -10,9 +10,9 @@ import {
   ZERO_KEY,
 } from "../../addr/wireguard_key.ts";
 import type { Lease } from "../../subnet/lease.ts";
-import { shown } from "../../text/shown.ts";
-import { ImplausibleLeaseError } from "../backend.ts";
-import { dataName, jsonMember, peerData } from "../peer_lease.ts";
+import { shown } from "../../base/quoting.ts";
+import { InvalidPeerError } from "../../overlay/backend.ts";
+import { dataName, jsonMember, peerData } from "../../overlay/peer_lease.ts";
 
 /** How nodes reach each other: a device for each family, or one for both over one of them. */
 export type Mode = "separate" | "auto" | "ipv4" | "ipv6";
@@ -47,7 +47,7 @@ export function readPeerData(
 export function mergePeerData(data: PerFamily<PeerData>, portV6: number): PeerData {
   const { 4: ipv4, 6: ipv6 } = data;
   if (ipv4 !== undefined && ipv6 !== undefined && ipv4.publicKey !== ipv6.publicKey) {
-    throw new ImplausibleLeaseError(
+    throw new InvalidPeerError(
       `its BackendData has the PublicKey ${ipv4.publicKey}, its BackendV6Data ${ipv6.publicKey}; ` +
         "a node with one device has one key",
     );
@@ -90,22 +90,22 @@ function readFamily(peer: Lease, family: Family, ownKey: WireguardKey): PeerData
   const text = jsonMember(data, "PublicKey");
   const publicKey = typeof text === "string" ? parseWireguardKey(text) : undefined;
   if (publicKey === undefined || publicKey === ZERO_KEY) {
-    throw new ImplausibleLeaseError(`the PublicKey ${shown(text)} of its ${name} is none`);
+    throw new InvalidPeerError(`the PublicKey ${shown(text)} of its ${name} is none`);
   }
   if (isLowOrderKey(publicKey)) {
-    throw new ImplausibleLeaseError(
+    throw new InvalidPeerError(
       `the PublicKey ${publicKey} of its ${name} is a point of low order, which no private key has`,
     );
   }
   if (publicKey === ownKey) {
-    throw new ImplausibleLeaseError(
+    throw new InvalidPeerError(
       `the PublicKey ${publicKey} of its ${name} is this node's own: the lease is a former one of ` +
         "this node, or one node has a copy of the other's key file",
     );
   }
   const port = jsonMember(data, "Port") ?? 0;
   if (typeof port !== "number" || !Number.isInteger(port) || port < 0 || port > 65535) {
-    throw new ImplausibleLeaseError(
+    throw new InvalidPeerError(
       `the Port ${shown(port)} of its ${name} is no port number`,
     );
   }

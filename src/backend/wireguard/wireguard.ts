@@ -35,25 +35,25 @@ import {
   type OptionValues,
   readOptions,
   stringOption,
-} from "../../config/options.ts";
+} from "../../config/option_schema.ts";
 import type { Log } from "../../log/log.ts";
 import type { Ownership } from "../../state/ownership.ts";
 import { NO_MAC, type Resource, type WireguardLink } from "../../state/resource.ts";
 import type { Lease } from "../../subnet/lease.ts";
-import type { DeviceIdentity } from "../../subnet/store.ts";
-import { advertisedAddresses } from "../advertised.ts";
+import type { DeviceIdentity } from "../../subnet/lease_store.ts";
+import { advertisedAddresses } from "../../overlay/advertised_addresses.ts";
 import {
   type Backend,
   type BackendHost,
   type BackendModule,
-  type ExternalInterface,
-  ImplausibleLeaseError,
+  InvalidPeerError,
   type NodeInput,
-} from "../backend.ts";
-import { ipv6MtuProblem, requireIpv6Mtu } from "../ipv6_mtu.ts";
-import { ipv6Enabled, networkRoute, nodeAddress } from "../node_entries.ts";
-import { jsonMember, requireBackendType } from "../peer_lease.ts";
-import { BackendError } from "../target.ts";
+} from "../../overlay/backend.ts";
+import type { ExternalInterface } from "../../host/external_interface.ts";
+import { ipv6MtuProblem, requireIpv6Mtu } from "../../overlay/ipv6_mtu.ts";
+import { ipv6Enabled, networkRoute, nodeAddress } from "../../overlay/node_entries.ts";
+import { jsonMember, requireBackendType } from "../../overlay/peer_lease.ts";
+import { BackendError } from "../../overlay/backend_target.ts";
 import { choosePrivateKey, keyFilePath } from "./identity.ts";
 import { publicKeyOf } from "./key_pair.ts";
 import {
@@ -131,7 +131,7 @@ class WireguardBackend implements Backend {
   readonly type = "wireguard";
   readonly attributes: Backend["attributes"];
   readonly identity: DeviceIdentity;
-  readonly needsPeerFacts = false;
+  readonly needsReachability = false;
   readonly routesNetwork = true;
   readonly #setup: WireguardSetup;
   readonly #publicKey: WireguardKey;
@@ -210,11 +210,11 @@ class WireguardBackend implements Backend {
     const link = this.#deviceFor(underlay);
     const address = peer.attributes.publicAddresses[underlay];
     if (address === undefined) {
-      throw new ImplausibleLeaseError(`it has no public IPv${underlay} address to send to`);
+      throw new InvalidPeerError(`it has no public IPv${underlay} address to send to`);
     }
     const defect = whyNotUnicast(address);
     if (defect !== undefined) {
-      throw new ImplausibleLeaseError(`its public address ${address} is ${defect}`);
+      throw new InvalidPeerError(`its public address ${address} is ${defect}`);
     }
     return {
       kind: "wireguard-peer",

@@ -23,7 +23,7 @@ interface Connection {
   idleSinceMs: number;
 }
 
-export class Connections {
+export class ClientConnections {
   readonly #limits: ServerLimits;
   readonly #log: Log;
   readonly #byPeer = new Map<string, Connection>();

@@ -1,28 +1,28 @@
 /** The calls with possibly large answers: KV's reads and writes, and the keys of a lease. */
 
 import { create, toBinary } from "@bufbuild/protobuf";
-import { KV, Lease, type RangeRequest, RangeResponseSchema } from "../../subnet/etcd/rpc/rpc_pb.ts";
-import { AnswerPool } from "../answer_pool.ts";
-import type { CommitQueue } from "../commit_queue.ts";
-import { checkDelete, checkPut, deleteKeys, putKey } from "../key_writes.ts";
-import type { LeaseTable } from "../lease_table.ts";
-import { checkRange, sliceRange } from "../range_query.ts";
-import { assertCost, costOf, MAX_ANSWER_BYTES, MAX_TRANSACTION_BYTES } from "../read_cost.ts";
-import { Refusal } from "../refusal.ts";
-import type { Storage } from "../storage.ts";
-import type { Store, WriteTransaction } from "../store.ts";
-import { performTransaction } from "../transaction.ts";
-import { checkTransaction } from "../transaction_check.ts";
-import { type Header, responseHeader } from "./header.ts";
-import type { StreamHandler } from "./server.ts";
+import { KV, Lease, type RangeRequest, RangeResponseSchema } from "../../etcd/api/rpc_pb.ts";
+import { ResponsePool } from "../mvcc/response_pool.ts";
+import type { CommitQueue } from "../mvcc/commit_queue.ts";
+import { checkDelete, checkPut, deleteKeys, putKey } from "../mvcc/key_writes.ts";
+import type { Lessor } from "../mvcc/lessor.ts";
+import { sliceRange, validateRange } from "../mvcc/range_query.ts";
+import { assertCost, costOf, MAX_ANSWER_BYTES, MAX_TRANSACTION_BYTES } from "../mvcc/read_cost.ts";
+import { RequestError } from "../mvcc/request_error.ts";
+import type { Storage } from "../mvcc/storage.ts";
+import type { MvccStore, WriteTransaction } from "../mvcc/mvcc_store.ts";
+import { performTransaction } from "../mvcc/transaction.ts";
+import { validateTransaction } from "../mvcc/transaction_check.ts";
+import { type Header, responseHeader } from "./response_header.ts";
+import type { StreamHandler } from "./http2_server.ts";
 import { type CallShares, unaryCall } from "./unary_call.ts";
 
 export interface KeyCallsOptions {
-  readonly store: Store;
+  readonly store: MvccStore;
   readonly storage: Storage;
   readonly commits: CommitQueue;
-  readonly leases: LeaseTable;
-  readonly pool: AnswerPool;
+  readonly leases: Lessor;
+  readonly pool: ResponsePool;
 }
 
 /** Of requests that wait with all that they bring; what a node writes is done at once. */
@@ -30,7 +30,7 @@ const REQUESTS = { smallBytes: 32 << 20, largeBytes: 64 << 20 };
 
 export function keyCalls(options: KeyCallsOptions): [path: string, handler: StreamHandler][] {
   const { store, storage, commits, leases, pool } = options;
-  const memory = { answers: pool, requests: new AnswerPool(REQUESTS) };
+  const memory = { answers: pool, requests: new ResponsePool(REQUESTS) };
   const hasLease = (id: bigint) => leases.has(id);
   const headerAt = (revision: bigint) => responseHeader(storage.identity, revision);
   const write = async <T extends object>(
@@ -46,14 +46,14 @@ export function keyCalls(options: KeyCallsOptions): [path: string, handler: Stre
         });
         return { ...result, header: headerAt(revision) };
       } catch (error) {
-        if (!(error instanceof Refusal) || error.reason !== "tooManyRequests") throw error;
+        if (!(error instanceof RequestError) || error.reason !== "tooManyRequests") throw error;
         await shares.prepay();
       }
     }
   };
   return [
     unaryCall(KV.method.range, memory, async (request, shares) => {
-      checkRange(request);
+      validateRange(request);
       return await range(store, request, { shares, headerAt });
     }),
     unaryCall(KV.method.put, memory, async (request, shares) => {
@@ -70,7 +70,7 @@ export function keyCalls(options: KeyCallsOptions): [path: string, handler: Stre
       return { ...answer, prevKvs: [...answer.prevKvs] };
     }),
     unaryCall(KV.method.txn, memory, async (request, shares) => {
-      checkTransaction(request);
+      validateTransaction(request);
       return await write(
         shares,
         (transaction) => performTransaction(transaction, request, hasLease),
@@ -94,7 +94,7 @@ export function keyCalls(options: KeyCallsOptions): [path: string, handler: Stre
 
 /** The answer in parts: concatenated protobuf messages are one message with the fields of all. */
 async function range(
-  store: Store,
+  store: MvccStore,
   request: RangeRequest,
   { shares, headerAt }: { shares: CallShares; headerAt: (revision: bigint) => Header },
 ): Promise<Uint8Array[]> {

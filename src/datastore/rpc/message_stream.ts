@@ -8,7 +8,7 @@
 
 import { Code, ConnectError } from "@connectrpc/connect";
 import { constants, type Http2ServerResponse } from "node:http2";
-import { MAX_REQUEST_BYTES } from "../key_writes.ts";
+import { MAX_REQUEST_BYTES } from "../mvcc/key_writes.ts";
 
 /** With the half megabyte that etcd allows a message on top. */
 export const MAX_MESSAGE_BYTES = MAX_REQUEST_BYTES + (512 << 10);

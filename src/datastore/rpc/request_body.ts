@@ -8,7 +8,7 @@
 
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Http2ServerRequest } from "node:http2";
-import { Refusal } from "../refusal.ts";
+import { RequestError } from "../mvcc/request_error.ts";
 import type { Arrival } from "./message_stream.ts";
 
 export interface RequestBodyOptions {
@@ -98,7 +98,9 @@ export class RequestBody implements AsyncIterableIterator<Uint8Array>, Arrival {
       this.#startTimer(this.#options.messageMs);
     }
     this.#isArriving = bytes > 0;
-    if (bytes > 0 && unfinished.bytes > maxUnfinishedBytes) throw new Refusal("tooManyRequests");
+    if (bytes > 0 && unfinished.bytes > maxUnfinishedBytes) {
+      throw new RequestError("tooManyRequests");
+    }
   }
 
   #take(chunk: Uint8Array): void {

@@ -1,13 +1,13 @@
 /** What the datastore throws, as gRPC clients understand it. */
 
 import { Code, ConnectError } from "@connectrpc/connect";
-import { DatastoreError } from "../datastore_error.ts";
-import { Refusal } from "../refusal.ts";
+import { DatastoreError } from "../mvcc/datastore_error.ts";
+import { RequestError } from "../mvcc/request_error.ts";
 
 /** An error that no client can do anything about has the code `Internal`. */
 export function rpcError(error: unknown): ConnectError {
   if (error instanceof ConnectError) return error;
-  if (error instanceof Refusal) return new ConnectError(error.message, error.code);
+  if (error instanceof RequestError) return new ConnectError(error.message, error.code);
   if (error instanceof DatastoreError) {
     return new ConnectError(`flanneld datastore: ${error.message}`, Code.Unavailable);
   }

@@ -12,18 +12,18 @@ import {
   Lease,
   type LeaseKeepAliveRequest,
   Maintenance,
-} from "../../subnet/etcd/rpc/rpc_pb.ts";
-import type { LeaseTable } from "../lease_table.ts";
-import { Refusal } from "../refusal.ts";
-import type { Storage } from "../storage.ts";
-import type { Store } from "../store.ts";
-import { type Header, responseHeader, TERM } from "./header.ts";
+} from "../../etcd/api/rpc_pb.ts";
+import type { Lessor } from "../mvcc/lessor.ts";
+import { RequestError } from "../mvcc/request_error.ts";
+import type { Storage } from "../mvcc/storage.ts";
+import type { MvccStore } from "../mvcc/mvcc_store.ts";
+import { type Header, responseHeader, TERM } from "./response_header.ts";
 import { rpcError } from "./rpc_error.ts";
 
 export interface ServicesOptions {
-  readonly store: Store;
+  readonly store: MvccStore;
   readonly storage: Storage;
-  readonly leases: LeaseTable;
+  readonly leases: Lessor;
   /** Where clients reach this server. */
   readonly url: string;
   readonly name: string;
@@ -43,7 +43,7 @@ export function registerServices(router: ConnectRouter, options: ServicesOptions
   router.service(Maintenance, maintenanceService(options, header));
   router.service(Auth, {
     authenticate: () => {
-      throw new Refusal("authNotEnabled");
+      throw new RequestError("authNotEnabled");
     },
   });
 }
@@ -85,7 +85,7 @@ function leaseService(
 }
 
 /** What is thrown in the middle of a stream passes by the server's own translation. */
-async function keepAlive(leases: LeaseTable, id: bigint): Promise<bigint> {
+async function keepAlive(leases: Lessor, id: bigint): Promise<bigint> {
   try {
     return await leases.keepAlive(id);
   } catch (error) {

@@ -10,23 +10,23 @@ import {
   toBinary,
 } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
-import type { AnswerPool, Share } from "../answer_pool.ts";
-import { assertCost, costOf, MAX_TRANSACTION_BYTES } from "../read_cost.ts";
-import { Refusal } from "../refusal.ts";
-import type { Size } from "../storage.ts";
+import type { ResponsePool, Share } from "../mvcc/response_pool.ts";
+import { assertCost, costOf, MAX_TRANSACTION_BYTES } from "../mvcc/read_cost.ts";
+import { RequestError } from "../mvcc/request_error.ts";
+import type { Size } from "../mvcc/storage.ts";
 import type { MessageWriter } from "./message_stream.ts";
-import type { StreamHandler } from "./server.ts";
+import type { StreamHandler } from "./http2_server.ts";
 
 /** The shares of the pool that one call holds while it is served. */
 export class CallShares implements Disposable {
-  readonly #pool: AnswerPool;
+  readonly #pool: ResponsePool;
   #shares: Share[] = [];
   /** Reserved before the reads are repeated. */
   #prepaid: { readonly cost: number; readonly share: Share } | undefined;
   #cost = 0;
   readonly #writer: Pick<MessageWriter, "isClosed" | "peer">;
 
-  constructor(pool: AnswerPool, writer: Pick<MessageWriter, "isClosed" | "peer">) {
+  constructor(pool: ResponsePool, writer: Pick<MessageWriter, "isClosed" | "peer">) {
     this.#pool = pool;
     this.#writer = writer;
   }
@@ -58,7 +58,7 @@ export class CallShares implements Disposable {
     assertCost(this.#cost, MAX_TRANSACTION_BYTES);
     if (this.#cost <= before) return;
     const share = this.#pool.tryTake(this.#cost - before, this.#writer.peer);
-    if (share === undefined) throw new Refusal("tooManyRequests");
+    if (share === undefined) throw new RequestError("tooManyRequests");
     this.#shares.push(share);
   }
 
@@ -81,9 +81,9 @@ export class CallShares implements Disposable {
 export type Answer<Output extends DescMessage> = readonly Uint8Array[] | MessageInitShape<Output>;
 
 export interface CallMemory {
-  readonly answers: AnswerPool;
+  readonly answers: ResponsePool;
   /** For requests that are whole and may wait for others. */
-  readonly requests: AnswerPool;
+  readonly requests: ResponsePool;
 }
 
 /** The path of a method and its handler, which calls `act`; errors of `act` are sent to the client. */
@@ -95,7 +95,7 @@ export function unaryCall<Input extends DescMessage, Output extends DescMessage>
   const handler = async (messages: AsyncIterable<Uint8Array>, writer: MessageWriter) => {
     const message = await onlyMessage(messages);
     using held = requests.tryTake(message.length, writer.peer);
-    if (held === undefined) throw new Refusal("tooManyRequests");
+    if (held === undefined) throw new RequestError("tooManyRequests");
     const request = parseMessage(method.input, message);
     using shares = new CallShares(answers, writer);
     const answer = await act(request, shares);

@@ -2,31 +2,27 @@
 
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { ConnectError } from "@connectrpc/connect";
-import {
-  type Event,
-  Event_EventType as EventType,
-  EventSchema,
-} from "../../subnet/etcd/rpc/kv_pb.ts";
+import { type Event, Event_EventType as EventType, EventSchema } from "../../etcd/api/kv_pb.ts";
 import {
   Watch,
   WatchCreateRequest_FilterType as FilterType,
   type WatchRequest as WatchRequestMessage,
   WatchRequestSchema,
   WatchResponseSchema,
-} from "../../subnet/etcd/rpc/rpc_pb.ts";
-import type { AnswerPool } from "../answer_pool.ts";
-import type { Change } from "../entry.ts";
-import { keyRange } from "../key_range.ts";
-import type { Storage } from "../storage.ts";
-import type { WatchEvent, WatchHub } from "../watch_hub.ts";
+} from "../../etcd/api/rpc_pb.ts";
+import type { ResponsePool } from "../mvcc/response_pool.ts";
+import type { Change } from "../mvcc/revision_entry.ts";
+import { keyRange } from "../mvcc/key_range.ts";
+import type { Storage } from "../mvcc/storage.ts";
+import type { WatchEvent, WatchHub } from "../mvcc/watch_hub.ts";
 import {
   HISTORY_PAGE_BYTES,
   sizeOf,
+  type WatchCreateRequest,
   type WatchOutput,
-  type WatchRequest,
   type WatchStream,
-} from "../watch_stream.ts";
-import { responseHeader } from "./header.ts";
+} from "../mvcc/watch_stream.ts";
+import { responseHeader } from "./response_header.ts";
 import { frame, type MessageWriter } from "./message_stream.ts";
 import { parseMessage } from "./unary_call.ts";
 
@@ -37,7 +33,7 @@ export const WATCH_PATH = `/${Watch.typeName}/${Watch.method.watch.name}`;
 export interface WatchServiceOptions {
   readonly hub: WatchHub;
   readonly storage: Storage;
-  readonly pool: AnswerPool;
+  readonly pool: ResponsePool;
 }
 
 /**
@@ -109,7 +105,7 @@ type CreateRequest = Extract<
   { case: "createRequest" }
 >["value"];
 
-function watchRequest(message: CreateRequest): WatchRequest {
+function watchRequest(message: CreateRequest): WatchCreateRequest {
   // The first key there can be: an empty key stands for all of them.
   const key = message.key.length === 0 ? FIRST_KEY : message.key;
   return {

@@ -1,12 +1,12 @@
 /** All keys of a store at one revision, with the leases they are attached to. */
 
 import { Code, ConnectError } from "@connectrpc/connect";
-import { KV, Lease, type RangeResponse } from "../../subnet/etcd/rpc/rpc_pb.ts";
-import { DatastoreError } from "../datastore_error.ts";
-import type { Entry } from "../entry.ts";
-import { keyAfter } from "../key_range.ts";
-import { forEach } from "./for_each.ts";
-import type { Remote } from "./remote.ts";
+import { KV, Lease, type RangeResponse } from "../../etcd/api/rpc_pb.ts";
+import { DatastoreError } from "../mvcc/datastore_error.ts";
+import type { RevisionEntry } from "../mvcc/revision_entry.ts";
+import { keyAfter } from "../mvcc/key_range.ts";
+import { mapConcurrently } from "./map_concurrently.ts";
+import type { RemoteEtcd } from "./remote_etcd.ts";
 
 export interface Dump {
   readonly revision: bigint;
@@ -19,7 +19,7 @@ export interface DumpedLease {
   readonly remainingSeconds: bigint;
 }
 
-export type DumpedEntry = Pick<Entry, "key" | "value" | "lease">;
+export type DumpedEntry = Pick<RevisionEntry, "key" | "value" | "lease">;
 
 /** The largest values that etcd takes make 150 MiB of it, which both sides hold in memory. */
 const PAGE = 100n;
@@ -30,12 +30,12 @@ const NO_END = new Uint8Array(1);
  * damaged key; with `onDamaged`, damaged keys are passed to it and left out.
  */
 export async function readDump(
-  remote: Remote,
+  remote: RemoteEtcd,
   { onDamaged }: { readonly onDamaged?: (key: Uint8Array) => void } = {},
 ): Promise<Dump> {
   const { revision, entries } = await readEntries(remote, onDamaged);
   const ids = [...new Set(entries.map(({ lease }) => lease))].filter((id) => id !== 0n);
-  const read = await forEach(ids, async (id): Promise<DumpedLease> => {
+  const read = await mapConcurrently(ids, async (id): Promise<DumpedLease> => {
     const answer = await remote.call("read a lease", Lease.method.leaseTimeToLive, { ID: id });
     return { id, remainingSeconds: answer.TTL };
   });
@@ -48,7 +48,7 @@ export async function readDump(
 type OnDamaged = ((key: Uint8Array) => void) | undefined;
 
 async function readEntries(
-  remote: Remote,
+  remote: RemoteEtcd,
   onDamaged: OnDamaged,
 ): Promise<{ revision: bigint; entries: DumpedEntry[] }> {
   const entries: DumpedEntry[] = [];
@@ -86,7 +86,7 @@ interface PageAnswer {
   readonly next: Uint8Array | undefined;
 }
 
-async function readPage(remote: Remote, page: Page, onDamaged: OnDamaged): Promise<PageAnswer> {
+async function readPage(remote: RemoteEtcd, page: Page, onDamaged: OnDamaged): Promise<PageAnswer> {
   try {
     return pageAnswer(await remote.call("read all keys", KV.method.range, page));
   } catch (error) {

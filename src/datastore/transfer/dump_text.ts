@@ -13,8 +13,8 @@
  * A key or value that is not text is written as base64, under `keyBase64` or `valueBase64`.
  */
 
-import { DatastoreError } from "../datastore_error.ts";
-import { leaseText } from "../lease_table.ts";
+import { DatastoreError } from "../mvcc/datastore_error.ts";
+import { leaseText } from "../mvcc/lessor.ts";
 import type { Dump, DumpedEntry, DumpedLease } from "./dump.ts";
 
 const FORMAT = 1;

@@ -6,12 +6,12 @@
  * written meanwhile: the histories tell which of two versions is the newer one.
  */
 
-import { DatastoreError } from "../datastore_error.ts";
-import { keyText } from "../key_range.ts";
+import { DatastoreError } from "../mvcc/datastore_error.ts";
+import { keyText } from "../mvcc/key_range.ts";
 import { type Dump, type DumpedEntry, type DumpedLease, readDump } from "./dump.ts";
-import { forEach } from "./for_each.ts";
+import { mapConcurrently } from "./map_concurrently.ts";
 import { isAhead } from "./history.ts";
-import type { Remote } from "./remote.ts";
+import type { RemoteEtcd } from "./remote_etcd.ts";
 import {
   compareWith,
   isSame,
@@ -35,7 +35,11 @@ interface MigrateOptions {
 }
 
 /** Throws `DatastoreError`. */
-export async function migrate(from: Remote, to: Remote, options: MigrateOptions): Promise<void> {
+export async function migrate(
+  from: RemoteEtcd,
+  to: RemoteEtcd,
+  options: MigrateOptions,
+): Promise<void> {
   const { overwrite, report } = options;
   let dump = await readDump(from);
   assertNotEmpty(from, dump);
@@ -63,7 +67,7 @@ export async function migrate(from: Remote, to: Remote, options: MigrateOptions)
   );
 }
 
-function assertNotEmpty({ endpoints }: Remote, { entries }: Dump): void {
+function assertNotEmpty({ endpoints }: RemoteEtcd, { entries }: Dump): void {
   if (entries.length > 0) return;
   throw new DatastoreError(`there is nothing to copy: ${endpoints} holds no keys`);
 }
@@ -83,13 +87,13 @@ interface Plan {
  * keys of which it cannot be told which version is the newer one, unless they may be overwritten.
  */
 async function planCopy(
-  { from, to, overwrite }: { from: Remote; to: Remote; overwrite: boolean },
+  { from, to, overwrite }: { from: RemoteEtcd; to: RemoteEtcd; overwrite: boolean },
   { entries }: Dump,
   before?: Dump,
 ): Promise<Plan> {
   const { present, different } = await compareWith(to, entries);
   const own = new Map(before?.entries.map((entry) => [keyText(entry.key), entry]));
-  const judged = await forEach(different, async (entry) => {
+  const judged = await mapConcurrently(different, async (entry) => {
     const other = present.get(keyText(entry.key));
     const isOwn = other === undefined || isSame(own.get(keyText(entry.key)), other);
     return { entry, newer: isOwn ? "from" : await newerOf({ from, to }, entry, other) };
@@ -110,7 +114,7 @@ async function planCopy(
 
 /** Which of the stores has the newer version of a key; both may have changed since they were equal. */
 async function newerOf(
-  { from, to }: { from: Remote; to: Remote },
+  { from, to }: { from: RemoteEtcd; to: RemoteEtcd },
   entry: DumpedEntry,
   other: DumpedEntry,
 ): Promise<"from" | "to" | "unknown"> {
@@ -132,7 +136,7 @@ function verified({ entries, leases }: Dump, { equalCount, keptCount }: Plan): s
 }
 
 async function renew(
-  to: Remote,
+  to: RemoteEtcd,
   { leases }: Dump,
   report: MigrateOptions["report"],
 ): Promise<void> {
@@ -149,7 +153,7 @@ async function renew(
  * has moved, and where it was its lease has run out.
  */
 async function withoutRenewed(
-  to: Remote,
+  to: RemoteEtcd,
   entries: readonly DumpedEntry[],
   leases: readonly DumpedLease[],
 ): Promise<DumpedEntry[]> {

@@ -6,13 +6,13 @@ import {
   KV,
   Lease,
   type TxnRequestSchema,
-} from "../../subnet/etcd/rpc/rpc_pb.ts";
-import { DatastoreError } from "../datastore_error.ts";
-import type { Entry } from "../entry.ts";
-import { compareKeys, keyText } from "../key_range.ts";
+} from "../../etcd/api/rpc_pb.ts";
+import { DatastoreError } from "../mvcc/datastore_error.ts";
+import type { RevisionEntry } from "../mvcc/revision_entry.ts";
+import { compareKeys, keyText } from "../mvcc/key_range.ts";
 import type { Dump, DumpedEntry, DumpedLease } from "./dump.ts";
-import { forEach } from "./for_each.ts";
-import type { Remote } from "./remote.ts";
+import { mapConcurrently } from "./map_concurrently.ts";
+import type { RemoteEtcd } from "./remote_etcd.ts";
 
 export interface RestoreResult {
   readonly written: number;
@@ -35,7 +35,7 @@ const LEASE_SLACK_SECONDS = 5n;
  * written. Throws `DatastoreError`.
  */
 export async function restoreDump(
-  remote: Remote,
+  remote: RemoteEtcd,
   dump: Dump,
   { overwrite }: { overwrite: boolean },
 ): Promise<RestoreResult> {
@@ -49,11 +49,11 @@ export async function restoreDump(
 }
 
 /** What a store holds, by `keyText`. */
-export type Present = ReadonlyMap<string, Entry>;
+export type Present = ReadonlyMap<string, RevisionEntry>;
 
 /** What the store holds of the entries' keys, and the entries that it does not hold as they are. */
 export async function compareWith(
-  remote: Remote,
+  remote: RemoteEtcd,
   entries: readonly DumpedEntry[],
 ): Promise<{ present: Present; different: readonly DumpedEntry[] }> {
   const present = await readPresent(remote, entries);
@@ -66,18 +66,18 @@ export async function compareWith(
  * entries. Throws `DatastoreError` when the store no longer holds what `present` says.
  */
 export async function writeEntries(
-  remote: Remote,
+  remote: RemoteEtcd,
   { entries, leases }: Pick<Dump, "entries" | "leases">,
   present: Present,
 ): Promise<void> {
   const used = new Set(entries.map(({ lease }) => lease));
-  await forEach(leases.filter(({ id }) => used.has(id)), (lease) => grant(remote, lease));
+  await mapConcurrently(leases.filter(({ id }) => used.has(id)), (lease) => grant(remote, lease));
   for (const batch of batches(entries)) await writeBatch(remote, batch, present);
 }
 
 /** Removes those keys that are there; they must have these values. Throws `DatastoreError`. */
 export async function removeEntries(
-  remote: Remote,
+  remote: RemoteEtcd,
   entries: readonly DumpedEntry[],
 ): Promise<void> {
   // A lease that has expired in one store may have expired in its copy, too.
@@ -102,10 +102,10 @@ export async function removeEntries(
  * of them how many seconds it has then: those that it was granted there, which may still be fewer.
  */
 export async function renewLeases(
-  remote: Remote,
+  remote: RemoteEtcd,
   leases: readonly DumpedLease[],
 ): Promise<bigint[]> {
-  const renewed = await forEach(leases, async ({ id, remainingSeconds }) => {
+  const renewed = await mapConcurrently(leases, async ({ id, remainingSeconds }) => {
     const left = await timeLeft(remote, id);
     const isShort = left > 0n && left + LEASE_SLACK_SECONDS < remainingSeconds;
     return isShort ? await remote.renewLease(id) : undefined;
@@ -115,10 +115,10 @@ export async function renewLeases(
 
 /** The ids of the leases that have clearly more time left in the store than in the dump. */
 export async function outlastedLeases(
-  remote: Remote,
+  remote: RemoteEtcd,
   leases: readonly DumpedLease[],
 ): Promise<bigint[]> {
-  const compared = await forEach(leases, async ({ id, remainingSeconds }) => ({
+  const compared = await mapConcurrently(leases, async ({ id, remainingSeconds }) => ({
     id,
     isLonger: await timeLeft(remote, id) > remainingSeconds + LEASE_SLACK_SECONDS,
   }));
@@ -127,7 +127,7 @@ export async function outlastedLeases(
 
 /** What is thrown where keys would have to be replaced; `soFar` is what has been done, if anything. */
 export function otherValues(
-  { endpoints }: Remote,
+  { endpoints }: RemoteEtcd,
   entries: readonly DumpedEntry[],
   soFar: string,
 ): DatastoreError {
@@ -162,8 +162,8 @@ function* batches(entries: readonly DumpedEntry[]): Generator<readonly DumpedEnt
   if (batch.length > 0) yield batch;
 }
 
-async function readPresent(remote: Remote, entries: readonly DumpedEntry[]): Promise<Present> {
-  const present = new Map<string, Entry>();
+async function readPresent(remote: RemoteEtcd, entries: readonly DumpedEntry[]): Promise<Present> {
+  const present = new Map<string, RevisionEntry>();
   for (const batch of batches(entries)) {
     const success = batch.map(({ key }) => ({
       request: { case: "requestRange" as const, value: { key } },
@@ -183,20 +183,20 @@ export function isSame(present: DumpedEntry | undefined, { value, lease }: Dumpe
     compareKeys(present.value, value) === 0;
 }
 
-async function grant(remote: Remote, { id, remainingSeconds }: DumpedLease): Promise<void> {
+async function grant(remote: RemoteEtcd, { id, remainingSeconds }: DumpedLease): Promise<void> {
   if (await timeLeft(remote, id) > 0n) return;
   const request = { ID: id, TTL: remainingSeconds };
   await remote.call("grant a lease", Lease.method.leaseGrant, request);
 }
 
 /** Seconds; 0n or less when there is no such lease. */
-async function timeLeft(remote: Remote, id: bigint): Promise<bigint> {
+async function timeLeft(remote: RemoteEtcd, id: bigint): Promise<bigint> {
   return (await remote.call("read a lease", Lease.method.leaseTimeToLive, { ID: id })).TTL;
 }
 
 /** Only if none of the keys has changed meanwhile. */
 async function writeBatch(
-  remote: Remote,
+  remote: RemoteEtcd,
   entries: readonly DumpedEntry[],
   before: Present,
 ): Promise<void> {
@@ -217,7 +217,7 @@ async function writeBatch(
 
 /** All or nothing. */
 async function change(
-  remote: Remote,
+  remote: RemoteEtcd,
   request: MessageInitShape<typeof TxnRequestSchema>,
 ): Promise<void> {
   const { succeeded } = await remote.call("write keys", KV.method.txn, request);

@@ -3,5 +3,5 @@
 export { readDump } from "./dump.ts";
 export { dumpText, parseDump } from "./dump_text.ts";
 export { migrate } from "./migrate.ts";
-export { Remote } from "./remote.ts";
+export { RemoteEtcd } from "./remote_etcd.ts";
 export { restoreDump } from "./restore.ts";

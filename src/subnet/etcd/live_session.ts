@@ -13,11 +13,11 @@
 
 import { familyOf, type IpAddress } from "../../addr/ip.ts";
 import type { Log } from "../../log/log.ts";
-import { Recurrence } from "../../log/recurrence.ts";
-import { RepeatedFailure } from "../../log/throttle.ts";
-import { DuplicateNodeError } from "../store.ts";
-import { backoffMs, type Clock, sleep } from "../../time/clock.ts";
-import type { Compare, Etcd, EtcdWatch, KeyValue } from "./etcd.ts";
+import { RecurringEvent } from "../../log/recurring_problem.ts";
+import { RepeatedFailure } from "../../log/repeated_failure.ts";
+import { DuplicateNodeError } from "../lease_store.ts";
+import { backoffMs, type Clock, sleep } from "../../base/clock.ts";
+import type { Compare, Etcd, EtcdWatch, KeyValue } from "../../etcd/client/etcd.ts";
 
 /** This node, as the others are told of it. */
 export interface LiveNode {
@@ -27,10 +27,10 @@ export interface LiveNode {
   /** Name of the interface that carries the public address. */
   readonly interface: string;
   /** This host's interfaces, to choose another one from. */
-  readonly interfaces: readonly HostInterface[];
+  readonly interfaces: readonly SessionInterface[];
 }
 
-export interface HostInterface {
+export interface SessionInterface {
   readonly name: string;
   readonly addresses: readonly string[];
 }
@@ -54,7 +54,7 @@ export class LiveSession implements AsyncDisposable {
   readonly #options: LiveSessionOptions;
   readonly #stopped = new AbortController();
   readonly #failure: RepeatedFailure;
-  readonly #putBack: Recurrence;
+  readonly #putBack: RecurringEvent;
   readonly #value: string;
   #etcdLease: bigint | undefined;
   /** Changes of the key that are not this node's own, and how many of them have been handled. */
@@ -82,7 +82,7 @@ export class LiveSession implements AsyncDisposable {
       log: options.log,
       nowMs: () => options.clock.nowMs(),
     });
-    this.#putBack = new Recurrence({ log: options.log, nowMs: () => options.clock.nowMs() });
+    this.#putBack = new RecurringEvent({ log: options.log, nowMs: () => options.clock.nowMs() });
   }
 
   /**
@@ -265,7 +265,7 @@ export function isLiveSession(keyValue: KeyValue): boolean {
   return readHolder(keyValue) !== undefined;
 }
 
-export interface FormerSessionOptions
+export interface PreviousSessionOptions
   extends Pick<LiveSessionOptions, "etcd" | "key" | "clock" | "log"> {
   /** `LiveNode.identity` of this node. */
   readonly ownIdentity: string;
@@ -284,8 +284,8 @@ export interface FormerSessionOptions
  * Returns the condition under which this remains true, for a transaction. Waits for the end of a session
  * whose node may have died; throws `DuplicateNodeError` if that node is alive.
  */
-export async function endOfFormerSession(
-  options: FormerSessionOptions,
+export async function endOfPreviousSession(
+  options: PreviousSessionOptions,
   signal: AbortSignal,
 ): Promise<Compare> {
   const { etcd, key, ownIdentity, subject, duplicate, patienceMs, isMoot } = options;

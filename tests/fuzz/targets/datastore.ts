@@ -9,12 +9,17 @@ import {
   toBinary,
 } from "@bufbuild/protobuf";
 import { ConnectError } from "@connectrpc/connect";
-import { AnswerPool } from "../../../src/datastore/answer_pool.ts";
-import { CommitQueue } from "../../../src/datastore/commit_queue.ts";
-import { DatastoreError } from "../../../src/datastore/datastore_error.ts";
-import { checkDelete, checkPut, deleteKeys, putKey } from "../../../src/datastore/key_writes.ts";
-import { checkRange, queryRange } from "../../../src/datastore/range_query.ts";
-import { Refusal } from "../../../src/datastore/refusal.ts";
+import { ResponsePool } from "../../../src/datastore/mvcc/response_pool.ts";
+import { CommitQueue } from "../../../src/datastore/mvcc/commit_queue.ts";
+import { DatastoreError } from "../../../src/datastore/mvcc/datastore_error.ts";
+import {
+  checkDelete,
+  checkPut,
+  deleteKeys,
+  putKey,
+} from "../../../src/datastore/mvcc/key_writes.ts";
+import { queryRange, validateRange } from "../../../src/datastore/mvcc/range_query.ts";
+import { RequestError } from "../../../src/datastore/mvcc/request_error.ts";
 import {
   frame,
   type MessageWriter,
@@ -22,8 +27,8 @@ import {
 } from "../../../src/datastore/rpc/message_stream.ts";
 import { keyCalls } from "../../../src/datastore/rpc/key_calls.ts";
 import { serveWatches } from "../../../src/datastore/rpc/watch_service.ts";
-import { performTransaction } from "../../../src/datastore/transaction.ts";
-import { checkTransaction } from "../../../src/datastore/transaction_check.ts";
+import { performTransaction } from "../../../src/datastore/mvcc/transaction.ts";
+import { validateTransaction } from "../../../src/datastore/mvcc/transaction_check.ts";
 import { dumpText, parseDump } from "../../../src/datastore/transfer/dump_text.ts";
 import {
   DeleteRangeRequestSchema,
@@ -32,7 +37,7 @@ import {
   RangeRequestSchema,
   TxnRequestSchema,
   WatchRequestSchema,
-} from "../../../src/subnet/etcd/rpc/rpc_pb.ts";
+} from "../../../src/etcd/api/rpc_pb.ts";
 import { bytes, TestStore } from "../../unit/datastore/fixture.ts";
 import { equal } from "../equal.ts";
 import type { FuzzTarget } from "../fuzz.ts";
@@ -71,7 +76,7 @@ function testStore(): TestStore {
 }
 process.on("exit", () => current?.store[Symbol.dispose]());
 
-const REFUSALS = [NoMessage, Refusal, ConnectError];
+const REFUSALS = [NoMessage, RequestError, ConnectError];
 const WORDS = [
   "\n\u0001a",
   "\u0012\u0001\0",
@@ -107,7 +112,7 @@ const range: FuzzTarget = {
   refusals: REFUSALS,
   run(input) {
     const request = read(RangeRequestSchema, input);
-    checkRange(request);
+    validateRange(request);
     const { kvs, count, more } = queryRange(testStore().store, request);
     equal(BigInt(kvs.length) <= count, true);
     if (request.limit > 0n) equal(BigInt(kvs.length) <= request.limit, true);
@@ -149,7 +154,7 @@ const transaction: FuzzTarget = {
   refusals: REFUSALS,
   run(input) {
     const request = read(TxnRequestSchema, input);
-    checkTransaction(request);
+    validateTransaction(request);
     const { store, leases } = testStore();
     store.write((transaction) => performTransaction(transaction, request, (id) => leases.has(id)));
   },
@@ -247,7 +252,7 @@ const watch: FuzzTarget = {
   async run(input) {
     const { hub, storage } = testStore();
     await serveWatches(
-      { hub, storage, pool: new AnswerPool() },
+      { hub, storage, pool: new ResponsePool() },
       readMessages(parts(input)),
       silentWriter(),
     );
@@ -270,7 +275,7 @@ const call: FuzzTarget = {
   async run(input) {
     const { store, storage, leases } = testStore();
     using commits = new CommitQueue(store);
-    const calls = keyCalls({ store, storage, commits, leases, pool: new AnswerPool() });
+    const calls = keyCalls({ store, storage, commits, leases, pool: new ResponsePool() });
     const [, handler] = calls[(input[1] ?? 0) % calls.length] as (typeof calls)[number];
     const writer = silentWriter();
     const body = Buffer.concat([input.subarray(0, 1), input.subarray(2)]);

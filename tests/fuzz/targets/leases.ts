@@ -1,11 +1,11 @@
 /** Other nodes' leases: from the store's key and value to entries of the kernel. */
 
 import { mkdtempSync, rmSync } from "node:fs";
-import { BACKEND_TYPES, carriesIpv6, loadBackend } from "../../../src/backend/registry.ts";
+import { BACKEND_TYPES, carriesIpv6, loadBackend } from "../../../src/backend/backend_registry.ts";
 import { SOCKET_VARIABLE } from "../../../src/backend/ipsec/charon_paths.ts";
-import { NetworkProjector } from "../../../src/backend/network_projector.ts";
-import { PeerFactsSource } from "../../../src/backend/peer_facts.ts";
-import type { Backend } from "../../../src/backend/backend.ts";
+import { OverlayController } from "../../../src/overlay/overlay_controller.ts";
+import { ReachabilitySource } from "../../../src/overlay/peer_reachability.ts";
+import type { Backend } from "../../../src/overlay/backend.ts";
 import { resourceKey } from "../../../src/state/resource_key.ts";
 import type { Resource } from "../../../src/state/resource.ts";
 import {
@@ -43,7 +43,7 @@ const OPTIONS: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
 /** A node of one backend type, which gets the leases. */
 interface Node {
   readonly table: LeaseTable;
-  readonly projector: NetworkProjector;
+  readonly projector: OverlayController;
   put(lease: Lease): void;
 }
 
@@ -80,7 +80,7 @@ async function makeNode(type: string): Promise<Node> {
   });
   const ext = external(families);
   const own = lease(1, backend.attributes.backendType, families);
-  const projector: NetworkProjector = new NetworkProjector({
+  const projector: OverlayController = new OverlayController({
     backend,
     sink: {
       setDesired: (_owner: string, resources: readonly Resource[]) => {
@@ -88,7 +88,7 @@ async function makeNode(type: string): Promise<Node> {
       },
       removeOwner: () => {},
     },
-    facts: new PeerFactsSource({
+    facts: new ReachabilitySource({
       kernel,
       ownership: () => backend.ownership(ext),
       external: () => ext,

@@ -14,13 +14,13 @@ import {
   decodeRoute,
   deviceOf,
   nexthopIdOf,
-} from "../../../src/netlink/decoder.ts";
-import { Encoder, type Entry } from "../../../src/netlink/encoder.ts";
-import { decodeFouPort } from "../../../src/netlink/fou.ts";
-import { MessageReader } from "../../../src/netlink/reader.ts";
-import { DeviceDecoder } from "../../../src/netlink/wireguard/kernel_codec.ts";
-import { decodePolicy } from "../../../src/netlink/xfrm_decoder.ts";
-import { decodeNftChange } from "../../../src/traffic/nft_changes.ts";
+} from "../../../src/kernel/route/decoder.ts";
+import { type EncodedEntry, Encoder } from "../../../src/kernel/route/encoder.ts";
+import { decodeFouPort } from "../../../src/kernel/fou_ports.ts";
+import { MessageReader } from "../../../src/kernel/wire/message_reader.ts";
+import { DeviceDecoder } from "../../../src/kernel/wireguard/kernel_codec.ts";
+import { decodePolicy } from "../../../src/kernel/xfrm/xfrm_decoder.ts";
+import { decodeNftNotification } from "../../../src/firewall/nftables/nft_notifications.ts";
 import type { Resource } from "../../../src/state/resource.ts";
 import { resourceKey } from "../../../src/state/resource_key.ts";
 import { sameResource } from "../../../src/state/same_resource.ts";
@@ -49,7 +49,7 @@ function decodeAll(message: MessageReader): void {
   nexthopIdOf(message);
   decodeLookup(message);
   deviceOf(message);
-  decodeNftChange(message);
+  decodeNftNotification(message);
 }
 
 const ADDRESS = "10.5.2.0" as IpAddress;
@@ -57,7 +57,7 @@ const ADDRESS6 = "fc00:0:0:2::" as IpAddress;
 const MAC = parseMacAddress("02:00:00:00:00:01");
 if (MAC === undefined) throw new Error("no MAC address");
 
-const ENTRIES: readonly Entry[] = [
+const ENTRIES: readonly EncodedEntry[] = [
   { kind: "neighbour", link: "flannel.1", address: ADDRESS, mac: MAC },
   { kind: "fdb", link: "flannel.1", mac: MAC, remote: ADDRESS6 },
   { kind: "address", link: "flannel.1", address: ADDRESS, prefixLength: 32 },
@@ -71,7 +71,7 @@ const ENTRIES: readonly Entry[] = [
     type: "unicast",
     protocol: 70,
     metric: 0,
-  } as unknown as Entry,
+  } as unknown as EncodedEntry,
 ];
 
 /** Our own messages, and headers of each kind without a body. */

@@ -6,8 +6,8 @@ import {
   checksum,
   decrementTtl,
   destinationOf,
+  forwardingVerdict,
   icmpError,
-  judge,
   sourceOf,
   TIME_EXCEEDED,
 } from "../../../src/backend/udp/ip_packet.ts";
@@ -18,15 +18,15 @@ import {
   checkTimes,
   checkTransaction,
   WrongAnswerError,
-} from "../../../src/subnet/etcd/answer_checks.ts";
-import type { Transaction } from "../../../src/subnet/etcd/etcd.ts";
+} from "../../../src/etcd/client/response_checks.ts";
+import type { Transaction } from "../../../src/etcd/client/etcd.ts";
 import {
   LeaseGrantResponseSchema,
   LeaseTimeToLiveResponseSchema,
   RangeResponseSchema,
   TxnResponseSchema,
   WatchResponseSchema,
-} from "../../../src/subnet/etcd/rpc/rpc_pb.ts";
+} from "../../../src/etcd/api/rpc_pb.ts";
 import { bytes } from "../../unit/datastore/fixture.ts";
 import { equal } from "../equal.ts";
 import type { FuzzTarget } from "../fuzz.ts";
@@ -47,7 +47,7 @@ const udpPacket: FuzzTarget = {
   run(input) {
     const copy = input.slice();
     const view = new DataView(copy.buffer);
-    if (judge(view, 0, copy.length) === "drop") return;
+    if (forwardingVerdict(view, 0, copy.length) === "drop") return;
     equal(sourceOf(view, 0) >= 0 && destinationOf(view, 0) >= 0, true);
     const error = icmpError({ view, at: 0 }, { ...TIME_EXCEEDED, source: 0x0a050101 });
     if (error !== undefined) {

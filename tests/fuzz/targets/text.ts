@@ -1,8 +1,8 @@
 /** Readers of text that operators, programs and other machines write. */
 
 import { parsePeer, parseSetup } from "../../../src/backend/extension/hook_records.ts";
-import { BackendError } from "../../../src/backend/target.ts";
-import { HttpError } from "../../../src/backend/tencent_vpc/http.ts";
+import { BackendError } from "../../../src/overlay/backend_target.ts";
+import { HttpError } from "../../../src/backend/tencent_vpc/http_exchange.ts";
 import { ApiError, readReply } from "../../../src/backend/tencent_vpc/api.ts";
 import {
   parseRouteTables,
@@ -10,13 +10,19 @@ import {
   tableOf,
 } from "../../../src/backend/tencent_vpc/route_table.ts";
 import { parseKeyFile } from "../../../src/backend/wireguard/key_file.ts";
-import { checkBackend } from "../../../src/backend/registry.ts";
+import { checkBackend } from "../../../src/backend/backend_registry.ts";
 import { ConfigError } from "../../../src/config/config_error.ts";
 import { parseNetworkConfig } from "../../../src/config/network_config.ts";
-import { parseGetReply, parseSetReply } from "../../../src/netlink/wireguard/uapi.ts";
+import { parseGetReply, parseSetReply } from "../../../src/kernel/wireguard/uapi.ts";
 import { formatSubnetFile, parseSubnetFile } from "../../../src/subnet/subnet_file.ts";
-import { forwardRefusal, iptablesCorrection } from "../../../src/traffic/iptables_rules.ts";
-import { parseChainListing, parseIptablesSave } from "../../../src/traffic/iptables_save.ts";
+import {
+  forwardRefusal,
+  iptablesCorrection,
+} from "../../../src/firewall/iptables/iptables_rules.ts";
+import {
+  parseChainListing,
+  parseIptablesSave,
+} from "../../../src/firewall/iptables/iptables_save.ts";
 import {
   admitsNetwork,
   comparesWithSets,
@@ -26,9 +32,9 @@ import {
   readNftTable,
   readNftTableNames,
   refusesAll,
-} from "../../../src/traffic/nftables_rules.ts";
+} from "../../../src/firewall/nftables/nftables_rules.ts";
 import { ip, prefix } from "../../support/sample_network.ts";
-import { NETWORK4, rulesFor } from "../../unit/traffic/fixtures.ts";
+import { NETWORK4, rulesFor } from "../../unit/firewall/fixtures.ts";
 import { equal } from "../equal.ts";
 import type { FuzzTarget } from "../fuzz.ts";
 

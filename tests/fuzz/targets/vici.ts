@@ -1,8 +1,8 @@
 /** What charon, or what has its socket, says. */
 
-import { connectionOf } from "../../../src/backend/ipsec/connection.ts";
-import { IkeSession } from "../../../src/backend/ipsec/session.ts";
-import { SpareAssociations } from "../../../src/backend/ipsec/spare_associations.ts";
+import { connectionOf } from "../../../src/backend/ipsec/charon_connection.ts";
+import { IkeSession } from "../../../src/backend/ipsec/ike_session.ts";
+import { RedundantAssociations } from "../../../src/backend/ipsec/redundant_associations.ts";
 import type { Vici } from "../../../src/backend/ipsec/vici.ts";
 import {
   decodeMessage,
@@ -17,7 +17,7 @@ import {
   EVENT,
   PacketReader,
 } from "../../../src/backend/ipsec/vici_packet.ts";
-import { systemClock } from "../../../src/time/clock.ts";
+import { systemClock } from "../../../src/base/clock.ts";
 import { ip, prefix } from "../../support/sample_network.ts";
 import { equal } from "../equal.ts";
 import type { FuzzTarget } from "../fuzz.ts";
@@ -98,7 +98,7 @@ const viciAssociations: FuzzTarget = {
     if (typeof message === "string" || Array.isArray(message)) return;
     const list = () => Promise.resolve([message as ViciMessage]);
     const session = new IkeSession({ list } as unknown as Vici, NETWORK);
-    const spare = new SpareAssociations(systemClock);
+    const spare = new RedundantAssociations(systemClock);
     for (const tunnel of (await session.tunnels()).values()) {
       spare.find([tunnel]);
       for (const { uniqueId, settledChildren } of tunnel.associations) {

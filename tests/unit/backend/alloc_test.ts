@@ -1,12 +1,12 @@
 import { expect, test } from "bun:test";
 import alloc from "../../../src/backend/alloc.ts";
-import { NO_FACTS } from "../../../src/backend/backend.ts";
+import { UNKNOWN_REACHABILITY } from "../../../src/overlay/backend.ts";
 import { FakeKernel } from "../../support/fake_kernel.ts";
 import { backendHost, config, external, lease } from "../../support/sample_network.ts";
 
 test("alloc advertises the address without a type, and puts nothing into the kernel", async () => {
   const backend = await alloc.prepare(backendHost(new FakeKernel(), config("alloc", [4])));
-  expect([backend.type, backend.needsPeerFacts]).toEqual(["alloc", false]);
+  expect([backend.type, backend.needsReachability]).toEqual(["alloc", false]);
   expect(backend.attributes as unknown).toEqual({
     publicAddresses: { 4: "192.168.0.1" },
     backendType: "",
@@ -14,6 +14,6 @@ test("alloc advertises the address without a type, and puts nothing into the ker
   });
   const input = { own: lease(1, "", [4]), external: external([4]) };
   expect(backend.node(input)).toEqual([]);
-  expect(backend.peer(lease(2, "", [4]), input, NO_FACTS)).toEqual([]);
+  expect(backend.peer(lease(2, "", [4]), input, UNKNOWN_REACHABILITY)).toEqual([]);
   expect(backend.mtuBytes(external([4]))).toBe(1500);
 });

@@ -4,7 +4,7 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { BACKEND_TYPES, loadBackend } from "../../../src/backend/registry.ts";
+import { BACKEND_TYPES, loadBackend } from "../../../src/backend/backend_registry.ts";
 import { ConfigError } from "../../../src/config/config_error.ts";
 import { FakeKernel } from "../../support/fake_kernel.ts";
 import { backendHost, config, HOST } from "../../support/sample_network.ts";

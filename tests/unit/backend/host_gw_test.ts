@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import type { Family } from "../../../src/addr/ip.ts";
-import type { Backend, PeerFacts } from "../../../src/backend/backend.ts";
+import type { Backend, PeerReachability } from "../../../src/overlay/backend.ts";
 import hostGw from "../../../src/backend/host_gw.ts";
 import { isOurs } from "../../../src/state/ownership.ts";
 import { FakeKernel } from "../../support/fake_kernel.ts";
@@ -8,10 +8,13 @@ import { backendHost, config, external, ip, lease } from "../../support/sample_n
 import { stateText } from "../../support/state_text.ts";
 
 const DUAL: readonly Family[] = [4, 6];
-const NEAR: PeerFacts = { direct: { 4: true, 6: true }, way: { 4: "dev eth0", 6: "dev eth0" } };
-const FAR: PeerFacts = {
+const NEAR: PeerReachability = {
+  direct: { 4: true, 6: true },
+  path: { 4: "dev eth0", 6: "dev eth0" },
+};
+const FAR: PeerReachability = {
   direct: { 4: false, 6: true },
-  way: { 4: "via 192.168.0.254 dev eth0", 6: "dev eth0" },
+  path: { 4: "via 192.168.0.254 dev eth0", 6: "dev eth0" },
 };
 
 function prepare(families: readonly Family[]): Promise<Backend> {
@@ -63,7 +66,10 @@ route fc00:0:0:3::/64 via fd00::3 dev eth0 proto 70
 
   test("says of each family of a peer that it cannot be reached, and of none that it lacks", async () => {
     const backend = await prepare(DUAL);
-    const nowhere: PeerFacts = { direct: { 4: false, 6: false }, way: { 6: "unreachable" } };
+    const nowhere: PeerReachability = {
+      direct: { 4: false, 6: false },
+      path: { 6: "unreachable" },
+    };
     const problem = backend.peerProblem?.(lease(2, "host-gw", DUAL), input(DUAL), nowhere);
     expect(problem).toContain("10.5.2.0/24 cannot be reached: 192.168.0.2 is not on");
     expect(problem).toContain("(the way there is unknown)");

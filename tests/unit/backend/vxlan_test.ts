@@ -5,11 +5,11 @@ import type { Family } from "../../../src/addr/ip.ts";
 import { type MacAddress, parseMacAddress } from "../../../src/addr/mac.ts";
 import {
   type Backend,
-  ImplausibleLeaseError,
-  NO_FACTS,
-  type PeerFacts,
-} from "../../../src/backend/backend.ts";
-import { BackendError } from "../../../src/backend/target.ts";
+  InvalidPeerError,
+  type PeerReachability,
+  UNKNOWN_REACHABILITY,
+} from "../../../src/overlay/backend.ts";
+import { BackendError } from "../../../src/overlay/backend_target.ts";
 import vxlan from "../../../src/backend/vxlan.ts";
 import type { Resource } from "../../../src/state/resource.ts";
 import type { Lease } from "../../../src/subnet/lease.ts";
@@ -28,7 +28,7 @@ import {
 import { stateText } from "../../support/state_text.ts";
 
 const DUAL: readonly Family[] = [4, 6];
-const DIRECT: PeerFacts = { direct: { 4: true, 6: true }, way: {} };
+const DIRECT: PeerReachability = { direct: { 4: true, 6: true }, path: {} };
 
 async function prepare(
   families: readonly Family[],
@@ -52,7 +52,11 @@ function input(families: readonly Family[]) {
   return { own: lease(1, "vxlan", families), external: external(families) };
 }
 
-function desired(backend: Backend, families: readonly Family[], facts = NO_FACTS): string {
+function desired(
+  backend: Backend,
+  families: readonly Family[],
+  facts = UNKNOWN_REACHABILITY,
+): string {
   const peers = [2, 3].map((n) => lease(n, "vxlan", families));
   return stateText([
     ...backend.node(input(families)),
@@ -100,13 +104,13 @@ route fc00:0:0:3::/64 via fc00:0:0:3:: dev flannel-v6.1 proto 70 onlink
 
   test("holds, with DirectRouting, a plain route to a peer without a gateway in between", async () => {
     const backend = await prepare(DUAL, { DirectRouting: true });
-    expect(backend.needsPeerFacts).toBe(true);
+    expect(backend.needsReachability).toBe(true);
     const peer = lease(2, "vxlan", DUAL);
     expect(stateText(backend.peer(peer, input(DUAL), DIRECT))).toBe(`\
 route 10.5.2.0/24 via 192.168.0.2 dev eth0 proto 70
 route fc00:0:0:2::/64 via fd00::2 dev eth0 proto 70
 `);
-    const halfDirect = { direct: { 4: false, 6: true }, way: {} };
+    const halfDirect = { direct: { 4: false, 6: true }, path: {} };
     expect(stateText(backend.peer(peer, input(DUAL), halfDirect))).toBe(`\
 fdb 02:00:00:00:00:02 dev flannel.1 dst 192.168.0.2 self permanent
 neigh 10.5.2.0 lladdr 02:00:00:00:00:02 dev flannel.1 nud permanent
@@ -117,15 +121,15 @@ route fc00:0:0:2::/64 via fd00::2 dev eth0 proto 70
 
   test("takes no direct route when DirectRouting is off, however near the peer is", async () => {
     const backend = await prepare([4]);
-    expect(backend.needsPeerFacts).toBe(false);
+    expect(backend.needsReachability).toBe(false);
     expect(backend.peer(lease(2, "vxlan", [4]), input([4]), DIRECT)).toHaveLength(3);
   });
 
   test("gives a peer that lacks a family the other one alone", async () => {
     const backend = await prepare(DUAL);
-    expect(stateText(backend.peer(lease(2, "vxlan", [6]), input(DUAL), NO_FACTS))).not
+    expect(stateText(backend.peer(lease(2, "vxlan", [6]), input(DUAL), UNKNOWN_REACHABILITY))).not
       .toContain("10.5.2");
-    expect(backend.peer(lease(2, "vxlan", [6]), input(DUAL), NO_FACTS)).toHaveLength(3);
+    expect(backend.peer(lease(2, "vxlan", [6]), input(DUAL), UNKNOWN_REACHABILITY)).toHaveLength(3);
   });
 
   test("reads its options in any case and passes them to the device", async () => {
@@ -231,14 +235,16 @@ route fc00:0:0:2::/64 via fd00::2 dev eth0 proto 70
     expect(backend.externalProblem?.(small)).toStartWith("interface eth0 has an MTU of 1349 bytes");
     expect(backend.externalProblem?.({ ...small, mtuBytes: 1350 })).toBe(undefined);
     const peer = lease(2, "vxlan", DUAL);
-    expect(stateText([...backend.node(at), ...backend.peer(peer, at, NO_FACTS)])).toBe(`\
+    expect(stateText([...backend.node(at), ...backend.peer(peer, at, UNKNOWN_REACHABILITY)])).toBe(
+      `\
 link flannel-v6.1: mtu 1279 state up address 02:01:01:01:01:01 type vxlan id 1 local fd00::1 dev eth0 dstport 8472 nolearning
 link flannel.1: mtu 1299 state up address 02:01:01:01:01:01 type vxlan id 1 local 192.168.0.1 dev eth0 dstport 8472 nolearning
 addr 10.5.1.0/32 dev flannel.1
 fdb 02:00:00:00:00:02 dev flannel.1 dst 192.168.0.2 self permanent
 neigh 10.5.2.0 lladdr 02:00:00:00:00:02 dev flannel.1 nud permanent
 route 10.5.2.0/24 via 10.5.2.0 dev flannel.1 proto 70 onlink
-`);
+`,
+    );
     const direct = await prepare(DUAL, { DirectRouting: true });
     expect(direct.peer(peer, at, DIRECT)).toHaveLength(2); // It needs no tunnel.
   });
@@ -396,16 +402,16 @@ describe("vxlan ignores the lease of a peer", () => {
   for (const [what, peer, message] of bad) {
     test(what, async () => {
       const backend = await prepare([4]);
-      expect(() => backend.peer(peer, input([4]), NO_FACTS)).toThrow(ImplausibleLeaseError);
-      expect(() => backend.peer(peer, input([4]), NO_FACTS)).toThrow(message);
+      expect(() => backend.peer(peer, input([4]), UNKNOWN_REACHABILITY)).toThrow(InvalidPeerError);
+      expect(() => backend.peer(peer, input([4]), UNKNOWN_REACHABILITY)).toThrow(message);
     });
   }
 
   test("but reads the keys of BackendData in any case", async () => {
     const backend = await prepare([4]);
     const peer = withData({ vni: 1, vtepmac: "02-00-00-00-00-02" });
-    expect(backend.peer(peer, input([4]), NO_FACTS)).toEqual(
-      backend.peer(good, input([4]), NO_FACTS),
+    expect(backend.peer(peer, input([4]), UNKNOWN_REACHABILITY)).toEqual(
+      backend.peer(good, input([4]), UNKNOWN_REACHABILITY),
     );
   });
 });
@@ -441,9 +447,9 @@ test(
         const peer = { ...plain, attributes: { ...plain.attributes, backendData } };
         let entries: Resource[];
         try {
-          entries = backend.peer(peer, input(DUAL), NO_FACTS);
+          entries = backend.peer(peer, input(DUAL), UNKNOWN_REACHABILITY);
         } catch (error) {
-          if (!(error instanceof ImplausibleLeaseError)) throw error;
+          if (!(error instanceof InvalidPeerError)) throw error;
           return;
         }
         accepted++;

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { IdentityWatch } from "../../../src/daemon/identity_watch.ts";
 import type { Lease, LeaseKey } from "../../../src/subnet/lease.ts";
-import type { DeviceIdentity } from "../../../src/subnet/store.ts";
+import type { DeviceIdentity } from "../../../src/subnet/lease_store.ts";
 import { collectingLog } from "../../support/collecting_log.ts";
 import { settle } from "../../support/fake_clock.ts";
 import { lease as sampleLease } from "../../support/sample_network.ts";

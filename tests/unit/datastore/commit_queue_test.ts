@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
-import { CommitQueue } from "../../../src/datastore/commit_queue.ts";
-import { Refusal } from "../../../src/datastore/refusal.ts";
-import type { WriteTransaction } from "../../../src/datastore/store.ts";
+import { CommitQueue } from "../../../src/datastore/mvcc/commit_queue.ts";
+import { RequestError } from "../../../src/datastore/mvcc/request_error.ts";
+import type { WriteTransaction } from "../../../src/datastore/mvcc/mvcc_store.ts";
 import { bytes, TestStore, text } from "./fixture.ts";
 
 const put = (key: string, value = "") => (transaction: WriteTransaction) => {
@@ -73,7 +73,7 @@ test("each sees what those before it have written, and no revision that is still
 test("one that is refused changes nothing and keeps no other from being written", async () => {
   using test = new TestStore();
   using queue = new CommitQueue(test.store);
-  const refusal = new Refusal("leaseNotFound");
+  const refusal = new RequestError("leaseNotFound");
   const refuse = (transaction: WriteTransaction) => {
     put("half")(transaction);
     throw refusal;

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { DatastoreError } from "../../../src/datastore/datastore_error.ts";
+import { DatastoreError } from "../../../src/datastore/mvcc/datastore_error.ts";
 import { dumpText, parseDump } from "../../../src/datastore/transfer/dump_text.ts";
 import { bytes } from "./fixture.ts";
 

@@ -1,11 +1,11 @@
 /** A store of its own for a test, on a disk in memory, with a clock that stands still. */
 
 import { mkdtempSync, rmSync } from "node:fs";
-import { LeaseClock } from "../../../src/datastore/lease_clock.ts";
-import { LeaseTable } from "../../../src/datastore/lease_table.ts";
-import { Storage } from "../../../src/datastore/storage.ts";
-import { Store } from "../../../src/datastore/store.ts";
-import { WatchHub } from "../../../src/datastore/watch_hub.ts";
+import { LeaseClock } from "../../../src/datastore/mvcc/lease_clock.ts";
+import { Lessor } from "../../../src/datastore/mvcc/lessor.ts";
+import { Storage } from "../../../src/datastore/mvcc/storage.ts";
+import { MvccStore } from "../../../src/datastore/mvcc/mvcc_store.ts";
+import { WatchHub } from "../../../src/datastore/mvcc/watch_hub.ts";
 import { collectingLog, type LogRecord } from "../../support/collecting_log.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 
@@ -17,8 +17,8 @@ export class TestStore implements Disposable {
   readonly clock = new FakeClock();
   readonly directory = mkdtempSync("/dev/shm/datastore-test-");
   storage!: Storage;
-  store!: Store;
-  leases!: LeaseTable;
+  store!: MvccStore;
+  leases!: Lessor;
   hub!: WatchHub;
   /** What the leases have logged since the start. */
   records: readonly LogRecord[] = [];
@@ -72,9 +72,9 @@ export class TestStore implements Disposable {
     this.records = records;
     this.storage = new Storage(this.directory);
     this.#leaseClock = new LeaseClock(clock, this.storage.readState().clockMs);
-    this.store = new Store(this.storage, () => this.#leaseClock.nowMs());
+    this.store = new MvccStore(this.storage, () => this.#leaseClock.nowMs());
     const { store, storage } = this;
-    this.leases = new LeaseTable({ store, storage, leaseClock: this.#leaseClock, clock, log });
+    this.leases = new Lessor({ store, storage, leaseClock: this.#leaseClock, clock, log });
     this.hub = new WatchHub({ store, clock, progressNotifyMs: 600_000 });
   }
 

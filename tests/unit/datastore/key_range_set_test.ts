@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "bun:test";
-import { containsKey, keyRange } from "../../../src/datastore/key_range.ts";
-import { KeyRangeSet } from "../../../src/datastore/key_range_set.ts";
+import { containsKey, keyRange } from "../../../src/datastore/mvcc/key_range.ts";
+import { KeyRangeSet } from "../../../src/datastore/mvcc/key_range_set.ts";
 
 /** Short keys of few bytes, so that they meet; the lowest and the highest byte are among them. */
 const key = fc.array(fc.constantFrom(0, 1, 0x61, 0xff), { maxLength: 3 })

@@ -1,12 +1,16 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { expect, test } from "bun:test";
-import type { Entry } from "../../../src/datastore/entry.ts";
-import { queryRange, type RangeAnswer, sliceRange } from "../../../src/datastore/range_query.ts";
+import type { RevisionEntry } from "../../../src/datastore/mvcc/revision_entry.ts";
+import {
+  queryRange,
+  type RangeAnswer,
+  sliceRange,
+} from "../../../src/datastore/mvcc/range_query.ts";
 import {
   RangeRequest_SortOrder as SortOrder,
   RangeRequest_SortTarget as SortTarget,
   RangeRequestSchema,
-} from "../../../src/subnet/etcd/rpc/rpc_pb.ts";
+} from "../../../src/etcd/api/rpc_pb.ts";
 import { bytes, TestStore, text } from "./fixture.ts";
 
 const ALL = { key: Uint8Array.of(0), rangeEnd: Uint8Array.of(0) };
@@ -17,7 +21,7 @@ async function slices(
   init: MessageInitShape<typeof RangeRequestSchema>,
   between: () => void = () => {},
 ): Promise<RangeAnswer & { cost: number; pauses: number }> {
-  const kvs: Entry[] = [];
+  const kvs: RevisionEntry[] = [];
   let [cost, pauses] = [0, 0];
   const request = create(RangeRequestSchema, { ...ALL, ...init });
   using snapshot = store.snapshot(request.revision);

@@ -1,10 +1,10 @@
 import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { Datastore } from "../../../src/datastore/datastore.ts";
-import { ALL_KEYS } from "../../../src/datastore/key_range.ts";
-import { Remote } from "../../../src/datastore/transfer/remote.ts";
+import { ALL_KEYS } from "../../../src/datastore/mvcc/key_range.ts";
+import { RemoteEtcd } from "../../../src/datastore/transfer/remote_etcd.ts";
 import { removeEntries } from "../../../src/datastore/transfer/restore.ts";
-import { systemClock } from "../../../src/time/clock.ts";
+import { systemClock } from "../../../src/base/clock.ts";
 import { collectingLog } from "../../support/collecting_log.ts";
 import { bytes, text } from "./fixture.ts";
 
@@ -20,7 +20,7 @@ test("keys to be removed may be gone already, and one that has changed is kept",
     clock: systemClock,
     log: collectingLog().log,
   });
-  using remote = new Remote({
+  using remote = new RemoteEtcd({
     endpoints: [datastore.url],
     caFile: "",
     certFile: "",

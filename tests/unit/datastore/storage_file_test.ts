@@ -14,10 +14,10 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { DatastoreError } from "../../../src/datastore/datastore_error.ts";
-import { Storage } from "../../../src/datastore/storage.ts";
-import { openDatabase } from "../../../src/datastore/storage_file.ts";
-import { Store } from "../../../src/datastore/store.ts";
+import { DatastoreError } from "../../../src/datastore/mvcc/datastore_error.ts";
+import { Storage } from "../../../src/datastore/mvcc/storage.ts";
+import { openDatabase } from "../../../src/datastore/mvcc/storage_file.ts";
+import { MvccStore } from "../../../src/datastore/mvcc/mvcc_store.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 /** At rest. */
@@ -36,7 +36,7 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 function fill(): void {
   using storage = new Storage(directory);
-  const store = new Store(storage, () => 0);
+  const store = new MvccStore(storage, () => 0);
   for (let number = 0; number < 300; number++) {
     store.write((transaction) => {
       const key = bytes(`key-${number}`);
@@ -104,7 +104,8 @@ test(
     using cleanup = new DisposableStack();
     cleanup.defer(() => rmSync(memory, { recursive: true, force: true }));
     // Each line on stdin is a directory; what is open stays open.
-    const contend = `import { Storage } from "${import.meta.dir}/../../../src/datastore/storage.ts";
+    const contend =
+      `import { Storage } from "${import.meta.dir}/../../../src/datastore/mvcc/storage.ts";
     const open = [];
     for await (const directory of console) {
       try { open.push(new Storage(directory)); console.log("open"); }
@@ -179,7 +180,7 @@ describe("a file that cannot be used is reported and left as it is", () => {
   test("when it was damaged in a crash, with the log that is beside it", () => {
     fill();
     using storage = new Storage(directory);
-    new Store(storage, () => 0).write((transaction) => transaction.delete([bytes("key-1")]));
+    new MvccStore(storage, () => 0).write((transaction) => transaction.delete([bytes("key-1")]));
     const crashed = join(folder, "crashed");
     cpSync(directory, crashed, { recursive: true });
     directory = crashed;
@@ -226,7 +227,8 @@ describe("a file that cannot be used is reported and left as it is", () => {
   });
 
   test("when another process has it open", () => {
-    const open = `import { Storage } from "${import.meta.dir}/../../../src/datastore/storage.ts";
+    const open =
+      `import { Storage } from "${import.meta.dir}/../../../src/datastore/mvcc/storage.ts";
       new Storage("${directory}");`;
     using storage = new Storage(directory);
     void storage;

@@ -1,8 +1,8 @@
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { closeSync, openSync, readFileSync, statSync, writeFileSync, writeSync } from "node:fs";
-import { DatastoreError } from "../../../src/datastore/datastore_error.ts";
-import { StorageReport } from "../../../src/datastore/storage_report.ts";
+import { DatastoreError } from "../../../src/datastore/mvcc/datastore_error.ts";
+import { StorageReport } from "../../../src/datastore/mvcc/storage_report.ts";
 import { collectingLog } from "../../support/collecting_log.ts";
 import { bytes, TestStore, text } from "./fixture.ts";
 

@@ -1,14 +1,14 @@
 import { create } from "@bufbuild/protobuf";
 import { expect, test } from "bun:test";
-import { checkTransaction } from "../../../src/datastore/transaction_check.ts";
-import type { Refusal } from "../../../src/datastore/refusal.ts";
+import { validateTransaction } from "../../../src/datastore/mvcc/transaction_check.ts";
+import type { RequestError } from "../../../src/datastore/mvcc/request_error.ts";
 import {
   CompareSchema,
   type RequestOp,
   RequestOpSchema,
   type TxnRequest,
   TxnRequestSchema,
-} from "../../../src/subnet/etcd/rpc/rpc_pb.ts";
+} from "../../../src/etcd/api/rpc_pb.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 
@@ -46,18 +46,18 @@ function many(operation: (key: string) => RequestOp, kind: string): RequestOp[] 
 
 test("of many keys the one that is put and deleted is found", () => {
   const operations = [...many(remove, "old"), ...many(put, "new")];
-  checkTransaction(transaction(operations));
+  validateTransaction(transaction(operations));
   const twice = transaction([...operations, put("old-5-5-11")]);
-  expect(() => checkTransaction(twice)).toThrow("duplicate key");
+  expect(() => validateTransaction(twice)).toThrow("duplicate key");
 });
 
 test("one level holds 128 comparisons, and as many operations in each branch", () => {
   const operations = Array.from({ length: 128 }, (_, index) => put(`${index}`));
   const compare = operations.map(() => create(CompareSchema, { key: bytes("k") }));
   const request = create(TxnRequestSchema, { compare, success: operations, failure: operations });
-  checkTransaction(request);
+  validateTransaction(request);
   request.failure.push(put("more"));
-  expect(() => checkTransaction(request)).toThrow("too many operations");
+  expect(() => validateTransaction(request)).toThrow("too many operations");
 });
 
 test("nesting does not multiply what a transaction may do", () => {
@@ -68,12 +68,12 @@ test("nesting does not multiply what a transaction may do", () => {
   const range = create(RequestOpSchema, {
     request: { case: "requestRange", value: { key: bytes("k") } },
   });
-  checkTransaction(transaction([nestedRanges(2)]));
+  validateTransaction(transaction([nestedRanges(2)]));
   const refusal = (() => {
     try {
-      checkTransaction(transaction([nestedRanges(3)]));
+      validateTransaction(transaction([nestedRanges(3)]));
     } catch (error) {
-      return error as Refusal;
+      return error as RequestError;
     }
     return undefined;
   })();

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
-import { keyRange } from "../../../src/datastore/key_range.ts";
-import type { WatchOutput, WatchStream } from "../../../src/datastore/watch_stream.ts";
+import { keyRange } from "../../../src/datastore/mvcc/key_range.ts";
+import type { WatchOutput, WatchStream } from "../../../src/datastore/mvcc/watch_stream.ts";
 import { bytes, TestStore, text } from "./fixture.ts";
 
 const UNKEPT = 12_000;

@@ -38,7 +38,7 @@ test("libnl works from embedded copies alone, in a root that is read-only and ha
   const script = `
     import { setEmbeddedLibraries } from ${source("ffi/embedded.ts")};
     import { libnl } from ${source("ffi/libnl.ts")};
-    import { NetlinkKernel } from ${source("src/netlink/netlink_kernel.ts")};
+    import { NetlinkKernel } from ${source("src/kernel/netlink_kernel.ts")};
     import { readFileSync } from "node:fs";
     let isHidden = false;
     try { libnl(); } catch (error) { isHidden = error.name === "LibraryError"; }

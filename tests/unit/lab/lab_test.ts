@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import type { Ipv4 } from "../../../src/addr/ip.ts";
-import { parseLabCommand } from "../../../src/cli/lab.ts";
-import { type HostReport, reportJson, reportText } from "../../../src/lab/report.ts";
+import { parseLabCommand } from "../../../src/cli/lab_command.ts";
+import { type HostReport, reportJson, reportText } from "../../../src/lab/lab_report.ts";
 import { planTopology } from "../../../src/lab/topology.ts";
 import { parseSubnetEnv, workloadAddresses } from "../../../src/lab/workload.ts";
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { createLogger, type LoggerOptions } from "../../../src/log/logger.ts";
-import { standardErrorSink } from "../../../src/log/sink.ts";
+import { standardErrorOutput } from "../../../src/log/log_output.ts";
 import { textLine } from "../../../src/log/text_line.ts";
 import type { Log } from "../../../src/log/log.ts";
 
@@ -140,7 +140,7 @@ describe("standard error", () => {
 
   test("a short write is continued", () => {
     const written: string[] = [];
-    const sink = standardErrorSink({
+    const sink = standardErrorOutput({
       write: (bytes) => {
         written.push(new TextDecoder().decode(bytes.subarray(0, 3)));
         return Math.min(3, bytes.length);
@@ -154,7 +154,7 @@ describe("standard error", () => {
     let attempts = 0;
     let isFull = true;
     let written = "";
-    const sink = standardErrorSink({
+    const sink = standardErrorOutput({
       tries: 3,
       write: (bytes) => {
         attempts++;

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from "bun:test";
-import { type Contest, EntryTable } from "../../../src/reconcile/entry_table.ts";
+import { EntryTable, type KeyConflict } from "../../../src/reconcile/entry_table.ts";
 import { resourceKey } from "../../../src/state/resource_key.ts";
 import type { Resource, VxlanLink } from "../../../src/state/resource.ts";
 import { fdb, neighbour, tunnelRoute, vxlanDevice } from "../../support/arbitrary_state.ts";
@@ -13,7 +13,7 @@ let changed: string[];
 beforeEach(() => {
   contests = [];
   changed = [];
-  table = new EntryTable(({ winner, loser }: Contest) => {
+  table = new EntryTable(({ winner, loser }: KeyConflict) => {
     contests.push(`${winner.owner} over ${loser.owner}`);
   });
 });

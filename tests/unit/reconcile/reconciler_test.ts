@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { KernelError } from "../../../src/netlink/kernel.ts";
+import { KernelError } from "../../../src/kernel/kernel.ts";
 import { Reconciler, type ReconcilerScope } from "../../../src/reconcile/reconciler.ts";
 import { resourceText } from "../../../src/state/resource_text.ts";
 import type { Link, Resource } from "../../../src/state/resource.ts";

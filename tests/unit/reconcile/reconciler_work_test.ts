@@ -1,7 +1,7 @@
 /** What the loop reads, in which portions it works, how long it waits, and when it is done. */
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { KernelError } from "../../../src/netlink/kernel.ts";
+import { KernelError } from "../../../src/kernel/kernel.ts";
 import { Reconciler, type ReconcilerScope } from "../../../src/reconcile/reconciler.ts";
 import { resourceKey } from "../../../src/state/resource_key.ts";
 import type { Resource, ResourceKind } from "../../../src/state/resource.ts";

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from "bun:test";
-import { Entry, type Trouble } from "../../../src/reconcile/entry_table.ts";
+import { type EntryFailure, TrackedEntry } from "../../../src/reconcile/entry_table.ts";
 import { WorkList } from "../../../src/reconcile/work_list.ts";
 import { resourceKey } from "../../../src/state/resource_key.ts";
 import { tunnelRoute } from "../../support/arbitrary_state.ts";
@@ -11,24 +11,24 @@ const OTHER = resourceKey(tunnelRoute(3));
 let clock: FakeClock;
 let work: WorkList;
 let calls: number;
-let entry: Entry;
+let entry: TrackedEntry;
 
 beforeEach(() => {
   clock = new FakeClock();
   calls = 0;
   work = new WorkList({ clock, onWork: () => void calls++ });
-  entry = new Entry(KEY);
+  entry = new TrackedEntry(KEY);
 });
 
-function wait(kind: Trouble["kind"], ms: number): void {
-  entry.trouble = { kind, message: "", attempts: 1, retryAtMs: clock.nowMs() + ms };
+function wait(kind: EntryFailure["kind"], ms: number): void {
+  entry.failure = { kind, message: "", attempts: 1, retryAtMs: clock.nowMs() + ms };
 }
 
 describe("WorkList", () => {
   test("holds an entry once, until it is taken, and says that there is work", () => {
     work.add(entry);
     work.add(entry);
-    work.add(new Entry(OTHER));
+    work.add(new TrackedEntry(OTHER));
     expect([...work.keys()]).toEqual([KEY, OTHER]);
     expect(work.size).toBe(2);
     expect(calls).toBe(3);

@@ -3,8 +3,8 @@
 import { beforeEach, describe, expect, test } from "bun:test";
 import type { IpAddress } from "../../../src/addr/ip.ts";
 import type { PerFamily } from "../../../src/addr/family.ts";
-import { EtcdLeaseStore } from "../../../src/subnet/etcd/lease_store.ts";
-import { type LeaseRequest, type OwnLease, StoreError } from "../../../src/subnet/store.ts";
+import { EtcdLeaseStore } from "../../../src/subnet/etcd/etcd_lease_store.ts";
+import { type LeaseRequest, type OwnLease, StoreError } from "../../../src/subnet/lease_store.ts";
 import {
   attributes,
   deviceIdentity,

@@ -2,8 +2,8 @@
 
 import { beforeEach, describe, expect, test } from "bun:test";
 import type { NetworkConfig } from "../../../src/config/network_config.ts";
-import { EtcdOwnLease } from "../../../src/subnet/etcd/own_lease.ts";
-import { Records } from "../../../src/subnet/etcd/records.ts";
+import { EtcdOwnLease } from "../../../src/subnet/etcd/etcd_own_lease.ts";
+import { Records } from "../../../src/subnet/etcd/lease_records.ts";
 import { decodeLease, encodeLeaseValue } from "../../../src/subnet/lease_codec.ts";
 import type { Lease, LeaseAttributes } from "../../../src/subnet/lease.ts";
 import { attributes, failure, IPV4, IPV6_ONLY, value } from "../../etcd/lease_store_fixture.ts";

@@ -10,7 +10,7 @@ import { parseNetworkConfig } from "../../../src/config/network_config.ts";
 import type { InvalidLease, Lease, LeaseKey } from "../../../src/subnet/lease.ts";
 import { decodeLeaseKey, decodeLeaseValue } from "../../../src/subnet/lease_codec.ts";
 import { LeaseTable } from "../../../src/subnet/lease_table.ts";
-import { whyImplausible } from "../../../src/subnet/plausible.ts";
+import { whyInvalid } from "../../../src/subnet/lease_validation.ts";
 import { readSubnetFile } from "../../../src/subnet/subnet_file.ts";
 
 const CONFIG = parseNetworkConfig('{"Network":"10.5.0.0/16"}', { source: "test", warn: () => {} });
@@ -36,19 +36,19 @@ function lease(address: string | undefined, subnet = "10.5.2.0/24"): Lease {
 
 describe("whyImplausible()", () => {
   test("misses the public address of a subnet's family", () => {
-    expect(whyImplausible(lease(undefined), RULES)).toBe("it has no public IPv4 address");
-    expect(whyImplausible(lease("192.0.2.1"), RULES)).toBeUndefined();
+    expect(whyInvalid(lease(undefined), RULES)).toBe("it has no public IPv4 address");
+    expect(whyInvalid(lease("192.0.2.1"), RULES)).toBeUndefined();
   });
 
   test("takes the first and the last address that a node's subnet may hold for inside", () => {
     // SubnetMin is 10.5.1.0, and SubnetMax 10.5.255.0 with its /24.
-    const inside = ["10.5.1.0", "10.5.255.255"].map((one) => whyImplausible(lease(one), RULES));
+    const inside = ["10.5.1.0", "10.5.255.255"].map((one) => whyInvalid(lease(one), RULES));
     expect(inside).toEqual([
       "its public address 10.5.1.0 is inside the overlay network 10.5.0.0/16",
       "its public address 10.5.255.255 is inside the overlay network 10.5.0.0/16",
     ]);
-    expect(whyImplausible(lease("10.5.0.255"), RULES)).toBeUndefined();
-    expect(whyImplausible(lease("10.6.0.0"), RULES)).toBeUndefined();
+    expect(whyInvalid(lease("10.5.0.255"), RULES)).toBeUndefined();
+    expect(whyInvalid(lease("10.6.0.0"), RULES)).toBeUndefined();
   });
 });
 

@@ -7,7 +7,7 @@ import { parseNetworkConfig } from "../../../src/config/network_config.ts";
 import type { Lease, LeaseKey, LeaseWatch } from "../../../src/subnet/lease.ts";
 import { decodeLease, encodeLeaseKey, isInvalidLease } from "../../../src/subnet/lease_codec.ts";
 import { type LeaseChange, LeaseTable } from "../../../src/subnet/lease_table.ts";
-import { whyImplausible } from "../../../src/subnet/plausible.ts";
+import { whyInvalid } from "../../../src/subnet/lease_validation.ts";
 import { PrefixTrie } from "../../../src/subnet/prefix_trie.ts";
 
 const CONFIG = parseNetworkConfig(
@@ -245,12 +245,12 @@ describe("LeaseTable", () => {
       warn: () => {},
     });
     const rules = { config, own: OWN, backendType: "vxlan" };
-    expect(whyImplausible(lease(9, { ip: "10.100.0.9" }), rules)).toBeUndefined();
-    expect(whyImplausible(lease(9, { ip: "10.99.255.255" }), rules)).toContain(
+    expect(whyInvalid(lease(9, { ip: "10.100.0.9" }), rules)).toBeUndefined();
+    expect(whyInvalid(lease(9, { ip: "10.99.255.255" }), rules)).toContain(
       "inside the overlay",
     );
-    expect(whyImplausible(lease(9, { ip: "10.0.0.255" }), rules)).toBeUndefined();
-    expect(whyImplausible(lease(9, { ip: "10.100.0.9" }), { ...rules, anyLength: true })).toContain(
+    expect(whyInvalid(lease(9, { ip: "10.0.0.255" }), rules)).toBeUndefined();
+    expect(whyInvalid(lease(9, { ip: "10.100.0.9" }), { ...rules, anyLength: true })).toContain(
       "inside the overlay network 10.0.0.0/8",
     );
   });
@@ -505,7 +505,7 @@ function follow(known: Map<LeaseKey, Lease>, changes: LeaseChange[]): void {
 function expectedLeases(all: Lease[], anyLength: boolean): Lease[] {
   const rules = { config: CONFIG, own: OWN, backendType: "vxlan", anyLength };
   const plausible = all.filter((item) =>
-    item.key !== OWN.key && whyImplausible(item, rules) === undefined
+    item.key !== OWN.key && whyInvalid(item, rules) === undefined
   );
   plausible.sort((a, b) => Number(a.createRevision - b.createRevision) || (a.key < b.key ? -1 : 1));
   const taken: Lease[] = [];

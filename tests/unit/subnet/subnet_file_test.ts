@@ -16,7 +16,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import type { Prefix } from "../../../src/addr/prefix.ts";
-import { RegularFileError } from "../../../src/files/regular_file.ts";
+import { RegularFileError } from "../../../src/base/regular_file.ts";
 import { run } from "../../../src/process/process.ts";
 import {
   checkSubnetFile,

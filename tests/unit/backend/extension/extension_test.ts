@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import extension from "../../../../src/backend/extension/extension.ts";
-import type { Backend } from "../../../../src/backend/backend.ts";
+import type { Backend } from "../../../../src/overlay/backend.ts";
 import { ConfigError } from "../../../../src/config/config_error.ts";
-import { BackendError } from "../../../../src/backend/target.ts";
+import { BackendError } from "../../../../src/overlay/backend_target.ts";
 import { FakeKernel } from "../../../support/fake_kernel.ts";
 import { backendHost, config, external, lease } from "../../../support/sample_network.ts";
 import { Sandbox } from "./support.ts";
@@ -54,9 +54,9 @@ describe("extension", () => {
     const backend = await prepare(host(sandbox, { SubnetAddCommand: "true" }));
     const input = { own: lease(1, "extension", [4]), external: external([4]) };
     expect(backend.node(input)).toEqual([]);
-    expect(backend.peer(lease(2, "extension", [4]), input, { direct: {}, way: {} })).toEqual([]);
+    expect(backend.peer(lease(2, "extension", [4]), input, { direct: {}, path: {} })).toEqual([]);
     expect(backend.mtuBytes(external([4]))).toBe(1500);
-    expect(() => backend.peer(lease(2, "vxlan", [4]), input, { direct: {}, way: {} })).toThrow(
+    expect(() => backend.peer(lease(2, "vxlan", [4]), input, { direct: {}, path: {} })).toThrow(
       "its backend is vxlan",
     );
   });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { ImplausibleLeaseError } from "../../../../src/backend/backend.ts";
+import { InvalidPeerError } from "../../../../src/overlay/backend.ts";
 import {
   hookVariables,
   peerInput,
@@ -55,7 +55,7 @@ describe("a peer's commands", () => {
       ],
     ];
     for (const [node, reason] of cases) {
-      expect(() => peerInput(node, DUAL)).toThrow(new ImplausibleLeaseError(reason));
+      expect(() => peerInput(node, DUAL)).toThrow(new InvalidPeerError(reason));
     }
   });
 });
@@ -101,7 +101,7 @@ describe("whatever is in the datastore", () => {
           const read = readInput(JSON.parse(JSON.stringify(input)));
           return read !== undefined && sameInput(read, input);
         } catch (error) {
-          if (!(error instanceof ImplausibleLeaseError)) throw error;
+          if (!(error instanceof InvalidPeerError)) throw error;
           return true;
         }
       }),

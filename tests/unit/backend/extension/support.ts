@@ -7,8 +7,11 @@ import { HookRecords } from "../../../../src/backend/extension/hook_records.ts";
 import { HookRunner } from "../../../../src/backend/extension/hook_runner.ts";
 import { HookSetup } from "../../../../src/backend/extension/hook_setup.ts";
 import { HookTarget } from "../../../../src/backend/extension/hook_target.ts";
-import { OPTIONS, type Options } from "../../../../src/backend/extension/options.ts";
-import { readOptions } from "../../../../src/config/options.ts";
+import {
+  type ExtensionOptions,
+  OPTIONS,
+} from "../../../../src/backend/extension/extension_options.ts";
+import { readOptions } from "../../../../src/config/option_schema.ts";
 import type { Lease, LeaseKey } from "../../../../src/subnet/lease.ts";
 import { collectingLog, type LogRecord } from "../../../support/collecting_log.ts";
 import { FakeClock } from "../../../support/fake_clock.ts";
@@ -39,7 +42,7 @@ export class Sandbox implements Disposable {
   readonly clock: FakeClock = new FakeClock(() => 0);
 
   /** Starts as the daemon does, with the given commands. */
-  async run(commands: Partial<Options>): Promise<HookTarget> {
+  async run(commands: Partial<ExtensionOptions>): Promise<HookTarget> {
     const { log, records: logged } = collectingLog();
     const keep = logged.push.bind(logged);
     logged.push = (...items) => (this.logged.push(...items), keep(...items));

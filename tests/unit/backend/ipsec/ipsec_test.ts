@@ -3,10 +3,14 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Family } from "../../../../src/addr/ip.ts";
-import { type Backend, ImplausibleLeaseError, NO_FACTS } from "../../../../src/backend/backend.ts";
+import {
+  type Backend,
+  InvalidPeerError,
+  UNKNOWN_REACHABILITY,
+} from "../../../../src/overlay/backend.ts";
 import { SOCKET_VARIABLE } from "../../../../src/backend/ipsec/charon_paths.ts";
 import ipsec from "../../../../src/backend/ipsec/ipsec.ts";
-import { BackendError } from "../../../../src/backend/target.ts";
+import { BackendError } from "../../../../src/overlay/backend_target.ts";
 import { ConfigError } from "../../../../src/config/config_error.ts";
 import { isOurs } from "../../../../src/state/ownership.ts";
 import type { XfrmPolicy } from "../../../../src/state/resource.ts";
@@ -69,7 +73,9 @@ describe("ipsec", () => {
   test("holds three policies for each peer, and no device", async () => {
     const backend = await prepare();
     expect(backend.node(INPUT)).toEqual([]);
-    const peers = [2, 3].flatMap((n) => backend.peer(lease(n, "ipsec", [4]), INPUT, NO_FACTS));
+    const peers = [2, 3].flatMap((n) =>
+      backend.peer(lease(n, "ipsec", [4]), INPUT, UNKNOWN_REACHABILITY)
+    );
     expect(stateText(peers)).toBe(`\
 xfrm policy src 10.5.1.0/24 dst 10.5.2.0/24 dir out tmpl src 192.168.0.1 dst 192.168.0.2 proto esp reqid 11 mode tunnel
 xfrm policy src 10.5.1.0/24 dst 10.5.3.0/24 dir out tmpl src 192.168.0.1 dst 192.168.0.3 proto esp reqid 11 mode tunnel
@@ -84,7 +90,9 @@ xfrm policy src 10.5.3.0/24 dst 10.5.1.0/24 dir in tmpl src 192.168.0.3 dst 192.
     const backend = await prepare();
     const ownership = backend.ownership(external([4]));
     expect(ownership.extraKinds).toEqual(["xfrm-policy"]);
-    const [ours] = backend.peer(lease(2, "ipsec", [4]), INPUT, NO_FACTS) as [XfrmPolicy];
+    const [ours] = backend.peer(lease(2, "ipsec", [4]), INPUT, UNKNOWN_REACHABILITY) as [
+      XfrmPolicy,
+    ];
     expect(isOurs(ours, ownership)).toBe(true);
     const tunnel = ours.tunnel as NonNullable<XfrmPolicy["tunnel"]>;
     expect(isOurs({ ...ours, tunnel: { ...tunnel, reqid: 12 } }, ownership)).toBe(false);
@@ -112,7 +120,7 @@ xfrm policy src 10.5.3.0/24 dst 10.5.1.0/24 dir in tmpl src 192.168.0.3 dst 192.
     const translated = { ...external([4]), publicAddresses: { 4: ip("203.0.113.1") } };
     const backend = await ipsec.prepare({ ...host({ PSK }), external: translated });
     const input = { ...INPUT, external: translated };
-    const [out] = backend.peer(lease(2, "ipsec", [4]), input, NO_FACTS) as [XfrmPolicy];
+    const [out] = backend.peer(lease(2, "ipsec", [4]), input, UNKNOWN_REACHABILITY) as [XfrmPolicy];
     expect(out.tunnel).toMatchObject({ source: "192.168.0.1", destination: "192.168.0.2" });
     expect(backend.attributes.publicAddresses).toEqual({ 4: ip("203.0.113.1") });
   });
@@ -197,8 +205,8 @@ describe("ipsec refuses", () => {
     ["without an IPv4 subnet", { ...lease(2, "ipsec", [4]), subnets: {} }, "it has no IPv4 subnet"],
   ])("a peer %s", async (_what, peer, expected) => {
     const backend = await prepare();
-    expect(() => backend.peer(peer, INPUT, NO_FACTS)).toThrow(expected);
-    expect(() => backend.peer(peer, INPUT, NO_FACTS)).toThrow(ImplausibleLeaseError);
+    expect(() => backend.peer(peer, INPUT, UNKNOWN_REACHABILITY)).toThrow(expected);
+    expect(() => backend.peer(peer, INPUT, UNKNOWN_REACHABILITY)).toThrow(InvalidPeerError);
   });
 
   test("no lease data at all: whatever a peer's says, nothing of it is believed", async () => {

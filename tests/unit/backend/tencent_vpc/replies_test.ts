@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { ApiError, readReply } from "../../../../src/backend/tencent_vpc/api.ts";
-import { HttpError } from "../../../../src/backend/tencent_vpc/http.ts";
+import { HttpError } from "../../../../src/backend/tencent_vpc/http_exchange.ts";
 import {
   type CloudRoute,
   orphans,

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import type { Backend } from "../../../../src/backend/backend.ts";
+import type { Backend } from "../../../../src/overlay/backend.ts";
 import tencentVpc from "../../../../src/backend/tencent_vpc/tencent_vpc.ts";
 import { encodeLeaseValue } from "../../../../src/subnet/lease_codec.ts";
 import { FakeKernel } from "../../../support/fake_kernel.ts";
@@ -25,7 +25,7 @@ describe("tencent-vpc", () => {
     );
     const input = { own: lease(1, "", [4]), external: external([4]) };
     expect(backend.node(input)).toEqual([]);
-    expect(backend.peer(lease(2, "", [4]), input, { direct: {}, way: {} })).toEqual([]);
+    expect(backend.peer(lease(2, "", [4]), input, { direct: {}, path: {} })).toEqual([]);
     expect(backend.mtuBytes(external([4]))).toBe(1500);
   });
 

@@ -4,8 +4,8 @@ import {
   checksum,
   decrementTtl,
   destinationOf,
+  forwardingVerdict,
   icmpError,
-  judge,
   NETWORK_UNREACHABLE,
   sourceOf,
   TIME_EXCEEDED,
@@ -77,7 +77,7 @@ test("one hop takes one off the time to live, and the checksum stays right", () 
     fc.property(fields, (some) => {
       const bytes = packet(some);
       const view = viewOf(bytes);
-      expect(judge(view, 0, bytes.length)).toBe("forward");
+      expect(forwardingVerdict(view, 0, bytes.length)).toBe("forward");
       decrementTtl(view, 0);
       expect(view.getUint8(8)).toBe(some.ttl - 1);
       expect(checksum(bytes.subarray(0, some.words * 4))).toBe(0);
@@ -89,7 +89,7 @@ test("one hop takes one off the time to live, and the checksum stays right", () 
 
 test.each([0, 1])("a packet with time to live %d goes no further", (ttl) => {
   const bytes = packet({ ttl });
-  expect(judge(viewOf(bytes), 0, bytes.length)).toBe("expired");
+  expect(forwardingVerdict(viewOf(bytes), 0, bytes.length)).toBe("expired");
 });
 
 test.each<[string, (bytes: Uint8Array) => Uint8Array]>([
@@ -100,7 +100,7 @@ test.each<[string, (bytes: Uint8Array) => Uint8Array]>([
   ["shorter than its header says", (bytes) => (bytes[2] = 0, bytes[3] = 19, bytes)],
 ])("a packet %s is dropped", (_name, change) => {
   const bytes = change(packet());
-  expect(judge(viewOf(bytes), 0, bytes.length)).toBe("drop");
+  expect(forwardingVerdict(viewOf(bytes), 0, bytes.length)).toBe("drop");
 });
 
 test("an ICMP error says who and why, and quotes what it is about", () => {
@@ -108,7 +108,7 @@ test("an ICMP error says who and why, and quotes what it is about", () => {
   const error = icmpError({ view: viewOf(bytes), at: 0 }, { ...TIME_EXCEEDED, source: NODE });
   if (error === undefined) throw new Error("there is no error");
   const view = viewOf(error);
-  expect(judge(view, 0, error.length)).toBe("forward");
+  expect(forwardingVerdict(view, 0, error.length)).toBe("forward");
   expect([sourceOf(view, 0), destinationOf(view, 0)]).toEqual([NODE, HOST_A]);
   expect(checksum(error.subarray(0, 20))).toBe(0);
   expect(checksum(error.subarray(20))).toBe(0);
@@ -150,7 +150,7 @@ test("no bytes whatever make it crash", () => {
       const bytes = Uint8Array.from(random);
       const length = Math.max(0, bytes.length - at);
       const view = viewOf(bytes);
-      const verdict = judge(view, Math.min(at, bytes.length), length);
+      const verdict = forwardingVerdict(view, Math.min(at, bytes.length), length);
       if (verdict === "drop") return;
       icmpError({ view, at }, { ...TIME_EXCEEDED, source: NODE });
       decrementTtl(view, at);

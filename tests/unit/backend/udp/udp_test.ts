@@ -1,6 +1,10 @@
 import { describe, expect, test } from "bun:test";
-import { type Backend, ImplausibleLeaseError, NO_FACTS } from "../../../../src/backend/backend.ts";
-import { BackendError, type Target } from "../../../../src/backend/target.ts";
+import {
+  type Backend,
+  InvalidPeerError,
+  UNKNOWN_REACHABILITY,
+} from "../../../../src/overlay/backend.ts";
+import { BackendError, type BackendTarget } from "../../../../src/overlay/backend_target.ts";
 import { chooseDataPath } from "../../../../src/backend/udp/data_path.ts";
 import { tunBackend } from "../../../../src/backend/udp/tun_backend.ts";
 import udp from "../../../../src/backend/udp/udp.ts";
@@ -59,7 +63,9 @@ function kernelWithoutTunnels(): FakeKernel {
 describe("udp by FOU", () => {
   test("holds", async () => {
     const backend = await prepare();
-    const peers = [2, 3].flatMap((n) => backend.peer(lease(n, "", [4]), INPUT, NO_FACTS));
+    const peers = [2, 3].flatMap((n) =>
+      backend.peer(lease(n, "", [4]), INPUT, UNKNOWN_REACHABILITY)
+    );
     const all = [...backend.node(INPUT), ...peers];
     expect(stateText(all)).toBe(`\
 link flannel0: mtu 1472 state up type ipip local 192.168.0.1 encap fou encap-sport 8285 encap-dport 8285
@@ -122,7 +128,7 @@ route 10.5.3.0/24 via 192.168.0.3 dev flannel0 proto 70 onlink
 });
 
 describe("udp by a proxy", () => {
-  const proxy = { name: "a target" } as unknown as Target;
+  const proxy = { name: "a target" } as unknown as BackendTarget;
   const setup = {
     port: 8285,
     network: prefix("10.5.0.0/16"),
@@ -140,7 +146,7 @@ route 10.5.0.0/16 dev flannel0 proto 70 scope link
     const ownership = backend.ownership(external([4]));
     expect(all.every((resource) => isOurs(resource, ownership))).toBe(true);
     expect([...ownership.linkTypes].sort()).toEqual(["ipip", "tun"]);
-    expect(backend.peer(lease(2, "", [4]), INPUT, NO_FACTS)).toEqual([]);
+    expect(backend.peer(lease(2, "", [4]), INPUT, UNKNOWN_REACHABILITY)).toEqual([]);
     expect(backend.target).toBe(proxy);
   });
 
@@ -163,10 +169,12 @@ route 10.5.0.0/16 dev flannel0 proto 70 scope link
 
   test("ignores a peer of another backend, and one without an address", () => {
     const backend = tunBackend({ ...setup, proxy });
-    expect(() => backend.peer(lease(2, "ipip", [4]), INPUT, NO_FACTS)).toThrow("is ipip");
+    expect(() => backend.peer(lease(2, "ipip", [4]), INPUT, UNKNOWN_REACHABILITY)).toThrow(
+      "is ipip",
+    );
     const peer = lease(2, "", [4]);
     const nowhere = { ...peer, attributes: { ...peer.attributes, publicAddresses: {} } };
-    expect(() => backend.peer(nowhere, INPUT, NO_FACTS)).toThrow(ImplausibleLeaseError);
+    expect(() => backend.peer(nowhere, INPUT, UNKNOWN_REACHABILITY)).toThrow(InvalidPeerError);
   });
 });
 
@@ -187,12 +195,12 @@ describe("udp", () => {
 
   test("ignores a peer of another backend, and one without an address", async () => {
     const backend = await prepare();
-    expect(() => backend.peer(lease(2, "vxlan", [4]), INPUT, NO_FACTS)).toThrow(
+    expect(() => backend.peer(lease(2, "vxlan", [4]), INPUT, UNKNOWN_REACHABILITY)).toThrow(
       "its backend is vxlan",
     );
     const peer = lease(2, "", [4]);
     const nowhere = { ...peer, attributes: { ...peer.attributes, publicAddresses: {} } };
-    expect(() => backend.peer(nowhere, INPUT, NO_FACTS)).toThrow(ImplausibleLeaseError);
+    expect(() => backend.peer(nowhere, INPUT, UNKNOWN_REACHABILITY)).toThrow(InvalidPeerError);
   });
 
   test("any lease data gives the one route to the peer's subnet", async () => {

@@ -6,9 +6,13 @@ import { join } from "node:path";
 import type { PerFamily } from "../../../../src/addr/family.ts";
 import type { Family, IpAddress } from "../../../../src/addr/ip.ts";
 import { type WireguardKey, ZERO_KEY } from "../../../../src/addr/wireguard_key.ts";
-import { type Backend, ImplausibleLeaseError, NO_FACTS } from "../../../../src/backend/backend.ts";
-import { loadBackend } from "../../../../src/backend/registry.ts";
-import { BackendError } from "../../../../src/backend/target.ts";
+import {
+  type Backend,
+  InvalidPeerError,
+  UNKNOWN_REACHABILITY,
+} from "../../../../src/overlay/backend.ts";
+import { loadBackend } from "../../../../src/backend/backend_registry.ts";
+import { BackendError } from "../../../../src/overlay/backend_target.ts";
 import { privateKeyFrom, publicKeyOf } from "../../../../src/backend/wireguard/key_pair.ts";
 import wireguard from "../../../../src/backend/wireguard/wireguard.ts";
 import { NO_MAC, type WireguardPeer } from "../../../../src/state/resource.ts";
@@ -82,14 +86,14 @@ function input(families: readonly Family[]) {
 }
 
 function entries(backend: Backend, peer: Lease, families: readonly Family[]): string {
-  return stateText(backend.peer(peer, input(families), NO_FACTS));
+  return stateText(backend.peer(peer, input(families), UNKNOWN_REACHABILITY));
 }
 
 function desired(backend: Backend, families: readonly Family[]): string {
   const peers = [2, 3].map((n) => node(n, families));
   return stateText([
     ...backend.node(input(families)),
-    ...peers.flatMap((peer) => backend.peer(peer, input(families), NO_FACTS)),
+    ...peers.flatMap((peer) => backend.peer(peer, input(families), UNKNOWN_REACHABILITY)),
   ]);
 }
 
@@ -179,7 +183,9 @@ route fc00::/48 dev flannel-wg proto 70
     expect(desired(backend, DUAL)).toContain("link flannel-wg: mtu 8920 state up type wireguard\n");
     expect(desired(backend, DUAL)).toContain("wireguard flannel-wg listen-port 1000\n");
     expect(desired(backend, DUAL)).toContain("wireguard flannel-wg-v6 listen-port 1001\n");
-    const [peer] = backend.peer(node(2, DUAL), input(DUAL), NO_FACTS) as [WireguardPeer];
+    const [peer] = backend.peer(node(2, DUAL), input(DUAL), UNKNOWN_REACHABILITY) as [
+      WireguardPeer,
+    ];
     expect(peer.presharedKey as string).toBe(PSK);
     expect(resourceText(peer)).toContain(
       "preshared-key (hidden) endpoint 192.168.0.2:51820 persistent-keepalive 25 ",
@@ -189,7 +195,9 @@ route fc00::/48 dev flannel-wg proto 70
 
   test.each(["", ZERO_KEY])("takes the PSK '%s' for none, as the kernel does", async (PSK) => {
     const backend = await prepare([4], { PSK });
-    expect(backend.peer(node(2, [4]), input([4]), NO_FACTS)[0]).not.toHaveProperty("presharedKey");
+    expect(backend.peer(node(2, [4]), input([4]), UNKNOWN_REACHABILITY)[0]).not.toHaveProperty(
+      "presharedKey",
+    );
   });
 
   test("follows the external interface's MTU when none is given", async () => {
@@ -440,7 +448,9 @@ wireguard flannel-wg-v6 peer ${keyOf(2)} endpoint [fd00::2]:1001 allowed-ips fc0
       external: { ...external(DUAL), addresses: own, publicAddresses: own },
     };
     const peer = at(node(2, DUAL), theirs);
-    expect(stateText(backend.peer(peer, network, NO_FACTS))).toContain(` ${endpoint}:51820 `);
+    expect(stateText(backend.peer(peer, network, UNKNOWN_REACHABILITY))).toContain(
+      ` ${endpoint}:51820 `,
+    );
   });
 
   const good = { PublicKey: keyOf(2), Port: 51820 };
@@ -519,8 +529,8 @@ wireguard flannel-wg-v6 peer ${keyOf(2)} endpoint [fd00::2]:1001 allowed-ips fc0
   ];
   test.each(implausible)("is ignored with the reason: %s", async (_name, peer, options, reason) => {
     const backend = await prepare(DUAL, options);
-    expect(() => backend.peer(peer, input(DUAL), NO_FACTS)).toThrow(ImplausibleLeaseError);
-    expect(() => backend.peer(peer, input(DUAL), NO_FACTS)).toThrow(reason);
+    expect(() => backend.peer(peer, input(DUAL), UNKNOWN_REACHABILITY)).toThrow(InvalidPeerError);
+    expect(() => backend.peer(peer, input(DUAL), UNKNOWN_REACHABILITY)).toThrow(reason);
   });
 });
 
@@ -543,9 +553,9 @@ describe("any lease data", () => {
           let peers: WireguardPeer[];
           try {
             const peer = node(2, DUAL, { 4: ipv4, 6: ipv6 });
-            peers = backend.peer(peer, input(DUAL), NO_FACTS) as WireguardPeer[];
+            peers = backend.peer(peer, input(DUAL), UNKNOWN_REACHABILITY) as WireguardPeer[];
           } catch (error) {
-            if (!(error instanceof ImplausibleLeaseError)) throw error;
+            if (!(error instanceof InvalidPeerError)) throw error;
             return;
           }
           accepted++;

@@ -1,17 +1,17 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { expect, spyOn, test } from "bun:test";
-import { AnswerPool } from "../../../../src/datastore/answer_pool.ts";
-import { CommitQueue } from "../../../../src/datastore/commit_queue.ts";
+import { ResponsePool } from "../../../../src/datastore/mvcc/response_pool.ts";
+import { CommitQueue } from "../../../../src/datastore/mvcc/commit_queue.ts";
 import { keyCalls } from "../../../../src/datastore/rpc/key_calls.ts";
 import type { MessageWriter } from "../../../../src/datastore/rpc/message_stream.ts";
-import { RangeRequestSchema, TxnRequestSchema } from "../../../../src/subnet/etcd/rpc/rpc_pb.ts";
+import { RangeRequestSchema, TxnRequestSchema } from "../../../../src/etcd/api/rpc_pb.ts";
 import { bytes, TestStore } from "../fixture.ts";
 
 test("a read whose client is gone is not finished, and gives its memory back", async () => {
   using test = new TestStore();
   for (let number = 0; number < 2_000; number++) test.put(`k${number}`, "v");
   const { store, storage, leases } = test;
-  const pool = new AnswerPool({ smallBytes: 1 << 20, largeBytes: 1 << 20 });
+  const pool = new ResponsePool({ smallBytes: 1 << 20, largeBytes: 1 << 20 });
   using commits = new CommitQueue(store);
   const range = new Map(keyCalls({ store, storage, commits, leases, pool })).get(
     "/etcdserverpb.KV/Range",
@@ -44,7 +44,7 @@ test("a read that waits for memory has read nothing yet, and is served when ther
   using test = new TestStore();
   test.put("k", "x".repeat(1 << 20));
   const { store, storage, leases } = test;
-  const pool = new AnswerPool({ smallBytes: 1 << 20, largeBytes: 1 << 20 });
+  const pool = new ResponsePool({ smallBytes: 1 << 20, largeBytes: 1 << 20 });
   using commits = new CommitQueue(store);
   const range = new Map(keyCalls({ store, storage, commits, leases, pool })).get(
     "/etcdserverpb.KV/Range",
@@ -76,7 +76,7 @@ test("large requests that wait for memory are refused beyond their own bound", a
   using test = new TestStore();
   test.put("k", "x".repeat(1 << 20));
   const { store, storage, leases } = test;
-  const pool = new AnswerPool({ smallBytes: 1 << 20, largeBytes: 1 << 20 });
+  const pool = new ResponsePool({ smallBytes: 1 << 20, largeBytes: 1 << 20 });
   using commits = new CommitQueue(store);
   const txn = new Map(keyCalls({ store, storage, commits, leases, pool })).get(
     "/etcdserverpb.KV/Txn",

@@ -4,7 +4,7 @@ import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/p
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { type ClientHttp2Session, type ClientHttp2Stream, connect } from "node:http2";
-import { AnswerPool } from "../../../../src/datastore/answer_pool.ts";
+import { ResponsePool } from "../../../../src/datastore/mvcc/response_pool.ts";
 import { Datastore } from "../../../../src/datastore/datastore.ts";
 import {
   frame,
@@ -17,8 +17,8 @@ import {
   WatchRequestSchema,
   type WatchResponse,
   WatchResponseSchema,
-} from "../../../../src/subnet/etcd/rpc/rpc_pb.ts";
-import { systemClock } from "../../../../src/time/clock.ts";
+} from "../../../../src/etcd/api/rpc_pb.ts";
+import { systemClock } from "../../../../src/base/clock.ts";
 import { collectingLog } from "../../../support/collecting_log.ts";
 import { bytes, TestStore, text } from "../fixture.ts";
 
@@ -146,7 +146,7 @@ test("watches of a large value from the past all get it, however little memory t
   using test = new TestStore();
   test.put("k", "x".repeat(1_400_000));
   const { hub, storage } = test;
-  const pool = new AnswerPool({ smallBytes: 1 << 20, largeBytes: 4 << 20 });
+  const pool = new ResponsePool({ smallBytes: 1 << 20, largeBytes: 4 << 20 });
   const message = create(WatchRequestSchema, {
     requestUnion: { case: "createRequest", value: { key: bytes("k"), startRevision: 2n } },
   });

@@ -1,0 +1,94 @@
+/**
+ * ipip: the kernel puts an IPv4 header before each packet between nodes (RFC 2003), and no more.
+ *
+ * The journey of a packet from a workload at 10.5.1.7 on node A (192.168.0.1) to one at 10.5.2.9 on
+ * node B (192.168.0.2, subnet 10.5.2.0/24), by the entry that decides each hop:
+ *
+ *   1. It leaves the workload by its default route and reaches A's bridge.
+ *   2. On A the ROUTE `10.5.2.0/24 via 192.168.0.2 dev flannel.ipip onlink` hands it to the tunnel
+ *      device, with B's public address as next hop. `onlink`, for that is no address of the device.
+ *   3. The device has no remote end of its own: the next hop becomes the destination of the outer
+ *      header, the device's `local` address its source. Protocol 4, no port.
+ *   4. B's flannel.ipip takes the outer header off, for its `local` is the destination, and the
+ *      source may be anyone; B's own route for 10.5.2.0/24, the bridge's, delivers.
+ *
+ * A packet of node A itself takes the ADDRESS 10.5.1.0/32 of flannel.ipip as its source.
+ *
+ * The kernel's ipip module puts a device `tunl0` into every namespace, with neither a local nor a
+ * remote address. It is nobody's; having a `local` keeps flannel.ipip apart from it.
+ *
+ * With DirectRouting, a peer that is reached without a gateway needs no tunnel: the ROUTE
+ * `10.5.2.0/24 via 192.168.0.2 dev eth0` sends the packet as it is.
+ */
+
+import type { PerFamily } from "../../addr/family.ts";
+import type { IpAddress } from "../../addr/ip.ts";
+import type { Prefix } from "../../addr/prefix.ts";
+import { booleanOption } from "../../config/option_schema.ts";
+import { advertisedAddresses } from "../../overlay/advertised_addresses.ts";
+import type { Backend, BackendModule } from "../../overlay/backend.ts";
+import {
+  IPIP_DEVICE,
+  ipipDevice,
+  IPV4_HEADER_BYTES,
+  ipv4Route,
+  removeFormerTunnel,
+  UDP_DEVICE,
+} from "./ipip_tunnel.ts";
+import { readIpv4Config } from "../../overlay/ipv4_only.ts";
+import { nodeAddress } from "../../overlay/node_entries.ts";
+import { requireBackendType } from "../../overlay/peer_lease.ts";
+
+export const OPTIONS = { DirectRouting: booleanOption(false) };
+
+const ipip: BackendModule = {
+  type: "ipip",
+  checkConfig: (config, log) => void readIpv4Config(config, OPTIONS, log),
+  async prepare(host) {
+    const { options, network } = readIpv4Config(host.config, OPTIONS, host.log);
+    const publicAddresses = advertisedAddresses(host);
+    const local = host.external.sourceAddresses[4] as IpAddress;
+    await removeFormerTunnel(host, { name: UDP_DEVICE, local });
+    return ipipBackend({ ...options, network, publicAddresses });
+  },
+};
+
+export default ipip;
+
+interface IpipSetup {
+  readonly DirectRouting: boolean;
+  readonly network: Prefix;
+  readonly publicAddresses: PerFamily<IpAddress>;
+}
+
+function ipipBackend({ DirectRouting, network, publicAddresses }: IpipSetup): Backend {
+  const mtuBytes: Backend["mtuBytes"] = (external) => external.mtuBytes - IPV4_HEADER_BYTES;
+  return {
+    type: "ipip",
+    attributes: { publicAddresses, backendType: "ipip", backendData: {} },
+    needsReachability: DirectRouting,
+    ownership: (external) => ({
+      links: new Set([IPIP_DEVICE]),
+      linkTypes: new Set(["ipip"]),
+      networks: [network],
+      routeLink: external.name,
+    }),
+    mtuBytes,
+    node: ({ own, external }) => [
+      ipipDevice({
+        name: IPIP_DEVICE,
+        mtuBytes: mtuBytes(external),
+        local: external.sourceAddresses[4] as IpAddress,
+      }),
+      ...nodeAddress(own, IPIP_DEVICE, 4),
+    ],
+    peer(peer, { external }, facts) {
+      requireBackendType(peer, "ipip");
+      const isDirect = DirectRouting && facts.direct[4] === true;
+      const by = isDirect
+        ? { link: external.name, onlink: false }
+        : { link: IPIP_DEVICE, onlink: true };
+      return ipv4Route(peer, external, by);
+    },
+  };
+}

@@ -1,0 +1,38 @@
+/** What the two data paths of the udp backend have in common. */
+
+import type { PerFamily } from "../../addr/family.ts";
+import type { IpAddress } from "../../addr/ip.ts";
+import type { Prefix } from "../../addr/prefix.ts";
+import type { Link } from "../../state/resource.ts";
+import type { Backend } from "../../overlay/backend.ts";
+import { IPV4_HEADER_BYTES, UDP_DEVICE } from "../ipip/ipip_tunnel.ts";
+
+export interface UdpSetup {
+  readonly port: number;
+  readonly network: Prefix;
+  readonly publicAddresses: PerFamily<IpAddress>;
+}
+
+type CommonParts = Pick<
+  Backend,
+  "type" | "attributes" | "needsReachability" | "ownership" | "mtuBytes"
+>;
+
+export function commonBackendParts({ network, publicAddresses }: UdpSetup): CommonParts {
+  return {
+    type: "udp",
+    // Go flannel's udp has never named itself in its leases.
+    attributes: { publicAddresses, backendType: "", backendData: {} },
+    needsReachability: false,
+    ownership: (external) => ({
+      links: new Set([UDP_DEVICE]),
+      // The device of the other data path is replaced.
+      linkTypes: new Set<Link["type"]>(["ipip", "tun"]),
+      networks: [network],
+      routeLink: external.name,
+    }),
+    mtuBytes: (external) => external.mtuBytes - IPV4_HEADER_BYTES - UDP_HEADER_BYTES,
+  };
+}
+
+const UDP_HEADER_BYTES = 8; // RFC 768

@@ -1,0 +1,218 @@
+/**
+ * Leases: granted, kept alive, and revoked with their keys when their time is over.
+ *
+ * Each grant and each renewal is on disk before it is acknowledged; see lease_clock.ts for the time.
+ * Renewals that wait at the same time share one fsync(2): each node renews again and again.
+ */
+
+import type { Log } from "../../log/log.ts";
+import type { Clock } from "../../base/clock.ts";
+import type { LeaseClock } from "./lease_clock.ts";
+import { RequestError } from "./request_error.ts";
+import type { Storage, StoredLease } from "./storage.ts";
+import type { MvccStore } from "./mvcc_store.ts";
+
+export interface LessorOptions {
+  readonly store: MvccStore;
+  readonly storage: Storage;
+  readonly leaseClock: LeaseClock;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface LeaseTimes {
+  readonly remainingSeconds: bigint;
+  readonly grantedSeconds: bigint;
+}
+
+interface Renewal {
+  readonly id: bigint;
+  readonly done: (ttlSeconds: bigint) => void;
+  readonly failed: (error: unknown) => void;
+}
+
+/** What etcd raises shorter ones to, with its default election timeout. */
+const MIN_TTL_SECONDS = 2n;
+/** etcd's `lease.MaxLeaseTTL`. */
+const MAX_TTL_SECONDS = 9_000_000_000n;
+/** After a start clients need a moment to come back, before leases with little time left expire. */
+const START_GRACE_MS = 10_000;
+/** A failed removal is tried again. */
+const RETRY_MS = 10_000;
+/** They share one fsync(2). */
+const EXPIRED_AT_A_TIME = 100;
+/** Timers cannot be set for longer than 24 days. */
+const LONGEST_WAIT_MS = 3_600_000;
+
+export class Lessor implements Disposable {
+  readonly #options: LessorOptions;
+  readonly #leases = new Map<bigint, { ttlSeconds: bigint; deadlineMs: number }>();
+  #renewals: Renewal[] = [];
+  #timer: Disposable | undefined;
+  #wakeMs = Infinity;
+
+  /** Takes the leases from the storage, and removes each from then on when its time is over. */
+  constructor(options: LessorOptions) {
+    this.#options = options;
+    const nowMs = options.leaseClock.nowMs();
+    for (const { id, ttlSeconds, deadlineMs } of options.storage.leases()) {
+      const graceMs = Math.min(START_GRACE_MS, Number(ttlSeconds) * 1000);
+      this.#set(id, ttlSeconds, Math.max(Number(deadlineMs), nowMs + graceMs));
+    }
+  }
+
+  /** Writes the renewals that still wait. */
+  [Symbol.dispose](): void {
+    this.#renew();
+    this.#timer?.[Symbol.dispose]();
+    this.#wakeMs = -Infinity; // no timer is earlier
+  }
+
+  has(id: bigint): boolean {
+    return this.#leases.has(id);
+  }
+
+  get ids(): bigint[] {
+    return [...this.#leases.keys()];
+  }
+
+  /** `id` 0n: one is chosen. Throws `Refusal` "leaseExists" or "leaseTtlTooLarge". */
+  grant(request: { id: bigint; ttlSeconds: bigint }): { id: bigint; ttlSeconds: bigint } {
+    if (request.ttlSeconds > MAX_TTL_SECONDS) throw new RequestError("leaseTtlTooLarge");
+    if (this.#leases.has(request.id)) throw new RequestError("leaseExists");
+    const id = request.id === 0n ? this.#freeId() : request.id;
+    const ttlSeconds = request.ttlSeconds < MIN_TTL_SECONDS ? MIN_TTL_SECONDS : request.ttlSeconds;
+    this.#write([{ id, ttlSeconds }]);
+    return { id, ttlSeconds };
+  }
+
+  /**
+   * Gives the lease its whole time again, soon, and resolves to it in seconds; to 0n when there is no
+   * such lease. Rejects with what the disk throws.
+   */
+  keepAlive(id: bigint): Promise<bigint> {
+    if (this.#renewals.length === 0) setImmediate(() => this.#renew());
+    return new Promise((done, failed) => this.#renewals.push({ id, done, failed }));
+  }
+
+  /** Removes the lease with its keys, in one revision. Throws `Refusal` "leaseNotFound". */
+  revoke(id: bigint): void {
+    if (!this.#leases.has(id)) throw new RequestError("leaseNotFound");
+    this.#options.store.write((transaction) => transaction.revoke(id));
+    this.#leases.delete(id);
+  }
+
+  /** `undefined` when there is no such lease, or its time is over. */
+  times(id: bigint): LeaseTimes | undefined {
+    const lease = this.#leases.get(id);
+    if (lease === undefined) return undefined;
+    const remainingMs = lease.deadlineMs - this.#options.leaseClock.nowMs();
+    if (remainingMs <= 0) return undefined;
+    const remainingSeconds = BigInt(Math.floor(remainingMs / 1000));
+    return { remainingSeconds, grantedSeconds: lease.ttlSeconds };
+  }
+
+  /** Keys attached to the lease, in order. */
+  keys(id: bigint): Uint8Array[] {
+    return this.#options.storage.leaseKeys(id);
+  }
+
+  #renew(): void {
+    const renewals = this.#renewals;
+    this.#renewals = [];
+    const ttlOf = (id: bigint) => this.#leases.get(id)?.ttlSeconds;
+    const leases = new Map(renewals.map(({ id }) => [id, ttlOf(id)]));
+    try {
+      this.#write(
+        [...leases].flatMap(([id, ttlSeconds]) => ttlSeconds ? [{ id, ttlSeconds }] : []),
+      );
+      for (const { id, done } of renewals) done(leases.get(id) ?? 0n);
+    } catch (error) {
+      for (const { failed } of renewals) failed(error);
+    }
+  }
+
+  /** Gives the leases their whole time. */
+  #write(leases: readonly Pick<StoredLease, "id" | "ttlSeconds">[]): void {
+    if (leases.length === 0) return;
+    const nowMs = this.#options.leaseClock.nowMs();
+    const deadlineOf = (ttlSeconds: bigint) => nowMs + Number(ttlSeconds) * 1000;
+    this.#options.store.writeLeases((storage) => {
+      for (const { id, ttlSeconds } of leases) {
+        const deadlineMs = BigInt(Math.ceil(deadlineOf(ttlSeconds)));
+        storage.writeLease({ id, ttlSeconds, deadlineMs });
+      }
+    });
+    for (const { id, ttlSeconds } of leases) this.#set(id, ttlSeconds, deadlineOf(ttlSeconds));
+  }
+
+  #set(id: bigint, ttlSeconds: bigint, deadlineMs: number): void {
+    this.#leases.set(id, { ttlSeconds, deadlineMs });
+    this.#wakeAt(deadlineMs);
+  }
+
+  #wakeAt(timeMs: number): void {
+    if (timeMs >= this.#wakeMs) return;
+    this.#timer?.[Symbol.dispose]();
+    this.#wakeMs = timeMs;
+    const waitMs = Math.max(0, timeMs - this.#options.leaseClock.nowMs());
+    this.#timer = this.#options.clock.setTimer(
+      Math.min(Math.ceil(waitMs), LONGEST_WAIT_MS),
+      () => this.#expire(),
+    );
+  }
+
+  /**
+   * Removes the leases whose time is over, some at a time: of thousands that end together, as after a
+   * partition, the rest may be renewed meanwhile, and everybody else has a turn.
+   */
+  #expire(): void {
+    this.#wakeMs = Infinity;
+    const { leaseClock, log } = this.#options;
+    const nowMs = leaseClock.nowMs();
+    const due: bigint[] = [];
+    let nextMs = Infinity;
+    for (const [id, { deadlineMs }] of this.#leases) {
+      if (deadlineMs <= nowMs && due.length < EXPIRED_AT_A_TIME) due.push(id);
+      else nextMs = Math.min(nextMs, deadlineMs);
+    }
+    const failures = this.#removeExpired(due);
+    if (failures.length > 0) {
+      // One line for all: on a full disk they fail alike, again and again.
+      const others = failures.length > 1 ? ` (and ${failures.length - 1} more)` : "";
+      log.warn(`cannot remove the expired lease ${failures[0]}${others}`);
+      nextMs = nowMs + RETRY_MS;
+    }
+    this.#wakeAt(nextMs);
+  }
+
+  /** With one fsync for all, if that succeeds. Returns what has failed. */
+  #removeExpired(ids: readonly bigint[]): string[] {
+    const { store, log } = this.#options;
+    try {
+      store.writeEach(ids.map((id) => (transaction) => transaction.revoke(id)));
+    } catch (error) {
+      // One may have room on the disk where all have none.
+      if (ids.length > 1) return ids.flatMap((id) => this.#removeExpired([id]));
+      return ids.map((id) => `${leaseText(id)}: ${(error as Error).message}`);
+    }
+    for (const id of ids) {
+      this.#leases.delete(id);
+      log.debug({ lease: leaseText(id) }, "a lease has expired");
+    }
+    return [];
+  }
+
+  #freeId(): bigint {
+    for (;;) {
+      const [bits = 0n] = crypto.getRandomValues(new BigUint64Array(1));
+      const id = bits >> 1n;
+      if (id !== 0n && !this.#leases.has(id)) return id;
+    }
+  }
+}
+
+/** As etcdctl writes ids. */
+export function leaseText(id: bigint): string {
+  return BigInt.asUintN(64, id).toString(16);
+}

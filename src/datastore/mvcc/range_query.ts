@@ -1,0 +1,203 @@
+/** Reads of KV.Range: limits, filters and order (etcd's server/etcdserver/txn, `executeRange`). */
+
+import type { RangeRequest } from "../../etcd/api/rpc_pb.ts";
+import {
+  RangeRequest_SortOrder as SortOrder,
+  RangeRequest_SortTarget as SortTarget,
+} from "../../etcd/api/rpc_pb.ts";
+import type { RevisionEntry } from "./revision_entry.ts";
+import { compareKeys, type KeyRange, keyRange } from "./key_range.ts";
+import { costOf } from "./read_cost.ts";
+import { RequestError } from "./request_error.ts";
+import type { Size } from "./storage.ts";
+import type { Page, Snapshot, View } from "./mvcc_store.ts";
+
+export interface RangeAnswer {
+  readonly kvs: readonly RevisionEntry[];
+  /** The limit has cut off keys. */
+  readonly more: boolean;
+  /** How many keys the range holds, whatever limit and filters. */
+  readonly count: bigint;
+}
+
+/** Throws `Refusal` for a request that makes no sense on any data. */
+export function validateRange(request: RangeRequest): void {
+  if (request.key.length === 0) throw new RequestError("emptyKey");
+  if (SortOrder[request.sortOrder] === undefined || SortTarget[request.sortTarget] === undefined) {
+    throw new RequestError("invalidSortOption");
+  }
+}
+
+/** Reads in one go, for transactions. Throws `Refusal` for a revision that cannot be read. */
+export function queryRange(view: View, request: RangeRequest): RangeAnswer {
+  const { revision, countOnly, keysOnly } = request;
+  const limit = isLimited(request) ? request.limit : 0n;
+  const { entries, count } = view.read(keyRange(request.key, request.rangeEnd), {
+    revision,
+    countOnly,
+    keysOnly: keysOnly && !needsValues(request),
+    // One key more than the limit shows whether there are more.
+    limit: !needsAll(request) && limit > 0n ? limit + 1n : 0n,
+  });
+  const chosen = sorted(filtered(entries, request), request);
+  const more = limit > 0n && BigInt(chosen.length) > limit;
+  const kvs = more ? chosen.slice(0, Number(limit)) : chosen;
+  return { kvs: keysOnly ? kvs.map(withoutValue) : kvs, more, count };
+}
+
+export interface Slicing {
+  /** Called with the total cost before anything is read. Rejects to refuse the call. */
+  readonly admit: (cost: number) => Promise<void> | undefined;
+  /** Takes the next part of the answer. */
+  readonly emit: (kvs: readonly RevisionEntry[]) => void;
+  /** Lets other calls run. */
+  readonly pause: () => Promise<void>;
+}
+
+/** Takes about a millisecond. */
+const SLICE = { keys: 250, bytes: 256 << 10 };
+/** More than in a slice, because measuring is faster than reading. */
+const MEASURED_KEYS = 2_500;
+
+/** As `queryRange`, but reads in slices and emits the keys. */
+export async function sliceRange(
+  snapshot: Snapshot,
+  request: RangeRequest,
+  slicing: Slicing,
+): Promise<Omit<RangeAnswer, "kvs">> {
+  const range = keyRange(request.key, request.rangeEnd);
+  if (request.countOnly) {
+    const { keys } = await measure(snapshot, range, { limit: 0, keysOnly: true }, slicing);
+    return { more: false, count: BigInt(keys) };
+  }
+  const limit = isLimited(request) ? Number(request.limit) : Infinity;
+  const keysOnly = request.keysOnly && !needsValues(request);
+  const isStreamed = !isSorted(request) && !isFiltered(request);
+  const keys = needsAll(request) ? Infinity : isStreamed ? limit : limit + 1;
+  // Nothing is read before there is room for it: thousands of calls may wait.
+  const size = await measure(snapshot, range, { limit: keys, keysOnly }, slicing);
+  await slicing.admit(costOf({ keys: Math.min(size.keys, keys), bytes: size.bytes }));
+  const read: RevisionEntry[] = [];
+  let left = keys;
+  for (let rest: KeyRange | undefined = range; rest !== undefined && left > 0;) {
+    const page: Page = snapshot.page(rest, {
+      ...SLICE,
+      keys: Math.min(left, SLICE.keys),
+      keysOnly,
+    });
+    left -= page.entries.length;
+    if (isStreamed) slicing.emit(page.entries);
+    else for (const entry of filtered(page.entries, request)) read.push(entry);
+    rest = page.rest;
+    if (rest !== undefined && left > 0) await slicing.pause();
+  }
+  if (isStreamed) return { more: size.keys > limit, count: BigInt(size.keys) };
+  const chosen = sorted(read, request);
+  await emitAll(chosen.slice(0, limit), request, slicing);
+  return { more: chosen.length > limit, count: BigInt(size.keys) };
+}
+
+/** The number of all keys in the range, and the size of the first `limit` ones in bytes. */
+async function measure(
+  snapshot: Snapshot,
+  range: KeyRange,
+  { limit, keysOnly }: { limit: number; keysOnly: boolean },
+  { pause }: Slicing,
+): Promise<Size> {
+  let [keys, bytes] = [0, 0];
+  for (let rest: KeyRange | undefined = range; rest !== undefined;) {
+    const within = limit - keys;
+    const part = snapshot.measure(rest, {
+      keys: within > 0 ? Math.min(within, MEASURED_KEYS) : MEASURED_KEYS,
+      keysOnly,
+    });
+    keys += part.keys;
+    if (within > 0) bytes += part.bytes;
+    rest = part.rest;
+    if (rest !== undefined) await pause();
+  }
+  return { keys, bytes };
+}
+
+async function emitAll(
+  entries: readonly RevisionEntry[],
+  { keysOnly }: RangeRequest,
+  { emit, pause }: Slicing,
+): Promise<void> {
+  for (let start = 0; start < entries.length; start += SLICE.keys) {
+    const kvs = entries.slice(start, start + SLICE.keys);
+    emit(keysOnly ? kvs.map(withoutValue) : kvs);
+    await pause();
+  }
+}
+
+function withoutValue(entry: RevisionEntry): RevisionEntry {
+  return { ...entry, value: NO_VALUE };
+}
+
+/** The greatest 64-bit limit means none: one key more could not be counted. */
+function isLimited({ limit }: RangeRequest): boolean {
+  return limit > 0n && limit < MAX_INT64;
+}
+
+/**
+ * With an order or a filter, all keys are read before the limit is applied. Without an order, etcd takes
+ * the first keys, one more than the limit, and only then sorts them by the target.
+ */
+function needsAll(request: RangeRequest): boolean {
+  return (isSorted(request) && request.sortOrder !== SortOrder.NONE) || isFiltered(request);
+}
+
+function needsValues({ sortTarget }: RangeRequest): boolean {
+  return sortTarget === SortTarget.VALUE;
+}
+
+const NO_VALUE = new Uint8Array();
+const MAX_INT64 = (1n << 63n) - 1n;
+
+/** Whether the requested order differs from that of the keys. */
+function isSorted({ sortOrder, sortTarget }: RangeRequest): boolean {
+  return sortOrder === SortOrder.DESCEND || sortTarget !== SortTarget.KEY;
+}
+
+function isFiltered(request: RangeRequest): boolean {
+  return request.minModRevision !== 0n || request.maxModRevision !== 0n ||
+    request.minCreateRevision !== 0n || request.maxCreateRevision !== 0n;
+}
+
+/** A bound of 0 is none. */
+function filtered(
+  entries: readonly RevisionEntry[],
+  request: RangeRequest,
+): readonly RevisionEntry[] {
+  if (!isFiltered(request)) return entries;
+  const isWithin = (value: bigint, min: bigint, max: bigint) =>
+    (min === 0n || value >= min) && (max === 0n || value <= max);
+  return entries.filter(({ modRevision, createRevision }) =>
+    isWithin(modRevision, request.minModRevision, request.maxModRevision) &&
+    isWithin(createRevision, request.minCreateRevision, request.maxCreateRevision)
+  );
+}
+
+/** A target without an order means ascending. Equal keys keep the order of their names. */
+function sorted(
+  entries: readonly RevisionEntry[],
+  request: RangeRequest,
+): readonly RevisionEntry[] {
+  if (!isSorted(request)) return entries;
+  const compare = COMPARISONS[request.sortTarget];
+  const isDescending = request.sortOrder === SortOrder.DESCEND;
+  return entries.toSorted(isDescending ? (a, b) => compare(b, a) : compare);
+}
+
+const COMPARISONS: Readonly<Record<SortTarget, (a: RevisionEntry, b: RevisionEntry) => number>> = {
+  [SortTarget.KEY]: (a, b) => compareKeys(a.key, b.key),
+  [SortTarget.VERSION]: (a, b) => compareNumbers(a.version, b.version),
+  [SortTarget.CREATE]: (a, b) => compareNumbers(a.createRevision, b.createRevision),
+  [SortTarget.MOD]: (a, b) => compareNumbers(a.modRevision, b.modRevision),
+  [SortTarget.VALUE]: (a, b) => compareKeys(a.value, b.value),
+};
+
+function compareNumbers(a: bigint, b: bigint): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}

@@ -1,0 +1,147 @@
+/**
+ * Limits the memory for answers of all connections together, from the moment an answer is read until its
+ * client has received it. If there is no room, calls wait in order.
+ *
+ * Small answers have a pool of their own, so that those who ask for everything, or read nothing, do
+ * not hold up all the others. No client has more than half of a pool, and those who wait are served by
+ * turns, so that one client that takes nothing of its answers does not keep the others from theirs.
+ */
+
+const SMALL_BYTES = 256 << 10;
+
+export interface PoolSizes {
+  readonly smallBytes: number;
+  readonly largeBytes: number;
+}
+
+/** The large pool has room for the largest possible answer. */
+const DEFAULT_SIZES: PoolSizes = { smallBytes: 64 << 20, largeBytes: 128 << 20 };
+
+/** A reservation of memory, released when it is disposed. */
+export type Share = Disposable;
+
+const NOTHING: Share = { [Symbol.dispose]() {} };
+
+/** `owner`: the client's address, whatever it is called. */
+export class ResponsePool {
+  readonly #small: Pool;
+  readonly #large: Pool;
+
+  constructor({ smallBytes, largeBytes }: PoolSizes = DEFAULT_SIZES) {
+    this.#small = new Pool(smallBytes);
+    this.#large = new Pool(largeBytes);
+  }
+
+  /** `undefined`: there is no room now. */
+  tryTake(bytes: number, owner: string): Share | undefined {
+    return this.#poolFor(bytes).tryTake(bytes, owner);
+  }
+
+  /** Resolves when there is room, and at the latest when everything else has been given back. */
+  async take(bytes: number, owner: string): Promise<Share> {
+    const pool = this.#poolFor(bytes);
+    return pool.tryTake(bytes, owner) ?? await pool.wait(bytes, owner);
+  }
+
+  /** For what is in memory already, and cannot wait: the others have less for a while. */
+  overdraw(bytes: number, owner: string): Share {
+    return this.#poolFor(bytes).give(bytes, owner);
+  }
+
+  #poolFor(bytes: number): Pool {
+    return bytes <= SMALL_BYTES ? this.#small : this.#large;
+  }
+}
+
+interface Waiting {
+  readonly bytes: number;
+  readonly go: (share: Share) => void;
+}
+
+/** What one client has, and its calls that wait. */
+interface Account {
+  used: number;
+  readonly waiting: Waiting[];
+}
+
+class Pool {
+  readonly #size: number;
+  #used = 0;
+  /** Those that have or want something; the one whose turn is next comes first. */
+  readonly #accounts = new Map<string, Account>();
+
+  constructor(size: number) {
+    this.#size = size;
+  }
+
+  tryTake(bytes: number, owner: string): Share | undefined {
+    if (bytes === 0) return NOTHING;
+    const account = this.#accounts.get(owner);
+    if (account !== undefined && account.waiting.length > 0) return undefined;
+    if (!this.#hasRoom(bytes) || !this.#mayHave(bytes, account) || this.#next() !== undefined) {
+      return undefined;
+    }
+    return this.give(bytes, owner);
+  }
+
+  wait(bytes: number, owner: string): Promise<Share> {
+    return new Promise((go) => this.#account(owner).waiting.push({ bytes, go }));
+  }
+
+  #hasRoom(bytes: number): boolean {
+    return this.#used === 0 || this.#used + bytes <= this.#size;
+  }
+
+  /** One client alone has half of the pool at most, or one answer that is larger. */
+  #mayHave(bytes: number, account: Account | undefined): boolean {
+    const used = account?.used ?? 0;
+    return used === 0 || used + bytes <= this.#size / 2;
+  }
+
+  #account(owner: string): Account {
+    const known = this.#accounts.get(owner);
+    if (known !== undefined) return known;
+    const account: Account = { used: 0, waiting: [] };
+    this.#accounts.set(owner, account);
+    return account;
+  }
+
+  give(bytes: number, owner: string): Share {
+    const account = this.#account(owner);
+    this.#used += bytes;
+    account.used += bytes;
+    let isHeld = true;
+    return {
+      [Symbol.dispose]: () => {
+        if (!isHeld) return;
+        isHeld = false;
+        this.#used -= bytes;
+        account.used -= bytes;
+        this.#serve();
+        if (account.used === 0 && account.waiting.length === 0) this.#accounts.delete(owner);
+      },
+    };
+  }
+
+  /** Whose turn it is, of those who wait for the pool and not for their own share of it. */
+  #next(): [owner: string, account: Account, first: Waiting] | undefined {
+    for (const [owner, account] of this.#accounts) {
+      const [first] = account.waiting;
+      if (first !== undefined && this.#mayHave(first.bytes, account)) {
+        return [owner, account, first];
+      }
+    }
+    return undefined;
+  }
+
+  #serve(): void {
+    for (let next = this.#next(); next !== undefined; next = this.#next()) {
+      const [owner, account, first] = next;
+      if (!this.#hasRoom(first.bytes)) return;
+      account.waiting.shift();
+      this.#accounts.delete(owner);
+      this.#accounts.set(owner, account);
+      first.go(this.give(first.bytes, owner));
+    }
+  }
+}

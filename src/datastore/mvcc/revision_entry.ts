@@ -1,0 +1,24 @@
+/** What is stored, and how it changes: etcd's model of keys, revisions and versions. */
+
+/** A key with its value. The names are those of etcd's `KeyValue` message. */
+export interface RevisionEntry {
+  readonly key: Uint8Array;
+  readonly value: Uint8Array;
+  /** Revision of the put that created the key. */
+  readonly createRevision: bigint;
+  /** Revision of the last put. */
+  readonly modRevision: bigint;
+  /** Number of puts since creation. */
+  readonly version: bigint;
+  /** Id of the attached lease, 0n for none. */
+  readonly lease: bigint;
+}
+
+/** One step of the history. Several may share a revision: those of one transaction. */
+export type Change =
+  | { readonly kind: "put"; readonly revision: bigint; readonly entry: RevisionEntry }
+  | { readonly kind: "delete"; readonly revision: bigint; readonly key: Uint8Array };
+
+export function changedKey(change: Change): Uint8Array {
+  return change.kind === "put" ? change.entry.key : change.key;
+}

@@ -1,0 +1,59 @@
+/** User and password for etcd, exchanged for a token that goes with each call. */
+
+import { Code, ConnectError, type Transport } from "@connectrpc/connect";
+import { Auth } from "../api/rpc_pb.ts";
+
+export interface Credentials {
+  readonly username: string;
+  readonly password: string;
+}
+
+export class Authentication {
+  readonly #credentials: Credentials;
+  #token: Promise<string | undefined> | undefined;
+  #accepted: string | undefined;
+
+  constructor(credentials: Credentials) {
+    this.#credentials = credentials;
+  }
+
+  /**
+   * The token, asked for at the first use and after `forget`; callers at the same time share one
+   * request. `undefined` when authentication is switched off in etcd. Throws `ConnectError`.
+   */
+  token(transport: Transport, timeoutMs: number): Promise<string | undefined> {
+    this.#token ??= this.#authenticate(transport, timeoutMs).then((token) => {
+      this.#accepted = token;
+      return token;
+    }, (error) => {
+      this.#token = undefined;
+      throw error;
+    });
+    return this.#token;
+  }
+
+  /** The server did not accept this token; a newer one, obtained meanwhile, stays. */
+  forget(token: string | undefined): void {
+    if (token === this.#accepted) this.#token = undefined;
+  }
+
+  async #authenticate(transport: Transport, timeoutMs: number): Promise<string | undefined> {
+    try {
+      const { username, password } = this.#credentials;
+      const header = new Headers({ hasleader: "true" });
+      const response = await transport.unary(
+        Auth.method.authenticate,
+        undefined,
+        timeoutMs,
+        header,
+        { name: username, password },
+      );
+      return response.message.token;
+    } catch (error) {
+      const isOff = error instanceof ConnectError && error.code === Code.FailedPrecondition &&
+        error.rawMessage.includes("authentication is not enabled");
+      if (isOff) return undefined;
+      throw error;
+    }
+  }
+}

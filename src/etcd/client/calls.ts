@@ -1,0 +1,245 @@
+/** Calls to whichever member answers: fail-over, deadlines, retries, and the auth token. */
+
+import type { Transport } from "@connectrpc/connect";
+import { type IpAddress, parseIpAddress, whyNotUnicast } from "../../addr/ip.ts";
+import { Authentication, type Credentials } from "./authentication.ts";
+import { backoffMs, type Clock, sleep } from "../../base/clock.ts";
+import type { EtcdConnection } from "./etcd_connection.ts";
+import type { EtcdEndpoint } from "./endpoint.ts";
+import { CONNECTION_REFUSED, EtcdError, isNotEtcd, NO_CONNECTION } from "./etcd_error.ts";
+
+export interface CallTiming {
+  /** How long a member may take to answer. */
+  readonly attemptMs: number;
+  /** No new attempt begins later than this after the first, once each member was asked. */
+  readonly retryForMs: number;
+}
+
+export const defaultCallTiming: CallTiming = { attemptMs: 5_000, retryForMs: 3_000 };
+
+export interface Call {
+  /** For errors, after "cannot": "read /coreos.com/network/config". */
+  readonly operation: string;
+  /** Doing it twice is the same as doing it once, so that it may be repeated when in doubt. */
+  readonly repeatable: boolean;
+  readonly signal: AbortSignal;
+}
+
+/** What one attempt works with. */
+export interface Attempt {
+  readonly connection: EtcdConnection;
+  readonly transport: Transport;
+  readonly header: Headers;
+  readonly signal: AbortSignal;
+  readonly timeoutMs: number;
+}
+
+export class Calls implements Disposable {
+  readonly #connections: readonly EtcdConnection[];
+  readonly #clock: Clock;
+  readonly #timing: CallTiming;
+  readonly #authentication: Authentication | undefined;
+  /** Aborted, and replaced, when the network has changed. */
+  #changed = new AbortController();
+  /** Index of the member that answered last; a random one at first, to spread the nodes. */
+  #preferred: number;
+
+  constructor(options: {
+    readonly connections: readonly EtcdConnection[];
+    readonly credentials: Credentials | undefined;
+    readonly clock: Clock;
+    readonly timing: CallTiming;
+  }) {
+    this.#connections = options.connections;
+    this.#clock = options.clock;
+    this.#timing = options.timing;
+    this.#preferred = Math.floor(options.clock.random() * options.connections.length);
+    this.#authentication = options.credentials && new Authentication(options.credentials);
+  }
+
+  [Symbol.dispose](): void {
+    for (const connection of this.#connections) connection[Symbol.dispose]();
+  }
+
+  /**
+   * Attempts the call on one member after the other until one answers, pausing after each round.
+   * Throws `EtcdError`, or the signal's reason. A call that is not repeatable is attempted again only
+   * if the last attempt surely did nothing.
+   */
+  async run<T>(call: Call, attempt: (context: Attempt) => Promise<T>): Promise<T> {
+    const startMs = this.#clock.nowMs();
+    for (let failures = 1;; failures++) {
+      try {
+        return await this.once(call.signal, attempt);
+      } catch (error) {
+        call.signal.throwIfAborted();
+        if (!(error instanceof EtcdError)) throw error;
+        const pauseMs = this.#pauseMs(failures);
+        const isLate = this.#clock.nowMs() - startMs + pauseMs > this.#timing.retryForMs;
+        // However long the first members took to fail, the others are asked, too.
+        const isRoundOver = failures >= this.#connections.length;
+        if (!mayRetry(error, call) || (isRoundOver && isLate)) throw error.during(call);
+        await this.pause(pauseMs, call.signal);
+        call.signal.throwIfAborted();
+      }
+    }
+  }
+
+  /**
+   * One attempt on the preferred member; after a failure another one is preferred. A token that is no
+   * longer accepted is replaced, once. Throws `EtcdError`, or the signal's reason.
+   */
+  async once<T>(signal: AbortSignal, attempt: (context: Attempt) => Promise<T>): Promise<T> {
+    const connection = this.#preferredConnection();
+    const tryOnce = () => this.#attempt(connection, signal, attempt);
+    try {
+      return await tryOnce().catch((error) => {
+        if (this.#authentication === undefined || !mayBeToken(error)) throw error;
+        return tryOnce();
+      });
+    } catch (error) {
+      signal.throwIfAborted();
+      const failure = EtcdError.from(error, connection);
+      if (failure.kind !== "refused") this.avoid(connection);
+      throw await explained(failure, connection, { signal, nowMs: this.#clock.nowMs() });
+    }
+  }
+
+  /** See `EtcdClient.networkChanged`. */
+  async networkChanged(addresses: ReadonlySet<IpAddress>): Promise<void> {
+    const concerned = this.#connections.map((connection) => connection.networkChanged(addresses));
+    if (!(await Promise.all(concerned)).includes(true)) return;
+    this.#changed.abort();
+    this.#changed = new AbortController();
+  }
+
+  /** A pause between attempts, which ends early when the network changes; whether it did. */
+  async pause(ms: number, signal: AbortSignal): Promise<boolean> {
+    const changed = this.#changed.signal;
+    await sleep(this.#clock, ms, AbortSignal.any([signal, changed]));
+    return changed.aborted;
+  }
+
+  /** This member failed: prefer the next one, unless another call has moved on already. */
+  avoid(connection: EtcdConnection): void {
+    if (connection === this.#preferredConnection()) {
+      this.#preferred = (this.#preferred + 1) % this.#connections.length;
+    }
+  }
+
+  /** The members are tried one right after the other; a pause follows each round. */
+  #pauseMs(failures: number): number {
+    const round = failures / this.#connections.length;
+    if (!Number.isInteger(round)) return 0;
+    return backoffMs(round, { firstMs: 100, maxMs: 1_000 }, this.#clock);
+  }
+
+  #preferredConnection(): EtcdConnection {
+    const connection = this.#connections[this.#preferred];
+    if (connection === undefined) throw new RangeError("there is no etcd endpoint");
+    return connection;
+  }
+
+  async #attempt<T>(
+    connection: EtcdConnection,
+    signal: AbortSignal,
+    attempt: (context: Attempt) => Promise<T>,
+  ): Promise<T> {
+    const { attemptMs: timeoutMs } = this.#timing;
+    const transport = await connection.open(signal, timeoutMs);
+    const token = await this.#token(connection, transport);
+    signal.throwIfAborted();
+    // With "hasleader", a member cut off from the others answers at once instead of holding the call.
+    const header = new Headers({ hasleader: "true", ...(token !== undefined && { token }) });
+    try {
+      const answer = await attempt({ connection, transport, header, signal, timeoutMs });
+      connection.hasAnswered = true;
+      return answer;
+    } catch (error) {
+      signal.throwIfAborted();
+      const failure = EtcdError.from(error, connection);
+      if (mayBeToken(failure)) this.#authentication?.forget(token);
+      throw failure;
+    }
+  }
+
+  async #token(connection: EtcdConnection, transport: Transport): Promise<string | undefined> {
+    try {
+      return await this.#authentication?.token(transport, this.#timing.attemptMs);
+    } catch (error) {
+      const failure = EtcdError.from(error, connection);
+      // The call itself has not been sent yet, whatever became of the request for a token.
+      throw failure.kind === "interrupted" ? failure.as("unsent") : failure;
+    }
+  }
+}
+
+/** The same failure with a hint what to do, as far as a probe of the endpoint shows it. */
+async function explained(
+  failure: EtcdError,
+  connection: EtcdConnection,
+  { signal, nowMs }: { readonly signal: AbortSignal; readonly nowMs: number },
+): Promise<EtcdError> {
+  const { hasAnswered, endpoint } = connection;
+  if (hasAnswered) return failure;
+  if (isNotEtcd(failure)) {
+    const answer = await connection.probe(nowMs, signal);
+    if (answer !== undefined) return failure.because(`${answer}${portHint(endpoint)}`);
+  }
+  return failure.because(`${failure.reason}${guess(failure, endpoint)}${portHint(endpoint)}`);
+}
+
+/** The probable cause when a server has never answered. */
+function guess({ reason }: EtcdError, endpoint: EtcdEndpoint): string {
+  const { secure, host, port } = endpoint;
+  if (reason === CONNECTION_REFUSED) return endpoint.hasPort ? whyRefused(endpoint) : "";
+  if (reason === NO_CONNECTION && parseIpAddress(host) === undefined) {
+    return `: does the name resolve (getent hosts ${host}), and does a firewall drop packets to ` +
+      `port ${port}?`;
+  }
+  if (/^HTTP \d+$|^unsupported content.type/.test(reason)) {
+    return ": a web server or proxy answers there, not etcd";
+  }
+  // Which of the two it is depends on the state of the connection.
+  if (reason !== "connection closed" && reason !== "connection reset") return "";
+  return secure
+    ? ": does the server accept our TLS certificate? check --etcd-certfile and --etcd-keyfile"
+    : ": if etcd serves TLS, write the endpoint with https://";
+}
+
+/** An unreachable address looks like this too. */
+function whyRefused({ host }: EtcdEndpoint): string {
+  const address = parseIpAddress(host);
+  if (host === "localhost" || address !== undefined && whyNotUnicast(address) === "loopback") {
+    return ": does etcd run on this host? If it runs elsewhere, name it with --etcd-endpoints";
+  }
+  const way = address === undefined ? "" : ` (ip route get ${address})`;
+  return ": does etcd run there, and does it listen on this address and not only on 127.0.0.1? " +
+    `Or is that host down, or no way leads to it${way}?`;
+}
+
+function portHint({ hasPort, secure, host, port }: EtcdEndpoint): string {
+  if (hasPort) return "";
+  const name = host.includes(":") ? `[${host}]` : host;
+  return `; the endpoint has no port, so port ${port} was tried: etcd listens on 2379, write ` +
+    `${secure ? "https" : "http"}://${name}:2379`;
+}
+
+/** Before 3.4.22 and 3.5.5, a watch with an expired token was answered with "permission denied". */
+function mayBeToken(error: unknown): boolean {
+  return error instanceof EtcdError &&
+    (error.kind === "token" || error.reason.startsWith("permission denied"));
+}
+
+function mayRetry(error: EtcdError, call: Call): boolean {
+  switch (error.kind) {
+    case "unsent":
+    case "busy":
+      return true;
+    case "interrupted":
+      return call.repeatable;
+    case "token":
+    case "refused":
+      return false;
+  }
+}

@@ -1,0 +1,122 @@
+/**
+ * Identifies the program at an endpoint that does not answer like etcd's v3 API, by one more request in
+ * HTTP/1.1.
+ */
+
+import { connect as connectPlain, type Socket } from "node:net";
+import { shown } from "../../base/quoting.ts";
+import type { EtcdEndpoint } from "./endpoint.ts";
+import { connectTls } from "./tls_socket.ts";
+import type { TlsMaterial } from "./tls_files.ts";
+
+const MAX_BYTES = 4096;
+
+/** One line with what to do about it; `undefined` if nothing is recognised in time. */
+export async function probeEndpoint(
+  endpoint: EtcdEndpoint,
+  material: TlsMaterial | undefined,
+  timeoutMs: number,
+): Promise<string | undefined> {
+  if (material !== undefined) {
+    const inTls = recognised(await ask(endpoint, material, timeoutMs), "the same", endpoint);
+    if (inTls !== undefined) return inTls;
+  }
+  const plain = await ask(endpoint, undefined, timeoutMs);
+  return recognised(
+    plain,
+    material === undefined ? "the same" : "plain instead of TLS",
+    endpoint,
+  );
+}
+
+/** What the server sends until the timeout, the end of the connection, or `MAX_BYTES`. */
+function ask(
+  { host, port }: EtcdEndpoint,
+  material: TlsMaterial | undefined,
+  timeoutMs: number,
+): Promise<Buffer> {
+  const socket: Socket = material === undefined
+    ? connectPlain({ host, port })
+    : connectTls({ host, port }, material, ["http/1.1"]);
+  const { promise, resolve } = Promise.withResolvers<Buffer>();
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  const finish = () => {
+    clearTimeout(timer);
+    socket.destroy();
+    resolve(Buffer.concat(chunks).subarray(0, MAX_BYTES));
+  };
+  const timer = setTimeout(finish, timeoutMs);
+  socket.on("error", finish);
+  socket.on("close", finish);
+  socket.on("end", finish);
+  socket.on("data", (chunk: Buffer) => {
+    chunks.push(chunk);
+    bytes += chunk.length;
+    if (bytes >= MAX_BYTES) finish();
+  });
+  socket.on(material === undefined ? "connect" : "secureConnect", () => {
+    socket.write(`GET /version HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+  });
+  return promise;
+}
+
+/** The protocol of the probe: that of the endpoint's URL, or plain text to an https:// endpoint. */
+type Asked = "the same" | "plain instead of TLS";
+
+function recognised(
+  answer: Buffer,
+  asked: Asked,
+  endpoint: EtcdEndpoint,
+): string | undefined {
+  const text = answer.toString("latin1");
+  if (isTlsAlert(answer) || WANTS_TLS.test(text)) {
+    // For an https:// endpoint this is expected.
+    return asked === "the same"
+      ? `a TLS server answers there: write ${withScheme("https", endpoint)}`
+      : undefined;
+  }
+  if (text.startsWith("HTTP/1.")) return recognisedHttp(text, asked, endpoint);
+  if (text === "" || isHttp2(answer)) return undefined;
+  const [line = ""] = text.split(/[\r\n]/, 1);
+  const program = line.startsWith("SSH-") ? "an SSH server" : "another program";
+  return `${program} answers there, not etcd, with ${shown(line)}: check the port, ${PORT}`;
+}
+
+const PORT = "2379 unless etcd is configured otherwise";
+/** Go's, nginx's and Apache's answers. */
+const WANTS_TLS =
+  /HTTP request to an HTTPS server|sent to HTTPS port|speaking plain HTTP to an SSL/;
+
+/** The endpoint's URL with the other scheme; without the port where the endpoint has none. */
+function withScheme(scheme: "http" | "https", { host, port, hasPort }: EtcdEndpoint): string {
+  const name = host.includes(":") ? `[${host}]` : host;
+  return `${scheme}://${name}${hasPort ? `:${port}` : ""}`;
+}
+
+function recognisedHttp(text: string, asked: Asked, endpoint: EtcdEndpoint): string {
+  const [, version = ""] = /"etcdserver":\s*"([\w.+-]{1,40})"/.exec(text) ?? [];
+  if (version === "") {
+    const [, status = ""] = /^HTTP\/1\.\d (\d{3})/.exec(text) ?? [];
+    const [, server] = /^server:[ \t]*(.+?)\r?$/im.exec(text) ?? [];
+    const called = server === undefined ? "" : `${shown(server)}, `;
+    return `a web server or proxy answers there, not etcd (${called}HTTP ${status}): check the ` +
+      `address and the port, ${PORT}; a proxy in front of etcd has to forward HTTP/2`;
+  }
+  if (/^[012]\./.test(version)) {
+    return `etcd ${version} answers there, which has no v3 API: etcd 3.4 or newer is needed`;
+  }
+  return asked === "plain instead of TLS"
+    ? `etcd ${version} answers there without TLS: write ${withScheme("http", endpoint)}`
+    : `etcd ${version} answers there in HTTP/1.1 only: a proxy in front of it has to forward HTTP/2`;
+}
+
+/** A record of the type alert and a version (RFC 8446 5.1). */
+function isTlsAlert(answer: Buffer): boolean {
+  return answer.length >= 3 && answer[0] === 21 && answer[1] === 3;
+}
+
+/** An HTTP/2 server sends a SETTINGS frame first (RFC 9113 3.4). */
+function isHttp2(answer: Buffer): boolean {
+  return answer.length >= 9 && answer[0] === 0 && answer[3] === 4 && answer.readUInt32BE(5) === 0;
+}

@@ -1,0 +1,250 @@
+/**
+ * etcd's v3 API over gRPC: the `Etcd` port for a cluster of one or more members.
+ *
+ * Calls go to one member, and on to the next when it does not answer. A read is repeated freely. A
+ * transaction, or the grant of a lease with a chosen id, is sent again only if the failed attempt
+ * surely did nothing; otherwise the `EtcdError` says so (`mayHaveBeenApplied`), and the caller has to
+ * read before it writes again. All errors are `StoreError`s.
+ */
+
+import { Calls, type CallTiming, defaultCallTiming } from "./calls.ts";
+import { type Clock, systemClock } from "../../base/clock.ts";
+import {
+  type ConnectionTiming,
+  defaultConnectionTiming,
+  EtcdConnection,
+} from "./etcd_connection.ts";
+import { parseEndpoints } from "./endpoint.ts";
+import type {
+  Etcd,
+  EtcdWatch,
+  LeaseGrant,
+  RangeRequest,
+  RangeResult,
+  Transaction,
+  TransactionResult,
+} from "./etcd.ts";
+import { ConfigError } from "../../config/config_error.ts";
+import type { Log } from "../../log/log.ts";
+import {
+  checkGrant,
+  checkLeaseId,
+  checkRange,
+  checkTimes,
+  checkTransaction,
+  hex,
+} from "./response_checks.ts";
+import { EtcdError } from "./etcd_error.ts";
+import type { HostNetwork } from "./host_network.ts";
+import { renewLease } from "./lease_renewal.ts";
+import {
+  rangeMessage,
+  rangeResult,
+  transactionMessage,
+  transactionResult,
+} from "./request_messages.ts";
+import { KV, Lease } from "../api/rpc_pb.ts";
+import { TlsFiles } from "./tls_files.ts";
+import { watchPrefix } from "./watch.ts";
+
+export interface EtcdClientOptions {
+  /** URLs of the members, such as `https://10.0.0.5:2379`. */
+  readonly endpoints: readonly string[];
+  readonly tls?: {
+    readonly caFile?: string | undefined;
+    readonly certFile?: string | undefined;
+    readonly keyFile?: string | undefined;
+  };
+  /** Empty or absent: no authentication. */
+  readonly username?: string | undefined;
+  readonly password?: string | undefined;
+  readonly log: Log;
+  /** For `networkChanged`. */
+  readonly host?: HostNetwork;
+  readonly clock?: Clock;
+  readonly timing?: Partial<CallTiming & ConnectionTiming>;
+}
+
+export class EtcdClient implements Etcd {
+  readonly description: string;
+  readonly #calls: Calls;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #host: HostNetwork | undefined;
+  readonly #closed = new AbortController();
+
+  /** Connects at the first call. Throws `ConfigError` for options that cannot work. */
+  constructor(options: EtcdClientOptions) {
+    const tls = checkedTls(options.tls ?? {});
+    const endpoints = parseEndpoints(options.endpoints, Object.values(tls).some(Boolean));
+    const { pingIntervalMs, pingTimeoutMs } = { ...defaultConnectionTiming, ...options.timing };
+    const { attemptMs, retryForMs } = { ...defaultCallTiming, ...options.timing };
+    const tlsFiles = new TlsFiles(tls);
+    this.description = endpoints.map(({ url }) => url).join(", ");
+    this.#clock = options.clock ?? systemClock;
+    this.#log = options.log;
+    this.#host = options.host;
+    const timing = { pingIntervalMs, pingTimeoutMs };
+    const { host } = options;
+    this.#calls = new Calls({
+      connections: endpoints.map((endpoint) =>
+        new EtcdConnection(endpoint, { tlsFiles, timing, host })
+      ),
+      credentials: options.username
+        ? { username: options.username, password: options.password ?? "" }
+        : undefined,
+      clock: this.#clock,
+      timing: { attemptMs, retryForMs },
+    });
+  }
+
+  /** Ends all watches and calls, and closes the connections. */
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#closed.abort(new EtcdError("the etcd client is closed", closedFailure));
+    this.#calls[Symbol.dispose]();
+    return Promise.resolve();
+  }
+
+  /**
+   * This host's addresses or routes may have changed. A connection whose local address or route is gone
+   * is closed without waiting for its PING, and calls that pause after a failure try again. May be
+   * called often: an unrelated change costs a few kernel queries and no packet. Throws what
+   * `HostNetwork` throws.
+   */
+  async networkChanged(): Promise<void> {
+    if (this.#host === undefined) return;
+    await this.#calls.networkChanged(await this.#host.addresses());
+  }
+
+  async range(request: RangeRequest, signal: AbortSignal): Promise<RangeResult> {
+    const { keyValues, revision } = await this.#range(request, signal);
+    return { keyValues, revision };
+  }
+
+  transaction(transaction: Transaction, signal: AbortSignal): Promise<TransactionResult> {
+    const call = {
+      operation: `change ${changedKeys(transaction)}`,
+      repeatable: changedKeys(transaction) === "",
+      signal: this.#signal(signal),
+    };
+    return this.#calls.run(call, async ({ transport, header, signal, timeoutMs }) => {
+      const message = transactionMessage(transaction);
+      const response = await transport.unary(KV.method.txn, signal, timeoutMs, header, message);
+      checkTransaction(response.message, transaction);
+      return transactionResult(response.message);
+    });
+  }
+
+  grantLease(
+    { id = 0n, ttlSeconds }: { id?: bigint; ttlSeconds: number },
+    signal: AbortSignal,
+  ): Promise<LeaseGrant> {
+    // Granting twice leaves a lease without keys, which expires by itself; an id can be taken once.
+    const call = {
+      operation: "grant a lease",
+      repeatable: id === 0n,
+      signal: this.#signal(signal),
+    };
+    return this.#calls.run(call, async ({ transport, header, signal, timeoutMs }) => {
+      const message = { ID: id, TTL: BigInt(ttlSeconds) };
+      const method = Lease.method.leaseGrant;
+      const response = await transport.unary(method, signal, timeoutMs, header, message);
+      checkGrant(response.message, id);
+      return { id: response.message.ID, ttlSeconds: Number(response.message.TTL) };
+    });
+  }
+
+  keepLeaseAlive(id: bigint, signal: AbortSignal): Promise<number> {
+    const call = {
+      operation: `renew the lease ${hex(id)}`,
+      repeatable: true,
+      signal: this.#signal(signal),
+    };
+    return this.#calls.run(call, async (attempt) => Number(await renewLease(attempt, id)));
+  }
+
+  async revokeLease(id: bigint, signal: AbortSignal): Promise<void> {
+    const call = {
+      operation: `revoke the lease ${hex(id)}`,
+      repeatable: true,
+      signal: this.#signal(signal),
+    };
+    await this.#calls.run(call, async ({ transport, header, signal, timeoutMs }) => {
+      const method = Lease.method.leaseRevoke;
+      await transport.unary(method, signal, timeoutMs, header, { ID: id });
+    }).catch((error) => {
+      const isGone = error instanceof EtcdError && error.reason.includes("lease not found");
+      if (!isGone) throw error;
+    });
+  }
+
+  leaseTimeToLive(
+    id: bigint,
+    signal: AbortSignal,
+  ): Promise<{ remainingSeconds: number; grantedSeconds: number }> {
+    const call = {
+      operation: `read the lease ${hex(id)}`,
+      repeatable: true,
+      signal: this.#signal(signal),
+    };
+    return this.#calls.run(call, async ({ transport, header, signal, timeoutMs }) => {
+      const method = Lease.method.leaseTimeToLive;
+      const response = await transport.unary(method, signal, timeoutMs, header, { ID: id });
+      const { ID, TTL, grantedTTL } = response.message;
+      checkLeaseId(ID, id);
+      checkTimes(response.message);
+      return { remainingSeconds: Number(TTL), grantedSeconds: Number(grantedTTL) };
+    });
+  }
+
+  watch(prefix: string, signal: AbortSignal): AsyncIterable<EtcdWatch> {
+    const source = {
+      calls: this.#calls,
+      snapshot: (prefix: string, signal: AbortSignal) =>
+        this.#range({ key: prefix, prefix: true }, signal),
+      clock: this.#clock,
+      log: this.#log,
+    };
+    return watchPrefix(source, prefix, this.#signal(signal));
+  }
+
+  #range(
+    request: RangeRequest,
+    signal: AbortSignal,
+  ): Promise<RangeResult & { readonly clusterId: bigint }> {
+    const operation = `read ${request.key}${request.prefix ? "*" : ""}`;
+    const call = { operation, repeatable: true, signal: this.#signal(signal) };
+    return this.#calls.run(call, async ({ transport, header, signal, timeoutMs }) => {
+      const message = rangeMessage(request);
+      const response = await transport.unary(KV.method.range, signal, timeoutMs, header, message);
+      checkRange(response.message, request);
+      const clusterId = response.message.header?.clusterId ?? 0n;
+      return { ...rangeResult(response.message), clusterId };
+    });
+  }
+
+  #signal(signal: AbortSignal): AbortSignal {
+    return AbortSignal.any([signal, this.#closed.signal]);
+  }
+}
+
+const closedFailure = { kind: "unsent", reason: "closed", cause: undefined } as const;
+
+function checkedTls(tls: NonNullable<EtcdClientOptions["tls"]>): typeof tls {
+  const { certFile = "", keyFile = "" } = tls;
+  if ((certFile === "") !== (keyFile === "")) {
+    const [given, missing] = certFile === ""
+      ? ["--etcd-keyfile", "--etcd-certfile"]
+      : ["--etcd-certfile", "--etcd-keyfile"];
+    throw new ConfigError(`${given} is given without ${missing}: a client certificate needs both`);
+  }
+  return tls;
+}
+
+/** The keys that a transaction may change, for messages; empty when it only reads. */
+function changedKeys({ success, failure = [] }: Transaction): string {
+  const keys = [...success, ...failure].map((operation) =>
+    "put" in operation ? operation.put.key : "delete" in operation ? operation.delete.key : ""
+  );
+  return [...new Set(keys.filter((key) => key !== ""))].join(", ");
+}

@@ -1,0 +1,201 @@
+/** The connection to one etcd member: an HTTP/2 session, opened when needed, watched by PINGs. */
+
+import type { Transport } from "@connectrpc/connect";
+import { type IpAddress, parseIpAddress } from "../../addr/ip.ts";
+import type { EtcdEndpoint } from "./endpoint.ts";
+import {
+  CONNECTION_REFUSED,
+  EtcdError,
+  type FailureKind,
+  NO_CONNECTION,
+  NO_ROUTE,
+} from "./etcd_error.ts";
+import { type EgressRoute, type HostNetwork, isSameRoute } from "./host_network.ts";
+import { type Http2Session, newHttp2Session, type SessionManager } from "./http2_session.ts";
+import type { TlsFiles, TlsMaterial } from "./tls_files.ts";
+import { probeEndpoint } from "./endpoint_probe.ts";
+
+/** etcd answers PINGs that come closer than 5 s apart with GOAWAY (`--grpc-keepalive-min-time`). */
+const PING_INTERVAL_MS = 6_000;
+const PING_TIMEOUT_MS = 3_500;
+const ASK_TIMEOUT_MS = 1_000;
+const ASK_AGAIN_MS = 60_000;
+
+export interface ConnectionTiming {
+  readonly pingIntervalMs: number;
+  readonly pingTimeoutMs: number;
+}
+
+export const defaultConnectionTiming: ConnectionTiming = {
+  pingIntervalMs: PING_INTERVAL_MS,
+  pingTimeoutMs: PING_TIMEOUT_MS,
+};
+
+export class EtcdConnection implements Disposable {
+  readonly endpoint: EtcdEndpoint;
+  /** A call has been answered at least once: there is an etcd behind the endpoint. */
+  hasAnswered = false;
+  readonly #tlsFiles: TlsFiles;
+  readonly #timing: ConnectionTiming;
+  #material: TlsMaterial | undefined;
+  #session: Http2Session | undefined;
+  /** Sessions with older certificates: their streams may go on, new calls do not use them. */
+  readonly #retired = new Set<SessionManager>();
+  readonly #host: HostNetwork | undefined;
+  #asked: { readonly atMs: number; readonly answer: Promise<string | undefined> } | undefined;
+  /** The member's address: the endpoint's own, or that of the last connection by its name. */
+  #remote: IpAddress | undefined;
+  /** The route to it when it was last dialled. */
+  #route: Promise<EgressRoute | undefined> | undefined;
+
+  constructor(
+    endpoint: EtcdEndpoint,
+    options: {
+      readonly tlsFiles: TlsFiles;
+      readonly timing: ConnectionTiming;
+      readonly host?: HostNetwork | undefined;
+    },
+  ) {
+    this.endpoint = endpoint;
+    this.#host = options.host;
+    this.#remote = parseIpAddress(endpoint.host);
+    this.#tlsFiles = options.tlsFiles;
+    this.#timing = options.timing;
+  }
+
+  /**
+   * A transport with an open session. Throws `EtcdError` of the kind "unsent" when it cannot be opened
+   * in time, and the signal's reason when the signal aborts.
+   */
+  async open(signal: AbortSignal, timeoutMs: number): Promise<Transport> {
+    const deadline = AbortSignal.timeout(timeoutMs);
+    try {
+      const { manager, transport } = this.#currentSession();
+      if (!manager.isConnected && manager.state() !== "connecting") this.#noteRoute();
+      const state = await abortable(manager.connect(), AbortSignal.any([signal, deadline]));
+      // There is no error if TLS rejects the content of the certificate files.
+      if (state === "error") throw manager.error() ?? new Error("the connection cannot be set up");
+      return transport;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (deadline.aborted) throw this.#giveUp(error);
+      const failure = EtcdError.from(error, { kind: "unsent", endpoint: this.endpoint });
+      throw await this.#hasNoRoute(failure)
+        ? failure.because(`${NO_ROUTE} ${this.#remote}`)
+        : failure;
+    }
+  }
+
+  /**
+   * This host's addresses or routes may have changed: closes what can no longer work. Returns whether
+   * anything about this connection has changed, so that another attempt makes sense.
+   */
+  async networkChanged(addresses: ReadonlySet<IpAddress>): Promise<boolean> {
+    const ends = this.#managers().map(({ ends }) => ends);
+    const known = ends.find((one) => one !== undefined)?.remote;
+    if (known !== undefined && known !== this.#remote) {
+      this.#remote = known;
+      this.#noteRoute();
+    }
+    const before = await this.#route;
+    const now = this.#remote && await this.#host?.egressRoute(this.#remote);
+    const hasMoved = !isSameRoute(before, now);
+    if (hasMoved) this.#route = Promise.resolve(now);
+    let dropped = false;
+    for (const manager of this.#managers()) {
+      const reason = manager.state() === "connecting"
+        ? hasMoved && "the network changed while connecting"
+        : whyDead(manager, { addresses, before, now });
+      if (!reason) continue;
+      manager.abort(this.#failure(reason, "interrupted"));
+      dropped = true;
+    }
+    return hasMoved || dropped;
+  }
+
+  /** What answers at the endpoint instead of etcd, if that can be determined; once a minute at most. */
+  async probe(nowMs: number, signal: AbortSignal): Promise<string | undefined> {
+    if (this.#asked === undefined || nowMs - this.#asked.atMs > ASK_AGAIN_MS) {
+      const material = this.endpoint.secure ? this.#tlsFiles.current() : undefined;
+      const answer = probeEndpoint(this.endpoint, material, ASK_TIMEOUT_MS).catch(() => undefined);
+      this.#asked = { atMs: nowMs, answer };
+    }
+    return await abortable(this.#asked.answer, signal);
+  }
+
+  /** Closes the sessions with all their streams. */
+  [Symbol.dispose](): void {
+    for (const manager of this.#managers()) manager.abort();
+    this.#retired.clear();
+  }
+
+  #managers(): SessionManager[] {
+    return [...(this.#session === undefined ? [] : [this.#session.manager]), ...this.#retired];
+  }
+
+  /** A failure is ignored: without the route, a dead connection is still noticed by PING. */
+  #noteRoute(): void {
+    this.#route = this.#remote && this.#host?.egressRoute(this.#remote).catch(() => undefined);
+  }
+
+  /** The runtime reports a missing route as a refused connection. */
+  async #hasNoRoute({ reason }: EtcdError): Promise<boolean> {
+    if (reason !== CONNECTION_REFUSED || !this.#remote || !this.#host) return false;
+    return await this.#host.egressRoute(this.#remote).then((route) => !route, () => false);
+  }
+
+  /** Left alone, a connection attempt that nobody answers would go on for minutes. */
+  #giveUp(cause: unknown): EtcdError {
+    const failure = this.#failure(NO_CONNECTION, "unsent", cause);
+    const manager = this.#session?.manager;
+    if (manager?.state() === "connecting") manager.abort(failure);
+    return failure;
+  }
+
+  #failure(reason: string, kind: FailureKind, cause?: unknown): EtcdError {
+    return new EtcdError(`${reason} (${this.endpoint.url})`, { kind, reason, cause });
+  }
+
+  #currentSession(): Http2Session {
+    const material = this.endpoint.secure ? this.#tlsFiles.current() : undefined;
+    if (this.#session !== undefined && material === this.#material) return this.#session;
+    this.#retireSession();
+    this.#material = material;
+    this.#session = newHttp2Session(this.endpoint, material, this.#timing);
+    return this.#session;
+  }
+
+  #retireSession(): void {
+    for (const manager of this.#retired) {
+      if (manager.state() !== "open") this.#retired.delete(manager);
+    }
+    if (this.#session !== undefined) this.#retired.add(this.#session.manager);
+  }
+}
+
+/** Why a connection can no longer work; `undefined` while it may. */
+function whyDead(
+  { ends }: SessionManager,
+  { addresses, before, now }: {
+    readonly addresses: ReadonlySet<IpAddress>;
+    readonly before: EgressRoute | undefined;
+    readonly now: EgressRoute | undefined;
+  },
+): string | undefined {
+  if (ends === undefined) return undefined;
+  const { local, remote } = ends;
+  if (!addresses.has(local)) return `this host no longer has the connection's address ${local}`;
+  if (before === undefined || isSameRoute(before, now)) return undefined;
+  if (now === undefined) return `there is no longer a route to ${remote}`;
+  if (before.source === now.source) return undefined;
+  return `packets to ${remote} leave with another address, ${now.source} instead of ${before.source}`;
+}
+
+function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  signal.throwIfAborted();
+  return new Promise<T>((resolve, reject) => {
+    const onAbort = () => reject(signal.reason);
+    signal.addEventListener("abort", onAbort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
+  });
+}

@@ -1,0 +1,113 @@
+/** Between the port's values and etcd's messages. */
+
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type {
+  Compare,
+  KeyValue,
+  Operation,
+  RangeRequest,
+  RangeResult,
+  Transaction,
+  TransactionResult,
+} from "./etcd.ts";
+import type { KeyValue as KeyValueMessage } from "../api/kv_pb.ts";
+import {
+  Compare_CompareTarget as CompareTarget,
+  type CompareSchema,
+  type RangeRequestSchema,
+  type RangeResponse,
+  type RequestOpSchema,
+  type TxnRequestSchema,
+  type TxnResponse,
+} from "../api/rpc_pb.ts";
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+/** `key` and `range_end` of one key or, with `prefix`, of all keys that begin with it. */
+export function etcdKeyRange(
+  request: RangeRequest,
+): { key: Uint8Array<ArrayBuffer>; rangeEnd: Uint8Array<ArrayBuffer> } {
+  const key = encoder.encode(request.key);
+  if (!request.prefix) return { key, rangeEnd: new Uint8Array() };
+  // From a zero byte on, without an end.
+  if (key.length === 0) return { key: new Uint8Array(1), rangeEnd: new Uint8Array(1) };
+  return { key, rangeEnd: prefixEnd(key) };
+}
+
+export function rangeMessage(request: RangeRequest): MessageInitShape<typeof RangeRequestSchema> {
+  return { ...etcdKeyRange(request), keysOnly: request.keysOnly ?? false };
+}
+
+export function rangeResult(response: RangeResponse): RangeResult {
+  return {
+    keyValues: response.kvs.map(keyValue),
+    revision: response.header?.revision ?? 0n,
+  };
+}
+
+export function transactionMessage(
+  transaction: Transaction,
+): MessageInitShape<typeof TxnRequestSchema> {
+  return {
+    compare: transaction.compare.map(compareMessage),
+    success: transaction.success.map(operationMessage),
+    failure: (transaction.failure ?? []).map(operationMessage),
+  };
+}
+
+export function transactionResult(response: TxnResponse): TransactionResult {
+  return {
+    succeeded: response.succeeded,
+    revision: response.header?.revision ?? 0n,
+    ranges: response.responses.map(({ response }) =>
+      response.case === "responseRange" ? response.value.kvs.map(keyValue) : []
+    ),
+  };
+}
+
+export function keyValue(message: KeyValueMessage): KeyValue {
+  return {
+    key: decoder.decode(message.key),
+    value: decoder.decode(message.value),
+    createRevision: message.createRevision,
+    modRevision: message.modRevision,
+    version: message.version,
+    lease: message.lease,
+  };
+}
+
+function compareMessage(compare: Compare): MessageInitShape<typeof CompareSchema> {
+  const key = encoder.encode(compare.key);
+  return "createRevision" in compare
+    ? {
+      key,
+      target: CompareTarget.CREATE,
+      targetUnion: { case: "createRevision", value: compare.createRevision },
+    }
+    : {
+      key,
+      target: CompareTarget.MOD,
+      targetUnion: { case: "modRevision", value: compare.modRevision },
+    };
+}
+
+function operationMessage(operation: Operation): MessageInitShape<typeof RequestOpSchema> {
+  if ("put" in operation) {
+    const { key, value, lease = 0n } = operation.put;
+    const put = { key: encoder.encode(key), value: encoder.encode(value), lease };
+    return { request: { case: "requestPut", value: put } };
+  }
+  if ("delete" in operation) {
+    const key = encoder.encode(operation.delete.key);
+    return { request: { case: "requestDeleteRange", value: { key } } };
+  }
+  return { request: { case: "requestRange", value: rangeMessage(operation.range) } };
+}
+
+/** The first key after all that begin with `prefix`, in which, as UTF-8, no byte is 255. */
+function prefixEnd(prefix: Uint8Array): Uint8Array<ArrayBuffer> {
+  const end = Uint8Array.from(prefix);
+  end[end.length - 1] = (prefix.at(-1) as number) + 1;
+  return end;
+}

@@ -1,0 +1,178 @@
+/**
+ * Consistency checks of etcd's answers.
+ *
+ * Revisions decide where a watch resumes, keys whose lease is read, and times to live when a lease is
+ * renewed. With wrong ones a damaged member, a proxy that mixes up answers, or an impostor could make a
+ * node miss changes or end it, so they are checked before use. What other clients write (values, lease
+ * IDs, keys below the prefix that are not UTF-8) is not checked here.
+ */
+
+import { shown } from "../../base/quoting.ts";
+import type { Operation, RangeRequest, Transaction } from "./etcd.ts";
+import type { Event, KeyValue } from "../api/kv_pb.ts";
+import type {
+  LeaseGrantResponse,
+  LeaseTimeToLiveResponse,
+  RangeResponse,
+  ResponseHeader,
+  TxnResponse,
+} from "../api/rpc_pb.ts";
+
+/** An impossible answer; the message names the value. */
+export class WrongAnswerError extends Error {
+  override readonly name = "WrongAnswerError";
+}
+
+/** With a million changes per second, a store reaches this after 146 000 years. */
+const REVISION_LIMIT = 1n << 62n;
+/** The longest that etcd grants (MaxLeaseTTL in etcd's lease/lessor.go). */
+const TTL_LIMIT_SECONDS = 9_000_000_000n;
+const SHOWN_KEY_LENGTH = 200;
+
+/** The store's revision, from the header of an answer. */
+export function checkedRevision(header: ResponseHeader | undefined): bigint {
+  if (header === undefined) throw new WrongAnswerError("etcd's answer has no header");
+  const { revision } = header;
+  if (revision < 1n || revision >= REVISION_LIMIT) {
+    throw new WrongAnswerError(`etcd's answer has the impossible revision ${revision}`);
+  }
+  return revision;
+}
+
+export function checkRange(response: RangeResponse, request: RangeRequest): void {
+  checkKeyValues(response, request, checkedRevision(response.header));
+}
+
+export function checkTransaction(response: TxnResponse, transaction: Transaction): void {
+  const revision = checkedRevision(response.header);
+  const operations = response.succeeded ? transaction.success : transaction.failure ?? [];
+  const { responses } = response;
+  if (responses.length !== operations.length) {
+    throw new WrongAnswerError(
+      `etcd's answer has ${responses.length} results for ${operations.length} operations`,
+    );
+  }
+  for (const [index, operation] of operations.entries()) {
+    const result = responses[index]?.response;
+    if (result?.case !== resultCase(operation)) {
+      throw new WrongAnswerError(`etcd's answer has a ${result?.case} for ${textOf(operation)}`);
+    }
+    if (result.case === "responseRange" && "range" in operation) {
+      checkKeyValues(result.value, operation.range, revision);
+    }
+  }
+}
+
+/** Checks an event of a watch that has received everything before the revision `next`. */
+export function checkEvent(
+  { kv }: Event,
+  { prefix, next, revision }: { prefix: Uint8Array; next: bigint; revision: bigint },
+): KeyValue {
+  if (kv === undefined) throw new WrongAnswerError("etcd announced a change without a key");
+  const text = keyText(kv.key);
+  if (!startsWith(kv.key, prefix)) {
+    throw new WrongAnswerError(`etcd announced a change of ${text}, which is not watched`);
+  }
+  if (kv.modRevision < next) {
+    throw new WrongAnswerError(
+      `etcd announced a change of ${text} at revision ${kv.modRevision} after one at ${next - 1n}`,
+    );
+  }
+  if (kv.modRevision > revision || kv.createRevision > kv.modRevision) {
+    throw new WrongAnswerError(
+      `etcd announced a change of ${text} at the impossible revision ${kv.modRevision}: ` +
+        `it was created at ${kv.createRevision}, and the store is at ${revision}`,
+    );
+  }
+  return kv;
+}
+
+/** Checks the ID and the time to live of a granted lease; with `id` 0n etcd has chosen the ID. */
+export function checkGrant({ ID, TTL, error }: LeaseGrantResponse, id: bigint): void {
+  if (error !== "") throw new WrongAnswerError(`etcd granted no lease: ${shown(error)}`);
+  if (ID === 0n || (id !== 0n && ID !== id)) {
+    throw new WrongAnswerError(`etcd granted the lease ${hex(ID)} instead of ${hex(id)}`);
+  }
+  if (TTL < 1n) throw new WrongAnswerError(`etcd granted the lease ${hex(ID)} for ${TTL} s`);
+  checkTtl(TTL);
+}
+
+/** Checks the remaining time of a lease; 0 or less if it has expired or is about to. */
+export function checkTtl(seconds: bigint): void {
+  if (seconds > TTL_LIMIT_SECONDS) {
+    throw new WrongAnswerError(`etcd's answer has the impossible time to live ${seconds} s`);
+  }
+}
+
+/** Checks the remaining and the granted time of a lease. */
+export function checkTimes({ TTL, grantedTTL }: LeaseTimeToLiveResponse): void {
+  checkTtl(TTL);
+  checkTtl(grantedTTL);
+  if (TTL >= 0n && grantedTTL < 1n) {
+    throw new WrongAnswerError(`etcd's answer has a lease that was granted for ${grantedTTL} s`);
+  }
+}
+
+/** Checks that an answer is about the lease that was requested. */
+export function checkLeaseId(answered: bigint, asked: bigint): void {
+  if (answered === asked) return;
+  throw new WrongAnswerError(
+    `etcd answered for the lease ${hex(answered)} instead of ${hex(asked)}`,
+  );
+}
+
+export function hex(id: bigint): string {
+  return BigInt.asUintN(64, id).toString(16);
+}
+
+function checkKeyValues(
+  { kvs, more, count }: RangeResponse,
+  request: RangeRequest,
+  revision: bigint,
+): void {
+  if (more || count > BigInt(kvs.length)) {
+    throw new WrongAnswerError(`etcd's answer is cut off: ${kvs.length} of ${count} keys`);
+  }
+  const key = new TextEncoder().encode(request.key);
+  for (const keyValue of kvs) {
+    const isAsked = request.prefix ? startsWith(keyValue.key, key) : isEqual(keyValue.key, key);
+    if (!isAsked) {
+      throw new WrongAnswerError(
+        `etcd answered with the key ${keyText(keyValue.key)}, which was not asked for`,
+      );
+    }
+    checkRevisions(keyValue, revision);
+  }
+  if (!request.prefix && kvs.length > 1) {
+    throw new WrongAnswerError(`etcd answered with ${kvs.length} values for ${keyText(key)}`);
+  }
+}
+
+function checkRevisions({ key, createRevision, modRevision }: KeyValue, revision: bigint): void {
+  if (createRevision >= 1n && modRevision >= createRevision && modRevision <= revision) return;
+  throw new WrongAnswerError(
+    `etcd's answer has impossible revisions: ${keyText(key)} was created at ${createRevision} ` +
+      `and changed at ${modRevision}, and the store is at ${revision}`,
+  );
+}
+
+function resultCase(operation: Operation): string {
+  if ("put" in operation) return "responsePut";
+  return "delete" in operation ? "responseDeleteRange" : "responseRange";
+}
+
+function textOf(operation: Operation): string {
+  return Object.keys(operation)[0] ?? "nothing";
+}
+
+function startsWith(key: Uint8Array, prefix: Uint8Array): boolean {
+  return isEqual(key.subarray(0, prefix.length), prefix);
+}
+
+function isEqual(a: Uint8Array, b: Uint8Array): boolean {
+  return Buffer.compare(a, b) === 0;
+}
+
+function keyText(key: Uint8Array): string {
+  return shown(new TextDecoder().decode(key.subarray(0, 4 * SHOWN_KEY_LENGTH)), SHOWN_KEY_LENGTH);
+}

@@ -1,0 +1,340 @@
+/**
+ * The keys under a prefix, kept up to date: a snapshot, then every change in order and once, over
+ * cuts, fail-over and compaction.
+ *
+ * Where to resume is the revision of the last event received + 1. The revision in a response's header
+ * must not be used for it: while a backlog is being sent it is ahead of the events, and resuming there
+ * would lose the rest. Only a progress notification (no events, only a header) promises that
+ * everything up to its revision has been sent. Responses are asked for without fragments, so that each
+ * ends at a whole revision.
+ */
+
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { Log } from "../../log/log.ts";
+import { RepeatedFailure } from "../../log/repeated_failure.ts";
+import type { Attempt, Calls } from "./calls.ts";
+import { backoffMs, type Clock, sleep } from "../../base/clock.ts";
+import type { EtcdConnection } from "./etcd_connection.ts";
+import type { EtcdWatch, RangeResult } from "./etcd.ts";
+import { checkedRevision, checkEvent, hex, WrongAnswerError } from "./response_checks.ts";
+import { EtcdError, isUnreachable, needsOperator } from "./etcd_error.ts";
+import { etcdKeyRange, keyValue } from "./request_messages.ts";
+import { type Event, Event_EventType as EventType } from "../api/kv_pb.ts";
+import { Watch, type WatchRequestSchema, type WatchResponse } from "../api/rpc_pb.ts";
+
+/** A cut is followed by a quick attempt; an outage by ever slower ones. */
+const BACKOFF = { firstMs: 50, maxMs: 2_000 };
+/**
+ * While no server is reached, an attempt costs only a packet or two, so that the end of a partition can be
+ * noticed within a second: 5000 nodes send some 7000 SYNs per second to a machine that refuses or drops
+ * them. Once something answers, such as a server that is still starting, the longer back-off applies.
+ */
+const UNREACHABLE_BACKOFF = { firstMs: 50, maxMs: 1_000 };
+/** After a refusal, such as a missing permission: somebody has to change something first. */
+const REFUSED_PAUSE_MS = 20_000;
+/** A watch that lived this long was a good one: the next failure is a new one. */
+const HEALTHY_AFTER_MS = 10_000;
+/**
+ * Reading all keys again is expensive for etcd: it is done at once after a compaction, but less and less
+ * often if a server, or a proxy in front of two clusters, keeps contradicting itself.
+ */
+const REREAD_BACKOFF = { firstMs: 50, maxMs: 30_000 };
+const REREADS_FORGOTTEN_MS = 60_000;
+
+export interface WatchSource {
+  readonly calls: Calls;
+  /** The keys with this prefix, with etcd's id of the cluster. */
+  readonly snapshot: (
+    prefix: string,
+    signal: AbortSignal,
+  ) => Promise<RangeResult & { readonly clusterId: bigint }>;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Where in the store's history we are. */
+interface Position {
+  /** First revision not yet seen. */
+  next: bigint;
+  readonly clusterId: bigint;
+}
+
+/** Ends when the signal aborts; never throws for an outage, which it reports to the log. */
+export async function* watchPrefix(
+  source: WatchSource,
+  prefix: string,
+  signal: AbortSignal,
+): AsyncGenerator<EtcdWatch, void, void> {
+  const failures = new RepeatedFailure({
+    what: `watching ${prefix} in etcd`,
+    log: source.log,
+    nowMs: () => source.clock.nowMs(),
+  });
+  let position: Position | undefined;
+  let failed = 0;
+  const rereads = new Rereads(source.clock);
+  while (!signal.aborted) {
+    const startMs = source.clock.nowMs();
+    let failure: unknown;
+    try {
+      if (position === undefined) {
+        const snapshot = await source.snapshot(prefix, signal);
+        position = { next: snapshot.revision + 1n, clusterId: snapshot.clusterId };
+        const { keyValues, revision } = snapshot;
+        yield { kind: "snapshot", keyValues, revision };
+      }
+      using stream = await openStream(source, prefix, position, signal);
+      failures.succeeded();
+      for await (const response of stream.responses) {
+        yield* eventsOf(response, position);
+        // A stream that brings something is not the failure that began the back-off.
+        failed = 0;
+      }
+    } catch (error) {
+      failure = error;
+    }
+    if (signal.aborted) return;
+    if (failure instanceof HistoryGap) {
+      position = undefined;
+      const text = `${failure.message}: reading all keys under ${prefix} again`;
+      if (failure.isFault) failures.failed(new Error(text));
+      else source.log.info({ prefix }, text);
+      await sleep(source.clock, rereads.pauseMs(), signal);
+      continue;
+    } else {
+      failures.failed(failure, needsOperator(failure) ? "error" : "warn");
+    }
+    if (source.clock.nowMs() - startMs > HEALTHY_AFTER_MS) failed = 0;
+    failed++;
+    const pauseMs = needsOperator(failure)
+      ? REFUSED_PAUSE_MS * (1 - source.clock.random() / 2)
+      : backoffMs(failed, isUnreachable(failure) ? UNREACHABLE_BACKOFF : BACKOFF, source.clock);
+    if (await source.calls.pause(pauseMs, signal)) failed = 0;
+  }
+}
+
+/** The events from `position` on cannot be had any more. */
+class HistoryGap extends Error {
+  override readonly name = "HistoryGap";
+  /** True for an impossible answer, false for normal operation such as a compaction. */
+  readonly isFault: boolean;
+
+  constructor(reason: string, options: { readonly isFault?: boolean } = {}) {
+    super(reason);
+    this.isFault = options.isFault ?? false;
+  }
+}
+
+/** Counts how often all keys had to be read again recently. */
+class Rereads {
+  readonly #clock: Clock;
+  #count = 0;
+  #lastMs = 0;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Counts one more and returns the pause before it. */
+  pauseMs(): number {
+    const nowMs = this.#clock.nowMs();
+    if (nowMs - this.#lastMs > REREADS_FORGOTTEN_MS) this.#count = 0;
+    this.#lastMs = nowMs;
+    return backoffMs(++this.#count, REREAD_BACKOFF, this.#clock);
+  }
+}
+
+interface Stream extends Disposable {
+  readonly responses: AsyncIterable<WatchResponse>;
+}
+
+/** Opens the stream and waits until etcd has confirmed the watch. Disposing ends the stream. */
+async function openStream(
+  source: WatchSource,
+  prefix: string,
+  position: Position,
+  signal: AbortSignal,
+): Promise<Stream> {
+  const ended = new AbortController();
+  const streamSignal = AbortSignal.any([signal, ended.signal]);
+  try {
+    const watch = await source.calls.once(
+      streamSignal,
+      (attempt) => createWatch(attempt, prefix, position.next),
+    );
+    if (watch.created.compactRevision > 0n) throw compacted();
+    await assertHistory(source, prefix, position, watch.created, signal);
+    return {
+      responses: untilFailure(source.calls, watch, { prefix, position }),
+      [Symbol.dispose]: () => ended.abort(),
+    };
+  } catch (error) {
+    ended.abort();
+    throw error;
+  }
+}
+
+interface CreatedWatch {
+  readonly connection: EtcdConnection;
+  readonly created: WatchResponse;
+  readonly responses: AsyncIterable<WatchResponse>;
+}
+
+async function createWatch(
+  { connection, transport, header, signal, timeoutMs }: Attempt,
+  prefix: string,
+  startRevision: bigint,
+): Promise<CreatedWatch> {
+  const unanswered = new AbortController();
+  const timer = setTimeout(() => unanswered.abort(), timeoutMs);
+  try {
+    const streamSignal = AbortSignal.any([signal, unanswered.signal]);
+    const requests = createRequest(prefix, startRevision, streamSignal);
+    const response = await transport.stream(
+      Watch.method.watch,
+      streamSignal,
+      undefined,
+      header,
+      requests,
+    );
+    const iterator = response.message[Symbol.asyncIterator]();
+    const first = await iterator.next();
+    if (first.done) throw EtcdError.fromText("the stream ended", connection);
+    const { created, canceled, compactRevision } = first.value;
+    if (!created && !canceled) throw new WrongAnswerError("etcd did not confirm the watch");
+    if (canceled && compactRevision === 0n) throw refusal(first.value, connection);
+    const responses = { [Symbol.asyncIterator]: () => iterator };
+    return { connection, created: first.value, responses };
+  } catch (error) {
+    if (unanswered.signal.aborted && !signal.aborted) {
+      throw new EtcdError(`no answer in time (${connection.endpoint.url})`, {
+        kind: "interrupted",
+        reason: "no answer in time",
+        cause: error,
+      });
+    }
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** One request, then an open end: etcd ends the watch when the client's side of the stream ends. */
+async function* createRequest(
+  prefix: string,
+  startRevision: bigint,
+  signal: AbortSignal,
+): AsyncGenerator<MessageInitShape<typeof WatchRequestSchema>> {
+  const value = {
+    ...etcdKeyRange({ key: prefix, prefix: true }),
+    startRevision,
+    progressNotify: true,
+  };
+  yield { requestUnion: { case: "createRequest", value } };
+  if (signal.aborted) return;
+  await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+}
+
+/**
+ * A member whose store is behind our position, or of another cluster, would stay silent until it has
+ * caught up: for ever, if etcd was restored from a backup or set up anew.
+ */
+async function assertHistory(
+  source: WatchSource,
+  prefix: string,
+  position: Position,
+  created: WatchResponse,
+  signal: AbortSignal,
+): Promise<void> {
+  const revision = faultIsGap(() => revisionOf(created, position));
+  if (revision + 1n >= position.next) return;
+  // This member may merely lag behind; a read that a quorum confirms tells.
+  const current = await source.snapshot(prefix, signal);
+  if (current.revision + 1n < position.next) {
+    throw new HistoryGap(
+      `etcd's history is shorter than before, ${current.revision} revisions instead of ` +
+        `${position.next - 1n}`,
+    );
+  }
+}
+
+/** The store's revision; throws `HistoryGap` if it is another cluster than that of our position. */
+function revisionOf({ header }: WatchResponse, position: Position): bigint {
+  const revision = checkedRevision(header);
+  if (header?.clusterId === position.clusterId) return revision;
+  throw new HistoryGap(
+    `etcd is another cluster than before, ${hex(header?.clusterId ?? 0n)} instead of ` +
+      hex(position.clusterId),
+  );
+}
+
+/** Throws before any event of an impossible response is used. */
+function checkResponse(response: WatchResponse, { prefix, position }: Watched): void {
+  const revision = revisionOf(response, position);
+  let next = position.next;
+  for (const event of response.events) {
+    next = checkEvent(event, { prefix, next, revision }).modRevision;
+  }
+}
+
+/** Turns a wrong answer into a gap: whatever follows it is unreliable. */
+function faultIsGap<T>(check: () => T): T {
+  try {
+    return check();
+  } catch (error) {
+    if (!(error instanceof WrongAnswerError)) throw error;
+    throw new HistoryGap(error.message, { isFault: true });
+  }
+}
+
+function* eventsOf(response: WatchResponse, position: Position): Generator<EtcdWatch> {
+  for (const event of response.events) {
+    const change = changeOf(event);
+    if (change !== undefined) yield change;
+  }
+  const last = response.events.at(-1)?.kv?.modRevision ?? response.header?.revision ?? 0n;
+  if (last >= position.next) position.next = last + 1n;
+}
+
+function changeOf({ type, kv }: Event): EtcdWatch | undefined {
+  if (kv === undefined) return undefined;
+  if (type === EventType.PUT) return { kind: "put", keyValue: keyValue(kv) };
+  return { kind: "delete", key: keyValue(kv).key, modRevision: kv.modRevision };
+}
+
+/** etcd has ended the watch, or refused to begin it. */
+function refusal(response: WatchResponse, { endpoint }: EtcdConnection): Error {
+  const reason = response.cancelReason.replace(/^rpc error: code = \w+ desc = /, "");
+  return EtcdError.fromText(reason || "etcd ended the watch without a reason", { endpoint });
+}
+
+function compacted(): HistoryGap {
+  return new HistoryGap("etcd was compacted beyond what we have seen");
+}
+
+interface Watched {
+  readonly prefix: Uint8Array;
+  readonly position: Position;
+}
+
+/** The same responses; their end is an error, and a reason to prefer another member. */
+async function* untilFailure(
+  calls: Calls,
+  { connection, responses }: CreatedWatch,
+  { prefix, position }: { readonly prefix: string; readonly position: Position },
+): AsyncGenerator<WatchResponse> {
+  const watched = { prefix: new TextEncoder().encode(prefix), position };
+  try {
+    for await (const response of responses) {
+      if (response.compactRevision > 0n) throw compacted();
+      if (response.canceled) throw refusal(response, connection);
+      faultIsGap(() => checkResponse(response, watched));
+      yield response;
+    }
+    throw EtcdError.fromText("the stream ended", connection);
+  } catch (error) {
+    if (error instanceof HistoryGap && !error.isFault) throw error;
+    calls.avoid(connection);
+    throw error instanceof HistoryGap ? error : EtcdError.from(error, connection);
+  }
+}

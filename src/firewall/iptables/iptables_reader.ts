@@ -1,0 +1,185 @@
+/**
+ * Reads the rules of iptables, and detects tables that it does not show completely.
+ *
+ * iptables-save omits a table with rules that only nft can show, and stops with an error at a rule that it
+ * cannot read. For such a table, `iptables -C` and `iptables -S CHAIN` still show whether our jump and our
+ * chain exist, so that they are never added a second time.
+ */
+
+import type { PerFamily } from "../../addr/family.ts";
+import type { Family } from "../../addr/ip.ts";
+import { ProcessError, run, type RunResult } from "../../process/process.ts";
+import { IPTABLES_HOOKS, type IptablesHook, jumpSpec } from "./iptables_rules.ts";
+import {
+  type IptablesState,
+  parseChainListing,
+  parseIptablesSave,
+  type SavedTables,
+} from "./iptables_save.ts";
+import { FirewallError } from "../rule_target.ts";
+
+export type IptablesPrograms = Required<
+  PerFamily<{ readonly save: string; readonly restore: string }>
+>;
+
+/** How long iptables waits for another process that holds the lock. */
+export const LOCK_WAIT_SECONDS = 5;
+
+export interface ReadRequest {
+  readonly programs: IptablesPrograms;
+  readonly family: Family;
+  /** Whether the table should contain rules of ours. */
+  readonly isWanted: (hook: IptablesHook) => boolean;
+  /** The number of our jumps that nft shows; `undefined` if nft cannot be used. */
+  readonly countJumps: (hook: IptablesHook) => Promise<number | undefined>;
+  readonly signal?: AbortSignal;
+}
+
+export interface IptablesSnapshot {
+  /** For a table with a gap, only our chain and our jump. */
+  readonly state: IptablesState;
+  readonly gaps: ReadonlyMap<string, TableGap>;
+}
+
+/** A table that iptables does not show completely. */
+export interface TableGap {
+  readonly reason: string;
+  /** Absent if our own chain and jump are known nevertheless. */
+  readonly whyUnknown?: string;
+}
+
+/** Throws `TrafficError` when nothing can be read at all. */
+export async function readIptables(request: ReadRequest): Promise<IptablesSnapshot> {
+  const { tables, unreadable } = await readTables(request);
+  const state = new Map(tables);
+  const gaps = new Map<string, TableGap>();
+  for (const hook of IPTABLES_HOOKS) {
+    const { table } = hook;
+    const reason = unreadable.get(table);
+    if (tables.has(table) || reason === undefined && !request.isWanted(hook)) continue;
+    const own = await readOwnPart(request, hook);
+    if (own instanceof FirewallError) {
+      if (reason === undefined) throw own;
+      gaps.set(table, { reason, whyUnknown: own.message });
+      continue;
+    }
+    state.set(table, own);
+    if (reason !== undefined) gaps.set(table, { reason });
+    // No error, but our chain exists in a table that was not shown.
+    else if (own.has(hook.chain)) gaps.set(table, { reason: "iptables-save omits it" });
+  }
+  return { state, gaps };
+}
+
+/** Runs iptables-save once, and once more for each of our tables if another table made it fail. */
+async function readTables({ programs, family, signal }: ReadRequest): Promise<SavedTables> {
+  const program = programs[family].save;
+  const whole = await runIptables(program, [], signal && { signal });
+  const saved = parseSaved(whole.stdout);
+  if (whole.exitCode === 0) return saved;
+  if (whole.exitCode === EXIT_LOCKED || whole.stdout === "") throw iptablesFailure(program, whole);
+  const tables = new Map(saved.tables);
+  const unreadable = new Map<string, string>();
+  for (const { table } of IPTABLES_HOOKS) {
+    if (tables.has(table)) continue;
+    const one = await runIptables(program, ["-t", table], signal && { signal });
+    const part = parseSaved(one.stdout);
+    const rules = part.tables.get(table);
+    const reason = one.exitCode === 0 ? part.unreadable.get(table) : stderrText(one);
+    if (reason !== undefined) unreadable.set(table, reason);
+    else if (rules !== undefined) tables.set(table, rules);
+  }
+  return { ...saved, tables, unreadable };
+}
+
+function parseSaved(text: string): SavedTables {
+  try {
+    return parseIptablesSave(text);
+  } catch (cause) {
+    throw new FirewallError(`cannot read iptables rules: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** Our jump and our chain in a table that iptables-save does not show, or why they are not known. */
+async function readOwnPart(
+  request: ReadRequest,
+  hook: IptablesHook,
+): Promise<ReadonlyMap<string, readonly string[]> | FirewallError> {
+  const { table, parent, chain, comment } = hook;
+  const jump = ["-m", "comment", "--comment", comment, "-j", chain];
+  const check = await runOnTable(request, table, ["-C", parent, ...jump]);
+  const absence = check.exitCode === 0
+    ? undefined
+    : ABSENCES.find(({ text }) => text.test(check.stderr));
+  if (absence?.isChainAbsent) return new Map([[parent, []]]);
+  const jumps = check.exitCode === 0
+    ? 1
+    : absence !== undefined
+    ? 0
+    : await request.countJumps(hook);
+  if (jumps === undefined) return iptablesFailure("iptables -C", check);
+  const listing = await runOnTable(request, table, ["-S", chain]);
+  if (listing.exitCode !== 0) return iptablesFailure("iptables -S", listing);
+  return new Map([
+    [parent, new Array<string>(jumps).fill(jumpSpec(hook))],
+    [chain, parseChainListing(listing.stdout, chain)],
+  ]);
+}
+
+/** Errors of `iptables -C` for a missing rule; any other error says nothing about the rule. */
+const ABSENCES: readonly { readonly text: RegExp; readonly isChainAbsent: boolean }[] = [
+  { text: /Chain '[^']*' does not exist|Couldn't load target/, isChainAbsent: true },
+  { text: /Bad rule|No chain\/target\/match by that name/, isChainAbsent: false },
+];
+
+function runOnTable(
+  { programs, family, signal }: ReadRequest,
+  table: string,
+  args: readonly string[],
+): Promise<RunResult> {
+  const program = programs[family].save.replace(/-save$/, "");
+  const all = ["-w", String(LOCK_WAIT_SECONDS), "-t", table, ...args];
+  return runIptables(program, all, signal && { signal });
+}
+
+/** Exit status of iptables when it could not get the lock in time. */
+const EXIT_LOCKED = 4;
+const RUN_TIMEOUT_MS = 20_000;
+/** A node with 100 000 rules of other programs must not be too large to look at. */
+const MAX_SAVE_BYTES = 256 * 1024 * 1024;
+
+/** Runs one of iptables' programs to its end, whatever its status. Throws `TrafficError`. */
+export async function runIptables(
+  program: string,
+  args: readonly string[],
+  options: { readonly stdin?: string; readonly signal?: AbortSignal } = {},
+): Promise<RunResult> {
+  try {
+    return await run(program, args, {
+      timeoutMs: RUN_TIMEOUT_MS,
+      maxOutputBytes: MAX_SAVE_BYTES,
+      ...options,
+    });
+  } catch (cause) {
+    if (!(cause instanceof ProcessError)) throw cause;
+    throw new FirewallError(`cannot use iptables: ${cause.message}`, { cause });
+  }
+}
+
+/** The error for a program that ended with another status than 0. */
+export function iptablesFailure(program: string, result: RunResult): FirewallError {
+  const reason = stderrText(result);
+  if (result.exitCode === EXIT_LOCKED) {
+    return new FirewallError(
+      `cannot use iptables: another program has held the xtables lock for more than ` +
+        `${LOCK_WAIT_SECONDS} s (${reason})`,
+    );
+  }
+  return new FirewallError(
+    `cannot use iptables: ${program} ended with status ${result.exitCode}: ${reason}`,
+  );
+}
+
+function stderrText({ stderr }: RunResult): string {
+  return stderr.trim().replaceAll(/\s*\n\s*/g, "; ");
+}

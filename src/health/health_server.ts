@@ -1,0 +1,74 @@
+/** `/healthz` and `/readyz` over HTTP, for kubelet and other supervisors. */
+
+import { familyOf, type IpAddress } from "../addr/ip.ts";
+import { oneLine } from "../base/quoting.ts";
+
+export interface HealthServerOptions {
+  readonly ip: IpAddress;
+  /** 0 lets the kernel choose. */
+  readonly port: number;
+  /** Why this node is not ready, one line each; empty when it is. */
+  readonly problems: () => readonly string[];
+}
+
+export interface HealthServer extends Disposable {
+  readonly port: number;
+}
+
+/** The address cannot be listened on. */
+export class HealthServerError extends Error {
+  override readonly name = "HealthServerError";
+}
+
+/**
+ * Serves until disposed. `/healthz` is 200 as long as the process answers; `/readyz` is 200, or 503
+ * with the problems in its text. Throws `HealthServerError`.
+ */
+export function startHealthServer(options: HealthServerOptions): HealthServer {
+  const { ip, port, problems } = options;
+  try {
+    const server = Bun.serve({
+      hostname: ip,
+      port,
+      development: false,
+      reusePort: false,
+      // A dual-stack socket as Go's, which serves IPv4 too when it listens on `::`.
+      ipv6Only: false,
+      idleTimeout: IDLE_SECONDS,
+      // Routed by path: building the request's URL would fail without a valid Host header.
+      routes: {
+        "/healthz": () => text(200, "flanneld is running"),
+        "/readyz": () => readiness(problems()),
+      },
+      fetch: () => text(404, "not found; there are /healthz and /readyz"),
+      error: () => text(500, "internal error"),
+    });
+    return { port: server.port as number, [Symbol.dispose]: () => void server.stop(true) };
+  } catch (cause) {
+    const where = familyOf(ip) === 6 ? `[${ip}]:${port}` : `${ip}:${port}`;
+    const { code, message } = cause as { code?: string; message: string };
+    const reason = code === "EADDRINUSE"
+      ? "another program listens there; choose another --healthz-port"
+      : code === "EADDRNOTAVAIL"
+      ? "this host does not have the address; choose another --healthz-ip"
+      : message;
+    throw new HealthServerError(`cannot serve /healthz on ${where}: ${reason}`, { cause });
+  }
+}
+
+/** Connections without traffic are closed after this time. */
+const IDLE_SECONDS = 10;
+
+function readiness(reasons: readonly string[]): Response {
+  return reasons.length === 0 ? text(200, "flanneld is ready") : text(
+    503,
+    ["flanneld is not ready:", ...reasons.map((reason) => `- ${oneLine(reason)}`)].join("\n"),
+  );
+}
+
+function text(status: number, body: string): Response {
+  return new Response(`${body}\n`, {
+    status,
+    headers: { "content-type": "text/plain; charset=utf-8", "cache-control": "no-store" },
+  });
+}

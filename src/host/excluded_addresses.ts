@@ -1,0 +1,86 @@
+/**
+ * The addresses that no subnet may contain: the host's own, its gateways, name servers and the store's.
+ * Read at the start, and again when the external interface or a default route changes.
+ */
+
+import type { ExcludedAddress } from "../addr/excluded_address.ts";
+import type { Prefix } from "../addr/prefix.ts";
+import type { ExternalInterface } from "./external_interface.ts";
+import type { NetworkConfig } from "../config/network_config.ts";
+import type { HostInterface } from "./interface_selection.ts";
+import {
+  excludedAddresses,
+  type HostDependencies,
+  networkRouteProblem,
+  networkWarnings,
+  sameAddresses,
+} from "./network_overlap.ts";
+import { type Resource, type Route, RTPROT_FLANNEL } from "../state/resource.ts";
+
+export interface ExcludedAddressesOptions {
+  readonly families: NetworkConfig["families"];
+  readonly read: () => Promise<HostDependencies>;
+  /** Subnets that this node has or had. */
+  readonly ownSubnets: readonly Prefix[];
+}
+
+export class ExcludedAddresses {
+  readonly #options: ExcludedAddressesOptions;
+  #ownSubnets: readonly Prefix[];
+  #dependencies: HostDependencies = { gateways: [], resolvers: [], endpoints: [] };
+  #addresses: readonly ExcludedAddress[] = [];
+
+  constructor(options: ExcludedAddressesOptions) {
+    this.#options = options;
+    this.#ownSubnets = options.ownSubnets;
+  }
+
+  /** Only those inside the network. */
+  get addresses(): readonly ExcludedAddress[] {
+    return this.#addresses;
+  }
+
+  /** Reads them again; returns whether they have changed. */
+  async read(external: ExternalInterface): Promise<boolean> {
+    this.#dependencies = await this.#options.read();
+    return this.#settle(external);
+  }
+
+  /** Adds subnets of this node, in which a name server is allowed. */
+  own(subnets: readonly Prefix[], external: ExternalInterface): void {
+    this.#ownSubnets = [...this.#ownSubnets, ...subnets];
+    this.#settle(external);
+  }
+
+  /** One line for each overlap with the network; see `networkWarnings`. */
+  warnings(interfaces: readonly HostInterface[]): string[] {
+    return networkWarnings(this.#options.families, {
+      interfaces,
+      ownSubnets: this.#ownSubnets,
+      dependencies: this.#dependencies,
+    });
+  }
+
+  /** For a backend with `routesNetwork`; see `networkRouteProblem`. */
+  routeProblem(
+    interfaces: readonly HostInterface[],
+    resources: readonly Resource[],
+  ): string | undefined {
+    const routes = resources.filter((one): one is Route =>
+      one.kind === "route" && one.protocol !== RTPROT_FLANNEL && !one.link?.startsWith("flannel")
+    );
+    const dependencies = this.#dependencies;
+    return networkRouteProblem(this.#options.families, { interfaces, routes, dependencies });
+  }
+
+  #settle(external: ExternalInterface): boolean {
+    const excluded = excludedAddresses(this.#options.families, {
+      external,
+      ownSubnets: this.#ownSubnets,
+      dependencies: this.#dependencies,
+    });
+    const isOther = !sameAddresses(excluded, this.#addresses);
+    this.#addresses = excluded;
+    return isOther;
+  }
+}

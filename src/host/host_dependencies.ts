@@ -1,0 +1,105 @@
+/** Reads the addresses that this host depends on: gateways, name servers, the store's addresses. */
+
+import { lookup } from "node:dns/promises";
+import { readFile } from "node:fs/promises";
+import { type IpAddress, parseIpAddress } from "../addr/ip.ts";
+import type { ExcludedAddress } from "../addr/excluded_address.ts";
+import type { Kernel, RouteLookup } from "../kernel/kernel.ts";
+import { SOMEWHERE } from "./host_interfaces.ts";
+import type { HostDependencies } from "./network_overlap.ts";
+
+export interface HostDependenciesOptions {
+  readonly kernel: Pick<Kernel, "routeTo">;
+  /** URLs of the store. */
+  readonly endpoints: readonly string[];
+  /** Reads a file's text; by default from the file system. Rejects if it does not exist. */
+  readonly read?: (path: string) => Promise<string>;
+  /** All addresses of a host name; by default as the system resolves it. Rejects when unknown. */
+  readonly resolve?: (name: string) => Promise<readonly string[]>;
+}
+
+/** Omits what cannot be determined: the overlay works without it. */
+export async function readHostDependencies(
+  options: HostDependenciesOptions,
+): Promise<HostDependencies> {
+  const [resolvers, found] = await Promise.all([readResolvers(options), readEndpoints(options)]);
+  const endpoints = found.map(({ address, url }) => ({ address, what: `the address of ${url}` }));
+  return { gateways: await readGateways(options, found), resolvers, endpoints };
+}
+
+/** The next hops of the default routes, and those to the store. */
+async function readGateways(
+  { kernel }: HostDependenciesOptions,
+  endpoints: readonly Endpoint[],
+): Promise<ExcludedAddress[]> {
+  const found: ExcludedAddress[] = [];
+  const add = async (towards: IpAddress, what: string) => {
+    const { link, gateway } = await kernel.routeTo(towards).catch(() => NO_ROUTE);
+    // A route through the overlay: another node's subnet already contains the address.
+    if (gateway === undefined || link?.startsWith("flannel")) return;
+    if (!found.some(({ address }) => address === gateway)) found.push({ address: gateway, what });
+  };
+  for (const address of Object.values(SOMEWHERE)) await add(address, "the gateway of this host");
+  for (const { address, url } of endpoints) await add(address, `the gateway on the way to ${url}`);
+  return found;
+}
+
+const NO_ROUTE: RouteLookup = { local: false };
+
+const RESOLV_CONF = "/etc/resolv.conf";
+/** The real name servers, when /etc/resolv.conf names systemd-resolved's stub address. */
+const RESOLVED_CONF = "/run/systemd/resolve/resolv.conf";
+
+async function readResolvers(
+  { read = readText }: HostDependenciesOptions,
+): Promise<ExcludedAddress[]> {
+  const named = nameservers(await read(RESOLV_CONF).catch(() => ""), RESOLV_CONF);
+  if (!named.some(({ address }) => address.startsWith("127."))) return named;
+  return [...named, ...nameservers(await read(RESOLVED_CONF).catch(() => ""), RESOLVED_CONF)];
+}
+
+/** resolv.conf(5). Ignores addresses with a zone: they are link-local and never in a subnet. */
+function nameservers(text: string, path: string): ExcludedAddress[] {
+  return [...text.matchAll(/^nameserver[ \t]+(\S+)/gm)]
+    .map(([, address]) => parseIpAddress(address as string))
+    .filter((address) => address !== undefined)
+    .map((address) => ({ address, what: `a name server of ${path}` }));
+}
+
+interface Endpoint {
+  readonly address: IpAddress;
+  readonly url: string;
+}
+
+async function readEndpoints(
+  { endpoints, resolve = resolveName }: HostDependenciesOptions,
+): Promise<Endpoint[]> {
+  const lists = await Promise.all(endpoints.map(async (endpoint) => {
+    const { hostname, origin: url } = new URL(endpoint);
+    const name = hostname.replace(/^\[(.*)\]$/, "$1");
+    const literal = parseIpAddress(name);
+    const texts = literal === undefined ? await resolve(name).catch(() => []) : [literal];
+    return texts.map(parseIpAddress).filter((address) => address !== undefined)
+      .map((address) => ({ address, url }));
+  }));
+  return lists.flat();
+}
+
+function readText(path: string): Promise<string> {
+  return readFile(path, "utf8");
+}
+
+/** A name server that does not answer must not delay the start. */
+const RESOLVE_MS = 2000;
+
+async function resolveName(name: string): Promise<string[]> {
+  const answer = lookup(name, { all: true });
+  answer.catch(() => undefined);
+  const timeout = Promise.withResolvers<never>();
+  const timer = setTimeout(() => timeout.reject(new Error("no answer")), RESOLVE_MS);
+  try {
+    return (await Promise.race([answer, timeout.promise])).map(({ address }) => address);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,73 @@
+/** Reads from the kernel what the choice of the interface depends on. */
+
+import * as k from "../../ffi/linux.ts";
+import type { PerFamily } from "../addr/family.ts";
+import { FAMILIES, type Family, familyOf, type IpAddress } from "../addr/ip.ts";
+import { prefixAddress, prefixLength } from "../addr/prefix.ts";
+import { readHostDevices } from "../kernel/host_devices.ts";
+import type { Kernel } from "../kernel/kernel.ts";
+import type { Resource, Route } from "../state/resource.ts";
+import type { HostInterface, HostInterfaces } from "./interface_selection.ts";
+
+/**
+ * Devices, addresses, default routes, and the way to `canReach` where that is given. Throws
+ * `KernelError`.
+ */
+export async function readHostInterfaces(
+  kernel: Pick<Kernel, "dump" | "routeTo">,
+  { canReach }: { readonly canReach?: IpAddress | undefined } = {},
+): Promise<HostInterfaces> {
+  const interfaces = await readInterfaces();
+  const defaultRoutes = await readDefaultRoutes(kernel);
+  if (canReach === undefined) return { interfaces, defaultRoutes };
+  const { link, source, local } = await kernel.routeTo(canReach);
+  // An address of this host is "reached" through lo, which tells nothing.
+  if (link === undefined || local) return { interfaces, defaultRoutes };
+  const towards = source === undefined ? { link } : { link, source };
+  return { interfaces, defaultRoutes, towards };
+}
+
+/** Devices and addresses alone, which costs nothing for the routes. Throws `KernelError`. */
+export async function readInterfaces(): Promise<HostInterface[]> {
+  const devices = await readHostDevices();
+  return devices.map(({ name, altNames, ifindex, mtuBytes, up, addresses }) => ({
+    name,
+    ...(altNames.length === 0 ? {} : { altNames }),
+    ifindex,
+    mtuBytes,
+    up,
+    addresses: addresses.map(({ address, prefixLength, label, flags }) => ({
+      address,
+      prefixLength,
+      ...(label === undefined ? {} : { label }),
+      permanent: (flags & k.IFA_F_PERMANENT) !== 0,
+      temporary: (flags & k.IFA_F_TEMPORARY) !== 0,
+      deprecated: (flags & k.IFA_F_DEPRECATED) !== 0,
+    })),
+  }));
+}
+
+async function readDefaultRoutes(
+  kernel: Pick<Kernel, "dump" | "routeTo">,
+): Promise<PerFamily<string>> {
+  const routes = await kernel.dump(["route"]);
+  const result: { 4?: string; 6?: string } = {};
+  for (const family of FAMILIES) {
+    const best = routes.filter((route): route is Route => isDefaultRoute(route, family))
+      .toSorted((a, b) => a.metric - b.metric)[0];
+    if (best === undefined) continue;
+    // A route with several next hops has no device of its own: ask which one a packet would take.
+    const link = best.link ?? (await kernel.routeTo(SOMEWHERE[family])).link;
+    if (link !== undefined) result[family] = link;
+  }
+  return result;
+}
+
+function isDefaultRoute(resource: Resource, family: Family): boolean {
+  return resource.kind === "route" && resource.type === "unicast" &&
+    prefixLength(resource.destination) === 0 &&
+    familyOf(prefixAddress(resource.destination)) === family;
+}
+
+/** Addresses that only a default route leads to (RFC 5737, RFC 3849: documentation). */
+export const SOMEWHERE = { 4: "203.0.113.1" as IpAddress, 6: "2001:db8::1" as IpAddress } as const;

@@ -1,0 +1,90 @@
+/** The devices of this network namespace with their addresses and the addresses' flags. */
+
+import * as k from "../../ffi/linux.ts";
+import type { IpAddress } from "../addr/ip.ts";
+import { Channel } from "./wire/channel.ts";
+import { decodeAddress, decodeLink } from "./route/decoder.ts";
+import { type DumpKind, Encoder } from "./route/encoder.ts";
+import { type DumpAttempt, retryInterruptedDump } from "./wire/interrupted_dump.ts";
+import { Attributes, type MessageReader } from "./wire/message_reader.ts";
+import { NetlinkSocket } from "./wire/netlink_socket.ts";
+
+export interface HostDevice {
+  readonly name: string;
+  readonly altNames: readonly string[];
+  readonly ifindex: number;
+  readonly mtuBytes: number;
+  /** IFF_UP. */
+  readonly up: boolean;
+  readonly addresses: readonly HostDeviceAddress[];
+}
+
+export interface HostDeviceAddress {
+  readonly address: IpAddress;
+  readonly prefixLength: number;
+  /** IFA_LABEL where it is not the device's name. */
+  readonly label?: string;
+  /** IFA_F_* of linux/if_addr.h. */
+  readonly flags: number;
+}
+
+/**
+ * Reads all devices, in the order of their indexes, and their addresses in the kernel's order.
+ * Throws `KernelError`, and `DumpInterruptedError` when the tables change under every attempt.
+ */
+export async function readHostDevices(): Promise<HostDevice[]> {
+  using socket = new NetlinkSocket();
+  using encoder = new Encoder();
+  const channel = new Channel(socket, encoder);
+  return await retryInterruptedDump(() => readOnce(channel));
+}
+
+function readOnce(channel: Channel<Encoder>): DumpAttempt<HostDevice[]> {
+  const devices = new Map<string, HostDevice & { addresses: HostDeviceAddress[] }>();
+  const names = new Map<number, string>();
+  const readAll = (kind: DumpKind, read: (message: MessageReader) => void) =>
+    channel.readTable((encoder) => encoder.dump(kind, 0, 0), read);
+  const links = readAll("link", (message) => {
+    const decoded = decodeLink(message);
+    if (decoded === undefined) return;
+    const { ifindex, link: { name, mtuBytes, up } } = decoded;
+    names.set(ifindex, name);
+    const altNames = altNamesIn(message);
+    devices.set(name, { name, altNames, ifindex, mtuBytes, up, addresses: [] });
+  });
+  const addresses = readAll("address", (message) => {
+    const decoded = decodeAddress(message, names);
+    if (decoded === undefined) return;
+    const { link, address, prefixLength } = decoded;
+    const { flags, label } = addressDetails(message);
+    devices.get(link)?.addresses.push({
+      address,
+      prefixLength,
+      flags,
+      ...(label === undefined || label === link ? {} : { label }),
+    });
+  });
+  if (links === "interrupted" || addresses === "interrupted") return { interrupted: "address" };
+  return { result: [...devices.values()].sort((a, b) => a.ifindex - b.ifindex) };
+}
+
+/** IFA_FLAGS has all flags; the header's byte has the lower eight. */
+function addressDetails(message: MessageReader): { flags: number; label: string | undefined } {
+  const { view, start, end } = message;
+  const attributes = new Attributes().read(message, start + k.ifaddrmsg.size, end);
+  const flags = attributes.u32(k.IFA_FLAGS) ?? view.getUint8(start + k.ifaddrmsg.ifa_flags);
+  return { flags, label: attributes.text(k.IFA_LABEL) };
+}
+
+function altNamesIn(message: MessageReader): string[] {
+  const { bytes, start, end } = message;
+  const names: string[] = [];
+  new Attributes().read(message, start + k.ifinfomsg.size, end)
+    .each(k.IFLA_PROP_LIST, (from, to) => {
+      const text = decoder.decode(bytes.subarray(from, to));
+      names.push(text.replace(/\0.*$/s, ""));
+    });
+  return names;
+}
+
+const decoder = new TextDecoder();

@@ -1,0 +1,72 @@
+/** Those side tables that are in use, behind one face. */
+
+import type { Resource, ResourceKind } from "../state/resource.ts";
+import type { Step } from "../state/step.ts";
+import { FOU_TABLE } from "./fou_ports.ts";
+import type { KernelEvent, StepResult } from "./kernel.ts";
+import type { KernelTable, KernelTableType } from "./kernel_table.ts";
+import { TUN_DEVICES } from "./tun_devices.ts";
+import { WIREGUARD_TABLE } from "./wireguard/wireguard_table.ts";
+import { XFRM_POLICIES } from "./xfrm/xfrm_policies.ts";
+
+/** Opened when they are first needed, and only then. */
+const TYPES: readonly KernelTableType[] = [FOU_TABLE, TUN_DEVICES, WIREGUARD_TABLE, XFRM_POLICIES];
+
+export class KernelTables implements Disposable {
+  readonly #open = new Map<KernelTableType, KernelTable>();
+  readonly #listener: (event: KernelEvent) => void;
+  #watches: DisposableStack | undefined;
+
+  constructor(listener: (event: KernelEvent) => void) {
+    this.#listener = listener;
+  }
+
+  /** Which table a step is for; `undefined` if it is for rtnetlink. */
+  typeFor(step: Step): KernelTableType | undefined {
+    return TYPES.find((type) => type.takes(step));
+  }
+
+  async dump(
+    kinds: readonly ResourceKind[],
+    links: ReadonlySet<string> | undefined,
+  ): Promise<Resource[]> {
+    const wanted = TYPES.filter((type) => type.kinds.some((kind) => kinds.includes(kind)));
+    const found: Resource[] = [];
+    for (const type of wanted) {
+      const entries = await this.#table(type).dump(links ?? new Set());
+      found.push(...entries.filter(({ kind }) => kinds.includes(kind)));
+    }
+    return found;
+  }
+
+  apply(type: KernelTableType, steps: readonly Step[]): Promise<readonly StepResult[]> {
+    return this.#table(type).apply(steps);
+  }
+
+  /** Tells of changes from now on, also in tables that are opened later. */
+  watch(): void {
+    if (this.#watches !== undefined) return;
+    this.#watches = new DisposableStack();
+    for (const table of this.#open.values()) this.#watches.use(table.watch(this.#listener));
+  }
+
+  unwatch(): void {
+    this.#watches?.dispose();
+    this.#watches = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.unwatch();
+    for (const table of this.#open.values()) table[Symbol.dispose]();
+    this.#open.clear();
+  }
+
+  #table(type: KernelTableType): KernelTable {
+    let table = this.#open.get(type);
+    if (table === undefined) {
+      this.#open.set(type, table = type.open());
+      this.#watches?.use(table.watch(this.#listener));
+    }
+    return table;
+  }
+}

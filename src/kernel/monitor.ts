@@ -1,0 +1,138 @@
+/** Notifications of rtnetlink (rtnetlink(7), RTNLGRP_*), decoded. */
+
+import * as k from "../../ffi/linux.ts";
+import type { Resource } from "../state/resource.ts";
+import {
+  completeLink,
+  decodeAddress,
+  decodeLink,
+  decodeNeighbour,
+  decodeNexthop,
+  decodeRoute,
+} from "./route/decoder.ts";
+import type { KernelEvent } from "./kernel.ts";
+import { isOurNexthop } from "./nexthop/nexthops.ts";
+import { Notifications } from "./notifications.ts";
+import type { MessageReader } from "./wire/message_reader.ts";
+
+export interface MonitorOptions {
+  /** Kernel-side buffer for notifications that have not been read yet. */
+  readonly receiveBufferBytes: number;
+  /** Names of the devices there are, asked for when nothing that happens later can be missed. */
+  readonly linkNames: () => Map<number, string>;
+  /** Port id of the socket that this program's own changes are made with. */
+  readonly ownPortId: number;
+  readonly listener: (event: KernelEvent) => void;
+}
+
+export class Monitor implements Disposable {
+  readonly #options: MonitorOptions;
+  readonly #notifications: Notifications;
+  #names: Map<number, string>;
+
+  /** Subscribes at once: everything that changes after the constructor returns is reported. */
+  constructor(options: MonitorOptions) {
+    this.#options = options;
+    this.#notifications = new Notifications({
+      protocol: k.NETLINK_ROUTE,
+      groups: GROUPS,
+      optionalGroups: [k.RTNLGRP_NEXTHOP],
+      receiveBufferBytes: options.receiveBufferBytes,
+      read: (messages) => this.#read(messages),
+      lost: () => {
+        this.#names = options.linkNames();
+        options.listener({ kind: "overrun" });
+      },
+    });
+    try {
+      this.#names = options.linkNames();
+    } catch (error) {
+      this.#notifications[Symbol.dispose]();
+      throw error;
+    }
+    this.#notifications.start();
+  }
+
+  [Symbol.dispose](): void {
+    this.#notifications[Symbol.dispose]();
+  }
+
+  #read(messages: MessageReader): void {
+    let routesAreGone = false;
+    while (!this.#notifications.isDisposed && messages.next()) {
+      routesAreGone ||= this.#takesRoutesAlong(messages);
+      const event = this.#decode(messages);
+      if (event !== undefined) this.#options.listener(event);
+    }
+    if (routesAreGone && !this.#notifications.isDisposed) {
+      this.#options.listener({ kind: "overrun" });
+    }
+  }
+
+  /**
+   * Whether somebody deleted one of our nexthop objects. The kernel says nothing of the routes that
+   * go with it, and which they were, the object does not tell.
+   */
+  #takesRoutesAlong(message: MessageReader): boolean {
+    if (message.type !== k.RTM_DELNEXTHOP || message.portId === this.#options.ownPortId) {
+      return false;
+    }
+    const nexthop = decodeNexthop(message);
+    return nexthop !== undefined && isOurNexthop(nexthop);
+  }
+
+  #decode(message: MessageReader): KernelEvent | undefined {
+    switch (message.type) {
+      case k.RTM_NEWLINK:
+      case k.RTM_DELLINK:
+        return this.#decodeLink(message);
+      case k.RTM_NEWADDR:
+      case k.RTM_DELADDR:
+        return changed(decodeAddress(message, this.#names), message.type === k.RTM_DELADDR);
+      case k.RTM_NEWROUTE:
+      case k.RTM_DELROUTE:
+        return changed(decodeRoute(message, this.#names), message.type === k.RTM_DELROUTE);
+      case k.RTM_NEWNEIGH:
+      case k.RTM_DELNEIGH: {
+        // An entry that is permanent no longer is, for this program, gone.
+        const neighbour = decodeNeighbour(message, this.#names);
+        const deleted = message.type === k.RTM_DELNEIGH || !neighbour?.permanent;
+        return changed(neighbour?.resource, deleted);
+      }
+    }
+    return undefined;
+  }
+
+  #decodeLink(message: MessageReader): KernelEvent | undefined {
+    const decoded = decodeLink(message);
+    if (decoded === undefined) return undefined;
+    const { ifindex, link } = decoded;
+    const before = this.#names.get(ifindex);
+    const resource = completeLink(decoded, this.#names);
+    // A deleted device's entries go first: nothing follows RTM_DELLINK that needs the name.
+    if (message.type === k.RTM_DELLINK) this.#names.delete(ifindex);
+    else this.#names.set(ifindex, link.name);
+    if (before !== undefined && before !== link.name) {
+      // Renamed: for those who know it by name, one device goes and another comes.
+      this.#options.listener({
+        kind: "changed",
+        resource: { ...resource, name: before },
+        deleted: true,
+      });
+    }
+    return changed(resource, message.type === k.RTM_DELLINK);
+  }
+}
+
+const GROUPS = [
+  k.RTNLGRP_LINK,
+  k.RTNLGRP_NEIGH,
+  k.RTNLGRP_IPV4_IFADDR,
+  k.RTNLGRP_IPV6_IFADDR,
+  k.RTNLGRP_IPV4_ROUTE,
+  k.RTNLGRP_IPV6_ROUTE,
+];
+
+function changed(resource: Resource | undefined, deleted: boolean): KernelEvent | undefined {
+  return resource && { kind: "changed", resource, deleted };
+}

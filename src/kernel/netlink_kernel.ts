@@ -1,0 +1,176 @@
+/** The kernel's network tables of this thread's network namespace, over rtnetlink. */
+
+import { setImmediate } from "node:timers/promises";
+import type { IpAddress } from "../addr/ip.ts";
+import type { Resource, ResourceKind } from "../state/resource.ts";
+import type { Step } from "../state/step.ts";
+import { BatchRun } from "./batch_run.ts";
+import { Channel } from "./wire/channel.ts";
+import { completeLink } from "./route/decoder.ts";
+import { Encoder } from "./route/encoder.ts";
+import { retryInterruptedDump } from "./wire/interrupted_dump.ts";
+import type {
+  Kernel,
+  KernelEvent,
+  LinkInfo,
+  RouteLookup,
+  StepResult,
+  WireguardSupport,
+  XfrmStates,
+} from "./kernel.ts";
+import { findLink, readLinkNames } from "./route/links.ts";
+import { Listeners } from "./listeners.ts";
+import { Monitor } from "./monitor.ts";
+import { Nexthops } from "./nexthop/nexthops.ts";
+import { lookUpRoute } from "./route/route_lookup.ts";
+import type { KernelTableType } from "./kernel_table.ts";
+import { KernelTables } from "./kernel_tables.ts";
+import { NetlinkSocket } from "./wire/netlink_socket.ts";
+import { readTables } from "./route/route_dump.ts";
+import { wireguardSupport } from "./wireguard/wireguard_support.ts";
+import { openXfrmStates } from "./xfrm/xfrm_states.ts";
+
+export interface NetlinkKernelOptions {
+  /** Kernel-side buffer for notifications; 32 MiB by default, less where the kernel limits it. */
+  readonly watchBufferBytes?: number;
+}
+
+export class NetlinkKernel implements Kernel {
+  readonly #socket = new NetlinkSocket();
+  readonly #questions = new Channel(this.#socket, new Encoder());
+  readonly #changes = new Channel(this.#socket, new Encoder());
+  readonly #nexthops = new Nexthops(this.#questions);
+  readonly #watchBufferBytes: number;
+  readonly #listeners = new Listeners(() => this.#stopMonitor());
+  /** One for all listeners: each message is received and decoded once. */
+  #monitor: Monitor | undefined;
+  readonly #sideTables = new KernelTables((event) => this.#listeners.tell(event));
+  #xfrmStates: XfrmStates & Disposable | undefined;
+
+  /**
+   * Works in the network namespace that the calling thread is in. Throws `KernelError` if there is
+   * no netlink, `LibraryError` if there is no libnl.
+   */
+  constructor(options: NetlinkKernelOptions = {}) {
+    this.#watchBufferBytes = options.watchBufferBytes ?? WATCH_BUFFER_BYTES;
+  }
+
+  async dump(kinds: readonly ResourceKind[], links?: ReadonlySet<string>): Promise<Resource[]> {
+    const resources = await retryInterruptedDump(() => readTables(this.#questions, kinds, links));
+    return [...resources, ...await this.#sideTables.dump(kinds, links)];
+  }
+
+  async apply(steps: readonly Step[]): Promise<StepResult[]> {
+    const results: StepResult[] = [];
+    for (const { type, steps: part } of partsOf(steps, (step) => this.#sideTables.typeFor(step))) {
+      const partResults = type === undefined
+        ? await this.#applyRoute(part)
+        : await this.#applySide(type, part);
+      for (const result of partResults) results.push(result);
+    }
+    return results;
+  }
+
+  watch(listener: (event: KernelEvent) => void): Disposable {
+    this.#monitor ??= new Monitor({
+      receiveBufferBytes: this.#watchBufferBytes,
+      linkNames: () => readLinkNames(this.#questions),
+      ownPortId: this.#socket.portId,
+      listener: (event) => this.#listeners.tell(event),
+    });
+    this.#sideTables.watch();
+    return this.#listeners.add(listener);
+  }
+
+  routeTo(address: IpAddress): Promise<RouteLookup> {
+    return Promise.try(() => lookUpRoute(this.#questions, address));
+  }
+
+  link(name: string): Promise<LinkInfo | undefined> {
+    return Promise.try(() => {
+      const decoded = findLink(this.#questions, name);
+      if (decoded === undefined) return undefined;
+      const names = new Map<number, string>();
+      const underlay = findLink(this.#questions, decoded.underlayIndex);
+      if (underlay !== undefined) names.set(underlay.ifindex, underlay.link.name);
+      return { ifindex: decoded.ifindex, link: completeLink(decoded, names) };
+    });
+  }
+
+  wireguardSupport(): Promise<WireguardSupport | undefined> {
+    return wireguardSupport();
+  }
+
+  get xfrmStates(): XfrmStates {
+    return this.#xfrmStates ??= openXfrmStates();
+  }
+
+  [Symbol.dispose](): void {
+    this.#listeners.clear();
+    this.#stopMonitor();
+    this.#sideTables[Symbol.dispose]();
+    this.#xfrmStates?.[Symbol.dispose]();
+    this.#questions.encoder[Symbol.dispose]();
+    this.#changes.encoder[Symbol.dispose]();
+    this.#socket[Symbol.dispose]();
+  }
+
+  /**
+   * A side table makes a device as it comes; its MTU and its state are rtnetlink's. What is told of
+   * the device half done is heard before it counts as made.
+   */
+  async #applySide(type: KernelTableType, steps: readonly Step[]): Promise<StepResult[]> {
+    const results = [...await this.#sideTables.apply(type, steps)];
+    for (const [i, { op, resource }] of steps.entries()) {
+      if (op !== "set" || resource.kind !== "link" || results[i] !== undefined) continue;
+      const from = findLink(this.#questions, resource.name)?.link;
+      if (from === undefined) continue; // Its notification is on the way.
+      results[i] = (await this.#applyRoute([{ op: "change", resource, from }]))[0];
+      await Bun.sleep(NOTIFIED_MS);
+    }
+    return results;
+  }
+
+  async #applyRoute(steps: readonly Step[]): Promise<StepResult[]> {
+    const run = new BatchRun({
+      changes: this.#changes,
+      questions: this.#questions,
+      nexthops: this.#nexthops,
+      steps,
+    });
+    for (let from = 0; from < steps.length; from += STEPS_AT_A_TIME) {
+      // The changes cause notifications, which have to be read meanwhile.
+      if (from > 0) await setImmediate();
+      run.perform(from, Math.min(from + STEPS_AT_A_TIME, steps.length));
+    }
+    run.finish();
+    return run.results;
+  }
+
+  #stopMonitor(): void {
+    this.#sideTables.unwatch();
+    this.#monitor?.[Symbol.dispose]();
+    this.#monitor = undefined;
+  }
+}
+
+/** Enough for what is in the notification socket to be read. */
+const NOTIFIED_MS = 10;
+const WATCH_BUFFER_BYTES = 32 * 1024 * 1024;
+/** Steps between two turns of the event loop: about 10 ms. */
+const STEPS_AT_A_TIME = 2000;
+
+/** The steps in order, cut where the table changes. */
+function partsOf(
+  steps: readonly Step[],
+  typeFor: (step: Step) => KernelTableType | undefined,
+): { readonly type: KernelTableType | undefined; readonly steps: readonly Step[] }[] {
+  const parts: { type: KernelTableType | undefined; steps: Step[] }[] = [];
+  for (const step of steps) {
+    const type = typeFor(step);
+    const last = parts.at(-1);
+    if (last !== undefined && last.type === type) last.steps.push(step);
+    else parts.push({ type, steps: [step] });
+  }
+  return parts;
+}

@@ -1,0 +1,93 @@
+/** Which routes of one run of steps go by a nexthop object, and the objects for them. */
+
+import { familyOf } from "../../addr/ip.ts";
+import { linkOf } from "../../state/resource_key.ts";
+import type { Route } from "../../state/resource.ts";
+import type { Step } from "../../state/step.ts";
+import { nexthopIdFor, type Nexthops } from "./nexthops.ts";
+import { operationOf } from "../operation.ts";
+import { readSysctlNow } from "../sysctl.ts";
+
+/**
+ * So many routes at once by one device are made with nexthop objects. Up to here, making them
+ * without costs no more than a few milliseconds, and what `ip route` shows stays as it always was.
+ */
+const NEXTHOPS_FROM_ROUTES = 500;
+
+export class NexthopRoutes {
+  readonly #nexthops: Nexthops;
+  /** Devices that get many routes in this run. */
+  readonly #links: ReadonlySet<string>;
+  /** Ids of the objects for the steps that are under way, by device. */
+  #wanted = new Map<string, number[]>();
+  /** Those of them that are there. */
+  readonly #usable = new Map<string, ReadonlySet<number>>();
+
+  constructor(nexthops: Nexthops, steps: readonly Step[]) {
+    this.#nexthops = nexthops;
+    this.#links = linksOfMany(steps);
+  }
+
+  /** These steps come next. Their objects are made all at once, when the first is needed. */
+  begin(steps: readonly Step[]): void {
+    this.#usable.clear();
+    this.#wanted = this.#links.size > 0 ? nexthopIdsByLink(steps) : new Map();
+  }
+
+  /** The id of the object that a step's route goes by, now that it is there; 0 if by none. */
+  idFor(step: Step, route: Route, ifindex: number): number {
+    const id = nexthopIdFor(route);
+    const operation = operationOf(step);
+    if (operation === "delete") {
+      if (id === 0 || !this.#nexthops.isThere(id, ifindex)) return 0;
+      this.#nexthops.suspectUnused();
+      return id;
+    }
+    if (id !== 0 && this.#usableOn(linkOf(route) ?? "", ifindex).has(id)) return id;
+    if (operation === "set" && familyOf(route.destination) === 4) this.#nexthops.suspectUnused();
+    return 0;
+  }
+
+  /** The device is made, changed or deleted: its objects may have gone. */
+  forget(link: string): void {
+    this.#usable.delete(link);
+  }
+
+  #usableOn(link: string, ifindex: number): ReadonlySet<number> {
+    if (!this.#links.has(link) || !this.#nexthops.isSupported) return NONE;
+    let usable = this.#usable.get(link);
+    if (usable === undefined) {
+      usable = this.#nexthops.make(this.#wanted.get(link) ?? [], ifindex);
+      this.#usable.set(link, usable);
+    }
+    return usable;
+  }
+}
+
+const NONE: ReadonlySet<number> = new Set();
+
+function linksOfMany(steps: readonly Step[]): ReadonlySet<string> {
+  if (steps.length < NEXTHOPS_FROM_ROUTES) return new Set();
+  const links = new Set<string>();
+  for (const [link, ids] of nexthopIdsByLink(steps)) {
+    if (ids.length >= NEXTHOPS_FROM_ROUTES) links.add(link);
+  }
+  // With this at 0, the kernel does not show the gateways of such routes.
+  if (links.size > 0 && readSysctlNow("net/ipv4/nexthop_compat_mode") === "0") return new Set();
+  return links;
+}
+
+/** Ids of the objects that the routes of these steps could be made with, one for each route. */
+function nexthopIdsByLink(steps: readonly Step[]): Map<string, number[]> {
+  const ids = new Map<string, number[]>();
+  for (const { op, resource } of steps) {
+    if (op !== "set" || resource.kind !== "route") continue;
+    const id = nexthopIdFor(resource);
+    if (id === 0) continue;
+    const link = linkOf(resource) ?? "";
+    const known = ids.get(link);
+    if (known === undefined) ids.set(link, [id]);
+    else known.push(id);
+  }
+  return ids;
+}

@@ -1,0 +1,126 @@
+/**
+ * Notifications of one netlink protocol (netlink(7)) inside the event loop.
+ *
+ * The runtime reads a duplicate of the socket. When the kernel had to drop notifications it reports
+ * ENOBUFS once; the runtime then closes its duplicate, and another is made of the socket that is
+ * kept: what was lost is reported, what comes after it is not lost.
+ */
+
+import { errnoName } from "../../ffi/errno.ts";
+import { errno, libc } from "../../ffi/libc.ts";
+import * as k from "../../ffi/linux.ts";
+import { KernelError } from "./kernel.ts";
+import { MessageReader } from "./wire/message_reader.ts";
+import { openNetlinkSocket, setOption } from "./wire/netlink_socket.ts";
+
+export interface NotificationOptions {
+  /** One of NETLINK_*. */
+  readonly protocol: number;
+  readonly groups: readonly number[];
+  /** Groups that older kernels lack. */
+  readonly optionalGroups?: readonly number[];
+  /** Kernel-side buffer for notifications that have not been read yet. */
+  readonly receiveBufferBytes: number;
+  /** Walks the messages of one datagram. */
+  read(messages: MessageReader): void;
+  /** Something was lost. What it throws is taken for a passing trouble: it is called again. */
+  lost(): void;
+}
+
+export class Notifications implements Disposable {
+  readonly #options: NotificationOptions;
+  readonly #fd: number;
+  #connection: { terminate(): void } | undefined;
+  #disposed = false;
+  readonly #handlers: Bun.SocketHandler<undefined> = {
+    data: (_socket, bytes) => this.#read(bytes),
+    close: () => this.#lost(0),
+    error: () => {}, // `close` follows
+  };
+
+  /**
+   * Subscribes at once: everything that changes after the constructor returns is reported, after
+   * `start`. Throws `KernelError`.
+   */
+  constructor(options: NotificationOptions) {
+    this.#options = options;
+    const { protocol, groups, optionalGroups = [], receiveBufferBytes } = options;
+    this.#fd = openNetlinkSocket(protocol);
+    try {
+      // SO_RCVBUF stops at net.core.rmem_max; going beyond needs CAP_NET_ADMIN in the first
+      // user namespace.
+      if (!setOption(this.#fd, k.SOL_SOCKET, k.SO_RCVBUFFORCE, receiveBufferBytes)) {
+        setOption(this.#fd, k.SOL_SOCKET, k.SO_RCVBUF, receiveBufferBytes);
+      }
+      for (const group of groups) {
+        if (this.#join(group)) continue;
+        throw new KernelError(
+          `subscribe to notifications of netlink protocol ${protocol}, group ${group}`,
+          errnoName(errno()),
+        );
+      }
+      for (const group of optionalGroups) this.#join(group);
+    } catch (error) {
+      libc().close(this.#fd);
+      throw error;
+    }
+  }
+
+  /** Begins to read. */
+  start(): void {
+    void this.#connect();
+  }
+
+  get isDisposed(): boolean {
+    return this.#disposed;
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.#connection?.terminate();
+    libc().close(this.#fd);
+  }
+
+  #join(group: number): boolean {
+    return setOption(this.#fd, k.SOL_NETLINK, k.NETLINK_ADD_MEMBERSHIP, group);
+  }
+
+  async #connect(): Promise<void> {
+    const fd = libc().fcntl(this.#fd, k.F_DUPFD_CLOEXEC, 0);
+    if (fd < 0) return this.#lost(RETRY_MS); // Out of descriptors, for now.
+    // The types know `fd` only of files.
+    const options = { fd, socket: this.#handlers } as unknown as Bun.UnixSocketOptions<undefined>;
+    try {
+      this.#connection = await Bun.connect(options);
+    } catch {
+      // Out of memory for epoll(7), for now. The runtime leaves the descriptor to its owner.
+      libc().close(fd);
+      return this.#lost(RETRY_MS);
+    }
+    if (this.#disposed) this.#connection.terminate();
+  }
+
+  #lost(delayMs: number): void {
+    this.#connection = undefined;
+    if (this.#disposed) return;
+    setTimeout(() => {
+      if (this.#disposed) return;
+      // The subscription goes on.
+      try {
+        this.#options.lost();
+      } catch {
+        return this.#lost(RETRY_MS);
+      }
+      void this.#connect();
+    }, delayMs);
+  }
+
+  #read(bytes: Uint8Array): void {
+    const messages = new MessageReader(bytes);
+    messages.reset(bytes.length);
+    this.#options.read(messages);
+  }
+}
+
+const RETRY_MS = 100;

@@ -1,0 +1,41 @@
+/**
+ * Making persistent TUN devices: rtnetlink cannot, the TUN driver's ioctls can (linux/if_tun.h).
+ * Reading, changing and deleting them is rtnetlink's, as with every device.
+ */
+
+import { errnoName } from "../../ffi/errno.ts";
+import { createPersistentTun, SystemError } from "../../ffi/tun_device.ts";
+import type { Step } from "../state/step.ts";
+import { KernelError, type StepResult } from "./kernel.ts";
+import { describeStep } from "./operation.ts";
+import type { KernelTable, KernelTableType } from "./kernel_table.ts";
+
+export const TUN_DEVICES: KernelTableType = {
+  kinds: [],
+  takes: ({ op, resource }) => op === "set" && resource.kind === "link" && resource.type === "tun",
+  open: (): KernelTable => ({
+    dump: () => Promise.resolve([]),
+    apply: (steps) => Promise.resolve(steps.map(create)),
+    watch: () => ({ [Symbol.dispose]: () => {} }), // rtnetlink tells of them
+    [Symbol.dispose]: () => {},
+  }),
+};
+
+function create(step: Step): StepResult {
+  const { resource } = step;
+  if (resource.kind !== "link") throw new TypeError(`${resource.kind} is no device`);
+  const what = describeStep(step);
+  try {
+    createPersistentTun(resource);
+    return undefined;
+  } catch (error) {
+    if (error instanceof SystemError) {
+      return new KernelError(what, errnoName(error.errno));
+    }
+    const { code = "EIO", message } = error as NodeJS.ErrnoException;
+    const hint = code === "ENOENT" || code === "ENODEV"
+      ? `${message}; the kernel module tun is missing: "modprobe tun"`
+      : message;
+    return new KernelError(what, code, hint, { cause: error });
+  }
+}

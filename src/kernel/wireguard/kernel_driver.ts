@@ -1,0 +1,95 @@
+/** WireGuard in the kernel, over generic netlink (linux/wireguard.h). */
+
+import { errnoName } from "../../../ffi/errno.ts";
+import * as k from "../../../ffi/linux.ts";
+import { type GenericFamily, openFamily } from "../wire/generic_netlink.ts";
+import { KernelError } from "../kernel.ts";
+import {
+  type DeviceChange,
+  type Fault,
+  listenPortTaken,
+  type WireguardDeviceState,
+  type WireguardDriver,
+} from "./wireguard_driver.ts";
+import { DeviceDecoder, MAX_MESSAGE_BYTES, messagesOf, writeDevice } from "./kernel_codec.ts";
+
+/** The family of linux/wireguard.h, WG_GENL_NAME. */
+export const WIREGUARD_FAMILY = { name: "wireguard", version: k.WG_GENL_VERSION } as const;
+
+export class KernelDriver implements WireguardDriver {
+  /** Asked for until it is there: the module may be loaded with the first device. */
+  #family: GenericFamily | undefined;
+
+  read(link: string): Promise<WireguardDeviceState | undefined> {
+    return Promise.try(() => {
+      const family = this.#family ??= openFamily(WIREGUARD_FAMILY);
+      if (family === undefined) return undefined;
+      for (let tries = 1;; tries++) {
+        const decoder = new DeviceDecoder();
+        const outcome = this.#dump(family, link, decoder);
+        if (outcome === "complete") return decoder.result;
+        if (outcome === "absent") return undefined;
+        if (tries === READ_TRIES) {
+          throw new KernelError(`read WireGuard device ${link}`, "EINTR", "it kept changing");
+        }
+      }
+    });
+  }
+
+  async write(link: string, identity: number, change: DeviceChange): Promise<Fault | undefined> {
+    const family = this.#family;
+    if (family === undefined) return { code: "ENODEV", reason: `there is no device ${link}` };
+    for (const [i, message] of messagesOf(change).entries()) {
+      if (i > 0) await new Promise<void>((resolve) => setImmediate(resolve));
+      const refusal = family.command(
+        k.WG_CMD_SET_DEVICE,
+        (attributes) => writeDevice(attributes, identity, message),
+        MAX_MESSAGE_BYTES,
+      );
+      if (refusal === undefined) continue;
+      const code = errnoName(refusal.errno);
+      const reason = refusal.extack ?? reasonOf(code, link, message);
+      return { code, ...(reason === undefined ? {} : { reason }) };
+    }
+    return undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.#family?.[Symbol.dispose]();
+    this.#family = undefined;
+  }
+
+  #dump(
+    family: GenericFamily,
+    link: string,
+    decoder: DeviceDecoder,
+  ): "complete" | "interrupted" | "absent" {
+    try {
+      return family.dump(
+        k.WG_CMD_GET_DEVICE,
+        (attributes) => attributes.text(k.WGDEVICE_A_IFNAME, link),
+        (message, attributesAt) => decoder.add(message, attributesAt),
+      );
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error;
+      if (!ABSENT.has(error.code)) {
+        const operation = `read WireGuard device ${link}`;
+        throw new KernelError(operation, error.code, undefined, { cause: error });
+      }
+      // The module may have been unloaded, and the family's number with it.
+      if (error.code === "ENOENT") this[Symbol.dispose]();
+      return "absent";
+    }
+  }
+}
+
+const READ_TRIES = 8;
+/** No such device; a device of another type; no such family. */
+const ABSENT: ReadonlySet<string> = new Set(["ENODEV", "EOPNOTSUPP", "ENOENT"]);
+
+/** The family gives no reasons in words. */
+function reasonOf(code: string, link: string, { listenPort }: DeviceChange): string | undefined {
+  return code === "EADDRINUSE" && listenPort !== undefined
+    ? listenPortTaken(link, listenPort)
+    : undefined;
+}

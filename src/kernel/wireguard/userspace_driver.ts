@@ -1,0 +1,118 @@
+/**
+ * WireGuard in user space: a process that holds a TUN device and listens on a socket of the device's
+ * name. It lives on when this process ends, so that a restart disturbs nothing.
+ */
+
+import { statSync } from "node:fs";
+import { createConnection } from "node:net";
+import { errnoName } from "../../../ffi/errno.ts";
+import { listenerNamespace } from "../../process/listener_namespace.ts";
+import { KernelError } from "../kernel.ts";
+import {
+  type DeviceChange,
+  type Fault,
+  listenPortTaken,
+  type WireguardDeviceState,
+  type WireguardDriver,
+} from "./wireguard_driver.ts";
+import { GET_REQUEST, parseGetReply, parseSetReply, setRequest } from "./uapi.ts";
+
+/** Where the implementations, all alike, put their sockets. */
+export function uapiSocketPath(link: string): string {
+  return `/var/run/wireguard/${link}.sock`;
+}
+
+/** Whether there is a socket for a device of this name; its process may have died. */
+export function hasUapiSocket(link: string): boolean {
+  return identityOf(link) !== undefined;
+}
+
+/** Whether a process answers there. */
+export async function isListening(link: string): Promise<boolean> {
+  if (!hasUapiSocket(link)) return false;
+  return await exchange(link, GET_REQUEST).catch(() => undefined) !== undefined;
+}
+
+export class UserspaceDriver implements WireguardDriver {
+  async read(link: string): Promise<WireguardDeviceState | undefined> {
+    const identity = identityOf(link);
+    const text = identity === undefined ? undefined : await exchange(link, GET_REQUEST);
+    if (identity === undefined || text === undefined) return undefined;
+    const { errno, ...reading } = parseGetReply(text);
+    if (errno !== 0) throw new KernelError(`read WireGuard device ${link}`, errnoName(errno));
+    return { ...reading, identity };
+  }
+
+  async write(link: string, identity: number, change: DeviceChange): Promise<Fault | undefined> {
+    const text = identityOf(link) === identity
+      ? await exchange(link, setRequest(change))
+      : undefined;
+    if (text === undefined) return { code: "ENODEV", reason: `there is no device ${link}` };
+    const errno = parseSetReply(text);
+    if (errno === 0) return undefined;
+    const code = errnoName(errno);
+    const { listenPort } = change;
+    const isTaken = code === "EADDRINUSE" && listenPort !== undefined;
+    return { code, ...(isTaken ? { reason: listenPortTaken(link, listenPort) } : {}) };
+  }
+
+  [Symbol.dispose](): void {}
+}
+
+const ANSWER_TIMEOUT_MS = 5000;
+/** Some 10⁵ peers. */
+const MAX_ANSWER_CHARACTERS = 64 * 1024 * 1024;
+
+/**
+ * The socket's inode: a restarted process creates another one. `undefined` for a device of another
+ * network namespace with the same /run.
+ */
+function identityOf(link: string): number | undefined {
+  const stat = statSync(uapiSocketPath(link), { throwIfNoEntry: false });
+  return stat?.isSocket() && foreignHolder(link) === undefined ? stat.ino : undefined;
+}
+
+/** The process that listens at the device's socket, if it is in another network namespace. */
+export function foreignHolder(link: string): string | undefined {
+  const place = listenerNamespace(uapiSocketPath(link));
+  switch (place.kind) {
+    case "here":
+    case "absent": // Its process may have died.
+      return undefined;
+    case "elsewhere":
+      return `process ${place.pid} in network namespace ${place.namespace}`;
+    case "hidden":
+      return "a process in another network namespace";
+  }
+}
+
+/** Sends one request and gives the answer; `undefined` if nobody listens. Throws `KernelError`. */
+function exchange(link: string, request: string): Promise<string | undefined> {
+  return new Promise((resolve, reject) => {
+    const socket = createConnection(uapiSocketPath(link));
+    const fail = (code: string, reason?: string) => {
+      socket.destroy();
+      reject(new KernelError(`speak to the WireGuard process of ${link}`, code, reason));
+    };
+    let answer = "";
+    socket.setEncoding("latin1");
+    socket.setTimeout(ANSWER_TIMEOUT_MS, () => fail("ETIMEDOUT"));
+    socket.on("connect", () => socket.write(request));
+    socket.on("data", (text) => {
+      answer += text;
+      if (answer.endsWith("\n\n")) {
+        socket.destroy();
+        resolve(answer);
+      } else if (answer.length > MAX_ANSWER_CHARACTERS) {
+        fail("EMSGSIZE");
+      }
+    });
+    socket.on("error", (error: NodeJS.ErrnoException) => {
+      if (NOBODY.has(error.code ?? "")) resolve(undefined);
+      else fail(error.code ?? "EIO", error.message);
+    });
+    socket.on("close", () => fail("EPIPE", "it closed the connection without an answer"));
+  });
+}
+
+const NOBODY: ReadonlySet<string> = new Set(["ENOENT", "ECONNREFUSED"]);

@@ -1,0 +1,87 @@
+/** Which implementation of WireGuard this machine has, and starting one in user space. */
+
+import { OWN_RUN, ownNamespace } from "../../process/listener_namespace.ts";
+import { loadModules } from "../../process/kernel_modules.ts";
+import { findProgram, programEnvironment, WIREGUARD_PROGRAMS } from "../../process/programs.ts";
+import { ProcessError, run } from "../../process/process.ts";
+import { openFamily } from "../wire/generic_netlink.ts";
+import type { WireguardSupport } from "../kernel.ts";
+import type { Fault } from "./wireguard_driver.ts";
+import { WIREGUARD_FAMILY } from "./kernel_driver.ts";
+import { foreignHolder, isListening, uapiSocketPath } from "./userspace_driver.ts";
+
+/** See `Kernel.wireguardSupport`. Throws `KernelError`, and `LibraryError` without libnl-genl. */
+export async function wireguardSupport(): Promise<WireguardSupport | undefined> {
+  if (hasFamily()) return "kernel";
+  // The kernel has asked for the module itself, but it may not know of this modprobe.
+  const signal = AbortSignal.timeout(MODPROBE_TIMEOUT_MS);
+  const isLoaded = await loadModules(["wireguard"], { signal }).catch(() => false);
+  if (isLoaded && hasFamily()) return "kernel";
+  const userspace = WIREGUARD_PROGRAMS.find((program) => findProgram(program) !== undefined);
+  return userspace === undefined ? undefined : { userspace };
+}
+
+/**
+ * Starts a program that makes a TUN device of this name and listens on its socket, and waits until it
+ * does. It goes into the background and outlives this process. Gives the fault, if any.
+ */
+export async function startUserspace(link: string): Promise<Fault | undefined> {
+  const program = WIREGUARD_PROGRAMS.find((name) => findProgram(name) !== undefined);
+  if (program === undefined) {
+    return {
+      code: "ENOENT",
+      reason: `there is none of ${WIREGUARD_PROGRAMS.join(", ")} on this machine`,
+    };
+  }
+  const holder = foreignHolder(link);
+  if (holder !== undefined) {
+    const reason = `${holder} listens at the socket ${uapiSocketPath(link)}; this daemon is in ` +
+      `${ownNamespace()}; ${OWN_RUN}`;
+    return { code: "EEXIST", reason };
+  }
+  // The process of a device that was just deleted would take the new one's socket with it.
+  if (!await until(async () => !await isListening(link))) {
+    return { code: "EEXIST", reason: `the socket of another WireGuard device ${link} is in use` };
+  }
+  try {
+    const { exitCode, stdout, stderr } = await run(program, [link], {
+      env: { ...programEnvironment(), ...ENVIRONMENT },
+      timeoutMs: START_TIMEOUT_MS,
+    });
+    if (exitCode !== 0) {
+      const reason = lastLine(`${stderr}\n${stdout}`) || `exit code ${exitCode}`;
+      return { code: "EIO", reason: `${program}: ${reason}` };
+    }
+  } catch (error) {
+    if (!(error instanceof ProcessError)) throw error;
+    return { code: "EIO", reason: error.message };
+  }
+  if (await until(() => isListening(link))) return undefined;
+  return { code: "ETIMEDOUT", reason: `${program} does not answer` };
+}
+
+/** boringtun would become another user, who may not change the device, and log to /tmp. */
+const ENVIRONMENT = { WG_SUDO: "1", WG_LOG_FILE: "/dev/null" };
+const MODPROBE_TIMEOUT_MS = 5000;
+const START_TIMEOUT_MS = 10_000;
+/** For a process to listen, or to have ended. */
+const WAIT_MS = 3000;
+const WAIT_STEP_MS = 10;
+
+function hasFamily(): boolean {
+  using family = openFamily(WIREGUARD_FAMILY);
+  return family !== undefined;
+}
+
+async function until(condition: () => Promise<boolean>): Promise<boolean> {
+  for (const deadlineMs = performance.now() + WAIT_MS;;) {
+    if (await condition()) return true;
+    if (performance.now() > deadlineMs) return false;
+    await new Promise((resolve) => setTimeout(resolve, WAIT_STEP_MS));
+  }
+}
+
+/** The last thing said, less the frame in which wireguard-go advises to use the kernel's. */
+function lastLine(output: string): string {
+  return output.split("\n").filter((line) => /^[^┌│└\s]/.test(line)).at(-1)?.trim() ?? "";
+}

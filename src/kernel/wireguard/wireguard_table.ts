@@ -1,0 +1,304 @@
+/**
+ * WireGuard devices and their peers as a table beside rtnetlink's. It also makes the devices of an
+ * implementation in user space, which rtnetlink cannot; it deletes them, and the process goes with
+ * its device.
+ *
+ * Nothing announces a change to them, so what was read or made last is kept, and the devices are read
+ * again every few seconds while somebody watches.
+ */
+
+import { ZERO_KEY } from "../../addr/wireguard_key.ts";
+import { linkOf, resourceKey } from "../../state/resource_key.ts";
+import { resourceText } from "../../state/resource_text.ts";
+import type {
+  Link,
+  Resource,
+  ResourceKey,
+  WireguardDevice,
+  WireguardPeer,
+} from "../../state/resource.ts";
+import type { Step } from "../../state/step.ts";
+import { KernelError, type KernelEvent, type StepResult } from "../kernel.ts";
+import { Listeners } from "../listeners.ts";
+import type { KernelTable, KernelTableType } from "../kernel_table.ts";
+import type {
+  DeviceChange,
+  Fault,
+  PeerChange,
+  WireguardDeviceState,
+  WireguardDriver,
+} from "./wireguard_driver.ts";
+import { KernelDriver } from "./kernel_driver.ts";
+import {
+  changedPeer,
+  deviceResource,
+  givenEndpoint,
+  peerChange,
+  peerResource,
+  sameReading,
+} from "./wireguard_peers.ts";
+import { startUserspace } from "./wireguard_support.ts";
+import { UserspaceDriver } from "./userspace_driver.ts";
+
+export const WIREGUARD_TABLE: KernelTableType = {
+  kinds: ["wireguard-device", "wireguard-peer"],
+  takes: (step) => isEntry(step.resource) || isUserspaceStart(step),
+  open: () => new WireguardTable(),
+};
+
+/** How long to wait between readings that take so long. */
+export function pollDelayMs(costMs: number): number {
+  return Math.min(Math.max(costMs / POLL_SHARE, MIN_POLL_MS), MAX_POLL_MS);
+}
+
+class WireguardTable implements KernelTable {
+  readonly #drivers: readonly WireguardDriver[] = [new KernelDriver(), new UserspaceDriver()];
+  /** By name; those that were asked for and are there. */
+  readonly #devices = new Map<string, Device>();
+  readonly #listeners = new Listeners(() => this.#stopPolling());
+  /** One thing at a time: what is read is told before anything else is made. */
+  #busy: Promise<unknown> = Promise.resolve();
+  /** Set while anybody listens. */
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  dump(links: ReadonlySet<string>): Promise<Resource[]> {
+    return this.#exclusively(async () => {
+      const found: Resource[] = [];
+      for (const link of links) {
+        for (const entry of (await this.#read(link))?.entries.values() ?? []) found.push(entry);
+      }
+      return found;
+    });
+  }
+
+  apply(steps: readonly Step[]): Promise<readonly StepResult[]> {
+    return this.#exclusively(async () => {
+      const results: StepResult[] = [];
+      for (const run of runsOf(steps)) results.push(...await this.#applyRun(run));
+      return results;
+    });
+  }
+
+  watch(listener: (event: KernelEvent) => void): Disposable {
+    if (this.#timer === undefined) this.#pollAfter(MIN_POLL_MS);
+    return this.#listeners.add(listener);
+  }
+
+  [Symbol.dispose](): void {
+    this.#listeners.clear();
+    this.#stopPolling();
+    void this.#exclusively(() => {
+      for (const driver of this.#drivers) driver[Symbol.dispose]();
+      return Promise.resolve();
+    });
+  }
+
+  #exclusively<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#busy.then(work);
+    this.#busy = result.catch(() => undefined);
+    return result;
+  }
+
+  /** Reads a device and keeps what was read. A device whose driver is known is that driver's. */
+  async #read(link: string): Promise<Device | undefined> {
+    const before = this.#devices.get(link);
+    const drivers = before === undefined ? this.#drivers : [
+      before.driver,
+      ...this.#drivers.filter((driver) => driver !== before.driver),
+    ];
+    for (const driver of drivers) {
+      const reading = await driver.read(link);
+      if (reading === undefined) continue;
+      const isSame = before?.driver === driver && before.identity === reading.identity;
+      const given = isSame ? before.given : new Map<ResourceKey, string>();
+      const { identity } = reading;
+      const device = { link, driver, identity, given, entries: entriesOf(link, reading, given) };
+      this.#devices.set(link, device);
+      return device;
+    }
+    this.#devices.delete(link);
+    return undefined;
+  }
+
+  /** Makes changes to one device. Peers that are refused together are tried one by one. */
+  async #applyRun(run: Run): Promise<StepResult[]> {
+    const fault = await this.#tryRun(run);
+    if (fault === undefined) return run.steps.map(() => undefined);
+    if (run.steps.length === 1 || fault.code === "ENODEV") {
+      return run.steps.map((step) => resultOf(step, fault));
+    }
+    const results: StepResult[] = [];
+    for (const step of run.steps) {
+      results.push(resultOf(step, await this.#tryRun({ ...run, steps: [step] })));
+    }
+    return results;
+  }
+
+  async #tryRun(run: Run): Promise<Fault | undefined> {
+    try {
+      if (run.steps.some(isUserspaceStart)) return await startUserspace(run.link);
+      let device = this.#devices.get(run.link) ?? await this.#read(run.link);
+      let fault = device && await this.#write(device, run.steps);
+      if (fault?.code === "ENODEV") {
+        // Deleted, and perhaps made anew under its name since it was read.
+        device = await this.#read(run.link);
+        fault = device && await this.#write(device, run.steps);
+      }
+      if (device !== undefined) return fault;
+      return { code: "ENODEV", reason: `there is no WireGuard device ${run.link}` };
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error;
+      return { code: error.code, reason: error.message };
+    }
+  }
+
+  async #write(device: Device, steps: readonly Step[]): Promise<Fault | undefined> {
+    const plans = steps.map((step) => planFor(device, step));
+    const change = { ...plans[0]?.device, peers: plans.flatMap(({ peer }) => peer ?? []) };
+    const fault = await device.driver.write(device.link, device.identity, change);
+    if (fault !== undefined) return fault;
+    for (const { note } of plans) note();
+    return undefined;
+  }
+
+  #pollAfter(delayMs: number): void {
+    const timer = setTimeout(() => {
+      void this.#exclusively(() => this.#poll()).then((costMs) => {
+        // Not if nobody listens any more, or the first of new listeners has set another.
+        if (this.#timer === timer) this.#pollAfter(pollDelayMs(costMs));
+      });
+    }, delayMs);
+    this.#timer = timer;
+  }
+
+  #stopPolling(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  /** Reads all known devices and tells what changed; gives the milliseconds that it took. */
+  async #poll(): Promise<number> {
+    const startMs = performance.now();
+    for (const [link, before] of [...this.#devices]) {
+      let after: Device | undefined;
+      try {
+        after = await this.#read(link);
+      } catch {
+        continue; // Whoever wants to know what is there asks, and is told why not.
+      }
+      this.#tellDifferences(before.entries, after?.entries ?? new Map());
+    }
+    return performance.now() - startMs;
+  }
+
+  #tellDifferences(before: Entries, after: Entries): void {
+    for (const [key, resource] of before) {
+      if (!after.has(key)) this.#listeners.tell({ kind: "changed", resource, deleted: true });
+    }
+    for (const [key, resource] of after) {
+      const known = before.get(key);
+      if (known === undefined || !sameReading(known, resource)) {
+        this.#listeners.tell({ kind: "changed", resource, deleted: false });
+      }
+    }
+  }
+}
+
+type Entries = Map<ResourceKey, WireguardDevice | WireguardPeer>;
+
+/** A device as it was last seen, or made. */
+interface Device {
+  readonly link: string;
+  readonly driver: WireguardDriver;
+  readonly identity: number;
+  readonly entries: Entries;
+  /** What endpoints this process gave to which peers. */
+  readonly given: Map<ResourceKey, string>;
+}
+
+/** Steps for one device that may be made together. */
+interface Run {
+  readonly link: string;
+  readonly steps: readonly Step[];
+}
+
+/** What a step comes to: a change to the device or to a peer, and what is noted when it is made. */
+interface Plan {
+  readonly device?: Omit<DeviceChange, "peers">;
+  readonly peer?: PeerChange;
+  readonly note: () => void;
+}
+
+/** Two seconds until drift is seen, as long as reading takes less than 8 ms: some thousand peers. */
+const MIN_POLL_MS = 2000;
+const MAX_POLL_MS = 60_000;
+/** The share of one processor that reading may take. */
+const POLL_SHARE = 0.004;
+
+function isEntry(resource: Resource): resource is WireguardDevice | WireguardPeer {
+  return resource.kind === "wireguard-device" || resource.kind === "wireguard-peer";
+}
+
+function isUserspaceStart({ op, resource }: Step): boolean {
+  return op === "set" && resource.kind === "link" && resource.type === "wireguard" &&
+    resource.implementation === "userspace";
+}
+
+/** Consecutive steps for the peers of one device go together; others alone. */
+function runsOf(steps: readonly Step[]): Run[] {
+  const runs: { link: string; steps: Step[]; isOfPeers: boolean }[] = [];
+  for (const step of steps) {
+    const { resource } = step;
+    const isOfPeers = resource.kind === "wireguard-peer";
+    const link = linkOf(resource) ?? (resource as Link).name;
+    const last = runs.at(-1);
+    if (last?.isOfPeers && isOfPeers && last.link === link) last.steps.push(step);
+    else runs.push({ link, steps: [step], isOfPeers });
+  }
+  return runs;
+}
+
+function planFor({ entries, given }: Device, { op, resource }: Step): Plan {
+  const key = resourceKey(resource);
+  if (op === "delete") {
+    const note = () => (entries.delete(key), given.delete(key));
+    return resource.kind === "wireguard-peer"
+      ? { peer: { op: "remove", publicKey: resource.publicKey }, note }
+      : { device: { privateKey: ZERO_KEY, listenPort: 0 }, note };
+  }
+  if (resource.kind !== "wireguard-peer") {
+    const { privateKey, listenPort } = resource as WireguardDevice;
+    const note = () => entries.set(key, resource as WireguardDevice);
+    return { device: { privateKey, listenPort }, note };
+  }
+  const actual = entries.get(key) as WireguardPeer | undefined;
+  const peer = peerChange(resource, actual, given.get(key));
+  const note = () => {
+    entries.set(key, changedPeer(resource, actual, peer));
+    given.set(key, givenEndpoint(resource));
+  };
+  return { peer, note };
+}
+
+function entriesOf(
+  link: string,
+  reading: WireguardDeviceState,
+  given: ReadonlyMap<ResourceKey, string>,
+): Entries {
+  const entries: Entries = new Map();
+  const nowMs = Date.now();
+  const device = deviceResource(link, reading);
+  if (device !== undefined) entries.set(resourceKey(device), device);
+  for (const peer of reading.peers) {
+    const bare = peerResource(link, peer, undefined, nowMs);
+    const key = resourceKey(bare);
+    entries.set(key, given.has(key) ? peerResource(link, peer, given.get(key), nowMs) : bare);
+  }
+  return entries;
+}
+
+/** Of a device that is not there, everything is gone. */
+function resultOf(step: Step, fault: Fault | undefined): StepResult {
+  if (fault === undefined || step.op === "delete" && fault.code === "ENODEV") return undefined;
+  return new KernelError(`${step.op} ${resourceText(step.resource)}`, fault.code, fault.reason);
+}

@@ -1,0 +1,139 @@
+/**
+ * The policies of the kernel's IPsec database, over NETLINK_XFRM (linux/xfrm.h): which packets must
+ * go through a tunnel. The security associations, the tunnels themselves, are charon's.
+ */
+
+import * as k from "../../../ffi/linux.ts";
+import type { Resource, XfrmPolicy } from "../../state/resource.ts";
+import type { Step } from "../../state/step.ts";
+import { Channel } from "../wire/channel.ts";
+import { retryInterruptedDump } from "../wire/interrupted_dump.ts";
+import { KernelError, type KernelEvent, type StepResult } from "../kernel.ts";
+import { Notifications } from "../notifications.ts";
+import { describeStep, operationOf } from "../operation.ts";
+import type { MessageReader } from "../wire/message_reader.ts";
+import type { KernelTable, KernelTableType } from "../kernel_table.ts";
+import { NetlinkSocket } from "../wire/netlink_socket.ts";
+import { resultOf } from "../step_result.ts";
+import { decodePolicy } from "./xfrm_decoder.ts";
+import { XfrmEncoder } from "./xfrm_encoder.ts";
+
+export const XFRM_POLICIES: KernelTableType = {
+  kinds: ["xfrm-policy"],
+  takes: ({ resource }) => resource.kind === "xfrm-policy",
+  open: () => {
+    try {
+      return new XfrmPolicies(new NetlinkSocket(k.NETLINK_XFRM));
+    } catch (error) {
+      if (error instanceof KernelError && error.code === "EPROTONOSUPPORT") return WITHOUT_IPSEC;
+      throw error;
+    }
+  },
+};
+
+class XfrmPolicies implements KernelTable {
+  readonly #socket: NetlinkSocket;
+  readonly #channel: Channel<XfrmEncoder>;
+
+  constructor(socket: NetlinkSocket) {
+    this.#socket = socket;
+    this.#channel = new Channel(socket, new XfrmEncoder());
+  }
+
+  dump(): Promise<Resource[]> {
+    return retryInterruptedDump(() => {
+      const policies: Resource[] = [];
+      const outcome = this.#channel.readTable((encoder) => encoder.dump(), (message) => {
+        const policy = message.type === k.XFRM_MSG_NEWPOLICY ? decodePolicy(message) : undefined;
+        if (policy !== undefined) policies.push(policy);
+      });
+      return outcome === "complete" ? { result: policies } : { interrupted: "xfrm policy" };
+    });
+  }
+
+  async apply(steps: readonly Step[]): Promise<readonly StepResult[]> {
+    const results = new Array<StepResult>(steps.length).fill(undefined);
+    for (let from = 0; from < steps.length; from += STEPS_AT_A_TIME) {
+      // The changes cause notifications, which have to be read meanwhile.
+      if (from > 0) await Bun.sleep(0);
+      this.#applyRange(steps, from, Math.min(from + STEPS_AT_A_TIME, steps.length), results);
+    }
+    return results;
+  }
+
+  watch(listener: (event: KernelEvent) => void): Disposable {
+    const notifications: Notifications = new Notifications({
+      protocol: k.NETLINK_XFRM,
+      groups: [k.XFRMNLGRP_POLICY],
+      receiveBufferBytes: WATCH_BUFFER_BYTES,
+      read: (messages) => {
+        while (!notifications.isDisposed && messages.next()) {
+          const event = decodeEvent(messages);
+          if (event !== undefined) listener(event);
+        }
+      },
+      lost: () => listener({ kind: "overrun" }),
+    });
+    notifications.start();
+    return notifications;
+  }
+
+  [Symbol.dispose](): void {
+    this.#channel.encoder[Symbol.dispose]();
+    this.#socket[Symbol.dispose]();
+  }
+
+  #applyRange(steps: readonly Step[], from: number, to: number, results: StepResult[]): void {
+    const { encoder } = this.#channel;
+    encoder.clear();
+    /** Positions of the steps whose messages are in the encoder. */
+    const sent: number[] = [];
+    for (let position = from; position < to; position++) {
+      const step = steps[position] as Step;
+      try {
+        encoder.policy(operationOf(step), step.resource as XfrmPolicy);
+        sent.push(position);
+      } catch (cause) {
+        const reason = (cause as Error).message;
+        results[position] = new KernelError(describeStep(step), "EINVAL", reason, { cause });
+      }
+    }
+    for (const [index, refusal] of this.#channel.send()) {
+      const position = sent[index] as number;
+      results[position] = resultOf(steps[position] as Step, refusal);
+    }
+  }
+}
+
+/** Stands for the table of a kernel that has no IPsec. */
+const WITHOUT_IPSEC: KernelTable = {
+  dump: () => Promise.resolve([]),
+  apply: (steps) =>
+    Promise.resolve(
+      steps.map((step) => new KernelError(describeStep(step), "EPROTONOSUPPORT", NO_IPSEC)),
+    ),
+  watch: () => ({ [Symbol.dispose]: () => {} }),
+  [Symbol.dispose]: () => {},
+};
+
+/** One message is 252 bytes, so that this many fit one batch. */
+const STEPS_AT_A_TIME = 200;
+/** A notification takes about 1 KiB: room for 8000 that nobody has read yet. */
+const WATCH_BUFFER_BYTES = 8 * 1024 * 1024;
+const NO_IPSEC =
+  "this kernel has no IPsec; load the module xfrm_user, or use a kernel with CONFIG_XFRM_USER";
+
+function decodeEvent(message: MessageReader): KernelEvent | undefined {
+  switch (message.type) {
+    case k.XFRM_MSG_NEWPOLICY:
+    case k.XFRM_MSG_UPDPOLICY:
+    case k.XFRM_MSG_DELPOLICY: {
+      const resource = decodePolicy(message);
+      const deleted = message.type === k.XFRM_MSG_DELPOLICY;
+      return resource && { kind: "changed", resource, deleted };
+    }
+    case k.XFRM_MSG_FLUSHPOLICY: // which ones there were, it does not say
+      return { kind: "overrun" };
+  }
+  return undefined;
+}

@@ -1,0 +1,160 @@
+/**
+ * The states of the kernel's IPsec database, over NETLINK_XFRM (linux/xfrm.h): the tunnels
+ * themselves, which an IKE daemon makes. Here they are only looked at, but for one that is tried out.
+ */
+
+import { errnoName } from "../../../ffi/errno.ts";
+import * as k from "../../../ffi/linux.ts";
+import { libnlCore } from "../../../ffi/libnl.ts";
+import type { Pointer } from "../../../ffi/memory.ts";
+import { addressFromBytes, type Family, familyOf, type IpAddress } from "../../addr/ip.ts";
+import { writeAddress } from "../wire/address_bytes.ts";
+import { addressFamily, addressLength, familyFrom } from "../wire/address_family.ts";
+import { AttributeWriter } from "../wire/attribute_writer.ts";
+import { Channel } from "../wire/channel.ts";
+import { KernelError, type XfrmStateEnds, type XfrmStateId, type XfrmStates } from "../kernel.ts";
+import { MessageBatch } from "../wire/message_batch.ts";
+import { Notifications } from "../notifications.ts";
+import { Attributes, type MessageReader } from "../wire/message_reader.ts";
+import { NetlinkSocket } from "../wire/netlink_socket.ts";
+
+/** Throws `KernelError` if there is no netlink. A kernel without IPsec has no states to lose. */
+export function openXfrmStates(): XfrmStates & Disposable {
+  try {
+    return new NetlinkXfrmStates(new NetlinkSocket(k.NETLINK_XFRM));
+  } catch (error) {
+    if (error instanceof KernelError && error.code === "EPROTONOSUPPORT") return WITHOUT_IPSEC;
+    throw error;
+  }
+}
+
+class NetlinkXfrmStates implements XfrmStates, Disposable {
+  readonly #socket: NetlinkSocket;
+  readonly #channel: Channel<MessageBatch>;
+
+  constructor(socket: NetlinkSocket) {
+    this.#socket = socket;
+    this.#channel = new Channel(socket, new MessageBatch());
+  }
+
+  lacksEsp(family: Family): boolean {
+    const { encoder } = this.#channel;
+    const id = { destination: LOOPBACK[family], spi: TRIAL_SPI };
+    try {
+      encoder.build(k.XFRM_MSG_NEWSA, k.NLM_F_EXCL, encodeTrial(id), writeNullAlgorithms);
+      const refusal = this.#channel.send().get(0);
+      if (refusal !== undefined) return errnoName(refusal.errno) === "EPROTONOSUPPORT";
+      encoder.build(k.XFRM_MSG_DELSA, 0, encodeId(id));
+      this.#channel.send();
+      return false;
+    } catch (error) {
+      if (error instanceof KernelError) return false; // It has not said anything.
+      throw error;
+    }
+  }
+
+  lacks(id: XfrmStateId): boolean {
+    try {
+      // The answer would hold the keys: it is not read.
+      const refusal = this.#channel.ask(
+        (batch) => batch.build(k.XFRM_MSG_GETSA, 0, encodeId(id)),
+        () => {},
+      );
+      return refusal !== undefined && errnoName(refusal.errno) === "ESRCH";
+    } catch (error) {
+      if (error instanceof KernelError) return false; // It has not said anything.
+      throw error;
+    }
+  }
+
+  watch(listener: (ends: XfrmStateEnds | undefined) => void): Disposable {
+    const notifications: Notifications = new Notifications({
+      protocol: k.NETLINK_XFRM,
+      groups: [k.XFRMNLGRP_SA],
+      receiveBufferBytes: WATCH_BUFFER_BYTES,
+      read: (messages) => {
+        while (!notifications.isDisposed && messages.next()) {
+          if (messages.type === k.XFRM_MSG_FLUSHSA) listener(undefined);
+          else if (messages.type === k.XFRM_MSG_DELSA) listener(decodeEnds(messages));
+        }
+      },
+      lost: () => listener(undefined),
+    });
+    notifications.start();
+    return notifications;
+  }
+
+  [Symbol.dispose](): void {
+    this.#socket[Symbol.dispose]();
+  }
+}
+
+const WITHOUT_IPSEC: XfrmStates & Disposable = {
+  lacksEsp: () => true,
+  lacks: () => false,
+  watch: () => ({ [Symbol.dispose]: () => {} }),
+  [Symbol.dispose]: () => {},
+};
+
+/** A notification takes about 1 KiB: room for 8000 that nobody has read yet. */
+const WATCH_BUFFER_BYTES = 8 * 1024 * 1024;
+
+/** No packet goes from a host to itself by a tunnel. */
+const LOOPBACK = { 4: "127.0.0.1" as IpAddress, 6: "::1" as IpAddress } as const;
+const TRIAL_SPI = 0x666c_0001;
+
+/** struct xfrm_usersa_info of a state in tunnel mode that lets no byte pass. */
+function encodeTrial({ destination, spi }: XfrmStateId): Uint8Array {
+  const s = k.xfrm_usersa_info;
+  const bytes = new Uint8Array(s.size);
+  const view = new DataView(bytes.buffer);
+  writeAddress(destination, bytes.subarray(s.id + k.xfrm_id.daddr));
+  view.setUint32(s.id + k.xfrm_id.spi, spi);
+  view.setUint8(s.id + k.xfrm_id.proto, k.IPPROTO_ESP);
+  writeAddress(destination, bytes.subarray(s.saddr));
+  view.setUint16(s.family, addressFamily(familyOf(destination)), true);
+  view.setUint8(s.mode, k.XFRM_MODE_TUNNEL);
+  return bytes;
+}
+
+/** Algorithms without a key, which ESP brings along: a cipher that is missing is another matter. */
+function writeNullAlgorithms(message: Pointer): void {
+  const attributes = new AttributeWriter(libnlCore(), message);
+  attributes.bytes(k.XFRMA_ALG_CRYPT, encodeAlgorithm("ecb(cipher_null)"));
+  attributes.bytes(k.XFRMA_ALG_AUTH, encodeAlgorithm("digest_null"));
+}
+
+/** struct xfrm_algo without a key */
+function encodeAlgorithm(name: string): Uint8Array {
+  const bytes = new Uint8Array(k.xfrm_algo.size);
+  bytes.set(Buffer.from(name), k.xfrm_algo.alg_name);
+  return bytes;
+}
+
+/** struct xfrm_usersa_id */
+function encodeId({ destination, spi }: XfrmStateId): Uint8Array {
+  const s = k.xfrm_usersa_id;
+  const bytes = new Uint8Array(s.size);
+  const view = new DataView(bytes.buffer);
+  writeAddress(destination, bytes.subarray(s.daddr));
+  view.setUint32(s.spi, spi);
+  view.setUint16(s.family, addressFamily(familyOf(destination)), true);
+  view.setUint8(s.proto, k.IPPROTO_ESP);
+  return bytes;
+}
+
+const attributes = new Attributes();
+
+/** Of XFRM_MSG_DELSA, whose head has only the destination, and an attribute has all. */
+function decodeEnds(message: MessageReader): XfrmStateEnds | undefined {
+  const s = k.xfrm_usersa_info;
+  attributes.read(message, message.start + k.xfrm_usersa_id.size, message.end);
+  const info = attributes.bytes(k.XFRMA_SA);
+  if (info === undefined || info.length < s.size) return undefined;
+  const view = new DataView(info.buffer, info.byteOffset, info.byteLength);
+  const family = familyFrom(view.getUint16(s.family, true));
+  if (family === undefined) return undefined;
+  const addressAt = (at: number): IpAddress =>
+    addressFromBytes(info.subarray(at, at + addressLength(family)));
+  return { source: addressAt(s.saddr), destination: addressAt(s.id + k.xfrm_id.daddr) };
+}

@@ -1,0 +1,87 @@
+/**
+ * What this machine's kernel lacks. Each feature is tried out, in a network namespace that is gone
+ * afterwards: no list of modules tells what is compiled in or what may be loaded.
+ */
+
+import { loadModules } from "../process/kernel_modules.ts";
+import { run } from "../process/process.ts";
+
+export type KernelFeature = keyof typeof FEATURES;
+
+interface Feature {
+  /** What there is none of, in a sentence. */
+  readonly what: string;
+  /** What to load (modprobe(8)). */
+  readonly modules: readonly string[];
+  /** A command that succeeds where the feature is there. */
+  readonly trial: string;
+}
+
+/**
+ * One line for each of these features that the kernel lacks, with the reason and the module to
+ * load. Modules that it has and has not loaded are loaded.
+ */
+export async function missingFeatures(names: readonly KernelFeature[]): Promise<string[]> {
+  const lines = await Promise.all(names.map(missingFeature));
+  return lines.filter((line) => line !== undefined);
+}
+
+const ESP = "proto esp spi 0x1000 mode tunnel aead 'rfc4106(gcm(aes))' " +
+  "0x000102030405060708090a0b0c0d0e0f10111213 128";
+
+const FEATURES = {
+  esp4: {
+    what: "ESP states for IPv4",
+    modules: ["xfrm_user", "esp4"],
+    trial: `ip xfrm state add src 192.0.2.1 dst 192.0.2.2 ${ESP}`,
+  },
+  esp6: {
+    what: "ESP states for IPv6",
+    modules: ["xfrm_user", "esp6"],
+    trial: `ip xfrm state add src 2001:db8::1 dst 2001:db8::2 ${ESP}`,
+  },
+  fou: {
+    what: "ipip tunnels in UDP (foo over UDP)",
+    modules: ["ipip", "fou"],
+    trial: "ip fou add port 8285 ipproto 4 && " +
+      "ip link add trial type ipip local 192.0.2.1 ttl inherit encap fou encap-sport 8285 " +
+      "encap-dport 8285",
+  },
+  ipip: {
+    what: "ipip devices",
+    modules: ["ipip"],
+    trial: "ip link add trial type ipip local 192.0.2.1",
+  },
+  tun: {
+    what: "TUN devices",
+    modules: ["tun"],
+    trial: "ip tuntap add trial mode tun",
+  },
+  vxlan: {
+    what: "vxlan devices",
+    modules: ["vxlan"],
+    trial: "ip link add trial type vxlan id 1 dstport 8472",
+  },
+  wireguard: {
+    what: "WireGuard devices",
+    modules: ["wireguard"],
+    trial: "ip link add trial type wireguard",
+  },
+} as const satisfies Readonly<Record<string, Feature>>;
+
+async function missingFeature(name: KernelFeature): Promise<string | undefined> {
+  const { what, modules, trial } = FEATURES[name];
+  let reason = await tryOut(trial);
+  if (reason !== undefined && await loadModules(modules)) reason = await tryOut(trial);
+  if (reason === undefined) return undefined;
+  return `this kernel has no ${what} (${reason}); load them with: modprobe -a ${modules.join(" ")}`;
+}
+
+/** `undefined` if the command succeeds in a network namespace of its own, else its complaint. */
+async function tryOut(command: string): Promise<string | undefined> {
+  const result = await run("unshare", ["--net", "sh", "-c", command]);
+  if (result.exitCode === 0) return undefined;
+  const complaint = (result.stderr.trim().split("\n")[0] as string)
+    .replace(/^(Error|RTNETLINK answers): /, "").replace(/\.$/, "");
+  return complaint || `exit code ${result.exitCode}`;
+}

@@ -1,0 +1,213 @@
+/**
+ * An etcd server in a namespace, and the few calls a lab makes to it.
+ *
+ * Besides its address in the namespace the server listens on a Unix socket in the topology's
+ * directory, which is reached from the machine's own namespace: the calls go there, through etcd's
+ * JSON gateway, and cost no program start.
+ */
+
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import { topologyMark } from "./namespace.ts";
+import type { Station } from "./topology.ts";
+import { familiesOf } from "../addr/family.ts";
+import { type DaemonProcess, spawnDaemon } from "../process/spawn_daemon.ts";
+
+export interface LabEtcdOptions {
+  /** A directory of the server's own; holds its data, its socket and its log. */
+  readonly directory: string;
+  /** Further arguments, such as those for TLS. */
+  readonly args?: readonly string[];
+  /** `https` when `args` turn TLS on. */
+  readonly scheme?: "http" | "https";
+  /** The server's place in a cluster of several; alone by default. */
+  readonly member?: LabEtcdMember;
+}
+
+/** Members share a namespace and differ in ports. */
+export interface LabEtcdMember {
+  readonly name: string;
+  readonly clientPort: number;
+  readonly peerPort: number;
+  /** `name=URL` of every member, as `--initial-cluster` takes it. */
+  readonly cluster: string;
+}
+
+const ALONE: LabEtcdMember = {
+  name: "default",
+  clientPort: 2379,
+  peerPort: 2380,
+  cluster: "default=http://127.0.0.1:2380",
+};
+
+/** A key as etcd's JSON gateway reports it, decoded. */
+export interface EtcdKey {
+  readonly key: string;
+  readonly value: string;
+  /** Attached lease, "0" for none. */
+  readonly lease: string;
+  readonly modRevision: string;
+}
+
+export class LabEtcd {
+  readonly endpoints: string;
+  #process: DaemonProcess;
+  #token: string | undefined;
+  readonly #socket: string;
+  readonly #start: () => DaemonProcess;
+
+  /** Starts the server; `ready` waits for it. */
+  constructor(station: Station, options: LabEtcdOptions) {
+    const { scheme = "http", member = ALONE } = options;
+    const urls = familiesOf(station.addresses).map((family) =>
+      `${scheme}://${urlHost(station.addresses[family] as string)}:${member.clientPort}`
+    );
+    this.endpoints = urls[0] as string;
+    this.#socket = join(options.directory, "api:0");
+    const args = etcdArguments({
+      urls,
+      member,
+      directory: options.directory,
+      args: options.args ?? [],
+    });
+    this.#start = () => {
+      rmSync(this.#socket, { force: true }); // left by a server that was killed
+      return spawnDaemon("ip", ["netns", "exec", station.namespace, "etcd", ...args], {
+        logFile: join(options.directory, "etcd.log"),
+        env: { PATH: process.env["PATH"] ?? "", ...topologyMark(station.namespace) },
+        workingDirectory: options.directory,
+      });
+    };
+    this.#process = this.#start();
+  }
+
+  get pid(): number {
+    return this.#process.pid;
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.#process.signal(signal);
+  }
+
+  /** Ends the server at once, as a crash does. */
+  async kill(): Promise<void> {
+    this.#process.signal("SIGKILL");
+    await this.#process.exited;
+  }
+
+  /** Starts it again on the same data. */
+  restart(): void {
+    this.#process = this.#start();
+  }
+
+  /** Waits until the server answers; throws after `timeoutMs`. */
+  async ready(timeoutMs: number, signal?: AbortSignal): Promise<void> {
+    const deadline = Date.now() + timeoutMs;
+    for (;;) {
+      signal?.throwIfAborted();
+      try {
+        const health = await this.#fetch("/health", undefined);
+        if ((health as { health?: unknown }).health === "true") return;
+      } catch (error) {
+        if (Date.now() > deadline) {
+          throw new Error(`etcd does not answer within ${timeoutMs / 1000} s`, { cause: error });
+        }
+      }
+      await Bun.sleep(20);
+    }
+  }
+
+  async put(key: string, value: string, lease = "0"): Promise<void> {
+    await this.call("kv/put", { key: encode(key), value: encode(value), lease });
+  }
+
+  async delete(key: string): Promise<void> {
+    await this.call("kv/deleterange", { key: encode(key) });
+  }
+
+  /** The keys that start with `prefix`, in order. */
+  async list(prefix: string): Promise<EtcdKey[]> {
+    const answer = await this.call("kv/range", {
+      key: encode(prefix),
+      range_end: encode(
+        prefix.slice(0, -1) + String.fromCharCode(prefix.charCodeAt(prefix.length - 1) + 1),
+      ),
+    }) as { kvs?: { key: string; value?: string; lease?: string; mod_revision: string }[] };
+    return (answer.kvs ?? []).map((pair) => ({
+      key: decode(pair.key),
+      value: decode(pair.value ?? ""),
+      lease: pair.lease ?? "0",
+      modRevision: pair.mod_revision,
+    }));
+  }
+
+  /** Sends every later call as this user. */
+  async authenticate(name: string, password: string): Promise<void> {
+    this.#token = undefined; // an expired one would be refused even here
+    const answer = await this.call("auth/authenticate", { name, password });
+    this.#token = (answer as { token: string }).token;
+  }
+
+  /** Any call of the JSON gateway, such as `kv/compaction`; throws with etcd's message. */
+  call(method: string, body: object): Promise<unknown> {
+    return this.#fetch(`/v3/${method}`, JSON.stringify(body));
+  }
+
+  async #fetch(path: string, body: string | undefined): Promise<unknown> {
+    const response = await fetch(`http://etcd${path}`, {
+      unix: this.#socket,
+      signal: AbortSignal.timeout(5_000),
+      ...(this.#token === undefined ? {} : { headers: { Authorization: this.#token } }),
+      ...(body === undefined ? {} : { method: "POST", body }),
+    });
+    const text = await response.text();
+    if (!response.ok) throw new Error(`etcd refused ${path}: ${text.trim()}`);
+    return JSON.parse(text);
+  }
+}
+
+/** An address as the host part of a URL (RFC 3986, section 3.2.2). */
+export function urlHost(address: string): string {
+  return address.includes(":") ? `[${address}]` : address;
+}
+
+function etcdArguments(
+  server: {
+    urls: readonly string[];
+    member: LabEtcdMember;
+    directory: string;
+    args: readonly string[];
+  },
+): string[] {
+  const peerUrl = `http://127.0.0.1:${server.member.peerPort}`;
+  // A relative path and a port that is not used: etcd 3.4 insists on host:port in every URL.
+  return [
+    "--name",
+    server.member.name,
+    "--data-dir",
+    join(server.directory, "data"),
+    "--listen-client-urls",
+    [...server.urls, "unix://api:0"].join(","),
+    "--advertise-client-urls",
+    server.urls.join(","),
+    "--listen-peer-urls",
+    peerUrl,
+    "--initial-advertise-peer-urls",
+    peerUrl,
+    "--initial-cluster",
+    server.member.cluster,
+    "--logger",
+    "zap",
+    "--log-level",
+    "warn",
+    ...server.args,
+  ];
+}
+
+function encode(text: string): string {
+  return new TextEncoder().encode(text).toBase64();
+}
+
+function decode(text: string): string {
+  return new TextDecoder().decode(Uint8Array.fromBase64(text));
+}

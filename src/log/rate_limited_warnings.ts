@@ -1,0 +1,150 @@
+/** Rate limit for warnings that thousands of similar things, such as leases, may cause at once. */
+
+import { shownName } from "../base/quoting.ts";
+import type { Clock } from "../base/clock.ts";
+import type { Log } from "./log.ts";
+
+export interface RateLimitedWarningsOptions {
+  readonly log: Log;
+  readonly clock: Pick<Clock, "nowMs" | "setTimer">;
+}
+
+/** A warning such as `ignoring lease 10.5.7.0-24: its subnet …`. */
+export interface Warning {
+  /** The same for each thing of the kind, such as `ignoring lease`. */
+  readonly what: string;
+  /** Which one it is. */
+  readonly name: string;
+  /** Why. Values from outside are quoted in it by `shown`. */
+  readonly reason: string;
+  /** Present if it is a bug of this program. */
+  readonly fault?: Error;
+}
+
+/** A warning as it is logged, with the part that is common to its kind. */
+interface Line {
+  readonly kind: string;
+  readonly text: string;
+  readonly fault?: Error | undefined;
+}
+
+/**
+ * Warnings of one kind differ only in names, numbers and addresses. The first five are logged at once;
+ * then the latest one after a second, and at growing intervals of up to a minute, with the number of
+ * those that were left out. After a minute without warnings of a kind it starts from the beginning.
+ */
+export class RateLimitedWarnings implements Disposable {
+  readonly #options: RateLimitedWarningsOptions;
+  readonly #kinds = new Map<string, Kind>();
+  #isStopped = false;
+
+  constructor(options: RateLimitedWarningsOptions) {
+    this.#options = options;
+  }
+
+  warn({ what, name, reason, fault }: Warning): void {
+    const text = `${what} ${shownName(name)}: ${reason}`;
+    this.#add({ kind: `${what}: ${withoutValues(reason)}`, text, fault });
+  }
+
+  /** As `warn`, for a line of another form. */
+  warnLine(text: string): void {
+    this.#add({ kind: withoutValues(text), text });
+  }
+
+  #add(line: Line): void {
+    const kind = this.#kindOf(line);
+    const nowMs = this.#options.clock.nowMs();
+    if (kind.timer === undefined && nowMs - kind.lastMs >= QUIET_MS) kind.logged = 0;
+    kind.lastMs = nowMs;
+    if (kind.logged < AT_ONCE) {
+      kind.logged++;
+      this.#log(line, 0);
+      return;
+    }
+    kind.waiting++;
+    kind.latest = line;
+    if (kind.timer === undefined) this.#wait(kind, FIRST_PAUSE_MS);
+  }
+
+  /** Logs what waits to be logged. */
+  [Symbol.dispose](): void {
+    this.#isStopped = true;
+    for (const kind of this.#kinds.values()) {
+      kind.timer?.[Symbol.dispose]();
+      this.#flush(kind);
+    }
+  }
+
+  #wait(kind: Kind, pauseMs: number): void {
+    if (this.#isStopped) return this.#flush(kind);
+    kind.timer = this.#options.clock.setTimer(pauseMs, () => {
+      kind.timer = undefined;
+      const hadAny = kind.waiting > 0;
+      this.#flush(kind);
+      if (hadAny) this.#wait(kind, Math.min(pauseMs * 2, QUIET_MS));
+    });
+  }
+
+  #flush(kind: Kind): void {
+    if (kind.latest !== undefined) this.#log(kind.latest, kind.waiting - 1);
+    kind.latest = undefined;
+    kind.waiting = 0;
+  }
+
+  #log({ text, fault }: Line, more: number): void {
+    const { log } = this.#options;
+    const whole = more === 0 ? text : `${text} (and ${more} more like it)`;
+    if (fault === undefined) log.warn(whole);
+    else log.error({ stack: fault.stack?.slice(0, MAX_STACK) }, whole);
+  }
+
+  /** When there are too many kinds, the others share one. */
+  #kindOf({ kind: text }: Line): Kind {
+    let kind = this.#kinds.get(text);
+    if (kind !== undefined) return kind;
+    if (this.#kinds.size >= MAX_KINDS) this.#forgetQuiet();
+    const key = this.#kinds.size < MAX_KINDS ? text : OTHER;
+    kind = this.#kinds.get(key);
+    if (kind === undefined) {
+      kind = { logged: 0, waiting: 0, latest: undefined, lastMs: 0, timer: undefined };
+      this.#kinds.set(key, kind);
+    }
+    return kind;
+  }
+
+  #forgetQuiet(): void {
+    const nowMs = this.#options.clock.nowMs();
+    for (const [key, { timer, lastMs }] of this.#kinds) {
+      if (timer === undefined && nowMs - lastMs >= QUIET_MS) this.#kinds.delete(key);
+    }
+  }
+}
+
+interface Kind {
+  /** Lines at once so far. */
+  logged: number;
+  /** Warnings since the last line, and the latest of them. */
+  waiting: number;
+  latest: Line | undefined;
+  lastMs: number;
+  timer: Disposable | undefined;
+}
+
+const AT_ONCE = 5;
+const FIRST_PAUSE_MS = 1000;
+const QUIET_MS = 60_000;
+const MAX_KINDS = 50;
+const OTHER = "";
+const MAX_STACK = 2000;
+
+/**
+ * A reason with `#` for each value: quoted text, JSON, and each word that contains a digit, an inner
+ * colon or a slash.
+ */
+export function withoutValues(reason: string): string {
+  return reason
+    .replace(/"(?:[^"\\]|\\.)*"/g, "#")
+    .replace(/[{[].*[\]}…]/g, "#")
+    .replace(/[^\s,;()]*(?:\d|:(?=[^\s])|\/)[^\s,;()]*/g, "#");
+}

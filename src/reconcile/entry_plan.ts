@@ -1,0 +1,88 @@
+/** What is to be done about an entry, given whose it is and what it rests on. */
+
+import { isOurs, mayAdopt, type Ownership, owns } from "../state/ownership.ts";
+import { decide, type Decision } from "../state/plan.ts";
+import { linkKey, linkOf } from "../state/resource_key.ts";
+import type { Link, Resource } from "../state/resource.ts";
+import type { EntryTable, TrackedEntry } from "./entry_table.ts";
+import type { ExternalLink } from "./external_link.ts";
+import type { ResyncQueue } from "./resync_queue.ts";
+
+export interface EntryPlannerOptions {
+  readonly table: EntryTable;
+  readonly external: ExternalLink;
+  readonly readings: ResyncQueue;
+}
+
+export class EntryPlanner {
+  readonly #table: EntryTable;
+  readonly #external: ExternalLink;
+  readonly #readings: ResyncQueue;
+  /** Which entries are this daemon's. */
+  ownership: Ownership = NO_OWNERSHIP;
+  /** All that is desired is known, so that the rest of what is ours may be deleted. */
+  isDesiredComplete = false;
+
+  constructor({ table, external, readings }: EntryPlannerOptions) {
+    this.#table = table;
+    this.#external = external;
+    this.#readings = readings;
+  }
+
+  /** By what an entry of the kernel says of itself. */
+  isOurs(resource: Resource): boolean {
+    return isOurs(resource, this.ownership);
+  }
+
+  decide(entry: TrackedEntry): Decision {
+    const { desired, actual } = entry;
+    return decide({
+      desired,
+      actual,
+      ours: actual !== undefined &&
+        (entry.made || owns(actual, this.ownership, (name) => this.#linkNamed(name))),
+      adoptable: actual !== undefined && mayAdopt(actual, this.ownership),
+      maySweep: this.isDesiredComplete && this.#readings.isTrusted,
+    });
+  }
+
+  /** Name of the device that an entry must wait for; `usable` remembers answers within a batch. */
+  blockerOf(desired: Resource, usable: Map<string, boolean>): string | undefined {
+    if (desired.kind === "link") {
+      const { name, link } = this.#external;
+      const rests = desired.type === "vxlan" && desired.underlay === name;
+      return rests && link === undefined ? name : undefined;
+    }
+    const name = linkOf(desired);
+    if (name === undefined) return undefined;
+    if (desired.kind === "sysctl") {
+      return this.#isUsable(name, { whenDown: true }) ? undefined : name;
+    }
+    let isUsable = usable.get(name);
+    if (isUsable === undefined) {
+      isUsable = this.#isUsable(name, { whenDown: false });
+      usable.set(name, isUsable);
+    }
+    return isUsable ? undefined : name;
+  }
+
+  #isUsable(name: string, { whenDown }: { readonly whenDown: boolean }): boolean {
+    if (name === this.#external.name) return this.#external.link?.up ?? false;
+    const link = this.#table.get(linkKey(name));
+    if (link?.desired === undefined) return true;
+    return link.actual?.kind === "link" && (link.actual.up || whenDown) &&
+      this.ownership.linkTypes.has(link.actual.type);
+  }
+
+  #linkNamed(name: string): Link | undefined {
+    const actual = this.#table.get(linkKey(name))?.actual;
+    return actual?.kind === "link" ? actual : undefined;
+  }
+}
+
+const NO_OWNERSHIP: Ownership = {
+  links: new Set(),
+  linkTypes: new Set(),
+  networks: [],
+  routeLink: undefined,
+};

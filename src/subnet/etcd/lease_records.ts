@@ -1,0 +1,208 @@
+/**
+ * Where in etcd a network's configuration, leases and live sessions are, and the changes made there.
+ *
+ * Each change is one transaction that holds only if nobody else changed the key before. After a
+ * failure it is unknown whether it was carried out; the caller reads again and goes on from there.
+ */
+
+import { posix } from "node:path";
+import { familiesOf, type PerFamily } from "../../addr/family.ts";
+import type { IpAddress } from "../../addr/ip.ts";
+import { type Prefix, prefixContains, prefixesOverlap } from "../../addr/prefix.ts";
+import type { NetworkConfig } from "../../config/network_config.ts";
+import type { InvalidLease, Lease, LeaseKey } from "../lease.ts";
+import { decodeLease, decodeLeaseKey } from "../lease_codec.ts";
+import type { Compare, Etcd, KeyValue, Transaction } from "../../etcd/client/etcd.ts";
+
+/** A lease with what etcd knows of it. */
+export interface LeaseRecord {
+  readonly lease: Lease | InvalidLease;
+  /** The subnets its key names, also when its value cannot be read; none if the key names none. */
+  readonly subnets: PerFamily<Prefix>;
+  readonly value: string;
+  /** Id of the etcd lease; 0n for a reservation, which never expires. */
+  readonly etcdLease: bigint;
+  readonly createRevision: bigint;
+  readonly modRevision: bigint;
+}
+
+export type Creation =
+  | { readonly kind: "created"; readonly revision: bigint }
+  /** The key is there already. */
+  | { readonly kind: "exists" }
+  /** The key was created and has to go again: the older lease `key` holds some of its addresses. */
+  | { readonly kind: "overlaps"; readonly key: LeaseKey };
+
+export interface LeaseWrite {
+  readonly key: LeaseKey;
+  readonly value: string;
+  readonly etcdLease: bigint;
+}
+
+export class Records {
+  readonly configKey: string;
+  /** What the keys of leases begin with. */
+  readonly leasePrefix: string;
+  readonly #etcd: Etcd;
+  readonly #prefix: string;
+
+  constructor(etcd: Etcd, prefix: string) {
+    this.#etcd = etcd;
+    this.#prefix = prefix;
+    this.configKey = posix.join(prefix, "config");
+    this.leasePrefix = posix.join(prefix, "subnets/");
+  }
+
+  sessionKey(address: IpAddress): string {
+    return posix.join(this.#prefix, "sessions", address);
+  }
+
+  leaseKey(key: LeaseKey): string {
+    return `${this.leasePrefix}${key}`;
+  }
+
+  /** Every lease, in one call. */
+  async all(signal: AbortSignal): Promise<LeaseRecord[]> {
+    const range = { key: this.leasePrefix, prefix: true };
+    const { keyValues } = await this.#etcd.range(range, signal);
+    return keyValues.map((keyValue) => this.record(keyValue));
+  }
+
+  record(keyValue: KeyValue): LeaseRecord {
+    return new StoredLease(keyValue, this.#relativeKey(keyValue.key));
+  }
+
+  /**
+   * Makes a lease where there is none. The keys of two leases can differ and their subnets overlap
+   * nevertheless: so the transaction also reads the others, of which the older wins.
+   */
+  async create(
+    write: LeaseWrite,
+    families: NetworkConfig["families"],
+    signal: AbortSignal,
+  ): Promise<Creation> {
+    const key = this.leaseKey(write.key);
+    const result = await this.#etcd.transaction({
+      compare: [{ key, createRevision: 0n }],
+      success: [
+        put(key, write),
+        { range: { key: this.leasePrefix, prefix: true, keysOnly: true } },
+      ],
+    }, signal);
+    if (!result.succeeded) return { kind: "exists" };
+    const subnets = decodeLeaseKey(write.key) ?? {};
+    for (const { key, createRevision } of result.ranges.flat()) {
+      if (createRevision >= result.revision) continue;
+      const other = this.#relativeKey(key);
+      const claimed = claimedSubnets({ subnets: decodeLeaseKey(other) ?? {} }, families);
+      if (leasesOverlap(claimed, subnets)) return { kind: "overlaps", key: other };
+    }
+    return { kind: "created", revision: result.revision };
+  }
+
+  /**
+   * Writes a lease that was last changed at `modRevision`, if `guards` hold; `undefined` if it has
+   * changed since, or a guard does not hold.
+   */
+  async replace(
+    write: LeaseWrite,
+    modRevision: bigint,
+    signal: AbortSignal,
+    guards: readonly Compare[] = [],
+  ): Promise<bigint | undefined> {
+    const key = this.leaseKey(write.key);
+    const compare = [{ key, modRevision }, ...guards];
+    return await this.#change({ compare, success: [put(key, write)] }, signal);
+  }
+
+  /** Deletes a lease that was last changed at `modRevision`, if `guards` hold. */
+  async delete(
+    key: LeaseKey,
+    modRevision: bigint,
+    signal: AbortSignal,
+    guards: readonly Compare[] = [],
+  ): Promise<void> {
+    const fullKey = this.leaseKey(key);
+    const compare = [{ key: fullKey, modRevision }, ...guards];
+    await this.#change({ compare, success: [{ delete: { key: fullKey } }] }, signal);
+  }
+
+  #relativeKey(key: string): LeaseKey {
+    return key.slice(this.leasePrefix.length) as LeaseKey;
+  }
+
+  async #change(transaction: Transaction, signal: AbortSignal): Promise<bigint | undefined> {
+    const { succeeded, revision } = await this.#etcd.transaction(transaction, signal);
+    return succeeded ? revision : undefined;
+  }
+}
+
+/** Most records are looked at only to see that they are another node's: they are not decoded. */
+class StoredLease implements LeaseRecord {
+  readonly #keyValue: KeyValue;
+  readonly #key: LeaseKey;
+  #lease: Lease | InvalidLease | undefined;
+  #subnets: PerFamily<Prefix> | undefined;
+
+  constructor(keyValue: KeyValue, key: LeaseKey) {
+    this.#keyValue = keyValue;
+    this.#key = key;
+  }
+
+  get value(): string {
+    return this.#keyValue.value;
+  }
+
+  get etcdLease(): bigint {
+    return this.#keyValue.lease;
+  }
+
+  get createRevision(): bigint {
+    return this.#keyValue.createRevision;
+  }
+
+  get modRevision(): bigint {
+    return this.#keyValue.modRevision;
+  }
+
+  get lease(): Lease | InvalidLease {
+    const { value, createRevision, modRevision } = this.#keyValue;
+    return this.#lease ??= decodeLease({ key: this.#key, value, createRevision, modRevision });
+  }
+
+  get subnets(): PerFamily<Prefix> {
+    return this.#subnets ??= decodeLeaseKey(this.#key) ?? {};
+  }
+}
+
+/**
+ * The subnets of a record that nobody else can have. One that covers a whole network is no node's:
+ * it would shut every other node out.
+ */
+export function claimedSubnets(
+  record: Pick<LeaseRecord, "subnets">,
+  families: NetworkConfig["families"],
+): PerFamily<Prefix> {
+  const claimed: { 4?: Prefix; 6?: Prefix } = {};
+  for (const family of familiesOf(record.subnets)) {
+    const subnet = record.subnets[family] as Prefix;
+    const network = families[family]?.network;
+    if (network !== undefined && !prefixContains(subnet, network)) claimed[family] = subnet;
+  }
+  return claimed;
+}
+
+/** Whether two nodes' subnets have an address in common. */
+export function leasesOverlap(a: PerFamily<Prefix>, b: PerFamily<Prefix>): boolean {
+  return familiesOf(a).some((family) => {
+    const [x, y] = [a[family], b[family]];
+    return x !== undefined && y !== undefined && prefixesOverlap(x, y);
+  });
+}
+
+function put(
+  key: string,
+  { value, etcdLease }: LeaseWrite,
+): { put: { key: string; value: string; lease?: bigint } } {
+  return { put: { key, value, ...(etcdLease !== 0n && { lease: etcdLease }) } };
+}

@@ -1,0 +1,97 @@
+/**
+ * Leases that this node had under another public address.
+ *
+ * A host that gets another address between two runs (DHCP, `--iface`, `--public-ip`) keeps its device,
+ * and with it the MAC address or key that identifies it to the other nodes. A lease with that MAC address
+ * or key belongs to this node, unless the session of its address is alive on another host: then one of the
+ * two hosts is a copy of the other.
+ */
+
+import { addressValue, type IpAddress } from "../../addr/ip.ts";
+import type { Log } from "../../log/log.ts";
+import type { Clock } from "../../base/clock.ts";
+import { isInvalidLease } from "../lease_codec.ts";
+import type { LeaseAttributes } from "../lease.ts";
+import type { DeviceIdentity } from "../lease_store.ts";
+import type { Compare, Etcd } from "../../etcd/client/etcd.ts";
+import { endOfPreviousSession } from "./live_session.ts";
+import type { LeaseRecord, Records } from "./lease_records.ts";
+
+export interface PreviousLease {
+  readonly record: LeaseRecord;
+  /** The part of this node's identity that it contains, such as `VtepMAC 02:…`. */
+  readonly match: string;
+  readonly address: IpAddress | undefined;
+  /** Conditions for changing it: no other node has its address. */
+  readonly guards: readonly Compare[];
+}
+
+/**
+ * Two nodes that have come back with each other's address wait for each other. The one with the lower
+ * address waits this much longer: when the other one has ended, its address is free.
+ */
+const PATIENCE_MS = 5_000;
+
+export interface PreviousLeaseOptions {
+  readonly etcd: Etcd;
+  readonly records: Records;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly identity: DeviceIdentity;
+  /** `LiveNode.identity` of this node. */
+  readonly sessionIdentity: string;
+  /** The address that identifies this node. */
+  readonly ownAddress: IpAddress;
+  /** The address that identifies a lease's node. */
+  readonly addressIn: (attributes: LeaseAttributes) => IpAddress | undefined;
+}
+
+/**
+ * Finds them among the records, none of which may have this node's address. Waits until it is known
+ * whether a node that was alive a moment ago still is; throws `DuplicateNodeError` if so.
+ */
+export async function previousLeases(
+  candidates: readonly LeaseRecord[],
+  options: PreviousLeaseOptions,
+  signal: AbortSignal,
+): Promise<PreviousLease[]> {
+  const { etcd, records, clock, log, identity, sessionIdentity, ownAddress, addressIn } = options;
+  const former: PreviousLease[] = [];
+  for (const record of candidates) {
+    if (!mayCarry(record.value, identity)) continue;
+    const { lease } = record;
+    if (isInvalidLease(lease)) continue;
+    const match = identity.matchIn(lease.attributes);
+    if (match === undefined) continue;
+    const address = addressIn(lease.attributes);
+    if (address === undefined) {
+      former.push({ record, match, address, guards: [] });
+      continue;
+    }
+    const guard = await endOfPreviousSession({
+      etcd,
+      key: records.sessionKey(address),
+      clock,
+      log,
+      ownIdentity: sessionIdentity,
+      subject: `lease ${lease.key} with this node's ${match}`,
+      duplicate: `has lease ${lease.key} of ${address} with the ${match} of this node too, so ` +
+        "that the other nodes could send to one of the two only; if this host is a copy of that " +
+        `one, ${identity.remedy} on this host and start again`,
+      patienceMs: addressValue(ownAddress) < addressValue(address) ? PATIENCE_MS : 0,
+      // As when the node that has that address now has another lease and deletes this one. What is done
+      // with the record then fails, and all is read again.
+      isMoot: async () => {
+        const { keyValues } = await etcd.range({ key: records.leaseKey(lease.key) }, signal);
+        return keyValues[0]?.modRevision !== record.modRevision;
+      },
+    }, signal);
+    former.push({ record, match, address, guards: [guard] });
+  }
+  return former;
+}
+
+/** A quick test, because most leases are other nodes'. JSON escapes may hide the text. */
+function mayCarry(value: string, { texts }: DeviceIdentity): boolean {
+  return texts.some((text) => value.includes(text)) || value.includes("\\");
+}

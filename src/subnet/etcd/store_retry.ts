@@ -1,0 +1,54 @@
+/** Attempts that go on through an outage of the store. */
+
+import { type Log } from "../../log/log.ts";
+import { RepeatedFailure } from "../../log/repeated_failure.ts";
+import { DuplicateNodeError, OutOfSubnetsError, StoreError } from "../lease_store.ts";
+import { isUnreachable } from "../../etcd/client/etcd_error.ts";
+import { backoffMs, type Clock, sleep } from "../../base/clock.ts";
+
+/** While no server is reached, an attempt costs none any work: see watch.ts. */
+const UNREACHABLE_MS = 1_000;
+
+export interface RetryOptions {
+  /** What is attempted, for the log, as the subject of "… fails". */
+  readonly what: string;
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+  readonly firstMs: number;
+  readonly maxMs: number;
+}
+
+/**
+ * The result of the first attempt that does not fail with a `StoreError`; between them a pause that
+ * doubles, with jitter. What no later attempt can mend is thrown at once, and so is the signal's
+ * reason.
+ */
+export async function untilStoreAnswers<T>(
+  options: RetryOptions,
+  attempt: () => Promise<T>,
+): Promise<T> {
+  const { what, log, clock, signal } = options;
+  const failure = new RepeatedFailure({ what, log, nowMs: () => clock.nowMs() });
+  for (;;) {
+    try {
+      signal.throwIfAborted();
+      const result = await attempt();
+      failure.succeeded();
+      return result;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!isOutage(error)) throw error;
+      failure.failed(error);
+      const maxMs = isUnreachable(error) ? Math.min(options.maxMs, UNREACHABLE_MS) : options.maxMs;
+      const { firstMs } = options;
+      await sleep(clock, backoffMs(failure.failures, { firstMs, maxMs }, clock), signal);
+    }
+  }
+}
+
+/** The store did not do what it was asked to, and may do so later. */
+function isOutage(error: unknown): boolean {
+  return error instanceof StoreError && !(error instanceof OutOfSubnetsError) &&
+    !(error instanceof DuplicateNodeError);
+}

@@ -1,0 +1,49 @@
+/** An etcd lease to attach a node's key to: granted once for all attempts, revoked if none uses it. */
+
+import type { Etcd } from "../../etcd/client/etcd.ts";
+
+/** How long a node's subnet stays its own without renewal: a day, as Go flannel has it. */
+export const SUBNET_TTL_SECONDS = 86_400;
+
+export class UnusedLease implements AsyncDisposable {
+  readonly #etcd: Etcd;
+  #id: bigint | undefined;
+
+  constructor(etcd: Etcd) {
+    this.#etcd = etcd;
+  }
+
+  /** The lease's id; grants it at the first call. */
+  async id(signal: AbortSignal): Promise<bigint> {
+    const request = { ttlSeconds: SUBNET_TTL_SECONDS };
+    this.#id ??= (await this.#etcd.grantLease(request, signal)).id;
+    return this.#id;
+  }
+
+  /** A key is attached to the lease `id` now; if it is this one, it stays. */
+  release(id: bigint): void {
+    if (id === this.#id) this.#id = undefined;
+  }
+
+  /** Removes it with whatever is attached to it. */
+  async revoke(signal: AbortSignal): Promise<void> {
+    const id = this.#id;
+    this.#id = undefined;
+    if (id !== undefined) await this.#etcd.revokeLease(id, signal);
+  }
+
+  /** Runs an attempt that uses the lease, and forgets the lease if etcd no longer knows it. */
+  async attempt<T>(use: () => Promise<T>): Promise<T> {
+    try {
+      return await use();
+    } catch (error) {
+      if (error instanceof Error && error.message.includes("lease not found")) this.#id = undefined;
+      throw error;
+    }
+  }
+
+  /** Revokes it if it was not released; if that fails it expires by itself. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.revoke(AbortSignal.timeout(1000)).catch(() => {});
+  }
+}

@@ -1,0 +1,78 @@
+/**
+ * A traffic manager in the network namespace that this program is started in, driven by lines of
+ * JSON on standard input, until its end, and answering with lines of JSON. See `traffic_support.ts`.
+ */
+
+import { createInterface } from "node:readline";
+import { processStarts } from "../../src/process/process.ts";
+import { createLogger } from "../../src/log/logger.ts";
+import type { Log } from "../../src/log/log.ts";
+import { manageFirewall } from "../../src/firewall/firewall_manager.ts";
+import { findNftRunner } from "../../src/firewall/nftables/nft_runner.ts";
+import { openNftables } from "../../src/firewall/nftables/nftables_target.ts";
+import type { FirewallRules } from "../../src/firewall/firewall_rules.ts";
+import {
+  createFirewallManager,
+  type FirewallManager,
+  type FirewallOptions,
+} from "../../src/firewall/firewall.ts";
+
+export interface DriverOptions extends Omit<FirewallOptions, "log" | "onStatus"> {
+  /** As on a machine that lacks it. */
+  readonly withoutLibnftables?: boolean;
+  /** The program that stands in for it. */
+  readonly nft?: string;
+}
+
+export type DriverCommand =
+  /** Answered when the rules are in. */
+  | { readonly op: "set"; readonly rules: FirewallRules }
+  | { readonly op: "stats" };
+
+export interface DriverAnswer {
+  readonly processStarts: number;
+  readonly cpuMs: number;
+  readonly inSync: boolean;
+  readonly problem?: string;
+  /** An error that ended the driver. */
+  readonly failure?: string;
+}
+
+const say = (answer: DriverAnswer) => process.stdout.write(`${JSON.stringify(answer)}\n`);
+const cpuMs = () => {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+};
+
+async function main(): Promise<void> {
+  const options = JSON.parse(process.argv[2] ?? "{}") as DriverOptions;
+  const log = createLogger({ format: "text", verbosity: 1 });
+  await using manager = await startManager(options, log);
+  const answer = () => say({ processStarts: processStarts(), cpuMs: cpuMs(), ...manager.status() });
+  answer();
+  for await (const line of createInterface({ input: process.stdin })) {
+    const command = JSON.parse(line) as DriverCommand;
+    if (command.op === "set") {
+      manager.setRules(command.rules);
+      await manager.whenInstalled(AbortSignal.timeout(10_000)).catch(() => {});
+    }
+    answer();
+  }
+}
+
+async function startManager(options: DriverOptions, log: Log): Promise<FirewallManager> {
+  const { withoutLibnftables, nft: program = "nft", ...rest } = options;
+  if (!withoutLibnftables) return await createFirewallManager({ ...rest, log });
+  const library = () => {
+    throw new Error("libnftables.so.1 is hidden by this test");
+  };
+  const target = openNftables(findNftRunner({ library, program }));
+  return await manageFirewall({ ...rest, target, log });
+}
+
+try {
+  await main();
+} catch (error) {
+  say({ processStarts: processStarts(), cpuMs: cpuMs(), inSync: false, failure: String(error) });
+}
+process.exit(0);

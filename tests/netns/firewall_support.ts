@@ -1,0 +1,118 @@
+/** A traffic manager in a network namespace, for the tests of the rules on a real kernel. */
+
+import type { FirewallRules } from "../../src/firewall/firewall_rules.ts";
+import type { Namespace } from "../support/network_namespace.ts";
+import { eventually } from "../support/wait.ts";
+import type { DriverAnswer, DriverCommand, DriverOptions } from "./firewall_driver.ts";
+
+/** A traffic manager in a process of its own, inside a namespace. */
+export class Driver implements AsyncDisposable {
+  readonly #child: Bun.Subprocess<"pipe", "pipe", "pipe">;
+  readonly #lines: AsyncIterator<string>;
+  #log = "";
+  readonly #logged: Promise<void>;
+  first!: DriverAnswer;
+
+  private constructor(child: Bun.Subprocess<"pipe", "pipe", "pipe">) {
+    this.#child = child;
+    this.#lines = lines(child.stdout);
+    this.#logged = this.#read(child.stderr);
+  }
+
+  /** Starts a manager and, if rules are given, waits until they are in. */
+  static async start(
+    namespace: Namespace,
+    options: Partial<DriverOptions> = {},
+    rules?: FirewallRules,
+    env: Record<string, string> = {},
+  ): Promise<Driver> {
+    // What is put right is put right because it was announced.
+    const settings: DriverOptions = { mode: "iptables", resyncMs: 3_600_000, ...options };
+    const driver = new Driver(Bun.spawn([
+      "ip",
+      "netns",
+      "exec",
+      namespace.name,
+      process.execPath,
+      `${import.meta.dirname}/traffic_driver.ts`,
+      JSON.stringify(settings),
+    ], { stdin: "pipe", stdout: "pipe", stderr: "pipe", env: { ...process.env, ...env } }));
+    driver.first = await driver.#answer();
+    if (rules !== undefined) driver.first = await driver.set(rules);
+    return driver;
+  }
+
+  set(rules: FirewallRules): Promise<DriverAnswer> {
+    return this.#ask({ op: "set", rules });
+  }
+
+  stats(): Promise<DriverAnswer> {
+    return this.#ask({ op: "stats" });
+  }
+
+  /** Stops it from running, as a busy machine would, or lets it go on. */
+  signal(signal: "SIGSTOP" | "SIGCONT"): void {
+    this.#child.kill(signal);
+  }
+
+  /** What the manager has logged so far. */
+  log(): string {
+    return this.#log;
+  }
+
+  /**
+   * Waits until it has started no program for a while: its own changes are over. A look waits for
+   * nine times as long as the last one took.
+   */
+  async quiet(): Promise<void> {
+    let before = (await this.stats()).processStarts;
+    await eventually("nothing more is done", 60_000, async () => {
+      await Bun.sleep(4_000);
+      const now = (await this.stats()).processStarts;
+      return now === before || (before = now, false);
+    });
+  }
+
+  /** Ends the manager; resolves to what it logged. */
+  async stop(): Promise<string> {
+    await this.#child.stdin.end(); // it may have ended by itself: nothing is written
+    await this.#child.exited;
+    await this.#logged;
+    return this.#log;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
+  async #ask(command: DriverCommand): Promise<DriverAnswer> {
+    this.#child.stdin.write(`${JSON.stringify(command)}\n`);
+    this.#child.stdin.flush();
+    return await this.#answer();
+  }
+
+  async #answer(): Promise<DriverAnswer> {
+    const { value, done } = await this.#lines.next();
+    if (done) {
+      await this.#logged;
+      throw new Error(`the traffic manager ended: ${this.#log}`);
+    }
+    return JSON.parse(value) as DriverAnswer;
+  }
+
+  async #read(stream: ReadableStream<Uint8Array>): Promise<void> {
+    const decoder = new TextDecoder();
+    for await (const chunk of stream) this.#log += decoder.decode(chunk, { stream: true });
+  }
+}
+
+/** The lines of a stream, as they come. */
+async function* lines(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
+  let rest = "";
+  const decoder = new TextDecoder();
+  for await (const chunk of stream) {
+    const parts = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+    rest = parts.pop() ?? "";
+    yield* parts;
+  }
+}

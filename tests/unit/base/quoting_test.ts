@@ -1,0 +1,52 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { escaped, shown, shownName } from "../../../src/base/quoting.ts";
+
+const RIGHT_TO_LEFT = "\u202e";
+const LINE_SEPARATOR = "\u2028";
+const HALF = "\ud83d";
+
+const anyUnit = fc.integer({ min: 0, max: 0xffff }).map((code) => String.fromCharCode(code));
+
+describe("text from outside", () => {
+  test("cannot end a line, drive a terminal or turn the text around", () => {
+    expect(escaped(`a\r\n\x1b[31m${LINE_SEPARATOR}b${RIGHT_TO_LEFT}c\u2066\x7f\x9b${HALF}`)).toBe(
+      "a\\r\\n\\u001b[31m\\u2028b\\u202ec\\u2066\\u007f\\u009b\\ud83d",
+    );
+    expect(escaped("Zürich 東京 🙂")).toBe("Zürich 東京 🙂");
+  });
+
+  test("is shown as JSON, cut where it is long, with the quotes closed", () => {
+    expect(shown("vxlan")).toBe('"vxlan"');
+    expect(shown('a"b')).toBe('"a\\"b"');
+    expect(shown(undefined)).toBe("undefined");
+    expect(shown({ VNI: 1 })).toBe('{"VNI":1}');
+    expect(shown("x".repeat(1_400_000))).toBe(`"${"x".repeat(60)}…"`);
+    expect(shown("x".repeat(5), 3)).toBe('"xxx…"');
+    expect(shown([1, 2, 3], 4)).toBe("[1,2…");
+    expect(shownName(`10.5.2.0-24${"\n"}${"x".repeat(100)}`)).toBe(
+      `10.5.2.0-24\\n${"x".repeat(68)}…`,
+    );
+  });
+
+  test("is shown also where it has no JSON", () => {
+    const cycle: unknown[] = [];
+    cycle.push(cycle);
+    expect(shown(cycle)).toBe("[…]");
+    expect(shown({ cycle })).toBe("{…}");
+    expect(shown(1n)).toBe("1");
+    expect(shown(JSON.parse("1e999"))).toBe("Infinity");
+    expect(shown(1.5)).toBe("1.5");
+  });
+
+  test("is printable and short, whatever it is", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: anyUnit, maxLength: 200 }), (text) => {
+        for (const result of [shown(text), shownName(text), shown({ text })]) {
+          expect(result).not.toMatch(/[\p{Cc}\p{Cs}\u2028-\u202e\u2066-\u2069]/u);
+          expect(result.length).toBeLessThan(600);
+        }
+      }),
+    );
+  });
+});

@@ -1,0 +1,26 @@
+import { expect, test } from "bun:test";
+import { mapConcurrently } from "../../../src/datastore/transfer/map_concurrently.ts";
+
+test("answers come in the order of the items, from a bounded number of calls at once", async () => {
+  let running = 0;
+  let most = 0;
+  const items = Array.from({ length: 100 }, (_, index) => index);
+  const answers = await mapConcurrently(items, async (item) => {
+    most = Math.max(most, ++running);
+    await Bun.sleep(item % 3);
+    running--;
+    return item * 2;
+  });
+  expect(answers).toEqual(items.map((item) => item * 2));
+  expect(most).toBe(32);
+});
+
+test("nothing is begun after a failure", async () => {
+  const begun: number[] = [];
+  const failing = mapConcurrently(Array.from({ length: 100 }, (_, index) => index), (item) => {
+    begun.push(item);
+    return item === 40 ? Promise.reject(new Error("refused")) : Promise.resolve(item);
+  });
+  await expect(failing).rejects.toThrow("refused");
+  expect(begun.length).toBe(64);
+});

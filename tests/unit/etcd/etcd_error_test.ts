@@ -1,0 +1,287 @@
+/** What each failure of etcd means for a retry, and what an operator reads of it. */
+
+import { Code, ConnectError } from "@connectrpc/connect";
+import { describe, expect, test } from "bun:test";
+import { type EtcdEndpoint, parseEndpoints } from "../../../src/etcd/client/endpoint.ts";
+import {
+  EtcdError,
+  type FailureKind,
+  isNotEtcd,
+  isUnreachable,
+  needsOperator,
+  NO_CONNECTION,
+} from "../../../src/etcd/client/etcd_error.ts";
+
+function endpoint(url: string): { readonly endpoint: EtcdEndpoint } {
+  return { endpoint: parseEndpoints([url], false)[0] as EtcdEndpoint };
+}
+
+const CLEAR = endpoint("http://192.0.2.1:2379");
+const TLS = endpoint("https://192.0.2.1:2379");
+
+/** As the transport reports what the system or TLS has reported. */
+function caused(code: string, message = "it failed", connectCode = Code.Unavailable): ConnectError {
+  const cause = Object.assign(new Error(message), { code });
+  return new ConnectError("http/2 connection failed", connectCode, undefined, undefined, cause);
+}
+
+function of(thrown: unknown, known: typeof CLEAR & { kind?: FailureKind } = CLEAR): string[] {
+  const { kind, reason } = EtcdError.from(thrown, known);
+  return [kind, reason];
+}
+
+describe("EtcdError.from()", () => {
+  test.each<[Code, string, FailureKind]>([
+    [Code.Unavailable, "etcdserver: no leader", "busy"],
+    [Code.ResourceExhausted, "etcdserver: too many requests", "busy"],
+    [Code.Unavailable, "etcdserver: not capable", "busy"],
+    [Code.Unauthenticated, "etcdserver: invalid auth token", "token"],
+    [Code.InvalidArgument, "etcdserver: revision of auth store is old", "token"],
+    [Code.InvalidArgument, "etcdserver: key is not provided", "refused"],
+    [Code.NotFound, "etcdserver: requested lease not found", "refused"],
+    [Code.AlreadyExists, "etcdserver: lease already exists", "refused"],
+    [Code.FailedPrecondition, "etcdserver: lease already exists", "refused"],
+    [Code.OutOfRange, "etcdserver: mvcc: required revision is a future revision", "refused"],
+    [Code.Unimplemented, "unknown service etcdserverpb.KV", "refused"],
+    [Code.ResourceExhausted, "etcdserver: request is too large", "refused"],
+    [Code.Unauthenticated, "unauthenticated", "refused"],
+    [Code.Unavailable, "etcdserver: request timed out", "interrupted"],
+    [Code.Unknown, "etcdserver: leader changed", "interrupted"],
+    [Code.InvalidArgument, "protocol error: missing EndStreamResponse", "interrupted"],
+    [Code.FailedPrecondition, "http/2 stream closed with error", "interrupted"],
+  ])("with code %d and %j is %s", (code, text, kind) => {
+    const error = EtcdError.from(new ConnectError(text, code), CLEAR);
+    expect(error.kind).toBe(kind);
+    expect(error.mayHaveBeenApplied).toBe(kind === "interrupted");
+    expect(needsOperator(error)).toBe(kind === "refused" || kind === "token");
+  });
+
+  test.each<[Code, string, string]>([
+    [Code.Unavailable, "etcdserver: no leader", "no leader"],
+    [
+      Code.InvalidArgument,
+      "etcdserver: user name is empty",
+      "user name is empty: this etcd wants a user, set --etcd-username and --etcd-password",
+    ],
+    [
+      Code.InvalidArgument,
+      "etcdserver: authentication failed, invalid user ID or password",
+      "authentication failed, invalid user ID or password: " +
+      "check --etcd-username and --etcd-password",
+    ],
+    [
+      Code.PermissionDenied,
+      "etcdserver: permission denied",
+      "permission denied: grant the user a role with readwrite on the keys under --etcd-prefix " +
+      "(etcdctl role grant-permission)",
+    ],
+    [
+      Code.ResourceExhausted,
+      "etcdserver: mvcc: database space exceeded",
+      "mvcc: database space exceeded: compact and defragment etcd, then disarm its NOSPACE alarm",
+    ],
+    [Code.DeadlineExceeded, "the operation timed out", "no answer in time"],
+    [Code.Unavailable, "http/2 stream closed with error code INTERNAL", "connection closed"],
+    [Code.Unknown, "seen: etcdserver: no", "seen: etcdserver: no"],
+  ])("with code %d says of %j: %s", (code, text, reason) => {
+    const error = EtcdError.from(new ConnectError(text, code), CLEAR);
+    expect(error.reason).toBe(reason);
+    expect(error.message).toBe(`${reason} (http://192.0.2.1:2379)`);
+  });
+
+  test.each([
+    ["ECONNREFUSED", "connection refused"],
+    ["ECONNRESET", "connection reset"],
+    ["ETIMEDOUT", "connection timed out"],
+    ["EHOSTUNREACH", "no route to host"],
+    ["ENETUNREACH", "network unreachable"],
+    ["ENOTFOUND", "unknown host name"],
+    ["EAI_AGAIN", "host name cannot be resolved at the moment"],
+    ["CERT_HAS_EXPIRED", "the server's certificate has expired"],
+    ["CERT_NOT_YET_VALID", "the server's certificate is not valid yet"],
+    [
+      "ERR_TLS_CERT_ALTNAME_INVALID",
+      "the server's certificate is for another name: it failed",
+    ],
+    ...[
+      "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+      "UNABLE_TO_GET_ISSUER_CERT",
+      "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
+      "SELF_SIGNED_CERT_IN_CHAIN",
+      "DEPTH_ZERO_SELF_SIGNED_CERT",
+      "CERT_SIGNATURE_FAILURE",
+    ].map((code) => [
+      code,
+      `the server's certificate is not trusted, check --etcd-cafile (${code})`,
+    ]),
+  ])("names %s in words", (code, reason) => {
+    expect(of(caused(code), TLS)).toEqual(["interrupted", reason]);
+  });
+
+  test.each([
+    "ERR_SSL_TLSV1_ALERT_UNKNOWN_CA",
+    "ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED",
+    "ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE",
+    "ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE",
+    "ERR_SSL_TLSV1_ALERT_ACCESS_DENIED",
+  ])("takes %s for a refusal of our certificate, before anything was done", (code) => {
+    expect(of(caused(code), TLS)).toEqual([
+      "unsent",
+      `the server refused our TLS certificate, check --etcd-certfile and --etcd-keyfile (${code})`,
+    ]);
+  });
+
+  test("takes another alert of TLS for no refusal of our certificate", () => {
+    expect(of(caused("ERR_SSL_TLSV1_ALERT_INTERNAL_ERROR"), TLS)[0]).toBe("interrupted");
+    expect(of(caused("X_ERR_SSL_ALERT_CERT"), TLS)[0]).toBe("interrupted");
+    expect(of(caused("ERR_SSL_TLSV1_ALERT_UNKNOWN_CA_X"), TLS)[0]).toBe("interrupted");
+  });
+
+  test("says that a server may serve plain http", () => {
+    const closed =
+      "the connection was closed during the TLS handshake: does etcd serve plain http there?";
+    const early = "Client network socket disconnected before secure TLS connection was established";
+    expect(of(caused("ECONNRESET", early), TLS)[1]).toBe(closed);
+    expect(of(caused("ECONNRESET"), { ...TLS, kind: "unsent" })).toEqual(["unsent", closed]);
+    // Once the call was sent, or without TLS, it is just a reset.
+    expect(of(caused("ECONNRESET"), TLS)[1]).toBe("connection reset");
+    expect(of(caused("ECONNRESET"), { ...CLEAR, kind: "unsent" })[1]).toBe("connection reset");
+    expect(of(caused("ECONNREFUSED"), { ...TLS, kind: "unsent" })[1]).toBe("connection refused");
+    const inClear = "the server answers, but not in TLS: does etcd serve plain http there?";
+    expect(of(caused("ERR_SSL_WRONG_VERSION_NUMBER"), TLS)[1]).toBe(inClear);
+    expect(of(caused("EPROTO", "error: SSL: WRONG_VERSION_NUMBER"), TLS)[1]).toBe(inClear);
+  });
+
+  test("names the endpoint once where the transport repeats our own text", () => {
+    const text = "this host no longer has the connection's address 192.0.2.9";
+    const error = EtcdError.from(
+      new ConnectError(`${text} (http://192.0.2.1:2379)`, Code.Unavailable),
+      CLEAR,
+    );
+    expect(error.reason).toBe(text);
+    expect(error.message).toBe(`${text} (http://192.0.2.1:2379)`);
+  });
+
+  test("looks for the reason from the outermost error to its root, also in a circle", () => {
+    const root = Object.assign(new Error("root"), { code: "ENOTFOUND" });
+    const middle = Object.assign(new Error("middle", { cause: root }), { code: "E_OWN" });
+    const outer = new Error("outer", { cause: middle });
+    expect(of(outer)).toEqual(["interrupted", "unknown host name"]);
+    const circle = new Error("circle");
+    circle.cause = new Error("inner", { cause: circle });
+    expect(of(circle)).toEqual(["interrupted", "circle"]);
+    expect(of(Object.assign(new Error("numbered"), { code: 7 }))[1]).toBe("numbered");
+  });
+
+  test("shows values that are not errors", () => {
+    expect(of("a text")).toEqual(["interrupted", "a text"]);
+  });
+
+  test("keeps an EtcdError, and believes the caller about the kind", () => {
+    const error = EtcdError.from(new Error("x"), { ...CLEAR, kind: "unsent" });
+    expect(error.kind).toBe("unsent");
+    expect(error.mayHaveBeenApplied).toBe(false);
+    expect(EtcdError.from(error, TLS)).toBe(error);
+    expect(error.name).toBe("EtcdError");
+    expect(needsOperator(new Error("x"))).toBe(false);
+  });
+});
+
+describe("EtcdError", () => {
+  test("from a text alone is a refusal only for a missing permission", () => {
+    expect(EtcdError.fromText("permission denied", CLEAR).kind).toBe("refused");
+    expect(EtcdError.fromText("the stream ended", CLEAR)).toMatchObject({
+      kind: "interrupted",
+      message: "the stream ended (http://192.0.2.1:2379)",
+    });
+  });
+
+  test("takes another reason in place of its own, and keeps the rest", () => {
+    const cause = new ConnectError("reset, $& or not", Code.Unavailable);
+    const error = EtcdError.from(cause, CLEAR).because("it is a $& matter");
+    expect(error).toMatchObject({
+      kind: "interrupted",
+      reason: "it is a $& matter",
+      message: "it is a $& matter (http://192.0.2.1:2379)",
+      cause,
+    });
+  });
+
+  test("takes another kind, and keeps the rest", () => {
+    const cause = new ConnectError("gone", Code.Unavailable);
+    const error = EtcdError.from(cause, CLEAR);
+    const { message, reason } = error;
+    expect(error.as("unsent")).toMatchObject({ kind: "unsent", message, reason, cause });
+  });
+
+  test("names the operation, and the doubt where there is one", () => {
+    const operation = "change /net/a";
+    const interrupted = EtcdError.from(new ConnectError("gone", Code.Unavailable), CLEAR);
+    expect(interrupted.during({ operation, repeatable: false })).toMatchObject({
+      message: "cannot change /net/a in etcd: gone (http://192.0.2.1:2379); " +
+        "it may have been done all the same",
+      kind: "interrupted",
+      reason: "gone",
+    });
+    expect(interrupted.during({ operation, repeatable: true }).message).toBe(
+      "cannot change /net/a in etcd: gone (http://192.0.2.1:2379)",
+    );
+    expect(interrupted.as("busy").during({ operation, repeatable: false }).message).toBe(
+      "cannot change /net/a in etcd: gone (http://192.0.2.1:2379)",
+    );
+  });
+});
+
+describe("isUnreachable()", () => {
+  const of = (code: string) => isUnreachable(EtcdError.from(caused(code), CLEAR));
+
+  test("is what no server had any work with, also with a hint after it", () => {
+    expect(["ECONNREFUSED", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH"].map(of))
+      .toEqual(Array(4).fill(true));
+    const refused = EtcdError.from(caused("ECONNREFUSED"), CLEAR);
+    expect(isUnreachable(refused.because("connection refused; write a port"))).toBe(true);
+    expect(NO_CONNECTION).toBe("no connection in time");
+    expect(isUnreachable(refused.because(NO_CONNECTION))).toBe(true);
+  });
+
+  test("is nothing that a server may have had work with", () => {
+    expect(["ECONNRESET", "ENOTFOUND", "CERT_HAS_EXPIRED"].map(of)).toEqual(Array(3).fill(false));
+    expect(isUnreachable(new Error("connection refused"))).toBe(false);
+  });
+});
+
+describe("isNotEtcd()", () => {
+  const said = (text: string) =>
+    isNotEtcd(EtcdError.from(new ConnectError(text, Code.Unavailable), CLEAR));
+
+  test.each([
+    "Protocol error",
+    "h2 is not supported",
+    "HTTP 404",
+    "unsupported content type text/html",
+    "unexpected content-type text/html",
+    "http/2 stream closed with error code INTERNAL",
+  ])("is what a web server causes: %s", (text) => {
+    expect(said(text)).toBe(true);
+  });
+
+  test.each([
+    "etcdserver: no leader",
+    "a protocol error",
+    "no h2 is not supported",
+    "an HTTP 404",
+    "HTTP/2",
+    "an unsupported content type",
+  ])("is not what an etcd says: %s", (text) => {
+    expect(said(text)).toBe(false);
+  });
+
+  test("is a connection that is closed, in a handshake or not, or that speaks no TLS", () => {
+    const early = "Client network socket disconnected before secure TLS connection was established";
+    expect(isNotEtcd(EtcdError.from(caused("ECONNRESET", early), TLS))).toBe(true);
+    expect(isNotEtcd(EtcdError.from(caused("ERR_SSL_WRONG_VERSION_NUMBER"), TLS))).toBe(true);
+    expect(isNotEtcd(EtcdError.from(caused("ECONNRESET"), CLEAR))).toBe(true);
+    expect(isNotEtcd(EtcdError.from(caused("ECONNREFUSED"), CLEAR))).toBe(false);
+    expect(isNotEtcd(EtcdError.from(new Error("HTTP 502"), CLEAR))).toBe(true);
+  });
+});

@@ -1,0 +1,362 @@
+import { describe, expect, test } from "bun:test";
+import type { Family, IpAddress } from "../../../src/addr/ip.ts";
+import type { Prefix } from "../../../src/addr/prefix.ts";
+import { compileInterfacePattern } from "../../../src/host/interface_pattern.ts";
+import {
+  describeInterfaces,
+  type HostAddress,
+  type HostInterface,
+  type HostInterfaces,
+  InterfaceSelectionError,
+  selectInterface,
+  type Selection,
+  type SelectionOptions,
+} from "../../../src/host/interface_selection.ts";
+
+const ip = (text: string): IpAddress => text as IpAddress;
+
+function address(text: string, flags: Partial<HostAddress> = {}): HostAddress {
+  const prefixLength = text.includes(":") ? 64 : 24;
+  const plain = { permanent: true, temporary: false, deprecated: false };
+  return { address: ip(text), prefixLength, ...plain, ...flags };
+}
+
+function device(
+  name: string,
+  addresses: (string | HostAddress)[],
+  more: Partial<HostInterface> = {},
+): HostInterface {
+  const list = addresses.map((one) => typeof one === "string" ? address(one) : one);
+  return { name, ifindex: 2, mtuBytes: 1500, up: true, addresses: list, ...more };
+}
+
+/** A Vagrant machine: NAT on eth0, the cluster's network on eth1. */
+const HOST: HostInterfaces = {
+  interfaces: [
+    device("lo", ["127.0.0.1", "::1"], { mtuBytes: 65_536 }),
+    device("eth0", ["10.0.2.15", "fe80::1"]),
+    device("eth1", ["192.168.56.11", "192.168.56.99", "fd00::11", "fe80::2"], { mtuBytes: 9000 }),
+    device("docker0", ["172.17.0.1"], { up: false }),
+  ],
+  defaultRoutes: { 4: "eth0", 6: "eth1" },
+};
+
+function select(
+  options: Partial<SelectionOptions> = {},
+  facts: Partial<HostInterfaces> = {},
+): Selection {
+  return selectInterface({ ...HOST, ...facts }, {
+    families: [4],
+    interfaces: [],
+    patterns: [],
+    canReach: undefined,
+    publicAddresses: {},
+    ...options,
+  });
+}
+
+/** `eth0 10.0.2.15`, with `> public` where that differs. */
+function chosen(options: Partial<SelectionOptions>, facts: Partial<HostInterfaces> = {}): string {
+  const { name, addresses, publicAddresses } = select(options, facts).external;
+  const own = Object.values(addresses).join(" ");
+  const advertised = Object.values(publicAddresses).join(" ");
+  return `${name} ${own}${own === advertised ? "" : ` > ${advertised}`}`;
+}
+
+function refusal(options: Partial<SelectionOptions>, facts: Partial<HostInterfaces> = {}): string {
+  try {
+    select(options, facts);
+  } catch (error) {
+    expect(error).toBeInstanceOf(InterfaceSelectionError);
+    return (error as Error).message;
+  }
+  throw new Error("an interface was chosen");
+}
+
+const V6: Family[] = [6];
+const DUAL: Family[] = [4, 6];
+
+describe("without options", () => {
+  test("the default route decides, for the network's family", () => {
+    expect(chosen({})).toBe("eth0 10.0.2.15");
+    expect(chosen({ families: V6 })).toBe("eth1 fd00::11");
+  });
+
+  test("both families' default routes must agree in dual stack", () => {
+    expect(refusal({ families: DUAL })).toBe(
+      "no interface can carry the traffic between hosts (default route: IPv4's is through eth0, " +
+        "IPv6's through eth1); there are eth0 (10.0.2.15, fe80::1), eth1 (192.168.56.11, " +
+        "192.168.56.99, fd00::11, fe80::2), docker0 (172.17.0.1); choose one with --iface",
+    );
+    expect(chosen({ families: DUAL }, { defaultRoutes: { 4: "eth1", 6: "eth1" } }))
+      .toBe("eth1 192.168.56.11 fd00::11");
+  });
+
+  test("no default route is said", () => {
+    expect(refusal({}, { defaultRoutes: {} })).toContain("there is no default IPv4 route");
+    expect(refusal({ families: DUAL }, { defaultRoutes: { 4: "eth0" } }))
+      .toContain("there is no default IPv6 route");
+  });
+
+  test("the interface that holds --public-ip comes before the default route's", () => {
+    expect(chosen({ publicAddresses: { 4: ip("192.168.56.99") } })).toBe("eth1 192.168.56.99");
+    expect(chosen({ publicAddresses: { 4: ip("203.0.113.5") } })).toBe(
+      "eth0 10.0.2.15 > 203.0.113.5",
+    );
+  });
+
+  test("an interface with MTU 0 is an error", () => {
+    expect(refusal({}, { interfaces: [device("eth0", ["10.0.2.15"], { mtuBytes: 0 })] }))
+      .toContain("default route: interface eth0 has MTU 0");
+  });
+});
+
+describe("--iface", () => {
+  test("takes a name or an address, the first that fits", () => {
+    expect(chosen({ interfaces: ["eth9", "eth1"] })).toBe("eth1 192.168.56.11");
+    expect(chosen({ interfaces: ["10.9.9.9", "192.168.56.99"] })).toBe("eth1 192.168.56.99");
+  });
+
+  test("takes what `ip link` and `ip address` print", () => {
+    const [lo, eth0, eth1, docker0] = HOST.interfaces as [
+      HostInterface,
+      HostInterface,
+      HostInterface,
+      HostInterface,
+    ];
+    const addresses = eth1.addresses.map((one) =>
+      one.address === "192.168.56.99" ? { ...one, label: "eth1:7" } : one
+    );
+    const interfaces = [lo, eth0, { ...eth1, altNames: ["enp0s8", "lan"], addresses }, docker0];
+    const choice = (text: string) => chosen({ interfaces: [text] }, { interfaces });
+    for (const text of ["eth1@if5", "eth1:", "eth1@if5:", "enp0s8", "lan"]) {
+      expect(choice(text)).toBe("eth1 192.168.56.11");
+    }
+    for (const text of ["eth1:7", "192.168.56.99/24"]) {
+      expect(choice(text)).toBe("eth1 192.168.56.99");
+    }
+    const ipv6 = (text: string) => chosen({ interfaces: [text], families: V6 }, { interfaces });
+    for (const text of ["fd00::11/64", "[fd00::11]"]) expect(ipv6(text)).toBe("eth1 fd00::11");
+    expect(ipv6("fe80::2%eth1")).toBe("eth1 fe80::2");
+    const why = (text: string) => refusal({ interfaces: [text] }, { interfaces });
+    expect(why("eth0:1")).toContain("there is no such interface; did you mean eth0?");
+    expect(why("docker")).toContain("there is no such interface; did you mean docker0?");
+    expect(why("eth9")).toContain("--iface=eth9: there is no such interface);");
+    expect(why("192.168.56.0/24")).toContain(
+      "no interface has this address; did you mean 192.168.56.11, which eth1 has?",
+    );
+  });
+
+  test("given an address of one family, takes the best of the other", () => {
+    expect(chosen({ interfaces: ["192.168.56.99"], families: DUAL }))
+      .toBe("eth1 192.168.56.99 fd00::11");
+    expect(chosen({ interfaces: ["fe80::2"], families: DUAL })).toBe("eth1 192.168.56.11 fe80::2");
+  });
+
+  test("an interface without an address of the family is passed over, and that is said", () => {
+    const selection = select({ interfaces: ["docker0", "eth1"], families: V6 });
+    expect(selection.reasons).toEqual([
+      "passed over --iface=docker0: interface docker0 has no usable IPv6 address",
+      "using interface eth1 (--iface=eth1), MTU 9000",
+      "IPv6 address fd00::11, advertised to the other nodes as fd00::11 (the interface's)",
+    ]);
+  });
+
+  test("never falls back to the default route", () => {
+    expect(refusal({ interfaces: ["eth9"] })).toStartWith(
+      "no interface can carry the traffic between hosts (--iface=eth9: there is no such " +
+        "interface); there are eth0 (10.0.2.15, fe80::1), ",
+    );
+  });
+
+  test("a loopback address is refused, as no other node could reach it", () => {
+    expect(refusal({ interfaces: ["127.0.0.1"] })).toContain("it is a loopback address");
+    expect(refusal({ interfaces: ["lo"] })).toContain("interface lo has no usable IPv4 address");
+  });
+
+  test("an interface that is down is taken with a warning", () => {
+    expect(select({ interfaces: ["docker0"] }).reasons)
+      .toContain("interface docker0 is down; nothing passes until it is up");
+  });
+});
+
+describe("--iface-regex", () => {
+  test("matches addresses first, then names", () => {
+    expect(chosen({ patterns: ["^192\\.168\\."] })).toBe("eth1 192.168.56.11");
+    expect(chosen({ patterns: ["99$"] })).toBe("eth1 192.168.56.99");
+    expect(chosen({ patterns: ["^eth[1-9]$"] })).toBe("eth1 192.168.56.11");
+  });
+
+  test("is tried after every --iface, in order", () => {
+    expect(chosen({ interfaces: ["eth0"], patterns: ["^eth1$"] })).toBe("eth0 10.0.2.15");
+    expect(chosen({ interfaces: ["eth9"], patterns: ["nothing", "docker"] }))
+      .toBe("docker0 172.17.0.1");
+  });
+
+  test("in dual stack prefers the interface where both families match", () => {
+    const facts = {
+      interfaces: [device("a", ["10.1.0.1", "fd00::1"]), device("b", ["10.1.0.2", "fd10::2"])],
+    };
+    expect(chosen({ patterns: ["^(10\\.1|fd10:)"], families: DUAL }, facts))
+      .toBe("b 10.1.0.2 fd10::2");
+    expect(chosen({ patterns: ["^10\\.1"], families: DUAL }, facts)).toBe("a 10.1.0.1 fd00::1");
+  });
+
+  test("never matches an address of a family the network lacks", () => {
+    expect(refusal({ patterns: ["^fd00"] })).toContain("it matches no interface's addresses");
+  });
+});
+
+describe("--iface-can-reach", () => {
+  const canReach = ip("192.168.56.1");
+
+  test("takes interface and source from the route", () => {
+    const towards = { link: "eth1", source: ip("192.168.56.99") };
+    expect(chosen({ canReach }, { towards })).toBe("eth1 192.168.56.99");
+    expect(chosen({ canReach, patterns: ["docker"] }, { towards })).toBe("docker0 172.17.0.1");
+  });
+
+  test("no route is said", () => {
+    expect(refusal({ canReach })).toContain("--iface-can-reach=192.168.56.1: there is no route");
+  });
+});
+
+describe("addresses", () => {
+  test("are ranked: global, permanent, stable; deprecated ones are left out", () => {
+    const flags = (name: string, ...rest: [string, Partial<HostAddress>?][]): string =>
+      chosen({ families: V6, interfaces: [name] }, {
+        interfaces: [device(name, rest.map(([text, flag]) => address(text, flag)))],
+      });
+    expect(flags("x", ["fe80::1"], ["fd00::1", { permanent: false, temporary: true }]))
+      .toBe("x fd00::1");
+    expect(flags("x", ["fd00::1", { permanent: false }], ["fd00::2"])).toBe("x fd00::2");
+    expect(flags("x", ["fd00::1", { permanent: false, temporary: true }], ["fd00::2", {
+      permanent: false,
+    }])).toBe("x fd00::2");
+    expect(flags("x", ["fd00::1", { deprecated: true }], ["fe80::2"])).toBe("x fe80::2");
+    expect(flags("x", ["fd00::9"], ["fd00::1"])).toBe("x fd00::9");
+  });
+
+  test("a virtual one, without a network, comes after the host's own, whatever the kernel's order", () => {
+    const best = (families: Family[], ...addresses: HostAddress[]) =>
+      chosen({ families, interfaces: ["x"] }, { interfaces: [device("x", addresses)] });
+    const virtual = { prefixLength: 32 };
+    const dynamic = { permanent: false, temporary: true };
+    const vip = address("10.0.0.100", virtual);
+    expect(best([4], vip, address("10.0.0.5"))).toBe("x 10.0.0.5");
+    expect(best([4], vip, address("10.0.0.5", dynamic))).toBe("x 10.0.0.5");
+    expect(best(V6, address("fd00::100", { prefixLength: 128 }), address("fd00::5", dynamic)))
+      .toBe("x fd00::5");
+    // Hosts with no other: clouds, and those that have only link-local ones besides.
+    expect(best([4], vip, address("10.0.0.101", virtual))).toBe("x 10.0.0.100");
+    expect(best([4], address("10.0.0.7", { ...virtual, permanent: false }))).toBe("x 10.0.0.7");
+    expect(best(V6, address("fe80::1"), address("fd00::7", { prefixLength: 128 })))
+      .toBe("x fd00::7");
+    // DHCPv6 gives out /128 next to the /64 of router advertisements.
+    expect(
+      best(
+        V6,
+        address("fd00::d", { prefixLength: 128, permanent: false }),
+        address("fd00::a", {
+          permanent: false,
+        }),
+      ),
+    ).toBe("x fd00::d");
+    const interfaces = [device("x", [vip, "10.0.0.5"])];
+    expect(chosen({ interfaces: ["10.0.0.100"] }, { interfaces })).toBe("x 10.0.0.100");
+  });
+
+  test("a deprecated address is used when it is asked for", () => {
+    const interfaces = [device("x", [address("10.0.0.1", { deprecated: true }), "10.0.0.2"])];
+    expect(chosen({ interfaces: ["10.0.0.1"] }, { interfaces })).toBe("x 10.0.0.1");
+  });
+
+  test("public addresses replace the interface's for enabled families only", () => {
+    const selection = select({
+      interfaces: ["eth1"],
+      publicAddresses: { 4: ip("203.0.113.5"), 6: ip("2001:db8::5") },
+    });
+    expect(selection.external).toEqual({
+      name: "eth1",
+      ifindex: 2,
+      mtuBytes: 9000,
+      addresses: { 4: ip("192.168.56.11") },
+      networks: { 4: "192.168.56.0/24" as Prefix },
+      publicAddresses: { 4: ip("203.0.113.5") },
+      sourceAddresses: { 4: ip("192.168.56.11") },
+    });
+    expect(selection.reasons.at(-1)).toBe(
+      "IPv4 address 192.168.56.11, advertised to the other nodes as 203.0.113.5 " +
+        "(given by --public-ip; this host does not have it, so it must be " +
+        "translated on the way)",
+    );
+  });
+
+  test("a public address on lo names no interface, and packets come from it", () => {
+    const [, ...others] = HOST.interfaces;
+    const interfaces = [device("lo", ["127.0.0.1", "203.0.113.5"]), ...others];
+    const { external } = select({ publicAddresses: { 4: ip("203.0.113.5") } }, { interfaces });
+    expect(external).toMatchObject({
+      name: "eth0",
+      addresses: { 4: "10.0.2.15" },
+      publicAddresses: { 4: "203.0.113.5" },
+      sourceAddresses: { 4: "203.0.113.5" },
+    });
+  });
+
+  test("packets come from a public address that any interface has", () => {
+    const { external, reasons } = select({
+      interfaces: ["eth1"],
+      publicAddresses: { 4: ip("172.17.0.1") },
+    });
+    expect(external.addresses).toEqual({ 4: ip("192.168.56.11") });
+    expect(external.sourceAddresses).toEqual({ 4: ip("172.17.0.1") });
+    expect(reasons.at(-1)).toEndWith(
+      "advertised to the other nodes as 172.17.0.1 (given by --public-ip)",
+    );
+  });
+});
+
+test("the candidates are listed without loopback, with what they lack", () => {
+  expect(describeInterfaces({ interfaces: [device("lo", ["127.0.0.1"]), device("eth2", [])] }))
+    .toBe("eth2 (no address)");
+  expect(describeInterfaces({ interfaces: [] })).toBe("no interfaces");
+});
+
+test("the candidates are listed without the overlay's own devices and addresses", () => {
+  const interfaces = [
+    device("eth0", ["192.168.56.11", "10.5.9.9"]),
+    device("flannel.1", ["10.5.7.0"]),
+    device("docker0", ["10.5.7.1", "fe80::7"]),
+    device("eth1", ["fe80::8"]),
+  ];
+  expect(describeInterfaces({ interfaces }, ["10.5.0.0/16" as Prefix]))
+    .toBe("eth0 (192.168.56.11), eth1 (fe80::8)");
+  expect(() =>
+    select({ interfaces: ["eth7"], networks: ["10.5.0.0/16" as Prefix] }, { interfaces })
+  )
+    .toThrow("there are eth0 (192.168.56.11), eth1 (fe80::8); choose one with --iface");
+});
+
+describe("patterns", () => {
+  const matches: [string, string, boolean][] = [
+    ["(?i)ETH", "eth0", true],
+    ["^(?P<kind>en|eth)[[:digit:]]+$", "eth12", true],
+    ["\\Aeth\\d\\z", "eth1", true],
+    ["\\Q10.0\\E", "10x0", false],
+    ["\\Q10.0\\E", "10.0.2.15", true],
+    ["10.0", "10x0", true],
+    ["eth(0|1)", "eth2", false],
+  ];
+  for (const [source, text, expected] of matches) {
+    test(`${source} ${expected ? "matches" : "does not match"} ${text}`, () => {
+      const pattern = compileInterfacePattern(source);
+      expect("test" in pattern && pattern.test(text)).toBe(expected);
+    });
+  }
+
+  test("a broken one says what is wrong", () => {
+    expect(compileInterfacePattern("eth(")).toHaveProperty("problem");
+    expect(compileInterfacePattern("*")).toHaveProperty("problem");
+  });
+});

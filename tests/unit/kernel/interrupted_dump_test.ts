@@ -1,0 +1,40 @@
+import { expect, test } from "bun:test";
+import {
+  DUMP_TRIES,
+  type DumpAttempt,
+  retryInterruptedDump,
+} from "../../../src/kernel/wire/interrupted_dump.ts";
+import { DumpInterruptedError } from "../../../src/kernel/kernel.ts";
+
+/** A reader that is interrupted some times, and the pauses made between its readings. */
+function reader(interruptions: number) {
+  const pauses: number[] = [];
+  let readings = 0;
+  const read = (): DumpAttempt<string> =>
+    ++readings <= interruptions ? { interrupted: "route" } : { result: "whole" };
+  const pause = (delayMs: number) => {
+    pauses.push(delayMs);
+    return Promise.resolve();
+  };
+  return { pauses, outcome: () => retryInterruptedDump(read, pause) };
+}
+
+test("a table that stands still is read once, without a pause", async () => {
+  const { pauses, outcome } = reader(0);
+  expect(await outcome()).toBe("whole");
+  expect(pauses).toEqual([]);
+});
+
+test("trap 24: an interrupted reading is thrown away and repeated after growing pauses", async () => {
+  const { pauses, outcome } = reader(DUMP_TRIES - 1);
+  expect(await outcome()).toBe("whole");
+  expect(pauses).toEqual([2, 4, 8, 16, 32, 64, 128]);
+});
+
+test("a table that never stands still is an error that names it, not a partial answer", async () => {
+  const { outcome } = reader(DUMP_TRIES);
+  const error = await outcome().catch((error: unknown) => error);
+  expect(error).toBeInstanceOf(DumpInterruptedError);
+  expect(error).toMatchObject({ code: "EINTR" });
+  expect(String(error)).toContain("route table");
+});

@@ -1,0 +1,28 @@
+import { expect, test } from "bun:test";
+import { RecurringEvent } from "../../../src/log/recurring_problem.ts";
+import { collectingLog } from "../../support/collecting_log.ts";
+
+test("what recurs is logged five times, then when its number has doubled, and again after a quiet minute", () => {
+  const { log, records } = collectingLog();
+  let nowMs = 0;
+  const recurrence = new RecurringEvent({ log, nowMs: () => nowMs });
+  expect(recurrence.isFrequent).toBe(false);
+  for (let i = 1; i <= 50; i++) {
+    expect(recurrence.again("warn", "it is gone", { lease: i })).toBe(
+      i <= 5 || i % 10 === 0 && i !== 30 && i !== 50,
+    );
+    expect(recurrence.isFrequent).toBe(i >= 5);
+    nowMs += 59_999;
+  }
+  expect(records.slice(4).map(({ msg }) => msg)).toEqual([
+    "it is gone",
+    "it is gone (10 times by now)",
+    "it is gone (20 times by now)",
+    "it is gone (40 times by now)",
+  ]);
+  expect(records[4]).toMatchObject({ level: "warn", lease: 5 });
+  nowMs += 1;
+  expect(recurrence.isFrequent).toBe(false);
+  expect(recurrence.again("info", "it is back")).toBe(true);
+  expect(recurrence.isFrequent).toBe(false);
+});

@@ -1,0 +1,105 @@
+import { expect, test } from "bun:test";
+import type { Log } from "../../../src/log/log.ts";
+import { createLogger } from "../../../src/log/logger.ts";
+import { durationText, RepeatedFailure } from "../../../src/log/repeated_failure.ts";
+
+interface Trial {
+  readonly failure: RepeatedFailure;
+  readonly lines: string[];
+  readonly clock: { now: number };
+}
+
+function trial(): Trial {
+  const lines: string[] = [];
+  const clock = { now: 1000 };
+  const log: Log = createLogger({
+    format: "text",
+    verbosity: 0,
+    write: (line) => lines.push(`${line[0]} ${line.slice(line.indexOf("] ") + 2).trimEnd()}`),
+  });
+  const failure = new RepeatedFailure({
+    log,
+    what: "the connection to etcd",
+    nowMs: () => clock.now,
+  });
+  return { failure, lines, clock };
+}
+
+test("trap 21: etcd unreachable for a day, tried each second, is a handful of lines", () => {
+  const { failure, lines, clock } = trial();
+  for (let second = 0; second < 86_400; second++, clock.now += 1000) {
+    failure.failed(new Error("refused"));
+  }
+  expect(lines.slice(0, 3)).toEqual([
+    "W the connection to etcd fails: refused",
+    "W the connection to etcd fails (60 times since it was last logged, for 1 min 0 s): refused",
+    "W the connection to etcd fails (120 times since it was last logged, for 3 min 0 s): refused",
+  ]);
+  // 0, 1, 3, 7, 15, 31, 63 minutes, then each hour.
+  expect(lines).toHaveLength(7 + 22);
+});
+
+test("that it works again is logged once, with the count and the time", () => {
+  const { failure, lines, clock } = trial();
+  failure.succeeded();
+  expect(lines).toEqual([]);
+  for (let i = 0; i < 5; i++, clock.now += 2000) failure.failed("refused");
+  expect(failure.failures).toBe(5);
+  failure.succeeded();
+  failure.succeeded();
+  expect(lines.slice(1)).toEqual([
+    "I the connection to etcd works again after 5 failures, 10 s",
+  ]);
+  expect(failure.failures).toBe(0);
+});
+
+test("after it worked, the next failure is logged at once", () => {
+  const { failure, lines } = trial();
+  failure.failed("refused");
+  failure.succeeded();
+  failure.failed("refused");
+  expect(lines).toHaveLength(3);
+});
+
+test("what comes and goes for an hour does not fill the log, and is news again after a quiet time", () => {
+  const { failure, lines, clock } = trial();
+  for (let second = 0; second < 3600; second++, clock.now += 1000) {
+    failure.failed("refused");
+    failure.succeeded();
+  }
+  expect(lines.length).toBeLessThan(40);
+  expect(lines.length % 2).toBe(0);
+  clock.now += 900_000;
+  const before = lines.length;
+  failure.failed("refused");
+  expect(lines).toHaveLength(before + 1);
+});
+
+test("a failure that stays after coming and going is logged when its rest is over", () => {
+  const { failure, lines, clock } = trial();
+  for (let i = 0; i < 2; i++) {
+    failure.failed("refused");
+    failure.succeeded();
+  }
+  for (let second = 0; second < 12; second++, clock.now += 1000) failure.failed("refused");
+  expect(lines.slice(4)).toEqual([
+    "W the connection to etcd fails (11 times since it was last logged, for 10 s): refused",
+  ]);
+});
+
+test("another reason is logged at once, but reasons that never repeat are bounded", () => {
+  const { failure, lines } = trial();
+  for (let i = 0; i < 1000; i++) failure.failed(new Error(`refused by port ${i}`));
+  expect(lines).toHaveLength(9);
+  expect(lines[1]).toBe("W the connection to etcd fails: refused by port 1");
+});
+
+test("durations are short text", () => {
+  expect([3, 999, 1000, 61_000, 7_800_000].map(durationText)).toEqual([
+    "3 ms",
+    "999 ms",
+    "1 s",
+    "1 min 1 s",
+    "2 h 10 min",
+  ]);
+});

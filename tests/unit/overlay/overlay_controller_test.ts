@@ -1,0 +1,695 @@
+import { beforeEach, describe, expect, test } from "bun:test";
+import type { Family } from "../../../src/addr/ip.ts";
+import type { Backend } from "../../../src/overlay/backend.ts";
+import hostGw from "../../../src/backend/host_gw.ts";
+import { blackholeRoutes } from "../../../src/overlay/blackhole_routes.ts";
+import { OverlayController } from "../../../src/overlay/overlay_controller.ts";
+import { ReachabilitySource } from "../../../src/overlay/peer_reachability.ts";
+import type { BackendTarget } from "../../../src/overlay/backend_target.ts";
+import vxlan from "../../../src/backend/vxlan.ts";
+import { resourceKey } from "../../../src/state/resource_key.ts";
+import type { Resource, Route } from "../../../src/state/resource.ts";
+import type { Lease } from "../../../src/subnet/lease.ts";
+import { directRoute } from "../../support/arbitrary_state.ts";
+import { FakeClock } from "../../support/fake_clock.ts";
+import { FakeKernel } from "../../support/fake_kernel.ts";
+import {
+  backendHost,
+  collectingLog,
+  config,
+  ETH0,
+  external,
+  HOST,
+  ip,
+  lease,
+  mac,
+  prefix,
+} from "../../support/sample_network.ts";
+import { stateText } from "../../support/state_text.ts";
+
+class Sink {
+  readonly owners = new Map<string, readonly Resource[]>();
+  readonly precedences = new Map<string, bigint>();
+  calls = 0;
+
+  setDesired(owner: string, resources: readonly Resource[], precedence = 0n): void {
+    this.calls++;
+    this.owners.set(owner, resources);
+    this.precedences.set(owner, precedence);
+  }
+
+  removeOwner(owner: string): void {
+    this.calls++;
+    this.owners.delete(owner);
+  }
+
+  text(owner: string): string {
+    return stateText(this.owners.get(owner) ?? []);
+  }
+}
+
+const DEFAULT_ROUTE: Route = {
+  ...directRoute(1, 3),
+  destination: prefix("0.0.0.0/0"),
+  gateway: ip("192.168.0.254"),
+};
+
+let kernel: FakeKernel;
+let sink: Sink;
+let log: ReturnType<typeof collectingLog>;
+let clock: FakeClock;
+/** By `projectorFor`. */
+let prepared: { readonly backend: Backend } | undefined;
+
+beforeEach(() => {
+  kernel = new FakeKernel();
+  kernel.seed(...HOST, DEFAULT_ROUTE);
+  kernel.delivery = "now";
+  sink = new Sink();
+  clock = new FakeClock();
+  log = collectingLog();
+});
+
+async function projectorFor(
+  type: "vxlan" | "host-gw",
+  options: Record<string, unknown> = {},
+  families: readonly Family[] = [4],
+  target?: BackendTarget,
+) {
+  const module = type === "vxlan" ? vxlan : hostGw;
+  const backend: Backend = await module.prepare(
+    backendHost(kernel, config(type, families, options)),
+  );
+  prepared = { backend };
+  if (target !== undefined) Object.assign(backend, { target });
+  const ext = external(families);
+  const facts: ReachabilitySource = new ReachabilitySource({
+    kernel,
+    ownership: () => backend.ownership(ext),
+    external: () => ext,
+    onChanged: () => projector.factsChanged(),
+  });
+  const projector = new OverlayController(
+    { backend, sink, facts, log, clock, extra: blackholeRoutes },
+    ext,
+  );
+  projector.ownChanged(lease(1, type, families));
+  return projector;
+}
+
+function put(lease: Lease) {
+  return { kind: "put" as const, lease };
+}
+
+function hex(byte: number): string {
+  return byte.toString(16).padStart(2, "0");
+}
+
+/** A node with the public address 172.16.0.n, behind the default gateway. */
+function farLease(n: number, type: string): Lease {
+  const near = lease(n, type, [4]);
+  const publicAddresses = { 4: ip(`172.16.0.${n}`) };
+  return { ...near, attributes: { ...near.attributes, publicAddresses } };
+}
+
+describe("NetworkProjector", () => {
+  test("makes the node and each lease an owner of their entries", async () => {
+    const projector = await projectorFor("vxlan");
+    projector.applyChanges([put(lease(2, "vxlan", [4])), put(lease(3, "vxlan", [4]))]);
+    expect([...sink.owners.keys()]).toEqual(["node", "node-2", "node-3"]);
+    expect(sink.text("node")).toContain("route blackhole 10.5.1.0/24");
+    expect(sink.text("node-3")).toContain("route 10.5.3.0/24 via 10.5.3.0 dev flannel.1");
+    expect(sink.precedences.get("node-3")).toBe(3n);
+    expect(projector.status().peers).toBe(2);
+  });
+
+  test("does the work of one lease for the change of one lease", async () => {
+    const projector = await projectorFor("vxlan");
+    projector.applyChanges([2, 3, 4, 5].map((n) => put(lease(n, "vxlan", [4]))));
+    sink.calls = 0;
+    projector.applyChanges([put({ ...lease(3, "vxlan", [4]), modRevision: 9n })]);
+    projector.applyChanges([{ kind: "delete", lease: lease(4, "vxlan", [4]) }]);
+    await clock.advance(1000);
+    expect(sink.calls).toBe(2);
+    expect(kernel.lookUps).toBe(0);
+    expect(sink.owners.has("node-4")).toBe(false);
+  });
+
+  test("ignores an implausible lease, says so once, and takes it when it is mended", async () => {
+    const projector = await projectorFor("vxlan");
+    const bad = { ...lease(2, "vxlan", [4]), attributes: lease(2, "host-gw", [4]).attributes };
+    projector.applyChanges([put(bad), put({ ...bad, modRevision: 8n })]);
+    expect(log.lines).toEqual([
+      "ignoring lease node-2: its backend is host-gw, this node's is vxlan",
+    ]);
+    expect([...projector.status().implausible.keys()] as string[]).toEqual(["node-2"]);
+    expect(sink.text("node-2")).toBe("");
+    projector.applyChanges([put(lease(2, "vxlan", [4]))]);
+    expect(projector.status().implausible.size).toBe(0);
+    expect(sink.text("node-2")).toContain("route 10.5.2.0/24");
+  });
+
+  test("tells the backend's target of plausible peers only, and of each once", async () => {
+    const told: string[] = [];
+    const target = {
+      put: (peer: Lease) => void told.push(`put ${peer.key} ${peer.modRevision}`),
+      remove: (peer: Lease) => void told.push(`remove ${peer.key} ${peer.modRevision}`),
+    };
+    const projector = await projectorFor("vxlan", {}, [4], target as unknown as BackendTarget);
+    const good = lease(2, "vxlan", [4]);
+    const bad = { ...good, modRevision: 8n, attributes: lease(2, "host-gw", [4]).attributes };
+    projector.applyChanges([put(bad), put(good)]);
+    projector.externalChanged({ ...external([4]), mtuBytes: 1400 });
+    projector.applyChanges([put({ ...good, modRevision: 7n }), put(bad), put(good)]);
+    projector.applyChanges([{ kind: "delete", lease: good }, { kind: "delete", lease: good }]);
+    await clock.advance(1000);
+    expect(told).toEqual([
+      "put node-2 2",
+      "put node-2 7",
+      "remove node-2 7",
+      "put node-2 2",
+      "remove node-2 2",
+    ]);
+  });
+
+  test("removes the entries of a lease that has become implausible", async () => {
+    const projector = await projectorFor("vxlan");
+    projector.applyChanges([put(lease(2, "vxlan", [4]))]);
+    const bad = { ...lease(2, "vxlan", [4]), attributes: lease(2, "host-gw", [4]).attributes };
+    projector.applyChanges([put(bad)]);
+    expect(sink.text("node-2")).toBe("");
+  });
+
+  describe("of two peers with one MAC address", () => {
+    const first = lease(2, "vxlan", [4]);
+    const second = lease(3, "vxlan", [4], mac(2));
+    const text =
+      "ignoring lease node-3: its VtepMAC 02:00:00:00:00:02 (flannel.1) is that of lease " +
+      "node-2, whose node 192.168.0.2 has had it for longer; two nodes have one, or one node has " +
+      "another address now: then delete its former lease";
+
+    test("the later one is ignored, which is said once, and taken when the other is gone", async () => {
+      const told: string[] = [];
+      const target = {
+        put: (peer: Lease) => void told.push(`put ${peer.key}`),
+        remove: (peer: Lease) => void told.push(`remove ${peer.key}`),
+      };
+      const projector = await projectorFor("vxlan", {}, [4], target as unknown as BackendTarget);
+      projector.applyChanges([put(first), put(second), put({ ...second, modRevision: 8n })]);
+      projector.externalChanged({ ...external([4]), mtuBytes: 1400 });
+      expect(log.lines).toEqual([text]);
+      expect([...projector.status().implausible.keys()] as string[]).toEqual(["node-3"]);
+      expect(sink.text("node-2")).toContain("fdb 02:00:00:00:00:02");
+      expect(sink.text("node-3")).toBe("");
+      projector.applyChanges([{ kind: "delete", lease: first }]);
+      await clock.advance(1000);
+      expect(sink.text("node-3")).toContain("fdb 02:00:00:00:00:02");
+      expect(projector.status()).toEqual({
+        peers: 1,
+        implausible: new Map(),
+        unreachable: new Map(),
+      });
+      expect(told).toEqual(["put node-2", "remove node-2", "put node-3"]);
+    });
+
+    test("the older one is taken though it comes later, and never do both have it", async () => {
+      const projector = await projectorFor("vxlan");
+      const holders: number[] = [];
+      const setDesired = sink.setDesired.bind(sink);
+      sink.setDesired = (...args) => {
+        setDesired(...args);
+        const owners = ["node-2", "node-3"];
+        holders.push(owners.filter((owner) => sink.text(owner).includes(`fdb ${mac(2)}`)).length);
+      };
+      projector.applyChanges([put(second), put(first)]);
+      expect(sink.text("node-2")).toContain("fdb 02:00:00:00:00:02");
+      expect(sink.text("node-3")).toBe("");
+      projector.applyChanges([put({ ...lease(2, "vxlan", [4], mac(9)), modRevision: 9n })]);
+      expect(sink.text("node-3")).toContain("fdb 02:00:00:00:00:02");
+      expect(sink.text("node-2")).toContain("fdb 02:00:00:00:00:09");
+      expect(Math.max(...holders)).toBe(1);
+      expect(log.lines).toEqual([text]);
+    });
+
+    test("both addresses are named, and the one that is alive has it, in either order", async () => {
+      const projector = await projectorFor("vxlan");
+      projector.applyChanges([put(first)]);
+      expect([...projector.contested]).toEqual([]);
+      projector.applyChanges([put(second)]);
+      expect([...projector.contested].sort()).toEqual(["192.168.0.2", "192.168.0.3"]);
+      projector.setAlive(new Set(["192.168.0.3"]));
+      expect(sink.text("node-3")).toContain("fdb 02:00:00:00:00:02");
+      expect(sink.text("node-2")).toBe("");
+      projector.setAlive(new Set(["192.168.0.2", "192.168.0.3"]));
+      expect(sink.text("node-2")).toContain("fdb 02:00:00:00:00:02");
+      expect(sink.text("node-3")).toBe("");
+    });
+
+    test("with DirectRouting, both are taken as long as they need no tunnel", async () => {
+      const projector = await projectorFor("vxlan", { DirectRouting: true });
+      projector.applyChanges([put(first), put(second)]);
+      await projector.whenLookedUp();
+      expect(sink.text("node-3")).toContain("via 192.168.0.3 dev eth0");
+      kernel.outside({
+        op: "set",
+        resource: { ...DEFAULT_ROUTE, destination: prefix("192.168.0.0/30") },
+      });
+      await projector.whenLookedUp();
+      expect(sink.text("node-2")).toContain("onlink");
+      expect(sink.text("node-3")).toBe("");
+      projector.applyChanges([{ kind: "delete", lease: first }]);
+      await clock.advance(1000);
+      await projector.whenLookedUp();
+      expect(sink.text("node-3")).toContain("onlink");
+    });
+  });
+
+  describe("a peer whose lease is deleted", () => {
+    const deleted = (n: number) => ({ kind: "delete" as const, lease: lease(n, "vxlan", [4]) });
+    const told: string[] = [];
+    const target = {
+      put: (peer: Lease) => void told.push(`put ${peer.key}`),
+      remove: (peer: Lease) => void told.push(`remove ${peer.key}`),
+    } as unknown as BackendTarget;
+    let projector: OverlayController;
+
+    beforeEach(async () => {
+      told.length = 0;
+      projector = await projectorFor("vxlan", {}, [4], target);
+      projector.applyChanges([put(lease(2, "vxlan", [4])), put(lease(3, "vxlan", [4]))]);
+      told.length = 0;
+    });
+
+    test("loses its entries after a second, with the backend's target, and counts no more", async () => {
+      projector.applyChanges([deleted(2)]);
+      expect(projector.status().peers).toBe(1);
+      await clock.advance(600);
+      projector.applyChanges([deleted(3)]);
+      await clock.advance(399);
+      expect(sink.text("node-2")).toContain("route 10.5.2.0/24");
+      expect(told).toEqual([]);
+      await clock.advance(1);
+      expect(sink.owners.has("node-2")).toBe(false);
+      expect(sink.owners.has("node-3")).toBe(true);
+      expect(told).toEqual(["remove node-2"]);
+      await clock.advance(600);
+      expect(sink.owners.has("node-3")).toBe(false);
+      expect(told).toEqual(["remove node-2", "remove node-3"]);
+      expect(projector.status().peers).toBe(0);
+    });
+
+    test("keeps them without a gap when the lease comes back, deleted once more or not", async () => {
+      const before = sink.text("node-2");
+      const withdrawn: string[] = [];
+      const removeOwner = sink.removeOwner.bind(sink);
+      sink.removeOwner = (owner) => {
+        withdrawn.push(owner);
+        removeOwner(owner);
+      };
+      for (let revision = 10n; revision < 20n; revision += 2n) {
+        projector.applyChanges([deleted(2)]);
+        await clock.advance(500);
+        const again = { createRevision: revision, modRevision: revision };
+        projector.applyChanges([put({ ...lease(2, "vxlan", [4]), ...again })]);
+        await clock.advance(700);
+        expect(sink.text("node-2")).toBe(before);
+      }
+      await clock.advance(5000);
+      expect(withdrawn).toEqual([]);
+      expect(told.filter((line) => line.startsWith("remove"))).toEqual([]);
+      projector.applyChanges([deleted(2)]);
+      await clock.advance(1000);
+      expect(withdrawn).toEqual(["node-2"]);
+    });
+
+    test("loses them at once when its lease is there and cannot be used", () => {
+      projector.applyChanges([{ ...deleted(2), isSetAside: true }]);
+      expect(sink.owners.has("node-2")).toBe(false);
+      expect(told).toEqual(["remove node-2"]);
+    });
+
+    const other = lease(9, "vxlan", [4]);
+    const attributes = lease(2, "vxlan", [4]).attributes;
+    const { publicAddresses, backendData } = attributes;
+    test.each<[string, Lease]>([
+      ["has a part of its subnet", { ...other, subnets: { 4: prefix("10.5.2.128/25") } }],
+      [
+        "has its public address",
+        { ...other, attributes: { ...other.attributes, publicAddresses } },
+      ],
+      ["has its MAC address", { ...other, attributes: { ...other.attributes, backendData } }],
+    ])("loses them at once to one that %s", (_name, replacement) => {
+      projector.applyChanges([deleted(2), deleted(3)]);
+      const holders: number[] = [];
+      const setDesired = sink.setDesired.bind(sink);
+      sink.setDesired = (...args) => {
+        setDesired(...args);
+        holders.push(["node-2", "node-9"].filter((owner) => sink.text(owner) !== "").length);
+      };
+      projector.applyChanges([put(replacement)]);
+      expect(sink.owners.has("node-2")).toBe(false);
+      expect(sink.owners.has("node-3")).toBe(true);
+      expect(sink.text("node-9")).toContain("dev flannel.1");
+      expect(Math.max(...holders)).toBe(1);
+      expect(told).toEqual(["remove node-2", "put node-9"]);
+      expect(log.lines).toEqual([]);
+    });
+
+    test("and an older lease with its MAC address arrives, is not reported", () => {
+      projector.applyChanges([deleted(3)]);
+      projector.applyChanges([put(lease(1, "vxlan", [4], mac(3)))]);
+      expect(sink.owners.has("node-3")).toBe(false);
+      expect(sink.text("node-1")).toContain("fdb 02:00:00:00:00:03");
+      expect(log.lines).toEqual([]);
+    });
+
+    test("at the end of the daemon keeps them: the next one removes what is not needed", async () => {
+      projector.applyChanges([deleted(2)]);
+      await projector[Symbol.asyncDispose]();
+      await clock.advance(5000);
+      expect(sink.text("node-2")).toContain("route 10.5.2.0/24");
+    });
+
+    test("in great number loses them all, and others take their places at once", async () => {
+      const many = Array.from({ length: 5000 }, (_, n) => {
+        const subnets = { 4: prefix(`10.5.${n >> 6}.${(n & 63) * 4}/30`) };
+        const data = { VNI: 1, VtepMAC: `02:00:00:01:${hex(n >> 8)}:${hex(n & 255)}` };
+        const address = { 4: ip(`172.16.${n >> 8}.${n & 255}`) };
+        return {
+          ...lease(2, "vxlan", [4]),
+          key: `many-${n}` as Lease["key"],
+          subnets,
+          attributes: { backendType: "vxlan", publicAddresses: address, backendData: { 4: data } },
+        };
+      });
+      projector.applyChanges([deleted(2), deleted(3)]);
+      await clock.advance(1000);
+      projector.applyChanges(many.map(put));
+      projector.applyChanges(many.map((one) => ({ kind: "delete", lease: one })));
+      projector.applyChanges(
+        many.map((one) => put({ ...one, key: `again-${one.key}` as Lease["key"] })),
+      );
+      expect([...sink.owners.keys()].filter((owner) => owner.startsWith("many"))).toEqual([]);
+      expect(projector.status().peers).toBe(5000);
+    });
+  });
+
+  describe("where it fails at one peer", () => {
+    const fault = new RangeError("Maximum call stack size exceeded.");
+    const text =
+      "ignoring lease node-2: this program cannot process it: Maximum call stack size exceeded.";
+    const failFor = (key: string, owner: string) => {
+      if (key === owner) throw fault;
+    };
+    const failingPeer = (peer: Backend["peer"]): Backend["peer"] => (lease, ...rest) => {
+      failFor("node-2", lease.key);
+      return peer(lease, ...rest);
+    };
+
+    test("because of the backend, ignores it, logs that once, and serves the other peers", async () => {
+      const projector = await projectorFor("vxlan");
+      const { backend } = prepared as { backend: Backend };
+      const peer = backend.peer.bind(backend);
+      projector.applyChanges([put(lease(2, "vxlan", [4]))]);
+      Object.assign(backend, { peer: failingPeer(peer) });
+      projector.applyChanges([2, 3, 2].map((n) => put(lease(n, "vxlan", [4]))));
+      projector.externalChanged({ ...external([4]), mtuBytes: 1400 });
+      expect(log.lines).toEqual([text]);
+      expect(sink.text("node-2")).toBe("");
+      expect(sink.text("node-3")).toContain("route 10.5.3.0/24");
+      expect(projector.status()).toMatchObject({ peers: 1 });
+      Object.assign(backend, { peer });
+      projector.applyChanges([put(lease(2, "vxlan", [4]))]);
+      expect(sink.text("node-2")).toContain("route 10.5.2.0/24");
+      expect(projector.status()).toMatchObject({ peers: 2 });
+    });
+
+    test("because of the kernel's side or of the target, too", async () => {
+      const told: string[] = [];
+      const target = {
+        put: ({ key }: Lease) => {
+          failFor("node-4", key);
+          told.push(`put ${key}`);
+        },
+        remove: ({ key }: Lease) => void told.push(`remove ${key}`),
+      };
+      const projector = await projectorFor("vxlan", {}, [4], target as unknown as BackendTarget);
+      const setDesired = sink.setDesired.bind(sink);
+      sink.setDesired = (owner, ...rest) => {
+        failFor("node-2", owner);
+        setDesired(owner, ...rest);
+      };
+      projector.applyChanges([2, 3, 4, 5].map((n) => put(lease(n, "vxlan", [4]))));
+      expect(log.lines).toEqual([text, text.replace("node-2", "node-4")]);
+      expect([...projector.status().implausible.keys()] as string[]).toEqual(["node-2", "node-4"]);
+      expect(sink.text("node-4")).toBe("");
+      expect(told.slice(0, 2)).toEqual(["put node-3", "remove node-4"]);
+      projector.applyChanges([{ kind: "delete", lease: lease(2, "vxlan", [4]) }]);
+      expect(projector.status().implausible.size).toBe(1);
+    });
+
+    test("while its way is looked up, does not look it up again and again", async () => {
+      await using projector = await projectorFor("host-gw", {}, [4]);
+      const { backend } = prepared as { backend: Backend };
+      Object.assign(backend, { peer: failingPeer(backend.peer.bind(backend)) });
+      projector.applyChanges([put(lease(2, "host-gw", [4])), put(lease(3, "host-gw", [4]))]);
+      await projector.whenLookedUp();
+      const { lookUps } = kernel;
+      await clock.advance(10_000);
+      expect(kernel.lookUps).toBe(lookUps);
+      expect(log.lines).toEqual([text]);
+      expect(sink.text("node-3")).toContain("route 10.5.3.0/24");
+    });
+  });
+
+  test("ignores a peer whose public address no host of this node's network has", async () => {
+    const projector = await projectorFor("vxlan");
+    const at = (n: number, address: string) => {
+      const near = lease(n, "vxlan", [4]);
+      return { ...near, attributes: { ...near.attributes, publicAddresses: { 4: ip(address) } } };
+    };
+    const network = (text: string) => ({ ...external([4]), networks: { 4: prefix(text) } });
+    projector.applyChanges([put(at(2, "192.168.0.255")), put(at(3, "192.168.0.0"))]);
+    expect(log.lines).toEqual([
+      "ignoring lease node-2: its public address 192.168.0.255 is the broadcast address of 192.168.0.0/24",
+      "ignoring lease node-3: its public address 192.168.0.0 is the network address of 192.168.0.0/24",
+    ]);
+    expect(sink.text("node-2") + sink.text("node-3")).toBe("");
+    projector.externalChanged(network("192.168.0.0/16"));
+    expect(sink.text("node-2")).toContain("dst 192.168.0.255");
+    expect([...projector.status().implausible.keys()] as string[]).toEqual(["node-3"]);
+    // Of two addresses both are hosts'.
+    projector.externalChanged(network("192.168.0.0/31"));
+    expect(projector.status().peers).toBe(2);
+  });
+
+  test("of thousands of ignored peers names a few and counts the others", async () => {
+    await using projector = await projectorFor("vxlan", {}, [4]);
+    projector.applyChanges(
+      Array.from({ length: 1000 }, (_, n) => {
+        const attributes = {
+          ...lease(2, "vxlan", [4]).attributes,
+          backendData: { 4: { VNI: n + 2 } },
+        };
+        return put({ ...lease(2, "vxlan", [4]), key: `node-${n}` as Lease["key"], attributes });
+      }),
+    );
+    await clock.advance(1000);
+    expect(log.lines).toHaveLength(6);
+    expect(log.lines[5]).toBe(
+      "ignoring lease node-999: its VNI is 1001, this node's is 1 (and 994 more like it)",
+    );
+    expect(projector.status().implausible.size).toBe(1000);
+  });
+
+  test("gives the devices another MTU when the external interface has one", async () => {
+    const projector = await projectorFor("vxlan");
+    projector.externalChanged({ ...external([4]), mtuBytes: 1400 });
+    expect(sink.text("node")).toContain("mtu 1350");
+  });
+
+  test("with host-gw, reports a peer behind a gateway until the host's routes change", async () => {
+    const projector = await projectorFor("host-gw");
+    projector.applyChanges([put(farLease(2, "host-gw")), put(lease(3, "host-gw", [4]))]);
+    await projector.whenLookedUp();
+    expect(sink.text("node-2")).toBe("");
+    expect(sink.text("node-3")).toContain("via 192.168.0.3 dev eth0");
+    expect(log.lines).toEqual([expect.stringContaining("via 192.168.0.254 dev eth0")]);
+    expect(projector.status().unreachable.size).toBe(1);
+    kernel.outside({
+      op: "set",
+      resource: { kind: "address", link: "eth0", address: ip("172.16.0.1"), prefixLength: 24 },
+    });
+    await projector.whenLookedUp();
+    expect(sink.text("node-2")).toBe("route 10.5.2.0/24 via 172.16.0.2 dev eth0 proto 70\n");
+    expect(projector.status()).toMatchObject({ unreachable: new Map() });
+  });
+
+  test("with DirectRouting, swaps tunnel and direct route as the way to the peer changes", async () => {
+    const projector = await projectorFor("vxlan", { DirectRouting: true });
+    projector.applyChanges([put(lease(2, "vxlan", [4]))]);
+    await projector.whenLookedUp();
+    const direct = sink.owners.get("node-2") as Resource[];
+    expect(stateText(direct)).toBe("route 10.5.2.0/24 via 192.168.0.2 dev eth0 proto 70\n");
+    kernel.outside({
+      op: "set",
+      resource: { ...DEFAULT_ROUTE, destination: prefix("192.168.0.2/32") },
+    });
+    await projector.whenLookedUp();
+    const tunnel = sink.owners.get("node-2") as Resource[];
+    expect(stateText(tunnel)).toContain("via 10.5.2.0 dev flannel.1 proto 70 onlink");
+    expect(tunnel.map(resourceKey)).toContain(resourceKey(direct[0] as Resource));
+  });
+
+  test("forgets a peer that leaves while its way is looked up", async () => {
+    const projector = await projectorFor("host-gw");
+    projector.applyChanges([put(lease(2, "host-gw", [4]))]);
+    projector.applyChanges([{ kind: "delete", lease: lease(2, "host-gw", [4]) }]);
+    await clock.advance(1000);
+    await projector.whenLookedUp();
+    expect(sink.owners.has("node-2")).toBe(false);
+  });
+
+  test("looks a way up again that the kernel did not tell, and says why once", async () => {
+    const projector = await projectorFor("host-gw", {}, [4]);
+    await using _projector = projector;
+    const { routeTo } = kernel;
+    kernel.routeTo = () => Promise.reject(new Error("cannot look up the way: ENOBUFS"));
+    projector.applyChanges([put(lease(2, "host-gw", [4]))]);
+    await projector.whenLookedUp();
+    await clock.advance(5000);
+    expect(log.lines).toEqual(["no route to lease node-2: cannot look up the way: ENOBUFS"]);
+    expect(projector.status().unreachable.size).toBe(1);
+    kernel.routeTo = routeTo;
+    await clock.advance(1000);
+    expect(sink.text("node-2")).toContain("route 10.5.2.0/24 via 192.168.0.2 dev eth0");
+    expect(projector.status().unreachable.size).toBe(0);
+  });
+
+  test("ends during route look-ups, and starts no more", async () => {
+    const projector = await projectorFor("host-gw");
+    const asked: string[] = [];
+    const answered = Promise.withResolvers<void>();
+    const { routeTo } = kernel;
+    kernel.routeTo = async (to) => {
+      asked.push(to);
+      await answered.promise;
+      return await routeTo.call(kernel, to);
+    };
+    projector.applyChanges([2, 3, 4].map((n) => put(lease(n, "host-gw", [4]))));
+    await Promise.resolve();
+    const ended = projector[Symbol.asyncDispose]();
+    answered.resolve();
+    await ended;
+    await clock.advance(5000);
+    expect(asked).toEqual(["192.168.0.2"]);
+  });
+
+  test("looks up no route if the backend does not need it", async () => {
+    const projector = await projectorFor("vxlan");
+    projector.applyChanges([put(lease(2, "vxlan", [4]))]);
+    projector.factsChanged();
+    await projector.whenLookedUp();
+    expect(kernel.lookUps).toBe(0);
+  });
+
+  test("keeps a peer's entries while the new way is looked up", async () => {
+    const projector = await projectorFor("host-gw");
+    projector.applyChanges([put(lease(2, "host-gw", [4]))]);
+    await projector.whenLookedUp();
+    projector.factsChanged();
+    expect(sink.text("node-2")).toContain("via 192.168.0.2");
+  });
+});
+
+describe("PeerFactsSource", () => {
+  let changes: number;
+  let source: ReachabilitySource;
+
+  beforeEach(() => {
+    changes = 0;
+    source = new ReachabilitySource({
+      kernel,
+      ownership: () => ({
+        links: new Set(["flannel.1"]),
+        linkTypes: new Set(["vxlan"]),
+        networks: [prefix("10.5.0.0/16")],
+        routeLink: "eth0",
+      }),
+      external: () => ({ name: "eth0", ifindex: 2 }),
+      onChanged: () => void changes++,
+    });
+  });
+
+  test("asks the kernel once for each peer", async () => {
+    for (let i = 0; i < 3; i++) {
+      expect(await source.of(lease(2, "host-gw", [4]))).toEqual({
+        direct: { 4: true },
+        path: { 4: "dev eth0" },
+      });
+    }
+    expect(kernel.lookUps).toBe(1);
+  });
+
+  test("does not take a peer on another interface, behind a gateway or on this host for near", async () => {
+    kernel.seed({ ...ETH0, name: "eth1" }, {
+      kind: "address",
+      link: "eth1",
+      address: ip("172.16.0.1"),
+      prefixLength: 24,
+    });
+    expect((await source.of(farLease(2, ""))).direct[4]).toBe(false);
+    expect((await source.of(farLease(1, ""))).path[4]).toBe("an address of this host");
+    const remote = { ...farLease(1, ""), attributes: { ...farLease(1, "").attributes } };
+    const publicAddresses = { 4: ip("8.8.8.8") };
+    const away = { ...remote, attributes: { ...remote.attributes, publicAddresses } };
+    expect(await source.of(away)).toEqual({
+      direct: { 4: false },
+      path: { 4: "via 192.168.0.254 dev eth0" },
+    });
+  });
+
+  test("asks again only for the addresses inside a route that changed", async () => {
+    await source.of(lease(2, "", [4]));
+    await source.of(farLease(3, ""));
+    const route = { ...DEFAULT_ROUTE, destination: prefix("172.16.0.0/16") };
+    kernel.outside({ op: "set", resource: route });
+    expect(changes).toBe(1);
+    await source.of(lease(2, "", [4]));
+    await source.of(farLease(3, ""));
+    expect(kernel.lookUps).toBe(3);
+  });
+
+  test("takes no notice of our own routes", async () => {
+    await source.of(lease(2, "", [4]));
+    kernel.outside({ op: "set", resource: directRoute(2) });
+    expect(changes).toBe(0);
+  });
+
+  test("asks again after the external interface went down, and after lost notifications", async () => {
+    await source.of(lease(2, "", [4]));
+    kernel.setUp("eth0", false);
+    expect((await source.of(lease(2, "", [4]))).direct[4]).toBe(false);
+    kernel.setUp("eth0", true);
+    kernel.overrun();
+    expect((await source.of(lease(2, "", [4]))).direct[4]).toBe(true);
+    expect(changes).toBeGreaterThanOrEqual(3);
+  });
+
+  test("takes a peer for near on an external interface that has just been renamed", async () => {
+    kernel.routeTo = () => Promise.resolve({ link: "lan0", ifindex: 2, local: false });
+    expect((await source.of(lease(2, "", [4]))).direct[4]).toBe(true);
+    kernel.routeTo = () => Promise.resolve({ link: "lan0", ifindex: 3, local: false });
+    expect((await source.of(lease(3, "", [4]))).direct[4]).toBe(false);
+  });
+
+  test("does not keep an answer that was under way when a route changed", async () => {
+    const pending = source.of(lease(2, "", [4]));
+    kernel.outside({
+      op: "set",
+      resource: { ...DEFAULT_ROUTE, destination: prefix("192.168.0.2/32") },
+    });
+    await pending;
+    expect((await source.of(lease(2, "", [4]))).direct[4]).toBe(false);
+  });
+});

@@ -1,0 +1,163 @@
+/** How this host reaches its peers, asked of the kernel once and again when something changes. */
+
+import { beforeEach, describe, expect, test } from "bun:test";
+import { ReachabilitySource } from "../../../src/overlay/peer_reachability.ts";
+import type { ExternalInterface } from "../../../src/host/external_interface.ts";
+import type { Kernel, KernelEvent, RouteLookup } from "../../../src/kernel/kernel.ts";
+import type { Resource } from "../../../src/state/resource.ts";
+import {
+  address,
+  directRoute,
+  foreignRoute,
+  neighbour,
+  OWNERSHIP,
+  vxlanDevice,
+} from "../../support/arbitrary_state.ts";
+import { ETH0, external, ip, lease, prefix } from "../../support/sample_network.ts";
+
+const PEER = lease(2, "host-gw", [4, 6]);
+
+let answers: Map<string, RouteLookup>;
+let asked: string[];
+let tell: (event: KernelEvent) => void;
+let isWatched: boolean;
+let changes: number;
+let facts: ReachabilitySource;
+/** Waited for before the kernel answers. */
+let hold: Promise<void>;
+
+beforeEach(() => {
+  answers = new Map([["192.168.0.2", { link: "eth0", local: false }]]);
+  asked = [];
+  changes = 0;
+  hold = Promise.resolve();
+  isWatched = true;
+  const kernel = {
+    watch: (listener: (event: KernelEvent) => void) => {
+      tell = listener;
+      return { [Symbol.dispose]: () => void (isWatched = false) };
+    },
+    routeTo: async (to: string): Promise<RouteLookup> => {
+      asked.push(to);
+      const answer = answers.get(to) ?? { local: false };
+      await hold;
+      return answer;
+    },
+  } as unknown as Kernel;
+  facts = new ReachabilitySource({
+    kernel,
+    ownership: () => OWNERSHIP,
+    external: () => external([4, 6]) as ExternalInterface,
+    onChanged: () => void changes++,
+  });
+});
+
+function changed(resource: Resource, deleted = false): void {
+  tell({ kind: "changed", resource, deleted });
+}
+
+/** Whether the kernel is asked again about a peer that was known. */
+async function asksAgainAfter(event: () => void): Promise<boolean> {
+  await facts.of(PEER);
+  asked.length = 0;
+  changes = 0;
+  event();
+  await facts.of(PEER);
+  return asked.length > 0;
+}
+
+describe("PeerFactsSource", () => {
+  test.each<[string, RouteLookup, boolean, string]>([
+    ["on our network", { link: "eth0", local: false }, true, "dev eth0"],
+    [
+      "behind a gateway",
+      { link: "eth0", gateway: ip("192.168.0.254"), local: false },
+      false,
+      "via 192.168.0.254 dev eth0",
+    ],
+    ["on another interface", { link: "eth1", local: false }, false, "dev eth1"],
+    ["on this host", { link: "lo", local: true }, false, "an address of this host"],
+    [
+      "on this host by the interface",
+      { link: "eth0", local: true },
+      false,
+      "an address of this host",
+    ],
+  ])("says of a peer %s how it is reached", async (_where, answer, direct, way) => {
+    answers.set("192.168.0.2", { ifindex: 99, ...answer } as RouteLookup);
+    const found = await facts.of(lease(2, "host-gw", [4]));
+    expect(found).toEqual({ direct: { 4: direct }, path: { 4: way } });
+  });
+
+  test("asks once for each family that the peer has", async () => {
+    answers.set("fd00::2", { link: "eth1", local: false, ifindex: 7 } as RouteLookup);
+    const found = await facts.of(PEER);
+    expect(found.path).toEqual({ 4: "dev eth0", 6: "dev eth1" });
+    await facts.of(PEER);
+    expect(asked).toEqual(["192.168.0.2", "fd00::2"]);
+  });
+
+  test("reports that there is no route", async () => {
+    answers.set("192.168.0.2", { local: false, ifindex: 99 } as RouteLookup);
+    const found = await facts.of(lease(2, "host-gw", [4]));
+    expect(found.path).toEqual({ 4: "unreachable" });
+    expect(found.direct).toEqual({ 4: false });
+  });
+
+  test("forgets a peer that is gone", async () => {
+    expect(await asksAgainAfter(() => facts.forget(PEER))).toBe(true);
+    expect(asked).toEqual(["192.168.0.2", "fd00::2"]);
+    expect(await asksAgainAfter(() => facts.forget(lease(3, "host-gw", [4])))).toBe(false);
+    expect(changes).toBe(0);
+  });
+
+  test.each<[string, () => void]>([
+    ["notifications were lost", () => tell({ kind: "overrun" })],
+    ["the external interface changed", () => changed({ ...ETH0, up: false })],
+    ["an address came", () => changed({ ...address(7), link: "eth1" })],
+    ["an address went", () => changed({ ...address(7), link: "eth0" }, true)],
+    ["it was told to", () => facts.invalidate()],
+  ])("asks again for all after %s", async (_what, event) => {
+    expect(await asksAgainAfter(event)).toBe(true);
+    expect(asked).toEqual(["192.168.0.2", "fd00::2"]);
+    expect(changes).toBe(1);
+  });
+
+  test.each<[string, () => void]>([
+    ["another interface changed", () => changed({ ...ETH0, name: "eth1", up: false })],
+    ["our own device has another address", () => changed(address(7))],
+    ["our own device changed", () => changed(vxlanDevice("flannel.1"))],
+    ["a route of ours changed", () => changed(directRoute(2))],
+    ["a neighbour changed", () => changed({ ...neighbour(2, 2), link: "eth0" })],
+    ["a route to elsewhere changed", () => changed(foreignRoute(2))],
+  ])("does not ask again after %s", async (_what, event) => {
+    expect(await asksAgainAfter(event)).toBe(false);
+    expect(changes).toBe(0);
+  });
+
+  test("asks again only for the addresses inside a route that changed", async () => {
+    const route = { ...foreignRoute(2), destination: prefix("192.168.0.0/24") };
+    expect(await asksAgainAfter(() => changed(route))).toBe(true);
+    expect(asked).toEqual(["192.168.0.2"]);
+    expect(changes).toBe(1);
+  });
+
+  test.each<[string, () => void]>([
+    ["a route changed", () => changed(foreignRoute(2))],
+    ["everything may have changed", () => tell({ kind: "overrun" })],
+  ])("does not keep an answer that was under way when %s", async (_what, event) => {
+    const answered = Promise.withResolvers<void>();
+    hold = answered.promise;
+    const found = facts.of(lease(2, "host-gw", [4]));
+    event();
+    answered.resolve();
+    expect((await found).path).toEqual({ 4: "dev eth0" });
+    await facts.of(lease(2, "host-gw", [4]));
+    expect(asked).toEqual(["192.168.0.2", "192.168.0.2"]);
+  });
+
+  test("no longer follows the kernel when it is disposed", () => {
+    facts[Symbol.dispose]();
+    expect(isWatched).toBe(false);
+  });
+});

@@ -1,0 +1,205 @@
+import { beforeEach, describe, expect, test } from "bun:test";
+import { KernelError } from "../../../src/kernel/kernel.ts";
+import { TrackedEntry } from "../../../src/reconcile/entry_table.ts";
+import { Failures } from "../../../src/reconcile/failures.ts";
+import { resourceKey } from "../../../src/state/resource_key.ts";
+import type { Resource } from "../../../src/state/resource.ts";
+import { fdb, foreignRoute, neighbour, tunnelRoute } from "../../support/arbitrary_state.ts";
+import { collectingLog, type LogRecord } from "../../support/collecting_log.ts";
+import { FakeClock } from "../../support/fake_clock.ts";
+
+const ROUTE_TEXT = "route 10.5.2.0/24 via 10.5.2.0 dev flannel.1 proto 70 onlink";
+
+let clock: FakeClock;
+let records: LogRecord[];
+let troubles: Failures;
+
+beforeEach(() => {
+  clock = new FakeClock(() => 0);
+  const collecting = collectingLog();
+  records = collecting.records;
+  troubles = new Failures({ clock, log: collecting.log });
+});
+
+function entryOf(desired: Resource): TrackedEntry {
+  const entry = new TrackedEntry(resourceKey(desired));
+  entry.desired = desired;
+  return entry;
+}
+
+function fail(code: string, ...entries: TrackedEntry[]): void {
+  troubles.failed(entries.map((entry) => ({
+    entry,
+    step: { op: "set", resource: entry.desired as Resource },
+    error: new KernelError("set it", code),
+  })));
+}
+
+function logged(): string[] {
+  return records.splice(0).map(({ level, msg }) => `${level}: ${msg}`);
+}
+
+describe("Troubles, of steps that fail,", () => {
+  test("tries again twice as late each time, at most half a minute later", () => {
+    const entry = entryOf(tunnelRoute(2));
+    const delays = Array.from({ length: 12 }, (_, i) => {
+      fail("ENOBUFS", entry);
+      expect(entry.failure).toMatchObject({ kind: "failing", attempts: i + 1 });
+      return (entry.failure?.retryAtMs ?? 0) - clock.nowMs();
+    });
+    expect(delays.slice(0, 4)).toEqual([100, 200, 400, 800]);
+    expect(delays.slice(-2)).toEqual([30_000, 30_000]);
+    expect([...troubles.entries()]).toEqual([entry]);
+  });
+
+  test("logs the first, second, fourth and eighth in a row", () => {
+    const entry = entryOf(tunnelRoute(2));
+    const lines = Array.from({ length: 9 }, () => {
+      fail("ENOBUFS", entry);
+      return logged().length;
+    });
+    expect(lines).toEqual([1, 1, 0, 1, 0, 0, 0, 1, 0]);
+  });
+
+  test("logs those alike in one line, and each other kind in a line of its own", () => {
+    fail(
+      "ENOBUFS",
+      entryOf(tunnelRoute(2)),
+      entryOf(tunnelRoute(3)),
+      entryOf(tunnelRoute(4)),
+      entryOf(neighbour(2, 2)),
+    );
+    expect(logged()).toEqual([
+      expect.stringMatching(
+        new RegExp(`^warn: cannot set ${ROUTE_TEXT}: .*ENOBUFS.* \\(and 2 more like it\\)$`),
+      ),
+      expect.stringMatching(/^warn: cannot set neigh 10\.5\.2\.0 .*: [^(]*(\([^a][^(]*)?$/),
+    ]);
+    troubles.failed([
+      {
+        entry: entryOf(tunnelRoute(5)),
+        step: { op: "set", resource: tunnelRoute(5) },
+        error: new KernelError("set it", "EPERM"),
+      },
+      {
+        entry: entryOf(tunnelRoute(6)),
+        step: { op: "set", resource: tunnelRoute(6) },
+        error: new KernelError("set it", "ENOBUFS"),
+      },
+      {
+        entry: entryOf(tunnelRoute(7)),
+        step: { op: "delete", resource: tunnelRoute(7) },
+        error: new KernelError("delete it", "ENOBUFS"),
+      },
+    ]);
+    expect(logged()).toHaveLength(3);
+  });
+
+  test("begins to count when what was wrong before was something else", () => {
+    const entry = entryOf(tunnelRoute(2));
+    troubles.contended(entry, { delayMs: 1000, round: 5 });
+    fail("ENOBUFS", entry);
+    expect(entry.failure?.attempts).toBe(1);
+  });
+});
+
+describe("Troubles, of an entry whose place another one has,", () => {
+  test("logs it once for each holder, and waits for a change", () => {
+    const entry = entryOf(tunnelRoute(2));
+    troubles.conflict(entry, foreignRoute(2));
+    expect(logged()).toEqual([
+      `warn: cannot set ${ROUTE_TEXT}: somebody else holds its place: ` +
+      "route 10.5.2.0/24 dev eth1 proto 4 scope link; " +
+      "it is left alone, remove it to let this one take its place",
+    ]);
+    expect(entry.failure).toMatchObject({ kind: "conflict", attempts: 1, retryAtMs: Infinity });
+    troubles.conflict(entry, foreignRoute(2));
+    expect(logged()).toEqual([]);
+    troubles.conflict(entry, { ...foreignRoute(2), protocol: 5 });
+    expect(logged()).toHaveLength(1);
+    expect(troubles.nextRetryMs).toBe(Infinity);
+  });
+
+  test("logs it again when something else was wrong in between", () => {
+    const entry = entryOf(tunnelRoute(2));
+    troubles.conflict(entry, foreignRoute(2));
+    const { message } = entry.failure as NonNullable<typeof entry.failure>;
+    entry.failure = { kind: "failing", message, attempts: 1, retryAtMs: 0 };
+    logged();
+    troubles.conflict(entry, foreignRoute(2));
+    expect(logged()).toHaveLength(1);
+  });
+});
+
+describe("Troubles, of an entry that others keep changing,", () => {
+  test("names what was found, and rounds the wait up", () => {
+    const entry = entryOf(tunnelRoute(2));
+    troubles.contended(entry, { delayMs: 1001, round: 3 });
+    expect(logged()).toEqual([
+      `warn: ${ROUTE_TEXT}: something on this host keeps changing it; ` +
+      "the last time it was removed; it is put right again in 2 s",
+    ]);
+    expect(entry.failure).toMatchObject({
+      kind: "contended",
+      attempts: 3,
+      retryAtMs: clock.nowMs() + 1001,
+    });
+    entry.actual = foreignRoute(2);
+    troubles.contended(entry, { delayMs: 4000, round: 4 });
+    expect(logged()[0]).toEndWith(
+      "the last time it was made route 10.5.2.0/24 dev eth1 proto 4 scope link; " +
+        "it is put right again in 4 s",
+    );
+  });
+});
+
+describe("Troubles", () => {
+  test("says of an entry that has failed repeatedly that it is in order again", () => {
+    const once = entryOf(tunnelRoute(2));
+    const twice = entryOf(tunnelRoute(3));
+    fail("ENOBUFS", once, twice);
+    fail("ENOBUFS", twice);
+    logged();
+    troubles.clear(once, "recovered");
+    troubles.clear(twice, "recovered");
+    troubles.clear(twice, "recovered");
+    expect(logged()).toEqual([
+      "info: route 10.5.3.0/24 via 10.5.3.0 dev flannel.1 proto 70 onlink is in order again",
+    ]);
+    expect([once.failure, twice.failure, ...troubles.entries()]).toEqual([undefined, undefined]);
+  });
+
+  test("says nothing of one that is wanted otherwise", () => {
+    const entry = entryOf(tunnelRoute(2));
+    fail("ENOBUFS", entry);
+    fail("ENOBUFS", entry);
+    logged();
+    troubles.clear(entry);
+    expect(logged()).toEqual([]);
+    expect(entry.failure).toBeUndefined();
+  });
+
+  test("knows when the first is to be tried again", () => {
+    expect(troubles.nextRetryMs).toBe(Infinity);
+    const entry = entryOf(tunnelRoute(2));
+    fail("ENOBUFS", entry);
+    fail("ENOBUFS", entry, entryOf(tunnelRoute(3)));
+    expect(troubles.nextRetryMs).toBe(clock.nowMs() + 100);
+  });
+
+  test("reports conflicts on their own, each entry as text, by its key when nothing is known", () => {
+    const conflict = entryOf(tunnelRoute(2));
+    troubles.conflict(conflict, foreignRoute(2));
+    const unwanted = new TrackedEntry(resourceKey(fdb(2, 2)));
+    unwanted.actual = fdb(2, 2);
+    troubles.contended(unwanted, { delayMs: 1, round: 1 });
+    troubles.contended(new TrackedEntry(resourceKey(fdb(3, 3))), { delayMs: 1, round: 1 });
+    const { failing, conflicts } = troubles.status();
+    expect(conflicts.map(({ text }) => text)).toEqual([ROUTE_TEXT]);
+    expect(conflicts[0]?.error).toStartWith("somebody else holds its place: route 10.5.2.0/24");
+    expect(failing.map(({ text }) => text)).toEqual([
+      "fdb 02:00:00:00:00:02 dev flannel.1 dst 192.168.0.2 self permanent",
+      "fdb 02:00:00:00:00:03 flannel.1",
+    ]);
+  });
+});

@@ -1,0 +1,666 @@
+/** What is learned of the kernel, and what must be read again because a notification does not say it. */
+
+import { beforeEach, describe, expect, test } from "bun:test";
+import type { KernelEvent } from "../../../src/kernel/kernel.ts";
+import { EntryTable, type TrackedEntry } from "../../../src/reconcile/entry_table.ts";
+import { ExternalLink } from "../../../src/reconcile/external_link.ts";
+import { EntryPlanner } from "../../../src/reconcile/entry_plan.ts";
+import { KernelCache } from "../../../src/reconcile/kernel_cache.ts";
+import { ResyncQueue } from "../../../src/reconcile/resync_queue.ts";
+import { Failures } from "../../../src/reconcile/failures.ts";
+import { WorkList } from "../../../src/reconcile/work_list.ts";
+import { resourceKey } from "../../../src/state/resource_key.ts";
+import type { Link, Resource, Sysctl } from "../../../src/state/resource.ts";
+import type { Step } from "../../../src/state/step.ts";
+import {
+  address,
+  directRoute,
+  fdb,
+  foreignRoute,
+  neighbour,
+  OWNERSHIP,
+  tunnelRoute,
+  vxlanDevice,
+} from "../../support/arbitrary_state.ts";
+import { FakeClock } from "../../support/fake_clock.ts";
+import { collectingLog, ETH0, ip, mac } from "../../support/sample_network.ts";
+
+const DEVICE = vxlanDevice("flannel.1");
+const ACCEPT_RA: Sysctl = {
+  kind: "sysctl",
+  path: "net/ipv6/conf/flannel.1/accept_ra",
+  value: "0",
+};
+
+let clock: FakeClock;
+let table: EntryTable;
+let readings: ResyncQueue;
+let work: WorkList;
+let troubles: Failures;
+let external: ExternalLink;
+let judge: EntryPlanner;
+let mirror: KernelCache;
+let reasons: string[];
+
+beforeEach(() => {
+  clock = new FakeClock(() => 0.5);
+  const log = collectingLog();
+  const onWork = () => {};
+  reasons = [];
+  table = new EntryTable(() => {});
+  readings = new ResyncQueue({ clock, log, everyMs: 300_000, onWork });
+  work = new WorkList({ clock, onWork });
+  troubles = new Failures({ clock, log });
+  external = new ExternalLink({
+    readings,
+    work,
+    troubles,
+    onChanged: (reason) => void reasons.push(reason),
+  });
+  judge = new EntryPlanner({ table, external, readings });
+  judge.ownership = OWNERSHIP;
+  external.rename("eth0");
+  mirror = new KernelCache({ clock, table, judge, external, work, readings, troubles });
+});
+
+/** These are wanted and there, all was read, and there is nothing to do. */
+function inOrder(...resources: Resource[]): void {
+  table.setDesired("node", resources, 0n, () => {});
+  mirror.beginReading();
+  mirror.takeOver([ETH0, ...resources], OWNERSHIP.links);
+  mirror.endReading();
+  readings.begin("all");
+  readings.succeeded("all");
+  forget();
+}
+
+/** Nothing is to be done, nothing to be read. */
+function forget(): void {
+  for (const key of [...work.keys()]) work.take(key);
+  readings.begin("all");
+  reasons.length = 0;
+}
+
+function at(resource: Resource): TrackedEntry {
+  return table.at(resourceKey(resource));
+}
+
+function changed(resource: Resource): KernelEvent {
+  return { kind: "changed", resource, deleted: false };
+}
+
+function gone(resource: Resource): KernelEvent {
+  return { kind: "changed", resource, deleted: true };
+}
+
+/** The devices that must be read again. */
+function toRead(): string[] | "all" {
+  const due = readings.due();
+  return due === undefined ? [] : due === "all" ? "all" : [...due];
+}
+
+function toDo(): string[] {
+  return [...work.keys()].sort();
+}
+
+/** The program makes this change, and the kernel carries it out. */
+function apply(step: Step): void {
+  mirror.beginSteps(new Map([[step, resourceKey(step.resource)]]));
+  mirror.applied(at(step.resource), step);
+  mirror.endSteps();
+}
+
+describe("Mirror, told of a change by another program,", () => {
+  test("takes over what the entry is now, and looks at it", () => {
+    inOrder(DEVICE, neighbour(2, 2));
+    mirror.hear(changed(neighbour(2, 9)));
+    expect(at(neighbour(2, 2)).actual).toEqual(neighbour(2, 9));
+    expect(at(neighbour(2, 2)).hasDrifted).toBe(true);
+    expect(toDo()).toEqual([resourceKey(neighbour(2, 2))]);
+    expect(toRead()).toEqual([]);
+  });
+
+  test("ignores what is not ours, and what is gone that it never knew", () => {
+    inOrder(DEVICE);
+    mirror.hear(changed(foreignRoute(2)));
+    mirror.hear(gone(tunnelRoute(2)));
+    expect(table.get(resourceKey(tunnelRoute(2)))).toBeUndefined();
+    expect(toDo()).toEqual([]);
+  });
+
+  test("looks at a stray entry on our device only when it may be deleted, and counts the rounds", () => {
+    inOrder(DEVICE);
+    mirror.hear(changed(tunnelRoute(9)));
+    expect(at(tunnelRoute(9)).hasDrifted).toBe(true);
+    expect(toDo()).toEqual([]);
+    judge.isDesiredComplete = true;
+    mirror.hear(changed({ ...tunnelRoute(9), protocol: 3 }));
+    expect(toDo()).toEqual([resourceKey(tunnelRoute(9))]);
+  });
+
+  test("forgets a stray entry that goes away again", () => {
+    inOrder(DEVICE);
+    mirror.hear(changed(tunnelRoute(9)));
+    mirror.hear(gone(tunnelRoute(9)));
+    expect(table.get(resourceKey(tunnelRoute(9)))).toBeUndefined();
+  });
+
+  test("follows a foreign route at a place that we want, until it is gone", () => {
+    inOrder(DEVICE);
+    table.setDesired("direct", [directRoute(2)], 0n, () => {});
+    mirror.hear(changed(foreignRoute(2)));
+    troubles.conflict(at(directRoute(2)), foreignRoute(2));
+    expect(toDo()).toEqual([resourceKey(directRoute(2))]);
+    forget();
+    mirror.hear(gone(foreignRoute(2)));
+    expect(at(directRoute(2)).failure).toBeUndefined();
+    expect(toDo()).toEqual([resourceKey(directRoute(2))]);
+  });
+
+  test("does not drop the wait for an entry that is changed again and again", () => {
+    inOrder(DEVICE, neighbour(2, 2));
+    const entry = at(neighbour(2, 2));
+    troubles.contended(entry, { delayMs: 1000, round: 1 });
+    mirror.hear(changed(neighbour(2, 9)));
+    expect(entry.failure?.kind).toBe("contended");
+    mirror.hear(changed(neighbour(2, 2)));
+    expect(entry.failure).toBeUndefined();
+  });
+
+  test("reads the device again whose MAC was changed, for its neighbours are gone", () => {
+    inOrder(DEVICE, neighbour(2, 2));
+    mirror.hear(changed({ ...DEVICE, mac: mac(9) }));
+    expect(toRead()).toEqual(["flannel.1"]);
+  });
+
+  test("reads the device again that was set down or up, but not for another MTU", () => {
+    inOrder(DEVICE);
+    mirror.hear(changed({ ...DEVICE, mtuBytes: 1300 }));
+    expect(toRead()).toEqual([]);
+    mirror.hear(changed({ ...DEVICE, up: false }));
+    expect(toRead()).toEqual(["flannel.1"]);
+    forget();
+    mirror.hear(changed(DEVICE));
+    expect(toRead()).toEqual(["flannel.1"]);
+    expect(at(DEVICE).inSync).toBe(true);
+  });
+
+  test("reads a device again that is reported as down, even if that was known", () => {
+    inOrder(DEVICE);
+    mirror.hear(changed({ ...DEVICE, up: false }));
+    forget();
+    mirror.hear(changed({ ...DEVICE, up: false }));
+    expect(toRead()).toEqual(["flannel.1"]);
+  });
+
+  test("looks at what waits for a device when that changes", () => {
+    inOrder(DEVICE);
+    work.waitFor("flannel.1", resourceKey(tunnelRoute(2)));
+    mirror.hear(changed({ ...DEVICE, mtuBytes: 1300 }));
+    expect(toDo()).toContain(resourceKey(tunnelRoute(2)));
+  });
+
+  test("forgets all that was on a device that is gone, and nothing else", () => {
+    inOrder(DEVICE, neighbour(2, 2), fdb(2, 2), tunnelRoute(2), directRoute(3), ACCEPT_RA);
+    mirror.hear(changed(tunnelRoute(9)));
+    mirror.hear(gone(DEVICE));
+    for (const lost of [DEVICE, neighbour(2, 2), fdb(2, 2), tunnelRoute(2), ACCEPT_RA]) {
+      expect([at(lost).actual, at(lost).made]).toEqual([undefined, false]);
+    }
+    expect(at(directRoute(3)).inSync).toBe(true);
+    expect(table.get(resourceKey(tunnelRoute(9)))).toBeUndefined();
+    expect(toDo()).toEqual(
+      [DEVICE, neighbour(2, 2), fdb(2, 2), tunnelRoute(2), ACCEPT_RA].map(resourceKey).sort(),
+    );
+  });
+
+  test("reads the device again that lost an IPv4 address, for its routes may be gone", () => {
+    inOrder(DEVICE, address(1));
+    mirror.hear(gone(address(1)));
+    expect(toRead()).toEqual(["flannel.1"]);
+    forget();
+    const v6: Resource = {
+      kind: "address",
+      link: "flannel-v6.1",
+      address: ip("fc00:0:0:1::"),
+      prefixLength: 128,
+    };
+    inOrder(DEVICE, v6);
+    mirror.hear(gone(v6));
+    expect(toRead()).toEqual([]);
+    expect(toDo()).toEqual([resourceKey(v6)]);
+  });
+
+  test("reads everything at once when notifications were lost", () => {
+    inOrder(DEVICE);
+    readings.requestAllLater(5);
+    expect(toRead()).toEqual([]);
+    mirror.hear({ kind: "overrun" });
+    expect(toRead()).toBe("all");
+  });
+});
+
+describe("Mirror, told of the external interface,", () => {
+  test("says what changed, and reads it again", () => {
+    inOrder(DEVICE);
+    mirror.hear(changed({ ...ETH0, up: false }));
+    mirror.hear(changed({ ...ETH0, mtuBytes: 1400 }));
+    mirror.hear(gone(ETH0));
+    mirror.hear(gone(ETH0));
+    mirror.hear(changed(ETH0));
+    expect(reasons).toEqual([
+      "it is down",
+      "it is up, its MTU is 1400",
+      "it is gone",
+      "it is there",
+    ]);
+    expect(toRead()).toEqual(["eth0"]);
+    expect(external.link).toEqual(ETH0);
+  });
+
+  test("says nothing of an announcement without a change, nor of another interface", () => {
+    inOrder(DEVICE);
+    mirror.hear(changed(ETH0));
+    mirror.hear(changed({ ...ETH0, mac: mac(7) }));
+    mirror.hear(changed({ ...ETH0, name: "eth1", up: false }));
+    mirror.hear(changed({ ...address(7), link: "eth1" }));
+    expect(reasons).toEqual([]);
+    expect(toRead()).toEqual([]);
+  });
+
+  test("says that it has another address, and reads it again when an IPv4 address goes", () => {
+    inOrder(DEVICE);
+    const own: Resource = { ...address(1), link: "eth0" };
+    mirror.hear(changed(own));
+    expect(reasons).toEqual(["address 10.5.1.0 was set"]);
+    expect(toRead()).toEqual([]);
+    mirror.hear(gone(own));
+    expect(reasons).toEqual(["address 10.5.1.0 was set", "address 10.5.1.0 was removed"]);
+    expect(toRead()).toEqual(["eth0"]);
+  });
+
+  test("takes an entry with its name for the interface only if it is a device", () => {
+    inOrder(DEVICE);
+    mirror.hear(gone({ ...address(1), link: "eth0" }));
+    mirror.hear(gone({ ...directRoute(2), link: "eth0" }));
+    expect(external.link).toEqual(ETH0);
+  });
+
+  test("tries again what failed, and what waits for it, once it is there", () => {
+    inOrder(DEVICE);
+    table.setDesired("direct", [directRoute(2), directRoute(3)], 0n, () => {});
+    const failing = at(directRoute(2));
+    failing.failure = undefined;
+    troubles.failed([{
+      entry: failing,
+      step: { op: "set", resource: directRoute(2) },
+      error: { code: "ENETUNREACH", reason: "ENETUNREACH" } as never,
+    }]);
+    troubles.conflict(at(directRoute(3)), foreignRoute(3));
+    work.waitFor("eth0", resourceKey(neighbour(2, 2)));
+    mirror.hear(gone(ETH0));
+    expect(toDo()).toEqual([resourceKey(directRoute(2))]);
+    mirror.hear(changed(ETH0));
+    expect(toDo()).toEqual([resourceKey(neighbour(2, 2)), resourceKey(directRoute(2))].sort());
+  });
+
+  test("forgets it when another one carries the packets from now on", () => {
+    inOrder(DEVICE);
+    external.rename("eth0");
+    expect(external.link).toEqual(ETH0);
+    external.rename("eth1");
+    expect([external.name, external.link]).toEqual(["eth1", undefined]);
+    external.observe({ ...ETH0, name: "eth1" });
+    expect(reasons).toEqual(["it is there"]);
+    external.rename(undefined);
+    expect([external.name, external.link]).toEqual([undefined, undefined]);
+  });
+
+  test("takes it for no change that it is found in the first reading", () => {
+    mirror.beginReading();
+    mirror.takeOver([ETH0], OWNERSHIP.links);
+    expect(reasons).toEqual([]);
+    external.observe(undefined);
+    expect(reasons).toEqual(["it is gone"]);
+  });
+});
+
+describe("Mirror, of the program's own changes,", () => {
+  test("believes the acknowledgement, and not its own notifications", () => {
+    inOrder(DEVICE);
+    table.setDesired("peer", [tunnelRoute(2)], 0n, () => {});
+    apply({ op: "set", resource: tunnelRoute(2) });
+    expect(at(tunnelRoute(2)).inSync).toBe(true);
+    expect(at(tunnelRoute(2)).made).toBe(true);
+    mirror.hear(changed(tunnelRoute(2)));
+    expect(toDo()).toEqual([]);
+    expect(at(tunnelRoute(2)).hasDrifted).toBe(false);
+    expect(at(tunnelRoute(2)).actual).toBe(at(tunnelRoute(2)).desired);
+  });
+
+  test("forgets what it deleted", () => {
+    inOrder(DEVICE, tunnelRoute(2));
+    table.setDesired("node", [DEVICE], 0n, () => {});
+    apply({ op: "delete", resource: tunnelRoute(2) });
+    expect(table.get(resourceKey(tunnelRoute(2)))).toBeUndefined();
+    mirror.hear(gone(tunnelRoute(2)));
+    expect(table.get(resourceKey(tunnelRoute(2)))).toBeUndefined();
+  });
+
+  test("looks again at an entry that is wanted otherwise by the time it is made", () => {
+    inOrder(DEVICE);
+    table.setDesired("peer", [neighbour(2, 3)], 0n, () => {});
+    apply({ op: "set", resource: neighbour(2, 2) });
+    expect(at(neighbour(2, 2)).actual).toEqual(neighbour(2, 2));
+    expect(toDo()).toEqual([resourceKey(neighbour(2, 2))]);
+    forget();
+    table.setDesired("peer", [], 0n, () => {});
+    apply({ op: "set", resource: neighbour(2, 2) });
+    expect(at(neighbour(2, 2)).made).toBe(true);
+    expect(toDo()).toEqual([resourceKey(neighbour(2, 2))]);
+  });
+
+  test("believes a notification that came in between more than the acknowledgement", () => {
+    inOrder(DEVICE);
+    table.setDesired("peer", [neighbour(2, 2)], 0n, () => {});
+    const step: Step = { op: "set", resource: neighbour(2, 2) };
+    mirror.beginSteps(new Map([[step, resourceKey(step.resource)]]));
+    mirror.hear(changed(neighbour(2, 2)));
+    mirror.hear(changed(neighbour(2, 9)));
+    mirror.applied(at(neighbour(2, 2)), step);
+    mirror.endSteps();
+    expect(at(neighbour(2, 2)).actual).toEqual(neighbour(2, 9));
+    expect(at(neighbour(2, 2)).hasDrifted).toBe(true);
+    expect(toDo()).toEqual([resourceKey(neighbour(2, 2))]);
+  });
+
+  test("believes its own change when that came after the one of another program", () => {
+    inOrder(DEVICE, neighbour(2, 2));
+    table.setDesired("node", [DEVICE, neighbour(2, 3)], 0n, () => {});
+    const step: Step = { op: "set", resource: neighbour(2, 3) };
+    mirror.beginSteps(new Map([[step, resourceKey(step.resource)]]));
+    mirror.hear(changed(neighbour(2, 9)));
+    mirror.hear(changed(neighbour(2, 3)));
+    mirror.applied(at(neighbour(2, 3)), step);
+    mirror.endSteps();
+    expect(at(neighbour(2, 3)).inSync).toBe(true);
+    expect(at(neighbour(2, 3)).hasDrifted).toBe(false);
+  });
+
+  test("expects no notification of a change that was refused", () => {
+    inOrder(DEVICE);
+    table.setDesired("peer", [neighbour(2, 2)], 0n, () => {});
+    const step: Step = { op: "set", resource: neighbour(2, 2) };
+    mirror.beginSteps(new Map([[step, resourceKey(step.resource)]]));
+    mirror.refused(at(neighbour(2, 2)), step);
+    mirror.endSteps();
+    mirror.hear(changed(neighbour(2, 2)));
+    expect(at(neighbour(2, 2)).made).toBe(false);
+    mirror.hear(gone(neighbour(2, 2)));
+    expect(at(neighbour(2, 2)).hasDrifted).toBe(true);
+  });
+
+  test("reads the device again that it gave another MAC, set up or down, not one of another MTU", () => {
+    inOrder(DEVICE);
+    for (const from of [{ mac: mac(9) }, { up: false }]) {
+      apply({ op: "change", resource: DEVICE, from: { ...DEVICE, ...from } as Link });
+      expect(toRead()).toEqual(["flannel.1"]);
+      forget();
+    }
+    apply({ op: "change", resource: DEVICE, from: { ...DEVICE, mtuBytes: 1300 } });
+    expect(toRead()).toEqual([]);
+  });
+
+  test("reads nothing of a device that it made itself, while the kernel tells of the steps", () => {
+    inOrder();
+    table.setDesired("node", [DEVICE], 0n, () => {});
+    apply({ op: "set", resource: DEVICE });
+    mirror.hear(changed({ ...DEVICE, up: false }));
+    mirror.hear(changed(DEVICE));
+    expect(toRead()).toEqual([]);
+    expect(at(DEVICE).inSync).toBe(true);
+    mirror.hear(changed({ ...DEVICE, up: false }));
+    expect(toRead()).toEqual(["flannel.1"]);
+  });
+
+  test("looks at what waits for a device that it made or changed", () => {
+    inOrder();
+    for (
+      const step of [
+        { op: "set", resource: DEVICE },
+        { op: "change", resource: DEVICE, from: { ...DEVICE, mtuBytes: 1300 } },
+      ] as const
+    ) {
+      forget();
+      work.waitFor("flannel.1", resourceKey(tunnelRoute(2)));
+      apply(step);
+      expect(toDo()).toContain(resourceKey(tunnelRoute(2)));
+    }
+  });
+
+  test("forgets all that was on a device that it deleted", () => {
+    inOrder(DEVICE, fdb(2, 2));
+    apply({ op: "delete", resource: DEVICE });
+    expect(at(fdb(2, 2)).actual).toBeUndefined();
+    expect(toDo()).toContain(resourceKey(fdb(2, 2)));
+  });
+
+  test("does not count entries on a device that vanished during the reading as present", () => {
+    inOrder(DEVICE);
+    table.setDesired("peer", [fdb(2, 2)], 0n, () => {});
+    const step: Step = { op: "set", resource: fdb(2, 2) };
+    mirror.beginSteps(new Map([[step, resourceKey(step.resource)]]));
+    mirror.hear(gone(DEVICE));
+    mirror.applied(at(fdb(2, 2)), step);
+    mirror.endSteps();
+    expect(at(fdb(2, 2)).actual).toBeUndefined();
+    expect(toDo()).toContain(resourceKey(fdb(2, 2)));
+  });
+
+  test("reads the device again whose IPv4 address it deleted", () => {
+    inOrder(DEVICE, address(1));
+    apply({ op: "delete", resource: address(1) });
+    expect(toRead()).toEqual(["flannel.1"]);
+  });
+});
+
+describe("Mirror, of a reading,", () => {
+  test("takes over what is there, and what is there no more", () => {
+    inOrder(DEVICE, neighbour(2, 2), tunnelRoute(2));
+    mirror.beginReading();
+    mirror.takeOver([ETH0, DEVICE, neighbour(2, 9), foreignRoute(4)], OWNERSHIP.links);
+    expect(at(neighbour(2, 2)).actual).toEqual(neighbour(2, 9));
+    expect(at(tunnelRoute(2)).actual).toBeUndefined();
+    expect(table.get(resourceKey(foreignRoute(4)))).toBeUndefined();
+    expect(toDo()).toEqual([resourceKey(neighbour(2, 2)), resourceKey(tunnelRoute(2))].sort());
+  });
+
+  test("prefers a notification that came during the reading to the reading", () => {
+    inOrder(DEVICE, neighbour(2, 2), tunnelRoute(2));
+    mirror.beginReading();
+    mirror.hear(gone(neighbour(2, 2)));
+    mirror.hear(changed({ ...tunnelRoute(3), protocol: 3 }));
+    mirror.takeOver([ETH0, DEVICE, neighbour(2, 2), tunnelRoute(2)], OWNERSHIP.links);
+    expect(at(neighbour(2, 2)).actual).toBeUndefined();
+    expect(at(tunnelRoute(3)).actual).toEqual({ ...tunnelRoute(3), protocol: 3 });
+    mirror.endReading();
+    mirror.beginReading();
+    mirror.takeOver([ETH0, DEVICE, neighbour(2, 2), tunnelRoute(2)], OWNERSHIP.links);
+    expect(at(neighbour(2, 2)).inSync).toBe(true);
+    expect(table.get(resourceKey(tunnelRoute(3)))).toBeUndefined();
+  });
+
+  test("notices that a device vanished during the reading, with all its entries", () => {
+    inOrder(DEVICE, fdb(2, 2));
+    mirror.beginReading();
+    mirror.hear(gone(DEVICE));
+    mirror.hear(gone(ETH0));
+    mirror.takeOver([ETH0, DEVICE, fdb(2, 2)], OWNERSHIP.links);
+    expect(at(DEVICE).actual).toBeUndefined();
+    expect(at(fdb(2, 2)).actual).toBeUndefined();
+  });
+
+  test("is discarded when notifications were lost during it", () => {
+    mirror.beginReading();
+    expect(mirror.isReadingSpoilt).toBe(false);
+    mirror.hear({ kind: "overrun" });
+    expect(mirror.isReadingSpoilt).toBe(true);
+  });
+
+  test("of some devices says nothing of what is on others, nor of parameters", () => {
+    const other: Resource = { ...fdb(2, 2), link: "flannel-v6.1" };
+    const policy: Resource = {
+      kind: "xfrm-policy",
+      direction: "out",
+      source: tunnelRoute(1).destination,
+      destination: tunnelRoute(2).destination,
+    };
+    const fou: Resource = { kind: "fou", port: 8285, protocol: 4 };
+    inOrder(DEVICE, vxlanDevice("flannel-v6.1"), fdb(2, 2), other, ACCEPT_RA, policy, fou);
+    mirror.beginReading();
+    mirror.takeOver([ETH0, DEVICE, vxlanDevice("flannel-v6.1")], new Set(["flannel.1"]));
+    expect(at(other).inSync).toBe(true);
+    expect(at(ACCEPT_RA).inSync).toBe(true);
+    expect(at(fdb(2, 2)).actual).toBeUndefined();
+    expect(at(policy).actual).toBeUndefined();
+    expect(at(fou).actual).toBeUndefined();
+  });
+
+  test("finds a device that is gone, and reads nothing again for it", () => {
+    inOrder(DEVICE, fdb(2, 2));
+    mirror.beginReading();
+    mirror.takeOver([ETH0], new Set());
+    expect(at(DEVICE).actual).toBeUndefined();
+    expect(at(fdb(2, 2)).actual).toBeUndefined();
+  });
+
+  test("takes the right one of several entries with one key, whichever comes first", () => {
+    for (const order of [[fdb(2, 2), fdb(2, 9)], [fdb(2, 9), fdb(2, 2)]]) {
+      inOrder(DEVICE, fdb(2, 2));
+      mirror.beginReading();
+      mirror.takeOver([ETH0, DEVICE, ...order], OWNERSHIP.links);
+      expect(at(fdb(2, 2)).inSync).toBe(true);
+    }
+  });
+
+  test("takes the last of several entries with one key where none is wanted", () => {
+    inOrder(DEVICE);
+    mirror.beginReading();
+    mirror.takeOver([ETH0, DEVICE, fdb(2, 2), fdb(2, 9)], OWNERSHIP.links);
+    expect(at(fdb(2, 2)).actual).toEqual(fdb(2, 9));
+  });
+
+  test("sees that the external interface is gone or has changed", () => {
+    inOrder(DEVICE);
+    mirror.beginReading();
+    mirror.takeOver([DEVICE, { ...directRoute(2), link: "eth0" }], OWNERSHIP.links);
+    mirror.takeOver([DEVICE, { ...ETH0, up: false }], OWNERSHIP.links);
+    expect(reasons).toEqual(["it is gone", "it is there"]);
+    expect(external.link?.up).toBe(false);
+  });
+
+  test("looks for no external interface where there is none", () => {
+    inOrder(DEVICE);
+    external.rename(undefined);
+    mirror.beginReading();
+    mirror.takeOver([DEVICE, ETH0], OWNERSHIP.links);
+    expect(external.link).toBeUndefined();
+    expect(reasons).toEqual([]);
+  });
+});
+
+describe("Judge", () => {
+  const wait = (desired: Resource) => judge.blockerOf(desired, new Map());
+
+  test("lets nothing but parameters be set while the device they are on is down", () => {
+    inOrder(DEVICE);
+    mirror.hear(changed({ ...DEVICE, up: false }));
+    expect([fdb(2, 2), tunnelRoute(2), address(1)].map(wait)).toEqual(Array(3).fill("flannel.1"));
+    expect(wait(ACCEPT_RA)).toBeUndefined();
+    mirror.hear(changed(DEVICE));
+    expect([fdb(2, 2), tunnelRoute(2), address(1)].map(wait)).toEqual(Array(3).fill(undefined));
+    mirror.hear(gone(DEVICE));
+    expect([fdb(2, 2), ACCEPT_RA].map(wait)).toEqual(["flannel.1", "flannel.1"]);
+  });
+
+  test("lets nothing be set on a device of another type that has the name of ours", () => {
+    inOrder(DEVICE);
+    mirror.hear(changed({ ...ETH0, name: "flannel.1", linkKind: "bridge" }));
+    expect([fdb(2, 2), ACCEPT_RA].map(wait)).toEqual(["flannel.1", "flannel.1"]);
+  });
+
+  test("does not wait for a device that is not ours to make, nor for what has none", () => {
+    inOrder(DEVICE);
+    const { link: _, gateway: __, ...rest } = directRoute(2);
+    expect(wait({ ...rest, type: "blackhole" })).toBeUndefined();
+    expect(wait({ ...fdb(2, 2), link: "somebody.1" })).toBeUndefined();
+    expect(wait({ ...ACCEPT_RA, path: "net/ipv4/ip_forward" })).toBeUndefined();
+  });
+
+  test("waits for the external interface: routes until it is up, a vxlan device until it is there", () => {
+    inOrder(DEVICE);
+    expect([directRoute(2), DEVICE].map(wait)).toEqual([undefined, undefined]);
+    mirror.hear(changed({ ...ETH0, up: false }));
+    expect([directRoute(2), DEVICE].map(wait)).toEqual(["eth0", undefined]);
+    mirror.hear(gone(ETH0));
+    expect([directRoute(2), DEVICE].map(wait)).toEqual(["eth0", "eth0"]);
+    expect(wait({ ...DEVICE, underlay: "eth1" } as Link)).toBeUndefined();
+    const tun: Link = {
+      kind: "link",
+      type: "tun",
+      name: "flannel0",
+      mtuBytes: 1472,
+      mac: DEVICE.mac,
+      up: true,
+    };
+    expect(wait(tun)).toBeUndefined();
+  });
+
+  test("remembers its answer for a batch", () => {
+    inOrder(DEVICE);
+    const usable = new Map<string, boolean>();
+    expect(judge.blockerOf(fdb(2, 2), usable)).toBeUndefined();
+    mirror.hear(changed({ ...DEVICE, up: false }));
+    expect(judge.blockerOf(fdb(2, 2), usable)).toBeUndefined();
+    expect(judge.blockerOf(fdb(2, 2), new Map())).toBe("flannel.1");
+  });
+
+  test("deletes what is ours and unwanted when all that is wanted is known and the reading is trusted", () => {
+    inOrder(DEVICE);
+    mirror.hear(changed(tunnelRoute(9)));
+    const decision = () => judge.decide(at(tunnelRoute(9))).kind;
+    expect(decision()).toBe("keep");
+    judge.isDesiredComplete = true;
+    expect(decision()).toBe("act");
+    readings.failed("all", new Error("cannot read"));
+    expect(decision()).toBe("keep");
+    readings.succeeded("all");
+    mirror.hear(changed({ ...ETH0, name: "flannel.1", linkKind: "bridge" }));
+    expect(decision()).toBe("keep");
+  });
+
+  test("deletes what this process made, whatever the ownership says since", () => {
+    inOrder(DEVICE);
+    judge.isDesiredComplete = true;
+    const foreign: Resource = { ...directRoute(2), protocol: 4 };
+    table.setDesired("peer", [foreign], 0n, () => {});
+    apply({ op: "set", resource: foreign });
+    table.setDesired("peer", [], 0n, () => {});
+    expect(judge.decide(at(foreign)).kind).toBe("act");
+  });
+
+  test("takes over Go flannel's route, and leaves another one alone", () => {
+    inOrder(DEVICE);
+    table.setDesired("direct", [directRoute(2), directRoute(3)], 0n, () => {});
+    mirror.hear(changed(directRoute(2, 3)));
+    mirror.hear(changed(foreignRoute(3)));
+    expect(judge.decide(at(directRoute(2))).kind).toBe("act");
+    expect(judge.decide(at(directRoute(3))).kind).toBe("conflict");
+  });
+
+  test("owns nothing before it knows what is this daemon's", () => {
+    const fresh = new EntryPlanner({ table, external, readings });
+    expect(fresh.isOurs(DEVICE)).toBe(false);
+    expect(fresh.isOurs(directRoute(2))).toBe(false);
+  });
+});
