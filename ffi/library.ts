@@ -6,6 +6,7 @@
  * their SONAME: whoever opens libnl-route-3 opens libnl-3 first.
  */
 
+import { OperatorError } from "../src/base/operator_error.ts";
 import { dlopen, type FFIFunction, type Library } from "bun:ffi";
 import { closeSync, readFileSync, writeSync } from "node:fs";
 import { embeddedLibrary } from "./embedded.ts";
@@ -14,7 +15,7 @@ import { MFD_CLOEXEC } from "./linux.ts";
 import { cString } from "./memory.ts";
 
 /** A library is neither installed nor embedded, or lacks a symbol. */
-export class LibraryError extends Error {
+export class LibraryError extends OperatorError {
   override readonly name = "LibraryError";
 }
 

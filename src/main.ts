@@ -3,11 +3,12 @@
 import { assertNever } from "./base/assert_never.ts";
 import { parseCommandLine, type Subcommand } from "./cli/command_line.ts";
 import { helpText } from "./cli/help.ts";
-import type { DaemonOptions } from "./cli/daemon_options.ts";
+import type { SpawnDaemonOptions } from "./cli/daemon_options.ts";
 import { versionText } from "./cli/version.ts";
 import { RepeatedFailure } from "./log/repeated_failure.ts";
 import { createLogger } from "./log/logger.ts";
 import { limitProblem, memoryWarning } from "./process/resource_limits.ts";
+import { OperatorError } from "./base/operator_error.ts";
 import { oneLine } from "./base/quoting.ts";
 
 /** A stop that takes longer is cut off; the data plane stays in place either way. */
@@ -88,7 +89,7 @@ function selfCommand(): readonly string[] {
   return isCompiled ? [process.execPath] : [process.execPath, Bun.main];
 }
 
-async function run(options: DaemonOptions, warnings: readonly string[]): Promise<number> {
+async function run(options: SpawnDaemonOptions, warnings: readonly string[]): Promise<number> {
   const log = createLogger({ format: options.logFormat, verbosity: options.verbosity });
   for (const warning of warnings) log.warn(warning);
   const problem = limitProblem();
@@ -119,7 +120,7 @@ async function run(options: DaemonOptions, warnings: readonly string[]): Promise
     const { runDaemon } = await import("./daemon.ts");
     return await runDaemon({ options, log, stop: stop.signal });
   } catch (error) {
-    if (isFault(error)) log.error(error.message);
+    if (error instanceof OperatorError) log.error(error.message);
     else log.fatal({ err: error }, FAULT);
     return 1;
   }
@@ -135,26 +136,3 @@ function isStrayHttp2Error(error: unknown): boolean {
   const { code } = error as { readonly code?: unknown };
   return typeof code === "string" && code.startsWith("ERR_HTTP2_");
 }
-
-/** Errors whose message says what is wrong and what to do; the others show where they come from. */
-function isFault(error: unknown): error is Error {
-  return error instanceof Error && FAULTS.has(error.name);
-}
-
-const FAULTS = new Set([
-  "BackendError",
-  "ConfigError",
-  "DuplicateNodeError",
-  "DumpInterruptedError",
-  "EtcdError",
-  "HealthServerError",
-  "InterfaceSelectionError",
-  "KernelError",
-  "LibraryError",
-  "NetworkError",
-  "OutOfSubnetsError",
-  "ProcessError",
-  "StoreError",
-  "SubnetFileError",
-  "TrafficError",
-]);

@@ -5,6 +5,7 @@
  * may have side effects, and renaming over a device removes it. So the file's type is checked first.
  */
 
+import { OperatorError } from "./operator_error.ts";
 import {
   closeSync,
   constants,
@@ -19,7 +20,7 @@ import { open, rename, rm } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 
 /** The path leads to something other than a regular file, or to one that is too large. */
-export class RegularFileError extends Error {
+export class RegularFileError extends OperatorError {
   override readonly name = "RegularFileError";
 }
 

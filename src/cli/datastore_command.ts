@@ -1,9 +1,8 @@
 /** `flanneld datastore`: etcd's API from one file, and the ways in and out. See docs/datastore.md. */
 
-import { ConfigError } from "../config/config_error.ts";
 import { DatastoreError } from "../datastore/mvcc/datastore_error.ts";
+import { OperatorError } from "../base/operator_error.ts";
 import { createLogger } from "../log/logger.ts";
-import { StoreError } from "../subnet/lease_store.ts";
 import { oneLine } from "../base/quoting.ts";
 import { type DatastoreCommand, parseDatastoreCommand } from "./datastore_flags.ts";
 
@@ -73,7 +72,7 @@ export async function datastoreCommand(
     return 0;
   } catch (error) {
     if (stop.signal.aborted && error === stop.signal.reason) return 130;
-    if (!isFault(error)) throw error;
+    if (!(error instanceof OperatorError)) throw error;
     streams.err(`flanneld datastore: ${oneLine(error.message)}\n`);
     return 1;
   } finally {
@@ -82,11 +81,6 @@ export async function datastoreCommand(
 }
 
 const SIGNALS = ["SIGINT", "SIGTERM"] as const;
-
-function isFault(error: unknown): error is Error {
-  return error instanceof DatastoreError || error instanceof StoreError ||
-    error instanceof ConfigError;
-}
 
 type Action = Exclude<DatastoreCommand, { kind: "help" | "error" }>;
 

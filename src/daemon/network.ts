@@ -3,6 +3,7 @@
  * everybody else's leases turned into entries as they come and go.
  */
 
+import { OperatorError } from "../base/operator_error.ts";
 import { mapFamilies } from "../addr/family.ts";
 import { type Prefix, prefixLength } from "../addr/prefix.ts";
 import type { Backend } from "../overlay/backend.ts";
@@ -11,7 +12,7 @@ import { blackholeRoutes } from "../overlay/blackhole_routes.ts";
 import { removeOrphans } from "../overlay/orphans.ts";
 import { OverlayController } from "../overlay/overlay_controller.ts";
 import { ReachabilitySource } from "../overlay/peer_reachability.ts";
-import { type DaemonOptions, givenAddresses } from "../cli/daemon_options.ts";
+import { givenAddresses, type SpawnDaemonOptions } from "../cli/daemon_options.ts";
 import type { NetworkConfig } from "../config/network_config.ts";
 import { readInterfaces } from "../host/host_interfaces.ts";
 import { RateLimitedWarnings } from "../log/rate_limited_warnings.ts";
@@ -35,7 +36,7 @@ import { IdentityWatch } from "./identity_watch.ts";
 import type { Readiness } from "./readiness.ts";
 
 export interface NetworkOptions {
-  readonly options: DaemonOptions;
+  readonly options: SpawnDaemonOptions;
   readonly config: NetworkConfig;
   readonly backend: Backend;
   readonly external: ExternalInterface;
@@ -53,7 +54,7 @@ const FILE_RETRY_MS = 5000;
 const MAX_PROBLEMS = 20;
 
 /** The kernel does not take what this node needs. */
-export class NetworkError extends Error {
+export class NetworkError extends OperatorError {
   override readonly name = "NetworkError";
 }
 
@@ -81,7 +82,7 @@ export class Network implements AsyncDisposable {
 
   /**
    * Puts rules and the node's own entries in, and writes the subnet file. Throws `NetworkError` or
-   * `TrafficError`.
+   * `FirewallError`.
    */
   static async start(options: NetworkOptions, stop: AbortSignal): Promise<Network> {
     const network = new Network(options);

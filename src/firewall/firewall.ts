@@ -33,7 +33,7 @@ export interface FirewallOptions
 
 /**
  * Opens the system for the mode; its rules come with `setRules`. The other mode's rules are removed
- * once ours are in. Throws `TrafficError`, with the package to install, when the system is missing.
+ * once ours are in. Throws `FirewallError`, with the package to install, when the system is missing.
  */
 export async function createFirewallManager(options: FirewallOptions): Promise<FirewallManager> {
   const { mode, programs = IPTABLES_PROGRAMS, othersPeriodMs: periodMs, ...rest } = options;

@@ -1,5 +1,6 @@
 /** The port to a system that holds the rules: iptables or nftables. */
 
+import { OperatorError } from "../base/operator_error.ts";
 import type { Family } from "../addr/ip.ts";
 import type { Prefix } from "../addr/prefix.ts";
 import type { FamilyRules } from "./firewall_rules.ts";
@@ -9,7 +10,7 @@ export interface RuleTarget extends Disposable {
   readonly name: string;
   /**
    * Makes the system hold these rules, atomically for each table, and returns whether it had to be
-   * changed; a system that holds them already is only read. Throws `TrafficError`, and
+   * changed; a system that holds them already is only read. Throws `FirewallError`, and
    * `UnreadableTableError` if a retry cannot help.
    */
   ensure(request: EnsureRequest): Promise<boolean>;
@@ -43,8 +44,8 @@ export interface NftChange {
 }
 
 /** Rules cannot be read or written: what, why, what to do. */
-export class FirewallError extends Error {
-  override readonly name = "TrafficError";
+export class FirewallError extends OperatorError {
+  override readonly name = "FirewallError";
 }
 
 /**

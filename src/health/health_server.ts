@@ -1,5 +1,6 @@
 /** `/healthz` and `/readyz` over HTTP, for kubelet and other supervisors. */
 
+import { OperatorError } from "../base/operator_error.ts";
 import { familyOf, type IpAddress } from "../addr/ip.ts";
 import { oneLine } from "../base/quoting.ts";
 
@@ -16,7 +17,7 @@ export interface HealthServer extends Disposable {
 }
 
 /** The address cannot be listened on. */
-export class HealthServerError extends Error {
+export class HealthServerError extends OperatorError {
   override readonly name = "HealthServerError";
 }
 

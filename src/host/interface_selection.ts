@@ -7,6 +7,7 @@
  * route.
  */
 
+import { OperatorError } from "../base/operator_error.ts";
 import { familiesOf, type PerFamily } from "../addr/family.ts";
 import { type Family, familyOf, type IpAddress, isLinkLocal, whyNotUnicast } from "../addr/ip.ts";
 import { type Prefix, prefixContainsAddress } from "../addr/prefix.ts";
@@ -71,7 +72,7 @@ export interface Selection {
 }
 
 /** No interface fits. The message says what was tried, and which interfaces there are. */
-export class InterfaceSelectionError extends Error {
+export class InterfaceSelectionError extends OperatorError {
   override readonly name = "InterfaceSelectionError";
 }
 

@@ -3,6 +3,7 @@
  * folder implements it over libnl; tests implement it in memory.
  */
 
+import { OperatorError } from "../base/operator_error.ts";
 import type { Family, IpAddress } from "../addr/ip.ts";
 import type { Link, Resource, ResourceKind } from "../state/resource.ts";
 import type { Step } from "../state/step.ts";
@@ -88,7 +89,7 @@ export type WireguardSupport = "kernel" | { readonly userspace: string };
 export type StepResult = KernelError | undefined;
 
 /** The kernel refused an operation. */
-export class KernelError extends Error {
+export class KernelError extends OperatorError {
   override readonly name: string = "KernelError";
   /** Errno name as errno(3) spells it, such as `EEXIST`. */
   readonly code: string;

@@ -57,7 +57,7 @@ export interface Backend {
   readonly identity?: DeviceIdentity;
   /** Its device gets one route for the whole network, including unused subnets. */
   readonly routesNetwork?: true;
-  /** Whether `peer` depends on `PeerFacts`; they cost a kernel look-up for each peer. */
+  /** Whether `peer` depends on `PeerReachability`; they cost a kernel look-up for each peer. */
   readonly needsReachability: boolean;
   /** What in the kernel belongs to this backend, present or stale. */
   ownership(external: ExternalInterface): Ownership;
@@ -70,7 +70,7 @@ export interface Backend {
   externalProblem?(external: ExternalInterface): string | undefined;
   /** The entries that do not depend on peers: devices and their addresses. */
   node(input: NodeInput): Resource[];
-  /** The entries for one peer. Throws `ImplausibleLeaseError` with the reason to ignore the peer. */
+  /** The entries for one peer. Throws `InvalidPeerError` with the reason to ignore the peer. */
   peer(peer: Lease, input: NodeInput, facts: PeerReachability): Resource[];
   /** What it keeps outside the kernel's tables. */
   readonly target?: BackendTarget;
@@ -99,5 +99,5 @@ export const UNKNOWN_REACHABILITY: PeerReachability = { direct: {}, path: {} };
 
 /** A peer's lease that must not be turned into kernel entries. */
 export class InvalidPeerError extends Error {
-  override readonly name = "ImplausibleLeaseError";
+  override readonly name = "InvalidPeerError";
 }

@@ -4,6 +4,7 @@
  * target repairs its own drift and retries its own failures.
  */
 
+import { OperatorError } from "../base/operator_error.ts";
 import type { Lease } from "../subnet/lease.ts";
 import type { NodeInput } from "./backend.ts";
 
@@ -29,6 +30,6 @@ export interface BackendTarget extends AsyncDisposable {
 }
 
 /** The backend cannot work on this machine as it is. The message says what to do. */
-export class BackendError extends Error {
+export class BackendError extends OperatorError {
   override readonly name = "BackendError";
 }

@@ -34,7 +34,7 @@ export interface EntryStore {
   removeOwner(owner: string): void;
 }
 
-/** Answers how a peer is reached; `PeerFactsSource` is one. */
+/** Answers how a peer is reached; `ReachabilitySource` is one. */
 export interface ReachabilityOf {
   of(peer: Lease): Promise<PeerReachability>;
   forget(peer: Lease): void;

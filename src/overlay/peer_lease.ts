@@ -1,4 +1,4 @@
-/** Reads what another node's lease says; what does not make sense is an `ImplausibleLeaseError`. */
+/** Reads what another node's lease says; what does not make sense is an `InvalidPeerError`. */
 
 import type { Family, IpAddress } from "../addr/ip.ts";
 import type { Lease } from "../subnet/lease.ts";

@@ -3,6 +3,7 @@
  * group of its own, and is killed with everything it started.
  */
 
+import { OperatorError } from "../base/operator_error.ts";
 import { findProgram, packageOf, programEnvironment } from "./programs.ts";
 
 export interface RunOptions {
@@ -27,7 +28,7 @@ export interface RunResult {
 export type ProcessFault = "not found" | "cannot start" | "timeout" | "killed" | "output too large";
 
 /** A program that did not come to its own end. */
-export class ProcessError extends Error {
+export class ProcessError extends OperatorError {
   override readonly name = "ProcessError";
   readonly program: string;
   readonly fault: ProcessFault;

@@ -1,5 +1,6 @@
 /** The port to the datastore that holds the network's configuration and every node's subnet. */
 
+import { OperatorError } from "../base/operator_error.ts";
 import type { NetworkConfig } from "../config/network_config.ts";
 import type { PerFamily } from "../addr/family.ts";
 import type { IpAddress } from "../addr/ip.ts";
@@ -83,7 +84,7 @@ export interface OwnLease extends AsyncDisposable {
 }
 
 /** The store cannot be reached or refused the call. */
-export class StoreError extends Error {
+export class StoreError extends OperatorError {
   override readonly name: string = "StoreError";
 }
 

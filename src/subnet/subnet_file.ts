@@ -3,6 +3,7 @@
  * subnet. Lines of `NAME=value`, as systemd's EnvironmentFile= and `.` of a shell take them.
  */
 
+import { OperatorError } from "../base/operator_error.ts";
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import ini from "ini";
@@ -49,7 +50,7 @@ export function readSubnetFile(
 }
 
 /** `--subnet-file` is not a path where a file can be written. */
-export class SubnetFileError extends Error {
+export class SubnetFileError extends OperatorError {
   override readonly name = "SubnetFileError";
 }
 

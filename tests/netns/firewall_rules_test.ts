@@ -474,7 +474,7 @@ test("a missing iptables is named with its package", async () => {
   };
   await using driver = await Driver.start(namespace, { programs });
   expect(driver.first.failure).toBe(
-    "TrafficError: cannot use iptables: cannot run /nowhere/iptables-save: " +
+    "FirewallError: cannot use iptables: cannot run /nowhere/iptables-save: " +
       "there is no such program (Debian package iptables)",
   );
 });
@@ -484,7 +484,7 @@ test("a missing libnftables and nft are named with their packages", async () => 
   const options = { mode: "nftables", withoutLibnftables: true, nft: "/nowhere/nft" } as const;
   await using driver = await Driver.start(namespace, options);
   expect(driver.first.failure).toStartWith(
-    "TrafficError: cannot use nftables: there is neither libnftables (Debian package " +
+    "FirewallError: cannot use nftables: there is neither libnftables (Debian package " +
       "libnftables1) nor the program nft (package nftables)",
   );
 });

@@ -80,7 +80,7 @@ export class EtcdServer implements AsyncDisposable {
   }
 
   /** `flags` complete the member's own by the cluster it belongs to. */
-  constructor(member: EtcdMember, flags: readonly string[]) {
+  constructor(member: LabEtcdMember, flags: readonly string[]) {
     this.url = member.url;
     this.port = member.clientPort;
     this.#options = member.options;
@@ -265,7 +265,7 @@ export class EtcdCluster implements AsyncDisposable {
   }
 }
 
-interface EtcdMember {
+interface LabEtcdMember {
   readonly name: string;
   readonly url: string;
   readonly peerUrl: string;
@@ -278,7 +278,7 @@ function newMember(
   name: string,
   { clientPort, peerPort }: { clientPort: number; peerPort: number },
   options: EtcdServerOptions,
-): EtcdMember {
+): LabEtcdMember {
   const { tls, host = "127.0.0.1", flags = [], watchProgressSeconds } = options;
   const url = `${tls ? "https" : "http"}://${host}:${clientPort}`;
   const peerUrl = `http://127.0.0.1:${peerPort}`;
@@ -307,7 +307,7 @@ function newMember(
 const FROM_SOURCE = [process.execPath, join(import.meta.dir, "../../src/main.ts")];
 
 /** What the datastore knows of an etcd member's options. */
-function datastoreFlags({ options, clientPort }: EtcdMember): string[] {
+function datastoreFlags({ options, clientPort }: LabEtcdMember): string[] {
   const { tls, host = "127.0.0.1", flags = [], watchProgressSeconds } = options;
   return [
     `--listen=${host}:${clientPort}`,

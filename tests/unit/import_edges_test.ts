@@ -11,7 +11,7 @@ const ROOT = new URL("../../", import.meta.url).pathname;
 
 /** An edge that carries types only is marked `type`: nothing of the target runs in the source. */
 const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
-  ffi: {},
+  ffi: { base: "its errors are the operator's" },
   base: {},
   addr: {},
   config: {
@@ -19,7 +19,10 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     base: "unknown keys are reported with the nearest known one",
   },
   log: { base: "text from outside is cut and escaped; repeated lines are counted by a clock" },
-  process: { ffi: "the kernel knows which process listens at a socket" },
+  process: {
+    base: "its errors are the operator's",
+    ffi: "the kernel knows which process listens at a socket",
+  },
   health: {
     addr: "the listen address",
     base: "text from outside is escaped",
@@ -106,7 +109,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     process: "iptables-restore, and nft where libnftables is missing",
   },
   "datastore/mvcc": {
-    "type base": "leases expire",
+    base: "leases expire; its errors are the operator's",
     "etcd/api": "requests and answers",
     "type log": "compaction and repairs are logged",
   },
@@ -148,7 +151,6 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     host: "--iface-regex is checked when it is read",
     lab: "the subcommand",
     log: "--log-format, and the datastore's log",
-    subnet: "its errors end the subcommand with one line",
   },
   daemon: {
     addr: "networks of the host",

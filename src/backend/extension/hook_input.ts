@@ -52,7 +52,7 @@ export function hookVariables(subject: HookSubject): HookVariables {
   return values as HookVariables;
 }
 
-/** What the commands for a peer are told. Throws `ImplausibleLeaseError`. */
+/** What the commands for a peer are told. Throws `InvalidPeerError`. */
 export function peerInput(peer: Lease, networks: PerFamily<FamilyNetwork>): HookInput {
   requireBackendType(peer, "extension");
   const families = familiesOf(networks).filter((family) => peer.subnets[family] !== undefined);

@@ -25,7 +25,7 @@ export interface PeerData {
 
 /**
  * What the lease says for each family of `families` that it has a subnet of. Throws
- * `ImplausibleLeaseError`.
+ * `InvalidPeerError`.
  */
 export function readPeerData(
   peer: Lease,

@@ -48,7 +48,7 @@ export interface TableGap {
   readonly whyUnknown?: string;
 }
 
-/** Throws `TrafficError` when nothing can be read at all. */
+/** Throws `FirewallError` when nothing can be read at all. */
 export async function readIptables(request: ReadRequest): Promise<IptablesSnapshot> {
   const { tables, unreadable } = await readTables(request);
   const state = new Map(tables);
@@ -148,7 +148,7 @@ const RUN_TIMEOUT_MS = 20_000;
 /** A node with 100 000 rules of other programs must not be too large to look at. */
 const MAX_SAVE_BYTES = 256 * 1024 * 1024;
 
-/** Runs one of iptables' programs to its end, whatever its status. Throws `TrafficError`. */
+/** Runs one of iptables' programs to its end, whatever its status. Throws `FirewallError`. */
 export async function runIptables(
   program: string,
   args: readonly string[],

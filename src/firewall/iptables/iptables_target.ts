@@ -31,7 +31,7 @@ export const IPTABLES_PROGRAMS: IptablesPrograms = {
 };
 
 /**
- * Finds out which kind of iptables this is: one starts a program. Throws `TrafficError` where
+ * Finds out which kind of iptables this is: one starts a program. Throws `FirewallError` where
  * iptables is missing, with the package that has it.
  */
 export async function openIptables(

@@ -12,7 +12,7 @@ import { ProcessError, run } from "../../process/process.ts";
 import { findProgram } from "../../process/programs.ts";
 import { FirewallError } from "../rule_target.ts";
 
-/** Performs nft(8) commands. Both methods throw `TrafficError`. */
+/** Performs nft(8) commands. Both methods throw `FirewallError`. */
 export interface NftRunner {
   readonly name: string;
   /** What one command, such as `list tables`, prints as JSON. */
@@ -21,7 +21,7 @@ export interface NftRunner {
   apply(commands: string): Promise<void>;
 }
 
-/** libnftables, else `nft`; throws `TrafficError` where there is neither, with their packages. */
+/** libnftables, else `nft`; throws `FirewallError` where there is neither, with their packages. */
 export function findNftRunner(
   { library = libnftablesRunner, program = "nft" }: {
     readonly library?: () => NftRunner;

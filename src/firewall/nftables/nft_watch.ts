@@ -25,7 +25,7 @@ export interface NftWatchListener {
   failed(error: Error): void;
 }
 
-/** Watches this network namespace's rules until disposed. Throws `TrafficError`. */
+/** Watches this network namespace's rules until disposed. Throws `FirewallError`. */
 export async function watchNftables(
   listener: NftWatchListener,
   receiveBufferBytes: number = RECEIVE_BUFFER_BYTES,

@@ -18,7 +18,7 @@ import {
   type RuleTarget,
 } from "../rule_target.ts";
 
-/** Throws `TrafficError` where there is neither libnftables nor `nft`, with their packages. */
+/** Throws `FirewallError` where there is neither libnftables nor `nft`, with their packages. */
 export function openNftables(runner: NftRunner = findNftRunner()): RuleTarget {
   return {
     name: `nftables (${runner.name})`,

@@ -516,7 +516,7 @@ function mapEvents<T, U>(events: AsyncIterable<T>, map: (event: T) => U): AsyncI
   };
 }
 
-/** A lease of this node; one with another address has all fields of `FormerLease`. */
+/** A lease of this node; one with another address has all fields of `PreviousLease`. */
 type OwnRecord = Pick<PreviousLease, "record" | "guards"> & Partial<PreviousLease>;
 
 /** The lower, the better. */

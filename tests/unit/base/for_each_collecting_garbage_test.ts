@@ -2,14 +2,14 @@ import { expect, test } from "bun:test";
 import { fullGC, heapStats } from "bun:jsc";
 import { forEachCollectingGarbage } from "../../../src/base/for_each_collecting_garbage.ts";
 
-test("visitInPortions visits each once, in order", () => {
+test("forEachCollectingGarbage visits each once, in order", () => {
   const items = Array.from({ length: 2500 }, (_, index) => index);
   const visited: number[] = [];
   forEachCollectingGarbage(new Set(items), (item) => visited.push(item));
   expect(visited).toEqual(items);
 });
 
-test("visitInPortions collects garbage after each thousand", () => {
+test("forEachCollectingGarbage collects garbage after each thousand", () => {
   // The number of objects is counted by a collection, and stays the same until the next.
   fullGC();
   const kept: object[] = [];

@@ -11,7 +11,7 @@ const IPV4_MASQUERADE = [
   "from not 10.5.0.0/16 to 10.5.0.0/16 masquerade fully-random",
 ];
 
-test("trafficRules() gives the six masquerading rules and the two forwarding rules in order", () => {
+test("firewallRules() gives the six masquerading rules and the two forwarding rules in order", () => {
   const rules = rulesFor()[4];
   expect(rules?.masquerade.map(ruleText)).toEqual(IPV4_MASQUERADE);
   expect(rules?.forward.map(ruleText)).toEqual([
@@ -20,7 +20,7 @@ test("trafficRules() gives the six masquerading rules and the two forwarding rul
   ]);
 });
 
-test("trafficRules() leaves IPv6 multicast alone by its own prefix", () => {
+test("firewallRules() leaves IPv6 multicast alone by its own prefix", () => {
   expect(rulesFor()[6]?.masquerade.map(ruleText)).toEqual([
     "mark 0x4000/0x4000 return",
     "from 2001:cafe:42:1::/64 to 2001:cafe:42::/56 return",
@@ -31,12 +31,12 @@ test("trafficRules() leaves IPv6 multicast alone by its own prefix", () => {
   ]);
 });
 
-test("trafficRules() makes rules for the enabled families only", () => {
+test("firewallRules() makes rules for the enabled families only", () => {
   const rules = rulesFor({ families: { 4: { network: NETWORK4, subnet: SUBNET4 } } });
   expect(Object.keys(rules)).toEqual(["4"]);
 });
 
-test("trafficRules() has no masquerading without --ip-masq and no forwarding when that is off", () => {
+test("firewallRules() has no masquerading without --ip-masq and no forwarding when that is off", () => {
   const rules = rulesFor({ ipMasq: false, forward: false })[4];
   expect(rules).toEqual({ network: NETWORK4, masquerade: [], forward: [] });
 });

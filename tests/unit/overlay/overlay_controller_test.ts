@@ -112,7 +112,7 @@ function farLease(n: number, type: string): Lease {
   return { ...near, attributes: { ...near.attributes, publicAddresses } };
 }
 
-describe("NetworkProjector", () => {
+describe("OverlayController", () => {
   test("makes the node and each lease an owner of their entries", async () => {
     const projector = await projectorFor("vxlan");
     projector.applyChanges([put(lease(2, "vxlan", [4])), put(lease(3, "vxlan", [4]))]);
@@ -602,7 +602,7 @@ describe("NetworkProjector", () => {
   });
 });
 
-describe("PeerFactsSource", () => {
+describe("ReachabilitySource", () => {
   let changes: number;
   let source: ReachabilitySource;
 

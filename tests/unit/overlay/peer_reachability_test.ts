@@ -66,7 +66,7 @@ async function asksAgainAfter(event: () => void): Promise<boolean> {
   return asked.length > 0;
 }
 
-describe("PeerFactsSource", () => {
+describe("ReachabilitySource", () => {
   test.each<[string, RouteLookup, boolean, string]>([
     ["on our network", { link: "eth0", local: false }, true, "dev eth0"],
     [

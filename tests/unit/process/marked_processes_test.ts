@@ -21,7 +21,7 @@ async function sleeping(nap: string): Promise<number> {
   return Number((await run("pgrep", ["-f", "-c", `^sleep ${nap}$`])).stdout);
 }
 
-test("killMarked() ends what has the mark, in every session, and nothing else", async () => {
+test("killOrphans() ends what has the mark, in every session, and nothing else", async () => {
   const [ours, mine] = [crypto.randomUUID(), crypto.randomUUID()];
   const nap = newNap();
   const [left, other] = [start(ours, pair(nap)), start(mine, pair(nap))];
@@ -33,7 +33,7 @@ test("killMarked() ends what has the mark, in every session, and nothing else", 
   expect(await other.exited).toBe(137);
 });
 
-test("killMarked() ends what was started while it looked", async () => {
+test("killOrphans() ends what was started while it looked", async () => {
   for (let attempt = 0; attempt < 5; attempt++) {
     const mark = crypto.randomUUID();
     const nap = newNap();

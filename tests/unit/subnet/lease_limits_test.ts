@@ -34,7 +34,7 @@ function lease(address: string | undefined, subnet = "10.5.2.0/24"): Lease {
   };
 }
 
-describe("whyImplausible()", () => {
+describe("whyInvalid()", () => {
   test("misses the public address of a subnet's family", () => {
     expect(whyInvalid(lease(undefined), RULES)).toBe("it has no public IPv4 address");
     expect(whyInvalid(lease("192.0.2.1"), RULES)).toBeUndefined();

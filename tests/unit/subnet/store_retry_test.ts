@@ -97,7 +97,7 @@ describe("untilStoreAnswers()", () => {
   });
 });
 
-describe("SpareLease", () => {
+describe("UnusedLease", () => {
   let granted: number[];
   let revoked: bigint[];
   let etcd: Etcd;

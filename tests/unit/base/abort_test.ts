@@ -1,0 +1,41 @@
+import { expect, test } from "bun:test";
+import { unlessAborted, whenAborted } from "../../../src/base/abort.ts";
+
+test("whenAborted() resolves at the abort", async () => {
+  const stop = new AbortController();
+  let isResolved = false;
+  const aborted = whenAborted(stop.signal).then(() => isResolved = true);
+  await Bun.sleep(1);
+  expect(isResolved).toBe(false);
+  stop.abort();
+  await aborted;
+  expect(isResolved).toBe(true);
+});
+
+test("whenAborted() resolves for a signal that has aborted already", async () => {
+  await whenAborted(AbortSignal.abort());
+});
+
+test("unlessAborted() gives the result of the promise", async () => {
+  expect(await unlessAborted(Promise.resolve(7), new AbortController().signal)).toBe(7);
+});
+
+test("unlessAborted() throws the reason of the signal, before or during the wait", async () => {
+  const reason = new Error("stopped");
+  const forever = new Promise<void>(() => undefined);
+  await expect(unlessAborted(forever, AbortSignal.abort(reason))).rejects.toBe(reason);
+  const stop = new AbortController();
+  const waiting = unlessAborted(forever, stop.signal);
+  stop.abort(reason);
+  await expect(waiting).rejects.toBe(reason);
+});
+
+test("unlessAborted() handles the failure of a promise that comes too late", async () => {
+  const late = Promise.withResolvers<void>();
+  const stop = new AbortController();
+  const waiting = unlessAborted(late.promise, stop.signal);
+  stop.abort(new Error("stopped"));
+  await expect(waiting).rejects.toThrow("stopped");
+  late.reject(new Error("late"));
+  await Bun.sleep(1);
+});
