@@ -13,7 +13,7 @@ import type { Prefix } from "./addr/prefix.ts";
 import type { Backend, BackendModule } from "./overlay/backend.ts";
 import type { ExternalInterface } from "./host/external_interface.ts";
 import { loadBackend } from "./backend/backend_registry.ts";
-import { describeOptions, givenAddresses, type SpawnDaemonOptions } from "./cli/daemon_options.ts";
+import { describeOptions, givenAddresses, type DaemonOptions } from "./cli/daemon_options.ts";
 import { versionText } from "./cli/version.ts";
 import { ConfigError } from "./config/config_error.ts";
 import {
@@ -49,7 +49,7 @@ import { systemClock } from "./base/clock.ts";
 import { bridgeNetfilterProblem, FirewallError } from "./firewall/firewall.ts";
 
 export interface DaemonContext {
-  readonly options: SpawnDaemonOptions;
+  readonly options: DaemonOptions;
   readonly log: Log;
   /** Aborted by SIGTERM and SIGINT. */
   readonly stop: AbortSignal;
@@ -117,7 +117,7 @@ export async function runDaemon(context: DaemonContext): Promise<number> {
 }
 
 interface JoinContext {
-  readonly options: SpawnDaemonOptions;
+  readonly options: DaemonOptions;
   readonly config: NetworkConfig;
   readonly module: BackendModule;
   readonly kernel: NetlinkKernel;

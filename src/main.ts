@@ -3,7 +3,7 @@
 import { assertNever } from "./base/assert_never.ts";
 import { parseCommandLine, type Subcommand } from "./cli/command_line.ts";
 import { helpText } from "./cli/help.ts";
-import type { SpawnDaemonOptions } from "./cli/daemon_options.ts";
+import type { DaemonOptions } from "./cli/daemon_options.ts";
 import { versionText } from "./cli/version.ts";
 import { RepeatedFailure } from "./log/repeated_failure.ts";
 import { createLogger } from "./log/logger.ts";
@@ -89,7 +89,7 @@ function selfCommand(): readonly string[] {
   return isCompiled ? [process.execPath] : [process.execPath, Bun.main];
 }
 
-async function run(options: SpawnDaemonOptions, warnings: readonly string[]): Promise<number> {
+async function run(options: DaemonOptions, warnings: readonly string[]): Promise<number> {
   const log = createLogger({ format: options.logFormat, verbosity: options.verbosity });
   for (const warning of warnings) log.warn(warning);
   const problem = limitProblem();

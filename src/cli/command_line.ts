@@ -4,13 +4,13 @@ import { nearestWord } from "../base/nearest_word.ts";
 import { environmentName, type Flag, FLAGS } from "./flag_table.ts";
 import { type GivenFlag, scanFlags, withoutLeadingBlanks } from "./flag_syntax.ts";
 import { readBoolean } from "./flag_values.ts";
-import type { SpawnDaemonOptions } from "./daemon_options.ts";
+import type { DaemonOptions } from "./daemon_options.ts";
 
 export type CommandLine =
   /** Run the daemon. The warnings are one line each, for the log. */
   | {
     readonly kind: "run";
-    readonly options: SpawnDaemonOptions;
+    readonly options: DaemonOptions;
     readonly warnings: readonly string[];
   }
   | { readonly kind: "help" }
@@ -112,7 +112,7 @@ function readOptions(flags: readonly GivenFlag[], env: Environment): CommandLine
     }
     options[key] = value;
   }
-  const command = checkTogether(options as SpawnDaemonOptions, env);
+  const command = checkTogether(options as DaemonOptions, env);
   if (command.kind !== "run") return command;
   return { ...command, warnings: [...emptyWarnings(flags), ...command.warnings] };
 }
@@ -134,7 +134,7 @@ function givenTexts(
 }
 
 /** The rules that concern more than one flag. */
-function checkTogether(options: SpawnDaemonOptions, env: Environment): CommandLine {
+function checkTogether(options: DaemonOptions, env: Environment): CommandLine {
   if ((options.etcdKeyFile === "") !== (options.etcdCertFile === "")) {
     const [given, missing] = options.etcdKeyFile === ""
       ? ["--etcd-certfile", "--etcd-keyfile"]
@@ -155,7 +155,7 @@ function emptyWarnings(flags: readonly GivenFlag[]): string[] {
     .map((name) => `--${name} is empty and has no effect; leave it out, or name an interface`);
 }
 
-function warnings(options: SpawnDaemonOptions, env: Environment): string[] {
+function warnings(options: DaemonOptions, env: Environment): string[] {
   const lines: string[] = [];
   for (
     const [name, value] of [["vmodule", options.vmodule], [

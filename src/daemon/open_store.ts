@@ -1,7 +1,7 @@
 /** Opens the datastore that the flags name. */
 
 import { hostname } from "node:os";
-import type { SpawnDaemonOptions } from "../cli/daemon_options.ts";
+import type { DaemonOptions } from "../cli/daemon_options.ts";
 import { ConfigError } from "../config/config_error.ts";
 import { readInterfaces } from "../host/host_interfaces.ts";
 import type { Log } from "../log/log.ts";
@@ -20,7 +20,7 @@ export interface OpenedStore {
 }
 
 /** Connects at the first call. Throws `ConfigError` for flags that cannot work. */
-export function openStore(options: SpawnDaemonOptions, host: HostNetwork, log: Log): OpenedStore {
+export function openStore(options: DaemonOptions, host: HostNetwork, log: Log): OpenedStore {
   if (options.kubeSubnetManager) {
     throw new ConfigError(
       "--kube-subnet-mgr: this version keeps its leases in etcd only; leave the flag out and set --etcd-endpoints",

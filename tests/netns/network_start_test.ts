@@ -7,7 +7,7 @@ import { join } from "node:path";
 import type { ExternalInterface } from "../../src/host/external_interface.ts";
 import { loadBackend } from "../../src/backend/backend_registry.ts";
 import { parseCommandLine } from "../../src/cli/command_line.ts";
-import type { SpawnDaemonOptions } from "../../src/cli/daemon_options.ts";
+import type { DaemonOptions } from "../../src/cli/daemon_options.ts";
 import { ExcludedAddresses } from "../../src/host/excluded_addresses.ts";
 import { Readiness } from "../../src/daemon/readiness.ts";
 import { createNotifier } from "../../src/health/sd_notify.ts";
@@ -87,7 +87,7 @@ function ownLease(lease: Lease): OwnLease {
   };
 }
 
-function optionsOf(flags: readonly string[]): SpawnDaemonOptions {
+function optionsOf(flags: readonly string[]): DaemonOptions {
   const command = parseCommandLine(flags, {});
   if (command.kind !== "run") throw new Error(`${flags} is no start of the daemon`);
   return command.options;

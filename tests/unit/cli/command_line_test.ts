@@ -4,9 +4,9 @@ import { readFileSync } from "node:fs";
 import { type CommandLine, parseCommandLine } from "../../../src/cli/command_line.ts";
 import { environmentName, FLAGS } from "../../../src/cli/flag_table.ts";
 import { flagsPage, helpText } from "../../../src/cli/help.ts";
-import { describeOptions, type SpawnDaemonOptions } from "../../../src/cli/daemon_options.ts";
+import { describeOptions, type DaemonOptions } from "../../../src/cli/daemon_options.ts";
 
-function run(argv: string[], env: Record<string, string> = {}): SpawnDaemonOptions {
+function run(argv: string[], env: Record<string, string> = {}): DaemonOptions {
   const result = parseCommandLine(argv, env);
   if (result.kind !== "run") throw new Error(`expected a run, got ${JSON.stringify(result)}`);
   return result.options;
@@ -47,7 +47,7 @@ describe("defaults", () => {
       ipBlackholeRoute: false,
       iptablesResyncSeconds: 5,
       iptablesForwardRules: true,
-      healthzIp: "0.0.0.0" as SpawnDaemonOptions["healthzIp"],
+      healthzIp: "0.0.0.0" as DaemonOptions["healthzIp"],
       healthzPort: 0,
       verbosity: 0,
       logFormat: "text",
@@ -244,7 +244,7 @@ describe("environment", () => {
       const env = flag.name === "etcd-keyfile" || flag.name === "etcd-certfile"
         ? { FLANNELD_ETCD_KEYFILE: chosen, FLANNELD_ETCD_CERTFILE: chosen }
         : { [environmentName(flag.name)]: chosen };
-      expect(run([], env)[key as keyof SpawnDaemonOptions]).not.toEqual(flag.initial);
+      expect(run([], env)[key as keyof DaemonOptions]).not.toEqual(flag.initial);
     }
   });
 });
