@@ -13,7 +13,7 @@ import type { Prefix } from "./addr/prefix.ts";
 import type { Backend, BackendModule } from "./overlay/backend.ts";
 import type { ExternalInterface } from "./host/external_interface.ts";
 import { loadBackend } from "./backend/backend_registry.ts";
-import { describeOptions, givenAddresses, type DaemonOptions } from "./cli/daemon_options.ts";
+import { type DaemonOptions, describeOptions, givenAddresses } from "./cli/daemon_options.ts";
 import { versionText } from "./cli/version.ts";
 import { ConfigError } from "./config/config_error.ts";
 import {

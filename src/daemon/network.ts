@@ -12,7 +12,7 @@ import { blackholeRoutes } from "../overlay/blackhole_routes.ts";
 import { removeOrphans } from "../overlay/orphans.ts";
 import { OverlayController } from "../overlay/overlay_controller.ts";
 import { ReachabilitySource } from "../overlay/peer_reachability.ts";
-import { givenAddresses, type DaemonOptions } from "../cli/daemon_options.ts";
+import { type DaemonOptions, givenAddresses } from "../cli/daemon_options.ts";
 import type { NetworkConfig } from "../config/network_config.ts";
 import { readInterfaces } from "../host/host_interfaces.ts";
 import { RateLimitedWarnings } from "../log/rate_limited_warnings.ts";

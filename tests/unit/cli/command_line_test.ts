@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { type CommandLine, parseCommandLine } from "../../../src/cli/command_line.ts";
 import { environmentName, FLAGS } from "../../../src/cli/flag_table.ts";
 import { flagsPage, helpText } from "../../../src/cli/help.ts";
-import { describeOptions, type DaemonOptions } from "../../../src/cli/daemon_options.ts";
+import { type DaemonOptions, describeOptions } from "../../../src/cli/daemon_options.ts";
 
 function run(argv: string[], env: Record<string, string> = {}): DaemonOptions {
   const result = parseCommandLine(argv, env);
