@@ -1,6 +1,6 @@
 /**
- * Which folder may import which, each with its reason. A new edge is added here, with
- * its reason, in the commit that needs it.
+ * Which folder may import which, each with its reason, and by which files a folder is entered. A new
+ * edge or door is added here, with its reason, in the commit that needs it.
  */
 
 import { describe, expect, test } from "bun:test";
@@ -190,6 +190,21 @@ const NESTED_ROOMS: readonly string[] = [
   "subnet/etcd",
 ];
 
+/**
+ * The files of a folder below `src` that files outside of it may import (`src/daemon.ts` is inside
+ * `daemon`). A nested room can have a door of its own: its siblings count as outside.
+ */
+const DOORS: Readonly<Record<string, readonly string[]>> = {
+  kernel: [
+    "host_devices.ts",
+    "kernel.ts",
+    "netlink_kernel.ts",
+    "sysctl.ts",
+    "wire/message_reader.ts",
+    "wire/netlink_socket.ts",
+  ],
+};
+
 /** npm packages and `bun:` modules; `node:` modules are free except those that start programs. */
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "bun:ffi": ["ffi"],
@@ -212,6 +227,8 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
 
 interface Import {
   readonly file: string;
+  /** The file that is imported, from the root; a package by its name. */
+  readonly target: string;
   readonly from: string;
   /** A folder of ours, or a package. */
   readonly to: string;
@@ -231,6 +248,7 @@ describe("imports between folders", () => {
     expect(files.length).toBeGreaterThan(50);
     expect(imports).toContainEqual({
       file: "src/health/sd_notify.ts",
+      target: "ffi/unix_datagram.ts",
       from: "health",
       to: "ffi",
       isPackage: false,
@@ -267,6 +285,29 @@ describe("imports between folders", () => {
         return reaches(one.to, goal, seen);
       });
     expect(Object.keys(EDGES).filter((folder) => reaches(folder, folder))).toEqual([]);
+  });
+});
+
+describe("doors", () => {
+  const entries = Object.entries(DOORS).map(([room, door]) => {
+    const isInside = (file: string) => file === `src/${room}.ts` || file.startsWith(`src/${room}/`);
+    const entering = imports.filter(({ file, target }) => isInside(target) && !isInside(file));
+    return { room, door: new Set(door.map((file) => `src/${room}/${file}`)), entering };
+  });
+
+  test("are the only files that a room is entered by", () => {
+    const strays = entries.flatMap(({ door, entering }) =>
+      entering.filter(({ target }) => !door.has(target))
+    );
+    expect(strays.map(({ file, target }) => `${file} -> ${target}`)).toEqual([]);
+  });
+
+  test("hold no file that nothing outside imports", () => {
+    const unused = entries.flatMap(({ door, entering }) => {
+      const used = new Set(entering.map(({ target }) => target));
+      return [...door].filter((file) => !used.has(file));
+    });
+    expect(unused).toEqual([]);
   });
 });
 
@@ -320,9 +361,10 @@ function importsOf(file: string): Import[] {
   ].map((match) => match[1] as string);
   return [...new Set([...values, ...specifiers])].flatMap((specifier) => {
     const isPackage = !specifier.startsWith(".");
-    const to = isPackage ? specifier : folderOf(posix.join(posix.dirname(file), specifier));
+    const target = isPackage ? specifier : posix.join(posix.dirname(file), specifier);
+    const to = isPackage ? specifier : folderOf(target);
     const isType = !values.has(specifier);
-    return to === "" ? [] : [{ file, from: folderOf(file), to, isPackage, isType }];
+    return to === "" ? [] : [{ file, target, from: folderOf(file), to, isPackage, isType }];
   });
 }
 
