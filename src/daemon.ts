@@ -10,9 +10,10 @@ import { dirname, resolve } from "node:path";
 import { familiesOf } from "./addr/family.ts";
 import type { Family } from "./addr/ip.ts";
 import type { Prefix } from "./addr/prefix.ts";
-import type { Backend, BackendModule } from "./overlay/backend.ts";
+import type { Backend } from "./overlay/backend.ts";
+import type { BackendDescriptor } from "./overlay/backend_descriptor.ts";
 import type { ExternalInterface } from "./host/external_interface.ts";
-import { loadBackend } from "./backend/backend_registry.ts";
+import { BACKENDS } from "./backend/backend_registry.ts";
 import { type DaemonOptions, describeOptions, givenAddresses } from "./cli/daemon_options.ts";
 import { versionText } from "./cli/version.ts";
 import { ConfigError } from "./config/config_error.ts";
@@ -88,17 +89,14 @@ export async function runDaemon(context: DaemonContext): Promise<number> {
     cleanup.use(new NetworkChanges(changes));
     progress.step(`waiting for ${store.description}`);
     const config = await waitForConfig({ store, source: configSource, progress, log }, signal);
-    const module = await loadBackend(config.backend.type);
-    if (module.soleDevice !== undefined) {
-      const claim = {
-        log: log.child({ component: module.type }),
-        clock: systemClock,
-        stop: signal,
-      };
-      progress.step(`making sure that no other flanneld has the device ${module.soleDevice}`);
-      cleanup.use(await claimDevice(module.soleDevice, claim));
+    const descriptor = BACKENDS.forNetwork(config);
+    const { type, soleDevice } = descriptor;
+    if (soleDevice !== undefined) {
+      const claim = { log: log.child({ component: type }), clock: systemClock, stop: signal };
+      progress.step(`making sure that no other flanneld has the device ${soleDevice}`);
+      cleanup.use(await claimDevice(soleDevice, claim));
     }
-    const context = { options, config, module, kernel, store, progress, log };
+    const context = { options, config, descriptor, kernel, store, progress, log };
     const node = await joinNetwork(context, signal);
     cleanup.use(node.own);
     const network = cleanup.use(
@@ -119,7 +117,7 @@ export async function runDaemon(context: DaemonContext): Promise<number> {
 interface JoinContext {
   readonly options: DaemonOptions;
   readonly config: NetworkConfig;
-  readonly module: BackendModule;
+  readonly descriptor: BackendDescriptor;
   readonly kernel: NetlinkKernel;
   readonly store: LeaseStore;
   readonly progress: Readiness;
@@ -136,7 +134,7 @@ interface Node {
 
 /** From the configuration to a lease. */
 async function joinNetwork(context: JoinContext, signal: AbortSignal): Promise<Node> {
-  const { options, config, module, kernel, store, progress, log } = context;
+  const { options, config, descriptor, kernel, store, progress, log } = context;
   if (!config.enableNftables) {
     const problem = bridgeNetfilterProblem(config.families);
     if (problem !== undefined) throw new FirewallError(problem);
@@ -157,8 +155,9 @@ async function joinNetwork(context: JoinContext, signal: AbortSignal): Promise<N
   });
   await excluded.read(external);
   for (const warning of excluded.warnings(interfaces)) log.warn(warning);
-  const backendLog = log.child({ component: module.type });
-  progress.step(`preparing the ${module.type} backend`);
+  const backendLog = log.child({ component: descriptor.type });
+  progress.step(`preparing the ${descriptor.type} backend`);
+  const module = await descriptor.load();
   const backend = await module.prepare({
     config,
     external,
@@ -211,7 +210,7 @@ async function chooseInterface(
   const problem = publicAddressProblem(external, { interfaces, given, families });
   const covered = networkProblem(families, external);
   // The address of one of the overlay's own devices is always in the network.
-  const isOwnDevice = problem !== undefined && external.name.startsWith("flannel");
+  const isOwnDevice = problem !== undefined && BACKENDS.isDeviceName(external.name);
   if (covered !== undefined && !isOwnDevice) throw new ConfigError(covered);
   if (problem !== undefined) throw new InterfaceSelectionError(problem);
   for (const reason of reasons) log.info(reason);

@@ -1,65 +1,97 @@
-/** All backends by type. Each is loaded when it is asked for. */
+/** All backends by type. What is said here of a backend is in its descriptor; its module is loaded on demand. */
 
+import { nearestWord } from "../base/nearest_word.ts";
+import { shown } from "../base/quoting.ts";
 import { ConfigError } from "../config/config_error.ts";
 import type { NetworkConfig } from "../config/network_config.ts";
 import type { Log } from "../log/log.ts";
-import { nearestWord } from "../base/nearest_word.ts";
-import { shown } from "../base/quoting.ts";
 import type { BackendModule } from "../overlay/backend.ts";
-import { requireIpv4Only } from "../overlay/ipv4_only.ts";
+import type { BackendDescriptor } from "../overlay/backend_descriptor.ts";
+import { ALLOC } from "./alloc/alloc_descriptor.ts";
+import { EXTENSION } from "./extension/extension_descriptor.ts";
+import { HOST_GW } from "./host_gw/host_gw_descriptor.ts";
+import { IPIP } from "./ipip/ipip_descriptor.ts";
+import { IPSEC } from "./ipsec/ipsec_descriptor.ts";
+import { TENCENT_VPC } from "./tencent_vpc/tencent_vpc_descriptor.ts";
+import { UDP } from "./udp/udp_descriptor.ts";
+import { VXLAN } from "./vxlan/vxlan_descriptor.ts";
+import { WIREGUARD } from "./wireguard/wireguard_descriptor.ts";
 
-type Loader = () => Promise<{ readonly default: BackendModule }>;
+export class BackendRegistry {
+  readonly #descriptors: ReadonlyMap<string, BackendDescriptor>;
 
-const BACKENDS: Readonly<Record<string, Loader>> = {
-  alloc: () => import("./alloc.ts"),
-  extension: () => import("./extension/extension.ts"),
-  "host-gw": () => import("./host_gw.ts"),
-  ipip: () => import("./ipip/ipip.ts"),
-  ipsec: () => import("./ipsec/ipsec.ts"),
-  "tencent-vpc": () => import("./tencent_vpc/tencent_vpc.ts"),
-  udp: () => import("./udp/udp.ts"),
-  vxlan: () => import("./vxlan.ts"),
-  wireguard: () => import("./wireguard/wireguard.ts"),
-};
+  constructor(descriptors: readonly BackendDescriptor[]) {
+    this.#descriptors = new Map(descriptors.map((descriptor) => [descriptor.type, descriptor]));
+  }
 
-/** The types in alphabetical order. */
-export const BACKEND_TYPES: readonly string[] = Object.keys(BACKENDS);
+  get types(): readonly string[] {
+    return [...this.#descriptors.keys()];
+  }
 
-/** Those that refuse a network with IPv6. */
-const IPV4_ONLY: ReadonlySet<string> = new Set(["ipip", "ipsec", "tencent-vpc", "udp"]);
+  /** The backend of this type, in upper or lower case; `undefined` if there is none. */
+  find(type: string): BackendDescriptor | undefined {
+    return this.#descriptors.get(type.toLowerCase());
+  }
 
-/** Whether the backend of this type, in any case, takes a network with IPv6. */
-export function carriesIpv6(type: string): boolean {
-  return !IPV4_ONLY.has(type.toLowerCase());
+  /**
+   * The backend for a network. Throws `ConfigError` if its type is unknown, or if it cannot carry one of
+   * the network's address families.
+   */
+  forNetwork({ backend, families }: NetworkConfig): BackendDescriptor {
+    const descriptor = this.find(backend.type);
+    if (descriptor === undefined) throw this.#unknownType(backend.type);
+    if (families[6] !== undefined && !descriptor.families.includes(6)) {
+      const remedy = families[4] === undefined
+        ? "set it to false and EnableIPv4 to true"
+        : "remove it";
+      throw new ConfigError(
+        `the ${descriptor.type} backend carries IPv4 only, and the network configuration has ` +
+          `EnableIPv6; ${remedy}, or use ${this.alternativesForIpv6(descriptor)}`,
+      );
+    }
+    return descriptor;
+  }
+
+  /**
+   * Throws `ConfigError` for a configuration with which no daemon could start: see `forNetwork`, or the
+   * backend rejects its options.
+   */
+  async checkConfig(config: NetworkConfig, log: Pick<Log, "warn">): Promise<void> {
+    const module: BackendModule = await this.forNetwork(config).load();
+    module.checkConfig(config, log);
+  }
+
+  /** The backends that carry IPv6 and protect packets as well as this one does, as a phrase. */
+  alternativesForIpv6({ encrypts }: BackendDescriptor): string {
+    const types = [...this.#descriptors.values()]
+      .filter((one) => one.families.includes(6) && one.connectsNodes && (one.encrypts || !encrypts))
+      .map(({ type }) => type);
+    return new Intl.ListFormat("en-GB", { type: "disjunction" }).format(types);
+  }
+
+  /** Whether a device of this name was created by one of the backends. */
+  isDeviceName(name: string): boolean {
+    return [...this.#descriptors.values()].some(({ deviceNames }) => deviceNames?.test(name));
+  }
+
+  #unknownType(type: string): ConfigError {
+    const guess = nearestWord(type.toLowerCase(), this.types);
+    const hint = guess === undefined ? "" : `; did you mean ${JSON.stringify(guess)}?`;
+    return new ConfigError(
+      `unknown Backend Type ${shown(type)}; use one of ${this.types.join(", ")}${hint}`,
+    );
+  }
 }
 
-/** The backend of this type, in any case; throws `ConfigError` with the types that there are. */
-export async function loadBackend(type: string): Promise<BackendModule> {
-  return (await loaderOf(type)()).default;
-}
-
-/**
- * Throws `ConfigError` where every daemon would end: there is no such backend, it does not carry the
- * network's families, or it has other options.
- */
-export async function checkBackend(
-  config: NetworkConfig,
-  log: Pick<Log, "warn">,
-): Promise<void> {
-  const { type } = config.backend;
-  const module = await loadBackend(type);
-  if (!carriesIpv6(type)) requireIpv4Only(config);
-  module.checkConfig(config, log);
-}
-
-function loaderOf(type: string): Loader {
-  const name = type.toLowerCase();
-  const load = Object.hasOwn(BACKENDS, name) ? BACKENDS[name] : undefined;
-  if (load !== undefined) return load;
-  const guess = nearestWord(name, BACKEND_TYPES);
-  const hint = guess === undefined ? "" : `; did you mean ${JSON.stringify(guess)}?`;
-  throw new ConfigError(
-    `Backend Type ${shown(type)} is unknown; this program has ` +
-      `${BACKEND_TYPES.join(", ")}${hint}`,
-  );
-}
+/** In alphabetical order. */
+export const BACKENDS = new BackendRegistry([
+  ALLOC,
+  EXTENSION,
+  HOST_GW,
+  IPIP,
+  IPSEC,
+  TENCENT_VPC,
+  UDP,
+  VXLAN,
+  WIREGUARD,
+]);

@@ -3,9 +3,10 @@
 import { posix } from "node:path";
 import { familyOf } from "../addr/ip.ts";
 import { parsePrefix, type Prefix } from "../addr/prefix.ts";
-import { BACKEND_TYPES, carriesIpv6 } from "../backend/backend_registry.ts";
+import { BACKENDS } from "../backend/backend_registry.ts";
 import { ConfigError } from "../config/config_error.ts";
-import { parseNetworkConfig } from "../config/network_config.ts";
+import { DEFAULT_BACKEND_TYPE, parseNetworkConfig } from "../config/network_config.ts";
+import type { BackendDescriptor } from "../overlay/backend_descriptor.ts";
 import { parseListenAddress } from "../datastore/listen_address.ts";
 import type { ServeOptions } from "../datastore/serve.ts";
 import type { RemoteEtcdOptions } from "../datastore/transfer/remote_etcd.ts";
@@ -233,38 +234,38 @@ function describedConfig(text: string, backend: string): string {
   if (v4 === undefined || v6 === undefined || v4.length > 1 || v6.length > 1) {
     throw new ArgumentFault(`--network is "${text}"; it may hold one network of each family`);
   }
-  const type = backend === "" ? "vxlan" : backendType(backend);
-  if (v6[0] !== undefined && !carriesIpv6(type)) {
+  const descriptor = findBackend(backend === "" ? DEFAULT_BACKEND_TYPE : backend);
+  if (v6[0] !== undefined && !descriptor.families.includes(6)) {
     throw new ArgumentFault(
-      `--network has ${v6[0]}, and --backend ${type} carries IPv4 only; ` +
-        "leave it at one IPv4 network, or use vxlan, host-gw or wireguard",
+      `--network has ${v6[0]}, and --backend ${descriptor.type} carries IPv4 only; ` +
+        `leave it at one IPv4 network, or use ${BACKENDS.alternativesForIpv6(descriptor)}`,
     );
   }
   const value = JSON.stringify({
     ...(v4[0] === undefined ? { EnableIPv4: false } : { Network: v4[0] }),
     ...(v6[0] !== undefined && { EnableIPv6: true, IPv6Network: v6[0] }),
-    Backend: { Type: type },
+    Backend: { Type: descriptor.type },
   });
   // What no daemon could use is refused here.
   parseNetworkConfig(value, { source: "--network", warn: () => undefined });
   return value;
 }
 
-/** One that there is, and that needs no options. */
-function backendType(text: string): string {
-  const type = text.toLowerCase();
-  if (!BACKEND_TYPES.includes(type)) {
+/** The backend of this type, if it needs no options. */
+function findBackend(type: string): BackendDescriptor {
+  const descriptor = BACKENDS.find(type);
+  if (descriptor === undefined) {
     throw new ArgumentFault(
-      `--backend is "${text}"; it must be one of ${BACKEND_TYPES.join(", ")}`,
+      `--backend is "${type}"; it must be one of ${BACKENDS.types.join(", ")}`,
     );
   }
-  if (type === "ipsec") {
+  if (descriptor.requiredSecret !== undefined) {
     throw new ArgumentFault(
-      "--backend ipsec needs a PSK, which a command line does not hide: " +
-        "write the configuration to a file and give --net-config-path",
+      `--backend ${descriptor.type} needs a ${descriptor.requiredSecret}, which a command line ` +
+        "does not hide: write the configuration to a file and give --net-config-path",
     );
   }
-  return type;
+  return descriptor;
 }
 
 function readNetwork(text: string): Prefix {

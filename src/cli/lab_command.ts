@@ -3,7 +3,8 @@
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Family } from "../addr/ip.ts";
-import { BACKEND_TYPES, carriesIpv6 } from "../backend/backend_registry.ts";
+import { BACKENDS } from "../backend/backend_registry.ts";
+import { DEFAULT_BACKEND_TYPE } from "../config/network_config.ts";
 import { backendFaults } from "../lab/lab_backend.ts";
 import { LAB_KIND, type LabOptions, missingPrerequisites, removeLabs, runLab } from "../lab/lab.ts";
 import { type LabReport, reportJson, reportText } from "../lab/lab_report.ts";
@@ -26,7 +27,7 @@ Builds hosts on this machine (network namespaces), runs this program in them, an
 workload from every other at full MTU. Removes everything afterwards. Needs root.
 
   --hosts N       how many hosts, 1 to ${MAX_HOSTS} (default 3)
-  --backend TYPE  the network's backend (default vxlan)
+  --backend TYPE  the network's backend (default ${DEFAULT_BACKEND_TYPE})
   --ipv6          IPv6 beside IPv4
   --ipv6-only     IPv6 alone
   --etcd          a real etcd instead of this program's datastore
@@ -78,7 +79,7 @@ export async function labCommand(
   const needsEtcd = command.kind === "run" && command.options.datastore === undefined;
   const missing = missingPrerequisites({ etcd: needsEtcd });
   if (command.kind === "run" && missing.length === 0) {
-    missing.push(...await backendFaults(command.options));
+    missing.push(...await backendFaults(command.options.backend));
   }
   if (missing.length > 0) {
     output.err(missing.map((line) => `flanneld lab: ${line}\n`).join(""));
@@ -109,15 +110,14 @@ export function parseLabCommand(args: readonly string[], self: readonly string[]
   if (!Number.isInteger(hosts) || hosts < 1 || hosts > MAX_HOSTS) {
     return fault(`--hosts is "${values.get("hosts")}"; it must be a number from 1 to ${MAX_HOSTS}`);
   }
-  const backend = (values.get("backend") ?? "vxlan").toLowerCase();
-  if (!BACKEND_TYPES.includes(backend)) {
-    return fault(
-      `--backend is "${values.get("backend")}"; it must be one of ${BACKEND_TYPES.join(", ")}`,
-    );
+  const type = values.get("backend") ?? DEFAULT_BACKEND_TYPE;
+  const backend = BACKENDS.find(type);
+  if (backend === undefined) {
+    return fault(`--backend is "${type}"; it must be one of ${BACKENDS.types.join(", ")}`);
   }
   const families: Family[] = switches.get("ipv6-only") ? [6] : switches.get("ipv6") ? [4, 6] : [4];
-  if (families.includes(6) && !carriesIpv6(backend)) {
-    return fault(`--backend ${backend} carries IPv4 only; leave out --ipv6 and --ipv6-only`);
+  if (families.includes(6) && !backend.families.includes(6)) {
+    return fault(`--backend ${backend.type} carries IPv4 only; leave out --ipv6 and --ipv6-only`);
   }
   const daemon = values.get("daemon");
   return {

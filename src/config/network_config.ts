@@ -91,7 +91,7 @@ export interface ParseOptions {
   readonly sizeRules?: boolean;
 }
 
-const DEFAULT_BACKEND_TYPE = "vxlan";
+export const DEFAULT_BACKEND_TYPE = "vxlan";
 /** Kubernetes allows 1 MiB for a ConfigMap. */
 const LIMITS: JsonLimits = { maxBytes: 1024 * 1024, maxDepth: 32 };
 

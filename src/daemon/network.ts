@@ -8,6 +8,7 @@ import { mapFamilies } from "../addr/family.ts";
 import { type Prefix, prefixLength } from "../addr/prefix.ts";
 import type { Backend } from "../overlay/backend.ts";
 import type { ExternalInterface } from "../host/external_interface.ts";
+import { BACKENDS } from "../backend/backend_registry.ts";
 import { blackholeRoutes } from "../overlay/blackhole_routes.ts";
 import { removeOrphans } from "../overlay/orphans.ts";
 import { OverlayController } from "../overlay/overlay_controller.ts";
@@ -185,7 +186,12 @@ export class Network implements AsyncDisposable {
       if (stop.aborted) return;
       // A kernel port of its own, so that this one does not follow tables that nobody needs.
       using kernel = new NetlinkKernel();
-      await removeOrphans({ kernel, ownership: this.#ownership, log: this.#log });
+      await removeOrphans({
+        kernel,
+        ownership: this.#ownership,
+        isBackendDevice: (name) => BACKENDS.isDeviceName(name),
+        log: this.#log,
+      });
       progress.step(`writing the subnet file ${options.subnetFile}`);
       void this.#fileWritten.promise.then(onReady);
     }

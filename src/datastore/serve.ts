@@ -1,6 +1,6 @@
 /** Runs the datastore as a program: until a signal, or until it cannot go on. */
 
-import { checkBackend } from "../backend/backend_registry.ts";
+import { BACKENDS } from "../backend/backend_registry.ts";
 import { parseNetworkConfig } from "../config/network_config.ts";
 import { readRegularText } from "../base/regular_file.ts";
 import { createNotifier } from "../health/sd_notify.ts";
@@ -123,7 +123,7 @@ function readText(path: string, flag: string): string {
 async function readConfig(path: string, log: Log): Promise<string> {
   const text = readText(path, "--net-config-path").trim();
   const warn = (message: string) => log.warn(message);
-  await checkBackend(parseNetworkConfig(text, { source: path, warn }), log);
+  await BACKENDS.checkConfig(parseNetworkConfig(text, { source: path, warn }), log);
   return text;
 }
 

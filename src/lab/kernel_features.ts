@@ -3,10 +3,9 @@
  * afterwards: no list of modules tells what is compiled in or what may be loaded.
  */
 
+import type { KernelFeature } from "../overlay/backend_descriptor.ts";
 import { loadModules } from "../process/kernel_modules.ts";
 import { run } from "../process/process.ts";
-
-export type KernelFeature = keyof typeof FEATURES;
 
 interface Feature {
   /** What there is none of, in a sentence. */
@@ -60,14 +59,14 @@ const FEATURES = {
   vxlan: {
     what: "vxlan devices",
     modules: ["vxlan"],
-    trial: "ip link add trial type vxlan id 1 dstport 8472",
+    trial: "ip link add trial type vxlan id 1 dstport 4789",
   },
   wireguard: {
     what: "WireGuard devices",
     modules: ["wireguard"],
     trial: "ip link add trial type wireguard",
   },
-} as const satisfies Readonly<Record<string, Feature>>;
+} as const satisfies Readonly<Record<KernelFeature, Feature>>;
 
 async function missingFeature(name: KernelFeature): Promise<string | undefined> {
   const { what, modules, trial } = FEATURES[name];

@@ -9,6 +9,7 @@ import { mapFamilies } from "../addr/family.ts";
 import type { Family } from "../addr/ip.ts";
 import { makePrefix } from "../addr/prefix.ts";
 import { findProgram, packageOf } from "../process/programs.ts";
+import type { BackendDescriptor } from "../overlay/backend_descriptor.ts";
 import type { DaemonProcess } from "../process/spawn_daemon.ts";
 import { bridgeNetfilterProblem } from "../firewall/firewall.ts";
 import { LabDatastore } from "./lab_datastore.ts";
@@ -24,8 +25,7 @@ import { attachWorkloads, parseSubnetEnv, type SubnetEnv, workloadAddresses } fr
 
 export interface LabOptions {
   readonly hosts: number;
-  /** The backend's type, in lower case. */
-  readonly backend: string;
+  readonly backend: BackendDescriptor;
   /** Families of the overlay and of the underlay. */
   readonly families: readonly Family[];
   readonly keep: boolean;
@@ -108,7 +108,7 @@ async function build(
     hostSegments: new Array<number>(options.hosts).fill(0),
     families: options.families,
   });
-  progress(`${record.prefix}: ${options.hosts} hosts, backend ${options.backend}`);
+  progress(`${record.prefix}: ${options.hosts} hosts, backend ${options.backend.type}`);
   await createTopology(topology, signal);
   const endpoints = await startStore(record, topology, { options, progress, signal });
   progress(`starting ${options.hosts} daemons`);
@@ -129,9 +129,9 @@ async function build(
     mtuBytes: subnet.mtuBytes,
     readyMs,
   }));
-  const report = { lab: record.prefix, backend: options.backend, hosts };
-  if (options.backend === "alloc") {
-    progress("the alloc backend gives out subnets and connects nothing: no pings");
+  const report = { lab: record.prefix, backend: options.backend.type, hosts };
+  if (!options.backend.connectsNodes) {
+    progress(`the ${options.backend.type} backend does not connect the nodes: no pings`);
     return { ...report, pings: [], ok: true };
   }
   await attachWorkloads(ready, signal);
@@ -240,7 +240,7 @@ function networkConfig({ backend, families, hosts }: LabOptions): object {
     ...(hasIpv6 && { EnableIPv6: true, IPv6Network: "fd00:10:244::/48" }),
     // A bare machine has not loaded br_netfilter; loading it is not for a lab to do.
     ...(bridgeNetfilterProblem(enabled) !== undefined && { EnableNFTables: true }),
-    Backend: backendConfig({ backend, families }),
+    Backend: backendConfig(backend, families),
   };
 }
 

@@ -14,14 +14,11 @@ import type { Lease, LeaseAttributes } from "../subnet/lease.ts";
 import type { DeviceIdentity } from "../subnet/lease_store.ts";
 import type { BackendTarget } from "./backend_target.ts";
 
+/** What a descriptor loads. */
 export interface BackendModule {
-  /** In lower case, as `Backend.Type` and `BackendType` spell it. */
-  readonly type: string;
-  /** A device that two daemons in one network namespace could only take from each other. */
-  readonly soleDevice?: string;
   /**
-   * Reads the options, and warns of those that nobody knows. Throws `ConfigError` for a configuration
-   * that no host could use.
+   * Reads the options and warns of unknown ones. Throws `ConfigError` for a configuration that no host
+   * could use. The registry has checked the network's address families.
    */
   checkConfig(config: NetworkConfig, log: Pick<Log, "warn">): void;
   /**

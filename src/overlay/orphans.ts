@@ -25,6 +25,8 @@ import {
 export interface OrphanContext {
   readonly kernel: Kernel;
   readonly ownership: Ownership;
+  /** Whether a backend of any type creates devices of this name. */
+  readonly isBackendDevice: (name: string) => boolean;
   readonly log: Log;
 }
 
@@ -76,16 +78,16 @@ function aboutCharon(): string {
 /** Compiled into charon. */
 const CHARON_PID_FILE = "/var/run/charon.pid";
 
-/** flannel.1, flannel-v6.1, flannel-wg, flannel-wg-v6, flannel.ipip, flannel0. */
-const DEVICE_NAME = /^flannel(0$|[.-])/;
 /** Of the routes that come with an IPv6 address; linux/rtnetlink.h. */
 const RTPROT_KERNEL = 2;
 /** Routes of a device that a message names. */
 const MAX_NAMED = 3;
 
-async function reportDevices({ kernel, ownership, log }: OrphanContext): Promise<void> {
+async function reportDevices(
+  { kernel, ownership, isBackendDevice, log }: OrphanContext,
+): Promise<void> {
   const links = (await kernel.dump(["link"])).filter((entry): entry is Link =>
-    entry.kind === "link" && DEVICE_NAME.test(entry.name) && !ownership.links.has(entry.name)
+    entry.kind === "link" && isBackendDevice(entry.name) && !ownership.links.has(entry.name)
   );
   if (links.length === 0) return;
   const entries = await kernel.dump(["address", "route"], new Set(links.map(({ name }) => name)));

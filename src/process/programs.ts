@@ -3,15 +3,16 @@
 import { accessSync, constants, statSync } from "node:fs";
 
 /**
- * Absolute path of a program: from PATH, then from the directories that a service's PATH often
- * lacks; `undefined` if there is none. A name with a slash is a path.
+ * Absolute path of a program: from PATH, then from directories that a service's PATH often lacks;
+ * `undefined` if there is none. A name with a slash is a path.
  */
 export function findProgram(
   name: string,
   path: string = process.env["PATH"] ?? "",
 ): string | undefined {
   if (name.includes("/")) return isProgram(name) ? name : undefined;
-  for (const directory of [...path.split(":"), ...SYSTEM_DIRECTORIES]) {
+  const others = [...SYSTEM_DIRECTORIES, ...PRIVATE_DIRECTORIES[name] ?? []];
+  for (const directory of [...path.split(":"), ...others]) {
     const candidate = `${directory}/${name}`;
     if (directory.startsWith("/") && isProgram(candidate)) return candidate;
   }
@@ -50,17 +51,20 @@ export function packageOf(name: string): string | undefined {
 /** WireGuard in user space, over a TUN device; in the order of preference. */
 export const WIREGUARD_PROGRAMS: readonly string[] = ["wireguard-go", "boringtun-cli", "boringtun"];
 
-/** strongSwan's IKE daemon, which packages do not put where users would start it. */
+/** strongSwan's IKE daemon. */
 export function findCharon(): string | undefined {
-  return findProgram("charon", [process.env["PATH"] ?? "", ...CHARON_DIRECTORIES].join(":"));
+  return findProgram("charon");
 }
 
-const CHARON_DIRECTORIES = [
-  "/usr/lib/strongswan",
-  "/usr/lib/ipsec",
-  "/usr/libexec/strongswan",
-  "/usr/libexec/ipsec",
-];
+/** Directories of programs that a package does not put where users would start them. */
+const PRIVATE_DIRECTORIES: { readonly [program: string]: readonly string[] } = {
+  charon: [
+    "/usr/lib/strongswan",
+    "/usr/lib/ipsec",
+    "/usr/libexec/strongswan",
+    "/usr/libexec/ipsec",
+  ],
+};
 
 const SYSTEM_DIRECTORIES = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"];
 

@@ -4,7 +4,7 @@ import { afterAll, expect, test } from "bun:test";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { BACKEND_TYPES } from "../../src/backend/backend_registry.ts";
+import { BACKENDS } from "../../src/backend/backend_registry.ts";
 import { run } from "../../src/process/process.ts";
 import { FLANNELD } from "../support/host.ts";
 import { eventually } from "../support/wait.ts";
@@ -62,7 +62,7 @@ test("a lab that cannot be built says why, fails and goes away", async () => {
 }, 120_000);
 
 /** What not every kernel has; tests/vm tries them where it is certain that they work. */
-const others = BACKEND_TYPES.filter((type) => !["alloc", "host-gw", "vxlan"].includes(type));
+const others = BACKENDS.types.filter((type) => !["alloc", "host-gw", "vxlan"].includes(type));
 
 test.each(others)(
   "a lab with %s pings every pair, or one line for each thing says what this machine lacks",

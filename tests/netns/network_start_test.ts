@@ -5,7 +5,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ExternalInterface } from "../../src/host/external_interface.ts";
-import { loadBackend } from "../../src/backend/backend_registry.ts";
+import { BACKENDS } from "../../src/backend/backend_registry.ts";
 import { parseCommandLine } from "../../src/cli/command_line.ts";
 import type { DaemonOptions } from "../../src/cli/daemon_options.ts";
 import { ExcludedAddresses } from "../../src/host/excluded_addresses.ts";
@@ -53,7 +53,7 @@ async function startAfter(change: string): Promise<{ said: string[]; error?: unk
   const network = config("vxlan", [4, 6]);
   using kernel = new NetlinkKernel();
   const host = backendHost(kernel, network, { external: CHOSEN });
-  const backend = await (await loadBackend("vxlan")).prepare(host);
+  const backend = await (await BACKENDS.forNetwork(network).load()).prepare(host);
   await sh(change);
   const { log, records } = collectingLog();
   const starting = Network.start({

@@ -137,6 +137,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   lab: {
     addr: "hosts and workloads have addresses",
+    "type overlay": "a backend's descriptor says what the backend needs of a machine",
     firewall: "whether this machine can hold the rules in iptables",
     process: "it starts ip, etcd and the daemon",
   },
@@ -150,6 +151,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     "datastore/transfer": "dump, restore and migrate",
     host: "--iface-regex is checked when it is read",
     lab: "the subcommand",
+    "type overlay": "descriptors of backends",
     log: "--log-format, and the datastore's log",
   },
   daemon: {

@@ -1,12 +1,15 @@
 /** `flanneld lab` with every backend that a lab can have, on a kernel that has what each needs. */
 
 import { expect, test } from "bun:test";
-import { BACKEND_TYPES } from "../../src/backend/backend_registry.ts";
+import { BACKENDS } from "../../src/backend/backend_registry.ts";
 import { run } from "../../src/process/process.ts";
 import { FLANNELD } from "../support/host.ts";
 
 /** Those without a lab, or without pings in it, are tried in tests/netns. */
-const types = BACKEND_TYPES.filter((type) => type !== "alloc" && type !== "tencent-vpc");
+const types = BACKENDS.types.filter((type) => {
+  const { connectsNodes, lab } = BACKENDS.find(type) ?? {};
+  return connectsNodes && lab?.unsupported === undefined;
+});
 
 test.each(types)("a lab with %s pings every pair", async (type) => {
   const result = await run(FLANNELD, ["lab", "--hosts=3", `--backend=${type}`, "--json"], {

@@ -32,11 +32,11 @@ import { bootIdentity, HookRecords } from "./hook_records.ts";
 import { HookRunner, MARK_VARIABLE } from "./hook_runner.ts";
 import { HookSetup } from "./hook_setup.ts";
 import { HookTarget } from "./hook_target.ts";
+import { EXTENSION } from "./extension_descriptor.ts";
 import { type ExtensionOptions, OPTIONS } from "./extension_options.ts";
 import { checkSyntax } from "./shell_syntax.ts";
 
 const extension: BackendModule = {
-  type: "extension",
   checkConfig: readConfig,
   async prepare(host) {
     const { config, log, stop } = host;
@@ -100,10 +100,10 @@ function extensionBackend(
   { networks, publicAddresses, mtuBytes, output, target }: ExtensionSetup,
 ): Backend {
   return {
-    type: "extension",
+    type: EXTENSION.type,
     attributes: {
       publicAddresses,
-      backendType: "extension",
+      backendType: EXTENSION.type,
       backendData: output === "" ? {} : { 4: output },
     },
     needsReachability: false,

@@ -24,28 +24,23 @@
 import type { PerFamily } from "../../addr/family.ts";
 import type { IpAddress } from "../../addr/ip.ts";
 import type { Prefix } from "../../addr/prefix.ts";
-import { booleanOption } from "../../config/option_schema.ts";
+import { booleanOption, readOptions } from "../../config/option_schema.ts";
 import { advertisedAddresses } from "../../overlay/advertised_addresses.ts";
 import type { Backend, BackendModule } from "../../overlay/backend.ts";
-import {
-  IPIP_DEVICE,
-  ipipDevice,
-  IPV4_HEADER_BYTES,
-  ipv4Route,
-  removeFormerTunnel,
-  UDP_DEVICE,
-} from "./ipip_tunnel.ts";
-import { readIpv4Config } from "../../overlay/ipv4_only.ts";
+import { ipipDevice, IPV4_HEADER_BYTES, ipv4Route, removeFormerTunnel } from "./ipip_tunnel.ts";
+import { ipv4Network } from "../../overlay/ipv4_network.ts";
 import { nodeAddress } from "../../overlay/node_entries.ts";
 import { requireBackendType } from "../../overlay/peer_lease.ts";
+import { UDP_DEVICE } from "../udp/udp_descriptor.ts";
+import { IPIP, IPIP_DEVICE } from "./ipip_descriptor.ts";
 
 export const OPTIONS = { DirectRouting: booleanOption(false) };
 
 const ipip: BackendModule = {
-  type: "ipip",
-  checkConfig: (config, log) => void readIpv4Config(config, OPTIONS, log),
+  checkConfig: ({ backend }, log) => void readOptions(backend.options, OPTIONS, log),
   async prepare(host) {
-    const { options, network } = readIpv4Config(host.config, OPTIONS, host.log);
+    const options = readOptions(host.config.backend.options, OPTIONS, host.log);
+    const network = ipv4Network(host.config);
     const publicAddresses = advertisedAddresses(host);
     const local = host.external.sourceAddresses[4] as IpAddress;
     await removeFormerTunnel(host, { name: UDP_DEVICE, local });
@@ -64,8 +59,8 @@ interface IpipSetup {
 function ipipBackend({ DirectRouting, network, publicAddresses }: IpipSetup): Backend {
   const mtuBytes: Backend["mtuBytes"] = (external) => external.mtuBytes - IPV4_HEADER_BYTES;
   return {
-    type: "ipip",
-    attributes: { publicAddresses, backendType: "ipip", backendData: {} },
+    type: IPIP.type,
+    attributes: { publicAddresses, backendType: IPIP.type, backendData: {} },
     needsReachability: DirectRouting,
     ownership: (external) => ({
       links: new Set([IPIP_DEVICE]),
@@ -83,7 +78,7 @@ function ipipBackend({ DirectRouting, network, publicAddresses }: IpipSetup): Ba
       ...nodeAddress(own, IPIP_DEVICE, 4),
     ],
     peer(peer, { external }, facts) {
-      requireBackendType(peer, "ipip");
+      requireBackendType(peer, IPIP.type);
       const isDirect = DirectRouting && facts.direct[4] === true;
       const by = isDirect
         ? { link: external.name, onlink: false }

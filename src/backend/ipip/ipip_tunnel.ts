@@ -16,10 +16,6 @@ import { tunnelEnd } from "../../overlay/peer_lease.ts";
 import { peerRoute } from "../../overlay/peer_route.ts";
 import { BackendError } from "../../overlay/backend_target.ts";
 
-/** The device of the ipip backend. */
-export const IPIP_DEVICE = "flannel.ipip";
-/** The device of the udp backend, whichever data path it has. */
-export const UDP_DEVICE = "flannel0";
 /** An IPv4 header without options (RFC 791). */
 export const IPV4_HEADER_BYTES = 20;
 

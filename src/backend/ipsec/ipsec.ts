@@ -44,6 +44,7 @@ import {
   type NodeInput,
 } from "../../overlay/backend.ts";
 import type { ExternalInterface } from "../../host/external_interface.ts";
+import { ipv4Network } from "../../overlay/ipv4_network.ts";
 import { peerAddress, requireBackendType, tunnelEnd } from "../../overlay/peer_lease.ts";
 import { SOCKET_VARIABLE } from "./charon_paths.ts";
 import { CharonTarget, type CharonTargetOptions } from "./charon_target.ts";
@@ -51,6 +52,7 @@ import { type CharonConnection, connectionOf } from "./charon_connection.ts";
 import { claimDirectory } from "./directory_claim.ts";
 import { EspCheck } from "./esp_check.ts";
 import { firstCharon } from "./first_charon.ts";
+import { IPSEC, PSK_MIN_BYTES } from "./ipsec_descriptor.ts";
 
 export const OPTIONS = {
   /** The key that all nodes share, at least 96 bytes. */
@@ -65,7 +67,6 @@ type Options = OptionValues<typeof OPTIONS>;
 
 /** IPv4: the one family that Go flannel has, and that its leases' names have room for. */
 const FAMILY: Family = 4;
-const PSK_MIN_BYTES = 96;
 /**
  * What ESP adds at most, with any proposal: outer IPv4 header 20, SPI and sequence number 8, an
  * initialization vector of 16, padding up to 15, its length and the next header 2, checksum 16.
@@ -74,13 +75,12 @@ const OVERHEAD_BYTES = 20 + 8 + 16 + 15 + 2 + 16;
 const UDP_HEADER_BYTES = 8;
 
 const ipsec: BackendModule = {
-  type: "ipsec",
   checkConfig: readConfig,
   async prepare(host) {
     const options = readConfig(host.config, host.log);
     const { runDirectory, env, log, stop } = host;
     const publicAddresses = advertisedAddresses(host);
-    const network = host.config.families[FAMILY]?.network as Prefix;
+    const network = ipv4Network(host.config);
     const charon = { runDirectory, env, log };
     const { ESPProposal: espProposal } = options;
     const states = host.kernel.xfrmStates;
@@ -114,7 +114,7 @@ interface IpsecSetup {
 }
 
 class IpsecBackend implements Backend {
-  readonly type = "ipsec";
+  readonly type = IPSEC.type;
   readonly attributes: Backend["attributes"];
   readonly needsReachability = false;
   readonly target: CharonTarget;
@@ -126,7 +126,7 @@ class IpsecBackend implements Backend {
   ) {
     this.#setup = setup;
     const { publicAddresses, network } = setup;
-    this.attributes = { publicAddresses, backendType: "ipsec", backendData: {} };
+    this.attributes = { publicAddresses, backendType: IPSEC.type, backendData: {} };
     this.target = new CharonTarget({
       ...given,
       network,
@@ -156,7 +156,7 @@ class IpsecBackend implements Backend {
   }
 
   peer(peer: Lease, { own, external }: NodeInput): XfrmPolicy[] {
-    requireBackendType(peer, "ipsec");
+    requireBackendType(peer, IPSEC.type);
     const local = {
       subnet: own.subnets[FAMILY] as Prefix,
       address: external.sourceAddresses[FAMILY] as IpAddress,
@@ -205,14 +205,8 @@ function peerSubnet(peer: Lease): Prefix {
   return subnet;
 }
 
-function readConfig({ backend, families }: NetworkConfig, log: Pick<Log, "warn">): Options {
+function readConfig({ backend }: NetworkConfig, log: Pick<Log, "warn">): Options {
   const options = readOptions(backend.options, OPTIONS, log);
-  if (families[6] !== undefined || families[FAMILY] === undefined) {
-    throw new ConfigError(
-      "ipsec works with IPv4 only, and the network has IPv6; leave EnableIPv6 out, or use " +
-        "wireguard, which encrypts both",
-    );
-  }
   const pskBytes = Buffer.byteLength(options.PSK);
   if (pskBytes < PSK_MIN_BYTES) {
     throw new ConfigError(

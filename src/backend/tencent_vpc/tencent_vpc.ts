@@ -14,17 +14,18 @@
  */
 
 import { ConfigError } from "../../config/config_error.ts";
-import { type OptionValues, stringOption } from "../../config/option_schema.ts";
+import { type OptionValues, readOptions, stringOption } from "../../config/option_schema.ts";
 import { shown } from "../../base/quoting.ts";
 import { systemClock } from "../../base/clock.ts";
 import { advertisedAddresses } from "../../overlay/advertised_addresses.ts";
 import type { BackendHost, BackendModule } from "../../overlay/backend.ts";
 import { devicelessOwnership } from "../../overlay/deviceless_ownership.ts";
-import { readIpv4Config } from "../../overlay/ipv4_only.ts";
+import { ipv4Network } from "../../overlay/ipv4_network.ts";
 import { API_ENDPOINT } from "./api.ts";
 import { METADATA_ENDPOINT } from "./metadata.ts";
 import { RouteTarget } from "./route_target.ts";
 import type { AccessKey } from "./signature.ts";
+import { TENCENT_VPC } from "./tencent_vpc_descriptor.ts";
 
 export const OPTIONS = {
   AccessKeyID: stringOption({ default: "" }),
@@ -32,14 +33,13 @@ export const OPTIONS = {
 };
 
 const tencentVpc: BackendModule = {
-  type: "tencent-vpc",
-  checkConfig: (config, log) => void readIpv4Config(config, OPTIONS, log),
+  checkConfig: ({ backend }, log) => void readOptions(backend.options, OPTIONS, log),
   // deno-lint-ignore require-await -- so that what is thrown is a rejection
   async prepare(host) {
     const { config, env, log } = host;
-    const { options, network } = readIpv4Config(config, OPTIONS, log);
+    const options = readOptions(config.backend.options, OPTIONS, log);
     const target = new RouteTarget({
-      network,
+      network: ipv4Network(config),
       credentials: readCredentials(options, env),
       apiEndpoint: readEndpoint("TENCENT_VPC_ENDPOINT", API_ENDPOINT, env),
       metadataEndpoint: readEndpoint("TENCENT_METADATA_ENDPOINT", METADATA_ENDPOINT, env),
@@ -47,7 +47,7 @@ const tencentVpc: BackendModule = {
       log,
     });
     return {
-      type: "tencent-vpc",
+      type: TENCENT_VPC.type,
       // Without a type, as Go flannel has it for this backend.
       attributes: {
         publicAddresses: advertisedAddresses(host),

@@ -2,7 +2,8 @@
 
 import type { IpAddress } from "../../addr/ip.ts";
 import type { Backend } from "../../overlay/backend.ts";
-import { ipipDevice, ipv4Route, receivePort, UDP_DEVICE } from "../ipip/ipip_tunnel.ts";
+import { ipipDevice, ipv4Route, receivePort } from "../ipip/ipip_tunnel.ts";
+import { UDP_DEVICE } from "./udp_descriptor.ts";
 import { nodeAddress } from "../../overlay/node_entries.ts";
 import { requireBackendType } from "../../overlay/peer_lease.ts";
 import { commonBackendParts, type UdpSetup } from "./udp_setup.ts";

@@ -2,7 +2,7 @@
 
 import { type Link, NO_MAC } from "../../state/resource.ts";
 import type { Backend } from "../../overlay/backend.ts";
-import { UDP_DEVICE } from "../ipip/ipip_tunnel.ts";
+import { UDP_DEVICE } from "./udp_descriptor.ts";
 import { networkRoute, nodeAddress } from "../../overlay/node_entries.ts";
 import { requireBackendType, tunnelEnd } from "../../overlay/peer_lease.ts";
 import type { BackendTarget } from "../../overlay/backend_target.ts";

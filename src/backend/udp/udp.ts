@@ -23,24 +23,25 @@
  */
 
 import type { IpAddress } from "../../addr/ip.ts";
-import { integerOption } from "../../config/option_schema.ts";
+import { integerOption, readOptions } from "../../config/option_schema.ts";
 import { advertisedAddresses } from "../../overlay/advertised_addresses.ts";
 import type { BackendHost, BackendModule } from "../../overlay/backend.ts";
-import { IPIP_DEVICE, receivePort, removeFormerTunnel, UDP_DEVICE } from "../ipip/ipip_tunnel.ts";
-import { readIpv4Config } from "../../overlay/ipv4_only.ts";
+import { IPIP_DEVICE } from "../ipip/ipip_descriptor.ts";
+import { receivePort, removeFormerTunnel } from "../ipip/ipip_tunnel.ts";
+import { ipv4Network } from "../../overlay/ipv4_network.ts";
 import { chooseDataPath } from "./data_path.ts";
 import { fouBackend } from "./fou_backend.ts";
 import { UdpProxy } from "./proxy.ts";
 import { tunBackend } from "./tun_backend.ts";
+import { UDP_DEVICE } from "./udp_descriptor.ts";
 
 export const OPTIONS = { Port: integerOption({ default: 8285, min: 1, max: 65535 }) };
 
 const udp: BackendModule = {
-  type: "udp",
-  checkConfig: (config, log) => void readIpv4Config(config, OPTIONS, log),
+  checkConfig: ({ backend }, log) => void readOptions(backend.options, OPTIONS, log),
   async prepare(host) {
-    const { options, network } = readIpv4Config(host.config, OPTIONS, host.log);
-    const { Port: port } = options;
+    const { Port: port } = readOptions(host.config.backend.options, OPTIONS, host.log);
+    const network = ipv4Network(host.config);
     const publicAddresses = advertisedAddresses(host);
     const setup = { port, network, publicAddresses };
     const dataPath = await chooseDataPath(host);

@@ -5,7 +5,8 @@ import type { IpAddress } from "../../addr/ip.ts";
 import type { Prefix } from "../../addr/prefix.ts";
 import type { Link } from "../../state/resource.ts";
 import type { Backend } from "../../overlay/backend.ts";
-import { IPV4_HEADER_BYTES, UDP_DEVICE } from "../ipip/ipip_tunnel.ts";
+import { IPV4_HEADER_BYTES } from "../ipip/ipip_tunnel.ts";
+import { UDP, UDP_DEVICE } from "./udp_descriptor.ts";
 
 export interface UdpSetup {
   readonly port: number;
@@ -20,7 +21,7 @@ type CommonParts = Pick<
 
 export function commonBackendParts({ network, publicAddresses }: UdpSetup): CommonParts {
   return {
-    type: "udp",
+    type: UDP.type,
     // Go flannel's udp has never named itself in its leases.
     attributes: { publicAddresses, backendType: "", backendData: {} },
     needsReachability: false,

@@ -63,6 +63,7 @@ import {
   readPeerData,
   underlayFamily,
 } from "./peer_data.ts";
+import { WIREGUARD, WIREGUARD_DEVICES } from "./wireguard_descriptor.ts";
 
 /** Mixed into each session's keys (optional): all nodes must have the same. */
 const PSK: OptionType<WireguardKey | ""> = {
@@ -91,11 +92,8 @@ type Options = OptionValues<typeof OPTIONS>;
 
 /** IPv6 40 (IPv4 20), UDP 8, and of WireGuard: type 4, key index 4, counter 8, tag 16. */
 const OVERHEAD_BYTES = 80;
-const DEVICES = ["flannel-wg", "flannel-wg-v6"] as const;
 
 const wireguard: BackendModule = {
-  type: "wireguard",
-  soleDevice: DEVICES[0], // Whoever has it may have the other.
   checkConfig: readConfig,
   async prepare(host) {
     const options = readConfig(host.config, host.log);
@@ -103,7 +101,7 @@ const wireguard: BackendModule = {
     if (problem !== undefined) throw new BackendError(problem);
     const publicAddresses = advertisedAddresses(host);
     const implementation = await chooseImplementation(host);
-    const privateKey = await choosePrivateKey(host, DEVICES);
+    const privateKey = await choosePrivateKey(host, WIREGUARD_DEVICES);
     return new WireguardBackend({
       options,
       networks: host.config.families,
@@ -128,7 +126,7 @@ interface WireguardSetup {
 }
 
 class WireguardBackend implements Backend {
-  readonly type = "wireguard";
+  readonly type = WIREGUARD.type;
   readonly attributes: Backend["attributes"];
   readonly identity: DeviceIdentity;
   readonly needsReachability = false;
@@ -142,7 +140,7 @@ class WireguardBackend implements Backend {
     this.identity = deviceIdentity(this.#publicKey, setup.keyFile);
     this.attributes = {
       publicAddresses: setup.publicAddresses,
-      backendType: "wireguard",
+      backendType: WIREGUARD.type,
       backendData: mapFamilies(setup.networks, (_, family) => ({
         PublicKey: this.#publicKey,
         Port: this.#listenPort(this.#deviceFor(family)),
@@ -154,7 +152,7 @@ class WireguardBackend implements Backend {
   ownership(external: ExternalInterface): Ownership {
     const { networks } = this.#setup;
     return {
-      links: new Set(DEVICES),
+      links: new Set(WIREGUARD_DEVICES),
       linkTypes: new Set(["wireguard"]),
       networks: familiesOf(networks).map((family) => (networks[family] as FamilyNetwork).network),
       routeLink: external.name,
@@ -183,7 +181,7 @@ class WireguardBackend implements Backend {
   }
 
   peer(peer: Lease, { external }: NodeInput): Resource[] {
-    requireBackendType(peer, "wireguard");
+    requireBackendType(peer, WIREGUARD.type);
     const { networks, options } = this.#setup;
     const data = readPeerData(peer, familiesOf(networks), this.#publicKey);
     const families = familiesOf(data);
@@ -256,12 +254,12 @@ class WireguardBackend implements Backend {
 
   /** The device for packets of this family. */
   #deviceFor(family: Family): string {
-    return DEVICES[this.#setup.options.Mode === "separate" && family === 6 ? 1 : 0];
+    return WIREGUARD_DEVICES[this.#setup.options.Mode === "separate" && family === 6 ? 1 : 0];
   }
 
   #listenPort(device: string): number {
     const { ListenPort, ListenPortV6 } = this.#setup.options;
-    return device === DEVICES[0] ? ListenPort : ListenPortV6;
+    return device === WIREGUARD_DEVICES[0] ? ListenPort : ListenPortV6;
   }
 }
 
@@ -270,14 +268,14 @@ function deviceIdentity(publicKey: WireguardKey, keyFile: string): DeviceIdentit
   return {
     texts: [publicKey],
     matchIn: ({ backendType, backendData }) => {
-      if (backendType.toLowerCase() !== "wireguard") return undefined;
+      if (backendType.toLowerCase() !== WIREGUARD.type) return undefined;
       const carries = FAMILIES.some((family) =>
         jsonMember(backendData[family], "PublicKey") === publicKey
       );
       return carries ? `PublicKey ${publicKey}` : undefined;
     },
     remedy: `delete the key file and the devices (rm ${keyFile}; ${
-      DEVICES.map((name) => `ip link delete ${name}`).join("; ")
+      WIREGUARD_DEVICES.map((name) => `ip link delete ${name}`).join("; ")
     })`,
   };
 }

@@ -4,6 +4,7 @@ import { errnoName } from "../../../ffi/errno.ts";
 import { assertNever } from "../../base/assert_never.ts";
 import { udpPortTaken } from "../../process/udp_port.ts";
 import type { Link, VxlanLink } from "../../state/resource.ts";
+import { VXLAN_DEFAULT_PORT } from "../../state/same_resource.ts";
 import type { Step } from "../../state/step.ts";
 import type { Channel } from "../wire/channel.ts";
 import { decodeLink } from "./decoder.ts";
@@ -122,8 +123,5 @@ function otherVxlans(channel: Channel<Encoder>, link: VxlanLink): VxlanLink[] {
 }
 
 function portOf({ port }: VxlanLink): number {
-  return port || VXLAN_PORT;
+  return port || VXLAN_DEFAULT_PORT;
 }
-
-/** The kernel's default: net/vxlan, parameter `udp_port`. */
-const VXLAN_PORT = 8472;

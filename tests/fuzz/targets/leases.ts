@@ -1,7 +1,7 @@
 /** Other nodes' leases: from the store's key and value to entries of the kernel. */
 
 import { mkdtempSync, rmSync } from "node:fs";
-import { BACKEND_TYPES, carriesIpv6, loadBackend } from "../../../src/backend/backend_registry.ts";
+import { BACKENDS } from "../../../src/backend/backend_registry.ts";
 import { SOCKET_VARIABLE } from "../../../src/backend/ipsec/charon_paths.ts";
 import { OverlayController } from "../../../src/overlay/overlay_controller.ts";
 import { ReachabilitySource } from "../../../src/overlay/peer_reachability.ts";
@@ -58,19 +58,21 @@ function nodeOf(type: string): Promise<Node> {
 }
 
 async function makeNode(type: string): Promise<Node> {
-  const families = carriesIpv6(type) ? [4, 6] as const : [4] as const;
+  const families = BACKENDS.find(type)?.families ?? [];
   const kernel = new FakeKernel();
   kernel.seed(...HOST);
   kernel.delivery = "now";
   const network = config(type, families, OPTIONS[type] ?? {});
-  const prepared = await (await loadBackend(type)).prepare(backendHost(kernel, network, {
-    runDirectory: DIRECTORY,
-    env: {
-      WIREGUARD_KEY_FILE: `${DIRECTORY}/wgkey`,
-      // Without it, a charon would be started.
-      [SOCKET_VARIABLE]: new FakeCharon(`${DIRECTORY}/vici-${type}`).path,
-    },
-  }));
+  const prepared = await (await BACKENDS.forNetwork(network).load()).prepare(
+    backendHost(kernel, network, {
+      runDirectory: DIRECTORY,
+      env: {
+        WIREGUARD_KEY_FILE: `${DIRECTORY}/wgkey`,
+        // Without it, a charon would be started.
+        [SOCKET_VARIABLE]: new FakeCharon(`${DIRECTORY}/vici-${type}`).path,
+      },
+    }),
+  );
   // What it keeps outside the kernel is not there; its peers' entries are read all the same.
   const backend: Backend = new Proxy(prepared, {
     get(backend, name) {
@@ -187,7 +189,7 @@ async function take(key: string, value: string): Promise<void> {
   const written = rewritten(encodeLeaseValue(attributes));
   equal(rewritten(written), written);
   const type = attributes.backendType.toLowerCase();
-  const node = await nodeOf(BACKEND_TYPES.includes(type) ? type : "alloc");
+  const node = await nodeOf(BACKENDS.types.includes(type) ? type : "alloc");
   const renewed = { ...decoded, modRevision: decoded.modRevision + 1n };
   for (const each of [decoded, renewed]) node.put(each);
   node.projector.applyChanges(node.table.apply({ kind: "delete", key: decoded.key }));

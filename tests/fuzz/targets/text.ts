@@ -10,7 +10,7 @@ import {
   tableOf,
 } from "../../../src/backend/tencent_vpc/route_table.ts";
 import { parseKeyFile } from "../../../src/backend/wireguard/key_file.ts";
-import { checkBackend } from "../../../src/backend/backend_registry.ts";
+import { BACKENDS } from "../../../src/backend/backend_registry.ts";
 import { ConfigError } from "../../../src/config/config_error.ts";
 import { parseNetworkConfig } from "../../../src/config/network_config.ts";
 import { parseGetReply, parseSetReply } from "../../../src/kernel/wireguard/uapi.ts";
@@ -98,7 +98,7 @@ const networkConfig: FuzzTarget = {
       source: "the store",
       warn: () => {},
     });
-    await checkBackend(config, { warn: () => {} } as never);
+    await BACKENDS.checkConfig(config, { warn: () => {} } as never);
   },
 };
 

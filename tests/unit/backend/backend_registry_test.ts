@@ -1,94 +1,112 @@
 import { describe, expect, test } from "bun:test";
 import type { Family } from "../../../src/addr/ip.ts";
-import {
-  BACKEND_TYPES,
-  carriesIpv6,
-  checkBackend,
-  loadBackend,
-} from "../../../src/backend/backend_registry.ts";
+import { BACKENDS } from "../../../src/backend/backend_registry.ts";
+import { ConfigError } from "../../../src/config/config_error.ts";
+import type { BackendDescriptor } from "../../../src/overlay/backend_descriptor.ts";
+import { ipv4Network } from "../../../src/overlay/ipv4_network.ts";
 import { collectingLog } from "../../support/collecting_log.ts";
-import { FakeKernel } from "../../support/fake_kernel.ts";
-import { backendHost, config, HOST } from "../../support/sample_network.ts";
+import { config, prefix } from "../../support/sample_network.ts";
 
 const LOG = collectingLog().log;
 const FAMILIES: Family[][] = [[4], [6], [4, 6]];
+const DESCRIPTORS = BACKENDS.types.map((type) => BACKENDS.find(type) as BackendDescriptor);
+const IPV4_ONLY = ["ipip", "ipsec", "tencent-vpc", "udp"];
 
-describe("loadBackend()", () => {
-  test("knows each type, in any case", async () => {
-    for (const type of BACKEND_TYPES) {
-      expect((await loadBackend(type.toUpperCase())).type).toBe(type);
+describe("BACKENDS", () => {
+  test("finds each type in upper and lower case, and nothing else", () => {
+    expect(BACKENDS.types).toEqual(BACKENDS.types.toSorted());
+    for (const type of BACKENDS.types) {
+      expect(BACKENDS.find(type.toUpperCase())?.type).toBe(type);
     }
+    expect(BACKENDS.find("toString")).toBeUndefined();
   });
 
-  test("knows no other name, also of what every object has", async () => {
-    await expect(loadBackend("toString")).rejects.toThrow('Backend Type "toString" is unknown');
+  test.each(DESCRIPTORS)("loads $type", async (descriptor) => {
+    const { prepare, checkConfig } = await descriptor.load();
+    expect([typeof prepare, typeof checkConfig]).toEqual(["function", "function"]);
+  });
+
+  test("names the devices of every backend, and only those", () => {
+    const names = "flannel.1 flannel.16777215 flannel-v6.1 flannel-wg flannel-wg-v6 flannel.ipip " +
+      "flannel0 flannel flannel1 flannel.1a my-flannel.1 flannel-wg2 cni0 eth0";
+    expect(names.split(" ").filter((name) => BACKENDS.isDeviceName(name))).toEqual(
+      names.split(" ").slice(0, 7),
+    );
   });
 });
 
-describe("checkBackend()", () => {
-  test("names an unknown type, and the one that is probably meant", async () => {
-    await expect(checkBackend(config("vxlans", [4]), LOG)).rejects.toThrow(
-      'Backend Type "vxlans" is unknown; this program has alloc, extension, host-gw, ipip, ipsec, ' +
+describe("forNetwork()", () => {
+  test("rejects an unknown type and suggests the one that is probably meant", () => {
+    const vxlans = () => BACKENDS.forNetwork(config("vxlans", [4]));
+    expect(vxlans).toThrow(ConfigError);
+    expect(vxlans).toThrow(
+      'unknown Backend Type "vxlans"; use one of alloc, extension, host-gw, ipip, ipsec, ' +
         'tencent-vpc, udp, vxlan, wireguard; did you mean "vxlan"?',
     );
   });
 
-  test("lets IPv4 through with every type, and IPv6 with those that carry it", async () => {
-    const refusals = await Promise.all(
-      BACKEND_TYPES.map((type) => Promise.all(FAMILIES.map((families) => refusal(type, families)))),
-    );
-    expect(refusals).toEqual(BACKEND_TYPES.map((type) => {
-      const onlyIpv4 = expect.stringContaining(`the ${type} backend carries IPv4 only`);
-      return FAMILIES.map((families) => families.includes(6) && !carriesIpv6(type) ? onlyIpv4 : "");
-    }));
+  test.each(BACKENDS.types)("with %s takes IPv4, and IPv6 if the backend carries it", (type) => {
+    const errors = FAMILIES.map((families) => whyRejected(config(type, families)));
+    const onlyIpv4 = expect.stringContaining(`the ${type} backend carries IPv4 only`);
+    expect(errors).toEqual(IPV4_ONLY.includes(type) ? ["", onlyIpv4, onlyIpv4] : ["", "", ""]);
   });
 
-  test("knows the options that Windows nodes of the same network have", async () => {
+  test("says what to change about IPv6, and which backends carry it", () => {
+    expect(whyRejected(config("udp", [4, 6]))).toBe(
+      "the udp backend carries IPv4 only, and the network configuration has EnableIPv6; remove it, " +
+        "or use extension, host-gw, vxlan or wireguard",
+    );
+    expect(whyRejected(config("tencent-vpc", [6]))).toContain(
+      "set it to false and EnableIPv4 to true, or use",
+    );
+  });
+
+  test("suggests for a backend that encrypts only one that does, too", () => {
+    expect(whyRejected(config("ipsec", [4, 6]))).toEndWith("remove it, or use wireguard");
+  });
+
+  function whyRejected(network: ReturnType<typeof config>): string {
+    try {
+      BACKENDS.forNetwork(network);
+      return "";
+    } catch (error) {
+      expect(error).toBeInstanceOf(ConfigError);
+      return (error as Error).message;
+    }
+  }
+});
+
+describe("checkConfig()", () => {
+  test("accepts the options that Windows nodes of the same network have", async () => {
     const { log, records } = collectingLog();
     const windows = { Name: "flannel.4096", macPrefix: "0E-2A" };
-    await checkBackend(config("vxlan", [4], { VNI: 4096, Port: 4789, ...windows }), log);
+    const vxlan = config("vxlan", [4], { VNI: 4096, Port: 4789, ...windows });
+    await BACKENDS.checkConfig(vxlan, log);
     const bridge = { Name: "cbr0", DNSServerList: "10.0.0.10" };
-    await checkBackend(config("host-gw", [4], bridge), log);
+    await BACKENDS.checkConfig(config("host-gw", [4], bridge), log);
     expect(records).toEqual([]);
-    await checkBackend(config("wireguard", [4], windows), log);
+    await BACKENDS.checkConfig(config("wireguard", [4], windows), log);
     expect(records).toHaveLength(2);
   });
 
-  test("refuses an option as the backend itself does, and names what it does not know", async () => {
+  test("rejects a network or an option as a daemon would, and warns of unknown ones", async () => {
     const { log, records } = collectingLog();
     const check = (type: string, options: Record<string, unknown>) =>
-      checkBackend(config(type, [4], options), log);
+      BACKENDS.checkConfig(config(type, [4], options), log);
     const where = "the network configuration's Backend object";
     await expect(check("vxlan", { VNI: "one" })).rejects.toThrow(
       `VNI in ${where} is "one"; it must be an integer from 0 to 16777215`,
     );
     await expect(check("ipsec", {})).rejects.toThrow("the PSK of the ipsec backend is missing");
+    await expect(BACKENDS.checkConfig(config("ipip", [4, 6]), LOG)).rejects.toThrow("IPv4 only");
     await check("udp", { Ports: 1 });
     expect(records.map(({ msg }) => msg)).toEqual([
       `unknown key "Ports" in ${where} is ignored; did you mean "Port"?`,
     ]);
   });
-
-  /** Why the backend is refused with its options as they are by default; empty if it is not. */
-  function refusal(type: string, families: readonly Family[]): Promise<string> {
-    const options = type === "ipsec" ? { PSK: "x".repeat(96) } : {};
-    return checkBackend(config(type, families, options), LOG)
-      .then(() => "", (error: Error) => error.message);
-  }
 });
 
-test("carriesIpv6() takes a type in any case", () => {
-  expect([carriesIpv6("IPIP"), carriesIpv6("VXLAN")]).toEqual([false, true]);
-});
-
-test("carriesIpv6() says of each type what the backend itself says", async () => {
-  const refusals = await Promise.all(BACKEND_TYPES.map(async (type) => {
-    const kernel = new FakeKernel();
-    kernel.seed(...HOST);
-    const host = backendHost(kernel, config(type, [4, 6]));
-    const { prepare } = await loadBackend(type);
-    const message = await prepare(host).then(() => "", (error) => (error as Error).message);
-    return message.includes("IPv4 only");
-  }));
-  expect(refusals).toEqual(BACKEND_TYPES.map((type) => !carriesIpv6(type)));
+test("ipv4Network() is the network, and throws where the registry was bypassed", () => {
+  expect(ipv4Network(config("ipip", [4]))).toBe(prefix("10.5.0.0/16"));
+  expect(() => ipv4Network(config("ipip", [4, 6]))).toThrow("the registry let a network with IPv6");
 });

@@ -4,7 +4,7 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { BACKEND_TYPES, loadBackend } from "../../../src/backend/backend_registry.ts";
+import { BACKENDS } from "../../../src/backend/backend_registry.ts";
 import { ConfigError } from "../../../src/config/config_error.ts";
 import { FakeKernel } from "../../support/fake_kernel.ts";
 import { backendHost, config, HOST } from "../../support/sample_network.ts";
@@ -38,11 +38,11 @@ const directory = mkdtempSync(join(tmpdir(), "bad-options-test-"));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
 test("the manual has a table of options for each backend that has any", () => {
-  const without = BACKEND_TYPES.filter((type) => optionsInManual(type).length === 0);
+  const without = BACKENDS.types.filter((type) => optionsInManual(type).length === 0);
   expect(without).toEqual(["alloc", "host-gw"]);
 });
 
-describe.each(BACKEND_TYPES)("%s", (type) => {
+describe.each(BACKENDS.types)("%s", (type) => {
   const documented = optionsInManual(type);
 
   test.each(documented)("refuses a %s of another type in one line", async (name) => {
@@ -90,11 +90,12 @@ async function prepare(
 ): Promise<{ error: Error | undefined; logged: readonly string[] }> {
   const kernel = new FakeKernel();
   kernel.seed(...HOST);
-  const host = backendHost(kernel, config(type, [4], options), {
+  const network = config(type, [4], options);
+  const host = backendHost(kernel, network, {
     runDirectory: directory,
     env: { WIREGUARD_KEY_FILE: join(directory, "wgkey") },
   });
-  const { prepare } = await loadBackend(type);
+  const { prepare } = await BACKENDS.forNetwork(network).load();
   try {
     await prepare(host);
     return { error: undefined, logged: host.logged };

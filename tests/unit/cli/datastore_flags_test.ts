@@ -100,7 +100,7 @@ describe("parseDatastoreCommand()", () => {
     expect(message("udp")).toBe("serve");
     expect(message("udp", "10.5.0.0/16,fd00:5::/48")).toBe(
       "--network has fd00:5::/48, and --backend udp carries IPv4 only; leave it at one IPv4 " +
-        "network, or use vxlan, host-gw or wireguard",
+        "network, or use extension, host-gw, vxlan or wireguard",
     );
     expect(message("wireguard", "fd00:5::/48")).toBe("serve");
   });

@@ -1,5 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import type { Ipv4 } from "../../../src/addr/ip.ts";
+import { HOST_GW } from "../../../src/backend/host_gw/host_gw_descriptor.ts";
+import { VXLAN } from "../../../src/backend/vxlan/vxlan_descriptor.ts";
 import { parseLabCommand } from "../../../src/cli/lab_command.ts";
 import { type HostReport, reportJson, reportText } from "../../../src/lab/lab_report.ts";
 import { planTopology } from "../../../src/lab/topology.ts";
@@ -14,7 +16,7 @@ describe("parseLabCommand()", () => {
       json: false,
       options: {
         hosts: 3,
-        backend: "vxlan",
+        backend: VXLAN,
         families: [4],
         keep: false,
         daemon: SELF,
@@ -32,7 +34,7 @@ describe("parseLabCommand()", () => {
     const args = ["--hosts=5", "--backend", "host-gw", "--ipv6", "--keep", "--json"];
     expect(parseLabCommand(args, SELF)).toMatchObject({
       json: true,
-      options: { hosts: 5, backend: "host-gw", families: [4, 6], keep: true },
+      options: { hosts: 5, backend: HOST_GW, families: [4, 6], keep: true },
     });
     expect(parseLabCommand(["--ipv6-only"], SELF)).toMatchObject({ options: { families: [6] } });
   });

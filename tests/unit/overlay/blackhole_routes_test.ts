@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { BLACKHOLE_METRIC, blackholeRoutes } from "../../../src/overlay/blackhole_routes.ts";
-import { loadBackend } from "../../../src/backend/backend_registry.ts";
+import { BACKENDS } from "../../../src/backend/backend_registry.ts";
 import { isOurs } from "../../../src/state/ownership.ts";
 import { FakeKernel } from "../../support/fake_kernel.ts";
 import { backendHost, config, external, HOST, lease } from "../../support/sample_network.ts";
@@ -20,8 +20,9 @@ route blackhole fc00:0:0:1::/64 proto 70 metric 2147483647
 test.each(["alloc", "extension", "host-gw", "vxlan"])("are ours with %s", async (type) => {
   const kernel = new FakeKernel();
   kernel.seed(...HOST);
-  const { prepare } = await loadBackend(type);
-  const backend = await prepare(backendHost(kernel, config(type, DUAL)));
+  const network = config(type, DUAL);
+  const { prepare } = await BACKENDS.forNetwork(network).load();
+  const backend = await prepare(backendHost(kernel, network));
   const ownership = backend.ownership(external(DUAL));
   expect(ROUTES.map((route) => isOurs(route, ownership))).toEqual([true, true]);
 });

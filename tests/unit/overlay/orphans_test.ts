@@ -13,9 +13,12 @@ import {
   type TunLink,
   type XfrmPolicy,
 } from "../../../src/state/resource.ts";
+import { BACKENDS } from "../../../src/backend/backend_registry.ts";
 import { collectingLog } from "../../support/collecting_log.ts";
 import { FakeKernel } from "../../support/fake_kernel.ts";
 import { ip } from "../../support/sample_network.ts";
+
+const isBackendDevice = (name: string) => BACKENDS.isDeviceName(name);
 
 const OWNERSHIP: Ownership = {
   links: new Set(["flannel.1"]),
@@ -68,11 +71,12 @@ test("policies of ours go, those of others and those of the ipsec backend itself
   const { log, records } = collectingLog();
   await removeOrphans({
     kernel,
+    isBackendDevice,
     ownership: { ...OWNERSHIP, extraKinds: ["xfrm-policy"] },
     log,
   });
   expect(kernel.table.size).toBe(3);
-  await removeOrphans({ kernel, ownership: OWNERSHIP, log });
+  await removeOrphans({ kernel, isBackendDevice, ownership: OWNERSHIP, log });
   expect([...kernel.table.values()]).toEqual([foreign, outside]);
   expect(records.map(({ level, msg }) => [level, msg])).toEqual([
     [
@@ -89,7 +93,7 @@ describe("a device of another backend in this network is left and named", () => 
     const kernel = new FakeKernel();
     kernel.seed(...resources);
     const { log, records } = collectingLog();
-    await removeOrphans({ kernel, ownership: OWNERSHIP, log });
+    await removeOrphans({ kernel, isBackendDevice, ownership: OWNERSHIP, log });
     expect(kernel.asked).toEqual([]);
     return records.map(({ msg }) => msg);
   };
@@ -122,7 +126,7 @@ describe("a device of another backend in this network is left and named", () => 
     kernel.seed(device("flannel.7"), address("flannel.7", "10.5.7.0"));
     const { log, records } = collectingLog();
     const networks = ["fc00::/48" as Prefix, "10.5.0.0/16" as Prefix];
-    await removeOrphans({ kernel, ownership: { ...OWNERSHIP, networks }, log });
+    await removeOrphans({ kernel, isBackendDevice, ownership: { ...OWNERSHIP, networks }, log });
     expect(records).toHaveLength(1);
   });
 
@@ -175,7 +179,7 @@ test("a policy that cannot be removed is named with the command", async () => {
   const kernel = kernelWith(policy("10.5.2.0/24"));
   kernel.refuse = () => "EPERM";
   const { log, records } = collectingLog();
-  await removeOrphans({ kernel, ownership: OWNERSHIP, log });
+  await removeOrphans({ kernel, isBackendDevice, ownership: OWNERSHIP, log });
   expect(records[0]?.level).toBe("error");
   expect(records[0]?.msg).toContain("cannot be removed (");
   expect(records[0]?.msg).toContain("EPERM");
@@ -188,7 +192,7 @@ test("tables that cannot be read are a warning, not the end", async () => {
   const kernel = new FakeKernel();
   kernel.dump = () => Promise.reject(new KernelError("read the xfrm policy table", "EPERM"));
   const { log, records } = collectingLog();
-  await removeOrphans({ kernel, ownership: OWNERSHIP, log });
+  await removeOrphans({ kernel, isBackendDevice, ownership: OWNERSHIP, log });
   expect(records).toHaveLength(1);
   expect(records[0]?.msg).toContain("EPERM");
 });

@@ -1,12 +1,12 @@
 import { beforeEach, describe, expect, test } from "bun:test";
 import type { Family } from "../../../src/addr/ip.ts";
 import type { Backend } from "../../../src/overlay/backend.ts";
-import hostGw from "../../../src/backend/host_gw.ts";
+import hostGw from "../../../src/backend/host_gw/host_gw.ts";
 import { blackholeRoutes } from "../../../src/overlay/blackhole_routes.ts";
 import { OverlayController } from "../../../src/overlay/overlay_controller.ts";
 import { ReachabilitySource } from "../../../src/overlay/peer_reachability.ts";
 import type { BackendTarget } from "../../../src/overlay/backend_target.ts";
-import vxlan from "../../../src/backend/vxlan.ts";
+import vxlan from "../../../src/backend/vxlan/vxlan.ts";
 import { resourceKey } from "../../../src/state/resource_key.ts";
 import type { Resource, Route } from "../../../src/state/resource.ts";
 import type { Lease } from "../../../src/subnet/lease.ts";

@@ -63,7 +63,6 @@ route 10.5.3.0/24 via 192.168.0.3 dev flannel.ipip proto 70 onlink
       ipip.checkConfig(network, { warn: () => {} });
     expect(check(config("ipip", [4]))).not.toThrow();
     expect(check(config("ipip", [4], { DirectRouting: 1 }))).toThrow("must be true or false");
-    expect(check(config("ipip", [4, 6]))).toThrow("carries IPv4 only");
   });
 
   test("holds, with DirectRouting, a plain route to a peer without a gateway in between", async () => {
@@ -171,13 +170,6 @@ route 10.5.3.0/24 via 192.168.0.3 dev flannel.ipip proto 70 onlink
     );
     await prepare({}, { kernel });
     expect(kernel.asked).toHaveLength(1);
-  });
-
-  test("refuses a network with IPv6", async () => {
-    const host = backendHost(hostKernel(), config("ipip", [4, 6]));
-    await expect((async () => await ipip.prepare(host))()).rejects.toThrow(
-      "the ipip backend carries IPv4 only, and the network configuration has EnableIPv6",
-    );
   });
 
   test.each([

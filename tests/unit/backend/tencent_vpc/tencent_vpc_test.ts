@@ -44,16 +44,6 @@ describe("tencent-vpc", () => {
     }
   });
 
-  test("refuses a network with IPv6", async () => {
-    await expect(prepare(KEYS, {}, [4, 6])).rejects.toThrow(
-      "the tencent-vpc backend carries IPv4 only, and the network configuration has EnableIPv6; " +
-        "leave it out, or use",
-    );
-    await expect(prepare(KEYS, {}, [6])).rejects.toThrow(
-      "EnableIPv6; set it to false and EnableIPv4 to true, or use",
-    );
-  });
-
   test("shows no secret of a wrong option", async () => {
     const error = await prepare({ ...KEYS, AccessKeySecret: 5115 }).catch((e: unknown) => e);
     expect((error as Error).message).toContain("AccessKeySecret");

@@ -179,13 +179,6 @@ route 10.5.0.0/16 dev flannel0 proto 70 scope link
 });
 
 describe("udp", () => {
-  test("refuses a network with IPv6", async () => {
-    const host = backendHost(hostKernel(), config("udp", [4, 6]));
-    await expect((async () => await udp.prepare(host))()).rejects.toThrow(
-      "the udp backend carries IPv4 only, and the network configuration has EnableIPv6",
-    );
-  });
-
   test.each([0, -1, 65536, 1.5, "8285", true])("refuses the port %p", async (Port) => {
     await expect(prepare({ Port })).rejects.toThrow(
       `Port in the network configuration's Backend object is ${JSON.stringify(Port)}; it must be ` +

@@ -11,7 +11,7 @@ import {
   InvalidPeerError,
   UNKNOWN_REACHABILITY,
 } from "../../../../src/overlay/backend.ts";
-import { loadBackend } from "../../../../src/backend/backend_registry.ts";
+import { BACKENDS } from "../../../../src/backend/backend_registry.ts";
 import { BackendError } from "../../../../src/overlay/backend_target.ts";
 import { privateKeyFrom, publicKeyOf } from "../../../../src/backend/wireguard/key_pair.ts";
 import wireguard from "../../../../src/backend/wireguard/wireguard.ts";
@@ -99,7 +99,7 @@ function desired(backend: Backend, families: readonly Family[]): string {
 
 describe("wireguard", () => {
   test("is in the registry", async () => {
-    expect(await loadBackend("WireGuard")).toBe(wireguard);
+    expect(await BACKENDS.find("WireGuard")?.load()).toBe(wireguard);
   });
 
   test("holds, with IPv4", async () => {

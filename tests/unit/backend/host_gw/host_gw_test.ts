@@ -1,11 +1,11 @@
 import { describe, expect, test } from "bun:test";
-import type { Family } from "../../../src/addr/ip.ts";
-import type { Backend, PeerReachability } from "../../../src/overlay/backend.ts";
-import hostGw from "../../../src/backend/host_gw.ts";
-import { isOurs } from "../../../src/state/ownership.ts";
-import { FakeKernel } from "../../support/fake_kernel.ts";
-import { backendHost, config, external, ip, lease } from "../../support/sample_network.ts";
-import { stateText } from "../../support/state_text.ts";
+import type { Family } from "../../../../src/addr/ip.ts";
+import type { Backend, PeerReachability } from "../../../../src/overlay/backend.ts";
+import hostGw from "../../../../src/backend/host_gw/host_gw.ts";
+import { isOurs } from "../../../../src/state/ownership.ts";
+import { FakeKernel } from "../../../support/fake_kernel.ts";
+import { backendHost, config, external, ip, lease } from "../../../support/sample_network.ts";
+import { stateText } from "../../../support/state_text.ts";
 
 const DUAL: readonly Family[] = [4, 6];
 const NEAR: PeerReachability = {

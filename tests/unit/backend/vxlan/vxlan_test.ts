@@ -1,20 +1,20 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import type { PerFamily } from "../../../src/addr/family.ts";
-import type { Family } from "../../../src/addr/ip.ts";
-import { type MacAddress, parseMacAddress } from "../../../src/addr/mac.ts";
+import type { PerFamily } from "../../../../src/addr/family.ts";
+import type { Family } from "../../../../src/addr/ip.ts";
+import { type MacAddress, parseMacAddress } from "../../../../src/addr/mac.ts";
 import {
   type Backend,
   InvalidPeerError,
   type PeerReachability,
   UNKNOWN_REACHABILITY,
-} from "../../../src/overlay/backend.ts";
-import { BackendError } from "../../../src/overlay/backend_target.ts";
-import vxlan from "../../../src/backend/vxlan.ts";
-import type { Resource } from "../../../src/state/resource.ts";
-import type { Lease } from "../../../src/subnet/lease.ts";
-import { vxlanDevice } from "../../support/arbitrary_state.ts";
-import { FakeKernel } from "../../support/fake_kernel.ts";
+} from "../../../../src/overlay/backend.ts";
+import { BackendError } from "../../../../src/overlay/backend_target.ts";
+import vxlan from "../../../../src/backend/vxlan/vxlan.ts";
+import type { Resource } from "../../../../src/state/resource.ts";
+import type { Lease } from "../../../../src/subnet/lease.ts";
+import { vxlanDevice } from "../../../support/arbitrary_state.ts";
+import { FakeKernel } from "../../../support/fake_kernel.ts";
 import {
   backendHost,
   config,
@@ -24,8 +24,8 @@ import {
   ip,
   lease,
   mac,
-} from "../../support/sample_network.ts";
-import { stateText } from "../../support/state_text.ts";
+} from "../../../support/sample_network.ts";
+import { stateText } from "../../../support/state_text.ts";
 
 const DUAL: readonly Family[] = [4, 6];
 const DIRECT: PeerReachability = { direct: { 4: true, 6: true }, path: {} };

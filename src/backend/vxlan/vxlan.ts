@@ -22,25 +22,25 @@
  * `flannel-v6.<VNI>`, over IPv6, and the same entries.
  */
 
-import { familiesOf, mapFamilies, type PerFamily } from "../addr/family.ts";
-import type { Family, IpAddress } from "../addr/ip.ts";
-import { localMac, type MacAddress, parseMacAddress, whyNotUnicastMac } from "../addr/mac.ts";
-import { type Prefix, prefixAddress } from "../addr/prefix.ts";
-import { ConfigError } from "../config/config_error.ts";
-import type { FamilyNetwork, NetworkConfig } from "../config/network_config.ts";
+import { familiesOf, mapFamilies, type PerFamily } from "../../addr/family.ts";
+import type { Family, IpAddress } from "../../addr/ip.ts";
+import { localMac, type MacAddress, parseMacAddress, whyNotUnicastMac } from "../../addr/mac.ts";
+import { type Prefix, prefixAddress } from "../../addr/prefix.ts";
+import { ConfigError } from "../../config/config_error.ts";
+import type { FamilyNetwork, NetworkConfig } from "../../config/network_config.ts";
 import {
   booleanOption,
   integerOption,
   type OptionValues,
   readOptions,
-} from "../config/option_schema.ts";
-import type { Log } from "../log/log.ts";
-import type { Ownership } from "../state/ownership.ts";
-import type { Resource, VxlanLink } from "../state/resource.ts";
-import type { Lease } from "../subnet/lease.ts";
-import type { DeviceIdentity } from "../subnet/lease_store.ts";
-import { shown } from "../base/quoting.ts";
-import { advertisedAddresses } from "../overlay/advertised_addresses.ts";
+} from "../../config/option_schema.ts";
+import type { Log } from "../../log/log.ts";
+import type { Ownership } from "../../state/ownership.ts";
+import type { Resource, VxlanLink } from "../../state/resource.ts";
+import type { Lease } from "../../subnet/lease.ts";
+import type { DeviceIdentity } from "../../subnet/lease_store.ts";
+import { shown } from "../../base/quoting.ts";
+import { advertisedAddresses } from "../../overlay/advertised_addresses.ts";
 import {
   type Backend,
   type BackendHost,
@@ -48,24 +48,26 @@ import {
   InvalidPeerError,
   type NodeInput,
   type PeerReachability,
-} from "../overlay/backend.ts";
-import type { ExternalInterface } from "../host/external_interface.ts";
-import { ipv6MtuProblem, leavesRoomForIpv6, requireIpv6Mtu } from "../overlay/ipv6_mtu.ts";
-import { ipv6Enabled, nodeAddress } from "../overlay/node_entries.ts";
+} from "../../overlay/backend.ts";
+import type { ExternalInterface } from "../../host/external_interface.ts";
+import { ipv6MtuProblem, leavesRoomForIpv6, requireIpv6Mtu } from "../../overlay/ipv6_mtu.ts";
+import { ipv6Enabled, nodeAddress } from "../../overlay/node_entries.ts";
 import {
   dataName,
   jsonMember,
   peerAddress,
   peerData,
   requireBackendType,
-} from "../overlay/peer_lease.ts";
-import { peerRoute } from "../overlay/peer_route.ts";
-import { BackendError } from "../overlay/backend_target.ts";
+} from "../../overlay/peer_lease.ts";
+import { peerRoute } from "../../overlay/peer_route.ts";
+import { BackendError } from "../../overlay/backend_target.ts";
+import { VXLAN_DEFAULT_PORT } from "../../state/same_resource.ts";
+import { VXLAN } from "./vxlan_descriptor.ts";
 
 export const OPTIONS = {
   VNI: integerOption({ default: 1, min: 0, max: 0xff_ffff }), // 24 bits, RFC 7348 section 5
-  /** 0 is the kernel's default, 8472. */
-  Port: integerOption({ default: 8472, min: 0, max: 65535 }),
+  /** 0 is the kernel's default. */
+  Port: integerOption({ default: VXLAN_DEFAULT_PORT, min: 0, max: 65535 }),
   GBP: booleanOption(false),
   Learning: booleanOption(false),
   DirectRouting: booleanOption(false),
@@ -83,7 +85,6 @@ const OVERHEAD_BYTES: Readonly<Record<Family, number>> = { 4: 14 + 8 + 8 + 20, 6
 const IFNAME_MAX_LENGTH = 15; // IFNAMSIZ less the final zero, linux/if.h
 
 const vxlan: BackendModule = {
-  type: "vxlan",
   checkConfig: readConfig,
   async prepare(host) {
     const options = readConfig(host.config, host.log);
@@ -113,7 +114,7 @@ interface VxlanSetup {
 }
 
 class VxlanBackend implements Backend {
-  readonly type = "vxlan";
+  readonly type = VXLAN.type;
   readonly attributes: Backend["attributes"];
   readonly identity: DeviceIdentity;
   readonly needsReachability: boolean;
@@ -125,7 +126,7 @@ class VxlanBackend implements Backend {
     this.needsReachability = setup.options.DirectRouting;
     this.attributes = {
       publicAddresses: setup.publicAddresses,
-      backendType: "vxlan",
+      backendType: VXLAN.type,
       backendData: mapFamilies(setup.macs, (mac) => ({ VNI: setup.options.VNI, VtepMAC: mac })),
     };
   }
@@ -166,7 +167,7 @@ class VxlanBackend implements Backend {
   }
 
   peer(peer: Lease, { external }: NodeInput, facts: PeerReachability): Resource[] {
-    requireBackendType(peer, "vxlan");
+    requireBackendType(peer, VXLAN.type);
     return familiesOf(this.#setup.networks).flatMap((family): Resource[] => {
       const subnet = peer.subnets[family];
       if (subnet === undefined) return [];
@@ -245,7 +246,7 @@ function deviceIdentity({ macs, options }: VxlanSetup): DeviceIdentity {
   return {
     texts: Object.values(macs),
     matchIn: ({ backendType, backendData }) => {
-      if (backendType.toLowerCase() !== "vxlan") return undefined;
+      if (backendType.toLowerCase() !== VXLAN.type) return undefined;
       const family = familiesOf(macs).find((family) => {
         const text = jsonMember(backendData[family], "VtepMAC");
         return typeof text === "string" && parseMacAddress(text) === macs[family];
@@ -309,7 +310,7 @@ async function chooseMac(host: BackendHost, vni: number, family: Family): Promis
     return existing.mac;
   }
   const attributes = host.previousLease?.attributes;
-  if (attributes?.backendType === "vxlan") {
+  if (attributes?.backendType === VXLAN.type) {
     const stored = jsonMember(attributes.backendData[family], "VtepMAC");
     const mac = typeof stored === "string" ? parseMacAddress(stored) : undefined;
     if (mac !== undefined && whyNotUnicastMac(mac) === undefined) {

@@ -13,17 +13,18 @@
  * behind a gateway gets no route, and is reported, until the host's routes say that it is near.
  */
 
-import { familiesOf, type PerFamily } from "../addr/family.ts";
-import { ConfigError } from "../config/config_error.ts";
-import type { FamilyNetwork, NetworkConfig } from "../config/network_config.ts";
-import { readOptions } from "../config/option_schema.ts";
-import type { Log } from "../log/log.ts";
-import type { Resource } from "../state/resource.ts";
-import { advertisedAddresses } from "../overlay/advertised_addresses.ts";
-import type { Backend, BackendHost, BackendModule } from "../overlay/backend.ts";
-import { devicelessOwnership } from "../overlay/deviceless_ownership.ts";
-import { peerAddress, requireBackendType } from "../overlay/peer_lease.ts";
-import { peerRoute } from "../overlay/peer_route.ts";
+import { familiesOf, type PerFamily } from "../../addr/family.ts";
+import { ConfigError } from "../../config/config_error.ts";
+import type { FamilyNetwork, NetworkConfig } from "../../config/network_config.ts";
+import { readOptions } from "../../config/option_schema.ts";
+import type { Log } from "../../log/log.ts";
+import type { Resource } from "../../state/resource.ts";
+import { advertisedAddresses } from "../../overlay/advertised_addresses.ts";
+import type { Backend, BackendHost, BackendModule } from "../../overlay/backend.ts";
+import { devicelessOwnership } from "../../overlay/deviceless_ownership.ts";
+import { peerAddress, requireBackendType } from "../../overlay/peer_lease.ts";
+import { peerRoute } from "../../overlay/peer_route.ts";
+import { HOST_GW } from "./host_gw_descriptor.ts";
 
 export const OPTIONS = {};
 
@@ -31,7 +32,6 @@ export const OPTIONS = {};
 const WINDOWS_OPTIONS = ["Name", "DNSServerList"];
 
 const hostGw: BackendModule = {
-  type: "host-gw",
   checkConfig,
   prepare(host) {
     checkConfig(host.config, host.log);
@@ -55,8 +55,8 @@ function hostGwBackend(
 ): Backend {
   const families = familiesOf(networks);
   return {
-    type: "host-gw",
-    attributes: { publicAddresses, backendType: "host-gw", backendData: {} },
+    type: HOST_GW.type,
+    attributes: { publicAddresses, backendType: HOST_GW.type, backendData: {} },
     needsReachability: true,
     ownership: ({ name }) => ({ ...devicelessOwnership(networks), routeLink: name }),
     mtuBytes: (external) => external.mtuBytes,
@@ -68,7 +68,7 @@ function hostGwBackend(
     },
     node: () => [],
     peer(peer, { external }, facts): Resource[] {
-      requireBackendType(peer, "host-gw");
+      requireBackendType(peer, HOST_GW.type);
       return families.flatMap((family) => {
         const subnet = peer.subnets[family];
         if (subnet === undefined) return [];

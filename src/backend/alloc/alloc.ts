@@ -3,23 +3,23 @@
  * somebody else's business, such as a cloud's routing table.
  */
 
-import type { NetworkConfig } from "../config/network_config.ts";
-import { readOptions } from "../config/option_schema.ts";
-import type { Log } from "../log/log.ts";
-import { advertisedAddresses } from "../overlay/advertised_addresses.ts";
-import type { BackendModule } from "../overlay/backend.ts";
-import { devicelessOwnership } from "../overlay/deviceless_ownership.ts";
+import type { NetworkConfig } from "../../config/network_config.ts";
+import { readOptions } from "../../config/option_schema.ts";
+import type { Log } from "../../log/log.ts";
+import { advertisedAddresses } from "../../overlay/advertised_addresses.ts";
+import type { BackendModule } from "../../overlay/backend.ts";
+import { devicelessOwnership } from "../../overlay/deviceless_ownership.ts";
+import { ALLOC } from "./alloc_descriptor.ts";
 
 export const OPTIONS = {};
 
 const alloc: BackendModule = {
-  type: "alloc",
   checkConfig,
   prepare(host) {
     const { families } = host.config;
     checkConfig(host.config, host.log);
     return Promise.resolve({
-      type: "alloc",
+      type: ALLOC.type,
       attributes: {
         publicAddresses: advertisedAddresses(host),
         backendType: "",

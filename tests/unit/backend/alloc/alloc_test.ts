@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
-import alloc from "../../../src/backend/alloc.ts";
-import { UNKNOWN_REACHABILITY } from "../../../src/overlay/backend.ts";
-import { FakeKernel } from "../../support/fake_kernel.ts";
-import { backendHost, config, external, lease } from "../../support/sample_network.ts";
+import alloc from "../../../../src/backend/alloc/alloc.ts";
+import { UNKNOWN_REACHABILITY } from "../../../../src/overlay/backend.ts";
+import { FakeKernel } from "../../../support/fake_kernel.ts";
+import { backendHost, config, external, lease } from "../../../support/sample_network.ts";
 
 test("alloc advertises the address without a type, and puts nothing into the kernel", async () => {
   const backend = await alloc.prepare(backendHost(new FakeKernel(), config("alloc", [4])));

@@ -1,0 +1,9 @@
+import type { BackendDescriptor } from "../../overlay/backend_descriptor.ts";
+
+export const ALLOC: BackendDescriptor = {
+  type: "alloc",
+  families: [4, 6],
+  connectsNodes: false,
+  encrypts: false,
+  load: async () => (await import("./alloc.ts")).default,
+};

@@ -1,0 +1,14 @@
+import type { BackendDescriptor } from "../../overlay/backend_descriptor.ts";
+
+/** An ipip device, or a TUN device where the kernel has no FOU. */
+export const UDP_DEVICE = "flannel0";
+
+export const UDP: BackendDescriptor = {
+  type: "udp",
+  families: [4],
+  connectsNodes: true,
+  encrypts: false,
+  deviceNames: /^flannel0$/,
+  lab: { oneOf: [{ features: ["fou"] }, { features: ["tun"] }] },
+  load: async () => (await import("./udp.ts")).default,
+};
