@@ -9,7 +9,7 @@ import { RepeatedFailure } from "./log/repeated_failure.ts";
 import { createLogger } from "./log/logger.ts";
 import { limitProblem, memoryWarning } from "./process/resource_limits.ts";
 import { OperatorError } from "./base/operator_error.ts";
-import { oneLine } from "./base/quoting.ts";
+import { printableLine } from "./base/quoting.ts";
 
 /** A stop that takes longer is cut off; the data plane stays in place either way. */
 const STOP_MS = 4000;
@@ -27,7 +27,7 @@ async function main(): Promise<number> {
       process.stdout.write(`${versionText()}\n`);
       return 0;
     case "error":
-      process.stderr.write(`flanneld: ${oneLine(command.message)}\n`);
+      process.stderr.write(`flanneld: ${printableLine(command.message)}\n`);
       return command.exitCode;
     case "subcommand":
       return await runSubcommand(command.name, command.args);

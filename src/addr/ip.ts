@@ -121,7 +121,7 @@ export function addressFromBytes(bytes: Uint8Array): IpAddress {
 }
 
 /** `undefined` if the address can stand for one host on a network; otherwise what it is instead. */
-export function whyNotUnicast(
+export function nonUnicastKind(
   address: IpAddress,
 ): "unspecified" | "loopback" | "multicast" | "broadcast" | "IPv4-mapped" | undefined {
   if (familyOf(address) === 4) {

@@ -30,7 +30,7 @@ export function localMac(random: Uint8Array): MacAddress {
 }
 
 /** `undefined` if the address can belong to one device; otherwise what it is instead. */
-export function whyNotUnicastMac(mac: MacAddress): "zero" | "multicast" | undefined {
+export function nonUnicastMacKind(mac: MacAddress): "zero" | "multicast" | undefined {
   if (mac === "00:00:00:00:00:00") return "zero";
   return Number.parseInt(mac.slice(0, 2), 16) & 1 ? "multicast" : undefined;
 }

@@ -1,7 +1,7 @@
 /** All backends by type. What is said here of a backend is in its descriptor; its module is loaded on demand. */
 
 import { nearestWord } from "../base/nearest_word.ts";
-import { shown } from "../base/quoting.ts";
+import { quoted } from "../base/quoting.ts";
 import { ConfigError } from "../config/config_error.ts";
 import type { NetworkConfig } from "../config/network_config.ts";
 import type { Log } from "../log/log.ts";
@@ -78,7 +78,7 @@ export class BackendRegistry {
     const guess = nearestWord(type.toLowerCase(), this.types);
     const hint = guess === undefined ? "" : `; did you mean ${JSON.stringify(guess)}?`;
     return new ConfigError(
-      `unknown Backend Type ${shown(type)}; use one of ${this.types.join(", ")}${hint}`,
+      `unknown Backend Type ${quoted(type)}; use one of ${this.types.join(", ")}${hint}`,
     );
   }
 }

@@ -10,7 +10,10 @@ export interface JsonLimits {
  * Why a text exceeds the limits, to follow "it ": `has 120000 bytes, more than 65536`, or `is nested
  * 60000 levels deep, more than 32`. `undefined` if it is within them; it may still be invalid JSON.
  */
-export function whyTooLarge(text: string, { maxBytes, maxDepth }: JsonLimits): string | undefined {
+export function jsonLimitProblem(
+  text: string,
+  { maxBytes, maxDepth }: JsonLimits,
+): string | undefined {
   // A UTF-16 unit takes three bytes at most.
   const bytes = text.length * 3 > maxBytes ? Buffer.byteLength(text) : 0;
   if (bytes > maxBytes) return `has ${bytes} bytes, more than ${maxBytes}`;

@@ -27,25 +27,25 @@ export function escaped(text: string): string {
 }
 
 /** At most `maxLength` UTF-16 units of a text; `…` marks that it was cut. */
-export function cut(text: string, maxLength: number): string {
+export function truncated(text: string, maxLength: number): string {
   return text.length <= maxLength ? text : `${text.slice(0, maxLength)}…`;
 }
 
 /** A value as JSON, such as `"vxlan"` or `{"VNI":1}`, cut if it is long. */
-export function shown(value: unknown, maxLength: number = MAX_SHOWN): string {
+export function quoted(value: unknown, maxLength: number = MAX_SHOWN): string {
   // Cut before quoting, so that the quotes are closed.
-  if (typeof value === "string") return escaped(JSON.stringify(cut(value, maxLength)));
-  return escaped(cut(jsonOf(value), maxLength));
+  if (typeof value === "string") return escaped(JSON.stringify(truncated(value, maxLength)));
+  return escaped(truncated(jsonOf(value), maxLength));
 }
 
 /** A name without quotes, such as the key of a lease. */
-export function shownName(name: string, maxLength: number = MAX_NAME): string {
-  return escaped(cut(name, maxLength));
+export function printableName(name: string, maxLength: number = MAX_NAME): string {
+  return escaped(truncated(name, maxLength));
 }
 
 /** A message as one line that is safe to print. */
-export function oneLine(text: string, maxLength: number = MAX_LINE): string {
-  return escaped(cut(text, maxLength));
+export function printableLine(text: string, maxLength: number = MAX_LINE): string {
+  return escaped(truncated(text, maxLength));
 }
 
 const MAX_LINE = 2048;

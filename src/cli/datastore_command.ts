@@ -3,7 +3,7 @@
 import { DatastoreError } from "../datastore/mvcc/datastore_error.ts";
 import { OperatorError } from "../base/operator_error.ts";
 import { createLogger } from "../log/logger.ts";
-import { oneLine } from "../base/quoting.ts";
+import { printableLine } from "../base/quoting.ts";
 import { type DatastoreCommand, parseDatastoreCommand } from "./datastore_flags.ts";
 
 /** Where the command reads and writes: data by `input` and `out`, progress and faults to `err`. */
@@ -61,7 +61,7 @@ export async function datastoreCommand(
     return 0;
   }
   if (command.kind === "error") {
-    streams.err(`flanneld datastore: ${oneLine(command.message)}\n`);
+    streams.err(`flanneld datastore: ${printableLine(command.message)}\n`);
     return 2;
   }
   const stop = new AbortController();
@@ -73,7 +73,7 @@ export async function datastoreCommand(
   } catch (error) {
     if (stop.signal.aborted && error === stop.signal.reason) return 130;
     if (!(error instanceof OperatorError)) throw error;
-    streams.err(`flanneld datastore: ${oneLine(error.message)}\n`);
+    streams.err(`flanneld datastore: ${printableLine(error.message)}\n`);
     return 1;
   } finally {
     for (const name of SIGNALS) process.off(name, onSignal);
@@ -89,7 +89,7 @@ async function perform(
   streams: DatastoreStreams,
   signal: AbortSignal,
 ): Promise<void> {
-  const report = (line: string) => streams.err(`${oneLine(line)}\n`);
+  const report = (line: string) => streams.err(`${printableLine(line)}\n`);
   switch (command.kind) {
     case "serve": {
       const { serveDatastore } = await import("../datastore/serve.ts");

@@ -9,7 +9,7 @@ import { backendFaults } from "../lab/lab_backend.ts";
 import { LAB_KIND, type LabOptions, missingPrerequisites, removeLabs, runLab } from "../lab/lab.ts";
 import { type LabReport, reportJson, reportText } from "../lab/lab_report.ts";
 import { MAX_HOSTS } from "../lab/topology.ts";
-import { oneLine } from "../base/quoting.ts";
+import { printableLine } from "../base/quoting.ts";
 import { isBlank, scanFlags } from "./flag_syntax.ts";
 import { readBoolean } from "./flag_values.ts";
 
@@ -69,7 +69,7 @@ export async function labCommand(
 ): Promise<number> {
   const command = parseLabCommand(args, self);
   if (command.kind === "error") {
-    output.err(`flanneld lab: ${oneLine(command.message)}\n`);
+    output.err(`flanneld lab: ${printableLine(command.message)}\n`);
     return 2;
   }
   if (command.kind === "help") {

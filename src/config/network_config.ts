@@ -22,9 +22,9 @@ import {
   prefixRange,
   splitPrefix,
 } from "../addr/prefix.ts";
-import { type JsonLimits, whyTooLarge } from "../base/json_limits.ts";
-import { shown, shownName } from "../base/quoting.ts";
-import { specialBlockIn } from "../addr/special_use.ts";
+import { jsonLimitProblem, type JsonLimits } from "../base/json_limits.ts";
+import { printableName, quoted } from "../base/quoting.ts";
+import { specialPurposeBlock } from "../addr/special_purpose.ts";
 import { ConfigError } from "./config_error.ts";
 import {
   booleanOption,
@@ -65,7 +65,7 @@ export function assignableRange(
 }
 
 /** Whether a node's subnet may contain addresses of this prefix. */
-export function mayOverlapSubnets(network: FamilyNetwork, prefix: Prefix): boolean {
+export function overlapsAssignableRange(network: FamilyNetwork, prefix: Prefix): boolean {
   if (!prefixesOverlap(network.network, prefix)) return false;
   const [subnets, range] = [assignableRange(network), prefixRange(prefix)];
   return range.first <= subnets.last && subnets.first <= range.last;
@@ -225,7 +225,7 @@ function readNetwork(
     );
   }
   const network = makePrefix(given.address, given.length);
-  const special = specialBlockIn(network);
+  const special = specialPurposeBlock(network);
   if (special !== undefined) {
     throw new ConfigError(
       `${rules.network} in ${source} is ${network}, and ${special.block} is ${special.use}; ` +
@@ -314,21 +314,21 @@ function backendConfig(given: Readonly<Record<string, unknown>>, source: string)
 }
 
 function parseObject(text: string, source: string): Record<string, unknown> {
-  const excess = whyTooLarge(text, LIMITS);
+  const excess = jsonLimitProblem(text, LIMITS);
   if (excess !== undefined) throw new ConfigError(`the text of ${source} ${excess}`);
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (error) {
     throw new ConfigError(
-      `${source} is not JSON: ${shownName((error as Error).message, 200)}; ` +
+      `${source} is not JSON: ${printableName((error as Error).message, 200)}; ` +
         `write an object such as {"Network": "${RULES[4].example}"}`,
       { cause: error },
     );
   }
   if (isObject(value)) return value;
   throw new ConfigError(
-    `${source} is ${shown(text, 40)}, not a JSON object; ` +
+    `${source} is ${quoted(text, 40)}, not a JSON object; ` +
       `write one such as {"Network": "${RULES[4].example}"}`,
   );
 }

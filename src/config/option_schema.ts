@@ -5,7 +5,7 @@
  */
 
 import { nearestWord } from "../base/nearest_word.ts";
-import { shown } from "../base/quoting.ts";
+import { quoted } from "../base/quoting.ts";
 import { ConfigError } from "./config_error.ts";
 
 /** What one option accepts. Make them with `integerOption`, `booleanOption` and `stringOption`. */
@@ -116,14 +116,14 @@ const MAX_UNKNOWN = 10;
 function unknownKey(key: string, known: readonly string[], where: string): string {
   const guess = nearestWord(key, known);
   const hint = guess === undefined ? "" : `; did you mean ${quote(guess)}?`;
-  return `unknown key ${shown(key)} in ${where} is ignored${hint}`;
+  return `unknown key ${quoted(key)} in ${where} is ignored${hint}`;
 }
 
 function readOption<T>(name: string, value: unknown, type: OptionType<T>, where: string): T {
   if (value === null) return type.default;
   const read = type.read(value);
   if (read !== undefined) return read;
-  const given = type.secret ? "has a value that is not shown" : `is ${shown(value)}`;
+  const given = type.secret ? "has a value that is not shown" : `is ${quoted(value)}`;
   throw new ConfigError(`${name} in ${where} ${given}; it must be ${type.accepts}`);
 }
 

@@ -28,7 +28,7 @@ import { LeaseTable } from "../subnet/lease_table.ts";
 import type { LeaseStore, OwnLease } from "../subnet/lease_store.ts";
 import { writeSubnetFile } from "../subnet/subnet_file.ts";
 import { systemClock } from "../base/clock.ts";
-import { firewallRules } from "../firewall/firewall_rules.ts";
+import { firewallRules } from "../firewall/rules/firewall_rules.ts";
 import { createFirewallManager, type FirewallManager } from "../firewall/firewall.ts";
 import { PublicAddressPublisher } from "./public_address_publisher.ts";
 import { ExternalInterfaceFollower } from "../host/external_interface_follower.ts";

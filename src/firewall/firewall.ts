@@ -14,10 +14,10 @@ import {
 } from "./firewall_manager.ts";
 import { OtherFirewalls } from "./other_firewalls.ts";
 import { openNftables } from "./nftables/nftables_target.ts";
-import { FirewallError, type RuleTarget } from "./rule_target.ts";
+import { FirewallError, type RuleTarget } from "./rules/rule_target.ts";
 
 export type { FirewallManager, FirewallStatus } from "./firewall_manager.ts";
-export { FirewallError } from "./rule_target.ts";
+export { FirewallError } from "./rules/rule_target.ts";
 
 export type FirewallMode = "iptables" | "nftables";
 

@@ -14,8 +14,12 @@ import { RepeatedFailure } from "../log/repeated_failure.ts";
 import { type NftWatchListener, watchNftables } from "./nftables/nft_watch.ts";
 import type { OtherFirewalls } from "./other_firewalls.ts";
 import { RepairPace } from "./repair_pace.ts";
-import { type FamilyRules, type FirewallRules, withoutFullyRandom } from "./firewall_rules.ts";
-import { type RuleTarget, UnreadableTableError } from "./rule_target.ts";
+import {
+  type FamilyRules,
+  type FirewallRules,
+  withoutFullyRandom,
+} from "./rules/firewall_rules.ts";
+import { type RuleTarget, UnreadableTableError } from "./rules/rule_target.ts";
 
 export interface FirewallManager extends AsyncDisposable {
   /** What the system is to hold from now on. Returns at once; the work follows. */

@@ -25,8 +25,8 @@ import {
   readForwardChains,
   refusesAll,
 } from "./nftables/nftables_rules.ts";
-import type { FamilyRules, FirewallRules } from "./firewall_rules.ts";
-import { FirewallError } from "./rule_target.ts";
+import type { FamilyRules, FirewallRules } from "./rules/firewall_rules.ts";
+import { FirewallError } from "./rules/rule_target.ts";
 
 export interface OtherFirewallsOptions {
   /** `RuleTarget.name` of the target with our rules. */

@@ -2,7 +2,7 @@
 
 import { OperatorError } from "../base/operator_error.ts";
 import { familyOf, type IpAddress } from "../addr/ip.ts";
-import { oneLine } from "../base/quoting.ts";
+import { printableLine } from "../base/quoting.ts";
 
 export interface HealthServerOptions {
   readonly ip: IpAddress;
@@ -63,7 +63,7 @@ const IDLE_SECONDS = 10;
 function readiness(reasons: readonly string[]): Response {
   return reasons.length === 0 ? text(200, "flanneld is ready") : text(
     503,
-    ["flanneld is not ready:", ...reasons.map((reason) => `- ${oneLine(reason)}`)].join("\n"),
+    ["flanneld is not ready:", ...reasons.map((reason) => `- ${printableLine(reason)}`)].join("\n"),
   );
 }
 

@@ -4,7 +4,7 @@
 
 import { sendUnixDatagram } from "../../ffi/unix_datagram.ts";
 import type { Log } from "../log/log.ts";
-import { oneLine } from "../base/quoting.ts";
+import { printableLine } from "../base/quoting.ts";
 
 export interface Notifier {
   /** Whether anybody is told. */
@@ -98,5 +98,5 @@ function trySend(socket: string, message: string): string | undefined {
 const MAX_STATUS = 1000;
 
 function statusLine(text: string): string {
-  return `STATUS=${oneLine(text.replace(/\s+/g, " "), MAX_STATUS)}`;
+  return `STATUS=${printableLine(text.replace(/\s+/g, " "), MAX_STATUS)}`;
 }

@@ -9,7 +9,7 @@
 
 import { OperatorError } from "../base/operator_error.ts";
 import { familiesOf, type PerFamily } from "../addr/family.ts";
-import { type Family, familyOf, type IpAddress, isLinkLocal, whyNotUnicast } from "../addr/ip.ts";
+import { type Family, familyOf, type IpAddress, isLinkLocal, nonUnicastKind } from "../addr/ip.ts";
 import { type Prefix, prefixContainsAddress } from "../addr/prefix.ts";
 import type { ExternalInterface } from "./external_interface.ts";
 import { externalInterface, holderOf } from "./external_interface.ts";
@@ -133,7 +133,7 @@ export function describeInterfaces(
  */
 export function usableAddresses(device: HostInterface, family: Family): IpAddress[] {
   const usable = device.addresses.filter(({ address, deprecated }) =>
-    familyOf(address) === family && !deprecated && whyNotUnicast(address) === undefined
+    familyOf(address) === family && !deprecated && nonUnicastKind(address) === undefined
   );
   const hasNetwork = usable.some((one) => !isLinkLocal(one.address) && !isSingle(one));
   return usable

@@ -4,7 +4,7 @@
  */
 
 import type { PerFamily } from "../addr/family.ts";
-import { familyOf, type IpAddress, parseIpAddress, whyNotUnicast } from "../addr/ip.ts";
+import { familyOf, type IpAddress, nonUnicastKind, parseIpAddress } from "../addr/ip.ts";
 import { makePrefix, prefixContainsAddress, splitPrefix } from "../addr/prefix.ts";
 import { nearestWord } from "../base/nearest_word.ts";
 import { holderOf } from "./external_interface.ts";
@@ -54,7 +54,7 @@ function byAddress(facts: Facts, text: string): Found | Problem | undefined {
   if (device === undefined) {
     return { problem: `no interface has this address${prefix ? inNetwork(facts, prefix) : ""}` };
   }
-  const kind = whyNotUnicast(address);
+  const kind = nonUnicastKind(address);
   if (kind !== undefined) return { problem: `it is a ${kind} address` };
   return { device, chosen: { [familyOf(address)]: address } };
 }

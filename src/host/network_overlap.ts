@@ -17,7 +17,7 @@ import {
   prefixLength,
 } from "../addr/prefix.ts";
 import type { ExternalInterface } from "./external_interface.ts";
-import { mayOverlapSubnets, type NetworkConfig } from "../config/network_config.ts";
+import { type NetworkConfig, overlapsAssignableRange } from "../config/network_config.ts";
 import type { Route } from "../state/resource.ts";
 import { holderOf } from "./external_interface.ts";
 import type { HostInterface } from "./interface_selection.ts";
@@ -45,7 +45,7 @@ export function networkProblem(
     const network = families[family];
     if (network === undefined || !prefixContainsAddress(network.network, address)) continue;
     const local = external.networks?.[family] ?? hostPrefix(address);
-    if (!mayOverlapSubnets(network, local)) continue;
+    if (!overlapsAssignableRange(network, local)) continue;
     const key = KEYS[family];
     return `${key.network} ${network.network} covers ${local}, the network of interface ` +
       `${external.name}, by which this host (${address}) and the other nodes reach each other: ` +
@@ -99,7 +99,7 @@ function overlapText(families: Families, local: Prefix): ((name: string) => stri
   const network = families[family];
   if (network === undefined || !prefixesOverlap(network.network, local)) return undefined;
   const { network: key, min, max } = KEYS[family];
-  const result = mayOverlapSubnets(network, local)
+  const result = overlapsAssignableRange(network, local)
     ? "a host there becomes unreachable if its address is in the subnet of a node; choose a network " +
       "that nothing else uses"
     : `only ${min} and ${max} keep the subnets of nodes out of it`;

@@ -1,11 +1,11 @@
 /** Checks that the other nodes can send to the addresses that this node advertises. Pure. */
 
 import { familiesOf, type PerFamily } from "../addr/family.ts";
-import { type Family, familyOf, type IpAddress, isLinkLocal, whyNotUnicast } from "../addr/ip.ts";
+import { type Family, familyOf, type IpAddress, isLinkLocal, nonUnicastKind } from "../addr/ip.ts";
 import { hostPrefix, makePrefix } from "../addr/prefix.ts";
 import { reservedAddresses } from "../addr/reserved_addresses.ts";
 import type { ExternalInterface } from "./external_interface.ts";
-import { mayOverlapSubnets, type NetworkConfig } from "../config/network_config.ts";
+import { type NetworkConfig, overlapsAssignableRange } from "../config/network_config.ts";
 import { holderOf, type HostFacts } from "./external_interface.ts";
 import type { HostInterfaces } from "./interface_selection.ts";
 
@@ -51,13 +51,13 @@ function whyNotPublic(
   address: IpAddress,
   { interfaces, families }: Parameters<typeof publicAddressProblem>[1],
 ): string | undefined {
-  const kind = whyNotUnicast(address);
+  const kind = nonUnicastKind(address);
   if (kind !== undefined) return `${/^[aeiuI]/.test(kind) ? "an" : "a"} ${kind} address`;
   if (isLinkLocal(address) && holderOf({ interfaces }, address) === undefined) {
     return "a link-local address that no interface here has";
   }
   const network = families[familyOf(address)];
-  if (network !== undefined && mayOverlapSubnets(network, hostPrefix(address))) {
+  if (network !== undefined && overlapsAssignableRange(network, hostPrefix(address))) {
     return `inside the overlay network ${network.network}`;
   }
   return whyReserved(address, { interfaces });

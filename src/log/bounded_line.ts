@@ -1,9 +1,9 @@
 /**
  * The last line of defence against text from outside: no log line exceeds some kilobytes, whatever a
- * message quotes. Messages already shorten what they quote to what is useful (`shown`).
+ * message quotes. Messages already shorten what they quote to what is useful (`quoted`).
  */
 
-import { cut, escaped } from "../base/quoting.ts";
+import { escaped, truncated } from "../base/quoting.ts";
 
 /** One line of pino's JSON; if it is long, each text in it is cut. */
 export function boundedLine(json: string): string {
@@ -11,7 +11,7 @@ export function boundedLine(json: string): string {
   const fields = Object.entries(JSON.parse(json) as Record<string, unknown>);
   const bounded = fields.slice(0, MAX_FIELDS).map(([name, value]) => [
     name,
-    name === "msg" ? cut(String(value), MAX_MESSAGE) : boundedValue(value),
+    name === "msg" ? truncated(String(value), MAX_MESSAGE) : boundedValue(value),
   ]);
   return `${JSON.stringify(Object.fromEntries(bounded))}\n`;
 }
@@ -33,15 +33,17 @@ const MAX_FIELDS = 50;
 
 /** A string is cut. In an object, such as an error, each string is cut; if still long, its JSON is. */
 function boundedValue(value: unknown): unknown {
-  if (typeof value === "string") return cut(value, MAX_VALUE);
+  if (typeof value === "string") return truncated(value, MAX_VALUE);
   if (typeof value !== "object" || value === null) return value;
   const members = Object.entries(value);
   const bounded = Object.fromEntries(
     members.slice(0, MAX_FIELDS).map(([name, item]) => [
       name,
-      typeof item === "string" ? cut(item, name === "stack" ? MAX_STACK : MAX_VALUE) : item,
+      typeof item === "string" ? truncated(item, name === "stack" ? MAX_STACK : MAX_VALUE) : item,
     ]),
   );
   const rest = JSON.stringify(bounded);
-  return !Array.isArray(value) && rest.length <= MAX_STACK * 2 ? bounded : cut(rest, MAX_VALUE);
+  return !Array.isArray(value) && rest.length <= MAX_STACK * 2
+    ? bounded
+    : truncated(rest, MAX_VALUE);
 }

@@ -1,6 +1,6 @@
 /** Rate limit for warnings that thousands of similar things, such as leases, may cause at once. */
 
-import { shownName } from "../base/quoting.ts";
+import { printableName } from "../base/quoting.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "./log.ts";
 
@@ -15,7 +15,7 @@ export interface Warning {
   readonly what: string;
   /** Which one it is. */
   readonly name: string;
-  /** Why. Values from outside are quoted in it by `shown`. */
+  /** Why. Values from outside are quoted in it by `quoted`. */
   readonly reason: string;
   /** Present if it is a bug of this program. */
   readonly fault?: Error;
@@ -43,7 +43,7 @@ export class RateLimitedWarnings implements Disposable {
   }
 
   warn({ what, name, reason, fault }: Warning): void {
-    const text = `${what} ${shownName(name)}: ${reason}`;
+    const text = `${what} ${printableName(name)}: ${reason}`;
     this.#add({ kind: `${what}: ${withoutValues(reason)}`, text, fault });
   }
 

@@ -7,7 +7,7 @@ import type { IpAddress } from "../addr/ip.ts";
 import { reservedAddresses } from "../addr/reserved_addresses.ts";
 import { RateLimitedWarnings } from "../log/rate_limited_warnings.ts";
 import type { Log } from "../log/log.ts";
-import { forEachCollectingGarbage } from "../base/for_each_collecting_garbage.ts";
+import { forEachWithMinorGc } from "../base/for_each_with_minor_gc.ts";
 import type { Resource } from "../state/resource.ts";
 import type { Lease, LeaseKey } from "../subnet/lease.ts";
 import type { LeaseChange } from "../subnet/lease_table.ts";
@@ -134,7 +134,7 @@ export class OverlayController implements AsyncDisposable {
    * keeps its entries for a moment (`departing_peers.ts`).
    */
   applyChanges(changes: readonly LeaseChange[]): void {
-    forEachCollectingGarbage(changes, (change) => {
+    forEachWithMinorGc(changes, (change) => {
       const { lease } = change;
       this.#guard(lease, () => {
         if (change.kind === "put") this.#put(lease);
@@ -198,7 +198,7 @@ export class OverlayController implements AsyncDisposable {
     const delayMs = this.#departing.nextMs - this.#clock.nowMs();
     this.#departure = this.#clock.setTimer(delayMs, () => {
       this.#departure = undefined;
-      forEachCollectingGarbage(
+      forEachWithMinorGc(
         this.#departing.due(this.#clock.nowMs()),
         (key) => this.#remove(key),
       );

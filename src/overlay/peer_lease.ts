@@ -2,7 +2,7 @@
 
 import type { Family, IpAddress } from "../addr/ip.ts";
 import type { Lease } from "../subnet/lease.ts";
-import { shown, shownName } from "../base/quoting.ts";
+import { printableName, quoted } from "../base/quoting.ts";
 import { InvalidPeerError } from "./backend.ts";
 import type { ExternalInterface } from "../host/external_interface.ts";
 
@@ -11,7 +11,7 @@ export function requireBackendType(peer: Lease, type: string): void {
   const found = peer.attributes.backendType;
   if (found !== type) {
     throw new InvalidPeerError(
-      `its backend is ${found === "" ? "not named" : shownName(found)}, this node's is ${type}`,
+      `its backend is ${found === "" ? "not named" : printableName(found)}, this node's is ${type}`,
     );
   }
 }
@@ -56,7 +56,7 @@ export function peerData(peer: Lease, family: Family): Readonly<Record<string, u
     ? "; it was encoded as JSON twice"
     : "";
   throw new InvalidPeerError(
-    `its ${name} is ${what} ${shown(data)} where an object should be${cause}`,
+    `its ${name} is ${what} ${quoted(data)} where an object should be${cause}`,
   );
 }
 

@@ -14,7 +14,7 @@ import {
   parseIpAddress,
 } from "../addr/ip.ts";
 import { parsePrefix, type Prefix } from "../addr/prefix.ts";
-import { type JsonLimits, whyTooLarge } from "../base/json_limits.ts";
+import { jsonLimitProblem, type JsonLimits } from "../base/json_limits.ts";
 import type { InvalidLease, Lease, LeaseAttributes, LeaseKey } from "./lease.ts";
 
 /** A datastore's entry: `key` is what follows `subnets/`. */
@@ -93,7 +93,7 @@ export function encodeLeaseValue(attributes: LeaseAttributes): string {
 
 /** The attributes in a value's JSON, or the reason why there are none. */
 export function decodeLeaseValue(text: string): LeaseAttributes | string {
-  const excess = whyTooLarge(text, LEASE_LIMITS);
+  const excess = jsonLimitProblem(text, LEASE_LIMITS);
   if (excess !== undefined) return `its value ${excess}`;
   let value: unknown;
   try {

@@ -10,7 +10,7 @@ import { familiesOf, mapFamilies } from "../addr/family.ts";
 import { FAMILIES, type Family, familyOf } from "../addr/ip.ts";
 import type { ExcludedAddress } from "../addr/excluded_address.ts";
 import { hostPrefix, type Prefix } from "../addr/prefix.ts";
-import { forEachCollectingGarbage } from "../base/for_each_collecting_garbage.ts";
+import { forEachWithMinorGc } from "../base/for_each_with_minor_gc.ts";
 import type { InvalidLease, Lease, LeaseKey, LeaseWatch } from "./lease.ts";
 import { failedLease } from "./lease_codec.ts";
 import { excludedAddressIn, type ValidationRules, whyInvalid } from "./lease_validation.ts";
@@ -122,7 +122,7 @@ export class LeaseTable {
         const present = new Set([...event.leases, ...event.invalid].map(({ key }) => key));
         const known = [...this.#candidates.keys(), ...this.#rejected.keys()];
         known.filter((key) => !present.has(key)).forEach(remove);
-        forEachCollectingGarbage(event.leases, put);
+        forEachWithMinorGc(event.leases, put);
         event.invalid.forEach(put);
         break;
       }

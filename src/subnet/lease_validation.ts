@@ -1,7 +1,7 @@
 /** Whether one lease, seen alone, may be turned into kernel entries. */
 
 import { familiesOf } from "../addr/family.ts";
-import { type Family, type IpAddress, whyNotUnicast } from "../addr/ip.ts";
+import { type Family, type IpAddress, nonUnicastKind } from "../addr/ip.ts";
 import type { ExcludedAddress } from "../addr/excluded_address.ts";
 import {
   hostPrefix,
@@ -13,10 +13,10 @@ import {
 } from "../addr/prefix.ts";
 import {
   type FamilyNetwork,
-  mayOverlapSubnets,
   type NetworkConfig,
+  overlapsAssignableRange,
 } from "../config/network_config.ts";
-import { shown } from "../base/quoting.ts";
+import { quoted } from "../base/quoting.ts";
 import type { Lease } from "./lease.ts";
 
 export interface ValidationRules {
@@ -39,7 +39,7 @@ export function whyInvalid(lease: Lease, rules: ValidationRules): string | undef
   const { backendType } = lease.attributes;
   // Exactly, as Go flannel and each backend compare it.
   if (backendType !== rules.backendType) {
-    return `its backend is ${shown(backendType)}, this node's is "${rules.backendType}"`;
+    return `its backend is ${quoted(backendType)}, this node's is "${rules.backendType}"`;
   }
   const families = familiesOf(rules.config.families).filter((family) => lease.subnets[family]);
   if (families.length === 0) return "it has no subnet of an address family that is enabled";
@@ -62,7 +62,7 @@ export function whyInvalid(lease: Lease, rules: ValidationRules): string | undef
     }
     const address = lease.attributes.publicAddresses[family];
     if (address === undefined) return `it has no public IPv${family} address`;
-    const defect = whyNotUnicast(address) ?? whyInside(address, family, rules);
+    const defect = nonUnicastKind(address) ?? whyInside(address, family, rules);
     if (defect !== undefined) return `its public address ${address} is ${defect}`;
   }
   return undefined;
@@ -87,7 +87,7 @@ function whyInside(
 ): string | undefined {
   const network = config.families[family] as FamilyNetwork;
   if (!prefixContainsAddress(network.network, address)) return undefined;
-  return anyLength || mayOverlapSubnets(network, hostPrefix(address))
+  return anyLength || overlapsAssignableRange(network, hostPrefix(address))
     ? `inside the overlay network ${network.network}`
     : undefined;
 }

@@ -10,7 +10,7 @@ import type { Log } from "../../src/log/log.ts";
 import { manageFirewall } from "../../src/firewall/firewall_manager.ts";
 import { findNftRunner } from "../../src/firewall/nftables/nft_runner.ts";
 import { openNftables } from "../../src/firewall/nftables/nftables_target.ts";
-import type { FirewallRules } from "../../src/firewall/firewall_rules.ts";
+import type { FirewallRules } from "../../src/firewall/rules/firewall_rules.ts";
 import {
   createFirewallManager,
   type FirewallManager,

@@ -1,6 +1,6 @@
 /** A traffic manager in a network namespace, for the tests of the rules on a real kernel. */
 
-import type { FirewallRules } from "../../src/firewall/firewall_rules.ts";
+import type { FirewallRules } from "../../src/firewall/rules/firewall_rules.ts";
 import type { Namespace } from "../support/network_namespace.ts";
 import { eventually } from "../support/wait.ts";
 import type { DriverAnswer, DriverCommand, DriverOptions } from "./firewall_driver.ts";

@@ -1,6 +1,6 @@
 /** The charon that a daemon begins with: it is there, and takes what the user chose. */
 
-import { shown } from "../../base/quoting.ts";
+import { quoted } from "../../base/quoting.ts";
 import { type Clock, sleep } from "../../base/clock.ts";
 import { BackendError } from "../../overlay/backend_target.ts";
 import { type Charon, type CharonOptions, giveUpCharon, reachCharon } from "./charon.ts";
@@ -68,7 +68,7 @@ async function checkProposal(vici: Vici, espProposal: string): Promise<void> {
   } catch (error) {
     if (!(error instanceof ViciError) || !error.isRefusal) throw error;
     throw new BackendError(
-      `the ESPProposal ${shown(espProposal, 200)} is invalid for charon; it must be ` +
+      `the ESPProposal ${quoted(espProposal, 200)} is invalid for charon; it must be ` +
         `algorithms in strongSwan's notation, such as aes128gcm16-ecp256 (${error.message})`,
       { cause: error },
     );

@@ -4,7 +4,7 @@
  * The vendor's own package for Node.js brings nine others along for what are a signature and a POST.
  */
 
-import { shown } from "../../base/quoting.ts";
+import { quoted } from "../../base/quoting.ts";
 import { exchange, HttpError } from "./http_exchange.ts";
 import { parseRouteTables, type RouteTable } from "./route_table.ts";
 import { type AccessKey, authorization, CONTENT_TYPE } from "./signature.ts";
@@ -144,5 +144,5 @@ function member(value: unknown, name: string): unknown {
 }
 
 function textOf(value: unknown): string {
-  return typeof value === "string" ? value : shown(value);
+  return typeof value === "string" ? value : quoted(value);
 }

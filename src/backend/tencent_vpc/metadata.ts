@@ -1,6 +1,6 @@
 /** Where this instance is, as Tencent Cloud's metadata service tells it. */
 
-import { shown } from "../../base/quoting.ts";
+import { quoted } from "../../base/quoting.ts";
 import { exchange, HttpError } from "./http_exchange.ts";
 
 export interface Placement {
@@ -35,7 +35,7 @@ async function readValue(endpoint: URL, path: string, signal: AbortSignal): Prom
   if (status !== 200) throw new HttpError(`${url} answers with status ${status}`);
   const value = text.trim();
   if (!VALUE.test(value)) {
-    throw new HttpError(`${url} answers ${shown(value, 100)}`);
+    throw new HttpError(`${url} answers ${quoted(value, 100)}`);
   }
   return value;
 }

@@ -4,7 +4,7 @@ import type { IpAddress } from "../../addr/ip.ts";
 import type { Prefix } from "../../addr/prefix.ts";
 import type { Log } from "../../log/log.ts";
 import type { Lease, LeaseKey } from "../../subnet/lease.ts";
-import { shownName } from "../../base/quoting.ts";
+import { printableName } from "../../base/quoting.ts";
 import { backoffMs, type Clock, sleep } from "../../base/clock.ts";
 import type { NodeInput } from "../../overlay/backend.ts";
 import { BackendError, type BackendTarget } from "../../overlay/backend_target.ts";
@@ -278,7 +278,7 @@ function noTableText({ vpcId, region }: Placement): string {
 }
 
 function routeText({ destination, gatewayType, gateway }: CloudRoute): string {
-  return `the route ${destination} by ${shownName(gatewayType)} ${shownName(gateway)}`;
+  return `the route ${destination} by ${printableName(gatewayType)} ${printableName(gateway)}`;
 }
 
 function conflictText(route: CloudRoute, { id }: RouteTable): string {

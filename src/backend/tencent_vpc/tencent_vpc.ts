@@ -15,7 +15,7 @@
 
 import { ConfigError } from "../../config/config_error.ts";
 import { type OptionValues, readOptions, stringOption } from "../../config/option_schema.ts";
-import { shown } from "../../base/quoting.ts";
+import { quoted } from "../../base/quoting.ts";
 import { systemClock } from "../../base/clock.ts";
 import { advertisedAddresses } from "../../overlay/advertised_addresses.ts";
 import type { BackendHost, BackendModule } from "../../overlay/backend.ts";
@@ -90,7 +90,7 @@ function readEndpoint(name: string, usual: string, env: BackendHost["env"]): URL
   const text = env[name] || usual;
   const url = URL.parse(text);
   if (url === null || !["http:", "https:"].includes(url.protocol) || url.pathname !== "/") {
-    throw new ConfigError(`${name} is ${shown(text)}; it must be an URL like ${usual}`);
+    throw new ConfigError(`${name} is ${quoted(text)}; it must be an URL like ${usual}`);
   }
   return url;
 }

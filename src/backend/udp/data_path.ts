@@ -2,7 +2,7 @@
 
 import { ConfigError } from "../../config/config_error.ts";
 import { loadModules } from "../../process/kernel_modules.ts";
-import { shown } from "../../base/quoting.ts";
+import { quoted } from "../../base/quoting.ts";
 import type { BackendHost } from "../../overlay/backend.ts";
 import { BackendError } from "../../overlay/backend_target.ts";
 import { FOU_MODULES, whyNoFou } from "./fou_support.ts";
@@ -21,7 +21,7 @@ export async function chooseDataPath(
   const wanted = (env[DATA_PATH_VARIABLE] ?? "").toLowerCase();
   if (wanted !== "" && wanted !== "fou" && wanted !== "tun") {
     throw new ConfigError(
-      `${DATA_PATH_VARIABLE} is ${shown(wanted)}; it must be "fou" (packets stay in the ` +
+      `${DATA_PATH_VARIABLE} is ${quoted(wanted)}; it must be "fou" (packets stay in the ` +
         'kernel) or "tun" (a proxy moves them)',
     );
   }

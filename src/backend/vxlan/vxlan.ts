@@ -24,7 +24,7 @@
 
 import { familiesOf, mapFamilies, type PerFamily } from "../../addr/family.ts";
 import type { Family, IpAddress } from "../../addr/ip.ts";
-import { localMac, type MacAddress, parseMacAddress, whyNotUnicastMac } from "../../addr/mac.ts";
+import { localMac, type MacAddress, nonUnicastMacKind, parseMacAddress } from "../../addr/mac.ts";
 import { type Prefix, prefixAddress } from "../../addr/prefix.ts";
 import { ConfigError } from "../../config/config_error.ts";
 import type { FamilyNetwork, NetworkConfig } from "../../config/network_config.ts";
@@ -39,7 +39,7 @@ import type { Ownership } from "../../state/ownership.ts";
 import type { Resource, VxlanLink } from "../../state/resource.ts";
 import type { Lease } from "../../subnet/lease.ts";
 import type { DeviceIdentity } from "../../subnet/lease_store.ts";
-import { shown } from "../../base/quoting.ts";
+import { quoted } from "../../base/quoting.ts";
 import { advertisedAddresses } from "../../overlay/advertised_addresses.ts";
 import {
   type Backend,
@@ -197,15 +197,15 @@ class VxlanBackend implements Backend {
     const vni = jsonMember(data, "VNI");
     if (vni !== undefined && vni !== this.#setup.options.VNI) {
       throw new InvalidPeerError(
-        `its VNI is ${shown(vni)}, this node's is ${this.#setup.options.VNI}`,
+        `its VNI is ${quoted(vni)}, this node's is ${this.#setup.options.VNI}`,
       );
     }
     const text = jsonMember(data, "VtepMAC");
     const mac = typeof text === "string" ? parseMacAddress(text) : undefined;
     if (mac === undefined) {
-      throw new InvalidPeerError(`the VtepMAC ${shown(text)} of its ${key} is none`);
+      throw new InvalidPeerError(`the VtepMAC ${quoted(text)} of its ${key} is none`);
     }
-    const kind = whyNotUnicastMac(mac);
+    const kind = nonUnicastMacKind(mac);
     if (kind !== undefined) {
       throw new InvalidPeerError(`the VtepMAC ${mac} of its ${key} is a ${kind} address`);
     }
@@ -305,7 +305,7 @@ function externalProblem(
 async function chooseMac(host: BackendHost, vni: number, family: Family): Promise<MacAddress> {
   const name = deviceName(vni, family);
   const existing = (await host.kernel.link(name))?.link;
-  if (existing?.type === "vxlan" && whyNotUnicastMac(existing.mac) === undefined) {
+  if (existing?.type === "vxlan" && nonUnicastMacKind(existing.mac) === undefined) {
     host.log.info(`keeping the MAC address ${existing.mac} of the existing device ${name}`);
     return existing.mac;
   }
@@ -313,7 +313,7 @@ async function chooseMac(host: BackendHost, vni: number, family: Family): Promis
   if (attributes?.backendType === VXLAN.type) {
     const stored = jsonMember(attributes.backendData[family], "VtepMAC");
     const mac = typeof stored === "string" ? parseMacAddress(stored) : undefined;
-    if (mac !== undefined && whyNotUnicastMac(mac) === undefined) {
+    if (mac !== undefined && nonUnicastMacKind(mac) === undefined) {
       host.log.info(`device ${name} gets the MAC address ${mac} of this node's stored lease`);
       return mac;
     }

@@ -10,7 +10,7 @@ import {
   ZERO_KEY,
 } from "../../addr/wireguard_key.ts";
 import type { Lease } from "../../subnet/lease.ts";
-import { shown } from "../../base/quoting.ts";
+import { quoted } from "../../base/quoting.ts";
 import { InvalidPeerError } from "../../overlay/backend.ts";
 import { dataName, jsonMember, peerData } from "../../overlay/peer_lease.ts";
 
@@ -90,7 +90,7 @@ function readFamily(peer: Lease, family: Family, ownKey: WireguardKey): PeerData
   const text = jsonMember(data, "PublicKey");
   const publicKey = typeof text === "string" ? parseWireguardKey(text) : undefined;
   if (publicKey === undefined || publicKey === ZERO_KEY) {
-    throw new InvalidPeerError(`the PublicKey ${shown(text)} of its ${name} is none`);
+    throw new InvalidPeerError(`the PublicKey ${quoted(text)} of its ${name} is none`);
   }
   if (isLowOrderKey(publicKey)) {
     throw new InvalidPeerError(
@@ -106,7 +106,7 @@ function readFamily(peer: Lease, family: Family, ownKey: WireguardKey): PeerData
   const port = jsonMember(data, "Port") ?? 0;
   if (typeof port !== "number" || !Number.isInteger(port) || port < 0 || port > 65535) {
     throw new InvalidPeerError(
-      `the Port ${shown(port)} of its ${name} is no port number`,
+      `the Port ${quoted(port)} of its ${name} is no port number`,
     );
   }
   return { publicKey, ...(port === 0 ? {} : { port }) };

@@ -24,7 +24,7 @@
  */
 
 import { familiesOf, mapFamilies, type PerFamily } from "../../addr/family.ts";
-import { FAMILIES, type Family, type IpAddress, whyNotUnicast } from "../../addr/ip.ts";
+import { FAMILIES, type Family, type IpAddress, nonUnicastKind } from "../../addr/ip.ts";
 import type { Prefix } from "../../addr/prefix.ts";
 import { parseWireguardKey, type WireguardKey, ZERO_KEY } from "../../addr/wireguard_key.ts";
 import { ConfigError } from "../../config/config_error.ts";
@@ -210,7 +210,7 @@ class WireguardBackend implements Backend {
     if (address === undefined) {
       throw new InvalidPeerError(`it has no public IPv${underlay} address to send to`);
     }
-    const defect = whyNotUnicast(address);
+    const defect = nonUnicastKind(address);
     if (defect !== undefined) {
       throw new InvalidPeerError(`its public address ${address} is ${defect}`);
     }

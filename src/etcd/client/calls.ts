@@ -1,7 +1,7 @@
 /** Calls to whichever member answers: fail-over, deadlines, retries, and the auth token. */
 
 import type { Transport } from "@connectrpc/connect";
-import { type IpAddress, parseIpAddress, whyNotUnicast } from "../../addr/ip.ts";
+import { type IpAddress, nonUnicastKind, parseIpAddress } from "../../addr/ip.ts";
 import { Authentication, type Credentials } from "./authentication.ts";
 import { backoffMs, type Clock, sleep } from "../../base/clock.ts";
 import type { EtcdConnection } from "./etcd_connection.ts";
@@ -210,7 +210,7 @@ function guess({ reason }: EtcdError, endpoint: EtcdEndpoint): string {
 /** An unreachable address looks like this too. */
 function whyRefused({ host }: EtcdEndpoint): string {
   const address = parseIpAddress(host);
-  if (host === "localhost" || address !== undefined && whyNotUnicast(address) === "loopback") {
+  if (host === "localhost" || address !== undefined && nonUnicastKind(address) === "loopback") {
     return ": does etcd run on this host? If it runs elsewhere, name it with --etcd-endpoints";
   }
   const way = address === undefined ? "" : ` (ip route get ${address})`;

@@ -4,7 +4,7 @@
  */
 
 import { connect as connectPlain, type Socket } from "node:net";
-import { shown } from "../../base/quoting.ts";
+import { quoted } from "../../base/quoting.ts";
 import type { EtcdEndpoint } from "./endpoint.ts";
 import { connectTls } from "./tls_socket.ts";
 import type { TlsMaterial } from "./tls_files.ts";
@@ -80,7 +80,7 @@ function recognised(
   if (text === "" || isHttp2(answer)) return undefined;
   const [line = ""] = text.split(/[\r\n]/, 1);
   const program = line.startsWith("SSH-") ? "an SSH server" : "another program";
-  return `${program} answers there, not etcd, with ${shown(line)}: check the port, ${PORT}`;
+  return `${program} answers there, not etcd, with ${quoted(line)}: check the port, ${PORT}`;
 }
 
 const PORT = "2379 unless etcd is configured otherwise";
@@ -99,7 +99,7 @@ function recognisedHttp(text: string, asked: Asked, endpoint: EtcdEndpoint): str
   if (version === "") {
     const [, status = ""] = /^HTTP\/1\.\d (\d{3})/.exec(text) ?? [];
     const [, server] = /^server:[ \t]*(.+?)\r?$/im.exec(text) ?? [];
-    const called = server === undefined ? "" : `${shown(server)}, `;
+    const called = server === undefined ? "" : `${quoted(server)}, `;
     return `a web server or proxy answers there, not etcd (${called}HTTP ${status}): check the ` +
       `address and the port, ${PORT}; a proxy in front of etcd has to forward HTTP/2`;
   }

@@ -7,7 +7,7 @@
  * IDs, keys below the prefix that are not UTF-8) is not checked here.
  */
 
-import { shown } from "../../base/quoting.ts";
+import { quoted } from "../../base/quoting.ts";
 import type { Operation, RangeRequest, Transaction } from "./etcd.ts";
 import type { Event, KeyValue } from "../api/kv_pb.ts";
 import type {
@@ -89,7 +89,7 @@ export function checkEvent(
 
 /** Checks the ID and the time to live of a granted lease; with `id` 0n etcd has chosen the ID. */
 export function checkGrant({ ID, TTL, error }: LeaseGrantResponse, id: bigint): void {
-  if (error !== "") throw new WrongAnswerError(`etcd granted no lease: ${shown(error)}`);
+  if (error !== "") throw new WrongAnswerError(`etcd granted no lease: ${quoted(error)}`);
   if (ID === 0n || (id !== 0n && ID !== id)) {
     throw new WrongAnswerError(`etcd granted the lease ${hex(ID)} instead of ${hex(id)}`);
   }
@@ -174,5 +174,5 @@ function isEqual(a: Uint8Array, b: Uint8Array): boolean {
 }
 
 function keyText(key: Uint8Array): string {
-  return shown(new TextDecoder().decode(key.subarray(0, 4 * SHOWN_KEY_LENGTH)), SHOWN_KEY_LENGTH);
+  return quoted(new TextDecoder().decode(key.subarray(0, 4 * SHOWN_KEY_LENGTH)), SHOWN_KEY_LENGTH);
 }

@@ -16,7 +16,7 @@ import {
   parseIptablesSave,
   type SavedTables,
 } from "./iptables_save.ts";
-import { FirewallError } from "../rule_target.ts";
+import { FirewallError } from "../rules/rule_target.ts";
 
 export type IptablesPrograms = Required<
   PerFamily<{ readonly save: string; readonly restore: string }>

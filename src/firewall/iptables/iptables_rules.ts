@@ -18,9 +18,9 @@ import {
   prefixesOverlap,
 } from "../../addr/prefix.ts";
 import { addressBits, familyOf } from "../../addr/ip.ts";
-import { type ChainEntry, compareChain } from "../chain_comparison.ts";
+import { type ChainEntry, compareChain } from "../rules/chain_comparison.ts";
 import type { IptablesState } from "./iptables_save.ts";
-import type { AddressMatch, FamilyRules, Rule, RuleVerdict } from "../firewall_rules.ts";
+import type { AddressMatch, FamilyRules, Rule, RuleVerdict } from "../rules/firewall_rules.ts";
 
 /**
  * Input for `iptables-restore --noflush` that makes the state hold the rules, and nothing else of

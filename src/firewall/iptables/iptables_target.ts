@@ -23,7 +23,7 @@ import {
   type NftChange,
   type RuleTarget,
   UnreadableTableError,
-} from "../rule_target.ts";
+} from "../rules/rule_target.ts";
 
 export const IPTABLES_PROGRAMS: IptablesPrograms = {
   4: { save: "iptables-save", restore: "iptables-restore" },

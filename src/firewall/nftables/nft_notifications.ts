@@ -8,7 +8,7 @@
 
 import type { Family } from "../../addr/ip.ts";
 import { Attributes, type MessageReader } from "../../kernel/wire/message_reader.ts";
-import type { NftChange } from "../rule_target.ts";
+import type { NftChange } from "../rules/rule_target.ts";
 
 /** The current message of the reader; `undefined` if it is not about a table, chain or rule. */
 export function decodeNftNotification(message: MessageReader): NftChange | undefined {

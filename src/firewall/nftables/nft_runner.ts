@@ -10,7 +10,7 @@ import {
 import { cString } from "../../../ffi/memory.ts";
 import { ProcessError, run } from "../../process/process.ts";
 import { findProgram } from "../../process/programs.ts";
-import { FirewallError } from "../rule_target.ts";
+import { FirewallError } from "../rules/rule_target.ts";
 
 /** Performs nft(8) commands. Both methods throw `FirewallError`. */
 export interface NftRunner {

@@ -15,7 +15,7 @@ import {
 import { MessageReader } from "../../kernel/wire/message_reader.ts";
 import { connectToKernel, setOption } from "../../kernel/wire/netlink_socket.ts";
 import { decodeNftNotification } from "./nft_notifications.ts";
-import { FirewallError, type NftChange } from "../rule_target.ts";
+import { FirewallError, type NftChange } from "../rules/rule_target.ts";
 
 export interface NftWatchListener {
   changed(change: NftChange): void;

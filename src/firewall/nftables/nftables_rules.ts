@@ -15,8 +15,8 @@ import {
   parseIpAddress,
 } from "../../addr/ip.ts";
 import { makePrefix, type Prefix, prefixContains } from "../../addr/prefix.ts";
-import { type ChainEntry, compareChain } from "../chain_comparison.ts";
-import type { AddressMatch, FamilyRules, Rule, RuleVerdict } from "../firewall_rules.ts";
+import { type ChainEntry, compareChain } from "../rules/chain_comparison.ts";
+import type { AddressMatch, FamilyRules, Rule, RuleVerdict } from "../rules/firewall_rules.ts";
 
 export interface NftTable {
   /** The kernel skips a dormant table. */

@@ -16,7 +16,7 @@ import {
   FirewallError,
   type NftChange,
   type RuleTarget,
-} from "../rule_target.ts";
+} from "../rules/rule_target.ts";
 
 /** Throws `FirewallError` where there is neither libnftables nor `nft`, with their packages. */
 export function openNftables(runner: NftRunner = findNftRunner()): RuleTarget {

@@ -6,7 +6,7 @@ import type { ExcludedAddress } from "../../addr/excluded_address.ts";
 import { hostPrefix, type Prefix, prefixContainsAddress } from "../../addr/prefix.ts";
 import type { NetworkConfig } from "../../config/network_config.ts";
 import type { Log } from "../../log/log.ts";
-import { forEachCollectingGarbage } from "../../base/for_each_collecting_garbage.ts";
+import { forEachWithMinorGc } from "../../base/for_each_with_minor_gc.ts";
 import { allocateSubnets, subnetFits, subnetsFit } from "../allocation.ts";
 import type { InvalidLease, Lease, LeaseAttributes, LeaseWatch } from "../lease.ts";
 import { encodeLeaseKey, encodeLeaseValue, isInvalidLease } from "../lease_codec.ts";
@@ -469,7 +469,7 @@ export class EtcdLeaseStore implements LeaseStore {
       case "snapshot": {
         const leases: Lease[] = [];
         const invalid: InvalidLease[] = [];
-        forEachCollectingGarbage(event.keyValues, (keyValue) => {
+        forEachWithMinorGc(event.keyValues, (keyValue) => {
           const { lease } = this.#records.record(keyValue);
           if (isInvalidLease(lease)) invalid.push(lease);
           else leases.push(lease);

@@ -7,7 +7,7 @@
 
 import type { NetworkConfig } from "../../config/network_config.ts";
 import type { Log } from "../../log/log.ts";
-import { RecurringEvent } from "../../log/recurring_problem.ts";
+import { RecurringEvent } from "../../log/recurring_event.ts";
 import type { Lease, LeaseAttributes } from "../lease.ts";
 import { encodeLeaseValue, isInvalidLease } from "../lease_codec.ts";
 import type { OwnLease } from "../lease_store.ts";
@@ -248,7 +248,7 @@ export class EtcdOwnLease implements OwnLease {
 
   /** Returns whether it was logged. */
   #warn(text: string, fields: Record<string, unknown> = {}): boolean {
-    return this.#disturbance.again("warn", text, { lease: this.#lease.key, ...fields });
+    return this.#disturbance.occurred("warn", text, { lease: this.#lease.key, ...fields });
   }
 
   /** Brings the key to hold this node's value, whatever became of it. */

@@ -13,7 +13,7 @@
 
 import { familyOf, type IpAddress } from "../../addr/ip.ts";
 import type { Log } from "../../log/log.ts";
-import { RecurringEvent } from "../../log/recurring_problem.ts";
+import { RecurringEvent } from "../../log/recurring_event.ts";
 import { RepeatedFailure } from "../../log/repeated_failure.ts";
 import { DuplicateNodeError } from "../lease_store.ts";
 import { backoffMs, type Clock, sleep } from "../../base/clock.ts";
@@ -145,7 +145,7 @@ export class LiveSession implements AsyncDisposable {
       }, signal);
       if (!succeeded) continue;
       if (when === "later") {
-        this.#putBack.again("info", `the live session ${key} was deleted; it is written again`);
+        this.#putBack.occurred("info", `the live session ${key} was deleted; it is written again`);
       }
       return undefined;
     }

@@ -10,8 +10,8 @@ import {
   formatAddress,
   type IpAddress,
   isLinkLocal,
+  nonUnicastKind,
   parseIpAddress,
-  whyNotUnicast,
 } from "../../../src/addr/ip.ts";
 
 const ipv4Value = fc.bigInt({ min: 0n, max: (1n << 32n) - 1n });
@@ -103,8 +103,8 @@ describe("addresses", () => {
     ["ff::1", undefined],
     ["::ffff:10.0.0.1", "IPv4-mapped"],
     ["2001:db8::1", undefined],
-  ])("whyNotUnicast(%p) is %p", (text, reason) => {
-    expect<string | undefined>(whyNotUnicast(text as IpAddress)).toBe(reason);
+  ])("nonUnicastKind(%p) is %p", (text, reason) => {
+    expect<string | undefined>(nonUnicastKind(text as IpAddress)).toBe(reason);
   });
 
   test("link-local addresses are those of RFC 3927 and RFC 4291", () => {

@@ -5,8 +5,8 @@ import {
   type MacAddress,
   macBytes,
   macFromBytes,
+  nonUnicastMacKind,
   parseMacAddress,
-  whyNotUnicastMac,
 } from "../../../src/addr/mac.ts";
 
 const sixBytes = fc.uint8Array({ minLength: 6, maxLength: 6 });
@@ -25,7 +25,7 @@ describe("MAC addresses", () => {
     fc.assert(fc.property(sixBytes, (bytes) => {
       const mac = localMac(bytes);
       expect((macBytes(mac)[0] as number) & 3).toBe(2);
-      expect(whyNotUnicastMac(mac)).toBe(undefined);
+      expect(nonUnicastMacKind(mac)).toBe(undefined);
     }));
   });
 
@@ -42,8 +42,8 @@ describe("MAC addresses", () => {
   );
 
   test("zero and multicast addresses are told apart from a device's", () => {
-    expect(whyNotUnicastMac("00:00:00:00:00:00" as MacAddress)).toBe("zero");
-    expect(whyNotUnicastMac("ff:ff:ff:ff:ff:ff" as MacAddress)).toBe("multicast");
-    expect(whyNotUnicastMac("01:00:5e:00:00:01" as MacAddress)).toBe("multicast");
+    expect(nonUnicastMacKind("00:00:00:00:00:00" as MacAddress)).toBe("zero");
+    expect(nonUnicastMacKind("ff:ff:ff:ff:ff:ff" as MacAddress)).toBe("multicast");
+    expect(nonUnicastMacKind("01:00:5e:00:00:01" as MacAddress)).toBe("multicast");
   });
 });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { escaped, shown, shownName } from "../../../src/base/quoting.ts";
+import { escaped, printableName, quoted } from "../../../src/base/quoting.ts";
 
 const RIGHT_TO_LEFT = "\u202e";
 const LINE_SEPARATOR = "\u2028";
@@ -17,14 +17,14 @@ describe("text from outside", () => {
   });
 
   test("is shown as JSON, cut where it is long, with the quotes closed", () => {
-    expect(shown("vxlan")).toBe('"vxlan"');
-    expect(shown('a"b')).toBe('"a\\"b"');
-    expect(shown(undefined)).toBe("undefined");
-    expect(shown({ VNI: 1 })).toBe('{"VNI":1}');
-    expect(shown("x".repeat(1_400_000))).toBe(`"${"x".repeat(60)}…"`);
-    expect(shown("x".repeat(5), 3)).toBe('"xxx…"');
-    expect(shown([1, 2, 3], 4)).toBe("[1,2…");
-    expect(shownName(`10.5.2.0-24${"\n"}${"x".repeat(100)}`)).toBe(
+    expect(quoted("vxlan")).toBe('"vxlan"');
+    expect(quoted('a"b')).toBe('"a\\"b"');
+    expect(quoted(undefined)).toBe("undefined");
+    expect(quoted({ VNI: 1 })).toBe('{"VNI":1}');
+    expect(quoted("x".repeat(1_400_000))).toBe(`"${"x".repeat(60)}…"`);
+    expect(quoted("x".repeat(5), 3)).toBe('"xxx…"');
+    expect(quoted([1, 2, 3], 4)).toBe("[1,2…");
+    expect(printableName(`10.5.2.0-24${"\n"}${"x".repeat(100)}`)).toBe(
       `10.5.2.0-24\\n${"x".repeat(68)}…`,
     );
   });
@@ -32,17 +32,17 @@ describe("text from outside", () => {
   test("is shown also where it has no JSON", () => {
     const cycle: unknown[] = [];
     cycle.push(cycle);
-    expect(shown(cycle)).toBe("[…]");
-    expect(shown({ cycle })).toBe("{…}");
-    expect(shown(1n)).toBe("1");
-    expect(shown(JSON.parse("1e999"))).toBe("Infinity");
-    expect(shown(1.5)).toBe("1.5");
+    expect(quoted(cycle)).toBe("[…]");
+    expect(quoted({ cycle })).toBe("{…}");
+    expect(quoted(1n)).toBe("1");
+    expect(quoted(JSON.parse("1e999"))).toBe("Infinity");
+    expect(quoted(1.5)).toBe("1.5");
   });
 
   test("is printable and short, whatever it is", () => {
     fc.assert(
       fc.property(fc.string({ unit: anyUnit, maxLength: 200 }), (text) => {
-        for (const result of [shown(text), shownName(text), shown({ text })]) {
+        for (const result of [quoted(text), printableName(text), quoted({ text })]) {
           expect(result).not.toMatch(/[\p{Cc}\p{Cs}\u2028-\u202e\u2066-\u2069]/u);
           expect(result.length).toBeLessThan(600);
         }

@@ -4,13 +4,13 @@ import {
   type FirewallManagerOptions,
   manageFirewall,
 } from "../../../src/firewall/firewall_manager.ts";
-import type { FamilyRules } from "../../../src/firewall/firewall_rules.ts";
+import type { FamilyRules } from "../../../src/firewall/rules/firewall_rules.ts";
 import {
   type EnsureRequest,
   FirewallError,
   type RuleTarget,
   UnreadableTableError,
-} from "../../../src/firewall/rule_target.ts";
+} from "../../../src/firewall/rules/rule_target.ts";
 import { collectingLog } from "../../support/collecting_log.ts";
 import { eventually } from "../../support/wait.ts";
 import { NETWORK4, NETWORK6, rulesFor } from "./fixtures.ts";

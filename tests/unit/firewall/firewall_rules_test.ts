@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { ruleText, withoutFullyRandom } from "../../../src/firewall/firewall_rules.ts";
+import { ruleText, withoutFullyRandom } from "../../../src/firewall/rules/firewall_rules.ts";
 import { NETWORK4, rulesFor, SUBNET4 } from "./fixtures.ts";
 
 const IPV4_MASQUERADE = [

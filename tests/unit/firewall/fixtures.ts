@@ -5,7 +5,7 @@ import {
   type FirewallRuleOptions,
   type FirewallRules,
   firewallRules,
-} from "../../../src/firewall/firewall_rules.ts";
+} from "../../../src/firewall/rules/firewall_rules.ts";
 
 export const NETWORK4 = "10.5.0.0/16" as Prefix;
 export const SUBNET4 = "10.5.72.0/24" as Prefix;

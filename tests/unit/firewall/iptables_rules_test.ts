@@ -5,7 +5,7 @@ import {
   iptablesCorrection,
 } from "../../../src/firewall/iptables/iptables_rules.ts";
 import { parseIptablesSave } from "../../../src/firewall/iptables/iptables_save.ts";
-import type { FamilyRules } from "../../../src/firewall/firewall_rules.ts";
+import type { FamilyRules } from "../../../src/firewall/rules/firewall_rules.ts";
 import { NETWORK4, NETWORK6, rulesFor } from "./fixtures.ts";
 
 const NAT = `*nat

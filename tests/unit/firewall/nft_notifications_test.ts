@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { MessageReader } from "../../../src/kernel/wire/message_reader.ts";
 import { decodeNftNotification } from "../../../src/firewall/nftables/nft_notifications.ts";
-import type { NftChange } from "../../../src/firewall/rule_target.ts";
+import type { NftChange } from "../../../src/firewall/rules/rule_target.ts";
 
 const NFPROTO = { inet: 1, ipv4: 2, ipv6: 10 };
 const MESSAGE = { newTable: 0, delTable: 2, newChain: 3, newRule: 6, delRule: 8, newElement: 12 };

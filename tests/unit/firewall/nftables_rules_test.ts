@@ -11,7 +11,7 @@ import {
   readNftTableNames,
   refusesAll,
 } from "../../../src/firewall/nftables/nftables_rules.ts";
-import type { FamilyRules } from "../../../src/firewall/firewall_rules.ts";
+import type { FamilyRules } from "../../../src/firewall/rules/firewall_rules.ts";
 import { NETWORK4, NETWORK6, rulesFor } from "./fixtures.ts";
 
 const POSTRTG =

@@ -7,7 +7,7 @@
  * the same for everybody.
  */
 
-import { type Prefix, prefixesOverlap } from "../addr/prefix.ts";
+import { type Prefix, prefixesOverlap } from "../../addr/prefix.ts";
 import { KUBE_PROXY_RULE, type Rule, ruleText } from "./firewall_rules.ts";
 
 /** A rule as read from the kernel; `raw` is whatever the reader needs to name it again. */

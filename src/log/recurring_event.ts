@@ -27,7 +27,7 @@ export class RecurringEvent {
   }
 
   /** Counts one more. Returns whether it was logged. */
-  again(level: "info" | "warn", text: string, fields: Record<string, unknown> = {}): boolean {
+  occurred(level: "info" | "warn", text: string, fields: Record<string, unknown> = {}): boolean {
     if (this.#isOver()) this.#times = 0;
     this.#lastMs = this.#options.nowMs();
     const times = ++this.#times;

@@ -12,7 +12,7 @@ import { edenGC } from "bun:jsc";
 const PORTION = 1000;
 
 /** Visits the items in order, and collects the garbage of each thousand before the next. */
-export function forEachCollectingGarbage<T>(items: Iterable<T>, visit: (item: T) => void): void {
+export function forEachWithMinorGc<T>(items: Iterable<T>, visit: (item: T) => void): void {
   let visited = 0;
   for (const item of items) {
     visit(item);

@@ -1,20 +1,20 @@
 import { expect, test } from "bun:test";
 import { fullGC, heapStats } from "bun:jsc";
-import { forEachCollectingGarbage } from "../../../src/base/for_each_collecting_garbage.ts";
+import { forEachWithMinorGc } from "../../../src/base/for_each_with_minor_gc.ts";
 
-test("forEachCollectingGarbage visits each once, in order", () => {
+test("forEachWithMinorGc() visits each once, in order", () => {
   const items = Array.from({ length: 2500 }, (_, index) => index);
   const visited: number[] = [];
-  forEachCollectingGarbage(new Set(items), (item) => visited.push(item));
+  forEachWithMinorGc(new Set(items), (item) => visited.push(item));
   expect(visited).toEqual(items);
 });
 
-test("forEachCollectingGarbage collects garbage after each thousand", () => {
+test("forEachWithMinorGc() collects garbage after each thousand", () => {
   // The number of objects is counted by a collection, and stays the same until the next.
   fullGC();
   const kept: object[] = [];
   const counts = new Map<number, number>();
-  forEachCollectingGarbage(new Array(2001).keys(), (index) => {
+  forEachWithMinorGc(new Array(2001).keys(), (index) => {
     for (let i = 0; i < 10; i++) kept.push({ index });
     if (index % 1000 === 999 || index % 1000 === 0) counts.set(index, heapStats().objectCount);
   });

@@ -1,8 +1,8 @@
 /** The port to a system that holds the rules: iptables or nftables. */
 
-import { OperatorError } from "../base/operator_error.ts";
-import type { Family } from "../addr/ip.ts";
-import type { Prefix } from "../addr/prefix.ts";
+import { OperatorError } from "../../base/operator_error.ts";
+import type { Family } from "../../addr/ip.ts";
+import type { Prefix } from "../../addr/prefix.ts";
 import type { FamilyRules } from "./firewall_rules.ts";
 
 export interface RuleTarget extends Disposable {

@@ -11,9 +11,9 @@
  * `nftables_rules.ts`.
  */
 
-import { mapFamilies, type PerFamily } from "../addr/family.ts";
-import type { Family } from "../addr/ip.ts";
-import type { Prefix } from "../addr/prefix.ts";
+import { mapFamilies, type PerFamily } from "../../addr/family.ts";
+import type { Family } from "../../addr/ip.ts";
+import type { Prefix } from "../../addr/prefix.ts";
 
 /** For each enabled family, what its two chains hold. */
 export type FirewallRules = PerFamily<FamilyRules>;

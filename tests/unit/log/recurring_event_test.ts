@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { RecurringEvent } from "../../../src/log/recurring_problem.ts";
+import { RecurringEvent } from "../../../src/log/recurring_event.ts";
 import { collectingLog } from "../../support/collecting_log.ts";
 
 test("what recurs is logged five times, then when its number has doubled, and again after a quiet minute", () => {
@@ -8,7 +8,7 @@ test("what recurs is logged five times, then when its number has doubled, and ag
   const recurrence = new RecurringEvent({ log, nowMs: () => nowMs });
   expect(recurrence.isFrequent).toBe(false);
   for (let i = 1; i <= 50; i++) {
-    expect(recurrence.again("warn", "it is gone", { lease: i })).toBe(
+    expect(recurrence.occurred("warn", "it is gone", { lease: i })).toBe(
       i <= 5 || i % 10 === 0 && i !== 30 && i !== 50,
     );
     expect(recurrence.isFrequent).toBe(i >= 5);
@@ -23,6 +23,6 @@ test("what recurs is logged five times, then when its number has doubled, and ag
   expect(records[4]).toMatchObject({ level: "warn", lease: 5 });
   nowMs += 1;
   expect(recurrence.isFrequent).toBe(false);
-  expect(recurrence.again("info", "it is back")).toBe(true);
+  expect(recurrence.occurred("info", "it is back")).toBe(true);
   expect(recurrence.isFrequent).toBe(false);
 });

@@ -2,19 +2,19 @@
 
 import { parsePrefix, type Prefix, prefixesOverlap } from "./prefix.ts";
 
-export interface SpecialBlock {
+export interface SpecialPurposeBlock {
   readonly block: Prefix;
   /** Completes "10.0.0.0/8 is …". */
   readonly use: string;
 }
 
 /** The first such block that overlaps the prefix; `undefined` if there is none. */
-export function specialBlockIn(prefix: Prefix): SpecialBlock | undefined {
+export function specialPurposeBlock(prefix: Prefix): SpecialPurposeBlock | undefined {
   return BLOCKS.find(({ block }) => prefixesOverlap(block, prefix));
 }
 
 /** Without shared, private, benchmarking and documentation addresses: networks use them. */
-const BLOCKS: readonly SpecialBlock[] = [
+const BLOCKS: readonly SpecialPurposeBlock[] = [
   { block: block("0.0.0.0/8"), use: "this host on this network" },
   { block: block("127.0.0.0/8"), use: "loopback" },
   { block: block("169.254.0.0/16"), use: "link-local" },
