@@ -4,13 +4,13 @@
  */
 
 import type {
-  Compare,
   Etcd,
+  EtcdKeyValue,
+  EtcdOperation,
   EtcdWatch,
-  KeyValue,
+  KeyComparison,
+  KeyRange,
   LeaseGrant,
-  Operation,
-  RangeRequest,
   RangeResult,
   Transaction,
   TransactionResult,
@@ -28,7 +28,7 @@ export class FakeEtcd {
   readonly calls = new Map<string, number>();
   /** The keys that were created so far, in order. */
   readonly created: string[] = [];
-  readonly #keys = new Map<string, KeyValue>();
+  readonly #keys = new Map<string, EtcdKeyValue>();
   readonly #leases = new Map<bigint, { ttlSeconds: number; expiresMs: number }>();
   readonly #log: { revision: bigint; event: EtcdWatch }[] = [];
   readonly #listeners = new Set<() => void>();
@@ -50,7 +50,7 @@ export class FakeEtcd {
     return Object.fromEntries([...this.#keys.values()].map(({ key, value }) => [key, value]));
   }
 
-  get(key: string): KeyValue | undefined {
+  get(key: string): EtcdKeyValue | undefined {
     this.expire();
     return this.#keys.get(key);
   }
@@ -75,7 +75,7 @@ export class FakeEtcd {
     this.#log.length = 0;
   }
 
-  range({ key, prefix, keysOnly }: RangeRequest): RangeResult {
+  range({ key, prefix, keysOnly }: KeyRange): RangeResult {
     this.expire();
     const keyValues = [...this.#keys.values()]
       .filter((item) => prefix ? item.key.startsWith(key) : item.key === key)
@@ -144,14 +144,14 @@ export class FakeEtcd {
     for (const listener of this.#listeners) listener();
   }
 
-  #holds(compare: Compare): boolean {
+  #holds(compare: KeyComparison): boolean {
     const known = this.#keys.get(compare.key);
     return "createRevision" in compare
       ? (known?.createRevision ?? 0n) === compare.createRevision
       : (known?.modRevision ?? 0n) === compare.modRevision;
   }
 
-  #perform(operation: Operation): readonly KeyValue[] {
+  #perform(operation: EtcdOperation): readonly EtcdKeyValue[] {
     if ("range" in operation) return this.range(operation.range).keyValues;
     const revision = this.#revision;
     if ("delete" in operation) {
@@ -213,7 +213,7 @@ export class FakeEtcdClient implements Etcd {
     this.#faults.push({ call, when, error: new StoreError(message) });
   }
 
-  range(request: RangeRequest, signal: AbortSignal): Promise<RangeResult> {
+  range(request: KeyRange, signal: AbortSignal): Promise<RangeResult> {
     return this.#call("range", signal, () => this.#server.range(request));
   }
 

@@ -4,7 +4,7 @@ export interface Etcd extends AsyncDisposable {
   /** The endpoints, for messages; without credentials. */
   readonly description: string;
   /** One key, or all keys with this prefix, as of one revision. */
-  range(request: RangeRequest, signal: AbortSignal): Promise<RangeResult>;
+  range(request: KeyRange, signal: AbortSignal): Promise<RangeResult>;
   /** If all comparisons hold, performs `success`, else `failure`, at one revision. */
   transaction(request: Transaction, signal: AbortSignal): Promise<TransactionResult>;
   /** `id` 0n lets the server choose. */
@@ -28,7 +28,7 @@ export interface Etcd extends AsyncDisposable {
   watch(prefix: string, signal: AbortSignal): AsyncIterable<EtcdWatch>;
 }
 
-export interface KeyValue {
+export interface EtcdKeyValue {
   readonly key: string;
   readonly value: string;
   readonly createRevision: bigint;
@@ -38,7 +38,7 @@ export interface KeyValue {
   readonly lease: bigint;
 }
 
-export interface RangeRequest {
+export interface KeyRange {
   readonly key: string;
   /** `key` is a prefix. */
   readonly prefix?: boolean;
@@ -47,32 +47,32 @@ export interface RangeRequest {
 }
 
 export interface RangeResult {
-  readonly keyValues: readonly KeyValue[];
+  readonly keyValues: readonly EtcdKeyValue[];
   /** The store's revision at the time of reading. */
   readonly revision: bigint;
 }
 
 export interface Transaction {
-  readonly compare: readonly Compare[];
-  readonly success: readonly Operation[];
-  readonly failure?: readonly Operation[];
+  readonly compare: readonly KeyComparison[];
+  readonly success: readonly EtcdOperation[];
+  readonly failure?: readonly EtcdOperation[];
 }
 
-export type Compare =
+export type KeyComparison =
   /** 0n: the key does not exist. */
   | { readonly key: string; readonly createRevision: bigint }
   | { readonly key: string; readonly modRevision: bigint };
 
-export type Operation =
+export type EtcdOperation =
   | { readonly put: { readonly key: string; readonly value: string; readonly lease?: bigint } }
   | { readonly delete: { readonly key: string } }
-  | { readonly range: RangeRequest };
+  | { readonly range: KeyRange };
 
 export interface TransactionResult {
   readonly succeeded: boolean;
   readonly revision: bigint;
   /** One per operation; filled for `range`. */
-  readonly ranges: readonly (readonly KeyValue[])[];
+  readonly ranges: readonly (readonly EtcdKeyValue[])[];
 }
 
 export interface LeaseGrant {
@@ -83,8 +83,8 @@ export interface LeaseGrant {
 export type EtcdWatch =
   | {
     readonly kind: "snapshot";
-    readonly keyValues: readonly KeyValue[];
+    readonly keyValues: readonly EtcdKeyValue[];
     readonly revision: bigint;
   }
-  | { readonly kind: "put"; readonly keyValue: KeyValue }
+  | { readonly kind: "put"; readonly keyValue: EtcdKeyValue }
   | { readonly kind: "delete"; readonly key: string; readonly modRevision: bigint };

@@ -18,8 +18,8 @@ import { parseEndpoints } from "./endpoint.ts";
 import type {
   Etcd,
   EtcdWatch,
+  KeyRange,
   LeaseGrant,
-  RangeRequest,
   RangeResult,
   Transaction,
   TransactionResult,
@@ -43,7 +43,7 @@ import {
   transactionMessage,
   transactionResult,
 } from "./request_messages.ts";
-import { KV, Lease } from "../api/rpc_pb.ts";
+import { KV, Lease as LeaseService } from "../api/rpc_pb.ts";
 import { TlsFiles } from "./tls_files.ts";
 import { watchPrefix } from "./watch.ts";
 
@@ -116,7 +116,7 @@ export class EtcdClient implements Etcd {
     await this.#calls.networkChanged(await this.#host.addresses());
   }
 
-  async range(request: RangeRequest, signal: AbortSignal): Promise<RangeResult> {
+  async range(request: KeyRange, signal: AbortSignal): Promise<RangeResult> {
     const { keyValues, revision } = await this.#range(request, signal);
     return { keyValues, revision };
   }
@@ -147,7 +147,7 @@ export class EtcdClient implements Etcd {
     };
     return this.#calls.run(call, async ({ transport, header, signal, timeoutMs }) => {
       const message = { ID: id, TTL: BigInt(ttlSeconds) };
-      const method = Lease.method.leaseGrant;
+      const method = LeaseService.method.leaseGrant;
       const response = await transport.unary(method, signal, timeoutMs, header, message);
       checkGrant(response.message, id);
       return { id: response.message.ID, ttlSeconds: Number(response.message.TTL) };
@@ -170,7 +170,7 @@ export class EtcdClient implements Etcd {
       signal: this.#signal(signal),
     };
     await this.#calls.run(call, async ({ transport, header, signal, timeoutMs }) => {
-      const method = Lease.method.leaseRevoke;
+      const method = LeaseService.method.leaseRevoke;
       await transport.unary(method, signal, timeoutMs, header, { ID: id });
     }).catch((error) => {
       const isGone = error instanceof EtcdError && error.reason.includes("lease not found");
@@ -188,7 +188,7 @@ export class EtcdClient implements Etcd {
       signal: this.#signal(signal),
     };
     return this.#calls.run(call, async ({ transport, header, signal, timeoutMs }) => {
-      const method = Lease.method.leaseTimeToLive;
+      const method = LeaseService.method.leaseTimeToLive;
       const response = await transport.unary(method, signal, timeoutMs, header, { ID: id });
       const { ID, TTL, grantedTTL } = response.message;
       checkLeaseId(ID, id);
@@ -209,7 +209,7 @@ export class EtcdClient implements Etcd {
   }
 
   #range(
-    request: RangeRequest,
+    request: KeyRange,
     signal: AbortSignal,
   ): Promise<RangeResult & { readonly clusterId: bigint }> {
     const operation = `read ${request.key}${request.prefix ? "*" : ""}`;

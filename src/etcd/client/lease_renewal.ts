@@ -2,14 +2,14 @@
 
 import { checkLeaseId, checkTtl } from "./response_checks.ts";
 import type { Attempt } from "./calls.ts";
-import { Lease } from "../api/rpc_pb.ts";
+import { Lease as LeaseService } from "../api/rpc_pb.ts";
 
 /** Gives a lease its whole time again and returns it in seconds; 0n when there is no such lease. */
 export async function renewLease(
   { transport, signal, timeoutMs, header }: Attempt,
   id: bigint,
 ): Promise<bigint> {
-  const method = Lease.method.leaseKeepAlive;
+  const method = LeaseService.method.leaseKeepAlive;
   const response = await transport.stream(method, signal, timeoutMs, header, once({ ID: id }));
   let ttlSeconds: bigint | undefined;
   for await (const { ID, TTL } of response.message) {

@@ -2,15 +2,15 @@
 
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type {
-  Compare,
-  KeyValue,
-  Operation,
-  RangeRequest,
+  EtcdKeyValue,
+  EtcdOperation,
+  KeyComparison,
+  KeyRange,
   RangeResult,
   Transaction,
   TransactionResult,
 } from "./etcd.ts";
-import type { KeyValue as KeyValueMessage } from "../api/kv_pb.ts";
+import type { KeyValue } from "../api/kv_pb.ts";
 import {
   Compare_CompareTarget as CompareTarget,
   type CompareSchema,
@@ -26,7 +26,7 @@ const decoder = new TextDecoder();
 
 /** `key` and `range_end` of one key or, with `prefix`, of all keys that begin with it. */
 export function etcdKeyRange(
-  request: RangeRequest,
+  request: KeyRange,
 ): { key: Uint8Array<ArrayBuffer>; rangeEnd: Uint8Array<ArrayBuffer> } {
   const key = encoder.encode(request.key);
   if (!request.prefix) return { key, rangeEnd: new Uint8Array() };
@@ -35,7 +35,7 @@ export function etcdKeyRange(
   return { key, rangeEnd: prefixEnd(key) };
 }
 
-export function rangeMessage(request: RangeRequest): MessageInitShape<typeof RangeRequestSchema> {
+export function rangeMessage(request: KeyRange): MessageInitShape<typeof RangeRequestSchema> {
   return { ...etcdKeyRange(request), keysOnly: request.keysOnly ?? false };
 }
 
@@ -66,7 +66,7 @@ export function transactionResult(response: TxnResponse): TransactionResult {
   };
 }
 
-export function keyValue(message: KeyValueMessage): KeyValue {
+export function keyValue(message: KeyValue): EtcdKeyValue {
   return {
     key: decoder.decode(message.key),
     value: decoder.decode(message.value),
@@ -77,7 +77,7 @@ export function keyValue(message: KeyValueMessage): KeyValue {
   };
 }
 
-function compareMessage(compare: Compare): MessageInitShape<typeof CompareSchema> {
+function compareMessage(compare: KeyComparison): MessageInitShape<typeof CompareSchema> {
   const key = encoder.encode(compare.key);
   return "createRevision" in compare
     ? {
@@ -92,7 +92,7 @@ function compareMessage(compare: Compare): MessageInitShape<typeof CompareSchema
     };
 }
 
-function operationMessage(operation: Operation): MessageInitShape<typeof RequestOpSchema> {
+function operationMessage(operation: EtcdOperation): MessageInitShape<typeof RequestOpSchema> {
   if ("put" in operation) {
     const { key, value, lease = 0n } = operation.put;
     const put = { key: encoder.encode(key), value: encoder.encode(value), lease };

@@ -8,7 +8,7 @@
  */
 
 import { quoted } from "../../base/quoting.ts";
-import type { Operation, RangeRequest, Transaction } from "./etcd.ts";
+import type { EtcdOperation, KeyRange, Transaction } from "./etcd.ts";
 import type { Event, KeyValue } from "../api/kv_pb.ts";
 import type {
   LeaseGrantResponse,
@@ -19,8 +19,8 @@ import type {
 } from "../api/rpc_pb.ts";
 
 /** An impossible answer; the message names the value. */
-export class WrongAnswerError extends Error {
-  override readonly name = "WrongAnswerError";
+export class InvalidResponseError extends Error {
+  override readonly name = "InvalidResponseError";
 }
 
 /** With a million changes per second, a store reaches this after 146 000 years. */
@@ -31,15 +31,15 @@ const SHOWN_KEY_LENGTH = 200;
 
 /** The store's revision, from the header of an answer. */
 export function checkedRevision(header: ResponseHeader | undefined): bigint {
-  if (header === undefined) throw new WrongAnswerError("etcd's answer has no header");
+  if (header === undefined) throw new InvalidResponseError("etcd's answer has no header");
   const { revision } = header;
   if (revision < 1n || revision >= REVISION_LIMIT) {
-    throw new WrongAnswerError(`etcd's answer has the impossible revision ${revision}`);
+    throw new InvalidResponseError(`etcd's answer has the impossible revision ${revision}`);
   }
   return revision;
 }
 
-export function checkRange(response: RangeResponse, request: RangeRequest): void {
+export function checkRange(response: RangeResponse, request: KeyRange): void {
   checkKeyValues(response, request, checkedRevision(response.header));
 }
 
@@ -48,14 +48,16 @@ export function checkTransaction(response: TxnResponse, transaction: Transaction
   const operations = response.succeeded ? transaction.success : transaction.failure ?? [];
   const { responses } = response;
   if (responses.length !== operations.length) {
-    throw new WrongAnswerError(
+    throw new InvalidResponseError(
       `etcd's answer has ${responses.length} results for ${operations.length} operations`,
     );
   }
   for (const [index, operation] of operations.entries()) {
     const result = responses[index]?.response;
     if (result?.case !== resultCase(operation)) {
-      throw new WrongAnswerError(`etcd's answer has a ${result?.case} for ${textOf(operation)}`);
+      throw new InvalidResponseError(
+        `etcd's answer has a ${result?.case} for ${textOf(operation)}`,
+      );
     }
     if (result.case === "responseRange" && "range" in operation) {
       checkKeyValues(result.value, operation.range, revision);
@@ -68,18 +70,18 @@ export function checkEvent(
   { kv }: Event,
   { prefix, next, revision }: { prefix: Uint8Array; next: bigint; revision: bigint },
 ): KeyValue {
-  if (kv === undefined) throw new WrongAnswerError("etcd announced a change without a key");
+  if (kv === undefined) throw new InvalidResponseError("etcd announced a change without a key");
   const text = keyText(kv.key);
   if (!startsWith(kv.key, prefix)) {
-    throw new WrongAnswerError(`etcd announced a change of ${text}, which is not watched`);
+    throw new InvalidResponseError(`etcd announced a change of ${text}, which is not watched`);
   }
   if (kv.modRevision < next) {
-    throw new WrongAnswerError(
+    throw new InvalidResponseError(
       `etcd announced a change of ${text} at revision ${kv.modRevision} after one at ${next - 1n}`,
     );
   }
   if (kv.modRevision > revision || kv.createRevision > kv.modRevision) {
-    throw new WrongAnswerError(
+    throw new InvalidResponseError(
       `etcd announced a change of ${text} at the impossible revision ${kv.modRevision}: ` +
         `it was created at ${kv.createRevision}, and the store is at ${revision}`,
     );
@@ -89,18 +91,18 @@ export function checkEvent(
 
 /** Checks the ID and the time to live of a granted lease; with `id` 0n etcd has chosen the ID. */
 export function checkGrant({ ID, TTL, error }: LeaseGrantResponse, id: bigint): void {
-  if (error !== "") throw new WrongAnswerError(`etcd granted no lease: ${quoted(error)}`);
+  if (error !== "") throw new InvalidResponseError(`etcd granted no lease: ${quoted(error)}`);
   if (ID === 0n || (id !== 0n && ID !== id)) {
-    throw new WrongAnswerError(`etcd granted the lease ${hex(ID)} instead of ${hex(id)}`);
+    throw new InvalidResponseError(`etcd granted the lease ${hex(ID)} instead of ${hex(id)}`);
   }
-  if (TTL < 1n) throw new WrongAnswerError(`etcd granted the lease ${hex(ID)} for ${TTL} s`);
+  if (TTL < 1n) throw new InvalidResponseError(`etcd granted the lease ${hex(ID)} for ${TTL} s`);
   checkTtl(TTL);
 }
 
 /** Checks the remaining time of a lease; 0 or less if it has expired or is about to. */
 export function checkTtl(seconds: bigint): void {
   if (seconds > TTL_LIMIT_SECONDS) {
-    throw new WrongAnswerError(`etcd's answer has the impossible time to live ${seconds} s`);
+    throw new InvalidResponseError(`etcd's answer has the impossible time to live ${seconds} s`);
   }
 }
 
@@ -109,14 +111,16 @@ export function checkTimes({ TTL, grantedTTL }: LeaseTimeToLiveResponse): void {
   checkTtl(TTL);
   checkTtl(grantedTTL);
   if (TTL >= 0n && grantedTTL < 1n) {
-    throw new WrongAnswerError(`etcd's answer has a lease that was granted for ${grantedTTL} s`);
+    throw new InvalidResponseError(
+      `etcd's answer has a lease that was granted for ${grantedTTL} s`,
+    );
   }
 }
 
 /** Checks that an answer is about the lease that was requested. */
 export function checkLeaseId(answered: bigint, asked: bigint): void {
   if (answered === asked) return;
-  throw new WrongAnswerError(
+  throw new InvalidResponseError(
     `etcd answered for the lease ${hex(answered)} instead of ${hex(asked)}`,
   );
 }
@@ -127,41 +131,41 @@ export function hex(id: bigint): string {
 
 function checkKeyValues(
   { kvs, more, count }: RangeResponse,
-  request: RangeRequest,
+  request: KeyRange,
   revision: bigint,
 ): void {
   if (more || count > BigInt(kvs.length)) {
-    throw new WrongAnswerError(`etcd's answer is cut off: ${kvs.length} of ${count} keys`);
+    throw new InvalidResponseError(`etcd's answer is cut off: ${kvs.length} of ${count} keys`);
   }
   const key = new TextEncoder().encode(request.key);
   for (const keyValue of kvs) {
     const isAsked = request.prefix ? startsWith(keyValue.key, key) : isEqual(keyValue.key, key);
     if (!isAsked) {
-      throw new WrongAnswerError(
+      throw new InvalidResponseError(
         `etcd answered with the key ${keyText(keyValue.key)}, which was not asked for`,
       );
     }
     checkRevisions(keyValue, revision);
   }
   if (!request.prefix && kvs.length > 1) {
-    throw new WrongAnswerError(`etcd answered with ${kvs.length} values for ${keyText(key)}`);
+    throw new InvalidResponseError(`etcd answered with ${kvs.length} values for ${keyText(key)}`);
   }
 }
 
 function checkRevisions({ key, createRevision, modRevision }: KeyValue, revision: bigint): void {
   if (createRevision >= 1n && modRevision >= createRevision && modRevision <= revision) return;
-  throw new WrongAnswerError(
+  throw new InvalidResponseError(
     `etcd's answer has impossible revisions: ${keyText(key)} was created at ${createRevision} ` +
       `and changed at ${modRevision}, and the store is at ${revision}`,
   );
 }
 
-function resultCase(operation: Operation): string {
+function resultCase(operation: EtcdOperation): string {
   if ("put" in operation) return "responsePut";
   return "delete" in operation ? "responseDeleteRange" : "responseRange";
 }
 
-function textOf(operation: Operation): string {
+function textOf(operation: EtcdOperation): string {
   return Object.keys(operation)[0] ?? "nothing";
 }
 

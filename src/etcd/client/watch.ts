@@ -16,7 +16,7 @@ import type { Attempt, Calls } from "./calls.ts";
 import { backoffMs, type Clock, sleep } from "../../base/clock.ts";
 import type { EtcdConnection } from "./etcd_connection.ts";
 import type { EtcdWatch, RangeResult } from "./etcd.ts";
-import { checkedRevision, checkEvent, hex, WrongAnswerError } from "./response_checks.ts";
+import { checkedRevision, checkEvent, hex, InvalidResponseError } from "./response_checks.ts";
 import { EtcdError, isUnreachable, needsOperator } from "./etcd_error.ts";
 import { etcdKeyRange, keyValue } from "./request_messages.ts";
 import { type Event, Event_EventType as EventType } from "../api/kv_pb.ts";
@@ -201,7 +201,7 @@ async function createWatch(
     const first = await iterator.next();
     if (first.done) throw EtcdError.fromText("the stream ended", connection);
     const { created, canceled, compactRevision } = first.value;
-    if (!created && !canceled) throw new WrongAnswerError("etcd did not confirm the watch");
+    if (!created && !canceled) throw new InvalidResponseError("etcd did not confirm the watch");
     if (canceled && compactRevision === 0n) throw refusal(first.value, connection);
     const responses = { [Symbol.asyncIterator]: () => iterator };
     return { connection, created: first.value, responses };
@@ -282,7 +282,7 @@ function faultIsGap<T>(check: () => T): T {
   try {
     return check();
   } catch (error) {
-    if (!(error instanceof WrongAnswerError)) throw error;
+    if (!(error instanceof InvalidResponseError)) throw error;
     throw new HistoryGap(error.message, { isFault: true });
   }
 }

@@ -25,7 +25,7 @@ import type { Etcd, EtcdWatch } from "../../etcd/client/etcd.ts";
 import { type PreviousLease, previousLeases } from "./previous_leases.ts";
 import { isLiveSession, type LiveNode, LiveSession, SESSION_TTL_SECONDS } from "./live_session.ts";
 import { EtcdOwnLease, type HeldLease } from "./etcd_own_lease.ts";
-import { claimedSubnets, type LeaseRecord, leasesOverlap, Records } from "./lease_records.ts";
+import { claimedSubnets, type LeaseRecord, LeaseRecords, leasesOverlap } from "./lease_records.ts";
 import { untilStoreAnswers } from "./store_retry.ts";
 import { SUBNET_TTL_SECONDS, UnusedLease } from "./unused_lease.ts";
 
@@ -50,7 +50,7 @@ const LIST_FRESH_MS = 5_000;
 export class EtcdLeaseStore implements LeaseStore {
   readonly description: string;
   readonly #options: Required<EtcdLeaseStoreOptions>;
-  readonly #records: Records;
+  readonly #records: LeaseRecords;
   #session: LiveSession | undefined;
   #sessionRefused = false;
   #sessionsHidden = false;
@@ -61,7 +61,7 @@ export class EtcdLeaseStore implements LeaseStore {
 
   constructor(options: EtcdLeaseStoreOptions) {
     this.#options = { clock: systemClock, sessionTtlSeconds: SESSION_TTL_SECONDS, ...options };
-    this.#records = new Records(options.etcd, options.prefix);
+    this.#records = new LeaseRecords(options.etcd, options.prefix);
     this.description = `etcd at ${options.etcd.description}`;
   }
 

@@ -13,7 +13,7 @@ import { encodeLeaseValue, isInvalidLease } from "../lease_codec.ts";
 import type { OwnLease } from "../lease_store.ts";
 import { type Clock, sleep } from "../../base/clock.ts";
 import type { Etcd, EtcdWatch } from "../../etcd/client/etcd.ts";
-import type { LeaseRecord, Records } from "./lease_records.ts";
+import type { LeaseRecord, LeaseRecords } from "./lease_records.ts";
 import { untilStoreAnswers } from "./store_retry.ts";
 import { SUBNET_TTL_SECONDS, UnusedLease } from "./unused_lease.ts";
 
@@ -28,7 +28,7 @@ export interface HeldLease {
 
 export interface OwnLeaseOptions {
   readonly etcd: Etcd;
-  readonly records: Records;
+  readonly records: LeaseRecords;
   readonly config: NetworkConfig;
   readonly held: HeldLease;
   readonly renewMarginMs: number;

@@ -12,7 +12,7 @@ import { type Prefix, prefixContains, prefixesOverlap } from "../../addr/prefix.
 import type { NetworkConfig } from "../../config/network_config.ts";
 import type { InvalidLease, Lease, LeaseKey } from "../lease.ts";
 import { decodeLease, decodeLeaseKey } from "../lease_codec.ts";
-import type { Compare, Etcd, KeyValue, Transaction } from "../../etcd/client/etcd.ts";
+import type { Etcd, EtcdKeyValue, KeyComparison, Transaction } from "../../etcd/client/etcd.ts";
 
 /** A lease with what etcd knows of it. */
 export interface LeaseRecord {
@@ -39,7 +39,7 @@ export interface LeaseWrite {
   readonly etcdLease: bigint;
 }
 
-export class Records {
+export class LeaseRecords {
   readonly configKey: string;
   /** What the keys of leases begin with. */
   readonly leasePrefix: string;
@@ -68,7 +68,7 @@ export class Records {
     return keyValues.map((keyValue) => this.record(keyValue));
   }
 
-  record(keyValue: KeyValue): LeaseRecord {
+  record(keyValue: EtcdKeyValue): LeaseRecord {
     return new StoredLease(keyValue, this.#relativeKey(keyValue.key));
   }
 
@@ -108,7 +108,7 @@ export class Records {
     write: LeaseWrite,
     modRevision: bigint,
     signal: AbortSignal,
-    guards: readonly Compare[] = [],
+    guards: readonly KeyComparison[] = [],
   ): Promise<bigint | undefined> {
     const key = this.leaseKey(write.key);
     const compare = [{ key, modRevision }, ...guards];
@@ -120,7 +120,7 @@ export class Records {
     key: LeaseKey,
     modRevision: bigint,
     signal: AbortSignal,
-    guards: readonly Compare[] = [],
+    guards: readonly KeyComparison[] = [],
   ): Promise<void> {
     const fullKey = this.leaseKey(key);
     const compare = [{ key: fullKey, modRevision }, ...guards];
@@ -139,12 +139,12 @@ export class Records {
 
 /** Most records are looked at only to see that they are another node's: they are not decoded. */
 class StoredLease implements LeaseRecord {
-  readonly #keyValue: KeyValue;
+  readonly #keyValue: EtcdKeyValue;
   readonly #key: LeaseKey;
   #lease: Lease | InvalidLease | undefined;
   #subnets: PerFamily<Prefix> | undefined;
 
-  constructor(keyValue: KeyValue, key: LeaseKey) {
+  constructor(keyValue: EtcdKeyValue, key: LeaseKey) {
     this.#keyValue = keyValue;
     this.#key = key;
   }

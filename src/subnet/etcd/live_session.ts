@@ -17,7 +17,7 @@ import { RecurringEvent } from "../../log/recurring_event.ts";
 import { RepeatedFailure } from "../../log/repeated_failure.ts";
 import { DuplicateNodeError } from "../lease_store.ts";
 import { backoffMs, type Clock, sleep } from "../../base/clock.ts";
-import type { Compare, Etcd, EtcdWatch, KeyValue } from "../../etcd/client/etcd.ts";
+import type { Etcd, EtcdKeyValue, EtcdWatch, KeyComparison } from "../../etcd/client/etcd.ts";
 
 /** This node, as the others are told of it. */
 export interface LiveNode {
@@ -172,7 +172,7 @@ export class LiveSession implements AsyncDisposable {
   /** Whether the event shows the key as this node wrote it; true for events of other keys. */
   #isAsWritten(event: EtcdWatch): boolean {
     const { key } = this.#options;
-    const isOurs = ({ value, lease }: KeyValue) =>
+    const isOurs = ({ value, lease }: EtcdKeyValue) =>
       value === this.#value && lease === this.#etcdLease;
     switch (event.kind) {
       case "snapshot":
@@ -261,7 +261,7 @@ const FREQUENT_PAUSE_MS = 1000;
 const REVOKE_TIMEOUT_MS = 1500;
 
 /** Whether the entry says that a node is alive. */
-export function isLiveSession(keyValue: KeyValue): boolean {
+export function isLiveSession(keyValue: EtcdKeyValue): boolean {
   return readHolder(keyValue) !== undefined;
 }
 
@@ -287,7 +287,7 @@ export interface PreviousSessionOptions
 export async function endOfPreviousSession(
   options: PreviousSessionOptions,
   signal: AbortSignal,
-): Promise<Compare> {
+): Promise<KeyComparison> {
   const { etcd, key, ownIdentity, subject, duplicate, patienceMs, isMoot } = options;
   for (;;) {
     const found = (await etcd.range({ key }, signal)).keyValues[0];
@@ -366,7 +366,7 @@ function remedyText({ interface: name, interfaces }: LiveNode, address: IpAddres
 }
 
 /** `undefined` if the entry is nobody's live session: unreadable, or without an etcd lease. */
-function readHolder({ value, lease }: KeyValue): Holder | undefined {
+function readHolder({ value, lease }: EtcdKeyValue): Holder | undefined {
   if (lease === 0n) return undefined;
   let fields: unknown;
   try {

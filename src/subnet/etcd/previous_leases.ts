@@ -13,9 +13,9 @@ import type { Clock } from "../../base/clock.ts";
 import { isInvalidLease } from "../lease_codec.ts";
 import type { LeaseAttributes } from "../lease.ts";
 import type { DeviceIdentity } from "../lease_store.ts";
-import type { Compare, Etcd } from "../../etcd/client/etcd.ts";
+import type { Etcd, KeyComparison } from "../../etcd/client/etcd.ts";
 import { endOfPreviousSession } from "./live_session.ts";
-import type { LeaseRecord, Records } from "./lease_records.ts";
+import type { LeaseRecord, LeaseRecords } from "./lease_records.ts";
 
 export interface PreviousLease {
   readonly record: LeaseRecord;
@@ -23,7 +23,7 @@ export interface PreviousLease {
   readonly match: string;
   readonly address: IpAddress | undefined;
   /** Conditions for changing it: no other node has its address. */
-  readonly guards: readonly Compare[];
+  readonly guards: readonly KeyComparison[];
 }
 
 /**
@@ -34,7 +34,7 @@ const PATIENCE_MS = 5_000;
 
 export interface PreviousLeaseOptions {
   readonly etcd: Etcd;
-  readonly records: Records;
+  readonly records: LeaseRecords;
   readonly clock: Clock;
   readonly log: Log;
   readonly identity: DeviceIdentity;

@@ -17,7 +17,7 @@ import {
   checkRange,
   checkTimes,
   checkTransaction,
-  WrongAnswerError,
+  InvalidResponseError,
 } from "../../../src/etcd/client/response_checks.ts";
 import type { Transaction } from "../../../src/etcd/client/etcd.ts";
 import {
@@ -127,7 +127,7 @@ const etcdAnswer: FuzzTarget = {
       try {
         check(input);
       } catch (error) {
-        if (!(error instanceof NoMessage || error instanceof WrongAnswerError)) throw error;
+        if (!(error instanceof NoMessage || error instanceof InvalidResponseError)) throw error;
       }
     }
   },

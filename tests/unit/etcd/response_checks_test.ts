@@ -12,9 +12,9 @@ import {
   checkTransaction,
   checkTtl,
   hex,
-  WrongAnswerError,
+  InvalidResponseError,
 } from "../../../src/etcd/client/response_checks.ts";
-import type { RangeRequest, Transaction } from "../../../src/etcd/client/etcd.ts";
+import type { KeyRange, Transaction } from "../../../src/etcd/client/etcd.ts";
 import { EventSchema } from "../../../src/etcd/api/kv_pb.ts";
 import {
   LeaseGrantResponseSchema,
@@ -37,8 +37,8 @@ function fault(check: () => unknown): string | undefined {
     check();
     return undefined;
   } catch (error) {
-    expect(error).toBeInstanceOf(WrongAnswerError);
-    expect((error as Error).name).toBe("WrongAnswerError");
+    expect(error).toBeInstanceOf(InvalidResponseError);
+    expect((error as Error).name).toBe("InvalidResponseError");
     return (error as Error).message;
   }
 }
@@ -63,7 +63,7 @@ describe("checkedRevision()", () => {
 
 /** What is wrong with an answer of a store at revision 10. */
 function rangeFault(
-  request: RangeRequest,
+  request: KeyRange,
   kvs: ScriptedKeyValue[],
   more: { more?: boolean; count?: bigint } = {},
 ): string | undefined {

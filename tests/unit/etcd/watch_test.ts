@@ -5,7 +5,7 @@ import { Code, ConnectError, type Transport } from "@connectrpc/connect";
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { Calls } from "../../../src/etcd/client/calls.ts";
 import type { EtcdConnection } from "../../../src/etcd/client/etcd_connection.ts";
-import type { EtcdWatch, KeyValue } from "../../../src/etcd/client/etcd.ts";
+import type { EtcdKeyValue, EtcdWatch } from "../../../src/etcd/client/etcd.ts";
 import { EtcdError } from "../../../src/etcd/client/etcd_error.ts";
 import { Event_EventType as EventType } from "../../../src/etcd/api/kv_pb.ts";
 import {
@@ -100,7 +100,7 @@ let clock: FakeClock;
 let streams: Stream[];
 let revision: bigint;
 let clusterId: bigint;
-let keyValues: KeyValue[];
+let keyValues: EtcdKeyValue[];
 /** When all keys were read. */
 let reads: number[];
 let readFault: (() => Error | undefined) | undefined;
@@ -205,7 +205,7 @@ const FAILS = "watching /net/ in etcd fails";
 
 describe("a watch delivers", () => {
   test("all keys, and then every change after them", async () => {
-    keyValues = [{ key: "/net/a" } as KeyValue];
+    keyValues = [{ key: "/net/a" } as EtcdKeyValue];
     await watch();
     expect(events).toEqual([{ kind: "snapshot", keyValues, revision: 10n }]);
     expect(last().requests).toHaveLength(1);

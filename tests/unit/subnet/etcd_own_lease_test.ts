@@ -3,7 +3,7 @@
 import { beforeEach, describe, expect, test } from "bun:test";
 import type { NetworkConfig } from "../../../src/config/network_config.ts";
 import { EtcdOwnLease } from "../../../src/subnet/etcd/etcd_own_lease.ts";
-import { Records } from "../../../src/subnet/etcd/lease_records.ts";
+import { LeaseRecords } from "../../../src/subnet/etcd/lease_records.ts";
 import { decodeLease, encodeLeaseValue } from "../../../src/subnet/lease_codec.ts";
 import type { Lease, LeaseAttributes } from "../../../src/subnet/lease.ts";
 import { attributes, failure, IPV4, IPV6_ONLY, value } from "../../etcd/lease_store_fixture.ts";
@@ -57,7 +57,7 @@ async function hold(holding: Holding = {}): Promise<EtcdOwnLease> {
   records = collected.records;
   const own = new EtcdOwnLease({
     etcd: client,
-    records: new Records(client, "/net"),
+    records: new LeaseRecords(client, "/net"),
     config,
     held: {
       lease: decodeLease({

@@ -4,7 +4,11 @@ import { beforeEach, describe, expect, test } from "bun:test";
 import type { IpAddress } from "../../../src/addr/ip.ts";
 import type { PerFamily } from "../../../src/addr/family.ts";
 import type { Prefix } from "../../../src/addr/prefix.ts";
-import { claimedSubnets, leasesOverlap, Records } from "../../../src/subnet/etcd/lease_records.ts";
+import {
+  claimedSubnets,
+  LeaseRecords,
+  leasesOverlap,
+} from "../../../src/subnet/etcd/lease_records.ts";
 import type { LeaseKey } from "../../../src/subnet/lease.ts";
 import { FakeEtcd } from "../../support/fake_etcd.ts";
 import { DUAL, IPV4, value } from "../../etcd/lease_store_fixture.ts";
@@ -18,17 +22,17 @@ const subnets = (ipv4?: string, ipv6?: string): PerFamily<Prefix> => ({
 });
 
 let etcd: FakeEtcd;
-let records: Records;
+let records: LeaseRecords;
 
 beforeEach(() => {
   etcd = new FakeEtcd();
-  records = new Records(etcd.client(), "/net/");
+  records = new LeaseRecords(etcd.client(), "/net/");
 });
 
 describe("the layout", () => {
   test("is that of Go flannel, whether or not the prefix ends in a slash", () => {
     for (const prefix of ["/net", "/net/"]) {
-      const { configKey, leasePrefix, ...rest } = new Records(etcd.client(), prefix);
+      const { configKey, leasePrefix, ...rest } = new LeaseRecords(etcd.client(), prefix);
       expect({ configKey, leasePrefix, ...rest })
         .toEqual({ configKey: "/net/config", leasePrefix: SUBNETS });
       expect(records.leaseKey(KEY)).toBe("/net/subnets/10.5.7.0-24");
@@ -79,7 +83,7 @@ describe("a change", () => {
       requests.push(...request.success);
       return transaction(request, signal);
     };
-    await new Records(client, "/net").replace(write("a"), 0n, forever);
+    await new LeaseRecords(client, "/net").replace(write("a"), 0n, forever);
     expect(requests).toStrictEqual([{ put: { key: SUBNETS + KEY, value: "a" } }]);
   });
 
@@ -106,7 +110,7 @@ describe("a change", () => {
       values.push(...result.ranges.flat().map((keyValue) => keyValue.value));
       return result;
     };
-    await new Records(client, "/net").create(write("a"), IPV4.families, forever);
+    await new LeaseRecords(client, "/net").create(write("a"), IPV4.families, forever);
     expect(values).toEqual([""]);
   });
 

@@ -3,7 +3,7 @@
 import { beforeEach, expect, test } from "bun:test";
 import type { IpAddress } from "../../../src/addr/ip.ts";
 import { type PreviousLease, previousLeases } from "../../../src/subnet/etcd/previous_leases.ts";
-import { Records } from "../../../src/subnet/etcd/lease_records.ts";
+import { LeaseRecords } from "../../../src/subnet/etcd/lease_records.ts";
 import { DuplicateNodeError } from "../../../src/subnet/lease_store.ts";
 import { deviceIdentity, failure, value } from "../../etcd/lease_store_fixture.ts";
 import { collectingLog } from "../../support/collecting_log.ts";
@@ -22,7 +22,7 @@ beforeEach(() => {
 });
 
 async function former(): Promise<PreviousLease[]> {
-  const records = new Records(etcd.client(), "/net");
+  const records = new LeaseRecords(etcd.client(), "/net");
   return await previousLeases(await records.all(forever), {
     etcd: etcd.client(),
     records,
