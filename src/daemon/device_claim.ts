@@ -9,7 +9,7 @@
  */
 
 import { unixListener, type UnixPeer } from "../../ffi/unix_peer.ts";
-import { BackendError } from "../overlay/backend_target.ts";
+import { BackendError } from "../overlay/backend_error.ts";
 import type { Log } from "../log/log.ts";
 import { type Clock, sleep } from "../base/clock.ts";
 

@@ -13,6 +13,7 @@ import type { Log } from "../log/log.ts";
 import type { Lease, LeaseAttributes } from "../subnet/lease.ts";
 import type { DeviceIdentity } from "../subnet/lease_store.ts";
 import type { BackendTarget } from "./backend_target.ts";
+import type { NodeInput } from "./node_input.ts";
 
 /** What a descriptor loads. */
 export interface BackendModule {
@@ -78,11 +79,6 @@ export interface Backend {
   peerProblem?(peer: Lease, input: NodeInput, facts: PeerReachability): string | undefined;
 }
 
-export interface NodeInput {
-  readonly own: Lease;
-  readonly external: ExternalInterface;
-}
-
 /** What the host knows about the way to a peer. */
 export interface PeerReachability {
   /** For each family: the peer's public address is reached by the external interface, without a gateway. */
@@ -93,8 +89,3 @@ export interface PeerReachability {
 
 /** What is known of a peer that nobody asked the kernel about. */
 export const UNKNOWN_REACHABILITY: PeerReachability = { direct: {}, path: {} };
-
-/** A peer's lease that must not be turned into kernel entries. */
-export class InvalidPeerError extends Error {
-  override readonly name = "InvalidPeerError";
-}

@@ -4,9 +4,8 @@
  * target repairs its own drift and retries its own failures.
  */
 
-import { OperatorError } from "../base/operator_error.ts";
 import type { Lease } from "../subnet/lease.ts";
-import type { NodeInput } from "./backend.ts";
+import type { NodeInput } from "./node_input.ts";
 
 /** Peers and changes of the interface are told one by one, after `start` has returned. */
 export interface BackendTarget extends AsyncDisposable {
@@ -27,9 +26,4 @@ export interface BackendTarget extends AsyncDisposable {
   whenSettled(): Promise<void>;
   /** Why it is not as it should be, one line each, most important first; empty if it is. */
   problems(): readonly string[];
-}
-
-/** The backend cannot work on this machine as it is. The message says what to do. */
-export class BackendError extends OperatorError {
-  override readonly name = "BackendError";
 }

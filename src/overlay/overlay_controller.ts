@@ -11,13 +11,9 @@ import { forEachWithMinorGc } from "../base/for_each_with_minor_gc.ts";
 import type { Resource } from "../state/resource.ts";
 import type { Lease, LeaseKey } from "../subnet/lease.ts";
 import type { LeaseChange } from "../subnet/lease_table.ts";
-import {
-  type Backend,
-  InvalidPeerError,
-  type NodeInput,
-  type PeerReachability,
-  UNKNOWN_REACHABILITY,
-} from "./backend.ts";
+import { type Backend, type PeerReachability, UNKNOWN_REACHABILITY } from "./backend.ts";
+import { InvalidPeerError } from "./peer_lease.ts";
+import type { NodeInput } from "./node_input.ts";
 import type { ExternalInterface } from "../host/external_interface.ts";
 import { DepartingPeers } from "./departing_peers.ts";
 import { type Clock, systemClock } from "../base/clock.ts";

@@ -3,8 +3,12 @@
 import type { Family, IpAddress } from "../addr/ip.ts";
 import type { Lease } from "../subnet/lease.ts";
 import { printableName, quoted } from "../base/quoting.ts";
-import { InvalidPeerError } from "./backend.ts";
 import type { ExternalInterface } from "../host/external_interface.ts";
+
+/** A peer's lease that cannot be turned into kernel entries. The message says why. */
+export class InvalidPeerError extends Error {
+  override readonly name = "InvalidPeerError";
+}
 
 /** Refuses a lease of another backend. Neither side can read the other's packets. */
 export function requireBackendType(peer: Lease, type: string): void {

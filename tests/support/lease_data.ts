@@ -2,7 +2,8 @@
 
 import { expect } from "bun:test";
 import fc from "fast-check";
-import { type Backend, type NodeInput, UNKNOWN_REACHABILITY } from "../../src/overlay/backend.ts";
+import { type Backend, UNKNOWN_REACHABILITY } from "../../src/overlay/backend.ts";
+import type { NodeInput } from "../../src/overlay/node_input.ts";
 import type { Lease } from "../../src/subnet/lease.ts";
 
 /** Whatever `BackendData` a peer's lease has, the peer's entries are those without any. */

@@ -12,8 +12,7 @@ import { type Family, type IpAddress, parseIpAddress } from "../../addr/ip.ts";
 import { parsePrefix, type Prefix } from "../../addr/prefix.ts";
 import type { FamilyNetwork } from "../../config/network_config.ts";
 import type { Lease } from "../../subnet/lease.ts";
-import { InvalidPeerError } from "../../overlay/backend.ts";
-import { peerAddress, requireBackendType } from "../../overlay/peer_lease.ts";
+import { InvalidPeerError, peerAddress, requireBackendType } from "../../overlay/peer_lease.ts";
 
 export interface HookInput {
   readonly variables: HookVariables;

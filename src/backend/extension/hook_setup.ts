@@ -13,7 +13,7 @@ import type { IpAddress } from "../../addr/ip.ts";
 import type { Prefix } from "../../addr/prefix.ts";
 import type { FamilyNetwork } from "../../config/network_config.ts";
 import type { Log } from "../../log/log.ts";
-import { BackendError } from "../../overlay/backend_target.ts";
+import { BackendError } from "../../overlay/backend_error.ts";
 import { type HookVariables, hookVariables, MAX_DATA_BYTES, sameVariables } from "./hook_input.ts";
 import type { HookRecords, SetupRecord } from "./hook_records.ts";
 import { HookError, type HookName, type HookRunner } from "./hook_runner.ts";

@@ -16,7 +16,7 @@ import { RateLimitedWarnings } from "../../log/rate_limited_warnings.ts";
 import type { Log } from "../../log/log.ts";
 import type { Lease, LeaseKey } from "../../subnet/lease.ts";
 import { backoffMs, type Clock } from "../../base/clock.ts";
-import type { NodeInput } from "../../overlay/backend.ts";
+import type { NodeInput } from "../../overlay/node_input.ts";
 import type { BackendTarget } from "../../overlay/backend_target.ts";
 import { type HookInput, peerInput, sameInput, shareSubnet, subjectText } from "./hook_input.ts";
 import type { HookRecords, PeerRecord } from "./hook_records.ts";

@@ -2,7 +2,7 @@
 
 import { ConfigError } from "../../config/config_error.ts";
 import { ProcessError, run, type RunResult } from "../../process/process.ts";
-import { BackendError } from "../../overlay/backend_target.ts";
+import { BackendError } from "../../overlay/backend_error.ts";
 import type { ExtensionOptions } from "./extension_options.ts";
 
 /**

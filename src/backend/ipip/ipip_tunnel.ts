@@ -14,7 +14,7 @@ import type { BackendHost } from "../../overlay/backend.ts";
 import type { ExternalInterface } from "../../host/external_interface.ts";
 import { tunnelEnd } from "../../overlay/peer_lease.ts";
 import { peerRoute } from "../../overlay/peer_route.ts";
-import { BackendError } from "../../overlay/backend_target.ts";
+import { BackendError } from "../../overlay/backend_error.ts";
 
 /** An IPv4 header without options (RFC 791). */
 export const IPV4_HEADER_BYTES = 20;

@@ -14,7 +14,7 @@ import { listenerNamespace, ownNamespace } from "../../process/listener_namespac
 import { signalProcess } from "../../process/process.ts";
 import { findCharon, packageOf } from "../../process/programs.ts";
 import { startService } from "../../process/service_process.ts";
-import { BackendError } from "../../overlay/backend_target.ts";
+import { BackendError } from "../../overlay/backend_error.ts";
 import { ForeignCharonError } from "./foreign_charon.ts";
 import { ownSocket, settingsFile, SOCKET_VARIABLE, SYSTEM_SOCKET } from "./charon_paths.ts";
 import { charonWith, makeWay } from "./charon_pid_file.ts";

@@ -1,7 +1,7 @@
 /** Where charon's files and sockets are. */
 
 import { join } from "node:path";
-import { BackendError } from "../../overlay/backend_target.ts";
+import { BackendError } from "../../overlay/backend_error.ts";
 
 /** Control socket of a charon that somebody else runs, named in the environment. */
 export const SOCKET_VARIABLE = "CHARON_VICI_SOCKET";

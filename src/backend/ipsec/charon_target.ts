@@ -9,7 +9,7 @@ import type { Log } from "../../log/log.ts";
 import type { XfrmStateEnds, XfrmStates } from "../../kernel/kernel.ts";
 import type { Lease, LeaseKey } from "../../subnet/lease.ts";
 import { backoffMs, type Clock, sleep } from "../../base/clock.ts";
-import type { NodeInput } from "../../overlay/backend.ts";
+import type { NodeInput } from "../../overlay/node_input.ts";
 import type { BackendTarget } from "../../overlay/backend_target.ts";
 import { type Charon, type CharonOptions, giveUpCharon, reachCharon } from "./charon.ts";
 import type { CharonConnection } from "./charon_connection.ts";

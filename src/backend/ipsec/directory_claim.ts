@@ -15,7 +15,7 @@ import type { Log } from "../../log/log.ts";
 import { OWN_RUN, ownNamespace } from "../../process/listener_namespace.ts";
 import { namespaceOf } from "../../process/proc_files.ts";
 import { type Clock, sleep } from "../../base/clock.ts";
-import { BackendError } from "../../overlay/backend_target.ts";
+import { BackendError } from "../../overlay/backend_error.ts";
 import { ownSocket, SOCKET_VARIABLE } from "./charon_paths.ts";
 
 export interface DirectoryClaimOptions {

@@ -2,7 +2,7 @@
 
 import { quoted } from "../../base/quoting.ts";
 import { type Clock, sleep } from "../../base/clock.ts";
-import { BackendError } from "../../overlay/backend_target.ts";
+import { BackendError } from "../../overlay/backend_error.ts";
 import { type Charon, type CharonOptions, giveUpCharon, reachCharon } from "./charon.ts";
 import { type Vici, ViciError } from "./vici.ts";
 

@@ -36,16 +36,16 @@ import { XFRM_REQID, type XfrmPolicy } from "../../state/resource.ts";
 import type { Lease } from "../../subnet/lease.ts";
 import { systemClock } from "../../base/clock.ts";
 import { advertisedAddresses } from "../../overlay/advertised_addresses.ts";
-import {
-  type Backend,
-  type BackendHost,
-  type BackendModule,
-  InvalidPeerError,
-  type NodeInput,
-} from "../../overlay/backend.ts";
+import type { Backend, BackendHost, BackendModule } from "../../overlay/backend.ts";
+import type { NodeInput } from "../../overlay/node_input.ts";
 import type { ExternalInterface } from "../../host/external_interface.ts";
 import { ipv4Network } from "../../overlay/ipv4_network.ts";
-import { peerAddress, requireBackendType, tunnelEnd } from "../../overlay/peer_lease.ts";
+import {
+  InvalidPeerError,
+  peerAddress,
+  requireBackendType,
+  tunnelEnd,
+} from "../../overlay/peer_lease.ts";
 import { SOCKET_VARIABLE } from "./charon_paths.ts";
 import { CharonTarget, type CharonTargetOptions } from "./charon_target.ts";
 import { type CharonConnection, connectionOf } from "./charon_connection.ts";

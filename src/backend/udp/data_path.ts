@@ -4,7 +4,7 @@ import { ConfigError } from "../../config/config_error.ts";
 import { loadModules } from "../../process/kernel_modules.ts";
 import { quoted } from "../../base/quoting.ts";
 import type { BackendHost } from "../../overlay/backend.ts";
-import { BackendError } from "../../overlay/backend_target.ts";
+import { BackendError } from "../../overlay/backend_error.ts";
 import { FOU_MODULES, whyNoFou } from "./fou_support.ts";
 
 /** In the kernel, by an ipip device with FOU; or by a proxy behind a TUN device, as Go flannel does. */

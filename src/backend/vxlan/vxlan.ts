@@ -41,26 +41,26 @@ import type { Lease } from "../../subnet/lease.ts";
 import type { DeviceIdentity } from "../../subnet/lease_store.ts";
 import { quoted } from "../../base/quoting.ts";
 import { advertisedAddresses } from "../../overlay/advertised_addresses.ts";
-import {
-  type Backend,
-  type BackendHost,
-  type BackendModule,
-  InvalidPeerError,
-  type NodeInput,
-  type PeerReachability,
+import type {
+  Backend,
+  BackendHost,
+  BackendModule,
+  PeerReachability,
 } from "../../overlay/backend.ts";
+import type { NodeInput } from "../../overlay/node_input.ts";
 import type { ExternalInterface } from "../../host/external_interface.ts";
 import { ipv6MtuProblem, leavesRoomForIpv6, requireIpv6Mtu } from "../../overlay/ipv6_mtu.ts";
 import { ipv6Enabled, nodeAddress } from "../../overlay/node_entries.ts";
 import {
   dataName,
+  InvalidPeerError,
   jsonMember,
   peerAddress,
   peerData,
   requireBackendType,
 } from "../../overlay/peer_lease.ts";
 import { peerRoute } from "../../overlay/peer_route.ts";
-import { BackendError } from "../../overlay/backend_target.ts";
+import { BackendError } from "../../overlay/backend_error.ts";
 import { VXLAN_DEFAULT_PORT } from "../../state/same_resource.ts";
 import { VXLAN } from "./vxlan_descriptor.ts";
 

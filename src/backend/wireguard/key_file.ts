@@ -8,7 +8,7 @@ import { constants } from "node:fs";
 import { link, mkdir, open, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { parseWireguardKey, type WireguardKey } from "../../addr/wireguard_key.ts";
-import { BackendError } from "../../overlay/backend_target.ts";
+import { BackendError } from "../../overlay/backend_error.ts";
 import { clampedKey } from "./key_pair.ts";
 
 /** A key has 44 characters; a file much larger than that is something else. */

@@ -11,8 +11,7 @@ import {
 } from "../../addr/wireguard_key.ts";
 import type { Lease } from "../../subnet/lease.ts";
 import { quoted } from "../../base/quoting.ts";
-import { InvalidPeerError } from "../../overlay/backend.ts";
-import { dataName, jsonMember, peerData } from "../../overlay/peer_lease.ts";
+import { dataName, InvalidPeerError, jsonMember, peerData } from "../../overlay/peer_lease.ts";
 
 /** How nodes reach each other: a device for each family, or one for both over one of them. */
 export type Mode = "separate" | "auto" | "ipv4" | "ipv6";

@@ -42,18 +42,13 @@ import { NO_MAC, type Resource, type WireguardLink } from "../../state/resource.
 import type { Lease } from "../../subnet/lease.ts";
 import type { DeviceIdentity } from "../../subnet/lease_store.ts";
 import { advertisedAddresses } from "../../overlay/advertised_addresses.ts";
-import {
-  type Backend,
-  type BackendHost,
-  type BackendModule,
-  InvalidPeerError,
-  type NodeInput,
-} from "../../overlay/backend.ts";
+import type { Backend, BackendHost, BackendModule } from "../../overlay/backend.ts";
+import type { NodeInput } from "../../overlay/node_input.ts";
 import type { ExternalInterface } from "../../host/external_interface.ts";
 import { ipv6MtuProblem, requireIpv6Mtu } from "../../overlay/ipv6_mtu.ts";
 import { ipv6Enabled, networkRoute, nodeAddress } from "../../overlay/node_entries.ts";
-import { jsonMember, requireBackendType } from "../../overlay/peer_lease.ts";
-import { BackendError } from "../../overlay/backend_target.ts";
+import { InvalidPeerError, jsonMember, requireBackendType } from "../../overlay/peer_lease.ts";
+import { BackendError } from "../../overlay/backend_error.ts";
 import { choosePrivateKey, keyFilePath } from "./identity.ts";
 import { publicKeyOf } from "./key_pair.ts";
 import {

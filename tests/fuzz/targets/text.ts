@@ -1,7 +1,7 @@
 /** Readers of text that operators, programs and other machines write. */
 
 import { parsePeer, parseSetup } from "../../../src/backend/extension/hook_records.ts";
-import { BackendError } from "../../../src/overlay/backend_target.ts";
+import { BackendError } from "../../../src/overlay/backend_error.ts";
 import { HttpError } from "../../../src/backend/tencent_vpc/http_exchange.ts";
 import { ApiError, readReply } from "../../../src/backend/tencent_vpc/api.ts";
 import {

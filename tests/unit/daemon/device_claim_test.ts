@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { BackendError } from "../../../src/overlay/backend_target.ts";
+import { BackendError } from "../../../src/overlay/backend_error.ts";
 import { claimDevice } from "../../../src/daemon/device_claim.ts";
 import { collectingLog } from "../../support/collecting_log.ts";
 import { FakeClock } from "../../support/fake_clock.ts";

@@ -1,9 +1,9 @@
 /** What a backend reads of another node's lease, and why it refuses to. */
 
 import { describe, expect, test } from "bun:test";
-import { InvalidPeerError } from "../../../src/overlay/backend.ts";
 import {
   dataName,
+  InvalidPeerError,
   jsonMember,
   peerAddress,
   peerData,

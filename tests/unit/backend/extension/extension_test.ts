@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import extension from "../../../../src/backend/extension/extension.ts";
 import type { Backend } from "../../../../src/overlay/backend.ts";
 import { ConfigError } from "../../../../src/config/config_error.ts";
-import { BackendError } from "../../../../src/overlay/backend_target.ts";
+import { BackendError } from "../../../../src/overlay/backend_error.ts";
 import { FakeKernel } from "../../../support/fake_kernel.ts";
 import { backendHost, config, external, lease } from "../../../support/sample_network.ts";
 import { Sandbox } from "./support.ts";

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { InvalidPeerError } from "../../../../src/overlay/backend.ts";
+import { InvalidPeerError } from "../../../../src/overlay/peer_lease.ts";
 import {
   hookVariables,
   peerInput,

@@ -1,10 +1,10 @@
 import { describe, expect, test } from "bun:test";
 import {
   type Backend,
-  InvalidPeerError,
   type PeerReachability,
   UNKNOWN_REACHABILITY,
 } from "../../../../src/overlay/backend.ts";
+import { InvalidPeerError } from "../../../../src/overlay/peer_lease.ts";
 import ipip from "../../../../src/backend/ipip/ipip.ts";
 import { NO_MAC, type Resource } from "../../../../src/state/resource.ts";
 import { isOurs } from "../../../../src/state/ownership.ts";

@@ -5,7 +5,7 @@ import { mkdtempSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { claimDirectory } from "../../../../src/backend/ipsec/directory_claim.ts";
-import { BackendError } from "../../../../src/overlay/backend_target.ts";
+import { BackendError } from "../../../../src/overlay/backend_error.ts";
 import { collectingLog } from "../../../support/collecting_log.ts";
 import { FakeClock } from "../../../support/fake_clock.ts";
 

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { reachCharon } from "../../../../src/backend/ipsec/charon.ts";
 import { SOCKET_VARIABLE } from "../../../../src/backend/ipsec/charon_paths.ts";
-import { BackendError } from "../../../../src/overlay/backend_target.ts";
+import { BackendError } from "../../../../src/overlay/backend_error.ts";
 import { listenerNamespace } from "../../../../src/process/listener_namespace.ts";
 import { collectingLog } from "../../../support/sample_network.ts";
 import { FakeCharon } from "../../../support/fake_charon.ts";

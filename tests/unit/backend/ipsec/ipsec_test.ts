@@ -3,14 +3,11 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Family } from "../../../../src/addr/ip.ts";
-import {
-  type Backend,
-  InvalidPeerError,
-  UNKNOWN_REACHABILITY,
-} from "../../../../src/overlay/backend.ts";
+import { type Backend, UNKNOWN_REACHABILITY } from "../../../../src/overlay/backend.ts";
+import { InvalidPeerError } from "../../../../src/overlay/peer_lease.ts";
 import { SOCKET_VARIABLE } from "../../../../src/backend/ipsec/charon_paths.ts";
 import ipsec from "../../../../src/backend/ipsec/ipsec.ts";
-import { BackendError } from "../../../../src/overlay/backend_target.ts";
+import { BackendError } from "../../../../src/overlay/backend_error.ts";
 import { ConfigError } from "../../../../src/config/config_error.ts";
 import { isOurs } from "../../../../src/state/ownership.ts";
 import type { XfrmPolicy } from "../../../../src/state/resource.ts";

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import type { NodeInput } from "../../../../src/overlay/backend.ts";
-import { BackendError } from "../../../../src/overlay/backend_target.ts";
+import type { NodeInput } from "../../../../src/overlay/node_input.ts";
+import { BackendError } from "../../../../src/overlay/backend_error.ts";
 import { RouteTarget } from "../../../../src/backend/tencent_vpc/route_target.ts";
 import { collectingLog } from "../../../support/collecting_log.ts";
 import { FakeClock } from "../../../support/fake_clock.ts";

@@ -2,7 +2,7 @@
 
 import { expect, test } from "bun:test";
 import type { IpAddress } from "../../../../src/addr/ip.ts";
-import type { NodeInput } from "../../../../src/overlay/backend.ts";
+import type { NodeInput } from "../../../../src/overlay/node_input.ts";
 import { UdpProxy } from "../../../../src/backend/udp/proxy.ts";
 import { run } from "../../../../src/process/process.ts";
 import { collectingLog } from "../../../support/collecting_log.ts";

@@ -1,10 +1,8 @@
 import { describe, expect, test } from "bun:test";
-import {
-  type Backend,
-  InvalidPeerError,
-  UNKNOWN_REACHABILITY,
-} from "../../../../src/overlay/backend.ts";
-import { BackendError, type BackendTarget } from "../../../../src/overlay/backend_target.ts";
+import { type Backend, UNKNOWN_REACHABILITY } from "../../../../src/overlay/backend.ts";
+import { InvalidPeerError } from "../../../../src/overlay/peer_lease.ts";
+import type { BackendTarget } from "../../../../src/overlay/backend_target.ts";
+import { BackendError } from "../../../../src/overlay/backend_error.ts";
 import { chooseDataPath } from "../../../../src/backend/udp/data_path.ts";
 import { tunBackend } from "../../../../src/backend/udp/tun_backend.ts";
 import udp from "../../../../src/backend/udp/udp.ts";

@@ -5,11 +5,11 @@ import type { Family } from "../../../../src/addr/ip.ts";
 import { type MacAddress, parseMacAddress } from "../../../../src/addr/mac.ts";
 import {
   type Backend,
-  InvalidPeerError,
   type PeerReachability,
   UNKNOWN_REACHABILITY,
 } from "../../../../src/overlay/backend.ts";
-import { BackendError } from "../../../../src/overlay/backend_target.ts";
+import { InvalidPeerError } from "../../../../src/overlay/peer_lease.ts";
+import { BackendError } from "../../../../src/overlay/backend_error.ts";
 import vxlan from "../../../../src/backend/vxlan/vxlan.ts";
 import type { Resource } from "../../../../src/state/resource.ts";
 import type { Lease } from "../../../../src/subnet/lease.ts";

@@ -20,7 +20,7 @@ import {
   writeKeyFile,
 } from "../../../../src/backend/wireguard/key_file.ts";
 import { privateKeyFrom, publicKeyOf } from "../../../../src/backend/wireguard/key_pair.ts";
-import { BackendError } from "../../../../src/overlay/backend_target.ts";
+import { BackendError } from "../../../../src/overlay/backend_error.ts";
 import { run } from "../../../../src/process/process.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "key-file-test-"));

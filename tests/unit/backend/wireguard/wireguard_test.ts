@@ -6,13 +6,10 @@ import { join } from "node:path";
 import type { PerFamily } from "../../../../src/addr/family.ts";
 import type { Family, IpAddress } from "../../../../src/addr/ip.ts";
 import { type WireguardKey, ZERO_KEY } from "../../../../src/addr/wireguard_key.ts";
-import {
-  type Backend,
-  InvalidPeerError,
-  UNKNOWN_REACHABILITY,
-} from "../../../../src/overlay/backend.ts";
+import { type Backend, UNKNOWN_REACHABILITY } from "../../../../src/overlay/backend.ts";
+import { InvalidPeerError } from "../../../../src/overlay/peer_lease.ts";
 import { BACKENDS } from "../../../../src/backend/backend_registry.ts";
-import { BackendError } from "../../../../src/overlay/backend_target.ts";
+import { BackendError } from "../../../../src/overlay/backend_error.ts";
 import { privateKeyFrom, publicKeyOf } from "../../../../src/backend/wireguard/key_pair.ts";
 import wireguard from "../../../../src/backend/wireguard/wireguard.ts";
 import { NO_MAC, type WireguardPeer } from "../../../../src/state/resource.ts";
