@@ -25,21 +25,19 @@ import {
 import { claimDevice } from "./daemon/device_claim.ts";
 import { ExcludedAddresses } from "./host/excluded_addresses.ts";
 import { Network } from "./daemon/network.ts";
-import { hostNetwork, NetworkChanges } from "./host/network_changes.ts";
-import { requireNetworkPrivilege } from "./daemon/privileges.ts";
+import { NetworkChanges } from "./host/network_changes.ts";
+import { etcdHostNetwork } from "./daemon/etcd_host_network.ts";
+import { requireNetworkPrivilege } from "./daemon/network_privilege.ts";
 import { Readiness } from "./daemon/readiness.ts";
 import { openStore } from "./daemon/open_store.ts";
 import { waitForConfig } from "./daemon/wait_for_config.ts";
 import { createNotifier } from "./health/sd_notify.ts";
 import { startHealthServer } from "./health/health_server.ts";
-import { readHostInterfaces } from "./host/host_interfaces.ts";
+import { readInterfaces, readSelectionInput } from "./host/interface_reader.ts";
 import { readHostDependencies } from "./host/host_dependencies.ts";
 import { publicAddressProblem, publicAddressWarnings } from "./host/public_address.ts";
-import {
-  type HostInterface,
-  InterfaceSelectionError,
-  selectInterface,
-} from "./host/interface_selection.ts";
+import { InterfaceSelectionError, selectInterface } from "./host/interface_selection.ts";
+import type { HostInterface } from "./host/host_interface.ts";
 import { networkProblem } from "./host/network_overlap.ts";
 import type { Log } from "./log/log.ts";
 import { NetlinkKernel } from "./kernel/netlink_kernel.ts";
@@ -83,7 +81,11 @@ export async function runDaemon(context: DaemonContext): Promise<number> {
   stop.addEventListener("abort", () => notifier.stopping(), { once: true });
   try {
     const kernel = cleanup.use(new NetlinkKernel());
-    const { store, configSource, networkChanged } = openStore(options, hostNetwork(kernel), log);
+    const { store, configSource, networkChanged } = openStore(
+      options,
+      etcdHostNetwork({ kernel, readInterfaces }),
+      log,
+    );
     cleanup.use(store);
     const changes = { kernel, onChanged: networkChanged, clock: systemClock, log };
     cleanup.use(new NetworkChanges(changes));
@@ -148,7 +150,8 @@ async function joinNetwork(context: JoinContext, signal: AbortSignal): Promise<N
   const previousLease = await store.previousLease({ config, publicAddresses }, signal);
   const excluded = new ExcludedAddresses({
     families: config.families,
-    read: () => readHostDependencies({ kernel, endpoints: options.etcdEndpoints }),
+    read: () =>
+      readHostDependencies({ kernel, endpoints: options.etcdEndpoints, clock: systemClock }),
     ownSubnets: [previous.subnets, previousLease?.subnets ?? {}].flatMap((subnets) =>
       Object.values(subnets) as Prefix[]
     ),
@@ -183,7 +186,7 @@ async function joinNetwork(context: JoinContext, signal: AbortSignal): Promise<N
   };
   progress.step(`taking a subnet in ${store.description}`);
   const own = await store.acquire(request, signal);
-  excluded.own(Object.values(own.lease.subnets), external);
+  excluded.addOwnSubnets(Object.values(own.lease.subnets), external);
   const formerNetworks = [previous.networks, previous.subnets].flatMap((prefixes) =>
     Object.values(prefixes) as Prefix[]
   );
@@ -194,7 +197,7 @@ async function chooseInterface(
   { options, config, kernel, log }: JoinContext,
 ): Promise<{ external: ExternalInterface; interfaces: readonly HostInterface[] }> {
   const given = givenAddresses(options);
-  const facts = await readHostInterfaces(kernel, { canReach: options.interfaceCanReach });
+  const facts = await readSelectionInput({ kernel, canReach: options.interfaceCanReach });
   const { external, reasons } = selectInterface(facts, {
     families: familiesOf(config.families),
     interfaces: options.interfaces,

@@ -5,7 +5,7 @@
 
 import { OperatorError } from "../base/operator_error.ts";
 import { mapFamilies } from "../addr/family.ts";
-import { type Prefix, prefixLength } from "../addr/prefix.ts";
+import type { Prefix } from "../addr/prefix.ts";
 import type { Backend } from "../overlay/backend.ts";
 import type { ExternalInterface } from "../host/external_interface.ts";
 import { BACKENDS } from "../backend/backend_registry.ts";
@@ -15,10 +15,9 @@ import { OverlayController } from "../overlay/overlay_controller.ts";
 import { ReachabilitySource } from "../overlay/peer_reachability.ts";
 import { type DaemonOptions, givenAddresses } from "../cli/daemon_options.ts";
 import type { NetworkConfig } from "../config/network_config.ts";
-import { readInterfaces } from "../host/host_interfaces.ts";
+import { readInterfaces } from "../host/interface_reader.ts";
 import { RateLimitedWarnings } from "../log/rate_limited_warnings.ts";
 import type { Log } from "../log/log.ts";
-import type { KernelEvent } from "../kernel/kernel.ts";
 import { NetlinkKernel } from "../kernel/netlink_kernel.ts";
 import { readSysctl } from "../kernel/sysctl.ts";
 import { Reconciler } from "../reconcile/reconciler.ts";
@@ -104,10 +103,11 @@ export class Network implements AsyncDisposable {
     this.#follower = new ExternalInterfaceFollower({
       external,
       given: givenAddresses(options.options),
-      read: readInterfaces,
-      whyUnsuitable: (next) => backend.externalProblem?.(next),
+      readInterfaces,
+      problemOf: (next) => backend.externalProblem?.(next),
+      kernel,
       onChanged: (next) => this.#externalChanged(next),
-      onHinted: (next) => this.#readExcluded(next),
+      onChecked: (next) => this.#readExcluded(next),
       clock: systemClock,
       log,
     });
@@ -116,7 +116,7 @@ export class Network implements AsyncDisposable {
       kernel,
       log: log.child({ component: "reconcile" }),
       readSysctl,
-      onExternalChanged: () => this.#follower.lookSoon(),
+      onExternalChanged: () => this.#follower.checkSoon(),
     });
     this.#facts = new ReachabilitySource({
       kernel,
@@ -161,7 +161,6 @@ export class Network implements AsyncDisposable {
     this.#cleanup.use(this.#facts);
     this.#cleanup.use(this.#projector);
     this.#cleanup.use(this.#identities);
-    this.#cleanup.use(kernel.watch((event) => this.#hear(event)));
     if (backend.target !== undefined) this.#cleanup.use(backend.target);
   }
 
@@ -296,7 +295,7 @@ export class Network implements AsyncDisposable {
       stop.throwIfAborted();
       await this.#reconciler.whenSettled();
       // From here on the reconciler tells of changes; those before it has not seen.
-    } while (await this.#follower.look());
+    } while (await this.#follower.check());
     if (this.#follower.problem !== undefined) throw new NetworkError(this.#follower.problem);
     const { failing, conflicts } = this.#reconciler.status();
     const [problem] = [...conflicts, ...failing];
@@ -350,16 +349,6 @@ export class Network implements AsyncDisposable {
     }
   }
 
-  /**
-   * An advertised address may be on any interface, and the gateway behind any; the reconciler reports
-   * only the external one.
-   */
-  #hear(event: KernelEvent): void {
-    const isOfAdvertised = event.kind === "overrun" || event.resource.kind === "address" &&
-        Object.values(this.#follower.external.publicAddresses).includes(event.resource.address);
-    if (isOfAdvertised || isOfDefaultRoute(event)) this.#follower.lookSoon();
-  }
-
   async #readExcluded(external: ExternalInterface): Promise<void> {
     const { excluded } = this.#options;
     if (!await excluded.read(external) || this.#stopped) return;
@@ -380,10 +369,4 @@ export class Network implements AsyncDisposable {
     const { external } = this.#follower;
     this.#options.backend.target?.externalChanged({ own: this.#options.own.lease, external });
   }
-}
-
-/** The gateway may have changed, which no node's subnet may contain. */
-function isOfDefaultRoute(event: KernelEvent): boolean {
-  return event.kind !== "overrun" && event.resource.kind === "route" &&
-    prefixLength(event.resource.destination) === 0;
 }

@@ -3,7 +3,7 @@
 import { hostname } from "node:os";
 import type { DaemonOptions } from "../cli/daemon_options.ts";
 import { ConfigError } from "../config/config_error.ts";
-import { readInterfaces } from "../host/host_interfaces.ts";
+import { readInterfaces } from "../host/interface_reader.ts";
 import type { Log } from "../log/log.ts";
 import { EtcdClient } from "../etcd/client/etcd_client.ts";
 import type { HostNetwork } from "../etcd/client/host_network.ts";

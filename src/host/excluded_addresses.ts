@@ -1,16 +1,17 @@
 /**
- * The addresses that no subnet may contain: the host's own, its gateways, name servers and the store's.
- * Read at the start, and again when the external interface or a default route changes.
+ * The addresses that no node's subnet may contain: this host's own, its gateways, name servers and
+ * the store's. Read at the start, and again when the external interface or a default route
+ * changes.
  */
 
 import type { ExcludedAddress } from "../addr/excluded_address.ts";
 import type { Prefix } from "../addr/prefix.ts";
 import type { ExternalInterface } from "./external_interface.ts";
 import type { NetworkConfig } from "../config/network_config.ts";
-import type { HostInterface } from "./interface_selection.ts";
+import type { HostDependencies } from "./host_dependencies.ts";
+import type { HostInterface } from "./host_interface.ts";
 import {
   excludedAddresses,
-  type HostDependencies,
   networkRouteProblem,
   networkWarnings,
   sameAddresses,
@@ -20,7 +21,7 @@ import { type Resource, type Route, RTPROT_FLANNEL } from "../state/resource.ts"
 export interface ExcludedAddressesOptions {
   readonly families: NetworkConfig["families"];
   readonly read: () => Promise<HostDependencies>;
-  /** Subnets that this node has or had. */
+  /** The subnets that this node has or had. */
   readonly ownSubnets: readonly Prefix[];
 }
 
@@ -35,21 +36,21 @@ export class ExcludedAddresses {
     this.#ownSubnets = options.ownSubnets;
   }
 
-  /** Only those inside the network. */
+  /** Those inside the overlay network. */
   get addresses(): readonly ExcludedAddress[] {
     return this.#addresses;
   }
 
-  /** Reads them again; returns whether they have changed. */
+  /** Reads them again; whether they have changed. */
   async read(external: ExternalInterface): Promise<boolean> {
     this.#dependencies = await this.#options.read();
-    return this.#settle(external);
+    return this.#update(external);
   }
 
   /** Adds subnets of this node, in which a name server is allowed. */
-  own(subnets: readonly Prefix[], external: ExternalInterface): void {
+  addOwnSubnets(subnets: readonly Prefix[], external: ExternalInterface): void {
     this.#ownSubnets = [...this.#ownSubnets, ...subnets];
-    this.#settle(external);
+    this.#update(external);
   }
 
   /** One line for each overlap with the network; see `networkWarnings`. */
@@ -73,14 +74,14 @@ export class ExcludedAddresses {
     return networkRouteProblem(this.#options.families, { interfaces, routes, dependencies });
   }
 
-  #settle(external: ExternalInterface): boolean {
+  #update(external: ExternalInterface): boolean {
     const excluded = excludedAddresses(this.#options.families, {
       external,
       ownSubnets: this.#ownSubnets,
       dependencies: this.#dependencies,
     });
-    const isOther = !sameAddresses(excluded, this.#addresses);
+    const hasChanged = !sameAddresses(excluded, this.#addresses);
     this.#addresses = excluded;
-    return isOther;
+    return hasChanged;
   }
 }

@@ -1,11 +1,15 @@
-/** What the choice of a device and of its addresses means for the packets between nodes. Pure. */
+/**
+ * The external interface: the one that carries the packets between nodes, and its addresses. Pure.
+ */
 
 import { mapFamilies, type PerFamily } from "../addr/family.ts";
 import type { IpAddress } from "../addr/ip.ts";
 import { makePrefix, type Prefix } from "../addr/prefix.ts";
-import type { HostInterface, HostInterfaces } from "./interface_selection.ts";
+import { type HostInterface, interfaceWithAddress } from "./host_interface.ts";
 
-/** The interface that carries the outer packets, and how the other nodes reach this one. */
+/**
+ * The interface that carries the outer packets, and the addresses by which nodes reach this one.
+ */
 export interface ExternalInterface {
   readonly name: string;
   /** Does not change when the interface is renamed. */
@@ -15,41 +19,34 @@ export interface ExternalInterface {
   readonly addresses: PerFamily<IpAddress>;
   /** The networks of these addresses, by the interface's prefix lengths. */
   readonly networks?: PerFamily<Prefix>;
-  /** The addresses advertised to the other nodes: `addresses` unless `--public-ip` says otherwise. */
+  /** The addresses that the lease advertises: `addresses`, unless `--public-ip` sets another. */
   readonly publicAddresses: PerFamily<IpAddress>;
   /**
-   * Where the packets between nodes come from, and are expected: `publicAddresses` where this host has
-   * them, on whatever interface, else `addresses`, as a router translates.
+   * The source addresses of outer packets: `publicAddresses` where an interface of this host has
+   * them; otherwise `addresses`, which a router on the path translates.
    */
   readonly sourceAddresses: PerFamily<IpAddress>;
 }
 
-export interface HostFacts extends Pick<HostInterfaces, "interfaces"> {
-  /** Addresses to advertise instead of the interface's. */
+export interface HostAddressing {
+  readonly interfaces: readonly HostInterface[];
+  /** Addresses to advertise instead of the interface's own: `--public-ip` and `--public-ipv6`. */
   readonly given: PerFamily<IpAddress>;
 }
 
-/** The interface, with the addresses by which the other nodes reach this one. */
+/** The interface as external interface, with one of its addresses for each family. */
 export function externalInterface(
   { name, ifindex, mtuBytes, addresses: held }: HostInterface,
   addresses: PerFamily<IpAddress>,
-  { interfaces, given }: HostFacts,
+  { interfaces, given }: HostAddressing,
 ): ExternalInterface {
   const publicAddresses = mapFamilies(addresses, (own, family) => given[family] ?? own);
   const sourceAddresses = mapFamilies(publicAddresses, (advertised, family) =>
     // An address that the host does not have cannot be a packet's source.
-    holderOf({ interfaces }, advertised) ? advertised : addresses[family]);
+    interfaceWithAddress(interfaces, advertised) ? advertised : addresses[family]);
   const networks = mapFamilies(addresses, (own) => {
     const prefixLength = held.find(({ address }) => address === own)?.prefixLength;
     return prefixLength === undefined ? undefined : makePrefix(own, prefixLength);
   });
   return { name, ifindex, mtuBytes, addresses, networks, publicAddresses, sourceAddresses };
-}
-
-/** The interface that has the address. */
-export function holderOf(
-  { interfaces }: Pick<HostInterfaces, "interfaces">,
-  address: IpAddress,
-): HostInterface | undefined {
-  return interfaces.find((device) => device.addresses.some((one) => one.address === address));
 }

@@ -1,31 +1,35 @@
-/** Looks at the external interface again whenever something about it may have changed. */
+/** Follows the external interface: checks it again whenever it may have changed. */
 
-import type { PerFamily } from "../addr/family.ts";
+import type { Clock } from "../base/clock.ts";
+import { type PerFamily, valuesOf } from "../addr/family.ts";
 import type { IpAddress } from "../addr/ip.ts";
-import type { ExternalInterface } from "./external_interface.ts";
-import { followInterface } from "./follow_interface.ts";
-import type { HostInterface } from "./interface_selection.ts";
+import { prefixLength } from "../addr/prefix.ts";
+import { SerialQueue } from "../base/serial_queue.ts";
+import type { Kernel, KernelEvent } from "../kernel/kernel.ts";
 import type { Log } from "../log/log.ts";
 import { RepeatedFailure } from "../log/repeated_failure.ts";
-import type { Clock } from "../base/clock.ts";
+import type { ExternalInterface } from "./external_interface.ts";
+import type { HostInterface } from "./host_interface.ts";
+import { updatedInterface } from "./updated_interface.ts";
 
 export interface ExternalInterfaceFollowerOptions {
   /** As it was chosen. */
   readonly external: ExternalInterface;
-  /** Addresses to advertise instead of the interface's. */
+  /** Addresses to advertise instead of the interface's own. */
   readonly given: PerFamily<IpAddress>;
-  readonly read: () => Promise<readonly HostInterface[]>;
-  /** Why the overlay cannot be as it should over it; see `Backend.externalProblem`. */
-  readonly whyUnsuitable: (external: ExternalInterface) => string | undefined;
-  /** It has another MTU or other addresses; `external` is as it is now. */
+  readonly readInterfaces: () => Promise<readonly HostInterface[]>;
+  readonly kernel: Pick<Kernel, "watch">;
+  /** Why the overlay cannot use the interface; see `Backend.externalProblem`. */
+  readonly problemOf: (external: ExternalInterface) => string | undefined;
+  /** The name, the MTU or an address changed. */
   readonly onChanged: (external: ExternalInterface) => Promise<void>;
-  /** Called after each check that a hint has caused: what else depends on the interface may have changed. */
-  readonly onHinted?: (external: ExternalInterface) => Promise<void>;
+  /** Called after each check that `checkSoon` caused: the host's routes may have changed, too. */
+  readonly onChecked?: (external: ExternalInterface) => Promise<void>;
   readonly clock: Clock;
   readonly log: Log;
 }
 
-/** Several notifications come with one change: until there is quiet, but not for ever. */
+/** One change causes several notifications: a check waits until they pause, up to a limit. */
 const QUIET_MS = 200;
 const QUIET_MAX_MS = 1000;
 const RETRY_MS = 5000;
@@ -33,24 +37,29 @@ const RETRY_MS = 5000;
 export class ExternalInterfaceFollower implements AsyncDisposable {
   readonly #options: ExternalInterfaceFollowerOptions;
   readonly #failure: RepeatedFailure;
+  readonly #checks = new SerialQueue();
+  readonly #subscription: Disposable;
   #external: ExternalInterface;
   #problem: string | undefined;
   #isReporting = false;
-  /** The first hint since the last look. */
-  #hintedMs: number | undefined;
+  /** When the first notification since the last check arrived. */
+  #notifiedMs: number | undefined;
   #timer: Disposable | undefined;
-  #looking: Promise<unknown> = Promise.resolve();
   #isStopped = false;
 
+  /** Throws `KernelError`. */
   constructor(options: ExternalInterfaceFollowerOptions) {
-    const { external, clock, log } = options;
+    const { external, kernel, clock, log } = options;
     this.#options = options;
     this.#external = external;
     const what = "following the external interface";
     this.#failure = new RepeatedFailure({ log, what, nowMs: () => clock.nowMs() });
+    this.#subscription = kernel.watch((event) => {
+      if (mayConcern(event, this.#external)) this.checkSoon();
+    });
   }
 
-  /** As it was when it could last be used. */
+  /** As it was when it was last usable. */
   get external(): ExternalInterface {
     return this.#external;
   }
@@ -60,55 +69,57 @@ export class ExternalInterfaceFollower implements AsyncDisposable {
     return this.#problem;
   }
 
-  /** From now on, problems that come and go are told in the log. */
+  /** From now on, problems are logged when they occur and when they are resolved. */
   startReporting(): void {
     this.#isReporting = true;
   }
 
-  /** Something may have changed. May be called often. */
-  lookSoon(): void {
+  /** The interface may have changed. May be called often. */
+  checkSoon(): void {
     const now = this.#options.clock.nowMs();
-    this.#hintedMs ??= now;
-    this.#lookAfter(Math.min(QUIET_MS, Math.max(0, this.#hintedMs + QUIET_MAX_MS - now)));
+    this.#notifiedMs ??= now;
+    this.#checkAfter(Math.min(QUIET_MS, Math.max(0, this.#notifiedMs + QUIET_MAX_MS - now)));
   }
 
-  /** Looks when the looks before have ended. Whether it is another than before; throws `KernelError`. */
-  look(): Promise<boolean> {
-    const look = this.#looking.then(() => this.#lookNow());
-    this.#looking = look.catch(() => undefined);
-    return look;
+  /** Checks the interface after earlier checks; whether it has changed. Throws `KernelError`. */
+  check(): Promise<boolean> {
+    return this.#checks.run(() => this.#checkNow());
   }
 
+  /** Waits for a check that is running. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isStopped = true;
+    this.#subscription[Symbol.dispose]();
     this.#timer?.[Symbol.dispose]();
-    await this.#looking;
+    await this.#checks.idle();
   }
 
-  #lookAfter(delayMs: number): void {
+  #checkAfter(delayMs: number): void {
     if (this.#isStopped) return;
     this.#timer?.[Symbol.dispose]();
     this.#timer = this.#options.clock.setTimer(delayMs, () => {
-      this.#hintedMs = undefined;
-      this.look().then(() => this.#options.onHinted?.(this.#external)).then(
+      this.#notifiedMs = undefined;
+      this.check().then(() => this.#options.onChecked?.(this.#external)).then(
         () => this.#failure.succeeded(),
         (error: unknown) => {
           this.#failure.failed(error);
-          // A hint since then comes sooner.
-          if (this.#hintedMs === undefined) this.#lookAfter(RETRY_MS);
+          // A notification since then has set an earlier timer.
+          if (this.#notifiedMs === undefined) this.#checkAfter(RETRY_MS);
         },
       );
     });
   }
 
-  async #lookNow(): Promise<boolean> {
-    const { read, given, onChanged, log } = this.#options;
-    const interfaces = await read();
+  async #checkNow(): Promise<boolean> {
+    const { readInterfaces, given, onChanged, log } = this.#options;
+    const interfaces = await readInterfaces();
     const before = this.#external;
-    const next = followInterface(before, { interfaces, given });
+    const next = updatedInterface(before, { interfaces, given });
     this.#report(next);
     if (typeof next === "string" || JSON.stringify(before) === JSON.stringify(next)) return false;
-    if (next.name !== before.name) log.warn(`interface ${before.name} is ${next.name} now`);
+    if (next.name !== before.name) {
+      log.warn(`interface ${before.name} was renamed to ${next.name}`);
+    }
     const [was, is] = [describe(before), describe(next)];
     if (was !== is) log.warn(`interface ${next.name} changed from ${was} to ${is}`);
     this.#external = next;
@@ -116,27 +127,40 @@ export class ExternalInterfaceFollower implements AsyncDisposable {
     return true;
   }
 
-  /** `next` is the interface as it is, or why there is none. */
+  /** `next` is the interface, or why there is none. */
   #report(next: ExternalInterface | string): void {
-    const { whyUnsuitable, log } = this.#options;
-    const hasGone = typeof next === "string";
-    const problem = hasGone ? next : whyUnsuitable(next);
+    const { problemOf, log } = this.#options;
+    const isLost = typeof next === "string";
+    const problem = isLost ? next : problemOf(next);
     if (problem === this.#problem) return;
     this.#problem = problem;
     if (!this.#isReporting) return;
     if (problem === undefined) {
       log.info(`interface ${this.#external.name} can be used again`);
     } else {
-      log.warn(hasGone ? `${problem}; waiting for it to come back` : problem);
+      log.warn(isLost ? `${problem}; waiting for it to come back` : problem);
     }
   }
 }
 
-function describe({ mtuBytes, addresses, sourceAddresses }: ExternalInterface): string {
-  const [own, source] = [addresses, sourceAddresses].map((some) => textOf(some));
-  return `${own}${source === own ? "" : `, packets from ${source}`}, MTU ${mtuBytes}`;
+/**
+ * The reconciler reports changes of the external interface only, but a public address may be on any
+ * interface, and the gateway, which no node's subnet may contain, behind any.
+ */
+function mayConcern(event: KernelEvent, { publicAddresses }: ExternalInterface): boolean {
+  if (event.kind === "overrun") return true;
+  const { resource } = event;
+  switch (resource.kind) {
+    case "address":
+      return valuesOf(publicAddresses).includes(resource.address);
+    case "route":
+      return prefixLength(resource.destination) === 0;
+    default:
+      return false;
+  }
 }
 
-function textOf(addresses: PerFamily<IpAddress>): string {
-  return Object.values(addresses).join(" and ");
+function describe({ mtuBytes, addresses, sourceAddresses }: ExternalInterface): string {
+  const [own, source] = [addresses, sourceAddresses].map((some) => valuesOf(some).join(" and "));
+  return `${own}${source === own ? "" : `, packets from ${source}`}, MTU ${mtuBytes}`;
 }

@@ -1,20 +1,30 @@
-/** Reads the addresses that this host depends on: gateways, name servers, the store's addresses. */
+/** The addresses of other hosts that this host depends on: gateways, name servers, the store's. */
 
 import { lookup } from "node:dns/promises";
 import { readFile } from "node:fs/promises";
+import { valuesOf } from "../addr/family.ts";
 import { type IpAddress, parseIpAddress } from "../addr/ip.ts";
 import type { ExcludedAddress } from "../addr/excluded_address.ts";
+import { unlessAborted } from "../base/abort.ts";
+import type { Clock } from "../base/clock.ts";
 import type { Kernel, RouteLookup } from "../kernel/kernel.ts";
-import { SOMEWHERE } from "./host_interfaces.ts";
-import type { HostDependencies } from "./network_overlap.ts";
+import { DOCUMENTATION_ADDRESSES } from "./interface_reader.ts";
+
+export interface HostDependencies {
+  readonly gateways: readonly ExcludedAddress[];
+  readonly resolvers: readonly ExcludedAddress[];
+  /** The store's addresses. */
+  readonly endpoints: readonly ExcludedAddress[];
+}
 
 export interface HostDependenciesOptions {
   readonly kernel: Pick<Kernel, "routeTo">;
   /** URLs of the store. */
   readonly endpoints: readonly string[];
+  readonly clock: Clock;
   /** Reads a file's text; by default from the file system. Rejects if it does not exist. */
   readonly read?: (path: string) => Promise<string>;
-  /** All addresses of a host name; by default as the system resolves it. Rejects when unknown. */
+  /** All addresses of a host name; by default as the system resolves it. Rejects if unknown. */
   readonly resolve?: (name: string) => Promise<readonly string[]>;
 }
 
@@ -33,13 +43,15 @@ async function readGateways(
   endpoints: readonly Endpoint[],
 ): Promise<ExcludedAddress[]> {
   const found: ExcludedAddress[] = [];
-  const add = async (towards: IpAddress, what: string) => {
-    const { link, gateway } = await kernel.routeTo(towards).catch(() => NO_ROUTE);
+  const add = async (destination: IpAddress, what: string) => {
+    const { link, gateway } = await kernel.routeTo(destination).catch(() => NO_ROUTE);
     // A route through the overlay: another node's subnet already contains the address.
     if (gateway === undefined || link?.startsWith("flannel")) return;
     if (!found.some(({ address }) => address === gateway)) found.push({ address: gateway, what });
   };
-  for (const address of Object.values(SOMEWHERE)) await add(address, "the gateway of this host");
+  for (const address of valuesOf<IpAddress>(DOCUMENTATION_ADDRESSES)) {
+    await add(address, "the gateway of this host");
+  }
   for (const { address, url } of endpoints) await add(address, `the gateway on the way to ${url}`);
   return found;
 }
@@ -47,7 +59,7 @@ async function readGateways(
 const NO_ROUTE: RouteLookup = { local: false };
 
 const RESOLV_CONF = "/etc/resolv.conf";
-/** The real name servers, when /etc/resolv.conf names systemd-resolved's stub address. */
+/** The actual name servers, where /etc/resolv.conf names systemd-resolved's stub address. */
 const RESOLVED_CONF = "/run/systemd/resolve/resolv.conf";
 
 async function readResolvers(
@@ -72,13 +84,15 @@ interface Endpoint {
 }
 
 async function readEndpoints(
-  { endpoints, resolve = resolveName }: HostDependenciesOptions,
+  { endpoints, clock, resolve = resolveName }: HostDependenciesOptions,
 ): Promise<Endpoint[]> {
   const lists = await Promise.all(endpoints.map(async (endpoint) => {
     const { hostname, origin: url } = new URL(endpoint);
     const name = hostname.replace(/^\[(.*)\]$/, "$1");
     const literal = parseIpAddress(name);
-    const texts = literal === undefined ? await resolve(name).catch(() => []) : [literal];
+    const texts = literal === undefined
+      ? await withinTimeLimit(resolve(name), clock).catch(() => [])
+      : [literal];
     return texts.map(parseIpAddress).filter((address) => address !== undefined)
       .map((address) => ({ address, url }));
   }));
@@ -89,17 +103,15 @@ function readText(path: string): Promise<string> {
   return readFile(path, "utf8");
 }
 
-/** A name server that does not answer must not delay the start. */
+async function resolveName(name: string): Promise<string[]> {
+  return (await lookup(name, { all: true })).map(({ address }) => address);
+}
+
+/** So long a name server that does not respond may delay the start. */
 const RESOLVE_MS = 2000;
 
-async function resolveName(name: string): Promise<string[]> {
-  const answer = lookup(name, { all: true });
-  answer.catch(() => undefined);
-  const timeout = Promise.withResolvers<never>();
-  const timer = setTimeout(() => timeout.reject(new Error("no answer")), RESOLVE_MS);
-  try {
-    return (await Promise.race([answer, timeout.promise])).map(({ address }) => address);
-  } finally {
-    clearTimeout(timer);
-  }
+async function withinTimeLimit<T>(result: Promise<T>, clock: Clock): Promise<T> {
+  const limit = new AbortController();
+  using _timer = clock.setTimer(RESOLVE_MS, () => limit.abort(new Error("no response")));
+  return await unlessAborted(result, limit.signal);
 }

@@ -1,11 +1,13 @@
 /**
- * The regular expressions of `--iface-regex`, which were written for Go's RE2.
+ * The regular expressions of `--iface-regex`, which are written for Go's RE2.
  *
- * What RE2 has and JavaScript spells differently is translated: a leading `(?i)` and its like,
- * `\A`, `\z`, `(?P<name>`, `\Q…\E` and POSIX classes such as `[[:alpha:]]`. Everything else that
- * people write for addresses and names is the same in both. JavaScript also accepts look-around and
- * back references, which RE2 refuses; they work here.
+ * Syntax that JavaScript spells differently is translated: leading flags such as `(?i)`, `\A`,
+ * `\z`, `(?P<name>`, `\Q…\E` and POSIX classes such as `[[:alpha:]]`. The rest of what is used for
+ * addresses and names is the same in both. Look-around and back references, which RE2 rejects,
+ * work here.
  */
+
+import { errorMessage } from "../base/operator_error.ts";
 
 export type InterfacePattern =
   | { readonly test: (text: string) => boolean }
@@ -19,7 +21,7 @@ export function compileInterfacePattern(source: string): InterfacePattern {
     const expression = new RegExp(translate(body), flags?.[1] ?? "");
     return { test: (text) => expression.test(text) };
   } catch (error) {
-    return { problem: (error as Error).message };
+    return { problem: errorMessage(error) };
   }
 }
 

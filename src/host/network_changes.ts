@@ -1,43 +1,22 @@
 /**
- * Notifies the store's client of changes to this host's network: addresses, links and routes, except the
- * routes of this program.
+ * Watches this host's network: addresses, links and routes, except the routes of this program.
  *
- * The start of a container causes some ten notifications, and a router may change a thousand routes per
- * second. So changes are collected and handled at most once a second.
+ * The start of a container causes some ten notifications, and a router may change a thousand
+ * routes per second. So changes are collected and reported at most once a second.
  */
 
-import type { IpAddress } from "../addr/ip.ts";
-import { readInterfaces } from "./host_interfaces.ts";
 import type { Log } from "../log/log.ts";
 import type { Kernel, KernelEvent } from "../kernel/kernel.ts";
 import { RTPROT_FLANNEL } from "../state/resource.ts";
-import type { HostNetwork } from "../etcd/client/host_network.ts";
 import type { Clock } from "../base/clock.ts";
 
 /**
- * Related changes arrive within this time. The random part keeps nodes from connecting to etcd all at once
- * when a router of their network changes.
+ * Related changes arrive within this time. The random part keeps nodes from connecting to the
+ * store all at once when a router of their network changes.
  */
 const GATHER_MS = 100;
 const GATHER_SPREAD_MS = 200;
-const LOOK_INTERVAL_MS = 1_000;
-
-/** The kernel's answers. */
-export function hostNetwork(kernel: Pick<Kernel, "routeTo">): HostNetwork {
-  return {
-    addresses: async () => {
-      const interfaces = await readInterfaces();
-      return new Set<IpAddress>(
-        interfaces.flatMap(({ addresses }) => addresses.map(({ address }) => address)),
-      );
-    },
-    egressRoute: async (address) => {
-      const { link, gateway, source } = await kernel.routeTo(address);
-      if (link === undefined) return undefined;
-      return { link, ...(gateway && { gateway }), ...(source && { source }) };
-    },
-  };
-}
+const MIN_INTERVAL_MS = 1_000;
 
 export interface NetworkChangesOptions {
   readonly kernel: Pick<Kernel, "watch">;
@@ -51,7 +30,7 @@ export class NetworkChanges implements Disposable {
   readonly #options: NetworkChangesOptions;
   readonly #subscription: Disposable;
   #timer: Disposable | undefined;
-  #isLooking = false;
+  #isHandling = false;
   #hasChanged = false;
   #lastMs = -Infinity;
   #isStopped = false;
@@ -72,28 +51,28 @@ export class NetworkChanges implements Disposable {
 
   #schedule(): void {
     if (this.#isStopped || this.#timer !== undefined) return;
-    if (this.#isLooking) {
+    if (this.#isHandling) {
       this.#hasChanged = true;
       return;
     }
     const { clock } = this.#options;
     const gatherMs = GATHER_MS + clock.random() * GATHER_SPREAD_MS;
-    const delayMs = Math.max(gatherMs, this.#lastMs + LOOK_INTERVAL_MS - clock.nowMs());
-    this.#timer = clock.setTimer(delayMs, () => void this.#look());
+    const delayMs = Math.max(gatherMs, this.#lastMs + MIN_INTERVAL_MS - clock.nowMs());
+    this.#timer = clock.setTimer(delayMs, () => void this.#handle());
   }
 
-  async #look(): Promise<void> {
+  async #handle(): Promise<void> {
     const { clock, onChanged, log } = this.#options;
     this.#timer = undefined;
     this.#lastMs = clock.nowMs();
-    this.#isLooking = true;
+    this.#isHandling = true;
     try {
       await onChanged();
     } catch (err) {
       // A dead connection is still noticed later, by PING.
-      log.debug({ err }, "cannot read this host's network configuration");
+      log.debug({ err }, "cannot handle a change of this host's network");
     }
-    this.#isLooking = false;
+    this.#isHandling = false;
     if (!this.#hasChanged) return;
     this.#hasChanged = false;
     this.#schedule();

@@ -1,11 +1,12 @@
 /**
  * Overlaps between the overlay network and the addresses that this host depends on. Pure.
  *
- * A route to another node's subnet is more specific than the host's own routes. A subnet that contains
- * the gateway or the store's address cuts the host off, and a corrected lease can then not reach it.
+ * A route to another node's subnet is more specific than the host's own routes. A subnet that
+ * contains the gateway's or the store's address cuts the host off from it, and a corrected lease
+ * cannot arrive.
  */
 
-import { familiesOf } from "../addr/family.ts";
+import { entriesOf, valuesOf } from "../addr/family.ts";
 import type { ExcludedAddress } from "../addr/excluded_address.ts";
 import { familyOf, type IpAddress } from "../addr/ip.ts";
 import {
@@ -17,31 +18,23 @@ import {
   prefixLength,
 } from "../addr/prefix.ts";
 import type { ExternalInterface } from "./external_interface.ts";
+import type { HostDependencies } from "./host_dependencies.ts";
+import { type HostInterface, interfaceWithAddress } from "./host_interface.ts";
 import { type NetworkConfig, overlapsAssignableRange } from "../config/network_config.ts";
 import type { Route } from "../state/resource.ts";
-import { holderOf } from "./external_interface.ts";
-import type { HostInterface } from "./interface_selection.ts";
-
-/** Addresses of other hosts that this one depends on. */
-export interface HostDependencies {
-  readonly gateways: readonly ExcludedAddress[];
-  readonly resolvers: readonly ExcludedAddress[];
-  /** Of the store. */
-  readonly endpoints: readonly ExcludedAddress[];
-}
 
 type Families = NetworkConfig["families"];
 
 /**
- * Why the network cannot be used on this host: it contains the network of the external interface, so a
- * node's subnet could contain the address of a host. One line with what to do; `undefined` if it can.
+ * Why the network cannot be used on this host: it contains the network of the external interface,
+ * so that a node's subnet could contain the address of a host. One line with what to do;
+ * `undefined` if the network can be used.
  */
 export function networkProblem(
   families: Families,
   external: ExternalInterface,
 ): string | undefined {
-  for (const family of familiesOf(external.addresses)) {
-    const address = external.addresses[family] as IpAddress;
+  for (const [family, address] of entriesOf(external.addresses)) {
     const network = families[family];
     if (network === undefined || !prefixContainsAddress(network.network, address)) continue;
     const local = external.networks?.[family] ?? hostPrefix(address);
@@ -49,8 +42,8 @@ export function networkProblem(
     const key = KEYS[family];
     return `${key.network} ${network.network} covers ${local}, the network of interface ` +
       `${external.name}, by which this host (${address}) and the other nodes reach each other: ` +
-      "a node's subnet could contain the address of a host. Choose a network that nothing else uses, " +
-      `or set ${key.min} and ${key.max} so that they exclude ${local}`;
+      "a node's subnet could contain the address of a host. Choose a network that nothing else " +
+      `uses, or set ${key.min} and ${key.max} so that they exclude ${local}`;
   }
   return undefined;
 }
@@ -61,8 +54,8 @@ const KEYS = {
 } as const;
 
 /**
- * One line for each overlap that may be harmless. `ownSubnets` are those that this node had or has: the
- * overlay's devices and the workloads' bridge have addresses there.
+ * One line for each overlap that may be harmless. `ownSubnets` are the subnets that this node has
+ * or had: the overlay's devices and the workloads' bridge have addresses in them.
  */
 export function networkWarnings(
   families: Families,
@@ -83,12 +76,10 @@ export function networkWarnings(
   }
   for (const { address, what } of excludedAddresses(families, { ownSubnets, dependencies })) {
     const family = familyOf(address);
+    const network = `${KEYS[family].network} ${families[family]?.network}`;
     lines.add(
-      `${KEYS[family].network} ${
-        families[family]?.network
-      } covers ${address}, ${what}: this node ` +
-        "takes no subnet that contains it and ignores other nodes' leases that do; choose a network " +
-        "that nothing else uses",
+      `${network} covers ${address}, ${what}: this node takes no subnet that contains it and ` +
+        "ignores other nodes' leases that do; choose a network that nothing else uses",
     );
   }
   return [...lines];
@@ -100,16 +91,16 @@ function overlapText(families: Families, local: Prefix): ((name: string) => stri
   if (network === undefined || !prefixesOverlap(network.network, local)) return undefined;
   const { network: key, min, max } = KEYS[family];
   const result = overlapsAssignableRange(network, local)
-    ? "a host there becomes unreachable if its address is in the subnet of a node; choose a network " +
+    ? "a host there becomes unreachable if its address is in a node's subnet; choose a network " +
       "that nothing else uses"
-    : `only ${min} and ${max} keep the subnets of nodes out of it`;
+    : `only ${min} and ${max} keep the nodes' subnets out of it`;
   return (name) =>
     `${key} ${network.network} overlaps ${local}, the network of interface ${name}: ${result}`;
 }
 
 /**
- * The addresses inside the network that no subnet may contain. A name server in a subnet of this node is
- * allowed: it may be a workload, or listen on the bridge.
+ * The addresses inside the network that no subnet may contain. A name server in this node's own
+ * subnet is allowed: it may be a workload, or listen on the bridge.
  */
 export function excludedAddresses(
   families: Families,
@@ -121,9 +112,9 @@ export function excludedAddresses(
 ): ExcludedAddress[] {
   const { gateways, resolvers, endpoints } = dependencies;
   const own = external === undefined ? [] : [
-    ...Object.values(external.addresses),
-    ...Object.values(external.publicAddresses),
-    ...Object.values(external.sourceAddresses),
+    ...valuesOf(external.addresses),
+    ...valuesOf(external.publicAddresses),
+    ...valuesOf(external.sourceAddresses),
   ].map((address) => ({ address, what: "this node's own address" }));
   const foreignResolvers = resolvers.filter(({ address }) =>
     !ownSubnets.some((subnet) => prefixContainsAddress(subnet, address))
@@ -137,34 +128,33 @@ export function excludedAddresses(
 }
 
 /**
- * Why a route for the whole network would cut this host off from its gateway or the store: the host has
- * no more specific route. One line with what to do; `undefined` if it would not.
+ * Why a route to the whole network would cut this host off from its gateway or the store: the host
+ * has no more specific route to it. One line with what to do; `undefined` if it would not.
  */
 export function networkRouteProblem(
   families: Families,
   { interfaces, routes, dependencies: { gateways, endpoints } }: {
     readonly interfaces: readonly HostInterface[];
-    /** The host's own, without those of the overlay. */
+    /** The host's own routes, without those of the overlay. */
     readonly routes: readonly Route[];
     readonly dependencies: HostDependencies;
   },
 ): string | undefined {
-  const isLocal = (address: IpAddress) => holderOf({ interfaces }, address) !== undefined;
+  const isLocal = (address: IpAddress) => interfaceWithAddress(interfaces, address) !== undefined;
   for (const { address, what } of [...gateways, ...endpoints]) {
     const family = familyOf(address);
     const network = families[family]?.network;
     if (network === undefined || !prefixContainsAddress(network, address)) continue;
-    const isSpared = isLocal(address) ||
+    const hasOwnRoute = isLocal(address) ||
       routes.some(({ destination }) =>
         prefixLength(destination) > prefixLength(network) &&
         prefixContainsAddress(destination, address)
       );
-    if (isSpared) continue;
-    return `${
-      KEYS[family].network
-    } ${network} covers ${address}, ${what}, and this backend routes ` +
-      "the whole network into its device: this host would be cut off. Choose a network that " +
-      `nothing else uses, or give this host a route to ${address} alone`;
+    if (hasOwnRoute) continue;
+    const { network: key } = KEYS[family];
+    return `${key} ${network} covers ${address}, ${what}, and this backend routes the whole ` +
+      "network into its device: this host would be cut off. Choose a network that nothing else " +
+      `uses, or give this host a route to ${address} alone`;
   }
   return undefined;
 }

@@ -4,7 +4,9 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:te
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { hostNetwork, NetworkChanges } from "../../src/host/network_changes.ts";
+import { etcdHostNetwork } from "../../src/daemon/etcd_host_network.ts";
+import { readInterfaces } from "../../src/host/interface_reader.ts";
+import { NetworkChanges } from "../../src/host/network_changes.ts";
 import { ipBatch } from "../../src/lab/namespace.ts";
 import { NetlinkKernel } from "../../src/kernel/netlink_kernel.ts";
 import { EtcdClient } from "../../src/etcd/client/etcd_client.ts";
@@ -56,7 +58,7 @@ beforeEach(async () => {
   const collecting = collectingLog();
   records = collecting.records;
   const { log } = collecting;
-  const host = hostNetwork(kernel);
+  const host = etcdHostNetwork({ kernel, readInterfaces });
   client = cleanup.use(new EtcdClient({ endpoints: [server.url], log, host, timing }));
   const onChanged = async () => {
     await client.networkChanged();

@@ -4,11 +4,11 @@ import { expect, test } from "bun:test";
 async function readIn(setup: string, canReach = ""): Promise<Record<string, unknown>> {
   const root = new URL("../../", import.meta.url).pathname;
   const reader = `
-    import { readHostInterfaces } from "${root}src/host/host_interfaces.ts";
+    import { readSelectionInput } from "${root}src/host/interface_reader.ts";
     import { NetlinkKernel } from "${root}src/kernel/netlink_kernel.ts";
     using kernel = new NetlinkKernel();
     const canReach = ${JSON.stringify(canReach)} || undefined;
-    console.log(JSON.stringify(await readHostInterfaces(kernel, { canReach })));
+    console.log(JSON.stringify(await readSelectionInput({ kernel, canReach })));
   `;
   const child = Bun.spawn(
     ["unshare", "--net", "sh", "-ec", `${setup}\nexec "$@"`, "sh", process.execPath, "-e", reader],
@@ -89,7 +89,7 @@ test("the default route with the least metric counts, also one with several next
   expect(["u2", "u3"]).toContain((several["defaultRoutes"] as { 4: string })[4]);
 });
 
-test("the way to an address is the kernel's, and an own address leads nowhere", async () => {
+test("the route to an address is the kernel's, and an own address has none", async () => {
   const setup = `
     ip link add u1 type veth peer name p1
     ip link set u1 up
@@ -99,8 +99,14 @@ test("the way to an address is the kernel's, and an own address leads nowhere", 
     ip address add 10.1.0.9/24 dev u1
     ip route add 10.9.0.0/16 via 10.1.0.1 src 10.1.0.9
   `;
-  expect((await readIn(setup, "10.1.0.7"))["towards"]).toEqual({ link: "u1", source: "10.1.0.2" });
-  expect((await readIn(setup, "10.9.1.1"))["towards"]).toEqual({ link: "u1", source: "10.1.0.9" });
-  expect((await readIn(setup, "10.1.0.2"))["towards"]).toBeUndefined();
-  expect((await readIn(setup, "192.0.2.1"))["towards"]).toBeUndefined();
+  expect((await readIn(setup, "10.1.0.7"))["routeToTarget"]).toEqual({
+    link: "u1",
+    source: "10.1.0.2",
+  });
+  expect((await readIn(setup, "10.9.1.1"))["routeToTarget"]).toEqual({
+    link: "u1",
+    source: "10.1.0.9",
+  });
+  expect((await readIn(setup, "10.1.0.2"))["routeToTarget"]).toBeUndefined();
+  expect((await readIn(setup, "192.0.2.1"))["routeToTarget"]).toBeUndefined();
 });

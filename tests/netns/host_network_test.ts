@@ -60,7 +60,7 @@ ${toGateway}`);
   const daemon = await host.up({ flags: ["--iface=eth0"] });
   expect(daemon.logLines(/^W/).map((line) => line.slice(line.indexOf("Network")))).toEqual([
     "Network 10.5.0.0/16 overlaps 10.5.9.2/32, the network of interface lan0: a host there becomes " +
-    "unreachable if its address is in the subnet of a node; choose a network that nothing else uses",
+    "unreachable if its address is in a node's subnet; choose a network that nothing else uses",
     `Network 10.5.0.0/16 covers ${gateway}, the gateway of this host: this node takes no subnet that ` +
     "contains it and ignores other nodes' leases that do; choose a network that nothing else uses",
   ]);

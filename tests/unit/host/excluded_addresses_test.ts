@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { ExcludedAddresses } from "../../../src/host/excluded_addresses.ts";
-import type { HostDependencies } from "../../../src/host/network_overlap.ts";
+import type { HostDependencies } from "../../../src/host/host_dependencies.ts";
 import { type Route, RTPROT_FLANNEL } from "../../../src/state/resource.ts";
 import { external, ip, NETWORKS, prefix } from "../../support/sample_network.ts";
 
@@ -49,12 +49,12 @@ test("a name server in this node's own subnet is allowed", async () => {
   await host.read(EXTERNAL);
   expect(host.addresses).toHaveLength(1);
   expect(host.warnings([])).toHaveLength(1);
-  host.own([prefix("10.5.7.0/24")], EXTERNAL);
+  host.addOwnSubnets([prefix("10.5.7.0/24")], EXTERNAL);
   expect(host.addresses).toEqual([]);
   expect(host.warnings([])).toEqual([]);
 });
 
-test("a route of the overlay itself does not keep the way to the store open", async () => {
+test("a route of the overlay itself does not reach the store", async () => {
   const { host } = needs({ endpoints: [{ address: ip("10.5.7.9"), what: "the store" }] });
   await host.read(EXTERNAL);
   expect(host.routeProblem([], [route({})])).toBeUndefined();

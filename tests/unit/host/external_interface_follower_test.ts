@@ -1,19 +1,22 @@
 import { beforeEach, expect, test } from "bun:test";
 import type { ExternalInterface } from "../../../src/host/external_interface.ts";
 import { ExternalInterfaceFollower } from "../../../src/host/external_interface_follower.ts";
-import type { HostInterface } from "../../../src/host/interface_selection.ts";
+import type { HostInterface } from "../../../src/host/host_interface.ts";
 import { collectingLog } from "../../support/collecting_log.ts";
+import type { KernelEvent } from "../../../src/kernel/kernel.ts";
+import type { Resource } from "../../../src/state/resource.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
-import { external, ip } from "../../support/sample_network.ts";
+import { external, ip, prefix } from "../../support/sample_network.ts";
 
 let clock: FakeClock;
 let messages: () => string[];
 let follower: ExternalInterfaceFollower;
-/** What the kernel has; `undefined` while it cannot be asked. */
+/** The interface in the kernel; `undefined` while it cannot be read. */
 let host: HostInterface | undefined;
 let reads: number;
 let changes: ExternalInterface[];
-let hinted: ExternalInterface[];
+let checked: ExternalInterface[];
+let notify: (event: KernelEvent) => void;
 
 beforeEach(() => {
   clock = new FakeClock();
@@ -22,17 +25,24 @@ beforeEach(() => {
   host = device();
   reads = 0;
   changes = [];
-  hinted = [];
+  checked = [];
+  notify = () => {};
   follower = new ExternalInterfaceFollower({
     external: external([4]),
     given: {},
-    read: () => {
+    readInterfaces: () => {
       reads++;
       return host ? Promise.resolve([host]) : Promise.reject(new Error("cannot read: EMFILE"));
     },
-    whyUnsuitable: ({ mtuBytes }) => mtuBytes < 1000 ? "too small" : undefined,
+    kernel: {
+      watch: (listener) => {
+        notify = listener;
+        return { [Symbol.dispose]: () => void (notify = () => {}) };
+      },
+    },
+    problemOf: ({ mtuBytes }) => mtuBytes < 1000 ? "too small" : undefined,
     onChanged: (next) => Promise.resolve(void changes.push(next)),
-    onHinted: (now) => Promise.resolve(void hinted.push(now)),
+    onChecked: (now) => Promise.resolve(void checked.push(now)),
     clock,
     log,
   });
@@ -49,33 +59,33 @@ function device(mtuBytes = 1500, address = "192.168.0.1"): HostInterface {
   };
 }
 
-test("hints that come together make one look, and it tells what is another", async () => {
-  for (let i = 0; i < 5; i++) follower.lookSoon();
+test("notifications that arrive together cause one check, which reports the change", async () => {
+  for (let i = 0; i < 5; i++) follower.checkSoon();
   await clock.advance(10_000);
   expect([reads, changes]).toEqual([1, []]);
-  expect(hinted).toHaveLength(1);
+  expect(checked).toHaveLength(1);
   host = device(1400, "192.168.0.9");
-  follower.lookSoon();
+  follower.checkSoon();
   await clock.advance(200);
   expect(changes).toEqual([follower.external]);
-  expect(hinted.at(-1)).toBe(follower.external);
+  expect(checked.at(-1)).toBe(follower.external);
   expect(follower.external).toMatchObject({ mtuBytes: 1400, addresses: { 4: "192.168.0.9" } });
   expect(messages()).toEqual([
     "interface eth0 changed from 192.168.0.1, MTU 1500 to 192.168.0.9, MTU 1400",
   ]);
 });
 
-test("a stream of hints does not put the look off for ever", async () => {
+test("a stream of notifications does not postpone the check forever", async () => {
   for (let i = 0; i < 30; i++) {
-    follower.lookSoon();
+    follower.checkSoon();
     await clock.advance(100);
   }
   expect(reads).toBeGreaterThanOrEqual(2);
 });
 
-test("a look that fails is made again until it succeeds, and told once", async () => {
+test("a failed check is repeated until it succeeds, and logged once", async () => {
   host = undefined;
-  follower.lookSoon();
+  follower.checkSoon();
   await clock.advance(12_000);
   expect(reads).toBe(3);
   host = device(1400);
@@ -83,26 +93,26 @@ test("a look that fails is made again until it succeeds, and told once", async (
   expect(changes).toHaveLength(1);
   await clock.advance(60_000);
   expect(reads).toBe(4);
-  const told = messages().filter((message) => message.startsWith("following"));
-  expect(told).toEqual([
+  const lines = messages().filter((message) => message.startsWith("following"));
+  expect(lines).toEqual([
     "following the external interface fails: cannot read: EMFILE",
     expect.stringContaining("following the external interface works again after 3 failures"),
   ]);
 });
 
-test("problems are known at once, and told once they are asked to be", async () => {
+test("a problem is known at once, and logged after the start of reporting", async () => {
   host = device(900);
-  expect(await follower.look()).toBe(true);
+  expect(await follower.check()).toBe(true);
   expect(follower.problem).toBe("too small");
   host = { ...device(900), name: "eth1", ifindex: 3 };
-  expect(await follower.look()).toBe(false);
+  expect(await follower.check()).toBe(false);
   expect(follower.problem).toBe("interface eth0 is gone");
   expect(messages()).toHaveLength(1); // The change of the MTU.
   follower.startReporting();
   host = device(900, "192.168.0.9");
-  await follower.look();
+  await follower.check();
   host = device();
-  await follower.look();
+  await follower.check();
   expect(follower.problem).toBeUndefined();
   expect(messages().filter((message) => !message.includes("changed"))).toEqual([
     "too small",
@@ -110,10 +120,47 @@ test("problems are known at once, and told once they are asked to be", async () 
   ]);
 });
 
-test("after its end it looks no more", async () => {
-  follower.lookSoon();
+test("after its end it checks no more", async () => {
+  follower.checkSoon();
   await follower[Symbol.asyncDispose]();
-  follower.lookSoon();
+  follower.checkSoon();
+  notify({ kind: "overrun" });
   await clock.advance(60_000);
   expect(reads).toBe(0);
+});
+
+const address = (text: string): Resource => ({
+  kind: "address",
+  link: "eth7",
+  address: ip(text),
+  prefixLength: 24,
+});
+
+const route = (destination: string): Resource => ({
+  kind: "route",
+  type: "unicast",
+  destination: prefix(destination),
+  link: "eth7",
+  onlink: false,
+  scope: "universe",
+  metric: 0,
+  protocol: 4,
+  table: 254,
+});
+
+test.each([
+  ["its public address on any interface", address("192.168.0.1"), 1],
+  ["another address", address("192.168.0.2"), 0],
+  ["a default route", route("0.0.0.0/0"), 1],
+  ["another route", route("10.0.0.0/8"), 0],
+])("a change of %s causes the right number of checks", async (_what, resource, count) => {
+  notify({ kind: "changed", resource, deleted: true });
+  await clock.advance(10_000);
+  expect(reads).toBe(count);
+});
+
+test("lost notifications cause a check", async () => {
+  notify({ kind: "overrun" });
+  await clock.advance(200);
+  expect(reads).toBe(1);
 });

@@ -1,15 +1,14 @@
 import { describe, expect, test } from "bun:test";
 import type { Family, IpAddress } from "../../../src/addr/ip.ts";
 import type { Prefix } from "../../../src/addr/prefix.ts";
+import type { HostAddress, HostInterface } from "../../../src/host/host_interface.ts";
 import { compileInterfacePattern } from "../../../src/host/interface_pattern.ts";
 import {
   describeInterfaces,
-  type HostAddress,
-  type HostInterface,
-  type HostInterfaces,
   InterfaceSelectionError,
   selectInterface,
   type Selection,
+  type SelectionInput,
   type SelectionOptions,
 } from "../../../src/host/interface_selection.ts";
 
@@ -31,7 +30,7 @@ function device(
 }
 
 /** A Vagrant machine: NAT on eth0, the cluster's network on eth1. */
-const HOST: HostInterfaces = {
+const HOST: SelectionInput = {
   interfaces: [
     device("lo", ["127.0.0.1", "::1"], { mtuBytes: 65_536 }),
     device("eth0", ["10.0.2.15", "fe80::1"]),
@@ -43,9 +42,9 @@ const HOST: HostInterfaces = {
 
 function select(
   options: Partial<SelectionOptions> = {},
-  facts: Partial<HostInterfaces> = {},
+  input: Partial<SelectionInput> = {},
 ): Selection {
-  return selectInterface({ ...HOST, ...facts }, {
+  return selectInterface({ ...HOST, ...input }, {
     families: [4],
     interfaces: [],
     patterns: [],
@@ -56,16 +55,16 @@ function select(
 }
 
 /** `eth0 10.0.2.15`, with `> public` where that differs. */
-function chosen(options: Partial<SelectionOptions>, facts: Partial<HostInterfaces> = {}): string {
-  const { name, addresses, publicAddresses } = select(options, facts).external;
+function chosen(options: Partial<SelectionOptions>, input: Partial<SelectionInput> = {}): string {
+  const { name, addresses, publicAddresses } = select(options, input).external;
   const own = Object.values(addresses).join(" ");
   const advertised = Object.values(publicAddresses).join(" ");
   return `${name} ${own}${own === advertised ? "" : ` > ${advertised}`}`;
 }
 
-function refusal(options: Partial<SelectionOptions>, facts: Partial<HostInterfaces> = {}): string {
+function refusal(options: Partial<SelectionOptions>, input: Partial<SelectionInput> = {}): string {
   try {
-    select(options, facts);
+    select(options, input);
   } catch (error) {
     expect(error).toBeInstanceOf(InterfaceSelectionError);
     return (error as Error).message;
@@ -84,18 +83,18 @@ describe("without options", () => {
 
   test("both families' default routes must agree in dual stack", () => {
     expect(refusal({ families: DUAL })).toBe(
-      "no interface can carry the traffic between hosts (default route: IPv4's is through eth0, " +
-        "IPv6's through eth1); there are eth0 (10.0.2.15, fe80::1), eth1 (192.168.56.11, " +
+      "cannot choose an external interface (default route: the IPv4 route uses eth0, the IPv6 " +
+        "route eth1); this host has eth0 (10.0.2.15, fe80::1), eth1 (192.168.56.11, " +
         "192.168.56.99, fd00::11, fe80::2), docker0 (172.17.0.1); choose one with --iface",
     );
     expect(chosen({ families: DUAL }, { defaultRoutes: { 4: "eth1", 6: "eth1" } }))
       .toBe("eth1 192.168.56.11 fd00::11");
   });
 
-  test("no default route is said", () => {
-    expect(refusal({}, { defaultRoutes: {} })).toContain("there is no default IPv4 route");
+  test("a missing default route is named", () => {
+    expect(refusal({}, { defaultRoutes: {} })).toContain("this host has no default IPv4 route");
     expect(refusal({ families: DUAL }, { defaultRoutes: { 4: "eth0" } }))
-      .toContain("there is no default IPv6 route");
+      .toContain("this host has no default IPv6 route");
   });
 
   test("the interface that holds --public-ip comes before the default route's", () => {
@@ -139,9 +138,9 @@ describe("--iface", () => {
     for (const text of ["fd00::11/64", "[fd00::11]"]) expect(ipv6(text)).toBe("eth1 fd00::11");
     expect(ipv6("fe80::2%eth1")).toBe("eth1 fe80::2");
     const why = (text: string) => refusal({ interfaces: [text] }, { interfaces });
-    expect(why("eth0:1")).toContain("there is no such interface; did you mean eth0?");
-    expect(why("docker")).toContain("there is no such interface; did you mean docker0?");
-    expect(why("eth9")).toContain("--iface=eth9: there is no such interface);");
+    expect(why("eth0:1")).toContain("--iface=eth0:1: no such interface; did you mean eth0?");
+    expect(why("docker")).toContain("--iface=docker: no such interface; did you mean docker0?");
+    expect(why("eth9")).toContain("--iface=eth9: no such interface);");
     expect(why("192.168.56.0/24")).toContain(
       "no interface has this address; did you mean 192.168.56.11, which eth1 has?",
     );
@@ -153,19 +152,19 @@ describe("--iface", () => {
     expect(chosen({ interfaces: ["fe80::2"], families: DUAL })).toBe("eth1 192.168.56.11 fe80::2");
   });
 
-  test("an interface without an address of the family is passed over, and that is said", () => {
+  test("an interface without an address of the family is skipped with a log line", () => {
     const selection = select({ interfaces: ["docker0", "eth1"], families: V6 });
     expect(selection.reasons).toEqual([
-      "passed over --iface=docker0: interface docker0 has no usable IPv6 address",
+      "skipped --iface=docker0: interface docker0 has no usable IPv6 address",
       "using interface eth1 (--iface=eth1), MTU 9000",
-      "IPv6 address fd00::11, advertised to the other nodes as fd00::11 (the interface's)",
+      "IPv6 address fd00::11, advertised to the other nodes",
     ]);
   });
 
   test("never falls back to the default route", () => {
     expect(refusal({ interfaces: ["eth9"] })).toStartWith(
-      "no interface can carry the traffic between hosts (--iface=eth9: there is no such " +
-        "interface); there are eth0 (10.0.2.15, fe80::1), ",
+      "cannot choose an external interface (--iface=eth9: no such interface); " +
+        "this host has eth0 (10.0.2.15, fe80::1), ",
     );
   });
 
@@ -176,7 +175,7 @@ describe("--iface", () => {
 
   test("an interface that is down is taken with a warning", () => {
     expect(select({ interfaces: ["docker0"] }).reasons)
-      .toContain("interface docker0 is down; nothing passes until it is up");
+      .toContain("interface docker0 is down; no packets will pass until it is up");
   });
 });
 
@@ -194,16 +193,18 @@ describe("--iface-regex", () => {
   });
 
   test("in dual stack prefers the interface where both families match", () => {
-    const facts = {
+    const input = {
       interfaces: [device("a", ["10.1.0.1", "fd00::1"]), device("b", ["10.1.0.2", "fd10::2"])],
     };
-    expect(chosen({ patterns: ["^(10\\.1|fd10:)"], families: DUAL }, facts))
+    expect(chosen({ patterns: ["^(10\\.1|fd10:)"], families: DUAL }, input))
       .toBe("b 10.1.0.2 fd10::2");
-    expect(chosen({ patterns: ["^10\\.1"], families: DUAL }, facts)).toBe("a 10.1.0.1 fd00::1");
+    expect(chosen({ patterns: ["^10\\.1"], families: DUAL }, input)).toBe("a 10.1.0.1 fd00::1");
   });
 
   test("never matches an address of a family the network lacks", () => {
-    expect(refusal({ patterns: ["^fd00"] })).toContain("it matches no interface's addresses");
+    expect(refusal({ patterns: ["^fd00"] })).toContain(
+      "no interface has a matching address or name",
+    );
   });
 });
 
@@ -211,13 +212,17 @@ describe("--iface-can-reach", () => {
   const canReach = ip("192.168.56.1");
 
   test("takes interface and source from the route", () => {
-    const towards = { link: "eth1", source: ip("192.168.56.99") };
-    expect(chosen({ canReach }, { towards })).toBe("eth1 192.168.56.99");
-    expect(chosen({ canReach, patterns: ["docker"] }, { towards })).toBe("docker0 172.17.0.1");
+    const routeToTarget = { link: "eth1", source: ip("192.168.56.99") };
+    expect(chosen({ canReach }, { routeToTarget })).toBe("eth1 192.168.56.99");
+    expect(chosen({ canReach, patterns: ["docker"] }, { routeToTarget })).toBe(
+      "docker0 172.17.0.1",
+    );
   });
 
-  test("no route is said", () => {
-    expect(refusal({ canReach })).toContain("--iface-can-reach=192.168.56.1: there is no route");
+  test("a missing route is named", () => {
+    expect(refusal({ canReach })).toContain(
+      "--iface-can-reach=192.168.56.1: no route to this address",
+    );
   });
 });
 
@@ -237,7 +242,7 @@ describe("addresses", () => {
     expect(flags("x", ["fd00::9"], ["fd00::1"])).toBe("x fd00::9");
   });
 
-  test("a virtual one, without a network, comes after the host's own, whatever the kernel's order", () => {
+  test("a virtual address comes after the host's own, whatever the kernel's order", () => {
     const best = (families: Family[], ...addresses: HostAddress[]) =>
       chosen({ families, interfaces: ["x"] }, { interfaces: [device("x", addresses)] });
     const virtual = { prefixLength: 32 };
@@ -247,12 +252,12 @@ describe("addresses", () => {
     expect(best([4], vip, address("10.0.0.5", dynamic))).toBe("x 10.0.0.5");
     expect(best(V6, address("fd00::100", { prefixLength: 128 }), address("fd00::5", dynamic)))
       .toBe("x fd00::5");
-    // Hosts with no other: clouds, and those that have only link-local ones besides.
+    // The only global address: on a cloud's host, or next to a link-local one.
     expect(best([4], vip, address("10.0.0.101", virtual))).toBe("x 10.0.0.100");
     expect(best([4], address("10.0.0.7", { ...virtual, permanent: false }))).toBe("x 10.0.0.7");
     expect(best(V6, address("fe80::1"), address("fd00::7", { prefixLength: 128 })))
       .toBe("x fd00::7");
-    // DHCPv6 gives out /128 next to the /64 of router advertisements.
+    // DHCPv6 assigns a /128 next to the /64 of router advertisements.
     expect(
       best(
         V6,
@@ -287,8 +292,7 @@ describe("addresses", () => {
     });
     expect(selection.reasons.at(-1)).toBe(
       "IPv4 address 192.168.56.11, advertised to the other nodes as 203.0.113.5 " +
-        "(given by --public-ip; this host does not have it, so it must be " +
-        "translated on the way)",
+        "(--public-ip; this host does not have it: a router must translate it to this host)",
     );
   });
 
@@ -312,15 +316,15 @@ describe("addresses", () => {
     expect(external.addresses).toEqual({ 4: ip("192.168.56.11") });
     expect(external.sourceAddresses).toEqual({ 4: ip("172.17.0.1") });
     expect(reasons.at(-1)).toEndWith(
-      "advertised to the other nodes as 172.17.0.1 (given by --public-ip)",
+      "advertised to the other nodes as 172.17.0.1 (--public-ip)",
     );
   });
 });
 
-test("the candidates are listed without loopback, with what they lack", () => {
-  expect(describeInterfaces({ interfaces: [device("lo", ["127.0.0.1"]), device("eth2", [])] }))
+test("the candidates are listed without loopback, and with missing addresses", () => {
+  expect(describeInterfaces([device("lo", ["127.0.0.1"]), device("eth2", [])]))
     .toBe("eth2 (no address)");
-  expect(describeInterfaces({ interfaces: [] })).toBe("no interfaces");
+  expect(describeInterfaces([])).toBe("no interfaces");
 });
 
 test("the candidates are listed without the overlay's own devices and addresses", () => {
@@ -330,12 +334,12 @@ test("the candidates are listed without the overlay's own devices and addresses"
     device("docker0", ["10.5.7.1", "fe80::7"]),
     device("eth1", ["fe80::8"]),
   ];
-  expect(describeInterfaces({ interfaces }, ["10.5.0.0/16" as Prefix]))
+  expect(describeInterfaces(interfaces, ["10.5.0.0/16" as Prefix]))
     .toBe("eth0 (192.168.56.11), eth1 (fe80::8)");
   expect(() =>
     select({ interfaces: ["eth7"], networks: ["10.5.0.0/16" as Prefix] }, { interfaces })
   )
-    .toThrow("there are eth0 (192.168.56.11), eth1 (fe80::8); choose one with --iface");
+    .toThrow("this host has eth0 (192.168.56.11), eth1 (fe80::8); choose one with --iface");
 });
 
 describe("patterns", () => {
@@ -355,7 +359,7 @@ describe("patterns", () => {
     });
   }
 
-  test("a broken one says what is wrong", () => {
+  test("an invalid pattern has a problem", () => {
     expect(compileInterfacePattern("eth(")).toHaveProperty("problem");
     expect(compileInterfacePattern("*")).toHaveProperty("problem");
   });

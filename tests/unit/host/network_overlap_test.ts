@@ -3,12 +3,15 @@ import type { PerFamily } from "../../../src/addr/family.ts";
 import type { IpAddress } from "../../../src/addr/ip.ts";
 import type { ExcludedAddress } from "../../../src/addr/excluded_address.ts";
 import { parseNetworkConfig } from "../../../src/config/network_config.ts";
+import { FakeClock } from "../../support/fake_clock.ts";
 import { externalInterface } from "../../../src/host/external_interface.ts";
-import { readHostDependencies } from "../../../src/host/host_dependencies.ts";
-import type { HostInterface } from "../../../src/host/interface_selection.ts";
+import {
+  type HostDependencies,
+  readHostDependencies,
+} from "../../../src/host/host_dependencies.ts";
+import type { HostInterface } from "../../../src/host/host_interface.ts";
 import {
   excludedAddresses,
-  type HostDependencies,
   networkProblem,
   networkRouteProblem,
   networkWarnings,
@@ -47,10 +50,10 @@ describe("a network that covers the external interface's own", () => {
 
   test("is refused with the address, the network and what to do", () => {
     expect(problem({ Network: "192.168.77.0/24", SubnetLen: 28 }, "192.168.77.5/24")).toBe(
-      "Network 192.168.77.0/24 covers 192.168.77.0/24, the network of interface eth0, by which this " +
-        "host (192.168.77.5) and the other nodes reach each other: a node's subnet could contain the " +
-        "address of a host. Choose a network that nothing else uses, or set SubnetMin and SubnetMax " +
-        "so that they exclude 192.168.77.0/24",
+      "Network 192.168.77.0/24 covers 192.168.77.0/24, the network of interface eth0, by which " +
+        "this host (192.168.77.5) and the other nodes reach each other: a node's subnet could " +
+        "contain the address of a host. Choose a network that nothing else uses, or set " +
+        "SubnetMin and SubnetMax so that they exclude 192.168.77.0/24",
     );
   });
 
@@ -87,7 +90,7 @@ describe("what else the network covers", () => {
       device("cni0", "10.5.1.1/24", "fc00:0:0:1::1/64"),
     ];
     const ownSubnets = [prefix("10.5.1.0/24"), prefix("fc00:0:0:1::/64")];
-    const result = "a host there becomes unreachable if its address is in the subnet of a node; " +
+    const result = "a host there becomes unreachable if its address is in a node's subnet; " +
       "choose a network that nothing else uses";
     expect(networkWarnings(DUAL, { interfaces, ownSubnets, dependencies: NONE })).toEqual([
       `Network 10.5.0.0/16 overlaps 10.5.9.0/24, the network of interface eth1: ${result}`,
@@ -105,8 +108,8 @@ describe("what else the network covers", () => {
     const network = families({ Network: "10.0.0.0/8", SubnetMin: "10.10.0.0" });
     const interfaces = [device("eth0", "10.1.2.3/24")];
     expect(networkWarnings(network, { interfaces, ownSubnets: [], dependencies: NONE })).toEqual([
-      "Network 10.0.0.0/8 overlaps 10.1.2.0/24, the network of interface eth0: only SubnetMin and " +
-      "SubnetMax keep the subnets of nodes out of it",
+      "Network 10.0.0.0/8 overlaps 10.1.2.0/24, the network of interface eth0: only SubnetMin " +
+      "and SubnetMax keep the nodes' subnets out of it",
     ]);
   });
 
@@ -199,7 +202,9 @@ describe("readHostDependencies", () => {
     "/run/systemd/resolve/resolv.conf":
       "nameserver 192.168.0.53\nnameserver\tFD00::53\nnameserver fe80::1%eth0\nnameserver x\n",
   };
+  const clock = new FakeClock();
   const options = {
+    clock,
     kernel: {
       routeTo: (address: IpAddress) =>
         Promise.resolve<RouteLookup>(ROUTES[address] ?? { local: false }),
@@ -212,7 +217,7 @@ describe("readHostDependencies", () => {
         : Promise.reject(new Error("unknown")),
   };
 
-  test("finds gateways, the store's addresses and the name servers behind systemd-resolved", async () => {
+  test("finds gateways, stores and the name servers behind systemd-resolved", async () => {
     const endpoints = [
       "https://etcd.example:2379",
       "http://10.0.0.6:2379",
@@ -242,6 +247,17 @@ describe("readHostDependencies", () => {
   test("leaves out what cannot be determined", async () => {
     const kernel = { routeTo: () => Promise.reject(new Error("EMFILE")) };
     const read = () => Promise.reject(new Error("ENOENT"));
-    expect(await readHostDependencies({ kernel, read, endpoints: [] })).toEqual(NONE);
+    expect(await readHostDependencies({ kernel, read, clock, endpoints: [] })).toEqual(NONE);
+  });
+
+  test("leaves out a store whose name is not resolved within two seconds", async () => {
+    const resolve = () => new Promise<never>(() => {});
+    const reading = readHostDependencies({ ...options, resolve, endpoints: ["http://slow:2379"] });
+    let isDone = false;
+    reading.then(() => isDone = true);
+    await clock.advance(1900);
+    expect(isDone).toBe(false);
+    await clock.advance(100);
+    expect((await reading).endpoints).toEqual([]);
   });
 });

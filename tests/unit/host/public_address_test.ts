@@ -3,7 +3,7 @@ import type { PerFamily } from "../../../src/addr/family.ts";
 import type { IpAddress } from "../../../src/addr/ip.ts";
 import { externalInterface } from "../../../src/host/external_interface.ts";
 import { publicAddressProblem, publicAddressWarnings } from "../../../src/host/public_address.ts";
-import type { HostInterface } from "../../../src/host/interface_selection.ts";
+import type { HostInterface } from "../../../src/host/host_interface.ts";
 import { ip, NETWORKS } from "../../support/sample_network.ts";
 
 function device(name: string, ...prefixes: string[]): HostInterface {
@@ -54,7 +54,7 @@ test.each([
   const flag = family === 4 ? "--public-ip" : "--public-ipv6";
   expect(problem({ [family]: ip(text) })).toBe(
     `${flag} ${ip(text)} is ${defect}: the other nodes cannot send ` +
-      `to it; give the address by which they reach this host, or leave ${flag} out`,
+      `to it; set ${flag} to the address by which they reach this host, or leave it out`,
   );
 });
 
@@ -81,9 +81,9 @@ test("a device of the overlay is named as such", () => {
 
 test("an interface's own address is checked, too, and the line says what to do", () => {
   expect(problem({}, { 4: ip("192.168.1.255") })).toBe(
-    "address 192.168.1.255 of interface eth0 is the broadcast address of 192.168.1.0/24 (interface " +
-      "eth0): the other nodes cannot send to it; choose another interface with --iface, or give " +
-      "another address with --public-ip",
+    "address 192.168.1.255 of interface eth0 is the broadcast address of 192.168.1.0/24 " +
+      "(interface eth0): the other nodes cannot send to it; choose another interface with " +
+      "--iface, or set another address with --public-ip",
   );
   expect(problem({})).toBeUndefined();
 });

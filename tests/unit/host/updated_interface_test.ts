@@ -1,10 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import type { IpAddress } from "../../../src/addr/ip.ts";
 import type { Prefix } from "../../../src/addr/prefix.ts";
-import type { ExternalInterface } from "../../../src/host/external_interface.ts";
-import type { HostFacts } from "../../../src/host/external_interface.ts";
-import { followInterface } from "../../../src/host/follow_interface.ts";
-import type { HostInterface } from "../../../src/host/interface_selection.ts";
+import type { ExternalInterface, HostAddressing } from "../../../src/host/external_interface.ts";
+import { updatedInterface } from "../../../src/host/updated_interface.ts";
+import type { HostInterface } from "../../../src/host/host_interface.ts";
 
 const ip = (text: string) => text as IpAddress;
 
@@ -25,7 +24,7 @@ function host(
     mtuBytes?: number;
     addresses?: string[];
   },
-): HostFacts {
+): HostAddressing {
   return {
     given: {},
     interfaces: [{
@@ -47,58 +46,58 @@ function host(
   };
 }
 
-describe("followInterface", () => {
+describe("updatedInterface", () => {
   test("gives the same interface when nothing changed", () => {
-    expect(followInterface(current, host({}))).toEqual(current);
+    expect(updatedInterface(current, host({}))).toEqual(current);
   });
 
-  test("takes over another MTU", () => {
-    expect(followInterface(current, host({ mtuBytes: 9000 }))).toEqual({
+  test("has the new MTU", () => {
+    expect(updatedInterface(current, host({ mtuBytes: 9000 }))).toEqual({
       ...current,
       mtuBytes: 9000,
     });
   });
 
-  test("does not move to a virtual address when the host's own is gone for a moment", () => {
-    expect(followInterface(current, host({ addresses: ["192.0.2.100/32"] }))).toBe(
-      "interface eth0 has lost its IPv4 address 192.0.2.1, and 192.0.2.100, which it still has, is " +
-        "a virtual one",
+  test("does not move to a virtual address when the host's own is missing", () => {
+    expect(updatedInterface(current, host({ addresses: ["192.0.2.100/32"] }))).toBe(
+      "interface eth0 has lost its IPv4 address 192.0.2.1; its remaining address 192.0.2.100 is " +
+        "a virtual address",
     );
-    const back = followInterface(current, host({ addresses: ["192.0.2.100/32", "192.0.2.7"] }));
+    const back = updatedInterface(current, host({ addresses: ["192.0.2.100/32", "192.0.2.7"] }));
     expect(back).toMatchObject({ addresses: { 4: "192.0.2.7" } });
     // One that never had a network may get another such address.
     const single = { ...current, networks: { 4: "192.0.2.1/32" as Prefix } };
-    expect(followInterface(single, host({ addresses: ["192.0.2.9/32"] })))
+    expect(updatedInterface(single, host({ addresses: ["192.0.2.9/32"] })))
       .toMatchObject({ addresses: { 4: "192.0.2.9" } });
   });
 
   test("keeps an address that is still there, whatever was added before it", () => {
     const facts = host({ addresses: ["192.0.2.9", "192.0.2.1"] });
-    expect(followInterface(current, facts)).toEqual(current);
+    expect(updatedInterface(current, facts)).toEqual(current);
   });
 
-  test("keeps an address that is deprecated, as one that only --iface chooses", () => {
+  test("keeps a deprecated address, which --iface may have named", () => {
     const [device] = host({ addresses: ["192.0.2.9", "192.0.2.1"] }).interfaces as [HostInterface];
     const addresses = device.addresses.map((one) => ({
       ...one,
       deprecated: one.address === "192.0.2.1",
     }));
     const facts = { interfaces: [{ ...device, addresses }], given: {} };
-    expect(followInterface(current, facts)).toEqual(current);
+    expect(updatedInterface(current, facts)).toEqual(current);
   });
 
   test("advertises the address that replaces a lost one", () => {
-    expect(followInterface(current, host({ addresses: ["192.0.2.7"] }))).toMatchObject({
+    expect(updatedInterface(current, host({ addresses: ["192.0.2.7"] }))).toMatchObject({
       addresses: { 4: "192.0.2.7" },
       publicAddresses: { 4: "192.0.2.7" },
     });
   });
 
-  test("goes on advertising an address that was given by hand, also one that the host has lost", () => {
+  test("still advertises a configured address, even one that the host has lost", () => {
     for (const given of [ip("203.0.113.5"), ip("192.0.2.1")]) {
       const before = { ...current, publicAddresses: { 4: given } };
       const facts = { ...host({ addresses: ["192.0.2.7"] }), given: { 4: given } };
-      expect(followInterface(before, facts)).toMatchObject({
+      expect(updatedInterface(before, facts)).toMatchObject({
         addresses: { 4: "192.0.2.7" },
         publicAddresses: { 4: given },
         sourceAddresses: { 4: "192.0.2.7" },
@@ -106,34 +105,34 @@ describe("followInterface", () => {
     }
   });
 
-  test("sends from the given address as long as any interface of the host has it", () => {
+  test("sends from the configured address as long as any interface of the host has it", () => {
     const given = ip("203.0.113.5");
     const { interfaces } = host({});
     const lo = {
       ...host({ name: "lo", ifindex: 1, addresses: [given] }).interfaces[0] as HostInterface,
     };
     const holding = { interfaces: [lo, ...interfaces], given: { 4: given } };
-    const next = followInterface({ ...current, publicAddresses: { 4: given } }, holding);
+    const next = updatedInterface({ ...current, publicAddresses: { 4: given } }, holding);
     expect(next).toMatchObject({ addresses: current.addresses, sourceAddresses: { 4: given } });
-    expect(followInterface(next as ExternalInterface, { interfaces, given: { 4: given } }))
+    expect(updatedInterface(next as ExternalInterface, { interfaces, given: { 4: given } }))
       .toMatchObject({ publicAddresses: { 4: given }, sourceAddresses: current.addresses });
   });
 
-  test("follows it to another name, and to one that was made again under its name", () => {
-    expect(followInterface(current, host({ name: "lan0" }))).toEqual({ ...current, name: "lan0" });
-    expect(followInterface(current, host({ ifindex: 9 }))).toEqual({ ...current, ifindex: 9 });
+  test("follows the interface to another name, and to one created again under its name", () => {
+    expect(updatedInterface(current, host({ name: "lan0" }))).toEqual({ ...current, name: "lan0" });
+    expect(updatedInterface(current, host({ ifindex: 9 }))).toEqual({ ...current, ifindex: 9 });
     // As where a bridge takes the name and the addresses of its first port.
     const port = host({ name: "eth0-port", addresses: [] }).interfaces;
     const bridge = host({ ifindex: 9 }).interfaces;
-    expect(followInterface(current, { given: {}, interfaces: [...port, ...bridge] }))
+    expect(updatedInterface(current, { given: {}, interfaces: [...port, ...bridge] }))
       .toEqual({ ...current, ifindex: 9 });
   });
 
   test("says why the interface cannot be used", () => {
-    expect(followInterface(current, host({ name: "eth1", ifindex: 3 })))
+    expect(updatedInterface(current, host({ name: "eth1", ifindex: 3 })))
       .toBe("interface eth0 is gone");
-    expect(followInterface(current, host({ mtuBytes: 0 }))).toBe("interface eth0 has MTU 0");
-    expect(followInterface(current, host({ addresses: [] }))).toBe(
+    expect(updatedInterface(current, host({ mtuBytes: 0 }))).toBe("interface eth0 has MTU 0");
+    expect(updatedInterface(current, host({ addresses: [] }))).toBe(
       "interface eth0 has lost its IPv4 address 192.0.2.1",
     );
   });

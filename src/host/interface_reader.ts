@@ -1,4 +1,4 @@
-/** Reads from the kernel what the choice of the interface depends on. */
+/** Reads this host's interfaces and default routes from the kernel. */
 
 import * as k from "../../ffi/linux.ts";
 import type { PerFamily } from "../addr/family.ts";
@@ -7,27 +7,36 @@ import { prefixAddress, prefixLength } from "../addr/prefix.ts";
 import { readHostDevices } from "../kernel/host_devices.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { Resource, Route } from "../state/resource.ts";
-import type { HostInterface, HostInterfaces } from "./interface_selection.ts";
+import type { HostInterface } from "./host_interface.ts";
+import type { SelectionInput } from "./interface_selection.ts";
+
+export interface SelectionInputOptions {
+  readonly kernel: Pick<Kernel, "dump" | "routeTo">;
+  /** By default `readInterfaces`. */
+  readonly readInterfaces?: () => Promise<readonly HostInterface[]>;
+  /** `--iface-can-reach` */
+  readonly canReach?: IpAddress | undefined;
+}
 
 /**
- * Devices, addresses, default routes, and the way to `canReach` where that is given. Throws
- * `KernelError`.
+ * Interfaces, default routes, and the route to `canReach` where that is set. Throws `KernelError`.
  */
-export async function readHostInterfaces(
-  kernel: Pick<Kernel, "dump" | "routeTo">,
-  { canReach }: { readonly canReach?: IpAddress | undefined } = {},
-): Promise<HostInterfaces> {
-  const interfaces = await readInterfaces();
+export async function readSelectionInput(options: SelectionInputOptions): Promise<SelectionInput> {
+  const { kernel, readInterfaces: read = readInterfaces, canReach } = options;
+  const interfaces = await read();
   const defaultRoutes = await readDefaultRoutes(kernel);
   if (canReach === undefined) return { interfaces, defaultRoutes };
   const { link, source, local } = await kernel.routeTo(canReach);
-  // An address of this host is "reached" through lo, which tells nothing.
+  // The route to an address of this host is through lo, which names no interface to other hosts.
   if (link === undefined || local) return { interfaces, defaultRoutes };
-  const towards = source === undefined ? { link } : { link, source };
-  return { interfaces, defaultRoutes, towards };
+  const routeToTarget = source === undefined ? { link } : { link, source };
+  return { interfaces, defaultRoutes, routeToTarget };
 }
 
-/** Devices and addresses alone, which costs nothing for the routes. Throws `KernelError`. */
+/**
+ * Interfaces with their addresses, at a cost that does not grow with the routes. Throws
+ * `KernelError`.
+ */
 export async function readInterfaces(): Promise<HostInterface[]> {
   const devices = await readHostDevices();
   return devices.map(({ name, altNames, ifindex, mtuBytes, up, addresses }) => ({
@@ -57,7 +66,7 @@ async function readDefaultRoutes(
       .toSorted((a, b) => a.metric - b.metric)[0];
     if (best === undefined) continue;
     // A route with several next hops has no device of its own: ask which one a packet would take.
-    const link = best.link ?? (await kernel.routeTo(SOMEWHERE[family])).link;
+    const link = best.link ?? (await kernel.routeTo(DOCUMENTATION_ADDRESSES[family])).link;
     if (link !== undefined) result[family] = link;
   }
   return result;
@@ -69,5 +78,8 @@ function isDefaultRoute(resource: Resource, family: Family): boolean {
     familyOf(prefixAddress(resource.destination)) === family;
 }
 
-/** Addresses that only a default route leads to (RFC 5737, RFC 3849: documentation). */
-export const SOMEWHERE = { 4: "203.0.113.1" as IpAddress, 6: "2001:db8::1" as IpAddress } as const;
+/** Addresses for documentation (RFC 5737, RFC 3849), to which only a default route leads. */
+export const DOCUMENTATION_ADDRESSES = {
+  4: "203.0.113.1" as IpAddress,
+  6: "2001:db8::1" as IpAddress,
+} as const;

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { requireNetworkPrivilege } from "../../../src/daemon/privileges.ts";
+import { requireNetworkPrivilege } from "../../../src/daemon/network_privilege.ts";
 
 const status = (capabilities: string) => () =>
   `Name:\tflanneld\nCapPrm:\t000001ffffffffff\nCapEff:\t${capabilities}\n`;
