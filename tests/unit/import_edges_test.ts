@@ -63,7 +63,6 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     addr: "interfaces have addresses",
     base: "an unknown name is answered with the nearest known one",
     config: "the overlay network must leave the host's own addresses alone",
-    "type etcd/client": "the store's client asks which route leads to an endpoint",
     ffi: "address flags, as the kernel spells them",
     kernel: "devices, addresses and routes are read from the kernel",
     log: "changes of the interface are logged",
