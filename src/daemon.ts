@@ -42,6 +42,8 @@ import { networkProblem } from "./host/network_overlap.ts";
 import type { Log } from "./log/log.ts";
 import { NetlinkKernel } from "./kernel/netlink_kernel.ts";
 import { readSysctl } from "./kernel/sysctl.ts";
+import { wireguardSupport } from "./kernel/wireguard/wireguard_support.ts";
+import { openXfrmStates } from "./kernel/xfrm/xfrm_states.ts";
 import type { LeaseStore, OwnLease } from "./subnet/lease_store.ts";
 import { checkSubnetFile, readSubnetFile } from "./subnet/subnet_file.ts";
 import { systemClock } from "./base/clock.ts";
@@ -165,6 +167,8 @@ async function joinNetwork(context: JoinContext, signal: AbortSignal): Promise<N
     config,
     external,
     kernel,
+    wireguardSupport,
+    openXfrmStates,
     previousLease,
     random: (length) => crypto.getRandomValues(new Uint8Array(length)),
     env: process.env,

@@ -4,7 +4,7 @@
  */
 
 import { OperatorError } from "../base/operator_error.ts";
-import type { Family, IpAddress } from "../addr/ip.ts";
+import type { IpAddress } from "../addr/ip.ts";
 import type { Link, Resource, ResourceKind } from "../state/resource.ts";
 import type { Step } from "../state/step.ts";
 
@@ -41,49 +41,7 @@ export interface Kernel extends Disposable {
 
   /** One device by name, with its index; `undefined` if there is none. */
   link(name: string): Promise<LinkInfo | undefined>;
-
-  /**
-   * Who can run WireGuard devices: the kernel where it can (its module is loaded if need be), else a
-   * program in user space; `undefined` if there is neither. Nothing is made to find out.
-   */
-  wireguardSupport(): Promise<WireguardSupport | undefined>;
-
-  /** The states of IPsec: what an IKE daemon has put there. Opened when it is first needed. */
-  readonly xfrmStates: XfrmStates;
 }
-
-/** IPsec's security associations, as far as somebody else's are looked after. */
-export interface XfrmStates {
-  /**
-   * Whether the kernel says for certain that it has no ESP (RFC 4303) for addresses of this family.
-   * It is tried with a state between this host and itself that is gone when this returns; the
-   * kernel loads the module for it, where it has one.
-   */
-  lacksEsp(family: Family): boolean;
-  /** Whether the kernel says for certain that it does not have this state. */
-  lacks(id: XfrmStateId): boolean;
-  /**
-   * Calls `listener` with the ends of each state that somebody deletes, until disposed; with
-   * `undefined` when any may be gone: all are flushed, or notifications are lost. One that runs out
-   * is not told of. Throws `KernelError`.
-   */
-  watch(listener: (ends: XfrmStateEnds | undefined) => void): Disposable;
-}
-
-/** By which the kernel finds the ESP state of a packet (RFC 4303 2.1). */
-export interface XfrmStateId {
-  readonly destination: IpAddress;
-  readonly spi: number;
-}
-
-/** Outer addresses. */
-export interface XfrmStateEnds {
-  readonly source: IpAddress;
-  readonly destination: IpAddress;
-}
-
-/** The kernel, or the program that does it in its place. */
-export type WireguardSupport = "kernel" | { readonly userspace: string };
 
 /** `undefined` is success. */
 export type StepResult = KernelError | undefined;

@@ -9,15 +9,7 @@ import { Channel } from "./wire/channel.ts";
 import { completeLink } from "./route/decoder.ts";
 import { Encoder } from "./route/encoder.ts";
 import { retryInterruptedDump } from "./wire/interrupted_dump.ts";
-import type {
-  Kernel,
-  KernelEvent,
-  LinkInfo,
-  RouteLookup,
-  StepResult,
-  WireguardSupport,
-  XfrmStates,
-} from "./kernel.ts";
+import type { Kernel, KernelEvent, LinkInfo, RouteLookup, StepResult } from "./kernel.ts";
 import { findLink, readLinkNames } from "./route/links.ts";
 import { Listeners } from "./listeners.ts";
 import { Monitor } from "./monitor.ts";
@@ -27,8 +19,6 @@ import type { KernelTableType } from "./kernel_table.ts";
 import { KernelTables } from "./kernel_tables.ts";
 import { NetlinkSocket } from "./wire/netlink_socket.ts";
 import { readTables } from "./route/route_dump.ts";
-import { wireguardSupport } from "./wireguard/wireguard_support.ts";
-import { openXfrmStates } from "./xfrm/xfrm_states.ts";
 
 export interface NetlinkKernelOptions {
   /** Kernel-side buffer for notifications; 32 MiB by default, less where the kernel limits it. */
@@ -45,7 +35,6 @@ export class NetlinkKernel implements Kernel {
   /** One for all listeners: each message is received and decoded once. */
   #monitor: Monitor | undefined;
   readonly #sideTables = new KernelTables((event) => this.#listeners.tell(event));
-  #xfrmStates: XfrmStates & Disposable | undefined;
 
   /**
    * Works in the network namespace that the calling thread is in. Throws `KernelError` if there is
@@ -97,19 +86,10 @@ export class NetlinkKernel implements Kernel {
     });
   }
 
-  wireguardSupport(): Promise<WireguardSupport | undefined> {
-    return wireguardSupport();
-  }
-
-  get xfrmStates(): XfrmStates {
-    return this.#xfrmStates ??= openXfrmStates();
-  }
-
   [Symbol.dispose](): void {
     this.#listeners.clear();
     this.#stopMonitor();
     this.#sideTables[Symbol.dispose]();
-    this.#xfrmStates?.[Symbol.dispose]();
     this.#questions.encoder[Symbol.dispose]();
     this.#changes.encoder[Symbol.dispose]();
     this.#socket[Symbol.dispose]();

@@ -7,6 +7,8 @@ import type { PerFamily } from "../addr/family.ts";
 import type { NetworkConfig } from "../config/network_config.ts";
 import type { ExternalInterface } from "../host/external_interface.ts";
 import type { Kernel } from "../kernel/kernel.ts";
+import type { WireguardSupport } from "../kernel/wireguard/wireguard_support.ts";
+import type { XfrmStates } from "../kernel/xfrm/xfrm_states.ts";
 import type { Ownership } from "../state/ownership.ts";
 import type { Resource } from "../state/resource.ts";
 import type { Log } from "../log/log.ts";
@@ -33,6 +35,10 @@ export interface BackendHost {
   readonly config: NetworkConfig;
   readonly external: ExternalInterface;
   readonly kernel: Kernel;
+  /** Who can run WireGuard devices on this machine; `undefined` if nobody can. */
+  readonly wireguardSupport: () => Promise<WireguardSupport | undefined>;
+  /** Opens the security associations of the kernel; the caller disposes of them. */
+  readonly openXfrmStates: () => XfrmStates;
   /** The lease this node held before, where the store still has it. */
   readonly previousLease: Lease | undefined;
   /** `length` random bytes. */

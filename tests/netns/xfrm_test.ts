@@ -9,6 +9,7 @@ import { installedPlugins, strongswanConf } from "../../src/backend/ipsec/strong
 import { missingFeatures } from "../../src/lab/kernel_features.ts";
 import { spawnInNamespace } from "../../src/lab/namespace.ts";
 import type { KernelError } from "../../src/kernel/kernel.ts";
+import { openXfrmStates } from "../../src/kernel/xfrm/xfrm_states.ts";
 import { findCharon } from "../../src/process/programs.ts";
 import type { XfrmPolicy } from "../../src/state/resource.ts";
 import { Cluster, PREFIX } from "../support/cluster.ts";
@@ -185,11 +186,11 @@ describe("a policy", () => {
 });
 
 test("a state is not lacking unless the kernel says so", () => {
-  using sandbox = new Sandbox();
-  const { xfrmStates } = sandbox.kernel;
+  using _sandbox = new Sandbox();
+  using xfrmStates = openXfrmStates();
   const id = { destination: "192.0.2.1" as IpAddress, spi: 7 };
   expect(xfrmStates.lacks(id)).toBe(true);
-  sandbox.kernel[Symbol.dispose](); // so that it is not even asked
+  xfrmStates[Symbol.dispose](); // so that it is not even asked
   expect(xfrmStates.lacks(id)).toBe(false);
 });
 
@@ -197,11 +198,12 @@ test.each([[4, "esp4"], [6, "esp6"]] as const)(
   "whether the kernel has ESP for IPv%i is found out without a trace",
   async (family, feature) => {
     const isMissing = (await missingFeatures([feature])).length > 0;
-    using sandbox = new Sandbox();
-    expect(sandbox.kernel.xfrmStates.lacksEsp(family)).toBe(isMissing);
+    using _sandbox = new Sandbox();
+    using xfrmStates = openXfrmStates();
+    expect(xfrmStates.lacksEsp(family)).toBe(isMissing);
     expect(run("ip xfrm state")).toBe("");
-    sandbox.kernel[Symbol.dispose](); // so that it is not even asked
-    expect(sandbox.kernel.xfrmStates.lacksEsp(family)).toBe(false);
+    xfrmStates[Symbol.dispose](); // so that it is not even asked
+    expect(xfrmStates.lacksEsp(family)).toBe(false);
   },
 );
 

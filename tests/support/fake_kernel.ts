@@ -20,8 +20,6 @@ import {
   type LinkInfo,
   type RouteLookup,
   type StepResult,
-  type WireguardSupport,
-  type XfrmStates,
 } from "../../src/kernel/kernel.ts";
 import { linkKey, linkOf, resourceKey } from "../../src/state/resource_key.ts";
 import { resourceText } from "../../src/state/resource_text.ts";
@@ -43,14 +41,7 @@ export class FakeKernel implements Kernel {
   readonly asked: string[] = [];
   batches = 0;
   dumps = 0;
-  wireguard: WireguardSupport | undefined = "kernel";
   lookUps = 0;
-  lacksEsp = false;
-  readonly xfrmStates: XfrmStates = {
-    lacksEsp: () => this.lacksEsp,
-    lacks: () => false,
-    watch: () => ({ [Symbol.dispose]: () => {} }),
-  };
 
   /** The next dumps that fail as interrupted. */
   interruptedDumps = 0;
@@ -116,10 +107,6 @@ export class FakeKernel implements Kernel {
   link(name: string): Promise<LinkInfo | undefined> {
     const link = this.#link(name);
     return Promise.resolve(link && { ifindex: this.#ifindexes.get(name) ?? 0, link });
-  }
-
-  wireguardSupport(): Promise<WireguardSupport | undefined> {
-    return Promise.resolve(this.wireguard);
   }
 
   [Symbol.dispose](): void {

@@ -5,6 +5,7 @@ import type { Family, IpAddress } from "../../src/addr/ip.ts";
 import { parseIpAddress } from "../../src/addr/ip.ts";
 import { type MacAddress, parseMacAddress } from "../../src/addr/mac.ts";
 import { parsePrefix, type Prefix } from "../../src/addr/prefix.ts";
+import { FakeXfrmStates } from "./fake_xfrm_states.ts";
 import type { BackendHost } from "../../src/overlay/backend.ts";
 import type { ExternalInterface } from "../../src/host/external_interface.ts";
 import type { FamilyNetwork, NetworkConfig } from "../../src/config/network_config.ts";
@@ -132,6 +133,8 @@ export function backendHost(
     config: network,
     external: external(families),
     kernel,
+    wireguardSupport: () => Promise.resolve("kernel"),
+    openXfrmStates: () => new FakeXfrmStates(),
     previousLease: undefined,
     random: (length) => new Uint8Array(length).fill(1),
     env: {},

@@ -203,6 +203,8 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
     "sysctl.ts",
     "wire/message_reader.ts",
     "wire/netlink_socket.ts",
+    "wireguard/wireguard_support.ts",
+    "xfrm/xfrm_states.ts",
   ],
 };
 

@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { namespaceScript } from "../../src/lab/namespace.ts";
 import type { IpAddress } from "../../src/addr/ip.ts";
-import type { XfrmStateEnds } from "../../src/kernel/kernel.ts";
+import { openXfrmStates, type XfrmStateEnds } from "../../src/kernel/xfrm/xfrm_states.ts";
 import { type DaemonProcess, spawnDaemon } from "../../src/process/spawn_daemon.ts";
 import { run, Sandbox, until } from "../netns/netlink_support.ts";
 import { Cluster, PREFIX } from "../support/cluster.ts";
@@ -509,8 +509,8 @@ async function tunnelSpis(host: Host): Promise<string[]> {
 }
 
 test("the kernel says which states it lacks, and tells of those that are deleted", async () => {
-  using sandbox = new Sandbox();
-  const { xfrmStates } = sandbox.kernel;
+  using _sandbox = new Sandbox();
+  using xfrmStates = openXfrmStates();
   const told: (XfrmStateEnds | undefined)[] = [];
   using _watch = xfrmStates.watch((ends) => told.push(ends));
   const ends = [["192.0.2.1", "192.0.2.2"], ["2001:db8::1", "2001:db8::2"]] as const;
@@ -542,8 +542,8 @@ test("the kernel says which states it lacks, and tells of those that are deleted
 test.each([[4, "127.0.0.1"], [6, "::1"]] as const)(
   "ESP for IPv%i is tried out and found, and nothing of it stays; a state in its place does",
   (family, own) => {
-    using sandbox = new Sandbox();
-    const { xfrmStates } = sandbox.kernel;
+    using _sandbox = new Sandbox();
+    using xfrmStates = openXfrmStates();
     expect(xfrmStates.lacksEsp(family)).toBe(false);
     expect(run("ip xfrm state")).toBe("");
     run(

@@ -6,7 +6,7 @@
 
 import type { Prefix } from "../../addr/prefix.ts";
 import type { Log } from "../../log/log.ts";
-import type { XfrmStateEnds, XfrmStates } from "../../kernel/kernel.ts";
+import type { XfrmStateEnds, XfrmStates } from "../../kernel/xfrm/xfrm_states.ts";
 import type { Lease, LeaseKey } from "../../subnet/lease.ts";
 import { backoffMs, type Clock, sleep } from "../../base/clock.ts";
 import type { NodeInput } from "../../overlay/node_input.ts";
@@ -27,7 +27,7 @@ export interface CharonTargetOptions {
   /** The one to begin with. */
   readonly first: Charon;
   readonly network: Prefix;
-  /** Where charon puts its tunnels. */
+  /** Where charon puts its tunnels; disposed at the end. */
   readonly states: XfrmStates;
   /** The tunnel to a peer whose lease makes sense. */
   readonly connection: (peer: Lease, input: NodeInput) => CharonConnection;
@@ -115,6 +115,7 @@ export class CharonTarget implements BackendTarget {
     this.#stateWatch?.[Symbol.dispose]();
     this.#wake.resolve();
     await this.#running;
+    this.#options.states[Symbol.dispose]();
     this.#options.claim[Symbol.dispose]();
   }
 

@@ -2,7 +2,7 @@
 
 import type { Family } from "../../addr/ip.ts";
 import type { Log } from "../../log/log.ts";
-import type { XfrmStates } from "../../kernel/kernel.ts";
+import type { XfrmStates } from "../../kernel/xfrm/xfrm_states.ts";
 import type { Clock } from "../../base/clock.ts";
 
 export interface EspCheckOptions {

@@ -2,7 +2,7 @@
 
 import { parseIpAddress } from "../../addr/ip.ts";
 import type { Prefix } from "../../addr/prefix.ts";
-import type { XfrmStateId } from "../../kernel/kernel.ts";
+import type { XfrmStateId } from "../../kernel/xfrm/xfrm_states.ts";
 import { type CharonConnection, isOurConnection, secretPrefix } from "./charon_connection.ts";
 import { type Vici, ViciError } from "./vici.ts";
 import type { ViciMessage } from "./vici_message.ts";

@@ -83,9 +83,9 @@ const ipsec: BackendModule = {
     const network = ipv4Network(host.config);
     const charon = { runDirectory, env, log };
     const { ESPProposal: espProposal } = options;
-    const states = host.kernel.xfrmStates;
-    const esp = new EspCheck({ family: FAMILY, states, clock: systemClock, log });
     using undo = new DisposableStack();
+    const states = undo.use(host.openXfrmStates());
+    const esp = new EspCheck({ family: FAMILY, states, clock: systemClock, log });
     const claim = undo.use(await claimCharon(host));
     const first = await firstCharon(charon, { espProposal, clock: systemClock, stop });
     undo.move();

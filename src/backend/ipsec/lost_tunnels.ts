@@ -4,7 +4,7 @@
  */
 
 import type { Log } from "../../log/log.ts";
-import type { XfrmStates } from "../../kernel/kernel.ts";
+import type { XfrmStates } from "../../kernel/xfrm/xfrm_states.ts";
 import { backoffMs, type Clock } from "../../base/clock.ts";
 import type { CharonConnection, TunnelEnd } from "./charon_connection.ts";
 import { peersText } from "./peers_text.ts";

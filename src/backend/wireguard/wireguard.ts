@@ -276,9 +276,9 @@ function deviceIdentity(publicKey: WireguardKey, keyFile: string): DeviceIdentit
 }
 
 async function chooseImplementation(
-  { kernel, log }: BackendHost,
+  { wireguardSupport, log }: BackendHost,
 ): Promise<WireguardLink["implementation"]> {
-  const support = await kernel.wireguardSupport();
+  const support = await wireguardSupport();
   if (support === undefined) {
     throw new BackendError(
       "this kernel has no WireGuard: load its module (modprobe wireguard; some distributions have " +

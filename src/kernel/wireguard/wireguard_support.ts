@@ -5,12 +5,18 @@ import { loadModules } from "../../process/kernel_modules.ts";
 import { findProgram, programEnvironment, WIREGUARD_PROGRAMS } from "../../process/programs.ts";
 import { ProcessError, run } from "../../process/process.ts";
 import { openFamily } from "../wire/generic_netlink.ts";
-import type { WireguardSupport } from "../kernel.ts";
 import type { Fault } from "./wireguard_driver.ts";
 import { WIREGUARD_FAMILY } from "./kernel_driver.ts";
 import { foreignHolder, isListening, uapiSocketPath } from "./userspace_driver.ts";
 
-/** See `Kernel.wireguardSupport`. Throws `KernelError`, and `LibraryError` without libnl-genl. */
+/** The kernel, or the program that runs WireGuard devices in its place. */
+export type WireguardSupport = "kernel" | { readonly userspace: string };
+
+/**
+ * Who can run WireGuard devices: the kernel if it can (its module is loaded if needed), otherwise a
+ * program in user space; `undefined` if there is neither. Creates no device to find out. Throws
+ * `KernelError`, and `LibraryError` without libnl-genl.
+ */
 export async function wireguardSupport(): Promise<WireguardSupport | undefined> {
   if (hasFamily()) return "kernel";
   // The kernel has asked for the module itself, but it may not know of this modprobe.

@@ -12,14 +12,44 @@ import { writeAddress } from "../wire/address_bytes.ts";
 import { addressFamily, addressLength, familyFrom } from "../wire/address_family.ts";
 import { AttributeWriter } from "../wire/attribute_writer.ts";
 import { Channel } from "../wire/channel.ts";
-import { KernelError, type XfrmStateEnds, type XfrmStateId, type XfrmStates } from "../kernel.ts";
+import { KernelError } from "../kernel.ts";
 import { MessageBatch } from "../wire/message_batch.ts";
 import { Notifications } from "../notifications.ts";
 import { Attributes, type MessageReader } from "../wire/message_reader.ts";
 import { NetlinkSocket } from "../wire/netlink_socket.ts";
 
+/** What a backend may ask about the security associations that an IKE daemon has made. */
+export interface XfrmStates extends Disposable {
+  /**
+   * Whether the kernel definitely has no ESP (RFC 4303) for addresses of this family. It is probed
+   * with a state between this host and itself, deleted before this returns; the kernel loads the
+   * module for it if it has one.
+   */
+  lacksEsp(family: Family): boolean;
+  /** Whether the kernel definitely does not have this state. */
+  lacks(id: XfrmStateId): boolean;
+  /**
+   * Calls `listener` with the ends of each state that is deleted, until disposed; with `undefined`
+   * when any number of states may be gone: all were flushed, or notifications were lost. An expired
+   * state is not reported. Throws `KernelError`.
+   */
+  watch(listener: (ends: XfrmStateEnds | undefined) => void): Disposable;
+}
+
+/** How the kernel finds the ESP state of a packet (RFC 4303 2.1). */
+export interface XfrmStateId {
+  readonly destination: IpAddress;
+  readonly spi: number;
+}
+
+/** Outer addresses. */
+export interface XfrmStateEnds {
+  readonly source: IpAddress;
+  readonly destination: IpAddress;
+}
+
 /** Throws `KernelError` if there is no netlink. A kernel without IPsec has no states to lose. */
-export function openXfrmStates(): XfrmStates & Disposable {
+export function openXfrmStates(): XfrmStates {
   try {
     return new NetlinkXfrmStates(new NetlinkSocket(k.NETLINK_XFRM));
   } catch (error) {
@@ -28,7 +58,7 @@ export function openXfrmStates(): XfrmStates & Disposable {
   }
 }
 
-class NetlinkXfrmStates implements XfrmStates, Disposable {
+class NetlinkXfrmStates implements XfrmStates {
   readonly #socket: NetlinkSocket;
   readonly #channel: Channel<MessageBatch>;
 
@@ -89,7 +119,7 @@ class NetlinkXfrmStates implements XfrmStates, Disposable {
   }
 }
 
-const WITHOUT_IPSEC: XfrmStates & Disposable = {
+const WITHOUT_IPSEC: XfrmStates = {
   lacksEsp: () => true,
   lacks: () => false,
   watch: () => ({ [Symbol.dispose]: () => {} }),

@@ -9,11 +9,11 @@ import { reachCharon } from "../../../../src/backend/ipsec/charon.ts";
 import { SOCKET_VARIABLE } from "../../../../src/backend/ipsec/charon_paths.ts";
 import { connectionOf } from "../../../../src/backend/ipsec/charon_connection.ts";
 import { EspCheck } from "../../../../src/backend/ipsec/esp_check.ts";
-import type { XfrmStateEnds, XfrmStates } from "../../../../src/kernel/kernel.ts";
+import type { XfrmStates } from "../../../../src/kernel/xfrm/xfrm_states.ts";
 import { type Clock, systemClock } from "../../../../src/base/clock.ts";
 import { FakeCharon } from "../../../support/fake_charon.ts";
-import { FakeKernel } from "../../../support/fake_kernel.ts";
 import { FakeClock, settle } from "../../../support/fake_clock.ts";
+import { FakeXfrmStates } from "../../../support/fake_xfrm_states.ts";
 import { collectingLog, external, ip, lease, prefix } from "../../../support/sample_network.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "charon-target-"));
@@ -30,7 +30,7 @@ const CONNECTION = connectionOf(
 async function targetOf(
   { path }: FakeCharon,
   clock: Clock = systemClock,
-  states: XfrmStates = new FakeKernel().xfrmStates,
+  states: XfrmStates = new FakeXfrmStates(),
 ): Promise<CharonTarget> {
   const log = collectingLog();
   const charon = { runDirectory: directory, env: { [SOCKET_VARIABLE]: path }, log };
@@ -89,13 +89,10 @@ test("a fault of the program at one tunnel ends nothing, and is tried again", as
   }];
   const clock = new FakeClock();
   let failures = 0;
-  const states: XfrmStates = {
-    lacksEsp: () => false,
-    lacks: () => {
-      failures++;
-      throw new TypeError("undefined is not an object");
-    },
-    watch: () => ({ [Symbol.dispose]: () => undefined }),
+  const states = new FakeXfrmStates();
+  states.lacks = () => {
+    failures++;
+    throw new TypeError("undefined is not an object");
   };
   await using target = await targetOf(charon, clock, states);
   await target.start(INPUT);
@@ -164,17 +161,7 @@ test("charon is asked when states are gone: for those of their ends, or for all"
   using charon = new FakeCharon(join(directory, "states"));
   charon.associations = [TUNNEL];
   const clock = new FakeClock();
-  let tell: (ends: XfrmStateEnds | undefined) => void = () => {};
-  let isWatched = false;
-  const states: XfrmStates = {
-    lacksEsp: () => false,
-    lacks: () => false,
-    watch: (listener) => {
-      tell = listener;
-      isWatched = true;
-      return { [Symbol.dispose]: () => void (isWatched = false) };
-    },
-  };
+  const states = new FakeXfrmStates();
   {
     await using target = await targetOf(charon, clock, states);
     const asked = async () => {
@@ -188,43 +175,40 @@ test("charon is asked when states are gone: for those of their ends, or for all"
     await target.whenSettled();
     expect(await asked()).toEqual(["all"]);
     expect(await asked()).toEqual([]);
-    tell({ source: own, destination: ip("192.168.0.3") });
+    states.reportDeleted({ source: own, destination: ip("192.168.0.3") });
     expect(await asked()).toEqual([]);
-    tell({ source: own, destination: ip("192.168.0.2") });
-    tell({ source: ip("192.168.0.2"), destination: own });
+    states.reportDeleted({ source: own, destination: ip("192.168.0.2") });
+    states.reportDeleted({ source: ip("192.168.0.2"), destination: own });
     expect(await asked()).toEqual([CONNECTION.name]);
-    tell(undefined);
+    states.reportDeleted(undefined);
     expect(await asked()).toEqual(["all"]);
-    expect(isWatched).toBe(true);
+    expect(states.isWatched).toBe(true);
+    expect(states.isDisposed).toBe(false);
   }
-  expect(isWatched).toBe(false);
+  expect(states.isWatched).toBe(false);
+  expect(states.isDisposed).toBe(true);
 });
 
 test("a kernel without ESP is a problem until it has it, and is asked periodically", async () => {
   using charon = new FakeCharon(join(directory, "esp"));
-  const kernel = new FakeKernel();
-  kernel.lacksEsp = true;
-  let questions = 0;
-  const states: XfrmStates = {
-    ...kernel.xfrmStates,
-    lacksEsp: (family) => (questions++, kernel.xfrmStates.lacksEsp(family)),
-  };
+  const states = new FakeXfrmStates();
+  states.hasEsp = false;
   const clock = new FakeClock();
   await using target = await targetOf(charon, clock, states);
   const problem = "this kernel has no ESP for IPv4, so that packets to other nodes are dropped: " +
     "load its module (modprobe -a xfrm_user esp4; some distributions have it in a package of " +
     "extra modules, such as linux-modules-extra)";
   for (let times = 0; times < 3; times++) expect(target.problems()).toEqual([problem]);
-  expect(questions).toBe(1);
+  expect(states.espQueries).toBe(1);
   target.put(PEER);
   await target.start(INPUT);
   await clock.advance(60_000); // No tunnel to any peer: for the same reason.
   expect(target.problems()).toEqual([problem]);
-  kernel.lacksEsp = false;
+  states.hasEsp = true;
   await clock.advance(5000);
   expect(target.problems()).not.toContain(problem);
-  const asked = questions;
+  const asked = states.espQueries;
   await clock.advance(60_000);
   target.problems();
-  expect(questions).toBe(asked);
+  expect(states.espQueries).toBe(asked);
 });

@@ -11,7 +11,7 @@ import {
 import { IkeSession } from "../../../../src/backend/ipsec/ike_session.ts";
 import { TunnelWatch } from "../../../../src/backend/ipsec/tunnel_watch.ts";
 import { Vici } from "../../../../src/backend/ipsec/vici.ts";
-import type { XfrmStateId } from "../../../../src/kernel/kernel.ts";
+import type { XfrmStateId } from "../../../../src/kernel/xfrm/xfrm_states.ts";
 import type { ViciMessage } from "../../../../src/backend/ipsec/vici_message.ts";
 import { collectingLog as recordingLog } from "../../../support/collecting_log.ts";
 import { FakeCharon } from "../../../support/fake_charon.ts";

@@ -13,6 +13,7 @@ import { isOurs } from "../../../../src/state/ownership.ts";
 import type { XfrmPolicy } from "../../../../src/state/resource.ts";
 import { FakeCharon } from "../../../support/fake_charon.ts";
 import { FakeKernel } from "../../../support/fake_kernel.ts";
+import { FakeXfrmStates } from "../../../support/fake_xfrm_states.ts";
 import { expectLeaseDataIgnored } from "../../../support/lease_data.ts";
 import {
   backendHost,
@@ -40,16 +41,18 @@ function host(options: Record<string, unknown>, families: readonly Family[] = [4
 }
 
 test("a kernel without ESP is told at the start, with the module to load", async () => {
-  const kernel = new FakeKernel();
-  const start = async () => {
+  const start = async (states: FakeXfrmStates) => {
     const env = { [SOCKET_VARIABLE]: charon.path };
-    const asked = backendHost(kernel, config("ipsec", [4], { PSK }), { env });
+    const openXfrmStates = () => states;
+    const network = config("ipsec", [4], { PSK });
+    const asked = backendHost(new FakeKernel(), network, { env, openXfrmStates });
     await ipsec.prepare(asked);
     return asked.logged.filter((line) => line.startsWith("warning: "));
   };
-  expect(await start()).toEqual([]);
-  kernel.lacksEsp = true;
-  expect(await start()).toEqual([
+  const states = new FakeXfrmStates();
+  expect(await start(states)).toEqual([]);
+  states.hasEsp = false;
+  expect(await start(states)).toEqual([
     "warning: this kernel has no ESP for IPv4, so that packets to other nodes are dropped: load " +
     "its module (modprobe -a xfrm_user esp4; some distributions have it in a package of extra " +
     "modules, such as linux-modules-extra)",

@@ -12,6 +12,7 @@ import { BACKENDS } from "../../../../src/backend/backend_registry.ts";
 import { BackendError } from "../../../../src/overlay/backend_error.ts";
 import { privateKeyFrom, publicKeyOf } from "../../../../src/backend/wireguard/key_pair.ts";
 import wireguard from "../../../../src/backend/wireguard/wireguard.ts";
+import type { WireguardSupport } from "../../../../src/kernel/wireguard/wireguard_support.ts";
 import { NO_MAC, type WireguardPeer } from "../../../../src/state/resource.ts";
 import { resourceText } from "../../../../src/state/resource_text.ts";
 import type { Lease } from "../../../../src/subnet/lease.ts";
@@ -339,11 +340,12 @@ route 10.5.0.0/16 dev flannel-wg proto 70 scope link
 });
 
 describe("wireguard on a kernel without WireGuard", () => {
-  function attempt(support: FakeKernel["wireguard"]) {
-    const kernel = hostKernel();
-    kernel.wireguard = support;
+  function attempt(support: WireguardSupport | undefined) {
     const env = { WIREGUARD_KEY_FILE: freshKeyFile() };
-    const host = backendHost(kernel, config("wireguard", [4]), { env });
+    const host = backendHost(hostKernel(), config("wireguard", [4]), {
+      env,
+      wireguardSupport: () => Promise.resolve(support),
+    });
     return { host, prepared: wireguard.prepare(host) };
   }
 
