@@ -63,7 +63,7 @@ export class Network implements AsyncDisposable {
   readonly #log: Log;
   readonly #cleanup = new AsyncDisposableStack();
   readonly #reconciler: Reconciler;
-  readonly #facts: ReachabilitySource;
+  readonly #reachability: ReachabilitySource;
   readonly #projector: OverlayController;
   readonly #identities: IdentityWatch;
   readonly #table: LeaseTable;
@@ -118,27 +118,27 @@ export class Network implements AsyncDisposable {
       readSysctl,
       onExternalChanged: () => this.#follower.checkSoon(),
     });
-    this.#facts = new ReachabilitySource({
+    this.#reachability = new ReachabilitySource({
       kernel,
       ownership: () => this.#ownership,
       external: () => this.#follower.external,
-      onChanged: () => this.#projector.factsChanged(),
+      onChanged: () => this.#projector.reachabilityChanged(),
     });
     const extra = options.options.ipBlackholeRoute ? { extra: blackholeRoutes } : {};
     this.#projector = new OverlayController({
       backend,
-      sink: this.#reconciler,
-      facts: this.#facts,
+      entryStore: this.#reconciler,
+      reachability: this.#reachability,
       log: log.child({ component: backend.type }),
-      onContested: () => this.#identities.contestedChanged(),
+      onConflictsChanged: () => this.#identities.contestedChanged(),
       ...extra,
     }, external);
     this.#identities = new IdentityWatch({
       store: options.store,
       own,
       identity: backend.identity,
-      contested: () => this.#projector.contested,
-      onAlive: (addresses) => this.#projector.setAlive(addresses),
+      contested: () => this.#projector.conflictingAddresses,
+      onAlive: (addresses) => this.#projector.setLiveNodes(addresses),
       log: log.child({ component: backend.type }),
     });
     const lines = this.#cleanup.use(new RateLimitedWarnings({ log, clock: systemClock }));
@@ -158,7 +158,7 @@ export class Network implements AsyncDisposable {
     });
     this.#cleanup.use(this.#advertiser);
     this.#cleanup.use(this.#reconciler);
-    this.#cleanup.use(this.#facts);
+    this.#cleanup.use(this.#reachability);
     this.#cleanup.use(this.#projector);
     this.#cleanup.use(this.#identities);
     if (backend.target !== undefined) this.#cleanup.use(backend.target);
@@ -177,7 +177,7 @@ export class Network implements AsyncDisposable {
       const { progress, options } = this.#options;
       const others = this.#projector.status().peers;
       progress.step(`making the kernel's entries for ${others} other nodes`);
-      await this.#projector.whenLookedUp();
+      await this.#projector.whenReachabilityKnown();
       const { target } = this.#options.backend;
       this.#reconciler.allowSweep();
       target?.allowSweep();
@@ -238,8 +238,8 @@ export class Network implements AsyncDisposable {
    */
   summary(): string {
     const { backend, own } = this.#options;
-    const { peers, unreachable, implausible } = this.#projector.status();
-    const ignored = implausible.size + this.#table.rejected.size;
+    const { peers, unreachable, ignored: ignoredPeers } = this.#projector.status();
+    const ignored = ignoredPeers.size + this.#table.rejected.size;
     const parts = [
       `${backend.type}: subnet ${Object.values(own.lease.subnets).join(" and ")}`,
       peers === 1 ? "1 peer" : `${peers} peers`,

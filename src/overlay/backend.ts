@@ -75,14 +75,14 @@ export interface Backend {
   /** The entries that do not depend on peers: devices and their addresses. */
   node(input: NodeInput): Resource[];
   /** The entries for one peer. Throws `InvalidPeerError` with the reason to ignore the peer. */
-  peer(peer: Lease, input: NodeInput, facts: PeerReachability): Resource[];
+  peer(peer: Lease, input: NodeInput, reachability: PeerReachability): Resource[];
   /** What it keeps outside the kernel's tables. */
   readonly target?: BackendTarget;
   /**
    * Why some of a plausible peer's subnets cannot be reached at present, although `peer` gives no
-   * entry for them: to be reported until the facts change. `undefined` if all can.
+   * entry for them: to be reported until the reachability changes. `undefined` if all can.
    */
-  peerProblem?(peer: Lease, input: NodeInput, facts: PeerReachability): string | undefined;
+  peerProblem?(peer: Lease, input: NodeInput, reachability: PeerReachability): string | undefined;
 }
 
 /** What the host knows about the way to a peer. */

@@ -31,28 +31,28 @@ export interface EntryStore {
 }
 
 /** Answers how a peer is reached; `ReachabilitySource` is one. */
-export interface ReachabilityOf {
-  of(peer: Lease): Promise<PeerReachability>;
+export interface ReachabilityReader {
+  reachabilityOf(peer: Lease): Promise<PeerReachability>;
   forget(peer: Lease): void;
 }
 
 export interface OverlayControllerOptions {
   readonly backend: Backend;
-  readonly sink: EntryStore;
-  readonly facts: ReachabilityOf;
+  readonly entryStore: EntryStore;
+  readonly reachability: ReachabilityReader;
   readonly log: Log;
   readonly clock?: Clock;
   /** `contested` may have changed. */
-  readonly onContested?: () => void;
+  readonly onConflictsChanged?: () => void;
   /** Entries of the node beyond the backend's own, such as `blackholeRoutes`. */
-  readonly extra?: (own: Lease) => readonly Resource[];
+  readonly extraEntries?: (own: Lease) => readonly Resource[];
 }
 
 export interface ControllerStatus {
   /** Peers that are not ignored. */
   readonly peers: number;
   /** Peers that are ignored, with the reason. */
-  readonly implausible: ReadonlyMap<LeaseKey, string>;
+  readonly ignored: ReadonlyMap<LeaseKey, string>;
   /** Peers that cannot be reached at present, with the reason. */
   readonly unreachable: ReadonlyMap<LeaseKey, string>;
 }
@@ -66,7 +66,7 @@ export class OverlayController implements AsyncDisposable {
   readonly #clock: Clock;
   readonly #lines: RateLimitedWarnings;
   readonly #peers = new Map<LeaseKey, Lease>();
-  readonly #implausible = new Map<LeaseKey, string>();
+  readonly #ignored = new Map<LeaseKey, string>();
   readonly #unreachable = new Map<LeaseKey, string>();
   readonly #identities: PeerIdentities;
   /** The subset of `#peers` whose lease was deleted a moment ago. */
@@ -93,17 +93,17 @@ export class OverlayController implements AsyncDisposable {
     this.#lines = new RateLimitedWarnings({ log, clock });
     this.#external = external;
     this.#reserved = reservedIn(external);
-    this.#identities = new PeerIdentities(options.onContested);
+    this.#identities = new PeerIdentities(options.onConflictsChanged);
   }
 
   /** Public addresses of peers that claim the same identity; `setAlive` decides between them. */
-  get contested(): ReadonlySet<string> {
-    return this.#identities.contested;
+  get conflictingAddresses(): ReadonlySet<string> {
+    return this.#identities.conflictingAddresses;
   }
 
   /** Only these public addresses belong to live nodes, among peers that claim the same identity. */
-  setAlive(addresses: ReadonlySet<string>): void {
-    this.#reconsider(this.#identities.setAlive(addresses));
+  setLiveNodes(addresses: ReadonlySet<string>): void {
+    this.#reconsider(this.#identities.setLiveNodes(addresses));
   }
 
   /** Our own lease, before any other. */
@@ -119,7 +119,7 @@ export class OverlayController implements AsyncDisposable {
   }
 
   /** The ways to the peers may have changed; peers keep their entries until the new answer is there. */
-  factsChanged(): void {
+  reachabilityChanged(): void {
     if (!this.#options.backend.needsReachability) return;
     for (const key of this.#peers.keys()) this.#toLookUp.add(key);
     this.#lookUp();
@@ -143,14 +143,14 @@ export class OverlayController implements AsyncDisposable {
 
   status(): ControllerStatus {
     return {
-      peers: this.#peers.size - this.#implausible.size - this.#departing.size,
-      implausible: this.#implausible,
+      peers: this.#peers.size - this.#ignored.size - this.#departing.size,
+      ignored: this.#ignored,
       unreachable: this.#unreachable,
     };
   }
 
   /** Resolves when the way to every known peer has been looked up. */
-  async whenLookedUp(): Promise<void> {
+  async whenReachabilityKnown(): Promise<void> {
     while (this.#lookingUp !== undefined) await this.#lookingUp;
   }
 
@@ -166,7 +166,7 @@ export class OverlayController implements AsyncDisposable {
     this.#departing.delete(lease.key);
     for (const key of this.#departing.replacedBy(lease)) this.#remove(key);
     const known = this.#peers.get(lease.key);
-    if (known !== undefined) this.#options.facts.forget(known); // Its public address may be another.
+    if (known !== undefined) this.#options.reachability.forget(known); // Its public address may be another.
     this.#peers.set(lease.key, lease);
     this.#consider(lease);
   }
@@ -185,7 +185,7 @@ export class OverlayController implements AsyncDisposable {
   #depart(key: LeaseKey): void {
     const known = this.#peers.get(key);
     if (known === undefined) return;
-    if (this.#implausible.has(key)) this.#delete(key);
+    if (this.#ignored.has(key)) this.#delete(key);
     else this.#departing.add(known, this.#clock.nowMs());
   }
 
@@ -212,22 +212,22 @@ export class OverlayController implements AsyncDisposable {
     const known = this.#peers.get(key);
     if (known === undefined) return;
     this.#peers.delete(key);
-    this.#implausible.delete(key);
+    this.#ignored.delete(key);
     this.#unreachable.delete(key);
     this.#toLookUp.delete(key);
-    this.#options.facts.forget(known);
-    this.#options.sink.removeOwner(key);
+    this.#options.reachability.forget(known);
+    this.#options.entryStore.removeOwner(key);
     this.#tellTarget(known, false);
     this.#reconsider(this.#identities.remove(key));
   }
 
   #projectAll(): void {
-    const { backend, sink, extra } = this.#options;
+    const { backend, entryStore, extraEntries } = this.#options;
     const input = this.#input();
     if (input === undefined) return;
-    sink.setDesired(NODE, [...backend.node(input), ...extra?.(input.own) ?? []]);
+    entryStore.setDesired(NODE, [...backend.node(input), ...extraEntries?.(input.own) ?? []]);
     if (backend.needsReachability) {
-      this.factsChanged();
+      this.reachabilityChanged();
       return;
     }
     for (const peer of this.#peers.values()) this.#project(peer, UNKNOWN_REACHABILITY);
@@ -248,7 +248,7 @@ export class OverlayController implements AsyncDisposable {
   /** Undoes as much as possible of what the peer had; a step may fail for the same reason. */
   #setAside(peer: Lease, fault: Error): void {
     const undo: (() => void)[] = [
-      () => this.#options.sink.removeOwner(peer.key),
+      () => this.#options.entryStore.removeOwner(peer.key),
       () => this.#tellTarget(peer, false),
       () => this.#reconsider(this.#identities.remove(peer.key)),
     ];
@@ -261,41 +261,46 @@ export class OverlayController implements AsyncDisposable {
     }
     if (!this.#peers.has(peer.key)) return;
     const reason = `this program cannot process it: ${fault.message}`;
-    this.#report(peer, "ignoring", this.#implausible, reason, fault);
+    this.#report(peer, "ignoring", this.#ignored, reason, fault);
   }
 
-  #project(peer: Lease, facts: PeerReachability): void {
-    this.#guard(peer, () => this.#projectOne(peer, facts));
+  #project(peer: Lease, reachability: PeerReachability): void {
+    this.#guard(peer, () => this.#projectOne(peer, reachability));
   }
 
   /** One peer's entries, or the reason why it has none. */
-  #projectOne(peer: Lease, facts: PeerReachability): void {
-    const { backend, sink } = this.#options;
+  #projectOne(peer: Lease, reachability: PeerReachability): void {
+    const { backend, entryStore } = this.#options;
     const input = this.#input();
     if (input === undefined) return;
     let resources: Resource[] = [];
-    let implausible: string | undefined;
+    let invalidReason: string | undefined;
     try {
       this.#requireHost(peer);
-      resources = backend.peer(peer, input, facts);
+      resources = backend.peer(peer, input, reachability);
     } catch (error) {
       if (!(error instanceof InvalidPeerError)) throw error;
-      implausible = error.message;
+      invalidReason = error.message;
     }
     const others = this.#identities.put(peer, identitiesIn(resources));
     // No two peers have one entry at a time: it is given up before it is taken.
-    if (others.length > 0) sink.removeOwner(peer.key);
+    if (others.length > 0) entryStore.removeOwner(peer.key);
     this.#reconsider(others);
-    const rival = this.#identities.rivalOf(peer.key);
+    const rival = this.#identities.conflictOf(peer.key);
     if (rival !== undefined && this.#departing.has(rival.holder.key)) {
       this.#remove(rival.holder.key);
-      return this.#projectOne(peer, facts);
+      return this.#projectOne(peer, reachability);
     }
     if (rival !== undefined) return this.#refuse(peer, rivalText(peer, rival));
-    if (implausible !== undefined) return this.#refuse(peer, implausible);
-    this.#report(peer, "ignoring", this.#implausible, undefined);
-    this.#report(peer, "no route to", this.#unreachable, backend.peerProblem?.(peer, input, facts));
-    sink.setDesired(peer.key, resources, peer.modRevision);
+    if (invalidReason !== undefined) return this.#refuse(peer, invalidReason);
+    this.#report(peer, "ignoring", this.#ignored, undefined);
+    this.#report(
+      peer,
+      "no route to",
+      this.#unreachable,
+      backend.peerProblem?.(peer, input, reachability),
+    );
+    entryStore.setDesired(peer.key, resources, peer.modRevision);
     this.#tellTarget(peer, true);
   }
 
@@ -308,16 +313,16 @@ export class OverlayController implements AsyncDisposable {
   }
 
   #refuse(peer: Lease, reason: string): void {
-    this.#report(peer, "ignoring", this.#implausible, reason);
+    this.#report(peer, "ignoring", this.#ignored, reason);
     this.#unreachable.delete(peer.key);
-    this.#options.sink.setDesired(peer.key, [], peer.modRevision);
+    this.#options.entryStore.setDesired(peer.key, [], peer.modRevision);
     this.#tellTarget(peer, false);
   }
 
   /** Peers that have lost an identity to another one, or got what another one had. */
   #reconsider(keys: readonly LeaseKey[]): void {
     const peers = keys.map((key) => this.#peers.get(key) as Lease);
-    const rivals = new Map(peers.map((peer) => [peer, this.#identities.rivalOf(peer.key)]));
+    const rivals = new Map(peers.map((peer) => [peer, this.#identities.conflictOf(peer.key)]));
     for (const [peer, rival] of rivals) {
       if (rival === undefined) continue;
       this.#guard(peer, () => {
@@ -378,9 +383,9 @@ export class OverlayController implements AsyncDisposable {
       const peer = this.#peers.get(key);
       if (peer === undefined) continue;
       try {
-        const facts = await this.#options.facts.of(peer);
+        const reachability = await this.#options.reachability.reachabilityOf(peer);
         // The lease may have changed or gone meanwhile; then it is in the set again, or not needed.
-        if (this.#peers.get(key) === peer) this.#project(peer, facts);
+        if (this.#peers.get(key) === peer) this.#project(peer, reachability);
       } catch (error) {
         this.#report(peer, "no route to", this.#unreachable, (error as Error).message);
         this.#lookUpLater(key);
@@ -404,7 +409,10 @@ function reservedIn({ networks }: ExternalInterface): ReadonlyMap<IpAddress, str
   return network === undefined ? new Map() : reservedAddresses(network);
 }
 
-function rivalText(peer: Lease, { identity, holder, isAliveAlone }: IdentityConflict): string {
+function rivalText(
+  peer: Lease,
+  { identity, holder, onlyHolderIsAlive: isAliveAlone }: IdentityConflict,
+): string {
   const address = nodeAddressOf(holder);
   const prefix = `its ${identity} is that of lease ${holder.key}, `;
   if (address === nodeAddressOf(peer)) return `${prefix}a newer one of the same node ${address}`;

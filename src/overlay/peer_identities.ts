@@ -25,7 +25,7 @@ export interface IdentityConflict {
   /** The lease that has it. */
   readonly holder: Lease;
   /** Its node is known to be alive, and the other one is not. */
-  readonly isAliveAlone: boolean;
+  readonly onlyHolderIsAlive: boolean;
 }
 
 /** The identities in a peer's entries: what is not decided by its subnet, which is nobody else's. */
@@ -50,26 +50,26 @@ export function nodeAddressOf({ attributes: { publicAddresses } }: Lease): strin
 export class PeerIdentities {
   readonly #holders = new Map<Identity, Claim>();
   /** Where there is more than one claim: all of them. */
-  readonly #contests = new Map<Identity, Contest>();
+  readonly #conflicts = new Map<Identity, IdentityClaims>();
   readonly #claims = new Map<LeaseKey, readonly Claim[]>();
-  readonly #onContested: () => void;
+  readonly #onConflictsChanged: () => void;
   /** Addresses of nodes that are alive. */
   #alive: ReadonlySet<string | undefined> = new Set();
 
   /** `onContested` is called whenever `contested` may have changed. */
   constructor(onContested: () => void = () => undefined) {
-    this.#onContested = onContested;
+    this.#onConflictsChanged = onContested;
   }
 
   /** Addresses of the nodes that claim the same identity as another one: are they alive? */
-  get contested(): Set<string> {
-    const contests = [...this.#contests.values()].filter(({ nodeCount }) => nodeCount > 1);
+  get conflictingAddresses(): Set<string> {
+    const contests = [...this.#conflicts.values()].filter(({ nodeCount }) => nodeCount > 1);
     const addresses = contests.flatMap((contest) => contest.addresses);
     return new Set(addresses.filter((address) => address !== undefined));
   }
 
   /** Only these nodes are alive. Returns the peers that have gained or lost an identity by it. */
-  setAlive(alive: ReadonlySet<string>): LeaseKey[] {
+  setLiveNodes(alive: ReadonlySet<string>): LeaseKey[] {
     const before = this.#alive;
     this.#alive = alive;
     const changed = [...before, ...alive].filter((address) =>
@@ -77,7 +77,7 @@ export class PeerIdentities {
     );
     const others = new Set<LeaseKey>();
     if (changed.length === 0) return [];
-    for (const [identity, contest] of this.#contests) {
+    for (const [identity, contest] of this.#conflicts) {
       for (const address of changed) contest.setAlive(address, alive.has(address as string));
       this.#hold(identity, contest.strongest(), others);
     }
@@ -122,13 +122,13 @@ export class PeerIdentities {
   }
 
   /** Who has something that this peer claims, too; `undefined` if it has all of it. */
-  rivalOf(key: LeaseKey): IdentityConflict | undefined {
+  conflictOf(key: LeaseKey): IdentityConflict | undefined {
     for (const claim of this.#claims.get(key) ?? []) {
       const { identity } = claim;
       const holder = this.#holders.get(identity) as Claim;
       if (holder.lease.key === key) continue;
-      const isAliveAlone = this.#isAlive(holder) && !this.#isAlive(claim);
-      return { identity, holder: holder.lease, isAliveAlone };
+      const onlyHolderIsAlive = this.#isAlive(holder) && !this.#isAlive(claim);
+      return { identity, holder: holder.lease, onlyHolderIsAlive };
     }
     return undefined;
   }
@@ -154,20 +154,20 @@ export class PeerIdentities {
       this.#holders.set(identity, claim);
       return;
     }
-    let contest = this.#contests.get(identity);
+    let contest = this.#conflicts.get(identity);
     if (contest === undefined) {
-      this.#contests.set(identity, contest = new Contest());
+      this.#conflicts.set(identity, contest = new IdentityClaims());
       contest.add(holder, this.#isAlive(holder));
     }
     const { nodeCount } = contest;
     contest.add(claim, this.#isAlive(claim));
-    if (contest.nodeCount !== nodeCount) this.#onContested();
+    if (contest.nodeCount !== nodeCount) this.#onConflictsChanged();
     this.#hold(identity, contest.strongest(), others);
   }
 
   #withdraw(claim: Claim, others: Set<LeaseKey>): void {
     const { identity } = claim;
-    const contest = this.#contests.get(identity);
+    const contest = this.#conflicts.get(identity);
     if (contest === undefined) {
       this.#holders.delete(identity);
       return;
@@ -175,8 +175,8 @@ export class PeerIdentities {
     const { nodeCount } = contest;
     contest.delete(claim);
     this.#hold(identity, contest.strongest(), others);
-    if (contest.size === 1) this.#contests.delete(identity);
-    if (contest.nodeCount !== nodeCount) this.#onContested();
+    if (contest.size === 1) this.#conflicts.delete(identity);
+    if (contest.nodeCount !== nodeCount) this.#onConflictsChanged();
   }
 
   #isAlive({ lease }: Claim): boolean {
@@ -199,7 +199,7 @@ interface Claim {
 }
 
 /** Claims to one identity by several leases. */
-class Contest {
+class IdentityClaims {
   /** Live nodes first, then in the order in which they claimed it. */
   readonly #nodes: Node[] = [];
   readonly #byAddress = new Map<string | undefined, Node>();

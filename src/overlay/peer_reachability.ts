@@ -35,7 +35,7 @@ export class ReachabilitySource implements Disposable {
   }
 
   /** Facts about the peer's public addresses: at most one look-up for each family. */
-  async of(peer: Lease): Promise<PeerReachability> {
+  async reachabilityOf(peer: Lease): Promise<PeerReachability> {
     const { publicAddresses } = peer.attributes;
     const answers: { 4?: RouteLookup; 6?: RouteLookup } = {};
     for (const family of [4, 6] as const) {

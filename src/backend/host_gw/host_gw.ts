@@ -67,21 +67,21 @@ function hostGwBackend(
           `other nodes send: give it back to ${name}, or restart with another --public-ip`;
     },
     node: () => [],
-    peer(peer, { external }, facts): Resource[] {
+    peer(peer, { external }, reachability): Resource[] {
       requireBackendType(peer, HOST_GW.type);
       return families.flatMap((family) => {
         const subnet = peer.subnets[family];
         if (subnet === undefined) return [];
         const gateway = peerAddress(peer, family);
-        if (!facts.direct[family]) return [];
+        if (!reachability.direct[family]) return [];
         return [peerRoute({ subnet, gateway, link: external.name, onlink: false })];
       });
     },
-    peerProblem(peer, { external }, facts) {
+    peerProblem(peer, { external }, reachability) {
       const problems = families.flatMap((family) => {
         const subnet = peer.subnets[family];
-        if (subnet === undefined || facts.direct[family]) return [];
-        const way = facts.path[family] ?? "unknown";
+        if (subnet === undefined || reachability.direct[family]) return [];
+        const way = reachability.path[family] ?? "unknown";
         return [
           `${subnet} cannot be reached: ${peer.attributes.publicAddresses[family]} is not on the ` +
           `network of ${external.name} (the way there is ${way}), and host-gw needs nodes that ` +

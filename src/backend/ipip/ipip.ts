@@ -77,9 +77,9 @@ function ipipBackend({ DirectRouting, network, publicAddresses }: IpipSetup): Ba
       }),
       ...nodeAddress(own, IPIP_DEVICE, 4),
     ],
-    peer(peer, { external }, facts) {
+    peer(peer, { external }, reachability) {
       requireBackendType(peer, IPIP.type);
-      const isDirect = DirectRouting && facts.direct[4] === true;
+      const isDirect = DirectRouting && reachability.direct[4] === true;
       const by = isDirect
         ? { link: external.name, onlink: false }
         : { link: IPIP_DEVICE, onlink: true };

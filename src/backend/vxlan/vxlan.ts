@@ -166,14 +166,14 @@ class VxlanBackend implements Backend {
     });
   }
 
-  peer(peer: Lease, { external }: NodeInput, facts: PeerReachability): Resource[] {
+  peer(peer: Lease, { external }: NodeInput, reachability: PeerReachability): Resource[] {
     requireBackendType(peer, VXLAN.type);
     return familiesOf(this.#setup.networks).flatMap((family): Resource[] => {
       const subnet = peer.subnets[family];
       if (subnet === undefined) return [];
       const remote = peerAddress(peer, family);
       const mac = this.#peerMac(peer, family);
-      if (this.#setup.options.DirectRouting && facts.direct[family]) {
+      if (this.#setup.options.DirectRouting && reachability.direct[family]) {
         return [peerRoute({ subnet, gateway: remote, link: external.name, onlink: false })];
       }
       if (!canCarry(external, family)) return [];

@@ -84,17 +84,17 @@ async function makeNode(type: string): Promise<Node> {
   const own = lease(1, backend.attributes.backendType, families);
   const projector: OverlayController = new OverlayController({
     backend,
-    sink: {
+    entryStore: {
       setDesired: (_owner: string, resources: readonly Resource[]) => {
         for (const resource of resources) equal(typeof resourceKey(resource), "string");
       },
       removeOwner: () => {},
     },
-    facts: new ReachabilitySource({
+    reachability: new ReachabilitySource({
       kernel,
       ownership: () => backend.ownership(ext),
       external: () => ext,
-      onChanged: () => projector.factsChanged(),
+      onChanged: () => projector.reachabilityChanged(),
     }),
     log: collectingLog(),
   }, ext);

@@ -87,10 +87,10 @@ async function projectorFor(
     kernel,
     ownership: () => backend.ownership(ext),
     external: () => ext,
-    onChanged: () => projector.factsChanged(),
+    onChanged: () => projector.reachabilityChanged(),
   });
   const projector = new OverlayController(
-    { backend, sink, facts, log, clock, extra: blackholeRoutes },
+    { backend, entryStore: sink, reachability: facts, log, clock, extraEntries: blackholeRoutes },
     ext,
   );
   projector.ownChanged(lease(1, type, families));
@@ -142,10 +142,10 @@ describe("OverlayController", () => {
     expect(log.lines).toEqual([
       "ignoring lease node-2: its backend is host-gw, this node's is vxlan",
     ]);
-    expect([...projector.status().implausible.keys()] as string[]).toEqual(["node-2"]);
+    expect([...projector.status().ignored.keys()] as string[]).toEqual(["node-2"]);
     expect(sink.text("node-2")).toBe("");
     projector.applyChanges([put(lease(2, "vxlan", [4]))]);
-    expect(projector.status().implausible.size).toBe(0);
+    expect(projector.status().ignored.size).toBe(0);
     expect(sink.text("node-2")).toContain("route 10.5.2.0/24");
   });
 
@@ -198,7 +198,7 @@ describe("OverlayController", () => {
       projector.applyChanges([put(first), put(second), put({ ...second, modRevision: 8n })]);
       projector.externalChanged({ ...external([4]), mtuBytes: 1400 });
       expect(log.lines).toEqual([text]);
-      expect([...projector.status().implausible.keys()] as string[]).toEqual(["node-3"]);
+      expect([...projector.status().ignored.keys()] as string[]).toEqual(["node-3"]);
       expect(sink.text("node-2")).toContain("fdb 02:00:00:00:00:02");
       expect(sink.text("node-3")).toBe("");
       projector.applyChanges([{ kind: "delete", lease: first }]);
@@ -206,7 +206,7 @@ describe("OverlayController", () => {
       expect(sink.text("node-3")).toContain("fdb 02:00:00:00:00:02");
       expect(projector.status()).toEqual({
         peers: 1,
-        implausible: new Map(),
+        ignored: new Map(),
         unreachable: new Map(),
       });
       expect(told).toEqual(["put node-2", "remove node-2", "put node-3"]);
@@ -234,13 +234,13 @@ describe("OverlayController", () => {
     test("both addresses are named, and the one that is alive has it, in either order", async () => {
       const projector = await projectorFor("vxlan");
       projector.applyChanges([put(first)]);
-      expect([...projector.contested]).toEqual([]);
+      expect([...projector.conflictingAddresses]).toEqual([]);
       projector.applyChanges([put(second)]);
-      expect([...projector.contested].sort()).toEqual(["192.168.0.2", "192.168.0.3"]);
-      projector.setAlive(new Set(["192.168.0.3"]));
+      expect([...projector.conflictingAddresses].sort()).toEqual(["192.168.0.2", "192.168.0.3"]);
+      projector.setLiveNodes(new Set(["192.168.0.3"]));
       expect(sink.text("node-3")).toContain("fdb 02:00:00:00:00:02");
       expect(sink.text("node-2")).toBe("");
-      projector.setAlive(new Set(["192.168.0.2", "192.168.0.3"]));
+      projector.setLiveNodes(new Set(["192.168.0.2", "192.168.0.3"]));
       expect(sink.text("node-2")).toContain("fdb 02:00:00:00:00:02");
       expect(sink.text("node-3")).toBe("");
     });
@@ -248,18 +248,18 @@ describe("OverlayController", () => {
     test("with DirectRouting, both are taken as long as they need no tunnel", async () => {
       const projector = await projectorFor("vxlan", { DirectRouting: true });
       projector.applyChanges([put(first), put(second)]);
-      await projector.whenLookedUp();
+      await projector.whenReachabilityKnown();
       expect(sink.text("node-3")).toContain("via 192.168.0.3 dev eth0");
       kernel.outside({
         op: "set",
         resource: { ...DEFAULT_ROUTE, destination: prefix("192.168.0.0/30") },
       });
-      await projector.whenLookedUp();
+      await projector.whenReachabilityKnown();
       expect(sink.text("node-2")).toContain("onlink");
       expect(sink.text("node-3")).toBe("");
       projector.applyChanges([{ kind: "delete", lease: first }]);
       await clock.advance(1000);
-      await projector.whenLookedUp();
+      await projector.whenReachabilityKnown();
       expect(sink.text("node-3")).toContain("onlink");
     });
   });
@@ -441,11 +441,11 @@ describe("OverlayController", () => {
       };
       projector.applyChanges([2, 3, 4, 5].map((n) => put(lease(n, "vxlan", [4]))));
       expect(log.lines).toEqual([text, text.replace("node-2", "node-4")]);
-      expect([...projector.status().implausible.keys()] as string[]).toEqual(["node-2", "node-4"]);
+      expect([...projector.status().ignored.keys()] as string[]).toEqual(["node-2", "node-4"]);
       expect(sink.text("node-4")).toBe("");
       expect(told.slice(0, 2)).toEqual(["put node-3", "remove node-4"]);
       projector.applyChanges([{ kind: "delete", lease: lease(2, "vxlan", [4]) }]);
-      expect(projector.status().implausible.size).toBe(1);
+      expect(projector.status().ignored.size).toBe(1);
     });
 
     test("while its way is looked up, does not look it up again and again", async () => {
@@ -453,7 +453,7 @@ describe("OverlayController", () => {
       const { backend } = prepared as { backend: Backend };
       Object.assign(backend, { peer: failingPeer(backend.peer.bind(backend)) });
       projector.applyChanges([put(lease(2, "host-gw", [4])), put(lease(3, "host-gw", [4]))]);
-      await projector.whenLookedUp();
+      await projector.whenReachabilityKnown();
       const { lookUps } = kernel;
       await clock.advance(10_000);
       expect(kernel.lookUps).toBe(lookUps);
@@ -477,7 +477,7 @@ describe("OverlayController", () => {
     expect(sink.text("node-2") + sink.text("node-3")).toBe("");
     projector.externalChanged(network("192.168.0.0/16"));
     expect(sink.text("node-2")).toContain("dst 192.168.0.255");
-    expect([...projector.status().implausible.keys()] as string[]).toEqual(["node-3"]);
+    expect([...projector.status().ignored.keys()] as string[]).toEqual(["node-3"]);
     // Of two addresses both are hosts'.
     projector.externalChanged(network("192.168.0.0/31"));
     expect(projector.status().peers).toBe(2);
@@ -499,7 +499,7 @@ describe("OverlayController", () => {
     expect(log.lines[5]).toBe(
       "ignoring lease node-999: its VNI is 1001, this node's is 1 (and 994 more like it)",
     );
-    expect(projector.status().implausible.size).toBe(1000);
+    expect(projector.status().ignored.size).toBe(1000);
   });
 
   test("gives the devices another MTU when the external interface has one", async () => {
@@ -511,7 +511,7 @@ describe("OverlayController", () => {
   test("with host-gw, reports a peer behind a gateway until the host's routes change", async () => {
     const projector = await projectorFor("host-gw");
     projector.applyChanges([put(farLease(2, "host-gw")), put(lease(3, "host-gw", [4]))]);
-    await projector.whenLookedUp();
+    await projector.whenReachabilityKnown();
     expect(sink.text("node-2")).toBe("");
     expect(sink.text("node-3")).toContain("via 192.168.0.3 dev eth0");
     expect(log.lines).toEqual([expect.stringContaining("via 192.168.0.254 dev eth0")]);
@@ -520,7 +520,7 @@ describe("OverlayController", () => {
       op: "set",
       resource: { kind: "address", link: "eth0", address: ip("172.16.0.1"), prefixLength: 24 },
     });
-    await projector.whenLookedUp();
+    await projector.whenReachabilityKnown();
     expect(sink.text("node-2")).toBe("route 10.5.2.0/24 via 172.16.0.2 dev eth0 proto 70\n");
     expect(projector.status()).toMatchObject({ unreachable: new Map() });
   });
@@ -528,14 +528,14 @@ describe("OverlayController", () => {
   test("with DirectRouting, swaps tunnel and direct route as the way to the peer changes", async () => {
     const projector = await projectorFor("vxlan", { DirectRouting: true });
     projector.applyChanges([put(lease(2, "vxlan", [4]))]);
-    await projector.whenLookedUp();
+    await projector.whenReachabilityKnown();
     const direct = sink.owners.get("node-2") as Resource[];
     expect(stateText(direct)).toBe("route 10.5.2.0/24 via 192.168.0.2 dev eth0 proto 70\n");
     kernel.outside({
       op: "set",
       resource: { ...DEFAULT_ROUTE, destination: prefix("192.168.0.2/32") },
     });
-    await projector.whenLookedUp();
+    await projector.whenReachabilityKnown();
     const tunnel = sink.owners.get("node-2") as Resource[];
     expect(stateText(tunnel)).toContain("via 10.5.2.0 dev flannel.1 proto 70 onlink");
     expect(tunnel.map(resourceKey)).toContain(resourceKey(direct[0] as Resource));
@@ -546,7 +546,7 @@ describe("OverlayController", () => {
     projector.applyChanges([put(lease(2, "host-gw", [4]))]);
     projector.applyChanges([{ kind: "delete", lease: lease(2, "host-gw", [4]) }]);
     await clock.advance(1000);
-    await projector.whenLookedUp();
+    await projector.whenReachabilityKnown();
     expect(sink.owners.has("node-2")).toBe(false);
   });
 
@@ -556,7 +556,7 @@ describe("OverlayController", () => {
     const { routeTo } = kernel;
     kernel.routeTo = () => Promise.reject(new Error("cannot look up the way: ENOBUFS"));
     projector.applyChanges([put(lease(2, "host-gw", [4]))]);
-    await projector.whenLookedUp();
+    await projector.whenReachabilityKnown();
     await clock.advance(5000);
     expect(log.lines).toEqual(["no route to lease node-2: cannot look up the way: ENOBUFS"]);
     expect(projector.status().unreachable.size).toBe(1);
@@ -588,16 +588,16 @@ describe("OverlayController", () => {
   test("looks up no route if the backend does not need it", async () => {
     const projector = await projectorFor("vxlan");
     projector.applyChanges([put(lease(2, "vxlan", [4]))]);
-    projector.factsChanged();
-    await projector.whenLookedUp();
+    projector.reachabilityChanged();
+    await projector.whenReachabilityKnown();
     expect(kernel.lookUps).toBe(0);
   });
 
   test("keeps a peer's entries while the new way is looked up", async () => {
     const projector = await projectorFor("host-gw");
     projector.applyChanges([put(lease(2, "host-gw", [4]))]);
-    await projector.whenLookedUp();
-    projector.factsChanged();
+    await projector.whenReachabilityKnown();
+    projector.reachabilityChanged();
     expect(sink.text("node-2")).toContain("via 192.168.0.2");
   });
 });
@@ -623,7 +623,7 @@ describe("ReachabilitySource", () => {
 
   test("asks the kernel once for each peer", async () => {
     for (let i = 0; i < 3; i++) {
-      expect(await source.of(lease(2, "host-gw", [4]))).toEqual({
+      expect(await source.reachabilityOf(lease(2, "host-gw", [4]))).toEqual({
         direct: { 4: true },
         path: { 4: "dev eth0" },
       });
@@ -638,58 +638,58 @@ describe("ReachabilitySource", () => {
       address: ip("172.16.0.1"),
       prefixLength: 24,
     });
-    expect((await source.of(farLease(2, ""))).direct[4]).toBe(false);
-    expect((await source.of(farLease(1, ""))).path[4]).toBe("an address of this host");
+    expect((await source.reachabilityOf(farLease(2, ""))).direct[4]).toBe(false);
+    expect((await source.reachabilityOf(farLease(1, ""))).path[4]).toBe("an address of this host");
     const remote = { ...farLease(1, ""), attributes: { ...farLease(1, "").attributes } };
     const publicAddresses = { 4: ip("8.8.8.8") };
     const away = { ...remote, attributes: { ...remote.attributes, publicAddresses } };
-    expect(await source.of(away)).toEqual({
+    expect(await source.reachabilityOf(away)).toEqual({
       direct: { 4: false },
       path: { 4: "via 192.168.0.254 dev eth0" },
     });
   });
 
   test("asks again only for the addresses inside a route that changed", async () => {
-    await source.of(lease(2, "", [4]));
-    await source.of(farLease(3, ""));
+    await source.reachabilityOf(lease(2, "", [4]));
+    await source.reachabilityOf(farLease(3, ""));
     const route = { ...DEFAULT_ROUTE, destination: prefix("172.16.0.0/16") };
     kernel.outside({ op: "set", resource: route });
     expect(changes).toBe(1);
-    await source.of(lease(2, "", [4]));
-    await source.of(farLease(3, ""));
+    await source.reachabilityOf(lease(2, "", [4]));
+    await source.reachabilityOf(farLease(3, ""));
     expect(kernel.lookUps).toBe(3);
   });
 
   test("takes no notice of our own routes", async () => {
-    await source.of(lease(2, "", [4]));
+    await source.reachabilityOf(lease(2, "", [4]));
     kernel.outside({ op: "set", resource: directRoute(2) });
     expect(changes).toBe(0);
   });
 
   test("asks again after the external interface went down, and after lost notifications", async () => {
-    await source.of(lease(2, "", [4]));
+    await source.reachabilityOf(lease(2, "", [4]));
     kernel.setUp("eth0", false);
-    expect((await source.of(lease(2, "", [4]))).direct[4]).toBe(false);
+    expect((await source.reachabilityOf(lease(2, "", [4]))).direct[4]).toBe(false);
     kernel.setUp("eth0", true);
     kernel.overrun();
-    expect((await source.of(lease(2, "", [4]))).direct[4]).toBe(true);
+    expect((await source.reachabilityOf(lease(2, "", [4]))).direct[4]).toBe(true);
     expect(changes).toBeGreaterThanOrEqual(3);
   });
 
   test("takes a peer for near on an external interface that has just been renamed", async () => {
     kernel.routeTo = () => Promise.resolve({ link: "lan0", ifindex: 2, local: false });
-    expect((await source.of(lease(2, "", [4]))).direct[4]).toBe(true);
+    expect((await source.reachabilityOf(lease(2, "", [4]))).direct[4]).toBe(true);
     kernel.routeTo = () => Promise.resolve({ link: "lan0", ifindex: 3, local: false });
-    expect((await source.of(lease(3, "", [4]))).direct[4]).toBe(false);
+    expect((await source.reachabilityOf(lease(3, "", [4]))).direct[4]).toBe(false);
   });
 
   test("does not keep an answer that was under way when a route changed", async () => {
-    const pending = source.of(lease(2, "", [4]));
+    const pending = source.reachabilityOf(lease(2, "", [4]));
     kernel.outside({
       op: "set",
       resource: { ...DEFAULT_ROUTE, destination: prefix("192.168.0.2/32") },
     });
     await pending;
-    expect((await source.of(lease(2, "", [4]))).direct[4]).toBe(false);
+    expect((await source.reachabilityOf(lease(2, "", [4]))).direct[4]).toBe(false);
   });
 });

@@ -32,7 +32,7 @@ function rivals(
   ...names: string[]
 ): Record<string, string | undefined> {
   return Object.fromEntries(
-    names.map((name) => [name, identities.rivalOf(name as LeaseKey)?.holder.key]),
+    names.map((name) => [name, identities.conflictOf(name as LeaseKey)?.holder.key]),
   );
 }
 
@@ -125,23 +125,23 @@ describe("of nodes that claim one identity and may be alive", () => {
   test("the one that is alive has it, though its lease is younger", () => {
     const identities = new PeerIdentities();
     put(identities, lease("dead", 2, 10), lease("alive", 3, 20), lease("third", 4, 30));
-    expect(identities.setAlive(alive(3)) as string[]).toEqual(["dead", "alive"]);
+    expect(identities.setLiveNodes(alive(3)) as string[]).toEqual(["dead", "alive"]);
     expect(rivals(identities, "dead", "alive", "third"))
       .toEqual({ dead: "alive", alive: undefined, third: "alive" });
-    expect(identities.rivalOf("dead" as LeaseKey)?.isAliveAlone).toBe(true);
-    expect(identities.setAlive(alive(3, 4)) as string[]).toEqual([]);
-    expect(identities.rivalOf("third" as LeaseKey)?.isAliveAlone).toBe(false);
+    expect(identities.conflictOf("dead" as LeaseKey)?.onlyHolderIsAlive).toBe(true);
+    expect(identities.setLiveNodes(alive(3, 4)) as string[]).toEqual([]);
+    expect(identities.conflictOf("third" as LeaseKey)?.onlyHolderIsAlive).toBe(false);
   });
 
   test("the first has it when both are, or neither is", () => {
     const identities = new PeerIdentities();
     put(identities, lease("first", 2, 10), lease("second", 3, 20));
     for (const nodes of [[2, 3], [], [2]]) {
-      identities.setAlive(alive(...nodes));
+      identities.setLiveNodes(alive(...nodes));
       expect(rivals(identities, "first", "second")).toEqual({ first: undefined, second: "first" });
     }
-    identities.setAlive(alive(3));
-    expect(identities.setAlive(alive(2, 3)) as string[]).toEqual(["second", "first"]);
+    identities.setLiveNodes(alive(3));
+    expect(identities.setLiveNodes(alive(2, 3)) as string[]).toEqual(["second", "first"]);
     expect(rivals(identities, "first", "second")).toEqual({ first: undefined, second: "first" });
   });
 
@@ -149,7 +149,7 @@ describe("of nodes that claim one identity and may be alive", () => {
     const leases = [lease("dead", 2, 10), lease("alive", 3, 20)];
     for (const order of [leases, leases.toReversed()]) {
       const identities = new PeerIdentities();
-      identities.setAlive(alive(3));
+      identities.setLiveNodes(alive(3));
       put(identities, ...order);
       expect(rivals(identities, "dead", "alive")).toEqual({ dead: "alive", alive: undefined });
     }
@@ -159,17 +159,17 @@ describe("of nodes that claim one identity and may be alive", () => {
     let calls = 0;
     const identities = new PeerIdentities(() => calls++);
     put(identities, lease("a", 2, 10));
-    expect([calls, identities.contested.size]).toEqual([0, 0]);
+    expect([calls, identities.conflictingAddresses.size]).toEqual([0, 0]);
     put(identities, lease("a2", 2, 15)); // One more of the same node.
-    expect([calls, identities.contested.size]).toEqual([0, 0]);
+    expect([calls, identities.conflictingAddresses.size]).toEqual([0, 0]);
     put(identities, lease("b", 3, 20));
     expect(calls).toBe(1);
-    expect(identities.contested).toEqual(alive(2, 3));
+    expect(identities.conflictingAddresses).toEqual(alive(2, 3));
     const before = calls;
     remove(identities, "a");
-    expect([calls, identities.contested.size]).toEqual([before, 2]);
+    expect([calls, identities.conflictingAddresses.size]).toEqual([before, 2]);
     remove(identities, "b");
-    expect([calls, identities.contested.size]).toEqual([before + 1, 0]);
+    expect([calls, identities.conflictingAddresses.size]).toEqual([before + 1, 0]);
   });
 });
 
@@ -206,7 +206,7 @@ test("a lease that is rewritten with the address of another node is that node's 
   expect(rivals(identities, "b", "c")).toEqual({ b: "a", c: "a" });
   expect(put(identities, lease("a", 3, 10, 40))).toEqual([["b"]]);
   expect(rivals(identities, "a", "b", "c")).toEqual({ a: "b", b: undefined, c: "b" });
-  expect(identities.contested).toEqual(new Set(["192.168.0.3", "192.168.0.4"]));
+  expect(identities.conflictingAddresses).toEqual(new Set(["192.168.0.3", "192.168.0.4"]));
 });
 
 test("a lease that is seen for the first time counts from when it was made, not from its last change", () => {
@@ -236,7 +236,7 @@ test("a peer that claims several waits until it has all of them", () => {
   identities.put(lease("a", 2, 10), [KEY]);
   identities.put(lease("b", 3, 20), [OTHER]);
   identities.put(lease("c", 4, 30), [KEY, OTHER]);
-  expect(identities.rivalOf("c" as LeaseKey)).toMatchObject({
+  expect(identities.conflictOf("c" as LeaseKey)).toMatchObject({
     identity: KEY,
     holder: { key: "a" },
   });

@@ -58,11 +58,11 @@ function changed(resource: Resource, deleted = false): void {
 
 /** Whether the kernel is asked again about a peer that was known. */
 async function asksAgainAfter(event: () => void): Promise<boolean> {
-  await facts.of(PEER);
+  await facts.reachabilityOf(PEER);
   asked.length = 0;
   changes = 0;
   event();
-  await facts.of(PEER);
+  await facts.reachabilityOf(PEER);
   return asked.length > 0;
 }
 
@@ -85,21 +85,21 @@ describe("ReachabilitySource", () => {
     ],
   ])("says of a peer %s how it is reached", async (_where, answer, direct, way) => {
     answers.set("192.168.0.2", { ifindex: 99, ...answer } as RouteLookup);
-    const found = await facts.of(lease(2, "host-gw", [4]));
+    const found = await facts.reachabilityOf(lease(2, "host-gw", [4]));
     expect(found).toEqual({ direct: { 4: direct }, path: { 4: way } });
   });
 
   test("asks once for each family that the peer has", async () => {
     answers.set("fd00::2", { link: "eth1", local: false, ifindex: 7 } as RouteLookup);
-    const found = await facts.of(PEER);
+    const found = await facts.reachabilityOf(PEER);
     expect(found.path).toEqual({ 4: "dev eth0", 6: "dev eth1" });
-    await facts.of(PEER);
+    await facts.reachabilityOf(PEER);
     expect(asked).toEqual(["192.168.0.2", "fd00::2"]);
   });
 
   test("reports that there is no route", async () => {
     answers.set("192.168.0.2", { local: false, ifindex: 99 } as RouteLookup);
-    const found = await facts.of(lease(2, "host-gw", [4]));
+    const found = await facts.reachabilityOf(lease(2, "host-gw", [4]));
     expect(found.path).toEqual({ 4: "unreachable" });
     expect(found.direct).toEqual({ 4: false });
   });
@@ -148,11 +148,11 @@ describe("ReachabilitySource", () => {
   ])("does not keep an answer that was under way when %s", async (_what, event) => {
     const answered = Promise.withResolvers<void>();
     hold = answered.promise;
-    const found = facts.of(lease(2, "host-gw", [4]));
+    const found = facts.reachabilityOf(lease(2, "host-gw", [4]));
     event();
     answered.resolve();
     expect((await found).path).toEqual({ 4: "dev eth0" });
-    await facts.of(lease(2, "host-gw", [4]));
+    await facts.reachabilityOf(lease(2, "host-gw", [4]));
     expect(asked).toEqual(["192.168.0.2", "192.168.0.2"]);
   });
 
