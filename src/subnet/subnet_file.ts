@@ -1,14 +1,15 @@
 /**
- * The subnet file: what CNI plugins, Docker and this program's next run read to learn the node's
- * subnet. Lines of `NAME=value`, as systemd's EnvironmentFile= and `.` of a shell take them.
+ * The subnet file. CNI plugins, Docker and this program's next run read the node's subnet from it.
+ * Lines of `NAME=value`, as systemd's EnvironmentFile= and the shell's `.` accept them.
  */
 
-import { OperatorError } from "../base/operator_error.ts";
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import ini from "ini";
-import { familiesOf, type PerFamily } from "../addr/family.ts";
+import { entriesOf, familiesOf, type PerFamily } from "../addr/family.ts";
 import { addressValue, FAMILIES, type Family, familyOf, formatAddress } from "../addr/ip.ts";
+import { parsePrefixMasked, type Prefix, prefixAddress, prefixLength } from "../addr/prefix.ts";
+import { errorMessage, OperatorError } from "../base/operator_error.ts";
 import {
   readRegularText,
   RegularFileError,
@@ -16,7 +17,6 @@ import {
   requireDirectoryFor,
   requireReplaceable,
 } from "../base/regular_file.ts";
-import { parsePrefixMasked, type Prefix, prefixAddress, prefixLength } from "../addr/prefix.ts";
 
 export interface SubnetFile {
   readonly networks: PerFamily<Prefix>;
@@ -26,38 +26,38 @@ export interface SubnetFile {
   readonly ipMasq: boolean;
 }
 
-/** What an earlier run left; each part is there only if its line could be read. */
+/** What an earlier run wrote; a part whose line is missing or invalid is absent. */
 export type PreviousSubnetFile = Pick<SubnetFile, "networks" | "subnets">;
 
+/** `--subnet-file` is not a path where a file can be written, or the file is incomplete. */
+export class SubnetFileError extends OperatorError {
+  override readonly name = "SubnetFileError";
+}
+
 /**
- * Reads the file of an earlier run. A missing file gives nothing; a line that cannot be read, and a
- * file that cannot, is skipped with one line to `warn`.
+ * Reads the file of an earlier run. A missing file is empty; an invalid line or an unreadable file is
+ * ignored with one line to `warn`.
  */
 export function readSubnetFile(
   path: string,
   warn: (message: string) => void,
 ): PreviousSubnetFile {
   try {
-    return parseSubnetFile(
+    return parsePreviousSubnetFile(
       readRegularText(path, MAX_FILE_BYTES),
       (message) => warn(`subnet file ${path}: ${message}`),
     );
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    if (code !== "ENOENT") warn(`cannot read subnet file ${path}: ${message}; it is ignored`);
+    if (code !== "ENOENT") warn(`cannot read subnet file ${path}: ${message}; ignoring it`);
     return { networks: {}, subnets: {} };
   }
 }
 
-/** `--subnet-file` is not a path where a file can be written. */
-export class SubnetFileError extends OperatorError {
-  override readonly name = "SubnetFileError";
-}
-
 /**
- * Throws `SubnetFileError` unless the path is a regular file or a symbolic link to one, or does not exist
- * and can be made.
- * Other errors of the system are ignored here: writing fails later, and is retried.
+ * Throws `SubnetFileError` unless the path is a regular file, or a symbolic link to one, or does not
+ * exist and can be created. Other errors of the system are ignored here: the write reports them and is
+ * retried.
  */
 export function checkSubnetFile(path: string): void {
   try {
@@ -66,7 +66,7 @@ export function checkSubnetFile(path: string): void {
   } catch (cause) {
     const isLoop = (cause as NodeJS.ErrnoException).code === "ELOOP";
     if (!(cause instanceof RegularFileError || isLoop)) return;
-    const reason = isLoop ? `${path} is a loop of symbolic links` : (cause as Error).message;
+    const reason = isLoop ? `${path} is a loop of symbolic links` : errorMessage(cause);
     throw new SubnetFileError(
       `cannot write the subnet file: ${reason}; set --subnet-file to a regular file or to a ` +
         "path that does not exist",
@@ -76,8 +76,8 @@ export function checkSubnetFile(path: string): void {
 }
 
 /**
- * Replaces the file as a whole, mode 0644, and makes its parent directories; a file that says the
- * same is left alone. Throws the file system's error, and `RegularFileError` for anything but a file.
+ * Replaces the whole file, mode 0644, and creates its parent directories. A file with the same content
+ * is left alone. Throws the file system's error, and `RegularFileError` if the path is not a file.
  */
 export async function writeSubnetFile(path: string, content: SubnetFile): Promise<void> {
   const text = formatSubnetFile(content);
@@ -97,27 +97,80 @@ function textOf(path: string): string | undefined {
   }
 }
 
-/** The file's text, in the order in which flannel has always written it. */
+/** The file's text, in the order in which flannel writes it. */
 export function formatSubnetFile(content: SubnetFile): string {
   const lines: string[] = [];
-  for (const family of familiesOf(content.subnets)) {
+  for (const [family, subnet] of entriesOf(content.subnets)) {
     lines.push(
       `${NAMES[family].network}=${content.networks[family]}`,
-      `${NAMES[family].subnet}=${firstUsable(content.subnets[family] as Prefix)}`,
+      `${NAMES[family].subnet}=${bridgeAddress(subnet)}`,
     );
   }
   lines.push(`FLANNEL_MTU=${content.mtuBytes}`, `FLANNEL_IPMASQ=${content.ipMasq}`);
   return lines.map((line) => `${line}\n`).join("");
 }
 
-/** Reads the file's text; see `readSubnetFile`. */
-export function parseSubnetFile(
+/** The subnet's second address with its length: the address of this node's bridge. */
+export function bridgeAddress(subnet: Prefix): string {
+  const address = addressValue(prefixAddress(subnet)) + 1n;
+  return `${formatAddress(familyOf(subnet), address)}/${prefixLength(subnet)}`;
+}
+
+/**
+ * Reads the text as a container runtime needs it. Throws `SubnetFileError` that names the first line
+ * that is invalid or missing.
+ */
+export function parseSubnetFile(text: string): SubnetFile {
+  const refuse = (message: string) => {
+    throw new SubnetFileError(`cannot read the subnet file: ${message}`);
+  };
+  const lines = new Map(readLines(text, refuse));
+  const { networks, subnets } = readPrefixes(lines, refuse);
+  if (familiesOf(subnets).length === 0) refuse("FLANNEL_SUBNET is missing");
+  const mtu = lines.get("FLANNEL_MTU");
+  if (mtu === undefined) refuse("FLANNEL_MTU is missing");
+  const mtuBytes = Number(mtu);
+  if (!(Number.isInteger(mtuBytes) && mtuBytes > 0)) {
+    refuse(`FLANNEL_MTU is ${JSON.stringify(mtu)}, not a number of bytes`);
+  }
+  return { networks, subnets, mtuBytes, ipMasq: lines.get("FLANNEL_IPMASQ") === "true" };
+}
+
+/** Reads the text of an earlier run; see `readSubnetFile`. */
+export function parsePreviousSubnetFile(
   text: string,
   warn: (message: string) => void,
 ): PreviousSubnetFile {
+  const skip = (message: string) => warn(`${message}; skipping it`);
+  return readPrefixes(readLines(text, skip), skip);
+}
+
+const NAMES = {
+  4: { network: "FLANNEL_NETWORK", subnet: "FLANNEL_SUBNET" },
+  6: { network: "FLANNEL_IPV6_NETWORK", subnet: "FLANNEL_IPV6_SUBNET" },
+} as const;
+
+/** Each line is parsed alone, so that an invalid one affects no other. */
+function* readLines(text: string, skip: (message: string) => void): Generator<[string, string]> {
+  for (const [index, line] of text.split(/\r?\n/).entries()) {
+    if (/^\s*([#;]|$)/.test(line)) continue;
+    const entries = Object.entries<unknown>(ini.parse(line.replace(/^export\s/, "")));
+    const [name, value] = entries[0] ?? [];
+    if (name === undefined || typeof value === "object" || !line.includes("=")) {
+      skip(`line ${index + 1} is not NAME=value`);
+    } else {
+      yield [name, String(value)];
+    }
+  }
+}
+
+function readPrefixes(
+  lines: Iterable<[string, string]>,
+  skip: (message: string) => void,
+): PreviousSubnetFile {
   const networks: { 4?: Prefix; 6?: Prefix } = {};
   const subnets: { 4?: Prefix; 6?: Prefix } = {};
-  for (const [name, value] of readLines(text, warn)) {
+  for (const [name, value] of lines) {
     for (const family of FAMILIES) {
       const target = name === NAMES[family].network
         ? networks
@@ -127,7 +180,7 @@ export function parseSubnetFile(
       if (target === undefined) continue;
       const prefix = readPrefix(value, family);
       if (prefix === undefined) {
-        warn(`${name} is ${JSON.stringify(value)}, not one IPv${family} network; it is skipped`);
+        skip(`${name} is ${JSON.stringify(value)}, not one IPv${family} network`);
       } else {
         target[family] = prefix;
       }
@@ -136,32 +189,7 @@ export function parseSubnetFile(
   return { networks, subnets };
 }
 
-const NAMES = {
-  4: { network: "FLANNEL_NETWORK", subnet: "FLANNEL_SUBNET" },
-  6: { network: "FLANNEL_IPV6_NETWORK", subnet: "FLANNEL_IPV6_SUBNET" },
-} as const;
-
-/** Each line on its own, so that a broken one costs no other. */
-function* readLines(text: string, warn: (message: string) => void): Generator<[string, string]> {
-  for (const [index, line] of text.split(/\r?\n/).entries()) {
-    if (/^\s*([#;]|$)/.test(line)) continue;
-    const entries = Object.entries<unknown>(ini.parse(line.replace(/^export\s/, "")));
-    const [name, value] = entries[0] ?? [];
-    if (name === undefined || typeof value === "object" || !line.includes("=")) {
-      warn(`line ${index + 1} is not NAME=value; it is skipped`);
-    } else {
-      yield [name, String(value)];
-    }
-  }
-}
-
 function readPrefix(value: string, family: Family): Prefix | undefined {
   const prefix = parsePrefixMasked(value);
   return prefix !== undefined && familyOf(prefix) === family ? prefix : undefined;
-}
-
-/** The subnet's second address with its length: the bridge's address on this node. */
-function firstUsable(subnet: Prefix): string {
-  const address = addressValue(prefixAddress(subnet)) + 1n;
-  return `${formatAddress(familyOf(subnet), address)}/${prefixLength(subnet)}`;
 }

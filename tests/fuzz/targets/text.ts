@@ -14,7 +14,7 @@ import { BACKENDS } from "../../../src/backend/backend_registry.ts";
 import { ConfigError } from "../../../src/config/config_error.ts";
 import { parseNetworkConfig } from "../../../src/config/network_config.ts";
 import { parseGetReply, parseSetReply } from "../../../src/kernel/wireguard/uapi.ts";
-import { formatSubnetFile, parseSubnetFile } from "../../../src/subnet/subnet_file.ts";
+import { formatSubnetFile, parsePreviousSubnetFile } from "../../../src/subnet/subnet_file.ts";
 import {
   forwardRefusal,
   iptablesCorrection,
@@ -60,10 +60,10 @@ const subnetFile: FuzzTarget = {
     "\n",
   ],
   run(input) {
-    const { networks, subnets } = parseSubnetFile(decoder.decode(input), () => {});
+    const { networks, subnets } = parsePreviousSubnetFile(decoder.decode(input), () => {});
     if (Object.keys(subnets).length === 0) return;
     const text = formatSubnetFile({ networks, subnets, mtuBytes: 1450, ipMasq: true });
-    equal(parseSubnetFile(text, () => {}).subnets, subnets);
+    equal(parsePreviousSubnetFile(text, () => {}).subnets, subnets);
   },
 };
 

@@ -106,7 +106,7 @@ test("readSubnetFile() names the file in front of what is wrong in it", async ()
     const warnings: string[] = [];
     const found = await readSubnetFile(path, (message) => warnings.push(message));
     expect(found.subnets as unknown).toEqual({ 4: "10.5.2.0/24" });
-    expect(warnings).toEqual([`subnet file ${path}: line 2 is not NAME=value; it is skipped`]);
+    expect(warnings).toEqual([`subnet file ${path}: line 2 is not NAME=value; skipping it`]);
   } finally {
     rmSync(directory, { recursive: true });
   }

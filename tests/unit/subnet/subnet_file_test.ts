@@ -19,11 +19,14 @@ import type { Prefix } from "../../../src/addr/prefix.ts";
 import { RegularFileError } from "../../../src/base/regular_file.ts";
 import { run } from "../../../src/process/process.ts";
 import {
+  bridgeAddress,
   checkSubnetFile,
   formatSubnetFile,
+  parsePreviousSubnetFile,
   parseSubnetFile,
   readSubnetFile,
   type SubnetFile,
+  SubnetFileError,
   writeSubnetFile,
 } from "../../../src/subnet/subnet_file.ts";
 
@@ -44,7 +47,7 @@ FLANNEL_IPMASQ=false
 
 function parse(text: string): { file: unknown; warnings: string[] } {
   const warnings: string[] = [];
-  return { file: parseSubnetFile(text, (line) => warnings.push(line)), warnings };
+  return { file: parsePreviousSubnetFile(text, (line) => warnings.push(line)), warnings };
 }
 
 function thrownBy(act: () => void): unknown {
@@ -88,22 +91,55 @@ describe("the subnet file's text", () => {
     });
   });
 
-  test("a broken line is skipped with a warning, and costs no other line", () => {
+  test("an invalid line is skipped with a warning and affects no other line", () => {
     const text = "FLANNEL_NETWORK\n=\n[x=y]\nFLANNEL_SUBNET=10.5.72.1/24,10.6.0.1/24\n" +
       "FLANNEL_SUBNET=export 10.5.72.1/24\n[x]\n" +
       "FLANNEL_IPV6_SUBNET=10.5.72.1/24\nFLANNEL_IPV6_NETWORK=fc00::/48\n";
     expect(parse(text)).toEqual({
       file: { networks: { 6: "fc00::/48" }, subnets: {} },
       warnings: [
-        "line 1 is not NAME=value; it is skipped",
-        "line 2 is not NAME=value; it is skipped",
-        "line 3 is not NAME=value; it is skipped",
-        'FLANNEL_SUBNET is "10.5.72.1/24,10.6.0.1/24", not one IPv4 network; it is skipped',
-        'FLANNEL_SUBNET is "export 10.5.72.1/24", not one IPv4 network; it is skipped',
-        "line 6 is not NAME=value; it is skipped",
-        'FLANNEL_IPV6_SUBNET is "10.5.72.1/24", not one IPv6 network; it is skipped',
+        "line 1 is not NAME=value; skipping it",
+        "line 2 is not NAME=value; skipping it",
+        "line 3 is not NAME=value; skipping it",
+        'FLANNEL_SUBNET is "10.5.72.1/24,10.6.0.1/24", not one IPv4 network; skipping it',
+        'FLANNEL_SUBNET is "export 10.5.72.1/24", not one IPv4 network; skipping it',
+        "line 6 is not NAME=value; skipping it",
+        'FLANNEL_IPV6_SUBNET is "10.5.72.1/24", not one IPv6 network; skipping it',
       ],
     });
+  });
+
+  test("as a container runtime reads it has everything that was written", () => {
+    expect(parseSubnetFile(DUAL_TEXT)).toEqual(DUAL);
+    expect(parseSubnetFile("FLANNEL_SUBNET='10.5.72.1/24'\nFLANNEL_MTU=1\nFLANNEL_IPMASQ=true\n"))
+      .toEqual({
+        networks: {},
+        subnets: { 4: "10.5.72.0/24" as Prefix },
+        mtuBytes: 1,
+        ipMasq: true,
+      });
+    expect(bridgeAddress("10.5.72.0/24" as Prefix)).toBe("10.5.72.1/24");
+    expect(bridgeAddress("2001:cafe:42::/64" as Prefix)).toBe("2001:cafe:42::1/64");
+  });
+
+  test.each([
+    ["", "FLANNEL_SUBNET is missing"],
+    ["FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_MTU=1450\n", "FLANNEL_SUBNET is missing"],
+    ["FLANNEL_SUBNET=10.5.72.1/24\n", "FLANNEL_MTU is missing"],
+    ["FLANNEL_SUBNET=10.5.72.1/24\nFLANNEL_MTU=0\n", 'FLANNEL_MTU is "0", not a number of bytes'],
+    [
+      "FLANNEL_SUBNET=10.5.72.1/24\nFLANNEL_MTU=1.5\n",
+      'FLANNEL_MTU is "1.5", not a number of bytes',
+    ],
+    [
+      "FLANNEL_SUBNET=10.5.72.1\nFLANNEL_MTU=1\n",
+      'FLANNEL_SUBNET is "10.5.72.1", not one IPv4 network',
+    ],
+    ["FLANNEL_SUBNET=10.5.72.1/24\nFLANNEL_MTU\n", "line 2 is not NAME=value"],
+  ])("as a container runtime reads it is refused when it is %j", (text, reason) => {
+    const error = thrownBy(() => parseSubnetFile(text));
+    expect(error).toBeInstanceOf(SubnetFileError);
+    expect((error as Error).message).toBe(`cannot read the subnet file: ${reason}`);
   });
 
   test("garbage never throws", () => {
@@ -121,7 +157,7 @@ describe("the subnet file", () => {
   });
   afterEach(() => rm(folder, { recursive: true }));
 
-  test("is written with its parent directories, mode 0644, and nothing left beside it", async () => {
+  test("is written with its parent directories, mode 0644, and nothing else is left in its folder", async () => {
     const path = join(folder, "run", "flannel", "subnet.env");
     const umask = process.umask(0o077);
     try {
@@ -134,7 +170,7 @@ describe("the subnet file", () => {
     expect(await readdir(join(folder, "run", "flannel"))).toEqual(["subnet.env"]);
   });
 
-  test("is replaced, not rewritten, and left alone when it says the same", async () => {
+  test("is replaced, not rewritten, and left alone when its content is the same", async () => {
     const path = join(folder, "subnet.env");
     await writeSubnetFile(path, DUAL);
     const { ino } = await stat(path);
@@ -145,7 +181,7 @@ describe("the subnet file", () => {
     expect((await stat(path)).ino).not.toBe(ino);
   });
 
-  test("that cannot be written throws and leaves nothing beside it", async () => {
+  test("that cannot be written throws and leaves nothing in its folder", async () => {
     const path = join(folder, "subnet.env");
     await writeFile(join(folder, "file"), "");
     await expect(writeSubnetFile(join(folder, "file", "x", "subnet.env"), DUAL)).rejects.toThrow(
@@ -155,14 +191,14 @@ describe("the subnet file", () => {
     expect(readSubnetFile(path, () => {})).toEqual({ networks: {}, subnets: {} });
   });
 
-  test("of an earlier run that cannot be read is nothing, with a warning", () => {
+  test("of an earlier run that cannot be read counts as empty, with a warning", () => {
     const warnings: string[] = [];
     const warn = (message: string) => warnings.push(message);
     expect(readSubnetFile(join(folder, "none"), warn)).toEqual({ networks: {}, subnets: {} });
     expect(warnings).toEqual([]);
     expect(readSubnetFile(folder, warn)).toEqual({ networks: {}, subnets: {} });
     expect(warnings[0]).toBe(
-      `cannot read subnet file ${folder}: ${folder} is a directory, not a regular file; it is ignored`,
+      `cannot read subnet file ${folder}: ${folder} is a directory, not a regular file; ignoring it`,
     );
   });
 
@@ -193,7 +229,7 @@ describe("the subnet file", () => {
           await expect(writeSubnetFile(name, DUAL)).rejects.toThrow(reason);
           const warnings: string[] = [];
           readSubnetFile(name, (message) => warnings.push(message));
-          expect(warnings).toEqual([`cannot read subnet file ${name}: ${reason}; it is ignored`]);
+          expect(warnings).toEqual([`cannot read subnet file ${name}: ${reason}; ignoring it`]);
         }
         await rm(link);
       }
@@ -204,7 +240,7 @@ describe("the subnet file", () => {
     }
   });
 
-  test("whose path the system refuses is found out when it is written", async () => {
+  test("whose path the system refuses is reported when it is written", async () => {
     const path = join(folder, "x".repeat(300));
     checkSubnetFile(path);
     await expect(writeSubnetFile(path, DUAL)).rejects.toThrow("ENAMETOOLONG");
@@ -228,7 +264,7 @@ describe("the subnet file", () => {
     checkSubnetFile(join(folder, "new", "folder", "subnet.env"));
   });
 
-  test("takes the place of a symbolic link, and leaves the file that it led to", async () => {
+  test("replaces a symbolic link and leaves its target", async () => {
     const [path, target] = [join(folder, "subnet.env"), join(folder, "target")];
     await symlink(target, path);
     checkSubnetFile(path); // It leads nowhere yet.
@@ -248,7 +284,7 @@ describe("the subnet file", () => {
     const warnings: string[] = [];
     readSubnetFile(path, (message) => warnings.push(message));
     expect(warnings).toEqual([
-      `cannot read subnet file ${path}: ${path} has more than 65536 bytes; it is ignored`,
+      `cannot read subnet file ${path}: ${path} has more than 65536 bytes; ignoring it`,
     ]);
     await writeSubnetFile(path, DUAL);
     expect(await readFile(path, "utf8")).toBe(DUAL_TEXT);
