@@ -1,8 +1,9 @@
 /** The entry point: reads the command line, does what it says, ends with a status. */
 
 import { assertNever } from "./base/assert_never.ts";
-import { parseCommandLine, type Subcommand } from "./cli/command_line.ts";
-import { helpText } from "./cli/help.ts";
+import { parseCommandLine } from "./cli/command_line.ts";
+import type { Subcommand } from "./cli/subcommands.ts";
+import { daemonHelp } from "./cli/daemon_help.ts";
 import type { DaemonOptions } from "./cli/daemon_options.ts";
 import { versionText } from "./cli/version.ts";
 import { RepeatedFailure } from "./log/repeated_failure.ts";
@@ -21,7 +22,7 @@ async function main(): Promise<number> {
   const command = parseCommandLine(process.argv.slice(2), process.env);
   switch (command.kind) {
     case "help":
-      process.stdout.write(helpText());
+      process.stdout.write(daemonHelp());
       return 0;
     case "version":
       process.stdout.write(`${versionText()}\n`);

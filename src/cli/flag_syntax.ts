@@ -1,18 +1,14 @@
 /**
- * Go's `flag` syntax: `-name`, `--name`, `-name=value`, `-name value`; a boolean takes its value by
- * `=` only; `--` or the first argument without a dash ends the flags.
+ * Go's `flag` syntax: `-name`, `--name`, `-name=value`, `-name value`; a boolean takes its value
+ * only after `=`; `--` or the first argument without a dash ends the flags.
  *
- * A blank argument is skipped, unless it is the value of a flag: `"${FLANNEL_OPTIONS}"` in a systemd
- * unit or a script becomes one if the variable is empty.
+ * A blank argument is skipped, unless it is the value of a flag: `"${FLANNEL_OPTIONS}"` in a
+ * systemd unit or a script is a blank argument if the variable is empty.
  */
 
 import { nearestWord } from "../base/nearest_word.ts";
-
-/** What the scanner must know of a flag. */
-export interface FlagShape {
-  readonly name: string;
-  readonly isBoolean: boolean;
-}
+import type { Flag } from "./flag.ts";
+import { readBoolean } from "./flag_values.ts";
 
 /** One flag as given, in order. A boolean without `=` has the value `true`. */
 export interface GivenFlag {
@@ -20,12 +16,33 @@ export interface GivenFlag {
   readonly value: string;
 }
 
+/** A request for text instead of work: flags that every command takes, without a variable. */
+export type TextRequest = "help" | "version";
+
 export type Scan =
+  /** `rest`: the arguments after the flags. */
   | { readonly kind: "scanned"; readonly flags: readonly GivenFlag[]; readonly rest: string[] }
+  | { readonly kind: TextRequest }
   | { readonly kind: "error"; readonly message: string };
 
-/** Splits arguments into flags and what follows them; the first fault ends it. */
-export function scanFlags(argv: readonly string[], shapes: readonly FlagShape[]): Scan {
+export interface ScanOptions {
+  /** For messages, such as `flanneld lab`. */
+  readonly command: string;
+  readonly flags: readonly Pick<Flag<unknown>, "name" | "isBoolean" | "isHidden">[];
+  /** `help` includes `-h`. */
+  readonly requests: readonly TextRequest[];
+}
+
+/**
+ * Splits arguments into flags and what follows them, up to the first fault. `--help` takes
+ * precedence over `--version`, wherever they are; other flags may have invalid values then.
+ */
+export function scanFlags(argv: readonly string[], options: ScanOptions): Scan {
+  const requestNames = options.requests.flatMap((name) => name === "help" ? ["help", "h"] : [name]);
+  const known = [
+    ...options.flags,
+    ...requestNames.map((name) => ({ name, isBoolean: true, isHidden: false })),
+  ];
   const flags: GivenFlag[] = [];
   let index = 0;
   while (index < argv.length) {
@@ -35,24 +52,44 @@ export function scanFlags(argv: readonly string[], shapes: readonly FlagShape[])
       continue;
     }
     if (argument === "--") {
-      return { kind: "scanned", flags, rest: withoutLeadingBlanks(argv.slice(index + 1)) };
+      return withRequests(flags, requestNames, withoutLeadingBlanks(argv.slice(index + 1)));
     }
     if (argument.length < 2 || !argument.startsWith("-")) break;
     index++;
     const match = /^--?([^-=][^=]*)(?:=([\s\S]*))?$/.exec(argument);
-    if (match === null) return { kind: "error", message: `bad flag syntax: ${argument}` };
+    if (match === null) return fault(`invalid flag syntax: ${argument}`);
     const [name, attached] = [match[1] as string, match[2]];
-    const shape = shapes.find((candidate) => candidate.name === name);
-    if (shape === undefined) return { kind: "error", message: unknownFlag(name, shapes) };
+    const flag = known.find((candidate) => candidate.name === name);
+    if (flag === undefined) {
+      const names = known.filter((one) => !one.isHidden).map((one) => one.name);
+      return fault(unknownFlag(name, names, options.command));
+    }
     if (attached !== undefined) flags.push({ name, value: attached });
-    else if (shape.isBoolean) flags.push({ name, value: "true" });
+    else if (flag.isBoolean) flags.push({ name, value: "true" });
     else if (index < argv.length) flags.push({ name, value: argv[index++] as string });
-    else return { kind: "error", message: `--${name} needs a value` };
+    else return fault(`--${name} needs a value`);
   }
-  return { kind: "scanned", flags, rest: argv.slice(index) };
+  return withRequests(flags, requestNames, argv.slice(index));
 }
 
-/** Only leading ones: later ones may be values of a subcommand's flags. */
+function withRequests(
+  given: readonly GivenFlag[],
+  requestNames: readonly string[],
+  rest: string[],
+): Scan {
+  const wanted = new Set<string>();
+  for (const { name, value } of given.filter((flag) => requestNames.includes(flag.name))) {
+    const reading = readBoolean(value);
+    if (!("value" in reading)) return fault(`--${name} is "${value}"; it must be true or false`);
+    if (reading.value) wanted.add(name);
+  }
+  if (wanted.has("help") || wanted.has("h")) return { kind: "help" };
+  if (wanted.has("version")) return { kind: "version" };
+  const flags = given.filter((flag) => !requestNames.includes(flag.name));
+  return { kind: "scanned", flags, rest };
+}
+
+/** Only leading ones: later ones may be values of the flags of a subcommand. */
 export function withoutLeadingBlanks(argv: readonly string[]): string[] {
   const first = argv.findIndex((argument) => !isBlank(argument));
   return first < 0 ? [] : argv.slice(first);
@@ -62,13 +99,18 @@ export function isBlank(argument: string): boolean {
   return argument.trim() === "";
 }
 
-function unknownFlag(name: string, shapes: readonly FlagShape[]): string {
+function fault(message: string): Scan {
+  return { kind: "error", message };
+}
+
+function unknownFlag(name: string, known: readonly string[], command: string): string {
   if (/\s-/.test(name)) {
-    return `several flags are in one argument: "--${name}"; ` +
-      "in a systemd unit write $OPTIONS, not ${OPTIONS}, and in a shell leave out the quotes";
+    return `several flags in one argument: "--${name}"; ` +
+      "write $OPTIONS instead of ${OPTIONS} in a systemd unit, and no quotes around it in a shell";
   }
-  const guess = nearestWord(name, shapes.map((shape) => shape.name), Infinity);
-  return `unknown flag --${name}; ${
-    guess === undefined ? "see flanneld --help" : `the nearest known flag is --${guess}`
-  }`;
+  const guess = nearestWord(name, known, Infinity);
+  const hint = guess === undefined
+    ? `see ${command} --help`
+    : `the nearest known flag is --${guess}`;
+  return `unknown flag --${name}; ${hint}`;
 }

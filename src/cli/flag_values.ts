@@ -1,8 +1,8 @@
-/** How the text of one flag or environment variable becomes a value, with Go's spellings. */
+/** Parses the text of a flag or environment variable, with Go's spellings. */
 
 import { type Family, familyOf, type IpAddress, parseIpAddress } from "../addr/ip.ts";
 
-/** A value, or why the text is not one: completes the sentence "… must be …". */
+/** The value, or what the text has to be, as the end of the sentence "it must be …". */
 export type FlagReading<T> =
   | { readonly value: T }
   | {
@@ -30,7 +30,7 @@ export function readInteger(
   return { value: Number(value) };
 }
 
-/** An address of this family; the empty text is none. */
+/** An address of this family; `undefined` for the empty text. */
 export function readAddress(text: string, family: Family): FlagReading<IpAddress | undefined> {
   if (text === "") return { value: undefined };
   const address = parseIpAddress(text);
@@ -40,6 +40,13 @@ export function readAddress(text: string, family: Family): FlagReading<IpAddress
   const isPrefix = bare !== text && parseIpAddress(bare) !== undefined;
   const hint = isPrefix ? `; leave out "${text.slice(bare.length)}"` : "";
   return { allowed: `an IPv${family} address${hint}` };
+}
+
+/** An IPv4 or IPv6 address; `undefined` for the empty text. */
+export function readAnyAddress(text: string): FlagReading<IpAddress | undefined> {
+  const reading = readAddress(text, text.includes(":") ? 6 : 4);
+  if ("value" in reading) return reading;
+  return { allowed: reading.allowed.replace(/^an IPv[46]/, "an IPv4 or IPv6") };
 }
 
 /**
@@ -56,19 +63,25 @@ function parseGoInteger(text: string): bigint | undefined {
   }
   const base = prefix === "0" ? "0o" : prefix;
   const plain = digits.replaceAll("_", "");
-  const allowedDigits = { "0x": /^[0-9a-f]+$/i, "0o": /^[0-7]+$/, "0b": /^[01]+$/, "": /^[0-9]+$/ };
-  if (!allowedDigits[base as keyof typeof allowedDigits].test(plain)) return undefined;
+  if (!DIGITS[base as keyof typeof DIGITS].test(plain)) return undefined;
   const magnitude = BigInt(base + plain);
   const value = sign === "-" ? -magnitude : magnitude;
   return value === BigInt.asIntN(64, value) ? value : undefined;
 }
+
+const DIGITS = {
+  "0x": /^[0-9a-f]+$/i,
+  "0o": /^[0-7]+$/,
+  "0b": /^[01]+$/,
+  "": /^[0-9]+$/,
+};
 
 /** Splits at commas; empty items are left out. */
 export function splitList(text: string): string[] {
   return text.split(",").map((item) => item.trim()).filter((item) => item !== "");
 }
 
-/** Splits at the commas that are not inside brackets, so that `eth[0-9]{1,2},ens` is two patterns. */
+/** Splits at commas outside of brackets: `eth[0-9]{1,2},ens` is two patterns. */
 export function splitPatterns(text: string): string[] {
   const items: string[] = [""];
   let depth = 0;

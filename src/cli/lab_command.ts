@@ -1,66 +1,37 @@
-/** `flanneld lab`: a cluster on this machine, tried and removed. See docs/lab.md. */
+/** `flanneld lab`: builds a cluster on this machine, tests it, and removes it. See docs/lab.md. */
 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Family } from "../addr/ip.ts";
-import { BACKENDS } from "../backend/backend_registry.ts";
-import { DEFAULT_BACKEND_TYPE } from "../config/network_config.ts";
-import { backendFaults } from "../lab/lab_backend.ts";
-import { LAB_KIND, type LabOptions, missingPrerequisites, removeLabs, runLab } from "../lab/lab.ts";
-import { type LabReport, reportJson, reportText } from "../lab/lab_report.ts";
-import { MAX_HOSTS } from "../lab/topology.ts";
+import { errorMessage } from "../base/operator_error.ts";
 import { printableLine } from "../base/quoting.ts";
-import { isBlank, scanFlags } from "./flag_syntax.ts";
-import { readBoolean } from "./flag_values.ts";
+import { LAB_KIND, missingPrerequisites, removeLabs, runLab } from "../lab/lab.ts";
+import { backendFaults } from "../lab/lab_backend.ts";
+import { type LabReport, reportJson, reportText } from "../lab/lab_report.ts";
+import { flagLines } from "./flag_help.ts";
+import { type LabCommand, parseLabCommand } from "./lab_arguments.ts";
+import { LAB_FLAGS } from "./lab_flags.ts";
 
-/** Where the command writes: results to `out`, progress and faults to `err`. */
+/** Where the command writes: results to `out`, progress and errors to `err`. */
 export interface LabOutput {
   out(text: string): Promise<void>;
   err(text: string): void;
 }
 
-const LAB_USAGE =
-  `Usage: flanneld lab [--hosts N] [--backend TYPE] [--ipv6|--ipv6-only] [--etcd] [--keep] [--json]
+const LAB_HELP = `Usage: flanneld lab [FLAG]...
        flanneld lab down [NAME]
 
 Builds hosts on this machine (network namespaces), runs this program in them, and pings every
 workload from every other at full MTU. Removes everything afterwards. Needs root.
 
-  --hosts N       how many hosts, 1 to ${MAX_HOSTS} (default 3)
-  --backend TYPE  the network's backend (default ${DEFAULT_BACKEND_TYPE})
-  --ipv6          IPv6 beside IPv4
-  --ipv6-only     IPv6 alone
-  --etcd          a real etcd instead of this program's datastore
-  --keep          leave the hosts up and print how to look inside
-  --json          print the result as one JSON document
-  down [NAME]     remove what killed or kept labs left; with NAME, that one lab
+down removes the labs that were killed or started with --keep; with NAME, only that lab.
+${flagLines(Object.values(LAB_FLAGS)).join("\n")}
 
-Exit code: 0 if every ping came back, 1 if not, 2 for a wrong argument, 130 after Ctrl-C.
+Exit status: 0 if every ping succeeded, 1 if not, 2 for an invalid argument, 130 after Ctrl-C.
 `;
 
-const SHAPES = [
-  { name: "hosts", isBoolean: false },
-  { name: "backend", isBoolean: false },
-  { name: "ipv6", isBoolean: true },
-  { name: "ipv6-only", isBoolean: true },
-  { name: "etcd", isBoolean: true },
-  { name: "keep", isBoolean: true },
-  { name: "json", isBoolean: true },
-  { name: "help", isBoolean: true },
-  { name: "h", isBoolean: true },
-  // For tests: run this program instead of ourselves.
-  { name: "daemon", isBoolean: false },
-] as const;
-
-export type LabCommand =
-  | { readonly kind: "help" }
-  | { readonly kind: "down"; readonly name?: string }
-  | { readonly kind: "run"; readonly options: LabOptions; readonly json: boolean }
-  | { readonly kind: "error"; readonly message: string };
-
 /**
- * Runs the subcommand with the arguments that follow `lab` and returns the exit code. `self` starts
- * this same program.
+ * Runs the subcommand with the arguments that follow `lab` and returns the exit status. `self`: the
+ * command that starts this program again.
  */
 export async function labCommand(
   args: readonly string[],
@@ -73,7 +44,7 @@ export async function labCommand(
     return 2;
   }
   if (command.kind === "help") {
-    await output.out(LAB_USAGE);
+    await output.out(LAB_HELP);
     return 0;
   }
   const needsEtcd = command.kind === "run" && command.options.datastore === undefined;
@@ -88,63 +59,6 @@ export async function labCommand(
   return command.kind === "down" ? await down(command.name, output) : await tryLab(command, output);
 }
 
-/** Reads the arguments after `lab`. Pure. */
-export function parseLabCommand(args: readonly string[], self: readonly string[]): LabCommand {
-  const fault = (message: string): LabCommand => ({ kind: "error", message });
-  const scan = scanFlags(args, SHAPES);
-  if (scan.kind === "error") return fault(scan.message);
-  const values = new Map(scan.flags.map(({ name, value }) => [name, value]));
-  const switches = new Map<string, boolean>();
-  for (const { name } of SHAPES.filter((shape) => shape.isBoolean)) {
-    const reading = readBoolean(values.get(name) ?? "false");
-    if (!("value" in reading)) {
-      return fault(`--${name} is "${values.get(name)}"; it must be true or false`);
-    }
-    switches.set(name, reading.value);
-  }
-  if (switches.get("help") || switches.get("h")) return { kind: "help" };
-  const [word, ...rest] = scan.rest;
-  if (word === "down" && scan.flags.length === 0) return parseDown(rest);
-  if (word !== undefined) return fault(`unexpected argument "${word}"; see flanneld lab --help`);
-  const hosts = Number(values.get("hosts") ?? "3");
-  if (!Number.isInteger(hosts) || hosts < 1 || hosts > MAX_HOSTS) {
-    return fault(`--hosts is "${values.get("hosts")}"; it must be a number from 1 to ${MAX_HOSTS}`);
-  }
-  const type = values.get("backend") ?? DEFAULT_BACKEND_TYPE;
-  const backend = BACKENDS.find(type);
-  if (backend === undefined) {
-    return fault(`--backend is "${type}"; it must be one of ${BACKENDS.types.join(", ")}`);
-  }
-  const families: Family[] = switches.get("ipv6-only") ? [6] : switches.get("ipv6") ? [4, 6] : [4];
-  if (families.includes(6) && !backend.families.includes(6)) {
-    return fault(`--backend ${backend.type} carries IPv4 only; leave out --ipv6 and --ipv6-only`);
-  }
-  const daemon = values.get("daemon");
-  return {
-    kind: "run",
-    json: switches.get("json") === true,
-    options: {
-      hosts,
-      backend,
-      families,
-      keep: switches.get("keep") === true,
-      daemon: daemon === undefined ? self : [daemon],
-      ...(switches.get("etcd") ? {} : { datastore: self }),
-    },
-  };
-}
-
-function parseDown(args: readonly string[]): LabCommand {
-  const [name, ...others] = args.filter((argument) => !isBlank(argument));
-  const unexpected = name?.startsWith("-") ? name : others[0];
-  if (unexpected === "--help" || unexpected === "-h") return { kind: "help" };
-  if (unexpected === undefined) return { kind: "down", ...(name === undefined ? {} : { name }) };
-  return {
-    kind: "error",
-    message: `unexpected argument "${unexpected}"; down takes the name of one lab, or nothing`,
-  };
-}
-
 async function down(name: string | undefined, output: LabOutput): Promise<number> {
   const removed = await removeLabs(name);
   for (const lab of removed) output.err(`removed ${lab}\n`);
@@ -152,7 +66,7 @@ async function down(name: string | undefined, output: LabOutput): Promise<number
   output.err(
     name === undefined
       ? "nothing to remove\n"
-      : `flanneld lab: there is no lab ${name}; their names start with ${LAB_KIND}-\n`,
+      : `flanneld lab: no lab ${name}; the names of labs start with ${LAB_KIND}-\n`,
   );
   return name === undefined ? 0 : 1;
 }
@@ -172,25 +86,25 @@ async function tryLab(
       abort.signal,
     );
     await output.out(command.json ? reportJson(report) : `\n${reportText(report)}`);
-    if (command.options.keep) output.err(lookInside(report));
+    if (command.options.keep) output.err(inspectionHelp(report));
     return report.ok ? 0 : 1;
   } catch (error) {
     if (abort.signal.aborted) return 130;
-    output.err(`flanneld lab: ${(error as Error).message}\n`);
+    output.err(`flanneld lab: ${errorMessage(error)}\n`);
     return 1;
   } finally {
     for (const signal of signals) process.off(signal, interrupt);
   }
 }
 
-function lookInside({ lab }: LabReport): string {
+function inspectionHelp({ lab }: LabReport): string {
   return `
-The lab is still up. To look inside:
+The lab is still running. To inspect it:
   ip -n ${lab}-h1 route                     routes of the first host
-  bridge -n ${lab}-h1 fdb show              its forwarding entries
-  ip netns exec ${lab}-h1 bash              a shell on it
-  ip netns exec ${lab}-w1 ping ADDRESS      from the workload behind it
-  less ${join(tmpdir(), lab)}/h1/flanneld.log          its daemon's log
+  bridge -n ${lab}-h1 fdb show              forwarding entries of that host
+  ip netns exec ${lab}-h1 bash              a shell on that host
+  ip netns exec ${lab}-w1 ping ADDRESS      a ping from the workload on that host
+  less ${join(tmpdir(), lab)}/h1/flanneld.log          the log of its daemon
 To remove it:
   flanneld lab down ${lab}
 `;

@@ -127,14 +127,14 @@ describe("serving", () => {
       [["--client-ca-file=a"], 2, "--client-ca-file needs --cert-file and --key-file"],
       [["--cert-file=/none", "--key-file=/none"], 1, "cannot read --cert-file: ENOENT"],
       [["--network=10.5.0.0"], 2, '--network is "10.5.0.0"; it must be a network'],
-      [["--network=10.5.0.0/16,10.6.0.0/16"], 2, "it may hold one network of each family"],
+      [["--network=10.5.0.0/16,10.6.0.0/16"], 2, "it may contain one network of each family"],
       [["--network=10.5.0.0/30"], 2, "too small to be cut into four subnets"],
       [["--backend=vxlan"], 2, "--backend is given without --network"],
       [["--network=10.5.0.0/16", "--backend=vxlna"], 2, '--backend is "vxlna"; it must be one of'],
       [
         ["--network=10.5.0.0/16,fd00:5::/48", "--backend=ipip"],
         2,
-        "--network has fd00:5::/48, and --backend ipip carries IPv4 only",
+        "--network has fd00:5::/48, but --backend ipip supports IPv4 only",
       ],
       [[configured({ Network: "10.5.0.0/16", Backend: { Type: "vxlans" } })], 1, "did you mean"],
       [
@@ -152,7 +152,7 @@ describe("serving", () => {
       [["--insecure=maybe"], 2, '--insecure is "maybe"; it must be true or false'],
       [["--netwrk=1"], 2, "unknown flag --netwrk; the nearest known flag is --network"],
       [["exprt"], 2, 'unexpected argument "exprt"; did you mean export?'],
-      [["migrate"], 2, "--to must be given"],
+      [["migrate"], 2, "--to is missing"],
       [["export", `--etcd-endpoints=http://127.0.0.1:${port}`], 1, "connection refused"],
       [["import"], 1, "this is no export of flanneld datastore"],
     ];
@@ -170,7 +170,7 @@ describe("serving", () => {
     }));
   }, 180_000);
 
-  test("--help says what there is", async () => {
+  test("--help names the flags and commands", async () => {
     const { exitCode, out } = await run(["--help"]);
     expect(exitCode).toBe(0);
     for (const word of ["--listen", "--data-dir", "--insecure", "export", "import", "migrate"]) {
@@ -200,10 +200,10 @@ test("an export leaves out what is damaged, names it, and can be imported", asyn
   const { exitCode, out, err } = await run(["export", from]);
   expect(exitCode).toBe(1);
   expect(err).toContain(
-    `the export lacks 2 keys that are damaged in ${server.url}: "/k1007", "/k1123"; everything else`,
+    `the export omits 2 keys that are damaged in ${server.url}: "/k1007", "/k1123"; it is complete`,
   );
   expect(out).not.toContain("/k1123");
-  expect((await run(["import", from], out)).err).toContain("248 were there already");
+  expect((await run(["import", from], out)).err).toContain("248 were already present");
   expect(server.logText()).toContain('key "/k1007" of revision 9 in ');
   await put(client, "/k1007", "again");
   expect(await valueOf(client, "/k1007")).toBe("again");
@@ -243,7 +243,7 @@ describe("moving", () => {
     expect(await importing()).toEqual({
       exitCode: 0,
       out: "",
-      err: "imported 2500 keys; 0 were there already\n",
+      err: "imported 2500 keys; 0 were already present\n",
     });
     await using copied = clientOf(copy.url);
     const read = async (one: EtcdClient) =>
@@ -259,7 +259,9 @@ describe("moving", () => {
     expect(refused.exitCode).toBe(1);
     expect(refused.err).toContain("holds other values or leases for /net/7; nothing was written");
     expect(await valueOf(copied, "/net/7")).toBe("changed");
-    expect((await importing("--overwrite")).err).toBe("imported 1 keys; 2499 were there already\n");
+    expect((await importing("--overwrite")).err).toBe(
+      "imported 1 keys; 2499 were already present\n",
+    );
     expect(await valueOf(copied, "/net/7")).toBe("7");
   }, 180_000);
 

@@ -2,8 +2,10 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { readFileSync } from "node:fs";
 import { type CommandLine, parseCommandLine } from "../../../src/cli/command_line.ts";
-import { environmentName, FLAGS } from "../../../src/cli/flag_table.ts";
-import { flagsPage, helpText } from "../../../src/cli/help.ts";
+import { DAEMON_FLAGS } from "../../../src/cli/daemon_flags.ts";
+import { environmentName } from "../../../src/cli/flag.ts";
+import { daemonHelp } from "../../../src/cli/daemon_help.ts";
+import { flagsPage } from "../../../src/cli/flags_page.ts";
 import { type DaemonOptions, describeOptions } from "../../../src/cli/daemon_options.ts";
 
 function run(argv: string[], env: Record<string, string> = {}): DaemonOptions {
@@ -110,8 +112,8 @@ describe("Go's flag syntax", () => {
 
   test("several flags in one argument are explained", () => {
     expect(fault(["--ip-masq --iface=eth0"])).toBe(
-      '2 several flags are in one argument: "--ip-masq --iface"; in a systemd unit write ' +
-        "$OPTIONS, not ${OPTIONS}, and in a shell leave out the quotes",
+      '2 several flags in one argument: "--ip-masq --iface"; write $OPTIONS instead of ${OPTIONS} in ' +
+        "a systemd unit, and no quotes around it in a shell",
     );
   });
 
@@ -160,9 +162,9 @@ describe("Go's flag syntax", () => {
     expect(fault(["--", "--ip-masq"])).toStartWith('2 unknown subcommand "--ip-masq"');
   });
 
-  test("what is no flag syntax is named", () => {
-    expect(fault(["---x"])).toBe("2 bad flag syntax: ---x");
-    expect(fault(["--=x"])).toBe("2 bad flag syntax: --=x");
+  test("names the argument with invalid flag syntax", () => {
+    expect(fault(["---x"])).toBe("2 invalid flag syntax: ---x");
+    expect(fault(["--=x"])).toBe("2 invalid flag syntax: --=x");
     expect(fault(["--etcd-prefix"])).toBe("2 --etcd-prefix needs a value");
   });
 
@@ -215,8 +217,7 @@ describe("environment", () => {
       FLANNELD_SERVICE_HOST: "10.0.0.1",
     }) as Extract<CommandLine, { kind: "run" }>;
     expect(result.warnings).toEqual([
-      "the environment variable FLANNELD_ETCD_ENDPOINT sets no flag; did you mean " +
-      "FLANNELD_ETCD_ENDPOINTS?",
+      "unknown environment variable FLANNELD_ETCD_ENDPOINT; did you mean FLANNELD_ETCD_ENDPOINTS?",
     ]);
   });
 
@@ -224,18 +225,18 @@ describe("environment", () => {
     const warnings = (args: string[], env = {}) =>
       (parseCommandLine(args, env) as Extract<CommandLine, { kind: "run" }>).warnings;
     expect(warnings(["--iface=", "--iface-regex", ""])).toEqual([
-      "--iface is empty and has no effect; leave it out, or name an interface",
-      "--iface-regex is empty and has no effect; leave it out, or name an interface",
+      "--iface is empty and has no effect; omit it or name an interface",
+      "--iface-regex is empty and has no effect; omit it or name an interface",
     ]);
     expect(warnings(["--iface=eth0"], { FLANNELD_IFACE_REGEX: "" })).toEqual([]);
   });
 
   test("every flag has an environment form that sets it", () => {
     expect(environmentName("log_backtrace_at")).toBe("FLANNELD_LOG_BACKTRACE_AT");
-    for (const [key, flag] of Object.entries(FLAGS)) {
+    for (const [key, flag] of Object.entries(DAEMON_FLAGS)) {
       const text = flag.isBoolean
-        ? String(!flag.initial)
-        : { number: "7", string: "json" }[typeof flag.initial as string] ?? "10.9.8.7";
+        ? String(!flag.default)
+        : { number: "7", string: "json" }[typeof flag.default as string] ?? "10.9.8.7";
       const chosen = flag.name === "public-ipv6"
         ? "fd00::7"
         : flag.name === "healthz-ip"
@@ -244,7 +245,7 @@ describe("environment", () => {
       const env = flag.name === "etcd-keyfile" || flag.name === "etcd-certfile"
         ? { FLANNELD_ETCD_KEYFILE: chosen, FLANNELD_ETCD_CERTFILE: chosen }
         : { [environmentName(flag.name)]: chosen };
-      expect(run([], env)[key as keyof DaemonOptions]).not.toEqual(flag.initial);
+      expect(run([], env)[key as keyof DaemonOptions]).not.toEqual(flag.default);
     }
   });
 });
@@ -278,7 +279,9 @@ describe("checks", () => {
     "vmodule",
   ];
 
-  test.each(Object.values(FLAGS).map(({ name }) => name).filter((name) => !anyText.includes(name)))(
+  test.each(
+    Object.values(DAEMON_FLAGS).map(({ name }) => name).filter((name) => !anyText.includes(name)),
+  )(
     "--%s says in one line what it may be, as a flag and as a variable",
     (name) => {
       const message = /^2 (\S+) is "\*\?"; it must be .+$/;
@@ -324,7 +327,7 @@ describe("checks", () => {
     ],
     [
       ["--etcd-keyfile=k"],
-      "--etcd-keyfile is given without --etcd-certfile; a client certificate needs both",
+      "--etcd-keyfile is given without --etcd-certfile; a certificate needs its key",
     ],
   ];
   for (const [argv, message] of refused) {
@@ -366,7 +369,7 @@ describe("subcommands and actions", () => {
     expect(fault(["eth0"])).toBe(
       '2 unknown subcommand "eth0"; the subcommands are lab, datastore, licenses, version, help',
     );
-    expect(fault(["-v=3", "lab"])).toBe("2 no flag may stand before the subcommand lab");
+    expect(fault(["-v=3", "lab"])).toBe("2 flags are not allowed before the subcommand lab");
   });
 });
 
@@ -383,8 +386,8 @@ describe("what is shown", () => {
   });
 
   test("--help names every flag within 100 columns", () => {
-    const lines = helpText().split("\n");
-    for (const flag of Object.values(FLAGS)) {
+    const lines = daemonHelp().split("\n");
+    for (const flag of Object.values(DAEMON_FLAGS)) {
       expect(lines.some((line) => line.trim().split(" ")[0]?.replace(/^--?/, "") === flag.name))
         .toBe(true);
     }
@@ -400,12 +403,12 @@ describe("what is shown", () => {
 test("no arguments and no environment make the parser throw", () => {
   const words = fc.oneof(
     fc.string(),
-    fc.constantFrom(...Object.values(FLAGS).map((flag) => `--${flag.name}`)),
-    fc.tuple(fc.constantFrom(...Object.values(FLAGS).map((flag) => flag.name)), fc.string())
+    fc.constantFrom(...Object.values(DAEMON_FLAGS).map((flag) => `--${flag.name}`)),
+    fc.tuple(fc.constantFrom(...Object.values(DAEMON_FLAGS).map((flag) => flag.name)), fc.string())
       .map(([name, value]) => `-${name}=${value}`),
   );
   const env = fc.dictionary(
-    fc.constantFrom(...Object.values(FLAGS).map((flag) => environmentName(flag.name))),
+    fc.constantFrom(...Object.values(DAEMON_FLAGS).map((flag) => environmentName(flag.name))),
     fc.string(),
   );
   fc.assert(fc.property(fc.array(words), env, (argv, variables) => {

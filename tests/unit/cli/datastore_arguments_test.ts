@@ -1,10 +1,10 @@
 import { describe, expect, test } from "bun:test";
-import { parseDatastoreCommand } from "../../../src/cli/datastore_flags.ts";
+import { parseDatastoreCommand } from "../../../src/cli/datastore_arguments.ts";
 
 /** What serving with these flags writes as configuration. */
 function initial(...args: string[]): unknown {
   const command = parseDatastoreCommand(args);
-  if (command.kind !== "serve") throw new Error(`a server is due: ${JSON.stringify(command)}`);
+  if (command.kind !== "serve") throw new Error(`expected a server: ${JSON.stringify(command)}`);
   return command.options.initial;
 }
 
@@ -25,7 +25,7 @@ describe("parseDatastoreCommand()", () => {
     });
   });
 
-  test("reads how often quiet watches hear how far they are, in seconds", () => {
+  test("reads the interval of progress notifications in seconds", () => {
     expect(parseDatastoreCommand(["--watch-progress-seconds=5"])).toMatchObject({
       options: { progressNotifyMs: 5_000 },
     });
@@ -40,10 +40,10 @@ describe("parseDatastoreCommand()", () => {
       .toEqual(parseDatastoreCommand(["--insecure"]));
     expect(parseDatastoreCommand(["", "export", ""])).toEqual(parseDatastoreCommand(["export"]));
     expect(parseDatastoreCommand(["migrate", "--to", "", "--overwrite"]))
-      .toMatchObject({ message: expect.stringContaining("--to must be given") });
+      .toMatchObject({ message: expect.stringContaining("--to is missing") });
   });
 
-  test("asks the environment for what is not given of a remote store", () => {
+  test("reads what is not given of a remote store from the environment", () => {
     const environment = {
       FLANNELD_ETCD_ENDPOINTS: "http://192.0.2.1:2379",
       FLANNELD_ETCD_USERNAME: "flannel",
@@ -59,7 +59,7 @@ describe("parseDatastoreCommand()", () => {
     // An empty variable counts as unset.
     expect(parseDatastoreCommand(["export"], { FLANNELD_ETCD_ENDPOINTS: "" }))
       .toEqual(parseDatastoreCommand(["export"]));
-    // Where to write is said on the command line or nowhere.
+    // The target is never read from the environment.
     expect(parseDatastoreCommand(["migrate"], environment)).toMatchObject({ kind: "error" });
   });
 
@@ -85,7 +85,7 @@ describe("parseDatastoreCommand()", () => {
     });
   });
 
-  test("writes no backend that no daemon could start with", () => {
+  test("refuses a backend that no daemon could start with", () => {
     const message = (backend: string, network = "10.5.0.0/16") => {
       const command = parseDatastoreCommand([`--network=${network}`, `--backend=${backend}`]);
       return command.kind === "error" ? command.message : command.kind;
@@ -99,13 +99,13 @@ describe("parseDatastoreCommand()", () => {
     expect(message("ipsec")).toStartWith("--backend ipsec needs a PSK");
     expect(message("udp")).toBe("serve");
     expect(message("udp", "10.5.0.0/16,fd00:5::/48")).toBe(
-      "--network has fd00:5::/48, and --backend udp carries IPv4 only; leave it at one IPv4 " +
-        "network, or use extension, host-gw, vxlan or wireguard",
+      "--network has fd00:5::/48, but --backend udp supports IPv4 only; use one IPv4 network, or " +
+        "use extension, host-gw, vxlan or wireguard",
     );
     expect(message("wireguard", "fd00:5::/48")).toBe("serve");
   });
 
-  test("tells the two sides of a migration apart by their flags", () => {
+  test("distinguishes the two stores of a migration by their flags", () => {
     const args = ["--etcd-endpoints=http://a:1", "--etcd-cafile=ca", "--to", "b:2,c:2"];
     const more = ["--to-certfile=cert", "--to-keyfile=key", "--to-username=u", "--overwrite"];
     expect(parseDatastoreCommand(["migrate", ...args, ...more])).toEqual({
@@ -132,7 +132,7 @@ describe("parseDatastoreCommand()", () => {
     });
   });
 
-  test("knows which flags belong to which action", () => {
+  test("accepts only the flags of the given command", () => {
     const message = (...args: string[]) => {
       const command = parseDatastoreCommand(args);
       return command.kind === "error" ? command.message : command.kind;
@@ -142,10 +142,10 @@ describe("parseDatastoreCommand()", () => {
     expect(message("--overwrite")).toContain("unknown flag --overwrite");
     expect(message("import", "there")).toBe('unexpected argument "there"');
     expect(message("migrate", "--to=a:1", "--to-certfile=c")).toBe(
-      "--to-certfile is given without --to-keyfile",
+      "--to-certfile is given without --to-keyfile; a certificate needs its key",
     );
     expect(message("--network=10.5.0.0/16", "--net-config-path=f")).toBe(
-      "--network and --net-config-path exclude each other",
+      "--network and --net-config-path exclude each other; omit one",
     );
     expect(message("export", "--help")).toBe("help");
   });

@@ -1,0 +1,215 @@
+/**
+ * What a flag is, and how one is declared.
+ *
+ * The daemon, `flanneld datastore` and `flanneld lab` each have a table of flags. The type of the
+ * parsed options, the checks, the environment variables, `--help` and docs/flags.md come from it.
+ */
+
+import type { Family, IpAddress } from "../addr/ip.ts";
+import { isLogFormat, LOG_FORMATS, type LogFormat } from "../log/format.ts";
+import {
+  type FlagReading,
+  readAddress,
+  readBoolean,
+  readInteger,
+  splitList,
+} from "./flag_values.ts";
+
+export interface Flag<T> {
+  /** Without dashes. */
+  readonly name: string;
+  /** The heading in `--help` and in the manual. */
+  readonly section: string;
+  /** One or two sentences for `--help` and the manual. */
+  readonly help: string;
+  /** The name of the value in `--help`; empty for a boolean. */
+  readonly metavar: string;
+  readonly default: T;
+  /** The default in `--help`; empty for none. */
+  readonly defaultText: string;
+  /** The environment variable that sets the flag; `undefined` for none. */
+  readonly environment: string | undefined;
+  readonly isBoolean: boolean;
+  /** Each further value is added; otherwise the last value counts. */
+  readonly isRepeatable: boolean;
+  /** The value is never shown. */
+  readonly isSecret: boolean;
+  /** For tests: not in `--help`. */
+  readonly isHidden: boolean;
+  /** Splits the text of the variable into values: one, unless the flag is repeatable. */
+  splitEnvironment(text: string): string[];
+  read(text: string): FlagReading<T>;
+}
+
+/** The keys are the names of the parsed options. */
+export type FlagTable = Readonly<Record<string, Flag<unknown>>>;
+
+export type OptionsOf<Table extends FlagTable> = {
+  readonly [Key in keyof Table]: Table[Key]["default"];
+};
+
+/** What every declaration of a flag has. */
+export interface FlagText {
+  readonly name: string;
+  readonly section: string;
+  readonly help: string;
+}
+
+interface ValueFlagText extends FlagText {
+  readonly metavar: string;
+}
+
+/** Why a value is invalid, as the end of "it must be …"; `undefined` for a valid value. */
+type Check = (value: string) => string | undefined;
+
+/** The variable that belongs to a flag of the daemon. */
+export function environmentName(flagName: string): string {
+  return `FLANNELD_${flagName.toUpperCase().replaceAll("-", "_")}`;
+}
+
+/** The table with an environment variable for each flag. */
+export function withEnvironment<Table extends FlagTable>(table: Table): Table {
+  const entries = Object.entries(table).map(([key, flag]) =>
+    [key, { ...flag, environment: environmentName(flag.name) }] as const
+  );
+  return Object.fromEntries(entries) as Table;
+}
+
+/** A flag whose value is read by a function of its own. */
+export function custom<T>(
+  { defaultText = "", ...flag }: ValueFlagText & {
+    readonly default: T;
+    readonly defaultText?: string;
+    readonly isHidden?: boolean;
+    read(text: string): FlagReading<T>;
+  },
+): Flag<T> {
+  return { ...PLAIN, ...flag, defaultText };
+}
+
+export function text(
+  { check, default: initial = "", ...flag }: ValueFlagText & {
+    readonly default?: string;
+    readonly isSecret?: boolean;
+    readonly isHidden?: boolean;
+    readonly check?: Check;
+  },
+): Flag<string> {
+  return {
+    ...PLAIN,
+    ...flag,
+    default: initial,
+    defaultText: initial,
+    read(value) {
+      const allowed = check?.(value);
+      return allowed === undefined ? { value } : { allowed };
+    },
+  };
+}
+
+export function boolean(
+  { default: initial = false, ...flag }: FlagText & { readonly default?: boolean },
+): Flag<boolean> {
+  return {
+    ...PLAIN,
+    ...flag,
+    metavar: "",
+    default: initial,
+    defaultText: String(initial),
+    isBoolean: true,
+    read: readBoolean,
+  };
+}
+
+export function integer(
+  { min, max, unit, ...flag }: ValueFlagText & {
+    readonly default: number;
+    readonly min: number;
+    readonly max: number;
+    readonly unit?: string;
+  },
+): Flag<number> {
+  const range = { min, max, ...(unit !== undefined && { unit }) };
+  return {
+    ...PLAIN,
+    ...flag,
+    defaultText: String(flag.default),
+    read: (value) => readInteger(value, range),
+  };
+}
+
+/** One value that is a list; a second value replaces the first. */
+export function list(
+  { check, ...flag }: ValueFlagText & {
+    readonly default: readonly string[];
+    readonly check?: Check;
+  },
+): Flag<readonly string[]> {
+  return {
+    ...PLAIN,
+    ...flag,
+    defaultText: flag.default.join(","),
+    read(value) {
+      const items = splitList(value);
+      for (const item of items) {
+        const allowed = check?.(item);
+        if (allowed !== undefined) return { allowed };
+      }
+      return items.length > 0 ? { value: items } : { allowed: "a list with at least one item" };
+    },
+  };
+}
+
+/** A flag that is given once for each item; an empty item is ignored. */
+export function repeated(
+  { check, split = splitList, ...flag }: ValueFlagText & {
+    readonly check?: Check;
+    readonly split?: (text: string) => string[];
+  },
+): Flag<readonly string[]> {
+  return {
+    ...PLAIN,
+    ...flag,
+    default: [],
+    isRepeatable: true,
+    splitEnvironment: split,
+    read(value) {
+      const allowed = check?.(value);
+      return allowed === undefined ? { value: value === "" ? [] : [value] } : { allowed };
+    },
+  };
+}
+
+export function address(
+  { family, ...flag }: ValueFlagText & { readonly family: Family },
+): Flag<IpAddress | undefined> {
+  return {
+    ...PLAIN,
+    ...flag,
+    default: undefined,
+    read: (value) => readAddress(value, family),
+  };
+}
+
+/** `--log-format`, of each program that logs. */
+export function logFormat(section: string): Flag<LogFormat> {
+  return custom<LogFormat>({
+    name: "log-format",
+    section,
+    metavar: "FORMAT",
+    help: "Format of the log: lines like those of klog (text), or one JSON object per line (json).",
+    default: "text",
+    defaultText: "text",
+    read: (value) => isLogFormat(value) ? { value } : { allowed: LOG_FORMATS.join(" or ") },
+  });
+}
+
+const PLAIN = {
+  defaultText: "",
+  environment: undefined,
+  isBoolean: false,
+  isRepeatable: false,
+  isSecret: false,
+  isHidden: false,
+  splitEnvironment: (value: string) => [value],
+};
