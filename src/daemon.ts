@@ -64,7 +64,7 @@ export async function runDaemon(context: DaemonContext): Promise<number> {
   context.log.info(`flanneld ${versionText()} starts: ${describeOptions(options)}`);
   requireNetworkPrivilege();
   checkSubnetFile(options.subnetFile);
-  const notifier = createNotifier({ log: context.log });
+  const notifier = createNotifier({ log: context.log, clock: systemClock });
   const progress = new Readiness(notifier);
   const log = progress.observe(context.log);
   // Aborted by `stop`, and by the first part that cannot go on.

@@ -48,7 +48,7 @@ export async function serveDatastore(
   };
   const warning = exposure(options);
   if (warning !== undefined) log.warn(warning);
-  const notifier = createNotifier({ log });
+  const notifier = createNotifier({ log, clock: systemClock });
   const onStop = () => {
     notifier.stopping();
     log.info(`${(stop.reason as Error).message}; the data stays in ${directory}`);

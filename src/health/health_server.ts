@@ -16,14 +16,14 @@ export interface HealthServer extends Disposable {
   readonly port: number;
 }
 
-/** The address cannot be listened on. */
+/** The server cannot listen on the address. */
 export class HealthServerError extends OperatorError {
   override readonly name = "HealthServerError";
 }
 
 /**
- * Serves until disposed. `/healthz` is 200 as long as the process answers; `/readyz` is 200, or 503
- * with the problems in its text. Throws `HealthServerError`.
+ * Serves until disposed. `/healthz` returns 200 as long as the process responds; `/readyz` returns
+ * 200, or 503 with the problems in its text. Throws `HealthServerError`.
  */
 export function startHealthServer(options: HealthServerOptions): HealthServer {
   const { ip, port, problems } = options;
@@ -33,15 +33,15 @@ export function startHealthServer(options: HealthServerOptions): HealthServer {
       port,
       development: false,
       reusePort: false,
-      // A dual-stack socket as Go's, which serves IPv4 too when it listens on `::`.
+      // A dual-stack socket, as in Go: on `::` it also serves IPv4.
       ipv6Only: false,
       idleTimeout: IDLE_SECONDS,
       // Routed by path: building the request's URL would fail without a valid Host header.
       routes: {
         "/healthz": () => text(200, "flanneld is running"),
-        "/readyz": () => readiness(problems()),
+        "/readyz": () => readyz(problems()),
       },
-      fetch: () => text(404, "not found; there are /healthz and /readyz"),
+      fetch: () => text(404, "not found; try /healthz or /readyz"),
       error: () => text(500, "internal error"),
     });
     return { port: server.port as number, [Symbol.dispose]: () => void server.stop(true) };
@@ -49,9 +49,9 @@ export function startHealthServer(options: HealthServerOptions): HealthServer {
     const where = familyOf(ip) === 6 ? `[${ip}]:${port}` : `${ip}:${port}`;
     const { code, message } = cause as { code?: string; message: string };
     const reason = code === "EADDRINUSE"
-      ? "another program listens there; choose another --healthz-port"
+      ? "another program listens there; set another --healthz-port"
       : code === "EADDRNOTAVAIL"
-      ? "this host does not have the address; choose another --healthz-ip"
+      ? "this host does not have the address; set another --healthz-ip"
       : message;
     throw new HealthServerError(`cannot serve /healthz on ${where}: ${reason}`, { cause });
   }
@@ -60,11 +60,10 @@ export function startHealthServer(options: HealthServerOptions): HealthServer {
 /** Connections without traffic are closed after this time. */
 const IDLE_SECONDS = 10;
 
-function readiness(reasons: readonly string[]): Response {
-  return reasons.length === 0 ? text(200, "flanneld is ready") : text(
-    503,
-    ["flanneld is not ready:", ...reasons.map((reason) => `- ${printableLine(reason)}`)].join("\n"),
-  );
+function readyz(problems: readonly string[]): Response {
+  if (problems.length === 0) return text(200, "flanneld is ready");
+  const lines = problems.map((problem) => `- ${printableLine(problem)}`);
+  return text(503, ["flanneld is not ready:", ...lines].join("\n"));
 }
 
 function text(status: number, body: string): Response {

@@ -1,64 +1,137 @@
-/**
- * What systemd is told about this service (sd_notify(3)). Without NOTIFY_SOCKET nothing is sent.
- */
+/** Notifications to systemd about this service (sd_notify(3)), if it has set NOTIFY_SOCKET. */
 
 import { sendUnixDatagram } from "../../ffi/unix_datagram.ts";
+import type { Clock } from "../base/clock.ts";
+import { errorMessage } from "../base/operator_error.ts";
 import type { Log } from "../log/log.ts";
 import { printableLine } from "../base/quoting.ts";
 
 export interface Notifier {
-  /** Whether anybody is told. */
+  /** Whether systemd wants notifications; otherwise nothing is sent. */
   readonly isActive: boolean;
-  /** READY=1 with a status line. Later calls change the status only. */
+  /** READY=1 with a status line. */
   ready(status: string): void;
   /** One line for `systemctl status`. */
   status(text: string): void;
   /** STOPPING=1. */
   stopping(): void;
   /**
-   * Where systemd wants signs of life: sends WATCHDOG=1 at half of WATCHDOG_USEC as long as
-   * `isAlive` says so, until disposed.
+   * If systemd has set a watchdog: sends WATCHDOG=1 at half of its period as long as `isAlive`
+   * returns true, until disposed.
    */
   watchdog(isAlive: () => boolean): Disposable;
 }
 
 export interface NotifierOptions {
   readonly log: Log;
+  readonly clock: Clock;
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly pid?: number;
+  /** Sends one datagram and returns the errno, 0 for success; by default by sendto(2). */
+  readonly send?: (socket: string, data: Uint8Array) => number;
 }
 
-/** Makes the notifier for the environment that systemd gave this process. */
+/** The notifier for the environment that systemd gave this process. */
 export function createNotifier(options: NotifierOptions): Notifier {
-  const { log, env = process.env, pid = process.pid } = options;
+  const { clock, env = process.env, pid = process.pid } = options;
   const socket = env["NOTIFY_SOCKET"] ?? "";
-  let hasFailed = false;
-  const send = (...assignments: string[]): void => {
-    if (socket === "") return;
-    const problem = trySend(socket, assignments.join("\n"));
-    // Said once: systemd does not come back for a service whose socket has gone.
-    if (problem !== undefined && !hasFailed) {
-      log.warn(`cannot notify systemd at NOTIFY_SOCKET=${socket}: ${problem}`);
-      hasFailed = true;
-    }
-  };
+  if (socket === "") return INACTIVE;
+  const outbox = new Outbox(socket, options);
   return {
-    isActive: socket !== "",
-    ready: (status) => send("READY=1", statusLine(status)),
-    status: (text) => send(statusLine(text)),
-    stopping: () => send("STOPPING=1", statusLine("stopping")),
+    isActive: true,
+    ready: (status) => outbox.send(`READY=1\n${statusLine(status)}`),
+    status: (text) => outbox.send(statusLine(text)),
+    stopping: () => outbox.send(`STOPPING=1\n${statusLine("stopping")}`),
     watchdog: (isAlive) => {
       const periodMs = watchdogPeriodMs(env, pid);
-      if (socket === "" || periodMs === undefined) return { [Symbol.dispose]: () => undefined };
-      const beat = (): void => {
-        if (isAlive()) send("WATCHDOG=1");
-      };
-      beat();
-      const timer = setInterval(beat, periodMs);
-      return { [Symbol.dispose]: () => clearInterval(timer) };
+      if (periodMs === undefined) return NOTHING;
+      return repeat(clock, periodMs, () => {
+        if (isAlive()) outbox.send("WATCHDOG=1");
+      });
     },
   };
 }
+
+const NOTHING: Disposable = { [Symbol.dispose]: () => undefined };
+
+const INACTIVE: Notifier = {
+  isActive: false,
+  ready: () => undefined,
+  status: () => undefined,
+  stopping: () => undefined,
+  watchdog: () => NOTHING,
+};
+
+/** Now, and after each period until disposed. */
+function repeat(clock: Clock, periodMs: number, action: () => void): Disposable {
+  let timer: Disposable;
+  const run = (): void => {
+    action();
+    timer = clock.setTimer(periodMs, run);
+  };
+  run();
+  return { [Symbol.dispose]: () => timer[Symbol.dispose]() };
+}
+
+/**
+ * Sends messages in order. systemd empties a full socket within moments, and READY=1 may not get
+ * lost in it: a message that does not fit is sent again, and those after it wait.
+ */
+class Outbox {
+  readonly #socket: string;
+  readonly #options: NotifierOptions;
+  readonly #waiting: string[] = [];
+  #attempts = 0;
+  #hasFailed = false;
+
+  constructor(socket: string, options: NotifierOptions) {
+    this.#socket = socket;
+    this.#options = options;
+  }
+
+  send(message: string): void {
+    this.#waiting.push(message);
+    if (this.#waiting.length === 1) this.#flush();
+  }
+
+  #flush(): void {
+    for (let message; (message = this.#waiting[0]) !== undefined;) {
+      const problem = this.#trySend(message);
+      if (problem === "full" && ++this.#attempts < MAX_ATTEMPTS) {
+        this.#options.clock.setTimer(RETRY_MS, () => this.#flush());
+        return;
+      }
+      this.#attempts = 0;
+      this.#waiting.shift();
+      if (problem !== undefined) this.#report(problem);
+    }
+  }
+
+  /** Why it was not sent, if it was not. */
+  #trySend(message: string): "full" | string | undefined {
+    const { send = sendUnixDatagram } = this.#options;
+    try {
+      const errno = send(this.#socket, new TextEncoder().encode(message));
+      return errno === 0 ? undefined : errno === EAGAIN ? "full" : `errno ${errno}`;
+    } catch (error) {
+      return errorMessage(error);
+    }
+  }
+
+  /** Once: systemd does not open the socket of a running service again. */
+  #report(problem: string): void {
+    if (this.#hasFailed) return;
+    this.#hasFailed = true;
+    const reason = problem === "full" ? "its queue stays full" : problem;
+    this.#options.log.warn(
+      `cannot notify systemd at NOTIFY_SOCKET=${this.#socket}: ${reason}`,
+    );
+  }
+}
+
+const EAGAIN = 11; // asm-generic/errno-base.h
+const RETRY_MS = 5;
+const MAX_ATTEMPTS = 20;
 
 /**
  * Half of WATCHDOG_USEC in milliseconds; `undefined` if no watchdog is set or it is meant for
@@ -74,25 +147,8 @@ export function watchdogPeriodMs(
   return periodMs <= MAX_TIMER_MS ? periodMs : undefined;
 }
 
-/** Longer timers fire at once; a watchdog of more than 49 days is none. */
+/** A longer timer would fire at once; a watchdog of more than 49 days counts as none. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
-
-const EAGAIN = 11; // asm-generic/errno-base.h
-
-function trySend(socket: string, message: string): string | undefined {
-  try {
-    const data = new TextEncoder().encode(message);
-    let errno = sendUnixDatagram(socket, data);
-    // A full queue is emptied within moments; READY=1 must not get lost in it.
-    for (let tries = 0; errno === EAGAIN && tries < 20; tries++) {
-      Bun.sleepSync(5);
-      errno = sendUnixDatagram(socket, data);
-    }
-    return errno === 0 ? undefined : `errno ${errno}`;
-  } catch (error) {
-    return (error as Error).message;
-  }
-}
 
 /** Characters of the status line, which `systemctl status` shows. */
 const MAX_STATUS = 1000;

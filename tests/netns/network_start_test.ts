@@ -10,6 +10,7 @@ import { parseCommandLine } from "../../src/cli/command_line.ts";
 import type { DaemonOptions } from "../../src/cli/daemon_options.ts";
 import { ExcludedAddresses } from "../../src/host/excluded_addresses.ts";
 import { Readiness } from "../../src/daemon/readiness.ts";
+import { systemClock } from "../../src/base/clock.ts";
 import { createNotifier } from "../../src/health/sd_notify.ts";
 import { Network, NetworkError } from "../../src/daemon/network.ts";
 import { NetlinkKernel } from "../../src/kernel/netlink_kernel.ts";
@@ -69,7 +70,7 @@ async function startAfter(change: string): Promise<{ said: string[]; error?: unk
     own: ownLease({ ...lease(1, "vxlan", [4, 6]), attributes: backend.attributes }),
     kernel,
     store: {} as LeaseStore, // Nothing is asked of it before the node has started.
-    progress: new Readiness(createNotifier({ log, env: {} })),
+    progress: new Readiness(createNotifier({ log, clock: systemClock, env: {} })),
     formerNetworks: [],
     log,
   }, new AbortController().signal);

@@ -40,7 +40,7 @@ test("an address that the host does not have is one clear line", () => {
     startHealthServer({ ip: "192.0.2.77" as IpAddress, port: 8471, problems: () => [] });
   expect(start).toThrow(
     "cannot serve /healthz on 192.0.2.77:8471: this host does not have the address; " +
-      "choose another --healthz-ip",
+      "set another --healthz-ip",
   );
 });
 
@@ -55,7 +55,7 @@ test("a port in use is one clear line", () => {
   expect(second).toThrow(HealthServerError);
   expect(second).toThrow(
     `cannot serve /healthz on 127.0.0.1:${first.port}: another program listens there; ` +
-      "choose another --healthz-port",
+      "set another --healthz-port",
   );
 });
 
@@ -71,33 +71,33 @@ test("a disposed server gives its port back", () => {
   startHealthServer({ ...options, port: first.port })[Symbol.dispose]();
 });
 
-describe("a request is answered by its path, or refused, whatever else it says", () => {
+describe("a request gets the response of its path, or an error, whatever else is in it", () => {
   const plain = (host: string, path = "/healthz") =>
     `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`;
   const withHeader = (header: string, method = "GET") =>
     `${method} /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n${header}\r\n\r\n`;
   const CASES: readonly (readonly [string, string, RegExp])[] = [
     ["a host with a space", plain("a b"), /^HTTP\/1.1 200/],
-    ["a host that is no address", plain("[::"), /^HTTP\/1.1 200/],
-    ["a port that is none", plain("a:99999999"), /^HTTP\/1.1 200/],
+    ["a host that is not an address", plain("[::"), /^HTTP\/1.1 200/],
+    ["a port that is too high", plain("a:99999999"), /^HTTP\/1.1 200/],
     ["an empty host", plain(""), /^HTTP\/1.1 200/],
-    ["a host of other bytes", plain("\xff\xfe%zz"), /^HTTP\/1.1 200/],
+    ["a host that is not ASCII", plain("\xff\xfe%zz"), /^HTTP\/1.1 200/],
     ["a host with a path", plain("a/healthz?", "/other"), /^HTTP\/1.1 404/],
-    ["no host, as HTTP/1.0 has it", "GET /healthz HTTP/1.0\r\n\r\n", /^HTTP\/1.1 200/],
+    ["no host, in HTTP/1.0", "GET /healthz HTTP/1.0\r\n\r\n", /^HTTP\/1.1 200/],
     ["no host, in HTTP/1.1", "GET /healthz HTTP/1.1\r\n\r\n", /^HTTP\/1.1 400/],
     ["a path that cannot be decoded", plain("a", "/%zz"), /^HTTP\/1.1 404/],
     ["a path of two slashes", plain("a", "//[/healthz"), /^HTTP\/1.1 404/],
     ["a path without a slash", plain("a", "healthz"), /^HTTP\/1.1 4/],
     ["a very long path", plain("a", `/${"a".repeat(100_000)}`), /^HTTP\/1.1 4/],
     ["a very long header", withHeader(`X: ${"a".repeat(100_000)}`), /^HTTP\/1.1 431/],
-    ["a header that is none", withHeader("abc"), /^HTTP\/1.1 400/],
+    ["a header without a colon", withHeader("abc"), /^HTTP\/1.1 400/],
     ["a body of 93 GiB", withHeader("Content-Length: 99999999999", "POST"), /^HTTP\/1.1 4/],
     [
-      "a body of another form than it says",
+      "a body that is not chunked as its header says",
       withHeader("Transfer-Encoding: chunked", "PUT"),
       /^HTTP\/1.1/,
     ],
-    ["a method that there is not", "FOO /healthz HTTP/1.1\r\nHost: a\r\n\r\n", /^$|^HTTP\/1.1 4/],
+    ["an unknown method", "FOO /healthz HTTP/1.1\r\nHost: a\r\n\r\n", /^$|^HTTP\/1.1 4/],
     ["HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", /^HTTP\/1.1 400/],
     ["TLS", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", /^HTTP\/1.1 400/],
     ["half a request", "GET /heal", /^$/],
@@ -109,26 +109,26 @@ describe("a request is answered by its path, or refused, whatever else it says",
       port: 0,
       problems: () => [],
     });
-    const answer = await exchange(server.port, request);
-    expect(answer).toMatch(expected);
-    expect(answer).not.toContain("HTTP/1.1 500");
+    const response = await exchange(server.port, request);
+    expect(response).toMatch(expected);
+    expect(response).not.toContain("HTTP/1.1 500");
   });
 });
 
-/** What comes back until the server closes the connection; each character of `request` is a byte. */
+/** The response until the server closes the connection; each character of `request` is a byte. */
 async function exchange(port: number, request: string): Promise<string> {
   const closed = Promise.withResolvers<void>();
-  let answer = "";
+  let response = "";
   await Bun.connect({
     hostname: "127.0.0.1",
     port,
     socket: {
       open: (socket) => void socket.write(Buffer.from(request, "latin1")),
-      data: (_socket, bytes) => void (answer += bytes.toString("latin1")),
+      data: (_socket, bytes) => void (response += bytes.toString("latin1")),
       close: () => closed.resolve(),
       error: () => closed.resolve(),
     },
   });
   await closed.promise;
-  return answer;
+  return response;
 }

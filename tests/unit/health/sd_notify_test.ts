@@ -1,10 +1,13 @@
+import { collectingLog } from "../../support/collecting_log.ts";
+import { FakeClock } from "../../support/fake_clock.ts";
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
+import { systemClock } from "../../../src/base/clock.ts";
 import { createLogger } from "../../../src/log/logger.ts";
 import { createNotifier, type Notifier, watchdogPeriodMs } from "../../../src/health/sd_notify.ts";
 
-/** systemd's end: a datagram socket whose messages are printed as JSON lines. */
+/** systemd's part: a datagram socket whose messages are printed as JSON lines. */
 const RECEIVER = `
 import json, socket, sys
 path = sys.argv[1]
@@ -55,7 +58,7 @@ function notifier(env: Record<string, string>): { systemd: Notifier; lines: stri
     verbosity: 0,
     write: (line) => lines.push(line),
   });
-  return { systemd: createNotifier({ log, env, pid: 77 }), lines };
+  return { systemd: createNotifier({ log, clock: systemClock, env, pid: 77 }), lines };
 }
 
 for (const kind of ["path", "abstract"]) {
@@ -86,20 +89,20 @@ describe("watchdog", () => {
     const begun = performance.now();
     for (let i = 0; i < 4; i++) expect(await receiver.next()).toBe("WATCHDOG=1");
     expect(performance.now() - begun).toBeGreaterThan(120);
-    // What it has said before this word may still be on its way.
-    const heard = async (word: string) => {
+    // Earlier beats may still be on their way.
+    const received = async (word: string) => {
       systemd.status(word);
       while (await receiver.next() !== `STATUS=${word}`);
     };
     isAlive = false;
-    await heard("ill");
+    await received("ill");
     await Bun.sleep(120);
     systemd.status("hung");
     expect(await receiver.next()).toBe("STATUS=hung");
     isAlive = true;
     expect(await receiver.next()).toBe("WATCHDOG=1");
     watchdog[Symbol.dispose]();
-    await heard("leaving");
+    await received("leaving");
     await Bun.sleep(120);
     systemd.status("done");
     expect(await receiver.next()).toBe("STATUS=done");
@@ -124,12 +127,61 @@ test("without NOTIFY_SOCKET nothing happens", () => {
   expect(lines).toEqual([]);
 });
 
-test("a socket that cannot be reached is warned of once", () => {
-  for (const socket of [`${directory}/nobody`, `${directory}/${"x".repeat(200)}`]) {
+test("a socket that cannot be reached causes one warning", () => {
+  for (const socket of [`${directory}/missing`, `${directory}/${"x".repeat(200)}`]) {
     const { systemd, lines } = notifier({ NOTIFY_SOCKET: socket });
     systemd.ready("x");
     systemd.status("y");
     expect(lines).toHaveLength(1);
     expect(lines[0]).toContain(`cannot notify systemd at NOTIFY_SOCKET=${socket}: `);
   }
+});
+
+describe("while the socket is full", () => {
+  const EAGAIN = 11;
+
+  /** A socket that takes no message until `room` is true. */
+  function fullSocket() {
+    const clock = new FakeClock();
+    const { log, records } = collectingLog();
+    const socket = { room: false, sent: [] as string[] };
+    const send = (_path: string, data: Uint8Array): number => {
+      if (!socket.room) return EAGAIN;
+      socket.sent.push(new TextDecoder().decode(data));
+      return 0;
+    };
+    const env = { NOTIFY_SOCKET: "/run/notify" };
+    const systemd = createNotifier({ log, clock, env, pid: 77, send });
+    return { clock, socket, systemd, warnings: () => records.map(({ msg }) => msg) };
+  }
+
+  test("messages wait, and are sent in order when there is room", async () => {
+    const { clock, socket, systemd, warnings } = fullSocket();
+    systemd.status("starting");
+    systemd.ready("3 peers");
+    systemd.stopping();
+    await clock.advance(90);
+    expect(socket.sent).toEqual([]);
+    socket.room = true;
+    await clock.advance(5);
+    expect(socket.sent).toEqual([
+      "STATUS=starting",
+      "READY=1\nSTATUS=3 peers",
+      "STOPPING=1\nSTATUS=stopping",
+    ]);
+    expect(warnings()).toEqual([]);
+  });
+
+  test("a message is given up after 0.1 s, with one warning for all of them", async () => {
+    const { clock, socket, systemd, warnings } = fullSocket();
+    systemd.status("starting");
+    systemd.status("waiting for etcd");
+    await clock.advance(1000);
+    expect(warnings()).toEqual([
+      "cannot notify systemd at NOTIFY_SOCKET=/run/notify: its queue stays full",
+    ]);
+    socket.room = true;
+    systemd.ready("3 peers");
+    expect(socket.sent).toEqual(["READY=1\nSTATUS=3 peers"]);
+  });
 });
