@@ -1,5 +1,6 @@
 /** Reads the options of a table from the flags given and from the environment. */
 
+import { certificatePairProblem } from "../base/certificate_pair.ts";
 import type { Flag, FlagTable, OptionsOf } from "./flag.ts";
 import type { GivenFlag } from "./flag_syntax.ts";
 
@@ -74,10 +75,9 @@ function givenTexts(
 
 /** Throws `ArgumentError` for a certificate without its key, or a key alone. */
 export function checkCertificatePair(
-  { certFile, keyFile }: { readonly certFile: string; readonly keyFile: string },
+  files: { readonly certFile: string; readonly keyFile: string },
   flags: { readonly cert: string; readonly key: string },
 ): void {
-  if ((certFile === "") === (keyFile === "")) return;
-  const [given, missing] = certFile === "" ? [flags.key, flags.cert] : [flags.cert, flags.key];
-  throw new ArgumentError(`${given} is given without ${missing}; a certificate needs its key`);
+  const problem = certificatePairProblem(files, flags);
+  if (problem !== undefined) throw new ArgumentError(problem);
 }

@@ -24,6 +24,7 @@ import type {
   Transaction,
   TransactionResult,
 } from "./etcd.ts";
+import { certificatePairProblem } from "../../base/certificate_pair.ts";
 import { ConfigError } from "../../config/config_error.ts";
 import type { Log } from "../../log/log.ts";
 import {
@@ -232,12 +233,9 @@ const closedFailure = { kind: "unsent", reason: "closed", cause: undefined } as 
 
 function checkedTls(tls: NonNullable<EtcdClientOptions["tls"]>): typeof tls {
   const { certFile = "", keyFile = "" } = tls;
-  if ((certFile === "") !== (keyFile === "")) {
-    const [given, missing] = certFile === ""
-      ? ["--etcd-keyfile", "--etcd-certfile"]
-      : ["--etcd-certfile", "--etcd-keyfile"];
-    throw new ConfigError(`${given} is given without ${missing}: a client certificate needs both`);
-  }
+  const flags = { cert: "--etcd-certfile", key: "--etcd-keyfile" };
+  const problem = certificatePairProblem({ certFile, keyFile }, flags);
+  if (problem !== undefined) throw new ConfigError(problem);
   return tls;
 }
 
