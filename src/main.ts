@@ -10,6 +10,7 @@ import { RepeatedFailure } from "./log/repeated_failure.ts";
 import { createLogger } from "./log/logger.ts";
 import { limitProblem, memoryWarning } from "./process/resource_limits.ts";
 import { OperatorError } from "./base/operator_error.ts";
+import { systemClock } from "./base/clock.ts";
 import { printableLine } from "./base/quoting.ts";
 
 /** A stop that takes longer is cut off; the data plane stays in place either way. */
@@ -109,7 +110,11 @@ async function run(options: DaemonOptions, warnings: readonly string[]): Promise
       process.exit(0);
     }, STOP_MS).unref();
   };
-  const stray = new RepeatedFailure({ log, what: "reading what an HTTP/2 server sent unasked" });
+  const stray = new RepeatedFailure({
+    log,
+    clock: systemClock,
+    what: "reading what an HTTP/2 server sent unasked",
+  });
   process.on("uncaughtException", (error) => {
     if (isStrayHttp2Error(error)) return stray.failed(error);
     log.fatal({ err: error }, FAULT);

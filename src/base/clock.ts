@@ -1,13 +1,16 @@
-/** Time and chance as dependencies: the system's, or those that a test moves by hand. */
+/**
+ * Time and randomness as a dependency: the system's, or those that a test controls. Everything that
+ * waits, retries or measures needs it.
+ */
 
 export interface Clock {
-  /** Milliseconds since some fixed moment; never goes back. */
+  /** Monotonic milliseconds since an arbitrary moment. */
   nowMs(): number;
   /** Calls back once after the delay, unless disposed before. */
   setTimer(delayMs: number, callback: () => void): Disposable;
-  /** Lets everything else that is due run first. */
+  /** Lets pending events and callbacks run first. */
   yield(): Promise<void>;
-  /** Evenly spread in [0, 1). */
+  /** Uniformly distributed in [0, 1). */
   random(): number;
 }
 
@@ -21,21 +24,29 @@ export const systemClock: Clock = {
   random: () => Math.random(),
 };
 
-/** Resolves after that time, or at once when the signal aborts. */
-export async function sleep(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
+/**
+ * Milliseconds since 1970 (UTC) with microseconds as the fraction, for timestamps of log lines. Nothing
+ * may depend on it: it is not injected, and the system's clock may be wrong.
+ */
+export function unixTimeMs(): number {
+  return performance.timeOrigin + performance.now();
+}
+
+/** Resolves after the delay, or as soon as the signal aborts. */
+export async function sleep(clock: Clock, delayMs: number, signal: AbortSignal): Promise<void> {
   if (signal.aborted) return;
   const { promise, resolve } = Promise.withResolvers<void>();
   const done = () => resolve();
-  using _timer = clock.setTimer(ms, done);
+  using _timer = clock.setTimer(delayMs, done);
   signal.addEventListener("abort", done);
   await promise;
   signal.removeEventListener("abort", done);
 }
 
 /**
- * How long to wait before the next attempt, `failures` counted from 1: doubling from `firstMs` to
- * `maxMs`, each time less a random part of its upper half, so that many nodes that lost one server
- * do not come back in step.
+ * The delay before the next attempt after `failures` failures, 1 or more. It doubles from `firstMs` to
+ * `maxMs`, with jitter: up to half of it is taken off at random, so nodes that lost the same server do
+ * not reconnect at the same moment.
  */
 export function backoffMs(
   failures: number,

@@ -310,6 +310,7 @@ export class Network implements AsyncDisposable {
       mode: config.enableNftables ? "nftables" : "iptables",
       formerNetworks,
       resyncMs: options.iptablesResyncSeconds * 1000,
+      clock: systemClock,
       log: log.child({ component: "traffic" }),
     });
     this.#traffic = this.#cleanup.use(traffic);

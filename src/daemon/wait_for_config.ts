@@ -23,7 +23,11 @@ export async function waitForConfig(
   { store, source, progress, log }: WaitForConfigOptions,
   stop: AbortSignal,
 ): Promise<NetworkConfig> {
-  const reading = new RepeatedFailure({ log, what: "reading the network configuration" });
+  const reading = new RepeatedFailure({
+    log,
+    clock: systemClock,
+    what: "reading the network configuration",
+  });
   let refused: string | undefined;
   let isAbsenceLogged = false;
   for (;; await sleep(systemClock, RETRY_MS, stop)) {

@@ -9,6 +9,7 @@
 import type { PerFamily } from "../addr/family.ts";
 import { FAMILIES, type Family } from "../addr/ip.ts";
 import type { Prefix } from "../addr/prefix.ts";
+import type { Clock } from "../base/clock.ts";
 import type { Log } from "../log/log.ts";
 import { RepeatedFailure } from "../log/repeated_failure.ts";
 import { type NftWatchListener, watchNftables } from "./nftables/nft_watch.ts";
@@ -51,6 +52,7 @@ export interface FirewallManagerOptions {
   readonly receiveBufferBytes?: number;
   /** Checks other firewalls for chains that drop our packets, once our rules are in place. */
   readonly others?: OtherFirewalls;
+  readonly clock: Clock;
   readonly log: Log;
   /** Called when `status()` has changed. */
   onStatus?(status: FirewallStatus): void;
@@ -95,6 +97,7 @@ class Manager implements FirewallManager {
     const failure = (family: Family) =>
       new RepeatedFailure({
         log: options.log,
+        clock: options.clock,
         what: `setting up IPv${family} rules in ${options.target.name}`,
         level: "error",
       });

@@ -53,7 +53,7 @@ export class ExternalInterfaceFollower implements AsyncDisposable {
     this.#options = options;
     this.#external = external;
     const what = "following the external interface";
-    this.#failure = new RepeatedFailure({ log, what, nowMs: () => clock.nowMs() });
+    this.#failure = new RepeatedFailure({ log, what, clock });
     this.#subscription = kernel.watch((event) => {
       if (mayConcern(event, this.#external)) this.checkSoon();
     });

@@ -1,11 +1,11 @@
 /**
- * The last line of defence against text from outside: no log line exceeds some kilobytes, whatever a
- * message quotes. Messages already shorten what they quote to what is useful (`quoted`).
+ * The last safeguard against text from outside: no log line exceeds a few kilobytes, whatever a message
+ * quotes. Messages already shorten the values that they quote (`quoted`).
  */
 
 import { escaped, truncated } from "../base/quoting.ts";
 
-/** One line of pino's JSON; if it is long, each text in it is cut. */
+/** One line of pino's JSON; in a long line, each string is truncated. */
 export function boundedLine(json: string): string {
   if (json.length <= MAX_LINE) return json;
   const fields = Object.entries(JSON.parse(json) as Record<string, unknown>);
@@ -17,21 +17,24 @@ export function boundedLine(json: string): string {
 }
 
 /**
- * The same line with characters that JSON allows but a terminal would interpret as escapes. They occur
- * only inside strings, so that the result is equivalent JSON.
+ * The same line with characters escaped that JSON allows but a terminal would interpret. They occur
+ * only inside strings, so the result is equivalent JSON.
  */
 export function escapedLine(json: string): string {
   return `${escaped(json.trimEnd())}\n`;
 }
 
-/** Shorter lines are left as they are. A stack with its causes may reach this length. */
+/** Shorter lines are not changed. A stack with its causes may reach this length. */
 const MAX_LINE = 4096;
 const MAX_MESSAGE = 2048;
 const MAX_VALUE = 1024;
 const MAX_STACK = 4096;
 const MAX_FIELDS = 50;
 
-/** A string is cut. In an object, such as an error, each string is cut; if still long, its JSON is. */
+/**
+ * A string is truncated. In an object, such as an error, each string is truncated; if the object is
+ * still long, its JSON is.
+ */
 function boundedValue(value: unknown): unknown {
   if (typeof value === "string") return truncated(value, MAX_VALUE);
   if (typeof value !== "object" || value === null) return value;

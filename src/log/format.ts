@@ -1,4 +1,4 @@
-/** The two forms a log line can take. */
+/** The two formats of log lines. */
 
 export const LOG_FORMATS = ["text", "json"] as const;
 

@@ -1,38 +1,39 @@
 /**
- * The program's log: pino, written to standard error in klog's text form or as JSON.
+ * The program's log: pino, written to standard error in klog's text format or as JSON.
  *
- * Lines are written synchronously, so that the last one before an exit is not lost. There is no pino
- * transport: transports are worker threads that load files, and a compiled program has none.
+ * Lines are written synchronously, so the last one before an exit is not lost. pino's transports are
+ * not used: they are worker threads that load files, which a compiled program does not have.
  */
 
 import { type Logger, pino } from "pino";
+import { unixTimeMs } from "../base/clock.ts";
 import { boundedLine, escapedLine } from "./bounded_line.ts";
 import type { LogFormat } from "./format.ts";
 import type { Log } from "./log.ts";
-import { lostText, standardErrorOutput } from "./log_output.ts";
+import { droppedText, standardErrorOutput } from "./log_output.ts";
 import { textLine } from "./text_line.ts";
 
 export interface LoggerOptions {
   readonly format: LogFormat;
-  /** klog's `-v`: 0 information, 1 to 3 also `debug`, 4 and more also `trace`. */
+  /** klog's `-v`: 0 is `info`, 1 to 3 add `debug`, 4 and more add `trace`. */
   readonly verbosity: number;
-  /** Takes each line with its newline; by default it goes to standard error. */
+  /** Receives each line with its newline; by default, lines go to standard error. */
   readonly write?: (line: string) => void;
 }
 
 /**
- * Makes the logger; `log.child({ component: "vxlan" })` names the part that speaks. An error is given
- * as `err`. Fields named like secrets are redacted.
+ * Creates the logger; `log.child({ component: "vxlan" })` names the component that logs. Pass an error
+ * as `err`. Fields with the names of secrets are redacted.
  */
 export function createLogger(options: LoggerOptions): Log {
   const isText = options.format === "text";
-  const sink = options.write ?? standardErrorOutput(
+  const output = options.write ?? standardErrorOutput(
     isText ? {} : {
-      lostLine: (count) => JSON.stringify({ level: "warn", msg: lostText(count) }) + "\n",
+      droppedLine: (count) => JSON.stringify({ level: "warn", msg: droppedText(count) }) + "\n",
     },
   );
   const format = isText ? textLine : escapedLine;
-  const write = (line: string) => sink(format(boundedLine(line)));
+  const write = (line: string) => output(format(boundedLine(line)));
   return pino({
     level: levelOf(options.verbosity),
     base: { pid: process.pid },
@@ -64,7 +65,7 @@ const SECRETS = [
   "authorization",
 ];
 
-/** Milliseconds since the epoch with microseconds as fraction, as klog's header has them. */
+/** The `time` member of pino's line, with microseconds, which klog's header shows. */
 function exactTime(): string {
-  return `,"time":${(performance.timeOrigin + performance.now()).toFixed(3)}`;
+  return `,"time":${unixTimeMs().toFixed(3)}`;
 }

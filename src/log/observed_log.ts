@@ -1,12 +1,12 @@
-/** A log whose messages are also passed to a function. */
+/** A log that passes each message to a function as well. The daemon shows the last one as its state. */
 
 import type { Log } from "./log.ts";
 
-/** `log`, with each message of level `info` or above also passed to `onLine`, including its children's. */
+/** Messages of level `info` or above also go to `onLine`, those of child loggers included. */
 export function observedLog(log: Log, onLine: (message: string) => void): Log {
   const observed = (level: "fatal" | "error" | "warn" | "info") => (...args: unknown[]): void => {
     (log[level] as (...args: unknown[]) => void)(...args);
-    // The fields come first, where there are any.
+    // If there are fields, they are the first argument.
     const message = args.find((arg) => typeof arg === "string");
     if (message !== undefined) onLine(message);
   };

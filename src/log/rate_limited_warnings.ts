@@ -1,4 +1,10 @@
-/** Rate limit for warnings that thousands of similar things, such as leases, may cause at once. */
+/**
+ * Rate limit for warnings that thousands of similar objects, such as leases, may cause at once.
+ *
+ * It groups warnings by their text and uses a timer, so the latest warning of a group is always logged.
+ * `RepeatedFailure` is for one operation that fails until it works again, `RecurringEvent` for one event
+ * that has no end.
+ */
 
 import { printableName } from "../base/quoting.ts";
 import type { Clock } from "../base/clock.ts";
@@ -11,17 +17,17 @@ export interface RateLimitedWarningsOptions {
 
 /** A warning such as `ignoring lease 10.5.7.0-24: its subnet …`. */
 export interface Warning {
-  /** The same for each thing of the kind, such as `ignoring lease`. */
+  /** The same for all objects of a kind, such as `ignoring lease`. */
   readonly what: string;
-  /** Which one it is. */
+  /** The object's name. */
   readonly name: string;
-  /** Why. Values from outside are quoted in it by `quoted`. */
+  /** Values from outside are quoted in it by `quoted`. */
   readonly reason: string;
-  /** Present if it is a bug of this program. */
+  /** Present if this is a bug of this program: the line is an error with the stack. */
   readonly fault?: Error;
 }
 
-/** A warning as it is logged, with the part that is common to its kind. */
+/** A warning as it is logged, with the text that all of its kind have in common. */
 interface Line {
   readonly kind: string;
   readonly text: string;
@@ -31,7 +37,7 @@ interface Line {
 /**
  * Warnings of one kind differ only in names, numbers and addresses. The first five are logged at once;
  * then the latest one after a second, and at growing intervals of up to a minute, with the number of
- * those that were left out. After a minute without warnings of a kind it starts from the beginning.
+ * warnings that were left out. After a minute without warnings of a kind, it starts over.
  */
 export class RateLimitedWarnings implements Disposable {
   readonly #options: RateLimitedWarningsOptions;
@@ -52,22 +58,7 @@ export class RateLimitedWarnings implements Disposable {
     this.#add({ kind: withoutValues(text), text });
   }
 
-  #add(line: Line): void {
-    const kind = this.#kindOf(line);
-    const nowMs = this.#options.clock.nowMs();
-    if (kind.timer === undefined && nowMs - kind.lastMs >= QUIET_MS) kind.logged = 0;
-    kind.lastMs = nowMs;
-    if (kind.logged < AT_ONCE) {
-      kind.logged++;
-      this.#log(line, 0);
-      return;
-    }
-    kind.waiting++;
-    kind.latest = line;
-    if (kind.timer === undefined) this.#wait(kind, FIRST_PAUSE_MS);
-  }
-
-  /** Logs what waits to be logged. */
+  /** Logs the pending warnings. */
   [Symbol.dispose](): void {
     this.#isStopped = true;
     for (const kind of this.#kinds.values()) {
@@ -76,30 +67,45 @@ export class RateLimitedWarnings implements Disposable {
     }
   }
 
-  #wait(kind: Kind, pauseMs: number): void {
+  #add(line: Line): void {
+    const kind = this.#kindOf(line);
+    const nowMs = this.#options.clock.nowMs();
+    if (kind.timer === undefined && nowMs - kind.lastMs >= QUIET_MS) kind.loggedAtOnce = 0;
+    kind.lastMs = nowMs;
+    if (kind.loggedAtOnce < MAX_AT_ONCE) {
+      kind.loggedAtOnce++;
+      this.#log(line, { omitted: 0 });
+      return;
+    }
+    kind.pending++;
+    kind.latest = line;
+    if (kind.timer === undefined) this.#startTimer(kind, FIRST_DELAY_MS);
+  }
+
+  #startTimer(kind: Kind, delayMs: number): void {
     if (this.#isStopped) return this.#flush(kind);
-    kind.timer = this.#options.clock.setTimer(pauseMs, () => {
+    kind.timer = this.#options.clock.setTimer(delayMs, () => {
       kind.timer = undefined;
-      const hadAny = kind.waiting > 0;
+      const hadAny = kind.pending > 0;
       this.#flush(kind);
-      if (hadAny) this.#wait(kind, Math.min(pauseMs * 2, QUIET_MS));
+      if (hadAny) this.#startTimer(kind, Math.min(delayMs * 2, QUIET_MS));
     });
   }
 
   #flush(kind: Kind): void {
-    if (kind.latest !== undefined) this.#log(kind.latest, kind.waiting - 1);
+    if (kind.latest !== undefined) this.#log(kind.latest, { omitted: kind.pending - 1 });
     kind.latest = undefined;
-    kind.waiting = 0;
+    kind.pending = 0;
   }
 
-  #log({ text, fault }: Line, more: number): void {
+  #log({ text, fault }: Line, { omitted }: { omitted: number }): void {
     const { log } = this.#options;
-    const whole = more === 0 ? text : `${text} (and ${more} more like it)`;
+    const whole = omitted === 0 ? text : `${text} (and ${omitted} more like it)`;
     if (fault === undefined) log.warn(whole);
     else log.error({ stack: fault.stack?.slice(0, MAX_STACK) }, whole);
   }
 
-  /** When there are too many kinds, the others share one. */
+  /** If there are too many kinds, the others share one. */
   #kindOf({ kind: text }: Line): Kind {
     let kind = this.#kinds.get(text);
     if (kind !== undefined) return kind;
@@ -107,7 +113,7 @@ export class RateLimitedWarnings implements Disposable {
     const key = this.#kinds.size < MAX_KINDS ? text : OTHER;
     kind = this.#kinds.get(key);
     if (kind === undefined) {
-      kind = { logged: 0, waiting: 0, latest: undefined, lastMs: 0, timer: undefined };
+      kind = { loggedAtOnce: 0, pending: 0, latest: undefined, lastMs: 0, timer: undefined };
       this.#kinds.set(key, kind);
     }
     return kind;
@@ -122,17 +128,17 @@ export class RateLimitedWarnings implements Disposable {
 }
 
 interface Kind {
-  /** Lines at once so far. */
-  logged: number;
+  /** Warnings that were logged immediately since the last quiet period. */
+  loggedAtOnce: number;
   /** Warnings since the last line, and the latest of them. */
-  waiting: number;
+  pending: number;
   latest: Line | undefined;
   lastMs: number;
   timer: Disposable | undefined;
 }
 
-const AT_ONCE = 5;
-const FIRST_PAUSE_MS = 1000;
+const MAX_AT_ONCE = 5;
+const FIRST_DELAY_MS = 1000;
 const QUIET_MS = 60_000;
 const MAX_KINDS = 50;
 const OTHER = "";

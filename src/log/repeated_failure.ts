@@ -1,106 +1,104 @@
-/** Failures that repeat, such as an etcd that is away for hours, as few lines instead of thousands. */
+/**
+ * Rate limit for one operation that may fail for hours, such as reading from etcd during an outage.
+ *
+ * It distinguishes reasons and reports when the operation works again. `RecurringEvent` is for an event
+ * that has no end, `RateLimitedWarnings` for many similar objects.
+ */
 
+import type { Clock } from "../base/clock.ts";
+import { errorMessage } from "../base/operator_error.ts";
 import type { Log } from "./log.ts";
 
 export interface RepeatedFailureOptions {
   readonly log: Log;
-  /** What fails, as the subject of "… fails" and "… works again", such as `reading the kernel`. */
+  readonly clock: Pick<Clock, "nowMs">;
+  /** The operation, as the subject of "… failed" and "… works again", such as `reading the kernel`. */
   readonly what: string;
   readonly level?: "warn" | "error";
-  /** Monotonic milliseconds. */
-  readonly nowMs?: () => number;
-  /** Pause after the first line, doubled after each further one up to the longest. */
-  readonly firstPauseMs?: number;
-  readonly longestPauseMs?: number;
+  /** Delay before the same reason is logged again, doubled after each line up to the maximum. */
+  readonly firstDelayMs?: number;
+  readonly maxDelayMs?: number;
 }
 
-/** One thing that can fail again and again. */
+/** The failures of one operation. */
 export class RepeatedFailure {
   readonly #options: Required<RepeatedFailureOptions>;
   readonly #reasons = new Map<string, Reason>();
   #failures = 0;
   #firstFailureMs = 0;
-  /** A failure was logged since it last worked. */
-  #announced = false;
-  /** Of something that comes and goes: how long nothing more is logged after it works again. */
-  #restMs = 0;
-  #restsUntilMs = -Infinity;
+  /** A failure was logged since the last success. */
+  #isAnnounced = false;
+  /** If the operation alternates between failure and success: how long to log nothing after a success. */
+  #muteMs = 0;
+  #mutedUntilMs = -Infinity;
 
   constructor(options: RepeatedFailureOptions) {
-    this.#options = {
-      level: "warn",
-      nowMs: () => performance.now(),
-      firstPauseMs: 60_000,
-      longestPauseMs: 3_600_000,
-      ...options,
-    };
+    this.#options = { level: "warn", firstDelayMs: 60_000, maxDelayMs: 3_600_000, ...options };
   }
 
-  /** Failures since it last worked. */
+  /** Failures since the last success. */
   get failures(): number {
     return this.#failures;
   }
 
   /**
-   * Reports a failure. A new reason is logged at once, the same one again after 1, 2, 4 … 60
-   * minutes, with how often it was seen. Reasons beyond the eighth share one allowance. What has
-   * failed and worked again more than once is left alone for 10, 20 … 300 seconds each time.
+   * Reports a failure. A new reason is logged at once, the same one again after 1, 2, 4 … 60 minutes,
+   * with its count. Reasons beyond the eighth share one limit. If the operation has failed and worked
+   * again more than once, its failures are not logged for 10, 20 … 300 seconds after each success.
    */
   failed(error: unknown, level = this.#options.level): void {
-    const { log, nowMs, firstPauseMs, longestPauseMs, what } = this.#options;
-    const now = nowMs();
+    const { log, clock, firstDelayMs, maxDelayMs, what } = this.#options;
+    const nowMs = clock.nowMs();
     if (this.#failures++ === 0) {
-      this.#firstFailureMs = now;
-      if (now > this.#restsUntilMs + LONGEST_REST_MS) this.#restMs = 0;
+      this.#firstFailureMs = nowMs;
+      if (nowMs > this.#mutedUntilMs + MAX_MUTE_MS) this.#muteMs = 0;
     }
-    const text = error instanceof Error ? error.message : String(error);
+    const text = errorMessage(error);
     const key = this.#reasons.has(text) || this.#reasons.size < MAX_REASONS ? text : OTHER;
     const reason = this.#reasons.get(key) ??
-      { unseen: 0, nextMs: Math.max(now, this.#restsUntilMs), pauseMs: firstPauseMs };
+      { unlogged: 0, nextMs: Math.max(nowMs, this.#mutedUntilMs), delayMs: firstDelayMs };
     this.#reasons.set(key, reason);
-    reason.unseen++;
-    if (now < reason.nextMs) return;
-    const repeated = reason.unseen > 1
-      ? ` (${reason.unseen} times since it was last logged, for ${
-        durationText(now - this.#firstFailureMs)
+    reason.unlogged++;
+    if (nowMs < reason.nextMs) return;
+    const verb = reason.unlogged > 1
+      ? `keeps failing (${reason.unlogged} times since the last message, for ${
+        durationText(nowMs - this.#firstFailureMs)
       })`
-      : "";
-    log[level](`${what} fails${repeated}: ${text}`);
-    this.#announced = true;
-    reason.nextMs = now + reason.pauseMs;
-    reason.pauseMs = Math.min(reason.pauseMs * 2, longestPauseMs);
-    reason.unseen = 0;
+      : "failed";
+    log[level](`${what} ${verb}: ${text}`);
+    this.#isAnnounced = true;
+    reason.nextMs = nowMs + reason.delayMs;
+    reason.delayMs = Math.min(reason.delayMs * 2, maxDelayMs);
+    reason.unlogged = 0;
   }
 
-  /** Reports that it works; logs this if a failure was logged before. */
+  /** Reports a success, which is logged if a failure was logged before. */
   succeeded(): void {
-    if (this.#announced) this.#logSuccess();
-    this.#announced = false;
+    if (this.#isAnnounced) this.#logSuccess();
+    this.#isAnnounced = false;
     this.#failures = 0;
     this.#reasons.clear();
   }
 
   #logSuccess(): void {
-    const { log, nowMs, what } = this.#options;
-    const now = nowMs();
-    const times = this.#failures === 1 ? "1 failure" : `${this.#failures} failures`;
-    log.info(
-      `${what} works again after ${times}, ${durationText(now - this.#firstFailureMs)}`,
-    );
-    this.#restsUntilMs = now + this.#restMs;
-    this.#restMs = Math.min(Math.max(FIRST_REST_MS, this.#restMs * 2), LONGEST_REST_MS);
+    const { log, clock, what } = this.#options;
+    const nowMs = clock.nowMs();
+    const count = this.#failures === 1 ? "1 failure" : `${this.#failures} failures`;
+    log.info(`${what} works again after ${count} in ${durationText(nowMs - this.#firstFailureMs)}`);
+    this.#mutedUntilMs = nowMs + this.#muteMs;
+    this.#muteMs = Math.min(Math.max(FIRST_MUTE_MS, this.#muteMs * 2), MAX_MUTE_MS);
   }
 }
 
 interface Reason {
-  /** Times it was seen since its last line, this one included. */
-  unseen: number;
+  /** Failures since the last line, the current one included. */
+  unlogged: number;
   nextMs: number;
-  pauseMs: number;
+  delayMs: number;
 }
 
-const FIRST_REST_MS = 10_000;
-const LONGEST_REST_MS = 300_000;
+const FIRST_MUTE_MS = 10_000;
+const MAX_MUTE_MS = 300_000;
 const MAX_REASONS = 8;
 const OTHER = "";
 

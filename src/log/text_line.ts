@@ -13,8 +13,8 @@ interface Record {
 }
 
 /**
- * Turns one line of pino's JSON, as `createLogger` configures it, into one line of text. No value in it
- * can forge a line or control a terminal.
+ * One line of pino's JSON, as `createLogger` configures it, as one line of text. No value in it can
+ * forge a line or control a terminal.
  */
 export function textLine(json: string): string {
   const { level, time, pid, component, msg, err, ...fields } = JSON.parse(json) as Record;
@@ -36,7 +36,7 @@ function header(level: string, timeMs: number, pid: number): string {
     `${pad(date.getMilliseconds(), 3)}${pad(micros, 3)} ${String(pid).padStart(7)}`;
 }
 
-/** The message with those of its causes; the stack too where everything is wanted. */
+/** The message with those of its causes; at `debug`, `trace` and `fatal`, the stack. */
 function errorText(err: unknown, level: string): string {
   const { message, stack } = err as { message?: string; stack?: string };
   const isDetailed = level === "debug" || level === "trace" || level === "fatal";

@@ -154,7 +154,7 @@ test("a watch without permission says what to do, once, and works once it is gra
   await eventually("it is refused", 20_000, () => records.length > 0);
   await Bun.sleep(2_000); // some more attempts
   expect(records.map(({ level }) => level)).toEqual(["error"]);
-  expect(records[0]?.msg).toContain("watching /granted/ in etcd fails");
+  expect(records[0]?.msg).toContain("watching /granted/ in etcd failed");
   expect(records[0]?.msg).toContain("grant the user a role");
   const grant = ["role", "grant-permission", "flannel", "--prefix=true", "readwrite", "/granted/"];
   await server.etcdctl(...root, ...grant);

@@ -215,7 +215,7 @@ test("the compiled daemon drops a connection whose address the host has lost", a
   await eventually("that it is ready", 30_000, says("] ready; "));
   await ipBatch([`address del ${FIRST}/24 dev up0`]);
   // A PING would notice it as well, with another message.
-  const reason = `fails: this host no longer has the connection's address ${FIRST}`;
+  const reason = `failed: this host no longer has the connection's address ${FIRST}`;
   await eventually(reason, 30_000, says(reason));
   daemon.kill();
   await daemon.exited;

@@ -283,7 +283,7 @@ test("a snapshot at the revision 2^63 - 1 is read again, and then the watch deli
   etcd.put("/net/a");
   expect(await event).toMatchObject({ value: { keyValue: { key: "/net/a" } } });
   const [first] = records;
-  expect(first?.msg).toContain("watching /net/ in etcd fails");
+  expect(first?.msg).toContain("watching /net/ in etcd failed");
   expect(first?.msg).toContain("impossible revision 9223372036854775807");
 });
 

@@ -434,7 +434,7 @@ describe("acquire", () => {
     await withTime(etcd, pending);
     const texts = records.map(({ msg }) => msg).filter((text) => text.includes("acquiring"));
     expect(texts).toEqual([
-      "acquiring a subnet in etcd fails: etcd is out of reach",
+      "acquiring a subnet in etcd failed: etcd is out of reach",
       expect.stringContaining("acquiring a subnet in etcd works again"),
     ]);
   });
@@ -531,7 +531,7 @@ describe("the lease that is held", () => {
         expect(etcd.get(key)?.value).toBe(value("192.0.2.1"));
       }
       expect(node.records.slice(before).length).toBeLessThan(25);
-      expect(node.warnings().at(-1)).toEndWith(" (160 times by now)");
+      expect(node.warnings().at(-1)).toEndWith(" (160 times so far)");
     }
   });
 

@@ -5,6 +5,7 @@
 
 import { createInterface } from "node:readline";
 import { processStarts } from "../../src/process/process.ts";
+import { systemClock } from "../../src/base/clock.ts";
 import { createLogger } from "../../src/log/logger.ts";
 import type { Log } from "../../src/log/log.ts";
 import { manageFirewall } from "../../src/firewall/firewall_manager.ts";
@@ -17,7 +18,7 @@ import {
   type FirewallOptions,
 } from "../../src/firewall/firewall.ts";
 
-export interface DriverOptions extends Omit<FirewallOptions, "log" | "onStatus"> {
+export interface DriverOptions extends Omit<FirewallOptions, "clock" | "log" | "onStatus"> {
   /** As on a machine that lacks it. */
   readonly withoutLibnftables?: boolean;
   /** The program that stands in for it. */
@@ -62,12 +63,12 @@ async function main(): Promise<void> {
 
 async function startManager(options: DriverOptions, log: Log): Promise<FirewallManager> {
   const { withoutLibnftables, nft: program = "nft", ...rest } = options;
-  if (!withoutLibnftables) return await createFirewallManager({ ...rest, log });
+  if (!withoutLibnftables) return await createFirewallManager({ ...rest, clock: systemClock, log });
   const library = () => {
     throw new Error("libnftables.so.1 is hidden by this test");
   };
   const target = openNftables(findNftRunner({ library, program }));
-  return await manageFirewall({ ...rest, target, log });
+  return await manageFirewall({ ...rest, target, clock: systemClock, log });
 }
 
 try {

@@ -34,7 +34,7 @@ export class Driver implements AsyncDisposable {
       "exec",
       namespace.name,
       process.execPath,
-      `${import.meta.dirname}/traffic_driver.ts`,
+      `${import.meta.dirname}/firewall_driver.ts`,
       JSON.stringify(settings),
     ], { stdin: "pipe", stdout: "pipe", stderr: "pipe", env: { ...process.env, ...env } }));
     driver.first = await driver.#answer();

@@ -68,7 +68,7 @@ export async function* watchPrefix(
   const failures = new RepeatedFailure({
     what: `watching ${prefix} in etcd`,
     log: source.log,
-    nowMs: () => source.clock.nowMs(),
+    clock: source.clock,
   });
   let position: Position | undefined;
   let failed = 0;

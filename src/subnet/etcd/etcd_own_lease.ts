@@ -69,7 +69,7 @@ export class EtcdOwnLease implements OwnLease {
   constructor(options: OwnLeaseOptions) {
     this.#options = options;
     const { held, log, clock } = options;
-    this.#disturbance = new RecurringEvent({ log, nowMs: () => clock.nowMs() });
+    this.#disturbance = new RecurringEvent({ log, clock });
     this.#lease = held.lease;
     this.#value = encodeLeaseValue(held.lease.attributes);
     this.#etcdLease = held.etcdLease;

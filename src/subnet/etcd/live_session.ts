@@ -80,9 +80,9 @@ export class LiveSession implements AsyncDisposable {
     this.#failure = new RepeatedFailure({
       what: `keeping the live session ${options.key}`,
       log: options.log,
-      nowMs: () => options.clock.nowMs(),
+      clock: options.clock,
     });
-    this.#putBack = new RecurringEvent({ log: options.log, nowMs: () => options.clock.nowMs() });
+    this.#putBack = new RecurringEvent({ log: options.log, clock: options.clock });
   }
 
   /**

@@ -29,7 +29,7 @@ export async function untilStoreAnswers<T>(
   attempt: () => Promise<T>,
 ): Promise<T> {
   const { what, log, clock, signal } = options;
-  const failure = new RepeatedFailure({ what, log, nowMs: () => clock.nowMs() });
+  const failure = new RepeatedFailure({ what, log, clock });
   for (;;) {
     try {
       signal.throwIfAborted();

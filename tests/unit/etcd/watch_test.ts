@@ -201,7 +201,7 @@ const shown = () =>
 const logged = () => logging.records.map(({ level, msg }) => `${level} ${msg}`);
 /** The pauses between the streams. */
 const pauses = () => streams.slice(1).map(({ atMs }, i) => atMs - (streams[i] as Stream).atMs);
-const FAILS = "watching /net/ in etcd fails";
+const FAILS = "watching /net/ in etcd failed";
 
 describe("a watch delivers", () => {
   test("all keys, and then every change after them", async () => {
@@ -278,7 +278,7 @@ describe("a watch that is cut resumes", () => {
     expect(await resumed(() => {})).toBe(11n);
     expect(logged()).toEqual([
       `warn ${FAILS}: the stream ended (http://a:2379)`,
-      "info watching /net/ in etcd works again after 1 failure, 50 ms",
+      "info watching /net/ in etcd works again after 1 failure in 50 ms",
     ]);
   });
 

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { systemClock } from "../../../src/base/clock.ts";
 import type { Prefix } from "../../../src/addr/prefix.ts";
 import {
   type FirewallManagerOptions,
@@ -49,7 +50,7 @@ class MemoryTarget implements RuleTarget {
 function setUp(options: Partial<FirewallManagerOptions> = {}) {
   const target = new MemoryTarget();
   const { log, records } = collectingLog();
-  const manager = manageFirewall({ target, resyncMs: 1000, log, ...options });
+  const manager = manageFirewall({ target, resyncMs: 1000, clock: systemClock, log, ...options });
   return { target, records, manager };
 }
 

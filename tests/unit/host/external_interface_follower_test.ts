@@ -95,7 +95,7 @@ test("a failed check is repeated until it succeeds, and logged once", async () =
   expect(reads).toBe(4);
   const lines = messages().filter((message) => message.startsWith("following"));
   expect(lines).toEqual([
-    "following the external interface fails: cannot read: EMFILE",
+    "following the external interface failed: cannot read: EMFILE",
     expect.stringContaining("following the external interface works again after 3 failures"),
   ]);
 });

@@ -140,22 +140,22 @@ describe("standard error", () => {
 
   test("a short write is continued", () => {
     const written: string[] = [];
-    const sink = standardErrorOutput({
+    const writeLine = standardErrorOutput({
       write: (bytes) => {
         written.push(new TextDecoder().decode(bytes.subarray(0, 3)));
         return Math.min(3, bytes.length);
       },
     });
-    sink("abcdefgh\n");
+    writeLine("abcdefgh\n");
     expect(written.join("")).toBe("abcdefgh\n");
   });
 
-  test("lines lost to a full pipe are counted and reported, and only the first one waits", () => {
+  test("lines dropped because of a full pipe are counted and reported, and only the first one waits", () => {
     let attempts = 0;
     let isFull = true;
     let written = "";
-    const sink = standardErrorOutput({
-      tries: 3,
+    const writeLine = standardErrorOutput({
+      maxRetries: 3,
       write: (bytes) => {
         attempts++;
         if (isFull) throw failure("EAGAIN");
@@ -163,17 +163,17 @@ describe("standard error", () => {
         return bytes.length;
       },
     });
-    sink("a\n");
+    writeLine("a\n");
     expect(attempts).toBe(4);
-    sink("b\n");
+    writeLine("b\n");
     expect(attempts).toBe(5);
     isFull = false;
-    sink("c\n");
-    sink("d\n");
-    expect(written).toBe("2 log lines were lost: nobody read them\nc\nd\n");
+    writeLine("c\n");
+    writeLine("d\n");
+    expect(written).toBe("dropped 2 log lines (stderr not read)\nc\nd\n");
   });
 
-  test("a reader that has gone costs the lines and nothing else", async () => {
+  test("if the reader is gone, lines are dropped and the program continues", async () => {
     const logger = new URL("../../../src/log/logger.ts", import.meta.url).pathname;
     const script = `
       const { createLogger } = await import(${JSON.stringify(logger)});

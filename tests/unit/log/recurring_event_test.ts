@@ -5,7 +5,7 @@ import { collectingLog } from "../../support/collecting_log.ts";
 test("what recurs is logged five times, then when its number has doubled, and again after a quiet minute", () => {
   const { log, records } = collectingLog();
   let nowMs = 0;
-  const recurrence = new RecurringEvent({ log, nowMs: () => nowMs });
+  const recurrence = new RecurringEvent({ log, clock: { nowMs: () => nowMs } });
   expect(recurrence.isFrequent).toBe(false);
   for (let i = 1; i <= 50; i++) {
     expect(recurrence.occurred("warn", "it is gone", { lease: i })).toBe(
@@ -16,9 +16,9 @@ test("what recurs is logged five times, then when its number has doubled, and ag
   }
   expect(records.slice(4).map(({ msg }) => msg)).toEqual([
     "it is gone",
-    "it is gone (10 times by now)",
-    "it is gone (20 times by now)",
-    "it is gone (40 times by now)",
+    "it is gone (10 times so far)",
+    "it is gone (20 times so far)",
+    "it is gone (40 times so far)",
   ]);
   expect(records[4]).toMatchObject({ level: "warn", lease: 5 });
   nowMs += 1;

@@ -6,12 +6,12 @@ import { durationText, RepeatedFailure } from "../../../src/log/repeated_failure
 interface Trial {
   readonly failure: RepeatedFailure;
   readonly lines: string[];
-  readonly clock: { now: number };
+  readonly clock: { now: number; nowMs(): number };
 }
 
 function trial(): Trial {
   const lines: string[] = [];
-  const clock = { now: 1000 };
+  const clock = { now: 1000, nowMs: () => clock.now };
   const log: Log = createLogger({
     format: "text",
     verbosity: 0,
@@ -20,7 +20,7 @@ function trial(): Trial {
   const failure = new RepeatedFailure({
     log,
     what: "the connection to etcd",
-    nowMs: () => clock.now,
+    clock,
   });
   return { failure, lines, clock };
 }
@@ -31,9 +31,9 @@ test("trap 21: etcd unreachable for a day, tried each second, is a handful of li
     failure.failed(new Error("refused"));
   }
   expect(lines.slice(0, 3)).toEqual([
-    "W the connection to etcd fails: refused",
-    "W the connection to etcd fails (60 times since it was last logged, for 1 min 0 s): refused",
-    "W the connection to etcd fails (120 times since it was last logged, for 3 min 0 s): refused",
+    "W the connection to etcd failed: refused",
+    "W the connection to etcd keeps failing (60 times since the last message, for 1 min 0 s): refused",
+    "W the connection to etcd keeps failing (120 times since the last message, for 3 min 0 s): refused",
   ]);
   // 0, 1, 3, 7, 15, 31, 63 minutes, then each hour.
   expect(lines).toHaveLength(7 + 22);
@@ -48,7 +48,7 @@ test("that it works again is logged once, with the count and the time", () => {
   failure.succeeded();
   failure.succeeded();
   expect(lines.slice(1)).toEqual([
-    "I the connection to etcd works again after 5 failures, 10 s",
+    "I the connection to etcd works again after 5 failures in 10 s",
   ]);
   expect(failure.failures).toBe(0);
 });
@@ -83,7 +83,7 @@ test("a failure that stays after coming and going is logged when its rest is ove
   }
   for (let second = 0; second < 12; second++, clock.now += 1000) failure.failed("refused");
   expect(lines.slice(4)).toEqual([
-    "W the connection to etcd fails (11 times since it was last logged, for 10 s): refused",
+    "W the connection to etcd keeps failing (11 times since the last message, for 10 s): refused",
   ]);
 });
 
@@ -91,7 +91,7 @@ test("another reason is logged at once, but reasons that never repeat are bounde
   const { failure, lines } = trial();
   for (let i = 0; i < 1000; i++) failure.failed(new Error(`refused by port ${i}`));
   expect(lines).toHaveLength(9);
-  expect(lines[1]).toBe("W the connection to etcd fails: refused by port 1");
+  expect(lines[1]).toBe("W the connection to etcd failed: refused by port 1");
 });
 
 test("durations are short text", () => {

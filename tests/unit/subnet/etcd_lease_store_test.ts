@@ -130,7 +130,7 @@ describe("the lease that a node had", () => {
     client.failNext("range", "before");
     await previous();
     expect(messages()[0])
-      .toBe("warn looking for this node's lease in etcd fails: the connection was cut");
+      .toBe("warn looking for this node's lease in etcd failed: the connection was cut");
   });
 
   test("is good for five seconds, for one attempt", async () => {
@@ -356,7 +356,7 @@ describe("a node that may not see the sessions of others", () => {
     await etcd.clock.advance(10_000);
     allow();
     expect(await pending).toBe("10.5.7.0-24");
-    expect(messages()[0]).toBe("warn acquiring a subnet in etcd fails: away");
+    expect(messages()[0]).toBe("warn acquiring a subnet in etcd failed: away");
     expect(messages()).toContain(
       "info reusing this node's lease of 10.5.7.0/24, which it had with the public address 192.0.2.2",
     );
@@ -441,7 +441,7 @@ describe("a node that had none", () => {
   test("says what fails while it cannot acquire one", async () => {
     client.failNext("grantLease", "before");
     await acquire(request(IPV4, A));
-    expect(messages()[0]).toBe("warn acquiring a subnet in etcd fails: the connection was cut");
+    expect(messages()[0]).toBe("warn acquiring a subnet in etcd failed: the connection was cut");
   });
 
   test("does not take a fault of the program for a lack of permission", async () => {
@@ -496,7 +496,7 @@ describe("watches", () => {
     const answers = node.store.watchAlive("192.0.2.9" as IpAddress, forever);
     expect(await within(answers.next())).toEqual({ done: false, value: false });
     expect(messages()[0])
-      .toBe(`warn reading ${PREFIX}/sessions/192.0.2.9 in etcd fails: the connection was cut`);
+      .toBe(`warn reading ${PREFIX}/sessions/192.0.2.9 in etcd failed: the connection was cut`);
     expect(asked).toEqual(Array(2).fill({ key: `${PREFIX}/sessions/192.0.2.9` }));
     await answers.return(undefined);
   });

@@ -164,7 +164,7 @@ describe("renewal", () => {
     expect(times.get("keepLeaseAlive"))
       .toEqual([0, 5, 15, 35, 75, 135, 195, 255].map((seconds) => 1000 + 1000 * seconds));
     expect(messages()).toContain(
-      `warn renewing this node's lease ${NAME} fails: etcd is out of reach`,
+      `warn renewing this node's lease ${NAME} failed: etcd is out of reach`,
     );
   });
 
@@ -385,7 +385,7 @@ describe("a change of the key", () => {
     await etcd.clock.advance(60_000);
     expect(times.get("range")?.slice(0, 7)).toEqual([0, 500, 1500, 3500, 7500, 12_500, 17_500]);
     expect(messages()[0]).toBe(
-      `warn reading this node's lease ${NAME} fails: the connection was cut`,
+      `warn reading this node's lease ${NAME} failed: the connection was cut`,
     );
     expect(etcd.get(KEY)?.value).toBe(OURS);
   });
@@ -408,8 +408,8 @@ describe("writing again", () => {
     await etcd.clock.advance(1000);
     expect(messages()).toEqual([
       "warn this node's lease was overwritten: its value is not JSON",
-      `warn mending this node's lease ${NAME} fails: the connection was cut`,
-      `info mending this node's lease ${NAME} works again after 1 failure, 500 ms`,
+      `warn mending this node's lease ${NAME} failed: the connection was cut`,
+      `info mending this node's lease ${NAME} works again after 1 failure in 500 ms`,
     ]);
   });
 
@@ -427,7 +427,7 @@ describe("writing again", () => {
       etcd.delete(KEY);
       await etcd.clock.advance(10_000);
       expect(messages()).toContain(
-        `warn taking this node's lease ${NAME} fails: the connection was cut`,
+        `warn taking this node's lease ${NAME} failed: the connection was cut`,
       );
       expect(messages()).toContain("info this node's lease is back");
       expect(etcd.get(KEY)).toMatchObject({ value: OURS, version: 1n });
@@ -519,8 +519,8 @@ describe("an update", () => {
     expect(etcd.get(KEY)?.version).toBe(2n);
     expect(own.lease.modRevision).toBe(etcd.get(KEY)?.modRevision as bigint);
     expect(messages()).toEqual([
-      `warn changing this node's lease ${NAME} fails: the connection was cut`,
-      `info changing this node's lease ${NAME} works again after 1 failure, 500 ms`,
+      `warn changing this node's lease ${NAME} failed: the connection was cut`,
+      `info changing this node's lease ${NAME} works again after 1 failure in 500 ms`,
     ]);
   });
 

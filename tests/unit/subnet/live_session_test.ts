@@ -127,9 +127,9 @@ describe("a live session", () => {
       75_000,
     ]);
     expect(messages()).toEqual([
-      `warn keeping the live session ${KEY} fails: etcd is out of reach`,
+      `warn keeping the live session ${KEY} failed: etcd is out of reach`,
       `info the live session ${KEY} was deleted; it is written again`,
-      `info keeping the live session ${KEY} works again after 8 failures, 45 s`,
+      `info keeping the live session ${KEY} works again after 8 failures in 45 s`,
     ]);
     expect(etcd.get(KEY)).toBeDefined();
   });
@@ -339,7 +339,7 @@ describe("a live session", () => {
     await etcd.clock.advance(20_000);
     expect(await session.takenOver).toBe("host-b");
     expect(messages()).toEqual([
-      `warn keeping the live session ${KEY} fails: etcd is out of reach`,
+      `warn keeping the live session ${KEY} failed: etcd is out of reach`,
     ]);
   });
 

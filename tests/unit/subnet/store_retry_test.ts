@@ -48,8 +48,8 @@ describe("untilStoreAnswers()", () => {
     expect(await result).toBe("answer");
     expect(times).toEqual([0, 500, 1500, 3500, 5500, 7500]);
     expect(records.map(({ msg }) => msg)).toEqual([
-      "it fails: away",
-      "it works again after 5 failures, 8 s",
+      "it failed: away",
+      "it works again after 5 failures in 8 s",
     ]);
   });
 
