@@ -7,6 +7,11 @@ export function errnoName(errno: number): string {
   return NAMES.get(errno) ?? `errno ${errno}`;
 }
 
+/** 17 for `EEXIST`; `undefined` for a name that this platform does not have. */
+export function errnoNumber(name: string): number | undefined {
+  return (constants.errno as Readonly<Record<string, number>>)[name];
+}
+
 const NAMES = new Map(
   Object.entries(constants.errno).map(([name, value]) => [value, name] as const),
 );

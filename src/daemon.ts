@@ -41,7 +41,7 @@ import type { HostInterface } from "./host/host_interface.ts";
 import { networkProblem } from "./host/network_overlap.ts";
 import type { Log } from "./log/log.ts";
 import { NetlinkKernel } from "./kernel/netlink_kernel.ts";
-import { readSysctl } from "./kernel/sysctl.ts";
+import { readSysctl } from "./kernel/sysctl/proc_sys.ts";
 import { wireguardSupport } from "./kernel/wireguard/wireguard_support.ts";
 import { openXfrmStates } from "./kernel/xfrm/xfrm_states.ts";
 import type { LeaseStore, OwnLease } from "./subnet/lease_store.ts";

@@ -19,7 +19,7 @@ import { readInterfaces } from "../host/interface_reader.ts";
 import { RateLimitedWarnings } from "../log/rate_limited_warnings.ts";
 import type { Log } from "../log/log.ts";
 import { NetlinkKernel } from "../kernel/netlink_kernel.ts";
-import { readSysctl } from "../kernel/sysctl.ts";
+import { readSysctl } from "../kernel/sysctl/proc_sys.ts";
 import { Reconciler } from "../reconcile/reconciler.ts";
 import type { Ownership } from "../state/ownership.ts";
 import type { LeaseWatch } from "../subnet/lease.ts";

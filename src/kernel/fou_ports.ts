@@ -15,13 +15,15 @@ import type { Step } from "../state/step.ts";
 import type { AttributeWriter } from "./wire/attribute_writer.ts";
 import { type GenericFamily, openFamily } from "./wire/generic_netlink.ts";
 import { retryInterruptedDump } from "./wire/interrupted_dump.ts";
-import { KernelError, type KernelEvent, type StepResult } from "./kernel.ts";
-import { Listeners } from "./listeners.ts";
-import { describeStep } from "./operation.ts";
+import type { KernelEvent } from "./table/kernel_event.ts";
+import type { StepResult } from "./table/step_result.ts";
+import { KernelError } from "./wire/kernel_error.ts";
+import { Listeners } from "./table/listeners.ts";
+import { describeStep } from "./table/entry_operation.ts";
 import { Attributes, type MessageReader } from "./wire/message_reader.ts";
-import type { KernelTable, KernelTableType } from "./kernel_table.ts";
+import type { KernelTable, KernelTableType } from "./table/kernel_table.ts";
 import type { NetlinkRefusal } from "./wire/netlink_socket.ts";
-import { resultOf } from "./step_result.ts";
+import { resultOf } from "./table/step_result.ts";
 
 export const FOU_TABLE: KernelTableType = {
   kinds: ["fou"],
@@ -85,7 +87,7 @@ class FouTable implements KernelTable {
         // Nothing is absent from a kernel that has none.
         return step.op === "delete"
           ? undefined
-          : new KernelError(describeStep(step), "EOPNOTSUPP", NO_FOU);
+          : new KernelError({ operation: describeStep(step), errno: "EOPNOTSUPP", extack: NO_FOU });
       }
       // The kernel's answers do not tell an absent port from a malformed request, nor a port that
       // is open already from one that another program has.

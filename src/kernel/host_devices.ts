@@ -3,8 +3,8 @@
 import * as k from "../../ffi/linux.ts";
 import type { IpAddress } from "../addr/ip.ts";
 import { Channel } from "./wire/channel.ts";
-import { decodeAddress, decodeLink } from "./route/decoder.ts";
-import { type DumpKind, Encoder } from "./route/encoder.ts";
+import { decodeAddress, decodeLink } from "./rtnetlink/decoder.ts";
+import { type DumpKind, Encoder } from "./rtnetlink/encoder.ts";
 import { type DumpAttempt, retryInterruptedDump } from "./wire/interrupted_dump.ts";
 import { Attributes, type MessageReader } from "./wire/message_reader.ts";
 import { NetlinkSocket } from "./wire/netlink_socket.ts";

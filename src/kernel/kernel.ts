@@ -3,10 +3,17 @@
  * folder implements it over libnl; tests implement it in memory.
  */
 
-import { OperatorError } from "../base/operator_error.ts";
 import type { IpAddress } from "../addr/ip.ts";
 import type { Link, Resource, ResourceKind } from "../state/resource.ts";
 import type { Step } from "../state/step.ts";
+import type { RouteLookup } from "./rtnetlink/route_lookup.ts";
+import type { KernelListener } from "./table/kernel_event.ts";
+import type { StepResult } from "./table/step_result.ts";
+
+export type { RouteLookup } from "./rtnetlink/route_lookup.ts";
+export type { KernelEvent, KernelListener } from "./table/kernel_event.ts";
+export type { StepResult } from "./table/step_result.ts";
+export { DumpInterruptedError, KernelError } from "./wire/kernel_error.ts";
 
 export interface Kernel extends Disposable {
   /**
@@ -34,62 +41,13 @@ export interface Kernel extends Disposable {
    * Some changes are not announced one by one: with a device that goes down or away, or with the
    * last IPv4 address, the kernel drops IPv4 routes silently; after such an event read them again.
    */
-  watch(listener: (event: KernelEvent) => void): Disposable;
+  watch(listener: KernelListener): Disposable;
 
   /** What the kernel would do with a packet to this address: `ip route get`. */
   routeTo(address: IpAddress): Promise<RouteLookup>;
 
   /** One device by name, with its index; `undefined` if there is none. */
   link(name: string): Promise<LinkInfo | undefined>;
-}
-
-/** `undefined` is success. */
-export type StepResult = KernelError | undefined;
-
-/** The kernel refused an operation. */
-export class KernelError extends OperatorError {
-  override readonly name: string = "KernelError";
-  /** Errno name as errno(3) spells it, such as `EEXIST`. */
-  readonly code: string;
-  /** The message without what was tried. */
-  readonly reason: string;
-
-  constructor(operation: string, code: string, extack?: string, options?: ErrorOptions) {
-    const reason = `${code}${extack ? ` (${extack})` : ""}`;
-    super(`cannot ${operation}: ${reason}`, options);
-    this.code = code;
-    this.reason = reason;
-  }
-}
-
-/** The tables changed under every attempt to read them. */
-export class DumpInterruptedError extends KernelError {
-  override readonly name = "DumpInterruptedError";
-
-  constructor(table: string, tries: number) {
-    super(
-      `read the ${table} table`,
-      "EINTR",
-      `it changed during each of ${tries} attempts to read it`,
-    );
-  }
-}
-
-export type KernelEvent =
-  /** An entry was added or changed (`deleted` false) or removed. Links carry their new attributes. */
-  | { readonly kind: "changed"; readonly resource: Resource; readonly deleted: boolean }
-  /** Something happened that was not told in full: nothing known of the tables holds any more. */
-  | { readonly kind: "overrun" };
-
-export interface RouteLookup {
-  /** Output device; absent when the destination is unreachable. */
-  readonly link?: string;
-  readonly ifindex?: number;
-  readonly gateway?: IpAddress;
-  /** Source address the kernel would choose. */
-  readonly source?: IpAddress;
-  /** The destination is an address of this host. */
-  readonly local: boolean;
 }
 
 export interface LinkInfo {

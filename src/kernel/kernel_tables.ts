@@ -3,8 +3,9 @@
 import type { Resource, ResourceKind } from "../state/resource.ts";
 import type { Step } from "../state/step.ts";
 import { FOU_TABLE } from "./fou_ports.ts";
-import type { KernelEvent, StepResult } from "./kernel.ts";
-import type { KernelTable, KernelTableType } from "./kernel_table.ts";
+import type { KernelEvent } from "./table/kernel_event.ts";
+import type { StepResult } from "./table/step_result.ts";
+import type { KernelTable, KernelTableType } from "./table/kernel_table.ts";
 import { TUN_DEVICES } from "./tun_devices.ts";
 import { WIREGUARD_TABLE } from "./wireguard/wireguard_table.ts";
 import { XFRM_POLICIES } from "./xfrm/xfrm_policies.ts";

@@ -4,21 +4,23 @@ import { setImmediate } from "node:timers/promises";
 import type { IpAddress } from "../addr/ip.ts";
 import type { Resource, ResourceKind } from "../state/resource.ts";
 import type { Step } from "../state/step.ts";
-import { BatchRun } from "./batch_run.ts";
+import { BatchRun } from "./rtnetlink/batch_run.ts";
 import { Channel } from "./wire/channel.ts";
-import { completeLink } from "./route/decoder.ts";
-import { Encoder } from "./route/encoder.ts";
+import { completeLink } from "./rtnetlink/decoder.ts";
+import { Encoder } from "./rtnetlink/encoder.ts";
 import { retryInterruptedDump } from "./wire/interrupted_dump.ts";
-import type { Kernel, KernelEvent, LinkInfo, RouteLookup, StepResult } from "./kernel.ts";
-import { findLink, readLinkNames } from "./route/links.ts";
-import { Listeners } from "./listeners.ts";
-import { Monitor } from "./monitor.ts";
+import type { Kernel, LinkInfo, RouteLookup } from "./kernel.ts";
+import type { KernelEvent } from "./table/kernel_event.ts";
+import type { StepResult } from "./table/step_result.ts";
+import { findLink, readLinkNames } from "./rtnetlink/links.ts";
+import { Listeners } from "./table/listeners.ts";
+import { Monitor } from "./rtnetlink/monitor.ts";
 import { Nexthops } from "./nexthop/nexthops.ts";
-import { lookUpRoute } from "./route/route_lookup.ts";
-import type { KernelTableType } from "./kernel_table.ts";
+import { lookUpRoute } from "./rtnetlink/route_lookup.ts";
+import type { KernelTableType } from "./table/kernel_table.ts";
 import { KernelTables } from "./kernel_tables.ts";
 import { NetlinkSocket } from "./wire/netlink_socket.ts";
-import { readTables } from "./route/route_dump.ts";
+import { readTables } from "./rtnetlink/route_dump.ts";
 
 export interface NetlinkKernelOptions {
   /** Kernel-side buffer for notifications; 32 MiB by default, less where the kernel limits it. */

@@ -3,12 +3,12 @@
  * Reading, changing and deleting them is rtnetlink's, as with every device.
  */
 
-import { errnoName } from "../../ffi/errno.ts";
 import { createPersistentTun, SystemError } from "../../ffi/tun_device.ts";
 import type { Step } from "../state/step.ts";
-import { KernelError, type StepResult } from "./kernel.ts";
-import { describeStep } from "./operation.ts";
-import type { KernelTable, KernelTableType } from "./kernel_table.ts";
+import type { StepResult } from "./table/step_result.ts";
+import { KernelError } from "./wire/kernel_error.ts";
+import { describeStep } from "./table/entry_operation.ts";
+import type { KernelTable, KernelTableType } from "./table/kernel_table.ts";
 
 export const TUN_DEVICES: KernelTableType = {
   kinds: [],
@@ -30,12 +30,12 @@ function create(step: Step): StepResult {
     return undefined;
   } catch (error) {
     if (error instanceof SystemError) {
-      return new KernelError(what, errnoName(error.errno));
+      return new KernelError({ operation: what, errno: error.errno });
     }
     const { code = "EIO", message } = error as NodeJS.ErrnoException;
     const hint = code === "ENOENT" || code === "ENODEV"
       ? `${message}; the kernel module tun is missing: "modprobe tun"`
       : message;
-    return new KernelError(what, code, hint, { cause: error });
+    return new KernelError({ operation: what, errno: code, extack: hint, cause: error });
   }
 }

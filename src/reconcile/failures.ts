@@ -66,7 +66,7 @@ export class Failures {
       });
       // A failure is told the first, second, fourth, … time it happens, and with it those like it.
       if ((attempts & (attempts - 1)) !== 0) continue;
-      const kind = `${step.op} ${step.resource.kind} ${error.code}`;
+      const kind = `${step.op} ${step.resource.kind} ${error.errno}`;
       const told = fresh.get(kind);
       const message = `cannot ${step.op} ${resourceText(step.resource)}: ${error.reason}`;
       if (told === undefined) fresh.set(kind, { count: 1, message });

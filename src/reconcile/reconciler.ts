@@ -373,13 +373,13 @@ export class Reconciler implements AsyncDisposable {
       const { entry, step, error } = one;
       this.#mirror.refused(entry, step);
       const name = step.resource.kind === "link" ? step.resource.name : linkOf(step.resource);
-      switch (error.code) {
+      switch (error.errno) {
         case "EEXIST": // Somebody was faster: see who it is.
         case "ENODEV":
         case "ENXIO":
         case "ENETDOWN":
         case "EADDRNOTAVAIL":
-          if (name !== undefined || error.code === "EEXIST") this.#readings.request(name ?? "");
+          if (name !== undefined || error.errno === "EEXIST") this.#readings.request(name ?? "");
           break;
         case "EACCES": // IPv6 is disabled on the device by a sysctl, which causes no notification.
           this.#readings.requestAll();

@@ -3,7 +3,7 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import type { IpAddress } from "../../src/addr/ip.ts";
 import type { MacAddress } from "../../src/addr/mac.ts";
-import { readSysctl } from "../../src/kernel/sysctl.ts";
+import { readSysctl } from "../../src/kernel/sysctl/proc_sys.ts";
 import { resourceKey } from "../../src/state/resource_key.ts";
 import { resourceText } from "../../src/state/resource_text.ts";
 import type { Resource } from "../../src/state/resource.ts";
@@ -198,7 +198,7 @@ test("a device is changed in place: MTU, MAC, state, and nothing else", async ()
 
 test("a device that exists is not made again", async () => {
   await set(sandbox.kernel, vxlan());
-  expect((await set(sandbox.kernel, vxlan()))?.code).toBe("EEXIST");
+  expect((await set(sandbox.kernel, vxlan()))?.errno).toBe("EEXIST");
 });
 
 test("link() knows devices of every type, and says so when there is none", async () => {
@@ -267,7 +267,7 @@ test("an exclusive route leaves somebody else's alone and reports EEXIST", async
     ]
   ) {
     const before = await find(kernel, ours);
-    expect((await set(kernel, ours, true))?.code).toBe("EEXIST");
+    expect((await set(kernel, ours, true))?.errno).toBe("EEXIST");
     expect(
       (await kernel.dump(["route"])).filter((found) => resourceKey(found) === resourceKey(ours)),
     )
@@ -374,7 +374,7 @@ test("a kernel parameter is written and read; a missing one is an error that nam
   expect(await readSysctl(path)).toBe("0");
   expect(await readSysctl("net/ipv6/conf/missing/accept_ra")).toBeUndefined();
   const missing = await set(kernel, { kind: "sysctl", path: "net/none", value: "1" });
-  expect(missing?.code).toBe("ENOENT");
+  expect(missing?.errno).toBe("ENOENT");
   expect(missing?.message).toContain("net/none");
 });
 

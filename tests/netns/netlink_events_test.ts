@@ -50,7 +50,7 @@ test("each failed step of a batch is told apart, with errno and the kernel's wor
     { op: "set", resource: fdb("192.0.2.2") },
   ];
   const results = await kernel.apply(steps);
-  expect(results.map((error) => error?.code)).toEqual([
+  expect(results.map((error) => error?.errno)).toEqual([
     undefined,
     undefined,
     "ENETUNREACH",
@@ -235,7 +235,7 @@ test("a device that vanishes in the middle of a batch fails the steps after it, 
   run("ip link del flannel.1");
   const results = await pending;
   expect(results.slice(0, 2000).every((result) => result === undefined)).toBe(true);
-  expect(results.slice(2000, 6000).every((result) => result?.code === "ENODEV")).toBe(true);
+  expect(results.slice(2000, 6000).every((result) => result?.errno === "ENODEV")).toBe(true);
   expect(results[2000]?.message).toContain("there is no device flannel.1");
   expect(results[6000]).toBeUndefined();
   expect(await remove(kernel, neighbour("10.0.0.1"))).toBeUndefined();

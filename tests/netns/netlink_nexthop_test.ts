@@ -114,7 +114,7 @@ test("plain routes are replaced by many at once, and a route that is there is no
   const results = await sandbox.kernel.apply(
     routes.map((resource) => ({ op: "set", resource, exclusive: true })),
   );
-  const refused = results.flatMap((result, i) => result === undefined ? [] : [[i, result.code]]);
+  const refused = results.flatMap((result, i) => result === undefined ? [] : [[i, result.errno]]);
   expect(refused).toEqual([[0, "EEXIST"], [1, "EEXIST"], [2, "EEXIST"]]);
   await applyAll(routes.map((resource) => ({ op: "set", resource })));
   expect(await ourRoutes()).toEqual(routes.map(resourceText).sort());

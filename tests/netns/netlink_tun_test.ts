@@ -38,7 +38,7 @@ test("what has the name already is not replaced", async () => {
     run(`ip tuntap add dev flannel0 mode ${mode}`);
     const error = await set(kernel, TUN);
     expect(error).toBeInstanceOf(KernelError);
-    expect(error?.code).toBe("EEXIST");
+    expect(error?.errno).toBe("EEXIST");
     run("ip link del flannel0");
   }
 });

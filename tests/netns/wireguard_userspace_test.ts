@@ -179,7 +179,7 @@ describe("drift", () => {
 test("why the program cannot make a device is said in its words", async () => {
   run(`ip link add ${NAME} type bridge`);
   const error = await set(kernel, LINK);
-  expect(error?.code).toBe("EIO");
+  expect(error?.errno).toBe("EIO");
   expect(error?.message).toMatch(/wireguard-go: .*Failed to create TUN device/);
 });
 

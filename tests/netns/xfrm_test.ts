@@ -92,7 +92,7 @@ describe("a policy", () => {
     await set(sandbox.kernel, policy(1, 2), true);
     const moved = { ...policy(1, 2), tunnel: { ...policy(1, 3).tunnel } } as XfrmPolicy;
     const refusal = await set(sandbox.kernel, moved, true) as KernelError;
-    expect(refusal.code).toBe("EEXIST");
+    expect(refusal.errno).toBe("EEXIST");
     expect(refusal.message).toBe(
       "cannot set xfrm policy src 10.5.1.0/24 dst 10.5.2.0/24 dir out tmpl src 192.0.2.1 " +
         "dst 192.0.2.3 proto esp reqid 11 mode tunnel: EEXIST",
@@ -178,7 +178,7 @@ describe("a policy", () => {
     const results = await sandbox.kernel.apply(
       resources.map((resource) => ({ op: "set", resource, exclusive: true })),
     );
-    const failed = results.flatMap((result, at) => result ? [[at, result.code]] : []);
+    const failed = results.flatMap((result, at) => result ? [[at, result.errno]] : []);
     expect(failed).toEqual([[500, "EEXIST"], [1000, "EINVAL"]]);
     const found = await sandbox.kernel.dump(["xfrm-policy"]);
     expect(stateText(found)).toBe(stateText(many));

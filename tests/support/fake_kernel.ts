@@ -339,7 +339,7 @@ export function stepText(step: Step): string {
 }
 
 function refusal(step: Step, code: string): KernelError {
-  return new KernelError(stepText(step), code);
+  return new KernelError({ operation: stepText(step), errno: code });
 }
 
 /** The kernel's own business on IPv6 devices; the port does not speak of it. */

@@ -111,7 +111,7 @@ test("a second tunnel from one address is refused with a reason", async () => {
   const { kernel } = sandbox;
   await set(kernel, ipip());
   const error = await set(kernel, ipip({ name: "flannel0", fouPort: 8285 }));
-  expect(error?.code).toBe("EEXIST");
+  expect(error?.errno).toBe("EEXIST");
   expect(error?.message).toContain("another tunnel from this address to any other");
 });
 
@@ -144,7 +144,7 @@ test("a port that a program has, or that is made for GUE, is refused with a reas
   const taken = await Bun.udpSocket({ hostname: "0.0.0.0", port: 8285 });
   for (const port of [6080, 8285]) {
     const error = await set(kernel, fouPort(port));
-    expect(error?.code).toBe("EADDRINUSE");
+    expect(error?.errno).toBe("EADDRINUSE");
     expect(error?.message).toContain(`UDP port ${port}`);
   }
   taken.close();

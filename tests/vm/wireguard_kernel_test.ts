@@ -186,7 +186,7 @@ describe("what cannot be done", () => {
       peer(3),
     ];
     const results = await kernel.apply(peers.map((resource) => ({ op: "set", resource })));
-    expect(results.map((error) => error?.code)).toEqual([undefined, "EINVAL", undefined]);
+    expect(results.map((error) => error?.errno)).toEqual([undefined, "EINVAL", undefined]);
     expect(results[1]?.message).not.toContain(peers[1]?.presharedKey as string);
     expect(shownPeers()).toContain(line(peer(3)));
   });
@@ -195,19 +195,19 @@ describe("what cannot be done", () => {
     await set(kernel, LINK);
     using _socket = await udpSocket(51820);
     const error = await set(kernel, DEVICE);
-    expect(error?.code).toBe("EADDRINUSE");
+    expect(error?.errno).toBe("EADDRINUSE");
     expect(error?.message).toContain("set ListenPort in the Backend object to a port");
     expect(error?.message).not.toContain(DEVICE.privateKey);
   });
 
   test("without its device nothing is set, read or removed", async () => {
     for (const resource of [DEVICE, peer(1)]) {
-      expect((await set(kernel, resource))?.code).toBe("ENODEV");
+      expect((await set(kernel, resource))?.errno).toBe("ENODEV");
       expect(await remove(kernel, resource)).toBeUndefined();
     }
     run(`ip link add ${NAME} type bridge`);
     expect(await read()).toEqual([]);
-    expect((await set(kernel, peer(1)))?.code).toBe("ENODEV");
+    expect((await set(kernel, peer(1)))?.errno).toBe("ENODEV");
   });
 });
 

@@ -7,7 +7,7 @@ import { prefixAddress, prefixLength } from "../../addr/prefix.ts";
 import { type Route, RTPROT_FLANNEL } from "../../state/resource.ts";
 import { writeAddress } from "../wire/address_bytes.ts";
 import type { MessageBatch } from "../wire/message_batch.ts";
-import { makingFlags, type Operation } from "../operation.ts";
+import { type EntryOperation, makingFlags } from "../table/entry_operation.ts";
 
 /**
  * Appends the creation of an object of ours (RTM_NEWNEXTHOP) to an IPv4 gateway that is on the link
@@ -42,7 +42,7 @@ export function dumpNexthops(batch: MessageBatch): void {
 /** Appends the message for an IPv4 unicast route whose next hop is a nexthop object. */
 export function routeByNexthop(
   batch: MessageBatch,
-  operation: Operation,
+  operation: EntryOperation,
   route: Route,
   id: number,
 ): void {

@@ -5,8 +5,8 @@ import { linkOf } from "../../state/resource_key.ts";
 import type { Route } from "../../state/resource.ts";
 import type { Step } from "../../state/step.ts";
 import { nexthopIdFor, type Nexthops } from "./nexthops.ts";
-import { operationOf } from "../operation.ts";
-import { readSysctlNow } from "../sysctl.ts";
+import { operationOf } from "../table/entry_operation.ts";
+import { readSysctlNow } from "../sysctl/proc_sys.ts";
 
 /**
  * So many routes at once by one device are made with nexthop objects. Up to here, making them

@@ -18,9 +18,9 @@ import { familyOf, IPV4_UNSPECIFIED } from "../../addr/ip.ts";
 import { type Route, RTPROT_FLANNEL } from "../../state/resource.ts";
 import { writeAddress } from "../wire/address_bytes.ts";
 import type { Channel } from "../wire/channel.ts";
-import { type DecodedNexthop, decodeNexthop, nexthopIdOf } from "../route/decoder.ts";
+import { type DecodedNexthop, decodeNexthop, nexthopIdOf } from "./nexthop_decoder.ts";
 import { DUMP_TRIES } from "../wire/interrupted_dump.ts";
-import { KernelError } from "../kernel.ts";
+import { KernelError } from "../wire/kernel_error.ts";
 import type { MessageBatch } from "../wire/message_batch.ts";
 import { createNexthop, deleteNexthop, dumpEveryTable, dumpNexthops } from "./nexthop_messages.ts";
 import type { NetlinkRefusal } from "../wire/netlink_socket.ts";
@@ -171,7 +171,7 @@ export class Nexthops {
         if (outcome === "complete") return nexthops;
       } catch (error) {
         if (!(error instanceof KernelError)) throw error;
-        if (error.code === "EOPNOTSUPP") this.#isSupported = false;
+        if (error.errno === "EOPNOTSUPP") this.#isSupported = false;
         return undefined;
       }
     }

@@ -9,7 +9,7 @@ import { type LibnlGeneric, libnlGeneric } from "../../../ffi/libnl.ts";
 import * as k from "../../../ffi/linux.ts";
 import { readUint32 } from "../../../ffi/memory.ts";
 import { AttributeWriter } from "./attribute_writer.ts";
-import { KernelError } from "../kernel.ts";
+import { KernelError } from "./kernel_error.ts";
 import { allocated } from "./message_batch.ts";
 import { Attributes, type MessageReader } from "./message_reader.ts";
 import { type NetlinkRefusal, NetlinkSocket, type Outgoing } from "./netlink_socket.ts";
@@ -148,7 +148,11 @@ function familyId(socket: NetlinkSocket, name: string): number | undefined {
   );
   const code = refusal && errnoName(refusal.errno);
   if (code !== undefined && code !== "ENOENT") {
-    throw new KernelError(`ask for the netlink family ${name}`, code, refusal?.extack);
+    throw new KernelError({
+      operation: `ask for the netlink family ${name}`,
+      errno: code,
+      extack: refusal?.extack,
+    });
   }
   return id;
 }

@@ -1,6 +1,6 @@
 /** What to do when a table changes while it is read (NLM_F_DUMP_INTR, linux/netlink.h). */
 
-import { DumpInterruptedError } from "../kernel.ts";
+import { DumpInterruptedError } from "./kernel_error.ts";
 
 /** How often a table is read before its reader is told that it cannot be. */
 export const DUMP_TRIES = 8;

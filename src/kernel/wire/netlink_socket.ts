@@ -10,7 +10,7 @@ import { errnoName } from "../../../ffi/errno.ts";
 import { errno, libc } from "../../../ffi/libc.ts";
 import * as k from "../../../ffi/linux.ts";
 import { addressOf, type Pointer } from "../../../ffi/memory.ts";
-import { KernelError } from "../kernel.ts";
+import { KernelError } from "./kernel_error.ts";
 import { Attributes, MessageReader } from "./message_reader.ts";
 
 /** Bytes to send: one message, or several. */
@@ -116,7 +116,11 @@ export class NetlinkSocket implements Disposable {
         if (message.type === k.NLMSG_ERROR || message.type === k.NLMSG_DONE) {
           const refusal = decodeError(message);
           if (refusal === undefined) return interrupted ? "interrupted" : "complete";
-          throw new KernelError("read a kernel table", errnoName(refusal.errno), refusal.extack);
+          throw new KernelError({
+            operation: "read a kernel table",
+            errno: refusal.errno,
+            extack: refusal.extack,
+          });
         }
         read(message);
       }
@@ -132,7 +136,9 @@ export class NetlinkSocket implements Disposable {
     for (let tries = 0;; tries++) {
       if (Number(libc().send(this.#fd, address, length, 0)) === length) return;
       const error = errnoName(errno());
-      if (error !== "EINTR" || tries > 100) throw new KernelError("send over netlink", error);
+      if (error !== "EINTR" || tries > 100) {
+        throw new KernelError({ operation: "send over netlink", errno: error });
+      }
     }
   }
 
@@ -143,13 +149,17 @@ export class NetlinkSocket implements Disposable {
       const length = Number(
         libc().recv(this.#fd, this.#bufferAddress, RECEIVE_BYTES, k.MSG_DONTWAIT | k.MSG_TRUNC),
       );
-      if (length > RECEIVE_BYTES) throw new KernelError("receive over netlink", "EMSGSIZE");
+      if (length > RECEIVE_BYTES) {
+        throw new KernelError({ operation: "receive over netlink", errno: "EMSGSIZE" });
+      }
       if (length >= 0) return this.#reader.reset(length);
       const error = errnoName(errno());
       if (error === "EINTR") continue;
-      if (error !== "EAGAIN") throw new KernelError("receive over netlink", error);
+      if (error !== "EAGAIN") {
+        throw new KernelError({ operation: "receive over netlink", errno: error });
+      }
       if (performance.now() > deadline) {
-        throw new KernelError("receive over netlink", "ETIMEDOUT");
+        throw new KernelError({ operation: "receive over netlink", errno: "ETIMEDOUT" });
       }
       waitReadable(this.#fd, POLL_MS);
     }
@@ -166,7 +176,7 @@ export function openNetlinkSocket(protocol: number): number {
     k.SOCK_RAW | k.SOCK_CLOEXEC | k.SOCK_NONBLOCK,
     protocol,
   );
-  if (fd < 0) throw new KernelError("open a netlink socket", errnoName(errno()));
+  if (fd < 0) throw new KernelError({ operation: "open a netlink socket", errno: errno() });
   try {
     connectToKernel(fd);
   } catch (error) {
@@ -181,7 +191,7 @@ export function connectToKernel(fd: number): void {
   const kernel = new Uint8Array(k.sockaddr_nl.size);
   new DataView(kernel.buffer).setUint16(k.sockaddr_nl.nl_family, k.AF_NETLINK, true);
   if (libc().connect(fd, addressOf(kernel), kernel.length) < 0) {
-    throw new KernelError("connect a netlink socket", errnoName(errno()));
+    throw new KernelError({ operation: "connect a netlink socket", errno: errno() });
   }
 }
 
@@ -190,7 +200,7 @@ function portIdOf(fd: number): number {
   const address = new Uint8Array(k.sockaddr_nl.size);
   const length = new Uint8Array(Uint32Array.of(address.length).buffer);
   if (libc().getsockname(fd, addressOf(address), addressOf(length)) < 0) {
-    throw new KernelError("read the address of a netlink socket", errnoName(errno()));
+    throw new KernelError({ operation: "read the address of a netlink socket", errno: errno() });
   }
   return new DataView(address.buffer).getUint32(k.sockaddr_nl.nl_pid, true);
 }

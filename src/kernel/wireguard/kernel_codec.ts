@@ -111,7 +111,7 @@ export function messagesOf(change: DeviceChange): DeviceChange[] {
 }
 
 /** More than the largest message of `messagesOf`. */
-export const MAX_MESSAGE_BYTES = 33 * 1024;
+export const MAX_SET_DEVICE_BYTES = 33 * 1024;
 
 /**
  * Of the peers in one message. The kernel multiplies keys for each new peer, some 50 µs of work in

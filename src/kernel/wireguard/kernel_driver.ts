@@ -3,7 +3,7 @@
 import { errnoName } from "../../../ffi/errno.ts";
 import * as k from "../../../ffi/linux.ts";
 import { type GenericFamily, openFamily } from "../wire/generic_netlink.ts";
-import { KernelError } from "../kernel.ts";
+import { KernelError } from "../wire/kernel_error.ts";
 import {
   type DeviceChange,
   type Fault,
@@ -11,7 +11,7 @@ import {
   type WireguardDeviceState,
   type WireguardDriver,
 } from "./wireguard_driver.ts";
-import { DeviceDecoder, MAX_MESSAGE_BYTES, messagesOf, writeDevice } from "./kernel_codec.ts";
+import { DeviceDecoder, MAX_SET_DEVICE_BYTES, messagesOf, writeDevice } from "./kernel_codec.ts";
 
 /** The family of linux/wireguard.h, WG_GENL_NAME. */
 export const WIREGUARD_FAMILY = { name: "wireguard", version: k.WG_GENL_VERSION } as const;
@@ -30,7 +30,11 @@ export class KernelDriver implements WireguardDriver {
         if (outcome === "complete") return decoder.result;
         if (outcome === "absent") return undefined;
         if (tries === READ_TRIES) {
-          throw new KernelError(`read WireGuard device ${link}`, "EINTR", "it kept changing");
+          throw new KernelError({
+            operation: `read WireGuard device ${link}`,
+            errno: "EINTR",
+            extack: "it kept changing",
+          });
         }
       }
     });
@@ -38,18 +42,18 @@ export class KernelDriver implements WireguardDriver {
 
   async write(link: string, identity: number, change: DeviceChange): Promise<Fault | undefined> {
     const family = this.#family;
-    if (family === undefined) return { code: "ENODEV", reason: `there is no device ${link}` };
+    if (family === undefined) return { errno: "ENODEV", reason: `there is no device ${link}` };
     for (const [i, message] of messagesOf(change).entries()) {
       if (i > 0) await new Promise<void>((resolve) => setImmediate(resolve));
       const refusal = family.command(
         k.WG_CMD_SET_DEVICE,
         (attributes) => writeDevice(attributes, identity, message),
-        MAX_MESSAGE_BYTES,
+        MAX_SET_DEVICE_BYTES,
       );
       if (refusal === undefined) continue;
       const code = errnoName(refusal.errno);
       const reason = refusal.extack ?? reasonOf(code, link, message);
-      return { code, ...(reason === undefined ? {} : { reason }) };
+      return { errno: code, ...(reason === undefined ? {} : { reason }) };
     }
     return undefined;
   }
@@ -72,12 +76,12 @@ export class KernelDriver implements WireguardDriver {
       );
     } catch (error) {
       if (!(error instanceof KernelError)) throw error;
-      if (!ABSENT.has(error.code)) {
+      if (!ABSENT.has(error.errno)) {
         const operation = `read WireGuard device ${link}`;
-        throw new KernelError(operation, error.code, undefined, { cause: error });
+        throw new KernelError({ operation, errno: error.errno, cause: error });
       }
       // The module may have been unloaded, and the family's number with it.
-      if (error.code === "ENOENT") this[Symbol.dispose]();
+      if (error.errno === "ENOENT") this[Symbol.dispose]();
       return "absent";
     }
   }

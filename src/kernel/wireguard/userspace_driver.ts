@@ -7,7 +7,7 @@ import { statSync } from "node:fs";
 import { createConnection } from "node:net";
 import { errnoName } from "../../../ffi/errno.ts";
 import { listenerNamespace } from "../../process/listener_namespace.ts";
-import { KernelError } from "../kernel.ts";
+import { KernelError } from "../wire/kernel_error.ts";
 import {
   type DeviceChange,
   type Fault,
@@ -39,7 +39,7 @@ export class UserspaceDriver implements WireguardDriver {
     const text = identity === undefined ? undefined : await exchange(link, GET_REQUEST);
     if (identity === undefined || text === undefined) return undefined;
     const { errno, ...reading } = parseGetReply(text);
-    if (errno !== 0) throw new KernelError(`read WireGuard device ${link}`, errnoName(errno));
+    if (errno !== 0) throw new KernelError({ operation: `read WireGuard device ${link}`, errno });
     return { ...reading, identity };
   }
 
@@ -47,13 +47,13 @@ export class UserspaceDriver implements WireguardDriver {
     const text = identityOf(link) === identity
       ? await exchange(link, setRequest(change))
       : undefined;
-    if (text === undefined) return { code: "ENODEV", reason: `there is no device ${link}` };
+    if (text === undefined) return { errno: "ENODEV", reason: `there is no device ${link}` };
     const errno = parseSetReply(text);
     if (errno === 0) return undefined;
     const code = errnoName(errno);
     const { listenPort } = change;
     const isTaken = code === "EADDRINUSE" && listenPort !== undefined;
-    return { code, ...(isTaken ? { reason: listenPortTaken(link, listenPort) } : {}) };
+    return { errno: code, ...(isTaken ? { reason: listenPortTaken(link, listenPort) } : {}) };
   }
 
   [Symbol.dispose](): void {}
@@ -92,7 +92,13 @@ function exchange(link: string, request: string): Promise<string | undefined> {
     const socket = createConnection(uapiSocketPath(link));
     const fail = (code: string, reason?: string) => {
       socket.destroy();
-      reject(new KernelError(`speak to the WireGuard process of ${link}`, code, reason));
+      reject(
+        new KernelError({
+          operation: `speak to the WireGuard process of ${link}`,
+          errno: code,
+          extack: reason,
+        }),
+      );
     };
     let answer = "";
     socket.setEncoding("latin1");

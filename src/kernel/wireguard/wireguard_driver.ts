@@ -64,7 +64,7 @@ export type PeerChange =
 /** Why a change was not made. */
 export interface Fault {
   /** Errno name. */
-  readonly code: string;
+  readonly errno: string;
   readonly reason?: string;
 }
 

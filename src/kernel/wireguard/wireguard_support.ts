@@ -35,7 +35,7 @@ export async function startUserspace(link: string): Promise<Fault | undefined> {
   const program = WIREGUARD_PROGRAMS.find((name) => findProgram(name) !== undefined);
   if (program === undefined) {
     return {
-      code: "ENOENT",
+      errno: "ENOENT",
       reason: `there is none of ${WIREGUARD_PROGRAMS.join(", ")} on this machine`,
     };
   }
@@ -43,11 +43,11 @@ export async function startUserspace(link: string): Promise<Fault | undefined> {
   if (holder !== undefined) {
     const reason = `${holder} listens at the socket ${uapiSocketPath(link)}; this daemon is in ` +
       `${ownNamespace()}; ${OWN_RUN}`;
-    return { code: "EEXIST", reason };
+    return { errno: "EEXIST", reason };
   }
   // The process of a device that was just deleted would take the new one's socket with it.
   if (!await until(async () => !await isListening(link))) {
-    return { code: "EEXIST", reason: `the socket of another WireGuard device ${link} is in use` };
+    return { errno: "EEXIST", reason: `the socket of another WireGuard device ${link} is in use` };
   }
   try {
     const { exitCode, stdout, stderr } = await run(program, [link], {
@@ -56,14 +56,14 @@ export async function startUserspace(link: string): Promise<Fault | undefined> {
     });
     if (exitCode !== 0) {
       const reason = lastLine(`${stderr}\n${stdout}`) || `exit code ${exitCode}`;
-      return { code: "EIO", reason: `${program}: ${reason}` };
+      return { errno: "EIO", reason: `${program}: ${reason}` };
     }
   } catch (error) {
     if (!(error instanceof ProcessError)) throw error;
-    return { code: "EIO", reason: error.message };
+    return { errno: "EIO", reason: error.message };
   }
   if (await until(() => isListening(link))) return undefined;
-  return { code: "ETIMEDOUT", reason: `${program} does not answer` };
+  return { errno: "ETIMEDOUT", reason: `${program} does not answer` };
 }
 
 /** boringtun would become another user, who may not change the device, and log to /tmp. */

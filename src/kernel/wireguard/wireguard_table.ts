@@ -18,9 +18,11 @@ import type {
   WireguardPeer,
 } from "../../state/resource.ts";
 import type { Step } from "../../state/step.ts";
-import { KernelError, type KernelEvent, type StepResult } from "../kernel.ts";
-import { Listeners } from "../listeners.ts";
-import type { KernelTable, KernelTableType } from "../kernel_table.ts";
+import type { KernelEvent } from "../table/kernel_event.ts";
+import type { StepResult } from "../table/step_result.ts";
+import { KernelError } from "../wire/kernel_error.ts";
+import { Listeners } from "../table/listeners.ts";
+import type { KernelTable, KernelTableType } from "../table/kernel_table.ts";
 import type {
   DeviceChange,
   Fault,
@@ -124,7 +126,7 @@ class WireguardTable implements KernelTable {
   async #applyRun(run: Run): Promise<StepResult[]> {
     const fault = await this.#tryRun(run);
     if (fault === undefined) return run.steps.map(() => undefined);
-    if (run.steps.length === 1 || fault.code === "ENODEV") {
+    if (run.steps.length === 1 || fault.errno === "ENODEV") {
       return run.steps.map((step) => resultOf(step, fault));
     }
     const results: StepResult[] = [];
@@ -139,16 +141,16 @@ class WireguardTable implements KernelTable {
       if (run.steps.some(isUserspaceStart)) return await startUserspace(run.link);
       let device = this.#devices.get(run.link) ?? await this.#read(run.link);
       let fault = device && await this.#write(device, run.steps);
-      if (fault?.code === "ENODEV") {
+      if (fault?.errno === "ENODEV") {
         // Deleted, and perhaps made anew under its name since it was read.
         device = await this.#read(run.link);
         fault = device && await this.#write(device, run.steps);
       }
       if (device !== undefined) return fault;
-      return { code: "ENODEV", reason: `there is no WireGuard device ${run.link}` };
+      return { errno: "ENODEV", reason: `there is no WireGuard device ${run.link}` };
     } catch (error) {
       if (!(error instanceof KernelError)) throw error;
-      return { code: error.code, reason: error.message };
+      return { errno: error.errno, reason: error.message };
     }
   }
 
@@ -299,6 +301,10 @@ function entriesOf(
 
 /** Of a device that is not there, everything is gone. */
 function resultOf(step: Step, fault: Fault | undefined): StepResult {
-  if (fault === undefined || step.op === "delete" && fault.code === "ENODEV") return undefined;
-  return new KernelError(`${step.op} ${resourceText(step.resource)}`, fault.code, fault.reason);
+  if (fault === undefined || step.op === "delete" && fault.errno === "ENODEV") return undefined;
+  return new KernelError({
+    operation: `${step.op} ${resourceText(step.resource)}`,
+    errno: fault.errno,
+    extack: fault.reason,
+  });
 }

@@ -9,7 +9,7 @@ import type { XfrmPolicy, XfrmTunnel } from "../../state/resource.ts";
 import { writeAddress } from "../wire/address_bytes.ts";
 import { addressFamily, addressLength } from "../wire/address_family.ts";
 import { allocated, MessageBatch } from "../wire/message_batch.ts";
-import type { Operation } from "../operation.ts";
+import type { EntryOperation } from "../table/entry_operation.ts";
 
 /** XFRM_POLICY_*, by the direction's name. */
 export const DIRECTIONS = {
@@ -32,7 +32,7 @@ export class XfrmEncoder extends MessageBatch implements Disposable {
    * Appends the message for a policy of the highest priority, 0, as Go flannel makes them. "create"
    * is refused with EEXIST where the key is held. Throws `RangeError` for one without a tunnel.
    */
-  policy(operation: Operation, policy: XfrmPolicy): void {
+  policy(operation: EntryOperation, policy: XfrmPolicy): void {
     const template = this.#template(familyOf(policy.source));
     this.#fill(template, policy, operation);
     const nl = this.#nl;
@@ -55,7 +55,7 @@ export class XfrmEncoder extends MessageBatch implements Disposable {
     this.#templates.clear();
   }
 
-  #fill(template: Template, policy: XfrmPolicy, operation: Operation): void {
+  #fill(template: Template, policy: XfrmPolicy, operation: EntryOperation): void {
     const nl = this.#nl;
     const { source, destination, tunnel } = policy;
     this.#assign(template.source, prefixAddress(source));

@@ -8,13 +8,15 @@ import type { Resource, XfrmPolicy } from "../../state/resource.ts";
 import type { Step } from "../../state/step.ts";
 import { Channel } from "../wire/channel.ts";
 import { retryInterruptedDump } from "../wire/interrupted_dump.ts";
-import { KernelError, type KernelEvent, type StepResult } from "../kernel.ts";
-import { Notifications } from "../notifications.ts";
-import { describeStep, operationOf } from "../operation.ts";
+import type { KernelEvent } from "../table/kernel_event.ts";
+import type { StepResult } from "../table/step_result.ts";
+import { KernelError } from "../wire/kernel_error.ts";
+import { Notifications } from "../wire/notifications.ts";
+import { describeStep, operationOf } from "../table/entry_operation.ts";
 import type { MessageReader } from "../wire/message_reader.ts";
-import type { KernelTable, KernelTableType } from "../kernel_table.ts";
+import type { KernelTable, KernelTableType } from "../table/kernel_table.ts";
 import { NetlinkSocket } from "../wire/netlink_socket.ts";
-import { resultOf } from "../step_result.ts";
+import { resultOf } from "../table/step_result.ts";
 import { decodePolicy } from "./xfrm_decoder.ts";
 import { XfrmEncoder } from "./xfrm_encoder.ts";
 
@@ -25,7 +27,7 @@ export const XFRM_POLICIES: KernelTableType = {
     try {
       return new XfrmPolicies(new NetlinkSocket(k.NETLINK_XFRM));
     } catch (error) {
-      if (error instanceof KernelError && error.code === "EPROTONOSUPPORT") return WITHOUT_IPSEC;
+      if (error instanceof KernelError && error.errno === "EPROTONOSUPPORT") return WITHOUT_IPSEC;
       throw error;
     }
   },
@@ -95,7 +97,12 @@ class XfrmPolicies implements KernelTable {
         sent.push(position);
       } catch (cause) {
         const reason = (cause as Error).message;
-        results[position] = new KernelError(describeStep(step), "EINVAL", reason, { cause });
+        results[position] = new KernelError({
+          operation: describeStep(step),
+          errno: "EINVAL",
+          extack: reason,
+          cause,
+        });
       }
     }
     for (const [index, refusal] of this.#channel.send()) {
@@ -110,7 +117,13 @@ const WITHOUT_IPSEC: KernelTable = {
   dump: () => Promise.resolve([]),
   apply: (steps) =>
     Promise.resolve(
-      steps.map((step) => new KernelError(describeStep(step), "EPROTONOSUPPORT", NO_IPSEC)),
+      steps.map((step) =>
+        new KernelError({
+          operation: describeStep(step),
+          errno: "EPROTONOSUPPORT",
+          extack: NO_IPSEC,
+        })
+      ),
     ),
   watch: () => ({ [Symbol.dispose]: () => {} }),
   [Symbol.dispose]: () => {},

@@ -12,9 +12,9 @@ import { writeAddress } from "../wire/address_bytes.ts";
 import { addressFamily, addressLength, familyFrom } from "../wire/address_family.ts";
 import { AttributeWriter } from "../wire/attribute_writer.ts";
 import { Channel } from "../wire/channel.ts";
-import { KernelError } from "../kernel.ts";
+import { KernelError } from "../wire/kernel_error.ts";
 import { MessageBatch } from "../wire/message_batch.ts";
-import { Notifications } from "../notifications.ts";
+import { Notifications } from "../wire/notifications.ts";
 import { Attributes, type MessageReader } from "../wire/message_reader.ts";
 import { NetlinkSocket } from "../wire/netlink_socket.ts";
 
@@ -53,7 +53,7 @@ export function openXfrmStates(): XfrmStates {
   try {
     return new NetlinkXfrmStates(new NetlinkSocket(k.NETLINK_XFRM));
   } catch (error) {
-    if (error instanceof KernelError && error.code === "EPROTONOSUPPORT") return WITHOUT_IPSEC;
+    if (error instanceof KernelError && error.errno === "EPROTONOSUPPORT") return WITHOUT_IPSEC;
     throw error;
   }
 }

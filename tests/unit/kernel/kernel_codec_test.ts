@@ -14,7 +14,7 @@ import type {
 } from "../../../src/kernel/wireguard/wireguard_driver.ts";
 import {
   DeviceDecoder,
-  MAX_MESSAGE_BYTES,
+  MAX_SET_DEVICE_BYTES,
   messagesOf,
   writeDevice,
 } from "../../../src/kernel/wireguard/kernel_codec.ts";
@@ -59,7 +59,7 @@ test("a peer with many allowed IPs is cut, and its old ones are removed once onl
     .toEqual([true, ...new Array<boolean>(parts.length - 1).fill(false)]);
   expect(parts.map((part) => part.updateOnly))
     .toEqual([false, ...new Array<boolean>(parts.length - 1).fill(true)]);
-  for (const message of messages) expect(encode(message).length).toBeLessThan(MAX_MESSAGE_BYTES);
+  for (const message of messages) expect(encode(message).length).toBeLessThan(MAX_SET_DEVICE_BYTES);
 });
 
 test("a thousand peers go in messages that each are far from the limit of an attribute", () => {
@@ -68,7 +68,7 @@ test("a thousand peers go in messages that each are far from the limit of an att
   expect(messages.flatMap((message) => message.peers ?? [])).toEqual(peers);
   expect(messages[0]?.listenPort).toBe(51820);
   expect(messages.slice(1).every((message) => message.listenPort === undefined)).toBe(true);
-  for (const message of messages) expect(encode(message).length).toBeLessThan(MAX_MESSAGE_BYTES);
+  for (const message of messages) expect(encode(message).length).toBeLessThan(MAX_SET_DEVICE_BYTES);
 });
 
 test("a message without room says so instead of being cut short", () => {
@@ -112,7 +112,7 @@ test("a sound message with some bytes changed or cut off is read without an erro
 });
 
 /** A message of the family as its bytes. */
-function encode(change: DeviceChange, maxBytes: number = MAX_MESSAGE_BYTES): Uint8Array {
+function encode(change: DeviceChange, maxBytes: number = MAX_SET_DEVICE_BYTES): Uint8Array {
   const nl = libnlGeneric();
   const message = nl.nlmsg_alloc_size(maxBytes) as Pointer;
   try {

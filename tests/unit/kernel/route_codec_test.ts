@@ -12,12 +12,11 @@ import {
   decodeLink,
   decodeLookup,
   decodeNeighbour,
-  decodeNexthop,
   decodeRoute,
   deviceOf,
-  nexthopIdOf,
-} from "../../../src/kernel/route/decoder.ts";
-import { type EncodedEntry, Encoder } from "../../../src/kernel/route/encoder.ts";
+} from "../../../src/kernel/rtnetlink/decoder.ts";
+import { decodeNexthop, nexthopIdOf } from "../../../src/kernel/nexthop/nexthop_decoder.ts";
+import { type EncodedEntry, Encoder } from "../../../src/kernel/rtnetlink/encoder.ts";
 import { Attributes, MessageReader } from "../../../src/kernel/wire/message_reader.ts";
 
 const NAMES = new Map([[7, "flannel.1"]]);

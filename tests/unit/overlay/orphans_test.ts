@@ -190,7 +190,8 @@ test("a policy that cannot be removed is named with the command", async () => {
 
 test("tables that cannot be read are a warning, not the end", async () => {
   const kernel = new FakeKernel();
-  kernel.dump = () => Promise.reject(new KernelError("read the xfrm policy table", "EPERM"));
+  kernel.dump = () =>
+    Promise.reject(new KernelError({ operation: "read the xfrm policy table", errno: "EPERM" }));
   const { log, records } = collectingLog();
   await removeOrphans({ kernel, isBackendDevice, ownership: OWNERSHIP, log });
   expect(records).toHaveLength(1);

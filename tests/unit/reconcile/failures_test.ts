@@ -31,7 +31,7 @@ function fail(code: string, ...entries: TrackedEntry[]): void {
   troubles.failed(entries.map((entry) => ({
     entry,
     step: { op: "set", resource: entry.desired as Resource },
-    error: new KernelError("set it", code),
+    error: new KernelError({ operation: "set it", errno: code }),
   })));
 }
 
@@ -79,17 +79,17 @@ describe("Troubles, of steps that fail,", () => {
       {
         entry: entryOf(tunnelRoute(5)),
         step: { op: "set", resource: tunnelRoute(5) },
-        error: new KernelError("set it", "EPERM"),
+        error: new KernelError({ operation: "set it", errno: "EPERM" }),
       },
       {
         entry: entryOf(tunnelRoute(6)),
         step: { op: "set", resource: tunnelRoute(6) },
-        error: new KernelError("set it", "ENOBUFS"),
+        error: new KernelError({ operation: "set it", errno: "ENOBUFS" }),
       },
       {
         entry: entryOf(tunnelRoute(7)),
         step: { op: "delete", resource: tunnelRoute(7) },
-        error: new KernelError("delete it", "ENOBUFS"),
+        error: new KernelError({ operation: "delete it", errno: "ENOBUFS" }),
       },
     ]);
     expect(logged()).toHaveLength(3);

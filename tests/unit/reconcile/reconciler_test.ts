@@ -100,7 +100,7 @@ describe("Reconciler", () => {
     await running(2, 3);
     const fail = () => {
       kernel.betweenSteps = () => {};
-      throw new KernelError("receive over netlink", "ENOBUFS");
+      throw new KernelError({ operation: "receive over netlink", errno: "ENOBUFS" });
     };
     kernel.betweenSteps = fail;
     reconciler.setDesired("peer 4", peer(4), 4n);

@@ -45,7 +45,11 @@ class ObservedKernel extends FakeKernel {
 
   override apply(steps: readonly Step[]): ReturnType<FakeKernel["apply"]> {
     this.applied.push({ atMs: clock.nowMs() - beginMs, steps });
-    if (this.isBroken) return Promise.reject(new KernelError("receive over netlink", "ENOBUFS"));
+    if (this.isBroken) {
+      return Promise.reject(
+        new KernelError({ operation: "receive over netlink", errno: "ENOBUFS" }),
+      );
+    }
     return super.apply(steps);
   }
 }

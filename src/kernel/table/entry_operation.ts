@@ -1,13 +1,13 @@
 /** What a step asks of the kernel, in its terms and in words. */
 
-import { NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from "../../ffi/linux.ts";
-import { resourceText } from "../state/resource_text.ts";
-import type { Step } from "../state/step.ts";
+import { NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from "../../../ffi/linux.ts";
+import { resourceText } from "../../state/resource_text.ts";
+import type { Step } from "../../state/step.ts";
 
 /** "create" is refused where the key is held, "set" replaces. */
-export type Operation = "set" | "create" | "delete";
+export type EntryOperation = "set" | "create" | "delete";
 
-export function operationOf(step: Step): Operation {
+export function operationOf(step: Step): EntryOperation {
   if (step.op === "delete") return "delete";
   return step.op === "set" && step.exclusive === true ? "create" : "set";
 }

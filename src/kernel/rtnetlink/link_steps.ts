@@ -9,11 +9,12 @@ import type { Step } from "../../state/step.ts";
 import type { Channel } from "../wire/channel.ts";
 import { decodeLink } from "./decoder.ts";
 import type { Encoder } from "./encoder.ts";
-import { KernelError, type StepResult } from "../kernel.ts";
+import type { StepResult } from "../table/step_result.ts";
+import { KernelError } from "../wire/kernel_error.ts";
 import { findLink } from "./links.ts";
-import { describeStep } from "../operation.ts";
+import { describeStep } from "../table/entry_operation.ts";
 import type { NetlinkRefusal } from "../wire/netlink_socket.ts";
-import { resultOf, withoutDevice } from "../step_result.ts";
+import { resultOf, withoutDevice } from "../table/step_result.ts";
 
 /** Performs a step about a device; nothing may be gathered in the channel. */
 export function performLinkStep(channel: Channel<Encoder>, step: Step, link: Link): StepResult {
@@ -42,11 +43,11 @@ function createLink(channel: Channel<Encoder>, step: Step, link: Link): StepResu
     case "tun":
     case "other": {
       const kind = link.type === "other" ? link.linkKind || "hardware" : link.type;
-      return new KernelError(
-        describeStep(step),
-        "EOPNOTSUPP",
-        `${kind} devices are not made here`,
-      );
+      return new KernelError({
+        operation: describeStep(step),
+        errno: "EOPNOTSUPP",
+        extack: `${kind} devices are not made here`,
+      });
     }
     default:
       return assertNever(link);

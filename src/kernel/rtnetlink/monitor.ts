@@ -1,19 +1,19 @@
 /** Notifications of rtnetlink (rtnetlink(7), RTNLGRP_*), decoded. */
 
-import * as k from "../../ffi/linux.ts";
-import type { Resource } from "../state/resource.ts";
+import * as k from "../../../ffi/linux.ts";
+import type { Resource } from "../../state/resource.ts";
 import {
   completeLink,
   decodeAddress,
   decodeLink,
   decodeNeighbour,
-  decodeNexthop,
   decodeRoute,
-} from "./route/decoder.ts";
-import type { KernelEvent } from "./kernel.ts";
-import { isOurNexthop } from "./nexthop/nexthops.ts";
-import { Notifications } from "./notifications.ts";
-import type { MessageReader } from "./wire/message_reader.ts";
+} from "./decoder.ts";
+import { decodeNexthop } from "../nexthop/nexthop_decoder.ts";
+import type { KernelEvent } from "../table/kernel_event.ts";
+import { isOurNexthop } from "../nexthop/nexthops.ts";
+import { Notifications } from "../wire/notifications.ts";
+import type { MessageReader } from "../wire/message_reader.ts";
 
 export interface MonitorOptions {
   /** Kernel-side buffer for notifications that have not been read yet. */

@@ -4,9 +4,10 @@
  * them as one kernel.
  */
 
-import type { Resource, ResourceKind } from "../state/resource.ts";
-import type { Step } from "../state/step.ts";
-import type { KernelEvent, StepResult } from "./kernel.ts";
+import type { Resource, ResourceKind } from "../../state/resource.ts";
+import type { Step } from "../../state/step.ts";
+import type { KernelEvent } from "./kernel_event.ts";
+import type { StepResult } from "./step_result.ts";
 
 export interface KernelTable extends Disposable {
   /**

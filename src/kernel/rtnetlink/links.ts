@@ -5,7 +5,7 @@ import type { Channel } from "../wire/channel.ts";
 import { type DecodedLink, decodeLink } from "./decoder.ts";
 import type { Encoder } from "./encoder.ts";
 import { DUMP_TRIES } from "../wire/interrupted_dump.ts";
-import { refused } from "../step_result.ts";
+import { refused } from "../table/step_result.ts";
 
 /** A device by name or index; `undefined` if there is none. Throws `KernelError`. */
 export function findLink(

@@ -6,12 +6,11 @@
  * kept: what was lost is reported, what comes after it is not lost.
  */
 
-import { errnoName } from "../../ffi/errno.ts";
-import { errno, libc } from "../../ffi/libc.ts";
-import * as k from "../../ffi/linux.ts";
-import { KernelError } from "./kernel.ts";
-import { MessageReader } from "./wire/message_reader.ts";
-import { openNetlinkSocket, setOption } from "./wire/netlink_socket.ts";
+import { errno, libc } from "../../../ffi/libc.ts";
+import * as k from "../../../ffi/linux.ts";
+import { KernelError } from "./kernel_error.ts";
+import { MessageReader } from "./message_reader.ts";
+import { openNetlinkSocket, setOption } from "./netlink_socket.ts";
 
 export interface NotificationOptions {
   /** One of NETLINK_*. */
@@ -54,10 +53,10 @@ export class Notifications implements Disposable {
       }
       for (const group of groups) {
         if (this.#join(group)) continue;
-        throw new KernelError(
-          `subscribe to notifications of netlink protocol ${protocol}, group ${group}`,
-          errnoName(errno()),
-        );
+        throw new KernelError({
+          operation: `subscribe to notifications of netlink protocol ${protocol}, group ${group}`,
+          errno: errno(),
+        });
       }
       for (const group of optionalGroups) this.#join(group);
     } catch (error) {

@@ -1,13 +1,16 @@
 /** From the kernel's answer to a message to the result of the step that it was for. */
 
-import { errnoName } from "../../ffi/errno.ts";
-import type { ResourceKind } from "../state/resource.ts";
-import type { Step } from "../state/step.ts";
-import { KernelError, type StepResult } from "./kernel.ts";
-import { describeStep } from "./operation.ts";
-import type { NetlinkRefusal } from "./wire/netlink_socket.ts";
+import { errnoName } from "../../../ffi/errno.ts";
+import type { ResourceKind } from "../../state/resource.ts";
+import type { Step } from "../../state/step.ts";
+import { KernelError } from "../wire/kernel_error.ts";
+import { describeStep } from "./entry_operation.ts";
+import type { NetlinkRefusal } from "../wire/netlink_socket.ts";
 
-/** What is absent has been deleted. */
+/** `undefined` is success. */
+export type StepResult = KernelError | undefined;
+
+/** Deleting what is absent is success. */
 export function resultOf(step: Step, refusal: NetlinkRefusal | undefined): StepResult {
   if (refusal === undefined) return undefined;
   const isAbsent = step.op === "delete" &&
@@ -18,12 +21,16 @@ export function resultOf(step: Step, refusal: NetlinkRefusal | undefined): StepR
 /** The result where there is no device of this name: with its device, an entry is gone too. */
 export function withoutDevice(step: Step, link: string): StepResult {
   if (step.op === "delete") return undefined;
-  return new KernelError(describeStep(step), "ENODEV", `there is no device ${link}`);
+  return new KernelError({
+    operation: describeStep(step),
+    errno: "ENODEV",
+    extack: `there is no device ${link}`,
+  });
 }
 
 /** A refused operation as an error. */
 export function refused(operation: string, refusal: NetlinkRefusal): KernelError {
-  return new KernelError(operation, errnoName(refusal.errno), refusal.extack);
+  return new KernelError({ operation, errno: refusal.errno, extack: refusal.extack });
 }
 
 /** What deleting an absent entry is refused with. */

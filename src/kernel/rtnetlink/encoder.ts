@@ -26,7 +26,7 @@ import { writeAddress, writeMac } from "../wire/address_bytes.ts";
 import { addressFamily, addressLength } from "../wire/address_family.ts";
 import { AttributeWriter } from "../wire/attribute_writer.ts";
 import { allocated, MessageBatch } from "../wire/message_batch.ts";
-import { makingFlags, type Operation } from "../operation.ts";
+import { type EntryOperation, makingFlags } from "../table/entry_operation.ts";
 
 /** An entry that lies on a device, or a blackhole route: what `entry` takes. */
 export type EncodedEntry = Address | Neighbour | FdbEntry | Route;
@@ -42,7 +42,7 @@ export class Encoder extends MessageBatch implements Disposable {
   #routeTemplates: Record<Family, RouteTemplate | undefined> = { 4: undefined, 6: undefined };
 
   /** Appends the message for one entry on the device `ifindex` (0 for a blackhole). */
-  entry(operation: Operation, entry: EncodedEntry, ifindex: number): void {
+  entry(operation: EntryOperation, entry: EncodedEntry, ifindex: number): void {
     switch (entry.kind) {
       case "address":
         return this.#addressMessage(operation, entry, ifindex);
@@ -208,7 +208,7 @@ export class Encoder extends MessageBatch implements Disposable {
     else nl.rtnl_link_unset_flags(link, k.IFF_UP);
   }
 
-  #addressMessage(operation: Operation, entry: Address, ifindex: number): void {
+  #addressMessage(operation: EntryOperation, entry: Address, ifindex: number): void {
     const nl = this.#nl;
     const address = allocated(nl.rtnl_addr_alloc());
     try {
@@ -230,7 +230,7 @@ export class Encoder extends MessageBatch implements Disposable {
     }
   }
 
-  #neighbourMessage(operation: Operation, entry: Neighbour | FdbEntry, ifindex: number): void {
+  #neighbourMessage(operation: EntryOperation, entry: Neighbour | FdbEntry, ifindex: number): void {
     const nl = this.#nl;
     const address = entry.kind === "fdb" ? entry.remote : entry.address;
     const template = this.#neighbourTemplate(entry.kind, familyOf(address), ifindex);
@@ -275,7 +275,7 @@ export class Encoder extends MessageBatch implements Disposable {
     return template;
   }
 
-  #routeMessage(operation: Operation, route: Route, ifindex: number): void {
+  #routeMessage(operation: EntryOperation, route: Route, ifindex: number): void {
     const nl = this.#nl;
     const template = this.#routeTemplate(route, ifindex);
     this.#assignAddress(template.destination, prefixAddress(route.destination));

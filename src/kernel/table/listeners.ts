@@ -1,6 +1,6 @@
 /** Those who want to be told of changes in the kernel's tables. */
 
-import type { KernelEvent } from "./kernel.ts";
+import type { KernelEvent } from "./kernel_event.ts";
 
 type Listener = (event: KernelEvent) => void;
 

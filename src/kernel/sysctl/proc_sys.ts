@@ -5,8 +5,8 @@
  */
 
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
-import type { Sysctl } from "../state/resource.ts";
-import { KernelError } from "./kernel.ts";
+import type { Sysctl } from "../../state/resource.ts";
+import { KernelError } from "../wire/kernel_error.ts";
 
 /** The value without its line end; `undefined` if there is no such parameter. Throws `KernelError`. */
 export function readSysctl(path: string): Promise<string | undefined> {
@@ -20,7 +20,7 @@ export function readSysctlNow(path: string): string | undefined {
     return readFileSync(filePath(path), "utf8").trimEnd();
   } catch (error) {
     if (codeOf(error) === "ENOENT") return undefined;
-    throw new KernelError(`read sysctl ${path}`, codeOf(error), undefined, { cause: error });
+    throw new KernelError({ operation: `read sysctl ${path}`, errno: codeOf(error), cause: error });
   }
 }
 
@@ -36,7 +36,12 @@ export function writeSysctl(sysctl: Sysctl): KernelError | undefined {
   } catch (error) {
     const operation = `set sysctl ${sysctl.path} to ${sysctl.value}`;
     if (error instanceof KernelError) return error;
-    return new KernelError(operation, codeOf(error), hintFor(sysctl), { cause: error });
+    return new KernelError({
+      operation,
+      errno: codeOf(error),
+      extack: hintFor(sysctl),
+      cause: error,
+    });
   }
 }
 

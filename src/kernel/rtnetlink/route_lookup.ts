@@ -6,11 +6,22 @@ import type { IpAddress } from "../../addr/ip.ts";
 import type { Channel } from "../wire/channel.ts";
 import { type DecodedLookup, decodeLookup } from "./decoder.ts";
 import type { Encoder } from "./encoder.ts";
-import type { RouteLookup } from "../kernel.ts";
 import { findLink } from "./links.ts";
-import { refused } from "../step_result.ts";
+import { refused } from "../table/step_result.ts";
 
-/** Throws `KernelError`; that there is no way to the address is an answer. */
+/** What the kernel would do with a packet to one address. */
+export interface RouteLookup {
+  /** Output device; absent if the address is unreachable. */
+  readonly link?: string;
+  readonly ifindex?: number;
+  readonly gateway?: IpAddress;
+  /** The source address that the kernel would choose. */
+  readonly source?: IpAddress;
+  /** Whether it is an address of this host. */
+  readonly local: boolean;
+}
+
+/** An unreachable address is a result, no error. Throws `KernelError`. */
 export function lookUpRoute(questions: Channel<Encoder>, address: IpAddress): RouteLookup {
   let found: DecodedLookup | undefined;
   const refusal = questions.ask((encoder) => encoder.getRoute(address), (reply) => {

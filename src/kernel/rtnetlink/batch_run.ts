@@ -1,22 +1,23 @@
 /** The steps of one `apply` that are rtnetlink's, sent in batches; the answers become results. */
 
-import { errnoName } from "../../ffi/errno.ts";
-import { familyOf } from "../addr/ip.ts";
-import { linkOf } from "../state/resource_key.ts";
-import type { Resource, Route, Sysctl } from "../state/resource.ts";
-import type { Step } from "../state/step.ts";
-import type { Channel } from "./wire/channel.ts";
-import type { EncodedEntry, Encoder } from "./route/encoder.ts";
-import { KernelError, type StepResult } from "./kernel.ts";
-import { performLinkStep } from "./route/link_steps.ts";
-import { Ifindexes } from "./route/links.ts";
-import { routeByNexthop } from "./nexthop/nexthop_messages.ts";
-import { NexthopRoutes } from "./nexthop/nexthop_routes.ts";
-import type { Nexthops } from "./nexthop/nexthops.ts";
-import { describeStep, operationOf } from "./operation.ts";
-import type { NetlinkRefusal } from "./wire/netlink_socket.ts";
-import { resultOf, withoutDevice } from "./step_result.ts";
-import { writeSysctl } from "./sysctl.ts";
+import { errnoName } from "../../../ffi/errno.ts";
+import { familyOf } from "../../addr/ip.ts";
+import { linkOf } from "../../state/resource_key.ts";
+import type { Resource, Route, Sysctl } from "../../state/resource.ts";
+import type { Step } from "../../state/step.ts";
+import type { Channel } from "../wire/channel.ts";
+import type { EncodedEntry, Encoder } from "./encoder.ts";
+import type { StepResult } from "../table/step_result.ts";
+import { KernelError } from "../wire/kernel_error.ts";
+import { performLinkStep } from "./link_steps.ts";
+import { Ifindexes } from "./links.ts";
+import { routeByNexthop } from "../nexthop/nexthop_messages.ts";
+import { NexthopRoutes } from "../nexthop/nexthop_routes.ts";
+import type { Nexthops } from "../nexthop/nexthops.ts";
+import { describeStep, operationOf } from "../table/entry_operation.ts";
+import type { NetlinkRefusal } from "../wire/netlink_socket.ts";
+import { resultOf, withoutDevice } from "../table/step_result.ts";
+import { writeSysctl } from "../sysctl/proc_sys.ts";
 
 export interface BatchRunOptions {
   readonly changes: Channel<Encoder>;
@@ -103,7 +104,12 @@ export class BatchRun {
     } catch (cause) {
       // libnl cannot say everything, such as an address with a prefix length of 0.
       const reason = cause instanceof Error ? cause.message : String(cause);
-      this.results[position] = new KernelError(describeStep(step), "EINVAL", reason, { cause });
+      this.results[position] = new KernelError({
+        operation: describeStep(step),
+        errno: "EINVAL",
+        extack: reason,
+        cause,
+      });
       return;
     }
     this.#push({ position, nexthopId: 0, isRetry });
