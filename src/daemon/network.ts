@@ -10,6 +10,7 @@ import type { Backend } from "../overlay/backend.ts";
 import type { ExternalInterface } from "../host/external_interface.ts";
 import { BACKENDS } from "../backend/backend_registry.ts";
 import { blackholeRoutes } from "../overlay/blackhole_routes.ts";
+import { traceLeaseEvent } from "../overlay/lease_event_trace.ts";
 import { removeOrphans } from "../overlay/orphans.ts";
 import { OverlayController } from "../overlay/overlay_controller.ts";
 import { ReachabilitySource } from "../overlay/peer_reachability.ts";
@@ -129,6 +130,7 @@ export class Network implements AsyncDisposable {
       backend,
       entryStore: this.#reconciler,
       reachability: this.#reachability,
+      clock: systemClock,
       log: log.child({ component: backend.type }),
       onConflictsChanged: () => this.#identities.contestedChanged(),
       ...extra,
@@ -198,6 +200,7 @@ export class Network implements AsyncDisposable {
 
   /** Returns whether the event was processed. Failures of a single lease are handled where it is read. */
   #take(event: LeaseWatch): boolean {
+    traceLeaseEvent(this.#log, event);
     try {
       const changes = this.#table.apply(event);
       this.#projector.applyChanges(changes);

@@ -1,53 +1,62 @@
 /**
  * Peers whose lease has just been deleted, and which keep their entries for a grace period.
  *
- * A node whose lease is deleted (by hand, or with everything in etcd) writes it back at once: it sees the
- * deletion, reads the key, gets an etcd lease and creates the key. That takes three round trips, some
- * 15 ms on one network and half a second across the world. If its entries were removed in the meantime,
- * packets would be lost. A node that is really gone has been silent for a day, or was removed on purpose,
- * and another second does no harm: no other node uses its subnet without a lease, which ends the wait.
+ * A node whose lease is deleted (by hand, or with everything in etcd) writes it again at once: it sees
+ * the deletion, reads the key, gets an etcd lease and creates the key. That takes three round trips,
+ * some 15 ms on one network and half a second across the world. If its entries were removed in the
+ * meantime, packets would be lost. A node that is really gone has been silent for a day, or was removed
+ * on purpose, and another second does no harm: no other node uses its subnet without a lease, and such
+ * a lease ends the wait.
  */
 
-import { familiesOf } from "../addr/family.ts";
-import { FAMILIES, type IpAddress } from "../addr/ip.ts";
-import type { Prefix } from "../addr/prefix.ts";
+import { entriesOf, valuesOf } from "../addr/family.ts";
+import type { IpAddress } from "../addr/ip.ts";
+import type { Clock } from "../base/clock.ts";
 import type { Lease, LeaseKey } from "../subnet/lease.ts";
 import { PrefixTrie } from "../subnet/prefix_trie.ts";
 
 export const DEPARTURE_MS = 1000;
 
-export class DepartingPeers {
+export interface DepartingPeersOptions {
+  readonly clock: Pick<Clock, "nowMs" | "setTimer">;
+  /** The grace period of these peers is over; each is to be deleted. */
+  onDue(keys: readonly LeaseKey[]): void;
+}
+
+export class DepartingPeers implements Disposable {
+  readonly #options: DepartingPeersOptions;
   /** In the order in which they leave. */
   readonly #departures = new Map<LeaseKey, Departure>();
   readonly #subnets = { 4: new PrefixTrie<Departure>(), 6: new PrefixTrie<Departure>() };
   readonly #byAddress = new Map<IpAddress, Set<Departure>>();
+  #timer: Disposable | undefined;
+  #isDisposed = false;
 
-  get size(): number {
-    return this.#departures.size;
+  constructor(options: DepartingPeersOptions) {
+    this.#options = options;
   }
 
-  /** When the first of them is due; Infinity if there are none. */
-  get nextMs(): number {
-    const [first] = this.#departures.values();
-    return first?.endMs ?? Infinity;
+  get keys(): Iterable<LeaseKey> {
+    return this.#departures.keys();
   }
 
   has(key: LeaseKey): boolean {
     return this.#departures.has(key);
   }
 
-  add(lease: Lease, nowMs: number): void {
+  add(lease: Lease): void {
     this.delete(lease.key);
-    const departure = { lease, endMs: nowMs + DEPARTURE_MS };
+    const departure = { lease, endMs: this.#options.clock.nowMs() + DEPARTURE_MS };
     this.#departures.set(lease.key, departure);
-    for (const family of familiesOf(lease.subnets)) {
-      this.#subnets[family].add(lease.subnets[family] as Prefix, departure);
+    for (const [family, subnet] of entriesOf(lease.subnets)) {
+      this.#subnets[family].add(subnet, departure);
     }
-    for (const address of addressesOf(lease)) {
+    for (const address of valuesOf(lease.attributes.publicAddresses)) {
       const others = this.#byAddress.get(address);
       if (others === undefined) this.#byAddress.set(address, new Set([departure]));
       else others.add(departure);
     }
+    this.#wait();
   }
 
   /** Removes one; `undefined` if it is not departing. */
@@ -56,10 +65,10 @@ export class DepartingPeers {
     if (departure === undefined) return undefined;
     const { lease } = departure;
     this.#departures.delete(key);
-    for (const family of familiesOf(lease.subnets)) {
-      this.#subnets[family].delete(lease.subnets[family] as Prefix, departure);
+    for (const [family, subnet] of entriesOf(lease.subnets)) {
+      this.#subnets[family].delete(subnet, departure);
     }
-    for (const address of addressesOf(lease)) {
+    for (const address of valuesOf(lease.attributes.publicAddresses)) {
       const others = this.#byAddress.get(address);
       others?.delete(departure);
       if (others?.size === 0) this.#byAddress.delete(address);
@@ -70,18 +79,34 @@ export class DepartingPeers {
   /** Those that this lease replaces: it has some of their addresses, or belongs to the same node. */
   replacedBy({ key, subnets, attributes }: Lease): LeaseKey[] {
     if (this.#departures.size === 0) return [];
-    const found = familiesOf(subnets).flatMap((family) =>
-      this.#subnets[family].overlapping(subnets[family] as Prefix)
+    const found = entriesOf(subnets).flatMap(([family, subnet]) =>
+      this.#subnets[family].overlapping(subnet)
     );
-    for (const family of FAMILIES) {
-      const address = attributes.publicAddresses[family];
-      if (address !== undefined) found.push(...this.#byAddress.get(address) ?? []);
+    for (const address of valuesOf(attributes.publicAddresses)) {
+      found.push(...this.#byAddress.get(address) ?? []);
     }
     return [...new Set(found.map(({ lease }) => lease.key))].filter((other) => other !== key);
   }
 
-  /** Those whose grace period is over. */
-  due(nowMs: number): LeaseKey[] {
+  /** The peers that are left keep their entries. */
+  [Symbol.dispose](): void {
+    this.#isDisposed = true;
+    this.#timer?.[Symbol.dispose]();
+  }
+
+  /** Until the first of them is due. */
+  #wait(): void {
+    const [first] = this.#departures.values();
+    if (first === undefined || this.#timer !== undefined || this.#isDisposed) return;
+    const { clock, onDue } = this.#options;
+    this.#timer = clock.setTimer(first.endMs - clock.nowMs(), () => {
+      this.#timer = undefined;
+      onDue(this.#due(clock.nowMs()));
+      this.#wait();
+    });
+  }
+
+  #due(nowMs: number): LeaseKey[] {
     const keys: LeaseKey[] = [];
     for (const [key, { endMs }] of this.#departures) {
       if (endMs > nowMs) break;
@@ -94,8 +119,4 @@ export class DepartingPeers {
 interface Departure {
   readonly lease: Lease;
   readonly endMs: number;
-}
-
-function addressesOf({ attributes: { publicAddresses } }: Lease): IpAddress[] {
-  return familiesOf(publicAddresses).map((family) => publicAddresses[family] as IpAddress);
 }

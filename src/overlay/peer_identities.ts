@@ -1,34 +1,35 @@
 /**
  * Which peer has an identity that several claim.
  *
- * A WireGuard peer is its public key, and a forwarding entry is a MAC address: one of each on a
- * device. Leases are written by the nodes themselves, so two may well name the same. The node that
- * said so first has it, and the others wait; whoever comes later cannot cut it off. It has it until
- * it has no lease that says so any more, or until another one of them is known to be alive and it is
- * not: a lease outlives its node by up to a day, also if the host has come back with another address.
+ * A WireGuard peer is its public key, and a forwarding entry is a MAC address: a device has one of
+ * each. Nodes write their leases themselves, so two leases may name the same. The node that claimed it
+ * first has it and the others wait, so that a newcomer cannot take over another node's packets. A node
+ * loses it when none of its leases claims it any more, or when another claimant is known to be alive
+ * and it is not: a lease outlives its node by up to a day, also if the host is back with another
+ * address.
  *
- * A node is known by its public address. One that was set up anew with its old key has a new lease
- * beside its old one, which lasts for up to a day: it is no rival of itself, and its newest lease
- * counts.
+ * A node is known by its public address. One that was set up again with its old key has a new lease
+ * besides its old one, which lasts for up to a day. The two do not conflict: the newest one counts.
  *
- * Each change costs the same however many claim the same, but for a binary search.
+ * A change costs a binary search, no matter how many claim the same.
  */
 
+import { lowerBound } from "../base/binary_search.ts";
 import type { Resource } from "../state/resource.ts";
 import type { Lease, LeaseKey } from "../subnet/lease.ts";
 
-/** In words: what stands in the lease, and the device that can have it once. */
+/** As text for messages: the lease's member with its value, and the device, which can have it once. */
 export type Identity = string & { readonly __identity: true };
 
 export interface IdentityConflict {
   readonly identity: Identity;
   /** The lease that has it. */
   readonly holder: Lease;
-  /** Its node is known to be alive, and the other one is not. */
+  /** The holder's node is known to be alive, and the other one is not. */
   readonly onlyHolderIsAlive: boolean;
 }
 
-/** The identities in a peer's entries: what is not decided by its subnet, which is nobody else's. */
+/** The identities in a peer's entries. Its other entries are distinguished by its subnet, which is unique. */
 export function identitiesIn(resources: readonly Resource[]): Identity[] {
   return resources.flatMap((resource) => {
     switch (resource.kind) {
@@ -47,47 +48,55 @@ export function nodeAddressOf({ attributes: { publicAddresses } }: Lease): strin
   return publicAddresses[4] ?? publicAddresses[6];
 }
 
+/** Why `peer` is ignored, to follow "ignoring lease …: ". */
+export function conflictText(
+  peer: Lease,
+  { identity, holder, onlyHolderIsAlive }: IdentityConflict,
+): string {
+  const address = nodeAddressOf(holder);
+  const text = `its ${identity} belongs to lease ${holder.key}`;
+  if (address === nodeAddressOf(peer)) return `${text}, a newer lease of the same node ${address}`;
+  if (onlyHolderIsAlive) {
+    return `${text}, whose node ${address} is alive, while ${nodeAddressOf(peer)} is not`;
+  }
+  return `${text}, whose node ${address} claimed it first; if one host is a copy of the other, give ` +
+    "the copy its own; if it is one host whose address has changed, delete its previous lease";
+}
+
 export class PeerIdentities {
   readonly #holders = new Map<Identity, Claim>();
-  /** Where there is more than one claim: all of them. */
-  readonly #conflicts = new Map<Identity, IdentityClaims>();
+  /** All claims to each identity that has more than one. */
+  readonly #conflicts = new Map<Identity, CompetingClaims>();
   readonly #claims = new Map<LeaseKey, readonly Claim[]>();
   readonly #onConflictsChanged: () => void;
-  /** Addresses of nodes that are alive. */
-  #alive: ReadonlySet<string | undefined> = new Set();
+  #liveNodes: ReadonlySet<string> = new Set();
 
-  /** `onContested` is called whenever `contested` may have changed. */
-  constructor(onContested: () => void = () => undefined) {
-    this.#onConflictsChanged = onContested;
+  /** `onConflictsChanged` is called whenever `conflictingAddresses` may have changed. */
+  constructor(onConflictsChanged: () => void = () => undefined) {
+    this.#onConflictsChanged = onConflictsChanged;
   }
 
-  /** Addresses of the nodes that claim the same identity as another one: are they alive? */
+  /** Addresses of the nodes that claim the same identity as another one; whether they are alive matters. */
   get conflictingAddresses(): Set<string> {
-    const contests = [...this.#conflicts.values()].filter(({ nodeCount }) => nodeCount > 1);
-    const addresses = contests.flatMap((contest) => contest.addresses);
+    const conflicts = [...this.#conflicts.values()].filter(({ nodeCount }) => nodeCount > 1);
+    const addresses = conflicts.flatMap((conflict) => conflict.addresses);
     return new Set(addresses.filter((address) => address !== undefined));
   }
 
-  /** Only these nodes are alive. Returns the peers that have gained or lost an identity by it. */
-  setLiveNodes(alive: ReadonlySet<string>): LeaseKey[] {
-    const before = this.#alive;
-    this.#alive = alive;
-    const changed = [...before, ...alive].filter((address) =>
-      before.has(address) !== alive.has(address as string)
-    );
+  /** Only these nodes are alive. Returns the peers that gained or lost an identity by it. */
+  setLiveNodes(liveNodes: ReadonlySet<string>): LeaseKey[] {
+    const changed = this.#liveNodes.symmetricDifference(liveNodes);
+    this.#liveNodes = liveNodes;
     const others = new Set<LeaseKey>();
-    if (changed.length === 0) return [];
-    for (const [identity, contest] of this.#conflicts) {
-      for (const address of changed) contest.setAlive(address, alive.has(address as string));
-      this.#hold(identity, contest.strongest(), others);
+    if (changed.size === 0) return [];
+    for (const [identity, conflict] of this.#conflicts) {
+      for (const address of changed) conflict.updateLiveness(address);
+      this.#hold(identity, conflict.strongest(), others);
     }
     return [...others];
   }
 
-  /**
-   * Takes note of all that a peer claims now. Returns the other peers that have won or lost
-   * something by it.
-   */
+  /** Replaces what a peer claims. Returns the other peers that gained or lost an identity by it. */
   put(lease: Lease, identities: readonly Identity[]): LeaseKey[] {
     const before = this.#claims.get(lease.key) ?? [];
     if (before.length === 0 && identities.length === 0) return [];
@@ -112,7 +121,7 @@ export class PeerIdentities {
     return [...others];
   }
 
-  /** The same for a peer that is gone. */
+  /** Withdraws all that a peer claims. Returns the other peers that gained an identity by it. */
   remove(key: LeaseKey): LeaseKey[] {
     const others = new Set<LeaseKey>();
     for (const claim of this.#claims.get(key) ?? []) this.#withdraw(claim, others);
@@ -121,26 +130,27 @@ export class PeerIdentities {
     return [...others];
   }
 
-  /** Who has something that this peer claims, too; `undefined` if it has all of it. */
+  /** The first identity that this peer claims and another one has; `undefined` if it has all of them. */
   conflictOf(key: LeaseKey): IdentityConflict | undefined {
     for (const claim of this.#claims.get(key) ?? []) {
       const { identity } = claim;
       const holder = this.#holders.get(identity) as Claim;
       if (holder.lease.key === key) continue;
-      const onlyHolderIsAlive = this.#isAlive(holder) && !this.#isAlive(claim);
+      const onlyHolderIsAlive = this.#isAlive(nodeAddressOf(holder.lease)) &&
+        !this.#isAlive(nodeAddressOf(claim.lease));
       return { identity, holder: holder.lease, onlyHolderIsAlive };
     }
     return undefined;
   }
 
-  /** The same claim with another content of the lease. */
+  /** The lease of a claim has changed in something else. */
   #rewrite(claim: Claim, lease: Lease, others: Set<LeaseKey>): void {
     const isSameLease = claim.lease.createRevision === lease.createRevision;
     if (isSameLease && nodeAddressOf(claim.lease) === nodeAddressOf(lease)) {
       claim.lease = lease;
       return;
     }
-    // Its place among the others depends on these.
+    // The claim's position among the others depends on these two.
     this.#withdraw(claim, others);
     claim.lease = lease;
     if (!isSameLease) claim.since = lease.createRevision;
@@ -154,33 +164,34 @@ export class PeerIdentities {
       this.#holders.set(identity, claim);
       return;
     }
-    let contest = this.#conflicts.get(identity);
-    if (contest === undefined) {
-      this.#conflicts.set(identity, contest = new IdentityClaims());
-      contest.add(holder, this.#isAlive(holder));
+    let conflict = this.#conflicts.get(identity);
+    if (conflict === undefined) {
+      conflict = new CompetingClaims((address) => this.#isAlive(address));
+      this.#conflicts.set(identity, conflict);
+      conflict.add(holder);
     }
-    const { nodeCount } = contest;
-    contest.add(claim, this.#isAlive(claim));
-    if (contest.nodeCount !== nodeCount) this.#onConflictsChanged();
-    this.#hold(identity, contest.strongest(), others);
+    const { nodeCount } = conflict;
+    conflict.add(claim);
+    if (conflict.nodeCount !== nodeCount) this.#onConflictsChanged();
+    this.#hold(identity, conflict.strongest(), others);
   }
 
   #withdraw(claim: Claim, others: Set<LeaseKey>): void {
     const { identity } = claim;
-    const contest = this.#conflicts.get(identity);
-    if (contest === undefined) {
+    const conflict = this.#conflicts.get(identity);
+    if (conflict === undefined) {
       this.#holders.delete(identity);
       return;
     }
-    const { nodeCount } = contest;
-    contest.delete(claim);
-    this.#hold(identity, contest.strongest(), others);
-    if (contest.size === 1) this.#conflicts.delete(identity);
-    if (contest.nodeCount !== nodeCount) this.#onConflictsChanged();
+    const { nodeCount } = conflict;
+    conflict.delete(claim);
+    this.#hold(identity, conflict.strongest(), others);
+    if (conflict.size === 1) this.#conflicts.delete(identity);
+    if (conflict.nodeCount !== nodeCount) this.#onConflictsChanged();
   }
 
-  #isAlive({ lease }: Claim): boolean {
-    return this.#alive.has(nodeAddressOf(lease));
+  #isAlive(address: string | undefined): boolean {
+    return address !== undefined && this.#liveNodes.has(address);
   }
 
   #hold(identity: Identity, winner: Claim, others: Set<LeaseKey>): void {
@@ -198,12 +209,17 @@ interface Claim {
   since: bigint;
 }
 
-/** Claims to one identity by several leases. */
-class IdentityClaims {
+/** Claims of several leases to one identity. */
+class CompetingClaims {
+  readonly #isAlive: (address: string | undefined) => boolean;
   /** Live nodes first, then in the order in which they claimed it. */
-  readonly #nodes: Node[] = [];
-  readonly #byAddress = new Map<string | undefined, Node>();
+  readonly #nodes: ClaimingNode[] = [];
+  readonly #byAddress = new Map<string | undefined, ClaimingNode>();
   #size = 0;
+
+  constructor(isAlive: (address: string | undefined) => boolean) {
+    this.#isAlive = isAlive;
+  }
 
   get size(): number {
     return this.#size;
@@ -219,17 +235,18 @@ class IdentityClaims {
 
   /** The newest lease of the first node; the claim gets the time of that node's first one. */
   strongest(): Claim {
-    const { claims: [claim], since } = this.#nodes[0] as Node;
+    const { claims: [claim], since } = this.#nodes[0] as ClaimingNode;
     (claim as Claim).since = since;
     return claim as Claim;
   }
 
-  add(claim: Claim, isAlive: boolean): void {
+  add(claim: Claim): void {
     this.#size++;
     const address = nodeAddressOf(claim.lease);
     let node = this.#byAddress.get(address);
     if (node === undefined) {
-      this.#byAddress.set(address, node = { address, isAlive, since: claim.since, claims: [] });
+      node = { address, isAlive: this.#isAlive(address), since: claim.since, claims: [] };
+      this.#byAddress.set(address, node);
       insert(this.#nodes, node, firstToLast);
     } else if (claim.since < node.since) {
       remove(this.#nodes, node, firstToLast);
@@ -239,8 +256,10 @@ class IdentityClaims {
     insert(node.claims, claim, newestFirst);
   }
 
-  setAlive(address: string | undefined, isAlive: boolean): void {
+  /** Whether the node with this address is alive may have changed. */
+  updateLiveness(address: string | undefined): void {
     const node = this.#byAddress.get(address);
+    const isAlive = this.#isAlive(address);
     if (node === undefined || node.isAlive === isAlive) return;
     remove(this.#nodes, node, firstToLast);
     node.isAlive = isAlive;
@@ -250,7 +269,7 @@ class IdentityClaims {
   delete(claim: Claim): void {
     this.#size--;
     const address = nodeAddressOf(claim.lease);
-    const node = this.#byAddress.get(address) as Node;
+    const node = this.#byAddress.get(address) as ClaimingNode;
     remove(node.claims, claim, newestFirst);
     claim.since = node.since; // It may come back under another address.
     if (node.claims.length > 0) return;
@@ -260,15 +279,15 @@ class IdentityClaims {
 }
 
 /** A node with its claims to one identity, newest lease first. */
-interface Node {
+interface ClaimingNode {
   readonly address: string | undefined;
   isAlive: boolean;
-  /** It stays when an old lease expires. */
+  /** Stays when an old lease expires. */
   since: bigint;
   readonly claims: Claim[];
 }
 
-function firstToLast(a: Node, b: Node): number {
+function firstToLast(a: ClaimingNode, b: ClaimingNode): number {
   if (a.isAlive !== b.isAlive) return a.isAlive ? -1 : 1;
   if (a.since !== b.since) return a.since < b.since ? -1 : 1;
   return (a.address ?? "") < (b.address ?? "") ? -1 : a.address === b.address ? 0 : 1;
@@ -282,20 +301,14 @@ function newestFirst({ lease: a }: Claim, { lease: b }: Claim): number {
 type Order<T> = (a: T, b: T) => number;
 
 function insert<T>(sorted: T[], one: T, order: Order<T>): void {
-  sorted.splice(placeOf(sorted, one, order), 0, one);
+  sorted.splice(positionOf(sorted, one, order), 0, one);
 }
 
 function remove<T>(sorted: T[], one: T, order: Order<T>): void {
-  sorted.splice(placeOf(sorted, one, order), 1);
+  sorted.splice(positionOf(sorted, one, order), 1);
 }
 
-/** Index of the first that does not come before it. */
-function placeOf<T>(sorted: readonly T[], one: T, order: Order<T>): number {
-  let [low, high] = [0, sorted.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (order(sorted[middle] as T, one) < 0) low = middle + 1;
-    else high = middle;
-  }
-  return low;
+/** Index of the first element that does not come before `one`. */
+function positionOf<T>(sorted: readonly T[], one: T, order: Order<T>): number {
+  return lowerBound(sorted.length, (index) => order(sorted[index] as T, one) >= 0);
 }

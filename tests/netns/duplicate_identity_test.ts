@@ -38,7 +38,7 @@ test.each(["vxlan", "wireguard"] as const)(
       new RegExp(
         `lease 10.5.99.0-24: its ${
           IDENTITY[backend]
-        } is that of lease ${key}, whose node 192.0.2.2`,
+        } belongs to lease ${key}, whose node 192.0.2.2`,
       ),
     );
     expect(await read(one)).toBe(before);

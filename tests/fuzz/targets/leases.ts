@@ -2,6 +2,7 @@
 
 import { mkdtempSync, rmSync } from "node:fs";
 import { BACKENDS } from "../../../src/backend/backend_registry.ts";
+import { systemClock } from "../../../src/base/clock.ts";
 import { SOCKET_VARIABLE } from "../../../src/backend/ipsec/charon_paths.ts";
 import { OverlayController } from "../../../src/overlay/overlay_controller.ts";
 import { ReachabilitySource } from "../../../src/overlay/peer_reachability.ts";
@@ -96,6 +97,7 @@ async function makeNode(type: string): Promise<Node> {
       external: () => ext,
       onChanged: () => projector.reachabilityChanged(),
     }),
+    clock: systemClock,
     log: collectingLog(),
   }, ext);
   projector.ownChanged(own);

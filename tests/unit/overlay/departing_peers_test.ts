@@ -1,11 +1,27 @@
 import { beforeEach, describe, expect, test } from "bun:test";
 import { DepartingPeers, DEPARTURE_MS } from "../../../src/overlay/departing_peers.ts";
 import type { Lease, LeaseKey } from "../../../src/subnet/lease.ts";
+import { FakeClock } from "../../support/fake_clock.ts";
 import { ip, lease, prefix } from "../../support/sample_network.ts";
 
 let departing: DepartingPeers;
 
-beforeEach(() => departing = new DepartingPeers());
+let clock: FakeClock;
+/** The keys of each call of `onDue`, and when it came. */
+let due: [number, ...string[]][];
+
+beforeEach(() => {
+  clock = new FakeClock();
+  const startMs = clock.nowMs();
+  due = [];
+  departing = new DepartingPeers({
+    clock,
+    onDue(keys) {
+      due.push([clock.nowMs() - startMs, ...keys]);
+      for (const key of keys) departing.delete(key);
+    },
+  });
+});
 
 /** The lease of another node n with the subnet of m, under a key of its own. */
 function like(n: number, m: number, name = `lease-${n}-${m}`): Lease {
@@ -22,35 +38,46 @@ function replacedBy(one: Lease): string[] {
 describe("DepartingPeers", () => {
   test("holds a lease until it is taken out, once", () => {
     const two = lease(2, "vxlan", [4, 6]);
-    departing.add(two, 1000);
-    expect([departing.size, departing.has(two.key), departing.has(KEY(3) as LeaseKey)]).toEqual([
-      1,
-      true,
-      false,
-    ]);
+    departing.add(two);
+    expect([departing.has(two.key), departing.has(KEY(3) as LeaseKey)]).toEqual([true, false]);
     expect(departing.delete(two.key)).toBe(two);
     expect(departing.delete(two.key)).toBeUndefined();
-    expect(departing.size).toBe(0);
+    expect([...departing.keys]).toEqual([]);
   });
 
-  test("knows who is due, in the order in which they leave", () => {
-    expect(departing.nextMs).toBe(Infinity);
-    for (const n of [2, 3, 4]) departing.add(lease(n, "vxlan", [4]), 100 * n);
-    expect(departing.nextMs).toBe(200 + DEPARTURE_MS);
-    expect(departing.due(199 + DEPARTURE_MS) as string[]).toEqual([]);
-    expect(departing.due(300 + DEPARTURE_MS) as string[]).toEqual([KEY(2), KEY(3)]);
-    expect(departing.size).toBe(3);
+  test("reports each lease when its grace period is over, several at one time together", async () => {
+    for (const n of [2, 3]) departing.add(lease(n, "vxlan", [4]));
+    await clock.advance(300);
+    departing.add(lease(4, "vxlan", [4]));
+    await clock.advance(DEPARTURE_MS - 301);
+    expect(due).toEqual([]);
+    await clock.advance(DEPARTURE_MS);
+    expect(due).toEqual([[DEPARTURE_MS, KEY(2), KEY(3)], [DEPARTURE_MS + 300, KEY(4)]]);
   });
 
-  test("begins the time again when a lease is deleted again", () => {
-    for (const n of [2, 3]) departing.add(lease(n, "vxlan", [4]), 100);
-    departing.add(lease(2, "vxlan", [4]), 500);
-    expect(departing.due(100 + DEPARTURE_MS) as string[]).toEqual([KEY(3)]);
-    expect(departing.due(500 + DEPARTURE_MS) as string[]).toEqual([KEY(3), KEY(2)]);
+  test("begins the time again when a lease is deleted again", async () => {
+    for (const n of [2, 3]) departing.add(lease(n, "vxlan", [4]));
+    await clock.advance(400);
+    departing.add(lease(2, "vxlan", [4]));
+    await clock.advance(2 * DEPARTURE_MS);
+    expect(due).toEqual([[DEPARTURE_MS, KEY(3)], [DEPARTURE_MS + 400, KEY(2)]]);
+  });
+
+  test("reports none that was taken out, and none after it was disposed", async () => {
+    for (const n of [2, 3]) departing.add(lease(n, "vxlan", [4]));
+    departing.delete(KEY(2) as LeaseKey);
+    await clock.advance(DEPARTURE_MS);
+    expect(due).toEqual([[DEPARTURE_MS, KEY(3)]]);
+    departing.add(lease(4, "vxlan", [4]));
+    departing[Symbol.dispose]();
+    departing.add(lease(5, "vxlan", [4]));
+    await clock.advance(2 * DEPARTURE_MS);
+    expect(due).toHaveLength(1);
+    expect([...departing.keys] as string[]).toEqual([KEY(4), KEY(5)]);
   });
 
   test("says in whose place a lease comes that has some of the addresses", () => {
-    for (const n of [2, 3]) departing.add(lease(n, "vxlan", [4, 6]), 0);
+    for (const n of [2, 3]) departing.add(lease(n, "vxlan", [4, 6]));
     expect(replacedBy(like(9, 2))).toEqual([KEY(2)]);
     expect(replacedBy(like(9, 7))).toEqual([]);
     const wide = { ...like(9, 7), subnets: { 4: prefix("10.5.0.0/16") } };
@@ -60,8 +87,8 @@ describe("DepartingPeers", () => {
   });
 
   test("says in whose place a lease of the same node comes, but not in its own", () => {
-    departing.add(lease(2, "vxlan", [4, 6]), 0);
-    departing.add(like(2, 5), 0);
+    departing.add(lease(2, "vxlan", [4, 6]));
+    departing.add(like(2, 5));
     expect(replacedBy(like(2, 7))).toEqual(["lease-2-5", KEY(2)].sort());
     expect(replacedBy(lease(2, "vxlan", [4, 6]))).toEqual(["lease-2-5"]);
     const ipv6 = { ...like(9, 7), attributes: lease(2, "vxlan", [6]).attributes };
@@ -72,9 +99,9 @@ describe("DepartingPeers", () => {
   });
 
   test("does not find what was taken out, neither by its subnet nor by its address", () => {
-    departing.add(lease(2, "vxlan", [4, 6]), 0);
-    departing.add(like(2, 5), 0);
-    departing.add(lease(4, "vxlan", [4, 6]), 0);
+    departing.add(lease(2, "vxlan", [4, 6]));
+    departing.add(like(2, 5));
+    departing.add(lease(4, "vxlan", [4, 6]));
     departing.delete(KEY(2) as LeaseKey);
     expect(replacedBy(like(9, 2))).toEqual([]);
     expect(replacedBy(like(2, 7))).toEqual(["lease-2-5"]);
@@ -85,8 +112,7 @@ describe("DepartingPeers", () => {
 
   test("finds no peer when none is departing", () => {
     expect(replacedBy(like(2, 2))).toEqual([]);
-    expect(departing.due(Infinity) as string[]).toEqual([]);
-    departing.add({ ...like(2, 2), attributes: noAddress() }, 0);
+    departing.add({ ...like(2, 2), attributes: noAddress() });
     expect(departing.delete("lease-2-2" as LeaseKey)).toBeDefined();
   });
 });

@@ -11,6 +11,7 @@ import { resourceKey } from "../../../src/state/resource_key.ts";
 import type { Resource, Route } from "../../../src/state/resource.ts";
 import type { Lease } from "../../../src/subnet/lease.ts";
 import { directRoute } from "../../support/arbitrary_state.ts";
+import { collectingLog as traceLog } from "../../support/collecting_log.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 import { FakeKernel } from "../../support/fake_kernel.ts";
 import {
@@ -27,7 +28,7 @@ import {
 } from "../../support/sample_network.ts";
 import { stateText } from "../../support/state_text.ts";
 
-class Sink {
+class CollectingStore {
   readonly owners = new Map<string, readonly Resource[]>();
   readonly precedences = new Map<string, bigint>();
   calls = 0;
@@ -55,22 +56,22 @@ const DEFAULT_ROUTE: Route = {
 };
 
 let kernel: FakeKernel;
-let sink: Sink;
+let store: CollectingStore;
 let log: ReturnType<typeof collectingLog>;
 let clock: FakeClock;
-/** By `projectorFor`. */
+/** By `controllerFor`. */
 let prepared: { readonly backend: Backend } | undefined;
 
 beforeEach(() => {
   kernel = new FakeKernel();
   kernel.seed(...HOST, DEFAULT_ROUTE);
   kernel.delivery = "now";
-  sink = new Sink();
+  store = new CollectingStore();
   clock = new FakeClock();
   log = collectingLog();
 });
 
-async function projectorFor(
+async function controllerFor(
   type: "vxlan" | "host-gw",
   options: Record<string, unknown> = {},
   families: readonly Family[] = [4],
@@ -87,14 +88,14 @@ async function projectorFor(
     kernel,
     ownership: () => backend.ownership(ext),
     external: () => ext,
-    onChanged: () => projector.reachabilityChanged(),
+    onChanged: () => controller.reachabilityChanged(),
   });
-  const projector = new OverlayController(
-    { backend, entryStore: sink, reachability: facts, log, clock, extraEntries: blackholeRoutes },
+  const controller = new OverlayController(
+    { backend, entryStore: store, reachability: facts, log, clock, extraEntries: blackholeRoutes },
     ext,
   );
-  projector.ownChanged(lease(1, type, families));
-  return projector;
+  controller.ownChanged(lease(1, type, families));
+  return controller;
 }
 
 function put(lease: Lease) {
@@ -114,56 +115,56 @@ function farLease(n: number, type: string): Lease {
 
 describe("OverlayController", () => {
   test("makes the node and each lease an owner of their entries", async () => {
-    const projector = await projectorFor("vxlan");
-    projector.applyChanges([put(lease(2, "vxlan", [4])), put(lease(3, "vxlan", [4]))]);
-    expect([...sink.owners.keys()]).toEqual(["node", "node-2", "node-3"]);
-    expect(sink.text("node")).toContain("route blackhole 10.5.1.0/24");
-    expect(sink.text("node-3")).toContain("route 10.5.3.0/24 via 10.5.3.0 dev flannel.1");
-    expect(sink.precedences.get("node-3")).toBe(3n);
-    expect(projector.status().peers).toBe(2);
+    const controller = await controllerFor("vxlan");
+    controller.applyChanges([put(lease(2, "vxlan", [4])), put(lease(3, "vxlan", [4]))]);
+    expect([...store.owners.keys()]).toEqual(["node", "node-2", "node-3"]);
+    expect(store.text("node")).toContain("route blackhole 10.5.1.0/24");
+    expect(store.text("node-3")).toContain("route 10.5.3.0/24 via 10.5.3.0 dev flannel.1");
+    expect(store.precedences.get("node-3")).toBe(3n);
+    expect(controller.status().peers).toBe(2);
   });
 
   test("does the work of one lease for the change of one lease", async () => {
-    const projector = await projectorFor("vxlan");
-    projector.applyChanges([2, 3, 4, 5].map((n) => put(lease(n, "vxlan", [4]))));
-    sink.calls = 0;
-    projector.applyChanges([put({ ...lease(3, "vxlan", [4]), modRevision: 9n })]);
-    projector.applyChanges([{ kind: "delete", lease: lease(4, "vxlan", [4]) }]);
+    const controller = await controllerFor("vxlan");
+    controller.applyChanges([2, 3, 4, 5].map((n) => put(lease(n, "vxlan", [4]))));
+    store.calls = 0;
+    controller.applyChanges([put({ ...lease(3, "vxlan", [4]), modRevision: 9n })]);
+    controller.applyChanges([{ kind: "delete", lease: lease(4, "vxlan", [4]) }]);
     await clock.advance(1000);
-    expect(sink.calls).toBe(2);
+    expect(store.calls).toBe(2);
     expect(kernel.lookUps).toBe(0);
-    expect(sink.owners.has("node-4")).toBe(false);
+    expect(store.owners.has("node-4")).toBe(false);
   });
 
-  test("ignores an implausible lease, says so once, and takes it when it is mended", async () => {
-    const projector = await projectorFor("vxlan");
+  test("ignores an invalid lease, logs that once, and uses it when it is valid again", async () => {
+    const controller = await controllerFor("vxlan");
     const bad = { ...lease(2, "vxlan", [4]), attributes: lease(2, "host-gw", [4]).attributes };
-    projector.applyChanges([put(bad), put({ ...bad, modRevision: 8n })]);
+    controller.applyChanges([put(bad), put({ ...bad, modRevision: 8n })]);
     expect(log.lines).toEqual([
       "ignoring lease node-2: its backend is host-gw, this node's is vxlan",
     ]);
-    expect([...projector.status().ignored.keys()] as string[]).toEqual(["node-2"]);
-    expect(sink.text("node-2")).toBe("");
-    projector.applyChanges([put(lease(2, "vxlan", [4]))]);
-    expect(projector.status().ignored.size).toBe(0);
-    expect(sink.text("node-2")).toContain("route 10.5.2.0/24");
+    expect([...controller.status().ignored.keys()] as string[]).toEqual(["node-2"]);
+    expect(store.text("node-2")).toBe("");
+    controller.applyChanges([put(lease(2, "vxlan", [4]))]);
+    expect(controller.status().ignored.size).toBe(0);
+    expect(store.text("node-2")).toContain("route 10.5.2.0/24");
   });
 
-  test("tells the backend's target of plausible peers only, and of each once", async () => {
-    const told: string[] = [];
+  test("passes only valid peers to the backend's target, and each once", async () => {
+    const received: string[] = [];
     const target = {
-      put: (peer: Lease) => void told.push(`put ${peer.key} ${peer.modRevision}`),
-      remove: (peer: Lease) => void told.push(`remove ${peer.key} ${peer.modRevision}`),
+      put: (peer: Lease) => void received.push(`put ${peer.key} ${peer.modRevision}`),
+      remove: (peer: Lease) => void received.push(`remove ${peer.key} ${peer.modRevision}`),
     };
-    const projector = await projectorFor("vxlan", {}, [4], target as unknown as BackendTarget);
+    const controller = await controllerFor("vxlan", {}, [4], target as unknown as BackendTarget);
     const good = lease(2, "vxlan", [4]);
     const bad = { ...good, modRevision: 8n, attributes: lease(2, "host-gw", [4]).attributes };
-    projector.applyChanges([put(bad), put(good)]);
-    projector.externalChanged({ ...external([4]), mtuBytes: 1400 });
-    projector.applyChanges([put({ ...good, modRevision: 7n }), put(bad), put(good)]);
-    projector.applyChanges([{ kind: "delete", lease: good }, { kind: "delete", lease: good }]);
+    controller.applyChanges([put(bad), put(good)]);
+    controller.externalChanged({ ...external([4]), mtuBytes: 1400 });
+    controller.applyChanges([put({ ...good, modRevision: 7n }), put(bad), put(good)]);
+    controller.applyChanges([{ kind: "delete", lease: good }, { kind: "delete", lease: good }]);
     await clock.advance(1000);
-    expect(told).toEqual([
+    expect(received).toEqual([
       "put node-2 2",
       "put node-2 7",
       "remove node-2 7",
@@ -172,160 +173,160 @@ describe("OverlayController", () => {
     ]);
   });
 
-  test("removes the entries of a lease that has become implausible", async () => {
-    const projector = await projectorFor("vxlan");
-    projector.applyChanges([put(lease(2, "vxlan", [4]))]);
+  test("removes the entries of a lease that has become invalid", async () => {
+    const controller = await controllerFor("vxlan");
+    controller.applyChanges([put(lease(2, "vxlan", [4]))]);
     const bad = { ...lease(2, "vxlan", [4]), attributes: lease(2, "host-gw", [4]).attributes };
-    projector.applyChanges([put(bad)]);
-    expect(sink.text("node-2")).toBe("");
+    controller.applyChanges([put(bad)]);
+    expect(store.text("node-2")).toBe("");
   });
 
   describe("of two peers with one MAC address", () => {
     const first = lease(2, "vxlan", [4]);
     const second = lease(3, "vxlan", [4], mac(2));
     const text =
-      "ignoring lease node-3: its VtepMAC 02:00:00:00:00:02 (flannel.1) is that of lease " +
-      "node-2, whose node 192.168.0.2 has had it for longer; two nodes have one, or one node has " +
-      "another address now: then delete its former lease";
+      "ignoring lease node-3: its VtepMAC 02:00:00:00:00:02 (flannel.1) belongs to lease node-2, " +
+      "whose node 192.168.0.2 claimed it first; if one host is a copy of the other, give the copy " +
+      "its own; if it is one host whose address has changed, delete its previous lease";
 
-    test("the later one is ignored, which is said once, and taken when the other is gone", async () => {
-      const told: string[] = [];
+    test("the later one is ignored, which is logged once, and used when the other is gone", async () => {
+      const received: string[] = [];
       const target = {
-        put: (peer: Lease) => void told.push(`put ${peer.key}`),
-        remove: (peer: Lease) => void told.push(`remove ${peer.key}`),
+        put: (peer: Lease) => void received.push(`put ${peer.key}`),
+        remove: (peer: Lease) => void received.push(`remove ${peer.key}`),
       };
-      const projector = await projectorFor("vxlan", {}, [4], target as unknown as BackendTarget);
-      projector.applyChanges([put(first), put(second), put({ ...second, modRevision: 8n })]);
-      projector.externalChanged({ ...external([4]), mtuBytes: 1400 });
+      const controller = await controllerFor("vxlan", {}, [4], target as unknown as BackendTarget);
+      controller.applyChanges([put(first), put(second), put({ ...second, modRevision: 8n })]);
+      controller.externalChanged({ ...external([4]), mtuBytes: 1400 });
       expect(log.lines).toEqual([text]);
-      expect([...projector.status().ignored.keys()] as string[]).toEqual(["node-3"]);
-      expect(sink.text("node-2")).toContain("fdb 02:00:00:00:00:02");
-      expect(sink.text("node-3")).toBe("");
-      projector.applyChanges([{ kind: "delete", lease: first }]);
+      expect([...controller.status().ignored.keys()] as string[]).toEqual(["node-3"]);
+      expect(store.text("node-2")).toContain("fdb 02:00:00:00:00:02");
+      expect(store.text("node-3")).toBe("");
+      controller.applyChanges([{ kind: "delete", lease: first }]);
       await clock.advance(1000);
-      expect(sink.text("node-3")).toContain("fdb 02:00:00:00:00:02");
-      expect(projector.status()).toEqual({
+      expect(store.text("node-3")).toContain("fdb 02:00:00:00:00:02");
+      expect(controller.status()).toEqual({
         peers: 1,
         ignored: new Map(),
         unreachable: new Map(),
       });
-      expect(told).toEqual(["put node-2", "remove node-2", "put node-3"]);
+      expect(received).toEqual(["put node-2", "remove node-2", "put node-3"]);
     });
 
     test("the older one is taken though it comes later, and never do both have it", async () => {
-      const projector = await projectorFor("vxlan");
+      const controller = await controllerFor("vxlan");
       const holders: number[] = [];
-      const setDesired = sink.setDesired.bind(sink);
-      sink.setDesired = (...args) => {
+      const setDesired = store.setDesired.bind(store);
+      store.setDesired = (...args) => {
         setDesired(...args);
         const owners = ["node-2", "node-3"];
-        holders.push(owners.filter((owner) => sink.text(owner).includes(`fdb ${mac(2)}`)).length);
+        holders.push(owners.filter((owner) => store.text(owner).includes(`fdb ${mac(2)}`)).length);
       };
-      projector.applyChanges([put(second), put(first)]);
-      expect(sink.text("node-2")).toContain("fdb 02:00:00:00:00:02");
-      expect(sink.text("node-3")).toBe("");
-      projector.applyChanges([put({ ...lease(2, "vxlan", [4], mac(9)), modRevision: 9n })]);
-      expect(sink.text("node-3")).toContain("fdb 02:00:00:00:00:02");
-      expect(sink.text("node-2")).toContain("fdb 02:00:00:00:00:09");
+      controller.applyChanges([put(second), put(first)]);
+      expect(store.text("node-2")).toContain("fdb 02:00:00:00:00:02");
+      expect(store.text("node-3")).toBe("");
+      controller.applyChanges([put({ ...lease(2, "vxlan", [4], mac(9)), modRevision: 9n })]);
+      expect(store.text("node-3")).toContain("fdb 02:00:00:00:00:02");
+      expect(store.text("node-2")).toContain("fdb 02:00:00:00:00:09");
       expect(Math.max(...holders)).toBe(1);
       expect(log.lines).toEqual([text]);
     });
 
     test("both addresses are named, and the one that is alive has it, in either order", async () => {
-      const projector = await projectorFor("vxlan");
-      projector.applyChanges([put(first)]);
-      expect([...projector.conflictingAddresses]).toEqual([]);
-      projector.applyChanges([put(second)]);
-      expect([...projector.conflictingAddresses].sort()).toEqual(["192.168.0.2", "192.168.0.3"]);
-      projector.setLiveNodes(new Set(["192.168.0.3"]));
-      expect(sink.text("node-3")).toContain("fdb 02:00:00:00:00:02");
-      expect(sink.text("node-2")).toBe("");
-      projector.setLiveNodes(new Set(["192.168.0.2", "192.168.0.3"]));
-      expect(sink.text("node-2")).toContain("fdb 02:00:00:00:00:02");
-      expect(sink.text("node-3")).toBe("");
+      const controller = await controllerFor("vxlan");
+      controller.applyChanges([put(first)]);
+      expect([...controller.conflictingAddresses]).toEqual([]);
+      controller.applyChanges([put(second)]);
+      expect([...controller.conflictingAddresses].sort()).toEqual(["192.168.0.2", "192.168.0.3"]);
+      controller.setLiveNodes(new Set(["192.168.0.3"]));
+      expect(store.text("node-3")).toContain("fdb 02:00:00:00:00:02");
+      expect(store.text("node-2")).toBe("");
+      controller.setLiveNodes(new Set(["192.168.0.2", "192.168.0.3"]));
+      expect(store.text("node-2")).toContain("fdb 02:00:00:00:00:02");
+      expect(store.text("node-3")).toBe("");
     });
 
     test("with DirectRouting, both are taken as long as they need no tunnel", async () => {
-      const projector = await projectorFor("vxlan", { DirectRouting: true });
-      projector.applyChanges([put(first), put(second)]);
-      await projector.whenReachabilityKnown();
-      expect(sink.text("node-3")).toContain("via 192.168.0.3 dev eth0");
+      const controller = await controllerFor("vxlan", { DirectRouting: true });
+      controller.applyChanges([put(first), put(second)]);
+      await controller.whenReachabilityKnown();
+      expect(store.text("node-3")).toContain("via 192.168.0.3 dev eth0");
       kernel.outside({
         op: "set",
         resource: { ...DEFAULT_ROUTE, destination: prefix("192.168.0.0/30") },
       });
-      await projector.whenReachabilityKnown();
-      expect(sink.text("node-2")).toContain("onlink");
-      expect(sink.text("node-3")).toBe("");
-      projector.applyChanges([{ kind: "delete", lease: first }]);
+      await controller.whenReachabilityKnown();
+      expect(store.text("node-2")).toContain("onlink");
+      expect(store.text("node-3")).toBe("");
+      controller.applyChanges([{ kind: "delete", lease: first }]);
       await clock.advance(1000);
-      await projector.whenReachabilityKnown();
-      expect(sink.text("node-3")).toContain("onlink");
+      await controller.whenReachabilityKnown();
+      expect(store.text("node-3")).toContain("onlink");
     });
   });
 
   describe("a peer whose lease is deleted", () => {
     const deleted = (n: number) => ({ kind: "delete" as const, lease: lease(n, "vxlan", [4]) });
-    const told: string[] = [];
+    const received: string[] = [];
     const target = {
-      put: (peer: Lease) => void told.push(`put ${peer.key}`),
-      remove: (peer: Lease) => void told.push(`remove ${peer.key}`),
+      put: (peer: Lease) => void received.push(`put ${peer.key}`),
+      remove: (peer: Lease) => void received.push(`remove ${peer.key}`),
     } as unknown as BackendTarget;
-    let projector: OverlayController;
+    let controller: OverlayController;
 
     beforeEach(async () => {
-      told.length = 0;
-      projector = await projectorFor("vxlan", {}, [4], target);
-      projector.applyChanges([put(lease(2, "vxlan", [4])), put(lease(3, "vxlan", [4]))]);
-      told.length = 0;
+      received.length = 0;
+      controller = await controllerFor("vxlan", {}, [4], target);
+      controller.applyChanges([put(lease(2, "vxlan", [4])), put(lease(3, "vxlan", [4]))]);
+      received.length = 0;
     });
 
     test("loses its entries after a second, with the backend's target, and counts no more", async () => {
-      projector.applyChanges([deleted(2)]);
-      expect(projector.status().peers).toBe(1);
+      controller.applyChanges([deleted(2)]);
+      expect(controller.status().peers).toBe(1);
       await clock.advance(600);
-      projector.applyChanges([deleted(3)]);
+      controller.applyChanges([deleted(3)]);
       await clock.advance(399);
-      expect(sink.text("node-2")).toContain("route 10.5.2.0/24");
-      expect(told).toEqual([]);
+      expect(store.text("node-2")).toContain("route 10.5.2.0/24");
+      expect(received).toEqual([]);
       await clock.advance(1);
-      expect(sink.owners.has("node-2")).toBe(false);
-      expect(sink.owners.has("node-3")).toBe(true);
-      expect(told).toEqual(["remove node-2"]);
+      expect(store.owners.has("node-2")).toBe(false);
+      expect(store.owners.has("node-3")).toBe(true);
+      expect(received).toEqual(["remove node-2"]);
       await clock.advance(600);
-      expect(sink.owners.has("node-3")).toBe(false);
-      expect(told).toEqual(["remove node-2", "remove node-3"]);
-      expect(projector.status().peers).toBe(0);
+      expect(store.owners.has("node-3")).toBe(false);
+      expect(received).toEqual(["remove node-2", "remove node-3"]);
+      expect(controller.status().peers).toBe(0);
     });
 
     test("keeps them without a gap when the lease comes back, deleted once more or not", async () => {
-      const before = sink.text("node-2");
+      const before = store.text("node-2");
       const withdrawn: string[] = [];
-      const removeOwner = sink.removeOwner.bind(sink);
-      sink.removeOwner = (owner) => {
+      const removeOwner = store.removeOwner.bind(store);
+      store.removeOwner = (owner) => {
         withdrawn.push(owner);
         removeOwner(owner);
       };
       for (let revision = 10n; revision < 20n; revision += 2n) {
-        projector.applyChanges([deleted(2)]);
+        controller.applyChanges([deleted(2)]);
         await clock.advance(500);
         const again = { createRevision: revision, modRevision: revision };
-        projector.applyChanges([put({ ...lease(2, "vxlan", [4]), ...again })]);
+        controller.applyChanges([put({ ...lease(2, "vxlan", [4]), ...again })]);
         await clock.advance(700);
-        expect(sink.text("node-2")).toBe(before);
+        expect(store.text("node-2")).toBe(before);
       }
       await clock.advance(5000);
       expect(withdrawn).toEqual([]);
-      expect(told.filter((line) => line.startsWith("remove"))).toEqual([]);
-      projector.applyChanges([deleted(2)]);
+      expect(received.filter((line) => line.startsWith("remove"))).toEqual([]);
+      controller.applyChanges([deleted(2)]);
       await clock.advance(1000);
       expect(withdrawn).toEqual(["node-2"]);
     });
 
     test("loses them at once when its lease is there and cannot be used", () => {
-      projector.applyChanges([{ ...deleted(2), isSetAside: true }]);
-      expect(sink.owners.has("node-2")).toBe(false);
-      expect(told).toEqual(["remove node-2"]);
+      controller.applyChanges([{ ...deleted(2), isSetAside: true }]);
+      expect(store.owners.has("node-2")).toBe(false);
+      expect(received).toEqual(["remove node-2"]);
     });
 
     const other = lease(9, "vxlan", [4]);
@@ -339,35 +340,35 @@ describe("OverlayController", () => {
       ],
       ["has its MAC address", { ...other, attributes: { ...other.attributes, backendData } }],
     ])("loses them at once to one that %s", (_name, replacement) => {
-      projector.applyChanges([deleted(2), deleted(3)]);
+      controller.applyChanges([deleted(2), deleted(3)]);
       const holders: number[] = [];
-      const setDesired = sink.setDesired.bind(sink);
-      sink.setDesired = (...args) => {
+      const setDesired = store.setDesired.bind(store);
+      store.setDesired = (...args) => {
         setDesired(...args);
-        holders.push(["node-2", "node-9"].filter((owner) => sink.text(owner) !== "").length);
+        holders.push(["node-2", "node-9"].filter((owner) => store.text(owner) !== "").length);
       };
-      projector.applyChanges([put(replacement)]);
-      expect(sink.owners.has("node-2")).toBe(false);
-      expect(sink.owners.has("node-3")).toBe(true);
-      expect(sink.text("node-9")).toContain("dev flannel.1");
+      controller.applyChanges([put(replacement)]);
+      expect(store.owners.has("node-2")).toBe(false);
+      expect(store.owners.has("node-3")).toBe(true);
+      expect(store.text("node-9")).toContain("dev flannel.1");
       expect(Math.max(...holders)).toBe(1);
-      expect(told).toEqual(["remove node-2", "put node-9"]);
+      expect(received).toEqual(["remove node-2", "put node-9"]);
       expect(log.lines).toEqual([]);
     });
 
     test("and an older lease with its MAC address arrives, is not reported", () => {
-      projector.applyChanges([deleted(3)]);
-      projector.applyChanges([put(lease(1, "vxlan", [4], mac(3)))]);
-      expect(sink.owners.has("node-3")).toBe(false);
-      expect(sink.text("node-1")).toContain("fdb 02:00:00:00:00:03");
+      controller.applyChanges([deleted(3)]);
+      controller.applyChanges([put(lease(1, "vxlan", [4], mac(3)))]);
+      expect(store.owners.has("node-3")).toBe(false);
+      expect(store.text("node-1")).toContain("fdb 02:00:00:00:00:03");
       expect(log.lines).toEqual([]);
     });
 
     test("at the end of the daemon keeps them: the next one removes what is not needed", async () => {
-      projector.applyChanges([deleted(2)]);
-      await projector[Symbol.asyncDispose]();
+      controller.applyChanges([deleted(2)]);
+      await controller[Symbol.asyncDispose]();
       await clock.advance(5000);
-      expect(sink.text("node-2")).toContain("route 10.5.2.0/24");
+      expect(store.text("node-2")).toContain("route 10.5.2.0/24");
     });
 
     test("in great number loses them all, and others take their places at once", async () => {
@@ -382,15 +383,15 @@ describe("OverlayController", () => {
           attributes: { backendType: "vxlan", publicAddresses: address, backendData: { 4: data } },
         };
       });
-      projector.applyChanges([deleted(2), deleted(3)]);
+      controller.applyChanges([deleted(2), deleted(3)]);
       await clock.advance(1000);
-      projector.applyChanges(many.map(put));
-      projector.applyChanges(many.map((one) => ({ kind: "delete", lease: one })));
-      projector.applyChanges(
+      controller.applyChanges(many.map(put));
+      controller.applyChanges(many.map((one) => ({ kind: "delete", lease: one })));
+      controller.applyChanges(
         many.map((one) => put({ ...one, key: `again-${one.key}` as Lease["key"] })),
       );
-      expect([...sink.owners.keys()].filter((owner) => owner.startsWith("many"))).toEqual([]);
-      expect(projector.status().peers).toBe(5000);
+      expect([...store.owners.keys()].filter((owner) => owner.startsWith("many"))).toEqual([]);
+      expect(controller.status().peers).toBe(5000);
     });
   });
 
@@ -407,85 +408,115 @@ describe("OverlayController", () => {
     };
 
     test("because of the backend, ignores it, logs that once, and serves the other peers", async () => {
-      const projector = await projectorFor("vxlan");
+      const controller = await controllerFor("vxlan");
       const { backend } = prepared as { backend: Backend };
       const peer = backend.peer.bind(backend);
-      projector.applyChanges([put(lease(2, "vxlan", [4]))]);
+      controller.applyChanges([put(lease(2, "vxlan", [4]))]);
       Object.assign(backend, { peer: failingPeer(peer) });
-      projector.applyChanges([2, 3, 2].map((n) => put(lease(n, "vxlan", [4]))));
-      projector.externalChanged({ ...external([4]), mtuBytes: 1400 });
+      controller.applyChanges([2, 3, 2].map((n) => put(lease(n, "vxlan", [4]))));
+      controller.externalChanged({ ...external([4]), mtuBytes: 1400 });
       expect(log.lines).toEqual([text]);
-      expect(sink.text("node-2")).toBe("");
-      expect(sink.text("node-3")).toContain("route 10.5.3.0/24");
-      expect(projector.status()).toMatchObject({ peers: 1 });
+      expect(store.text("node-2")).toBe("");
+      expect(store.text("node-3")).toContain("route 10.5.3.0/24");
+      expect(controller.status()).toMatchObject({ peers: 1 });
       Object.assign(backend, { peer });
-      projector.applyChanges([put(lease(2, "vxlan", [4]))]);
-      expect(sink.text("node-2")).toContain("route 10.5.2.0/24");
-      expect(projector.status()).toMatchObject({ peers: 2 });
+      controller.applyChanges([put(lease(2, "vxlan", [4]))]);
+      expect(store.text("node-2")).toContain("route 10.5.2.0/24");
+      expect(controller.status()).toMatchObject({ peers: 2 });
     });
 
     test("because of the kernel's side or of the target, too", async () => {
-      const told: string[] = [];
+      const received: string[] = [];
       const target = {
         put: ({ key }: Lease) => {
           failFor("node-4", key);
-          told.push(`put ${key}`);
+          received.push(`put ${key}`);
         },
-        remove: ({ key }: Lease) => void told.push(`remove ${key}`),
+        remove: ({ key }: Lease) => void received.push(`remove ${key}`),
       };
-      const projector = await projectorFor("vxlan", {}, [4], target as unknown as BackendTarget);
-      const setDesired = sink.setDesired.bind(sink);
-      sink.setDesired = (owner, ...rest) => {
+      const controller = await controllerFor("vxlan", {}, [4], target as unknown as BackendTarget);
+      const setDesired = store.setDesired.bind(store);
+      store.setDesired = (owner, ...rest) => {
         failFor("node-2", owner);
         setDesired(owner, ...rest);
       };
-      projector.applyChanges([2, 3, 4, 5].map((n) => put(lease(n, "vxlan", [4]))));
+      controller.applyChanges([2, 3, 4, 5].map((n) => put(lease(n, "vxlan", [4]))));
       expect(log.lines).toEqual([text, text.replace("node-2", "node-4")]);
-      expect([...projector.status().ignored.keys()] as string[]).toEqual(["node-2", "node-4"]);
-      expect(sink.text("node-4")).toBe("");
-      expect(told.slice(0, 2)).toEqual(["put node-3", "remove node-4"]);
-      projector.applyChanges([{ kind: "delete", lease: lease(2, "vxlan", [4]) }]);
-      expect(projector.status().ignored.size).toBe(1);
+      expect([...controller.status().ignored.keys()] as string[]).toEqual(["node-2", "node-4"]);
+      expect(store.text("node-4")).toBe("");
+      expect(received.slice(0, 2)).toEqual(["put node-3", "remove node-4"]);
+      controller.applyChanges([{ kind: "delete", lease: lease(2, "vxlan", [4]) }]);
+      expect(controller.status().ignored.size).toBe(1);
     });
 
     test("while its way is looked up, does not look it up again and again", async () => {
-      await using projector = await projectorFor("host-gw", {}, [4]);
+      await using controller = await controllerFor("host-gw", {}, [4]);
       const { backend } = prepared as { backend: Backend };
       Object.assign(backend, { peer: failingPeer(backend.peer.bind(backend)) });
-      projector.applyChanges([put(lease(2, "host-gw", [4])), put(lease(3, "host-gw", [4]))]);
-      await projector.whenReachabilityKnown();
+      controller.applyChanges([put(lease(2, "host-gw", [4])), put(lease(3, "host-gw", [4]))]);
+      await controller.whenReachabilityKnown();
       const { lookUps } = kernel;
       await clock.advance(10_000);
       expect(kernel.lookUps).toBe(lookUps);
       expect(log.lines).toEqual([text]);
-      expect(sink.text("node-3")).toContain("route 10.5.3.0/24");
+      expect(store.text("node-3")).toContain("route 10.5.3.0/24");
     });
   });
 
   test("ignores a peer whose public address no host of this node's network has", async () => {
-    const projector = await projectorFor("vxlan");
+    const controller = await controllerFor("vxlan");
     const at = (n: number, address: string) => {
       const near = lease(n, "vxlan", [4]);
       return { ...near, attributes: { ...near.attributes, publicAddresses: { 4: ip(address) } } };
     };
     const network = (text: string) => ({ ...external([4]), networks: { 4: prefix(text) } });
-    projector.applyChanges([put(at(2, "192.168.0.255")), put(at(3, "192.168.0.0"))]);
+    controller.applyChanges([put(at(2, "192.168.0.255")), put(at(3, "192.168.0.0"))]);
     expect(log.lines).toEqual([
       "ignoring lease node-2: its public address 192.168.0.255 is the broadcast address of 192.168.0.0/24",
       "ignoring lease node-3: its public address 192.168.0.0 is the network address of 192.168.0.0/24",
     ]);
-    expect(sink.text("node-2") + sink.text("node-3")).toBe("");
-    projector.externalChanged(network("192.168.0.0/16"));
-    expect(sink.text("node-2")).toContain("dst 192.168.0.255");
-    expect([...projector.status().ignored.keys()] as string[]).toEqual(["node-3"]);
+    expect(store.text("node-2") + store.text("node-3")).toBe("");
+    controller.externalChanged(network("192.168.0.0/16"));
+    expect(store.text("node-2")).toContain("dst 192.168.0.255");
+    expect([...controller.status().ignored.keys()] as string[]).toEqual(["node-3"]);
     // Of two addresses both are hosts'.
-    projector.externalChanged(network("192.168.0.0/31"));
-    expect(projector.status().peers).toBe(2);
+    controller.externalChanged(network("192.168.0.0/31"));
+    expect(controller.status().peers).toBe(2);
+  });
+
+  test("counts a departing peer once that is ignored as well", async () => {
+    const controller = await controllerFor("vxlan");
+    const near = lease(2, "vxlan", [4]);
+    const publicAddresses = { 4: ip("192.168.0.63") };
+    const two = { ...near, attributes: { ...near.attributes, publicAddresses } };
+    controller.applyChanges([put(two), put(lease(3, "vxlan", [4]))]);
+    controller.applyChanges([{ kind: "delete", lease: two }]);
+    expect(controller.status().peers).toBe(1);
+    const networks = { 4: prefix("192.168.0.0/26") };
+    controller.externalChanged({ ...external([4]), networks });
+    expect([...controller.status().ignored.keys()] as string[]).toEqual(["node-2"]);
+    expect(controller.status().peers).toBe(1);
+    await clock.advance(1000);
+    expect(controller.status()).toMatchObject({ peers: 1, ignored: new Map() });
+  });
+
+  test("logs at trace level how many entries it made of a lease, and computes nothing otherwise", async () => {
+    const collected = traceLog();
+    log = collected.log as typeof log;
+    const controller = await controllerFor("vxlan");
+    controller.applyChanges([put(lease(2, "vxlan", [4])), put(lease(3, "host-gw", [4]))]);
+    const lines = collected.records.filter(({ level }) => level === "trace");
+    expect(lines.map(({ lease, entries }) => [lease, entries])).toEqual([
+      ["node-1", 3],
+      ["node-2", 3],
+      ["node-3", 0],
+    ]);
+    expect(lines[1]?.msg).toBe("lease converted to entries");
   });
 
   test("of thousands of ignored peers names a few and counts the others", async () => {
-    await using projector = await projectorFor("vxlan", {}, [4]);
-    projector.applyChanges(
+    await using controller = await controllerFor("vxlan", {}, [4]);
+    controller.applyChanges(
       Array.from({ length: 1000 }, (_, n) => {
         const attributes = {
           ...lease(2, "vxlan", [4]).attributes,
@@ -499,75 +530,91 @@ describe("OverlayController", () => {
     expect(log.lines[5]).toBe(
       "ignoring lease node-999: its VNI is 1001, this node's is 1 (and 994 more like it)",
     );
-    expect(projector.status().ignored.size).toBe(1000);
+    expect(controller.status().ignored.size).toBe(1000);
   });
 
   test("gives the devices another MTU when the external interface has one", async () => {
-    const projector = await projectorFor("vxlan");
-    projector.externalChanged({ ...external([4]), mtuBytes: 1400 });
-    expect(sink.text("node")).toContain("mtu 1350");
+    const controller = await controllerFor("vxlan");
+    controller.externalChanged({ ...external([4]), mtuBytes: 1400 });
+    expect(store.text("node")).toContain("mtu 1350");
   });
 
   test("with host-gw, reports a peer behind a gateway until the host's routes change", async () => {
-    const projector = await projectorFor("host-gw");
-    projector.applyChanges([put(farLease(2, "host-gw")), put(lease(3, "host-gw", [4]))]);
-    await projector.whenReachabilityKnown();
-    expect(sink.text("node-2")).toBe("");
-    expect(sink.text("node-3")).toContain("via 192.168.0.3 dev eth0");
+    const controller = await controllerFor("host-gw");
+    controller.applyChanges([put(farLease(2, "host-gw")), put(lease(3, "host-gw", [4]))]);
+    await controller.whenReachabilityKnown();
+    expect(store.text("node-2")).toBe("");
+    expect(store.text("node-3")).toContain("via 192.168.0.3 dev eth0");
     expect(log.lines).toEqual([expect.stringContaining("via 192.168.0.254 dev eth0")]);
-    expect(projector.status().unreachable.size).toBe(1);
+    expect(controller.status().unreachable.size).toBe(1);
     kernel.outside({
       op: "set",
       resource: { kind: "address", link: "eth0", address: ip("172.16.0.1"), prefixLength: 24 },
     });
-    await projector.whenReachabilityKnown();
-    expect(sink.text("node-2")).toBe("route 10.5.2.0/24 via 172.16.0.2 dev eth0 proto 70\n");
-    expect(projector.status()).toMatchObject({ unreachable: new Map() });
+    await controller.whenReachabilityKnown();
+    expect(store.text("node-2")).toBe("route 10.5.2.0/24 via 172.16.0.2 dev eth0 proto 70\n");
+    expect(controller.status()).toMatchObject({ unreachable: new Map() });
   });
 
   test("with DirectRouting, swaps tunnel and direct route as the way to the peer changes", async () => {
-    const projector = await projectorFor("vxlan", { DirectRouting: true });
-    projector.applyChanges([put(lease(2, "vxlan", [4]))]);
-    await projector.whenReachabilityKnown();
-    const direct = sink.owners.get("node-2") as Resource[];
+    const controller = await controllerFor("vxlan", { DirectRouting: true });
+    controller.applyChanges([put(lease(2, "vxlan", [4]))]);
+    await controller.whenReachabilityKnown();
+    const direct = store.owners.get("node-2") as Resource[];
     expect(stateText(direct)).toBe("route 10.5.2.0/24 via 192.168.0.2 dev eth0 proto 70\n");
     kernel.outside({
       op: "set",
       resource: { ...DEFAULT_ROUTE, destination: prefix("192.168.0.2/32") },
     });
-    await projector.whenReachabilityKnown();
-    const tunnel = sink.owners.get("node-2") as Resource[];
+    await controller.whenReachabilityKnown();
+    const tunnel = store.owners.get("node-2") as Resource[];
     expect(stateText(tunnel)).toContain("via 10.5.2.0 dev flannel.1 proto 70 onlink");
     expect(tunnel.map(resourceKey)).toContain(resourceKey(direct[0] as Resource));
   });
 
   test("forgets a peer that leaves while its way is looked up", async () => {
-    const projector = await projectorFor("host-gw");
-    projector.applyChanges([put(lease(2, "host-gw", [4]))]);
-    projector.applyChanges([{ kind: "delete", lease: lease(2, "host-gw", [4]) }]);
+    const controller = await controllerFor("host-gw");
+    controller.applyChanges([put(lease(2, "host-gw", [4]))]);
+    controller.applyChanges([{ kind: "delete", lease: lease(2, "host-gw", [4]) }]);
     await clock.advance(1000);
-    await projector.whenReachabilityKnown();
-    expect(sink.owners.has("node-2")).toBe(false);
+    await controller.whenReachabilityKnown();
+    expect(store.owners.has("node-2")).toBe(false);
   });
 
-  test("looks a way up again that the kernel did not tell, and says why once", async () => {
-    const projector = await projectorFor("host-gw", {}, [4]);
-    await using _projector = projector;
+  test("looks up a route again after the kernel failed to, and logs the reason once", async () => {
+    const controller = await controllerFor("host-gw", {}, [4]);
+    await using _controller = controller;
     const { routeTo } = kernel;
     kernel.routeTo = () => Promise.reject(new Error("cannot look up the way: ENOBUFS"));
-    projector.applyChanges([put(lease(2, "host-gw", [4]))]);
-    await projector.whenReachabilityKnown();
+    controller.applyChanges([put(lease(2, "host-gw", [4]))]);
+    await controller.whenReachabilityKnown();
     await clock.advance(5000);
     expect(log.lines).toEqual(["no route to lease node-2: cannot look up the way: ENOBUFS"]);
-    expect(projector.status().unreachable.size).toBe(1);
+    expect(controller.status().unreachable.size).toBe(1);
     kernel.routeTo = routeTo;
     await clock.advance(1000);
-    expect(sink.text("node-2")).toContain("route 10.5.2.0/24 via 192.168.0.2 dev eth0");
-    expect(projector.status().unreachable.size).toBe(0);
+    expect(store.text("node-2")).toContain("route 10.5.2.0/24 via 192.168.0.2 dev eth0");
+    expect(controller.status().unreachable.size).toBe(0);
+  });
+
+  test("reports no failed look-up of a peer that has gone meanwhile", async () => {
+    await using controller = await controllerFor("host-gw");
+    const answer = Promise.withResolvers<never>();
+    kernel.routeTo = () => answer.promise;
+    controller.applyChanges([put(lease(2, "host-gw", [4]))]);
+    controller.applyChanges([{
+      kind: "delete",
+      lease: lease(2, "host-gw", [4]),
+      isSetAside: true,
+    }]);
+    answer.reject(new Error("ENOBUFS"));
+    await controller.whenReachabilityKnown();
+    expect(controller.status()).toEqual({ peers: 0, ignored: new Map(), unreachable: new Map() });
+    expect(log.lines).toEqual([]);
   });
 
   test("ends during route look-ups, and starts no more", async () => {
-    const projector = await projectorFor("host-gw");
+    const controller = await controllerFor("host-gw");
     const asked: string[] = [];
     const answered = Promise.withResolvers<void>();
     const { routeTo } = kernel;
@@ -576,9 +623,9 @@ describe("OverlayController", () => {
       await answered.promise;
       return await routeTo.call(kernel, to);
     };
-    projector.applyChanges([2, 3, 4].map((n) => put(lease(n, "host-gw", [4]))));
+    controller.applyChanges([2, 3, 4].map((n) => put(lease(n, "host-gw", [4]))));
     await Promise.resolve();
-    const ended = projector[Symbol.asyncDispose]();
+    const ended = controller[Symbol.asyncDispose]();
     answered.resolve();
     await ended;
     await clock.advance(5000);
@@ -586,19 +633,19 @@ describe("OverlayController", () => {
   });
 
   test("looks up no route if the backend does not need it", async () => {
-    const projector = await projectorFor("vxlan");
-    projector.applyChanges([put(lease(2, "vxlan", [4]))]);
-    projector.reachabilityChanged();
-    await projector.whenReachabilityKnown();
+    const controller = await controllerFor("vxlan");
+    controller.applyChanges([put(lease(2, "vxlan", [4]))]);
+    controller.reachabilityChanged();
+    await controller.whenReachabilityKnown();
     expect(kernel.lookUps).toBe(0);
   });
 
   test("keeps a peer's entries while the new way is looked up", async () => {
-    const projector = await projectorFor("host-gw");
-    projector.applyChanges([put(lease(2, "host-gw", [4]))]);
-    await projector.whenReachabilityKnown();
-    projector.reachabilityChanged();
-    expect(sink.text("node-2")).toContain("via 192.168.0.2");
+    const controller = await controllerFor("host-gw");
+    controller.applyChanges([put(lease(2, "host-gw", [4]))]);
+    await controller.whenReachabilityKnown();
+    controller.reachabilityChanged();
+    expect(store.text("node-2")).toContain("via 192.168.0.2");
   });
 });
 
