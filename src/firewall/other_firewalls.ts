@@ -12,7 +12,7 @@ import { familiesOf } from "../addr/family.ts";
 import type { Family } from "../addr/ip.ts";
 import type { Prefix } from "../addr/prefix.ts";
 import type { Log } from "../log/log.ts";
-import { findProgram } from "../process/programs.ts";
+import { findProgram } from "../process/program_lookup.ts";
 import { runIptables } from "./iptables/iptables_reader.ts";
 import { forwardRefusal } from "./iptables/iptables_rules.ts";
 import { parseIptablesSave } from "./iptables/iptables_save.ts";

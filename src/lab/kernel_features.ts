@@ -5,7 +5,7 @@
 
 import type { KernelFeature } from "../overlay/backend_descriptor.ts";
 import { loadModules } from "../process/kernel_modules.ts";
-import { run } from "../process/process.ts";
+import { runProgram } from "../process/run_program.ts";
 
 interface Feature {
   /** What there is none of, in a sentence. */
@@ -78,7 +78,7 @@ async function missingFeature(name: KernelFeature): Promise<string | undefined> 
 
 /** `undefined` if the command succeeds in a network namespace of its own, else its complaint. */
 async function tryOut(command: string): Promise<string | undefined> {
-  const result = await run("unshare", ["--net", "sh", "-c", command]);
+  const result = await runProgram("unshare", ["--net", "sh", "-c", command]);
   if (result.exitCode === 0) return undefined;
   const complaint = (result.stderr.trim().split("\n")[0] as string)
     .replace(/^(Error|RTNETLINK answers): /, "").replace(/\.$/, "");

@@ -8,9 +8,9 @@ import { join } from "node:path";
 import { mapFamilies } from "../addr/family.ts";
 import type { Family } from "../addr/ip.ts";
 import { makePrefix } from "../addr/prefix.ts";
-import { findProgram, packageOf } from "../process/programs.ts";
+import { findProgram, packageOf } from "../process/program_lookup.ts";
 import type { BackendDescriptor } from "../overlay/backend_descriptor.ts";
-import type { DaemonProcess } from "../process/spawn_daemon.ts";
+import type { DetachedProcess } from "../process/detached_process.ts";
 import { bridgeNetfilterProblem } from "../firewall/firewall.ts";
 import { LabDatastore } from "./lab_datastore.ts";
 import { LabEtcd } from "./lab_etcd.ts";
@@ -179,7 +179,7 @@ async function startStore(
 }
 
 interface StartedDaemon {
-  readonly process: DaemonProcess;
+  readonly process: DetachedProcess;
   readonly subnetFile: string;
   readonly logFile: string;
   readonly startedAt: number;

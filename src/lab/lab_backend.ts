@@ -2,7 +2,7 @@
 
 import type { Family } from "../addr/ip.ts";
 import type { BackendDescriptor, LabPrerequisites } from "../overlay/backend_descriptor.ts";
-import { findProgram, packageOf } from "../process/programs.ts";
+import { findProgram, packageOf } from "../process/program_lookup.ts";
 import { missingFeatures } from "./kernel_features.ts";
 
 /** Why no lab on this machine can run the backend; one line each, with what to do. */

@@ -3,7 +3,7 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { familiesOf } from "../addr/family.ts";
-import { spawnDaemon } from "../process/spawn_daemon.ts";
+import { startDetached } from "../process/detached_process.ts";
 import { urlHost } from "./lab_etcd.ts";
 import { topologyMark } from "./namespace.ts";
 import type { Station } from "./topology.ts";
@@ -38,7 +38,7 @@ export class LabDatastore {
       `--net-config-path=${configFile}`,
     ];
     const args = ["netns", "exec", station.namespace, ...command, "datastore", ...flags];
-    const process = spawnDaemon("ip", args, {
+    const process = startDetached("ip", args, {
       logFile: this.#logFile,
       env: { PATH: globalThis.process.env["PATH"] ?? "", ...topologyMark(station.namespace) },
       workingDirectory: directory,

@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { topologyMark } from "./namespace.ts";
 import type { Station } from "./topology.ts";
 import { familiesOf } from "../addr/family.ts";
-import { type DaemonProcess, spawnDaemon } from "../process/spawn_daemon.ts";
+import { type DetachedProcess, startDetached } from "../process/detached_process.ts";
 
 export interface LabEtcdOptions {
   /** A directory of the server's own; holds its data, its socket and its log. */
@@ -51,10 +51,10 @@ export interface EtcdKey {
 
 export class LabEtcd {
   readonly endpoints: string;
-  #process: DaemonProcess;
+  #process: DetachedProcess;
   #token: string | undefined;
   readonly #socket: string;
-  readonly #start: () => DaemonProcess;
+  readonly #start: () => DetachedProcess;
 
   /** Starts the server; `ready` waits for it. */
   constructor(station: Station, options: LabEtcdOptions) {
@@ -72,7 +72,7 @@ export class LabEtcd {
     });
     this.#start = () => {
       rmSync(this.#socket, { force: true }); // left by a server that was killed
-      return spawnDaemon("ip", ["netns", "exec", station.namespace, "etcd", ...args], {
+      return startDetached("ip", ["netns", "exec", station.namespace, "etcd", ...args], {
         logFile: join(options.directory, "etcd.log"),
         env: { PATH: process.env["PATH"] ?? "", ...topologyMark(station.namespace) },
         workingDirectory: options.directory,

@@ -1,8 +1,8 @@
 /** Commands in network namespaces (ip-netns(8)), as few program starts as possible. */
 
-import { run } from "../process/process.ts";
-import { programEnvironment } from "../process/programs.ts";
-import { type DaemonProcess, spawnDaemon } from "../process/spawn_daemon.ts";
+import { runProgram } from "../process/run_program.ts";
+import { programEnvironment } from "../process/program_lookup.ts";
+import { type DetachedProcess, startDetached } from "../process/detached_process.ts";
 
 /** Creating the largest topology takes seconds. */
 const TIMEOUT_MS = 60_000;
@@ -31,7 +31,7 @@ export async function ipBatch(
   { markedAs = "", signal }: BatchOptions = {},
 ): Promise<void> {
   if (lines.length === 0) return;
-  const result = await run("ip", ["-batch", "-"], {
+  const result = await runProgram("ip", ["-batch", "-"], {
     stdin: lines.join("\n") + "\n",
     env: { ...programEnvironment(), ...topologyMark(markedAs) },
     timeoutMs: TIMEOUT_MS,
@@ -51,7 +51,7 @@ export async function namespaceScript(
   script: string,
   signal?: AbortSignal,
 ): Promise<string> {
-  const result = await run("ip", ["netns", "exec", namespace, "sh", "-es"], {
+  const result = await runProgram("ip", ["netns", "exec", namespace, "sh", "-es"], {
     stdin: script,
     env: { ...programEnvironment(), ...topologyMark(namespace) },
     timeoutMs: TIMEOUT_MS,
@@ -77,10 +77,10 @@ export interface NamespaceProgram {
  * Starts a long-running program in a namespace. The process started is the program itself: `ip` and
  * `sh` replace themselves by it.
  */
-export function spawnInNamespace(namespace: string, program: NamespaceProgram): DaemonProcess {
+export function spawnInNamespace(namespace: string, program: NamespaceProgram): DetachedProcess {
   const inside = 'mount --bind "$0" /run && exec "$@"';
   const { command, runDirectory, logFile, env = {}, workingDirectory } = program;
-  return spawnDaemon(
+  return startDetached(
     "ip",
     ["netns", "exec", namespace, "sh", "-c", inside, runDirectory, ...command],
     {

@@ -10,7 +10,7 @@ import { lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:
 import { renameSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { markedProcesses } from "../process/marked_processes.ts";
+import { markedProcesses } from "../process/orphan_processes.ts";
 import { namespaceOf, runningProcesses, statFields } from "../process/proc_files.ts";
 import { ipBatch, TOPOLOGY_VARIABLE } from "./namespace.ts";
 

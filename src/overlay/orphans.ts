@@ -9,9 +9,8 @@
 
 import { addressBits, familyOf } from "../addr/ip.ts";
 import { makePrefix, type Prefix, prefixContains } from "../addr/prefix.ts";
-import { readRegularText } from "../base/regular_file.ts";
 import type { Log } from "../log/log.ts";
-import { commandOf } from "../process/proc_files.ts";
+import { charonPidFileHolder } from "../process/charon_pid_file.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import { isOurs, type Ownership } from "../state/ownership.ts";
 import {
@@ -66,17 +65,11 @@ async function removePolicies({ kernel, ownership, log }: OrphanContext): Promis
 
 /** charon outlives its daemon, and does no harm without policies. */
 function aboutCharon(): string {
-  try {
-    const pid = Number(readRegularText(CHARON_PID_FILE, 64));
-    if (commandOf(pid) !== "charon") return "";
-    return `; charon still runs: unless something else needs it, end it with "kill ${pid}"`;
-  } catch {
-    return ""; // No such file.
-  }
+  const holder = charonPidFileHolder();
+  return holder?.isCharon
+    ? `; charon still runs: unless something else needs it, end it with "kill ${holder.pid}"`
+    : "";
 }
-
-/** Compiled into charon. */
-const CHARON_PID_FILE = "/var/run/charon.pid";
 
 /** Of the routes that come with an IPv6 address; linux/rtnetlink.h. */
 const RTPROT_KERNEL = 2;

@@ -1,12 +1,13 @@
 /** Kernel modules (modprobe(8)). */
 
-import { ProcessError, run } from "./process.ts";
-import { findProgram } from "./programs.ts";
+import { runProgram } from "./run_program.ts";
+import { ProcessError } from "./process_error.ts";
+import { findProgram } from "./program_lookup.ts";
 
 /**
- * Loads modules, where they are not loaded yet or built in. Whether it could be done; a container
- * mostly lacks the program or the right, and the kernel may still load them itself when asked. Throws
- * only the signal's reason.
+ * Loads modules that are neither loaded nor built in. Returns whether that succeeded: containers
+ * mostly lack modprobe or the privilege, and the kernel may still load a module itself when it is
+ * needed. Throws only the signal's reason.
  */
 export async function loadModules(
   names: readonly string[],
@@ -14,7 +15,7 @@ export async function loadModules(
 ): Promise<boolean> {
   if (findProgram("modprobe") === undefined) return false;
   try {
-    const { exitCode } = await run("modprobe", ["--quiet", "--all", ...names], options);
+    const { exitCode } = await runProgram("modprobe", ["--quiet", "--all", ...names], options);
     return exitCode === 0;
   } catch (error) {
     if (error instanceof ProcessError) return false;

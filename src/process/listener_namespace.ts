@@ -1,7 +1,7 @@
 /**
- * The network namespace of the process that listens at a UNIX socket. `ip netns exec`, and containers
- * that mount the host's /run, change the network but not /run: a process that answers there may serve
- * another namespace, and its devices and tunnels are useless in this one.
+ * The network namespace of the process that listens at a UNIX socket. `ip netns exec`, and
+ * containers that mount the host's /run, change the network but not /run: a process that listens
+ * there may serve another namespace, and its devices and tunnels are useless in this one.
  */
 
 import { readFileSync } from "node:fs";
@@ -42,9 +42,9 @@ export const OWN_RUN =
   "give each network namespace its own /run (mount --bind DIRECTORY /run, in a mount namespace)";
 
 /**
- * Whether a socket listens at this path in the network namespace of a process: /proc/PID/net/unix lists
- * only those. The path is the one that the listening process used. (Accepted connections have the same
- * path, but belong to the namespace of the client.)
+ * Whether a socket listens at this path in the network namespace of a process: /proc/PID/net/unix
+ * lists only those. The path is the one that the listening process used. (Accepted connections have
+ * the same path, but belong to the namespace of the client.)
  */
 function isBound(pid: number | "thread-self", path: string): boolean {
   try {

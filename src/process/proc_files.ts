@@ -1,4 +1,4 @@
-/** What the kernel tells of the processes in this PID namespace: proc(5). */
+/** Processes in this PID namespace, as proc(5) shows them. */
 
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 
@@ -21,8 +21,8 @@ export function statFields(pid: number): string[] | undefined {
 }
 
 /**
- * The namespace of a process, such as `net:[4026531840]` (namespaces(7)); `undefined` if there is no such
- * process, or without permission.
+ * The namespace of a process, such as `net:[4026531840]` (namespaces(7)); `undefined` if there is
+ * no such process, or without permission.
  */
 export function namespaceOf(
   pid: number | "self" | "thread-self",
@@ -36,8 +36,8 @@ export function namespaceOf(
 }
 
 /**
- * The name of a process's command (proc_pid_comm(5)), with `?` for unprintable characters, because any
- * process may choose its name; `undefined` if it has ended.
+ * The name of a process's command (proc_pid_comm(5)), with `?` for unprintable characters, because
+ * any process may choose its name; `undefined` if it has ended.
  */
 export function commandOf(pid: number): string | undefined {
   try {
@@ -49,7 +49,7 @@ export function commandOf(pid: number): string | undefined {
 
 /**
  * The environment with which a process was started (proc_pid_environ(5)). Empty for one that has
- * ended, and for the kernel's threads; `undefined` while execve(2) puts it together.
+ * ended, and for kernel threads; `undefined` while execve(2) is still building it.
  */
 export function environmentOf(pid: number): ReadonlyMap<string, string> | undefined {
   let text: string;
@@ -66,7 +66,7 @@ export function environmentOf(pid: number): ReadonlyMap<string, string> | undefi
   }));
 }
 
-/** Whether a process has memory, and no place in it yet where the environment begins. */
+/** Whether a process has memory, but its environment has no address in it yet. */
 function isStarting(pid: number): boolean {
   const fields = statFields(pid);
   return fields !== undefined && fields[VSIZE] !== "0" && fields[ENV_START] === "0";

@@ -1,6 +1,6 @@
 /**
- * Checks the resource limits of this process at the start: later, a limit that is too small would abort
- * the runtime or prevent a library from being opened.
+ * Checks the resource limits of this process at startup: later, a limit that is too small would
+ * abort the runtime or prevent a library from being opened.
  */
 
 import { readFileSync } from "node:fs";
@@ -89,7 +89,10 @@ export function limitProblem(
   return undefined;
 }
 
-/** RLIMIT_NOFILE of this process, which the runtime has raised to the hard limit; `undefined` if unknown. */
+/**
+ * RLIMIT_NOFILE of this process, which the runtime has raised to the hard limit; `undefined` if
+ * unknown.
+ */
 export function openFilesLimit(): number | undefined {
   return limitOf(readFile("/proc/self/limits") ?? "", "Max open files", "soft");
 }
@@ -106,8 +109,8 @@ function limitOf(limits: string, row: string, column: "soft" | "hard"): number |
 const ENOUGH_MEMORY = 96 * 2 ** 20;
 
 /**
- * A warning if the control group of this process has little memory: the kernel kills the process when it
- * exceeds the limit, without a message.
+ * A warning if the control group of this process has little memory: the kernel kills the process
+ * without a message when it exceeds the limit.
  */
 export function memoryWarning(read: ReadFile = readFile): string | undefined {
   const limit = memoryLimit(read);
@@ -117,7 +120,9 @@ export function memoryWarning(read: ReadFile = readFile): string | undefined {
     "MemoryMax= in its systemd unit, or the container's memory limit";
 }
 
-/** The group's own limit (Documentation/admin-guide/cgroup-v2.rst, and v1), without its ancestors'. */
+/**
+ * The group's own limit (Documentation/admin-guide/cgroup-v2.rst, and v1), without its ancestors'.
+ */
 function memoryLimit(read: ReadFile): number | undefined {
   for (const line of (read("/proc/self/cgroup") ?? "").split("\n")) {
     const [, controllers, path] = /^\d+:([^:]*):(\/.*)$/.exec(line) ?? [];

@@ -1,6 +1,6 @@
 /**
- * Recognises environment variables that contain secrets, so that commands of the operator do not print
- * or keep them. It matches patterns of names and values, because a list of names is never complete.
+ * Recognises environment variables that contain secrets, so that commands of the operator do not
+ * print or keep them. It matches patterns of names and values: a list of names is never complete.
  */
 
 /** Whether the name suggests a secret, or the value contains one. Case does not matter. */
@@ -9,8 +9,9 @@ export function isSecretVariable(name: string, value: string): boolean {
 }
 
 /**
- * Words of names, as in ACCESS_KEY_SECRET, PGPASSWORD, GITHUB_TOKEN, MINISIGN_KEY, RESTIC_PASSPHRASE. PASS
- * and KEY also occur inside other words: they count only as whole words or at the end of a name.
+ * Words of names, as in ACCESS_KEY_SECRET, PGPASSWORD, GITHUB_TOKEN, MINISIGN_KEY,
+ * RESTIC_PASSPHRASE. PASS and KEY also occur inside other words: they count only as whole words or
+ * at the end of a name.
  */
 const SECRET_NAME = new RegExp(
   [
@@ -22,8 +23,8 @@ const SECRET_NAME = new RegExp(
 );
 
 /**
- * A URL with a password (RFC 3986, section 3.2.1), a private key in PEM (RFC 7468) or of PGP, or the
- * password among the settings of a connection to a database.
+ * A URL with a password (RFC 3986, section 3.2.1), a private key in PEM (RFC 7468) or of PGP, or
+ * the password among the settings of a connection to a database.
  */
 const SECRET_VALUE =
   /\w:\/\/[^\s/@:]*:[^\s/@]+@|-----BEGIN [A-Z ]*PRIVATE KEY( BLOCK)?-----|(^|[;\s])(password|pwd)\s*=/i;

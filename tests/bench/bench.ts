@@ -10,7 +10,7 @@ import {
   planTopology,
   type Topology,
 } from "../../src/lab/topology.ts";
-import { spawnDaemon } from "../../src/process/spawn_daemon.ts";
+import { startDetached } from "../../src/process/detached_process.ts";
 import { BenchDaemon, type Program } from "./daemon.ts";
 import { type BenchBackend, type LeaseSet, loadLeases, removeOthers } from "./leases.ts";
 
@@ -105,7 +105,7 @@ export class Bench implements AsyncDisposable {
   takeHost(): { host: LabHost; observer: number } {
     const host = this.#free.shift();
     if (!host) throw new Error(`more than ${HOSTS} hosts are needed`);
-    const sleeper = spawnDaemon("ip", ["netns", "exec", host.namespace, "sleep", "infinity"], {
+    const sleeper = startDetached("ip", ["netns", "exec", host.namespace, "sleep", "infinity"], {
       logFile: `${this.#record.directory}/observer.log`,
       env: { PATH: process.env["PATH"] ?? "" },
     });

@@ -3,7 +3,7 @@
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { LabHost } from "../../src/lab/topology.ts";
-import { type DaemonProcess, spawnDaemon } from "../../src/process/spawn_daemon.ts";
+import { type DetachedProcess, startDetached } from "../../src/process/detached_process.ts";
 
 /** A program to measure. */
 export interface Program {
@@ -31,7 +31,7 @@ export class BenchDaemon {
   readonly startedAt: number;
   readonly subnetFile: string;
   readonly logFile: string;
-  readonly #process: DaemonProcess;
+  readonly #process: DetachedProcess;
   readonly #group: string;
 
   constructor(start: DaemonStart) {
@@ -51,7 +51,7 @@ export class BenchDaemon {
       ...start.flags,
     ];
     this.startedAt = performance.now();
-    this.#process = spawnDaemon(
+    this.#process = startDetached(
       "sh",
       [
         "-c",

@@ -9,7 +9,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { run } from "../../src/process/process.ts";
+import { runProgram } from "../../src/process/run_program.ts";
 
 /**
  * An instance of the kernel's event tracing (Documentation/trace/ftrace.rst) that follows one
@@ -49,7 +49,7 @@ async function tracingMount(): Promise<string> {
   const mountPoint = "/sys/kernel/tracing";
   const isMounted = () => existsSync(join(mountPoint, "instances"));
   if (!isMounted()) {
-    const { stderr } = await run("mount", ["-t", "tracefs", "nodev", mountPoint]);
+    const { stderr } = await runProgram("mount", ["-t", "tracefs", "nodev", mountPoint]);
     // Somebody else may have been faster.
     if (!isMounted()) throw new Error(`cannot mount the kernel's tracing: ${stderr.trim()}`);
   }

@@ -3,7 +3,7 @@
 import type { IpAddress } from "../../src/addr/ip.ts";
 import type { Prefix } from "../../src/addr/prefix.ts";
 import { NetlinkKernel } from "../../src/kernel/netlink_kernel.ts";
-import { run } from "../../src/process/process.ts";
+import { runProgram } from "../../src/process/run_program.ts";
 import { XFRM_REQID, type XfrmPolicy } from "../../src/state/resource.ts";
 import { resourceText } from "../../src/state/resource_text.ts";
 import type { Step } from "../../src/state/step.ts";
@@ -94,7 +94,7 @@ const PAUSE_MS = 100;
 async function policiesReach(namespace: string, count: number): Promise<void> {
   const deadlineMs = performance.now() + TIMEOUT_MS;
   for (;;) {
-    const { stdout } = await run("ip", ["-n", namespace, "xfrm", "policy", "count"]);
+    const { stdout } = await runProgram("ip", ["-n", namespace, "xfrm", "policy", "count"]);
     // `SPD IN 1 OUT 1 FWD 1`; those of charon's sockets are not among them.
     const counts = [...stdout.matchAll(/\b(?:IN|OUT|FWD)\s+(\d+)/g)].map((match) =>
       Number(match[1])

@@ -1,7 +1,7 @@
 /** How many of a node's entries the kernel of a host holds, and when they change. */
 
 import { readFileSync } from "node:fs";
-import { run } from "../../src/process/process.ts";
+import { runProgram } from "../../src/process/run_program.ts";
 
 /**
  * IPv4 prefixes of the main routing table, as /proc/net/fib_triestat counts them: a walk of the
@@ -30,7 +30,7 @@ export async function entryCounts(namespace: string): Promise<EntryCounts> {
 }
 
 async function lines(program: string, args: readonly string[]): Promise<number> {
-  const { exitCode, stdout } = await run(program, args);
+  const { exitCode, stdout } = await runProgram(program, args);
   // The device is not there yet.
   if (exitCode !== 0) return 0;
   return stdout.split("\n").filter((line) => line !== "").length;

@@ -1,6 +1,6 @@
 /** The entries of many peers put into the kernel, against iproute2's batches. */
 
-import { run } from "../../src/process/process.ts";
+import { runProgram } from "../../src/process/run_program.ts";
 import type { Bench } from "./bench.ts";
 import type { ProgramPeersResult } from "./program_peers.ts";
 import type { Row } from "./table.ts";
@@ -22,7 +22,7 @@ async function measure(peers: number, rounds: number): Promise<ProgramPeersResul
   const module = new URL("program_peers.ts", import.meta.url).pathname;
   const script = `const { measureProgramPeers } = await import(${JSON.stringify(module)});` +
     `console.log(JSON.stringify(await measureProgramPeers(${peers}, ${rounds})));`;
-  const { exitCode, stdout, stderr } = await run(process.execPath, ["-e", script], {
+  const { exitCode, stdout, stderr } = await runProgram(process.execPath, ["-e", script], {
     timeoutMs: 300_000,
   });
   if (exitCode !== 0) throw new Error(`cannot program ${peers} peers: ${stderr}`);

@@ -2,7 +2,7 @@
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { cpus, release } from "node:os";
-import { run } from "../../src/process/process.ts";
+import { runProgram } from "../../src/process/run_program.ts";
 import { markdownTable, type Row } from "./table.ts";
 
 const PAGE = new URL("../../docs/performance.md", import.meta.url).pathname;
@@ -42,7 +42,7 @@ export function recordResults(results: readonly PartResults[]): void {
 
 /** The commit that was measured; says so when the work tree differs from it. */
 async function commit(): Promise<string> {
-  const git = async (args: readonly string[]) => (await run("git", args)).stdout.trim();
+  const git = async (args: readonly string[]) => (await runProgram("git", args)).stdout.trim();
   const id = await git(["rev-parse", "--short=12", "HEAD"]);
   const isClean = await git(["status", "--porcelain", "--untracked-files=no"]) === "";
   return isClean ? id : `${id} with changes`;

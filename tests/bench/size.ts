@@ -1,7 +1,7 @@
 /** Size of the executables, as they are and compressed. */
 
 import { statSync } from "node:fs";
-import { run } from "../../src/process/process.ts";
+import { runProgram } from "../../src/process/run_program.ts";
 import type { Bench } from "./bench.ts";
 import type { Row } from "./table.ts";
 
@@ -25,7 +25,7 @@ const MIB = 1024 * 1024;
 
 async function compressedSize(compressor: string, path: string): Promise<number> {
   const script = `${compressor} <"$0" | wc -c`;
-  const { exitCode, stdout, stderr } = await run("sh", ["-c", script, path], {
+  const { exitCode, stdout, stderr } = await runProgram("sh", ["-c", script, path], {
     timeoutMs: 300_000,
   });
   if (exitCode !== 0 || stderr !== "") throw new Error(`cannot compress ${path}: ${stderr}`);

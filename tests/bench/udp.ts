@@ -3,8 +3,8 @@
 import { readFileSync } from "node:fs";
 import { pingAll } from "../../src/lab/ping_matrix.ts";
 import { attachWorkloads, parseSubnetEnv, workloadAddresses } from "../../src/lab/workload.ts";
-import { run } from "../../src/process/process.ts";
-import { spawnDaemon } from "../../src/process/spawn_daemon.ts";
+import { runProgram } from "../../src/process/run_program.ts";
+import { startDetached } from "../../src/process/detached_process.ts";
 import type { Bench } from "./bench.ts";
 import type { Program } from "./daemon.ts";
 import { median, type Row } from "./table.ts";
@@ -93,14 +93,16 @@ async function measure(bench: Bench, { program, backend, env }: Variant): Promis
 }
 
 async function stream(from: string, to: string, address: string): Promise<number> {
-  const server = spawnDaemon("ip", ["netns", "exec", to, "iperf3", "--server", "--one-off"], {
+  const server = startDetached("ip", ["netns", "exec", to, "iperf3", "--server", "--one-off"], {
     logFile: "/dev/null",
     env: { PATH: process.env["PATH"] ?? "" },
   });
   try {
     await Bun.sleep(500);
     const client = ["iperf3", "--json", "--bytes", `${MEGABYTES}M`, "--client", address];
-    const { stdout } = await run("ip", ["netns", "exec", from, ...client], { timeoutMs: 400_000 });
+    const { stdout } = await runProgram("ip", ["netns", "exec", from, ...client], {
+      timeoutMs: 400_000,
+    });
     const result = JSON.parse(stdout) as {
       readonly error?: string;
       readonly end?: { readonly sum_received?: { readonly seconds: number } };
@@ -115,5 +117,5 @@ async function stream(from: string, to: string, address: string): Promise<number
 }
 
 async function hasFou(): Promise<boolean> {
-  return (await run("ip", ["fou", "show"])).exitCode === 0;
+  return (await runProgram("ip", ["fou", "show"])).exitCode === 0;
 }

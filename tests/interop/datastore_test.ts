@@ -4,13 +4,14 @@ import { afterAll, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { run } from "../../src/process/process.ts";
+import { runProgram } from "../../src/process/run_program.ts";
 import { FLANNELD } from "../support/host.ts";
 import { goFlannel } from "./mixed_cluster.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "lab-test-"));
 const env = { PATH: process.env["PATH"], TMPDIR: directory };
-const lab = (...args: string[]) => run(FLANNELD, ["lab", ...args], { env, timeoutMs: 120_000 });
+const lab = (...args: string[]) =>
+  runProgram(FLANNELD, ["lab", ...args], { env, timeoutMs: 120_000 });
 
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 

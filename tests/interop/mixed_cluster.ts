@@ -3,7 +3,7 @@
 import type { Family, IpAddress } from "../../src/addr/ip.ts";
 import { pingAll } from "../../src/lab/ping_matrix.ts";
 import { attachWorkloads, parseSubnetEnv, workloadAddresses } from "../../src/lab/workload.ts";
-import { run } from "../../src/process/process.ts";
+import { runProgram } from "../../src/process/run_program.ts";
 import { Cluster, type StoredLease } from "../support/cluster.ts";
 import { FLANNELD, type Host } from "../support/host.ts";
 
@@ -170,7 +170,7 @@ let goFlannelPath: Promise<string> | undefined;
 export function goFlannel(): Promise<string> {
   goFlannelPath ??= (async () => {
     const script = new URL("go_flannel.sh", import.meta.url).pathname;
-    const { exitCode, stdout, stderr } = await run("bash", [script], {
+    const { exitCode, stdout, stderr } = await runProgram("bash", [script], {
       timeoutMs: 900_000,
       env: process.env, // Go's settings
     });

@@ -2,10 +2,10 @@
 
 import { expect, test } from "bun:test";
 import { missingFeatures } from "../../src/lab/kernel_features.ts";
-import { run } from "../../src/process/process.ts";
+import { runProgram } from "../../src/process/run_program.ts";
 
 test("a feature that works is not missing, and trying it out leaves nothing behind", async () => {
-  const links = async () => (await run("ip", ["-o", "link"])).stdout;
+  const links = async () => (await runProgram("ip", ["-o", "link"])).stdout;
   const before = await links();
   expect(await missingFeatures(["tun", "vxlan"])).toEqual([]);
   expect(await links()).toBe(before);
@@ -14,7 +14,7 @@ test("a feature that works is not missing, and trying it out leaves nothing behi
 test("one that does not is a line with the reason and the module to load", async () => {
   // Without CAP_NET_ADMIN no kernel makes a device or a state, if it knows of it at all.
   const program = [process.execPath, "tests/vm/missing_features.ts"];
-  const result = await run("setpriv", ["--bounding-set=-net_admin", ...program]);
+  const result = await runProgram("setpriv", ["--bounding-set=-net_admin", ...program]);
   expect(result.exitCode).toBe(1);
   const lines = result.stdout.trimEnd().split("\n");
   expect(lines).toHaveLength(5);

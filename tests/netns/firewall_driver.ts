@@ -4,7 +4,7 @@
  */
 
 import { createInterface } from "node:readline";
-import { processStarts } from "../../src/process/process.ts";
+import { processStarts } from "../../src/process/run_program.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { createLogger } from "../../src/log/logger.ts";
 import type { Log } from "../../src/log/log.ts";

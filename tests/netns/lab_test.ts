@@ -5,7 +5,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BACKENDS } from "../../src/backend/backend_registry.ts";
-import { run } from "../../src/process/process.ts";
+import { runProgram } from "../../src/process/run_program.ts";
 import { FLANNELD } from "../support/host.ts";
 import { eventually } from "../support/wait.ts";
 
@@ -17,7 +17,8 @@ afterAll(() => {
 });
 
 const env = { PATH: process.env["PATH"], TMPDIR: directory };
-const lab = (...args: string[]) => run(FLANNELD, ["lab", ...args], { env, timeoutMs: 110_000 });
+const lab = (...args: string[]) =>
+  runProgram(FLANNELD, ["lab", ...args], { env, timeoutMs: 110_000 });
 
 const seen = new Set<string>();
 

@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { spawnDaemon } from "../../src/process/spawn_daemon.ts";
+import { startDetached } from "../../src/process/detached_process.ts";
 import { Cluster } from "../support/cluster.ts";
 import { FLANNELD, type Host } from "../support/host.ts";
 import { DUAL, IPV4, IPV6_ONLY, rememberSubnets } from "../support/networks.ts";
@@ -198,7 +198,7 @@ test("systemd is told READY=1 after the subnet file and STOPPING=1 at the end", 
   const program = `use IO::Socket::UNIX; use Socket; my $s = IO::Socket::UNIX->new(
     Local => $ARGV[0], Type => SOCK_DGRAM) or die; $| = 1;
     while (defined $s->recv(my $m, 4096)) { $m =~ s/\\n/ /g; print -e $ARGV[1] ? "file " : "", "$m\\n"; }`;
-  const listener = spawnDaemon("perl", ["-e", program, socket, host.subnetFile], {
+  const listener = startDetached("perl", ["-e", program, socket, host.subnetFile], {
     logFile: received,
     env: {},
   });

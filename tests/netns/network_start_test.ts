@@ -14,7 +14,7 @@ import { systemClock } from "../../src/base/clock.ts";
 import { createNotifier } from "../../src/health/sd_notify.ts";
 import { Network, NetworkError } from "../../src/daemon/network.ts";
 import { NetlinkKernel } from "../../src/kernel/netlink_kernel.ts";
-import { run } from "../../src/process/process.ts";
+import { runProgram } from "../../src/process/run_program.ts";
 import type { Lease } from "../../src/subnet/lease.ts";
 import type { LeaseStore, OwnLease } from "../../src/subnet/lease_store.ts";
 import { collectingLog } from "../support/collecting_log.ts";
@@ -25,7 +25,7 @@ const directory = mkdtempSync(join(tmpdir(), "network-start-test-"));
 const subnetFile = join(directory, "subnet.env");
 
 async function sh(script: string): Promise<string> {
-  const { exitCode, stdout, stderr } = await run("sh", ["-ec", script]);
+  const { exitCode, stdout, stderr } = await runProgram("sh", ["-ec", script]);
   if (exitCode !== 0) throw new Error(stderr);
   return stdout;
 }

@@ -3,7 +3,7 @@
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { run } from "../../src/process/process.ts";
+import { runProgram } from "../../src/process/run_program.ts";
 import { Cluster } from "../support/cluster.ts";
 import { FLANNELD } from "../support/host.ts";
 import { IPV4 } from "../support/networks.ts";
@@ -29,7 +29,7 @@ test.each([
 ])("a start with ulimit %s ends with one line", async (limit, expected) => {
   for (const command of [["--etcd-endpoints=http://127.0.0.1:1"], ["datastore", "--insecure"]]) {
     const script = `ulimit ${limit} && exec ${FLANNELD} "$@"`;
-    const { exitCode, stdout, stderr } = await run("sh", ["-c", script, "sh", ...command]);
+    const { exitCode, stdout, stderr } = await runProgram("sh", ["-c", script, "sh", ...command]);
     expect(exitCode).toBe(1);
     expect(stdout).toBe("");
     expect(stderr.trimEnd().split("\n")).toEqual([expect.stringContaining(expected)]);

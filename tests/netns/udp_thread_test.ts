@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { libc } from "../../ffi/libc.ts";
 import { attachTun } from "../../ffi/tun_device.ts";
 import { UdpProxy } from "../../src/backend/udp/proxy.ts";
-import { run } from "../../src/process/process.ts";
+import { runProgram } from "../../src/process/run_program.ts";
 import { collectingLog } from "../support/collecting_log.ts";
 import { external, ip, lease, prefix } from "../support/sample_network.ts";
 import { eventually } from "../support/wait.ts";
@@ -19,7 +19,7 @@ const INPUT = {
   external: { ...external([4]), addresses: OWN, publicAddresses: OWN, sourceAddresses: OWN },
 };
 
-const sh = (script: string) => run("sh", ["-ec", script]);
+const sh = (script: string) => runProgram("sh", ["-ec", script]);
 
 /** The peers' public addresses are this machine's: 192.168.0.2 has 10.5.2.0/24, and so on. */
 beforeAll(async () => {

@@ -4,7 +4,7 @@ import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { localMac } from "../../src/addr/mac.ts";
 import { NetlinkKernel } from "../../src/kernel/netlink_kernel.ts";
-import { run } from "../../src/process/process.ts";
+import { runProgram } from "../../src/process/run_program.ts";
 import type { VxlanLink } from "../../src/state/resource.ts";
 import { ip } from "../support/sample_network.ts";
 
@@ -25,7 +25,12 @@ const LINK: VxlanLink = {
 };
 
 const underlay = async (op: "add" | "del") => {
-  const { stderr } = await run("ip", ["link", op, UNDERLAY, ...(op === "add" ? UP_BRIDGE : [])]);
+  const { stderr } = await runProgram("ip", [
+    "link",
+    op,
+    UNDERLAY,
+    ...(op === "add" ? UP_BRIDGE : []),
+  ]);
   expect(stderr).toBe("");
 };
 const UP_BRIDGE = ["up", "type", "bridge"];
@@ -55,20 +60,20 @@ test("a device with the VNI, or with the port and other options, is named", asyn
   const reason = async () => (await kernel.apply([{ op: "set", resource: LINK }]))[0]?.reason;
   const other = async (options: string) => {
     const add = `ip link add other0 type vxlan ${options} dstport 8472 && ip link set other0 up`;
-    expect((await run("sh", ["-c", add])).stderr).toBe("");
+    expect((await runProgram("sh", ["-c", add])).stderr).toBe("");
   };
   await other(`id 1 dev ${UNDERLAY}`);
   expect(await reason()).toBe(
     "EEXIST (the device other0 has VNI 1 on UDP port 8472; delete it if nothing needs it (ip link del " +
       "other0), or set another VNI in the Backend object)",
   );
-  await run("ip", ["link", "del", "other0"]);
+  await runProgram("ip", ["link", "del", "other0"]);
   await other("external");
   expect(await reason()).toBe(
     "EADDRINUSE (the device other0 has UDP port 8472 with other options; delete it if nothing needs " +
       "it (ip link del other0), or set Port in the Backend object to a port that is free on every node)",
   );
-  await run("ip", ["link", "del", "other0"]);
+  await runProgram("ip", ["link", "del", "other0"]);
   expect(await reason()).toBeUndefined();
   await kernel.apply([{ op: "delete", resource: LINK }]);
   await underlay("del");

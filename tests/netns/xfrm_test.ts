@@ -10,7 +10,7 @@ import { missingFeatures } from "../../src/lab/kernel_features.ts";
 import { spawnInNamespace } from "../../src/lab/namespace.ts";
 import type { KernelError } from "../../src/kernel/kernel.ts";
 import { openXfrmStates } from "../../src/kernel/xfrm/xfrm_states.ts";
-import { findCharon } from "../../src/process/programs.ts";
+import { findCharon } from "../../src/process/program_lookup.ts";
 import type { XfrmPolicy } from "../../src/state/resource.ts";
 import { Cluster, PREFIX } from "../support/cluster.ts";
 import { FLANNELD, type Host } from "../support/host.ts";

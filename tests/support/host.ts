@@ -7,7 +7,7 @@ import { namespaceScript, spawnInNamespace } from "../../src/lab/namespace.ts";
 import type { TopologyRecord } from "../../src/lab/topology_record.ts";
 import type { LabHost } from "../../src/lab/topology.ts";
 import { parseSubnetEnv, type SubnetEnv, workloadAddresses } from "../../src/lab/workload.ts";
-import type { DaemonProcess } from "../../src/process/spawn_daemon.ts";
+import type { DetachedProcess } from "../../src/process/detached_process.ts";
 import { kernelText, type MacNames } from "./kernel_text.ts";
 import { PingStream } from "./ping_stream.ts";
 import { eventually } from "./wait.ts";
@@ -190,9 +190,9 @@ export class Daemon {
   readonly logFile: string;
   /** Exit code; 128 + the number of the signal that ended it. */
   readonly exited: Promise<number>;
-  readonly #process: DaemonProcess;
+  readonly #process: DetachedProcess;
 
-  constructor(process: DaemonProcess, logFile: string) {
+  constructor(process: DetachedProcess, logFile: string) {
     this.#process = process;
     this.pid = process.pid;
     this.logFile = logFile;

@@ -1,7 +1,7 @@
 /** A running ping that counts every packet: what a flow through the overlay sees of a restart. */
 
 import { readFileSync } from "node:fs";
-import { type DaemonProcess, spawnDaemon } from "../../src/process/spawn_daemon.ts";
+import { type DetachedProcess, startDetached } from "../../src/process/detached_process.ts";
 import { eventually } from "./wait.ts";
 
 export interface PingResult {
@@ -16,7 +16,7 @@ const ANSWER_MS = 3_000;
 const REPORT_MS = 30_000;
 
 export class PingStream {
-  readonly #process: DaemonProcess;
+  readonly #process: DetachedProcess;
   readonly #logFile: string;
 
   /** Starts to ping `address` from a namespace, a hundred times a second by default. */
@@ -25,7 +25,7 @@ export class PingStream {
     ping: { address: string; payloadBytes?: number; intervalSeconds?: number; logFile: string },
   ) {
     this.#logFile = ping.logFile;
-    this.#process = spawnDaemon("ip", [
+    this.#process = startDetached("ip", [
       ...["netns", "exec", namespace, "ping", "-n", "-M", "do"],
       ...[
         "-s",

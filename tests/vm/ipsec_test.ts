@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { namespaceScript } from "../../src/lab/namespace.ts";
 import type { IpAddress } from "../../src/addr/ip.ts";
 import { openXfrmStates, type XfrmStateEnds } from "../../src/kernel/xfrm/xfrm_states.ts";
-import { type DaemonProcess, spawnDaemon } from "../../src/process/spawn_daemon.ts";
+import { type DetachedProcess, startDetached } from "../../src/process/detached_process.ts";
 import { run, Sandbox, until } from "../netns/netlink_support.ts";
 import { Cluster, PREFIX } from "../support/cluster.ts";
 import type { Host } from "../support/host.ts";
@@ -49,7 +49,7 @@ async function startCluster(
  */
 class Capture {
   readonly #file: string;
-  readonly #process: DaemonProcess;
+  readonly #process: DetachedProcess;
   readonly #host: Host;
   /** The switch, whose answer is the last packet of a capture. */
   readonly #gateway: string;
@@ -58,7 +58,7 @@ class Capture {
     this.#host = host;
     this.#gateway = cluster.topology.segments[0]?.gateways[4] as string;
     this.#file = join(host.directory, `capture-${crypto.randomUUID()}.txt`);
-    this.#process = spawnDaemon("ip", [
+    this.#process = startDetached("ip", [
       ...["netns", "exec", cluster.topology.switchNamespace, "tcpdump"],
       ...["--immediate-mode", "-l", "-n", "-x", "-i", host.name, "ip"],
     ], { logFile: this.#file, env: { PATH: process.env["PATH"] ?? "" } });

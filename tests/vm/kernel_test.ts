@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { missingFeatures } from "../../src/lab/kernel_features.ts";
 import { ipBatch, namespaceScript } from "../../src/lab/namespace.ts";
-import { run } from "../../src/process/process.ts";
+import { runProgram } from "../../src/process/run_program.ts";
 
 const HOSTS = [1, 2] as const;
 type HostNumber = (typeof HOSTS)[number];
@@ -106,7 +106,7 @@ test("ESP states encrypt what a policy sends them, and count it", async () => {
 });
 
 test("a FOU port belongs to its namespace", async () => {
-  const fou = await run("unshare", ["--net", "ip", "fou", "show"]);
+  const fou = await runProgram("unshare", ["--net", "ip", "fou", "show"]);
   expect(fou).toMatchObject({ exitCode: 0, stdout: "" });
 });
 
@@ -126,6 +126,6 @@ function fullPayload(overheadBytes: number): number {
 }
 
 async function newKey(): Promise<{ secret: string; public: string }> {
-  const secret = (await run("wg", ["genkey"])).stdout;
-  return { secret, public: (await run("wg", ["pubkey"], { stdin: secret })).stdout.trim() };
+  const secret = (await runProgram("wg", ["genkey"])).stdout;
+  return { secret, public: (await runProgram("wg", ["pubkey"], { stdin: secret })).stdout.trim() };
 }

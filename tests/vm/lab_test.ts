@@ -2,7 +2,7 @@
 
 import { expect, test } from "bun:test";
 import { BACKENDS } from "../../src/backend/backend_registry.ts";
-import { run } from "../../src/process/process.ts";
+import { runProgram } from "../../src/process/run_program.ts";
 import { FLANNELD } from "../support/host.ts";
 
 /** Those without a lab, or without pings in it, are tried in tests/netns. */
@@ -12,7 +12,7 @@ const types = BACKENDS.types.filter((type) => {
 });
 
 test.each(types)("a lab with %s pings every pair", async (type) => {
-  const result = await run(FLANNELD, ["lab", "--hosts=3", `--backend=${type}`, "--json"], {
+  const result = await runProgram(FLANNELD, ["lab", "--hosts=3", `--backend=${type}`, "--json"], {
     timeoutMs: 170_000,
   });
   expect(result.stderr).toContain("pinging every workload");

@@ -21,7 +21,7 @@ import { ConfigError } from "../../config/config_error.ts";
 import type { FamilyNetwork, NetworkConfig } from "../../config/network_config.ts";
 import { readOptions } from "../../config/option_schema.ts";
 import type { Log } from "../../log/log.ts";
-import { killOrphans } from "../../process/marked_processes.ts";
+import { killOrphans } from "../../process/orphan_processes.ts";
 import { systemClock } from "../../base/clock.ts";
 import { advertisedAddresses } from "../../overlay/advertised_addresses.ts";
 import type { Backend, BackendHost, BackendModule } from "../../overlay/backend.ts";
@@ -49,7 +49,7 @@ const extension: BackendModule = {
       boot: bootIdentity(),
       warn: (message) => log.warn(message),
     });
-    endLeftovers(records, host);
+    await killOrphanedCommands(records, host);
     const { env, withheld } = hookEnvironment(host.env, options.CommandEnvironment);
     if (withheld.length > 0) {
       log.info(
@@ -142,9 +142,14 @@ function stateDirectory(runDirectory: string, networks: PerFamily<FamilyNetwork>
   return `${runDirectory}/extension/${name}`;
 }
 
-/** Commands of a daemon that was killed must not go on beside those of this one. */
-function endLeftovers({ unfinished }: HookRecords, { log }: BackendHost): void {
+/** Commands that a killed daemon started may not run at the same time as those of this one. */
+async function killOrphanedCommands(
+  { unfinished }: HookRecords,
+  { log }: BackendHost,
+): Promise<void> {
   if (unfinished.size === 0) return;
-  const count = killOrphans(MARK_VARIABLE, unfinished);
-  if (count > 0) log.warn(`killed ${count} processes of commands that an earlier run had begun`);
+  const count = await killOrphans(MARK_VARIABLE, unfinished);
+  if (count > 0) {
+    log.warn(`killed ${count} processes of commands that the previous run had started`);
+  }
 }

@@ -1,8 +1,9 @@
 /** Runs one command of the configuration: as a shell would, but with limits, and never unheard. */
 
 import type { Log } from "../../log/log.ts";
-import { killOrphans } from "../../process/marked_processes.ts";
-import { ProcessError, run } from "../../process/process.ts";
+import { killOrphans } from "../../process/orphan_processes.ts";
+import { runProgram } from "../../process/run_program.ts";
+import { ProcessError } from "../../process/process_error.ts";
 import type { HookInput } from "./hook_input.ts";
 
 export type HookName =
@@ -53,7 +54,7 @@ export class HookRunner {
     const begun = performance.now();
     const slow = setTimeout(() => this.#log.info(slowText(title, call)), SLOW_MS);
     try {
-      const { exitCode, stdout } = await run("sh", ["-c", call.command], {
+      const { exitCode, stdout } = await runProgram("sh", ["-c", call.command], {
         stdin: call.input.stdin,
         env: { ...this.#env, ...call.input.variables, [MARK_VARIABLE]: call.mark },
         timeoutMs: call.timeoutMs,
@@ -67,7 +68,7 @@ export class HookRunner {
     } catch (error) {
       if (error instanceof HookError) throw error;
       // It was killed with its group; what it has put into other sessions has the mark, too.
-      killOrphans(MARK_VARIABLE, new Set([call.mark]));
+      await killOrphans(MARK_VARIABLE, new Set([call.mark]));
       if (!(error instanceof ProcessError)) throw error;
       throw new HookError(`${title} failed: ${reasonOf(error, call)}${lines.end}`);
     } finally {

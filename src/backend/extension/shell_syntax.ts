@@ -1,7 +1,8 @@
 /** What can be known of commands before they run: whether the shell can read them. */
 
 import { ConfigError } from "../../config/config_error.ts";
-import { ProcessError, run, type RunResult } from "../../process/process.ts";
+import { runProgram, type RunResult } from "../../process/run_program.ts";
+import { ProcessError } from "../../process/process_error.ts";
 import { BackendError } from "../../overlay/backend_error.ts";
 import type { ExtensionOptions } from "./extension_options.ts";
 
@@ -23,7 +24,7 @@ export async function checkSyntax(options: ExtensionOptions, stop: AbortSignal):
 
 async function readOnly(command: string, stop: AbortSignal): Promise<RunResult> {
   try {
-    return await run("sh", ["-n", "-c", command], { signal: stop });
+    return await runProgram("sh", ["-n", "-c", command], { signal: stop });
   } catch (error) {
     if (!(error instanceof ProcessError)) throw error;
     throw new BackendError(`${error.message}; the extension backend needs a shell`, {

@@ -11,9 +11,9 @@ import { dirname } from "node:path";
 import { replaceFile } from "../../base/regular_file.ts";
 import type { Log } from "../../log/log.ts";
 import { listenerNamespace, ownNamespace } from "../../process/listener_namespace.ts";
-import { signalProcess } from "../../process/process.ts";
-import { findCharon, packageOf } from "../../process/programs.ts";
-import { startService } from "../../process/service_process.ts";
+import { signalProcess } from "../../process/signal_process.ts";
+import { findCharon, packageOf } from "../../process/program_lookup.ts";
+import { startDetached } from "../../process/detached_process.ts";
 import { BackendError } from "../../overlay/backend_error.ts";
 import { ForeignCharonError } from "./foreign_charon.ts";
 import { ownSocket, settingsFile, SOCKET_VARIABLE, SYSTEM_SOCKET } from "./charon_paths.ts";
@@ -149,7 +149,7 @@ async function startCharon(options: CharonOptions, stop: AbortSignal): Promise<C
   makeWay(conf, options.log);
   await writeSettings(conf, strongswanConf({ socket, plugins }));
   const lines: string[] = [];
-  const charon = startService(path, {
+  const charon = startDetached(path, [], {
     env: { PATH: options.env["PATH"] ?? "", STRONGSWAN_CONF: conf },
     onLine: (line) => {
       if (lines.length < REMEMBERED_LINES) lines.push(line);
@@ -166,14 +166,14 @@ async function startCharon(options: CharonOptions, stop: AbortSignal): Promise<C
   for (;;) {
     try {
       const greeted = await greet(socket, "a charon of our own");
-      return { ...greeted, isNew: true, kill: () => charon.kill() };
+      return { ...greeted, isNew: true, kill: () => charon.signal("SIGKILL") };
     } catch (error) {
       if (!(error instanceof ViciError)) throw error;
       if (status !== undefined) {
         throw new ViciError("start", `it ended with status ${status}: ${lines.join("; ")}`);
       }
       if (stop.aborted || performance.now() > deadline) {
-        charon.kill();
+        charon.signal("SIGKILL");
         stop.throwIfAborted();
         throw error;
       }

@@ -2,20 +2,18 @@
 
 import { existsSync, rmSync } from "node:fs";
 import { dirname } from "node:path";
-import { readRegularText } from "../../base/regular_file.ts";
 import type { Log } from "../../log/log.ts";
+import { CHARON_PID_FILE, charonPidFileHolder } from "../../process/charon_pid_file.ts";
 import { OWN_RUN, ownNamespace } from "../../process/listener_namespace.ts";
-import { commandOf, environmentOf, namespaceOf } from "../../process/proc_files.ts";
+import { environmentOf, namespaceOf } from "../../process/proc_files.ts";
 import { ownSocket, SOCKET_VARIABLE } from "./charon_paths.ts";
 import { ViciError } from "./vici.ts";
 
-const PID_FILE = "/var/run/charon.pid";
-const MAX_PID_FILE_BYTES = 64;
 const SETTINGS_VARIABLE = "STRONGSWAN_CONF";
 
 /** The charon that runs here with these settings; `undefined` if there is none. */
 export function charonWith(settings: string): number | undefined {
-  const holder = pidFileHolder();
+  const holder = charonPidFileHolder();
   if (!holder?.isCharon || settingsOf(holder.pid) !== settings) return undefined;
   return foreignNamespace(holder.pid) === undefined ? holder.pid : undefined;
 }
@@ -25,29 +23,18 @@ export function charonWith(settings: string): number | undefined {
  * in a container that starts anew the numbers are often the same. Throws `ViciError` if it is charon's.
  */
 export function makeWay(settings: string, log: Log): void {
-  const holder = pidFileHolder();
+  const holder = charonPidFileHolder();
   if (holder === undefined) return;
   const { pid, isCharon } = holder;
   if (isCharon) throw new ViciError("start", inTheWay(pid, settings));
-  log.info(`${PID_FILE} names process ${pid}, which is not charon; removing it`);
-  rmSync(PID_FILE, { force: true });
-}
-
-/** The process that charon's file names; `undefined` without such a file or process. */
-function pidFileHolder(): { readonly pid: number; readonly isCharon: boolean } | undefined {
-  try {
-    const pid = Number(readRegularText(PID_FILE, MAX_PID_FILE_BYTES));
-    const command = commandOf(pid);
-    return command === undefined ? undefined : { pid, isCharon: command === "charon" };
-  } catch {
-    return undefined;
-  }
+  log.info(`${CHARON_PID_FILE} names process ${pid}, which is not charon; removing it`);
+  rmSync(CHARON_PID_FILE, { force: true });
 }
 
 function inTheWay(pid: number, settings: string): string {
   const namespace = foreignNamespace(pid);
   if (namespace !== undefined) {
-    return `another charon, process ${pid} in network namespace ${namespace}, has ${PID_FILE}, and only ` +
+    return `another charon, process ${pid} in network namespace ${namespace}, has ${CHARON_PID_FILE}, and only ` +
       `one charon can; this daemon is in ${ownNamespace()}: ${OWN_RUN}, or stop that charon with ` +
       `"kill ${pid}"`;
   }

@@ -1,5 +1,5 @@
 import type { BackendDescriptor } from "../../overlay/backend_descriptor.ts";
-import { WIREGUARD_PROGRAMS } from "../../process/programs.ts";
+import { WIREGUARD_PROGRAMS } from "../../process/program_lookup.ts";
 
 /** The device for IPv4 or for both families, and the one for IPv6 in the mode "separate". */
 export const WIREGUARD_DEVICES = ["flannel-wg", "flannel-wg-v6"] as const;

@@ -8,7 +8,8 @@
 
 import type { PerFamily } from "../../addr/family.ts";
 import type { Family } from "../../addr/ip.ts";
-import { ProcessError, run, type RunResult } from "../../process/process.ts";
+import { runProgram, type RunResult } from "../../process/run_program.ts";
+import { ProcessError } from "../../process/process_error.ts";
 import { IPTABLES_HOOKS, type IptablesHook, jumpSpec } from "./iptables_rules.ts";
 import {
   type IptablesState,
@@ -155,7 +156,7 @@ export async function runIptables(
   options: { readonly stdin?: string; readonly signal?: AbortSignal } = {},
 ): Promise<RunResult> {
   try {
-    return await run(program, args, {
+    return await runProgram(program, args, {
       timeoutMs: RUN_TIMEOUT_MS,
       maxOutputBytes: MAX_SAVE_BYTES,
       ...options,

@@ -8,8 +8,9 @@ import {
   readString,
 } from "../../../ffi/libnftables.ts";
 import { cString } from "../../../ffi/memory.ts";
-import { ProcessError, run } from "../../process/process.ts";
-import { findProgram } from "../../process/programs.ts";
+import { runProgram } from "../../process/run_program.ts";
+import { ProcessError } from "../../process/process_error.ts";
+import { findProgram } from "../../process/program_lookup.ts";
 import { FirewallError } from "../rules/rule_target.ts";
 
 /** Performs nft(8) commands. Both methods throw `FirewallError`. */
@@ -44,7 +45,7 @@ export function findNftRunner(
 export function nftProgramRunner(program: string): NftRunner {
   const start = async (args: readonly string[], commands: string, stdin?: string) => {
     try {
-      const { exitCode, stdout, stderr } = await run(program, args, {
+      const { exitCode, stdout, stderr } = await runProgram(program, args, {
         timeoutMs: NFT_TIMEOUT_MS,
         ...(stdin === undefined ? {} : { stdin }),
       });

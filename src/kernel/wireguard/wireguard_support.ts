@@ -2,8 +2,13 @@
 
 import { OWN_RUN, ownNamespace } from "../../process/listener_namespace.ts";
 import { loadModules } from "../../process/kernel_modules.ts";
-import { findProgram, programEnvironment, WIREGUARD_PROGRAMS } from "../../process/programs.ts";
-import { ProcessError, run } from "../../process/process.ts";
+import {
+  findProgram,
+  programEnvironment,
+  WIREGUARD_PROGRAMS,
+} from "../../process/program_lookup.ts";
+import { runProgram } from "../../process/run_program.ts";
+import { ProcessError } from "../../process/process_error.ts";
 import { openFamily } from "../wire/generic_netlink.ts";
 import type { Fault } from "./wireguard_driver.ts";
 import { WIREGUARD_FAMILY } from "./kernel_driver.ts";
@@ -50,7 +55,7 @@ export async function startUserspace(link: string): Promise<Fault | undefined> {
     return { errno: "EEXIST", reason: `the socket of another WireGuard device ${link} is in use` };
   }
   try {
-    const { exitCode, stdout, stderr } = await run(program, [link], {
+    const { exitCode, stdout, stderr } = await runProgram(program, [link], {
       env: { ...programEnvironment(), ...ENVIRONMENT },
       timeoutMs: START_TIMEOUT_MS,
     });

@@ -19,7 +19,7 @@ afterEach(() => {
 
 afterAll(() => rmSync(directory, { recursive: true }));
 
-test("loadModules() tells whether modprobe could do it", async () => {
+test("loadModules() returns whether modprobe succeeded", async () => {
   modprobe("#!/bin/sh\ntest \"$*\" = '--quiet --all ipip fou'\n");
   expect(await loadModules(["ipip", "fou"])).toBe(true);
   expect(await loadModules(["ipip"])).toBe(false);

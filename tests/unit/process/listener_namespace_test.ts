@@ -1,4 +1,6 @@
-/** Listeners are processes of other namespaces; one of them hands its socket on to a child and ends. */
+/**
+ * Listeners are processes of other namespaces; one of them hands its socket on to a child and ends.
+ */
 
 import { afterAll, afterEach, expect, test } from "bun:test";
 import { mkdtempSync, readlinkSync, rmSync } from "node:fs";

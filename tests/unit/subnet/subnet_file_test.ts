@@ -17,7 +17,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import type { Prefix } from "../../../src/addr/prefix.ts";
 import { RegularFileError } from "../../../src/base/regular_file.ts";
-import { run } from "../../../src/process/process.ts";
+import { runProgram } from "../../../src/process/run_program.ts";
 import {
   bridgeAddress,
   checkSubnetFile,
@@ -204,7 +204,7 @@ describe("the subnet file", () => {
 
   test("that is a device, a FIFO, a socket or a folder is refused, read or written, at once", async () => {
     const [fifo, socket] = [join(folder, "fifo"), join(folder, "socket")];
-    await run("mkfifo", [fifo]);
+    await runProgram("mkfifo", [fifo]);
     const server = createServer();
     await new Promise<void>((resolve) => server.listen(socket, resolve));
     const kinds: Record<string, string> = {

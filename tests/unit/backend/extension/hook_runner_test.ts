@@ -9,7 +9,7 @@ import {
   MARK_VARIABLE,
 } from "../../../../src/backend/extension/hook_runner.ts";
 import { hookVariables } from "../../../../src/backend/extension/hook_input.ts";
-import { killOrphans } from "../../../../src/process/marked_processes.ts";
+import { killOrphans } from "../../../../src/process/orphan_processes.ts";
 import { collectingLog, type LogRecord } from "../../../support/collecting_log.ts";
 import { eventually } from "../../../support/wait.ts";
 import { networks, Sandbox } from "./support.ts";

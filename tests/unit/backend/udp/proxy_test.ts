@@ -4,7 +4,7 @@ import { expect, test } from "bun:test";
 import type { IpAddress } from "../../../../src/addr/ip.ts";
 import type { NodeInput } from "../../../../src/overlay/node_input.ts";
 import { UdpProxy } from "../../../../src/backend/udp/proxy.ts";
-import { run } from "../../../../src/process/process.ts";
+import { runProgram } from "../../../../src/process/run_program.ts";
 import { collectingLog } from "../../../support/collecting_log.ts";
 import { external, ip, lease, prefix } from "../../../support/sample_network.ts";
 import { eventually } from "../../../support/wait.ts";
@@ -147,7 +147,7 @@ test("a process that may open no more files says how many, and where the limit i
         .catch(({ name, message }) => console.error(name + ": " + message));
     }`;
   const limited = ["-c", 'ulimit -n 100; exec "$@"', "sh", process.execPath, "-e", script];
-  expect((await run("sh", limited)).stderr).toBe(
+  expect((await runProgram("sh", limited)).stderr).toBe(
     "BackendError: cannot start the proxy: this process may open no more than 100 files; raise the " +
       "limit, which is LimitNOFILE= in a systemd unit\n",
   );

@@ -21,7 +21,7 @@ import {
 } from "../../../../src/backend/wireguard/key_file.ts";
 import { privateKeyFrom, publicKeyOf } from "../../../../src/backend/wireguard/key_pair.ts";
 import { BackendError } from "../../../../src/overlay/backend_error.ts";
-import { run } from "../../../../src/process/process.ts";
+import { runProgram } from "../../../../src/process/run_program.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "key-file-test-"));
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -127,7 +127,7 @@ describe("the key file", () => {
       `the WireGuard key file ${folder} is no file`,
     );
     const pipe = join(directory, "pipe");
-    await run("mkfifo", ["-m", "0400", pipe]);
+    await runProgram("mkfifo", ["-m", "0400", pipe]);
     await expect(readKeyFile(pipe)).rejects.toThrow(`the WireGuard key file ${pipe} is no file`);
   });
 
@@ -188,7 +188,7 @@ describe("a key pair", () => {
   });
 
   test("has the public key that wg says", async () => {
-    const { stdout } = await run("wg", ["pubkey"], { stdin: `${KEY}\n` });
+    const { stdout } = await runProgram("wg", ["pubkey"], { stdin: `${KEY}\n` });
     expect(stdout.trim()).toBe(publicKeyOf(KEY));
   });
 });

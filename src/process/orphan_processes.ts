@@ -1,33 +1,39 @@
-/** Ends what a run of this program left behind when it was killed in the middle of its work. */
+/** Processes of an earlier run that was killed, recognised by a variable in their environment. */
 
+import { systemClock } from "../base/clock.ts";
 import { environmentOf, runningProcesses } from "./proc_files.ts";
-import { signalProcess } from "./process.ts";
+import { signalProcess } from "./signal_process.ts";
 
 /**
- * Kills every process whose environment sets `name` to one of `values`, however it got into its group
- * or session. Returns how many there were; they are gone then.
+ * Kills every process whose environment sets `name` to one of `values`, in any process group and
+ * session. Resolves with their number once they are gone.
  */
-export function killOrphans(name: string, values: ReadonlySet<string>): number {
+export async function killOrphans(name: string, values: ReadonlySet<string>): Promise<number> {
   const killed = new Set<number>();
   for (let pass = 0; pass < MAX_PASSES; pass++) {
     const { marked, hasStarting } = markedProcesses(name, values);
     if (marked.length === 0 && !hasStarting) break;
     const before = killed.size;
     for (const pid of marked) if (signalProcess(pid, "SIGKILL")) killed.add(pid);
-    // What starts others may have done so after they were listed: until there are no new ones.
-    if (killed.size === before) Bun.sleepSync(WAIT_MS);
+    // A process may have started others since the listing: repeat at once until there are no new
+    // ones.
+    if (killed.size === before) await untilScheduled();
   }
   return killed.size;
 }
 
-/** A process that does not die, as one that waits for a disk, must not hold up the daemon. */
+/** A process that cannot die, for example because it waits for a disk, may not block the daemon. */
 const MAX_PASSES = 100;
-/** For what is killed, or about to be started, until it is scheduled. */
 const WAIT_MS = 5;
+
+/** Until the kernel has run the processes that are being killed or started, in real time. */
+async function untilScheduled(): Promise<void> {
+  await new Promise<void>((resolve) => void systemClock.setTimer(WAIT_MS, resolve));
+}
 
 export interface MarkedProcesses {
   readonly marked: readonly number[];
-  /** Some processes are just being started: whether they have the mark is not known yet. */
+  /** Some processes are just being started: it is not known yet whether they have the mark. */
   readonly hasStarting: boolean;
 }
 

@@ -1,18 +1,14 @@
 import { describe, expect, test } from "bun:test";
 import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import {
-  ProcessError,
-  processStarts,
-  run,
-  type RunOptions,
-  signalProcess,
-} from "../../../src/process/process.ts";
-import { findProgram, packageOf } from "../../../src/process/programs.ts";
+import { processStarts, type RunOptions, runProgram } from "../../../src/process/run_program.ts";
+import { signalProcess } from "../../../src/process/signal_process.ts";
+import { ProcessError } from "../../../src/process/process_error.ts";
+import { findProgram, packageOf } from "../../../src/process/program_lookup.ts";
 import { eventually } from "../../support/wait.ts";
 
-const shell = (script: string, options?: RunOptions): ReturnType<typeof run> =>
-  run("sh", ["-c", script], options);
+const shell = (script: string, options?: RunOptions): ReturnType<typeof runProgram> =>
+  runProgram("sh", ["-c", script], options);
 
 async function fault(running: Promise<unknown>): Promise<string> {
   const error = await running.then(() => undefined, (reason: unknown) => reason);
@@ -21,27 +17,27 @@ async function fault(running: Promise<unknown>): Promise<string> {
   return `${fault}: ${message}`;
 }
 
-describe("run()", () => {
+describe("runProgram()", () => {
   test("returns status and output, and passes standard input", async () => {
     expect(await shell("cat; echo oops >&2; exit 3", { stdin: "zählen\n" }))
       .toEqual({ exitCode: 3, stdout: "zählen\n", stderr: "oops\n" });
   });
 
   test("gives no input when there is none", async () => {
-    expect((await run("cat", [])).stdout).toBe("");
+    expect((await runProgram("cat", [])).stdout).toBe("");
   });
 
   test("passes large input and output", async () => {
     const stdin = "0123456789abcdef".repeat(100_000);
-    expect((await run("cat", [], { stdin })).stdout).toBe(stdin);
+    expect((await runProgram("cat", [], { stdin })).stdout).toBe(stdin);
   });
 
   test("the environment is as given", async () => {
-    const { stdout } = await run("env", [], { env: { X: "y" } });
+    const { stdout } = await runProgram("env", [], { env: { X: "y" } });
     expect(stdout).toBe("X=y\n");
   });
 
-  test("without one, a program is told what it needs, and no password", async () => {
+  test("without one, a program gets the variables that it needs, and no password", async () => {
     const before = { ...process.env };
     const own = {
       XTABLES_LOCKFILE: "/run/lock/x",
@@ -49,13 +45,13 @@ describe("run()", () => {
       LANG: "de_DE",
     };
     Object.assign(process.env, own);
-    const told = (await run("env", [])).stdout;
+    const env = (await runProgram("env", [])).stdout;
     delete process.env["PATH"];
-    const toldWithoutPath = (await run("env", [])).stdout;
+    const envWithoutPath = (await runProgram("env", [])).stdout;
     for (const name of Object.keys(own)) delete process.env[name];
     Object.assign(process.env, before);
     const { PATH, HOME } = before;
-    expect(told.split("\n").filter(Boolean).sort()).toEqual([
+    expect(env.split("\n").filter(Boolean).sort()).toEqual([
       `HOME=${HOME}`,
       "LANG=C",
       "LC_ALL=C",
@@ -63,24 +59,24 @@ describe("run()", () => {
       `PATH=${PATH}`,
       "XTABLES_LOCKFILE=/run/lock/x",
     ]);
-    expect(toldWithoutPath).toContain("PATH=/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin\n");
+    expect(envWithoutPath).toContain("PATH=/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin\n");
   });
 
-  test("a missing program is named with the package that brings it", async () => {
-    expect(await fault(run("/nonexistent/nft", []))).toBe(
+  test("a missing program is named with the package that contains it", async () => {
+    expect(await fault(runProgram("/nonexistent/nft", []))).toBe(
       "not found: cannot run /nonexistent/nft: there is no such program (Debian package nftables)",
     );
-    expect(await fault(run("no-such-program", []))).toBe(
+    expect(await fault(runProgram("no-such-program", []))).toBe(
       "not found: cannot run no-such-program: there is no such program",
     );
   });
 
-  test("a program past its time is killed, and what it started with it", async () => {
+  test("a program that exceeds its time limit is killed with everything it started", async () => {
     const directory = mkdtempSync(`${tmpdir()}/process-`);
     const begun = performance.now();
     const script = `(sleep 6; touch ${directory}/survived) & sleep 30`;
     expect(await fault(shell(script, { timeoutMs: 200 }))).toBe(
-      "timeout: cannot run sh: it did not end within 200 ms",
+      "timeout: cannot run sh: it did not exit within 200 ms",
     );
     expect(performance.now() - begun).toBeLessThan(6000);
     await Bun.sleep(6500);
@@ -99,12 +95,12 @@ describe("run()", () => {
   });
 
   test("output without end is cut off", async () => {
-    expect(await fault(run("yes", [], { maxOutputBytes: 10_000 }))).toBe(
+    expect(await fault(runProgram("yes", [], { maxOutputBytes: 10_000 }))).toBe(
       "output too large: cannot run yes: it wrote more than 10000 bytes",
     );
   });
 
-  test("lines are told as they come, and those of a program that is killed as well", async () => {
+  test("lines are passed on as they arrive, also those of a program that is killed", async () => {
     const lines: string[] = [];
     const script = "echo one; printf 'zwei \\303'; sleep 0.1; printf '\\244\\n\\nno end'; sleep 30";
     const stop = new AbortController();
@@ -123,7 +119,7 @@ describe("run()", () => {
     );
   });
 
-  test("something left in the background does not keep the result", async () => {
+  test("a process left in the background does not delay the result", async () => {
     const begun = performance.now();
     const { stdout } = await shell("sleep 15 & echo done");
     expect(stdout).toBe("done\n");
@@ -135,20 +131,22 @@ describe("run()", () => {
     const program = `${directory}/broken`;
     writeFileSync(program, "\x7fELF");
     chmodSync(program, 0o755);
-    expect(await fault(run(program, []))).toStartWith(`cannot start: cannot run ${program}: `);
+    expect(await fault(runProgram(program, []))).toStartWith(
+      `cannot start: cannot run ${program}: `,
+    );
     rmSync(directory, { recursive: true });
   });
 
   test("starts are counted", async () => {
     const before = processStarts();
-    await run("true", []);
-    await run("no-such-program", []).catch(() => undefined);
+    await runProgram("true", []);
+    await runProgram("no-such-program", []).catch(() => undefined);
     expect(processStarts() - before).toBe(1);
   });
 });
 
 describe("signalProcess()", () => {
-  test("tells whether there is a process", async () => {
+  test("returns whether the process exists", async () => {
     const child = Bun.spawn(["sleep", "60"], { detached: true });
     expect(signalProcess(-child.pid, "SIGTERM")).toBe(true);
     await child.exited;
@@ -158,7 +156,7 @@ describe("signalProcess()", () => {
 });
 
 describe("findProgram()", () => {
-  test("looks in PATH first, then where a service's PATH often does not reach", () => {
+  test("looks in PATH first, then in directories that a service's PATH often lacks", () => {
     const directory = mkdtempSync(`${tmpdir()}/process-`);
     writeFileSync(`${directory}/true`, "", { mode: 0o755 });
     writeFileSync(`${directory}/false`, "", { mode: 0o644 });

@@ -1,10 +1,14 @@
 /**
- * The only place that starts programs. Each has a time limit and an output limit, runs in a process
- * group of its own, and is killed with everything it started.
+ * Runs a program to its end, with a time limit and an output limit. The program leads a process
+ * group of its own, which is killed as a whole.
  */
 
-import { OperatorError } from "../base/operator_error.ts";
-import { findProgram, packageOf, programEnvironment } from "./programs.ts";
+import { systemClock } from "../base/clock.ts";
+import { errorMessage } from "../base/operator_error.ts";
+import { LineSplitter } from "./line_splitter.ts";
+import { ProcessError } from "./process_error.ts";
+import { programEnvironment, requireProgram } from "./program_lookup.ts";
+import { signalProcess } from "./signal_process.ts";
 
 export interface RunOptions {
   readonly stdin?: string | Uint8Array;
@@ -13,9 +17,9 @@ export interface RunOptions {
   readonly signal?: AbortSignal;
   /** The whole environment; by default `programEnvironment()`. */
   readonly env?: Readonly<Record<string, string | undefined>>;
-  /** Limit for standard output and for standard error; default 16 MiB each. */
+  /** Limit of standard output, and of standard error; 16 MiB each by default. */
   readonly maxOutputBytes?: number;
-  /** Called with each line of either stream as it comes, without its end; also when the run fails. */
+  /** Called for each line of either stream as it arrives, without its newline. */
   readonly onLine?: (line: string) => void;
 }
 
@@ -25,33 +29,18 @@ export interface RunResult {
   readonly stderr: string;
 }
 
-export type ProcessFault = "not found" | "cannot start" | "timeout" | "killed" | "output too large";
-
-/** A program that did not come to its own end. */
-export class ProcessError extends OperatorError {
-  override readonly name = "ProcessError";
-  readonly program: string;
-  readonly fault: ProcessFault;
-
-  constructor(program: string, fault: ProcessFault, detail: string, options?: ErrorOptions) {
-    super(`cannot run ${program}: ${detail}`, options);
-    this.program = program;
-    this.fault = fault;
-  }
-}
-
 let starts = 0;
 
-/** How many programs this process has started. */
+/** How many programs `runProgram` has started. */
 export function processStarts(): number {
   return starts;
 }
 
 /**
- * Runs a program to its end, whatever its exit status is. Throws `ProcessError`, or the signal's
- * reason when aborted.
+ * Returns the output and the exit status, which may be any. Throws `ProcessError` if the program
+ * did not exit by itself, and the reason of `signal` when that aborts.
  */
-export async function run(
+export async function runProgram(
   program: string,
   args: readonly string[],
   options: RunOptions = {},
@@ -62,10 +51,11 @@ export async function run(
   // `detached` made the child the leader of its group.
   const kill = () => void signalProcess(-child.pid, "SIGKILL");
   let fault: ProcessError | undefined;
-  const timer = setTimeout(() => {
-    fault = new ProcessError(program, "timeout", `it did not end within ${timeoutMs} ms`);
+  // The system's clock: the program itself runs in real time.
+  using _timeout = systemClock.setTimer(timeoutMs, () => {
+    fault = new ProcessError(program, "timeout", `it did not exit within ${timeoutMs} ms`);
     kill();
-  }, timeoutMs);
+  });
   signal?.addEventListener("abort", kill);
   const overflow = () => {
     fault ??= new ProcessError(
@@ -79,8 +69,8 @@ export async function run(
     const stdout = collect(child.stdout, { maxBytes: maxOutputBytes, overflow, onLine });
     const stderr = collect(child.stderr, { maxBytes: maxOutputBytes, overflow, onLine });
     const exitCode = await child.exited;
-    // What the program left behind may hold the pipes open for ever.
-    setTimeout(() => (stdout.stop(), stderr.stop()), DRAIN_MS).unref();
+    // Background processes of the program may hold the pipes open forever.
+    using _drain = systemClock.setTimer(DRAIN_MS, () => (stdout.stop(), stderr.stop()));
     const result = { exitCode, stdout: await stdout.text, stderr: await stderr.text };
     signal?.throwIfAborted();
     if (fault !== undefined) throw fault;
@@ -89,12 +79,11 @@ export async function run(
     }
     return result;
   } finally {
-    clearTimeout(timer);
     signal?.removeEventListener("abort", kill);
   }
 }
 
-/** How long output is still read after the program's end when something else holds the pipe. */
+/** How long output is read after the program's exit while another process holds the pipes. */
 const DRAIN_MS = 500;
 
 function start(
@@ -102,12 +91,7 @@ function start(
   args: readonly string[],
   options: RunOptions,
 ): Bun.Subprocess<"ignore" | Uint8Array, "pipe", "pipe"> {
-  const path = findProgram(program);
-  if (path === undefined) {
-    const packageName = packageOf(program);
-    const hint = packageName === undefined ? "" : ` (Debian package ${packageName})`;
-    throw new ProcessError(program, "not found", `there is no such program${hint}`);
-  }
+  const path = requireProgram(program);
   starts++;
   const { stdin, env = programEnvironment() } = options;
   try {
@@ -120,17 +104,7 @@ function start(
       env: { ...env },
     });
   } catch (cause) {
-    throw new ProcessError(program, "cannot start", (cause as Error).message, { cause });
-  }
-}
-
-/** Whether there was somebody to get the signal; a negative number is that of a group. */
-export function signalProcess(pid: number, signal: NodeJS.Signals): boolean {
-  try {
-    return process.kill(pid, signal);
-  } catch (error) {
-    if ((error as { code?: string }).code !== "ESRCH") throw error;
-    return false;
+    throw new ProcessError(program, "cannot start", errorMessage(cause), { cause });
   }
 }
 
@@ -161,26 +135,4 @@ function collect(
     return Buffer.concat(chunks).toString("utf8");
   };
   return { text: read(), stop: () => void reader.cancel().catch(() => undefined) };
-}
-
-/** Cuts bytes into lines as they come; disposing gives out a last line that has no end. */
-export class LineSplitter implements Disposable {
-  readonly #decoder = new TextDecoder();
-  readonly #onLine: (line: string) => void;
-  #rest = "";
-
-  constructor(onLine: (line: string) => void) {
-    this.#onLine = onLine;
-  }
-
-  push(bytes: Uint8Array): void {
-    const lines = (this.#rest + this.#decoder.decode(bytes, { stream: true })).split("\n");
-    this.#rest = lines.pop() as string;
-    for (const line of lines) this.#onLine(line);
-  }
-
-  [Symbol.dispose](): void {
-    const rest = this.#rest + this.#decoder.decode();
-    if (rest !== "") this.#onLine(rest);
-  }
 }

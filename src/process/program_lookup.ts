@@ -1,10 +1,11 @@
-/** Where programs are and which Debian package brings them. */
+/** Where programs are, which Debian packages contain them, and the environment they run in. */
 
 import { accessSync, constants, statSync } from "node:fs";
+import { ProcessError } from "./process_error.ts";
 
 /**
- * Absolute path of a program: from PATH, then from directories that a service's PATH often lacks;
- * `undefined` if there is none. A name with a slash is a path.
+ * Absolute path of a program: from PATH, then from directories that the PATH of a service often
+ * lacks. `undefined` if there is none. A name with a slash is a path.
  */
 export function findProgram(
   name: string,
@@ -19,9 +20,19 @@ export function findProgram(
   return undefined;
 }
 
+/** As `findProgram`; throws `ProcessError` with the Debian package to install. */
+export function requireProgram(name: string): string {
+  const path = findProgram(name);
+  if (path !== undefined) return path;
+  const debianPackage = packageOf(name);
+  const hint = debianPackage === undefined ? "" : ` (Debian package ${debianPackage})`;
+  throw new ProcessError(name, "not found", `there is no such program${hint}`);
+}
+
 /**
- * The environment of a program that we start: where programs are, and what it may be set up by itself.
- * Nothing else of ours, in which there are passwords; and its messages are not translated.
+ * The environment of programs that flanneld starts: PATH and the variables that configure these
+ * programs. Other variables are not passed on, because some contain passwords. Messages are in
+ * English.
  */
 export function programEnvironment(): Record<string, string> {
   const environment: Record<string, string> = {
@@ -38,17 +49,17 @@ export function programEnvironment(): Record<string, string> {
 
 const PASSED_ON = [
   ...["PATH", "HOME", "LD_LIBRARY_PATH"],
-  // All that change one machine's rules must agree on these (iptables(8)).
+  // All programs that change the rules of one machine have to agree on these (iptables(8)).
   ...["XTABLES_LOCKFILE", "XTABLES_LIBDIR", "IPTABLES_LIB_DIR", "IP6TABLES_LIB_DIR"],
   "MODPROBE_OPTIONS", // modprobe(8)
 ];
 
-/** The Debian package of a program that we may need. */
+/** The Debian package of a program that flanneld may need. */
 export function packageOf(name: string): string | undefined {
   return PACKAGES[name.slice(name.lastIndexOf("/") + 1)];
 }
 
-/** WireGuard in user space, over a TUN device; in the order of preference. */
+/** Implementations of WireGuard in user space, in order of preference. */
 export const WIREGUARD_PROGRAMS: readonly string[] = ["wireguard-go", "boringtun-cli", "boringtun"];
 
 /** strongSwan's IKE daemon. */
@@ -56,7 +67,7 @@ export function findCharon(): string | undefined {
   return findProgram("charon");
 }
 
-/** Directories of programs that a package does not put where users would start them. */
+/** Directories of programs that users do not start themselves. */
 const PRIVATE_DIRECTORIES: { readonly [program: string]: readonly string[] } = {
   charon: [
     "/usr/lib/strongswan",
