@@ -2,9 +2,11 @@
 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { systemClock } from "../base/clock.ts";
 import { errorMessage } from "../base/operator_error.ts";
 import { printableLine } from "../base/quoting.ts";
-import { LAB_KIND, missingPrerequisites, removeLabs, runLab } from "../lab/lab.ts";
+import { LAB_KIND, removeLabs, runLab } from "../lab/lab.ts";
+import { missingPrerequisites } from "../lab/prerequisites.ts";
 import { backendFaults } from "../lab/lab_backend.ts";
 import { type LabReport, reportJson, reportText } from "../lab/lab_report.ts";
 import { flagLines } from "./flag_help.ts";
@@ -60,7 +62,7 @@ export async function labCommand(
 }
 
 async function down(name: string | undefined, output: LabOutput): Promise<number> {
-  const removed = await removeLabs(name);
+  const removed = await removeLabs(name, systemClock);
   for (const lab of removed) output.err(`removed ${lab}\n`);
   if (removed.length > 0) return 0;
   output.err(
@@ -80,11 +82,11 @@ async function tryLab(
   const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
   for (const signal of signals) process.on(signal, interrupt);
   try {
-    const report = await runLab(
-      command.options,
-      (line) => output.err(`${line}\n`),
-      abort.signal,
-    );
+    const report = await runLab(command.options, {
+      clock: systemClock,
+      progress: (line) => output.err(`${line}\n`),
+      signal: abort.signal,
+    });
     await output.out(command.json ? reportJson(report) : `\n${reportText(report)}`);
     if (command.options.keep) output.err(inspectionHelp(report));
     return report.ok ? 0 : 1;

@@ -1,6 +1,6 @@
 /**
- * What this machine's kernel lacks. Each feature is tried out, in a network namespace that is gone
- * afterwards: no list of modules tells what is compiled in or what may be loaded.
+ * Features that the kernel of this machine lacks. Each is tried in a temporary network namespace:
+ * no list of modules shows what is compiled in and what can be loaded.
  */
 
 import type { KernelFeature } from "../overlay/backend_descriptor.ts";
@@ -8,17 +8,17 @@ import { loadModules } from "../process/kernel_modules.ts";
 import { runProgram } from "../process/run_program.ts";
 
 interface Feature {
-  /** What there is none of, in a sentence. */
+  /** Completes "this kernel has no …". */
   readonly what: string;
-  /** What to load (modprobe(8)). */
+  /** Modules that provide it (modprobe(8)). */
   readonly modules: readonly string[];
-  /** A command that succeeds where the feature is there. */
+  /** A command that succeeds if the kernel has the feature. */
   readonly trial: string;
 }
 
 /**
- * One line for each of these features that the kernel lacks, with the reason and the module to
- * load. Modules that it has and has not loaded are loaded.
+ * One line for each of these features that the kernel lacks, with the reason and the modules to
+ * load. Loads the modules if the machine has them.
  */
 export async function missingFeatures(names: readonly KernelFeature[]): Promise<string[]> {
   const lines = await Promise.all(names.map(missingFeature));
@@ -76,11 +76,11 @@ async function missingFeature(name: KernelFeature): Promise<string | undefined> 
   return `this kernel has no ${what} (${reason}); load them with: modprobe -a ${modules.join(" ")}`;
 }
 
-/** `undefined` if the command succeeds in a network namespace of its own, else its complaint. */
+/** The error of the command in a network namespace of its own; `undefined` if it succeeds. */
 async function tryOut(command: string): Promise<string | undefined> {
   const result = await runProgram("unshare", ["--net", "sh", "-c", command]);
   if (result.exitCode === 0) return undefined;
-  const complaint = (result.stderr.trim().split("\n")[0] as string)
+  const error = (result.stderr.trim().split("\n")[0] as string)
     .replace(/^(Error|RTNETLINK answers): /, "").replace(/\.$/, "");
-  return complaint || `exit code ${result.exitCode}`;
+  return error || `exit code ${result.exitCode}`;
 }

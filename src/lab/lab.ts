@@ -1,27 +1,28 @@
 /**
- * A cluster on one machine: N hosts, a datastore or etcd, the daemon in each host, a workload behind
- * each, pings between all workloads. Everything it makes is removed again, whatever happens.
+ * A cluster on one machine: hosts, a datastore or etcd, a daemon and a workload on each host, and
+ * pings between all workloads. A lab removes everything that it has created, also after a failure.
  */
 
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { mapFamilies } from "../addr/family.ts";
+import { valuesOf } from "../addr/family.ts";
 import type { Family } from "../addr/ip.ts";
-import { makePrefix } from "../addr/prefix.ts";
-import { findProgram, packageOf } from "../process/program_lookup.ts";
+import type { Clock } from "../base/clock.ts";
 import type { BackendDescriptor } from "../overlay/backend_descriptor.ts";
 import type { DetachedProcess } from "../process/detached_process.ts";
 import { bridgeNetfilterProblem } from "../firewall/firewall.ts";
+import { bridgeAddress, parseSubnetFile, type SubnetFile } from "../subnet/subnet_file.ts";
 import { LabDatastore } from "./lab_datastore.ts";
 import { LabEtcd } from "./lab_etcd.ts";
 import { backendConfig } from "./lab_backend.ts";
 import { spawnInNamespace } from "./namespace.ts";
-import { refusalText, refusedNeighbours } from "./neighbour_table.ts";
+import { rejectedNeighbours, rejectedText } from "./neighbour_table.ts";
 import { pingAll } from "./ping_matrix.ts";
+import { poll } from "./poll.ts";
 import { TopologyRecord } from "./topology_record.ts";
 import type { HostReport, LabReport } from "./lab_report.ts";
 import { createTopology, type LabHost, planTopology, type Topology } from "./topology.ts";
-import { attachWorkloads, parseSubnetEnv, type SubnetEnv, workloadAddresses } from "./workload.ts";
+import { attachWorkloads, workloadAddresses } from "./workload.ts";
 
 export interface LabOptions {
   readonly hosts: number;
@@ -29,58 +30,50 @@ export interface LabOptions {
   /** Families of the overlay and of the underlay. */
   readonly families: readonly Family[];
   readonly keep: boolean;
-  /** Starts the daemon: a program and arguments that stand before the daemon's own. */
+  /** The command that starts the daemon, without the daemon's flags. */
   readonly daemon: readonly string[];
-  /** Starts this program, for its datastore; absent: a real etcd. */
+  /** The command that starts flanneld, for its datastore; absent: a real etcd. */
   readonly datastore?: readonly string[];
 }
 
-/** Starts the name of everything that a lab makes. */
+/** What a lab runs with. */
+export interface LabContext {
+  readonly clock: Clock;
+  /** Receives a line for each step. */
+  progress(line: string): void;
+  readonly signal: AbortSignal;
+}
+
+/** The beginning of the names of all labs. */
 export const LAB_KIND = "fl-lab";
 
 const STORE_TIMEOUT_MS = 15_000;
 const READY_TIMEOUT_MS = 60_000;
-/** Two ends of WireGuard in user space that begin at once may need 15 s to agree. */
+/** Two user-space WireGuard peers that start at the same time may need 15 s for a handshake. */
 const PING_TIMEOUT_MS = 30_000;
 const ETCD_PREFIX = "/coreos.com/network";
 
-/** Why a lab cannot run on this machine; one line each, with what to do. */
-export function missingPrerequisites({ etcd }: { readonly etcd: boolean }): string[] {
-  if (process.platform !== "linux") return ["a lab is made of Linux network namespaces"];
-  const programs = ["ip", "ping", "mount", "unshare", ...(etcd ? ["etcd"] : [])];
-  const faults = programs.filter((name) => !findProgram(name)).map((name) =>
-    `there is no program ${name}; install it with: apt-get install ${packageOf(name) ?? name}`
-  );
-  if (process.getuid?.() !== 0) faults.unshift("a lab needs root, for network namespaces");
-  return faults;
-}
-
 /**
- * Builds a lab, tries it and removes it (unless it is to be kept and the trial went through). Throws
- * when it cannot be built, with the end of the log of what failed.
+ * Builds a lab, pings all workloads, and removes the lab, unless `keep` is set and nothing failed.
+ * Throws if it cannot be built, with the end of the log of the process that failed.
  */
-export async function runLab(
-  options: LabOptions,
-  progress: (line: string) => void,
-  signal: AbortSignal,
-): Promise<LabReport> {
-  const record = TopologyRecord.create(LAB_KIND);
+export async function runLab(options: LabOptions, context: LabContext): Promise<LabReport> {
+  const { clock, progress, signal } = context;
+  const record = TopologyRecord.create(LAB_KIND, clock);
   const failed = new AbortController();
   let isKept = false;
   try {
-    const report = await build(
-      record,
-      options,
-      progress,
-      AbortSignal.any([signal, failed.signal]),
-    );
+    const report = await build(record, options, {
+      ...context,
+      signal: AbortSignal.any([signal, failed.signal]),
+    });
     if (options.keep) {
       record.keep();
       isKept = true;
     }
     return report;
   } finally {
-    failed.abort(); // whatever still waits for other hosts
+    failed.abort(); // ends the waits for the other hosts
     if (!isKept) {
       progress(`removing ${record.prefix}`);
       await record.remove();
@@ -88,10 +81,10 @@ export async function runLab(
   }
 }
 
-/** Removes labs that nobody will remove otherwise, or one by name; returns the names removed. */
-export async function removeLabs(name?: string): Promise<string[]> {
-  const labs = TopologyRecord.list(LAB_KIND).filter((lab) =>
-    name === undefined ? lab.isAbandoned : lab.prefix === name
+/** Removes the lab of this name, or all orphaned ones; returns the names of those removed. */
+export async function removeLabs(name: string | undefined, clock: Clock): Promise<string[]> {
+  const labs = TopologyRecord.list(LAB_KIND, clock).filter((lab) =>
+    name === undefined ? lab.isOrphan : lab.prefix === name
   );
   for (const lab of labs) await lab.remove();
   return labs.map((lab) => lab.prefix);
@@ -100,8 +93,7 @@ export async function removeLabs(name?: string): Promise<string[]> {
 async function build(
   record: TopologyRecord,
   options: LabOptions,
-  progress: (line: string) => void,
-  signal: AbortSignal,
+  { clock, progress, signal }: LabContext,
 ): Promise<LabReport> {
   const topology = planTopology({
     prefix: record.prefix,
@@ -110,23 +102,27 @@ async function build(
   });
   progress(`${record.prefix}: ${options.hosts} hosts, backend ${options.backend.type}`);
   await createTopology(topology, signal);
-  const endpoints = await startStore(record, topology, { options, progress, signal });
+  const endpoints = await startStore(record, topology, options, {
+    clock,
+    progress,
+    signal,
+  });
   progress(`starting ${options.hosts} daemons`);
   const started = topology.hosts.map((host) => ({
     host,
-    ...startDaemon(record, host, { command: options.daemon, endpoints }),
+    ...startDaemon(record, host, { command: options.daemon, endpoints, clock }),
   }));
   const ready = await Promise.all(started.map(async (daemon) => {
-    const readiness = await waitForSubnet(daemon, signal);
-    const gateways = Object.values(readiness.subnet.gateways).map(gatewayText);
-    progress(`${daemon.host.name} has ${gateways.join(" and ")} after ${readiness.readyMs} ms`);
+    const readiness = await waitForSubnetFile(daemon, { clock, signal });
+    const bridges = valuesOf(readiness.network.subnets).map(bridgeAddress);
+    progress(`${daemon.host.name} has ${bridges.join(" and ")} after ${readiness.readyMs} ms`);
     return { host: daemon.host, ...readiness };
   }));
-  const hosts = ready.map(({ host, subnet, readyMs }): HostReport => ({
+  const hosts = ready.map(({ host, network, readyMs }): HostReport => ({
     name: host.name,
     publicAddresses: host.addresses,
-    subnets: mapFamilies(subnet.gateways, ({ address, length }) => makePrefix(address, length)),
-    mtuBytes: subnet.mtuBytes,
+    subnets: network.subnets,
+    mtuBytes: network.mtuBytes,
     readyMs,
   }));
   const report = { lab: record.prefix, backend: options.backend.type, hosts };
@@ -136,28 +132,26 @@ async function build(
   }
   await attachWorkloads(ready, signal);
   progress("pinging every workload from every other at full MTU");
-  const ends = ready.map(({ host, subnet }) => ({
+  const ends = ready.map(({ host, network }) => ({
     name: host.name,
     namespace: host.workloadNamespace,
-    addresses: workloadAddresses(subnet),
-    mtuBytes: subnet.mtuBytes,
+    addresses: workloadAddresses(network),
+    mtuBytes: network.mtuBytes,
   }));
-  const refusedBefore = refusedNeighbours();
-  const pings = await pingAll(ends, { timeoutMs: PING_TIMEOUT_MS, isPatient: true, signal });
-  const refused = (refusedNeighbours() ?? 0) - (refusedBefore ?? 0);
-  if (refused > 0) progress(refusalText(refused, options));
+  const rejectedBefore = rejectedNeighbours();
+  const timeoutMs = PING_TIMEOUT_MS;
+  const pings = await pingAll(ends, { timeoutMs, isPatient: true, clock, signal });
+  const rejected = (rejectedNeighbours() ?? 0) - (rejectedBefore ?? 0);
+  if (rejected > 0) progress(rejectedText(rejected, options));
   return { ...report, pings, ok: pings.every((ping) => ping.milliseconds !== undefined) };
 }
 
-/** Starts what holds the leases, with the network's configuration in it; returns its endpoints. */
+/** Starts the datastore or etcd, with the network's configuration; returns its endpoints. */
 async function startStore(
   record: TopologyRecord,
   topology: Topology,
-  { options, progress, signal }: {
-    readonly options: LabOptions;
-    readonly progress: (line: string) => void;
-    readonly signal: AbortSignal;
-  },
+  options: LabOptions,
+  { clock, progress, signal }: LabContext,
 ): Promise<string> {
   const directory = join(record.directory, "store");
   mkdirSync(directory, { mode: 0o700 });
@@ -165,13 +159,13 @@ async function startStore(
   if (options.datastore !== undefined) {
     progress("starting the datastore");
     const command = options.datastore;
-    const datastore = new LabDatastore(topology.etcd, { command, directory, config });
+    const datastore = new LabDatastore(topology.etcd, { command, directory, config, clock });
     record.addProcess(datastore.pid);
     await datastore.ready(STORE_TIMEOUT_MS, signal);
     return datastore.endpoints;
   }
   progress("starting etcd");
-  const etcd = new LabEtcd(topology.etcd, { directory });
+  const etcd = new LabEtcd(topology.etcd, { directory, clock });
   record.addProcess(etcd.pid);
   await etcd.ready(STORE_TIMEOUT_MS, signal);
   await etcd.put(`${ETCD_PREFIX}/config`, JSON.stringify(config));
@@ -182,19 +176,19 @@ interface StartedDaemon {
   readonly process: DetachedProcess;
   readonly subnetFile: string;
   readonly logFile: string;
-  readonly startedAt: number;
+  readonly startedMs: number;
 }
 
 function startDaemon(
   record: TopologyRecord,
   host: LabHost,
-  daemon: { command: readonly string[]; endpoints: string },
+  daemon: { command: readonly string[]; endpoints: string; clock: Clock },
 ): StartedDaemon {
   const directory = join(record.directory, host.name);
   mkdirSync(join(directory, "run"), { recursive: true, mode: 0o700 });
   const subnetFile = join(directory, "subnet.env");
   const logFile = join(directory, "flanneld.log");
-  const startedAt = performance.now();
+  const startedMs = daemon.clock.nowMs();
   const process = spawnInNamespace(host.namespace, {
     runDirectory: join(directory, "run"),
     logFile,
@@ -205,30 +199,31 @@ function startDaemon(
     ],
   });
   record.addProcess(process.pid);
-  return { process, subnetFile, logFile, startedAt };
+  return { process, subnetFile, logFile, startedMs };
 }
 
-/** Waits for the subnet file; throws with the end of the log when the daemon ends or is too slow. */
-async function waitForSubnet(
-  daemon: StartedDaemon & { readonly host: LabHost },
-  signal: AbortSignal,
-): Promise<{ subnet: SubnetEnv; readyMs: number }> {
-  const { subnetFile, logFile, startedAt, host } = daemon;
-  let ended: number | undefined;
-  daemon.process.exited.then((code) => ended = code);
+/** Throws with the end of the daemon's log if the daemon exits or is too slow. */
+async function waitForSubnetFile(
+  { process, subnetFile, logFile, startedMs, host }: StartedDaemon & { readonly host: LabHost },
+  { clock, signal }: { readonly clock: Clock; readonly signal: AbortSignal },
+): Promise<{ network: SubnetFile; readyMs: number }> {
+  let exitCode: number | undefined;
+  void process.exited.then((code) => exitCode = code);
   const fault = (what: string) =>
-    new Error(`the daemon of ${host.name} ${what}; its log ends:\n${logEnd(logFile)}`);
-  // The file is renamed into place: once it is there it is whole.
-  while (!existsSync(subnetFile)) {
-    signal.throwIfAborted();
-    if (ended !== undefined) throw fault(`ended with exit code ${ended}`);
-    if (performance.now() - startedAt > READY_TIMEOUT_MS) {
-      throw fault(`has no subnet after ${READY_TIMEOUT_MS / 1000} s`);
-    }
-    await Bun.sleep(5);
+    new Error(`the daemon of ${host.name} ${what}; end of its log:\n${logEnd(logFile)}`);
+  const timeoutMs = startedMs + READY_TIMEOUT_MS - clock.nowMs();
+  // The file is renamed into place: it is complete as soon as it exists.
+  const isDone = () => exitCode !== undefined || existsSync(subnetFile);
+  await poll(isDone, { clock, intervalMs: 5, timeoutMs, signal });
+  if (!existsSync(subnetFile)) {
+    throw fault(
+      exitCode === undefined
+        ? `has no subnet after ${READY_TIMEOUT_MS / 1000} s`
+        : `exited with status ${exitCode}`,
+    );
   }
-  const readyMs = Math.round(performance.now() - startedAt);
-  return { subnet: parseSubnetEnv(readFileSync(subnetFile, "utf8")), readyMs };
+  const readyMs = Math.round(clock.nowMs() - startedMs);
+  return { network: parseSubnetFile(readFileSync(subnetFile, "utf8")), readyMs };
 }
 
 function networkConfig({ backend, families, hosts }: LabOptions): object {
@@ -238,14 +233,10 @@ function networkConfig({ backend, families, hosts }: LabOptions): object {
     EnableIPv4: hasIpv4,
     ...(hasIpv4 && { Network: hosts > 200 ? "10.0.0.0/8" : "10.244.0.0/16", SubnetLen: 24 }),
     ...(hasIpv6 && { EnableIPv6: true, IPv6Network: "fd00:10:244::/48" }),
-    // A bare machine has not loaded br_netfilter; loading it is not for a lab to do.
+    // The lab does not load br_netfilter: it changes no settings of the machine.
     ...(bridgeNetfilterProblem(enabled) !== undefined && { EnableNFTables: true }),
     Backend: backendConfig(backend, families),
   };
-}
-
-function gatewayText(gateway: { address: string; length: number }): string {
-  return `${gateway.address}/${gateway.length}`;
 }
 
 function logEnd(path: string): string {

@@ -1,9 +1,10 @@
-/** What a lab must know of a backend: whether it runs on this machine, and the options it needs. */
+/** A backend in a lab: whether it runs on this machine, and the options that it needs. */
 
 import type { Family } from "../addr/ip.ts";
 import type { BackendDescriptor, LabPrerequisites } from "../overlay/backend_descriptor.ts";
-import { findProgram, packageOf } from "../process/program_lookup.ts";
+import { findProgram } from "../process/program_lookup.ts";
 import { missingFeatures } from "./kernel_features.ts";
+import { missingProgram } from "./prerequisites.ts";
 
 /** Why no lab on this machine can run the backend; one line each, with what to do. */
 export async function backendFaults({ type, lab }: BackendDescriptor): Promise<string[]> {
@@ -32,11 +33,7 @@ async function missingPrerequisites(
   const missing = await missingFeatures(features);
   const [preferred] = programs;
   if (preferred !== undefined && programs.every((name) => findProgram(name) === undefined)) {
-    missing.push(
-      `there is no program ${preferred}; install it with: apt-get install ${
-        packageOf(preferred) ?? preferred
-      }`,
-    );
+    missing.push(missingProgram(preferred));
   }
   return missing;
 }

@@ -1,39 +1,44 @@
-/** This program's datastore in a namespace, in etcd's place. */
+/** `flanneld datastore` in a namespace, instead of an etcd. */
 
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { familiesOf } from "../addr/family.ts";
+import type { Clock } from "../base/clock.ts";
 import { startDetached } from "../process/detached_process.ts";
 import { urlHost } from "./lab_etcd.ts";
+import { poll } from "./poll.ts";
 import { topologyMark } from "./namespace.ts";
 import type { Station } from "./topology.ts";
 
 export interface LabDatastoreOptions {
-  /** Starts this program: a program and arguments that stand before the subcommand. */
+  /** The command that starts flanneld, without the subcommand. */
   readonly command: readonly string[];
-  /** A directory of the server's own; holds its data, its configuration and its log. */
+  /** For its data, its configuration and its log. */
   readonly directory: string;
   /** The network's configuration. */
   readonly config: object;
+  readonly clock: Clock;
 }
 
 export class LabDatastore {
   readonly endpoints: string;
   readonly pid: number;
   readonly #logFile: string;
+  readonly #clock: Clock;
   #exitCode: number | undefined;
 
   /** Starts the server; `ready` waits for it. */
-  constructor(station: Station, { command, directory, config }: LabDatastoreOptions) {
+  constructor(station: Station, { command, directory, config, clock }: LabDatastoreOptions) {
     const [family] = familiesOf(station.addresses);
     const address = `${urlHost(station.addresses[family ?? 4] as string)}:2379`;
     this.endpoints = `http://${address}`;
+    this.#clock = clock;
     this.#logFile = join(directory, "datastore.log");
     const configFile = join(directory, "net-conf.json");
     writeFileSync(configFile, JSON.stringify(config));
     const flags = [
       `--listen=${address}`,
-      "--insecure", // the lab's addresses are those of documentation, and nobody else's
+      "--insecure", // documentation addresses, in a namespace without a way out
       `--data-dir=${join(directory, "data")}`,
       `--net-config-path=${configFile}`,
     ];
@@ -47,18 +52,13 @@ export class LabDatastore {
     void process.exited.then((code) => this.#exitCode = code);
   }
 
-  /** Waits until it serves; throws with the end of its log when it ends, or after `timeoutMs`. */
+  /** Waits until it serves; throws with the end of its log if it exits, or after `timeoutMs`. */
   async ready(timeoutMs: number, signal: AbortSignal): Promise<void> {
-    const deadline = Date.now() + timeoutMs;
-    while (!this.#log().includes("] ready; ")) {
-      signal.throwIfAborted();
-      if (this.#exitCode !== undefined || Date.now() > deadline) {
-        throw new Error(
-          `the datastore does not serve; its log ends:\n${this.#log().slice(-1_000)}`,
-        );
-      }
-      await Bun.sleep(5);
-    }
+    const isReady = () => this.#log().includes("] ready; ");
+    const isDone = () => this.#exitCode !== undefined || isReady();
+    await poll(isDone, { clock: this.#clock, intervalMs: 5, timeoutMs, signal });
+    if (isReady()) return;
+    throw new Error(`the datastore did not start; end of its log:\n${this.#log().slice(-1_000)}`);
   }
 
   #log(): string {

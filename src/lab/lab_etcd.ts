@@ -1,27 +1,30 @@
 /**
- * An etcd server in a namespace, and the few calls a lab makes to it.
+ * An etcd server in a namespace, and the few calls that a lab makes to it.
  *
- * Besides its address in the namespace the server listens on a Unix socket in the topology's
- * directory, which is reached from the machine's own namespace: the calls go there, through etcd's
- * JSON gateway, and cost no program start.
+ * In addition to its address in the namespace, the server listens on a Unix socket in the
+ * topology's directory, which can be reached from the machine's own namespace. The calls go there,
+ * through etcd's JSON gateway, without the start of a program.
  */
 
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { topologyMark } from "./namespace.ts";
+import { poll } from "./poll.ts";
 import type { Station } from "./topology.ts";
-import { familiesOf } from "../addr/family.ts";
+import { entriesOf } from "../addr/family.ts";
+import type { Clock } from "../base/clock.ts";
 import { type DetachedProcess, startDetached } from "../process/detached_process.ts";
 
 export interface LabEtcdOptions {
-  /** A directory of the server's own; holds its data, its socket and its log. */
+  /** For its data, its socket and its log. */
   readonly directory: string;
   /** Further arguments, such as those for TLS. */
   readonly args?: readonly string[];
-  /** `https` when `args` turn TLS on. */
+  /** `https` if `args` enable TLS. */
   readonly scheme?: "http" | "https";
   /** The server's place in a cluster of several; alone by default. */
   readonly member?: LabEtcdMember;
+  readonly clock: Clock;
 }
 
 /** Members share a namespace and differ in ports. */
@@ -54,15 +57,17 @@ export class LabEtcd {
   #process: DetachedProcess;
   #token: string | undefined;
   readonly #socket: string;
+  readonly #clock: Clock;
   readonly #start: () => DetachedProcess;
 
   /** Starts the server; `ready` waits for it. */
   constructor(station: Station, options: LabEtcdOptions) {
     const { scheme = "http", member = ALONE } = options;
-    const urls = familiesOf(station.addresses).map((family) =>
-      `${scheme}://${urlHost(station.addresses[family] as string)}:${member.clientPort}`
+    const urls = entriesOf(station.addresses).map(([, address]) =>
+      `${scheme}://${urlHost(address)}:${member.clientPort}`
     );
     this.endpoints = urls[0] as string;
+    this.#clock = options.clock;
     this.#socket = join(options.directory, "api:0");
     const args = etcdArguments({
       urls,
@@ -71,7 +76,7 @@ export class LabEtcd {
       args: options.args ?? [],
     });
     this.#start = () => {
-      rmSync(this.#socket, { force: true }); // left by a server that was killed
+      rmSync(this.#socket, { force: true }); // of a server that was killed
       return startDetached("ip", ["netns", "exec", station.namespace, "etcd", ...args], {
         logFile: join(options.directory, "etcd.log"),
         env: { PATH: process.env["PATH"] ?? "", ...topologyMark(station.namespace) },
@@ -95,26 +100,26 @@ export class LabEtcd {
     await this.#process.exited;
   }
 
-  /** Starts it again on the same data. */
+  /** Starts the server again with the same data. */
   restart(): void {
     this.#process = this.#start();
   }
 
-  /** Waits until the server answers; throws after `timeoutMs`. */
+  /** Waits until the server is healthy; throws after `timeoutMs`. */
   async ready(timeoutMs: number, signal?: AbortSignal): Promise<void> {
-    const deadline = Date.now() + timeoutMs;
-    for (;;) {
-      signal?.throwIfAborted();
+    let cause: unknown;
+    const isHealthy = async () => {
       try {
         const health = await this.#fetch("/health", undefined);
-        if ((health as { health?: unknown }).health === "true") return;
+        return (health as { health?: unknown }).health === "true";
       } catch (error) {
-        if (Date.now() > deadline) {
-          throw new Error(`etcd does not answer within ${timeoutMs / 1000} s`, { cause: error });
-        }
+        cause = error;
+        return false;
       }
-      await Bun.sleep(20);
-    }
+    };
+    const options = { clock: this.#clock, intervalMs: 20, timeoutMs, signal };
+    if (await poll(isHealthy, options)) return;
+    throw new Error(`etcd is not healthy after ${timeoutMs / 1000} s`, { cause });
   }
 
   async put(key: string, value: string, lease = "0"): Promise<void> {
@@ -127,13 +132,13 @@ export class LabEtcd {
 
   /** The keys that start with `prefix`, in order. */
   async list(prefix: string): Promise<EtcdKey[]> {
-    const answer = await this.call("kv/range", {
+    const response = await this.call("kv/range", {
       key: encode(prefix),
       range_end: encode(
         prefix.slice(0, -1) + String.fromCharCode(prefix.charCodeAt(prefix.length - 1) + 1),
       ),
     }) as { kvs?: { key: string; value?: string; lease?: string; mod_revision: string }[] };
-    return (answer.kvs ?? []).map((pair) => ({
+    return (response.kvs ?? []).map((pair) => ({
       key: decode(pair.key),
       value: decode(pair.value ?? ""),
       lease: pair.lease ?? "0",
@@ -141,11 +146,11 @@ export class LabEtcd {
     }));
   }
 
-  /** Sends every later call as this user. */
+  /** Sends every later call in the name of this user. */
   async authenticate(name: string, password: string): Promise<void> {
-    this.#token = undefined; // an expired one would be refused even here
-    const answer = await this.call("auth/authenticate", { name, password });
-    this.#token = (answer as { token: string }).token;
+    this.#token = undefined; // an expired token is rejected even here
+    const response = await this.call("auth/authenticate", { name, password });
+    this.#token = (response as { token: string }).token;
   }
 
   /** Any call of the JSON gateway, such as `kv/compaction`; throws with etcd's message. */
@@ -161,7 +166,7 @@ export class LabEtcd {
       ...(body === undefined ? {} : { method: "POST", body }),
     });
     const text = await response.text();
-    if (!response.ok) throw new Error(`etcd refused ${path}: ${text.trim()}`);
+    if (!response.ok) throw new Error(`etcd rejected ${path}: ${text.trim()}`);
     return JSON.parse(text);
   }
 }

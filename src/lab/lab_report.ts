@@ -1,6 +1,6 @@
-/** What a lab found, as a table for people and as JSON for programs. */
+/** The result of a lab, as a table for people and as JSON for programs. */
 
-import { familiesOf, type PerFamily } from "../addr/family.ts";
+import { entriesOf, type PerFamily, valuesOf } from "../addr/family.ts";
 import { FAMILIES, type Family, type IpAddress } from "../addr/ip.ts";
 import type { Ping } from "./ping_matrix.ts";
 
@@ -9,7 +9,7 @@ export interface LabReport {
   readonly backend: string;
   readonly hosts: readonly HostReport[];
   readonly pings: readonly Ping[];
-  /** Every host got a subnet and every ping came back. */
+  /** Every ping succeeded. */
   readonly ok: boolean;
 }
 
@@ -18,16 +18,16 @@ export interface HostReport {
   readonly publicAddresses: PerFamily<IpAddress>;
   readonly subnets: PerFamily<string>;
   readonly mtuBytes: number;
-  /** From the start of the program to its subnet file. */
+  /** From the start of the daemon to its subnet file. */
   readonly readyMs: number;
 }
 
-/** A matrix wider than this many hosts fits no terminal. */
+/** A matrix of more hosts does not fit a terminal. */
 const MAX_MATRIX_HOSTS = 12;
-/** Lost pings that are named then; the JSON has all. */
+/** Lost pings that are listed in that case; the JSON document has all. */
 const MAX_LOST = 20;
 
-/** Hosts, then for each family who reached whom, with the round trip in milliseconds. */
+/** The hosts, then a matrix of round-trip times in milliseconds for each family. */
 export function reportText(report: LabReport): string {
   const families = FAMILIES.filter((family) => report.pings.some((ping) => ping.family === family));
   const matrices = families.map((family) => pingText(report, family));
@@ -37,7 +37,7 @@ export function reportText(report: LabReport): string {
 /** The report as one JSON document. */
 export function reportJson(report: LabReport): string {
   const perFamily = <T>(values: PerFamily<T>) =>
-    Object.fromEntries(familiesOf(values).map((family) => [`ipv${family}`, values[family]]));
+    Object.fromEntries(entriesOf(values).map(([family, value]) => [`ipv${family}`, value]));
   return JSON.stringify(
     {
       ...report,
@@ -54,8 +54,7 @@ export function reportJson(report: LabReport): string {
 }
 
 function hostTable(hosts: readonly HostReport[]): string {
-  const text = (values: PerFamily<string>) =>
-    familiesOf(values).map((family) => values[family]).join(" ");
+  const text = (values: PerFamily<string>) => valuesOf(values).join(" ");
   return columns([
     ["HOST", "PUBLIC IP", "SUBNET", "MTU", "READY"],
     ...hosts.map((host) => [
@@ -72,9 +71,9 @@ function pingText(report: LabReport, family: Family): string {
   const pings = report.pings.filter((ping) => ping.family === family);
   const lost = pings.filter((ping) => ping.milliseconds === undefined);
   const summary = `IPv${family}: ${pings.length - lost.length} of ${pings.length} pings at full ` +
-    "MTU came back";
+    "MTU succeeded";
   if (report.hosts.length > MAX_MATRIX_HOSTS) {
-    const named = lost.slice(0, MAX_LOST).map(({ from, to }) => `no answer from ${to} to ${from}`);
+    const named = lost.slice(0, MAX_LOST).map(({ from, to }) => `no reply from ${to} to ${from}`);
     const rest = lost.length - named.length;
     return [summary, ...named, ...(rest > 0 ? [`and ${rest} more`] : [])].join("\n");
   }

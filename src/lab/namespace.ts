@@ -1,4 +1,4 @@
-/** Commands in network namespaces (ip-netns(8)), as few program starts as possible. */
+/** Runs commands in network namespaces (ip-netns(8)), with as few program starts as possible. */
 
 import { runProgram } from "../process/run_program.ts";
 import { programEnvironment } from "../process/program_lookup.ts";
@@ -8,24 +8,24 @@ import { type DetachedProcess, startDetached } from "../process/detached_process
 const TIMEOUT_MS = 60_000;
 
 /**
- * Set in the environment of every program of a topology, and inherited by what it starts; the value is the
- * prefix of the topology's names. It identifies processes that a killed owner has left running, even
- * before they enter one of the namespaces.
+ * Set in the environment of every program of a topology and inherited by its children; the value is
+ * the prefix of the topology's names. It identifies the processes of a killed owner, even before
+ * they enter one of the namespaces.
  */
 export const TOPOLOGY_VARIABLE = "FLANNEL_LAB";
 
-/** The environment for a program in a namespace, whose name is the topology's prefix and one word. */
+/** The variable for a program in a namespace named `<prefix of the topology>-<word>`. */
 export function topologyMark(namespace: string): Record<string, string> {
   return { [TOPOLOGY_VARIABLE]: namespace.slice(0, Math.max(0, namespace.lastIndexOf("-"))) };
 }
 
 export interface BatchOptions {
-  /** A namespace of the topology that the lines are for. */
+  /** A namespace of the topology, for the mark. */
   readonly markedAs?: string;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Performs lines of `ip` commands in the caller's namespace, in order; throws at the first failure. */
+/** Runs lines of `ip` commands in the caller's namespace, in order; throws at the first failure. */
 export async function ipBatch(
   lines: readonly string[],
   { markedAs = "", signal }: BatchOptions = {},
@@ -38,13 +38,13 @@ export async function ipBatch(
     ...(signal === undefined ? {} : { signal }),
   });
   if (result.exitCode !== 0) {
-    throw new Error(`cannot prepare network namespaces: ${result.stderr.trim()}`);
+    throw new Error(`cannot set up network namespaces: ${result.stderr.trim()}`);
   }
 }
 
 /**
- * Runs a shell script (sh -e) in a namespace and returns what it printed; throws with what it
- * printed on standard error when it fails.
+ * Runs a shell script (sh -e) in a namespace and returns its standard output. Throws with its
+ * standard error when it fails.
  */
 export async function namespaceScript(
   namespace: string,
@@ -65,17 +65,17 @@ export async function namespaceScript(
 
 export interface NamespaceProgram {
   readonly command: readonly string[];
-  /** Becomes the program's /run, where daemons keep their locks and sockets. */
+  /** Mounted over /run, where daemons keep their locks and sockets. */
   readonly runDirectory: string;
   readonly logFile: string;
-  /** Besides PATH and the mark; nothing else is inherited. */
+  /** In addition to PATH and the mark; nothing else is inherited. */
   readonly env?: Readonly<Record<string, string>>;
   readonly workingDirectory?: string;
 }
 
 /**
- * Starts a long-running program in a namespace. The process started is the program itself: `ip` and
- * `sh` replace themselves by it.
+ * Starts a long-running program in a namespace. The process is the program itself: `ip` and `sh`
+ * replace themselves with it (exec).
  */
 export function spawnInNamespace(namespace: string, program: NamespaceProgram): DetachedProcess {
   const inside = 'mount --bind "$0" /run && exec "$@"';

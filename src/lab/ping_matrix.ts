@@ -2,9 +2,10 @@
 
 import { familiesOf, type PerFamily } from "../addr/family.ts";
 import { FAMILIES, type Family, type IpAddress } from "../addr/ip.ts";
+import type { Clock } from "../base/clock.ts";
 import { namespaceScript } from "./namespace.ts";
 
-/** One workload: where it is and what reaches it. */
+/** One workload. */
 export interface PingEnd {
   readonly name: string;
   readonly namespace: string;
@@ -16,57 +17,60 @@ export interface Ping {
   readonly from: string;
   readonly to: string;
   readonly family: Family;
-  /** Round trip; absent when no answer came. */
+  /** Round-trip time; absent if there was no reply. */
   readonly milliseconds?: number;
 }
 
 export interface PingOptions {
-  /** An unanswered ping is repeated until then: the last host's lease may still be on its way. */
+  /**
+   * Lost pings are repeated for this time: the last host's lease may not have arrived everywhere.
+   */
   readonly timeoutMs: number;
-  /** Each round that brings an answer begins that time anew: the machine may be what is slow. */
+  /** Each round with a new reply restarts that time: the machine may be slow. */
   readonly isPatient?: boolean;
+  readonly clock: Clock;
   readonly signal?: AbortSignal;
 }
 
-/** IP and ICMP headers: what an echo request of the full MTU has beside its payload. */
+/** IP and ICMP headers: what an echo request of the full MTU has in addition to its payload. */
 const HEADER_BYTES: Readonly<Record<Family, number>> = { 4: 28, 6: 48 };
-/** Namespaces that ping at once; more only measures how fast programs start. */
+/** Namespaces that ping at once; with more, the start of the programs dominates the times. */
 const CONCURRENCY = 4;
 
 /** Every pair once in each direction and family, in order. */
 export async function pingAll(ends: readonly PingEnd[], options: PingOptions): Promise<Ping[]> {
-  const { timeoutMs, isPatient = false, signal } = options;
-  let deadline = Date.now() + timeoutMs;
-  const answered = new Map<string, number>();
+  const { timeoutMs, isPatient = false, clock, signal } = options;
+  let deadlineMs = clock.nowMs() + timeoutMs;
+  const replied = new Map<string, number>();
   for (;;) {
-    const answeredBefore = answered.size;
+    const repliedBefore = replied.size;
     const waiting = [...ends];
     const work = async () => {
       for (let from = waiting.shift(); from !== undefined; from = waiting.shift()) {
-        await pingFrom(from, ends, answered, signal);
+        await pingFrom(from, ends, replied, signal);
       }
     };
     await Promise.all(Array.from({ length: CONCURRENCY }, work));
     const pings = pairs(ends).map(({ from, to, family }): Ping => {
-      const milliseconds = answered.get(pingKey(from.name, to.name, family));
+      const milliseconds = replied.get(pingKey(from.name, to.name, family));
       const ping = { from: from.name, to: to.name, family };
       return milliseconds === undefined ? ping : { ...ping, milliseconds };
     });
     const isComplete = pings.every((ping) => ping.milliseconds !== undefined);
-    if (isPatient && answered.size > answeredBefore) deadline = Date.now() + timeoutMs;
-    if (isComplete || Date.now() > deadline) return pings;
+    if (isPatient && replied.size > repliedBefore) deadlineMs = clock.nowMs() + timeoutMs;
+    if (isComplete || clock.nowMs() > deadlineMs) return pings;
   }
 }
 
-/** Sends the pings of one workload that have no answer yet, all at once. */
+/** Sends those pings of one workload that have no reply yet, all at once. */
 async function pingFrom(
   from: PingEnd,
   ends: readonly PingEnd[],
-  answered: Map<string, number>,
+  replied: Map<string, number>,
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const open = pairs([from], ends).filter(({ to, family }) =>
-    !answered.has(pingKey(from.name, to.name, family))
+    !replied.has(pingKey(from.name, to.name, family))
   );
   if (open.length === 0) return;
   const commands = open.map(({ to, family }) => {
@@ -81,11 +85,11 @@ async function pingFrom(
   for (const line of output.split("\n")) {
     const [to, family, milliseconds] = line.split(" ");
     if (to === undefined || milliseconds === undefined) continue;
-    answered.set(pingKey(from.name, to, Number(family) as Family), Number(milliseconds));
+    replied.set(pingKey(from.name, to, Number(family) as Family), Number(milliseconds));
   }
 }
 
-/** Prints `<name> <family> <milliseconds>` for an answered ping, nothing for another. */
+/** Prints `<name> <family> <milliseconds>` for a reply, and nothing for a lost ping. */
 const PING_ONE = `one() {
   text=$(ping -n -\${2} -c 1 -W 1 -M do -s "$3" "$4" 2>&1) || return 0
   case $text in *time=*) text=\${text#*time=}; echo "$1 $2 \${text%% *}";; esac

@@ -1,30 +1,31 @@
 /**
- * Hosts, workloads and the wires between them, as network namespaces on one machine.
+ * Hosts, workloads and the links between them, as network namespaces on one machine.
  *
  *     [w1]──cni0[h1]eth0──┐                     ┌──eth0[h3]cni0──[w3]
  *                         br1 [sw: routes] br2 ─┘
  *     [w2]──cni0[h2]eth0──┘      │
  *                            [etcd] eth0
  *
- * The switch, a namespace too, holds one bridge for each segment and routes between segments, so
- * the machine's own namespace gets no device. Every name starts with the topology's prefix: several
- * topologies exist side by side, and removal goes by that prefix.
+ * The switch is a namespace too. It contains one bridge for each segment and routes between
+ * segments, so that the machine's own namespace gets no device. Every name starts with the prefix
+ * of the topology: several topologies can exist at the same time, and are removed by that prefix.
  */
 
-import type { PerFamily } from "../addr/family.ts";
-import { familiesOf, mapFamilies } from "../addr/family.ts";
+import { entriesOf, mapFamilies, type PerFamily, valuesOf } from "../addr/family.ts";
 import { addressValue, type Family, formatAddress, type IpAddress } from "../addr/ip.ts";
 import { makePrefix, type Prefix, prefixAddress, prefixLength } from "../addr/prefix.ts";
 import { ipBatch, namespaceScript } from "./namespace.ts";
 
 export interface TopologySpec {
-  /** Starts the name of every namespace, such as `fl-lab-3fa2c1`. */
+  /** The beginning of the name of every namespace, such as `fl-lab-3fa2c1`. */
   readonly prefix: string;
-  /** The segment of each host, counted from 0: `[0, 0, 1]` puts the third host behind the router. */
+  /**
+   * The segment of each host, counted from 0: `[0, 0, 1]` puts the third host behind the router.
+   */
   readonly hostSegments: readonly number[];
   /** Families of the underlay. */
   readonly families: readonly Family[];
-  /** MTU of every wire of the underlay. */
+  /** MTU of every link of the underlay. */
   readonly mtuBytes?: number;
 }
 
@@ -48,7 +49,7 @@ export interface Segment {
 /** A namespace with `eth0` on a segment. */
 export interface Station {
   readonly namespace: string;
-  /** Name of the other end of its wire, in the switch's namespace. */
+  /** Name of the other end of its link, in the switch's namespace. */
   readonly port: string;
   readonly segment: number;
   readonly addresses: PerFamily<IpAddress>;
@@ -61,7 +62,7 @@ export interface LabHost extends Station {
   readonly workloadNamespace: string;
 }
 
-/** A bridge has 1024 ports, and one of them leads to etcd. */
+/** A bridge has 1024 ports, one of them for etcd. */
 export const MAX_HOSTS = 1000;
 
 /** Names and addresses of a topology; creates nothing. Throws `RangeError` for too many hosts. */
@@ -97,7 +98,9 @@ export function planTopology(spec: TopologySpec): Topology {
   };
 }
 
-/** Makes the namespaces, wires, addresses and routes. A failure leaves a part behind: remove it. */
+/**
+ * Creates the namespaces, links, addresses and routes. A failure leaves a part of them: remove it.
+ */
 export async function createTopology(topology: Topology, signal?: AbortSignal): Promise<void> {
   const stations = [topology.etcd, ...topology.hosts];
   await ipBatch([
@@ -121,7 +124,7 @@ export async function createTopology(topology: Topology, signal?: AbortSignal): 
   );
 }
 
-/** Shell text that joins every wire to its bridge and routes between the segments. */
+/** Shell text that adds every link to its bridge and routes between the segments. */
 function switchScript(topology: Topology): string {
   const lines = ["link set lo up"];
   for (const segment of topology.segments) {
@@ -141,13 +144,11 @@ function stationScript(topology: Topology, station: Station): string {
     "link set lo up",
     ...addressLines(station.addresses, segment, "eth0"),
     "link set eth0 up",
-    ...familiesOf(segment.gateways).map((family) =>
-      `route add default via ${segment.gateways[family]} dev eth0`
-    ),
+    ...valuesOf(segment.gateways).map((gateway) => `route add default via ${gateway} dev eth0`),
   ]);
 }
 
-/** Forwarding as on any container host; addresses are usable at once (no duplicate detection). */
+/** Forwarding as on any container host, and no duplicate address detection. */
 const FORWARDING = `echo 1 >/proc/sys/net/ipv4/ip_forward
 if [ -d /proc/sys/net/ipv6 ]; then
 echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
@@ -166,16 +167,16 @@ function addressLines(
   segment: Segment,
   device: string,
 ): string[] {
-  return familiesOf(addresses).map((family) => {
-    const length = prefixLength(segment.prefixes[family] as Prefix);
+  return entriesOf(segment.prefixes).flatMap(([family, prefix]) => {
     const suffix = family === 6 ? " nodad" : "";
-    return `address add ${addresses[family]}/${length} dev ${device}${suffix}`;
+    const address = `${addresses[family]}/${prefixLength(prefix)}`;
+    return addresses[family] === undefined ? [] : [`address add ${address} dev ${device}${suffix}`];
   });
 }
 
 /**
- * Documentation and test ranges only (RFC 5737, RFC 2544, RFC 3849): nothing that a machine is
- * likely to use itself.
+ * Only documentation and benchmarking ranges (RFC 5737, RFC 2544, RFC 3849), which a machine is
+ * unlikely to use itself.
  */
 function planSegment(
   index: number,

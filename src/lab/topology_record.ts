@@ -1,18 +1,29 @@
 /**
- * The directory of one topology: logs, subnet files, etcd's data, and the record of what was
- * started, so that what a killed owner left can be removed later, and nothing else.
+ * The directory of one topology: logs, subnet files, the data of etcd, and a record of the
+ * processes that were started. With the record, another process can remove the topology of a killed
+ * owner, and nothing else.
  *
- * A process is recorded with its start time (proc(5), field 22) and the boot it belongs to, because
- * the kernel gives process numbers out again.
+ * A process is recorded with its start time (proc(5), field 22) and its boot, because the kernel
+ * reuses process numbers.
  */
 
-import { lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { renameSync, statSync, writeFileSync } from "node:fs";
+import {
+  lstatSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { markedProcesses } from "../process/orphan_processes.ts";
 import { namespaceOf, runningProcesses, statFields } from "../process/proc_files.ts";
+import type { Clock } from "../base/clock.ts";
 import { ipBatch, TOPOLOGY_VARIABLE } from "./namespace.ts";
+import { poll } from "./poll.ts";
 
 export interface RecordedProcess {
   readonly pid: number;
@@ -22,94 +33,95 @@ export interface RecordedProcess {
 
 interface RecordFile {
   readonly bootId: string;
-  /** The PID namespace (pid_namespaces(7)) in which the process numbers hold. */
+  /** The PID namespace (pid_namespaces(7)) of the process numbers. */
   readonly pidNamespace: string;
-  /** Who is to remove the topology; `undefined` once it is kept on purpose. */
+  /** The process that will remove the topology; `undefined` for a kept one. */
   readonly owner?: RecordedProcess;
   readonly processes: readonly RecordedProcess[];
 }
 
 export class TopologyRecord {
-  /** The directory's name, which also starts the name of each namespace. */
+  /** The name of the directory, and the beginning of the name of each namespace. */
   readonly prefix: string;
   readonly directory: string;
+  readonly #clock: Clock;
   #file: RecordFile;
 
-  private constructor(directory: string, prefix: string, file: RecordFile) {
-    this.directory = directory;
+  private constructor(prefix: string, file: RecordFile, clock: Clock) {
+    this.directory = join(tmpdir(), prefix);
     this.prefix = prefix;
+    this.#clock = clock;
     this.#file = file;
   }
 
-  /** Takes an unused name `<kind>-<six hexadecimal digits>` and makes its directory. */
-  static create(kind: string): TopologyRecord {
+  /** Creates a directory with an unused name `<kind>-<six hexadecimal digits>`. */
+  static create(kind: string, clock: Clock): TopologyRecord {
     for (;;) {
       const random = crypto.getRandomValues(new Uint8Array(3)).toHex();
       const prefix = `${kind}-${random}`;
-      const directory = join(tmpdir(), prefix);
       const owner = { pid: process.pid, startTime: startTimeOf(process.pid) as string };
       const file = { bootId: bootId(), pidNamespace: pidNamespace(), owner, processes: [] };
-      // It gets its name only with the record in it: nobody takes it for abandoned.
+      // Gets its name only with the record in it; without one it would look like an orphan.
       const unnamed = mkdtempSync(join(tmpdir(), ".fl-"));
       writeFileSync(join(unnamed, RECORD), JSON.stringify(file), { mode: 0o600 });
       try {
-        renameSync(unnamed, directory);
+        renameSync(unnamed, join(tmpdir(), prefix));
       } catch (error) {
         rmSync(unnamed, { recursive: true, force: true });
         if (!["EEXIST", "ENOTEMPTY"].includes((error as { code?: string }).code ?? "")) throw error;
         continue;
       }
-      return new TopologyRecord(directory, prefix, file);
+      return new TopologyRecord(prefix, file, clock);
     }
   }
 
-  /** The topologies of this kind on this machine, readable ones only, by name. */
-  static list(kind: string): TopologyRecord[] {
+  /** The topologies of this kind and this user on this machine, by name. */
+  static list(kind: string, clock: Clock): TopologyRecord[] {
     const records: TopologyRecord[] = [];
     for (const name of readdirSync(tmpdir()).sort()) {
       if (!new RegExp(`^${kind}-[0-9a-f]{6}$`).test(name)) continue;
       const directory = join(tmpdir(), name);
       if (!isOwnDirectory(directory)) continue;
       const file = readRecord(join(directory, RECORD));
-      if (file !== undefined) records.push(new TopologyRecord(directory, name, file));
+      if (file !== undefined) records.push(new TopologyRecord(name, file, clock));
     }
     return records;
   }
 
-  /** Nobody is there to remove it: its owner was killed, or kept it and ended. */
-  get isAbandoned(): boolean {
+  /** The owner was killed, or kept the topology. */
+  get isOrphan(): boolean {
     const { owner, bootId: recorded } = this.#file;
     if (owner === undefined || recorded !== bootId()) return true;
-    // Of a process in another container nothing is known.
+    // A process in another PID namespace cannot be seen.
     return this.#file.pidNamespace === pidNamespace() && !isRunning(owner);
   }
 
   addProcess(pid: number): void {
     const startTime = startTimeOf(pid);
-    if (startTime === undefined) return; // it has ended already
+    if (startTime === undefined) return; // it has already ended
     this.#file = { ...this.#file, processes: [...this.#file.processes, { pid, startTime }] };
     this.#save();
   }
 
-  /** Leaves the topology to `lab down`. */
+  /** Leaves the removal of the topology to `lab down`. */
   keep(): void {
-    const { owner: _nobody, ...file } = this.#file;
+    const { owner: _, ...file } = this.#file;
     this.#file = file;
     this.#save();
   }
 
   /**
-   * Ends the recorded processes, those with the topology's mark and every other one inside the
-   * namespaces, then removes the namespaces and the directory. What is gone already is no error.
+   * Ends the recorded processes, those with the topology's mark, and all others in the namespaces;
+   * then removes the namespaces and the directory. It is no error if some of this is already gone.
    */
   async remove(): Promise<void> {
-    await endProcesses(() => this.#processes());
-    // Only now: processes that a killed owner has left may have created more of them.
+    await endProcesses(() => this.#processes(), this.#clock);
+    // Listed only now: orphaned processes may have created more of them.
     await ipBatch(this.namespaces().map((name) => `netns del ${name}`));
     rmSync(this.directory, { recursive: true, force: true });
   }
 
-  /** Names of the topology's namespaces that exist. */
+  /** Names of the topology's namespaces, as far as they exist. */
   namespaces(): string[] {
     return listNamespaces().filter((name) => name.startsWith(`${this.prefix}-`));
   }
@@ -142,48 +154,55 @@ const TERM_TIMEOUT_MS = 5_000;
 
 interface Processes {
   readonly living: ReadonlySet<number>;
-  /** Other processes are just being started: whether they are ours is not known yet. */
+  /** Some processes are just being started, and may turn out to belong to the topology. */
   readonly hasStarting: boolean;
 }
 
-/** SIGTERM, and SIGKILL to what is still there after the time that a daemon has to stop. */
-async function endProcesses(look: () => Processes): Promise<void> {
-  const killAt = Date.now() + TERM_TIMEOUT_MS;
-  let signal: NodeJS.Signals = "SIGTERM";
-  const signalled = new Set<number>();
-  for (;;) {
-    const { living: pids, hasStarting } = look();
-    if (Date.now() > killAt) signal = "SIGKILL";
-    if (pids.size === 0 && (!hasStarting || signal === "SIGKILL")) return;
-    if (Date.now() > killAt + TERM_TIMEOUT_MS) {
-      throw new Error(`processes ${[...pids].join(", ")} do not end`);
+/**
+ * Sends SIGTERM, and SIGKILL to the processes that still run after the time a daemon has to stop.
+ */
+async function endProcesses(find: () => Processes, clock: Clock): Promise<void> {
+  const killAtMs = clock.nowMs() + TERM_TIMEOUT_MS;
+  const terminated = new Set<number>();
+  let remaining: readonly number[] = [];
+  const haveEnded = () => {
+    const { living, hasStarting } = find();
+    const mustKill = clock.nowMs() > killAtMs;
+    if (living.size === 0 && (!hasStarting || mustKill)) return true;
+    remaining = [...living];
+    for (const pid of remaining) {
+      if (!mustKill && terminated.has(pid)) continue;
+      terminated.add(pid);
+      send(pid, mustKill ? "SIGKILL" : "SIGTERM");
     }
-    for (const pid of pids) {
-      if (signal === "SIGTERM" && signalled.has(pid)) continue;
-      signalled.add(pid);
-      try {
-        process.kill(pid, signal);
-      } catch { /* it ended by itself */ }
-    }
-    await Bun.sleep(20);
-  }
+    return false;
+  };
+  const options = { clock, intervalMs: 20, timeoutMs: 2 * TERM_TIMEOUT_MS };
+  if (await poll(haveEnded, options)) return;
+  throw new Error(`processes ${remaining.join(", ")} did not end after SIGKILL`);
+}
+
+function send(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch { /* it has already ended */ }
 }
 
 function listNamespaces(): string[] {
   try {
     return readdirSync(NETNS_DIRECTORY);
   } catch {
-    return []; // made with the first namespace
+    return []; // created with the first namespace
   }
 }
 
-/** Every process whose network namespace is one of these: one pass over /proc. */
+/** The processes in these network namespaces, by one pass over /proc. */
 function processesInNamespaces(namespaces: readonly string[]): number[] {
   const inodes = new Set<string>();
   for (const name of namespaces) {
     try {
       inodes.add(`net:[${statSync(join(NETNS_DIRECTORY, name)).ino}]`);
-    } catch { /* removed meanwhile */ }
+    } catch { /* just removed */ }
   }
   if (inodes.size === 0) return [];
   return runningProcesses().filter((pid) =>
@@ -200,7 +219,7 @@ function startTimeOf(pid: number): string | undefined {
   return statFields(pid)?.[19];
 }
 
-/** A process that ended but was not waited for. */
+/** A process that has ended, but whose parent has not waited for it. */
 function isZombie(pid: number): boolean {
   const state = statFields(pid)?.[0];
   return state === undefined || state === "Z" || state === "X";
@@ -214,7 +233,10 @@ function pidNamespace(): string {
   return namespaceOf("self", "pid") ?? "";
 }
 
-/** The temporary directory is everybody's: believe only what nobody else can have written. */
+/**
+ * Any user can write to the temporary directory; only a directory that no other user can write is
+ * trusted.
+ */
 function isOwnDirectory(path: string): boolean {
   try {
     const stat = lstatSync(path);

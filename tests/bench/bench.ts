@@ -1,6 +1,7 @@
 /** What every part of the bench shares: the programs, the hosts, one etcd, the sets of leases. */
 
 import { existsSync } from "node:fs";
+import { systemClock } from "../../src/base/clock.ts";
 import { LabEtcd } from "../../src/lab/lab_etcd.ts";
 import { ipBatch } from "../../src/lab/namespace.ts";
 import { TopologyRecord } from "../../src/lab/topology_record.ts";
@@ -59,7 +60,7 @@ export class Bench implements AsyncDisposable {
     for (const path of [options.ours, options.theirs.path]) {
       if (!existsSync(path)) throw new Error(`there is no ${path}`);
     }
-    const record = TopologyRecord.create("flbench");
+    const record = TopologyRecord.create("flbench", systemClock);
     try {
       const topology = planTopology({
         prefix: record.prefix,
@@ -67,7 +68,7 @@ export class Bench implements AsyncDisposable {
         families: [4],
       });
       await createTopology(topology);
-      const etcd = new LabEtcd(topology.etcd, { directory: record.directory });
+      const etcd = new LabEtcd(topology.etcd, { directory: record.directory, clock: systemClock });
       record.addProcess(etcd.pid);
       await etcd.ready(10_000);
       const parts = { ...options, ours: { name: "ours", path: options.ours }, record };

@@ -1,8 +1,10 @@
 /** One TCP stream between workloads of two hosts: the udp backend's data paths, and plain ipip. */
 
 import { readFileSync } from "node:fs";
+import { systemClock } from "../../src/base/clock.ts";
 import { pingAll } from "../../src/lab/ping_matrix.ts";
-import { attachWorkloads, parseSubnetEnv, workloadAddresses } from "../../src/lab/workload.ts";
+import { attachWorkloads, workloadAddresses } from "../../src/lab/workload.ts";
+import { parseSubnetFile } from "../../src/subnet/subnet_file.ts";
 import { runProgram } from "../../src/process/run_program.ts";
 import { startDetached } from "../../src/process/detached_process.ts";
 import type { Bench } from "./bench.ts";
@@ -69,20 +71,20 @@ async function measure(bench: Bench, { program, backend, env }: Variant): Promis
     await Bun.sleep(20);
   }
   const ends = running.map(({ host, daemon }) => {
-    const subnet = parseSubnetEnv(readFileSync(daemon.subnetFile, "utf8"));
-    const { mtuBytes } = subnet;
+    const network = parseSubnetFile(readFileSync(daemon.subnetFile, "utf8"));
+    const { mtuBytes } = network;
     const namespace = host.workloadNamespace;
     return {
       name: host.name,
       host,
-      subnet,
+      network,
       namespace,
-      addresses: workloadAddresses(subnet),
+      addresses: workloadAddresses(network),
       mtuBytes,
     };
   });
   await attachWorkloads(ends);
-  const pings = await pingAll(ends, { timeoutMs: START_MS });
+  const pings = await pingAll(ends, { timeoutMs: START_MS, clock: systemClock });
   if (pings.some(({ milliseconds }) => milliseconds === undefined)) {
     throw new Error(`the workloads of ${program.name} with ${backend} do not reach each other`);
   }

@@ -1,8 +1,10 @@
 /** Clusters of which some hosts run Go flannel and some ours, and hosts that change between them. */
 
-import type { Family, IpAddress } from "../../src/addr/ip.ts";
+import { systemClock } from "../../src/base/clock.ts";
+import type { Family } from "../../src/addr/ip.ts";
+import { prefixAddress } from "../../src/addr/prefix.ts";
 import { pingAll } from "../../src/lab/ping_matrix.ts";
-import { attachWorkloads, parseSubnetEnv, workloadAddresses } from "../../src/lab/workload.ts";
+import { attachWorkloads, workloadAddresses } from "../../src/lab/workload.ts";
 import { runProgram } from "../../src/process/run_program.ts";
 import { Cluster, type StoredLease } from "../support/cluster.ts";
 import { FLANNELD, type Host } from "../support/host.ts";
@@ -45,7 +47,7 @@ export class MixedCluster implements AsyncDisposable {
       // Not at once: of two Go nodes that read the same leases, each may draw the other's subnet.
       for (const host of hosts) await host.up(host.kind);
       await attachWorkloads(
-        hosts.map(({ host }) => ({ host: host.station, subnet: host.subnet() })),
+        hosts.map(({ host }) => ({ host: host.station, network: host.subnet() })),
       );
       return mixed;
     } catch (error) {
@@ -91,7 +93,7 @@ export class MixedCluster implements AsyncDisposable {
       addresses: workloadAddresses(host.subnet()),
       mtuBytes,
     }));
-    const pings = await pingAll(ends, { timeoutMs: ANSWER_MS });
+    const pings = await pingAll(ends, { timeoutMs: ANSWER_MS, clock: systemClock });
     if (pings.length === 0) throw new Error("nothing was pinged");
     return pings.filter((ping) => ping.milliseconds === undefined)
       .map(({ from, to, family }) => `${from} to ${to}, IPv${family}`);
@@ -158,10 +160,9 @@ export class MixedHost {
 
 /** The first address of a host's subnet, and the subnet itself. */
 export function subnetOf(host: MixedHost, family: Family): { first: string; subnet: string } {
-  const gateway = parseSubnetEnv(host.host.subnetText()).gateways[family];
-  if (!gateway) throw new Error(`${host.host.name} has no IPv${family} subnet`);
-  const first: string = (gateway.address as IpAddress).replace(/1$/, family === 4 ? "0" : "");
-  return { first, subnet: `${first}/${gateway.length}` };
+  const subnet = host.host.subnet().subnets[family];
+  if (!subnet) throw new Error(`${host.host.name} has no IPv${family} subnet`);
+  return { first: prefixAddress(subnet), subnet };
 }
 
 let goFlannelPath: Promise<string> | undefined;

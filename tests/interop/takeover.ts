@@ -1,6 +1,7 @@
 /** What must hold when a host changes from one program to the other, or restarts its own. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { familiesOf } from "../../src/addr/family.ts";
 import type { Family } from "../../src/addr/ip.ts";
 import { eventually } from "../support/wait.ts";
 import { type Kind, MixedCluster, type MixedHost, NETWORKS } from "./mixed_cluster.ts";
@@ -102,7 +103,7 @@ async function lostWhile(
 ): Promise<string[]> {
   const other = cluster.hosts.find((candidate) => candidate.host !== host)?.host;
   if (!other) throw new Error("there is no other host");
-  const families = ([4, 6] as const).filter((family) => host.subnet().gateways[family]);
+  const families = familiesOf(host.subnet().subnets);
   const streams = families.flatMap((family) => [
     { name: `IPv${family} from it`, stream: host.ping(other, family) },
     { name: `IPv${family} to it`, stream: other.ping(host, family) },

@@ -1,6 +1,7 @@
 /** The pings of a lab, between namespaces whose addresses come late. */
 
 import { expect, test } from "bun:test";
+import { systemClock } from "../../src/base/clock.ts";
 import type { IpAddress } from "../../src/addr/ip.ts";
 import { pingAll, type PingEnd } from "../../src/lab/ping_matrix.ts";
 import { Namespace } from "../support/network_namespace.ts";
@@ -30,7 +31,7 @@ async function answered(isPatient: boolean, arrivalsMs: readonly number[]): Prom
     await Bun.sleep(ms);
     await hosts[index]?.sh(`ip addr add 192.0.2.${index + 1}/24 dev eth0`);
   });
-  const pings = await pingAll(ends, { timeoutMs: TIMEOUT_MS, isPatient });
+  const pings = await pingAll(ends, { timeoutMs: TIMEOUT_MS, isPatient, clock: systemClock });
   await Promise.all(arrivals);
   return pings.filter(({ milliseconds }) => milliseconds !== undefined).length;
 }

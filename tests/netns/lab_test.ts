@@ -49,7 +49,7 @@ test.each(["vxlan", "host-gw"])(
 test("a lab with a real etcd works alike", async () => {
   const result = await lab("--hosts=2", "--etcd");
   expect(result.stderr).toContain("starting etcd\n");
-  expect(result.stdout).toContain("2 of 2 pings at full MTU came back");
+  expect(result.stdout).toContain("2 of 2 pings at full MTU succeeded");
   expect(result.exitCode).toBe(0);
   expect(remains()).toEqual([]);
 }, 120_000);
@@ -57,7 +57,7 @@ test("a lab with a real etcd works alike", async () => {
 test("a lab that cannot be built says why, fails and goes away", async () => {
   const result = await lab("--hosts=1", "--daemon=/bin/false");
   expect(result.exitCode).toBe(1);
-  expect(result.stderr).toContain("the daemon of h1 ended with exit code 1");
+  expect(result.stderr).toContain("the daemon of h1 exited with status 1");
   expect(result.stdout).toBe("");
   expect(remains()).toEqual([]);
 }, 120_000);

@@ -12,6 +12,7 @@
 
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { systemClock } from "../../src/base/clock.ts";
 import type { PerFamily } from "../../src/addr/family.ts";
 import type { Family } from "../../src/addr/ip.ts";
 import { LabEtcd, type LabEtcdMember } from "../../src/lab/lab_etcd.ts";
@@ -85,10 +86,10 @@ export class Cluster implements AsyncDisposable {
 
   /** Builds the hosts and starts etcd; no daemon runs yet. */
   static async create(options: ClusterOptions): Promise<Cluster> {
-    for (const left of TopologyRecord.list(KIND)) {
-      if (left.isAbandoned) await left.remove();
+    for (const left of TopologyRecord.list(KIND, systemClock)) {
+      if (left.isOrphan) await left.remove();
     }
-    const record = TopologyRecord.create(KIND);
+    const record = TopologyRecord.create(KIND, systemClock);
     try {
       const topology = planTopology({
         prefix: record.prefix,
@@ -103,6 +104,7 @@ export class Cluster implements AsyncDisposable {
         const etcd = new LabEtcd(topology.etcd, {
           directory,
           member,
+          clock: systemClock,
           args: options.etcdArgs ?? [],
           scheme: options.etcdScheme ?? "http",
         });
@@ -141,7 +143,7 @@ export class Cluster implements AsyncDisposable {
 
   /** Puts a workload behind every host (or some) as its subnet file says. */
   async attachWorkloads(hosts: readonly Host[] = this.hosts): Promise<void> {
-    await attachWorkloads(hosts.map((host) => ({ host: host.station, subnet: host.subnet() })));
+    await attachWorkloads(hosts.map((host) => ({ host: host.station, network: host.subnet() })));
   }
 
   /** Every node's entry, by key; unreadable ones are left out. */
@@ -196,7 +198,7 @@ export class Cluster implements AsyncDisposable {
       addresses: pick(workloadAddresses(host.subnet()), families),
       mtuBytes: host.subnet().mtuBytes,
     }));
-    const pings = await pingAll(ends, { timeoutMs });
+    const pings = await pingAll(ends, { timeoutMs, clock: systemClock });
     if (pings.length === 0 && hosts.length > 1) throw new Error("there is nothing to ping");
     const lost = pings.filter((ping) => ping.milliseconds === undefined);
     if (lost.length > 0) {

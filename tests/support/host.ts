@@ -6,7 +6,8 @@ import type { Family } from "../../src/addr/ip.ts";
 import { namespaceScript, spawnInNamespace } from "../../src/lab/namespace.ts";
 import type { TopologyRecord } from "../../src/lab/topology_record.ts";
 import type { LabHost } from "../../src/lab/topology.ts";
-import { parseSubnetEnv, type SubnetEnv, workloadAddresses } from "../../src/lab/workload.ts";
+import { workloadAddresses } from "../../src/lab/workload.ts";
+import { parseSubnetFile, type SubnetFile } from "../../src/subnet/subnet_file.ts";
 import type { DetachedProcess } from "../../src/process/detached_process.ts";
 import { kernelText, type MacNames } from "./kernel_text.ts";
 import { PingStream } from "./ping_stream.ts";
@@ -140,8 +141,8 @@ export class Host {
     return readFileSync(this.subnetFile, "utf8");
   }
 
-  subnet(): SubnetEnv {
-    return parseSubnetEnv(this.subnetText());
+  subnet(): SubnetFile {
+    return parseSubnetFile(this.subnetText());
   }
 
   /** Writes the subnet file as an earlier run would have, so that these subnets are taken again. */

@@ -193,9 +193,11 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   lab: {
     addr: "hosts and workloads have addresses",
+    base: "clock",
     "type overlay": "a backend's descriptor says what the backend needs of a machine",
     firewall: "whether this machine can hold the rules in iptables",
     process: "it starts ip, etcd and the daemon",
+    subnet: "the daemon's subnet file is read by its parser",
   },
   cli: {
     addr: "flags that are addresses",

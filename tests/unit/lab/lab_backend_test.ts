@@ -38,7 +38,7 @@ describe("backendFaults()", () => {
     lab: { oneOf: programs.map((some) => ({ features: [], programs: some })) },
   });
   const missing = (name: string) =>
-    `there is no program ${name}; install it with: apt-get install ${name}`;
+    `program ${name} not found; install it with: apt-get install ${name}`;
 
   test("says that tencent-vpc needs the cloud", async () => {
     expect(await backendFaults(TENCENT_VPC)).toEqual([

@@ -2,7 +2,8 @@ import { describe, expect, test } from "bun:test";
 import type { Ipv4 } from "../../../src/addr/ip.ts";
 import { type HostReport, reportJson, reportText } from "../../../src/lab/lab_report.ts";
 import { planTopology } from "../../../src/lab/topology.ts";
-import { parseSubnetEnv, workloadAddresses } from "../../../src/lab/workload.ts";
+import { workloadAddresses } from "../../../src/lab/workload.ts";
+import { parseSubnetFile } from "../../../src/subnet/subnet_file.ts";
 
 describe("planTopology()", () => {
   const plan = (hosts: number) =>
@@ -29,14 +30,9 @@ describe("planTopology()", () => {
   });
 });
 
-test("parseSubnetEnv() reads the daemon's file, and the workload gets the second address", () => {
-  const subnet = parseSubnetEnv(
-    "FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET=10.5.72.1/24\nFLANNEL_MTU=1450\n",
-  );
-  expect(subnet.mtuBytes).toBe(1450);
-  expect(workloadAddresses(subnet) as object).toEqual({ 4: "10.5.72.2" });
-  expect(() => parseSubnetEnv("FLANNEL_SUBNET=10.5.72.1\nFLANNEL_MTU=1\n")).toThrow("10.5.72.1");
-  expect(() => parseSubnetEnv("FLANNEL_SUBNET=10.5.72.1/24\n")).toThrow("FLANNEL_MTU");
+test("the workload gets the address after that of the bridge", () => {
+  const text = "FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET=10.5.72.1/24\nFLANNEL_MTU=1450\n";
+  expect(workloadAddresses(parseSubnetFile(text)) as object).toEqual({ 4: "10.5.72.2" });
 });
 
 describe("the report", () => {
@@ -57,17 +53,17 @@ describe("the report", () => {
     ],
   };
 
-  test("shows hosts and who reached whom", () => {
+  test("shows the hosts and the round-trip time of each ping", () => {
     expect(reportText(report)).toBe(
       "HOST  PUBLIC IP  SUBNET       MTU   READY\n" +
         "h1    192.0.2.1  10.5.1.0/24  1450  0.25 s\n" +
         "h2    192.0.2.2  10.5.2.0/24  1450  0.25 s\n\n" +
-        "IPv4: 1 of 2 pings at full MTU came back (ms)\n" +
+        "IPv4: 1 of 2 pings at full MTU succeeded (ms)\n" +
         "FROM  to h1  to h2\nh1    .      0.25\nh2    LOST   .\n",
     );
   });
 
-  test("of more hosts than fit a table names some of the pings that were lost", () => {
+  test("lists some of the lost pings if the matrix would be too wide", () => {
     const names = Array.from({ length: 13 }, (_, index) => `h${index + 1}`);
     const hosts = names.map((name) => ({ ...report.hosts[0] as HostReport, name }));
     const pings = names.flatMap((from) =>
@@ -81,14 +77,14 @@ describe("the report", () => {
     const [, text = ""] = reportText({ ...report, hosts, pings }).split("\n\n");
     const lines = text.trimEnd().split("\n");
     expect(lines.slice(0, 2)).toEqual([
-      "IPv4: 132 of 156 pings at full MTU came back",
-      "no answer from h2 to h1",
+      "IPv4: 132 of 156 pings at full MTU succeeded",
+      "no reply from h2 to h1",
     ]);
     expect(lines).toHaveLength(1 + 20 + 1);
     expect(lines.at(-1)).toBe("and 4 more");
   });
 
-  test("is one JSON document that says of each ping whether it came back", () => {
+  test("is one JSON document with the result of each ping", () => {
     const json = JSON.parse(reportJson(report));
     expect(json.ok).toBe(false);
     expect(json.hosts[0].publicAddresses).toEqual({ ipv4: "192.0.2.1" });

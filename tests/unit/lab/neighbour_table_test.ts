@@ -2,7 +2,7 @@ import { afterAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { refusalText, refusedNeighbours } from "../../../src/lab/neighbour_table.ts";
+import { rejectedNeighbours, rejectedText } from "../../../src/lab/neighbour_table.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "neighbour-table-test-"));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
@@ -13,22 +13,22 @@ const table = (...fulls: string[]) =>
     fulls.map((full) => `00000002 001553cc 00000018   ${full}`),
   ).join("\n") + "\n";
 
-test("what both tables refused on all processors is counted", () => {
+test("counts the entries that both tables have rejected, on all CPUs", () => {
   writeFileSync(join(directory, "arp_cache"), table("00001ad2", "00000010"));
   writeFileSync(join(directory, "ndisc_cache"), table("00000001", "00000000"));
-  expect(refusedNeighbours(directory)).toBe(0x1ad2 + 0x10 + 1);
+  expect(rejectedNeighbours(directory)).toBe(0x1ad2 + 0x10 + 1);
   writeFileSync(join(directory, "ndisc_cache"), "entries\n00000002\n"); // an old kernel
-  expect(refusedNeighbours(directory)).toBe(0x1ad2 + 0x10);
+  expect(rejectedNeighbours(directory)).toBe(0x1ad2 + 0x10);
 });
 
-test("where the kernel does not tell, nothing is known", () => {
-  expect(refusedNeighbours("/nonexistent")).toBeUndefined();
+test("returns nothing where the kernel does not show the counters", () => {
+  expect(rejectedNeighbours("/nonexistent")).toBeUndefined();
 });
 
-test("the advice names the setting of each family, and enough for a full mesh", () => {
-  expect(refusalText(7, { hosts: 60, families: [4, 6] })).toBe(
-    "this machine's neighbour table, which all hosts share, was full 7 times: pings took longer " +
-      "or were lost; to allow more entries: sysctl -w net.ipv4.neigh.default.gc_thresh3=7200 " +
+test("names the setting of each family, with enough entries for a full mesh", () => {
+  expect(rejectedText(7, { hosts: 60, families: [4, 6] })).toBe(
+    "this machine's neighbour table, which all hosts share, overflowed 7 times: pings were " +
+      "slow or lost; to allow more entries: sysctl -w net.ipv4.neigh.default.gc_thresh3=7200 " +
       "net.ipv6.neigh.default.gc_thresh3=7200",
   );
 });
