@@ -145,7 +145,7 @@ test("an SSH server and other programs are named by what they say, cut and escap
 
 test("a server that accepts and says nothing is not waited for longer than for an answer", async () => {
   using silent = await serving(createServer((socket) => void socket.on("error", () => {})));
-  expect(await reason(`http://127.0.0.1:${silent.port}`)).toStartWith("no answer in time");
+  expect(await reason(`http://127.0.0.1:${silent.port}`)).toStartWith("no response in time");
 });
 
 test("an endpoint without a port is named when it fails", async () => {

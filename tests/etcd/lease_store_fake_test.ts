@@ -933,7 +933,7 @@ describe("a node that comes back with another public address", () => {
       const etcd = new FakeEtcd();
       etcd.put(L1, value("192.0.2.1"), etcd.grant(86_400).id);
       const { store, client } = node(etcd);
-      if (hidden) client.failNext("transaction", "before", "etcdserver: permission denied");
+      if (hidden) client.denyNext("transaction");
       const own = await withTime(etcd, store.acquire(hidden ? wish() : request(IPV4, B), forever));
       expect(keyOf(own)).not.toBe("10.5.7.0-24");
       expect(etcd.get(L1)?.version).toBe(1n);
@@ -1163,7 +1163,7 @@ describe("the live session", () => {
   test("that the etcd user may not write is skipped with a warning", async () => {
     const etcd = new FakeEtcd();
     const { store, client, warnings } = node(etcd);
-    client.failNext("transaction", "before", "etcdserver: permission denied");
+    client.denyNext("transaction");
     const own = await withTime(etcd, store.acquire(request(IPV4, A), forever));
     expect(subnetKeys(etcd)).toEqual([keyOf(own)]);
     expect(warnings()).toEqual([
@@ -1219,7 +1219,7 @@ describe("whether another node is alive", () => {
     const etcd = new FakeEtcd();
     const { store, client, warnings } = node(etcd);
     for (let i = 0; i < 2; i++) {
-      client.failNext("range", "before", "etcdserver: permission denied");
+      client.denyNext("range");
       const answers = store.watchAlive("192.0.2.9" as IpAddress, forever);
       expect(await Array.fromAsync(answers)).toEqual([]);
     }

@@ -3,6 +3,7 @@
  * calls that fail before or after they are carried out, outages, compaction.
  */
 
+import { Code } from "@connectrpc/connect";
 import type {
   Etcd,
   EtcdKeyValue,
@@ -15,7 +16,7 @@ import type {
   Transaction,
   TransactionResult,
 } from "../../src/etcd/client/etcd.ts";
-import { StoreError } from "../../src/subnet/lease_store.ts";
+import { EtcdError } from "../../src/etcd/client/etcd_error.ts";
 import { sleep } from "../../src/base/clock.ts";
 import { FakeClock } from "./fake_clock.ts";
 
@@ -163,7 +164,7 @@ export class FakeEtcd {
     }
     const { key, value, lease = 0n } = operation.put;
     if (lease !== 0n && !this.#leases.has(lease)) {
-      throw new StoreError("etcdserver: requested lease not found");
+      throw etcdError("etcdserver: requested lease not found", Code.NotFound);
     }
     const known = this.#keys.get(key);
     if (known === undefined) this.created.push(key);
@@ -185,7 +186,7 @@ export class FakeEtcd {
 export class FakeEtcdClient implements Etcd {
   readonly description = "memory";
   readonly #server: FakeEtcd;
-  readonly #faults: { call: string; when: Fault; error: StoreError }[] = [];
+  readonly #faults: { call: string; when: Fault; error: EtcdError }[] = [];
   #isDown = false;
 
   constructor(server: FakeEtcd) {
@@ -210,7 +211,13 @@ export class FakeEtcdClient implements Etcd {
 
   /** The next call of this name fails, before or after etcd has carried it out. */
   failNext(call: string, when: Fault, message = "the connection was cut"): void {
-    this.#faults.push({ call, when, error: new StoreError(message) });
+    this.#faults.push({ call, when, error: etcdError(message, Code.Unavailable) });
+  }
+
+  /** The next call of this name is refused: etcd's user lacks the permission. */
+  denyNext(call: string): void {
+    const error = etcdError("etcdserver: permission denied", Code.PermissionDenied);
+    this.#faults.push({ call, when: "before", error });
   }
 
   range(request: KeyRange, signal: AbortSignal): Promise<RangeResult> {
@@ -279,7 +286,7 @@ export class FakeEtcdClient implements Etcd {
   async #call<T>(name: string, signal: AbortSignal, perform: () => T): Promise<T> {
     await new Promise((resolve) => setImmediate(resolve));
     signal.throwIfAborted();
-    if (this.#isDown) throw new StoreError("etcd is out of reach");
+    if (this.#isDown) throw etcdError("etcd is out of reach", Code.Unavailable);
     const index = this.#faults.findIndex(({ call }) => call === name);
     const fault = index < 0 ? undefined : this.#faults.splice(index, 1)[0];
     if (fault?.when === "before") throw fault.error;
@@ -288,4 +295,10 @@ export class FakeEtcdClient implements Etcd {
     if (fault !== undefined) throw fault.error;
     return result;
   }
+}
+
+/** As the client makes it of a response with this status. */
+export function etcdError(reason: string, code: Code): EtcdError {
+  const kind = code === Code.Unavailable ? "interrupted" : "refused";
+  return new EtcdError(reason, { kind, reason, code });
 }

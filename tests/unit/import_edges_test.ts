@@ -98,7 +98,6 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     config: "an endpoint that cannot be used is a configuration error",
     "etcd/api": "the messages",
     log: "outages are logged",
-    subnet: "its errors are those of a store",
   },
   subnet: {
     addr: "leases consist of prefixes",

@@ -1,6 +1,6 @@
 /** What a store held before, as far back as its history goes. */
 
-import { EtcdError } from "../../etcd/client/etcd_error.ts";
+import { isOutOfHistory } from "../../etcd/client/etcd_error.ts";
 import { KV } from "../../etcd/api/rpc_pb.ts";
 import type { RevisionEntry } from "../mvcc/revision_entry.ts";
 import type { DumpedEntry } from "./dump.ts";
@@ -33,11 +33,7 @@ async function entryAt(
   try {
     return (await store.call("read a key's history", KV.method.range, { key, revision })).kvs[0];
   } catch (error) {
-    const { cause } = error as Error;
-    if (cause instanceof EtcdError && cause.reason === COMPACTED) return undefined;
+    if (isOutOfHistory((error as Error).cause)) return undefined;
     throw error;
   }
 }
-
-/** As `EtcdError` has it: without the name of the server. */
-const COMPACTED = "mvcc: required revision has been compacted";

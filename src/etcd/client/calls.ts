@@ -6,7 +6,7 @@ import { Authentication, type Credentials } from "./authentication.ts";
 import { backoffMs, type Clock, sleep } from "../../base/clock.ts";
 import type { EtcdConnection } from "./etcd_connection.ts";
 import type { EtcdEndpoint } from "./endpoint.ts";
-import { CONNECTION_REFUSED, EtcdError, isNotEtcd, NO_CONNECTION } from "./etcd_error.ts";
+import { type CallDescription, EtcdError, isNotEtcd, isPermissionDenied } from "./etcd_error.ts";
 
 export interface CallTiming {
   /** How long a member may take to answer. */
@@ -17,11 +17,7 @@ export interface CallTiming {
 
 export const defaultCallTiming: CallTiming = { attemptMs: 5_000, retryForMs: 3_000 };
 
-export interface Call {
-  /** For errors, after "cannot": "read /coreos.com/network/config". */
-  readonly operation: string;
-  /** Doing it twice is the same as doing it once, so that it may be repeated when in doubt. */
-  readonly repeatable: boolean;
+export interface Call extends CallDescription {
   readonly signal: AbortSignal;
 }
 
@@ -190,21 +186,27 @@ async function explained(
 }
 
 /** The probable cause when a server has never answered. */
-function guess({ reason }: EtcdError, endpoint: EtcdEndpoint): string {
+function guess({ symptom }: EtcdError, endpoint: EtcdEndpoint): string {
   const { secure, host, port } = endpoint;
-  if (reason === CONNECTION_REFUSED) return endpoint.hasPort ? whyRefused(endpoint) : "";
-  if (reason === NO_CONNECTION && parseIpAddress(host) === undefined) {
-    return `: does the name resolve (getent hosts ${host}), and does a firewall drop packets to ` +
-      `port ${port}?`;
+  switch (symptom) {
+    case "refused":
+      return endpoint.hasPort ? whyRefused(endpoint) : "";
+    case "no connection":
+      return parseIpAddress(host) === undefined
+        ? `: does the name resolve (getent hosts ${host}), and does a firewall drop packets to ` +
+          `port ${port}?`
+        : "";
+    case "no gRPC":
+      return ": a web server or proxy answers there, not etcd";
+    // Which of the two it is depends on the state of the connection.
+    case "closed":
+    case "reset":
+      return secure
+        ? ": does the server accept our TLS certificate? check --etcd-certfile and --etcd-keyfile"
+        : ": if etcd serves TLS, write the endpoint with https://";
+    default:
+      return "";
   }
-  if (/^HTTP \d+$|^unsupported content.type/.test(reason)) {
-    return ": a web server or proxy answers there, not etcd";
-  }
-  // Which of the two it is depends on the state of the connection.
-  if (reason !== "connection closed" && reason !== "connection reset") return "";
-  return secure
-    ? ": does the server accept our TLS certificate? check --etcd-certfile and --etcd-keyfile"
-    : ": if etcd serves TLS, write the endpoint with https://";
 }
 
 /** An unreachable address looks like this too. */
@@ -213,9 +215,9 @@ function whyRefused({ host }: EtcdEndpoint): string {
   if (host === "localhost" || address !== undefined && nonUnicastKind(address) === "loopback") {
     return ": does etcd run on this host? If it runs elsewhere, name it with --etcd-endpoints";
   }
-  const way = address === undefined ? "" : ` (ip route get ${address})`;
+  const check = address === undefined ? "" : ` (ip route get ${address})`;
   return ": does etcd run there, and does it listen on this address and not only on 127.0.0.1? " +
-    `Or is that host down, or no way leads to it${way}?`;
+    `Or is that host down, or is there no route to it${check}?`;
 }
 
 function portHint({ hasPort, secure, host, port }: EtcdEndpoint): string {
@@ -225,10 +227,9 @@ function portHint({ hasPort, secure, host, port }: EtcdEndpoint): string {
     `${secure ? "https" : "http"}://${name}:2379`;
 }
 
-/** Before 3.4.22 and 3.5.5, a watch with an expired token was answered with "permission denied". */
+/** etcd before 3.4.22 and 3.5.5 refuses a watch with an expired token as "permission denied". */
 function mayBeToken(error: unknown): boolean {
-  return error instanceof EtcdError &&
-    (error.kind === "token" || error.reason.startsWith("permission denied"));
+  return error instanceof EtcdError && error.kind === "token" || isPermissionDenied(error);
 }
 
 function mayRetry(error: EtcdError, call: Call): boolean {

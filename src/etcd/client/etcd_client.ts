@@ -7,7 +7,14 @@
  * read before it writes again. All errors are `StoreError`s.
  */
 
-import { Calls, type CallTiming, defaultCallTiming } from "./calls.ts";
+import type {
+  DescMessage,
+  DescMethod,
+  DescMethodUnary,
+  MessageInitShape,
+  MessageShape,
+} from "@bufbuild/protobuf";
+import { type Call, Calls, type CallTiming, defaultCallTiming } from "./calls.ts";
 import { type Clock, systemClock } from "../../base/clock.ts";
 import {
   type ConnectionTiming,
@@ -35,7 +42,7 @@ import {
   checkTransaction,
   hex,
 } from "./response_checks.ts";
-import { EtcdError } from "./etcd_error.ts";
+import { EtcdError, isLeaseNotFound } from "./etcd_error.ts";
 import type { HostNetwork } from "./host_network.ts";
 import { renewLease } from "./lease_renewal.ts";
 import {
@@ -101,7 +108,7 @@ export class EtcdClient implements Etcd {
 
   /** Ends all watches and calls, and closes the connections. */
   [Symbol.asyncDispose](): Promise<void> {
-    this.#closed.abort(new EtcdError("the etcd client is closed", closedFailure));
+    this.#closed.abort(new EtcdError("the etcd client is closed", CLOSED));
     this.#calls[Symbol.dispose]();
     return Promise.resolve();
   }
@@ -123,16 +130,18 @@ export class EtcdClient implements Etcd {
   }
 
   transaction(transaction: Transaction, signal: AbortSignal): Promise<TransactionResult> {
-    const call = {
-      operation: `change ${changedKeys(transaction)}`,
-      repeatable: changedKeys(transaction) === "",
-      signal: this.#signal(signal),
-    };
-    return this.#calls.run(call, async ({ transport, header, signal, timeoutMs }) => {
-      const message = transactionMessage(transaction);
-      const response = await transport.unary(KV.method.txn, signal, timeoutMs, header, message);
-      checkTransaction(response.message, transaction);
-      return transactionResult(response.message);
+    const keys = changedKeys(transaction);
+    return this.#unary({
+      operation: `change ${keys.join(", ")}`,
+      key: keys[0],
+      repeatable: keys.length === 0,
+      signal,
+      method: KV.method.txn,
+      message: transactionMessage(transaction),
+      read: (response) => {
+        checkTransaction(response, transaction);
+        return transactionResult(response);
+      },
     });
   }
 
@@ -140,24 +149,24 @@ export class EtcdClient implements Etcd {
     { id = 0n, ttlSeconds }: { id?: bigint; ttlSeconds: number },
     signal: AbortSignal,
   ): Promise<LeaseGrant> {
-    // Granting twice leaves a lease without keys, which expires by itself; an id can be taken once.
-    const call = {
+    return this.#unary({
       operation: "grant a lease",
+      // Granting twice leaves a lease without keys, which expires by itself; an id can be taken once.
       repeatable: id === 0n,
-      signal: this.#signal(signal),
-    };
-    return this.#calls.run(call, async ({ transport, header, signal, timeoutMs }) => {
-      const message = { ID: id, TTL: BigInt(ttlSeconds) };
-      const method = LeaseService.method.leaseGrant;
-      const response = await transport.unary(method, signal, timeoutMs, header, message);
-      checkGrant(response.message, id);
-      return { id: response.message.ID, ttlSeconds: Number(response.message.TTL) };
+      signal,
+      method: LeaseService.method.leaseGrant,
+      message: { ID: id, TTL: BigInt(ttlSeconds) },
+      read: (response) => {
+        checkGrant(response, id);
+        return { id: response.ID, ttlSeconds: Number(response.TTL) };
+      },
     });
   }
 
   keepLeaseAlive(id: bigint, signal: AbortSignal): Promise<number> {
     const call = {
       operation: `renew the lease ${hex(id)}`,
+      method: methodName(LeaseService.method.leaseKeepAlive),
       repeatable: true,
       signal: this.#signal(signal),
     };
@@ -165,36 +174,36 @@ export class EtcdClient implements Etcd {
   }
 
   async revokeLease(id: bigint, signal: AbortSignal): Promise<void> {
-    const call = {
-      operation: `revoke the lease ${hex(id)}`,
-      repeatable: true,
-      signal: this.#signal(signal),
-    };
-    await this.#calls.run(call, async ({ transport, header, signal, timeoutMs }) => {
-      const method = LeaseService.method.leaseRevoke;
-      await transport.unary(method, signal, timeoutMs, header, { ID: id });
-    }).catch((error) => {
-      const isGone = error instanceof EtcdError && error.reason.includes("lease not found");
-      if (!isGone) throw error;
-    });
+    try {
+      await this.#unary({
+        operation: `revoke the lease ${hex(id)}`,
+        repeatable: true,
+        signal,
+        method: LeaseService.method.leaseRevoke,
+        message: { ID: id },
+        read: () => {},
+      });
+    } catch (error) {
+      if (!isLeaseNotFound(error)) throw error;
+    }
   }
 
   leaseTimeToLive(
     id: bigint,
     signal: AbortSignal,
   ): Promise<{ remainingSeconds: number; grantedSeconds: number }> {
-    const call = {
+    return this.#unary({
       operation: `read the lease ${hex(id)}`,
       repeatable: true,
-      signal: this.#signal(signal),
-    };
-    return this.#calls.run(call, async ({ transport, header, signal, timeoutMs }) => {
-      const method = LeaseService.method.leaseTimeToLive;
-      const response = await transport.unary(method, signal, timeoutMs, header, { ID: id });
-      const { ID, TTL, grantedTTL } = response.message;
-      checkLeaseId(ID, id);
-      checkTimes(response.message);
-      return { remainingSeconds: Number(TTL), grantedSeconds: Number(grantedTTL) };
+      signal,
+      method: LeaseService.method.leaseTimeToLive,
+      message: { ID: id },
+      read: (response) => {
+        checkLeaseId(response.ID, id);
+        checkTimes(response);
+        const { TTL, grantedTTL } = response;
+        return { remainingSeconds: Number(TTL), grantedSeconds: Number(grantedTTL) };
+      },
     });
   }
 
@@ -213,14 +222,27 @@ export class EtcdClient implements Etcd {
     request: KeyRange,
     signal: AbortSignal,
   ): Promise<RangeResult & { readonly clusterId: bigint }> {
-    const operation = `read ${request.key}${request.prefix ? "*" : ""}`;
-    const call = { operation, repeatable: true, signal: this.#signal(signal) };
-    return this.#calls.run(call, async ({ transport, header, signal, timeoutMs }) => {
-      const message = rangeMessage(request);
-      const response = await transport.unary(KV.method.range, signal, timeoutMs, header, message);
-      checkRange(response.message, request);
-      const clusterId = response.message.header?.clusterId ?? 0n;
-      return { ...rangeResult(response.message), clusterId };
+    return this.#unary({
+      operation: `read ${request.key}${request.prefix ? "*" : ""}`,
+      key: request.key,
+      repeatable: true,
+      signal,
+      method: KV.method.range,
+      message: rangeMessage(request),
+      read: (response) => {
+        checkRange(response, request);
+        return { ...rangeResult(response), clusterId: response.header?.clusterId ?? 0n };
+      },
+    });
+  }
+
+  #unary<Input extends DescMessage, Output extends DescMessage, Result>(
+    { method, message, read, ...call }: UnaryCall<Input, Output, Result>,
+  ): Promise<Result> {
+    const described = { ...call, method: methodName(method), signal: this.#signal(call.signal) };
+    return this.#calls.run(described, async ({ transport, header, signal, timeoutMs }) => {
+      const response = await transport.unary(method, signal, timeoutMs, header, message);
+      return read(response.message);
     });
   }
 
@@ -229,7 +251,19 @@ export class EtcdClient implements Etcd {
   }
 }
 
-const closedFailure = { kind: "unsent", reason: "closed", cause: undefined } as const;
+interface UnaryCall<Input extends DescMessage, Output extends DescMessage, Result>
+  extends Omit<Call, "method"> {
+  readonly method: DescMethodUnary<Input, Output>;
+  readonly message: MessageInitShape<Input>;
+  /** Checks and reads a response. What it throws is a failure of the member that sent it. */
+  readonly read: (response: MessageShape<Output>) => Result;
+}
+
+function methodName({ parent, name }: DescMethod): string {
+  return `${parent.typeName}/${name}`;
+}
+
+const CLOSED = { kind: "unsent", reason: "closed" } as const;
 
 function checkedTls(tls: NonNullable<EtcdClientOptions["tls"]>): typeof tls {
   const { certFile = "", keyFile = "" } = tls;
@@ -239,10 +273,10 @@ function checkedTls(tls: NonNullable<EtcdClientOptions["tls"]>): typeof tls {
   return tls;
 }
 
-/** The keys that a transaction may change, for messages; empty when it only reads. */
-function changedKeys({ success, failure = [] }: Transaction): string {
-  const keys = [...success, ...failure].map((operation) =>
-    "put" in operation ? operation.put.key : "delete" in operation ? operation.delete.key : ""
+/** The keys that a transaction may change; none when it only reads. */
+function changedKeys({ success, failure = [] }: Transaction): string[] {
+  const keys = [...success, ...failure].flatMap((operation) =>
+    "put" in operation ? [operation.put.key] : "delete" in operation ? [operation.delete.key] : []
   );
-  return [...new Set(keys.filter((key) => key !== ""))].join(", ");
+  return [...new Set(keys)];
 }

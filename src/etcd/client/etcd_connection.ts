@@ -3,13 +3,8 @@
 import type { Transport } from "@connectrpc/connect";
 import { type IpAddress, parseIpAddress } from "../../addr/ip.ts";
 import type { EtcdEndpoint } from "./endpoint.ts";
-import {
-  CONNECTION_REFUSED,
-  EtcdError,
-  type FailureKind,
-  NO_CONNECTION,
-  NO_ROUTE,
-} from "./etcd_error.ts";
+import { type CallFailure, NO_CONNECTION, NO_ROUTE } from "./call_failure.ts";
+import { EtcdError } from "./etcd_error.ts";
 import { type EgressRoute, type HostNetwork, isSameRoute } from "./host_network.ts";
 import { type Http2Session, newHttp2Session, type SessionManager } from "./http2_session.ts";
 import type { TlsFiles, TlsMaterial } from "./tls_files.ts";
@@ -81,7 +76,7 @@ export class EtcdConnection implements Disposable {
       if (deadline.aborted) throw this.#giveUp(error);
       const failure = EtcdError.from(error, { kind: "unsent", endpoint: this.endpoint });
       throw await this.#hasNoRoute(failure)
-        ? failure.because(`${NO_ROUTE} ${this.#remote}`)
+        ? failure.because(`${NO_ROUTE} ${this.#remote}`, "no route")
         : failure;
     }
   }
@@ -107,7 +102,7 @@ export class EtcdConnection implements Disposable {
         ? hasMoved && "the network changed while connecting"
         : whyDead(manager, { addresses, before, now });
       if (!reason) continue;
-      manager.abort(this.#failure(reason, "interrupted"));
+      manager.abort(this.#failure({ kind: "interrupted", reason }));
       dropped = true;
     }
     return hasMoved || dropped;
@@ -116,11 +111,14 @@ export class EtcdConnection implements Disposable {
   /** What answers at the endpoint instead of etcd, if that can be determined; once a minute at most. */
   async probe(nowMs: number, signal: AbortSignal): Promise<string | undefined> {
     if (this.#asked === undefined || nowMs - this.#asked.atMs > ASK_AGAIN_MS) {
-      const material = this.endpoint.secure ? this.#tlsFiles.current() : undefined;
-      const answer = probeEndpoint(this.endpoint, material, ASK_TIMEOUT_MS).catch(() => undefined);
-      this.#asked = { atMs: nowMs, answer };
+      this.#asked = { atMs: nowMs, answer: this.#probe().catch(() => undefined) };
     }
     return await abortable(this.#asked.answer, signal);
+  }
+
+  async #probe(): Promise<string | undefined> {
+    const material = this.endpoint.secure ? this.#tlsFiles.current() : undefined;
+    return await probeEndpoint(this.endpoint, material, ASK_TIMEOUT_MS);
   }
 
   /** Closes the sessions with all their streams. */
@@ -139,21 +137,23 @@ export class EtcdConnection implements Disposable {
   }
 
   /** The runtime reports a missing route as a refused connection. */
-  async #hasNoRoute({ reason }: EtcdError): Promise<boolean> {
-    if (reason !== CONNECTION_REFUSED || !this.#remote || !this.#host) return false;
+  async #hasNoRoute({ symptom }: EtcdError): Promise<boolean> {
+    if (symptom !== "refused" || !this.#remote || !this.#host) return false;
     return await this.#host.egressRoute(this.#remote).then((route) => !route, () => false);
   }
 
   /** Left alone, a connection attempt that nobody answers would go on for minutes. */
   #giveUp(cause: unknown): EtcdError {
-    const failure = this.#failure(NO_CONNECTION, "unsent", cause);
+    const symptom = "no connection";
+    const failure = this.#failure({ kind: "unsent", reason: NO_CONNECTION, symptom }, cause);
     const manager = this.#session?.manager;
     if (manager?.state() === "connecting") manager.abort(failure);
     return failure;
   }
 
-  #failure(reason: string, kind: FailureKind, cause?: unknown): EtcdError {
-    return new EtcdError(`${reason} (${this.endpoint.url})`, { kind, reason, cause });
+  #failure(failure: CallFailure, cause?: unknown): EtcdError {
+    const endpoint = this.endpoint.url;
+    return new EtcdError(`${failure.reason} (${endpoint})`, { ...failure, endpoint, cause });
   }
 
   #currentSession(): Http2Session {

@@ -3,7 +3,7 @@
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { statSync } from "node:fs";
 import { readRegularText } from "../../base/regular_file.ts";
-import { StoreError } from "../../subnet/lease_store.ts";
+import { errorMessage, OperatorError } from "../../base/operator_error.ts";
 
 export interface TlsFileNames {
   /** Certificates to trust instead of the system's. */
@@ -19,7 +19,12 @@ export interface TlsMaterial {
   readonly key?: string;
 }
 
-/** Holds the files' content and reads it anew when a file was replaced or rewritten. */
+/** The files are missing or unusable. */
+export class TlsFilesError extends OperatorError {
+  override readonly name = "TlsFilesError";
+}
+
+/** Holds the files' content and reads it again when a file was replaced or rewritten. */
 export class TlsFiles {
   readonly #names: TlsFileNames;
   #held: { readonly stamp: string; readonly material: TlsMaterial } | undefined;
@@ -31,7 +36,7 @@ export class TlsFiles {
   /**
    * The content as of now; the same object as long as no file has changed. While a file is missing,
    * empty, or does not fit the others, as it is for a moment when files are rotated, the previous
-   * content stays; throws `StoreError` when there is none.
+   * content stays; throws `TlsFilesError` when there is none.
    */
   current(): TlsMaterial {
     try {
@@ -39,8 +44,8 @@ export class TlsFiles {
       if (this.#held?.stamp !== stamp) this.#held = { stamp, material: this.#read() };
     } catch (cause) {
       if (this.#held === undefined) {
-        const reason = cause instanceof Error ? cause.message : String(cause);
-        throw new StoreError(`cannot read the TLS files for etcd: ${reason}`, { cause });
+        const text = `cannot read the TLS files for etcd: ${errorMessage(cause)}`;
+        throw new TlsFilesError(text, { cause });
       }
     }
     return this.#held.material;

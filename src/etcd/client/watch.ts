@@ -207,9 +207,11 @@ async function createWatch(
     return { connection, created: first.value, responses };
   } catch (error) {
     if (unanswered.signal.aborted && !signal.aborted) {
-      throw new EtcdError(`no answer in time (${connection.endpoint.url})`, {
+      const { url: endpoint } = connection.endpoint;
+      throw new EtcdError(`no response in time (${endpoint})`, {
         kind: "interrupted",
-        reason: "no answer in time",
+        reason: "no response in time",
+        endpoint,
         cause: error,
       });
     }

@@ -18,15 +18,15 @@ import {
   type LeaseStore,
   OutOfSubnetsError,
   type OwnLease,
-  StoreError,
 } from "../lease_store.ts";
 import { type Clock, sleep, systemClock } from "../../base/clock.ts";
 import type { Etcd, EtcdWatch } from "../../etcd/client/etcd.ts";
+import { isPermissionDenied } from "../../etcd/client/etcd_error.ts";
 import { type PreviousLease, previousLeases } from "./previous_leases.ts";
 import { isLiveSession, type LiveNode, LiveSession, SESSION_TTL_SECONDS } from "./live_session.ts";
 import { EtcdOwnLease, type HeldLease } from "./etcd_own_lease.ts";
 import { claimedSubnets, type LeaseRecord, LeaseRecords, leasesOverlap } from "./lease_records.ts";
-import { untilStoreAnswers } from "./store_retry.ts";
+import { throwingStoreError, untilStoreAnswers } from "./store_retry.ts";
 import { SUBNET_TTL_SECONDS, UnusedLease } from "./unused_lease.ts";
 
 export interface EtcdLeaseStoreOptions {
@@ -73,7 +73,7 @@ export class EtcdLeaseStore implements LeaseStore {
 
   async networkConfig(signal: AbortSignal): Promise<string | undefined> {
     const key = this.#records.configKey;
-    const { keyValues } = await this.#options.etcd.range({ key }, signal);
+    const { keyValues } = await throwingStoreError(() => this.#options.etcd.range({ key }, signal));
     return this.#lastConfig = keyValues[0]?.value;
   }
 
@@ -424,7 +424,8 @@ export class EtcdLeaseStore implements LeaseStore {
       config,
       held,
       claimAddress: async (publicAddresses, signal) => {
-        await this.#claimSession({ config, publicAddresses }, signal);
+        const lookup = { config, publicAddresses };
+        await throwingStoreError(() => this.#claimSession(lookup, signal));
         this.#watchSession(own);
       },
     });
@@ -548,10 +549,6 @@ function whyUnfit(
   return containExcluded(record.subnets, excluded)
     ? "contains an address that this host uses"
     : undefined;
-}
-
-function isPermissionDenied(error: unknown): boolean {
-  return error instanceof StoreError && error.message.includes("permission denied");
 }
 
 /** The family of the address that identifies a node: IPv4 if the network has it. */

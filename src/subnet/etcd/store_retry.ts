@@ -2,8 +2,8 @@
 
 import { type Log } from "../../log/log.ts";
 import { RepeatedFailure } from "../../log/repeated_failure.ts";
-import { DuplicateNodeError, OutOfSubnetsError, StoreError } from "../lease_store.ts";
-import { isUnreachable } from "../../etcd/client/etcd_error.ts";
+import { EtcdError, isUnreachable } from "../../etcd/client/etcd_error.ts";
+import { StoreError } from "../lease_store.ts";
 import { backoffMs, type Clock, sleep } from "../../base/clock.ts";
 
 /** While no server is reached, an attempt costs none any work: see watch.ts. */
@@ -38,7 +38,7 @@ export async function untilStoreAnswers<T>(
       return result;
     } catch (error) {
       signal.throwIfAborted();
-      if (!isOutage(error)) throw error;
+      if (!(error instanceof EtcdError)) throw error;
       failure.failed(error);
       const maxMs = isUnreachable(error) ? Math.min(options.maxMs, UNREACHABLE_MS) : options.maxMs;
       const { firstMs } = options;
@@ -47,8 +47,12 @@ export async function untilStoreAnswers<T>(
   }
 }
 
-/** The store did not do what it was asked to, and may do so later. */
-function isOutage(error: unknown): boolean {
-  return error instanceof StoreError && !(error instanceof OutOfSubnetsError) &&
-    !(error instanceof DuplicateNodeError);
+/** The result of a call to etcd; its failure is thrown as `StoreError`. */
+export async function throwingStoreError<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (cause) {
+    if (!(cause instanceof EtcdError)) throw cause;
+    throw new StoreError(cause.message, { cause });
+  }
 }

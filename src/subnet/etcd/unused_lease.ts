@@ -1,6 +1,7 @@
 /** An etcd lease to attach a node's key to: granted once for all attempts, revoked if none uses it. */
 
 import type { Etcd } from "../../etcd/client/etcd.ts";
+import { isLeaseNotFound } from "../../etcd/client/etcd_error.ts";
 
 /** How long a node's subnet stays its own without renewal: a day, as Go flannel has it. */
 export const SUBNET_TTL_SECONDS = 86_400;
@@ -37,7 +38,7 @@ export class UnusedLease implements AsyncDisposable {
     try {
       return await use();
     } catch (error) {
-      if (error instanceof Error && error.message.includes("lease not found")) this.#id = undefined;
+      if (isLeaseNotFound(error)) this.#id = undefined;
       throw error;
     }
   }

@@ -5,7 +5,8 @@ import { beforeEach, describe, expect, test } from "bun:test";
 import { Authentication } from "../../../src/etcd/client/authentication.ts";
 import { type Attempt, Calls } from "../../../src/etcd/client/calls.ts";
 import type { EtcdConnection } from "../../../src/etcd/client/etcd_connection.ts";
-import { EtcdError, type FailureKind } from "../../../src/etcd/client/etcd_error.ts";
+import { EtcdError } from "../../../src/etcd/client/etcd_error.ts";
+import type { FailureKind, Symptom } from "../../../src/etcd/client/call_failure.ts";
 import { Auth } from "../../../src/etcd/api/rpc_pb.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 
@@ -91,8 +92,8 @@ async function outcome(promise: Promise<unknown>, ms = 60_000): Promise<unknown>
   return await settled;
 }
 
-function failing(kind: FailureKind, reason: string = kind): EtcdError {
-  return new EtcdError(reason, { kind, reason, cause: undefined });
+function failing(kind: FailureKind, reason: string = kind, symptom?: Symptom): EtcdError {
+  return new EtcdError(reason, { kind, reason, symptom });
 }
 
 function run(on: Calls, call = READ): Promise<string> {
@@ -258,17 +259,17 @@ describe("Calls", () => {
     [
       "192.0.2.5",
       ": does etcd run there, and does it listen on this address and not only on 127.0.0.1? " +
-      "Or is that host down, or no way leads to it (ip route get 192.0.2.5)?",
+      "Or is that host down, or is there no route to it (ip route get 192.0.2.5)?",
     ],
     [
       "etcd.example",
       ": does etcd run there, and does it listen on this address and not only on 127.0.0.1? " +
-      "Or is that host down, or no way leads to it?",
+      "Or is that host down, or is there no route to it?",
     ],
   ])("has a guess why %s refuses a connection, until it has answered", async (name, guess) => {
     const member = new FakeConnection(name);
     members = [member];
-    faults.set(name, failing("unsent", "connection refused"));
+    faults.set(name, failing("unsent", "connection refused", "refused"));
     const reason = async () => (await outcome(run(calls(), WRITE)) as EtcdError).reason;
     expect(await reason()).toBe(`connection refused${guess}`);
     member.hasAnswered = true;
@@ -278,7 +279,7 @@ describe("Calls", () => {
   test("asks whether a name resolves where no connection comes about in time", async () => {
     const reasonOf = async (name: string) => {
       members = [new FakeConnection(name)];
-      faults.set(name, failing("unsent", "no connection in time"));
+      faults.set(name, failing("unsent", "no connection in time", "no connection"));
       return (await outcome(run(calls(), WRITE)) as EtcdError).reason;
     };
     expect(await reasonOf("192.0.2.5")).toBe("no connection in time");
@@ -325,7 +326,7 @@ describe("Calls", () => {
     "takes %j for the answer of a web server or proxy",
     async (reason) => {
       members = members.slice(0, 1);
-      faults.set("a", failing("refused", reason));
+      faults.set("a", failing("refused", reason, "no gRPC"));
       expect((await outcome(run(calls())) as EtcdError).reason).toBe(
         `${reason}: a web server or proxy answers there, not etcd`,
       );

@@ -242,7 +242,7 @@ describe("a client", () => {
     const put = (key: string) => ({ put: { key, value: "" } });
     const of = async (promise: Promise<unknown>) =>
       (await failure(promise)).message.replace(` in etcd: gone (${etcd.url})`, "");
-    const doubt = "; it may have been done all the same";
+    const doubt = "; it may have been carried out";
     const compare = { compare: [] };
     expect(await of(client.range({ key: "/a" }, forever))).toBe("cannot read /a");
     expect(await of(client.range({ key: "/a", prefix: true }, forever))).toBe("cannot read /a*");
@@ -345,7 +345,7 @@ describe("a client", () => {
     etcd.script = { range: () => stuck as never };
     expect(await failure(client.range({ key: "/a" }, forever))).toMatchObject({
       kind: "interrupted",
-      reason: "no answer in time",
+      reason: "no response in time",
     });
   });
 

@@ -5,12 +5,14 @@ import { describe, expect, test } from "bun:test";
 import { type EtcdEndpoint, parseEndpoints } from "../../../src/etcd/client/endpoint.ts";
 import {
   EtcdError,
-  type FailureKind,
+  isLeaseNotFound,
   isNotEtcd,
+  isOutOfHistory,
+  isPermissionDenied,
   isUnreachable,
   needsOperator,
-  NO_CONNECTION,
 } from "../../../src/etcd/client/etcd_error.ts";
+import { type FailureKind, NO_CONNECTION } from "../../../src/etcd/client/call_failure.ts";
 
 function endpoint(url: string): { readonly endpoint: EtcdEndpoint } {
   return { endpoint: parseEndpoints([url], false)[0] as EtcdEndpoint };
@@ -61,7 +63,7 @@ describe("EtcdError.from()", () => {
     [
       Code.InvalidArgument,
       "etcdserver: user name is empty",
-      "user name is empty: this etcd wants a user, set --etcd-username and --etcd-password",
+      "user name is empty: this etcd requires a user, set --etcd-username and --etcd-password",
     ],
     [
       Code.InvalidArgument,
@@ -80,7 +82,7 @@ describe("EtcdError.from()", () => {
       "etcdserver: mvcc: database space exceeded",
       "mvcc: database space exceeded: compact and defragment etcd, then disarm its NOSPACE alarm",
     ],
-    [Code.DeadlineExceeded, "the operation timed out", "no answer in time"],
+    [Code.DeadlineExceeded, "the operation timed out", "no response in time"],
     [Code.Unavailable, "http/2 stream closed with error code INTERNAL", "connection closed"],
     [Code.Unknown, "seen: etcdserver: no", "seen: etcdserver: no"],
   ])("with code %d says of %j: %s", (code, text, reason) => {
@@ -96,7 +98,7 @@ describe("EtcdError.from()", () => {
     ["EHOSTUNREACH", "no route to host"],
     ["ENETUNREACH", "network unreachable"],
     ["ENOTFOUND", "unknown host name"],
-    ["EAI_AGAIN", "host name cannot be resolved at the moment"],
+    ["EAI_AGAIN", "the host name cannot be resolved at the moment"],
     ["CERT_HAS_EXPIRED", "the server's certificate has expired"],
     ["CERT_NOT_YET_VALID", "the server's certificate is not valid yet"],
     [
@@ -147,7 +149,7 @@ describe("EtcdError.from()", () => {
     expect(of(caused("ECONNRESET"), TLS)[1]).toBe("connection reset");
     expect(of(caused("ECONNRESET"), { ...CLEAR, kind: "unsent" })[1]).toBe("connection reset");
     expect(of(caused("ECONNREFUSED"), { ...TLS, kind: "unsent" })[1]).toBe("connection refused");
-    const inClear = "the server answers, but not in TLS: does etcd serve plain http there?";
+    const inClear = "the server responds, but not in TLS: does etcd serve plain http there?";
     expect(of(caused("ERR_SSL_WRONG_VERSION_NUMBER"), TLS)[1]).toBe(inClear);
     expect(of(caused("EPROTO", "error: SSL: WRONG_VERSION_NUMBER"), TLS)[1]).toBe(inClear);
   });
@@ -219,7 +221,7 @@ describe("EtcdError", () => {
     const interrupted = EtcdError.from(new ConnectError("gone", Code.Unavailable), CLEAR);
     expect(interrupted.during({ operation, repeatable: false })).toMatchObject({
       message: "cannot change /net/a in etcd: gone (http://192.0.2.1:2379); " +
-        "it may have been done all the same",
+        "etcd may have done it",
       kind: "interrupted",
       reason: "gone",
     });
@@ -232,6 +234,47 @@ describe("EtcdError", () => {
   });
 });
 
+describe("the fields of an EtcdError", () => {
+  test("are the status, the member, and after during() what was called", () => {
+    const error = EtcdError.from(new ConnectError("no", Code.PermissionDenied), CLEAR).during({
+      operation: "read /net/a",
+      method: "etcdserverpb.KV/Range",
+      key: "/net/a",
+      repeatable: true,
+    });
+    expect(error).toMatchObject({
+      code: Code.PermissionDenied,
+      symptom: undefined,
+      endpoint: "http://192.0.2.1:2379",
+      method: "etcdserverpb.KV/Range",
+      key: "/net/a",
+    });
+    expect(error.as("busy").because("x")).toMatchObject({ code: error.code, key: "/net/a" });
+  });
+
+  test.each([
+    ["a web server", new ConnectError("HTTP 403", Code.PermissionDenied), "no gRPC"],
+    ["a proxy", new ConnectError("HTTP 404 x", Code.NotFound), "no HTTP/2"],
+    ["a cut", new ConnectError("http/2 stream closed", Code.NotFound), "closed"],
+    ["a cut within a message", new ConnectError("http/2 x", Code.NotFound), undefined],
+    ["a lost connection", caused("ECONNRESET", "reset", Code.PermissionDenied), "reset"],
+  ])("hold no status where the failure is that of %s", (_what, thrown, symptom) => {
+    const error = EtcdError.from(thrown, CLEAR);
+    expect(error).toMatchObject({ code: undefined, symptom });
+    expect(isPermissionDenied(error) || isLeaseNotFound(error)).toBe(false);
+  });
+
+  test("tell refusals apart that need different actions", () => {
+    const kinds = [Code.PermissionDenied, Code.NotFound, Code.OutOfRange].map((code) => {
+      const error = EtcdError.from(new ConnectError("etcdserver: x", code), CLEAR);
+      return [isPermissionDenied, isLeaseNotFound, isOutOfHistory].map((is) => is(error));
+    });
+    expect(kinds).toEqual([[true, false, false], [false, true, false], [false, false, true]]);
+    const bug = Object.assign(new Error("permission denied"), { code: Code.PermissionDenied });
+    expect([isPermissionDenied, isLeaseNotFound, isOutOfHistory].some((is) => is(bug))).toBe(false);
+  });
+});
+
 describe("isUnreachable()", () => {
   const of = (code: string) => isUnreachable(EtcdError.from(caused(code), CLEAR));
 
@@ -240,8 +283,13 @@ describe("isUnreachable()", () => {
       .toEqual(Array(4).fill(true));
     const refused = EtcdError.from(caused("ECONNREFUSED"), CLEAR);
     expect(isUnreachable(refused.because("connection refused; write a port"))).toBe(true);
-    expect(NO_CONNECTION).toBe("no connection in time");
-    expect(isUnreachable(refused.because(NO_CONNECTION))).toBe(true);
+    expect(isUnreachable(refused.because("no route to host 192.0.2.1", "no route"))).toBe(true);
+    const ours = new ConnectError(`${NO_CONNECTION} (http://192.0.2.1:2379)`, Code.Canceled);
+    expect(EtcdError.from(ours, CLEAR)).toMatchObject({
+      reason: "no connection in time",
+      symptom: "no connection",
+    });
+    expect(isUnreachable(EtcdError.from(ours, CLEAR))).toBe(true);
   });
 
   test("is nothing that a server may have had work with", () => {

@@ -2,8 +2,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:te
 import { mkdtempSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { TlsFiles } from "../../../src/etcd/client/tls_files.ts";
-import { StoreError } from "../../../src/subnet/lease_store.ts";
+import { TlsFiles, TlsFilesError } from "../../../src/etcd/client/tls_files.ts";
 import { TestCa } from "../../support/certificates.ts";
 
 let [first, second]: TestCa[] = [];
@@ -33,7 +32,7 @@ function refusal(names: ConstructorParameters<typeof TlsFiles>[0]): string {
   try {
     new TlsFiles(names).current();
   } catch (error) {
-    expect(error).toBeInstanceOf(StoreError);
+    expect(error).toBeInstanceOf(TlsFilesError);
     expect((error as Error).cause).toBeInstanceOf(Error);
     return (error as Error).message;
   }

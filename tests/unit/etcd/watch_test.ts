@@ -333,7 +333,7 @@ describe("a member that does not confirm in time", () => {
     greet = (stream) => stream.member === "a" ? undefined : confirm(stream);
     await watch({ members: ["a", "b"], attemptMs: 20 });
     await eventually("a failure", 20_000, () => logged().length > 0);
-    expect(logged()).toEqual([`warn ${FAILS}: no answer in time (http://a:2379)`]);
+    expect(logged()).toEqual([`warn ${FAILS}: no response in time (http://a:2379)`]);
     await clock.advance(50);
     expect(streams.map(({ member }) => member)).toEqual(["a", "b"]);
   });
@@ -371,7 +371,7 @@ describe("the pause after a failure", () => {
     const refused = new EtcdError("x", {
       kind: "unsent",
       reason: "connection refused",
-      cause: undefined,
+      symptom: "refused",
     });
     readFault = () => refused;
     await watch();

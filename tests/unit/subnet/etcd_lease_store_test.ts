@@ -1,10 +1,11 @@
 /** Which subnet a node takes, and what it does to the leases that it had. */
 
+import { Code } from "@connectrpc/connect";
 import { beforeEach, describe, expect, test } from "bun:test";
 import type { IpAddress } from "../../../src/addr/ip.ts";
 import type { PerFamily } from "../../../src/addr/family.ts";
 import { EtcdLeaseStore } from "../../../src/subnet/etcd/etcd_lease_store.ts";
-import { type LeaseRequest, type OwnLease, StoreError } from "../../../src/subnet/lease_store.ts";
+import type { LeaseRequest, OwnLease } from "../../../src/subnet/lease_store.ts";
 import {
   attributes,
   deviceIdentity,
@@ -20,7 +21,7 @@ import {
 } from "../../etcd/lease_store_fixture.ts";
 import { collectingLog } from "../../support/collecting_log.ts";
 import { settle } from "../../support/fake_clock.ts";
-import { FakeEtcd, type FakeEtcdClient } from "../../support/fake_etcd.ts";
+import { etcdError, FakeEtcd, type FakeEtcdClient } from "../../support/fake_etcd.ts";
 
 const PREFIX = "/net";
 const SUBNETS = `${PREFIX}/subnets/`;
@@ -318,7 +319,7 @@ describe("a node that may not see the sessions of others", () => {
   };
 
   test("is not answered whether one is alive, and that is logged once", async () => {
-    deny(new StoreError(DENIED));
+    deny(etcdError(DENIED, Code.PermissionDenied));
     for (let i = 0; i < 2; i++) {
       const answers = node.store.watchAlive("192.0.2.2" as IpAddress, forever);
       expect(await within(Array.fromAsync(answers))).toEqual([]);
@@ -332,7 +333,7 @@ describe("a node that may not see the sessions of others", () => {
   });
 
   test("leaves the leases alone that it may have had under another address", async () => {
-    deny(new StoreError(DENIED));
+    deny(etcdError(DENIED, Code.PermissionDenied));
     stored("10.5.7.0-24", value("192.0.2.2"));
     const identity = deviceIdentity(MAC);
     expect(await taken(request(IPV4, A, { identity }))).toBe("10.5.1.0-24");
@@ -341,7 +342,7 @@ describe("a node that may not see the sessions of others", () => {
   });
 
   test("leaves them alone as well if it may not write a session of its own", async () => {
-    client.failNext("transaction", "before", DENIED);
+    client.denyNext("transaction");
     stored("10.5.7.0-24", value("192.0.2.2"));
     const before = etcd.get(`${SUBNETS}10.5.7.0-24`);
     const identity = deviceIdentity(MAC);
@@ -350,7 +351,7 @@ describe("a node that may not see the sessions of others", () => {
   });
 
   test("waits if it only cannot see them now", async () => {
-    const allow = deny(new StoreError("away"));
+    const allow = deny(etcdError("away", Code.Unavailable));
     stored("10.5.7.0-24", value("192.0.2.2"));
     const pending = taken(request(IPV4, A, { identity: deviceIdentity(MAC) }));
     await etcd.clock.advance(10_000);
@@ -473,7 +474,7 @@ describe("the session of a node whose address changes", () => {
   });
 
   test("is not asked for again when the etcd user may not write it", async () => {
-    client.failNext("transaction", "before", "etcdserver: permission denied");
+    client.denyNext("transaction");
     const own = await acquire(request(IPV4, A));
     await within(own.update(attributes({ 4: "192.0.2.2" }), forever));
     expect(etcd.created.filter((key) => key.includes("sessions"))).toEqual([]);

@@ -183,7 +183,7 @@ describe("a live session", () => {
   });
 
   test("that is not got after all leaves no etcd lease behind", async () => {
-    client.failNext("transaction", "before", "etcdserver: permission denied");
+    client.denyNext("transaction");
     const error = await failure(LiveSession.claim(options, forever));
     expect(error.message).toBe("etcdserver: permission denied");
     expect(etcd.leases).toEqual([]);

@@ -5,7 +5,7 @@ import { beforeEach, describe, expect, test } from "bun:test";
 import { type EtcdEndpoint, parseEndpoints } from "../../../src/etcd/client/endpoint.ts";
 import type { Etcd } from "../../../src/etcd/client/etcd.ts";
 import { EtcdError } from "../../../src/etcd/client/etcd_error.ts";
-import { untilStoreAnswers } from "../../../src/subnet/etcd/store_retry.ts";
+import { throwingStoreError, untilStoreAnswers } from "../../../src/subnet/etcd/store_retry.ts";
 import { SUBNET_TTL_SECONDS, UnusedLease } from "../../../src/subnet/etcd/unused_lease.ts";
 import {
   DuplicateNodeError,
@@ -14,6 +14,7 @@ import {
 } from "../../../src/subnet/lease_store.ts";
 import { collectingLog, type LogRecord } from "../../support/collecting_log.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
+import { etcdError } from "../../support/fake_etcd.ts";
 
 const forever = new AbortController().signal;
 
@@ -42,7 +43,9 @@ describe("untilStoreAnswers()", () => {
 
   test("pauses twice as long each time until there is an answer, and says both", async () => {
     const result = run(() =>
-      times.length < 6 ? Promise.reject(new StoreError("away")) : Promise.resolve("answer")
+      times.length < 6
+        ? Promise.reject(etcdError("away", Code.Unavailable))
+        : Promise.resolve("answer")
     );
     await clock.advance(60_000);
     expect(await result).toBe("answer");
@@ -70,6 +73,7 @@ describe("untilStoreAnswers()", () => {
   test.each([
     ["what a later attempt cannot mend", new OutOfSubnetsError("none left")],
     ["a duplicate node", new DuplicateNodeError("another one")],
+    ["an error of the store itself", new StoreError("away")],
     ["a fault of the program", new TypeError("a bug")],
   ])("gives up at once for %s", async (_what, error) => {
     expect(await run(() => Promise.reject(error))).toBe(error);
@@ -79,7 +83,7 @@ describe("untilStoreAnswers()", () => {
 
   test("ends with the signal's reason, before an attempt, after it, and in a pause", async () => {
     const reason = new Error("the daemon ends");
-    const pausing = run(() => Promise.reject(new StoreError("away")));
+    const pausing = run(() => Promise.reject(etcdError("away", Code.Unavailable)));
     await clock.advance(100);
     stop.abort(reason);
     await clock.advance(0);
@@ -90,10 +94,25 @@ describe("untilStoreAnswers()", () => {
     stop = new AbortController();
     const failing = run(() => {
       stop.abort(reason);
-      return Promise.reject(new StoreError("away"));
+      return Promise.reject(etcdError("away", Code.Unavailable));
     });
     expect(await failing).toBe(reason);
     expect(records).toEqual([]);
+  });
+});
+
+describe("throwingStoreError()", () => {
+  test("makes a StoreError of a failure of etcd, with the failure as its cause", async () => {
+    const cause = etcdError("away", Code.Unavailable);
+    const error = await throwingStoreError(() => Promise.reject(cause)).catch((error) => error);
+    expect(error).toBeInstanceOf(StoreError);
+    expect(error).toMatchObject({ message: "away", cause });
+  });
+
+  test("returns a result, and throws any other error as it is", async () => {
+    expect(await throwingStoreError(() => Promise.resolve("done"))).toBe("done");
+    const bug = new TypeError("a bug");
+    expect(await throwingStoreError(() => Promise.reject(bug)).catch((error) => error)).toBe(bug);
   });
 });
 
@@ -112,7 +131,9 @@ describe("UnusedLease", () => {
       },
       revokeLease: (id: bigint) => {
         revoked.push(id);
-        return revoked.length > 1 ? Promise.reject(new StoreError("away")) : Promise.resolve();
+        return revoked.length > 1
+          ? Promise.reject(etcdError("away", Code.Unavailable))
+          : Promise.resolve();
       },
     } as unknown as Etcd;
   });
@@ -160,12 +181,13 @@ describe("UnusedLease", () => {
     await spare.revoke(forever);
     expect(revoked).toEqual([1n]);
     expect(await spare.id(forever)).toBe(2n);
-    const unknown = new StoreError("requested lease not found");
+    const unknown = etcdError("requested lease not found", Code.NotFound);
     await expect(spare.attempt(() => Promise.reject(unknown))).rejects.toBe(unknown);
     expect(await spare.id(forever)).toBe(3n);
-    const other = new StoreError("away");
+    const other = etcdError("away", Code.Unavailable);
     await spare.attempt(() => Promise.reject(other)).catch(() => {});
-    await spare.attempt(() => Promise.reject("lease not found")).catch(() => {});
+    const text = new TypeError("requested lease not found");
+    await spare.attempt(() => Promise.reject(text)).catch(() => {});
     expect(await spare.id(forever)).toBe(3n);
     expect(await spare.attempt(() => Promise.resolve("done"))).toBe("done");
   });
