@@ -2,8 +2,8 @@
 
 import { isOurs, mayAdopt, type Ownership, owns } from "../state/ownership.ts";
 import { decide, type Decision } from "../state/plan.ts";
-import { linkKey, linkOf } from "../state/resource_key.ts";
-import type { Link, Resource } from "../state/resource.ts";
+import { linkKey } from "../state/resource_key.ts";
+import { kindOf, type Link, type Resource } from "../state/resource.ts";
 import type { EntryTable, TrackedEntry } from "./entry_table.ts";
 import type { ExternalLink } from "./external_link.ts";
 import type { ResyncQueue } from "./resync_queue.ts";
@@ -53,9 +53,10 @@ export class EntryPlanner {
       const rests = desired.type === "vxlan" && desired.underlay === name;
       return rests && link === undefined ? name : undefined;
     }
+    const { linkOf, needsLinkUp } = kindOf(desired);
     const name = linkOf(desired);
     if (name === undefined) return undefined;
-    if (desired.kind === "sysctl") {
+    if (!needsLinkUp) {
       return this.#isUsable(name, { whenDown: true }) ? undefined : name;
     }
     let isUsable = usable.get(name);

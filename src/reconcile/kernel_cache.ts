@@ -9,6 +9,7 @@
 
 import { familyOf } from "../addr/ip.ts";
 import type { KernelEvent } from "../kernel/kernel.ts";
+import { kindOf } from "../state/resource.ts";
 import { linkKey, linkOf, resourceKey } from "../state/resource_key.ts";
 import type { Address, Link, Resource, ResourceKey } from "../state/resource.ts";
 import { equalResources, sameResource } from "../state/same_resource.ts";
@@ -291,15 +292,7 @@ export class KernelCache {
 
 /** Whether a reading that was limited to these devices would have shown the entry. */
 function isCovered(entry: Resource, links: ReadonlySet<string>): boolean {
-  switch (entry.kind) {
-    case "link":
-    case "route":
-    case "fou":
-    case "xfrm-policy":
-      return true;
-    case "sysctl":
-      return false;
-    default:
-      return links.has(entry.link);
-  }
+  const { dump, linkOf } = kindOf(entry);
+  if (dump === undefined) return false;
+  return dump.extent === "table" || links.has(linkOf(entry) as string);
 }

@@ -10,10 +10,11 @@ import { assertNever } from "../base/assert_never.ts";
 import type { Log } from "../log/log.ts";
 import type { Kernel, KernelEvent, StepResult } from "../kernel/kernel.ts";
 import type { Ownership } from "../state/ownership.ts";
-import { orderSteps, STAGES } from "../state/plan.ts";
-import { kindOf, linkOf } from "../state/resource_key.ts";
+import { orderSteps } from "../state/plan.ts";
+import { dumpedKinds, STAGE } from "../state/resource.ts";
+import { kindOfKey, linkOf } from "../state/resource_key.ts";
 import { resourceText } from "../state/resource_text.ts";
-import type { Link, Resource, ResourceKey, ResourceKind } from "../state/resource.ts";
+import type { Link, Resource, ResourceKey } from "../state/resource.ts";
 import type { Step } from "../state/step.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import {
@@ -53,7 +54,10 @@ export interface ReconcilerScope {
 const CHUNK_ENTRIES = 2000;
 const RESYNC_MS = 300_000;
 
-const OUR_KINDS: readonly ResourceKind[] = ["link", "address", "neighbour", "fdb", "route"];
+const KINDS_ALWAYS_DUMPED = dumpedKinds(({ when }) => when === "always");
+const KINDS_WITHOUT_DEVICES = dumpedKinds(({ when, extent }) =>
+  when === "always" && extent === "table"
+);
 
 export class Reconciler implements AsyncDisposable {
   readonly #kernel: Kernel;
@@ -221,7 +225,7 @@ export class Reconciler implements AsyncDisposable {
     this.#readings.begin(scope);
     this.#mirror.beginReading();
     try {
-      const kinds: readonly ResourceKind[] = links.size > 0 ? OUR_KINDS : ["link", "route"];
+      const kinds = links.size > 0 ? KINDS_ALWAYS_DUMPED : KINDS_WITHOUT_DEVICES;
       const resources = await this.#kernel.dump([...kinds, ...extraKinds], links);
       if (this.#mirror.isReadingSpoilt) return;
       const wasRead = (name: string) => scope === "all" || scope.has(name);
@@ -402,7 +406,7 @@ export class Reconciler implements AsyncDisposable {
 
 /** Devices, then what they need, then the many entries on them. */
 function groupOf(key: ResourceKey): 0 | 1 | 2 {
-  const stage = STAGES[kindOf(key)];
-  if (stage === STAGES.link) return 0;
-  return stage <= STAGES.address ? 1 : 2;
+  const { stage } = kindOfKey(key);
+  if (stage === STAGE.link) return 0;
+  return stage <= STAGE.address ? 1 : 2;
 }

@@ -1,34 +1,21 @@
 /**
- * From what should be and what is, key by key, to the steps that lead there: pure, and the only
- * place that decides what may be replaced and what may be deleted.
+ * The steps from the actual to the desired state, key by key: pure, and the only place that decides
+ * what may be replaced and what may be deleted.
  */
 
-import type { Link, Resource, ResourceKind } from "./resource.ts";
-import { recreationReason, sameResource } from "./same_resource.ts";
+import { recreationReason } from "./kinds/link.ts";
+import { kindOf, type Link, type Resource } from "./resource.ts";
+import { sameResource } from "./same_resource.ts";
 import type { Step } from "./step.ts";
-
-/** Entries are made in this order and deleted in the reverse one: each rests on those before it. */
-export const STAGES: Readonly<Record<ResourceKind, number>> = {
-  link: 0,
-  fou: 1,
-  sysctl: 1,
-  "wireguard-device": 1,
-  address: 2,
-  neighbour: 3,
-  fdb: 3,
-  "wireguard-peer": 3,
-  route: 4,
-  "xfrm-policy": 4,
-};
 
 /** What to do about one key. */
 export type Decision =
-  /** The kernel holds what it should, or something that is none of our business. */
+  /** The kernel holds the desired entry, or one that is not ours to change. */
   | { readonly kind: "keep" }
   | { readonly kind: "act"; readonly steps: readonly Step[] }
-  /** A device must go and come back; everything on it goes with it. */
+  /** A device must be deleted and created again; everything on it goes with it. */
   | { readonly kind: "recreate"; readonly steps: readonly Step[]; readonly reason: string }
-  /** Somebody else holds the key. Nothing is done until they let go of it. */
+  /** Another program holds the key. Nothing is done until it releases the key. */
   | { readonly kind: "conflict"; readonly desired: Resource; readonly holder: Resource };
 
 export interface DecisionInput {
@@ -36,57 +23,56 @@ export interface DecisionInput {
   readonly actual: Resource | undefined;
   /** Whether the actual entry belongs to this program; see `owns`. */
   readonly ours: boolean;
-  /** Whether it may be replaced although it does not; see `mayAdopt`. */
+  /** Whether the actual entry is foreign but may be replaced; see `mayAdopt`. */
   readonly adoptable: boolean;
-  /** Whether entries that nobody desires may be deleted yet. */
+  /** Whether entries of ours without a desired one may be deleted yet. */
   readonly maySweep: boolean;
 }
 
 const KEEP: Decision = { kind: "keep" };
 
-/** The step from what the kernel holds under a key to what it should hold. */
+/** The step from the entry that the kernel holds under a key to the desired one. */
 export function decide(input: DecisionInput): Decision {
   const { desired, actual } = input;
   if (desired === undefined) {
     if (actual === undefined || !input.ours || !input.maySweep) return KEEP;
     return { kind: "act", steps: [{ op: "delete", resource: actual }] };
   }
+  const { isExclusive: exclusive, foreign } = kindOf(desired);
   if (actual === undefined) {
-    // Only these share their table with others: elsewhere, what appears on our device is ours.
-    const exclusive = desired.kind === "route" || desired.kind === "xfrm-policy";
     return { kind: "act", steps: [{ op: "set", resource: desired, exclusive }] };
   }
   if (sameResource(desired, actual)) return KEEP;
-  if (desired.kind === "link") return decideLink(desired, actual as Link, input.ours);
-  if (desired.kind === "sysctl" || input.ours || input.adoptable) {
-    return { kind: "act", steps: [{ op: "set", resource: desired }] };
+  if (!input.ours && !input.adoptable && foreign === "conflicts") {
+    return { kind: "conflict", desired, holder: actual };
   }
-  return { kind: "conflict", desired, holder: actual };
+  // A device of our name and type is ours, whichever program created it.
+  if (desired.kind === "link") return decideLink(desired, actual as Link);
+  return { kind: "act", steps: [{ op: "set", resource: desired }] };
 }
 
 /**
- * The order of one batch: what is made, from devices to routes, then what is deleted, from routes
- * to devices. New before old, so that a change of address never leaves a device without one: with
- * the last IPv4 address the kernel drops every route of the device. A device that is replaced is
- * deleted where it is made.
+ * The order of one batch: first what is created, from devices to routes, then what is deleted, from
+ * routes to devices. New before old, so that a change of address never leaves a device without one:
+ * with the last IPv4 address the kernel drops every route of the device. A device that is recreated
+ * is deleted just before its creation.
  */
 export function orderSteps(steps: readonly Step[]): Step[] {
-  const remade = new Set<string>();
+  const recreated = new Set<string>();
   for (const { op, resource } of steps) {
-    if (op === "set" && resource.kind === "link") remade.add(resource.name);
+    if (op === "set" && resource.kind === "link") recreated.add(resource.name);
   }
   const rank = ({ op, resource }: Step) => {
-    if (op !== "delete") return 1 + STAGES[resource.kind];
-    return resource.kind === "link" && remade.has(resource.name) ? 0 : 20 - STAGES[resource.kind];
+    const { stage } = kindOf(resource);
+    if (op !== "delete") return 1 + stage;
+    return resource.kind === "link" && recreated.has(resource.name) ? 0 : 20 - stage;
   };
   const ranks: Step[][] = [];
   for (const step of steps) (ranks[rank(step)] ??= []).push(step);
   return ranks.flat();
 }
 
-function decideLink(desired: Link, actual: Link, ours: boolean): Decision {
-  // A device with our name and of our type is ours whoever made it; any other is somebody's own.
-  if (!ours) return { kind: "conflict", desired, holder: actual };
+function decideLink(desired: Link, actual: Link): Decision {
   const reason = recreationReason(desired, actual);
   if (reason === undefined) {
     return { kind: "act", steps: [{ op: "change", resource: desired, from: actual }] };

@@ -26,13 +26,12 @@ export function testsOf(root: string, files: readonly string[]): string[] {
   return near.filter(reaching(root, new Set(files)));
 }
 
-/** Where the tests of a file are: `tests/unit/state` for `src/state/plan.ts`. */
+/** Where the tests of a file are: `tests/unit/state` for `src/state/kinds/link.ts`. */
 function testFolders(file: string): string[] {
   const folder = posix.dirname(file).replace(/^src\//, "");
   const room = folder.split("/")[0] as string;
-  return room === "subnet" || room === "etcd"
-    ? [`tests/unit/${room}`, "tests/etcd"]
-    : [`tests/unit/${folder}`];
+  if (room === "subnet" || room === "etcd") return [`tests/unit/${room}`, "tests/etcd"];
+  return [`tests/unit/${room === "state" ? room : folder}`];
 }
 
 /** Whether a file imports one of these, directly or not. */

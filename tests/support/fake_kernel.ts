@@ -23,15 +23,17 @@ import {
 } from "../../src/kernel/kernel.ts";
 import { linkKey, linkOf, resourceKey } from "../../src/state/resource_key.ts";
 import { resourceText } from "../../src/state/resource_text.ts";
-import type {
-  Address,
-  Link,
-  Resource,
-  ResourceKey,
-  ResourceKind,
-  Route,
+import {
+  type Address,
+  kindOf,
+  type Link,
+  type Resource,
+  type ResourceKey,
+  type ResourceKind,
+  type Route,
+  VXLAN_DEFAULT_PORT,
 } from "../../src/state/resource.ts";
-import { sameResource, VXLAN_DEFAULT_PORT } from "../../src/state/same_resource.ts";
+import { sameResource } from "../../src/state/same_resource.ts";
 import type { Step } from "../../src/state/step.ts";
 import { stateText } from "./state_text.ts";
 
@@ -71,9 +73,9 @@ export class FakeKernel implements Kernel {
       throw new DumpInterruptedError("route", 5);
     }
     const found = [...this.table.values()].filter((resource) => {
-      if (!kinds.includes(resource.kind) || resource.kind === "sysctl") return false;
-      const isScoped = linkOf(resource) !== undefined && resource.kind !== "route";
-      return !isScoped || links === undefined || links.has(linkOf(resource) as string);
+      const { dump } = kindOf(resource);
+      if (dump === undefined || !kinds.includes(resource.kind)) return false;
+      return dump.extent === "table" || links?.has(linkOf(resource) as string) !== false;
     });
     this.afterReading();
     await Promise.resolve();

@@ -274,6 +274,16 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
     "wireguard/wireguard_support.ts",
     "xfrm/xfrm_states.ts",
   ],
+  reconcile: ["reconciler.ts"],
+  state: [
+    "ownership.ts",
+    "plan.ts",
+    "resource.ts",
+    "resource_key.ts",
+    "resource_text.ts",
+    "same_resource.ts",
+    "step.ts",
+  ],
 };
 
 /** npm packages and `bun:` modules; `node:` modules are free except those that start programs. */

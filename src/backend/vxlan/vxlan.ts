@@ -61,7 +61,7 @@ import {
 } from "../../overlay/peer_lease.ts";
 import { peerRoute } from "../../overlay/peer_route.ts";
 import { BackendError } from "../../overlay/backend_error.ts";
-import { VXLAN_DEFAULT_PORT } from "../../state/same_resource.ts";
+import { VXLAN_DEFAULT_PORT } from "../../state/resource.ts";
 import { VXLAN } from "./vxlan_descriptor.ts";
 
 export const OPTIONS = {

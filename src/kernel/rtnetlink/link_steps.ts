@@ -3,8 +3,7 @@
 import { errnoName } from "../../../ffi/errno.ts";
 import { assertNever } from "../../base/assert_never.ts";
 import { udpPortTaken } from "../../process/udp_port.ts";
-import type { Link, VxlanLink } from "../../state/resource.ts";
-import { VXLAN_DEFAULT_PORT } from "../../state/same_resource.ts";
+import { type Link, VXLAN_DEFAULT_PORT, type VxlanLink } from "../../state/resource.ts";
 import type { Step } from "../../state/step.ts";
 import type { Channel } from "../wire/channel.ts";
 import { decodeLink } from "./decoder.ts";

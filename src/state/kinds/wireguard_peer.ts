@@ -1,0 +1,70 @@
+/** A peer of a WireGuard device (linux/wireguard.h, WGPEER_A_*). */
+
+import { familyOf, type IpAddress } from "../../addr/ip.ts";
+import type { Prefix } from "../../addr/prefix.ts";
+import type { WireguardKey } from "../../addr/wireguard_key.ts";
+import { type EntryKind, type ResourceKey, STAGE } from "./entry_kind.ts";
+
+export interface WireguardPeer {
+  readonly kind: "wireguard-peer";
+  readonly link: string;
+  readonly publicKey: WireguardKey;
+  /** Secret: never part of a text. */
+  readonly presharedKey?: WireguardKey;
+  readonly endpoint?: WireguardEndpoint;
+  /** Seconds between keepalives; 0 is none. */
+  readonly keepaliveSeconds: number;
+  /** Source prefixes accepted from the peer and routed to it, sorted as text. */
+  readonly allowedIps: readonly Prefix[];
+  /**
+   * Of a peer as read: it is in touch (a handshake less than 180 s ago, the lifetime of a session)
+   * from an endpoint that the kernel learned, which is then as good as the desired one.
+   */
+  readonly roamed?: true;
+}
+
+/** A UDP address. */
+export interface WireguardEndpoint {
+  readonly address: IpAddress;
+  readonly port: number;
+}
+
+export const wireguardPeerKind: EntryKind<WireguardPeer> = {
+  key: ({ publicKey, link }) => `wireguard-peer ${publicKey} ${link}` as ResourceKey,
+  text: peerText,
+  isSame: isSamePeer,
+  linkOf: ({ link }) => link,
+  isOurs: ({ link }, { links }) => links.has(link),
+  mayAdopt: () => false,
+  stage: STAGE.neighbour,
+  foreign: "conflicts",
+  isExclusive: false,
+  needsLinkUp: true,
+  dump: { extent: "devices", when: "requested" },
+};
+
+/** `192.0.2.1:51820`, `[2001:db8::1]:51820`. */
+export function endpointText({ address, port }: WireguardEndpoint): string {
+  return familyOf(address) === 4 ? `${address}:${port}` : `[${address}]:${port}`;
+}
+
+/** An endpoint that the kernel learned from a peer in touch is kept. */
+function isSamePeer(desired: WireguardPeer, actual: WireguardPeer): boolean {
+  const isSameEndpoint = desired.endpoint?.address === actual.endpoint?.address &&
+    desired.endpoint?.port === actual.endpoint?.port;
+  return desired.link === actual.link && desired.publicKey === actual.publicKey &&
+    desired.presharedKey === actual.presharedKey &&
+    desired.keepaliveSeconds === actual.keepaliveSeconds &&
+    desired.allowedIps.join() === actual.allowedIps.join() &&
+    (isSameEndpoint || actual.roamed === true);
+}
+
+/** As `wg` shows it, without the pre-shared key. */
+function peerText(peer: WireguardPeer): string {
+  const words = [`wireguard ${peer.link} peer ${peer.publicKey}`];
+  if (peer.presharedKey !== undefined) words.push("preshared-key (hidden)");
+  if (peer.endpoint !== undefined) words.push(`endpoint ${endpointText(peer.endpoint)}`);
+  if (peer.keepaliveSeconds > 0) words.push(`persistent-keepalive ${peer.keepaliveSeconds}`);
+  words.push(`allowed-ips ${peer.allowedIps.join(",") || "(none)"}`);
+  return words.join(" ");
+}

@@ -1,0 +1,79 @@
+/** The kinds of entries: what each defines besides its fields, and that one file defines it. */
+
+import { describe, expect, test } from "bun:test";
+import { readdirSync, readFileSync } from "node:fs";
+import {
+  dumpedKinds,
+  RESOURCE_KINDS,
+  type ResourceKind,
+  STAGE,
+} from "../../../src/state/resource.ts";
+
+const KINDS = Object.keys(RESOURCE_KINDS) as ResourceKind[];
+const SRC = new URL("../../../src/", import.meta.url).pathname;
+
+describe("a kind", () => {
+  test("defines when its entries are created and how they are read", () => {
+    const rows = KINDS.map((name) => {
+      const { stage, isExclusive, needsLinkUp, foreign, dump } = RESOURCE_KINDS[name];
+      const words = [`${name}: stage ${stage}`];
+      if (isExclusive) words.push("created exclusively");
+      if (needsLinkUp) words.push("needs its device up");
+      if (foreign !== "conflicts") words.push(`foreign entry ${foreign}`);
+      words.push(dump === undefined ? "not dumped" : `dumped by ${dump.extent}, ${dump.when}`);
+      return words.join(", ");
+    });
+    expect(rows).toEqual([
+      "link: stage 0, dumped by table, always",
+      "address: stage 2, needs its device up, dumped by devices, always",
+      "neighbour: stage 3, needs its device up, dumped by devices, always",
+      "fdb: stage 3, needs its device up, dumped by devices, always",
+      "route: stage 4, created exclusively, needs its device up, dumped by table, always",
+      "sysctl: stage 1, foreign entry is replaced, not dumped",
+      "wireguard-device: stage 1, needs its device up, dumped by devices, requested",
+      "wireguard-peer: stage 3, needs its device up, dumped by devices, requested",
+      "fou: stage 1, dumped by table, requested",
+      "xfrm-policy: stage 4, created exclusively, dumped by table, requested",
+    ]);
+    expect(Object.values(STAGE)).toEqual([0, 1, 2, 3, 4]);
+  });
+
+  test("is dumped as dumpedKinds() selects it; a parameter never is", () => {
+    expect(dumpedKinds(({ extent }) => extent === "table")).toEqual([
+      "link",
+      "route",
+      "fou",
+      "xfrm-policy",
+    ]);
+    expect(dumpedKinds(() => true)).toEqual(KINDS.filter((name) => name !== "sysctl"));
+  });
+
+  test("is named in its own file and the list of kinds, nowhere else in state and reconcile", () => {
+    const files = ["state", "reconcile"].flatMap((room) =>
+      (readdirSync(SRC + room, { recursive: true }) as string[])
+        .filter((name) => name.endsWith(".ts"))
+        .map((name) => ({
+          name: `${room}/${name}`,
+          text: readFileSync(`${SRC}${room}/${name}`, "utf8"),
+        }))
+    );
+    const naming = (kind: ResourceKind) =>
+      files.filter(({ text }) => text.includes(`kind: "${kind}"`) || text.includes(`=== "${kind}"`))
+        .map(({ name }) => name);
+    // A device carries the other entries, and an address keeps the routes of its device.
+    const special = new Set<ResourceKind>(["link", "address", "sysctl"]);
+    for (const kind of KINDS.filter((name) => !special.has(name))) {
+      expect(naming(kind)).toEqual([expect.stringMatching(/^state\/kinds\//)]);
+    }
+    const list = files.find(({ name }) => name === "state/resource.ts")?.text as string;
+    const kindFiles = readdirSync(`${SRC}state/kinds`).filter((name) => name !== "entry_kind.ts");
+    expect(kindFiles.toSorted()).toEqual(
+      [
+        ...new Set([...list.matchAll(/import \{[^}]*\} from "\.\/kinds\/([a-z_]+\.ts)"/g)].map(
+          (match) => match[1] as string,
+        )),
+      ].toSorted(),
+    );
+    expect(kindFiles).toHaveLength(KINDS.length);
+  });
+});
