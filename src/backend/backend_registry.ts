@@ -1,9 +1,12 @@
-/** All backends by type. What is said here of a backend is in its descriptor; its module is loaded on demand. */
+/**
+ * All backends by type. A backend is a folder with a descriptor, which is small and is loaded at once, and
+ * a module, which is loaded when it is needed; and one line here.
+ */
 
 import { nearestWord } from "../base/nearest_word.ts";
 import { quoted } from "../base/quoting.ts";
 import { ConfigError } from "../config/config_error.ts";
-import type { NetworkConfig } from "../config/network_config.ts";
+import { DEFAULT_BACKEND_TYPE, type NetworkConfig } from "../config/network_config.ts";
 import type { Log } from "../log/log.ts";
 import type { BackendModule } from "../overlay/backend.ts";
 import type { BackendDescriptor } from "../overlay/backend_descriptor.ts";
@@ -95,3 +98,6 @@ export const BACKENDS = new BackendRegistry([
   VXLAN,
   WIREGUARD,
 ]);
+
+/** The backend of a configuration that names none. */
+export const DEFAULT_BACKEND = BACKENDS.find(DEFAULT_BACKEND_TYPE) as BackendDescriptor;

@@ -3,8 +3,7 @@
 import { posix } from "node:path";
 import { familyOf } from "../addr/ip.ts";
 import { parsePrefix, type Prefix } from "../addr/prefix.ts";
-import { BACKENDS } from "../backend/backend_registry.ts";
-import { VXLAN } from "../backend/vxlan/vxlan_descriptor.ts";
+import { BACKENDS, DEFAULT_BACKEND } from "../backend/backend_registry.ts";
 import { nearestWord } from "../base/nearest_word.ts";
 import { ConfigError } from "../config/config_error.ts";
 import { parseNetworkConfig } from "../config/network_config.ts";
@@ -172,7 +171,9 @@ function initialConfig(
   }
   const key = posix.join(etcdPrefix, "config");
   if (path !== "") return { key, path };
-  return network === "" ? undefined : { key, value: configText(network, backend ?? VXLAN) };
+  return network === ""
+    ? undefined
+    : { key, value: configText(network, backend ?? DEFAULT_BACKEND) };
 }
 
 function configText(network: string, backend: BackendDescriptor): string {

@@ -1,7 +1,7 @@
 /** The flags of `flanneld datastore` and of its commands export, import and migrate. */
 
 import type { IpAddress } from "../addr/ip.ts";
-import { VXLAN } from "../backend/vxlan/vxlan_descriptor.ts";
+import { DEFAULT_BACKEND } from "../backend/backend_registry.ts";
 import { type ListenAddress, parseListenAddress } from "../datastore/listen_address.ts";
 import type { BackendDescriptor } from "../overlay/backend_descriptor.ts";
 import { readBackend } from "./backend_flag.ts";
@@ -75,7 +75,7 @@ export const SERVER_FLAGS = {
     metavar: "TYPE",
     help: "Backend in that configuration.",
     default: undefined,
-    defaultText: VXLAN.type,
+    defaultText: DEFAULT_BACKEND.type,
     read: (value) => value === "" ? { value: undefined } : readBackend(value),
   }),
   netConfigPath: text({

@@ -1,6 +1,6 @@
 /** The flags of `flanneld lab`. */
 
-import { VXLAN } from "../backend/vxlan/vxlan_descriptor.ts";
+import { DEFAULT_BACKEND } from "../backend/backend_registry.ts";
 import { MAX_HOSTS } from "../lab/topology.ts";
 import type { BackendDescriptor } from "../overlay/backend_descriptor.ts";
 import { readBackend } from "./backend_flag.ts";
@@ -24,8 +24,8 @@ export const LAB_FLAGS = {
     section: LAB,
     metavar: "TYPE",
     help: "Backend of the network.",
-    default: VXLAN,
-    defaultText: VXLAN.type,
+    default: DEFAULT_BACKEND,
+    defaultText: DEFAULT_BACKEND.type,
     read: readBackend,
   }),
   ipv6: boolean({ name: "ipv6", section: LAB, help: "Use IPv6 in addition to IPv4." }),

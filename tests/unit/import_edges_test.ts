@@ -264,6 +264,7 @@ const NESTED_ROOMS: readonly string[] = [
  * `daemon`). A nested room can have a door of its own: its siblings count as outside.
  */
 const DOORS: Readonly<Record<string, readonly string[]>> = {
+  backend: ["backend_registry.ts"],
   kernel: [
     "host_devices.ts",
     "kernel.ts",
@@ -273,6 +274,29 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
     "wire/netlink_socket.ts",
     "wireguard/wireguard_support.ts",
     "xfrm/xfrm_states.ts",
+  ],
+  overlay: [
+    // What a backend is.
+    "backend.ts",
+    "backend_descriptor.ts",
+    "backend_error.ts",
+    "backend_target.ts",
+    "node_input.ts",
+    // What backends share.
+    "advertised_addresses.ts",
+    "deviceless_ownership.ts",
+    "ipv4_network.ts",
+    "ipv6_mtu.ts",
+    "node_entries.ts",
+    "peer_lease.ts",
+    "peer_route.ts",
+    // From leases to entries.
+    "blackhole_routes.ts",
+    "lease_event_trace.ts",
+    "orphans.ts",
+    "overlay_controller.ts",
+    "peer_identities.ts",
+    "peer_reachability.ts",
   ],
   reconcile: ["reconciler.ts"],
   state: [

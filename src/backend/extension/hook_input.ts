@@ -13,6 +13,7 @@ import { parsePrefix, type Prefix } from "../../addr/prefix.ts";
 import type { FamilyNetwork } from "../../config/network_config.ts";
 import type { Lease } from "../../subnet/lease.ts";
 import { InvalidPeerError, peerAddress, requireBackendType } from "../../overlay/peer_lease.ts";
+import { EXTENSION } from "./extension_descriptor.ts";
 
 export interface HookInput {
   readonly variables: HookVariables;
@@ -53,7 +54,7 @@ export function hookVariables(subject: HookSubject): HookVariables {
 
 /** What the commands for a peer are told. Throws `InvalidPeerError`. */
 export function peerInput(peer: Lease, networks: PerFamily<FamilyNetwork>): HookInput {
-  requireBackendType(peer, "extension");
+  requireBackendType(peer, EXTENSION.type);
   const families = familiesOf(networks).filter((family) => peer.subnets[family] !== undefined);
   for (const family of families) peerAddress(peer, family);
   const { subnets, attributes: { publicAddresses } } = peer;
