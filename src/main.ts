@@ -1,4 +1,4 @@
-/** The entry point: reads the command line, does what it says, ends with a status. */
+/** The entry point: reads the command line, runs the command, exits with its status. */
 
 import { assertNever } from "./base/assert_never.ts";
 import { parseCommandLine } from "./cli/command_line.ts";
@@ -7,18 +7,19 @@ import { daemonHelp } from "./cli/daemon_help.ts";
 import type { DaemonOptions } from "./cli/daemon_options.ts";
 import { versionText } from "./cli/version.ts";
 import { RepeatedFailure } from "./log/repeated_failure.ts";
+import type { Log } from "./log/log.ts";
 import { createLogger } from "./log/logger.ts";
 import { limitProblem, memoryWarning } from "./process/resource_limits.ts";
 import { OperatorError } from "./base/operator_error.ts";
 import { systemClock } from "./base/clock.ts";
 import { printableLine } from "./base/quoting.ts";
 
-/** A stop that takes longer is cut off; the data plane stays in place either way. */
+/** A stop may take this long; the data plane stays in place either way. */
 const STOP_MS = 4000;
 
 main().then((status) => process.exit(status));
 
-/** Returns the exit status. What is not needed for `--help` is loaded only when it is. */
+/** Returns the exit status. Loads the code of a command when it runs. */
 async function main(): Promise<number> {
   const command = parseCommandLine(process.argv.slice(2), process.env);
   switch (command.kind) {
@@ -34,7 +35,7 @@ async function main(): Promise<number> {
     case "subcommand":
       return await runSubcommand(command.name, command.args);
     case "run":
-      return await run(command.options, command.warnings);
+      return await runDaemonCommand(command.options, command.warnings);
   }
 }
 
@@ -71,8 +72,9 @@ async function runSubcommand(name: Subcommand, args: readonly string[]): Promise
 }
 
 /**
- * Resolves when all of it is out: a pipe with a slow reader takes 64 KiB, and the exit cuts the rest.
- * Ends the program when that cannot be: as SIGPIPE would for a reader that has gone, else with a line.
+ * Resolves when all of the text is written: a pipe with a slow reader takes 64 KiB, and an exit
+ * would lose the rest. Exits if it cannot be written: like SIGPIPE if the reader has ended,
+ * otherwise with an error.
  */
 async function printAll(text: string): Promise<void> {
   try {
@@ -85,14 +87,19 @@ async function printAll(text: string): Promise<void> {
   }
 }
 
-/** What starts this program again: the executable, or Bun and this file. */
+/** The command that starts this program: the executable, or Bun and this file. */
 function selfCommand(): readonly string[] {
   const isCompiled = Bun.main.startsWith("/$bunfs/");
   return isCompiled ? [process.execPath] : [process.execPath, Bun.main];
 }
 
-async function run(options: DaemonOptions, warnings: readonly string[]): Promise<number> {
+async function runDaemonCommand(
+  options: DaemonOptions,
+  warnings: readonly string[],
+): Promise<number> {
   const log = createLogger({ format: options.logFormat, verbosity: options.verbosity });
+  const stop = stopOnSignals(log);
+  reportUncaughtErrors(log);
   for (const warning of warnings) log.warn(warning);
   const problem = limitProblem();
   if (problem !== undefined) {
@@ -101,42 +108,50 @@ async function run(options: DaemonOptions, warnings: readonly string[]): Promise
   }
   const memory = memoryWarning();
   if (memory !== undefined) log.warn(memory);
-  const stop = new AbortController();
-  const onSignal = (name: NodeJS.Signals) => {
-    log.info(`${name} received; stopping, devices and routes and rules stay in place`);
-    stop.abort(new Error(`stopped by ${name}`));
-    setTimeout(() => {
-      log.warn(`not everything has ended within ${STOP_MS} ms; exiting all the same`);
-      process.exit(0);
-    }, STOP_MS).unref();
-  };
-  const stray = new RepeatedFailure({
-    log,
-    clock: systemClock,
-    what: "reading what an HTTP/2 server sent unasked",
-  });
-  process.on("uncaughtException", (error) => {
-    if (isStrayHttp2Error(error)) return stray.failed(error);
-    log.fatal({ err: error }, FAULT);
-    process.exit(1);
-  });
-  process.once("SIGTERM", onSignal);
-  process.once("SIGINT", onSignal);
   try {
-    const { runDaemon } = await import("./daemon.ts");
-    return await runDaemon({ options, log, stop: stop.signal });
+    const [{ runDaemon }, { systemPorts: ports }] = await Promise.all([
+      import("./daemon.ts"),
+      import("./daemon/system_ports.ts"),
+    ]);
+    return await runDaemon({ options, ports, log, stop });
   } catch (error) {
     if (error instanceof OperatorError) log.error(error.message);
-    else log.fatal({ err: error }, FAULT);
+    else log.fatal({ err: error }, BUG);
     return 1;
   }
 }
 
-const FAULT = "flanneld fails; this is a fault of the program";
+/** Aborts at SIGTERM or SIGINT. */
+function stopOnSignals(log: Log): AbortSignal {
+  const stop = new AbortController();
+  const onSignal = (name: NodeJS.Signals) => {
+    log.info(`received ${name}; stopping, devices, routes and rules stay in place`);
+    stop.abort(new Error(`stopped by ${name}`));
+    systemClock.setTimer(STOP_MS, () => {
+      log.warn(`not all parts ended within ${STOP_MS} ms; exiting`);
+      process.exit(0);
+    });
+  };
+  process.once("SIGTERM", onSignal);
+  process.once("SIGINT", onSignal);
+  return stop.signal;
+}
+
+function reportUncaughtErrors(log: Log): void {
+  const what = "handling what an HTTP/2 server sent unrequested";
+  const stray = new RepeatedFailure({ log, clock: systemClock, what });
+  process.on("uncaughtException", (error) => {
+    if (isStrayHttp2Error(error)) return stray.failed(error);
+    log.fatal({ err: error }, BUG);
+    process.exit(1);
+  });
+}
+
+const BUG = "flanneld failed; this is a bug in flanneld";
 
 /**
- * The runtime creates a stream for what an HTTP/2 server sends unasked, and the stream's errors cannot be
- * caught. Our own streams and sessions have listeners, so that no other errors arrive here.
+ * The runtime creates a stream for what an HTTP/2 server sends unrequested, and its errors cannot
+ * be caught. Our own streams and sessions have listeners, so that no other errors arrive here.
  */
 function isStrayHttp2Error(error: unknown): boolean {
   const { code } = error as { readonly code?: unknown };

@@ -1,11 +1,11 @@
 /**
- * That no two daemons have one device.
+ * Makes sure that no two daemons use one device.
  *
- * A WireGuard device has one key and one list of peers. Two daemons in one network namespace would
- * each put their own there, over and over. So a daemon holds a name for its device as long as it
- * runs, `@flanneld/flannel-wg`: an abstract UNIX socket (unix(7)). Such names belong to the network
- * namespace, as devices do, whatever file systems the daemons see, and the kernel takes them back
- * when the process ends, however it does.
+ * A WireGuard device has one key and one list of peers, which two daemons in one network namespace
+ * would overwrite in turn. So a daemon holds a name for its device as long as it runs,
+ * `@flanneld/flannel-wg`: an abstract UNIX socket (unix(7)). Like devices, such names belong to
+ * the network namespace, whatever file systems the daemons see, and the kernel releases them when
+ * the process ends, however it does.
  */
 
 import { unixListener, type UnixPeer } from "../../ffi/unix_peer.ts";
@@ -19,14 +19,14 @@ export interface DeviceClaimOptions {
   readonly stop: AbortSignal;
 }
 
-/** At a restart the former daemon may be about to end; it does within 5 s. */
+/** At a restart the previous daemon may still be ending, which takes up to 5 s. */
 const HANDOVER_MS = 10_000;
-const STEP_MS = 250;
+const RETRY_MS = 250;
 
 /**
- * Takes the name for a device, until disposed; waits for a while for another daemon to end. Throws
- * `BackendError` if it does not, or the reason of `stop`. Where the name cannot be had for a reason
- * that says nothing about another daemon, that is logged, and nothing is held.
+ * Holds the name of a device until disposed; waits for another daemon to end. Throws
+ * `BackendError` if it does not, or the reason of `stop`. If the name cannot be had for a reason
+ * that does not indicate another daemon, that is logged, and nothing is held.
  */
 export async function claimDevice(
   device: string,
@@ -38,21 +38,21 @@ export async function claimDevice(
     const held = hold(name);
     if (!(held instanceof Error)) return held;
     const holder = unixListener(`@${name}`);
-    const doubt = whyNoDaemon(held, holder);
+    const doubt = otherReason(held, holder);
     if (doubt !== undefined) {
-      log.warn(`cannot tell whether another flanneld has the device ${device}: ${doubt}`);
+      log.warn(`cannot determine whether another flanneld uses the device ${device}: ${doubt}`);
       return NOTHING;
     }
     const other = `another flanneld on this host${holder?.pid ? ` (process ${holder.pid})` : ""}`;
     if (clock.nowMs() >= deadlineMs) {
       throw new BackendError(
-        `${other} has the device ${device}, and there is one in each network namespace: end that ` +
-          "one, or give one of the two another backend",
+        `${other} uses the device ${device}, of which a network namespace has one: stop that ` +
+          "flanneld, or give one of the two another backend",
       );
     }
-    if (!isWaiting) log.info(`${other} has the device ${device}; waiting for it to end`);
+    if (!isWaiting) log.info(`${other} uses the device ${device}; waiting for it to end`);
     isWaiting = true;
-    await sleep(clock, STEP_MS, stop);
+    await sleep(clock, RETRY_MS, stop);
     stop.throwIfAborted();
   }
 }
@@ -72,12 +72,12 @@ function hold(name: string): Disposable | Failure {
   }
 }
 
-/** Why the name is not there to be had although no daemon has it, for all that is known. */
-function whyNoDaemon(failure: Failure, holder: UnixPeer | undefined): string | undefined {
+/** Why the name cannot be had although, as far as is known, no daemon holds it. */
+function otherReason(failure: Failure, holder: UnixPeer | undefined): string | undefined {
   if (failure.code !== "EADDRINUSE") return failure.message.replaceAll("\0", "@");
-  // Whoever may open a socket can take a name; none but the administrator keeps the daemon out.
+  // Any user who can open a socket can take a name; only the administrator's keeps the daemon out.
   const self = process.geteuid?.() ?? 0;
   return holder !== undefined && holder.uid !== self
-    ? `process ${holder.pid} of user ${holder.uid}, not ${self}, has taken the name for it`
+    ? `process ${holder.pid} of user ${holder.uid}, not ${self}, holds its name`
     : undefined;
 }

@@ -1,10 +1,11 @@
 /**
- * Watches which nodes are alive among those that claim the same MAC address or key, and whether another
- * node takes precedence over this one.
+ * Watches which nodes are alive among those that claim the same MAC address or key, and whether
+ * another node takes precedence over this one.
  *
- * The store is watched only while there are such nodes; their sessions appear and disappear, but do not
- * change in between. Nothing is reported before the first answer for each node, so that no node loses its
- * entries for a moment only because the answer about another one came first.
+ * The store is watched only while there are such nodes; their sessions appear and disappear, but
+ * do not change in between. Nothing is reported before the state of every such node is known:
+ * otherwise a node would lose its entries for a moment because the store responded about another
+ * one first.
  */
 
 import type { IpAddress } from "../addr/ip.ts";
@@ -18,14 +19,14 @@ export interface IdentityWatchOptions {
   readonly store: Pick<LeaseStore, "watchAlive">;
   readonly own: Pick<OwnLease, "lease">;
   readonly identity: DeviceIdentity | undefined;
-  /** Addresses of peers that claim the same identity. */
-  readonly contested: () => ReadonlySet<string>;
-  /** Called with the addresses of all watched nodes that are alive. */
-  readonly onAlive: (addresses: ReadonlySet<string>) => void;
+  /** Public addresses of peers that claim the same identity. */
+  readonly conflictingAddresses: () => ReadonlySet<string>;
+  /** Called with the public addresses of all watched nodes that are alive. */
+  readonly onLiveNodes: (addresses: ReadonlySet<string>) => void;
   readonly log: Log;
 }
 
-/** Two watches are usual; the limit is for a datastore full of leases with one MAC address. */
+/** Usually two nodes conflict. The limit is for a store full of leases with one MAC address. */
 const MAX_WATCHES = 32;
 
 export class IdentityWatch implements AsyncDisposable {
@@ -43,7 +44,7 @@ export class IdentityWatch implements AsyncDisposable {
     this.#options = options;
   }
 
-  /** Why other nodes send packets for this node to another one. */
+  /** Why the other nodes send this node's packets to another one. */
   get problem(): string | undefined {
     return this.#problem;
   }
@@ -56,13 +57,13 @@ export class IdentityWatch implements AsyncDisposable {
       if (!isRival && !this.#rivals.has(lease.key)) continue;
       if (isRival) this.#rivals.set(lease.key, lease);
       else this.#rivals.delete(lease.key);
-      this.contestedChanged();
+      this.conflictsChanged();
     }
-    this.#look(); // Our own lease may have changed.
+    this.#updateProblem(); // This node's own lease may have changed.
   }
 
-  /** The result of `contested` may have changed; may be called often. */
-  contestedChanged(): void {
+  /** The result of `conflictingAddresses` may have changed; may be called often. */
+  conflictsChanged(): void {
     if (this.#isDue) return;
     this.#isDue = true;
     queueMicrotask(() => {
@@ -78,10 +79,10 @@ export class IdentityWatch implements AsyncDisposable {
   }
 
   #update(): void {
-    const { own, contested } = this.#options;
-    const concerned = this.#rivals.size > 0 ? [own.lease, ...this.#rivals.values()] : [];
-    const addresses = concerned.map(nodeAddressOf).filter((address) => address !== undefined);
-    const wanted = new Set([...addresses, ...contested()].slice(0, MAX_WATCHES));
+    const { own, conflictingAddresses } = this.#options;
+    const rivals = this.#rivals.size > 0 ? [own.lease, ...this.#rivals.values()] : [];
+    const addresses = rivals.map(nodeAddressOf).filter((address) => address !== undefined);
+    const wanted = new Set([...addresses, ...conflictingAddresses()].slice(0, MAX_WATCHES));
     for (const [address, { stop }] of this.#watches) {
       if (wanted.has(address)) continue;
       stop.abort();
@@ -103,8 +104,8 @@ export class IdentityWatch implements AsyncDisposable {
   async #follow(address: string, watch: Watch): Promise<void> {
     const { signal } = watch.stop;
     try {
-      const answers = this.#options.store.watchAlive(address as IpAddress, signal);
-      for await (const isAlive of answers) {
+      const states = this.#options.store.watchAlive(address as IpAddress, signal);
+      for await (const isAlive of states) {
         if (signal.aborted) return;
         watch.isAlive = isAlive;
         this.#report();
@@ -115,7 +116,7 @@ export class IdentityWatch implements AsyncDisposable {
       this.#options.log.warn({ err: error }, text);
     }
     if (signal.aborted) return;
-    watch.isAlive ??= false; // There is no answer to wait for.
+    watch.isAlive ??= false; // The store does not say.
     this.#report();
   }
 
@@ -125,9 +126,9 @@ export class IdentityWatch implements AsyncDisposable {
     const alive = new Set(watches.map(([address]) => address));
     if (this.#reported.symmetricDifference(alive).size > 0) {
       this.#reported = alive;
-      this.#options.onAlive(alive);
+      this.#options.onLiveNodes(alive);
     }
-    this.#look();
+    this.#updateProblem();
   }
 
   #isKnown(): boolean {
@@ -135,14 +136,14 @@ export class IdentityWatch implements AsyncDisposable {
       [...this.#watches.values()].every(({ isAlive }) => isAlive !== undefined);
   }
 
-  /** Logs once that this node has lost its identity, and once that it has it again. */
-  #look(): void {
+  /** Logs when this node loses its identity to another, and when it has it again. */
+  #updateProblem(): void {
     if (!this.#isKnown()) return;
     const { log } = this.#options;
     const problem = this.#findProblem();
     if (problem === this.#problem) return;
     if (problem !== undefined) log.error(problem);
-    else log.info("the other nodes send this node's packets to it again");
+    else log.info("the other nodes send packets for this node to it again");
     this.#problem = problem;
   }
 
@@ -151,13 +152,15 @@ export class IdentityWatch implements AsyncDisposable {
     const rival = [...this.#rivals.values()].find((lease) => this.#wins(lease, own.lease));
     if (rival === undefined || identity === undefined) return undefined;
     const match = identity.matchIn(rival.attributes);
-    const why = this.#reported.has(nodeAddressOf(rival) ?? "") ? "is alive" : "had it first";
-    return `lease ${rival.key} of ${nodeAddressOf(rival)} carries this node's ${match}, and its ` +
-      `node ${why}: the other nodes send only to that one. If one of the two hosts is a copy of the ` +
-      `other, ${identity.remedy} there and restart flanneld; if that node is gone, delete its lease`;
+    const address = nodeAddressOf(rival);
+    const why = this.#reported.has(address ?? "") ? "is alive" : "had it first";
+    return `lease ${rival.key} of ${address} contains this node's ${match}, and its node ` +
+      `${why}: the other nodes send to that node only. If one of the two hosts is a copy of the ` +
+      `other, ${identity.remedy} there and restart flanneld; if that node is gone, delete its ` +
+      "lease";
   }
 
-  /** As the other nodes decide it; see `PeerIdentities`. */
+  /** As the other nodes decide; see `PeerIdentities`. */
   #wins(rival: Lease, own: Lease): boolean {
     const [theirs, ours] = [nodeAddressOf(rival), nodeAddressOf(own)];
     if (theirs === ours) return rival.createRevision > own.createRevision;

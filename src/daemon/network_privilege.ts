@@ -1,16 +1,15 @@
-/** Whether this process may change the network at all: known before anything is begun. */
+/** Whether this process may change the network; checked before anything else is started. */
 
 import { readFileSync } from "node:fs";
-import { NetworkError } from "./network.ts";
+import { NetworkError } from "./network_error.ts";
 
-/** Throws `NetworkError` where it may not; where that cannot be found out, it shows later. */
+/** Throws `NetworkError` without CAP_NET_ADMIN. If that cannot be determined, later steps fail. */
 export function requireNetworkPrivilege(read: () => string = readStatus): void {
   const capabilities = /^CapEff:\s*([0-9a-f]+)$/m.exec(read())?.[1];
   if (capabilities === undefined || (BigInt(`0x${capabilities}`) & CAP_NET_ADMIN) !== 0n) return;
   throw new NetworkError(
-    "this process may not change the network, for it lacks CAP_NET_ADMIN: run it as root, or give it " +
-      "the capabilities NET_ADMIN and NET_RAW (AmbientCapabilities= in a systemd unit, " +
-      "securityContext.capabilities of a container)",
+    "missing CAP_NET_ADMIN: run flanneld as root, or grant it NET_ADMIN and NET_RAW " +
+      "(AmbientCapabilities= in a systemd unit, securityContext.capabilities of a container)",
   );
 }
 

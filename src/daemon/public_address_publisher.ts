@@ -1,7 +1,8 @@
-/** Tells the other nodes where this one is, when its public address changes. */
+/** Publishes this node's public addresses in its lease when they change. */
 
-import type { PerFamily } from "../addr/family.ts";
+import { type PerFamily, valuesOf } from "../addr/family.ts";
 import type { IpAddress } from "../addr/ip.ts";
+import { errorMessage } from "../base/operator_error.ts";
 import type { Log } from "../log/log.ts";
 import type { LeaseAttributes } from "../subnet/lease.ts";
 import type { OwnLease } from "../subnet/lease_store.ts";
@@ -9,44 +10,44 @@ import { backoffMs, type Clock, sleep } from "../base/clock.ts";
 
 export interface PublicAddressPublisherOptions {
   readonly own: Pick<OwnLease, "update">;
-  /** What the lease says beside the addresses. */
+  /** The lease's attributes; their public addresses are replaced. */
   readonly attributes: LeaseAttributes;
-  /** What it says of them now. */
-  readonly told: PerFamily<IpAddress>;
+  /** The addresses that the lease has now. */
+  readonly published: PerFamily<IpAddress>;
   readonly clock: Clock;
   readonly log: Log;
 }
 
 /**
- * Goes on until the store has taken the addresses: with the old one, this node has most likely lost
- * its connection to the store, too.
+ * Retries until the store has accepted the addresses: with the old one, this node has probably
+ * lost its connection to the store, too.
  */
 export class PublicAddressPublisher implements Disposable {
   readonly #options: PublicAddressPublisherOptions;
   readonly #stop = new AbortController();
   #wanted: PerFamily<IpAddress>;
-  /** `undefined` after an attempt that failed: it may have come through. */
-  #told: PerFamily<IpAddress> | undefined;
+  /** `undefined` after a failed attempt: the store may have executed it. */
+  #published: PerFamily<IpAddress> | undefined;
   #isRunning = false;
   #problem: string | undefined;
 
   constructor(options: PublicAddressPublisherOptions) {
     this.#options = options;
-    this.#wanted = this.#told = options.told;
+    this.#wanted = this.#published = options.published;
   }
 
-  /** Why the others do not know these addresses yet. */
+  /** Why the other nodes do not have the newest addresses. */
   get problem(): string | undefined {
     return this.#problem;
   }
 
   /** Returns at once. */
-  advertise(addresses: PerFamily<IpAddress>): void {
+  publish(addresses: PerFamily<IpAddress>): void {
     this.#wanted = addresses;
     if (!this.#isRunning) void this.#run();
   }
 
-  /** What is under way ends with the lease at the latest. */
+  /** Cancels an attempt that is running. */
   [Symbol.dispose](): void {
     this.#stop.abort();
   }
@@ -57,7 +58,7 @@ export class PublicAddressPublisher implements Disposable {
     const { clock } = this.#options;
     const { signal } = this.#stop;
     let failures = 0;
-    while (!signal.aborted && !sameAddresses(this.#told, this.#wanted)) {
+    while (!signal.aborted && !sameAddresses(this.#published, this.#wanted)) {
       if (await this.#tryOnce(this.#wanted)) failures = 0;
       else await sleep(clock, backoffMs(++failures, RETRY, clock), signal);
     }
@@ -65,21 +66,24 @@ export class PublicAddressPublisher implements Disposable {
   }
 
   async #tryOnce(publicAddresses: PerFamily<IpAddress>): Promise<boolean> {
-    const { own, attributes, log } = this.#options;
+    const { own, attributes, clock, log } = this.#options;
     const { signal } = this.#stop;
+    const limit = new AbortController();
+    using _timer = clock.setTimer(ATTEMPT_MS, () => limit.abort(TIMEOUT));
     try {
-      const limit = AbortSignal.any([signal, AbortSignal.timeout(ATTEMPT_MS)]);
-      await own.update({ ...attributes, publicAddresses }, limit);
-      log.info(`the other nodes are told the public address ${textOf(publicAddresses)}`);
-      this.#told = publicAddresses;
+      const attempt = AbortSignal.any([signal, limit.signal]);
+      await own.update({ ...attributes, publicAddresses }, attempt);
+      log.info(`published the public address ${textOf(publicAddresses)}`);
+      this.#published = publicAddresses;
       this.#problem = undefined;
       return true;
     } catch (error) {
       if (signal.aborted) return false;
-      this.#told = undefined;
-      const problem = "the other nodes do not know the new public address " +
-        `${textOf(publicAddresses)} yet: ${(error as Error).message}`;
-      if (problem !== this.#problem) log.warn(`${problem}; it is tried again`);
+      this.#published = undefined;
+      const problem = `cannot publish the public address ${textOf(publicAddresses)}: ${
+        errorMessage(error)
+      }`;
+      if (problem !== this.#problem) log.warn(`${problem}; retrying`);
       this.#problem = problem;
       return false;
     }
@@ -87,6 +91,7 @@ export class PublicAddressPublisher implements Disposable {
 }
 
 const ATTEMPT_MS = 30_000;
+const TIMEOUT = new Error("no response within 30 s");
 const RETRY = { firstMs: 500, maxMs: 10_000 };
 
 function sameAddresses(a: PerFamily<IpAddress> | undefined, b: PerFamily<IpAddress>): boolean {
@@ -94,5 +99,5 @@ function sameAddresses(a: PerFamily<IpAddress> | undefined, b: PerFamily<IpAddre
 }
 
 function textOf(addresses: PerFamily<IpAddress>): string {
-  return Object.values(addresses).join(" and ");
+  return valuesOf(addresses).join(" and ");
 }

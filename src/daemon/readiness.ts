@@ -1,18 +1,19 @@
 /**
- * How far the daemon has come, for those who ask: systemd's status line and `/readyz`.
+ * Whether the node is ready, and what it waits for: systemd's status line, and `/readyz`.
  *
- * Parts report what keeps the node from being ready; a node without reports is ready. During the start
- * the current step is reported too, with its last log line, because parts log what they wait for.
+ * The parts report their problems; without one, the node is ready. During the start, the current
+ * step is reported with the last log line, since parts log what they wait for.
  */
 
+import type { Clock } from "../base/clock.ts";
+import type { Notifier } from "../health/sd_notify.ts";
 import type { Log } from "../log/log.ts";
 import { observedLog } from "../log/observed_log.ts";
-import type { Notifier } from "../health/sd_notify.ts";
 
 export class Readiness {
   readonly #notifier: Notifier;
   readonly #checks: (() => readonly string[])[] = [];
-  /** What start-up waits for; `undefined` once it is through. */
+  /** The current step of the start; `undefined` once the node is ready. */
   #step: string | undefined = "starting";
   /** The last log line since that step began. */
   #lastLine: string | undefined;
@@ -23,7 +24,7 @@ export class Readiness {
     this.#notifier = notifier;
   }
 
-  /** Start-up has reached this step, as in "waiting for etcd". Details are taken from the log. */
+  /** The start has reached this step, as in "waiting for etcd". */
   step(text: string): void {
     this.#step = text;
     this.#lastLine = undefined;
@@ -37,12 +38,12 @@ export class Readiness {
     });
   }
 
-  /** Adds a part whose problems count from now on; returns at each call what is wrong now. */
+  /** Adds a check, which returns the current problems of a part, one line each. */
   addCheck(check: () => readonly string[]): void {
     this.#checks.push(check);
   }
 
-  /** Start-up is through; `summary` says what this node holds, at any time. */
+  /** The start is complete. `summary` describes the node's current state. */
   ready(summary: () => string): void {
     this.#step = this.#lastLine = undefined;
     this.#summary = summary;
@@ -50,23 +51,30 @@ export class Readiness {
     this.#notifier.ready(this.#lastStatus);
   }
 
-  /** Why the node is not ready, one line each; empty when it is. */
+  /** Why the node is not ready, one line each; empty if it is. */
   problems(): readonly string[] {
     const problems = this.#checks.flatMap((check) => check());
     if (this.#step === undefined) return problems;
     const line = this.#lastLine;
-    const said = line === undefined ? [] : [`last in the log: ${line.slice(0, MAX_LINE_LENGTH)}`];
-    return [this.#step, ...problems, ...said];
+    const details = line === undefined ? [] : [`last log line: ${line.slice(0, MAX_LINE_LENGTH)}`];
+    return [this.#step, ...problems, ...details];
   }
 
-  /** Looks now and then whether there is something new to tell systemd; never without systemd. */
-  keepRefreshed(periodMs: number): Disposable {
+  /** Refreshes systemd's status line periodically until disposed; does nothing without systemd. */
+  keepRefreshed(periodMs: number, clock: Clock): Disposable {
     if (!this.#notifier.isActive) return { [Symbol.dispose]: () => undefined };
-    const timer = setInterval(() => this.refresh(), periodMs);
-    return { [Symbol.dispose]: () => clearInterval(timer) };
+    let timer: Disposable;
+    const wait = (): void => {
+      timer = clock.setTimer(periodMs, () => {
+        this.refresh();
+        wait();
+      });
+    };
+    wait();
+    return { [Symbol.dispose]: () => timer[Symbol.dispose]() };
   }
 
-  /** Tells systemd again if what there is to tell has changed. */
+  /** Sends systemd the status line if it has changed. */
   refresh(): void {
     const problems = this.problems();
     const [state = "", ...reasons] = this.#step === undefined

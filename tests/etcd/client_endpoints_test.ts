@@ -180,6 +180,6 @@ test("a server that opens a stream and then violates the protocol does not end t
   expect(daemon.exitCode).toBe(null);
   daemon.kill("SIGKILL");
   const text = await new Response(daemon.stderr).text();
-  expect(text).toContain("reading what an HTTP/2 server sent unasked failed: Protocol error");
+  expect(text).toContain("handling what an HTTP/2 server sent unrequested failed: Protocol error");
   expect(text).not.toContain("fault of the program");
 });

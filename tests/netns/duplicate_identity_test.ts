@@ -67,7 +67,7 @@ test.each(["vxlan", "wireguard"] as const)(
       return answer.status === 503 && answer;
     });
     expect(lost.body).toMatch(
-      /lease 10.5.99.0-24 of 192.0.2.66 carries this node's (VtepMAC|PublicKey) \S+, and its node is alive/,
+      /lease 10.5.99.0-24 of 192.0.2.66 contains this node's (VtepMAC|PublicKey) \S+, and its node is alive/,
     );
     await cluster.etcd.call("lease/revoke", { ID });
     await eventually(

@@ -88,7 +88,7 @@ test.each(["SIGTERM", "SIGINT"] as const)(
     const [kernel, rules] = [await host.kernel(), await host.sh("iptables-save | grep FLANNEL")];
     const { code, milliseconds } = await host.daemon.stop(signal);
     expect(code).toBe(0);
-    expect(host.daemon.log()).not.toContain("not everything has ended");
+    expect(host.daemon.log()).not.toContain("not all parts ended");
     expect(milliseconds).toBeLessThan(20_000);
     expect(await host.kernel()).toBe(kernel);
     expect(await host.sh("iptables-save | grep FLANNEL")).toBe(rules);
@@ -109,7 +109,7 @@ test(
       await Bun.sleep(delayMs);
       const { code } = await daemon.stop();
       expect({ delayMs, code, log: daemon.logEnd() }).toMatchObject({ code: 0 });
-      expect(daemon.log()).not.toContain("not everything has ended");
+      expect(daemon.log()).not.toContain("not all parts ended");
     }
     await cluster.etcd.kill();
     const daemon = host.start();
@@ -136,7 +136,7 @@ describe("trap 15: /readyz", () => {
       "it says what it waits for",
       30_000,
       async () =>
-        /waiting for a usable network configuration: .*Network/.test(
+        /waiting for a valid network configuration: .*Network/.test(
           (await host.http("/readyz")).body,
         ),
     );

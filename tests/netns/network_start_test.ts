@@ -1,4 +1,4 @@
-/** The interface changes between the choice of it and the node's first entries: a lease may take long. */
+/** The interface changes after it was chosen and before the node's first entries: a lease may take long. */
 
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -12,7 +12,9 @@ import { ExcludedAddresses } from "../../src/host/excluded_addresses.ts";
 import { Readiness } from "../../src/daemon/readiness.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { createNotifier } from "../../src/health/sd_notify.ts";
-import { Network, NetworkError } from "../../src/daemon/network.ts";
+import { Network } from "../../src/daemon/network.ts";
+import { NetworkError } from "../../src/daemon/network_error.ts";
+import { systemPorts } from "../../src/daemon/system_ports.ts";
 import { NetlinkKernel } from "../../src/kernel/netlink_kernel.ts";
 import { runProgram } from "../../src/process/run_program.ts";
 import type { Lease } from "../../src/subnet/lease.ts";
@@ -70,8 +72,9 @@ async function startAfter(change: string): Promise<{ said: string[]; error?: unk
     own: ownLease({ ...lease(1, "vxlan", [4, 6]), attributes: backend.attributes }),
     kernel,
     store: {} as LeaseStore, // Nothing is asked of it before the node has started.
-    progress: new Readiness(createNotifier({ log, clock: systemClock, env: {} })),
-    formerNetworks: [],
+    ports: systemPorts,
+    readiness: new Readiness(createNotifier({ log, clock: systemClock, env: {} })),
+    previousNetworks: [],
     log,
   }, new AbortController().signal);
   const error = await starting.then((node) => node[Symbol.asyncDispose](), (reason) => reason);

@@ -18,7 +18,7 @@ test("a start without CAP_NET_ADMIN ends with one line, before a subnet is taken
   const daemon = one.start({ binary });
   expect(await daemon.exitCode(30_000)).toBe(1);
   const lines = daemon.logLines(/^[EFW]/);
-  expect(lines).toEqual([expect.stringContaining("it lacks CAP_NET_ADMIN: run it as root")]);
+  expect(lines).toEqual([expect.stringContaining("missing CAP_NET_ADMIN: run flanneld as root")]);
   expect(await cluster.leases()).toEqual([]);
 }, 60_000);
 

@@ -210,7 +210,7 @@ test("a daemon that stops ends within its time, and its thread does not spin", a
   expect(await ticks() - begun).toBeLessThan(50); // of 200
   const { code, milliseconds } = await one.daemon.stop();
   expect(code).toBe(0);
-  expect(one.daemon.log()).not.toContain("not everything has ended");
+  expect(one.daemon.log()).not.toContain("not all parts ended");
   expect(milliseconds).toBeLessThan(20_000);
 }, 120_000);
 

@@ -32,8 +32,8 @@ test.each([
   const second = one.start(beside(one, ...flags));
   expect(await second.exitCode(60_000)).toBe(1);
   expect(second.logLines(/^E/).map((line) => line.slice(line.indexOf("]") + 2))).toEqual([
-    `another flanneld on this host (process ${first.pid}) has the device flannel-wg, and there is ` +
-    "one in each network namespace: end that one, or give one of the two another backend",
+    `another flanneld on this host (process ${first.pid}) uses the device flannel-wg, of which a ` +
+    "network namespace has one: stop that flanneld, or give one of the two another backend",
   ]);
   expect([await read(one), await cluster.etcd.list(PREFIX)]).toEqual(before);
   expect((await one.http("/readyz")).status).toBe(200);
@@ -41,7 +41,7 @@ test.each([
   await first.stop();
 }, 120_000);
 
-test("a daemon that is started while the former one ends waits for it", async () => {
+test("a daemon that is started while the previous one ends waits for it", async () => {
   await using cluster = await Cluster.create({ hosts: 1 });
   await cluster.configure(WIREGUARD);
   const one = cluster.host(1);
@@ -49,11 +49,11 @@ test("a daemon that is started while the former one ends waits for it", async ()
   await eventually("it is ready", 30_000, () => first.log().includes("] ready; "));
   const before = await read(one);
   const second = one.start();
-  const waits = () => second.logLines(/has the device flannel-wg; waiting for it/).length === 1;
+  const waits = () => second.logLines(/uses the device flannel-wg; waiting for it/).length === 1;
   await eventually("it waits", 30_000, waits);
   expect((await one.http("/readyz")).body).toBe(
-    "flanneld is not ready:\n- making sure that no other flanneld has the device flannel-wg\n" +
-      `- last in the log: another flanneld on this host (process ${first.pid}) has the device ` +
+    "flanneld is not ready:\n- claiming the device flannel-wg\n" +
+      `- last log line: another flanneld on this host (process ${first.pid}) uses the device ` +
       "flannel-wg; waiting for it to end\n",
   );
   expect((await first.stop()).code).toBe(0);

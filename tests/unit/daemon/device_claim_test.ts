@@ -4,7 +4,7 @@ import { claimDevice } from "../../../src/daemon/device_claim.ts";
 import { collectingLog } from "../../support/collecting_log.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 
-/** A device of nobody else, and what it takes to claim it. */
+/** A device that no other process uses, and a function that claims it. */
 function setUp() {
   const clock = new FakeClock();
   const { log, records } = collectingLog();
@@ -14,15 +14,18 @@ function setUp() {
   return { clock, records, stop, device, claim };
 }
 
-test("a device can be claimed again after its claim, not before, and the holder is named", async () => {
+test("a device is free after its release; until then, its holder is named", async () => {
   const { clock, records, device, claim } = setUp();
   const first = await claim();
   const second = claim().catch((error: unknown) => error);
   await clock.advance(10_000);
   const error = await second as BackendError;
   expect(error).toBeInstanceOf(BackendError);
-  const other = `another flanneld on this host (process ${process.pid}) has the device ${device}`;
-  expect(error.message).toStartWith(`${other}, and there is one in each network namespace: end`);
+  const other = `another flanneld on this host (process ${process.pid}) uses the device ${device}`;
+  expect(error.message).toBe(
+    `${other}, of which a network namespace has one: stop that flanneld, or give one of the two ` +
+      "another backend",
+  );
   expect(records.map(({ msg }) => msg)).toEqual([`${other}; waiting for it to end`]);
   first[Symbol.dispose]();
   (await claim())[Symbol.dispose]();
@@ -38,7 +41,7 @@ test("a device whose daemon is about to end is waited for", async () => {
   (await second)[Symbol.dispose]();
 });
 
-test("whoever waits ends when it is told to", async () => {
+test("the wait ends with the reason of its signal", async () => {
   const { clock, stop, claim } = setUp();
   using _first = await claim();
   const second = claim().catch((error: unknown) => error);
@@ -47,7 +50,7 @@ test("whoever waits ends when it is told to", async () => {
   expect((await second as Error).message).toBe("the daemon ends");
 });
 
-test("a user of this machine who takes the name keeps no daemon out", async () => {
+test("a name that another user holds keeps no daemon out", async () => {
   const { records, device, claim } = setUp();
   const script = `import os, socket, sys
 os.setuid(65534)
@@ -62,7 +65,7 @@ sys.stdin.read()`;
   user.kill();
   await user.exited;
   expect(records.map(({ msg }) => msg)).toEqual([
-    `cannot tell whether another flanneld has the device ${device}: process ${user.pid} of user ` +
-    "65534, not 0, has taken the name for it",
+    `cannot determine whether another flanneld uses the device ${device}: process ${user.pid} ` +
+    "of user 65534, not 0, holds its name",
   ]);
 });

@@ -14,7 +14,7 @@ const identity: DeviceIdentity = {
   remedy: "delete the device",
 };
 
-/** A lease of the node n that carries our identity, or none. */
+/** A lease of node n with this node's identity, or with another one. */
 function lease(n: number, createRevision: number, data = "02:01"): Lease {
   const plain = sampleLease(n, "vxlan", [4]);
   return {
@@ -28,7 +28,7 @@ function lease(n: number, createRevision: number, data = "02:01"): Lease {
 
 const put = (one: Lease) => ({ kind: "put" as const, lease: one });
 
-/** The sessions that a test says there are; `null`: that cannot be seen. */
+/** Sessions as a test sets them; `null`: they cannot be read. */
 class Sessions {
   readonly watched = new Map<string, (isAlive: boolean | null) => void>();
   opened = 0;
@@ -55,7 +55,7 @@ class Sessions {
   }
 }
 
-function watch(contested: Set<string> = new Set()) {
+function watch(conflicts: Set<string> = new Set()) {
   const sessions = new Sessions();
   const { log, records } = collectingLog();
   const alive: string[][] = [];
@@ -64,8 +64,8 @@ function watch(contested: Set<string> = new Set()) {
     store: sessions,
     own,
     identity,
-    contested: () => contested,
-    onAlive: (addresses) => alive.push([...addresses]),
+    conflictingAddresses: () => conflicts,
+    onLiveNodes: (addresses) => alive.push([...addresses]),
     log,
   });
   return { identities, sessions, records, alive, own };
@@ -73,19 +73,19 @@ function watch(contested: Set<string> = new Set()) {
 
 describe("peers that claim one identity", () => {
   test("are watched while they do, and nothing is reported before all is known", async () => {
-    const contested = new Set(["192.0.2.1", "192.0.2.2"]);
-    const { identities, sessions, alive } = watch(contested);
-    identities.contestedChanged();
+    const conflicts = new Set(["192.0.2.1", "192.0.2.2"]);
+    const { identities, sessions, alive } = watch(conflicts);
+    identities.conflictsChanged();
     await settle();
-    expect([...sessions.watched.keys()]).toEqual([...contested]);
+    expect([...sessions.watched.keys()]).toEqual([...conflicts]);
     await sessions.say("192.0.2.2", true);
     expect(alive).toEqual([]);
     await sessions.say("192.0.2.1", true);
     expect(alive).toEqual([["192.0.2.1", "192.0.2.2"]]);
     await sessions.say("192.0.2.1", false);
     expect(alive.at(-1)).toEqual(["192.0.2.2"]);
-    contested.clear();
-    identities.contestedChanged();
+    conflicts.clear();
+    identities.conflictsChanged();
     await settle();
     expect(sessions.watched.size).toBe(0);
     expect(alive.at(-1)).toEqual([]);
@@ -93,13 +93,13 @@ describe("peers that claim one identity", () => {
   });
 
   test("cost no call while there are none, and a limited number of watches otherwise", async () => {
-    const contested = new Set<string>();
-    const { identities, sessions } = watch(contested);
+    const conflicts = new Set<string>();
+    const { identities, sessions } = watch(conflicts);
     identities.leasesChanged([put(lease(2, 50, "02:02"))]);
     await settle();
     expect(sessions.opened).toBe(0);
-    for (let i = 0; i < 1000; i++) contested.add(`172.16.${i >> 8}.${i & 255}`);
-    identities.contestedChanged();
+    for (let i = 0; i < 1000; i++) conflicts.add(`172.16.${i >> 8}.${i & 255}`);
+    identities.conflictsChanged();
     await settle();
     expect(sessions.opened).toBe(32);
     await identities[Symbol.asyncDispose]();
@@ -108,12 +108,12 @@ describe("peers that claim one identity", () => {
 
   test("count as not alive where the store does not say", async () => {
     const { identities, sessions, alive } = watch(new Set(["192.0.2.1", "192.0.2.2"]));
-    identities.contestedChanged();
+    identities.conflictsChanged();
     await settle();
     await sessions.say("192.0.2.1", true);
     await sessions.say("192.0.2.2", null);
     expect(alive).toEqual([["192.0.2.1"]]);
-    identities.contestedChanged();
+    identities.conflictsChanged();
     await settle();
     expect(sessions.opened).toBe(2);
     await identities[Symbol.asyncDispose]();
@@ -134,9 +134,9 @@ describe("another lease with this node's identity", () => {
   test("is a problem while its node wins", async () => {
     const { identities, sessions, records } = await rivalOf(50, { own: true, rival: true });
     expect(identities.problem).toBe(
-      "lease k2 of 192.168.0.2 carries this node's VtepMAC 02:01, and its node is alive: the other " +
-        "nodes send only to that one. If one of the two hosts is a copy of the other, delete the device " +
-        "there and restart flanneld; if that node is gone, delete its lease",
+      "lease k2 of 192.168.0.2 contains this node's VtepMAC 02:01, and its node is alive: the " +
+        "other nodes send to that node only. If one of the two hosts is a copy of the other, " +
+        "delete the device there and restart flanneld; if that node is gone, delete its lease",
     );
     await sessions.say("192.168.0.2", false);
     expect(identities.problem).toBe(undefined);

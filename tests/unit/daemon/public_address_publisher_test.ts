@@ -8,20 +8,21 @@ import { collectingLog } from "../../support/collecting_log.ts";
 import { FakeClock, settle } from "../../support/fake_clock.ts";
 import { ip } from "../../support/sample_network.ts";
 
-/** A store that refuses as often as a test says, and the advertiser that speaks to it. */
+/** A store that refuses as often as a test says, and the publisher that writes to it. */
 function setUp() {
   const clock = new FakeClock(() => 0);
   const { log, records } = collectingLog();
-  const store = { refusals: 0, told: [] as string[] };
+  const store = { refusals: 0, updates: [] as string[] };
   const update = ({ backendType, publicAddresses }: LeaseAttributes): Promise<void> => {
-    store.told.push(`${backendType} ${publicAddresses[4]}`);
+    store.updates.push(`${backendType} ${publicAddresses[4]}`);
     if (store.refusals-- <= 0) return Promise.resolve();
     return Promise.reject(new StoreError("no connection"));
   };
-  const told = at("192.0.2.1");
-  const attributes = { publicAddresses: told, backendType: "vxlan", backendData: {} };
-  const advertiser = new PublicAddressPublisher({ own: { update }, attributes, told, clock, log });
-  return { clock, store, advertiser, messages: () => records.map(({ msg }) => msg) };
+  const published = at("192.0.2.1");
+  const attributes = { publicAddresses: published, backendType: "vxlan", backendData: {} };
+  const own = { update };
+  const publisher = new PublicAddressPublisher({ own, attributes, published, clock, log });
+  return { clock, store, publisher, messages: () => records.map(({ msg }) => msg) };
 }
 
 function at(address: string): PerFamily<IpAddress> {
@@ -29,61 +30,83 @@ function at(address: string): PerFamily<IpAddress> {
 }
 
 describe("a node with another public address", () => {
-  test("tells the others at once, and only once", async () => {
-    const { store, advertiser, messages } = setUp();
-    advertiser.advertise(at("192.0.2.1"));
-    advertiser.advertise(at("192.0.2.2"));
+  test("publishes it at once, and only once", async () => {
+    const { store, publisher, messages } = setUp();
+    publisher.publish(at("192.0.2.1"));
+    publisher.publish(at("192.0.2.2"));
     await settle();
-    advertiser.advertise(at("192.0.2.2"));
+    publisher.publish(at("192.0.2.2"));
     await settle();
-    expect(store.told).toEqual(["vxlan 192.0.2.2"]);
-    expect(messages()).toEqual(["the other nodes are told the public address 192.0.2.2"]);
+    expect(store.updates).toEqual(["vxlan 192.0.2.2"]);
+    expect(messages()).toEqual(["published the public address 192.0.2.2"]);
   });
 
-  test("goes on while the store does not answer, and says so once", async () => {
-    const { clock, store, advertiser, messages } = setUp();
+  test("retries while the store does not respond, and logs that once", async () => {
+    const { clock, store, publisher, messages } = setUp();
     store.refusals = 3;
-    advertiser.advertise(at("192.0.2.2"));
+    publisher.publish(at("192.0.2.2"));
     await clock.advance(1000);
-    expect(store.told).toHaveLength(2); // at 0 and 500 ms; the next at 1500
-    const problem =
-      "the other nodes do not know the new public address 192.0.2.2 yet: no connection";
-    expect(advertiser.problem).toBe(problem);
+    expect(store.updates).toHaveLength(2); // at 0 and 500 ms; the next at 1500
+    const problem = "cannot publish the public address 192.0.2.2: no connection";
+    expect(publisher.problem).toBe(problem);
     await clock.advance(10_000);
-    expect(store.told).toHaveLength(4);
-    expect(advertiser.problem).toBeUndefined();
+    expect(store.updates).toHaveLength(4);
+    expect(publisher.problem).toBeUndefined();
     expect(messages()).toEqual([
-      `${problem}; it is tried again`,
-      "the other nodes are told the public address 192.0.2.2",
+      `${problem}; retrying`,
+      "published the public address 192.0.2.2",
     ]);
   });
 
-  test("tells the newest address, also the first one when a failure may have come through", async () => {
-    const { clock, store, advertiser } = setUp();
+  test("publishes the newest address, even the first one after a failed attempt", async () => {
+    const { clock, store, publisher } = setUp();
     store.refusals = 1;
-    advertiser.advertise(at("192.0.2.2"));
+    publisher.publish(at("192.0.2.2"));
     await settle();
-    advertiser.advertise(at("192.0.2.1"));
+    publisher.publish(at("192.0.2.1"));
     await clock.advance(1000);
-    expect(store.told).toEqual(["vxlan 192.0.2.2", "vxlan 192.0.2.1"]);
-    expect(advertiser.problem).toBeUndefined();
+    expect(store.updates).toEqual(["vxlan 192.0.2.2", "vxlan 192.0.2.1"]);
+    expect(publisher.problem).toBeUndefined();
   });
 
-  test("tells of one change at a time", async () => {
-    const { clock, store, advertiser } = setUp();
+  test("publishes one change at a time", async () => {
+    const { clock, store, publisher } = setUp();
     store.refusals = 1;
-    for (const last of [2, 3, 4]) advertiser.advertise(at(`192.0.2.${last}`));
+    for (const last of [2, 3, 4]) publisher.publish(at(`192.0.2.${last}`));
     await clock.advance(1000);
-    expect(store.told).toEqual(["vxlan 192.0.2.2", "vxlan 192.0.2.4"]);
+    expect(store.updates).toEqual(["vxlan 192.0.2.2", "vxlan 192.0.2.4"]);
   });
 
-  test("does not try again after the end", async () => {
-    const { clock, store, advertiser } = setUp();
+  test("does not retry after its end", async () => {
+    const { clock, store, publisher } = setUp();
     store.refusals = Infinity;
-    advertiser.advertise(at("192.0.2.2"));
+    publisher.publish(at("192.0.2.2"));
     await settle();
-    advertiser[Symbol.dispose]();
+    publisher[Symbol.dispose]();
     await clock.advance(60_000);
-    expect(store.told).toHaveLength(1);
+    expect(store.updates).toHaveLength(1);
+  });
+
+  test("gives an attempt up after 30 s, and retries", async () => {
+    const clock = new FakeClock(() => 0);
+    const { log, records } = collectingLog();
+    let attempts = 0;
+    const update = (_attributes: LeaseAttributes, signal: AbortSignal): Promise<void> => {
+      attempts++;
+      return new Promise((_, reject) => {
+        signal.addEventListener("abort", () => reject(signal.reason as Error));
+      });
+    };
+    const published = at("192.0.2.1");
+    const attributes = { publicAddresses: published, backendType: "vxlan", backendData: {} };
+    using publisher = new PublicAddressPublisher(
+      { own: { update }, attributes, published, clock, log },
+    );
+    publisher.publish(at("192.0.2.2"));
+    await clock.advance(31_000);
+    expect(attempts).toBe(2);
+    expect(records.map(({ msg }) => msg)).toEqual([
+      "cannot publish the public address 192.0.2.2: no response within 30 s; retrying",
+    ]);
   });
 });

@@ -17,27 +17,27 @@ function record(): { notifier: Notifier; sent: string[] } {
 
 test("a step of start-up is a problem and a status", () => {
   const { notifier, sent } = record();
-  const progress = new Readiness(notifier);
-  expect(progress.problems()).toEqual(["starting"]);
-  progress.step("waiting for etcd");
-  progress.step("waiting for etcd");
-  expect(progress.problems()).toEqual(["waiting for etcd"]);
+  const readiness = new Readiness(notifier);
+  expect(readiness.problems()).toEqual(["starting"]);
+  readiness.step("waiting for etcd");
+  readiness.step("waiting for etcd");
+  expect(readiness.problems()).toEqual(["waiting for etcd"]);
   expect(sent).toEqual(["waiting for etcd"]);
 });
 
-test("a ready node reports a problem when it comes, and its summary again when it goes", () => {
+test("a ready node reports a problem while it lasts, and its summary otherwise", () => {
   const { notifier, sent } = record();
-  const progress = new Readiness(notifier);
+  const readiness = new Readiness(notifier);
   let problems: string[] = [];
-  progress.addCheck(() => problems);
-  progress.ready(() => "subnet 10.5.1.0/24");
-  expect(progress.problems()).toEqual([]);
+  readiness.addCheck(() => problems);
+  readiness.ready(() => "subnet 10.5.1.0/24");
+  expect(readiness.problems()).toEqual([]);
   problems = ["no route", "no rules"];
-  progress.refresh();
-  progress.refresh();
-  expect(progress.problems()).toEqual(["no route", "no rules"]);
+  readiness.refresh();
+  readiness.refresh();
+  expect(readiness.problems()).toEqual(["no route", "no rules"]);
   problems = [];
-  progress.refresh();
+  readiness.refresh();
   expect(sent).toEqual([
     "ready: subnet 10.5.1.0/24",
     "subnet 10.5.1.0/24; no route (and 1 more)",
@@ -45,38 +45,38 @@ test("a ready node reports a problem when it comes, and its summary again when i
   ]);
 });
 
-test("a step is explained by the last line of the log, of whatever part, until the next step", () => {
+test("a step is explained by the last log line of any part, until the next step", () => {
   const { notifier, sent } = record();
-  const progress = new Readiness(notifier);
+  const readiness = new Readiness(notifier);
   const lines: string[] = [];
   const write = (line: string) => void lines.push(line);
-  const log = progress.observe(createLogger({ format: "text", verbosity: 0, write }));
-  progress.step("taking a subnet");
+  const log = readiness.observe(createLogger({ format: "text", verbosity: 0, write }));
+  readiness.step("acquiring a subnet");
   const part = log.child({ component: "lease" });
   part.info("looking");
-  part.warn({ lease: "10.5.1.0-24" }, "taking a subnet fails: connection refused");
+  part.warn({ lease: "10.5.1.0-24" }, "acquiring a subnet failed: connection refused");
   part.debug("trying again");
   expect(lines.map((line) => line.replace(/.*\d /, ""))).toEqual([
     "lease] looking\n",
-    "lease] taking a subnet fails: connection refused lease=10.5.1.0-24\n",
+    "lease] acquiring a subnet failed: connection refused lease=10.5.1.0-24\n",
   ]);
-  progress.addCheck(() => ["no rules"]);
-  expect(progress.problems()).toEqual([
-    "taking a subnet",
+  readiness.addCheck(() => ["no rules"]);
+  expect(readiness.problems()).toEqual([
+    "acquiring a subnet",
     "no rules",
-    "last in the log: taking a subnet fails: connection refused",
+    "last log line: acquiring a subnet failed: connection refused",
   ]);
-  progress.refresh();
+  readiness.refresh();
   part.error("x".repeat(10_000));
-  expect(progress.problems().at(-1)).toBe(`last in the log: ${"x".repeat(500)}`);
-  progress.step("setting up");
-  expect(progress.problems()).toEqual(["setting up", "no rules"]);
-  progress.ready(() => "subnet 10.5.1.0/24");
+  expect(readiness.problems().at(-1)).toBe(`last log line: ${"x".repeat(500)}`);
+  readiness.step("setting up");
+  expect(readiness.problems()).toEqual(["setting up", "no rules"]);
+  readiness.ready(() => "subnet 10.5.1.0/24");
   log.info("ready");
-  expect(progress.problems()).toEqual(["no rules"]);
+  expect(readiness.problems()).toEqual(["no rules"]);
   expect(sent).toEqual([
-    "taking a subnet",
-    "taking a subnet; no rules (and 1 more)",
+    "acquiring a subnet",
+    "acquiring a subnet; no rules (and 1 more)",
     "setting up",
     "ready: subnet 10.5.1.0/24",
   ]);

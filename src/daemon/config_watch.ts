@@ -1,0 +1,40 @@
+/** Reports changes of the network configuration, which a running node does not apply. */
+
+import { errorMessage } from "../base/operator_error.ts";
+import { parseNetworkConfig } from "../config/network_config.ts";
+import type { Log } from "../log/log.ts";
+import type { LeaseStore } from "../subnet/lease_store.ts";
+
+export interface ConfigWatchOptions {
+  readonly store: Pick<LeaseStore, "watchNetworkConfig">;
+  /** Where the configuration is, for messages. */
+  readonly source: string;
+  readonly log: Log;
+}
+
+/**
+ * Until `stop` aborts. The node keeps its network: a new one would take the workloads' addresses.
+ */
+export async function watchConfig(
+  { store, source, log }: ConfigWatchOptions,
+  stop: AbortSignal,
+): Promise<void> {
+  for await (const text of store.watchNetworkConfig(stop)) {
+    log.warn(text === undefined ? deletedText(source) : changedText(text, source));
+  }
+}
+
+function deletedText(source: string): string {
+  return `the network configuration at ${source} was deleted; keeping the current configuration`;
+}
+
+function changedText(text: string, source: string): string {
+  try {
+    parseNetworkConfig(text, { source, warn: () => undefined });
+    return "the network configuration changed; restart flanneld to apply it";
+  } catch (error) {
+    // Of any kind: no text in the store may end a running node.
+    return "the network configuration changed and is invalid, keeping the current configuration: " +
+      errorMessage(error);
+  }
+}

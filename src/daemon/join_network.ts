@@ -1,0 +1,165 @@
+/** From the network configuration to a lease: interface, backend, subnet. */
+
+import { dirname, resolve } from "node:path";
+import { familiesOf, valuesOf } from "../addr/family.ts";
+import type { Family } from "../addr/ip.ts";
+import type { Prefix } from "../addr/prefix.ts";
+import { BACKENDS } from "../backend/backend_registry.ts";
+import { type DaemonOptions, givenAddresses } from "../cli/daemon_options.ts";
+import { ConfigError } from "../config/config_error.ts";
+import type { NetworkConfig } from "../config/network_config.ts";
+import { FirewallError } from "../firewall/firewall.ts";
+import { ExcludedAddresses } from "../host/excluded_addresses.ts";
+import type { ExternalInterface } from "../host/external_interface.ts";
+import type { HostInterface } from "../host/host_interface.ts";
+import { readSelectionInput } from "../host/interface_reader.ts";
+import { InterfaceSelectionError, selectInterface } from "../host/interface_selection.ts";
+import { networkProblem } from "../host/network_overlap.ts";
+import { publicAddressProblem, publicAddressWarnings } from "../host/public_address.ts";
+import type { Kernel } from "../kernel/kernel.ts";
+import type { Log } from "../log/log.ts";
+import type { Backend } from "../overlay/backend.ts";
+import type { BackendDescriptor } from "../overlay/backend_descriptor.ts";
+import type { Lease } from "../subnet/lease.ts";
+import type { LeaseStore, OwnLease } from "../subnet/lease_store.ts";
+import type { DaemonPorts } from "./daemon_ports.ts";
+import type { Readiness } from "./readiness.ts";
+
+export interface JoinContext {
+  readonly options: DaemonOptions;
+  readonly config: NetworkConfig;
+  readonly descriptor: BackendDescriptor;
+  readonly kernel: Kernel;
+  readonly store: LeaseStore;
+  readonly ports: DaemonPorts;
+  readonly readiness: Readiness;
+  readonly log: Log;
+}
+
+/** This node, with a lease. */
+export interface JoinedNode {
+  readonly external: ExternalInterface;
+  readonly backend: Backend;
+  readonly own: OwnLease;
+  readonly excluded: ExcludedAddresses;
+  /** Networks and subnets of an earlier run, by which its rules are recognized. */
+  readonly previousNetworks: readonly Prefix[];
+}
+
+/**
+ * Changes nothing on this host but what the backend must have for the lease, such as its device.
+ * Throws `OperatorError`, or the reason of `stop`.
+ */
+export async function joinNetwork(context: JoinContext, stop: AbortSignal): Promise<JoinedNode> {
+  const { options, config, kernel, store, ports, readiness, log } = context;
+  if (!config.enableNftables) {
+    const problem = ports.bridgeNetfilterProblem(config.families);
+    if (problem !== undefined) throw new FirewallError(problem);
+  }
+  readiness.step("choosing the external interface");
+  const { external, interfaces } = await chooseInterface(context);
+  await warnAboutForwarding(context);
+  const previous = ports.subnetFile.read(options.subnetFile, (message) => log.warn(message));
+  readiness.step(`looking for this node's lease in ${store.description}`);
+  const { publicAddresses } = external;
+  const previousLease = await store.previousLease({ config, publicAddresses }, stop);
+  const { clock } = ports;
+  const excluded = new ExcludedAddresses({
+    families: config.families,
+    read: () => ports.readHostDependencies({ kernel, endpoints: options.etcdEndpoints, clock }),
+    ownSubnets: [...valuesOf(previous.subnets), ...valuesOf(previousLease?.subnets ?? {})],
+  });
+  await excluded.read(external);
+  for (const warning of excluded.warnings(interfaces)) log.warn(warning);
+  const backend = await prepareBackend(context, { external, previousLease, stop });
+  if (backend.routesNetwork) {
+    const problem = excluded.routeProblem(interfaces, await kernel.dump(["route"]));
+    if (problem !== undefined) throw new ConfigError(problem);
+  }
+  const { attributes, identity } = backend;
+  const request = {
+    config,
+    attributes,
+    previousSubnets: previous.subnets,
+    excluded: excluded.addresses,
+    ...(identity && { identity }),
+  };
+  readiness.step(`acquiring a subnet in ${store.description}`);
+  const own = await store.acquire(request, stop);
+  excluded.addOwnSubnets(valuesOf(own.lease.subnets), external);
+  const previousNetworks = [...valuesOf(previous.networks), ...valuesOf(previous.subnets)];
+  return { external, backend, own, excluded, previousNetworks };
+}
+
+async function prepareBackend(
+  { options, config, descriptor, kernel, ports, readiness, log }: JoinContext,
+  { external, previousLease, stop }: {
+    readonly external: ExternalInterface;
+    readonly previousLease: Lease | undefined;
+    readonly stop: AbortSignal;
+  },
+): Promise<Backend> {
+  const { type } = descriptor;
+  readiness.step(`preparing the ${type} backend`);
+  const { wireguardSupport, openXfrmStates, random, env } = ports;
+  const module = await descriptor.load();
+  return await module.prepare({
+    config,
+    external,
+    kernel,
+    wireguardSupport,
+    openXfrmStates,
+    previousLease,
+    random,
+    env,
+    runDirectory: dirname(resolve(options.subnetFile)),
+    stop,
+    log: log.child({ component: type }),
+  });
+}
+
+async function chooseInterface(
+  { options, config, kernel, ports, log }: JoinContext,
+): Promise<{ external: ExternalInterface; interfaces: readonly HostInterface[] }> {
+  const { families } = config;
+  const given = givenAddresses(options);
+  const { readInterfaces } = ports;
+  const canReach = options.interfaceCanReach;
+  const input = await readSelectionInput({ kernel, readInterfaces, canReach });
+  const { external, reasons } = selectInterface(input, {
+    families: familiesOf(families),
+    interfaces: options.interfaces,
+    patterns: options.interfacePatterns,
+    canReach,
+    publicAddresses: given,
+    networks: valuesOf(families).map(({ network }) => network),
+  });
+  const { interfaces } = input;
+  const addressProblem = publicAddressProblem(external, { interfaces, given, families });
+  const overlap = networkProblem(families, external);
+  // The address of one of the overlay's own devices is always in the network: the device is the
+  // problem.
+  const isOwnDevice = addressProblem !== undefined && BACKENDS.isDeviceName(external.name);
+  if (overlap !== undefined && !isOwnDevice) throw new ConfigError(overlap);
+  if (addressProblem !== undefined) throw new InterfaceSelectionError(addressProblem);
+  for (const reason of reasons) log.info(reason);
+  for (const warning of publicAddressWarnings(external)) log.warn(warning);
+  return { external, interfaces };
+}
+
+const FORWARDING: Readonly<Record<Family, string>> = {
+  4: "net/ipv4/ip_forward",
+  6: "net/ipv6/conf/all/forwarding",
+};
+
+/** The setting belongs to the administrator, so it is not changed. */
+async function warnAboutForwarding({ config, ports, log }: JoinContext): Promise<void> {
+  for (const family of familiesOf(config.families)) {
+    const path = FORWARDING[family];
+    if (await ports.readSysctl(path).catch(() => undefined) !== "0") continue;
+    log.warn(
+      `this host does not forward IPv${family} packets, so none will reach a workload; ` +
+        `run "sysctl -w ${path.replaceAll("/", ".")}=1"`,
+    );
+  }
+}

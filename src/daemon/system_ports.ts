@@ -1,0 +1,37 @@
+/** The ports of a daemon on a real host. */
+
+import { systemClock } from "../base/clock.ts";
+import { bridgeNetfilterProblem, createFirewallManager } from "../firewall/firewall.ts";
+import { startHealthServer } from "../health/health_server.ts";
+import { createNotifier } from "../health/sd_notify.ts";
+import { readHostDependencies } from "../host/host_dependencies.ts";
+import { readInterfaces } from "../host/interface_reader.ts";
+import { NetlinkKernel } from "../kernel/netlink_kernel.ts";
+import { readSysctl } from "../kernel/sysctl/proc_sys.ts";
+import { wireguardSupport } from "../kernel/wireguard/wireguard_support.ts";
+import { openXfrmStates } from "../kernel/xfrm/xfrm_states.ts";
+import { checkSubnetFile, readSubnetFile, writeSubnetFile } from "../subnet/subnet_file.ts";
+import type { DaemonPorts } from "./daemon_ports.ts";
+import { claimDevice } from "./device_claim.ts";
+import { requireNetworkPrivilege } from "./network_privilege.ts";
+import { openEtcdStore } from "./etcd_store.ts";
+
+export const systemPorts: DaemonPorts = {
+  clock: systemClock,
+  env: process.env,
+  random: (length) => crypto.getRandomValues(new Uint8Array(length)),
+  subnetFile: { check: checkSubnetFile, read: readSubnetFile, write: writeSubnetFile },
+  openKernel: () => new NetlinkKernel(),
+  readInterfaces,
+  readSysctl,
+  readHostDependencies,
+  wireguardSupport,
+  openXfrmStates,
+  bridgeNetfilterProblem,
+  createFirewallManager,
+  requireNetworkPrivilege: () => requireNetworkPrivilege(),
+  openStore: openEtcdStore,
+  createNotifier,
+  startHealthServer,
+  claimDevice,
+};
