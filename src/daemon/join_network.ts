@@ -101,7 +101,7 @@ async function prepareBackend(
 ): Promise<Backend> {
   const { type } = descriptor;
   readiness.step(`preparing the ${type} backend`);
-  const { wireguardSupport, openXfrmStates, random, env } = ports;
+  const { wireguardSupport, openXfrmStates, random, env, clock } = ports;
   const module = await descriptor.load();
   return await module.prepare({
     config,
@@ -114,6 +114,7 @@ async function prepareBackend(
     env,
     runDirectory: dirname(resolve(options.subnetFile)),
     stop,
+    clock,
     log: log.child({ component: type }),
   });
 }

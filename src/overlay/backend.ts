@@ -4,6 +4,7 @@
  */
 
 import type { PerFamily } from "../addr/family.ts";
+import type { Clock } from "../base/clock.ts";
 import type { NetworkConfig } from "../config/network_config.ts";
 import type { ExternalInterface } from "../host/external_interface.ts";
 import type { Kernel } from "../kernel/kernel.ts";
@@ -49,6 +50,7 @@ export interface BackendHost {
   readonly runDirectory: string;
   /** Aborted when the daemon ends. */
   readonly stop: AbortSignal;
+  readonly clock: Clock;
   readonly log: Log;
 }
 

@@ -387,7 +387,7 @@ describe("a command that", () => {
       return answer.status === 503 && answer;
     });
     expect(failing.body).toMatch(
-      /SubnetAddCommand for 10\.5\.\d+\.0\/24 ended with status 3: not yet; it is tried again/,
+      /SubnetAddCommand for 10\.5\.\d+\.0\/24 ended with status 3: not yet; retrying/,
     );
     writeFileSync(`${notes.path}.allowed`, "");
     await eventually("it is ready", 30_000, async () => (await one.http("/readyz")).status === 200);
@@ -415,7 +415,7 @@ describe("a command that", () => {
       30_000,
       async () =>
         (await one.http("/readyz")).body.includes(
-          "did not end within 1 s and was killed: about to",
+          "did not exit within 1 s and was killed: about to",
         ),
     );
     const { code, milliseconds } = await one.daemon.stop();
@@ -428,7 +428,7 @@ describe("a command that", () => {
     await using cluster = await Cluster.create({ hosts: 2 });
     const [one, two] = [cluster.host(1), cluster.host(2)];
     const nap = `61.${Math.floor(Math.random() * 1e6)}`;
-    // All that it asks, and all that it starts, comes before it says that it has begun.
+    // It asks and starts everything before it reports that it has started.
     const slow = `nap=${nap}; test -e "$HOOKS.quick" && nap=0; sleep $nap & ` +
       'echo begin >> "$HOOKS"; wait; echo end >> "$HOOKS"';
     await cluster.configure({
@@ -443,7 +443,7 @@ describe("a command that", () => {
     await one.up(notes.options);
     writeFileSync(`${others.path}.quick`, "");
     two.start(others.options);
-    await eventually("it has begun", 30_000, () => notes.lines().length === 1);
+    await eventually("it has started", 30_000, () => notes.lines().length === 1);
     await one.daemon.stop("SIGKILL");
     writeFileSync(`${notes.path}.quick`, "");
     const daemon = await one.up(notes.options);
@@ -468,12 +468,12 @@ describe("a command that", () => {
     const notes = new Notes(one);
     await one.up(notes.options);
     two.start({ env: { HOOKS: join(two.directory, "hooks") } });
-    await eventually("it has begun", 30_000, () => notes.lines().length === 1);
+    await eventually("it has started", 30_000, () => notes.lines().length === 1);
     const { code, milliseconds } = await one.daemon.stop();
     expect(code).toBe(0);
     expect(milliseconds).toBeLessThan(CUT_SHORT_MS);
     expect(notes.lines()).toEqual(["begin", "end", "shutdown"]);
-    expect(one.daemon.logLines(/ShutdownCommand failed: it did not end within 2 s/))
+    expect(one.daemon.logLines(/ShutdownCommand failed: it did not exit within 2 s/))
       .toHaveLength(1);
   }, 120_000);
 
@@ -496,7 +496,7 @@ describe("a command that", () => {
       );
       const notes = new Notes(one);
       const daemon = one.start(notes.options);
-      await eventually("it has begun", 30_000, () => notes.lines().length === 1);
+      await eventually("it has started", 30_000, () => notes.lines().length === 1);
       const { code, milliseconds } = await daemon.stop();
       expect(code).toBe(0);
       expect(milliseconds).toBeLessThan(CUT_SHORT_MS);
@@ -519,10 +519,10 @@ describe("a command that", () => {
     });
     const notes = new Notes(one);
     const daemon = one.start(notes.options);
-    await eventually("it has begun", 30_000, () => notes.lines().length === 1);
+    await eventually("it has started", 30_000, () => notes.lines().length === 1);
     expect((await daemon.stop()).code).toBe(0);
     expect(await one.sh("pgrep -f -c '^sleep 61.75$' || true")).toBe("0\n");
-    // What was begun is begun again.
+    // A command that was interrupted runs again.
     writeFileSync(`${notes.path}.quick`, "");
     await one.up(notes.options);
     expect(notes.words()).toEqual(["begin", "begin"]);
@@ -541,7 +541,7 @@ describe("a command that", () => {
       const daemon = one.start();
       expect(await daemon.exitCode(60_000)).toBe(1);
       expect(daemon.logLines(/^E/).map((line) => line.slice(line.indexOf("]") + 2))).toEqual([
-        `${name} ended with status 4: no such device; mend it in the network configuration`,
+        `${name} ended with status 4: no such device; correct it in the network configuration`,
       ]);
       expect(await cluster.leases()).toHaveLength(leases);
     }
@@ -559,5 +559,5 @@ test("a broken record is reported and ignored; the others hold", async () => {
   const daemon = await one.host.up(one.options);
   await eventually("its peer is added", 30_000, () => one.lines().length === 1);
   expect(one.words()).toEqual(["add"]);
-  expect(daemon.logLines(/peers\/.*JSON.*it is ignored/)).toHaveLength(1);
+  expect(daemon.logLines(/ignoring .*peers\/.*JSON/)).toHaveLength(1);
 }, 120_000);

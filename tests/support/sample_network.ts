@@ -6,6 +6,7 @@ import { parseIpAddress } from "../../src/addr/ip.ts";
 import { type MacAddress, parseMacAddress } from "../../src/addr/mac.ts";
 import { parsePrefix, type Prefix } from "../../src/addr/prefix.ts";
 import { FakeXfrmStates } from "./fake_xfrm_states.ts";
+import { systemClock } from "../../src/base/clock.ts";
 import type { BackendHost } from "../../src/overlay/backend.ts";
 import type { ExternalInterface } from "../../src/host/external_interface.ts";
 import type { FamilyNetwork, NetworkConfig } from "../../src/config/network_config.ts";
@@ -140,6 +141,7 @@ export function backendHost(
     env: {},
     runDirectory: "/nonexistent",
     stop: new AbortController().signal,
+    clock: systemClock,
     log: keepingLog(logged),
     ...more,
     logged,

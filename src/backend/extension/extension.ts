@@ -1,28 +1,30 @@
 /**
- * extension: the data plane is made by commands of the network configuration.
+ * extension: commands of the network configuration create the data plane.
  *
- * The journey of a packet is the business of those commands. The journey of a lease, for a node A
- * that comes up beside a node B, by what decides each step:
+ * The journey of a packet depends on these commands. This is the journey of a lease, for a node A
+ * that joins a node B, with what decides each step:
  *
- *   1. On A, PreStartupCommand makes what a subnet is not needed for, such as a device. What it prints
- *      becomes the `BackendData` of A's lease: its MAC address or public key, for example.
- *   2. A takes a subnet; PostStartupCommand uses it, for an address on the device for instance.
- *   3. B sees A's lease: its SubnetAddCommand is told A's subnets and public addresses by variables of
- *      its environment, and A's `BackendData` on standard input. So is A's, of B's lease.
- *   4. A goes, and its lease expires: B's SubnetRemoveCommand is told the same.
+ *   1. On A, PreStartupCommand creates what needs no subnet, such as a device. Its output becomes
+ *      the
+ *      `BackendData` of A's lease: a MAC address or a public key, for example.
+ *   2. A acquires a subnet. PostStartupCommand uses it, for example as the address of the device.
+ *   3. B receives A's lease. B's SubnetAddCommand gets A's subnets and public addresses as
+ *      environment
+ *      variables, and A's `BackendData` on standard input. A's SubnetAddCommand does the same for
+ *      B.
+ *   4. When A has left and its lease has expired, B's SubnetRemoveCommand runs with the same input.
  *   5. A's ShutdownCommand runs when the daemon on A ends.
  *
- * Commands are run by `sh -c`. They run on differences: what has been done on this host since it was
- * booted is written down (hook_records.ts), and is not done again by a daemon that is restarted.
+ * `sh -c` runs the commands, and only for differences: a record of what has been done since the
+ * boot (hook_records.ts) keeps a restarted daemon from doing it again.
  */
 
-import { familiesOf, type PerFamily } from "../../addr/family.ts";
+import { type PerFamily, valuesOf } from "../../addr/family.ts";
 import { ConfigError } from "../../config/config_error.ts";
 import type { FamilyNetwork, NetworkConfig } from "../../config/network_config.ts";
 import { readOptions } from "../../config/option_schema.ts";
 import type { Log } from "../../log/log.ts";
 import { killOrphans } from "../../process/orphan_processes.ts";
-import { systemClock } from "../../base/clock.ts";
 import { advertisedAddresses } from "../../overlay/advertised_addresses.ts";
 import type { Backend, BackendHost, BackendModule } from "../../overlay/backend.ts";
 import { devicelessOwnership } from "../../overlay/deviceless_ownership.ts";
@@ -39,7 +41,7 @@ import { checkSyntax } from "./shell_syntax.ts";
 const extension: BackendModule = {
   checkConfig: readConfig,
   async prepare(host) {
-    const { config, log, stop } = host;
+    const { config, clock, log, stop } = host;
     const { families: networks } = config;
     const options = readConfig(config, log);
     await checkSyntax(options, stop);
@@ -53,13 +55,11 @@ const extension: BackendModule = {
     const { env, withheld } = hookEnvironment(host.env, options.CommandEnvironment);
     if (withheld.length > 0) {
       log.info(
-        `commands do not get the variables ${
-          withheld.join(", ")
-        }, which look like secrets; list in ` +
-          "CommandEnvironment those that a command needs",
+        `commands do not get the variables ${withheld.join(", ")}, which look like secrets; ` +
+          "list those that a command needs in CommandEnvironment",
       );
     }
-    const runner = new HookRunner({ log, env });
+    const runner = new HookRunner({ log, env, clock });
     const subnets = host.previousLease?.subnets ?? {};
     const setup = await HookSetup.prepare(
       { options, records, runner, networks, log },
@@ -72,7 +72,7 @@ const extension: BackendModule = {
       records,
       runner,
       networks,
-      clock: systemClock,
+      clock,
       log,
     });
     return extensionBackend({
@@ -90,7 +90,7 @@ export default extension;
 interface ExtensionSetup {
   readonly networks: PerFamily<FamilyNetwork>;
   readonly publicAddresses: Backend["attributes"]["publicAddresses"];
-  /** For workloads, if it is not the external interface's. */
+  /** MTU of workloads; `undefined` for that of the external interface. */
   readonly mtuBytes: number | undefined;
   readonly output: string;
   readonly target: HookTarget;
@@ -107,7 +107,7 @@ function extensionBackend(
       backendData: output === "" ? {} : { 4: output },
     },
     needsReachability: false,
-    // The commands' entries are not ours to compare.
+    // The entries that commands create are not compared.
     ownership: () => devicelessOwnership(networks),
     mtuBytes: (external) => mtuBytes ?? external.mtuBytes,
     node: () => [],
@@ -124,21 +124,19 @@ function readConfig({ backend }: NetworkConfig, log: Pick<Log, "warn">): Extensi
   for (const [name, command] of Object.entries(options)) {
     if (typeof command === "string" && command.includes("\0")) {
       throw new ConfigError(
-        `${name} in the network configuration's Backend object has a NUL in it`,
+        `${name} in the network configuration's Backend object contains a NUL character`,
       );
     }
   }
   if (options.SubnetAddCommand === "") {
-    log.warn("there is no SubnetAddCommand, so nothing is done for the other nodes' subnets");
+    log.warn("no SubnetAddCommand is configured: nothing is done for the subnets of other nodes");
   }
   return options;
 }
 
-/** One for each network, as two daemons on one host may share the directory. */
+/** One for each network, because two daemons on one host may share the run directory. */
 function stateDirectory(runDirectory: string, networks: PerFamily<FamilyNetwork>): string {
-  const name = familiesOf(networks)
-    .map((family) => (networks[family] as FamilyNetwork).network.replace("/", "-"))
-    .join("+");
+  const name = valuesOf(networks).map(({ network }) => network.replace("/", "-")).join("+");
   return `${runDirectory}/extension/${name}`;
 }
 

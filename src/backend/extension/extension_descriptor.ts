@@ -6,7 +6,7 @@ export const EXTENSION: BackendDescriptor = {
   connectsNodes: true,
   encrypts: false,
   lab: {
-    /** host-gw made of shell commands, as docs/backends/extension.md shows it. */
+    /** host-gw as shell commands, the example of docs/backends/extension.md. */
     options(families) {
       const routes = families.map((family) =>
         family === 4 ? "$SUBNET via $PUBLIC_IP" : "$IPV6SUBNET via $PUBLIC_IPV6"

@@ -15,9 +15,9 @@ export const OPTIONS = {
   ShutdownCommand: stringOption({ default: "" }),
   /** Variables that commands get although they look like secrets. */
   CommandEnvironment: namesOption(),
-  /** How long a command may take before it is killed; `ShutdownCommand` has `SHUTDOWN_MS`. */
+  /** A command that takes longer is killed. The limit of `ShutdownCommand` is `SHUTDOWN_MS`. */
   CommandTimeoutSeconds: integerOption({ default: 30, min: 1, max: 3600 }),
-  /** MTU for workloads in bytes; by default the external interface's. */
+  /** MTU of workloads in bytes; by default that of the external interface. */
   MTU: integerOption({ default: undefined, min: 200, max: 65535 }),
 };
 
@@ -36,6 +36,6 @@ function namesOption(): OptionType<readonly string[]> {
 
 export type ExtensionOptions = OptionValues<typeof OPTIONS>;
 
-/** The daemon ends within 5 s: first the commands under way may end, then this one. */
+/** The daemon ends within 5 s: first the running commands may finish, then ShutdownCommand runs. */
 export const GRACE_MS = 1000;
 export const SHUTDOWN_MS = 2000;

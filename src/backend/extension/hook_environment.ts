@@ -1,14 +1,14 @@
-/** The environment of commands: the daemon's, without secrets and without its connection to systemd. */
+/** The environment of commands: the daemon's, without secrets and without systemd's sockets. */
 
 import { isSecretVariable } from "../../process/secret_variables.ts";
 
 export interface HookEnvironment {
   readonly env: Readonly<Record<string, string>>;
-  /** Names of the secrets that commands do not get, sorted; without the daemon's own. */
+  /** Names of the secrets that commands do not get, sorted, except flanneld's own. */
   readonly withheld: readonly string[];
 }
 
-/** `wanted` are the names of variables that commands get even if they look like secrets. */
+/** `wanted`: the names of variables that commands get even if they look like secrets. */
 export function hookEnvironment(
   env: Readonly<Record<string, string | undefined>>,
   wanted: readonly string[],

@@ -1,10 +1,10 @@
 /**
- * What a command is told of a node: variables in its environment and text on its standard input.
+ * The input of a command about a node: environment variables, and text on standard input.
  *
- * Other nodes write their leases, and whoever can write to the datastore can write anything there. So
- * a variable holds only an address or a network that was parsed and spelled anew by this program; the
- * free text of `BackendData` comes on standard input, where no shell looks at it. None of it is ever
- * put into the text of a command.
+ * Leases are not trusted: anyone with write access to the datastore can put anything into one. So a
+ * variable only holds an address or a network that flanneld has parsed and formatted itself. The
+ * free text of `BackendData` goes to standard input, where no shell interprets it. Nothing from a
+ * lease becomes part of the text of a command.
  */
 
 import { familiesOf, type PerFamily } from "../../addr/family.ts";
@@ -20,11 +20,11 @@ export interface HookInput {
   readonly stdin: string;
 }
 
-/** Every variable is set; where there is nothing to tell, to the empty text. */
+/** Every variable is set, to the empty string if it does not apply. */
 export type HookVariables = Readonly<Record<HookVariable, string>>;
 export type HookVariable = (typeof VARIABLES)[Family][keyof (typeof VARIABLES)[Family]];
 
-/** As Go flannel names them; `IPV6NETWORK` it has not. */
+/** The names that Go flannel uses; `IPV6NETWORK` is new. */
 const VARIABLES = {
   4: { network: "NETWORK", subnet: "SUBNET", publicAddress: "PUBLIC_IP" },
   6: { network: "IPV6NETWORK", subnet: "IPV6SUBNET", publicAddress: "PUBLIC_IPV6" },
@@ -39,7 +39,7 @@ export interface HookSubject {
   readonly publicAddresses: PerFamily<IpAddress>;
 }
 
-/** The variables of a node, for the families that the network has. */
+/** The variables about a node, for the families of the network. */
 export function hookVariables(subject: HookSubject): HookVariables {
   const values: Record<string, string> = {};
   for (const family of [4, 6] as const) {
@@ -52,7 +52,7 @@ export function hookVariables(subject: HookSubject): HookVariables {
   return values as HookVariables;
 }
 
-/** What the commands for a peer are told. Throws `InvalidPeerError`. */
+/** The input of the commands for a peer. Throws `InvalidPeerError`. */
 export function peerInput(peer: Lease, networks: PerFamily<FamilyNetwork>): HookInput {
   requireBackendType(peer, EXTENSION.type);
   const families = familiesOf(networks).filter((family) => peer.subnets[family] !== undefined);
@@ -60,12 +60,12 @@ export function peerInput(peer: Lease, networks: PerFamily<FamilyNetwork>): Hook
   const { subnets, attributes: { publicAddresses } } = peer;
   return {
     variables: hookVariables({ networks, subnets, publicAddresses }),
-    // With the end of line that `read` of a shell waits for.
+    // With the newline that a shell's `read` waits for.
     stdin: `${peerData(peer)}\n`,
   };
 }
 
-/** One text for both families, under the key of IPv4 even without IPv4, as Go flannel has it. */
+/** One text for both families, under the key of IPv4 even without IPv4, as in Go flannel. */
 function peerData(peer: Lease): string {
   const data = peer.attributes.backendData[4] ?? "";
   if (typeof data !== "string") {
@@ -80,7 +80,7 @@ function peerData(peer: Lease): string {
   return data;
 }
 
-/** The node's subnets in a few characters, for messages. */
+/** The node's subnets, for messages. */
 export function subjectText({ SUBNET, IPV6SUBNET }: HookVariables): string {
   return [SUBNET, IPV6SUBNET].filter((text) => text !== "").join(" and ");
 }
@@ -99,7 +99,7 @@ export function sameInput(a: HookInput, b: HookInput): boolean {
   return a.stdin === b.stdin && sameVariables(a.variables, b.variables);
 }
 
-/** Reads back the variables that an earlier run wrote down; `undefined` if they are not in order. */
+/** The variables of a record that an earlier run wrote; `undefined` if they are invalid. */
 export function readVariables(value: unknown): HookVariables | undefined {
   if (typeof value !== "object" || value === null) return undefined;
   const given = value as Record<string, unknown>;
@@ -112,7 +112,7 @@ export function readVariables(value: unknown): HookVariables | undefined {
   return Object.fromEntries(names.map((name) => [name, given[name]])) as HookVariables;
 }
 
-/** Reads back what an earlier run wrote down; `undefined` if it is not in order. */
+/** The input of a record that an earlier run wrote; `undefined` if it is invalid. */
 export function readInput(value: unknown): HookInput | undefined {
   if (typeof value !== "object" || value === null) return undefined;
   const { variables, stdin } = value as Record<string, unknown>;

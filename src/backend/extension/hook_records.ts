@@ -1,31 +1,31 @@
 /**
- * What has been done on this host by commands, written down so that the next run of the daemon does
- * not do it again: one small file for the node's set-up and one for each peer, each replaced as a
- * whole.
+ * Records of what commands have done on this host, for the next run of the daemon: one small file
+ * for the setup of the node and one for each peer, each replaced as a whole.
  *
- * What commands make, devices and routes, is gone after a reboot, and is not to be seen from another
- * network namespace. So each record names the boot and the namespace that it is about; one of others
- * is dropped. Nothing needs to be flushed to disk: a crash of the machine is a reboot.
+ * The devices and routes that commands create do not survive a reboot, and exist in one network
+ * namespace only. So each record names its boot and its namespace, and is dropped in any other.
+ * Records are not flushed to disk, because a crash of the machine is a reboot.
  */
 
 import { readFileSync, readlinkSync } from "node:fs";
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { errorMessage } from "../../base/operator_error.ts";
 import { readRegularText, replaceFile } from "../../base/regular_file.ts";
 import type { LeaseKey } from "../../subnet/lease.ts";
 import { type HookInput, type HookVariables, readInput, readVariables } from "./hook_input.ts";
 
-/** The node's own set-up: PreStartupCommand, the lease, PostStartupCommand. */
+/** The setup of the node itself: PreStartupCommand, the lease, PostStartupCommand. */
 export interface SetupRecord {
-  /** Unique to this set-up: peers that were added to another must be added anew. */
+  /** Unique to this setup: peers that were added to another one have to be added again. */
   readonly generation: string;
   /** Both commands have run. */
   readonly isComplete: boolean;
-  /** Mark of the command that is running, if it is not complete. */
+  /** Mark of the running command, unless `isComplete`. */
   readonly mark: string;
-  /** The commands that made it. */
+  /** The commands of this setup. */
   readonly commands: readonly string[];
-  /** What PostStartupCommand was told. */
+  /** The variables of PostStartupCommand. */
   readonly variables: HookVariables;
   /** What PreStartupCommand printed. */
   readonly output: string;
@@ -34,20 +34,20 @@ export interface SetupRecord {
 export interface PeerRecord {
   readonly key: LeaseKey;
   readonly generation: string;
-  /** SubnetAddCommand has succeeded, and nothing has been begun since. */
+  /** SubnetAddCommand has succeeded, and no command has started since. */
   readonly isCertain: boolean;
-  /** Mark of the command that is running, if it is not certain. */
+  /** Mark of the running command, unless `isCertain`. */
   readonly mark: string;
-  /** The SubnetAddCommand that was used. */
+  /** The SubnetAddCommand that ran. */
   readonly command: string;
   readonly input: HookInput;
 }
 
 export interface HookRecordsOptions {
   readonly directory: string;
-  /** Tells this boot of this network namespace from every other; see `bootIdentity`. */
+  /** Identifies this boot and this network namespace; see `bootIdentity`. */
   readonly boot: string;
-  /** Gets one line for each record that cannot be read, and when none can be written. */
+  /** Called with one line for each record that cannot be read, and when none can be written. */
   readonly warn: (message: string) => void;
 }
 
@@ -56,27 +56,28 @@ const PEERS = "peers";
 const SUFFIX = ".json";
 
 export class HookRecords {
-  /** As read by `open`; what is written later is not reflected. */
+  /** As `open` has read it, without later changes. */
   readonly setup: SetupRecord | undefined;
-  /** As read by `open`. */
+  /** As `open` has read them, without later changes. */
   readonly peers: readonly PeerRecord[];
   readonly #options: HookRecordsOptions;
   #problem: string | undefined;
 
-  /** Reads what earlier runs wrote down. Never throws: what cannot be read is reported. */
+  /** Reads the records of earlier runs. Never throws: unreadable records are reported. */
   static async open(options: HookRecordsOptions): Promise<HookRecords> {
     const setup = await readRecord(join(options.directory, SETUP_FILE), options, parseSetup);
     const peers: PeerRecord[] = [];
     for (const name of await list(join(options.directory, PEERS), options)) {
       const path = join(options.directory, PEERS, name);
       if (!name.endsWith(SUFFIX)) {
-        await rm(path, { force: true }).catch(() => undefined); // Left by a run that was killed.
+        // A temporary file of a run that was killed.
+        await rm(path, { force: true }).catch(() => undefined);
         continue;
       }
       const record = await readRecord(path, options, parsePeer);
       if (record === undefined) continue;
       if (fileOf(record.key) === name) peers.push(record);
-      else options.warn(`${path} is about ${record.key}; it is ignored`);
+      else options.warn(`ignoring ${path}: it is the record of ${record.key}`);
     }
     return new HookRecords(options, { setup, peers });
   }
@@ -90,14 +91,14 @@ export class HookRecords {
     this.peers = peers;
   }
 
-  /** The marks of commands that an earlier run did not see the end of. */
+  /** The marks of commands that were running when an earlier run ended. */
   get unfinished(): ReadonlySet<string> {
     const marks = this.peers.filter(({ isCertain }) => !isCertain).map(({ mark }) => mark);
     if (this.setup?.isComplete === false) marks.push(this.setup.mark);
     return new Set(marks);
   }
 
-  /** Why the last record could not be written; the commands run all the same. */
+  /** Why the last record could not be written; that does not prevent commands from running. */
   get problem(): string | undefined {
     return this.#problem;
   }
@@ -110,7 +111,7 @@ export class HookRecords {
     await this.#delete(SETUP_FILE);
   }
 
-  /** Calls for one peer must not overlap. */
+  /** Calls for one peer may not overlap. */
   async writePeer(record: PeerRecord): Promise<void> {
     await this.#write(join(PEERS, fileOf(record.key)), record);
   }
@@ -139,16 +140,16 @@ export class HookRecords {
       this.#problem = undefined;
     } catch (error) {
       const before = this.#problem;
-      this.#problem = `cannot write ${path}: ${(error as Error).message}; after a restart, ` +
-        "commands may run twice";
+      this.#problem = `cannot write ${path}: ${errorMessage(error)}; after a restart, ` +
+        "commands may run again";
       if (before === undefined) this.#options.warn(this.#problem);
     }
   }
 }
 
 /**
- * Tells one boot of the machine, and one network namespace, from others. Where it cannot be read, it
- * is like no other: then nothing is known of earlier runs.
+ * Identifies this boot of the machine and this network namespace. If they cannot be read, the
+ * result is unique, and all records of earlier runs are dropped.
  */
 export function bootIdentity(): string {
   try {
@@ -159,7 +160,7 @@ export function bootIdentity(): string {
   }
 }
 
-/** A key names addresses, but nothing in a lease may choose a path. */
+/** Encoded, because the key comes from a lease and may not choose a path. */
 function fileOf(key: LeaseKey): string {
   return `${encodeURIComponent(key)}${SUFFIX}`;
 }
@@ -169,15 +170,15 @@ async function list(directory: string, { warn }: HookRecordsOptions): Promise<st
     return (await readdir(directory)).sort();
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    if (code !== "ENOENT") warn(`cannot read ${directory}: ${message}; it is ignored`);
+    if (code !== "ENOENT") warn(`ignoring ${directory}: cannot read it: ${message}`);
     return [];
   }
 }
 
-/** A record contains the output of a command, and a lease. */
+/** A record contains the output of a command, and data of a lease. */
 const MAX_RECORD_BYTES = 64 * 1024 * 1024;
 
-/** `undefined` for one that is not there, is of another boot, or is broken, which is reported. */
+/** `undefined` if the record is missing, of another boot, or invalid, which is reported. */
 async function readRecord<T>(
   path: string,
   { boot, warn }: HookRecordsOptions,
@@ -188,11 +189,11 @@ async function readRecord<T>(
     fields = JSON.parse(readRegularText(path, MAX_RECORD_BYTES));
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    if (code !== "ENOENT") warn(`cannot read ${path}: ${message}; it is ignored`);
+    if (code !== "ENOENT") warn(`ignoring ${path}: cannot read it: ${message}`);
     return undefined;
   }
   if (typeof fields !== "object" || fields === null) {
-    warn(`${path} is not an object; it is ignored`);
+    warn(`ignoring ${path}: it is not a JSON object`);
     return undefined;
   }
   const record = fields as Readonly<Record<string, unknown>>;
@@ -201,7 +202,7 @@ async function readRecord<T>(
     return undefined;
   }
   const parsed = record["boot"] === boot ? parse(record) : undefined;
-  if (parsed === undefined) warn(`${path} is not as this program writes it; it is ignored`);
+  if (parsed === undefined) warn(`ignoring ${path}: it is not a valid record`);
   return parsed;
 }
 

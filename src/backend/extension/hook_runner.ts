@@ -1,5 +1,7 @@
-/** Runs one command of the configuration: as a shell would, but with limits, and never unheard. */
+/** Runs one command of the configuration in a shell, with limits, and logs its output. */
 
+import type { Clock } from "../../base/clock.ts";
+import { OperatorError } from "../../base/operator_error.ts";
 import type { Log } from "../../log/log.ts";
 import { killOrphans } from "../../process/orphan_processes.ts";
 import { runProgram } from "../../process/run_program.ts";
@@ -15,44 +17,71 @@ export type HookName =
 
 export interface HookCall {
   readonly name: HookName;
-  /** What it is run for, in messages: a subnet; empty for the node itself. */
+  /** The subnet that it runs for, for messages; empty for the node itself. */
   readonly subject: string;
   /** For `sh -c`. */
   readonly command: string;
   readonly input: HookInput;
   readonly timeoutMs: number;
-  /** Unique to this call: by it, its processes are found again. */
+  /** Unique to this call: identifies its processes. */
   readonly mark: string;
   readonly signal: AbortSignal;
 }
 
-/** In the environment of every command, and so of whatever it starts. */
+/** In the environment of every command, and so of all its child processes. */
 export const MARK_VARIABLE = "FLANNEL_HOOK";
 
-/** It failed, or did not end in time. The message says how, with the last line that it printed. */
-export class HookError extends Error {
+export type HookFailure =
+  | { readonly kind: "exit status"; readonly status: number }
+  /** It was killed, or could not be started. */
+  | { readonly kind: "fault"; readonly error: ProcessError };
+
+/**
+ * A command that failed or exceeded a limit. The message ends with the last line that it printed.
+ */
+export class HookError extends OperatorError {
   override readonly name = "HookError";
+  readonly command: HookName;
+  /** The subnet; empty for the node itself. */
+  readonly subject: string;
+  readonly failure: HookFailure;
+
+  constructor(
+    call: Pick<HookCall, "name" | "subject" | "timeoutMs">,
+    failure: HookFailure,
+    { lastLine, ...options }: ErrorOptions & { readonly lastLine: string },
+  ) {
+    const end = lastLine === "" ? "" : `: ${lastLine}`;
+    super(`${titleOf(call)} ${failureText(failure, call.timeoutMs)}${end}`, options);
+    this.command = call.name;
+    this.subject = call.subject;
+    this.failure = failure;
+  }
 }
 
 export class HookRunner {
   readonly #log: Log;
   readonly #env: Readonly<Record<string, string>>;
+  readonly #clock: Clock;
 
-  constructor({ log, env }: { log: Log; env: Readonly<Record<string, string>> }) {
+  constructor(
+    { log, env, clock }: { log: Log; env: Readonly<Record<string, string>>; clock: Clock },
+  ) {
     this.#log = log;
     this.#env = env;
+    this.#clock = clock;
   }
 
   /**
-   * What the command printed on standard output. What it prints there and on standard error is logged
-   * line by line as it comes. Throws `HookError`, or the signal's reason; nothing of a command that did
-   * not come to its own end is left then.
+   * Returns what the command printed on standard output. Both output streams are logged line by
+   * line as they arrive. Throws `HookError`, or the signal's reason; all processes of a command
+   * that was interrupted have been killed by then.
    */
   async run(call: HookCall): Promise<string> {
-    const title = call.subject === "" ? call.name : `${call.name} for ${call.subject}`;
+    const title = titleOf(call);
     const lines = new LoggedLines(this.#log, title);
-    const begun = performance.now();
-    const slow = setTimeout(() => this.#log.info(slowText(title, call)), SLOW_MS);
+    const startMs = this.#clock.nowMs();
+    using _slow = this.#clock.setTimer(SLOW_MS, () => this.#log.info(slowText(call)));
     try {
       const { exitCode, stdout } = await runProgram("sh", ["-c", call.command], {
         stdin: call.input.stdin,
@@ -62,17 +91,20 @@ export class HookRunner {
         maxOutputBytes: MAX_OUTPUT_BYTES,
         onLine: (line) => lines.add(line),
       });
-      if (exitCode !== 0) throw new HookError(`${title} ended with status ${exitCode}${lines.end}`);
-      this.#log.info(`${title}: done in ${Math.round(performance.now() - begun)} ms`);
+      if (exitCode !== 0) {
+        const failure = { kind: "exit status", status: exitCode } as const;
+        throw new HookError(call, failure, { lastLine: lines.last });
+      }
+      this.#log.info(`${title}: done in ${Math.round(this.#clock.nowMs() - startMs)} ms`);
       return stdout;
     } catch (error) {
       if (error instanceof HookError) throw error;
-      // It was killed with its group; what it has put into other sessions has the mark, too.
+      // Its process group was killed; its processes in other sessions have the mark as well.
       await killOrphans(MARK_VARIABLE, new Set([call.mark]));
       if (!(error instanceof ProcessError)) throw error;
-      throw new HookError(`${title} failed: ${reasonOf(error, call)}${lines.end}`);
+      const failure = { kind: "fault", error } as const;
+      throw new HookError(call, failure, { lastLine: lines.last, cause: error });
     } finally {
-      clearTimeout(slow);
       lines.finish();
     }
   }
@@ -81,23 +113,29 @@ export class HookRunner {
 /** After this time the log and `/readyz` say that the command is still running. */
 const SLOW_MS = 2000;
 const MAX_OUTPUT_BYTES = 1024 * 1024;
-/** A command that prints its whole state must not bury the rest of the log. */
+/** So that a command that prints a lot does not bury the rest of the log. */
 const MAX_LINES = 100;
 const MAX_LINE_LENGTH = 1000;
 
-function slowText(title: string, { timeoutMs }: HookCall): string {
-  return `${title} is still running after ${SLOW_MS / 1000} s; its limit is ${timeoutMs / 1000} s`;
+function titleOf({ name, subject }: Pick<HookCall, "name" | "subject">): string {
+  return subject === "" ? name : `${name} for ${subject}`;
 }
 
-function reasonOf(error: ProcessError, { timeoutMs }: HookCall): string {
-  switch (error.fault) {
+function failureText(failure: HookFailure, timeoutMs: number): string {
+  if (failure.kind === "exit status") return `ended with status ${failure.status}`;
+  switch (failure.error.fault) {
     case "timeout":
-      return `it did not end within ${timeoutMs / 1000} s and was killed`;
+      return `failed: it did not exit within ${timeoutMs / 1000} s and was killed`;
     case "output too large":
-      return `it printed more than ${MAX_OUTPUT_BYTES} bytes and was killed`;
+      return `failed: it printed more than ${MAX_OUTPUT_BYTES} bytes and was killed`;
     default:
-      return error.message;
+      return `failed: ${failure.error.message}`;
   }
+}
+
+function slowText(call: HookCall): string {
+  return `${titleOf(call)} is still running after ${SLOW_MS / 1000} s; ` +
+    `its limit is ${call.timeoutMs / 1000} s`;
 }
 
 class LoggedLines {
@@ -122,8 +160,8 @@ class LoggedLines {
     if (more > 0) this.#log.info(`${this.#title}: and ${more} more lines`);
   }
 
-  /** To follow a message. */
-  get end(): string {
-    return this.#last === "" ? "" : `: ${this.#last}`;
+  /** The last line so far; empty if there is none. */
+  get last(): string {
+    return this.#last;
   }
 }

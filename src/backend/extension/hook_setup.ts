@@ -2,10 +2,10 @@
  * The node's own commands: PreStartupCommand before the lease, PostStartupCommand with it,
  * ShutdownCommand at the end.
  *
- * What the first two made stays when the daemon ends, so a restart runs neither: traffic goes on. They
- * run again after a reboot, after ShutdownCommand, and when they or what they were told are others
- * than before. PreStartupCommand may then have made a device anew, without the entries for the peers:
- * each set-up has a `generation`, and peers of an earlier one are added again.
+ * The results of the first two stay when the daemon ends, so a restart runs neither, and traffic
+ * continues. They run again after a reboot, after ShutdownCommand, and when they or their input
+ * have changed. PreStartupCommand may then have created a new device, without the entries for the
+ * peers: so each setup has a `generation`, and peers of an earlier generation are added again.
  */
 
 import type { PerFamily } from "../../addr/family.ts";
@@ -33,7 +33,7 @@ interface Self {
 }
 
 export class HookSetup {
-  /** What PreStartupCommand printed, now or in an earlier run: what the other nodes are told. */
+  /** What PreStartupCommand printed, now or in an earlier run: the `BackendData` of the lease. */
   readonly output: string;
   readonly #setup: HookSetupOptions;
   readonly #kept: SetupRecord | undefined;
@@ -41,8 +41,8 @@ export class HookSetup {
   #variables: HookVariables | undefined;
 
   /**
-   * Runs PreStartupCommand, unless it has run and still holds; `expected` is this node as it probably
-   * will be. Throws `BackendError` when it fails, or the reason of `stop`.
+   * Runs PreStartupCommand, unless an earlier setup is still valid. `expected` are the addresses
+   * that this node will probably have. Throws `BackendError` if it fails, or the reason of `stop`.
    */
   static async prepare(
     setup: HookSetupOptions,
@@ -51,24 +51,32 @@ export class HookSetup {
   ): Promise<HookSetup> {
     const { records, options, log } = setup;
     const kept = records.setup;
-    const variables = toldVariables(setup, expected);
+    const variables = setupVariables(setup, expected);
     if (
       kept?.isComplete && kept.commands.join("\0") === commandsOf(options).join("\0") &&
       sameVariables(kept.variables, variables)
     ) {
       if (options.PreStartupCommand !== "" || options.PostStartupCommand !== "") {
-        log.info("this host was set up by an earlier run; the commands for that do not run again");
+        log.info(
+          "an earlier run has set up this host; " +
+            "PreStartupCommand and PostStartupCommand do not run again",
+        );
       }
       return new HookSetup(setup, kept.output, kept);
     }
-    // The subnet is not known yet, whatever is expected.
-    const told = hookVariables({ ...expected, networks: setup.networks, subnets: {} });
-    const output = (await runNodeCommand(setup, "PreStartupCommand", told, stop)).trim();
+    // Without the expected subnets: they are not certain yet.
+    const input = hookVariables({ ...expected, networks: setup.networks, subnets: {} });
+    const output = (await runNodeCommand(setup, {
+      name: "PreStartupCommand",
+      variables: input,
+      output: "",
+      signal: stop,
+    })).trim();
     const bytes = Buffer.byteLength(output);
     if (bytes > MAX_DATA_BYTES) {
       throw new BackendError(
-        `PreStartupCommand printed ${bytes} bytes, more than the ${MAX_DATA_BYTES} that the ` +
-          "other nodes are told; send what they need not know to standard error",
+        `PreStartupCommand printed ${bytes} bytes, more than the ${MAX_DATA_BYTES} that fit into ` +
+          "BackendData; send everything that other nodes do not need to standard error",
       );
     }
     return new HookSetup(setup, output, undefined);
@@ -80,25 +88,30 @@ export class HookSetup {
     this.#kept = kept;
   }
 
-  /** Which set-up it is; known after `start`. */
+  /** Identifies this setup; known after `start`. */
   get generation(): string {
-    if (this.#generation === undefined) throw new Error("the node is not set up yet");
+    if (this.#generation === undefined) throw new Error("start() has not finished yet");
     return this.#generation;
   }
 
-  /** Runs PostStartupCommand, unless it has run and still holds. Throws as `prepare`. */
+  /** Runs PostStartupCommand, unless an earlier setup is still valid. Throws as `prepare`. */
   async start(self: Self, stop: AbortSignal): Promise<void> {
     const { options, records, networks, log } = this.#setup;
     this.#variables = hookVariables({ networks, ...self });
-    const variables = toldVariables(this.#setup, self);
+    const variables = setupVariables(this.#setup, self);
     if (this.#kept !== undefined && sameVariables(this.#kept.variables, variables)) {
       this.#generation = this.#kept.generation;
       return;
     }
     if (this.#kept !== undefined) {
-      log.warn("this node's subnet is another than before; PostStartupCommand runs again");
+      log.warn("this node's subnet has changed; running PostStartupCommand again");
     }
-    await runNodeCommand(this.#setup, "PostStartupCommand", this.#variables, stop, this.output);
+    await runNodeCommand(this.#setup, {
+      name: "PostStartupCommand",
+      variables: this.#variables,
+      output: this.output,
+      signal: stop,
+    });
     this.#generation = crypto.randomUUID();
     await records.writeSetup({
       generation: this.#generation,
@@ -110,7 +123,7 @@ export class HookSetup {
     });
   }
 
-  /** Runs ShutdownCommand; the next run begins from nothing then. Reports a failure. */
+  /** Runs ShutdownCommand; the next run sets up the node again. Logs a failure. */
   async shutDown(): Promise<void> {
     const { options, records, log } = this.#setup;
     if (options.ShutdownCommand === "" || this.#variables === undefined) return;
@@ -134,19 +147,24 @@ function commandsOf({ PreStartupCommand, PostStartupCommand }: ExtensionOptions)
   return [PreStartupCommand, PostStartupCommand];
 }
 
-/** What must be as it was for the set-up to hold; nothing, where no command was told anything. */
-function toldVariables({ networks, options }: HookSetupOptions, self: Self): HookVariables {
-  const isTold = commandsOf(options).some((command) => command !== "");
-  return hookVariables({ networks: isTold ? networks : {}, ...self });
+/** The variables that a setup depends on; empty ones if it has no commands. */
+function setupVariables({ networks, options }: HookSetupOptions, self: Self): HookVariables {
+  const hasCommands = commandsOf(options).some((command) => command !== "");
+  return hookVariables({ networks: hasCommands ? networks : {}, ...self });
 }
 
-/** Runs a command after noting that the host is in the middle of being set up. */
+interface SetupCommand {
+  readonly name: "PreStartupCommand" | "PostStartupCommand";
+  readonly variables: HookVariables;
+  /** What PreStartupCommand has printed. */
+  readonly output: string;
+  readonly signal: AbortSignal;
+}
+
+/** Runs a command, after recording that the setup is not complete. */
 async function runNodeCommand(
   setup: HookSetupOptions,
-  name: "PreStartupCommand" | "PostStartupCommand",
-  variables: HookVariables,
-  stop: AbortSignal,
-  output = "",
+  { name, variables, output, signal }: SetupCommand,
 ): Promise<string> {
   const { options, records } = setup;
   if (options[name] === "") return "";
@@ -165,11 +183,11 @@ async function runNodeCommand(
       variables,
       mark,
       timeoutMs: options.CommandTimeoutSeconds * 1000,
-      signal: stop,
+      signal,
     });
   } catch (error) {
     if (!(error instanceof HookError)) throw error;
-    throw new BackendError(`${error.message}; mend it in the network configuration`, {
+    throw new BackendError(`${error.message}; correct it in the network configuration`, {
       cause: error,
     });
   }
@@ -191,7 +209,7 @@ async function runCommand(
     name,
     subject: "",
     command: options[name],
-    // The end of line that `read` of a shell waits for, as for a peer without data.
+    // The newline that a shell's `read` waits for, as for a peer without data.
     input: { variables, stdin: "\n" },
     timeoutMs,
     mark,

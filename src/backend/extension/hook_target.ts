@@ -1,13 +1,15 @@
 /**
- * The commands for peers, as a target: each peer is to have been added, with what its lease says now.
+ * Runs the commands for peers: SubnetAddCommand has to have succeeded for each peer, with the
+ * values of its current lease.
  *
- * For every peer there is a note of what was done, and the difference to what is wanted decides:
- * nothing, SubnetAddCommand, SubnetRemoveCommand, or first the one with the old values and then the
- * other with the new ones. The note is made before a command starts and again when it has succeeded,
- * so what a crash interrupts is known to be half done, and is removed and added again.
+ * A record says what was done for each peer. Its difference to the lease decides what to run:
+ * nothing, SubnetAddCommand, SubnetRemoveCommand, or SubnetRemoveCommand with the old values
+ * followed by SubnetAddCommand with the new ones. The record is written before a command starts and
+ * again after it has succeeded: so the next run knows which peers a crash interrupted, and removes
+ * and adds them again.
  *
- * The commands for one peer run one after the other; those for different peers side by side, but
- * never one that adds a subnet before the one that removes it from its former peer.
+ * The commands for one peer run one after the other, those for different peers in parallel. A
+ * subnet that moves to another peer is removed from the previous one first.
  */
 
 import type { PerFamily } from "../../addr/family.ts";
@@ -36,16 +38,16 @@ export interface HookTargetOptions {
 
 const PARALLEL = 4;
 const RETRY = { firstMs: 1000, maxMs: 60_000 };
-/** About two minutes: what could not be removed until then has most likely gone by itself. */
+/** About two minutes: what cannot be removed by then has most likely disappeared by itself. */
 const REMOVE_ATTEMPTS = 8;
 
 interface Peer {
   readonly key: LeaseKey;
-  /** What its lease says; `undefined` if there is none. */
+  /** From its lease; `undefined` if it has none. */
   wanted: HookInput | undefined;
   /** What was done for it. */
   record: PeerRecord | undefined;
-  /** It is certain that it is gone, not only not told of yet. */
+  /** It has left: its lease is not merely unknown yet. */
   isGone: boolean;
   isRunning: boolean;
   failures: number;
@@ -60,9 +62,9 @@ export class HookTarget implements BackendTarget {
   /** Rate-limited, because a command may fail for thousands of peers. */
   readonly #lines: RateLimitedWarnings;
   readonly #peers = new Map<LeaseKey, Peer>();
-  /** Peers to look at, in order. */
+  /** Peers to check, in order. */
   readonly #queue = new Set<Peer>();
-  /** Peers that were added and are not wanted, before the first attempt to remove them. */
+  /** Peers that were added and have no lease, until the first attempt to remove them. */
   readonly #leaving = new Set<Peer>();
   readonly #kill = new AbortController();
   readonly #running = new Set<Promise<void>>();
@@ -89,7 +91,7 @@ export class HookTarget implements BackendTarget {
     if (options.PreStartupCommand === "" && options.PostStartupCommand === "") return;
     log.warn(
       "PreStartupCommand and PostStartupCommand do not run again for the changed interface; " +
-        "restart this program if they depend on its address",
+        "restart flanneld if they depend on its address",
     );
   }
 
@@ -132,7 +134,7 @@ export class HookTarget implements BackendTarget {
     return problem === undefined ? problems : [problem, ...problems];
   }
 
-  /** Lets what is under way end, for a moment, then runs ShutdownCommand. */
+  /** Gives running commands a moment to finish, then runs ShutdownCommand. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#isStopped) return;
     this.#isStopped = true;
@@ -166,7 +168,7 @@ export class HookTarget implements BackendTarget {
     return peer;
   }
 
-  /** Something else is wanted of it: earlier failures say nothing about that. */
+  /** Earlier failures do not count for new values. */
   #reset(peer: Peer): void {
     peer.failures = 0;
     peer.problem = undefined;
@@ -193,13 +195,13 @@ export class HookTarget implements BackendTarget {
     }
   }
 
-  /** Nothing is running, and what is queued waits for `allowSweep`. */
+  /** Nothing is running, and the queued peers wait for `allowSweep`. */
   #isSettled(): boolean {
     return this.#isStopped ||
       this.#running.size === 0 && [...this.#queue].every((peer) => this.#isBlocked(peer));
   }
 
-  /** Another peer that had one of its subnets has not been removed yet. */
+  /** Whether one of its subnets has not been removed from another peer yet. */
   #isBlocked({ wanted, key }: Peer): boolean {
     if (wanted === undefined) return false;
     for (const { key: otherKey, record } of this.#leaving) {
@@ -212,10 +214,10 @@ export class HookTarget implements BackendTarget {
   #actionFor({ wanted, record, isGone }: Peer): Action {
     if (wanted === undefined) return record !== undefined && isGone ? "remove" : "none";
     if (record === undefined) return "add";
-    const isRight = record.isCertain && record.generation === this.#options.setup.generation &&
+    const isCurrent = record.isCertain && record.generation === this.#options.setup.generation &&
       record.command === this.#options.options.SubnetAddCommand &&
       sameInput(record.input, wanted);
-    return isRight ? "none" : "replace";
+    return isCurrent ? "none" : "replace";
   }
 
   #forget(peer: Peer): void {
@@ -248,10 +250,10 @@ export class HookTarget implements BackendTarget {
       case "remove":
         return await this.#remove(peer);
       case "replace":
-        // A command that removes fails where there is nothing to remove, after a crash for instance.
+        // Removing fails where there is nothing to remove, for instance after a crash.
         await this.#remove(peer).catch((error: unknown) => {
           if (!(error instanceof HookError)) throw error;
-          this.#lines.warnLine(`${error.message}; it is added all the same`);
+          this.#lines.warnLine(`${error.message}; running SubnetAddCommand nevertheless`);
         });
         return await this.#add(peer, wanted as HookInput);
     }
@@ -273,7 +275,7 @@ export class HookTarget implements BackendTarget {
     await this.#options.records.deletePeer(peer.key);
   }
 
-  /** Notes that the peer is in between, and runs the command, if there is one. */
+  /** Records that the result is uncertain, and runs the command, if there is one. */
   async #run(
     peer: Peer,
     name: "SubnetAddCommand" | "SubnetRemoveCommand",
@@ -300,7 +302,7 @@ export class HookTarget implements BackendTarget {
       peer.failures = 0;
       peer.problem = undefined;
     }
-    // Something else may be wanted by now; if not, there is nothing to do for it.
+    // Its lease may have changed meanwhile.
     this.#queue.add(peer);
   }
 
@@ -311,7 +313,7 @@ export class HookTarget implements BackendTarget {
     error: unknown,
   ): Promise<void> {
     const { log, clock, records } = this.#options;
-    if (this.#isStopped) return; // Killed at the end, most likely; the note says so.
+    if (this.#isStopped) return; // Killed at the end, most likely; the record is uncertain then.
     const message = error instanceof HookError ? error.message : `${(error as Error).stack}`;
     if (peer.wanted !== wanted) {
       this.#lines.warnLine(message);
@@ -321,7 +323,7 @@ export class HookTarget implements BackendTarget {
     peer.failures++;
     if (action === "remove" && peer.failures >= REMOVE_ATTEMPTS) {
       log.error(
-        `${message}; that was the last attempt, what is left of it must be removed by hand`,
+        `${message}; giving up after ${REMOVE_ATTEMPTS} attempts: remove what is left by hand`,
       );
       peer.record = undefined;
       peer.problem = undefined;
@@ -331,8 +333,8 @@ export class HookTarget implements BackendTarget {
     }
     const delayMs = backoffMs(peer.failures, RETRY, clock);
     peer.retry?.[Symbol.dispose]();
-    peer.problem = `${message}; it is tried again`;
-    this.#lines.warnLine(`${message}; it is tried again in ${Math.ceil(delayMs / 1000)} s`);
+    peer.problem = `${message}; retrying`;
+    this.#lines.warnLine(`${message}; retrying in ${Math.ceil(delayMs / 1000)} s`);
     peer.retry = clock.setTimer(delayMs, () => {
       this.#queue.add(peer);
       this.#pump();

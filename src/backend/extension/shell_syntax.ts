@@ -1,4 +1,4 @@
-/** What can be known of commands before they run: whether the shell can read them. */
+/** Checks the syntax of commands before they run. */
 
 import { ConfigError } from "../../config/config_error.ts";
 import { runProgram, type RunResult } from "../../process/run_program.ts";
@@ -7,8 +7,9 @@ import { BackendError } from "../../overlay/backend_error.ts";
 import type { ExtensionOptions } from "./extension_options.ts";
 
 /**
- * Has the shell read each command without running it (`sh -n`). Throws `ConfigError` with what the
- * shell says of the first that is wrong, `BackendError` without a shell, or the reason of `stop`.
+ * Has the shell parse each command without running it (`sh -n`). Throws `ConfigError` with the
+ * shell's message about the first invalid one, `BackendError` without a shell, or the reason of
+ * `stop`.
  */
 export async function checkSyntax(options: ExtensionOptions, stop: AbortSignal): Promise<void> {
   for (const [name, command] of Object.entries(options)) {
@@ -16,7 +17,7 @@ export async function checkSyntax(options: ExtensionOptions, stop: AbortSignal):
     const { exitCode, stderr } = await readOnly(command, stop);
     if (exitCode === 0) continue;
     throw new ConfigError(
-      `${name} in the network configuration's Backend object cannot be run by sh: ` +
+      `${name} in the network configuration's Backend object is not a valid shell command: ` +
         (stderr.trim().split("\n")[0] || `sh -n ended with status ${exitCode}`),
     );
   }

@@ -33,23 +33,23 @@ describe("extension", () => {
     });
   });
 
-  test("advertises no data without PreStartupCommand, and says what is missing", async () => {
+  test("advertises no data without PreStartupCommand, and warns of a missing SubnetAddCommand", async () => {
     using sandbox = new Sandbox();
     const on = host(sandbox, {});
     const backend = await prepare(on);
     expect(backend.attributes.backendData).toEqual({});
     expect(on.logged).toEqual([
-      "warning: there is no SubnetAddCommand, so nothing is done for the other nodes' subnets",
+      "warning: no SubnetAddCommand is configured: nothing is done for the subnets of other nodes",
     ]);
   });
 
-  test("gives out the MTU that it is told", async () => {
+  test("uses the configured MTU", async () => {
     using sandbox = new Sandbox();
     const backend = await prepare(host(sandbox, { SubnetAddCommand: "true", MTU: 1450 }));
     expect(backend.mtuBytes(external([4]))).toBe(1450);
   });
 
-  test("puts nothing into the kernel by itself, and gives out the interface's MTU", async () => {
+  test("creates no kernel entries itself, and uses the MTU of the interface", async () => {
     using sandbox = new Sandbox();
     const backend = await prepare(host(sandbox, { SubnetAddCommand: "true" }));
     const input = { own: lease(1, "extension", [4]), external: external([4]) };
@@ -79,14 +79,14 @@ describe("extension", () => {
   });
 
   test.each([
-    [{ PreStartupCommand: "exit 4" }, "PreStartupCommand ended with status 4; mend it in"],
+    [{ PreStartupCommand: "exit 4" }, "PreStartupCommand ended with status 4; correct it in"],
     [
       { PreStartupCommand: "head -c 70000 /dev/zero | tr '\\0' x" },
-      "PreStartupCommand printed 70000 bytes, more than the 65536 that the other nodes are told",
+      "PreStartupCommand printed 70000 bytes, more than the 65536 that fit into BackendData",
     ],
     [
       { PreStartupCommand: "sleep 9", CommandTimeoutSeconds: 1 },
-      "PreStartupCommand failed: it did not end within 1 s and was killed; mend it in",
+      "PreStartupCommand failed: it did not exit within 1 s and was killed; correct it in",
     ],
   ])("refuses to start with %j", async (options, message) => {
     using sandbox = new Sandbox();
@@ -109,7 +109,7 @@ describe("extension", () => {
     expect(error).toBeInstanceOf(ConfigError);
     const { message } = error as Error;
     expect(message).toStartWith(
-      `${name} in the network configuration's Backend object cannot be run by sh: sh: `,
+      `${name} in the network configuration's Backend object is not a valid shell command: sh: `,
     );
     expect(message).toMatch(/syntax error/i);
     expect(message).not.toContain("\n");

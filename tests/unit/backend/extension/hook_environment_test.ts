@@ -51,8 +51,8 @@ test("a command has none of the daemon's secrets, and the log names those that a
   expect(names.filter((name) => /PASSWORD|KEY|TOKEN|PROXY|NOTIFY|WATCHDOG/.test(name))).toEqual([]);
   expect(logged).toContain(
     "commands do not get the variables ACCESS_KEY_ID, ACCESS_KEY_SECRET, AWS_SESSION_TOKEN, " +
-      "MINISIGN_SECRET_KEY, PROXY, which look like secrets; list in CommandEnvironment those that a " +
-      "command needs",
+      "MINISIGN_SECRET_KEY, PROXY, which look like secrets; list those that a command needs in " +
+      "CommandEnvironment",
   );
   const named = await start({ CommandEnvironment: "  AWS_SESSION_TOKEN PROXY" });
   expect(named.names).toContain("AWS_SESSION_TOKEN");

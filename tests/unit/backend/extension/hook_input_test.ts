@@ -14,7 +14,7 @@ import { peer } from "./support.ts";
 const DUAL = each([4, 6], (family) => NETWORKS[family]);
 
 describe("a peer's commands", () => {
-  test("are told of both families, and of the data", () => {
+  test("get both families and the data", () => {
     const node = lease(2, "extension", [4, 6]);
     const attributes = { ...node.attributes, backendData: { 4: "02:00:00:00:00:02" } };
     expect(peerInput({ ...node, attributes }, DUAL)).toEqual({
@@ -43,7 +43,7 @@ describe("a peer's commands", () => {
     expect(peerInput(peer(2), { 4: NETWORKS[4] }).stdin).toBe("\n");
   });
 
-  test("are not run for a peer that makes no sense", () => {
+  test("do not run for an invalid peer", () => {
     const cases: [ReturnType<typeof peer>, string][] = [
       [lease(2, "vxlan", [4]), "its backend is vxlan, this node's is extension"],
       [peer(2, { mac: "x" }), "its BackendData is not a string"],

@@ -22,12 +22,12 @@ beforeEach(() => {
   sandbox = new Sandbox();
   mark = crypto.randomUUID();
 });
-afterEach(() => {
-  killOrphans(MARK_VARIABLE, new Set([mark]));
+afterEach(async () => {
+  await killOrphans(MARK_VARIABLE, new Set([mark]));
   sandbox[Symbol.dispose]();
 });
 
-/** Runs it to its end; the error with which it did not end well. */
+/** Runs it to its end; returns its output, or the error. */
 async function run(command: string, more: Partial<HookCall> = {}): Promise<unknown> {
   const collected = collectingLog();
   records = collected.records;
@@ -43,7 +43,8 @@ async function run(command: string, more: Partial<HookCall> = {}): Promise<unkno
     signal: new AbortController().signal,
     ...more,
   };
-  return await new HookRunner({ log: collected.log, env }).run(call).catch((error) => error);
+  const runner = new HookRunner({ log: collected.log, env, clock: sandbox.clock });
+  return await runner.run(call).catch((error) => error);
 }
 
 /** Process ids that have this call's mark. */
@@ -57,29 +58,34 @@ function marked(): string[] {
   });
 }
 
-const allGone = () => eventually("all are gone", 30_000, () => marked().length === 0);
+const allGone = () => eventually("all have been killed", 30_000, () => marked().length === 0);
 
-/** A program in a session of its own, which has begun when `$OUT` is there. */
+/** A program in a session of its own, which has started once `$OUT` exists. */
 const APART = "setsid sh -c ': > \"$OUT\"; exec sleep 600' </dev/null >/dev/null 2>&1 &";
 
 describe("a command that is killed", () => {
-  test("for its time takes with it what it has put into sessions of their own", async () => {
+  test("for its duration is killed with its processes in other sessions", async () => {
     const error = await run(`${APART} sleep 600`, { timeoutMs: 1000 });
     expect(error).toBeInstanceOf(HookError);
-    expect((error as Error).message).toContain("did not end within 1 s and was killed");
+    expect(error).toMatchObject({
+      command: "SubnetAddCommand",
+      subject: "10.5.2.0/24",
+      failure: { kind: "fault", error: { fault: "timeout" } },
+    });
+    expect((error as Error).message).toContain("did not exit within 1 s and was killed");
     await allGone();
   });
 
-  test("by the daemon's end, too", async () => {
+  test("because the daemon ends, too", async () => {
     const end = new AbortController();
     const running = run(`${APART} sleep 600`, { signal: end.signal });
-    await eventually("it has begun", 30_000, () => existsSync(sandbox.path("out")));
+    await eventually("it has started", 30_000, () => existsSync(sandbox.path("out")));
     end.abort(new Error("the daemon ends"));
     expect(((await running) as Error).message).toBe("the daemon ends");
     await allGone();
   });
 
-  test("for what it prints, too, and only the first lines are in the log", async () => {
+  test("for the amount of its output, too, and only the first lines are in the log", async () => {
     const error = await run(`${APART} until [ -e "$OUT" ]; do :; done; yes`);
     expect((error as Error).message).toContain("it printed more than 1048576 bytes and was killed");
     await allGone();
@@ -87,7 +93,14 @@ describe("a command that is killed", () => {
   });
 });
 
-test("what a command that ends well has left in the background goes on", async () => {
+test("a command that fails says its status and its last line", async () => {
+  expect(await run("echo first; echo reason >&2; exit 3")).toMatchObject({
+    message: "SubnetAddCommand for 10.5.2.0/24 ended with status 3: reason",
+    failure: { kind: "exit status", status: 3 },
+  });
+});
+
+test("background processes of a command that succeeds keep running", async () => {
   expect(await run(`${APART} until [ -e "$OUT" ]; do :; done; echo done`)).toBe("done\n");
   expect(marked()).toHaveLength(1);
 });
@@ -95,7 +108,10 @@ test("what a command that ends well has left in the background goes on", async (
 test("a command that takes long is reported as running", async () => {
   const running = run('until [ -e "$OUT" ]; do sleep 0.05; done', { timeoutMs: 60_000 });
   const text = "SubnetAddCommand for 10.5.2.0/24 is still running after 2 s; its limit is 60 s";
-  await eventually("it is said", 30_000, () => records.some(({ msg }) => msg === text));
+  await sandbox.clock.advance(1999);
+  expect(records).toEqual([]);
+  await sandbox.clock.advance(1);
+  expect(records.map(({ msg }) => msg)).toEqual([text]);
   writeFileSync(sandbox.path("out"), "");
   expect(await running).toBe("");
 });

@@ -6,7 +6,7 @@ const ADD = { SubnetAddCommand: 'echo "add $SUBNET $(cat)" >> "$OUT"' };
 const BOTH = { ...ADD, SubnetRemoveCommand: 'echo "remove $SUBNET $(cat)" >> "$OUT"' };
 
 describe("a peer", () => {
-  test("is added once, replaced when it changes, removed when it goes", async () => {
+  test("is added once, replaced when it changes, removed when it leaves", async () => {
     using sandbox = new Sandbox();
     await using target = await sandbox.run(BOTH);
     target.put(peer(2, "a"));
@@ -24,7 +24,7 @@ describe("a peer", () => {
     expect(readdirSync(`${sandbox.state}/peers`)).toEqual([]);
   });
 
-  test("that changes while its command runs ends as its last lease says, step by step", async () => {
+  test("that changes while a command runs is updated step by step to its last lease", async () => {
     using sandbox = new Sandbox();
     await using target = await sandbox.run({
       SubnetAddCommand: 'data=$(cat); sleep 0.1; echo "add $data" >> "$OUT"',
@@ -63,7 +63,7 @@ describe("a peer", () => {
     expect(sandbox.out()).toEqual(["remove 10.5.9.0/24 192.168.0.2", "add 10.5.9.0/24"]);
   });
 
-  test("is handled beside others, a few at a time", async () => {
+  test("is added in parallel with others, a few at a time", async () => {
     using sandbox = new Sandbox();
     const running = sandbox.path("running");
     await using target = await sandbox.run({
@@ -80,7 +80,7 @@ describe("a peer", () => {
 });
 
 describe("a restart", () => {
-  test("adds nobody again, and removes who has gone once every lease is known", async () => {
+  test("adds no peer again, and removes departed ones once every lease is known", async () => {
     using sandbox = new Sandbox();
     {
       await using target = await sandbox.run(BOTH);
@@ -97,7 +97,7 @@ describe("a restart", () => {
     expect(sandbox.out()).toEqual(["remove 10.5.3.0/24"]);
   });
 
-  test("in another boot adds all, and removes nobody", async () => {
+  test("in another boot adds all peers, and removes none", async () => {
     using sandbox = new Sandbox();
     {
       await using target = await sandbox.run(BOTH);
@@ -114,7 +114,7 @@ describe("a restart", () => {
     expect(readdirSync(`${sandbox.state}/peers`)).toEqual(["node-2.json"]);
   });
 
-  test("adds all again where the node itself is set up again", async () => {
+  test("adds all peers again if the node itself is set up again", async () => {
     using sandbox = new Sandbox();
     {
       await using target = await sandbox.run({ ...BOTH, ShutdownCommand: 'echo down >> "$OUT"' });
@@ -128,7 +128,7 @@ describe("a restart", () => {
     expect(sandbox.out()).toEqual(["remove 10.5.2.0/24", "add 10.5.2.0/24"]);
   });
 
-  test("with files that are no records reports and ignores them", async () => {
+  test("reports and ignores files that are not records", async () => {
     using sandbox = new Sandbox();
     {
       await using target = await sandbox.run(BOTH);
@@ -162,10 +162,10 @@ describe("a command that fails", () => {
     expect(sandbox.messages("warn")).toHaveLength(5);
     await target[Symbol.asyncDispose]();
     expect(sandbox.messages("warn")).toHaveLength(6);
-    expect(sandbox.messages("warn")[5]).toEndWith("it is tried again in 1 s (and 2 more like it)");
+    expect(sandbox.messages("warn")[5]).toEndWith("retrying in 1 s (and 2 more like it)");
   });
 
-  test("is tried again, less and less often, and is a problem until it succeeds", async () => {
+  test("is retried at growing intervals, and is a problem until it succeeds", async () => {
     using sandbox = new Sandbox();
     await using target = await sandbox.run({
       SubnetAddCommand: 'echo try >> "$OUT"; test -e "$OUT.ok"',
@@ -173,7 +173,7 @@ describe("a command that fails", () => {
     target.put(peer(2));
     await target.whenSettled();
     expect(target.problems()).toEqual([
-      "SubnetAddCommand for 10.5.2.0/24 ended with status 1; it is tried again",
+      "SubnetAddCommand for 10.5.2.0/24 ended with status 1; retrying",
     ]);
     expect(sandbox.out()).toHaveLength(1);
     for (const delayMs of [1000, 2000, 4000]) {
@@ -189,7 +189,7 @@ describe("a command that fails", () => {
     expect(target.problems()).toEqual([]);
   });
 
-  test("to remove a changed peer does not keep it from being added", async () => {
+  test("to remove a changed peer does not prevent adding it", async () => {
     using sandbox = new Sandbox();
     await using target = await sandbox.run({ ...ADD, SubnetRemoveCommand: "exit 5" });
     target.put(peer(2, "a"));
@@ -199,11 +199,12 @@ describe("a command that fails", () => {
     expect(sandbox.out()).toEqual(["add 10.5.2.0/24 a", "add 10.5.2.0/24 b"]);
     expect(target.problems()).toEqual([]);
     expect(sandbox.messages("warn")).toEqual([
-      "SubnetRemoveCommand for 10.5.2.0/24 ended with status 5; it is added all the same",
+      "SubnetRemoveCommand for 10.5.2.0/24 ended with status 5; running SubnetAddCommand " +
+      "nevertheless",
     ]);
   });
 
-  test("to remove who has gone is given up in the end", async () => {
+  test("to remove a departed peer is given up in the end", async () => {
     using sandbox = new Sandbox();
     await using target = await sandbox.run({ SubnetRemoveCommand: 'echo no >> "$OUT"; exit 5' });
     target.put(peer(2));
@@ -216,25 +217,25 @@ describe("a command that fails", () => {
     expect(sandbox.out()).toHaveLength(8);
     expect(target.problems()).toEqual([]);
     expect(sandbox.messages("error")).toEqual([
-      "SubnetRemoveCommand for 10.5.2.0/24 ended with status 5; that was the last attempt, what " +
-      "is left of it must be removed by hand",
+      "SubnetRemoveCommand for 10.5.2.0/24 ended with status 5; giving up after 8 attempts: " +
+      "remove what is left by hand",
     ]);
   });
 
-  test("by printing without end is killed, and the log is not flooded", async () => {
+  test("by printing endlessly is killed, and does not flood the log", async () => {
     using sandbox = new Sandbox();
     await using target = await sandbox.run({ SubnetAddCommand: "yes" });
     target.put(peer(2));
     await target.whenSettled();
     expect(target.problems()).toEqual([
       "SubnetAddCommand for 10.5.2.0/24 failed: it printed more than 1048576 bytes and was " +
-      "killed: y; it is tried again",
+      "killed: y; retrying",
     ]);
     expect(sandbox.messages("info").length).toBeLessThan(110);
   });
 });
 
-test("records that cannot be written are a problem, and the commands run all the same", async () => {
+test("records that cannot be written are a problem, but the commands run", async () => {
   using sandbox = new Sandbox();
   sandbox.state = sandbox.path("file");
   writeFileSync(sandbox.state, "");
@@ -243,6 +244,6 @@ test("records that cannot be written are a problem, and the commands run all the
   await target.whenSettled();
   expect(sandbox.out()).toEqual(["add 10.5.2.0/24"]);
   expect(target.problems()).toEqual([
-    expect.stringMatching(/^cannot write .*; after a restart, commands may run twice$/),
+    expect.stringMatching(/^cannot write .*; after a restart, commands may run again$/),
   ]);
 });

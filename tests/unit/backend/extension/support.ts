@@ -55,6 +55,7 @@ export class Sandbox implements Disposable {
     const runner = new HookRunner({
       log,
       env: { PATH: process.env["PATH"] ?? "", OUT: this.path("out") },
+      clock: this.clock,
     });
     const { publicAddresses } = external(FAMILIES);
     const stop = new AbortController().signal;
