@@ -1,5 +1,6 @@
 /** The flags of the daemon, with Go flannel's spelling and defaults. */
 
+import { parseEndpoint } from "../etcd/client/endpoint.ts";
 import type { IpAddress } from "../addr/ip.ts";
 import { compileInterfacePattern } from "../host/interface_pattern.ts";
 import {
@@ -259,12 +260,14 @@ function readListenAddress(value: string): FlagReading<IpAddress> {
 }
 
 function checkEndpoint(value: string): string | undefined {
-  const url = value.includes("://") ? value : `http://${value}`;
-  if (!URL.canParse(url)) return "URLs such as https://10.0.0.1:2379";
-  const { protocol, hostname, username, password } = new URL(url);
-  if (username !== "" || password !== "") {
-    return "URLs without a user name and password; use --etcd-username and --etcd-password";
+  switch (parseEndpoint(value, { defaultScheme: "http" })) {
+    case "not a URL":
+      return "URLs such as https://10.0.0.1:2379";
+    case "scheme":
+      return "URLs that begin with http:// or https://";
+    case "user":
+      return "URLs without a user name and password; use --etcd-username and --etcd-password";
+    default:
+      return undefined;
   }
-  const isKnown = protocol === "http:" || protocol === "https:";
-  return isKnown && hostname !== "" ? undefined : "URLs that begin with http:// or https://";
 }

@@ -206,6 +206,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     datastore: "the subcommand",
     "datastore/mvcc": "its errors end the subcommand with one line",
     "datastore/transfer": "dump, restore and migrate",
+    "etcd/client": "--etcd-endpoints is checked when it is read",
     host: "--iface-regex is checked when it is read",
     lab: "the subcommand",
     "type overlay": "descriptors of backends",
@@ -265,6 +266,26 @@ const NESTED_ROOMS: readonly string[] = [
  */
 const DOORS: Readonly<Record<string, readonly string[]>> = {
   backend: ["backend_registry.ts"],
+  "etcd/api": ["kv_pb.ts", "rpc_pb.ts"],
+  "etcd/client": [
+    "calls.ts",
+    "cluster.ts",
+    "endpoint.ts",
+    "etcd.ts",
+    "etcd_client.ts",
+    "etcd_error.ts",
+    "host_network.ts",
+    "lease_renewal.ts",
+  ],
+  subnet: [
+    "etcd/etcd_lease_store.ts",
+    "etcd/node_identity.ts",
+    "lease.ts",
+    "lease_store.ts",
+    "lease_table.ts",
+    "prefix_trie.ts",
+    "subnet_file.ts",
+  ],
   kernel: [
     "host_devices.ts",
     "kernel.ts",

@@ -6,12 +6,10 @@ import type {
   MessageInitShape,
   MessageShape,
 } from "@bufbuild/protobuf";
-import { type Attempt, Calls, defaultCallTiming } from "../../etcd/client/calls.ts";
-import { defaultConnectionTiming, EtcdConnection } from "../../etcd/client/etcd_connection.ts";
-import { parseEndpoints } from "../../etcd/client/endpoint.ts";
+import { type Attempt, type Calls, methodName } from "../../etcd/client/calls.ts";
+import { openCluster } from "../../etcd/client/cluster.ts";
 import { EtcdError } from "../../etcd/client/etcd_error.ts";
 import { renewLease } from "../../etcd/client/lease_renewal.ts";
-import { TlsFiles } from "../../etcd/client/tls_files.ts";
 import { systemClock } from "../../base/clock.ts";
 import { DatastoreError } from "../mvcc/datastore_error.ts";
 
@@ -35,21 +33,13 @@ export class RemoteEtcd implements Disposable {
 
   /** Connects at the first call. Throws `ConfigError` for an endpoint that is none. */
   constructor(options: RemoteEtcdOptions, signal: AbortSignal) {
-    const { caFile, certFile, keyFile, username, password } = options;
-    const hasTls = [caFile, certFile, keyFile].some((file) => file !== "");
-    const endpoints = parseEndpoints(options.endpoints, hasTls);
-    const tlsFiles = new TlsFiles({ caFile, certFile, keyFile });
-    this.endpoints = endpoints.map(({ url }) => url).join(",");
+    const { endpoints, caFile, certFile, keyFile, username, password } = options;
+    const tls = { caFile, certFile, keyFile };
+    const { urls, calls } = openCluster({ endpoints, tls, username, password }, systemClock);
+    this.endpoints = urls.join(",");
+    this.#calls = calls;
     this.#flagPrefix = options.flagPrefix;
     this.#signal = signal;
-    this.#calls = new Calls({
-      connections: endpoints.map((endpoint) =>
-        new EtcdConnection(endpoint, { tlsFiles, timing: defaultConnectionTiming })
-      ),
-      credentials: username === "" ? undefined : { username, password },
-      clock: systemClock,
-      timing: defaultCallTiming,
-    });
   }
 
   [Symbol.dispose](): void {
@@ -57,7 +47,7 @@ export class RemoteEtcd implements Disposable {
   }
 
   /**
-   * Calls a method, over and over while nobody answers. Throws `DatastoreError` with the reason after
+   * Calls a method, again and again while no member responds. Throws `DatastoreError` with the reason after
    * "cannot `operation`".
    */
   call<Input extends DescMessage, Output extends DescMessage>(
@@ -65,20 +55,24 @@ export class RemoteEtcd implements Disposable {
     method: DescMethodUnary<Input, Output>,
     message: MessageInitShape<Input>,
   ): Promise<MessageShape<Output>> {
-    return this.#run(operation, async ({ transport, header, signal, timeoutMs }) => {
-      const answer = await transport.unary(method, signal, timeoutMs, header, message);
-      return answer.message;
+    const call = { operation, method: methodName(method) };
+    return this.#run(call, async ({ transport, header, signal, timeoutMs }) => {
+      const response = await transport.unary(method, signal, timeoutMs, header, message);
+      return response.message;
     });
   }
 
   /** Gives a lease its whole time again and returns it in seconds; 0n when there is no such lease. */
   renewLease(id: bigint): Promise<bigint> {
-    return this.#run("renew a lease", (attempt) => renewLease(attempt, id));
+    return this.#run({ operation: "renew a lease" }, (attempt) => renewLease(attempt, id));
   }
 
-  async #run<T>(operation: string, attempt: (context: Attempt) => Promise<T>): Promise<T> {
+  async #run<T>(
+    call: { readonly operation: string; readonly method?: string },
+    attempt: (context: Attempt) => Promise<T>,
+  ): Promise<T> {
     try {
-      return await this.#calls.run({ operation, repeatable: true, signal: this.#signal }, attempt);
+      return await this.#calls.run({ ...call, repeatable: true, signal: this.#signal }, attempt);
     } catch (error) {
       if (!(error instanceof EtcdError)) throw error;
       const text = error.message.replaceAll("--etcd-", this.#flagPrefix)

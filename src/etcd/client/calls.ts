@@ -1,5 +1,6 @@
 /** Calls to whichever member answers: fail-over, deadlines, retries, and the auth token. */
 
+import type { DescMethod } from "@bufbuild/protobuf";
 import type { Transport } from "@connectrpc/connect";
 import { type IpAddress, nonUnicastKind, parseIpAddress } from "../../addr/ip.ts";
 import { Authentication, type Credentials } from "./authentication.ts";
@@ -16,6 +17,11 @@ export interface CallTiming {
 }
 
 export const defaultCallTiming: CallTiming = { attemptMs: 5_000, retryForMs: 3_000 };
+
+/** As gRPC names it, such as `etcdserverpb.KV/Range`. */
+export function methodName({ parent, name }: DescMethod): string {
+  return `${parent.typeName}/${name}`;
+}
 
 export interface Call extends CallDescription {
   readonly signal: AbortSignal;

@@ -13,15 +13,27 @@ export interface EtcdEndpoint {
   readonly hasPort: boolean;
 }
 
+/** How an endpoint without a scheme, such as `10.0.0.5:2379`, is read. */
+export interface EndpointOptions {
+  readonly defaultScheme: "http" | "https";
+}
+
+/** Why a text is not an endpoint. */
+export type EndpointProblem = "not a URL" | "scheme" | "user";
+
 /**
- * Reads the endpoints, each once, in the given order. An endpoint without a scheme, such as
- * `10.0.0.5:2379`, is taken as https when there are TLS files, else as http, as etcd's own client
- * does. Throws `ConfigError`; an endpoint's user and password never appear in its text.
+ * The endpoints, each once, in the given order. Without a scheme they are https if there are TLS
+ * files, otherwise http, as in etcd's own client. Throws `ConfigError`; an endpoint's user and password
+ * never appear in its text.
  */
-export function parseEndpoints(texts: readonly string[], hasTlsFiles: boolean): EtcdEndpoint[] {
+export function parseEndpoints(
+  texts: readonly string[],
+  options: EndpointOptions,
+): EtcdEndpoint[] {
   const endpoints = new Map<string, EtcdEndpoint>();
   for (const text of texts) {
-    const endpoint = parseEndpoint(text.trim(), hasTlsFiles);
+    const endpoint = parseEndpoint(text, options);
+    if (typeof endpoint === "string") throw new ConfigError(problemText(text.trim(), endpoint));
     endpoints.set(endpoint.url, endpoint);
   }
   if (endpoints.size === 0) {
@@ -32,25 +44,16 @@ export function parseEndpoints(texts: readonly string[], hasTlsFiles: boolean): 
   return [...endpoints.values()];
 }
 
-function parseEndpoint(text: string, hasTlsFiles: boolean): EtcdEndpoint {
-  const scheme = hasTlsFiles ? "https" : "http";
-  const url = URL.parse(text.includes("://") ? text : `${scheme}://${text}`);
-  const shown = text.replace(/\/\/[^/]*@/, "//…@").replace(/^[^/]*@/, "…@");
-  if (url === null) {
-    throw new ConfigError(
-      `etcd endpoint "${shown}" is not a URL: write it like http://10.0.0.5:2379`,
-    );
-  }
-  if (url.protocol !== "http:" && url.protocol !== "https:") {
-    throw new ConfigError(
-      `etcd endpoint "${shown}" has the scheme ${url.protocol.slice(0, -1)}: use http or https`,
-    );
-  }
-  if (url.username !== "" || url.password !== "") {
-    throw new ConfigError(
-      `etcd endpoint "${shown}" carries a user: set --etcd-username and --etcd-password instead`,
-    );
-  }
+/** Reads one endpoint; otherwise what is wrong with it. */
+export function parseEndpoint(
+  given: string,
+  { defaultScheme }: EndpointOptions,
+): EtcdEndpoint | EndpointProblem {
+  const text = given.trim();
+  const url = URL.parse(text.includes("://") ? text : `${defaultScheme}://${text}`);
+  if (url === null) return "not a URL";
+  if (url.protocol !== "http:" && url.protocol !== "https:") return "scheme";
+  if (url.username !== "" || url.password !== "") return "user";
   const secure = url.protocol === "https:";
   const [authority = ""] = text.replace(/^[^/]*:\/\//, "").split(/[/?#]/, 1);
   return {
@@ -60,4 +63,17 @@ function parseEndpoint(text: string, hasTlsFiles: boolean): EtcdEndpoint {
     port: Number(url.port) || (secure ? 443 : 80),
     hasPort: /:\d+$/.test(authority),
   };
+}
+
+function problemText(text: string, problem: EndpointProblem): string {
+  const shown = text.replace(/\/\/[^/]*@/, "//…@").replace(/^[^/]*@/, "…@");
+  switch (problem) {
+    case "not a URL":
+      return `etcd endpoint "${shown}" is not a URL: write it like http://10.0.0.5:2379`;
+    case "scheme":
+      return `etcd endpoint "${shown}" has the scheme ${shown.split(":")[0]}: use http or https`;
+    case "user":
+      return `etcd endpoint "${shown}" contains a user: set --etcd-username and --etcd-password ` +
+        "instead";
+  }
 }

@@ -4,24 +4,18 @@
  * Calls go to one member, and on to the next when it does not answer. A read is repeated freely. A
  * transaction, or the grant of a lease with a chosen id, is sent again only if the failed attempt
  * surely did nothing; otherwise the `EtcdError` says so (`mayHaveBeenApplied`), and the caller has to
- * read before it writes again. All errors are `StoreError`s.
+ * read before it writes again. All errors are `EtcdError`s.
  */
 
 import type {
   DescMessage,
-  DescMethod,
   DescMethodUnary,
   MessageInitShape,
   MessageShape,
 } from "@bufbuild/protobuf";
-import { type Call, Calls, type CallTiming, defaultCallTiming } from "./calls.ts";
+import { type Call, type Calls, methodName } from "./calls.ts";
+import { type ClusterOptions, openCluster } from "./cluster.ts";
 import { type Clock, systemClock } from "../../base/clock.ts";
-import {
-  type ConnectionTiming,
-  defaultConnectionTiming,
-  EtcdConnection,
-} from "./etcd_connection.ts";
-import { parseEndpoints } from "./endpoint.ts";
 import type {
   Etcd,
   EtcdWatch,
@@ -31,8 +25,6 @@ import type {
   Transaction,
   TransactionResult,
 } from "./etcd.ts";
-import { certificatePairProblem } from "../../base/certificate_pair.ts";
-import { ConfigError } from "../../config/config_error.ts";
 import type { Log } from "../../log/log.ts";
 import {
   checkGrant,
@@ -52,25 +44,11 @@ import {
   transactionResult,
 } from "./request_messages.ts";
 import { KV, Lease as LeaseService } from "../api/rpc_pb.ts";
-import { TlsFiles } from "./tls_files.ts";
 import { watchPrefix } from "./watch.ts";
 
-export interface EtcdClientOptions {
-  /** URLs of the members, such as `https://10.0.0.5:2379`. */
-  readonly endpoints: readonly string[];
-  readonly tls?: {
-    readonly caFile?: string | undefined;
-    readonly certFile?: string | undefined;
-    readonly keyFile?: string | undefined;
-  };
-  /** Empty or absent: no authentication. */
-  readonly username?: string | undefined;
-  readonly password?: string | undefined;
+export interface EtcdClientOptions extends ClusterOptions {
   readonly log: Log;
-  /** For `networkChanged`. */
-  readonly host?: HostNetwork;
   readonly clock?: Clock;
-  readonly timing?: Partial<CallTiming & ConnectionTiming>;
 }
 
 export class EtcdClient implements Etcd {
@@ -83,27 +61,13 @@ export class EtcdClient implements Etcd {
 
   /** Connects at the first call. Throws `ConfigError` for options that cannot work. */
   constructor(options: EtcdClientOptions) {
-    const tls = checkedTls(options.tls ?? {});
-    const endpoints = parseEndpoints(options.endpoints, Object.values(tls).some(Boolean));
-    const { pingIntervalMs, pingTimeoutMs } = { ...defaultConnectionTiming, ...options.timing };
-    const { attemptMs, retryForMs } = { ...defaultCallTiming, ...options.timing };
-    const tlsFiles = new TlsFiles(tls);
-    this.description = endpoints.map(({ url }) => url).join(", ");
-    this.#clock = options.clock ?? systemClock;
-    this.#log = options.log;
-    this.#host = options.host;
-    const timing = { pingIntervalMs, pingTimeoutMs };
-    const { host } = options;
-    this.#calls = new Calls({
-      connections: endpoints.map((endpoint) =>
-        new EtcdConnection(endpoint, { tlsFiles, timing, host })
-      ),
-      credentials: options.username
-        ? { username: options.username, password: options.password ?? "" }
-        : undefined,
-      clock: this.#clock,
-      timing: { attemptMs, retryForMs },
-    });
+    const { host, log, clock = systemClock } = options;
+    const { urls, calls } = openCluster(options, clock);
+    this.description = urls.join(", ");
+    this.#calls = calls;
+    this.#clock = clock;
+    this.#log = log;
+    this.#host = host;
   }
 
   /** Ends all watches and calls, and closes the connections. */
@@ -259,19 +223,7 @@ interface UnaryCall<Input extends DescMessage, Output extends DescMessage, Resul
   readonly read: (response: MessageShape<Output>) => Result;
 }
 
-function methodName({ parent, name }: DescMethod): string {
-  return `${parent.typeName}/${name}`;
-}
-
 const CLOSED = { kind: "unsent", reason: "closed" } as const;
-
-function checkedTls(tls: NonNullable<EtcdClientOptions["tls"]>): typeof tls {
-  const { certFile = "", keyFile = "" } = tls;
-  const flags = { cert: "--etcd-certfile", key: "--etcd-keyfile" };
-  const problem = certificatePairProblem({ certFile, keyFile }, flags);
-  if (problem !== undefined) throw new ConfigError(problem);
-  return tls;
-}
 
 /** The keys that a transaction may change; none when it only reads. */
 function changedKeys({ success, failure = [] }: Transaction): string[] {

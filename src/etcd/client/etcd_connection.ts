@@ -6,25 +6,17 @@ import type { EtcdEndpoint } from "./endpoint.ts";
 import { type CallFailure, NO_CONNECTION, NO_ROUTE } from "./call_failure.ts";
 import { EtcdError } from "./etcd_error.ts";
 import { type EgressRoute, type HostNetwork, isSameRoute } from "./host_network.ts";
-import { type Http2Session, newHttp2Session, type SessionManager } from "./http2_session.ts";
+import {
+  type ConnectionTiming,
+  type Http2Session,
+  newHttp2Session,
+  type SessionManager,
+} from "./http2_session.ts";
 import type { TlsFiles, TlsMaterial } from "./tls_files.ts";
 import { probeEndpoint } from "./endpoint_probe.ts";
 
-/** etcd answers PINGs that come closer than 5 s apart with GOAWAY (`--grpc-keepalive-min-time`). */
-const PING_INTERVAL_MS = 6_000;
-const PING_TIMEOUT_MS = 3_500;
 const ASK_TIMEOUT_MS = 1_000;
 const ASK_AGAIN_MS = 60_000;
-
-export interface ConnectionTiming {
-  readonly pingIntervalMs: number;
-  readonly pingTimeoutMs: number;
-}
-
-export const defaultConnectionTiming: ConnectionTiming = {
-  pingIntervalMs: PING_INTERVAL_MS,
-  pingTimeoutMs: PING_TIMEOUT_MS,
-};
 
 export class EtcdConnection implements Disposable {
   readonly endpoint: EtcdEndpoint;

@@ -5,7 +5,6 @@ import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-no
 import type { ClientHttp2Session } from "node:http2";
 import type { TLSSocket } from "node:tls";
 import { type IpAddress, parseIpAddress } from "../../addr/ip.ts";
-import type { ConnectionTiming } from "./etcd_connection.ts";
 import type { EtcdEndpoint } from "./endpoint.ts";
 import type { TlsMaterial } from "./tls_files.ts";
 import { connectTls } from "./tls_socket.ts";
@@ -13,6 +12,17 @@ import { connectTls } from "./tls_socket.ts";
 const IDLE_CLOSE_MS = 300_000;
 /** A snapshot of some 500 000 leases; a corrupted length must not make us allocate 4 GiB. */
 const READ_MAX_BYTES = 128 << 20;
+
+export interface ConnectionTiming {
+  readonly pingIntervalMs: number;
+  readonly pingTimeoutMs: number;
+}
+
+export const defaultConnectionTiming: ConnectionTiming = {
+  // etcd sends GOAWAY if PINGs come closer than 5 s apart (`--grpc-keepalive-min-time`).
+  pingIntervalMs: 6_000,
+  pingTimeoutMs: 3_500,
+};
 
 export interface Http2Session {
   readonly manager: SessionManager;

@@ -26,7 +26,7 @@ beforeAll(() => {
 afterAll(() => ca[Symbol.dispose]());
 
 function endpoint(port: number): EtcdEndpoint {
-  return parseEndpoints([`http://127.0.0.1:${port}`], false)[0] as EtcdEndpoint;
+  return parseEndpoints([`http://127.0.0.1:${port}`], { defaultScheme: "http" })[0] as EtcdEndpoint;
 }
 
 /** What is said of a server that does this with each connection. */

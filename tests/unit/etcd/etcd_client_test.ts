@@ -21,8 +21,8 @@ function thrownBy(action: () => unknown): unknown {
   throw new Error("nothing was thrown");
 }
 
-function urls(texts: readonly string[], hasTlsFiles = false): string[] {
-  return parseEndpoints(texts, hasTlsFiles).map(({ url }) => url);
+function urls(texts: readonly string[], defaultScheme: "http" | "https" = "http"): string[] {
+  return parseEndpoints(texts, { defaultScheme }).map(({ url }) => url);
 }
 
 test("endpoints are taken as origins, each once, in the given order", () => {
@@ -31,7 +31,7 @@ test("endpoints are taken as origins, each once, in the given order", () => {
 });
 
 test("an endpoint has a host and a port, etcd's or that of its scheme", () => {
-  const of = (text: string) => parseEndpoints([text], false)[0];
+  const of = (text: string) => parseEndpoints([text], { defaultScheme: "http" })[0];
   expect(of("https://[fd00:12::1]:2379/x")).toEqual({
     url: "https://[fd00:12::1]:2379",
     secure: true,
@@ -58,7 +58,7 @@ test("an endpoint without a scheme is https when there are TLS files, else http"
     "http://10.0.0.5:2379",
     "http://localhost:2379",
   ]);
-  expect(urls(["10.0.0.5:2379"], true)).toEqual(["https://10.0.0.5:2379"]);
+  expect(urls(["10.0.0.5:2379"], "https")).toEqual(["https://10.0.0.5:2379"]);
 });
 
 test("an endpoint that cannot be used is refused in one line that shows it", () => {
@@ -95,13 +95,13 @@ test("a password in an endpoint is refused and not shown", () => {
   }
   const shown = (text: string) => String(thrownBy(() => urls([text])));
   expect(shown("http://user:geheim@10.0.0.5:2379/a@b")).toContain(
-    'etcd endpoint "http://…@10.0.0.5:2379/a@b" carries a user',
+    'etcd endpoint "http://…@10.0.0.5:2379/a@b" contains a user',
   );
   expect(shown("user:geheim@10.0.0.5:2379")).toContain(
-    'etcd endpoint "…@10.0.0.5:2379" carries a user',
+    'etcd endpoint "…@10.0.0.5:2379" contains a user',
   );
-  expect(shown("http://geheim@10.0.0.5:2379")).toContain('"http://…@10.0.0.5:2379" carries');
-  expect(shown("http://:geheim@10.0.0.5:2379")).toContain('"http://…@10.0.0.5:2379" carries');
+  expect(shown("http://geheim@10.0.0.5:2379")).toContain('"http://…@10.0.0.5:2379" contains');
+  expect(shown("http://:geheim@10.0.0.5:2379")).toContain('"http://…@10.0.0.5:2379" contains');
 });
 
 test("a client certificate without its key, and a key without its certificate, are refused", () => {

@@ -5,10 +5,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { readFileSync } from "node:fs";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import type { IpAddress } from "../../../src/addr/ip.ts";
-import {
-  defaultConnectionTiming,
-  EtcdConnection,
-} from "../../../src/etcd/client/etcd_connection.ts";
+import { EtcdConnection } from "../../../src/etcd/client/etcd_connection.ts";
+import { defaultConnectionTiming } from "../../../src/etcd/client/http2_session.ts";
 import { type EtcdEndpoint, parseEndpoints } from "../../../src/etcd/client/endpoint.ts";
 import { EtcdError } from "../../../src/etcd/client/etcd_error.ts";
 import {
@@ -68,7 +66,7 @@ beforeEach(async () => {
 afterEach(() => cleanup.disposeAsync());
 
 function endpointOf(url: string): EtcdEndpoint {
-  return parseEndpoints([url], false)[0] as EtcdEndpoint;
+  return parseEndpoints([url], { defaultScheme: "http" })[0] as EtcdEndpoint;
 }
 
 function connectionTo(

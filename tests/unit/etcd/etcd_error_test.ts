@@ -15,7 +15,7 @@ import {
 import { type FailureKind, NO_CONNECTION } from "../../../src/etcd/client/call_failure.ts";
 
 function endpoint(url: string): { readonly endpoint: EtcdEndpoint } {
-  return { endpoint: parseEndpoints([url], false)[0] as EtcdEndpoint };
+  return { endpoint: parseEndpoints([url], { defaultScheme: "http" })[0] as EtcdEndpoint };
 }
 
 const CLEAR = endpoint("http://192.0.2.1:2379");
@@ -221,7 +221,7 @@ describe("EtcdError", () => {
     const interrupted = EtcdError.from(new ConnectError("gone", Code.Unavailable), CLEAR);
     expect(interrupted.during({ operation, repeatable: false })).toMatchObject({
       message: "cannot change /net/a in etcd: gone (http://192.0.2.1:2379); " +
-        "etcd may have done it",
+        "it may have been carried out",
       kind: "interrupted",
       reason: "gone",
     });

@@ -38,7 +38,7 @@ afterEach(async () => {
 });
 
 function endpointOf(url: string): EtcdEndpoint {
-  return parseEndpoints([url], false)[0] as EtcdEndpoint;
+  return parseEndpoints([url], { defaultScheme: "http" })[0] as EtcdEndpoint;
 }
 
 function read(transport: Transport): Promise<unknown> {

@@ -60,7 +60,11 @@ describe("untilStoreAnswers()", () => {
     const refused = Object.assign(new Error("it failed"), { code: "ECONNREFUSED" });
     const unreachable = EtcdError.from(
       new ConnectError("failed", Code.Unavailable, undefined, undefined, refused),
-      { endpoint: parseEndpoints(["http://192.0.2.1:2379"], false)[0] as EtcdEndpoint },
+      {
+        endpoint: parseEndpoints(["http://192.0.2.1:2379"], {
+          defaultScheme: "http",
+        })[0] as EtcdEndpoint,
+      },
     );
     const result = run(() =>
       times.length < 5 ? Promise.reject(unreachable) : Promise.resolve("answer")
