@@ -6,7 +6,7 @@ import { ConfigError } from "../config/config_error.ts";
 import { EtcdClient } from "../etcd/client/etcd_client.ts";
 import { readInterfaces } from "../host/interface_reader.ts";
 import { EtcdLeaseStore } from "../subnet/etcd/etcd_lease_store.ts";
-import type { LiveNode } from "../subnet/etcd/live_session.ts";
+import type { LiveNode } from "../subnet/etcd/node_identity.ts";
 import { nodeIdentity } from "../subnet/etcd/node_identity.ts";
 import type { OpenedStore, OpenStoreOptions } from "./daemon_ports.ts";
 import { etcdHostNetwork } from "./etcd_host_network.ts";

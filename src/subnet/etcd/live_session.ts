@@ -18,22 +18,7 @@ import { RepeatedFailure } from "../../log/repeated_failure.ts";
 import { DuplicateNodeError } from "../lease_store.ts";
 import { backoffMs, type Clock, sleep } from "../../base/clock.ts";
 import type { Etcd, EtcdKeyValue, EtcdWatch, KeyComparison } from "../../etcd/client/etcd.ts";
-
-/** This node, as the others are told of it. */
-export interface LiveNode {
-  /** See `nodeIdentity`. */
-  readonly identity: string;
-  readonly hostname: string;
-  /** Name of the interface that carries the public address. */
-  readonly interface: string;
-  /** This host's interfaces, to choose another one from. */
-  readonly interfaces: readonly SessionInterface[];
-}
-
-export interface SessionInterface {
-  readonly name: string;
-  readonly addresses: readonly string[];
-}
+import type { LiveNode } from "./node_identity.ts";
 
 export interface LiveSessionOptions {
   readonly etcd: Etcd;

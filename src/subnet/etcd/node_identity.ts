@@ -1,7 +1,23 @@
-/** What tells this running host, and this network namespace of it, from every other one. */
+/** The identity of this running host and its network namespace among all others. */
 
 import { createHash } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
+
+/** This node, as its session describes it to the others. */
+export interface LiveNode {
+  /** See `nodeIdentity`. */
+  readonly identity: string;
+  readonly hostname: string;
+  /** Name of the interface that carries the public address. */
+  readonly interface: string;
+  /** This host's interfaces, to choose another one from. */
+  readonly interfaces: readonly SessionInterface[];
+}
+
+export interface SessionInterface {
+  readonly name: string;
+  readonly addresses: readonly string[];
+}
 
 /** Where the identity is read. */
 export interface IdentityFiles {
