@@ -27,7 +27,6 @@ import { resultOf } from "./table/step_result.ts";
 
 export const FOU_TABLE: KernelTableType = {
   kinds: ["fou"],
-  takes: ({ resource }) => resource.kind === "fou",
   open: () => new FouTable(),
 };
 

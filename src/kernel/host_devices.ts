@@ -3,8 +3,10 @@
 import * as k from "../../ffi/linux.ts";
 import type { IpAddress } from "../addr/ip.ts";
 import { Channel } from "./wire/channel.ts";
-import { decodeAddress, decodeLink } from "./rtnetlink/decoder.ts";
-import { type DumpKind, Encoder } from "./rtnetlink/encoder.ts";
+import { ADDRESS_CODEC } from "./rtnetlink/address_codec.ts";
+import { decodeLink } from "./rtnetlink/link_decoder.ts";
+import { dumpLinks } from "./rtnetlink/link_messages.ts";
+import { MessageBatch } from "./wire/message_batch.ts";
 import { type DumpAttempt, retryInterruptedDump } from "./wire/interrupted_dump.ts";
 import { Attributes, type MessageReader } from "./wire/message_reader.ts";
 import { NetlinkSocket } from "./wire/netlink_socket.ts";
@@ -34,17 +36,14 @@ export interface HostDeviceAddress {
  */
 export async function readHostDevices(): Promise<HostDevice[]> {
   using socket = new NetlinkSocket();
-  using encoder = new Encoder();
-  const channel = new Channel(socket, encoder);
+  const channel = new Channel(socket, new MessageBatch());
   return await retryInterruptedDump(() => readOnce(channel));
 }
 
-function readOnce(channel: Channel<Encoder>): DumpAttempt<HostDevice[]> {
+function readOnce(channel: Channel<MessageBatch>): DumpAttempt<HostDevice[]> {
   const devices = new Map<string, HostDevice & { addresses: HostDeviceAddress[] }>();
   const names = new Map<number, string>();
-  const readAll = (kind: DumpKind, read: (message: MessageReader) => void) =>
-    channel.readTable((encoder) => encoder.dump(kind, 0, 0), read);
-  const links = readAll("link", (message) => {
+  const links = channel.readTable(dumpLinks, (message) => {
     const decoded = decodeLink(message);
     if (decoded === undefined) return;
     const { ifindex, link: { name, mtuBytes, up } } = decoded;
@@ -52,8 +51,10 @@ function readOnce(channel: Channel<Encoder>): DumpAttempt<HostDevice[]> {
     const altNames = altNamesIn(message);
     devices.set(name, { name, altNames, ifindex, mtuBytes, up, addresses: [] });
   });
-  const addresses = readAll("address", (message) => {
-    const decoded = decodeAddress(message, names);
+  const dumpAddresses = (batch: MessageBatch) =>
+    ADDRESS_CODEC.dump(batch, { kind: "address", family: 0, ifindex: 0 });
+  const addresses = channel.readTable(dumpAddresses, (message) => {
+    const decoded = ADDRESS_CODEC.decode(message, names);
     if (decoded === undefined) return;
     const { link, address, prefixLength } = decoded;
     const { flags, label } = addressDetails(message);

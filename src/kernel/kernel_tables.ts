@@ -6,12 +6,22 @@ import { FOU_TABLE } from "./fou_ports.ts";
 import type { KernelEvent } from "./table/kernel_event.ts";
 import type { StepResult } from "./table/step_result.ts";
 import type { KernelTable, KernelTableType } from "./table/kernel_table.ts";
+import { SYSCTL_TABLE } from "./sysctl/sysctl_table.ts";
 import { TUN_DEVICES } from "./tun_devices.ts";
 import { WIREGUARD_TABLE } from "./wireguard/wireguard_table.ts";
 import { XFRM_POLICIES } from "./xfrm/xfrm_policies.ts";
 
 /** Opened when they are first needed, and only then. */
-const TYPES: readonly KernelTableType[] = [FOU_TABLE, TUN_DEVICES, WIREGUARD_TABLE, XFRM_POLICIES];
+const TYPES: readonly KernelTableType[] = [
+  FOU_TABLE,
+  SYSCTL_TABLE,
+  TUN_DEVICES,
+  WIREGUARD_TABLE,
+  XFRM_POLICIES,
+];
+const TYPE_BY_KIND: Partial<Record<ResourceKind, KernelTableType>> = Object.fromEntries(
+  TYPES.flatMap((type) => type.kinds.map((kind) => [kind, type])),
+);
 
 export class KernelTables implements Disposable {
   readonly #open = new Map<KernelTableType, KernelTable>();
@@ -23,8 +33,9 @@ export class KernelTables implements Disposable {
   }
 
   /** Which table a step is for; `undefined` if it is for rtnetlink. */
-  typeFor(step: Step): KernelTableType | undefined {
-    return TYPES.find((type) => type.takes(step));
+  typeFor({ op, resource }: Step): KernelTableType | undefined {
+    if (resource.kind !== "link") return TYPE_BY_KIND[resource.kind];
+    return op === "set" ? TYPES.find((type) => type.makes?.(resource)) : undefined;
   }
 
   async dump(

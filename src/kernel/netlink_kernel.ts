@@ -6,8 +6,8 @@ import type { Resource, ResourceKind } from "../state/resource.ts";
 import type { Step } from "../state/step.ts";
 import { BatchRun } from "./rtnetlink/batch_run.ts";
 import { Channel } from "./wire/channel.ts";
-import { completeLink } from "./rtnetlink/decoder.ts";
-import { Encoder } from "./rtnetlink/encoder.ts";
+import { completeLink } from "./rtnetlink/link_decoder.ts";
+import { RtnetlinkEncoder } from "./rtnetlink/rtnetlink_encoder.ts";
 import { retryInterruptedDump } from "./wire/interrupted_dump.ts";
 import type { Kernel, LinkInfo, RouteLookup } from "./kernel.ts";
 import type { KernelEvent } from "./table/kernel_event.ts";
@@ -29,8 +29,8 @@ export interface NetlinkKernelOptions {
 
 export class NetlinkKernel implements Kernel {
   readonly #socket = new NetlinkSocket();
-  readonly #questions = new Channel(this.#socket, new Encoder());
-  readonly #changes = new Channel(this.#socket, new Encoder());
+  readonly #questions = new Channel(this.#socket, new RtnetlinkEncoder());
+  readonly #changes = new Channel(this.#socket, new RtnetlinkEncoder());
   readonly #nexthops = new Nexthops(this.#questions);
   readonly #watchBufferBytes: number;
   readonly #listeners = new Listeners(() => this.#stopMonitor());

@@ -8,17 +8,12 @@ import type { Step } from "../state/step.ts";
 import type { StepResult } from "./table/step_result.ts";
 import { KernelError } from "./wire/kernel_error.ts";
 import { describeStep } from "./table/entry_operation.ts";
-import type { KernelTable, KernelTableType } from "./table/kernel_table.ts";
+import { type KernelTableType, writeOnlyTable } from "./table/kernel_table.ts";
 
 export const TUN_DEVICES: KernelTableType = {
   kinds: [],
-  takes: ({ op, resource }) => op === "set" && resource.kind === "link" && resource.type === "tun",
-  open: (): KernelTable => ({
-    dump: () => Promise.resolve([]),
-    apply: (steps) => Promise.resolve(steps.map(create)),
-    watch: () => ({ [Symbol.dispose]: () => {} }), // rtnetlink tells of them
-    [Symbol.dispose]: () => {},
-  }),
+  makes: ({ type }) => type === "tun",
+  open: () => writeOnlyTable(create),
 };
 
 function create(step: Step): StepResult {

@@ -41,6 +41,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     state: "steps are about resources",
   },
   "kernel/sysctl": {
+    "kernel/table": "it implements a kernel table",
     "kernel/wire": "its errors",
     "type state": "a parameter is a resource",
   },
@@ -69,10 +70,8 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   "kernel/rtnetlink": {
     addr: "addresses to and from bytes",
-    base: "assertNever",
     ffi: "libnl and the kernel's constants",
     "kernel/nexthop": "many routes share nexthop objects",
-    "kernel/sysctl": "parameters are set between devices and the entries on them",
     "kernel/table": "what a step asks for, and its result",
     "kernel/wire": "messages",
     "kernel/wireguard": "whether a TUN device is one of WireGuard in user space",
@@ -84,6 +83,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     ffi: "the kernel's constants",
     "kernel/nexthop": "wiring",
     "kernel/rtnetlink": "wiring",
+    "kernel/sysctl": "wiring",
     "kernel/table": "wiring; FOU ports and TUN devices are kernel tables",
     "kernel/wire": "sockets",
     "kernel/wireguard": "wiring",

@@ -3,10 +3,12 @@
 import { errnoName } from "../../../ffi/errno.ts";
 import { familyOf } from "../../addr/ip.ts";
 import { linkOf } from "../../state/resource_key.ts";
-import type { Resource, Route, Sysctl } from "../../state/resource.ts";
+import type { Resource, Route } from "../../state/resource.ts";
 import type { Step } from "../../state/step.ts";
 import type { Channel } from "../wire/channel.ts";
-import type { EncodedEntry, Encoder } from "./encoder.ts";
+import type { RtnetlinkEntry } from "./entry_codec.ts";
+import { codecOfKind } from "./entry_codecs.ts";
+import type { RtnetlinkEncoder } from "./rtnetlink_encoder.ts";
 import type { StepResult } from "../table/step_result.ts";
 import { KernelError } from "../wire/kernel_error.ts";
 import { performLinkStep } from "./link_steps.ts";
@@ -17,12 +19,11 @@ import type { Nexthops } from "../nexthop/nexthops.ts";
 import { describeStep, operationOf } from "../table/entry_operation.ts";
 import type { NetlinkRefusal } from "../wire/netlink_socket.ts";
 import { resultOf, withoutDevice } from "../table/step_result.ts";
-import { writeSysctl } from "../sysctl/proc_sys.ts";
 
 export interface BatchRunOptions {
-  readonly changes: Channel<Encoder>;
+  readonly changes: Channel<RtnetlinkEncoder>;
   /** Another channel than `changes`: things are asked while changes are gathered. */
-  readonly questions: Channel<Encoder>;
+  readonly questions: Channel<RtnetlinkEncoder>;
   readonly nexthops: Nexthops;
   readonly steps: readonly Step[];
 }
@@ -30,7 +31,7 @@ export interface BatchRunOptions {
 export class BatchRun {
   /** One per step, in order. */
   readonly results: StepResult[];
-  readonly #changes: Channel<Encoder>;
+  readonly #changes: Channel<RtnetlinkEncoder>;
   readonly #steps: readonly Step[];
   /** What the messages that are gathered in `#changes` are for. */
   #pending: Pending[] = [];
@@ -60,11 +61,8 @@ export class BatchRun {
         this.#ifindexes.forget(resource.name);
         this.#nexthopRoutes.forget(resource.name);
         this.results[position] = performLinkStep(this.#changes, step, resource);
-      } else if (resource.kind === "sysctl") {
-        this.#flush();
-        this.results[position] = performSysctlStep(step, resource);
       } else {
-        this.#gather(position, step, resource as EncodedEntry);
+        this.#gather(position, step, resource as RtnetlinkEntry);
       }
     }
     this.#flush();
@@ -75,7 +73,7 @@ export class BatchRun {
     this.#nexthops.dropUnused();
   }
 
-  #gather(position: number, step: Step, entry: EncodedEntry): void {
+  #gather(position: number, step: Step, entry: RtnetlinkEntry): void {
     const ifindex = this.#ifindexOf(entry);
     if (entry.kind === "route" && ifindex !== undefined) {
       const nexthopId = this.#nexthopRoutes.idFor(step, entry, ifindex);
@@ -93,7 +91,7 @@ export class BatchRun {
   /** Gathers the message for an entry, a route by its own next hop. */
   #gatherPlain(position: number, isRetry: boolean): void {
     const step = this.#steps[position] as Step;
-    const entry = step.resource as EncodedEntry;
+    const entry = step.resource as RtnetlinkEntry;
     const ifindex = this.#ifindexOf(entry);
     if (ifindex === undefined) {
       this.results[position] = withoutDevice(step, deviceName(entry));
@@ -147,13 +145,16 @@ export class BatchRun {
 
   #resultOf({ position, nexthopId }: Pending, refusal: NetlinkRefusal): StepResult {
     const step = this.#steps[position] as Step;
-    if (errnoName(refusal.errno) !== "EINVAL") return resultOf(step, refusal);
-    if (nexthopId !== 0 && step.op === "delete") {
-      // There is no such object, so that the route, if there is one, is without.
-      this.#nexthops.forget(nexthopId);
-      return undefined;
+    if (errnoName(refusal.errno) === "EINVAL") {
+      if (nexthopId !== 0 && step.op === "delete") {
+        // There is no such object, so that the route, if there is one, is without.
+        this.#nexthops.forget(nexthopId);
+        return undefined;
+      }
+      if (isOnlinkReplacement(step)) return this.#replaceByTwo(step);
     }
-    return isOnlinkReplacement(step) ? this.#replaceByTwo(step) : resultOf(step, refusal);
+    const { kind } = step.resource as RtnetlinkEntry;
+    return resultOf(step, refusal, codecOfKind(kind).absentErrnos);
   }
 
   /**
@@ -171,7 +172,7 @@ export class BatchRun {
     return resultOf(step, refusals.get(0) ?? refusals.get(1));
   }
 
-  #ifindexOf(entry: EncodedEntry): number | undefined {
+  #ifindexOf(entry: RtnetlinkEntry): number | undefined {
     return this.#ifindexes.of(deviceName(entry));
   }
 
@@ -199,9 +200,4 @@ function isOnlinkReplacement(step: Step): step is Step & { readonly resource: Ro
   const { resource } = step;
   return step.op === "set" && step.exclusive !== true && resource.kind === "route" &&
     resource.onlink && resource.gateway !== undefined && familyOf(resource.destination) === 6;
-}
-
-/** A parameter cannot be deleted; it goes with its device. */
-function performSysctlStep(step: Step, sysctl: Sysctl): StepResult {
-  return step.op === "delete" ? undefined : writeSysctl(sysctl);
 }

@@ -2,21 +2,22 @@
 
 import { errnoName } from "../../../ffi/errno.ts";
 import type { Channel } from "../wire/channel.ts";
-import { type DecodedLink, decodeLink } from "./decoder.ts";
-import type { Encoder } from "./encoder.ts";
+import { type DecodedLink, decodeLink } from "./link_decoder.ts";
+import { dumpLinks, getLink } from "./link_messages.ts";
+import type { RtnetlinkEncoder } from "./rtnetlink_encoder.ts";
 import { DUMP_TRIES } from "../wire/interrupted_dump.ts";
 import { refused } from "../table/step_result.ts";
 
 /** A device by name or index; `undefined` if there is none. Throws `KernelError`. */
 export function findLink(
-  questions: Channel<Encoder>,
+  questions: Channel<RtnetlinkEncoder>,
   which: string | number,
 ): DecodedLink | undefined {
   // No device has such a name (IFNAMSIZ, linux/if.h), and the kernel would call it EINVAL or ERANGE.
   if (typeof which === "string" && !/^[^/\s]{1,15}$/.test(which)) return undefined;
   if (which === 0) return undefined;
   let found: DecodedLink | undefined;
-  const refusal = questions.ask((encoder) => encoder.getLink(which), (reply) => {
+  const refusal = questions.ask((encoder) => getLink(encoder, which), (reply) => {
     found = decodeLink(reply);
   });
   if (refusal === undefined || errnoName(refusal.errno) === "ENODEV") return found;
@@ -24,10 +25,10 @@ export function findLink(
 }
 
 /** Names by index of all devices that were there all the time. Throws `KernelError`. */
-export function readLinkNames(questions: Channel<Encoder>): Map<number, string> {
+export function readLinkNames(questions: Channel<RtnetlinkEncoder>): Map<number, string> {
   const names = new Map<number, string>();
   for (let tries = 1;; tries++) {
-    const outcome = questions.readTable((encoder) => encoder.dump("link", 0, 0), (message) => {
+    const outcome = questions.readTable(dumpLinks, (message) => {
       const decoded = decodeLink(message);
       if (decoded !== undefined) names.set(decoded.ifindex, decoded.link.name);
     });
@@ -38,10 +39,10 @@ export function readLinkNames(questions: Channel<Encoder>): Map<number, string> 
 
 /** Indexes of devices by name, each asked for once until it is forgotten. */
 export class Ifindexes {
-  readonly #questions: Channel<Encoder>;
+  readonly #questions: Channel<RtnetlinkEncoder>;
   readonly #known = new Map<string, number | undefined>();
 
-  constructor(questions: Channel<Encoder>) {
+  constructor(questions: Channel<RtnetlinkEncoder>) {
     this.#questions = questions;
   }
 

@@ -1,14 +1,8 @@
 /** Notifications of rtnetlink (rtnetlink(7), RTNLGRP_*), decoded. */
 
 import * as k from "../../../ffi/linux.ts";
-import type { Resource } from "../../state/resource.ts";
-import {
-  completeLink,
-  decodeAddress,
-  decodeLink,
-  decodeNeighbour,
-  decodeRoute,
-} from "./decoder.ts";
+import { codecOfMessage, ENTRY_CODECS } from "./entry_codecs.ts";
+import { completeLink, decodeLink } from "./link_decoder.ts";
 import { decodeNexthop } from "../nexthop/nexthop_decoder.ts";
 import type { KernelEvent } from "../table/kernel_event.ts";
 import { isOurNexthop } from "../nexthop/nexthops.ts";
@@ -82,25 +76,16 @@ export class Monitor implements Disposable {
   }
 
   #decode(message: MessageReader): KernelEvent | undefined {
-    switch (message.type) {
-      case k.RTM_NEWLINK:
-      case k.RTM_DELLINK:
-        return this.#decodeLink(message);
-      case k.RTM_NEWADDR:
-      case k.RTM_DELADDR:
-        return changed(decodeAddress(message, this.#names), message.type === k.RTM_DELADDR);
-      case k.RTM_NEWROUTE:
-      case k.RTM_DELROUTE:
-        return changed(decodeRoute(message, this.#names), message.type === k.RTM_DELROUTE);
-      case k.RTM_NEWNEIGH:
-      case k.RTM_DELNEIGH: {
-        // An entry that is permanent no longer is, for this program, gone.
-        const neighbour = decodeNeighbour(message, this.#names);
-        const deleted = message.type === k.RTM_DELNEIGH || !neighbour?.permanent;
-        return changed(neighbour?.resource, deleted);
-      }
+    const { type } = message;
+    const codec = codecOfMessage(type);
+    if (codec === undefined) {
+      return type === k.RTM_NEWLINK || type === k.RTM_DELLINK
+        ? this.#decodeLink(message)
+        : undefined;
     }
-    return undefined;
+    const resource = codec.decode(message, this.#names);
+    const deleted = type === codec.deleteType || codec.isIgnored(message);
+    return resource && { kind: "changed", resource, deleted };
   }
 
   #decodeLink(message: MessageReader): KernelEvent | undefined {
@@ -120,19 +105,8 @@ export class Monitor implements Disposable {
         deleted: true,
       });
     }
-    return changed(resource, message.type === k.RTM_DELLINK);
+    return { kind: "changed", resource, deleted: message.type === k.RTM_DELLINK };
   }
 }
 
-const GROUPS = [
-  k.RTNLGRP_LINK,
-  k.RTNLGRP_NEIGH,
-  k.RTNLGRP_IPV4_IFADDR,
-  k.RTNLGRP_IPV6_IFADDR,
-  k.RTNLGRP_IPV4_ROUTE,
-  k.RTNLGRP_IPV6_ROUTE,
-];
-
-function changed(resource: Resource | undefined, deleted: boolean): KernelEvent | undefined {
-  return resource && { kind: "changed", resource, deleted };
-}
+const GROUPS = [k.RTNLGRP_LINK, ...ENTRY_CODECS.flatMap(({ groups }) => groups)];

@@ -2,10 +2,17 @@
 
 import { errnoName } from "../../../ffi/errno.ts";
 import * as k from "../../../ffi/linux.ts";
-import type { IpAddress } from "../../addr/ip.ts";
+import { libnlCore } from "../../../ffi/libnl.ts";
+import { addressOf, fixedBuffer, type Pointer } from "../../../ffi/memory.ts";
+import { familyOf, type IpAddress } from "../../addr/ip.ts";
+import { writeAddress } from "../wire/address_bytes.ts";
+import { addressFamily, addressLength } from "../wire/address_family.ts";
+import { addressText } from "../wire/attribute_values.ts";
 import type { Channel } from "../wire/channel.ts";
-import { type DecodedLookup, decodeLookup } from "./decoder.ts";
-import type { Encoder } from "./encoder.ts";
+import type { MessageBatch } from "../wire/message_batch.ts";
+import { Attributes, type MessageReader } from "../wire/message_reader.ts";
+import { gatewayOf } from "./route_codec.ts";
+import type { RtnetlinkEncoder } from "./rtnetlink_encoder.ts";
 import { findLink } from "./links.ts";
 import { refused } from "../table/step_result.ts";
 
@@ -22,9 +29,9 @@ export interface RouteLookup {
 }
 
 /** An unreachable address is a result, no error. Throws `KernelError`. */
-export function lookUpRoute(questions: Channel<Encoder>, address: IpAddress): RouteLookup {
+export function lookUpRoute(questions: Channel<RtnetlinkEncoder>, address: IpAddress): RouteLookup {
   let found: DecodedLookup | undefined;
-  const refusal = questions.ask((encoder) => encoder.getRoute(address), (reply) => {
+  const refusal = questions.ask((batch) => getRoute(batch, address), (reply) => {
     found = decodeLookup(reply);
   });
   if (refusal !== undefined && !UNREACHABLE.has(errnoName(refusal.errno))) {
@@ -41,6 +48,44 @@ export function lookUpRoute(questions: Channel<Encoder>, address: IpAddress): Ro
     local: type === k.RTN_LOCAL,
   };
 }
+
+/** Appends RTM_GETROUTE for one destination. */
+function getRoute(batch: MessageBatch, destination: IpAddress): void {
+  const family = familyOf(destination);
+  const header = new Uint8Array(k.rtmsg.size);
+  header[k.rtmsg.rtm_family] = addressFamily(family);
+  header[k.rtmsg.rtm_dst_len] = addressLength(family) * 8;
+  const length = writeAddress(destination, scratch);
+  batch.build(k.RTM_GETROUTE, 0, header, (message) => {
+    libnlCore().nla_put(message, k.RTA_DST, length, scratchAddress);
+  });
+}
+
+/** A reply to RTM_GETROUTE. */
+interface DecodedLookup {
+  readonly type: number;
+  readonly ifindex: number;
+  readonly gateway?: IpAddress;
+  readonly source?: IpAddress;
+}
+
+export function decodeLookup(message: MessageReader): DecodedLookup | undefined {
+  const { view, start, end } = message;
+  if (end - start < k.rtmsg.size) return undefined;
+  attributes.read(message, start + k.rtmsg.size, end);
+  const gateway = gatewayOf(attributes);
+  const source = addressText(attributes.bytes(k.RTA_PREFSRC));
+  return {
+    type: view.getUint8(start + k.rtmsg.rtm_type),
+    ifindex: attributes.u32(k.RTA_OIF) ?? 0,
+    ...(gateway === undefined ? {} : { gateway }),
+    ...(source === undefined ? {} : { source }),
+  };
+}
+
+const attributes = new Attributes();
+const scratch = fixedBuffer(16);
+const scratchAddress: Pointer = addressOf(scratch);
 
 /** What RTM_GETROUTE is refused with where a packet could not be sent. */
 const UNREACHABLE: ReadonlySet<string> = new Set([

@@ -4,7 +4,7 @@
  * them as one kernel.
  */
 
-import type { Resource, ResourceKind } from "../../state/resource.ts";
+import type { Link, Resource, ResourceKind } from "../../state/resource.ts";
 import type { Step } from "../../state/step.ts";
 import type { KernelEvent } from "./kernel_event.ts";
 import type { StepResult } from "./step_result.ts";
@@ -24,10 +24,21 @@ export interface KernelTable extends Disposable {
   watch(listener: (event: KernelEvent) => void): Disposable;
 }
 
-/** A kind of table and how to open it. */
+/** A kind of table, and how to open it. */
 export interface KernelTableType {
+  /** Kinds of the entries that it holds. */
   readonly kinds: readonly ResourceKind[];
-  /** Whether this step is for it: entries of its kinds, and the making of certain devices. */
-  takes(step: Step): boolean;
+  /** Whether it makes this device, which rtnetlink cannot. */
+  makes?(link: Link): boolean;
   open(): KernelTable;
+}
+
+/** A table that is written but never read here: nothing in it is dumped or announced. */
+export function writeOnlyTable(perform: (step: Step) => StepResult): KernelTable {
+  return {
+    dump: () => Promise.resolve([]),
+    apply: (steps) => Promise.resolve(steps.map(perform)),
+    watch: () => ({ [Symbol.dispose]: () => {} }),
+    [Symbol.dispose]: () => {},
+  };
 }

@@ -44,7 +44,7 @@ import { UserspaceDriver } from "./userspace_driver.ts";
 
 export const WIREGUARD_TABLE: KernelTableType = {
   kinds: ["wireguard-device", "wireguard-peer"],
-  takes: (step) => isEntry(step.resource) || isUserspaceStart(step),
+  makes: isUserspaceDevice,
   open: () => new WireguardTable(),
 };
 
@@ -237,13 +237,12 @@ const MAX_POLL_MS = 60_000;
 /** The share of one processor that reading may take. */
 const POLL_SHARE = 0.004;
 
-function isEntry(resource: Resource): resource is WireguardDevice | WireguardPeer {
-  return resource.kind === "wireguard-device" || resource.kind === "wireguard-peer";
+function isUserspaceDevice(link: Link): boolean {
+  return link.type === "wireguard" && link.implementation === "userspace";
 }
 
 function isUserspaceStart({ op, resource }: Step): boolean {
-  return op === "set" && resource.kind === "link" && resource.type === "wireguard" &&
-    resource.implementation === "userspace";
+  return op === "set" && resource.kind === "link" && isUserspaceDevice(resource);
 }
 
 /** Consecutive steps for the peers of one device go together; others alone. */

@@ -2,13 +2,13 @@
 
 import { type LibnlXfrm, libnlXfrm } from "../../../ffi/libnl.ts";
 import * as k from "../../../ffi/linux.ts";
-import { addressOf, fixedBuffer, type Pointer, readPointer } from "../../../ffi/memory.ts";
-import { type Family, familyOf, type IpAddress } from "../../addr/ip.ts";
+import type { Pointer } from "../../../ffi/memory.ts";
+import { type Family, familyOf } from "../../addr/ip.ts";
 import { prefixAddress, prefixLength } from "../../addr/prefix.ts";
 import type { XfrmPolicy, XfrmTunnel } from "../../state/resource.ts";
-import { writeAddress } from "../wire/address_bytes.ts";
-import { addressFamily, addressLength } from "../wire/address_family.ts";
-import { allocated, MessageBatch } from "../wire/message_batch.ts";
+import { addressFamily } from "../wire/address_family.ts";
+import { LibnlBatch } from "../wire/libnl_batch.ts";
+import { allocated } from "../wire/message_batch.ts";
 import type { EntryOperation } from "../table/entry_operation.ts";
 
 /** XFRM_POLICY_*, by the direction's name. */
@@ -19,14 +19,14 @@ export const DIRECTIONS = {
 } as const;
 
 /** Messages for one send(2), and libnl's objects to build them with. */
-export class XfrmEncoder extends MessageBatch implements Disposable {
-  readonly #nl: LibnlXfrm = libnlXfrm();
-  readonly #out = fixedBuffer(8);
-  readonly #outAddress: Pointer = addressOf(this.#out);
-  readonly #scratch = fixedBuffer(16);
-  readonly #scratchAddress: Pointer = addressOf(this.#scratch);
+export class XfrmEncoder extends LibnlBatch<LibnlXfrm> implements Disposable {
   /** Made once for each family; the next policy puts other bytes into the same objects. */
   readonly #templates = new Map<Family, Template>();
+
+  /** Throws `LibraryError` if there is no libnl-xfrm. */
+  constructor() {
+    super(libnlXfrm());
+  }
 
   /**
    * Appends the message for a policy of the highest priority, 0, as Go flannel makes them. "create"
@@ -35,14 +35,13 @@ export class XfrmEncoder extends MessageBatch implements Disposable {
   policy(operation: EntryOperation, policy: XfrmPolicy): void {
     const template = this.#template(familyOf(policy.source));
     this.#fill(template, policy, operation);
-    const nl = this.#nl;
+    const { nl } = this;
     const result = operation === "delete"
-      ? nl.xfrmnl_sp_build_delete_request(template.policy, 0, this.#outAddress)
+      ? nl.xfrmnl_sp_build_delete_request(template.policy, 0, this.out)
       : operation === "create"
-      ? nl.xfrmnl_sp_build_add_request(template.policy, k.NLM_F_EXCL, this.#outAddress)
-      : nl.xfrmnl_sp_build_update_request(template.policy, 0, this.#outAddress);
-    this.#check(result, "build a message");
-    this.take(readPointer(this.#outAddress));
+      ? nl.xfrmnl_sp_build_add_request(template.policy, k.NLM_F_EXCL, this.out)
+      : nl.xfrmnl_sp_build_update_request(template.policy, 0, this.out);
+    this.append(result);
   }
 
   /** Appends a request for all policies (XFRM_MSG_GETPOLICY). */
@@ -56,10 +55,10 @@ export class XfrmEncoder extends MessageBatch implements Disposable {
   }
 
   #fill(template: Template, policy: XfrmPolicy, operation: EntryOperation): void {
-    const nl = this.#nl;
+    const { nl } = this;
     const { source, destination, tunnel } = policy;
-    this.#assign(template.source, prefixAddress(source));
-    this.#assign(template.destination, prefixAddress(destination));
+    this.assignAddress(template.source, prefixAddress(source));
+    this.assignAddress(template.destination, prefixAddress(destination));
     nl.xfrmnl_sel_set_prefixlen_s(template.selector, prefixLength(source));
     nl.xfrmnl_sel_set_prefixlen_d(template.selector, prefixLength(destination));
     nl.xfrmnl_sp_set_dir(template.policy, DIRECTIONS[policy.direction]);
@@ -69,9 +68,9 @@ export class XfrmEncoder extends MessageBatch implements Disposable {
   }
 
   #fillTunnel(template: Template, tunnel: XfrmTunnel): void {
-    this.#assign(template.tunnelSource, tunnel.source);
-    this.#assign(template.tunnelDestination, tunnel.destination);
-    this.#nl.xfrmnl_user_tmpl_set_reqid(template.tunnel, tunnel.reqid);
+    this.assignAddress(template.tunnelSource, tunnel.source);
+    this.assignAddress(template.tunnelDestination, tunnel.destination);
+    this.nl.xfrmnl_user_tmpl_set_reqid(template.tunnel, tunnel.reqid);
   }
 
   #template(family: Family): Template {
@@ -81,12 +80,12 @@ export class XfrmEncoder extends MessageBatch implements Disposable {
   }
 
   #newTemplate(family: Family): Template {
-    const nl = this.#nl;
+    const { nl } = this;
     const policy = allocated(nl.xfrmnl_sp_alloc());
     const selector = allocated(nl.xfrmnl_sel_alloc());
     const tunnel = allocated(nl.xfrmnl_user_tmpl_alloc());
     const lifetime = allocated(nl.xfrmnl_ltime_cfg_alloc());
-    const addresses = Array.from({ length: 4 }, () => this.#newAddress(family));
+    const addresses = Array.from({ length: 4 }, () => this.newAddress(family));
     const [source, destination, tunnelSource, tunnelDestination] = addresses as [
       Pointer,
       Pointer,
@@ -120,23 +119,6 @@ export class XfrmEncoder extends MessageBatch implements Disposable {
       for (const address of addresses) nl.nl_addr_put(address);
     };
     return { policy, selector, tunnel, source, destination, tunnelSource, tunnelDestination, free };
-  }
-
-  #newAddress(family: Family): Pointer {
-    this.#scratch.fill(0);
-    return allocated(
-      this.#nl.nl_addr_build(addressFamily(family), this.#scratchAddress, addressLength(family)),
-    );
-  }
-
-  #assign(target: Pointer, address: IpAddress): void {
-    const length = writeAddress(address, this.#scratch);
-    const result = this.#nl.nl_addr_set_binary_addr(target, this.#scratchAddress, length);
-    this.#check(result, `put ${address} into an entry of another family`);
-  }
-
-  #check(result: number, what: string): void {
-    if (result < 0) throw new RangeError(`cannot ${what}: ${this.#nl.nl_geterror(result)}`);
   }
 }
 

@@ -22,7 +22,6 @@ import { XfrmEncoder } from "./xfrm_encoder.ts";
 
 export const XFRM_POLICIES: KernelTableType = {
   kinds: ["xfrm-policy"],
-  takes: ({ resource }) => resource.kind === "xfrm-policy",
   open: () => {
     try {
       return new XfrmPolicies(new NetlinkSocket(k.NETLINK_XFRM));
@@ -107,7 +106,7 @@ class XfrmPolicies implements KernelTable {
     }
     for (const [index, refusal] of this.#channel.send()) {
       const position = sent[index] as number;
-      results[position] = resultOf(steps[position] as Step, refusal);
+      results[position] = resultOf(steps[position] as Step, refusal, ABSENT_ERRNOS);
     }
   }
 }
@@ -129,6 +128,8 @@ const WITHOUT_IPSEC: KernelTable = {
   [Symbol.dispose]: () => {},
 };
 
+/** What deleting a policy that does not exist is refused with. */
+const ABSENT_ERRNOS: ReadonlySet<string> = new Set(["ENOENT"]);
 /** One message is 252 bytes, so that this many fit one batch. */
 const STEPS_AT_A_TIME = 200;
 /** A notification takes about 1 KiB: room for 8000 that nobody has read yet. */

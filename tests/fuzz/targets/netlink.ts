@@ -4,17 +4,12 @@ import * as k from "../../../ffi/linux.ts";
 import type { IpAddress } from "../../../src/addr/ip.ts";
 import { parseMacAddress } from "../../../src/addr/mac.ts";
 import { makePrefix } from "../../../src/addr/prefix.ts";
-import {
-  completeLink,
-  decodeAddress,
-  decodeLink,
-  decodeLookup,
-  decodeNeighbour,
-  decodeRoute,
-  deviceOf,
-} from "../../../src/kernel/rtnetlink/decoder.ts";
+import { decodeLookup } from "../../../src/kernel/rtnetlink/route_lookup.ts";
+import type { RtnetlinkEntry } from "../../../src/kernel/rtnetlink/entry_codec.ts";
+import { ENTRY_CODECS } from "../../../src/kernel/rtnetlink/entry_codecs.ts";
+import { completeLink, decodeLink } from "../../../src/kernel/rtnetlink/link_decoder.ts";
+import { RtnetlinkEncoder } from "../../../src/kernel/rtnetlink/rtnetlink_encoder.ts";
 import { decodeNexthop, nexthopIdOf } from "../../../src/kernel/nexthop/nexthop_decoder.ts";
-import { type EncodedEntry, Encoder } from "../../../src/kernel/rtnetlink/encoder.ts";
 import { decodeFouPort } from "../../../src/kernel/fou_ports.ts";
 import { MessageReader } from "../../../src/kernel/wire/message_reader.ts";
 import { DeviceDecoder } from "../../../src/kernel/wireguard/kernel_codec.ts";
@@ -33,8 +28,7 @@ function decodeAll(message: MessageReader): void {
   const link = decodeLink(message);
   const decoded: (Resource | undefined)[] = [
     link && completeLink(link, NAMES),
-    decodeAddress(message, NAMES),
-    decodeRoute(message, NAMES),
+    ...ENTRY_CODECS.map((codec) => codec.decode(message, NAMES)),
     decodePolicy(message),
     decodeFouPort(message, Math.min(message.start + 4, message.end)),
   ];
@@ -43,11 +37,13 @@ function decodeAll(message: MessageReader): void {
     equal(typeof resourceKey(resource), "string");
     equal(sameResource(resource, resource), true);
   }
-  decodeNeighbour(message, NAMES);
+  for (const codec of ENTRY_CODECS) {
+    codec.isIgnored(message);
+    codec.ifindexOf(message);
+  }
   decodeNexthop(message);
   nexthopIdOf(message);
   decodeLookup(message);
-  deviceOf(message);
   decodeNftNotification(message);
 }
 
@@ -56,7 +52,7 @@ const ADDRESS6 = "fc00:0:0:2::" as IpAddress;
 const MAC = parseMacAddress("02:00:00:00:00:01");
 if (MAC === undefined) throw new Error("no MAC address");
 
-const ENTRIES: readonly EncodedEntry[] = [
+const ENTRIES: readonly RtnetlinkEntry[] = [
   { kind: "neighbour", link: "flannel.1", address: ADDRESS, mac: MAC },
   { kind: "fdb", link: "flannel.1", mac: MAC, remote: ADDRESS6 },
   { kind: "address", link: "flannel.1", address: ADDRESS, prefixLength: 32 },
@@ -70,12 +66,12 @@ const ENTRIES: readonly EncodedEntry[] = [
     type: "unicast",
     protocol: 70,
     metric: 0,
-  } as unknown as EncodedEntry,
+  } as unknown as RtnetlinkEntry,
 ];
 
 /** Our own messages, and headers of each kind without a body. */
 function seeds(): Uint8Array[] {
-  using encoder = new Encoder();
+  using encoder = new RtnetlinkEncoder();
   const sound: Uint8Array[] = [];
   for (const entry of ENTRIES) {
     encoder.clear();

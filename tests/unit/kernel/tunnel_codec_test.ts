@@ -4,8 +4,9 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import * as k from "../../../ffi/linux.ts";
 import { addressFromBytes } from "../../../src/addr/ip.ts";
-import { decodeLink } from "../../../src/kernel/rtnetlink/decoder.ts";
-import { Encoder } from "../../../src/kernel/rtnetlink/encoder.ts";
+import { IPIP_LINK } from "../../../src/kernel/rtnetlink/ipip_link.ts";
+import { decodeLink } from "../../../src/kernel/rtnetlink/link_decoder.ts";
+import { RtnetlinkEncoder } from "../../../src/kernel/rtnetlink/rtnetlink_encoder.ts";
 import { decodeFouPort } from "../../../src/kernel/fou_ports.ts";
 import { MessageReader } from "../../../src/kernel/wire/message_reader.ts";
 import { type IpipLink, NO_MAC } from "../../../src/state/resource.ts";
@@ -28,16 +29,16 @@ const tunnel: fc.Arbitrary<IpipLink> = fc.record({
 }));
 
 /** The message that creates a tunnel, with the index that the kernel would give the device. */
-function creation(encoder: Encoder, link: IpipLink): Uint8Array {
+function creation(encoder: RtnetlinkEncoder, link: IpipLink): Uint8Array {
   encoder.clear();
-  encoder.createIpip(link);
+  IPIP_LINK.creation?.append(encoder, link, 0);
   const bytes = encoder.bytes.slice();
   new DataView(bytes.buffer).setInt32(k.nlmsghdr.size + k.ifinfomsg.ifi_index, 7, true);
   return bytes;
 }
 
 test("what is built of a tunnel reads back as the tunnel", () => {
-  using encoder = new Encoder();
+  using encoder = new RtnetlinkEncoder();
   fc.assert(fc.property(tunnel, (link) => {
     const message = messages(creation(encoder, link));
     expect(message.next()).toBe(true);
@@ -46,7 +47,7 @@ test("what is built of a tunnel reads back as the tunnel", () => {
 });
 
 test("a tunnel's message with some bytes changed or cut off is read without an error", () => {
-  using encoder = new Encoder();
+  using encoder = new RtnetlinkEncoder();
   const change = fc.tuple(fc.nat(511), fc.nat(255));
   fc.assert(
     fc.property(tunnel, fc.array(change, { maxLength: 6 }), fc.nat(100), (link, changes, cut) => {

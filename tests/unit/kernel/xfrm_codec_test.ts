@@ -73,7 +73,7 @@ test("a policy without a tunnel cannot be made, and leaves nothing in the batch"
 test("the ends of a tunnel are of the policy's family", () => {
   const [ipv4, ipv6] = [fc.sample(policyOf(4), 1)[0], fc.sample(policyOf(16), 1)[0]];
   const mixed = { ...ipv4, tunnel: ipv6?.tunnel } as XfrmPolicy;
-  expect(() => encoder.policy("set", mixed)).toThrow("of another family");
+  expect(() => encoder.policy("set", mixed)).toThrow("has another address family");
 });
 
 test("no byte of a message can make the decoder fail", () => {

@@ -1,0 +1,70 @@
+/** The types of devices that this program makes. A new type is one more line here. */
+
+import { cString } from "../../../ffi/memory.ts";
+import * as k from "../../../ffi/linux.ts";
+import type {
+  Link,
+  LinkType as LinkTypeName,
+  TunLink,
+  WireguardLink,
+} from "../../state/resource.ts";
+import { allocated } from "../wire/message_batch.ts";
+import { IPIP_LINK } from "./ipip_link.ts";
+import { createLink } from "./link_messages.ts";
+import type { LinkType } from "./link_type.ts";
+import { VXLAN_LINK } from "./vxlan_link.ts";
+
+/** Keys, ports and peers are read and written by WireGuard's own table. */
+const WIREGUARD_LINK: LinkType<WireguardLink> = {
+  linkKind: "wireguard",
+  decode: (base) => ({ ...base, type: "wireguard", implementation: "kernel" }),
+  creation: {
+    append(batch, link) {
+      const { nl } = batch;
+      createLink(batch, link, {
+        object: allocated(nl.rtnl_link_alloc()),
+        configure: (object) => void nl.rtnl_link_set_type(object, cString("wireguard")),
+      });
+    },
+    /** The port was set while the device was down: its number is not known here. */
+    hint(link, { errno }) {
+      if (errno !== "EADDRINUSE") return undefined;
+      const option = link.name.endsWith("-v6") ? "ListenPortV6" : "ListenPort";
+      return `its UDP port is in use ("ss -ulnp" shows by what); set ${option} in the Backend ` +
+        "object to a port that is free on every node";
+    },
+  },
+};
+
+/**
+ * A device of IP packets without header, made by the TUN driver. That it is persistent does not
+ * count: one of ours is not yet at the moment when it is announced.
+ */
+const TUN_LINK: LinkType<TunLink> = {
+  linkKind: "tun",
+  decode(base, data) {
+    const isSet = (type: number) => (data?.u8(type) ?? 0) !== 0;
+    const isPlain = data?.u8(k.IFLA_TUN_TYPE) === k.IFF_TUN &&
+      ![k.IFLA_TUN_PI, k.IFLA_TUN_VNET_HDR, k.IFLA_TUN_MULTI_QUEUE].some(isSet);
+    return isPlain ? { ...base, type: "tun" } : undefined;
+  },
+};
+
+export const LINK_TYPES: Readonly<Record<Exclude<LinkTypeName, "other">, LinkType>> = {
+  vxlan: VXLAN_LINK,
+  wireguard: WIREGUARD_LINK,
+  ipip: IPIP_LINK,
+  tun: TUN_LINK,
+};
+
+/** The type of device with this IFLA_INFO_KIND. */
+export function linkTypeOfKind(linkKind: string): LinkType | undefined {
+  return BY_KIND.get(linkKind);
+}
+
+/** The type of a device; `undefined` for one that this program does not make. */
+export function linkTypeOf(link: Link): LinkType | undefined {
+  return link.type === "other" ? undefined : LINK_TYPES[link.type];
+}
+
+const BY_KIND = new Map(Object.values(LINK_TYPES).map((type) => [type.linkKind, type]));
