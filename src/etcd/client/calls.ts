@@ -103,7 +103,7 @@ export class Calls implements Disposable {
       signal.throwIfAborted();
       const failure = EtcdError.from(error, connection);
       if (failure.kind !== "refused") this.avoid(connection);
-      throw await explained(failure, connection, { signal, nowMs: this.#clock.nowMs() });
+      throw await explained(failure, connection, signal);
     }
   }
 
@@ -180,12 +180,12 @@ export class Calls implements Disposable {
 async function explained(
   failure: EtcdError,
   connection: EtcdConnection,
-  { signal, nowMs }: { readonly signal: AbortSignal; readonly nowMs: number },
+  signal: AbortSignal,
 ): Promise<EtcdError> {
   const { hasAnswered, endpoint } = connection;
   if (hasAnswered) return failure;
   if (isNotEtcd(failure)) {
-    const answer = await connection.probe(nowMs, signal);
+    const answer = await connection.probe(signal);
     if (answer !== undefined) return failure.because(`${answer}${portHint(endpoint)}`);
   }
   return failure.because(`${failure.reason}${guess(failure, endpoint)}${portHint(endpoint)}`);

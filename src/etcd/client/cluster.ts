@@ -39,6 +39,7 @@ export function openCluster(options: ClusterOptions, clock: Clock): Cluster {
   const connection = {
     tlsFiles: new TlsFiles(tls),
     timing: { pingIntervalMs, pingTimeoutMs },
+    clock,
     host,
   };
   const calls = new Calls({

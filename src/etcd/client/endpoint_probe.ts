@@ -5,6 +5,7 @@
 
 import { connect as connectPlain, type Socket } from "node:net";
 import { quoted } from "../../base/quoting.ts";
+import type { Clock } from "../../base/clock.ts";
 import type { EtcdEndpoint } from "./endpoint.ts";
 import { connectTls } from "./tls_socket.ts";
 import type { TlsMaterial } from "./tls_files.ts";
@@ -14,26 +15,27 @@ const MAX_BYTES = 4096;
 /** One line with what to do about it; `undefined` if nothing is recognised in time. */
 export async function probeEndpoint(
   endpoint: EtcdEndpoint,
-  material: TlsMaterial | undefined,
-  timeoutMs: number,
+  options: ProbeOptions,
 ): Promise<string | undefined> {
-  if (material !== undefined) {
-    const inTls = recognised(await ask(endpoint, material, timeoutMs), "the same", endpoint);
-    if (inTls !== undefined) return inTls;
+  const plainText = { ...options, material: undefined };
+  if (options.material === undefined) {
+    return recognised(await ask(endpoint, plainText), "the same", endpoint);
   }
-  const plain = await ask(endpoint, undefined, timeoutMs);
-  return recognised(
-    plain,
-    material === undefined ? "the same" : "plain instead of TLS",
-    endpoint,
-  );
+  return recognised(await ask(endpoint, options), "the same", endpoint) ??
+    recognised(await ask(endpoint, plainText), "plain instead of TLS", endpoint);
+}
+
+export interface ProbeOptions {
+  /** For TLS; without it the endpoint is asked in plain text. */
+  readonly material: TlsMaterial | undefined;
+  readonly timeoutMs: number;
+  readonly clock: Clock;
 }
 
 /** What the server sends until the timeout, the end of the connection, or `MAX_BYTES`. */
 function ask(
   { host, port }: EtcdEndpoint,
-  material: TlsMaterial | undefined,
-  timeoutMs: number,
+  { material, timeoutMs, clock }: ProbeOptions,
 ): Promise<Buffer> {
   const socket: Socket = material === undefined
     ? connectPlain({ host, port })
@@ -42,11 +44,11 @@ function ask(
   const chunks: Buffer[] = [];
   let bytes = 0;
   const finish = () => {
-    clearTimeout(timer);
+    timer[Symbol.dispose]();
     socket.destroy();
     resolve(Buffer.concat(chunks).subarray(0, MAX_BYTES));
   };
-  const timer = setTimeout(finish, timeoutMs);
+  const timer = clock.setTimer(timeoutMs, finish);
   socket.on("error", finish);
   socket.on("close", finish);
   socket.on("end", finish);

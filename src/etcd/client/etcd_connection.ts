@@ -2,6 +2,8 @@
 
 import type { Transport } from "@connectrpc/connect";
 import { type IpAddress, parseIpAddress } from "../../addr/ip.ts";
+import { unlessAborted } from "../../base/abort.ts";
+import type { Clock } from "../../base/clock.ts";
 import type { EtcdEndpoint } from "./endpoint.ts";
 import { type CallFailure, NO_CONNECTION, NO_ROUTE } from "./call_failure.ts";
 import { EtcdError } from "./etcd_error.ts";
@@ -24,6 +26,7 @@ export class EtcdConnection implements Disposable {
   hasAnswered = false;
   readonly #tlsFiles: TlsFiles;
   readonly #timing: ConnectionTiming;
+  readonly #clock: Clock;
   #material: TlsMaterial | undefined;
   #session: Http2Session | undefined;
   /** Sessions with older certificates: their streams may go on, new calls do not use them. */
@@ -40,6 +43,7 @@ export class EtcdConnection implements Disposable {
     options: {
       readonly tlsFiles: TlsFiles;
       readonly timing: ConnectionTiming;
+      readonly clock: Clock;
       readonly host?: HostNetwork | undefined;
     },
   ) {
@@ -48,6 +52,7 @@ export class EtcdConnection implements Disposable {
     this.#remote = parseIpAddress(endpoint.host);
     this.#tlsFiles = options.tlsFiles;
     this.#timing = options.timing;
+    this.#clock = options.clock;
   }
 
   /**
@@ -59,7 +64,7 @@ export class EtcdConnection implements Disposable {
     try {
       const { manager, transport } = this.#currentSession();
       if (!manager.isConnected && manager.state() !== "connecting") this.#noteRoute();
-      const state = await abortable(manager.connect(), AbortSignal.any([signal, deadline]));
+      const state = await unlessAborted(manager.connect(), AbortSignal.any([signal, deadline]));
       // There is no error if TLS rejects the content of the certificate files.
       if (state === "error") throw manager.error() ?? new Error("the connection cannot be set up");
       return transport;
@@ -101,16 +106,18 @@ export class EtcdConnection implements Disposable {
   }
 
   /** What answers at the endpoint instead of etcd, if that can be determined; once a minute at most. */
-  async probe(nowMs: number, signal: AbortSignal): Promise<string | undefined> {
+  async probe(signal: AbortSignal): Promise<string | undefined> {
+    const nowMs = this.#clock.nowMs();
     if (this.#asked === undefined || nowMs - this.#asked.atMs > ASK_AGAIN_MS) {
       this.#asked = { atMs: nowMs, answer: this.#probe().catch(() => undefined) };
     }
-    return await abortable(this.#asked.answer, signal);
+    return await unlessAborted(this.#asked.answer, signal);
   }
 
   async #probe(): Promise<string | undefined> {
     const material = this.endpoint.secure ? this.#tlsFiles.current() : undefined;
-    return await probeEndpoint(this.endpoint, material, ASK_TIMEOUT_MS);
+    const options = { material, timeoutMs: ASK_TIMEOUT_MS, clock: this.#clock };
+    return await probeEndpoint(this.endpoint, options);
   }
 
   /** Closes the sessions with all their streams. */
@@ -181,13 +188,4 @@ function whyDead(
   if (now === undefined) return `there is no longer a route to ${remote}`;
   if (before.source === now.source) return undefined;
   return `packets to ${remote} leave with another address, ${now.source} instead of ${before.source}`;
-}
-
-function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted();
-  return new Promise<T>((resolve, reject) => {
-    const onAbort = () => reject(signal.reason);
-    signal.addEventListener("abort", onAbort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
-  });
 }

@@ -160,7 +160,8 @@ async function openStream(
   try {
     const watch = await source.calls.once(
       streamSignal,
-      (attempt) => createWatch(attempt, prefix, position.next),
+      (attempt) =>
+        createWatch(attempt, { prefix, startRevision: position.next, clock: source.clock }),
     );
     if (watch.created.compactRevision > 0n) throw compacted();
     await assertHistory(source, prefix, position, watch.created, signal);
@@ -182,11 +183,14 @@ interface CreatedWatch {
 
 async function createWatch(
   { connection, transport, header, signal, timeoutMs }: Attempt,
-  prefix: string,
-  startRevision: bigint,
+  { prefix, startRevision, clock }: {
+    readonly prefix: string;
+    readonly startRevision: bigint;
+    readonly clock: Clock;
+  },
 ): Promise<CreatedWatch> {
   const unanswered = new AbortController();
-  const timer = setTimeout(() => unanswered.abort(), timeoutMs);
+  using _timer = clock.setTimer(timeoutMs, () => unanswered.abort());
   try {
     const streamSignal = AbortSignal.any([signal, unanswered.signal]);
     const requests = createRequest(prefix, startRevision, streamSignal);
@@ -216,8 +220,6 @@ async function createWatch(
       });
     }
     throw error;
-  } finally {
-    clearTimeout(timer);
   }
 }
 

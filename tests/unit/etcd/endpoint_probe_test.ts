@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { createServer as createTlsServer } from "node:tls";
+import { systemClock } from "../../../src/base/clock.ts";
 import { type EtcdEndpoint, parseEndpoints } from "../../../src/etcd/client/endpoint.ts";
 import { probeEndpoint } from "../../../src/etcd/client/endpoint_probe.ts";
 import { TlsFiles, type TlsMaterial } from "../../../src/etcd/client/tls_files.ts";
@@ -50,8 +51,7 @@ async function said(
   try {
     return await probeEndpoint(
       endpoint((server.address() as AddressInfo).port),
-      tls,
-      timeoutMs,
+      { material: tls, timeoutMs, clock: systemClock },
     );
   } finally {
     server.close();
@@ -90,7 +90,13 @@ describe("probeEndpoint() asks", () => {
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     const { port } = server.address() as AddressInfo;
     await new Promise((resolve) => server.close(resolve));
-    expect(await probeEndpoint(endpoint(port), undefined, LONG_MS)).toBeUndefined();
+    expect(
+      await probeEndpoint(endpoint(port), {
+        material: undefined,
+        timeoutMs: LONG_MS,
+        clock: systemClock,
+      }),
+    ).toBeUndefined();
   });
 
   test("only as long as it may, and takes what has come until then", async () => {
