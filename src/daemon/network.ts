@@ -9,8 +9,7 @@ import { BACKENDS } from "../backend/backend_registry.ts";
 import { unlessAborted } from "../base/abort.ts";
 import { type DaemonOptions, givenAddresses } from "../cli/daemon_options.ts";
 import type { NetworkConfig } from "../config/network_config.ts";
-import type { FirewallManager } from "../firewall/firewall.ts";
-import { firewallRules } from "../firewall/rules/firewall_rules.ts";
+import { type FirewallManager, firewallRules } from "../firewall/firewall.ts";
 import type { ExcludedAddresses } from "../host/excluded_addresses.ts";
 import type { ExternalInterface } from "../host/external_interface.ts";
 import { ExternalInterfaceFollower } from "../host/external_interface_follower.ts";
@@ -138,7 +137,9 @@ export class Network implements AsyncDisposable {
     const firewall = this.#firewall?.status();
     const problems = [
       this.#follower.problem,
-      firewall?.inSync ? undefined : `firewall rules: ${firewall?.problem ?? "not installed yet"}`,
+      firewall?.isInSync
+        ? undefined
+        : `firewall rules: ${firewall?.problem ?? "not installed yet"}`,
       this.#subnetFile.problem,
       this.#options.own.problem,
       this.#publisher.problem,
@@ -224,7 +225,7 @@ export class Network implements AsyncDisposable {
     const { options, config, own, previousNetworks, ports, log } = this.#options;
     this.#firewall = await ports.createFirewallManager({
       mode: config.enableNftables ? "nftables" : "iptables",
-      formerNetworks: previousNetworks,
+      previousNetworks,
       resyncMs: options.iptablesResyncSeconds * 1000,
       clock: ports.clock,
       log: log.child({ component: "firewall" }),

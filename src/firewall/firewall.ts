@@ -1,4 +1,7 @@
-/** Traffic rules for the daemon: opens the system that the mode asks for and keeps rules in it. */
+/**
+ * What the rest of the program may use of the firewall: the desired rules (`firewallRules`), the manager
+ * that keeps them in iptables or nftables, its errors, and a check of the host.
+ */
 
 import { existsSync } from "node:fs";
 import { assertNever } from "../base/assert_never.ts";
@@ -10,51 +13,60 @@ import type { IptablesPrograms } from "./iptables/iptables_reader.ts";
 import {
   type FirewallManager,
   type FirewallManagerOptions,
-  manageFirewall,
+  startFirewallManager,
 } from "./firewall_manager.ts";
 import { OtherFirewalls } from "./other_firewalls.ts";
 import { openNftables } from "./nftables/nftables_target.ts";
 import { FirewallError, type RuleTarget } from "./rules/rule_target.ts";
 
-export type { FirewallManager, FirewallStatus } from "./firewall_manager.ts";
+export type { FirewallManager } from "./firewall_manager.ts";
+export {
+  type FirewallRuleOptions,
+  type FirewallRules,
+  firewallRules,
+} from "./rules/firewall_rules.ts";
+export type { FirewallStatus } from "./sync_state.ts";
 export { FirewallError } from "./rules/rule_target.ts";
 
 export type FirewallMode = "iptables" | "nftables";
 
 export interface FirewallOptions
-  extends Omit<FirewallManagerOptions, "target" | "unused" | "others"> {
+  extends Omit<FirewallManagerOptions, "target" | "unusedTarget" | "otherFirewalls"> {
   /** `EnableNFTables` */
   readonly mode: FirewallMode;
-  /** By default the system's. */
+  /** The programs of iptables; by default, the system's. */
   readonly programs?: IptablesPrograms;
-  /** How often other firewalls of the host are checked. */
-  readonly othersPeriodMs?: number;
+  /** How often to look for other firewalls of the host that drop our packets. */
+  readonly otherFirewallsCheckMs?: number;
 }
 
 /**
- * Opens the system for the mode; its rules come with `setRules`. The other mode's rules are removed
- * once ours are in. Throws `FirewallError`, with the package to install, when the system is missing.
+ * Starts a manager for the mode's target, without rules until `setRules`. Once they are installed, rules
+ * in the other mode's target are removed. Throws `FirewallError`, with the package to install, if the
+ * target is missing.
  */
 export async function createFirewallManager(options: FirewallOptions): Promise<FirewallManager> {
-  const { mode, programs = IPTABLES_PROGRAMS, othersPeriodMs: periodMs, ...rest } = options;
+  const { mode, programs = IPTABLES_PROGRAMS, otherFirewallsCheckMs, ...rest } = options;
   const target = await openTarget(mode, programs);
-  const unused = await openUnused(
-    mode === "iptables" ? "nftables" : "iptables",
-    programs,
-    rest.log,
-  );
-  const others = new OtherFirewalls({
-    target: target.name,
-    isAnnounced: target.isWatched,
-    ...(periodMs !== undefined && { periodMs }),
+  const unusedMode = mode === "iptables" ? "nftables" : "iptables";
+  const unusedTarget = await openUnused(unusedMode, programs, rest.log);
+  const otherFirewalls = new OtherFirewalls({
+    target,
+    checkMs: otherFirewallsCheckMs,
+    clock: rest.clock,
     log: rest.log,
   });
-  return await manageFirewall({ ...rest, target, others, ...(unused && { unused }) });
+  return await startFirewallManager({
+    ...rest,
+    target,
+    otherFirewalls,
+    ...(unusedTarget && { unusedTarget }),
+  });
 }
 
 /**
- * Why iptables does not see bridged packets in this network namespace, with the remedy; `undefined`
- * if it does. Kubernetes services need it between pods of one node (br_netfilter;
+ * Why iptables does not see bridged packets in this network namespace, and what to do; `undefined` if
+ * it does. Kubernetes services need it between pods of one node (br_netfilter;
  * https://www.kernel.org/doc/html/latest/networking/ip-sysctl.html, bridge-nf-call-iptables).
  */
 export function bridgeNetfilterProblem(
@@ -85,7 +97,7 @@ async function openTarget(mode: FirewallMode, programs: IptablesPrograms): Promi
   }
 }
 
-/** Where a system is missing, nobody has put rules into it. */
+/** If a target is missing, there are no rules in it. */
 async function openUnused(
   mode: FirewallMode,
   programs: IptablesPrograms,
@@ -95,7 +107,7 @@ async function openUnused(
     return await openTarget(mode, programs);
   } catch (error) {
     if (!(error instanceof FirewallError)) throw error;
-    log.debug(`not looking for old ${mode} rules: ${error.message}`);
+    log.debug(`not checking for ${mode} rules of the previous run: ${error.message}`);
     return undefined;
   }
 }

@@ -1,61 +1,64 @@
 /**
- * How often the rules are looked at and put right when others change them without end.
- *
- * Times are monotonic milliseconds, given by the caller.
+ * When the rules may be checked again. Limits what checks cost on a host with many rules, retries
+ * failures with a backoff, and damps repairs while another program keeps modifying the rules.
  */
+
+import type { Clock } from "../base/clock.ts";
+
 export class RepairPace {
-  #nextLookAtMs = 0;
+  readonly #clock: Pick<Clock, "nowMs">;
+  #nextCheckAtMs = 0;
   #failures = 0;
-  #corrections: number[] = [];
+  #repairsAtMs: number[] = [];
 
-  /** How long to wait before the next look. */
-  waitMs(nowMs: number): number {
-    return Math.max(0, this.#nextLookAtMs - nowMs);
+  constructor(clock: Pick<Clock, "nowMs">) {
+    this.#clock = clock;
   }
 
-  /** Another program has undone our rules more often than chance would. */
-  get isFighting(): boolean {
-    return this.#corrections.length >= FIGHT_CORRECTIONS;
+  /** The delay before the next check. */
+  delayMs(): number {
+    return Math.max(0, this.#nextCheckAtMs - this.#clock.nowMs());
   }
 
-  /** The next look may be at once: there is something new to do. */
+  /** Another program keeps modifying our rules: the next repair is delayed by `DAMPED_DELAY_MS`. */
+  get isDamped(): boolean {
+    return this.#repairsAtMs.length >= MAX_REPAIRS;
+  }
+
+  /** The next check may start at once because the desired rules have changed. */
   reset(): void {
-    this.#nextLookAtMs = 0;
+    this.#nextCheckAtMs = 0;
     this.#failures = 0;
   }
 
-  /** The rules were not as they should be, and are again. */
-  corrected(nowMs: number): "fight begins" | undefined {
-    const wasFighting = this.isFighting;
-    this.#corrections.push(nowMs);
-    return this.isFighting && !wasFighting ? "fight begins" : undefined;
+  /** Counts a repair. Returns whether it is the one with which damping starts. */
+  repaired(): { readonly startsDamping: boolean } {
+    const wasDamped = this.isDamped;
+    this.#repairsAtMs.push(this.#clock.nowMs());
+    return { startsDamping: this.isDamped && !wasDamped };
   }
 
-  /** A look, with or without a correction, has ended. */
-  looked(
-    { startedAtMs, endedAtMs, failed }: {
-      startedAtMs: number;
-      endedAtMs: number;
-      failed: boolean;
-    },
-  ): void {
-    this.#corrections = this.#corrections.filter((at) => at > endedAtMs - FIGHT_WINDOW_MS);
-    this.#failures = failed ? this.#failures + 1 : 0;
-    this.#nextLookAtMs = endedAtMs + this.#gapMs(endedAtMs - startedAtMs);
+  /** A check has ended, whether it repaired something or not. */
+  checked({ startedAtMs, hasFailed }: { startedAtMs: number; hasFailed: boolean }): void {
+    const nowMs = this.#clock.nowMs();
+    this.#repairsAtMs = this.#repairsAtMs.filter((atMs) => atMs > nowMs - DAMPING_WINDOW_MS);
+    this.#failures = hasFailed ? this.#failures + 1 : 0;
+    this.#nextCheckAtMs = nowMs + this.#delayAfterMs(nowMs - startedAtMs);
   }
 
-  #gapMs(lookMs: number): number {
-    if (this.#failures > 0) return Math.min(1000 * 2 ** (this.#failures - 1), MAX_RETRY_MS);
-    if (this.isFighting) return MAX_GAP_MS;
-    return Math.min(Math.max(lookMs * GAP_PER_LOOK, MIN_GAP_MS), MAX_GAP_MS);
+  #delayAfterMs(checkMs: number): number {
+    if (this.#failures > 0) return Math.min(1000 * 2 ** (this.#failures - 1), MAX_RETRY_DELAY_MS);
+    if (this.isDamped) return DAMPED_DELAY_MS;
+    return Math.min(Math.max(checkMs * DELAY_PER_CHECK, MIN_DELAY_MS), DAMPED_DELAY_MS);
   }
 }
 
-/** Looking takes a tenth of the time at most: on a node with 20 000 rules it takes 0.2 s. */
-const GAP_PER_LOOK = 9;
-const MIN_GAP_MS = 100;
-const MAX_GAP_MS = 10_000;
-/** More corrections than this in a minute are a fight with another program. */
-const FIGHT_CORRECTIONS = 20;
-const FIGHT_WINDOW_MS = 60_000;
-const MAX_RETRY_MS = 30_000;
+/** Checks take a tenth of the time at most: on a node with 20 000 rules, one takes 0.2 s. */
+const DELAY_PER_CHECK = 9;
+const MIN_DELAY_MS = 100;
+/** The delay while repairs are damped, and the longest one after a slow check. */
+export const DAMPED_DELAY_MS = 10_000;
+/** With this many repairs in the window, another program keeps modifying the rules. */
+const MAX_REPAIRS = 20;
+const DAMPING_WINDOW_MS = 60_000;
+const MAX_RETRY_DELAY_MS = 30_000;

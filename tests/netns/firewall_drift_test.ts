@@ -1,4 +1,4 @@
-/** Somebody changes the rules: the announcement has them put right, at a bounded cost. */
+/** Another program modifies the rules: they are repaired when that is announced, at a bounded cost. */
 
 import { describe, expect, test } from "bun:test";
 import { eventually, throughout } from "../support/wait.ts";
@@ -34,7 +34,7 @@ describe("in iptables on nftables", () => {
     ["a flushed FORWARD", "iptables -F FORWARD"],
     ["a deleted table", "nft delete table ip nat"],
     ["a flushed ruleset", "nft flush ruleset"],
-  ])("%s is put right", async (_name, damage) => {
+  ])("%s is repaired", async (_name, damage) => {
     await using namespace = await Namespace.create();
     // Both tables of both families exist with all their chains before and after.
     await namespace.sh(
@@ -66,15 +66,15 @@ describe("in iptables on nftables", () => {
     await namespace.sh("iptables -N DOCKER-USER; iptables -I FORWARD -j DOCKER-USER");
     const before = await savedRules(namespace);
     await throughout("nothing moves", 1_500, async () => await savedRules(namespace) === before);
-    expect(await driver.stop()).not.toContain("put right");
+    expect(await driver.stop()).not.toContain("modified by another program");
   });
 
-  test("a program that undoes our rules without end does not keep us busy", async () => {
+  test("repairs are damped while a program keeps modifying our rules", async () => {
     await using namespace = await Namespace.create();
     await using driver = await Driver.start(namespace, {}, rulesFor());
-    await eventually("it gives way", 100_000, async () => {
+    await eventually("repairs are damped", 100_000, async () => {
       await namespace.sh("iptables -F FLANNEL-FWD");
-      return driver.log().includes("another program keeps changing the rules");
+      return driver.log().includes("another program keeps modifying the IPv4 firewall rules");
     });
     // From now on it looks every 10 s, which starts up to three programs.
     const begun = performance.now();
@@ -109,13 +109,13 @@ describe("in iptables on nftables", () => {
     // It still sees what concerns it.
     await namespace.sh("iptables -F FLANNEL-FWD");
     await eventually(
-      "it is put right",
+      "it is repaired",
       HEAL_MS,
       async () => (await namespace.sh("iptables -S FLANNEL-FWD")).includes("-d 10.5.0.0/16"),
     );
   }, 120_000);
 
-  test("lost notifications are made up for by a look", async () => {
+  test("after lost notifications, the rules are checked", async () => {
     await using namespace = await Namespace.create();
     await using driver = await Driver.start(namespace, { receiveBufferBytes: 65_536 }, rulesFor());
     const rules = Array.from(
@@ -137,7 +137,7 @@ nft flush ruleset`);
         return text.includes("-d 10.5.0.0/16") && text.includes("-d 2001:cafe:42::/56");
       },
     );
-    expect(await driver.stop()).toContain("notifications of changed rules were lost");
+    expect(await driver.stop()).toContain("nftables notifications were lost");
   });
 });
 
@@ -153,7 +153,7 @@ describe("in legacy iptables", () => {
     expect(await looks()).toBeLessThanOrEqual(1 + (performance.now() - begun) / 1000);
     await namespace.sh("iptables-legacy -F FLANNEL-FWD; ip6tables-legacy -F FLANNEL-FWD");
     // Each family has its turn every other period.
-    await eventually("both are put right", 30_000, async () => {
+    await eventually("both are repaired", 30_000, async () => {
       const text = await namespace.sh("iptables-legacy -S FLANNEL-FWD; ip6tables-legacy -S");
       return text.includes("-d 10.5.0.0/16") && text.includes("-d 2001:cafe:42::/56");
     });
@@ -173,7 +173,7 @@ describe("in nftables", () => {
     ["a dormant table", "nft add table ip flannel-ipv4 '{ flags dormant; }'"],
     ["a deleted table", "nft delete table ip6 flannel-ipv6"],
     ["a flushed ruleset", "nft flush ruleset"],
-  ])("%s is put right", async (_name, damage) => {
+  ])("%s is repaired", async (_name, damage) => {
     await using namespace = await Namespace.create();
     await using driver = await Driver.start(namespace, { mode: "nftables" }, rulesFor());
     // Chains and tables are listed in the order in which they were made, which means nothing.

@@ -1,6 +1,6 @@
 /**
- * A traffic manager in the network namespace that this program is started in, driven by lines of
- * JSON on standard input, until its end, and answering with lines of JSON. See `traffic_support.ts`.
+ * Runs a firewall manager in the network namespace in which it is started, until standard input ends.
+ * Requests and responses are lines of JSON; see `firewall_support.ts`.
  */
 
 import { createInterface } from "node:readline";
@@ -8,14 +8,14 @@ import { processStarts } from "../../src/process/run_program.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { createLogger } from "../../src/log/logger.ts";
 import type { Log } from "../../src/log/log.ts";
-import { manageFirewall } from "../../src/firewall/firewall_manager.ts";
+import { startFirewallManager } from "../../src/firewall/firewall_manager.ts";
 import { findNftRunner } from "../../src/firewall/nftables/nft_runner.ts";
 import { openNftables } from "../../src/firewall/nftables/nftables_target.ts";
-import type { FirewallRules } from "../../src/firewall/rules/firewall_rules.ts";
 import {
   createFirewallManager,
   type FirewallManager,
   type FirewallOptions,
+  type FirewallRules,
 } from "../../src/firewall/firewall.ts";
 
 export interface DriverOptions extends Omit<FirewallOptions, "clock" | "log" | "onStatus"> {
@@ -33,7 +33,7 @@ export type DriverCommand =
 export interface DriverAnswer {
   readonly processStarts: number;
   readonly cpuMs: number;
-  readonly inSync: boolean;
+  readonly isInSync: boolean;
   readonly problem?: string;
   /** An error that ended the driver. */
   readonly failure?: string;
@@ -68,12 +68,12 @@ async function startManager(options: DriverOptions, log: Log): Promise<FirewallM
     throw new Error("libnftables.so.1 is hidden by this test");
   };
   const target = openNftables(findNftRunner({ library, program }));
-  return await manageFirewall({ ...rest, target, clock: systemClock, log });
+  return await startFirewallManager({ ...rest, target, clock: systemClock, log });
 }
 
 try {
   await main();
 } catch (error) {
-  say({ processStarts: processStarts(), cpuMs: cpuMs(), inSync: false, failure: String(error) });
+  say({ processStarts: processStarts(), cpuMs: cpuMs(), isInSync: false, failure: String(error) });
 }
 process.exit(0);

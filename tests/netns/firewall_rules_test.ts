@@ -74,7 +74,7 @@ describe.each(Object.entries(VARIANTS))("iptables, the %s kind,", (_name, progra
   test("holds exactly the rules of both families", async () => {
     await using namespace = await Namespace.create();
     await using driver = await Driver.start(namespace, { programs }, rulesFor());
-    expect(driver.first).toMatchObject({ inSync: true });
+    expect(driver.first).toMatchObject({ isInSync: true });
     expect(await namespace.iptables("nat", programs[4].save)).toBe(IPTABLES_NAT);
     expect(await namespace.iptables("filter", programs[4].save)).toBe(IPTABLES_FILTER);
     expect(await namespace.iptables("nat", programs[6].save)).toBe(ipv6(IPTABLES_NAT));
@@ -108,7 +108,10 @@ describe.each(Object.entries(VARIANTS))("iptables, the %s kind,", (_name, progra
     await using before = await Driver.start(namespace, { programs }, rulesFor({ families }));
     await before.stop();
     const formerNetworks = ["10.77.0.0/16" as Prefix];
-    await using after = await Driver.start(namespace, { programs, formerNetworks }, rulesFor());
+    await using after = await Driver.start(namespace, {
+      programs,
+      previousNetworks: formerNetworks,
+    }, rulesFor());
     expect(await namespace.iptables("nat", programs[4].save)).toBe(IPTABLES_NAT);
     await after.set(rulesFor({
       families: { 4: { network: NETWORK4, subnet: "10.5.9.0/24" as Prefix } },
@@ -226,7 +229,7 @@ END`);
     await using namespace = await Namespace.create();
     const options = { mode: "nftables", withoutLibnftables: true } as const;
     await using driver = await Driver.start(namespace, options, rulesFor());
-    expect(driver.first).toMatchObject({ inSync: true });
+    expect(driver.first).toMatchObject({ isInSync: true });
     expect(await namespace.sh("nft list table ip flannel-ipv4")).toBe(NFT);
     expect(await driver.stop()).toContain("nftables (nft)");
   });
@@ -249,8 +252,8 @@ describe("a table that iptables-save", () => {
     await namespace.sh(`iptables -P FORWARD ACCEPT; ${foreign}`);
     for (const _run of ["first", "second"]) {
       await using driver = await Driver.start(namespace, { resyncMs: 1000 }, rulesFor());
-      const { inSync, problem } = driver.first;
-      expect(inSync).toBe(false);
+      const { isInSync, problem } = driver.first;
+      expect(isInSync).toBe(false);
       expect(problem).toStartWith("IPv4 iptables cannot show the table filter (");
       expect(problem).toContain("nft list table ip filter");
       expect(problem).toContain("set EnableNFTables");
@@ -274,7 +277,7 @@ describe("a table that iptables-save", () => {
       "nft delete rule ip filter FORWARD handle " +
         "$(nft -a list chain ip filter FORWARD | sed -n 's/.*mark set.*# handle //p')",
     );
-    await eventually("it is in sync", 30_000, async () => (await driver.stats()).inSync);
+    await eventually("it is in sync", 30_000, async () => (await driver.stats()).isInSync);
     expect(await namespace.iptables("filter")).toBe(IPTABLES_FILTER);
   }, 120_000);
 
@@ -298,7 +301,7 @@ describe("a table that iptables-save", () => {
     await first.stop();
     await namespace.sh("nft insert rule ip filter FORWARD meta mark set 5");
     await using driver = await Driver.start(namespace, {}, rulesFor());
-    expect(driver.first.problem).toContain("our rules are in it");
+    expect(driver.first.problem).toContain("flanneld's rules are installed");
     expect(await jumps(namespace)).toBe(1);
     await namespace.sh("iptables -F FLANNEL-FWD");
     await eventually("our rules are back", 30_000, async () => await accepts(namespace) === 2);
@@ -315,7 +318,7 @@ describe("a table that iptables-save", () => {
     );
     expect(await namespace.iptables("filter")).toContain("-A FORWARD -j DROP\n");
     await using driver = await Driver.start(namespace, {}, rulesFor());
-    expect(driver.first).toMatchObject({ inSync: true });
+    expect(driver.first).toMatchObject({ isInSync: true });
     expect(await namespace.sh("nft list chain ip filter FORWARD | sed -n 4p")).toContain(
       "@blocked drop",
     );
@@ -335,7 +338,7 @@ describe("a table that iptables-save", () => {
       "iptables -t mangle -P FORWARD ACCEPT; nft add rule ip mangle FORWARD meta mark set 5",
     );
     await using driver = await Driver.start(namespace, {}, rulesFor());
-    expect(driver.first).toMatchObject({ inSync: true });
+    expect(driver.first).toMatchObject({ isInSync: true });
     expect(await namespace.iptables("filter")).toBe(IPTABLES_FILTER);
     expect(await namespace.iptables("nat")).toBe(IPTABLES_NAT);
   });
@@ -346,7 +349,7 @@ describe("a table that iptables-save", () => {
     await iptables.stop();
     await namespace.sh(FOREIGN["leaves out"] as string);
     await using driver = await Driver.start(namespace, { mode: "nftables" }, rulesFor());
-    expect(driver.first).toMatchObject({ inSync: true });
+    expect(driver.first).toMatchObject({ isInSync: true });
     expect(await jumps(namespace)).toBeUndefined();
     expect(await accepts(namespace)).toBeUndefined();
     expect(await namespace.sh("iptables-save -t nat")).not.toContain("FLANNEL");
@@ -397,19 +400,19 @@ describe("another firewall that drops forwarded packets is reported once:", () =
     await namespace.sh(refuse);
     await using driver = await Driver.start(
       namespace,
-      { ...options, othersPeriodMs: 300 },
+      { ...options, otherFirewallsCheckMs: 300 },
       rulesFor(),
     );
     await eventually("it is warned of", 30_000, () => driver.log().includes(text));
     await namespace.sh(allow);
-    const end = "no other firewall of this host drops our forwarded packets any more";
+    const end = "no other firewall of this host drops our forwarded packets any longer";
     await eventually("its end is logged", 30_000, () => driver.log().includes(end));
     expect(driver.log().match(/^W.*drops/gm)).toHaveLength(1);
   });
 
   test("looking makes no legacy table", async () => {
     await using namespace = await Namespace.create();
-    await using driver = await Driver.start(namespace, { othersPeriodMs: 100 }, rulesFor());
+    await using driver = await Driver.start(namespace, { otherFirewallsCheckMs: 100 }, rulesFor());
     await namespace.sh("nft add table ip other");
     await Bun.sleep(1_000);
     expect(await driver.stop()).not.toContain("drops");
@@ -484,8 +487,8 @@ test("a missing libnftables and nft are named with their packages", async () => 
   const options = { mode: "nftables", withoutLibnftables: true, nft: "/nowhere/nft" } as const;
   await using driver = await Driver.start(namespace, options);
   expect(driver.first.failure).toStartWith(
-    "FirewallError: cannot use nftables: there is neither libnftables (Debian package " +
-      "libnftables1) nor the program nft (package nftables)",
+    "FirewallError: cannot use nftables: neither libnftables (Debian package " +
+      "libnftables1) nor nft (package nftables) is installed: ",
   );
 });
 
@@ -506,7 +509,7 @@ test("a held xtables lock is waited for, told, and outlived", async () => {
     );
     holder.kill();
     await answer;
-    await eventually("the rules are in", 30_000, async () => (await driver.stats()).inSync);
+    await eventually("the rules are in", 30_000, async () => (await driver.stats()).isInSync);
     expect(await driver.stop()).toContain("works again");
   } finally {
     holder.kill();

@@ -1,11 +1,11 @@
-/** A traffic manager in a network namespace, for the tests of the rules on a real kernel. */
+/** A firewall manager in a network namespace, for the tests of the rules on a real kernel. */
 
-import type { FirewallRules } from "../../src/firewall/rules/firewall_rules.ts";
+import type { FirewallRules } from "../../src/firewall/firewall.ts";
 import type { Namespace } from "../support/network_namespace.ts";
 import { eventually } from "../support/wait.ts";
 import type { DriverAnswer, DriverCommand, DriverOptions } from "./firewall_driver.ts";
 
-/** A traffic manager in a process of its own, inside a namespace. */
+/** A firewall manager in a process of its own, inside a namespace. */
 export class Driver implements AsyncDisposable {
   readonly #child: Bun.Subprocess<"pipe", "pipe", "pipe">;
   readonly #lines: AsyncIterator<string>;
@@ -26,7 +26,7 @@ export class Driver implements AsyncDisposable {
     rules?: FirewallRules,
     env: Record<string, string> = {},
   ): Promise<Driver> {
-    // What is put right is put right because it was announced.
+    // With this period, rules are repaired only because a change was announced.
     const settings: DriverOptions = { mode: "iptables", resyncMs: 3_600_000, ...options };
     const driver = new Driver(Bun.spawn([
       "ip",
@@ -95,7 +95,7 @@ export class Driver implements AsyncDisposable {
     const { value, done } = await this.#lines.next();
     if (done) {
       await this.#logged;
-      throw new Error(`the traffic manager ended: ${this.#log}`);
+      throw new Error(`the firewall manager ended: ${this.#log}`);
     }
     return JSON.parse(value) as DriverAnswer;
   }

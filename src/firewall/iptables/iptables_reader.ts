@@ -1,23 +1,24 @@
 /**
  * Reads the rules of iptables, and detects tables that it does not show completely.
  *
- * iptables-save omits a table with rules that only nft can show, and stops with an error at a rule that it
- * cannot read. For such a table, `iptables -C` and `iptables -S CHAIN` still show whether our jump and our
- * chain exist, so that they are never added a second time.
+ * iptables-save omits a table with rules that only nft can show, and stops with an error at a rule that
+ * it cannot read. For such a table, `iptables -C` and `iptables -S CHAIN` still show whether our jump
+ * and our chain exist, so they are never added a second time.
  */
 
 import type { PerFamily } from "../../addr/family.ts";
 import type { Family } from "../../addr/ip.ts";
-import { runProgram, type RunResult } from "../../process/run_program.ts";
+import { errorMessage } from "../../base/operator_error.ts";
 import { ProcessError } from "../../process/process_error.ts";
-import { IPTABLES_HOOKS, type IptablesHook, jumpSpec } from "./iptables_rules.ts";
+import { runProgram, type RunResult } from "../../process/run_program.ts";
+import { IPTABLES_HOOKS, type IptablesHook, jumpSpec } from "./iptables_hooks.ts";
 import {
   type IptablesState,
   parseChainListing,
   parseIptablesSave,
   type SavedTables,
 } from "./iptables_save.ts";
-import { FirewallError } from "../rules/rule_target.ts";
+import { FirewallError, firewallErrorKind } from "../rules/rule_target.ts";
 
 export type IptablesPrograms = Required<
   PerFamily<{ readonly save: string; readonly restore: string }>
@@ -37,7 +38,7 @@ export interface ReadRequest {
 }
 
 export interface IptablesSnapshot {
-  /** For a table with a gap, only our chain and our jump. */
+  /** Of a table with a gap, only our chain and our jump. */
   readonly state: IptablesState;
   readonly gaps: ReadonlyMap<string, TableGap>;
 }
@@ -45,11 +46,11 @@ export interface IptablesSnapshot {
 /** A table that iptables does not show completely. */
 export interface TableGap {
   readonly reason: string;
-  /** Absent if our own chain and jump are known nevertheless. */
+  /** Present if it is unknown whether our own chain and jump exist. */
   readonly whyUnknown?: string;
 }
 
-/** Throws `FirewallError` when nothing can be read at all. */
+/** Throws `FirewallError` if nothing can be read at all. */
 export async function readIptables(request: ReadRequest): Promise<IptablesSnapshot> {
   const { tables, unreadable } = await readTables(request);
   const state = new Map(tables);
@@ -66,7 +67,7 @@ export async function readIptables(request: ReadRequest): Promise<IptablesSnapsh
     }
     state.set(table, own);
     if (reason !== undefined) gaps.set(table, { reason });
-    // No error, but our chain exists in a table that was not shown.
+    // There was no error, but our chain exists in a table that was not shown.
     else if (own.has(hook.chain)) gaps.set(table, { reason: "iptables-save omits it" });
   }
   return { state, gaps };
@@ -97,11 +98,11 @@ function parseSaved(text: string): SavedTables {
   try {
     return parseIptablesSave(text);
   } catch (cause) {
-    throw new FirewallError(`cannot read iptables rules: ${(cause as Error).message}`, { cause });
+    throw new FirewallError(`cannot read iptables rules: ${errorMessage(cause)}`, { cause });
   }
 }
 
-/** Our jump and our chain in a table that iptables-save does not show, or why they are not known. */
+/** Our jump and our chain in a table that iptables-save does not show, or why they are unknown. */
 async function readOwnPart(
   request: ReadRequest,
   hook: IptablesHook,
@@ -127,7 +128,7 @@ async function readOwnPart(
   ]);
 }
 
-/** Errors of `iptables -C` for a missing rule; any other error says nothing about the rule. */
+/** What `iptables -C` prints for a missing rule; any other error says nothing about the rule. */
 const ABSENCES: readonly { readonly text: RegExp; readonly isChainAbsent: boolean }[] = [
   { text: /Chain '[^']*' does not exist|Couldn't load target/, isChainAbsent: true },
   { text: /Bad rule|No chain\/target\/match by that name/, isChainAbsent: false },
@@ -146,10 +147,10 @@ function runOnTable(
 /** Exit status of iptables when it could not get the lock in time. */
 const EXIT_LOCKED = 4;
 const RUN_TIMEOUT_MS = 20_000;
-/** A node with 100 000 rules of other programs must not be too large to look at. */
+/** A node with 100 000 rules of other programs is within the limit. */
 const MAX_SAVE_BYTES = 256 * 1024 * 1024;
 
-/** Runs one of iptables' programs to its end, whatever its status. Throws `FirewallError`. */
+/** Runs a program of iptables; any exit status is a result. Throws `FirewallError` if it cannot run. */
 export async function runIptables(
   program: string,
   args: readonly string[],
@@ -167,7 +168,7 @@ export async function runIptables(
   }
 }
 
-/** The error for a program that ended with another status than 0. */
+/** The error for a program that failed. */
 export function iptablesFailure(program: string, result: RunResult): FirewallError {
   const reason = stderrText(result);
   if (result.exitCode === EXIT_LOCKED) {
@@ -177,7 +178,8 @@ export function iptablesFailure(program: string, result: RunResult): FirewallErr
     );
   }
   return new FirewallError(
-    `cannot use iptables: ${program} ended with status ${result.exitCode}: ${reason}`,
+    `cannot use iptables: ${program} exited with status ${result.exitCode}: ${reason}`,
+    { kind: firewallErrorKind(reason) },
   );
 }
 

@@ -13,9 +13,9 @@ export interface SavedTables {
 }
 
 /**
- * Parses the output of iptables-save. A table that is truncated, contains a line that is not a rule, or is
- * announced as incompatible counts as unreadable: otherwise our rules would be added again. Throws
- * `SyntaxError` for text that is not iptables-save's output at all.
+ * Parses the output of iptables-save. A table that is truncated, contains a line that is not a rule, or
+ * is announced as incompatible counts as unreadable: otherwise our rules would be added again. Throws
+ * `SyntaxError` for text that is not output of iptables-save at all.
  */
 export function parseIptablesSave(text: string): SavedTables {
   const tables = new Map<string, Map<string, string[]>>();
@@ -31,10 +31,10 @@ export function parseIptablesSave(text: string): SavedTables {
     if (line.startsWith("#")) {
       const incompatible = INCOMPATIBLE.exec(line)?.[1];
       if (incompatible !== undefined) {
-        unreadable.set(incompatible, "it contains a rule that only nft shows");
+        unreadable.set(incompatible, "it contains a rule that only nft can show");
       }
     } else if (line.startsWith("*")) {
-      end(CUT_SHORT);
+      end(TRUNCATED);
       current = { name: line.slice(1).trim(), chains: new Map() };
     } else if (line === "COMMIT") {
       if (current !== undefined) tables.set(current.name, current.chains);
@@ -47,17 +47,17 @@ export function parseIptablesSave(text: string): SavedTables {
       if (policy !== undefined) policies.set(`${current.name} ${chain}`, policy);
     } else end(unexpectedLine(line).message);
   }
-  end(CUT_SHORT);
+  end(TRUNCATED);
   for (const name of unreadable.keys()) tables.delete(name);
   return { tables, policies, unreadable };
 }
 
-/** Not "contains incompatible base-chains", with which all chains of iptables are shown. */
+/** Does not match "contains incompatible base-chains": then all chains of iptables are shown. */
 const INCOMPATIBLE = /^# Table [`'"]?([^`'"\s]+)[`'"]? is incompatible\b/;
 const POLICY = /^:(\S+) ([A-Z]+)( |$)/;
-const CUT_SHORT = "iptables-save stopped in the middle of it";
+const TRUNCATED = "iptables-save stopped before its end";
 
-/** The rules in what `iptables -S CHAIN` prints. */
+/** The rules in the output of `iptables -S CHAIN`. */
 export function parseChainListing(text: string, chain: string): string[] {
   const start = `-A ${chain} `;
   return text.split("\n").flatMap((line) =>
@@ -65,7 +65,7 @@ export function parseChainListing(text: string, chain: string): string[] {
   );
 }
 
-/** False for a line that is neither a chain nor a rule in one. */
+/** Returns false for a line that is neither a chain nor a rule in one. */
 function readLine(line: string, chains: Map<string, string[]>): boolean {
   const [head, name] = line.split(" ", 2) as [string, string | undefined];
   if (head.startsWith(":")) {

@@ -1,4 +1,4 @@
-/** Rules in iptables, through iptables-save and iptables-restore; see `iptables_rules.ts`. */
+/** Rules in iptables, by iptables-save and iptables-restore; see `iptables_rules.ts`. */
 
 import { FAMILIES, type Family } from "../../addr/ip.ts";
 import {
@@ -9,14 +9,10 @@ import {
   readIptables,
   runIptables,
 } from "./iptables_reader.ts";
-import {
-  IPTABLES_CHAINS,
-  IPTABLES_HOOKS,
-  iptablesCorrection,
-  type IptablesHook,
-} from "./iptables_rules.ts";
+import { IPTABLES_CHAINS, IPTABLES_HOOKS, type IptablesHook } from "./iptables_hooks.ts";
+import { iptablesCorrection } from "./iptables_rules.ts";
 import { findNftRunner } from "../nftables/nft_runner.ts";
-import { comparesWithSets, countJumps, listChainCommand } from "../nftables/nftables_rules.ts";
+import { countJumps, listChainCommand, matchesSets } from "../nftables/foreign_rules.ts";
 import {
   type EnsureRequest,
   FirewallError,
@@ -31,8 +27,8 @@ export const IPTABLES_PROGRAMS: IptablesPrograms = {
 };
 
 /**
- * Finds out which kind of iptables this is: one starts a program. Throws `FirewallError` where
- * iptables is missing, with the package that has it.
+ * Runs `iptables-save --version` to determine the kind of iptables. Throws `FirewallError` that names
+ * the package if iptables is missing.
  */
 export async function openIptables(
   programs: IptablesPrograms = IPTABLES_PROGRAMS,
@@ -40,11 +36,12 @@ export async function openIptables(
   const program = programs[4].save;
   const version = await runIptables(program, ["--version"]);
   if (version.exitCode !== 0) throw iptablesFailure(program, version);
-  // Before 1.8 there was only one kind, and it said nothing.
+  // Before 1.8 there was only one kind, and the version did not name it.
   const isNft = version.stdout.includes("(nf_tables)");
   return {
     name: isNft ? "iptables (nf_tables)" : "iptables (legacy)",
-    isWatched: isNft,
+    kind: isNft ? "iptables-nft" : "iptables-legacy",
+    announcesChanges: isNft,
     ensure: (request) => ensure({ programs, isNft, request }),
     concerns: concernsIptables,
     [Symbol.dispose]: () => {},
@@ -60,55 +57,64 @@ interface Context {
 async function ensure(context: Context): Promise<boolean> {
   const { request: { family }, programs } = context;
   const before = await plan(context);
-  const refusals = await apply(context, before);
-  if (before.inputs.length === 0) return report(context, before, false);
+  const rejections = await apply(context, before);
+  if (before.inputs.length === 0) {
+    requireReadable(context, before);
+    return false;
+  }
   const after = await plan(context);
   for (const { table } of after.inputs) {
     if (table === undefined) {
       throw new FirewallError(
-        `cannot set up IPv${family} iptables rules: they differ from what ${
+        `cannot set up IPv${family} iptables rules: another program modified them right after ${
           programs[family].restore
-        } wrote; another program seems to change them at the same time`,
+        } wrote them`,
       );
     }
-    refusals.set(table, refusals.get(table) ?? "they differ from what was written");
+    rejections.set(
+      table,
+      rejections.get(table) ?? "they were modified right after they were written",
+    );
   }
-  return report(context, { ...after, refusals }, true);
+  requireReadable(context, { ...after, rejections });
+  return true;
 }
 
 interface Plan {
   readonly reading: IptablesSnapshot;
-  /** Inputs for iptables-restore, one call each; `table` if only a part of that table is known. */
+  /** Inputs for iptables-restore, one call each. `table`: the one that is only partially known. */
   readonly inputs: readonly { readonly table?: string; readonly text: string }[];
-  /** By table: why our rules could not be put in. */
-  readonly refusals?: ReadonlyMap<string, string>;
+  /** By table: why our rules could not be installed. */
+  readonly rejections?: ReadonlyMap<string, string>;
 }
 
-/** Reads, and computes what to write: for all known tables together, and for each other one separately. */
+/** Reads, and computes one input for all known tables and one for each partially known table. */
 async function plan({ programs, isNft, request }: Context): Promise<Plan> {
   const { family, rules, networks, signal, onRead } = request;
   onRead?.();
   const reading = await readIptables({
     programs,
     family,
-    isWanted: (hook) => (rules?.[hook.rules].length ?? 0) > 0,
+    isWanted: (hook) => (rules?.[hook.ruleSet].length ?? 0) > 0,
     countJumps: isNft ? (hook) => jumpsSeenByNft(family, hook) : () => Promise.resolve(undefined),
     ...(signal && { signal }),
   });
   const { state, gaps } = reading;
   const partial = new Set(gaps.keys());
-  const correction = (skipped: ReadonlySet<string>, mayMove: boolean) =>
-    iptablesCorrection({ state, rules, networks, partial, skipped, mayMove });
-  let known = correction(partial, true);
+  const correction = (options: { skipped: ReadonlySet<string>; mayMove: boolean }) =>
+    iptablesCorrection({ state, rules, networks, partial, ...options });
+  let known = correction({ skipped: partial, mayMove: true });
   if (isNft && known !== undefined) {
-    const inPlace = correction(partial, false);
+    const inPlace = correction({ skipped: partial, mayMove: false });
     if (known !== inPlace && await looksStricter(family)) known = inPlace;
   }
   const inputs = [
     { text: known },
     ...gaps.entries().map(([table, gap]) => {
       const others = IPTABLES_HOOKS.map((hook) => hook.table).filter((other) => other !== table);
-      const text = gap.whyUnknown === undefined ? correction(new Set(others), false) : undefined;
+      const text = gap.whyUnknown === undefined
+        ? correction({ skipped: new Set(others), mayMove: false })
+        : undefined;
       return { table, text };
     }),
   ];
@@ -118,66 +124,65 @@ async function plan({ programs, isNft, request }: Context): Promise<Plan> {
   };
 }
 
-/** Writes. Returns why each table of which only a part is known rejected our rules. */
+/** Writes. Returns, by partially known table, why it rejected our rules. */
 async function apply(
   { programs, request: { family, signal } }: Context,
   { inputs }: Plan,
 ): Promise<Map<string, string>> {
   const program = programs[family].restore;
-  const refusals = new Map<string, string>();
+  const rejections = new Map<string, string>();
   for (const { table, text } of inputs) {
     const args = ["--noflush", "-w", String(LOCK_WAIT_SECONDS)];
     const result = await runIptables(program, args, { stdin: text, ...(signal && { signal }) });
     if (result.exitCode === 0) continue;
     const failure = iptablesFailure(program, result);
     if (table === undefined) throw failure;
-    refusals.set(table, failure.message);
+    rejections.set(table, failure.message);
   }
-  return refusals;
+  return rejections;
 }
 
-/** Returns `changed`; throws `UnreadableTableError` while there are unreadable tables. */
-function report({ request }: Context, { reading, refusals }: Plan, changed: boolean): boolean {
+/** Throws `UnreadableTableError` while a table cannot be read completely. */
+function requireReadable({ request }: Context, { reading, rejections }: Plan): void {
   const { family, rules } = request;
   const problems = [...reading.gaps].flatMap(([table, { reason, whyUnknown }]) => {
-    const refusal = refusals?.get(table) ??
-      (whyUnknown && `it is unknown whether they exist already: ${whyUnknown}`);
-    if (rules === undefined && refusal === undefined) return [];
-    return [unreadableText({ family, table, reason, refusal })];
+    const rejection = rejections?.get(table) ??
+      (whyUnknown && `cannot determine whether they already exist: ${whyUnknown}`);
+    if (rules === undefined && rejection === undefined) return [];
+    return [unreadableText({ family, table, reason, rejection })];
   });
   if (problems.length > 0) throw new UnreadableTableError(problems.join("; "));
-  return changed;
 }
 
 function unreadableText(
-  { family, table, reason, refusal }: {
+  { family, table, reason, rejection }: {
     family: Family;
     table: string;
     reason: string;
-    refusal: string | undefined;
+    rejection: string | undefined;
   },
 ): string {
   const name = `${family === 4 ? "ip" : "ip6"} ${table}`;
-  const state = refusal === undefined
-    ? "our rules are in it, but a rule that drops packets before they reach ours cannot be seen"
-    : `our rules are not added: ${refusal}`;
-  return `IPv${family} iptables cannot show the table ${table} (${reason}); ${state}. Remove what ` +
-    `was added to it with nft ("nft list table ${name}" shows it), or set EnableNFTables in the ` +
+  const state = rejection === undefined
+    ? "flanneld's rules are installed, but rules that drop packets before them cannot be detected"
+    : `flanneld's rules are not installed: ${rejection}`;
+  return `IPv${family} iptables cannot show the table ${table} (${reason}); ${state}. Remove the rules ` +
+    `that were added with nft ("nft list table ${name}" shows them), or set EnableNFTables in the ` +
     `network configuration`;
 }
 
 function jumpsSeenByNft(family: Family, hook: IptablesHook): Promise<number | undefined> {
   const { table, parent, chain } = hook;
-  return askNft({ family, table, chain: parent }, (json) => countJumps(json, chain));
+  return readWithNft({ family, table, chain: parent }, (json) => countJumps(json, chain));
 }
 
-/** Whether FORWARD has rules that drop less than iptables shows: our jump stays behind those. */
+/** Whether FORWARD has rules that drop less than iptables shows: our jump stays after those. */
 async function looksStricter(family: Family): Promise<boolean> {
-  return await askNft({ family, table: "filter", chain: "FORWARD" }, comparesWithSets) ?? false;
+  return await readWithNft({ family, table: "filter", chain: "FORWARD" }, matchesSets) ?? false;
 }
 
-/** nft can read every rule. `undefined` if it is not installed. */
-async function askNft<T>(
+/** Reads a chain with nft, which can show every rule. `undefined` if it is not installed. */
+async function readWithNft<T>(
   chain: Parameters<typeof listChainCommand>[0],
   read: (json: string) => T,
 ): Promise<T | undefined> {
@@ -190,8 +195,8 @@ async function askNft<T>(
 }
 
 /**
- * The built-in chains are announced again whenever their policy is set, which is none of our
- * business; their rules are, and their end (as by `nft flush ruleset`).
+ * The built-in chains are announced again whenever their policy is set, which does not concern us. Their
+ * rules do, and so does their deletion (for example by `nft flush ruleset`).
  */
 function concernsIptables({ family, table, chain, isRule, isDeleted }: NftChange): boolean {
   if (family === undefined || !FAMILIES.includes(family satisfies Family)) return false;

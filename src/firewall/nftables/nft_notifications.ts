@@ -1,23 +1,23 @@
 /**
  * Notifications of nftables (NETLINK_NETFILTER, group NFNLGRP_NFTABLES; linux/netfilter/nf_tables.h):
- * every change of rules, by nft and by the iptables programs that work on nftables.
+ * each change of rules by nft or by the iptables programs that store their rules in nftables.
  *
- * kube-proxy may change thousands of rules at a time, so that a message is looked at only as far as
- * its table and chain.
+ * kube-proxy may change thousands of rules at a time. Therefore only the table and the chain of a
+ * message are decoded.
  */
 
 import type { Family } from "../../addr/ip.ts";
 import { Attributes, type MessageReader } from "../../kernel/wire/message_reader.ts";
 import type { NftChange } from "../rules/rule_target.ts";
 
-/** The current message of the reader; `undefined` if it is not about a table, chain or rule. */
+/** Decodes the reader's current message; `undefined` if it is not about a table, chain or rule. */
 export function decodeNftNotification(message: MessageReader): NftChange | undefined {
   if (message.type >> 8 !== NFNL_SUBSYS_NFTABLES) return undefined;
   const kind = KINDS[message.type & 0xff];
   if (kind === undefined || message.end - message.start < NFGENMSG_BYTES) return undefined;
   const family = FAMILIES[message.view.getUint8(message.start)]; // nfgen_family
   const names = attributes.read(message, message.start + NFGENMSG_BYTES, message.end);
-  const table = names.text(TABLE_ATTRIBUTE);
+  const table = names.text(NFTA_TABLE);
   if (table === undefined) return undefined;
   const chain = kind.chainAttribute === undefined ? undefined : names.text(kind.chainAttribute);
   return {
@@ -37,8 +37,8 @@ const NFGENMSG_BYTES = 4; // linux/netfilter/nfnetlink.h: nfgen_family, version,
 // linux/netfilter.h: NFPROTO_IPV4, NFPROTO_IPV6
 const FAMILIES: { readonly [protocol: number]: Family } = { 2: 4, 10: 6 };
 
-/** NFTA_TABLE_NAME, NFTA_CHAIN_TABLE and NFTA_RULE_TABLE: the table's name comes first everywhere. */
-const TABLE_ATTRIBUTE = 1;
+/** NFTA_TABLE_NAME, NFTA_CHAIN_TABLE and NFTA_RULE_TABLE: the same number in all messages. */
+const NFTA_TABLE = 1;
 const NFTA_RULE_CHAIN = 2;
 const NFTA_CHAIN_NAME = 3;
 
@@ -48,7 +48,7 @@ interface MessageKind {
   readonly isDeleted: boolean;
 }
 
-/** enum nf_tables_msg_types */
+/** enum nf_tables_msg_types // linux/netfilter/nf_tables.h */
 const KINDS: { readonly [type: number]: MessageKind } = {
   0: { isRule: false, isDeleted: false }, // NFT_MSG_NEWTABLE
   2: { isRule: false, isDeleted: true }, // NFT_MSG_DELTABLE

@@ -1,4 +1,4 @@
-/** Running nft(8) commands: through libnftables, or with the program `nft`. */
+/** Runs nft(8) commands with libnftables or with the program `nft`. */
 
 import {
   type Libnftables,
@@ -8,21 +8,22 @@ import {
   readString,
 } from "../../../ffi/libnftables.ts";
 import { cString } from "../../../ffi/memory.ts";
-import { runProgram } from "../../process/run_program.ts";
+import { errorMessage } from "../../base/operator_error.ts";
 import { ProcessError } from "../../process/process_error.ts";
 import { findProgram } from "../../process/program_lookup.ts";
-import { FirewallError } from "../rules/rule_target.ts";
+import { runProgram } from "../../process/run_program.ts";
+import { FirewallError, firewallErrorKind } from "../rules/rule_target.ts";
 
-/** Performs nft(8) commands. Both methods throw `FirewallError`. */
+/** Runs nft(8) commands. Both methods throw `FirewallError`. */
 export interface NftRunner {
   readonly name: string;
-  /** What one command, such as `list tables`, prints as JSON. */
+  /** The JSON output of one command, such as `list tables`. */
   list(command: string): Promise<string>;
-  /** Performs all commands, one on each line, or none. */
+  /** Runs the commands, one on each line, as one transaction. */
   apply(commands: string): Promise<void>;
 }
 
-/** libnftables, else `nft`; throws `FirewallError` where there is neither, with their packages. */
+/** libnftables or, without it, `nft`. Throws `FirewallError` that names their packages without both. */
 export function findNftRunner(
   { library = libnftablesRunner, program = "nft" }: {
     readonly library?: () => NftRunner;
@@ -34,8 +35,8 @@ export function findNftRunner(
   } catch (cause) {
     if (findProgram(program) !== undefined) return nftProgramRunner(program);
     throw new FirewallError(
-      `cannot use nftables: there is neither libnftables (Debian package libnftables1) nor the ` +
-        `program nft (package nftables): ${(cause as Error).message}`,
+      `cannot use nftables: neither libnftables (Debian package libnftables1) nor nft (package ` +
+        `nftables) is installed: ${errorMessage(cause)}`,
       { cause },
     );
   }
@@ -63,14 +64,16 @@ export function nftProgramRunner(program: string): NftRunner {
   };
 }
 
-/** The error for commands that nftables refused. */
+/** The error for commands that nftables rejected. */
 function nftFailure(commands: string, stderr: string): FirewallError {
   const reason = stderr.split("\n", 1)[0]?.replace(/^(\S+: )?Error: /, "") || "unknown error";
   const command = commands.split("\n", 1)[0];
-  return new FirewallError(`cannot use nftables: ${reason} (in the transaction "${command} …")`);
+  return new FirewallError(`cannot use nftables: ${reason} (in the transaction "${command} …")`, {
+    kind: firewallErrorKind(reason),
+  });
 }
 
-/** Throws an Error that says why the library cannot be used. */
+/** Throws an `Error` with the reason if the library cannot be used. */
 export function libnftablesRunner(): NftRunner {
   const library = openLibnftables();
   return {
@@ -81,13 +84,15 @@ export function libnftablesRunner(): NftRunner {
 }
 
 /**
- * A context of its own for each call, 0.07 ms: it keeps no socket and no memory in between. The
- * call blocks for one netlink transaction with the kernel, as each libnl call does.
+ * Creates a context for each call, which takes 0.07 ms, so no socket and no memory is held in between.
+ * The call blocks for one netlink transaction with the kernel, as each libnl call does.
  */
 function runCommands(library: Libnftables, commands: string): string {
   const { symbols: nft } = library;
   const context = nft.nft_ctx_new(NFT_CTX_DEFAULT);
-  if (context === null) throw new FirewallError("cannot use nftables: libnftables has no memory");
+  if (context === null) {
+    throw new FirewallError("cannot use nftables: libnftables is out of memory");
+  }
   try {
     nft.nft_ctx_buffer_output(context);
     nft.nft_ctx_buffer_error(context);

@@ -1,4 +1,4 @@
-/** A watch on nftables notifications inside Bun's event loop (netlink(7)). */
+/** Receives nftables notifications (netlink(7)) in Bun's event loop. */
 
 import { errnoName } from "../../../ffi/errno.ts";
 import { errno, libc } from "../../../ffi/libc.ts";
@@ -12,25 +12,33 @@ import {
   SOL_NETLINK,
   SOL_SOCKET,
 } from "../../../ffi/linux.ts";
+import type { Clock } from "../../base/clock.ts";
+import { errorMessage } from "../../base/operator_error.ts";
 import { MessageReader } from "../../kernel/wire/message_reader.ts";
 import { connectToKernel, setOption } from "../../kernel/wire/netlink_socket.ts";
 import { decodeNftNotification } from "./nft_notifications.ts";
 import { FirewallError, type NftChange } from "../rules/rule_target.ts";
 
 export interface NftWatchListener {
-  changed(change: NftChange): void;
-  /** Notifications were lost: whatever was known may be out of date. */
-  overrun(): void;
-  /** The watch cannot go on. */
-  failed(error: Error): void;
+  onChange(change: NftChange): void;
+  /** Notifications were lost: what is known about the rules may be stale. */
+  onOverrun(): void;
+  /** The watch has ended. */
+  onFailure(error: unknown): void;
 }
 
-/** Watches this network namespace's rules until disposed. Throws `FirewallError`. */
+export interface NftWatchOptions {
+  readonly clock: Pick<Clock, "setTimer">;
+  /** Size of the kernel's buffer for notifications that have not been read yet. */
+  readonly receiveBufferBytes?: number | undefined;
+}
+
+/** Watches the rules of this network namespace until disposed. Throws `FirewallError`. */
 export async function watchNftables(
   listener: NftWatchListener,
-  receiveBufferBytes: number = RECEIVE_BUFFER_BYTES,
+  options: NftWatchOptions,
 ): Promise<Disposable> {
-  const watch = new NftWatch(listener, receiveBufferBytes);
+  const watch = new NftWatch(listener, options);
   await watch.open();
   return watch;
 }
@@ -44,18 +52,18 @@ const NFNLGRP_NFTABLES = 7; // linux/netfilter/nfnetlink.h
 
 class NftWatch implements Disposable {
   readonly #listener: NftWatchListener;
-  readonly #receiveBufferBytes: number;
+  readonly #options: NftWatchOptions;
   #socket: { terminate(): void } | undefined;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timer: Disposable | undefined;
   #isDisposed = false;
 
-  constructor(listener: NftWatchListener, receiveBufferBytes: number) {
+  constructor(listener: NftWatchListener, options: NftWatchOptions) {
     this.#listener = listener;
-    this.#receiveBufferBytes = receiveBufferBytes;
+    this.#options = options;
   }
 
   async open(): Promise<void> {
-    const fd = openNotificationSocket(this.#receiveBufferBytes);
+    const fd = openNotificationSocket(this.#options.receiveBufferBytes ?? RECEIVE_BUFFER_BYTES);
     try {
       this.#socket = await connectSocket(fd, {
         data: (_socket, bytes) => this.#read(bytes),
@@ -64,14 +72,14 @@ class NftWatch implements Disposable {
       });
     } catch (cause) {
       libc().close(fd);
-      throw new FirewallError(`cannot watch nftables: ${(cause as Error).message}`, { cause });
+      throw new FirewallError(`cannot watch nftables: ${errorMessage(cause)}`, { cause });
     }
     if (this.#isDisposed) this.#socket.terminate();
   }
 
   [Symbol.dispose](): void {
     this.#isDisposed = true;
-    clearTimeout(this.#timer);
+    this.#timer?.[Symbol.dispose]();
     this.#socket?.terminate();
   }
 
@@ -80,16 +88,19 @@ class NftWatch implements Disposable {
     reader.reset(bytes.length);
     while (reader.next()) {
       const change = decodeNftNotification(reader);
-      if (change !== undefined) this.#listener.changed(change);
+      if (change !== undefined) this.#listener.onChange(change);
     }
   }
 
   /** The runtime closes a socket whose buffer overflowed (ENOBUFS). */
   #reopenSoon(): void {
     if (this.#isDisposed) return;
-    this.#timer = setTimeout(() => {
-      this.open().then(() => this.#listener.overrun(), (error) => this.#listener.failed(error));
-    }, REOPEN_DELAY_MS);
+    this.#timer = this.#options.clock.setTimer(REOPEN_DELAY_MS, () => {
+      this.open().then(
+        () => this.#listener.onOverrun(),
+        (error) => this.#listener.onFailure(error),
+      );
+    });
   }
 }
 
@@ -100,7 +111,7 @@ function openNotificationSocket(receiveBufferBytes: number): number {
     NETLINK_NETFILTER,
   );
   if (fd < 0) throw new FirewallError(`cannot watch nftables: ${errnoName(errno())}`);
-  // Without CAP_NET_ADMIN in the first user namespace the buffer stays small: more overruns.
+  // Without CAP_NET_ADMIN in the initial user namespace, the buffer stays small: more overruns.
   setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, receiveBufferBytes);
   try {
     connectToKernel(fd);
@@ -112,7 +123,7 @@ function openNotificationSocket(receiveBufferBytes: number): number {
   }
 }
 
-/** `Bun.connect` takes a descriptor, which its types do not say. */
+/** `Bun.connect` accepts a descriptor, which its types do not declare. */
 function connectSocket(
   fd: number,
   socket: {

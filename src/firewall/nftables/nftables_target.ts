@@ -1,15 +1,13 @@
-/** Rules in nftables, through libnftables or, where that is missing, `nft`; see `nftables_rules.ts`. */
+/** Rules in nftables, by libnftables or, without it, `nft`; see `nftables_rules.ts`. */
 
 import type { Family } from "../../addr/ip.ts";
 import { findNftRunner, type NftRunner } from "./nft_runner.ts";
+import { type NftTable, readNftTable, readNftTableNames } from "./nft_listing.ts";
 import {
   listTableCommand,
   listTablesCommand,
   nftablesCorrection,
-  type NftTable,
   nftTableName,
-  readNftTable,
-  readNftTableNames,
 } from "./nftables_rules.ts";
 import {
   type EnsureRequest,
@@ -18,23 +16,24 @@ import {
   type RuleTarget,
 } from "../rules/rule_target.ts";
 
-/** Throws `FirewallError` where there is neither libnftables nor `nft`, with their packages. */
+/** Throws `FirewallError` that names the packages if neither libnftables nor `nft` is installed. */
 export function openNftables(runner: NftRunner = findNftRunner()): RuleTarget {
   return {
     name: `nftables (${runner.name})`,
-    isWatched: true,
+    kind: "nftables",
+    announcesChanges: true,
     ensure: (request) => ensure(runner, request),
     concerns: concernsNftables,
     [Symbol.dispose]: () => {},
   };
 }
 
-/** Another program may change the table between our look and our transaction. */
-const TRIES = 3;
+/** Another program may modify the table between our read and our transaction. */
+const MAX_ATTEMPTS = 3;
 
 async function ensure(runner: NftRunner, request: EnsureRequest): Promise<boolean> {
   let failure: unknown;
-  for (let attempt = 0; attempt < TRIES; attempt++) {
+  for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
     request.signal?.throwIfAborted();
     const commands = await correction(runner, request);
     if (commands === undefined) return attempt > 0;
@@ -48,9 +47,8 @@ async function ensure(runner: NftRunner, request: EnsureRequest): Promise<boolea
   if (failure !== undefined) throw failure;
   if (await correction(runner, request) === undefined) return true;
   throw new FirewallError(
-    `cannot set up IPv${request.family} nftables rules: the table ` +
-      `${nftTableName(request.family)} does not stay as it was written; another program seems ` +
-      `to change it at the same time`,
+    `cannot set up IPv${request.family} nftables rules: another program keeps modifying the table ` +
+      `${nftTableName(request.family)}; stop it, or exclude this table from it`,
   );
 }
 

@@ -1,34 +1,34 @@
 /**
- * Comparing one of our chains with what it should hold.
+ * Compares one of our chains with its desired rules.
  *
- * A chain may be shared: a second daemon on this host, for another network, keeps its rules in the
- * same chain, as the names are fixed. So a rule belongs to the daemon whose network it names, and
- * a rule that names only other networks is left where it is. The first rule, which names none, is
- * the same for everybody.
+ * A chain may be shared: because the chains' names are fixed, a second daemon on this host, for another
+ * network, keeps its rules in the same chain. A rule belongs to the daemon whose network it names; a
+ * rule that names only other networks stays where it is. The first rule names no network and is the
+ * same for all daemons.
  */
 
 import { type Prefix, prefixesOverlap } from "../../addr/prefix.ts";
 import { KUBE_PROXY_RULE, type Rule, ruleText } from "./firewall_rules.ts";
 
-/** A rule as read from the kernel; `raw` is whatever the reader needs to name it again. */
+/** A rule as read from the kernel. `raw` is what the reader needs to refer to it. */
 export interface ChainEntry<T> {
-  /** `undefined` when it is not a rule that this program could have written. */
+  /** `undefined` for a rule that this program cannot have written. */
   readonly rule: Rule | undefined;
-  /** Every prefix that the rule compares an address with. */
+  /** Every prefix with which the rule compares an address. */
   readonly prefixes: readonly Prefix[];
   readonly raw: T;
 }
 
 export interface ChainComparison<T> {
-  /** The chain does what it should. */
-  readonly inSync: boolean;
-  /** Rules that are ours or nobody's: a correction removes them and writes ours anew. */
+  /** The chain has the effect of the desired rules. */
+  readonly isInSync: boolean;
+  /** Rules of ours, and rules that name no network: a correction replaces them by the desired rules. */
   readonly replaced: readonly ChainEntry<T>[];
   /** Rules of other networks, in their order: they stay. */
   readonly foreign: readonly ChainEntry<T>[];
 }
 
-/** `networks`: the prefixes, present and former, by which this daemon knows its rules. */
+/** `networks`: current and previous networks, by which this daemon recognizes its rules. */
 export function compareChain<T>(
   { entries, desired, networks }: {
     entries: readonly ChainEntry<T>[];
@@ -38,7 +38,12 @@ export function compareChain<T>(
 ): ChainComparison<T> {
   const foreign = entries.filter((entry) => isForeign(entry, networks));
   const replaced = entries.filter((entry) => !isForeign(entry, networks));
-  return { inSync: isInSync(replaced, desired, foreign.length > 0), replaced, foreign };
+  const actualTexts = replaced.map(({ rule }) => rule ? ruleText(rule) : "?");
+  const desiredTexts = desired.map(ruleText);
+  const isInSync = foreign.length > 0
+    ? hasSharedRules(actualTexts, desiredTexts)
+    : sameTexts(actualTexts, desiredTexts);
+  return { isInSync, replaced, foreign };
 }
 
 function isForeign(entry: ChainEntry<unknown>, networks: readonly Prefix[]): boolean {
@@ -52,20 +57,13 @@ function isMulticast(prefix: Prefix): boolean {
 }
 
 /**
- * In a shared chain each daemon brings the rule for kube-proxy's mark; what counts is that one comes
- * before our first rule that names a network.
+ * In a shared chain, each daemon adds the rule for kube-proxy's mark. One of them has to precede our
+ * first rule that names a network; the others do not matter.
  */
-function isInSync(
-  replaced: readonly ChainEntry<unknown>[],
-  desired: readonly Rule[],
-  shared: boolean,
-): boolean {
-  const actual = replaced.map(({ rule }) => rule ? ruleText(rule) : "?");
-  const wanted = desired.map(ruleText);
-  if (!shared) return sameTexts(actual, wanted);
+function hasSharedRules(actual: readonly string[], desired: readonly string[]): boolean {
   const isOwn = (text: string) => text !== COMMON_TEXT;
-  const isLed = !wanted.includes(COMMON_TEXT) || actual[0] === COMMON_TEXT;
-  return isLed && sameTexts(actual.filter(isOwn), wanted.filter(isOwn));
+  const isLed = !desired.includes(COMMON_TEXT) || actual[0] === COMMON_TEXT;
+  return isLed && sameTexts(actual.filter(isOwn), desired.filter(isOwn));
 }
 
 const COMMON_TEXT = ruleText(KUBE_PROXY_RULE);

@@ -1,33 +1,32 @@
 /**
- * The firewall rules of an overlay network, as data: what is masqueraded, what may be forwarded.
+ * The firewall rules of an overlay network, as data: what is masqueraded and what may be forwarded.
  *
- * A packet from a workload to another node's workload keeps its source address: one of the first
- * rules returns it untouched. A packet from a workload to the world gets the node's address (rule
- * 5), and so does one that the node itself sends into the overlay from an address outside of it
- * (rule 6), because the other nodes could not answer otherwise. What kube-proxy has marked is left
- * to kube-proxy, which masquerades it itself.
+ * A packet from a workload to a workload of another node keeps its source address: one of the first
+ * rules returns it unchanged. A packet from a workload to the outside gets the node's address (rule 5).
+ * So does a packet that the node sends into the overlay from an address outside of it (rule 6), because
+ * the other nodes could not reply otherwise. Packets with kube-proxy's mark are left to kube-proxy,
+ * which masquerades them itself.
  *
- * Renderers turn these values into iptables or nftables; see `iptables_rules.ts`,
- * `nftables_rules.ts`.
+ * `iptables_rules.ts` and `nftables_rules.ts` render these values.
  */
 
 import { mapFamilies, type PerFamily } from "../../addr/family.ts";
 import type { Family } from "../../addr/ip.ts";
 import type { Prefix } from "../../addr/prefix.ts";
 
-/** For each enabled family, what its two chains hold. */
+/** For each enabled family, the rules of its two chains. */
 export type FirewallRules = PerFamily<FamilyRules>;
 
 export interface FamilyRules {
   /** Workload addresses of the whole cluster. */
   readonly network: Prefix;
-  /** Consulted after routing, for address translation. Empty: there is no such chain. */
+  /** Rules for address translation, after routing. If empty, there is no such chain. */
   readonly masquerade: readonly Rule[];
-  /** Consulted for packets that pass through this host. Empty: there is no such chain. */
+  /** Rules for forwarded packets. If empty, there is no such chain. */
   readonly forward: readonly Rule[];
 }
 
-/** Every condition that is present must hold. */
+/** A rule matches if each condition that is present holds. */
 export interface Rule {
   readonly source?: AddressMatch;
   readonly destination?: AddressMatch;
@@ -48,13 +47,16 @@ export interface FirewallRuleOptions {
   readonly families: PerFamily<{ readonly network: Prefix; readonly subnet: Prefix }>;
   /** `--ip-masq` */
   readonly ipMasq: boolean;
-  /** Choose source ports at random, which avoids insertion races; not `--ip-masq-fully-random-disable`. */
+  /**
+   * Choose source ports at random, which avoids insertion races in the kernel's connection table; false
+   * with `--ip-masq-fully-random-disable`.
+   */
   readonly fullyRandom: boolean;
   /** `--iptables-forward-rules` */
   readonly forward: boolean;
 }
 
-/** The rules for these networks and this node's subnets. */
+/** The rules for the networks and this node's subnets. */
 export function firewallRules(options: FirewallRuleOptions): FirewallRules {
   return mapFamilies(options.families, ({ network, subnet }, family) => ({
     network,
@@ -65,7 +67,7 @@ export function firewallRules(options: FirewallRuleOptions): FirewallRules {
   }));
 }
 
-/** The same rules without random source ports, for a system that cannot do them. */
+/** The same rules without random source ports, for a system that does not support them. */
 export function withoutFullyRandom(rules: FamilyRules): FamilyRules {
   return {
     ...rules,
@@ -86,7 +88,7 @@ export function ruleText(rule: Rule): string {
   return [...parts, rule.verdict].join(" ");
 }
 
-/** Leaves alone what carries the mark of packets that kube-proxy is going to masquerade. */
+/** Returns packets with the mark of those that kube-proxy is going to masquerade. */
 export const KUBE_PROXY_RULE: Rule = { mark: { value: 0x4000, mask: 0x4000 }, verdict: "return" };
 
 const MULTICAST = { 4: "224.0.0.0/4" as Prefix, 6: "ff00::/8" as Prefix };
@@ -104,7 +106,7 @@ function masqueradeRules(
     KUBE_PROXY_RULE,
     { source: inside(subnet), destination: inside(network), verdict: "return" },
     { source: inside(network), destination: inside(subnet), verdict: "return" },
-    // From outside straight to a workload of this node: the workload is to see who calls.
+    // From outside directly to a workload of this node: the workload sees the client's address.
     { source: outside(network), destination: inside(subnet), verdict: "return" },
     { source: inside(network), destination: outside(MULTICAST[family]), verdict: masquerade },
     { source: outside(network), destination: inside(network), verdict: masquerade },

@@ -1,4 +1,4 @@
-/** The port to a system that holds the rules: iptables or nftables. */
+/** The port to a system that holds the rules, iptables or nftables, and its errors. */
 
 import { OperatorError } from "../../base/operator_error.ts";
 import type { Family } from "../../addr/ip.ts";
@@ -8,48 +8,74 @@ import type { FamilyRules } from "./firewall_rules.ts";
 export interface RuleTarget extends Disposable {
   /** For messages: `iptables (legacy)`, `nftables (libnftables)`. */
   readonly name: string;
+  readonly kind: RuleTargetKind;
+  /** Whether the kernel announces changes of its rules by nftables notifications. */
+  readonly announcesChanges: boolean;
   /**
-   * Makes the system hold these rules, atomically for each table, and returns whether it had to be
-   * changed; a system that holds them already is only read. Throws `FirewallError`, and
-   * `UnreadableTableError` if a retry cannot help.
+   * Makes the system hold these rules, atomically for each table. Returns whether it had to be changed;
+   * a system that already holds them is only read. Throws `FirewallError`, and `UnreadableTableError`
+   * if a retry cannot help.
    */
   ensure(request: EnsureRequest): Promise<boolean>;
-  /** Whether a change of rules is announced by nftables notifications. */
-  readonly isWatched: boolean;
-  /** Whether the change may concern our rules. Called for every rule that anybody changes. */
+  /** Whether the change may concern our rules. Called for each rule that any program changes. */
   concerns(change: NftChange): boolean;
 }
 
+/** `iptables-nft`: the iptables programs that store their rules in nftables. */
+export type RuleTargetKind = "iptables-legacy" | "iptables-nft" | "nftables";
+
 export interface EnsureRequest {
   readonly family: Family;
-  /** `undefined` removes what is ours. */
+  /** `undefined` removes our rules. */
   readonly rules: FamilyRules | undefined;
-  /** The prefixes, present and former, by which this daemon knows its rules. */
+  /** Current and previous networks, by which this daemon recognizes its rules. */
   readonly networks: readonly Prefix[];
   readonly signal?: AbortSignal;
-  /** Called before each look at the system: what is announced later was not seen. */
+  /** Called before each read of the system: a change that is announced later may not have been seen. */
   onRead?(): void;
 }
 
-/** One nftables object was made or removed. */
+/** One nftables object was created or deleted. */
 export interface NftChange {
-  /** `undefined` for the tables of other families than IPv4 and IPv6. */
+  /** `undefined` for tables of families other than IPv4 and IPv6. */
   readonly family: Family | undefined;
   readonly table: string;
-  /** Absent when a whole table is concerned. */
+  /** Absent if the object is a table. */
   readonly chain?: string;
-  /** A rule; else the chain or the table itself. */
+  /** A rule; otherwise the chain or the table itself. */
   readonly isRule: boolean;
   readonly isDeleted: boolean;
 }
 
 /** Rules cannot be read or written: what, why, what to do. */
 export class FirewallError extends OperatorError {
-  override readonly name = "FirewallError";
+  override readonly name: string = "FirewallError";
+  /** `unsupported`: the kernel or a program lacks a feature that the rules use. */
+  readonly kind: FirewallErrorKind;
+
+  constructor(
+    message: string,
+    { kind = "other", ...options }: ErrorOptions & { readonly kind?: FirewallErrorKind } = {},
+  ) {
+    super(message, options);
+    this.kind = kind;
+  }
+}
+
+export type FirewallErrorKind = "unsupported" | "other";
+
+/**
+ * The system's own program cannot show a table because of another program's rule. A retry does not
+ * help: an operator has to fix it.
+ */
+export class UnreadableTableError extends FirewallError {
+  override readonly name = "UnreadableTableError";
 }
 
 /**
- * The system's own program cannot show a table, because of a rule of another program. A retry does not
- * help: an operator has to fix it.
+ * The kind of an error that a program explains with this text, the only thing that iptables and nft
+ * say about a feature that they or the kernel lack.
  */
-export class UnreadableTableError extends FirewallError {}
+export function firewallErrorKind(reason: string): FirewallErrorKind {
+  return /random|unsupported|not supported/i.test(reason) ? "unsupported" : "other";
+}

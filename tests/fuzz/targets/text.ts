@@ -15,24 +15,21 @@ import { ConfigError } from "../../../src/config/config_error.ts";
 import { parseNetworkConfig } from "../../../src/config/network_config.ts";
 import { parseGetReply, parseSetReply } from "../../../src/kernel/wireguard/uapi.ts";
 import { formatSubnetFile, parsePreviousSubnetFile } from "../../../src/subnet/subnet_file.ts";
-import {
-  forwardRefusal,
-  iptablesCorrection,
-} from "../../../src/firewall/iptables/iptables_rules.ts";
+import { forwardDropReason } from "../../../src/firewall/iptables/forward_path.ts";
+import { iptablesCorrection } from "../../../src/firewall/iptables/iptables_rules.ts";
 import {
   parseChainListing,
   parseIptablesSave,
 } from "../../../src/firewall/iptables/iptables_save.ts";
 import {
-  admitsNetwork,
-  comparesWithSets,
+  acceptsNetwork,
   countJumps,
-  nftablesCorrection,
+  dropsEverything,
+  matchesSets,
   readForwardChains,
-  readNftTable,
-  readNftTableNames,
-  refusesAll,
-} from "../../../src/firewall/nftables/nftables_rules.ts";
+} from "../../../src/firewall/nftables/foreign_rules.ts";
+import { readNftTable, readNftTableNames } from "../../../src/firewall/nftables/nft_listing.ts";
+import { nftablesCorrection } from "../../../src/firewall/nftables/nftables_rules.ts";
 import { ip, prefix } from "../../support/sample_network.ts";
 import { NETWORK4, rulesFor } from "../../unit/firewall/fixtures.ts";
 import { equal } from "../equal.ts";
@@ -194,7 +191,7 @@ const iptablesSave: FuzzTarget = {
       iptablesCorrection({ state: tables, rules: wanted, networks: [NETWORK4], partial });
     }
     const chains = tables.get("filter") ?? new Map<string, string[]>();
-    forwardRefusal({ chains, policy: policies.get("filter FORWARD"), network: NETWORK4 });
+    forwardDropReason({ chains, policy: policies.get("filter FORWARD"), network: NETWORK4 });
     parseChainListing(decoder.decode(input), "FORWARD");
   },
 };
@@ -297,9 +294,9 @@ const nftOutput: FuzzTarget = {
     readNftTableNames(json);
     readForwardChains(json);
     countJumps(json, "FLANNEL-FWD");
-    refusesAll(json);
-    comparesWithSets(json);
-    admitsNetwork(json, NETWORK4);
+    dropsEverything(json);
+    matchesSets(json);
+    acceptsNetwork(json, NETWORK4);
   },
 };
 

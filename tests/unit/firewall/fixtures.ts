@@ -1,4 +1,4 @@
-/** Networks that the traffic tests share. */
+/** Networks that the firewall's tests share. */
 
 import type { Prefix } from "../../../src/addr/prefix.ts";
 import {
@@ -12,7 +12,7 @@ export const SUBNET4 = "10.5.72.0/24" as Prefix;
 export const NETWORK6 = "2001:cafe:42::/56" as Prefix;
 export const SUBNET6 = "2001:cafe:42:1::/64" as Prefix;
 
-/** Dual stack with everything switched on, unless told otherwise. */
+/** By default, dual stack with everything enabled. */
 export function rulesFor(options: Partial<FirewallRuleOptions> = {}): FirewallRules {
   return firewallRules({
     families: {

@@ -1,9 +1,7 @@
 import { expect, test } from "bun:test";
 import type { Prefix } from "../../../src/addr/prefix.ts";
-import {
-  forwardRefusal,
-  iptablesCorrection,
-} from "../../../src/firewall/iptables/iptables_rules.ts";
+import { forwardDropReason } from "../../../src/firewall/iptables/forward_path.ts";
+import { iptablesCorrection } from "../../../src/firewall/iptables/iptables_rules.ts";
 import { parseIptablesSave } from "../../../src/firewall/iptables/iptables_save.ts";
 import type { FamilyRules } from "../../../src/firewall/rules/firewall_rules.ts";
 import { NETWORK4, NETWORK6, rulesFor } from "./fixtures.ts";
@@ -302,5 +300,5 @@ const REFUSALS: [string, string, string[], string | undefined][] = [
 test.each(REFUSALS)("forwardRefusal() of a FORWARD with %s", (_name, policy, lines, expected) => {
   const { tables } = parseIptablesSave(saved("filter", ["FORWARD"], lines));
   const chains = tables.get("filter") ?? new Map<string, string[]>();
-  expect(forwardRefusal({ chains, policy, network: NETWORK4 })).toBe(expected);
+  expect(forwardDropReason({ chains, policy, network: NETWORK4 })).toBe(expected);
 });

@@ -27,7 +27,7 @@ test("parseIptablesSave() reads each table that is complete", () => {
 test.each(["`filter'", "'filter'", "filter"])("a table announced as %s is not read", (name) => {
   expect(read(`# Table ${name} is incompatible, use 'nft' tool.\n\n${NAT}`)).toEqual({
     nat: { POSTROUTING: ["-j ACCEPT"] },
-    filter: "it contains a rule that only nft shows",
+    filter: "it contains a rule that only nft can show",
   });
 });
 
@@ -37,7 +37,7 @@ test("further base chains of nft do not make a table unreadable", () => {
 });
 
 test("a table without its end is not read", () => {
-  const reason = "iptables-save stopped in the middle of it";
+  const reason = "iptables-save stopped before its end";
   expect(read(NAT + FILTER.replace("COMMIT\n", ""))).toMatchObject({ filter: reason });
   expect(read(FILTER.replace("COMMIT\n", "") + NAT)).toEqual({
     filter: reason,

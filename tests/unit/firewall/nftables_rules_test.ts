@@ -1,16 +1,18 @@
 import { expect, test } from "bun:test";
 import type { Prefix } from "../../../src/addr/prefix.ts";
 import {
-  admitsNetwork,
-  comparesWithSets,
+  acceptsNetwork,
   countJumps,
-  nftablesCorrection,
-  type NftTable,
+  dropsEverything,
+  matchesSets,
   readForwardChains,
+} from "../../../src/firewall/nftables/foreign_rules.ts";
+import {
+  type NftTable,
   readNftTable,
   readNftTableNames,
-  refusesAll,
-} from "../../../src/firewall/nftables/nftables_rules.ts";
+} from "../../../src/firewall/nftables/nft_listing.ts";
+import { nftablesCorrection } from "../../../src/firewall/nftables/nftables_rules.ts";
 import type { FamilyRules } from "../../../src/firewall/rules/firewall_rules.ts";
 import { NETWORK4, NETWORK6, rulesFor } from "./fixtures.ts";
 
@@ -220,7 +222,7 @@ const COUNTER = { counter: { packets: 0, bytes: 0 } };
 
 test("readForwardChains() finds the chains that see forwarded packets of IPv4 or IPv6", () => {
   expect(readForwardChains(listing())).toEqual([
-    { family: "inet", table: "other", name: "fwd", drops: true },
+    { family: "inet", table: "other", name: "fwd", isPolicyDrop: true },
   ]);
 });
 
@@ -229,8 +231,8 @@ test.each<[string, readonly unknown[], boolean]>([
   ["a counted and logged reject", [COUNTER, { log: null }, { reject: { type: "icmpx" } }], true],
   ["drop of some", [from(OURS), { drop: null }], false],
   ["accept", [COUNTER, { accept: null }], false],
-])("refusesAll() of a rule with %s", (_name, rule, expected) => {
-  expect(refusesAll(listing([COUNTER], rule))).toBe(expected);
+])("dropsEverything() of a rule with %s", (_name, rule, expected) => {
+  expect(dropsEverything(listing([COUNTER], rule))).toBe(expected);
 });
 
 test.each<[string, readonly unknown[], boolean]>([
@@ -249,8 +251,8 @@ test.each<[string, readonly unknown[], boolean]>([
   ["accepts all others", [from(OURS, "!="), { accept: null }], false],
   ["drops it", [from(OURS), { drop: null }], false],
   ["accepts what it does not name", [{ accept: null }], false],
-])("admitsNetwork() of a rule that %s", (_name, rule, expected) => {
-  expect(admitsNetwork(listing(rule), NETWORK4)).toBe(expected);
+])("acceptsNetwork() of a rule that %s", (_name, rule, expected) => {
+  expect(acceptsNetwork(listing(rule), NETWORK4)).toBe(expected);
 });
 
 test.each<[string, readonly unknown[], boolean]>([
@@ -259,8 +261,8 @@ test.each<[string, readonly unknown[], boolean]>([
   ["a verdict map", [{ vmap: { key: {}, data: {} } }], true],
   ["a prefix", [from(OURS), { drop: null }], false],
   ["an address", [from("10.0.0.1"), { drop: null }], false],
-])("comparesWithSets() of a rule with %s", (_name, rule, expected) => {
-  expect(comparesWithSets(listing([COUNTER], rule))).toBe(expected);
+])("matchesSets() of a rule with %s", (_name, rule, expected) => {
+  expect(matchesSets(listing([COUNTER], rule))).toBe(expected);
 });
 
 test("countJumps() counts the rules that jump to the chain", () => {
