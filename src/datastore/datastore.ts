@@ -30,7 +30,7 @@ export interface DatastoreOptions {
   readonly log: Log;
   /** Overridden by tests only; so is `answers`. */
   readonly limits?: Partial<ServerLimits>;
-  readonly answers?: PoolSizes | undefined;
+  readonly responsePool?: PoolSizes | undefined;
 }
 
 export class Datastore implements AsyncDisposable {
@@ -61,7 +61,7 @@ export class Datastore implements AsyncDisposable {
     parts.use(new Compactor({ store, clock, log, saveClock }));
     const commits = parts.use(new CommitQueue(store));
     const services = { store, storage, leases, name: "flanneld" };
-    const pool = new ResponsePool(options.answers);
+    const pool = new ResponsePool(options.responsePool);
     const hub = new WatchHub({ store, clock, progressNotifyMs });
     const urlOf = (port: number) =>
       `${tls === undefined ? "http" : "https"}://${
@@ -72,6 +72,7 @@ export class Datastore implements AsyncDisposable {
         host,
         port,
         tls,
+        clock,
         log,
         limits: options.limits,
         routes: (router) => registerServices(router, { ...services, url: urlOf(port) }),

@@ -128,7 +128,7 @@ test("a user and a password do no harm, and protect nothing", async () => {
 
 test("what is not served is refused by its name", async () => {
   expect(await failureOf("snapshot", "save", "/dev/null")).toContain(
-    "flanneld datastore does not serve etcdserverpb.Maintenance.Snapshot",
+    "flanneld datastore does not implement etcdserverpb.Maintenance.Snapshot",
   );
   expect(await failureOf("defrag")).toContain("etcdserverpb.Maintenance.Defragment");
   expect(await failureOf("user", "add", "a:b")).toContain("etcdserverpb.Auth.UserAdd");

@@ -4,6 +4,7 @@
  */
 
 import type { ServiceImpl } from "@connectrpc/connect";
+import { systemClock } from "../../src/base/clock.ts";
 import { Server, type ServerTls } from "../../src/datastore/rpc/http2_server.ts";
 import { Event_EventType as EventType } from "../../src/etcd/api/kv_pb.ts";
 import { Auth, KV, Lease, Watch } from "../../src/etcd/api/rpc_pb.ts";
@@ -91,6 +92,7 @@ export class ScriptedEtcd implements AsyncDisposable {
       host: "127.0.0.1",
       port: 0,
       tls,
+      clock: systemClock,
       routes: (router) => {
         router.service(KV, etcd.#keys());
         router.service(Lease, etcd.#leases());

@@ -12,7 +12,7 @@ export type LeaseExistence = (id: bigint) => boolean;
 /** etcd's `--max-request-bytes`, for keys and values. */
 export const MAX_REQUEST_BYTES = 1536 << 10;
 
-/** Throws `Refusal` for a request that makes no sense on any data. */
+/** Throws `RequestError` for a request that makes no sense on any data. */
 export function checkPut({ key, value, lease, ignoreValue, ignoreLease }: PutRequest): void {
   if (key.length === 0) throw new RequestError("emptyKey");
   if (ignoreValue && value.length > 0) throw new RequestError("valueProvided");
@@ -20,7 +20,10 @@ export function checkPut({ key, value, lease, ignoreValue, ignoreLease }: PutReq
   if (key.length + value.length > MAX_REQUEST_BYTES) throw new RequestError("requestTooLarge");
 }
 
-/** Throws `Refusal` for a lease that is not there, or for a part to be kept of a key that is not. */
+/**
+ * Throws `RequestError` for a lease that is not there, or for a part to be kept of a key that is
+ * not.
+ */
 export function putKey(
   transaction: WriteTransaction,
   request: PutRequest,
@@ -39,7 +42,7 @@ export function putKey(
   return { prevKv: request.prevKv ? previous : undefined };
 }
 
-/** Throws `Refusal` for a request that makes no sense on any data. */
+/** Throws `RequestError` for a request that makes no sense on any data. */
 export function checkDelete({ key }: DeleteRangeRequest): void {
   if (key.length === 0) throw new RequestError("emptyKey");
 }

@@ -1,8 +1,8 @@
 /**
  * Leases: granted, kept alive, and revoked with their keys when their time is over.
  *
- * Each grant and each renewal is on disk before it is acknowledged; see lease_clock.ts for the time.
- * Renewals that wait at the same time share one fsync(2): each node renews again and again.
+ * Each grant and each renewal is on disk before it is acknowledged; see lease_clock.ts for the
+ * time. Renewals that wait at the same time share one fsync(2): each node renews again and again.
  */
 
 import type { Log } from "../../log/log.ts";
@@ -20,12 +20,12 @@ export interface LessorOptions {
   readonly log: Log;
 }
 
-export interface LeaseTimes {
+export interface LeaseTimeToLive {
   readonly remainingSeconds: bigint;
   readonly grantedSeconds: bigint;
 }
 
-interface Renewal {
+interface KeepAlive {
   readonly id: bigint;
   readonly done: (ttlSeconds: bigint) => void;
   readonly failed: (error: unknown) => void;
@@ -47,7 +47,7 @@ const LONGEST_WAIT_MS = 3_600_000;
 export class Lessor implements Disposable {
   readonly #options: LessorOptions;
   readonly #leases = new Map<bigint, { ttlSeconds: bigint; deadlineMs: number }>();
-  #renewals: Renewal[] = [];
+  #keepAlives: KeepAlive[] = [];
   #timer: Disposable | undefined;
   #wakeMs = Infinity;
 
@@ -63,7 +63,7 @@ export class Lessor implements Disposable {
 
   /** Writes the renewals that still wait. */
   [Symbol.dispose](): void {
-    this.#renew();
+    this.#writeKeepAlives();
     this.#timer?.[Symbol.dispose]();
     this.#wakeMs = -Infinity; // no timer is earlier
   }
@@ -76,26 +76,26 @@ export class Lessor implements Disposable {
     return [...this.#leases.keys()];
   }
 
-  /** `id` 0n: one is chosen. Throws `Refusal` "leaseExists" or "leaseTtlTooLarge". */
+  /** `id` 0n: one is chosen. Throws `RequestError` "leaseExists" or "leaseTtlTooLarge". */
   grant(request: { id: bigint; ttlSeconds: bigint }): { id: bigint; ttlSeconds: bigint } {
     if (request.ttlSeconds > MAX_TTL_SECONDS) throw new RequestError("leaseTtlTooLarge");
     if (this.#leases.has(request.id)) throw new RequestError("leaseExists");
     const id = request.id === 0n ? this.#freeId() : request.id;
     const ttlSeconds = request.ttlSeconds < MIN_TTL_SECONDS ? MIN_TTL_SECONDS : request.ttlSeconds;
-    this.#write([{ id, ttlSeconds }]);
+    this.#persist([{ id, ttlSeconds }]);
     return { id, ttlSeconds };
   }
 
   /**
-   * Gives the lease its whole time again, soon, and resolves to it in seconds; to 0n when there is no
-   * such lease. Rejects with what the disk throws.
+   * Gives the lease its whole time again, soon, and resolves to it in seconds; to 0n when there is
+   * no such lease. Rejects with what the disk throws.
    */
   keepAlive(id: bigint): Promise<bigint> {
-    if (this.#renewals.length === 0) setImmediate(() => this.#renew());
-    return new Promise((done, failed) => this.#renewals.push({ id, done, failed }));
+    if (this.#keepAlives.length === 0) setImmediate(() => this.#writeKeepAlives());
+    return new Promise((done, failed) => this.#keepAlives.push({ id, done, failed }));
   }
 
-  /** Removes the lease with its keys, in one revision. Throws `Refusal` "leaseNotFound". */
+  /** Removes the lease with its keys, in one revision. Throws `RequestError` "leaseNotFound". */
   revoke(id: bigint): void {
     if (!this.#leases.has(id)) throw new RequestError("leaseNotFound");
     this.#options.store.write((transaction) => transaction.revoke(id));
@@ -103,7 +103,7 @@ export class Lessor implements Disposable {
   }
 
   /** `undefined` when there is no such lease, or its time is over. */
-  times(id: bigint): LeaseTimes | undefined {
+  timeToLive(id: bigint): LeaseTimeToLive | undefined {
     const lease = this.#leases.get(id);
     if (lease === undefined) return undefined;
     const remainingMs = lease.deadlineMs - this.#options.leaseClock.nowMs();
@@ -113,17 +113,17 @@ export class Lessor implements Disposable {
   }
 
   /** Keys attached to the lease, in order. */
-  keys(id: bigint): Uint8Array[] {
+  attachedKeys(id: bigint): Uint8Array[] {
     return this.#options.storage.leaseKeys(id);
   }
 
-  #renew(): void {
-    const renewals = this.#renewals;
-    this.#renewals = [];
+  #writeKeepAlives(): void {
+    const renewals = this.#keepAlives;
+    this.#keepAlives = [];
     const ttlOf = (id: bigint) => this.#leases.get(id)?.ttlSeconds;
     const leases = new Map(renewals.map(({ id }) => [id, ttlOf(id)]));
     try {
-      this.#write(
+      this.#persist(
         [...leases].flatMap(([id, ttlSeconds]) => ttlSeconds ? [{ id, ttlSeconds }] : []),
       );
       for (const { id, done } of renewals) done(leases.get(id) ?? 0n);
@@ -133,7 +133,7 @@ export class Lessor implements Disposable {
   }
 
   /** Gives the leases their whole time. */
-  #write(leases: readonly Pick<StoredLease, "id" | "ttlSeconds">[]): void {
+  #persist(leases: readonly Pick<StoredLease, "id" | "ttlSeconds">[]): void {
     if (leases.length === 0) return;
     const nowMs = this.#options.leaseClock.nowMs();
     const deadlineOf = (ttlSeconds: bigint) => nowMs + Number(ttlSeconds) * 1000;
@@ -163,8 +163,8 @@ export class Lessor implements Disposable {
   }
 
   /**
-   * Removes the leases whose time is over, some at a time: of thousands that end together, as after a
-   * partition, the rest may be renewed meanwhile, and everybody else has a turn.
+   * Removes the leases whose time is over, some at a time: of thousands that end together, as after
+   * a partition, the rest may be renewed meanwhile, and everybody else has a turn.
    */
   #expire(): void {
     this.#wakeMs = Infinity;
@@ -176,7 +176,7 @@ export class Lessor implements Disposable {
       if (deadlineMs <= nowMs && due.length < EXPIRED_AT_A_TIME) due.push(id);
       else nextMs = Math.min(nextMs, deadlineMs);
     }
-    const failures = this.#removeExpired(due);
+    const failures = this.#revokeExpired(due);
     if (failures.length > 0) {
       // One line for all: on a full disk they fail alike, again and again.
       const others = failures.length > 1 ? ` (and ${failures.length - 1} more)` : "";
@@ -187,13 +187,13 @@ export class Lessor implements Disposable {
   }
 
   /** With one fsync for all, if that succeeds. Returns what has failed. */
-  #removeExpired(ids: readonly bigint[]): string[] {
+  #revokeExpired(ids: readonly bigint[]): string[] {
     const { store, log } = this.#options;
     try {
       store.writeEach(ids.map((id) => (transaction) => transaction.revoke(id)));
     } catch (error) {
       // One may have room on the disk where all have none.
-      if (ids.length > 1) return ids.flatMap((id) => this.#removeExpired([id]));
+      if (ids.length > 1) return ids.flatMap((id) => this.#revokeExpired([id]));
       return ids.map((id) => `${leaseText(id)}: ${(error as Error).message}`);
     }
     for (const id of ids) {

@@ -1,20 +1,21 @@
 /**
- * Keys over time, as etcd defines them: each transaction that changes something has the next revision,
- * and every revision since the last compaction can be read and followed.
+ * Keys over time, as etcd defines them: each transaction that changes something has the next
+ * revision, and every revision since the last compaction can be read and followed.
  */
 
 import type { Change, RevisionEntry } from "./revision_entry.ts";
 import { keyAfter, type KeyRange, singleKey } from "./key_range.ts";
 import { RequestError } from "./request_error.ts";
-import type { PageSize, Position, RowSelection, Size, Storage } from "./storage.ts";
+import type { HistoryPageSize, RowSelection } from "./row_selection.ts";
+import type { Position, Size, Storage } from "./storage.ts";
 
 /** Keys that can be read: those of now, or in the middle of a transaction. */
 export interface View {
   /** The revision that these keys have. */
   readonly revision: bigint;
-  /** Throws `Refusal` for a revision that is compacted or still to come. */
+  /** Throws `RequestError` for a revision that is compacted or still to come. */
   read(range: KeyRange, options?: ReadOptions): ReadResult;
-  /** Throws `Refusal` "futureRevision" or "compacted". */
+  /** Throws `RequestError` "futureRevision" or "compacted". */
   assertReadable(revision: bigint): void;
 }
 
@@ -39,7 +40,7 @@ export interface ReadResult {
 export type CommitListener = (changes: readonly Change[]) => void;
 
 /** Number of changes; takes about a millisecond. */
-const FORGOTTEN_AT_A_TIME = 500;
+const COMPACTED_AT_A_TIME = 500;
 
 export class MvccStore implements View {
   readonly #storage: Storage;
@@ -47,7 +48,7 @@ export class MvccStore implements View {
   readonly #nowMs: () => number;
   readonly #listeners = new Set<CommitListener>();
   readonly #snapshots = new Set<Snapshot>();
-  #forgetting = Promise.resolve();
+  #compaction = Promise.resolve();
   #revision: bigint;
   #compactRevision: bigint;
 
@@ -72,7 +73,7 @@ export class MvccStore implements View {
     return readRows(this.#storage, { range, revision: isNow ? undefined : revision }, options);
   }
 
-  /** Keeps a revision readable despite later writes and compactions. Throws `Refusal`. */
+  /** Keeps a revision readable despite later writes and compactions. Throws `RequestError`. */
   snapshot(revision: bigint): Snapshot {
     this.assertReadable(revision);
     const snapshot = new Snapshot(this.#storage, {
@@ -89,12 +90,14 @@ export class MvccStore implements View {
     this.assertKept(revision);
   }
 
-  /** Throws `Refusal` "compacted". */
+  /** Throws `RequestError` "compacted". */
   assertKept(revision: bigint): void {
     if (revision > 0n && revision < this.#compactRevision) throw new RequestError("compacted");
   }
 
-  /** The key as it was at a revision; `undefined` if it was not there or the revision is compacted. */
+  /**
+   * The key as it was at a revision; `undefined` if it was not there or the revision is compacted.
+   */
   entryAt(key: Uint8Array, revision: bigint): RevisionEntry | undefined {
     if (revision < 1n || revision < this.#compactRevision) return undefined;
     return this.#storage.entries({ range: singleKey(key), revision, limit: 1n })[0];
@@ -104,7 +107,7 @@ export class MvccStore implements View {
   changesFrom(
     range: KeyRange,
     revision: bigint,
-    page: PageSize,
+    page: HistoryPageSize,
   ): { changes: Change[]; next: bigint | undefined } {
     return this.#storage.changesFrom(range, revision, page);
   }
@@ -155,20 +158,21 @@ export class MvccStore implements View {
   }
 
   /**
-   * Forgets the history before a revision, which stays readable. Throws `Refusal`. Older revisions become
-   * unreadable at once; resolves when their data has been deleted from the disk, in slices.
+   * Forgets the history before a revision, which stays readable. Throws `RequestError`. Older
+   * revisions become unreadable at once; resolves when their data has been deleted from the disk,
+   * in slices.
    */
   compact(revision: bigint): Promise<void> {
     if (revision <= this.#compactRevision) throw new RequestError("compacted");
     if (revision > this.#revision) throw new RequestError("futureRevision");
     this.#storage.transaction(() => this.#writeState({ compactRevision: revision }));
     this.#compactRevision = revision;
-    this.#forgetting = this.#forgetting.then(() => this.#forget());
-    return this.#forgetting;
+    this.#compaction = this.#compaction.then(() => this.#deleteCompacted());
+    return this.#compaction;
   }
 
   /** After a failure or the end of the process, the next compaction does the rest. */
-  async #forget(): Promise<void> {
+  async #deleteCompacted(): Promise<void> {
     const storage = this.#storage;
     const revision = this.#neededRevision();
     let from: Position | undefined = { revision: 0n, sub: 0n };
@@ -176,7 +180,7 @@ export class MvccStore implements View {
       const start: Position = from;
       try {
         from = storage.transaction(() =>
-          storage.forgetBefore(revision, start, FORGOTTEN_AT_A_TIME)
+          storage.deleteCompacted(revision, start, COMPACTED_AT_A_TIME)
         );
       } catch {
         return; // the storage has reported it

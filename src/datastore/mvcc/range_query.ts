@@ -12,7 +12,7 @@ import { RequestError } from "./request_error.ts";
 import type { Size } from "./storage.ts";
 import type { Page, Snapshot, View } from "./mvcc_store.ts";
 
-export interface RangeAnswer {
+export interface RangeResult {
   readonly kvs: readonly RevisionEntry[];
   /** The limit has cut off keys. */
   readonly more: boolean;
@@ -20,7 +20,7 @@ export interface RangeAnswer {
   readonly count: bigint;
 }
 
-/** Throws `Refusal` for a request that makes no sense on any data. */
+/** Throws `RequestError` for a request that makes no sense on any data. */
 export function validateRange(request: RangeRequest): void {
   if (request.key.length === 0) throw new RequestError("emptyKey");
   if (SortOrder[request.sortOrder] === undefined || SortTarget[request.sortTarget] === undefined) {
@@ -28,8 +28,8 @@ export function validateRange(request: RangeRequest): void {
   }
 }
 
-/** Reads in one go, for transactions. Throws `Refusal` for a revision that cannot be read. */
-export function queryRange(view: View, request: RangeRequest): RangeAnswer {
+/** Reads in one go, for transactions. Throws `RequestError` for a revision that cannot be read. */
+export function queryRange(view: View, request: RangeRequest): RangeResult {
   const { revision, countOnly, keysOnly } = request;
   const limit = isLimited(request) ? request.limit : 0n;
   const { entries, count } = view.read(keyRange(request.key, request.rangeEnd), {
@@ -64,7 +64,7 @@ export async function sliceRange(
   snapshot: Snapshot,
   request: RangeRequest,
   slicing: Slicing,
-): Promise<Omit<RangeAnswer, "kvs">> {
+): Promise<Omit<RangeResult, "kvs">> {
   const range = keyRange(request.key, request.rangeEnd);
   if (request.countOnly) {
     const { keys } = await measure(snapshot, range, { limit: 0, keysOnly: true }, slicing);
@@ -141,8 +141,8 @@ function isLimited({ limit }: RangeRequest): boolean {
 }
 
 /**
- * With an order or a filter, all keys are read before the limit is applied. Without an order, etcd takes
- * the first keys, one more than the limit, and only then sorts them by the target.
+ * With an order or a filter, all keys are read before the limit is applied. Without an order, etcd
+ * takes the first keys, one more than the limit, and only then sorts them by the target.
  */
 function needsAll(request: RangeRequest): boolean {
   return (isSorted(request) && request.sortOrder !== SortOrder.NONE) || isFiltered(request);

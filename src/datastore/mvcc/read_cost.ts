@@ -1,16 +1,16 @@
 /**
- * The cost of reads: a request of a few bytes may ask for everything in the store, in one transaction even
- * many times. The cost is computed before anything is read.
+ * The cost of reads: a request of a few bytes may ask for everything in the store, in one
+ * transaction even many times. The cost is computed before anything is read.
  */
 
 import { RequestError } from "./request_error.ts";
 import type { Size } from "./storage.ts";
 
 /**
- * Limit for one answer to KV.Range. etcd sends up to 2 GiB; the subnets of 60 000 nodes cost less than a
- * fifth of this.
+ * Limit for one answer to KV.Range. etcd sends up to 2 GiB; the subnets of 60 000 nodes cost less
+ * than a fifth of this.
  */
-export const MAX_ANSWER_BYTES = 128 << 20;
+export const MAX_RESPONSE_BYTES = 128 << 20;
 /** Limit for everything that a transaction reads; its reads cannot be interrupted. */
 export const MAX_TRANSACTION_BYTES = 32 << 20;
 
@@ -21,7 +21,7 @@ export function costOf({ keys, bytes }: Size): number {
   return bytes + keys * KEY_BYTES;
 }
 
-/** Throws `Refusal` "answerTooLarge". */
+/** Throws `RequestError` "responseTooLarge". */
 export function assertCost(cost: number, max: number): void {
-  if (cost > max) throw new RequestError("answerTooLarge", undefined, ` (${cost} vs. ${max})`);
+  if (cost > max) throw new RequestError("responseTooLarge", { detail: ` (${cost} vs. ${max})` });
 }

@@ -1,4 +1,4 @@
-/** Requests that etcd refuses: for each reason its gRPC code and its exact text. */
+/** Errors that etcd returns for a request: for each reason its gRPC code and its exact text. */
 
 /** Codes as gRPC numbers them (google.golang.org/grpc/codes). */
 const INVALID_ARGUMENT = 3;
@@ -8,7 +8,7 @@ const FAILED_PRECONDITION = 9;
 const OUT_OF_RANGE = 11;
 const DATA_LOSS = 15;
 
-/** From etcd's api/v3rpc/rpctypes/error.go, and gRPC's own server: clients compare these texts. */
+/** From etcd's api/v3rpc/rpctypes/error.go and gRPC's own server; clients compare these texts. */
 const REASONS = {
   emptyKey: [INVALID_ARGUMENT, "etcdserver: key is not provided"],
   keyNotFound: [INVALID_ARGUMENT, "etcdserver: key not found"],
@@ -20,7 +20,7 @@ const REASONS = {
   requestTooLarge: [INVALID_ARGUMENT, "etcdserver: request is too large"],
   compacted: [OUT_OF_RANGE, "etcdserver: mvcc: required revision has been compacted"],
   futureRevision: [OUT_OF_RANGE, "etcdserver: mvcc: required revision is a future revision"],
-  answerTooLarge: [RESOURCE_EXHAUSTED, "grpc: trying to send message larger than max"],
+  responseTooLarge: [RESOURCE_EXHAUSTED, "grpc: trying to send message larger than max"],
   tooManyRequests: [RESOURCE_EXHAUSTED, "etcdserver: too many requests"],
   dataLoss: [DATA_LOSS, "flanneld datastore: the checksum does not match"],
   noSpace: [RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded"],
@@ -32,17 +32,20 @@ const REASONS = {
 
 export type RequestErrorReason = keyof typeof REASONS;
 
-/** Thrown where a request is found wanting; nothing has been changed. */
+/** An invalid or impossible request; it has changed nothing. */
 export class RequestError extends Error {
-  override readonly name = "Refusal";
+  override readonly name = "RequestError";
   readonly reason: RequestErrorReason;
   /** gRPC status code. */
   readonly code: number;
 
-  /** `detail` is appended to the text. */
-  constructor(reason: RequestErrorReason, cause?: unknown, detail = "") {
+  /** `detail` is appended to etcd's text. */
+  constructor(
+    reason: RequestErrorReason,
+    { detail = "", ...options }: { readonly detail?: string; readonly cause?: unknown } = {},
+  ) {
     const [code, text] = REASONS[reason];
-    super(text + detail, { cause });
+    super(text + detail, options);
     this.reason = reason;
     this.code = code;
   }

@@ -4,9 +4,11 @@ import { statfsSync } from "node:fs";
 import { dirname } from "node:path";
 import type { Log } from "../../log/log.ts";
 import type { Clock } from "../../base/clock.ts";
-import type { StorageEvents } from "./storage.ts";
+import type { StorageEvents } from "./storage_connection.ts";
 
-/** The disk counts as full until no write has failed for this time: small ones may still succeed. */
+/**
+ * The disk counts as full until no write has failed for this time: small ones may still succeed.
+ */
 const CALM_MS = 2_000;
 /** Between two lines about one full disk. */
 const REPEAT_MS = 60_000;

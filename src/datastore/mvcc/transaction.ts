@@ -32,7 +32,10 @@ type Step =
   | Exclude<Operation, { case: "requestTxn" | undefined }>
   | { readonly case: "path"; readonly path: Path };
 
-/** Performs a transaction that `checkTransaction` has passed. Throws `Refusal` with nothing done. */
+/**
+ * Performs a transaction that `checkTransaction` has passed. Throws `RequestError` with nothing
+ * done.
+ */
 export function performTransaction(
   transaction: WriteTransaction,
   request: TxnRequest,

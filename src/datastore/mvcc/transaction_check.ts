@@ -12,12 +12,12 @@ type Operation = TxnRequest["success"][number];
 /** etcd's `--max-txn-ops`; for a nested transaction, what its parent leaves of it. */
 const MAX_OPERATIONS = 128;
 /**
- * Comparisons and operations of all branches and levels. etcd has no such limit, but nesting multiplies
- * the other one: 18⁴ operations fit into one request.
+ * Comparisons and operations of all branches and levels. etcd has no such limit, but nesting
+ * multiplies the other one: 18⁴ operations fit into one request.
  */
 const MAX_OPERATIONS_IN_ALL = 1_024;
 
-/** Throws `Refusal`. */
+/** Throws `RequestError`. */
 export function validateTransaction(request: TxnRequest): void {
   checkOperations(request, MAX_OPERATIONS);
   assertTotal(request, MAX_OPERATIONS_IN_ALL);
@@ -65,8 +65,8 @@ interface Writes {
 }
 
 /**
- * What the operations write. Throws `Refusal` "duplicateKey" when a key is put twice, or put and
- * deleted; the two branches of a nested transaction exclude each other and may share keys.
+ * What the operations write. Throws `RequestError` "duplicateKey" when a key is put twice, or put
+ * and deleted; the two branches of a nested transaction exclude each other and may share keys.
  */
 function collectWrites(operations: readonly Operation[]): Writes {
   const deletes = new KeyRangeSet();

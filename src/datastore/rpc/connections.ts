@@ -1,5 +1,5 @@
 /**
- * The connections of a server: limits their number and that of their calls, and closes their sockets,
+ * The connections of a server: limits the number of connections and calls, and closes the sockets,
  * which the runtime leaves open when it ends a session.
  */
 
@@ -12,6 +12,7 @@ import {
   type ServerHttp2Session,
 } from "node:http2";
 import type { Socket } from "node:net";
+import type { Clock } from "../../base/clock.ts";
 import type { Log } from "../../log/log.ts";
 import type { ServerLimits } from "./server_limits.ts";
 
@@ -19,12 +20,19 @@ interface Connection {
   readonly socket: Socket;
   session: ServerHttp2Session | undefined;
   streams: number;
-  /** When its last call ended; milliseconds since 1970. */
+  /** When its last call ended. */
   idleSinceMs: number;
+}
+
+export interface ClientConnectionsOptions {
+  readonly limits: ServerLimits;
+  readonly clock: Clock;
+  readonly log: Log;
 }
 
 export class ClientConnections {
   readonly #limits: ServerLimits;
+  readonly #clock: Clock;
   readonly #log: Log;
   readonly #byPeer = new Map<string, Connection>();
   /** Sessions whose socket the runtime has not reported yet. */
@@ -32,14 +40,18 @@ export class ClientConnections {
   #streams = 0;
   #warnedMs = -Infinity;
 
-  constructor(server: Http2Server | Http2SecureServer, limits: ServerLimits, log: Log) {
+  constructor(
+    server: Http2Server | Http2SecureServer,
+    { limits, clock, log }: ClientConnectionsOptions,
+  ) {
     this.#limits = limits;
+    this.#clock = clock;
     this.#log = log;
     server.on("connection", (socket: Socket) => this.#connected(socket));
     server.on("session", (session: ServerHttp2Session) => this.#opened(session));
   }
 
-  /** Closes all connections; those with calls when these are over, or at `destroy`. */
+  /** Closes all connections, as soon as they have no calls. */
   close(): void {
     for (const { session, socket } of this.#byPeer.values()) {
       if (session === undefined) socket.destroy();
@@ -47,16 +59,19 @@ export class ClientConnections {
     }
   }
 
+  /** Closes all connections at once. */
   destroy(): void {
     for (const connection of [...this.#byPeer.values()]) end(connection);
   }
 
-  /** Counts a call until its answer is complete; `false` if there are too many calls. */
+  /** Counts a call until its response is complete; `false` if there are too many calls. */
   admit({ stream }: Http2ServerRequest, response: Http2ServerResponse): boolean {
     const connection = stream.session && this.#byPeer.get(peerOf(stream.session.socket));
     const { streams, reservedStreams } = this.#limits;
     if (this.#streams >= streams && (connection?.streams ?? 0) >= reservedStreams) {
-      this.#warn(`there are ${this.#streams} calls at a time; connections with many get no more`);
+      this.#warn(
+        `limit of ${streams} concurrent calls reached; rejecting further calls of connections that have many`,
+      );
       return false;
     }
     this.#streams++;
@@ -65,7 +80,7 @@ export class ClientConnections {
       this.#streams--;
       if (connection === undefined) return;
       connection.streams--;
-      connection.idleSinceMs = Date.now();
+      connection.idleSinceMs = this.#clock.nowMs();
     });
     return true;
   }
@@ -83,12 +98,12 @@ export class ClientConnections {
     const peer = peerOf(socket);
     const isFull = this.#byPeer.size >= this.#limits.connections;
     if (isFull && !this.#endIdle() && !this.#endOneOfMany(socket.remoteAddress)) {
-      this.#warn(`there are ${this.#byPeer.size} connections; more are refused`);
+      this.#warn(`limit of ${this.#limits.connections} connections reached; rejecting new ones`);
       socket.destroy();
       return;
     }
     const session = this.#sessions.get(peer);
-    this.#byPeer.set(peer, { socket, session, streams: 0, idleSinceMs: Date.now() });
+    this.#byPeer.set(peer, { socket, session, streams: 0, idleSinceMs: this.#clock.nowMs() });
     this.#sessions.delete(peer);
     socket.once("close", () => {
       if (this.#byPeer.get(peer)?.socket === socket) this.#byPeer.delete(peer);
@@ -105,12 +120,14 @@ export class ClientConnections {
       this.#sessions.delete(peer);
       const closed = this.#byPeer.get(peer);
       // Pending data is sent first.
-      if (closed?.session === session) setTimeout(() => closed.socket.destroy(), FLUSH_MS);
+      if (closed?.session === session) {
+        this.#clock.setTimer(FLUSH_MS, () => closed.socket.destroy());
+      }
     });
     this.#pingRegularly(session, peer);
   }
 
-  /** Makes room by closing the connection that has been idle for longest, if there is one. */
+  /** Closes the connection that has been idle for longest; returns whether there is one. */
   #endIdle(): boolean {
     let longest: Connection | undefined;
     for (const connection of this.#byPeer.values()) {
@@ -122,7 +139,7 @@ export class ClientConnections {
     return longest !== undefined && this.#makeRoom(longest);
   }
 
-  /** Makes room for another address: of one that has more than half of all, the oldest. */
+  /** Closes the oldest connection of another address that has more than half of all. */
   #endOneOfMany(newcomer: string | undefined): boolean {
     const counts = new Map<string | undefined, number>();
     for (const { socket: { remoteAddress } } of this.#byPeer.values()) {
@@ -149,20 +166,22 @@ export class ClientConnections {
       if (connection?.session === session) end(connection);
       else session.destroy();
     };
-    const timer = setInterval(() => {
-      const late = setTimeout(gone, pingTimeoutMs);
+    const ping = () => {
+      const timeout = this.#clock.setTimer(pingTimeoutMs, gone);
       const isSent = session.ping((error) => {
-        clearTimeout(late);
+        timeout[Symbol.dispose]();
         if (error) gone();
       });
-      if (!isSent) clearTimeout(late);
-    }, pingIntervalMs);
-    session.on("close", () => clearInterval(timer));
+      if (!isSent) timeout[Symbol.dispose]();
+      timer = this.#clock.setTimer(pingIntervalMs, ping);
+    };
+    let timer = this.#clock.setTimer(pingIntervalMs, ping);
+    session.on("close", () => timer[Symbol.dispose]());
   }
 
   /** At most once a minute. */
   #warn(message: string): void {
-    const nowMs = Date.now();
+    const nowMs = this.#clock.nowMs();
     if (nowMs - this.#warnedMs < 60_000) return;
     this.#warnedMs = nowMs;
     this.#log.warn(message);

@@ -11,11 +11,13 @@ import {
   type Http2ServerResponse,
   type Settings,
 } from "node:http2";
+import type { Clock } from "../../base/clock.ts";
+import { errorMessage } from "../../base/operator_error.ts";
 import type { Log } from "../../log/log.ts";
 import { DatastoreError } from "../mvcc/datastore_error.ts";
 import { RequestError } from "../mvcc/request_error.ts";
 import { ClientConnections } from "./connections.ts";
-import { frame, MAX_MESSAGE_BYTES, MessageWriter, readMessages } from "./message_stream.ts";
+import { frame, MAX_REQUEST_MESSAGE_BYTES, MessageWriter, readMessages } from "./message_stream.ts";
 import { RequestBody } from "./request_body.ts";
 import { rpcError } from "./rpc_error.ts";
 import { defaultLimits, type ServerLimits } from "./server_limits.ts";
@@ -25,16 +27,17 @@ export interface ServerOptions {
   readonly port: number;
   readonly tls: ServerTls | undefined;
   readonly routes: (router: ConnectRouter) => void;
-  /** Calls that are served without Connect, by their path. */
+  /** Handlers of the calls that do not go through Connect, by their path. */
   readonly streams: ReadonlyMap<string, StreamHandler>;
   /** Paths of calls whose first request may take up to `firstRequestMs`. */
   readonly longWait?: ReadonlySet<string>;
+  readonly clock: Clock;
   readonly log: Log;
   /** Overrides the default limits. */
   readonly limits?: Partial<ServerLimits> | undefined;
 }
 
-/** Answers the request that has these messages. */
+/** Serves a call whose request consists of these messages. */
 export type StreamHandler = (
   messages: AsyncIterable<Uint8Array>,
   writer: MessageWriter,
@@ -43,7 +46,7 @@ export type StreamHandler = (
 export interface ServerTls {
   readonly cert: string;
   readonly key: string;
-  /** Clients need a certificate that this one has signed. */
+  /** CAs that must have signed the certificate of a client. */
   readonly clientCa?: string | undefined;
 }
 
@@ -51,23 +54,24 @@ const CLOSE_MS = 1_000;
 const HANDSHAKE_MS = 10_000;
 
 export class Server implements AsyncDisposable {
-  /** The port that was given, or the one chosen for 0. */
+  /** The given port, or the chosen one for port 0. */
   readonly port: number;
   readonly #server: Http2Server | Http2SecureServer;
   readonly #connections: ClientConnections;
+  readonly #clock: Clock;
 
-  /** Listens. Throws `DatastoreError` when it cannot. */
+  /** Throws `DatastoreError` if it cannot listen. */
   static async start(options: ServerOptions): Promise<Server> {
-    const { tls, host, port, log } = options;
+    const { tls, host, port, clock, log } = options;
     const limits = { ...defaultLimits(), ...options.limits };
     const settings = { maxConcurrentStreams: limits.streamsPerConnection };
     const server = tls === undefined ? createServer({ settings }) : secureServer(tls, settings);
-    const connections = new ClientConnections(server, limits, log);
+    const connections = new ClientConnections(server, { limits, clock, log });
     server.on("request", requestHandler(options, limits, connections));
-    server.on("sessionError", (error) => log.debug(`a connection failed: ${error.message}`));
+    server.on("sessionError", (error) => log.debug(`connection failed: ${error.message}`));
     server.on(
       "tlsClientError",
-      (error: Error) => log.debug(`a TLS handshake failed: ${error.message}`),
+      (error: Error) => log.debug(`TLS handshake failed: ${error.message}`),
     );
     await new Promise<void>((resolve, reject) => {
       server.once("error", (error) => reject(listenError(options, error)));
@@ -75,30 +79,28 @@ export class Server implements AsyncDisposable {
     });
     server.on("error", (error: Error) => log.warn(`cannot accept connections: ${error.message}`));
     const address = server.address();
-    return new Server(
-      server,
-      connections,
-      typeof address === "object" && address !== null ? address.port : port,
-    );
+    const actualPort = typeof address === "object" && address !== null ? address.port : port;
+    return new Server({ server, connections, port: actualPort, clock });
   }
 
-  private constructor(
-    server: Http2Server | Http2SecureServer,
-    connections: ClientConnections,
-    port: number,
-  ) {
+  private constructor({ server, connections, port, clock }: {
+    readonly server: Http2Server | Http2SecureServer;
+    readonly connections: ClientConnections;
+    readonly port: number;
+    readonly clock: Clock;
+  }) {
     this.#server = server;
     this.#connections = connections;
+    this.#clock = clock;
     this.port = port;
   }
 
-  /** Refuses new calls, lets those under way end, and closes. */
+  /** Rejects new calls, waits a moment for the current ones, and closes. */
   async [Symbol.asyncDispose](): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     this.#connections.close();
-    const late = setTimeout(() => this.#connections.destroy(), CLOSE_MS);
+    using _timer = this.#clock.setTimer(CLOSE_MS, () => this.#connections.destroy());
     await closed;
-    clearTimeout(late);
   }
 }
 
@@ -112,15 +114,17 @@ function secureServer(tls: ServerTls, settings: Settings): Http2SecureServer {
     return createSecureServer({ ...options, minVersion: "TLSv1.2", ...mutual });
   } catch (error) {
     throw new DatastoreError(
-      `cannot use the certificate or its key: ${(error as Error).message}; check --cert-file, ` +
-        "--key-file and --client-ca-file",
+      `cannot load the TLS certificate: ${
+        errorMessage(error)
+      }; check --cert-file, --key-file and ` +
+        "--client-ca-file",
       { cause: error },
     );
   }
 }
 
 function requestHandler(
-  { routes, streams, longWait, log }: ServerOptions,
+  { routes, streams, longWait, clock, log }: ServerOptions,
   limits: ServerLimits,
   connections: ClientConnections,
 ): Handler {
@@ -129,16 +133,17 @@ function requestHandler(
     connect: false,
     grpcWeb: false,
     acceptCompression: [],
-    readMaxBytes: MAX_MESSAGE_BYTES,
-    interceptors: [reportFailures(log)],
+    readMaxBytes: MAX_REQUEST_MESSAGE_BYTES,
+    interceptors: [failureLogger(log)],
     fallback: (request, response) =>
-      refuseByName(request as Http2ServerRequest, response as Http2ServerResponse),
+      rejectUnknown(request as Http2ServerRequest, response as Http2ServerResponse),
   });
   const unfinished = { bytes: 0 };
   return (request, response) => {
-    if (!connections.admit(request, response)) return refuse(response, TOO_MANY);
+    if (!connections.admit(request, response)) return reject(response, TOO_MANY);
     limitTimeout(request);
     const body = new RequestBody(request, {
+      clock,
       unfinished,
       maxUnfinishedBytes: limits.requestBytes,
       firstMs: longWait?.has(request.url) ? limits.firstRequestMs : limits.requestMs,
@@ -153,15 +158,15 @@ function requestHandler(
       request[Symbol.asyncIterator] = () => wholeFrames(messages);
       return (handler as Handler)(request, response);
     }
-    const writer = new MessageWriter(response, limits);
-    const served = reportingFailures(log, request.url.slice(1), () => stream(messages, writer));
+    const writer = new MessageWriter(response, { stallMs: limits.stallMs, clock });
+    const served = loggingFailures(log, request.url.slice(1), () => stream(messages, writer));
     void served.then(() => writer.end(), (failure: ConnectError) => writer.end(failure));
   };
 }
 
 const TOO_MANY = new RequestError("tooManyRequests");
 
-/** Each message in one chunk: Connect is slow to join many small ones. */
+/** Each message in one chunk: Connect is slow at joining many small chunks. */
 async function* wholeFrames(messages: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   try {
     for await (const message of messages) yield frame(message);
@@ -170,7 +175,7 @@ async function* wholeFrames(messages: AsyncIterable<Uint8Array>): AsyncGenerator
   }
 }
 
-/** Removes a deadline that exceeds the range of timers. */
+/** Removes a deadline that exceeds the range of timers; it would expire at once. */
 function limitTimeout({ headers }: Http2ServerRequest): void {
   const [, value, unit = ""] = /^(\d{1,8})([HMS])$/.exec(`${headers["grpc-timeout"]}`) ?? [];
   const seconds = Number(value) * (SECONDS_OF[unit] ?? 0);
@@ -181,40 +186,40 @@ const SECONDS_OF: Readonly<Record<string, number>> = { H: 3_600, M: 60, S: 1 };
 /** 31 bits of milliseconds. */
 const LONGEST_TIMER_SECONDS = 2_147_483;
 
-function refuse(response: Http2ServerResponse, { code, message }: RequestError): void {
+function reject(response: Http2ServerResponse, { code, message }: RequestError): void {
   response.writeHead(200, { "content-type": "application/grpc" });
   response.addTrailers({ "grpc-status": String(code), "grpc-message": encodeURI(message) });
   response.end();
 }
 
-/** Whether the messages are those of protobuf, not JSON. */
+/** Whether the messages are protobuf, not JSON. */
 function isBinary({ method, headers }: Http2ServerRequest): boolean {
   return method === "POST" && /^application\/grpc(\+proto)?$/.test(headers["content-type"] ?? "");
 }
 
-function reportFailures(log: Log): Interceptor {
+function failureLogger(log: Log): Interceptor {
   return (next) => (request) => {
     const name = `${request.service.typeName}/${request.method.name}`;
-    return reportingFailures(log, name, () => next(request));
+    return loggingFailures(log, name, () => next(request));
   };
 }
 
-/** Logs a call, and tells clients in gRPC's terms what the datastore throws. */
-async function reportingFailures<T>(log: Log, name: string, call: () => Promise<T>): Promise<T> {
+/** Logs a call, and throws its failure as a gRPC error for the client. */
+async function loggingFailures<T>(log: Log, name: string, call: () => Promise<T>): Promise<T> {
   log.trace(`call ${name}`);
   try {
     return await call();
   } catch (error) {
     const failure = rpcError(error);
     if (failure.code === Code.Internal) {
-      log.error({ err: error }, `${name} fails; this is a fault of the program`);
+      log.error({ err: error }, `${name} failed; this is a bug in flanneld`);
     }
     throw failure;
   }
 }
 
-/** `/etcdserverpb.Maintenance/Snapshot` is a call of etcd that is not served. */
-function refuseByName(request: Http2ServerRequest, response: Http2ServerResponse): void {
+/** For calls of etcd that are not implemented, such as `/etcdserverpb.Maintenance/Snapshot`. */
+function rejectUnknown(request: Http2ServerRequest, response: Http2ServerResponse): void {
   const type = request.headers["content-type"] ?? "";
   if (!type.startsWith("application/grpc")) {
     response.writeHead(404);
@@ -225,16 +230,17 @@ function refuseByName(request: Http2ServerRequest, response: Http2ServerResponse
   response.writeHead(200, { "content-type": "application/grpc" });
   response.addTrailers({
     "grpc-status": String(Code.Unimplemented),
-    "grpc-message": `flanneld datastore does not serve ${encodeURI(method)}`,
+    "grpc-message": `flanneld datastore does not implement ${encodeURI(method)}`,
   });
   response.end();
 }
 
 function listenError({ host, port }: ServerOptions, error: NodeJS.ErrnoException): DatastoreError {
   const reasons: Readonly<Record<string, string>> = {
-    EADDRINUSE: "the port is in use; is another etcd or datastore running? choose another --listen",
+    EADDRINUSE:
+      "the port is in use, perhaps by an etcd or another datastore; choose another --listen",
     EADDRNOTAVAIL: "this machine has no such address; choose another --listen",
-    EACCES: "that port needs more rights; choose another --listen",
+    EACCES: "permission denied for that port; choose another --listen",
   };
   const reason = reasons[error.code ?? ""] ?? error.message;
   return new DatastoreError(`cannot listen on ${host} port ${port}: ${reason}`, { cause: error });

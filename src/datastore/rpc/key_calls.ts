@@ -7,7 +7,12 @@ import type { CommitQueue } from "../mvcc/commit_queue.ts";
 import { checkDelete, checkPut, deleteKeys, putKey } from "../mvcc/key_writes.ts";
 import type { Lessor } from "../mvcc/lessor.ts";
 import { sliceRange, validateRange } from "../mvcc/range_query.ts";
-import { assertCost, costOf, MAX_ANSWER_BYTES, MAX_TRANSACTION_BYTES } from "../mvcc/read_cost.ts";
+import {
+  assertCost,
+  costOf,
+  MAX_RESPONSE_BYTES,
+  MAX_TRANSACTION_BYTES,
+} from "../mvcc/read_cost.ts";
 import { RequestError } from "../mvcc/request_error.ts";
 import type { Storage } from "../mvcc/storage.ts";
 import type { MvccStore, WriteTransaction } from "../mvcc/mvcc_store.ts";
@@ -30,7 +35,7 @@ const REQUESTS = { smallBytes: 32 << 20, largeBytes: 64 << 20 };
 
 export function keyCalls(options: KeyCallsOptions): [path: string, handler: StreamHandler][] {
   const { store, storage, commits, leases, pool } = options;
-  const memory = { answers: pool, requests: new ResponsePool(REQUESTS) };
+  const memory = { responses: pool, requests: new ResponsePool(REQUESTS) };
   const hasLease = (id: bigint) => leases.has(id);
   const headerAt = (revision: bigint) => responseHeader(storage.identity, revision);
   const write = async <T extends object>(
@@ -83,10 +88,10 @@ export function keyCalls(options: KeyCallsOptions): [path: string, handler: Stre
         await shares.take(cost);
       }
       const header = headerAt(store.revision);
-      const times = leases.times(ID);
+      const times = leases.timeToLive(ID);
       if (times === undefined) return { ID, TTL: -1n, header };
       const { remainingSeconds, grantedSeconds } = times;
-      const attached = keys ? leases.keys(ID) : [];
+      const attached = keys ? leases.attachedKeys(ID) : [];
       return { ID, TTL: remainingSeconds, grantedTTL: grantedSeconds, keys: attached, header };
     }),
   ];
@@ -103,7 +108,7 @@ async function range(
   const parts: Uint8Array[] = [];
   const { more, count } = await sliceRange(snapshot, request, {
     admit: (cost) => {
-      assertCost(cost, MAX_ANSWER_BYTES);
+      assertCost(cost, MAX_RESPONSE_BYTES);
       return shares.take(cost);
     },
     emit: (kvs) => {

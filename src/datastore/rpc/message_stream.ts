@@ -1,29 +1,30 @@
 /**
- * The messages of one gRPC call, straight on HTTP/2
+ * The messages of one gRPC call, directly on HTTP/2
  * (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md).
  *
- * Connect passes each message of an answer through a chain of generators, which costs more than all
- * the rest when one change is told to a thousand streams.
+ * Connect passes each message of a response through a chain of generators. When one change is sent
+ * to a thousand streams, that would cost more than everything else.
  */
 
 import { Code, ConnectError } from "@connectrpc/connect";
 import { constants, type Http2ServerResponse } from "node:http2";
+import type { Clock } from "../../base/clock.ts";
 import { MAX_REQUEST_BYTES } from "../mvcc/key_writes.ts";
 
-/** With the half megabyte that etcd allows a message on top. */
-export const MAX_MESSAGE_BYTES = MAX_REQUEST_BYTES + (512 << 10);
+/** Includes the half megabyte by which etcd allows a message to exceed that. */
+export const MAX_REQUEST_MESSAGE_BYTES = MAX_REQUEST_BYTES + (512 << 10);
 /** Before each message: a flag for compression, and the length in four bytes. */
 const PREFIX_BYTES = 5;
 
-/** Observes how messages arrive. */
+/** Observes the arrival of messages. */
 export interface Arrival {
   /** The number of bytes of an incomplete message; 0 when a message is complete. May throw. */
   waiting(bytes: number): void;
 }
 
 /**
- * The messages of a request's body, each in memory of its own. Throws `ConnectError` for one that is
- * compressed, too large, or cut off.
+ * The messages of a request's body, each in its own memory. Throws `ConnectError` for a message
+ * that is compressed, too large or incomplete.
  */
 export async function* readMessages(
   body: AsyncIterable<Uint8Array>,
@@ -38,7 +39,7 @@ export async function* readMessages(
     }
     if (pieces.size > 0) arrival?.waiting(pieces.size);
   }
-  if (pieces.size > 0) throw new ConnectError("a message is cut off", Code.InvalidArgument);
+  if (pieces.size > 0) throw new ConnectError("incomplete message", Code.InvalidArgument);
 }
 
 /** The chunks of a message, joined when it is complete. */
@@ -71,23 +72,26 @@ class Pieces {
   }
 }
 
-/** Where the first message ends, which may be beyond what there is. */
+/** Where the first message ends, possibly beyond the received bytes. */
 function messageEnd(bytes: Buffer): number {
   if (bytes.length < PREFIX_BYTES) return Infinity;
   if (bytes[0] !== 0) {
-    throw new ConnectError("flanneld datastore takes no compressed messages", Code.Unimplemented);
+    throw new ConnectError(
+      "flanneld datastore does not support compressed messages",
+      Code.Unimplemented,
+    );
   }
   const length = bytes.readUInt32BE(1);
-  if (length <= MAX_MESSAGE_BYTES) return PREFIX_BYTES + length;
+  if (length <= MAX_REQUEST_MESSAGE_BYTES) return PREFIX_BYTES + length;
   throw new ConnectError(
-    `a message has ${length} bytes, and ${MAX_MESSAGE_BYTES} are allowed`,
+    `message of ${length} bytes is too large; the limit is ${MAX_REQUEST_MESSAGE_BYTES}`,
     Code.ResourceExhausted,
   );
 }
 
 /**
- * A message in parts, framed for the wire, in small pieces: the runtime copies what exceeds the client's
- * flow-control window.
+ * A message in parts, framed for the wire, in small pieces: the runtime copies what exceeds the
+ * client's flow-control window.
  */
 export function* frameOf(parts: readonly Uint8Array[]): Generator<Uint8Array> {
   const [only] = parts;
@@ -104,7 +108,7 @@ export function* frameOf(parts: readonly Uint8Array[]): Generator<Uint8Array> {
 
 const PIECE_BYTES = 128 << 10;
 
-/** A message as it goes over the wire. */
+/** A message with its prefix, as it is sent. */
 export function frame(message: Uint8Array): Uint8Array {
   const bytes = Buffer.allocUnsafe(PREFIX_BYTES + message.length);
   bytes[0] = 0;
@@ -113,17 +117,22 @@ export function frame(message: Uint8Array): Uint8Array {
   return bytes;
 }
 
-/** The answer of a call: any number of messages, and in the end how it went. */
+/** The response of a call: any number of messages, then a status. */
 export class MessageWriter {
   /** The client's address. */
   readonly peer: string;
   readonly #response: Http2ServerResponse;
   readonly #stallMs: number;
+  readonly #clock: Clock;
   #isClosed = false;
 
   /** The stream of a client that reads nothing for `stallMs` is closed, to free the memory. */
-  constructor(response: Http2ServerResponse, { stallMs }: { readonly stallMs: number }) {
+  constructor(
+    response: Http2ServerResponse,
+    { stallMs, clock }: { readonly stallMs: number; readonly clock: Clock },
+  ) {
     this.#response = response;
+    this.#clock = clock;
     this.peer = response.stream.session?.socket.remoteAddress ?? "";
     this.#stallMs = stallMs;
     response.once("close", () => this.#isClosed = true);
@@ -131,8 +140,8 @@ export class MessageWriter {
   }
 
   /**
-   * Sends a frame. For a slow client, resolves when it has caught up or is gone. Frames to a client that
-   * is gone are dropped.
+   * Sends a frame. For a slow client, the promise resolves when it has caught up or disconnected.
+   * Frames to a client that has disconnected are dropped.
    */
   send(frame: Uint8Array): Promise<void> | undefined {
     const response = this.#response;
@@ -141,20 +150,20 @@ export class MessageWriter {
       const go = () => {
         response.off("drain", go);
         response.off("close", go);
-        clearTimeout(stalled);
+        stalled[Symbol.dispose]();
         resolve();
       };
-      const stalled = setTimeout(() => {
+      const stalled = this.#clock.setTimer(this.#stallMs, () => {
         this.#isClosed = true;
         response.stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
         go();
-      }, this.#stallMs);
+      });
       response.on("drain", go);
       response.on("close", go);
     });
   }
 
-  /** The client is gone, or cut off. */
+  /** The client has disconnected, or the stream was closed because it stalled. */
   get isClosed(): boolean {
     return this.#isClosed;
   }
@@ -167,12 +176,12 @@ export class MessageWriter {
     }
   }
 
-  /** Calls back when the client is gone. */
+  /** Calls back when the client has disconnected. */
   onClose(callback: () => void): void {
     this.#response.once("close", callback);
   }
 
-  /** Ends the call; with an error, if it has failed. */
+  /** Ends the call, with an error if it has failed. */
   end(failure?: ConnectError): void {
     if (this.#isClosed) return;
     this.#response.addTrailers({

@@ -1,29 +1,32 @@
 /**
- * A request's body that is always read to its end.
+ * A request's body, which is always read to its end.
  *
- * A request that is answered early, as one that is too large is, would otherwise keep its share of the
- * connection's window (RFC 9113, section 5.2), and the client's other streams would stand still. The
- * stream's own iterator destroys the stream when it is left, without giving that share back.
+ * Otherwise a request that is answered early, for example because it is too large, would keep its
+ * share of the connection's flow-control window (RFC 9113, section 5.2), and the client's other
+ * streams would stall. The stream's own iterator destroys the stream when its loop is left, and
+ * does not return that share.
  */
 
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Http2ServerRequest } from "node:http2";
+import type { Clock } from "../../base/clock.ts";
 import { RequestError } from "../mvcc/request_error.ts";
 import type { Arrival } from "./message_stream.ts";
 
 export interface RequestBodyOptions {
-  /** Bytes of incomplete messages, of all bodies together. */
+  readonly clock: Clock;
+  /** Bytes of the incomplete messages of all bodies. */
   readonly unfinished: { bytes: number };
   readonly maxUnfinishedBytes: number;
   /** Limit until the first byte of the first message. */
   readonly firstMs: number;
   /** Limit from the first byte of a message to its last one. */
   readonly messageMs: number;
-  /** Called for a client that sends a message in too many tiny frames. */
+  /** Called when a client sends a message in too many tiny frames. */
   readonly onFlood: () => void;
 }
 
-/** Tiny frames of one message; tiny is less than `SMALL_BYTES`. */
+/** Limit for the frames of one message with less than `SMALL_BYTES`. */
 const MAX_SMALL_FRAMES = 1_000;
 const SMALL_BYTES = 64;
 
@@ -38,7 +41,7 @@ export class RequestBody implements AsyncIterableIterator<Uint8Array>, Arrival {
   #unfinishedBytes = 0;
   #smallFrames = 0;
   #isArriving = false;
-  #late: ReturnType<typeof setTimeout> | undefined;
+  #timer: Disposable | undefined;
 
   constructor(request: Http2ServerRequest, options: RequestBodyOptions) {
     this.#request = request;
@@ -76,7 +79,7 @@ export class RequestBody implements AsyncIterableIterator<Uint8Array>, Arrival {
     await this.return();
   }
 
-  /** Throws away what is still to come. */
+  /** Discards the rest of the body. */
   discard(): void {
     this.#isUnwanted = true;
     this.#chunks.length = 0;
@@ -85,7 +88,7 @@ export class RequestBody implements AsyncIterableIterator<Uint8Array>, Arrival {
     this.#wake?.();
   }
 
-  /** Throws `Refusal` if the incomplete messages of all clients take too many bytes. */
+  /** Throws `RequestError` if the incomplete messages of all clients take too many bytes. */
   waiting(bytes: number): void {
     const { unfinished, maxUnfinishedBytes } = this.#options;
     unfinished.bytes += bytes - this.#unfinishedBytes;
@@ -106,12 +109,12 @@ export class RequestBody implements AsyncIterableIterator<Uint8Array>, Arrival {
   #take(chunk: Uint8Array): void {
     if (chunk.length < SMALL_BYTES && ++this.#smallFrames > MAX_SMALL_FRAMES) {
       this.#options.onFlood();
-      this.#end(new ConnectError("the message has too many tiny frames", Code.ResourceExhausted));
+      this.#end(new ConnectError("too many tiny frames in one message", Code.ResourceExhausted));
       return;
     }
     if (this.#isUnwanted) return;
     this.#chunks.push(chunk);
-    // The client may send on when this one has been used.
+    // Continues when this chunk has been used.
     this.#request.pause();
     this.#wake?.();
   }
@@ -130,14 +133,14 @@ export class RequestBody implements AsyncIterableIterator<Uint8Array>, Arrival {
   }
 
   #startTimer(ms: number): void {
-    this.#late = setTimeout(() => {
-      const text = `no complete message has arrived within ${ms / 1000} s`;
+    this.#timer = this.#options.clock.setTimer(ms, () => {
+      const text = `no complete message within ${ms / 1000} s`;
       this.#end(new ConnectError(text, Code.DeadlineExceeded));
-    }, ms);
+    });
   }
 
   #stopTimer(): void {
-    clearTimeout(this.#late);
-    this.#late = undefined;
+    this.#timer?.[Symbol.dispose]();
+    this.#timer = undefined;
   }
 }

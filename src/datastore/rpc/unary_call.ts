@@ -1,4 +1,6 @@
-/** Calls with one request and one answer, served without Connect to control the cost of the answer. */
+/**
+ * Calls with one request and one answer, served without Connect to control the cost of the answer.
+ */
 
 import {
   create,
@@ -49,8 +51,8 @@ export class CallShares implements Disposable {
   }
 
   /**
-   * For reads that cannot wait, because they belong to a transaction. Throws `Refusal` "answerTooLarge", and
-   * "tooManyRequests" if there is no room now.
+   * For reads that cannot wait, because they belong to a transaction. Throws `RequestError`
+   * "responseTooLarge", and "tooManyRequests" if there is no room now.
    */
   charge(size: Size): void {
     const before = Math.max(this.#cost, this.#prepaid?.cost ?? 0);
@@ -78,19 +80,23 @@ export class CallShares implements Disposable {
 }
 
 /** An encoded message in parts, or one that is not encoded yet. */
-export type Answer<Output extends DescMessage> = readonly Uint8Array[] | MessageInitShape<Output>;
+export type EncodedResponse<Output extends DescMessage> =
+  | readonly Uint8Array[]
+  | MessageInitShape<Output>;
 
 export interface CallMemory {
-  readonly answers: ResponsePool;
+  readonly responses: ResponsePool;
   /** For requests that are whole and may wait for others. */
   readonly requests: ResponsePool;
 }
 
-/** The path of a method and its handler, which calls `act`; errors of `act` are sent to the client. */
+/**
+ * The path of a method and its handler, which calls `act`; errors of `act` are sent to the client.
+ */
 export function unaryCall<Input extends DescMessage, Output extends DescMessage>(
   method: DescMethodUnary<Input, Output>,
-  { answers, requests }: CallMemory,
-  act: (request: MessageShape<Input>, shares: CallShares) => Promise<Answer<Output>>,
+  { responses: answers, requests }: CallMemory,
+  act: (request: MessageShape<Input>, shares: CallShares) => Promise<EncodedResponse<Output>>,
 ): [path: string, handler: StreamHandler] {
   const handler = async (messages: AsyncIterable<Uint8Array>, writer: MessageWriter) => {
     const message = await onlyMessage(messages);

@@ -14,14 +14,9 @@ import type { ResponsePool } from "../mvcc/response_pool.ts";
 import type { Change } from "../mvcc/revision_entry.ts";
 import { keyRange } from "../mvcc/key_range.ts";
 import type { Storage } from "../mvcc/storage.ts";
-import type { WatchEvent, WatchHub } from "../mvcc/watch_hub.ts";
-import {
-  HISTORY_PAGE_BYTES,
-  sizeOf,
-  type WatchCreateRequest,
-  type WatchOutput,
-  type WatchStream,
-} from "../mvcc/watch_stream.ts";
+import { sizeOf, type WatchEvent, type WatchOutput } from "../mvcc/watch_event.ts";
+import type { WatchHub } from "../mvcc/watch_hub.ts";
+import { HISTORY_PAGE_BYTES, type WatchOptions, type WatchStream } from "../mvcc/watch_stream.ts";
 import { responseHeader } from "./response_header.ts";
 import { frame, type MessageWriter } from "./message_stream.ts";
 import { parseMessage } from "./unary_call.ts";
@@ -37,8 +32,8 @@ export interface WatchServiceOptions {
 }
 
 /**
- * Serves until the client ends its side or the hub is closed. Throws `ConnectError` for a request that
- * is none, and what a read of the history throws.
+ * Serves until the client ends its side or the hub is closed. Throws `ConnectError` for a request
+ * that is none, and what a read of the history throws.
  */
 export async function serveWatches(
   { hub, storage, pool }: WatchServiceOptions,
@@ -105,7 +100,7 @@ type CreateRequest = Extract<
   { case: "createRequest" }
 >["value"];
 
-function watchRequest(message: CreateRequest): WatchCreateRequest {
+function watchRequest(message: CreateRequest): WatchOptions {
   // The first key there can be: an empty key stands for all of them.
   const key = message.key.length === 0 ? FIRST_KEY : message.key;
   return {

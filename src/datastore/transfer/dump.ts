@@ -26,8 +26,8 @@ const PAGE = 100n;
 const NO_END = new Uint8Array(1);
 
 /**
- * Reads everything. Keys whose lease has just expired are left out. Throws `DatastoreError`, also for a
- * damaged key; with `onDamaged`, damaged keys are passed to it and left out.
+ * Reads everything. Keys whose lease has just expired are left out. Throws `DatastoreError`, also
+ * for a damaged key; with `onDamaged`, damaged keys are passed to it and left out.
  */
 export async function readDump(
   remote: RemoteEtcd,
@@ -78,7 +78,7 @@ interface Page {
   readonly limit: bigint;
 }
 
-interface PageAnswer {
+interface PageResult {
   readonly kvs: RangeResponse["kvs"];
   readonly revision: bigint;
   readonly hasMore: boolean;
@@ -86,7 +86,7 @@ interface PageAnswer {
   readonly next: Uint8Array | undefined;
 }
 
-async function readPage(remote: RemoteEtcd, page: Page, onDamaged: OnDamaged): Promise<PageAnswer> {
+async function readPage(remote: RemoteEtcd, page: Page, onDamaged: OnDamaged): Promise<PageResult> {
   try {
     return pageAnswer(await remote.call("read all keys", KV.method.range, page));
   } catch (error) {
@@ -96,7 +96,7 @@ async function readPage(remote: RemoteEtcd, page: Page, onDamaged: OnDamaged): P
   const names = await remote.call("read all keys", KV.method.range, { ...page, keysOnly: true });
   const answer = pageAnswer(names);
   const revision = page.revision === 0n ? answer.revision : page.revision;
-  const kvs: PageAnswer["kvs"] = [];
+  const kvs: PageResult["kvs"] = [];
   for (const { key } of names.kvs) {
     try {
       const { kvs: own } = await remote.call("read a key", KV.method.range, { key, revision });
@@ -109,7 +109,7 @@ async function readPage(remote: RemoteEtcd, page: Page, onDamaged: OnDamaged): P
   return { ...answer, kvs };
 }
 
-function pageAnswer({ kvs, more, header }: RangeResponse): PageAnswer {
+function pageAnswer({ kvs, more, header }: RangeResponse): PageResult {
   const last = kvs.at(-1);
   const next = more && last ? keyAfter(last.key) : undefined;
   return { kvs, revision: header?.revision ?? 0n, hasMore: more, next };

@@ -21,10 +21,10 @@ test("a renewal gives a lease its whole time again", async () => {
   using test = new TestStore();
   test.leases.grant({ id: 7n, ttlSeconds: 60n });
   await test.clock.advance(50_000);
-  expect(test.leases.times(7n)).toEqual({ remainingSeconds: 10n, grantedSeconds: 60n });
+  expect(test.leases.timeToLive(7n)).toEqual({ remainingSeconds: 10n, grantedSeconds: 60n });
   expect(await test.leases.keepAlive(7n)).toBe(60n);
   await test.clock.advance(59_000);
-  expect(test.leases.times(7n)?.remainingSeconds).toBe(1n);
+  expect(test.leases.timeToLive(7n)?.remainingSeconds).toBe(1n);
   await test.clock.advance(1_000);
   expect(await test.leases.keepAlive(7n)).toBe(0n);
 });
@@ -35,7 +35,7 @@ test("a lease has after a restart the time that it had left, however long the st
   test.put("a", "1", 7n);
   await test.clock.advance(20_000);
   await test.restart(3_600_000);
-  expect(test.leases.times(7n)).toEqual({ remainingSeconds: 40n, grantedSeconds: 60n });
+  expect(test.leases.timeToLive(7n)).toEqual({ remainingSeconds: 40n, grantedSeconds: 60n });
   await test.clock.advance(39_000);
   expect(test.contents()).toEqual(["a=1"]);
   await test.clock.advance(1_000);
@@ -113,7 +113,7 @@ test("renewals that wait at the same time are written together, and one of no le
   expect(await Promise.all(renewals)).toEqual([60n, 60n, 0n, 60n]);
   expect(transactions).toBe(1);
   await test.restart();
-  const left = [1n, 2n, 3n].map((id) => test.leases.times(id)?.remainingSeconds);
+  const left = [1n, 2n, 3n].map((id) => test.leases.timeToLive(id)?.remainingSeconds);
   expect(left).toEqual([60n, 60n, 10n]);
 });
 
@@ -138,12 +138,12 @@ test("renewals that the disk refuses are told so, and those of the end are writt
   };
   const refused = [1n, 1n].map((id) => test.leases.keepAlive(id).catch((error: Error) => error));
   expect(await Promise.all(refused)).toEqual([expect.any(RequestError), expect.any(RequestError)]);
-  expect(test.leases.times(1n)?.remainingSeconds).toBe(30n);
+  expect(test.leases.timeToLive(1n)?.remainingSeconds).toBe(30n);
   storage.writeLease = writeLease;
   const last = test.leases.keepAlive(1n);
   await test.restart();
   expect(await last).toBe(60n);
-  expect(test.leases.times(1n)?.remainingSeconds).toBe(60n);
+  expect(test.leases.timeToLive(1n)?.remainingSeconds).toBe(60n);
 });
 
 test("of thousands of leases that end at once the last ones can be renewed in between", async () => {

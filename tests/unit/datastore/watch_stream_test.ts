@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { keyRange } from "../../../src/datastore/mvcc/key_range.ts";
-import type { WatchOutput, WatchStream } from "../../../src/datastore/mvcc/watch_stream.ts";
+import type { WatchOutput } from "../../../src/datastore/mvcc/watch_event.ts";
+import type { WatchStream } from "../../../src/datastore/mvcc/watch_stream.ts";
 import { bytes, TestStore, text } from "./fixture.ts";
 
 const UNKEPT = 12_000;

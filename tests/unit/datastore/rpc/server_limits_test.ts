@@ -38,7 +38,7 @@ class TestServer implements AsyncDisposable {
       clock: systemClock,
       log,
       limits,
-      answers,
+      responsePool: answers,
     });
     return new TestServer(datastore, directory, records);
   }
@@ -138,7 +138,9 @@ test("of too many calls in all, those of connections with few are served still",
   }
   await eventually("a call is served", 10_000, async () => await rangeStatus(first) === "0");
   expect(server.records.filter(({ level }) => level === "warn").map(({ msg }) => msg))
-    .toEqual(["there are 10 calls at a time; connections with many get no more"]);
+    .toEqual([
+      "limit of 10 concurrent calls reached; rejecting further calls of connections that have many",
+    ]);
 });
 
 test("an address that has most of the connections makes room for another one", async () => {
@@ -256,7 +258,7 @@ test("a request that does not arrive, or not completely, times out", async () =>
   for (const [path, body, seconds] of cases) {
     const stream = call(session, path);
     stream.write(body);
-    const message = `no complete message has arrived within ${seconds} s`;
+    const message = `no complete message within ${seconds} s`;
     expect([path, ...await statusOf(stream)]).toEqual([path, "4", message]);
   }
 });

@@ -132,9 +132,9 @@ test("a request that is none ends the stream with what is wrong, and the next on
   const compressed = call();
   compressed.write(Uint8Array.of(1, 0, 0, 0, 0));
   expect(await statusOf(compressed))
-    .toEqual(["12", "flanneld datastore takes no compressed messages"]);
+    .toEqual(["12", "flanneld datastore does not support compressed messages"]);
   expect(await statusOf(call("application/grpc+json")))
-    .toEqual(["12", "flanneld datastore does not serve etcdserverpb.Watch.Watch"]);
+    .toEqual(["12", "flanneld datastore does not implement etcdserverpb.Watch.Watch"]);
   const stream = call();
   createWatch(stream, {});
   expect((await next(responses(stream))).created).toBe(true);
