@@ -8,7 +8,7 @@ import { nearestWord } from "../base/nearest_word.ts";
 import { ConfigError } from "../config/config_error.ts";
 import { parseNetworkConfig } from "../config/network_config.ts";
 import type { ServeOptions } from "../datastore/serve.ts";
-import type { RemoteEtcdOptions } from "../datastore/transfer/remote_etcd.ts";
+import type { RemoteEtcdOptions } from "../datastore/transfer/transfer.ts";
 import type { BackendDescriptor } from "../overlay/backend_descriptor.ts";
 import type { LogFormat } from "../log/format.ts";
 import { OVERWRITE_FLAGS, SERVER_FLAGS, SOURCE_FLAGS, TARGET_FLAGS } from "./datastore_flags.ts";

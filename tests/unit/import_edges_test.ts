@@ -189,6 +189,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     "type log": "compaction and repairs are logged",
   },
   "datastore/rpc": {
+    base: "clock, its errors are the operator's",
     "datastore/mvcc": "it serves the store",
     "etcd/api": "the messages",
     "type log": "refused connections are logged",
@@ -288,6 +289,56 @@ const NESTED_ROOMS: readonly string[] = [
  * `daemon`). A nested room can have a door of its own: its siblings count as outside.
  */
 const DOORS: Readonly<Record<string, readonly string[]>> = {
+  cli: [
+    "command_line.ts",
+    "daemon_help.ts",
+    "daemon_options.ts",
+    "datastore_command.ts",
+    "lab_command.ts",
+    "licenses.ts",
+    "subcommands.ts",
+    "version.ts",
+  ],
+  datastore: [
+    "listen_address.ts",
+    "mvcc/datastore_error.ts",
+    "serve.ts",
+    "transfer/transfer.ts",
+  ],
+  "datastore/mvcc": [
+    // The store, its leases and its watches.
+    "commit_queue.ts",
+    "compactor.ts",
+    "lease_clock.ts",
+    "lessor.ts",
+    "mvcc_store.ts",
+    "storage.ts",
+    "storage_report.ts",
+    "watch_event.ts",
+    "watch_hub.ts",
+    "watch_stream.ts",
+    // Requests.
+    "key_writes.ts",
+    "range_query.ts",
+    "read_cost.ts",
+    "response_pool.ts",
+    "transaction.ts",
+    "transaction_check.ts",
+    // Values and errors.
+    "datastore_error.ts",
+    "key_range.ts",
+    "request_error.ts",
+    "revision_entry.ts",
+  ],
+  "datastore/rpc": [
+    "http2_server.ts",
+    "key_calls.ts",
+    "server_limits.ts",
+    "services.ts",
+    "watch_service.ts",
+  ],
+  "datastore/transfer": ["transfer.ts"],
+  lab: ["lab.ts", "lab_backend.ts", "lab_report.ts", "prerequisites.ts", "topology.ts"],
   backend: ["backend_registry.ts"],
   "etcd/api": ["kv_pb.ts", "rpc_pb.ts"],
   "etcd/client": [

@@ -1,7 +1,7 @@
-/** What the command line needs of this folder, loaded at once. */
+/** What export, import and migrate consist of, in one module that is loaded on demand. */
 
 export { readDump } from "./dump.ts";
 export { dumpText, parseDump } from "./dump_text.ts";
 export { migrate } from "./migrate.ts";
-export { RemoteEtcd } from "./remote_etcd.ts";
+export { RemoteEtcd, type RemoteEtcdOptions } from "./remote_etcd.ts";
 export { restoreDump } from "./restore.ts";
