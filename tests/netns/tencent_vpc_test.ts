@@ -88,7 +88,7 @@ test("a full table makes the node unready, with the reason, until there is room"
   await eventually(
     "it says why",
     30_000,
-    async () => (await one.http("/readyz")).body.includes("rtb-main is full with 1 routes"),
+    async () => (await one.http("/readyz")).body.includes("rtb-main is full: it has 1 routes"),
   );
   await writeState(one, { ...await readState(one), limit: 50 });
   await one.ready();

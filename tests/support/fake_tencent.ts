@@ -1,7 +1,7 @@
 /**
  * Tencent Cloud for one VPC: the metadata service and the three calls about route tables, with the
- * checks that the cloud makes. It verifies signatures with code of its own (Web Crypto), from the
- * vendor's description, not with the code under test.
+ * checks that the cloud makes. It verifies signatures with its own implementation (Web Crypto, from
+ * the vendor's description), not with the code under test.
  *
  *     bun tests/support/fake_tencent.ts PORT
  *
@@ -75,11 +75,11 @@ export function nodeRoute(id: number, destination: string, gateway: string): Fak
   };
 }
 
-/** The text of a reply instead of the right one, with its status. */
+/** A response instead of the regular one. */
 export interface Fault {
   readonly status: number;
   readonly text: string;
-  /** The call that it is for; any by default. */
+  /** The action to respond to; any by default. */
   readonly action?: string;
 }
 
@@ -90,11 +90,11 @@ export function refusal(code: string, message = "no"): Fault {
 
 export class FakeTencent implements AsyncDisposable {
   state: FakeState = freshState();
-  /** The calls that were made, by action. */
+  /** The actions that were called, in order. */
   readonly calls: string[] = [];
-  /** Replies to the next calls of the API. */
+  /** Responses to the next calls of the API. */
   readonly faults: Fault[] = [];
-  /** What the metadata service has, by path. */
+  /** Values of the metadata service, by path. */
   readonly metadata: Map<string, string> = new Map([
     ["placement/region", PLACE.region],
     ["mac", PLACE.mac],
@@ -107,7 +107,7 @@ export class FakeTencent implements AsyncDisposable {
     this.#server = Bun.serve({
       hostname: "127.0.0.1",
       port,
-      fetch: (request) => this.#answer(request),
+      fetch: (request) => this.#respond(request),
     });
   }
 
@@ -128,7 +128,7 @@ export class FakeTencent implements AsyncDisposable {
     await this.#server.stop(true);
   }
 
-  async #answer(request: Request): Promise<Response> {
+  async #respond(request: Request): Promise<Response> {
     const { pathname } = new URL(request.url);
     if (pathname === "/state") {
       if (request.method === "PUT") this.state = await request.json() as FakeState;
@@ -140,8 +140,8 @@ export class FakeTencent implements AsyncDisposable {
     }
     const action = request.headers.get("X-TC-Action") ?? "none";
     this.calls.push(action);
-    const isMeant = (one: Fault) => one.action === undefined || one.action === action;
-    const index = this.faults.findIndex(isMeant);
+    const matches = (one: Fault) => one.action === undefined || one.action === action;
+    const index = this.faults.findIndex(matches);
     const [fault] = index < 0 ? [] : this.faults.splice(index, 1);
     if (fault !== undefined) return new Response(fault.text, { status: fault.status });
     const payload = await request.text();
@@ -150,7 +150,7 @@ export class FakeTencent implements AsyncDisposable {
     return Response.json({ Response: { ...response, RequestId: "request-1" } });
   }
 
-  // deno-lint-ignore no-explicit-any -- as loose as what the network brings
+  // deno-lint-ignore no-explicit-any -- parameters of a request are not typed
   #perform(action: string, parameters: any): object {
     if (action === "DescribeRouteTables") {
       const { Offset = "0", Limit = "20", Filters } = parameters;
@@ -198,7 +198,7 @@ function failure(code: string, message: string): object {
   return { Error: { Code: code, Message: message } };
 }
 
-/** What is wrong with how the request is made and signed, as the API words it. */
+/** The API's error for a request that is malformed or not signed correctly. */
 async function whyRefused(
   request: Request,
   path: string,

@@ -1,9 +1,11 @@
 /**
- * A small client of Tencent Cloud's VPC API, version 2017-03-12: three calls about route tables.
+ * A client for the three calls about route tables of Tencent Cloud's VPC API, version 2017-03-12.
  *
- * The vendor's own package for Node.js brings nine others along for what are a signature and a POST.
+ * The vendor's package for Node.js has nine dependencies, for a signature and a POST request.
  */
 
+import type { Clock } from "../../base/clock.ts";
+import { OperatorError } from "../../base/operator_error.ts";
 import { quoted } from "../../base/quoting.ts";
 import { exchange, HttpError } from "./http_exchange.ts";
 import { parseRouteTables, type RouteTable } from "./route_table.ts";
@@ -15,30 +17,45 @@ export interface VpcApiOptions {
   readonly endpoint: URL;
   readonly region: string;
   readonly credentials: AccessKey;
-  /** Milliseconds since 1970. */
-  readonly nowMs: () => number;
+  /** Milliseconds since 1970, for the timestamp of a request. */
+  readonly unixTimeMs: () => number;
+  /** For the time limit of a request. */
+  readonly clock: Clock;
+}
+
+export interface ApiRefusal {
+  /** Such as `CreateRoutes`. */
+  readonly action: string;
+  /** Such as `AuthFailure.SignatureFailure`. */
+  readonly code: string;
+  readonly message: string;
+  /** For Tencent Cloud's support; `undefined` if the response has none. */
+  readonly requestId: string | undefined;
 }
 
 /** The API refused a call. */
-export class ApiError extends Error {
+export class ApiError extends OperatorError {
   override readonly name = "ApiError";
-  /** Such as `AuthFailure.SignatureFailure`. */
+  readonly action: string;
   readonly code: string;
+  readonly requestId: string | undefined;
 
-  constructor(action: string, code: string, message: string) {
-    super(`Tencent Cloud refuses ${action}: ${message} (${code})`);
+  constructor({ action, code, message, requestId }: ApiRefusal, options?: ErrorOptions) {
+    super(`Tencent Cloud refused ${action}: ${message} (${code})`, options);
+    this.action = action;
     this.code = code;
+    this.requestId = requestId;
   }
 }
 
-/** For DeleteRoutes and CreateRoutes. */
+/** For CreateRoutes. */
 export interface NewRoute {
   readonly destination: string;
-  /** Address of the instance that takes the packets. */
+  /** Address of the instance that receives the packets. */
   readonly instance: string;
 }
 
-/** All throw `ApiError`, `HttpError`, or the reason of `signal`. */
+/** All methods throw `ApiError`, `HttpError`, or the reason of `signal`. */
 export class VpcApi {
   readonly #options: VpcApiOptions;
 
@@ -51,12 +68,14 @@ export class VpcApi {
     for (;;) {
       const reply = await this.#call("DescribeRouteTables", {
         Filters: [{ Name: "vpc-id", Values: [vpcId] }],
-        // Text, unlike other numbers of this API.
+        // Strings, unlike other numbers of this API.
         Offset: String(tables.length),
         Limit: String(PAGE),
       }, signal);
       const page = parseRouteTables(reply);
-      if (page === undefined) throw new HttpError("DescribeRouteTables: the reply has no tables");
+      if (page === undefined) {
+        throw new HttpError("cannot read the response to DescribeRouteTables: no RouteTableSet");
+      }
       tables.push(...page);
       if (page.length < PAGE || tables.length >= MAX_TABLES) return tables;
     }
@@ -80,15 +99,15 @@ export class VpcApi {
     await this.#call("DeleteRoutes", parameters, signal);
   }
 
-  /** The reply's `Response` object. */
+  /** Returns the `Response` object. */
   async #call(
     action: string,
     parameters: object,
     signal: AbortSignal,
   ): Promise<Readonly<Record<string, unknown>>> {
-    const { endpoint, region, credentials, nowMs } = this.#options;
+    const { endpoint, region, credentials, unixTimeMs, clock } = this.#options;
     const payload = JSON.stringify(parameters);
-    const timestampSeconds = Math.floor(nowMs() / 1000);
+    const timestampSeconds = Math.floor(unixTimeMs() / 1000);
     const { host } = endpoint;
     const signed = { service: "vpc", host, action, payload, timestampSeconds };
     const { status, text } = await exchange(endpoint, {
@@ -102,38 +121,47 @@ export class VpcApi {
         "X-TC-Timestamp": String(timestampSeconds),
       },
       body: payload,
-    }, signal);
+    }, { clock, signal });
     return readReply(action, status, text);
   }
 }
 
-/** The most that one call gives. */
+/** The largest number of tables in one response. */
 const PAGE = 100;
-/** A server that gives the same page for ever must not keep us. */
+/** So that a server that repeats the same page forever cannot block the daemon. */
 const MAX_TABLES = 1000;
 
-/** The `Response` object of a reply's body. Throws `ApiError` or `HttpError`. */
+/** The `Response` object in the body of a response. Throws `ApiError` or `HttpError`. */
 export function readReply(
   action: string,
   status: number,
   text: string,
 ): Readonly<Record<string, unknown>> {
+  const unreadable = (reason: string) =>
+    new HttpError(`cannot read the response to ${action}, with status ${status}: ${reason}`, {
+      status,
+    });
   let body: unknown;
   try {
     body = JSON.parse(text);
   } catch {
-    throw new HttpError(`${action}: the answer, with status ${status}, is not JSON`);
+    throw unreadable("the body is not JSON");
   }
   const response = member(body, "Response");
   if (typeof response !== "object" || response === null) {
-    throw new HttpError(`${action}: the answer, with status ${status}, has no Response`);
+    throw unreadable("the body has no Response");
   }
   const error = member(response, "Error");
   if (error !== undefined && error !== null) {
-    const [code, message] = [textOf(member(error, "Code")), textOf(member(error, "Message"))];
-    throw new ApiError(action, code.slice(0, 100), message.slice(0, 500));
+    const requestId = member(response, "RequestId");
+    throw new ApiError({
+      action,
+      code: textOf(member(error, "Code")).slice(0, 100),
+      message: textOf(member(error, "Message")).slice(0, 500),
+      requestId: typeof requestId === "string" ? requestId.slice(0, 100) : undefined,
+    });
   }
-  if (status !== 200) throw new HttpError(`${action}: the answer has status ${status}`);
+  if (status !== 200) throw unreadable("a result has status 200");
   return response as Readonly<Record<string, unknown>>;
 }
 

@@ -1,38 +1,56 @@
-/** Short HTTP exchanges with a limit for time and for size. */
+/** HTTP requests with a limit of time, and of the size of the response. */
 
-/** It did not come to an answer. The message names the server. */
-export class HttpError extends Error {
+import type { Clock } from "../../base/clock.ts";
+import { errorMessage, OperatorError } from "../../base/operator_error.ts";
+
+/** There is no response, or an unusable one. */
+export class HttpError extends OperatorError {
   override readonly name = "HttpError";
+  /** Of the response; `undefined` if there is none, or one without the expected content. */
+  readonly status: number | undefined;
+
+  constructor(message: string, options: ErrorOptions & { readonly status?: number } = {}) {
+    super(message, options);
+    this.status = options.status;
+  }
 }
 
-export interface HttpAnswer {
+export interface HttpResponse {
   readonly status: number;
   readonly text: string;
 }
 
+export interface ExchangeContext {
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+}
+
 const TIMEOUT_MS = 10_000;
-/** A reply with 100 route tables has about 5 MB. */
+/** A response with 100 route tables has about 5 MB. */
 const MAX_BYTES = 16 * 1024 * 1024;
 
 /** Throws `HttpError`, or the reason of `signal`. */
 export async function exchange(
   url: URL,
   request: { method: string; headers?: Record<string, string>; body?: string },
-  signal: AbortSignal,
-): Promise<HttpAnswer> {
-  const limit = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]);
+  { clock, signal }: ExchangeContext,
+): Promise<HttpResponse> {
+  const timeout = new AbortController();
+  using _timer = clock.setTimer(TIMEOUT_MS, () => timeout.abort());
   try {
     const response = await fetch(url, {
       ...request,
       redirect: "error",
-      signal: limit,
-      // Explicitly: NODE_TLS_REJECT_UNAUTHORIZED=0 in the environment changes the default.
+      signal: AbortSignal.any([signal, timeout.signal]),
+      // Explicit, because NODE_TLS_REJECT_UNAUTHORIZED=0 in the environment changes the default.
       tls: { rejectUnauthorized: true },
     });
     return { status: response.status, text: await readText(response) };
   } catch (cause) {
     signal.throwIfAborted();
-    const reason = limit.aborted ? `no answer within ${TIMEOUT_MS / 1000} s` : reasonOf(cause);
+    const reason = timeout.signal.aborted
+      ? `no response within ${TIMEOUT_MS / 1000} s`
+      : errorMessage(cause);
     throw new HttpError(`cannot reach ${url.origin}: ${reason}`, { cause });
   }
 }
@@ -42,12 +60,8 @@ async function readText(response: Response): Promise<string> {
   let bytes = 0;
   for await (const chunk of response.body ?? []) {
     bytes += chunk.length;
-    if (bytes > MAX_BYTES) throw new Error(`the answer has more than ${MAX_BYTES} bytes`);
+    if (bytes > MAX_BYTES) throw new Error(`the response has more than ${MAX_BYTES} bytes`);
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString("utf8");
-}
-
-function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -1,49 +1,49 @@
-/** Route tables of a VPC, and what this node has to change in one. */
+/** Route tables of a VPC, and the changes that one needs for this node. */
 
 import { type IpAddress, parseIpAddress } from "../../addr/ip.ts";
 import { parsePrefixMasked, type Prefix, prefixContains, prefixLength } from "../../addr/prefix.ts";
 
 export interface RouteTable {
   readonly id: string;
-  /** The one for subnets that are associated with no other. */
+  /** The table of subnets that are associated with no other one. */
   readonly isMain: boolean;
-  /** The VPC's subnets that are associated with it. */
+  /** The associated subnets of the VPC. */
   readonly subnetIds: readonly string[];
   readonly routes: readonly CloudRoute[];
 }
 
 export interface CloudRoute {
-  /** `undefined` if the cloud names it in a way that we cannot repeat. */
+  /** `undefined` if it is not an integer that JavaScript can represent. */
   readonly id: number | undefined;
   readonly destination: Prefix | undefined;
   /** `NORMAL_CVM` for an instance. */
   readonly gatewayType: string;
   /** For an instance, its address. */
   readonly gateway: string;
-  /** `USER` if somebody made it. */
+  /** `USER` unless Tencent Cloud has created it itself. */
   readonly type: string;
   readonly isEnabled: boolean;
 }
 
-/** What this node needs. */
+/** The route that this node needs. */
 export interface OwnRoute {
   /** This node's subnet. */
   readonly destination: Prefix;
   readonly instance: IpAddress;
-  /** Of the overlay: other nodes' subnets are in it. */
+  /** Of the overlay: it contains the subnets of all nodes. */
   readonly network: Prefix;
 }
 
 export interface RouteChanges {
   readonly remove: readonly CloudRoute[];
   readonly create: boolean;
-  /** Somebody else's route that is in the way. */
+  /** A route to the same destination that is not flannel's. */
   readonly conflict: CloudRoute | undefined;
 }
 
 /**
- * The table that decides for packets of instances in this subnet: the subnet's own, or the main one.
- * `undefined` if there is none at all.
+ * The table that routes the packets of instances in this subnet: the associated one, or the main
+ * one. `undefined` if there is none.
  */
 export function tableOf(
   tables: readonly RouteTable[],
@@ -56,45 +56,45 @@ export function tableOf(
 }
 
 /**
- * What makes the table right. Removed are routes to instances that flannel made and that are wrong:
- * to this node's subnet by another instance, whose subnet it was before, or disabled; and to another
- * subnet of the same size by this instance, whose subnet that was before.
+ * The changes that the table needs. Outdated routes of flannel are removed: routes to this node's
+ * subnet that are disabled or name another instance, which had the subnet before; and routes by
+ * this instance to another subnet of the same size, which this instance had before.
  */
 export function routeChanges(table: RouteTable, own: OwnRoute): RouteChanges {
   const remove: CloudRoute[] = [];
   let conflict: CloudRoute | undefined;
-  let isThere = false;
+  let exists = false;
   for (const route of table.routes) {
     if (route.destination === own.destination) {
-      if (!isOfNode(route, own)) conflict = route;
-      else if (route.gateway === own.instance && route.isEnabled) isThere = true;
+      if (!isNodeRoute(route, own)) conflict = route;
+      else if (route.gateway === own.instance && route.isEnabled) exists = true;
       else remove.push(route);
-    } else if (isOfNode(route, own) && route.gateway === own.instance) {
+    } else if (isNodeRoute(route, own) && route.gateway === own.instance) {
       remove.push(route);
     }
   }
-  return { remove, create: !isThere && conflict === undefined, conflict };
+  return { remove, create: !exists && conflict === undefined, conflict };
 }
 
-/** Routes to subnets of the overlay by an instance, for subnets that no node has. */
-export function orphans(
+/** Routes by an instance to subnets of the overlay that no node has. */
+export function orphanedRoutes(
   table: RouteTable,
   own: OwnRoute,
   inUse: ReadonlySet<Prefix>,
 ): CloudRoute[] {
   return table.routes.filter((route) =>
-    isOfNode(route, own) && !inUse.has(route.destination as Prefix)
+    isNodeRoute(route, own) && !inUse.has(route.destination as Prefix)
   );
 }
 
-/** Made by somebody, to a subnet of the size that nodes have, by an instance. */
-function isOfNode({ destination, gatewayType, type }: CloudRoute, own: OwnRoute): boolean {
+/** Whether a user has created it, by an instance, to a subnet of the same size as this node's. */
+function isNodeRoute({ destination, gatewayType, type }: CloudRoute, own: OwnRoute): boolean {
   return destination !== undefined && gatewayType === "NORMAL_CVM" && type === "USER" &&
     prefixLength(destination) === prefixLength(own.destination) &&
     prefixContains(own.network, destination);
 }
 
-/** The tables of a reply to DescribeRouteTables; `undefined` if it is not one. */
+/** The tables in a response to DescribeRouteTables; `undefined` if it is not one. */
 export function parseRouteTables(reply: unknown): RouteTable[] | undefined {
   if (!isObject(reply) || !Array.isArray(reply["RouteTableSet"])) return undefined;
   return reply["RouteTableSet"].flatMap((table: unknown): RouteTable[] => {

@@ -1,4 +1,4 @@
-/** This node's route in the cloud, as a target: looked at now and then, and put right. */
+/** Maintains this node's route in the cloud: checks it periodically, and restores it. */
 
 import type { IpAddress } from "../../addr/ip.ts";
 import type { Prefix } from "../../addr/prefix.ts";
@@ -14,7 +14,7 @@ import { HttpError } from "./http_exchange.ts";
 import { type Placement, readPlacement } from "./metadata.ts";
 import {
   type CloudRoute,
-  orphans,
+  orphanedRoutes,
   type OwnRoute,
   routeChanges,
   type RouteTable,
@@ -29,6 +29,8 @@ export interface RouteTargetOptions {
   readonly apiEndpoint: URL;
   readonly metadataEndpoint: URL;
   readonly clock: Clock;
+  /** Milliseconds since 1970. */
+  readonly unixTimeMs: () => number;
   readonly log: Log;
 }
 
@@ -37,8 +39,11 @@ interface Place {
   readonly api: VpcApi;
 }
 
-/** Nobody tells of changes in the cloud. 1000 nodes make 17 of the 100 calls that a second allows. */
-const LOOK_MS = 60_000;
+/**
+ * The cloud does not report changes. 1000 nodes make 17 calls per second, of the 100 that are
+ * allowed.
+ */
+const CHECK_MS = 60_000;
 const RETRY = { firstMs: 1000, maxMs: 60_000 };
 const PLACEMENT_ATTEMPTS = 3;
 
@@ -51,8 +56,8 @@ export class RouteTarget implements BackendTarget {
   #place: Place | undefined;
   #input: NodeInput | undefined;
   #timer: Disposable | undefined;
-  #looking: Promise<void> | undefined;
-  /** What was wanted changed while it was looked at. */
+  #checking: Promise<void> | undefined;
+  /** The interface has changed during the check. */
   #isOutdated = false;
   #failures = 0;
   #problem: string | undefined;
@@ -61,14 +66,16 @@ export class RouteTarget implements BackendTarget {
     this.#options = options;
   }
 
-  /** Throws `BackendError` where waiting does not help: off the cloud, or without the rights. */
+  /**
+   * Throws `BackendError` where retrying cannot help: outside of the cloud, or without permission.
+   */
   async start(input: NodeInput, stop: AbortSignal): Promise<void> {
     const abort = () => this.#stop.abort(stop.reason);
     stop.addEventListener("abort", abort, { once: true });
     if (stop.aborted) abort();
     this.#input = input;
     const placement = await this.#readPlacement();
-    const { credentials, apiEndpoint, log } = this.#options;
+    const { credentials, apiEndpoint, clock, unixTimeMs, log } = this.#options;
     log.info(
       `this instance is in ${placement.vpcId}, region ${placement.region}` +
         (placement.subnetId === undefined ? "" : `, subnet ${placement.subnetId}`),
@@ -77,11 +84,12 @@ export class RouteTarget implements BackendTarget {
       endpoint: apiEndpoint,
       region: placement.region,
       credentials,
-      nowMs: () => Date.now(),
+      clock,
+      unixTimeMs,
     });
     this.#place = { placement, api };
     let refusal: ApiError | undefined;
-    await this.#look((error) => {
+    await this.#check((error) => {
       if (error instanceof ApiError && isFinal(error)) refusal = error;
     });
     this.#stop.signal.throwIfAborted();
@@ -90,7 +98,7 @@ export class RouteTarget implements BackendTarget {
 
   externalChanged(input: NodeInput): void {
     this.#input = input;
-    this.#lookNow();
+    this.#checkNow();
   }
 
   put(peer: Lease): void {
@@ -108,14 +116,14 @@ export class RouteTarget implements BackendTarget {
   }
 
   async whenSettled(): Promise<void> {
-    while (this.#looking !== undefined) await this.#looking;
+    while (this.#checking !== undefined) await this.#checking;
   }
 
   problems(): readonly string[] {
     return this.#problem === undefined ? [] : [this.#problem];
   }
 
-  /** The route stays: workloads go on while the daemon is restarted. */
+  /** The route stays, so that workloads keep their connectivity while the daemon is restarted. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort(new Error("the daemon ends"));
     this.#timer?.[Symbol.dispose]();
@@ -127,13 +135,13 @@ export class RouteTarget implements BackendTarget {
     const { signal } = this.#stop;
     for (let attempt = 1;; attempt++) {
       try {
-        return await readPlacement(metadataEndpoint, signal);
+        return await readPlacement(metadataEndpoint, { clock, signal });
       } catch (error) {
         if (!(error instanceof HttpError)) throw error;
         if (attempt === PLACEMENT_ATTEMPTS) {
           throw new BackendError(
-            `cannot tell where this instance is: ${error.message}; tencent-vpc works on ` +
-              "instances of Tencent Cloud only",
+            `cannot read the VPC of this instance: ${error.message}; tencent-vpc only works on ` +
+              "instances of Tencent Cloud",
             { cause: error },
           );
         }
@@ -143,19 +151,19 @@ export class RouteTarget implements BackendTarget {
     }
   }
 
-  #lookNow(): void {
+  #checkNow(): void {
     if (this.#place === undefined || this.#stop.signal.aborted) return;
-    if (this.#looking !== undefined) this.#isOutdated = true;
-    else void this.#look();
+    if (this.#checking !== undefined) this.#isOutdated = true;
+    else void this.#check();
   }
 
-  /** Looks, and sees to it that it is looked again. Never throws. */
-  #look(onError?: (error: unknown) => void): Promise<void> {
+  /** Checks and restores the route, and schedules the next check. Never throws. */
+  #check(onError?: (error: unknown) => void): Promise<void> {
     this.#timer?.[Symbol.dispose]();
     this.#timer = undefined;
     this.#isOutdated = false;
     const { clock } = this.#options;
-    this.#looking = this.#putRight().then(
+    this.#checking = this.#restore().then(
       (problem) => this.#report(problem),
       (error: unknown) => {
         if (this.#stop.signal.aborted) return;
@@ -163,47 +171,49 @@ export class RouteTarget implements BackendTarget {
         this.#failed(error);
       },
     ).finally(() => {
-      this.#looking = undefined;
+      this.#checking = undefined;
       if (this.#stop.signal.aborted) return;
       if (this.#isOutdated) {
-        void this.#look();
+        void this.#check();
         return;
       }
       const delayMs = this.#failures > 0
         ? backoffMs(this.#failures, RETRY, clock)
-        : LOOK_MS * (0.9 + clock.random() / 5);
-      this.#timer = clock.setTimer(delayMs, () => void this.#look());
+        : CHECK_MS * (0.9 + clock.random() / 5);
+      this.#timer = clock.setTimer(delayMs, () => void this.#check());
     });
-    return this.#looking;
+    return this.#checking;
   }
 
-  /** One look at the table, and the changes that it needs. Returns what is in the way. */
-  async #putRight(): Promise<string | undefined> {
+  /** Reads the table and makes the changes that it needs. Returns why that is not possible. */
+  async #restore(): Promise<string | undefined> {
     const { placement, api } = this.#place as Place;
     const own = this.#ownRoute();
     const tables = await api.routeTables(placement.vpcId, this.#stop.signal);
     const table = tableOf(tables, placement.subnetId);
     if (table === undefined) return noTableText(placement);
     const { remove, create, conflict } = routeChanges(table, own);
-    let leftOver: ApiError | string | undefined;
+    let firstFailure: ApiError | string | undefined;
     for (const route of remove) {
       const failure = await this.#remove(route, table);
-      leftOver ??= failure;
-      // What else is left of earlier leases does not keep this node's route from being made.
-      if (failure !== undefined && route.destination === own.destination) return told(failure);
+      firstFailure ??= failure;
+      // Other routes of earlier leases do not prevent creating this node's route.
+      if (failure !== undefined && route.destination === own.destination) {
+        return problemText(failure);
+      }
     }
     if (conflict !== undefined) return conflictText(conflict, table);
     if (create) await this.#create(own, table);
-    return told(leftOver);
+    return problemText(firstFailure);
   }
 
-  /** What keeps it from being removed, if anything does. */
+  /** Returns why it cannot be removed; `undefined` if it has been. */
   async #remove(route: CloudRoute, table: RouteTable): Promise<ApiError | string | undefined> {
     if (route.id === undefined) return noIdText(route, table);
     try {
       await (this.#place as Place).api.deleteRoute(table.id, route.id, this.#stop.signal);
       this.#options.log.warn(
-        `removed ${routeText(route)} from ${table.id}: it was of an earlier lease`,
+        `removed ${routeText(route)} of an earlier lease from ${table.id}`,
       );
       return undefined;
     } catch (error) {
@@ -219,16 +229,18 @@ export class RouteTarget implements BackendTarget {
       await api.createRoute(table.id, { destination, instance }, this.#stop.signal);
     } catch (error) {
       if (!(error instanceof ApiError) || !isLimit(error)) throw error;
-      throw new ApiError("CreateRoutes", error.code, this.#limitText(table, own));
+      const { action, code, requestId } = error;
+      const message = this.#limitText(table, own);
+      throw new ApiError({ action, code, message, requestId }, { cause: error });
     }
-    this.#options.log.info(`made the route ${destination} by ${instance} in ${table.id}`);
+    this.#options.log.info(`created the route ${destination} by ${instance} in ${table.id}`);
   }
 
   #ownRoute(): OwnRoute {
     const { own, external } = this.#input as NodeInput;
     return {
       destination: own.subnets[4] as Prefix,
-      // The cloud knows an instance by the address of its interface, not by a translated one.
+      // The cloud identifies an instance by the address of its interface, not by a translated one.
       instance: external.addresses[4] as IpAddress,
       network: this.#options.network,
     };
@@ -236,22 +248,19 @@ export class RouteTarget implements BackendTarget {
 
   #limitText(table: RouteTable, own: OwnRoute): string {
     const inUse = new Set([own.destination, ...this.#peers.values()]);
-    const unused = this.#knowsPeers ? orphans(table, own, inUse) : [];
-    const hint = unused.length === 0
-      ? ""
-      : `, such as ${
-        unused.slice(0, 5).map(({ destination }) => destination).join(", ")
-      } that no node has any more`;
-    return `${table.id} is full with ${table.routes.length} routes, of which each node needs one, ` +
-      `and Tencent Cloud allows 50 unless you ask for more; remove some${hint}, or use a backend ` +
-      "that needs none, such as vxlan";
+    const unused = this.#knowsPeers ? orphanedRoutes(table, own, inUse) : [];
+    const examples = unused.slice(0, 5).map(({ destination }) => destination).join(", ");
+    const hint = unused.length === 0 ? "" : ` that no node uses any more, such as ${examples}`;
+    return `${table.id} is full: it has ${table.routes.length} routes, and each node needs one; ` +
+      `remove routes${hint}, request a higher quota from Tencent Cloud (50 by default), or use a ` +
+      "backend that needs no cloud routes, such as vxlan";
   }
 
   #report(problem: string | undefined): void {
     const { log } = this.#options;
     if (problem !== undefined && problem !== this.#problem) log.warn(problem);
     if (problem === undefined && this.#problem !== undefined) {
-      log.info("this node's route is in order");
+      log.info("this node's route is in place");
     }
     this.#problem = problem;
     this.#failures = 0;
@@ -261,21 +270,25 @@ export class RouteTarget implements BackendTarget {
     this.#failures++;
     const isExpected = error instanceof ApiError || error instanceof HttpError;
     const problem = isExpected ? explained(error) : (error as Error).stack ?? String(error);
-    if (problem !== this.#problem) this.#options.log.warn(`${problem}; it is tried again`);
+    if (problem !== this.#problem) {
+      // Not in the text: the request ID of each attempt is another one.
+      const fields = error instanceof ApiError ? { requestId: error.requestId } : {};
+      this.#options.log.warn(fields, `${problem}; retrying`);
+    }
     this.#problem = problem;
   }
 }
 
-/** What the API refused is thrown, and so tried again soon. */
-function told(problem: ApiError | string | undefined): string | undefined {
+/** Throws a refusal of the API, so that it is retried soon. */
+function problemText(problem: ApiError | string | undefined): string | undefined {
   if (problem instanceof ApiError) throw problem;
   return problem;
 }
 
-/** Each VPC has a main table, so that it can only be out of the key's sight. */
+/** Every VPC has a main table: the key lacks the permission to see it. */
 function noTableText({ vpcId, region }: Placement): string {
-  return `the key sees no route table of ${vpcId} in ${region}: use a key of the account that has the ` +
-    `VPC, and ${ALLOW_CALLS} on all its route tables`;
+  return `no route table of ${vpcId} in ${region} is visible to this access key: use a key of ` +
+    `the account that owns the VPC, and ${ALLOW_CALLS} on all its route tables`;
 }
 
 function routeText({ destination, gatewayType, gateway }: CloudRoute): string {
@@ -283,16 +296,14 @@ function routeText({ destination, gatewayType, gateway }: CloudRoute): string {
 }
 
 function conflictText(route: CloudRoute, { id }: RouteTable): string {
-  return `${routeText(route)} is in ${id} and is not flannel's: remove it, or choose another ` +
-    "Network; this node's subnet is not reachable";
+  return `${routeText(route)} in ${id} was not created by flannel and makes this node's subnet ` +
+    "unreachable: delete it, or choose another Network";
 }
 
-/** It cannot be named in a call. */
+/** A call cannot name it. */
 function noIdText(route: CloudRoute, { id }: RouteTable): string {
-  return `${
-    routeText(route)
-  } in ${id} is of an earlier lease, and has no usable RouteId: remove it by ` +
-    "hand in the console of Tencent Cloud";
+  return `cannot remove ${routeText(route)} of an earlier lease from ${id}: it has no usable ` +
+    "RouteId; remove it in the console of Tencent Cloud";
 }
 
 const isLimit = ({ code }: ApiError) =>
@@ -300,10 +311,10 @@ const isLimit = ({ code }: ApiError) =>
 
 const ALLOW_CALLS = "allow DescribeRouteTables, CreateRoutes and DeleteRoutes for this key";
 
-/** What to do, by the first words of the error's code; the first that fits. */
+/** What to do, by the beginning of the error's code; the first match counts. */
 const ADVICE: readonly { readonly code: string; readonly text: string; readonly isFinal?: true }[] =
   [
-    { code: "AuthFailure.SignatureExpire", text: "set this machine's clock right" },
+    { code: "AuthFailure.SignatureExpire", text: "correct the clock of this machine" },
     {
       code: "AuthFailure.UnauthorizedOperation",
       text: ALLOW_CALLS,
@@ -326,7 +337,7 @@ function adviceFor({ code }: ApiError): (typeof ADVICE)[number] | undefined {
   return ADVICE.find((advice) => code === advice.code || code.startsWith(`${advice.code}.`));
 }
 
-/** Trying again would not help. */
+/** Whether retrying cannot help. */
 function isFinal(error: ApiError): boolean {
   return adviceFor(error)?.isFinal ?? false;
 }

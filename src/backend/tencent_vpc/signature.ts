@@ -1,5 +1,5 @@
 /**
- * Signature of requests to Tencent Cloud's API 3.0, method TC3-HMAC-SHA256:
+ * Signatures of requests to Tencent Cloud's API 3.0, method TC3-HMAC-SHA256:
  * https://www.tencentcloud.com/document/api/215/42761.
  */
 
@@ -11,18 +11,18 @@ export interface AccessKey {
 }
 
 export interface SignedRequest {
-  /** The first label of the API's name, such as `vpc`. */
+  /** The first label of the API's host name, such as `vpc`. */
   readonly service: string;
-  /** As the header has it: with the port, if it is not the usual one. */
+  /** As in the header `Host`: with the port, unless it is the default one. */
   readonly host: string;
   readonly action: string;
   /** The body, byte for byte. */
   readonly payload: string;
-  /** Seconds since 1970, as the header `X-TC-Timestamp` has them. */
+  /** Seconds since 1970, as in the header `X-TC-Timestamp`. */
   readonly timestampSeconds: number;
 }
 
-/** The body's type; it is a part of what is signed. */
+/** The type of the body, which is part of the signed text. */
 export const CONTENT_TYPE = "application/json; charset=utf-8";
 
 const ALGORITHM = "TC3-HMAC-SHA256";

@@ -1,22 +1,22 @@
 /**
- * tencent-vpc: the cloud's own router knows which instance has which subnet.
+ * tencent-vpc: a router of the cloud forwards packets to the instance that has the subnet.
  *
  * The journey of a packet from a workload at 10.5.1.7 on instance A (172.16.0.4) to one at 10.5.2.9
- * on instance B (172.16.0.5, subnet 10.5.2.0/24), by what decides each hop:
+ * on instance B (172.16.0.5, subnet 10.5.2.0/24), with the entry that decides each hop:
  *
- *   1. It leaves the workload by its default route and reaches A's bridge.
- *   2. A has no route of its own for 10.5.2.0/24: A's DEFAULT ROUTE sends it to the VPC's router.
- *   3. The ROUTE TABLE of A's subnet of the VPC has `10.5.2.0/24 by NORMAL_CVM 172.16.0.5`, which B
- *      made: the VPC's router hands the packet to B as it is.
- *   4. B forwards, and its own route for 10.5.2.0/24, the bridge's, delivers.
+ *   1. The workload's DEFAULT ROUTE sends it to A's bridge.
+ *   2. A has no route for 10.5.2.0/24: A's DEFAULT ROUTE sends it to the router of the VPC.
+ *   3. The ROUTE TABLE of A's subnet of the VPC contains `10.5.2.0/24 by NORMAL_CVM 172.16.0.5`,
+ *      which
+ *      B has created: the router forwards the packet to B without encapsulation.
+ *   4. B forwards it by the ROUTE for 10.5.2.0/24 of its own bridge.
  *
- * So each node keeps one route in the cloud, the one to itself, and nothing in the kernel.
+ * So each node maintains one route in the cloud, to its own subnet, and no kernel entries.
  */
 
 import { ConfigError } from "../../config/config_error.ts";
 import { type OptionValues, readOptions, stringOption } from "../../config/option_schema.ts";
 import { quoted } from "../../base/quoting.ts";
-import { systemClock } from "../../base/clock.ts";
 import { advertisedAddresses } from "../../overlay/advertised_addresses.ts";
 import type { BackendHost, BackendModule } from "../../overlay/backend.ts";
 import { devicelessOwnership } from "../../overlay/deviceless_ownership.ts";
@@ -34,21 +34,22 @@ export const OPTIONS = {
 
 const tencentVpc: BackendModule = {
   checkConfig: ({ backend }, log) => void readOptions(backend.options, OPTIONS, log),
-  // deno-lint-ignore require-await -- so that what is thrown is a rejection
+  // deno-lint-ignore require-await -- an error becomes a rejection
   async prepare(host) {
-    const { config, env, log } = host;
+    const { config, env, clock, log } = host;
     const options = readOptions(config.backend.options, OPTIONS, log);
     const target = new RouteTarget({
       network: ipv4Network(config),
       credentials: readCredentials(options, env),
       apiEndpoint: readEndpoint("TENCENT_VPC_ENDPOINT", API_ENDPOINT, env),
       metadataEndpoint: readEndpoint("TENCENT_METADATA_ENDPOINT", METADATA_ENDPOINT, env),
-      clock: systemClock,
+      clock,
+      unixTimeMs: Date.now,
       log,
     });
     return {
       type: TENCENT_VPC.type,
-      // Without a type, as Go flannel has it for this backend.
+      // Without a type, like Go flannel's leases of this backend.
       attributes: {
         publicAddresses: advertisedAddresses(host),
         backendType: "",
@@ -77,7 +78,7 @@ function readCredentials(
   const { ACCESS_KEY_ID: accessKeyId = "", ACCESS_KEY_SECRET: accessKeySecret = "" } = env;
   if (accessKeyId === "" || accessKeySecret === "") {
     throw new ConfigError(
-      "tencent-vpc needs a key of Tencent Cloud: set AccessKeyID and AccessKeySecret in the " +
+      "tencent-vpc needs an access key: set AccessKeyID and AccessKeySecret in the " +
         "network configuration's Backend object, or ACCESS_KEY_ID and ACCESS_KEY_SECRET in the " +
         "daemon's environment",
     );
@@ -85,12 +86,12 @@ function readCredentials(
   return { accessKeyId, accessKeySecret };
 }
 
-/** For networks in which the usual names do not resolve, and for tests. */
-function readEndpoint(name: string, usual: string, env: BackendHost["env"]): URL {
-  const text = env[name] || usual;
+/** Endpoints can be set for networks that do not resolve the default ones, and for tests. */
+function readEndpoint(name: string, defaultUrl: string, env: BackendHost["env"]): URL {
+  const text = env[name] || defaultUrl;
   const url = URL.parse(text);
   if (url === null || !["http:", "https:"].includes(url.protocol) || url.pathname !== "/") {
-    throw new ConfigError(`${name} is ${quoted(text)}; it must be an URL like ${usual}`);
+    throw new ConfigError(`${name} is ${quoted(text)}; it must be a URL like ${defaultUrl}`);
   }
   return url;
 }

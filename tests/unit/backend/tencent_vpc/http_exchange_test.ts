@@ -1,40 +1,43 @@
 import type { BunFile } from "bun";
 import { expect, test } from "bun:test";
 import { exchange, HttpError } from "../../../../src/backend/tencent_vpc/http_exchange.ts";
+import { type Clock, systemClock } from "../../../../src/base/clock.ts";
+import { FakeClock } from "../../../support/fake_clock.ts";
 import { TestCa } from "../../../support/certificates.ts";
 
 const NEVER = new AbortController().signal;
 
-/** What comes of a request to a server that answers so. */
+/** The response to a request, or the error. */
 async function outcome(
-  answer: (request: Request) => Response,
+  respond: (request: Request) => Response,
   signal = NEVER,
+  clock: Clock = systemClock,
 ): Promise<unknown> {
-  await using server = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: answer });
+  await using server = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: respond });
   try {
-    return await exchange(server.url, { method: "GET" }, signal);
+    return await exchange(server.url, { method: "GET" }, { clock, signal });
   } catch (error) {
     return error;
   }
 }
 
-test("an answer comes with its status, whatever that is", async () => {
-  const answer = () => new Response("no", { status: 404 });
-  expect(await outcome(answer)).toEqual({ status: 404, text: "no" });
+test("a response is returned with any status", async () => {
+  const respond = () => new Response("no", { status: 404 });
+  expect(await outcome(respond)).toEqual({ status: 404, text: "no" });
 });
 
-test("an answer that does not end is not read to the end", async () => {
+test("an endless response is not read to the end", async () => {
   const mebibyte = new Uint8Array(1024 * 1024);
   const endless = () =>
     new Response(new ReadableStream({ pull: (controller) => controller.enqueue(mebibyte) }));
   const error = await outcome(endless);
   expect(error).toBeInstanceOf(HttpError);
   expect((error as Error).message).toMatch(
-    /^cannot reach http:.*: the answer has more than 16777216 bytes$/,
+    /^cannot reach http:.*: the response has more than 16777216 bytes$/,
   );
 }, 10_000);
 
-test("nobody is sent elsewhere with a signed request", async () => {
+test("a redirection of a signed request is not followed", async () => {
   const paths: string[] = [];
   const elsewhere = (request: Request) => {
     paths.push(new URL(request.url).pathname);
@@ -44,17 +47,32 @@ test("nobody is sent elsewhere with a signed request", async () => {
   expect(paths).toEqual(["/"]);
 });
 
-test("the end of the daemon is its own reason, not a fault of the server", async () => {
+test("a server that does not respond in time is an error", async () => {
+  const clock = new FakeClock();
+  const asked = Promise.withResolvers<void>();
+  const never = () => {
+    asked.resolve();
+    return new Response(new ReadableStream());
+  };
+  const response = outcome(never, NEVER, clock);
+  await asked.promise;
+  await clock.advance(10_000);
+  const error = await response;
+  expect(error).toBeInstanceOf(HttpError);
+  expect((error as Error).message).toMatch(/^cannot reach http:.*: no response within 10 s$/);
+});
+
+test("the end of the daemon is reported as such, not as a fault of the server", async () => {
   const stop = new AbortController();
   const reason = new Error("the daemon ends");
-  const answer = () => {
+  const respond = () => {
     stop.abort(reason);
     return new Response(new ReadableStream());
   };
-  expect(await outcome(answer, stop.signal)).toBe(reason);
+  expect(await outcome(respond, stop.signal)).toBe(reason);
 });
 
-test("a certificate is verified, whatever the environment says", async () => {
+test("a certificate is verified even if the environment disables that", async () => {
   using ca = new TestCa();
   const files = ca.sign("server", ["IP:127.0.0.1"]);
   const [cert, key] = [files.certFile, files.keyFile].map((path) => Bun.file(path));
@@ -66,11 +84,13 @@ test("a certificate is verified, whatever the environment says", async () => {
   });
   const module =
     new URL("../../../../src/backend/tencent_vpc/http_exchange.ts", import.meta.url).pathname;
+  const clockModule = new URL("../../../../src/base/clock.ts", import.meta.url).pathname;
   const program = `
     const { exchange } = await import(${JSON.stringify(module)});
-    const answer = exchange(new URL(${JSON.stringify(server.url)}), { method: "GET" },
-      new AbortController().signal);
-    console.log(await answer.then(({ text }) => text, ({ message }) => message));`;
+    const { systemClock: clock } = await import(${JSON.stringify(clockModule)});
+    const response = exchange(new URL(${JSON.stringify(server.url)}), { method: "GET" },
+      { clock, signal: new AbortController().signal });
+    console.log(await response.then(({ text }) => text, ({ message }) => message));`;
   const ask = async (env: Record<string, string>) => {
     const child = Bun.spawn([process.execPath, "-e", program], {
       env: { PATH: process.env["PATH"] ?? "", ...env },

@@ -17,7 +17,7 @@ import { external, ip, lease, prefix } from "../../../support/sample_network.ts"
 
 const INPUT: NodeInput = { own: lease(1, "", [4]), external: external([4]) };
 const OWN = "10.5.1.0/24 by 192.168.0.1";
-const LOOK_MS = 60_000;
+const CHECK_MS = 60_000;
 
 /** A node in a cloud of its own, and what it logs. */
 class Node implements AsyncDisposable {
@@ -38,6 +38,7 @@ class Node implements AsyncDisposable {
       apiEndpoint: this.cloud.url,
       metadataEndpoint: this.cloud.url,
       clock: this.clock,
+      unixTimeMs: Date.now,
       log,
     });
   }
@@ -72,31 +73,31 @@ async function refused(node: Node): Promise<string> {
   return (error as Error).message;
 }
 
-/** What it throws after attempts with pauses, which are made to pass. */
+/** What it throws after some attempts, with time passing. */
 async function refusedAfterPauses(node: Node): Promise<string> {
   let message: string | undefined;
   const ending = refused(node).then((text) => message = text);
   while (message === undefined) {
-    await Bun.sleep(20);
-    await node.clock.advance(1000);
+    await Bun.sleep(10);
+    await node.clock.advance(100);
   }
   return await ending;
 }
 
 describe("a node in the cloud", () => {
-  test("makes its route at the start, and only looks from then on", async () => {
+  test("creates its route at startup, and only checks it from then on", async () => {
     await using node = new Node();
     await node.start();
     expect(node.cloud.routes()).toEqual([OWN]);
     expect(node.cloud.calls).toEqual(["DescribeRouteTables", "CreateRoutes"]);
-    await node.pass(LOOK_MS);
-    await node.pass(LOOK_MS);
+    await node.pass(CHECK_MS);
+    await node.pass(CHECK_MS);
     expect(node.cloud.calls.slice(2)).toEqual(["DescribeRouteTables", "DescribeRouteTables"]);
     expect(node.target.problems()).toEqual([]);
     expect(node.log()).not.toContain(KEY.secret);
   });
 
-  test("finds the route of the run before, and leaves it at the end", async () => {
+  test("finds the route of the previous run, and keeps it at the end", async () => {
     await using node = new Node();
     node.cloud.state.tables[0]?.RouteSet.push(nodeRoute(9, "10.5.1.0/24", "192.168.0.1"));
     await node.start();
@@ -137,7 +138,7 @@ describe("a node in the cloud", () => {
     expect(node.cloud.routes("rtb-main")).toEqual([]);
   });
 
-  test("does not follow an API that has ever more tables", async () => {
+  test("stops reading after 1000 tables", async () => {
     await using node = new Node();
     const others = Array.from({ length: 1500 }, (_, n) => table(`rtb-${n}`, false));
     node.cloud.state.tables.push(...others);
@@ -145,7 +146,7 @@ describe("a node in the cloud", () => {
     expect(node.cloud.calls).toEqual([...Array(10).fill("DescribeRouteTables"), "CreateRoutes"]);
   });
 
-  test("puts its route back when somebody removes, changes or disables it", async () => {
+  test("restores its route when it is removed, changed or disabled", async () => {
     await using node = new Node();
     await node.start();
     const { RouteSet } = node.cloud.state.tables[0] as ReturnType<typeof table>;
@@ -156,13 +157,13 @@ describe("a node in the cloud", () => {
     ];
     for (const damage of damages) {
       damage();
-      await node.pass(LOOK_MS);
+      await node.pass(CHECK_MS);
       expect(node.cloud.routes()).toEqual([OWN]);
       expect(RouteSet.at(-1)?.Enabled).toBe(true);
     }
   });
 
-  test("moves its route when its address changes, also in the middle of a look", async () => {
+  test("moves its route when its address changes, also during a check", async () => {
     await using node = new Node();
     await node.start();
     const at = (address: string) => ({
@@ -177,14 +178,14 @@ describe("a node in the cloud", () => {
   });
 });
 
-describe("trouble", () => {
-  test("that passes is waited out, less and less often, and said once", async () => {
+describe("a failure", () => {
+  test("that passes is retried at growing intervals, and logged once", async () => {
     await using node = new Node();
     const outage = { status: 502, text: "<html>Bad Gateway</html>" };
     node.cloud.faults.push(outage, outage, outage);
     await node.start();
     expect(node.target.problems()).toEqual([
-      "DescribeRouteTables: the answer, with status 502, is not JSON",
+      "cannot read the response to DescribeRouteTables, with status 502: the body is not JSON",
     ]);
     await node.pass(749);
     expect(node.cloud.calls).toHaveLength(1);
@@ -197,13 +198,13 @@ describe("trouble", () => {
     expect(node.warnings()).toHaveLength(1);
   });
 
-  test("that comes again later is waited out from the shortest pause on", async () => {
+  test("that recurs later is retried from the shortest interval on", async () => {
     await using node = new Node();
     await node.start();
     const outage = { status: 502, text: "<html>Bad Gateway</html>" };
     for (let again = 0; again < 2; again++) {
       node.cloud.faults.push(outage, outage);
-      await node.pass(LOOK_MS);
+      await node.pass(CHECK_MS);
       await node.pass(750);
       await node.pass(1500);
       expect(node.target.problems()).toEqual([]);
@@ -211,18 +212,18 @@ describe("trouble", () => {
     expect(node.cloud.calls.filter((call) => call === "DescribeRouteTables")).toHaveLength(7);
   });
 
-  test("of too many requests is tried again", async () => {
+  test("because of too many requests is retried", async () => {
     await using node = new Node();
     node.cloud.faults.push(refusal("RequestLimitExceeded", "slow down"));
     await node.start();
     expect(node.target.problems()).toEqual([
-      "Tencent Cloud refuses DescribeRouteTables: slow down (RequestLimitExceeded)",
+      "Tencent Cloud refused DescribeRouteTables: slow down (RequestLimitExceeded)",
     ]);
     await node.pass(1000);
     expect(node.target.problems()).toEqual([]);
   });
 
-  test("of a full table names the limit, and the routes that nobody needs", async () => {
+  test("because of a full table names the limit, and the routes that no node uses", async () => {
     await using node = new Node();
     node.cloud.state = freshState();
     for (let n = 2; n <= 50; n++) {
@@ -230,16 +231,16 @@ describe("trouble", () => {
     }
     await node.start();
     expect(node.target.problems()).toEqual([
-      "Tencent Cloud refuses CreateRoutes: rtb-main is full with 50 routes, of which each node " +
-      "needs one, and Tencent Cloud allows 50 unless you ask for more; remove some, or use a " +
-      "backend that needs none, such as vxlan (LimitExceeded)",
+      "Tencent Cloud refused CreateRoutes: rtb-main is full: it has 50 routes, and each node " +
+      "needs one; remove routes, request a higher quota from Tencent Cloud (50 by default), or use a " +
+      "backend that needs no cloud routes, such as vxlan (LimitExceeded)",
     ]);
     for (let n = 2; n <= 49; n++) node.target.put(lease(n, "", [4]));
     node.target.remove(lease(49, "", [4]));
     node.target.allowSweep();
     await node.pass(1000);
     expect(node.target.problems()[0]).toContain(
-      "remove some, such as 10.5.49.0/24, 10.5.50.0/24 that no node has any more, or use",
+      "remove routes that no node uses any more, such as 10.5.49.0/24, 10.5.50.0/24, request",
     );
     expect(node.cloud.routes()).toHaveLength(49);
     node.cloud.state.tables[0]?.RouteSet.pop();
@@ -247,49 +248,49 @@ describe("trouble", () => {
     expect(node.cloud.routes()).toContain(OWN);
   });
 
-  test("with somebody else's route for the same subnet is reported, not resolved", async () => {
+  test("because of a conflicting foreign route is reported, not resolved", async () => {
     await using node = new Node();
-    const theirs = { ...nodeRoute(9, "10.5.1.0/24", "vpngw-1"), GatewayType: "VPN" };
-    node.cloud.state.tables[0]?.RouteSet.push(theirs);
+    const foreign = { ...nodeRoute(9, "10.5.1.0/24", "vpngw-1"), GatewayType: "VPN" };
+    node.cloud.state.tables[0]?.RouteSet.push(foreign);
     await node.start();
     expect(node.target.problems()).toEqual([
-      "the route 10.5.1.0/24 by VPN vpngw-1 is in rtb-main and is not flannel's: remove it, or " +
-      "choose another Network; this node's subnet is not reachable",
+      "the route 10.5.1.0/24 by VPN vpngw-1 in rtb-main was not created by flannel and makes " +
+      "this node's subnet unreachable: delete it, or choose another Network",
     ]);
     node.cloud.state.tables[0]?.RouteSet.pop();
-    await node.pass(LOOK_MS);
+    await node.pass(CHECK_MS);
     expect(node.cloud.routes()).toEqual([OWN]);
     expect(node.target.problems()).toEqual([]);
   });
 
-  test("with a key that sees no table says whose key is needed, and goes on when it does", async () => {
+  test("of a key that sees no table names the key that is needed", async () => {
     await using node = new Node();
     const { tables } = node.cloud.state;
     node.cloud.state.tables = [];
     await node.start();
     expect(node.target.problems()).toEqual([
-      `the key sees no route table of ${PLACE.vpcId} in ${PLACE.region}: use a key of the account that ` +
-      "has the VPC, and allow DescribeRouteTables, CreateRoutes and DeleteRoutes for this key on all " +
-      "its route tables",
+      `no route table of ${PLACE.vpcId} in ${PLACE.region} is visible to this access key: use a ` +
+      "key of the account that owns the VPC, and allow DescribeRouteTables, CreateRoutes and " +
+      "DeleteRoutes for this key on all its route tables",
     ]);
     node.cloud.state.tables = tables;
-    await node.pass(LOOK_MS);
+    await node.pass(CHECK_MS);
     expect(node.cloud.routes()).toEqual([OWN]);
     expect(node.target.problems()).toEqual([]);
   });
 
-  test("with a route that has no usable id says to remove it by hand", async () => {
+  test("to remove a route without a usable id says to remove it in the console", async () => {
     await using node = new Node();
     const route = { ...nodeRoute(9, "10.5.1.0/24", "192.168.0.9"), RouteId: 2 ** 60 };
     node.cloud.state.tables[0]?.RouteSet.push(route);
     await node.start();
     expect(node.target.problems()).toEqual([
-      "the route 10.5.1.0/24 by NORMAL_CVM 192.168.0.9 in rtb-main is of an earlier lease, and has no " +
-      "usable RouteId: remove it by hand in the console of Tencent Cloud",
+      "cannot remove the route 10.5.1.0/24 by NORMAL_CVM 192.168.0.9 of an earlier lease from " +
+      "rtb-main: it has no usable RouteId; remove it in the console of Tencent Cloud",
     ]);
   });
 
-  test("to remove what an earlier lease has left does not keep the route from being made", async () => {
+  test("to remove an earlier lease's route does not prevent creating the new one", async () => {
     await using node = new Node();
     node.cloud.state.tables[0]?.RouteSet.push(
       nodeRoute(8, "10.5.8.0/24", "192.168.0.1"),
@@ -299,21 +300,21 @@ describe("trouble", () => {
     await node.start();
     expect(node.cloud.routes()).toContain(OWN);
     expect(node.target.problems()).toEqual([
-      "Tencent Cloud refuses DeleteRoutes: no (UnsupportedOperation)",
+      "Tencent Cloud refused DeleteRoutes: no (UnsupportedOperation)",
     ]);
     await node.pass(1000);
     expect(node.cloud.routes()).toEqual([OWN, "10.5.9.0/24 by 192.168.0.1"]);
     expect(node.target.problems()).toEqual([
-      "the route 10.5.9.0/24 by NORMAL_CVM 192.168.0.1 in rtb-main is of an earlier lease, and has no " +
-      "usable RouteId: remove it by hand in the console of Tencent Cloud",
+      "cannot remove the route 10.5.9.0/24 by NORMAL_CVM 192.168.0.1 of an earlier lease from " +
+      "rtb-main: it has no usable RouteId; remove it in the console of Tencent Cloud",
     ]);
   });
 
-  test("with the keys ends the start, with what to do", async () => {
+  test("because of the access key ends the start, and says what to do", async () => {
     {
       await using node = new Node({ secret: "wrong" });
       expect(await refused(node)).toBe(
-        "Tencent Cloud refuses DescribeRouteTables: the signature is wrong " +
+        "Tencent Cloud refused DescribeRouteTables: the signature is wrong " +
           "(AuthFailure.SignatureFailure); check AccessKeyID and AccessKeySecret",
       );
     }
@@ -328,35 +329,37 @@ describe("trouble", () => {
     );
   });
 
-  test("with the clock is waited out", async () => {
+  test("because of the clock is retried", async () => {
     await using node = new Node();
     node.cloud.faults.push(refusal("AuthFailure.SignatureExpire", "too old"));
     await node.start();
-    expect(node.target.problems()[0]).toEndWith("; set this machine's clock right");
+    expect(node.target.problems()[0]).toEndWith("; correct the clock of this machine");
     await node.pass(1000);
     expect(node.target.problems()).toEqual([]);
   });
 
-  test("off the cloud ends the start after some attempts", async () => {
+  test("outside of the cloud ends the start after some attempts", async () => {
     await using node = new Node();
     node.cloud.metadata.clear();
     expect(await refusedAfterPauses(node)).toMatch(
-      /^cannot tell where this instance is: http:.*\/placement\/region answers with status 404; /,
+      /^cannot read the VPC of this instance: http:.*\/placement\/region returned status 404; /,
     );
   });
 
-  test("without the subnet's name the main table is used; a strange name is refused", async () => {
+  test("without the subnet's name the main table is used; an invalid name is refused", async () => {
     await using node = new Node();
     node.cloud.metadata.delete(`network/interfaces/macs/${PLACE.mac}/subnet-id`);
     await node.start();
     expect(node.cloud.routes()).toEqual([OWN]);
     await using strange = new Node();
     strange.cloud.metadata.set("mac", "../../x y");
-    expect(await refusedAfterPauses(strange)).toContain('/mac answers "../../x y"');
+    expect(await refusedAfterPauses(strange)).toContain(
+      '/mac returned an invalid value: "../../x y"',
+    );
   });
 });
 
-test("the end does not wait for a server that does not answer", async () => {
+test("stopping does not wait for a server that does not respond", async () => {
   using silent = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
   const { log } = collectingLog();
   const url = new URL(`http://127.0.0.1:${silent.port}`);
@@ -366,6 +369,7 @@ test("the end does not wait for a server that does not answer", async () => {
     apiEndpoint: url,
     metadataEndpoint: url,
     clock: new FakeClock(),
+    unixTimeMs: Date.now,
     log,
   });
   const stop = new AbortController();

@@ -18,7 +18,7 @@ async function prepare(
 }
 
 describe("tencent-vpc", () => {
-  test("advertises what Go flannel does, and puts nothing into the kernel", async () => {
+  test("advertises the same as Go flannel, and creates no kernel entries", async () => {
     const backend = await prepare(KEYS);
     expect(encodeLeaseValue(backend.attributes)).toBe(
       '{"PublicIP":"192.168.0.1","PublicIPv6":null}',
@@ -44,7 +44,7 @@ describe("tencent-vpc", () => {
     }
   });
 
-  test("shows no secret of a wrong option", async () => {
+  test("does not show the secret of an invalid option", async () => {
     const error = await prepare({ ...KEYS, AccessKeySecret: 5115 }).catch((e: unknown) => e);
     expect((error as Error).message).toContain("AccessKeySecret");
     expect((error as Error).message).not.toContain("5115");
@@ -54,7 +54,7 @@ describe("tencent-vpc", () => {
     "refuses the endpoint %s",
     async (url) => {
       await expect(prepare(KEYS, { TENCENT_VPC_ENDPOINT: url })).rejects.toThrow(
-        `TENCENT_VPC_ENDPOINT is ${JSON.stringify(url)}; it must be an URL like https://`,
+        `TENCENT_VPC_ENDPOINT is ${JSON.stringify(url)}; it must be a URL like https://`,
       );
     },
   );

@@ -4,7 +4,7 @@ import { ApiError, readReply } from "../../../../src/backend/tencent_vpc/api.ts"
 import { HttpError } from "../../../../src/backend/tencent_vpc/http_exchange.ts";
 import {
   type CloudRoute,
-  orphans,
+  orphanedRoutes,
   type OwnRoute,
   parseRouteTables,
   routeChanges,
@@ -73,7 +73,7 @@ describe("a node's route", () => {
   });
 
   test.each([{ GatewayType: "NAT", GatewayId: "nat-1" }, { RouteType: "CCN" }])(
-    "is not made where somebody else's is in the way: %j",
+    "is not created if there is a conflicting one: %j",
     (other) => {
       expect(changes({ ...nodeRoute(7, "10.5.1.0/24", "172.16.0.9"), ...other })).toEqual([
         "conflict 7 10.5.1.0/24",
@@ -109,10 +109,10 @@ test("orphans() are instances' routes to subnets that no node has", () => {
   ];
   const [parsed] = parseRouteTables({ RouteTableSet: [{ ...table("rtb", true), RouteSet }] }) ?? [];
   const inUse = new Set([OWN.destination, prefix("10.5.2.0/24")]);
-  expect(orphans(parsed as never, OWN, inUse).map(({ id }) => id)).toEqual([3]);
+  expect(orphanedRoutes(parsed as never, OWN, inUse).map(({ id }) => id)).toEqual([3]);
 });
 
-describe("whatever a server answers", () => {
+describe("any response of a server", () => {
   /** JSON values in whose objects the names of the API are frequent. */
   const names = fc.constantFrom(
     ...["Response", "Error", "Code", "Message", "RouteTableSet", "RouteTableId", "Main"],
@@ -154,7 +154,7 @@ describe("whatever a server answers", () => {
   const text = fc.oneof(reply, fc.string(), value.map((any) => JSON.stringify(any)));
 
   test(
-    "is tables, a refusal or an unusable answer; only instances' routes are ever removed",
+    "is tables, a refusal or unusable; only routes by instances are ever removed",
     () => {
       const outcomes = { tables: 0, refused: 0, unusable: 0, removed: 0 };
       fc.assert(
@@ -184,14 +184,16 @@ describe("whatever a server answers", () => {
     60_000,
   );
 
-  test("is unusable with another status, however it looks", () => {
+  test("is unusable with another status, with any content", () => {
     const text = JSON.stringify({ Response: { RouteTableSet: freshState().tables } });
     expect(() => readReply("DescribeRouteTables", 500, text)).toThrow(
-      new HttpError("DescribeRouteTables: the answer has status 500"),
+      new HttpError(
+        "cannot read the response to DescribeRouteTables, with status 500: a result has status 200",
+      ),
     );
   });
 
-  test("a right answer is read back as it is", () => {
+  test("a valid response is read unchanged", () => {
     const text = JSON.stringify({ Response: { RouteTableSet: freshState().tables } });
     const read = parseRouteTables(readReply("DescribeRouteTables", 200, text)) as unknown;
     expect(read).toEqual([{
