@@ -1,8 +1,10 @@
+/** Addresses that no subnet may contain. */
+
 import type { IpAddress } from "./ip.ts";
 
-/** An address that this host uses outside of the overlay, so that no subnet may contain it. */
+/** An address that this host uses outside of the overlay. */
 export interface ExcludedAddress {
   readonly address: IpAddress;
-  /** What it is, as in "the gateway of this host". */
+  /** Its role, such as "the gateway of this host". */
   readonly what: string;
 }

@@ -1,4 +1,4 @@
-/** A value for each address family that has one. */
+/** A value for each enabled address family. */
 
 import { FAMILIES, type Family } from "./ip.ts";
 
@@ -25,7 +25,7 @@ export function valuesOf<T>(values: PerFamily<T>): T[] {
   return entriesOf(values).map(([, value]) => value);
 }
 
-/** Maps the values that are there; a result of `undefined` leaves its family out. */
+/** Maps each value; a result of `undefined` leaves its family out. */
 export function mapFamilies<T, U>(
   values: PerFamily<T>,
   map: (value: T, family: Family) => U | undefined,

@@ -1,9 +1,9 @@
 /**
  * IPv4 and IPv6 addresses as canonical text.
  *
- * An address is a branded string in canonical form (dotted quad, or RFC 5952 for IPv6), so that it
- * compares with `===`, serves as a map key and prints as itself. Bytes are made where the kernel
- * needs them. The family is always a parameter or is read from the address, never part of a name.
+ * An address is a branded string in canonical form (dotted quad, or RFC 5952 for IPv6), so it can be
+ * compared with `===`, used as a map key and printed. It is converted to bytes only for the kernel. The
+ * family is always a parameter or is derived from the address, never part of a function's name.
  */
 
 export type Ipv4 = string & { readonly __address: 4 };
@@ -15,25 +15,25 @@ export type Family = 4 | 6;
 
 export const FAMILIES: readonly Family[] = [4, 6];
 
-/** Number of bits of an address of this family: 32 or 128. */
+/** The number of bits of an address. */
 export function addressBits(family: Family): 32 | 128 {
   return family === 4 ? 32 : 128;
 }
 
-/** Family of an address or of a prefix in canonical text. */
+/** The family of an address or prefix in canonical text. */
 export function familyOf(address: string): Family {
   return address.includes(":") ? 6 : 4;
 }
 
-/** The address of family 4 that stands for "none": compat with Go's zero value `0.0.0.0`. */
+/** Go's zero value, which stands for "no IPv4 address" in leases and configurations. */
 export const IPV4_UNSPECIFIED = "0.0.0.0" as Ipv4;
 
-/** Reads an address of either family; `undefined` if the text is not one. No zone, no port, no brackets. */
+/** Parses an address of either family, without zone, port and brackets; `undefined` otherwise. */
 export function parseIpAddress(text: string): IpAddress | undefined {
   return text.includes(":") ? parseIpv6(text) : parseIpv4(text);
 }
 
-/** Reads a dotted quad of four decimal numbers without leading zeros; `undefined` otherwise. */
+/** Parses four decimal numbers without leading zeros. */
 function parseIpv4(text: string): Ipv4 | undefined {
   let [dots, digits, octet] = [0, 0, 0];
   for (let i = 0; i < text.length; i++) {
@@ -52,7 +52,7 @@ function parseIpv4(text: string): Ipv4 | undefined {
   return dots === 3 && digits > 0 ? text as Ipv4 : undefined;
 }
 
-/** Reads any textual form of RFC 4291 section 2.2 and returns the form of RFC 5952. */
+/** Parses any text form of RFC 4291, section 2.2, and returns the form of RFC 5952. */
 function parseIpv6(text: string): Ipv6 | undefined {
   const groups = parseIpv6Groups(text);
   return groups && formatGroups(groups);
@@ -80,7 +80,7 @@ export function ipv4Number(address: Ipv4): number {
   return value * 256 + octet;
 }
 
-/** Canonical text of an unsigned integer; throws `RangeError` outside the family's range. */
+/** The address of an unsigned integer. Throws `RangeError` outside of the family's range. */
 export function formatAddress(family: Family, value: bigint): IpAddress {
   if (value < 0n || value >> BigInt(addressBits(family)) !== 0n) {
     throw new RangeError(`${value} is not an IPv${family} address`);
@@ -99,7 +99,7 @@ export function formatIpv4(number: number): Ipv4 {
   }` as Ipv4;
 }
 
-/** Network byte order: 4 or 16 bytes. */
+/** The 4 or 16 bytes of the address in network byte order. */
 export function addressBytes(address: IpAddress): Uint8Array {
   if (familyOf(address) === 4) {
     const number = ipv4Number(address as Ipv4);
@@ -109,7 +109,7 @@ export function addressBytes(address: IpAddress): Uint8Array {
   return Uint8Array.from(groups.flatMap((group) => [group >>> 8, group & 255]));
 }
 
-/** Reads 4 or 16 bytes in network byte order; throws `RangeError` for another length. */
+/** The address of 4 or 16 bytes in network byte order. Throws `RangeError` for another number. */
 export function addressFromBytes(bytes: Uint8Array): IpAddress {
   if (bytes.length === 4) return bytes.join(".") as Ipv4;
   if (bytes.length !== 16) {
@@ -120,7 +120,7 @@ export function addressFromBytes(bytes: Uint8Array): IpAddress {
   return formatGroups(groups);
 }
 
-/** `undefined` if the address can stand for one host on a network; otherwise what it is instead. */
+/** The kind of an address that cannot be one host's; `undefined` for a unicast address. */
 export function nonUnicastKind(
   address: IpAddress,
 ): "unspecified" | "loopback" | "multicast" | "broadcast" | "IPv4-mapped" | undefined {

@@ -1,4 +1,4 @@
-/** IP prefixes (RFC 4632, RFC 4291) as canonical text `address/length` with the host bits zero. */
+/** IP prefixes (RFC 4632, RFC 4291) as canonical text: `address/length` without host bits. */
 
 import {
   addressBits,
@@ -15,13 +15,13 @@ import {
 
 export type Prefix = string & { readonly __prefix: true };
 
-/** First and last address of a prefix, as unsigned integers. */
+/** The first and last address of a prefix as unsigned integers of 32 or 128 bits. */
 export interface PrefixRange {
   readonly first: bigint;
   readonly last: bigint;
 }
 
-/** Reads `address/length`; `undefined` if it is not one, or if a host bit is set. */
+/** Parses `address/length`; `undefined` for other text, or if a host bit is set. */
 export function parsePrefix(text: string): Prefix | undefined {
   const parts = splitPrefix(text);
   if (parts === undefined) return undefined;
@@ -29,13 +29,13 @@ export function parsePrefix(text: string): Prefix | undefined {
   return prefixAddress(prefix) === parts.address ? prefix : undefined;
 }
 
-/** Reads `address/length` and masks host bits off; `undefined` if it is not one. */
+/** Parses `address/length` and clears the host bits; `undefined` for other text. */
 export function parsePrefixMasked(text: string): Prefix | undefined {
   const parts = splitPrefix(text);
   return parts && makePrefix(parts.address, parts.length);
 }
 
-/** Splits `address/length` without masking, as in an interface address such as `10.5.72.1/24`. */
+/** Splits `address/length` and keeps the host bits, as in the interface address `10.5.72.1/24`. */
 export function splitPrefix(text: string): { address: IpAddress; length: number } | undefined {
   const slash = text.indexOf("/");
   if (slash < 0) return undefined;
@@ -46,7 +46,7 @@ export function splitPrefix(text: string): { address: IpAddress; length: number 
   return length <= addressBits(familyOf(address)) ? { address, length } : undefined;
 }
 
-/** The prefix of this length that holds the address; throws `RangeError` for a bad length. */
+/** The prefix of this length that contains the address. Throws `RangeError` for an invalid length. */
 export function makePrefix(address: IpAddress, length: number): Prefix {
   const family = familyOf(address);
   const bits = addressBits(family);
@@ -63,14 +63,14 @@ export function makePrefix(address: IpAddress, length: number): Prefix {
   return `${formatAddress(6, addressValue(address) >> shift << shift)}/${length}` as Prefix;
 }
 
-/** The prefix of this address alone, a /32 or /128. */
+/** The prefix that contains only this address, a /32 or /128. */
 export function hostPrefix(address: IpAddress): Prefix {
   return makePrefix(address, addressBits(familyOf(address)));
 }
 
 /**
- * `makePrefix` of an address of 4 or 16 bytes in network byte order, without big integers: for the
- * thousands of one kernel table. Throws `RangeError`.
+ * As `makePrefix`, of an address of 4 or 16 bytes in network byte order. It uses no big integers,
+ * because a kernel table may have tens of thousands of prefixes. Throws `RangeError`.
  */
 export function prefixFromBytes(bytes: Uint8Array, length: number): Prefix {
   if (!Number.isInteger(length) || length < 0 || length > bytes.length * 8) {
@@ -85,7 +85,7 @@ export function prefixFromBytes(bytes: Uint8Array, length: number): Prefix {
   return `${addressFromBytes(masked)}/${length}` as Prefix;
 }
 
-/** The prefix's first address. */
+/** The first address of the prefix. */
 export function prefixAddress(prefix: Prefix): IpAddress {
   return prefix.slice(0, prefix.indexOf("/")) as IpAddress;
 }
@@ -100,7 +100,7 @@ export function prefixRange(prefix: Prefix): PrefixRange {
   return { first, last: first | ((1n << hostBits) - 1n) };
 }
 
-/** Whether every address of `inner` is in `outer`. Prefixes of two families never contain each other. */
+/** Whether `outer` contains each address of `inner`; false for prefixes of different families. */
 export function prefixContains(outer: Prefix, inner: Prefix): boolean {
   const length = prefixLength(outer);
   return familyOf(outer) === familyOf(inner) && prefixLength(inner) >= length &&

@@ -1,10 +1,12 @@
+/** Addresses of a network that are reserved by the standards. */
+
 import { addressBits, familyOf, formatAddress, type IpAddress } from "./ip.ts";
 import { type Prefix, prefixAddress, prefixLength, prefixRange } from "./prefix.ts";
 
 /**
- * The addresses of a network that no host may have, with their names: the network and broadcast address of
- * an IPv4 network, the Subnet-Router anycast address of an IPv6 one (RFC 4291 2.6.1). None in a network of
- * one or two addresses (RFC 3021, RFC 6164).
+ * The addresses of a network that no host can have, with their names: the network and the broadcast
+ * address of an IPv4 network, the Subnet-Router anycast address of an IPv6 network (RFC 4291, section
+ * 2.6.1). A network of one or two addresses has none (RFC 3021, RFC 6164).
  */
 export function reservedAddresses(network: Prefix): ReadonlyMap<IpAddress, string> {
   const family = familyOf(network);

@@ -1,4 +1,4 @@
-/** Special-purpose blocks of addresses, which cannot be an overlay network (RFC 6890). */
+/** Special-purpose address blocks (RFC 6890) that an overlay network cannot use. */
 
 import { parsePrefix, type Prefix, prefixesOverlap } from "./prefix.ts";
 
@@ -8,12 +8,12 @@ export interface SpecialPurposeBlock {
   readonly use: string;
 }
 
-/** The first such block that overlaps the prefix; `undefined` if there is none. */
+/** The first such block that overlaps the prefix, if any. */
 export function specialPurposeBlock(prefix: Prefix): SpecialPurposeBlock | undefined {
   return BLOCKS.find(({ block }) => prefixesOverlap(block, prefix));
 }
 
-/** Without shared, private, benchmarking and documentation addresses: networks use them. */
+/** Shared, private, benchmarking and documentation addresses are not listed: networks use them. */
 const BLOCKS: readonly SpecialPurposeBlock[] = [
   { block: block("0.0.0.0/8"), use: "this host on this network" },
   { block: block("127.0.0.0/8"), use: "loopback" },

@@ -1,6 +1,6 @@
-/** Abort signals as promises. */
+/** Abort signals as promises, for whatever waits and has to stop with its task. */
 
-/** Resolves when the signal aborts, at once if it has. */
+/** Resolves when the signal aborts, or at once if it has. */
 export function whenAborted(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal.aborted) return resolve();
@@ -9,8 +9,8 @@ export function whenAborted(signal: AbortSignal): Promise<void> {
 }
 
 /**
- * The result of the promise, or the reason of the signal as an error if that comes first. The promise is
- * not cancelled; if it fails later, that is not an unhandled rejection.
+ * The result of the promise. Throws the signal's reason if the signal aborts first. The promise is not
+ * cancelled; if it rejects later, that is not an unhandled rejection.
  */
 export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   signal.throwIfAborted();

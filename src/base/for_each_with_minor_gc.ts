@@ -1,21 +1,22 @@
 /**
- * Work on very many things at once, of which something stays and much is thrown away.
+ * Iterates over tens of thousands of items, such as leases, when little of what is allocated for each
+ * item stays.
  *
- * The garbage collector does not move objects, so that a page on which one object lives stays
- * resident. It runs when much has been allocated: what stays of ten thousand leases would lie
- * scattered over all the memory that reading them went through. Collected in between, garbage makes
- * room for what comes next, which costs next to nothing, for only what is new is looked at.
+ * JavaScriptCore does not move objects, so a page with one live object stays resident, and it collects
+ * garbage only after many allocations. What stays of ten thousand leases would be scattered over all the
+ * memory that was used to read them. A minor collection in between frees that memory for the next
+ * items. It is cheap because it visits only new objects.
  */
 
 import { edenGC } from "bun:jsc";
 
-const PORTION = 1000;
+const ITEMS_PER_COLLECTION = 1000;
 
-/** Visits the items in order, and collects the garbage of each thousand before the next. */
+/** Visits the items in order, with a minor garbage collection after each thousand. */
 export function forEachWithMinorGc<T>(items: Iterable<T>, visit: (item: T) => void): void {
   let visited = 0;
   for (const item of items) {
     visit(item);
-    if (++visited % PORTION === 0) edenGC();
+    if (++visited % ITEMS_PER_COLLECTION === 0) edenGC();
   }
 }

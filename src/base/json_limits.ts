@@ -1,27 +1,30 @@
-/** Limits for JSON from outside, checked before it is parsed. */
+/**
+ * Limits for JSON that other nodes and operators write, checked before it is parsed: leases and the
+ * network configuration.
+ */
 
 export interface JsonLimits {
   readonly maxBytes: number;
-  /** Levels of nested arrays and objects, because functions that walk them recurse. */
+  /** Levels of nested arrays and objects. Functions that traverse the value recurse. */
   readonly maxDepth: number;
 }
 
 /**
- * Why a text exceeds the limits, to follow "it ": `has 120000 bytes, more than 65536`, or `is nested
+ * Why a text exceeds the limits, as a predicate: `has 120000 bytes, more than 65536`, or `is nested
  * 60000 levels deep, more than 32`. `undefined` if it is within them; it may still be invalid JSON.
  */
 export function jsonLimitProblem(
   text: string,
   { maxBytes, maxDepth }: JsonLimits,
 ): string | undefined {
-  // A UTF-16 unit takes three bytes at most.
+  // A UTF-16 code unit takes three bytes of UTF-8 at most.
   const bytes = text.length * 3 > maxBytes ? Buffer.byteLength(text) : 0;
   if (bytes > maxBytes) return `has ${bytes} bytes, more than ${maxBytes}`;
   const depth = jsonDepth(text);
   return depth > maxDepth ? `is nested ${depth} levels deep, more than ${maxDepth}` : undefined;
 }
 
-/** The greatest number of nested arrays and objects. */
+/** The greatest nesting depth of arrays and objects. */
 function jsonDepth(text: string): number {
   let [depth, deepest] = [0, 0];
   let isInString = false;

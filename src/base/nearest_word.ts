@@ -1,8 +1,9 @@
-/** The word a user probably meant. */
+/** Suggestions for misspelled flags, configuration keys, backends and interfaces. */
 
 /**
- * The candidate with the fewest edits from `word`, whatever the case of letters; the first of
- * equals. `undefined` if each needs more than `maxEdits`, by default a third of the word's letters.
+ * The candidate with the smallest edit distance from `word`, ignoring case; the first one if several
+ * are equally near. `undefined` if all need more than `maxEdits`, by default a third of the word's
+ * length.
  */
 export function nearestWord(
   word: string,
@@ -21,10 +22,10 @@ export function nearestWord(
   return best;
 }
 
-/** Longer than any known word, even misspelt. */
+/** Longer than any known word, even if it is misspelled. */
 const MAX_WORD = 100;
 
-/** Levenshtein distance: insertions, deletions and substitutions that turn one word into another. */
+/** Levenshtein distance: the insertions, deletions and substitutions between two words. */
 function editDistance(from: string, to: string): number {
   let row = Array.from({ length: to.length + 1 }, (_, column) => column);
   for (let i = 1; i <= from.length; i++) {

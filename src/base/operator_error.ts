@@ -1,14 +1,14 @@
-/** The one base of errors that an operator can act on, and the text of whatever was thrown. */
+/** The base class of errors that an operator can act on, and the message of anything thrown. */
 
 /**
- * Its message is one line: what failed, the value, and what to do about it. The program prints the line
- * and nothing else. Any other error that ends the program is a bug, and is printed with its stack.
+ * The message is one line: what failed, the value, and what to do. If it ends the program, the program
+ * prints that line only. Any other error that ends the program is a bug and is printed with its stack.
  */
 export abstract class OperatorError extends Error {
   abstract override readonly name: string;
 }
 
-/** The message of an error; anything else that was thrown, as text. */
+/** The message of an error, or anything else that was thrown as text. */
 export function errorMessage(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

@@ -1,11 +1,11 @@
 /**
- * Reading and replacing files whose paths come from a user, or whose directories others may write.
+ * Reads and replaces files whose paths an operator configures (the subnet file, TLS files), or whose
+ * directories other users may write to (records of backends).
  *
- * The path may lead to anything. Opening a FIFO blocks until its other end is opened, opening a device
- * may have side effects, and renaming over a device removes it. So the file's type is checked first.
+ * Such a path may refer to anything. Opening a FIFO blocks until its other end is opened, opening a
+ * device may have side effects, and renaming over a device removes it. So the type is checked first.
  */
 
-import { OperatorError } from "./operator_error.ts";
 import {
   closeSync,
   constants,
@@ -18,11 +18,23 @@ import {
 } from "node:fs";
 import { open, rename, rm } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
+import { OperatorError } from "./operator_error.ts";
 
-/** The path leads to something other than a regular file, or to one that is too large. */
+/** The file cannot be used, although the system would allow it: its type or its size is wrong. */
 export class RegularFileError extends OperatorError {
   override readonly name = "RegularFileError";
+  readonly kind: RegularFileErrorKind;
+  /** What is wrong: the file, or for `not-a-directory` one of its parents. */
+  readonly path: string;
+
+  constructor(kind: RegularFileErrorKind, path: string, reason: string) {
+    super(`${path} ${reason}`);
+    this.kind = kind;
+    this.path = path;
+  }
 }
+
+export type RegularFileErrorKind = "not-a-regular-file" | "not-a-directory" | "too-large";
 
 export interface RegularFile {
   readonly bytes: Buffer<ArrayBuffer>;
@@ -31,8 +43,8 @@ export interface RegularFile {
 }
 
 /**
- * The content of a regular file; symbolic links are followed. Throws `RegularFileError` for anything
- * else and for more than `maxBytes`, and the system's error.
+ * Reads a regular file of at most `maxBytes`. Symbolic links are followed. Throws `RegularFileError`,
+ * or the system's error (with `code`, such as `ENOENT`).
  */
 export function readRegularFile(path: string, maxBytes: number): RegularFile {
   requireRegular(path, statSync(path));
@@ -48,14 +60,14 @@ export function readRegularFile(path: string, maxBytes: number): RegularFile {
   }
 }
 
-/** As UTF-8; see `readRegularFile`. */
+/** As `readRegularFile`, decoded as UTF-8. */
 export function readRegularText(path: string, maxBytes: number): string {
   return readRegularFile(path, maxBytes).bytes.toString("utf8");
 }
 
 /**
- * Throws `RegularFileError` unless the path is a regular file or a symbolic link to one, or does not
- * exist. A dangling link does not count as existing.
+ * Throws `RegularFileError` unless the path is a regular file, a symbolic link to one, a dangling link,
+ * or does not exist.
  */
 export function requireReplaceable(path: string): void {
   const link = lstatSync(path, { throwIfNoEntry: false });
@@ -65,19 +77,20 @@ export function requireReplaceable(path: string): void {
 }
 
 /**
- * Throws `RegularFileError` if the directory of the path cannot be made, because a file or a loop of
- * symbolic links is in its way.
+ * Throws `RegularFileError` if the path's directory cannot be created because one of its parents is not
+ * a directory, and the system's error for a loop of symbolic links (`ELOOP`).
  */
 export function requireDirectoryFor(path: string): void {
   for (let directory = dirname(resolve(path));; directory = dirname(directory)) {
     const status = statusAbove(directory);
-    if (status === undefined) continue; // It will be made; "/" is always there.
+    if (status === undefined) continue; // It can be created; "/" always exists.
     if (status.isDirectory()) return;
     const kind = status.isFile() ? "a regular file" : kindOf(status);
-    throw new RegularFileError(`${directory} is ${kind}, not a directory`);
+    throw new RegularFileError("not-a-directory", directory, `is ${kind}, not a directory`);
   }
 }
 
+/** `undefined` if the directory does not exist, also if that is because a parent is a file. */
 function statusAbove(directory: string): Stats | undefined {
   try {
     return statSync(directory, { throwIfNoEntry: false });
@@ -88,14 +101,15 @@ function statusAbove(directory: string): Stats | undefined {
 }
 
 export interface ReplaceOptions {
+  /** Permission bits, whatever the umask is. */
   readonly mode: number;
-  /** Writes the content to the disk before the rename (fsync(2)). */
+  /** Write the content to the disk before the rename (fsync(2)). */
   readonly flush: boolean;
 }
 
 /**
  * Replaces a file atomically, or creates it. A symbolic link itself is replaced: nothing is written
- * through a link. Throws as `requireReplaceable`, and the system's error.
+ * through a link. Throws as `requireReplaceable`, or the system's error.
  */
 export async function replaceFile(
   path: string,
@@ -103,14 +117,14 @@ export async function replaceFile(
   { mode, flush }: ReplaceOptions,
 ): Promise<void> {
   requireReplaceable(path);
-  // The name is unpredictable; should it exist nevertheless, it is neither followed nor overwritten.
+  // The name is unpredictable. If it exists nevertheless, it is neither followed nor overwritten.
   const suffix = Buffer.from(crypto.getRandomValues(new Uint8Array(8))).toString("hex");
   const temporary = `${path}.${suffix}.tmp`;
   const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
   const file = await open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode);
   try {
     try {
-      await file.chmod(mode); // whatever the umask is
+      await file.chmod(mode); // open() applied the umask
       await file.writeFile(text);
       if (flush) await file.sync();
     } finally {
@@ -125,7 +139,8 @@ export async function replaceFile(
 
 function requireRegular(path: string, status: Stats): void {
   if (!status.isFile()) {
-    throw new RegularFileError(`${path} is ${kindOf(status)}, not a regular file`);
+    const reason = `is ${kindOf(status)}, not a regular file`;
+    throw new RegularFileError("not-a-regular-file", path, reason);
   }
 }
 
@@ -154,7 +169,7 @@ function readAll(
 }
 
 function tooLarge(path: string, maxBytes: number): RegularFileError {
-  return new RegularFileError(`${path} has more than ${maxBytes} bytes`);
+  return new RegularFileError("too-large", path, `has more than ${maxBytes} bytes`);
 }
 
 const CHUNK_BYTES = 64 * 1024;

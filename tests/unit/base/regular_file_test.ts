@@ -16,11 +16,22 @@ import {
   readRegularText,
   RegularFileError,
   replaceFile,
+  requireDirectoryFor,
 } from "../../../src/base/regular_file.ts";
 
 let folder: string;
 beforeEach(() => void (folder = mkdtempSync(join(tmpdir(), "files-"))));
 afterEach(() => rmSync(folder, { recursive: true }));
+
+function fileError(action: () => unknown): RegularFileError {
+  try {
+    action();
+  } catch (error) {
+    if (error instanceof RegularFileError) return error;
+    throw error;
+  }
+  throw new Error("nothing was thrown");
+}
 
 test("readRegularFile() gives content and mode, through links, up to the limit", () => {
   const [path, link] = [join(folder, "file"), join(folder, "link")];
@@ -29,12 +40,41 @@ test("readRegularFile() gives content and mode, through links, up to the limit",
   symlinkSync("file", link);
   const { bytes, mode } = readRegularFile(link, 100_000);
   expect([bytes.length, mode]).toEqual([100_000, 0o640]);
-  expect(() => readRegularFile(link, 99_999)).toThrow(RegularFileError);
+  expect(fileError(() => readRegularFile(link, 99_999))).toMatchObject({
+    kind: "too-large",
+    path: link,
+    message: `${link} has more than 99999 bytes`,
+  });
 });
 
 test("readRegularFile() limits a file whose size is reported as 0", () => {
   expect(readRegularText("/proc/self/status", 1_000_000)).toContain("Pid:");
   expect(() => readRegularText("/proc/self/status", 100)).toThrow("has more than 100 bytes");
+});
+
+test("readRegularFile() refuses a directory, and a FIFO without opening it", () => {
+  expect(fileError(() => readRegularFile(folder, 1))).toMatchObject({
+    kind: "not-a-regular-file",
+    message: `${folder} is a directory, not a regular file`,
+  });
+  const fifo = join(folder, "fifo");
+  Bun.spawnSync(["mkfifo", fifo]);
+  expect(fileError(() => readRegularFile(fifo, 1))).toMatchObject({
+    kind: "not-a-regular-file",
+    path: fifo,
+    message: `${fifo} is a FIFO, not a regular file`,
+  });
+});
+
+test("requireDirectoryFor() names the file that is in the place of a directory", () => {
+  const path = join(folder, "file");
+  writeFileSync(path, "");
+  expect(fileError(() => requireDirectoryFor(join(path, "a", "b")))).toMatchObject({
+    kind: "not-a-directory",
+    path,
+    message: `${path} is a regular file, not a directory`,
+  });
+  requireDirectoryFor(join(folder, "a", "b"));
 });
 
 test("readRegularFile() passes on the system's error", () => {
