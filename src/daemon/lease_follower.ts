@@ -145,8 +145,8 @@ export class LeaseFollower implements AsyncDisposable {
 
   /** Whether the event was processed. A single lease that fails is handled where it is read. */
   #process(event: LeaseWatch): boolean {
-    traceLeaseEvent(this.#options.log, event);
     try {
+      traceLeaseEvent(this.#options.log, event);
       const changes = this.#table.apply(event);
       this.#controller.applyChanges(changes);
       this.#identities.leasesChanged(changes);

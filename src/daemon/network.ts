@@ -161,7 +161,7 @@ export class Network implements AsyncDisposable {
     const { peers, unreachable, ignored } = this.#leases.status();
     const parts = [
       `${backend.type}: subnet ${valuesOf(own.lease.subnets).join(" and ")}`,
-      peers === 1 ? "1 peer" : `${peers} peers`,
+      peersText(peers),
     ];
     if (unreachable > 0) parts.push(`${unreachable} of them unreachable`);
     if (ignored > 0) parts.push(ignored === 1 ? "1 lease ignored" : `${ignored} leases ignored`);
@@ -245,7 +245,7 @@ export class Network implements AsyncDisposable {
   async #completeStart(stop: AbortSignal, onReady: () => void): Promise<void> {
     const { readiness, options, ports, log } = this.#options;
     const { target } = this.#options.backend;
-    readiness.step(`installing the kernel entries for ${this.#leases.status().peers} peers`);
+    readiness.step(`installing the kernel entries for ${peersText(this.#leases.status().peers)}`);
     await this.#leases.whenReachabilityKnown();
     this.#reconciler.allowSweep();
     target?.allowSweep();
@@ -298,4 +298,8 @@ export class Network implements AsyncDisposable {
     const { external } = this.#follower;
     this.#options.backend.target?.externalChanged({ own: this.#options.own.lease, external });
   }
+}
+
+function peersText(peers: number): string {
+  return peers === 1 ? "1 peer" : `${peers} peers`;
 }
