@@ -345,7 +345,7 @@ export class FakeStore implements LeaseStore {
 }
 
 export class FakeFirewall implements FirewallManager {
-  state: FirewallStatus = { inSync: true };
+  state: FirewallStatus = { isInSync: true };
   /** Waited for by `whenInstalled`. */
   installing: Promise<void> = Promise.resolve();
   readonly #world: FakeDaemonWorld;

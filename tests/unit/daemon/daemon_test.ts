@@ -356,13 +356,13 @@ describe("a running daemon", () => {
 
   test("shows a firewall problem in /readyz and in systemd's status", async () => {
     const { status } = await runReady();
-    world.firewall.state = { inSync: false, problem: "cannot restore table nat: EPERM" };
+    world.firewall.state = { isInSync: false, problem: "cannot restore table nat: EPERM" };
     expect(readyz()).toEqual(["firewall rules: cannot restore table nat: EPERM"]);
     await world.clock.advance(1000);
     expect(world.notified.at(-1)).toBe(
       "vxlan: subnet 10.5.1.0/24, 0 peers; firewall rules: cannot restore table nat: EPERM",
     );
-    world.firewall.state = { inSync: true };
+    world.firewall.state = { isInSync: true };
     await world.clock.advance(1000);
     expect(world.notified.at(-1)).toBe("vxlan: subnet 10.5.1.0/24, 0 peers");
     stop.abort(new Error("stopped by SIGTERM"));

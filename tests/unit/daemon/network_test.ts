@@ -234,7 +234,7 @@ describe("a start that fails", () => {
     expect(world.events.slice(-2)).toEqual([ENDED, "target ended"]);
   });
 
-  test("because it is stopped while it waits for the rules, throws the signal's reason", async () => {
+  test("because a signal stops the wait for the rules, throws its reason", async () => {
     world.firewall.installing = new Promise(() => {});
     const starting = failure();
     await world.clock.advance(1000);
@@ -322,7 +322,7 @@ describe("a running node", () => {
 
   test("has the problem of the firewall, of its lease and of the target", async () => {
     const network = await startReady(target({ problems: () => ["charon does not respond"] }));
-    world.firewall.state = { inSync: false, problem: "cannot restore table nat: EPERM" };
+    world.firewall.state = { isInSync: false, problem: "cannot restore table nat: EPERM" };
     world.store.problem = "cannot renew the lease";
     expect(network.problems()).toEqual([
       "firewall rules: cannot restore table nat: EPERM",
