@@ -164,7 +164,7 @@ test("nothing is reported after a watch is disposed, and every socket is closed"
 });
 
 test("a runtime that cannot read the notifications, for now, leaves no descriptor open", () => {
-  const notifications = JSON.stringify(join(SOURCE, "netlink/notifications.ts"));
+  const notifications = JSON.stringify(join(SOURCE, "kernel/wire/notifications.ts"));
   const filter = JSON.stringify(join(import.meta.dir, "../support/refuse_polling.ts"));
   const script = `
     import { readdirSync } from "node:fs";
@@ -339,7 +339,7 @@ const CHURN = Array.from(
 
 test("CAP_NET_ADMIN alone is enough", async () => {
   const script = `
-    import { NetlinkKernel } from ${JSON.stringify(join(SOURCE, "netlink/netlink_kernel.ts"))};
+    import { NetlinkKernel } from ${JSON.stringify(join(SOURCE, "kernel/netlink_kernel.ts"))};
     using kernel = new NetlinkKernel();
     const steps = JSON.parse(Bun.argv[1]);
     let changes = 0;

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { RTNL_LINK_VXLAN_F_GBP } from "../../../ffi/libnl.ts";
 import * as linux from "../../../ffi/linux.ts";
+import { RT_TABLE_MAIN } from "../../../src/state/resource.ts";
 
 const HEADERS = [
   "sys/socket.h",
@@ -35,7 +36,7 @@ const HEADERS = [
   "netlink/route/link/vxlan.h",
 ];
 
-const scalars = Object.entries({ ...linux, RTNL_LINK_VXLAN_F_GBP })
+const scalars = Object.entries({ ...linux, RTNL_LINK_VXLAN_F_GBP, RT_TABLE_MAIN })
   .flatMap(([name, value]) => typeof value === "number" ? [[name, value] as const] : []);
 const structs = Object.entries(linux)
   .flatMap(([name, value]) => typeof value === "object" ? [[name, value] as const] : []);
