@@ -6,6 +6,8 @@
 export interface Clock {
   /** Monotonic milliseconds since an arbitrary moment. */
   nowMs(): number;
+  /** Milliseconds since 1970 by the host's clock, which may jump: only to compare with timestamps. */
+  wallMs(): number;
   /** Calls back once after the delay, unless disposed before. */
   setTimer(delayMs: number, callback: () => void): Disposable;
   /** Lets pending events and callbacks run first. */
@@ -16,6 +18,7 @@ export interface Clock {
 
 export const systemClock: Clock = {
   nowMs: () => performance.now(),
+  wallMs: () => Date.now(),
   setTimer(delayMs, callback) {
     const timer = setTimeout(callback, delayMs);
     return { [Symbol.dispose]: () => clearTimeout(timer) };

@@ -1,5 +1,6 @@
 /** Opens the lease store in etcd that the flags name. */
 
+import type { Clock } from "../base/clock.ts";
 import { hostname } from "node:os";
 import type { IpAddress } from "../addr/ip.ts";
 import { ConfigError } from "../config/config_error.ts";
@@ -30,13 +31,13 @@ export function openEtcdStore({ options, kernel, clock, log }: OpenStoreOptions)
     password: options.etcdPassword,
     clock,
     log: log.child({ component: "etcd" }),
-    host: etcdHostNetwork({ kernel, readInterfaces }),
+    host: etcdHostNetwork({ kernel, readInterfaces: () => readInterfaces(clock) }),
   });
   const store = new EtcdLeaseStore({
     etcd,
     prefix: options.etcdPrefix,
     renewMarginMs: options.subnetLeaseRenewMarginMinutes * 60_000,
-    node: describeNode,
+    node: (address) => describeNode(clock, address),
     clock,
     log: log.child({ component: "lease" }),
   });
@@ -48,8 +49,8 @@ export function openEtcdStore({ options, kernel, clock, log }: OpenStoreOptions)
 }
 
 /** This node as its live session describes it to another one with the same public address. */
-async function describeNode(address: IpAddress): Promise<LiveNode> {
-  const interfaces = (await readInterfaces()).map((device) => ({
+async function describeNode(clock: Clock, address: IpAddress): Promise<LiveNode> {
+  const interfaces = (await readInterfaces(clock)).map((device) => ({
     name: device.name,
     addresses: device.addresses.map((one) => one.address as string),
   }));

@@ -4,6 +4,7 @@ import * as k from "../../ffi/linux.ts";
 import type { PerFamily } from "../addr/family.ts";
 import { FAMILIES, type Family, familyOf, type IpAddress } from "../addr/ip.ts";
 import { prefixAddress, prefixLength } from "../addr/prefix.ts";
+import type { Clock } from "../base/clock.ts";
 import { readHostDevices } from "../kernel/host_devices.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { Resource, Route } from "../state/resource.ts";
@@ -12,8 +13,7 @@ import type { SelectionInput } from "./interface_selection.ts";
 
 export interface SelectionInputOptions {
   readonly kernel: Pick<Kernel, "dump" | "routeTo">;
-  /** By default `readInterfaces`. */
-  readonly readInterfaces?: () => Promise<readonly HostInterface[]>;
+  readonly readInterfaces: () => Promise<readonly HostInterface[]>;
   /** `--iface-can-reach` */
   readonly canReach?: IpAddress | undefined;
 }
@@ -22,8 +22,8 @@ export interface SelectionInputOptions {
  * Interfaces, default routes, and the route to `canReach` where that is set. Throws `KernelError`.
  */
 export async function readSelectionInput(options: SelectionInputOptions): Promise<SelectionInput> {
-  const { kernel, readInterfaces: read = readInterfaces, canReach } = options;
-  const interfaces = await read();
+  const { kernel, canReach } = options;
+  const interfaces = await options.readInterfaces();
   const defaultRoutes = await readDefaultRoutes(kernel);
   if (canReach === undefined) return { interfaces, defaultRoutes };
   const { link, source, local } = await kernel.routeTo(canReach);
@@ -37,8 +37,8 @@ export async function readSelectionInput(options: SelectionInputOptions): Promis
  * Interfaces with their addresses, at a cost that does not grow with the routes. Throws
  * `KernelError`.
  */
-export async function readInterfaces(): Promise<HostInterface[]> {
-  const devices = await readHostDevices();
+export async function readInterfaces(clock: Clock): Promise<HostInterface[]> {
+  const devices = await readHostDevices(clock);
   return devices.map(({ name, altNames, ifindex, mtuBytes, up, addresses }) => ({
     name,
     ...(altNames.length === 0 ? {} : { altNames }),

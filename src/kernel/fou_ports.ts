@@ -7,6 +7,7 @@
 
 import { errnoName } from "../../ffi/errno.ts";
 import * as k from "../../ffi/linux.ts";
+import type { Clock } from "../base/clock.ts";
 import { resourceKey } from "../state/resource_key.ts";
 import { udpPortTaken } from "../process/udp_port.ts";
 import type { FouPort, Resource, ResourceKey } from "../state/resource.ts";
@@ -15,9 +16,10 @@ import type { Step } from "../state/step.ts";
 import type { AttributeWriter } from "./wire/attribute_writer.ts";
 import { type GenericFamily, openFamily } from "./wire/generic_netlink.ts";
 import { retryInterruptedDump } from "./wire/interrupted_dump.ts";
-import type { KernelEvent } from "./table/kernel_event.ts";
+import type { KernelListener } from "./table/kernel_event.ts";
 import type { StepResult } from "./table/step_result.ts";
 import { KernelError } from "./wire/kernel_error.ts";
+import { Poller } from "./table/poller.ts";
 import { Listeners } from "./table/listeners.ts";
 import { describeStep } from "./table/entry_operation.ts";
 import { Attributes, type MessageReader } from "./wire/message_reader.ts";
@@ -27,7 +29,7 @@ import { resultOf } from "./table/step_result.ts";
 
 export const FOU_TABLE: KernelTableType = {
   kinds: ["fou"],
-  open: () => new FouTable(),
+  open: (clock) => new FouTable(clock),
 };
 
 /** One FOU_CMD_GET entry; `undefined` for one that is not made as ours are. */
@@ -47,11 +49,17 @@ export function decodeFouPort(message: MessageReader, attributesAt: number): Fou
 }
 
 class FouTable implements KernelTable {
+  readonly #clock: Clock;
+  readonly #poller: Poller;
   #family: GenericFamily | undefined;
-  readonly #listeners = new Listeners(() => this.#stopPolling());
+  readonly #listeners = new Listeners(() => this.#poller.stop());
   /** What was read or made last, and so need not be told. */
   #known: Ports = new Map();
-  #timer: ReturnType<typeof setInterval> | undefined;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.#poller = new Poller(clock, () => this.#poll().then(() => POLL_MS));
+  }
 
   async dump(): Promise<Resource[]> {
     this.#known = await this.#read();
@@ -67,14 +75,14 @@ class FouTable implements KernelTable {
     return results;
   }
 
-  watch(listener: (event: KernelEvent) => void): Disposable {
-    this.#timer ??= setInterval(() => void this.#poll(), POLL_MS);
+  watch(listener: KernelListener): Disposable {
+    this.#poller.start(POLL_MS);
     return this.#listeners.add(listener);
   }
 
   [Symbol.dispose](): void {
     this.#listeners.clear();
-    this.#stopPolling();
+    this.#poller.stop();
     this.#family?.[Symbol.dispose]();
     this.#family = undefined;
   }
@@ -146,7 +154,7 @@ class FouTable implements KernelTable {
   }
 
   #read(): Promise<Ports> {
-    return retryInterruptedDump(() => {
+    return retryInterruptedDump(this.#clock, () => {
       const ports = new Map<ResourceKey, FouPort>();
       const outcome = this.#open()?.dump(
         k.FOU_CMD_GET,
@@ -171,11 +179,6 @@ class FouTable implements KernelTable {
     if (isOpen) known.set(resourceKey(port), port);
     else known.delete(resourceKey(port));
     this.#known = known;
-  }
-
-  #stopPolling(): void {
-    clearInterval(this.#timer);
-    this.#timer = undefined;
   }
 }
 

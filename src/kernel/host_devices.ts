@@ -1,6 +1,7 @@
 /** The devices of this network namespace with their addresses and the addresses' flags. */
 
 import * as k from "../../ffi/linux.ts";
+import type { Clock } from "../base/clock.ts";
 import type { IpAddress } from "../addr/ip.ts";
 import { Channel } from "./wire/channel.ts";
 import { ADDRESS_CODEC } from "./rtnetlink/address_codec.ts";
@@ -34,10 +35,10 @@ export interface HostDeviceAddress {
  * Reads all devices, in the order of their indexes, and their addresses in the kernel's order.
  * Throws `KernelError`, and `DumpInterruptedError` when the tables change under every attempt.
  */
-export async function readHostDevices(): Promise<HostDevice[]> {
+export async function readHostDevices(clock: Clock): Promise<HostDevice[]> {
   using socket = new NetlinkSocket();
   const channel = new Channel(socket, new MessageBatch());
-  return await retryInterruptedDump(() => readOnce(channel));
+  return await retryInterruptedDump(clock, () => readOnce(channel));
 }
 
 function readOnce(channel: Channel<MessageBatch>): DumpAttempt<HostDevice[]> {

@@ -1,9 +1,10 @@
 /** Those side tables that are in use, behind one face. */
 
+import type { Clock } from "../base/clock.ts";
 import type { Resource, ResourceKind } from "../state/resource.ts";
 import type { Step } from "../state/step.ts";
 import { FOU_TABLE } from "./fou_ports.ts";
-import type { KernelEvent } from "./table/kernel_event.ts";
+import type { KernelListener } from "./table/kernel_event.ts";
 import type { StepResult } from "./table/step_result.ts";
 import type { KernelTable, KernelTableType } from "./table/kernel_table.ts";
 import { SYSCTL_TABLE } from "./sysctl/sysctl_table.ts";
@@ -25,10 +26,12 @@ const TYPE_BY_KIND: Partial<Record<ResourceKind, KernelTableType>> = Object.from
 
 export class KernelTables implements Disposable {
   readonly #open = new Map<KernelTableType, KernelTable>();
-  readonly #listener: (event: KernelEvent) => void;
+  readonly #clock: Clock;
+  readonly #listener: KernelListener;
   #watches: DisposableStack | undefined;
 
-  constructor(listener: (event: KernelEvent) => void) {
+  constructor(clock: Clock, listener: KernelListener) {
+    this.#clock = clock;
     this.#listener = listener;
   }
 
@@ -76,7 +79,7 @@ export class KernelTables implements Disposable {
   #table(type: KernelTableType): KernelTable {
     let table = this.#open.get(type);
     if (table === undefined) {
-      this.#open.set(type, table = type.open());
+      this.#open.set(type, table = type.open(this.#clock));
       this.#watches?.use(table.watch(this.#listener));
     }
     return table;

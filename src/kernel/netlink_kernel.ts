@@ -1,7 +1,7 @@
 /** The kernel's network tables of this thread's network namespace, over rtnetlink. */
 
-import { setImmediate } from "node:timers/promises";
 import type { IpAddress } from "../addr/ip.ts";
+import type { Clock } from "../base/clock.ts";
 import type { Resource, ResourceKind } from "../state/resource.ts";
 import type { Step } from "../state/step.ts";
 import { BatchRun } from "./rtnetlink/batch_run.ts";
@@ -10,7 +10,7 @@ import { completeLink } from "./rtnetlink/link_decoder.ts";
 import { RtnetlinkEncoder } from "./rtnetlink/rtnetlink_encoder.ts";
 import { retryInterruptedDump } from "./wire/interrupted_dump.ts";
 import type { Kernel, LinkInfo, RouteLookup } from "./kernel.ts";
-import type { KernelEvent } from "./table/kernel_event.ts";
+import type { KernelListener } from "./table/kernel_event.ts";
 import type { StepResult } from "./table/step_result.ts";
 import { findLink, readLinkNames } from "./rtnetlink/links.ts";
 import { Listeners } from "./table/listeners.ts";
@@ -23,6 +23,7 @@ import { NetlinkSocket } from "./wire/netlink_socket.ts";
 import { readTables } from "./rtnetlink/route_dump.ts";
 
 export interface NetlinkKernelOptions {
+  readonly clock: Clock;
   /** Kernel-side buffer for notifications; 32 MiB by default, less where the kernel limits it. */
   readonly watchBufferBytes?: number;
 }
@@ -32,44 +33,49 @@ export class NetlinkKernel implements Kernel {
   readonly #questions = new Channel(this.#socket, new RtnetlinkEncoder());
   readonly #changes = new Channel(this.#socket, new RtnetlinkEncoder());
   readonly #nexthops = new Nexthops(this.#questions);
+  readonly #clock: Clock;
   readonly #watchBufferBytes: number;
   readonly #listeners = new Listeners(() => this.#stopMonitor());
   /** One for all listeners: each message is received and decoded once. */
   #monitor: Monitor | undefined;
-  readonly #sideTables = new KernelTables((event) => this.#listeners.tell(event));
+  readonly #tables: KernelTables;
 
   /**
    * Works in the network namespace that the calling thread is in. Throws `KernelError` if there is
    * no netlink, `LibraryError` if there is no libnl.
    */
-  constructor(options: NetlinkKernelOptions = {}) {
-    this.#watchBufferBytes = options.watchBufferBytes ?? WATCH_BUFFER_BYTES;
+  constructor({ clock, watchBufferBytes = WATCH_BUFFER_BYTES }: NetlinkKernelOptions) {
+    this.#clock = clock;
+    this.#watchBufferBytes = watchBufferBytes;
+    this.#tables = new KernelTables(clock, (event) => this.#listeners.tell(event));
   }
 
   async dump(kinds: readonly ResourceKind[], links?: ReadonlySet<string>): Promise<Resource[]> {
-    const resources = await retryInterruptedDump(() => readTables(this.#questions, kinds, links));
-    return [...resources, ...await this.#sideTables.dump(kinds, links)];
+    const read = () => readTables(this.#questions, kinds, links);
+    const resources = await retryInterruptedDump(this.#clock, read);
+    return [...resources, ...await this.#tables.dump(kinds, links)];
   }
 
   async apply(steps: readonly Step[]): Promise<StepResult[]> {
     const results: StepResult[] = [];
-    for (const { type, steps: part } of partsOf(steps, (step) => this.#sideTables.typeFor(step))) {
+    for (const { type, steps: part } of partsOf(steps, (step) => this.#tables.typeFor(step))) {
       const partResults = type === undefined
-        ? await this.#applyRoute(part)
-        : await this.#applySide(type, part);
+        ? await this.#applyToRtnetlink(part)
+        : await this.#applyToTable(type, part);
       for (const result of partResults) results.push(result);
     }
     return results;
   }
 
-  watch(listener: (event: KernelEvent) => void): Disposable {
+  watch(listener: KernelListener): Disposable {
     this.#monitor ??= new Monitor({
+      clock: this.#clock,
       receiveBufferBytes: this.#watchBufferBytes,
       linkNames: () => readLinkNames(this.#questions),
       ownPortId: this.#socket.portId,
       listener: (event) => this.#listeners.tell(event),
     });
-    this.#sideTables.watch();
+    this.#tables.watch();
     return this.#listeners.add(listener);
   }
 
@@ -91,29 +97,29 @@ export class NetlinkKernel implements Kernel {
   [Symbol.dispose](): void {
     this.#listeners.clear();
     this.#stopMonitor();
-    this.#sideTables[Symbol.dispose]();
+    this.#tables[Symbol.dispose]();
     this.#questions.encoder[Symbol.dispose]();
     this.#changes.encoder[Symbol.dispose]();
     this.#socket[Symbol.dispose]();
   }
 
   /**
-   * A side table makes a device as it comes; its MTU and its state are rtnetlink's. What is told of
-   * the device half done is heard before it counts as made.
+   * Another table than rtnetlink creates a device with default attributes; rtnetlink then sets its
+   * MTU and state. The notifications of the unfinished device are read before the step has its result.
    */
-  async #applySide(type: KernelTableType, steps: readonly Step[]): Promise<StepResult[]> {
-    const results = [...await this.#sideTables.apply(type, steps)];
+  async #applyToTable(type: KernelTableType, steps: readonly Step[]): Promise<StepResult[]> {
+    const results = [...await this.#tables.apply(type, steps)];
     for (const [i, { op, resource }] of steps.entries()) {
       if (op !== "set" || resource.kind !== "link" || results[i] !== undefined) continue;
       const from = findLink(this.#questions, resource.name)?.link;
-      if (from === undefined) continue; // Its notification is on the way.
-      results[i] = (await this.#applyRoute([{ op: "change", resource, from }]))[0];
-      await Bun.sleep(NOTIFIED_MS);
+      if (from === undefined) continue; // Deleted again; its notification will follow.
+      results[i] = (await this.#applyToRtnetlink([{ op: "change", resource, from }]))[0];
+      await new Promise<void>((resolve) => this.#clock.setTimer(NOTIFIED_MS, resolve));
     }
     return results;
   }
 
-  async #applyRoute(steps: readonly Step[]): Promise<StepResult[]> {
+  async #applyToRtnetlink(steps: readonly Step[]): Promise<StepResult[]> {
     const run = new BatchRun({
       changes: this.#changes,
       questions: this.#questions,
@@ -122,7 +128,7 @@ export class NetlinkKernel implements Kernel {
     });
     for (let from = 0; from < steps.length; from += STEPS_AT_A_TIME) {
       // The changes cause notifications, which have to be read meanwhile.
-      if (from > 0) await setImmediate();
+      if (from > 0) await this.#clock.yield();
       run.perform(from, Math.min(from + STEPS_AT_A_TIME, steps.length));
     }
     run.finish();
@@ -130,7 +136,7 @@ export class NetlinkKernel implements Kernel {
   }
 
   #stopMonitor(): void {
-    this.#sideTables.unwatch();
+    this.#tables.unwatch();
     this.#monitor?.[Symbol.dispose]();
     this.#monitor = undefined;
   }

@@ -1,5 +1,6 @@
 /** IPsec policies: all of a cluster at the start, one more peer, and the kernel's part of it. */
 
+import { systemClock } from "../../src/base/clock.ts";
 import type { IpAddress } from "../../src/addr/ip.ts";
 import type { Prefix } from "../../src/addr/prefix.ts";
 import { NetlinkKernel } from "../../src/kernel/netlink_kernel.ts";
@@ -115,7 +116,7 @@ interface Batch {
 /** The same changes made by our netlink code and by `ip -batch`, in a namespace of their own. */
 async function sweepAndAdd(): Promise<Batch> {
   using _namespace = enterNewNetworkNamespace();
-  using kernel = new NetlinkKernel();
+  using kernel = new NetlinkKernel({ clock: systemClock });
   const [stale, wanted] = [policiesOf(1), policiesOf(100)];
   const swap: Step[] = [
     ...wanted.map((resource): Step => ({ op: "set", resource, exclusive: true })),

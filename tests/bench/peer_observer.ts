@@ -3,6 +3,7 @@
  * again and again, in a process of its own in the host's namespace.
  */
 
+import { systemClock } from "../../src/base/clock.ts";
 import { NetlinkKernel } from "../../src/kernel/netlink_kernel.ts";
 
 const DEVICE = "flannel-wg";
@@ -43,7 +44,7 @@ export class PeerObserver implements AsyncDisposable {
 
 /** The observer's side: for each number on standard input, the time at which there are so many. */
 export async function answerCounts(): Promise<void> {
-  using kernel = new NetlinkKernel();
+  using kernel = new NetlinkKernel({ clock: systemClock });
   for await (const line of linesOf(Bun.stdin.stream())) {
     console.log(await timeOf(kernel, Number(line)));
   }

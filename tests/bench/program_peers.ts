@@ -10,6 +10,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { systemClock } from "../../src/base/clock.ts";
 import { formatAddress } from "../../src/addr/ip.ts";
 import { macFromBytes } from "../../src/addr/mac.ts";
 import { makePrefix } from "../../src/addr/prefix.ts";
@@ -86,7 +87,7 @@ function peerEntries(peers: number): PeerEntries {
 
 async function timeOurs({ neighbours, fdb, routes }: PeerEntries): Promise<number> {
   makeDevice();
-  using kernel = new NetlinkKernel();
+  using kernel = new NetlinkKernel({ clock: systemClock });
   const steps = [
     ...neighbours.map((resource) => ({ op: "set", resource } as const)),
     ...fdb.map((resource) => ({ op: "set", resource } as const)),

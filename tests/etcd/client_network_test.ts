@@ -54,11 +54,11 @@ afterAll(async () => {
 beforeEach(async () => {
   await addresses();
   cleanup = new AsyncDisposableStack();
-  const kernel = cleanup.use(new NetlinkKernel());
+  const kernel = cleanup.use(new NetlinkKernel({ clock: systemClock }));
   const collecting = collectingLog();
   records = collecting.records;
   const { log } = collecting;
-  const host = etcdHostNetwork({ kernel, readInterfaces });
+  const host = etcdHostNetwork({ kernel, readInterfaces: () => readInterfaces(systemClock) });
   client = cleanup.use(new EtcdClient({ endpoints: [server.url], log, host, timing }));
   const onChanged = async () => {
     await client.networkChanged();

@@ -4,11 +4,16 @@ import { expect, test } from "bun:test";
 async function readIn(setup: string, canReach = ""): Promise<Record<string, unknown>> {
   const root = new URL("../../", import.meta.url).pathname;
   const reader = `
-    import { readSelectionInput } from "${root}src/host/interface_reader.ts";
+    import { systemClock } from "${root}src/base/clock.ts";
+    import { readInterfaces, readSelectionInput } from "${root}src/host/interface_reader.ts";
     import { NetlinkKernel } from "${root}src/kernel/netlink_kernel.ts";
-    using kernel = new NetlinkKernel();
+    using kernel = new NetlinkKernel({ clock: systemClock });
     const canReach = ${JSON.stringify(canReach)} || undefined;
-    console.log(JSON.stringify(await readSelectionInput({ kernel, canReach })));
+    console.log(JSON.stringify(await readSelectionInput({
+      kernel,
+      canReach,
+      readInterfaces: () => readInterfaces(systemClock),
+    })));
   `;
   const child = Bun.spawn(
     ["unshare", "--net", "sh", "-ec", `${setup}\nexec "$@"`, "sh", process.execPath, "-e", reader],

@@ -2,6 +2,7 @@
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { join } from "node:path";
+import { systemClock } from "../../src/base/clock.ts";
 import type { IpAddress } from "../../src/addr/ip.ts";
 import type { KernelEvent } from "../../src/kernel/kernel.ts";
 import { NetlinkKernel } from "../../src/kernel/netlink_kernel.ts";
@@ -22,6 +23,7 @@ import {
 import { eventually } from "../support/wait.ts";
 
 const SOURCE = join(import.meta.dir, "../../src");
+const CLOCK = JSON.stringify(join(SOURCE, "base/clock.ts"));
 
 let sandbox: Sandbox;
 beforeEach(() => void (sandbox = new Sandbox()));
@@ -109,7 +111,7 @@ test("20 000 notifications arrive without loss while they are caused", async () 
 test("a reader that is too slow is told of an overrun, and then gets events again", async () => {
   const { kernel } = sandbox;
   await set(kernel, vxlan());
-  using small = new NetlinkKernel({ watchBufferBytes: 16 * 1024 });
+  using small = new NetlinkKernel({ clock: systemClock, watchBufferBytes: 16 * 1024 });
   using watch = collect(small);
   await Bun.sleep(20);
   for (let round = 1; round <= 3; round++) {
@@ -169,9 +171,11 @@ test("a runtime that cannot read the notifications, for now, leaves no descripto
   const script = `
     import { readdirSync } from "node:fs";
     import { Notifications } from ${notifications};
+    import { systemClock } from ${CLOCK};
     import { refusePolling } from ${filter};
     let tries = 0;
     using notifications = new Notifications({
+      clock: systemClock,
       protocol: 0,
       groups: [1],
       receiveBufferBytes: 65536,
@@ -339,8 +343,9 @@ const CHURN = Array.from(
 
 test("CAP_NET_ADMIN alone is enough", async () => {
   const script = `
+    import { systemClock } from ${CLOCK};
     import { NetlinkKernel } from ${JSON.stringify(join(SOURCE, "kernel/netlink_kernel.ts"))};
-    using kernel = new NetlinkKernel();
+    using kernel = new NetlinkKernel({ clock: systemClock });
     const steps = JSON.parse(Bun.argv[1]);
     let changes = 0;
     using watch = kernel.watch(() => changes++);

@@ -3,10 +3,11 @@
  * there was none: whether a route that is being replaced is ever missing.
  */
 
+import { systemClock } from "../../src/base/clock.ts";
 import type { IpAddress } from "../../src/addr/ip.ts";
 import { NetlinkKernel } from "../../src/kernel/netlink_kernel.ts";
 
-using kernel = new NetlinkKernel();
+using kernel = new NetlinkKernel({ clock: systemClock });
 const address = Bun.argv[2] as IpAddress;
 let isDone = false;
 process.stdin.on("end", () => isDone = true).resume();

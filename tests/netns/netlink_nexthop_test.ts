@@ -2,6 +2,7 @@
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
+import { systemClock } from "../../src/base/clock.ts";
 import { NetlinkKernel } from "../../src/kernel/netlink_kernel.ts";
 import { resourceText } from "../../src/state/resource_text.ts";
 import type { Route } from "../../src/state/resource.ts";
@@ -142,7 +143,7 @@ test("after a restart, routes are found, replaced and deleted, and nexthop objec
   const routes = peerRoutes(600);
   await setAll(routes);
   run("ip route del 10.5.0.0/24");
-  using second = new NetlinkKernel();
+  using second = new NetlinkKernel({ clock: systemClock });
   const [first] = routes as [Route];
   await applyAll(routes.map((resource) => ({ op: "set", resource })), second);
   expect(await ourRoutes()).toEqual(routes.map(resourceText).sort());

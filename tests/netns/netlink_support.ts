@@ -1,5 +1,6 @@
 /** A network namespace, entries to put into it, and `ip` to look at it with. */
 
+import { systemClock } from "../../src/base/clock.ts";
 import type { IpAddress } from "../../src/addr/ip.ts";
 import type { MacAddress } from "../../src/addr/mac.ts";
 import type { Prefix } from "../../src/addr/prefix.ts";
@@ -21,7 +22,7 @@ export class Sandbox implements Disposable {
   readonly #namespace: Disposable;
   readonly kernel: NetlinkKernel;
 
-  constructor(options: NetlinkKernelOptions = {}) {
+  constructor(options: Partial<NetlinkKernelOptions> = {}) {
     this.#namespace = enterNewNetworkNamespace();
     run("ip link set lo up");
     run("ip link add under0 type veth peer name under1");
@@ -29,7 +30,7 @@ export class Sandbox implements Disposable {
     run("ip link set under1 up");
     run("ip addr add 192.0.2.1/24 dev under0");
     run("ip addr add 2001:db8::1/64 dev under0 nodad");
-    this.kernel = new NetlinkKernel(options);
+    this.kernel = new NetlinkKernel({ clock: systemClock, ...options });
   }
 
   [Symbol.dispose](): void {

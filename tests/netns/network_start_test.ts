@@ -54,7 +54,7 @@ const CHOSEN: ExternalInterface = { ...external([4, 6]), name: DEVICE };
  */
 async function startAfter(change: string): Promise<{ said: string[]; error?: unknown }> {
   const network = config("vxlan", [4, 6]);
-  using kernel = new NetlinkKernel();
+  using kernel = new NetlinkKernel({ clock: systemClock });
   const host = backendHost(kernel, network, { external: CHOSEN });
   const backend = await (await BACKENDS.forNetwork(network).load()).prepare(host);
   await sh(change);

@@ -2,6 +2,7 @@
 
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
+import { systemClock } from "../../src/base/clock.ts";
 import { localMac } from "../../src/addr/mac.ts";
 import { NetlinkKernel } from "../../src/kernel/netlink_kernel.ts";
 import { runProgram } from "../../src/process/run_program.ts";
@@ -37,7 +38,7 @@ const UP_BRIDGE = ["up", "type", "bridge"];
 
 test("a program is named, at the making of the device and when it is to be up", async () => {
   await underlay("add");
-  using kernel = new NetlinkKernel();
+  using kernel = new NetlinkKernel({ clock: systemClock });
   const reasonOf = async (...steps: Parameters<typeof kernel.apply>[0]) =>
     (await kernel.apply(steps)).map((error) => error?.reason);
   const program = await Bun.udpSocket({ hostname: "0.0.0.0", port: 8472 });
@@ -56,7 +57,7 @@ test("a program is named, at the making of the device and when it is to be up", 
 
 test("a device with the VNI, or with the port and other options, is named", async () => {
   await underlay("add");
-  using kernel = new NetlinkKernel();
+  using kernel = new NetlinkKernel({ clock: systemClock });
   const reason = async () => (await kernel.apply([{ op: "set", resource: LINK }]))[0]?.reason;
   const other = async (options: string) => {
     const add = `ip link add other0 type vxlan ${options} dstport 8472 && ip link set other0 up`;

@@ -4,6 +4,7 @@
  */
 
 import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
+import { systemClock } from "../../src/base/clock.ts";
 import type { IpAddress } from "../../src/addr/ip.ts";
 import type { Prefix } from "../../src/addr/prefix.ts";
 import { parseWireguardKey, type WireguardKey } from "../../src/addr/wireguard_key.ts";
@@ -70,7 +71,7 @@ async function stop(): Promise<void> {
 
 /** A reconciler, as a daemon's start makes it. */
 async function start(): Promise<void> {
-  kernel = new NetlinkKernel();
+  kernel = new NetlinkKernel({ clock: systemClock });
   reconciler = new Reconciler({ kernel, log: log.log });
   reconciler.start({
     ownership: {

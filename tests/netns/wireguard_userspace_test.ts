@@ -2,6 +2,7 @@
 
 import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, rmSync } from "node:fs";
+import { systemClock } from "../../src/base/clock.ts";
 import type { IpAddress } from "../../src/addr/ip.ts";
 import type { Prefix } from "../../src/addr/prefix.ts";
 import { parseWireguardKey, type WireguardKey } from "../../src/addr/wireguard_key.ts";
@@ -140,7 +141,7 @@ test("the device and its sessions outlive whoever made them", async () => {
   await make(peer(1));
   const before = processes();
   kernel[Symbol.dispose]();
-  kernel = new NetlinkKernel();
+  kernel = new NetlinkKernel({ clock: systemClock });
   expect(processes()).toEqual(before);
   expect(await find(kernel, LINK)).toEqual(LINK);
   expect(await read()).toEqual([DEVICE, peer(1)]);

@@ -3,6 +3,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { systemClock } from "../../src/base/clock.ts";
 import type { IpAddress } from "../../src/addr/ip.ts";
 import type { Prefix } from "../../src/addr/prefix.ts";
 import { installedPlugins, strongswanConf } from "../../src/backend/ipsec/strongswan_conf.ts";
@@ -187,7 +188,7 @@ describe("a policy", () => {
 
 test("a state is not lacking unless the kernel says so", () => {
   using _sandbox = new Sandbox();
-  using xfrmStates = openXfrmStates();
+  using xfrmStates = openXfrmStates(systemClock);
   const id = { destination: "192.0.2.1" as IpAddress, spi: 7 };
   expect(xfrmStates.lacks(id)).toBe(true);
   xfrmStates[Symbol.dispose](); // so that it is not even asked
@@ -199,7 +200,7 @@ test.each([[4, "esp4"], [6, "esp6"]] as const)(
   async (family, feature) => {
     const isMissing = (await missingFeatures([feature])).length > 0;
     using _sandbox = new Sandbox();
-    using xfrmStates = openXfrmStates();
+    using xfrmStates = openXfrmStates(systemClock);
     expect(xfrmStates.lacksEsp(family)).toBe(isMissing);
     expect(run("ip xfrm state")).toBe("");
     xfrmStates[Symbol.dispose](); // so that it is not even asked

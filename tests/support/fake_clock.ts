@@ -21,6 +21,10 @@ export class FakeClock implements Clock {
     return this.#nowMs;
   }
 
+  wallMs(): number {
+    return this.#nowMs;
+  }
+
   setTimer(delayMs: number, callback: () => void): Disposable {
     // Whole milliseconds: a fraction can be lost in the sum, and time would stand still.
     const timer = { atMs: this.#nowMs + Math.ceil(delayMs), callback };

@@ -32,10 +32,11 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   state: { addr: "entries consist of addresses", base: "assertNever" },
   "kernel/wire": {
     addr: "addresses to and from bytes",
-    base: "its errors are the operator's",
+    base: "clock; its errors are the operator's",
     ffi: "libnl, libc and the kernel's constants",
   },
   "kernel/table": {
+    "type base": "clock",
     ffi: "message flags, error numbers",
     "kernel/wire": "its errors",
     state: "steps are about resources",
@@ -55,6 +56,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   "kernel/wireguard": {
     addr: "endpoints, allowed IPs and keys",
+    base: "clock, one task at a time",
     ffi: "the kernel's constants",
     "kernel/table": "it implements a kernel table",
     "kernel/wire": "generic netlink",
@@ -63,6 +65,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   "kernel/xfrm": {
     addr: "policies are between prefixes",
+    base: "clock, messages of errors",
     ffi: "libnl and the kernel's constants",
     "kernel/table": "it implements a kernel table",
     "kernel/wire": "messages",
@@ -70,6 +73,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   "kernel/rtnetlink": {
     addr: "addresses to and from bytes",
+    "type base": "clock",
     ffi: "libnl and the kernel's constants",
     "kernel/nexthop": "many routes share nexthop objects",
     "kernel/table": "what a step asks for, and its result",
@@ -80,6 +84,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   kernel: {
     addr: "addresses to and from bytes",
+    "type base": "clock",
     ffi: "the kernel's constants",
     "kernel/nexthop": "wiring",
     "kernel/rtnetlink": "wiring",

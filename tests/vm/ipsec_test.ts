@@ -3,6 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { systemClock } from "../../src/base/clock.ts";
 import { namespaceScript } from "../../src/lab/namespace.ts";
 import type { IpAddress } from "../../src/addr/ip.ts";
 import { openXfrmStates, type XfrmStateEnds } from "../../src/kernel/xfrm/xfrm_states.ts";
@@ -510,7 +511,7 @@ async function tunnelSpis(host: Host): Promise<string[]> {
 
 test("the kernel says which states it lacks, and tells of those that are deleted", async () => {
   using _sandbox = new Sandbox();
-  using xfrmStates = openXfrmStates();
+  using xfrmStates = openXfrmStates(systemClock);
   const told: (XfrmStateEnds | undefined)[] = [];
   using _watch = xfrmStates.watch((ends) => told.push(ends));
   const ends = [["192.0.2.1", "192.0.2.2"], ["2001:db8::1", "2001:db8::2"]] as const;
@@ -543,7 +544,7 @@ test.each([[4, "127.0.0.1"], [6, "::1"]] as const)(
   "ESP for IPv%i is tried out and found, and nothing of it stays; a state in its place does",
   (family, own) => {
     using _sandbox = new Sandbox();
-    using xfrmStates = openXfrmStates();
+    using xfrmStates = openXfrmStates(systemClock);
     expect(xfrmStates.lacksEsp(family)).toBe(false);
     expect(run("ip xfrm state")).toBe("");
     run(

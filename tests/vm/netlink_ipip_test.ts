@@ -1,6 +1,7 @@
 /** ipip tunnels and FOU ports against the real kernel, each looked at with `ip`. */
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
+import { systemClock } from "../../src/base/clock.ts";
 import type { IpAddress } from "../../src/addr/ip.ts";
 import type { KernelEvent } from "../../src/kernel/kernel.ts";
 import { NetlinkKernel } from "../../src/kernel/netlink_kernel.ts";
@@ -169,7 +170,7 @@ test("a FOU port that somebody opens or closes is told within seconds, ours is n
 test("what another kernel made is found by a new one", async () => {
   const { kernel } = sandbox;
   await kernel.apply([{ op: "set", resource: fouPort(8285) }, { op: "set", resource: ipip() }]);
-  using second = new NetlinkKernel();
+  using second = new NetlinkKernel({ clock: systemClock });
   expect(await second.dump(["fou"])).toEqual([fouPort(8285)]);
   expect((await second.link("flannel.ipip"))?.link).toEqual(ipip());
 });

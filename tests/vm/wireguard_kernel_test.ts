@@ -1,6 +1,7 @@
 /** WireGuard devices and peers against the real kernel, each looked at with `wg`. */
 
 import { afterEach, beforeEach, describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
+import { systemClock } from "../../src/base/clock.ts";
 import type { IpAddress } from "../../src/addr/ip.ts";
 import type { Prefix } from "../../src/addr/prefix.ts";
 import {
@@ -348,7 +349,7 @@ describe("a peer in touch", () => {
   }, 300_000);
 
   test("whose endpoint another process set, it counts as roamed, and a new endpoint is set", async () => {
-    using again = new NetlinkKernel();
+    using again = new NetlinkKernel({ clock: systemClock });
     const found = (await again.dump(["wireguard-peer"], LINKS))[0] as WireguardPeer;
     expect(found).toEqual({ ...far, roamed: true });
     const moved = { ...far, endpoint: { address: "192.0.2.9" as IpAddress, port: 5 } };

@@ -6,8 +6,8 @@ import { hasUapiSocket } from "../wireguard/userspace_driver.ts";
 import { macText } from "../wire/attribute_values.ts";
 import { Attributes, type MessageReader } from "../wire/message_reader.ts";
 import type { LinkNames } from "./entry_codec.ts";
-import type { LinkBase } from "./link_type.ts";
-import { linkTypeOfKind } from "./link_types.ts";
+import type { LinkBase } from "./link_codec.ts";
+import { linkCodecOfKind } from "./link_codecs.ts";
 
 /** A device as one message describes it; see `completeLink`. */
 export interface DecodedLink {
@@ -36,7 +36,8 @@ export function decodeLink(message: MessageReader): DecodedLink | undefined {
   const info = attributes.nested(k.IFLA_LINKINFO, infoAttributes);
   const linkKind = info?.text(k.IFLA_INFO_KIND) ?? "";
   const data = info?.nested(k.IFLA_INFO_DATA, dataAttributes);
-  const link = linkTypeOfKind(linkKind)?.decode(base, data) ?? { ...base, type: "other", linkKind };
+  const link = linkCodecOfKind(linkKind)?.decode(base, data) ??
+    { ...base, type: "other", linkKind };
   const underlayIndex = link.type === "vxlan" ? data?.u32(k.IFLA_VXLAN_LINK) ?? 0 : 0;
   return { ifindex, link, underlayIndex };
 }

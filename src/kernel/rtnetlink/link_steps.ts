@@ -10,7 +10,7 @@ import { KernelError } from "../wire/kernel_error.ts";
 import type { NetlinkRefusal } from "../wire/netlink_socket.ts";
 import { decodeLink } from "./link_decoder.ts";
 import { changeLink, deleteLink, dumpLinks } from "./link_messages.ts";
-import { linkTypeOf } from "./link_types.ts";
+import { linkCodecOf } from "./link_codecs.ts";
 import { findLink } from "./links.ts";
 import type { RtnetlinkEncoder } from "./rtnetlink_encoder.ts";
 
@@ -29,7 +29,7 @@ export function performLinkStep(
 }
 
 function create(channel: Channel<RtnetlinkEncoder>, step: Step, link: Link): StepResult {
-  const creation = linkTypeOf(link)?.creation;
+  const creation = linkCodecOf(link)?.creation;
   if (creation === undefined) {
     const kind = link.type === "other" ? link.linkKind || "hardware" : link.type;
     return new KernelError({
@@ -62,7 +62,7 @@ function withHint(
 ): NetlinkRefusal {
   const { errno, extack } = refusal;
   const refused = { errno: errnoName(errno), extack };
-  const hint = linkTypeOf(link)?.creation?.hint?.(link, refused, () => readLinks(channel));
+  const hint = linkCodecOf(link)?.creation?.hint?.(link, refused, () => readLinks(channel));
   return hint === undefined ? refusal : { errno, extack: hint };
 }
 

@@ -1,6 +1,7 @@
 /** Notifications of rtnetlink (rtnetlink(7), RTNLGRP_*), decoded. */
 
 import * as k from "../../../ffi/linux.ts";
+import type { Clock } from "../../base/clock.ts";
 import { codecOfMessage, ENTRY_CODECS } from "./entry_codecs.ts";
 import { completeLink, decodeLink } from "./link_decoder.ts";
 import { decodeNexthop } from "../nexthop/nexthop_decoder.ts";
@@ -10,6 +11,7 @@ import { Notifications } from "../wire/notifications.ts";
 import type { MessageReader } from "../wire/message_reader.ts";
 
 export interface MonitorOptions {
+  readonly clock: Clock;
   /** Kernel-side buffer for notifications that have not been read yet. */
   readonly receiveBufferBytes: number;
   /** Names of the devices there are, asked for when nothing that happens later can be missed. */
@@ -28,6 +30,7 @@ export class Monitor implements Disposable {
   constructor(options: MonitorOptions) {
     this.#options = options;
     this.#notifications = new Notifications({
+      clock: options.clock,
       protocol: k.NETLINK_ROUTE,
       groups: GROUPS,
       optionalGroups: [k.RTNLGRP_NEXTHOP],

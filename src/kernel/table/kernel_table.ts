@@ -4,6 +4,7 @@
  * them as one kernel.
  */
 
+import type { Clock } from "../../base/clock.ts";
 import type { Link, Resource, ResourceKind } from "../../state/resource.ts";
 import type { Step } from "../../state/step.ts";
 import type { KernelEvent } from "./kernel_event.ts";
@@ -30,7 +31,7 @@ export interface KernelTableType {
   readonly kinds: readonly ResourceKind[];
   /** Whether it makes this device, which rtnetlink cannot. */
   makes?(link: Link): boolean;
-  open(): KernelTable;
+  open(clock: Clock): KernelTable;
 }
 
 /** A table that is written but never read here: nothing in it is dumped or announced. */

@@ -1,5 +1,6 @@
 /** What to do when a table changes while it is read (NLM_F_DUMP_INTR, linux/netlink.h). */
 
+import type { Clock } from "../../base/clock.ts";
 import { DumpInterruptedError } from "./kernel_error.ts";
 
 /** How often a table is read before its reader is told that it cannot be. */
@@ -9,17 +10,17 @@ export const DUMP_TRIES = 8;
 export type DumpAttempt<T> = { readonly result: T } | { readonly interrupted: string };
 
 /**
- * Reads until nothing interferes, with pauses of 2, 4, … 128 ms. Throws `DumpInterruptedError` when
- * every one of `DUMP_TRIES` readings was interrupted; an incomplete one is never returned.
+ * Reads until nothing interferes, with pauses of 2, 4, … 128 ms. Throws `DumpInterruptedError` if all
+ * `DUMP_TRIES` attempts are interrupted; an incomplete table is never returned.
  */
 export async function retryInterruptedDump<T>(
+  clock: Pick<Clock, "setTimer">,
   read: () => DumpAttempt<T>,
-  pause: (delayMs: number) => Promise<void> = Bun.sleep,
 ): Promise<T> {
   for (let tries = 1;; tries++) {
     const reading = read();
     if ("result" in reading) return reading.result;
     if (tries === DUMP_TRIES) throw new DumpInterruptedError(reading.interrupted, tries);
-    await pause(2 ** tries);
+    await new Promise<void>((resolve) => clock.setTimer(2 ** tries, resolve));
   }
 }

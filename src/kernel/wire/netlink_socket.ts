@@ -144,8 +144,7 @@ export class NetlinkSocket implements Disposable {
 
   /** Fills the buffer with the next datagram. */
   #receive(): void {
-    const deadline = performance.now() + ANSWER_TIMEOUT_MS;
-    for (;;) {
+    for (let waits = 0;; waits++) {
       const length = Number(
         libc().recv(this.#fd, this.#bufferAddress, RECEIVE_BYTES, k.MSG_DONTWAIT | k.MSG_TRUNC),
       );
@@ -158,7 +157,7 @@ export class NetlinkSocket implements Disposable {
       if (error !== "EAGAIN") {
         throw new KernelError({ operation: "receive over netlink", errno: error });
       }
-      if (performance.now() > deadline) {
+      if (waits * POLL_MS >= ANSWER_TIMEOUT_MS) {
         throw new KernelError({ operation: "receive over netlink", errno: "ETIMEDOUT" });
       }
       waitReadable(this.#fd, POLL_MS);

@@ -8,11 +8,13 @@
 
 import { errno, libc } from "../../../ffi/libc.ts";
 import * as k from "../../../ffi/linux.ts";
+import type { Clock } from "../../base/clock.ts";
 import { KernelError } from "./kernel_error.ts";
 import { MessageReader } from "./message_reader.ts";
 import { openNetlinkSocket, setOption } from "./netlink_socket.ts";
 
 export interface NotificationOptions {
+  readonly clock: Clock;
   /** One of NETLINK_*. */
   readonly protocol: number;
   readonly groups: readonly number[];
@@ -103,16 +105,16 @@ export class Notifications implements Disposable {
   #lost(delayMs: number): void {
     this.#connection = undefined;
     if (this.#disposed) return;
-    setTimeout(() => {
+    this.#options.clock.setTimer(delayMs, () => {
       if (this.#disposed) return;
-      // The subscription goes on.
+      // The socket is still subscribed.
       try {
         this.#options.lost();
       } catch {
         return this.#lost(RETRY_MS);
       }
       void this.#connect();
-    }, delayMs);
+    });
   }
 
   #read(bytes: Uint8Array): void {

@@ -2,6 +2,7 @@
 
 import { errnoName } from "../../../ffi/errno.ts";
 import * as k from "../../../ffi/linux.ts";
+import type { Clock } from "../../base/clock.ts";
 import { type GenericFamily, openFamily } from "../wire/generic_netlink.ts";
 import { KernelError } from "../wire/kernel_error.ts";
 import {
@@ -19,6 +20,11 @@ export const WIREGUARD_FAMILY = { name: "wireguard", version: k.WG_GENL_VERSION 
 export class KernelDriver implements WireguardDriver {
   /** Asked for until it is there: the module may be loaded with the first device. */
   #family: GenericFamily | undefined;
+  readonly #clock: Clock;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
 
   read(link: string): Promise<WireguardDeviceState | undefined> {
     return Promise.try(() => {
@@ -44,7 +50,7 @@ export class KernelDriver implements WireguardDriver {
     const family = this.#family;
     if (family === undefined) return { errno: "ENODEV", reason: `there is no device ${link}` };
     for (const [i, message] of messagesOf(change).entries()) {
-      if (i > 0) await new Promise<void>((resolve) => setImmediate(resolve));
+      if (i > 0) await this.#clock.yield();
       const refusal = family.command(
         k.WG_CMD_SET_DEVICE,
         (attributes) => writeDevice(attributes, identity, message),

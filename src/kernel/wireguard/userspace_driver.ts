@@ -6,6 +6,7 @@
 import { statSync } from "node:fs";
 import { createConnection } from "node:net";
 import { errnoName } from "../../../ffi/errno.ts";
+import type { Clock } from "../../base/clock.ts";
 import { listenerNamespace } from "../../process/listener_namespace.ts";
 import { KernelError } from "../wire/kernel_error.ts";
 import {
@@ -28,15 +29,23 @@ export function hasUapiSocket(link: string): boolean {
 }
 
 /** Whether a process answers there. */
-export async function isListening(link: string): Promise<boolean> {
+export async function isListening(clock: Clock, link: string): Promise<boolean> {
   if (!hasUapiSocket(link)) return false;
-  return await exchange(link, GET_REQUEST).catch(() => undefined) !== undefined;
+  return await exchange(clock, link, GET_REQUEST).catch(() => undefined) !== undefined;
 }
 
 export class UserspaceDriver implements WireguardDriver {
+  readonly #clock: Clock;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
   async read(link: string): Promise<WireguardDeviceState | undefined> {
     const identity = identityOf(link);
-    const text = identity === undefined ? undefined : await exchange(link, GET_REQUEST);
+    const text = identity === undefined
+      ? undefined
+      : await exchange(this.#clock, link, GET_REQUEST);
     if (identity === undefined || text === undefined) return undefined;
     const { errno, ...reading } = parseGetReply(text);
     if (errno !== 0) throw new KernelError({ operation: `read WireGuard device ${link}`, errno });
@@ -45,7 +54,7 @@ export class UserspaceDriver implements WireguardDriver {
 
   async write(link: string, identity: number, change: DeviceChange): Promise<Fault | undefined> {
     const text = identityOf(link) === identity
-      ? await exchange(link, setRequest(change))
+      ? await exchange(this.#clock, link, setRequest(change))
       : undefined;
     if (text === undefined) return { errno: "ENODEV", reason: `there is no device ${link}` };
     const errno = parseSetReply(text);
@@ -59,9 +68,10 @@ export class UserspaceDriver implements WireguardDriver {
   [Symbol.dispose](): void {}
 }
 
-const ANSWER_TIMEOUT_MS = 5000;
-/** Some 10⁵ peers. */
-const MAX_ANSWER_CHARACTERS = 64 * 1024 * 1024;
+/** Without any bytes of the response. */
+const RESPONSE_TIMEOUT_MS = 5000;
+/** About 10⁵ peers. */
+const MAX_RESPONSE_CHARACTERS = 64 * 1024 * 1024;
 
 /**
  * The socket's inode: a restarted process creates another one. `undefined` for a device of another
@@ -86,39 +96,46 @@ export function foreignHolder(link: string): string | undefined {
   }
 }
 
-/** Sends one request and gives the answer; `undefined` if nobody listens. Throws `KernelError`. */
-function exchange(link: string, request: string): Promise<string | undefined> {
-  return new Promise((resolve, reject) => {
-    const socket = createConnection(uapiSocketPath(link));
-    const fail = (code: string, reason?: string) => {
+/**
+ * Sends one request and returns the response; `undefined` if no process listens. Throws `KernelError`.
+ */
+function exchange(clock: Clock, link: string, request: string): Promise<string | undefined> {
+  const { promise, resolve, reject } = Promise.withResolvers<string | undefined>();
+  const socket = createConnection(uapiSocketPath(link));
+  const fail = (errno: string, extack?: string) => {
+    socket.destroy();
+    reject(
+      new KernelError({ operation: `query the WireGuard process of ${link}`, errno, extack }),
+    );
+  };
+  let timer: Disposable | undefined;
+  const restartTimer = () => {
+    timer?.[Symbol.dispose]();
+    timer = clock.setTimer(RESPONSE_TIMEOUT_MS, () => fail("ETIMEDOUT"));
+  };
+  let response = "";
+  restartTimer();
+  socket.setEncoding("latin1");
+  socket.on("connect", () => socket.write(request));
+  socket.on("data", (text) => {
+    restartTimer();
+    response += text;
+    if (response.endsWith("\n\n")) {
       socket.destroy();
-      reject(
-        new KernelError({
-          operation: `speak to the WireGuard process of ${link}`,
-          errno: code,
-          extack: reason,
-        }),
-      );
-    };
-    let answer = "";
-    socket.setEncoding("latin1");
-    socket.setTimeout(ANSWER_TIMEOUT_MS, () => fail("ETIMEDOUT"));
-    socket.on("connect", () => socket.write(request));
-    socket.on("data", (text) => {
-      answer += text;
-      if (answer.endsWith("\n\n")) {
-        socket.destroy();
-        resolve(answer);
-      } else if (answer.length > MAX_ANSWER_CHARACTERS) {
-        fail("EMSGSIZE");
-      }
-    });
-    socket.on("error", (error: NodeJS.ErrnoException) => {
-      if (NOBODY.has(error.code ?? "")) resolve(undefined);
-      else fail(error.code ?? "EIO", error.message);
-    });
-    socket.on("close", () => fail("EPIPE", "it closed the connection without an answer"));
+      resolve(response);
+    } else if (response.length > MAX_RESPONSE_CHARACTERS) {
+      fail("EMSGSIZE");
+    }
   });
+  socket.on("error", (error: NodeJS.ErrnoException) => {
+    if (NOT_LISTENING.has(error.code ?? "")) resolve(undefined);
+    else fail(error.code ?? "EIO", error.message);
+  });
+  socket.on("close", () => {
+    timer?.[Symbol.dispose]();
+    fail("EPIPE", "it closed the connection without a response");
+  });
+  return promise;
 }
 
-const NOBODY: ReadonlySet<string> = new Set(["ENOENT", "ECONNREFUSED"]);
+const NOT_LISTENING: ReadonlySet<string> = new Set(["ENOENT", "ECONNREFUSED"]);

@@ -9,6 +9,7 @@ import {
 } from "../../process/program_lookup.ts";
 import { runProgram } from "../../process/run_program.ts";
 import { ProcessError } from "../../process/process_error.ts";
+import type { Clock } from "../../base/clock.ts";
 import { openFamily } from "../wire/generic_netlink.ts";
 import type { Fault } from "./wireguard_driver.ts";
 import { WIREGUARD_FAMILY } from "./kernel_driver.ts";
@@ -36,7 +37,10 @@ export async function wireguardSupport(): Promise<WireguardSupport | undefined> 
  * Starts a program that makes a TUN device of this name and listens on its socket, and waits until it
  * does. It goes into the background and outlives this process. Gives the fault, if any.
  */
-export async function startUserspace(link: string): Promise<Fault | undefined> {
+export async function startUserspace(
+  clock: Clock,
+  link: string,
+): Promise<Fault | undefined> {
   const program = WIREGUARD_PROGRAMS.find((name) => findProgram(name) !== undefined);
   if (program === undefined) {
     return {
@@ -51,7 +55,7 @@ export async function startUserspace(link: string): Promise<Fault | undefined> {
     return { errno: "EEXIST", reason };
   }
   // The process of a device that was just deleted would take the new one's socket with it.
-  if (!await until(async () => !await isListening(link))) {
+  if (!await until(clock, async () => !await isListening(clock, link))) {
     return { errno: "EEXIST", reason: `the socket of another WireGuard device ${link} is in use` };
   }
   try {
@@ -67,7 +71,7 @@ export async function startUserspace(link: string): Promise<Fault | undefined> {
     if (!(error instanceof ProcessError)) throw error;
     return { errno: "EIO", reason: error.message };
   }
-  if (await until(() => isListening(link))) return undefined;
+  if (await until(clock, () => isListening(clock, link))) return undefined;
   return { errno: "ETIMEDOUT", reason: `${program} does not answer` };
 }
 
@@ -84,11 +88,11 @@ function hasFamily(): boolean {
   return family !== undefined;
 }
 
-async function until(condition: () => Promise<boolean>): Promise<boolean> {
-  for (const deadlineMs = performance.now() + WAIT_MS;;) {
+async function until(clock: Clock, condition: () => Promise<boolean>): Promise<boolean> {
+  for (const deadlineMs = clock.nowMs() + WAIT_MS;;) {
     if (await condition()) return true;
-    if (performance.now() > deadlineMs) return false;
-    await new Promise((resolve) => setTimeout(resolve, WAIT_STEP_MS));
+    if (clock.nowMs() > deadlineMs) return false;
+    await new Promise<void>((resolve) => clock.setTimer(WAIT_STEP_MS, resolve));
   }
 }
 

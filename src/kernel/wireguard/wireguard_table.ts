@@ -8,6 +8,8 @@
  */
 
 import { ZERO_KEY } from "../../addr/wireguard_key.ts";
+import type { Clock } from "../../base/clock.ts";
+import { SerialQueue } from "../../base/serial_queue.ts";
 import { linkOf, resourceKey } from "../../state/resource_key.ts";
 import { resourceText } from "../../state/resource_text.ts";
 import type {
@@ -18,9 +20,10 @@ import type {
   WireguardPeer,
 } from "../../state/resource.ts";
 import type { Step } from "../../state/step.ts";
-import type { KernelEvent } from "../table/kernel_event.ts";
+import type { KernelListener } from "../table/kernel_event.ts";
 import type { StepResult } from "../table/step_result.ts";
 import { KernelError } from "../wire/kernel_error.ts";
+import { Poller } from "../table/poller.ts";
 import { Listeners } from "../table/listeners.ts";
 import type { KernelTable, KernelTableType } from "../table/kernel_table.ts";
 import type {
@@ -45,7 +48,7 @@ import { UserspaceDriver } from "./userspace_driver.ts";
 export const WIREGUARD_TABLE: KernelTableType = {
   kinds: ["wireguard-device", "wireguard-peer"],
   makes: isUserspaceDevice,
-  open: () => new WireguardTable(),
+  open: (clock) => new WireguardTable(clock),
 };
 
 /** How long to wait between readings that take so long. */
@@ -54,17 +57,25 @@ export function pollDelayMs(costMs: number): number {
 }
 
 class WireguardTable implements KernelTable {
-  readonly #drivers: readonly WireguardDriver[] = [new KernelDriver(), new UserspaceDriver()];
+  readonly #clock: Clock;
+  readonly #drivers: readonly WireguardDriver[];
   /** By name; those that were asked for and are there. */
   readonly #devices = new Map<string, Device>();
-  readonly #listeners = new Listeners(() => this.#stopPolling());
-  /** One thing at a time: what is read is told before anything else is made. */
-  #busy: Promise<unknown> = Promise.resolve();
-  /** Set while anybody listens. */
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  readonly #listeners = new Listeners(() => this.#poller.stop());
+  /** One task at a time: listeners are notified of what was read before anything is changed. */
+  readonly #tasks = new SerialQueue();
+  readonly #poller: Poller;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.#drivers = [new KernelDriver(clock), new UserspaceDriver(clock)];
+    this.#poller = new Poller(clock, async () => {
+      return pollDelayMs(await this.#tasks.run(() => this.#poll()));
+    });
+  }
 
   dump(links: ReadonlySet<string>): Promise<Resource[]> {
-    return this.#exclusively(async () => {
+    return this.#tasks.run(async () => {
       const found: Resource[] = [];
       for (const link of links) {
         for (const entry of (await this.#read(link))?.entries.values() ?? []) found.push(entry);
@@ -74,31 +85,25 @@ class WireguardTable implements KernelTable {
   }
 
   apply(steps: readonly Step[]): Promise<readonly StepResult[]> {
-    return this.#exclusively(async () => {
+    return this.#tasks.run(async () => {
       const results: StepResult[] = [];
       for (const run of runsOf(steps)) results.push(...await this.#applyRun(run));
       return results;
     });
   }
 
-  watch(listener: (event: KernelEvent) => void): Disposable {
-    if (this.#timer === undefined) this.#pollAfter(MIN_POLL_MS);
+  watch(listener: KernelListener): Disposable {
+    this.#poller.start(MIN_POLL_MS);
     return this.#listeners.add(listener);
   }
 
   [Symbol.dispose](): void {
     this.#listeners.clear();
-    this.#stopPolling();
-    void this.#exclusively(() => {
+    this.#poller.stop();
+    void this.#tasks.run(() => {
       for (const driver of this.#drivers) driver[Symbol.dispose]();
       return Promise.resolve();
     });
-  }
-
-  #exclusively<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.#busy.then(work);
-    this.#busy = result.catch(() => undefined);
-    return result;
   }
 
   /** Reads a device and keeps what was read. A device whose driver is known is that driver's. */
@@ -114,7 +119,8 @@ class WireguardTable implements KernelTable {
       const isSame = before?.driver === driver && before.identity === reading.identity;
       const given = isSame ? before.given : new Map<ResourceKey, string>();
       const { identity } = reading;
-      const device = { link, driver, identity, given, entries: entriesOf(link, reading, given) };
+      const entries = entriesOf(link, reading, { given, nowMs: this.#clock.wallMs() });
+      const device = { link, driver, identity, given, entries };
       this.#devices.set(link, device);
       return device;
     }
@@ -138,7 +144,7 @@ class WireguardTable implements KernelTable {
 
   async #tryRun(run: Run): Promise<Fault | undefined> {
     try {
-      if (run.steps.some(isUserspaceStart)) return await startUserspace(run.link);
+      if (run.steps.some(isUserspaceStart)) return await startUserspace(this.#clock, run.link);
       let device = this.#devices.get(run.link) ?? await this.#read(run.link);
       let fault = device && await this.#write(device, run.steps);
       if (fault?.errno === "ENODEV") {
@@ -163,24 +169,9 @@ class WireguardTable implements KernelTable {
     return undefined;
   }
 
-  #pollAfter(delayMs: number): void {
-    const timer = setTimeout(() => {
-      void this.#exclusively(() => this.#poll()).then((costMs) => {
-        // Not if nobody listens any more, or the first of new listeners has set another.
-        if (this.#timer === timer) this.#pollAfter(pollDelayMs(costMs));
-      });
-    }, delayMs);
-    this.#timer = timer;
-  }
-
-  #stopPolling(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-  }
-
   /** Reads all known devices and tells what changed; gives the milliseconds that it took. */
   async #poll(): Promise<number> {
-    const startMs = performance.now();
+    const startMs = this.#clock.nowMs();
     for (const [link, before] of [...this.#devices]) {
       let after: Device | undefined;
       try {
@@ -190,7 +181,7 @@ class WireguardTable implements KernelTable {
       }
       this.#tellDifferences(before.entries, after?.entries ?? new Map());
     }
-    return performance.now() - startMs;
+    return this.#clock.nowMs() - startMs;
   }
 
   #tellDifferences(before: Entries, after: Entries): void {
@@ -284,10 +275,9 @@ function planFor({ entries, given }: Device, { op, resource }: Step): Plan {
 function entriesOf(
   link: string,
   reading: WireguardDeviceState,
-  given: ReadonlyMap<ResourceKey, string>,
+  { given, nowMs }: { readonly given: ReadonlyMap<ResourceKey, string>; readonly nowMs: number },
 ): Entries {
   const entries: Entries = new Map();
-  const nowMs = Date.now();
   const device = deviceResource(link, reading);
   if (device !== undefined) entries.set(resourceKey(device), device);
   for (const peer of reading.peers) {

@@ -4,11 +4,13 @@
  */
 
 import * as k from "../../../ffi/linux.ts";
+import type { Clock } from "../../base/clock.ts";
+import { errorMessage } from "../../base/operator_error.ts";
 import type { Resource, XfrmPolicy } from "../../state/resource.ts";
 import type { Step } from "../../state/step.ts";
 import { Channel } from "../wire/channel.ts";
 import { retryInterruptedDump } from "../wire/interrupted_dump.ts";
-import type { KernelEvent } from "../table/kernel_event.ts";
+import type { KernelEvent, KernelListener } from "../table/kernel_event.ts";
 import type { StepResult } from "../table/step_result.ts";
 import { KernelError } from "../wire/kernel_error.ts";
 import { Notifications } from "../wire/notifications.ts";
@@ -22,9 +24,9 @@ import { XfrmEncoder } from "./xfrm_encoder.ts";
 
 export const XFRM_POLICIES: KernelTableType = {
   kinds: ["xfrm-policy"],
-  open: () => {
+  open: (clock) => {
     try {
-      return new XfrmPolicies(new NetlinkSocket(k.NETLINK_XFRM));
+      return new XfrmPolicies(clock, new NetlinkSocket(k.NETLINK_XFRM));
     } catch (error) {
       if (error instanceof KernelError && error.errno === "EPROTONOSUPPORT") return WITHOUT_IPSEC;
       throw error;
@@ -33,16 +35,18 @@ export const XFRM_POLICIES: KernelTableType = {
 };
 
 class XfrmPolicies implements KernelTable {
+  readonly #clock: Clock;
   readonly #socket: NetlinkSocket;
   readonly #channel: Channel<XfrmEncoder>;
 
-  constructor(socket: NetlinkSocket) {
+  constructor(clock: Clock, socket: NetlinkSocket) {
+    this.#clock = clock;
     this.#socket = socket;
     this.#channel = new Channel(socket, new XfrmEncoder());
   }
 
   dump(): Promise<Resource[]> {
-    return retryInterruptedDump(() => {
+    return retryInterruptedDump(this.#clock, () => {
       const policies: Resource[] = [];
       const outcome = this.#channel.readTable((encoder) => encoder.dump(), (message) => {
         const policy = message.type === k.XFRM_MSG_NEWPOLICY ? decodePolicy(message) : undefined;
@@ -56,14 +60,15 @@ class XfrmPolicies implements KernelTable {
     const results = new Array<StepResult>(steps.length).fill(undefined);
     for (let from = 0; from < steps.length; from += STEPS_AT_A_TIME) {
       // The changes cause notifications, which have to be read meanwhile.
-      if (from > 0) await Bun.sleep(0);
+      if (from > 0) await this.#clock.yield();
       this.#applyRange(steps, from, Math.min(from + STEPS_AT_A_TIME, steps.length), results);
     }
     return results;
   }
 
-  watch(listener: (event: KernelEvent) => void): Disposable {
+  watch(listener: KernelListener): Disposable {
     const notifications: Notifications = new Notifications({
+      clock: this.#clock,
       protocol: k.NETLINK_XFRM,
       groups: [k.XFRMNLGRP_POLICY],
       receiveBufferBytes: WATCH_BUFFER_BYTES,
@@ -95,11 +100,10 @@ class XfrmPolicies implements KernelTable {
         encoder.policy(operationOf(step), step.resource as XfrmPolicy);
         sent.push(position);
       } catch (cause) {
-        const reason = (cause as Error).message;
         results[position] = new KernelError({
           operation: describeStep(step),
           errno: "EINVAL",
-          extack: reason,
+          extack: errorMessage(cause),
           cause,
         });
       }

@@ -8,6 +8,7 @@ import * as k from "../../../ffi/linux.ts";
 import { libnlCore } from "../../../ffi/libnl.ts";
 import type { Pointer } from "../../../ffi/memory.ts";
 import { addressFromBytes, type Family, familyOf, type IpAddress } from "../../addr/ip.ts";
+import type { Clock } from "../../base/clock.ts";
 import { writeAddress } from "../wire/address_bytes.ts";
 import { addressFamily, addressLength, familyFrom } from "../wire/address_family.ts";
 import { AttributeWriter } from "../wire/attribute_writer.ts";
@@ -49,9 +50,9 @@ export interface XfrmStateEnds {
 }
 
 /** Throws `KernelError` if there is no netlink. A kernel without IPsec has no states to lose. */
-export function openXfrmStates(): XfrmStates {
+export function openXfrmStates(clock: Clock): XfrmStates {
   try {
-    return new NetlinkXfrmStates(new NetlinkSocket(k.NETLINK_XFRM));
+    return new NetlinkXfrmStates(clock, new NetlinkSocket(k.NETLINK_XFRM));
   } catch (error) {
     if (error instanceof KernelError && error.errno === "EPROTONOSUPPORT") return WITHOUT_IPSEC;
     throw error;
@@ -59,10 +60,12 @@ export function openXfrmStates(): XfrmStates {
 }
 
 class NetlinkXfrmStates implements XfrmStates {
+  readonly #clock: Clock;
   readonly #socket: NetlinkSocket;
   readonly #channel: Channel<MessageBatch>;
 
-  constructor(socket: NetlinkSocket) {
+  constructor(clock: Clock, socket: NetlinkSocket) {
+    this.#clock = clock;
     this.#socket = socket;
     this.#channel = new Channel(socket, new MessageBatch());
   }
@@ -99,6 +102,7 @@ class NetlinkXfrmStates implements XfrmStates {
 
   watch(listener: (ends: XfrmStateEnds | undefined) => void): Disposable {
     const notifications: Notifications = new Notifications({
+      clock: this.#clock,
       protocol: k.NETLINK_XFRM,
       groups: [k.XFRMNLGRP_SA],
       receiveBufferBytes: WATCH_BUFFER_BYTES,

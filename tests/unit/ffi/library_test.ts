@@ -38,6 +38,7 @@ test("libnl works from embedded copies alone, in a root that is read-only and ha
   const script = `
     import { setEmbeddedLibraries } from ${source("ffi/embedded.ts")};
     import { libnl } from ${source("ffi/libnl.ts")};
+    import { systemClock } from ${source("src/base/clock.ts")};
     import { NetlinkKernel } from ${source("src/kernel/netlink_kernel.ts")};
     import { readFileSync } from "node:fs";
     let isHidden = false;
@@ -46,7 +47,7 @@ test("libnl works from embedded copies alone, in a root that is read-only and ha
       ["libnl-3.so.200", "/mnt/libnl-3.so.200"],
       ["libnl-route-3.so.200", "/mnt/libnl-route-3.so.200"],
     ]));
-    using kernel = new NetlinkKernel();
+    using kernel = new NetlinkKernel({ clock: systemClock });
     const lo = await kernel.link("lo");
     const maps = readFileSync("/proc/self/maps", "utf8");
     console.log(isHidden, lo.ifindex, /\\/libnl/.test(maps), maps.includes("memfd:libnl-route-3"));`;

@@ -12,11 +12,12 @@ function reader(interruptions: number) {
   let readings = 0;
   const read = (): DumpAttempt<string> =>
     ++readings <= interruptions ? { interrupted: "route" } : { result: "whole" };
-  const pause = (delayMs: number) => {
+  const setTimer = (delayMs: number, callback: () => void) => {
     pauses.push(delayMs);
-    return Promise.resolve();
+    callback();
+    return { [Symbol.dispose]: () => {} };
   };
-  return { pauses, outcome: () => retryInterruptedDump(read, pause) };
+  return { pauses, outcome: () => retryInterruptedDump({ setTimer }, read) };
 }
 
 test("a table that stands still is read once, without a pause", async () => {

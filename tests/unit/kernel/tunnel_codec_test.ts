@@ -4,7 +4,7 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import * as k from "../../../ffi/linux.ts";
 import { addressFromBytes } from "../../../src/addr/ip.ts";
-import { IPIP_LINK } from "../../../src/kernel/rtnetlink/ipip_link.ts";
+import { IPIP_CODEC } from "../../../src/kernel/rtnetlink/ipip_codec.ts";
 import { decodeLink } from "../../../src/kernel/rtnetlink/link_decoder.ts";
 import { RtnetlinkEncoder } from "../../../src/kernel/rtnetlink/rtnetlink_encoder.ts";
 import { decodeFouPort } from "../../../src/kernel/fou_ports.ts";
@@ -31,7 +31,7 @@ const tunnel: fc.Arbitrary<IpipLink> = fc.record({
 /** The message that creates a tunnel, with the index that the kernel would give the device. */
 function creation(encoder: RtnetlinkEncoder, link: IpipLink): Uint8Array {
   encoder.clear();
-  IPIP_LINK.creation?.append(encoder, link, 0);
+  IPIP_CODEC.creation?.append(encoder, link, 0);
   const bytes = encoder.bytes.slice();
   new DataView(bytes.buffer).setInt32(k.nlmsghdr.size + k.ifinfomsg.ifi_index, 7, true);
   return bytes;

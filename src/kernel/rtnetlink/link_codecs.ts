@@ -9,13 +9,13 @@ import type {
   WireguardLink,
 } from "../../state/resource.ts";
 import { allocated } from "../wire/message_batch.ts";
-import { IPIP_LINK } from "./ipip_link.ts";
+import { IPIP_CODEC } from "./ipip_codec.ts";
 import { createLink } from "./link_messages.ts";
-import type { LinkType } from "./link_type.ts";
-import { VXLAN_LINK } from "./vxlan_link.ts";
+import type { LinkCodec } from "./link_codec.ts";
+import { VXLAN_CODEC } from "./vxlan_codec.ts";
 
 /** Keys, ports and peers are read and written by WireGuard's own table. */
-const WIREGUARD_LINK: LinkType<WireguardLink> = {
+const WIREGUARD_LINK_CODEC: LinkCodec<WireguardLink> = {
   linkKind: "wireguard",
   decode: (base) => ({ ...base, type: "wireguard", implementation: "kernel" }),
   creation: {
@@ -40,7 +40,7 @@ const WIREGUARD_LINK: LinkType<WireguardLink> = {
  * A device of IP packets without header, made by the TUN driver. That it is persistent does not
  * count: one of ours is not yet at the moment when it is announced.
  */
-const TUN_LINK: LinkType<TunLink> = {
+const TUN_LINK_CODEC: LinkCodec<TunLink> = {
   linkKind: "tun",
   decode(base, data) {
     const isSet = (type: number) => (data?.u8(type) ?? 0) !== 0;
@@ -50,21 +50,21 @@ const TUN_LINK: LinkType<TunLink> = {
   },
 };
 
-export const LINK_TYPES: Readonly<Record<Exclude<LinkTypeName, "other">, LinkType>> = {
-  vxlan: VXLAN_LINK,
-  wireguard: WIREGUARD_LINK,
-  ipip: IPIP_LINK,
-  tun: TUN_LINK,
+export const LINK_CODECS: Readonly<Record<Exclude<LinkTypeName, "other">, LinkCodec>> = {
+  vxlan: VXLAN_CODEC,
+  wireguard: WIREGUARD_LINK_CODEC,
+  ipip: IPIP_CODEC,
+  tun: TUN_LINK_CODEC,
 };
 
 /** The type of device with this IFLA_INFO_KIND. */
-export function linkTypeOfKind(linkKind: string): LinkType | undefined {
+export function linkCodecOfKind(linkKind: string): LinkCodec | undefined {
   return BY_KIND.get(linkKind);
 }
 
 /** The type of a device; `undefined` for one that this program does not make. */
-export function linkTypeOf(link: Link): LinkType | undefined {
-  return link.type === "other" ? undefined : LINK_TYPES[link.type];
+export function linkCodecOf(link: Link): LinkCodec | undefined {
+  return link.type === "other" ? undefined : LINK_CODECS[link.type];
 }
 
-const BY_KIND = new Map(Object.values(LINK_TYPES).map((type) => [type.linkKind, type]));
+const BY_KIND = new Map(Object.values(LINK_CODECS).map((type) => [type.linkKind, type]));

@@ -8,9 +8,9 @@ import { addressText } from "../wire/attribute_values.ts";
 import { allocated } from "../wire/message_batch.ts";
 import type { Attributes } from "../wire/message_reader.ts";
 import { createLink } from "./link_messages.ts";
-import { type LinkType, missingModule } from "./link_type.ts";
+import { type LinkCodec, missingModule } from "./link_codec.ts";
 
-export const IPIP_LINK: LinkType<IpipLink> = {
+export const IPIP_CODEC: LinkCodec<IpipLink> = {
   linkKind: "ipip",
 
   decode(base, data) {

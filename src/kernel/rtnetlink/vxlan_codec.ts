@@ -9,9 +9,9 @@ import { type Link, VXLAN_DEFAULT_PORT, type VxlanLink } from "../../state/resou
 import { addressText } from "../wire/attribute_values.ts";
 import { allocated } from "../wire/message_batch.ts";
 import { createLink } from "./link_messages.ts";
-import { type LinkType, missingModule } from "./link_type.ts";
+import { type LinkCodec, missingModule } from "./link_codec.ts";
 
-export const VXLAN_LINK: LinkType<VxlanLink> = {
+export const VXLAN_CODEC: LinkCodec<VxlanLink> = {
   linkKind: "vxlan",
 
   /** The message has the underlay's index only: its name is added by `completeLink`. */

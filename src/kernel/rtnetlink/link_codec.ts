@@ -7,7 +7,7 @@ import type { RtnetlinkBatch } from "./entry_codec.ts";
 /** What every device has. */
 export type LinkBase = Pick<Link, "kind" | "name" | "mtuBytes" | "mac" | "up">;
 
-export interface LinkType<L extends Link = Link> {
+export interface LinkCodec<L extends Link = Link> {
   /** IFLA_INFO_KIND. */
   readonly linkKind: string;
   /**
