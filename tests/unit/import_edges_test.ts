@@ -331,7 +331,7 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
     "transaction_check.ts",
     // Values and errors.
     "datastore_error.ts",
-    "key_range.ts",
+    "key_interval.ts",
     "request_error.ts",
     "revision_entry.ts",
   ],

@@ -1,7 +1,7 @@
 /** Reads rows with their checksums, and restores damaged rows from their second copy. */
 
 import { entryOf, type Row } from "./entry_row.ts";
-import { compareKeys, keyText } from "./key_range.ts";
+import { compareKeys, keyText } from "./key_interval.ts";
 import { RequestError } from "./request_error.ts";
 import type { RevisionEntry } from "./revision_entry.ts";
 import { isIntact, secondCopy, type Table, writeCopy } from "./second_copy.ts";

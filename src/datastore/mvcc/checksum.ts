@@ -1,6 +1,6 @@
 /**
- * The checksum of each stored row, because SQLite detects damage to its structure but not to the content:
- * zlib's CRC-32 of the row's numbers, key and value.
+ * The checksum of each stored row: zlib's CRC-32 of its numbers, key and value. SQLite detects
+ * damage to its structure, but not to the content.
  */
 
 import { crc32 } from "node:zlib";

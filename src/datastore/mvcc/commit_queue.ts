@@ -1,9 +1,9 @@
 /**
  * Group commit: the writes of several clients that wait at the same time share one fsync(2).
  *
- * While the disk is written to, the program stands still, and requests gather in their sockets; they
- * are read together and committed together. None of them can be seen, by a read or by a watch, before
- * all of them are on disk.
+ * The fsync blocks the program, and requests accumulate in the sockets meanwhile; they are then
+ * read together and committed together. No read and no watch sees one of them before all are on
+ * disk.
  */
 
 import { RequestError } from "./request_error.ts";
@@ -29,14 +29,15 @@ export class CommitQueue implements Disposable {
     this.#store = store;
   }
 
-  /** Writes what still waits. */
+  /** Performs the pending writes. */
   [Symbol.dispose](): void {
     this.#flush();
   }
 
   /**
-   * Runs `act` as one revision, soon, and resolves when it is on disk. Rejects with what `act` or the
-   * disk throws; then it has changed nothing, and has not kept others from it. `act` may run twice.
+   * Runs `act` as one revision, soon, and resolves when it is on disk. Rejects with what `act` or
+   * the disk throws; it has changed nothing then, and the other writes are not affected. `act` may
+   * run twice.
    */
   write<T>(act: (transaction: WriteTransaction) => T): Promise<Written<T>> {
     if (this.#waiting.length === 0) setImmediate(() => this.#flush());
@@ -61,7 +62,7 @@ export class CommitQueue implements Disposable {
       const revisions = this.#store.writeEach(waiting.map(({ act }) => act));
       for (const [index, one] of waiting.entries()) one.written(revisions[index] as bigint);
     } catch (error) {
-      // One of them is refused, or the disk has no room for all of them: then each on its own.
+      // One of them is invalid, or the disk has no room for all of them: commit each alone.
       if (error instanceof RequestError && waiting.length > 1) {
         for (const one of waiting) this.#commit([one]);
       } else {

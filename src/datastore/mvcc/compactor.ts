@@ -1,22 +1,24 @@
 /**
- * Automatic compaction: the history of the last 10 000 revisions is kept, and of no more than about
- * one hour. It serves watches that were cut; one that comes back later reads all keys anew.
+ * Automatic compaction: keeps the history of the last 10 000 revisions, and of at most about one
+ * hour. Watches need it to resume after an interruption; after a longer one, a client reads all
+ * keys again.
  */
 
 import type { Log } from "../../log/log.ts";
 import type { Clock } from "../../base/clock.ts";
+import { errorMessage } from "../../base/operator_error.ts";
 import type { MvccStore } from "./mvcc_store.ts";
 
 export interface CompactorOptions {
   readonly store: MvccStore;
   readonly clock: Clock;
   readonly log: Log;
-  /** Called once a minute: what a crash would take from the time that has passed for the leases. */
+  /** Called once a minute, so that a crash extends leases by a minute at most. */
   readonly saveClock: () => void;
 }
 
 const KEPT_REVISIONS = 10_000n;
-/** So many more may come together first: compaction goes through all of the history. */
+/** Further revisions until a compaction runs, because it reads the whole history. */
 const SLACK_REVISIONS = 1_000n;
 const KEPT_MS = 3_600_000;
 const SAMPLE_MS = 60_000;
@@ -24,7 +26,7 @@ const SAMPLE_MS = 60_000;
 export class Compactor implements Disposable {
   readonly #options: CompactorOptions;
   readonly #commits: Disposable;
-  /** Which revision there was at which time, oldest first. */
+  /** The revision at certain times, oldest first. */
   readonly #samples: { timeMs: number; revision: bigint }[] = [];
   #timer: Disposable;
 
@@ -66,9 +68,9 @@ export class Compactor implements Disposable {
     if (revision <= store.compactRevision || revision <= 1n) return;
     try {
       void store.compact(revision);
-      log.debug({ revision: revision.toString() }, "the history was compacted");
+      log.debug({ revision: revision.toString() }, "history compacted");
     } catch (error) {
-      log.warn(`cannot compact the history: ${(error as Error).message}`);
+      log.warn(`cannot compact the history: ${errorMessage(error)}`);
     }
   }
 }

@@ -1,6 +1,6 @@
 import { OperatorError } from "../../base/operator_error.ts";
 
-/** The datastore cannot start or go on: the text says why, and what to do about it. */
+/** The datastore cannot start or continue. The message says why, and what to do. */
 export class DatastoreError extends OperatorError {
   override readonly name = "DatastoreError";
 }

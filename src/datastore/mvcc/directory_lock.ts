@@ -1,10 +1,10 @@
 /**
- * The lock of a data directory, which one process at a time holds, however many begin at once.
+ * The lock of a data directory. One process at a time holds it, even if several start together.
  *
- * It is SQLite's RESERVED lock (https://sqlite.org/lockingv3.html) on an empty file of its own: one
- * byte, which the kernel gives to one process and takes back when that ends, however it ends. The
- * data's own file cannot decide this. Processes that open it together share it first, and then each
- * waits for the others to let go: all of them may give up.
+ * It is SQLite's RESERVED lock (https://sqlite.org/lockingv3.html) on a separate empty file: a lock
+ * of one byte, which the kernel grants to one process and releases when that process ends in any
+ * way. A lock on the database itself does not do: processes that open it together first share it,
+ * then each waits for the others to release it, and all may give up.
  */
 
 import { Database } from "bun:sqlite";
@@ -13,11 +13,11 @@ import { join } from "node:path";
 import { DatastoreError } from "./datastore_error.ts";
 
 /**
- * Takes the lock of a directory, which has to exist, until it is disposed. Throws `DatastoreError`
- * when another process has it, and what the system or SQLite throws.
+ * Locks an existing directory, until the result is disposed. Throws `DatastoreError` if another
+ * process holds the lock, and errors of the system and of SQLite.
  */
 export function lockDirectory(directory: string): Disposable {
-  // The file stays: were it removed, two processes could each lock one of its name.
+  // The file is never removed: otherwise two processes could each lock a file of this name.
   const file = join(directory, "datastore.lock");
   createEmpty(file);
   const database = new Database(file, { readwrite: true });
@@ -30,12 +30,12 @@ export function lockDirectory(directory: string): Disposable {
     const { code = "" } = error as { code?: string };
     if (!code.startsWith("SQLITE_BUSY")) throw error;
     throw new DatastoreError(
-      `${directory} is in use by ${lockHolder(file)}; one datastore serves one --data-dir`,
+      `${directory} is in use by ${lockHolder(file)}; stop it or choose another --data-dir`,
     );
   }
 }
 
-/** Only when it is absent: to close a file ends all locks that a process has on it (fcntl(2)). */
+/** Only if it does not exist: closing a file releases all locks of the process on it (fcntl(2)). */
 function createEmpty(file: string): void {
   try {
     closeSync(openSync(file, "wx", 0o600));
@@ -48,8 +48,8 @@ function createEmpty(file: string): void {
 const RESERVED_BYTE = 0x4000_0001;
 
 /**
- * The process that has the lock, as /proc/locks (proc_locks(5)) has it. There is no number for a
- * process of another container, and not for every file system: some have two numbers for a device.
+ * The process that holds the lock, from /proc/locks (proc_locks(5)). Its number is unknown if it
+ * runs in another container, and on file systems that have two numbers for a device.
  */
 function lockHolder(file: string): string {
   const { dev, ino } = statSync(file, { bigint: true });

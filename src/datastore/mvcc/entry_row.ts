@@ -4,7 +4,10 @@ import type { RevisionEntry } from "./revision_entry.ts";
 
 export type Row = readonly (bigint | Uint8Array)[];
 
-/** Reads a row whose columns begin with key, value, create revision, revision, version and lease. */
+/**
+ * The entry of a row whose columns start with key, value, create revision, revision, version,
+ * lease.
+ */
 export function entryOf(row: Row): RevisionEntry {
   const [key, value, createRevision, modRevision, version, lease] = row as [
     Uint8Array,

@@ -2,17 +2,17 @@
 
 import type { DeleteRangeRequest, PutRequest } from "../../etcd/api/rpc_pb.ts";
 import type { RevisionEntry } from "./revision_entry.ts";
-import { keyRange } from "./key_range.ts";
+import { keyInterval } from "./key_interval.ts";
 import { RequestError } from "./request_error.ts";
 import type { WriteTransaction } from "./mvcc_store.ts";
 
-/** Whether there is a lease with this id. */
+/** Whether a lease with this id exists. */
 export type LeaseExistence = (id: bigint) => boolean;
 
 /** etcd's `--max-request-bytes`, for keys and values. */
 export const MAX_REQUEST_BYTES = 1536 << 10;
 
-/** Throws `RequestError` for a request that makes no sense on any data. */
+/** Throws `RequestError` for a request that is invalid regardless of the data. */
 export function checkPut({ key, value, lease, ignoreValue, ignoreLease }: PutRequest): void {
   if (key.length === 0) throw new RequestError("emptyKey");
   if (ignoreValue && value.length > 0) throw new RequestError("valueProvided");
@@ -21,8 +21,8 @@ export function checkPut({ key, value, lease, ignoreValue, ignoreLease }: PutReq
 }
 
 /**
- * Throws `RequestError` for a lease that is not there, or for a part to be kept of a key that is
- * not.
+ * Throws `RequestError` if the lease, or the key whose value or lease is to be kept, does not
+ * exist.
  */
 export function putKey(
   transaction: WriteTransaction,
@@ -42,7 +42,7 @@ export function putKey(
   return { prevKv: request.prevKv ? previous : undefined };
 }
 
-/** Throws `RequestError` for a request that makes no sense on any data. */
+/** Throws `RequestError` for a request that is invalid regardless of the data. */
 export function checkDelete({ key }: DeleteRangeRequest): void {
   if (key.length === 0) throw new RequestError("emptyKey");
 }
@@ -52,7 +52,7 @@ export function deleteKeys(
   request: DeleteRangeRequest,
 ): { deleted: bigint; prevKvs: readonly RevisionEntry[] } {
   const keysOnly = !request.prevKv;
-  const range = keyRange(request.key, request.rangeEnd);
+  const range = keyInterval(request.key, request.rangeEnd);
   const { entries, count } = transaction.read(range, { keysOnly });
   transaction.delete(entries.map(({ key }) => key));
   return { deleted: count, prevKvs: request.prevKv ? entries : [] };

@@ -1,9 +1,9 @@
 /**
- * The datastore's own time, by which leases expire: it passes only while the datastore runs.
+ * The clock of the leases, which runs only while the datastore does.
  *
- * Nobody can renew a lease while the datastore is down, so that this time must not count; and no
- * jump of the machine's wall clock makes leases expire early. The reading is stored with the leases
- * and once a minute, and goes on from there at the next start.
+ * No client can keep a lease alive while the datastore is down, so that this time does not count.
+ * Nor does a jump of the machine's wall clock expire leases early. The time is stored with each
+ * change of a lease and once a minute, and continues from there at the next start.
  */
 
 import type { Clock } from "../../base/clock.ts";

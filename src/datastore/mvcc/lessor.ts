@@ -1,12 +1,14 @@
 /**
- * Leases: granted, kept alive, and revoked with their keys when their time is over.
+ * Leases, as etcd's lessor: grant, keep-alive, revocation and expiry with the attached keys.
  *
- * Each grant and each renewal is on disk before it is acknowledged; see lease_clock.ts for the
- * time. Renewals that wait at the same time share one fsync(2): each node renews again and again.
+ * Each grant and keep-alive is on disk before it is acknowledged. Keep-alives that arrive at the
+ * same time share one fsync(2), because every node sends them regularly. lease_clock.ts has the
+ * time.
  */
 
 import type { Log } from "../../log/log.ts";
 import type { Clock } from "../../base/clock.ts";
+import { errorMessage } from "../../base/operator_error.ts";
 import type { LeaseClock } from "./lease_clock.ts";
 import { RequestError } from "./request_error.ts";
 import type { Storage, StoredLease } from "./storage.ts";
@@ -31,17 +33,17 @@ interface KeepAlive {
   readonly failed: (error: unknown) => void;
 }
 
-/** What etcd raises shorter ones to, with its default election timeout. */
+/** etcd raises shorter TTLs to this, with its default election timeout. */
 const MIN_TTL_SECONDS = 2n;
 /** etcd's `lease.MaxLeaseTTL`. */
 const MAX_TTL_SECONDS = 9_000_000_000n;
-/** After a start clients need a moment to come back, before leases with little time left expire. */
+/** Least remaining time of a lease after a start: clients need a moment to reconnect. */
 const START_GRACE_MS = 10_000;
-/** A failed removal is tried again. */
+/** Delay before a failed revocation is retried. */
 const RETRY_MS = 10_000;
-/** They share one fsync(2). */
+/** Expired leases that are revoked together, with one fsync(2). */
 const EXPIRED_AT_A_TIME = 100;
-/** Timers cannot be set for longer than 24 days. */
+/** Timers are limited to 24 days. */
 const LONGEST_WAIT_MS = 3_600_000;
 
 export class Lessor implements Disposable {
@@ -51,7 +53,7 @@ export class Lessor implements Disposable {
   #timer: Disposable | undefined;
   #wakeMs = Infinity;
 
-  /** Takes the leases from the storage, and removes each from then on when its time is over. */
+  /** Loads the leases from the storage, and revokes each when it expires. */
   constructor(options: LessorOptions) {
     this.#options = options;
     const nowMs = options.leaseClock.nowMs();
@@ -61,7 +63,7 @@ export class Lessor implements Disposable {
     }
   }
 
-  /** Writes the renewals that still wait. */
+  /** Writes the pending keep-alives. */
   [Symbol.dispose](): void {
     this.#writeKeepAlives();
     this.#timer?.[Symbol.dispose]();
@@ -76,7 +78,7 @@ export class Lessor implements Disposable {
     return [...this.#leases.keys()];
   }
 
-  /** `id` 0n: one is chosen. Throws `RequestError` "leaseExists" or "leaseTtlTooLarge". */
+  /** With `id` 0n, chooses an id. Throws `RequestError` "leaseExists" or "leaseTtlTooLarge". */
   grant(request: { id: bigint; ttlSeconds: bigint }): { id: bigint; ttlSeconds: bigint } {
     if (request.ttlSeconds > MAX_TTL_SECONDS) throw new RequestError("leaseTtlTooLarge");
     if (this.#leases.has(request.id)) throw new RequestError("leaseExists");
@@ -87,22 +89,25 @@ export class Lessor implements Disposable {
   }
 
   /**
-   * Gives the lease its whole time again, soon, and resolves to it in seconds; to 0n when there is
-   * no such lease. Rejects with what the disk throws.
+   * Restarts the time to live of a lease, soon, and resolves to it in seconds; to 0n if there is no
+   * such lease. Rejects with the error of the disk.
    */
   keepAlive(id: bigint): Promise<bigint> {
     if (this.#keepAlives.length === 0) setImmediate(() => this.#writeKeepAlives());
     return new Promise((done, failed) => this.#keepAlives.push({ id, done, failed }));
   }
 
-  /** Removes the lease with its keys, in one revision. Throws `RequestError` "leaseNotFound". */
+  /**
+   * Removes the lease and its attached keys, in one revision. Throws `RequestError`
+   * "leaseNotFound".
+   */
   revoke(id: bigint): void {
     if (!this.#leases.has(id)) throw new RequestError("leaseNotFound");
     this.#options.store.write((transaction) => transaction.revoke(id));
     this.#leases.delete(id);
   }
 
-  /** `undefined` when there is no such lease, or its time is over. */
+  /** `undefined` if there is no such lease, or it has expired. */
   timeToLive(id: bigint): LeaseTimeToLive | undefined {
     const lease = this.#leases.get(id);
     if (lease === undefined) return undefined;
@@ -132,7 +137,7 @@ export class Lessor implements Disposable {
     }
   }
 
-  /** Gives the leases their whole time. */
+  /** Writes the leases with their full time to live, from now on. */
   #persist(leases: readonly Pick<StoredLease, "id" | "ttlSeconds">[]): void {
     if (leases.length === 0) return;
     const nowMs = this.#options.leaseClock.nowMs();
@@ -163,8 +168,8 @@ export class Lessor implements Disposable {
   }
 
   /**
-   * Removes the leases whose time is over, some at a time: of thousands that end together, as after
-   * a partition, the rest may be renewed meanwhile, and everybody else has a turn.
+   * Revokes expired leases, some at a time. When thousands expire together, for example after a
+   * partition, other calls are served in between, and keep-alives may still renew the rest.
    */
   #expire(): void {
     this.#wakeMs = Infinity;
@@ -178,27 +183,27 @@ export class Lessor implements Disposable {
     }
     const failures = this.#revokeExpired(due);
     if (failures.length > 0) {
-      // One line for all: on a full disk they fail alike, again and again.
+      // One line for all: on a full disk all fail for the same reason.
       const others = failures.length > 1 ? ` (and ${failures.length - 1} more)` : "";
-      log.warn(`cannot remove the expired lease ${failures[0]}${others}`);
+      log.warn(`cannot revoke expired lease ${failures[0]}${others}; retrying`);
       nextMs = nowMs + RETRY_MS;
     }
     this.#wakeAt(nextMs);
   }
 
-  /** With one fsync for all, if that succeeds. Returns what has failed. */
+  /** With one fsync for all, if that succeeds. Returns a text for each that failed. */
   #revokeExpired(ids: readonly bigint[]): string[] {
     const { store, log } = this.#options;
     try {
       store.writeEach(ids.map((id) => (transaction) => transaction.revoke(id)));
     } catch (error) {
-      // One may have room on the disk where all have none.
+      // The disk may have room for one revocation, but not for all.
       if (ids.length > 1) return ids.flatMap((id) => this.#revokeExpired([id]));
-      return ids.map((id) => `${leaseText(id)}: ${(error as Error).message}`);
+      return ids.map((id) => `${leaseText(id)}: ${errorMessage(error)}`);
     }
     for (const id of ids) {
       this.#leases.delete(id);
-      log.debug({ lease: leaseText(id) }, "a lease has expired");
+      log.debug({ lease: leaseText(id) }, "lease expired");
     }
     return [];
   }
@@ -212,7 +217,7 @@ export class Lessor implements Disposable {
   }
 }
 
-/** As etcdctl writes ids. */
+/** The id of a lease, as etcdctl prints it. */
 export function leaseText(id: bigint): string {
   return BigInt.asUintN(64, id).toString(16);
 }

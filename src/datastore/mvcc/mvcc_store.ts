@@ -1,50 +1,50 @@
 /**
- * Keys over time, as etcd defines them: each transaction that changes something has the next
- * revision, and every revision since the last compaction can be read and followed.
+ * Keys and their history, as etcd's mvcc: each transaction with a change creates the next revision,
+ * and every revision since the last compaction can be read and watched.
  */
 
 import type { Change, RevisionEntry } from "./revision_entry.ts";
-import { keyAfter, type KeyRange, singleKey } from "./key_range.ts";
+import { keyAfter, type KeyInterval, singleKey } from "./key_interval.ts";
 import { RequestError } from "./request_error.ts";
 import type { HistoryPageSize, RowSelection } from "./row_selection.ts";
 import type { Position, Size, Storage } from "./storage.ts";
 
-/** Keys that can be read: those of now, or in the middle of a transaction. */
+/** Readable keys: the current ones, or those in the middle of a transaction. */
 export interface View {
-  /** The revision that these keys have. */
+  /** The revision of these keys. */
   readonly revision: bigint;
-  /** Throws `RequestError` for a revision that is compacted or still to come. */
-  read(range: KeyRange, options?: ReadOptions): ReadResult;
+  /** Throws `RequestError` for a compacted or future revision. */
+  read(range: KeyInterval, options?: ReadOptions): ReadResult;
   /** Throws `RequestError` "futureRevision" or "compacted". */
   assertReadable(revision: bigint): void;
 }
 
 export interface ReadOptions {
-  /** 0n or absent: as of now. */
+  /** 0n or absent: the current one. */
   readonly revision?: bigint;
   /** 0n or absent: all. */
   readonly limit?: bigint;
-  /** Without the entries. */
+  /** Omits the entries. */
   readonly countOnly?: boolean;
-  /** Without the values. */
+  /** Omits the values. */
   readonly keysOnly?: boolean;
 }
 
 export interface ReadResult {
   /** In the order of their keys. */
   readonly entries: readonly RevisionEntry[];
-  /** How many keys the range holds, whatever the limit. */
+  /** Number of keys in the range, regardless of the limit. */
   readonly count: bigint;
 }
 
 export type CommitListener = (changes: readonly Change[]) => void;
 
-/** Number of changes; takes about a millisecond. */
+/** Changes of the history that are processed at a time, in about a millisecond. */
 const COMPACTED_AT_A_TIME = 500;
 
 export class MvccStore implements View {
   readonly #storage: Storage;
-  /** The datastore's clock, for `StorageState`. */
+  /** The clock of the leases, for `StorageState`. */
   readonly #nowMs: () => number;
   readonly #listeners = new Set<CommitListener>();
   readonly #snapshots = new Set<Snapshot>();
@@ -66,7 +66,7 @@ export class MvccStore implements View {
     return this.#compactRevision;
   }
 
-  read(range: KeyRange, options: ReadOptions = {}): ReadResult {
+  read(range: KeyInterval, options: ReadOptions = {}): ReadResult {
     const { revision = 0n } = options;
     this.assertReadable(revision);
     const isNow = revision <= 0n || revision === this.#revision;
@@ -95,9 +95,7 @@ export class MvccStore implements View {
     if (revision > 0n && revision < this.#compactRevision) throw new RequestError("compacted");
   }
 
-  /**
-   * The key as it was at a revision; `undefined` if it was not there or the revision is compacted.
-   */
+  /** The key at a revision; `undefined` if it did not exist or the revision is compacted. */
   entryAt(key: Uint8Array, revision: bigint): RevisionEntry | undefined {
     if (revision < 1n || revision < this.#compactRevision) return undefined;
     return this.#storage.entries({ range: singleKey(key), revision, limit: 1n })[0];
@@ -105,7 +103,7 @@ export class MvccStore implements View {
 
   /** See `Storage.changesFrom`. */
   changesFrom(
-    range: KeyRange,
+    range: KeyInterval,
     revision: bigint,
     page: HistoryPageSize,
   ): { changes: Change[]; next: bigint | undefined } {
@@ -113,8 +111,8 @@ export class MvccStore implements View {
   }
 
   /**
-   * Runs `act` as one revision: all that it changes is on disk, or nothing is. `listeners` are told
-   * afterwards. Throws what `act` throws, and what `Storage.transaction` throws.
+   * Runs `act` as one revision: all of its changes are on disk, or none. Notifies the listeners
+   * afterwards. Throws what `act` and `Storage.transaction` throw.
    */
   write<T>(act: (transaction: WriteTransaction) => T): T {
     let result: T | undefined;
@@ -123,8 +121,8 @@ export class MvccStore implements View {
   }
 
   /**
-   * As `write`, for each of `acts` in order, but with one fsync for all: either all are on disk, or
-   * nothing is. Returns the revision after each.
+   * Like `write` for each of `acts` in order, but with one fsync: all changes are on disk, or none.
+   * Returns the revision after each.
    */
   writeEach(acts: readonly ((transaction: WriteTransaction) => void)[]): bigint[] {
     const transactions: WriteTransaction[] = [];
@@ -140,7 +138,7 @@ export class MvccStore implements View {
       if (revision > this.#revision) this.#writeState({ revision });
     });
     const revisions = transactions.map(({ revision }) => revision);
-    // First of all: a listener may compact, which writes the store's revision.
+    // Before the listeners run: one may compact, which writes the store's revision.
     this.#revision = revisions.at(-1) ?? this.#revision;
     for (const { changes } of transactions) {
       if (changes.length === 0) continue;
@@ -149,7 +147,7 @@ export class MvccStore implements View {
     return revisions;
   }
 
-  /** Changes of the leases, without a revision. */
+  /** Writes changes of leases, without a revision. */
   writeLeases(act: (storage: Storage) => void): void {
     this.#storage.transaction(() => {
       act(this.#storage);
@@ -158,7 +156,7 @@ export class MvccStore implements View {
   }
 
   /**
-   * Forgets the history before a revision, which stays readable. Throws `RequestError`. Older
+   * Compacts the history before a revision, which stays readable. Throws `RequestError`. Older
    * revisions become unreadable at once; resolves when their data has been deleted from the disk,
    * in slices.
    */
@@ -171,7 +169,7 @@ export class MvccStore implements View {
     return this.#compaction;
   }
 
-  /** After a failure or the end of the process, the next compaction does the rest. */
+  /** After a failure or a restart, the next compaction deletes the rest. */
   async #deleteCompacted(): Promise<void> {
     const storage = this.#storage;
     const revision = this.#neededRevision();
@@ -183,13 +181,13 @@ export class MvccStore implements View {
           storage.deleteCompacted(revision, start, COMPACTED_AT_A_TIME)
         );
       } catch {
-        return; // the storage has reported it
+        return; // the storage has reported the failure
       }
       await new Promise((resolve) => setImmediate(resolve));
     }
   }
 
-  /** The oldest revision that a snapshot still needs; the next compaction deletes what is kept. */
+  /** The oldest revision that a snapshot needs; the next compaction deletes what this one keeps. */
   #neededRevision(): bigint {
     let needed = this.#compactRevision;
     for (const { revision } of this.#snapshots) if (revision < needed) needed = revision;
@@ -215,11 +213,11 @@ export class MvccStore implements View {
 
 export interface Page {
   readonly entries: readonly RevisionEntry[];
-  /** Where the rest begins; `undefined` at the end of the range. */
-  readonly rest: KeyRange | undefined;
+  /** The rest of the range; `undefined` at its end. */
+  readonly rest: KeyInterval | undefined;
 }
 
-/** The keys at one revision, readable page by page while the store changes. */
+/** The keys at one revision, which can be read page by page while the store changes. */
 export class Snapshot implements Disposable {
   readonly revision: bigint;
   /** The store's revision when the snapshot was taken. */
@@ -248,7 +246,7 @@ export class Snapshot implements Disposable {
   }
 
   /** The first keys of a range: `keys` of them, or fewer if they are large. */
-  page(range: KeyRange, { keys, bytes, keysOnly }: PageLimits): Page {
+  page(range: KeyInterval, { keys, bytes, keysOnly }: PageLimits): Page {
     const selection = this.#selection({ range, keysOnly });
     const limited = { ...selection, limit: BigInt(keys) };
     const { fitting, hasMore } = this.#storage.countWithin(limited, bytes);
@@ -260,16 +258,16 @@ export class Snapshot implements Disposable {
 
   /** The size of the first keys of a range. */
   measure(
-    range: KeyRange,
+    range: KeyInterval,
     { keys, keysOnly }: Omit<PageLimits, "bytes">,
-  ): Size & { readonly rest: KeyRange | undefined } {
+  ): Size & { readonly rest: KeyInterval | undefined } {
     const selection = this.#selection({ range, keysOnly });
     const { last, ...size } = this.#storage.measure({ ...selection, limit: BigInt(keys) });
     const isOver = last === undefined || size.keys < keys;
     return { ...size, rest: isOver ? undefined : { start: keyAfter(last), end: range.end } };
   }
 
-  /** Until something is written, the current keys are those of the snapshot, and faster to read. */
+  /** Until the next write, the current keys are those of the snapshot, and are faster to read. */
   #selection(selection: RowSelection): RowSelection {
     const isNow = this.revision === this.#nowRevision();
     return { ...selection, revision: isNow ? undefined : this.revision };
@@ -282,10 +280,10 @@ export interface PageLimits {
   readonly keysOnly: boolean;
 }
 
-/** The changes of one revision while they are being made; each sees those before it. */
+/** The changes of one revision while they are made; each sees those before it. */
 export class WriteTransaction implements View {
   readonly changes: Change[] = [];
-  /** Called with the size of each read before it is done; may throw. */
+  /** Called before each read, with its size; may throw. */
   charge: (size: Size) => void = () => {};
   readonly #store: MvccStore;
   readonly #storage: Storage;
@@ -298,12 +296,12 @@ export class WriteTransaction implements View {
     this.#before = before;
   }
 
-  /** The revision before, and the next one as soon as something has changed. */
+  /** The previous revision, and the next one after the first change. */
   get revision(): bigint {
     return this.#before + (this.changes.length > 0 ? 1n : 0n);
   }
 
-  read(range: KeyRange, options: ReadOptions = {}): ReadResult {
+  read(range: KeyInterval, options: ReadOptions = {}): ReadResult {
     const { revision = 0n } = options;
     if (revision > 0n) this.assertReadable(revision);
     const selection = { range, revision: revision > 0n ? revision : undefined };
@@ -320,7 +318,7 @@ export class WriteTransaction implements View {
     return this.read(singleKey(key), { limit: 1n }).entries[0];
   }
 
-  /** As `get`, without the value. */
+  /** Like `get`, without the value. */
   properties(key: Uint8Array): RevisionEntry | undefined {
     return this.#storage.entries({ range: singleKey(key), keysOnly: true, limit: 1n })[0];
   }

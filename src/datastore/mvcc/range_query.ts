@@ -1,4 +1,4 @@
-/** Reads of KV.Range: limits, filters and order (etcd's server/etcdserver/txn, `executeRange`). */
+/** KV.Range: limits, filters and order (etcd's server/etcdserver/txn, `executeRange`). */
 
 import type { RangeRequest } from "../../etcd/api/rpc_pb.ts";
 import {
@@ -6,21 +6,21 @@ import {
   RangeRequest_SortTarget as SortTarget,
 } from "../../etcd/api/rpc_pb.ts";
 import type { RevisionEntry } from "./revision_entry.ts";
-import { compareKeys, type KeyRange, keyRange } from "./key_range.ts";
+import { compareKeys, type KeyInterval, keyInterval } from "./key_interval.ts";
 import { costOf } from "./read_cost.ts";
 import { RequestError } from "./request_error.ts";
 import type { Size } from "./storage.ts";
 import type { Page, Snapshot, View } from "./mvcc_store.ts";
 
-export interface RangeResult {
+export interface RangeQueryResult {
   readonly kvs: readonly RevisionEntry[];
-  /** The limit has cut off keys. */
+  /** There are more keys than the limit. */
   readonly more: boolean;
-  /** How many keys the range holds, whatever limit and filters. */
+  /** Number of keys in the range, regardless of limit and filters. */
   readonly count: bigint;
 }
 
-/** Throws `RequestError` for a request that makes no sense on any data. */
+/** Throws `RequestError` for a request that is invalid regardless of the data. */
 export function validateRange(request: RangeRequest): void {
   if (request.key.length === 0) throw new RequestError("emptyKey");
   if (SortOrder[request.sortOrder] === undefined || SortTarget[request.sortTarget] === undefined) {
@@ -28,15 +28,15 @@ export function validateRange(request: RangeRequest): void {
   }
 }
 
-/** Reads in one go, for transactions. Throws `RequestError` for a revision that cannot be read. */
-export function queryRange(view: View, request: RangeRequest): RangeResult {
+/** Reads at once, for transactions. Throws `RequestError` for a revision that cannot be read. */
+export function queryRange(view: View, request: RangeRequest): RangeQueryResult {
   const { revision, countOnly, keysOnly } = request;
   const limit = isLimited(request) ? request.limit : 0n;
-  const { entries, count } = view.read(keyRange(request.key, request.rangeEnd), {
+  const { entries, count } = view.read(keyInterval(request.key, request.rangeEnd), {
     revision,
     countOnly,
     keysOnly: keysOnly && !needsValues(request),
-    // One key more than the limit shows whether there are more.
+    // One more key than the limit shows whether there are more.
     limit: !needsAll(request) && limit > 0n ? limit + 1n : 0n,
   });
   const chosen = sorted(filtered(entries, request), request);
@@ -46,9 +46,9 @@ export function queryRange(view: View, request: RangeRequest): RangeResult {
 }
 
 export interface Slicing {
-  /** Called with the total cost before anything is read. Rejects to refuse the call. */
+  /** Called with the total cost before anything is read. Rejects to reject the call. */
   readonly admit: (cost: number) => Promise<void> | undefined;
-  /** Takes the next part of the answer. */
+  /** Receives the next part of the response. */
   readonly emit: (kvs: readonly RevisionEntry[]) => void;
   /** Lets other calls run. */
   readonly pause: () => Promise<void>;
@@ -56,16 +56,16 @@ export interface Slicing {
 
 /** Takes about a millisecond. */
 const SLICE = { keys: 250, bytes: 256 << 10 };
-/** More than in a slice, because measuring is faster than reading. */
+/** More than in a slice: measuring is faster than reading. */
 const MEASURED_KEYS = 2_500;
 
-/** As `queryRange`, but reads in slices and emits the keys. */
+/** Like `queryRange`, but reads in slices and emits the keys. */
 export async function sliceRange(
   snapshot: Snapshot,
   request: RangeRequest,
   slicing: Slicing,
-): Promise<Omit<RangeResult, "kvs">> {
-  const range = keyRange(request.key, request.rangeEnd);
+): Promise<Omit<RangeQueryResult, "kvs">> {
+  const range = keyInterval(request.key, request.rangeEnd);
   if (request.countOnly) {
     const { keys } = await measure(snapshot, range, { limit: 0, keysOnly: true }, slicing);
     return { more: false, count: BigInt(keys) };
@@ -74,12 +74,12 @@ export async function sliceRange(
   const keysOnly = request.keysOnly && !needsValues(request);
   const isStreamed = !isSorted(request) && !isFiltered(request);
   const keys = needsAll(request) ? Infinity : isStreamed ? limit : limit + 1;
-  // Nothing is read before there is room for it: thousands of calls may wait.
+  // Reads nothing before there is room for it: thousands of calls may wait.
   const size = await measure(snapshot, range, { limit: keys, keysOnly }, slicing);
   await slicing.admit(costOf({ keys: Math.min(size.keys, keys), bytes: size.bytes }));
   const read: RevisionEntry[] = [];
   let left = keys;
-  for (let rest: KeyRange | undefined = range; rest !== undefined && left > 0;) {
+  for (let rest: KeyInterval | undefined = range; rest !== undefined && left > 0;) {
     const page: Page = snapshot.page(rest, {
       ...SLICE,
       keys: Math.min(left, SLICE.keys),
@@ -97,15 +97,15 @@ export async function sliceRange(
   return { more: chosen.length > limit, count: BigInt(size.keys) };
 }
 
-/** The number of all keys in the range, and the size of the first `limit` ones in bytes. */
+/** The number of keys in the range, and the bytes of the first `limit` ones. */
 async function measure(
   snapshot: Snapshot,
-  range: KeyRange,
+  range: KeyInterval,
   { limit, keysOnly }: { limit: number; keysOnly: boolean },
   { pause }: Slicing,
 ): Promise<Size> {
   let [keys, bytes] = [0, 0];
-  for (let rest: KeyRange | undefined = range; rest !== undefined;) {
+  for (let rest: KeyInterval | undefined = range; rest !== undefined;) {
     const within = limit - keys;
     const part = snapshot.measure(rest, {
       keys: within > 0 ? Math.min(within, MEASURED_KEYS) : MEASURED_KEYS,
@@ -135,7 +135,7 @@ function withoutValue(entry: RevisionEntry): RevisionEntry {
   return { ...entry, value: NO_VALUE };
 }
 
-/** The greatest 64-bit limit means none: one key more could not be counted. */
+/** The largest 64-bit limit means none: one more could not be represented. */
 function isLimited({ limit }: RangeRequest): boolean {
   return limit > 0n && limit < MAX_INT64;
 }
@@ -165,7 +165,7 @@ function isFiltered(request: RangeRequest): boolean {
     request.minCreateRevision !== 0n || request.maxCreateRevision !== 0n;
 }
 
-/** A bound of 0 is none. */
+/** A bound of 0 means no bound. */
 function filtered(
   entries: readonly RevisionEntry[],
   request: RangeRequest,
@@ -179,7 +179,7 @@ function filtered(
   );
 }
 
-/** A target without an order means ascending. Equal keys keep the order of their names. */
+/** A target without an order means ascending. Equal entries keep the order of their keys. */
 function sorted(
   entries: readonly RevisionEntry[],
   request: RangeRequest,

@@ -1,10 +1,10 @@
 /**
- * Limits the memory for answers of all connections together, from the moment an answer is read until its
+ * Limits the memory for the responses of all connections together, from reading the data until the
  * client has received it. If there is no room, calls wait in order.
  *
- * Small answers have a pool of their own, so that those who ask for everything, or read nothing, do
- * not hold up all the others. No client has more than half of a pool, and those who wait are served by
- * turns, so that one client that takes nothing of its answers does not keep the others from theirs.
+ * Small responses have a separate pool, so that clients that request everything, or read nothing,
+ * do not block all others. A client address has at most half of a pool, and waiting addresses take
+ * turns, so that a client that does not read its responses does not block those of others.
  */
 
 const SMALL_BYTES = 256 << 10;
@@ -14,7 +14,7 @@ export interface PoolSizes {
   readonly largeBytes: number;
 }
 
-/** The large pool has room for the largest possible answer. */
+/** The large pool has room for the largest possible response. */
 const DEFAULT_SIZES: PoolSizes = { smallBytes: 64 << 20, largeBytes: 128 << 20 };
 
 /** A reservation of memory, released when it is disposed. */
@@ -22,7 +22,7 @@ export type Share = Disposable;
 
 const NOTHING: Share = { [Symbol.dispose]() {} };
 
-/** `owner`: the client's address, whatever it is called. */
+/** `owner` is the address of the client. */
 export class ResponsePool {
   readonly #small: Pool;
   readonly #large: Pool;
@@ -32,18 +32,18 @@ export class ResponsePool {
     this.#large = new Pool(largeBytes);
   }
 
-  /** `undefined`: there is no room now. */
+  /** `undefined` if there is no room now. */
   tryTake(bytes: number, owner: string): Share | undefined {
     return this.#poolFor(bytes).tryTake(bytes, owner);
   }
 
-  /** Resolves when there is room, and at the latest when everything else has been given back. */
+  /** Resolves when there is room, at the latest when everything else has been released. */
   async take(bytes: number, owner: string): Promise<Share> {
     const pool = this.#poolFor(bytes);
     return pool.tryTake(bytes, owner) ?? await pool.wait(bytes, owner);
   }
 
-  /** For what is in memory already, and cannot wait: the others have less for a while. */
+  /** For data that is already in memory and cannot wait; the others have less room meanwhile. */
   overdraw(bytes: number, owner: string): Share {
     return this.#poolFor(bytes).give(bytes, owner);
   }
@@ -58,7 +58,7 @@ interface Waiting {
   readonly go: (share: Share) => void;
 }
 
-/** What one client has, and its calls that wait. */
+/** The memory of one client, and its waiting calls. */
 interface Account {
   used: number;
   readonly waiting: Waiting[];
@@ -67,7 +67,7 @@ interface Account {
 class Pool {
   readonly #size: number;
   #used = 0;
-  /** Those that have or want something; the one whose turn is next comes first. */
+  /** Clients that hold memory or wait for it; the client whose turn is next comes first. */
   readonly #accounts = new Map<string, Account>();
 
   constructor(size: number) {
@@ -92,7 +92,7 @@ class Pool {
     return this.#used === 0 || this.#used + bytes <= this.#size;
   }
 
-  /** One client alone has half of the pool at most, or one answer that is larger. */
+  /** One client may have half of the pool, or one response that is larger. */
   #mayHave(bytes: number, account: Account | undefined): boolean {
     const used = account?.used ?? 0;
     return used === 0 || used + bytes <= this.#size / 2;
@@ -123,7 +123,7 @@ class Pool {
     };
   }
 
-  /** Whose turn it is, of those who wait for the pool and not for their own share of it. */
+  /** Whose turn it is, of the clients that wait for the pool and not for their own share of it. */
   #next(): [owner: string, account: Account, first: Waiting] | undefined {
     for (const [owner, account] of this.#accounts) {
       const [first] = account.waiting;

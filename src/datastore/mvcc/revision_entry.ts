@@ -1,6 +1,6 @@
-/** What is stored, and how it changes: etcd's model of keys, revisions and versions. */
+/** Keys, revisions and versions, as in etcd's data model. */
 
-/** A key with its value. The names are those of etcd's `KeyValue` message. */
+/** A key with its value at a revision. The names are those of etcd's `KeyValue` message. */
 export interface RevisionEntry {
   readonly key: Uint8Array;
   readonly value: Uint8Array;
@@ -14,7 +14,7 @@ export interface RevisionEntry {
   readonly lease: bigint;
 }
 
-/** One step of the history. Several may share a revision: those of one transaction. */
+/** One change in the history. The changes of a transaction share a revision. */
 export type Change =
   | { readonly kind: "put"; readonly revision: bigint; readonly entry: RevisionEntry }
   | { readonly kind: "delete"; readonly revision: bigint; readonly key: Uint8Array };

@@ -1,11 +1,11 @@
 /** Which rows to read, as conditions of SQL. */
 
 import type { SQLQueryBindings } from "bun:sqlite";
-import type { KeyRange } from "./key_range.ts";
+import type { KeyInterval } from "./key_interval.ts";
 
 /** The keys to read. */
 export interface RowSelection {
-  readonly range: KeyRange;
+  readonly range: KeyInterval;
   /** A revision that is not compacted; absent for the current keys. */
   readonly revision?: bigint | undefined;
   readonly limit?: bigint | undefined;
@@ -42,7 +42,7 @@ export function rowsOf({ range, revision }: RowSelection): SelectedRows {
 }
 
 export function rangeCondition(
-  { start, end }: KeyRange,
+  { start, end }: KeyInterval,
 ): { where: string; values: SQLQueryBindings[] } {
   return end === undefined
     ? { where: "key >= ?", values: [start] }

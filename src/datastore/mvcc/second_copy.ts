@@ -1,6 +1,6 @@
 /**
- * The last version of each key is stored twice, in `live` and in `history`, each with its checksum:
- * where one of the two is damaged, the other one takes its place.
+ * The second copy of a key: its last version is in `live` and in `history`, each with a checksum. A
+ * damaged row is restored from the other one.
  */
 
 import type { SQLQueryBindings } from "bun:sqlite";
@@ -10,18 +10,18 @@ import { entryOf, type Row } from "./entry_row.ts";
 
 export type Table = "live" | "history";
 
-/** What is needed of the database. */
+/** The part of the database that restoring needs. */
 export interface Statements {
   rows(sql: string, values: SQLQueryBindings[]): Row[];
   run(sql: string, values: SQLQueryBindings[]): void;
 }
 
-/** Whether a row matches its checksum, which follows what `entryOf` reads. */
+/** Whether a row matches its checksum, the column after those that `entryOf` reads. */
 export function isIntact(row: Row): boolean {
   return row[6] === checksumOf(entryOf(row));
 }
 
-/** The undamaged version that a damaged row of a table was; `undefined` if there is no second one. */
+/** The undamaged content of a damaged row; `undefined` if there is no second copy. */
 export function secondCopy(
   database: Statements,
   table: Table,
@@ -33,13 +33,13 @@ export function secondCopy(
     return copy?.modRevision === damaged.modRevision ? copy : undefined;
   }
   const last = lastVersion(database, damaged.key);
-  // An older version, were the last one lost, would have neither in common.
+  // If the last version is lost, an older one has neither revision nor checksum in common.
   const isSame = last !== undefined &&
     (last.modRevision === damaged.modRevision || checksumOf(last) === row[6]);
   return isSame ? last : versionOfOtherKey(database, row);
 }
 
-/** Writes a version in the place of the damaged row. */
+/** Replaces the damaged row. */
 export function writeCopy(database: Statements, table: Table, row: Row, copy: RevisionEntry): void {
   const { key, value, createRevision, modRevision, version, lease } = copy;
   const checksum = checksumOf(copy);
@@ -51,7 +51,7 @@ export function writeCopy(database: Statements, table: Table, row: Row, copy: Re
     );
   }
   database.run("DELETE FROM live WHERE key = ?", [row[0] as Uint8Array]);
-  // Under its right key it may have been written again or deleted since.
+  // The correct key may have been written again or deleted since.
   if (lastVersion(database, key)?.modRevision !== modRevision) return;
   database.run(
     `INSERT OR REPLACE INTO live
@@ -66,14 +66,14 @@ const SELECT_LIVE =
 const SELECT_HISTORY =
   "SELECT key, value, create_revision, revision, version, lease, checksum FROM history";
 
-/** `undefined` for a key that was deleted. */
+/** `undefined` for a deleted key. */
 function lastVersion(database: Statements, key: Uint8Array): RevisionEntry | undefined {
   const last = `${SELECT_HISTORY} WHERE key = ? ORDER BY revision DESC, sub DESC LIMIT 1`;
   const entry = intactEntry(database, last, [key]);
   return entry?.version === 0n ? undefined : entry;
 }
 
-/** For a row whose key itself is damaged: its revision and its checksum say which one it was. */
+/** For a row whose key is damaged: its revision and checksum identify it. */
 function versionOfOtherKey(database: Statements, row: Row): RevisionEntry | undefined {
   const [revision, checksum] = [row[3] as bigint, row[6] as bigint];
   const same = `${SELECT_HISTORY} WHERE revision = ? AND checksum = ? AND version > 0 LIMIT 1`;

@@ -7,7 +7,7 @@ import { checksumOf } from "./checksum.ts";
 import { checkedRows } from "./checked_rows.ts";
 import type { DatastoreError } from "./datastore_error.ts";
 import { entryOf } from "./entry_row.ts";
-import type { KeyRange } from "./key_range.ts";
+import type { KeyInterval } from "./key_interval.ts";
 import type { Change, RevisionEntry } from "./revision_entry.ts";
 import {
   type HistoryPageSize,
@@ -18,20 +18,20 @@ import {
 } from "./row_selection.ts";
 import { StorageConnection, type StorageEvents } from "./storage_connection.ts";
 
-/** What changes with almost every transaction. */
+/** State that changes with almost every transaction. */
 export interface StorageState {
   /** Revision of the last change. */
   readonly revision: bigint;
   /** The first revision that can still be read; -1n before the first compaction. */
   readonly compactRevision: bigint;
-  /** The datastore's clock when it was last written; see lease_clock.ts. */
+  /** The clock of the leases; see lease_clock.ts. */
   readonly clockMs: bigint;
 }
 
 export interface StoredLease {
   readonly id: bigint;
   readonly ttlSeconds: bigint;
-  /** On the datastore's clock. */
+  /** On the clock of the leases. */
   readonly deadlineMs: bigint;
 }
 
@@ -56,7 +56,7 @@ export class Storage implements Disposable {
   readonly identity: ClusterIdentity;
   readonly #connection: StorageConnection;
 
-  /** Opens the directory's data, or begins an empty store. Throws `DatastoreError`. */
+  /** Opens the data of a directory, or creates an empty store. Throws `DatastoreError`. */
   constructor(directory: string) {
     this.#connection = new StorageConnection(directory);
     const [row] = this.#connection.rows("SELECT cluster_id, member_id FROM identity");
@@ -106,8 +106,8 @@ export class Storage implements Disposable {
   }
 
   /**
-   * The selected keys, in order. Throws `RequestError` "dataLoss" for one whose checksum does not
-   * match and that has no second copy; with `keysOnly` it is not checked.
+   * The selected keys, in order. Throws `RequestError` "dataLoss" for a key whose checksum does not
+   * match and that has no second copy. With `keysOnly`, checksums are not verified.
    */
   entries(selection: RowSelection): RevisionEntry[] {
     const { table, where, values, revisionColumn } = rowsOf(selection);
@@ -127,7 +127,7 @@ export class Storage implements Disposable {
     );
   }
 
-  /** What `entries` would return, without reading the values. */
+  /** The size of what `entries` would return, without reading the values. */
   measure(selection: RowSelection): Size & { readonly last: Uint8Array | undefined } {
     const { table, where, values } = rowsOf(selection);
     const bytes = selection.keysOnly ? "LENGTH(key)" : "LENGTH(key) + LENGTH(value)";
@@ -141,7 +141,7 @@ export class Storage implements Disposable {
     return { keys: Number(keys), bytes: Number(sum), last: last ?? undefined };
   }
 
-  /** How many of the first selected keys, but at least one, fit into `maxBytes`. */
+  /** How many of the first selected keys fit into `maxBytes`; at least one. */
   countWithin(
     selection: RowSelection & { readonly limit: bigint },
     maxBytes: number,
@@ -165,7 +165,7 @@ export class Storage implements Disposable {
     return this.#connection.number(`SELECT COUNT(*) FROM ${table} WHERE ${where}`, values);
   }
 
-  /** Keys attached to a lease, in order. */
+  /** The keys attached to a lease, in order. */
   leaseKeys(lease: bigint): Uint8Array[] {
     return this.#connection.rows(
       "SELECT key FROM live WHERE lease = ? AND lease <> 0 ORDER BY key",
@@ -184,7 +184,7 @@ export class Storage implements Disposable {
     return { keys: Number(keys), bytes: Number(bytes) };
   }
 
-  /** Records a change as the number `sub` of its revision, and makes it the present. */
+  /** Adds a change to the history, as number `sub` of its revision, and to the current keys. */
   addChange(change: Change, sub: number): void {
     const { revision } = change;
     const number = BigInt(sub);
@@ -217,17 +217,17 @@ export class Storage implements Disposable {
   }
 
   /**
-   * Changes of keys in the range from a revision on, in order, as many as fit into the page but
-   * always whole revisions and at least one; `next` is the revision to go on from, `undefined` if
-   * there are no more. Throws `RequestError` "dataLoss" as `entries` does.
+   * Changes of keys in the range from a revision on, in order: as many as fit into the page, but
+   * only complete revisions, and at least one. `next` is the first revision of the next page,
+   * `undefined` at the end. Throws `RequestError` "dataLoss" as `entries` does.
    */
   changesFrom(
-    range: KeyRange,
+    range: KeyInterval,
     revision: bigint,
     page: HistoryPageSize,
   ): { changes: Change[]; next: bigint | undefined } {
     const { where, values } = rangeCondition(range);
-    // Sizes first: SQLite tells a value's length without reading it.
+    // Sizes first: SQLite knows the length of a value without reading it.
     const sizes = this.#connection.rows(
       `SELECT revision, LENGTH(key) + LENGTH(value) FROM history
        WHERE revision >= ? AND ${where} ORDER BY revision, sub LIMIT ?`,
@@ -244,10 +244,10 @@ export class Storage implements Disposable {
   }
 
   /**
-   * Forgets what is not needed to read at `revision` or to follow changes from there on: earlier
-   * deletions, and earlier puts that a later change up to `revision` has replaced. Processes the
-   * given number of changes and returns the position of the next one. The order is that of the
-   * history, so that a deletion is not forgotten before the puts that it has deleted.
+   * Deletes what is not needed to read at `revision` or to watch from there on: earlier deletions,
+   * and earlier puts that a later change up to `revision` has replaced. Processes the given number
+   * of changes and returns the position of the next one. It follows the order of the history, so
+   * that a deletion is not removed before the puts that it has deleted.
    */
   deleteCompacted(revision: bigint, from: Position, changes: number): Position | undefined {
     const [next] = this.#connection.rows(
@@ -288,7 +288,7 @@ export class Storage implements Disposable {
     this.#connection.run("DELETE FROM lease WHERE id = ?", [id]);
   }
 
-  /** Bytes of the file, and those of them that hold data. */
+  /** Bytes of the file, and how many of them are in use. */
   sizes(): { fileBytes: bigint; usedBytes: bigint } {
     const pages = this.#connection.number("PRAGMA page_count");
     const free = this.#connection.number("PRAGMA freelist_count");
@@ -297,7 +297,7 @@ export class Storage implements Disposable {
   }
 }
 
-/** SQLite takes a negative limit as none. */
+/** For SQLite, a negative limit is none. */
 const UNLIMITED = -1n;
 const MAX_REVISION = (1n << 63n) - 1n;
 const NO_VALUE = new Uint8Array();

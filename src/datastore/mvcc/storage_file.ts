@@ -1,8 +1,9 @@
 /**
- * The datastore's file: made once, locked while it is in use, checked before anything is written.
+ * The datastore's file: created as a whole, locked while in use, checked before anything is
+ * written.
  *
- * Other datastores are kept out by the directory's lock, other programs that know SQLite by its own
- * (`locking_mode=EXCLUSIVE`). Both end with the process, however that ends.
+ * The lock of the directory excludes other datastores; SQLite's own lock (`locking_mode=EXCLUSIVE`)
+ * excludes other programs that use SQLite. Both end with the process, even if it is killed.
  */
 
 import { Database } from "bun:sqlite";
@@ -13,9 +14,9 @@ import { DatastoreError } from "./datastore_error.ts";
 import { lockDirectory } from "./directory_lock.ts";
 import { entryOf } from "./entry_row.ts";
 
-/** "flnl": SQLite's header carries it, so that `file` and we know the file. */
+/** "flnl", in SQLite's header: identifies the file to file(1) and to flanneld. */
 const APPLICATION_ID = 0x666c6e6c;
-/** The layout of the tables; a later one brings its own step from this one. */
+/** Version of the layout of the tables. A later version has to upgrade from this one. */
 const LAYOUT = 2;
 
 const TABLES = `
@@ -38,7 +39,7 @@ const TABLES = `
   PRAGMA application_id = ${APPLICATION_ID};
   PRAGMA user_version = ${LAYOUT};`;
 
-/** The file while it is open, and the lock that has to outlast it. */
+/** An open database, and the lock of its directory, which has to be released after it. */
 export interface OpenDatabase {
   readonly database: Database;
   readonly file: string;
@@ -46,8 +47,8 @@ export interface OpenDatabase {
 }
 
 /**
- * Opens the file in this directory, which no other process may have open; makes both when they are
- * absent. A file that is damaged or not ours is left as it is. Throws `DatastoreError`.
+ * Opens the file in this directory, which no other process may have open; creates both if they do
+ * not exist. A damaged file, or one of another program, is not changed. Throws `DatastoreError`.
  */
 export function openDatabase(directory: string): OpenDatabase {
   const file = join(directory, "datastore.sqlite");
@@ -58,7 +59,7 @@ export function openDatabase(directory: string): OpenDatabase {
     removeDrafts(directory);
     if (!existsSync(file)) createFile(directory, file);
     const database = new Database(file, { readwrite: true, safeIntegers: true, strict: true });
-    // Left open when it is found damaged: closing would write its log back into it.
+    // Stays open if it is damaged: closing would write its log back into it.
     database.run("PRAGMA locking_mode = EXCLUSIVE");
     checkFile(database, file);
     database.run("PRAGMA journal_mode = WAL");
@@ -81,18 +82,18 @@ function makeDirectory(directory: string): void {
     const problem = code === "EEXIST"
       ? "is not a directory"
       : code === "ENOTDIR"
-      ? "is below something that is not a directory"
+      ? "is below a file that is not a directory"
       : undefined;
     if (problem === undefined) throw cause;
     throw new DatastoreError(`--data-dir ${directory} ${problem}`, { cause });
   }
 }
 
-/** What a failure of the system or of SQLite means, in words. */
+/** The message for an error of the system or of SQLite. */
 export function failureText(file: string, error: unknown): string {
   const { code = "", message } = error as { code?: string; message: string };
   if (code.startsWith("SQLITE_BUSY") || code.startsWith("SQLITE_LOCKED")) {
-    return `${file} is in use by another program, such as sqlite3; end that first`;
+    return `${file} is in use by another program, such as sqlite3; stop that program first`;
   }
   if (code.startsWith("SQLITE_CORRUPT") || code.startsWith("SQLITE_NOTADB")) {
     return damaged(file, message);
@@ -100,14 +101,14 @@ export function failureText(file: string, error: unknown): string {
   return `cannot use ${file}: ${message}${code === "" ? "" : ` (${code})`}`;
 }
 
-/** A log that grew large under a burst is cut back to this. */
+/** A log that has grown under load is truncated to this size. */
 const LOG_KEPT_BYTES = 16 << 20;
 
-/** Written under another name and then linked, so that a file of this name is always whole. */
+/** Written under another name and then linked, so that a file of this name is always complete. */
 function createFile(directory: string, file: string): void {
   if (existsSync(`${file}-wal`)) {
     throw new DatastoreError(
-      `${file} is missing while ${file}-wal is there: restore both from a backup, or remove the rest`,
+      `${file} is missing, but ${file}-wal exists; restore both from a backup or remove ${file}-wal`,
     );
   }
   const draft = join(directory, DRAFT);
@@ -122,7 +123,7 @@ function createFile(directory: string, file: string): void {
 const DRAFT = "datastore.sqlite.new";
 
 function writeDraft(draft: string): void {
-  // The directory may be one that others can read, and the configuration may hold a PSK.
+  // Others may be able to read the directory, and the configuration may contain a PSK.
   closeSync(openSync(draft, "wx", 0o600));
   using database = new Database(draft, { readwrite: true });
   const [clusterId, memberId] = [randomId(), randomId()];
@@ -133,12 +134,12 @@ function writeDraft(draft: string): void {
   })();
 }
 
-/** A draft, with SQLite's journal, of a process that was killed. */
+/** Removes the draft of a process that was killed, and SQLite's journal of it. */
 function removeDrafts(directory: string): void {
   for (const name of [DRAFT, `${DRAFT}-journal`]) rmSync(join(directory, name), { force: true });
 }
 
-/** Positive and not 0, which is "none" in etcd's messages. */
+/** Positive; in etcd's messages, 0 means none. */
 function randomId(): bigint {
   const [bits = 1n] = crypto.getRandomValues(new BigUint64Array(1));
   return (bits >> 1n) | 1n;
@@ -157,9 +158,9 @@ function checkFile(database: Database, file: string): void {
   const layout = layoutOf(database);
   if (layout < 1n || layout > BigInt(LAYOUT)) {
     throw new DatastoreError(
-      `${file} has layout ${layout}, and this version of flanneld knows ${LAYOUT}: ` +
-        "it was written by another version; let that version serve it, and take its keys along " +
-        "with flanneld datastore export, and import into another --data-dir",
+      `${file} has layout ${layout}, but this version of flanneld supports layout ${LAYOUT}; ` +
+        "serve it with the version that wrote it, and move its keys with flanneld datastore export, " +
+        "and import into another --data-dir",
     );
   }
   const problem = first("PRAGMA quick_check(1)");
@@ -170,7 +171,7 @@ function layoutOf(database: Database): bigint {
   return database.query("PRAGMA user_version").values()[0]?.[0] as bigint;
 }
 
-/** Upgrades layout 1 to 2 in one transaction. The present content is assumed to be intact. */
+/** Upgrades layout 1 to 2 in one transaction. Assumes that the content is intact. */
 function addChecksums(database: Database): void {
   database.transaction(() => {
     for (const [table, revision, rowId] of CHECKED_TABLES) {
@@ -200,13 +201,13 @@ function addChecksums(database: Database): void {
   })();
 }
 
-/** The tables with the column of the revision, and the primary key. */
+/** Each table with the column of its revision and its primary key. */
 const CHECKED_TABLES = [
   ["live", "mod_revision", ["key"]],
   ["history", "revision", ["revision", "sub"]],
 ] as const;
 
 function damaged(file: string, problem: string): string {
-  return `${file} is damaged (${problem.replace(/\s+/g, " ")}) and was left as it is: restore it ` +
-    "from a backup, or move it away to begin an empty store";
+  return `${file} is damaged (${problem.replace(/\s+/g, " ")}) and was not changed; restore it ` +
+    "from a backup, or move it away to start with an empty store";
 }

@@ -1,18 +1,17 @@
-/** Logs what concerns the disk: when it is full, when there is room again, and what is damaged. */
+/** Logs the state of the disk: when it is full, when it has room again, and damaged keys. */
 
 import { statfsSync } from "node:fs";
 import { dirname } from "node:path";
 import type { Log } from "../../log/log.ts";
 import type { Clock } from "../../base/clock.ts";
+import { errorMessage } from "../../base/operator_error.ts";
 import type { StorageEvents } from "./storage_connection.ts";
 
-/**
- * The disk counts as full until no write has failed for this time: small ones may still succeed.
- */
+/** The disk counts as full until no write has failed for this time: small writes may succeed. */
 const CALM_MS = 2_000;
-/** Between two lines about one full disk. */
+/** Interval of the log lines about a full disk. */
 const REPEAT_MS = 60_000;
-/** Each is logged once. */
+/** Damaged keys that are logged, each once. */
 const MAX_NAMED_KEYS = 1_000;
 
 export interface StorageReportOptions {
@@ -25,7 +24,7 @@ export interface StorageReportOptions {
 export class StorageReport implements StorageEvents, Disposable {
   readonly #options: StorageReportOptions;
   readonly #damaged = new Set<string>();
-  #refused = 0;
+  #rejected = 0;
   #loggedMs = -Infinity;
   #calm: Disposable | undefined;
 
@@ -41,42 +40,39 @@ export class StorageReport implements StorageEvents, Disposable {
     const { file, clock, log } = this.#options;
     this.#calm?.[Symbol.dispose]();
     this.#calm = undefined;
-    this.#refused++;
+    this.#rejected++;
     if (clock.nowMs() - this.#loggedMs < REPEAT_MS) return;
     this.#loggedMs = clock.nowMs();
-    const sofar = this.#refused > 1 ? `; ${this.#refused} writes have been refused so far` : "";
+    const sofar = this.#rejected > 1 ? `; ${this.#rejected} writes rejected so far` : "";
     log.error(
-      `cannot write ${file}: the disk is full, ${
-        spaceText(file)
-      }; writes are refused until there is ` +
-        `room, reads are served${sofar}`,
+      `cannot write ${file}: the disk is full (${spaceText(file)}); rejecting writes until there ` +
+        `is room, still serving reads${sofar}`,
     );
   }
 
   written(): void {
-    if (this.#refused === 0 || this.#calm !== undefined) return;
+    if (this.#rejected === 0 || this.#calm !== undefined) return;
     const { clock } = this.#options;
     this.#calm = clock.setTimer(CALM_MS, () => this.#recovered());
   }
 
   damaged(place: string): void {
     this.#reportDamage(
-      `${place} in ${this.#options.file} is damaged: its checksum does not match; check the disk, ` +
+      `${place} in ${this.#options.file} is damaged: the checksum does not match; check the disk, ` +
         "and write the key again or delete it",
     );
   }
 
   restored(place: string): void {
     this.#reportDamage(
-      `${place} in ${this.#options.file} was damaged, and was restored from its second copy; ` +
+      `${place} in ${this.#options.file} was damaged; restored it from the second copy; ` +
         "check the disk",
     );
   }
 
   reindexed(): void {
     this.#reportDamage(
-      `an index in ${this.#options.file} was damaged, and was made again from its table; ` +
-        "check the disk",
+      `an index in ${this.#options.file} was damaged; rebuilt it from its table; check the disk`,
     );
   }
 
@@ -89,11 +85,13 @@ export class StorageReport implements StorageEvents, Disposable {
   #recovered(): void {
     const { file, log } = this.#options;
     log.info(
-      `writes to ${file} succeed again, ${spaceText(file)}; ${this.#refused} were refused while ` +
-        "the disk was full",
+      `writing ${file} again (${
+        spaceText(file)
+      }); rejected ${this.#rejected} writes while the disk ` +
+        "was full",
     );
     this.#calm = undefined;
-    this.#refused = 0;
+    this.#rejected = 0;
     this.#loggedMs = -Infinity;
   }
 }
@@ -101,9 +99,9 @@ export class StorageReport implements StorageEvents, Disposable {
 function spaceText(file: string): string {
   try {
     const { bavail, bsize, blocks } = statfsSync(dirname(file));
-    return `${mebibytes(bavail * bsize)} of ${mebibytes(blocks * bsize)} MiB are free`;
+    return `${mebibytes(bavail * bsize)} of ${mebibytes(blocks * bsize)} MiB free`;
   } catch (error) {
-    return `its free space is unknown (${(error as Error).message})`;
+    return `free space unknown: ${errorMessage(error)}`;
   }
 }
 

@@ -1,8 +1,8 @@
 /**
- * KV.Txn: which branch is taken, and what it does (etcd's server/etcdserver/txn, `Txn`).
+ * KV.Txn: chooses the branch and performs its operations (etcd's server/etcdserver/txn, `Txn`).
  *
- * All comparisons, those of nested transactions too, look at the keys as they are before the first
- * operation. What could fail is looked at before anything is done.
+ * All comparisons, including those of nested transactions, use the keys before the first operation.
+ * Everything that could fail is checked before the first write.
  */
 
 import type { MessageInitShape } from "@bufbuild/protobuf";
@@ -15,13 +15,13 @@ import {
   type TxnResponseSchema,
 } from "../../etcd/api/rpc_pb.ts";
 import type { RevisionEntry } from "./revision_entry.ts";
-import { compareKeys, keyRange } from "./key_range.ts";
+import { compareKeys, keyInterval } from "./key_interval.ts";
 import { deleteKeys, type LeaseExistence, putKey } from "./key_writes.ts";
 import { queryRange } from "./range_query.ts";
 import { RequestError } from "./request_error.ts";
 import type { View, WriteTransaction } from "./mvcc_store.ts";
 
-/** The operations that a transaction comes down to on the present keys. */
+/** The operations that a transaction performs on the current keys. */
 interface Path {
   readonly succeeded: boolean;
   readonly steps: readonly Step[];
@@ -32,10 +32,7 @@ type Step =
   | Exclude<Operation, { case: "requestTxn" | undefined }>
   | { readonly case: "path"; readonly path: Path };
 
-/**
- * Performs a transaction that `checkTransaction` has passed. Throws `RequestError` with nothing
- * done.
- */
+/** Performs a validated transaction. Throws `RequestError` and changes nothing. */
 export function performTransaction(
   transaction: WriteTransaction,
   request: TxnRequest,
@@ -122,12 +119,12 @@ function performStep(
   }
 }
 
-/** A comparison of a range holds when it holds for each of its keys. */
+/** A comparison with a range holds if it holds for each of its keys. */
 function holds(view: View, compare: Compare): boolean {
-  // With the values, to verify the checksums: a comparison must not rely on damaged numbers.
-  const { entries } = view.read(keyRange(compare.key, compare.rangeEnd));
+  // Reads the values to verify the checksums: a comparison may not use damaged numbers.
+  const { entries } = view.read(keyInterval(compare.key, compare.rangeEnd));
   if (entries.length > 0) return entries.every((entry) => holdsFor(entry, compare));
-  // There is no value to compare: a missing one and an empty one look the same in a request.
+  // A missing and an empty value look the same in a request.
   if (compare.target === CompareTarget.VALUE) return false;
   return holdsFor(ABSENT, compare);
 }
@@ -157,7 +154,7 @@ function holdsFor(entry: RevisionEntry, compare: Compare): boolean {
   }
 }
 
-/** The entry's side against the request's; what the request leaves out is 0 or empty. */
+/** Compares the entry with the request; what the request omits is 0 or empty. */
 function compareTarget(entry: RevisionEntry, { target, targetUnion }: Compare): number {
   const number = (name: NumberTarget, value: bigint) => {
     const other = targetUnion.case === name ? targetUnion.value : 0n;

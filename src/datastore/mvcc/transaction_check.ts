@@ -1,23 +1,23 @@
-/** What etcd refuses in a transaction before it looks at any key (its api/v3rpc/key.go). */
+/** Validates a transaction before any key is read, as etcd does (its api/v3rpc/key.go). */
 
 import type { TxnRequest } from "../../etcd/api/rpc_pb.ts";
-import { keyRange, keyText } from "./key_range.ts";
-import { KeyRangeSet } from "./key_range_set.ts";
+import { keyInterval, keyText } from "./key_interval.ts";
+import { KeyIntervalSet } from "./key_interval_set.ts";
 import { checkDelete, checkPut } from "./key_writes.ts";
 import { validateRange } from "./range_query.ts";
 import { RequestError } from "./request_error.ts";
 
 type Operation = TxnRequest["success"][number];
 
-/** etcd's `--max-txn-ops`; for a nested transaction, what its parent leaves of it. */
+/** etcd's `--max-txn-ops`; a nested transaction has what remains of its parent's limit. */
 const MAX_OPERATIONS = 128;
 /**
  * Comparisons and operations of all branches and levels. etcd has no such limit, but nesting
- * multiplies the other one: 18⁴ operations fit into one request.
+ * multiplies the other limit: 18⁴ operations fit into one request.
  */
 const MAX_OPERATIONS_IN_ALL = 1_024;
 
-/** Throws `RequestError`. */
+/** Throws `RequestError` for a transaction that etcd rejects regardless of the data. */
 export function validateTransaction(request: TxnRequest): void {
   checkOperations(request, MAX_OPERATIONS);
   assertTotal(request, MAX_OPERATIONS_IN_ALL);
@@ -49,7 +49,7 @@ function checkOperations({ compare, success, failure }: TxnRequest, allowed: num
   }
 }
 
-/** Returns how many more operations are allowed. */
+/** Returns how many further operations are allowed. */
 function assertTotal({ compare, success, failure }: TxnRequest, allowed: number): number {
   let left = allowed - compare.length - success.length - failure.length;
   if (left < 0) throw new RequestError("tooManyOperations");
@@ -61,18 +61,19 @@ function assertTotal({ compare, success, failure }: TxnRequest, allowed: number)
 
 interface Writes {
   readonly puts: ReadonlyMap<string, Uint8Array>;
-  readonly deletes: KeyRangeSet;
+  readonly deletes: KeyIntervalSet;
 }
 
 /**
- * What the operations write. Throws `RequestError` "duplicateKey" when a key is put twice, or put
- * and deleted; the two branches of a nested transaction exclude each other and may share keys.
+ * The keys that the operations write. Throws `RequestError` "duplicateKey" if a key is put twice,
+ * or put and deleted. The two branches of a nested transaction exclude each other and may share
+ * keys.
  */
 function collectWrites(operations: readonly Operation[]): Writes {
-  const deletes = new KeyRangeSet();
+  const deletes = new KeyIntervalSet();
   for (const { request } of operations) {
     if (request.case !== "requestDeleteRange") continue;
-    deletes.add(keyRange(request.value.key, request.value.rangeEnd));
+    deletes.add(keyInterval(request.value.key, request.value.rangeEnd));
   }
   const puts = new Map<string, Uint8Array>();
   const add = (key: Uint8Array, exempt?: Writes) => {

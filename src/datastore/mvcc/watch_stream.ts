@@ -1,14 +1,14 @@
 /** The watches of one client stream: which messages the client receives, and in which order. */
 
 import { type Change, changedKey, type RevisionEntry } from "./revision_entry.ts";
-import { compareKeys, containsKey, type KeyRange } from "./key_range.ts";
+import { compareKeys, containsKey, type KeyInterval } from "./key_interval.ts";
 import { RequestError } from "./request_error.ts";
 import type { MvccStore } from "./mvcc_store.ts";
 import { sizeOf, type WatchEvent, type WatchOutput } from "./watch_event.ts";
 import { type WatchMemory, WatchQueue } from "./watch_queue.ts";
 
 export interface WatchOptions {
-  readonly range: KeyRange;
+  readonly range: KeyInterval;
   /** 0n: from now on. May be a future revision. */
   readonly startRevision: bigint;
   /** 0n: one is chosen. */
@@ -291,6 +291,6 @@ export class WatchStream implements Disposable {
   }
 }
 
-function bytesOf({ start, end }: KeyRange): number {
+function bytesOf({ start, end }: KeyInterval): number {
   return start.length + (end?.length ?? 0);
 }

@@ -12,7 +12,7 @@ import {
 } from "../../etcd/api/rpc_pb.ts";
 import type { ResponsePool } from "../mvcc/response_pool.ts";
 import type { Change } from "../mvcc/revision_entry.ts";
-import { keyRange } from "../mvcc/key_range.ts";
+import { keyInterval } from "../mvcc/key_interval.ts";
 import type { Storage } from "../mvcc/storage.ts";
 import { sizeOf, type WatchEvent, type WatchOutput } from "../mvcc/watch_event.ts";
 import type { WatchHub } from "../mvcc/watch_hub.ts";
@@ -104,7 +104,7 @@ function watchRequest(message: CreateRequest): WatchOptions {
   // The first key there can be: an empty key stands for all of them.
   const key = message.key.length === 0 ? FIRST_KEY : message.key;
   return {
-    range: keyRange(key, message.rangeEnd),
+    range: keyInterval(key, message.rangeEnd),
     startRevision: message.startRevision,
     id: message.watchId,
     previous: message.prevKv,

@@ -4,7 +4,7 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import { KV, Lease, type RangeResponse } from "../../etcd/api/rpc_pb.ts";
 import { DatastoreError } from "../mvcc/datastore_error.ts";
 import type { RevisionEntry } from "../mvcc/revision_entry.ts";
-import { keyAfter } from "../mvcc/key_range.ts";
+import { keyAfter } from "../mvcc/key_interval.ts";
 import { mapConcurrently } from "./map_concurrently.ts";
 import type { RemoteEtcd } from "./remote_etcd.ts";
 

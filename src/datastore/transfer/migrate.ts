@@ -7,7 +7,7 @@
  */
 
 import { DatastoreError } from "../mvcc/datastore_error.ts";
-import { keyText } from "../mvcc/key_range.ts";
+import { keyText } from "../mvcc/key_interval.ts";
 import { type Dump, type DumpedEntry, type DumpedLease, readDump } from "./dump.ts";
 import { mapConcurrently } from "./map_concurrently.ts";
 import { isAhead } from "./history.ts";

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { Compactor } from "../../../src/datastore/mvcc/compactor.ts";
 import { collectingLog } from "../../support/collecting_log.ts";
-import { ALL_KEYS } from "../../../src/datastore/mvcc/key_range.ts";
+import { ALL_KEYS } from "../../../src/datastore/mvcc/key_interval.ts";
 import { bytes, TestStore } from "./fixture.ts";
 
 function newCompactor({ store, clock }: TestStore, saveClock: () => void = () => {}): Compactor {

@@ -91,7 +91,7 @@ test("leases that cannot be removed are one line in the log, and are tried again
   };
   await test.clock.advance(65_000);
   expect(test.records.map(({ msg }) => msg)).toEqual([
-    "cannot remove the expired lease 1: etcdserver: mvcc: database space exceeded (and 2 more)",
+    "cannot revoke expired lease 1: etcdserver: mvcc: database space exceeded (and 2 more); retrying",
   ]);
   storage.removeLease = removeLease;
   await test.clock.advance(10_000);

@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import type { RevisionEntry } from "../../../src/datastore/mvcc/revision_entry.ts";
 import {
   queryRange,
-  type RangeResult,
+  type RangeQueryResult,
   sliceRange,
 } from "../../../src/datastore/mvcc/range_query.ts";
 import {
@@ -20,7 +20,7 @@ async function slices(
   { store }: TestStore,
   init: MessageInitShape<typeof RangeRequestSchema>,
   between: () => void = () => {},
-): Promise<RangeResult & { cost: number; pauses: number }> {
+): Promise<RangeQueryResult & { cost: number; pauses: number }> {
   const kvs: RevisionEntry[] = [];
   let [cost, pauses] = [0, 0];
   const request = create(RangeRequestSchema, { ...ALL, ...init });

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { Datastore } from "../../../src/datastore/datastore.ts";
-import { ALL_KEYS } from "../../../src/datastore/mvcc/key_range.ts";
+import { ALL_KEYS } from "../../../src/datastore/mvcc/key_interval.ts";
 import { RemoteEtcd } from "../../../src/datastore/transfer/remote_etcd.ts";
 import { removeEntries } from "../../../src/datastore/transfer/restore.ts";
 import { systemClock } from "../../../src/base/clock.ts";

@@ -129,7 +129,7 @@ test(
       const outcomes = await Promise.all(children.map(({ open }) => open(contested)));
       const winner = children[outcomes.indexOf("open")]?.pid;
       const refused =
-        `${contested} is in use by process ${winner}; one datastore serves one --data-dir`;
+        `${contested} is in use by process ${winner}; stop it or choose another --data-dir`;
       expect(outcomes.toSorted()).toEqual([refused, refused, refused, "open"]);
       expect(readdirSync(contested).toSorted()).toEqual(
         [...FILES, "datastore.sqlite-wal"].toSorted(),
@@ -152,10 +152,10 @@ test("the data is its owner's alone, in a directory that others can read, too", 
   );
 });
 
-describe("a file that cannot be used is reported and left as it is", () => {
+describe("a file that cannot be used is reported and not changed", () => {
   test("when it is not a database", () => {
     expect(failureOf(() => writeFileSync(file, "no database".repeat(1_000)))).toContain(
-      "is damaged (file is not a database) and was left as it is: restore it from a backup",
+      "is damaged (file is not a database) and was not changed; restore it from a backup",
     );
   });
 
@@ -209,7 +209,7 @@ describe("a file that cannot be used is reported and left as it is", () => {
     for (
       const [path, problem] of [
         ["/dev/null", "is not a directory"],
-        ["/dev/null/data", "is below something that is not a directory"],
+        ["/dev/null/data", "is below a file that is not a directory"],
       ] as const
     ) {
       expect(() => openDatabase(path)).toThrow(`--data-dir ${path} ${problem}`);
@@ -222,7 +222,7 @@ describe("a file that cannot be used is reported and left as it is", () => {
       later.run("PRAGMA user_version = 3");
       later.close();
     });
-    expect(message).toContain("has layout 3, and this version of flanneld knows 2");
+    expect(message).toContain("has layout 3, but this version of flanneld supports layout 2");
     expect(message).toContain("flanneld datastore export, and import into another --data-dir");
   });
 
@@ -252,14 +252,14 @@ test("a log without its file is not taken for a new store", () => {
   fill();
   cpSync(file, `${file}-wal`);
   rmSync(file);
-  expect(failure()).toContain("is missing while");
+  expect(failure()).toContain("is missing, but ");
   expect(readdirSync(directory).toSorted()).toEqual(["datastore.lock", "datastore.sqlite-wal"]);
 });
 
 test("a directory that cannot be made is named", () => {
   writeFileSync(join(folder, "made"), "");
   expect(failure()).toBe(
-    `--data-dir ${dirname(file)} is below something that is not a directory`,
+    `--data-dir ${dirname(file)} is below a file that is not a directory`,
   );
 });
 

@@ -65,7 +65,7 @@ test("damage to a value affects only that key, is reported once, and is gone aft
   }
   expect(records.map(({ level, msg }) => [level, msg])).toEqual([[
     "error",
-    `key "b" of revision 3 in ${test.storage.file} is damaged: its checksum does not match; check ` +
+    `key "b" of revision 3 in ${test.storage.file} is damaged: the checksum does not match; check ` +
     "the disk, and write the key again or delete it",
   ]]);
   const readable = ["a", "c", "d"].map((name) =>
@@ -81,7 +81,7 @@ test("damage to a value affects only that key, is reported once, and is gone aft
   expect(test.contents()).toEqual(["a=value-of-a", "b=new", "c=value-of-c", "d=value-of-d"]);
 });
 
-const RESTORED = "in FILE was damaged, and was restored from its second copy; check the disk";
+const RESTORED = "in FILE was damaged; restored it from the second copy; check the disk";
 
 for (
   const { what, sql, place } of [
@@ -132,7 +132,7 @@ test("damage where an index has another value ends neither a write nor the store
   });
   expect(test.contents()).toEqual(["a=value-of-a", "b=new"]);
   expect(report.lines()).toEqual([
-    "an index in FILE was damaged, and was made again from its table; check the disk",
+    "an index in FILE was damaged; rebuilt it from its table; check the disk",
   ]);
   test.put("b", "newest", lease);
   expect(test.storage.leaseKeys(lease).map(text)).toEqual(["a", "b"]);
@@ -177,8 +177,8 @@ test("a full disk is logged with its path and free space, and once more when the
     records.map(({ level, msg }) => [level, msg.replaceAll(/[\d.]+ (of|MiB)/g, "N $1")]);
   using report = new StorageReport({ file: test.storage.file, clock: test.clock, log });
   const { file } = test.storage;
-  const full = `cannot write ${file}: the disk is full, N of N MiB are free; writes are refused ` +
-    "until there is room, reads are served";
+  const full = `cannot write ${file}: the disk is full (N of N MiB free); rejecting writes until ` +
+    "there is room, still serving reads";
   for (let write = 0; write < 50; write++) {
     report.full();
     if (write % 10 === 0) report.written(); // a small one had room
@@ -187,12 +187,12 @@ test("a full disk is logged with its path and free space, and once more when the
   expect(lines()).toEqual([["error", full]]);
   await test.clock.advance(20_000);
   report.full();
-  expect(lines().at(-1)).toEqual(["error", `${full}; 51 writes have been refused so far`]);
+  expect(lines().at(-1)).toEqual(["error", `${full}; 51 writes rejected so far`]);
   report.written();
   await test.clock.advance(10_000);
   expect(lines().at(-1)).toEqual([
     "info",
-    `writes to ${file} succeed again, N of N MiB are free; 51 were refused while the disk was full`,
+    `writing ${file} again (N of N MiB free); rejected 51 writes while the disk was full`,
   ]);
   report.full();
   expect(lines()).toHaveLength(4);

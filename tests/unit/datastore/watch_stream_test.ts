@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { keyRange } from "../../../src/datastore/mvcc/key_range.ts";
+import { keyInterval } from "../../../src/datastore/mvcc/key_interval.ts";
 import type { WatchOutput } from "../../../src/datastore/mvcc/watch_event.ts";
 import type { WatchStream } from "../../../src/datastore/mvcc/watch_stream.ts";
 import { bytes, TestStore, text } from "./fixture.ts";
@@ -11,7 +11,7 @@ function watch(
   more: { from?: bigint; id?: bigint; progress?: boolean; previous?: boolean } = {},
 ) {
   stream.create({
-    range: keyRange(bytes("k"), bytes("l")),
+    range: keyInterval(bytes("k"), bytes("l")),
     startRevision: more.from ?? 0n,
     id: more.id ?? 0n,
     previous: more.previous ?? false,
@@ -285,7 +285,7 @@ test(
     using streams = new DisposableStack();
     const slow = Array.from({ length: 70 }, () => streams.use(test.hub.open()));
     for (const [index, stream] of slow.entries()) {
-      const range = keyRange(bytes(`k${index}`), new Uint8Array());
+      const range = keyInterval(bytes(`k${index}`), new Uint8Array());
       const rest = { id: 0n, startRevision: 0n, previous: false, progress: false };
       stream.create({ ...rest, range, without: new Set() });
     }

@@ -1,17 +1,17 @@
 import fc from "fast-check";
 import { expect, test } from "bun:test";
-import { containsKey, keyRange } from "../../../src/datastore/mvcc/key_range.ts";
-import { KeyRangeSet } from "../../../src/datastore/mvcc/key_range_set.ts";
+import { containsKey, keyInterval } from "../../../src/datastore/mvcc/key_interval.ts";
+import { KeyIntervalSet } from "../../../src/datastore/mvcc/key_interval_set.ts";
 
 /** Short keys of few bytes, so that they meet; the lowest and the highest byte are among them. */
 const key = fc.array(fc.constantFrom(0, 1, 0x61, 0xff), { maxLength: 3 })
   .map((bytes) => Uint8Array.from(bytes));
 
 test("a key is in the set if it is in one of its ranges", () => {
-  const ranges = fc.array(fc.tuple(key, key).map(([start, end]) => keyRange(start, end)));
+  const ranges = fc.array(fc.tuple(key, key).map(([start, end]) => keyInterval(start, end)));
   fc.assert(
     fc.property(ranges, ranges, fc.array(key), (first, second, keys) => {
-      const [set, other] = [new KeyRangeSet(), new KeyRangeSet()];
+      const [set, other] = [new KeyIntervalSet(), new KeyIntervalSet()];
       for (const range of first) set.add(range);
       for (const range of second) other.add(range);
       set.addAll(other);
