@@ -1,12 +1,13 @@
 /** Whether the other nodes can send to the addresses that this node advertises. Pure. */
 
 import { entriesOf, valuesOf } from "../addr/family.ts";
-import { type Family, familyOf, type IpAddress, isLinkLocal, nonUnicastKind } from "../addr/ip.ts";
-import { hostPrefix, makePrefix } from "../addr/prefix.ts";
+import { type Family, familyOf, type IpAddress, isLinkLocal } from "../addr/ip.ts";
+import { makePrefix } from "../addr/prefix.ts";
 import { reservedAddresses } from "../addr/reserved_addresses.ts";
-import { type NetworkConfig, overlapsAssignableRange } from "../config/network_config.ts";
+import type { NetworkConfig } from "../config/network_config.ts";
+import { publicAddressDefect } from "../config/public_address_rule.ts";
 import type { ExternalInterface, HostAddressing } from "./external_interface.ts";
-import { type HostInterface, interfaceWithAddress } from "./host_interface.ts";
+import { interfaceWithAddress } from "./host_interface.ts";
 
 export interface PublicAddressContext extends HostAddressing {
   readonly families: NetworkConfig["families"];
@@ -21,7 +22,7 @@ export function publicAddressProblem(
   context: PublicAddressContext,
 ): string | undefined {
   for (const [family, address] of entriesOf(external.publicAddresses)) {
-    const defect = whyNotPublic(address, context);
+    const defect = defectOf(address, context);
     if (defect === undefined) continue;
     const flag = flagOf(family);
     if (context.given[family] !== undefined) {
@@ -49,32 +50,19 @@ function flagOf(family: Family): string {
 }
 
 /** Completes "ADDRESS is …". */
-function whyNotPublic(
+function defectOf(
   address: IpAddress,
   { interfaces, families }: PublicAddressContext,
 ): string | undefined {
-  const kind = nonUnicastKind(address);
-  if (kind !== undefined) return `${/^[aeiuI]/.test(kind) ? "an" : "a"} ${kind} address`;
+  const family = familyOf(address);
+  const defect = publicAddressDefect(address, family, { config: { families } });
+  if (defect !== undefined) return defect;
   const isHere = interfaceWithAddress(interfaces, address) !== undefined;
   if (isLinkLocal(address) && !isHere) return "a link-local address that no interface here has";
-  const network = families[familyOf(address)];
-  if (network !== undefined && overlapsAssignableRange(network, hostPrefix(address))) {
-    return `inside the overlay network ${network.network}`;
-  }
   // The anycast address of an IPv6 network is an ordinary one where a host of it has it.
-  return familyOf(address) === 6 && isHere ? undefined : whyReserved(address, interfaces);
-}
-
-function whyReserved(
-  address: IpAddress,
-  interfaces: readonly HostInterface[],
-): string | undefined {
-  for (const device of interfaces) {
-    for (const own of device.addresses) {
-      const network = makePrefix(own.address, own.prefixLength);
-      const what = reservedAddresses(network).get(address);
-      if (what !== undefined) return `the ${what} of ${network} (interface ${device.name})`;
-    }
-  }
-  return undefined;
+  if (family === 6 && isHere) return undefined;
+  const networks = interfaces.flatMap(({ addresses }) =>
+    addresses.map((one) => makePrefix(one.address, one.prefixLength))
+  );
+  return reservedAddresses(networks).get(address);
 }

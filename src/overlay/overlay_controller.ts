@@ -268,9 +268,7 @@ export class OverlayController implements AsyncDisposable {
   #requireHostAddress({ attributes: { publicAddresses } }: Lease): void {
     const address = publicAddresses[4];
     const what = address && this.#reserved.get(address);
-    if (what === undefined) return;
-    const network = this.#external.networks?.[4];
-    throw new InvalidPeerError(`its public address ${address} is the ${what} of ${network}`);
+    if (what !== undefined) throw new InvalidPeerError(`its public address ${address} is ${what}`);
   }
 
   #ignore(peer: Lease, reason: string): void {
@@ -309,5 +307,5 @@ export class OverlayController implements AsyncDisposable {
 
 function reservedIn({ networks }: ExternalInterface): ReadonlyMap<IpAddress, string> {
   const network = networks?.[4];
-  return network === undefined ? new Map() : reservedAddresses(network);
+  return reservedAddresses(network === undefined ? [] : [network]);
 }

@@ -1,21 +1,16 @@
 /** Whether one lease, seen alone, may be turned into kernel entries. */
 
 import { familiesOf } from "../addr/family.ts";
-import { type Family, type IpAddress, nonUnicastKind } from "../addr/ip.ts";
 import type { ExcludedAddress } from "../addr/excluded_address.ts";
 import {
-  hostPrefix,
   type Prefix,
   prefixContains,
   prefixContainsAddress,
   prefixesOverlap,
   prefixLength,
 } from "../addr/prefix.ts";
-import {
-  type FamilyNetwork,
-  type NetworkConfig,
-  overlapsAssignableRange,
-} from "../config/network_config.ts";
+import type { NetworkConfig } from "../config/network_config.ts";
+import { publicAddressDefect } from "../config/public_address_rule.ts";
 import { quoted } from "../base/quoting.ts";
 import type { Lease } from "./lease.ts";
 
@@ -62,7 +57,7 @@ export function whyInvalid(lease: Lease, rules: ValidationRules): string | undef
     }
     const address = lease.attributes.publicAddresses[family];
     if (address === undefined) return `it has no public IPv${family} address`;
-    const defect = nonUnicastKind(address) ?? whyInside(address, family, rules);
+    const defect = publicAddressDefect(address, family, rules);
     if (defect !== undefined) return `its public address ${address} is ${defect}`;
   }
   return undefined;
@@ -74,20 +69,4 @@ export function excludedAddressIn(
   excluded: readonly ExcludedAddress[] = [],
 ): ExcludedAddress | undefined {
   return excluded.find(({ address }) => prefixContainsAddress(subnet, address));
-}
-
-/**
- * A tunnel packet to an address that may be in a node's subnet would be routed into the overlay again. Below
- * SubnetMin and above SubnetMax, a large network may contain hosts.
- */
-function whyInside(
-  address: IpAddress,
-  family: Family,
-  { config, anyLength }: ValidationRules,
-): string | undefined {
-  const network = config.families[family] as FamilyNetwork;
-  if (!prefixContainsAddress(network.network, address)) return undefined;
-  return anyLength || overlapsAssignableRange(network, hostPrefix(address))
-    ? `inside the overlay network ${network.network}`
-    : undefined;
 }

@@ -39,15 +39,15 @@ test.each([
   ["224.0.0.1", "a multicast address"],
   ["255.255.255.255", "a broadcast address"],
   ["169.254.1.1", "a link-local address that no interface here has"],
-  ["192.168.1.0", "the network address of 192.168.1.0/24 (interface eth0)"],
-  ["192.168.1.255", "the broadcast address of 192.168.1.0/24 (interface eth0)"],
+  ["192.168.1.0", "the network address of 192.168.1.0/24"],
+  ["192.168.1.255", "the broadcast address of 192.168.1.0/24"],
   ["10.5.7.1", "inside the overlay network 10.5.0.0/16"],
   ["::", "an unspecified address"],
   ["::1", "a loopback address"],
   ["ff02::1", "a multicast address"],
   ["::ffff:192.0.2.1", "an IPv4-mapped address"],
   ["fe80::1", "a link-local address that no interface here has"],
-  ["2001:db8:1::", "the Subnet-Router anycast address of 2001:db8:1::/64 (interface eth0)"],
+  ["2001:db8:1::", "the Subnet-Router anycast address of 2001:db8:1::/64"],
   ["fc00:0:0:9::1", "inside the overlay network fc00::/48"],
 ])("%s is refused: the other nodes would ignore this one", (text, defect) => {
   const family = text.includes(":") ? 6 : 4;
@@ -81,9 +81,8 @@ test("a device of the overlay is named as such", () => {
 
 test("an interface's own address is checked, too, and the line says what to do", () => {
   expect(problem({}, { 4: ip("192.168.1.255") })).toBe(
-    "address 192.168.1.255 of interface eth0 is the broadcast address of 192.168.1.0/24 " +
-      "(interface eth0): the other nodes cannot send to it; choose another interface with " +
-      "--iface, or set another address with --public-ip",
+    "address 192.168.1.255 of interface eth0 is the broadcast address of 192.168.1.0/24: " +
+      "the other nodes cannot send to it; choose another interface with --iface, or set another address with --public-ip",
   );
   expect(problem({})).toBeUndefined();
 });

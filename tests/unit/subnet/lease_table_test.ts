@@ -128,9 +128,9 @@ describe("LeaseTable", () => {
     ["a foreign IPv6 subnet", lease(9, { ipv6: "fd00::/64" }), "outside the network fc00::/48"],
     ["our subnet", lease(9, { ipv4: "10.5.1.0/24" }), "overlaps this node's own 10.5.1.0/24"],
     ["our IPv6 subnet", lease(9, { ipv6: "fc00:0:0:1::/64" }), "overlaps this node's own"],
-    ["loopback", lease(9, { ip: "127.0.0.1" }), "public address 127.0.0.1 is loopback"],
-    ["multicast", lease(9, { ip: "224.0.0.5" }), "public address 224.0.0.5 is multicast"],
-    ["broadcast", lease(9, { ip: "255.255.255.255" }), "is broadcast"],
+    ["loopback", lease(9, { ip: "127.0.0.1" }), "public address 127.0.0.1 is a loopback address"],
+    ["multicast", lease(9, { ip: "224.0.0.5" }), "public address 224.0.0.5 is a multicast address"],
+    ["broadcast", lease(9, { ip: "255.255.255.255" }), "is a broadcast address"],
     [
       "an address of the overlay",
       lease(9, { ip: "10.5.7.1" }),
