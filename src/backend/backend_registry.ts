@@ -1,6 +1,6 @@
 /**
- * All backends by type. A backend is a folder with a descriptor, which is small and is loaded at once, and
- * a module, which is loaded when it is needed; and one line here.
+ * All backends by type. A backend is a folder with a descriptor, which is small and is loaded at
+ * once, and a module, which is loaded when it is needed; and one line here.
  */
 
 import { nearestWord } from "../base/nearest_word.ts";
@@ -37,8 +37,8 @@ export class BackendRegistry {
   }
 
   /**
-   * The backend for a network. Throws `ConfigError` if its type is unknown, or if it cannot carry one of
-   * the network's address families.
+   * The backend for a network. Throws `ConfigError` if its type is unknown, or if it cannot carry
+   * one of the network's address families.
    */
   forNetwork({ backend, families }: NetworkConfig): BackendDescriptor {
     const descriptor = this.find(backend.type);
@@ -56,8 +56,8 @@ export class BackendRegistry {
   }
 
   /**
-   * Throws `ConfigError` for a configuration with which no daemon could start: see `forNetwork`, or the
-   * backend rejects its options.
+   * Throws `ConfigError` for a configuration with which no daemon could start: see `forNetwork`, or
+   * the backend rejects its options.
    */
   async checkConfig(config: NetworkConfig, log: Pick<Log, "warn">): Promise<void> {
     const module: BackendModule = await this.forNetwork(config).load();

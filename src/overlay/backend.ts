@@ -1,6 +1,6 @@
 /**
  * What a backend is: options, one effect before the lease (`prepare`), and pure functions from
- * leases to kernel entries. A backend is one module and one line in the registry.
+ * leases to kernel entries. What is known of it without loading it is its descriptor.
  */
 
 import type { PerFamily } from "../addr/family.ts";
@@ -21,13 +21,14 @@ import type { NodeInput } from "./node_input.ts";
 /** What a descriptor loads. */
 export interface BackendModule {
   /**
-   * Reads the options and warns of unknown ones. Throws `ConfigError` for a configuration that no host
-   * could use. The registry has checked the network's address families.
+   * Reads the options and warns of unknown ones. Throws `ConfigError` for a configuration that no
+   * host could use. The registry has checked the network's address families.
    */
   checkConfig(config: NetworkConfig, log: Pick<Log, "warn">): void;
   /**
-   * Checks the configuration and makes or adopts what the lease must advertise. Throws `ConfigError` for a
-   * bad option and `BackendError` for what else the user must mend.
+   * Checks the configuration and creates or adopts what the lease advertises, such as a key. Throws
+   * `ConfigError` for an invalid option and `BackendError` for any other problem that the user must
+   * fix.
    */
   prepare(host: BackendHost): Promise<Backend>;
 }
@@ -36,17 +37,20 @@ export interface BackendHost {
   readonly config: NetworkConfig;
   readonly external: ExternalInterface;
   readonly kernel: Kernel;
-  /** Who can run WireGuard devices on this machine; `undefined` if nobody can. */
+  /** What can run WireGuard devices on this machine; `undefined` if nothing can. */
   readonly wireguardSupport: () => Promise<WireguardSupport | undefined>;
   /** Opens the security associations of the kernel; the caller disposes of them. */
   readonly openXfrmStates: () => XfrmStates;
-  /** The lease this node held before, where the store still has it. */
+  /** This node's previous lease, if the store still has it. */
   readonly previousLease: Lease | undefined;
-  /** `length` random bytes. */
+  /** Returns `length` random bytes. */
   random(length: number): Uint8Array;
-  /** The process's environment. */
+  /** Environment of the process. */
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Folder of the subnet file, /run/flannel by default: for what must outlive the process. May not exist. */
+  /**
+   * The subnet file's directory, /run/flannel by default, for state that must outlive the process.
+   * May not exist yet.
+   */
   readonly runDirectory: string;
   /** Aborted when the daemon ends. */
   readonly stop: AbortSignal;
@@ -54,46 +58,46 @@ export interface BackendHost {
   readonly log: Log;
 }
 
-/** A backend for one configuration. All but construction is pure. */
+/** A backend with its configuration. Its functions are pure. */
 export interface Backend {
   readonly type: string;
-  /** What the lease advertises. */
+  /** What this node's lease advertises. */
   readonly attributes: LeaseAttributes;
-  /** Identifies this node's device among all nodes; absent if only its public address does. */
+  /** What distinguishes this node's device from those of all others, besides its public address. */
   readonly identity?: DeviceIdentity;
-  /** Its device gets one route for the whole network, including unused subnets. */
+  /** Its device has one route for the whole network, including unused subnets. */
   readonly routesNetwork?: true;
-  /** Whether `peer` depends on `PeerReachability`; they cost a kernel look-up for each peer. */
+  /** Whether `peer` uses the reachability, which costs a kernel look-up for each peer. */
   readonly needsReachability: boolean;
-  /** What in the kernel belongs to this backend, present or stale. */
+  /** Which kernel entries belong to this backend, current or stale. */
   ownership(external: ExternalInterface): Ownership;
-  /** MTU for workloads, as FLANNEL_MTU gives it. */
+  /** MTU for workloads, published as FLANNEL_MTU. */
   mtuBytes(external: ExternalInterface): number;
   /**
-   * Why the overlay cannot be as it should over this interface, in one line with what to do;
-   * `undefined` if it can. `prepare` refuses such an interface; one may become so later.
+   * Why the overlay cannot work over this interface, in one line with what to do; `undefined` if it
+   * can. `prepare` rejects such an interface, but one may become unsuitable later.
    */
   externalProblem?(external: ExternalInterface): string | undefined;
-  /** The entries that do not depend on peers: devices and their addresses. */
+  /** Entries that do not depend on peers: devices and their addresses. */
   node(input: NodeInput): Resource[];
-  /** The entries for one peer. Throws `InvalidPeerError` with the reason to ignore the peer. */
+  /** Entries for one peer. Throws `InvalidPeerError` with the reason to ignore the peer. */
   peer(peer: Lease, input: NodeInput, reachability: PeerReachability): Resource[];
-  /** What it keeps outside the kernel's tables. */
+  /** Keeps the state that is outside of the kernel's tables, if the backend has any. */
   readonly target?: BackendTarget;
   /**
-   * Why some of a plausible peer's subnets cannot be reached at present, although `peer` gives no
-   * entry for them: to be reported until the reachability changes. `undefined` if all can.
+   * Why some subnets of a valid peer, for which `peer` therefore returns no entries, cannot be
+   * reached at present; `undefined` if all can. Reported until the reachability changes.
    */
   peerProblem?(peer: Lease, input: NodeInput, reachability: PeerReachability): string | undefined;
 }
 
-/** What the host knows about the way to a peer. */
+/** How this host reaches a peer's public addresses. */
 export interface PeerReachability {
-  /** For each family: the peer's public address is reached by the external interface, without a gateway. */
+  /** True if the external interface reaches the address without a gateway. */
   readonly direct: PerFamily<boolean>;
-  /** The way there in words, such as `via 192.168.0.1 dev eth0`. */
+  /** The route as text, such as `via 192.168.0.1 dev eth0`. */
   readonly path: PerFamily<string>;
 }
 
-/** What is known of a peer that nobody asked the kernel about. */
+/** For a backend that does not need the reachability: the kernel was not asked. */
 export const UNKNOWN_REACHABILITY: PeerReachability = { direct: {}, path: {} };

@@ -1,13 +1,15 @@
 /**
- * What can be said of a backend without loading it. Each backend has a small file with these facts next
- * to its module; the registry, the command line and the lab read them.
+ * What can be said of a backend without loading it. Each backend has a small file with these facts
+ * next to its module; the registry, the command line and the lab read them.
  */
 
 import type { Family } from "../addr/ip.ts";
 import type { BackendModule } from "./backend.ts";
 
 export interface BackendDescriptor {
-  /** In lower case, as `Backend.Type` in the configuration and `BackendType` in a lease spell it. */
+  /**
+   * In lower case, as `Backend.Type` in the configuration and `BackendType` in a lease spell it.
+   */
   readonly type: string;
   /** Address families that a network with this backend may have. */
   readonly families: readonly Family[];
@@ -15,7 +17,10 @@ export interface BackendDescriptor {
   readonly connectsNodes: boolean;
   /** Packets between nodes are encrypted. */
   readonly encrypts: boolean;
-  /** Matches the name of each device that it may create, with any options; absent if it creates none. */
+  /**
+   * Matches the name of each device that it may create, with any options; absent if it creates
+   * none.
+   */
   readonly deviceNames?: RegExp;
   /** A device that only one daemon in each network namespace can use. */
   readonly soleDevice?: string;
@@ -33,7 +38,9 @@ export interface LabRequirements {
   readonly unsupported?: string;
   /** Ways to run it, the preferred one first; one that the machine supports is enough. */
   readonly oneOf?: readonly LabPrerequisites[];
-  /** Options that it does not work without: further members of the configuration's `Backend` object. */
+  /**
+   * Options that it does not work without: further members of the configuration's `Backend` object.
+   */
   options?(families: readonly Family[]): Readonly<Record<string, unknown>>;
 }
 

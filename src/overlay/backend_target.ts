@@ -1,29 +1,32 @@
 /**
- * What a backend keeps in order outside the kernel's tables: charon's connections, a cloud's routes,
- * the commands of `extension`, the next hops of a proxy. The reconciler knows nothing of them; a
- * target repairs its own drift and retries its own failures.
+ * State that a backend keeps outside of the kernel's tables: charon's connections, a cloud's
+ * routes, the commands of `extension`, the next hops of a proxy. The reconciler does not know of
+ * it; a target repairs its own drift and retries its own failures.
  */
 
 import type { Lease } from "../subnet/lease.ts";
 import type { NodeInput } from "./node_input.ts";
 
-/** Peers and changes of the interface are told one by one, after `start` has returned. */
+/** After `start` has returned, it receives peers and changes of the interface one by one. */
 export interface BackendTarget extends AsyncDisposable {
   /**
-   * Begins to work, with the node's own lease known and its kernel entries in place; the subnet file
-   * is written after it. Throws `BackendError` for what the user must mend.
+   * Called when the node has its lease and its kernel entries; the subnet file is written
+   * afterwards. Throws `BackendError` for a problem that the user must fix.
    */
   start(input: NodeInput, stop: AbortSignal): Promise<void>;
-  /** Another external interface, MTU or address. */
+  /** The external interface, its MTU or its address has changed. */
   externalChanged(input: NodeInput): void;
-  /** A peer is new or another than before. Its lease has passed `Backend.peer`. Returns at once. */
+  /** Adds or replaces a peer, whose lease `Backend.peer` has accepted. Returns at once. */
   put(peer: Lease): void;
-  /** A peer has gone, or makes no sense any more. Returns at once. */
+  /** Removes a peer that is gone or has become invalid. Returns at once. */
   remove(peer: Lease): void;
-  /** Every peer that there is has been told: what is left of others may be removed from now on. */
+  /** The target has every current peer: from now on it may remove the state of any other. */
   allowSweep(): void;
-  /** Resolves when all that can be done has been done; what failed is in `problems`. */
+  /** Resolves when all pending work is done or has failed; `problems` lists failures. */
   whenSettled(): Promise<void>;
-  /** Why it is not as it should be, one line each, most important first; empty if it is. */
+  /**
+   * Why the state is not in sync, one line for each reason, the most important first; empty if it
+   * is.
+   */
   problems(): readonly string[];
 }

@@ -1,12 +1,12 @@
 /**
  * Peers whose lease has just been deleted, and which keep their entries for a grace period.
  *
- * A node whose lease is deleted (by hand, or with everything in etcd) writes it again at once: it sees
- * the deletion, reads the key, gets an etcd lease and creates the key. That takes three round trips,
- * some 15 ms on one network and half a second across the world. If its entries were removed in the
- * meantime, packets would be lost. A node that is really gone has been silent for a day, or was removed
- * on purpose, and another second does no harm: no other node uses its subnet without a lease, and such
- * a lease ends the wait.
+ * A node whose lease is deleted (by hand, or with everything in etcd) writes it again at once: it
+ * sees the deletion, reads the key, gets an etcd lease and creates the key. That takes three round
+ * trips, some 15 ms on one network and half a second across the world. If its entries were removed
+ * in the meantime, packets would be lost. A node that is really gone has been silent for a day, or
+ * was removed on purpose, and another second does no harm: no other node uses its subnet without a
+ * lease, and such a lease ends the wait.
  */
 
 import { entriesOf, valuesOf } from "../addr/family.ts";
@@ -76,7 +76,9 @@ export class DepartingPeers implements Disposable {
     return lease;
   }
 
-  /** Those that this lease replaces: it has some of their addresses, or belongs to the same node. */
+  /**
+   * Those that this lease replaces: it has some of their addresses, or belongs to the same node.
+   */
   replacedBy({ key, subnets, attributes }: Lease): LeaseKey[] {
     if (this.#departures.size === 0) return [];
     const found = entriesOf(subnets).flatMap(([family, subnet]) =>

@@ -2,7 +2,9 @@ import { assertNever } from "../base/assert_never.ts";
 import type { Log } from "../log/log.ts";
 import type { LeaseWatch } from "../subnet/lease.ts";
 
-/** Logs what a store reports of leases, at level trace, with the fields of docs/troubleshooting.md. */
+/**
+ * Logs what a store reports of leases, at level trace, with the fields of docs/troubleshooting.md.
+ */
 export function traceLeaseEvent(log: Log, event: LeaseWatch): void {
   if (!log.isLevelEnabled("trace")) return;
   switch (event.kind) {

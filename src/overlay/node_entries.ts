@@ -1,4 +1,4 @@
-/** Entries of the node itself that several backends have. */
+/** Entries of the node itself that several backends share. */
 
 import { addressBits, type Family, familyOf } from "../addr/ip.ts";
 import { type Prefix, prefixAddress } from "../addr/prefix.ts";
@@ -13,8 +13,9 @@ import type { Lease } from "../subnet/lease.ts";
 import { defaultMetric } from "./peer_route.ts";
 
 /**
- * The source of packets that the node itself sends into the overlay, so that the answers find the way
- * back: its subnet's first address, alone, so that no route comes with it. None without a subnet.
+ * The source of packets that the node itself sends into the overlay, so that replies find their way
+ * back: the subnet's first address, with a full-length prefix so that the kernel adds no route for
+ * it. None without a subnet.
  */
 export function nodeAddress(own: Lease, link: string, family: Family): Address[] {
   const subnet = own.subnets[family];
@@ -24,14 +25,15 @@ export function nodeAddress(own: Lease, link: string, family: Family): Address[]
 }
 
 /**
- * Enables IPv6 on a device, because the host may disable it for new devices
- * (net.ipv6.conf.default.disable_ipv6): the kernel would refuse the device's address and routes.
+ * Enables IPv6 on a device. Hosts may disable it for new devices
+ * (net.ipv6.conf.default.disable_ipv6), and the kernel would then reject the device's address and
+ * routes.
  */
 export function ipv6Enabled(link: string): Sysctl {
   return { kind: "sysctl", path: `net/ipv6/conf/${link}/disable_ipv6`, value: "0" };
 }
 
-/** The route of a device that takes in all of the overlay and finds the peers by itself. */
+/** The route to the whole overlay by a device that chooses the peer itself. */
 export function networkRoute(network: Prefix, link: string): Route {
   const family = familyOf(network);
   return {
@@ -40,7 +42,7 @@ export function networkRoute(network: Prefix, link: string): Route {
     destination: network,
     link,
     onlink: false,
-    scope: family === 4 ? "link" : "universe", // IPv6 knows universe only
+    scope: family === 4 ? "link" : "universe", // IPv6 routes have no other scope.
     metric: defaultMetric(family),
     protocol: RTPROT_FLANNEL,
     table: RT_TABLE_MAIN,

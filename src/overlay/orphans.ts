@@ -1,14 +1,15 @@
 /**
- * What another backend has left on this host, when the configuration names a new one.
+ * State of the previous backend on this host, after the configuration has changed to another one.
  *
- * Its routes go with the stale ones of ours, for they carry RTPROT_FLANNEL inside our network. Its
- * IPsec policies are ours by the same right (`XFRM_REQID`, inside our network) and are removed: with
- * no charon to agree on keys, they would drop every packet between nodes. Its devices stay, since a
- * second daemon may own one, and are named in the log when they are in our network.
+ * Its routes are removed with our own stale ones, since they carry RTPROT_FLANNEL within our
+ * network. Its IPsec policies are ours for the same reason (`XFRM_REQID`, within our network) and
+ * are removed here: without a charon that agrees on keys, they would drop every packet between
+ * nodes. Its devices stay, since a second daemon may own one; those within our network are logged.
  */
 
 import { addressBits, familyOf } from "../addr/ip.ts";
 import { makePrefix, type Prefix, prefixContains } from "../addr/prefix.ts";
+import { errorMessage } from "../base/operator_error.ts";
 import type { Log } from "../log/log.ts";
 import { charonPidFileHolder } from "../process/charon_pid_file.ts";
 import type { Kernel } from "../kernel/kernel.ts";
@@ -29,20 +30,20 @@ export interface OrphanContext {
   readonly log: Log;
 }
 
-/** Once, after the first complete sweep: what is there then is nobody's wish. Throws nothing. */
+/**
+ * Called once after the first complete sweep, when all that is wanted is in place. Never throws.
+ */
 export async function removeOrphans(context: OrphanContext): Promise<void> {
   try {
     await removePolicies(context);
     await reportDevices(context);
   } catch (error) {
-    context.log.warn(
-      `cannot look for what another backend has left behind: ${(error as Error).message}`,
-    );
+    context.log.warn(`cannot look for the previous backend's state: ${errorMessage(error)}`);
   }
 }
 
 async function removePolicies({ kernel, ownership, log }: OrphanContext): Promise<void> {
-  if (ownership.extraKinds?.includes("xfrm-policy")) return; // Its own, kept by the reconciler.
+  if (ownership.extraKinds?.includes("xfrm-policy")) return; // The reconciler manages them.
   const found = (await kernel.dump(["xfrm-policy"])).filter(
     (entry): entry is XfrmPolicy => entry.kind === "xfrm-policy" && isOurs(entry, ownership),
   );
@@ -51,29 +52,30 @@ async function removePolicies({ kernel, ownership, log }: OrphanContext): Promis
   const failed = results.findIndex((error) => error !== undefined);
   if (failed < 0) {
     log.info(
-      `removed ${found.length} IPsec policies of a former run with the ipsec backend${aboutCharon()}`,
+      `removed ${found.length} IPsec policies of a previous run with the ipsec backend` +
+        aboutCharon(),
     );
     return;
   }
   const { direction, source, destination } = found[failed] as XfrmPolicy;
   log.error(
-    "an IPsec policy of a former run with the ipsec backend drops packets and cannot be removed " +
-      `(${results[failed]?.message}); remove it with ` +
-      `"ip xfrm policy delete src ${source} dst ${destination} dir ${direction}"`,
+    "cannot remove an IPsec policy of a previous run with the ipsec backend; it drops packets: " +
+      `${results[failed]?.message}; run "ip xfrm policy delete src ${source} dst ${destination} ` +
+      `dir ${direction}"`,
   );
 }
 
-/** charon outlives its daemon, and does no harm without policies. */
+/** charon outlives the daemon; without policies it is harmless. */
 function aboutCharon(): string {
   const holder = charonPidFileHolder();
   return holder?.isCharon
-    ? `; charon still runs: unless something else needs it, end it with "kill ${holder.pid}"`
+    ? `; charon is still running: unless something else uses it, stop it with "kill ${holder.pid}"`
     : "";
 }
 
 /** Of the routes that come with an IPv6 address; linux/rtnetlink.h. */
 const RTPROT_KERNEL = 2;
-/** Routes of a device that a message names. */
+/** How many routes of a device a message lists. */
 const MAX_NAMED = 3;
 
 async function reportDevices(
@@ -105,13 +107,11 @@ function describe(link: Link, entries: readonly Resource[]): string {
     .map(({ destination }) => destination);
   const more = routes.length > MAX_NAMED ? ` and ${routes.length - MAX_NAMED} more` : "";
   const harm = routes.length === 0
-    ? "it still receives packets and is not used otherwise"
-    : `its routes (${
-      routes.slice(0, MAX_NAMED).join(", ")
-    }${more}) take packets that are not for it`;
+    ? "it still receives packets"
+    : `its routes (${routes.slice(0, MAX_NAMED).join(", ")}${more}) divert packets`;
   const port = link.type === "ipip" && link.fouPort !== undefined
     ? `; ip fou del port ${link.fouPort} ipproto 4`
     : "";
-  return `the device ${link.name} of another backend is left in this network: ${harm}; ` +
-    `delete it with "ip link delete ${link.name}${port}"`;
+  return `device ${link.name} of the previous backend is still in this network: ${harm}; ` +
+    `run "ip link delete ${link.name}${port}"`;
 }

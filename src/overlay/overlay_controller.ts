@@ -85,12 +85,16 @@ export class OverlayController implements AsyncDisposable {
     });
   }
 
-  /** Public addresses of peers that claim the same identity; `setLiveNodes` decides between them. */
+  /**
+   * Public addresses of peers that claim the same identity; `setLiveNodes` decides between them.
+   */
   get conflictingAddresses(): ReadonlySet<string> {
     return this.#identities.conflictingAddresses;
   }
 
-  /** Of the nodes that claim the same identity as another one, those with these addresses are alive. */
+  /**
+   * Of the nodes that claim the same identity as another one, those with these addresses are alive.
+   */
   setLiveNodes(addresses: ReadonlySet<string>): void {
     this.#resolveConflicts(this.#identities.setLiveNodes(addresses));
   }
@@ -203,8 +207,8 @@ export class OverlayController implements AsyncDisposable {
   }
 
   /**
-   * Runs an action for one peer. If it throws, only that peer is affected: its lease is ignored, with
-   * the reason.
+   * Runs an action for one peer. If it throws, only that peer is affected: its lease is ignored,
+   * with the reason.
    */
   #guard(peer: Lease, action: () => void): void {
     try {
@@ -249,7 +253,7 @@ export class OverlayController implements AsyncDisposable {
       invalidReason = error.message;
     }
     const others = this.#identities.put(peer, identitiesIn(resources));
-    // No two peers may have the same entry at a time: it is removed from one before it is added to another.
+    // No two peers may have one entry at the same time: remove it from one before another gets it.
     if (others.length > 0) entryStore.removeOwner(peer.key);
     this.#resolveConflicts(others);
     const conflict = this.#identities.conflictOf(peer.key);

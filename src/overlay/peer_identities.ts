@@ -2,11 +2,11 @@
  * Which peer has an identity that several claim.
  *
  * A WireGuard peer is its public key, and a forwarding entry is a MAC address: a device has one of
- * each. Nodes write their leases themselves, so two leases may name the same. The node that claimed it
- * first has it and the others wait, so that a newcomer cannot take over another node's packets. A node
- * loses it when none of its leases claims it any more, or when another claimant is known to be alive
- * and it is not: a lease outlives its node by up to a day, also if the host is back with another
- * address.
+ * each. Nodes write their leases themselves, so two leases may name the same. The node that claimed
+ * it first has it and the others wait, so that a newcomer cannot take over another node's packets.
+ * A node loses it when none of its leases claims it any more, or when another claimant is known to
+ * be alive and it is not: a lease outlives its node by up to a day, also if the host is back with
+ * another address.
  *
  * A node is known by its public address. One that was set up again with its old key has a new lease
  * besides its old one, which lasts for up to a day. The two do not conflict: the newest one counts.
@@ -18,7 +18,9 @@ import { lowerBound } from "../base/binary_search.ts";
 import type { Resource } from "../state/resource.ts";
 import type { Lease, LeaseKey } from "../subnet/lease.ts";
 
-/** As text for messages: the lease's member with its value, and the device, which can have it once. */
+/**
+ * As text for messages: the lease's member with its value, and the device, which can have it once.
+ */
 export type Identity = string & { readonly __identity: true };
 
 export interface IdentityConflict {
@@ -29,7 +31,10 @@ export interface IdentityConflict {
   readonly onlyHolderIsAlive: boolean;
 }
 
-/** The identities in a peer's entries. Its other entries are distinguished by its subnet, which is unique. */
+/**
+ * The identities in a peer's entries. Its other entries are distinguished by its subnet, which is
+ * unique.
+ */
 export function identitiesIn(resources: readonly Resource[]): Identity[] {
   return resources.flatMap((resource) => {
     switch (resource.kind) {
@@ -59,8 +64,8 @@ export function conflictText(
   if (onlyHolderIsAlive) {
     return `${text}, whose node ${address} is alive, while ${nodeAddressOf(peer)} is not`;
   }
-  return `${text}, whose node ${address} claimed it first; if one host is a copy of the other, give ` +
-    "the copy its own; if it is one host whose address has changed, delete its previous lease";
+  return `${text}, whose node ${address} claimed it first; if one host is a copy of the other, ` +
+    "give the copy its own; if it is one host whose address has changed, delete its previous lease";
 }
 
 export class PeerIdentities {
@@ -76,7 +81,10 @@ export class PeerIdentities {
     this.#onConflictsChanged = onConflictsChanged;
   }
 
-  /** Addresses of the nodes that claim the same identity as another one; whether they are alive matters. */
+  /**
+   * Addresses of the nodes that claim the same identity as another one; whether they are alive
+   * matters.
+   */
   get conflictingAddresses(): Set<string> {
     const conflicts = [...this.#conflicts.values()].filter(({ nodeCount }) => nodeCount > 1);
     const addresses = conflicts.flatMap((conflict) => conflict.addresses);
@@ -130,7 +138,10 @@ export class PeerIdentities {
     return [...others];
   }
 
-  /** The first identity that this peer claims and another one has; `undefined` if it has all of them. */
+  /**
+   * The first identity that this peer claims and another one has; `undefined` if it has all of
+   * them.
+   */
   conflictOf(key: LeaseKey): IdentityConflict | undefined {
     for (const claim of this.#claims.get(key) ?? []) {
       const { identity } = claim;

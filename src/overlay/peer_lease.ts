@@ -1,4 +1,7 @@
-/** Reads what another node's lease says; what does not make sense is an `InvalidPeerError`. */
+/**
+ * Reads another node's lease. Each function throws `InvalidPeerError` for a value that is not
+ * valid.
+ */
 
 import type { Family, IpAddress } from "../addr/ip.ts";
 import type { Lease } from "../subnet/lease.ts";
@@ -10,7 +13,7 @@ export class InvalidPeerError extends Error {
   override readonly name = "InvalidPeerError";
 }
 
-/** Refuses a lease of another backend. Neither side can read the other's packets. */
+/** Rejects a lease of another backend: the two nodes could not read each other's packets. */
 export function requireBackendType(peer: Lease, type: string): void {
   const found = peer.attributes.backendType;
   if (found !== type) {
@@ -20,7 +23,7 @@ export function requireBackendType(peer: Lease, type: string): void {
   }
 }
 
-/** The address to which packets for this family's subnet go. */
+/** The address to which packets for this family's subnet are sent. */
 export function peerAddress(peer: Lease, family: Family): IpAddress {
   const address = peer.attributes.publicAddresses[family];
   if (address === undefined) {
@@ -32,22 +35,21 @@ export function peerAddress(peer: Lease, family: Family): IpAddress {
 }
 
 /**
- * The same as the far end of a tunnel, which this node's own address cannot be: the kernel refuses
- * some such entries, and with others a packet would come back. A former lease of this node has it.
+ * As `peerAddress`, for the remote end of a tunnel, which may not be this node's own address: the
+ * kernel rejects some such entries, and with others packets would come back. A previous lease of
+ * this node has that address.
  */
 export function tunnelEnd(peer: Lease, family: Family, external: ExternalInterface): IpAddress {
   const address = peerAddress(peer, family);
   if (address === external.addresses[family] || address === external.publicAddresses[family]) {
     throw new InvalidPeerError(
-      `its public address ${address} is this node's own, and a tunnel needs two ends`,
+      `its public address ${address} is this node's own and cannot be the remote end of a tunnel`,
     );
   }
   return address;
 }
 
-/**
- * The object in a lease's `BackendData` or `BackendV6Data` for this family; the backend checks its members.
- */
+/** The lease's `BackendData` or `BackendV6Data`, an object whose members the backend must check. */
 export function peerData(peer: Lease, family: Family): Readonly<Record<string, unknown>> {
   const data = peer.attributes.backendData[family];
   const name = dataName(family);
@@ -60,11 +62,11 @@ export function peerData(peer: Lease, family: Family): Readonly<Record<string, u
     ? "; it was encoded as JSON twice"
     : "";
   throw new InvalidPeerError(
-    `its ${name} is ${what} ${quoted(data)} where an object should be${cause}`,
+    `its ${name} is ${what} ${quoted(data)}, not an object${cause}`,
   );
 }
 
-/** The name of a family's data in a lease. */
+/** The name of this family's data in a lease. */
 export function dataName(family: Family): string {
   return family === 4 ? "BackendData" : "BackendV6Data";
 }

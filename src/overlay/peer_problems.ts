@@ -3,7 +3,9 @@ import type { Log } from "../log/log.ts";
 import { RateLimitedWarnings } from "../log/rate_limited_warnings.ts";
 import type { LeaseKey } from "../subnet/lease.ts";
 
-/** Which peers are ignored or unreachable, and why. Logs each reason when it is new or has changed. */
+/**
+ * Which peers are ignored or unreachable, and why. Logs each reason when it is new or has changed.
+ */
 export class PeerProblems implements Disposable {
   readonly #ignored = new Map<LeaseKey, string>();
   readonly #unreachable = new Map<LeaseKey, string>();

@@ -1,4 +1,4 @@
-/** The route to a peer's subnet, in the two forms that the backends use. */
+/** Routes to peers' subnets. */
 
 import { type Family, familyOf, type IpAddress } from "../addr/ip.ts";
 import type { Prefix } from "../addr/prefix.ts";
@@ -13,7 +13,7 @@ export interface PeerRouteOptions {
   readonly subnet: Prefix;
   readonly gateway: IpAddress;
   readonly link: string;
-  /** The gateway is on the link although no address of this host says so. */
+  /** The gateway is on the link although none of this host's addresses includes it. */
   readonly onlink: boolean;
 }
 
@@ -32,7 +32,7 @@ export function peerRoute({ subnet, gateway, link, onlink }: PeerRouteOptions): 
   };
 }
 
-/** What the kernel gives a route that was made without a metric. */
+/** The metric that the kernel gives to a route without one. */
 export function defaultMetric(family: Family): number {
   return family === 4 ? 0 : IPV6_DEFAULT_METRIC;
 }

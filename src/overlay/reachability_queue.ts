@@ -75,7 +75,7 @@ export class ReachabilityQueue implements AsyncDisposable {
 
   async #read(peer: Lease): Promise<void> {
     const { reachability, onRead, onFailed } = this.#options;
-    // If the lease changes meanwhile, the peer is in the queue again; if it goes, no result is needed.
+    // If the lease changes meanwhile, the peer is queued again; if it goes, nothing is needed.
     const isCurrent = () => this.#options.peer(peer.key) === peer;
     try {
       const found = await reachability.reachabilityOf(peer);

@@ -1,7 +1,10 @@
 import type { Lease, LeaseKey } from "../subnet/lease.ts";
 import type { BackendTarget } from "./backend_target.ts";
 
-/** The peers that a backend's target has, so that it gets each change once. Without a target, nothing. */
+/**
+ * The peers that a backend's target has, so that it gets each change once. Without a target,
+ * nothing.
+ */
 export class TargetPeers {
   readonly #target: Pick<BackendTarget, "put" | "remove"> | undefined;
   readonly #peers = new Map<LeaseKey, Lease>();

@@ -30,8 +30,8 @@ async function ways(host: Host): Promise<string[]> {
 
 /** What a host's daemon says is left of other backends. */
 function leftovers(host: Host): string[] {
-  return host.daemon.logLines(/^W.*left in this network/).map((line) =>
-    line.replace(/.*the device (\S+) of another backend.*delete it with "(.*)"/, "$1: $2")
+  return host.daemon.logLines(/^W.*still in this network/).map((line) =>
+    line.replace(/.*device (\S+) of the previous backend.*run "(.*)"/, "$1: $2")
   ).sort();
 }
 
@@ -68,8 +68,8 @@ test("each backend follows each other one, with nothing in its way", async () =>
   // The policies would drop all that is not encrypted.
   await change(cluster, { Type: "host-gw" });
   expect(await ways(one)).toEqual(["route 10.5.2.0/24 via 192.0.2.2 dev eth0 proto 70"]);
-  expect(one.daemon.log()).toContain("removed 3 IPsec policies of a former run");
-  expect(one.daemon.log()).toContain(`end it with "kill ${await charonPid(one)}"`);
+  expect(one.daemon.log()).toContain("removed 3 IPsec policies of a previous run");
+  expect(one.daemon.log()).toContain(`stop it with "kill ${await charonPid(one)}"`);
 
   // What the log says to do is all that there is to do.
   for (const line of leftovers(one)) await one.sh(line.slice(line.indexOf(":") + 1));
@@ -103,12 +103,11 @@ policy 10.5.7.0/24 10.6.9.0/24 "reqid 11"`,
     );
     await cluster.configure({ ...IPV4, Backend: { Type: "wireguard" } });
     await one.up();
-    const lines = one.daemon.logLines(/^W.*left in this network/);
+    const lines = one.daemon.logLines(/^W.*still in this network/);
     expect(lines).toHaveLength(1);
     expect(lines[0]).toContain(
-      "the device flannel.1 of another backend is left in this network: its routes (10.5.2.0/24, " +
-        "10.5.3.0/24, 10.5.4.0/24 and 1 more) take packets that are not for it; " +
-        'delete it with "ip link delete flannel.1"',
+      "device flannel.1 of the previous backend is still in this network: its routes (10.5.2.0/24, " +
+        '10.5.3.0/24, 10.5.4.0/24 and 1 more) divert packets; run "ip link delete flannel.1"',
     );
     expect((await one.sh("ip xfrm policy")).match(/dst \S+ $/gm)).toEqual(
       expect.arrayContaining(["dst 10.5.9.0/24 ", "dst 10.6.9.0/24 "]),

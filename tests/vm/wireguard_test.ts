@@ -249,9 +249,15 @@ describe("a peer", () => {
     await expectPeers([`${KEY_A} endpoint 192.0.2.6:1 allowed-ips 10.5.6.0/24`]);
     await eventually("the log says why", ANNOUNCED_MS, () => {
       const log = host.daemon.log();
-      expect(log).toContain(`ignoring lease 10.5.9.0-24: the PublicKey "short" of its BackendData`);
-      expect(log).toContain("ignoring lease 10.5.8.0-24: the Port 65536 of its BackendData is no");
-      expect(log).toContain("ignoring lease 10.5.7.0-24: the PublicKey ");
+      expect(log).toContain(
+        'ignoring lease 10.5.9.0-24: its BackendData has an invalid PublicKey "short"',
+      );
+      expect(log).toContain(
+        "ignoring lease 10.5.8.0-24: its BackendData has an invalid Port 65536",
+      );
+      expect(log).toContain(
+        "ignoring lease 10.5.7.0-24: its BackendData has this node's own PublicKey ",
+      );
       return true;
     });
   }, 300_000);
@@ -455,7 +461,7 @@ describe("the key", () => {
     rmSync(keyFile(one));
     const daemon = await one.up();
     expect(readFileSync(keyFile(one), "utf8")).toBe(key);
-    expect(daemon.log()).toContain("the WireGuard key file /run/flannel/wgkey was missing; wrote ");
+    expect(daemon.log()).toContain("WireGuard key file /run/flannel/wgkey was missing; wrote ");
     await one.daemon.stop();
     const elsewhere = join(one.directory, "persistent", "wgkey");
     await one.up({ env: { WIREGUARD_KEY_FILE: elsewhere } });
@@ -485,7 +491,7 @@ describe("the key", () => {
     [
       "that others can read",
       (path: string) => chmodSync(path, 0o644),
-      /the WireGuard key file \/run\/flannel\/wgkey is open to others \(mode 0644\)/,
+      /WireGuard key file \/run\/flannel\/wgkey is accessible to other users \(mode 0644\)/,
     ],
     [
       "that holds something else",
@@ -493,7 +499,7 @@ describe("the key", () => {
         chmodSync(path, 0o600);
         writeFileSync(path, "not a key");
       },
-      /the WireGuard key file \/run\/flannel\/wgkey holds no key; it must be one line of 44 /,
+      /WireGuard key file \/run\/flannel\/wgkey does not contain a key, which is one line of 44 /,
     ],
   ])("file %s is refused with one line, and kept", async (_name, spoil, message) => {
     await using cluster = await startCluster({

@@ -1,6 +1,8 @@
 /**
- * alloc: a subnet for the node, and nothing in the kernel. How a packet travels between nodes is
- * somebody else's business, such as a cloud's routing table.
+ * alloc: assigns the node a subnet and changes nothing in the kernel.
+ *
+ * What decides the hops of a packet is not in flanneld's hands: a cloud's routing table, for
+ * example.
  */
 
 import type { NetworkConfig } from "../../config/network_config.ts";

@@ -1,16 +1,16 @@
 /**
- * host-gw: each node is the router to its own subnet; packets travel as they are.
+ * host-gw: each node is the router for its own subnet; packets are not encapsulated.
  *
  * The journey of a packet from a workload at 10.5.1.7 on node A (192.168.0.1) to one at 10.5.2.9 on
- * node B (192.168.0.2, subnet 10.5.2.0/24), by the entry that decides each hop:
+ * node B (192.168.0.2, subnet 10.5.2.0/24), with the entry that decides each hop:
  *
  *   1. It leaves the workload by its default route and reaches A's bridge.
- *   2. On A the ROUTE `10.5.2.0/24 via 192.168.0.2 dev eth0` sends it to B. The next hop is resolved
- *      by ARP or neighbour discovery like any neighbour on the network.
- *   3. B has the address, forwards, and its own route for 10.5.2.0/24, the bridge's, delivers.
+ *   2. On A the ROUTE `10.5.2.0/24 via 192.168.0.2 dev eth0` sends it to B. The next hop is
+ *      resolved by ARP or neighbour discovery like any neighbour on the network.
+ *   3. B forwards it by its own route for 10.5.2.0/24, the bridge's.
  *
- * So A and B must share a link: a router between them would not know the way to 10.5.2.0/24. A peer
- * behind a gateway gets no route, and is reported, until the host's routes say that it is near.
+ * So A and B must share a link: a router between them would have no route to 10.5.2.0/24. A peer
+ * behind a gateway gets no route and is reported, until the host's routes reach it without one.
  */
 
 import { familiesOf, type PerFamily } from "../../addr/family.ts";
@@ -35,7 +35,7 @@ const hostGw: BackendModule = {
   checkConfig,
   prepare(host) {
     checkConfig(host.config, host.log);
-    refuseTranslation(host);
+    requireNoTranslation(host);
     return Promise.resolve(hostGwBackend(advertisedAddresses(host), host.config.families));
   },
 };
@@ -63,8 +63,8 @@ function hostGwBackend(
     externalProblem: ({ name, publicAddresses: advertised, sourceAddresses }) => {
       const lost = families.find((family) => advertised[family] !== sourceAddresses[family]);
       return lost &&
-        `this host has no longer the public address ${advertised[lost]}, to which the ` +
-          `other nodes send: give it back to ${name}, or restart with another --public-ip`;
+        `public address ${advertised[lost]}, to which the other nodes send, is no longer an ` +
+          `address of this host; add it to ${name} again, or restart with another --public-ip`;
     },
     node: () => [],
     peer(peer, { external }, reachability): Resource[] {
@@ -81,11 +81,11 @@ function hostGwBackend(
       const problems = families.flatMap((family) => {
         const subnet = peer.subnets[family];
         if (subnet === undefined || reachability.direct[family]) return [];
-        const way = reachability.path[family] ?? "unknown";
+        const path = reachability.path[family] ?? "unknown";
         return [
-          `${subnet} cannot be reached: ${peer.attributes.publicAddresses[family]} is not on the ` +
-          `network of ${external.name} (the way there is ${way}), and host-gw needs nodes that ` +
-          "share one; vxlan works across routers",
+          `cannot reach ${subnet}: ${peer.attributes.publicAddresses[family]} is not on the link ` +
+          `of ${external.name} (its route: ${path}), and host-gw needs all nodes on one link; ` +
+          "use vxlan to cross routers",
         ];
       });
       return problems.length > 0 ? problems.join("; ") : undefined;
@@ -93,15 +93,15 @@ function hostGwBackend(
   };
 }
 
-/** Peers send to the public address as their next hop, so it must be one that ARP finds. */
-function refuseTranslation({ config, external }: BackendHost): void {
+/** The public address is the peers' next hop, so ARP or neighbour discovery must find it. */
+function requireNoTranslation({ config, external }: BackendHost): void {
   for (const family of familiesOf(config.families)) {
     const own = external.addresses[family];
     const advertised = external.publicAddresses[family];
     if (own !== advertised) {
       throw new ConfigError(
-        `the public address ${advertised} is not the address ${own} of ${external.name}; host-gw ` +
-          "cannot work through address translation: leave --public-ip out, or use vxlan",
+        `public address ${advertised} is not the address ${own} of ${external.name}, and host-gw ` +
+          "does not work through address translation; remove --public-ip, or use vxlan",
       );
     }
   }

@@ -1,4 +1,4 @@
-/** What the backends have in common that send through an ipip device, bare or in UDP. */
+/** Shared by the backends that send through an ipip device: ipip, and udp in the kernel. */
 
 import type { IpAddress } from "../../addr/ip.ts";
 import { prefixContainsAddress } from "../../addr/prefix.ts";
@@ -22,18 +22,19 @@ export const IPV4_HEADER_BYTES = 20;
 export interface TunnelOptions {
   readonly name: string;
   readonly mtuBytes: number;
-  /** Source of the outer packets, and the destination of those that are for the tunnel. */
+  /** Source of outer packets that are sent, and destination of those that are received. */
   readonly local: IpAddress;
-  /** The UDP port, if the tunnel is one in UDP. */
+  /** UDP port, if the tunnel is one in UDP. */
   readonly fouPort?: number;
 }
 
-/** The device. */
 export function ipipDevice(options: TunnelOptions): IpipLink {
   return { kind: "link", type: "ipip", mac: NO_MAC, up: true, ...options };
 }
 
-/** The route to a peer by its public address: direct, or through a tunnel, which sends there. */
+/**
+ * The route to a peer with its public address as next hop: without encapsulation or by a tunnel.
+ */
 export function ipv4Route(
   peer: Lease,
   external: ExternalInterface,
@@ -45,27 +46,29 @@ export function ipv4Route(
 }
 
 /**
- * Removes the tunnel of the other one of these backends, which this host ran before: the kernel takes
- * one tunnel only from an address to any other. A device of this name that is something else stays,
- * and so does a tunnel from another address, which may be another daemon's. Throws `BackendError` for
- * one from this address that has an address of another network.
+ * Removes the tunnel of the other of these backends, which this host ran before: the kernel allows
+ * only one tunnel with a given local and no remote address. A device of this name that is not such
+ * a tunnel stays, and so does a tunnel with another local address, which may be another daemon's.
+ * Throws `BackendError` for one with this local address that belongs to another network.
  */
-export async function removeFormerTunnel(
+export async function removeOtherTunnel(
   { kernel, log, config }: BackendHost,
   { name, local }: { readonly name: string; readonly local: IpAddress },
 ): Promise<void> {
-  const former = (await kernel.link(name))?.link;
-  if (former?.type !== "ipip" || former.local !== local) return;
-  await refuseOtherNetwork(former, { kernel, config });
-  log.info(`deleting the device ${name}, which another backend has left behind`);
-  const { fouPort } = former;
-  const entries = fouPort === undefined ? [former] : [former, receivePort(fouPort)];
+  const tunnel = (await kernel.link(name))?.link;
+  if (tunnel?.type !== "ipip" || tunnel.local !== local) return;
+  await requireOurNetwork(tunnel, { kernel, config });
+  log.info(`deleting device ${name} of the previous backend`);
+  const { fouPort } = tunnel;
+  const entries = fouPort === undefined ? [tunnel] : [tunnel, receivePort(fouPort)];
   const steps = entries.map((resource) => ({ op: "delete" as const, resource }));
   for (const error of await kernel.apply(steps)) if (error !== undefined) throw error;
 }
 
-/** Refuses a tunnel whose address shows that it is another daemon's, for another network. */
-async function refuseOtherNetwork(
+/**
+ * Throws for a tunnel with an address that shows that it is another daemon's, for another network.
+ */
+async function requireOurNetwork(
   { name, local }: IpipLink,
   { kernel, config }: Pick<BackendHost, "kernel" | "config">,
 ): Promise<void> {
@@ -76,13 +79,15 @@ async function refuseOtherNetwork(
     network !== undefined && prefixContainsAddress(network, address);
   if (addresses.length === 0 || addresses.some(isOurs)) return;
   throw new BackendError(
-    `the device ${name} with the address ${addresses[0]} of another network is a tunnel from ` +
-      `${local}, and the kernel takes only one from each address; if no other daemon uses it, ` +
-      `delete it with "ip link delete ${name}"`,
+    `device ${name} with address ${
+      addresses[0]
+    } is a tunnel from ${local} for another network, and ` +
+      "the kernel allows only one from each address; if no other daemon uses it, run " +
+      `"ip link delete ${name}"`,
   );
 }
 
-/** Where a tunnel in UDP receives. */
+/** The port on which a tunnel in UDP receives. */
 export function receivePort(port: number): FouPort {
   return { kind: "fou", port, protocol: IPPROTO_IPIP };
 }

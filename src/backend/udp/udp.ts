@@ -27,7 +27,7 @@ import { integerOption, readOptions } from "../../config/option_schema.ts";
 import { advertisedAddresses } from "../../overlay/advertised_addresses.ts";
 import type { BackendHost, BackendModule } from "../../overlay/backend.ts";
 import { IPIP_DEVICE } from "../ipip/ipip_descriptor.ts";
-import { receivePort, removeFormerTunnel } from "../ipip/ipip_tunnel.ts";
+import { receivePort, removeOtherTunnel } from "../ipip/ipip_tunnel.ts";
 import { ipv4Network } from "../../overlay/ipv4_network.ts";
 import { chooseDataPath } from "./data_path.ts";
 import { fouBackend } from "./fou_backend.ts";
@@ -58,7 +58,7 @@ const udp: BackendModule = {
       return tunBackend({ ...setup, proxy });
     }
     const local = host.external.sourceAddresses[4] as IpAddress;
-    await removeFormerTunnel(host, { name: IPIP_DEVICE, local });
+    await removeOtherTunnel(host, { name: IPIP_DEVICE, local });
     return fouBackend({ ...setup, formerPort });
   },
 };

@@ -1,28 +1,29 @@
 /**
- * vxlan: the kernel wraps each packet between nodes into UDP.
+ * vxlan: the kernel encapsulates each packet between nodes in UDP (RFC 7348).
  *
  * The journey of a packet from a workload at 10.5.1.7 on node A (192.168.0.1) to one at 10.5.2.9 on
- * node B (192.168.0.2, subnet 10.5.2.0/24), by the entry that decides each hop:
+ * node B (192.168.0.2, subnet 10.5.2.0/24), with the entry that decides each hop:
  *
  *   1. It leaves the workload by its default route and reaches A's bridge.
- *   2. On A the ROUTE `10.5.2.0/24 via 10.5.2.0 dev flannel.1 onlink` hands it to the vxlan device,
- *      with 10.5.2.0 as next hop. `onlink`, for no address of A says where 10.5.2.0 is.
- *   3. The permanent NEIGHBOUR `10.5.2.0 lladdr <B's VTEP MAC>` gives the inner Ethernet header, so
- *      that nobody asks by ARP.
+ *   2. On A the ROUTE `10.5.2.0/24 via 10.5.2.0 dev flannel.1 onlink` sends it to the vxlan device,
+ *      with 10.5.2.0 as next hop: `onlink`, because no address of A includes 10.5.2.0.
+ *   3. The permanent NEIGHBOUR `10.5.2.0 lladdr <B's VTEP MAC>` provides the destination of the
+ *      inner Ethernet header without ARP.
  *   4. The FDB entry `<B's VTEP MAC> dst 192.168.0.2` says which host has that MAC: the kernel adds
- *      the outer headers, from the device's `local` address, and sends by its underlay `dev`.
- *   5. B's flannel.1 takes the outer headers off; the inner MAC is its own; B's own route for
- *      10.5.2.0/24, the bridge's, delivers.
+ *      the outer headers, with the device's `local` address as source, and sends by its underlay
+ *      `dev`.
+ *   5. B's flannel.1 removes the outer headers and accepts the frame, since the inner MAC is its
+ *      own. B forwards the packet by its own route for 10.5.2.0/24, the bridge's.
  *
- * A packet of node A itself takes the ADDRESS 10.5.1.0/32 of flannel.1 as its source, so that the
- * answer finds the way back. The address is a /32 so that no route comes with it.
+ * A packet of node A itself has the ADDRESS 10.5.1.0/32 of flannel.1 as its source, so that the
+ * reply finds its way back. The address is a /32 so that the kernel adds no route for it.
  *
  * With DirectRouting, a peer that is reached without a gateway needs none of this: the ROUTE
- * `10.5.2.0/24 via 192.168.0.2 dev eth0` sends the packet as it is. IPv6 has its own device,
- * `flannel-v6.<VNI>`, over IPv6, and the same entries.
+ * `10.5.2.0/24 via 192.168.0.2 dev eth0` sends the packet without encapsulation. IPv6 has its own
+ * device, `flannel-v6.<VNI>`, over IPv6, and the same entries.
  */
 
-import { familiesOf, mapFamilies, type PerFamily } from "../../addr/family.ts";
+import { entriesOf, familiesOf, mapFamilies, type PerFamily, valuesOf } from "../../addr/family.ts";
 import type { Family, IpAddress } from "../../addr/ip.ts";
 import { localMac, type MacAddress, nonUnicastMacKind, parseMacAddress } from "../../addr/mac.ts";
 import { type Prefix, prefixAddress } from "../../addr/prefix.ts";
@@ -71,7 +72,7 @@ export const OPTIONS = {
   GBP: booleanOption(false),
   Learning: booleanOption(false),
   DirectRouting: booleanOption(false),
-  /** MTU of the underlay in bytes, at most the external interface's. The overhead is taken off. */
+  /** MTU of the underlay in bytes, at most the external interface's; the overhead is subtracted. */
   MTU: integerOption({ default: undefined, min: 200, max: 65535 }),
 };
 
@@ -80,7 +81,7 @@ const WINDOWS_OPTIONS = ["Name", "MacPrefix"];
 
 type Options = OptionValues<typeof OPTIONS>;
 
-/** What is wrapped around an IP packet: Ethernet 14, VXLAN 8, UDP 8, and the outer IP header. */
+/** What precedes the inner IP packet: Ethernet 14, VXLAN 8, UDP 8, and the outer IP header. */
 const OVERHEAD_BYTES: Readonly<Record<Family, number>> = { 4: 14 + 8 + 8 + 20, 6: 14 + 8 + 8 + 40 };
 const IFNAME_MAX_LENGTH = 15; // IFNAMSIZ less the final zero, linux/if.h
 
@@ -108,7 +109,7 @@ export default vxlan;
 interface VxlanSetup {
   readonly options: Options;
   readonly networks: PerFamily<FamilyNetwork>;
-  /** MAC of this node's device. */
+  /** MAC addresses of this node's devices, one for each family of the network. */
   readonly macs: PerFamily<MacAddress>;
   readonly publicAddresses: PerFamily<IpAddress>;
 }
@@ -133,16 +134,15 @@ class VxlanBackend implements Backend {
 
   ownership(external: ExternalInterface): Ownership {
     const { networks, options } = this.#setup;
-    const families = familiesOf(networks);
     return {
-      links: new Set(families.map((family) => deviceName(options.VNI, family))),
+      links: new Set(familiesOf(networks).map((family) => deviceName(options.VNI, family))),
       linkTypes: new Set(["vxlan"]),
-      networks: families.map((family) => (networks[family] as FamilyNetwork).network),
+      networks: valuesOf(networks).map(({ network }) => network),
       routeLink: external.name,
     };
   }
 
-  /** The smallest of its devices': a workload has one interface for both families. */
+  /** The smallest MTU of the devices: a workload has one interface for both families. */
   mtuBytes(external: ExternalInterface): number {
     const families = familiesOf(this.#setup.networks);
     return Math.min(...families.map((family) => this.#deviceMtuBytes(external, family)));
@@ -153,12 +153,12 @@ class VxlanBackend implements Backend {
   }
 
   node({ own, external }: NodeInput): Resource[] {
-    return familiesOf(this.#setup.networks).flatMap((family) => {
-      const link = this.#device(external, family);
+    return entriesOf(this.#setup.macs).flatMap(([family, mac]) => {
+      const link = this.#device(external, mac, family);
       const resources: Resource[] = [link];
       if (!canCarry(external, family)) return resources;
       if (family === 6) {
-        // A router on the overlay must not be able to hand out addresses and default routes.
+        // A workload that poses as a router could hand out addresses and default routes otherwise.
         const path = `net/ipv6/conf/${link.name}/accept_ra`;
         resources.push({ kind: "sysctl", path, value: "0" }, ipv6Enabled(link.name));
       }
@@ -203,26 +203,26 @@ class VxlanBackend implements Backend {
     const text = jsonMember(data, "VtepMAC");
     const mac = typeof text === "string" ? parseMacAddress(text) : undefined;
     if (mac === undefined) {
-      throw new InvalidPeerError(`the VtepMAC ${quoted(text)} of its ${key} is none`);
+      throw new InvalidPeerError(`its ${key} has an invalid VtepMAC ${quoted(text)}`);
     }
     const kind = nonUnicastMacKind(mac);
     if (kind !== undefined) {
-      throw new InvalidPeerError(`the VtepMAC ${mac} of its ${key} is a ${kind} address`);
+      throw new InvalidPeerError(`its ${key} has the VtepMAC ${mac}, a ${kind} address`);
     }
     if (mac === this.#setup.macs[family]) {
-      throw new InvalidPeerError(`the VtepMAC ${mac} of its ${key} is this node's own`);
+      throw new InvalidPeerError(`its ${key} has this node's own VtepMAC ${mac}`);
     }
     return mac;
   }
 
-  #device(external: ExternalInterface, family: Family): VxlanLink {
-    const { options, macs } = this.#setup;
+  #device(external: ExternalInterface, mac: MacAddress, family: Family): VxlanLink {
+    const { options } = this.#setup;
     return {
       kind: "link",
       type: "vxlan",
       name: deviceName(options.VNI, family),
       mtuBytes: this.#deviceMtuBytes(external, family),
-      mac: macs[family] as MacAddress,
+      mac,
       up: true,
       vni: options.VNI,
       local: external.sourceAddresses[family] as IpAddress,
@@ -234,13 +234,13 @@ class VxlanBackend implements Backend {
   }
 
   #deviceMtuBytes(external: ExternalInterface, family: Family): number {
-    // The kernel refuses a device that is larger than what its underlay carries (vxlan_config_apply).
+    // The kernel rejects an MTU that exceeds the underlay's (vxlan_config_apply).
     const underlayBytes = Math.min(this.#setup.options.MTU ?? Infinity, external.mtuBytes);
     return underlayBytes - OVERHEAD_BYTES[family];
   }
 }
 
-/** The VTEP MAC address: the forwarding entry for one leads to a single host. */
+/** The VTEP MAC address: a forwarding entry sends packets for it to a single host. */
 function deviceIdentity({ macs, options }: VxlanSetup): DeviceIdentity {
   const names = familiesOf(macs).map((family) => deviceName(options.VNI, family));
   return {
@@ -257,7 +257,7 @@ function deviceIdentity({ macs, options }: VxlanSetup): DeviceIdentity {
   };
 }
 
-/** Where it cannot, the kernel would refuse the address, and each neighbour and route. */
+/** If it cannot, the kernel would reject the address and each neighbour and route. */
 function canCarry({ mtuBytes }: ExternalInterface, family: Family): boolean {
   return family === 4 || leavesRoomForIpv6(mtuBytes, OVERHEAD_BYTES[6]);
 }
@@ -273,8 +273,8 @@ function readConfig({ backend, families }: NetworkConfig, log: Pick<Log, "warn">
     const name = deviceName(options.VNI, family);
     if (name.length > IFNAME_MAX_LENGTH) {
       throw new ConfigError(
-        `VNI ${options.VNI} makes the device name ${name}, which is longer than the ` +
-          `${IFNAME_MAX_LENGTH} characters that Linux allows; choose a shorter number`,
+        `VNI ${options.VNI} makes the device name ${name} longer than the ${IFNAME_MAX_LENGTH} ` +
+          "characters that Linux allows; choose a smaller VNI",
       );
     }
   }
@@ -287,13 +287,13 @@ function checkExternal(options: Options, { config, external, log }: BackendHost)
   if (problem !== undefined) throw new BackendError(problem);
   if (options.MTU !== undefined && options.MTU > external.mtuBytes) {
     log.warn(
-      `MTU ${options.MTU} is more than the ${external.mtuBytes} of ${external.name}, by which the ` +
-        `packets leave; ${external.mtuBytes} is used`,
+      `MTU ${options.MTU} exceeds the ${external.mtuBytes} bytes of ${external.name}; using ` +
+        `${external.mtuBytes}`,
     );
   }
 }
 
-/** An option `MTU` that is too small has been refused, so that it is the interface's that matters. */
+/** `readConfig` has rejected an option `MTU` that is too small, so only the interface's matters. */
 function externalProblem(
   networks: PerFamily<FamilyNetwork>,
   external: ExternalInterface,
@@ -301,12 +301,14 @@ function externalProblem(
   return networks[6] && ipv6MtuProblem(external, OVERHEAD_BYTES[6]);
 }
 
-/** The MAC that peers know this node by, as long as anything remembers it; else a new one. */
+/**
+ * The MAC address by which peers know this node, from the device or the lease; otherwise a new one.
+ */
 async function chooseMac(host: BackendHost, vni: number, family: Family): Promise<MacAddress> {
   const name = deviceName(vni, family);
   const existing = (await host.kernel.link(name))?.link;
   if (existing?.type === "vxlan" && nonUnicastMacKind(existing.mac) === undefined) {
-    host.log.info(`keeping the MAC address ${existing.mac} of the existing device ${name}`);
+    host.log.info(`keeping MAC address ${existing.mac} of the existing device ${name}`);
     return existing.mac;
   }
   const attributes = host.previousLease?.attributes;
@@ -314,7 +316,7 @@ async function chooseMac(host: BackendHost, vni: number, family: Family): Promis
     const stored = jsonMember(attributes.backendData[family], "VtepMAC");
     const mac = typeof stored === "string" ? parseMacAddress(stored) : undefined;
     if (mac !== undefined && nonUnicastMacKind(mac) === undefined) {
-      host.log.info(`device ${name} gets the MAC address ${mac} of this node's stored lease`);
+      host.log.info(`using MAC address ${mac} of this node's lease for device ${name}`);
       return mac;
     }
   }

@@ -1,4 +1,4 @@
-/** By which key the other nodes know this one. */
+/** The key by which the other nodes know this one. */
 
 import { FAMILIES, type Family } from "../../addr/ip.ts";
 import { type WireguardKey, ZERO_KEY } from "../../addr/wireguard_key.ts";
@@ -11,8 +11,8 @@ const DEFAULT_KEY_FILE = "/run/flannel/wgkey";
 
 /**
  * The key in the key file. Without a file, the key of one of these devices, unless the stored lease
- * says that it is another node's or somebody's own; else a new one. It is in the file when this
- * returns. Throws `BackendError` for a file that cannot be used.
+ * has another one; otherwise a new key. When this returns, the key is in the file. Throws
+ * `BackendError` for a file that cannot be used.
  */
 export async function choosePrivateKey(
   host: BackendHost,
@@ -25,23 +25,23 @@ export async function choosePrivateKey(
   const key = kept ?? privateKeyFrom(host.random(32));
   const written = await writeKeyFile(path, key, Buffer.from(host.random(6)).toString("hex"));
   if (written !== key) {
-    host.log.warn(`the WireGuard key file ${path} has just come to be; its key is used`);
+    host.log.warn(`another process has just created the WireGuard key file ${path}; using its key`);
     return written;
   }
   host.log.info(
     kept === undefined
-      ? `made a new WireGuard key and wrote it to ${path}`
-      : `the WireGuard key file ${path} was missing; wrote the key of the existing device to it`,
+      ? `created a new WireGuard key in ${path}`
+      : `WireGuard key file ${path} was missing; wrote the key of the existing device to it`,
   );
   return key;
 }
 
 export function keyFilePath({ env }: Pick<BackendHost, "env">): string {
-  // Set but empty is how a unit file or a manifest says "not set".
+  // A unit file or a manifest may set it to nothing to mean "not set".
   return env["WIREGUARD_KEY_FILE"] || DEFAULT_KEY_FILE;
 }
 
-/** The key that a former run left in the kernel, if peers still know this node by it. */
+/** The key of a device of the previous run, if peers still know this node by it. */
 async function keyOfDevice(
   { kernel, previousLease }: BackendHost,
   devices: readonly string[],

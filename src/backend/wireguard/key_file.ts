@@ -1,7 +1,7 @@
 /**
- * The file that holds this node's private key: one line of base64, as Go flannel and `wg genkey`
- * write it, readable by its owner alone. It is written once and never overwritten: whatever is there
- * and cannot be used is for the user to mend.
+ * The file with this node's private key: one line of base64, as Go flannel and `wg genkey` write
+ * it, readable only by its owner. It is written once and never overwritten: if it cannot be used,
+ * the user must fix it.
  */
 
 import { constants } from "node:fs";
@@ -11,11 +11,13 @@ import { parseWireguardKey, type WireguardKey } from "../../addr/wireguard_key.t
 import { BackendError } from "../../overlay/backend_error.ts";
 import { clampedKey } from "./key_pair.ts";
 
-/** A key has 44 characters; a file much larger than that is something else. */
+/** A key has 44 characters; a much larger file is something else. */
 const MAX_FILE_BYTES = 1024;
-const OTHERS = 0o077; // What a group and all others may do.
+const GROUP_AND_OTHERS = 0o077;
 
-/** The key in the file, `undefined` if there is no file. Throws `BackendError` for an unusable one. */
+/**
+ * The key in the file; `undefined` if there is no file. Throws `BackendError` for an unusable one.
+ */
 export async function readKeyFile(path: string): Promise<WireguardKey | undefined> {
   const file = await readPrivately(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return undefined;
@@ -26,36 +28,34 @@ export async function readKeyFile(path: string): Promise<WireguardKey | undefine
   if (file === undefined) return undefined;
   if (!file.isFile) {
     throw new BackendError(
-      `the WireGuard key file ${path} is no file; let WIREGUARD_KEY_FILE name one, or a path where ` +
-        "there is nothing yet",
+      `WireGuard key file ${path} is not a regular file; set WIREGUARD_KEY_FILE to a file, or to ` +
+        "a path that does not exist yet",
     );
   }
-  if ((file.mode & OTHERS) !== 0) {
+  const octal = (file.mode & 0o777).toString(8);
+  if ((file.mode & GROUP_AND_OTHERS) !== 0) {
     throw new BackendError(
-      `the WireGuard key file ${path} is open to others (mode 0${
-        (file.mode & 0o777).toString(8)
-      }); ` +
-        `if no other user has read it, close it: chmod 0400 ${path}; else delete it, and a new key ` +
-        "is made",
+      `WireGuard key file ${path} is accessible to other users (mode 0${octal}); if none has ` +
+        `read it, run "chmod 0400 ${path}", otherwise delete it to have a new key created`,
     );
   }
   return parseKeyFile(path, file.text);
 }
 
-/** The key in a key file's text. Throws `BackendError`, without the text: most of it may be a key. */
+/** The key in a key file's text. Throws `BackendError` without the text, which may hold a key. */
 export function parseKeyFile(path: string, text: string): WireguardKey {
   const key = parseWireguardKey(text.trim());
   if (key !== undefined) return clampedKey(key);
   throw new BackendError(
-    `the WireGuard key file ${path} holds no key; it must be one line of 44 characters of base64, ` +
-      "as wg genkey prints; mend it, or move it away to have a new key made",
+    `WireGuard key file ${path} does not contain a key, which is one line of 44 characters of ` +
+      "base64 as wg genkey prints; correct it, or move it away to have a new key created",
   );
 }
 
 /**
- * Makes the file, mode 0400, and its parent directories: it is there in full or not at all. `name`
- * tells its temporary file from others. Gives the key that is in the file then: another one, if
- * somebody else was quicker. Throws `BackendError`.
+ * Creates the file, mode 0400, and its parent directories; the file appears with all of its
+ * content. `name` makes the name of its temporary file unique. Returns the key that is in the file
+ * afterwards: a different one if another process was faster. Throws `BackendError`.
  */
 export async function writeKeyFile(
   path: string,
@@ -70,16 +70,16 @@ export async function writeKeyFile(
   }
   const found = await readKeyFile(path);
   if (found !== undefined) return found;
-  throw cannotWrite(path, new Error("it is a symbolic link to where there is nothing"));
+  throw cannotWrite(path, new Error("it is a symbolic link to a file that does not exist"));
 }
 
-/** Whether there was nothing at that path. */
+/** Returns whether there was nothing at that path. */
 async function placeKey(path: string, key: WireguardKey, temporary: string): Promise<boolean> {
   try {
     await using file = await open(temporary, "wx", 0o400); // O_CREAT | O_EXCL
     await file.writeFile(key);
     await file.sync();
-    // rename(2) would replace what is there.
+    // rename(2) would replace an existing file.
     return await link(temporary, path).then(() => true, (error: NodeJS.ErrnoException) => {
       if (error.code !== "EEXIST") throw error;
       return false;
@@ -91,8 +91,8 @@ async function placeKey(path: string, key: WireguardKey, temporary: string): Pro
 
 function cannotWrite(path: string, cause: Error): BackendError {
   return new BackendError(
-    `cannot write the WireGuard key file ${path}: ${cause.message}; WIREGUARD_KEY_FILE names ` +
-      "another place",
+    `cannot write the WireGuard key file ${path}: ${cause.message}; set WIREGUARD_KEY_FILE to ` +
+      "another path",
     { cause },
   );
 }
@@ -100,15 +100,15 @@ function cannotWrite(path: string, cause: Error): BackendError {
 interface PrivateFile {
   readonly isFile: boolean;
   readonly mode: number;
-  /** Empty for something that is too large to be a key. */
+  /** Empty if the file is too large for a key. */
   readonly text: string;
 }
 
 async function readPrivately(path: string): Promise<PrivateFile> {
-  // Opening a device may have side effects.
+  // Opening a device file may have side effects.
   const kind = await stat(path);
   if (!kind.isFile()) return { isFile: false, mode: kind.mode, text: "" };
-  // Without O_NONBLOCK, opening a pipe would wait for somebody to write to it.
+  // Without O_NONBLOCK, opening a pipe would wait for a writer.
   await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   const status = await file.stat();
   const isFile = status.isFile();

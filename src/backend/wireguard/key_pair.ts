@@ -7,17 +7,17 @@ import {
   wireguardKeyFromBytes,
 } from "../../addr/wireguard_key.ts";
 
-/** What precedes the 32 bytes of an X25519 private key in its PKCS #8 form (RFC 8410 section 7). */
+/** Precedes the 32 bytes of an X25519 private key in PKCS #8 (RFC 8410 section 7). */
 const PKCS8_PREFIX = Uint8Array.fromHex("302e020100300506032b656e04220420");
 
-/** The private key that 32 random bytes make. */
+/** A private key from 32 random bytes. */
 export function privateKeyFrom(random: Uint8Array): WireguardKey {
   return clampedKey(wireguardKeyFromBytes(random));
 }
 
 /**
- * The private key as the kernel holds it: it sets and clears the bits that RFC 7748 section 5 fixes,
- * and shows the result. The public key is the same.
+ * The private key as the kernel returns it, which sets and clears the bits that RFC 7748 section 5
+ * fixes. The public key is the same.
  */
 export function clampedKey(privateKey: WireguardKey): WireguardKey {
   const bytes = wireguardKeyBytes(privateKey);
@@ -26,7 +26,7 @@ export function clampedKey(privateKey: WireguardKey): WireguardKey {
   return wireguardKeyFromBytes(bytes);
 }
 
-/** The key that other nodes know the owner of this private key by. */
+/** The key by which other nodes know the owner of this private key. */
 export function publicKeyOf(privateKey: WireguardKey): WireguardKey {
   const pkcs8 = Buffer.concat([PKCS8_PREFIX, wireguardKeyBytes(privateKey)]);
   const secret = createPrivateKey({ key: pkcs8, format: "der", type: "pkcs8" });

@@ -1,4 +1,4 @@
-/** What the leases of WireGuard nodes say, read and written as Go flannel does. */
+/** `BackendData` of WireGuard nodes, as Go flannel reads and writes it. */
 
 import { mapFamilies, type PerFamily } from "../../addr/family.ts";
 import { FAMILIES, type Family, type IpAddress, isLinkLocal } from "../../addr/ip.ts";
@@ -13,7 +13,10 @@ import type { Lease } from "../../subnet/lease.ts";
 import { quoted } from "../../base/quoting.ts";
 import { dataName, InvalidPeerError, jsonMember, peerData } from "../../overlay/peer_lease.ts";
 
-/** How nodes reach each other: a device for each family, or one for both over one of them. */
+/**
+ * "separate": a device for each family; otherwise one for both, over the family that the mode
+ * names.
+ */
 export type Mode = "separate" | "auto" | "ipv4" | "ipv6";
 
 export interface PeerData {
@@ -23,8 +26,7 @@ export interface PeerData {
 }
 
 /**
- * What the lease says for each family of `families` that it has a subnet of. Throws
- * `InvalidPeerError`.
+ * The data for each of these families of which the lease has a subnet. Throws `InvalidPeerError`.
  */
 export function readPeerData(
   peer: Lease,
@@ -36,19 +38,18 @@ export function readPeerData(
 }
 
 /**
- * What is said once for both families, for a node with one device. Its lease carries the same key
- * twice; the port is that of the device.
+ * The data of a node with one device for both families. Its lease carries the same key twice.
  *
- * Go flannel writes into `BackendV6Data` the port of an IPv6 device, ListenPortV6, also where there
- * is none; it listens on ListenPort then. So the port of `BackendData` counts, and one that is
- * `portV6` does not.
+ * Go flannel writes the port of an IPv6 device, ListenPortV6, into `BackendV6Data` even if there is
+ * no such device; it listens on ListenPort then. So the port of `BackendData` takes precedence, and
+ * a port equal to `portV6` is ignored.
  */
 export function mergePeerData(data: PerFamily<PeerData>, portV6: number): PeerData {
   const { 4: ipv4, 6: ipv6 } = data;
   if (ipv4 !== undefined && ipv6 !== undefined && ipv4.publicKey !== ipv6.publicKey) {
     throw new InvalidPeerError(
-      `its BackendData has the PublicKey ${ipv4.publicKey}, its BackendV6Data ${ipv6.publicKey}; ` +
-        "a node with one device has one key",
+      `its BackendData has the PublicKey ${ipv4.publicKey}, but its BackendV6Data has ` +
+        `${ipv6.publicKey}; a node with one device has one key`,
     );
   }
   const one = ipv4 ?? ipv6 as PeerData;
@@ -57,8 +58,8 @@ export function mergePeerData(data: PerFamily<PeerData>, portV6: number): PeerDa
 }
 
 /**
- * The family over which a node with these addresses is reached from one with `own`: what the mode
- * says, and with `auto` the one that more likely works.
+ * The family over which a node with the addresses `own` reaches one with `peer`: the mode's, or
+ * with `auto` the one that is more likely to work.
  */
 export function underlayFamily(
   mode: Exclude<Mode, "separate">,
@@ -70,7 +71,7 @@ export function underlayFamily(
     own[family] !== undefined && peer[family] !== undefined
   );
   if (shared.length === 1) return shared[0] as Family;
-  // A node with a private IPv4 address most likely gets out to a public one; IPv6 is not translated.
+  // A node with a private IPv4 address can probably reach a public one by NAT; IPv6 has none.
   if (isPublic(peer[4])) return 4;
   return isPublic(peer[6]) && isPublic(own[6]) ? 6 : 4;
 }
@@ -89,24 +90,22 @@ function readFamily(peer: Lease, family: Family, ownKey: WireguardKey): PeerData
   const text = jsonMember(data, "PublicKey");
   const publicKey = typeof text === "string" ? parseWireguardKey(text) : undefined;
   if (publicKey === undefined || publicKey === ZERO_KEY) {
-    throw new InvalidPeerError(`the PublicKey ${quoted(text)} of its ${name} is none`);
+    throw new InvalidPeerError(`its ${name} has an invalid PublicKey ${quoted(text)}`);
   }
   if (isLowOrderKey(publicKey)) {
     throw new InvalidPeerError(
-      `the PublicKey ${publicKey} of its ${name} is a point of low order, which no private key has`,
+      `its ${name} has the PublicKey ${publicKey}, a point of low order that no private key has`,
     );
   }
   if (publicKey === ownKey) {
     throw new InvalidPeerError(
-      `the PublicKey ${publicKey} of its ${name} is this node's own: the lease is a former one of ` +
-        "this node, or one node has a copy of the other's key file",
+      `its ${name} has this node's own PublicKey ${publicKey}: it is a previous lease of this ` +
+        "node, or one node has a copy of the other's key file",
     );
   }
   const port = jsonMember(data, "Port") ?? 0;
   if (typeof port !== "number" || !Number.isInteger(port) || port < 0 || port > 65535) {
-    throw new InvalidPeerError(
-      `the Port ${quoted(port)} of its ${name} is no port number`,
-    );
+    throw new InvalidPeerError(`its ${name} has an invalid Port ${quoted(port)}`);
   }
   return { publicKey, ...(port === 0 ? {} : { port }) };
 }

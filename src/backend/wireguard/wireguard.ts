@@ -1,29 +1,30 @@
 /**
- * wireguard: each packet between nodes is encrypted and goes to the peer whose subnet it is for.
+ * wireguard: each packet between nodes is encrypted and sent to the peer that has its destination.
  *
  * The journey of a packet from a workload at 10.5.1.7 on node A (192.168.0.1) to one at 10.5.2.9 on
- * node B (192.168.0.2, subnet 10.5.2.0/24), by the entry that decides each hop:
+ * node B (192.168.0.2, subnet 10.5.2.0/24), with the entry that decides each hop:
  *
  *   1. It leaves the workload by its default route and reaches A's bridge.
- *   2. On A the one ROUTE for the whole network, `10.5.0.0/16 dev flannel-wg scope link`, hands it to
- *      the WireGuard device; A's own subnet has a longer route, the bridge's.
- *   3. The PEER with the ALLOWED IPS 10.5.2.0/24 is B, known by its public key. The packet is
- *      encrypted with the session that A's and B's keys (and the pre-shared key) made.
- *   4. The peer's ENDPOINT 192.168.0.2:51820 is where it goes by UDP, from A's LISTEN PORT.
- *   5. B's device finds the session, and so the peer A, decrypts, and takes the packet only if its
- *      source is inside A's allowed IPs, 10.5.1.0/24. B's own route for 10.5.2.0/24 delivers.
+ *   2. On A the one ROUTE for the whole network, `10.5.0.0/16 dev flannel-wg scope link`, sends it
+ *      to the WireGuard device; A's own subnet has a longer prefix, by the bridge.
+ *   3. The PEER with the ALLOWED IPS 10.5.2.0/24 is B, known by its public key. The device encrypts
+ *      the packet with the session that A and B agreed on with their keys (and the pre-shared key).
+ *   4. It sends the result by UDP from A's LISTEN PORT to the peer's ENDPOINT 192.168.0.2:51820.
+ *   5. B's device finds the session, and with it the peer A, and decrypts. It accepts the packet
+ *      only if its source is within A's allowed IPs, 10.5.1.0/24. B forwards it by its own route
+ *      for 10.5.2.0/24, the bridge's.
  *
- * A packet of node A itself takes the ADDRESS 10.5.1.0/32 of flannel-wg as its source, so that it is
- * inside A's allowed IPs. An endpoint that B's packets come from although no lease names it (B is
- * behind NAT) is used by the kernel for as long as B is in touch.
+ * A packet of node A itself has the ADDRESS 10.5.1.0/32 of flannel-wg as its source, which is
+ * within A's allowed IPs. If B's packets come from an endpoint that no lease names (B is behind
+ * NAT), the kernel uses that one for as long as B keeps sending.
  *
- * With the mode "separate" IPv6 has a device of its own, `flannel-wg-v6`, over IPv6. With the other
- * modes there is one device, and the peer's allowed IPs are its subnets of both families.
+ * In the mode "separate" IPv6 has a device of its own, `flannel-wg-v6`, over IPv6. In the other
+ * modes there is one device, and a peer's allowed IPs are its subnets of both families.
  *
  * https://www.wireguard.com/papers/wireguard.pdf
  */
 
-import { familiesOf, mapFamilies, type PerFamily } from "../../addr/family.ts";
+import { entriesOf, familiesOf, mapFamilies, type PerFamily, valuesOf } from "../../addr/family.ts";
 import { FAMILIES, type Family, type IpAddress, nonUnicastKind } from "../../addr/ip.ts";
 import type { Prefix } from "../../addr/prefix.ts";
 import { parseWireguardKey, type WireguardKey, ZERO_KEY } from "../../addr/wireguard_key.ts";
@@ -60,7 +61,7 @@ import {
 } from "./peer_data.ts";
 import { WIREGUARD, WIREGUARD_DEVICES } from "./wireguard_descriptor.ts";
 
-/** Mixed into each session's keys (optional): all nodes must have the same. */
+/** Pre-shared key of all sessions, the same on all nodes; optional. */
 const PSK: OptionType<WireguardKey | ""> = {
   default: "",
   accepts: "a key of 32 bytes in base64, as wg genpsk prints",
@@ -74,12 +75,14 @@ const PSK: OptionType<WireguardKey | ""> = {
 export const OPTIONS = {
   PSK,
   ListenPort: integerOption({ default: 51820, min: 1, max: 65535 }),
-  /** Port of the IPv6 device that the mode "separate" has. */
+  /** Port of the IPv6 device in the mode "separate". */
   ListenPortV6: integerOption({ default: 51821, min: 1, max: 65535 }),
-  /** MTU of the underlay in bytes; by default the external interface's. The overhead is taken off. */
+  /**
+   * MTU of the underlay in bytes, by default the external interface's; the overhead is subtracted.
+   */
   MTU: integerOption({ default: undefined, min: 200, max: 65535 }),
   Mode: stringOption({ default: "separate", choices: ["separate", "auto", "ipv4", "ipv6"] }),
-  /** In seconds; 0 is never. */
+  /** In seconds; 0 means never. */
   PersistentKeepaliveInterval: integerOption({ default: 0, min: 0, max: 65535 }),
 };
 
@@ -116,7 +119,7 @@ interface WireguardSetup {
   readonly publicAddresses: PerFamily<IpAddress>;
   readonly implementation: WireguardLink["implementation"];
   readonly privateKey: WireguardKey;
-  /** Where `privateKey` is. */
+  /** Path of the file with `privateKey`. */
   readonly keyFile: string;
 }
 
@@ -143,13 +146,13 @@ class WireguardBackend implements Backend {
     };
   }
 
-  /** Both devices, whatever the mode: it may have been another one before a restart. */
+  /** Both devices in every mode, since the mode may have been another one before a restart. */
   ownership(external: ExternalInterface): Ownership {
     const { networks } = this.#setup;
     return {
       links: new Set(WIREGUARD_DEVICES),
       linkTypes: new Set(["wireguard"]),
-      networks: familiesOf(networks).map((family) => (networks[family] as FamilyNetwork).network),
+      networks: valuesOf(networks).map(({ network }) => network),
       routeLink: external.name,
       extraKinds: ["wireguard-device", "wireguard-peer"],
     };
@@ -164,14 +167,14 @@ class WireguardBackend implements Backend {
   }
 
   node({ own, external }: NodeInput): Resource[] {
-    const families = familiesOf(this.#setup.networks);
-    const devices = new Set(families.map((family) => this.#deviceFor(family)));
-    // On a device that cannot carry IPv6 the kernel would refuse the address and the route.
+    const networks = entriesOf(this.#setup.networks);
+    const devices = new Set(networks.map(([family]) => this.#deviceFor(family)));
+    // On a device that cannot carry IPv6 the kernel would reject the address and the route.
     const hasRoom = this.externalProblem(external) === undefined;
-    const carried = families.filter((family) => family === 4 || hasRoom);
+    const carried = networks.filter(([family]) => family === 4 || hasRoom);
     return [
       ...[...devices].flatMap((name) => this.#deviceEntries(name, external)),
-      ...carried.flatMap((family) => this.#networkEntries(own, family)),
+      ...carried.flatMap(([family, { network }]) => this.#networkEntries(own, network, family)),
     ];
   }
 
@@ -182,8 +185,8 @@ class WireguardBackend implements Backend {
     const families = familiesOf(data);
     const mode = options.Mode as Mode;
     if (mode === "separate") {
-      return families.map((family) =>
-        this.#peerEntry(peer, data[family] as PeerData, { families: [family], underlay: family })
+      return entriesOf(data).map(([family, one]) =>
+        this.#peerEntry(peer, one, { families: [family], underlay: family })
       );
     }
     if (families.length === 0) return [];
@@ -193,7 +196,7 @@ class WireguardBackend implements Backend {
     return [this.#peerEntry(peer, merged, { families, underlay })];
   }
 
-  /** Some of a peer's families, over one of them. */
+  /** The peer with these of its families, over one underlay family. */
   #peerEntry(
     peer: Lease,
     { publicKey, port }: PeerData,
@@ -203,7 +206,7 @@ class WireguardBackend implements Backend {
     const link = this.#deviceFor(underlay);
     const address = peer.attributes.publicAddresses[underlay];
     if (address === undefined) {
-      throw new InvalidPeerError(`it has no public IPv${underlay} address to send to`);
+      throw new InvalidPeerError(`it has no public IPv${underlay} address`);
     }
     const defect = nonUnicastKind(address);
     if (defect !== undefined) {
@@ -216,7 +219,8 @@ class WireguardBackend implements Backend {
       ...(options.PSK ? { presharedKey: options.PSK } : {}),
       endpoint: { address, port: port ?? this.#listenPort(link) },
       keepaliveSeconds: options.PersistentKeepaliveInterval,
-      allowedIps: families.map((family) => peer.subnets[family] as Prefix).toSorted(),
+      allowedIps: entriesOf(peer.subnets).filter(([family]) => families.includes(family))
+        .map(([, subnet]) => subnet).toSorted(),
     };
   }
 
@@ -237,8 +241,7 @@ class WireguardBackend implements Backend {
     ];
   }
 
-  #networkEntries(own: Lease, family: Family): Resource[] {
-    const { network } = this.#setup.networks[family] as FamilyNetwork;
+  #networkEntries(own: Lease, network: Prefix, family: Family): Resource[] {
     const link = this.#deviceFor(family);
     return [
       ...(family === 6 ? [ipv6Enabled(link)] : []),
@@ -258,7 +261,7 @@ class WireguardBackend implements Backend {
   }
 }
 
-/** The public key: a device can have only one peer with it. */
+/** The public key, since a device can have only one peer with it. */
 function deviceIdentity(publicKey: WireguardKey, keyFile: string): DeviceIdentity {
   return {
     texts: [publicKey],
@@ -281,41 +284,40 @@ async function chooseImplementation(
   const support = await wireguardSupport();
   if (support === undefined) {
     throw new BackendError(
-      "this kernel has no WireGuard: load its module (modprobe wireguard; some distributions have " +
-        "it in a package of further modules, such as linux-modules-extra), or install " +
-        "wireguard-go (Debian package wireguard-go), which does the same in user space",
+      'this kernel does not support WireGuard; run "modprobe wireguard" (some distributions have ' +
+        "the module in a separate package such as linux-modules-extra), or install wireguard-go, " +
+        "which runs in user space",
     );
   }
   if (support === "kernel") return "kernel";
   log.warn(
-    `this kernel has no WireGuard (modprobe wireguard); ${support.userspace} runs it in user space, ` +
-      "which is slower",
+    `this kernel does not support WireGuard (modprobe wireguard); using ${support.userspace} in ` +
+      "user space, which is slower",
   );
   return "userspace";
 }
 
-/** Who is behind a packet is for the device to find out. */
 function readConfig({ backend, families }: NetworkConfig, log: Pick<Log, "warn">): Options {
   const options = readOptions(backend.options, OPTIONS, log);
   const { Mode, MTU, ListenPort, ListenPortV6 } = options;
   const needed = Mode === "ipv4" ? 4 : Mode === "ipv6" ? 6 : undefined;
   if (needed !== undefined && families[needed] === undefined) {
     throw new ConfigError(
-      `Mode ${JSON.stringify(Mode)} lets the nodes reach each other over IPv${needed}, but the ` +
-        `network has no IPv${needed}; leave Mode out, or give the network both families`,
+      `Mode ${JSON.stringify(Mode)} needs IPv${needed} between the nodes, and the network has no ` +
+        `IPv${needed}; remove Mode, or enable both families`,
     );
   }
   if (Mode === "separate" && families[4] && families[6] && ListenPort === ListenPortV6) {
     throw new ConfigError(
-      `ListenPort and ListenPortV6 are both ${ListenPort}; in the mode "separate" there are two ` +
-        "devices, and each needs a port of its own",
+      `ListenPort and ListenPortV6 are both ${ListenPort}; the two devices of the mode ` +
+        '"separate" need different ports',
     );
   }
   if (families[6] !== undefined) requireIpv6Mtu(MTU, OVERHEAD_BYTES);
   return options;
 }
 
-/** The option `MTU` stands for the interface's, and one that is too small has been refused. */
+/** The option `MTU` replaces the interface's; `readConfig` has rejected one that is too small. */
 function externalProblem(
   networks: PerFamily<FamilyNetwork>,
   { MTU, external }: { readonly MTU: number | undefined; readonly external: ExternalInterface },

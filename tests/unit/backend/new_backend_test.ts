@@ -192,7 +192,7 @@ test("a descriptor loads nothing large: types, and where programs are", () => {
       .filter(({ kind }) => kind === "import-statement").map(({ path }) => path)
   );
   expect(DESCRIPTOR_FILES).toHaveLength(BACKENDS.types.length);
-  expect(new Set(loaded)).toEqual(new Set(["../../process/programs.ts"]));
+  expect(new Set(loaded)).toEqual(new Set(["../../process/program_lookup.ts"]));
 });
 
 describe("the type of a backend", () => {

@@ -61,7 +61,7 @@ function route(link: string, destination: string, changes: Partial<Route> = {}):
   return { ...made, ...changes };
 }
 
-test("policies of ours go, those of others and those of the ipsec backend itself stay", async () => {
+test("removes our policies, but not those of other programs or of the ipsec backend itself", async () => {
   const [ours, foreign, outside] = [
     policy("10.5.2.0/24"),
     policy("10.5.3.0/24", 12),
@@ -82,13 +82,13 @@ test("policies of ours go, those of others and those of the ipsec backend itself
     [
       "info",
       expect.stringMatching(
-        /^removed 1 IPsec policies of a former run with the ipsec backend($|; charon still runs)/,
+        /^removed 1 IPsec policies of a previous run with the ipsec backend($|; charon is still running)/,
       ),
     ],
   ]);
 });
 
-describe("a device of another backend in this network is left and named", () => {
+describe("a device of the previous backend in this network is left and logged", () => {
   const named = async (...resources: Resource[]) => {
     const kernel = new FakeKernel();
     kernel.seed(...resources);
@@ -101,9 +101,9 @@ describe("a device of another backend in this network is left and named", () => 
   test("with its routes, the first three of them", async () => {
     const routes = [2, 3, 4, 5].map((n) => route("flannel-wg", `10.5.${n}.0/24`));
     expect(await named(device("flannel-wg"), ...routes)).toEqual([
-      "the device flannel-wg of another backend is left in this network: its routes " +
-      "(10.5.2.0/24, 10.5.3.0/24, 10.5.4.0/24 and 1 more) take packets that are not for it; " +
-      'delete it with "ip link delete flannel-wg"',
+      "device flannel-wg of the previous backend is still in this network: its routes " +
+      "(10.5.2.0/24, 10.5.3.0/24, 10.5.4.0/24 and 1 more) divert packets; " +
+      'run "ip link delete flannel-wg"',
     ]);
   });
 
@@ -113,11 +113,11 @@ describe("a device of another backend in this network is left and named", () => 
       ...[2, 3, 4].map((n) => route("flannel-wg", `10.5.${n}.0/24`)),
       route("flannel.7", "10.5.9.0/24"),
     );
-    expect(lines.map((line) => line.replace(/ of another .* network/, ""))).toEqual([
-      "the device flannel-wg: its routes (10.5.2.0/24, 10.5.3.0/24, 10.5.4.0/24) take packets " +
-      'that are not for it; delete it with "ip link delete flannel-wg"',
-      "the device flannel.7: its routes (10.5.9.0/24) take packets that are not for it; " +
-      'delete it with "ip link delete flannel.7"',
+    expect(lines.map((line) => line.replace(/ of the previous .* network/, ""))).toEqual([
+      "device flannel-wg: its routes (10.5.2.0/24, 10.5.3.0/24, 10.5.4.0/24) divert packets; " +
+      'run "ip link delete flannel-wg"',
+      "device flannel.7: its routes (10.5.9.0/24) divert packets; " +
+      'run "ip link delete flannel.7"',
     ]);
   });
 
@@ -133,7 +133,7 @@ describe("a device of another backend in this network is left and named", () => 
   test("as a tunnel of the ipip backend, which has no port", async () => {
     const tunnel = { ...device("flannel.ipip"), type: "ipip", local: ip("192.0.2.1") } as const;
     expect(await named(tunnel, address("flannel.ipip", "10.5.7.0"))).toEqual([
-      expect.stringMatching(/delete it with "ip link delete flannel\.ipip"$/),
+      expect.stringMatching(/run "ip link delete flannel\.ipip"$/),
     ]);
   });
 
@@ -145,9 +145,8 @@ describe("a device of another backend in this network is left and named", () => 
       fouPort: 9000,
     } as const;
     expect(await named(tunnel, address("flannel0", "10.5.7.0"))).toEqual([
-      "the device flannel0 of another backend is left in this network: it still receives packets " +
-      'and is not used otherwise; delete it with "ip link delete flannel0; ip fou del port 9000 ' +
-      'ipproto 4"',
+      "device flannel0 of the previous backend is still in this network: it still receives " +
+      'packets; run "ip link delete flannel0; ip fou del port 9000 ipproto 4"',
     ]);
   });
 
@@ -175,20 +174,20 @@ describe("a device of another backend in this network is left and named", () => 
   });
 });
 
-test("a policy that cannot be removed is named with the command", async () => {
+test("a policy that cannot be removed is logged with the command that removes it", async () => {
   const kernel = kernelWith(policy("10.5.2.0/24"));
   kernel.refuse = () => "EPERM";
   const { log, records } = collectingLog();
   await removeOrphans({ kernel, isBackendDevice, ownership: OWNERSHIP, log });
   expect(records[0]?.level).toBe("error");
-  expect(records[0]?.msg).toContain("cannot be removed (");
+  expect(records[0]?.msg).toStartWith("cannot remove an IPsec policy of a previous run");
   expect(records[0]?.msg).toContain("EPERM");
   expect(records[0]?.msg).toContain(
     '"ip xfrm policy delete src 10.5.1.0/24 dst 10.5.2.0/24 dir out"',
   );
 });
 
-test("tables that cannot be read are a warning, not the end", async () => {
+test("tables that cannot be read cause a warning and no error", async () => {
   const kernel = new FakeKernel();
   kernel.dump = () =>
     Promise.reject(new KernelError({ operation: "read the xfrm policy table", errno: "EPERM" }));

@@ -61,7 +61,8 @@ describe("the address of a peer", () => {
   test("is no end of a tunnel where it is this node's own, behind a translation too", () => {
     const peer = lease(2, "vxlan", [4]);
     expect(tunnelEnd(peer, 4, external([4]))).toBe(ip("192.168.0.2"));
-    const own = "its public address 192.168.0.2 is this node's own, and a tunnel needs two ends";
+    const own =
+      "its public address 192.168.0.2 is this node's own and cannot be the remote end of a tunnel";
     const addresses = { 4: ip("192.168.0.2") };
     expect(refusal(() => tunnelEnd(peer, 4, { ...external([4]), addresses }))).toBe(own);
     expect(
@@ -82,12 +83,12 @@ describe("peerData()", () => {
   test.each<[unknown, string]>([
     [undefined, "it has the subnet 10.5.2.0/24 but no BackendData"],
     [null, "it has the subnet 10.5.2.0/24 but no BackendData"],
-    [[1], "its BackendData is the array [1] where an object should be"],
-    [7, "its BackendData is the number 7 where an object should be"],
-    ["text", 'its BackendData is the string "text" where an object should be'],
+    [[1], "its BackendData is the array [1], not an object"],
+    [7, "its BackendData is the number 7, not an object"],
+    ["text", 'its BackendData is the string "text", not an object'],
     [
       ' {"VNI":1}',
-      'its BackendData is the string " {\\"VNI\\":1}" where an object should be; ' +
+      'its BackendData is the string " {\\"VNI\\":1}", not an object; ' +
       "it was encoded as JSON twice",
     ],
   ])("refuses %p", (data, reason) => {

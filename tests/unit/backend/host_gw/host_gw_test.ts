@@ -50,16 +50,16 @@ route fc00:0:0:3::/64 via fd00::3 dev eth0 proto 70
     expect((await prepare([4])).mtuBytes(external([4]))).toBe(1500);
   });
 
-  test("makes no route to a peer behind a gateway, and says which gateway", async () => {
+  test("makes no route to a peer behind a gateway, and names the gateway", async () => {
     const backend = await prepare(DUAL);
     const peer = lease(2, "host-gw", DUAL);
     expect(stateText(backend.peer(peer, input(DUAL), FAR))).toBe(
       "route fc00:0:0:2::/64 via fd00::2 dev eth0 proto 70\n",
     );
     expect(backend.peerProblem?.(peer, input(DUAL), FAR)).toBe(
-      "10.5.2.0/24 cannot be reached: 192.168.0.2 is not on the network of eth0 (the way there " +
-        "is via 192.168.0.254 dev eth0), and host-gw needs nodes that share one; vxlan works " +
-        "across routers",
+      "cannot reach 10.5.2.0/24: 192.168.0.2 is not on the link of eth0 (its route: via " +
+        "192.168.0.254 dev eth0), and host-gw needs all nodes on one link; use vxlan to cross " +
+        "routers",
     );
     expect(backend.peerProblem?.(peer, input(DUAL), NEAR)).toBeUndefined();
   });
@@ -71,12 +71,14 @@ route fc00:0:0:3::/64 via fd00::3 dev eth0 proto 70
       path: { 6: "unreachable" },
     };
     const problem = backend.peerProblem?.(lease(2, "host-gw", DUAL), input(DUAL), nowhere);
-    expect(problem).toContain("10.5.2.0/24 cannot be reached: 192.168.0.2 is not on");
-    expect(problem).toContain("(the way there is unknown)");
-    expect(problem).toContain("across routers; fc00:0:0:2::/64 cannot be reached: fd00::2");
+    expect(problem).toContain("cannot reach 10.5.2.0/24: 192.168.0.2 is not on");
+    expect(problem).toContain("(its route: unknown)");
+    expect(problem).toContain("cross routers; cannot reach fc00:0:0:2::/64: fd00::2");
     const ipv6Only = lease(2, "host-gw", [6]);
     expect(backend.peerProblem?.(ipv6Only, input(DUAL), NEAR)).toBeUndefined();
-    expect(backend.peerProblem?.(ipv6Only, input(DUAL), nowhere)).toStartWith("fc00:0:0:2::/64");
+    expect(backend.peerProblem?.(ipv6Only, input(DUAL), nowhere)).toStartWith(
+      "cannot reach fc00:0:0:2::/64",
+    );
     expect(backend.peer(ipv6Only, input(DUAL), NEAR)).toHaveLength(1);
   });
 
@@ -85,18 +87,18 @@ route fc00:0:0:3::/64 via fd00::3 dev eth0 proto 70
       external: { ...external([4]), publicAddresses: { 4: ip("203.0.113.9") } },
     });
     await expect((async () => await hostGw.prepare(host))()).rejects.toThrow(
-      "the public address 203.0.113.9 is not the address 192.168.0.1 of eth0; host-gw cannot " +
+      "public address 203.0.113.9 is not the address 192.168.0.1 of eth0, and host-gw does not " +
         "work through address translation",
     );
   });
 
-  test("tells when the host has lost its public address", async () => {
+  test("reports that the host has lost its public address", async () => {
     const backend = await prepare([4]);
     expect(backend.externalProblem?.(external([4]))).toBeUndefined();
     const lost = { ...external([4]), sourceAddresses: { 4: ip("192.168.0.7") } };
     expect(backend.externalProblem?.(lost)).toBe(
-      "this host has no longer the public address 192.168.0.1, to which the other nodes send: give " +
-        "it back to eth0, or restart with another --public-ip",
+      "public address 192.168.0.1, to which the other nodes send, is no longer an address of this " +
+        "host; add it to eth0 again, or restart with another --public-ip",
     );
   });
 

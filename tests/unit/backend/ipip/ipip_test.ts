@@ -140,9 +140,9 @@ route 10.5.3.0/24 via 192.168.0.3 dev flannel.ipip proto 70 onlink
       { ...address, address: ip("10.77.1.0") },
     );
     await expect(prepare({}, { kernel })).rejects.toThrow(
-      "the device flannel0 with the address 10.77.1.0 of another network is a tunnel from " +
-        "192.168.0.1, and the kernel takes only one from each address; if no other daemon uses " +
-        'it, delete it with "ip link delete flannel0"',
+      "device flannel0 with address 10.77.1.0 is a tunnel from 192.168.0.1 for another network, " +
+        "and the kernel allows only one from each address; if no other daemon uses it, run " +
+        '"ip link delete flannel0"',
     );
     expect(kernel.asked).toEqual([]);
   });
@@ -195,7 +195,7 @@ route 10.5.3.0/24 via 192.168.0.3 dev flannel.ipip proto 70 onlink
       const here = { ...peer, attributes: { ...peer.attributes, publicAddresses: { 4: own } } };
       expect(() => backend.peer(here, { ...INPUT, external: advertised }, UNKNOWN_REACHABILITY))
         .toThrow(
-          `its public address ${own} is this node's own, and a tunnel needs two ends`,
+          `its public address ${own} is this node's own and cannot be the remote end of a tunnel`,
         );
     }
   });

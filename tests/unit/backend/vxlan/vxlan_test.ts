@@ -158,7 +158,7 @@ route fc00:0:0:2::/64 via fd00::2 dev eth0 proto 70
     expect(backend.mtuBytes(external([4]))).toBe(1450);
     expect(backend.mtuBytes({ ...external([4]), mtuBytes: 9100 })).toBe(8950);
     expect(host.logged).toEqual([
-      "warning: MTU 9000 is more than the 1500 of eth0, by which the packets leave; 1500 is used",
+      "warning: MTU 9000 exceeds the 1500 bytes of eth0; using 1500",
     ]);
   });
 
@@ -194,7 +194,7 @@ route fc00:0:0:2::/64 via fd00::2 dev eth0 proto 70
     const withV6 = await prepare([6], { VNI: 9999 });
     expect(withV6.node(input([6]))[0]).toMatchObject({ name: "flannel-v6.9999" });
     await expect(prepare([6], { VNI: 99_999 })).rejects.toThrow(
-      "flannel-v6.99999, which is longer",
+      "the device name flannel-v6.99999 longer",
     );
   });
 
@@ -252,8 +252,8 @@ route 10.5.2.0/24 via 10.5.2.0 dev flannel.1 proto 70 onlink
   const refused: [Record<string, unknown>, readonly Family[], string][] = [
     [{ VNI: -1 }, [4], "VNI in"],
     [{ VNI: 16777216 }, [4], "VNI in"],
-    [{ VNI: 10_000_000 }, [4], "the device name flannel.10000000, which is longer than the 15"],
-    [{ VNI: 10_000 }, [6], "the device name flannel-v6.10000, which is longer than the 15"],
+    [{ VNI: 10_000_000 }, [4], "the device name flannel.10000000 longer than the 15"],
+    [{ VNI: 10_000 }, [6], "the device name flannel-v6.10000 longer than the 15"],
     [{ Port: 65536 }, [4], "Port in"],
     [{ Port: "8472" }, [4], "Port in"],
     [{ MTU: 1300 }, DUAL, "MTU 1300 leaves 1230 bytes for packets in the tunnel"],
@@ -267,7 +267,7 @@ route 10.5.2.0/24 via 10.5.2.0 dev flannel.1 proto 70 onlink
   test("refuses a network with a family that the external interface does not have", async () => {
     const host = backendHost(hostKernel(), config("vxlan", DUAL), { external: external([4]) });
     await expect(vxlan.prepare(host)).rejects.toThrow(
-      "the external interface eth0 has no IPv6 address",
+      "external interface eth0 has no IPv6 address",
     );
   });
 
@@ -321,7 +321,7 @@ describe("vxlan chooses as its MAC", () => {
     });
   });
 
-  test("never that of a device of another type, or of a lease that makes no sense", async () => {
+  test("never that of a device of another type, or of an invalid lease", async () => {
     const kernel = hostKernel();
     kernel.seed({ ...ETH0, name: "flannel.1", linkKind: "bridge" });
     const multicast = lease(1, "vxlan", [4], "ff:ff:ff:ff:ff:ff" as never);
@@ -368,31 +368,35 @@ describe("vxlan ignores the lease of a peer", () => {
     [
       "with text as BackendData",
       withData("x"),
-      'its BackendData is the string "x" where an object should be',
+      'its BackendData is the string "x", not an object',
     ],
     [
       "with BackendData encoded twice",
       withData('{"VNI":1,"VtepMAC":"02:00:00:00:00:02"}'),
-      `its BackendData is the string "{\\"VNI\\":1,\\"VtepMAC\\":\\"02:00:00:00:00:02\\"}" where an ` +
-      "object should be; it was encoded as JSON twice",
+      `its BackendData is the string "{\\"VNI\\":1,\\"VtepMAC\\":\\"02:00:00:00:00:02\\"}", not an ` +
+      "object; it was encoded as JSON twice",
     ],
     [
       "with a list as BackendData",
       withData([1]),
-      "its BackendData is the array [1] where an object should be",
+      "its BackendData is the array [1], not an object",
     ],
-    ["with a MAC that is none", withData({ VNI: 1, VtepMAC: "nonsense" }), '"nonsense"'],
-    ["with a zero MAC", withData({ VNI: 1, VtepMAC: "00:00:00:00:00:00" }), "is a zero address"],
+    ["with a MAC that is none", withData({ VNI: 1, VtepMAC: "no" }), 'an invalid VtepMAC "no"'],
+    [
+      "with a zero MAC",
+      withData({ VNI: 1, VtepMAC: "00:00:00:00:00:00" }),
+      "the VtepMAC 00:00:00:00:00:00, a zero address",
+    ],
     [
       "with a broadcast MAC",
       withData({ VNI: 1, VtepMAC: "ff:ff:ff:ff:ff:ff" }),
-      "is a multicast address",
+      "the VtepMAC ff:ff:ff:ff:ff:ff, a multicast address",
     ],
     ["with another VNI", withData({ VNI: 2, VtepMAC: mac(2) }), "its VNI is 2, this node's is 1"],
     [
       "with this node's own MAC",
       withData({ VNI: 1, VtepMAC: "02:01:01:01:01:01" }),
-      "is this node's own",
+      "its BackendData has this node's own VtepMAC 02:01:01:01:01:01",
     ],
     ["without a public address", {
       ...good,

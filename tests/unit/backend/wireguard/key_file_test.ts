@@ -58,18 +58,18 @@ describe("the key file", () => {
     expect(readdirSync(folder)).toEqual(["wgkey"]);
   });
 
-  test("that came to be and cannot be used is refused, and kept", async () => {
+  test("that another process created and that cannot be used is rejected, and kept", async () => {
     const path = file("no key");
-    await expect(writeKeyFile(path, KEY, "x")).rejects.toThrow("holds no key");
+    await expect(writeKeyFile(path, KEY, "x")).rejects.toThrow("does not contain a key");
     expect(readFileSync(path, "latin1")).toBe("no key");
     const dangling = join(directory, "dangling");
     symlinkSync(join(directory, "nothing"), dangling);
     await expect(writeKeyFile(dangling, KEY, "x")).rejects.toThrow(
-      `cannot write the WireGuard key file ${dangling}: it is a symbolic link to where there is`,
+      `cannot write the WireGuard key file ${dangling}: it is a symbolic link to a file`,
     );
   });
 
-  test("is none where there is none", async () => {
+  test("is undefined if it does not exist", async () => {
     expect(await readKeyFile(join(directory, "nothing", "here"))).toBeUndefined();
   });
 
@@ -97,8 +97,8 @@ describe("the key file", () => {
     const error = await readKeyFile(path).catch((error: unknown) => error) as Error;
     expect(error).toBeInstanceOf(BackendError);
     expect(error.message).toBe(
-      `the WireGuard key file ${path} is open to others (mode 0${mode.toString(8)}); if no other ` +
-        `user has read it, close it: chmod 0400 ${path}; else delete it, and a new key is made`,
+      `WireGuard key file ${path} is accessible to other users (mode 0${mode.toString(8)}); if ` +
+        `none has read it, run "chmod 0400 ${path}", otherwise delete it to have a new key created`,
     );
     expect(readFileSync(path, "latin1")).toBe(KEY);
   });
@@ -114,8 +114,8 @@ describe("the key file", () => {
     const error = await readKeyFile(path).catch((error: unknown) => error) as Error;
     expect(error).toBeInstanceOf(BackendError);
     expect(error.message).toBe(
-      `the WireGuard key file ${path} holds no key; it must be one line of 44 characters of ` +
-        "base64, as wg genkey prints; mend it, or move it away to have a new key made",
+      `WireGuard key file ${path} does not contain a key, which is one line of 44 characters of ` +
+        "base64 as wg genkey prints; correct it, or move it away to have a new key created",
     );
     expect(readFileSync(path, "latin1")).toBe(content);
   });
@@ -124,20 +124,22 @@ describe("the key file", () => {
     const folder = join(directory, "folder");
     mkdirSync(folder, { mode: 0o755 });
     await expect(readKeyFile(folder)).rejects.toThrow(
-      `the WireGuard key file ${folder} is no file`,
+      `WireGuard key file ${folder} is not a regular file`,
     );
     const pipe = join(directory, "pipe");
     await runProgram("mkfifo", ["-m", "0400", pipe]);
-    await expect(readKeyFile(pipe)).rejects.toThrow(`the WireGuard key file ${pipe} is no file`);
+    await expect(readKeyFile(pipe)).rejects.toThrow(
+      `WireGuard key file ${pipe} is not a regular file`,
+    );
   });
 
-  test("that cannot be written says where, and what names another place", async () => {
+  test("that cannot be written is an error with its path and what sets another one", async () => {
     const path = join(file(""), "wgkey");
     await expect(writeKeyFile(path, KEY, "x")).rejects.toThrow(
       `cannot write the WireGuard key file ${path}: `,
     );
     await expect(writeKeyFile(path, KEY, "x")).rejects.toThrow(
-      "; WIREGUARD_KEY_FILE names another place",
+      "; set WIREGUARD_KEY_FILE to another path",
     );
   });
 

@@ -249,13 +249,13 @@ route fc00::/48 dev flannel-wg proto 70
       "one port for two devices",
       { ListenPort: 51821 },
       DUAL,
-      'ListenPort and ListenPortV6 are both 51821; in the mode "separate" there are two devices, ',
+      'ListenPort and ListenPortV6 are both 51821; the two devices of the mode "separate" need ',
     ],
     [
       "a mode that needs the other family",
       { Mode: "ipv6" },
       [4],
-      'Mode "ipv6" lets the nodes reach each other over IPv6, but the network has no IPv6; ',
+      'Mode "ipv6" needs IPv6 between the nodes, and the network has no IPv6; ',
     ],
   ];
   test.each(refused)("refuses %s", async (_name, options, families, message) => {
@@ -349,15 +349,15 @@ describe("wireguard on a kernel without WireGuard", () => {
     return { host, prepared: wireguard.prepare(host) };
   }
 
-  test("lets a program in user space do it, and says so", async () => {
+  test("uses a program in user space and logs it", async () => {
     const { host, prepared } = attempt({ userspace: "wireguard-go" });
     const backend = await prepared;
     expect(stateText(backend.node(input([4])))).toContain(
       "link flannel-wg: mtu 1420 state up type wireguard (user space)\n",
     );
     expect(host.logged).toContain(
-      "warning: this kernel has no WireGuard (modprobe wireguard); wireguard-go runs it in user " +
-        "space, which is slower",
+      "warning: this kernel does not support WireGuard (modprobe wireguard); using wireguard-go in " +
+        "user space, which is slower",
     );
   });
 
@@ -366,7 +366,7 @@ describe("wireguard on a kernel without WireGuard", () => {
     const error = await prepared.catch((error: unknown) => error) as Error;
     expect(error.name).toBe("BackendError");
     expect(error.message).toContain("modprobe wireguard");
-    expect(error.message).toContain("Debian package wireguard-go");
+    expect(error.message).toContain("install wireguard-go");
     expect(existsSync(host.env["WIREGUARD_KEY_FILE"] as string)).toBe(false);
   });
 });
@@ -455,7 +455,7 @@ wireguard flannel-wg-v6 peer ${keyOf(2)} endpoint [fd00::2]:1001 allowed-ips fc0
   const good = { PublicKey: keyOf(2), Port: 51820 };
   /** Of order 8. */
   const LOW_ORDER = "4Ot6fDtBuK4WVuP68Z/EatoJjeucMrH9hmIFFl9JuAA=";
-  const implausible: [string, Lease, Record<string, unknown>, string][] = [
+  const invalid: [string, Lease, Record<string, unknown>, string][] = [
     ["another backend's", lease(2, "vxlan", [4]), {}, "its backend is vxlan, this node's is wireg"],
     ["no data", node(2, [4], {}), {}, "it has the subnet 10.5.2.0/24 but no BackendData"],
     [
@@ -464,54 +464,54 @@ wireguard flannel-wg-v6 peer ${keyOf(2)} endpoint [fd00::2]:1001 allowed-ips fc0
       {},
       "it has the subnet 10.5.2.0/24 but no Back",
     ],
-    ["data that is text", node(2, [4], { 4: "x" }), {}, 'is the string "x" where an object'],
+    ["data that is text", node(2, [4], { 4: "x" }), {}, 'is the string "x", not an object'],
     [
       "a short key",
       node(2, [4], { 4: { ...good, PublicKey: "AAAA" } }),
       {},
-      'the PublicKey "AAAA" of its BackendData is none',
+      'its BackendData has an invalid PublicKey "AAAA"',
     ],
     [
       "a key of zeros",
       node(2, [4], { 4: { ...good, PublicKey: ZERO_KEY } }),
       {},
-      `the PublicKey "${ZERO_KEY}" of its BackendData is none`,
+      `its BackendData has an invalid PublicKey "${ZERO_KEY}"`,
     ],
     [
       "a key of low order",
       node(2, [4], { 4: { ...good, PublicKey: LOW_ORDER } }),
       {},
-      `the PublicKey ${LOW_ORDER} of its BackendData is a point of low order`,
+      `its BackendData has the PublicKey ${LOW_ORDER}, a point of low order`,
     ],
     [
       "our own key",
       node(2, [4], { 4: { ...good, PublicKey: OWN } }),
       {},
-      `the PublicKey ${OWN} of its BackendData is this node's own: the lease is a former one of `,
+      `its BackendData has this node's own PublicKey ${OWN}: it is a previous lease of this node`,
     ],
     [
       "a port out of range",
       node(2, [4], { 4: { ...good, Port: 65536 } }),
       {},
-      "the Port 65536 of its BackendData is no port number",
+      "its BackendData has an invalid Port 65536",
     ],
     [
       "a port that is text",
       node(2, [4], { 4: { ...good, Port: "51820" } }),
       {},
-      'the Port "51820" of its BackendData is no port number',
+      'its BackendData has an invalid Port "51820"',
     ],
     [
       "two keys for one device",
       node(2, DUAL, { 4: good, 6: { ...good, PublicKey: keyOf(3) } }),
       { Mode: "auto" },
-      `its BackendData has the PublicKey ${keyOf(2)}, its BackendV6Data ${keyOf(3)}; a node with o`,
+      `its BackendData has the PublicKey ${keyOf(2)}, but its BackendV6Data has ${keyOf(3)}; a `,
     ],
     [
       "no address",
       at(node(2, [4]), {}),
       {},
-      "it has no public IPv4 address to send to",
+      "it has no public IPv4 address",
     ],
     [
       "an address of many",
@@ -523,10 +523,10 @@ wireguard flannel-wg-v6 peer ${keyOf(2)} endpoint [fd00::2]:1001 allowed-ips fc0
       "no address of the family that the mode asks for",
       at(node(2, DUAL), { 4: ip("192.168.0.2") }),
       { Mode: "ipv6" },
-      "it has no public IPv6 address to send to",
+      "it has no public IPv6 address",
     ],
   ];
-  test.each(implausible)("is ignored with the reason: %s", async (_name, peer, options, reason) => {
+  test.each(invalid)("is ignored with the reason: %s", async (_name, peer, options, reason) => {
     const backend = await prepare(DUAL, options);
     expect(() => backend.peer(peer, input(DUAL), UNKNOWN_REACHABILITY)).toThrow(InvalidPeerError);
     expect(() => backend.peer(peer, input(DUAL), UNKNOWN_REACHABILITY)).toThrow(reason);
@@ -605,7 +605,7 @@ describe("wireguard takes as its key", () => {
     expect(advertised(again)).toMatchObject({ PublicKey: OWN });
   });
 
-  test("that of a file that comes to be while it makes one", async () => {
+  test("that of a file that another process creates at the same time", async () => {
     const keyFile = freshKeyFile();
     const starting = [5, 6, 7].map((n) => {
       const host = backendHost(hostKernel(), config("wireguard", [4]), {
@@ -617,10 +617,13 @@ describe("wireguard takes as its key", () => {
     const all = await Promise.all(starting);
     const PublicKey = publicKeyOf(readFileSync(keyFile, "latin1") as WireguardKey);
     for (const { key } of all) expect(key).toMatchObject({ PublicKey });
-    const told = all.flatMap(({ host }) => host.logged.filter((line) => line.includes("key file")));
-    expect(told).toEqual(Array.from(
+    const logged = all.flatMap(({ host }) =>
+      host.logged.filter((line) => line.includes("key file"))
+    );
+    expect(logged).toEqual(Array.from(
       { length: 2 },
-      () => `warning: the WireGuard key file ${keyFile} has just come to be; its key is used`,
+      () =>
+        `warning: another process has just created the WireGuard key file ${keyFile}; using its key`,
     ));
   });
 
