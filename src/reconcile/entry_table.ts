@@ -17,11 +17,11 @@ export class TrackedEntry {
   owner: string | undefined = undefined;
   precedence = 0n;
   /** Claims of other owners to the same key. */
-  rivals: Claim[] | undefined = undefined;
+  otherClaims: Claim[] | undefined = undefined;
   /** What the kernel holds; the same object as `desired` when it is what it should be. */
   actual: Resource | undefined = undefined;
   /** `actual` is what this process put there, whatever the rules of ownership say since. */
-  made = false;
+  isOurChange = false;
   /** It was in order until somebody else changed it. */
   hasDrifted = false;
   failure: EntryFailure | undefined = undefined;
@@ -30,7 +30,7 @@ export class TrackedEntry {
     this.key = key;
   }
 
-  get inSync(): boolean {
+  get isInSync(): boolean {
     return this.desired !== undefined && this.actual !== undefined &&
       sameResource(this.desired, this.actual);
   }
@@ -60,10 +60,10 @@ export interface KeyConflict {
 export class EntryTable {
   readonly #entries = new Map<ResourceKey, TrackedEntry>();
   readonly #owned = new Map<string, readonly ResourceKey[]>();
-  readonly #contested: (contest: KeyConflict) => void;
+  readonly #onKeyConflict: (contest: KeyConflict) => void;
 
   constructor(contested: (contest: KeyConflict) => void) {
-    this.#contested = contested;
+    this.#onKeyConflict = contested;
   }
 
   get(key: ResourceKey): TrackedEntry | undefined {
@@ -101,49 +101,49 @@ export class EntryTable {
     if (keys.length > 0) this.#owned.set(owner, keys);
     else this.#owned.delete(owner);
     for (const key of before ?? []) {
-      if (!keys.includes(key)) this.#withdraw(this.at(key), owner, changed);
+      if (!keys.includes(key)) this.#removeClaim(this.at(key), owner, changed);
     }
     for (const [i, resource] of resources.entries()) {
       const entry = this.at(keys[i] as ResourceKey);
-      if (entry.owner === undefined || entry.owner === owner && entry.rivals === undefined) {
-        stand(entry, owner, precedence, resource, changed);
+      if (entry.owner === undefined || entry.owner === owner && entry.otherClaims === undefined) {
+        setWinner(entry, owner, precedence, resource, changed);
       } else {
-        this.#claim(entry, { owner, precedence, resource }, changed);
+        this.#addClaim(entry, { owner, precedence, resource }, changed);
       }
     }
   }
 
-  #claim(entry: TrackedEntry, claim: Claim, changed: (entry: TrackedEntry) => void): void {
-    const standing = standingClaim(entry);
-    const others = (entry.rivals ?? []).filter((rival) => rival.owner !== claim.owner);
+  #addClaim(entry: TrackedEntry, claim: Claim, changed: (entry: TrackedEntry) => void): void {
+    const standing = winningClaim(entry);
+    const others = (entry.otherClaims ?? []).filter((rival) => rival.owner !== claim.owner);
     if (standing !== undefined && standing.owner !== claim.owner) others.push(standing);
-    this.#settle(entry, [...others, claim], changed);
-    const winner = standingClaim(entry) as Claim;
-    for (const loser of entry.rivals ?? []) {
+    this.#setClaims(entry, [...others, claim], changed);
+    const winner = winningClaim(entry) as Claim;
+    for (const loser of entry.otherClaims ?? []) {
       const isNew = loser.owner === claim.owner || winner.owner === claim.owner;
       if (isNew && !sameResource(winner.resource, loser.resource)) {
-        this.#contested({ winner, loser });
+        this.#onKeyConflict({ winner, loser });
       }
     }
   }
 
-  #withdraw(entry: TrackedEntry, owner: string, changed: (entry: TrackedEntry) => void): void {
-    const claims = [standingClaim(entry), ...entry.rivals ?? []]
+  #removeClaim(entry: TrackedEntry, owner: string, changed: (entry: TrackedEntry) => void): void {
+    const claims = [winningClaim(entry), ...entry.otherClaims ?? []]
       .filter((claim): claim is Claim => claim !== undefined && claim.owner !== owner);
-    this.#settle(entry, claims, changed);
+    this.#setClaims(entry, claims, changed);
   }
 
   /** Lets the strongest of the claims stand. */
-  #settle(entry: TrackedEntry, claims: Claim[], changed: (entry: TrackedEntry) => void): void {
+  #setClaims(entry: TrackedEntry, claims: Claim[], changed: (entry: TrackedEntry) => void): void {
     if (claims.length > 1) claims.sort(strongerFirst);
     const [winner, ...rivals] = claims;
-    entry.rivals = rivals.length > 0 ? rivals : undefined;
-    stand(entry, winner?.owner, winner?.precedence ?? 0n, winner?.resource, changed);
+    entry.otherClaims = rivals.length > 0 ? rivals : undefined;
+    setWinner(entry, winner?.owner, winner?.precedence ?? 0n, winner?.resource, changed);
   }
 }
 
 /** Makes this the claim that stands, or none. */
-function stand(
+function setWinner(
   entry: TrackedEntry,
   owner: string | undefined,
   precedence: bigint,
@@ -156,11 +156,11 @@ function stand(
   // The object that is known already is kept, to hold only one of each.
   if (before !== undefined && resource !== undefined && equalResources(before, resource)) return;
   entry.desired = resource;
-  if (resource !== undefined && entry.inSync) entry.actual = resource;
+  if (resource !== undefined && entry.isInSync) entry.actual = resource;
   changed(entry);
 }
 
-function standingClaim(entry: TrackedEntry): Claim | undefined {
+function winningClaim(entry: TrackedEntry): Claim | undefined {
   if (entry.desired === undefined || entry.owner === undefined) return undefined;
   return { owner: entry.owner, precedence: entry.precedence, resource: entry.desired };
 }

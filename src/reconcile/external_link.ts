@@ -6,9 +6,9 @@ import type { Failures } from "./failures.ts";
 import type { WorkList } from "./work_list.ts";
 
 export interface ExternalLinkOptions {
-  readonly readings: ResyncQueue;
+  readonly resync: ResyncQueue;
   readonly work: WorkList;
-  readonly troubles: Failures;
+  readonly failures: Failures;
   /** It changed: gone, back, up, down, another MTU, another address. */
   readonly onChanged: ((reason: string) => void) | undefined;
 }
@@ -41,7 +41,7 @@ export class ExternalLink {
     const changes = this.#changesTo(link);
     this.#link = link;
     if (changes.length === 0 || this.#name === undefined) return;
-    const { readings, work, troubles, onChanged } = this.#options;
+    const { resync: readings, work, failures: troubles, onChanged } = this.#options;
     readings.request(this.#name);
     if (link !== undefined) work.wake(this.#name);
     for (const entry of troubles.entries()) {
@@ -58,7 +58,7 @@ export class ExternalLink {
     const before = this.#link;
     if (link === undefined) return before === undefined ? [] : ["it is gone"];
     // That it is there when it is first looked for is no change.
-    if (before === undefined) return this.#options.readings.hasReadAll ? ["it is there"] : [];
+    if (before === undefined) return this.#options.resync.hasDumpedAll ? ["it is there"] : [];
     const changes: string[] = [];
     if (before.up !== link.up) changes.push(link.up ? "it is up" : "it is down");
     if (before.mtuBytes !== link.mtuBytes) changes.push(`its MTU is ${link.mtuBytes}`);

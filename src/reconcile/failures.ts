@@ -54,7 +54,7 @@ export class Failures {
   }
 
   /** Steps that failed together: each is tried again, later each time. */
-  failed(steps: readonly FailedStep[]): void {
+  addFailed(steps: readonly FailedStep[]): void {
     const fresh = new Map<string, { count: number; message: string }>();
     for (const { entry, step, error } of steps) {
       const attempts = (entry.failure?.kind === "failing" ? entry.failure.attempts : 0) + 1;
@@ -78,7 +78,7 @@ export class Failures {
   }
 
   /** Somebody else holds the entry's key: nothing is done until that changes. */
-  conflict(entry: TrackedEntry, holder: Resource): void {
+  addConflict(entry: TrackedEntry, holder: Resource): void {
     const message = `somebody else holds its place: ${resourceText(holder)}`;
     if (entry.failure?.kind !== "conflict" || entry.failure.message !== message) {
       this.#log.warn(
@@ -90,7 +90,7 @@ export class Failures {
   }
 
   /** Somebody else keeps changing the entry: it is put right again only after `delayMs`. */
-  contended(entry: TrackedEntry, { delayMs, round }: { delayMs: number; round: number }): void {
+  addDamped(entry: TrackedEntry, { delayMs, round }: { delayMs: number; round: number }): void {
     const found = entry.actual === undefined ? "removed" : `made ${resourceText(entry.actual)}`;
     const message = `something on this host keeps changing it; the last time it was ${found}`;
     this.#log.warn(

@@ -18,7 +18,7 @@ import type { Clock } from "../base/clock.ts";
 import { OwnChanges } from "./own_changes.ts";
 import type { EntryTable, TrackedEntry } from "./entry_table.ts";
 import type { ExternalLink } from "./external_link.ts";
-import type { EntryPlanner } from "./entry_plan.ts";
+import type { EntryPlanner } from "./entry_planner.ts";
 import type { ResyncQueue } from "./resync_queue.ts";
 import type { Failures } from "./failures.ts";
 import type { WorkList } from "./work_list.ts";
@@ -26,58 +26,58 @@ import type { WorkList } from "./work_list.ts";
 export interface KernelCacheOptions {
   readonly clock: Clock;
   readonly table: EntryTable;
-  readonly judge: EntryPlanner;
+  readonly planner: EntryPlanner;
   readonly external: ExternalLink;
   readonly work: WorkList;
-  readonly readings: ResyncQueue;
-  readonly troubles: Failures;
+  readonly resync: ResyncQueue;
+  readonly failures: Failures;
 }
 
 export class KernelCache {
   readonly #table: EntryTable;
-  readonly #judge: EntryPlanner;
+  readonly #planner: EntryPlanner;
   readonly #external: ExternalLink;
   readonly #work: WorkList;
-  readonly #readings: ResyncQueue;
-  readonly #troubles: Failures;
-  readonly #echoes: OwnChanges;
+  readonly #resync: ResyncQueue;
+  readonly #failures: Failures;
+  readonly #ownChanges: OwnChanges;
   /** Devices that were asked for and of which the kernel has not told yet. */
-  readonly #making = new Set<string>();
+  readonly #creating = new Set<string>();
   /** Foreign changes to entries with a step under way: what the kernel held after them. */
-  #disturbed: Map<ResourceKey, Resource | undefined> | undefined;
+  #foreignChanges: Map<ResourceKey, Resource | undefined> | undefined;
   /** Keys that notifications named while the kernel is being read: newer than the reading. */
-  #touched: Set<ResourceKey> | undefined;
+  #notifiedKeys: Set<ResourceKey> | undefined;
 
-  constructor({ clock, table, judge, external, work, readings, troubles }: KernelCacheOptions) {
+  constructor({ clock, table, planner: judge, external, work, resync: readings, failures: troubles }: KernelCacheOptions) {
     this.#table = table;
-    this.#judge = judge;
+    this.#planner = judge;
     this.#external = external;
     this.#work = work;
-    this.#readings = readings;
-    this.#troubles = troubles;
-    this.#echoes = new OwnChanges(clock);
+    this.#resync = readings;
+    this.#failures = troubles;
+    this.#ownChanges = new OwnChanges(clock);
   }
 
   // ---- Notifications
 
-  hear(event: KernelEvent): void {
+  receive(event: KernelEvent): void {
     if (event.kind === "overrun") {
-      this.#touched = undefined;
-      this.#readings.requestAllNow();
+      this.#notifiedKeys = undefined;
+      this.#resync.requestAllNow();
       return;
     }
     const { resource, deleted } = event;
-    this.#hearOfExternal(resource, deleted);
+    this.#receiveExternal(resource, deleted);
     const key = resourceKey(resource);
-    if (this.#table.get(key) === undefined && (deleted || !this.#judge.isOurs(resource))) return;
+    if (this.#table.get(key) === undefined && (deleted || !this.#planner.isOurs(resource))) return;
     const value = deleted ? undefined : resource;
-    this.#touched?.add(key);
-    const origin = this.#echoes.classify(key, resource, deleted);
+    this.#notifiedKeys?.add(key);
+    const origin = this.#ownChanges.classify(key, resource, deleted);
     if (origin === "earlier") return;
     const entry = this.#table.at(key);
-    if (origin === "last") this.#disturbed?.delete(key);
-    else this.#disturbed?.set(key, value);
-    if (origin === "foreign" && resource.kind === "link") this.#distrust(resource, deleted);
+    if (origin === "last") this.#foreignChanges?.delete(key);
+    else this.#foreignChanges?.set(key, value);
+    if (origin === "foreign" && resource.kind === "link") this.#resyncEntriesOn(resource, deleted);
     this.observe(entry, value, origin === "last");
     // Somebody who keeps adding things to our device is met like one who keeps removing ours.
     if (origin === "foreign" && value !== undefined && entry.desired === undefined) {
@@ -85,13 +85,13 @@ export class KernelCache {
     }
   }
 
-  #hearOfExternal(resource: Resource, deleted: boolean): void {
+  #receiveExternal(resource: Resource, deleted: boolean): void {
     const { name } = this.#external;
     if (resource.kind === "link" && resource.name === name) {
       this.#external.observe(deleted ? undefined : resource);
     }
     if (resource.kind === "address" && resource.link === name) {
-      if (deleted) this.#onAddressGone(resource);
+      if (deleted) this.#onAddressRemoved(resource);
       this.#external.observeAddress(resource, deleted);
     }
   }
@@ -100,75 +100,75 @@ export class KernelCache {
    * A reading may have told already that a device went, or went down, and notifications from before
    * that may have been delivered since: what they said of the device's entries no longer holds.
    */
-  #distrust(link: Link, deleted: boolean): void {
-    if (deleted) this.#forgetOn(link.name);
-    else if (!link.up && !this.#making.has(link.name)) this.#readings.request(link.name);
+  #resyncEntriesOn(link: Link, deleted: boolean): void {
+    if (deleted) this.#forgetEntriesOn(link.name);
+    else if (!link.up && !this.#creating.has(link.name)) this.#resync.request(link.name);
   }
 
   // ---- Our own steps
 
   /** These steps are sent now. */
   beginSteps(steps: ReadonlyMap<Step, ResourceKey>): void {
-    this.#echoes.expect(steps);
+    this.#ownChanges.expect(steps);
     for (const { op, resource } of steps.keys()) {
-      if (op === "set" && resource.kind === "link") this.#making.add(resource.name);
+      if (op === "set" && resource.kind === "link") this.#creating.add(resource.name);
     }
-    this.#disturbed = new Map();
+    this.#foreignChanges = new Map();
   }
 
   /** The kernel has carried out a step. */
   applied(entry: TrackedEntry, step: Step): void {
     const { op, resource } = step;
-    if (this.#disturbed?.has(entry.key)) {
+    if (this.#foreignChanges?.has(entry.key)) {
       // Somebody changed it after us; what the notification said is what counts.
-      this.#setActual(entry, this.#disturbed.get(entry.key), false);
+      this.#setActual(entry, this.#foreignChanges.get(entry.key), false);
       entry.hasDrifted = true;
       this.#work.add(entry);
     } else {
       this.#setActual(entry, op === "delete" ? undefined : resource, true);
     }
-    if (op === "delete" && resource.kind === "address") this.#onAddressGone(resource);
+    if (op === "delete" && resource.kind === "address") this.#onAddressRemoved(resource);
     if (resource.kind !== "link") return;
     const { name } = resource;
-    if (op === "delete") this.#forgetOn(name);
+    if (op === "delete") this.#forgetEntriesOn(name);
     else this.#work.wake(name);
     if (op !== "change") return;
     // A new MAC drops the device's neighbours; having been down, all but its FDB entries.
     const { from } = step;
-    if (from.mac !== resource.mac || from.up !== resource.up) this.#readings.request(name);
+    if (from.mac !== resource.mac || from.up !== resource.up) this.#resync.request(name);
   }
 
   /** The kernel has refused a step. */
   refused(entry: TrackedEntry, step: Step): void {
-    this.#echoes.cancel(entry.key, step);
+    this.#ownChanges.cancel(entry.key, step);
   }
 
   /** All answers have been heard, or there will be none. */
   endSteps(): void {
-    this.#disturbed = undefined;
+    this.#foreignChanges = undefined;
   }
 
   // ---- Readings
 
-  beginReading(): void {
-    this.#touched = new Set();
+  beginDump(): void {
+    this.#notifiedKeys = new Set();
   }
 
-  endReading(): void {
-    this.#touched = undefined;
+  endDump(): void {
+    this.#notifiedKeys = undefined;
   }
 
   /** Notifications were lost since the reading began: what was read may already be wrong. */
-  get isReadingSpoilt(): boolean {
-    return this.#touched === undefined;
+  get isDumpStale(): boolean {
+    return this.#notifiedKeys === undefined;
   }
 
   /**
    * Makes the mirror what was read, but for entries that notifications spoke of meanwhile. Read were
    * all entries, of those that lie on devices the ones on `links`.
    */
-  takeOver(resources: readonly Resource[], links: ReadonlySet<string>): void {
-    const touched: ReadonlySet<ResourceKey> = this.#touched ?? new Set();
+  load(resources: readonly Resource[], links: ReadonlySet<string>): void {
+    const touched: ReadonlySet<ResourceKey> = this.#notifiedKeys ?? new Set();
     const seen = this.#relevant(resources);
     const { name } = this.#external;
     if (name !== undefined && !touched.has(linkKey(name))) {
@@ -192,7 +192,7 @@ export class KernelCache {
     for (const resource of resources) {
       const key = resourceKey(resource);
       const entry = this.#table.get(key);
-      if (entry === undefined && !this.#judge.isOurs(resource)) continue;
+      if (entry === undefined && !this.#planner.isOurs(resource)) continue;
       // Several FDB entries of one MAC, or appended routes: one that is right will do.
       const rival = seen.get(key);
       if (rival !== undefined && entry?.desired && sameResource(entry.desired, rival)) continue;
@@ -205,7 +205,7 @@ export class KernelCache {
 
   /** Forgets an entry that is neither desired nor there, and its troubles with it. */
   release(entry: TrackedEntry): void {
-    if (this.#table.release(entry)) this.#troubles.clear(entry);
+    if (this.#table.release(entry)) this.#failures.clear(entry);
   }
 
   /** Takes over what the kernel was seen to hold, and marks what must be done about it. */
@@ -219,33 +219,33 @@ export class KernelCache {
       this.release(entry);
       return;
     }
-    const wasInSync = entry.inSync;
+    const wasInSync = entry.isInSync;
     this.#setActual(entry, value, isOwn);
     const link = value ?? before;
     if (link?.kind === "link") {
       this.#onLinkChanged(link.name, before as Link | undefined, value as Link | undefined, isOwn);
     }
-    if (before?.kind === "address" && value === undefined) this.#onAddressGone(before);
-    if (entry.inSync) {
-      this.#troubles.clear(entry);
+    if (before?.kind === "address" && value === undefined) this.#onAddressRemoved(before);
+    if (entry.isInSync) {
+      this.#failures.clear(entry);
       return;
     }
     if (wasInSync && !isOwn) entry.hasDrifted = true;
     if (entry.failure !== undefined && entry.failure.kind !== "contended") {
-      this.#troubles.clear(entry);
+      this.#failures.clear(entry);
     }
-    if (this.#judge.decide(entry).kind !== "keep") this.#work.add(entry);
+    if (this.#planner.decide(entry).kind !== "keep") this.#work.add(entry);
     else this.release(entry);
   }
 
-  #setActual(entry: TrackedEntry, value: Resource | undefined, made: boolean): void {
+  #setActual(entry: TrackedEntry, value: Resource | undefined, isOurs: boolean): void {
     if (value !== undefined && entry.desired !== undefined && sameResource(entry.desired, value)) {
       entry.actual = entry.desired;
-      entry.made ||= made;
+      entry.isOurChange ||= isOurs;
     } else {
       entry.actual = value;
-      entry.made = made && value !== undefined;
-      if (made && entry.desired !== value) this.#work.add(entry); // The wish changed meanwhile.
+      entry.isOurChange = isOurs && value !== undefined;
+      if (isOurs && entry.desired !== value) this.#work.add(entry); // The wish changed meanwhile.
     }
     this.release(entry);
   }
@@ -257,33 +257,33 @@ export class KernelCache {
     isOwn: boolean,
   ): void {
     if (after === undefined) {
-      this.#forgetOn(name);
+      this.#forgetEntriesOn(name);
       return;
     }
     this.#work.wake(name);
     // Made by somebody else, or down and up again: entries may have gone without a notification.
     const isRisky = before === undefined || before.up !== after.up || before.mac !== after.mac;
     // Of a device that we are making, the kernel first tells what it looks like half done.
-    const isHalfDone = this.#making.has(name) && this.#echoes.isExpected(linkKey(name));
-    if (isOwn || !isHalfDone) this.#making.delete(name);
-    if (isRisky && !isOwn && !isHalfDone) this.#readings.request(name);
+    const isHalfDone = this.#creating.has(name) && this.#ownChanges.isExpected(linkKey(name));
+    if (isOwn || !isHalfDone) this.#creating.delete(name);
+    if (isRisky && !isOwn && !isHalfDone) this.#resync.request(name);
   }
 
   /** With its last IPv4 address, a device loses its IPv4 routes, silently, and its neighbours. */
-  #onAddressGone({ address, link }: Address): void {
-    if (familyOf(address) === 4) this.#readings.request(link);
+  #onAddressRemoved({ address, link }: Address): void {
+    if (familyOf(address) === 4) this.#resync.request(link);
   }
 
   /** A device is gone, and with it all that was on it. */
-  #forgetOn(name: string): void {
+  #forgetEntriesOn(name: string): void {
     for (const entry of this.#table.values()) {
       const resource = entry.actual ?? entry.desired;
       if (resource === undefined || linkOf(resource) !== name) continue;
-      this.#disturbed?.set(entry.key, undefined);
+      this.#foreignChanges?.set(entry.key, undefined);
       if (entry.actual === undefined) continue;
       entry.actual = undefined;
-      entry.made = false;
-      this.#touched?.add(entry.key);
+      entry.isOurChange = false;
+      this.#notifiedKeys?.add(entry.key);
       if (entry.desired !== undefined) this.#work.add(entry);
       else this.release(entry);
     }

@@ -17,11 +17,11 @@ export class OwnChanges {
   /** Two generations, so that forgetting costs nothing per echo. */
   #young: Generation = new Map();
   #old: Generation = new Map();
-  #bornMs: number;
+  #youngSinceMs: number;
 
   constructor(clock: Clock) {
     this.#clock = clock;
-    this.#bornMs = clock.nowMs();
+    this.#youngSinceMs = clock.nowMs();
   }
 
   /** The steps will be sent now. */
@@ -77,11 +77,11 @@ export class OwnChanges {
 
   #age(): void {
     const now = this.#clock.nowMs();
-    const ageMs = now - this.#bornMs;
+    const ageMs = now - this.#youngSinceMs;
     if (ageMs < WINDOW_MS) return;
     this.#old = ageMs < 2 * WINDOW_MS ? this.#young : new Map();
     this.#young = new Map();
-    this.#bornMs = now;
+    this.#youngSinceMs = now;
   }
 }
 

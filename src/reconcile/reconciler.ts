@@ -25,7 +25,7 @@ import {
 } from "./entry_table.ts";
 import { ExternalLink } from "./external_link.ts";
 import { RepairLimiter } from "./repair_limiter.ts";
-import { EntryPlanner } from "./entry_plan.ts";
+import { EntryPlanner } from "./entry_planner.ts";
 import { KernelCache } from "./kernel_cache.ts";
 import { ResyncQueue, type ResyncScope } from "./resync_queue.ts";
 import { Schedule } from "./schedule.ts";
@@ -67,19 +67,19 @@ export class Reconciler implements AsyncDisposable {
   readonly #schedule: Schedule;
 
   readonly #table = new EntryTable((contest) => this.#onContest(contest));
-  readonly #troubles: Failures;
-  readonly #fights: RepairLimiter;
+  readonly #failures: Failures;
+  readonly #repairLimiter: RepairLimiter;
   readonly #work: WorkList;
-  readonly #readings: ResyncQueue;
+  readonly #resync: ResyncQueue;
   readonly #external: ExternalLink;
-  readonly #judge: EntryPlanner;
-  readonly #mirror: KernelCache;
+  readonly #planner: EntryPlanner;
+  readonly #cache: KernelCache;
 
   readonly #contests = new Set<string>();
   #watch: Disposable | undefined;
   #pass: Promise<void> | undefined;
   #passFailures = 0;
-  #stopped = false;
+  #isStopped = false;
   #settled: (() => void)[] = [];
 
   constructor(options: ReconcilerOptions) {
@@ -90,21 +90,21 @@ export class Reconciler implements AsyncDisposable {
     this.#clock = clock;
     const onWork = () => this.#onWork();
     const table = this.#table;
-    const troubles = this.#troubles = new Failures({ clock, log });
+    const troubles = this.#failures = new Failures({ clock, log });
     const work = this.#work = new WorkList({ clock, onWork });
-    const readings = this.#readings = new ResyncQueue({ clock, log, everyMs, onWork });
+    const readings = this.#resync = new ResyncQueue({ clock, log, everyMs, onWork });
     const external = this.#external = new ExternalLink({
-      readings,
+      resync: readings,
       work,
-      troubles,
+      failures: troubles,
       onChanged: options.onExternalChanged,
     });
-    const judge = this.#judge = new EntryPlanner({ table, external, readings });
-    this.#mirror = new KernelCache({ clock, table, judge, external, work, readings, troubles });
-    this.#fights = new RepairLimiter(clock);
+    const judge = this.#planner = new EntryPlanner({ table, external, resync: readings });
+    this.#cache = new KernelCache({ clock, table, planner: judge, external, work, resync: readings, failures: troubles });
+    this.#repairLimiter = new RepairLimiter(clock);
     this.#schedule = new Schedule({
       clock,
-      mustRead: () => readings.isPending,
+      mustDump: () => readings.isPending,
       start: () => this.#startPass(),
     });
   }
@@ -117,9 +117,9 @@ export class Reconciler implements AsyncDisposable {
 
   /** Another external interface, or other networks: everything is read again. */
   setScope({ ownership, external }: ReconcilerScope): void {
-    this.#judge.ownership = ownership;
+    this.#planner.ownership = ownership;
     this.#external.rename(external);
-    this.#readings.requestAll();
+    this.#resync.requestAll();
   }
 
   /**
@@ -130,7 +130,7 @@ export class Reconciler implements AsyncDisposable {
   setDesired(owner: string, resources: readonly Resource[], precedence = 0n): void {
     this.#table.setDesired(owner, resources, precedence, (entry) => {
       entry.hasDrifted = false;
-      this.#troubles.clear(entry);
+      this.#failures.clear(entry);
       this.#work.add(entry);
     });
   }
@@ -141,26 +141,26 @@ export class Reconciler implements AsyncDisposable {
 
   /** What is ours and desired by nobody may be deleted from now on: the desired state is complete. */
   allowSweep(): void {
-    if (this.#judge.isDesiredComplete) return;
-    this.#judge.isDesiredComplete = true;
+    if (this.#planner.isDesiredComplete) return;
+    this.#planner.isDesiredComplete = true;
     this.#lookAtUndesired();
     this.#onWork();
   }
 
   /** What is not as it should be although it could be tried. */
   status(): ReconcilerStatus {
-    return this.#troubles.status();
+    return this.#failures.status();
   }
 
   /** Resolves when all that can be done has been done; what fails or waits is in `status`. */
   whenSettled(): Promise<void> {
-    if (this.#stopped || this.#hasSettled()) return Promise.resolve();
+    if (this.#isStopped || this.#hasSettled()) return Promise.resolve();
     return new Promise((resolve) => this.#settled.push(resolve));
   }
 
   /** Stops after the batch that is under way and leaves the kernel's tables as they are. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#stopped = true;
+    this.#isStopped = true;
     this.#watch?.[Symbol.dispose]();
     this.#schedule[Symbol.dispose]();
     await this.#pass;
@@ -171,38 +171,38 @@ export class Reconciler implements AsyncDisposable {
 
   /** There is work; before the start it is only remembered. */
   #onWork(): void {
-    if (this.#watch !== undefined && !this.#stopped) this.#schedule.mark();
+    if (this.#watch !== undefined && !this.#isStopped) this.#schedule.mark();
   }
 
   #onEvent(event: KernelEvent): void {
-    if (!this.#stopped) this.#mirror.hear(event);
+    if (!this.#isStopped) this.#cache.receive(event);
   }
 
   #startPass(): void {
-    if (this.#pass !== undefined || this.#stopped) return; // A pass that ends looks for more work.
+    if (this.#pass !== undefined || this.#isStopped) return; // A pass that ends looks for more work.
     this.#pass = this.#runPass()
       .then(() => void (this.#passFailures = 0))
       .catch((error: unknown) => {
         this.#log.error({ err: error }, "the reconcile loop failed; it reads the kernel again");
-        this.#readings.requestAllLater(++this.#passFailures);
+        this.#resync.requestAllLater(++this.#passFailures);
       })
       .finally(() => {
         this.#pass = undefined;
-        if (!this.#stopped) this.#scheduleNext();
+        if (!this.#isStopped) this.#scheduleNext();
       });
   }
 
   #scheduleNext(): void {
     if (this.#hasSettled()) { for (const resolve of this.#settled.splice(0)) resolve(); }
-    const { isPending, hasReadAll, nextMs } = this.#readings;
+    const { isPending, hasDumpedAll: hasReadAll, nextMs } = this.#resync;
     const hasWork = this.#work.size > 0 && hasReadAll && !isPending;
     this.#schedule.setNext(
-      Math.min(hasWork ? this.#clock.nowMs() : nextMs, this.#troubles.nextRetryMs),
+      Math.min(hasWork ? this.#clock.nowMs() : nextMs, this.#failures.nextRetryMs),
     );
   }
 
   #hasSettled(): boolean {
-    return this.#readings.hasReadAll && !this.#readings.isPending && this.#work.size === 0 &&
+    return this.#resync.hasDumpedAll && !this.#resync.isPending && this.#work.size === 0 &&
       this.#pass === undefined;
   }
 
@@ -210,32 +210,32 @@ export class Reconciler implements AsyncDisposable {
 
   async #runPass(): Promise<void> {
     const now = this.#clock.nowMs();
-    const scope = this.#readings.due();
+    const scope = this.#resync.due();
     if (scope !== undefined) await this.#readKernel(scope);
-    if (!this.#readings.hasReadAll) return;
-    for (const entry of this.#troubles.entries()) {
+    if (!this.#resync.hasDumpedAll) return;
+    for (const entry of this.#failures.entries()) {
       if ((entry.failure as EntryFailure).retryAtMs <= now) this.#work.addToPass(entry.key);
     }
     await this.#applyAll();
   }
 
   async #readKernel(scope: ResyncScope): Promise<void> {
-    const { links: ours, extraKinds = [] } = this.#judge.ownership;
+    const { links: ours, extraKinds = [] } = this.#planner.ownership;
     const links = scope === "all" ? ours : new Set([...scope].filter((name) => ours.has(name)));
-    this.#readings.begin(scope);
-    this.#mirror.beginReading();
+    this.#resync.begin(scope);
+    this.#cache.beginDump();
     try {
       const kinds = links.size > 0 ? KINDS_ALWAYS_DUMPED : KINDS_WITHOUT_DEVICES;
       const resources = await this.#kernel.dump([...kinds, ...extraKinds], links);
-      if (this.#mirror.isReadingSpoilt) return;
+      if (this.#cache.isDumpStale) return;
       const wasRead = (name: string) => scope === "all" || scope.has(name);
-      this.#readings.takeOver(wasRead, () => this.#mirror.takeOver(resources, links));
+      this.#resync.load(wasRead, () => this.#cache.load(resources, links));
       if (scope === "all") await this.#readSysctls();
       this.#onRead(scope);
     } catch (error) {
-      this.#readings.failed(scope, error as Error);
+      this.#resync.failed(scope, error as Error);
     } finally {
-      this.#mirror.endReading();
+      this.#cache.endDump();
     }
   }
 
@@ -246,16 +246,16 @@ export class Reconciler implements AsyncDisposable {
       const { desired } = entry;
       if (desired?.kind !== "sysctl") continue;
       const value = (await read(desired.path))?.trim();
-      this.#mirror.observe(entry, value === undefined ? undefined : { ...desired, value });
+      this.#cache.observe(entry, value === undefined ? undefined : { ...desired, value });
     }
   }
 
   #onRead(scope: ResyncScope): void {
-    const wasTrusted = this.#readings.isTrusted;
-    this.#readings.succeeded(scope);
+    const wasTrusted = this.#resync.isVerified;
+    this.#resync.succeeded(scope);
     if (scope !== "all") return;
-    if (!wasTrusted && this.#judge.isDesiredComplete) this.#lookAtUndesired();
-    this.#fights.forgetOld();
+    if (!wasTrusted && this.#planner.isDesiredComplete) this.#lookAtUndesired();
+    this.#repairLimiter.forgetOld();
   }
 
   #lookAtUndesired(): void {
@@ -269,7 +269,7 @@ export class Reconciler implements AsyncDisposable {
     for (const group of [0, 1, 2] as const) {
       const keys = [...this.#work.keys()].filter((key) => groupOf(key) === group);
       for (let start = 0; start < keys.length; start += CHUNK_ENTRIES) {
-        if (this.#stopped) return;
+        if (this.#isStopped) return;
         if (start > 0) await this.#clock.yield();
         await this.#apply(keys.slice(start, start + CHUNK_ENTRIES));
       }
@@ -287,7 +287,7 @@ export class Reconciler implements AsyncDisposable {
     }
     if (keyOf.size === 0) return;
     const steps = orderSteps([...keyOf.keys()]);
-    this.#mirror.beginSteps(keyOf);
+    this.#cache.beginSteps(keyOf);
     const failed: FailedStep[] = [];
     try {
       const results = await this.#perform(steps, keyOf);
@@ -298,7 +298,7 @@ export class Reconciler implements AsyncDisposable {
         else failed.push({ entry, step, error });
       }
     } finally {
-      this.#mirror.endSteps();
+      this.#cache.endSteps();
     }
     this.#onFailed(failed);
   }
@@ -318,20 +318,20 @@ export class Reconciler implements AsyncDisposable {
 
   /** What to do about an entry now; nothing if it is in order, blocked, or somebody else's. */
   #stepsFor(entry: TrackedEntry, usable: Map<string, boolean>): readonly Step[] {
-    const blocker = entry.desired && this.#judge.blockerOf(entry.desired, usable);
+    const blocker = entry.desired && this.#planner.blockerOf(entry.desired, usable);
     if (blocker !== undefined) {
       this.#work.waitFor(blocker, entry.key);
       return [];
     }
-    const decision = this.#judge.decide(entry);
+    const decision = this.#planner.decide(entry);
     switch (decision.kind) {
       case "keep":
         entry.hasDrifted = false;
-        this.#troubles.clear(entry);
-        this.#mirror.release(entry);
+        this.#failures.clear(entry);
+        this.#cache.release(entry);
         return [];
       case "conflict":
-        this.#troubles.conflict(entry, decision.holder);
+        this.#failures.addConflict(entry, decision.holder);
         return [];
       case "recreate":
         this.#log.warn(
@@ -355,27 +355,27 @@ export class Reconciler implements AsyncDisposable {
       : trouble.retryAtMs <= this.#clock.nowMs()
       ? "over"
       : "running";
-    const delay = this.#fights.beforeRepair(entry.key, wait);
-    if (delay !== undefined) this.#troubles.contended(entry, delay);
+    const delay = this.#repairLimiter.beforeRepair(entry.key, wait);
+    if (delay !== undefined) this.#failures.addDamped(entry, delay);
     return delay !== undefined;
   }
 
   // ---- What became of a step
 
   #onApplied(entry: TrackedEntry, step: Step): void {
-    this.#troubles.clear(entry, "recovered");
+    this.#failures.clear(entry, "recovered");
     if (entry.hasDrifted) {
       entry.hasDrifted = false;
       this.#log.debug(`put back ${resourceText(step.resource)}`);
     }
-    this.#mirror.applied(entry, step);
+    this.#cache.applied(entry, step);
   }
 
   #onFailed(failed: readonly FailedStep[]): void {
     const troubled: FailedStep[] = [];
     for (const one of failed) {
       const { entry, step, error } = one;
-      this.#mirror.refused(entry, step);
+      this.#cache.refused(entry, step);
       const name = step.resource.kind === "link" ? step.resource.name : linkOf(step.resource);
       switch (error.errno) {
         case "EEXIST": // Somebody was faster: see who it is.
@@ -383,16 +383,16 @@ export class Reconciler implements AsyncDisposable {
         case "ENXIO":
         case "ENETDOWN":
         case "EADDRNOTAVAIL":
-          if (name !== undefined || error.errno === "EEXIST") this.#readings.request(name ?? "");
+          if (name !== undefined || error.errno === "EEXIST") this.#resync.request(name ?? "");
           break;
         case "EACCES": // IPv6 is disabled on the device by a sysctl, which causes no notification.
-          this.#readings.requestAll();
+          this.#resync.requestAll();
           break;
       }
       if (entry.desired !== undefined || entry.actual !== undefined) troubled.push(one);
-      else this.#mirror.release(entry); // Nobody wants it any more.
+      else this.#cache.release(entry); // Nobody wants it any more.
     }
-    this.#troubles.failed(troubled);
+    this.#failures.addFailed(troubled);
   }
 
   #onContest({ winner, loser }: KeyConflict): void {

@@ -13,7 +13,7 @@ const RETRY = { firstMs: 1000, maxMs: 60_000 };
 
 export class RepairLimiter {
   readonly #clock: Clock;
-  readonly #fights = new Map<ResourceKey, { repairs: number; lastMs: number }>();
+  readonly #histories = new Map<ResourceKey, { repairs: number; lastMs: number }>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -28,15 +28,15 @@ export class RepairLimiter {
     wait: "none" | "running" | "over",
   ): { readonly delayMs: number; readonly round: number } | undefined {
     const now = this.#clock.nowMs();
-    let fight = this.#fights.get(key);
-    const isFierce = wait !== "none" || fight !== undefined && fight.repairs > REPAIRS;
-    const maxQuietMs = WINDOW_MS + (isFierce ? RETRY.maxMs : 0);
-    if (fight === undefined || now - fight.lastMs > maxQuietMs) {
-      this.#fights.set(key, fight = { repairs: 0, lastMs: now });
+    let history = this.#histories.get(key);
+    const isDamped = wait !== "none" || history !== undefined && history.repairs > REPAIRS;
+    const maxQuietMs = WINDOW_MS + (isDamped ? RETRY.maxMs : 0);
+    if (history === undefined || now - history.lastMs > maxQuietMs) {
+      this.#histories.set(key, history = { repairs: 0, lastMs: now });
     }
-    if (wait !== "over") fight.repairs++;
-    fight.lastMs = now;
-    const round = fight.repairs - REPAIRS;
+    if (wait !== "over") history.repairs++;
+    history.lastMs = now;
+    const round = history.repairs - REPAIRS;
     if (wait === "over" || round <= 0) return undefined;
     return { delayMs: backoffMs(round, RETRY, this.#clock), round };
   }
@@ -44,8 +44,8 @@ export class RepairLimiter {
   /** Forgets those that have been over for longer than any wait. */
   forgetOld(): void {
     const now = this.#clock.nowMs();
-    for (const [key, { lastMs }] of this.#fights) {
-      if (now - lastMs > RETRY.maxMs) this.#fights.delete(key);
+    for (const [key, { lastMs }] of this.#histories) {
+      if (now - lastMs > RETRY.maxMs) this.#histories.delete(key);
     }
   }
 }

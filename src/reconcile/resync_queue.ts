@@ -20,14 +20,14 @@ const RETRY = { firstMs: 100, maxMs: 30_000 };
 export class ResyncQueue {
   readonly #options: ResyncQueueOptions;
   readonly #clock: Clock;
-  #mustReadAll = true;
+  #mustDumpAll = true;
   /** Devices whose entries, and the routes, must be read again. */
   readonly #devices = new Set<string>();
   #notBeforeMs = 0;
   #nextRegularMs = Infinity;
   #failures = 0;
-  #hasReadAll = false;
-  #isTrusted = false;
+  #hasDumpedAll = false;
+  #isVerified = false;
 
   constructor(options: ResyncQueueOptions) {
     this.#options = options;
@@ -36,17 +36,17 @@ export class ResyncQueue {
 
   /** Whether there is something to read, now or later. */
   get isPending(): boolean {
-    return this.#mustReadAll || this.#devices.size > 0;
+    return this.#mustDumpAll || this.#devices.size > 0;
   }
 
   /** Whether everything has been read at least once. */
-  get hasReadAll(): boolean {
-    return this.#hasReadAll;
+  get hasDumpedAll(): boolean {
+    return this.#hasDumpedAll;
   }
 
   /** Whether the last attempt succeeded: only then may something be deleted for being superfluous. */
-  get isTrusted(): boolean {
-    return this.#isTrusted;
+  get isVerified(): boolean {
+    return this.#isVerified;
   }
 
   /** When the next reading is due, in milliseconds of the clock; Infinity for never. */
@@ -56,7 +56,7 @@ export class ResyncQueue {
 
   /** Everything must be read again soon. */
   requestAll(): void {
-    this.#mustReadAll = true;
+    this.#mustDumpAll = true;
     this.#options.onWork();
   }
 
@@ -75,20 +75,20 @@ export class ResyncQueue {
   /** What has to be read now, if anything. */
   due(): ResyncScope | undefined {
     const now = this.#clock.nowMs();
-    if (now >= this.#nextRegularMs) this.#mustReadAll = true;
+    if (now >= this.#nextRegularMs) this.#mustDumpAll = true;
     if (now < this.#notBeforeMs) return undefined;
-    if (this.#mustReadAll) return "all";
+    if (this.#mustDumpAll) return "all";
     return this.#devices.size > 0 ? new Set(this.#devices) : undefined;
   }
 
   /** The reading begins: what is asked for from here on is for the next one. */
   begin(scope: ResyncScope): void {
-    if (scope === "all") this.#mustReadAll = false;
+    if (scope === "all") this.#mustDumpAll = false;
     this.#devices.clear();
   }
 
   /** Takes over what was read; devices that this itself asks for were read just now. */
-  takeOver(wasRead: (device: string) => boolean, takeOver: () => void): void {
+  load(wasRead: (device: string) => boolean, takeOver: () => void): void {
     const asked = [...this.#devices];
     takeOver();
     for (const device of this.#devices) if (wasRead(device)) this.#devices.delete(device);
@@ -100,19 +100,19 @@ export class ResyncQueue {
     this.#notBeforeMs = 0;
     if (scope !== "all") {
       // A partial reading restores trust only if a full one came before.
-      if (!this.#isTrusted) this.#mustReadAll = true;
+      if (!this.#isVerified) this.#mustDumpAll = true;
       return;
     }
-    this.#isTrusted = true;
-    this.#hasReadAll = true;
+    this.#isVerified = true;
+    this.#hasDumpedAll = true;
     const delayMs = this.#options.everyMs * (0.9 + this.#clock.random() / 5);
     this.#nextRegularMs = this.#clock.nowMs() + delayMs;
   }
 
   failed(scope: ResyncScope, error: Error): void {
-    if (scope === "all") this.#mustReadAll = true;
+    if (scope === "all") this.#mustDumpAll = true;
     else for (const device of scope) this.#devices.add(device);
-    this.#isTrusted = false;
+    this.#isVerified = false;
     this.#postpone(++this.#failures);
     if ((this.#failures & (this.#failures - 1)) === 0) {
       this.#options.log.warn(`${error.message}; nothing is deleted until it can be read`);
@@ -121,7 +121,7 @@ export class ResyncQueue {
 
   /** Everything must be read again, but not at once: later with each failure in a row. */
   requestAllLater(failures: number): void {
-    this.#mustReadAll = true;
+    this.#mustDumpAll = true;
     this.#postpone(failures);
   }
 

@@ -13,7 +13,7 @@ const QUIET_MS = 50;
 export interface ScheduleOptions {
   readonly clock: Clock;
   /** Whether the work begins with reading the kernel: much dearer than to wait for all reasons to. */
-  readonly mustRead: () => boolean;
+  readonly mustDump: () => boolean;
   /** Begins to work, unless work is under way. */
   readonly start: () => void;
 }
@@ -41,7 +41,7 @@ export class Schedule implements Disposable {
     this.#lastMarkMs = now;
     if (this.#workTimer !== undefined || this.#isImminent || this.#isDisposed) return;
     this.#firstMarkMs = now;
-    if (wasQuiet && !this.#options.mustRead()) this.#beginAtOnce();
+    if (wasQuiet && !this.#options.mustDump()) this.#beginAtOnce();
     else this.#arm(DEBOUNCE_MS);
   }
 
@@ -66,7 +66,7 @@ export class Schedule implements Disposable {
     void this.#clock.yield().then(() => {
       this.#isImminent = false;
       if (this.#isDisposed) return;
-      if (this.#options.mustRead()) this.#arm(DEBOUNCE_MS);
+      if (this.#options.mustDump()) this.#arm(DEBOUNCE_MS);
       else this.#options.start();
     });
   }

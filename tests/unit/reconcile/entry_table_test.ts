@@ -62,15 +62,15 @@ describe("EntryTable", () => {
     const wish = fdb(5, 3);
     const entry = table.at(KEY);
     entry.actual = fdb(5, 3);
-    expect(entry.inSync).toBe(false);
+    expect(entry.isInSync).toBe(false);
     desire("a", [wish]);
-    expect(entry.inSync).toBe(true);
+    expect(entry.isInSync).toBe(true);
     expect(entry.actual).toBe(wish);
     desire("a", [fdb(5, 4)]);
-    expect(entry.inSync).toBe(false);
+    expect(entry.isInSync).toBe(false);
     expect(entry.actual).toBe(wish);
     entry.actual = undefined;
-    expect(entry.inSync).toBe(false);
+    expect(entry.isInSync).toBe(false);
   });
 
   test("lets the claim with the highest precedence stand, in any order of arrival", () => {
@@ -88,7 +88,7 @@ describe("EntryTable", () => {
       expect(table.get(KEY)?.precedence).toBe(2n);
       desire("middle", []);
       expect(standing()).toEqual(["low", fdb(5, 2)]);
-      expect(table.get(KEY)?.rivals).toBeUndefined();
+      expect(table.get(KEY)?.otherClaims).toBeUndefined();
       desire("low", []);
       expect(standing()).toEqual([undefined, undefined]);
       expect(table.get(KEY)?.precedence).toBe(0n);
@@ -124,7 +124,7 @@ describe("EntryTable", () => {
     desire("a", [fdb(5, 2)], 2n);
     desire("b", [fdb(5, 3)], 1n);
     expect(desire("b", [])).toEqual([]);
-    expect(table.get(KEY)?.rivals).toBeUndefined();
+    expect(table.get(KEY)?.otherClaims).toBeUndefined();
     expect(standing()).toEqual(["a", fdb(5, 2)]);
   });
 

@@ -28,7 +28,7 @@ function entryOf(desired: Resource): TrackedEntry {
 }
 
 function fail(code: string, ...entries: TrackedEntry[]): void {
-  troubles.failed(entries.map((entry) => ({
+  troubles.addFailed(entries.map((entry) => ({
     entry,
     step: { op: "set", resource: entry.desired as Resource },
     error: new KernelError({ operation: "set it", errno: code }),
@@ -75,7 +75,7 @@ describe("Troubles, of steps that fail,", () => {
       ),
       expect.stringMatching(/^warn: cannot set neigh 10\.5\.2\.0 .*: [^(]*(\([^a][^(]*)?$/),
     ]);
-    troubles.failed([
+    troubles.addFailed([
       {
         entry: entryOf(tunnelRoute(5)),
         step: { op: "set", resource: tunnelRoute(5) },
@@ -97,7 +97,7 @@ describe("Troubles, of steps that fail,", () => {
 
   test("begins to count when what was wrong before was something else", () => {
     const entry = entryOf(tunnelRoute(2));
-    troubles.contended(entry, { delayMs: 1000, round: 5 });
+    troubles.addDamped(entry, { delayMs: 1000, round: 5 });
     fail("ENOBUFS", entry);
     expect(entry.failure?.attempts).toBe(1);
   });
@@ -106,27 +106,27 @@ describe("Troubles, of steps that fail,", () => {
 describe("Troubles, of an entry whose place another one has,", () => {
   test("logs it once for each holder, and waits for a change", () => {
     const entry = entryOf(tunnelRoute(2));
-    troubles.conflict(entry, foreignRoute(2));
+    troubles.addConflict(entry, foreignRoute(2));
     expect(logged()).toEqual([
       `warn: cannot set ${ROUTE_TEXT}: somebody else holds its place: ` +
       "route 10.5.2.0/24 dev eth1 proto 4 scope link; " +
       "it is left alone, remove it to let this one take its place",
     ]);
     expect(entry.failure).toMatchObject({ kind: "conflict", attempts: 1, retryAtMs: Infinity });
-    troubles.conflict(entry, foreignRoute(2));
+    troubles.addConflict(entry, foreignRoute(2));
     expect(logged()).toEqual([]);
-    troubles.conflict(entry, { ...foreignRoute(2), protocol: 5 });
+    troubles.addConflict(entry, { ...foreignRoute(2), protocol: 5 });
     expect(logged()).toHaveLength(1);
     expect(troubles.nextRetryMs).toBe(Infinity);
   });
 
   test("logs it again when something else was wrong in between", () => {
     const entry = entryOf(tunnelRoute(2));
-    troubles.conflict(entry, foreignRoute(2));
+    troubles.addConflict(entry, foreignRoute(2));
     const { message } = entry.failure as NonNullable<typeof entry.failure>;
     entry.failure = { kind: "failing", message, attempts: 1, retryAtMs: 0 };
     logged();
-    troubles.conflict(entry, foreignRoute(2));
+    troubles.addConflict(entry, foreignRoute(2));
     expect(logged()).toHaveLength(1);
   });
 });
@@ -134,7 +134,7 @@ describe("Troubles, of an entry whose place another one has,", () => {
 describe("Troubles, of an entry that others keep changing,", () => {
   test("names what was found, and rounds the wait up", () => {
     const entry = entryOf(tunnelRoute(2));
-    troubles.contended(entry, { delayMs: 1001, round: 3 });
+    troubles.addDamped(entry, { delayMs: 1001, round: 3 });
     expect(logged()).toEqual([
       `warn: ${ROUTE_TEXT}: something on this host keeps changing it; ` +
       "the last time it was removed; it is put right again in 2 s",
@@ -145,7 +145,7 @@ describe("Troubles, of an entry that others keep changing,", () => {
       retryAtMs: clock.nowMs() + 1001,
     });
     entry.actual = foreignRoute(2);
-    troubles.contended(entry, { delayMs: 4000, round: 4 });
+    troubles.addDamped(entry, { delayMs: 4000, round: 4 });
     expect(logged()[0]).toEndWith(
       "the last time it was made route 10.5.2.0/24 dev eth1 proto 4 scope link; " +
         "it is put right again in 4 s",
@@ -189,11 +189,11 @@ describe("Troubles", () => {
 
   test("reports conflicts on their own, each entry as text, by its key when nothing is known", () => {
     const conflict = entryOf(tunnelRoute(2));
-    troubles.conflict(conflict, foreignRoute(2));
+    troubles.addConflict(conflict, foreignRoute(2));
     const unwanted = new TrackedEntry(resourceKey(fdb(2, 2)));
     unwanted.actual = fdb(2, 2);
-    troubles.contended(unwanted, { delayMs: 1, round: 1 });
-    troubles.contended(new TrackedEntry(resourceKey(fdb(3, 3))), { delayMs: 1, round: 1 });
+    troubles.addDamped(unwanted, { delayMs: 1, round: 1 });
+    troubles.addDamped(new TrackedEntry(resourceKey(fdb(3, 3))), { delayMs: 1, round: 1 });
     const { failing, conflicts } = troubles.status();
     expect(conflicts.map(({ text }) => text)).toEqual([ROUTE_TEXT]);
     expect(conflicts[0]?.error).toStartWith("somebody else holds its place: route 10.5.2.0/24");

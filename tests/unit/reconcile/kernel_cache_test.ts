@@ -4,7 +4,7 @@ import { beforeEach, describe, expect, test } from "bun:test";
 import type { KernelEvent } from "../../../src/kernel/kernel.ts";
 import { EntryTable, type TrackedEntry } from "../../../src/reconcile/entry_table.ts";
 import { ExternalLink } from "../../../src/reconcile/external_link.ts";
-import { EntryPlanner } from "../../../src/reconcile/entry_plan.ts";
+import { EntryPlanner } from "../../../src/reconcile/entry_planner.ts";
 import { KernelCache } from "../../../src/reconcile/kernel_cache.ts";
 import { ResyncQueue } from "../../../src/reconcile/resync_queue.ts";
 import { Failures } from "../../../src/reconcile/failures.ts";
@@ -34,12 +34,12 @@ const ACCEPT_RA: Sysctl = {
 
 let clock: FakeClock;
 let table: EntryTable;
-let readings: ResyncQueue;
+let resync: ResyncQueue;
 let work: WorkList;
-let troubles: Failures;
+let failures: Failures;
 let external: ExternalLink;
-let judge: EntryPlanner;
-let mirror: KernelCache;
+let planner: EntryPlanner;
+let cache: KernelCache;
 let reasons: string[];
 
 beforeEach(() => {
@@ -48,36 +48,36 @@ beforeEach(() => {
   const onWork = () => {};
   reasons = [];
   table = new EntryTable(() => {});
-  readings = new ResyncQueue({ clock, log, everyMs: 300_000, onWork });
+  resync = new ResyncQueue({ clock, log, everyMs: 300_000, onWork });
   work = new WorkList({ clock, onWork });
-  troubles = new Failures({ clock, log });
+  failures = new Failures({ clock, log });
   external = new ExternalLink({
-    readings,
+    resync: resync,
     work,
-    troubles,
+    failures: failures,
     onChanged: (reason) => void reasons.push(reason),
   });
-  judge = new EntryPlanner({ table, external, readings });
-  judge.ownership = OWNERSHIP;
+  planner = new EntryPlanner({ table, external, resync: resync });
+  planner.ownership = OWNERSHIP;
   external.rename("eth0");
-  mirror = new KernelCache({ clock, table, judge, external, work, readings, troubles });
+  cache = new KernelCache({ clock, table, planner: planner, external, work, resync: resync, failures: failures });
 });
 
 /** These are wanted and there, all was read, and there is nothing to do. */
 function inOrder(...resources: Resource[]): void {
   table.setDesired("node", resources, 0n, () => {});
-  mirror.beginReading();
-  mirror.takeOver([ETH0, ...resources], OWNERSHIP.links);
-  mirror.endReading();
-  readings.begin("all");
-  readings.succeeded("all");
+  cache.beginDump();
+  cache.load([ETH0, ...resources], OWNERSHIP.links);
+  cache.endDump();
+  resync.begin("all");
+  resync.succeeded("all");
   forget();
 }
 
 /** Nothing is to be done, nothing to be read. */
 function forget(): void {
   for (const key of [...work.keys()]) work.take(key);
-  readings.begin("all");
+  resync.begin("all");
   reasons.length = 0;
 }
 
@@ -95,7 +95,7 @@ function gone(resource: Resource): KernelEvent {
 
 /** The devices that must be read again. */
 function toRead(): string[] | "all" {
-  const due = readings.due();
+  const due = resync.due();
   return due === undefined ? [] : due === "all" ? "all" : [...due];
 }
 
@@ -105,15 +105,15 @@ function toDo(): string[] {
 
 /** The program makes this change, and the kernel carries it out. */
 function apply(step: Step): void {
-  mirror.beginSteps(new Map([[step, resourceKey(step.resource)]]));
-  mirror.applied(at(step.resource), step);
-  mirror.endSteps();
+  cache.beginSteps(new Map([[step, resourceKey(step.resource)]]));
+  cache.applied(at(step.resource), step);
+  cache.endSteps();
 }
 
 describe("Mirror, told of a change by another program,", () => {
   test("takes over what the entry is now, and looks at it", () => {
     inOrder(DEVICE, neighbour(2, 2));
-    mirror.hear(changed(neighbour(2, 9)));
+    cache.receive(changed(neighbour(2, 9)));
     expect(at(neighbour(2, 2)).actual).toEqual(neighbour(2, 9));
     expect(at(neighbour(2, 2)).hasDrifted).toBe(true);
     expect(toDo()).toEqual([resourceKey(neighbour(2, 2))]);
@@ -122,37 +122,37 @@ describe("Mirror, told of a change by another program,", () => {
 
   test("ignores what is not ours, and what is gone that it never knew", () => {
     inOrder(DEVICE);
-    mirror.hear(changed(foreignRoute(2)));
-    mirror.hear(gone(tunnelRoute(2)));
+    cache.receive(changed(foreignRoute(2)));
+    cache.receive(gone(tunnelRoute(2)));
     expect(table.get(resourceKey(tunnelRoute(2)))).toBeUndefined();
     expect(toDo()).toEqual([]);
   });
 
   test("looks at a stray entry on our device only when it may be deleted, and counts the rounds", () => {
     inOrder(DEVICE);
-    mirror.hear(changed(tunnelRoute(9)));
+    cache.receive(changed(tunnelRoute(9)));
     expect(at(tunnelRoute(9)).hasDrifted).toBe(true);
     expect(toDo()).toEqual([]);
-    judge.isDesiredComplete = true;
-    mirror.hear(changed({ ...tunnelRoute(9), protocol: 3 }));
+    planner.isDesiredComplete = true;
+    cache.receive(changed({ ...tunnelRoute(9), protocol: 3 }));
     expect(toDo()).toEqual([resourceKey(tunnelRoute(9))]);
   });
 
   test("forgets a stray entry that goes away again", () => {
     inOrder(DEVICE);
-    mirror.hear(changed(tunnelRoute(9)));
-    mirror.hear(gone(tunnelRoute(9)));
+    cache.receive(changed(tunnelRoute(9)));
+    cache.receive(gone(tunnelRoute(9)));
     expect(table.get(resourceKey(tunnelRoute(9)))).toBeUndefined();
   });
 
   test("follows a foreign route at a place that we want, until it is gone", () => {
     inOrder(DEVICE);
     table.setDesired("direct", [directRoute(2)], 0n, () => {});
-    mirror.hear(changed(foreignRoute(2)));
-    troubles.conflict(at(directRoute(2)), foreignRoute(2));
+    cache.receive(changed(foreignRoute(2)));
+    failures.addConflict(at(directRoute(2)), foreignRoute(2));
     expect(toDo()).toEqual([resourceKey(directRoute(2))]);
     forget();
-    mirror.hear(gone(foreignRoute(2)));
+    cache.receive(gone(foreignRoute(2)));
     expect(at(directRoute(2)).failure).toBeUndefined();
     expect(toDo()).toEqual([resourceKey(directRoute(2))]);
   });
@@ -160,54 +160,54 @@ describe("Mirror, told of a change by another program,", () => {
   test("does not drop the wait for an entry that is changed again and again", () => {
     inOrder(DEVICE, neighbour(2, 2));
     const entry = at(neighbour(2, 2));
-    troubles.contended(entry, { delayMs: 1000, round: 1 });
-    mirror.hear(changed(neighbour(2, 9)));
+    failures.addDamped(entry, { delayMs: 1000, round: 1 });
+    cache.receive(changed(neighbour(2, 9)));
     expect(entry.failure?.kind).toBe("contended");
-    mirror.hear(changed(neighbour(2, 2)));
+    cache.receive(changed(neighbour(2, 2)));
     expect(entry.failure).toBeUndefined();
   });
 
   test("reads the device again whose MAC was changed, for its neighbours are gone", () => {
     inOrder(DEVICE, neighbour(2, 2));
-    mirror.hear(changed({ ...DEVICE, mac: mac(9) }));
+    cache.receive(changed({ ...DEVICE, mac: mac(9) }));
     expect(toRead()).toEqual(["flannel.1"]);
   });
 
   test("reads the device again that was set down or up, but not for another MTU", () => {
     inOrder(DEVICE);
-    mirror.hear(changed({ ...DEVICE, mtuBytes: 1300 }));
+    cache.receive(changed({ ...DEVICE, mtuBytes: 1300 }));
     expect(toRead()).toEqual([]);
-    mirror.hear(changed({ ...DEVICE, up: false }));
+    cache.receive(changed({ ...DEVICE, up: false }));
     expect(toRead()).toEqual(["flannel.1"]);
     forget();
-    mirror.hear(changed(DEVICE));
+    cache.receive(changed(DEVICE));
     expect(toRead()).toEqual(["flannel.1"]);
-    expect(at(DEVICE).inSync).toBe(true);
+    expect(at(DEVICE).isInSync).toBe(true);
   });
 
   test("reads a device again that is reported as down, even if that was known", () => {
     inOrder(DEVICE);
-    mirror.hear(changed({ ...DEVICE, up: false }));
+    cache.receive(changed({ ...DEVICE, up: false }));
     forget();
-    mirror.hear(changed({ ...DEVICE, up: false }));
+    cache.receive(changed({ ...DEVICE, up: false }));
     expect(toRead()).toEqual(["flannel.1"]);
   });
 
   test("looks at what waits for a device when that changes", () => {
     inOrder(DEVICE);
     work.waitFor("flannel.1", resourceKey(tunnelRoute(2)));
-    mirror.hear(changed({ ...DEVICE, mtuBytes: 1300 }));
+    cache.receive(changed({ ...DEVICE, mtuBytes: 1300 }));
     expect(toDo()).toContain(resourceKey(tunnelRoute(2)));
   });
 
   test("forgets all that was on a device that is gone, and nothing else", () => {
     inOrder(DEVICE, neighbour(2, 2), fdb(2, 2), tunnelRoute(2), directRoute(3), ACCEPT_RA);
-    mirror.hear(changed(tunnelRoute(9)));
-    mirror.hear(gone(DEVICE));
+    cache.receive(changed(tunnelRoute(9)));
+    cache.receive(gone(DEVICE));
     for (const lost of [DEVICE, neighbour(2, 2), fdb(2, 2), tunnelRoute(2), ACCEPT_RA]) {
-      expect([at(lost).actual, at(lost).made]).toEqual([undefined, false]);
+      expect([at(lost).actual, at(lost).isOurChange]).toEqual([undefined, false]);
     }
-    expect(at(directRoute(3)).inSync).toBe(true);
+    expect(at(directRoute(3)).isInSync).toBe(true);
     expect(table.get(resourceKey(tunnelRoute(9)))).toBeUndefined();
     expect(toDo()).toEqual(
       [DEVICE, neighbour(2, 2), fdb(2, 2), tunnelRoute(2), ACCEPT_RA].map(resourceKey).sort(),
@@ -216,7 +216,7 @@ describe("Mirror, told of a change by another program,", () => {
 
   test("reads the device again that lost an IPv4 address, for its routes may be gone", () => {
     inOrder(DEVICE, address(1));
-    mirror.hear(gone(address(1)));
+    cache.receive(gone(address(1)));
     expect(toRead()).toEqual(["flannel.1"]);
     forget();
     const v6: Resource = {
@@ -226,16 +226,16 @@ describe("Mirror, told of a change by another program,", () => {
       prefixLength: 128,
     };
     inOrder(DEVICE, v6);
-    mirror.hear(gone(v6));
+    cache.receive(gone(v6));
     expect(toRead()).toEqual([]);
     expect(toDo()).toEqual([resourceKey(v6)]);
   });
 
   test("reads everything at once when notifications were lost", () => {
     inOrder(DEVICE);
-    readings.requestAllLater(5);
+    resync.requestAllLater(5);
     expect(toRead()).toEqual([]);
-    mirror.hear({ kind: "overrun" });
+    cache.receive({ kind: "overrun" });
     expect(toRead()).toBe("all");
   });
 });
@@ -243,11 +243,11 @@ describe("Mirror, told of a change by another program,", () => {
 describe("Mirror, told of the external interface,", () => {
   test("says what changed, and reads it again", () => {
     inOrder(DEVICE);
-    mirror.hear(changed({ ...ETH0, up: false }));
-    mirror.hear(changed({ ...ETH0, mtuBytes: 1400 }));
-    mirror.hear(gone(ETH0));
-    mirror.hear(gone(ETH0));
-    mirror.hear(changed(ETH0));
+    cache.receive(changed({ ...ETH0, up: false }));
+    cache.receive(changed({ ...ETH0, mtuBytes: 1400 }));
+    cache.receive(gone(ETH0));
+    cache.receive(gone(ETH0));
+    cache.receive(changed(ETH0));
     expect(reasons).toEqual([
       "it is down",
       "it is up, its MTU is 1400",
@@ -260,10 +260,10 @@ describe("Mirror, told of the external interface,", () => {
 
   test("says nothing of an announcement without a change, nor of another interface", () => {
     inOrder(DEVICE);
-    mirror.hear(changed(ETH0));
-    mirror.hear(changed({ ...ETH0, mac: mac(7) }));
-    mirror.hear(changed({ ...ETH0, name: "eth1", up: false }));
-    mirror.hear(changed({ ...address(7), link: "eth1" }));
+    cache.receive(changed(ETH0));
+    cache.receive(changed({ ...ETH0, mac: mac(7) }));
+    cache.receive(changed({ ...ETH0, name: "eth1", up: false }));
+    cache.receive(changed({ ...address(7), link: "eth1" }));
     expect(reasons).toEqual([]);
     expect(toRead()).toEqual([]);
   });
@@ -271,18 +271,18 @@ describe("Mirror, told of the external interface,", () => {
   test("says that it has another address, and reads it again when an IPv4 address goes", () => {
     inOrder(DEVICE);
     const own: Resource = { ...address(1), link: "eth0" };
-    mirror.hear(changed(own));
+    cache.receive(changed(own));
     expect(reasons).toEqual(["address 10.5.1.0 was set"]);
     expect(toRead()).toEqual([]);
-    mirror.hear(gone(own));
+    cache.receive(gone(own));
     expect(reasons).toEqual(["address 10.5.1.0 was set", "address 10.5.1.0 was removed"]);
     expect(toRead()).toEqual(["eth0"]);
   });
 
   test("takes an entry with its name for the interface only if it is a device", () => {
     inOrder(DEVICE);
-    mirror.hear(gone({ ...address(1), link: "eth0" }));
-    mirror.hear(gone({ ...directRoute(2), link: "eth0" }));
+    cache.receive(gone({ ...address(1), link: "eth0" }));
+    cache.receive(gone({ ...directRoute(2), link: "eth0" }));
     expect(external.link).toEqual(ETH0);
   });
 
@@ -291,16 +291,16 @@ describe("Mirror, told of the external interface,", () => {
     table.setDesired("direct", [directRoute(2), directRoute(3)], 0n, () => {});
     const failing = at(directRoute(2));
     failing.failure = undefined;
-    troubles.failed([{
+    failures.addFailed([{
       entry: failing,
       step: { op: "set", resource: directRoute(2) },
       error: { code: "ENETUNREACH", reason: "ENETUNREACH" } as never,
     }]);
-    troubles.conflict(at(directRoute(3)), foreignRoute(3));
+    failures.addConflict(at(directRoute(3)), foreignRoute(3));
     work.waitFor("eth0", resourceKey(neighbour(2, 2)));
-    mirror.hear(gone(ETH0));
+    cache.receive(gone(ETH0));
     expect(toDo()).toEqual([resourceKey(directRoute(2))]);
-    mirror.hear(changed(ETH0));
+    cache.receive(changed(ETH0));
     expect(toDo()).toEqual([resourceKey(neighbour(2, 2)), resourceKey(directRoute(2))].sort());
   });
 
@@ -317,8 +317,8 @@ describe("Mirror, told of the external interface,", () => {
   });
 
   test("takes it for no change that it is found in the first reading", () => {
-    mirror.beginReading();
-    mirror.takeOver([ETH0], OWNERSHIP.links);
+    cache.beginDump();
+    cache.load([ETH0], OWNERSHIP.links);
     expect(reasons).toEqual([]);
     external.observe(undefined);
     expect(reasons).toEqual(["it is gone"]);
@@ -330,9 +330,9 @@ describe("Mirror, of the program's own changes,", () => {
     inOrder(DEVICE);
     table.setDesired("peer", [tunnelRoute(2)], 0n, () => {});
     apply({ op: "set", resource: tunnelRoute(2) });
-    expect(at(tunnelRoute(2)).inSync).toBe(true);
-    expect(at(tunnelRoute(2)).made).toBe(true);
-    mirror.hear(changed(tunnelRoute(2)));
+    expect(at(tunnelRoute(2)).isInSync).toBe(true);
+    expect(at(tunnelRoute(2)).isOurChange).toBe(true);
+    cache.receive(changed(tunnelRoute(2)));
     expect(toDo()).toEqual([]);
     expect(at(tunnelRoute(2)).hasDrifted).toBe(false);
     expect(at(tunnelRoute(2)).actual).toBe(at(tunnelRoute(2)).desired);
@@ -343,7 +343,7 @@ describe("Mirror, of the program's own changes,", () => {
     table.setDesired("node", [DEVICE], 0n, () => {});
     apply({ op: "delete", resource: tunnelRoute(2) });
     expect(table.get(resourceKey(tunnelRoute(2)))).toBeUndefined();
-    mirror.hear(gone(tunnelRoute(2)));
+    cache.receive(gone(tunnelRoute(2)));
     expect(table.get(resourceKey(tunnelRoute(2)))).toBeUndefined();
   });
 
@@ -356,7 +356,7 @@ describe("Mirror, of the program's own changes,", () => {
     forget();
     table.setDesired("peer", [], 0n, () => {});
     apply({ op: "set", resource: neighbour(2, 2) });
-    expect(at(neighbour(2, 2)).made).toBe(true);
+    expect(at(neighbour(2, 2)).isOurChange).toBe(true);
     expect(toDo()).toEqual([resourceKey(neighbour(2, 2))]);
   });
 
@@ -364,11 +364,11 @@ describe("Mirror, of the program's own changes,", () => {
     inOrder(DEVICE);
     table.setDesired("peer", [neighbour(2, 2)], 0n, () => {});
     const step: Step = { op: "set", resource: neighbour(2, 2) };
-    mirror.beginSteps(new Map([[step, resourceKey(step.resource)]]));
-    mirror.hear(changed(neighbour(2, 2)));
-    mirror.hear(changed(neighbour(2, 9)));
-    mirror.applied(at(neighbour(2, 2)), step);
-    mirror.endSteps();
+    cache.beginSteps(new Map([[step, resourceKey(step.resource)]]));
+    cache.receive(changed(neighbour(2, 2)));
+    cache.receive(changed(neighbour(2, 9)));
+    cache.applied(at(neighbour(2, 2)), step);
+    cache.endSteps();
     expect(at(neighbour(2, 2)).actual).toEqual(neighbour(2, 9));
     expect(at(neighbour(2, 2)).hasDrifted).toBe(true);
     expect(toDo()).toEqual([resourceKey(neighbour(2, 2))]);
@@ -378,12 +378,12 @@ describe("Mirror, of the program's own changes,", () => {
     inOrder(DEVICE, neighbour(2, 2));
     table.setDesired("node", [DEVICE, neighbour(2, 3)], 0n, () => {});
     const step: Step = { op: "set", resource: neighbour(2, 3) };
-    mirror.beginSteps(new Map([[step, resourceKey(step.resource)]]));
-    mirror.hear(changed(neighbour(2, 9)));
-    mirror.hear(changed(neighbour(2, 3)));
-    mirror.applied(at(neighbour(2, 3)), step);
-    mirror.endSteps();
-    expect(at(neighbour(2, 3)).inSync).toBe(true);
+    cache.beginSteps(new Map([[step, resourceKey(step.resource)]]));
+    cache.receive(changed(neighbour(2, 9)));
+    cache.receive(changed(neighbour(2, 3)));
+    cache.applied(at(neighbour(2, 3)), step);
+    cache.endSteps();
+    expect(at(neighbour(2, 3)).isInSync).toBe(true);
     expect(at(neighbour(2, 3)).hasDrifted).toBe(false);
   });
 
@@ -391,12 +391,12 @@ describe("Mirror, of the program's own changes,", () => {
     inOrder(DEVICE);
     table.setDesired("peer", [neighbour(2, 2)], 0n, () => {});
     const step: Step = { op: "set", resource: neighbour(2, 2) };
-    mirror.beginSteps(new Map([[step, resourceKey(step.resource)]]));
-    mirror.refused(at(neighbour(2, 2)), step);
-    mirror.endSteps();
-    mirror.hear(changed(neighbour(2, 2)));
-    expect(at(neighbour(2, 2)).made).toBe(false);
-    mirror.hear(gone(neighbour(2, 2)));
+    cache.beginSteps(new Map([[step, resourceKey(step.resource)]]));
+    cache.refused(at(neighbour(2, 2)), step);
+    cache.endSteps();
+    cache.receive(changed(neighbour(2, 2)));
+    expect(at(neighbour(2, 2)).isOurChange).toBe(false);
+    cache.receive(gone(neighbour(2, 2)));
     expect(at(neighbour(2, 2)).hasDrifted).toBe(true);
   });
 
@@ -415,11 +415,11 @@ describe("Mirror, of the program's own changes,", () => {
     inOrder();
     table.setDesired("node", [DEVICE], 0n, () => {});
     apply({ op: "set", resource: DEVICE });
-    mirror.hear(changed({ ...DEVICE, up: false }));
-    mirror.hear(changed(DEVICE));
+    cache.receive(changed({ ...DEVICE, up: false }));
+    cache.receive(changed(DEVICE));
     expect(toRead()).toEqual([]);
-    expect(at(DEVICE).inSync).toBe(true);
-    mirror.hear(changed({ ...DEVICE, up: false }));
+    expect(at(DEVICE).isInSync).toBe(true);
+    cache.receive(changed({ ...DEVICE, up: false }));
     expect(toRead()).toEqual(["flannel.1"]);
   });
 
@@ -449,10 +449,10 @@ describe("Mirror, of the program's own changes,", () => {
     inOrder(DEVICE);
     table.setDesired("peer", [fdb(2, 2)], 0n, () => {});
     const step: Step = { op: "set", resource: fdb(2, 2) };
-    mirror.beginSteps(new Map([[step, resourceKey(step.resource)]]));
-    mirror.hear(gone(DEVICE));
-    mirror.applied(at(fdb(2, 2)), step);
-    mirror.endSteps();
+    cache.beginSteps(new Map([[step, resourceKey(step.resource)]]));
+    cache.receive(gone(DEVICE));
+    cache.applied(at(fdb(2, 2)), step);
+    cache.endSteps();
     expect(at(fdb(2, 2)).actual).toBeUndefined();
     expect(toDo()).toContain(resourceKey(fdb(2, 2)));
   });
@@ -467,8 +467,8 @@ describe("Mirror, of the program's own changes,", () => {
 describe("Mirror, of a reading,", () => {
   test("takes over what is there, and what is there no more", () => {
     inOrder(DEVICE, neighbour(2, 2), tunnelRoute(2));
-    mirror.beginReading();
-    mirror.takeOver([ETH0, DEVICE, neighbour(2, 9), foreignRoute(4)], OWNERSHIP.links);
+    cache.beginDump();
+    cache.load([ETH0, DEVICE, neighbour(2, 9), foreignRoute(4)], OWNERSHIP.links);
     expect(at(neighbour(2, 2)).actual).toEqual(neighbour(2, 9));
     expect(at(tunnelRoute(2)).actual).toBeUndefined();
     expect(table.get(resourceKey(foreignRoute(4)))).toBeUndefined();
@@ -477,34 +477,34 @@ describe("Mirror, of a reading,", () => {
 
   test("prefers a notification that came during the reading to the reading", () => {
     inOrder(DEVICE, neighbour(2, 2), tunnelRoute(2));
-    mirror.beginReading();
-    mirror.hear(gone(neighbour(2, 2)));
-    mirror.hear(changed({ ...tunnelRoute(3), protocol: 3 }));
-    mirror.takeOver([ETH0, DEVICE, neighbour(2, 2), tunnelRoute(2)], OWNERSHIP.links);
+    cache.beginDump();
+    cache.receive(gone(neighbour(2, 2)));
+    cache.receive(changed({ ...tunnelRoute(3), protocol: 3 }));
+    cache.load([ETH0, DEVICE, neighbour(2, 2), tunnelRoute(2)], OWNERSHIP.links);
     expect(at(neighbour(2, 2)).actual).toBeUndefined();
     expect(at(tunnelRoute(3)).actual).toEqual({ ...tunnelRoute(3), protocol: 3 });
-    mirror.endReading();
-    mirror.beginReading();
-    mirror.takeOver([ETH0, DEVICE, neighbour(2, 2), tunnelRoute(2)], OWNERSHIP.links);
-    expect(at(neighbour(2, 2)).inSync).toBe(true);
+    cache.endDump();
+    cache.beginDump();
+    cache.load([ETH0, DEVICE, neighbour(2, 2), tunnelRoute(2)], OWNERSHIP.links);
+    expect(at(neighbour(2, 2)).isInSync).toBe(true);
     expect(table.get(resourceKey(tunnelRoute(3)))).toBeUndefined();
   });
 
   test("notices that a device vanished during the reading, with all its entries", () => {
     inOrder(DEVICE, fdb(2, 2));
-    mirror.beginReading();
-    mirror.hear(gone(DEVICE));
-    mirror.hear(gone(ETH0));
-    mirror.takeOver([ETH0, DEVICE, fdb(2, 2)], OWNERSHIP.links);
+    cache.beginDump();
+    cache.receive(gone(DEVICE));
+    cache.receive(gone(ETH0));
+    cache.load([ETH0, DEVICE, fdb(2, 2)], OWNERSHIP.links);
     expect(at(DEVICE).actual).toBeUndefined();
     expect(at(fdb(2, 2)).actual).toBeUndefined();
   });
 
   test("is discarded when notifications were lost during it", () => {
-    mirror.beginReading();
-    expect(mirror.isReadingSpoilt).toBe(false);
-    mirror.hear({ kind: "overrun" });
-    expect(mirror.isReadingSpoilt).toBe(true);
+    cache.beginDump();
+    expect(cache.isDumpStale).toBe(false);
+    cache.receive({ kind: "overrun" });
+    expect(cache.isDumpStale).toBe(true);
   });
 
   test("of some devices says nothing of what is on others, nor of parameters", () => {
@@ -517,10 +517,10 @@ describe("Mirror, of a reading,", () => {
     };
     const fou: Resource = { kind: "fou", port: 8285, protocol: 4 };
     inOrder(DEVICE, vxlanDevice("flannel-v6.1"), fdb(2, 2), other, ACCEPT_RA, policy, fou);
-    mirror.beginReading();
-    mirror.takeOver([ETH0, DEVICE, vxlanDevice("flannel-v6.1")], new Set(["flannel.1"]));
-    expect(at(other).inSync).toBe(true);
-    expect(at(ACCEPT_RA).inSync).toBe(true);
+    cache.beginDump();
+    cache.load([ETH0, DEVICE, vxlanDevice("flannel-v6.1")], new Set(["flannel.1"]));
+    expect(at(other).isInSync).toBe(true);
+    expect(at(ACCEPT_RA).isInSync).toBe(true);
     expect(at(fdb(2, 2)).actual).toBeUndefined();
     expect(at(policy).actual).toBeUndefined();
     expect(at(fou).actual).toBeUndefined();
@@ -528,8 +528,8 @@ describe("Mirror, of a reading,", () => {
 
   test("finds a device that is gone, and reads nothing again for it", () => {
     inOrder(DEVICE, fdb(2, 2));
-    mirror.beginReading();
-    mirror.takeOver([ETH0], new Set());
+    cache.beginDump();
+    cache.load([ETH0], new Set());
     expect(at(DEVICE).actual).toBeUndefined();
     expect(at(fdb(2, 2)).actual).toBeUndefined();
   });
@@ -537,24 +537,24 @@ describe("Mirror, of a reading,", () => {
   test("takes the right one of several entries with one key, whichever comes first", () => {
     for (const order of [[fdb(2, 2), fdb(2, 9)], [fdb(2, 9), fdb(2, 2)]]) {
       inOrder(DEVICE, fdb(2, 2));
-      mirror.beginReading();
-      mirror.takeOver([ETH0, DEVICE, ...order], OWNERSHIP.links);
-      expect(at(fdb(2, 2)).inSync).toBe(true);
+      cache.beginDump();
+      cache.load([ETH0, DEVICE, ...order], OWNERSHIP.links);
+      expect(at(fdb(2, 2)).isInSync).toBe(true);
     }
   });
 
   test("takes the last of several entries with one key where none is wanted", () => {
     inOrder(DEVICE);
-    mirror.beginReading();
-    mirror.takeOver([ETH0, DEVICE, fdb(2, 2), fdb(2, 9)], OWNERSHIP.links);
+    cache.beginDump();
+    cache.load([ETH0, DEVICE, fdb(2, 2), fdb(2, 9)], OWNERSHIP.links);
     expect(at(fdb(2, 2)).actual).toEqual(fdb(2, 9));
   });
 
   test("sees that the external interface is gone or has changed", () => {
     inOrder(DEVICE);
-    mirror.beginReading();
-    mirror.takeOver([DEVICE, { ...directRoute(2), link: "eth0" }], OWNERSHIP.links);
-    mirror.takeOver([DEVICE, { ...ETH0, up: false }], OWNERSHIP.links);
+    cache.beginDump();
+    cache.load([DEVICE, { ...directRoute(2), link: "eth0" }], OWNERSHIP.links);
+    cache.load([DEVICE, { ...ETH0, up: false }], OWNERSHIP.links);
     expect(reasons).toEqual(["it is gone", "it is there"]);
     expect(external.link?.up).toBe(false);
   });
@@ -562,30 +562,30 @@ describe("Mirror, of a reading,", () => {
   test("looks for no external interface where there is none", () => {
     inOrder(DEVICE);
     external.rename(undefined);
-    mirror.beginReading();
-    mirror.takeOver([DEVICE, ETH0], OWNERSHIP.links);
+    cache.beginDump();
+    cache.load([DEVICE, ETH0], OWNERSHIP.links);
     expect(external.link).toBeUndefined();
     expect(reasons).toEqual([]);
   });
 });
 
 describe("Judge", () => {
-  const wait = (desired: Resource) => judge.blockerOf(desired, new Map());
+  const wait = (desired: Resource) => planner.blockerOf(desired, new Map());
 
   test("lets nothing but parameters be set while the device they are on is down", () => {
     inOrder(DEVICE);
-    mirror.hear(changed({ ...DEVICE, up: false }));
+    cache.receive(changed({ ...DEVICE, up: false }));
     expect([fdb(2, 2), tunnelRoute(2), address(1)].map(wait)).toEqual(Array(3).fill("flannel.1"));
     expect(wait(ACCEPT_RA)).toBeUndefined();
-    mirror.hear(changed(DEVICE));
+    cache.receive(changed(DEVICE));
     expect([fdb(2, 2), tunnelRoute(2), address(1)].map(wait)).toEqual(Array(3).fill(undefined));
-    mirror.hear(gone(DEVICE));
+    cache.receive(gone(DEVICE));
     expect([fdb(2, 2), ACCEPT_RA].map(wait)).toEqual(["flannel.1", "flannel.1"]);
   });
 
   test("lets nothing be set on a device of another type that has the name of ours", () => {
     inOrder(DEVICE);
-    mirror.hear(changed({ ...ETH0, name: "flannel.1", linkKind: "bridge" }));
+    cache.receive(changed({ ...ETH0, name: "flannel.1", linkKind: "bridge" }));
     expect([fdb(2, 2), ACCEPT_RA].map(wait)).toEqual(["flannel.1", "flannel.1"]);
   });
 
@@ -600,9 +600,9 @@ describe("Judge", () => {
   test("waits for the external interface: routes until it is up, a vxlan device until it is there", () => {
     inOrder(DEVICE);
     expect([directRoute(2), DEVICE].map(wait)).toEqual([undefined, undefined]);
-    mirror.hear(changed({ ...ETH0, up: false }));
+    cache.receive(changed({ ...ETH0, up: false }));
     expect([directRoute(2), DEVICE].map(wait)).toEqual(["eth0", undefined]);
-    mirror.hear(gone(ETH0));
+    cache.receive(gone(ETH0));
     expect([directRoute(2), DEVICE].map(wait)).toEqual(["eth0", "eth0"]);
     expect(wait({ ...DEVICE, underlay: "eth1" } as Link)).toBeUndefined();
     const tun: Link = {
@@ -619,47 +619,47 @@ describe("Judge", () => {
   test("remembers its answer for a batch", () => {
     inOrder(DEVICE);
     const usable = new Map<string, boolean>();
-    expect(judge.blockerOf(fdb(2, 2), usable)).toBeUndefined();
-    mirror.hear(changed({ ...DEVICE, up: false }));
-    expect(judge.blockerOf(fdb(2, 2), usable)).toBeUndefined();
-    expect(judge.blockerOf(fdb(2, 2), new Map())).toBe("flannel.1");
+    expect(planner.blockerOf(fdb(2, 2), usable)).toBeUndefined();
+    cache.receive(changed({ ...DEVICE, up: false }));
+    expect(planner.blockerOf(fdb(2, 2), usable)).toBeUndefined();
+    expect(planner.blockerOf(fdb(2, 2), new Map())).toBe("flannel.1");
   });
 
   test("deletes what is ours and unwanted when all that is wanted is known and the reading is trusted", () => {
     inOrder(DEVICE);
-    mirror.hear(changed(tunnelRoute(9)));
-    const decision = () => judge.decide(at(tunnelRoute(9))).kind;
+    cache.receive(changed(tunnelRoute(9)));
+    const decision = () => planner.decide(at(tunnelRoute(9))).kind;
     expect(decision()).toBe("keep");
-    judge.isDesiredComplete = true;
+    planner.isDesiredComplete = true;
     expect(decision()).toBe("act");
-    readings.failed("all", new Error("cannot read"));
+    resync.failed("all", new Error("cannot read"));
     expect(decision()).toBe("keep");
-    readings.succeeded("all");
-    mirror.hear(changed({ ...ETH0, name: "flannel.1", linkKind: "bridge" }));
+    resync.succeeded("all");
+    cache.receive(changed({ ...ETH0, name: "flannel.1", linkKind: "bridge" }));
     expect(decision()).toBe("keep");
   });
 
   test("deletes what this process made, whatever the ownership says since", () => {
     inOrder(DEVICE);
-    judge.isDesiredComplete = true;
+    planner.isDesiredComplete = true;
     const foreign: Resource = { ...directRoute(2), protocol: 4 };
     table.setDesired("peer", [foreign], 0n, () => {});
     apply({ op: "set", resource: foreign });
     table.setDesired("peer", [], 0n, () => {});
-    expect(judge.decide(at(foreign)).kind).toBe("act");
+    expect(planner.decide(at(foreign)).kind).toBe("act");
   });
 
   test("takes over Go flannel's route, and leaves another one alone", () => {
     inOrder(DEVICE);
     table.setDesired("direct", [directRoute(2), directRoute(3)], 0n, () => {});
-    mirror.hear(changed(directRoute(2, 3)));
-    mirror.hear(changed(foreignRoute(3)));
-    expect(judge.decide(at(directRoute(2))).kind).toBe("act");
-    expect(judge.decide(at(directRoute(3))).kind).toBe("conflict");
+    cache.receive(changed(directRoute(2, 3)));
+    cache.receive(changed(foreignRoute(3)));
+    expect(planner.decide(at(directRoute(2))).kind).toBe("act");
+    expect(planner.decide(at(directRoute(3))).kind).toBe("conflict");
   });
 
   test("owns nothing before it knows what is this daemon's", () => {
-    const fresh = new EntryPlanner({ table, external, readings });
+    const fresh = new EntryPlanner({ table, external, resync: resync });
     expect(fresh.isOurs(DEVICE)).toBe(false);
     expect(fresh.isOurs(directRoute(2))).toBe(false);
   });

@@ -27,13 +27,13 @@ function readAll(): void {
 describe("Readings", () => {
   test("begins with everything, at once", () => {
     expect(readings.isPending).toBe(true);
-    expect(readings.hasReadAll).toBe(false);
-    expect(readings.isTrusted).toBe(false);
+    expect(readings.hasDumpedAll).toBe(false);
+    expect(readings.isVerified).toBe(false);
     expect(readings.nextMs).toBe(0);
     readAll();
     expect(readings.isPending).toBe(false);
-    expect(readings.hasReadAll).toBe(true);
-    expect(readings.isTrusted).toBe(true);
+    expect(readings.hasDumpedAll).toBe(true);
+    expect(readings.isVerified).toBe(true);
     expect(readings.due()).toBeUndefined();
   });
 
@@ -88,7 +88,7 @@ describe("Readings", () => {
   test("does not read a device again that what was just read of it asks for", () => {
     readAll();
     readings.request("asked before");
-    readings.takeOver((device) => device !== "not read", () => {
+    readings.load((device) => device !== "not read", () => {
       readings.request("read just now");
       readings.request("not read");
     });
@@ -110,8 +110,8 @@ describe("Readings, when the kernel cannot be read,", () => {
       readings.requestAll();
       readings.begin("all");
       readings.failed("all", FAULT);
-      expect(readings.isTrusted).toBe(false);
-      expect(readings.hasReadAll).toBe(true);
+      expect(readings.isVerified).toBe(false);
+      expect(readings.hasDumpedAll).toBe(true);
       expect(readings.isPending).toBe(true);
       expect(readings.nextMs).toBe(clock.nowMs() + delayMs);
       await clock.advance(delayMs - 1);
@@ -147,11 +147,11 @@ describe("Readings, when the kernel cannot be read,", () => {
     readings.failed(scope, FAULT);
     readings.begin(scope);
     readings.succeeded(scope);
-    expect(readings.isTrusted).toBe(false);
+    expect(readings.isVerified).toBe(false);
     expect(readings.due()).toBe("all");
     readings.begin("all");
     readings.succeeded("all");
-    expect(readings.isTrusted).toBe(true);
+    expect(readings.isVerified).toBe(true);
     readings.begin(scope);
     readings.succeeded(scope);
     expect(readings.due()).toBeUndefined();

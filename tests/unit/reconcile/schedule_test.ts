@@ -16,7 +16,7 @@ beforeEach(() => {
   mustRead = false;
   schedule = new Schedule({
     clock,
-    mustRead: () => mustRead,
+    mustDump: () => mustRead,
     start: () => void starts.push(clock.nowMs() - beginMs),
   });
 });

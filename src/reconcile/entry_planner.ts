@@ -11,22 +11,22 @@ import type { ResyncQueue } from "./resync_queue.ts";
 export interface EntryPlannerOptions {
   readonly table: EntryTable;
   readonly external: ExternalLink;
-  readonly readings: ResyncQueue;
+  readonly resync: ResyncQueue;
 }
 
 export class EntryPlanner {
   readonly #table: EntryTable;
   readonly #external: ExternalLink;
-  readonly #readings: ResyncQueue;
+  readonly #resync: ResyncQueue;
   /** Which entries are this daemon's. */
   ownership: Ownership = NO_OWNERSHIP;
   /** All that is desired is known, so that the rest of what is ours may be deleted. */
   isDesiredComplete = false;
 
-  constructor({ table, external, readings }: EntryPlannerOptions) {
+  constructor({ table, external, resync: readings }: EntryPlannerOptions) {
     this.#table = table;
     this.#external = external;
-    this.#readings = readings;
+    this.#resync = readings;
   }
 
   /** By what an entry of the kernel says of itself. */
@@ -40,9 +40,9 @@ export class EntryPlanner {
       desired,
       actual,
       ours: actual !== undefined &&
-        (entry.made || owns(actual, this.ownership, (name) => this.#linkNamed(name))),
+        (entry.isOurChange || owns(actual, this.ownership, (name) => this.#linkNamed(name))),
       adoptable: actual !== undefined && mayAdopt(actual, this.ownership),
-      maySweep: this.isDesiredComplete && this.#readings.isTrusted,
+      maySweep: this.isDesiredComplete && this.#resync.isVerified,
     });
   }
 
