@@ -1,4 +1,4 @@
-/** What is to be done about an entry, given whose it is and what it rests on. */
+/** Decides what to do about an entry, given its ownership and the device that it rests on. */
 
 import { isOurs, mayAdopt, type Ownership, owns } from "../state/ownership.ts";
 import { decide, type Decision } from "../state/plan.ts";
@@ -20,16 +20,16 @@ export class EntryPlanner {
   readonly #resync: ResyncQueue;
   /** Which entries are this daemon's. */
   ownership: Ownership = NO_OWNERSHIP;
-  /** All that is desired is known, so that the rest of what is ours may be deleted. */
+  /** Everything that is desired is known, so that all other entries of ours may be deleted. */
   isDesiredComplete = false;
 
-  constructor({ table, external, resync: readings }: EntryPlannerOptions) {
+  constructor({ table, external, resync }: EntryPlannerOptions) {
     this.#table = table;
     this.#external = external;
-    this.#resync = readings;
+    this.#resync = resync;
   }
 
-  /** By what an entry of the kernel says of itself. */
+  /** Whether an entry of the kernel is ours by its own fields. */
   isOurs(resource: Resource): boolean {
     return isOurs(resource, this.ownership);
   }
@@ -46,32 +46,30 @@ export class EntryPlanner {
     });
   }
 
-  /** Name of the device that an entry must wait for; `usable` remembers answers within a batch. */
+  /** Name of the device that the entry must wait for. `usable` caches results within a batch. */
   blockerOf(desired: Resource, usable: Map<string, boolean>): string | undefined {
     if (desired.kind === "link") {
       const { name, link } = this.#external;
-      const rests = desired.type === "vxlan" && desired.underlay === name;
-      return rests && link === undefined ? name : undefined;
+      const restsOnExternal = desired.type === "vxlan" && desired.underlay === name;
+      return restsOnExternal && link === undefined ? name : undefined;
     }
     const { linkOf, needsLinkUp } = kindOf(desired);
     const name = linkOf(desired);
     if (name === undefined) return undefined;
-    if (!needsLinkUp) {
-      return this.#isUsable(name, { whenDown: true }) ? undefined : name;
-    }
+    if (!needsLinkUp) return this.#isUsable(name, { evenIfDown: true }) ? undefined : name;
     let isUsable = usable.get(name);
     if (isUsable === undefined) {
-      isUsable = this.#isUsable(name, { whenDown: false });
+      isUsable = this.#isUsable(name, { evenIfDown: false });
       usable.set(name, isUsable);
     }
     return isUsable ? undefined : name;
   }
 
-  #isUsable(name: string, { whenDown }: { readonly whenDown: boolean }): boolean {
+  #isUsable(name: string, { evenIfDown }: { readonly evenIfDown: boolean }): boolean {
     if (name === this.#external.name) return this.#external.link?.up ?? false;
     const link = this.#table.get(linkKey(name));
     if (link?.desired === undefined) return true;
-    return link.actual?.kind === "link" && (link.actual.up || whenDown) &&
+    return link.actual?.kind === "link" && (link.actual.up || evenIfDown) &&
       this.ownership.linkTypes.has(link.actual.type);
   }
 

@@ -1,9 +1,9 @@
 /**
- * Every entry that somebody desires or that the kernel holds and is ours, with both sides in one
- * record: what is desired, by whom, and what the kernel is known to hold.
+ * Every entry that is desired, or that the kernel holds and is ours. One record has both sides:
+ * what is desired, by which owner, and what the kernel holds as far as known.
  *
- * Several owners may desire one key, although backends see to it that no two peers do. The one with
- * the highest precedence stands; the others come into their own when it goes.
+ * Several owners may desire one key, although backends prevent it for peers. The claim with the
+ * highest precedence wins; when it is withdrawn, the next one takes its place.
  */
 
 import { resourceKey } from "../state/resource_key.ts";
@@ -12,17 +12,18 @@ import { equalResources, sameResource } from "../state/same_resource.ts";
 
 export class TrackedEntry {
   readonly key: ResourceKey;
-  /** The claim that stands. */
+  /** The entry of the winning claim. */
   desired: Resource | undefined = undefined;
+  /** Owner of the winning claim; without a claim, the last one that had it. */
   owner: string | undefined = undefined;
   precedence = 0n;
   /** Claims of other owners to the same key. */
   otherClaims: Claim[] | undefined = undefined;
-  /** What the kernel holds; the same object as `desired` when it is what it should be. */
+  /** The entry in the kernel; the same object as `desired` while the two are in sync. */
   actual: Resource | undefined = undefined;
-  /** `actual` is what this process put there, whatever the rules of ownership say since. */
+  /** This process set `actual`: it is ours even if the rules of ownership have changed since. */
   isOurChange = false;
-  /** It was in order until somebody else changed it. */
+  /** It was in sync until another program changed it. */
   hasDrifted = false;
   failure: EntryFailure | undefined = undefined;
 
@@ -42,16 +43,16 @@ export interface Claim {
   readonly resource: Resource;
 }
 
-/** Why an entry is not as it should be, and when that is tried again. */
+/** Why an entry is out of sync, and when the next attempt is due. */
 export interface EntryFailure {
-  readonly kind: "failing" | "conflict" | "contended";
+  readonly kind: "failing" | "conflict" | "damped";
   readonly message: string;
   readonly attempts: number;
   /** Infinity: not before something changes. */
   readonly retryAtMs: number;
 }
 
-/** Two owners want different things under one key. */
+/** Two owners desire different entries with one key. */
 export interface KeyConflict {
   readonly winner: Claim;
   readonly loser: Claim;
@@ -60,17 +61,17 @@ export interface KeyConflict {
 export class EntryTable {
   readonly #entries = new Map<ResourceKey, TrackedEntry>();
   readonly #owned = new Map<string, readonly ResourceKey[]>();
-  readonly #onKeyConflict: (contest: KeyConflict) => void;
+  readonly #onKeyConflict: (conflict: KeyConflict) => void;
 
-  constructor(contested: (contest: KeyConflict) => void) {
-    this.#onKeyConflict = contested;
+  constructor(onKeyConflict: (conflict: KeyConflict) => void) {
+    this.#onKeyConflict = onKeyConflict;
   }
 
   get(key: ResourceKey): TrackedEntry | undefined {
     return this.#entries.get(key);
   }
 
-  /** The entry of this key, made if there is none. */
+  /** The entry with this key; a new one if there is none. */
   at(key: ResourceKey): TrackedEntry {
     let entry = this.#entries.get(key);
     if (entry === undefined) this.#entries.set(key, entry = new TrackedEntry(key));
@@ -81,19 +82,22 @@ export class EntryTable {
     return this.#entries.values();
   }
 
-  /** Forgets an entry if nobody desires it and the kernel does not hold it, and says whether. */
+  /** Removes an entry that is neither desired nor in the kernel. Returns whether it was removed. */
   release(entry: TrackedEntry): boolean {
     if (entry.desired !== undefined || entry.actual !== undefined) return false;
     this.#entries.delete(entry.key);
     return true;
   }
 
-  /** Replaces all that `owner` desires; calls `changed` for each entry whose standing claim differs now. */
+  /**
+   * Replaces all entries that `owner` desires. Calls `onChanged` for each entry whose winning claim
+   * is another one now.
+   */
   setDesired(
     owner: string,
     resources: readonly Resource[],
     precedence: bigint,
-    changed: (entry: TrackedEntry) => void,
+    onChanged: (entry: TrackedEntry) => void,
   ): void {
     const before = this.#owned.get(owner);
     const keys: ResourceKey[] = [];
@@ -101,23 +105,22 @@ export class EntryTable {
     if (keys.length > 0) this.#owned.set(owner, keys);
     else this.#owned.delete(owner);
     for (const key of before ?? []) {
-      if (!keys.includes(key)) this.#removeClaim(this.at(key), owner, changed);
+      if (!keys.includes(key)) this.#removeClaim(this.at(key), owner, onChanged);
     }
     for (const [i, resource] of resources.entries()) {
       const entry = this.at(keys[i] as ResourceKey);
-      if (entry.owner === undefined || entry.owner === owner && entry.otherClaims === undefined) {
-        setWinner(entry, owner, precedence, resource, changed);
-      } else {
-        this.#addClaim(entry, { owner, precedence, resource }, changed);
-      }
+      const isOnlyClaim = entry.desired === undefined ||
+        entry.owner === owner && entry.otherClaims === undefined;
+      if (isOnlyClaim) setWinner(entry, owner, precedence, resource, onChanged);
+      else this.#addClaim(entry, { owner, precedence, resource }, onChanged);
     }
   }
 
-  #addClaim(entry: TrackedEntry, claim: Claim, changed: (entry: TrackedEntry) => void): void {
-    const standing = winningClaim(entry);
-    const others = (entry.otherClaims ?? []).filter((rival) => rival.owner !== claim.owner);
-    if (standing !== undefined && standing.owner !== claim.owner) others.push(standing);
-    this.#setClaims(entry, [...others, claim], changed);
+  #addClaim(entry: TrackedEntry, claim: Claim, onChanged: (entry: TrackedEntry) => void): void {
+    const previous = winningClaim(entry);
+    const others = (entry.otherClaims ?? []).filter((other) => other.owner !== claim.owner);
+    if (previous !== undefined && previous.owner !== claim.owner) others.push(previous);
+    this.#setClaims(entry, [...others, claim], onChanged);
     const winner = winningClaim(entry) as Claim;
     for (const loser of entry.otherClaims ?? []) {
       const isNew = loser.owner === claim.owner || winner.owner === claim.owner;
@@ -127,37 +130,48 @@ export class EntryTable {
     }
   }
 
-  #removeClaim(entry: TrackedEntry, owner: string, changed: (entry: TrackedEntry) => void): void {
+  #removeClaim(
+    entry: TrackedEntry,
+    owner: string,
+    onChanged: (entry: TrackedEntry) => void,
+  ): void {
     const claims = [winningClaim(entry), ...entry.otherClaims ?? []]
       .filter((claim): claim is Claim => claim !== undefined && claim.owner !== owner);
-    this.#setClaims(entry, claims, changed);
+    this.#setClaims(entry, claims, onChanged);
   }
 
-  /** Lets the strongest of the claims stand. */
-  #setClaims(entry: TrackedEntry, claims: Claim[], changed: (entry: TrackedEntry) => void): void {
+  /** The strongest of the claims wins. */
+  #setClaims(entry: TrackedEntry, claims: Claim[], onChanged: (entry: TrackedEntry) => void): void {
     if (claims.length > 1) claims.sort(strongerFirst);
-    const [winner, ...rivals] = claims;
-    entry.otherClaims = rivals.length > 0 ? rivals : undefined;
-    setWinner(entry, winner?.owner, winner?.precedence ?? 0n, winner?.resource, changed);
+    const [winner, ...others] = claims;
+    entry.otherClaims = others.length > 0 ? others : undefined;
+    if (winner === undefined) setUndesired(entry, onChanged);
+    else setWinner(entry, winner.owner, winner.precedence, winner.resource, onChanged);
   }
 }
 
-/** Makes this the claim that stands, or none. */
 function setWinner(
   entry: TrackedEntry,
-  owner: string | undefined,
+  owner: string,
   precedence: bigint,
-  resource: Resource | undefined,
-  changed: (entry: TrackedEntry) => void,
+  resource: Resource,
+  onChanged: (entry: TrackedEntry) => void,
 ): void {
   const before = entry.desired;
   entry.owner = owner;
   entry.precedence = precedence;
-  // The object that is known already is kept, to hold only one of each.
-  if (before !== undefined && resource !== undefined && equalResources(before, resource)) return;
+  // The object that is known already is kept, so that equal objects do not add up in memory.
+  if (before !== undefined && equalResources(before, resource)) return;
   entry.desired = resource;
-  if (resource !== undefined && entry.isInSync) entry.actual = resource;
-  changed(entry);
+  if (entry.isInSync) entry.actual = resource;
+  onChanged(entry);
+}
+
+/** The owner stays, so that the log can name it when the kernel has deleted the entry. */
+function setUndesired(entry: TrackedEntry, onChanged: (entry: TrackedEntry) => void): void {
+  entry.precedence = 0n;
+  entry.desired = undefined;
+  onChanged(entry);
 }
 
 function winningClaim(entry: TrackedEntry): Claim | undefined {

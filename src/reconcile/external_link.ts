@@ -1,15 +1,16 @@
-/** The interface that carries this daemon's packets, as the kernel was last seen to have it. */
+/** The interface that carries this node's packets, as the kernel last showed it. */
 
 import type { Address, Link } from "../state/resource.ts";
 import type { ResyncQueue } from "./resync_queue.ts";
 import type { Failures } from "./failures.ts";
+import type { EntryChange } from "./own_changes.ts";
 import type { WorkList } from "./work_list.ts";
 
 export interface ExternalLinkOptions {
   readonly resync: ResyncQueue;
   readonly work: WorkList;
   readonly failures: Failures;
-  /** It changed: gone, back, up, down, another MTU, another address. */
+  /** It was deleted, created, set up or down, or got another MTU or address. */
   readonly onChanged: ((reason: string) => void) | undefined;
 }
 
@@ -26,7 +27,7 @@ export class ExternalLink {
     return this.#name;
   }
 
-  /** `undefined` as long as it is not there. */
+  /** `undefined` while it does not exist. */
   get link(): Link | undefined {
     return this.#link;
   }
@@ -41,27 +42,27 @@ export class ExternalLink {
     const changes = this.#changesTo(link);
     this.#link = link;
     if (changes.length === 0 || this.#name === undefined) return;
-    const { resync: readings, work, failures: troubles, onChanged } = this.#options;
-    readings.request(this.#name);
+    const { resync, work, failures, onChanged } = this.#options;
+    resync.request(this.#name);
     if (link !== undefined) work.wake(this.#name);
-    for (const entry of troubles.entries()) {
+    for (const entry of failures.entries()) {
       if (entry.failure?.kind === "failing") work.add(entry);
     }
     onChanged?.(changes.join(", "));
   }
 
-  observeAddress({ address }: Address, deleted: boolean): void {
-    this.#options.onChanged?.(`address ${address} was ${deleted ? "removed" : "set"}`);
+  observeAddress({ resource: { address }, deleted }: EntryChange<Address>): void {
+    this.#options.onChanged?.(`address ${address} ${deleted ? "deleted" : "set"}`);
   }
 
   #changesTo(link: Link | undefined): string[] {
     const before = this.#link;
-    if (link === undefined) return before === undefined ? [] : ["it is gone"];
-    // That it is there when it is first looked for is no change.
-    if (before === undefined) return this.#options.resync.hasDumpedAll ? ["it is there"] : [];
+    if (link === undefined) return before === undefined ? [] : ["deleted"];
+    // That the first dump shows it is no change.
+    if (before === undefined) return this.#options.resync.hasDumpedAll ? ["created"] : [];
     const changes: string[] = [];
-    if (before.up !== link.up) changes.push(link.up ? "it is up" : "it is down");
-    if (before.mtuBytes !== link.mtuBytes) changes.push(`its MTU is ${link.mtuBytes}`);
+    if (before.up !== link.up) changes.push(link.up ? "up" : "down");
+    if (before.mtuBytes !== link.mtuBytes) changes.push(`MTU ${link.mtuBytes}`);
     return changes;
   }
 }

@@ -1,4 +1,4 @@
-/** The entries that are not as they should be, with the reason, and what the log says of them. */
+/** The entries that are out of sync, with the reason, and what the log says about them. */
 
 import type { Log } from "../log/log.ts";
 import type { KernelError } from "../kernel/kernel.ts";
@@ -6,14 +6,17 @@ import type { Resource } from "../state/resource.ts";
 import { resourceText } from "../state/resource_text.ts";
 import type { Step } from "../state/step.ts";
 import { backoffMs, type Clock } from "../base/clock.ts";
-import type { EntryFailure, TrackedEntry } from "./entry_table.ts";
+import { leaseFields } from "./change_trace.ts";
+import type { EntryFailure, KeyConflict, TrackedEntry } from "./entry_table.ts";
+import type { RepairDelay } from "./repair_limiter.ts";
 
 const RETRY = { firstMs: 100, maxMs: 30_000 };
+const MAX_REPORTED_CONFLICTS = 1000;
 
-/** The entries that are not as they should be, but for those that wait for their device. */
+/** The entries that are out of sync, except those that wait for their device. */
 export interface ReconcilerStatus {
   readonly failing: readonly EntryProblem[];
-  /** Entries whose key somebody else holds. */
+  /** Entries whose key another program holds. */
   readonly conflicts: readonly EntryProblem[];
 }
 
@@ -34,6 +37,7 @@ export class Failures {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #entries = new Set<TrackedEntry>();
+  readonly #reportedConflicts = new Set<string>();
 
   constructor({ clock, log }: { readonly clock: Clock; readonly log: Log }) {
     this.#clock = clock;
@@ -44,19 +48,20 @@ export class Failures {
     return this.#entries.values();
   }
 
-  /** When the first of them is to be tried again, in milliseconds of the clock; Infinity for never. */
+  /** When the first retry is due, in milliseconds of the clock; Infinity for never. */
   get nextRetryMs(): number {
     let nextMs = Infinity;
-    for (const { failure: trouble } of this.#entries) {
-      nextMs = Math.min(nextMs, (trouble as EntryFailure).retryAtMs);
+    for (const { failure } of this.#entries) {
+      nextMs = Math.min(nextMs, (failure as EntryFailure).retryAtMs);
     }
     return nextMs;
   }
 
-  /** Steps that failed together: each is tried again, later each time. */
+  /** Steps that failed in one batch: each is retried, with growing delays. */
   addFailed(steps: readonly FailedStep[]): void {
-    const fresh = new Map<string, { count: number; message: string }>();
-    for (const { entry, step, error } of steps) {
+    const groups = new Map<string, { count: number; first: FailedStep }>();
+    for (const failed of steps) {
+      const { entry, step, error } = failed;
       const attempts = (entry.failure?.kind === "failing" ? entry.failure.attempts : 0) + 1;
       this.#set(entry, {
         kind: "failing",
@@ -64,50 +69,77 @@ export class Failures {
         attempts,
         retryAtMs: this.#clock.nowMs() + backoffMs(attempts, RETRY, this.#clock),
       });
-      // A failure is told the first, second, fourth, … time it happens, and with it those like it.
+      // The first, second, fourth, … failure is logged, once for all of its kind in the batch.
       if ((attempts & (attempts - 1)) !== 0) continue;
       const kind = `${step.op} ${step.resource.kind} ${error.errno}`;
-      const told = fresh.get(kind);
-      const message = `cannot ${step.op} ${resourceText(step.resource)}: ${error.reason}`;
-      if (told === undefined) fresh.set(kind, { count: 1, message });
-      else told.count++;
+      const group = groups.get(kind);
+      if (group === undefined) groups.set(kind, { count: 1, first: failed });
+      else group.count++;
     }
-    for (const { count, message } of fresh.values()) {
-      this.#log.warn(count === 1 ? message : `${message} (and ${count - 1} more like it)`);
+    for (const { count, first: { entry, step, error } } of groups.values()) {
+      const message = `cannot ${step.op} ${resourceText(step.resource)}: ${error.reason}`;
+      this.#log.warn(
+        { ...leaseFields(entry, step.resource), errno: error.errno },
+        count === 1 ? message : `${message} (and ${count - 1} more like it)`,
+      );
     }
   }
 
-  /** Somebody else holds the entry's key: nothing is done until that changes. */
+  /** Another program holds the entry's key: nothing is done until that changes. */
   addConflict(entry: TrackedEntry, holder: Resource): void {
-    const message = `somebody else holds its place: ${resourceText(holder)}`;
+    const desired = entry.desired as Resource;
+    const message = `conflicts with an existing entry not owned by flanneld: ${
+      resourceText(holder)
+    }`;
     if (entry.failure?.kind !== "conflict" || entry.failure.message !== message) {
       this.#log.warn(
-        `cannot set ${resourceText(entry.desired as Resource)}: ${message}; ` +
-          "it is left alone, remove it to let this one take its place",
+        leaseFields(entry, desired),
+        `cannot set ${resourceText(desired)}: ${message}; ` +
+          "delete it to let flanneld install its own",
       );
     }
     this.#set(entry, { kind: "conflict", message, attempts: 1, retryAtMs: Infinity });
   }
 
-  /** Somebody else keeps changing the entry: it is put right again only after `delayMs`. */
-  addDamped(entry: TrackedEntry, { delayMs, round }: { delayMs: number; round: number }): void {
-    const found = entry.actual === undefined ? "removed" : `made ${resourceText(entry.actual)}`;
-    const message = `something on this host keeps changing it; the last time it was ${found}`;
+  /** Another program keeps modifying the entry: the next repair is delayed. */
+  addDamped(entry: TrackedEntry, { delayMs, round }: RepairDelay): void {
+    const { actual } = entry;
+    const last = actual === undefined ? "removed" : `changed to ${resourceText(actual)}`;
+    const message = `another program keeps modifying it (last: ${last})`;
     this.#log.warn(
-      `${entryText(entry)}: ${message}; it is put right again in ${Math.ceil(delayMs / 1000)} s`,
+      leaseFields(entry, entry.desired ?? actual),
+      `${entryText(entry)}: ${message}; next repair in ${Math.ceil(delayMs / 1000)} s`,
     );
     const retryAtMs = this.#clock.nowMs() + delayMs;
-    this.#set(entry, { kind: "contended", message, attempts: round, retryAtMs });
+    this.#set(entry, { kind: "damped", message, attempts: round, retryAtMs });
   }
 
-  /** The entry is in order, or wanted otherwise. */
-  clear(entry: TrackedEntry, recovered?: "recovered"): void {
+  /** Two owners desire different entries with one key. Each conflict is logged once. */
+  reportKeyConflict({ winner, loser }: KeyConflict): void {
+    const message = `conflicting entries: using ${resourceText(winner.resource)} of ` +
+      `${winner.owner}, ignoring ${resourceText(loser.resource)} of ${loser.owner}`;
+    const reported = this.#reportedConflicts;
+    if (reported.has(message) || reported.size >= MAX_REPORTED_CONFLICTS) return;
+    reported.add(message);
+    this.#log.warn({ lease: loser.owner, winner: winner.owner }, message);
+  }
+
+  /** The entry is in sync, or something else is desired now. */
+  clear(entry: TrackedEntry): void {
     if (entry.failure === undefined) return;
-    if (recovered && entry.failure.attempts > 1) {
-      this.#log.info(`${entryText(entry)} is in order again`);
-    }
     entry.failure = undefined;
     this.#entries.delete(entry);
+  }
+
+  /** The kernel accepted the entry. Logged if it had failed repeatedly. */
+  clearRecovered(entry: TrackedEntry): void {
+    if (entry.failure !== undefined && entry.failure.attempts > 1) {
+      this.#log.info(
+        leaseFields(entry, entry.desired ?? entry.actual),
+        `${entryText(entry)} is in sync again`,
+      );
+    }
+    this.clear(entry);
   }
 
   status(): ReconcilerStatus {
@@ -121,8 +153,8 @@ export class Failures {
     return { failing, conflicts };
   }
 
-  #set(entry: TrackedEntry, trouble: EntryFailure): void {
-    entry.failure = trouble;
+  #set(entry: TrackedEntry, failure: EntryFailure): void {
+    entry.failure = failure;
     this.#entries.add(entry);
   }
 }

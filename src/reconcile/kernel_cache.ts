@@ -1,21 +1,26 @@
 /**
- * What the kernel holds, entry by entry: learned from readings, from the reconciler's own steps and
- * from notifications. Whatever is seen to differ from what is desired goes to the work list.
+ * What the kernel holds, entry by entry, as learned from dumps, from the reconciler's own steps
+ * and from notifications. Each entry that is found to be out of sync goes to the work list.
  *
- * What cannot be learned from a notification is read again: the kernel flushes the IPv4 routes of a
- * device that goes down, and everything on one that is deleted, without a word
+ * Some changes cause no notification and need a dump: the kernel silently flushes the IPv4 routes
+ * of a device that goes down, and all entries on a device that is deleted
  * (net/ipv4/fib_frontend.c).
  */
 
 import { familyOf } from "../addr/ip.ts";
 import type { KernelEvent } from "../kernel/kernel.ts";
-import { kindOf } from "../state/resource.ts";
 import { linkKey, linkOf, resourceKey } from "../state/resource_key.ts";
-import type { Address, Link, Resource, ResourceKey } from "../state/resource.ts";
+import {
+  type Address,
+  kindOf,
+  type Link,
+  type Resource,
+  type ResourceKey,
+} from "../state/resource.ts";
 import { equalResources, sameResource } from "../state/same_resource.ts";
 import type { Step } from "../state/step.ts";
 import type { Clock } from "../base/clock.ts";
-import { OwnChanges } from "./own_changes.ts";
+import { type EntryChange, OwnChanges } from "./own_changes.ts";
 import type { EntryTable, TrackedEntry } from "./entry_table.ts";
 import type { ExternalLink } from "./external_link.ts";
 import type { EntryPlanner } from "./entry_planner.ts";
@@ -33,6 +38,9 @@ export interface KernelCacheOptions {
   readonly failures: Failures;
 }
 
+/** Whether a change is known to be this program's own. */
+type Origin = "own" | "foreign";
+
 export class KernelCache {
   readonly #table: EntryTable;
   readonly #planner: EntryPlanner;
@@ -41,21 +49,21 @@ export class KernelCache {
   readonly #resync: ResyncQueue;
   readonly #failures: Failures;
   readonly #ownChanges: OwnChanges;
-  /** Devices that were asked for and of which the kernel has not told yet. */
+  /** Devices whose creation was requested and not yet notified. */
   readonly #creating = new Set<string>();
-  /** Foreign changes to entries with a step under way: what the kernel held after them. */
+  /** Foreign changes to entries that have a step in flight: the entry after each of them. */
   #foreignChanges: Map<ResourceKey, Resource | undefined> | undefined;
-  /** Keys that notifications named while the kernel is being read: newer than the reading. */
+  /** Keys of notifications that arrived during a dump: they are newer than the dump. */
   #notifiedKeys: Set<ResourceKey> | undefined;
 
-  constructor({ clock, table, planner: judge, external, work, resync: readings, failures: troubles }: KernelCacheOptions) {
-    this.#table = table;
-    this.#planner = judge;
-    this.#external = external;
-    this.#work = work;
-    this.#resync = readings;
-    this.#failures = troubles;
-    this.#ownChanges = new OwnChanges(clock);
+  constructor(options: KernelCacheOptions) {
+    this.#table = options.table;
+    this.#planner = options.planner;
+    this.#external = options.external;
+    this.#work = options.work;
+    this.#resync = options.resync;
+    this.#failures = options.failures;
+    this.#ownChanges = new OwnChanges(options.clock);
   }
 
   // ---- Notifications
@@ -67,47 +75,49 @@ export class KernelCache {
       return;
     }
     const { resource, deleted } = event;
-    this.#receiveExternal(resource, deleted);
+    this.#receiveExternal(event);
     const key = resourceKey(resource);
-    if (this.#table.get(key) === undefined && (deleted || !this.#planner.isOurs(resource))) return;
+    const isKnown = this.#table.get(key) !== undefined;
+    if (!isKnown && (deleted || !this.#planner.isOurs(resource))) return;
     const value = deleted ? undefined : resource;
     this.#notifiedKeys?.add(key);
-    const origin = this.#ownChanges.classify(key, resource, deleted);
+    const origin = this.#ownChanges.classify(key, event);
     if (origin === "earlier") return;
     const entry = this.#table.at(key);
     if (origin === "last") this.#foreignChanges?.delete(key);
     else this.#foreignChanges?.set(key, value);
-    if (origin === "foreign" && resource.kind === "link") this.#resyncEntriesOn(resource, deleted);
-    this.observe(entry, value, origin === "last");
-    // Somebody who keeps adding things to our device is met like one who keeps removing ours.
+    if (origin === "foreign" && resource.kind === "link") this.#checkEntriesOn(resource, event);
+    this.observe(entry, value, origin === "last" ? "own" : "foreign");
+    // A program that keeps adding entries to our device is damped like one that keeps removing
+    // ours.
     if (origin === "foreign" && value !== undefined && entry.desired === undefined) {
       entry.hasDrifted = true;
     }
   }
 
-  #receiveExternal(resource: Resource, deleted: boolean): void {
+  #receiveExternal({ resource, deleted }: EntryChange): void {
     const { name } = this.#external;
     if (resource.kind === "link" && resource.name === name) {
       this.#external.observe(deleted ? undefined : resource);
     }
     if (resource.kind === "address" && resource.link === name) {
       if (deleted) this.#onAddressRemoved(resource);
-      this.#external.observeAddress(resource, deleted);
+      this.#external.observeAddress({ resource, deleted });
     }
   }
 
   /**
-   * A reading may have told already that a device went, or went down, and notifications from before
-   * that may have been delivered since: what they said of the device's entries no longer holds.
+   * A dump may have shown already that the device was deleted or went down. Notifications from
+   * before that may have arrived since, and what they said of the device's entries is outdated.
    */
-  #resyncEntriesOn(link: Link, deleted: boolean): void {
+  #checkEntriesOn(link: Link, { deleted }: { readonly deleted: boolean }): void {
     if (deleted) this.#forgetEntriesOn(link.name);
     else if (!link.up && !this.#creating.has(link.name)) this.#resync.request(link.name);
   }
 
   // ---- Our own steps
 
-  /** These steps are sent now. */
+  /** These steps are about to be sent. */
   beginSteps(steps: ReadonlyMap<Step, ResourceKey>): void {
     this.#ownChanges.expect(steps);
     for (const { op, resource } of steps.keys()) {
@@ -116,16 +126,16 @@ export class KernelCache {
     this.#foreignChanges = new Map();
   }
 
-  /** The kernel has carried out a step. */
+  /** The kernel acknowledged a step. */
   applied(entry: TrackedEntry, step: Step): void {
     const { op, resource } = step;
     if (this.#foreignChanges?.has(entry.key)) {
-      // Somebody changed it after us; what the notification said is what counts.
-      this.#setActual(entry, this.#foreignChanges.get(entry.key), false);
+      // Another program changed it after us: its notification is newer than the acknowledgement.
+      this.#setActual(entry, this.#foreignChanges.get(entry.key), "foreign");
       entry.hasDrifted = true;
       this.#work.add(entry);
     } else {
-      this.#setActual(entry, op === "delete" ? undefined : resource, true);
+      this.#setActual(entry, op === "delete" ? undefined : resource, "own");
     }
     if (op === "delete" && resource.kind === "address") this.#onAddressRemoved(resource);
     if (resource.kind !== "link") return;
@@ -133,22 +143,22 @@ export class KernelCache {
     if (op === "delete") this.#forgetEntriesOn(name);
     else this.#work.wake(name);
     if (op !== "change") return;
-    // A new MAC drops the device's neighbours; having been down, all but its FDB entries.
+    // A new MAC drops the device's neighbours; having been down drops all but its FDB entries.
     const { from } = step;
     if (from.mac !== resource.mac || from.up !== resource.up) this.#resync.request(name);
   }
 
-  /** The kernel has refused a step. */
+  /** The kernel refused a step. */
   refused(entry: TrackedEntry, step: Step): void {
     this.#ownChanges.cancel(entry.key, step);
   }
 
-  /** All answers have been heard, or there will be none. */
+  /** All steps were acknowledged or refused, or never will be. */
   endSteps(): void {
     this.#foreignChanges = undefined;
   }
 
-  // ---- Readings
+  // ---- Dumps
 
   beginDump(): void {
     this.#notifiedKeys = new Set();
@@ -158,58 +168,58 @@ export class KernelCache {
     this.#notifiedKeys = undefined;
   }
 
-  /** Notifications were lost since the reading began: what was read may already be wrong. */
+  /** Notifications were lost since the dump began: it may already be outdated. */
   get isDumpStale(): boolean {
     return this.#notifiedKeys === undefined;
   }
 
   /**
-   * Makes the mirror what was read, but for entries that notifications spoke of meanwhile. Read were
-   * all entries, of those that lie on devices the ones on `links`.
+   * Replaces the cache by a dump, except entries that were notified meanwhile. The dump has all
+   * entries, but of those that are on devices only the ones on `links`.
    */
   load(resources: readonly Resource[], links: ReadonlySet<string>): void {
-    const touched: ReadonlySet<ResourceKey> = this.#notifiedKeys ?? new Set();
-    const seen = this.#relevant(resources);
+    const notified: ReadonlySet<ResourceKey> = this.#notifiedKeys ?? new Set();
+    const found = this.#relevant(resources);
     const { name } = this.#external;
-    if (name !== undefined && !touched.has(linkKey(name))) {
+    if (name !== undefined && !notified.has(linkKey(name))) {
       const link = resources.find((resource): resource is Link =>
         resource.kind === "link" && resource.name === name
       );
       this.#external.observe(link);
     }
-    for (const [key, resource] of seen) {
-      if (!touched.has(key)) this.observe(this.#table.at(key), resource);
+    for (const [key, resource] of found) {
+      if (!notified.has(key)) this.observe(this.#table.at(key), resource);
     }
     for (const entry of this.#table.values()) {
       const { actual } = entry;
-      if (actual === undefined || seen.has(entry.key) || touched.has(entry.key)) continue;
+      if (actual === undefined || found.has(entry.key) || notified.has(entry.key)) continue;
       if (isCovered(actual, links)) this.observe(entry, undefined);
     }
   }
 
   #relevant(resources: readonly Resource[]): ReadonlyMap<ResourceKey, Resource> {
-    const seen = new Map<ResourceKey, Resource>();
+    const found = new Map<ResourceKey, Resource>();
     for (const resource of resources) {
       const key = resourceKey(resource);
       const entry = this.#table.get(key);
       if (entry === undefined && !this.#planner.isOurs(resource)) continue;
-      // Several FDB entries of one MAC, or appended routes: one that is right will do.
-      const rival = seen.get(key);
-      if (rival !== undefined && entry?.desired && sameResource(entry.desired, rival)) continue;
-      seen.set(key, resource);
+      // Several FDB entries of one MAC, or appended routes: it is enough if one of them is in sync.
+      const other = found.get(key);
+      if (other !== undefined && entry?.desired && sameResource(entry.desired, other)) continue;
+      found.set(key, resource);
     }
-    return seen;
+    return found;
   }
 
-  // ---- What it means
+  // ---- Consequences
 
-  /** Forgets an entry that is neither desired nor there, and its troubles with it. */
+  /** Forgets an entry that is neither desired nor in the kernel, and its failure. */
   release(entry: TrackedEntry): void {
     if (this.#table.release(entry)) this.#failures.clear(entry);
   }
 
-  /** Takes over what the kernel was seen to hold, and marks what must be done about it. */
-  observe(entry: TrackedEntry, value: Resource | undefined, isOwn = false): void {
+  /** Records the entry that the kernel was found to hold, and adds work if it is out of sync. */
+  observe(entry: TrackedEntry, value: Resource | undefined, origin: Origin = "foreign"): void {
     const before = entry.actual;
     if (
       before === undefined
@@ -220,61 +230,60 @@ export class KernelCache {
       return;
     }
     const wasInSync = entry.isInSync;
-    this.#setActual(entry, value, isOwn);
+    this.#setActual(entry, value, origin);
     const link = value ?? before;
     if (link?.kind === "link") {
-      this.#onLinkChanged(link.name, before as Link | undefined, value as Link | undefined, isOwn);
+      this.#onLinkChanged(before as Link | undefined, value as Link | undefined, origin);
     }
     if (before?.kind === "address" && value === undefined) this.#onAddressRemoved(before);
     if (entry.isInSync) {
       this.#failures.clear(entry);
       return;
     }
-    if (wasInSync && !isOwn) entry.hasDrifted = true;
-    if (entry.failure !== undefined && entry.failure.kind !== "contended") {
+    if (wasInSync && origin === "foreign") entry.hasDrifted = true;
+    if (entry.failure !== undefined && entry.failure.kind !== "damped") {
       this.#failures.clear(entry);
     }
     if (this.#planner.decide(entry).kind !== "keep") this.#work.add(entry);
     else this.release(entry);
   }
 
-  #setActual(entry: TrackedEntry, value: Resource | undefined, isOurs: boolean): void {
+  #setActual(entry: TrackedEntry, value: Resource | undefined, origin: Origin): void {
+    const isOwn = origin === "own";
     if (value !== undefined && entry.desired !== undefined && sameResource(entry.desired, value)) {
       entry.actual = entry.desired;
-      entry.isOurChange ||= isOurs;
+      entry.isOurChange ||= isOwn;
     } else {
       entry.actual = value;
-      entry.isOurChange = isOurs && value !== undefined;
-      if (isOurs && entry.desired !== value) this.#work.add(entry); // The wish changed meanwhile.
+      entry.isOurChange = isOwn && value !== undefined;
+      // The desired entry changed while the step was in flight.
+      if (isOwn && entry.desired !== value) this.#work.add(entry);
     }
     this.release(entry);
   }
 
-  #onLinkChanged(
-    name: string,
-    before: Link | undefined,
-    after: Link | undefined,
-    isOwn: boolean,
-  ): void {
+  /** One of the two is defined. */
+  #onLinkChanged(before: Link | undefined, after: Link | undefined, origin: Origin): void {
     if (after === undefined) {
-      this.#forgetEntriesOn(name);
+      this.#forgetEntriesOn((before as Link).name);
       return;
     }
+    const { name } = after;
     this.#work.wake(name);
-    // Made by somebody else, or down and up again: entries may have gone without a notification.
+    // Created by another program, or down and up again: entries may be gone without a notification.
     const isRisky = before === undefined || before.up !== after.up || before.mac !== after.mac;
-    // Of a device that we are making, the kernel first tells what it looks like half done.
-    const isHalfDone = this.#creating.has(name) && this.#ownChanges.isExpected(linkKey(name));
-    if (isOwn || !isHalfDone) this.#creating.delete(name);
-    if (isRisky && !isOwn && !isHalfDone) this.#resync.request(name);
+    // While we create a device, the kernel first notifies of its unfinished state.
+    const isUnfinished = this.#creating.has(name) && this.#ownChanges.isExpected(linkKey(name));
+    if (origin === "own" || !isUnfinished) this.#creating.delete(name);
+    if (isRisky && origin === "foreign" && !isUnfinished) this.#resync.request(name);
   }
 
-  /** With its last IPv4 address, a device loses its IPv4 routes, silently, and its neighbours. */
+  /** With its last IPv4 address, a device loses its neighbours and, silently, its IPv4 routes. */
   #onAddressRemoved({ address, link }: Address): void {
     if (familyOf(address) === 4) this.#resync.request(link);
   }
 
-  /** A device is gone, and with it all that was on it. */
+  /** A device was deleted, and with it all entries on it. */
   #forgetEntriesOn(name: string): void {
     for (const entry of this.#table.values()) {
       const resource = entry.actual ?? entry.desired;
@@ -290,7 +299,7 @@ export class KernelCache {
   }
 }
 
-/** Whether a reading that was limited to these devices would have shown the entry. */
+/** Whether a dump that was limited to these devices would have shown the entry. */
 function isCovered(entry: Resource, links: ReadonlySet<string>): boolean {
   const { dump, linkOf } = kindOf(entry);
   if (dump === undefined) return false;

@@ -1,7 +1,7 @@
 /**
- * Notifications that this program's own changes will cause. They are recognised so that they are
- * not taken for somebody else's, above all when two changes to one entry follow each other closely
- * and the notification of the first arrives after the second.
+ * The notifications that this program's own changes will cause. They are recognised, so that they
+ * do not count as changes by another program, above all when two changes to one entry are made in
+ * quick succession and the notification of the first arrives after the second.
  */
 
 import type { Resource, ResourceKey } from "../state/resource.ts";
@@ -9,12 +9,21 @@ import { sameResource } from "../state/same_resource.ts";
 import type { Step } from "../state/step.ts";
 import type { Clock } from "../base/clock.ts";
 
-/** The kernel queues a notification before it answers, so an echo is never far behind. */
+/** The kernel queues a notification before it acknowledges, so it is never far behind. */
 const WINDOW_MS = 250;
+
+/** An entry as a notification shows it: set, or deleted. */
+export interface EntryChange<Entry extends Resource = Resource> {
+  readonly resource: Entry;
+  readonly deleted: boolean;
+}
+
+/** What caused a notification: another program, our last change to the entry, or one before it. */
+export type ChangeOrigin = "foreign" | "earlier" | "last";
 
 export class OwnChanges {
   readonly #clock: Clock;
-  /** Two generations, so that forgetting costs nothing per echo. */
+  /** Two generations, so that forgetting costs nothing per step. */
   #young: Generation = new Map();
   #old: Generation = new Map();
   #youngSinceMs: number;
@@ -24,7 +33,7 @@ export class OwnChanges {
     this.#youngSinceMs = clock.nowMs();
   }
 
-  /** The steps will be sent now. */
+  /** The steps are about to be sent. */
   expect(steps: ReadonlyMap<Step, ResourceKey>): void {
     this.#age();
     for (const [step, key] of steps) {
@@ -34,29 +43,26 @@ export class OwnChanges {
     }
   }
 
-  /** The step was refused: there will be no echo. */
-  cancel(key: ResourceKey, step: Step): void {
-    this.#take(key, step.resource, step.op === "delete");
+  /** The step was refused: it causes no notification. */
+  cancel(key: ResourceKey, { op, resource }: Step): void {
+    this.#take(key, { resource, deleted: op === "delete" });
   }
 
-  /**
-   * What a notification is: somebody else's, an echo of a change that was followed by others, or
-   * the echo of the last change to this entry.
-   */
-  classify(key: ResourceKey, resource: Resource, deleted: boolean): "foreign" | "earlier" | "last" {
+  /** What caused this notification. */
+  classify(key: ResourceKey, change: EntryChange): ChangeOrigin {
     this.#age();
     if (this.#young.size === 0 && this.#old.size === 0) return "foreign";
-    if (!this.#take(key, resource, deleted)) return "foreign";
+    if (!this.#take(key, change)) return "foreign";
     return this.#old.has(key) || this.#young.has(key) ? "earlier" : "last";
   }
 
-  /** Whether the echo of a change to this entry is still to come. */
+  /** Whether a notification of our change to this entry is yet to come. */
   isExpected(key: ResourceKey): boolean {
     this.#age();
     return this.#old.has(key) || this.#young.has(key);
   }
 
-  #take(key: ResourceKey, resource: Resource, deleted: boolean): boolean {
+  #take(key: ResourceKey, { resource, deleted }: EntryChange): boolean {
     for (const generation of [this.#old, this.#young]) {
       const expected = generation.get(key);
       if (expected === undefined) continue;
@@ -85,5 +91,5 @@ export class OwnChanges {
   }
 }
 
-/** One step nearly always; a list when an entry is changed again before its echo is heard. */
+/** Nearly always one step; a list if an entry is changed again before its notification arrives. */
 type Generation = Map<ResourceKey, Step | readonly Step[]>;

@@ -1,17 +1,18 @@
-/** Which of the kernel's tables have to be read again, and when. */
+/** Which of the kernel's tables must be dumped again, and when. */
 
+import { errorMessage } from "../base/operator_error.ts";
 import type { Log } from "../log/log.ts";
 import { backoffMs, type Clock } from "../base/clock.ts";
 
-/** Everything, or the routes and what is on these devices. */
+/** Everything, or the routes and the entries on these devices. */
 export type ResyncScope = "all" | ReadonlySet<string>;
 
 export interface ResyncQueueOptions {
   readonly clock: Clock;
   readonly log: Log;
-  /** Everything is read again this often, give or take a tenth. */
+  /** Interval between full dumps, plus or minus a tenth. */
   readonly everyMs: number;
-  /** Told when there is something to read. */
+  /** There is something to dump. */
   readonly onWork: () => void;
 }
 
@@ -21,7 +22,7 @@ export class ResyncQueue {
   readonly #options: ResyncQueueOptions;
   readonly #clock: Clock;
   #mustDumpAll = true;
-  /** Devices whose entries, and the routes, must be read again. */
+  /** Devices whose entries, and the routes, must be dumped. */
   readonly #devices = new Set<string>();
   #notBeforeMs = 0;
   #nextRegularMs = Infinity;
@@ -34,45 +35,45 @@ export class ResyncQueue {
     this.#clock = options.clock;
   }
 
-  /** Whether there is something to read, now or later. */
+  /** Whether a dump is requested, now or later. */
   get isPending(): boolean {
     return this.#mustDumpAll || this.#devices.size > 0;
   }
 
-  /** Whether everything has been read at least once. */
+  /** Whether a full dump has succeeded at least once. */
   get hasDumpedAll(): boolean {
     return this.#hasDumpedAll;
   }
 
-  /** Whether the last attempt succeeded: only then may something be deleted for being superfluous. */
+  /** Whether the last dump succeeded: only then may superfluous entries be deleted. */
   get isVerified(): boolean {
     return this.#isVerified;
   }
 
-  /** When the next reading is due, in milliseconds of the clock; Infinity for never. */
+  /** When the next dump is due, in milliseconds of the clock; Infinity for never. */
   get nextMs(): number {
     return this.isPending ? Math.min(this.#nextRegularMs, this.#notBeforeMs) : this.#nextRegularMs;
   }
 
-  /** Everything must be read again soon. */
+  /** Requests a full dump. */
   requestAll(): void {
     this.#mustDumpAll = true;
     this.#options.onWork();
   }
 
-  /** Nothing that is known holds any more: everything is read again at once. */
+  /** Requests a full dump without a delay: nothing in the cache is reliable any more. */
   requestAllNow(): void {
     this.#notBeforeMs = 0;
     this.requestAll();
   }
 
-  /** The entries on this device, and the routes, must be read before the next change. */
+  /** Requests a dump of the entries on this device, and of the routes, before the next change. */
   request(device: string): void {
     this.#devices.add(device);
     this.#options.onWork();
   }
 
-  /** What has to be read now, if anything. */
+  /** What must be dumped now, if anything. */
   due(): ResyncScope | undefined {
     const now = this.#clock.nowMs();
     if (now >= this.#nextRegularMs) this.#mustDumpAll = true;
@@ -81,25 +82,25 @@ export class ResyncQueue {
     return this.#devices.size > 0 ? new Set(this.#devices) : undefined;
   }
 
-  /** The reading begins: what is asked for from here on is for the next one. */
+  /** The dump begins: later requests are for the next one. */
   begin(scope: ResyncScope): void {
     if (scope === "all") this.#mustDumpAll = false;
     this.#devices.clear();
   }
 
-  /** Takes over what was read; devices that this itself asks for were read just now. */
-  load(wasRead: (device: string) => boolean, takeOver: () => void): void {
-    const asked = [...this.#devices];
-    takeOver();
-    for (const device of this.#devices) if (wasRead(device)) this.#devices.delete(device);
-    for (const device of asked) this.#devices.add(device);
+  /** Loads the dump. Devices that loading itself requests are up to date if they were dumped. */
+  load(wasDumped: (device: string) => boolean, load: () => void): void {
+    const requested = [...this.#devices];
+    load();
+    for (const device of this.#devices) if (wasDumped(device)) this.#devices.delete(device);
+    for (const device of requested) this.#devices.add(device);
   }
 
   succeeded(scope: ResyncScope): void {
     this.#failures = 0;
     this.#notBeforeMs = 0;
     if (scope !== "all") {
-      // A partial reading restores trust only if a full one came before.
+      // After a failure, only a full dump verifies the cache.
       if (!this.#isVerified) this.#mustDumpAll = true;
       return;
     }
@@ -109,17 +110,20 @@ export class ResyncQueue {
     this.#nextRegularMs = this.#clock.nowMs() + delayMs;
   }
 
-  failed(scope: ResyncScope, error: Error): void {
+  failed(scope: ResyncScope, error: unknown): void {
     if (scope === "all") this.#mustDumpAll = true;
     else for (const device of scope) this.#devices.add(device);
     this.#isVerified = false;
     this.#postpone(++this.#failures);
     if ((this.#failures & (this.#failures - 1)) === 0) {
-      this.#options.log.warn(`${error.message}; nothing is deleted until it can be read`);
+      this.#options.log.warn(
+        { attempts: this.#failures },
+        `${errorMessage(error)}; retrying, no entry is deleted until a dump succeeds`,
+      );
     }
   }
 
-  /** Everything must be read again, but not at once: later with each failure in a row. */
+  /** Requests a full dump after a delay, which is longer with each failure in a row. */
   requestAllLater(failures: number): void {
     this.#mustDumpAll = true;
     this.#postpone(failures);

@@ -1,20 +1,20 @@
 /**
- * When to work: at once after a quiet time, else a little later, so that changes that follow each
- * other closely are made together; and again when something is due.
+ * When to work: at once after a quiet time, otherwise a little later, so that changes in quick
+ * succession go into one batch; and when something becomes due.
  */
 
 import type { Clock } from "../base/clock.ts";
 
 const DEBOUNCE_MS = 5;
 const DEBOUNCE_MAX_MS = 50;
-/** A change after so much quiet is most likely alone, and does not wait for others. */
+/** A change after this much quiet is most likely a single one, and does not wait for others. */
 const QUIET_MS = 50;
 
 export interface ScheduleOptions {
   readonly clock: Clock;
-  /** Whether the work begins with reading the kernel: much dearer than to wait for all reasons to. */
+  /** The work begins with a dump, which costs much more than waiting for further requests. */
   readonly mustDump: () => boolean;
-  /** Begins to work, unless work is under way. */
+  /** Begins to work, unless work is in progress. */
   readonly start: () => void;
 }
 
@@ -41,11 +41,11 @@ export class Schedule implements Disposable {
     this.#lastMarkMs = now;
     if (this.#workTimer !== undefined || this.#isImminent || this.#isDisposed) return;
     this.#firstMarkMs = now;
-    if (wasQuiet && !this.#options.mustDump()) this.#beginAtOnce();
-    else this.#arm(DEBOUNCE_MS);
+    if (wasQuiet && !this.#options.mustDump()) this.#startAtOnce();
+    else this.#setTimer(DEBOUNCE_MS);
   }
 
-  /** There will be work at this time of the clock, in place of what was said before. */
+  /** There will be work at this time of the clock; replaces the previous time. */
   setNext(atMs: number): void {
     this.#laterTimer?.[Symbol.dispose]();
     this.#laterTimer = undefined;
@@ -60,23 +60,23 @@ export class Schedule implements Disposable {
     this.#laterTimer?.[Symbol.dispose]();
   }
 
-  /** As soon as what is being handled has been. */
-  #beginAtOnce(): void {
+  /** Starts after the events that are being handled. */
+  #startAtOnce(): void {
     this.#isImminent = true;
     void this.#clock.yield().then(() => {
       this.#isImminent = false;
       if (this.#isDisposed) return;
-      if (this.#options.mustDump()) this.#arm(DEBOUNCE_MS);
+      if (this.#options.mustDump()) this.#setTimer(DEBOUNCE_MS);
       else this.#options.start();
     });
   }
 
-  #arm(delayMs: number): void {
+  #setTimer(delayMs: number): void {
     this.#workTimer = this.#clock.setTimer(delayMs, () => {
       const now = this.#clock.nowMs();
       const quietAtMs = this.#lastMarkMs + DEBOUNCE_MS;
       if (now < quietAtMs && now < this.#firstMarkMs + DEBOUNCE_MAX_MS) {
-        this.#arm(quietAtMs - now);
+        this.#setTimer(quietAtMs - now);
         return;
       }
       this.#workTimer = undefined;

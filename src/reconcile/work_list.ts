@@ -1,4 +1,4 @@
-/** Entries that have to be looked at: in the next pass, or when the device they wait for is there. */
+/** Entries that must be planned: in the next pass, or once the device that they need is usable. */
 
 import type { ResourceKey } from "../state/resource.ts";
 import type { Clock } from "../base/clock.ts";
@@ -6,7 +6,7 @@ import type { TrackedEntry } from "./entry_table.ts";
 
 export interface WorkListOptions {
   readonly clock: Clock;
-  /** Told when there is something to do. */
+  /** There is work. */
   readonly onWork: () => void;
 }
 
@@ -14,7 +14,7 @@ export class WorkList {
   readonly #clock: Clock;
   readonly #onWork: () => void;
   readonly #keys = new Set<ResourceKey>();
-  /** Waiting for a device, by its name. */
+  /** Entries that wait for a device, by its name. */
   readonly #waiting = new Map<string, Set<ResourceKey>>();
 
   constructor({ clock, onWork }: WorkListOptions) {
@@ -22,7 +22,7 @@ export class WorkList {
     this.#onWork = onWork;
   }
 
-  /** Entries to be looked at in the next pass. */
+  /** Number of entries for the next pass. */
   get size(): number {
     return this.#keys.size;
   }
@@ -31,33 +31,33 @@ export class WorkList {
     return this.#keys.values();
   }
 
-  /** The entry must be looked at soon; one that is fought over when its time has come. */
+  /** The entry must be planned soon; a damped one when its delay is over. */
   add(entry: TrackedEntry): void {
-    const { failure: trouble } = entry;
-    // A fight is not fought faster because the other side moved again.
-    if (trouble?.kind === "contended" && trouble.retryAtMs > this.#clock.nowMs()) return;
+    const { failure } = entry;
+    // Another change by the other program does not shorten the delay.
+    if (failure?.kind === "damped" && failure.retryAtMs > this.#clock.nowMs()) return;
     this.#keys.add(entry.key);
     this.#onWork();
   }
 
-  /** To be looked at in the pass that is under way, or in the next. */
+  /** Adds an entry during a pass: for this pass, or for the next one. */
   addToPass(key: ResourceKey): void {
     this.#keys.add(key);
   }
 
-  /** Takes an entry from the list; whether it was there. */
+  /** Removes an entry from the list. Returns whether it was there. */
   take(key: ResourceKey): boolean {
     return this.#keys.delete(key);
   }
 
-  /** Nothing can be done about the entry before something happens to this device. */
+  /** The entry cannot be set before this device changes. */
   waitFor(device: string, key: ResourceKey): void {
     const waiting = this.#waiting.get(device);
     if (waiting === undefined) this.#waiting.set(device, new Set([key]));
     else waiting.add(key);
   }
 
-  /** Something happened to a device: what waits for it is looked at again. */
+  /** The device changed: the entries that wait for it are planned again. */
   wake(device: string): void {
     const waiting = this.#waiting.get(device);
     if (waiting === undefined) return;

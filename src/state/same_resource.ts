@@ -9,8 +9,8 @@ export function sameResource(desired: Resource, actual: Resource): boolean {
 }
 
 /**
- * Whether two entries are alike in every respect. `sameResource` also accepts what the kernel made of
- * a desired entry, such as a learned endpoint.
+ * Whether two entries are alike in every respect. `sameResource` also accepts what the kernel made
+ * of a desired entry, such as a learned endpoint.
  */
 export function equalResources(a: Resource, b: Resource): boolean {
   return a === b || sameResource(a, b) && sameResource(b, a);

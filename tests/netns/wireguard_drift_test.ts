@@ -4,9 +4,9 @@
  */
 
 import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
-import { systemClock } from "../../src/base/clock.ts";
 import type { IpAddress } from "../../src/addr/ip.ts";
 import type { Prefix } from "../../src/addr/prefix.ts";
+import { systemClock } from "../../src/base/clock.ts";
 import { parseWireguardKey, type WireguardKey } from "../../src/addr/wireguard_key.ts";
 import { NetlinkKernel } from "../../src/kernel/netlink_kernel.ts";
 import { wireguardSupport } from "../../src/kernel/wireguard/wireguard_support.ts";
@@ -72,7 +72,7 @@ async function stop(): Promise<void> {
 /** A reconciler, as a daemon's start makes it. */
 async function start(): Promise<void> {
   kernel = new NetlinkKernel({ clock: systemClock });
-  reconciler = new Reconciler({ kernel, log: log.log });
+  reconciler = new Reconciler({ kernel, log: log.log, clock: systemClock });
   reconciler.start({
     ownership: {
       links: new Set([NAME]),

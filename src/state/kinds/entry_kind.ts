@@ -1,4 +1,4 @@
-/** What a kind of kernel entry defines. Each is one file in this folder, listed in `resource.ts`. */
+/** What a kind of kernel entry defines. Each kind is one file here, listed in `resource.ts`. */
 
 import { type Prefix, prefixContains } from "../../addr/prefix.ts";
 

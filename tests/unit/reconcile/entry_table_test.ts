@@ -7,14 +7,14 @@ import { fdb, neighbour, tunnelRoute, vxlanDevice } from "../../support/arbitrar
 const KEY = resourceKey(fdb(5, 2));
 
 let table: EntryTable;
-let contests: string[];
+let conflicts: string[];
 let changed: string[];
 
 beforeEach(() => {
-  contests = [];
+  conflicts = [];
   changed = [];
   table = new EntryTable(({ winner, loser }: KeyConflict) => {
-    contests.push(`${winner.owner} over ${loser.owner}`);
+    conflicts.push(`${winner.owner} over ${loser.owner}`);
   });
 });
 
@@ -26,9 +26,9 @@ function desire(owner: string, resources: Resource[], precedence = 0n): string[]
   return keys;
 }
 
-function standing(): [string | undefined, Resource | undefined] {
+function winner(): [string | undefined, Resource | undefined] {
   const entry = table.get(KEY);
-  return [entry?.owner, entry?.desired];
+  return [entry?.desired && entry.owner, entry?.desired];
 }
 
 describe("EntryTable", () => {
@@ -40,7 +40,7 @@ describe("EntryTable", () => {
     expect(desire("a", [fdb(5, 2), neighbour(2, 3)])).toEqual([resourceKey(neighbour(2, 3))]);
     expect(desire("a", [fdb(5, 3)])).toEqual([resourceKey(neighbour(2, 2)), KEY]);
     expect(desire("a", [])).toEqual([KEY]);
-    expect(standing()).toEqual([undefined, undefined]);
+    expect(winner()).toEqual([undefined, undefined]);
     expect(desire("a", [])).toEqual([]);
   });
 
@@ -81,16 +81,16 @@ describe("EntryTable", () => {
         const [owner, n, precedence] = claims[i] as (typeof claims)[number];
         desire(owner, [fdb(5, n)], precedence);
       }
-      expect(standing()).toEqual(["high", fdb(5, 3)]);
+      expect(winner()).toEqual(["high", fdb(5, 3)]);
       expect(table.get(KEY)?.precedence).toBe(3n);
       desire("high", []);
-      expect(standing()).toEqual(["middle", fdb(5, 4)]);
+      expect(winner()).toEqual(["middle", fdb(5, 4)]);
       expect(table.get(KEY)?.precedence).toBe(2n);
       desire("middle", []);
-      expect(standing()).toEqual(["low", fdb(5, 2)]);
+      expect(winner()).toEqual(["low", fdb(5, 2)]);
       expect(table.get(KEY)?.otherClaims).toBeUndefined();
       desire("low", []);
-      expect(standing()).toEqual([undefined, undefined]);
+      expect(winner()).toEqual([undefined, undefined]);
       expect(table.get(KEY)?.precedence).toBe(0n);
     }
   });
@@ -99,9 +99,9 @@ describe("EntryTable", () => {
     for (const order of [["a", "b", "c"], ["c", "b", "a"], ["b", "a", "c"]]) {
       table = new EntryTable(() => {});
       for (const owner of order) desire(owner, [fdb(5, 2)], 1n);
-      expect(standing()[0]).toBe("a");
+      expect(winner()[0]).toBe("a");
       desire("a", []);
-      expect(standing()[0]).toBe("b");
+      expect(winner()[0]).toBe("b");
     }
   });
 
@@ -109,15 +109,15 @@ describe("EntryTable", () => {
     desire("a", [fdb(5, 2)], 2n);
     desire("b", [fdb(5, 3)], 1n);
     desire("a", [fdb(5, 4)], 2n);
-    expect(standing()).toEqual(["a", fdb(5, 4)]);
+    expect(winner()).toEqual(["a", fdb(5, 4)]);
     desire("b", [fdb(5, 6)], 3n);
-    expect(standing()).toEqual(["b", fdb(5, 6)]);
+    expect(winner()).toEqual(["b", fdb(5, 6)]);
     desire("b", [fdb(5, 6)], 1n);
-    expect(standing()).toEqual(["a", fdb(5, 4)]);
+    expect(winner()).toEqual(["a", fdb(5, 4)]);
     desire("a", []);
-    expect(standing()).toEqual(["b", fdb(5, 6)]);
+    expect(winner()).toEqual(["b", fdb(5, 6)]);
     desire("b", []);
-    expect(standing()).toEqual([undefined, undefined]);
+    expect(winner()).toEqual([undefined, undefined]);
   });
 
   test("withdraws a claim that does not stand without a change", () => {
@@ -125,17 +125,17 @@ describe("EntryTable", () => {
     desire("b", [fdb(5, 3)], 1n);
     expect(desire("b", [])).toEqual([]);
     expect(table.get(KEY)?.otherClaims).toBeUndefined();
-    expect(standing()).toEqual(["a", fdb(5, 2)]);
+    expect(winner()).toEqual(["a", fdb(5, 2)]);
   });
 
   test("tells of two owners that want different things, and only of the claim that is new", () => {
     desire("a", [fdb(5, 2)], 1n);
     desire("b", [fdb(5, 2)], 2n);
-    expect(contests).toEqual([]);
+    expect(conflicts).toEqual([]);
     desire("c", [fdb(5, 3)], 3n);
-    expect(contests.splice(0).sort()).toEqual(["c over a", "c over b"]);
+    expect(conflicts.splice(0).sort()).toEqual(["c over a", "c over b"]);
     desire("d", [fdb(5, 4)], 0n);
-    expect(contests.splice(0)).toEqual(["c over d"]);
+    expect(conflicts.splice(0)).toEqual(["c over d"]);
   });
 
   test("forgets only what is neither wanted nor there", () => {

@@ -12,13 +12,13 @@ const ROUTE_TEXT = "route 10.5.2.0/24 via 10.5.2.0 dev flannel.1 proto 70 onlink
 
 let clock: FakeClock;
 let records: LogRecord[];
-let troubles: Failures;
+let failures: Failures;
 
 beforeEach(() => {
   clock = new FakeClock(() => 0);
   const collecting = collectingLog();
   records = collecting.records;
-  troubles = new Failures({ clock, log: collecting.log });
+  failures = new Failures({ clock, log: collecting.log });
 });
 
 function entryOf(desired: Resource): TrackedEntry {
@@ -28,7 +28,7 @@ function entryOf(desired: Resource): TrackedEntry {
 }
 
 function fail(code: string, ...entries: TrackedEntry[]): void {
-  troubles.addFailed(entries.map((entry) => ({
+  failures.addFailed(entries.map((entry) => ({
     entry,
     step: { op: "set", resource: entry.desired as Resource },
     error: new KernelError({ operation: "set it", errno: code }),
@@ -49,7 +49,7 @@ describe("Troubles, of steps that fail,", () => {
     });
     expect(delays.slice(0, 4)).toEqual([100, 200, 400, 800]);
     expect(delays.slice(-2)).toEqual([30_000, 30_000]);
-    expect([...troubles.entries()]).toEqual([entry]);
+    expect([...failures.entries()]).toEqual([entry]);
   });
 
   test("logs the first, second, fourth and eighth in a row", () => {
@@ -75,7 +75,7 @@ describe("Troubles, of steps that fail,", () => {
       ),
       expect.stringMatching(/^warn: cannot set neigh 10\.5\.2\.0 .*: [^(]*(\([^a][^(]*)?$/),
     ]);
-    troubles.addFailed([
+    failures.addFailed([
       {
         entry: entryOf(tunnelRoute(5)),
         step: { op: "set", resource: tunnelRoute(5) },
@@ -97,7 +97,7 @@ describe("Troubles, of steps that fail,", () => {
 
   test("begins to count when what was wrong before was something else", () => {
     const entry = entryOf(tunnelRoute(2));
-    troubles.addDamped(entry, { delayMs: 1000, round: 5 });
+    failures.addDamped(entry, { delayMs: 1000, round: 5 });
     fail("ENOBUFS", entry);
     expect(entry.failure?.attempts).toBe(1);
   });
@@ -106,27 +106,27 @@ describe("Troubles, of steps that fail,", () => {
 describe("Troubles, of an entry whose place another one has,", () => {
   test("logs it once for each holder, and waits for a change", () => {
     const entry = entryOf(tunnelRoute(2));
-    troubles.addConflict(entry, foreignRoute(2));
+    failures.addConflict(entry, foreignRoute(2));
     expect(logged()).toEqual([
-      `warn: cannot set ${ROUTE_TEXT}: somebody else holds its place: ` +
+      `warn: cannot set ${ROUTE_TEXT}: conflicts with an existing entry not owned by flanneld: ` +
       "route 10.5.2.0/24 dev eth1 proto 4 scope link; " +
-      "it is left alone, remove it to let this one take its place",
+      "delete it to let flanneld install its own",
     ]);
     expect(entry.failure).toMatchObject({ kind: "conflict", attempts: 1, retryAtMs: Infinity });
-    troubles.addConflict(entry, foreignRoute(2));
+    failures.addConflict(entry, foreignRoute(2));
     expect(logged()).toEqual([]);
-    troubles.addConflict(entry, { ...foreignRoute(2), protocol: 5 });
+    failures.addConflict(entry, { ...foreignRoute(2), protocol: 5 });
     expect(logged()).toHaveLength(1);
-    expect(troubles.nextRetryMs).toBe(Infinity);
+    expect(failures.nextRetryMs).toBe(Infinity);
   });
 
   test("logs it again when something else was wrong in between", () => {
     const entry = entryOf(tunnelRoute(2));
-    troubles.addConflict(entry, foreignRoute(2));
+    failures.addConflict(entry, foreignRoute(2));
     const { message } = entry.failure as NonNullable<typeof entry.failure>;
     entry.failure = { kind: "failing", message, attempts: 1, retryAtMs: 0 };
     logged();
-    troubles.addConflict(entry, foreignRoute(2));
+    failures.addConflict(entry, foreignRoute(2));
     expect(logged()).toHaveLength(1);
   });
 });
@@ -134,39 +134,38 @@ describe("Troubles, of an entry whose place another one has,", () => {
 describe("Troubles, of an entry that others keep changing,", () => {
   test("names what was found, and rounds the wait up", () => {
     const entry = entryOf(tunnelRoute(2));
-    troubles.addDamped(entry, { delayMs: 1001, round: 3 });
+    failures.addDamped(entry, { delayMs: 1001, round: 3 });
     expect(logged()).toEqual([
-      `warn: ${ROUTE_TEXT}: something on this host keeps changing it; ` +
-      "the last time it was removed; it is put right again in 2 s",
+      `warn: ${ROUTE_TEXT}: another program keeps modifying it ` +
+      "(last: removed); next repair in 2 s",
     ]);
     expect(entry.failure).toMatchObject({
-      kind: "contended",
+      kind: "damped",
       attempts: 3,
       retryAtMs: clock.nowMs() + 1001,
     });
     entry.actual = foreignRoute(2);
-    troubles.addDamped(entry, { delayMs: 4000, round: 4 });
+    failures.addDamped(entry, { delayMs: 4000, round: 4 });
     expect(logged()[0]).toEndWith(
-      "the last time it was made route 10.5.2.0/24 dev eth1 proto 4 scope link; " +
-        "it is put right again in 4 s",
+      "(last: changed to route 10.5.2.0/24 dev eth1 proto 4 scope link); next repair in 4 s",
     );
   });
 });
 
 describe("Troubles", () => {
-  test("says of an entry that has failed repeatedly that it is in order again", () => {
+  test("says of an entry that has failed repeatedly that it is in sync again", () => {
     const once = entryOf(tunnelRoute(2));
     const twice = entryOf(tunnelRoute(3));
     fail("ENOBUFS", once, twice);
     fail("ENOBUFS", twice);
     logged();
-    troubles.clear(once, "recovered");
-    troubles.clear(twice, "recovered");
-    troubles.clear(twice, "recovered");
+    failures.clearRecovered(once);
+    failures.clearRecovered(twice);
+    failures.clearRecovered(twice);
     expect(logged()).toEqual([
-      "info: route 10.5.3.0/24 via 10.5.3.0 dev flannel.1 proto 70 onlink is in order again",
+      "info: route 10.5.3.0/24 via 10.5.3.0 dev flannel.1 proto 70 onlink is in sync again",
     ]);
-    expect([once.failure, twice.failure, ...troubles.entries()]).toEqual([undefined, undefined]);
+    expect([once.failure, twice.failure, ...failures.entries()]).toEqual([undefined, undefined]);
   });
 
   test("says nothing of one that is wanted otherwise", () => {
@@ -174,29 +173,31 @@ describe("Troubles", () => {
     fail("ENOBUFS", entry);
     fail("ENOBUFS", entry);
     logged();
-    troubles.clear(entry);
+    failures.clear(entry);
     expect(logged()).toEqual([]);
     expect(entry.failure).toBeUndefined();
   });
 
   test("knows when the first is to be tried again", () => {
-    expect(troubles.nextRetryMs).toBe(Infinity);
+    expect(failures.nextRetryMs).toBe(Infinity);
     const entry = entryOf(tunnelRoute(2));
     fail("ENOBUFS", entry);
     fail("ENOBUFS", entry, entryOf(tunnelRoute(3)));
-    expect(troubles.nextRetryMs).toBe(clock.nowMs() + 100);
+    expect(failures.nextRetryMs).toBe(clock.nowMs() + 100);
   });
 
   test("reports conflicts on their own, each entry as text, by its key when nothing is known", () => {
     const conflict = entryOf(tunnelRoute(2));
-    troubles.addConflict(conflict, foreignRoute(2));
+    failures.addConflict(conflict, foreignRoute(2));
     const unwanted = new TrackedEntry(resourceKey(fdb(2, 2)));
     unwanted.actual = fdb(2, 2);
-    troubles.addDamped(unwanted, { delayMs: 1, round: 1 });
-    troubles.addDamped(new TrackedEntry(resourceKey(fdb(3, 3))), { delayMs: 1, round: 1 });
-    const { failing, conflicts } = troubles.status();
+    failures.addDamped(unwanted, { delayMs: 1, round: 1 });
+    failures.addDamped(new TrackedEntry(resourceKey(fdb(3, 3))), { delayMs: 1, round: 1 });
+    const { failing, conflicts } = failures.status();
     expect(conflicts.map(({ text }) => text)).toEqual([ROUTE_TEXT]);
-    expect(conflicts[0]?.error).toStartWith("somebody else holds its place: route 10.5.2.0/24");
+    expect(conflicts[0]?.error).toStartWith(
+      "conflicts with an existing entry not owned by flanneld: route 10.5.2.0/24",
+    );
     expect(failing.map(({ text }) => text)).toEqual([
       "fdb 02:00:00:00:00:02 dev flannel.1 dst 192.168.0.2 self permanent",
       "fdb 02:00:00:00:00:03 flannel.1",

@@ -12,91 +12,91 @@ const REMOVAL: Step = { op: "delete", resource: neighbour(2, 4) };
 const KEY = resourceKey(FIRST.resource);
 
 let clock: FakeClock;
-let echoes: OwnChanges;
+let ownChanges: OwnChanges;
 
 beforeEach(() => {
   clock = new FakeClock();
-  echoes = new OwnChanges(clock);
+  ownChanges = new OwnChanges(clock);
 });
 
 function send(...steps: Step[]): void {
-  for (const step of steps) echoes.expect(new Map([[step, resourceKey(step.resource)]]));
+  for (const step of steps) ownChanges.expect(new Map([[step, resourceKey(step.resource)]]));
 }
 
 /** What the notification of this step is taken for. */
-function announce({ op, resource }: Step): string {
-  return echoes.classify(resourceKey(resource), resource, op === "delete");
+function classified({ op, resource }: Step): string {
+  return ownChanges.classify(resourceKey(resource), { resource, deleted: op === "delete" });
 }
 
 describe("Echoes", () => {
   test("knows a change by its key, its value, and once", () => {
-    expect(announce(FIRST)).toBe("foreign");
+    expect(classified(FIRST)).toBe("foreign");
     send(FIRST);
-    expect(announce({ op: "set", resource: tunnelRoute(2) })).toBe("foreign");
-    expect(announce(SECOND)).toBe("foreign");
-    expect(echoes.isExpected(KEY)).toBe(true);
-    expect(announce(FIRST)).toBe("last");
-    expect(echoes.isExpected(KEY)).toBe(false);
-    expect(announce(FIRST)).toBe("foreign");
+    expect(classified({ op: "set", resource: tunnelRoute(2) })).toBe("foreign");
+    expect(classified(SECOND)).toBe("foreign");
+    expect(ownChanges.isExpected(KEY)).toBe(true);
+    expect(classified(FIRST)).toBe("last");
+    expect(ownChanges.isExpected(KEY)).toBe(false);
+    expect(classified(FIRST)).toBe("foreign");
   });
 
   test("knows a deletion by its key alone, and does not take it for a change", () => {
     send(REMOVAL);
-    expect(announce({ op: "set", resource: REMOVAL.resource })).toBe("foreign");
-    expect(announce({ op: "delete", resource: neighbour(2, 9) })).toBe("last");
+    expect(classified({ op: "set", resource: REMOVAL.resource })).toBe("foreign");
+    expect(classified({ op: "delete", resource: neighbour(2, 9) })).toBe("last");
     send(FIRST);
-    expect(announce({ op: "delete", resource: FIRST.resource })).toBe("foreign");
+    expect(classified({ op: "delete", resource: FIRST.resource })).toBe("foreign");
   });
 
   test("tells the last change to an entry from those before it", () => {
     send(FIRST, SECOND, REMOVAL);
-    expect([FIRST, SECOND, REMOVAL].map(announce)).toEqual(["earlier", "earlier", "last"]);
+    expect([FIRST, SECOND, REMOVAL].map(classified)).toEqual(["earlier", "earlier", "last"]);
   });
 
   test("no longer expects what must have come before a notification that came", () => {
     send(FIRST, SECOND, THIRD);
-    expect(announce(SECOND)).toBe("earlier");
-    expect(announce(FIRST)).toBe("foreign");
-    expect(announce(THIRD)).toBe("last");
+    expect(classified(SECOND)).toBe("earlier");
+    expect(classified(FIRST)).toBe("foreign");
+    expect(classified(THIRD)).toBe("last");
   });
 
   test("no longer expects what was sent long before a notification that came", async () => {
     send(FIRST);
     await clock.advance(250);
     send(SECOND);
-    expect(announce(SECOND)).toBe("last");
-    expect(echoes.isExpected(KEY)).toBe(false);
-    expect(announce(FIRST)).toBe("foreign");
+    expect(classified(SECOND)).toBe("last");
+    expect(ownChanges.isExpected(KEY)).toBe(false);
+    expect(classified(FIRST)).toBe("foreign");
   });
 
   test("expects the later change still when the one sent long before it is announced", async () => {
     send(FIRST);
     await clock.advance(250);
     send(SECOND);
-    expect(announce(FIRST)).toBe("earlier");
-    expect(announce(SECOND)).toBe("last");
+    expect(classified(FIRST)).toBe("earlier");
+    expect(classified(SECOND)).toBe("last");
   });
 
   test("expects nothing of a change that was refused", () => {
     send(FIRST, REMOVAL);
-    echoes.cancel(KEY, REMOVAL);
-    expect(echoes.isExpected(KEY)).toBe(false);
+    ownChanges.cancel(KEY, REMOVAL);
+    expect(ownChanges.isExpected(KEY)).toBe(false);
     send(FIRST);
-    echoes.cancel(KEY, FIRST);
-    expect(announce(FIRST)).toBe("foreign");
+    ownChanges.cancel(KEY, FIRST);
+    expect(classified(FIRST)).toBe("foreign");
   });
 
   test("expects a change for a quarter of a second, and for less than half a second", async () => {
     send(FIRST);
     await clock.advance(249);
-    expect(echoes.isExpected(KEY)).toBe(true);
+    expect(ownChanges.isExpected(KEY)).toBe(true);
     await clock.advance(1);
-    expect(echoes.isExpected(KEY)).toBe(true);
+    expect(ownChanges.isExpected(KEY)).toBe(true);
     await clock.advance(249);
-    expect(echoes.isExpected(KEY)).toBe(true);
+    expect(ownChanges.isExpected(KEY)).toBe(true);
     await clock.advance(1);
-    expect(echoes.isExpected(KEY)).toBe(false);
-    expect(announce(FIRST)).toBe("foreign");
+    expect(ownChanges.isExpected(KEY)).toBe(false);
+    expect(classified(FIRST)).toBe("foreign");
   });
 
   test.each([[499, "last"], [500, "foreign"]])(
@@ -104,7 +104,7 @@ describe("Echoes", () => {
     async (ms, what) => {
       send(FIRST);
       await clock.advance(ms);
-      expect(announce(FIRST)).toBe(what);
+      expect(classified(FIRST)).toBe(what);
     },
   );
 });

@@ -124,7 +124,9 @@ describe("Readings, when the kernel cannot be read,", () => {
   test("says so the first, second, fourth and eighth time, and counts from one again after a success", () => {
     for (let i = 0; i < 9; i++) readings.failed("all", FAULT);
     expect(log.lines).toEqual(
-      Array(4).fill("the dump was interrupted; nothing is deleted until it can be read"),
+      Array(4).fill(
+        "the dump was interrupted; retrying, no entry is deleted until a dump succeeds",
+      ),
     );
     readings.succeeded("all");
     readings.failed("all", FAULT);

@@ -38,7 +38,7 @@ describe("WorkList", () => {
   });
 
   test("leaves an entry that others keep changing until its time has come", async () => {
-    wait("contended", 1000);
+    wait("damped", 1000);
     work.add(entry);
     expect(work.size).toBe(0);
     expect(calls).toBe(0);

@@ -1,0 +1,44 @@
+/** The parts that a pass of the reconciler works with, connected to each other. */
+
+import type { Clock } from "../base/clock.ts";
+import type { Log } from "../log/log.ts";
+import { EntryPlanner } from "./entry_planner.ts";
+import { EntryTable } from "./entry_table.ts";
+import { ExternalLink } from "./external_link.ts";
+import { Failures } from "./failures.ts";
+import { KernelCache } from "./kernel_cache.ts";
+import { ResyncQueue } from "./resync_queue.ts";
+import { WorkList } from "./work_list.ts";
+
+export interface ReconcilerPartsOptions {
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Interval between full dumps, plus or minus a tenth. */
+  readonly resyncMs: number;
+  readonly onWork: () => void;
+  readonly onExternalChanged: ((reason: string) => void) | undefined;
+}
+
+export interface ReconcilerParts {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly table: EntryTable;
+  readonly failures: Failures;
+  readonly work: WorkList;
+  readonly resync: ResyncQueue;
+  readonly external: ExternalLink;
+  readonly planner: EntryPlanner;
+  readonly cache: KernelCache;
+}
+
+export function connectParts(options: ReconcilerPartsOptions): ReconcilerParts {
+  const { clock, log, resyncMs: everyMs, onWork, onExternalChanged: onChanged } = options;
+  const failures = new Failures({ clock, log });
+  const table = new EntryTable((conflict) => failures.reportKeyConflict(conflict));
+  const work = new WorkList({ clock, onWork });
+  const resync = new ResyncQueue({ clock, log, everyMs, onWork });
+  const external = new ExternalLink({ resync, work, failures, onChanged });
+  const planner = new EntryPlanner({ table, external, resync });
+  const cache = new KernelCache({ clock, table, planner, external, work, resync, failures });
+  return { clock, log, table, failures, work, resync, external, planner, cache };
+}
