@@ -144,12 +144,14 @@ class FouTable implements KernelTable {
     if (this.#known !== before) return;
     this.#known = after;
     for (const [key, port] of before) {
-      if (!after.has(key)) this.#listeners.tell({ kind: "changed", resource: port, deleted: true });
+      if (!after.has(key)) {
+        this.#listeners.notify({ kind: "changed", resource: port, deleted: true });
+      }
     }
     for (const [key, port] of after) {
       const old = before.get(key);
       if (old !== undefined && sameResource(old, port)) continue;
-      this.#listeners.tell({ kind: "changed", resource: port, deleted: false });
+      this.#listeners.notify({ kind: "changed", resource: port, deleted: false });
     }
   }
 

@@ -30,9 +30,9 @@ export interface NetlinkKernelOptions {
 
 export class NetlinkKernel implements Kernel {
   readonly #socket = new NetlinkSocket();
-  readonly #questions = new Channel(this.#socket, new RtnetlinkEncoder());
+  readonly #queries = new Channel(this.#socket, new RtnetlinkEncoder());
   readonly #changes = new Channel(this.#socket, new RtnetlinkEncoder());
-  readonly #nexthops = new Nexthops(this.#questions);
+  readonly #nexthops = new Nexthops(this.#queries);
   readonly #clock: Clock;
   readonly #watchBufferBytes: number;
   readonly #listeners = new Listeners(() => this.#stopMonitor());
@@ -47,11 +47,11 @@ export class NetlinkKernel implements Kernel {
   constructor({ clock, watchBufferBytes = WATCH_BUFFER_BYTES }: NetlinkKernelOptions) {
     this.#clock = clock;
     this.#watchBufferBytes = watchBufferBytes;
-    this.#tables = new KernelTables(clock, (event) => this.#listeners.tell(event));
+    this.#tables = new KernelTables(clock, (event) => this.#listeners.notify(event));
   }
 
   async dump(kinds: readonly ResourceKind[], links?: ReadonlySet<string>): Promise<Resource[]> {
-    const read = () => readTables(this.#questions, kinds, links);
+    const read = () => readTables(this.#queries, kinds, links);
     const resources = await retryInterruptedDump(this.#clock, read);
     return [...resources, ...await this.#tables.dump(kinds, links)];
   }
@@ -71,24 +71,24 @@ export class NetlinkKernel implements Kernel {
     this.#monitor ??= new Monitor({
       clock: this.#clock,
       receiveBufferBytes: this.#watchBufferBytes,
-      linkNames: () => readLinkNames(this.#questions),
+      linkNames: () => readLinkNames(this.#queries),
       ownPortId: this.#socket.portId,
-      listener: (event) => this.#listeners.tell(event),
+      listener: (event) => this.#listeners.notify(event),
     });
     this.#tables.watch();
     return this.#listeners.add(listener);
   }
 
   routeTo(address: IpAddress): Promise<RouteLookup> {
-    return Promise.try(() => lookUpRoute(this.#questions, address));
+    return Promise.try(() => lookUpRoute(this.#queries, address));
   }
 
   link(name: string): Promise<LinkInfo | undefined> {
     return Promise.try(() => {
-      const decoded = findLink(this.#questions, name);
+      const decoded = findLink(this.#queries, name);
       if (decoded === undefined) return undefined;
       const names = new Map<number, string>();
-      const underlay = findLink(this.#questions, decoded.underlayIndex);
+      const underlay = findLink(this.#queries, decoded.underlayIndex);
       if (underlay !== undefined) names.set(underlay.ifindex, underlay.link.name);
       return { ifindex: decoded.ifindex, link: completeLink(decoded, names) };
     });
@@ -98,7 +98,7 @@ export class NetlinkKernel implements Kernel {
     this.#listeners.clear();
     this.#stopMonitor();
     this.#tables[Symbol.dispose]();
-    this.#questions.encoder[Symbol.dispose]();
+    this.#queries.encoder[Symbol.dispose]();
     this.#changes.encoder[Symbol.dispose]();
     this.#socket[Symbol.dispose]();
   }
@@ -111,7 +111,7 @@ export class NetlinkKernel implements Kernel {
     const results = [...await this.#tables.apply(type, steps)];
     for (const [i, { op, resource }] of steps.entries()) {
       if (op !== "set" || resource.kind !== "link" || results[i] !== undefined) continue;
-      const from = findLink(this.#questions, resource.name)?.link;
+      const from = findLink(this.#queries, resource.name)?.link;
       if (from === undefined) continue; // Deleted again; its notification will follow.
       results[i] = (await this.#applyToRtnetlink([{ op: "change", resource, from }]))[0];
       await new Promise<void>((resolve) => this.#clock.setTimer(NOTIFIED_MS, resolve));
@@ -122,7 +122,7 @@ export class NetlinkKernel implements Kernel {
   async #applyToRtnetlink(steps: readonly Step[]): Promise<StepResult[]> {
     const run = new BatchRun({
       changes: this.#changes,
-      questions: this.#questions,
+      queries: this.#queries,
       nexthops: this.#nexthops,
       steps,
     });

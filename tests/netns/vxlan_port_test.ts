@@ -65,7 +65,7 @@ test("a device with the VNI, or with the port and other options, is named", asyn
   };
   await other(`id 1 dev ${UNDERLAY}`);
   expect(await reason()).toBe(
-    "EEXIST (the device other0 has VNI 1 on UDP port 8472; delete it if nothing needs it (ip link del " +
+    "EEXIST (the device other0 has VNI 1 on UDP port 8472; delete it if it is not needed (ip link del " +
       "other0), or set another VNI in the Backend object)",
   );
   await runProgram("ip", ["link", "del", "other0"]);

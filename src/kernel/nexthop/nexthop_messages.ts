@@ -7,7 +7,7 @@ import { prefixAddress, prefixLength } from "../../addr/prefix.ts";
 import { type Route, RTPROT_FLANNEL } from "../../state/resource.ts";
 import { writeAddress } from "../wire/address_bytes.ts";
 import type { MessageBatch } from "../wire/message_batch.ts";
-import { type EntryOperation, makingFlags } from "../table/entry_operation.ts";
+import { creationFlags, type EntryOperation } from "../table/entry_operation.ts";
 
 /**
  * Appends the creation of an object of ours (RTM_NEWNEXTHOP) to an IPv4 gateway that is on the link
@@ -54,7 +54,7 @@ export function routeByNexthop(
   header[k.rtmsg.rtm_scope] = route.scope === "link" ? k.RT_SCOPE_LINK : k.RT_SCOPE_UNIVERSE;
   header[k.rtmsg.rtm_type] = k.RTN_UNICAST;
   const type = operation === "delete" ? k.RTM_DELROUTE : k.RTM_NEWROUTE;
-  const flags = operation === "delete" ? 0 : makingFlags(operation);
+  const flags = operation === "delete" ? 0 : creationFlags(operation);
   batch.build(type, flags, header, (message) => {
     const length = writeAddress(prefixAddress(route.destination), scratch);
     nl.nla_put(message, k.RTA_DST, length, scratchAddress);

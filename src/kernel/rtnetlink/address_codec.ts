@@ -3,7 +3,7 @@
 import * as k from "../../../ffi/linux.ts";
 import { familyOf } from "../../addr/ip.ts";
 import type { Address } from "../../state/resource.ts";
-import { type EntryOperation, makingFlags } from "../table/entry_operation.ts";
+import { creationFlags, type EntryOperation } from "../table/entry_operation.ts";
 import { addressText } from "../wire/attribute_values.ts";
 import { allocated } from "../wire/message_batch.ts";
 import { Attributes } from "../wire/message_reader.ts";
@@ -62,13 +62,13 @@ class AddressEncoder implements EntryEncoder<Address> {
         nl.nl_addr_set_prefixlen(local, entry.prefixLength);
         return nl.rtnl_addr_set_local(object, local);
       });
-      // An overlay device passes no multicast on, so duplicate detection (RFC 4862) could only
-      // delay the address's first use; the lease already makes it unique.
+      // Overlay devices carry no multicast, so duplicate address detection (RFC 4862) would only
+      // delay the first use of the address. The lease guarantees that it is unique.
       if (familyOf(entry.address) === 6) nl.rtnl_addr_set_flags(object, k.IFA_F_NODAD);
       batch.append(
         operation === "delete"
           ? nl.rtnl_addr_build_delete_request(object, 0, batch.out)
-          : nl.rtnl_addr_build_add_request(object, makingFlags(operation), batch.out),
+          : nl.rtnl_addr_build_add_request(object, creationFlags(operation), batch.out),
       );
     } finally {
       nl.rtnl_addr_put(object);

@@ -1,6 +1,7 @@
-/** The steps of one `apply` that are rtnetlink's, sent in batches; the answers become results. */
+/** Performs the rtnetlink steps of one `apply` in batches. */
 
 import { errnoName } from "../../../ffi/errno.ts";
+import { errorMessage } from "../../base/operator_error.ts";
 import { familyOf } from "../../addr/ip.ts";
 import { linkOf } from "../../state/resource_key.ts";
 import type { Resource, Route } from "../../state/resource.ts";
@@ -22,28 +23,28 @@ import { resultOf, withoutDevice } from "../table/step_result.ts";
 
 export interface BatchRunOptions {
   readonly changes: Channel<RtnetlinkEncoder>;
-  /** Another channel than `changes`: things are asked while changes are gathered. */
-  readonly questions: Channel<RtnetlinkEncoder>;
+  /** Not the same channel as `changes`: devices are looked up while changes are gathered. */
+  readonly queries: Channel<RtnetlinkEncoder>;
   readonly nexthops: Nexthops;
   readonly steps: readonly Step[];
 }
 
 export class BatchRun {
-  /** One per step, in order. */
+  /** One for each step, in order. */
   readonly results: StepResult[];
   readonly #changes: Channel<RtnetlinkEncoder>;
   readonly #steps: readonly Step[];
-  /** What the messages that are gathered in `#changes` are for. */
+  /** Describes the messages that are gathered in `#changes`, in order. */
   #pending: Pending[] = [];
-  /** Asked for anew by each run, so that a device that was recreated meanwhile is found. */
+  /** Looked up again by each run, because a device may have been recreated since the last one. */
   readonly #ifindexes: Ifindexes;
   readonly #nexthops: Nexthops;
   readonly #nexthopRoutes: NexthopRoutes;
 
-  constructor({ changes, questions, nexthops, steps }: BatchRunOptions) {
+  constructor({ changes, queries, nexthops, steps }: BatchRunOptions) {
     this.#changes = changes;
     this.#steps = steps;
-    this.#ifindexes = new Ifindexes(questions);
+    this.#ifindexes = new Ifindexes(queries);
     this.#nexthops = nexthops;
     this.#nexthopRoutes = new NexthopRoutes(nexthops, steps);
     this.results = new Array<StepResult>(steps.length).fill(undefined);
@@ -79,17 +80,17 @@ export class BatchRun {
       const nexthopId = this.#nexthopRoutes.idFor(step, entry, ifindex);
       if (nexthopId !== 0) {
         routeByNexthop(this.#changes.encoder, operationOf(step), entry, nexthopId);
-        this.#push({ position, nexthopId, isRetry: false });
-        // The kernel finds a route with an object only by the object, one without only by its
-        // gateway; which of the two it is, nobody knows after a restart: a deletion tries both.
+        this.#push({ position, nexthopId, attempt: "first" });
+        // The kernel finds a route through a nexthop object only by the object, and any other route
+        // only by its gateway. After a restart it is unknown which this is: a deletion tries both.
         if (step.op !== "delete") return;
       }
     }
-    this.#gatherPlain(position, false);
+    this.#gatherPlain(position, "first");
   }
 
-  /** Gathers the message for an entry, a route by its own next hop. */
-  #gatherPlain(position: number, isRetry: boolean): void {
+  /** Gathers the message for an entry; for a route, without a nexthop object. */
+  #gatherPlain(position: number, attempt: Attempt): void {
     const step = this.#steps[position] as Step;
     const entry = step.resource as RtnetlinkEntry;
     const ifindex = this.#ifindexOf(entry);
@@ -100,17 +101,16 @@ export class BatchRun {
     try {
       this.#changes.encoder.entry(operationOf(step), entry, ifindex);
     } catch (cause) {
-      // libnl cannot say everything, such as an address with a prefix length of 0.
-      const reason = cause instanceof Error ? cause.message : String(cause);
+      // libnl cannot express everything, such as an address with a prefix length of 0.
       this.results[position] = new KernelError({
         operation: describeStep(step),
         errno: "EINVAL",
-        extack: reason,
+        extack: errorMessage(cause),
         cause,
       });
       return;
     }
-    this.#push({ position, nexthopId: 0, isRetry });
+    this.#push({ position, nexthopId: 0, attempt });
   }
 
   #push(pending: Pending): void {
@@ -119,7 +119,7 @@ export class BatchRun {
     if (isFull) this.#flush();
   }
 
-  /** Sends what is gathered, and once more, by themselves, those that may have better luck. */
+  /** Sends the gathered messages, then once more those of which a retry may succeed. */
   #flush(): void {
     const pending = this.#pending;
     this.#pending = [];
@@ -131,13 +131,13 @@ export class BatchRun {
     }
     if (retries.length === 0) return;
     for (const position of retries) this.#ifindexes.forget(this.#deviceOf(position));
-    for (const position of retries) this.#gatherPlain(position, true);
+    for (const position of retries) this.#gatherPlain(position, "retry");
     this.#flush();
   }
 
-  /** A device may have been made anew, and a nexthop object may have gone. */
-  #isWorthRetrying({ position, nexthopId, isRetry }: Pending, { errno }: NetlinkRefusal): boolean {
-    if (isRetry) return false;
+  /** The device may have been recreated, or the nexthop object deleted. */
+  #isWorthRetrying({ position, nexthopId, attempt }: Pending, { errno }: NetlinkRefusal): boolean {
+    if (attempt === "retry") return false;
     const code = errnoName(errno);
     const { op } = this.#steps[position] as Step;
     return code === "ENODEV" || nexthopId !== 0 && op === "set" && code !== "EEXIST";
@@ -147,7 +147,7 @@ export class BatchRun {
     const step = this.#steps[position] as Step;
     if (errnoName(refusal.errno) === "EINVAL") {
       if (nexthopId !== 0 && step.op === "delete") {
-        // There is no such object, so that the route, if there is one, is without.
+        // There is no such object: the route, if it exists, does not use one.
         this.#nexthops.forget(nexthopId);
         return undefined;
       }
@@ -159,8 +159,8 @@ export class BatchRun {
 
   /**
    * Replaces an IPv6 route by one with an onlink gateway on another device. While the old route
-   * covers the gateway, the kernel takes the device for a mistake (EINVAL, "invalid gateway or
-   * device mismatch"): a route to the device alone goes first, so that there is always one.
+   * covers the gateway, the kernel refuses that (EINVAL, "invalid gateway or device mismatch"). A
+   * route to the device alone replaces the old one first, so that there is a route at all times.
    */
   #replaceByTwo(step: Step & { readonly resource: Route }): StepResult {
     const { gateway: _, ...rest } = step.resource;
@@ -181,17 +181,19 @@ export class BatchRun {
   }
 }
 
-/** What a gathered message is for. */
+type Attempt = "first" | "retry";
+
+/** A gathered message. */
 interface Pending {
   readonly position: number;
   /** The nexthop object that it names; 0 for none. */
   readonly nexthopId: number;
-  readonly isRetry: boolean;
+  readonly attempt: Attempt;
 }
 
 const MESSAGES_AT_A_TIME = 200;
 
-/** Name of the device that an entry is on; empty for a blackhole route. */
+/** The device that an entry is on; empty for a blackhole route. */
 function deviceName(entry: Resource): string {
   return linkOf(entry) ?? "";
 }

@@ -8,7 +8,7 @@ import type { LibnlBatch } from "../wire/libnl_batch.ts";
 import type { MessageBatch } from "../wire/message_batch.ts";
 import type { MessageReader } from "../wire/message_reader.ts";
 
-/** Entries on a device, and blackhole routes. Devices themselves are written by `link_steps.ts`. */
+/** Entries on devices, and blackhole routes. For devices themselves, see `LinkCodec`. */
 export type RtnetlinkEntry = Address | Neighbour | FdbEntry | Route;
 export type RtnetlinkKind = RtnetlinkEntry["kind"];
 
@@ -21,7 +21,7 @@ export interface EntryCodec<Entry extends RtnetlinkEntry = RtnetlinkEntry> {
   readonly newType: number;
   /** RTM_DEL*. */
   readonly deleteType: number;
-  /** RTNLGRP_*: the groups that announce changes. */
+  /** RTNLGRP_*: the multicast groups that announce changes. */
   readonly groups: readonly number[];
   /** Errno names with which the kernel refuses to delete an entry that does not exist. */
   readonly absentErrnos: ReadonlySet<string>;
@@ -30,11 +30,11 @@ export interface EntryCodec<Entry extends RtnetlinkEntry = RtnetlinkEntry> {
   /** Whether a dump can be limited to one device. */
   readonly isDumpedByDevice: boolean;
 
-  /** The entry of a message; `undefined` if it is none of interest, or malformed. */
+  /** `undefined` for a malformed message, and for an entry that this program does not deal with. */
   decode(message: MessageReader, names: LinkNames): Entry | undefined;
-  /** Whether a message of `newType` says that an entry exists which may not count as one here. */
+  /** Whether an entry of a message of `newType` counts as absent, such as a dynamic neighbour. */
   isIgnored(message: MessageReader): boolean;
-  /** The index of the device that a message's entry is on; 0 if there is none. */
+  /** The index of the device that the entry is on; 0 if there is none. */
   ifindexOf(message: MessageReader): number;
   /** Appends a request for the whole table; `ifindex` 0 stands for all devices. */
   dump(batch: MessageBatch, request: DumpRequest<Entry["kind"]>): void;
@@ -51,8 +51,8 @@ export interface DumpRequest<Kind extends RtnetlinkKind = RtnetlinkKind> {
 export type RtnetlinkBatch = LibnlBatch<Libnl>;
 
 /**
- * Appends messages to one batch. libnl's objects are made once for entries that differ only in their
- * addresses: the next message puts other bytes into the same addresses.
+ * Appends messages to one batch. Entries that differ only in their addresses share libnl objects: each
+ * message puts other bytes into the same addresses.
  */
 export interface EntryEncoder<Entry extends RtnetlinkEntry = RtnetlinkEntry> extends Disposable {
   /** Appends the message for one entry on the device `ifindex` (0 for a blackhole). */

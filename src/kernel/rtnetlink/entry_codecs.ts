@@ -1,4 +1,4 @@
-/** The codecs of all kinds of entries that rtnetlink holds. A new kind is one more line here. */
+/** The codecs of all kinds of rtnetlink entries. A new kind is one more line here. */
 
 import { ADDRESS_CODEC } from "./address_codec.ts";
 import type { EntryCodec, RtnetlinkKind } from "./entry_codec.ts";

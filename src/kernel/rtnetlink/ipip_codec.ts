@@ -32,11 +32,11 @@ export const IPIP_CODEC: LinkCodec<IpipLink> = {
       });
     },
 
-    /** The kernel refuses a tunnel with the ends of another one of any name (ip_tunnel_newlink). */
+    /** The kernel refuses a second tunnel with the same ends (ip_tunnel_newlink). */
     hint(_link, { errno, extack }) {
       if (errno === "EEXIST") {
         return extack ??
-          "there is a device of this name, or another tunnel from this address to any other";
+          "there is a device of this name, or another tunnel from this address to any remote";
       }
       return errno === "EOPNOTSUPP" ? missingModule("ipip") : undefined;
     },
@@ -44,8 +44,8 @@ export const IPIP_CODEC: LinkCodec<IpipLink> = {
 };
 
 /**
- * Whether a tunnel sends where the routes say, and wraps packets as one of ours may: not between two
- * fixed ends, with ports that differ, or with its destinations from elsewhere ("external").
+ * Whether routes decide where a tunnel sends, and it encapsulates as ours do. A tunnel between two
+ * fixed ends, with different ports, or with external control of its destinations is not ours.
  */
 function hasAnyRemote(data: Attributes): boolean {
   const remote = addressText(data.bytes(k.IFLA_IPTUN_REMOTE)) ?? IPV4_UNSPECIFIED;

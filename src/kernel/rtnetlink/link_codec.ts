@@ -1,28 +1,28 @@
-/** What is particular to the devices of one type: how rtnetlink shows and makes them. */
+/** What a link codec is: how devices of one type are read and created. */
 
 import type { Link } from "../../state/resource.ts";
 import type { Attributes } from "../wire/message_reader.ts";
 import type { RtnetlinkBatch } from "./entry_codec.ts";
 
-/** What every device has. */
+/** Attributes that every device has. */
 export type LinkBase = Pick<Link, "kind" | "name" | "mtuBytes" | "mac" | "up">;
 
 export interface LinkCodec<L extends Link = Link> {
   /** IFLA_INFO_KIND. */
   readonly linkKind: string;
   /**
-   * The device, given its IFLA_INFO_DATA; `undefined` for one that is made otherwise than ours, which
-   * counts as one of another type.
+   * The device, given its IFLA_INFO_DATA; `undefined` if it has options that ours never have: it
+   * counts as a device of another type.
    */
   decode(base: LinkBase, data: Attributes | undefined): L | undefined;
-  /** Absent for devices that rtnetlink cannot make. */
+  /** Absent for devices that rtnetlink cannot create. */
   readonly creation?: LinkCreation<L>;
 }
 
 export interface LinkCreation<L extends Link = Link> {
-  /** Name of the device that carries its packets, if the kernel must be given that. */
+  /** Name of the device that carries its packets, for types that name one. */
   underlayOf?(link: L): string;
-  /** Appends the creation of a device, which may not exist yet (RTM_NEWLINK). */
+  /** Appends the creation of the device; it may not exist yet (RTM_NEWLINK). */
   append(batch: RtnetlinkBatch, link: L, underlayIndex: number): void;
   /**
    * The cause of a refusal for which the kernel gives no reason or a vague one, and its cure.

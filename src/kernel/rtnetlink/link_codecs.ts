@@ -1,20 +1,15 @@
-/** The types of devices that this program makes. A new type is one more line here. */
+/** The codecs of all types of devices that this program uses. A new type is one more line here. */
 
 import { cString } from "../../../ffi/memory.ts";
 import * as k from "../../../ffi/linux.ts";
-import type {
-  Link,
-  LinkType as LinkTypeName,
-  TunLink,
-  WireguardLink,
-} from "../../state/resource.ts";
+import type { Link, LinkType, TunLink, WireguardLink } from "../../state/resource.ts";
 import { allocated } from "../wire/message_batch.ts";
 import { IPIP_CODEC } from "./ipip_codec.ts";
 import { createLink } from "./link_messages.ts";
 import type { LinkCodec } from "./link_codec.ts";
 import { VXLAN_CODEC } from "./vxlan_codec.ts";
 
-/** Keys, ports and peers are read and written by WireGuard's own table. */
+/** Keys, ports and peers belong to WireGuard's own table. */
 const WIREGUARD_LINK_CODEC: LinkCodec<WireguardLink> = {
   linkKind: "wireguard",
   decode: (base) => ({ ...base, type: "wireguard", implementation: "kernel" }),
@@ -26,7 +21,7 @@ const WIREGUARD_LINK_CODEC: LinkCodec<WireguardLink> = {
         configure: (object) => void nl.rtnl_link_set_type(object, cString("wireguard")),
       });
     },
-    /** The port was set while the device was down: its number is not known here. */
+    /** The port was set while the device was down; its number is not known here. */
     hint(link, { errno }) {
       if (errno !== "EADDRINUSE") return undefined;
       const option = link.name.endsWith("-v6") ? "ListenPortV6" : "ListenPort";
@@ -37,8 +32,8 @@ const WIREGUARD_LINK_CODEC: LinkCodec<WireguardLink> = {
 };
 
 /**
- * A device of IP packets without header, made by the TUN driver. That it is persistent does not
- * count: one of ours is not yet at the moment when it is announced.
+ * A device of IP packets without a header, created by the TUN driver. It need not be persistent: ours
+ * is not yet when the kernel announces it.
  */
 const TUN_LINK_CODEC: LinkCodec<TunLink> = {
   linkKind: "tun",
@@ -50,19 +45,19 @@ const TUN_LINK_CODEC: LinkCodec<TunLink> = {
   },
 };
 
-export const LINK_CODECS: Readonly<Record<Exclude<LinkTypeName, "other">, LinkCodec>> = {
+export const LINK_CODECS: Readonly<Record<Exclude<LinkType, "other">, LinkCodec>> = {
   vxlan: VXLAN_CODEC,
   wireguard: WIREGUARD_LINK_CODEC,
   ipip: IPIP_CODEC,
   tun: TUN_LINK_CODEC,
 };
 
-/** The type of device with this IFLA_INFO_KIND. */
+/** The codec for this IFLA_INFO_KIND. */
 export function linkCodecOfKind(linkKind: string): LinkCodec | undefined {
   return BY_KIND.get(linkKind);
 }
 
-/** The type of a device; `undefined` for one that this program does not make. */
+/** `undefined` for a device of a type that this program does not use. */
 export function linkCodecOf(link: Link): LinkCodec | undefined {
   return link.type === "other" ? undefined : LINK_CODECS[link.type];
 }

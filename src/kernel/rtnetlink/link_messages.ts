@@ -9,15 +9,15 @@ import { writeFilter } from "./dump_filter.ts";
 import type { RtnetlinkBatch } from "./entry_codec.ts";
 
 export interface LinkObject {
-  /** libnl's object (struct rtnl_link), to be freed here. */
+  /** libnl's object (struct rtnl_link); `createLink` frees it. */
   readonly object: Pointer;
-  /** Sets what is particular to the type. */
+  /** Sets the attributes of the device's type. */
   readonly configure?: (object: Pointer) => void;
-  /** Adds what libnl cannot express to the message that it makes of the object. */
+  /** Adds attributes that libnl cannot express. */
   readonly addAttributes?: AddAttributes;
 }
 
-/** Appends the creation of a device; it may not exist (RTM_NEWLINK). */
+/** Appends the creation of a device; it may not exist yet (RTM_NEWLINK). */
 export function createLink(
   batch: RtnetlinkBatch,
   link: Link,
@@ -35,7 +35,7 @@ export function createLink(
   }
 }
 
-/** Appends the change of a device's MTU, MAC and state, as far as they differ (RTM_SETLINK). */
+/** Appends the change of those of MTU, MAC and state that differ (RTM_SETLINK). */
 export function changeLink(
   batch: RtnetlinkBatch,
   ifindex: number,

@@ -1,4 +1,4 @@
-/** Making, changing and deleting devices, one at a time. */
+/** Creates, changes and deletes devices, one at a time. */
 
 import { errnoName } from "../../../ffi/errno.ts";
 import type { Link } from "../../state/resource.ts";
@@ -14,7 +14,7 @@ import { linkCodecOf } from "./link_codecs.ts";
 import { findLink } from "./links.ts";
 import type { RtnetlinkEncoder } from "./rtnetlink_encoder.ts";
 
-/** Performs a step about a device; nothing may be gathered in the channel. */
+/** Performs a step for a device. The channel may hold no gathered messages. */
 export function performLinkStep(
   channel: Channel<RtnetlinkEncoder>,
   step: Step,
@@ -51,10 +51,10 @@ function send(channel: Channel<RtnetlinkEncoder>, step: Step, link: Link): StepR
   return resultOf(step, refusal && withHint(channel, link, refusal), ABSENT_ERRNOS);
 }
 
-/** What deleting a device that does not exist is refused with. */
+/** With which deleting an absent device is refused. */
 const ABSENT_ERRNOS: ReadonlySet<string> = new Set(["ENODEV"]);
 
-/** The refusal, with the cause where the kernel does not give it. */
+/** The refusal, with a hint at its cause if there is one. */
 function withHint(
   channel: Channel<RtnetlinkEncoder>,
   link: Link,

@@ -5,7 +5,7 @@ import type { Clock } from "../../base/clock.ts";
 import { codecOfMessage, ENTRY_CODECS } from "./entry_codecs.ts";
 import { completeLink, decodeLink } from "./link_decoder.ts";
 import { decodeNexthop } from "../nexthop/nexthop_decoder.ts";
-import type { KernelEvent } from "../table/kernel_event.ts";
+import type { KernelEvent, KernelListener } from "../table/kernel_event.ts";
 import { isOurNexthop } from "../nexthop/nexthops.ts";
 import { Notifications } from "../wire/notifications.ts";
 import type { MessageReader } from "../wire/message_reader.ts";
@@ -14,11 +14,11 @@ export interface MonitorOptions {
   readonly clock: Clock;
   /** Kernel-side buffer for notifications that have not been read yet. */
   readonly receiveBufferBytes: number;
-  /** Names of the devices there are, asked for when nothing that happens later can be missed. */
+  /** Reads the names of all devices; called after the subscription, so that no change is missed. */
   readonly linkNames: () => Map<number, string>;
-  /** Port id of the socket that this program's own changes are made with. */
+  /** Port id of the socket over which this program makes its own changes. */
   readonly ownPortId: number;
-  readonly listener: (event: KernelEvent) => void;
+  readonly listener: KernelListener;
 }
 
 export class Monitor implements Disposable {
@@ -55,22 +55,22 @@ export class Monitor implements Disposable {
   }
 
   #read(messages: MessageReader): void {
-    let routesAreGone = false;
+    let hasLostRoutes = false;
     while (!this.#notifications.isDisposed && messages.next()) {
-      routesAreGone ||= this.#takesRoutesAlong(messages);
+      hasLostRoutes ||= this.#deletesRoutes(messages);
       const event = this.#decode(messages);
       if (event !== undefined) this.#options.listener(event);
     }
-    if (routesAreGone && !this.#notifications.isDisposed) {
+    if (hasLostRoutes && !this.#notifications.isDisposed) {
       this.#options.listener({ kind: "overrun" });
     }
   }
 
   /**
-   * Whether somebody deleted one of our nexthop objects. The kernel says nothing of the routes that
-   * go with it, and which they were, the object does not tell.
+   * Whether another program deleted one of our nexthop objects. The kernel deletes the routes through
+   * it without notifications, and the object does not say which routes these were.
    */
-  #takesRoutesAlong(message: MessageReader): boolean {
+  #deletesRoutes(message: MessageReader): boolean {
     if (message.type !== k.RTM_DELNEXTHOP || message.portId === this.#options.ownPortId) {
       return false;
     }
@@ -97,11 +97,11 @@ export class Monitor implements Disposable {
     const { ifindex, link } = decoded;
     const before = this.#names.get(ifindex);
     const resource = completeLink(decoded, this.#names);
-    // A deleted device's entries go first: nothing follows RTM_DELLINK that needs the name.
+    // The entries of a deleted device come first: nothing after RTM_DELLINK needs its name.
     if (message.type === k.RTM_DELLINK) this.#names.delete(ifindex);
     else this.#names.set(ifindex, link.name);
     if (before !== undefined && before !== link.name) {
-      // Renamed: for those who know it by name, one device goes and another comes.
+      // Renamed: to listeners, which know devices by name, one was deleted and another one added.
       this.#options.listener({
         kind: "changed",
         resource: { ...resource, name: before },

@@ -7,7 +7,7 @@ import * as k from "../../../ffi/linux.ts";
 import type { Pointer } from "../../../ffi/memory.ts";
 import { type Family, familyOf } from "../../addr/ip.ts";
 import { type FdbEntry, type Neighbour, NO_MAC } from "../../state/resource.ts";
-import { type EntryOperation, makingFlags } from "../table/entry_operation.ts";
+import { creationFlags, type EntryOperation } from "../table/entry_operation.ts";
 import { addressText, macText } from "../wire/attribute_values.ts";
 import { allocated } from "../wire/message_batch.ts";
 import { Attributes } from "../wire/message_reader.ts";
@@ -24,8 +24,8 @@ export const NEIGHBOUR_CODEC: EntryCodec<Neighbour | FdbEntry> = {
   isDumpedByDevice: true,
 
   /**
-   * An AF_BRIDGE entry counts when it names a remote host, as only those of a vxlan device do. An
-   * entry without a MAC address (about to be removed) has the zero address.
+   * An AF_BRIDGE entry counts if it names a remote host, as only entries of a vxlan device do. An
+   * entry without a MAC address (it is about to be removed) gets the zero address.
    */
   decode(message, names) {
     const { view, start, end } = message;
@@ -75,7 +75,7 @@ class NeighbourEncoder implements EntryEncoder<Neighbour | FdbEntry> {
     batch.append(
       operation === "delete"
         ? nl.rtnl_neigh_build_delete_request(object, 0, batch.out)
-        : nl.rtnl_neigh_build_add_request(object, makingFlags(operation), batch.out),
+        : nl.rtnl_neigh_build_add_request(object, creationFlags(operation), batch.out),
     );
   }
 
@@ -99,7 +99,7 @@ class NeighbourEncoder implements EntryEncoder<Neighbour | FdbEntry> {
     nl.rtnl_neigh_set_dst(object, destination);
     nl.rtnl_neigh_set_lladdr(object, mac);
     if (kind === "fdb") {
-      // After the destination: libnl refuses one of another family than the entry's.
+      // After the destination: libnl refuses an address whose family is not the entry's.
       nl.rtnl_neigh_set_family(object, k.AF_BRIDGE);
       nl.rtnl_neigh_set_flags(object, k.NTF_SELF);
     }

@@ -1,6 +1,6 @@
 /**
- * Unicast and blackhole routes of the main table (rtnetlink(7), linux/rtnetlink.h). Cached routes, and
- * routes for one type of service only, are others than ours would be, and left out.
+ * Unicast and blackhole routes of the main table (rtnetlink(7), linux/rtnetlink.h). Cached routes and
+ * routes for one type of service are left out: ours never have the same key.
  */
 
 import * as k from "../../../ffi/linux.ts";
@@ -8,7 +8,7 @@ import type { Pointer } from "../../../ffi/memory.ts";
 import { FAMILIES, type Family, familyOf, type IpAddress } from "../../addr/ip.ts";
 import { type Prefix, prefixAddress, prefixFromBytes, prefixLength } from "../../addr/prefix.ts";
 import { type Route, RT_TABLE_MAIN } from "../../state/resource.ts";
-import { type EntryOperation, makingFlags } from "../table/entry_operation.ts";
+import { creationFlags, type EntryOperation } from "../table/entry_operation.ts";
 import { addressFamily, addressLength, familyFrom } from "../wire/address_family.ts";
 import { addressText } from "../wire/attribute_values.ts";
 import { allocated } from "../wire/message_batch.ts";
@@ -84,7 +84,7 @@ export const ROUTE_CODEC: EntryCodec<Route> = {
   encoder: (batch) => new RouteEncoder(batch),
 };
 
-/** RTA_GATEWAY, or RTA_VIA: a gateway of the other family, behind its 16-bit address family. */
+/** RTA_GATEWAY, or RTA_VIA: a gateway of the other family, after its 16-bit address family. */
 export function gatewayOf(attributes: Attributes): IpAddress | undefined {
   return addressText(attributes.bytes(k.RTA_GATEWAY) ?? attributes.bytes(k.RTA_VIA)?.subarray(2));
 }
@@ -107,7 +107,7 @@ class RouteEncoder implements EntryEncoder<Route> {
     batch.append(
       operation === "delete"
         ? nl.rtnl_route_build_del_request(object, 0, batch.out)
-        : nl.rtnl_route_build_add_request(object, makingFlags(operation), batch.out),
+        : nl.rtnl_route_build_add_request(object, creationFlags(operation), batch.out),
     );
   }
 
@@ -155,13 +155,13 @@ class RouteEncoder implements EntryEncoder<Route> {
   }
 }
 
-/** libnl's objects for the routes of one family that differ in destination and gateway alone. */
+/** libnl's objects for routes of one family that differ only in destination and gateway. */
 interface Template {
   readonly ifindex: number;
   readonly object: Pointer;
   readonly destination: Pointer;
   readonly gateway: Pointer;
-  /** What the object was made from. */
+  /** The route that the object was made for. */
   readonly route: Route;
   free(): void;
 }

@@ -13,16 +13,16 @@ import { dumpLinks } from "./link_messages.ts";
 import type { RtnetlinkEncoder } from "./rtnetlink_encoder.ts";
 
 /**
- * Reads the entries of these kinds once, whoever made them. `links` limits entries on devices to these
- * devices; routes are read of all. Throws `KernelError`.
+ * Reads all entries of these kinds once, ours or not. `links` limits entries on devices to these
+ * devices; routes are not limited. Throws `KernelError`.
  */
 export function readTables(
-  questions: Channel<RtnetlinkEncoder>,
+  queries: Channel<RtnetlinkEncoder>,
   kinds: readonly ResourceKind[],
   links: ReadonlySet<string> | undefined,
 ): DumpAttempt<Resource[]> {
   const decodedLinks: DecodedLink[] = [];
-  const outcome = questions.readTable(dumpLinks, (message) => {
+  const outcome = queries.readTable(dumpLinks, (message) => {
     const decoded = decodeLink(message);
     if (decoded !== undefined) decodedLinks.push(decoded);
   });
@@ -38,7 +38,7 @@ export function readTables(
     const only = codec.isDumpedByDevice ? links : undefined;
     for (const { family, ifindex } of dumpRequests(codec, names, only)) {
       let hasUnknownDevice = false;
-      const outcome = questions.readTable(
+      const outcome = queries.readTable(
         (encoder) => codec.dump(encoder, { kind, family, ifindex }),
         (message) => {
           if (message.type !== codec.newType) return;
@@ -56,7 +56,7 @@ export function readTables(
 /** Filtering by device takes one request for each; beyond this many, the whole table is cheaper. */
 const FILTERED_LINKS = 8;
 
-/** Whether an entry is on a device that was made after the devices were read. */
+/** Whether an entry is on a device that was created after the devices were read. */
 function isOnUnknownDevice(codec: EntryCodec, message: MessageReader, names: LinkNames): boolean {
   const ifindex = codec.ifindexOf(message);
   return ifindex !== 0 && !names.has(ifindex);

@@ -1,4 +1,4 @@
-/** What the kernel would do with a packet: `ip route get`. */
+/** Look-ups of the route to an address: `ip route get`. */
 
 import { errnoName } from "../../../ffi/errno.ts";
 import * as k from "../../../ffi/linux.ts";
@@ -14,7 +14,7 @@ import { Attributes, type MessageReader } from "../wire/message_reader.ts";
 import { gatewayOf } from "./route_codec.ts";
 import type { RtnetlinkEncoder } from "./rtnetlink_encoder.ts";
 import { findLink } from "./links.ts";
-import { refused } from "../table/step_result.ts";
+import { refusalError } from "../table/step_result.ts";
 
 /** What the kernel would do with a packet to one address. */
 export interface RouteLookup {
@@ -28,19 +28,19 @@ export interface RouteLookup {
   readonly local: boolean;
 }
 
-/** An unreachable address is a result, no error. Throws `KernelError`. */
-export function lookUpRoute(questions: Channel<RtnetlinkEncoder>, address: IpAddress): RouteLookup {
+/** An unreachable address is a result, not an error. Throws `KernelError`. */
+export function lookUpRoute(queries: Channel<RtnetlinkEncoder>, address: IpAddress): RouteLookup {
   let found: DecodedLookup | undefined;
-  const refusal = questions.ask((batch) => getRoute(batch, address), (reply) => {
+  const refusal = queries.get((batch) => getRoute(batch, address), (reply) => {
     found = decodeLookup(reply);
   });
   if (refusal !== undefined && !UNREACHABLE.has(errnoName(refusal.errno))) {
-    throw refused(`look up the route to ${address}`, refusal);
+    throw refusalError(`look up the route to ${address}`, refusal);
   }
   const isUsable = found?.type === k.RTN_UNICAST || found?.type === k.RTN_LOCAL;
   if (refusal !== undefined || found === undefined || !isUsable) return { local: false };
   const { ifindex, gateway, source, type } = found;
-  const link = findLink(questions, ifindex)?.link.name;
+  const link = findLink(queries, ifindex)?.link.name;
   return {
     ...(link === undefined ? {} : { link, ifindex }),
     ...(gateway === undefined ? {} : { gateway }),
@@ -87,7 +87,7 @@ const attributes = new Attributes();
 const scratch = fixedBuffer(16);
 const scratchAddress: Pointer = addressOf(scratch);
 
-/** What RTM_GETROUTE is refused with where a packet could not be sent. */
+/** With which RTM_GETROUTE is refused if the address is unreachable. */
 const UNREACHABLE: ReadonlySet<string> = new Set([
   "ENETUNREACH",
   "EHOSTUNREACH",

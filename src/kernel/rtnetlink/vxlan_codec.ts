@@ -14,7 +14,7 @@ import { type LinkCodec, missingModule } from "./link_codec.ts";
 export const VXLAN_CODEC: LinkCodec<VxlanLink> = {
   linkKind: "vxlan",
 
-  /** The message has the underlay's index only: its name is added by `completeLink`. */
+  /** The message has only the underlay's index: `completeLink` adds its name. */
   decode: (base, data) =>
     data && {
       ...base,
@@ -37,7 +37,7 @@ export const VXLAN_CODEC: LinkCodec<VxlanLink> = {
         nl.rtnl_link_vxlan_set_id(object, vxlan.vni);
         nl.rtnl_link_vxlan_set_link(object, underlayIndex);
         batch.withAddress(vxlan.local, (local) => nl.rtnl_link_vxlan_set_local(object, local));
-        // Without a port the kernel takes its old default, 8472, instead of the standard's 4789.
+        // Without a port the kernel uses its old default, 8472, instead of the standard's 4789.
         if (vxlan.port !== 0) nl.rtnl_link_vxlan_set_port(object, vxlan.port);
         nl.rtnl_link_vxlan_set_learning(object, vxlan.learning ? 1 : 0);
         if (vxlan.gbp) nl.rtnl_link_vxlan_set_flags(object, RTNL_LINK_VXLAN_F_GBP, 1);
@@ -46,8 +46,8 @@ export const VXLAN_CODEC: LinkCodec<VxlanLink> = {
     },
 
     /**
-     * The kernel refuses a device with the VNI and the port of another one (vxlan_config_validate)
-     * and, when the device goes up, a port that is in use (vxlan_open).
+     * The kernel refuses a second device with the same VNI and port (vxlan_config_validate) and, when
+     * the device is set up, a port that is in use (vxlan_open).
      */
     hint(link, { errno }, readLinks) {
       switch (errno) {

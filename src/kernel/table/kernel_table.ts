@@ -1,40 +1,40 @@
 /**
- * Kernel tables with a protocol of their own beside rtnetlink's: generic netlink families, the IPsec
- * database, the TUN driver. Each is opened when it is first needed, and `NetlinkKernel` shows all of
- * them as one kernel.
+ * Kernel tables that rtnetlink does not hold: generic netlink families, the IPsec database, the TUN
+ * driver, /proc/sys. Each is opened on first use; `NetlinkKernel` presents them and rtnetlink as one
+ * kernel.
  */
 
 import type { Clock } from "../../base/clock.ts";
 import type { Link, Resource, ResourceKind } from "../../state/resource.ts";
 import type { Step } from "../../state/step.ts";
-import type { KernelEvent } from "./kernel_event.ts";
+import type { KernelListener } from "./kernel_event.ts";
 import type { StepResult } from "./step_result.ts";
 
 export interface KernelTable extends Disposable {
   /**
-   * All entries, ours or not; those on devices limited to `links`. Throws `KernelError`. A kernel
-   * without this table holds nothing; whoever wants an entry learns it from `apply`.
+   * All entries, ours or not; of entries on devices, only those on `links`. Empty if the kernel does
+   * not have this table: `apply` reports that. Throws `KernelError`.
    */
   dump(links: ReadonlySet<string>): Promise<Resource[]>;
-  /** Performs the steps in order; one result per step. A failed step does not stop the others. */
+  /** Performs the steps in order; one result for each. A failed step does not stop the others. */
   apply(steps: readonly Step[]): Promise<readonly StepResult[]>;
   /**
-   * Tells of changes until disposed. Where the kernel does not announce them, the table is read every
-   * few seconds and compared with what it was.
+   * Notifies of changes until disposed. If the kernel does not announce changes, the table is read
+   * every few seconds and compared with the previous reading.
    */
-  watch(listener: (event: KernelEvent) => void): Disposable;
+  watch(listener: KernelListener): Disposable;
 }
 
-/** A kind of table, and how to open it. */
+/** What a table holds, and how to open it. */
 export interface KernelTableType {
   /** Kinds of the entries that it holds. */
   readonly kinds: readonly ResourceKind[];
-  /** Whether it makes this device, which rtnetlink cannot. */
+  /** Whether this table, not rtnetlink, creates this device. */
   makes?(link: Link): boolean;
   open(clock: Clock): KernelTable;
 }
 
-/** A table that is written but never read here: nothing in it is dumped or announced. */
+/** A table that is written, but never dumped or watched. */
 export function writeOnlyTable(perform: (step: Step) => StepResult): KernelTable {
   return {
     dump: () => Promise.resolve([]),

@@ -1,30 +1,28 @@
-/** Those who want to be told of changes in the kernel's tables. */
+/** The listeners of one source of kernel events. */
 
-import type { KernelEvent } from "./kernel_event.ts";
-
-type Listener = (event: KernelEvent) => void;
+import type { KernelEvent, KernelListener } from "./kernel_event.ts";
 
 export class Listeners {
-  readonly #listeners = new Set<Listener>();
+  readonly #listeners = new Set<KernelListener>();
   readonly #onLastLeft: () => void;
 
   constructor(onLastLeft: () => void) {
     this.#onLastLeft = onLastLeft;
   }
 
-  /** One that is told until it is disposed of. */
-  add(listener: Listener): Disposable {
-    const tell: Listener = (event) => listener(event); // a function may be given twice
-    this.#listeners.add(tell);
+  /** Adds a listener until the result is disposed. */
+  add(listener: KernelListener): Disposable {
+    const added: KernelListener = (event) => listener(event); // one function may be added twice
+    this.#listeners.add(added);
     return {
       [Symbol.dispose]: () => {
-        if (this.#listeners.delete(tell) && this.#listeners.size === 0) this.#onLastLeft();
+        if (this.#listeners.delete(added) && this.#listeners.size === 0) this.#onLastLeft();
       },
     };
   }
 
-  tell(event: KernelEvent): void {
-    for (const tell of this.#listeners) tell(event);
+  notify(event: KernelEvent): void {
+    for (const listener of this.#listeners) listener(event);
   }
 
   clear(): void {

@@ -1,4 +1,4 @@
-/** Reads again and again what the kernel does not announce, while there is a listener. */
+/** Polls tables whose changes the kernel does not announce. */
 
 import type { Clock } from "../../base/clock.ts";
 
@@ -26,7 +26,7 @@ export class Poller {
   #pollAfter(delayMs: number): void {
     const timer = this.#clock.setTimer(delayMs, () => {
       void this.#poll().then((nextMs) => {
-        // Meanwhile it may have been stopped, and started again.
+        // It may have been stopped, and started again, during the poll.
         if (this.#timer === timer) this.#pollAfter(nextMs);
       });
     });

@@ -1,4 +1,4 @@
-/** From the kernel's answer to a message to the result of the step that it was for. */
+/** From the kernel's response to a message to the result of its step. */
 
 import { errnoName } from "../../../ffi/errno.ts";
 import type { Step } from "../../state/step.ts";
@@ -10,8 +10,8 @@ import type { NetlinkRefusal } from "../wire/netlink_socket.ts";
 export type StepResult = KernelError | undefined;
 
 /**
- * The result of a step whose message was refused, or was not. Deleting what is absent is success:
- * `absentErrnos` has the errno names that stand for it.
+ * The result of a step, given the refusal of its message, if any. Deleting an absent entry is success:
+ * `absentErrnos` are the errno names with which the kernel refuses that.
  */
 export function resultOf(
   step: Step,
@@ -20,12 +20,12 @@ export function resultOf(
 ): StepResult {
   if (refusal === undefined) return undefined;
   const isAbsent = step.op === "delete" && absentErrnos.has(errnoName(refusal.errno));
-  return isAbsent ? undefined : refused(describeStep(step), refusal);
+  return isAbsent ? undefined : refusalError(describeStep(step), refusal);
 }
 
 const NONE: ReadonlySet<string> = new Set();
 
-/** The result where there is no device of this name: with its device, an entry is gone too. */
+/** The result if there is no device of this name: an entry is deleted with its device. */
 export function withoutDevice(step: Step, link: string): StepResult {
   if (step.op === "delete") return undefined;
   return new KernelError({
@@ -36,6 +36,6 @@ export function withoutDevice(step: Step, link: string): StepResult {
 }
 
 /** A refused operation as an error. */
-export function refused(operation: string, refusal: NetlinkRefusal): KernelError {
+export function refusalError(operation: string, refusal: NetlinkRefusal): KernelError {
   return new KernelError({ operation, errno: refusal.errno, extack: refusal.extack });
 }

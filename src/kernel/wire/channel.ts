@@ -29,7 +29,7 @@ export class Channel<Encoder extends MessageBatch> {
   }
 
   /** One request that has one reply, in place of what is gathered; gives the refusal. */
-  ask(
+  get(
     encode: (encoder: Encoder) => void,
     read: (reply: MessageReader) => void,
   ): NetlinkRefusal | undefined {

@@ -179,19 +179,19 @@ class WireguardTable implements KernelTable {
       } catch {
         continue; // Whoever wants to know what is there asks, and is told why not.
       }
-      this.#tellDifferences(before.entries, after?.entries ?? new Map());
+      this.#notifyDifferences(before.entries, after?.entries ?? new Map());
     }
     return this.#clock.nowMs() - startMs;
   }
 
-  #tellDifferences(before: Entries, after: Entries): void {
+  #notifyDifferences(before: Entries, after: Entries): void {
     for (const [key, resource] of before) {
-      if (!after.has(key)) this.#listeners.tell({ kind: "changed", resource, deleted: true });
+      if (!after.has(key)) this.#listeners.notify({ kind: "changed", resource, deleted: true });
     }
     for (const [key, resource] of after) {
       const known = before.get(key);
       if (known === undefined || !sameReading(known, resource)) {
-        this.#listeners.tell({ kind: "changed", resource, deleted: false });
+        this.#listeners.notify({ kind: "changed", resource, deleted: false });
       }
     }
   }

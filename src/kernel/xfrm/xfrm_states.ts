@@ -89,7 +89,7 @@ class NetlinkXfrmStates implements XfrmStates {
   lacks(id: XfrmStateId): boolean {
     try {
       // The answer would hold the keys: it is not read.
-      const refusal = this.#channel.ask(
+      const refusal = this.#channel.get(
         (batch) => batch.build(k.XFRM_MSG_GETSA, 0, encodeId(id)),
         () => {},
       );
