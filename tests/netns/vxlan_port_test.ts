@@ -71,8 +71,8 @@ test("a device with the VNI, or with the port and other options, is named", asyn
   await runProgram("ip", ["link", "del", "other0"]);
   await other("external");
   expect(await reason()).toBe(
-    "EADDRINUSE (the device other0 has UDP port 8472 with other options; delete it if nothing needs " +
-      "it (ip link del other0), or set Port in the Backend object to a port that is free on every node)",
+    "EADDRINUSE (the device other0 has UDP port 8472 with other options; delete it if it is not needed " +
+      "(ip link del other0), or set Port in the Backend object to a port that is free on every node)",
   );
   await runProgram("ip", ["link", "del", "other0"]);
   expect(await reason()).toBeUndefined();

@@ -73,7 +73,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   "kernel/rtnetlink": {
     addr: "addresses to and from bytes",
-    "type base": "clock",
+    base: "clock, messages of errors",
     ffi: "libnl and the kernel's constants",
     "kernel/nexthop": "many routes share nexthop objects",
     "kernel/table": "what a step asks for, and its result",

@@ -113,7 +113,7 @@ test("a second tunnel from one address is refused with a reason", async () => {
   await set(kernel, ipip());
   const error = await set(kernel, ipip({ name: "flannel0", fouPort: 8285 }));
   expect(error?.errno).toBe("EEXIST");
-  expect(error?.message).toContain("another tunnel from this address to any other");
+  expect(error?.message).toContain("another tunnel from this address to any remote");
 });
 
 test("FOU ports are opened, found, left as they are, and closed", async () => {
