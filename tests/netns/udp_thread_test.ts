@@ -1,8 +1,9 @@
-/** The proxy's thread with a real TUN device: what it is told, and what the next one is told. */
+/** The proxy's thread with a real TUN device: its commands, and its state after a restart. */
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { libc } from "../../ffi/libc.ts";
 import { attachTun } from "../../ffi/tun_device.ts";
+import { systemClock } from "../../src/base/clock.ts";
 import { UdpProxy } from "../../src/backend/udp/proxy.ts";
 import { runProgram } from "../../src/process/run_program.ts";
 import { collectingLog } from "../support/collecting_log.ts";
@@ -36,7 +37,7 @@ afterAll(() => sh(`ip link del ${DEVICE}`));
 function newProxy() {
   const { log, records } = collectingLog();
   const network = prefix("10.5.0.0/16");
-  const proxy = new UdpProxy({ deviceName: DEVICE, port: PORT, network, log });
+  const proxy = new UdpProxy({ deviceName: DEVICE, port: PORT, network, clock: systemClock, log });
   return { proxy, messages: () => records.map(({ msg }) => msg) };
 }
 
@@ -52,14 +53,14 @@ async function peerEnd(n: number): Promise<{ received: string[] } & Disposable> 
 }
 
 test(
-  "packets go to the peers that it was told of; another thread is told of them all",
+  "packets go to the peers it knows; a restarted thread knows them all",
   async () => {
     using workers = new WorkerWatch();
     const { proxy } = newProxy();
     await using _proxy = proxy;
     using two = await peerEnd(2);
     using three = await peerEnd(3);
-    // It is told by ICMP what nobody has.
+    // An ICMP error reports an address that no peer has.
     const sender = await Bun.udpSocket({ socket: { error: () => {} } });
     using _sender = { [Symbol.dispose]: () => sender.close() };
     const arrives = (end: { received: string[] }, n: number, text: string) =>
@@ -78,52 +79,56 @@ test(
     await proxy.whenSettled();
     await arrives(two, 2, "after the third has gone");
     three.received.length = 0;
-    sender.send("to nobody", 9, "10.5.3.9");
-    await arrives(two, 2, "after one to nobody");
+    sender.send("to no peer", 9, "10.5.3.9");
+    await arrives(two, 2, "after one to no peer");
     expect(three.received).toEqual([]);
 
     workers.started[0]?.postMessage({ kind: "hops", changes: [null] }); // it cannot read this
     proxy.externalChanged(INPUT); // wakes it
-    await eventually("it breaks", 30_000, () => proxy.problems().length > 0);
-    await arrives(two, 2, "by another thread");
+    await eventually("it fails", 30_000, () => proxy.problems().length > 0);
+    await arrives(two, 2, "by a new thread");
     expect(workers.started).toHaveLength(2);
     expect(proxy.problems()).toEqual([]);
   },
   120_000,
 );
 
-test("what cannot be sent is told with the peer's address, the reason and what to do", async () => {
-  const { proxy, messages } = newProxy();
-  await using _proxy = proxy;
-  const far = lease(2, "", [4]);
-  await proxy.start(INPUT, NEVER);
-  proxy.put({
-    ...far,
-    attributes: { ...far.attributes, publicAddresses: { 4: ip("198.51.100.9") } },
-  });
-  proxy.allowSweep();
-  const sender = await Bun.udpSocket({ socket: { error: () => {} } });
-  using _sender = { [Symbol.dispose]: () => sender.close() };
-  await eventually("it is told", 30_000, () => {
-    sender.send("to far away", 9, "10.5.2.9");
-    return messages().length > 1;
-  });
-  expect(messages()[1]).toBe(
-    "the proxy could not send a packet to 198.51.100.9: ENETUNREACH; this host has no route to it, " +
-      'see "ip route get 198.51.100.9"',
-  );
-}, 120_000);
+test(
+  "a packet that cannot be sent is reported with the address, the reason and what to do",
+  async () => {
+    const { proxy, messages } = newProxy();
+    await using _proxy = proxy;
+    const far = lease(2, "", [4]);
+    await proxy.start(INPUT, NEVER);
+    proxy.put({
+      ...far,
+      attributes: { ...far.attributes, publicAddresses: { 4: ip("198.51.100.9") } },
+    });
+    proxy.allowSweep();
+    const sender = await Bun.udpSocket({ socket: { error: () => {} } });
+    using _sender = { [Symbol.dispose]: () => sender.close() };
+    await eventually("it is reported", 30_000, () => {
+      sender.send("to far away", 9, "10.5.2.9");
+      return messages().length > 1;
+    });
+    expect(messages()[1]).toBe(
+      "the proxy could not send a packet to 198.51.100.9: ENETUNREACH; this host has no route to it, " +
+        'check "ip route get 198.51.100.9"',
+    );
+  },
+  120_000,
+);
 
 test(
-  "a device that another process has is told with how to find it, and taken after it",
+  "a device that another process has is reported, and used when it is free",
   async () => {
     const holder = await eventually("it is free", 30_000, () => attachTun(DEVICE));
     const { proxy } = newProxy();
     await using _proxy = proxy;
     await proxy.start(INPUT, NEVER);
     expect(proxy.problems()).toEqual([
-      `another process has the device ${DEVICE} open, such as a Go flannel that still runs; find it ` +
-      'with "fuser -v /dev/net/tun", and end it',
+      `another process has the device ${DEVICE} open, perhaps Go flannel; find it with ` +
+      '"fuser -v /dev/net/tun" and stop it',
     ]);
     libc().close(holder);
     await eventually("it is taken", 30_000, () => proxy.problems().length === 0);

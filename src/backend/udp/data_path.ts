@@ -1,4 +1,4 @@
-/** The two ways in which the udp backend moves packets. They speak the same format on the wire. */
+/** The two data paths of the udp backend. Their format on the wire is the same. */
 
 import { ConfigError } from "../../config/config_error.ts";
 import { loadModules } from "../../process/kernel_modules.ts";
@@ -7,13 +7,15 @@ import type { BackendHost } from "../../overlay/backend.ts";
 import { BackendError } from "../../overlay/backend_error.ts";
 import { FOU_MODULES, whyNoFou } from "./fou_support.ts";
 
-/** In the kernel, by an ipip device with FOU; or by a proxy behind a TUN device, as Go flannel does. */
+/** An ipip device with FOU in the kernel, or a proxy behind a TUN device, as in Go flannel. */
 export type DataPath = "fou" | "tun";
 
-/** Names the one to take. By default it is FOU where the kernel has it. */
+/** Selects one. The default is FOU if the kernel supports it. */
 export const DATA_PATH_VARIABLE = "FLANNELD_UDP_DATA_PATH";
 
-/** Throws `ConfigError` for an unknown choice, `BackendError` for one that the kernel cannot do. */
+/**
+ * Throws `ConfigError` for an unknown choice, `BackendError` for one the kernel does not support.
+ */
 export async function chooseDataPath(
   { env, kernel, log, stop }: BackendHost,
   load = (modules: readonly string[]) => loadModules(modules, { signal: stop }),
@@ -26,23 +28,23 @@ export async function chooseDataPath(
     );
   }
   if (wanted === "tun") {
-    log.info(`packets go through a TUN device and a proxy, as ${DATA_PATH_VARIABLE} says`);
+    log.info(`data path: a TUN device and a proxy (${DATA_PATH_VARIABLE}=tun)`);
     return "tun";
   }
   const reason = await whyNoFou(kernel, load);
   if (reason === undefined) {
-    log.info("packets go through the kernel: ipip in UDP (FOU)");
+    log.info("data path: the kernel, ipip in UDP (FOU)");
     return "fou";
   }
   const advice = `load it with "modprobe -a ${FOU_MODULES.join(" ")}"`;
   if (wanted === "fou") {
     throw new BackendError(
-      `${DATA_PATH_VARIABLE} asks for FOU, which this kernel does not have (${reason}); ${advice}`,
+      `${DATA_PATH_VARIABLE} is "fou", but this kernel has no FOU (${reason}); ${advice}`,
     );
   }
   log.warn(
-    `this kernel has no FOU (${reason}), so each packet goes through a TUN device and a proxy, ` +
-      `which is slower; ${advice}`,
+    `this kernel has no FOU (${reason}); using a TUN device and a proxy, which is slower; ` +
+      advice,
   );
   return "tun";
 }

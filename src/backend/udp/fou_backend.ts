@@ -1,4 +1,4 @@
-/** udp in the kernel: an ipip device with FOU, and a port to receive at. */
+/** udp in the kernel: an ipip device with FOU, and a receive port. */
 
 import type { IpAddress } from "../../addr/ip.ts";
 import type { Backend } from "../../overlay/backend.ts";
@@ -9,19 +9,19 @@ import { requireBackendType } from "../../overlay/peer_lease.ts";
 import { commonBackendParts, type UdpSetup } from "./udp_setup.ts";
 
 interface FouSetup extends UdpSetup {
-  /** The port of a former run, which may have been another one. */
-  readonly formerPort: number | undefined;
+  /** The port of the previous run, which may have been another one. */
+  readonly previousPort: number | undefined;
 }
 
 export function fouBackend(setup: FouSetup): Backend {
-  const { port, formerPort } = setup;
+  const { port, previousPort } = setup;
   const common = commonBackendParts(setup);
   return {
     ...common,
     ownership: (external) => ({
       ...common.ownership(external),
       extraKinds: ["fou"],
-      fouPorts: new Set([port, ...(formerPort === undefined ? [] : [formerPort])]),
+      fouPorts: new Set([port, ...(previousPort === undefined ? [] : [previousPort])]),
     }),
     node: ({ own, external }) => [
       ipipDevice({

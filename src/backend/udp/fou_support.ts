@@ -1,4 +1,6 @@
-/** Whether the kernel can carry IPv4 packets in UDP by itself: ipip devices with FOU (linux/fou.h). */
+/**
+ * Detects whether the kernel can carry IPv4 packets in UDP: ipip devices with FOU (linux/fou.h).
+ */
 
 import type { IpAddress } from "../../addr/ip.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
@@ -6,8 +8,8 @@ import type { Step } from "../../state/step.ts";
 import { ipipDevice } from "../ipip/ipip_tunnel.ts";
 
 /**
- * `undefined` if it can, else the reason, after `load` has been asked for the modules. It is tried out
- * with a device that is gone afterwards: FOU's receive ports come with the same module.
+ * Why the kernel cannot, after an attempt to `load` the modules; `undefined` if it can. A device is
+ * created and removed as a trial. FOU's receive ports are part of the same module.
  */
 export async function whyNoFou(
   kernel: Kernel,
@@ -20,7 +22,7 @@ export async function whyNoFou(
 
 export const FOU_MODULES: readonly string[] = ["ipip", "fou"];
 
-/** Its address is never that of a tunnel that carries something: two from one address cannot be. */
+/** Its address is one that no real tunnel has: two tunnels cannot have the same local address. */
 const TRIAL = ipipDevice({
   name: "flannel-trial",
   mtuBytes: 1400,
@@ -31,7 +33,7 @@ const TRIAL = ipipDevice({
 async function tryTunnel(kernel: Kernel): Promise<string | undefined> {
   const device = { ...TRIAL, up: false };
   const remove: Step = { op: "delete", resource: device };
-  // First what a trial that was cut short has left.
+  // First remove the device of a trial that was interrupted.
   const [, error] = await kernel.apply([remove, { op: "set", resource: device }, remove]);
   return error?.reason;
 }

@@ -1,4 +1,4 @@
-/** Sends ICMP errors by the host's own routing, no more of them than the kernel would. */
+/** Sends ICMP errors by the host's routing, with the kernel's rate limit. */
 
 import { libc } from "../../../ffi/libc.ts";
 import {
@@ -10,26 +10,27 @@ import {
   sockaddr_in,
 } from "../../../ffi/linux.ts";
 import { addressOf } from "../../../ffi/memory.ts";
+import type { Clock } from "../../base/clock.ts";
 import { icmpError, sourceOf } from "./ip_packet.ts";
 
 /**
- * A raw socket (raw(7)) that gives the kernel whole packets. Written to the TUN device instead, as Go
- * flannel does, an error is dropped: its source is an address of this host, a "martian" there.
+ * A raw socket (raw(7)) for whole packets. An error that is written to the TUN device, as in Go
+ * flannel, is dropped by the kernel: its source is an address of this host, a "martian" there.
  */
 export class IcmpSender implements Disposable {
-  /** -1 without CAP_NET_RAW: then nobody is told. */
+  /** -1 without CAP_NET_RAW: no errors are sent then. */
   #fd = libc().socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
   readonly #name = new Uint8Array(sockaddr_in.size);
-  readonly #nowMs: () => number;
+  readonly #clock: Pick<Clock, "nowMs">;
   #tokens = BURST;
   #filledAtMs: number;
 
-  constructor(nowMs: () => number = () => performance.now()) {
-    this.#nowMs = nowMs;
-    this.#filledAtMs = nowMs();
+  constructor(clock: Pick<Clock, "nowMs">) {
+    this.#clock = clock;
+    this.#filledAtMs = clock.nowMs();
   }
 
-  /** Tells the sender of the packet at `at`, from the address `source`. */
+  /** Sends an error about the packet at `at` to its sender, from the address `source`. */
   send(
     offender: { readonly view: DataView; readonly at: number },
     why: { readonly type: number; readonly code: number; readonly source: number },
@@ -52,11 +53,11 @@ export class IcmpSender implements Disposable {
 
   [Symbol.dispose](): void {
     if (this.#fd >= 0) libc().close(this.#fd);
-    this.#fd = -1; // Another thread may get the number next.
+    this.#fd = -1; // Another thread may be given the same number.
   }
 
   #takeToken(): boolean {
-    const now = this.#nowMs();
+    const now = this.#clock.nowMs();
     this.#tokens = Math.min(BURST, this.#tokens + (now - this.#filledAtMs) * PER_SECOND / 1000);
     this.#filledAtMs = now;
     if (this.#tokens < 1) return false;

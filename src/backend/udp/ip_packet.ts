@@ -1,11 +1,11 @@
-/** What is to be done with an IPv4 packet (RFC 791), and the ICMP error (RFC 792) for its sender. */
+/** How to forward an IPv4 packet (RFC 791), and the ICMP error (RFC 792) for its sender. */
 
-/** The checks of a router (RFC 1812 section 5.2.2), but for the checksum, which the kernel does. */
+/** The checks of a router (RFC 1812 section 5.2.2), except the checksum: the kernel checks that. */
 export type Verdict = "forward" | "expired" | "drop";
 
 /**
- * Whether the packet of `length` bytes that begins at `at` may go on. The time to live must last for
- * one hop more: Go flannel's proxies, too, count as one each.
+ * Whether to forward the packet of `length` bytes at `at`. Its time to live has to allow one more
+ * hop: each proxy counts as one, as in Go flannel.
  */
 export function forwardingVerdict(view: DataView, at: number, length: number): Verdict {
   if (length < HEADER_BYTES || view.getUint8(at) >> 4 !== 4) return "drop";
@@ -23,7 +23,7 @@ export function sourceOf(view: DataView, at: number): number {
   return view.getUint32(at + SOURCE);
 }
 
-/** Takes one off the time to live and mends the checksum (RFC 1624, RFC 1141). */
+/** Decrements the time to live and updates the checksum (RFC 1624, RFC 1141). */
 export function decrementTtl(view: DataView, at: number): void {
   view.setUint8(at + TTL, view.getUint8(at + TTL) - 1);
   const sum = view.getUint16(at + CHECKSUM) + 0x100;
@@ -34,8 +34,8 @@ export const TIME_EXCEEDED = { type: 11, code: 0 } as const;
 export const NETWORK_UNREACHABLE = { type: 3, code: 0 } as const;
 
 /**
- * The packet that tells the sender of a packet why it was dropped; `undefined` where RFC 1812
- * section 4.3.2.7 forbids one: about ICMP errors, later fragments, and packets from or to what is not
+ * The ICMP error for the sender of a dropped packet; `undefined` where RFC 1812 section 4.3.2.7
+ * forbids one: about ICMP errors, later fragments, and packets whose source or destination is not
  * one host.
  */
 export function icmpError(
@@ -68,7 +68,7 @@ export function icmpError(
   return packet;
 }
 
-/** The Internet checksum (RFC 1071); 0 over bytes that contain a right one. */
+/** The Internet checksum (RFC 1071); 0 over bytes that contain a correct one. */
 export function checksum(bytes: Uint8Array): number {
   let sum = 0;
   for (let i = 0; i < bytes.length; i += 2) {

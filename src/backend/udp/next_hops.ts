@@ -1,4 +1,4 @@
-/** Which peer has an address: one look-up for each length of subnet, and a cluster has one length. */
+/** The peer that has an address: one lookup per subnet length, and a cluster has one length. */
 
 /** Addresses are unsigned 32-bit numbers in host byte order; no peer has 0.0.0.0. */
 export const NO_HOP = 0;
@@ -8,9 +8,11 @@ export interface Subnet {
   readonly length: number;
 }
 
-/** The longest subnet counts, as in a routing table. */
+/** The longest match counts, as in a routing table. */
 export class NextHops {
-  /** By the length of the subnets, longest first. Keys are signed: those are the cheapest. */
+  /**
+   * By the length of the subnets, longest first. Keys are signed integers: those are the fastest.
+   */
   #tables: Table[] = [];
   /** Packets come in bursts to one destination. */
   #lastDestination = 0;

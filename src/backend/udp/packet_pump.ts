@@ -1,7 +1,8 @@
-/** Moves packets between a TUN device and a UDP socket, many at a time. */
+/** Moves packets between a TUN device and a UDP socket, in batches. */
 
 import { errno, libc } from "../../../ffi/libc.ts";
 import { MSG_DONTWAIT } from "../../../ffi/linux.ts";
+import type { Clock } from "../../base/clock.ts";
 import {
   decrementTtl,
   destinationOf,
@@ -14,16 +15,17 @@ import { PacketSlots, SLOT_BYTES, SLOT_DISTANCE, SLOTS } from "./packet_slots.ts
 
 export interface PumpOptions {
   readonly hops: NextHops;
-  /** Tells the sender of the packet at `at` why it was dropped. */
-  readonly complain: (
+  readonly clock: Pick<Clock, "nowMs">;
+  /** The packet at `at` is dropped; its sender gets this ICMP error. */
+  readonly onRejected: (
     packet: { readonly view: DataView; readonly at: number },
     why: { readonly type: number; readonly code: number },
   ) => void;
-  /** A packet could not be sent to a peer's public address, a number in host byte order. */
+  /** A packet cannot be sent to a peer's public address, a number in host byte order. */
   readonly onUnsent: (why: { readonly errno: number; readonly destination: number }) => void;
 }
 
-/** The descriptors that packets come from and go to, where those are, and the settings of the moment. */
+/** Both ends of the pump, which have to be open, and their current settings. */
 export interface PumpEnds {
   readonly tunFd: number;
   readonly socketFd: number;
@@ -35,21 +37,19 @@ export class PacketPump {
   readonly #options: PumpOptions;
   readonly #outgoing = new PacketSlots();
   readonly #incoming = new PacketSlots();
-  readonly #nowMs: () => number;
-  /** From when on the kernel may be asked to cut one message into datagrams (UDP_SEGMENT, udp(7)). */
-  #trainsFromMs = -Infinity;
+  /** GSO is not used before: the kernel splits one message into datagrams (UDP_SEGMENT, udp(7)). */
+  #gsoFromMs = -Infinity;
 
-  constructor(options: PumpOptions, nowMs: () => number = () => performance.now()) {
+  constructor(options: PumpOptions) {
     this.#options = options;
-    this.#nowMs = nowMs;
   }
 
-  /** Takes what the device has to send, up to a number of packets. Whether there was anything. */
+  /** Sends a batch of packets from the device. Returns whether there were any. */
   sendFromDevice({ tunFd, socketFd, port }: PumpEnds): boolean {
     const { read } = libc();
     let kept = 0;
     let taken = 0;
-    // A slot whose packet goes no further is used again.
+    // The slot of a dropped packet is used for the next one.
     for (; kept < SLOTS && taken < 2 * SLOTS; taken++) {
       const length = Number(read(tunFd, this.#outgoing.packet(kept), SLOT_BYTES));
       if (length < 0) break;
@@ -59,7 +59,7 @@ export class PacketPump {
     return taken > 0;
   }
 
-  /** Gives the device what has been received, up to a number of packets. Whether there was anything. */
+  /** Writes a batch of received packets to the device. Returns whether there were any. */
   receiveToDevice({ tunFd, socketFd, network }: PumpEnds): boolean {
     const { recvmmsg, write } = libc();
     const slots = this.#incoming;
@@ -69,30 +69,30 @@ export class PacketPump {
       const at = slot * SLOT_DISTANCE;
       const length = slots.received(slot);
       const verdict = forwardingVerdict(slots.view, at, length);
-      // Nobody uses this node to reach what is outside.
+      // A peer may not use this node as a router to other networks.
       const isInside = verdict !== "drop" &&
         ((destinationOf(slots.view, at) ^ network.address) & mask) === 0;
       if (!isInside) continue;
       if (verdict === "expired") {
-        this.#options.complain({ view: slots.view, at }, TIME_EXCEEDED);
+        this.#options.onRejected({ view: slots.view, at }, TIME_EXCEEDED);
         continue;
       }
       decrementTtl(slots.view, at);
-      write(tunFd, slots.packet(slot), length); // a device that is down refuses: then it is lost
+      write(tunFd, slots.packet(slot), length); // lost while the device is down
     }
     return count > 0;
   }
 
-  /** Whether the packet in the slot is to be sent; its destination is set then. */
+  /** Returns whether to send the packet in the slot, after setting its destination. */
   #prepare(slot: number, length: number, port: number): boolean {
-    const { hops, complain } = this.#options;
+    const { hops, onRejected } = this.#options;
     const { view } = this.#outgoing;
     const at = slot * SLOT_DISTANCE;
     const verdict = forwardingVerdict(view, at, length);
-    if (verdict === "drop") return false; // IPv6, for example: the kernel asks for routers
+    if (verdict === "drop") return false; // for example the kernel's IPv6 router solicitations
     const hop = hops.find(destinationOf(view, at));
     if (hop === NO_HOP || verdict === "expired") {
-      complain({ view, at }, hop === NO_HOP ? NETWORK_UNREACHABLE : TIME_EXCEEDED);
+      onRejected({ view, at }, hop === NO_HOP ? NETWORK_UNREACHABLE : TIME_EXCEEDED);
       return false;
     }
     decrementTtl(view, at);
@@ -104,18 +104,20 @@ export class PacketPump {
   #send(socketFd: number, count: number): void {
     const { sendmmsg } = libc();
     let sent = 0;
-    let trains = this.#nowMs() >= this.#trainsFromMs;
+    let maxSegments = this.#options.clock.nowMs() >= this.#gsoFromMs ? SLOTS : 1;
     while (sent < count) {
-      const messages = this.#arrange(sent, count, trains);
+      const messages = this.#arrange(sent, count, maxSegments);
       const done = sendmmsg(socketFd, this.#outgoing.message(0), messages, 0);
       for (let index = 0; index < done; index++) sent += this.#outgoing.packetsOf(index);
       if (done > 0) continue;
       const reason = errno();
       if (this.#outgoing.packetsOf(0) > 1) {
-        // What refuses a train may take its packets one by one. Sent so, they tell of the reason.
-        trains = false;
-        // For any peer (before Linux 4.18), or for one whose path has a smaller MTU.
-        if (reason === EINVAL || reason === EIO) this.#trainsFromMs = this.#nowMs() + NO_TRAINS_MS;
+        // Without GSO the packets may pass one by one; if not, each one has its own error.
+        maxSegments = 1;
+        // For all peers (before Linux 4.18), or for one whose path has a smaller MTU.
+        if (reason === EINVAL || reason === EIO) {
+          this.#gsoFromMs = this.#options.clock.nowMs() + GSO_RETRY_MS;
+        }
       } else {
         const destination = this.#outgoing.destinationOf(sent);
         this.#options.onUnsent({ errno: reason, destination });
@@ -124,8 +126,11 @@ export class PacketPump {
     }
   }
 
-  /** Makes messages of the packets from one slot up to another; how many messages. */
-  #arrange(from: number, to: number, trains: boolean): number {
+  /**
+   * Builds messages from the packets in the slots `from` to `to` (exclusive), each of at most
+   * `maxSegments` packets. Returns the number of messages.
+   */
+  #arrange(from: number, to: number, maxSegments: number): number {
     const slots = this.#outgoing;
     let messages = 0;
     for (let first = from; first < to; messages++) {
@@ -133,10 +138,11 @@ export class PacketPump {
       const hop = slots.destinationOf(first);
       let total = size;
       let next = first + 1;
-      while (trains && next < to && slots.destinationOf(next) === hop) {
+      const end = Math.min(to, first + maxSegments);
+      while (next < end && slots.destinationOf(next) === hop) {
         const length = slots.lengthOf(next);
         total += length;
-        if (length > size || total > MAX_TRAIN_BYTES) break;
+        if (length > size || total > MAX_GSO_BYTES) break;
         next++;
         if (length < size) break;
       }
@@ -148,8 +154,10 @@ export class PacketPump {
 }
 
 /** The largest UDP payload (RFC 768 in RFC 791). */
-const MAX_TRAIN_BYTES = 65535 - 20 - 8;
-/** One refusal in this time costs nothing; without trains, one peer's small path slows down all. */
-const NO_TRAINS_MS = 10_000;
+const MAX_GSO_BYTES = 65535 - 20 - 8;
+/**
+ * Short, because one peer's small path MTU slows down all peers without GSO; a retry costs nothing.
+ */
+const GSO_RETRY_MS = 10_000;
 const EIO = 5; // asm-generic/errno-base.h
 const EINVAL = 22; // asm-generic/errno-base.h

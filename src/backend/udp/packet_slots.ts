@@ -1,23 +1,23 @@
 /**
- * Buffers for packets and the arrays of sendmmsg(2) and recvmmsg(2) that point to them, made once:
- * nothing is allocated for a packet.
+ * Buffers for packets, and the arrays of sendmmsg(2) and recvmmsg(2) that point to them. They are
+ * allocated once: no packet needs an allocation.
  */
 
 import * as k from "../../../ffi/linux.ts";
 import { addressOf, type Pointer } from "../../../ffi/memory.ts";
 
-/** No more than one train may have: UDP_MAX_SEGMENTS of the kernels with the fewest (linux/udp.h). */
+/** At most one GSO message: the smallest UDP_MAX_SEGMENTS of all kernels (linux/udp.h). */
 export const SLOTS = 64;
 /** Room for the largest IPv4 packet. */
 export const SLOT_BYTES = 64 * 1024;
 /**
- * From one packet to the next. Not a power of two, or the first bytes of all packets would compete
- * for the same few lines of the processor's cache.
+ * From one packet to the next. Not a power of two, because then the headers of all packets would
+ * compete for the same few cache lines.
  */
 export const SLOT_DISTANCE = SLOT_BYTES + 24 * 64;
 
 export class PacketSlots {
-  /** The packets; that of a slot begins at `slot * SLOT_DISTANCE`. */
+  /** The packets; the one in a slot begins at `slot * SLOT_DISTANCE`. */
   readonly view: DataView<ArrayBuffer> = blank(SLOTS * SLOT_DISTANCE);
   readonly #iovecs = blank(SLOTS * k.iovec.size);
   readonly #messages = blank(SLOTS * k.mmsghdr.size);
@@ -31,7 +31,7 @@ export class PacketSlots {
     controls: addressIn(this.#controls),
   };
 
-  /** Each message holds the packet of its slot. */
+  /** At first, each message contains the packet of its slot. */
   constructor() {
     for (let slot = 0; slot < SLOTS; slot++) {
       const iovec = slot * k.iovec.size;
@@ -76,8 +76,9 @@ export class PacketSlots {
   }
 
   /**
-   * Makes a message of the packets in `count` slots from `first` on, to the destination of the first.
-   * The kernel makes a datagram of each: they have the size of the first, the last may be smaller.
+   * Builds a message from the packets in `count` slots from `first` on, to the destination of the
+   * first. The kernel sends each as a datagram (UDP_SEGMENT): all have the size of the first one,
+   * only the last may be smaller.
    */
   setMessage(index: number, first: number, count: number): void {
     this.#pointTo(index, first, count);
@@ -85,20 +86,21 @@ export class PacketSlots {
     const name = this.#addresses.names + first * k.sockaddr_in.size;
     writeAddress(this.#messages, message + k.msghdr.msg_name, name);
     this.#messages.setUint32(message + k.msghdr.msg_namelen, k.sockaddr_in.size, true);
-    const isTrain = count > 1;
+    const isSegmented = count > 1;
     const control = index * CONTROL_BYTES;
-    const controlAddress = isTrain ? this.#addresses.controls + control : 0;
+    const controlAddress = isSegmented ? this.#addresses.controls + control : 0;
     writeAddress(this.#messages, message + k.msghdr.msg_control, controlAddress);
-    this.#messages.setUint32(message + k.msghdr.msg_controllen, isTrain ? CONTROL_BYTES : 0, true);
+    const controlBytes = isSegmented ? CONTROL_BYTES : 0;
+    this.#messages.setUint32(message + k.msghdr.msg_controllen, controlBytes, true);
     this.#controls.setUint16(control + k.cmsghdr.size, this.lengthOf(first), true);
   }
 
-  /** How many packets a message has. */
+  /** The number of packets in a message. */
   packetsOf(index: number): number {
     return this.#messages.getUint32(index * k.mmsghdr.size + k.msghdr.msg_iovlen, true);
   }
 
-  /** Bytes that a message has received; every datagram fits. */
+  /** The number of received bytes; every datagram fits. */
   received(index: number): number {
     return this.#messages.getUint32(index * k.mmsghdr.size + k.mmsghdr.msg_len, true);
   }
@@ -122,7 +124,7 @@ function addressIn(view: DataView<ArrayBuffer>): number {
   return addressOf(new Uint8Array(view.buffer));
 }
 
-/** A 64-bit address, little-endian, without making a bigint of it. */
+/** A 64-bit address, little-endian, without allocating a bigint. */
 function writeAddress(view: DataView, at: number, address: number): void {
   view.setUint32(at, address >>> 0, true);
   view.setUint32(at + 4, Math.floor(address / 2 ** 32), true);

@@ -1,4 +1,4 @@
-/** The two ends of the proxy: its TUN device and its UDP socket. Each is opened when it can be. */
+/** The two ends of the proxy: its TUN device and its UDP socket. */
 
 import { errnoName } from "../../../ffi/errno.ts";
 import { errno, libc } from "../../../ffi/libc.ts";
@@ -6,13 +6,14 @@ import * as k from "../../../ffi/linux.ts";
 import { addressOf } from "../../../ffi/memory.ts";
 import { attachTun, SystemError } from "../../../ffi/tun_device.ts";
 import { formatIpv4 } from "../../addr/ip.ts";
+import { errorMessage } from "../../base/operator_error.ts";
 import { udpPortTaken } from "../../process/udp_port.ts";
 import type { ProxySettings } from "./proxy_messages.ts";
 
 export class ProxyEnds implements Disposable {
-  /** -1 while there is no device. */
+  /** -1 while the device is not open. */
   tunFd = -1;
-  /** -1 while there is no socket. */
+  /** -1 while the socket is not open. */
   socketFd = -1;
   #settings: ProxySettings;
   #tunProblem = "";
@@ -34,19 +35,19 @@ export class ProxyEnds implements Disposable {
     return [this.#tunProblem, this.#socketProblem].filter((problem) => problem !== "");
   }
 
-  /** Another address needs another socket. */
+  /** A new address needs a new socket. */
   set(settings: ProxySettings): void {
     if (settings.localAddress !== this.#settings.localAddress) this.#closeSocket();
     this.#settings = settings;
   }
 
-  /** Opens what is not open; what cannot be is in `problems`. */
+  /** Opens each end that is not open. `problems` says why one cannot be opened. */
   open(): void {
     if (this.tunFd < 0) this.#openTun();
     if (this.socketFd < 0) this.#openSocket();
   }
 
-  /** After the device has been deleted. */
+  /** For a device that has been deleted. */
   closeTun(): void {
     if (this.tunFd >= 0) libc().close(this.tunFd);
     this.tunFd = -1;
@@ -65,9 +66,9 @@ export class ProxyEnds implements Disposable {
       this.#tunProblem = fd === undefined ? `there is no device ${deviceName}` : "";
     } catch (error) {
       this.#tunProblem = error instanceof SystemError && error.errno === EBUSY
-        ? `another process has the device ${deviceName} open, such as a Go flannel that still runs; ` +
-          `find it with "fuser -v /dev/net/tun", and end it`
-        : `cannot open the device ${deviceName}: ${(error as Error).message}`;
+        ? `another process has the device ${deviceName} open, perhaps Go flannel; find it with ` +
+          `"fuser -v /dev/net/tun" and stop it`
+        : `cannot open the device ${deviceName}: ${errorMessage(error)}`;
     }
   }
 
@@ -102,11 +103,11 @@ export class ProxyEnds implements Disposable {
   }
 }
 
-/** Room for the packets of some milliseconds, while the thread does other things. */
+/** Room for the packets of some milliseconds, while the thread is busy. */
 function enlargeBuffers(fd: number): void {
   const bytes = addressOf(new Uint8Array(Uint32Array.of(SOCKET_BUFFER_BYTES).buffer));
   for (const option of [k.SO_RCVBUFFORCE, k.SO_SNDBUFFORCE]) {
-    libc().setsockopt(fd, k.SOL_SOCKET, option, bytes, 4); // the default will do, if it must
+    libc().setsockopt(fd, k.SOL_SOCKET, option, bytes, 4); // else the default size is used
   }
 }
 

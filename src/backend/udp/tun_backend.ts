@@ -1,4 +1,6 @@
-/** udp by a proxy: a TUN device that takes in the whole network, and a target that moves packets. */
+/**
+ * udp by a proxy: a TUN device with a route for the whole network, and a target that moves packets.
+ */
 
 import { type Link, NO_MAC } from "../../state/resource.ts";
 import type { Backend } from "../../overlay/backend.ts";
@@ -8,7 +10,7 @@ import { requireBackendType, tunnelEnd } from "../../overlay/peer_lease.ts";
 import type { BackendTarget } from "../../overlay/backend_target.ts";
 import { commonBackendParts, type UdpSetup } from "./udp_setup.ts";
 
-/** Where a peer's packets go, only the proxy knows; the kernel holds nothing for a peer. */
+/** Only the proxy knows where a peer's packets go: there are no kernel entries for peers. */
 export function tunBackend(setup: UdpSetup & { readonly proxy: BackendTarget }): Backend {
   const { network, proxy } = setup;
   const common = commonBackendParts(setup);
@@ -30,7 +32,7 @@ export function tunBackend(setup: UdpSetup & { readonly proxy: BackendTarget }):
     },
     peer(peer, { external }) {
       requireBackendType(peer, "");
-      tunnelEnd(peer, 4, external); // throws if there is none
+      tunnelEnd(peer, 4, external); // throws if the peer has none
       return [];
     },
   };

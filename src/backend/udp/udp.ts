@@ -1,25 +1,25 @@
 /**
- * udp: each packet between nodes travels as it is, as the payload of a UDP datagram.
+ * udp: each packet between nodes is the payload of a UDP datagram, unchanged.
  *
  * The journey of a packet from a workload at 10.5.1.7 on node A (192.168.0.1) to one at 10.5.2.9 on
- * node B (192.168.0.2, subnet 10.5.2.0/24), by the entry that decides each hop, where the kernel has
+ * node B (192.168.0.2, subnet 10.5.2.0/24), with the entry that decides each hop, on kernels with
  * FOU (foo over UDP, linux/fou.h):
  *
- *   1. It leaves the workload by its default route and reaches A's bridge.
- *   2. On A the ROUTE `10.5.2.0/24 via 192.168.0.2 dev flannel0 onlink` hands it to an ipip device,
+ *   1. The workload's DEFAULT ROUTE sends it to A's bridge.
+ *   2. On A the ROUTE `10.5.2.0/24 via 192.168.0.2 dev flannel0 onlink` sends it to an ipip device,
  *      with B's public address as next hop.
- *   3. The device has no remote end of its own: the next hop becomes the destination of the outer
- *      header, the device's `local` address its source. Its encapsulation puts a UDP header in
- *      between, from port 8285 to port 8285.
- *   4. On B the FOU PORT 8285 takes the UDP header off, and what is left is an IPv4 packet in an IPv4
- *      packet: B's flannel0 takes the outer header off, for its `local` is the destination. B's own
- *      route for 10.5.2.0/24, the bridge's, delivers.
+ *   3. The DEVICE flannel0 has no remote address: the next hop becomes the destination of the outer
+ *      header, and the device's `local` address the source. Between the headers it inserts a UDP
+ *      header, from port 8285 to port 8285.
+ *   4. On B the FOU PORT 8285 removes the UDP header. The rest is an IPv4 packet in an IPv4 packet:
+ *      B's DEVICE flannel0, whose `local` address is the destination, removes the outer header. The
+ *      ROUTE for 10.5.2.0/24 of B's bridge delivers it.
  *
- * Where it has not, flannel0 is a TUN device with a ROUTE for the whole network, and a proxy does
- * steps 2 to 4 (`proxy.ts`). On the wire there is no difference, so nodes with either data path,
- * and those of Go flannel, which has the proxy only, make one network.
+ * Without FOU, flannel0 is a TUN device with a ROUTE for the whole network, and a proxy performs
+ * steps 2 to 4 (`proxy.ts`). The format on the wire is the same, so nodes with either data path,
+ * and those of Go flannel, which only has the proxy, form one network.
  *
- * A packet of node A itself takes the ADDRESS 10.5.1.0/32 of flannel0 as its source.
+ * Node A itself sends from the ADDRESS 10.5.1.0/32 of flannel0.
  */
 
 import type { IpAddress } from "../../addr/ip.ts";
@@ -45,21 +45,22 @@ const udp: BackendModule = {
     const publicAddresses = advertisedAddresses(host);
     const setup = { port, network, publicAddresses };
     const dataPath = await chooseDataPath(host);
-    const formerPort = await formerFouPort(host);
+    const previousPort = await previousFouPort(host);
     if (dataPath === "tun") {
-      // The proxy's socket cannot have a port that is still the kernel's.
-      if (formerPort !== undefined) await closePort(host, formerPort);
+      // The proxy's socket cannot use the port while the kernel's FOU port has it.
+      if (previousPort !== undefined) await closePort(host, previousPort);
       const proxy = new UdpProxy({
         deviceName: UDP_DEVICE,
         port,
         network,
+        clock: host.clock,
         log: host.log,
       });
       return tunBackend({ ...setup, proxy });
     }
     const local = host.external.sourceAddresses[4] as IpAddress;
     await removeOtherTunnel(host, { name: IPIP_DEVICE, local });
-    return fouBackend({ ...setup, formerPort });
+    return fouBackend({ ...setup, previousPort });
   },
 };
 
@@ -70,8 +71,8 @@ async function closePort({ kernel }: BackendHost, port: number): Promise<void> {
   if (error !== undefined) throw error;
 }
 
-/** The port of a former run, where another one may have been configured. */
-async function formerFouPort({ kernel }: BackendHost): Promise<number | undefined> {
+/** The port of the previous run, which may have been configured differently. */
+async function previousFouPort({ kernel }: BackendHost): Promise<number | undefined> {
   const device = (await kernel.link(UDP_DEVICE))?.link;
   return device?.type === "ipip" ? device.fouPort : undefined;
 }

@@ -1,6 +1,6 @@
 import type { BackendDescriptor } from "../../overlay/backend_descriptor.ts";
 
-/** An ipip device, or a TUN device where the kernel has no FOU. */
+/** An ipip device, or a TUN device on kernels without FOU. */
 export const UDP_DEVICE = "flannel0";
 
 export const UDP: BackendDescriptor = {

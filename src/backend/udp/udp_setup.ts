@@ -1,4 +1,4 @@
-/** What the two data paths of the udp backend have in common. */
+/** The common parts of the two data paths. */
 
 import type { PerFamily } from "../../addr/family.ts";
 import type { IpAddress } from "../../addr/ip.ts";
@@ -22,12 +22,12 @@ type CommonParts = Pick<
 export function commonBackendParts({ network, publicAddresses }: UdpSetup): CommonParts {
   return {
     type: UDP.type,
-    // Go flannel's udp has never named itself in its leases.
+    // Without a type, like Go flannel's leases of this backend.
     attributes: { publicAddresses, backendType: "", backendData: {} },
     needsReachability: false,
     ownership: (external) => ({
       links: new Set([UDP_DEVICE]),
-      // The device of the other data path is replaced.
+      // Both: the device of the other data path is replaced.
       linkTypes: new Set<Link["type"]>(["ipip", "tun"]),
       networks: [network],
       routeLink: external.name,

@@ -1,10 +1,11 @@
 import { expect, test } from "bun:test";
 import { closeSync, fstatSync, openSync, readdirSync } from "node:fs";
+import { systemClock } from "../../../../src/base/clock.ts";
 import { IcmpSender } from "../../../../src/backend/udp/icmp_sender.ts";
 
-test("an ICMP sender that is disposed twice closes nobody else's descriptor", () => {
+test("an ICMP sender that is disposed twice does not close a reused descriptor", () => {
   const before = new Set(openDescriptors());
-  const sender = new IcmpSender();
+  const sender = new IcmpSender(systemClock);
   const [own] = openDescriptors().filter((fd) => !before.has(fd));
   sender[Symbol.dispose]();
   const reused = openSync("/dev/null", "r");
@@ -18,7 +19,7 @@ function openDescriptors(): number[] {
   return readdirSync("/proc/self/fd").map(Number).filter(isOpen);
 }
 
-/** Reading the directory needs a descriptor, which is listed and gone. */
+/** Listing the directory needs a descriptor, which is closed by now. */
 function isOpen(fd: number): boolean {
   try {
     fstatSync(fd);

@@ -136,7 +136,7 @@ test.each<[string, Partial<PacketFields>]>([
   ["a later fragment", { fragment: 185 }],
   ["a packet to a group", { destination: 0xe0000001 }],
   ["a packet to everybody", { destination: 0xffffffff }],
-  ["a packet from nobody", { source: 0 }],
+  ["a packet from no host", { source: 0 }],
   ["a packet from this very host", { source: 0x7f000001 }],
   ["an ICMP packet without a type", { protocol: ICMP, payloadBytes: 0 }],
 ])("about %s there is no ICMP error", (_name, some) => {

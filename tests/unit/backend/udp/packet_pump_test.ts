@@ -4,6 +4,7 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { libc } from "../../../../ffi/libc.ts";
 import * as k from "../../../../ffi/linux.ts";
 import { addressOf } from "../../../../ffi/memory.ts";
+import { systemClock } from "../../../../src/base/clock.ts";
 import { checksum } from "../../../../src/backend/udp/ip_packet.ts";
 import { NextHops } from "../../../../src/backend/udp/next_hops.ts";
 import { PacketPump, type PumpEnds } from "../../../../src/backend/udp/packet_pump.ts";
@@ -12,20 +13,20 @@ const LOOPBACK = 0x7f000001;
 const NETWORK = { address: 0x0a050000, length: 16 }; // 10.5.0.0/16
 const OWN = 0x0a050107;
 const PEER = 0x0a050209;
-const NOBODY = 0x0a05c801;
+const UNKNOWN = 0x0a05c801;
 const OUTSIDE = 0x08080808;
 
 let sockets: number[];
 let device: { pump: number; test: number };
 let wire: { pump: number; test: number };
 let ends: PumpEnds;
-let complaints: string[];
+let icmpErrors: string[];
 let unsent: { errno: number; destination: number }[];
 let pump: PacketPump;
 
 beforeEach(() => {
   sockets = [];
-  complaints = [];
+  icmpErrors = [];
   unsent = [];
   device = { pump: udpSocket(), test: udpSocket() };
   wire = { pump: udpSocket(), test: udpSocket() };
@@ -36,7 +37,8 @@ beforeEach(() => {
   hops.set({ address: PEER & 0xffffff00, length: 24 }, LOOPBACK);
   pump = new PacketPump({
     hops,
-    complain: (_packet, { type }) => complaints.push(`ICMP ${type}`),
+    clock: systemClock,
+    onRejected: (_packet, { type }) => icmpErrors.push(`ICMP ${type}`),
     onUnsent: (why) => unsent.push(why),
   });
   const port = portOf(wire.test);
@@ -45,7 +47,7 @@ beforeEach(() => {
 
 afterEach(() => sockets.forEach((fd) => libc().close(fd)));
 
-test("packets of any sizes arrive in order, each a datagram of its own, one hop older", () => {
+test("packets of all sizes arrive in order, each in its own datagram, with a decremented TTL", () => {
   const sizes = [1400, 1400, 1400, 600, 1400, 20, 20, 1000, 1200, ...Array(40).fill(1472)];
   sizes.forEach((bytes, id) => send(device.test, ipPacket({ bytes, id })));
   expect(pump.sendFromDevice(ends)).toBe(true);
@@ -60,18 +62,18 @@ test("packets of any sizes arrive in order, each a datagram of its own, one hop 
   expect(unsent).toEqual([]);
 });
 
-test("a packet that nobody has, or whose time is up, is told of; the others go on", () => {
+test("an unknown destination or an expired TTL causes an ICMP error; other packets pass", () => {
   send(device.test, ipPacket({ id: 1 }));
-  send(device.test, ipPacket({ destination: NOBODY }));
+  send(device.test, ipPacket({ destination: UNKNOWN }));
   send(device.test, ipPacket({ ttl: 1 }));
   send(device.test, Uint8Array.of(0x60, 0, 0, 0)); // IPv6
   send(device.test, ipPacket({ id: 2 }));
   pump.sendFromDevice(ends);
   expect(receiveAll(wire.test).map((bytes) => viewOf(bytes).getUint16(4))).toEqual([1, 2]);
-  expect(complaints).toEqual(["ICMP 3", "ICMP 11"]);
+  expect(icmpErrors).toEqual(["ICMP 3", "ICMP 11"]);
 });
 
-test("what is received for this network goes to the device, one hop older", () => {
+test("received packets for this network go to the device, with a decremented TTL", () => {
   send(wire.test, ipPacket({ destination: OWN, id: 1 }));
   send(wire.test, ipPacket({ destination: OUTSIDE }));
   send(wire.test, ipPacket({ destination: OWN, ttl: 1 }));
@@ -81,16 +83,21 @@ test("what is received for this network goes to the device, one hop older", () =
   const seen = receiveAll(device.test);
   expect(seen.map((bytes) => viewOf(bytes).getUint16(4))).toEqual([1, 2]);
   for (const bytes of seen) expect([bytes[8], checksum(bytes.subarray(0, 20))]).toEqual([63, 0]);
-  expect(complaints).toEqual(["ICMP 11"]);
+  expect(icmpErrors).toEqual(["ICMP 11"]);
 });
 
-test("a destination that cannot be reached costs its packets only, and is counted", () => {
+test("only the packets to an unreachable destination are lost, and they are counted", () => {
   // Without SO_BROADCAST the kernel refuses 255.255.255.255.
   const hops = new NextHops();
   hops.set({ address: PEER, length: 32 }, LOOPBACK);
-  hops.set({ address: NOBODY, length: 32 }, 0xffffffff);
-  pump = new PacketPump({ hops, complain: () => {}, onUnsent: (why) => unsent.push(why) });
-  for (const [index, destination] of [PEER, NOBODY, NOBODY, PEER, PEER].entries()) {
+  hops.set({ address: UNKNOWN, length: 32 }, 0xffffffff);
+  pump = new PacketPump({
+    hops,
+    clock: systemClock,
+    onRejected: () => {},
+    onUnsent: (why) => unsent.push(why),
+  });
+  for (const [index, destination] of [PEER, UNKNOWN, UNKNOWN, PEER, PEER].entries()) {
     send(device.test, ipPacket({ destination, id: index }));
   }
   pump.sendFromDevice(ends);
@@ -99,14 +106,14 @@ test("a destination that cannot be reached costs its packets only, and is counte
   expect(unsent).toEqual([why, why]);
 });
 
-test("trains that the kernel refuses are tried again after a while", () => {
+test("GSO that the kernel refuses is tried again after a while", () => {
   let now = 0;
   const hops = new NextHops();
   hops.set({ address: PEER, length: 32 }, LOOPBACK);
   const onUnsent = (why: { errno: number; destination: number }) => void unsent.push(why);
-  pump = new PacketPump({ hops, complain: () => {}, onUnsent }, () => now);
-  setOption(wire.test, k.IPPROTO_UDP, UDP_GRO, 1); // a train on loopback arrives in one piece
-  const makesTrains = () => {
+  pump = new PacketPump({ hops, clock: { nowMs: () => now }, onRejected: () => {}, onUnsent });
+  setOption(wire.test, k.IPPROTO_UDP, UDP_GRO, 1); // a GSO message on loopback arrives in one piece
+  const usesGso = () => {
     for (let id = 0; id < 4; id++) send(device.test, ipPacket({ bytes: 1000, id }));
     const seen: number[] = [];
     const limitMs = performance.now() + 10_000; // on a busy machine they may come a moment later
@@ -117,21 +124,21 @@ test("trains that the kernel refuses are tried again after a while", () => {
     expect(seen.reduce((sum, bytes) => sum + bytes, 0)).toBe(4000);
     return seen.some((bytes) => bytes > 1000);
   };
-  expect(makesTrains()).toBe(true);
-  setOption(wire.pump, k.SOL_SOCKET, SO_NO_CHECK, 1); // with which the kernel makes no trains
-  expect(makesTrains()).toBe(false);
+  expect(usesGso()).toBe(true);
+  setOption(wire.pump, k.SOL_SOCKET, SO_NO_CHECK, 1); // which disables GSO in the kernel
+  expect(usesGso()).toBe(false);
   setOption(wire.pump, k.SOL_SOCKET, SO_NO_CHECK, 0);
   now = 9_999;
-  expect(makesTrains()).toBe(false);
+  expect(usesGso()).toBe(false);
   now = 10_000;
-  expect(makesTrains()).toBe(true);
+  expect(usesGso()).toBe(true);
   expect(unsent).toEqual([]);
 });
 
-test("of 100 000 packets of chance, none leaves the network and none is damaged", () => {
+test("of 100 000 random packets, none leaves the network and none is damaged", () => {
   let passed = 0;
   for (let round = 0; round < 100_000 / 50; round++) {
-    for (let i = 0; i < 50; i++) send(wire.test, chance());
+    for (let i = 0; i < 50; i++) send(wire.test, randomPacket());
     pump.receiveToDevice(ends);
     for (const bytes of receiveAll(device.test)) {
       passed++;
@@ -141,7 +148,7 @@ test("of 100 000 packets of chance, none leaves the network and none is damaged"
       expect(view.getUint16(2)).toBeLessThanOrEqual(bytes.length);
     }
   }
-  expect(passed).toBeGreaterThan(1000); // or nothing was tried
+  expect(passed).toBeGreaterThan(1000); // otherwise the test proves nothing
 }, 60_000);
 
 const EACCES = 13; // asm-generic/errno-base.h
@@ -174,8 +181,8 @@ function ipPacket({ bytes = 100, id = 0, ttl = 64, destination = PEER }: PacketF
   return packet;
 }
 
-/** A good packet, most often with a few bytes of chance in its header, or chance alone. */
-function chance(): Uint8Array {
+/** A valid packet, mostly with a few random bytes in its header; sometimes only random bytes. */
+function randomPacket(): Uint8Array {
   const random = (below: number) => Math.floor(Math.random() * below);
   const packet = ipPacket({ bytes: 20 + random(60), destination: NETWORK.address + random(65536) });
   if (random(4) === 0) return crypto.getRandomValues(new Uint8Array(random(80)));

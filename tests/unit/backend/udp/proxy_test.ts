@@ -1,10 +1,15 @@
-/** The daemon's side of the proxy with its real thread, on the loopback device and without a TUN device. */
+/**
+ * The daemon's side of the proxy with its real thread, on the loopback device and without a TUN
+ * device.
+ */
 
 import { expect, test } from "bun:test";
 import type { IpAddress } from "../../../../src/addr/ip.ts";
 import type { NodeInput } from "../../../../src/overlay/node_input.ts";
 import { UdpProxy } from "../../../../src/backend/udp/proxy.ts";
 import { runProgram } from "../../../../src/process/run_program.ts";
+import { type Clock, systemClock } from "../../../../src/base/clock.ts";
+import { FakeClock } from "../../../support/fake_clock.ts";
 import { collectingLog } from "../../../support/collecting_log.ts";
 import { external, ip, lease, prefix } from "../../../support/sample_network.ts";
 import { eventually } from "../../../support/wait.ts";
@@ -18,12 +23,16 @@ function input(address: IpAddress): NodeInput {
   return { own: lease(1, "", [4]), external: { ...external([4]), sourceAddresses } };
 }
 
-function proxyOn(port: number): { proxy: UdpProxy; messages: () => string[] } {
+function proxyOn(
+  port: number,
+  clock: Clock = systemClock,
+): { proxy: UdpProxy; messages: () => string[] } {
   const { log, records } = collectingLog();
   const proxy = new UdpProxy({
     deviceName: "fl-no-such-tun",
     port,
     network: prefix("10.5.0.0/16"),
+    clock,
     log,
   });
   return { proxy, messages: () => records.map(({ msg }) => msg) };
@@ -46,7 +55,7 @@ async function isTaken(hostname: string, port: number): Promise<boolean> {
   }
 }
 
-test("before it has started it says so; then it says what is missing, once", async () => {
+test("it reports that it has not started, then what is missing, once", async () => {
   const { proxy, messages } = proxyOn(await freePort());
   await using _proxy = proxy;
   expect(proxy.problems()).toEqual(["the proxy has not started"]);
@@ -56,7 +65,7 @@ test("before it has started it says so; then it says what is missing, once", asy
   expect(messages()).toEqual([NO_DEVICE]);
 });
 
-test("a port in use is told, and taken once it is free; its end frees it", async () => {
+test("a port in use is reported, and used as soon as it is free; the end frees it", async () => {
   const holder = await Bun.udpSocket({ hostname: "127.0.0.1", port: 0 });
   const { port } = holder;
   const { proxy } = proxyOn(port);
@@ -71,41 +80,43 @@ test("a port in use is told, and taken once it is free; its end frees it", async
   expect(await isTaken("127.0.0.1", port)).toBe(false);
 });
 
-test("another address is listened on instead", async () => {
+test("after a change of the address it listens on the new one", async () => {
   const port = await freePort();
   const { proxy } = proxyOn(port);
   await using _proxy = proxy;
   await proxy.start(input(ip("127.0.0.1")), NEVER);
   proxy.externalChanged(input(ip("127.0.0.2")));
   await eventually("the first is free", 20_000, async () => !(await isTaken("127.0.0.1", port)));
-  proxy.externalChanged(input(ip("192.0.2.99"))); // nobody has it
-  await eventually("it is told", 20_000, () => proxy.problems().length === 2);
+  proxy.externalChanged(input(ip("192.0.2.99"))); // no host has it
+  await eventually("it is reported", 20_000, () => proxy.problems().length === 2);
   expect(proxy.problems()[1]).toContain("this host does not have the address");
 });
 
-test("a thread that breaks frees the port, and another one takes it after a while", async () => {
+test("a thread that fails frees the port, and is restarted after a while", async () => {
   const port = await freePort();
-  const { proxy, messages } = proxyOn(port);
+  const clock = new FakeClock();
+  const { proxy, messages } = proxyOn(port, clock);
   using workers = new WorkerWatch();
   await using _proxy = proxy;
   await proxy.start(input(ip("127.0.0.1")), NEVER);
   await eventually("the port is taken", 20_000, () => isTaken("127.0.0.1", port));
   workers.started[0]?.postMessage({ kind: "hops", changes: [null] }); // it cannot read this
   proxy.externalChanged(input(ip("127.0.0.1"))); // wakes it
-  await eventually("it is told", 20_000, () => messages().length === 2);
-  expect(messages()[1]).toStartWith("the proxy's thread has ended, another one will start: ");
-  expect(proxy.problems()).toEqual(["the proxy's thread has ended; another one will start"]);
+  await eventually("it is reported", 20_000, () => messages().length === 2);
+  expect(messages()[1]).toStartWith("the proxy's thread has ended, restarting it: ");
+  expect(proxy.problems()).toEqual(["the proxy's thread has ended, restarting it"]);
   expect(await isTaken("127.0.0.1", port)).toBe(false);
+  await clock.advance(1000);
   await eventually("the next one has it", 20_000, () => isTaken("127.0.0.1", port));
   expect(workers.started).toHaveLength(2);
-  await eventually("it says so", 20_000, () => {
+  await eventually("it reports its state", 20_000, () => {
     expect(proxy.problems()).toEqual([NO_DEVICE]);
     return true;
   });
 }, 60_000);
 
-test("thousands of peers, given one by one, do not delay its end", async () => {
-  // The best of some: the machine may be busy with something else.
+test("thousands of peers, added one by one, do not delay its end", async () => {
+  // The best of several attempts, because the machine may be busy.
   let shortestMs = Infinity;
   for (let attempt = 0; attempt < 5 && shortestMs > 900; attempt++) {
     const { proxy } = proxyOn(await freePort());
@@ -124,22 +135,23 @@ test("thousands of peers, given one by one, do not delay its end", async () => {
     await proxy[Symbol.asyncDispose]();
     shortestMs = Math.min(shortestMs, performance.now() - before);
   }
-  expect(shortestMs).toBeLessThan(900); // it was not given up
+  expect(shortestMs).toBeLessThan(900); // shorter than the time limit
 });
 
-test("a process that may open no more files says how many, and where the limit is", async () => {
+test("a process that cannot open more files reports the limit, and where to raise it", async () => {
   const root = new URL("../../../../", import.meta.url).pathname;
   const script = `
     import { openSync } from "node:fs";
     import { libc } from "${root}ffi/libc.ts";
     import { UdpProxy } from "${root}src/backend/udp/proxy.ts";
-    const options = { deviceName: "fl-no-such-tun", port: 8285, network: "10.5.0.0/16" };
+    import { systemClock as clock } from "${root}src/base/clock.ts";
+    const options = { deviceName: "fl-no-such-tun", port: 8285, network: "10.5.0.0/16", clock };
     const input = {
       own: { subnets: { 4: "10.5.1.0/24" } },
       external: { sourceAddresses: { 4: "127.0.0.1" } },
     };
     const proxy = new UdpProxy(options);
-    libc(); // the daemon has long had it
+    libc(); // opened early, as in the daemon
     try {
       for (;;) openSync("/dev/null");
     } catch {
@@ -148,7 +160,7 @@ test("a process that may open no more files says how many, and where the limit i
     }`;
   const limited = ["-c", 'ulimit -n 100; exec "$@"', "sh", process.execPath, "-e", script];
   expect((await runProgram("sh", limited)).stderr).toBe(
-    "BackendError: cannot start the proxy: this process may open no more than 100 files; raise the " +
-      "limit, which is LimitNOFILE= in a systemd unit\n",
+    "BackendError: cannot start the proxy: this process may not open more than 100 files; raise the " +
+      "limit (LimitNOFILE= in its systemd unit)\n",
   );
 });

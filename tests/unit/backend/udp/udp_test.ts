@@ -78,13 +78,13 @@ route 10.5.3.0/24 via 192.168.0.3 dev flannel0 proto 70 onlink
     expect(ownership.extraKinds).toEqual(["fou"]);
   });
 
-  test("holds, with another port, that one at both ends", async () => {
+  test("uses another configured port at both ends", async () => {
     const text = stateText((await prepare({ port: 9000 })).node(INPUT));
     expect(text).toContain("encap-sport 9000 encap-dport 9000");
     expect(text).toContain("fou port 9000 ipproto 4");
   });
 
-  test("advertises no type and no data, as Go flannel", async () => {
+  test("advertises no type and no data, like Go flannel", async () => {
     const backend = await prepare();
     expect(backend.type).toBe("udp");
     expect(backend.attributes as unknown).toEqual({
@@ -95,7 +95,7 @@ route 10.5.3.0/24 via 192.168.0.3 dev flannel0 proto 70 onlink
     expect(backend.target).toBeUndefined();
   });
 
-  test("owns the port of a former run, and no other", async () => {
+  test("owns the port of the previous run, and no other", async () => {
     const kernel = hostKernel(tunnel("flannel0", { fouPort: 9000 }));
     const ownership = (await prepare({}, kernel)).ownership(external([4]));
     const isPortOurs = (port: number) => isOurs({ kind: "fou", port, protocol: 4 }, ownership);
@@ -110,13 +110,13 @@ route 10.5.3.0/24 via 192.168.0.3 dev flannel0 proto 70 onlink
     expect([...linkTypes].sort()).toEqual(["ipip", "tun"]);
   });
 
-  test("deletes the tunnel that the ipip backend has left behind", async () => {
+  test("deletes the tunnel of an earlier run with the ipip backend", async () => {
     const kernel = hostKernel(tunnel("flannel.ipip"));
     await prepare({}, kernel);
     expect(kernel.text(({ kind }) => kind === "link")).not.toContain("flannel.ipip");
   });
 
-  test("leaves nothing of the trial behind", async () => {
+  test("removes the device of the trial", async () => {
     const kernel = hostKernel();
     const before = kernel.text();
     await prepare({}, kernel);
@@ -133,7 +133,7 @@ describe("udp by a proxy", () => {
     publicAddresses: { 4: ip("192.168.0.1") },
   };
 
-  test("holds a TUN device that takes in the whole network, and nothing for a peer", () => {
+  test("has a TUN device with a route for the whole network, and no entries for peers", () => {
     const backend = tunBackend({ ...setup, proxy });
     const all = backend.node(INPUT);
     expect(stateText(all)).toBe(`\
@@ -148,7 +148,7 @@ route 10.5.0.0/16 dev flannel0 proto 70 scope link
     expect(backend.target).toBe(proxy);
   });
 
-  test("takes the former port from the kernel, or ends", async () => {
+  test("closes the previous port of the kernel, or fails", async () => {
     const host = (kernel: FakeKernel) =>
       backendHost(kernel, config("udp", [4]), { env: { FLANNELD_UDP_DATA_PATH: "tun" } });
     const kernel = hostKernel(
@@ -212,36 +212,38 @@ describe("the data path", () => {
     return { chosen, loaded, logged: host.logged };
   };
 
-  test("is the kernel's where it has FOU, without a module loaded", async () => {
+  test("is the kernel's if it has FOU, without loading modules", async () => {
     const { chosen, loaded } = choose(hostKernel());
     expect(await chosen).toBe("fou");
     expect(loaded).toEqual([]);
   });
 
-  test("is the kernel's where the modules could be loaded", async () => {
+  test("is the kernel's if the modules can be loaded", async () => {
     const { chosen, loaded } = choose(kernelWithoutTunnels(), undefined, true);
     expect(await chosen).toBe("fou");
     expect(loaded).toEqual(["ipip", "fou"]);
   });
 
-  test("is the proxy where the kernel has no FOU, which the log says with the remedy", async () => {
+  test("is the proxy on kernels without FOU, and the log says how to load it", async () => {
     const { chosen, logged } = choose(kernelWithoutTunnels());
     expect(await chosen).toBe("tun");
     expect(logged.join("\n")).toMatch(/warning: .*no FOU .*EOPNOTSUPP.*modprobe -a ipip fou/);
   });
 
-  test("is the one asked for", async () => {
+  test("is the one that is set", async () => {
     expect(await choose(hostKernel(), "TUN").chosen).toBe("tun");
     expect(await choose(hostKernel(), "fou").chosen).toBe("fou");
   });
 
-  test("is refused when the kernel cannot do what was asked for", async () => {
+  test("is refused if the kernel does not support it", async () => {
     const { chosen } = choose(kernelWithoutTunnels(), "fou");
     await expect(chosen).rejects.toThrow(BackendError);
-    await expect(chosen).rejects.toThrow("FLANNELD_UDP_DATA_PATH asks for FOU");
+    await expect(chosen).rejects.toThrow(
+      'FLANNELD_UDP_DATA_PATH is "fou", but this kernel has no FOU',
+    );
   });
 
-  test("is refused when there is none of that name", async () => {
+  test("is refused if it is unknown", async () => {
     const { chosen } = choose(hostKernel(), "fuo");
     await expect(chosen).rejects.toThrow(ConfigError);
     await expect(chosen).rejects.toThrow('FLANNELD_UDP_DATA_PATH is "fuo"');
