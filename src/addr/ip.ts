@@ -1,9 +1,10 @@
 /**
  * IPv4 and IPv6 addresses as canonical text.
  *
- * An address is a branded string in canonical form (dotted quad, or RFC 5952 for IPv6), so it can be
- * compared with `===`, used as a map key and printed. It is converted to bytes only for the kernel. The
- * family is always a parameter or is derived from the address, never part of a function's name.
+ * An address is a branded string in canonical form (dotted quad, or RFC 5952 for IPv6), so it can
+ * be compared with `===`, used as a map key and printed. It is converted to bytes only for the
+ * kernel. The family is always a parameter or is derived from the address, never part of a
+ * function's name.
  */
 
 export type Ipv4 = string & { readonly __address: 4 };

@@ -20,8 +20,8 @@ export function macFromBytes(bytes: Uint8Array): MacAddress {
 }
 
 /**
- * A locally administered unicast address (IEEE 802: bit 1 of the first octet is set, bit 0 is clear)
- * from six random bytes.
+ * A locally administered unicast address (IEEE 802: bit 1 of the first octet is set, bit 0 is
+ * clear) from six random bytes.
  */
 export function localMac(random: Uint8Array): MacAddress {
   const bytes = random.slice(0, 6);

@@ -46,7 +46,9 @@ export function splitPrefix(text: string): { address: IpAddress; length: number 
   return length <= addressBits(familyOf(address)) ? { address, length } : undefined;
 }
 
-/** The prefix of this length that contains the address. Throws `RangeError` for an invalid length. */
+/**
+ * The prefix of this length that contains the address. Throws `RangeError` for an invalid length.
+ */
 export function makePrefix(address: IpAddress, length: number): Prefix {
   const family = familyOf(address);
   const bits = addressBits(family);

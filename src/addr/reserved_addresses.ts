@@ -4,10 +4,10 @@ import { addressBits, familyOf, formatAddress, type IpAddress } from "./ip.ts";
 import { type Prefix, prefixAddress, prefixLength, prefixRange } from "./prefix.ts";
 
 /**
- * The addresses of these networks that no host can have, with a description such as "the broadcast address
- * of 192.0.2.0/24": the network and the broadcast address of an IPv4 network, the Subnet-Router anycast
- * address of an IPv6 network (RFC 4291, section 2.6.1). A network of one or two addresses has none (RFC
- * 3021, RFC 6164).
+ * The addresses of these networks that no host can have, with a description such as "the broadcast
+ * address of 192.0.2.0/24": the network and the broadcast address of an IPv4 network, the
+ * Subnet-Router anycast address of an IPv6 network (RFC 4291, section 2.6.1). A network of one or
+ * two addresses has none (RFC 3021, RFC 6164).
  */
 export function reservedAddresses(networks: readonly Prefix[]): ReadonlyMap<IpAddress, string> {
   const reserved = new Map<IpAddress, string>();

@@ -12,9 +12,9 @@ export function parseWireguardKey(text: string): WireguardKey | undefined {
 }
 
 /**
- * Whether a public key is one of the few points of low order, with which the shared secret is zero (RFC
- * 7748, section 7; https://cr.yp.to/ecdh.html). It belongs to no private key, and WireGuard never
- * establishes a session with it.
+ * Whether a public key is one of the few points of low order, with which the shared secret is zero
+ * (RFC 7748, section 7; https://cr.yp.to/ecdh.html). It belongs to no private key, and WireGuard
+ * never establishes a session with it.
  */
 export function isLowOrderKey(key: WireguardKey): boolean {
   const value = wireguardKeyBytes(key).reduceRight((sum, byte) => sum << 8n | BigInt(byte), 0n);

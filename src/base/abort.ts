@@ -9,8 +9,8 @@ export function whenAborted(signal: AbortSignal): Promise<void> {
 }
 
 /**
- * The result of the promise. Throws the signal's reason if the signal aborts first. The promise is not
- * cancelled; if it rejects later, that is not an unhandled rejection.
+ * The result of the promise. Throws the signal's reason if the signal aborts first. The promise is
+ * not cancelled; if it rejects later, that is not an unhandled rejection.
  */
 export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   signal.throwIfAborted();

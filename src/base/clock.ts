@@ -6,7 +6,9 @@
 export interface Clock {
   /** Monotonic milliseconds since an arbitrary moment. */
   nowMs(): number;
-  /** Milliseconds since 1970 by the host's clock, which may jump: only to compare with timestamps. */
+  /**
+   * Milliseconds since 1970 by the host's clock, which may jump: only to compare with timestamps.
+   */
   wallMs(): number;
   /** Calls back once after the delay, unless disposed before. */
   setTimer(delayMs: number, callback: () => void): Disposable;
@@ -28,8 +30,8 @@ export const systemClock: Clock = {
 };
 
 /**
- * Milliseconds since 1970 (UTC) with microseconds as the fraction, for timestamps of log lines. Nothing
- * may depend on it: it is not injected, and the system's clock may be wrong.
+ * Milliseconds since 1970 (UTC) with microseconds as the fraction, for timestamps of log lines.
+ * Nothing may depend on it: it is not injected, and the system's clock may be wrong.
  */
 export function unixTimeMs(): number {
   return performance.timeOrigin + performance.now();
@@ -47,9 +49,9 @@ export async function sleep(clock: Clock, delayMs: number, signal: AbortSignal):
 }
 
 /**
- * The delay before the next attempt after `failures` failures, 1 or more. It doubles from `firstMs` to
- * `maxMs`, with jitter: up to half of it is taken off at random, so nodes that lost the same server do
- * not reconnect at the same moment.
+ * The delay before the next attempt after `failures` failures, 1 or more. It doubles from `firstMs`
+ * to `maxMs`, with jitter: up to half of it is taken off at random, so nodes that lost the same
+ * server do not reconnect at the same moment.
  */
 export function backoffMs(
   failures: number,

@@ -1,11 +1,11 @@
 /**
- * Iterates over tens of thousands of items, such as leases, when little of what is allocated for each
- * item stays.
+ * Iterates over tens of thousands of items, such as leases, when little of what is allocated for
+ * each item stays.
  *
- * JavaScriptCore does not move objects, so a page with one live object stays resident, and it collects
- * garbage only after many allocations. What stays of ten thousand leases would be scattered over all the
- * memory that was used to read them. A minor collection in between frees that memory for the next
- * items. It is cheap because it visits only new objects.
+ * JavaScriptCore does not move objects, so a page with one live object stays resident, and it
+ * collects garbage only after many allocations. What stays of ten thousand leases would be
+ * scattered over all the memory that was used to read them. A minor collection in between frees
+ * that memory for the next items. It is cheap because it visits only new objects.
  */
 
 import { edenGC } from "bun:jsc";

@@ -1,9 +1,9 @@
 /** Suggestions for misspelled flags, configuration keys, backends and interfaces. */
 
 /**
- * The candidate with the smallest edit distance from `word`, ignoring case; the first one if several
- * are equally near. `undefined` if all need more than `maxEdits`, by default a third of the word's
- * length.
+ * The candidate with the smallest edit distance from `word`, ignoring case; the first one if
+ * several are equally near. `undefined` if all need more than `maxEdits`, by default a third of the
+ * word's length.
  */
 export function nearestWord(
   word: string,

@@ -1,7 +1,7 @@
 /**
- * Makes text from outside safe for messages: limits its length, and escapes characters that end a line,
- * control a terminal or reverse the text. Each message with a value from a lease, a file or a server
- * needs it.
+ * Makes text from outside safe for messages: limits its length, and escapes characters that end a
+ * line, control a terminal or reverse the text. Each message with a value from a lease, a file or a
+ * server needs it.
  */
 
 /**

@@ -1,9 +1,10 @@
 /**
- * Reads and replaces files whose paths an operator configures (the subnet file, TLS files), or whose
- * directories other users may write to (records of backends).
+ * Reads and replaces files whose paths an operator configures (the subnet file, TLS files), or
+ * whose directories other users may write to (records of backends).
  *
  * Such a path may refer to anything. Opening a FIFO blocks until its other end is opened, opening a
- * device may have side effects, and renaming over a device removes it. So the type is checked first.
+ * device may have side effects, and renaming over a device removes it. So the type is checked
+ * first.
  */
 
 import {
@@ -43,8 +44,8 @@ export interface RegularFile {
 }
 
 /**
- * Reads a regular file of at most `maxBytes`. Symbolic links are followed. Throws `RegularFileError`,
- * or the system's error (with `code`, such as `ENOENT`).
+ * Reads a regular file of at most `maxBytes`. Symbolic links are followed. Throws
+ * `RegularFileError`, or the system's error (with `code`, such as `ENOENT`).
  */
 export function readRegularFile(path: string, maxBytes: number): RegularFile {
   requireRegular(path, statSync(path));
@@ -66,8 +67,8 @@ export function readRegularText(path: string, maxBytes: number): string {
 }
 
 /**
- * Throws `RegularFileError` unless the path is a regular file, a symbolic link to one, a dangling link,
- * or does not exist.
+ * Throws `RegularFileError` unless the path is a regular file, a symbolic link to one, a dangling
+ * link, or does not exist.
  */
 export function requireReplaceable(path: string): void {
   const link = lstatSync(path, { throwIfNoEntry: false });
@@ -77,8 +78,8 @@ export function requireReplaceable(path: string): void {
 }
 
 /**
- * Throws `RegularFileError` if the path's directory cannot be created because one of its parents is not
- * a directory, and the system's error for a loop of symbolic links (`ELOOP`).
+ * Throws `RegularFileError` if the path's directory cannot be created because one of its parents is
+ * not a directory, and the system's error for a loop of symbolic links (`ELOOP`).
  */
 export function requireDirectoryFor(path: string): void {
   for (let directory = dirname(resolve(path));; directory = dirname(directory)) {

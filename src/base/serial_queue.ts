@@ -1,5 +1,6 @@
 /**
- * Runs asynchronous tasks one at a time, in order, for an owner of state that several events change.
+ * Runs asynchronous tasks one at a time, in order, for an owner of state that several events
+ * change.
  */
 
 export class SerialQueue {

@@ -1,6 +1,8 @@
+/** The error for wrong input from an operator. */
+
 import { OperatorError } from "../base/operator_error.ts";
 
-/** Input from a user that cannot be used: what, where, the value, what to do, in one line. */
+/** The message names the setting, where it is, its value and what to do, in one line. */
 export class ConfigError extends OperatorError {
   override readonly name = "ConfigError";
 }

@@ -1,4 +1,4 @@
-/** The network configuration: JSON at `<prefix>/config`, or net-conf.json with Kubernetes. */
+/** The network configuration: JSON at `<prefix>/config` in etcd, or net-conf.json in Kubernetes. */
 
 import { mapFamilies, type PerFamily } from "../addr/family.ts";
 import {
@@ -23,13 +23,14 @@ import {
   splitPrefix,
 } from "../addr/prefix.ts";
 import { jsonLimitProblem, type JsonLimits } from "../base/json_limits.ts";
+import { errorMessage } from "../base/operator_error.ts";
 import { printableName, quoted } from "../base/quoting.ts";
 import { specialPurposeBlock } from "../addr/special_purpose.ts";
 import { ConfigError } from "./config_error.ts";
 import {
   booleanOption,
   integerOption,
-  type OptionType,
+  type OptionSpec,
   type OptionValues,
   readOptions,
   stringOption,
@@ -44,16 +45,16 @@ export interface NetworkConfig {
 
 export interface FamilyNetwork {
   readonly network: Prefix;
-  /** Prefix length of each node's subnet. */
+  /** The prefix length of each node's subnet. */
   readonly subnetLength: number;
-  /** First address of the first and of the last subnet that may be given out. */
+  /** The first addresses of the first and of the last subnet that a node may get. */
   readonly subnetMin: IpAddress;
   readonly subnetMax: IpAddress;
 }
 
 /**
- * The addresses of possible node subnets: from SubnetMin to the end of the subnet at SubnetMax. The rest
- * of the network is free for hosts, for example if Network is 10.0.0.0/8.
+ * The addresses of all subnets that nodes may get: from SubnetMin to the end of the subnet at
+ * SubnetMax. The rest of the network is free for hosts, for example if Network is 10.0.0.0/8.
  */
 export function assignableRange(
   { subnetLength, subnetMin, subnetMax }: Omit<FamilyNetwork, "network">,
@@ -64,7 +65,7 @@ export function assignableRange(
   };
 }
 
-/** Whether a node's subnet may contain addresses of this prefix. */
+/** Whether a subnet that a node may get overlaps the prefix. */
 export function overlapsAssignableRange(network: FamilyNetwork, prefix: Prefix): boolean {
   if (!prefixesOverlap(network.network, prefix)) return false;
   const [subnets, range] = [assignableRange(network), prefixRange(prefix)];
@@ -74,21 +75,20 @@ export function overlapsAssignableRange(network: FamilyNetwork, prefix: Prefix):
 export interface BackendConfig {
   /** In lower case. */
   readonly type: string;
-  /** The Backend object's other keys as they stand, for the backend's own schema. */
+  /** The other keys of the Backend object, which the backend reads by its own schema. */
   readonly options: Readonly<Record<string, unknown>>;
 }
 
-export interface ParseOptions {
-  /** Where the text comes from, for messages: an etcd key or a path. */
+export interface NetworkConfigOptions {
+  /** Where the text is, for messages: an etcd key or a path. */
   readonly source: string;
-  /** Gets one line for each thing that is accepted but probably not meant. */
+  /** Called with one line for each setting that is valid but probably a mistake. */
   warn(message: string): void;
   /**
-   * Whether SubnetLen, SubnetMin and SubnetMax are checked and used. `false` for Kubernetes, which
-   * gives out the subnets itself: then the length is the default or what the text says, unchecked,
-   * and the range is the whole network. Default `true`.
+   * Who allocates subnets; default `flanneld`. With `kubernetes`, SubnetMin and SubnetMax are
+   * ignored, the range is the whole network, and SubnetLen is not checked.
    */
-  readonly sizeRules?: boolean;
+  readonly allocation?: "flanneld" | "kubernetes";
 }
 
 export const DEFAULT_BACKEND_TYPE = "vxlan";
@@ -96,12 +96,12 @@ export const DEFAULT_BACKEND_TYPE = "vxlan";
 const LIMITS: JsonLimits = { maxBytes: 1024 * 1024, maxDepth: 32 };
 
 /**
- * Reads and checks the configuration, with defaults filled in. Throws `ConfigError` naming the key,
- * its value and what to write instead.
+ * Parses and checks the configuration, and fills in defaults. Throws `ConfigError` that names the
+ * key, its value and what to write instead.
  */
-export function parseNetworkConfig(text: string, options: ParseOptions): NetworkConfig {
+export function parseNetworkConfig(text: string, options: NetworkConfigOptions): NetworkConfig {
   const { source, warn } = options;
-  const values = readOptions(parseObject(text, source), SCHEMA, { warn, where: source });
+  const values = readOptions(parseObject(text, source), SCHEMA, { warn, source });
   const enabled: PerFamily<boolean> = { 4: values.EnableIPv4, 6: values.EnableIPv6 };
   if (!enabled[4] && !enabled[6]) {
     throw new ConfigError(
@@ -109,7 +109,7 @@ export function parseNetworkConfig(text: string, options: ParseOptions): Network
     );
   }
   for (const family of FAMILIES) {
-    if (!enabled[family]) warnAboutUnused(RULES[family], values, options);
+    if (!enabled[family]) warnAboutUnused(FAMILY_KEYS[family], values, options);
   }
   return {
     families: mapFamilies(
@@ -121,20 +121,20 @@ export function parseNetworkConfig(text: string, options: ParseOptions): Network
   };
 }
 
-/** How a family's keys are spelled and what its sizes may be. */
-interface FamilyRules {
+/** The names of a family's keys, and the limits of their values. */
+interface FamilyKeys {
   readonly enable: "EnableIPv4" | "EnableIPv6";
   readonly network: "Network" | "IPv6Network";
   readonly length: "SubnetLen" | "IPv6SubnetLen";
   readonly min: "SubnetMin" | "IPv6SubnetMin";
   readonly max: "SubnetMax" | "IPv6SubnetMax";
   readonly defaultLength: number;
-  /** A longer subnet has no room for a device and a workload. */
-  readonly longest: number;
+  /** A longer prefix has no room for a device and a workload. */
+  readonly maxLength: number;
   readonly example: string;
 }
 
-const RULES: Readonly<Record<Family, FamilyRules>> = {
+const FAMILY_KEYS: Readonly<Record<Family, FamilyKeys>> = {
   4: {
     enable: "EnableIPv4",
     network: "Network",
@@ -142,7 +142,7 @@ const RULES: Readonly<Record<Family, FamilyRules>> = {
     min: "SubnetMin",
     max: "SubnetMax",
     defaultLength: 24,
-    longest: 30,
+    maxLength: 30,
     example: "10.5.0.0/16",
   },
   6: {
@@ -152,12 +152,12 @@ const RULES: Readonly<Record<Family, FamilyRules>> = {
     min: "IPv6SubnetMin",
     max: "IPv6SubnetMax",
     defaultLength: 64,
-    longest: 126,
+    maxLength: 126,
     example: "fc00::/48",
   },
 };
 
-/** A network is cut into at least four subnets: the first one is not given out. */
+/** A network has at least four subnets; the first one is not used by default. */
 const SPLIT_BITS = 2;
 
 const SCHEMA = {
@@ -177,65 +177,75 @@ const SCHEMA = {
 
 type Values = OptionValues<typeof SCHEMA>;
 
-function familyNetwork(family: Family, values: Values, options: ParseOptions): FamilyNetwork {
-  const rules = RULES[family];
-  const network = readNetwork(values[rules.network], rules, options);
-  if (options.sizeRules === false) return unsizedNetwork(network, values[rules.length], rules);
-  const subnetLength = readSubnetLength(network, values[rules.length], rules, options.source);
+function familyNetwork(
+  family: Family,
+  values: Values,
+  options: NetworkConfigOptions,
+): FamilyNetwork {
+  const keys = FAMILY_KEYS[family];
+  const network = readNetwork(values[keys.network], keys, options);
+  if (options.allocation === "kubernetes") {
+    return kubernetesNetwork(network, values[keys.length], keys);
+  }
+  const subnetLength = readSubnetLength(network, values[keys.length], keys, options.source);
   const { first, last } = prefixRange(network);
   const size = 1n << BigInt(addressBits(family) - subnetLength);
   const bound = (key: "min" | "max", fallback: bigint) =>
-    readBound(values[rules[key]], rules[key], { network, subnetLength, source: options.source }) ??
+    readBound(values[keys[key]], keys[key], { network, subnetLength, source: options.source }) ??
       formatAddress(family, fallback);
   const subnetMin = bound("min", first + size);
   const subnetMax = bound("max", last + 1n - size);
   if (addressValue(subnetMin) > addressValue(subnetMax)) {
     throw new ConfigError(
-      `${rules.max} in ${options.source} is ${subnetMax}, before ${rules.min} ${subnetMin}; ` +
-        `swap them, or leave one out`,
+      `${keys.max} in ${options.source} is ${subnetMax}, which is before ` +
+        `${keys.min} ${subnetMin}; swap them, or omit one`,
     );
   }
   return { network, subnetLength, subnetMin, subnetMax };
 }
 
-/** A network whose family is not enabled: the operator has probably forgotten to enable it. */
-function warnAboutUnused(rules: FamilyRules, values: Values, { source, warn }: ParseOptions): void {
-  if (values[rules.network] === undefined) return;
+/** The family of this network is disabled, probably because the operator forgot to enable it. */
+function warnAboutUnused(
+  keys: FamilyKeys,
+  values: Values,
+  { source, warn }: NetworkConfigOptions,
+): void {
+  if (values[keys.network] === undefined) return;
   warn(
-    `${rules.network} in ${source} has no effect because ${rules.enable} is false; ` +
-      `set ${rules.enable} to true, or remove ${rules.network}`,
+    `${keys.network} in ${source} has no effect because ${keys.enable} is false; ` +
+      `set ${keys.enable} to true, or remove ${keys.network}`,
   );
 }
 
 function readNetwork(
   given: { address: IpAddress; length: number } | undefined,
-  rules: FamilyRules,
-  { source, warn }: ParseOptions,
+  keys: FamilyKeys,
+  { source, warn }: NetworkConfigOptions,
 ): Prefix {
   if (given === undefined) {
     throw new ConfigError(
-      `${rules.network} is missing in ${source}; add one, such as ` +
-        `"${rules.network}": "${rules.example}"`,
+      `${keys.network} is missing in ${source}; add one, such as ` +
+        `"${keys.network}": "${keys.example}"`,
     );
   }
   if (given.length === 0) {
     throw new ConfigError(
-      `${rules.network} in ${source} is ${given.address}/0, every address there is; ` +
-        `choose a network that nothing else uses, such as ${rules.example}`,
+      `${keys.network} in ${source} is ${given.address}/0, which contains all addresses; ` +
+        `choose a network that nothing else uses, such as ${keys.example}`,
     );
   }
   const network = makePrefix(given.address, given.length);
   const special = specialPurposeBlock(network);
   if (special !== undefined) {
     throw new ConfigError(
-      `${rules.network} in ${source} is ${network}, and ${special.block} is ${special.use}; ` +
-        `choose a network that nothing else uses, such as ${rules.example}`,
+      `${keys.network} in ${source} is ${network}, which overlaps ${special.block} ` +
+        `(${special.use}); choose a network that nothing else uses, such as ${keys.example}`,
     );
   }
   if (prefixAddress(network) !== given.address) {
     warn(
-      `${rules.network} in ${source} is ${given.address}/${given.length}, which has host bits set; ` +
-        `${network} is used`,
+      `${keys.network} in ${source} is ${given.address}/${given.length}, which has host bits ` +
+        `set; using ${network}`,
     );
   }
   return network;
@@ -244,22 +254,22 @@ function readNetwork(
 function readSubnetLength(
   network: Prefix,
   given: number,
-  rules: FamilyRules,
+  keys: FamilyKeys,
   source: string,
 ): number {
   const networkLength = prefixLength(network);
   const shortest = networkLength + SPLIT_BITS;
-  if (shortest > rules.longest) {
+  if (shortest > keys.maxLength) {
     throw new ConfigError(
-      `${rules.network} in ${source} is ${network}, too small to be cut into four subnets of ` +
-        `four addresses; it must be /${rules.longest - SPLIT_BITS} or larger`,
+      `${keys.network} in ${source} is ${network}, too small for four subnets of four addresses; ` +
+        `use a /${keys.maxLength - SPLIT_BITS} or a larger network`,
     );
   }
-  if (given === 0) return Math.max(rules.defaultLength, shortest);
-  if (given < shortest || given > rules.longest) {
+  if (given === 0) return Math.max(keys.defaultLength, shortest);
+  if (given < shortest || given > keys.maxLength) {
     throw new ConfigError(
-      `${rules.length} in ${source} is ${given}; with ${rules.network} ${network} it must be ` +
-        `from ${shortest} (four subnets) to ${rules.longest} (four addresses each)`,
+      `${keys.length} in ${source} is ${given}; with ${keys.network} ${network} it must be ` +
+        `from ${shortest} (four subnets) to ${keys.maxLength} (four addresses each)`,
     );
   }
   return given;
@@ -270,27 +280,28 @@ function readBound(
   key: string,
   { network, subnetLength, source }: { network: Prefix; subnetLength: number; source: string },
 ): IpAddress | undefined {
-  // Go takes the unspecified address for "not given".
+  // As in Go flannel, the unspecified address means "not set".
   if (given === undefined || given === "0.0.0.0" || given === "::") return undefined;
   if (!prefixContainsAddress(network, given)) {
     throw new ConfigError(
-      `${key} in ${source} is ${given}, outside the network ${network}; choose one inside it`,
+      `${key} in ${source} is ${given}, which is outside of the network ${network}; ` +
+        `choose an address inside it`,
     );
   }
   const subnet = prefixAddress(makePrefix(given, subnetLength));
   if (subnet !== given) {
     throw new ConfigError(
-      `${key} in ${source} is ${given}, not the first address of a /${subnetLength}; ` +
+      `${key} in ${source} is ${given}, which is not the first address of a /${subnetLength}; ` +
         `write ${subnet}`,
     );
   }
   return given;
 }
 
-function unsizedNetwork(network: Prefix, given: number, rules: FamilyRules): FamilyNetwork {
+function kubernetesNetwork(network: Prefix, given: number, keys: FamilyKeys): FamilyNetwork {
   const family = familyOf(network);
   const { first, last } = prefixRange(network);
-  const fallback = Math.max(rules.defaultLength, prefixLength(network));
+  const fallback = Math.max(keys.defaultLength, prefixLength(network));
   return {
     network,
     subnetLength: given === 0 ? fallback : given,
@@ -305,7 +316,7 @@ function backendConfig(given: Readonly<Record<string, unknown>>, source: string)
   const { Type } = readOptions(
     Object.fromEntries(entries.filter(([key]) => isType(key))),
     { Type: stringOption({ default: "" }) },
-    { warn: () => {}, where: `the Backend object of ${source}` },
+    { warn: () => {}, source: `the Backend object of ${source}` },
   );
   return {
     type: Type === "" ? DEFAULT_BACKEND_TYPE : Type.toLowerCase(),
@@ -315,53 +326,53 @@ function backendConfig(given: Readonly<Record<string, unknown>>, source: string)
 
 function parseObject(text: string, source: string): Record<string, unknown> {
   const excess = jsonLimitProblem(text, LIMITS);
-  if (excess !== undefined) throw new ConfigError(`the text of ${source} ${excess}`);
+  if (excess !== undefined) throw new ConfigError(`${source} ${excess}; shorten it`);
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (error) {
     throw new ConfigError(
-      `${source} is not JSON: ${printableName((error as Error).message, 200)}; ` +
-        `write an object such as {"Network": "${RULES[4].example}"}`,
+      `${source} is not JSON: ${printableName(errorMessage(error), 200)}; ` +
+        `write an object such as {"Network": "${FAMILY_KEYS[4].example}"}`,
       { cause: error },
     );
   }
   if (isObject(value)) return value;
   throw new ConfigError(
     `${source} is ${quoted(text, 40)}, not a JSON object; ` +
-      `write one such as {"Network": "${RULES[4].example}"}`,
+      `write one such as {"Network": "${FAMILY_KEYS[4].example}"}`,
   );
 }
 
 function networkOption(
   family: Family,
-): OptionType<{ address: IpAddress; length: number } | undefined> {
+): OptionSpec<{ address: IpAddress; length: number } | undefined> {
   return {
     default: undefined,
-    accepts: `an IPv${family} network such as "${RULES[family].example}"`,
-    read: (value) => {
+    accepted: `an IPv${family} network such as "${FAMILY_KEYS[family].example}"`,
+    parse: (value) => {
       const parts = typeof value === "string" ? splitPrefix(value) : undefined;
       return parts && familyOf(parts.address) === family ? parts : undefined;
     },
   };
 }
 
-function addressOption(family: Family): OptionType<IpAddress | undefined> {
+function addressOption(family: Family): OptionSpec<IpAddress | undefined> {
   return {
     default: undefined,
-    accepts: `an IPv${family} address`,
-    read: (value) => {
+    accepted: `an IPv${family} address`,
+    parse: (value) => {
       const address = typeof value === "string" ? parseIpAddress(value) : undefined;
       return address && familyOf(address) === family ? address : undefined;
     },
   };
 }
 
-function objectOption(): OptionType<Readonly<Record<string, unknown>>> {
+function objectOption(): OptionSpec<Readonly<Record<string, unknown>>> {
   return {
     default: {},
-    accepts: `an object such as {"Type": "${DEFAULT_BACKEND_TYPE}"}`,
-    read: (value) => isObject(value) ? value : undefined,
+    accepted: `an object such as {"Type": "${DEFAULT_BACKEND_TYPE}"}`,
+    parse: (value) => isObject(value) ? value : undefined,
   };
 }
 

@@ -1,77 +1,79 @@
 /**
- * Reads objects from JSON that a user wrote against a table of typed options, as Go's JSON decoder
- * would: keys match in any case, of several spellings of one key the last wins, `null` leaves the
- * default. Every backend describes its options with such a table.
+ * Reads the options of a JSON object that an operator wrote, according to a table of typed options.
+ * Each backend describes its options with such a table.
+ *
+ * It behaves as Go's JSON decoder: keys match in any case, the last of several spellings of a key
+ * wins, and `null` leaves the default.
  */
 
 import { nearestWord } from "../base/nearest_word.ts";
 import { quoted } from "../base/quoting.ts";
 import { ConfigError } from "./config_error.ts";
 
-/** What one option accepts. Make them with `integerOption`, `booleanOption` and `stringOption`. */
-export interface OptionType<T> {
+/** One option. `integerOption`, `booleanOption` and `stringOption` create the usual ones. */
+export interface OptionSpec<T> {
   readonly default: T;
-  /** What is accepted, to follow "must be", such as "an integer from 0 to 65535". */
-  readonly accepts: string;
-  /** The value must not appear in messages. */
-  readonly secret?: boolean;
-  /** The option's value; `undefined` if it is not acceptable. */
-  read(value: unknown): T | undefined;
+  /** The accepted values, to follow "must be": "an integer from 0 to 65535". */
+  readonly accepted: string;
+  /** The value may not appear in messages. */
+  readonly isSecret?: boolean;
+  /** The option's value; `undefined` if it is invalid. */
+  parse(value: unknown): T | undefined;
 }
 
-/** By name, spelled as the manual spells it. */
-export type OptionSchema = Readonly<Record<string, OptionType<unknown>>>;
+/** The options by name, spelled as in the manual. */
+export type OptionSchema = Readonly<Record<string, OptionSpec<unknown>>>;
 
 export type OptionValues<S extends OptionSchema> = {
-  readonly [Name in keyof S]: S[Name] extends OptionType<infer T> ? T : never;
+  readonly [Name in keyof S]: S[Name] extends OptionSpec<infer T> ? T : never;
 };
 
 export interface OptionContext {
-  /** Gets one line for each unknown key. */
+  /** Called with one line for each unknown key. */
   warn(message: string): void;
-  /** What the object is, for messages: "the Backend object of /coreos.com/network/config". */
-  readonly where?: string;
-  /** Keys that are not in the schema because somebody else reads them, such as `Type`. */
-  readonly ignore?: readonly string[];
+  /** The object, for messages: "the Backend object of /coreos.com/network/config". */
+  readonly source?: string;
+  /** Keys that are not in the schema but valid, because they are read elsewhere, such as `Type`. */
+  readonly otherKeys?: readonly string[];
 }
 
 /**
- * The value of each option of `schema`, its default where `options` does not name it. Unknown keys
- * are reported to `context.warn` with the nearest known name. Throws `ConfigError` for a value that
- * the option does not accept.
+ * The value of each option of the schema; its default if `options` does not contain it. Unknown
+ * keys are reported to `warn` with the nearest known name. Throws `ConfigError` for an invalid
+ * value.
  */
 export function readOptions<S extends OptionSchema>(
   options: Readonly<Record<string, unknown>>,
   schema: S,
   context: OptionContext,
 ): OptionValues<S> {
-  const where = context.where ?? "the network configuration's Backend object";
+  const source = context.source ?? "the network configuration's Backend object";
   const names = new Map(Object.keys(schema).map((name) => [name.toLowerCase(), name]));
-  const ignored = new Set(context.ignore?.map((name) => name.toLowerCase()));
+  const ignored = new Set(context.otherKeys?.map((name) => name.toLowerCase()));
   const values: Record<string, unknown> = {};
   for (const [name, type] of Object.entries(schema)) values[name] = type.default;
   let unknown = 0;
   for (const [key, value] of Object.entries(options)) {
     const name = names.get(key.toLowerCase());
     if (name !== undefined) {
-      values[name] = readOption(name, value, schema[name] as OptionType<unknown>, where);
+      values[name] = readOption(name, value, schema[name] as OptionSpec<unknown>, source);
     } else if (!ignored.has(key.toLowerCase()) && unknown++ < MAX_UNKNOWN) {
-      context.warn(unknownKey(key, [...names.values(), ...context.ignore ?? []], where));
+      context.warn(unknownKey(key, [...names.values(), ...context.otherKeys ?? []], source));
     }
   }
   const more = unknown - MAX_UNKNOWN;
-  if (more > 0) context.warn(`${more} more unknown keys in ${where} are ignored`);
+  if (more > 0) context.warn(`${more} more unknown keys in ${source} are ignored`);
   return values as OptionValues<S>;
 }
 
-/** A whole number from `min` to `max`, both included. */
+/** An integer from `min` to `max`, both included. */
 export function integerOption<D extends number | undefined>(
   limits: { readonly default: D; readonly min: number; readonly max: number },
-): OptionType<number | D> {
+): OptionSpec<number | D> {
   return {
     default: limits.default,
-    accepts: `an integer from ${limits.min} to ${limits.max}`,
-    read: (value) =>
+    accepted: `an integer from ${limits.min} to ${limits.max}`,
+    parse: (value) =>
       typeof value === "number" && Number.isInteger(value) && value >= limits.min &&
         value <= limits.max
         ? value
@@ -79,28 +81,28 @@ export function integerOption<D extends number | undefined>(
   };
 }
 
-export function booleanOption(defaultValue: boolean): OptionType<boolean> {
+export function booleanOption(defaultValue: boolean): OptionSpec<boolean> {
   return {
     default: defaultValue,
-    accepts: "true or false",
-    read: (value) => typeof value === "boolean" ? value : undefined,
+    accepted: "true or false",
+    parse: (value) => typeof value === "boolean" ? value : undefined,
   };
 }
 
-/** Text; with `choices`, one of them in any case, given back as `choices` spells it. */
+/** A string. With `choices`, one of them in any case; the value is spelled as in `choices`. */
 export function stringOption<D extends string | undefined>(
   kind: {
     readonly default: D;
     readonly choices?: readonly string[];
     readonly secret?: boolean;
   },
-): OptionType<string | D> {
+): OptionSpec<string | D> {
   const { choices } = kind;
   return {
     default: kind.default,
-    accepts: choices ? `one of ${choices.map(quote).join(", ")}` : "a string",
-    secret: kind.secret ?? false,
-    read: (value) => {
+    accepted: choices ? `one of ${choices.map(quote).join(", ")}` : "a string",
+    isSecret: kind.secret ?? false,
+    parse: (value) => {
       if (typeof value !== "string") return undefined;
       return choices
         ? choices.find((choice) => choice.toLowerCase() === value.toLowerCase())
@@ -109,22 +111,24 @@ export function stringOption<D extends string | undefined>(
   };
 }
 
-/** How many unknown keys are named. */
+/** How many unknown keys are reported by name. */
 const MAX_UNKNOWN = 10;
 
-/** The message for a key that nobody reads, with the known name it is probably meant to be. */
-function unknownKey(key: string, known: readonly string[], where: string): string {
+/** The message for an unknown key, with the known key that was probably meant. */
+function unknownKey(key: string, known: readonly string[], source: string): string {
   const guess = nearestWord(key, known);
   const hint = guess === undefined ? "" : `; did you mean ${quote(guess)}?`;
-  return `unknown key ${quoted(key)} in ${where} is ignored${hint}`;
+  return `unknown key ${quoted(key)} in ${source} is ignored${hint}`;
 }
 
-function readOption<T>(name: string, value: unknown, type: OptionType<T>, where: string): T {
+function readOption<T>(name: string, value: unknown, type: OptionSpec<T>, source: string): T {
   if (value === null) return type.default;
-  const read = type.read(value);
+  const read = type.parse(value);
   if (read !== undefined) return read;
-  const given = type.secret ? "has a value that is not shown" : `is ${quoted(value)}`;
-  throw new ConfigError(`${name} in ${where} ${given}; it must be ${type.accepts}`);
+  const given = type.isSecret
+    ? "has an invalid value, which is secret and not shown"
+    : `is ${quoted(value)}`;
+  throw new ConfigError(`${name} in ${source} ${given}; it must be ${type.accepted}`);
 }
 
 function quote(text: string): string {

@@ -1,6 +1,6 @@
 /**
- * What the rest of the program may use of the firewall: the desired rules (`firewallRules`), the manager
- * that keeps them in iptables or nftables, its errors, and a check of the host.
+ * What the rest of the program may use of the firewall: the desired rules (`firewallRules`), the
+ * manager that keeps them in iptables or nftables, its errors, and a check of the host.
  */
 
 import { existsSync } from "node:fs";
@@ -41,9 +41,9 @@ export interface FirewallOptions
 }
 
 /**
- * Starts a manager for the mode's target, without rules until `setRules`. Once they are installed, rules
- * in the other mode's target are removed. Throws `FirewallError`, with the package to install, if the
- * target is missing.
+ * Starts a manager for the mode's target, without rules until `setRules`. Once they are installed,
+ * rules in the other mode's target are removed. Throws `FirewallError`, with the package to
+ * install, if the target is missing.
  */
 export async function createFirewallManager(options: FirewallOptions): Promise<FirewallManager> {
   const { mode, programs = IPTABLES_PROGRAMS, otherFirewallsCheckMs, ...rest } = options;
@@ -65,8 +65,8 @@ export async function createFirewallManager(options: FirewallOptions): Promise<F
 }
 
 /**
- * Why iptables does not see bridged packets in this network namespace, and what to do; `undefined` if
- * it does. Kubernetes services need it between pods of one node (br_netfilter;
+ * Why iptables does not see bridged packets in this network namespace, and what to do; `undefined`
+ * if it does. Kubernetes services need it between pods of one node (br_netfilter;
  * https://www.kernel.org/doc/html/latest/networking/ip-sysctl.html, bridge-nf-call-iptables).
  */
 export function bridgeNetfilterProblem(

@@ -1,7 +1,7 @@
 /**
- * Keeps the desired rules in the kernel: installs them, and repairs them when another program modifies
- * them. `RuleWatcher` notices changes, `RepairPace` limits what checks cost, `RuleRepairer` reads and
- * writes, `SyncState` knows the result.
+ * Keeps the desired rules in the kernel: installs them, and repairs them when another program
+ * modifies them. `RuleWatcher` notices changes, `RepairPace` limits what checks cost,
+ * `RuleRepairer` reads and writes, `SyncState` knows the result.
  */
 
 import type { PerFamily } from "../addr/family.ts";
@@ -22,8 +22,8 @@ export interface FirewallManager extends AsyncDisposable {
   /** Sets the desired rules. Returns at once; the work follows. */
   setRules(rules: FirewallRules): void;
   /**
-   * Resolves when the desired rules are in the kernel, or when only an operator can fix the rest, which
-   * `status()` describes. Rejects with the signal's reason.
+   * Resolves when the desired rules are in the kernel, or when only an operator can fix the rest,
+   * which `status()` describes. Rejects with the signal's reason.
    */
   whenInstalled(signal?: AbortSignal): Promise<void>;
   status(): FirewallStatus;

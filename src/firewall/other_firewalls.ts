@@ -1,10 +1,11 @@
 /**
  * Detects other firewalls of this host that drop packets that our rules accept.
  *
- * A packet traverses each table at the hook `forward`, of iptables-legacy and of nftables. If one table
- * drops it, it is lost, whatever the others accept. Docker, or a distribution that changed from one
- * variant of iptables to the other, may leave a policy of DROP in a table without our rules. The daemon
- * does not change other programs' rules; it logs a warning once, and again when the finding changes.
+ * A packet traverses each table at the hook `forward`, of iptables-legacy and of nftables. If one
+ * table drops it, it is lost, whatever the others accept. Docker, or a distribution that changed
+ * from one variant of iptables to the other, may leave a policy of DROP in a table without our
+ * rules. The daemon does not change other programs' rules; it logs a warning once, and again when
+ * the finding changes.
  */
 
 import { readFileSync } from "node:fs";
@@ -124,10 +125,10 @@ export class OtherFirewalls implements AsyncDisposable {
     if (reason === undefined) return [];
     const command = program.replace(/-save$/, "");
     return [
-      `${command} drops forwarded packets in its chain FORWARD (${reason}), although our rules in ` +
-      `${this.#options.target.name} accept them; if nothing else needs ${command}, use only one variant ` +
-      `of iptables, otherwise run "${command} -I FORWARD -s ${network} -j ACCEPT" and ` +
-      `"${command} -I FORWARD -d ${network} -j ACCEPT"`,
+      `${command} drops forwarded packets in its chain FORWARD (${reason}), although flanneld's ` +
+      `rules in ${this.#options.target.name} accept them; if nothing else needs ${command}, use ` +
+      `only one variant of iptables, otherwise run "${command} -I FORWARD -s ${network} -j ` +
+      `ACCEPT" and "${command} -I FORWARD -d ${network} -j ACCEPT"`,
     ];
   }
 
@@ -135,7 +136,7 @@ export class OtherFirewalls implements AsyncDisposable {
     for (const text of found.difference(this.#warned)) this.#options.log.warn(text);
     if (found.size === 0 && this.#warned.size > 0) {
       this.#options.log.info(
-        "no other firewall of this host drops our forwarded packets any longer",
+        "no other firewall of this host drops forwarded packets of the network any longer",
       );
     }
     this.#warned = found;
@@ -150,6 +151,7 @@ const LEGACY_NAMES: Readonly<Record<Family, string>> = {
   4: "/proc/net/ip_tables_names",
   6: "/proc/net/ip6_tables_names",
 };
+
 /** The legacy tables of this network namespace; none if the module is not loaded. */
 function legacyTables(family: Family): string[] {
   try {
@@ -174,8 +176,8 @@ async function checkNftables(
     if (reason === undefined) continue;
     found.push(
       `nftables drops forwarded IPv${family} packets in the chain ${chain.name} of the table ` +
-        `${chain.family} ${chain.table} (${reason}), although our rules in ${target.name} accept them; ` +
-        `let that table accept ${network}`,
+        `${chain.family} ${chain.table} (${reason}), although flanneld's rules in ${target.name} ` +
+        `accept them; let that table accept ${network}`,
     );
   }
   return found;
@@ -188,12 +190,9 @@ async function dropReason(
   network: Prefix,
 ): Promise<string | undefined> {
   try {
-    if (
-      !isPolicyDrop && !dropsEverything(await runner.list(`list chain ${family} ${table} ${name}`))
-    ) {
-      return undefined;
-    }
-    // Only tables that drop packets are read completely: a table may have tens of thousands of rules.
+    const listing = () => runner.list(`list chain ${family} ${table} ${name}`);
+    if (!isPolicyDrop && !dropsEverything(await listing())) return undefined;
+    // Only tables that drop packets are read completely: there may be tens of thousands of rules.
     if (acceptsNetwork(await runner.list(`list table ${family} ${table}`), network)) {
       return undefined;
     }

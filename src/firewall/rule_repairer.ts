@@ -37,8 +37,8 @@ export class RuleRepairer {
   }
 
   /**
-   * Makes the target hold the rules, with predictable source ports if it does not support random ones.
-   * Returns whether it had to be changed. Throws `FirewallError`.
+   * Makes the target hold the rules, with predictable source ports if it does not support random
+   * ones. Returns whether it had to be changed. Throws `FirewallError`.
    */
   async install(family: Family, rules: FamilyRules, onRead: () => void): Promise<boolean> {
     const { target, log } = this.#options;

@@ -1,8 +1,8 @@
 /**
  * Reports changes of firewall rules.
  *
- * The kernel announces changes of nftables, and so of iptables where it stores its rules in nftables.
- * It announces nothing about legacy iptables, which has to be checked periodically.
+ * The kernel announces changes of nftables, and so of iptables where it stores its rules in
+ * nftables. It announces nothing about legacy iptables, which has to be checked periodically.
  */
 
 import { FAMILIES, type Family } from "../addr/ip.ts";

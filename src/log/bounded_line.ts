@@ -1,6 +1,6 @@
 /**
- * The last safeguard against text from outside: no log line exceeds a few kilobytes, whatever a message
- * quotes. Messages already shorten the values that they quote (`quoted`).
+ * The last safeguard against text from outside: no log line exceeds a few kilobytes, whatever a
+ * message quotes. Messages already shorten the values that they quote (`quoted`).
  */
 
 import { escaped, truncated } from "../base/quoting.ts";

@@ -14,9 +14,9 @@ export interface LogOutputOptions {
 const encoder = new TextEncoder();
 
 /**
- * A function that writes a line to descriptor 2 synchronously. If the reader is gone (EPIPE) or does
- * not read (EAGAIN on a non-blocking pipe), lines are dropped; their number is written as soon as the
- * reader reads again.
+ * A function that writes a line to descriptor 2 synchronously. If the reader is gone (EPIPE) or
+ * does not read (EAGAIN on a non-blocking pipe), lines are dropped; their number is written as soon
+ * as the reader reads again.
  */
 export function standardErrorOutput(options: LogOutputOptions = {}): (line: string) => void {
   const write = options.write ?? ((bytes: Uint8Array) => writeSync(2, bytes));

@@ -1,8 +1,8 @@
 /**
  * The program's log: pino, written to standard error in klog's text format or as JSON.
  *
- * Lines are written synchronously, so the last one before an exit is not lost. pino's transports are
- * not used: they are worker threads that load files, which a compiled program does not have.
+ * Lines are written synchronously, so the last one before an exit is not lost. pino's transports
+ * are not used: they are worker threads that load files, which a compiled program does not have.
  */
 
 import { type Logger, pino } from "pino";
@@ -22,8 +22,8 @@ export interface LoggerOptions {
 }
 
 /**
- * Creates the logger; `log.child({ component: "vxlan" })` names the component that logs. Pass an error
- * as `err`. Fields with the names of secrets are redacted.
+ * Creates the logger; `log.child({ component: "vxlan" })` names the component that logs. Pass an
+ * error as `err`. Fields with the names of secrets are redacted.
  */
 export function createLogger(options: LoggerOptions): Log {
   const isText = options.format === "text";

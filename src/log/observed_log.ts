@@ -1,4 +1,6 @@
-/** A log that passes each message to a function as well. The daemon shows the last one as its state. */
+/**
+ * A log that passes each message to a function as well. The daemon shows the last one as its state.
+ */
 
 import type { Log } from "./log.ts";
 

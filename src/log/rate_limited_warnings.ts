@@ -1,9 +1,9 @@
 /**
  * Rate limit for warnings that thousands of similar objects, such as leases, may cause at once.
  *
- * It groups warnings by their text and uses a timer, so the latest warning of a group is always logged.
- * `RepeatedFailure` is for one operation that fails until it works again, `RecurringEvent` for one event
- * that has no end.
+ * It groups warnings by their text and uses a timer, so the latest warning of a group is always
+ * logged. `RepeatedFailure` is for one operation that fails until it works again, `RecurringEvent`
+ * for one event that has no end.
  */
 
 import { printableName } from "../base/quoting.ts";
@@ -35,9 +35,9 @@ interface Line {
 }
 
 /**
- * Warnings of one kind differ only in names, numbers and addresses. The first five are logged at once;
- * then the latest one after a second, and at growing intervals of up to a minute, with the number of
- * warnings that were left out. After a minute without warnings of a kind, it starts over.
+ * Warnings of one kind differ only in names, numbers and addresses. The first five are logged at
+ * once; then the latest one after a second, and at growing intervals of up to a minute, with the
+ * number of warnings that were left out. After a minute without warnings of a kind, it starts over.
  */
 export class RateLimitedWarnings implements Disposable {
   readonly #options: RateLimitedWarningsOptions;
@@ -145,8 +145,8 @@ const OTHER = "";
 const MAX_STACK = 2000;
 
 /**
- * A reason with `#` for each value: quoted text, JSON, and each word that contains a digit, an inner
- * colon or a slash.
+ * A reason with `#` for each value: quoted text, JSON, and each word that contains a digit, an
+ * inner colon or a slash.
  */
 export function withoutValues(reason: string): string {
   return reason

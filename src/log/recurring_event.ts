@@ -1,8 +1,8 @@
 /**
  * Rate limit for one event that may recur without end, such as a repair that is undone each time.
  *
- * It counts and needs no timer. `RepeatedFailure` is for an operation that works again at some time,
- * `RateLimitedWarnings` for many similar objects.
+ * It counts and needs no timer. `RepeatedFailure` is for an operation that works again at some
+ * time, `RateLimitedWarnings` for many similar objects.
  */
 
 import type { Clock } from "../base/clock.ts";
@@ -14,8 +14,8 @@ export interface RecurringEventOptions {
 }
 
 /**
- * Logs the first five occurrences, then each time their number has doubled: 10, 20, 40 and so on. After
- * a minute without the event, it starts over.
+ * Logs the first five occurrences, then each time their number has doubled: 10, 20, 40 and so on.
+ * After a minute without the event, it starts over.
  */
 export class RecurringEvent {
   readonly #options: RecurringEventOptions;

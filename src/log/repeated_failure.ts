@@ -1,8 +1,8 @@
 /**
  * Rate limit for one operation that may fail for hours, such as reading from etcd during an outage.
  *
- * It distinguishes reasons and reports when the operation works again. `RecurringEvent` is for an event
- * that has no end, `RateLimitedWarnings` for many similar objects.
+ * It distinguishes reasons and reports when the operation works again. `RecurringEvent` is for an
+ * event that has no end, `RateLimitedWarnings` for many similar objects.
  */
 
 import type { Clock } from "../base/clock.ts";
@@ -12,7 +12,9 @@ import type { Log } from "./log.ts";
 export interface RepeatedFailureOptions {
   readonly log: Log;
   readonly clock: Pick<Clock, "nowMs">;
-  /** The operation, as the subject of "… failed" and "… works again", such as `reading the kernel`. */
+  /**
+   * The operation, as the subject of "… failed" and "… works again", such as `reading the kernel`.
+   */
   readonly what: string;
   readonly level?: "warn" | "error";
   /** Delay before the same reason is logged again, doubled after each line up to the maximum. */
@@ -28,7 +30,10 @@ export class RepeatedFailure {
   #firstFailureMs = 0;
   /** A failure was logged since the last success. */
   #isAnnounced = false;
-  /** If the operation alternates between failure and success: how long to log nothing after a success. */
+  /**
+   * If the operation alternates between failure and success: how long to log nothing after a
+   * success.
+   */
   #muteMs = 0;
   #mutedUntilMs = -Infinity;
 
@@ -42,9 +47,10 @@ export class RepeatedFailure {
   }
 
   /**
-   * Reports a failure. A new reason is logged at once, the same one again after 1, 2, 4 … 60 minutes,
-   * with its count. Reasons beyond the eighth share one limit. If the operation has failed and worked
-   * again more than once, its failures are not logged for 10, 20 … 300 seconds after each success.
+   * Reports a failure. A new reason is logged at once, the same one again after 1, 2, 4 … 60
+   * minutes, with its count. Reasons beyond the eighth share one limit. If the operation has failed
+   * and worked again more than once, its failures are not logged for 10, 20 … 300 seconds after
+   * each success.
    */
   failed(error: unknown, level = this.#options.level): void {
     const { log, clock, firstDelayMs, maxDelayMs, what } = this.#options;

@@ -128,7 +128,7 @@ describe("serving", () => {
       [["--cert-file=/none", "--key-file=/none"], 1, "cannot read --cert-file: ENOENT"],
       [["--network=10.5.0.0"], 2, '--network is "10.5.0.0"; it must be a network'],
       [["--network=10.5.0.0/16,10.6.0.0/16"], 2, "it may contain one network of each family"],
-      [["--network=10.5.0.0/30"], 2, "too small to be cut into four subnets"],
+      [["--network=10.5.0.0/30"], 2, "too small for four subnets"],
       [["--backend=vxlan"], 2, "--backend is given without --network"],
       [["--network=10.5.0.0/16", "--backend=vxlna"], 2, '--backend is "vxlna"; it must be one of'],
       [

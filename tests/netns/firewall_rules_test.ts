@@ -405,7 +405,7 @@ describe("another firewall that drops forwarded packets is reported once:", () =
     );
     await eventually("it is warned of", 30_000, () => driver.log().includes(text));
     await namespace.sh(allow);
-    const end = "no other firewall of this host drops our forwarded packets any longer";
+    const end = "no other firewall of this host drops forwarded packets of the network any longer";
     await eventually("its end is logged", 30_000, () => driver.log().includes(end));
     expect(driver.log().match(/^W.*drops/gm)).toHaveLength(1);
   });

@@ -2,7 +2,7 @@
 
 import {
   integerOption,
-  type OptionType,
+  type OptionSpec,
   type OptionValues,
   stringOption,
 } from "../../config/option_schema.ts";
@@ -22,11 +22,11 @@ export const OPTIONS = {
 };
 
 /** Names of variables, separated by spaces. */
-function namesOption(): OptionType<readonly string[]> {
+function namesOption(): OptionSpec<readonly string[]> {
   return {
     default: [],
-    accepts: 'names of variables separated by spaces, such as "AWS_PROFILE AWS_SESSION_TOKEN"',
-    read: (value) => {
+    accepted: 'names of variables separated by spaces, such as "AWS_PROFILE AWS_SESSION_TOKEN"',
+    parse: (value) => {
       if (typeof value !== "string") return undefined;
       const names = value.split(" ").filter((name) => name !== "");
       return names.every((name) => /^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) ? names : undefined;

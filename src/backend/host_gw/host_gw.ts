@@ -45,7 +45,7 @@ export default hostGw;
 function checkConfig({ backend }: NetworkConfig, log: Pick<Log, "warn">): void {
   readOptions(backend.options, OPTIONS, {
     warn: (message) => log.warn(message),
-    ignore: WINDOWS_OPTIONS,
+    otherKeys: WINDOWS_OPTIONS,
   });
 }
 

@@ -268,7 +268,7 @@ function deviceName(vni: number, family: Family): string {
 
 function readConfig({ backend, families }: NetworkConfig, log: Pick<Log, "warn">): Options {
   const warn = (message: string) => log.warn(message);
-  const options = readOptions(backend.options, OPTIONS, { warn, ignore: WINDOWS_OPTIONS });
+  const options = readOptions(backend.options, OPTIONS, { warn, otherKeys: WINDOWS_OPTIONS });
   for (const family of familiesOf(families)) {
     const name = deviceName(options.VNI, family);
     if (name.length > IFNAME_MAX_LENGTH) {

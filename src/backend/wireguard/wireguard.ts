@@ -32,7 +32,7 @@ import { ConfigError } from "../../config/config_error.ts";
 import type { FamilyNetwork, NetworkConfig } from "../../config/network_config.ts";
 import {
   integerOption,
-  type OptionType,
+  type OptionSpec,
   type OptionValues,
   readOptions,
   stringOption,
@@ -62,11 +62,11 @@ import {
 import { WIREGUARD, WIREGUARD_DEVICES } from "./wireguard_descriptor.ts";
 
 /** Pre-shared key of all sessions, the same on all nodes; optional. */
-const PSK: OptionType<WireguardKey | ""> = {
+const PSK: OptionSpec<WireguardKey | ""> = {
   default: "",
-  accepts: "a key of 32 bytes in base64, as wg genpsk prints",
-  secret: true,
-  read: (value) => {
+  accepted: "a key of 32 bytes in base64, as wg genpsk prints",
+  isSecret: true,
+  parse: (value) => {
     if (value === "" || value === ZERO_KEY) return "";
     return typeof value === "string" ? parseWireguardKey(value) : undefined;
   },

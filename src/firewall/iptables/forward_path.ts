@@ -2,9 +2,10 @@
  * Finds the rule that drops packets of the overlay network before they reach our rules.
  *
  * Only a sweeping rule counts: a REJECT or DROP that has no condition, or that covers more than our
- * network, or all new or all established connections; in the built-in chain itself, or in a chain to
- * which it jumps without a condition. A rule with another condition (an interface, a port, addresses
- * inside our network, invalid packets) is an administrator's decision and keeps its effect.
+ * network, or all new or all established connections; in the built-in chain itself, or in a chain
+ * to which it jumps without a condition. A rule with another condition (an interface, a port,
+ * addresses inside our network, invalid packets) is an administrator's decision and keeps its
+ * effect.
  */
 
 import { type Prefix, prefixContains, prefixesOverlap } from "../../addr/prefix.ts";
@@ -13,8 +14,8 @@ import { FORWARD_HOOK } from "./iptables_hooks.ts";
 import { isPlainJump, parseRuleSpec, type RuleSpec } from "./iptables_rule_spec.ts";
 
 /**
- * The rule that drops packets of the network before they reach the jump to `jumpChain`; `undefined` if
- * there is none. `parent`: the rules of the built-in chain.
+ * The rule that drops packets of the network before they reach the jump to `jumpChain`; `undefined`
+ * if there is none. `parent`: the rules of the built-in chain.
  */
 export function dropBeforeJump(
   { chains, parent, jumpChain, network }: {
@@ -49,8 +50,8 @@ export function dropBeforeJump(
 }
 
 /**
- * Why a FORWARD chain without our rules drops packets of the network: its policy or a rule. `undefined`
- * if it accepts them, as far as can be determined without ports and interfaces.
+ * Why a FORWARD chain without our rules drops packets of the network: its policy or a rule.
+ * `undefined` if it accepts them, as far as can be determined without ports and interfaces.
  */
 export function forwardDropReason(
   { chains, policy, network }: {

@@ -1,9 +1,9 @@
 /**
  * Reads the rules of iptables, and detects tables that it does not show completely.
  *
- * iptables-save omits a table with rules that only nft can show, and stops with an error at a rule that
- * it cannot read. For such a table, `iptables -C` and `iptables -S CHAIN` still show whether our jump
- * and our chain exist, so they are never added a second time.
+ * iptables-save omits a table with rules that only nft can show, and stops with an error at a rule
+ * that it cannot read. For such a table, `iptables -C` and `iptables -S CHAIN` still show whether
+ * our jump and our chain exist, so they are never added a second time.
  */
 
 import type { PerFamily } from "../../addr/family.ts";
@@ -150,7 +150,9 @@ const RUN_TIMEOUT_MS = 20_000;
 /** A node with 100 000 rules of other programs is within the limit. */
 const MAX_SAVE_BYTES = 256 * 1024 * 1024;
 
-/** Runs a program of iptables; any exit status is a result. Throws `FirewallError` if it cannot run. */
+/**
+ * Runs a program of iptables; any exit status is a result. Throws `FirewallError` if it cannot run.
+ */
 export async function runIptables(
   program: string,
   args: readonly string[],

@@ -92,7 +92,9 @@ function parseSavedPrefix(text: string): Prefix | undefined {
   return parsePrefixMasked(text.includes("/") ? text : `${text}/${addressBits(familyOf(text))}`);
 }
 
-/** Splits at spaces. A word in double quotes may contain spaces, and `\` before a quote or a `\`. */
+/**
+ * Splits at spaces. A word in double quotes may contain spaces, and `\` before a quote or a `\`.
+ */
 function splitWords(text: string): string[] {
   const words = text.match(/"(?:\\.|[^"\\])*"|\S+/g) ?? [];
   return words.map((word) =>

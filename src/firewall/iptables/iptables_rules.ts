@@ -1,14 +1,15 @@
 /**
- * The rules in iptables: compares the output of `iptables-save` with the desired rules, and computes
- * the input of `iptables-restore --noflush` that corrects the difference.
+ * The rules in iptables: compares the output of `iptables-save` with the desired rules, and
+ * computes the input of `iptables-restore --noflush` that corrects the difference.
  *
- * One jump leads from each built-in chain to our chain. iptables-restore replaces a table atomically
- * (legacy: one setsockopt; nft: one transaction), so no packet ever sees a half-filled chain.
+ * One jump leads from each built-in chain to our chain. iptables-restore replaces a table
+ * atomically (legacy: one setsockopt; nft: one transaction), so no packet ever sees a half-filled
+ * chain.
  *
- * The jump is inserted at the top, before a REJECT that Docker or firewalld keeps at the end. It need
- * not stay there: other programs insert at the top, too, and moving ahead of each of them would never
- * end. It moves only when packets of the overlay would be dropped before they reach it; see
- * `forward_path.ts`.
+ * The jump is inserted at the top, before a REJECT that Docker or firewalld keeps at the end. It
+ * need not stay there: other programs insert at the top, too, and moving ahead of each of them
+ * would never end. It moves only when packets of the overlay would be dropped before they reach it;
+ * see `forward_path.ts`.
  */
 
 import { type Prefix, prefixesOverlap } from "../../addr/prefix.ts";
@@ -20,8 +21,8 @@ import { isPlainJump, parseRuleSpec, type RuleSpec } from "./iptables_rule_spec.
 import type { IptablesState } from "./iptables_save.ts";
 
 /**
- * Input for `iptables-restore --noflush` that makes the tables hold the rules and nothing else of ours;
- * `undefined` if they already do. Without rules, ours are removed.
+ * Input for `iptables-restore --noflush` that makes the tables hold the rules and nothing else of
+ * ours; `undefined` if they already do. Without rules, ours are removed.
  *
  * `networks`: current and previous networks, by which this daemon recognizes its rules. `partial`:
  * tables of which only our own chain and jump are known. `skipped`: tables that are not changed.

@@ -13,9 +13,9 @@ export interface SavedTables {
 }
 
 /**
- * Parses the output of iptables-save. A table that is truncated, contains a line that is not a rule, or
- * is announced as incompatible counts as unreadable: otherwise our rules would be added again. Throws
- * `SyntaxError` for text that is not output of iptables-save at all.
+ * Parses the output of iptables-save. A table that is truncated, contains a line that is not a
+ * rule, or is announced as incompatible counts as unreadable: otherwise our rules would be added
+ * again. Throws `SyntaxError` for text that is not output of iptables-save at all.
  */
 export function parseIptablesSave(text: string): SavedTables {
   const tables = new Map<string, Map<string, string[]>>();

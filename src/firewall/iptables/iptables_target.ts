@@ -27,8 +27,8 @@ export const IPTABLES_PROGRAMS: IptablesPrograms = {
 };
 
 /**
- * Runs `iptables-save --version` to determine the kind of iptables. Throws `FirewallError` that names
- * the package if iptables is missing.
+ * Runs `iptables-save --version` to determine the kind of iptables. Throws `FirewallError` that
+ * names the package if iptables is missing.
  */
 export async function openIptables(
   programs: IptablesPrograms = IPTABLES_PROGRAMS,
@@ -166,9 +166,9 @@ function unreadableText(
   const state = rejection === undefined
     ? "flanneld's rules are installed, but rules that drop packets before them cannot be detected"
     : `flanneld's rules are not installed: ${rejection}`;
-  return `IPv${family} iptables cannot show the table ${table} (${reason}); ${state}. Remove the rules ` +
-    `that were added with nft ("nft list table ${name}" shows them), or set EnableNFTables in the ` +
-    `network configuration`;
+  return `IPv${family} iptables cannot show the table ${table} (${reason}); ${state}. Remove the ` +
+    `rules that were added with nft ("nft list table ${name}" shows them), or set EnableNFTables ` +
+    `in the network configuration`;
 }
 
 function jumpsSeenByNft(family: Family, hook: IptablesHook): Promise<number | undefined> {
@@ -195,8 +195,8 @@ async function readWithNft<T>(
 }
 
 /**
- * The built-in chains are announced again whenever their policy is set, which does not concern us. Their
- * rules do, and so does their deletion (for example by `nft flush ruleset`).
+ * The built-in chains are announced again whenever their policy is set, which does not concern us.
+ * Their rules do, and so does their deletion (for example by `nft flush ruleset`).
  */
 function concernsIptables({ family, table, chain, isRule, isDeleted }: NftChange): boolean {
   if (family === undefined || !FAMILIES.includes(family satisfies Family)) return false;

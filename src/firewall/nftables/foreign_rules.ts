@@ -72,8 +72,8 @@ export function dropsEverything(json: string): boolean {
 }
 
 /**
- * Whether the listing has a rule that accepts packets of the network or sends them to another chain.
- * Throws `SyntaxError`.
+ * Whether the listing has a rule that accepts packets of the network or sends them to another
+ * chain. Throws `SyntaxError`.
  */
 export function acceptsNetwork(json: string, network: Prefix): boolean {
   return readObjects(json).some(({ rule }) => {

@@ -1,6 +1,7 @@
 /**
- * Notifications of nftables (NETLINK_NETFILTER, group NFNLGRP_NFTABLES; linux/netfilter/nf_tables.h):
- * each change of rules by nft or by the iptables programs that store their rules in nftables.
+ * Notifications of nftables (NETLINK_NETFILTER, group NFNLGRP_NFTABLES;
+ * linux/netfilter/nf_tables.h): each change of rules by nft or by the iptables programs that store
+ * their rules in nftables.
  *
  * kube-proxy may change thousands of rules at a time. Therefore only the table and the chain of a
  * message are decoded.

@@ -23,7 +23,9 @@ export interface NftRunner {
   apply(commands: string): Promise<void>;
 }
 
-/** libnftables or, without it, `nft`. Throws `FirewallError` that names their packages without both. */
+/**
+ * libnftables or, without it, `nft`. Throws `FirewallError` that names their packages without both.
+ */
 export function findNftRunner(
   { library = libnftablesRunner, program = "nft" }: {
     readonly library?: () => NftRunner;
@@ -84,8 +86,8 @@ export function libnftablesRunner(): NftRunner {
 }
 
 /**
- * Creates a context for each call, which takes 0.07 ms, so no socket and no memory is held in between.
- * The call blocks for one netlink transaction with the kernel, as each libnl call does.
+ * Creates a context for each call, which takes 0.07 ms, so no socket and no memory is held in
+ * between. The call blocks for one netlink transaction with the kernel, as each libnl call does.
  */
 function runCommands(library: Libnftables, commands: string): string {
   const { symbols: nft } = library;

@@ -1,9 +1,9 @@
 /**
- * The rules in nftables: compares a table with the desired rules, and computes the commands (nft(8))
- * that correct the difference in one transaction.
+ * The rules in nftables: compares a table with the desired rules, and computes the commands
+ * (nft(8)) that correct the difference in one transaction.
  *
- * The chains are separate base chains: an `accept` only ends our chain `forward`, and a packet that a
- * chain of another table drops at the same hook is dropped nevertheless.
+ * The chains are separate base chains: an `accept` only ends our chain `forward`, and a packet that
+ * a chain of another table drops at the same hook is dropped nevertheless.
  */
 
 import type { Family } from "../../addr/ip.ts";
@@ -28,8 +28,8 @@ export function listTableCommand(family: Family): string {
 }
 
 /**
- * Commands, one on each line, that make the table hold the rules and nothing else of ours; `undefined`
- * if it already does. Without rules, ours are removed.
+ * Commands, one on each line, that make the table hold the rules and nothing else of ours;
+ * `undefined` if it already does. Without rules, ours are removed.
  *
  * `networks`: current and previous networks, by which this daemon recognizes its rules.
  */

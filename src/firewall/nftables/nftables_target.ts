@@ -47,8 +47,8 @@ async function ensure(runner: NftRunner, request: EnsureRequest): Promise<boolea
   if (failure !== undefined) throw failure;
   if (await correction(runner, request) === undefined) return true;
   throw new FirewallError(
-    `cannot set up IPv${request.family} nftables rules: another program keeps modifying the table ` +
-      `${nftTableName(request.family)}; stop it, or exclude this table from it`,
+    `cannot set up IPv${request.family} nftables rules: another program keeps modifying the ` +
+      `table ${nftTableName(request.family)}; exclude this table from it`,
   );
 }
 

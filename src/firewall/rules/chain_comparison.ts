@@ -1,10 +1,10 @@
 /**
  * Compares one of our chains with its desired rules.
  *
- * A chain may be shared: because the chains' names are fixed, a second daemon on this host, for another
- * network, keeps its rules in the same chain. A rule belongs to the daemon whose network it names; a
- * rule that names only other networks stays where it is. The first rule names no network and is the
- * same for all daemons.
+ * A chain may be shared: because the chains' names are fixed, a second daemon on this host, for
+ * another network, keeps its rules in the same chain. A rule belongs to the daemon whose network it
+ * names; a rule that names only other networks stays where it is. The first rule names no network
+ * and is the same for all daemons.
  */
 
 import { type Prefix, prefixesOverlap } from "../../addr/prefix.ts";
@@ -22,7 +22,9 @@ export interface ChainEntry<T> {
 export interface ChainComparison<T> {
   /** The chain has the effect of the desired rules. */
   readonly isInSync: boolean;
-  /** Rules of ours, and rules that name no network: a correction replaces them by the desired rules. */
+  /**
+   * Rules of ours, and rules that name no network: a correction replaces them by the desired rules.
+   */
   readonly replaced: readonly ChainEntry<T>[];
   /** Rules of other networks, in their order: they stay. */
   readonly foreign: readonly ChainEntry<T>[];
@@ -57,8 +59,8 @@ function isMulticast(prefix: Prefix): boolean {
 }
 
 /**
- * In a shared chain, each daemon adds the rule for kube-proxy's mark. One of them has to precede our
- * first rule that names a network; the others do not matter.
+ * In a shared chain, each daemon adds the rule for kube-proxy's mark. One of them has to precede
+ * our first rule that names a network; the others do not matter.
  */
 function hasSharedRules(actual: readonly string[], desired: readonly string[]): boolean {
   const isOwn = (text: string) => text !== COMMON_TEXT;

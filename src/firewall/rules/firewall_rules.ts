@@ -2,10 +2,10 @@
  * The firewall rules of an overlay network, as data: what is masqueraded and what may be forwarded.
  *
  * A packet from a workload to a workload of another node keeps its source address: one of the first
- * rules returns it unchanged. A packet from a workload to the outside gets the node's address (rule 5).
- * So does a packet that the node sends into the overlay from an address outside of it (rule 6), because
- * the other nodes could not reply otherwise. Packets with kube-proxy's mark are left to kube-proxy,
- * which masquerades them itself.
+ * rules returns it unchanged. A packet from a workload to the outside gets the node's address (rule
+ * 5). So does a packet that the node sends into the overlay from an address outside of it (rule 6),
+ * because the other nodes could not reply otherwise. Packets with kube-proxy's mark are left to
+ * kube-proxy, which masquerades them itself.
  *
  * `iptables_rules.ts` and `nftables_rules.ts` render these values.
  */
@@ -48,8 +48,8 @@ export interface FirewallRuleOptions {
   /** `--ip-masq` */
   readonly ipMasq: boolean;
   /**
-   * Choose source ports at random, which avoids insertion races in the kernel's connection table; false
-   * with `--ip-masq-fully-random-disable`.
+   * Choose source ports at random, which avoids insertion races in the kernel's connection table;
+   * false with `--ip-masq-fully-random-disable`.
    */
   readonly fullyRandom: boolean;
   /** `--iptables-forward-rules` */

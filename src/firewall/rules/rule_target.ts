@@ -12,9 +12,9 @@ export interface RuleTarget extends Disposable {
   /** Whether the kernel announces changes of its rules by nftables notifications. */
   readonly announcesChanges: boolean;
   /**
-   * Makes the system hold these rules, atomically for each table. Returns whether it had to be changed;
-   * a system that already holds them is only read. Throws `FirewallError`, and `UnreadableTableError`
-   * if a retry cannot help.
+   * Makes the system hold these rules, atomically for each table. Returns whether it had to be
+   * changed; a system that already holds them is only read. Throws `FirewallError`, and
+   * `UnreadableTableError` if a retry cannot help.
    */
   ensure(request: EnsureRequest): Promise<boolean>;
   /** Whether the change may concern our rules. Called for each rule that any program changes. */
@@ -31,7 +31,9 @@ export interface EnsureRequest {
   /** Current and previous networks, by which this daemon recognizes its rules. */
   readonly networks: readonly Prefix[];
   readonly signal?: AbortSignal;
-  /** Called before each read of the system: a change that is announced later may not have been seen. */
+  /**
+   * Called before each read of the system: a change that is announced later may not have been seen.
+   */
   onRead?(): void;
 }
 

@@ -49,7 +49,7 @@ describe.each(BACKENDS.types)("%s", (type) => {
     for (const value of [{ wrong: 1 }, ["wrong"]]) {
       const { error } = await prepare(type, { [name]: value });
       const given = SECRETS.has(name)
-        ? "has a value that is not shown"
+        ? "has an invalid value, which is secret and not shown"
         : `is ${JSON.stringify(value)}`;
       expect(error).toBeInstanceOf(ConfigError);
       expect(error?.message).toStartWith(`${name} in ${WHERE} ${given}; it must be `);

@@ -4,19 +4,22 @@ import { type NetworkConfig, parseNetworkConfig } from "../../../src/config/netw
 
 const SOURCE = "/coreos.com/network/config";
 
-function parse(value: unknown, sizeRules = true): { config: NetworkConfig; warnings: string[] } {
+function parse(
+  value: unknown,
+  allocation: "flanneld" | "kubernetes" = "flanneld",
+): { config: NetworkConfig; warnings: string[] } {
   const warnings: string[] = [];
   const text = typeof value === "string" ? value : JSON.stringify(value);
   const config = parseNetworkConfig(text, {
     source: SOURCE,
     warn: (line) => warnings.push(line),
-    sizeRules,
+    allocation,
   });
   return { config, warnings };
 }
 
 describe("parseNetworkConfig", () => {
-  test("needs a Network only, and gives vxlan over IPv4 without its first subnet", () => {
+  test("needs only a Network; the default is vxlan over IPv4 without the first subnet", () => {
     const { config, warnings } = parse({ Network: "10.5.0.0/16" });
     expect(config as unknown).toEqual({
       families: {
@@ -89,12 +92,12 @@ describe("parseNetworkConfig", () => {
   });
 
   test.each(["10.0.0.0/8", "100.64.0.0/10", "198.18.0.0/15", "192.0.2.0/24", "8.0.0.0/8"])(
-    "takes the network %p",
+    "accepts the network %p",
     (network) =>
       expect(String(parse({ Network: network }).config.families[4]?.network)).toBe(network),
   );
 
-  test("warns about a network whose family is switched off", () => {
+  test("warns about a network whose family is disabled", () => {
     expect(parse({ Network: "10.5.0.0/16", IPv6Network: "fc00::/48" }).warnings).toEqual([
       `IPv6Network in ${SOURCE} has no effect because EnableIPv6 is false; set EnableIPv6 to ` +
       "true, or remove IPv6Network",
@@ -114,7 +117,7 @@ describe("parseNetworkConfig", () => {
     expect(String(config.families[4]?.network)).toBe("10.5.0.0/16");
     expect(warnings).toEqual([
       `unknown key "SubnetLength" in ${SOURCE} is ignored; did you mean "SubnetLen"?`,
-      `Network in ${SOURCE} is 10.5.7.1/16, which has host bits set; 10.5.0.0/16 is used`,
+      `Network in ${SOURCE} is 10.5.7.1/16, which has host bits set; using 10.5.0.0/16`,
     ]);
   });
 
@@ -122,7 +125,7 @@ describe("parseNetworkConfig", () => {
     ["10.5.0.0/22", 24, "10.5.1.0", "10.5.3.0"],
     ["10.5.0.0/23", 25, "10.5.0.128", "10.5.1.128"],
     ["10.5.0.0/28", 30, "10.5.0.4", "10.5.0.12"],
-  ])("cuts the small network %p into /%p", (network, length, min, max) => {
+  ])("splits the small network %p into /%p", (network, length, min, max) => {
     expect(parse({ Network: network }).config.families[4] as unknown).toEqual({
       network,
       subnetLength: length,
@@ -135,7 +138,7 @@ describe("parseNetworkConfig", () => {
     ["fc00::/62", 64, "fc00:0:0:1::", "fc00:0:0:3::"],
     ["fc00::/63", 65, "fc00::8000:0:0:0", "fc00:0:0:1:8000::"],
     ["fc00::/124", 126, "fc00::4", "fc00::c"],
-  ])("cuts the small network %p into /%p", (network, length, min, max) => {
+  ])("splits the small network %p into /%p", (network, length, min, max) => {
     const { config } = parse({ EnableIPv4: false, EnableIPv6: true, IPv6Network: network });
     expect(config.families[6] as unknown).toEqual({
       network,
@@ -145,7 +148,7 @@ describe("parseNetworkConfig", () => {
     });
   });
 
-  test("an unspecified SubnetMin or SubnetMax is one that is not given, as in Go", () => {
+  test("an unspecified SubnetMin or SubnetMax counts as missing, as in Go flannel", () => {
     const { config } = parse({
       Network: "10.5.0.0/16",
       SubnetMin: "0.0.0.0",
@@ -154,11 +157,11 @@ describe("parseNetworkConfig", () => {
     expect(String(config.families[4]?.subnetMax)).toBe("10.5.255.0");
   });
 
-  test("refuses a text of an unreasonable size, and shows little of a long value", () => {
+  test("rejects text that exceeds the limits, and quotes little of a long value", () => {
     const cases: [string, string][] = [
       [
         `{"Network":"10.5.0.0/16","Backend":${"[".repeat(60_000)}`,
-        "is nested 60001 levels deep, more than 32",
+        "is nested 60001 levels deep, more than 32; shorten it",
       ],
       [`{"Network":"${"1".repeat(1_100_000)}"}`, "has 1100014 bytes, more than 1048576"],
       [`{"Network":"${"1".repeat(1_000)}"}`, `is "${"1".repeat(60)}…"; it must be`],
@@ -185,47 +188,56 @@ describe("parseNetworkConfig", () => {
     [{ Network: "10.5.0.0/16", EnableIPv6: true }, "IPv6Network is missing in"],
     [{ Network: "10.5.0.0" }, 'is "10.5.0.0"; it must be an IPv4 network such as "10.5.0.0/16"'],
     [{ Network: "fc00::/48" }, "it must be an IPv4 network"],
-    [{ Network: "0.0.0.0/0" }, "every address there is"],
+    [{ Network: "0.0.0.0/0" }, "which contains all addresses"],
     ...["127.0.0.0/16", "224.1.0.0/16", "169.254.0.0/16", "0.1.0.0/16", "255.0.0.0/8"].map((
       network,
-    ): [object, string] => [{ Network: network }, `is ${network}, and `]),
-    [{ Network: "0.0.0.0/1" }, "0.0.0.0/8 is this host on this network; choose a network that"],
-    [{ Network: "128.0.0.0/1" }, "169.254.0.0/16 is link-local"],
+    ): [object, string] => [{ Network: network }, `is ${network}, which overlaps `]),
+    [
+      { Network: "0.0.0.0/1" },
+      "which overlaps 0.0.0.0/8 (this host on this network); choose a network that",
+    ],
+    [{ Network: "128.0.0.0/1" }, "which overlaps 169.254.0.0/16 (link-local)"],
     ...["::/48", "::ffff:0:0/96", "fe80::/64", "ff15::/48", "8000::/1"].map((
       network,
     ): [object, string] => [
       { EnableIPv4: false, EnableIPv6: true, IPv6Network: network },
       "choose a network that nothing else uses, such as fc00::/48",
     ]),
-    [{ Network: "10.5.0.0/29" }, "too small to be cut into four subnets"],
+    [
+      { Network: "10.5.0.0/29" },
+      "too small for four subnets of four addresses; use a /28 or a larger network",
+    ],
     [{ Network: "10.5.0.0/16", SubnetLen: 31 }, "from 18 (four subnets) to 30"],
     [{ Network: "10.5.0.0/16", SubnetLen: 17 }, "from 18 (four subnets) to 30"],
     [
       { Network: "10.5.0.0/16", SubnetLen: "24" },
       'SubnetLen in /coreos.com/network/config is "24"',
     ],
-    [{ Network: "10.5.0.0/16", SubnetMin: "10.6.0.0" }, "outside the network 10.5.0.0/16"],
+    [
+      { Network: "10.5.0.0/16", SubnetMin: "10.6.0.0" },
+      "which is outside of the network 10.5.0.0/16; choose an address inside it",
+    ],
     [{ Network: "10.5.0.0/16", SubnetMax: "10.6.0.0" }, "SubnetMax in"],
     [
       { Network: "10.5.0.0/16", SubnetMin: "10.5.9.1" },
-      "not the first address of a /24; write 10.5.9.0",
+      "which is not the first address of a /24; write 10.5.9.0",
     ],
     [
       { Network: "10.5.0.0/16", SubnetMin: "10.5.9.0", SubnetMax: "10.5.8.0" },
-      "before SubnetMin 10.5.9.0",
+      "which is before SubnetMin 10.5.9.0; swap them, or omit one",
     ],
     [{ Network: "10.5.0.0/16", Backend: "vxlan" }, 'must be an object such as {"Type": "vxlan"}'],
     [{ Network: "10.5.0.0/16", Backend: ["vxlan"] }, "must be an object"],
     [{ Network: "10.5.0.0/16", Backend: { Type: 1 } }, "Type in the Backend object of"],
     [
       { EnableIPv4: false, EnableIPv6: true, IPv6Network: "fc00::/125" },
-      "it must be /124 or larger",
+      "use a /124 or a larger network",
     ],
     [
       { EnableIPv4: false, EnableIPv6: true, IPv6Network: "fc00::/48", IPv6SubnetLen: 127 },
       "to 126",
     ],
-  ])("refuses %p and says what to do", (value, reason) => {
+  ])("rejects %p and says what to do", (value, reason) => {
     let error: unknown;
     try {
       parse(value);
@@ -238,14 +250,14 @@ describe("parseNetworkConfig", () => {
     expect((error as Error).message).not.toContain("\n");
   });
 
-  test("without size rules, checks only that the network is there", () => {
-    const { config } = parse({ Network: "10.5.0.0/29", SubnetMin: "10.9.0.0" }, false);
+  test("with subnets of Kubernetes, only the network is checked", () => {
+    const { config } = parse({ Network: "10.5.0.0/29", SubnetMin: "10.9.0.0" }, "kubernetes");
     expect(config.families[4] as unknown).toEqual({
       network: "10.5.0.0/29",
       subnetLength: 29,
       subnetMin: "10.5.0.0",
       subnetMax: "10.5.0.7",
     });
-    expect(() => parse({}, false)).toThrow("Network is missing");
+    expect(() => parse({}, "kubernetes")).toThrow("Network is missing");
   });
 });

@@ -15,9 +15,9 @@ const SCHEMA = {
   PSK: stringOption({ default: "", secret: true }),
 };
 
-function read(options: Record<string, unknown>, ignore: string[] = []) {
+function read(options: Record<string, unknown>, otherKeys: string[] = []) {
   const warnings: string[] = [];
-  const values = readOptions(options, SCHEMA, { warn: (line) => warnings.push(line), ignore });
+  const values = readOptions(options, SCHEMA, { warn: (line) => warnings.push(line), otherKeys });
   return { values, warnings };
 }
 
@@ -58,14 +58,16 @@ describe("readOptions", () => {
     [{ DirectRouting: "true" }, "DirectRouting in", "it must be true or false"],
     [{ Mode: "fast" }, "Mode in", 'is "fast"; it must be one of "separate", "auto"'],
     [{ MTU: [1] }, "MTU in", "is [1]; it must be an integer from 68 to 65535"],
-  ])("refuses %p and says what is accepted", (options, name, reason) => {
+  ])("rejects %p and says what is accepted", (options, name, reason) => {
     const attempt = () => read(options);
     expect(attempt).toThrow(ConfigError);
     expect(attempt).toThrow(name);
     expect(attempt).toThrow(reason);
   });
 
-  test("never prints a secret", () => {
-    expect(() => read({ PSK: 123456 })).toThrow(/PSK in .* a value that is not shown/);
+  test("never quotes a secret", () => {
+    expect(() => read({ PSK: 123456 })).toThrow(
+      /PSK in .* an invalid value, which is secret and not shown/,
+    );
   });
 });

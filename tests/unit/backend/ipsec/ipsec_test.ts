@@ -142,7 +142,9 @@ describe("ipsec refuses", () => {
 
   test("a PSK that is no text, without showing it", async () => {
     const message = await configError(ipsec.prepare(host({ PSK: [PSK] })));
-    expect(message).toContain("PSK in the network configuration's Backend object has a value");
+    expect(message).toContain(
+      "PSK in the network configuration's Backend object has an invalid value, which is secret",
+    );
     expect(message).not.toContain(PSK);
   });
 

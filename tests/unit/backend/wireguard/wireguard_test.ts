@@ -209,10 +209,15 @@ route fc00::/48 dev flannel-wg proto 70
       "a short PSK",
       { PSK: PSK.slice(1) },
       [4],
-      `PSK ${where} has a value that is not shown; it must be a key of 32 bytes in base64, as wg ` +
+      `PSK ${where} has an invalid value, which is secret and not shown; it must be a key of 32 bytes in base64, as wg ` +
       "genpsk prints",
     ],
-    ["a PSK of another type", { PSK: 7 }, [4], `PSK ${where} has a value that is not shown; it `],
+    [
+      "a PSK of another type",
+      { PSK: 7 },
+      [4],
+      `PSK ${where} has an invalid value, which is secret and not shown; it `,
+    ],
     [
       "an unknown mode",
       { Mode: "ipv5" },
