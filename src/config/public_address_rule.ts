@@ -1,6 +1,6 @@
 /**
- * Which public addresses no node can be reached at. A node checks its own addresses by this rule before
- * it advertises them, and the addresses in the other nodes' leases. Pure.
+ * Which public addresses no node can be reached at. A node checks its own addresses by this rule
+ * before it advertises them, and the addresses in the other nodes' leases. Pure.
  */
 
 import { type Family, type IpAddress, nonUnicastKind } from "../addr/ip.ts";

@@ -11,11 +11,10 @@ import type { NetworkConfig } from "../config/network_config.ts";
 import { FirewallError } from "../firewall/firewall.ts";
 import { ExcludedAddresses } from "../host/excluded_addresses.ts";
 import type { ExternalInterface } from "../host/external_interface.ts";
-import type { HostInterface } from "../host/host_interface.ts";
-import { readSelectionInput } from "../host/interface_reader.ts";
-import { InterfaceSelectionError, selectInterface } from "../host/interface_selection.ts";
-import { networkProblem } from "../host/network_overlap.ts";
-import { publicAddressProblem, publicAddressWarnings } from "../host/public_address.ts";
+import {
+  chooseExternalInterface,
+  type ExternalInterfaceChoice,
+} from "../host/external_interface_choice.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { Log } from "../log/log.ts";
 import type { Backend } from "../overlay/backend.ts";
@@ -56,18 +55,23 @@ export async function joinNetwork(context: JoinContext, stop: AbortSignal): Prom
     const problem = ports.bridgeNetfilterProblem(config.families);
     if (problem !== undefined) throw new FirewallError(problem);
   }
-  readiness.step("choosing the external interface");
   const { external, interfaces } = await chooseInterface(context);
   await warnAboutForwarding(context);
   const previous = ports.subnetFile.read(options.subnetFile, (message) => log.warn(message));
   readiness.step(`looking for this node's lease in ${store.description}`);
   const { publicAddresses } = external;
   const previousLease = await store.previousLease({ config, publicAddresses }, stop);
-  const { clock } = ports;
+  const dependencies = {
+    kernel,
+    endpoints: options.etcdEndpoints,
+    isOverlayDevice,
+    clock: ports.clock,
+  };
   const excluded = new ExcludedAddresses({
     families: config.families,
-    read: () => ports.readHostDependencies({ kernel, endpoints: options.etcdEndpoints, clock }),
+    read: () => ports.readHostDependencies(dependencies),
     ownSubnets: [...valuesOf(previous.subnets), ...valuesOf(previousLease?.subnets ?? {})],
+    isOverlayDevice,
   });
   await excluded.read(external);
   for (const warning of excluded.warnings(interfaces)) log.warn(warning);
@@ -120,32 +124,26 @@ async function prepareBackend(
 }
 
 async function chooseInterface(
-  { options, config, kernel, ports, log }: JoinContext,
-): Promise<{ external: ExternalInterface; interfaces: readonly HostInterface[] }> {
-  const { families } = config;
-  const given = givenAddresses(options);
-  const { readInterfaces } = ports;
-  const canReach = options.interfaceCanReach;
-  const input = await readSelectionInput({ kernel, readInterfaces, canReach });
-  const { external, reasons } = selectInterface(input, {
-    families: familiesOf(families),
+  { options, config, kernel, ports, readiness, log }: JoinContext,
+): Promise<ExternalInterfaceChoice> {
+  readiness.step("choosing the external interface");
+  const choice = await chooseExternalInterface({
+    families: config.families,
     interfaces: options.interfaces,
     patterns: options.interfacePatterns,
-    canReach,
-    publicAddresses: given,
-    networks: valuesOf(families).map(({ network }) => network),
+    canReach: options.interfaceCanReach,
+    publicAddresses: givenAddresses(options),
+    kernel,
+    readInterfaces: ports.readInterfaces,
+    isOverlayDevice,
   });
-  const { interfaces } = input;
-  const addressProblem = publicAddressProblem(external, { interfaces, given, families });
-  const overlap = networkProblem(families, external);
-  // The address of one of the overlay's own devices is always in the network: the device is the
-  // problem.
-  const isOwnDevice = addressProblem !== undefined && BACKENDS.isDeviceName(external.name);
-  if (overlap !== undefined && !isOwnDevice) throw new ConfigError(overlap);
-  if (addressProblem !== undefined) throw new InterfaceSelectionError(addressProblem);
-  for (const reason of reasons) log.info(reason);
-  for (const warning of publicAddressWarnings(external)) log.warn(warning);
-  return { external, interfaces };
+  for (const reason of choice.reasons) log.info(reason);
+  for (const warning of choice.warnings) log.warn(warning);
+  return choice;
+}
+
+function isOverlayDevice(name: string): boolean {
+  return BACKENDS.isDeviceName(name);
 }
 
 const FORWARDING: Readonly<Record<Family, string>> = {

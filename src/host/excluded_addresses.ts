@@ -9,7 +9,7 @@ import type { Prefix } from "../addr/prefix.ts";
 import type { ExternalInterface } from "./external_interface.ts";
 import type { NetworkConfig } from "../config/network_config.ts";
 import type { HostDependencies } from "./host_dependencies.ts";
-import type { HostInterface } from "./host_interface.ts";
+import type { HostInterface, OverlayDeviceTest } from "./host_interface.ts";
 import {
   excludedAddresses,
   networkRouteProblem,
@@ -23,6 +23,7 @@ export interface ExcludedAddressesOptions {
   readonly read: () => Promise<HostDependencies>;
   /** The subnets that this node has or had. */
   readonly ownSubnets: readonly Prefix[];
+  readonly isOverlayDevice: OverlayDeviceTest;
 }
 
 export class ExcludedAddresses {
@@ -59,6 +60,7 @@ export class ExcludedAddresses {
       interfaces,
       ownSubnets: this.#ownSubnets,
       dependencies: this.#dependencies,
+      isOverlayDevice: this.#options.isOverlayDevice,
     });
   }
 
@@ -67,11 +69,13 @@ export class ExcludedAddresses {
     interfaces: readonly HostInterface[],
     resources: readonly Resource[],
   ): string | undefined {
+    const { families, isOverlayDevice } = this.#options;
     const routes = resources.filter((one): one is Route =>
-      one.kind === "route" && one.protocol !== RTPROT_FLANNEL && !one.link?.startsWith("flannel")
+      one.kind === "route" && one.protocol !== RTPROT_FLANNEL &&
+      !(one.link !== undefined && isOverlayDevice(one.link))
     );
     const dependencies = this.#dependencies;
-    return networkRouteProblem(this.#options.families, { interfaces, routes, dependencies });
+    return networkRouteProblem(families, { interfaces, routes, dependencies });
   }
 
   #update(external: ExternalInterface): boolean {

@@ -8,6 +8,7 @@ import type { ExcludedAddress } from "../addr/excluded_address.ts";
 import { unlessAborted } from "../base/abort.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Kernel, RouteLookup } from "../kernel/kernel.ts";
+import type { OverlayDeviceTest } from "./host_interface.ts";
 import { DOCUMENTATION_ADDRESSES } from "./interface_reader.ts";
 
 export interface HostDependencies {
@@ -21,6 +22,7 @@ export interface HostDependenciesOptions {
   readonly kernel: Pick<Kernel, "routeTo">;
   /** URLs of the store. */
   readonly endpoints: readonly string[];
+  readonly isOverlayDevice: OverlayDeviceTest;
   readonly clock: Clock;
   /** Reads a file's text; by default from the file system. Rejects if it does not exist. */
   readonly read?: (path: string) => Promise<string>;
@@ -39,14 +41,14 @@ export async function readHostDependencies(
 
 /** The next hops of the default routes, and those to the store. */
 async function readGateways(
-  { kernel }: HostDependenciesOptions,
+  { kernel, isOverlayDevice }: HostDependenciesOptions,
   endpoints: readonly Endpoint[],
 ): Promise<ExcludedAddress[]> {
   const found: ExcludedAddress[] = [];
   const add = async (destination: IpAddress, what: string) => {
     const { link, gateway } = await kernel.routeTo(destination).catch(() => NO_ROUTE);
     // A route through the overlay: another node's subnet already contains the address.
-    if (gateway === undefined || link?.startsWith("flannel")) return;
+    if (gateway === undefined || link !== undefined && isOverlayDevice(link)) return;
     if (!found.some(({ address }) => address === gateway)) found.push({ address: gateway, what });
   };
   for (const address of valuesOf<IpAddress>(DOCUMENTATION_ADDRESSES)) {

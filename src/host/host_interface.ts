@@ -28,6 +28,9 @@ export interface HostAddress {
   readonly deprecated: boolean;
 }
 
+/** Whether a device of this name belongs to the overlay: a backend created it. */
+export type OverlayDeviceTest = (name: string) => boolean;
+
 /** The interface that has the address. */
 export function interfaceWithAddress(
   interfaces: readonly HostInterface[],

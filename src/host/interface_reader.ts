@@ -11,19 +11,21 @@ import type { Resource, Route } from "../state/resource.ts";
 import type { HostInterface } from "./host_interface.ts";
 import type { SelectionInput } from "./interface_selection.ts";
 
-export interface SelectionInputOptions {
+export interface InterfaceReader {
   readonly kernel: Pick<Kernel, "dump" | "routeTo">;
   readonly readInterfaces: () => Promise<readonly HostInterface[]>;
-  /** `--iface-can-reach` */
-  readonly canReach?: IpAddress | undefined;
 }
 
 /**
  * Interfaces, default routes, and the route to `canReach` where that is set. Throws `KernelError`.
  */
-export async function readSelectionInput(options: SelectionInputOptions): Promise<SelectionInput> {
-  const { kernel, canReach } = options;
-  const interfaces = await options.readInterfaces();
+export async function readSelectionInput(
+  { kernel, readInterfaces, canReach }: InterfaceReader & {
+    /** `--iface-can-reach` */
+    readonly canReach?: IpAddress | undefined;
+  },
+): Promise<SelectionInput> {
+  const interfaces = await readInterfaces();
   const defaultRoutes = await readDefaultRoutes(kernel);
   if (canReach === undefined) return { interfaces, defaultRoutes };
   const { link, source, local } = await kernel.routeTo(canReach);

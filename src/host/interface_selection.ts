@@ -12,7 +12,12 @@ import { entriesOf, familiesOf, type PerFamily } from "../addr/family.ts";
 import { type Family, familyOf, type IpAddress, isLinkLocal } from "../addr/ip.ts";
 import { type Prefix, prefixContainsAddress } from "../addr/prefix.ts";
 import { type ExternalInterface, externalInterface } from "./external_interface.ts";
-import { type HostInterface, interfaceWithAddress, usableAddresses } from "./host_interface.ts";
+import {
+  type HostInterface,
+  interfaceWithAddress,
+  type OverlayDeviceTest,
+  usableAddresses,
+} from "./host_interface.ts";
 import {
   findInterface,
   type InterfaceMatch,
@@ -42,6 +47,7 @@ export interface SelectionOptions {
   readonly publicAddresses: PerFamily<IpAddress>;
   /** The overlay networks; addresses in them are not offered as a choice. */
   readonly networks?: readonly Prefix[];
+  readonly isOverlayDevice: OverlayDeviceTest;
 }
 
 export interface Selection {
@@ -82,7 +88,7 @@ export function selectInterface(input: SelectionInput, options: SelectionOptions
   }
   throw new InterfaceSelectionError(
     `cannot choose an external interface (${refusals.join("; ")}); this host has ` +
-      `${describeInterfaces(input.interfaces, options.networks)}; choose one with --iface`,
+      `${describeInterfaces(input.interfaces, options)}; choose one with --iface`,
   );
 }
 
@@ -92,7 +98,7 @@ export function selectInterface(input: SelectionInput, options: SelectionOptions
  */
 export function describeInterfaces(
   interfaces: readonly HostInterface[],
-  networks: readonly Prefix[] = [],
+  { networks = [], isOverlayDevice }: Pick<SelectionOptions, "networks" | "isOverlayDevice">,
 ): string {
   const texts = interfaces.flatMap((device) => {
     const all = usableAddresses(device, 4).concat(usableAddresses(device, 6));
@@ -102,8 +108,8 @@ export function describeInterfaces(
     const isInOverlay = all.some((address) =>
       !isLinkLocal(address) && !addresses.includes(address)
     );
-    const isOverlay = isInOverlay && addresses.every(isLinkLocal);
-    if (device.name === "lo" || device.name.startsWith("flannel") || isOverlay) return [];
+    const isOverlayOnly = isInOverlay && addresses.every(isLinkLocal);
+    if (device.name === "lo" || isOverlayDevice(device.name) || isOverlayOnly) return [];
     return [`${device.name} (${addresses.length === 0 ? "no address" : addresses.join(", ")})`];
   });
   return texts.length === 0 ? "no interfaces" : texts.join(", ");

@@ -19,7 +19,11 @@ import {
 } from "../addr/prefix.ts";
 import type { ExternalInterface } from "./external_interface.ts";
 import type { HostDependencies } from "./host_dependencies.ts";
-import { type HostInterface, interfaceWithAddress } from "./host_interface.ts";
+import {
+  type HostInterface,
+  interfaceWithAddress,
+  type OverlayDeviceTest,
+} from "./host_interface.ts";
 import { type NetworkConfig, overlapsAssignableRange } from "../config/network_config.ts";
 import type { Route } from "../state/resource.ts";
 
@@ -59,15 +63,16 @@ const KEYS = {
  */
 export function networkWarnings(
   families: Families,
-  { interfaces, ownSubnets, dependencies }: {
+  { interfaces, ownSubnets, dependencies, isOverlayDevice }: {
     readonly interfaces: readonly HostInterface[];
     readonly ownSubnets: readonly Prefix[];
     readonly dependencies: HostDependencies;
+    readonly isOverlayDevice: OverlayDeviceTest;
   },
 ): string[] {
   const lines = new Set<string>();
   for (const { name, addresses } of interfaces) {
-    if (name === "lo" || name.startsWith("flannel")) continue;
+    if (name === "lo" || isOverlayDevice(name)) continue;
     for (const { address, prefixLength } of addresses) {
       const isOurs = ownSubnets.some((subnet) => prefixContainsAddress(subnet, address));
       const overlap = isOurs ? undefined : overlapText(families, makePrefix(address, prefixLength));

@@ -7,10 +7,11 @@ import { reservedAddresses } from "../addr/reserved_addresses.ts";
 import type { NetworkConfig } from "../config/network_config.ts";
 import { publicAddressDefect } from "../config/public_address_rule.ts";
 import type { ExternalInterface, HostAddressing } from "./external_interface.ts";
-import { interfaceWithAddress } from "./host_interface.ts";
+import { interfaceWithAddress, type OverlayDeviceTest } from "./host_interface.ts";
 
 export interface PublicAddressContext extends HostAddressing {
   readonly families: NetworkConfig["families"];
+  readonly isOverlayDevice: OverlayDeviceTest;
 }
 
 /**
@@ -29,7 +30,7 @@ export function publicAddressProblem(
       return `${flag} ${address} is ${defect}: the other nodes cannot send to it; set ${flag} ` +
         "to the address by which they reach this host, or leave it out";
     }
-    return external.name.startsWith("flannel")
+    return context.isOverlayDevice(external.name)
       ? `${external.name} is a device of the overlay itself (its address ${address} is ${defect}` +
         "); name the interface that leads to the other hosts with --iface"
       : `address ${address} of interface ${external.name} is ${defect}: the other nodes cannot ` +

@@ -22,6 +22,8 @@ import type { LeaseStore, OwnLease } from "../../src/subnet/lease_store.ts";
 import { collectingLog } from "../support/collecting_log.ts";
 import { backendHost, config, external, lease } from "../support/sample_network.ts";
 
+const isOverlayDevice = (name: string) => BACKENDS.isDeviceName(name);
+
 const DEVICE = "fl-under";
 const directory = mkdtempSync(join(tmpdir(), "network-start-test-"));
 const subnetFile = join(directory, "subnet.env");
@@ -68,6 +70,7 @@ async function startAfter(change: string): Promise<{ said: string[]; error?: unk
       families: network.families,
       read: () => Promise.resolve({ gateways: [], resolvers: [], endpoints: [] }),
       ownSubnets: [],
+      isOverlayDevice,
     }),
     own: ownLease({ ...lease(1, "vxlan", [4, 6]), attributes: backend.attributes }),
     kernel,

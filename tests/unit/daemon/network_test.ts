@@ -16,6 +16,8 @@ import { StoreError } from "../../../src/subnet/lease_store.ts";
 import { daemonOptions, eth0, FakeDaemonWorld, ownEntries } from "../../support/fake_daemon.ts";
 import { backendHost, config, external, ip, lease } from "../../support/sample_network.ts";
 
+const isOverlayDevice = (name: string) => BACKENDS.isDeviceName(name);
+
 const FILE = "/fake/subnet.env";
 const DEVICE = "set link flannel.1: mtu 1450 state up address 02:01:01:01:01:01 type vxlan id 1 " +
   "local 192.168.0.1 dev eth0 dstport 8472 nolearning";
@@ -42,8 +44,15 @@ async function options(target?: BackendTarget): Promise<NetworkOptions> {
   const { readHostDependencies } = world.ports;
   const excluded = new ExcludedAddresses({
     families: network.families,
-    read: () => readHostDependencies({ kernel: world.kernel, endpoints: [], clock: world.clock }),
+    read: () =>
+      readHostDependencies({
+        kernel: world.kernel,
+        endpoints: [],
+        isOverlayDevice,
+        clock: world.clock,
+      }),
     ownSubnets: [],
+    isOverlayDevice,
   });
   return {
     options: daemonOptions(),

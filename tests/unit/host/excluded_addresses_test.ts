@@ -3,6 +3,9 @@ import { ExcludedAddresses } from "../../../src/host/excluded_addresses.ts";
 import type { HostDependencies } from "../../../src/host/host_dependencies.ts";
 import { type Route, RTPROT_FLANNEL } from "../../../src/state/resource.ts";
 import { external, ip, NETWORKS, prefix } from "../../support/sample_network.ts";
+import { BACKENDS } from "../../../src/backend/backend_registry.ts";
+
+const isOverlayDevice = (name: string) => BACKENDS.isDeviceName(name);
 
 const EXTERNAL = external([4]);
 
@@ -14,6 +17,7 @@ function needs(
     families: NETWORKS,
     read: () => Promise.resolve({ ...now }),
     ownSubnets: [],
+    isOverlayDevice,
   });
   return { host, now };
 }

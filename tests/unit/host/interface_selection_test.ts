@@ -11,6 +11,9 @@ import {
   type SelectionInput,
   type SelectionOptions,
 } from "../../../src/host/interface_selection.ts";
+import { BACKENDS } from "../../../src/backend/backend_registry.ts";
+
+const isOverlayDevice = (name: string) => BACKENDS.isDeviceName(name);
 
 const ip = (text: string): IpAddress => text as IpAddress;
 
@@ -50,6 +53,7 @@ function select(
     patterns: [],
     canReach: undefined,
     publicAddresses: {},
+    isOverlayDevice,
     ...options,
   });
 }
@@ -322,9 +326,9 @@ describe("addresses", () => {
 });
 
 test("the candidates are listed without loopback, and with missing addresses", () => {
-  expect(describeInterfaces([device("lo", ["127.0.0.1"]), device("eth2", [])]))
+  expect(describeInterfaces([device("lo", ["127.0.0.1"]), device("eth2", [])], { isOverlayDevice }))
     .toBe("eth2 (no address)");
-  expect(describeInterfaces([])).toBe("no interfaces");
+  expect(describeInterfaces([], { isOverlayDevice })).toBe("no interfaces");
 });
 
 test("the candidates are listed without the overlay's own devices and addresses", () => {
@@ -334,7 +338,7 @@ test("the candidates are listed without the overlay's own devices and addresses"
     device("docker0", ["10.5.7.1", "fe80::7"]),
     device("eth1", ["fe80::8"]),
   ];
-  expect(describeInterfaces(interfaces, ["10.5.0.0/16" as Prefix]))
+  expect(describeInterfaces(interfaces, { networks: ["10.5.0.0/16" as Prefix], isOverlayDevice }))
     .toBe("eth0 (192.168.56.11), eth1 (fe80::8)");
   expect(() =>
     select({ interfaces: ["eth7"], networks: ["10.5.0.0/16" as Prefix] }, { interfaces })

@@ -18,6 +18,9 @@ import {
 } from "../../../src/host/network_overlap.ts";
 import type { RouteLookup } from "../../../src/kernel/kernel.ts";
 import { ip, prefix } from "../../support/sample_network.ts";
+import { BACKENDS } from "../../../src/backend/backend_registry.ts";
+
+const isOverlayDevice = (name: string) => BACKENDS.isDeviceName(name);
 
 function families(value: object) {
   return parseNetworkConfig(JSON.stringify(value), { source: "test", warn: () => {} }).families;
@@ -92,22 +95,28 @@ describe("what else the network covers", () => {
     const ownSubnets = [prefix("10.5.1.0/24"), prefix("fc00:0:0:1::/64")];
     const result = "a host there becomes unreachable if its address is in a node's subnet; " +
       "choose a network that nothing else uses";
-    expect(networkWarnings(DUAL, { interfaces, ownSubnets, dependencies: NONE })).toEqual([
-      `Network 10.5.0.0/16 overlaps 10.5.9.0/24, the network of interface eth1: ${result}`,
-      `IPv6Network fc00::/48 overlaps fc00:0:0:9::/64, the network of interface eth1: ${result}`,
-    ]);
+    expect(networkWarnings(DUAL, { isOverlayDevice, interfaces, ownSubnets, dependencies: NONE }))
+      .toEqual([
+        `Network 10.5.0.0/16 overlaps 10.5.9.0/24, the network of interface eth1: ${result}`,
+        `IPv6Network fc00::/48 overlaps fc00:0:0:9::/64, the network of interface eth1: ${result}`,
+      ]);
     // A bridge of a former subnet is in the way of the node that has it now.
-    expect(networkWarnings(DUAL, {
-      interfaces: [device("cni0", "10.5.1.1/24")],
-      ownSubnets: [prefix("10.5.2.0/24")],
-      dependencies: NONE,
-    })).toHaveLength(1);
+    expect(
+      networkWarnings(DUAL, {
+        isOverlayDevice,
+        interfaces: [device("cni0", "10.5.1.1/24")],
+        ownSubnets: [prefix("10.5.2.0/24")],
+        dependencies: NONE,
+      }),
+    ).toHaveLength(1);
   });
 
   test("is reported as excluded by SubnetMin and SubnetMax", () => {
     const network = families({ Network: "10.0.0.0/8", SubnetMin: "10.10.0.0" });
     const interfaces = [device("eth0", "10.1.2.3/24")];
-    expect(networkWarnings(network, { interfaces, ownSubnets: [], dependencies: NONE })).toEqual([
+    expect(
+      networkWarnings(network, { isOverlayDevice, interfaces, ownSubnets: [], dependencies: NONE }),
+    ).toEqual([
       "Network 10.0.0.0/8 overlaps 10.1.2.0/24, the network of interface eth0: only SubnetMin " +
       "and SubnetMax keep the nodes' subnets out of it",
     ]);
@@ -122,11 +131,12 @@ describe("what else the network covers", () => {
     const result =
       "this node takes no subnet that contains it and ignores other nodes' leases that do; " +
       "choose a network that nothing else uses";
-    expect(networkWarnings(DUAL, { interfaces: [], ownSubnets: [], dependencies })).toEqual([
-      `Network 10.5.0.0/16 covers 10.5.0.1, the gateway of this host: ${result}`,
-      `Network 10.5.0.0/16 covers 10.5.7.9, https://etcd.example:2379: ${result}`,
-      `IPv6Network fc00::/48 covers fc00:0:0:3::53, a name server of /etc/resolv.conf: ${result}`,
-    ]);
+    expect(networkWarnings(DUAL, { isOverlayDevice, interfaces: [], ownSubnets: [], dependencies }))
+      .toEqual([
+        `Network 10.5.0.0/16 covers 10.5.0.1, the gateway of this host: ${result}`,
+        `Network 10.5.0.0/16 covers 10.5.7.9, https://etcd.example:2379: ${result}`,
+        `IPv6Network fc00::/48 covers fc00:0:0:3::53, a name server of /etc/resolv.conf: ${result}`,
+      ]);
   });
 
   test("is excluded, with this node's own addresses, each once", () => {
@@ -204,6 +214,7 @@ describe("readHostDependencies", () => {
   };
   const clock = new FakeClock();
   const options = {
+    isOverlayDevice,
     clock,
     kernel: {
       routeTo: (address: IpAddress) =>
@@ -247,7 +258,8 @@ describe("readHostDependencies", () => {
   test("leaves out what cannot be determined", async () => {
     const kernel = { routeTo: () => Promise.reject(new Error("EMFILE")) };
     const read = () => Promise.reject(new Error("ENOENT"));
-    expect(await readHostDependencies({ kernel, read, clock, endpoints: [] })).toEqual(NONE);
+    expect(await readHostDependencies({ kernel, read, isOverlayDevice, clock, endpoints: [] }))
+      .toEqual(NONE);
   });
 
   test("leaves out a store whose name is not resolved within two seconds", async () => {

@@ -5,6 +5,9 @@ import { externalInterface } from "../../../src/host/external_interface.ts";
 import { publicAddressProblem, publicAddressWarnings } from "../../../src/host/public_address.ts";
 import type { HostInterface } from "../../../src/host/host_interface.ts";
 import { ip, NETWORKS } from "../../support/sample_network.ts";
+import { BACKENDS } from "../../../src/backend/backend_registry.ts";
+
+const isOverlayDevice = (name: string) => BACKENDS.isDeviceName(name);
 
 function device(name: string, ...prefixes: string[]): HostInterface {
   const addresses = prefixes.map((text) => {
@@ -30,7 +33,7 @@ const OWN = { 4: ip("192.168.1.10"), 6: ip("2001:db8:1::10") };
 function problem(given: PerFamily<IpAddress>, own: PerFamily<IpAddress> = OWN): string | undefined {
   const facts = { interfaces: INTERFACES, given };
   const external = externalInterface(ETH0, own, facts);
-  return publicAddressProblem(external, { ...facts, families: NETWORKS });
+  return publicAddressProblem(external, { ...facts, families: NETWORKS, isOverlayDevice });
 }
 
 test.each([
@@ -73,7 +76,7 @@ test("a device of the overlay is named as such", () => {
   const facts = { interfaces: INTERFACES, given: {} };
   const own = device("flannel.1", "10.5.7.1/32");
   const external = externalInterface(own, { 4: ip("10.5.7.1") }, facts);
-  expect(publicAddressProblem(external, { ...facts, families: NETWORKS })).toBe(
+  expect(publicAddressProblem(external, { ...facts, families: NETWORKS, isOverlayDevice })).toBe(
     "flannel.1 is a device of the overlay itself (its address 10.5.7.1 is inside the overlay " +
       "network 10.5.0.0/16); name the interface that leads to the other hosts with --iface",
   );
@@ -82,7 +85,8 @@ test("a device of the overlay is named as such", () => {
 test("an interface's own address is checked, too, and the line says what to do", () => {
   expect(problem({}, { 4: ip("192.168.1.255") })).toBe(
     "address 192.168.1.255 of interface eth0 is the broadcast address of 192.168.1.0/24: " +
-      "the other nodes cannot send to it; choose another interface with --iface, or set another address with --public-ip",
+      "the other nodes cannot send to it; choose another interface with --iface, or set another " +
+      "address with --public-ip",
   );
   expect(problem({})).toBeUndefined();
 });
