@@ -110,7 +110,7 @@ async function runDaemonCommand(
   if (memory !== undefined) log.warn(memory);
   try {
     const [{ runDaemon }, { systemPorts: ports }] = await Promise.all([
-      import("./daemon.ts"),
+      import("./daemon/daemon.ts"),
       import("./daemon/system_ports.ts"),
     ]);
     return await runDaemon({ options, ports, log, stop });

@@ -1,5 +1,5 @@
 import { beforeAll, beforeEach, describe, expect, test } from "bun:test";
-import { runDaemon } from "../../../src/daemon.ts";
+import { runDaemon } from "../../../src/daemon/daemon.ts";
 import { BACKENDS } from "../../../src/backend/backend_registry.ts";
 import { ConfigError } from "../../../src/config/config_error.ts";
 import { NetworkError } from "../../../src/daemon/network_error.ts";

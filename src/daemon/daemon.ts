@@ -6,19 +6,19 @@
  * end, by a signal or by an error, leaves devices, routes and rules in place: packets still pass.
  */
 
-import { BACKENDS } from "./backend/backend_registry.ts";
-import { whenAborted } from "./base/abort.ts";
-import { type DaemonOptions, describeOptions } from "./cli/daemon_options.ts";
-import { versionText } from "./cli/version.ts";
-import { watchConfig } from "./daemon/config_watch.ts";
-import type { DaemonPorts } from "./daemon/daemon_ports.ts";
-import { joinNetwork } from "./daemon/join_network.ts";
-import { Network } from "./daemon/network.ts";
-import { Readiness } from "./daemon/readiness.ts";
-import { waitForConfig } from "./daemon/wait_for_config.ts";
-import { NetworkChanges } from "./host/network_changes.ts";
-import type { Log } from "./log/log.ts";
-import type { LeaseStore, OwnLease } from "./subnet/lease_store.ts";
+import { BACKENDS } from "../backend/backend_registry.ts";
+import { whenAborted } from "../base/abort.ts";
+import { type DaemonOptions, describeOptions } from "../cli/daemon_options.ts";
+import { versionText } from "../cli/version.ts";
+import { watchConfig } from "./config_watch.ts";
+import type { DaemonPorts } from "./daemon_ports.ts";
+import { joinNetwork } from "./join_network.ts";
+import { Network } from "./network.ts";
+import { Readiness } from "./readiness.ts";
+import { waitForConfig } from "./wait_for_config.ts";
+import { NetworkChanges } from "../host/network_changes.ts";
+import type { Log } from "../log/log.ts";
+import type { LeaseStore, OwnLease } from "../subnet/lease_store.ts";
 
 export interface DaemonContext {
   readonly options: DaemonOptions;
