@@ -1,6 +1,7 @@
 /** `flanneld datastore`: serves etcd's API; export, import, migrate. See docs/datastore.md. */
 
 import { DatastoreError } from "../datastore/mvcc/datastore_error.ts";
+import { systemClock } from "../base/clock.ts";
 import { OperatorError } from "../base/operator_error.ts";
 import { createLogger } from "../log/logger.ts";
 import { printableLine } from "../base/quoting.ts";
@@ -71,6 +72,7 @@ async function perform(
   streams: DatastoreStreams,
   signal: AbortSignal,
 ): Promise<void> {
+  const context = { clock: systemClock, signal };
   const report = (line: string) => streams.err(`${printableLine(line)}\n`);
   switch (command.kind) {
     case "serve": {
@@ -80,7 +82,7 @@ async function perform(
     }
     case "export": {
       const { RemoteEtcd, readDump, dumpText } = await import("../datastore/transfer/transfer.ts");
-      using from = new RemoteEtcd(command.from, signal);
+      using from = new RemoteEtcd(command.from, context);
       const damaged: string[] = [];
       const dump = await readDump(from, {
         onDamaged: (key) => damaged.push(JSON.stringify(new TextDecoder().decode(key))),
@@ -98,14 +100,14 @@ async function perform(
         "../datastore/transfer/transfer.ts"
       );
       const dump = parseDump(await streams.input());
-      using to = new RemoteEtcd(command.to, signal);
+      using to = new RemoteEtcd(command.to, context);
       const { written, present } = await restoreDump(to, dump, command);
       return report(`imported ${written} keys; ${present} were already present`);
     }
     case "migrate": {
       const { RemoteEtcd, migrate } = await import("../datastore/transfer/transfer.ts");
-      using from = new RemoteEtcd(command.from, signal);
-      using to = new RemoteEtcd(command.to, signal);
+      using from = new RemoteEtcd(command.from, context);
+      using to = new RemoteEtcd(command.to, context);
       await migrate(from, to, { overwrite: command.overwrite, report });
       report("restart the daemons one by one with the following flag; each keeps its subnet:");
       return await streams.out(`--etcd-endpoints=${to.endpoints}\n`);

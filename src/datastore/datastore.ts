@@ -1,7 +1,8 @@
-/** The datastore as a whole: what it consists of, and the order in which it starts and stops. */
+/** The datastore: its parts, and the order in which they start and stop. */
 
 import type { Log } from "../log/log.ts";
 import type { Clock } from "../base/clock.ts";
+import { errorMessage } from "../base/operator_error.ts";
 import { type PoolSizes, ResponsePool } from "./mvcc/response_pool.ts";
 import { CommitQueue } from "./mvcc/commit_queue.ts";
 import { Compactor } from "./mvcc/compactor.ts";
@@ -21,15 +22,16 @@ import { WatchHub } from "./mvcc/watch_hub.ts";
 export interface DatastoreOptions {
   readonly directory: string;
   readonly host: string;
-  /** 0: one is chosen. */
+  /** 0 chooses a free port. */
   readonly port: number;
   readonly tls?: ServerTls | undefined;
-  /** How often quiet watches that ask for it hear how far they are. */
+  /** Interval of progress notifications to idle watches that request them. */
   readonly progressNotifyMs: number;
   readonly clock: Clock;
   readonly log: Log;
-  /** Overridden by tests only; so is `answers`. */
+  /** Set only by tests. */
   readonly limits?: Partial<ServerLimits>;
+  /** Set only by tests. */
   readonly responsePool?: PoolSizes | undefined;
 }
 
@@ -37,7 +39,7 @@ export class Datastore implements AsyncDisposable {
   /** For clients, such as `http://127.0.0.1:2379`. */
   readonly url: string;
   readonly store: MvccStore;
-  /** Resolves when the disk fails and nothing more can be written. */
+  /** Resolves after a failure of the disk that allows no further writes. */
   readonly failed: Promise<DatastoreError>;
   readonly #parts: AsyncDisposableStack;
 
@@ -54,7 +56,11 @@ export class Datastore implements AsyncDisposable {
       try {
         if (leases.ids.length > 0) store.writeLeases(() => {});
       } catch (error) {
-        log.warn(`cannot save the time that leases have left: ${(error as Error).message}`);
+        log.warn(
+          `cannot save the remaining time of leases: ${
+            errorMessage(error)
+          }; after a crash they expire later`,
+        );
       }
     };
     parts.defer(saveClock);
@@ -86,7 +92,7 @@ export class Datastore implements AsyncDisposable {
         longWait: new Set([WATCH_PATH, KEEP_ALIVE_PATH]),
       }),
     );
-    parts.use(hub); // first of all: its streams keep connections open
+    parts.use(hub); // disposed first: its streams keep connections open
     return new Datastore(urlOf(server.port), store, storage.failed, parts.move());
   }
 
@@ -102,7 +108,7 @@ export class Datastore implements AsyncDisposable {
     this.#parts = parts;
   }
 
-  /** Returns the key's value if it is there; otherwise writes it and returns nothing. */
+  /** Returns the value of the key if it exists; otherwise writes it and returns `undefined`. */
   putIfAbsent(key: string, value: string): string | undefined {
     const bytes = new TextEncoder().encode(key);
     return this.store.write((transaction) => {
@@ -114,7 +120,7 @@ export class Datastore implements AsyncDisposable {
     });
   }
 
-  /** Ends the watches, closes the connections, and lets go of the data. */
+  /** Ends the watches, closes the connections and releases the data. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.#parts.disposeAsync();
   }

@@ -1,4 +1,4 @@
-/** Where the datastore listens, and who can reach it there. */
+/** The address that the datastore listens on, and from where it can be reached. */
 
 import { familyOf, type IpAddress, parseIpAddress } from "../addr/ip.ts";
 import { type Prefix, prefixContainsAddress } from "../addr/prefix.ts";
@@ -9,14 +9,14 @@ export interface ListenAddress {
 }
 
 /**
- * `loopback`: this machine. `private`: a network of one's own, by its addresses. `public`: everybody,
- * or whoever reaches any of this machine's addresses (`0.0.0.0`, `::`).
+ * From where an address can be reached. `loopback`: only this machine. `private`: a private
+ * network. `public`: everywhere, also for the unspecified addresses (`0.0.0.0`, `::`).
  */
 export type Reach = "loopback" | "private" | "public";
 
 const DEFAULT_PORT = 2379;
 
-/** `ADDRESS`, `ADDRESS:PORT`, `[IPV6]:PORT` or `:PORT` (all addresses); `undefined` for other text. */
+/** Accepts `ADDRESS`, `ADDRESS:PORT`, `[IPV6]:PORT` and `:PORT` (all addresses). */
 export function parseListenAddress(text: string): ListenAddress | undefined {
   const whole = parseIpAddress(text);
   if (whole !== undefined) return { host: whole, port: DEFAULT_PORT };

@@ -1,4 +1,4 @@
-/** Runs the datastore as a program: until a signal, or until it cannot go on. */
+/** Runs the datastore until a signal or a failure. */
 
 import { BACKENDS } from "../backend/backend_registry.ts";
 import { parseNetworkConfig } from "../config/network_config.ts";
@@ -6,6 +6,7 @@ import { readRegularText } from "../base/regular_file.ts";
 import { createNotifier } from "../health/sd_notify.ts";
 import type { Log } from "../log/log.ts";
 import { systemClock } from "../base/clock.ts";
+import { errorMessage } from "../base/operator_error.ts";
 import { Datastore } from "./datastore.ts";
 import { DatastoreError } from "./mvcc/datastore_error.ts";
 import { type ListenAddress, reachOf } from "./listen_address.ts";
@@ -18,25 +19,25 @@ export interface ServeOptions {
   readonly tls: ServerTlsFileNames | undefined;
   /** Serve a public address without TLS. */
   readonly insecure: boolean;
-  /** How often quiet watches that ask for it hear how far they are. */
+  /** Interval of progress notifications to idle watches that request them. */
   readonly progressNotifyMs: number;
-  /** A key to write if it is absent: the network's configuration. */
+  /** A key to write if it does not exist: the network's configuration. */
   readonly initial: InitialKey | undefined;
 }
 
 export type InitialKey =
   | { readonly key: string; readonly value: string }
-  /** The value is a file's content. */
+  /** The value is the content of a file. */
   | { readonly key: string; readonly path: string };
 
 export interface ServerTlsFileNames {
   readonly certFile: string;
   readonly keyFile: string;
-  /** Empty: clients need no certificate. */
+  /** Empty if clients need no certificate. */
   readonly clientCaFile: string;
 }
 
-/** Resolves after `stop`; throws `DatastoreError` when it cannot start or go on. */
+/** Resolves after `stop`; throws `DatastoreError` if it cannot start or continue. */
 export async function serveDatastore(
   options: ServeOptions,
   { log, stop }: { readonly log: Log; readonly stop: AbortSignal },
@@ -51,7 +52,7 @@ export async function serveDatastore(
   const notifier = createNotifier({ log, clock: systemClock });
   const onStop = () => {
     notifier.stopping();
-    log.info(`${(stop.reason as Error).message}; the data stays in ${directory}`);
+    log.info(`${errorMessage(stop.reason)}; the data stays in ${directory}`);
   };
   stop.addEventListener("abort", onStop, { once: true });
   using _watchdog = notifier.watchdog(() => true);
@@ -76,23 +77,23 @@ export async function serveDatastore(
   if (failure !== undefined) throw failure;
 }
 
-/** Why others may read and write everything; throws where that has to be asked for. */
+/** A warning if others can read and write everything; throws if that needs `--insecure`. */
 function exposure({ listen, tls, insecure }: ServeOptions): string | undefined {
   const reach = reachOf(listen.host);
   if (tls?.clientCaFile || reach === "loopback") return undefined;
   if (tls !== undefined) {
-    return `whoever reaches ${listen.host} can read and change everything here; ` +
-      "--client-ca-file admits only clients with a certificate";
+    return `anyone who can connect to ${listen.host} can read and change all data; set ` +
+      "--client-ca-file to require client certificates";
   }
   if (reach === "public" && !insecure) {
     throw new DatastoreError(
-      `${publicText(listen.host)}, and without TLS whoever reaches it could read and ` +
-        "change everything; listen on a private address, give --cert-file, --key-file and " +
-        "--client-ca-file, or --insecure where a firewall protects it",
+      `${publicText(listen.host)}; without TLS, anyone who can connect could read and change all ` +
+        "data; listen on a private address, or set --cert-file, --key-file and --client-ca-file, " +
+        "or --insecure if a firewall protects the port",
     );
   }
-  return `whoever reaches ${listen.host} can read and change everything here, and nothing is ` +
-    "encrypted; give --cert-file, --key-file and --client-ca-file outside of a trusted network";
+  return `anyone who can connect to ${listen.host} can read and change all data, without ` +
+    "encryption; set --cert-file, --key-file and --client-ca-file unless the network is trusted";
 }
 
 function publicText(host: string): string {
@@ -108,18 +109,18 @@ function readTls({ certFile, keyFile, clientCaFile }: ServerTlsFileNames): Serve
   };
 }
 
-/** For a bundle of certificates or a configuration. */
+/** Enough for a bundle of certificates or a configuration. */
 const MAX_FILE_BYTES = 16 * 1024 * 1024;
 
 function readText(path: string, flag: string): string {
   try {
     return readRegularText(path, MAX_FILE_BYTES);
   } catch (cause) {
-    throw new DatastoreError(`cannot read ${flag}: ${(cause as Error).message}`, { cause });
+    throw new DatastoreError(`cannot read ${flag}: ${errorMessage(cause)}`, { cause });
   }
 }
 
-/** A configuration that no daemon could use is refused. */
+/** Throws `ConfigError` for a configuration that no daemon could use. */
 async function readConfig(path: string, log: Log): Promise<string> {
   const text = readText(path, "--net-config-path").trim();
   const warn = (message: string) => log.warn(message);
@@ -134,13 +135,16 @@ function writeInitial(
 ): void {
   const present = putIfAbsent(datastore, key, value);
   if (present === "damaged") {
-    // The store is served nevertheless, so that the key can be written again.
-    return log.error(`${key} is damaged and left as it is; write it again with etcdctl put`);
+    // The store is served nevertheless: the key has to be written again through it.
+    return log.error(`${key} is damaged and was not changed; write it again with etcdctl put`);
   }
   // Without the values: a backend's PSK is part of them.
-  if (present === undefined) log.info(`the network's configuration is written to ${key}`);
+  if (present === undefined) log.info(`wrote the network's configuration to ${key}`);
   else if (present.value !== value) {
-    log.info(`${key} is there and stays as it is; the flags differ from it`);
+    log.info(
+      `keeping the configuration in ${key}, which differs from the flags; change it with ` +
+        "etcdctl put",
+    );
   }
 }
 

@@ -119,8 +119,8 @@ describe("serving", () => {
       return `--net-config-path=${path}`;
     };
     const cases: [args: string[], exitCode: number, line: string][] = [
-      [["--listen=8.8.8.8:1"], 1, "8.8.8.8 is a public address, and without TLS"],
-      [["--listen=0.0.0.0:1"], 1, "0.0.0.0 is every address of this machine, and without TLS"],
+      [["--listen=8.8.8.8:1"], 1, "8.8.8.8 is a public address; without TLS, anyone"],
+      [["--listen=0.0.0.0:1"], 1, "0.0.0.0 is every address of this machine; without TLS, anyone"],
       [["--listen=192.0.2.1:1", "--insecure"], 1, "this machine has no such address"],
       [["--listen=node-1:2379"], 2, '--listen is "node-1:2379"; it must be an address'],
       [["--cert-file=a"], 2, "--cert-file is given without --key-file"],
@@ -154,7 +154,7 @@ describe("serving", () => {
       [["exprt"], 2, 'unexpected argument "exprt"; did you mean export?'],
       [["migrate"], 2, "--to is missing"],
       [["export", `--etcd-endpoints=http://127.0.0.1:${port}`], 1, "connection refused"],
-      [["import"], 1, "this is no export of flanneld datastore"],
+      [["import"], 1, "not a flanneld export: unexpected header"],
     ];
     await Promise.all(cases.map(async ([args, exitCode, line]) => {
       const flags = args[0]?.startsWith("-") ? [...args, data] : args;
@@ -257,7 +257,7 @@ describe("moving", () => {
     await put(copied, "/net/7", "changed");
     const refused = await importing();
     expect(refused.exitCode).toBe(1);
-    expect(refused.err).toContain("holds other values or leases for /net/7; nothing was written");
+    expect(refused.err).toContain("has other values or leases for /net/7; nothing was written");
     expect(await valueOf(copied, "/net/7")).toBe("changed");
     expect((await importing("--overwrite")).err).toBe(
       "imported 1 keys; 2499 were already present\n",

@@ -1,6 +1,7 @@
 /** A migration while keys are written, changed and deleted all the time. */
 
 import { expect, test } from "bun:test";
+import { systemClock } from "../../src/base/clock.ts";
 import { readDump } from "../../src/datastore/transfer/dump.ts";
 import { migrate } from "../../src/datastore/transfer/migrate.ts";
 import { RemoteEtcd, type RemoteEtcdOptions } from "../../src/datastore/transfer/remote_etcd.ts";
@@ -20,7 +21,7 @@ const remoteOf = (url: string, more: Partial<RemoteEtcdOptions> = {}) =>
     password: "",
     flagPrefix: "--to-",
     ...more,
-  }, new AbortController().signal);
+  }, { clock: systemClock, signal: new AbortController().signal });
 
 /** All keys of a store, in order. */
 const everything = async ({ kv }: RawClient) =>
@@ -61,7 +62,7 @@ test("what changes and what is deleted while the copy is made is copied, too", a
   await migrate(from, to, { overwrite: false, report: (line) => lines.push(line) });
   expect(lines).toEqual([
     `copied 300 keys from ${source.url} to ${target.url}`,
-    "copied 2 changes and 1 deletions made meanwhile",
+    "copied 2 changes and 1 deletions made in the meantime",
     "verified: all 300 keys are equal, with 1 leases",
   ]);
   const read = async (one: RawClient) =>
@@ -88,8 +89,8 @@ test("a second run gives leases that were renewed meanwhile their time again", a
   const lines: string[] = [];
   await migrate(from, to, { overwrite: false, report: (line) => lines.push(line) });
   expect(lines).toEqual([
-    `copied 0 keys from ${source.url} to ${target.url}; 2 were there already`,
-    "renewed 1 leases that had run short there, the shortest for 900 s",
+    `copied 0 keys from ${source.url} to ${target.url}; 2 were already present`,
+    "renewed 1 leases that had less time left there, the shortest to 900 s",
     "verified: all 2 keys are equal, with 2 leases",
   ]);
   const timeLeft = async (ID: bigint) => (await copied.lease.leaseTimeToLive({ ID })).TTL;
@@ -130,7 +131,7 @@ test("a second run copies what is newer in the old store and keeps what is newer
   await put(client, "config", "second");
   const way = `from ${source.url} to ${target.url}`;
   expect(await run()).toEqual([
-    `copied 2 keys ${way}; 1 are newer there and stay`,
+    `copied 2 keys ${way}; kept 1 that are newer there`,
     "verified: 2 keys are equal and 1 newer, with 2 leases",
   ]);
   expect(await contents(copied)).toEqual(["config=second 0", "moves=node 11", "stays=node 22"]);
@@ -140,8 +141,8 @@ test("a second run copies what is newer in the old store and keeps what is newer
   await put(copied, "config", "other");
   await put(client, "stays", "node", 32n);
   expect(await run()).toEqual([
-    `${target.url} holds other values or leases for config; nothing was written; ` +
-    "--overwrite replaces them",
+    `${target.url} has other values or leases for config; nothing was written; ` +
+    "use --overwrite to replace them",
   ]);
   expect(await contents(copied)).toEqual(["config=other 0", "moves=node 11", "stays=node 22"]);
   expect((await run(true)).at(-1)).toBe("verified: 2 keys are equal and 1 newer, with 2 leases");
@@ -172,8 +173,8 @@ test("the key of a node that has moved stays when its lease runs out where it wa
   afterCopy(from, lines, expire);
   await migrate(from, to, { overwrite: false, report: (line) => lines.push(line) });
   expect(lines).toEqual([
-    `copied 1 keys from ${source.url} to ${target.url}; 2 were there already`,
-    "copied 0 changes and 1 deletions made meanwhile",
+    `copied 1 keys from ${source.url} to ${target.url}; 2 were already present`,
+    "copied 0 changes and 1 deletions made in the meantime",
     "verified: all 1 keys are equal, with 0 leases",
   ]);
   const keys = (await everything(copied)).map(({ key }) => decode(key));
@@ -195,7 +196,7 @@ test("what a compaction has taken from the history cannot tell which version is 
   await client.kv.compact({ revision: header?.revision ?? 0n });
   const failure = await migrate(from, to, { overwrite: false, report: () => {} })
     .then(() => "no failure", (error: Error) => error.message);
-  expect(failure).toContain("holds other values or leases for key; nothing was written");
+  expect(failure).toContain("has other values or leases for key; nothing was written");
 });
 
 test("large values are copied and removed in requests that etcd takes", async () => {
@@ -225,6 +226,6 @@ test("a store without keys is no source, and one that nobody serves is named wit
   const failure = (one: RemoteEtcd, other: RemoteEtcd) =>
     migrate(one, other, { overwrite: false, report: () => {} })
       .then(() => "no failure", (error: Error) => error.message);
-  expect(await failure(from, to)).toBe(`there is nothing to copy: ${empty.url} holds no keys`);
+  expect(await failure(from, to)).toBe(`nothing to copy: ${empty.url} has no keys`);
   expect(await failure(to, from)).toContain("/none");
 });

@@ -108,7 +108,8 @@ const LOG_KEPT_BYTES = 16 << 20;
 function createFile(directory: string, file: string): void {
   if (existsSync(`${file}-wal`)) {
     throw new DatastoreError(
-      `${file} is missing, but ${file}-wal exists; restore both from a backup or remove ${file}-wal`,
+      `${file} is missing, but ${file}-wal exists; restore both from a backup, ` +
+        `or remove ${file}-wal`,
     );
   }
   const draft = join(directory, DRAFT);
@@ -159,8 +160,8 @@ function checkFile(database: Database, file: string): void {
   if (layout < 1n || layout > BigInt(LAYOUT)) {
     throw new DatastoreError(
       `${file} has layout ${layout}, but this version of flanneld supports layout ${LAYOUT}; ` +
-        "serve it with the version that wrote it, and move its keys with flanneld datastore export, " +
-        "and import into another --data-dir",
+        "serve it with the version that wrote it, and move its keys with flanneld datastore " +
+        "export, and import into another --data-dir",
     );
   }
   const problem = first("PRAGMA quick_check(1)");

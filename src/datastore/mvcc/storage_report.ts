@@ -58,8 +58,8 @@ export class StorageReport implements StorageEvents, Disposable {
 
   damaged(place: string): void {
     this.#reportDamage(
-      `${place} in ${this.#options.file} is damaged: the checksum does not match; check the disk, ` +
-        "and write the key again or delete it",
+      `${place} in ${this.#options.file} is damaged: the checksum does not match; check the ` +
+        "disk, and write the key again or delete it",
     );
   }
 

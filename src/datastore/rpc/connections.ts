@@ -70,7 +70,8 @@ export class ClientConnections {
     const { streams, reservedStreams } = this.#limits;
     if (this.#streams >= streams && (connection?.streams ?? 0) >= reservedStreams) {
       this.#warn(
-        `limit of ${streams} concurrent calls reached; rejecting further calls of connections that have many`,
+        `limit of ${streams} concurrent calls reached; rejecting further calls of connections ` +
+          "that have many",
       );
       return false;
     }

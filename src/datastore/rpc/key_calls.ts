@@ -1,4 +1,4 @@
-/** The calls with possibly large answers: KV's reads and writes, and the keys of a lease. */
+/** The calls with possibly large responses: reads and writes of keys, and the keys of a lease. */
 
 import { create, toBinary } from "@bufbuild/protobuf";
 import { KV, Lease, type RangeRequest, RangeResponseSchema } from "../../etcd/api/rpc_pb.ts";
@@ -30,7 +30,7 @@ export interface KeyCallsOptions {
   readonly pool: ResponsePool;
 }
 
-/** Of requests that wait with all that they bring; what a node writes is done at once. */
+/** For waiting requests with their content; the small writes of nodes are performed at once. */
 const REQUESTS = { smallBytes: 32 << 20, largeBytes: 64 << 20 };
 
 export function keyCalls(options: KeyCallsOptions): [path: string, handler: StreamHandler][] {
@@ -71,8 +71,8 @@ export function keyCalls(options: KeyCallsOptions): [path: string, handler: Stre
     }),
     unaryCall(KV.method.deleteRange, memory, async (request, shares) => {
       checkDelete(request);
-      const answer = await write(shares, (transaction) => deleteKeys(transaction, request));
-      return { ...answer, prevKvs: [...answer.prevKvs] };
+      const result = await write(shares, (transaction) => deleteKeys(transaction, request));
+      return { ...result, prevKvs: [...result.prevKvs] };
     }),
     unaryCall(KV.method.txn, memory, async (request, shares) => {
       validateTransaction(request);
@@ -88,16 +88,16 @@ export function keyCalls(options: KeyCallsOptions): [path: string, handler: Stre
         await shares.take(cost);
       }
       const header = headerAt(store.revision);
-      const times = leases.timeToLive(ID);
-      if (times === undefined) return { ID, TTL: -1n, header };
-      const { remainingSeconds, grantedSeconds } = times;
+      const timeToLive = leases.timeToLive(ID);
+      if (timeToLive === undefined) return { ID, TTL: -1n, header };
+      const { remainingSeconds, grantedSeconds } = timeToLive;
       const attached = keys ? leases.attachedKeys(ID) : [];
       return { ID, TTL: remainingSeconds, grantedTTL: grantedSeconds, keys: attached, header };
     }),
   ];
 }
 
-/** The answer in parts: concatenated protobuf messages are one message with the fields of all. */
+/** The response in parts: concatenated protobuf messages are one message with the fields of all. */
 async function range(
   store: MvccStore,
   request: RangeRequest,

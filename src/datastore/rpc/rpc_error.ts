@@ -1,17 +1,18 @@
-/** What the datastore throws, as gRPC clients understand it. */
+/** Errors of the datastore as gRPC errors. */
 
 import { Code, ConnectError } from "@connectrpc/connect";
+import { errorMessage } from "../../base/operator_error.ts";
 import { DatastoreError } from "../mvcc/datastore_error.ts";
 import { RequestError } from "../mvcc/request_error.ts";
 
-/** An error that no client can do anything about has the code `Internal`. */
+/** The error for the client; its code is `Internal` for a bug. */
 export function rpcError(error: unknown): ConnectError {
   if (error instanceof ConnectError) return error;
   if (error instanceof RequestError) return new ConnectError(error.message, error.code);
   if (error instanceof DatastoreError) {
     return new ConnectError(`flanneld datastore: ${error.message}`, Code.Unavailable);
   }
-  const text = error instanceof Error ? error.message : String(error);
+  const text = errorMessage(error);
   return new ConnectError(
     `flanneld datastore: ${text}`,
     Code.Internal,

@@ -1,24 +1,26 @@
-/** Limits for clients of the server, individually and together. */
+/** Limits for each client of the server and for all of them. */
 
 import { openFilesLimit } from "../../process/resource_limits.ts";
 
 export interface ServerLimits {
-  /** In all. A node has one or two; 5 000 nodes stay below. */
+  /** In total. A node has one or two; 5 000 nodes stay below this limit. */
   readonly connections: number;
-  /** Concurrent calls, in all. A node has about three: its watches and its keep-alive. */
+  /** Concurrent calls, in total. A node has about three: its watches and its keep-alive. */
   readonly streams: number;
   readonly streamsPerConnection: number;
-  /** What each connection may have when there are too many in all: a node must reach its lease. */
+  /** Calls that each connection may have even then: a node has to renew its lease. */
   readonly reservedStreams: number;
-  /** Bytes of incomplete requests, in all. */
+  /** Bytes of incomplete requests, in total. */
   readonly requestBytes: number;
-  /** From the first byte of a request to its last one, and from the start of a call to its request. */
+  /** From the first byte of a request to its last, and from the start of a call to its request. */
   readonly requestMs: number;
-  /** From the start of a stream to its first request: etcd's client opens keep-alive streams early. */
+  /**
+   * From the start of a stream to its first request: etcd clients open keep-alive streams early.
+   */
   readonly firstRequestMs: number;
-  /** How long a client may read nothing of its answer. */
+  /** How long a client may read nothing of a response. */
   readonly stallMs: number;
-  /** A client that has vanished is noticed after the sum of the two. */
+  /** A client that has vanished is detected after the sum of both. */
   readonly pingIntervalMs: number;
   readonly pingTimeoutMs: number;
 }

@@ -1,6 +1,6 @@
 /**
- * The supported part of etcd's v3 API, except Watch (watch_service.ts) and the calls that read and write
- * keys (key_calls.ts); all other calls are refused by name (server.ts).
+ * The supported part of etcd's v3 API, except Watch (watch_service.ts) and the calls that read and
+ * write keys (key_calls.ts). http2_server.ts rejects all other calls.
  */
 
 import { Code, ConnectError, type ConnectRouter, type ServiceImpl } from "@connectrpc/connect";
@@ -24,12 +24,12 @@ export interface ServicesOptions {
   readonly store: MvccStore;
   readonly storage: Storage;
   readonly leases: Lessor;
-  /** Where clients reach this server. */
+  /** For clients. */
   readonly url: string;
   readonly name: string;
 }
 
-/** The API level, which clients look at before they use newer calls. */
+/** The API version, which clients check before they use newer calls. */
 const API_VERSION = "3.4.0";
 
 export const KEEP_ALIVE_PATH = `/${Lease.typeName}/${Lease.method.leaseKeepAlive.name}`;
@@ -48,15 +48,15 @@ export function registerServices(router: ConnectRouter, options: ServicesOptions
   });
 }
 
-/** The other calls of the service are in key_calls.ts. */
+/** key_calls.ts has the other calls of this service. */
 function keyService(
   { store }: ServicesOptions,
   header: () => Header,
 ): Partial<ServiceImpl<typeof KV>> {
   return {
     compact: async ({ revision, physical }) => {
-      const forgotten = store.compact(revision);
-      if (physical) await forgotten;
+      const deletion = store.compact(revision);
+      if (physical) await deletion;
       return { header: header() };
     },
   };
@@ -84,7 +84,7 @@ function leaseService(
   };
 }
 
-/** What is thrown in the middle of a stream passes by the server's own translation. */
+/** Errors in the middle of a stream bypass the server's own translation. */
 async function keepAlive(leases: Lessor, id: bigint): Promise<bigint> {
   try {
     return await leases.keepAlive(id);
@@ -110,11 +110,11 @@ function maintenanceService(
   header: () => Header,
 ): ServiceImpl<typeof Maintenance> {
   return {
-    // `etcdctl endpoint health` asks for the alarms from 3.5 on. There are none: a full disk is an
-    // error of each write and over as soon as there is room, and nobody has to disarm it.
+    // Since 3.5, `etcdctl endpoint health` asks for the alarms. There are none: a full disk fails
+    // each write until there is room again, and needs no disarming.
     alarm: ({ action }) => {
       if (action === AlarmAction.GET) return { alarms: [], header: header() };
-      const text = `flanneld datastore raises no alarms and takes none (action ${action})`;
+      const text = `flanneld datastore has no alarms (action ${action})`;
       throw new ConnectError(text, Code.Unimplemented);
     },
     status: () => {

@@ -1,5 +1,6 @@
 /**
- * Calls with one request and one answer, served without Connect to control the cost of the answer.
+ * Calls with one request and one response, served without Connect to control the cost of the
+ * response.
  */
 
 import {
@@ -12,6 +13,7 @@ import {
   toBinary,
 } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
+import { errorMessage } from "../../base/operator_error.ts";
 import type { ResponsePool, Share } from "../mvcc/response_pool.ts";
 import { assertCost, costOf, MAX_TRANSACTION_BYTES } from "../mvcc/read_cost.ts";
 import { RequestError } from "../mvcc/request_error.ts";
@@ -19,7 +21,7 @@ import type { Size } from "../mvcc/storage.ts";
 import type { MessageWriter } from "./message_stream.ts";
 import type { StreamHandler } from "./http2_server.ts";
 
-/** The shares of the pool that one call holds while it is served. */
+/** The memory that one call has reserved while it is served. */
 export class CallShares implements Disposable {
   readonly #pool: ResponsePool;
   #shares: Share[] = [];
@@ -39,15 +41,15 @@ export class CallShares implements Disposable {
     this.restart();
   }
 
-  /** Waits for room. Rejects as `assertWanted` throws. */
+  /** Waits for room. Rejects if the client has disconnected; see `assertWanted`. */
   async take(cost: number): Promise<void> {
     this.#shares.push(await this.#pool.take(cost, this.#writer.peer));
     this.assertWanted();
   }
 
-  /** Throws `ConnectError` when the client is gone: a call that is cancelled costs no more work. */
+  /** Throws `ConnectError` if the client has disconnected: a cancelled call needs no more work. */
   assertWanted(): void {
-    if (this.#writer.isClosed) throw new ConnectError("the client is gone", Code.Canceled);
+    if (this.#writer.isClosed) throw new ConnectError("the client has disconnected", Code.Canceled);
   }
 
   /**
@@ -64,14 +66,14 @@ export class CallShares implements Disposable {
     this.#shares.push(share);
   }
 
-  /** Called before the reads are repeated. */
+  /** Releases everything before the reads are repeated. */
   restart(): void {
     for (const share of this.#shares) share[Symbol.dispose]();
     this.#shares = [];
     this.#cost = 0;
   }
 
-  /** After `charge` has found no room: waits for as much as has been charged so far. */
+  /** If `charge` has found no room: waits for room for everything charged so far. */
   async prepay(): Promise<void> {
     const cost = this.#cost;
     this[Symbol.dispose]();
@@ -79,20 +81,18 @@ export class CallShares implements Disposable {
   }
 }
 
-/** An encoded message in parts, or one that is not encoded yet. */
+/** A message that is encoded, in parts, or not yet encoded. */
 export type EncodedResponse<Output extends DescMessage> =
   | readonly Uint8Array[]
   | MessageInitShape<Output>;
 
 export interface CallMemory {
   readonly responses: ResponsePool;
-  /** For requests that are whole and may wait for others. */
+  /** For complete requests that may have to wait. */
   readonly requests: ResponsePool;
 }
 
-/**
- * The path of a method and its handler, which calls `act`; errors of `act` are sent to the client.
- */
+/** The path of a method and its handler, which calls `act` and sends its errors to the client. */
 export function unaryCall<Input extends DescMessage, Output extends DescMessage>(
   method: DescMethodUnary<Input, Output>,
   { responses: answers, requests }: CallMemory,
@@ -104,16 +104,16 @@ export function unaryCall<Input extends DescMessage, Output extends DescMessage>
     if (held === undefined) throw new RequestError("tooManyRequests");
     const request = parseMessage(method.input, message);
     using shares = new CallShares(answers, writer);
-    const answer = await act(request, shares);
-    const parts = Array.isArray(answer)
-      ? answer as readonly Uint8Array[]
-      : [toBinary(method.output, create(method.output, answer as MessageInitShape<Output>))];
+    const response = await act(request, shares);
+    const parts = Array.isArray(response)
+      ? response as readonly Uint8Array[]
+      : [toBinary(method.output, create(method.output, response as MessageInitShape<Output>))];
     await writer.sendAll(parts);
   };
   return [`/${method.parent.typeName}/${method.name}`, handler];
 }
 
-/** Throws `ConnectError` for bytes that are not a message of this type. */
+/** Throws `ConnectError` if the bytes are not a message of this type. */
 export function parseMessage<Input extends DescMessage>(
   schema: Input,
   bytes: Uint8Array,
@@ -121,7 +121,7 @@ export function parseMessage<Input extends DescMessage>(
   try {
     return fromBinary(schema, bytes);
   } catch (error) {
-    throw new ConnectError((error as Error).message, Code.InvalidArgument);
+    throw new ConnectError(errorMessage(error), Code.InvalidArgument);
   }
 }
 
@@ -129,7 +129,7 @@ async function onlyMessage(messages: AsyncIterable<Uint8Array>): Promise<Uint8Ar
   let only: Uint8Array | undefined;
   for await (const message of messages) {
     if (only !== undefined) {
-      throw new ConnectError("the call takes one message", Code.InvalidArgument);
+      throw new ConnectError("the call takes only one message", Code.InvalidArgument);
     }
     only = message;
   }

@@ -32,8 +32,8 @@ export interface WatchServiceOptions {
 }
 
 /**
- * Serves until the client ends its side or the hub is closed. Throws `ConnectError` for a request
- * that is none, and what a read of the history throws.
+ * Serves until the client ends its side or the hub is closed. Throws `ConnectError` for an invalid
+ * request, and errors of reading the history.
  */
 export async function serveWatches(
   { hub, storage, pool }: WatchServiceOptions,
@@ -46,7 +46,7 @@ export async function serveWatches(
   const { peer } = writer;
   let failure: ConnectError | undefined;
   const reading = readRequests(messages, stream).catch((error: unknown) => {
-    // A connection that is cut ends the requests with an error, which nobody is left to hear.
+    // A broken connection ends the requests with an error that cannot be reported to the client.
     if (error instanceof ConnectError) failure = error;
   });
   void reading.finally(close);
@@ -60,7 +60,7 @@ export async function serveWatches(
     }
     const bytes = bytesOf(output);
     const needed = page === undefined ? bytes : Math.max(0, bytes - HISTORY_PAGE_BYTES);
-    // Nothing waits for memory while it holds a page: if all did, none would give it back.
+    // A stream that holds a page never waits for more memory: if all did, none would release any.
     using _share = page !== undefined
       ? pool.overdraw(needed, peer)
       : pool.tryTake(needed, peer) ?? await pool.take(needed, peer);
@@ -101,7 +101,7 @@ type CreateRequest = Extract<
 >["value"];
 
 function watchRequest(message: CreateRequest): WatchOptions {
-  // The first key there can be: an empty key stands for all of them.
+  // An empty key means the first possible key.
   const key = message.key.length === 0 ? FIRST_KEY : message.key;
   return {
     range: keyInterval(key, message.rangeEnd),
@@ -128,7 +128,7 @@ function bytesOf(output: WatchOutput): number {
   return output.events.reduce((sum, event) => sum + sizeOf(event), 0);
 }
 
-/** Of a change that is told by itself: nodes with a stream each, which have one watch, share it. */
+/** The encoded message of a single change: many streams with one watch each share it. */
 const frames = new WeakMap<Change, { readonly id: bigint; readonly bytes: Uint8Array }>();
 
 function frameOf(output: WatchOutput, storage: Storage): Uint8Array {
@@ -151,7 +151,7 @@ function messageOf(output: WatchOutput, storage: Storage): Uint8Array {
 
 type Events = Extract<WatchOutput, { kind: "events" }>;
 
-/** Whether all that is told is one change as it is, at its own revision. */
+/** Whether the message is a single change, without a previous value, at its own revision. */
 function isLone({ events, revision }: Events): boolean {
   const [event] = events;
   return events.length === 1 && event?.previous === undefined &&
@@ -192,7 +192,7 @@ function responseOf(output: WatchOutput, { identity }: Storage): Response {
   }
 }
 
-/** One message for all watches that report the change as it is. */
+/** One message for all watches that report the change without a previous value. */
 const messages = new WeakMap<Change, Event>();
 
 function eventMessage({ change, previous }: WatchEvent): Event {

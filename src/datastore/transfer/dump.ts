@@ -1,4 +1,4 @@
-/** All keys of a store at one revision, with the leases they are attached to. */
+/** Reads all keys of a store at one revision, with their leases. */
 
 import { Code, ConnectError } from "@connectrpc/connect";
 import { KV, Lease, type RangeResponse } from "../../etcd/api/rpc_pb.ts";
@@ -21,13 +21,15 @@ export interface DumpedLease {
 
 export type DumpedEntry = Pick<RevisionEntry, "key" | "value" | "lease">;
 
-/** The largest values that etcd takes make 150 MiB of it, which both sides hold in memory. */
+/**
+ * Keys at a time: with the largest values that etcd accepts, 150 MiB in the memory of both sides.
+ */
 const PAGE = 100n;
 const NO_END = new Uint8Array(1);
 
 /**
- * Reads everything. Keys whose lease has just expired are left out. Throws `DatastoreError`, also
- * for a damaged key; with `onDamaged`, damaged keys are passed to it and left out.
+ * Reads everything, except keys whose lease has just expired. Throws `DatastoreError`, also for a
+ * damaged key; with `onDamaged`, damaged keys are omitted and passed to it.
  */
 export async function readDump(
   remote: RemoteEtcd,
@@ -36,8 +38,8 @@ export async function readDump(
   const { revision, entries } = await readEntries(remote, onDamaged);
   const ids = [...new Set(entries.map(({ lease }) => lease))].filter((id) => id !== 0n);
   const read = await mapConcurrently(ids, async (id): Promise<DumpedLease> => {
-    const answer = await remote.call("read a lease", Lease.method.leaseTimeToLive, { ID: id });
-    return { id, remainingSeconds: answer.TTL };
+    const response = await remote.call("read a lease", Lease.method.leaseTimeToLive, { ID: id });
+    return { id, remainingSeconds: response.TTL };
   });
   const leases = read.filter(({ remainingSeconds }) => remainingSeconds > 0n);
   const alive = new Set(leases.map(({ id }) => id));
@@ -55,15 +57,15 @@ async function readEntries(
   let revision = 0n;
   for (let key: Uint8Array | undefined = new Uint8Array(1); key !== undefined;) {
     const page: Page = { key, rangeEnd: NO_END, revision, limit: PAGE };
-    const answer = await readPage(remote, page, onDamaged);
-    // All pages are of the first one's revision.
-    if (revision === 0n) revision = answer.revision;
-    for (const { key, value, lease } of answer.kvs) entries.push({ key, value, lease });
-    const { hasMore, next } = answer;
+    const result = await readPage(remote, page, onDamaged);
+    // All pages have the revision of the first one.
+    if (revision === 0n) revision = result.revision;
+    for (const { key, value, lease } of result.kvs) entries.push({ key, value, lease });
+    const { hasMore, next } = result;
     if (hasMore && (next === undefined || Buffer.compare(next, key) <= 0)) {
       throw new DatastoreError(
-        `cannot read all keys of ${remote.endpoints}: the server says that there are more, but does ` +
-          "not send them; check that an etcd answers there",
+        `cannot read all keys of ${remote.endpoints}: the server reports more keys but does not ` +
+          "send them; check that it is an etcd",
       );
     }
     key = next;
@@ -82,20 +84,20 @@ interface PageResult {
   readonly kvs: RangeResponse["kvs"];
   readonly revision: bigint;
   readonly hasMore: boolean;
-  /** Where the next page begins. */
+  /** First key of the next page. */
   readonly next: Uint8Array | undefined;
 }
 
 async function readPage(remote: RemoteEtcd, page: Page, onDamaged: OnDamaged): Promise<PageResult> {
   try {
-    return pageAnswer(await remote.call("read all keys", KV.method.range, page));
+    return pageResult(await remote.call("read all keys", KV.method.range, page));
   } catch (error) {
     if (onDamaged === undefined || !isDamage(error)) throw error;
   }
-  // One by one, because keys without values can always be read.
+  // Read the keys without values, which is always possible, then each key alone.
   const names = await remote.call("read all keys", KV.method.range, { ...page, keysOnly: true });
-  const answer = pageAnswer(names);
-  const revision = page.revision === 0n ? answer.revision : page.revision;
+  const result = pageResult(names);
+  const revision = page.revision === 0n ? result.revision : page.revision;
   const kvs: PageResult["kvs"] = [];
   for (const { key } of names.kvs) {
     try {
@@ -106,16 +108,16 @@ async function readPage(remote: RemoteEtcd, page: Page, onDamaged: OnDamaged): P
       onDamaged(key);
     }
   }
-  return { ...answer, kvs };
+  return { ...result, kvs };
 }
 
-function pageAnswer({ kvs, more, header }: RangeResponse): PageResult {
+function pageResult({ kvs, more, header }: RangeResponse): PageResult {
   const last = kvs.at(-1);
   const next = more && last ? keyAfter(last.key) : undefined;
   return { kvs, revision: header?.revision ?? 0n, hasMore: more, next };
 }
 
-/** Whether the store has reported a wrong checksum. */
+/** Whether the store reported damage. */
 function isDamage(error: unknown): boolean {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
     if (cause instanceof ConnectError && cause.code === Code.DataLoss) return true;

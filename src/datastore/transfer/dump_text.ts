@@ -1,6 +1,6 @@
 /**
- * A dump as JSON lines: a head, the leases, the keys, and a foot that tells a whole file from a cut
- * one.
+ * A dump as JSON lines: a header, the leases, the keys, and a last line that shows that the file is
+ * complete.
  *
  * ```
  * {"flanneldDatastore":1,"revision":"52"}
@@ -10,7 +10,7 @@
  * {"end":true,"leases":1,"keys":2}
  * ```
  *
- * A key or value that is not text is written as base64, under `keyBase64` or `valueBase64`.
+ * A key or value that is not valid text is encoded in base64, as `keyBase64` or `valueBase64`.
  */
 
 import { DatastoreError } from "../mvcc/datastore_error.ts";
@@ -36,12 +36,12 @@ export function dumpText({ revision, leases, entries }: Dump): string {
   return lines.map((line) => `${JSON.stringify(line)}\n`).join("");
 }
 
-/** Throws `DatastoreError` naming the first line that is wrong, or what is missing. */
+/** Throws `DatastoreError` that names the first invalid line, or what is missing. */
 export function parseDump(text: string): Dump {
   const lines = text.split("\n").filter((line) => line.trim() !== "").map(parseLine);
   const head = lines.shift();
   if (head?.["flanneldDatastore"] !== FORMAT) {
-    throw new DatastoreError("this is no export of flanneld datastore: its first line is another");
+    throw new DatastoreError("not a flanneld export: unexpected header");
   }
   const foot = lines.pop();
   const leases = lines.filter((line) => "remainingSeconds" in line).map(leaseOf);
@@ -49,12 +49,16 @@ export function parseDump(text: string): Dump {
   if (
     foot?.["end"] !== true || foot["leases"] !== leases.length || foot["keys"] !== entries.length
   ) {
-    throw new DatastoreError("the export is incomplete: its last line is missing or counts more");
+    throw new DatastoreError(
+      "incomplete export: the last line is missing or has other counts; export again",
+    );
   }
   const known = new Set(leases.map(({ id }) => id));
-  const stray = entries.find(({ lease }) => lease !== 0n && !known.has(lease));
-  if (stray !== undefined) {
-    throw new DatastoreError(`the export lacks the lease ${leaseText(stray.lease)} of a key`);
+  const orphan = entries.find(({ lease }) => lease !== 0n && !known.has(lease));
+  if (orphan !== undefined) {
+    throw new DatastoreError(
+      `incomplete export: lease ${leaseText(orphan.lease)} of a key is missing; export again`,
+    );
   }
   return { revision: BigInt(numberField(head, "revision", /^\d{1,19}$/)), leases, entries };
 }
@@ -69,7 +73,7 @@ function parseLine(text: string, index: number): Line {
   } catch {
     // Reported below.
   }
-  throw new DatastoreError(`line ${number} of the export is no JSON object`);
+  throw new DatastoreError(`line ${number} of the export is not a JSON object`);
 }
 
 function leaseOf(line: Line): DumpedLease {
@@ -91,7 +95,11 @@ function leaseField(line: Line): bigint {
 
 function numberField(line: Line, name: string, pattern: RegExp): string {
   const text = textField(line, name);
-  if (!pattern.test(text)) throw new DatastoreError(`line ${line.number}: ${name} is "${text}"`);
+  if (!pattern.test(text)) {
+    throw new DatastoreError(
+      `line ${line.number} of the export: invalid ${name} ${JSON.stringify(text)}`,
+    );
+  }
   return text;
 }
 
@@ -115,6 +123,6 @@ function readBytes(line: Line, name: string): Uint8Array {
   try {
     return Uint8Array.fromBase64(text);
   } catch {
-    throw new DatastoreError(`line ${line.number}: ${name}Base64 is not base64`);
+    throw new DatastoreError(`line ${line.number} of the export: ${name}Base64 is not base64`);
   }
 }

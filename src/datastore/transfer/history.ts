@@ -1,4 +1,4 @@
-/** What a store held before, as far back as its history goes. */
+/** Finds earlier versions of a key in the history of a store. */
 
 import { isOutOfHistory } from "../../etcd/client/etcd_error.ts";
 import { KV } from "../../etcd/api/rpc_pb.ts";
@@ -7,16 +7,16 @@ import type { DumpedEntry } from "./dump.ts";
 import type { RemoteEtcd } from "./remote_etcd.ts";
 import { isSame } from "./restore.ts";
 
-/** A network's keys change some times a day, and the datastore's history is an hour. */
+/** The keys of a network change a few times a day, and the datastore keeps an hour of history. */
 const MAX_VERSIONS = 200;
 
 /**
- * Whether the store held this version of the key before the one that it holds now, so that the one of
- * now is newer. A version from before the key was deleted, or before a compaction, is not found.
+ * Whether the store held this version of the key before its current one, which is newer then. Does
+ * not find versions from before a deletion of the key or before a compaction.
  */
-export async function isAhead(store: RemoteEtcd, version: DumpedEntry): Promise<boolean> {
+export async function heldEarlier(store: RemoteEtcd, version: DumpedEntry): Promise<boolean> {
   let entry = await entryAt(store, version.key, 0n);
-  for (let passed = 0; entry !== undefined && passed < MAX_VERSIONS; passed++) {
+  for (let versions = 0; entry !== undefined && versions < MAX_VERSIONS; versions++) {
     if (entry.version === 1n) return false;
     entry = await entryAt(store, version.key, entry.modRevision - 1n);
     if (isSame(entry, version)) return true;
@@ -24,7 +24,7 @@ export async function isAhead(store: RemoteEtcd, version: DumpedEntry): Promise<
   return false;
 }
 
-/** `revision` 0n: now. `undefined` for a key that was not there, and for a compacted revision. */
+/** `revision` 0n: the current one. `undefined` for a missing key and for a compacted revision. */
 async function entryAt(
   store: RemoteEtcd,
   key: Uint8Array,

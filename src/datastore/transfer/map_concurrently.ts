@@ -1,16 +1,21 @@
-/** Calls for many things, some of them at a time. */
+/** Calls a function for many items, some at a time. */
 
-/** One after the other, the shortest leases of a large network would expire before the last is read. */
+/**
+ * One at a time, the shortest leases of a large network would expire before the last one is read.
+ */
 const AT_ONCE = 32;
 
-/** The answers in the order of the items. Throws the first failure, after which no call is begun. */
-export async function mapConcurrently<Item, Answer>(
+/**
+ * The results in the order of the items. Throws the first failure, and starts no further calls
+ * then.
+ */
+export async function mapConcurrently<Item, Result>(
   items: readonly Item[],
-  call: (item: Item) => Promise<Answer>,
-): Promise<Answer[]> {
-  const answers: Answer[] = [];
+  call: (item: Item) => Promise<Result>,
+): Promise<Result[]> {
+  const results: Result[] = [];
   for (let start = 0; start < items.length; start += AT_ONCE) {
-    answers.push(...await Promise.all(items.slice(start, start + AT_ONCE).map(call)));
+    results.push(...await Promise.all(items.slice(start, start + AT_ONCE).map(call)));
   }
-  return answers;
+  return results;
 }

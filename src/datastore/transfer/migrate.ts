@@ -1,16 +1,16 @@
 /**
- * Copies a running store to another one, and makes sure that the copy is complete.
+ * Copies a store that is in use to another one, and verifies that the copy is complete.
  *
- * What changes while the copy is made is copied in a further round, until a round finds nothing. A
- * later run copies what has changed since an earlier one, and keeps what a daemon that has moved has
- * written meanwhile: the histories tell which of two versions is the newer one.
+ * Changes during the copy are copied in further rounds, until a round finds none. A later run
+ * copies what has changed since, and keeps what daemons that have already moved have written: the
+ * histories of the stores show which of two versions is newer.
  */
 
 import { DatastoreError } from "../mvcc/datastore_error.ts";
 import { keyText } from "../mvcc/key_interval.ts";
 import { type Dump, type DumpedEntry, type DumpedLease, readDump } from "./dump.ts";
 import { mapConcurrently } from "./map_concurrently.ts";
-import { isAhead } from "./history.ts";
+import { heldEarlier } from "./history.ts";
 import type { RemoteEtcd } from "./remote_etcd.ts";
 import {
   compareWith,
@@ -24,13 +24,13 @@ import {
   writeEntries,
 } from "./restore.ts";
 
-/** Renewals change leases, not keys, so that a network at rest needs two. */
+/** Keep-alives change leases, not keys, so that an idle network needs two rounds. */
 const ROUNDS = 5;
 
 interface MigrateOptions {
-  /** Replace keys of which it cannot be told which version is the newer one. */
+  /** Also replace keys if it is unknown which version is newer. */
   readonly overwrite: boolean;
-  /** Gets one line for each step. */
+  /** Receives one line for each step. */
   readonly report: (line: string) => void;
 }
 
@@ -59,32 +59,34 @@ export async function migrate(
     if (changed.length === 0) return report(verified(dump, plan));
     await writeEntries(to, { entries: plan.copied, leases: dump.leases }, plan.present);
     await removeEntries(to, deleted);
-    report(`copied ${plan.copied.length} changes and ${deleted.length} deletions made meanwhile`);
+    report(
+      `copied ${plan.copied.length} changes and ${deleted.length} deletions made in the meantime`,
+    );
   }
   throw new DatastoreError(
-    `the copy does not come to rest: ${from.endpoints} changes all the time, at last ` +
-      `${listed(changed)}; run this again`,
+    `cannot complete the copy: ${from.endpoints} keeps changing, last ${listed(changed)}; ` +
+      "run migrate again",
   );
 }
 
 function assertNotEmpty({ endpoints }: RemoteEtcd, { entries }: Dump): void {
   if (entries.length > 0) return;
-  throw new DatastoreError(`there is nothing to copy: ${endpoints} holds no keys`);
+  throw new DatastoreError(`nothing to copy: ${endpoints} has no keys`);
 }
 
 interface Plan {
-  /** What the store that is copied to holds at present. */
+  /** The current content of the target. */
   readonly present: Present;
   readonly copied: readonly DumpedEntry[];
-  /** Keys that are newer where they are copied to. */
+  /** Keys that are newer in the target. */
   readonly keptCount: number;
-  /** Keys that are equal. */
+  /** Keys that are equal in both stores. */
   readonly equalCount: number;
 }
 
 /**
- * What is to be copied. `before` is what this run has copied already. Throws `DatastoreError` for
- * keys of which it cannot be told which version is the newer one, unless they may be overwritten.
+ * Plans a round. `before`: what this run has already copied. Throws `DatastoreError` if it is
+ * unknown for some keys which version is newer, unless they may be overwritten.
  */
 async function planCopy(
   { from, to, overwrite }: { from: RemoteEtcd; to: RemoteEtcd; overwrite: boolean },
@@ -93,13 +95,13 @@ async function planCopy(
 ): Promise<Plan> {
   const { present, different } = await compareWith(to, entries);
   const own = new Map(before?.entries.map((entry) => [keyText(entry.key), entry]));
-  const judged = await mapConcurrently(different, async (entry) => {
+  const compared = await mapConcurrently(different, async (entry) => {
     const other = present.get(keyText(entry.key));
     const isOwn = other === undefined || isSame(own.get(keyText(entry.key)), other);
     return { entry, newer: isOwn ? "from" : await newerOf({ from, to }, entry, other) };
   });
   const having = (newer: string) =>
-    judged.filter((one) => one.newer === newer).map(({ entry }) => entry);
+    compared.filter((one) => one.newer === newer).map(({ entry }) => entry);
   const unknown = having("unknown");
   if (unknown.length > 0 && !overwrite) {
     throw otherValues(to, unknown, before === undefined ? "nothing was written; " : "");
@@ -112,20 +114,25 @@ async function planCopy(
   };
 }
 
-/** Which of the stores has the newer version of a key; both may have changed since they were equal. */
+/**
+ * Which store has the newer version of a key; unknown if both have changed since they were equal.
+ */
 async function newerOf(
   { from, to }: { from: RemoteEtcd; to: RemoteEtcd },
   entry: DumpedEntry,
   other: DumpedEntry,
 ): Promise<"from" | "to" | "unknown"> {
-  const [fromAhead, toAhead] = await Promise.all([isAhead(from, other), isAhead(to, entry)]);
-  if (fromAhead === toAhead) return "unknown";
-  return fromAhead ? "from" : "to";
+  const [fromIsNewer, toIsNewer] = await Promise.all([
+    heldEarlier(from, other),
+    heldEarlier(to, entry),
+  ]);
+  if (fromIsNewer === toIsNewer) return "unknown";
+  return fromIsNewer ? "from" : "to";
 }
 
 function rest({ equalCount, keptCount }: Plan): string {
-  return (equalCount > 0 ? `; ${equalCount} were there already` : "") +
-    (keptCount > 0 ? `; ${keptCount} are newer there and stay` : "");
+  return (equalCount > 0 ? `; ${equalCount} were already present` : "") +
+    (keptCount > 0 ? `; kept ${keptCount} that are newer there` : "");
 }
 
 function verified({ entries, leases }: Dump, { equalCount, keptCount }: Plan): string {
@@ -144,13 +151,13 @@ async function renew(
   if (renewed.length === 0) return;
   const shortest = renewed.reduce((least, seconds) => seconds < least ? seconds : least);
   report(
-    `renewed ${renewed.length} leases that had run short there, the shortest for ${shortest} s`,
+    `renewed ${renewed.length} leases that had less time left there, the shortest to ${shortest} s`,
   );
 }
 
 /**
- * The entries without those whose lease has been renewed in the store that is copied to: their node
- * has moved, and where it was its lease has run out.
+ * The entries without those whose lease was renewed in the target: their node has moved, and its
+ * lease expired in the source.
  */
 async function withoutRenewed(
   to: RemoteEtcd,
@@ -162,7 +169,7 @@ async function withoutRenewed(
   return entries.filter(({ lease }) => !renewed.has(lease));
 }
 
-/** What the earlier dump has and the later one has not. */
+/** Entries of the earlier dump whose keys the later one does not have. */
 function missingFrom(later: Dump, earlier: Dump): DumpedEntry[] {
   const keys = new Set(later.entries.map(({ key }) => keyText(key)));
   return earlier.entries.filter(({ key }) => !keys.has(keyText(key)));

@@ -1,4 +1,4 @@
-/** A datastore or an etcd cluster, as export, import and migration call it. */
+/** A datastore or an etcd cluster, for export, import and migrate. */
 
 import type {
   DescMessage,
@@ -10,7 +10,7 @@ import { type Attempt, type Calls, methodName } from "../../etcd/client/calls.ts
 import { openCluster } from "../../etcd/client/cluster.ts";
 import { EtcdError } from "../../etcd/client/etcd_error.ts";
 import { renewLease } from "../../etcd/client/lease_renewal.ts";
-import { systemClock } from "../../base/clock.ts";
+import type { Clock } from "../../base/clock.ts";
 import { DatastoreError } from "../mvcc/datastore_error.ts";
 
 export interface RemoteEtcdOptions {
@@ -21,7 +21,7 @@ export interface RemoteEtcdOptions {
   readonly keyFile: string;
   readonly username: string;
   readonly password: string;
-  /** How the flags begin that describe this one, for messages: `--etcd-` or `--to-`. */
+  /** The beginning of the flags for this store, for messages: `--etcd-` or `--to-`. */
   readonly flagPrefix: string;
 }
 
@@ -31,11 +31,14 @@ export class RemoteEtcd implements Disposable {
   readonly #flagPrefix: string;
   readonly #signal: AbortSignal;
 
-  /** Connects at the first call. Throws `ConfigError` for an endpoint that is none. */
-  constructor(options: RemoteEtcdOptions, signal: AbortSignal) {
+  /** Connects at the first call. Throws `ConfigError` for an invalid endpoint. */
+  constructor(
+    options: RemoteEtcdOptions,
+    { clock, signal }: { readonly clock: Clock; readonly signal: AbortSignal },
+  ) {
     const { endpoints, caFile, certFile, keyFile, username, password } = options;
     const tls = { caFile, certFile, keyFile };
-    const { urls, calls } = openCluster({ endpoints, tls, username, password }, systemClock);
+    const { urls, calls } = openCluster({ endpoints, tls, username, password }, clock);
     this.endpoints = urls.join(",");
     this.#calls = calls;
     this.#flagPrefix = options.flagPrefix;
@@ -47,8 +50,8 @@ export class RemoteEtcd implements Disposable {
   }
 
   /**
-   * Calls a method, again and again while no member responds. Throws `DatastoreError` with the reason after
-   * "cannot `operation`".
+   * Calls a method, again and again while no member responds. Throws `DatastoreError` with the
+   * reason after "cannot `operation`".
    */
   call<Input extends DescMessage, Output extends DescMessage>(
     operation: string,
@@ -62,7 +65,9 @@ export class RemoteEtcd implements Disposable {
     });
   }
 
-  /** Gives a lease its whole time again and returns it in seconds; 0n when there is no such lease. */
+  /**
+   * Gives a lease its whole time again and returns it in seconds; 0n when there is no such lease.
+   */
   renewLease(id: bigint): Promise<bigint> {
     return this.#run({ operation: "renew a lease" }, (attempt) => renewLease(attempt, id));
   }

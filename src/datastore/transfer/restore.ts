@@ -1,4 +1,4 @@
-/** Writes a dump into a store, without losing what is there. */
+/** Writes a dump into a store without losing the store's own content. */
 
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import {
@@ -16,23 +16,23 @@ import type { RemoteEtcd } from "./remote_etcd.ts";
 
 export interface RestoreResult {
   readonly written: number;
-  /** Were there already, with the same value. */
+  /** Were already present, with the same value. */
   readonly present: number;
 }
 
 /**
- * What one transaction takes: each key is a comparison and a put of etcd's 128, and all of it a part
- * of etcd's 1.5 MiB a request (`--max-txn-ops`, `--max-request-bytes`).
+ * Limits of one transaction: each key needs a comparison and a put, of which etcd allows 128 each,
+ * and the request may have 1.5 MiB (`--max-txn-ops`, `--max-request-bytes`).
  */
 const BATCH = { keys: 100, bytes: 1 << 20 };
 const SHOWN_KEYS = 5;
-/** A copy is granted in whole seconds, and later than the time was read. */
+/** Tolerance: leases are granted in whole seconds, some time after the remaining time was read. */
 const LEASE_SLACK_SECONDS = 5n;
 
 /**
- * Grants the leases under their ids with the time they had left, and writes the keys. Keys that are
- * there with another value or lease are replaced only with `overwrite`; otherwise nothing at all is
- * written. Throws `DatastoreError`.
+ * Grants the leases with their ids and remaining times, and writes the keys. Existing keys with
+ * another value or lease are replaced only with `overwrite`; without it, nothing is written then.
+ * Throws `DatastoreError`.
  */
 export async function restoreDump(
   remote: RemoteEtcd,
@@ -48,10 +48,10 @@ export async function restoreDump(
   return { written: different.length, present: dump.entries.length - different.length };
 }
 
-/** What a store holds, by `keyText`. */
+/** The content of a store, by `keyText`. */
 export type Present = ReadonlyMap<string, RevisionEntry>;
 
-/** What the store holds of the entries' keys, and the entries that it does not hold as they are. */
+/** The store's content for the keys of the entries, and the entries that differ from it. */
 export async function compareWith(
   remote: RemoteEtcd,
   entries: readonly DumpedEntry[],
@@ -62,8 +62,8 @@ export async function compareWith(
 }
 
 /**
- * Grants those of the leases that the entries need, with the time they had left, and writes the
- * entries. Throws `DatastoreError` when the store no longer holds what `present` says.
+ * Grants the leases that the entries need, with their remaining times, and writes the entries.
+ * Throws `DatastoreError` if the store no longer has the content of `present`.
  */
 export async function writeEntries(
   remote: RemoteEtcd,
@@ -75,12 +75,12 @@ export async function writeEntries(
   for (const batch of batches(entries)) await writeBatch(remote, batch, present);
 }
 
-/** Removes those keys that are there; they must have these values. Throws `DatastoreError`. */
+/** Removes the existing ones of these keys. Throws `DatastoreError` if a value differs. */
 export async function removeEntries(
   remote: RemoteEtcd,
   entries: readonly DumpedEntry[],
 ): Promise<void> {
-  // A lease that has expired in one store may have expired in its copy, too.
+  // A lease that has expired in one store may also have expired in the other.
   const present = await readPresent(remote, entries);
   const left = entries.filter(({ key }) => present.has(keyText(key)));
   for (const batch of batches(left)) {
@@ -98,8 +98,8 @@ export async function removeEntries(
 }
 
 /**
- * Renews the leases that have clearly less time left in the store than in the dump. Returns for each
- * of them how many seconds it has then: those that it was granted there, which may still be fewer.
+ * Renews the leases that have clearly less time left in the store than in the dump. Returns the new
+ * time of each in seconds: the time to live it was granted there, which may still be less.
  */
 export async function renewLeases(
   remote: RemoteEtcd,
@@ -113,7 +113,7 @@ export async function renewLeases(
   return renewed.filter((seconds) => seconds !== undefined);
 }
 
-/** The ids of the leases that have clearly more time left in the store than in the dump. */
+/** Ids of the leases that have clearly more time left in the store than in the dump. */
 export async function outlastedLeases(
   remote: RemoteEtcd,
   leases: readonly DumpedLease[],
@@ -125,31 +125,31 @@ export async function outlastedLeases(
   return compared.filter(({ isLonger }) => isLonger).map(({ id }) => id);
 }
 
-/** What is thrown where keys would have to be replaced; `soFar` is what has been done, if anything. */
+/** The error for keys that may not be replaced. `soFar`: what has been done, for the message. */
 export function otherValues(
   { endpoints }: RemoteEtcd,
   entries: readonly DumpedEntry[],
   soFar: string,
 ): DatastoreError {
   return new DatastoreError(
-    `${endpoints} holds other values or leases for ${listed(entries)}; ${soFar}` +
-      "--overwrite replaces them",
+    `${endpoints} has other values or leases for ${listed(entries)}; ${soFar}` +
+      "use --overwrite to replace them",
   );
 }
 
-/** Some keys by name, for a message. */
+/** The names of some keys, for a message. */
 export function listed(entries: readonly DumpedEntry[]): string {
   const names = entries.slice(0, SHOWN_KEYS).map(({ key }) => new TextDecoder().decode(key));
   const rest = entries.length - names.length;
   return names.join(", ") + (rest > 0 ? ` and ${rest} more` : "");
 }
 
-/** The entries in runs of which each makes a transaction; a single one may be larger than that. */
+/** The entries in batches of one transaction each; a single entry may exceed the limit. */
 function* batches(entries: readonly DumpedEntry[]): Generator<readonly DumpedEntry[]> {
   let batch: DumpedEntry[] = [];
   let bytes = 0;
   for (const entry of entries) {
-    // The key is in the comparison, too.
+    // The comparison contains the key as well.
     const size = 2 * entry.key.length + entry.value.length;
     const isFull = batch.length === BATCH.keys || bytes + size > BATCH.bytes;
     if (isFull && batch.length > 0) {
@@ -168,8 +168,8 @@ async function readPresent(remote: RemoteEtcd, entries: readonly DumpedEntry[]):
     const success = batch.map(({ key }) => ({
       request: { case: "requestRange" as const, value: { key } },
     }));
-    const answer = await remote.call("read the keys that are there", KV.method.txn, { success });
-    for (const { response } of answer.responses) {
+    const result = await remote.call("read the existing keys", KV.method.txn, { success });
+    for (const { response } of result.responses) {
       if (response.case !== "responseRange") continue;
       for (const entry of response.value.kvs) present.set(keyText(entry.key), entry);
     }
@@ -177,7 +177,7 @@ async function readPresent(remote: RemoteEtcd, entries: readonly DumpedEntry[]):
   return present;
 }
 
-/** Whether it has the same value and lease. */
+/** Whether value and lease are the same. */
 export function isSame(present: DumpedEntry | undefined, { value, lease }: DumpedEntry): boolean {
   return present !== undefined && present.lease === lease &&
     compareKeys(present.value, value) === 0;
@@ -189,12 +189,12 @@ async function grant(remote: RemoteEtcd, { id, remainingSeconds }: DumpedLease):
   await remote.call("grant a lease", Lease.method.leaseGrant, request);
 }
 
-/** Seconds; 0n or less when there is no such lease. */
+/** Seconds; 0n or less if there is no such lease. */
 async function timeLeft(remote: RemoteEtcd, id: bigint): Promise<bigint> {
   return (await remote.call("read a lease", Lease.method.leaseTimeToLive, { ID: id })).TTL;
 }
 
-/** Only if none of the keys has changed meanwhile. */
+/** Throws `DatastoreError` if one of the keys has changed since `before`. */
 async function writeBatch(
   remote: RemoteEtcd,
   entries: readonly DumpedEntry[],
@@ -215,7 +215,7 @@ async function writeBatch(
   });
 }
 
-/** All or nothing. */
+/** Throws `DatastoreError` if a comparison fails; nothing is written then. */
 async function change(
   remote: RemoteEtcd,
   request: MessageInitShape<typeof TxnRequestSchema>,
@@ -223,7 +223,7 @@ async function change(
   const { succeeded } = await remote.call("write keys", KV.method.txn, request);
   if (!succeeded) {
     throw new DatastoreError(
-      `somebody else writes to ${remote.endpoints} at the same time; run this again`,
+      `another program is writing to ${remote.endpoints} at the same time; run this command again`,
     );
   }
 }

@@ -40,14 +40,14 @@ test("a dump that is not whole, or no dump at all, is refused with the reason", 
   const lines = TEXT.split("\n");
   const without = (index: number) => lines.toSpliced(index, 1).join("\n");
   const cases: [text: string, reason: string][] = [
-    ["", "its first line is another"],
-    ["hello", "line 1 of the export is no JSON object"],
-    [without(0), "its first line is another"],
-    [without(6), "the export is incomplete"],
-    [without(4), "the export is incomplete"],
-    [TEXT.replace('"1a","rem', '"1b","rem'), "the export lacks the lease 1a of a key"],
-    [TEXT.replace('"86012"', '"-1"'), 'line 2: remainingSeconds is "-1"'],
-    [TEXT.replace('"/wA="', '"?"'), "line 5: valueBase64 is not base64"],
+    ["", "not a flanneld export: unexpected header"],
+    ["hello", "line 1 of the export is not a JSON object"],
+    [without(0), "not a flanneld export: unexpected header"],
+    [without(6), "incomplete export: the last line"],
+    [without(4), "incomplete export: the last line"],
+    [TEXT.replace('"1a","rem', '"1b","rem'), "incomplete export: lease 1a of a key is missing"],
+    [TEXT.replace('"86012"', '"-1"'), 'line 2 of the export: invalid remainingSeconds "-1"'],
+    [TEXT.replace('"/wA="', '"?"'), "line 5 of the export: valueBase64 is not base64"],
     [TEXT.replace('"key":"/net/config",', ""), "line 4 of the export has no key"],
   ];
   for (const [text, reason] of cases) {

@@ -1,10 +1,10 @@
 import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
+import { systemClock } from "../../../src/base/clock.ts";
 import { Datastore } from "../../../src/datastore/datastore.ts";
 import { ALL_KEYS } from "../../../src/datastore/mvcc/key_interval.ts";
 import { RemoteEtcd } from "../../../src/datastore/transfer/remote_etcd.ts";
 import { removeEntries } from "../../../src/datastore/transfer/restore.ts";
-import { systemClock } from "../../../src/base/clock.ts";
 import { collectingLog } from "../../support/collecting_log.ts";
 import { bytes, text } from "./fixture.ts";
 
@@ -28,7 +28,7 @@ test("keys to be removed may be gone already, and one that has changed is kept",
     username: "",
     password: "",
     flagPrefix: "--to-",
-  }, new AbortController().signal);
+  }, { clock: systemClock, signal: new AbortController().signal });
   for (const key of ["copied", "changed"]) datastore.putIfAbsent(key, `${key} value`);
   const entry = (key: string, value: string) => ({
     key: bytes(key),
@@ -38,7 +38,7 @@ test("keys to be removed may be gone already, and one that has changed is kept",
   await removeEntries(remote, [entry("expired", "any"), entry("copied", "copied value")]);
   const failure = await removeEntries(remote, [entry("changed", "former value")])
     .then(() => "none", (error: Error) => error.message);
-  expect(failure).toContain("somebody else writes");
+  expect(failure).toContain("another program is writing");
   const { entries } = datastore.store.read(ALL_KEYS);
   expect(entries.map(({ key }) => text(key))).toEqual(["changed"]);
 });

@@ -39,10 +39,10 @@ test("the configuration, which may hold a PSK, is not in the log, written, kept 
     lines.push(...records.map(({ msg }) => msg));
   }
   expect(lines.filter((line) => line.includes("/net/config"))).toEqual([
-    "the network's configuration is written to /net/config",
-    "/net/config is there and stays as it is; the flags differ from it",
+    "wrote the network's configuration to /net/config",
+    "keeping the configuration in /net/config, which differs from the flags; change it with etcdctl put",
     expect.stringContaining('key "/net/config" of revision 2 in '),
-    "/net/config is damaged and left as it is; write it again with etcdctl put",
+    "/net/config is damaged and was not changed; write it again with etcdctl put",
   ]);
   expect(lines.join("\n")).not.toContain("secret");
 });

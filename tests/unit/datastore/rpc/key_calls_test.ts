@@ -35,7 +35,7 @@ test("a read whose client is gone is not finished, and gives its memory back", a
   };
   const served = range?.(messages(), writer as unknown as MessageWriter);
   expect(await served?.then(() => "served", (error: Error) => error.message))
-    .toContain("the client is gone");
+    .toContain("the client has disconnected");
   expect([asked, sent]).toEqual([4, 0]);
   expect(pool.tryTake(1 << 20, "other")).toBeDefined();
 });
