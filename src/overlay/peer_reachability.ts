@@ -1,9 +1,9 @@
 /**
- * How this host reaches its peers' public addresses, asked of the kernel once for each address and
- * again when a route or an address that concerns it changes.
+ * How this host reaches its peers' public addresses. The kernel is asked once for each address, and
+ * again after a relevant route, address or link has changed.
  */
 
-import { mapFamilies } from "../addr/family.ts";
+import { entriesOf, mapFamilies, valuesOf } from "../addr/family.ts";
 import type { IpAddress } from "../addr/ip.ts";
 import { type Prefix, prefixContainsAddress } from "../addr/prefix.ts";
 import type { Kernel, KernelEvent, RouteLookup } from "../kernel/kernel.ts";
@@ -14,19 +14,19 @@ import type { ExternalInterface } from "../host/external_interface.ts";
 
 export interface ReachabilitySourceOptions {
   readonly kernel: Kernel;
-  /** Current ownership: routes of ours say nothing about the way to public addresses. */
+  /** Current ownership: our own routes do not affect how public addresses are reached. */
   readonly ownership: () => Ownership;
-  /** The external interface, at present. */
+  /** The current external interface. */
   readonly external: () => Pick<ExternalInterface, "name" | "ifindex">;
-  /** Answers given before may be wrong now: ask again. May be called often. */
+  /** Earlier results may be out of date. May be called often. */
   readonly onChanged: () => void;
 }
 
 export class ReachabilitySource implements Disposable {
   readonly #options: ReachabilitySourceOptions;
-  readonly #answers = new Map<IpAddress, RouteLookup>();
+  readonly #routes = new Map<IpAddress, RouteLookup>();
   readonly #watch: Disposable;
-  /** Counts invalidations, so that an answer which was under way is not kept. */
+  /** Counts invalidations, so that the result of a look-up that began before one is not kept. */
   #epoch = 0;
 
   constructor(options: ReachabilitySourceOptions) {
@@ -34,37 +34,35 @@ export class ReachabilitySource implements Disposable {
     this.#watch = options.kernel.watch((event) => this.#onEvent(event));
   }
 
-  /** Facts about the peer's public addresses: at most one look-up for each family. */
+  /** Costs at most one look-up for each family. */
   async reachabilityOf(peer: Lease): Promise<PeerReachability> {
     const { publicAddresses } = peer.attributes;
-    const answers: { 4?: RouteLookup; 6?: RouteLookup } = {};
-    for (const family of [4, 6] as const) {
-      const address = publicAddresses[family];
-      if (address !== undefined) answers[family] = await this.#lookUp(address);
+    const routes: { 4?: RouteLookup; 6?: RouteLookup } = {};
+    for (const [family, address] of entriesOf(publicAddresses)) {
+      routes[family] = await this.#lookUp(address);
     }
     const { name, ifindex } = this.#options.external();
-    // If it has just been renamed, `name` is still the old name.
-    const isExternal = (answer: RouteLookup) => answer.link === name || answer.ifindex === ifindex;
+    // If the interface has just been renamed, `name` is still the old name.
+    const isExternal = (route: RouteLookup) => route.link === name || route.ifindex === ifindex;
     return {
       direct: mapFamilies(
-        answers,
-        (answer) => isExternal(answer) && answer.gateway === undefined && !answer.local,
+        routes,
+        (route) => isExternal(route) && route.gateway === undefined && !route.local,
       ),
-      path: mapFamilies(answers, wayText),
+      path: mapFamilies(routes, pathText),
     };
   }
 
-  /** Drops the answers about a peer that is gone. */
+  /** Forgets a peer that is gone or whose public address may have changed. */
   forget(peer: Lease): void {
-    for (const family of [4, 6] as const) {
-      const address = peer.attributes.publicAddresses[family];
-      if (address !== undefined) this.#answers.delete(address);
+    for (const address of valuesOf(peer.attributes.publicAddresses)) {
+      this.#routes.delete(address);
     }
   }
 
   invalidate(): void {
     this.#epoch++;
-    this.#answers.clear();
+    this.#routes.clear();
     this.#options.onChanged();
   }
 
@@ -73,12 +71,12 @@ export class ReachabilitySource implements Disposable {
   }
 
   async #lookUp(address: IpAddress): Promise<RouteLookup> {
-    const known = this.#answers.get(address);
+    const known = this.#routes.get(address);
     if (known !== undefined) return known;
     const epoch = this.#epoch;
-    const answer = await this.#options.kernel.routeTo(address);
-    if (epoch === this.#epoch) this.#answers.set(address, answer);
-    return answer;
+    const route = await this.#options.kernel.routeTo(address);
+    if (epoch === this.#epoch) this.#routes.set(address, route);
+    return route;
   }
 
   #onEvent(event: KernelEvent): void {
@@ -87,23 +85,23 @@ export class ReachabilitySource implements Disposable {
     const ownership = this.#options.ownership();
     switch (resource.kind) {
       case "route":
-        if (!isOurs(resource, ownership)) this.#invalidateInside(resource.destination);
+        if (!isOurs(resource, ownership)) this.#invalidateWithin(resource.destination);
         break;
       case "address":
         if (!ownership.links.has(resource.link)) this.invalidate();
         break;
       case "link":
-        // Going down, it loses its routes without a notification of each.
+        // An interface that goes down loses its routes without a notification for each.
         if (resource.name === this.#options.external().name) this.invalidate();
         break;
     }
   }
 
-  #invalidateInside(destination: Prefix): void {
+  #invalidateWithin(destination: Prefix): void {
     let some = false;
-    for (const address of this.#answers.keys()) {
+    for (const address of this.#routes.keys()) {
       if (!prefixContainsAddress(destination, address)) continue;
-      this.#answers.delete(address);
+      this.#routes.delete(address);
       some = true;
     }
     this.#epoch++;
@@ -111,7 +109,7 @@ export class ReachabilitySource implements Disposable {
   }
 }
 
-function wayText({ link, gateway, local }: RouteLookup): string {
+function pathText({ link, gateway, local }: RouteLookup): string {
   if (local) return "an address of this host";
   if (link === undefined) return "unreachable";
   return gateway === undefined ? `dev ${link}` : `via ${gateway} dev ${link}`;

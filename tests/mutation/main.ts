@@ -30,6 +30,8 @@ const GROUPS: readonly string[] = [
   "src/etcd/client",
   "src/reconcile",
   "src/overlay",
+  "src/backend/host_gw",
+  "src/backend/vxlan",
   "src/backend/*.ts",
 ];
 /** Percent of the mutants of each group that tests must notice. */

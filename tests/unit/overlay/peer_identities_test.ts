@@ -46,7 +46,7 @@ function remove(identities: PeerIdentities, name: string): string[] {
 
 describe("of two nodes that claim one identity", () => {
   test.each([[["old", "new"]], [["new", "old"]]])(
-    "the one whose lease is older has it, told in the order %p",
+    "the one whose lease is older has it, if they arrive in the order %p",
     (order) => {
       const identities = new PeerIdentities();
       const leases = { old: lease("old", 2, 10), new: lease("new", 3, 20) };
@@ -88,7 +88,7 @@ describe("of two nodes that claim one identity", () => {
     expect(rivals(identities, "a", "b")).toEqual({ a: undefined, b: "a" });
   });
 
-  test("one whose lease was deleted and made again begins anew", () => {
+  test("one whose lease was deleted and created again is the later one", () => {
     const identities = new PeerIdentities();
     put(identities, lease("a", 2, 10), lease("b", 3, 20));
     expect(put(identities, lease("a", 2, 30))).toEqual([["b"]]);
@@ -96,8 +96,8 @@ describe("of two nodes that claim one identity", () => {
   });
 });
 
-describe("a node that was set up anew with its old key", () => {
-  test("is known by its newest lease, whatever is told first", () => {
+describe("a node that was set up again with its old key", () => {
+  test("is known by its newest lease, whichever arrives first", () => {
     const leases = [lease("old", 2, 10), lease("rival", 3, 20), lease("new", 2, 30)];
     for (const order of [[0, 1, 2], [2, 1, 0], [1, 2, 0], [2, 0, 1]]) {
       const identities = new PeerIdentities();

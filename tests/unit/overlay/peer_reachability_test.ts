@@ -19,10 +19,10 @@ const PEER = lease(2, "host-gw", [4, 6]);
 
 let answers: Map<string, RouteLookup>;
 let asked: string[];
-let tell: (event: KernelEvent) => void;
+let notify: (event: KernelEvent) => void;
 let isWatched: boolean;
 let changes: number;
-let facts: ReachabilitySource;
+let source: ReachabilitySource;
 /** Waited for before the kernel answers. */
 let hold: Promise<void>;
 
@@ -34,7 +34,7 @@ beforeEach(() => {
   isWatched = true;
   const kernel = {
     watch: (listener: (event: KernelEvent) => void) => {
-      tell = listener;
+      notify = listener;
       return { [Symbol.dispose]: () => void (isWatched = false) };
     },
     routeTo: async (to: string): Promise<RouteLookup> => {
@@ -44,7 +44,7 @@ beforeEach(() => {
       return answer;
     },
   } as unknown as Kernel;
-  facts = new ReachabilitySource({
+  source = new ReachabilitySource({
     kernel,
     ownership: () => OWNERSHIP,
     external: () => external([4, 6]) as ExternalInterface,
@@ -53,16 +53,16 @@ beforeEach(() => {
 });
 
 function changed(resource: Resource, deleted = false): void {
-  tell({ kind: "changed", resource, deleted });
+  notify({ kind: "changed", resource, deleted });
 }
 
 /** Whether the kernel is asked again about a peer that was known. */
 async function asksAgainAfter(event: () => void): Promise<boolean> {
-  await facts.reachabilityOf(PEER);
+  await source.reachabilityOf(PEER);
   asked.length = 0;
   changes = 0;
   event();
-  await facts.reachabilityOf(PEER);
+  await source.reachabilityOf(PEER);
   return asked.length > 0;
 }
 
@@ -85,38 +85,38 @@ describe("ReachabilitySource", () => {
     ],
   ])("says of a peer %s how it is reached", async (_where, answer, direct, way) => {
     answers.set("192.168.0.2", { ifindex: 99, ...answer } as RouteLookup);
-    const found = await facts.reachabilityOf(lease(2, "host-gw", [4]));
+    const found = await source.reachabilityOf(lease(2, "host-gw", [4]));
     expect(found).toEqual({ direct: { 4: direct }, path: { 4: way } });
   });
 
   test("asks once for each family that the peer has", async () => {
     answers.set("fd00::2", { link: "eth1", local: false, ifindex: 7 } as RouteLookup);
-    const found = await facts.reachabilityOf(PEER);
+    const found = await source.reachabilityOf(PEER);
     expect(found.path).toEqual({ 4: "dev eth0", 6: "dev eth1" });
-    await facts.reachabilityOf(PEER);
+    await source.reachabilityOf(PEER);
     expect(asked).toEqual(["192.168.0.2", "fd00::2"]);
   });
 
   test("reports that there is no route", async () => {
     answers.set("192.168.0.2", { local: false, ifindex: 99 } as RouteLookup);
-    const found = await facts.reachabilityOf(lease(2, "host-gw", [4]));
+    const found = await source.reachabilityOf(lease(2, "host-gw", [4]));
     expect(found.path).toEqual({ 4: "unreachable" });
     expect(found.direct).toEqual({ 4: false });
   });
 
   test("forgets a peer that is gone", async () => {
-    expect(await asksAgainAfter(() => facts.forget(PEER))).toBe(true);
+    expect(await asksAgainAfter(() => source.forget(PEER))).toBe(true);
     expect(asked).toEqual(["192.168.0.2", "fd00::2"]);
-    expect(await asksAgainAfter(() => facts.forget(lease(3, "host-gw", [4])))).toBe(false);
+    expect(await asksAgainAfter(() => source.forget(lease(3, "host-gw", [4])))).toBe(false);
     expect(changes).toBe(0);
   });
 
   test.each<[string, () => void]>([
-    ["notifications were lost", () => tell({ kind: "overrun" })],
+    ["notifications were lost", () => notify({ kind: "overrun" })],
     ["the external interface changed", () => changed({ ...ETH0, up: false })],
     ["an address came", () => changed({ ...address(7), link: "eth1" })],
     ["an address went", () => changed({ ...address(7), link: "eth0" }, true)],
-    ["it was told to", () => facts.invalidate()],
+    ["it was invalidated", () => source.invalidate()],
   ])("asks again for all after %s", async (_what, event) => {
     expect(await asksAgainAfter(event)).toBe(true);
     expect(asked).toEqual(["192.168.0.2", "fd00::2"]);
@@ -144,20 +144,20 @@ describe("ReachabilitySource", () => {
 
   test.each<[string, () => void]>([
     ["a route changed", () => changed(foreignRoute(2))],
-    ["everything may have changed", () => tell({ kind: "overrun" })],
+    ["everything may have changed", () => notify({ kind: "overrun" })],
   ])("does not keep an answer that was under way when %s", async (_what, event) => {
     const answered = Promise.withResolvers<void>();
     hold = answered.promise;
-    const found = facts.reachabilityOf(lease(2, "host-gw", [4]));
+    const found = source.reachabilityOf(lease(2, "host-gw", [4]));
     event();
     answered.resolve();
     expect((await found).path).toEqual({ 4: "dev eth0" });
-    await facts.reachabilityOf(lease(2, "host-gw", [4]));
+    await source.reachabilityOf(lease(2, "host-gw", [4]));
     expect(asked).toEqual(["192.168.0.2", "192.168.0.2"]);
   });
 
-  test("no longer follows the kernel when it is disposed", () => {
-    facts[Symbol.dispose]();
+  test("no longer watches the kernel when it is disposed", () => {
+    source[Symbol.dispose]();
     expect(isWatched).toBe(false);
   });
 });

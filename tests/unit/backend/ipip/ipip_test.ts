@@ -88,7 +88,7 @@ route 10.5.3.0/24 via 192.168.0.3 dev flannel.ipip proto 70 onlink
     });
   });
 
-  test("sends from where it is heard, also when that becomes another address", async () => {
+  test("sends from the address on which it receives, also after that has changed", async () => {
     const backend = await prepare();
     for (const address of ["192.168.0.1", "203.0.113.9"]) {
       const sourceAddresses = { 4: ip(address) };
@@ -97,7 +97,7 @@ route 10.5.3.0/24 via 192.168.0.3 dev flannel.ipip proto 70 onlink
     }
   });
 
-  test("deletes the tunnel that the udp backend has left behind, with its port", async () => {
+  test("deletes the tunnel of the udp backend from an earlier run, with its port", async () => {
     const former = {
       kind: "link",
       type: "ipip",

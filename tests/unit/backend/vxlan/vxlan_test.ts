@@ -332,7 +332,7 @@ describe("vxlan chooses as its MAC", () => {
   });
 });
 
-test("vxlan sends from where it is heard, also when that becomes another address", async () => {
+test("vxlan sends from the address on which it receives, also after that has changed", async () => {
   const host = backendHost(hostKernel(), config("vxlan", [4]));
   const backend = await vxlan.prepare(host);
   for (const address of ["192.168.0.1", "203.0.113.9"]) {

@@ -45,7 +45,7 @@ describe("the key file", () => {
     expect(await readKeyFile(path)).toBe(KEY);
   });
 
-  test("is never overwritten: whoever is quickest makes it, and all have its key", async () => {
+  test("is never overwritten: the fastest process creates it, and all have its key", async () => {
     const folder = join(directory, "crowd");
     const path = join(folder, "wgkey");
     const keys = Array.from({ length: 20 }, (_, i) => privateKeyFrom(new Uint8Array(32).fill(i)));
