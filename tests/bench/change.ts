@@ -40,7 +40,7 @@ async function measureChanges(
 ): Promise<ChangeCosts> {
   const { program, set, generation } = run;
   const { host, observer } = bench.takeHost();
-  // Without traffic rules: their periodic check is the idle part's subject, and would mix in here.
+  // Without firewall rules: their periodic check is measured by the idle part and would distort this one.
   const flags = ["--iptables-forward-rules=false"];
   const daemon = bench.start(program, host, set, { flags });
   await untilProgrammed(daemon, host, set);

@@ -69,7 +69,7 @@ async function measure(bench: Bench, program: Program): Promise<Costs> {
   const backend = "ipsec";
   const set = await bench.leases(PEERS, { backend });
   const { host, observer } = bench.takeHost();
-  // Without traffic rules, which are other parts' subject.
+  // Without firewall rules, which other parts measure.
   const flags = ["--iptables-forward-rules=false"];
   const daemon = bench.start(program, host, set, { flags });
   await policiesReach(host.namespace, POLICIES);

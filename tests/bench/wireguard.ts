@@ -48,7 +48,7 @@ async function measure(bench: Bench, program: Program, count: number): Promise<C
   const set = await bench.leases(count, { backend });
   const { host, observer } = bench.takeHost();
   await using peers = new PeerObserver(host.namespace);
-  // Without traffic rules, which are other parts' subject.
+  // Without firewall rules, which other parts measure.
   const flags = ["--iptables-forward-rules=false"];
   const daemon = bench.start(program, host, set, { flags });
   const startSeconds = (await peers.atLeast(count) - performance.timeOrigin - daemon.startedAt) /
