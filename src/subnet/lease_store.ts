@@ -6,7 +6,7 @@ import type { PerFamily } from "../addr/family.ts";
 import type { IpAddress } from "../addr/ip.ts";
 import type { ExcludedAddress } from "../addr/excluded_address.ts";
 import type { Prefix } from "../addr/prefix.ts";
-import type { Lease, LeaseAttributes, LeaseWatch } from "./lease.ts";
+import type { Lease, LeaseAttributes, LeaseKey, LeaseWatch } from "./lease.ts";
 
 export interface LeaseStore extends AsyncDisposable {
   /** Where the data is, for messages; without credentials. */
@@ -83,7 +83,7 @@ export interface OwnLease extends AsyncDisposable {
   update(attributes: LeaseAttributes, signal: AbortSignal): Promise<void>;
 }
 
-/** The store cannot be reached or refused the call. */
+/** The store cannot be reached or refused the call; `cause` is its client's error. */
 export class StoreError extends OperatorError {
   override readonly name: string = "StoreError";
 }
@@ -91,9 +91,41 @@ export class StoreError extends OperatorError {
 /** Every subnet between SubnetMin and SubnetMax is taken. */
 export class OutOfSubnetsError extends StoreError {
   override readonly name = "OutOfSubnetsError";
+  /** How many leases there are. */
+  readonly leases: number;
+
+  constructor(message: string, { leases }: { readonly leases: number }) {
+    super(message);
+    this.leases = leases;
+  }
+}
+
+/** A node that is alive, as its session describes it. */
+export interface LiveHolder {
+  readonly hostname: string;
+  readonly interface: string;
 }
 
 /** Another live node has the public address or the device identity of this one. */
 export class DuplicateNodeError extends StoreError {
   override readonly name = "DuplicateNodeError";
+  /** The public address of the other node. */
+  readonly publicAddress: IpAddress;
+  readonly holder: LiveHolder;
+  /** The other node's lease, where that has this node's device identity. */
+  readonly lease: LeaseKey | undefined;
+
+  constructor(
+    message: string,
+    fields: {
+      readonly publicAddress: IpAddress;
+      readonly holder: LiveHolder;
+      readonly lease?: LeaseKey;
+    },
+  ) {
+    super(message);
+    this.publicAddress = fields.publicAddress;
+    this.holder = fields.holder;
+    this.lease = fields.lease;
+  }
 }

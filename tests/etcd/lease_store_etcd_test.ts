@@ -254,7 +254,7 @@ describe("on a real etcd", () => {
       `/guarded/subnets/${own.lease.key}\n\n`,
     );
     expect(limited.warnings()).toEqual([
-      expect.stringContaining("this etcd user may not write /guarded/sessions/192.0.2.1"),
+      expect.stringContaining("etcd denied write access to /guarded/sessions/192.0.2.1"),
     ]);
   }, 90_000);
 

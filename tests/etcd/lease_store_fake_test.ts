@@ -201,9 +201,9 @@ describe("acquire", () => {
     const { store, warnings } = node(etcd);
     expect(keyOf(await withTime(etcd, store.acquire(wish, forever)))).toBe("10.5.1.0-24");
     expect(warnings()).toEqual([
-      "this node had 10.5.200.0/24 (subnet file), whose lease belongs to the public address " +
-      "192.0.2.2; it has 10.5.1.0/24 now: give the workloads new addresses (restart Docker). If no " +
-      "other node has that address, delete the lease and restart flanneld: etcdctl del " +
+      "the subnet changed from 10.5.200.0/24 (subnet file) to 10.5.1.0/24: 10.5.200.0/24 is leased " +
+      "to the node with the public address 192.0.2.2; give the workloads new addresses (restart " +
+      "Docker). If no other node has that address, delete the lease and restart flanneld: etcdctl del " +
       `${SUBNETS}10.5.200.0-24`,
     ]);
   });
@@ -217,7 +217,7 @@ describe("acquire", () => {
     await withTime(etcd, first.store.acquire(before, forever));
     expect(first.warnings()).toContainEqual(
       expect.stringMatching(
-        /^this node had 10\.5\.200\.0\/24 .*, which lease 10\.5\.200\.0-24 has;/,
+        /^the subnet changed from 10\.5\.200\.0\/24 .*: 10\.5\.200\.0\/24 overlaps lease 10\.5\.200\.0-24;/,
       ),
     );
     const changed = node(new FakeEtcd());
@@ -225,7 +225,7 @@ describe("acquire", () => {
     await changed.store.acquire(elsewhere, forever);
     expect(changed.warnings()).toEqual([
       expect.stringMatching(
-        /^this node had 10\.6\.0\.0\/24 \(subnet file\), which does not suit now; it/,
+        /^the subnet changed from 10\.6\.0\.0\/24 \(subnet file\) to .*: 10\.6\.0\.0\/24 cannot be used any more;/,
       ),
     ]);
   });
@@ -255,7 +255,7 @@ describe("acquire", () => {
     expect(keyOf(await withTime(etcd, store.acquire(wish, forever)))).toBe("10.5.2.0-24");
     expect(subnetKeys(etcd)).toEqual(["10.5.2.0-24"]);
     expect(records.map(({ msg }) => msg)).toContainEqual(
-      "this node's lease of 10.5.201.0/24 contains an address that this host uses; deleting it",
+      "deleting this node's lease of 10.5.201.0/24: it contains an address that this host uses",
     );
   });
 
@@ -509,7 +509,7 @@ describe("the lease that is held", () => {
       await settle();
       expect(etcd.get(key)?.value).toBe(value("192.0.2.1"));
     }
-    expect(node.warnings()[0]).toContain("this node's lease is gone, it was deleted");
+    expect(node.warnings()[0]).toBe("this node's lease was deleted; restoring it");
     expect(await Promise.race([own.lost, settle()])).toBe(undefined);
     await etcd.clock.advance(3 * DAY_MS);
     expect(subnetKeys(etcd)).toEqual([keyOf(own)]);
@@ -552,7 +552,9 @@ describe("the lease that is held", () => {
     const { own, key } = await held(etcd);
     const theirs = value("192.0.2.99", "02:00:00:00:00:99");
     etcd.put(key, theirs, etcd.grant(86_400).id);
-    expect(await withTime(etcd, own.lost)).toContain("the public address 192.0.2.99 now");
+    expect(await withTime(etcd, own.lost)).toContain(
+      "now belongs to the node with the public address 192.0.2.99",
+    );
     await etcd.clock.advance(DAY_MS / 2);
     expect(etcd.get(key)?.value).toBe(theirs);
   });
@@ -588,7 +590,7 @@ describe("the lease that is held", () => {
     const other = `${own.lease.subnets[4]?.replace("/", "-")}&fc00:0:0:ffff::-64`;
     etcd.delete(SUBNETS + keyOf(own));
     etcd.put(SUBNETS + other, value("192.0.2.2"), etcd.grant(86_400).id);
-    expect(await withTime(etcd, own.lost)).toBe(`lease ${other} has some of its addresses now`);
+    expect(await withTime(etcd, own.lost)).toBe(`lease ${other} now overlaps this node's subnet`);
     await etcd.clock.advance(1000);
     expect(subnetKeys(etcd)).toEqual([other]);
   });
@@ -615,7 +617,9 @@ describe("the lease that is held", () => {
     etcd.put(key, theirs, etcd.grant(86_400).id);
     await etcd.clock.advance(3 * DAY_MS);
     expect(etcd.get(key)?.value).toBe(theirs);
-    expect(own.problem).toMatch(/^this node's lease was changed by another process .*restart/);
+    expect(own.problem).toMatch(
+      /^another process with this node's public address changed this node's lease; .*restart/,
+    );
     etcd.delete(key);
     await etcd.clock.advance(1000);
     expect(etcd.get(key)?.value).toBe(value("192.0.2.1"));
@@ -628,7 +632,7 @@ describe("the lease that is held", () => {
     etcd.put(key, ` ${value("192.0.2.1", "02:00:00:00:00:02")}`, etcd.grant(86_400).id);
     await etcd.clock.advance(1000);
     expect(own.problem).toBe(undefined);
-    expect(node.warnings().filter((text) => text.includes("changed by another"))).toHaveLength(3);
+    expect(node.warnings().filter((text) => text.startsWith("another process"))).toHaveLength(3);
   });
 
   test("gets new attributes under the same key and etcd lease, whatever call fails", async () => {
@@ -760,7 +764,7 @@ describe("a node that comes back with another public address", () => {
       expect(etcd.get(L1)).toMatchObject({ value: value("192.0.2.2"), lease: id });
       expect(subnetKeys(etcd)).toEqual(["10.5.7.0-24"]);
       expect(records.at(-1)?.msg).toMatch(
-        /^reusing this node's .* of 10\.5\.7\.0\/24, which it had with the public address 192\.0\.2\.1$/,
+        /^reusing this node's .* of 10\.5\.7\.0\/24, held before with the public address 192\.0\.2\.1$/,
       );
       await own[Symbol.asyncDispose]();
     }
@@ -817,9 +821,9 @@ describe("a node that comes back with another public address", () => {
     const error = await failure(withTime(etcd, copy.store.acquire(wish(), forever)));
     expect(error).toBeInstanceOf(DuplicateNodeError);
     expect(error.message).toBe(
-      `node host-a (interface eth0) is alive and has lease ${keyOf(first)} of 192.0.2.1 with the ` +
-        `VtepMAC ${MAC} of this node too, so that the other nodes could send to one of the two ` +
-        "only; if this host is a copy of that one, delete the device on this host and start again",
+      `node host-a (interface eth0) is alive, and its lease ${keyOf(first)} of 192.0.2.1 has the ` +
+        `same VtepMAC ${MAC} as this node; the other nodes can reach only one of the two; if this ` +
+        "host is a copy of that one, delete the device on this host and start flanneld again",
     );
     expect(subnetKeys(etcd)).toEqual([keyOf(first)]);
     expect(etcd.get(SUBNETS + keyOf(first))?.version).toBe(1n);
@@ -916,7 +920,7 @@ describe("a node that comes back with another public address", () => {
     expect(etcd.get(L1)?.version).toBe(1n);
     expect(warnings()).toEqual([
       expect.stringContaining(
-        `the reservation of 10.5.7.0/24 for 192.0.2.1 contains its VtepMAC ${MAC}`,
+        `the reservation of 10.5.7.0/24 for 192.0.2.1 contains this node's VtepMAC ${MAC}`,
       ),
     ]);
   });
@@ -972,9 +976,9 @@ describe("the live session", () => {
       const error = await failure(withTime(etcd, attempt()));
       expect(error).toBeInstanceOf(DuplicateNodeError);
       expect(error.message).toBe(
-        "node host-a (interface eth0) is alive and has the public address 192.0.2.1 of this node's " +
-          "interface eth0 too, so that the other nodes cannot tell the two apart; choose one of this " +
-          "host's other interfaces with --iface: eth1 (192.168.56.11, fd56::11)",
+        "node host-a (interface eth0) is alive, and has the same public address 192.0.2.1 as this " +
+          "node's interface eth0; the other nodes cannot distinguish the two; choose another " +
+          "interface of this host with --iface: eth1 (192.168.56.11, fd56::11)",
       );
     }
     // Of an address that is translated on the way, no interface can be another one's.
@@ -987,9 +991,9 @@ describe("the live session", () => {
     });
     const error = await failure(withTime(etcd, store.acquire(request(IPV4, A), forever)));
     expect(error.message).toEndWith(
-      "has the public address 192.0.2.1 of this node too, so that the other nodes cannot tell the two " +
-        "apart; no interface here has it: set --public-ip to this node's own address, or " +
-        "remove --public-ip",
+      "has the same public address 192.0.2.1 as this node; the other nodes cannot distinguish the " +
+        "two; no interface of this host has that address: set --public-ip to this node's own " +
+        "address, or remove --public-ip",
     );
     expect(subnetKeys(etcd)).toEqual([keyOf(first)]);
     expect(first.lease.createRevision).toBe(
@@ -1089,7 +1093,7 @@ describe("the live session", () => {
         expect(etcd.get(session)?.value).toBe(value);
         if (!isRevoked) expect(etcd.get(session)?.lease).toBe(lease);
         expect(records.map(({ msg }) => msg)).toContain(
-          `the live session ${session} was deleted; it is written again`,
+          `the live session ${session} was deleted; restored it`,
         );
         await etcd.clock.advance(DAY_MS / 100);
         expect(etcd.get(session)?.value).toBe(value);
@@ -1167,9 +1171,9 @@ describe("the live session", () => {
     const own = await withTime(etcd, store.acquire(request(IPV4, A), forever));
     expect(subnetKeys(etcd)).toEqual([keyOf(own)]);
     expect(warnings()).toEqual([
-      `this etcd user may not write ${session}; without it, two nodes with one ` +
-      "public address are not noticed, and a node that comes back with another one gets another " +
-      "subnet; grant the user write access there",
+      `etcd denied write access to ${session}; duplicate public addresses will not be detected, and ` +
+      "a node that returns with another public address gets another subnet; grant the etcd role " +
+      `readwrite access to ${PREFIX}/sessions/`,
     ]);
   });
 
@@ -1224,7 +1228,7 @@ describe("whether another node is alive", () => {
       expect(await Array.fromAsync(answers)).toEqual([]);
     }
     expect(warnings()).toEqual([
-      expect.stringContaining("cannot read the sessions of other nodes"),
+      expect.stringContaining(`etcd denied read access to ${PREFIX}/sessions/; a node`),
     ]);
   });
 });

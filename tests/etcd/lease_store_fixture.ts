@@ -48,7 +48,7 @@ export interface TestNodeOptions {
 }
 
 export function testNode(options: TestNodeOptions): TestNode {
-  const { log, records } = collectingLog();
+  const { log, records } = collectingLog("debug");
   const { host = "host-a", interface: name = "eth0", ...rest } = options;
   const store = new EtcdLeaseStore({
     renewMarginMs: 3_600_000,

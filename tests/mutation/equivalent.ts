@@ -133,13 +133,13 @@ export const EQUIVALENT: readonly Equivalent[] = [
     reason: "one that cannot be read is not among this node's; the compiler does not know that",
   },
   {
-    file: "src/subnet/etcd/etcd_lease_store.ts",
+    file: "src/subnet/etcd/node_session.ts",
     original: "isAlive !== undefined",
     replacement: "true",
     reason: "the first event of a watch is a snapshot, after which it is known",
   },
   {
-    file: "src/subnet/etcd/etcd_lease_store.ts",
+    file: "src/subnet/etcd/subnet_acquisition.ts",
     original: "ttlSeconds <= 0",
     replacement: "false",
     reason:
@@ -147,7 +147,7 @@ export const EQUIVALENT: readonly Equivalent[] = [
   },
   {
     file: "src/subnet/etcd/previous_leases.ts",
-    original: "!mayCarry(record.value, identity)",
+    original: "!mayContain(record.value, identity)",
     replacement: "false",
     reason:
       "a shortcut: a lease that does not carry the identity is not taken for this node's once it is decoded",

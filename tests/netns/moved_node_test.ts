@@ -53,7 +53,7 @@ test.each(["vxlan", "wireguard"] as const)(
     const copy = three.start();
     expect(await copy.exitCode(90_000)).toBe(1);
     expect(copy.logEnd()).toMatch(
-      /is alive and has lease \S+ of 192\.0\.2\.2 with the VtepMAC \S+ of this node too.*ip link delete flannel\.1/,
+      /is alive, and its lease \S+ of 192\.0\.2\.2 has the same VtepMAC \S+ as this node.*ip link delete flannel\.1/,
     );
     expect((await two.http("/readyz")).status).toBe(200);
     await cluster.expectMesh({ hosts: [one, two] });

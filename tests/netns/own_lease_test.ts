@@ -257,5 +257,5 @@ function absenceMs(host: Host): number {
     const [hours = 0, minutes = 0, seconds = 0] = text.split(":").map(Number);
     return ((hours * 60 + minutes) * 60 + seconds) * 1000;
   };
-  return time(/lease is back/) - time(/lease is gone/);
+  return time(/restored this node's lease/) - time(/this node's lease (expired|was deleted)/);
 }

@@ -1,4 +1,4 @@
-/** A logger that keeps what it is told, for tests. */
+/** A logger for tests that keeps its lines. */
 
 import type { Log } from "../../src/log/log.ts";
 import pino from "pino";
@@ -9,11 +9,14 @@ export interface LogRecord {
   readonly [field: string]: unknown;
 }
 
-export function collectingLog(): { readonly log: Log; readonly records: LogRecord[] } {
+/** Keeps the lines of this level and above. */
+export function collectingLog(
+  level: LogRecord["level"] = "trace",
+): { readonly log: Log; readonly records: LogRecord[] } {
   const records: LogRecord[] = [];
   const write = (line: string) => {
     const record = JSON.parse(line);
     records.push({ ...record, level: pino.levels.labels[record.level] });
   };
-  return { log: pino({ level: "trace" }, { write }), records };
+  return { log: pino({ level }, { write }), records };
 }

@@ -1,8 +1,8 @@
 /**
- * The subnet this node holds in etcd: renewed before it expires, and put back when it is gone.
+ * The subnet that this node holds in etcd: renewed before it expires, and restored if it is deleted.
  *
- * Two tasks run until disposed: one keeps the etcd lease alive, one watches the key. They, and
- * `update`, take turns, so that each sees the key as the one before left it.
+ * Two tasks run until disposed: one keeps the etcd lease alive, one watches the key. They and `update`
+ * take turns, so that each sees the key as the one before left it.
  */
 
 import type { NetworkConfig } from "../../config/network_config.ts";
@@ -11,9 +11,12 @@ import { RecurringEvent } from "../../log/recurring_event.ts";
 import type { Lease, LeaseAttributes } from "../lease.ts";
 import { encodeLeaseValue, isInvalidLease } from "../lease_codec.ts";
 import type { OwnLease } from "../lease_store.ts";
-import { type Clock, sleep } from "../../base/clock.ts";
+import type { Clock } from "../../base/clock.ts";
+import { SerialQueue } from "../../base/serial_queue.ts";
 import type { Etcd, EtcdWatch } from "../../etcd/client/etcd.ts";
 import type { LeaseRecord, LeaseRecords } from "./lease_records.ts";
+import { nodeFamily } from "./own_records.ts";
+import { RenewalSchedule } from "./renewal_schedule.ts";
 import { untilStoreAnswers } from "./store_retry.ts";
 import { SUBNET_TTL_SECONDS, UnusedLease } from "./unused_lease.ts";
 
@@ -41,44 +44,37 @@ export interface OwnLeaseOptions {
   ): Promise<void>;
 }
 
-const OTHER_PROCESS =
-  "this node's lease was changed by another process that has this node's public address";
+const OTHER_PROCESS = "another process with this node's public address changed this node's lease";
 
 /** A failed renewal is repeated within a minute. */
 const RENEWAL_BACKOFF = { firstMs: 5_000, maxMs: 60_000 };
 const WRITE_BACKOFF = { firstMs: 500, maxMs: 5_000 };
 
 export class EtcdOwnLease implements OwnLease {
-  readonly lost: Promise<string>;
   readonly #options: OwnLeaseOptions;
+  readonly #lost = Promise.withResolvers<string>();
   readonly #stopped = new AbortController();
   #lease: Lease;
   #value: string;
-  /** What another process with this node's public address has written, in this node's encoding. */
+  /** What another process with this node's public address wrote, in this node's encoding. */
   #otherValue: string | undefined;
   #etcdLease: bigint;
-  #expiresMs: number;
-  /** Ends the pause before the next renewal, because the time of expiry has changed. */
-  #rescheduled = new AbortController();
-  /** Deletions and changes of the key by something else. */
-  readonly #disturbance: RecurringEvent;
-  #turn: Promise<unknown> = Promise.resolve();
-  #resolveLost: (reason: string) => void = () => {};
+  readonly #renewal: RenewalSchedule;
+  /** Deletions and changes of the key by others. */
+  readonly #foreignChange: RecurringEvent;
+  readonly #turns = new SerialQueue();
   readonly #tasks: Promise<unknown>;
 
   constructor(options: OwnLeaseOptions) {
     this.#options = options;
-    const { held, log, clock } = options;
-    this.#disturbance = new RecurringEvent({ log, clock });
+    const { held, log, clock, renewMarginMs: marginMs } = options;
+    this.#foreignChange = new RecurringEvent({ log, clock });
     this.#lease = held.lease;
     this.#value = encodeLeaseValue(held.lease.attributes);
     this.#etcdLease = held.etcdLease;
-    this.#expiresMs = held.expiresMs;
-    const failed = Promise.withResolvers<string>();
-    this.#resolveLost = failed.resolve;
-    this.lost = failed.promise;
+    this.#renewal = new RenewalSchedule({ clock, marginMs, expiresMs: held.expiresMs });
     const task = (run: Promise<void>) =>
-      run.catch((error) => this.#stopped.signal.aborted || failed.reject(error));
+      run.catch((error) => this.#stopped.signal.aborted || this.#lost.reject(error));
     this.#tasks = Promise.all([task(this.#keepRenewed()), task(this.#watchKey())]);
   }
 
@@ -86,91 +82,71 @@ export class EtcdOwnLease implements OwnLease {
     return this.#lease;
   }
 
+  get lost(): Promise<string> {
+    return this.#lost.promise;
+  }
+
   get problem(): string | undefined {
     if (this.#otherValue === undefined || this.#otherValue === this.#value) return undefined;
-    return `${OTHER_PROCESS}, and the other nodes use what lease ${this.#lease.key} says now; ` +
-      "end that process, on this host or on a node with the same address, and restart flanneld";
+    return `${OTHER_PROCESS}; the other nodes use its values in lease ${this.#lease.key}; stop that ` +
+      "process, on this host or on a node with the same address, and restart flanneld";
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopped.abort();
     await this.#tasks;
-    await this.#turn;
+    await this.#turns.idle();
   }
 
-  /** Gives the subnet up for good: renewal stops, and `lost` resolves with the reason. */
+  /** Gives up the subnet for good: renewal stops, and `lost` resolves with the reason. */
   lose(reason: string): void {
     this.#stopped.abort();
-    this.#resolveLost(reason);
+    this.#lost.resolve(reason);
   }
 
   async update(attributes: LeaseAttributes, signal: AbortSignal): Promise<void> {
     await this.#options.claimAddress(attributes.publicAddresses, signal);
     const both = AbortSignal.any([signal, this.#stopped.signal]);
-    await this.#inTurn(async () => {
+    await this.#turns.run(async () => {
       this.#lease = { ...this.#lease, attributes };
       this.#value = encodeLeaseValue(attributes);
       await this.#write("changing", both);
     });
   }
 
-  /** Renews in time, again and again. */
   async #keepRenewed(): Promise<void> {
-    const { clock, log } = this.#options;
+    const { log } = this.#options;
     const signal = this.#stopped.signal;
     while (!signal.aborted) {
-      await this.#pauseUntilRenewal();
+      await this.#renewal.pause(signal);
       if (signal.aborted) return;
-      if (this.#renewalMs() > clock.nowMs()) continue;
+      if (!this.#renewal.isDue) continue;
       await this.#untilAnswered("renewing", RENEWAL_BACKOFF, signal, async () => {
         const etcdLease = this.#etcdLease;
         if (etcdLease === 0n) return;
         const ttlSeconds = await this.#options.etcd.keepLeaseAlive(etcdLease, signal);
         if (ttlSeconds > 0) {
-          if (etcdLease === this.#etcdLease) this.#expireIn(ttlSeconds);
+          if (etcdLease === this.#etcdLease) this.#renewal.expireIn(ttlSeconds);
           log.info({ lease: this.#lease.key }, `renewed the lease for ${ttlSeconds} s`);
         } else {
-          await this.#inTurn(() => this.#putBack("it expired"));
+          await this.#turns.run(() => this.#restore("expired"));
         }
       });
     }
   }
 
-  async #pauseUntilRenewal(): Promise<void> {
-    const { clock } = this.#options;
-    this.#rescheduled = new AbortController();
-    const signal = AbortSignal.any([this.#stopped.signal, this.#rescheduled.signal]);
-    const pauseMs = this.#renewalMs() - clock.nowMs();
-    // A timer's longest delay is 2^31 - 1 ms; a reservation needs none at all.
-    await sleep(clock, Math.min(Math.max(pauseMs, 0), 2 ** 31 - 1), signal);
-  }
-
-  /** The margin before expiry, or half of a life that is not much longer than the margin. */
-  #renewalMs(): number {
-    const marginMs = Math.min(this.#options.renewMarginMs, this.#lifeMs - 60_000);
-    return this.#expiresMs - Math.max(marginMs, Math.min(this.#lifeMs / 2, 60_000));
-  }
-
-  #lifeMs = SUBNET_TTL_SECONDS * 1000;
-
-  #expireIn(ttlSeconds: number): void {
-    this.#lifeMs = ttlSeconds * 1000;
-    this.#expiresMs = this.#options.clock.nowMs() + this.#lifeMs;
-    this.#rescheduled.abort();
-  }
-
   async #watchKey(): Promise<void> {
     const key = this.#options.records.leaseKey(this.#lease.key);
     for await (const event of this.#options.etcd.watch(key, this.#stopped.signal)) {
-      await this.#inTurn(() => this.#follow(event, key));
+      await this.#turns.run(() => this.#follow(event, key));
       if (this.#stopped.signal.aborted) return;
     }
   }
 
   /**
-   * What the watch shows may be older than what this node has written since; and after etcd was
-   * restored from a backup, what is newer has a lower revision. So the revision only tells whether
-   * anything is to be done: then the key is read.
+   * An event may be older than what this node has written since; and after etcd was restored from a
+   * backup, what is newer has a lower revision. So the revision only decides whether the key must be
+   * read.
    */
   async #follow(event: EtcdWatch, key: string): Promise<void> {
     const known = this.#lease.modRevision;
@@ -188,21 +164,21 @@ export class EtcdOwnLease implements OwnLease {
     }
   }
 
-  /** Reads the key and does what its state asks for. */
+  /** Reads the key, and restores it if it is missing or invalid. */
   async #check(): Promise<void> {
     const { etcd, records } = this.#options;
     const signal = this.#stopped.signal;
     await this.#untilAnswered("reading", WRITE_BACKOFF, signal, async () => {
       const key = records.leaseKey(this.#lease.key);
       const found = (await etcd.range({ key }, signal)).keyValues[0];
-      if (found === undefined) await this.#putBack("it was deleted");
-      else if (!this.#recognize(records.record(found))) await this.#write("mending", signal);
+      if (found === undefined) await this.#restore("was deleted");
+      else if (!this.#recognize(records.record(found))) await this.#write("restoring", signal);
     });
   }
 
   /**
-   * Takes note of how the key is now. `false` if it has to be written again, because nobody can read
-   * it; another node's address means that the subnet is lost.
+   * Records the current state of the key. `false` if it is invalid and must be written again; another
+   * node's address means that the subnet is lost.
    */
   #recognize(record: LeaseRecord): boolean {
     const { config } = this.#options;
@@ -211,54 +187,56 @@ export class EtcdOwnLease implements OwnLease {
     this.#otherValue = undefined;
     if (record.etcdLease !== this.#etcdLease) {
       this.#etcdLease = record.etcdLease;
-      // Whoever attached it gave it a day; to be sure, renew at once.
-      this.#expiresMs = record.etcdLease === 0n ? Infinity : this.#options.clock.nowMs();
-      this.#rescheduled.abort();
+      // Another program attached it, most likely for a day; to be sure, renew it at once.
+      if (record.etcdLease === 0n) this.#renewal.neverExpire();
+      else this.#renewal.renewNow();
     }
     if (record.value === this.#value) return true;
     if (isInvalidLease(lease)) {
-      this.#warn(`this node's lease was overwritten: ${lease.reason}`);
+      this.#warn(`this node's lease was overwritten: ${lease.reason}; restoring it`);
       return false;
     }
-    const family = config.families[4] === undefined ? 6 : 4;
+    const family = nodeFamily(config);
     const holder = lease.attributes.publicAddresses[family];
     if (holder === undefined) {
-      this.#warn(`this node's lease was overwritten: it has no public IPv${family} address`);
+      this.#warn(
+        `this node's lease was overwritten: no public IPv${family} address; restoring it`,
+      );
       return false;
     }
     if (holder === this.#lease.attributes.publicAddresses[family]) {
       this.#otherValue = encodeLeaseValue(lease.attributes);
       this.#warn(OTHER_PROCESS, { value: record.value });
     } else {
-      this.lose(`${lease.key} belongs to the node with the public address ${holder} now`);
+      this.lose(`lease ${lease.key} now belongs to the node with the public address ${holder}`);
     }
     return true;
   }
 
-  /** The key is gone: the same subnet is taken again, unless another node has it by now. */
-  async #putBack(why: string): Promise<void> {
+  /** The key is gone: takes the same subnet again, unless another node has it by now. */
+  async #restore(cause: "expired" | "was deleted"): Promise<void> {
     const { log } = this.#options;
     const signal = this.#stopped.signal;
-    const isLogged = this.#warn(`this node's lease is gone, ${why}; taking it again`);
-    await this.#write("taking", signal);
+    const isLogged = this.#warn(`this node's lease ${cause}; restoring it`);
+    await this.#write("restoring", signal);
     if (isLogged && !signal.aborted) {
-      log.info({ lease: this.#lease.key }, "this node's lease is back");
+      log.info({ lease: this.#lease.key }, "restored this node's lease");
     }
   }
 
   /** Returns whether it was logged. */
   #warn(text: string, fields: Record<string, unknown> = {}): boolean {
-    return this.#disturbance.occurred("warn", text, { lease: this.#lease.key, ...fields });
+    return this.#foreignChange.occurred("warn", text, { lease: this.#lease.key, ...fields });
   }
 
-  /** Brings the key to hold this node's value, whatever became of it. */
+  /** Makes the key hold this node's value, whatever its state is. */
   async #write(verb: string, signal: AbortSignal): Promise<void> {
-    await using spare = new UnusedLease(this.#options.etcd);
-    const attempt = () => spare.attempt(() => this.#tryWrite(spare, signal));
+    await using unused = new UnusedLease(this.#options.etcd);
+    const attempt = () => unused.attempt(() => this.#tryWrite(unused, signal));
     await this.#untilAnswered(verb, WRITE_BACKOFF, signal, attempt);
   }
 
-  async #tryWrite(spare: UnusedLease, signal: AbortSignal): Promise<void> {
+  async #tryWrite(unused: UnusedLease, signal: AbortSignal): Promise<void> {
     const { records, etcd, config } = this.#options;
     const { key } = this.#lease;
     for (;;) {
@@ -266,7 +244,7 @@ export class EtcdOwnLease implements OwnLease {
       const found = range.keyValues[0];
       if (found !== undefined) {
         const record = records.record(found);
-        spare.release(record.etcdLease);
+        unused.release(record.etcdLease);
         if (record.value === this.#value || !this.#isOwn(record)) {
           this.#recognize(record);
           return;
@@ -278,27 +256,27 @@ export class EtcdOwnLease implements OwnLease {
         this.#otherValue = undefined;
         return;
       }
-      const etcdLease = await spare.id(signal);
+      const etcdLease = await unused.id(signal);
       const write = { key, value: this.#value, etcdLease };
       const creation = await records.create(write, config.families, signal);
       if (creation.kind === "exists") continue;
       if (creation.kind === "overlaps") {
-        return this.lose(`lease ${creation.key} has some of its addresses now`);
+        return this.lose(`lease ${creation.key} now overlaps this node's subnet`);
       }
       const { revision } = creation;
-      spare.release(etcdLease);
+      unused.release(etcdLease);
       this.#lease = { ...this.#lease, createRevision: revision, modRevision: revision };
       this.#otherValue = undefined;
       this.#etcdLease = etcdLease;
-      this.#expireIn(SUBNET_TTL_SECONDS);
+      this.#renewal.expireIn(SUBNET_TTL_SECONDS);
       return;
     }
   }
 
-  /** No other node's: unreadable, last written by us, with our public address, or with none. */
+  /** Not another node's: invalid, last written by this node, with its public address, or with none. */
   #isOwn(record: LeaseRecord): boolean {
     if (isInvalidLease(record.lease) || record.modRevision === this.#lease.modRevision) return true;
-    const family = this.#options.config.families[4] === undefined ? 6 : 4;
+    const family = nodeFamily(this.#options.config);
     const holder = record.lease.attributes.publicAddresses[family];
     return holder === undefined || holder === this.#lease.attributes.publicAddresses[family];
   }
@@ -312,12 +290,5 @@ export class EtcdOwnLease implements OwnLease {
     const { log, clock } = this.#options;
     const what = `${verb} this node's lease ${this.#lease.key}`;
     return untilStoreAnswers({ what, log, clock, signal, ...backoff }, attempt);
-  }
-
-  /** One after the other, in the order of the calls. */
-  #inTurn(run: () => Promise<void>): Promise<void> {
-    const turn = this.#turn.then(run);
-    this.#turn = turn.catch(() => {});
-    return turn;
   }
 }

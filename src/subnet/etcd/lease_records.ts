@@ -6,10 +6,11 @@
  */
 
 import { posix } from "node:path";
-import { familiesOf, type PerFamily } from "../../addr/family.ts";
+import { entriesOf, type PerFamily } from "../../addr/family.ts";
 import type { IpAddress } from "../../addr/ip.ts";
 import { type Prefix, prefixContains, prefixesOverlap } from "../../addr/prefix.ts";
 import type { NetworkConfig } from "../../config/network_config.ts";
+import type { Log } from "../../log/log.ts";
 import type { InvalidLease, Lease, LeaseKey } from "../lease.ts";
 import { decodeLease, decodeLeaseKey } from "../lease_codec.ts";
 import type { Etcd, EtcdKeyValue, KeyComparison, Transaction } from "../../etcd/client/etcd.ts";
@@ -45,16 +46,23 @@ export class LeaseRecords {
   readonly leasePrefix: string;
   readonly #etcd: Etcd;
   readonly #prefix: string;
+  readonly #log: Log;
 
-  constructor(etcd: Etcd, prefix: string) {
+  constructor(etcd: Etcd, prefix: string, log: Log) {
     this.#etcd = etcd;
     this.#prefix = prefix;
+    this.#log = log;
     this.configKey = posix.join(prefix, "config");
     this.leasePrefix = posix.join(prefix, "subnets/");
   }
 
+  /** What the keys of live sessions begin with. */
+  get sessionPrefix(): string {
+    return posix.join(this.#prefix, "sessions/");
+  }
+
   sessionKey(address: IpAddress): string {
-    return posix.join(this.#prefix, "sessions", address);
+    return `${this.sessionPrefix}${address}`;
   }
 
   leaseKey(key: LeaseKey): string {
@@ -69,7 +77,7 @@ export class LeaseRecords {
   }
 
   record(keyValue: EtcdKeyValue): LeaseRecord {
-    return new StoredLease(keyValue, this.#relativeKey(keyValue.key));
+    return new StoredLease(keyValue, this.relativeKey(keyValue.key));
   }
 
   /**
@@ -90,10 +98,11 @@ export class LeaseRecords {
       ],
     }, signal);
     if (!result.succeeded) return { kind: "exists" };
+    this.#trace("put", write.key, result.revision);
     const subnets = decodeLeaseKey(write.key) ?? {};
     for (const { key, createRevision } of result.ranges.flat()) {
       if (createRevision >= result.revision) continue;
-      const other = this.#relativeKey(key);
+      const other = this.relativeKey(key);
       const claimed = claimedSubnets({ subnets: decodeLeaseKey(other) ?? {} }, families);
       if (leasesOverlap(claimed, subnets)) return { kind: "overlaps", key: other };
     }
@@ -112,7 +121,9 @@ export class LeaseRecords {
   ): Promise<bigint | undefined> {
     const key = this.leaseKey(write.key);
     const compare = [{ key, modRevision }, ...guards];
-    return await this.#change({ compare, success: [put(key, write)] }, signal);
+    const revision = await this.#change({ compare, success: [put(key, write)] }, signal);
+    if (revision !== undefined) this.#trace("put", write.key, revision);
+    return revision;
   }
 
   /** Deletes a lease that was last changed at `modRevision`, if `guards` hold. */
@@ -124,11 +135,19 @@ export class LeaseRecords {
   ): Promise<void> {
     const fullKey = this.leaseKey(key);
     const compare = [{ key: fullKey, modRevision }, ...guards];
-    await this.#change({ compare, success: [{ delete: { key: fullKey } }] }, signal);
+    const transaction = { compare, success: [{ delete: { key: fullKey } }] };
+    const revision = await this.#change(transaction, signal);
+    if (revision !== undefined) this.#trace("delete", key, revision);
   }
 
-  #relativeKey(key: string): LeaseKey {
+  /** The lease's part of a key in etcd. */
+  relativeKey(key: string): LeaseKey {
     return key.slice(this.leasePrefix.length) as LeaseKey;
+  }
+
+  #trace(event: "put" | "delete", lease: LeaseKey, revision: bigint): void {
+    if (!this.#log.isLevelEnabled("trace")) return;
+    this.#log.trace({ event, lease, revision: String(revision) }, "lease written to etcd");
   }
 
   async #change(transaction: Transaction, signal: AbortSignal): Promise<bigint | undefined> {
@@ -184,8 +203,7 @@ export function claimedSubnets(
   families: NetworkConfig["families"],
 ): PerFamily<Prefix> {
   const claimed: { 4?: Prefix; 6?: Prefix } = {};
-  for (const family of familiesOf(record.subnets)) {
-    const subnet = record.subnets[family] as Prefix;
+  for (const [family, subnet] of entriesOf(record.subnets)) {
     const network = families[family]?.network;
     if (network !== undefined && !prefixContains(subnet, network)) claimed[family] = subnet;
   }
@@ -194,9 +212,9 @@ export function claimedSubnets(
 
 /** Whether two nodes' subnets have an address in common. */
 export function leasesOverlap(a: PerFamily<Prefix>, b: PerFamily<Prefix>): boolean {
-  return familiesOf(a).some((family) => {
-    const [x, y] = [a[family], b[family]];
-    return x !== undefined && y !== undefined && prefixesOverlap(x, y);
+  return entriesOf(a).some(([family, subnet]) => {
+    const other = b[family];
+    return other !== undefined && prefixesOverlap(subnet, other);
   });
 }
 

@@ -1,13 +1,13 @@
 /**
- * A key that is in etcd as long as this node is alive: `<prefix>/sessions/<public address>`, attached
+ * A key that exists in etcd while this node is alive: `<prefix>/sessions/<public address>`, attached
  * to an etcd lease of half a minute that is kept alive.
  *
- * A node's subnet outlives the node by a day, so that it says nothing of whether its owner is alive.
- * The session does: a node that finds one of another host for its own public address waits until it
- * expires, and if it does not, there are two nodes with one address. Go flannel has no such key and
- * does not look at ours. See docs/adr/0003-live-session-key.md.
+ * A node's lease outlives the node by a day, so it does not show whether its owner is alive. The session
+ * does: a node that finds another host's session for its own public address waits until it expires, and
+ * if it does not, two nodes have one address. Go flannel neither writes nor reads such a key. See
+ * docs/adr/0003-live-session-key.md.
  *
- * The key is watched and written again if something else removes it, such as an operator who wipes etcd
+ * The key is watched, and written again if something else deletes it, such as an operator who wipes etcd
  * or revokes the lease. The watch costs nothing while the key does not change.
  */
 
@@ -15,7 +15,8 @@ import { familyOf, type IpAddress } from "../../addr/ip.ts";
 import type { Log } from "../../log/log.ts";
 import { RecurringEvent } from "../../log/recurring_event.ts";
 import { RepeatedFailure } from "../../log/repeated_failure.ts";
-import { DuplicateNodeError } from "../lease_store.ts";
+import type { LeaseKey } from "../lease.ts";
+import { DuplicateNodeError, type LiveHolder } from "../lease_store.ts";
 import { backoffMs, type Clock, sleep } from "../../base/clock.ts";
 import type { Etcd, EtcdKeyValue, EtcdWatch, KeyComparison } from "../../etcd/client/etcd.ts";
 import type { LiveNode } from "./node_identity.ts";
@@ -34,12 +35,12 @@ export const SESSION_TTL_SECONDS = 30;
 
 export class LiveSession implements AsyncDisposable {
   readonly address: IpAddress;
-  /** Resolves, with that node's name, when another node got the key while etcd was out of reach. */
+  /** Resolves with the other node's name when it got the key while etcd was unreachable. */
   readonly takenOver: Promise<string>;
   readonly #options: LiveSessionOptions;
   readonly #stopped = new AbortController();
   readonly #failure: RepeatedFailure;
-  readonly #putBack: RecurringEvent;
+  readonly #restored: RecurringEvent;
   readonly #value: string;
   #etcdLease: bigint | undefined;
   /** Changes of the key that are not this node's own, and how many of them have been handled. */
@@ -59,7 +60,7 @@ export class LiveSession implements AsyncDisposable {
       identity: node.identity,
       interface: node.interface,
       pid: process.pid,
-      started: new Date(Date.now() - performance.now()).toISOString(),
+      started: new Date(performance.timeOrigin).toISOString(),
     });
     this.takenOver = new Promise((resolve) => this.#resolveTakenOver = resolve);
     this.#failure = new RepeatedFailure({
@@ -67,13 +68,12 @@ export class LiveSession implements AsyncDisposable {
       log: options.log,
       clock: options.clock,
     });
-    this.#putBack = new RecurringEvent({ log: options.log, clock: options.clock });
+    this.#restored = new RecurringEvent({ log: options.log, clock: options.clock });
   }
 
   /**
-   * Takes the session for this node's public address and keeps it until disposed. Waits for that of
-   * a node that may have died. Throws `DuplicateNodeError` if that node turns out to be alive, or
-   * `StoreError`.
+   * Takes the session of this node's public address and keeps it until disposed. Waits for the end of
+   * one whose node may have died. Throws `DuplicateNodeError` if that node is alive, or `EtcdError`.
    */
   static async claim(options: LiveSessionOptions, signal: AbortSignal): Promise<LiveSession> {
     const session = new LiveSession(options);
@@ -84,7 +84,8 @@ export class LiveSession implements AsyncDisposable {
         await waitForEnd(options, {
           holder,
           subject: `public address ${options.address}`,
-          whyDuplicate: () => duplicateText(options, holder),
+          publicAddress: options.address,
+          conflict: () => duplicateText(options),
         }, signal);
       }
     } catch (error) {
@@ -95,7 +96,7 @@ export class LiveSession implements AsyncDisposable {
     return session;
   }
 
-  /** Stops, and removes the key, so that another node need not wait for its end. */
+  /** Stops and deletes the key, so that another node need not wait for its expiry. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop();
     await this.#loop;
@@ -107,9 +108,9 @@ export class LiveSession implements AsyncDisposable {
   }
 
   /**
-   * Takes the key if it is free or this node's; otherwise returns its holder. A key of this node that
-   * exists at the start is from before a restart; one that appears later belongs to a later daemon of
-   * this node, which keeps it.
+   * Takes the key if it is free or this node's; otherwise returns its holder. If this node's key exists
+   * at the start, it is from before a restart; one that appears later belongs to a newer daemon of this
+   * node, which keeps it.
    */
   async #tryClaim(when: "start" | "later", signal: AbortSignal): Promise<Holder | undefined> {
     const { etcd, key, node, ttlSeconds } = this.#options;
@@ -118,7 +119,7 @@ export class LiveSession implements AsyncDisposable {
       const holder = found && readHolder(found);
       if (holder !== undefined && holder.identity !== node.identity) return holder;
       if (when === "later" && holder !== undefined) return undefined;
-      // Not before it is needed: while this node waits for another's end, its own would run out.
+      // Not earlier: while this node waits for the end of another session, its own lease would expire.
       this.#etcdLease ??= (await etcd.grantLease({ ttlSeconds }, signal)).id;
       const { succeeded } = await etcd.transaction({
         compare: [
@@ -130,7 +131,7 @@ export class LiveSession implements AsyncDisposable {
       }, signal);
       if (!succeeded) continue;
       if (when === "later") {
-        this.#putBack.occurred("info", `the live session ${key} was deleted; it is written again`);
+        this.#restored.occurred("info", `the live session ${key} was deleted; restored it`);
       }
       return undefined;
     }
@@ -149,7 +150,7 @@ export class LiveSession implements AsyncDisposable {
       if (signal.aborted) return;
       log.warn(
         { err: error },
-        `cannot watch ${key}; if it is deleted, two nodes with one public address are not noticed`,
+        `cannot watch ${key}; if it is deleted, duplicate public addresses will not be detected`,
       );
     }
   }
@@ -185,7 +186,7 @@ export class LiveSession implements AsyncDisposable {
         pauseMs = this.#foreignChanges === this.#handledChanges ? intervalMs : 0;
       } catch (error) {
         if (signal.aborted) return;
-        // A refusal is an outage as well: the session is a precaution, never a reason to stop.
+        // A refusal counts as an outage: the session is a precaution, never a reason to stop.
         this.#failure.failed(error);
         const limits = { firstMs: Math.min(1000, intervalMs), maxMs: intervalMs };
         pauseMs = backoffMs(this.#failure.failures, limits, clock);
@@ -195,7 +196,7 @@ export class LiveSession implements AsyncDisposable {
 
   async #renew(signal: AbortSignal): Promise<void> {
     // Limits the rate of writes if a program keeps deleting the key.
-    if (this.#putBack.isFrequent) await sleep(this.#options.clock, FREQUENT_PAUSE_MS, signal);
+    if (this.#restored.isFrequent) await sleep(this.#options.clock, FREQUENT_PAUSE_MS, signal);
     if (signal.aborted) return;
     const changes = this.#foreignChanges;
     if (this.#etcdLease !== undefined) {
@@ -218,31 +219,32 @@ export class LiveSession implements AsyncDisposable {
   }
 }
 
-/** Somebody else's session. */
-interface Holder {
+/** Another node's session. */
+interface Holder extends LiveHolder {
   readonly identity: string;
-  readonly hostname: string;
-  readonly interface: string;
   readonly etcdLease: bigint;
 }
 
 /** A session whose node may be alive. */
 interface OtherSession {
   readonly holder: Holder;
+  readonly publicAddress: IpAddress;
+  /** The lease with this node's identity, if that is what both nodes have. */
+  readonly lease?: LeaseKey;
   /** What both its node and this one have. */
   readonly subject: string;
-  /** The message if it is alive. */
-  readonly whyDuplicate: () => string;
+  /** The rest of "node HOST (interface IF) is alive and …". */
+  readonly conflict: () => string;
   /** How much longer to wait after it is known to be alive. */
   readonly patienceMs?: number;
-  /** Whether there is nothing left to wait for. */
+  /** Whether the wait has become pointless. */
   readonly isMoot?: () => Promise<boolean>;
 }
 
 /** The pause before the key is written again if something keeps deleting it. */
 const FREQUENT_PAUSE_MS = 1000;
 
-/** Within the time that a service manager gives a stopping daemon. */
+/** Shorter than what a service manager allows a stopping daemon. */
 const REVOKE_TIMEOUT_MS = 1500;
 
 /** Whether the entry says that a node is alive. */
@@ -254,13 +256,15 @@ export interface PreviousSessionOptions
   extends Pick<LiveSessionOptions, "etcd" | "key" | "clock" | "log"> {
   /** `LiveNode.identity` of this node. */
   readonly ownIdentity: string;
-  /** What the session's node has that this node has too, such as `lease X with the VtepMAC Y`. */
+  readonly publicAddress: IpAddress;
+  readonly lease: LeaseKey;
+  /** What the session's node and this node have in common, such as `lease X with the VtepMAC Y`. */
   readonly subject: string;
-  /** The rest of "node HOST (interface IF) is alive and …". */
-  readonly duplicate: string;
-  /** How much longer to wait for that node, which may be waiting for this one, to end first. */
+  /** The rest of "node HOST (interface IF) is alive, and …". */
+  readonly conflict: string;
+  /** How much longer to wait for that node to end, which may be waiting for this one. */
   readonly patienceMs: number;
-  /** Whether the lease with that node's address has changed, so that its session no longer matters. */
+  /** Whether the lease with that node's address has changed, so its session no longer matters. */
   readonly isMoot: () => Promise<boolean>;
 }
 
@@ -273,7 +277,7 @@ export async function endOfPreviousSession(
   options: PreviousSessionOptions,
   signal: AbortSignal,
 ): Promise<KeyComparison> {
-  const { etcd, key, ownIdentity, subject, duplicate, patienceMs, isMoot } = options;
+  const { etcd, key, ownIdentity, conflict, isMoot } = options;
   for (;;) {
     const found = (await etcd.range({ key }, signal)).keyValues[0];
     if (found === undefined) return { key, createRevision: 0n };
@@ -281,20 +285,18 @@ export async function endOfPreviousSession(
     if (holder === undefined || holder.identity === ownIdentity) {
       return { key, modRevision: found.modRevision };
     }
-    const whyDuplicate = () =>
-      `node ${holder.hostname} (interface ${holder.interface}) is alive and ${duplicate}`;
-    await waitForEnd(options, { holder, subject, whyDuplicate, patienceMs, isMoot }, signal);
+    await waitForEnd(options, { ...options, holder, conflict: () => conflict }, signal);
     if (await isMoot()) return { key, modRevision: found.modRevision };
   }
 }
 
 /**
- * Waits for the end of another node's session. It is alive if its etcd lease is renewed twice: once
- * can also be a new leader of etcd, which gives every lease its whole time again.
+ * Waits for the end of another node's session. It is alive if its etcd lease is renewed twice: one
+ * renewal may be a new leader of etcd, which restarts the time of every lease.
  */
 async function waitForEnd(
   { etcd, clock, log }: Pick<LiveSessionOptions, "etcd" | "clock" | "log">,
-  { holder, subject, whyDuplicate, patienceMs = 0, isMoot }: OtherSession,
+  { holder, publicAddress, lease, subject, conflict, patienceMs = 0, isMoot }: OtherSession,
   signal: AbortSignal,
 ): Promise<void> {
   const startMs = clock.nowMs();
@@ -318,39 +320,41 @@ async function waitForEnd(
     const elapsedMs = clock.nowMs() - startMs;
     if (renewals >= 2 || elapsedMs > 2 * grantedSeconds * 1000 + 2000) aliveMs ??= elapsedMs;
     if (aliveMs !== undefined && elapsedMs - aliveMs >= patienceMs) {
-      throw new DuplicateNodeError(whyDuplicate());
+      const { hostname, interface: name } = holder;
+      throw new DuplicateNodeError(
+        `node ${hostname} (interface ${name}) is alive, and ${conflict()}`,
+        { publicAddress, holder: { hostname, interface: name }, ...(lease && { lease }) },
+      );
     }
     await sleep(clock, Math.min(1000, grantedSeconds * 100), signal);
     signal.throwIfAborted();
   }
 }
 
-function duplicateText({ address, node }: LiveSessionOptions, holder: Holder): string {
-  return `node ${holder.hostname} (interface ${holder.interface}) is alive and has the public ` +
-    `address ${address} of this ${
-      node.interface === "" ? "node" : `node's interface ${node.interface}`
-    }` +
-    ` too, so that the other nodes cannot tell the two apart; ${remedyText(node, address)}`;
+function duplicateText({ address, node }: LiveSessionOptions): string {
+  const here = node.interface === "" ? "this node" : `this node's interface ${node.interface}`;
+  return `has the same public address ${address} as ${here}; the other nodes cannot distinguish ` +
+    `the two; ${remedyText(node, address)}`;
 }
 
 /** The address was given but no interface has it: NAT, or a mistake. */
 function remedyText({ interface: name, interfaces }: LiveNode, address: IpAddress): string {
   if (name === "") {
     const flag = familyOf(address) === 4 ? "--public-ip" : "--public-ipv6";
-    return `no interface here has it: set ${flag} to this node's own address, or ` +
-      `remove ${flag}`;
+    return `no interface of this host has that address: set ${flag} to this node's own address, ` +
+      `or remove ${flag}`;
   }
   const others = interfaces.filter(({ name, addresses }) =>
     name !== "lo" && !name.startsWith("flannel") && addresses.length > 0 &&
     !addresses.includes(address)
   );
   if (others.length === 0) return "no other interface of this host has an address to use instead";
-  return `choose one of this host's other interfaces with --iface: ${
+  return `choose another interface of this host with --iface: ${
     others.map(({ name, addresses }) => `${name} (${addresses.join(", ")})`).join("; ")
   }`;
 }
 
-/** `undefined` if the entry is nobody's live session: unreadable, or without an etcd lease. */
+/** `undefined` if the entry is not a live session: invalid, or without an etcd lease. */
 function readHolder({ value, lease }: EtcdKeyValue): Holder | undefined {
   if (lease === 0n) return undefined;
   let fields: unknown;

@@ -1,9 +1,9 @@
 /**
- * Leases that this node had under another public address.
+ * Leases that this node had with another public address.
  *
- * A host that gets another address between two runs (DHCP, `--iface`, `--public-ip`) keeps its device,
- * and with it the MAC address or key that identifies it to the other nodes. A lease with that MAC address
- * or key belongs to this node, unless the session of its address is alive on another host: then one of the
+ * A host whose address changes between two runs (DHCP, `--iface`, `--public-ip`) keeps its device, and
+ * with it the MAC address or key that identifies it to the other nodes. A lease with that MAC address or
+ * key belongs to this node, unless the session of its address is alive on another host: then one of the
  * two hosts is a copy of the other.
  */
 
@@ -19,7 +19,7 @@ import type { LeaseRecord, LeaseRecords } from "./lease_records.ts";
 
 export interface PreviousLease {
   readonly record: LeaseRecord;
-  /** The part of this node's identity that it contains, such as `VtepMAC 02:…`. */
+  /** The part of this node's identity in the lease, such as `VtepMAC 02:…`. */
   readonly match: string;
   readonly address: IpAddress | undefined;
   /** Conditions for changing it: no other node has its address. */
@@ -27,8 +27,8 @@ export interface PreviousLease {
 }
 
 /**
- * Two nodes that have come back with each other's address wait for each other. The one with the lower
- * address waits this much longer: when the other one has ended, its address is free.
+ * Two nodes that return with each other's address wait for each other. The one with the lower address
+ * waits this much longer: when the other one has ended, its address is free.
  */
 const PATIENCE_MS = 5_000;
 
@@ -47,7 +47,7 @@ export interface PreviousLeaseOptions {
 }
 
 /**
- * Finds them among the records, none of which may have this node's address. Waits until it is known
+ * Finds them among the candidates, none of which may have this node's address. Waits until it is known
  * whether a node that was alive a moment ago still is; throws `DuplicateNodeError` if so.
  */
 export async function previousLeases(
@@ -56,16 +56,16 @@ export async function previousLeases(
   signal: AbortSignal,
 ): Promise<PreviousLease[]> {
   const { etcd, records, clock, log, identity, sessionIdentity, ownAddress, addressIn } = options;
-  const former: PreviousLease[] = [];
+  const previous: PreviousLease[] = [];
   for (const record of candidates) {
-    if (!mayCarry(record.value, identity)) continue;
+    if (!mayContain(record.value, identity)) continue;
     const { lease } = record;
     if (isInvalidLease(lease)) continue;
     const match = identity.matchIn(lease.attributes);
     if (match === undefined) continue;
     const address = addressIn(lease.attributes);
     if (address === undefined) {
-      former.push({ record, match, address, guards: [] });
+      previous.push({ record, match, address, guards: [] });
       continue;
     }
     const guard = await endOfPreviousSession({
@@ -74,24 +74,27 @@ export async function previousLeases(
       clock,
       log,
       ownIdentity: sessionIdentity,
+      publicAddress: address,
+      lease: lease.key,
       subject: `lease ${lease.key} with this node's ${match}`,
-      duplicate: `has lease ${lease.key} of ${address} with the ${match} of this node too, so ` +
-        "that the other nodes could send to one of the two only; if this host is a copy of that " +
-        `one, ${identity.remedy} on this host and start again`,
+      conflict:
+        `its lease ${lease.key} of ${address} has the same ${match} as this node; the other ` +
+        "nodes can reach only one of the two; if this host is a copy of that one, " +
+        `${identity.remedy} on this host and start flanneld again`,
       patienceMs: addressValue(ownAddress) < addressValue(address) ? PATIENCE_MS : 0,
-      // As when the node that has that address now has another lease and deletes this one. What is done
-      // with the record then fails, and all is read again.
+      // As when the node that has that address now has another lease and deletes this one. A write of
+      // this record then fails, and all is read again.
       isMoot: async () => {
         const { keyValues } = await etcd.range({ key: records.leaseKey(lease.key) }, signal);
         return keyValues[0]?.modRevision !== record.modRevision;
       },
     }, signal);
-    former.push({ record, match, address, guards: [guard] });
+    previous.push({ record, match, address, guards: [guard] });
   }
-  return former;
+  return previous;
 }
 
-/** A quick test, because most leases are other nodes'. JSON escapes may hide the text. */
-function mayCarry(value: string, { texts }: DeviceIdentity): boolean {
+/** A quick test, because most leases are other nodes'. JSON's escapes may hide the text. */
+function mayContain(value: string, { texts }: DeviceIdentity): boolean {
   return texts.some((text) => value.includes(text)) || value.includes("\\");
 }

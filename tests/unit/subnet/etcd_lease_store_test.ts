@@ -214,8 +214,8 @@ describe("a node that had a lease", () => {
     expect(keys()).toEqual(["10.5.10.0-24", "10.5.9.0-24"]);
     expect(messages()).toEqual([
       "info taking this node's reservation of 10.5.9.0/24",
-      "info this node has 10.5.9.0/24 now; deleting its lease of 10.5.7.0/24",
-      "info this node has 10.5.9.0/24 now; deleting its lease of 10.5.8.0/24",
+      "info deleting this node's lease of 10.5.7.0/24: this node has 10.5.9.0/24 now",
+      "info deleting this node's lease of 10.5.8.0/24: this node has 10.5.9.0/24 now",
     ]);
     expect(node.records.slice(1).map(({ lease }) => lease)).toEqual(["10.5.7.0-24", "10.5.8.0-24"]);
   });
@@ -250,8 +250,7 @@ describe("a node that had a lease", () => {
     stored("10.5.1.0-25");
     expect(await taken(request(IPV4, A))).toBe("10.5.1.0-24");
     expect(messages()).toEqual([
-      "info this node's lease of 10.5.1.0/25 does not fit the network configuration; " +
-      "deleting it",
+      "info deleting this node's lease of 10.5.1.0/25: it does not fit the network configuration",
       "info took the subnet 10.5.1.0/24",
     ]);
     expect(node.records.map(({ lease }) => lease)).toEqual(["10.5.1.0-25", "10.5.1.0-24"]);
@@ -262,8 +261,8 @@ describe("a node that had a lease", () => {
     expect(await taken(request(IPV4, A))).toBe("10.5.2.0-24");
     expect(keys()).toEqual(["10.5.1.0-25", "10.5.2.0-24"]);
     expect(messages()[0]).toBe(
-      "warn the reservation of 10.5.1.0/25 does not fit the network configuration; it is not used, " +
-        "delete it",
+      "warn cannot use the reservation of 10.5.1.0/25: it does not fit the network configuration; " +
+        "delete the reservation",
     );
     expect(node.records[0]?.lease).toBe("10.5.1.0-25");
   });
@@ -325,9 +324,9 @@ describe("a node that may not see the sessions of others", () => {
       expect(await within(Array.fromAsync(answers))).toEqual([]);
     }
     expect(messages()).toEqual([
-      "warn this etcd user cannot read the sessions of other nodes; without them, a node that comes " +
-      "back with another public address gets another subnet, and of two nodes with one MAC address " +
-      "or key the first one keeps it, alive or not; grant the user read access there",
+      "warn etcd denied read access to /net/sessions/; a node that returns with another public " +
+      "address gets another subnet, and of two nodes with the same MAC address or key the first " +
+      "keeps it, alive or not; grant the etcd role read access there",
     ]);
     expect(node.records[0]).toMatchObject({ err: { message: DENIED } });
   });
@@ -338,7 +337,7 @@ describe("a node that may not see the sessions of others", () => {
     const identity = deviceIdentity(MAC);
     expect(await taken(request(IPV4, A, { identity }))).toBe("10.5.1.0-24");
     expect(keys()).toEqual(["10.5.1.0-24", "10.5.7.0-24"]);
-    expect(messages()[0]).toStartWith("warn this etcd user cannot read the sessions");
+    expect(messages()[0]).toStartWith("warn etcd denied read access to /net/sessions/;");
   });
 
   test("leaves them alone as well if it may not write a session of its own", async () => {
@@ -359,7 +358,7 @@ describe("a node that may not see the sessions of others", () => {
     expect(await pending).toBe("10.5.7.0-24");
     expect(messages()[0]).toBe("warn acquiring a subnet in etcd failed: away");
     expect(messages()).toContain(
-      "info reusing this node's lease of 10.5.7.0/24, which it had with the public address 192.0.2.2",
+      "info reusing this node's lease of 10.5.7.0/24, held before with the public address 192.0.2.2",
     );
   });
 });
@@ -376,7 +375,7 @@ describe("a node that had none", () => {
     ) {
       const own = await acquire(request(DUAL, BOTH, { previous }));
       expect(String(own.lease.key)).toBe(expected);
-      const steps = messages().filter((text) => !text.startsWith("warn this node had "));
+      const steps = messages().filter((text) => !text.startsWith("warn the subnet changed "));
       expect(steps.at(-1)).toStartWith("info took the subnet 10.5.");
       await own[Symbol.asyncDispose]();
       etcd.delete(SUBNETS + expected);
@@ -398,7 +397,7 @@ describe("a node that had none", () => {
     for (const last of [4, 8, 12]) stored(`10.5.0.${last}-30`, value("192.0.2.9"));
     expect((await failure(acquire(request(config, BOTH)))).message).toBe(
       "out of subnets: 3 leases leave none free from 10.5.0.4 to 10.5.0.12 (/30) or fc00:0:0:1:: " +
-        "to fc00:0:0:3:: (/64); enlarge the network or delete leases of nodes that are gone",
+        "to fc00:0:0:3:: (/64); enlarge the network or delete the leases of nodes that no longer exist",
     );
   });
 
@@ -418,7 +417,7 @@ describe("a node that had none", () => {
     const pauses = lost.slice(1).map((ms, i) => ms - (lost[i] as number));
     expect(pauses.slice(0, 3)).toEqual([10, 20, 30]);
     expect(pauses.slice(-6)).toEqual([240, 250, 250, 250, 250, 250]);
-    expect(messages()[0]).toBe("info another node was faster to take 10.5.51.0/24");
+    expect(messages()[0]).toBe("info another node took 10.5.51.0/24 first; choosing again");
     expect(node.records[0]?.lease).toBe("10.5.51.0-24");
     expect(etcd.leases).toHaveLength(2); // This one, and the session's.
   });

@@ -53,11 +53,11 @@ async function hold(holding: Holding = {}): Promise<EtcdOwnLease> {
     createRevision: bigint;
     modRevision: bigint;
   };
-  const collected = collectingLog();
+  const collected = collectingLog("debug");
   records = collected.records;
   const own = new EtcdOwnLease({
     etcd: client,
-    records: new LeaseRecords(client, "/net"),
+    records: new LeaseRecords(client, "/net", collected.log),
     config,
     held: {
       lease: decodeLease({
@@ -204,8 +204,8 @@ describe("renewal", () => {
     etcd.revoke(etcd.get(KEY)?.lease as bigint);
     await calm();
     expect(messages()).toEqual([
-      "warn this node's lease is gone, it was deleted; taking it again",
-      "info this node's lease is back",
+      "warn this node's lease was deleted; restoring it",
+      "info restored this node's lease",
     ]);
     expect(records.map(({ lease }) => lease)).toEqual([NAME, NAME]);
     expect(etcd.get(KEY)).toMatchObject({ value: OURS, version: 1n });
@@ -227,7 +227,7 @@ describe("renewal", () => {
     await calm();
     etcd.delete(KEY);
     await calm();
-    expect(messages()).toContain("warn this node's lease is gone, it expired; taking it again");
+    expect(messages()).toContain("warn this node's lease expired; restoring it");
     expect(await isHeld(own)).toBe(true);
   });
 });
@@ -322,7 +322,7 @@ describe("a change of the key", () => {
     await calm();
     expect(etcd.get(KEY)).toMatchObject({ value: OURS, lease: etcdLease });
     expect(messages()).toEqual([
-      "warn this node's lease was overwritten: its value is not JSON",
+      "warn this node's lease was overwritten: its value is not JSON; restoring it",
     ]);
     expect(records[0]?.lease).toBe(NAME);
     expect(calls()).toEqual({ range: 2, transaction: 1 });
@@ -336,7 +336,7 @@ describe("a change of the key", () => {
     await calm();
     expect(etcd.get(KEY)?.value).toBe(theirs);
     expect(records.map(({ msg, lease, value }) => [msg, lease, value])).toEqual([[
-      "this node's lease was changed by another process that has this node's public address",
+      "another process with this node's public address changed this node's lease",
       NAME,
       theirs,
     ]]);
@@ -347,7 +347,7 @@ describe("a change of the key", () => {
     await using own = await hold();
     etcd.put(KEY, value("192.0.2.99"), etcd.get(KEY)?.lease);
     expect(await own.lost).toBe(
-      `${NAME} belongs to the node with the public address 192.0.2.99 now`,
+      `lease ${NAME} now belongs to the node with the public address 192.0.2.99`,
     );
     times.clear();
     await etcd.clock.advance(3 * DAY_MS);
@@ -370,11 +370,13 @@ describe("a change of the key", () => {
       );
     put("2001:db8::1", "02:00:00:00:00:77");
     await calm();
-    expect(messages()).toEqual([expect.stringContaining("changed by another process")]);
+    expect(messages()).toEqual([
+      "warn another process with this node's public address changed this node's lease",
+    ]);
     await own.update(attributes({ 6: "2001:db8::1" }, "02:00:00:00:00:78"), forever);
     expect(etcd.get(holding.key)?.value).toContain("02:00:00:00:00:78");
     put("2001:db8::2", "02:00:00:00:00:78");
-    expect(await own.lost).toContain("public address 2001:db8::2 now");
+    expect(await own.lost).toEndWith("now belongs to the node with the public address 2001:db8::2");
   });
 
   test("that cannot be read at once is read later, soon at first", async () => {
@@ -407,9 +409,9 @@ describe("writing again", () => {
     etcd.put(KEY, "oops", etcd.get(KEY)?.lease);
     await etcd.clock.advance(1000);
     expect(messages()).toEqual([
-      "warn this node's lease was overwritten: its value is not JSON",
-      `warn mending this node's lease ${NAME} failed: the connection was cut`,
-      `info mending this node's lease ${NAME} works again after 1 failure in 500 ms`,
+      "warn this node's lease was overwritten: its value is not JSON; restoring it",
+      `warn restoring this node's lease ${NAME} failed: the connection was cut`,
+      `info restoring this node's lease ${NAME} works again after 1 failure in 500 ms`,
     ]);
   });
 
@@ -427,9 +429,9 @@ describe("writing again", () => {
       etcd.delete(KEY);
       await etcd.clock.advance(10_000);
       expect(messages()).toContain(
-        `warn taking this node's lease ${NAME} failed: the connection was cut`,
+        `warn restoring this node's lease ${NAME} failed: the connection was cut`,
       );
-      expect(messages()).toContain("info this node's lease is back");
+      expect(messages()).toContain("info restored this node's lease");
       expect(etcd.get(KEY)).toMatchObject({ value: OURS, version: 1n });
       expect(own.lease.createRevision).toBe(etcd.get(KEY)?.createRevision as bigint);
       // The one that it was attached to before is left to expire.
@@ -464,7 +466,7 @@ describe("writing again", () => {
     expect(await own.lost).toContain("192.0.2.99");
     await calm();
     expect(etcd.get(KEY)?.value).toBe(value("192.0.2.99"));
-    expect(messages()).toEqual(["warn this node's lease is gone, it was deleted; taking it again"]);
+    expect(messages()).toEqual(["warn this node's lease was deleted; restoring it"]);
     expect(etcd.leases).toHaveLength(2); // The first one, and the other node's.
   });
 
@@ -473,7 +475,7 @@ describe("writing again", () => {
     const other = "10.5.7.0-24&fc00:0:0:9::-64";
     etcd.delete(KEY);
     etcd.put(`/net/subnets/${other}`, value("192.0.2.2"), etcd.grant(86_400).id);
-    expect(await own.lost).toBe(`lease ${other} has some of its addresses now`);
+    expect(await own.lost).toBe(`lease ${other} now overlaps this node's subnet`);
     await calm();
     expect(etcd.get(KEY)).toBe(undefined);
     expect(messages().filter((text) => text.includes("back"))).toEqual([]);

@@ -10,6 +10,8 @@ import {
   leasesOverlap,
 } from "../../../src/subnet/etcd/lease_records.ts";
 import type { LeaseKey } from "../../../src/subnet/lease.ts";
+import type { Log } from "../../../src/log/log.ts";
+import { collectingLog, type LogRecord } from "../../support/collecting_log.ts";
 import { FakeEtcd } from "../../support/fake_etcd.ts";
 import { DUAL, IPV4, value } from "../../etcd/lease_store_fixture.ts";
 
@@ -23,16 +25,19 @@ const subnets = (ipv4?: string, ipv6?: string): PerFamily<Prefix> => ({
 
 let etcd: FakeEtcd;
 let records: LeaseRecords;
+let log: Log;
+let logged: LogRecord[];
 
 beforeEach(() => {
   etcd = new FakeEtcd();
-  records = new LeaseRecords(etcd.client(), "/net/");
+  ({ log, records: logged } = collectingLog());
+  records = new LeaseRecords(etcd.client(), "/net/", log);
 });
 
 describe("the layout", () => {
   test("is that of Go flannel, whether or not the prefix ends in a slash", () => {
     for (const prefix of ["/net", "/net/"]) {
-      const { configKey, leasePrefix, ...rest } = new LeaseRecords(etcd.client(), prefix);
+      const { configKey, leasePrefix, ...rest } = new LeaseRecords(etcd.client(), prefix, log);
       expect({ configKey, leasePrefix, ...rest })
         .toEqual({ configKey: "/net/config", leasePrefix: SUBNETS });
       expect(records.leaseKey(KEY)).toBe("/net/subnets/10.5.7.0-24");
@@ -83,7 +88,7 @@ describe("a change", () => {
       requests.push(...request.success);
       return transaction(request, signal);
     };
-    await new LeaseRecords(client, "/net").replace(write("a"), 0n, forever);
+    await new LeaseRecords(client, "/net", log).replace(write("a"), 0n, forever);
     expect(requests).toStrictEqual([{ put: { key: SUBNETS + KEY, value: "a" } }]);
   });
 
@@ -110,7 +115,7 @@ describe("a change", () => {
       values.push(...result.ranges.flat().map((keyValue) => keyValue.value));
       return result;
     };
-    await new LeaseRecords(client, "/net").create(write("a"), IPV4.families, forever);
+    await new LeaseRecords(client, "/net", log).create(write("a"), IPV4.families, forever);
     expect(values).toEqual([""]);
   });
 
@@ -127,6 +132,33 @@ describe("a change", () => {
     expect(await records.replace(write("c"), 3n, forever)).toBe(5n);
     await records.delete(KEY, 5n, forever);
     expect(etcd.get(SUBNETS + KEY)).toBe(undefined);
+  });
+
+  test("is traced with its revision, and not traced when it does not happen", async () => {
+    const traced = () =>
+      logged.map(({ level, msg, event, lease, revision }) => ({
+        level,
+        msg,
+        event,
+        lease,
+        revision,
+      }));
+    await records.create(write("a"), IPV4.families, forever);
+    await records.create(write("b"), IPV4.families, forever);
+    await records.replace(write("b"), 2n, forever);
+    await records.replace(write("c"), 2n, forever);
+    await records.delete(KEY, 2n, forever);
+    await records.delete(KEY, 3n, forever);
+    const line = { level: "trace", msg: "lease written to etcd", lease: KEY };
+    expect(traced()).toEqual([
+      { ...line, event: "put", revision: "2" },
+      { ...line, event: "put", revision: "3" },
+      { ...line, event: "delete", revision: "4" },
+    ]);
+    const quiet = collectingLog("debug");
+    quiet.log.trace = () => expect().fail("computed a line that is not logged");
+    await new LeaseRecords(etcd.client(), "/net", quiet.log)
+      .create(write("a"), IPV4.families, forever);
   });
 });
 

@@ -8,6 +8,7 @@ import {
   LiveSession,
   type LiveSessionOptions,
 } from "../../../src/subnet/etcd/live_session.ts";
+import type { LeaseKey } from "../../../src/subnet/lease.ts";
 import { DuplicateNodeError } from "../../../src/subnet/lease_store.ts";
 import { collectingLog, type LogRecord } from "../../support/collecting_log.ts";
 import { settle } from "../../support/fake_clock.ts";
@@ -128,7 +129,7 @@ describe("a live session", () => {
     ]);
     expect(messages()).toEqual([
       `warn keeping the live session ${KEY} failed: etcd is out of reach`,
-      `info the live session ${KEY} was deleted; it is written again`,
+      `info the live session ${KEY} was deleted; restored it`,
       `info keeping the live session ${KEY} works again after 8 failures in 45 s`,
     ]);
     expect(etcd.get(KEY)).toBeDefined();
@@ -229,7 +230,7 @@ describe("a live session", () => {
       range: [0],
       transaction: [0],
     });
-    expect(messages()).toEqual([`info the live session ${KEY} was deleted; it is written again`]);
+    expect(messages()).toEqual([`info the live session ${KEY} was deleted; restored it`]);
   });
 
   test("is put back at once whatever takes its place, also unseen, and whatever is near it", async () => {
@@ -302,7 +303,7 @@ describe("a live session", () => {
     };
     await using _session = await living();
     expect(messages()).toEqual([
-      `warn cannot watch ${KEY}; if it is deleted, two nodes with one public address are not noticed`,
+      `warn cannot watch ${KEY}; if it is deleted, duplicate public addresses will not be detected`,
     ]);
     expect(records[0]).toMatchObject({ err: { message: error.message } });
     await etcd.clock.advance(15_000);
@@ -445,7 +446,7 @@ describe("the session of another node", () => {
       const [given, choice] of [
         [
           interfaces,
-          "choose one of this host's other interfaces with --iface: eth1 (10.1.1.2, 10.1.1.3); eth3 " +
+          "choose another interface of this host with --iface: eth1 (10.1.1.2, 10.1.1.3); eth3 " +
           "(10.1.1.4)",
         ],
         [
@@ -459,8 +460,8 @@ describe("the session of another node", () => {
       const error = failure(scripted(10, [9]));
       await etcd.clock.advance(60_000);
       expect((await error).message).toBe(
-        "node host-b (interface eth7) is alive and has the public address 192.0.2.1 of this node's " +
-          "interface eth0 too, so that the other nodes cannot tell the two apart; " + choice,
+        "node host-b (interface eth7) is alive, and has the same public address 192.0.2.1 as this " +
+          "node's interface eth0; the other nodes cannot distinguish the two; " + choice,
       );
     }
   });
@@ -479,7 +480,7 @@ describe("isLiveSession()", () => {
   });
 });
 
-describe("the end of a former session", () => {
+describe("the end of a previous session", () => {
   const end = () =>
     endOfPreviousSession({
       etcd: client,
@@ -487,13 +488,15 @@ describe("the end of a former session", () => {
       clock: etcd.clock,
       log: options.log,
       ownIdentity: "own",
+      publicAddress: "192.0.2.9" as IpAddress,
+      lease: "10.5.9.0-24" as LeaseKey,
       subject: "lease x",
-      duplicate: "has it too",
+      conflict: "it has it too",
       patienceMs: 0,
       isMoot: () => Promise.resolve(false),
     }, forever);
 
-  test("is there at once without one, or with one of this node or of none", async () => {
+  test("is known at once if there is none, or one of this node or of no node", async () => {
     expect(await end()).toEqual({ key: KEY, createRevision: 0n });
     for (const [value, isAttached] of [['{"identity":"own"}', true], [OTHER, false]] as const) {
       etcd.put(KEY, value, isAttached ? etcd.grant(30).id : 0n);
@@ -502,7 +505,7 @@ describe("the end of a former session", () => {
     expect(etcd.calls.get("leaseTimeToLive")).toBe(undefined);
   });
 
-  test("is waited for with one of another node", async () => {
+  test("is waited for if the session is another node's", async () => {
     etcd.put(KEY, '{"identity":"other"}', etcd.grant(30).id);
     const pending = end();
     await etcd.clock.advance(31_000);
@@ -513,7 +516,7 @@ describe("the end of a former session", () => {
     ]);
   });
 
-  test("does not come with one that is renewed", async () => {
+  test("does not come if the session is renewed", async () => {
     const { id } = etcd.grant(30);
     etcd.put(KEY, '{"identity":"other"}', id);
     const error = failure(end());
@@ -524,6 +527,11 @@ describe("the end of a former session", () => {
     await etcd.clock.advance(2_000);
     expect(await error).toBeInstanceOf(DuplicateNodeError);
     expect((await error).message)
-      .toBe("node of unknown name (interface unknown) is alive and has it too");
+      .toBe("node of unknown name (interface unknown) is alive, and it has it too");
+    expect(await error).toMatchObject({
+      publicAddress: "192.0.2.9",
+      lease: "10.5.9.0-24",
+      holder: { hostname: "of unknown name", interface: "unknown" },
+    });
   });
 });

@@ -1,4 +1,4 @@
-/** Which leases a node had under another address, told by what marks its device. */
+/** Which leases a node had with another address, by the identity of its device. */
 
 import { beforeEach, expect, test } from "bun:test";
 import type { IpAddress } from "../../../src/addr/ip.ts";
@@ -22,7 +22,7 @@ beforeEach(() => {
 });
 
 async function former(): Promise<PreviousLease[]> {
-  const records = new LeaseRecords(etcd.client(), "/net");
+  const records = new LeaseRecords(etcd.client(), "/net", collectingLog().log);
   return await previousLeases(await records.all(forever), {
     etcd: etcd.client(),
     records,
@@ -76,8 +76,13 @@ test("another live node that has one is named with what to do", async () => {
   );
   expect(await error).toBeInstanceOf(DuplicateNodeError);
   expect((await error).message).toBe(
-    `node host-b (interface eth0) is alive and has lease 10.5.1.0-24 of 192.0.2.1 ` +
-      `with the VtepMAC ${MAC} of this node too, so that the other nodes could send to one of the ` +
-      "two only; if this host is a copy of that one, delete the device on this host and start again",
+    "node host-b (interface eth0) is alive, and its lease 10.5.1.0-24 of 192.0.2.1 has the same " +
+      `VtepMAC ${MAC} as this node; the other nodes can reach only one of the two; if this host is ` +
+      "a copy of that one, delete the device on this host and start flanneld again",
   );
+  expect(await error).toMatchObject({
+    publicAddress: "192.0.2.1",
+    lease: "10.5.1.0-24",
+    holder: { hostname: "host-b", interface: "eth0" },
+  });
 });

@@ -2,6 +2,7 @@
 
 import { Code, ConnectError } from "@connectrpc/connect";
 import { beforeEach, describe, expect, test } from "bun:test";
+import type { IpAddress } from "../../../src/addr/ip.ts";
 import { type EtcdEndpoint, parseEndpoints } from "../../../src/etcd/client/endpoint.ts";
 import type { Etcd } from "../../../src/etcd/client/etcd.ts";
 import { EtcdError } from "../../../src/etcd/client/etcd_error.ts";
@@ -75,8 +76,14 @@ describe("untilStoreAnswers()", () => {
   });
 
   test.each([
-    ["what a later attempt cannot mend", new OutOfSubnetsError("none left")],
-    ["a duplicate node", new DuplicateNodeError("another one")],
+    ["a lack of subnets", new OutOfSubnetsError("none left", { leases: 7 })],
+    [
+      "a duplicate node",
+      new DuplicateNodeError("another one", {
+        publicAddress: "192.0.2.1" as IpAddress,
+        holder: { hostname: "host-b", interface: "eth0" },
+      }),
+    ],
     ["an error of the store itself", new StoreError("away")],
     ["a fault of the program", new TypeError("a bug")],
   ])("gives up at once for %s", async (_what, error) => {
