@@ -1,3 +1,4 @@
+import type { IpAddress } from "../../../src/addr/ip.ts";
 import { beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { runDaemon } from "../../../src/daemon/daemon.ts";
 import { BACKENDS } from "../../../src/backend/backend_registry.ts";
@@ -127,7 +128,7 @@ describe("the start of the daemon", () => {
 
   test("claims the device of a backend that shares none, before the lease", async () => {
     world.store.config = CONFIG.replace("vxlan", "wireguard");
-    world.faults.set("acquire", new OutOfSubnetsError("no free subnet"));
+    world.faults.set("acquire", new OutOfSubnetsError("no free subnet", { leases: 0 }));
     await world.settled(run());
     expect(world.notified).toContain("claiming the device flannel-wg");
     expect(world.events.filter((event) => event.includes("flannel-wg"))).toEqual([
@@ -208,13 +209,20 @@ describe("a start that fails", () => {
       new ConfigError("--kube-subnet-mgr is not supported"),
       END_BEFORE_LEASE.slice(1),
     ],
-    ["previous lease", new DuplicateNodeError("192.168.0.1 belongs to node b"), END_BEFORE_LEASE],
+    [
+      "previous lease",
+      new DuplicateNodeError("192.168.0.1 belongs to node b", {
+        publicAddress: "192.168.0.1" as IpAddress,
+        holder: { hostname: "b", interface: "eth0" },
+      }),
+      END_BEFORE_LEASE,
+    ],
     [
       "interfaces",
       new KernelError({ operation: "read the links", errno: "ENOMEM" }),
       END_BEFORE_LEASE,
     ],
-    ["acquire", new OutOfSubnetsError("no free subnet"), END_BEFORE_LEASE],
+    ["acquire", new OutOfSubnetsError("no free subnet", { leases: 0 }), END_BEFORE_LEASE],
     [
       "open firewall",
       new FirewallError("cannot open nftables"),

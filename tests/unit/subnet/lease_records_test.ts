@@ -149,7 +149,7 @@ describe("a change", () => {
     await records.replace(write("c"), 2n, forever);
     await records.delete(KEY, 2n, forever);
     await records.delete(KEY, 3n, forever);
-    const line = { level: "trace", msg: "lease written to etcd", lease: KEY };
+    const line = { level: "trace" as const, msg: "lease written to etcd", lease: KEY };
     expect(traced()).toEqual([
       { ...line, event: "put", revision: "2" },
       { ...line, event: "put", revision: "3" },
