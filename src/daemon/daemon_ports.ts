@@ -16,7 +16,7 @@ import type { Log } from "../log/log.ts";
 import type { BackendHost } from "../overlay/backend.ts";
 import type { LeaseStore } from "../subnet/lease_store.ts";
 import type { PreviousSubnetFile, SubnetFile } from "../subnet/subnet_file.ts";
-import type { DeviceClaimOptions } from "./device_claim.ts";
+import type { ClaimOptions } from "../overlay/claim.ts";
 
 /** The ports of a node that has a lease. */
 export interface NetworkPorts {
@@ -42,7 +42,7 @@ export interface DaemonPorts
   openStore(options: OpenStoreOptions): OpenedStore;
   createNotifier(options: NotifierOptions): Notifier;
   startHealthServer(options: HealthServerOptions): HealthServer;
-  claimDevice(device: string, options: DeviceClaimOptions): Promise<Disposable>;
+  claimDevice(device: string, options: ClaimOptions): Promise<Disposable>;
 }
 
 export interface SubnetFilePort {

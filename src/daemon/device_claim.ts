@@ -9,19 +9,7 @@
  */
 
 import { unixListener, type UnixPeer } from "../../ffi/unix_peer.ts";
-import { BackendError } from "../overlay/backend_error.ts";
-import type { Log } from "../log/log.ts";
-import { type Clock, sleep } from "../base/clock.ts";
-
-export interface DeviceClaimOptions {
-  readonly log: Log;
-  readonly clock: Clock;
-  readonly stop: AbortSignal;
-}
-
-/** At a restart the previous daemon may still be ending, which takes up to 5 s. */
-const HANDOVER_MS = 10_000;
-const RETRY_MS = 250;
+import { type ClaimAttempt, type ClaimOptions, waitForClaim } from "../overlay/claim.ts";
 
 /**
  * Holds the name of a device until disposed; waits for another daemon to end. Throws
@@ -30,31 +18,29 @@ const RETRY_MS = 250;
  */
 export async function claimDevice(
   device: string,
-  { log, clock, stop }: DeviceClaimOptions,
+  options: ClaimOptions,
 ): Promise<Disposable> {
+  return await waitForClaim(() => tryClaim(device, options), options);
+}
+
+function tryClaim(device: string, { log }: ClaimOptions): ClaimAttempt {
   const name = `flanneld/${device}`;
-  let isWaiting = false;
-  for (const deadlineMs = clock.nowMs() + HANDOVER_MS;;) {
-    const held = hold(name);
-    if (!(held instanceof Error)) return held;
-    const holder = unixListener(`@${name}`);
-    const doubt = otherReason(held, holder);
-    if (doubt !== undefined) {
-      log.warn(`cannot determine whether another flanneld uses the device ${device}: ${doubt}`);
-      return NOTHING;
-    }
-    const other = `another flanneld on this host${holder?.pid ? ` (process ${holder.pid})` : ""}`;
-    if (clock.nowMs() >= deadlineMs) {
-      throw new BackendError(
-        `${other} uses the device ${device}, of which a network namespace has one: stop that ` +
-          "flanneld, or give one of the two another backend",
-      );
-    }
-    if (!isWaiting) log.info(`${other} uses the device ${device}; waiting for it to end`);
-    isWaiting = true;
-    await sleep(clock, RETRY_MS, stop);
-    stop.throwIfAborted();
+  const held = hold(name);
+  if (!(held instanceof Error)) return { kind: "claimed", claim: held };
+  const holder = unixListener(`@${name}`);
+  const doubt = otherReason(held, holder);
+  if (doubt !== undefined) {
+    log.warn(`cannot determine whether another flanneld uses the device ${device}: ${doubt}`);
+    return { kind: "claimed", claim: NOTHING };
   }
+  const pid = holder?.pid ? ` (process ${holder.pid})` : "";
+  const text = `another flanneld on this host${pid} uses the device ${device}`;
+  return {
+    kind: "taken",
+    holder: text,
+    refusal: `${text}, of which a network namespace has one: stop that flanneld, or give one of ` +
+      "the two another backend",
+  };
 }
 
 const NOTHING: Disposable = { [Symbol.dispose]: () => undefined };

@@ -381,6 +381,7 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
     "backend_descriptor.ts",
     "backend_error.ts",
     "backend_target.ts",
+    "claim.ts",
     "node_input.ts",
     // What backends share.
     "advertised_addresses.ts",

@@ -1,10 +1,11 @@
 /**
  * Makes sure that only one daemon at a time uses a run directory and the charon in it.
  *
- * Two daemons with one directory would each load their own connections into its charon and remove those of
- * the other. In different network namespaces, each would keep restarting charon in its own. So a daemon
- * holds a lock on a file there while it runs: flock(2), which the kernel releases when the process ends for
- * any reason. charon does not hold it, because it outlives the daemon.
+ * Two daemons with one directory would each load their own connections into its charon and remove
+ * those of the other. In different network namespaces, each would keep restarting charon in its
+ * own. So a daemon holds a lock on a file there while it runs: flock(2), which the kernel releases
+ * when the process ends for any reason. charon does not hold the lock, because it outlives the
+ * daemon.
  */
 
 import { closeSync, constants, ftruncateSync, mkdirSync, openSync, writeSync } from "node:fs";
@@ -14,49 +15,42 @@ import { readRegularText, requireReplaceable } from "../../base/regular_file.ts"
 import type { Log } from "../../log/log.ts";
 import { OWN_RUN, ownNamespace } from "../../process/listener_namespace.ts";
 import { namespaceOf } from "../../process/proc_files.ts";
-import { type Clock, sleep } from "../../base/clock.ts";
+import { errorMessage } from "../../base/operator_error.ts";
 import { BackendError } from "../../overlay/backend_error.ts";
+import { type ClaimAttempt, type ClaimOptions, waitForClaim } from "../../overlay/claim.ts";
 import { ownSocket, SOCKET_VARIABLE } from "./charon_paths.ts";
 
-export interface DirectoryClaimOptions {
-  readonly log: Log;
-  readonly clock: Clock;
-  readonly stop: AbortSignal;
-}
-
-/** At a restart the former daemon may be about to end; it does within 5 s. */
-const HANDOVER_MS = 10_000;
-const STEP_MS = 250;
-
 /**
- * Locks the directory until disposed; waits for a while for another daemon to end. Throws `BackendError`
- * if it does not, or the reason of `stop`. If the file system has no locks, logs that and holds nothing.
+ * Locks the directory until disposed; waits for another daemon to end. Throws `BackendError` if it
+ * does not, or the reason of `stop`. If the file system has no locks, logs that and holds nothing.
  */
 export async function claimDirectory(
   runDirectory: string,
-  { log, clock, stop }: DirectoryClaimOptions,
+  options: ClaimOptions,
 ): Promise<Disposable> {
   const descriptor = openLockFile(runDirectory);
   try {
-    let isWaiting = false;
-    for (const deadlineMs = clock.nowMs() + HANDOVER_MS; !tryLock(descriptor, log);) {
-      const holder = readHolder(runDirectory);
-      if (clock.nowMs() >= deadlineMs) throw new BackendError(refusal(runDirectory, holder));
-      if (!isWaiting) {
-        log.info(
-          `${holderText(holder)} has the run directory ${runDirectory}; waiting for it to end`,
-        );
-      }
-      isWaiting = true;
-      await sleep(clock, STEP_MS, stop);
-      stop.throwIfAborted();
-    }
+    const attempt = () => tryClaim(runDirectory, descriptor, options.log);
+    const claim = await waitForClaim(attempt, options);
     writeHolder(descriptor);
-    return { [Symbol.dispose]: () => closeSync(descriptor) };
+    return claim;
   } catch (error) {
     closeSync(descriptor);
     throw error;
   }
+}
+
+function tryClaim(runDirectory: string, descriptor: number, log: Log): ClaimAttempt {
+  if (tryLock(descriptor, log)) {
+    return { kind: "claimed", claim: { [Symbol.dispose]: () => closeSync(descriptor) } };
+  }
+  const holder = readHolder(runDirectory);
+  const text = `${holderText(holder)} has the run directory ${runDirectory}`;
+  return {
+    kind: "taken",
+    holder: text,
+    refusal: `${text}, ${reasonAndRemedy(runDirectory, holder)}`,
+  };
 }
 
 /** The file is never removed: otherwise two daemons could each lock a file of this name. */
@@ -71,9 +65,7 @@ function openLockFile(runDirectory: string): number {
     return openSync(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600);
   } catch (cause) {
     throw new BackendError(
-      `cannot open the lock file ${path}: ${
-        (cause as Error).message
-      }; choose another directory with ` +
+      `cannot open the lock file ${path}: ${errorMessage(cause)}; choose another directory with ` +
         "--subnet-file",
       { cause },
     );
@@ -84,7 +76,9 @@ function tryLock(descriptor: number, log: Log): boolean {
   try {
     return tryLockFile(descriptor);
   } catch (error) {
-    log.warn(`cannot tell whether another flanneld has this charon: ${(error as Error).message}`);
+    log.warn(
+      `cannot determine whether another flanneld uses this charon: ${errorMessage(error)}`,
+    );
     return true;
   }
 }
@@ -129,12 +123,11 @@ function holderText(holder: Holder | undefined): string {
     : `${who} in network namespace ${networkNamespace}`;
 }
 
-function refusal(runDirectory: string, holder: Holder | undefined): string {
-  const text = `${holderText(holder)} has the run directory ${runDirectory}`;
+function reasonAndRemedy(runDirectory: string, holder: Holder | undefined): string {
   if (holder !== undefined && holder.networkNamespace !== ownNamespace()) {
-    return `${text}, whose charon serves that network namespace only; this daemon is in ` +
+    return `whose charon serves that network namespace only; this daemon is in ` +
       `${ownNamespace()}: ${OWN_RUN}`;
   }
-  return `${text}, whose charon can serve only one daemon: stop the other one, or start this one with ` +
+  return "whose charon can serve only one daemon: stop the other one, or start this one with " +
     `--subnet-file in another directory and ${SOCKET_VARIABLE}=${ownSocket(runDirectory)}`;
 }

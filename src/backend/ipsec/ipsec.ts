@@ -102,9 +102,11 @@ const ipsec: BackendModule = {
 export default ipsec;
 
 /** A charon that the user names may serve several daemons, for different networks. */
-async function claimCharon({ runDirectory, env, log, stop }: BackendHost): Promise<Disposable> {
+async function claimCharon(
+  { runDirectory, env, log, clock, stop }: BackendHost,
+): Promise<Disposable> {
   if (env[SOCKET_VARIABLE]) return { [Symbol.dispose]: () => undefined };
-  return await claimDirectory(runDirectory, { log, clock: systemClock, stop });
+  return await claimDirectory(runDirectory, { log, clock, stop });
 }
 
 interface IpsecSetup {
