@@ -1,4 +1,4 @@
-/** Random desired and actual states for property tests: few names and numbers, so that they meet. */
+/** Random desired and actual states for property tests: few names and numbers, so they overlap. */
 
 import fc from "fast-check";
 import type { Ownership } from "../../src/state/ownership.ts";
@@ -103,13 +103,13 @@ export const peerEntries: fc.Arbitrary<Resource> = fc.oneof(
   numbers.map((n) => address(n)),
 );
 
-/** Devices that should be there. */
+/** The desired devices. */
 export const desiredDevices: readonly Resource[] = [
   vxlanDevice("flannel.1"),
   vxlanDevice("flannel-v6.1"),
 ];
 
-/** A device as an earlier life, or somebody else, may have left it. */
+/** A device as a previous run, or another program, may have left it. */
 export const foundDevice: fc.Arbitrary<Link> = fc.record({
   name: fc.constantFrom("flannel.1" as const, "flannel-v6.1" as const),
   vni: fc.constantFrom(1, 1, 2),
@@ -118,7 +118,7 @@ export const foundDevice: fc.Arbitrary<Link> = fc.record({
   up: fc.constantFrom(true, true, false),
 }).map(({ name, ...rest }) => vxlanDevice(name, rest));
 
-/** Entries of others, where ours may want to be and elsewhere. */
+/** Entries of other programs, with keys that ours may need and with other keys. */
 export const foreignEntries: fc.Arbitrary<Resource> = fc.oneof(
   numbers.map((n) => foreignRoute(n)),
   numbers.map((n) => route({ destination: prefix(`10.9.${n}.0/24`), link: "eth1", protocol: 4 })),

@@ -1,7 +1,7 @@
 /**
- * The kernel's network tables in memory, with the manners of the real ones as they were observed:
- * who is told of what, what vanishes with what, and what is refused. Faults are switched on by
- * tests: refusals, interrupted dumps, lost notifications, a device that vanishes in mid-batch.
+ * The kernel's network tables in memory, behaving as the real ones were observed to: which changes
+ * are notified, what vanishes with what, and what is refused. Tests switch on faults: refusals,
+ * interrupted dumps, lost notifications, a device that vanishes within a batch.
  */
 
 import { familyOf, isLinkLocal } from "../../src/addr/ip.ts";
@@ -39,23 +39,23 @@ import { stateText } from "./state_text.ts";
 
 export class FakeKernel implements Kernel {
   readonly table = new Map<ResourceKey, Resource>();
-  /** Steps that the program under test asked for, as text, in order. */
+  /** Steps that the program under test requested, as text, in order. */
   readonly asked: string[] = [];
   batches = 0;
   dumps = 0;
   lookUps = 0;
 
-  /** The next dumps that fail as interrupted. */
+  /** Number of the next dumps that fail as interrupted. */
   interruptedDumps = 0;
-  /** Refuses a step with this errno; it has no effect then. */
+  /** Returns the errno that a step is refused with; it then has no effect. */
   refuse: (step: Step) => string | undefined = () => undefined;
-  /** Called between two steps of a batch: somebody else is at work at the same time. */
+  /** Called between two steps of a batch, to change something at the same time. */
   betweenSteps: (done: number) => void = () => {};
-  /** Called after a dump has read the tables and before its answer is there. */
-  afterReading: () => void = () => {};
+  /** Called after a dump has read the tables and before it is returned. */
+  afterDump: () => void = () => {};
   /** Notifications: at once, soon after, or when `deliver` is called. */
   delivery: "now" | "soon" | "held" = "soon";
-  /** Waited for before a batch is answered. */
+  /** Awaited before a batch is acknowledged. */
   acknowledge: () => Promise<void> = () => Promise.resolve();
 
   readonly #listeners = new Set<(event: KernelEvent) => void>();
@@ -77,7 +77,7 @@ export class FakeKernel implements Kernel {
       if (dump === undefined || !kinds.includes(resource.kind)) return false;
       return dump.extent === "table" || links?.has(linkOf(resource) as string) !== false;
     });
-    this.afterReading();
+    this.afterDump();
     await Promise.resolve();
     return found;
   }
@@ -115,9 +115,9 @@ export class FakeKernel implements Kernel {
     this.#listeners.clear();
   }
 
-  // ---- What tests do and see
+  // ---- For tests
 
-  /** Somebody else's change, with all that follows from it; throws if the kernel refuses it. */
+  /** Another program's change, with its consequences. Throws if the kernel refuses it. */
   outside(...steps: readonly Step[]): void {
     for (const step of steps) {
       const error = this.#perform(step);
@@ -125,7 +125,7 @@ export class FakeKernel implements Kernel {
     }
   }
 
-  /** Fills the tables without a word to anybody. */
+  /** Fills the tables without notifications. */
   seed(...resources: readonly Resource[]): void {
     for (const resource of resources) {
       this.table.set(resourceKey(resource), resource);
@@ -138,15 +138,15 @@ export class FakeKernel implements Kernel {
     this.outside({ op: "change", resource: { ...link, up }, from: link });
   }
 
-  /** Delivers the oldest notifications that are held or on their way. */
+  /** Delivers the oldest of the notifications that are held or pending. */
   deliver(count = Infinity): void {
-    for (const event of this.#queue.splice(0, count)) this.#tell(event);
+    for (const event of this.#queue.splice(0, count)) this.#deliverEvent(event);
   }
 
-  /** Drops the notifications that were not delivered yet and says so. */
+  /** Drops the undelivered notifications and reports the overrun. */
   overrun(): void {
     this.#queue = [];
-    this.#tell({ kind: "overrun" });
+    this.#deliverEvent({ kind: "overrun" });
   }
 
   /** The tables as text, for goldens. */
@@ -154,7 +154,7 @@ export class FakeKernel implements Kernel {
     return stateText([...this.table.values()].filter(of));
   }
 
-  /** Forgets what was asked for so far and gives it back. */
+  /** Returns and clears the requested steps, and resets the counters. */
   takeAsked(): string[] {
     this.dumps = 0;
     this.batches = 0;
@@ -193,13 +193,13 @@ export class FakeKernel implements Kernel {
       return undefined;
     }
     if (step.exclusive && found !== undefined) return refusal(step, "EEXIST");
-    const code = this.#whyNot(resource);
+    const code = this.#errnoFor(resource);
     if (code !== undefined) return refusal(step, code);
     if (found === undefined || !sameResource(found, resource)) this.#put(key, resource);
     return undefined;
   }
 
-  #whyNot(resource: Resource): string | undefined {
+  #errnoFor(resource: Resource): string | undefined {
     const name = linkOf(resource);
     if (name === undefined) return undefined;
     const link = this.#link(name);
@@ -218,8 +218,8 @@ export class FakeKernel implements Kernel {
     }
     const { mac, mtuBytes, up } = wanted;
     this.#put(linkKey(wanted.name), { ...found, mac, mtuBytes, up });
-    if (found.mac !== mac) this.#flush(wanted.name, (r) => r.kind === "neighbour", "told");
-    if (found.up && !up) this.#goDown(wanted.name);
+    if (found.mac !== mac) this.#flush(wanted.name, (r) => r.kind === "neighbour", "notified");
+    if (found.up && !up) this.#onLinkDown(wanted.name);
     return undefined;
   }
 
@@ -238,35 +238,40 @@ export class FakeKernel implements Kernel {
       this.#flush(found.name, () => true, "silent");
     }
     this.#notify({ kind: "changed", resource: found, deleted: true });
-    if (found.kind === "address" && familyOf(found.address) === 4) this.#lostAddress(found.link);
+    if (found.kind === "address" && familyOf(found.address) === 4) {
+      this.#onAddressRemoved(found.link);
+    }
   }
 
-  /** IPv4 routes go silently; IPv6 addresses, IPv6 routes and neighbours are told; FDB entries stay. */
-  #goDown(name: string): void {
+  /**
+   * IPv4 routes vanish silently; IPv6 addresses, IPv6 routes and neighbours with a notification.
+   * FDB entries stay.
+   */
+  #onLinkDown(name: string): void {
     this.#flush(name, (r) => r.kind === "route" && familyOf(r.destination) === 4, "silent");
     this.#flush(
       name,
       (r) =>
         r.kind === "neighbour" || r.kind === "route" ||
         r.kind === "address" && familyOf(r.address) === 6,
-      "told",
+      "notified",
     );
   }
 
-  /** Without any IPv4 address left, a device drops its IPv4 routes and neighbours. */
-  #lostAddress(name: string): void {
+  /** A device without an IPv4 address drops its IPv4 routes and neighbours. */
+  #onAddressRemoved(name: string): void {
     const isV4Address = (r: Resource) =>
       r.kind === "address" && r.link === name && familyOf(r.address) === 4;
     if ([...this.table.values()].some(isV4Address)) return;
     this.#flush(name, (r) => r.kind === "route" && familyOf(r.destination) === 4, "silent");
-    this.#flush(name, (r) => r.kind === "neighbour" && familyOf(r.address) === 4, "told");
+    this.#flush(name, (r) => r.kind === "neighbour" && familyOf(r.address) === 4, "notified");
   }
 
-  #flush(name: string, which: (resource: Resource) => boolean, how: "silent" | "told"): void {
+  #flush(name: string, which: (resource: Resource) => boolean, how: "silent" | "notified"): void {
     for (const [key, resource] of [...this.table]) {
       if (linkOf(resource) !== name || !which(resource)) continue;
       this.table.delete(key);
-      if (how === "told") this.#notify({ kind: "changed", resource, deleted: true });
+      if (how === "notified") this.#notify({ kind: "changed", resource, deleted: true });
     }
   }
 
@@ -321,16 +326,16 @@ export class FakeKernel implements Kernel {
   // ---- Notifications
 
   #notify(event: KernelEvent): void {
-    if (event.kind === "changed" && isUnmentioned(event.resource)) return;
+    if (event.kind === "changed" && isNotReported(event.resource)) return;
     if (this.delivery === "now") {
-      this.#tell(event);
+      this.#deliverEvent(event);
       return;
     }
     this.#queue.push(event);
     if (this.delivery === "soon" && this.#queue.length === 1) setImmediate(() => this.deliver());
   }
 
-  #tell(event: KernelEvent): void {
+  #deliverEvent(event: KernelEvent): void {
     for (const listener of [...this.#listeners]) listener(event);
   }
 }
@@ -344,8 +349,8 @@ function refusal(step: Step, code: string): KernelError {
   return new KernelError({ operation: stepText(step), errno: code });
 }
 
-/** The kernel's own business on IPv6 devices; the port does not speak of it. */
-function isUnmentioned(resource: Resource): boolean {
+/** Entries that the kernel keeps on IPv6 devices by itself; the port does not report them. */
+function isNotReported(resource: Resource): boolean {
   return resource.kind === "address" && familyOf(resource.address) === 6 &&
       isLinkLocal(resource.address) ||
     resource.kind === "route" && prefixAddress(resource.destination).startsWith("fe80:");

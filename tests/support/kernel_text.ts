@@ -1,8 +1,8 @@
 /**
- * What a namespace's kernel holds, as sorted text in the notation of `ip` and `bridge`.
+ * The entries of a namespace's kernel as sorted text in the notation of `ip` and `bridge`.
  *
- * Read with iproute2, not with our own netlink code, so that the two check each other. Left out is
- * what the topology and the kernel make by themselves.
+ * They are read with iproute2, not with our own netlink code, so that the two check each other. The
+ * entries that the topology and the kernel create by themselves are left out.
  */
 
 import { namespaceScript } from "../../src/lab/namespace.ts";
@@ -10,7 +10,9 @@ import { namespaceScript } from "../../src/lab/namespace.ts";
 /** Each MAC address to be printed by a name, such as `<h2>`. */
 export type MacNames = ReadonlyMap<string, string>;
 
-/** Devices, addresses, permanent neighbours, forwarding entries, routes, FOU ports; sorted lines. */
+/**
+ * Devices, addresses, permanent neighbours, forwarding entries, routes, FOU ports; sorted lines.
+ */
 export async function kernelText(namespace: string, names: MacNames = new Map()): Promise<string> {
   const output = await namespaceScript(namespace, READ_ALL);
   const [links, addresses, neighbours, fdb, routes4, routes6, fou] = output.split("\n===\n").map(
@@ -47,7 +49,10 @@ ip -j fou show 2>/dev/null || true
 `;
 
 const TOPOLOGY_DEVICES = ["lo", "eth0", "cni0"];
-/** A tunnel's module puts one of these into every namespace (Documentation/admin-guide/sysctl/net.rst). */
+/**
+ * A tunnel's module puts one of these into every namespace
+ * (Documentation/admin-guide/sysctl/net.rst).
+ */
 const FALLBACK_DEVICES = [
   ...["tunl0", "sit0", "ip6tnl0", "gre0", "gretap0", "erspan0", "ip6gre0"],
   ...["ip_vti0", "ip6_vti0"],

@@ -3,7 +3,7 @@
 import { resourceText } from "../../src/state/resource_text.ts";
 import { kindOf, type Resource } from "../../src/state/resource.ts";
 
-/** All entries, one line each, sorted by the order in which they are made, then by text. */
+/** All entries, one line each, sorted by the order of their creation, then by text. */
 export function stateText(resources: Iterable<Resource>): string {
   return [...resources]
     .map((resource) => ({ stage: kindOf(resource).stage, text: resourceText(resource) }))

@@ -1,4 +1,4 @@
-/** A change is followed by the fields of the log: from the lease's event to the kernel's acknowledgement. */
+/** The log's fields lead from the event of a lease to the kernel's acknowledgement. */
 
 import { expect, test } from "bun:test";
 import type { MacAddress } from "../../../src/addr/mac.ts";
@@ -27,7 +27,7 @@ import { backendHost, config, external, HOST, lease } from "../../support/sample
 
 const ROUTE = "route 10.5.3.0/24 via 10.5.3.0 dev flannel.1 proto 70 onlink";
 
-test("One lease is followed by its fields from the event to the kernel's acknowledgement", async () => {
+test("The fields lead from the event of a lease to the kernel's acknowledgement", async () => {
   const kernel = new FakeKernel();
   kernel.seed(...HOST);
   const clock = new FakeClock(() => 0.5);
@@ -85,7 +85,7 @@ test("One lease is followed by its fields from the event to the kernel's acknowl
   ]);
 });
 
-test("A batch has a number of its own; a refused entry has its errno, a deleted one its last owner", async () => {
+test("A batch has its number, a refused entry its errno, a deleted one its last owner", async () => {
   await using scene = new ReconcilerScene();
   const { reconciler, clock, kernel } = scene;
   scene.start();

@@ -18,7 +18,7 @@ beforeEach(() => {
   });
 });
 
-/** The entries that are different then. */
+/** The keys of the entries that changed. */
 function desire(owner: string, resources: Resource[], precedence = 0n): string[] {
   const keys: string[] = [];
   table.setDesired(owner, resources, precedence, ({ key }) => keys.push(key));
@@ -32,7 +32,7 @@ function winner(): [string | undefined, Resource | undefined] {
 }
 
 describe("EntryTable", () => {
-  test("tells of each entry that is wanted, wanted otherwise, or no more", () => {
+  test("reports each entry that is newly desired, changed, or no longer desired", () => {
     expect(desire("a", [fdb(5, 2), neighbour(2, 2)])).toEqual([
       KEY,
       resourceKey(neighbour(2, 2)),
@@ -44,36 +44,36 @@ describe("EntryTable", () => {
     expect(desire("a", [])).toEqual([]);
   });
 
-  test("keeps the object that it has when another one says the same", () => {
+  test("keeps its object when an equal one is set", () => {
     const first = fdb(5, 2);
     desire("a", [first]);
     desire("a", [fdb(5, 2)]);
     expect(table.get(KEY)?.desired).toBe(first);
   });
 
-  test("takes a device with the default port for another wish than one with its number", () => {
+  test("distinguishes a device with the default port from one with another port", () => {
     const entry = () => table.get(resourceKey(vxlanDevice("flannel.1")));
     desire("a", [vxlanDevice("flannel.1")]);
     desire("a", [{ ...vxlanDevice("flannel.1"), port: 4789 } as VxlanLink]);
     expect((entry()?.desired as VxlanLink).port).toBe(4789);
   });
 
-  test("holds one object where the kernel holds what becomes wanted", () => {
-    const wish = fdb(5, 3);
+  test("keeps one object when the kernel already holds the desired entry", () => {
+    const desired = fdb(5, 3);
     const entry = table.at(KEY);
     entry.actual = fdb(5, 3);
     expect(entry.isInSync).toBe(false);
-    desire("a", [wish]);
+    desire("a", [desired]);
     expect(entry.isInSync).toBe(true);
-    expect(entry.actual).toBe(wish);
+    expect(entry.actual).toBe(desired);
     desire("a", [fdb(5, 4)]);
     expect(entry.isInSync).toBe(false);
-    expect(entry.actual).toBe(wish);
+    expect(entry.actual).toBe(desired);
     entry.actual = undefined;
     expect(entry.isInSync).toBe(false);
   });
 
-  test("lets the claim with the highest precedence stand, in any order of arrival", () => {
+  test("lets the claim with the highest precedence win, in any order of arrival", () => {
     const claims = [["low", 2, 1n], ["high", 3, 3n], ["middle", 4, 2n]] as const;
     for (const order of [[0, 1, 2], [2, 1, 0], [1, 2, 0]]) {
       table = new EntryTable(() => {});
@@ -95,7 +95,7 @@ describe("EntryTable", () => {
     }
   });
 
-  test("lets the owner decide, as text, where precedences are equal", () => {
+  test("decides between equal precedences by the owner's name", () => {
     for (const order of [["a", "b", "c"], ["c", "b", "a"], ["b", "a", "c"]]) {
       table = new EntryTable(() => {});
       for (const owner of order) desire(owner, [fdb(5, 2)], 1n);
@@ -105,7 +105,7 @@ describe("EntryTable", () => {
     }
   });
 
-  test("lets an owner change its claim while others wait, with no trace of the former", () => {
+  test("lets an owner replace its claim while there are others", () => {
     desire("a", [fdb(5, 2)], 2n);
     desire("b", [fdb(5, 3)], 1n);
     desire("a", [fdb(5, 4)], 2n);
@@ -120,7 +120,7 @@ describe("EntryTable", () => {
     expect(winner()).toEqual([undefined, undefined]);
   });
 
-  test("withdraws a claim that does not stand without a change", () => {
+  test("removes a losing claim without a change", () => {
     desire("a", [fdb(5, 2)], 2n);
     desire("b", [fdb(5, 3)], 1n);
     expect(desire("b", [])).toEqual([]);
@@ -128,7 +128,7 @@ describe("EntryTable", () => {
     expect(winner()).toEqual(["a", fdb(5, 2)]);
   });
 
-  test("tells of two owners that want different things, and only of the claim that is new", () => {
+  test("reports two owners that desire different entries, and only the new claim", () => {
     desire("a", [fdb(5, 2)], 1n);
     desire("b", [fdb(5, 2)], 2n);
     expect(conflicts).toEqual([]);
@@ -138,7 +138,7 @@ describe("EntryTable", () => {
     expect(conflicts.splice(0)).toEqual(["c over d"]);
   });
 
-  test("forgets only what is neither wanted nor there", () => {
+  test("releases only entries that are neither desired nor in the kernel", () => {
     desire("a", [fdb(5, 2)]);
     const entry = table.at(KEY);
     expect(table.release(entry)).toBe(false);
@@ -152,7 +152,7 @@ describe("EntryTable", () => {
     expect([...table.values()]).toEqual([]);
   });
 
-  test("makes an entry where one is asked for", () => {
+  test("creates an entry on demand", () => {
     const entry = table.at(resourceKey(tunnelRoute(2)));
     expect(table.at(entry.key)).toBe(entry);
     expect([...table.values()]).toEqual([entry]);

@@ -1,7 +1,7 @@
 /**
- * Every scenario with every failure of the kernel. Whatever fails, the reconciler ends in sync as soon as
- * the failure does, leaves the entries of other programs alone, deletes nothing that is desired, does not
- * busy-loop, and then has nothing left to do.
+ * Every scenario with every failure of the kernel. Whatever fails, the reconciler ends in sync as
+ * soon as the failure does, leaves the entries of other programs alone, deletes nothing that is
+ * desired, does not busy-loop, and then has nothing left to do.
  */
 
 import { describe, expect, test } from "bun:test";
@@ -23,7 +23,10 @@ import { NODE_ENTRIES, peerOf, ReconcilerScene } from "../../support/reconciler_
 interface Scenario {
   /** What the kernel holds before the daemon starts, besides the underlay. */
   readonly found?: readonly Resource[];
-  /** What happens to a node that is in sync with peers 2 and 3. Without it, the start is the scenario. */
+  /**
+   * What happens to a node that is in sync with peers 2 and 3. Without it, the start is the
+   * scenario.
+   */
   readonly act?: (scene: ReconcilerScene) => void;
   /** Entries of other programs that have to survive. */
   readonly foreign?: readonly Resource[];
@@ -231,8 +234,8 @@ const FAILURES: Readonly<Record<string, Failure>> = {
   },
   "another program changes an entry while a dump is read": {
     begin: (scene) => {
-      scene.kernel.afterReading = () => {
-        scene.kernel.afterReading = () => {};
+      scene.kernel.afterDump = () => {
+        scene.kernel.afterDump = () => {};
         const entry = scene.desired.find((one) => one.kind === "neighbour");
         const isThere = entry !== undefined &&
           [...scene.kernel.table.values()].some((one) => resourceText(one) === resourceText(entry));
@@ -240,7 +243,7 @@ const FAILURES: Readonly<Record<string, Failure>> = {
       };
       scene.kernel.overrun(); // Causes a dump.
     },
-    end: ({ kernel }) => kernel.afterReading = () => {},
+    end: ({ kernel }) => kernel.afterDump = () => {},
   },
 };
 
@@ -249,7 +252,9 @@ const FAILING_MS = 40_000;
 const RECOVERY_MS = 120_000;
 /** Lines at warn and above in those 160 s. */
 const MAX_WARNINGS = 60;
-/** Far more than back-off and repair limiter allow, far less than a loop without a pause would do. */
+/**
+ * Far more than back-off and repair limiter allow, far less than a loop without a pause would do.
+ */
 const MAX_BATCHES = 120;
 
 const SEVERE: ReadonlySet<string> = new Set(["warn", "error", "fatal"]);

@@ -27,11 +27,11 @@ function entryOf(desired: Resource): TrackedEntry {
   return entry;
 }
 
-function fail(code: string, ...entries: TrackedEntry[]): void {
+function fail(errno: string, ...entries: TrackedEntry[]): void {
   failures.addFailed(entries.map((entry) => ({
     entry,
     step: { op: "set", resource: entry.desired as Resource },
-    error: new KernelError({ operation: "set it", errno: code }),
+    error: new KernelError({ operation: "set it", errno }),
   })));
 }
 
@@ -39,8 +39,8 @@ function logged(): string[] {
   return records.splice(0).map(({ level, msg }) => `${level}: ${msg}`);
 }
 
-describe("Troubles, of steps that fail,", () => {
-  test("tries again twice as late each time, at most half a minute later", () => {
+describe("Failures, of steps that fail,", () => {
+  test("retries with doubled delays, up to half a minute", () => {
     const entry = entryOf(tunnelRoute(2));
     const delays = Array.from({ length: 12 }, (_, i) => {
       fail("ENOBUFS", entry);
@@ -61,7 +61,7 @@ describe("Troubles, of steps that fail,", () => {
     expect(lines).toEqual([1, 1, 0, 1, 0, 0, 0, 1, 0]);
   });
 
-  test("logs those alike in one line, and each other kind in a line of its own", () => {
+  test("logs similar failures in one line, and each other kind in its own line", () => {
     fail(
       "ENOBUFS",
       entryOf(tunnelRoute(2)),
@@ -95,7 +95,7 @@ describe("Troubles, of steps that fail,", () => {
     expect(logged()).toHaveLength(3);
   });
 
-  test("begins to count when what was wrong before was something else", () => {
+  test("starts to count when the previous failure was of another kind", () => {
     const entry = entryOf(tunnelRoute(2));
     failures.addDamped(entry, { delayMs: 1000, round: 5 });
     fail("ENOBUFS", entry);
@@ -103,8 +103,8 @@ describe("Troubles, of steps that fail,", () => {
   });
 });
 
-describe("Troubles, of an entry whose place another one has,", () => {
-  test("logs it once for each holder, and waits for a change", () => {
+describe("Failures, of an entry whose key another program holds,", () => {
+  test("logs the conflict once for each holder, and waits for a change", () => {
     const entry = entryOf(tunnelRoute(2));
     failures.addConflict(entry, foreignRoute(2));
     expect(logged()).toEqual([
@@ -120,7 +120,7 @@ describe("Troubles, of an entry whose place another one has,", () => {
     expect(failures.nextRetryMs).toBe(Infinity);
   });
 
-  test("logs it again when something else was wrong in between", () => {
+  test("logs the conflict again after a failure of another kind", () => {
     const entry = entryOf(tunnelRoute(2));
     failures.addConflict(entry, foreignRoute(2));
     const { message } = entry.failure as NonNullable<typeof entry.failure>;
@@ -131,8 +131,8 @@ describe("Troubles, of an entry whose place another one has,", () => {
   });
 });
 
-describe("Troubles, of an entry that others keep changing,", () => {
-  test("names what was found, and rounds the wait up", () => {
+describe("Failures, of a damped entry,", () => {
+  test("shows the last change, and rounds the delay up", () => {
     const entry = entryOf(tunnelRoute(2));
     failures.addDamped(entry, { delayMs: 1001, round: 3 });
     expect(logged()).toEqual([
@@ -152,8 +152,8 @@ describe("Troubles, of an entry that others keep changing,", () => {
   });
 });
 
-describe("Troubles", () => {
-  test("says of an entry that has failed repeatedly that it is in sync again", () => {
+describe("Failures", () => {
+  test("logs that an entry that had failed repeatedly is in sync again", () => {
     const once = entryOf(tunnelRoute(2));
     const twice = entryOf(tunnelRoute(3));
     fail("ENOBUFS", once, twice);
@@ -168,7 +168,7 @@ describe("Troubles", () => {
     expect([once.failure, twice.failure, ...failures.entries()]).toEqual([undefined, undefined]);
   });
 
-  test("says nothing of one that is wanted otherwise", () => {
+  test("logs nothing when another entry is desired", () => {
     const entry = entryOf(tunnelRoute(2));
     fail("ENOBUFS", entry);
     fail("ENOBUFS", entry);
@@ -178,7 +178,7 @@ describe("Troubles", () => {
     expect(entry.failure).toBeUndefined();
   });
 
-  test("knows when the first is to be tried again", () => {
+  test("has the time of the first retry", () => {
     expect(failures.nextRetryMs).toBe(Infinity);
     const entry = entryOf(tunnelRoute(2));
     fail("ENOBUFS", entry);
@@ -186,7 +186,7 @@ describe("Troubles", () => {
     expect(failures.nextRetryMs).toBe(clock.nowMs() + 100);
   });
 
-  test("reports conflicts on their own, each entry as text, by its key when nothing is known", () => {
+  test("reports conflicts separately, each entry as text, or by its key", () => {
     const conflict = entryOf(tunnelRoute(2));
     failures.addConflict(conflict, foreignRoute(2));
     const unwanted = new TrackedEntry(resourceKey(fdb(2, 2)));

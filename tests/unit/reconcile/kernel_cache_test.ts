@@ -1,7 +1,7 @@
-/** What is learned of the kernel, and what must be read again because a notification does not say it. */
+/** What the cache learns from notifications, steps and dumps, and which changes need a dump. */
 
 import { beforeEach, describe, expect, test } from "bun:test";
-import type { KernelEvent } from "../../../src/kernel/kernel.ts";
+import { KernelError, type KernelEvent } from "../../../src/kernel/kernel.ts";
 import { EntryTable, type TrackedEntry } from "../../../src/reconcile/entry_table.ts";
 import { ExternalLink } from "../../../src/reconcile/external_link.ts";
 import { EntryPlanner } from "../../../src/reconcile/entry_planner.ts";
@@ -52,26 +52,26 @@ beforeEach(() => {
   work = new WorkList({ clock, onWork });
   failures = new Failures({ clock, log });
   external = new ExternalLink({
-    resync: resync,
+    resync,
     work,
-    failures: failures,
+    failures,
     onChanged: (reason) => void reasons.push(reason),
   });
-  planner = new EntryPlanner({ table, external, resync: resync });
+  planner = new EntryPlanner({ table, external, resync });
   planner.ownership = OWNERSHIP;
   external.rename("eth0");
   cache = new KernelCache({
     clock,
     table,
-    planner: planner,
+    planner,
     external,
     work,
-    resync: resync,
-    failures: failures,
+    resync,
+    failures,
   });
 });
 
-/** These are wanted and there, all was read, and there is nothing to do. */
+/** These entries are desired and in the kernel, a full dump succeeded, and there is no work. */
 function inSync(...resources: Resource[]): void {
   table.setDesired("node", resources, 0n, () => {});
   cache.beginDump();
@@ -82,7 +82,7 @@ function inSync(...resources: Resource[]): void {
   forget();
 }
 
-/** Nothing is to be done, nothing to be read. */
+/** Clears the work and the requested dumps. */
 function forget(): void {
   for (const key of [...work.keys()]) work.take(key);
   resync.begin("all");
@@ -97,75 +97,75 @@ function changed(resource: Resource): KernelEvent {
   return { kind: "changed", resource, deleted: false };
 }
 
-function gone(resource: Resource): KernelEvent {
+function deleted(resource: Resource): KernelEvent {
   return { kind: "changed", resource, deleted: true };
 }
 
-/** The devices that must be read again. */
-function toRead(): string[] | "all" {
+/** The devices whose entries must be dumped. */
+function devicesToDump(): string[] | "all" {
   const due = resync.due();
   return due === undefined ? [] : due === "all" ? "all" : [...due];
 }
 
-function toDo(): string[] {
+function workKeys(): string[] {
   return [...work.keys()].sort();
 }
 
-/** The program makes this change, and the kernel carries it out. */
+/** This program makes the change, and the kernel acknowledges it. */
 function apply(step: Step): void {
   cache.beginSteps(new Map([[step, resourceKey(step.resource)]]));
   cache.applied(at(step.resource), step);
   cache.endSteps();
 }
 
-describe("Mirror, told of a change by another program,", () => {
-  test("takes over what the entry is now, and looks at it", () => {
+describe("KernelCache, notified of a change by another program,", () => {
+  test("records the entry, and adds work for it", () => {
     inSync(DEVICE, neighbour(2, 2));
     cache.receive(changed(neighbour(2, 9)));
     expect(at(neighbour(2, 2)).actual).toEqual(neighbour(2, 9));
     expect(at(neighbour(2, 2)).hasDrifted).toBe(true);
-    expect(toDo()).toEqual([resourceKey(neighbour(2, 2))]);
-    expect(toRead()).toEqual([]);
+    expect(workKeys()).toEqual([resourceKey(neighbour(2, 2))]);
+    expect(devicesToDump()).toEqual([]);
   });
 
-  test("ignores what is not ours, and what is gone that it never knew", () => {
+  test("ignores foreign entries, and the deletion of unknown ones", () => {
     inSync(DEVICE);
     cache.receive(changed(foreignRoute(2)));
-    cache.receive(gone(tunnelRoute(2)));
+    cache.receive(deleted(tunnelRoute(2)));
     expect(table.get(resourceKey(tunnelRoute(2)))).toBeUndefined();
-    expect(toDo()).toEqual([]);
+    expect(workKeys()).toEqual([]);
   });
 
-  test("looks at a stray entry on our device only when it may be deleted, and counts the rounds", () => {
+  test("adds work for a stray entry only when it may be deleted, and marks it as drifted", () => {
     inSync(DEVICE);
     cache.receive(changed(tunnelRoute(9)));
     expect(at(tunnelRoute(9)).hasDrifted).toBe(true);
-    expect(toDo()).toEqual([]);
+    expect(workKeys()).toEqual([]);
     planner.isDesiredComplete = true;
     cache.receive(changed({ ...tunnelRoute(9), protocol: 3 }));
-    expect(toDo()).toEqual([resourceKey(tunnelRoute(9))]);
+    expect(workKeys()).toEqual([resourceKey(tunnelRoute(9))]);
   });
 
-  test("forgets a stray entry that goes away again", () => {
+  test("forgets a stray entry that is deleted again", () => {
     inSync(DEVICE);
     cache.receive(changed(tunnelRoute(9)));
-    cache.receive(gone(tunnelRoute(9)));
+    cache.receive(deleted(tunnelRoute(9)));
     expect(table.get(resourceKey(tunnelRoute(9)))).toBeUndefined();
   });
 
-  test("follows a foreign route at a place that we want, until it is gone", () => {
+  test("follows a foreign route that holds our key until it is deleted", () => {
     inSync(DEVICE);
     table.setDesired("direct", [directRoute(2)], 0n, () => {});
     cache.receive(changed(foreignRoute(2)));
     failures.addConflict(at(directRoute(2)), foreignRoute(2));
-    expect(toDo()).toEqual([resourceKey(directRoute(2))]);
+    expect(workKeys()).toEqual([resourceKey(directRoute(2))]);
     forget();
-    cache.receive(gone(foreignRoute(2)));
+    cache.receive(deleted(foreignRoute(2)));
     expect(at(directRoute(2)).failure).toBeUndefined();
-    expect(toDo()).toEqual([resourceKey(directRoute(2))]);
+    expect(workKeys()).toEqual([resourceKey(directRoute(2))]);
   });
 
-  test("does not drop the wait for an entry that is changed again and again", () => {
+  test("keeps an entry damped when it is changed again", () => {
     inSync(DEVICE, neighbour(2, 2));
     const entry = at(neighbour(2, 2));
     failures.addDamped(entry, { delayMs: 1000, round: 1 });
@@ -175,57 +175,57 @@ describe("Mirror, told of a change by another program,", () => {
     expect(entry.failure).toBeUndefined();
   });
 
-  test("reads the device again whose MAC was changed, for its neighbours are gone", () => {
+  test("requests a dump when a device's MAC changes, because its neighbours vanish", () => {
     inSync(DEVICE, neighbour(2, 2));
     cache.receive(changed({ ...DEVICE, mac: mac(9) }));
-    expect(toRead()).toEqual(["flannel.1"]);
+    expect(devicesToDump()).toEqual(["flannel.1"]);
   });
 
-  test("reads the device again that was set down or up, but not for another MTU", () => {
+  test("requests a dump when a device goes down or up, but not for another MTU", () => {
     inSync(DEVICE);
     cache.receive(changed({ ...DEVICE, mtuBytes: 1300 }));
-    expect(toRead()).toEqual([]);
+    expect(devicesToDump()).toEqual([]);
     cache.receive(changed({ ...DEVICE, up: false }));
-    expect(toRead()).toEqual(["flannel.1"]);
+    expect(devicesToDump()).toEqual(["flannel.1"]);
     forget();
     cache.receive(changed(DEVICE));
-    expect(toRead()).toEqual(["flannel.1"]);
+    expect(devicesToDump()).toEqual(["flannel.1"]);
     expect(at(DEVICE).isInSync).toBe(true);
   });
 
-  test("reads a device again that is reported as down, even if that was known", () => {
+  test("requests a dump for a device that is reported as down, even if that was known", () => {
     inSync(DEVICE);
     cache.receive(changed({ ...DEVICE, up: false }));
     forget();
     cache.receive(changed({ ...DEVICE, up: false }));
-    expect(toRead()).toEqual(["flannel.1"]);
+    expect(devicesToDump()).toEqual(["flannel.1"]);
   });
 
-  test("looks at what waits for a device when that changes", () => {
+  test("adds work for the entries that wait for a device when it changes", () => {
     inSync(DEVICE);
     work.waitFor("flannel.1", resourceKey(tunnelRoute(2)));
     cache.receive(changed({ ...DEVICE, mtuBytes: 1300 }));
-    expect(toDo()).toContain(resourceKey(tunnelRoute(2)));
+    expect(workKeys()).toContain(resourceKey(tunnelRoute(2)));
   });
 
-  test("forgets all that was on a device that is gone, and nothing else", () => {
+  test("forgets all entries on a deleted device, and no others", () => {
     inSync(DEVICE, neighbour(2, 2), fdb(2, 2), tunnelRoute(2), directRoute(3), ACCEPT_RA);
     cache.receive(changed(tunnelRoute(9)));
-    cache.receive(gone(DEVICE));
+    cache.receive(deleted(DEVICE));
     for (const lost of [DEVICE, neighbour(2, 2), fdb(2, 2), tunnelRoute(2), ACCEPT_RA]) {
       expect([at(lost).actual, at(lost).isOurChange]).toEqual([undefined, false]);
     }
     expect(at(directRoute(3)).isInSync).toBe(true);
     expect(table.get(resourceKey(tunnelRoute(9)))).toBeUndefined();
-    expect(toDo()).toEqual(
+    expect(workKeys()).toEqual(
       [DEVICE, neighbour(2, 2), fdb(2, 2), tunnelRoute(2), ACCEPT_RA].map(resourceKey).sort(),
     );
   });
 
-  test("reads the device again that lost an IPv4 address, for its routes may be gone", () => {
+  test("requests a dump when a device loses an IPv4 address, because routes may vanish", () => {
     inSync(DEVICE, address(1));
-    cache.receive(gone(address(1)));
-    expect(toRead()).toEqual(["flannel.1"]);
+    cache.receive(deleted(address(1)));
+    expect(devicesToDump()).toEqual(["flannel.1"]);
     forget();
     const v6: Resource = {
       kind: "address",
@@ -234,27 +234,27 @@ describe("Mirror, told of a change by another program,", () => {
       prefixLength: 128,
     };
     inSync(DEVICE, v6);
-    cache.receive(gone(v6));
-    expect(toRead()).toEqual([]);
-    expect(toDo()).toEqual([resourceKey(v6)]);
+    cache.receive(deleted(v6));
+    expect(devicesToDump()).toEqual([]);
+    expect(workKeys()).toEqual([resourceKey(v6)]);
   });
 
-  test("reads everything at once when notifications were lost", () => {
+  test("requests a full dump at once when notifications were lost", () => {
     inSync(DEVICE);
     resync.requestAllLater(5);
-    expect(toRead()).toEqual([]);
+    expect(devicesToDump()).toEqual([]);
     cache.receive({ kind: "overrun" });
-    expect(toRead()).toBe("all");
+    expect(devicesToDump()).toBe("all");
   });
 });
 
-describe("Mirror, told of the external interface,", () => {
-  test("says what changed, and reads it again", () => {
+describe("KernelCache, notified of the external interface,", () => {
+  test("reports what changed, and requests a dump", () => {
     inSync(DEVICE);
     cache.receive(changed({ ...ETH0, up: false }));
     cache.receive(changed({ ...ETH0, mtuBytes: 1400 }));
-    cache.receive(gone(ETH0));
-    cache.receive(gone(ETH0));
+    cache.receive(deleted(ETH0));
+    cache.receive(deleted(ETH0));
     cache.receive(changed(ETH0));
     expect(reasons).toEqual([
       "down",
@@ -262,39 +262,39 @@ describe("Mirror, told of the external interface,", () => {
       "deleted",
       "created",
     ]);
-    expect(toRead()).toEqual(["eth0"]);
+    expect(devicesToDump()).toEqual(["eth0"]);
     expect(external.link).toEqual(ETH0);
   });
 
-  test("says nothing of an announcement without a change, nor of another interface", () => {
+  test("reports no notification without a change, nor another interface", () => {
     inSync(DEVICE);
     cache.receive(changed(ETH0));
     cache.receive(changed({ ...ETH0, mac: mac(7) }));
     cache.receive(changed({ ...ETH0, name: "eth1", up: false }));
     cache.receive(changed({ ...address(7), link: "eth1" }));
     expect(reasons).toEqual([]);
-    expect(toRead()).toEqual([]);
+    expect(devicesToDump()).toEqual([]);
   });
 
-  test("says that it has another address, and reads it again when an IPv4 address goes", () => {
+  test("reports another address, and requests a dump when an IPv4 address is deleted", () => {
     inSync(DEVICE);
     const own: Resource = { ...address(1), link: "eth0" };
     cache.receive(changed(own));
     expect(reasons).toEqual(["address 10.5.1.0 set"]);
-    expect(toRead()).toEqual([]);
-    cache.receive(gone(own));
+    expect(devicesToDump()).toEqual([]);
+    cache.receive(deleted(own));
     expect(reasons).toEqual(["address 10.5.1.0 set", "address 10.5.1.0 deleted"]);
-    expect(toRead()).toEqual(["eth0"]);
+    expect(devicesToDump()).toEqual(["eth0"]);
   });
 
-  test("takes an entry with its name for the interface only if it is a device", () => {
+  test("does not mistake an entry on the interface for the interface", () => {
     inSync(DEVICE);
-    cache.receive(gone({ ...address(1), link: "eth0" }));
-    cache.receive(gone({ ...directRoute(2), link: "eth0" }));
+    cache.receive(deleted({ ...address(1), link: "eth0" }));
+    cache.receive(deleted({ ...directRoute(2), link: "eth0" }));
     expect(external.link).toEqual(ETH0);
   });
 
-  test("tries again what failed, and what waits for it, once it is there", () => {
+  test("retries the entries that failed or wait for it once it is created", () => {
     inSync(DEVICE);
     table.setDesired("direct", [directRoute(2), directRoute(3)], 0n, () => {});
     const failing = at(directRoute(2));
@@ -302,17 +302,17 @@ describe("Mirror, told of the external interface,", () => {
     failures.addFailed([{
       entry: failing,
       step: { op: "set", resource: directRoute(2) },
-      error: { code: "ENETUNREACH", reason: "ENETUNREACH" } as never,
+      error: new KernelError({ operation: "set it", errno: "ENETUNREACH" }),
     }]);
     failures.addConflict(at(directRoute(3)), foreignRoute(3));
     work.waitFor("eth0", resourceKey(neighbour(2, 2)));
-    cache.receive(gone(ETH0));
-    expect(toDo()).toEqual([resourceKey(directRoute(2))]);
+    cache.receive(deleted(ETH0));
+    expect(workKeys()).toEqual([resourceKey(directRoute(2))]);
     cache.receive(changed(ETH0));
-    expect(toDo()).toEqual([resourceKey(neighbour(2, 2)), resourceKey(directRoute(2))].sort());
+    expect(workKeys()).toEqual([resourceKey(neighbour(2, 2)), resourceKey(directRoute(2))].sort());
   });
 
-  test("forgets it when another one carries the packets from now on", () => {
+  test("forgets it when another one takes its place", () => {
     inSync(DEVICE);
     external.rename("eth0");
     expect(external.link).toEqual(ETH0);
@@ -324,7 +324,7 @@ describe("Mirror, told of the external interface,", () => {
     expect([external.name, external.link]).toEqual([undefined, undefined]);
   });
 
-  test("takes it for no change that it is found in the first reading", () => {
+  test("reports no change when the first dump shows it", () => {
     cache.beginDump();
     cache.load([ETH0], OWNERSHIP.links);
     expect(reasons).toEqual([]);
@@ -333,42 +333,42 @@ describe("Mirror, told of the external interface,", () => {
   });
 });
 
-describe("Mirror, of the program's own changes,", () => {
-  test("believes the acknowledgement, and not its own notifications", () => {
+describe("KernelCache, of this program's own changes,", () => {
+  test("records the acknowledgement, and ignores the notification of it", () => {
     inSync(DEVICE);
     table.setDesired("peer", [tunnelRoute(2)], 0n, () => {});
     apply({ op: "set", resource: tunnelRoute(2) });
     expect(at(tunnelRoute(2)).isInSync).toBe(true);
     expect(at(tunnelRoute(2)).isOurChange).toBe(true);
     cache.receive(changed(tunnelRoute(2)));
-    expect(toDo()).toEqual([]);
+    expect(workKeys()).toEqual([]);
     expect(at(tunnelRoute(2)).hasDrifted).toBe(false);
     expect(at(tunnelRoute(2)).actual).toBe(at(tunnelRoute(2)).desired);
   });
 
-  test("forgets what it deleted", () => {
+  test("forgets an entry that it deleted", () => {
     inSync(DEVICE, tunnelRoute(2));
     table.setDesired("node", [DEVICE], 0n, () => {});
     apply({ op: "delete", resource: tunnelRoute(2) });
     expect(table.get(resourceKey(tunnelRoute(2)))).toBeUndefined();
-    cache.receive(gone(tunnelRoute(2)));
+    cache.receive(deleted(tunnelRoute(2)));
     expect(table.get(resourceKey(tunnelRoute(2)))).toBeUndefined();
   });
 
-  test("looks again at an entry that is wanted otherwise by the time it is made", () => {
+  test("adds work for an entry whose desired state changed before the acknowledgement", () => {
     inSync(DEVICE);
     table.setDesired("peer", [neighbour(2, 3)], 0n, () => {});
     apply({ op: "set", resource: neighbour(2, 2) });
     expect(at(neighbour(2, 2)).actual).toEqual(neighbour(2, 2));
-    expect(toDo()).toEqual([resourceKey(neighbour(2, 2))]);
+    expect(workKeys()).toEqual([resourceKey(neighbour(2, 2))]);
     forget();
     table.setDesired("peer", [], 0n, () => {});
     apply({ op: "set", resource: neighbour(2, 2) });
     expect(at(neighbour(2, 2)).isOurChange).toBe(true);
-    expect(toDo()).toEqual([resourceKey(neighbour(2, 2))]);
+    expect(workKeys()).toEqual([resourceKey(neighbour(2, 2))]);
   });
 
-  test("believes a notification that came in between more than the acknowledgement", () => {
+  test("prefers a later foreign change to the acknowledgement", () => {
     inSync(DEVICE);
     table.setDesired("peer", [neighbour(2, 2)], 0n, () => {});
     const step: Step = { op: "set", resource: neighbour(2, 2) };
@@ -379,10 +379,10 @@ describe("Mirror, of the program's own changes,", () => {
     cache.endSteps();
     expect(at(neighbour(2, 2)).actual).toEqual(neighbour(2, 9));
     expect(at(neighbour(2, 2)).hasDrifted).toBe(true);
-    expect(toDo()).toEqual([resourceKey(neighbour(2, 2))]);
+    expect(workKeys()).toEqual([resourceKey(neighbour(2, 2))]);
   });
 
-  test("believes its own change when that came after the one of another program", () => {
+  test("prefers its own change to an earlier foreign one", () => {
     inSync(DEVICE, neighbour(2, 2));
     table.setDesired("node", [DEVICE, neighbour(2, 3)], 0n, () => {});
     const step: Step = { op: "set", resource: neighbour(2, 3) };
@@ -395,7 +395,7 @@ describe("Mirror, of the program's own changes,", () => {
     expect(at(neighbour(2, 3)).hasDrifted).toBe(false);
   });
 
-  test("expects no notification of a change that was refused", () => {
+  test("expects no notification of a refused change", () => {
     inSync(DEVICE);
     table.setDesired("peer", [neighbour(2, 2)], 0n, () => {});
     const step: Step = { op: "set", resource: neighbour(2, 2) };
@@ -404,34 +404,34 @@ describe("Mirror, of the program's own changes,", () => {
     cache.endSteps();
     cache.receive(changed(neighbour(2, 2)));
     expect(at(neighbour(2, 2)).isOurChange).toBe(false);
-    cache.receive(gone(neighbour(2, 2)));
+    cache.receive(deleted(neighbour(2, 2)));
     expect(at(neighbour(2, 2)).hasDrifted).toBe(true);
   });
 
-  test("reads the device again that it gave another MAC, set up or down, not one of another MTU", () => {
+  test("requests a dump after it changed a device's MAC or state, but not its MTU", () => {
     inSync(DEVICE);
     for (const from of [{ mac: mac(9) }, { up: false }]) {
       apply({ op: "change", resource: DEVICE, from: { ...DEVICE, ...from } as Link });
-      expect(toRead()).toEqual(["flannel.1"]);
+      expect(devicesToDump()).toEqual(["flannel.1"]);
       forget();
     }
     apply({ op: "change", resource: DEVICE, from: { ...DEVICE, mtuBytes: 1300 } });
-    expect(toRead()).toEqual([]);
+    expect(devicesToDump()).toEqual([]);
   });
 
-  test("reads nothing of a device that it made itself, while the kernel tells of the steps", () => {
+  test("requests no dump for the notifications of a device that it creates", () => {
     inSync();
     table.setDesired("node", [DEVICE], 0n, () => {});
     apply({ op: "set", resource: DEVICE });
     cache.receive(changed({ ...DEVICE, up: false }));
     cache.receive(changed(DEVICE));
-    expect(toRead()).toEqual([]);
+    expect(devicesToDump()).toEqual([]);
     expect(at(DEVICE).isInSync).toBe(true);
     cache.receive(changed({ ...DEVICE, up: false }));
-    expect(toRead()).toEqual(["flannel.1"]);
+    expect(devicesToDump()).toEqual(["flannel.1"]);
   });
 
-  test("looks at what waits for a device that it made or changed", () => {
+  test("adds work for the entries that wait for a device that it created or changed", () => {
     inSync();
     for (
       const step of [
@@ -442,51 +442,51 @@ describe("Mirror, of the program's own changes,", () => {
       forget();
       work.waitFor("flannel.1", resourceKey(tunnelRoute(2)));
       apply(step);
-      expect(toDo()).toContain(resourceKey(tunnelRoute(2)));
+      expect(workKeys()).toContain(resourceKey(tunnelRoute(2)));
     }
   });
 
-  test("forgets all that was on a device that it deleted", () => {
+  test("forgets all entries on a device that it deleted", () => {
     inSync(DEVICE, fdb(2, 2));
     apply({ op: "delete", resource: DEVICE });
     expect(at(fdb(2, 2)).actual).toBeUndefined();
-    expect(toDo()).toContain(resourceKey(fdb(2, 2)));
+    expect(workKeys()).toContain(resourceKey(fdb(2, 2)));
   });
 
-  test("does not count entries on a device that vanished during the reading as present", () => {
+  test("does not record acknowledged entries on a device that vanished meanwhile", () => {
     inSync(DEVICE);
     table.setDesired("peer", [fdb(2, 2)], 0n, () => {});
     const step: Step = { op: "set", resource: fdb(2, 2) };
     cache.beginSteps(new Map([[step, resourceKey(step.resource)]]));
-    cache.receive(gone(DEVICE));
+    cache.receive(deleted(DEVICE));
     cache.applied(at(fdb(2, 2)), step);
     cache.endSteps();
     expect(at(fdb(2, 2)).actual).toBeUndefined();
-    expect(toDo()).toContain(resourceKey(fdb(2, 2)));
+    expect(workKeys()).toContain(resourceKey(fdb(2, 2)));
   });
 
-  test("reads the device again whose IPv4 address it deleted", () => {
+  test("requests a dump after it deleted an IPv4 address", () => {
     inSync(DEVICE, address(1));
     apply({ op: "delete", resource: address(1) });
-    expect(toRead()).toEqual(["flannel.1"]);
+    expect(devicesToDump()).toEqual(["flannel.1"]);
   });
 });
 
-describe("Mirror, of a reading,", () => {
-  test("takes over what is there, and what is there no more", () => {
+describe("KernelCache, of a dump,", () => {
+  test("records entries that are there and entries that vanished", () => {
     inSync(DEVICE, neighbour(2, 2), tunnelRoute(2));
     cache.beginDump();
     cache.load([ETH0, DEVICE, neighbour(2, 9), foreignRoute(4)], OWNERSHIP.links);
     expect(at(neighbour(2, 2)).actual).toEqual(neighbour(2, 9));
     expect(at(tunnelRoute(2)).actual).toBeUndefined();
     expect(table.get(resourceKey(foreignRoute(4)))).toBeUndefined();
-    expect(toDo()).toEqual([resourceKey(neighbour(2, 2)), resourceKey(tunnelRoute(2))].sort());
+    expect(workKeys()).toEqual([resourceKey(neighbour(2, 2)), resourceKey(tunnelRoute(2))].sort());
   });
 
-  test("prefers a notification that came during the reading to the reading", () => {
+  test("prefers a notification during the dump to the dump", () => {
     inSync(DEVICE, neighbour(2, 2), tunnelRoute(2));
     cache.beginDump();
-    cache.receive(gone(neighbour(2, 2)));
+    cache.receive(deleted(neighbour(2, 2)));
     cache.receive(changed({ ...tunnelRoute(3), protocol: 3 }));
     cache.load([ETH0, DEVICE, neighbour(2, 2), tunnelRoute(2)], OWNERSHIP.links);
     expect(at(neighbour(2, 2)).actual).toBeUndefined();
@@ -498,11 +498,11 @@ describe("Mirror, of a reading,", () => {
     expect(table.get(resourceKey(tunnelRoute(3)))).toBeUndefined();
   });
 
-  test("notices that a device vanished during the reading, with all its entries", () => {
+  test("notices that a device vanished during the dump, with all its entries", () => {
     inSync(DEVICE, fdb(2, 2));
     cache.beginDump();
-    cache.receive(gone(DEVICE));
-    cache.receive(gone(ETH0));
+    cache.receive(deleted(DEVICE));
+    cache.receive(deleted(ETH0));
     cache.load([ETH0, DEVICE, fdb(2, 2)], OWNERSHIP.links);
     expect(at(DEVICE).actual).toBeUndefined();
     expect(at(fdb(2, 2)).actual).toBeUndefined();
@@ -515,7 +515,7 @@ describe("Mirror, of a reading,", () => {
     expect(cache.isDumpStale).toBe(true);
   });
 
-  test("of some devices says nothing of what is on others, nor of parameters", () => {
+  test("of some devices leaves entries on others and sysctls alone", () => {
     const other: Resource = { ...fdb(2, 2), link: "flannel-v6.1" };
     const policy: Resource = {
       kind: "xfrm-policy",
@@ -534,7 +534,7 @@ describe("Mirror, of a reading,", () => {
     expect(at(fou).actual).toBeUndefined();
   });
 
-  test("finds a device that is gone, and reads nothing again for it", () => {
+  test("shows that a device was deleted, with the entries on it", () => {
     inSync(DEVICE, fdb(2, 2));
     cache.beginDump();
     cache.load([ETH0], new Set());
@@ -542,7 +542,7 @@ describe("Mirror, of a reading,", () => {
     expect(at(fdb(2, 2)).actual).toBeUndefined();
   });
 
-  test("takes the right one of several entries with one key, whichever comes first", () => {
+  test("uses the one in sync of several entries with one key, in any order", () => {
     for (const order of [[fdb(2, 2), fdb(2, 9)], [fdb(2, 9), fdb(2, 2)]]) {
       inSync(DEVICE, fdb(2, 2));
       cache.beginDump();
@@ -551,14 +551,14 @@ describe("Mirror, of a reading,", () => {
     }
   });
 
-  test("takes the last of several entries with one key where none is wanted", () => {
+  test("uses the last of several entries with one key if none is desired", () => {
     inSync(DEVICE);
     cache.beginDump();
     cache.load([ETH0, DEVICE, fdb(2, 2), fdb(2, 9)], OWNERSHIP.links);
     expect(at(fdb(2, 2)).actual).toEqual(fdb(2, 9));
   });
 
-  test("sees that the external interface is gone or has changed", () => {
+  test("shows that the external interface was deleted or changed", () => {
     inSync(DEVICE);
     cache.beginDump();
     cache.load([DEVICE, { ...directRoute(2), link: "eth0" }], OWNERSHIP.links);
@@ -567,7 +567,7 @@ describe("Mirror, of a reading,", () => {
     expect(external.link?.up).toBe(false);
   });
 
-  test("looks for no external interface where there is none", () => {
+  test("looks for no external interface if none is named", () => {
     inSync(DEVICE);
     external.rename(undefined);
     cache.beginDump();
@@ -577,40 +577,40 @@ describe("Mirror, of a reading,", () => {
   });
 });
 
-describe("Judge", () => {
+describe("EntryPlanner", () => {
   const wait = (desired: Resource) => planner.blockerOf(desired, new Map());
 
-  test("lets nothing but parameters be set while the device they are on is down", () => {
+  test("blocks all entries but sysctls while their device is down", () => {
     inSync(DEVICE);
     cache.receive(changed({ ...DEVICE, up: false }));
     expect([fdb(2, 2), tunnelRoute(2), address(1)].map(wait)).toEqual(Array(3).fill("flannel.1"));
     expect(wait(ACCEPT_RA)).toBeUndefined();
     cache.receive(changed(DEVICE));
     expect([fdb(2, 2), tunnelRoute(2), address(1)].map(wait)).toEqual(Array(3).fill(undefined));
-    cache.receive(gone(DEVICE));
+    cache.receive(deleted(DEVICE));
     expect([fdb(2, 2), ACCEPT_RA].map(wait)).toEqual(["flannel.1", "flannel.1"]);
   });
 
-  test("lets nothing be set on a device of another type that has the name of ours", () => {
+  test("blocks entries on a device of another type with the name of ours", () => {
     inSync(DEVICE);
     cache.receive(changed({ ...ETH0, name: "flannel.1", linkKind: "bridge" }));
     expect([fdb(2, 2), ACCEPT_RA].map(wait)).toEqual(["flannel.1", "flannel.1"]);
   });
 
-  test("does not wait for a device that is not ours to make, nor for what has none", () => {
+  test("does not wait for a device that is not ours to create, nor without a device", () => {
     inSync(DEVICE);
     const { link: _, gateway: __, ...rest } = directRoute(2);
     expect(wait({ ...rest, type: "blackhole" })).toBeUndefined();
-    expect(wait({ ...fdb(2, 2), link: "somebody.1" })).toBeUndefined();
+    expect(wait({ ...fdb(2, 2), link: "other.1" })).toBeUndefined();
     expect(wait({ ...ACCEPT_RA, path: "net/ipv4/ip_forward" })).toBeUndefined();
   });
 
-  test("waits for the external interface: routes until it is up, a vxlan device until it is there", () => {
+  test("keeps routes until the external interface is up, a vxlan device until it exists", () => {
     inSync(DEVICE);
     expect([directRoute(2), DEVICE].map(wait)).toEqual([undefined, undefined]);
     cache.receive(changed({ ...ETH0, up: false }));
     expect([directRoute(2), DEVICE].map(wait)).toEqual(["eth0", undefined]);
-    cache.receive(gone(ETH0));
+    cache.receive(deleted(ETH0));
     expect([directRoute(2), DEVICE].map(wait)).toEqual(["eth0", "eth0"]);
     expect(wait({ ...DEVICE, underlay: "eth1" } as Link)).toBeUndefined();
     const tun: Link = {
@@ -624,7 +624,7 @@ describe("Judge", () => {
     expect(wait(tun)).toBeUndefined();
   });
 
-  test("remembers its answer for a batch", () => {
+  test("caches its result for a batch", () => {
     inSync(DEVICE);
     const usable = new Map<string, boolean>();
     expect(planner.blockerOf(fdb(2, 2), usable)).toBeUndefined();
@@ -633,7 +633,7 @@ describe("Judge", () => {
     expect(planner.blockerOf(fdb(2, 2), new Map())).toBe("flannel.1");
   });
 
-  test("deletes what is ours and unwanted when all that is wanted is known and the reading is trusted", () => {
+  test("deletes undesired entries of ours once the desired state and the dump are complete", () => {
     inSync(DEVICE);
     cache.receive(changed(tunnelRoute(9)));
     const decision = () => planner.decide(at(tunnelRoute(9))).kind;
@@ -647,7 +647,7 @@ describe("Judge", () => {
     expect(decision()).toBe("keep");
   });
 
-  test("deletes what this process made, whatever the ownership says since", () => {
+  test("deletes an entry that this process created, even if the ownership has changed", () => {
     inSync(DEVICE);
     planner.isDesiredComplete = true;
     const foreign: Resource = { ...directRoute(2), protocol: 4 };
@@ -657,7 +657,7 @@ describe("Judge", () => {
     expect(planner.decide(at(foreign)).kind).toBe("act");
   });
 
-  test("takes over Go flannel's route, and leaves another one alone", () => {
+  test("adopts Go flannel's route, and leaves another one alone", () => {
     inSync(DEVICE);
     table.setDesired("direct", [directRoute(2), directRoute(3)], 0n, () => {});
     cache.receive(changed(directRoute(2, 3)));
@@ -666,8 +666,8 @@ describe("Judge", () => {
     expect(planner.decide(at(directRoute(3))).kind).toBe("conflict");
   });
 
-  test("owns nothing before it knows what is this daemon's", () => {
-    const fresh = new EntryPlanner({ table, external, resync: resync });
+  test("owns nothing before the ownership is set", () => {
+    const fresh = new EntryPlanner({ table, external, resync });
     expect(fresh.isOurs(DEVICE)).toBe(false);
     expect(fresh.isOurs(directRoute(2))).toBe(false);
   });

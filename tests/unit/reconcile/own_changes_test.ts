@@ -23,13 +23,13 @@ function send(...steps: Step[]): void {
   for (const step of steps) ownChanges.expect(new Map([[step, resourceKey(step.resource)]]));
 }
 
-/** What the notification of this step is taken for. */
+/** The classification of the notification of this step. */
 function classified({ op, resource }: Step): string {
   return ownChanges.classify(resourceKey(resource), { resource, deleted: op === "delete" });
 }
 
-describe("Echoes", () => {
-  test("knows a change by its key, its value, and once", () => {
+describe("OwnChanges", () => {
+  test("recognises a change by its key and value, once", () => {
     expect(classified(FIRST)).toBe("foreign");
     send(FIRST);
     expect(classified({ op: "set", resource: tunnelRoute(2) })).toBe("foreign");
@@ -40,7 +40,7 @@ describe("Echoes", () => {
     expect(classified(FIRST)).toBe("foreign");
   });
 
-  test("knows a deletion by its key alone, and does not take it for a change", () => {
+  test("recognises a deletion by its key alone, and does not mistake it for a change", () => {
     send(REMOVAL);
     expect(classified({ op: "set", resource: REMOVAL.resource })).toBe("foreign");
     expect(classified({ op: "delete", resource: neighbour(2, 9) })).toBe("last");
@@ -48,19 +48,19 @@ describe("Echoes", () => {
     expect(classified({ op: "delete", resource: FIRST.resource })).toBe("foreign");
   });
 
-  test("tells the last change to an entry from those before it", () => {
+  test("distinguishes the last change to an entry from earlier ones", () => {
     send(FIRST, SECOND, REMOVAL);
     expect([FIRST, SECOND, REMOVAL].map(classified)).toEqual(["earlier", "earlier", "last"]);
   });
 
-  test("no longer expects what must have come before a notification that came", () => {
+  test("stops expecting notifications from before one that arrived", () => {
     send(FIRST, SECOND, THIRD);
     expect(classified(SECOND)).toBe("earlier");
     expect(classified(FIRST)).toBe("foreign");
     expect(classified(THIRD)).toBe("last");
   });
 
-  test("no longer expects what was sent long before a notification that came", async () => {
+  test("stops expecting an old change when the notification of a later one arrives", async () => {
     send(FIRST);
     await clock.advance(250);
     send(SECOND);
@@ -69,7 +69,7 @@ describe("Echoes", () => {
     expect(classified(FIRST)).toBe("foreign");
   });
 
-  test("expects the later change still when the one sent long before it is announced", async () => {
+  test("still expects the later change when the notification of an old one arrives", async () => {
     send(FIRST);
     await clock.advance(250);
     send(SECOND);
@@ -77,7 +77,7 @@ describe("Echoes", () => {
     expect(classified(SECOND)).toBe("last");
   });
 
-  test("expects nothing of a change that was refused", () => {
+  test("expects no notification of a refused change", () => {
     send(FIRST, REMOVAL);
     ownChanges.cancel(KEY, REMOVAL);
     expect(ownChanges.isExpected(KEY)).toBe(false);
@@ -86,7 +86,7 @@ describe("Echoes", () => {
     expect(classified(FIRST)).toBe("foreign");
   });
 
-  test("expects a change for a quarter of a second, and for less than half a second", async () => {
+  test("expects a notification for at least 250 ms and less than 500 ms", async () => {
     send(FIRST);
     await clock.advance(249);
     expect(ownChanges.isExpected(KEY)).toBe(true);
@@ -100,7 +100,7 @@ describe("Echoes", () => {
   });
 
   test.each([[499, "last"], [500, "foreign"]])(
-    "takes what comes after %d silent ms for %s",
+    "classifies a notification that arrives %d ms later as %s",
     async (ms, what) => {
       send(FIRST);
       await clock.advance(ms);

@@ -20,8 +20,8 @@ import { FakeClock } from "../../support/fake_clock.ts";
 import { FakeKernel } from "../../support/fake_kernel.ts";
 import { collectingLog } from "../../support/sample_network.ts";
 
-/** Something that happens while the reconciler runs. */
-type Happening =
+/** An event while the reconciler runs. */
+type Event =
   | { readonly kind: "desire"; readonly owner: string; readonly resources: readonly Resource[] }
   | { readonly kind: "set"; readonly resource: Resource }
   | { readonly kind: "remove"; readonly nth: number }
@@ -33,7 +33,7 @@ type Happening =
 
 const links = fc.constantFrom("flannel.1", "flannel-v6.1", "eth0");
 
-const happening: fc.Arbitrary<Happening> = fc.oneof(
+const event: fc.Arbitrary<Event> = fc.oneof(
   {
     weight: 5,
     arbitrary: fc.record({
@@ -65,8 +65,8 @@ const happening: fc.Arbitrary<Happening> = fc.oneof(
   }),
 );
 
-/** Happenings, each after some milliseconds. */
-const story = fc.array(fc.tuple(fc.constantFrom(0, 0, 1, 7, 60, 400), happening), {
+/** Events, each after some milliseconds. */
+const story = fc.array(fc.tuple(fc.constantFrom(0, 0, 1, 7, 60, 400), event), {
   maxLength: 25,
 });
 
@@ -89,7 +89,7 @@ class Scene {
     this.reconciler.setDesired(owner, resources, ++this.#precedence);
   }
 
-  happen(event: Happening): void {
+  happen(event: Event): void {
     const { kernel } = this;
     switch (event.kind) {
       case "desire":
@@ -159,18 +159,22 @@ class Scene {
     }
   }
 
-  /** Somebody's change; but nobody replaces what is neither theirs nor ours. */
+  /**
+   * Another program's change, which replaces only entries that are ours or part of the underlay.
+   */
   outside(step: Step): void {
     const found = this.kernel.table.get(resourceKey(step.resource));
     if (found !== undefined && !isOurs(found, OWNERSHIP) && !isFixed(found)) return;
     try {
       this.kernel.outside(step);
     } catch {
-      // The kernel refused it, as it would refuse anybody.
+      // The kernel refused it.
     }
   }
 
-  /** The faults end, the underlay is up, everything may be swept: now it must come right. */
+  /**
+   * The faults end, the underlay is up, everything may be swept: now everything must be restored.
+   */
   async calmDown(): Promise<void> {
     this.kernel.refuse = () => undefined;
     this.kernel.betweenSteps = () => {};
@@ -188,70 +192,77 @@ function isFixed(resource: Resource): boolean {
   return UNDERLAY.some((other) => resourceKey(other) === resourceKey(resource));
 }
 
-test("the reconciler brings any sequence of changes and faults to what is desired", async () => {
-  await fc.assert(
-    fc.asyncProperty(
-      fc.array(peerEntries, { maxLength: 6 }),
-      fc.array(foreignEntries, { maxLength: 3 }),
-      story,
-      async (found, foreign, happenings) => {
-        const scene = new Scene();
-        const { kernel, reconciler } = scene;
-        kernel.seed(...UNDERLAY, ...desiredDevices);
-        kernel.delivery = "now";
-        for (const resource of [...foreign, ...found]) scene.outside({ op: "set", resource });
-        kernel.delivery = "soon";
-        const others = [...kernel.table.values()].filter((r) =>
-          !isOurs(r, OWNERSHIP) && !isFixed(r)
-        );
-        reconciler.start(SCOPE);
-        scene.desire("node", [...desiredDevices, address(9)]);
-        for (const [delayMs, event] of happenings) {
-          await scene.clock.advance(delayMs);
-          scene.happen(event);
-        }
-        await scene.clock.advance(10);
-        if (!scene.maySweep) {
-          const deletes = kernel.takeAsked().filter((step) =>
-            step.startsWith("delete") && !step.startsWith("delete link")
+test(
+  "the reconciler reaches the desired state after any sequence of changes and faults",
+  async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(peerEntries, { maxLength: 6 }),
+        fc.array(foreignEntries, { maxLength: 3 }),
+        story,
+        async (found, foreign, events) => {
+          const scene = new Scene();
+          const { kernel, reconciler } = scene;
+          kernel.seed(...UNDERLAY, ...desiredDevices);
+          kernel.delivery = "now";
+          for (const resource of [...foreign, ...found]) scene.outside({ op: "set", resource });
+          kernel.delivery = "soon";
+          const others = [...kernel.table.values()].filter((r) =>
+            !isOurs(r, OWNERSHIP) && !isFixed(r)
           );
-          expect(deletes).toEqual([]);
-        }
-        await scene.calmDown();
-
-        for (const other of others) expect(kernel.table.get(resourceKey(other))).toBe(other);
-        let isSettled = false;
-        void reconciler.whenSettled().then(() => isSettled = true);
-        await Promise.resolve();
-        const { failing, conflicts } = reconciler.status();
-        expect({ isSettled, failing }).toEqual({ isSettled: true, failing: [] });
-        const held = new Set(conflicts.map(({ text }) => text));
-        const wanted = new Map<string, Resource>();
-        for (const resources of scene.desired.values()) {
-          for (const resource of resources) wanted.set(resourceKey(resource), resource);
-        }
-        const present = [...kernel.table].filter(([, r]) => isOurs(r, OWNERSHIP) && !isFixed(r));
-        for (const [key, resource] of present) {
-          expect([resourceText(resource), wanted.has(key)]).toEqual([resourceText(resource), true]);
-        }
-        for (const [key, resource] of wanted) {
-          const actual = kernel.table.get(key as never);
-          if (held.has(resourceText(resource))) continue;
-          const candidates = [...scene.desired.values()].flat()
-            .filter((candidate) => resourceKey(candidate) === key);
-          const isRight = actual !== undefined &&
-            candidates.some((candidate) =>
-              sameResource(candidate, actual) || held.has(resourceText(candidate))
+          reconciler.start(SCOPE);
+          scene.desire("node", [...desiredDevices, address(9)]);
+          for (const [delayMs, event] of events) {
+            await scene.clock.advance(delayMs);
+            scene.happen(event);
+          }
+          await scene.clock.advance(10);
+          if (!scene.maySweep) {
+            const deletes = kernel.takeAsked().filter((step) =>
+              step.startsWith("delete") && !step.startsWith("delete link")
             );
-          expect([resourceText(resource), isRight]).toEqual([resourceText(resource), true]);
-        }
-        kernel.takeAsked();
-        reconciler.setScope(SCOPE);
-        await scene.clock.advance(1000);
-        expect(kernel.takeAsked()).toEqual([]);
-        await reconciler[Symbol.asyncDispose]();
-      },
-    ),
-    { numRuns: 300 },
-  );
-}, 60_000);
+            expect(deletes).toEqual([]);
+          }
+          await scene.calmDown();
+
+          for (const other of others) expect(kernel.table.get(resourceKey(other))).toBe(other);
+          let isSettled = false;
+          void reconciler.whenSettled().then(() => isSettled = true);
+          await Promise.resolve();
+          const { failing, conflicts } = reconciler.status();
+          expect({ isSettled, failing }).toEqual({ isSettled: true, failing: [] });
+          const held = new Set(conflicts.map(({ text }) => text));
+          const wanted = new Map<string, Resource>();
+          for (const resources of scene.desired.values()) {
+            for (const resource of resources) wanted.set(resourceKey(resource), resource);
+          }
+          const present = [...kernel.table].filter(([, r]) => isOurs(r, OWNERSHIP) && !isFixed(r));
+          for (const [key, resource] of present) {
+            expect([resourceText(resource), wanted.has(key)]).toEqual([
+              resourceText(resource),
+              true,
+            ]);
+          }
+          for (const [key, resource] of wanted) {
+            const actual = kernel.table.get(key as never);
+            if (held.has(resourceText(resource))) continue;
+            const candidates = [...scene.desired.values()].flat()
+              .filter((candidate) => resourceKey(candidate) === key);
+            const isRight = actual !== undefined &&
+              candidates.some((candidate) =>
+                sameResource(candidate, actual) || held.has(resourceText(candidate))
+              );
+            expect([resourceText(resource), isRight]).toEqual([resourceText(resource), true]);
+          }
+          kernel.takeAsked();
+          reconciler.setScope(SCOPE);
+          await scene.clock.advance(1000);
+          expect(kernel.takeAsked()).toEqual([]);
+          await reconciler[Symbol.asyncDispose]();
+        },
+      ),
+      { numRuns: 300 },
+    );
+  },
+  60_000,
+);

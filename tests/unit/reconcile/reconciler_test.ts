@@ -80,12 +80,12 @@ async function running(...peers: number[]): Promise<void> {
   for (const n of peers) reconciler.setDesired(`peer ${n}`, peer(n), BigInt(n));
   reconciler.allowSweep();
   await clock.advance(1000);
-  await expectOrder();
+  await expectInSync();
   kernel.takeAsked();
 }
 
-/** All that can be done has been done, and nothing is wrong. */
-async function expectOrder(): Promise<void> {
+/** Everything possible has been applied, and nothing failed. */
+async function expectInSync(): Promise<void> {
   let isSettled = false;
   void reconciler.whenSettled().then(() => isSettled = true);
   await Promise.resolve();
@@ -96,7 +96,7 @@ async function expectOrder(): Promise<void> {
   });
 }
 
-/** What the kernel holds of ours, against what it should hold. */
+/** The kernel holds exactly these entries of ours. */
 function expectOurs(...resources: Resource[]): void {
   const ours = new Set([...NODE, ...resources].map(resourceText));
   const isOther = (r: Resource) =>
@@ -105,7 +105,7 @@ function expectOurs(...resources: Resource[]): void {
 }
 
 describe("Reconciler", () => {
-  test("an answer that the kernel never gives costs a look at everything, and no entry", async () => {
+  test("a response that never arrives causes a full dump, and loses no entry", async () => {
     await running(2, 3);
     const fail = () => {
       kernel.betweenSteps = () => {};
@@ -120,11 +120,11 @@ describe("Reconciler", () => {
     reconciler.setDesired("peer 5", peer(5), 5n);
     await clock.advance(5000);
     expectOurs(...peer(3), ...peer(4), ...peer(5));
-    await expectOrder();
+    await expectInSync();
     expect(repairs()).toEqual([]);
   });
 
-  test("makes what is desired, and a second look sends nothing", async () => {
+  test("creates the desired entries, and sends nothing after another dump", async () => {
     await running(2, 3);
     expectOurs(...peer(2), ...peer(3));
     reconciler.setScope(SCOPE);
@@ -132,17 +132,17 @@ describe("Reconciler", () => {
     expect(kernel.takeAsked()).toEqual([]);
   });
 
-  test("adopts what an earlier life left, without a message", async () => {
+  test("adopts the entries of a previous run without a step", async () => {
     kernel.seed(...NODE, ...peer(2));
     reconciler.start(SCOPE);
     reconciler.setDesired("node", NODE);
     reconciler.setDesired("peer 2", peer(2));
     await clock.advance(1000);
     expect(kernel.takeAsked()).toEqual([]);
-    await expectOrder();
+    await expectInSync();
   });
 
-  test("changes one lease among many with the messages for one lease, and reads nothing", async () => {
+  test("changes one lease among many with the steps for one lease, and no dump", async () => {
     await running(2, 3, 4, 5, 6, 7, 8);
     reconciler.setDesired("peer 4", [neighbour(4, 44), fdb(44, 4), tunnelRoute(4)], 9n);
     await clock.advance(100);
@@ -154,7 +154,7 @@ describe("Reconciler", () => {
     ]);
   });
 
-  test("removes a departed peer's entries, routes first", async () => {
+  test("deletes the entries of a peer that left, routes first", async () => {
     await running(2, 3);
     reconciler.removeOwner("peer 3");
     await clock.advance(100);
@@ -162,7 +162,7 @@ describe("Reconciler", () => {
     expectOurs(...peer(2));
   });
 
-  test("makes a change at once after a quiet time, in one batch", async () => {
+  test("applies a change at once after a quiet time, in one batch", async () => {
     await running();
     reconciler.setDesired("peer 2", peer(2));
     reconciler.setDesired("peer 3", peer(3));
@@ -172,7 +172,7 @@ describe("Reconciler", () => {
     expectOurs(...peer(2), ...peer(3));
   });
 
-  test("coalesces the changes that follow the first closely into one batch", async () => {
+  test("coalesces changes in quick succession into one batch", async () => {
     await running();
     for (let n = 2; n < 12; n++) {
       reconciler.setDesired(`peer ${n}`, peer(n));
@@ -182,7 +182,7 @@ describe("Reconciler", () => {
     expect(kernel.batches).toBe(2);
   });
 
-  test("does not wait for ever when changes never pause", async () => {
+  test("does not wait for ever when changes keep arriving", async () => {
     await running();
     for (let n = 2; n < 32; n++) {
       reconciler.setDesired(`peer ${n}`, peer(n));
@@ -191,7 +191,7 @@ describe("Reconciler", () => {
     expect(kernel.batches).toBeGreaterThanOrEqual(2);
   });
 
-  test("makes an incompatible device again with all that is on it, and says why", async () => {
+  test("recreates an incompatible device with all entries on it, and logs why", async () => {
     kernel.seed({ ...DEVICE, port: 4789 } as Link, ...NODE.slice(1), ...peer(2), ...peer(3));
     reconciler.start(SCOPE);
     reconciler.setDesired("node", NODE);
@@ -201,10 +201,10 @@ describe("Reconciler", () => {
     expect(warnings()).toEqual([
       "recreating device flannel.1: port is 4789, not 8472",
     ]);
-    await expectOrder();
+    await expectInSync();
   });
 
-  test("deletes nothing before it may, then sweeps what is stale", async () => {
+  test("deletes nothing before it may, then sweeps stale entries", async () => {
     kernel.seed(...NODE, ...peer(2), ...peer(9), directRoute(8), foreignRoute(7));
     reconciler.start(SCOPE);
     reconciler.setDesired("node", NODE);
@@ -216,7 +216,7 @@ describe("Reconciler", () => {
     expectOurs(...peer(2), foreignRoute(7));
   });
 
-  test("shares an entry that two leases want alike, until the last one is gone", async () => {
+  test("keeps an entry that two leases desire until the last one is removed", async () => {
     await running();
     const shared = fdb(5, 2);
     reconciler.setDesired("a", [shared], 1n);
@@ -231,7 +231,7 @@ describe("Reconciler", () => {
     expect(warnings()).toEqual([]);
   });
 
-  test("lets the newer of two leases with one MAC stand, says so once, and falls back", async () => {
+  test("lets the newer of two leases with one MAC win, logs it once, and falls back", async () => {
     await running();
     reconciler.setDesired("new", [fdb(5, 3)], 7n);
     reconciler.setDesired("old", [fdb(5, 2)], 3n);
@@ -248,7 +248,7 @@ describe("Reconciler", () => {
     expectOurs(fdb(5, 2));
   });
 
-  test("sends nothing for the echoes of its own changes, however late they are", async () => {
+  test("sends nothing for late notifications of its own changes", async () => {
     await running();
     kernel.delivery = "held";
     reconciler.setDesired("peer 2", peer(2));
@@ -262,7 +262,7 @@ describe("Reconciler", () => {
     }
     await clock.advance(1000);
     expect(kernel.takeAsked()).toEqual([]);
-    await expectOrder();
+    await expectInSync();
     expect(repairs()).toEqual([]);
   });
 
@@ -281,7 +281,7 @@ describe("Reconciler", () => {
     expect(yields).toBe(3); // One of them before the first chunk.
   });
 
-  test("settles once all that can be done is done", async () => {
+  test("settles when everything possible is applied", async () => {
     let isSettled = false;
     reconciler.start(SCOPE);
     reconciler.setDesired("node", NODE);
@@ -293,7 +293,7 @@ describe("Reconciler", () => {
     expectOurs();
   });
 
-  test("leaves the data plane when it stops", async () => {
+  test("leaves the kernel tables unchanged when it stops", async () => {
     await running(2);
     await reconciler[Symbol.asyncDispose]();
     kernel.outside({ op: "delete", resource: tunnelRoute(2) });
@@ -302,7 +302,7 @@ describe("Reconciler", () => {
   });
 });
 
-describe("Reconciler, when somebody else changes the kernel,", () => {
+describe("Reconciler, when another program changes the kernel,", () => {
   const drifts: [string, () => void][] = [
     ["a route is deleted", () => kernel.outside({ op: "delete", resource: tunnelRoute(2) })],
     ["a neighbour is deleted", () => kernel.outside({ op: "delete", resource: neighbour(2, 2) })],
@@ -340,7 +340,7 @@ describe("Reconciler, when somebody else changes the kernel,", () => {
       "the device's MAC is changed",
       () => kernel.outside({ op: "change", resource: { ...DEVICE, mac: mac(99) }, from: DEVICE }),
     ],
-    ["the device is deleted and made again by somebody else", () => {
+    ["another program deletes and recreates the device", () => {
       kernel.outside({ op: "delete", resource: DEVICE });
       kernel.outside({ op: "set", resource: { ...DEVICE, mac: mac(77) } });
     }],
@@ -352,19 +352,19 @@ describe("Reconciler, when somebody else changes the kernel,", () => {
     }],
   ];
   for (const [what, drift] of drifts) {
-    test(`puts all in order within a second after ${what}`, async () => {
+    test(`restores everything within a second after ${what}`, async () => {
       await running(2, 3);
       reconciler.setDesired("v6", [tunnelRouteV6(2)]);
       await clock.advance(100);
       drift();
       await clock.advance(1000);
       expectOurs(...peer(2), ...peer(3), tunnelRouteV6(2));
-      await expectOrder();
+      await expectInSync();
       expect(repairs()).not.toEqual([]);
     });
   }
 
-  test("repairs one route with one message and no reading", async () => {
+  test("repairs one route with one step and no dump", async () => {
     await running(2, 3, 4);
     kernel.outside({ op: "delete", resource: tunnelRoute(3) });
     await clock.advance(100);
@@ -377,21 +377,21 @@ describe("Reconciler, when somebody else changes the kernel,", () => {
     ]);
   });
 
-  test("finds with its regular check what no notification told of", async () => {
+  test("finds a change without a notification by its periodic dump", async () => {
     await running(2);
     kernel.table.delete([...kernel.table].find(([, r]) => r.kind === "route")?.[0] as never);
     await clock.advance(330_000);
     expectOurs(...peer(2));
   });
 
-  test("finds a changed parameter with its regular check", async () => {
+  test("finds a changed sysctl by its periodic dump", async () => {
     await running();
     kernel.outside({ op: "set", resource: { ...NODE[2], value: "1" } as Resource });
     await clock.advance(330_000);
     expectOurs();
   });
 
-  test("puts direct routes back after the underlay went down, which drops them silently", async () => {
+  test("restores direct routes after the underlay went down and up", async () => {
     await running();
     reconciler.setDesired("direct", [directRoute(2), directRoute(3)]);
     await clock.advance(100);
@@ -406,7 +406,7 @@ describe("Reconciler, when somebody else changes the kernel,", () => {
     expect(external).toEqual(["down", "up"]);
   });
 
-  test("makes everything again when the underlay was unplugged, and came back later", async () => {
+  test("recreates everything when the underlay was deleted and came back later", async () => {
     await running(2);
     kernel.outside({ op: "delete", resource: ETH0 });
     await clock.advance(5000);
@@ -423,7 +423,7 @@ describe("Reconciler, when somebody else changes the kernel,", () => {
     ]);
   });
 
-  test("tells of a new MTU of the external interface, and does nothing itself", async () => {
+  test("reports a new MTU of the external interface, and changes nothing itself", async () => {
     await running(2);
     kernel.outside({ op: "change", resource: { ...ETH0, mtuBytes: 1400 }, from: ETH0 });
     await clock.advance(1000);
@@ -431,21 +431,21 @@ describe("Reconciler, when somebody else changes the kernel,", () => {
     expect(kernel.takeAsked()).toEqual([]);
   });
 
-  test("does not fight for ever over an entry, and says who holds it", async () => {
+  test("damps repairs of an entry that another program keeps changing", async () => {
     await running(2);
     const theirs: Resource = { ...tunnelRoute(2), gateway: ip("10.5.9.0") };
-    let fights = 0;
+    let repairCount = 0;
     kernel.watch((event) => {
       const isOurs = event.kind === "changed" && event.resource.kind === "route" &&
         event.resource.gateway === "10.5.2.0" && !event.deleted;
       if (!isOurs) return;
-      fights++;
+      repairCount++;
       kernel.outside({ op: "set", resource: theirs });
     });
     kernel.outside({ op: "set", resource: theirs });
     await clock.advance(600_000);
-    expect(fights).toBeGreaterThan(5);
-    expect(fights).toBeLessThan(40);
+    expect(repairCount).toBeGreaterThan(5);
+    expect(repairCount).toBeLessThan(40);
     expect(reconciler.status().failing).toHaveLength(1);
     expect(reconciler.status().failing[0]?.error).toContain(
       "another program keeps modifying it",
@@ -456,7 +456,7 @@ describe("Reconciler, when somebody else changes the kernel,", () => {
 });
 
 describe("Reconciler, when the kernel refuses,", () => {
-  test("reports a foreign route at our place, and takes the place when it is free", async () => {
+  test("reports a foreign route with our key, and sets ours when it is deleted", async () => {
     kernel.seed(foreignRoute(2));
     await running();
     reconciler.setDesired("direct", [directRoute(2), directRoute(3)]);
@@ -464,17 +464,17 @@ describe("Reconciler, when the kernel refuses,", () => {
     expectOurs(directRoute(3), foreignRoute(2));
     expect(reconciler.status().conflicts).toMatchObject([{
       text: "route 10.5.2.0/24 via 192.168.0.2 dev eth0 proto 70",
-      error:
-        "conflicts with an existing entry not owned by flanneld: route 10.5.2.0/24 dev eth1 proto 4 scope link",
+      error: "conflicts with an existing entry not owned by flanneld: " +
+        "route 10.5.2.0/24 dev eth1 proto 4 scope link",
     }]);
     expect(kernel.takeAsked().length).toBeLessThan(5);
     kernel.outside({ op: "delete", resource: foreignRoute(2) });
     await clock.advance(1000);
     expectOurs(directRoute(2), directRoute(3));
-    await expectOrder();
+    await expectInSync();
   });
 
-  test("never deletes a foreign route at our place, not even when its own wish is gone", async () => {
+  test("never deletes a foreign route with our key, even if ours is undesired", async () => {
     await running();
     reconciler.setDesired("direct", [directRoute(2)]);
     await clock.advance(100);
@@ -483,10 +483,10 @@ describe("Reconciler, when the kernel refuses,", () => {
     reconciler.removeOwner("direct");
     await clock.advance(600_000);
     expectOurs(foreignRoute(2));
-    await expectOrder();
+    await expectInSync();
   });
 
-  test("leaves a bridge with our device's name alone, and waits", async () => {
+  test("leaves a bridge with our device's name alone, and waits for its deletion", async () => {
     const bridge: Link = { ...ETH0, name: "flannel.1", linkKind: "bridge" };
     kernel.seed(bridge);
     reconciler.start(SCOPE);
@@ -498,10 +498,10 @@ describe("Reconciler, when the kernel refuses,", () => {
     expect(reconciler.status()).toMatchObject({ failing: [], conflicts: [{}] });
     kernel.outside({ op: "delete", resource: bridge });
     await clock.advance(1000);
-    await expectOrder();
+    await expectInSync();
   });
 
-  test("blocks only what rests on a device that cannot be made, and tries again with patience", async () => {
+  test("blocks only the entries on a device that cannot be created, and backs off", async () => {
     let isRefused = true;
     kernel.refuse = ({ resource }) =>
       isRefused && resource.kind === "link" && resource.name === "flannel.1" ? "EPERM" : undefined;
@@ -524,7 +524,7 @@ describe("Reconciler, when the kernel refuses,", () => {
     expectOurs(...peer(2), tunnelRouteV6(2));
   });
 
-  test("says the same failure of many entries in one line", async () => {
+  test("logs the same failure of many entries in one line", async () => {
     await running();
     kernel.refuse = ({ resource }) => resource.kind === "neighbour" ? "ENOBUFS" : undefined;
     for (let n = 2; n < 100; n++) reconciler.setDesired(`peer ${n}`, peer(n));
@@ -533,10 +533,10 @@ describe("Reconciler, when the kernel refuses,", () => {
     expect(warnings()[0]).toContain("(and 97 more like it)");
     kernel.refuse = () => undefined;
     await clock.advance(1000);
-    await expectOrder();
+    await expectInSync();
   });
 
-  test("recovers when the device vanishes in the middle of a batch", async () => {
+  test("recovers when the device vanishes within a batch", async () => {
     await running(2);
     kernel.betweenSteps = (done) => {
       if (done !== 2) return;
@@ -549,7 +549,7 @@ describe("Reconciler, when the kernel refuses,", () => {
     expectOurs(...peer(2), ...peer(3), ...peer(4));
   });
 
-  test("replaces our own route that appeared between reading and making it", async () => {
+  test("replaces our own route that appeared between the dump and the step", async () => {
     await running();
     kernel.delivery = "held";
     kernel.outside({ op: "set", resource: { ...directRoute(2), gateway: ip("192.168.0.9") } });
@@ -558,7 +558,7 @@ describe("Reconciler, when the kernel refuses,", () => {
     expectOurs(directRoute(2));
   });
 
-  test("trap 24: deletes nothing on the word of an interrupted reading, and reads again", async () => {
+  test("deletes nothing because of an interrupted dump, and dumps again", async () => {
     await running(2, 3);
     kernel.interruptedDumps = 3;
     reconciler.setScope(SCOPE);
@@ -571,11 +571,11 @@ describe("Reconciler, when the kernel refuses,", () => {
     expectOurs(...peer(2));
   });
 
-  test("trusts a notification more than a dump that was read before it", async () => {
+  test("prefers a notification to a dump that was read before it", async () => {
     await running(2);
     kernel.delivery = "now";
-    kernel.afterReading = () => {
-      kernel.afterReading = () => {};
+    kernel.afterDump = () => {
+      kernel.afterDump = () => {};
       kernel.outside({ op: "delete", resource: tunnelRoute(2) });
     };
     reconciler.setScope(SCOPE);
@@ -584,7 +584,7 @@ describe("Reconciler, when the kernel refuses,", () => {
   });
 
   test.each([
-    ["takes a change that happens while its own is acknowledged for the newer one", tunnelRoute(2)],
+    ["treats a change during the acknowledgement of its own as the newer one", tunnelRoute(2)],
     ["recovers when the device vanishes before its entries are acknowledged", DEVICE],
   ])("%s", async (_name, deleted) => {
     await running();
@@ -599,7 +599,7 @@ describe("Reconciler, when the kernel refuses,", () => {
     expectOurs(...peer(2));
   });
 
-  test("follows a wish that changes while the step for the old one is under way", async () => {
+  test("follows a desired state that changes while a step is in flight", async () => {
     await running();
     let acknowledge = () => {};
     const acknowledged = new Promise<void>((resolve) => acknowledge = resolve);

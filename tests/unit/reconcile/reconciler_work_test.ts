@@ -1,4 +1,4 @@
-/** What the loop reads, in which portions it works, how long it waits, and when it is done. */
+/** What the reconciler dumps, its chunks, its delays, and when it is settled. */
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { KernelError } from "../../../src/kernel/kernel.ts";
@@ -31,15 +31,15 @@ const ACCEPT_RA: Resource = {
 };
 const NODE: readonly Resource[] = [DEVICE, ACCEPT_RA, address(1)];
 
-/** A kernel that writes down what it is asked for, and when. */
+/** A kernel that records the requests, and their times. */
 class ObservedKernel extends FakeKernel {
-  readonly read: { kinds: readonly ResourceKind[]; links: string[] }[] = [];
+  readonly dumped: { kinds: readonly ResourceKind[]; links: string[] }[] = [];
   readonly applied: { atMs: number; steps: readonly Step[] }[] = [];
-  /** Refuses to answer. */
+  /** Sends no response. */
   isBroken = false;
 
   override dump(kinds: readonly ResourceKind[], links?: ReadonlySet<string>): Promise<Resource[]> {
-    this.read.push({ kinds, links: [...links ?? []] });
+    this.dumped.push({ kinds, links: [...links ?? []] });
     return super.dump(kinds, links);
   }
 
@@ -59,9 +59,9 @@ let clock: FakeClock;
 let beginMs: number;
 let records: LogRecord[];
 let reconciler: Reconciler;
-let parametersRead: number;
-/** The value of each parameter. */
-let parameter: string;
+let sysctlReads: number;
+/** The value of each sysctl. */
+let sysctlValue: string;
 
 beforeEach(() => {
   kernel = new ObservedKernel();
@@ -69,15 +69,15 @@ beforeEach(() => {
   clock = new FakeClock(() => 0.5);
   const collecting = collectingLog();
   records = collecting.records;
-  parametersRead = 0;
-  parameter = "0";
+  sysctlReads = 0;
+  sysctlValue = "0";
   reconciler = new Reconciler({
     kernel,
     log: collecting.log,
     clock,
     readSysctl: () => {
-      parametersRead++;
-      return Promise.resolve(`${parameter}\n`);
+      sysctlReads++;
+      return Promise.resolve(`${sysctlValue}\n`);
     },
   });
 });
@@ -96,11 +96,11 @@ async function running(...resources: Resource[]): Promise<void> {
 }
 
 function forget(): void {
-  kernel.read.length = 0;
+  kernel.dumped.length = 0;
   kernel.applied.length = 0;
   kernel.takeAsked();
   records.length = 0;
-  parametersRead = 0;
+  sysctlReads = 0;
   beginMs = clock.nowMs();
 }
 
@@ -118,28 +118,28 @@ function warnings(): string[] {
 }
 
 describe("Reconciler", () => {
-  test("reads nothing and does nothing before it is started", async () => {
+  test("dumps and applies nothing before it is started", async () => {
     reconciler.setDesired("node", NODE);
     reconciler.allowSweep();
     await clock.advance(1000);
-    expect(kernel.read).toEqual([]);
+    expect(kernel.dumped).toEqual([]);
     expect(await isSettled()).toBe(false);
   });
 
-  test("makes nothing before it knows what is there", async () => {
+  test("applies nothing before the first dump", async () => {
     kernel.interruptedDumps = 2;
     reconciler.start(SCOPE);
     reconciler.setDesired("node", NODE);
     await clock.advance(60);
-    expect(kernel.read).toHaveLength(1);
+    expect(kernel.dumped).toHaveLength(1);
     expect(kernel.asked).toEqual([]);
     expect(await isSettled()).toBe(false);
     await clock.advance(1000);
     expect(await isSettled()).toBe(true);
   });
 
-  test("makes devices, then what they need, then the rest, each with one message", async () => {
-    parameter = "1";
+  test("creates devices, then what they need, then the rest, each in one batch", async () => {
+    sysctlValue = "1";
     reconciler.start(SCOPE);
     reconciler.setDesired("node", [tunnelRoute(2), fdb(2, 2), ...NODE]);
     await clock.advance(1000);
@@ -147,7 +147,7 @@ describe("Reconciler", () => {
     expect(kinds).toEqual([["link"], ["sysctl", "address"], ["fdb", "route"]]);
   });
 
-  test("sends a large change in portions", async () => {
+  test("sends a large change in chunks", async () => {
     await running();
     const many = Array.from({ length: 4500 }, (_, i): Resource => ({
       ...neighbour(1, 2),
@@ -158,16 +158,16 @@ describe("Reconciler", () => {
     expect(kernel.applied.map(({ steps }) => steps.length)).toEqual([2000, 2000, 500]);
   });
 
-  test("sends no message when there is nothing to do", async () => {
+  test("sends no batch without work", async () => {
     await running(tunnelRoute(2));
     reconciler.setScope(SCOPE);
     reconciler.allowSweep();
     await clock.advance(600_000);
-    expect(kernel.read.length).toBeGreaterThan(1);
+    expect(kernel.dumped.length).toBeGreaterThan(1);
     expect(kernel.applied).toEqual([]);
   });
 
-  test("writes parameters once where it cannot read them", async () => {
+  test("sets sysctls once if it cannot read them", async () => {
     const plain = new Reconciler({ kernel, log: collectingLog().log, clock });
     plain.start(SCOPE);
     plain.setDesired("node", NODE);
@@ -178,7 +178,7 @@ describe("Reconciler", () => {
     await plain[Symbol.asyncDispose]();
   });
 
-  test("does not take its own changes for a quarrel, however many there are", async () => {
+  test("does not count its own changes as repairs, however many there are", async () => {
     await running();
     for (let i = 0; i < 40; i++) {
       reconciler.setDesired("peer", [neighbour(2, 2 + i % 2)]);
@@ -188,7 +188,7 @@ describe("Reconciler", () => {
     expect(kernel.asked).toHaveLength(40);
   });
 
-  test("says once that it put an entry back, and not of its own next change", async () => {
+  test("logs a repair once, and not its own next change", async () => {
     await running(neighbour(2, 2));
     kernel.outside({ op: "delete", resource: neighbour(2, 2) });
     await clock.advance(100);
@@ -200,7 +200,7 @@ describe("Reconciler", () => {
     ]);
   });
 
-  test("logs the first thousand contradictions, and no more", async () => {
+  test("logs the first thousand key conflicts, and no more", async () => {
     await running();
     for (let i = 0; i < 1100; i++) {
       const entry: Resource = { ...neighbour(1, 2), address: ip(`10.5.${i >> 8}.${i & 255}`) };
@@ -211,72 +211,72 @@ describe("Reconciler", () => {
   });
 });
 
-describe("Reconciler, when it reads,", () => {
+describe("Reconciler, when it dumps,", () => {
   const ALL_KINDS = ["link", "address", "neighbour", "fdb", "route"];
 
-  test("reads all kinds on all of its devices, and what the backend has besides", async () => {
+  test("dumps all kinds on all of its devices, and the extra kinds of the backend", async () => {
     const fou = { ...OWNERSHIP, extraKinds: ["fou"] as const };
     reconciler.start({ ownership: fou, external: "eth0" });
     await clock.advance(1000);
-    expect(kernel.read).toEqual([
+    expect(kernel.dumped).toEqual([
       { kinds: [...ALL_KINDS, "fou"] as never, links: ["flannel.1", "flannel-v6.1"] },
     ]);
   });
 
-  test("reads again only the device that something happened to, and no parameters", async () => {
+  test("dumps only the device that changed, and no sysctls", async () => {
     await running();
     kernel.setUp("flannel.1", false);
     await clock.advance(4);
-    expect(kernel.read).toEqual([]);
+    expect(kernel.dumped).toEqual([]);
     await clock.advance(2);
-    expect(kernel.read).toEqual([{ kinds: ALL_KINDS as never, links: ["flannel.1"] }]);
-    expect(parametersRead).toBe(0);
+    expect(kernel.dumped).toEqual([{ kinds: ALL_KINDS as never, links: ["flannel.1"] }]);
+    expect(sysctlReads).toBe(0);
   });
 
-  test("reads links and routes alone when something happened to the external interface", async () => {
+  test("dumps only links and routes when the external interface changed", async () => {
     await running();
     kernel.outside({ op: "change", resource: { ...ETH0, mtuBytes: 1400 }, from: ETH0 });
     await clock.advance(1000);
-    expect(kernel.read).toEqual([{ kinds: ["link", "route"], links: [] }]);
+    expect(kernel.dumped).toEqual([{ kinds: ["link", "route"], links: [] }]);
   });
 
-  test("does not read a device twice because of what it has just read of it", async () => {
+  test("does not dump a device again because of its dump", async () => {
     await running(tunnelRoute(2));
-    // Without a notification, and with the address its routes.
+    // Without a notification; the routes vanish with the address.
     kernel.table.delete(resourceKey(address(1)));
     kernel.table.delete(resourceKey(tunnelRoute(2)));
     reconciler.setScope(SCOPE);
     await clock.advance(1000);
-    expect(kernel.read).toHaveLength(1);
+    expect(kernel.dumped).toHaveLength(1);
     expect(kernel.table.has(resourceKey(tunnelRoute(2)))).toBe(true);
   });
 
-  test("reads the external interface when a reading of another device shows that it changed", async () => {
+  test("dumps the external interface when another dump shows its change", async () => {
     await running();
     kernel.table.set(resourceKey(ETH0), { ...ETH0, mtuBytes: 1400 });
     kernel.outside({ op: "delete", resource: address(1) });
     await clock.advance(1000);
-    expect(kernel.read.map(({ links }) => links)).toEqual([["flannel.1"], []]);
+    expect(kernel.dumped.map(({ links }) => links)).toEqual([["flannel.1"], []]);
   });
 
-  test("acts upon no reading during which notifications were lost", async () => {
+  test("discards a dump during which notifications were lost", async () => {
     await running();
     const stray = tunnelRoute(9);
     kernel.table.set(resourceKey(stray), stray);
-    kernel.afterReading = () => {
-      kernel.afterReading = () => {};
+    kernel.afterDump = () => {
+      kernel.afterDump = () => {};
       kernel.table.delete(resourceKey(stray));
       kernel.overrun();
     };
     reconciler.setScope(SCOPE);
     await clock.advance(1000);
-    expect(kernel.read).toHaveLength(2);
+    expect(kernel.dumped).toHaveLength(2);
     expect(kernel.asked).toEqual([]);
   });
 });
 
-describe("Reconciler, when the kernel gives no answer,", () => {
-  test("says so, and tries again later each time, as for the first time after a success", async () => {
+describe("Reconciler, when the kernel does not respond,", () => {
+  test("logs it and retries with growing delays, and starts over after a success", async () => {
     await running();
     kernel.isBroken = true;
     reconciler.setDesired("peer", [fdb(2, 2)]);
@@ -310,25 +310,25 @@ describe("Reconciler, when a step is refused,", () => {
   }
 
   test.each(["EEXIST", "ENODEV", "ENXIO", "ENETDOWN", "EADDRNOTAVAIL"])(
-    "reads the device of an entry again after %s",
+    "dumps the device of an entry again after %s",
     async (code) => {
       await running();
       refuseOnce("fdb", code);
       reconciler.setDesired("peer", [fdb(2, 2)]);
       await clock.advance(50);
-      expect(kernel.read.map(({ links }) => links)).toEqual([["flannel.1"]]);
+      expect(kernel.dumped.map(({ links }) => links)).toEqual([["flannel.1"]]);
     },
   );
 
-  test("reads a device again that could not be changed", async () => {
+  test("dumps a device again that could not be changed", async () => {
     await running();
     refuseOnce("link", "ENODEV");
     reconciler.setDesired("node", [{ ...DEVICE, mtuBytes: 1300 } as Resource, ...NODE.slice(1)]);
     await clock.advance(50);
-    expect(kernel.read.map(({ links }) => links)).toEqual([["flannel.1"]]);
+    expect(kernel.dumped.map(({ links }) => links)).toEqual([["flannel.1"]]);
   });
 
-  test("reads nothing again after another refusal, nor without a device", async () => {
+  test("dumps nothing after another refusal, nor without a device", async () => {
     await running();
     const { link: _, gateway: __, ...rest } = directRoute(2);
     refuseOnce("fdb", "EPERM");
@@ -337,19 +337,19 @@ describe("Reconciler, when a step is refused,", () => {
     refuseOnce("route", "ENODEV");
     reconciler.setDesired("blackhole", [{ ...rest, type: "blackhole" }]);
     await clock.advance(50);
-    expect(kernel.read).toEqual([]);
+    expect(kernel.dumped).toEqual([]);
   });
 
-  test("reads the routes when a blackhole's place is taken", async () => {
+  test("dumps the routes when another route holds a blackhole's key", async () => {
     await running();
     const { link: _, gateway: __, ...rest } = directRoute(2);
     refuseOnce("route", "EEXIST");
     reconciler.setDesired("blackhole", [{ ...rest, type: "blackhole" }]);
     await clock.advance(50);
-    expect(kernel.read).toEqual([{ kinds: ["link", "route"], links: [] }]);
+    expect(kernel.dumped).toEqual([{ kinds: ["link", "route"], links: [] }]);
   });
 
-  test("tries again at its time and no earlier, and says that it is in sync again", async () => {
+  test("retries on time, and logs that the entry is in sync again", async () => {
     await running();
     let left = 2;
     kernel.refuse = ({ resource }) => resource.kind === "fdb" && left-- > 0 ? "EPERM" : undefined;
@@ -366,21 +366,21 @@ describe("Reconciler, when a step is refused,", () => {
     });
   });
 
-  test("forgets the failure of what is wanted no more by then", async () => {
+  test("forgets the failure of an entry that is no longer desired", async () => {
     await running();
-    const answered = Promise.withResolvers<void>();
-    kernel.acknowledge = () => answered.promise;
+    const acknowledged = Promise.withResolvers<void>();
+    kernel.acknowledge = () => acknowledged.promise;
     refuseOnce("fdb", "EPERM");
     reconciler.setDesired("peer", [fdb(2, 2)]);
     await clock.advance(10);
     reconciler.removeOwner("peer");
-    answered.resolve();
+    acknowledged.resolve();
     await clock.advance(10);
     expect(reconciler.status().failing).toEqual([]);
     expect(warnings()).toEqual([]);
   });
 
-  test("reports that an entry cannot be deleted, and tries again", async () => {
+  test("reports that an entry cannot be deleted, and retries", async () => {
     await running(fdb(2, 2));
     refuseOnce("fdb", "EPERM");
     reconciler.setDesired("node", NODE);
@@ -391,7 +391,7 @@ describe("Reconciler, when a step is refused,", () => {
     expect(kernel.table.has(resourceKey(fdb(2, 2)))).toBe(false);
   });
 
-  test("leaves a place that is another's alone, and says whose it is once", async () => {
+  test("leaves a foreign entry with our key alone, and reports it once", async () => {
     await running();
     kernel.outside({ op: "set", resource: foreignRoute(2) });
     reconciler.setDesired("direct", [directRoute(2)]);
@@ -406,7 +406,7 @@ describe("Reconciler, when a step is refused,", () => {
   });
 });
 
-test("Reconciler waits longer each time before it puts back what others keep changing", async () => {
+test("Reconciler delays the repairs of an entry that another program keeps changing", async () => {
   await running(neighbour(2, 2));
   const theirs = neighbour(2, 9);
   kernel.delivery = "now";
@@ -431,7 +431,7 @@ test("Reconciler waits longer each time before it puts back what others keep cha
 });
 
 describe("Reconciler.whenSettled()", () => {
-  test("waits for a reading that was asked for, and for a change that is not made yet", async () => {
+  test("waits for a requested dump, and for a change that is not applied yet", async () => {
     await running();
     reconciler.setScope(SCOPE);
     expect(await isSettled()).toBe(false);
@@ -443,25 +443,25 @@ describe("Reconciler.whenSettled()", () => {
     expect(await isSettled()).toBe(true);
   });
 
-  test("waits for the kernel's answer", async () => {
+  test("waits for the kernel's acknowledgement", async () => {
     await running();
-    const answered = Promise.withResolvers<void>();
-    kernel.acknowledge = () => answered.promise;
+    const acknowledged = Promise.withResolvers<void>();
+    kernel.acknowledge = () => acknowledged.promise;
     reconciler.setDesired("peer", [fdb(2, 2)]);
     await clock.advance(1000);
     expect(await isSettled()).toBe(false);
-    answered.resolve();
+    acknowledged.resolve();
     await clock.advance(0);
     expect(await isSettled()).toBe(true);
   });
 
-  test("does not resolve at the end of a pass that leaves something to do", async () => {
+  test("does not resolve at the end of a pass that leaves work", async () => {
     let settled = false;
     kernel.interruptedDumps = 3;
     reconciler.start(SCOPE);
     void reconciler.whenSettled().then(() => settled = true);
     await clock.advance(150);
-    expect(kernel.read.length).toBeGreaterThan(1);
+    expect(kernel.dumped.length).toBeGreaterThan(1);
     expect(settled).toBe(false);
     await clock.advance(10_000);
     expect(settled).toBe(true);
@@ -474,10 +474,10 @@ describe("Reconciler, when it stops,", () => {
     expect(await isSettled()).toBe(true);
   });
 
-  test("finishes the portion that is under way, and leaves the others", async () => {
+  test("finishes the chunk in flight, and leaves the others", async () => {
     await running();
-    const answered = Promise.withResolvers<void>();
-    kernel.acknowledge = () => answered.promise;
+    const acknowledged = Promise.withResolvers<void>();
+    kernel.acknowledge = () => acknowledged.promise;
     const many = Array.from({ length: 4500 }, (_, i): Resource => ({
       ...neighbour(1, 2),
       address: ip(`10.5.${i >> 8}.${i & 255}`),
@@ -485,7 +485,7 @@ describe("Reconciler, when it stops,", () => {
     reconciler.setDesired("many", many);
     await clock.advance(10);
     const stopped = reconciler[Symbol.asyncDispose]();
-    answered.resolve();
+    acknowledged.resolve();
     await clock.advance(1000);
     await stopped;
     expect(kernel.asked).toHaveLength(2000);

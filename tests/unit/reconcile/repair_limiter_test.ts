@@ -7,84 +7,84 @@ import { FakeClock } from "../../support/fake_clock.ts";
 const KEY = resourceKey(tunnelRoute(2));
 
 let clock: FakeClock;
-let fights: RepairLimiter;
+let limiter: RepairLimiter;
 
 beforeEach(() => {
   clock = new FakeClock(() => 0);
-  fights = new RepairLimiter(clock);
+  limiter = new RepairLimiter(clock);
 });
 
-/** Repairs that need not wait, one after the other without a pause. */
-function repairAtOnce(times: number): void {
-  for (let i = 0; i < times; i++) expect(fights.beforeRepair(KEY, "none")).toBeUndefined();
+/** Repairs without a delay, in immediate succession. */
+function repairPromptly(times: number): void {
+  for (let i = 0; i < times; i++) expect(limiter.beforeRepair(KEY, "none")).toBeUndefined();
 }
 
-describe("Fights", () => {
-  test("lets 15 repairs pass, then waits twice as long each time, up to a minute", () => {
-    repairAtOnce(15);
-    const rounds = Array.from({ length: 8 }, () => fights.beforeRepair(KEY, "none"));
+describe("RepairLimiter", () => {
+  test("allows 15 prompt repairs, then doubles the delay each time, up to a minute", () => {
+    repairPromptly(15);
+    const rounds = Array.from({ length: 8 }, () => limiter.beforeRepair(KEY, "none"));
     expect(rounds.map((one) => one?.round)).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
     expect(rounds.map((one) => one?.delayMs)).toEqual(
       [1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000],
     );
     // Other entries are not affected.
-    expect(fights.beforeRepair(resourceKey(tunnelRoute(3)), "none")).toBeUndefined();
+    expect(limiter.beforeRepair(resourceKey(tunnelRoute(3)), "none")).toBeUndefined();
   });
 
-  test("makes the repair that has waited, and does not count it twice", () => {
-    repairAtOnce(15);
-    expect(fights.beforeRepair(KEY, "none")?.round).toBe(1);
-    expect(fights.beforeRepair(KEY, "over")).toBeUndefined();
-    expect(fights.beforeRepair(KEY, "over")).toBeUndefined();
-    expect(fights.beforeRepair(KEY, "none")?.round).toBe(2);
-    expect(fights.beforeRepair(KEY, "running")?.round).toBe(3);
+  test("allows the delayed repair, and does not count it twice", () => {
+    repairPromptly(15);
+    expect(limiter.beforeRepair(KEY, "none")?.round).toBe(1);
+    expect(limiter.beforeRepair(KEY, "over")).toBeUndefined();
+    expect(limiter.beforeRepair(KEY, "over")).toBeUndefined();
+    expect(limiter.beforeRepair(KEY, "none")?.round).toBe(2);
+    expect(limiter.beforeRepair(KEY, "running")?.round).toBe(3);
   });
 
-  test("counts repairs that are up to ten seconds apart, and begins again after more", async () => {
-    repairAtOnce(14);
+  test("counts repairs that are up to ten seconds apart", async () => {
+    repairPromptly(14);
     await clock.advance(10_000);
-    repairAtOnce(1);
+    repairPromptly(1);
     await clock.advance(10_001);
-    repairAtOnce(15);
-    expect(fights.beforeRepair(KEY, "none")?.round).toBe(1);
+    repairPromptly(15);
+    expect(limiter.beforeRepair(KEY, "none")?.round).toBe(1);
   });
 
-  test("once it waits, takes only ten seconds more than the longest wait for peace", async () => {
-    repairAtOnce(15);
-    fights.beforeRepair(KEY, "none");
+  test("starts over after ten quiet seconds more than the longest delay", async () => {
+    repairPromptly(15);
+    limiter.beforeRepair(KEY, "none");
     await clock.advance(70_000);
-    expect(fights.beforeRepair(KEY, "none")?.round).toBe(2);
+    expect(limiter.beforeRepair(KEY, "none")?.round).toBe(2);
     await clock.advance(70_001);
-    repairAtOnce(15);
+    repairPromptly(15);
   });
 
-  test("counts the quiet from the repair that was made after waiting", async () => {
-    repairAtOnce(15);
-    fights.beforeRepair(KEY, "none");
+  test("counts the quiet time from the delayed repair", async () => {
+    repairPromptly(15);
+    limiter.beforeRepair(KEY, "none");
     await clock.advance(60_000);
-    expect(fights.beforeRepair(KEY, "over")).toBeUndefined();
+    expect(limiter.beforeRepair(KEY, "over")).toBeUndefined();
     await clock.advance(60_000);
-    expect(fights.beforeRepair(KEY, "none")?.round).toBe(2);
+    expect(limiter.beforeRepair(KEY, "none")?.round).toBe(2);
   });
 
   test.each(["running", "over"] as const)(
-    "does not take the time of a wait (%s) for quiet, however few repairs there were",
+    "does not count a delay (%s) as quiet time, however few repairs there were",
     async (wait) => {
-      repairAtOnce(15);
+      repairPromptly(15);
       await clock.advance(70_000);
-      fights.beforeRepair(KEY, wait);
-      expect(fights.beforeRepair(KEY, "none")).toBeDefined();
+      limiter.beforeRepair(KEY, wait);
+      expect(limiter.beforeRepair(KEY, "none")).toBeDefined();
     },
   );
 
-  test("forgets what has been over for longer than the longest wait", async () => {
-    repairAtOnce(15);
-    fights.beforeRepair(KEY, "none");
+  test("forgets an entry that needed no repair for longer than the longest delay", async () => {
+    repairPromptly(15);
+    limiter.beforeRepair(KEY, "none");
     await clock.advance(60_000);
-    fights.forgetOld();
-    expect(fights.beforeRepair(KEY, "none")?.round).toBe(2);
+    limiter.forgetOld();
+    expect(limiter.beforeRepair(KEY, "none")?.round).toBe(2);
     await clock.advance(60_001);
-    fights.forgetOld();
-    repairAtOnce(15);
+    limiter.forgetOld();
+    repairPromptly(15);
   });
 });

@@ -8,186 +8,186 @@ const FAULT = new Error("the dump was interrupted");
 
 let clock: FakeClock;
 let log: ReturnType<typeof collectingLog>;
-let readings: ResyncQueue;
+let resync: ResyncQueue;
 let calls: number;
 
 beforeEach(() => {
   clock = new FakeClock(() => 0.5);
   log = collectingLog();
   calls = 0;
-  readings = new ResyncQueue({ clock, log, everyMs: EVERY_MS, onWork: () => void calls++ });
+  resync = new ResyncQueue({ clock, log, everyMs: EVERY_MS, onWork: () => void calls++ });
 });
 
-function readAll(): void {
-  expect(readings.due()).toBe("all");
-  readings.begin("all");
-  readings.succeeded("all");
+function dumpAll(): void {
+  expect(resync.due()).toBe("all");
+  resync.begin("all");
+  resync.succeeded("all");
 }
 
-describe("Readings", () => {
-  test("begins with everything, at once", () => {
-    expect(readings.isPending).toBe(true);
-    expect(readings.hasDumpedAll).toBe(false);
-    expect(readings.isVerified).toBe(false);
-    expect(readings.nextMs).toBe(0);
-    readAll();
-    expect(readings.isPending).toBe(false);
-    expect(readings.hasDumpedAll).toBe(true);
-    expect(readings.isVerified).toBe(true);
-    expect(readings.due()).toBeUndefined();
+describe("ResyncQueue", () => {
+  test("begins with a full dump, at once", () => {
+    expect(resync.isPending).toBe(true);
+    expect(resync.hasDumpedAll).toBe(false);
+    expect(resync.isVerified).toBe(false);
+    expect(resync.nextMs).toBe(0);
+    dumpAll();
+    expect(resync.isPending).toBe(false);
+    expect(resync.hasDumpedAll).toBe(true);
+    expect(resync.isVerified).toBe(true);
+    expect(resync.due()).toBeUndefined();
   });
 
   test.each([[0, 0.9], [0.5, 1], [0.999999, 1.1]])(
-    "reads everything again after the period, give or take a tenth (chance %d)",
+    "requests a full dump after the period, plus or minus a tenth (random number %d)",
     (chance, factor) => {
       clock.random = () => chance;
-      readAll();
-      expect(readings.nextMs).toBeCloseTo(clock.nowMs() + factor * EVERY_MS, -1);
+      dumpAll();
+      expect(resync.nextMs).toBeCloseTo(clock.nowMs() + factor * EVERY_MS, -1);
     },
   );
 
-  test("reads everything when the period is over, and not before", async () => {
-    readAll();
+  test("requests a full dump when the period is over, and not before", async () => {
+    dumpAll();
     await clock.advance(EVERY_MS - 1);
-    expect(readings.due()).toBeUndefined();
+    expect(resync.due()).toBeUndefined();
     await clock.advance(1);
-    readAll();
-    expect(readings.due()).toBeUndefined();
+    dumpAll();
+    expect(resync.due()).toBeUndefined();
   });
 
-  test("reads the devices that were asked for, together and once", () => {
-    readAll();
-    readings.request("flannel.1");
-    readings.request("flannel-v6.1");
+  test("dumps the requested devices together and once", () => {
+    dumpAll();
+    resync.request("flannel.1");
+    resync.request("flannel-v6.1");
     expect(calls).toBe(2);
-    expect(readings.isPending).toBe(true);
-    expect(readings.nextMs).toBe(0);
-    const scope = readings.due() as ReadonlySet<string>;
+    expect(resync.isPending).toBe(true);
+    expect(resync.nextMs).toBe(0);
+    const scope = resync.due() as ReadonlySet<string>;
     expect([...scope]).toEqual(["flannel.1", "flannel-v6.1"]);
-    readings.begin(scope);
+    resync.begin(scope);
     expect([...scope]).toHaveLength(2);
-    readings.succeeded(scope);
-    expect(readings.isPending).toBe(false);
-    expect(readings.due()).toBeUndefined();
+    resync.succeeded(scope);
+    expect(resync.isPending).toBe(false);
+    expect(resync.due()).toBeUndefined();
   });
 
-  test("keeps what is asked for during a reading for the next one", () => {
-    readAll();
-    readings.request("flannel.1");
-    const scope = readings.due() as ReadonlySet<string>;
-    readings.requestAll();
-    readings.begin(scope);
-    readings.request("flannel-v6.1");
-    readings.succeeded(scope);
-    expect(readings.due()).toBe("all");
-    readings.begin("all");
-    readings.succeeded("all");
-    expect(readings.due()).toBeUndefined();
+  test("keeps requests during a dump for the next one", () => {
+    dumpAll();
+    resync.request("flannel.1");
+    const scope = resync.due() as ReadonlySet<string>;
+    resync.requestAll();
+    resync.begin(scope);
+    resync.request("flannel-v6.1");
+    resync.succeeded(scope);
+    expect(resync.due()).toBe("all");
+    resync.begin("all");
+    resync.succeeded("all");
+    expect(resync.due()).toBeUndefined();
   });
 
-  test("does not read a device again that what was just read of it asks for", () => {
-    readAll();
-    readings.request("asked before");
-    readings.load((device) => device !== "not read", () => {
-      readings.request("read just now");
-      readings.request("not read");
+  test("does not dump a device again that loading its dump requests", () => {
+    dumpAll();
+    resync.request("requested before");
+    resync.load((device) => device !== "not dumped", () => {
+      resync.request("dumped just now");
+      resync.request("not dumped");
     });
-    expect([...readings.due() as ReadonlySet<string>]).toEqual(["not read", "asked before"]);
+    expect([...resync.due() as ReadonlySet<string>]).toEqual(["not dumped", "requested before"]);
   });
 
-  test("asks for work when everything is asked for", () => {
-    readAll();
-    readings.requestAll();
+  test("has work when a full dump is requested", () => {
+    dumpAll();
+    resync.requestAll();
     expect(calls).toBe(1);
-    expect(readings.due()).toBe("all");
+    expect(resync.due()).toBe("all");
   });
 });
 
-describe("Readings, when the kernel cannot be read,", () => {
-  test("trusts nothing, and tries again later with each failure", async () => {
-    readAll();
+describe("ResyncQueue, when a dump fails,", () => {
+  test("is not verified, and retries with growing delays", async () => {
+    dumpAll();
     for (const delayMs of [75, 150, 300]) {
-      readings.requestAll();
-      readings.begin("all");
-      readings.failed("all", FAULT);
-      expect(readings.isVerified).toBe(false);
-      expect(readings.hasDumpedAll).toBe(true);
-      expect(readings.isPending).toBe(true);
-      expect(readings.nextMs).toBe(clock.nowMs() + delayMs);
+      resync.requestAll();
+      resync.begin("all");
+      resync.failed("all", FAULT);
+      expect(resync.isVerified).toBe(false);
+      expect(resync.hasDumpedAll).toBe(true);
+      expect(resync.isPending).toBe(true);
+      expect(resync.nextMs).toBe(clock.nowMs() + delayMs);
       await clock.advance(delayMs - 1);
-      expect(readings.due()).toBeUndefined();
+      expect(resync.due()).toBeUndefined();
       await clock.advance(1);
-      expect(readings.due()).toBe("all");
+      expect(resync.due()).toBe("all");
     }
   });
 
-  test("says so the first, second, fourth and eighth time, and counts from one again after a success", () => {
-    for (let i = 0; i < 9; i++) readings.failed("all", FAULT);
+  test("logs the first, second, fourth and eighth failure, and starts over after a success", () => {
+    for (let i = 0; i < 9; i++) resync.failed("all", FAULT);
     expect(log.lines).toEqual(
       Array(4).fill(
         "the dump was interrupted; retrying, no entry is deleted until a dump succeeds",
       ),
     );
-    readings.succeeded("all");
-    readings.failed("all", FAULT);
+    resync.succeeded("all");
+    resync.failed("all", FAULT);
     expect(log.lines).toHaveLength(5);
-    expect(readings.nextMs).toBe(clock.nowMs() + 75);
+    expect(resync.nextMs).toBe(clock.nowMs() + 75);
   });
 
-  test("asks again for the devices that were not read, and for those only", async () => {
-    readAll();
+  test("requests the devices that were not dumped again, and only those", async () => {
+    dumpAll();
     const scope = new Set(["flannel.1"]);
-    readings.begin(scope);
-    readings.failed(scope, FAULT);
+    resync.begin(scope);
+    resync.failed(scope, FAULT);
     await clock.advance(1000);
-    expect([...readings.due() as ReadonlySet<string>]).toEqual(["flannel.1"]);
+    expect([...resync.due() as ReadonlySet<string>]).toEqual(["flannel.1"]);
   });
 
-  test("trusts what it knows only after everything was read, at once", () => {
-    readAll();
+  test("is verified only after a full dump, which it requests at once", () => {
+    dumpAll();
     const scope = new Set(["flannel.1"]);
-    readings.failed(scope, FAULT);
-    readings.begin(scope);
-    readings.succeeded(scope);
-    expect(readings.isVerified).toBe(false);
-    expect(readings.due()).toBe("all");
-    readings.begin("all");
-    readings.succeeded("all");
-    expect(readings.isVerified).toBe(true);
-    readings.begin(scope);
-    readings.succeeded(scope);
-    expect(readings.due()).toBeUndefined();
+    resync.failed(scope, FAULT);
+    resync.begin(scope);
+    resync.succeeded(scope);
+    expect(resync.isVerified).toBe(false);
+    expect(resync.due()).toBe("all");
+    resync.begin("all");
+    resync.succeeded("all");
+    expect(resync.isVerified).toBe(true);
+    resync.begin(scope);
+    resync.succeeded(scope);
+    expect(resync.due()).toBeUndefined();
   });
 
   test("waits no longer when everything that is known has become worthless", () => {
-    readings.failed("all", FAULT);
-    expect(readings.due()).toBeUndefined();
-    readings.requestAllNow();
+    resync.failed("all", FAULT);
+    expect(resync.due()).toBeUndefined();
+    resync.requestAllNow();
     expect(calls).toBe(1);
-    expect(readings.due()).toBe("all");
+    expect(resync.due()).toBe("all");
   });
 
   test("waits before it reads everything when a pass failed, longer each time", async () => {
-    readAll();
-    readings.requestAllLater(1);
-    expect(readings.nextMs).toBe(clock.nowMs() + 75);
-    expect(readings.due()).toBeUndefined();
-    readings.requestAllLater(3);
-    expect(readings.nextMs).toBe(clock.nowMs() + 300);
+    dumpAll();
+    resync.requestAllLater(1);
+    expect(resync.nextMs).toBe(clock.nowMs() + 75);
+    expect(resync.due()).toBeUndefined();
+    resync.requestAllLater(3);
+    expect(resync.nextMs).toBe(clock.nowMs() + 300);
     await clock.advance(300);
-    expect(readings.due()).toBe("all");
+    expect(resync.due()).toBe("all");
   });
 
-  test("waits half a minute at most", () => {
-    readings.requestAllLater(30);
-    expect(readings.nextMs).toBe(clock.nowMs() + 22_500);
+  test("delays for half a minute at most", () => {
+    resync.requestAllLater(30);
+    expect(resync.nextMs).toBe(clock.nowMs() + 22_500);
   });
 
-  test("reads what is asked for after a success without waiting", () => {
-    readings.failed("all", FAULT);
-    readings.begin("all");
-    readings.succeeded("all");
-    readings.request("flannel.1");
-    expect(readings.due()).toEqual(new Set(["flannel.1"]));
+  test("has no delay for requests after a success", () => {
+    resync.failed("all", FAULT);
+    resync.begin("all");
+    resync.succeeded("all");
+    resync.request("flannel.1");
+    expect(resync.due()).toEqual(new Set(["flannel.1"]));
   });
 });

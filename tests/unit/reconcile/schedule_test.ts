@@ -7,16 +7,16 @@ let schedule: Schedule;
 let beginMs: number;
 /** When work was started, in milliseconds since the beginning. */
 let starts: number[];
-let mustRead: boolean;
+let mustDump: boolean;
 
 beforeEach(() => {
   clock = new FakeClock();
   beginMs = clock.nowMs();
   starts = [];
-  mustRead = false;
+  mustDump = false;
   schedule = new Schedule({
     clock,
-    mustDump: () => mustRead,
+    mustDump: () => mustDump,
     start: () => void starts.push(clock.nowMs() - beginMs),
   });
 });
@@ -30,7 +30,7 @@ async function markAt(...times: number[]): Promise<void> {
 }
 
 describe("Schedule, after mark(),", () => {
-  test("starts at once after a quiet time, when what is being handled has been", async () => {
+  test("starts at once after a quiet time, after the current events", async () => {
     schedule.mark();
     schedule.mark();
     expect(starts).toEqual([]);
@@ -41,13 +41,13 @@ describe("Schedule, after mark(),", () => {
     expect(starts).toEqual([0, 2000, 2050]);
   });
 
-  test("waits for more when the last change was less than 50 ms ago", async () => {
+  test("waits for more work when the last change was less than 50 ms ago", async () => {
     await markAt(0, 49);
     await clock.advance(1000);
     expect(starts).toEqual([0, 54]);
   });
 
-  test("starts when nothing has come for 5 ms", async () => {
+  test("starts after 5 ms without new work", async () => {
     await markAt(0, 10, 12, 16);
     await clock.advance(1000);
     expect(starts).toEqual([0, 21]);
@@ -56,7 +56,7 @@ describe("Schedule, after mark(),", () => {
     expect(starts).toEqual([0, 21, 2000, 2015]);
   });
 
-  test("starts some 50 ms after the first change although more keep coming", async () => {
+  test("starts some 50 ms after the first change although more keep arriving", async () => {
     await markAt(0, ...Array.from({ length: 30 }, (_, i) => 10 + 4 * i));
     await clock.advance(1000);
     const [, second, third] = starts as [number, number, number];
@@ -66,22 +66,22 @@ describe("Schedule, after mark(),", () => {
     expect(third).toBeLessThan(second + 62);
   });
 
-  test("starts once the limit is over, whatever has come a moment ago", async () => {
+  test("starts when the limit is over, even right after a change", async () => {
     await markAt(0, ...Array.from({ length: 14 }, (_, i) => 10 + 4 * i));
     await clock.advance(1000);
     expect(starts).toEqual([0, 63]);
   });
 
-  test("waits for more when the kernel must be read", async () => {
-    mustRead = true;
+  test("waits for more work when a dump is needed", async () => {
+    mustDump = true;
     await markAt(0, 3);
     await clock.advance(1000);
     expect(starts).toEqual([8]);
   });
 
-  test("waits for more when it turns out at the last moment that the kernel must be read", async () => {
+  test("waits for more work when a dump becomes needed at the last moment", async () => {
     schedule.mark();
-    mustRead = true;
+    mustDump = true;
     await clock.advance(1000);
     expect(starts).toEqual([5]);
   });
@@ -97,7 +97,7 @@ describe("Schedule, after setNext(),", () => {
     expect(starts).toEqual([700, 1005]);
   });
 
-  test("forgets the time that was said before", async () => {
+  test("replaces the previous time", async () => {
     schedule.setNext(beginMs + 700);
     schedule.setNext(beginMs + 900);
     await clock.advance(1000);
@@ -120,7 +120,7 @@ describe("Schedule, once disposed,", () => {
     expect(starts).toEqual([0]);
   });
 
-  test("starts nothing that was about to begin", async () => {
+  test("starts no imminent work", async () => {
     schedule.mark();
     schedule[Symbol.dispose]();
     await clock.advance(1000);
@@ -130,7 +130,7 @@ describe("Schedule, once disposed,", () => {
   test("takes no more work", async () => {
     schedule[Symbol.dispose]();
     schedule.mark();
-    mustRead = true;
+    mustDump = true;
     schedule.mark();
     schedule.setNext(beginMs + 20);
     await clock.advance(1000);

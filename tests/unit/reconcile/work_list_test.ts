@@ -20,7 +20,7 @@ beforeEach(() => {
   entry = new TrackedEntry(KEY);
 });
 
-function wait(kind: EntryFailure["kind"], ms: number): void {
+function fail(kind: EntryFailure["kind"], ms: number): void {
   entry.failure = { kind, message: "", attempts: 1, retryAtMs: clock.nowMs() + ms };
 }
 
@@ -37,8 +37,8 @@ describe("WorkList", () => {
     expect([...work.keys()]).toEqual([OTHER]);
   });
 
-  test("leaves an entry that others keep changing until its time has come", async () => {
-    wait("damped", 1000);
+  test("leaves out a damped entry until its delay is over", async () => {
+    fail("damped", 1000);
     work.add(entry);
     expect(work.size).toBe(0);
     expect(calls).toBe(0);
@@ -52,21 +52,21 @@ describe("WorkList", () => {
   });
 
   test.each(["failing", "conflict"] as const)(
-    "looks at once at an entry that is %s when something happens to it",
+    "adds an entry that is %s at once when it changes",
     (kind) => {
-      wait(kind, 1000);
+      fail(kind, 1000);
       work.add(entry);
       expect(work.size).toBe(1);
     },
   );
 
-  test("takes an entry into the pass that is under way without asking for another", () => {
+  test("adds an entry to the current pass without requesting another", () => {
     work.addToPass(KEY);
     expect(work.size).toBe(1);
     expect(calls).toBe(0);
   });
 
-  test("looks at what waits for a device when something happens to it, once", () => {
+  test("adds the entries that wait for a device when it changes, once", () => {
     work.waitFor("flannel.1", KEY);
     work.waitFor("flannel.1", OTHER);
     work.waitFor("eth0", OTHER);

@@ -1,4 +1,4 @@
-/** What is this program's, field by field: everything else stays as it is. */
+/** Which entries are ours, field by field: all others are left alone. */
 
 import { describe, expect, test } from "bun:test";
 import { isOurs, mayAdopt, owns } from "../../../src/state/ownership.ts";
@@ -18,7 +18,7 @@ import { ETH0, ip, prefix } from "../../support/sample_network.ts";
 const ours = (resource: Resource) => isOurs(resource, OWNERSHIP);
 
 describe("isOurs()", () => {
-  test("takes all that is on our devices for ours, and nothing of that on others", () => {
+  test("recognises entries on our devices as ours, and those on others as foreign", () => {
     const onOurs: Resource[] = [
       vxlanDevice("flannel.1"),
       address(1),
@@ -35,7 +35,7 @@ describe("isOurs()", () => {
     }
   });
 
-  test("leaves link-local IPv6 addresses to the kernel, and takes all others of our devices", () => {
+  test("leaves link-local IPv6 addresses to the kernel; all others on our devices are ours", () => {
     const on = (text: string, prefixLength: number): Resource => ({
       kind: "address",
       link: "flannel-v6.1",
@@ -48,30 +48,30 @@ describe("isOurs()", () => {
     expect(ours(on("169.254.0.1", 16))).toBe(true);
   });
 
-  test("never takes a parameter: it has always some value", () => {
+  test("never owns a sysctl: it always has some value", () => {
     const path = "net/ipv6/conf/flannel-v6.1/accept_ra";
     expect(ours({ kind: "sysctl", path, value: "0" })).toBe(false);
   });
 
-  test("takes no FOU port where none was opened by this program", () => {
+  test("owns no FOU port that this program did not open", () => {
     expect(ours({ kind: "fou", port: 8285, protocol: 4 })).toBe(false);
   });
 
-  test("takes only routes of the main table, and none of the kernel's own", () => {
+  test("owns only routes of the main table, and none that the kernel created", () => {
     expect(ours({ ...tunnelRoute(2), table: 100 })).toBe(false);
     expect(ours({ ...tunnelRoute(2), protocol: 2 })).toBe(false);
     expect(ours({ ...tunnelRoute(2), protocol: 3 })).toBe(true);
     expect(ours({ ...directRoute(2), table: 100 })).toBe(false);
   });
 
-  test("takes a route by another device when it carries our protocol and lies in our networks", () => {
+  test("owns a route by another device that has our protocol and lies in our networks", () => {
     expect(ours(directRoute(2))).toBe(true);
     expect(ours({ ...directRoute(2), protocol: 3 })).toBe(false);
     expect(ours({ ...directRoute(2), destination: prefix("10.6.2.0/24") })).toBe(false);
     expect(ours({ ...tunnelRouteV6(2), link: "eth0" })).toBe(true);
   });
 
-  test("takes a blackhole by its protocol, for it has no device", () => {
+  test("owns a blackhole by its protocol, because it has no device", () => {
     const { link: _, gateway: __, ...rest } = directRoute(2);
     const blackhole: Resource = { ...rest, type: "blackhole" };
     expect(ours(blackhole)).toBe(true);
@@ -84,18 +84,18 @@ describe("owns()", () => {
   const seenWith = (link: Link | undefined) => (resource: Resource) =>
     owns(resource, OWNERSHIP, (name) => name === "flannel.1" ? link : undefined);
 
-  test("takes no device of another type, whatever its name", () => {
+  test("owns no device of another type, whatever its name", () => {
     expect(seenWith(bridge)(bridge)).toBe(false);
     expect(seenWith(undefined)(vxlanDevice("flannel.1"))).toBe(true);
   });
 
-  test("takes what is on our device while that is unknown or of our type", () => {
+  test("owns the entries on our device while the device is unknown or of our type", () => {
     expect(seenWith(undefined)(address(1))).toBe(true);
     expect(seenWith(vxlanDevice("flannel.1"))(address(1))).toBe(true);
     expect(seenWith(bridge)(address(1))).toBe(false);
   });
 
-  test("does not ask for the device of what is ours without it", () => {
+  test("does not look up the device of an entry that is ours without it", () => {
     const ask = () => {
       throw new Error("asked");
     };
@@ -108,7 +108,7 @@ describe("owns()", () => {
 describe("mayAdopt()", () => {
   const THEIRS = directRoute(2, 3); // As Go flannel's host-gw makes them.
 
-  test("takes over a route of Go flannel's", () => {
+  test("adopts a route of Go flannel", () => {
     expect(mayAdopt(THEIRS, OWNERSHIP)).toBe(true);
   });
 
@@ -117,12 +117,12 @@ describe("mayAdopt()", () => {
     ["one in another table", { table: 100 }],
     ["one of a routing daemon", { protocol: 186 }],
     ["one by another interface", { link: "eth1" }],
-    ["one to elsewhere", { destination: prefix("10.6.2.0/24") }],
+    ["one to another network", { destination: prefix("10.6.2.0/24") }],
   ])("leaves %s alone", (_what, change) => {
     expect(mayAdopt({ ...THEIRS, ...change }, OWNERSHIP)).toBe(false);
   });
 
-  test("leaves alone everything but routes, and a route without a device where there is no interface", () => {
+  test("adopts routes only, and none without a device where there is no interface", () => {
     expect(mayAdopt(address(1), OWNERSHIP)).toBe(false);
     const alike = { ...THEIRS, kind: "neighbour" } as unknown as Resource;
     expect(mayAdopt(alike, OWNERSHIP)).toBe(false);

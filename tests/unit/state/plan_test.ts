@@ -23,7 +23,7 @@ interface Plan {
   readonly recreated: readonly string[];
 }
 
-/** What is decided for each key, in the order of one batch. */
+/** The decision for each key, in the order of one batch. */
 function planOf(desired: readonly Resource[], actual: readonly Resource[], maySweep = true): Plan {
   const found = new Map(actual.map((resource) => [resourceKey(resource), resource]));
   const wanted = new Map(desired.map((resource) => [resourceKey(resource), resource]));
@@ -52,7 +52,7 @@ function steps(desired: readonly Resource[], actual: readonly Resource[]): strin
 const DEVICE = vxlanDevice("flannel.1");
 
 describe("decide() and orderSteps()", () => {
-  test("makes devices, addresses, neighbours and routes in this order", () => {
+  test("creates devices, addresses, neighbours and routes in this order", () => {
     expect(steps([tunnelRoute(2), fdb(2, 2), neighbour(2, 2), address(1), DEVICE], [])).toEqual([
       "set link flannel.1: mtu 1450 state up address 02:00:00:00:00:01 type vxlan id 1 " +
       "local 192.168.0.1 dev eth0 dstport 8472 nolearning",
@@ -63,7 +63,7 @@ describe("decide() and orderSteps()", () => {
     ]);
   });
 
-  test("deletes in the reverse order, after what is made", () => {
+  test("deletes in the reverse order, after the creations", () => {
     const stale = [vxlanDevice("flannel-v6.1"), address(3), neighbour(3, 3), tunnelRoute(3)];
     expect(steps([DEVICE, address(1)], [DEVICE, ...stale])).toEqual([
       "set addr 10.5.1.0/32 dev flannel.1",
@@ -80,40 +80,40 @@ describe("decide() and orderSteps()", () => {
     expect(steps).toEqual([{ op: "set", resource: directRoute(2) }]);
   });
 
-  test("makes a new route exclusively, so that one made meanwhile by another is not replaced", () => {
+  test("creates a route exclusively, so that it does not replace one of another program", () => {
     expect(planOf([directRoute(2)], []).steps).toEqual([
       { op: "set", resource: directRoute(2), exclusive: true },
     ]);
   });
 
-  test("makes exclusively nothing but routes and policies, whose tables are shared with others", () => {
+  test("creates only routes and policies exclusively, whose tables are shared with others", () => {
     const made = planOf([DEVICE, address(1), neighbour(2, 2), fdb(2, 2)], []).steps;
     expect(made.map((step) => step.op === "set" && step.exclusive)).toEqual(Array(4).fill(false));
   });
 
-  test("does nothing about what is neither wanted nor there", () => {
+  test("does nothing about an entry that is neither desired nor present", () => {
     const nothing = { desired: undefined, actual: undefined, adoptable: true };
     expect(decide({ ...nothing, ours: true, maySweep: true })).toEqual({ kind: "keep" });
   });
 
-  test("leaves a foreign route at our place alone and reports it", () => {
+  test("leaves a foreign route with our key alone and reports a conflict", () => {
     const result = planOf([directRoute(2)], [foreignRoute(2)]);
     expect(result.steps).toEqual([]);
     expect(result.conflicts).toMatchObject([{ desired: directRoute(2), holder: foreignRoute(2) }]);
   });
 
-  test("takes over the route that Go flannel's host-gw made", () => {
+  test("adopts the route that Go flannel's host-gw created", () => {
     const theirs = directRoute(2, 3);
     expect(planOf([directRoute(2)], [theirs]).steps).toEqual([
       { op: "set", resource: directRoute(2) },
     ]);
   });
 
-  test("never sweeps a boot route, for an administrator may have made it", () => {
+  test("never sweeps a boot route, because an administrator may have created it", () => {
     expect(planOf([], [directRoute(2, 3)]).steps).toEqual([]);
   });
 
-  test("sweeps our route by an interface that was the external one in an earlier life", () => {
+  test("sweeps our route by an interface that was the external one in a previous run", () => {
     const stale = { ...directRoute(2), link: "eth7" };
     expect(planOf([], [stale]).steps).toEqual([{ op: "delete", resource: stale }]);
     expect(planOf([], [stale], false).steps).toEqual([]);
@@ -125,18 +125,18 @@ describe("decide() and orderSteps()", () => {
     );
   });
 
-  test("adopts a vxlan device that somebody else made, changing what can be changed", () => {
+  test("adopts a vxlan device of another program and changes it in place where possible", () => {
     const found = { ...DEVICE, mtuBytes: 1400, up: false } as Link;
     expect(planOf([DEVICE], [found]).steps).toEqual([
       { op: "change", resource: DEVICE, from: found },
     ]);
   });
 
-  test("takes port 0 for the kernel's default", () => {
+  test("treats port 0 as the kernel's default", () => {
     expect(planOf([{ ...DEVICE, port: 0 } as Link], [DEVICE]).steps).toEqual([]);
   });
 
-  test("makes an incompatible device again, and says why", () => {
+  test("recreates an incompatible device, with the reason", () => {
     const found = { ...DEVICE, port: 4789, gbp: true } as Link;
     const result = planOf([DEVICE], [found]);
     expect(result.recreated).toEqual(["port is 4789, not 8472, GBP is true, not false"]);
@@ -146,26 +146,26 @@ describe("decide() and orderSteps()", () => {
     ]);
   });
 
-  test("leaves a bridge with our device's name alone, and all that is on it", () => {
+  test("leaves a bridge with our device's name and all entries on it alone", () => {
     const bridge: Link = { ...ETH0, name: "flannel.1", linkKind: "bridge" };
     const result = planOf([DEVICE], [bridge, address(3), tunnelRoute(3)]);
     expect(result.steps).toEqual([]);
     expect(result.conflicts).toMatchObject([{ holder: bridge }]);
   });
 
-  test("deletes nothing that is stale before it may", () => {
+  test("deletes nothing stale before it may", () => {
     const stale = [DEVICE, address(3), neighbour(3, 3), fdb(3, 3), tunnelRoute(3)];
     expect(planOf([], stale, false).steps).toEqual([]);
     expect(planOf([], stale).steps).toHaveLength(5);
   });
 
-  test("leaves a changed forwarding entry to one step", () => {
+  test("changes a forwarding entry in one step", () => {
     expect(planOf([DEVICE, fdb(2, 3)], [DEVICE, fdb(2, 2)]).steps).toEqual([
       { op: "set", resource: fdb(2, 3) },
     ]);
   });
 });
 
-test("a vxlan device's own MAC is not what tells devices apart", () => {
+test("decide() changes a vxlan device's MAC in place", () => {
   expect(planOf([DEVICE], [{ ...DEVICE, mac: mac(7) }]).steps).toMatchObject([{ op: "change" }]);
 });

@@ -24,7 +24,7 @@ test("resourceText() shows a blackhole without the device that the kernel adds f
   expect(linkOf(BLACKHOLE)).toBeUndefined();
 });
 
-test("resourceText() names what is unusual about a route and leaves out what is not", () => {
+test("resourceText() shows the unusual fields of a route and leaves out the usual ones", () => {
   expect(resourceText({
     kind: "route",
     type: "unicast",
@@ -51,7 +51,7 @@ test("resourceText() shows a device of another type with its kind, and hardware 
   );
 });
 
-test("resourceText() shows a peer that cannot be reached, and a policy without a tunnel", () => {
+test("resourceText() shows a peer without an endpoint, and a policy without a tunnel", () => {
   expect(resourceText({
     kind: "wireguard-peer",
     link: "flannel-wg",
@@ -74,7 +74,7 @@ test("resourceText() shows a route that has no device", () => {
   );
 });
 
-test("stateText() sorts by the order of making, then by text", () => {
+test("stateText() sorts by the order of creation, then by text", () => {
   expect(stateText([
     { kind: "fdb", link: "flannel.1", mac: mac(2), remote: ip("192.168.0.2") },
     { kind: "address", link: "flannel.1", address: ip("10.5.1.0"), prefixLength: 32 },
@@ -90,13 +90,13 @@ neigh 10.5.2.0 lladdr 02:00:00:00:00:02 dev flannel.1 nud permanent
 `);
 });
 
-test("linkOf() finds the device in a parameter's path, also one with a dot in its name", () => {
+test("linkOf() finds the device in the path of a sysctl, also one with a dot in its name", () => {
   const path = "net/ipv6/conf/flannel-v6.1/accept_ra";
   expect(linkOf({ kind: "sysctl", path, value: "0" })).toBe("flannel-v6.1");
   expect(linkOf({ kind: "sysctl", path: "net/ipv4/ip_forward", value: "1" })).toBeUndefined();
 });
 
-test("resourceKey() tells two forwarding entries of one MAC on one device not apart", () => {
+test("resourceKey() is the same for two forwarding entries of one MAC on one device", () => {
   const entry = (remote: string): Resource => ({
     kind: "fdb",
     link: "flannel.1",

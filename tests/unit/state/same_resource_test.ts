@@ -1,4 +1,4 @@
-/** Each field of each kind of entry counts when what is wanted is compared with what is there. */
+/** Each field of each kind counts when a desired entry is compared with the actual one. */
 
 import { describe, expect, test } from "bun:test";
 import { parseWireguardKey, type WireguardKey } from "../../../src/addr/wireguard_key.ts";
@@ -67,7 +67,7 @@ function key(letter: string): WireguardKey {
   return parseWireguardKey(`${letter.repeat(42)}A=`) as WireguardKey;
 }
 
-/** One entry of each kind, and values of its fields that make it another one. */
+/** One entry of each kind, and other values for each of its fields. */
 const SAMPLES: readonly [Resource, Readonly<Record<string, unknown>>][] = [
   [VXLAN, {
     name: "flannel.2",
@@ -135,25 +135,25 @@ describe("sameResource()", () => {
   for (const [sample, changes] of SAMPLES) {
     const what = "type" in sample ? `${sample.kind} (${sample.type})` : sample.kind;
 
-    test(`takes another object with the fields of a ${what} for the same`, () => {
+    test(`accepts another object with the fields of a ${what}`, () => {
       expect(sameResource(sample, structuredClone(sample))).toBe(true);
       expect(equalResources(sample, structuredClone(sample))).toBe(true);
     });
 
-    test.each(Object.keys(changes))(`tells ${what}s apart by their %s`, (field) => {
+    test.each(Object.keys(changes))(`distinguishes two of ${what} by their %s`, (field) => {
       const other = { ...sample, [field]: changes[field] } as Resource;
       expect(sameResource(sample, other)).toBe(false);
       expect(sameResource(other, sample)).toBe(false);
       expect(equalResources(sample, other)).toBe(false);
     });
 
-    test(`takes a ${what} for no entry of another kind, however alike`, () => {
+    test(`distinguishes a ${what} from an entry of another kind with the same fields`, () => {
       const kind = sample.kind === "fdb" ? "neighbour" : "fdb";
       expect(sameResource(sample, { ...sample, kind } as unknown as Resource)).toBe(false);
     });
   }
 
-  test("tells a peer without an endpoint from one with", () => {
+  test("distinguishes a peer without an endpoint from one with an endpoint", () => {
     const { endpoint, ...silent } = PEER;
     expect(sameResource(silent, { ...silent })).toBe(true);
     expect(sameResource(silent, PEER)).toBe(false);
@@ -163,14 +163,14 @@ describe("sameResource()", () => {
     );
   });
 
-  test("tells a policy without a tunnel from one with", () => {
+  test("distinguishes a policy without a tunnel from one with a tunnel", () => {
     const policy = SAMPLES.map(([sample]) => sample).find(({ kind }) => kind === "xfrm-policy");
     const { tunnel: _, ...plain } = policy as Resource & { kind: "xfrm-policy" };
     expect(sameResource(plain, { ...plain })).toBe(true);
     expect(sameResource(plain, policy as Resource)).toBe(false);
   });
 
-  test("does not look at the device and scope of a blackhole, which the kernel chooses", () => {
+  test("ignores the device and scope of a blackhole, which the kernel chooses", () => {
     const wanted: Resource = { ...tunnelRoute(2), type: "blackhole", onlink: false };
     const { link: _, gateway: __, ...bare } = wanted;
     expect(sameResource(bare as Resource, { ...bare, link: "lo", scope: "link" } as Resource))
@@ -178,14 +178,14 @@ describe("sameResource()", () => {
     expect(sameResource(bare as Resource, { ...bare, protocol: 3 } as Resource)).toBe(false);
   });
 
-  test("takes port 0 of a wanted vxlan device for the kernel's default; equalResources() also", () => {
+  test("treats a desired vxlan port 0 as the kernel's default; equalResources() also", () => {
     const wanted: Link = { ...VXLAN, port: 0 };
     expect(sameResource(wanted, VXLAN)).toBe(true);
     expect(equalResources(wanted, VXLAN)).toBe(true);
   });
 });
 
-test("equalResources() sees that one of two peers was learned, which sameResource() lets pass", () => {
+test("sameResource() accepts a learned endpoint, equalResources() does not", () => {
   const roamed: Resource = {
     ...PEER,
     endpoint: { address: ip("203.0.113.7"), port: 1 },
@@ -208,7 +208,7 @@ describe("recreationReason()", () => {
     ["local address is 192.168.0.9, not 192.168.0.1", IPIP, { local: ip("192.168.0.9") }],
     ["FOU port is 8285, not none", IPIP, { fouPort: 8285 }],
     ["kind is dummy, not bridge", BRIDGE, { linkKind: "dummy" }],
-  ])("says that %s", (reason, wanted, change) => {
+  ])("is that %s", (reason, wanted, change) => {
     expect(recreationReason(wanted, { ...wanted, ...change } as Link)).toBe(reason);
   });
 
@@ -220,7 +220,7 @@ describe("recreationReason()", () => {
     expect(recreationReason(BRIDGE, VXLAN)).toBe("type is vxlan, not bridge");
   });
 
-  test("finds none in what is changed in place", () => {
+  test("is undefined for attributes that are changed in place", () => {
     const change = { mtuBytes: 1300, mac: mac(9), up: false };
     for (const link of [VXLAN, WIREGUARD, IPIP, BRIDGE]) {
       expect(recreationReason(link, { ...link, ...change } as Link)).toBeUndefined();
@@ -229,7 +229,7 @@ describe("recreationReason()", () => {
 });
 
 describe("resourceKey()", () => {
-  test("consists of the kind and of what the kernel tells entries of a table apart by", () => {
+  test("consists of the kind and the fields that identify an entry in its table", () => {
     expect(SAMPLES.map(([sample]) => resourceKey(sample) as string)).toEqual([
       "link flannel.1",
       "link flannel-wg",
@@ -247,12 +247,12 @@ describe("resourceKey()", () => {
     ]);
   });
 
-  test("tells kindOfKey() the kind of the entry", () => {
+  test("begins with the kind, which kindOfKey() looks up", () => {
     for (const [sample] of SAMPLES) expect(kindOfKey(resourceKey(sample))).toBe(kindOf(sample));
   });
 });
 
-test("linkOf() names the device that an entry goes with, of a parameter only below conf and neigh", () => {
+test("linkOf() is the device that an entry vanishes with", () => {
   expect(SAMPLES.map(([sample]) => linkOf(sample))).toEqual([
     ...Array(4).fill(undefined),
     "flannel.1",

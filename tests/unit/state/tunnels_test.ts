@@ -1,4 +1,4 @@
-/** The entries of the data planes beside vxlan: identity, comparison, ownership, order, text. */
+/** The entries of the other data planes than vxlan: key, comparison, ownership, order, text. */
 
 import { describe, expect, test } from "bun:test";
 import { parseWireguardKey, type WireguardKey } from "../../../src/addr/wireguard_key.ts";
@@ -72,7 +72,7 @@ function key(letter: string): WireguardKey {
   return parseWireguardKey(`${letter.repeat(42)}A=`) as WireguardKey;
 }
 
-test("stateText() shows them as their tools do, in the order in which they are made", () => {
+test("stateText() shows them as their tools do, in the order of their creation", () => {
   const text = stateText([POLICY, PEER, DEVICE, FOU, TUN, { ...IPIP, name: "flannel.ipip" }]);
   expect(text).toBe(`\
 link flannel.ipip: mtu 1420 state up type ipip local 192.168.0.1 encap fou encap-sport 8285 encap-dport 8285
@@ -99,7 +99,7 @@ test("linkOf() puts a WireGuard peer on its device, a policy and a FOU port on n
 describe("sameResource()", () => {
   const elsewhere = { address: ip("203.0.113.7"), port: 40000 };
 
-  test("takes a learned endpoint of a peer in touch for right, and no other", () => {
+  test("accepts a learned endpoint of a peer in touch, and no other", () => {
     expect(sameResource(PEER, { ...PEER, endpoint: elsewhere })).toBe(false);
     expect(sameResource(PEER, { ...PEER, endpoint: elsewhere, roamed: true })).toBe(true);
     const { presharedKey: _, ...keyless } = PEER;
@@ -136,7 +136,7 @@ describe("ownership", () => {
     expect(isOurs({ ...FOU, port: 5555 } as Resource, OWNERSHIP)).toBe(false);
   });
 
-  test("of a peer is lost when the device of our name is somebody else's", () => {
+  test("of a peer is lost when the device of our name belongs to another program", () => {
     const bridge: Link = { ...ETH0, name: "flannel-wg", linkKind: "bridge" };
     expect(owns(PEER, OWNERSHIP, () => WIREGUARD)).toBe(true);
     expect(owns(PEER, OWNERSHIP, () => bridge)).toBe(false);
@@ -146,7 +146,7 @@ describe("ownership", () => {
 describe("decide()", () => {
   const at = { adoptable: false, maySweep: true };
 
-  test("makes a device anew that is ours but of the other type", () => {
+  test("recreates a device that is ours but of the other type", () => {
     expect(decide({ desired: IPIP, actual: TUN, ours: true, ...at })).toEqual({
       kind: "recreate",
       steps: [{ op: "delete", resource: TUN }, { op: "set", resource: IPIP }],
@@ -157,7 +157,7 @@ describe("decide()", () => {
     });
   });
 
-  test("makes a tunnel anew for another port, and changes its MTU in place", () => {
+  test("recreates a tunnel for another port, and changes its MTU in place", () => {
     const { fouPort: _, ...bare } = IPIP;
     expect(decide({ desired: IPIP, actual: bare, ours: true, ...at })).toMatchObject({
       reason: "FOU port is none, not 8285",
@@ -169,7 +169,7 @@ describe("decide()", () => {
     });
   });
 
-  test("makes a policy exclusively, and leaves somebody else's at its place alone", () => {
+  test("creates a policy exclusively, and leaves a foreign one with its key alone", () => {
     const { tunnel: _, ...plain } = POLICY;
     expect(decide({ desired: POLICY, actual: undefined, ours: false, ...at })).toEqual({
       kind: "act",
@@ -181,7 +181,7 @@ describe("decide()", () => {
   });
 });
 
-test("orderSteps() makes a device's key before its peers", () => {
+test("orderSteps() sets a device's key before its peers", () => {
   const set = [PEER, DEVICE, WIREGUARD].map((resource) => ({ op: "set", resource }) as const);
   expect(orderSteps(set).map(({ resource }) => resource.kind)).toEqual([
     "link",
