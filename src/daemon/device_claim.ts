@@ -12,9 +12,9 @@ import { unixListener, type UnixPeer } from "../../ffi/unix_peer.ts";
 import { type ClaimAttempt, type ClaimOptions, waitForClaim } from "../overlay/claim.ts";
 
 /**
- * Holds the name of a device until disposed; waits for another daemon to end. Throws
- * `BackendError` if it does not, or the reason of `stop`. If the name cannot be had for a reason
- * that does not indicate another daemon, that is logged, and nothing is held.
+ * Holds the name of a device until disposed. Waits for another daemon that holds it to end; throws
+ * `BackendError` if it does not, or the reason of `stop`. If the name is unavailable for a reason
+ * that does not indicate another daemon, logs that and holds nothing.
  */
 export async function claimDevice(
   device: string,
@@ -58,7 +58,7 @@ function hold(name: string): Disposable | Failure {
   }
 }
 
-/** Why the name cannot be had although, as far as is known, no daemon holds it. */
+/** Why the name is unavailable although, as far as is known, no daemon holds it. */
 function otherReason(failure: Failure, holder: UnixPeer | undefined): string | undefined {
   if (failure.code !== "EADDRINUSE") return failure.message.replaceAll("\0", "@");
   // Any user who can open a socket can take a name; only the administrator's keeps the daemon out.

@@ -2,7 +2,7 @@
 
 /**
  * Begins to dispose every part, in order, before it waits for any: a part that ends slowly does
- * not keep the others at work. Throws the first error after all have ended.
+ * not keep the others running. Throws the first error after all have ended.
  */
 export async function disposeAll(
   parts: readonly (Disposable | AsyncDisposable | undefined)[],

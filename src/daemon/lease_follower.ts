@@ -51,7 +51,7 @@ export class LeaseFollower implements AsyncDisposable {
   readonly #controller: OverlayController;
   readonly #identities: IdentityWatch;
   readonly #cleanup = new AsyncDisposableStack();
-  /** A failure to process a change as a whole; a single lease that fails is ignored. */
+  /** A change that could not be processed. A single lease that fails is ignored instead. */
   #problem: string | undefined;
 
   /** Throws `KernelError`. */

@@ -255,7 +255,7 @@ export class Network implements AsyncDisposable {
       if (!stop.aborted) throw error;
     });
     if (stop.aborted) return;
-    // With a kernel port of its own: the other one would follow the tables that this one reads.
+    // A kernel port follows the tables that it has read. The node's own port has no need of these.
     using kernel = ports.openKernel();
     await removeOrphans({
       kernel,

@@ -34,7 +34,9 @@ export interface HostAddressing {
   readonly given: PerFamily<IpAddress>;
 }
 
-/** The interface as external interface, with one of its addresses for each family. */
+/**
+ * The external interface if this interface is chosen, with one of its addresses for each family.
+ */
 export function externalInterface(
   { name, ifindex, mtuBytes, addresses: held }: HostInterface,
   addresses: PerFamily<IpAddress>,

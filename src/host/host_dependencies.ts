@@ -109,7 +109,7 @@ async function resolveName(name: string): Promise<string[]> {
   return (await lookup(name, { all: true })).map(({ address }) => address);
 }
 
-/** So long a name server that does not respond may delay the start. */
+/** How long a name server that does not respond may delay the start. */
 const RESOLVE_MS = 2000;
 
 async function withinTimeLimit<T>(result: Promise<T>, clock: Clock): Promise<T> {

@@ -10,7 +10,7 @@ export interface HostInterface {
   readonly ifindex: number;
   readonly mtuBytes: number;
   /** IFF_UP. */
-  readonly up: boolean;
+  readonly isUp: boolean;
   readonly addresses: readonly HostAddress[];
 }
 
@@ -21,11 +21,11 @@ export interface HostAddress {
   /** Such as `eth0:1`; absent if it is the interface's name. IPv4 only. */
   readonly label?: string;
   /** Configured by hand, not by DHCP or router advertisements (IFA_F_PERMANENT). */
-  readonly permanent: boolean;
+  readonly isPermanent: boolean;
   /** A privacy address of RFC 8981 (IFA_F_TEMPORARY). */
-  readonly temporary: boolean;
+  readonly isTemporary: boolean;
   /** Past its preferred lifetime (IFA_F_DEPRECATED). */
-  readonly deprecated: boolean;
+  readonly isDeprecated: boolean;
 }
 
 /** Whether a device of this name belongs to the overlay: a backend created it. */
@@ -45,13 +45,13 @@ export function interfaceWithAddress(
  * left out.
  */
 export function usableAddresses(device: HostInterface, family: Family): IpAddress[] {
-  const usable = device.addresses.filter(({ address, deprecated }) =>
-    familyOf(address) === family && !deprecated && nonUnicastKind(address) === undefined
+  const usable = device.addresses.filter(({ address, isDeprecated }) =>
+    familyOf(address) === family && !isDeprecated && nonUnicastKind(address) === undefined
   );
   const hasNetwork = usable.some((one) => !isLinkLocal(one.address) && !isSingle(one));
   const rank = (one: HostAddress) =>
     (isLinkLocal(one.address) ? 8 : 0) + (hasNetwork && mayBeVirtual(one) ? 4 : 0) +
-    (one.permanent ? 0 : 2) + (one.temporary ? 1 : 0);
+    (one.isPermanent ? 0 : 2) + (one.isTemporary ? 1 : 0);
   return usable.toSorted((a, b) => rank(a) - rank(b)).map(({ address }) => address);
 }
 
@@ -61,7 +61,7 @@ export function usableAddresses(device: HostInterface, family: Family): IpAddres
  * permanent, and the host may have no other.
  */
 export function mayBeVirtual(one: HostAddress): boolean {
-  return one.permanent && isSingle(one);
+  return one.isPermanent && isSingle(one);
 }
 
 /** Without a network: a /32 or /128. */

@@ -46,14 +46,14 @@ export async function readInterfaces(clock: Clock): Promise<HostInterface[]> {
     ...(altNames.length === 0 ? {} : { altNames }),
     ifindex,
     mtuBytes,
-    up,
+    isUp: up,
     addresses: addresses.map(({ address, prefixLength, label, flags }) => ({
       address,
       prefixLength,
       ...(label === undefined ? {} : { label }),
-      permanent: (flags & k.IFA_F_PERMANENT) !== 0,
-      temporary: (flags & k.IFA_F_TEMPORARY) !== 0,
-      deprecated: (flags & k.IFA_F_DEPRECATED) !== 0,
+      isPermanent: (flags & k.IFA_F_PERMANENT) !== 0,
+      isTemporary: (flags & k.IFA_F_TEMPORARY) !== 0,
+      isDeprecated: (flags & k.IFA_F_DEPRECATED) !== 0,
     })),
   }));
 }

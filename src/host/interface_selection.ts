@@ -78,7 +78,7 @@ export function selectInterface(input: SelectionInput, options: SelectionOptions
       ...refusals.map((refusal) => `skipped ${refusal}`),
       `using interface ${device.name} (${because}), MTU ${device.mtuBytes}`,
     ];
-    if (!device.up) {
+    if (!device.isUp) {
       reasons.push(`interface ${device.name} is down; no packets will pass until it is up`);
     }
     const { interfaces } = input;

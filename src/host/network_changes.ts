@@ -69,7 +69,7 @@ export class NetworkChanges implements Disposable {
     try {
       await onChanged();
     } catch (err) {
-      // A dead connection is still noticed later, by PING.
+      // The store's client still detects a dead connection later, by PING.
       log.debug({ err }, "cannot handle a change of this host's network");
     }
     this.#isHandling = false;

@@ -33,13 +33,13 @@ test.each([
     /10\.9\.0\.0/,
   ],
 ])(
-  "a configuration with %s is told in one line, and a better one is waited for",
+  "a configuration with %s is logged in one line, and a valid one is waited for",
   async (_name, text, pattern) => {
     await using cluster = await Cluster.create({ hosts: 1 });
     await cluster.configure(text);
     const one = cluster.host(1);
     const daemon = one.start();
-    await eventually("the log tells", 30_000, () => daemon.logLines(pattern).length > 0);
+    await eventually("it is logged", 30_000, () => daemon.logLines(pattern).length > 0);
     await Bun.sleep(2_200);
     expect(daemon.logLines(/^E/)).toHaveLength(1);
     expect(await one.kernel()).toBe("");
@@ -117,7 +117,7 @@ test(
     const warnings = () => one.daemon.logLines(/^W.*configuration/).length;
     await eventually("the log tells of each change", 30_000, () => warnings() === 2);
     await cluster.etcd.delete(`${PREFIX}/config`);
-    await eventually("the log tells", 30_000, () => one.daemon.logLines(/is gone/).length > 0);
+    await eventually("it is logged", 30_000, () => one.daemon.logLines(/is gone/).length > 0);
     expect(warnings()).toBe(3);
     expect(await one.kernel()).toBe(before);
     expect(one.subnetText()).toBe(subnet);

@@ -27,7 +27,7 @@ async function readIn(setup: string, canReach = ""): Promise<Record<string, unkn
   return JSON.parse(output) as Record<string, unknown>;
 }
 
-const plain = { permanent: true, temporary: false, deprecated: false };
+const plain = { isPermanent: true, isTemporary: false, isDeprecated: false };
 
 test("devices, addresses and their flags are read from the kernel, in its order", async () => {
   const host = await readIn(`
@@ -45,26 +45,26 @@ test("devices, addresses and their flags are read from the kernel, in its order"
     {
       name: "lo",
       mtuBytes: 65_536,
-      up: true,
+      isUp: true,
       ifindex: 1,
       addresses: [
         { address: "127.0.0.1", prefixLength: 8, ...plain },
         { address: "::1", prefixLength: 128, ...plain },
       ],
     },
-    expect.objectContaining({ name: "a0", up: false, addresses: [] }),
+    expect.objectContaining({ name: "a0", isUp: false, addresses: [] }),
     {
       name: "b0",
       altNames: ["lan", "a-name-of-more-than-15-characters"],
       ifindex: expect.any(Number),
       mtuBytes: 1400,
-      up: true,
+      isUp: true,
       addresses: [
         { address: "10.1.0.2", prefixLength: 24, ...plain },
         // The kernel has one bit for IPv6's temporary and IPv4's secondary addresses.
-        { address: "10.2.0.1", prefixLength: 24, ...plain, permanent: false },
-        { address: "10.3.0.1", prefixLength: 24, ...plain, permanent: false, deprecated: true },
-        { address: "10.1.0.3", prefixLength: 24, ...plain, temporary: true, label: "b0:1" },
+        { address: "10.2.0.1", prefixLength: 24, ...plain, isPermanent: false },
+        { address: "10.3.0.1", prefixLength: 24, ...plain, isPermanent: false, isDeprecated: true },
+        { address: "10.1.0.3", prefixLength: 24, ...plain, isTemporary: true, label: "b0:1" },
         { address: "fd00::1", prefixLength: 64, ...plain },
       ],
     },

@@ -126,13 +126,13 @@ export function eth0(
     name: "eth0",
     ifindex: 2,
     mtuBytes,
-    up: true,
+    isUp: true,
     addresses: addresses.map((text) => ({
       address: ip(text),
       prefixLength: 24,
-      permanent: true,
-      temporary: false,
-      deprecated: false,
+      isPermanent: true,
+      isTemporary: false,
+      isDeprecated: false,
     })),
   };
 }

@@ -49,12 +49,12 @@ beforeEach(() => {
 });
 
 function device(mtuBytes = 1500, address = "192.168.0.1"): HostInterface {
-  const flags = { prefixLength: 24, permanent: true, temporary: false, deprecated: false };
+  const flags = { prefixLength: 24, isPermanent: true, isTemporary: false, isDeprecated: false };
   return {
     name: "eth0",
     ifindex: 2,
     mtuBytes,
-    up: true,
+    isUp: true,
     addresses: [{ address: ip(address), ...flags }],
   };
 }

@@ -19,7 +19,7 @@ const ip = (text: string): IpAddress => text as IpAddress;
 
 function address(text: string, flags: Partial<HostAddress> = {}): HostAddress {
   const prefixLength = text.includes(":") ? 64 : 24;
-  const plain = { permanent: true, temporary: false, deprecated: false };
+  const plain = { isPermanent: true, isTemporary: false, isDeprecated: false };
   return { address: ip(text), prefixLength, ...plain, ...flags };
 }
 
@@ -29,7 +29,7 @@ function device(
   more: Partial<HostInterface> = {},
 ): HostInterface {
   const list = addresses.map((one) => typeof one === "string" ? address(one) : one);
-  return { name, ifindex: 2, mtuBytes: 1500, up: true, addresses: list, ...more };
+  return { name, ifindex: 2, mtuBytes: 1500, isUp: true, addresses: list, ...more };
 }
 
 /** A Vagrant machine: NAT on eth0, the cluster's network on eth1. */
@@ -38,7 +38,7 @@ const HOST: SelectionInput = {
     device("lo", ["127.0.0.1", "::1"], { mtuBytes: 65_536 }),
     device("eth0", ["10.0.2.15", "fe80::1"]),
     device("eth1", ["192.168.56.11", "192.168.56.99", "fd00::11", "fe80::2"], { mtuBytes: 9000 }),
-    device("docker0", ["172.17.0.1"], { up: false }),
+    device("docker0", ["172.17.0.1"], { isUp: false }),
   ],
   defaultRoutes: { 4: "eth0", 6: "eth1" },
 };
@@ -236,13 +236,13 @@ describe("addresses", () => {
       chosen({ families: V6, interfaces: [name] }, {
         interfaces: [device(name, rest.map(([text, flag]) => address(text, flag)))],
       });
-    expect(flags("x", ["fe80::1"], ["fd00::1", { permanent: false, temporary: true }]))
+    expect(flags("x", ["fe80::1"], ["fd00::1", { isPermanent: false, isTemporary: true }]))
       .toBe("x fd00::1");
-    expect(flags("x", ["fd00::1", { permanent: false }], ["fd00::2"])).toBe("x fd00::2");
-    expect(flags("x", ["fd00::1", { permanent: false, temporary: true }], ["fd00::2", {
-      permanent: false,
+    expect(flags("x", ["fd00::1", { isPermanent: false }], ["fd00::2"])).toBe("x fd00::2");
+    expect(flags("x", ["fd00::1", { isPermanent: false, isTemporary: true }], ["fd00::2", {
+      isPermanent: false,
     }])).toBe("x fd00::2");
-    expect(flags("x", ["fd00::1", { deprecated: true }], ["fe80::2"])).toBe("x fe80::2");
+    expect(flags("x", ["fd00::1", { isDeprecated: true }], ["fe80::2"])).toBe("x fe80::2");
     expect(flags("x", ["fd00::9"], ["fd00::1"])).toBe("x fd00::9");
   });
 
@@ -250,7 +250,7 @@ describe("addresses", () => {
     const best = (families: Family[], ...addresses: HostAddress[]) =>
       chosen({ families, interfaces: ["x"] }, { interfaces: [device("x", addresses)] });
     const virtual = { prefixLength: 32 };
-    const dynamic = { permanent: false, temporary: true };
+    const dynamic = { isPermanent: false, isTemporary: true };
     const vip = address("10.0.0.100", virtual);
     expect(best([4], vip, address("10.0.0.5"))).toBe("x 10.0.0.5");
     expect(best([4], vip, address("10.0.0.5", dynamic))).toBe("x 10.0.0.5");
@@ -258,16 +258,16 @@ describe("addresses", () => {
       .toBe("x fd00::5");
     // The only global address: on a cloud's host, or next to a link-local one.
     expect(best([4], vip, address("10.0.0.101", virtual))).toBe("x 10.0.0.100");
-    expect(best([4], address("10.0.0.7", { ...virtual, permanent: false }))).toBe("x 10.0.0.7");
+    expect(best([4], address("10.0.0.7", { ...virtual, isPermanent: false }))).toBe("x 10.0.0.7");
     expect(best(V6, address("fe80::1"), address("fd00::7", { prefixLength: 128 })))
       .toBe("x fd00::7");
     // DHCPv6 assigns a /128 next to the /64 of router advertisements.
     expect(
       best(
         V6,
-        address("fd00::d", { prefixLength: 128, permanent: false }),
+        address("fd00::d", { prefixLength: 128, isPermanent: false }),
         address("fd00::a", {
-          permanent: false,
+          isPermanent: false,
         }),
       ),
     ).toBe("x fd00::d");
@@ -276,7 +276,7 @@ describe("addresses", () => {
   });
 
   test("a deprecated address is used when it is asked for", () => {
-    const interfaces = [device("x", [address("10.0.0.1", { deprecated: true }), "10.0.0.2"])];
+    const interfaces = [device("x", [address("10.0.0.1", { isDeprecated: true }), "10.0.0.2"])];
     expect(chosen({ interfaces: ["10.0.0.1"] }, { interfaces })).toBe("x 10.0.0.1");
   });
 

@@ -29,10 +29,10 @@ function families(value: object) {
 function device(name: string, ...prefixes: string[]): HostInterface {
   const addresses = prefixes.map((text) => {
     const [address, length] = text.split("/");
-    const flags = { permanent: true, temporary: false, deprecated: false };
+    const flags = { isPermanent: true, isTemporary: false, isDeprecated: false };
     return { address: ip(address as string), prefixLength: Number(length), ...flags };
   });
-  return { name, ifindex: 2, mtuBytes: 1500, up: true, addresses };
+  return { name, ifindex: 2, mtuBytes: 1500, isUp: true, addresses };
 }
 
 function excluded(address: string, what = "the gateway of this host"): ExcludedAddress {

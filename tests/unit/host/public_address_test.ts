@@ -15,12 +15,12 @@ function device(name: string, ...prefixes: string[]): HostInterface {
     return {
       address: ip(address as string),
       prefixLength: Number(length),
-      permanent: true,
-      temporary: false,
-      deprecated: false,
+      isPermanent: true,
+      isTemporary: false,
+      isDeprecated: false,
     };
   });
-  return { name, ifindex: 2, mtuBytes: 1500, up: true, addresses };
+  return { name, ifindex: 2, mtuBytes: 1500, isUp: true, addresses };
 }
 
 const ETH0 = device("eth0", "192.168.1.10/24", "2001:db8:1::10/64");

@@ -31,15 +31,15 @@ function host(
       name,
       ifindex,
       mtuBytes,
-      up: true,
+      isUp: true,
       addresses: addresses.map((text) => {
         const [address = "", length = 24] = text.split("/");
         return {
           address: ip(address),
           prefixLength: Number(length),
-          permanent: true,
-          temporary: false,
-          deprecated: false,
+          isPermanent: true,
+          isTemporary: false,
+          isDeprecated: false,
         };
       }),
     }],
@@ -80,7 +80,7 @@ describe("updatedInterface", () => {
     const [device] = host({ addresses: ["192.0.2.9", "192.0.2.1"] }).interfaces as [HostInterface];
     const addresses = device.addresses.map((one) => ({
       ...one,
-      deprecated: one.address === "192.0.2.1",
+      isDeprecated: one.address === "192.0.2.1",
     }));
     const facts = { interfaces: [{ ...device, addresses }], given: {} };
     expect(updatedInterface(current, facts)).toEqual(current);
