@@ -15,7 +15,7 @@ import {
 } from "../../../src/addr/ip.ts";
 
 const ipv4Value = fc.bigInt({ min: 0n, max: (1n << 32n) - 1n });
-/** Groups of which many are zero, so that every place for `::` occurs. */
+/** Many groups are zero, so that each position of `::` occurs. */
 const ipv6Value = fc.array(
   fc.oneof(fc.constant(0n), fc.bigInt({ min: 0n, max: 0xffffn })),
   { minLength: 8, maxLength: 8 },
@@ -26,7 +26,7 @@ const familyAndValue = fc.oneof(
 );
 
 describe("addresses", () => {
-  test("survive the way through text, number and bytes", () => {
+  test("are the same after conversion to text, number and bytes", () => {
     fc.assert(fc.property(familyAndValue, ([family, value]) => {
       const text = formatAddress(family, value);
       expect(familyOf(text)).toBe(family);
@@ -45,7 +45,7 @@ describe("addresses", () => {
     }));
   });
 
-  test("any spelling of an IPv6 address gives the canonical one", () => {
+  test("all spellings of an IPv6 address have one canonical form", () => {
     expect(String(parseIpAddress("FC00:0000:0:0034:0:0:0:0"))).toBe("fc00:0:0:34::");
     expect(String(parseIpAddress("0:0:0:0:0:ffff:10.0.0.1"))).toBe("::ffff:10.0.0.1");
     expect(String(parseIpAddress("::ffff:a00:1"))).toBe("::ffff:10.0.0.1");

@@ -12,7 +12,7 @@ import {
 const sixBytes = fc.uint8Array({ minLength: 6, maxLength: 6 });
 
 describe("MAC addresses", () => {
-  test("survive the way through bytes and text", () => {
+  test("are the same after conversion to bytes and text", () => {
     fc.assert(fc.property(sixBytes, (bytes) => {
       const mac = macFromBytes(bytes);
       expect(macBytes(mac)).toEqual(bytes);
@@ -21,7 +21,7 @@ describe("MAC addresses", () => {
     }));
   });
 
-  test("made from random bytes are local and unicast", () => {
+  test("from random bytes are local and unicast", () => {
     fc.assert(fc.property(sixBytes, (bytes) => {
       const mac = localMac(bytes);
       expect((macBytes(mac)[0] as number) & 3).toBe(2);
@@ -37,11 +37,11 @@ describe("MAC addresses", () => {
     "aabbccddeeff",
     "g0:00:00:00:00:00",
   ])(
-    "%p is not one",
+    "%p is not a MAC address",
     (text) => expect(parseMacAddress(text)).toBe(undefined),
   );
 
-  test("zero and multicast addresses are told apart from a device's", () => {
+  test("that are zero or multicast cannot be a device's", () => {
     expect(nonUnicastMacKind("00:00:00:00:00:00" as MacAddress)).toBe("zero");
     expect(nonUnicastMacKind("ff:ff:ff:ff:ff:ff" as MacAddress)).toBe("multicast");
     expect(nonUnicastMacKind("01:00:5e:00:00:01" as MacAddress)).toBe("multicast");

@@ -31,7 +31,7 @@ const prefix = fc.constantFrom<Family>(4, 6).chain((family) => {
 });
 
 describe("prefixes", () => {
-  test("survive the way through text", () => {
+  test("are the same after conversion to text", () => {
     fc.assert(fc.property(prefix, (value) => {
       expect(parsePrefix(value)).toBe(value);
       expect(makePrefix(prefixAddress(value), prefixLength(value))).toBe(value);
@@ -72,7 +72,7 @@ describe("prefixes", () => {
     );
   });
 
-  test("a host bit makes parsePrefix refuse and parsePrefixMasked mask", () => {
+  test("parsePrefix() rejects host bits, parsePrefixMasked() clears them", () => {
     expect(parsePrefix("10.5.7.1/16")).toBe(undefined);
     expect(String(parsePrefixMasked("10.5.7.1/16"))).toBe("10.5.0.0/16");
     expect(String(parsePrefixMasked("FC00::1/64"))).toBe("fc00::/64");

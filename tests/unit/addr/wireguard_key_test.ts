@@ -10,7 +10,7 @@ import {
 } from "../../../src/addr/wireguard_key.ts";
 
 describe("WireGuard keys", () => {
-  test("survive the way through bytes and text", () => {
+  test("are the same after conversion to bytes and text", () => {
     fc.assert(fc.property(fc.uint8Array({ minLength: 32, maxLength: 32 }), (bytes) => {
       const key = wireguardKeyFromBytes(bytes);
       expect(parseWireguardKey(key)).toBe(key);
@@ -35,7 +35,7 @@ describe("WireGuard keys", () => {
     expect(() => wireguardKeyFromBytes(new Uint8Array(31))).toThrow("has 32 bytes, not 31");
   });
 
-  /** https://cr.yp.to/ecdh.html lists these, each as it is and with the highest bit set. */
+  /** The list of https://cr.yp.to/ecdh.html; each point also with the highest bit set. */
   const LOW_ORDER = [
     "00".repeat(32),
     `01${"00".repeat(31)}`,
@@ -45,7 +45,7 @@ describe("WireGuard keys", () => {
     `ed${"ff".repeat(30)}7f`,
     `ee${"ff".repeat(30)}7f`,
   ];
-  /** The same with the prime added, for what does not leave the highest bit out. */
+  /** The same points plus the prime, for implementations that do not ignore the highest bit. */
   const ADDED = [
     "cdeb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b880",
     "4c9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f11d7",
@@ -54,7 +54,7 @@ describe("WireGuard keys", () => {
     `db${"ff".repeat(31)}`,
   ];
 
-  test("of low order are known, as X25519 itself refuses them", () => {
+  test("of low order are those that X25519 rejects", () => {
     const keyFrom = (hex: string) => wireguardKeyFromBytes(Uint8Array.fromHex(hex));
     for (const hex of LOW_ORDER) {
       const highBitSet = hex.slice(0, 62) +
@@ -73,7 +73,7 @@ describe("WireGuard keys", () => {
     }
   });
 
-  test("of garbage are never made up", () => {
+  test("are never parsed from garbage", () => {
     fc.assert(
       fc.property(fc.string({ unit: "binary", maxLength: 50 }), (text) => {
         const key = parseWireguardKey(text);
@@ -84,10 +84,10 @@ describe("WireGuard keys", () => {
   });
 });
 
-/** With some other key; throws where it is zero. */
+/** The shared secret with a random key. Throws if it is zero. */
 function sharedSecret(key: WireguardKey): Uint8Array {
   const { privateKey } = generateKeyPairSync("x25519");
-  // What precedes the 32 bytes of an X25519 public key in its SPKI form (RFC 8410 section 4).
+  // The bytes before the key in the SPKI form of an X25519 public key (RFC 8410, section 4).
   const spki = Buffer.concat([
     Buffer.from("302a300506032b656e032100", "hex"),
     wireguardKeyBytes(key),

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { unlessAborted, whenAborted } from "../../../src/base/abort.ts";
 
-test("whenAborted() resolves at the abort", async () => {
+test("whenAborted() resolves when the signal aborts", async () => {
   const stop = new AbortController();
   let isResolved = false;
   const aborted = whenAborted(stop.signal).then(() => isResolved = true);
@@ -12,11 +12,11 @@ test("whenAborted() resolves at the abort", async () => {
   expect(isResolved).toBe(true);
 });
 
-test("whenAborted() resolves for a signal that has aborted already", async () => {
+test("whenAborted() resolves at once for an aborted signal", async () => {
   await whenAborted(AbortSignal.abort());
 });
 
-test("unlessAborted() gives the result of the promise", async () => {
+test("unlessAborted() returns the result of the promise", async () => {
   expect(await unlessAborted(Promise.resolve(7), new AbortController().signal)).toBe(7);
 });
 
@@ -30,7 +30,7 @@ test("unlessAborted() throws the reason of the signal, before or during the wait
   await expect(waiting).rejects.toBe(reason);
 });
 
-test("unlessAborted() handles the failure of a promise that comes too late", async () => {
+test("unlessAborted() handles a rejection after the abort", async () => {
   const late = Promise.withResolvers<void>();
   const stop = new AbortController();
   const waiting = unlessAborted(late.promise, stop.signal);

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { backoffMs, sleep, systemClock } from "../../../src/base/clock.ts";
 
-test("the pause between attempts doubles up to its limit, less a random half", () => {
+test("the delay between attempts doubles up to its limit, with jitter of up to a half", () => {
   const limits = { firstMs: 50, maxMs: 2_000 };
   const pauses = (random: number) =>
     [1, 2, 3, 7, 50, 2_000].map((failures) =>
@@ -11,7 +11,7 @@ test("the pause between attempts doubles up to its limit, less a random half", (
   expect(pauses(1)).toEqual([25, 50, 100, 1_000, 1_000, 1_000]);
 });
 
-test("a sleep ends when its signal aborts, or has aborted before", async () => {
+test("sleep() ends when its signal aborts, or at once if it has", async () => {
   const stop = new AbortController();
   const startMs = systemClock.nowMs();
   setTimeout(() => stop.abort(), 20);

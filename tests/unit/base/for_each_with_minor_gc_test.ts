@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { fullGC, heapStats } from "bun:jsc";
 import { forEachWithMinorGc } from "../../../src/base/for_each_with_minor_gc.ts";
 
-test("forEachWithMinorGc() visits each once, in order", () => {
+test("forEachWithMinorGc() visits each item once, in order", () => {
   const items = Array.from({ length: 2500 }, (_, index) => index);
   const visited: number[] = [];
   forEachWithMinorGc(new Set(items), (item) => visited.push(item));

@@ -9,14 +9,14 @@ const HALF = "\ud83d";
 const anyUnit = fc.integer({ min: 0, max: 0xffff }).map((code) => String.fromCharCode(code));
 
 describe("text from outside", () => {
-  test("cannot end a line, drive a terminal or turn the text around", () => {
+  test("cannot end a line, control a terminal or reverse the text", () => {
     expect(escaped(`a\r\n\x1b[31m${LINE_SEPARATOR}b${RIGHT_TO_LEFT}c\u2066\x7f\x9b${HALF}`)).toBe(
       "a\\r\\n\\u001b[31m\\u2028b\\u202ec\\u2066\\u007f\\u009b\\ud83d",
     );
     expect(escaped("Zürich 東京 🙂")).toBe("Zürich 東京 🙂");
   });
 
-  test("is shown as JSON, cut where it is long, with the quotes closed", () => {
+  test("is quoted as JSON and truncated, with closed quotes", () => {
     expect(quoted("vxlan")).toBe('"vxlan"');
     expect(quoted('a"b')).toBe('"a\\"b"');
     expect(quoted(undefined)).toBe("undefined");
@@ -29,7 +29,7 @@ describe("text from outside", () => {
     );
   });
 
-  test("is shown also where it has no JSON", () => {
+  test("is quoted even if it has no JSON", () => {
     const cycle: unknown[] = [];
     cycle.push(cycle);
     expect(quoted(cycle)).toBe("[…]");
@@ -39,7 +39,7 @@ describe("text from outside", () => {
     expect(quoted(1.5)).toBe("1.5");
   });
 
-  test("is printable and short, whatever it is", () => {
+  test("is always printable and short", () => {
     fc.assert(
       fc.property(fc.string({ unit: anyUnit, maxLength: 200 }), (text) => {
         for (const result of [quoted(text), printableName(text), quoted({ text })]) {

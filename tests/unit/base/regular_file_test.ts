@@ -33,7 +33,7 @@ function fileError(action: () => unknown): RegularFileError {
   throw new Error("nothing was thrown");
 }
 
-test("readRegularFile() gives content and mode, through links, up to the limit", () => {
+test("readRegularFile() returns content and mode, through links, up to the limit", () => {
   const [path, link] = [join(folder, "file"), join(folder, "link")];
   writeFileSync(path, "x".repeat(100_000));
   chmodSync(path, 0o640);
@@ -81,7 +81,7 @@ test("readRegularFile() passes on the system's error", () => {
   expect(() => readRegularFile(join(folder, "none"), 1)).toThrow("ENOENT");
 });
 
-test("replaceFile() has the mode whatever the umask is, and leaves nothing else", async () => {
+test("replaceFile() sets the mode regardless of the umask, and leaves no other file", async () => {
   const path = join(folder, "file");
   const umask = process.umask(0o077);
   try {

@@ -32,7 +32,7 @@ describe("readOptions", () => {
     });
   });
 
-  test("matches keys in any case, and the last spelling wins", () => {
+  test("matches keys in any case; the last spelling wins", () => {
     const { values, warnings } = read({ vni: 7, directROUTING: true, Vni: 9, mode: "AUTO" });
     expect(values).toMatchObject({ VNI: 9, DirectRouting: true, Mode: "auto" });
     expect(warnings).toEqual([]);

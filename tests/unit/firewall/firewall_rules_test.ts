@@ -11,7 +11,7 @@ const IPV4_MASQUERADE = [
   "from not 10.5.0.0/16 to 10.5.0.0/16 masquerade fully-random",
 ];
 
-test("firewallRules() gives the six masquerading rules and the two forwarding rules in order", () => {
+test("firewallRules() returns six masquerading rules and two forwarding rules in order", () => {
   const rules = rulesFor()[4];
   expect(rules?.masquerade.map(ruleText)).toEqual(IPV4_MASQUERADE);
   expect(rules?.forward.map(ruleText)).toEqual([
@@ -20,7 +20,7 @@ test("firewallRules() gives the six masquerading rules and the two forwarding ru
   ]);
 });
 
-test("firewallRules() leaves IPv6 multicast alone by its own prefix", () => {
+test("firewallRules() exempts IPv6 multicast by its own prefix", () => {
   expect(rulesFor()[6]?.masquerade.map(ruleText)).toEqual([
     "mark 0x4000/0x4000 return",
     "from 2001:cafe:42:1::/64 to 2001:cafe:42::/56 return",
@@ -31,17 +31,17 @@ test("firewallRules() leaves IPv6 multicast alone by its own prefix", () => {
   ]);
 });
 
-test("firewallRules() makes rules for the enabled families only", () => {
+test("firewallRules() returns rules for the enabled families only", () => {
   const rules = rulesFor({ families: { 4: { network: NETWORK4, subnet: SUBNET4 } } });
   expect(Object.keys(rules)).toEqual(["4"]);
 });
 
-test("firewallRules() has no masquerading without --ip-masq and no forwarding when that is off", () => {
+test("firewallRules() has no masquerading and no forwarding rules if both are disabled", () => {
   const rules = rulesFor({ ipMasq: false, forward: false })[4];
   expect(rules).toEqual({ network: NETWORK4, masquerade: [], forward: [] });
 });
 
-test("random source ports can be left out by the user and by a fallback, with one result", () => {
+test("rules without random source ports are the same by option and by fallback", () => {
   const rules = rulesFor({ fullyRandom: false })[4];
   expect(rules?.masquerade.slice(4).map(ruleText)).toEqual([
     "from 10.5.0.0/16 to not 224.0.0.0/4 masquerade",

@@ -31,13 +31,13 @@ const MOVED = `*filter
 COMMIT
 `;
 
-/** What iptables-save prints after the input went in: lines as given, in a table with its chains. */
+/** The output of iptables-save for a table with these chains and lines. */
 function saved(table: string, chains: readonly string[], lines: readonly string[]): string {
   return [`*${table}`, ...chains.map((chain) => `:${chain} - [0:0]`), ...lines, "COMMIT", ""]
     .join("\n");
 }
 
-/** iptables-save once our rules are in, with `forward` as the whole of FORWARD. */
+/** The output of iptables-save with our rules installed and with `forward` as all of FORWARD. */
 function installed(forward: readonly string[], otherChains: readonly string[] = []): string {
   const rules = (text: string) => text.split("\n").filter((line) => line.startsWith("-A "));
   return saved("nat", ["POSTROUTING", "FLANNEL-POSTRTG"], [
@@ -54,29 +54,29 @@ function correction(
   return iptablesCorrection({ state: parseIptablesSave(save).tables, rules, networks });
 }
 
-test("an empty system gets both chains, their rules and a jump at the top of each built-in chain", () => {
+test("in empty tables, both chains, their rules, and a jump at the top of each built-in chain are added", () => {
   expect(correction("")).toBe(NAT + FILTER);
 });
 
-test("IPv6 rules are spelt like IPv4 rules", () => {
+test("IPv6 rules are spelled like IPv4 rules", () => {
   const text = iptablesCorrection({ state: new Map(), rules: rulesFor()[6], networks: [NETWORK6] });
   expect(text).toContain(
     `-A FLANNEL-POSTRTG -s 2001:cafe:42::/56 ! -d ff00::/8 -m comment --comment "flanneld masq" -j MASQUERADE --random-fully\n`,
   );
 });
 
-test("nothing is sent when the rules are in", () => {
+test("installed rules need no correction", () => {
   expect(correction(installed([JUMP]))).toBeUndefined();
 });
 
-test("a chain of ours that lost a rule is refilled; the other table is left alone", () => {
+test("a chain of ours with a missing rule is refilled; the other table is not changed", () => {
   const save = installed([JUMP]).replace(/^-A FLANNEL-FWD -d .*\n/m, "");
   expect(correction(save)).toBe(
     FILTER.split("\n").filter((line) => !line.startsWith("-I")).join("\n"),
   );
 });
 
-test("rules of ours in another order are put in order", () => {
+test("rules of ours in the wrong order are reordered", () => {
   const save = installed([JUMP]).replace(
     /(-A FLANNEL-FWD -s .*\n)(-A FLANNEL-FWD -d .*\n)/,
     "$2$1",
@@ -84,7 +84,7 @@ test("rules of ours in another order are put in order", () => {
   expect(correction(save)).toContain("*filter\n:FLANNEL-FWD - [0:0]\n-A FLANNEL-FWD -s");
 });
 
-test("a rule that somebody put into our chain goes", () => {
+test("a rule that another program added to our chain is removed", () => {
   const tampered = installed([JUMP]).replace(
     /-A FLANNEL-FWD -s/,
     "-A FLANNEL-FWD -j DROP\n-A FLANNEL-FWD -s",
@@ -92,13 +92,13 @@ test("a rule that somebody put into our chain goes", () => {
   expect(correction(tampered)).toStartWith("*filter\n:FLANNEL-FWD - [0:0]\n");
 });
 
-test("a lost jump comes back at the top", () => {
+test("a missing jump is added at the top", () => {
   expect(correction(installed([]))).toBe(
     `*filter\n-I FORWARD 1 -m comment --comment "flanneld forward" -j FLANNEL-FWD\nCOMMIT\n`,
   );
 });
 
-test("of several jumps one remains", () => {
+test("duplicate jumps are removed", () => {
   expect(correction(installed([JUMP, JUMP]))).toBe(
     MOVED.replace("-D", MOVED.split("\n")[1] + "\n-D"),
   );
@@ -153,12 +153,12 @@ for (const [name, lines] of Object.entries(HARMLESS)) {
   });
 }
 
-test("chains that call each other do not hang the search for a refusal", () => {
+test("chains that call each other do not hang the search for a drop", () => {
   const loop = ["-A FORWARD -j A", "-A A -j B", "-A B -j A", JUMP];
   expect(correction(installed(loop, ["A", "B"]))).toBeUndefined();
 });
 
-test("chains that are called over and over are looked at once", () => {
+test("a chain that is called repeatedly is searched once", () => {
   const names = Array.from({ length: 14 }, (_, index) => `C${index}`);
   const calls = names.flatMap((name, index) =>
     new Array<string>(30).fill(`-A ${index === 0 ? "FORWARD" : names[index - 1]} -j ${name}`)
@@ -167,26 +167,26 @@ test("chains that are called over and over are looked at once", () => {
   expect(correction(installed([...calls, `-A C13 -j DROP`, JUMP], names))).toBe(MOVED);
 });
 
-test("what the Go program installed is taken over without a change", () => {
+test("the rules of Go flannel are adopted without a change", () => {
   // It appends its jumps.
   const save = installed(["-A FORWARD -j DOCKER-USER", JUMP], ["DOCKER-USER"]);
   expect(correction(save)).toBeUndefined();
 });
 
-test("a chain for a former subnet is rewritten", () => {
+test("a chain for a previous subnet is rewritten", () => {
   const save = installed([JUMP]).replaceAll("10.5.72.0/24", "10.5.9.0/24");
   expect(correction(save)).toBe(
     NAT.split("\n").filter((line) => !line.startsWith("-I")).join("\n"),
   );
 });
 
-test("a chain for a former network is rewritten when that network is known", () => {
+test("a chain for a previous network is rewritten if that network is known", () => {
   const save = installed([JUMP]).replaceAll("10.5.", "10.77.");
   const text = correction(save, rulesFor()[4], [NETWORK4, "10.77.0.0/16" as Prefix]);
   expect(text).not.toContain("10.77.");
 });
 
-test("rules that former versions put into the built-in chains are removed, those of others not", () => {
+test("rules of old versions in the built-in chains are removed, those of other programs are not", () => {
   const save = installed([
     JUMP,
     `-A FORWARD -s 10.5.0.0/16 -m comment --comment "flanneld forward" -j ACCEPT`,
@@ -198,7 +198,7 @@ test("rules that former versions put into the built-in chains are removed, those
   );
 });
 
-test("without rules both chains and both jumps are removed", () => {
+test("without rules, both chains and both jumps are removed", () => {
   const text = iptablesCorrection({
     state: parseIptablesSave(installed([JUMP])).tables,
     rules: undefined,
@@ -217,13 +217,13 @@ COMMIT
 `);
 });
 
-test("with --ip-masq=false only the forwarding chain remains", () => {
+test("with --ip-masq=false, only the forwarding chain remains", () => {
   const text = correction(installed([JUMP]), rulesFor({ ipMasq: false })[4]);
   expect(text).toContain("-X FLANNEL-POSTRTG");
   expect(text).not.toContain("FLANNEL-FWD");
 });
 
-test("a chain of ours that another chain still calls is emptied, not deleted", () => {
+test("a chain of ours that another chain still calls is flushed, not deleted", () => {
   const save = installed([JUMP, "-A MINE -j FLANNEL-FWD"], ["MINE"]);
   const text = correction(save, rulesFor({ forward: false })[4]);
   expect(text).toContain("-F FLANNEL-FWD");
@@ -260,7 +260,7 @@ test("the rule for kube-proxy's mark leads our rules in a shared masquerading ch
   expect(correction(unmarked)).toContain("*nat\n:FLANNEL-POSTRTG");
 });
 
-test("of a table that is known in part our chain is emptied, and not deleted", () => {
+test("in a partially known table, our chain is flushed, not deleted", () => {
   const state = parseIptablesSave(installed([JUMP])).tables;
   const [networks, partial] = [[NETWORK4], new Set(["filter"])];
   const text = iptablesCorrection({ state, rules: undefined, networks, partial });
@@ -297,8 +297,11 @@ const REFUSALS: [string, string, string[], string | undefined][] = [
   ],
 ];
 
-test.each(REFUSALS)("forwardRefusal() of a FORWARD with %s", (_name, policy, lines, expected) => {
-  const { tables } = parseIptablesSave(saved("filter", ["FORWARD"], lines));
-  const chains = tables.get("filter") ?? new Map<string, string[]>();
-  expect(forwardDropReason({ chains, policy, network: NETWORK4 })).toBe(expected);
-});
+test.each(REFUSALS)(
+  "forwardDropReason() of a FORWARD with %s",
+  (_name, policy, lines, expected) => {
+    const { tables } = parseIptablesSave(saved("filter", ["FORWARD"], lines));
+    const chains = tables.get("filter") ?? new Map<string, string[]>();
+    expect(forwardDropReason({ chains, policy, network: NETWORK4 })).toBe(expected);
+  },
+);

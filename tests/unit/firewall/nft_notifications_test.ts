@@ -7,7 +7,7 @@ import type { NftChange } from "../../../src/firewall/rules/rule_target.ts";
 const NFPROTO = { inet: 1, ipv4: 2, ipv6: 10 };
 const MESSAGE = { newTable: 0, delTable: 2, newChain: 3, newRule: 6, delRule: 8, newElement: 12 };
 
-/** A message as the kernel sends it; each name is an attribute of a type. */
+/** A message of the kernel. Each name is an attribute: its type and its value. */
 function message(
   { type, family, names }: { type: number; family: number; names: [number, string][] },
 ): Uint8Array {
@@ -34,7 +34,7 @@ function decode(bytes: Uint8Array): (NftChange | undefined)[] {
   return changes;
 }
 
-test("rules, chains and tables are told by family and name, several in one datagram", () => {
+test("rules, chains and tables are decoded with family and names, several in one datagram", () => {
   const datagram = Buffer.concat([
     message({ type: MESSAGE.newRule, family: NFPROTO.ipv4, names: [[1, "nat"], [2, "KUBE-X"]] }),
     message({
@@ -55,13 +55,13 @@ test("rules, chains and tables are told by family and name, several in one datag
   ]);
 });
 
-test("set elements and other messages are passed over", () => {
+test("set elements and other messages are ignored", () => {
   const names: [number, string][] = [[1, "kube-proxy"], [2, "services"]];
   expect(decode(message({ type: MESSAGE.newElement, family: NFPROTO.ipv4, names })))
     .toEqual([undefined]);
 });
 
-test("garbage is never an error", () => {
+test("garbage never throws", () => {
   fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => void decode(bytes)));
   const whole = message({
     type: MESSAGE.newRule,

@@ -75,12 +75,12 @@ function correction(
   return nftablesCorrection({ family: 4, table: actual, rules, networks });
 }
 
-test("an empty system gets the table with both chains in one transaction", () => {
+test("without a table, it is added with both chains in one transaction", () => {
   expect(correction(undefined, rulesFor()[4]))
     .toBe(`add table ip flannel-ipv4\n${POSTRTG}${FORWARD}`);
 });
 
-test("IPv6 rules are in a table of their own and spelt like IPv4 rules", () => {
+test("IPv6 rules are in a separate table and spelled like IPv4 rules", () => {
   const text = nftablesCorrection({
     family: 6,
     table: undefined,
@@ -92,11 +92,11 @@ test("IPv6 rules are in a table of their own and spelt like IPv4 rules", () => {
   );
 });
 
-test("nothing is sent when the rules are in, whoever put them there", () => {
+test("installed rules need no correction, whichever program installed them", () => {
   expect(correction(table({ rules: FORWARD_RULES }))).toBeUndefined();
 });
 
-test("a chain with a missing rule is emptied and refilled in one transaction", () => {
+test("a chain with a missing rule is flushed and refilled in one transaction", () => {
   expect(correction(table({ rules: FORWARD_RULES.slice(1) }))).toBe(
     `add table ip flannel-ipv4\n${
       FORWARD.replace(/.*\n/, "flush chain ip flannel-ipv4 forward\n")
@@ -104,7 +104,7 @@ test("a chain with a missing rule is emptied and refilled in one transaction", (
   );
 });
 
-test("a chain on another hook is made anew", () => {
+test("a chain at another hook is recreated", () => {
   const base = { type: "filter", hook: "input", prio: 0, policy: "accept" };
   expect(correction(table({ base, rules: FORWARD_RULES }))).toBe(
     `add table ip flannel-ipv4
@@ -114,22 +114,22 @@ ${FORWARD}`,
   );
 });
 
-test("a policy of drop is not left standing", () => {
+test("a policy of drop is corrected", () => {
   const base = { type: "filter", hook: "forward", prio: 0, policy: "drop" };
   expect(correction(table({ base, rules: FORWARD_RULES }))).toContain("policy accept");
 });
 
-test("a dormant table is woken", () => {
+test("a dormant table is activated", () => {
   for (const flags of ["dormant", ["owner", "dormant"], "flannel-ipv4"]) {
     expect(correction(table({ rules: FORWARD_RULES, flags }))).toBe("add table ip flannel-ipv4\n");
   }
 });
 
-test("a table with other flags is not taken for dormant", () => {
+test("a table with other flags is not dormant", () => {
   expect(correction(table({ rules: FORWARD_RULES, flags: ["owner"] }))).toBeUndefined();
 });
 
-test("the Go program's fourth rule, which hides the sixth, is replaced", () => {
+test("the fourth rule of Go flannel, which hides the sixth, is replaced", () => {
   const goRule = [
     match("saddr", "10.5.72.0", 24, "!="),
     match("daddr", "10.5.0.0", 16),
@@ -157,7 +157,7 @@ test("flags of masquerade are read as text and as a list", () => {
   ]);
 });
 
-test("a rule with conditions that ours do not have is not taken for ours", () => {
+test("a rule with conditions that ours do not have is replaced", () => {
   const more = { match: { op: "==", left: { meta: { key: "iifname" } }, right: "eth0" } };
   const twice = [match("saddr", "10.0.0.0", 8), ...(FORWARD_RULES[0] as unknown[])];
   for (const rule of [[more, ...(FORWARD_RULES[0] as unknown[])], twice]) {
@@ -165,7 +165,7 @@ test("a rule with conditions that ours do not have is not taken for ours", () =>
   }
 });
 
-test("without rules the table goes", () => {
+test("without rules, the table is deleted", () => {
   expect(nftablesCorrection({
     family: 4,
     table: table({ rules: FORWARD_RULES }),
@@ -193,7 +193,7 @@ delete rule ip flannel-ipv4 forward handle 13
   );
 });
 
-test("readNftTableNames() lists tables and refuses other text", () => {
+test("readNftTableNames() lists tables and rejects other text", () => {
   const json = `{"nftables": [{"metainfo": {}}, {"table": {"family": "ip", "name": "nat"}}]}`;
   expect(readNftTableNames(json)).toEqual(["nat"]);
   expect(() => readNftTableNames("{}")).toThrow(SyntaxError);

@@ -47,7 +47,7 @@ describe("text", () => {
     expect(Math.min(apart, 86_400_000 - apart)).toBeLessThan(5000);
   });
 
-  test("an error shows its causes, and its stack only where everything is shown", () => {
+  test("an error shows its causes, and its stack only at debug and trace", () => {
     const { log, lines } = collect({ verbosity: 4 });
     const err = new Error("cannot add route", { cause: new Error("EEXIST") });
     log.error({ err }, "failed");
@@ -150,7 +150,7 @@ describe("standard error", () => {
     expect(written.join("")).toBe("abcdefgh\n");
   });
 
-  test("lines dropped because of a full pipe are counted and reported, and only the first one waits", () => {
+  test("lines dropped at a full pipe are counted and reported; only the first one waits", () => {
     let attempts = 0;
     let isFull = true;
     let written = "";

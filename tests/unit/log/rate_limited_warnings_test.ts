@@ -20,7 +20,7 @@ beforeEach(() => {
 });
 
 describe("warnings of one kind", () => {
-  test("are all logged while they are few", async () => {
+  test("are all logged if they are few", async () => {
     for (let i = 0; i < 5; i++) lines.warn(length(`10.5.${i}.128-25`));
     await clock.advance(120_000);
     expect(log.lines).toHaveLength(5);
@@ -29,7 +29,7 @@ describe("warnings of one kind", () => {
     );
   });
 
-  test("are counted when they are 65 536, and a later single one is logged as it is", async () => {
+  test("are counted if they are 65 536; a later single one is logged without a count", async () => {
     for (let i = 0; i < 65_536; i++) lines.warn(length(`10.${i >> 8}.${i & 255}.128-25`));
     await clock.advance(1000);
     expect(log.lines).toHaveLength(6);
@@ -43,18 +43,18 @@ describe("warnings of one kind", () => {
     expect(log.lines[6]).not.toContain("more like it");
   });
 
-  test("that do not end are logged once a minute", async () => {
+  test("that never end are logged once a minute", async () => {
     for (let second = 0; second < 3600; second++) {
       for (let i = 0; i < 20; i++) lines.warn(length(`10.${second >> 8}.${second & 255}.${i}-25`));
       await clock.advance(1000);
     }
     expect(log.lines.length).toBeLessThan(80);
     await clock.advance(120_000);
-    const told = log.lines.map((line) => 1 + Number(/and (\d+) more/.exec(line)?.[1] ?? 0));
-    expect(told.reduce((sum, count) => sum + count, 0)).toBe(72_000);
+    const counts = log.lines.map((line) => 1 + Number(/and (\d+) more/.exec(line)?.[1] ?? 0));
+    expect(counts.reduce((sum, count) => sum + count, 0)).toBe(72_000);
   });
 
-  test("start from the beginning after a quiet minute", async () => {
+  test("start over after a quiet minute", async () => {
     for (let i = 0; i < 9; i++) lines.warn(length(`10.5.${i}.128-25`));
     await clock.advance(200_000);
     expect(log.lines).toHaveLength(6);
@@ -66,7 +66,7 @@ describe("warnings of one kind", () => {
     expect(log.lines).toHaveLength(15);
   });
 
-  test("do not hide those of another kind", () => {
+  test("do not hide warnings of another kind", () => {
     for (let i = 0; i < 1000; i++) lines.warn(length(`10.5.${i}.128-25`));
     lines.warn({ what: "ignoring lease", name: "hello", reason: "its key does not name a subnet" });
     lines.warn({ what: "no route to lease", name: "10.5.2.0-24", reason: "unreachable" });
@@ -76,7 +76,7 @@ describe("warnings of one kind", () => {
     ]);
   });
 
-  test("of too many kinds share a few lines", async () => {
+  test("of too many kinds share a limit", async () => {
     for (let i = 0; i < 10_000; i++) {
       const word = [...String(i)].map((digit) => "abcdefghij"[Number(digit)]).join("");
       lines.warn({ what: "ignoring lease", name: "x", reason: `its ${word} is wrong` });
@@ -89,14 +89,14 @@ describe("warnings of one kind", () => {
     expect(log.lines.at(-1)).toBe("ignoring lease x: something else is wrong");
   });
 
-  test("that still wait are logged at the end, and names cannot forge a line", () => {
+  test("that are pending are logged at the end, and names cannot forge a line", () => {
     for (let i = 0; i < 8; i++) lines.warn({ what: "a", name: `n${i}\n`, reason: "b" });
     lines[Symbol.dispose]();
     expect(log.lines.at(-1)).toBe("a n7\\n: b (and 2 more like it)");
   });
 });
 
-test("a kind is a reason without what differs from one lease to the next", () => {
+test("a kind is a reason without the values that differ between leases", () => {
   const pairs: [string, string][] = [
     ["its subnet 10.5.3.128/25 is not a /24, as it", "its subnet # is not a #, as it"],
     ['its backend is "host\\"gw", this node\'s is "vxlan"', "its backend is #, this node's is #"],

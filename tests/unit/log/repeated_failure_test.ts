@@ -25,7 +25,7 @@ function trial(): Trial {
   return { failure, lines, clock };
 }
 
-test("trap 21: etcd unreachable for a day, tried each second, is a handful of lines", () => {
+test("trap 21: an outage of a day with an attempt each second is a handful of lines", () => {
   const { failure, lines, clock } = trial();
   for (let second = 0; second < 86_400; second++, clock.now += 1000) {
     failure.failed(new Error("refused"));
@@ -39,7 +39,7 @@ test("trap 21: etcd unreachable for a day, tried each second, is a handful of li
   expect(lines).toHaveLength(7 + 22);
 });
 
-test("that it works again is logged once, with the count and the time", () => {
+test("a success after failures is logged once, with their count and duration", () => {
   const { failure, lines, clock } = trial();
   failure.succeeded();
   expect(lines).toEqual([]);
@@ -53,7 +53,7 @@ test("that it works again is logged once, with the count and the time", () => {
   expect(failure.failures).toBe(0);
 });
 
-test("after it worked, the next failure is logged at once", () => {
+test("after a success, the next failure is logged at once", () => {
   const { failure, lines } = trial();
   failure.failed("refused");
   failure.succeeded();
@@ -61,7 +61,7 @@ test("after it worked, the next failure is logged at once", () => {
   expect(lines).toHaveLength(3);
 });
 
-test("what comes and goes for an hour does not fill the log, and is news again after a quiet time", () => {
+test("alternating failures and successes do not fill the log, until a quiet period", () => {
   const { failure, lines, clock } = trial();
   for (let second = 0; second < 3600; second++, clock.now += 1000) {
     failure.failed("refused");
@@ -75,7 +75,7 @@ test("what comes and goes for an hour does not fill the log, and is news again a
   expect(lines).toHaveLength(before + 1);
 });
 
-test("a failure that stays after coming and going is logged when its rest is over", () => {
+test("a failure that persists after alternating is logged when it is no longer muted", () => {
   const { failure, lines, clock } = trial();
   for (let i = 0; i < 2; i++) {
     failure.failed("refused");
@@ -87,7 +87,7 @@ test("a failure that stays after coming and going is logged when its rest is ove
   ]);
 });
 
-test("another reason is logged at once, but reasons that never repeat are bounded", () => {
+test("a new reason is logged at once, but the number of reasons is bounded", () => {
   const { failure, lines } = trial();
   for (let i = 0; i < 1000; i++) failure.failed(new Error(`refused by port ${i}`));
   expect(lines).toHaveLength(9);
