@@ -45,7 +45,7 @@ test("the manual has a table of options for each backend that has any", () => {
 describe.each(BACKENDS.types)("%s", (type) => {
   const documented = optionsInManual(type);
 
-  test.each(documented)("refuses a %s of another type in one line", async (name) => {
+  test.each(documented)("rejects a %s of another type in one line", async (name) => {
     for (const value of [{ wrong: 1 }, ["wrong"]]) {
       const { error } = await prepare(type, { [name]: value });
       const given = SECRETS.has(name)
@@ -65,7 +65,7 @@ describe.each(BACKENDS.types)("%s", (type) => {
     );
   });
 
-  test("ignores an option that is like none, and says so", async () => {
+  test("warns of an option that is similar to none, and ignores it", async () => {
     const { logged } = await prepare(type, { "completely unknown": 1 });
     expect(logged).toContain(
       `warning: unknown key "completely unknown" in ${WHERE} is ignored`,

@@ -36,7 +36,7 @@ function replacedBy(one: Lease): string[] {
 }
 
 describe("DepartingPeers", () => {
-  test("holds a lease until it is taken out, once", () => {
+  test("has a lease until it is deleted", () => {
     const two = lease(2, "vxlan", [4, 6]);
     departing.add(two);
     expect([departing.has(two.key), departing.has(KEY(3) as LeaseKey)]).toEqual([true, false]);
@@ -45,7 +45,7 @@ describe("DepartingPeers", () => {
     expect([...departing.keys]).toEqual([]);
   });
 
-  test("reports each lease when its grace period is over, several at one time together", async () => {
+  test("reports each lease when its grace period is over, those of one time together", async () => {
     for (const n of [2, 3]) departing.add(lease(n, "vxlan", [4]));
     await clock.advance(300);
     departing.add(lease(4, "vxlan", [4]));
@@ -55,7 +55,7 @@ describe("DepartingPeers", () => {
     expect(due).toEqual([[DEPARTURE_MS, KEY(2), KEY(3)], [DEPARTURE_MS + 300, KEY(4)]]);
   });
 
-  test("begins the time again when a lease is deleted again", async () => {
+  test("starts the grace period again when the lease is deleted again", async () => {
     for (const n of [2, 3]) departing.add(lease(n, "vxlan", [4]));
     await clock.advance(400);
     departing.add(lease(2, "vxlan", [4]));
@@ -63,7 +63,7 @@ describe("DepartingPeers", () => {
     expect(due).toEqual([[DEPARTURE_MS, KEY(3)], [DEPARTURE_MS + 400, KEY(2)]]);
   });
 
-  test("reports none that was taken out, and none after it was disposed", async () => {
+  test("reports no lease that was deleted, and none after it was disposed", async () => {
     for (const n of [2, 3]) departing.add(lease(n, "vxlan", [4]));
     departing.delete(KEY(2) as LeaseKey);
     await clock.advance(DEPARTURE_MS);
@@ -76,7 +76,7 @@ describe("DepartingPeers", () => {
     expect([...departing.keys] as string[]).toEqual([KEY(4), KEY(5)]);
   });
 
-  test("says in whose place a lease comes that has some of the addresses", () => {
+  test("finds the leases that one with some of their addresses replaces", () => {
     for (const n of [2, 3]) departing.add(lease(n, "vxlan", [4, 6]));
     expect(replacedBy(like(9, 2))).toEqual([KEY(2)]);
     expect(replacedBy(like(9, 7))).toEqual([]);
@@ -86,7 +86,7 @@ describe("DepartingPeers", () => {
     expect(replacedBy(ipv6)).toEqual([KEY(3)]);
   });
 
-  test("says in whose place a lease of the same node comes, but not in its own", () => {
+  test("finds the leases that another one of the same node replaces, but not itself", () => {
     departing.add(lease(2, "vxlan", [4, 6]));
     departing.add(like(2, 5));
     expect(replacedBy(like(2, 7))).toEqual(["lease-2-5", KEY(2)].sort());
@@ -98,7 +98,7 @@ describe("DepartingPeers", () => {
     expect(replacedBy({ ...unknown, attributes })).toEqual([]);
   });
 
-  test("does not find what was taken out, neither by its subnet nor by its address", () => {
+  test("does not find a lease that was deleted, neither by its subnet nor by its address", () => {
     departing.add(lease(2, "vxlan", [4, 6]));
     departing.add(like(2, 5));
     departing.add(lease(4, "vxlan", [4, 6]));

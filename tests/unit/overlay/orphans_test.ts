@@ -61,7 +61,7 @@ function route(link: string, destination: string, changes: Partial<Route> = {}):
   return { ...made, ...changes };
 }
 
-test("removes our policies, but not those of other programs or of the ipsec backend itself", async () => {
+test("removes our policies, but not other programs' or the ipsec backend's own", async () => {
   const [ours, foreign, outside] = [
     policy("10.5.2.0/24"),
     policy("10.5.3.0/24", 12),
@@ -137,7 +137,7 @@ describe("a device of the previous backend in this network is left and logged", 
     ]);
   });
 
-  test("with its address, and with its port where it is a tunnel in UDP", async () => {
+  test("with its address, and with its port if it is a tunnel in UDP", async () => {
     const tunnel = {
       ...device("flannel0"),
       type: "ipip",

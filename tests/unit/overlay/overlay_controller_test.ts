@@ -114,7 +114,7 @@ function farLease(n: number, type: string): Lease {
 }
 
 describe("OverlayController", () => {
-  test("makes the node and each lease an owner of their entries", async () => {
+  test("makes the node and each lease the owner of their entries", async () => {
     const controller = await controllerFor("vxlan");
     controller.applyChanges([put(lease(2, "vxlan", [4])), put(lease(3, "vxlan", [4]))]);
     expect([...store.owners.keys()]).toEqual(["node", "node-2", "node-3"]);
@@ -189,7 +189,7 @@ describe("OverlayController", () => {
       "whose node 192.168.0.2 claimed it first; if one host is a copy of the other, give the copy " +
       "its own; if it is one host whose address has changed, delete its previous lease";
 
-    test("the later one is ignored, which is logged once, and used when the other is gone", async () => {
+    test("the later one is ignored, logged once, and used when the other is gone", async () => {
       const received: string[] = [];
       const target = {
         put: (peer: Lease) => void received.push(`put ${peer.key}`),
@@ -213,7 +213,7 @@ describe("OverlayController", () => {
       expect(received).toEqual(["put node-2", "remove node-2", "put node-3"]);
     });
 
-    test("the older one is taken though it comes later, and never do both have it", async () => {
+    test("the older one has it even if it arrives later, and never do both have it", async () => {
       const controller = await controllerFor("vxlan");
       const holders: number[] = [];
       const setDesired = store.setDesired.bind(store);
@@ -232,7 +232,7 @@ describe("OverlayController", () => {
       expect(log.lines).toEqual([text]);
     });
 
-    test("both addresses are named, and the one that is alive has it, in either order", async () => {
+    test("both addresses are reported, and the one that is alive has it", async () => {
       const controller = await controllerFor("vxlan");
       controller.applyChanges([put(first)]);
       expect([...controller.conflictingAddresses]).toEqual([]);
@@ -246,7 +246,7 @@ describe("OverlayController", () => {
       expect(store.text("node-3")).toBe("");
     });
 
-    test("with DirectRouting, both are taken as long as they need no tunnel", async () => {
+    test("with DirectRouting, both are used as long as they need no tunnel", async () => {
       const controller = await controllerFor("vxlan", { DirectRouting: true });
       controller.applyChanges([put(first), put(second)]);
       await controller.whenReachabilityKnown();
@@ -281,7 +281,7 @@ describe("OverlayController", () => {
       received.length = 0;
     });
 
-    test("loses its entries after a second, with the backend's target, and counts no more", async () => {
+    test("loses its entries after a second, in the target, too, and is not counted", async () => {
       controller.applyChanges([deleted(2)]);
       expect(controller.status().peers).toBe(1);
       await clock.advance(600);
@@ -299,7 +299,7 @@ describe("OverlayController", () => {
       expect(controller.status().peers).toBe(0);
     });
 
-    test("keeps them without a gap when the lease comes back, deleted once more or not", async () => {
+    test("keeps its entries without a gap when the lease is created again", async () => {
       const before = store.text("node-2");
       const withdrawn: string[] = [];
       const removeOwner = store.removeOwner.bind(store);
@@ -323,7 +323,7 @@ describe("OverlayController", () => {
       expect(withdrawn).toEqual(["node-2"]);
     });
 
-    test("loses them at once when its lease is there and cannot be used", () => {
+    test("loses them at once when its lease still exists and cannot be used", () => {
       controller.applyChanges([{ ...deleted(2), isSetAside: true }]);
       expect(store.owners.has("node-2")).toBe(false);
       expect(received).toEqual(["remove node-2"]);
@@ -364,14 +364,14 @@ describe("OverlayController", () => {
       expect(log.lines).toEqual([]);
     });
 
-    test("at the end of the daemon keeps them: the next one removes what is not needed", async () => {
+    test("keeps its entries when the daemon ends: the next one removes stale ones", async () => {
       controller.applyChanges([deleted(2)]);
       await controller[Symbol.asyncDispose]();
       await clock.advance(5000);
       expect(store.text("node-2")).toContain("route 10.5.2.0/24");
     });
 
-    test("in great number loses them all, and others take their places at once", async () => {
+    test("and many others, lose their entries and are replaced at once", async () => {
       const many = Array.from({ length: 5000 }, (_, n) => {
         const subnets = { 4: prefix(`10.5.${n >> 6}.${(n & 63) * 4}/30`) };
         const data = { VNI: 1, VtepMAC: `02:00:00:01:${hex(n >> 8)}:${hex(n & 255)}` };
@@ -395,7 +395,7 @@ describe("OverlayController", () => {
     });
   });
 
-  describe("where it fails at one peer", () => {
+  describe("if an error is thrown for one peer", () => {
     const fault = new RangeError("Maximum call stack size exceeded.");
     const text =
       "ignoring lease node-2: this program cannot process it: Maximum call stack size exceeded.";
@@ -407,7 +407,7 @@ describe("OverlayController", () => {
       return peer(lease, ...rest);
     };
 
-    test("because of the backend, ignores it, logs that once, and serves the other peers", async () => {
+    test("in the backend, ignores the peer, logs that once, and serves the others", async () => {
       const controller = await controllerFor("vxlan");
       const { backend } = prepared as { backend: Backend };
       const peer = backend.peer.bind(backend);
@@ -425,7 +425,7 @@ describe("OverlayController", () => {
       expect(controller.status()).toMatchObject({ peers: 2 });
     });
 
-    test("because of the kernel's side or of the target, too", async () => {
+    test("in the entry store or the target, ignores the peer, too", async () => {
       const received: string[] = [];
       const target = {
         put: ({ key }: Lease) => {
@@ -449,7 +449,7 @@ describe("OverlayController", () => {
       expect(controller.status().ignored.size).toBe(1);
     });
 
-    test("while its way is looked up, does not look it up again and again", async () => {
+    test("while its reachability is read, does not read it again and again", async () => {
       await using controller = await controllerFor("host-gw", {}, [4]);
       const { backend } = prepared as { backend: Backend };
       Object.assign(backend, { peer: failingPeer(backend.peer.bind(backend)) });
@@ -472,8 +472,10 @@ describe("OverlayController", () => {
     const network = (text: string) => ({ ...external([4]), networks: { 4: prefix(text) } });
     controller.applyChanges([put(at(2, "192.168.0.255")), put(at(3, "192.168.0.0"))]);
     expect(log.lines).toEqual([
-      "ignoring lease node-2: its public address 192.168.0.255 is the broadcast address of 192.168.0.0/24",
-      "ignoring lease node-3: its public address 192.168.0.0 is the network address of 192.168.0.0/24",
+      "ignoring lease node-2: its public address 192.168.0.255 is the broadcast address of " +
+      "192.168.0.0/24",
+      "ignoring lease node-3: its public address 192.168.0.0 is the network address of " +
+      "192.168.0.0/24",
     ]);
     expect(store.text("node-2") + store.text("node-3")).toBe("");
     controller.externalChanged(network("192.168.0.0/16"));
@@ -500,7 +502,7 @@ describe("OverlayController", () => {
     expect(controller.status()).toMatchObject({ peers: 1, ignored: new Map() });
   });
 
-  test("logs at trace level how many entries it made of a lease, and computes nothing otherwise", async () => {
+  test("logs at trace level how many entries it made of each lease", async () => {
     const collected = traceLog();
     log = collected.log as typeof log;
     const controller = await controllerFor("vxlan");
@@ -556,7 +558,7 @@ describe("OverlayController", () => {
     expect(controller.status()).toMatchObject({ unreachable: new Map() });
   });
 
-  test("with DirectRouting, swaps tunnel and direct route as the way to the peer changes", async () => {
+  test("with DirectRouting, replaces the tunnel by a direct route and back", async () => {
     const controller = await controllerFor("vxlan", { DirectRouting: true });
     controller.applyChanges([put(lease(2, "vxlan", [4]))]);
     await controller.whenReachabilityKnown();
@@ -572,7 +574,7 @@ describe("OverlayController", () => {
     expect(tunnel.map(resourceKey)).toContain(resourceKey(direct[0] as Resource));
   });
 
-  test("forgets a peer that leaves while its way is looked up", async () => {
+  test("forgets a peer that leaves while its reachability is read", async () => {
     const controller = await controllerFor("host-gw");
     controller.applyChanges([put(lease(2, "host-gw", [4]))]);
     controller.applyChanges([{ kind: "delete", lease: lease(2, "host-gw", [4]) }]);
@@ -581,7 +583,7 @@ describe("OverlayController", () => {
     expect(store.owners.has("node-2")).toBe(false);
   });
 
-  test("looks up a route again after the kernel failed to, and logs the reason once", async () => {
+  test("looks up a route again after a failure, and logs the reason once", async () => {
     const controller = await controllerFor("host-gw", {}, [4]);
     await using _controller = controller;
     const { routeTo } = kernel;
@@ -597,7 +599,7 @@ describe("OverlayController", () => {
     expect(controller.status().unreachable.size).toBe(0);
   });
 
-  test("reports no failed look-up of a peer that has gone meanwhile", async () => {
+  test("reports no failed look-up of a peer that is gone by then", async () => {
     await using controller = await controllerFor("host-gw");
     const answer = Promise.withResolvers<never>();
     kernel.routeTo = () => answer.promise;
@@ -613,7 +615,7 @@ describe("OverlayController", () => {
     expect(log.lines).toEqual([]);
   });
 
-  test("ends during route look-ups, and starts no more", async () => {
+  test("can be disposed during look-ups, and starts no more", async () => {
     const controller = await controllerFor("host-gw");
     const asked: string[] = [];
     const answered = Promise.withResolvers<void>();
@@ -640,7 +642,7 @@ describe("OverlayController", () => {
     expect(kernel.lookUps).toBe(0);
   });
 
-  test("keeps a peer's entries while the new way is looked up", async () => {
+  test("keeps a peer's entries while its reachability is read again", async () => {
     const controller = await controllerFor("host-gw");
     controller.applyChanges([put(lease(2, "host-gw", [4]))]);
     await controller.whenReachabilityKnown();
@@ -678,7 +680,7 @@ describe("ReachabilitySource", () => {
     expect(kernel.lookUps).toBe(1);
   });
 
-  test("does not take a peer on another interface, behind a gateway or on this host for near", async () => {
+  test("reaches no peer directly by another interface, a gateway or on this host", async () => {
     kernel.seed({ ...ETH0, name: "eth1" }, {
       kind: "address",
       link: "eth1",
@@ -696,7 +698,7 @@ describe("ReachabilitySource", () => {
     });
   });
 
-  test("asks again only for the addresses inside a route that changed", async () => {
+  test("asks again only for the addresses within a route that changed", async () => {
     await source.reachabilityOf(lease(2, "", [4]));
     await source.reachabilityOf(farLease(3, ""));
     const route = { ...DEFAULT_ROUTE, destination: prefix("172.16.0.0/16") };
@@ -707,13 +709,13 @@ describe("ReachabilitySource", () => {
     expect(kernel.lookUps).toBe(3);
   });
 
-  test("takes no notice of our own routes", async () => {
+  test("ignores our own routes", async () => {
     await source.reachabilityOf(lease(2, "", [4]));
     kernel.outside({ op: "set", resource: directRoute(2) });
     expect(changes).toBe(0);
   });
 
-  test("asks again after the external interface went down, and after lost notifications", async () => {
+  test("asks again after the external interface went down or notifications were lost", async () => {
     await source.reachabilityOf(lease(2, "", [4]));
     kernel.setUp("eth0", false);
     expect((await source.reachabilityOf(lease(2, "", [4]))).direct[4]).toBe(false);
@@ -723,14 +725,14 @@ describe("ReachabilitySource", () => {
     expect(changes).toBeGreaterThanOrEqual(3);
   });
 
-  test("takes a peer for near on an external interface that has just been renamed", async () => {
+  test("reaches a peer directly by an external interface that has just been renamed", async () => {
     kernel.routeTo = () => Promise.resolve({ link: "lan0", ifindex: 2, local: false });
     expect((await source.reachabilityOf(lease(2, "", [4]))).direct[4]).toBe(true);
     kernel.routeTo = () => Promise.resolve({ link: "lan0", ifindex: 3, local: false });
     expect((await source.reachabilityOf(lease(3, "", [4]))).direct[4]).toBe(false);
   });
 
-  test("does not keep an answer that was under way when a route changed", async () => {
+  test("does not keep the result of a look-up during which a route changed", async () => {
     const pending = source.reachabilityOf(lease(2, "", [4]));
     kernel.outside({
       op: "set",

@@ -55,7 +55,7 @@ describe("of two nodes that claim one identity", () => {
     },
   );
 
-  test("the other one gets it when the first has gone, or claims it no more", () => {
+  test("the other one gets it when the first is gone or no longer claims it", () => {
     for (
       const goes of [
         (identities: PeerIdentities) => remove(identities, "a"),
@@ -70,7 +70,7 @@ describe("of two nodes that claim one identity", () => {
     }
   });
 
-  test("one whose lease is older, but said something else until now, is the later one", () => {
+  test("one whose lease is older, but claimed something else before, is the later one", () => {
     const identities = new PeerIdentities();
     identities.put(lease("thief", 2, 10), [OTHER]);
     put(identities, lease("b", 3, 20));
@@ -78,7 +78,7 @@ describe("of two nodes that claim one identity", () => {
     expect(rivals(identities, "b", "thief")).toEqual({ b: undefined, thief: "b" });
   });
 
-  test("one whose lease is rewritten, also with another address, keeps it", () => {
+  test("one whose lease is rewritten, even with another address, keeps it", () => {
     const identities = new PeerIdentities();
     put(identities, lease("a", 2, 10), lease("b", 3, 20), lease("a", 2, 10, 30));
     put(identities, lease("a", 4, 10, 40));
@@ -107,7 +107,7 @@ describe("a node that was set up again with its old key", () => {
     }
   });
 
-  test("stays the first when its old lease expires, and falls back to it without the new one", () => {
+  test("stays the first when its old lease expires, and uses it without the new one", () => {
     const identities = new PeerIdentities();
     put(identities, lease("old", 2, 10), lease("rival", 3, 20), lease("new", 2, 30));
     expect(remove(identities, "old")).toEqual([]);
@@ -145,7 +145,7 @@ describe("of nodes that claim one identity and may be alive", () => {
     expect(rivals(identities, "first", "second")).toEqual({ first: undefined, second: "first" });
   });
 
-  test("one that claims it later is looked at as it is known by then", () => {
+  test("a later claim counts as alive if its node is known to be alive by then", () => {
     const leases = [lease("dead", 2, 10), lease("alive", 3, 20)];
     for (const order of [leases, leases.toReversed()]) {
       const identities = new PeerIdentities();
@@ -155,7 +155,7 @@ describe("of nodes that claim one identity and may be alive", () => {
     }
   });
 
-  test("their addresses are given as long as they do", () => {
+  test("their addresses are reported as long as they conflict", () => {
     let calls = 0;
     const identities = new PeerIdentities(() => calls++);
     put(identities, lease("a", 2, 10));
@@ -173,8 +173,8 @@ describe("of nodes that claim one identity and may be alive", () => {
   });
 });
 
-describe("where leases were made at one revision", () => {
-  test("the node with the lower address has it, whichever comes first", () => {
+describe("of leases that were created at one revision", () => {
+  test("the node with the lower address has it, whichever arrives first", () => {
     const leases = [5, 3, 2, 4].map((n) => lease(`of-${n}`, n, 10));
     for (const order of [leases, leases.toReversed(), leases.toSorted()]) {
       const identities = new PeerIdentities();
@@ -187,7 +187,7 @@ describe("where leases were made at one revision", () => {
     }
   });
 
-  test("of those of one node the first by its key counts, whichever comes first", () => {
+  test("of one node, the first by its key counts, whichever arrives first", () => {
     const leases = ["c", "a", "d", "b"].map((name) => lease(name, 2, 10));
     for (const order of [leases, leases.toReversed()]) {
       const identities = new PeerIdentities();
@@ -200,7 +200,7 @@ describe("where leases were made at one revision", () => {
   });
 });
 
-test("a lease that is rewritten with the address of another node is that node's from then on", () => {
+test("a lease that is rewritten with another node's address is that node's from then on", () => {
   const identities = new PeerIdentities();
   put(identities, lease("a", 2, 10), lease("b", 3, 20), lease("c", 4, 30));
   expect(rivals(identities, "b", "c")).toEqual({ b: "a", c: "a" });
@@ -209,13 +209,13 @@ test("a lease that is rewritten with the address of another node is that node's 
   expect(identities.conflictingAddresses).toEqual(new Set(["192.168.0.3", "192.168.0.4"]));
 });
 
-test("a lease that is seen for the first time counts from when it was made, not from its last change", () => {
+test("a new lease counts from its creation, not from its last change", () => {
   const identities = new PeerIdentities();
   put(identities, lease("b", 3, 20), lease("a", 2, 10, 50));
   expect(rivals(identities, "a", "b")).toEqual({ a: undefined, b: "a" });
 });
 
-test("a node keeps the time since which it claims its identity with each of its leases", () => {
+test("a node keeps the time of its first claim with each of its leases", () => {
   // By the lease that wins for it, when the older one goes and its address changes.
   const one = new PeerIdentities();
   put(one, lease("old", 2, 10), lease("new", 2, 30));

@@ -31,7 +31,7 @@ function withData(data: unknown): Lease {
   };
 }
 
-test("requireBackendType() refuses another backend, and one that is not named", () => {
+test("requireBackendType() rejects another backend, and a lease that names none", () => {
   requireBackendType(lease(2, "vxlan", [4]), "vxlan");
   expect(refusal(() => requireBackendType(lease(2, "host-gw", [4]), "vxlan"))).toBe(
     "its backend is host-gw, this node's is vxlan",
@@ -58,7 +58,7 @@ describe("the address of a peer", () => {
     );
   });
 
-  test("is no end of a tunnel where it is this node's own, behind a translation too", () => {
+  test("cannot be the end of a tunnel if it is this node's own, behind NAT, too", () => {
     const peer = lease(2, "vxlan", [4]);
     expect(tunnelEnd(peer, 4, external([4]))).toBe(ip("192.168.0.2"));
     const own =
@@ -91,7 +91,7 @@ describe("peerData()", () => {
       'its BackendData is the string " {\\"VNI\\":1}", not an object; ' +
       "it was encoded as JSON twice",
     ],
-  ])("refuses %p", (data, reason) => {
+  ])("rejects %p", (data, reason) => {
     expect(refusal(() => peerData(withData(data), 4))).toBe(reason);
   });
 });

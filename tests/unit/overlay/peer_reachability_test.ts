@@ -135,7 +135,7 @@ describe("ReachabilitySource", () => {
     expect(changes).toBe(0);
   });
 
-  test("asks again only for the addresses inside a route that changed", async () => {
+  test("asks again only for the addresses within a route that changed", async () => {
     const route = { ...foreignRoute(2), destination: prefix("192.168.0.0/24") };
     expect(await asksAgainAfter(() => changed(route))).toBe(true);
     expect(asked).toEqual(["192.168.0.2"]);
@@ -145,7 +145,7 @@ describe("ReachabilitySource", () => {
   test.each<[string, () => void]>([
     ["a route changed", () => changed(foreignRoute(2))],
     ["everything may have changed", () => notify({ kind: "overrun" })],
-  ])("does not keep an answer that was under way when %s", async (_what, event) => {
+  ])("does not keep the result of a look-up during which %s", async (_what, event) => {
     const answered = Promise.withResolvers<void>();
     hold = answered.promise;
     const found = source.reachabilityOf(lease(2, "host-gw", [4]));

@@ -46,7 +46,7 @@ route fc00:0:0:3::/64 via fd00::3 dev eth0 proto 70
     );
   });
 
-  test("gives out the interface's MTU", async () => {
+  test("publishes the interface's MTU", async () => {
     expect((await prepare([4])).mtuBytes(external([4]))).toBe(1500);
   });
 
@@ -64,7 +64,7 @@ route fc00:0:0:3::/64 via fd00::3 dev eth0 proto 70
     expect(backend.peerProblem?.(peer, input(DUAL), NEAR)).toBeUndefined();
   });
 
-  test("says of each family of a peer that it cannot be reached, and of none that it lacks", async () => {
+  test("reports each family of a peer that cannot be reached, but none that it lacks", async () => {
     const backend = await prepare(DUAL);
     const nowhere: PeerReachability = {
       direct: { 4: false, 6: false },
@@ -82,7 +82,7 @@ route fc00:0:0:3::/64 via fd00::3 dev eth0 proto 70
     expect(backend.peer(ipv6Only, input(DUAL), NEAR)).toHaveLength(1);
   });
 
-  test("refuses a public address that is not the interface's", async () => {
+  test("rejects a public address that is not the interface's", async () => {
     const host = backendHost(new FakeKernel(), config("host-gw", [4]), {
       external: { ...external([4]), publicAddresses: { 4: ip("203.0.113.9") } },
     });

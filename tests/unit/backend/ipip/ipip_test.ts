@@ -55,7 +55,7 @@ route 10.5.3.0/24 via 192.168.0.3 dev flannel.ipip proto 70 onlink
     expect(backend.node(INPUT).every((resource) => isOurs(resource, ownership))).toBe(true);
   });
 
-  test("names its type, owns tunnels alone, and refuses what it cannot read before it begins", async () => {
+  test("names its type, owns only tunnels, and rejects invalid options", async () => {
     const backend = await prepare();
     expect(backend.type).toBe("ipip");
     expect([...backend.ownership(external([4])).linkTypes]).toEqual(["ipip"]);
@@ -65,7 +65,7 @@ route 10.5.3.0/24 via 192.168.0.3 dev flannel.ipip proto 70 onlink
     expect(check(config("ipip", [4], { DirectRouting: 1 }))).toThrow("must be true or false");
   });
 
-  test("holds, with DirectRouting, a plain route to a peer without a gateway in between", async () => {
+  test("holds, with DirectRouting, a plain route to a peer that needs no gateway", async () => {
     const backend = await prepare({ directrouting: true });
     expect(backend.needsReachability).toBe(true);
     const [peer] = backend.peer(lease(2, "ipip", [4]), INPUT, DIRECT);
@@ -76,7 +76,7 @@ route 10.5.3.0/24 via 192.168.0.3 dev flannel.ipip proto 70 onlink
     expect(desired(backend, FAR)).toContain("10.5.2.0/24 via 192.168.0.2 dev flannel.ipip");
   });
 
-  test("ignores the way to a peer without DirectRouting", async () => {
+  test("ignores the reachability of a peer without DirectRouting", async () => {
     expect(desired(await prepare(), DIRECT)).toContain("dev flannel.ipip proto 70 onlink");
   });
 
@@ -113,7 +113,7 @@ route 10.5.3.0/24 via 192.168.0.3 dev flannel.ipip proto 70 onlink
     expect(kernel.text(({ kind }) => kind === "link" || kind === "fou")).not.toContain("8285");
   });
 
-  test("ends where the tunnel of the udp backend cannot be deleted", async () => {
+  test("fails if the tunnel of the udp backend cannot be deleted", async () => {
     const device = { name: "flannel0", mtuBytes: 1472, mac: NO_MAC, up: true } as const;
     const kernel = hostKernel({ kind: "link", type: "ipip", local: ip("192.168.0.1"), ...device });
     kernel.refuse = ({ op }) => op === "delete" ? "EPERM" : undefined;
@@ -132,7 +132,7 @@ route 10.5.3.0/24 via 192.168.0.3 dev flannel.ipip proto 70 onlink
     expect(kernel.asked).toEqual([]);
   });
 
-  test("refuses to take the place of the udp backend's tunnel for another network", async () => {
+  test("rejects to replace the udp backend's tunnel of another network", async () => {
     const device = { name: "flannel0", mtuBytes: 1472, mac: NO_MAC, up: true } as const;
     const address = { kind: "address", link: "flannel0", prefixLength: 32 } as const;
     const kernel = hostKernel(
@@ -147,7 +147,7 @@ route 10.5.3.0/24 via 192.168.0.3 dev flannel.ipip proto 70 onlink
     expect(kernel.asked).toEqual([]);
   });
 
-  test("takes the place of the udp backend's tunnel that has an address of this network, too", async () => {
+  test("replaces a tunnel of the udp backend that has an address of this network, too", async () => {
     const device = { name: "flannel0", mtuBytes: 1472, mac: NO_MAC, up: true } as const;
     const address = { kind: "address", link: "flannel0", prefixLength: 32 } as const;
     const kernel = hostKernel(
@@ -162,7 +162,7 @@ route 10.5.3.0/24 via 192.168.0.3 dev flannel.ipip proto 70 onlink
     ]);
   });
 
-  test("does not look at the addresses of other devices when it removes a former tunnel", async () => {
+  test("ignores the addresses of other devices when it removes a tunnel", async () => {
     const device = { name: "flannel0", mtuBytes: 1472, mac: NO_MAC, up: true } as const;
     const kernel = hostKernel(
       { kind: "link", type: "ipip", local: ip("192.168.0.1"), ...device },
@@ -178,7 +178,7 @@ route 10.5.3.0/24 via 192.168.0.3 dev flannel.ipip proto 70 onlink
       'DirectRouting in the network configuration\'s Backend object is "yes"',
     ],
     [{ DirectRouting: 1 }, "it must be true or false"],
-  ])("refuses %p", async (options, message) => {
+  ])("rejects %p", async (options, message) => {
     await expect(prepare(options)).rejects.toThrow(message);
   });
 

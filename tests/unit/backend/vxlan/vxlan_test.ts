@@ -93,7 +93,7 @@ route fc00:0:0:3::/64 via fc00:0:0:3:: dev flannel-v6.1 proto 70 onlink
 `);
   });
 
-  test("holds, in dual stack, both, and gives out the smaller MTU", async () => {
+  test("holds, in dual stack, both, and publishes the smaller MTU", async () => {
     const backend = await prepare(DUAL);
     const both = desired(backend, DUAL).split("\n").filter((line) => line !== "").sort();
     const apart = [desired(await prepare([4]), [4]), desired(await prepare([6]), [6])]
@@ -102,7 +102,7 @@ route fc00:0:0:3::/64 via fc00:0:0:3:: dev flannel-v6.1 proto 70 onlink
     expect(backend.mtuBytes(external(DUAL))).toBe(1430);
   });
 
-  test("holds, with DirectRouting, a plain route to a peer without a gateway in between", async () => {
+  test("holds, with DirectRouting, a plain route to a peer that needs no gateway", async () => {
     const backend = await prepare(DUAL, { DirectRouting: true });
     expect(backend.needsReachability).toBe(true);
     const peer = lease(2, "vxlan", DUAL);
@@ -119,13 +119,13 @@ route fc00:0:0:2::/64 via fd00::2 dev eth0 proto 70
 `);
   });
 
-  test("takes no direct route when DirectRouting is off, however near the peer is", async () => {
+  test("has no direct route without DirectRouting, even if the peer needs no gateway", async () => {
     const backend = await prepare([4]);
     expect(backend.needsReachability).toBe(false);
     expect(backend.peer(lease(2, "vxlan", [4]), input([4]), DIRECT)).toHaveLength(3);
   });
 
-  test("gives a peer that lacks a family the other one alone", async () => {
+  test("has only the other family's entries for a peer that lacks one", async () => {
     const backend = await prepare(DUAL);
     expect(stateText(backend.peer(lease(2, "vxlan", [6]), input(DUAL), UNKNOWN_REACHABILITY))).not
       .toContain("10.5.2");
@@ -152,7 +152,7 @@ route fc00:0:0:2::/64 via fd00::2 dev eth0 proto 70
     expect((await prepare(DUAL, { MTU: 8000 })).mtuBytes(jumbo)).toBe(7930);
   });
 
-  test("takes no more than the external interface carries, and says so", async () => {
+  test("limits MTU to the external interface's, and warns", async () => {
     const host = backendHost(hostKernel(), config("vxlan", [4], { MTU: 9000 }));
     const backend = await vxlan.prepare(host);
     expect(backend.mtuBytes(external([4]))).toBe(1450);
@@ -179,7 +179,7 @@ route fc00:0:0:2::/64 via fd00::2 dev eth0 proto 70
     );
   });
 
-  test("takes an MTU that is just the interface's, and says nothing of it", async () => {
+  test("accepts an MTU equal to the interface's without a warning", async () => {
     const host = backendHost(hostKernel(), config("vxlan", [4], { MTU: 1500 }));
     expect((await vxlan.prepare(host)).mtuBytes(host.external)).toBe(1450);
     const plain = backendHost(hostKernel(), config("vxlan", [4]));
@@ -187,7 +187,7 @@ route fc00:0:0:2::/64 via fd00::2 dev eth0 proto 70
     expect([...host.logged, ...plain.logged]).toEqual([]);
   });
 
-  test("takes a VNI that makes the longest name that Linux allows", async () => {
+  test("accepts a VNI with the longest device name that Linux allows", async () => {
     const backend = await prepare([4], { VNI: 9_999_999 });
     expect(backend.type).toBe("vxlan");
     expect(backend.node(input([4]))[0]).toMatchObject({ name: "flannel.9999999" });
@@ -198,7 +198,7 @@ route fc00:0:0:2::/64 via fd00::2 dev eth0 proto 70
     );
   });
 
-  test("keeps no MAC address of an existing device that no packet can be sent to", async () => {
+  test("keeps no multicast or zero MAC address of an existing device", async () => {
     const kernel = hostKernel();
     kernel.seed({ ...vxlanDevice("flannel.1"), mac: parsedMac("01:00:5e:00:00:01") });
     const host = backendHost(kernel, config("vxlan", [4]));
@@ -212,7 +212,7 @@ route fc00:0:0:2::/64 via fd00::2 dev eth0 proto 70
     expect(backend.mtuBytes({ ...external([4]), mtuBytes: 1400 })).toBe(1350);
   });
 
-  test("refuses an underlay that leaves too little for IPv6, and says what to do", async () => {
+  test("rejects an underlay with too small an MTU for IPv6, and says what to do", async () => {
     const prepareOver = (mtuBytes: number, families: readonly Family[]) =>
       vxlan.prepare(backendHost(hostKernel(), config("vxlan", families), {
         external: { ...external(families), mtuBytes },
@@ -228,7 +228,7 @@ route fc00:0:0:2::/64 via fd00::2 dev eth0 proto 70
     await expect(prepareOver(1349, [4])).resolves.toBeDefined();
   });
 
-  test("has no IPv6 in the tunnel while the underlay is too small for it, and says so", async () => {
+  test("has no IPv6 while the underlay's MTU is too small, and reports it", async () => {
     const backend = await prepare(DUAL);
     const small = { ...external(DUAL), mtuBytes: 1349 };
     const at = { own: lease(1, "vxlan", DUAL), external: small };
@@ -259,12 +259,13 @@ route 10.5.2.0/24 via 10.5.2.0 dev flannel.1 proto 70 onlink
     [{ MTU: 1300 }, DUAL, "MTU 1300 leaves 1230 bytes for packets in the tunnel"],
   ];
   for (const [options, families, message] of refused) {
-    test(`refuses the options ${JSON.stringify(options)} with IPv${families.join(" and IPv")}`, async () => {
+    const network = `IPv${families.join(" and IPv")}`;
+    test(`rejects the options ${JSON.stringify(options)} with ${network}`, async () => {
       await expect(prepare(families, options)).rejects.toThrow(message);
     });
   }
 
-  test("refuses a network with a family that the external interface does not have", async () => {
+  test("rejects a network with a family that the external interface does not have", async () => {
     const host = backendHost(hostKernel(), config("vxlan", DUAL), { external: external([4]) });
     await expect(vxlan.prepare(host)).rejects.toThrow(
       "external interface eth0 has no IPv6 address",

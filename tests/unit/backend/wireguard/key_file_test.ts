@@ -36,7 +36,7 @@ function file(content: string, mode = 0o400): string {
 }
 
 describe("the key file", () => {
-  test("is written with its folders, in full, for its owner alone, as Go flannel writes it", async () => {
+  test("is written for its owner alone, with its directories, as by Go flannel", async () => {
     const path = join(directory, "some", "folder", "wgkey");
     await writeKeyFile(path, KEY, "x");
     expect(readFileSync(path, "latin1")).toBe(KEY);
@@ -86,13 +86,13 @@ describe("the key file", () => {
     expect(await readKeyFile(link)).toBe(KEY);
   });
 
-  test("is read as the kernel will show it", async () => {
+  test("is read as the kernel will return it", async () => {
     const raw = new Uint8Array(32).fill(0xff);
     expect(await readKeyFile(file(raw.toBase64()))).toBe(privateKeyFrom(raw));
     expect(privateKeyFrom(raw) as string).not.toBe(raw.toBase64());
   });
 
-  test.each([0o404, 0o440, 0o644, 0o602])("is refused with the mode %i, and kept", async (mode) => {
+  test.each([0o404, 0o440, 0o644, 0o602])("is rejected with mode %i, and kept", async (mode) => {
     const path = file(KEY, mode);
     const error = await readKeyFile(path).catch((error: unknown) => error) as Error;
     expect(error).toBeInstanceOf(BackendError);
@@ -109,18 +109,21 @@ describe("the key file", () => {
     ["of two keys", `${KEY}\n${KEY}\n`],
     ["large", KEY.repeat(100)],
     ["of another format", "-----BEGIN PRIVATE KEY-----\n"],
-  ])("is refused when it is %s, without showing it, and kept", async (_name, content) => {
-    const path = file(content);
-    const error = await readKeyFile(path).catch((error: unknown) => error) as Error;
-    expect(error).toBeInstanceOf(BackendError);
-    expect(error.message).toBe(
-      `WireGuard key file ${path} does not contain a key, which is one line of 44 characters of ` +
-        "base64 as wg genkey prints; correct it, or move it away to have a new key created",
-    );
-    expect(readFileSync(path, "latin1")).toBe(content);
-  });
+  ])(
+    "is rejected if it is %s, without its content in the message, and kept",
+    async (_name, content) => {
+      const path = file(content);
+      const error = await readKeyFile(path).catch((error: unknown) => error) as Error;
+      expect(error).toBeInstanceOf(BackendError);
+      expect(error.message).toBe(
+        `WireGuard key file ${path} does not contain a key, which is one line of 44 characters of ` +
+          "base64 as wg genkey prints; correct it, or move it away to have a new key created",
+      );
+      expect(readFileSync(path, "latin1")).toBe(content);
+    },
+  );
 
-  test("is refused when it is a folder or a pipe", async () => {
+  test("is rejected if it is a directory or a pipe", async () => {
     const folder = join(directory, "folder");
     mkdirSync(folder, { mode: 0o755 });
     await expect(readKeyFile(folder)).rejects.toThrow(
@@ -143,7 +146,7 @@ describe("the key file", () => {
     );
   });
 
-  test("of any content gives a key or the one error", () => {
+  test("of any content results in a key or in the one error", () => {
     const text = fc.oneof(
       fc.string({ unit: "binary", maxLength: 60 }),
       fc.uint8Array({ minLength: 31, maxLength: 33 }).map((bytes) => bytes.toBase64()),
@@ -189,7 +192,7 @@ describe("a key pair", () => {
     );
   });
 
-  test("has the public key that wg says", async () => {
+  test("has the public key that wg computes", async () => {
     const { stdout } = await runProgram("wg", ["pubkey"], { stdin: `${KEY}\n` });
     expect(stdout.trim()).toBe(publicKeyOf(KEY));
   });

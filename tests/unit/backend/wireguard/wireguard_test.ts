@@ -158,7 +158,7 @@ route fc00::/48 dev flannel-wg proto 70
     },
   );
 
-  test("recognizes a lease of its key, and says how a copy of a host gets its own", async () => {
+  test("recognizes a lease with its key, and says how a copied host gets its own", async () => {
     const keyFile = freshKeyFile();
     const { identity } = await prepare(DUAL, {}, { keyFile });
     const match = (backendData: PerFamily<unknown>, backendType = "wireguard") =>
@@ -191,7 +191,7 @@ route fc00::/48 dev flannel-wg proto 70
     expect(backend.mtuBytes(external(DUAL))).toBe(8920);
   });
 
-  test.each(["", ZERO_KEY])("takes the PSK '%s' for none, as the kernel does", async (PSK) => {
+  test.each(["", ZERO_KEY])("treats the PSK '%s' as none, as the kernel does", async (PSK) => {
     const backend = await prepare([4], { PSK });
     expect(backend.peer(node(2, [4]), input([4]), UNKNOWN_REACHABILITY)[0]).not.toHaveProperty(
       "presharedKey",
@@ -263,7 +263,7 @@ route fc00::/48 dev flannel-wg proto 70
       'Mode "ipv6" needs IPv6 between the nodes, and the network has no IPv6; ',
     ],
   ];
-  test.each(refused)("refuses %s", async (_name, options, families, message) => {
+  test.each(refused)("rejects %s", async (_name, options, families, message) => {
     const error = await prepare(families, options).catch((error: unknown) => error) as Error;
     expect(error.name).toBe("ConfigError");
     expect(error.message).toStartWith(message);
@@ -271,7 +271,7 @@ route fc00::/48 dev flannel-wg proto 70
     expect(error.message).not.toContain(PSK.slice(1));
   });
 
-  test("refuses an underlay that leaves too little for IPv6, unless MTU says otherwise", async () => {
+  test("rejects an underlay with too small an MTU for IPv6, unless MTU is given", async () => {
     const prepareOver = (mtuBytes: number, families: readonly Family[], options = {}) =>
       wireguard.prepare(backendHost(hostKernel(), config("wireguard", families, options), {
         env: { WIREGUARD_KEY_FILE: freshKeyFile() },
@@ -306,7 +306,7 @@ route 10.5.0.0/16 dev flannel-wg proto 70 scope link
     },
   );
 
-  test("needs different ports only where there are two devices", async () => {
+  test("needs different ports only for two devices", async () => {
     const options = { ListenPort: 51821 };
     expect((await prepare([4], options)).type).toBe("wireguard");
     expect((await prepare(DUAL, { ...options, Mode: "auto" })).type).toBe("wireguard");
@@ -366,7 +366,7 @@ describe("wireguard on a kernel without WireGuard", () => {
     );
   });
 
-  test("names the module and the package when there is no such program, and makes no key", async () => {
+  test("names the module and the program if there is neither, and creates no key", async () => {
     const { host, prepared } = attempt(undefined);
     const error = await prepared.catch((error: unknown) => error) as Error;
     expect(error.name).toBe("BackendError");
@@ -377,7 +377,7 @@ describe("wireguard on a kernel without WireGuard", () => {
 });
 
 describe("a peer of wireguard", () => {
-  test("that says no port, as old versions of Go flannel, listens on ours", async () => {
+  test("without a port, as of old versions of Go flannel, has ours", async () => {
     const data = { 4: { PublicKey: keyOf(2) }, 6: { PublicKey: keyOf(2), Port: 0 } };
     const separate = await prepare(DUAL, { ListenPort: 1000, ListenPortV6: 1001 });
     expect(entries(separate, node(2, DUAL, data), DUAL)).toBe(`\
@@ -388,14 +388,14 @@ wireguard flannel-wg-v6 peer ${keyOf(2)} endpoint [fd00::2]:1001 allowed-ips fc0
     expect(entries(one, node(2, DUAL, data), DUAL)).toContain("endpoint [fd00::2]:1000 ");
   });
 
-  test("that listens elsewhere is sent to there", async () => {
+  test("with a port of its own has that one", async () => {
     const data = { 4: { publickey: keyOf(2), PORT: 7 }, 6: { PublicKey: keyOf(2), Port: 8 } };
     const text = entries(await prepare(DUAL), node(2, DUAL, data), DUAL);
     expect(text).toContain("endpoint 192.168.0.2:7 ");
     expect(text).toContain("endpoint [fd00::2]:8 ");
   });
 
-  test("with one device, run by Go flannel, is not sent to the port of a device it lacks", async () => {
+  test("of Go flannel with one device has that device's port", async () => {
     const dual = await prepare(DUAL, { Mode: "ipv6" });
     expect(entries(dual, node(2, DUAL), DUAL)).toContain("endpoint [fd00::2]:51820 ");
     const alone = await prepare([6], { Mode: "ipv6" });
@@ -404,7 +404,7 @@ wireguard flannel-wg-v6 peer ${keyOf(2)} endpoint [fd00::2]:1001 allowed-ips fc0
     expect(entries(alone, node(2, [6], other), [6])).toContain("endpoint [fd00::2]:7 ");
   });
 
-  test("that lacks a family gets the other one alone", async () => {
+  test("that lacks a family has only the other one", async () => {
     const separate = await prepare(DUAL);
     expect(entries(separate, node(2, [6]), DUAL)).toBe(
       `wireguard flannel-wg-v6 peer ${
@@ -417,7 +417,7 @@ wireguard flannel-wg-v6 peer ${keyOf(2)} endpoint [fd00::2]:1001 allowed-ips fc0
     );
   });
 
-  test("of which nothing concerns our network has no entry", async () => {
+  test("without a family of our network has no entry", async () => {
     for (const Mode of ["separate", "auto"]) {
       expect(entries(await prepare([4], { Mode }), node(2, [6]), [4])).toBe("");
     }
@@ -645,7 +645,7 @@ describe("wireguard takes as its key", () => {
     expect(advertised(backend)).toMatchObject({ PublicKey: publicKeyOf(DEVICE_KEY) });
   });
 
-  test("else a new one, if the device's is another's or none", async () => {
+  test("otherwise a new one, if the device's is another node's or none", async () => {
     const previousLease = node(1, [4], { 4: { PublicKey: keyOf(7), Port: 1 } });
     const other = await prepare([4], {}, { kernel: kernelWithDevice(), previousLease });
     expect(advertised(other)).toMatchObject({ PublicKey: OWN });
