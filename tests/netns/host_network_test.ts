@@ -123,7 +123,7 @@ ip route replace ${route}`);
   await eventually(
     "it is followed",
     30_000,
-    () => one.daemon.logLines(/interface eth0 is lan0 now/).length > 0,
+    () => one.daemon.logLines(/interface eth0 was renamed to lan0/).length > 0,
   );
   for (const ping of pings) {
     const { lost } = await ping.stop();
