@@ -95,7 +95,7 @@ export interface CallMemory {
 /** The path of a method and its handler, which calls `act` and sends its errors to the client. */
 export function unaryCall<Input extends DescMessage, Output extends DescMessage>(
   method: DescMethodUnary<Input, Output>,
-  { responses: answers, requests }: CallMemory,
+  { responses, requests }: CallMemory,
   act: (request: MessageShape<Input>, shares: CallShares) => Promise<EncodedResponse<Output>>,
 ): [path: string, handler: StreamHandler] {
   const handler = async (messages: AsyncIterable<Uint8Array>, writer: MessageWriter) => {
@@ -103,7 +103,7 @@ export function unaryCall<Input extends DescMessage, Output extends DescMessage>
     using held = requests.tryTake(message.length, writer.peer);
     if (held === undefined) throw new RequestError("tooManyRequests");
     const request = parseMessage(method.input, message);
-    using shares = new CallShares(answers, writer);
+    using shares = new CallShares(responses, writer);
     const response = await act(request, shares);
     const parts = Array.isArray(response)
       ? response as readonly Uint8Array[]

@@ -76,7 +76,7 @@ describe("Go's flag syntax", () => {
     expect(run(["--etcd-prefix="]).etcdPrefix).toBe("");
   });
 
-  test("a blank argument is skipped, as an empty variable of a systemd unit gives one", () => {
+  test("skips a blank argument, as an empty variable of a systemd unit becomes", () => {
     expect(run([""])).toEqual(run([]));
     expect(run(["", "--ip-masq", " ", "--etcd-prefix=/x", ""])).toMatchObject({
       ipMasq: true,
@@ -89,7 +89,7 @@ describe("Go's flag syntax", () => {
     expect(fault(["--ip-masq", "", "lba"])).toContain('"lba"');
   });
 
-  test("a blank value of a flag stays its value", () => {
+  test("keeps a blank value of a flag", () => {
     const argv = [
       "--public-ip",
       "",
@@ -110,7 +110,7 @@ describe("Go's flag syntax", () => {
     expect(fault(["--ip-masq="])).toContain("must be true or false");
   });
 
-  test("several flags in one argument are explained", () => {
+  test("explains several flags in one argument", () => {
     expect(fault(["--ip-masq --iface=eth0"])).toBe(
       '2 several flags in one argument: "--ip-masq --iface"; write $OPTIONS instead of ${OPTIONS} in ' +
         "a systemd unit, and no quotes around it in a shell",
@@ -126,7 +126,7 @@ describe("Go's flag syntax", () => {
     });
   }
 
-  test("a boolean takes no separate value, and the message says how to write it", () => {
+  test("a boolean accepts no separate value, and the message says how to write it", () => {
     expect(fault(["--ip-masq", "false"])).toBe(
       '2 unexpected "false" after --ip-masq; write --ip-masq=false',
     );
@@ -151,7 +151,7 @@ describe("Go's flag syntax", () => {
     });
   }
   for (const text of ["", "1.5", "1e1", "0x", "08", "1__0", "_1", "1_", "ten", " 1", "0b2"]) {
-    test(`${JSON.stringify(text)} is no number`, () => {
+    test(`${JSON.stringify(text)} is not a number`, () => {
       expect(fault([`--healthz-port=${text}`])).toBe(
         `2 --healthz-port is "${text}"; it must be a whole number from 0 to 65535`,
       );
@@ -168,14 +168,14 @@ describe("Go's flag syntax", () => {
     expect(fault(["--etcd-prefix"])).toBe("2 --etcd-prefix needs a value");
   });
 
-  test("a repeated flag adds up where it may be repeated, else the last one counts", () => {
+  test("the values of a repeatable flag add up; of another flag the last counts", () => {
     expect(run(["--iface=eth0", "--iface", "10.0.0.1"]).interfaces).toEqual(["eth0", "10.0.0.1"]);
     expect(run(["--etcd-prefix=/a", "--etcd-prefix=/b"]).etcdPrefix).toBe("/b");
   });
 });
 
 describe("environment", () => {
-  test("sets what no flag sets; an empty variable counts as unset", () => {
+  test("sets options without a flag; an empty variable counts as unset", () => {
     const env = {
       FLANNELD_ETCD_PREFIX: "/env",
       FLANNELD_IP_MASQ: "true",
@@ -189,7 +189,7 @@ describe("environment", () => {
     expect(run(["--etcd-prefix=/flag"], env).etcdPrefix).toBe("/flag");
   });
 
-  test("a repeatable flag is comma-separated, commas inside a pattern's braces excepted", () => {
+  test("is comma-separated for a repeatable flag, except commas inside a pattern's brackets", () => {
     expect(run([], { FLANNELD_IFACE: "eth0, eth1" }).interfaces).toEqual(["eth0", "eth1"]);
     expect(run([], { FLANNELD_IFACE_REGEX: "eth[0,1]{1,2},(a,b),c\\,d" }).interfacePatterns)
       .toEqual(["eth[0,1]{1,2}", "(a,b)", "c\\,d"]);
@@ -199,19 +199,19 @@ describe("environment", () => {
     expect(run(["--iface=ens3"], { FLANNELD_IFACE: "eth0,eth1" }).interfaces).toEqual(["ens3"]);
   });
 
-  test("a bad value is reported under the variable's name", () => {
+  test("an invalid value is reported with the name of the variable", () => {
     expect(fault([], { FLANNELD_IP_MASQ: "yes" })).toBe(
       '2 FLANNELD_IP_MASQ is "yes"; it must be true or false',
     );
   });
 
-  test("FLANNELD_VERSION and FLANNELD_HELP are not flags, as images set the former", () => {
+  test("FLANNELD_VERSION and FLANNELD_HELP are not flags; images set the former", () => {
     expect(parseCommandLine([], { FLANNELD_VERSION: "v1", FLANNELD_HELP: "true" }).kind).toBe(
       "run",
     );
   });
 
-  test("a misspelt variable is warned of, those of a Kubernetes service are not", () => {
+  test("warns of a misspelt variable, but not of those of a Kubernetes service", () => {
     const result = parseCommandLine([], {
       FLANNELD_ETCD_ENDPOINT: "http://x",
       FLANNELD_SERVICE_HOST: "10.0.0.1",
@@ -221,7 +221,7 @@ describe("environment", () => {
     ]);
   });
 
-  test("an empty --iface or --iface-regex is warned of, an empty variable is unset", () => {
+  test("warns of an empty --iface or --iface-regex, but not of an empty variable", () => {
     const warnings = (args: string[], env = {}) =>
       (parseCommandLine(args, env) as Extract<CommandLine, { kind: "run" }>).warnings;
     expect(warnings(["--iface=", "--iface-regex", ""])).toEqual([
@@ -231,7 +231,7 @@ describe("environment", () => {
     expect(warnings(["--iface=eth0"], { FLANNELD_IFACE_REGEX: "" })).toEqual([]);
   });
 
-  test("every flag has an environment form that sets it", () => {
+  test("every flag has an environment variable that sets it", () => {
     expect(environmentName("log_backtrace_at")).toBe("FLANNELD_LOG_BACKTRACE_AT");
     for (const [key, flag] of Object.entries(DAEMON_FLAGS)) {
       const text = flag.isBoolean
@@ -260,7 +260,7 @@ describe("checks", () => {
     });
   }
 
-  /** Names, texts and files: what they are worth turns out when they are used. */
+  /** Accept any text; whether it is usable turns out later. */
   const anyText = [
     "etcd-cafile",
     "etcd-certfile",
@@ -282,7 +282,7 @@ describe("checks", () => {
   test.each(
     Object.values(DAEMON_FLAGS).map(({ name }) => name).filter((name) => !anyText.includes(name)),
   )(
-    "--%s says in one line what it may be, as a flag and as a variable",
+    "--%s says in one line what is allowed, as a flag and as a variable",
     (name) => {
       const message = /^2 (\S+) is "\*\?"; it must be .+$/;
       expect(message.exec(fault([`--${name}=*?`]))?.[1]).toBe(`--${name}`);
@@ -331,10 +331,10 @@ describe("checks", () => {
     ],
   ];
   for (const [argv, message] of refused) {
-    test(`${argv.join(" ")} is refused`, () => expect(fault(argv)).toBe(`2 ${message}`));
+    test(`${argv.join(" ")} is rejected`, () => expect(fault(argv)).toBe(`2 ${message}`));
   }
 
-  test("an endpoint without a scheme gets the one that the TLS files imply", () => {
+  test("an endpoint without a scheme gets https if there are TLS files", () => {
     expect(run(["--etcd-endpoints=a:2379,https://b"]).etcdEndpoints)
       .toEqual(["http://a:2379", "https://b"]);
     expect(run(["--etcd-endpoints=a:2379", "--etcd-cafile=/ca"]).etcdEndpoints)
@@ -348,7 +348,7 @@ describe("checks", () => {
   });
 });
 
-describe("subcommands and actions", () => {
+describe("subcommands", () => {
   test("take the arguments after them", () => {
     expect(parseCommandLine(["lab", "--hosts", "3"], {}))
       .toEqual({ kind: "subcommand", name: "lab", args: ["--hosts", "3"] });
@@ -356,7 +356,7 @@ describe("subcommands and actions", () => {
       .toEqual({ kind: "subcommand", name: "lab", args: ["--help"] });
   });
 
-  test("--help wins, and neither it nor --version reads the other values", () => {
+  test("--help takes precedence over --version; neither checks other values", () => {
     expect(parseCommandLine(["--version", "-h"], {})).toEqual({ kind: "help" });
     expect(parseCommandLine(["--healthz-port=x", "--version"], {})).toEqual({ kind: "version" });
     expect(parseCommandLine(["--version=false"], {}).kind).toBe("run");
@@ -364,7 +364,7 @@ describe("subcommands and actions", () => {
     expect(parseCommandLine(["help"], {})).toEqual({ kind: "help" });
   });
 
-  test("an unknown one is explained", () => {
+  test("an unknown subcommand is explained", () => {
     expect(fault(["lba"])).toBe('2 unknown subcommand "lba"; did you mean lab?');
     expect(fault(["eth0"])).toBe(
       '2 unknown subcommand "eth0"; the subcommands are lab, datastore, licenses, version, help',
@@ -373,10 +373,10 @@ describe("subcommands and actions", () => {
   });
 });
 
-describe("what is shown", () => {
+describe("output", () => {
   const secret = "hunter2";
 
-  test("the password appears in no description and in no message", () => {
+  test("the password is in no description and in no message", () => {
     const options = run([`--etcd-password=${secret}`, "--etcd-username=root", "-v", "2"]);
     expect(options.etcdPassword).toBe(secret);
     expect(describeOptions(options)).toBe(

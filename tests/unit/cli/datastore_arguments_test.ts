@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { parseDatastoreCommand } from "../../../src/cli/datastore_arguments.ts";
 
-/** What serving with these flags writes as configuration. */
+/** The configuration that these flags write. */
 function initial(...args: string[]): unknown {
   const command = parseDatastoreCommand(args);
   if (command.kind !== "serve") throw new Error(`expected a server: ${JSON.stringify(command)}`);

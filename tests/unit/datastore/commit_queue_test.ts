@@ -10,7 +10,7 @@ const put = (key: string, value = "") => (transaction: WriteTransaction) => {
   return key;
 };
 
-/** Commits since then. */
+/** Counts the commits. */
 function countCommits({ storage }: TestStore): () => number {
   let count = 0;
   const transaction = storage.transaction.bind(storage);
@@ -21,14 +21,14 @@ function countCommits({ storage }: TestStore): () => number {
   return () => count;
 }
 
-test("writes that wait at the same time are one commit, and a revision each", async () => {
+test("concurrent writes share one commit and get a revision each", async () => {
   using test = new TestStore();
   using queue = new CommitQueue(test.store);
   const commits = countCommits(test);
-  const told: string[] = [];
+  const notified: string[] = [];
   using _listener = test.store.onCommit((changes) => {
     const keys = changes.map((change) => change.kind === "put" ? text(change.entry.key) : "");
-    told.push(`${changes[0]?.revision}: ${keys}`);
+    notified.push(`${changes[0]?.revision}: ${keys}`);
   });
   const nothing = () => "nothing";
   const acts = [put("a", "1"), put("b"), nothing, put("a", "2")];
@@ -41,14 +41,14 @@ test("writes that wait at the same time are one commit, and a revision each", as
     { result: "a", revision: 4n },
   ]);
   expect(commits()).toBe(1);
-  expect(told).toEqual(["2: a", "3: b", "4: a"]);
+  expect(notified).toEqual(["2: a", "3: b", "4: a"]);
   expect(test.contents(2n)).toEqual(["a=1"]);
   await test.restart();
   expect(test.store.revision).toBe(4n);
   expect(test.contents()).toEqual(["a=2", "b="]);
 });
 
-test("each sees what those before it have written, and no revision that is still to come", async () => {
+test("each write sees the earlier ones of its commit, and no later revision", async () => {
   using test = new TestStore();
   using queue = new CommitQueue(test.store);
   const readAt = (revision: bigint) => (transaction: WriteTransaction) => {
@@ -70,7 +70,7 @@ test("each sees what those before it have written, and no revision that is still
   expect(read).toMatchObject({ status: "fulfilled", value: { result: ["a", "b", "c"] } });
 });
 
-test("one that is refused changes nothing and keeps no other from being written", async () => {
+test("an invalid write changes nothing and does not prevent the others", async () => {
   using test = new TestStore();
   using queue = new CommitQueue(test.store);
   const refusal = new RequestError("leaseNotFound");
@@ -87,7 +87,7 @@ test("one that is refused changes nothing and keeps no other from being written"
   expect(test.contents()).toEqual(["a=", "b="]);
 });
 
-test("a fault is told to all who waited, and nothing is written", async () => {
+test("a failure rejects all waiting writes, and nothing is written", async () => {
   using test = new TestStore();
   using queue = new CommitQueue(test.store);
   const fault = new Error("a fault of the program");
@@ -100,7 +100,7 @@ test("a fault is told to all who waited, and nothing is written", async () => {
   expect([test.store.revision, test.contents()]).toEqual([1n, []]);
 });
 
-test("what still waits at the end is written", async () => {
+test("pending writes are performed at the end", async () => {
   using test = new TestStore();
   const queue = new CommitQueue(test.store);
   const write = queue.write(put("a"));

@@ -8,7 +8,7 @@ function newCompactor({ store, clock }: TestStore, saveClock: () => void = () =>
   return new Compactor({ store, clock, log: collectingLog().log, saveClock });
 }
 
-test("the last 10 000 revisions are kept", () => {
+test("keeps the last 10 000 revisions", () => {
   using test = new TestStore();
   using _compactor = newCompactor(test);
   while (test.store.revision < 11_000n) test.put("a");
@@ -18,7 +18,7 @@ test("the last 10 000 revisions are kept", () => {
   expect(test.contents(1_001n)).toEqual(["a="]);
 });
 
-test("what is older than an hour is forgotten, and what is present is not", async () => {
+test("deletes history older than an hour, but no current key", async () => {
   using test = new TestStore();
   using _compactor = newCompactor(test);
   test.put("a", "old");
@@ -35,7 +35,7 @@ test("what is older than an hour is forgotten, and what is present is not", asyn
   expect(test.contents()).toEqual(["a=new", "b=later"]);
 });
 
-test("the leases' time is saved once a minute", async () => {
+test("saves the clock of the leases once a minute", async () => {
   using test = new TestStore();
   let saved = 0;
   using _compactor = newCompactor(test, () => saved++);
@@ -43,9 +43,9 @@ test("the leases' time is saved once a minute", async () => {
   expect(saved).toBe(11);
 });
 
-test("a history is forgotten slice by slice, and what can be read stays as it was", async () => {
+test("deletes history in slices without changing what can be read", async () => {
   using test = new TestStore();
-  // More than a slice in one revision, too.
+  // One revision with more changes than a slice.
   test.store.write((transaction) => {
     for (let number = 0; number < 700; number++) {
       const key = bytes(`many-${number}`);
@@ -67,7 +67,7 @@ test("a history is forgotten slice by slice, and what can be read stays as it wa
   await forgotten;
   expect(test.contents(revision)).toEqual(before);
   const { changes } = test.store.changesFrom(ALL_KEYS, 1n, { changes: 9_999, bytes: 1 << 20 });
-  // Each key once, and what came later.
+  // Each key once, and the later changes.
   expect(changes.length).toBe(before.length + 1);
   expect(changes.every(({ kind }) => kind === "put")).toBe(true);
 });

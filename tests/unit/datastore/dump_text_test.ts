@@ -22,12 +22,12 @@ const TEXT = `{"flanneldDatastore":1,"revision":"52"}
 {"end":true,"leases":2,"keys":3}
 `;
 
-test("a dump is one JSON object a line, readable where the bytes are text", () => {
+test("a dump has one JSON object per line, with readable text", () => {
   expect(dumpText(DUMP)).toBe(TEXT);
   expect(parseDump(TEXT)).toEqual(DUMP);
 });
 
-test("every key and value comes back as it was", () => {
+test("every key and value survives a round trip", () => {
   const anyBytes = fc.uint8Array({ maxLength: 8 });
   fc.assert(fc.property(fc.array(fc.tuple(anyBytes, anyBytes)), (pairs) => {
     const entries = pairs.map(([key, value]) => ({ key, value, lease: 0n }));
@@ -36,7 +36,7 @@ test("every key and value comes back as it was", () => {
   }));
 });
 
-test("a dump that is not whole, or no dump at all, is refused with the reason", () => {
+test("an incomplete dump, or other text, is rejected with the reason", () => {
   const lines = TEXT.split("\n");
   const without = (index: number) => lines.toSpliced(index, 1).join("\n");
   const cases: [text: string, reason: string][] = [
@@ -56,7 +56,7 @@ test("a dump that is not whole, or no dump at all, is refused with the reason", 
   }
 });
 
-test("no text makes the reader fail in another way", () => {
+test("every invalid text throws a DatastoreError", () => {
   fc.assert(fc.property(fc.array(fc.oneof(fc.json(), fc.string())), (lines) => {
     const text = [TEXT.split("\n")[0], ...lines].join("\n");
     try {

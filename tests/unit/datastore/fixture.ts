@@ -1,4 +1,4 @@
-/** A store of its own for a test, on a disk in memory, with a clock that stands still. */
+/** A store for one test, on tmpfs, with a clock that the test moves. */
 
 import { mkdtempSync, rmSync } from "node:fs";
 import { LeaseClock } from "../../../src/datastore/mvcc/lease_clock.ts";
@@ -12,7 +12,7 @@ import { FakeClock } from "../../support/fake_clock.ts";
 export const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 export const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
 
-/** Everything but the network; disposing removes the data. */
+/** The datastore without its server. Disposing it removes the data. */
 export class TestStore implements Disposable {
   readonly clock = new FakeClock();
   readonly directory = mkdtempSync("/dev/shm/datastore-test-");
@@ -20,7 +20,7 @@ export class TestStore implements Disposable {
   store!: MvccStore;
   leases!: Lessor;
   hub!: WatchHub;
-  /** What the leases have logged since the start. */
+  /** The log of the leases. */
   records: readonly LogRecord[] = [];
   #leaseClock!: LeaseClock;
 
@@ -33,7 +33,7 @@ export class TestStore implements Disposable {
     rmSync(this.directory, { recursive: true });
   }
 
-  /** As at the end and the next start of the process, `downMs` later. */
+  /** Stops and, `downMs` later, starts again. */
   async restart(downMs = 0): Promise<void> {
     this.store.writeLeases(() => {});
     this.#close();
@@ -41,7 +41,7 @@ export class TestStore implements Disposable {
     this.#open();
   }
 
-  /** After the test has closed the storage itself. */
+  /** Starts after the test has closed the storage itself. */
   reopen(): void {
     this.hub[Symbol.dispose]();
     this.#open();
@@ -59,7 +59,7 @@ export class TestStore implements Disposable {
     this.store.write((transaction) => transaction.delete([bytes(key)]));
   }
 
-  /** All keys of now, or of a revision, as `key=value`. */
+  /** All current keys, or those of a revision, as `key=value`. */
   contents(revision = 0n): string[] {
     const range = { start: new Uint8Array(), end: undefined };
     return this.store.read(range, { revision }).entries

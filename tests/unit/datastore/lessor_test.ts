@@ -2,7 +2,7 @@ import { expect, spyOn, test } from "bun:test";
 import { RequestError } from "../../../src/datastore/mvcc/request_error.ts";
 import { TestStore } from "./fixture.ts";
 
-test("the keys of a lease are deleted in one revision when its time is over, and not before", async () => {
+test("an expired lease deletes its keys in one revision, and not earlier", async () => {
   using test = new TestStore();
   const { id } = test.leases.grant({ id: 0n, ttlSeconds: 60n });
   test.put("kept");
@@ -17,7 +17,7 @@ test("the keys of a lease are deleted in one revision when its time is over, and
   expect(test.leases.ids).toEqual([]);
 });
 
-test("a renewal gives a lease its whole time again", async () => {
+test("a keep-alive restarts the time to live", async () => {
   using test = new TestStore();
   test.leases.grant({ id: 7n, ttlSeconds: 60n });
   await test.clock.advance(50_000);
@@ -29,7 +29,7 @@ test("a renewal gives a lease its whole time again", async () => {
   expect(await test.leases.keepAlive(7n)).toBe(0n);
 });
 
-test("a lease has after a restart the time that it had left, however long the store was down", async () => {
+test("the remaining time of a lease does not pass while the store is down", async () => {
   using test = new TestStore();
   test.leases.grant({ id: 7n, ttlSeconds: 60n });
   test.put("a", "1", 7n);
@@ -42,7 +42,7 @@ test("a lease has after a restart the time that it had left, however long the st
   expect(test.contents()).toEqual([]);
 });
 
-test("a lease with little time left gets ten seconds at a start, for its owner to come back", async () => {
+test("a lease has at least ten seconds after a start, so that its owner can reconnect", async () => {
   using test = new TestStore();
   test.leases.grant({ id: 7n, ttlSeconds: 60n });
   test.leases.grant({ id: 8n, ttlSeconds: 5n });
@@ -54,7 +54,7 @@ test("a lease with little time left gets ten seconds at a start, for its owner t
   expect(test.leases.ids).toEqual([7n]);
 });
 
-test("a lease that moves to another key's lease leaves the key to that one", async () => {
+test("a key that was attached to another lease survives the first one", async () => {
   using test = new TestStore();
   test.leases.grant({ id: 1n, ttlSeconds: 10n });
   test.leases.grant({ id: 2n, ttlSeconds: 20n });
@@ -66,7 +66,7 @@ test("a lease that moves to another key's lease leaves the key to that one", asy
   expect(test.contents()).toEqual([]);
 });
 
-test("a lease of a year waits longer than a timer can", async () => {
+test("a lease may last a year, longer than a timer", async () => {
   using test = new TestStore();
   const year = 365n * 86_400n;
   test.leases.grant({ id: 1n, ttlSeconds: year });
@@ -76,12 +76,12 @@ test("a lease of a year waits longer than a timer can", async () => {
   expect(test.leases.ids).toEqual([]);
 });
 
-test("a time to live under two seconds becomes two, as in etcd", () => {
+test("a time to live below two seconds becomes two seconds, as in etcd", () => {
   using test = new TestStore();
   expect(test.leases.grant({ id: 1n, ttlSeconds: 0n }).ttlSeconds).toBe(2n);
 });
 
-test("leases that cannot be removed are one line in the log, and are tried again", async () => {
+test("leases that cannot be revoked are one line in the log, and are retried", async () => {
   using test = new TestStore();
   for (const id of [1n, 2n, 3n]) test.leases.grant({ id, ttlSeconds: 60n });
   const { storage } = test;
@@ -98,7 +98,7 @@ test("leases that cannot be removed are one line in the log, and are tried again
   expect(test.leases.ids).toEqual([]);
 });
 
-test("renewals that wait at the same time are written together, and one of no lease is told so", async () => {
+test("concurrent keep-alives share one write; one for a missing lease returns 0", async () => {
   using test = new TestStore();
   for (const id of [1n, 2n, 3n]) test.leases.grant({ id, ttlSeconds: 60n });
   await test.clock.advance(50_000);
@@ -117,7 +117,7 @@ test("renewals that wait at the same time are written together, and one of no le
   expect(left).toEqual([60n, 60n, 10n]);
 });
 
-test("a lease whose time ends while its renewal waits is gone", async () => {
+test("a lease that expires while its keep-alive waits is revoked", async () => {
   using test = new TestStore();
   test.leases.grant({ id: 1n, ttlSeconds: 60n });
   const renewal = test.leases.keepAlive(1n);
@@ -127,7 +127,7 @@ test("a lease whose time ends while its renewal waits is gone", async () => {
   expect(test.storage.leases()).toEqual([]);
 });
 
-test("renewals that the disk refuses are told so, and those of the end are written", async () => {
+test("keep-alives fail with the error of the disk, and pending ones are written at the end", async () => {
   using test = new TestStore();
   test.leases.grant({ id: 1n, ttlSeconds: 60n });
   await test.clock.advance(30_000);
@@ -146,7 +146,7 @@ test("renewals that the disk refuses are told so, and those of the end are writt
   expect(test.leases.timeToLive(1n)?.remainingSeconds).toBe(60n);
 });
 
-test("of thousands of leases that end at once the last ones can be renewed in between", async () => {
+test("when thousands of leases expire at once, keep-alives still renew the last ones", async () => {
   using test = new TestStore();
   const ids = Array.from({ length: 1_000 }, (_, index) => BigInt(index + 1));
   for (const id of ids) {
@@ -161,7 +161,7 @@ test("of thousands of leases that end at once the last ones can be renewed in be
   expect(await renewed).toBe(30n);
   expect(test.contents()).toEqual(["1000="]);
   expect(test.leases.ids).toEqual([1_000n]);
-  // A revision for each, as in etcd, but no fsync for each.
+  // One revision for each, as in etcd, but not one fsync.
   expect(test.store.revision).toBe(revision + 999n);
   expect(commits.mock.calls.length).toBeLessThan(20);
 });

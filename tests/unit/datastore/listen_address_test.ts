@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import type { IpAddress } from "../../../src/addr/ip.ts";
 import { parseListenAddress, reachOf } from "../../../src/datastore/listen_address.ts";
 
-test("an address is read with its port, or with etcd's", () => {
+test("parses an address with its port, by default etcd's", () => {
   const cases: Record<string, string | undefined> = {
     "127.0.0.1:2379": "127.0.0.1 2379",
     "10.0.0.5": "10.0.0.5 2379",
@@ -25,7 +25,7 @@ test("an address is read with its port, or with etcd's", () => {
   }
 });
 
-test("who reaches an address is told by its network", () => {
+test("the network of an address determines from where it can be reached", () => {
   const of = (...addresses: string[]) => addresses.map((one) => reachOf(one as IpAddress));
   expect(of("127.0.0.1", "127.8.9.1", "::1")).toEqual(["loopback", "loopback", "loopback"]);
   expect(new Set(of("10.1.2.3", "172.31.0.1", "192.168.56.11", "100.64.0.1", "fd00::1", "fe80::1")))

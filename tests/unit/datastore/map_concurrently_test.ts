@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { mapConcurrently } from "../../../src/datastore/transfer/map_concurrently.ts";
 
-test("answers come in the order of the items, from a bounded number of calls at once", async () => {
+test("results have the order of the items, with a limited number of concurrent calls", async () => {
   let running = 0;
   let most = 0;
   const items = Array.from({ length: 100 }, (_, index) => index);
@@ -15,7 +15,7 @@ test("answers come in the order of the items, from a bounded number of calls at 
   expect(most).toBe(32);
 });
 
-test("nothing is begun after a failure", async () => {
+test("no call is started after a failure", async () => {
   const begun: number[] = [];
   const failing = mapConcurrently(Array.from({ length: 100 }, (_, index) => index), (item) => {
     begun.push(item);

@@ -15,7 +15,7 @@ import { bytes, TestStore, text } from "./fixture.ts";
 
 const ALL = { key: Uint8Array.of(0), rangeEnd: Uint8Array.of(0) };
 
-/** With what happens between the slices, and what the answer was said to cost. */
+/** Reads in slices; returns the result and its announced cost. */
 async function slices(
   { store }: TestStore,
   init: MessageInitShape<typeof RangeRequestSchema>,
@@ -40,7 +40,7 @@ async function slices(
   return { kvs, ...rest, cost, pauses };
 }
 
-test("a limit may be any number of 64 bits", () => {
+test("a limit may be any 64-bit number", () => {
   using test = new TestStore();
   for (const key of ["a", "b", "c"]) test.put(key);
   const answer = (limit: bigint) => {
@@ -55,7 +55,7 @@ test("a limit may be any number of 64 bits", () => {
   }
 });
 
-test("slices together are what a read at once returns", async () => {
+test("the slices of a read add up to the result of a single read", async () => {
   using test = new TestStore();
   test.store.writeEach(
     Array.from({ length: 700 }, (_, index) => (transaction) => {
@@ -85,7 +85,7 @@ test("slices together are what a read at once returns", async () => {
   expect(await slices(test, { countOnly: true })).toMatchObject({ kvs: [], count: 600n });
 });
 
-test("a read in slices shows one revision, despite writes and compactions during it", async () => {
+test("a read in slices shows one revision despite concurrent writes and compactions", async () => {
   using test = new TestStore();
   for (let number = 1000; number < 2000; number++) test.put(`k${number}`, "before");
   const { revision } = test.store;
@@ -102,14 +102,14 @@ test("a read in slices shows one revision, despite writes and compactions during
   expect(kvs.map(({ key, value }) => `${text(key)}=${text(value)}`))
     .toEqual(Array.from({ length: 1000 }, (_, index) => `k${1000 + index}=before`));
   expect(() => test.contents(revision)).toThrow("compacted");
-  // The snapshot's history goes with the next compaction.
+  // The next compaction deletes the history of the snapshot.
   test.put("last");
   await test.store.compact(test.store.revision);
   const { keys } = test.storage.measure({ range: { start: bytes(""), end: undefined }, revision });
   expect(keys).toBeLessThan(1000);
 });
 
-test("large values are read a few at a time, and their size is known before", async () => {
+test("large values are read a few at a time, after their size is known", async () => {
   using test = new TestStore();
   for (let number = 0; number < 8; number++) test.put(`k${number}`, "x".repeat(1 << 20));
   const { kvs, cost, pauses } = await slices(test, {});

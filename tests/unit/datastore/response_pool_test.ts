@@ -4,7 +4,7 @@ import { ResponsePool, type Share } from "../../../src/datastore/mvcc/response_p
 const SIZES = { smallBytes: 1_000, largeBytes: 4 << 20 };
 const MIB = 1 << 20;
 
-test("a call that finds no room waits in turn, and small answers do not wait for large ones", async () => {
+test("a call without room waits its turn, and small responses do not wait for large ones", async () => {
   const pool = new ResponsePool(SIZES);
   const first = await pool.take(3 * MIB, "a");
   const order: string[] = [];
@@ -26,7 +26,7 @@ test("a call that finds no room waits in turn, and small answers do not wait for
   expect(pool.tryTake(MIB, "b")).toBeUndefined();
 });
 
-test("what is larger than the pool is served when there is nothing else", async () => {
+test("a response that is larger than the pool is served alone", async () => {
   const pool = new ResponsePool(SIZES);
   using small = await pool.take(MIB, "a");
   let isServed = false;
@@ -41,7 +41,7 @@ test("what is larger than the pool is served when there is nothing else", async 
   expect(pool.tryTake(4 * MIB, "a")).toBeDefined();
 });
 
-test("a client that gives nothing back has half of the pool, and the others take turns", async () => {
+test("a client that reads nothing holds at most half of the pool; the others take turns", async () => {
   const pool = new ResponsePool(SIZES);
   const order: string[] = [];
   const wait = async (owner: string, bytes: number): Promise<Share> => {

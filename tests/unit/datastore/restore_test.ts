@@ -8,7 +8,7 @@ import { removeEntries } from "../../../src/datastore/transfer/restore.ts";
 import { collectingLog } from "../../support/collecting_log.ts";
 import { bytes, text } from "./fixture.ts";
 
-test("keys to be removed may be gone already, and one that has changed is kept", async () => {
+test("keys to remove may already be missing, and a changed key is kept", async () => {
   const directory = mkdtempSync("/dev/shm/datastore-test-");
   using cleanup = new DisposableStack();
   cleanup.defer(() => rmSync(directory, { recursive: true }));

@@ -6,7 +6,7 @@ import { parseListenAddress } from "../../../src/datastore/listen_address.ts";
 import { collectingLog } from "../../support/collecting_log.ts";
 import { eventually } from "../../support/wait.ts";
 
-/** As a disk does it. */
+/** Damages the file as a faulty disk would. */
 function damage(file: string, text: string): void {
   const content = readFileSync(file);
   for (let at = content.indexOf(text); at >= 0; at = content.indexOf(text, at + 1)) {
@@ -15,7 +15,7 @@ function damage(file: string, text: string): void {
   writeFileSync(file, content);
 }
 
-test("the configuration, which may hold a PSK, is not in the log, written, kept or damaged", async () => {
+test("the log never contains the configuration, which may include a PSK", async () => {
   const directory = mkdtempSync("/dev/shm/datastore-test-");
   using cleanup = new DisposableStack();
   cleanup.defer(() => rmSync(directory, { recursive: true }));

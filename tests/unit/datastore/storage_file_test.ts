@@ -20,7 +20,7 @@ import { openDatabase } from "../../../src/datastore/mvcc/storage_file.ts";
 import { MvccStore } from "../../../src/datastore/mvcc/mvcc_store.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
-/** At rest. */
+/** The file of a stopped store. */
 const FILES = ["datastore.lock", "datastore.sqlite"];
 let folder: string;
 let directory: string;
@@ -65,7 +65,7 @@ async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<stri
   return "the process ended";
 }
 
-/** What is wrong with a file, which has to stay as it is, byte for byte. */
+/** The error for a file, which has to remain unchanged. */
 function failureOf(change: () => void): string {
   fill();
   change();
@@ -76,7 +76,7 @@ function failureOf(change: () => void): string {
   return message;
 }
 
-test("a directory is made, for its owner alone, with one file that keeps its identity", () => {
+test("creates a directory that only its owner can read, with one file that keeps its identity", () => {
   const [first, second] = [0, 1].map(() => {
     using storage = new Storage(directory);
     return storage.identity;
@@ -87,7 +87,7 @@ test("a directory is made, for its owner alone, with one file that keeps its ide
   expect(readdirSync(directory).toSorted()).toEqual(FILES);
 });
 
-test("what a first start left that was killed is removed at the next, and nothing else", () => {
+test("the next start removes the files of a killed first start, and nothing else", () => {
   fill();
   const drafts = ["datastore.sqlite.new", "datastore.sqlite.new-journal"];
   const others = ["datastore.sqlite.bak", "datastore.sqlite.old.new", "4711.new"];
@@ -97,13 +97,13 @@ test("what a first start left that was killed is removed at the next, and nothin
 });
 
 test(
-  "of processes that make the file at once exactly one goes on, and the others name it",
+  "of several processes that start at once, one serves and the others name it",
   async () => {
-    // On tmpfs, whose numbers of devices and files are those of /proc/locks.
+    // On tmpfs: its device and inode numbers are those of /proc/locks.
     const memory = mkdtempSync("/dev/shm/datastore-test-");
     using cleanup = new DisposableStack();
     cleanup.defer(() => rmSync(memory, { recursive: true, force: true }));
-    // Each line on stdin is a directory; what is open stays open.
+    // Opens the directory of each line on stdin, and keeps it open.
     const contend =
       `import { Storage } from "${import.meta.dir}/../../../src/datastore/mvcc/storage.ts";
     const open = [];
@@ -139,7 +139,7 @@ test(
   60_000,
 );
 
-test("the data is its owner's alone, in a directory that others can read, too", () => {
+test("only the owner can read the data, even if others can read the directory", () => {
   mkdirSync(directory, { recursive: true });
   chmodSync(directory, 0o755);
   using storage = new Storage(directory);
@@ -177,7 +177,7 @@ describe("a file that cannot be used is reported and not changed", () => {
     expect(message).toContain("is damaged (");
   });
 
-  test("when it was damaged in a crash, with the log that is beside it", () => {
+  test("when a crash has damaged it and its log", () => {
     fill();
     using storage = new Storage(directory);
     new MvccStore(storage, () => 0).write((transaction) => transaction.delete([bytes("key-1")]));
@@ -205,7 +205,7 @@ describe("a file that cannot be used is reported and not changed", () => {
     expect(message).toContain("is not a datastore of flanneld; choose another --data-dir");
   });
 
-  test("when --data-dir is no directory, or below a file", () => {
+  test("when --data-dir is not a directory, or is below a file", () => {
     for (
       const [path, problem] of [
         ["/dev/null", "is not a directory"],
@@ -216,7 +216,7 @@ describe("a file that cannot be used is reported and not changed", () => {
     }
   });
 
-  test("when a later version wrote it", () => {
+  test("when a later version has written it", () => {
     const message = failureOf(() => {
       const later = new Database(file);
       later.run("PRAGMA user_version = 3");
@@ -248,7 +248,7 @@ describe("a file that cannot be used is reported and not changed", () => {
   });
 });
 
-test("a log without its file is not taken for a new store", () => {
+test("a log without its file is not treated as a new store", () => {
   fill();
   cpSync(file, `${file}-wal`);
   rmSync(file);
@@ -256,14 +256,14 @@ test("a log without its file is not taken for a new store", () => {
   expect(readdirSync(directory).toSorted()).toEqual(["datastore.lock", "datastore.sqlite-wal"]);
 });
 
-test("a directory that cannot be made is named", () => {
+test("names a directory that cannot be created", () => {
   writeFileSync(join(folder, "made"), "");
   expect(failure()).toBe(
     `--data-dir ${dirname(file)} is below a file that is not a directory`,
   );
 });
 
-test("a file of the first layout gets its checksums, and keeps what it holds", () => {
+test("a file of the first layout is upgraded with checksums and keeps its content", () => {
   fill();
   const former = new Database(file);
   for (const table of ["live", "history"]) former.run(`ALTER TABLE ${table} DROP COLUMN checksum`);

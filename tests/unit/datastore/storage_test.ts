@@ -8,7 +8,7 @@ import { bytes, TestStore, text } from "./fixture.ts";
 
 const ALL = { start: new Uint8Array(), end: undefined };
 
-/** As a disk does it: some bytes of the file are others. The texts are of Latin-1. */
+/** Changes some bytes of the file, as a faulty disk would. The texts are Latin-1. */
 async function damage(test: TestStore, before: string, after: string): Promise<void> {
   await changeFile(test, (file) => {
     const content = readFileSync(file);
@@ -37,7 +37,7 @@ async function changeFile(test: TestStore, change: (file: string) => void): Prom
   test.reopen();
 }
 
-/** What the store reports of its disk from now on. */
+/** Records what the store reports of its disk. */
 function damageReport(test: TestStore): Disposable & { lines(): string[] } {
   const { log, records } = collectingLog();
   const { file } = test.storage;
@@ -49,7 +49,7 @@ function damageReport(test: TestStore): Disposable & { lines(): string[] } {
   };
 }
 
-test("damage to a value affects only that key, is reported once, and is gone after a write", async () => {
+test("a damaged value affects only its key, is reported once, and can be overwritten", async () => {
   using test = new TestStore();
   for (const name of ["a", "b", "c"]) test.put(name, `value-of-${name}`, 7n);
   const { revision } = test.store;
@@ -97,7 +97,7 @@ for (
     },
   ]
 ) {
-  test(`${what} that is damaged in one of its two copies is restored, and stays so`, async () => {
+  test(`${what} that is damaged in one of two copies is restored permanently`, async () => {
     using test = new TestStore();
     for (const value of ["old", "new"]) test.put("b", value, 7n);
     for (const name of ["a", "c"]) test.put(name, `value-of-${name}`, 7n);
@@ -119,11 +119,11 @@ for (
   });
 }
 
-test("damage where an index has another value ends neither a write nor the store", async () => {
+test("a damaged index is rebuilt during a write", async () => {
   using test = new TestStore();
   const lease = 0x01234567n;
   for (const name of ["a", "b"]) test.put(name, `value-of-${name}`, lease);
-  // Create and last revision stand between the two in `live` only.
+  // Only in `live` are the create and last revision between the two.
   await damage(test, "value-of-b\x03\x03\x01\x23\x45\x67", "value-of-b\x03\x03\x01\x23\x45\x66");
   using report = damageReport(test);
   test.store.write((transaction) => {
@@ -138,7 +138,7 @@ test("damage where an index has another value ends neither a write nor the store
   expect(test.storage.leaseKeys(lease).map(text)).toEqual(["a", "b"]);
 });
 
-test("a damaged version is not restored from an older one", async () => {
+test("a damaged version is not restored from an older version", async () => {
   using test = new TestStore();
   for (const value of ["old", "new"]) test.put("b", value);
   await damageRow(test, "DELETE FROM history WHERE revision = 3");
@@ -146,7 +146,7 @@ test("a damaged version is not restored from an older one", async () => {
   expect(() => test.contents()).toThrow('key "b" of revision 3 is damaged');
 });
 
-test("a watch whose history is damaged ends as after a compaction", async () => {
+test("a watch whose history is damaged is cancelled as after a compaction", async () => {
   using test = new TestStore();
   test.put("a", "value-of-a");
   test.put("a", "new");
@@ -170,7 +170,7 @@ test("a watch whose history is damaged ends as after a compaction", async () => 
   ]);
 });
 
-test("a full disk is logged with its path and free space, and once more when there is room again", async () => {
+test("logs a full disk with its path and free space, and when there is room again", async () => {
   using test = new TestStore();
   const { log, records } = collectingLog();
   const lines = () =>
@@ -198,9 +198,9 @@ test("a full disk is logged with its path and free space, and once more when the
   expect(lines()).toHaveLength(4);
 });
 
-test("damage that is found while reading ends the store, and is not the client's fault", async () => {
+test("damage to the structure of the file stops the store", async () => {
   using test = new TestStore();
-  // More than SQLite keeps in memory.
+  // More than SQLite caches in memory.
   for (let number = 0; number < 3_000; number++) test.put(`k${number}`, "v".repeat(3_000));
   await test.restart();
   const { file } = test.storage;

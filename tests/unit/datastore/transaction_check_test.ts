@@ -31,7 +31,7 @@ function transaction(success: RequestOp[]): TxnRequest {
   return create(TxnRequestSchema, { success });
 }
 
-/** 6 x 6 x 14 of them, in nested transactions. */
+/** 6 x 6 x 14 operations, in nested transactions. */
 function many(operation: (key: string) => RequestOp, kind: string): RequestOp[] {
   return Array.from(
     { length: 6 },
@@ -44,14 +44,14 @@ function many(operation: (key: string) => RequestOp, kind: string): RequestOp[] 
   );
 }
 
-test("of many keys the one that is put and deleted is found", () => {
+test("finds the one key that is both put and deleted", () => {
   const operations = [...many(remove, "old"), ...many(put, "new")];
   validateTransaction(transaction(operations));
   const twice = transaction([...operations, put("old-5-5-11")]);
   expect(() => validateTransaction(twice)).toThrow("duplicate key");
 });
 
-test("one level holds 128 comparisons, and as many operations in each branch", () => {
+test("one level may have 128 comparisons, and as many operations in each branch", () => {
   const operations = Array.from({ length: 128 }, (_, index) => put(`${index}`));
   const compare = operations.map(() => create(CompareSchema, { key: bytes("k") }));
   const request = create(TxnRequestSchema, { compare, success: operations, failure: operations });
@@ -60,7 +60,7 @@ test("one level holds 128 comparisons, and as many operations in each branch", (
   expect(() => validateTransaction(request)).toThrow("too many operations");
 });
 
-test("nesting does not multiply what a transaction may do", () => {
+test("nesting does not multiply the number of allowed operations", () => {
   const nestedRanges = (levels: number): RequestOp => {
     if (levels === 0) return range;
     return nested(Array.from({ length: 18 }, () => nestedRanges(levels - 1)));

@@ -20,7 +20,7 @@ function watch(
   });
 }
 
-/** What there is to tell, until there is nothing more. */
+/** Takes all pending messages. */
 async function drain(stream: WatchStream): Promise<WatchOutput[]> {
   const outputs: WatchOutput[] = [];
   for (;;) {
@@ -50,14 +50,14 @@ function keysOf(outputs: readonly WatchOutput[]): string[] {
 const names = (from: number, to: number) =>
   Array.from({ length: to - from }, (_, index) => `k${from + index}`);
 
-test("a client that does not read is not queued for without bound, and misses nothing", async () => {
+test("the queue of a client that does not read is limited, and the client misses nothing", async () => {
   using test = new TestStore();
   using stream = test.hub.open();
   watch(stream);
   for (const name of names(0, 5_000)) test.put(name);
   const outputs = await drain(stream);
   const sizes = outputs.map((output) => output.kind === "events" ? output.events.length : 0);
-  // The queue's part in one message, the rest from the history, page by page.
+  // The queue is one message; the rest comes from the history, page by page.
   expect(sizes[1]).toBe(1_000);
   expect(Math.max(...sizes.slice(2))).toBeLessThanOrEqual(500);
   expect(keysOf(outputs)).toEqual(names(0, 5_000));
@@ -65,7 +65,7 @@ test("a client that does not read is not queued for without bound, and misses no
   expect(keysOf(await drain(stream))).toEqual(["k-after"]);
 });
 
-test("changes made while a client catches up follow those that it has missed", async () => {
+test("changes during a catch-up follow the missed ones", async () => {
   using test = new TestStore();
   for (const name of names(0, 700)) test.put(name);
   using stream = test.hub.open();
@@ -77,7 +77,7 @@ test("changes made while a client catches up follow those that it has missed", a
   expect(keysOf([first as WatchOutput, ...rest])).toEqual(names(0, 710));
 });
 
-test("a client that lags behind a compaction is told so, and where it may go on", async () => {
+test("a client that lags behind a compaction learns the first available revision", async () => {
   using test = new TestStore();
   using stream = test.hub.open();
   watch(stream, { id: 5n });
@@ -90,7 +90,7 @@ test("a client that lags behind a compaction is told so, and where it may go on"
   expect(await drain(stream)).toEqual([]);
 });
 
-test("the past of large values is told in messages of about a megabyte, whole revisions each", async () => {
+test("past large values arrive in messages of about a megabyte, with complete revisions", async () => {
   using test = new TestStore();
   const large = "x".repeat(300_000);
   for (const name of names(0, 10)) test.put(name, large);
@@ -110,7 +110,7 @@ test("the past of large values is told in messages of about a megabyte, whole re
   expect(keysOf(outputs)).toEqual(names(0, 20));
 });
 
-test("the values before count, too, for a watch that asks for them", async () => {
+test("previous values count towards the size of a message", async () => {
   using test = new TestStore();
   const all = names(0, 10);
   for (const name of all) test.put(name, "x".repeat(300_000));
@@ -127,7 +127,7 @@ test("the values before count, too, for a watch that asks for them", async () =>
   expect(sizes).toEqual([[10], [4, 4, 2]]);
 });
 
-test("of one revision no more than 32 MiB of previous values are reported", async () => {
+test("reports at most 32 MiB of previous values for one revision", async () => {
   using test = new TestStore();
   const all = names(0, 40);
   for (const name of all) test.put(name, "x".repeat(1 << 20));
@@ -145,7 +145,7 @@ test("of one revision no more than 32 MiB of previous values are reported", asyn
   }
 });
 
-test("a watch of the future begins there", async () => {
+test("a watch of a future revision begins there", async () => {
   using test = new TestStore();
   using stream = test.hub.open();
   watch(stream, { from: 4n });
@@ -153,7 +153,7 @@ test("a watch of the future begins there", async () => {
   expect(keysOf(await drain(stream))).toEqual(["k2", "k3"]);
 });
 
-test("a request for progress is answered after everything that came before it", async () => {
+test("the response to a progress request follows all earlier events", async () => {
   using test = new TestStore();
   for (const name of names(0, 3)) test.put(name);
   using stream = test.hub.open();
@@ -164,7 +164,7 @@ test("a request for progress is answered after everything that came before it", 
   expect(outputs.at(-1)).toEqual({ kind: "progress", id: -1n, revision: 4n });
 });
 
-test("quiet watches hear how far they are every ten minutes, if they have asked for it", async () => {
+test("idle watches receive progress notifications every ten minutes, if requested", async () => {
   using test = new TestStore();
   using stream = test.hub.open();
   watch(stream, { id: 1n, progress: true });
@@ -177,12 +177,12 @@ test("quiet watches hear how far they are every ten minutes, if they have asked 
   expect(keysOf(await drain(stream))).toEqual(["k", "k"]);
   await test.clock.advance(600_000);
   expect(await drain(stream)).toEqual([]);
-  // Quiet again, so that the next notification is due.
+  // Idle again: the next notification follows.
   await test.clock.advance(600_000);
   expect(await drain(stream)).toEqual([{ kind: "progress", id: 1n, revision: 3n }]);
 });
 
-test("a cancelled watch hears nothing more, and its id may be used again", async () => {
+test("a cancelled watch receives nothing more, and its id can be reused", async () => {
   using test = new TestStore();
   using stream = test.hub.open();
   watch(stream, { id: 9n });
@@ -195,7 +195,7 @@ test("a cancelled watch hears nothing more, and its id may be used again", async
     .toEqual(["created", "refused", "cancelled", "created"]);
 });
 
-test("a stream that ends lets its reader go", async () => {
+test("the end of a stream releases its reader", async () => {
   using test = new TestStore();
   const stream = test.hub.open();
   const next = stream.next();
@@ -203,7 +203,7 @@ test("a stream that ends lets its reader go", async () => {
   expect(await next).toBeUndefined();
 });
 
-test("there are 20 000 watches at most, on all streams together", async () => {
+test("limits the watches of all streams to 20 000", async () => {
   using test = new TestStore();
   using first = test.hub.open();
   using second = test.hub.open();
@@ -215,7 +215,7 @@ test("there are 20 000 watches at most, on all streams together", async () => {
   expect((await drain(second)).map(({ kind }) => kind)).toEqual(["created", "refused", "created"]);
 });
 
-test("the keys of watches are 32 MiB at most, on all streams together", async () => {
+test("limits the keys of the watches of all streams to 32 MiB", async () => {
   using test = new TestStore();
   using first = test.hub.open();
   using second = test.hub.open();
@@ -235,7 +235,7 @@ test("the keys of watches are 32 MiB at most, on all streams together", async ()
   expect((await drain(second)).map(({ kind }) => kind)).toEqual(["refused", "created"]);
 });
 
-test("keys count, too: a client that does not read is queued for up to some megabytes", async () => {
+test("keys count towards the limit of the queue, too", async () => {
   using test = new TestStore();
   using stream = test.hub.open();
   watch(stream);
@@ -246,7 +246,7 @@ test("keys count, too: a client that does not read is queued for up to some mega
   expect(keysOf(outputs).length).toBe(10);
 });
 
-test("a client that does not read is not told again and again how far it is", async () => {
+test("a client that does not read receives no progress notifications", async () => {
   using test = new TestStore();
   using stream = test.hub.open();
   watch(stream, { id: 1n, progress: true });
@@ -258,7 +258,7 @@ test("a client that does not read is not told again and again how far it is", as
   expect(await drain(stream)).toHaveLength(1);
 });
 
-test("a client that asks without reading the answers has to wait", async () => {
+test("a client that sends requests without reading the responses has to wait", async () => {
   using test = new TestStore();
   using stream = test.hub.open();
   for (let number = 0; number < 2_000; number++) {
@@ -279,7 +279,7 @@ test("a client that asks without reading the answers has to wait", async () => {
 });
 
 test(
-  "what all streams hold for clients that do not read is bounded, and each misses nothing",
+  "the events of all streams for clients that do not read are limited, and none is missed",
   async () => {
     using test = new TestStore();
     using streams = new DisposableStack();

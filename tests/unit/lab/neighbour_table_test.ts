@@ -7,7 +7,7 @@ import { rejectedNeighbours, rejectedText } from "../../../src/lab/neighbour_tab
 const directory = mkdtempSync(join(tmpdir(), "neighbour-table-test-"));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
-/** As Linux 6.1 writes it, but for some columns. */
+/** As printed by Linux 6.1, without some columns. */
 const table = (...fulls: string[]) =>
   ["entries  allocs   res_failed table_fulls"].concat(
     fulls.map((full) => `00000002 001553cc 00000018   ${full}`),

@@ -7,7 +7,7 @@ import type { MessageWriter } from "../../../../src/datastore/rpc/message_stream
 import { RangeRequestSchema, TxnRequestSchema } from "../../../../src/etcd/api/rpc_pb.ts";
 import { bytes, TestStore } from "../fixture.ts";
 
-test("a read whose client is gone is not finished, and gives its memory back", async () => {
+test("a read whose client has disconnected stops and releases its memory", async () => {
   using test = new TestStore();
   for (let number = 0; number < 2_000; number++) test.put(`k${number}`, "v");
   const { store, storage, leases } = test;
@@ -24,7 +24,7 @@ test("a read whose client is gone is not finished, and gives its memory back", a
   let sent = 0;
   const writer = {
     peer: "client",
-    // Gone when some slices have been read.
+    // Disconnects after some slices.
     get isClosed() {
       return ++asked > 3;
     },
@@ -40,7 +40,7 @@ test("a read whose client is gone is not finished, and gives its memory back", a
   expect(pool.tryTake(1 << 20, "other")).toBeDefined();
 });
 
-test("a read that waits for memory has read nothing yet, and is served when there is some", async () => {
+test("a read waits for memory before it reads anything", async () => {
   using test = new TestStore();
   test.put("k", "x".repeat(1 << 20));
   const { store, storage, leases } = test;
@@ -72,7 +72,7 @@ test("a read that waits for memory has read nothing yet, and is served when ther
   expect(sent).toBeGreaterThan(1 << 20);
 });
 
-test("large requests that wait for memory are refused beyond their own bound", async () => {
+test("waiting large requests have a limit of their own", async () => {
   using test = new TestStore();
   test.put("k", "x".repeat(1 << 20));
   const { store, storage, leases } = test;

@@ -17,7 +17,7 @@ async function codeOf(bytes: Uint8Array): Promise<string> {
   return failure instanceof ConnectError ? Code[failure.code] : `${failure}`;
 }
 
-test("messages are the same in whatever pieces they arrive", async () => {
+test("messages do not depend on the chunks in which they arrive", async () => {
   const messages = [0, 1, 300, 5, 7_000].map((length) => new Uint8Array(length).fill(length));
   const body = Buffer.concat(messages.map(frame));
   for (const size of [1, 2, 4, 5, 6, 299, 4_096, body.length]) {
@@ -25,12 +25,12 @@ test("messages are the same in whatever pieces they arrive", async () => {
   }
 });
 
-test("a message does not hold on to those that arrived with it", async () => {
+test("a message does not keep the memory of others that arrived with it", async () => {
   const [first] = await read(Buffer.concat([frame(new Uint8Array(10)), new Uint8Array(9_000)]));
   expect(first?.buffer.byteLength).toBe(10);
 });
 
-test("what is no message is refused: compressed, too large, cut off", async () => {
+test("rejects a compressed, a too large and an incomplete message", async () => {
   const prefix = (flag: number, length: number) => {
     const bytes = Buffer.from(frame(new Uint8Array(8)));
     bytes[0] = flag;

@@ -1,4 +1,4 @@
-/** The limits of the server for its clients. */
+/** The server's limits for its clients. */
 
 import { create, toBinary } from "@bufbuild/protobuf";
 import { expect, test } from "bun:test";
@@ -20,7 +20,7 @@ import { bytes } from "../fixture.ts";
 const RANGE_PATH = "/etcdserverpb.KV/Range";
 const ENHANCE_YOUR_CALM = 11;
 
-/** A datastore of a test's own. */
+/** A datastore for one test. */
 class TestServer implements AsyncDisposable {
   readonly datastore: Datastore;
   readonly port: number;
@@ -79,7 +79,7 @@ function call(session: ClientHttp2Session, path: string, headers = {}): ClientHt
 const rangeRequest = (key = "k") =>
   frame(toBinary(RangeRequestSchema, create(RangeRequestSchema, { key: bytes(key) })));
 
-/** What the server says at the end: in the trailers, or at once in the headers. */
+/** The status of a call, in the trailers or at once in the headers. */
 async function statusOf(stream: ClientHttp2Stream): Promise<[status: string, message: string]> {
   const said: Record<string, unknown> = {};
   stream.on("response", (headers) => Object.assign(said, headers));
@@ -96,7 +96,7 @@ async function rangeStatus(session: ClientHttp2Session): Promise<string> {
   return (await statusOf(stream))[0];
 }
 
-test("concurrent calls of a connection are limited, and one that keeps opening more is closed", async () => {
+test("limits the concurrent calls of a connection, and closes one that keeps opening more", async () => {
   await using server = await TestServer.start({ streamsPerConnection: 20 });
   using client = await RawHttp2.open(server.port);
   for (let stream = 1; stream < 2_000 && !client.isClosed; stream += 2) {
@@ -108,7 +108,7 @@ test("concurrent calls of a connection are limited, and one that keeps opening m
   expect(await rangeStatus(session)).toBe("0");
 });
 
-test("of too many calls in all, those of connections with few are served still", async () => {
+test("at the limit of all calls, connections with few calls are still served", async () => {
   await using server = await TestServer.start({ streams: 10, reservedStreams: 2 });
   using first = server.connect();
   using second = server.connect();
@@ -143,7 +143,7 @@ test("of too many calls in all, those of connections with few are served still",
     ]);
 });
 
-test("an address that has most of the connections makes room for another one", async () => {
+test("closes a connection of the address that has most of them for another address", async () => {
   await using server = await TestServer.start({ connections: 3 });
   const open = async (session: ClientHttp2Session) => {
     const stream = call(session, WATCH_PATH);
@@ -164,7 +164,7 @@ test("an address that has most of the connections makes room for another one", a
   expect(kept.map(({ closed }) => closed)).toEqual([false, false, false]);
 });
 
-test("of too many connections the one that has been idle for longest makes room", async () => {
+test("closes the connection that has been idle for longest when there are too many", async () => {
   await using server = await TestServer.start({ connections: 3 });
   using busy = server.connect();
   const watch = call(busy, WATCH_PATH);
@@ -185,18 +185,18 @@ test("of too many connections the one that has been idle for longest makes room"
   expect(watch.closed).toBe(false);
 });
 
-/** How many sockets the process holds at its end of connections to this port. */
+/** Number of sockets that the process has for connections to this port. */
 function heldSockets(port: number): number {
   const local = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
   const isHeld = (line: string) => {
     const [, address = "", , state, , , , , , inode] = line.trim().split(/\s+/);
-    // 0A is LISTEN; what the kernel alone still closes has no inode.
+    // 0A is LISTEN; a socket that only the kernel is still closing has no inode.
     return address.endsWith(local) && state !== "0A" && inode !== "0";
   };
   return readFileSync("/proc/self/net/tcp", "utf8").split("\n").filter(isHeld).length;
 }
 
-test("a client that has vanished gives its descriptor back", async () => {
+test("closes the connection of a client that has vanished", async () => {
   await using server = await TestServer.start({ pingIntervalMs: 100, pingTimeoutMs: 100 });
   using stack = new DisposableStack();
   const clients = await Promise.all(
@@ -216,7 +216,7 @@ test("a client that has vanished gives its descriptor back", async () => {
   expect(await rangeStatus(live)).toBe("0");
 });
 
-test("a request in frames of one byte ends its connection", async () => {
+test("closes the connection of a request in frames of one byte", async () => {
   await using server = await TestServer.start({});
   for (const path of [RANGE_PATH, "/etcdserverpb.Lease/LeaseGrant"]) {
     using client = await RawHttp2.open(server.port);
@@ -232,7 +232,7 @@ test("a request in frames of one byte ends its connection", async () => {
   }
 });
 
-test("a stream of many small messages is allowed", async () => {
+test("accepts a stream of many small messages", async () => {
   await using server = await TestServer.start({});
   using session = server.connect();
   const stream = call(session, WATCH_PATH);
@@ -241,7 +241,7 @@ test("a stream of many small messages is allowed", async () => {
   expect((await statusOf(stream))[0]).toBe("0");
 });
 
-test("a request that does not arrive, or not completely, times out", async () => {
+test("a missing or incomplete request times out", async () => {
   await using server = await TestServer.start({ requestMs: 50, firstRequestMs: 400 });
   using session = server.connect();
   const nothing = new Uint8Array();
@@ -263,7 +263,7 @@ test("a request that does not arrive, or not completely, times out", async () =>
   }
 });
 
-test("the incomplete requests of all clients together are limited", async () => {
+test("limits the incomplete requests of all clients together", async () => {
   await using server = await TestServer.start({ requestBytes: 1 << 20 });
   using session = server.connect();
   const prefix = Buffer.alloc(5);
@@ -277,7 +277,7 @@ test("the incomplete requests of all clients together are limited", async () => 
   expect(await rangeStatus(session)).toBe("0");
 });
 
-test("a deadline in a hundred years is ignored", async () => {
+test("ignores a deadline in a hundred years", async () => {
   await using server = await TestServer.start({});
   using session = server.connect();
   const warnings: Error[] = [];
@@ -294,7 +294,7 @@ test("a deadline in a hundred years is ignored", async () => {
 });
 
 test(
-  "a client that takes nothing of its answer is cut off, and others get the memory",
+  "closes the stream of a client that does not read, and gives its memory to others",
   async () => {
     const answers = { smallBytes: 1 << 20, largeBytes: 5 << 20 };
     await using server = await TestServer.start({ stallMs: 100 }, answers);
@@ -306,7 +306,7 @@ test(
     });
     const all = create(RangeRequestSchema, { key: bytes("k"), rangeEnd: bytes("l") });
     const request = frame(toBinary(RangeRequestSchema, all));
-    // Each holds more than half of the memory for answers.
+    // Each holds more than half of the memory for responses.
     for (let number = 0; number < 2; number++) {
       using client = await RawHttp2.open(server.port);
       const payload = http2Frame(FrameType.data, { flags: 1, stream: 1, payload: request });

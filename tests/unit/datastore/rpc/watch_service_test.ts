@@ -1,4 +1,4 @@
-/** Watches as they are on the wire. */
+/** Watches on the wire. */
 
 import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, expect, test } from "bun:test";
@@ -74,7 +74,7 @@ async function next(stream: AsyncGenerator<WatchResponse>): Promise<WatchRespons
   return (await stream.next()).value as WatchResponse;
 }
 
-/** What the server says at the end: in the trailers, or at once in the headers. */
+/** The status of a call, in the trailers or at once in the headers. */
 async function statusOf(stream: ClientHttp2Stream): Promise<[status: unknown, message: unknown]> {
   const said: Record<string, unknown> = {};
   stream.on("response", (headers) => Object.assign(said, headers));
@@ -85,7 +85,7 @@ async function statusOf(stream: ClientHttp2Stream): Promise<[status: unknown, me
   return [said["grpc-status"], decodeURIComponent(`${said["grpc-message"] ?? ""}`)];
 }
 
-test("each stream is told under its own ids, with the previous value where it asked", async () => {
+test("each stream has its own ids, and previous values only if requested", async () => {
   datastore.putIfAbsent("k1", "before");
   const requests = [{ watchId: 0n }, { watchId: 7n }, { watchId: 0n }, {
     watchId: 0n,
@@ -102,7 +102,7 @@ test("each stream is told under its own ids, with the previous value where it as
     const entry = { key: bytes("k1"), value: bytes("after"), lease: 0n };
     transaction.put(entry, transaction.get(entry.key));
   });
-  const told = await Promise.all(streams.map(async ({ answers }) => {
+  const notified = await Promise.all(streams.map(async ({ answers }) => {
     const { watchId, header, events } = await next(answers);
     const [event] = events;
     return [
@@ -113,7 +113,7 @@ test("each stream is told under its own ids, with the previous value where it as
       text(event?.prevKv?.value ?? bytes("none")),
     ];
   }));
-  expect(told).toEqual([
+  expect(notified).toEqual([
     [0n, 3n, 3n, "after", "none"],
     [7n, 3n, 3n, "after", "none"],
     [0n, 3n, 3n, "after", "none"],
@@ -125,7 +125,7 @@ test("each stream is told under its own ids, with the previous value where it as
   await Promise.all(ends);
 });
 
-test("a request that is none ends the stream with what is wrong, and the next one is served", async () => {
+test("an invalid request ends only its own stream, with the reason", async () => {
   const garbage = call();
   garbage.write(frame(Uint8Array.of(0xff)));
   expect((await statusOf(garbage))[0]).toBe("3");
@@ -142,7 +142,7 @@ test("a request that is none ends the stream with what is wrong, and the next on
   expect(records.filter(({ level }) => level === "error")).toEqual([]);
 });
 
-test("watches of a large value from the past all get it, however little memory there is", async () => {
+test("all watches of a past large value receive it, even with little memory", async () => {
   using test = new TestStore();
   test.put("k", "x".repeat(1_400_000));
   const { hub, storage } = test;
