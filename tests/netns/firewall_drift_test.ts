@@ -1,4 +1,6 @@
-/** Another program modifies the rules: they are repaired when that is announced, at a bounded cost. */
+/**
+ * Another program modifies the rules: they are repaired when that is announced, at a bounded cost.
+ */
 
 import { describe, expect, test } from "bun:test";
 import { eventually, throughout } from "../support/wait.ts";
@@ -6,7 +8,7 @@ import { rulesFor } from "../unit/firewall/fixtures.ts";
 import { Namespace } from "../support/network_namespace.ts";
 import { Driver } from "./firewall_support.ts";
 
-/** Rules are looked at when a change is announced, and at no other time. */
+/** Rules are checked only when a change is announced. */
 const HEAL_MS = 30_000;
 const LEGACY = {
   4: { save: "iptables-legacy-save", restore: "iptables-legacy-restore" },
@@ -46,10 +48,10 @@ describe("in iptables on nftables", () => {
         .join("\n");
     const before = await ours();
     await namespace.sh(damage);
-    await eventually("our rules are as before", HEAL_MS, async () => await ours() === before);
+    await eventually("our rules are restored", HEAL_MS, async () => await ours() === before);
   });
 
-  test("trap 17: a REJECT put before our jump is overtaken, and stays otherwise", async () => {
+  test("trap 17: our jump moves ahead of a REJECT, which stays otherwise", async () => {
     await using namespace = await Namespace.create();
     await using _driver = await Driver.start(namespace, {}, rulesFor());
     await namespace.sh("iptables -I FORWARD -j REJECT");
@@ -60,7 +62,7 @@ describe("in iptables on nftables", () => {
     expect(await namespace.sh("iptables -S FORWARD | tail -n1")).toContain("-j REJECT");
   });
 
-  test("a chain that another program keeps at the top is left there", async () => {
+  test("a chain that another program keeps at the top stays there", async () => {
     await using namespace = await Namespace.create();
     await using driver = await Driver.start(namespace, {}, rulesFor());
     await namespace.sh("iptables -N DOCKER-USER; iptables -I FORWARD -j DOCKER-USER");
@@ -76,16 +78,16 @@ describe("in iptables on nftables", () => {
       await namespace.sh("iptables -F FLANNEL-FWD");
       return driver.log().includes("another program keeps modifying the IPv4 firewall rules");
     });
-    // From now on it looks every 10 s, which starts up to three programs.
+    // From now on it checks every 10 s, which starts up to three programs.
     const begun = performance.now();
     const { processStarts } = await driver.stats();
     await namespace.sh("for i in 1 2 3 4 5 6 7 8; do iptables -F FLANNEL-FWD; sleep 0.25; done");
     const started = (await driver.stats()).processStarts - processStarts;
-    const looks = 1 + Math.ceil((performance.now() - begun) / 10_000);
-    expect(started).toBeLessThanOrEqual(3 * looks);
+    const checks = 1 + Math.ceil((performance.now() - begun) / 10_000);
+    expect(started).toBeLessThanOrEqual(3 * checks);
   }, 120_000);
 
-  test("rules of others that change all the time cost no program of ours", async () => {
+  test("rules of other programs that change all the time start no program", async () => {
     await using namespace = await Namespace.create();
     await using driver = await Driver.start(namespace, { resyncMs: 1000 }, rulesFor());
     await driver.quiet();
@@ -106,7 +108,7 @@ describe("in iptables on nftables", () => {
     const after = await driver.stats();
     expect(after.processStarts).toBe(before.processStarts);
     expect(after.cpuMs - before.cpuMs).toBeLessThan(1_000);
-    // It still sees what concerns it.
+    // It still notices changes of its own rules.
     await namespace.sh("iptables -F FLANNEL-FWD");
     await eventually(
       "it is repaired",
@@ -123,14 +125,14 @@ describe("in iptables on nftables", () => {
       (_, i) => `add rule ip big c ip saddr 10.0.${i >> 8}.${i & 255} counter accept`,
     );
     const script = ["add table ip big", "add chain ip big c", ...rules, ""].join("\n");
-    await driver.quiet(); // the notifications of its own changes are read
+    await driver.quiet(); // the notifications of its own changes have been read
     await Bun.write(`/run/${namespace.name}.nft`, script);
     driver.signal("SIGSTOP");
     await namespace.sh(`nft -f /run/${namespace.name}.nft; rm /run/${namespace.name}.nft
 nft flush ruleset`);
     driver.signal("SIGCONT");
     await eventually(
-      "the rules are back",
+      "the rules are restored",
       HEAL_MS,
       async () => {
         const text = await namespace.sh("iptables -S; ip6tables -S");
@@ -142,17 +144,17 @@ nft flush ruleset`);
 });
 
 describe("in legacy iptables", () => {
-  test("trap 16: drift is noticed by looking, with one program for each period", async () => {
+  test("trap 16: drift is noticed by periodic checks, with one program each", async () => {
     await using namespace = await Namespace.create();
     const options = { programs: LEGACY, resyncMs: 1000 };
     await using driver = await Driver.start(namespace, options, rulesFor());
     const begun = performance.now();
     const before = (await driver.stats()).processStarts;
-    const looks = async () => (await driver.stats()).processStarts - before;
-    await eventually("it looks", 30_000, async () => await looks() >= 3);
-    expect(await looks()).toBeLessThanOrEqual(1 + (performance.now() - begun) / 1000);
+    const checks = async () => (await driver.stats()).processStarts - before;
+    await eventually("it checks", 30_000, async () => await checks() >= 3);
+    expect(await checks()).toBeLessThanOrEqual(1 + (performance.now() - begun) / 1000);
     await namespace.sh("iptables-legacy -F FLANNEL-FWD; ip6tables-legacy -F FLANNEL-FWD");
-    // Each family has its turn every other period.
+    // Each family is checked every other period.
     await eventually("both are repaired", 30_000, async () => {
       const text = await namespace.sh("iptables-legacy -S FLANNEL-FWD; ip6tables-legacy -S");
       return text.includes("-d 10.5.0.0/16") && text.includes("-d 2001:cafe:42::/56");
@@ -176,7 +178,7 @@ describe("in nftables", () => {
   ])("%s is repaired", async (_name, damage) => {
     await using namespace = await Namespace.create();
     await using driver = await Driver.start(namespace, { mode: "nftables" }, rulesFor());
-    // Chains and tables are listed in the order in which they were made, which means nothing.
+    // Chains and tables are listed in the order of their creation, which does not matter.
     const read = async () => {
       const chains = (await namespace.sh("nft list ruleset")).split(/\n(?=table|\tchain)/);
       return chains.map((text) => text.replaceAll(/^\}?\n+|[\n}]+$/g, "")).sort().join("\n");
@@ -184,11 +186,11 @@ describe("in nftables", () => {
     const before = await read();
     const { processStarts } = await driver.stats();
     await namespace.sh(damage);
-    await eventually("the rules are as before", HEAL_MS, async () => await read() === before);
+    await eventually("the rules are restored", HEAL_MS, async () => await read() === before);
     expect((await driver.stats()).processStarts).toBe(processStarts);
   });
 
-  test("sets that others change all the time cost next to nothing", async () => {
+  test("sets that other programs change all the time cost almost nothing", async () => {
     await using namespace = await Namespace.create();
     await using driver = await Driver.start(namespace, { mode: "nftables" }, rulesFor());
     await namespace.sh(

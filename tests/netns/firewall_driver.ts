@@ -1,6 +1,6 @@
 /**
- * Runs a firewall manager in the network namespace in which it is started, until standard input ends.
- * Requests and responses are lines of JSON; see `firewall_support.ts`.
+ * Runs a firewall manager in the network namespace in which it is started, until standard input
+ * ends. Requests and responses are lines of JSON; see `firewall_support.ts`.
  */
 
 import { createInterface } from "node:readline";
@@ -19,14 +19,14 @@ import {
 } from "../../src/firewall/firewall.ts";
 
 export interface DriverOptions extends Omit<FirewallOptions, "clock" | "log" | "onStatus"> {
-  /** As on a machine that lacks it. */
+  /** Behave as on a machine without it. */
   readonly withoutLibnftables?: boolean;
-  /** The program that stands in for it. */
+  /** The program to use instead. */
   readonly nft?: string;
 }
 
 export type DriverCommand =
-  /** Answered when the rules are in. */
+  /** The response follows when the rules are installed. */
   | { readonly op: "set"; readonly rules: FirewallRules }
   | { readonly op: "stats" };
 

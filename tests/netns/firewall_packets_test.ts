@@ -1,4 +1,4 @@
-/** Packets through a host with the rules: what is masqueraded, what is forwarded. */
+/** Packets through a host with the rules: which are masqueraded and which are forwarded. */
 
 import { expect, test } from "bun:test";
 import type { Prefix } from "../../src/addr/prefix.ts";
@@ -8,10 +8,9 @@ import { Namespace } from "../support/network_namespace.ts";
 import { Driver } from "./firewall_support.ts";
 
 /**
- * A workload, the host whose subnet it is in, another node's workload and the world, in a row:
- * workload (10.5.72.2) — host — world (192.0.2.9, and 10.5.99.2 as the other node's workload).
- * Nobody but the host knows the way back to what is not on its own link, and the host drops what no
- * rule accepts.
+ * A workload, its host, and the outside with another node's workload, in a row: workload
+ * (10.5.72.2) — host — world (192.0.2.9, and 10.5.99.2 as the other node's workload). Only the host
+ * has routes to addresses that are not on its links, and it drops packets that no rule accepts.
  */
 async function network(): Promise<{ host: Namespace; workload: Namespace; world: Namespace }> {
   const [host, workload, world] = [
@@ -56,8 +55,9 @@ async function sourceSeen(
 }
 
 /**
- * A socket stays in the namespace in which it was made, so one process has both ends: nothing is sent
- * before the receiver is there. "nothing" has arrived when it is not there 2 s after the last packet.
+ * A socket stays in the namespace in which it was created, so one process has both ends, and
+ * nothing is sent before the receiver exists. Prints "nothing" if no packet arrives within 2 s of
+ * the last one.
  */
 const EXCHANGE = `
 import ctypes, os, select, socket, sys
@@ -86,7 +86,7 @@ const CASES: [FirewallMode, string][] = [["iptables", "IPv4"], ["iptables", "IPv
   "IPv4",
 ], ["nftables", "IPv6"]];
 
-test.each(CASES)("%s masquerades and forwards %s as it should", async (mode, family) => {
+test.each(CASES)("%s masquerades and forwards %s", async (mode, family) => {
   const { host, workload, world } = await network();
   await using _host = host, _workload = workload, _world = world;
   const six = family === "IPv6";
@@ -101,17 +101,17 @@ test.each(CASES)("%s masquerades and forwards %s as it should", async (mode, fam
     6: { network: NETWORK6 as Prefix, subnet: SUBNET6 },
   };
   await using driver = await Driver.start(host, { mode }, rulesFor({ families }));
-  // An accept in a table of ours does not overrule a drop in another; see the manual.
+  // An accept in our table does not override a drop in another one.
   if (mode === "nftables") {
     expect(await sourceSeen({ ...out, address: worldAddress })).toBe("nothing");
     await host.sh("iptables -P FORWARD ACCEPT; ip6tables -P FORWARD ACCEPT");
   }
   expect(await sourceSeen({ ...out, address: worldAddress })).toBe(hostAddress);
   expect(await sourceSeen({ ...out, address: remote })).toBe(own);
-  // From outside straight to a workload, which is to see the caller.
+  // From outside directly to a workload, which sees the client's address.
   const inward = { from: world, to: workload, address: own };
   expect(await sourceSeen({ ...inward, source: worldAddress })).toBe(worldAddress);
-  // The host itself, from an address that the other nodes cannot answer.
+  // From the host itself, with an address to which the other nodes cannot reply.
   const fromHost = { from: host, to: world, address: remote };
   expect(await sourceSeen({ ...fromHost, source: six ? "2001:db8::1" : "192.0.2.1" }))
     .toBe(hostAddress);

@@ -1,4 +1,4 @@
-/** The rules as the kernel holds them, in both modes: installed, taken over, switched, shared. */
+/** The rules in the kernel, in both modes: installed, adopted, switched, shared. */
 
 import { describe, expect, test } from "bun:test";
 import type { Prefix } from "../../src/addr/prefix.ts";
@@ -81,15 +81,15 @@ describe.each(Object.entries(VARIANTS))("iptables, the %s kind,", (_name, progra
     expect(await namespace.iptables("filter", programs[6].save)).toBe(ipv6(IPTABLES_FILTER));
   });
 
-  test("keeps the rules when the daemon ends, and a restart only looks", async () => {
+  test("keeps the rules when the daemon ends, and a restart only checks them", async () => {
     await using namespace = await Namespace.create();
     await using first = await Driver.start(namespace, { programs }, rulesFor());
-    // --version, then save, a look at each missing table, restore and save for each family
+    // --version, and for each family: save, a check of each missing table, restore, save
     expect(first.first.processStarts).toBe(11);
     await first.stop();
     expect(await namespace.iptables("filter", programs[4].save)).toBe(IPTABLES_FILTER);
     await using second = await Driver.start(namespace, { programs }, rulesFor());
-    expect(second.first.processStarts).toBe(3); // --version, and one look for each family
+    expect(second.first.processStarts).toBe(3); // --version, and one save for each family
   });
 
   test("loses our chains with --ip-masq=false and --iptables-forward-rules=false", async () => {
@@ -102,16 +102,13 @@ describe.each(Object.entries(VARIANTS))("iptables, the %s kind,", (_name, progra
     expect(await namespace.sh(`${programs[4].save}; ${programs[6].save}`)).not.toContain("FLANNEL");
   });
 
-  test("follows a changed subnet and a former network", async () => {
+  test("follows a changed subnet and a previous network", async () => {
     await using namespace = await Namespace.create();
     const families = { 4: { network: "10.77.0.0/16" as Prefix, subnet: "10.77.1.0/24" as Prefix } };
     await using before = await Driver.start(namespace, { programs }, rulesFor({ families }));
     await before.stop();
-    const formerNetworks = ["10.77.0.0/16" as Prefix];
-    await using after = await Driver.start(namespace, {
-      programs,
-      previousNetworks: formerNetworks,
-    }, rulesFor());
+    const previousNetworks = ["10.77.0.0/16" as Prefix];
+    await using after = await Driver.start(namespace, { programs, previousNetworks }, rulesFor());
     expect(await namespace.iptables("nat", programs[4].save)).toBe(IPTABLES_NAT);
     await after.set(rulesFor({
       families: { 4: { network: NETWORK4, subnet: "10.5.9.0/24" as Prefix } },
@@ -120,7 +117,7 @@ describe.each(Object.entries(VARIANTS))("iptables, the %s kind,", (_name, progra
     expect(await namespace.iptables("nat", programs[4].save)).toBe(moved);
   });
 
-  test("takes over what the Go program left without a change, also its old-style rules", async () => {
+  test("adopts the rules of Go flannel, and removes those of its old versions", async () => {
     await using namespace = await Namespace.create();
     const go = (table: string, parent: string, text: string) => {
       const rules = text.split("\n").filter((line) => line.startsWith("-A FLANNEL")).join("\n");
@@ -141,7 +138,7 @@ describe.each(Object.entries(VARIANTS))("iptables, the %s kind,", (_name, progra
     expect(await namespace.iptables("filter", programs[4].save)).toBe(IPTABLES_FILTER);
   });
 
-  test("leaves the rules of others as they are, byte for byte", async () => {
+  test("does not change the rules of other programs, byte for byte", async () => {
     await using namespace = await Namespace.create();
     await namespace.sh(`${programs[4].restore} <<'END'
 *nat
@@ -185,7 +182,7 @@ describe("nftables", () => {
     const generation = () => namespace.sh("nft -a list ruleset");
     const before = await generation();
     await using _second = await Driver.start(namespace, { mode: "nftables" }, rulesFor());
-    expect(await generation()).toBe(before); // rules written anew would have other handles
+    expect(await generation()).toBe(before); // new rules would have other handles
   });
 
   test("loses our chains and tables with the flags", async () => {
@@ -197,7 +194,7 @@ describe("nftables", () => {
     expect(await namespace.sh("nft list ruleset")).toBe("");
   });
 
-  test("corrects what the Go program left, in one transaction", async () => {
+  test("corrects the rules of Go flannel, in one transaction", async () => {
     await using namespace = await Namespace.create();
     await namespace.sh(`nft -f - <<'END'
 add table ip flannel-ipv4 { comment "rules for flannel-ipv4"; }
@@ -220,12 +217,12 @@ END`);
     const [, postrouting] = NFT.match(/(chain postrtg[^}]*})/) ?? [];
     const withoutComments = text.replaceAll(/\n\t\tcomment "[^"]*"/g, "");
     expect(withoutComments).toContain(postrouting as string);
-    // The forwarding rules were right.
+    // The forwarding rules were correct.
     expect(withoutComments).toContain("ip daddr 10.5.0.0/16 accept\n");
     expect(text).not.toContain("flannel-ipv6"); // empty, and of a family that is not in use
   });
 
-  test("works through the program nft where libnftables is missing", async () => {
+  test("works with the program nft if libnftables is missing", async () => {
     await using namespace = await Namespace.create();
     const options = { mode: "nftables", withoutLibnftables: true } as const;
     await using driver = await Driver.start(namespace, options, rulesFor());
@@ -235,10 +232,10 @@ END`);
   });
 });
 
-/** Rules that were added with nft to iptables' tables, which iptables shows wrongly or not at all. */
+/** Rules that nft adds to iptables' tables, and that iptables shows wrongly or not at all. */
 const FOREIGN: Record<string, string> = {
-  "leaves out": "nft add rule ip filter FORWARD ct mark set 1",
-  "breaks off in": "nft add rule ip filter FORWARD meta mark set 5",
+  "omits": "nft add rule ip filter FORWARD ct mark set 1",
+  "stops in": "nft add rule ip filter FORWARD meta mark set 5",
 };
 
 describe("a table that iptables-save", () => {
@@ -259,17 +256,21 @@ describe("a table that iptables-save", () => {
       expect(problem).toContain("set EnableNFTables");
       expect(await jumps(namespace)).toBe(1);
       expect(await accepts(namespace)).toBe(2);
-      // The other table, and the other family, are as they should be.
+      // The other table and the other family are in sync.
       expect(await namespace.sh("iptables-save -t nat")).toContain("-j FLANNEL-POSTRTG");
       expect(await namespace.iptables("filter", "ip6tables-save")).toBe(ipv6(IPTABLES_FILTER));
       const before = (await driver.stats()).processStarts;
       await eventually(
-        "it looks again",
+        "it checks again",
         30_000,
         async () => (await driver.stats()).processStarts > before,
       );
       await namespace.sh("iptables -F FLANNEL-FWD; iptables -F FLANNEL-POSTRTG -t nat");
-      await eventually("our rules are back", 30_000, async () => await accepts(namespace) === 2);
+      await eventually(
+        "our rules are restored",
+        30_000,
+        async () => await accepts(namespace) === 2,
+      );
       expect(await jumps(namespace)).toBe(1);
     }
     await using driver = await Driver.start(namespace, { resyncMs: 3_600_000 }, rulesFor());
@@ -281,7 +282,7 @@ describe("a table that iptables-save", () => {
     expect(await namespace.iptables("filter")).toBe(IPTABLES_FILTER);
   }, 120_000);
 
-  test("leaves out for IPv6 does not affect IPv4", async () => {
+  test("omits for IPv6 does not affect IPv4", async () => {
     await using namespace = await Namespace.create();
     await namespace.sh(
       "ip6tables -P FORWARD ACCEPT; nft add rule ip6 filter FORWARD ct mark set 1",
@@ -295,7 +296,7 @@ describe("a table that iptables-save", () => {
     expect(chain.match(/jump FLANNEL-FWD/g)).toHaveLength(1);
   });
 
-  test("breaks off before our jump keeps that one jump", async () => {
+  test("stops in before our jump keeps that one jump", async () => {
     await using namespace = await Namespace.create();
     await using first = await Driver.start(namespace, {}, rulesFor());
     await first.stop();
@@ -304,11 +305,11 @@ describe("a table that iptables-save", () => {
     expect(driver.first.problem).toContain("flanneld's rules are installed");
     expect(await jumps(namespace)).toBe(1);
     await namespace.sh("iptables -F FLANNEL-FWD");
-    await eventually("our rules are back", 30_000, async () => await accepts(namespace) === 2);
+    await eventually("our rules are restored", 30_000, async () => await accepts(namespace) === 2);
     expect(await jumps(namespace)).toBe(1);
   });
 
-  test("shows without a set's condition does not lose its place to our jump", async () => {
+  test("shows without a set's condition stays before our jump", async () => {
     await using namespace = await Namespace.create();
     await using first = await Driver.start(namespace, {}, rulesFor());
     await first.stop();
@@ -332,7 +333,7 @@ describe("a table that iptables-save", () => {
     );
   });
 
-  test("breaks off in does not matter if it is none of ours", async () => {
+  test("stops in does not matter if it is none of ours", async () => {
     await using namespace = await Namespace.create();
     await namespace.sh(
       "iptables -t mangle -P FORWARD ACCEPT; nft add rule ip mangle FORWARD meta mark set 5",
@@ -343,11 +344,11 @@ describe("a table that iptables-save", () => {
     expect(await namespace.iptables("nat")).toBe(IPTABLES_NAT);
   });
 
-  test("leaves out loses our rules when the mode changes", async () => {
+  test("omits loses our rules when the mode changes", async () => {
     await using namespace = await Namespace.create();
     await using iptables = await Driver.start(namespace, {}, rulesFor());
     await iptables.stop();
-    await namespace.sh(FOREIGN["leaves out"] as string);
+    await namespace.sh(FOREIGN["omits"] as string);
     await using driver = await Driver.start(namespace, { mode: "nftables" }, rulesFor());
     expect(driver.first).toMatchObject({ isInSync: true });
     expect(await jumps(namespace)).toBeUndefined();
@@ -403,14 +404,14 @@ describe("another firewall that drops forwarded packets is reported once:", () =
       { ...options, otherFirewallsCheckMs: 300 },
       rulesFor(),
     );
-    await eventually("it is warned of", 30_000, () => driver.log().includes(text));
+    await eventually("a warning is logged", 30_000, () => driver.log().includes(text));
     await namespace.sh(allow);
     const end = "no other firewall of this host drops forwarded packets of the network any longer";
-    await eventually("its end is logged", 30_000, () => driver.log().includes(end));
+    await eventually("the end is logged", 30_000, () => driver.log().includes(end));
     expect(driver.log().match(/^W.*drops/gm)).toHaveLength(1);
   });
 
-  test("looking makes no legacy table", async () => {
+  test("checks create no legacy table", async () => {
     await using namespace = await Namespace.create();
     await using driver = await Driver.start(namespace, { otherFirewallsCheckMs: 100 }, rulesFor());
     await namespace.sh("nft add table ip other");
@@ -420,7 +421,7 @@ describe("another firewall that drops forwarded packets is reported once:", () =
   });
 });
 
-test("a change of mode removes the other mode's rules, once ours are in", async () => {
+test("a change of mode removes the other mode's rules once ours are installed", async () => {
   await using namespace = await Namespace.create();
   await using iptables = await Driver.start(namespace, { mode: "iptables" }, rulesFor());
   await iptables.stop();
@@ -437,7 +438,7 @@ test("a change of mode removes the other mode's rules, once ours are in", async 
 });
 
 test.each(["iptables", "nftables"] as const)(
-  "two daemons for two networks share the chains of %s in peace",
+  "two daemons for two networks share the chains of %s",
   async (mode) => {
     await using namespace = await Namespace.create();
     const families = { 4: { network: "10.9.0.0/16" as Prefix, subnet: "10.9.1.0/24" as Prefix } };
@@ -452,7 +453,7 @@ test.each(["iptables", "nftables"] as const)(
     let settled: number;
     do {
       settled = await starts();
-      // They look at each other's changes, and have no reason to answer them.
+      // They check after each other's changes, and find nothing to repair.
       for (const driver of [first, second]) await driver.quiet();
     } while (await starts() !== settled);
     await throughout(
@@ -469,7 +470,7 @@ test.each(["iptables", "nftables"] as const)(
   120_000,
 );
 
-test("a missing iptables is named with its package", async () => {
+test("a missing iptables is reported with its package", async () => {
   await using namespace = await Namespace.create();
   const programs = {
     4: { save: "/nowhere/iptables-save", restore: "/nowhere/iptables-restore" },
@@ -482,7 +483,7 @@ test("a missing iptables is named with its package", async () => {
   );
 });
 
-test("a missing libnftables and nft are named with their packages", async () => {
+test("missing libnftables and nft are reported with their packages", async () => {
   await using namespace = await Namespace.create();
   const options = { mode: "nftables", withoutLibnftables: true, nft: "/nowhere/nft" } as const;
   await using driver = await Driver.start(namespace, options);
@@ -492,7 +493,7 @@ test("a missing libnftables and nft are named with their packages", async () => 
   );
 });
 
-test("a held xtables lock is waited for, told, and outlived", async () => {
+test("a held xtables lock is waited for and reported", async () => {
   await using namespace = await Namespace.create();
   const programs = VARIANTS["legacy"] as IptablesPrograms;
   const lock = "/run/xtables.lock";
@@ -503,13 +504,17 @@ test("a held xtables lock is waited for, told, and outlived", async () => {
     await using driver = await Driver.start(namespace, { programs });
     const answer = driver.set(rulesFor());
     await eventually(
-      "it is told",
+      "it is reported",
       30_000,
       () => driver.log().includes("another program has held the xtables lock for more than 5 s"),
     );
     holder.kill();
     await answer;
-    await eventually("the rules are in", 30_000, async () => (await driver.stats()).isInSync);
+    await eventually(
+      "the rules are installed",
+      30_000,
+      async () => (await driver.stats()).isInSync,
+    );
     expect(await driver.stop()).toContain("works again");
   } finally {
     holder.kill();

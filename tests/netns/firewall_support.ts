@@ -19,7 +19,7 @@ export class Driver implements AsyncDisposable {
     this.#logged = this.#read(child.stderr);
   }
 
-  /** Starts a manager and, if rules are given, waits until they are in. */
+  /** Starts a manager and, if rules are given, waits until they are installed. */
   static async start(
     namespace: Namespace,
     options: Partial<DriverOptions> = {},
@@ -50,32 +50,32 @@ export class Driver implements AsyncDisposable {
     return this.#ask({ op: "stats" });
   }
 
-  /** Stops it from running, as a busy machine would, or lets it go on. */
+  /** Suspends it, as a busy machine would, or resumes it. */
   signal(signal: "SIGSTOP" | "SIGCONT"): void {
     this.#child.kill(signal);
   }
 
-  /** What the manager has logged so far. */
+  /** The manager's log so far. */
   log(): string {
     return this.#log;
   }
 
   /**
-   * Waits until it has started no program for a while: its own changes are over. A look waits for
-   * nine times as long as the last one took.
+   * Waits until it has started no program for a while: its own changes are complete. The delay
+   * before a check is nine times the duration of the last one.
    */
   async quiet(): Promise<void> {
     let before = (await this.stats()).processStarts;
-    await eventually("nothing more is done", 60_000, async () => {
+    await eventually("it has become idle", 60_000, async () => {
       await Bun.sleep(4_000);
       const now = (await this.stats()).processStarts;
       return now === before || (before = now, false);
     });
   }
 
-  /** Ends the manager; resolves to what it logged. */
+  /** Ends the manager. Resolves with its log. */
   async stop(): Promise<string> {
-    await this.#child.stdin.end(); // it may have ended by itself: nothing is written
+    await this.#child.stdin.end(); // it may have ended: nothing is written
     await this.#child.exited;
     await this.#logged;
     return this.#log;
