@@ -1,21 +1,21 @@
 /**
- * Copies of shared libraries that travel inside the executable, for machines that lack them.
+ * Copies of shared libraries inside the executable, for machines that do not have them installed.
  *
- * The build registers them before the first library is opened; a development run registers none
- * and uses the system's.
+ * The executable registers them before it opens the first library. A development run registers none
+ * and uses the system's libraries.
  */
 
-/** SONAME, such as `libnl-3.so.200`, to a path that `readFileSync` can read (a bundled file's too). */
+/** Paths that `readFileSync` can read, also inside the executable, by SONAME (`libnl-3.so.200`). */
 export type EmbeddedLibraries = ReadonlyMap<string, string>;
 
 let embedded: EmbeddedLibraries = new Map();
 
-/** Registers the embedded copies. Call it before anything opens a library. */
+/** Registers the embedded copies; to be called before any library is opened. */
 export function setEmbeddedLibraries(libraries: EmbeddedLibraries): void {
   embedded = libraries;
 }
 
-/** Path of the embedded copy; `undefined` if the executable carries none. */
+/** Path of the embedded copy; `undefined` if there is none. */
 export function embeddedLibrary(soname: string): string | undefined {
   return embedded.get(soname);
 }

@@ -1,4 +1,4 @@
-/** The C library: sockets for netlink, and what loading libraries from memory needs. */
+/** The C library: sockets, devices, and what loading libraries from memory needs. */
 
 import { dlopen, FFIType, type Library, read } from "bun:ffi";
 
@@ -66,7 +66,7 @@ export function libc(): Libc {
   return opened;
 }
 
-/** The number that the last failed call left in errno(3): read it before anything else is called. */
+/** errno(3) of the last failed call; to be read before any other call. */
 export function errno(): number {
   const at = libc().__errno_location();
   return at === null ? 0 : read.i32(at, 0);

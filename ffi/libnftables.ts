@@ -1,4 +1,4 @@
-/** libnftables: the compiler and the transactions behind `nft`, as a library. See libnftables(3). */
+/** libnftables(3): `nft` as a library. */
 
 import { CString, FFIType, type Library, type Pointer } from "bun:ffi";
 import { libc } from "./libc.ts";
@@ -13,16 +13,16 @@ export const NFT_CTX_OUTPUT_JSON = 1 << 4;
 
 const NETLINK_NETFILTER = 12; // linux/netlink.h
 
-/** Opens libnftables. Throws an `Error` where the library or the kernel's part of it is missing. */
+/** Throws an `Error` if the library is missing, or nftables in the kernel. */
 export function openLibnftables(): Libnftables {
-  // nft_ctx_new ends the whole process when the kernel has no nfnetlink: ask first.
+  // nft_ctx_new ends the process if the kernel has no nfnetlink, so that is checked first.
   const socket = libc().socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
   if (socket < 0) throw new Error("the kernel has no nfnetlink (CONFIG_NETFILTER_NETLINK)");
   libc().close(socket);
   return openLibrary({ sonames: ["libnftables.so.1"], debianPackage: "libnftables1" }, SYMBOLS);
 }
 
-/** Copies a string that the context owns; it is valid until the context's next command. */
+/** Copies a string of the context, which is valid only until its next command. */
 export function readString(pointer: bigint | Pointer | null): string {
   return pointer === null ? "" : new CString(Number(pointer) as Pointer).toString();
 }

@@ -1,9 +1,9 @@
 /**
  * libnl 3 (https://www.infradead.org/~tgr/libnl/): messages, addresses, and the objects of
- * rtnetlink. Only the functions that build messages are bound: sending and receiving are ours,
- * because libnl reduces the kernel's errors to "Unspecific failure".
+ * rtnetlink. Only the functions that build messages are bound. This program sends and receives by
+ * itself, because libnl reduces the kernel's errors to "Unspecific failure".
  *
- * Each library is opened when it is first asked for, libnl-3 before those that depend on it.
+ * Each library is opened on first use, libnl-3 before those that depend on it.
  */
 
 import { type FFIFunction, FFIType, type Library } from "bun:ffi";
@@ -77,8 +77,8 @@ const routeSymbols = {
   rtnl_link_vxlan_set_flags: { args: ["ptr", "u32", "i32"], returns: "i32" },
   // int rtnl_link_build_add_request(struct rtnl_link *link, int flags, struct nl_msg **result);
   rtnl_link_build_add_request: { args: ["ptr", "i32", "ptr"], returns: "i32" },
-  // int rtnl_link_build_change_request(struct rtnl_link *orig, struct rtnl_link *changes, int flags,
-  //                                    struct nl_msg **result);
+  // int rtnl_link_build_change_request(struct rtnl_link *orig, struct rtnl_link *changes,
+  //                                    int flags, struct nl_msg **result);
   rtnl_link_build_change_request: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i32" },
   // int rtnl_link_build_delete_request(const struct rtnl_link *link, struct nl_msg **result);
   rtnl_link_build_delete_request: { args: ["ptr", "ptr"], returns: "i32" },
@@ -118,7 +118,8 @@ const routeSymbols = {
   rtnl_neigh_set_dst: { args: ["ptr", "ptr"], returns: "i32" },
   // int rtnl_neigh_build_add_request(struct rtnl_neigh *neigh, int flags, struct nl_msg **result);
   rtnl_neigh_build_add_request: { args: ["ptr", "i32", "ptr"], returns: "i32" },
-  // int rtnl_neigh_build_delete_request(struct rtnl_neigh *neigh, int flags, struct nl_msg **result);
+  // int rtnl_neigh_build_delete_request(struct rtnl_neigh *neigh, int flags,
+  //                                     struct nl_msg **result);
   rtnl_neigh_build_delete_request: { args: ["ptr", "i32", "ptr"], returns: "i32" },
 
   // struct rtnl_route *rtnl_route_alloc(void);
@@ -243,16 +244,16 @@ export const RTNL_LINK_VXLAN_F_GBP = 1;
 /** The functions of libnl-3. */
 export type LibnlCore = Library<typeof coreSymbols>["symbols"];
 
-/** What rtnetlink messages are built with: libnl-3 and libnl-route-3 together. */
+/** For rtnetlink messages: libnl-3 and libnl-route-3 together. */
 export type Libnl = LibnlCore & Library<typeof routeSymbols>["symbols"];
 
-/** What generic netlink messages are built with: libnl-3 and libnl-genl-3 together. */
+/** For generic netlink messages: libnl-3 and libnl-genl-3 together. */
 export type LibnlGeneric = LibnlCore & Library<typeof genericSymbols>["symbols"];
 
-/** What messages to the IPsec database are built with: libnl-3 and libnl-xfrm-3 together. */
+/** For messages to the IPsec database: libnl-3 and libnl-xfrm-3 together. */
 export type LibnlXfrm = LibnlCore & Library<typeof xfrmSymbols>["symbols"];
 
-/** Opens libnl-3 alone: what the other libnl libraries need resident. Throws `LibraryError`. */
+/** Opens libnl-3 alone, which the other libnl libraries need. Throws `LibraryError`. */
 export const libnlCore: () => LibnlCore = once(() => open("libnl-3", coreSymbols));
 
 /** Opens libnl-3 and libnl-route-3. Throws `LibraryError`. */
@@ -281,7 +282,7 @@ function open<Symbols extends Record<string, FFIFunction>>(
   return openLibrary(names, symbols).symbols;
 }
 
-/** The result of the first call that did not throw, at every call. */
+/** Calls `make` until it does not throw once; returns that result ever after. */
 function once<T>(make: () => T): () => T {
   let made: T | undefined;
   return () => made ??= make();

@@ -1,9 +1,9 @@
 /**
- * Opening shared libraries: the system's by SONAME, else the copy embedded in the executable.
+ * Opens shared libraries: the system's by SONAME, otherwise the copy embedded in the executable.
  *
- * An embedded copy is loaded from memory (memfd_create(2)), so that nothing is written and a
- * read-only root is enough. The loader finds a library's dependencies among those already loaded by
- * their SONAME: whoever opens libnl-route-3 opens libnl-3 first.
+ * An embedded copy is loaded from memory (memfd_create(2)), so it works on a read-only root. The
+ * loader finds a library's dependencies by SONAME among the loaded ones: libnl-3 must be open
+ * before libnl-route-3.
  */
 
 import { OperatorError } from "../src/base/operator_error.ts";
@@ -14,14 +14,14 @@ import { libc } from "./libc.ts";
 import { MFD_CLOEXEC } from "./linux.ts";
 import { cString } from "./memory.ts";
 
-/** A library is neither installed nor embedded, or lacks a symbol. */
+/** A library is neither installed nor embedded, or a symbol is missing from it. */
 export class LibraryError extends OperatorError {
   override readonly name = "LibraryError";
 }
 
 /**
- * Opens the library of the first SONAME that works: the system's, else the embedded copy of the
- * same SONAME. Throws `LibraryError`, which names `debianPackage`.
+ * Opens the first SONAME that works: of each the system's library, then the embedded copy. Throws
+ * `LibraryError`, which names `debianPackage`.
  */
 export function openLibrary<Symbols extends Record<string, FFIFunction>>(
   library: { readonly sonames: readonly string[]; readonly debianPackage: string },
@@ -44,17 +44,17 @@ export function openLibrary<Symbols extends Record<string, FFIFunction>>(
   );
 }
 
-/** Loads a library's bytes from memory. The name appears in /proc/PID/maps. */
+/** Loads a library from memory. The name appears in /proc/PID/maps. */
 export function openBytes<Symbols extends Record<string, FFIFunction>>(
   name: string,
   bytes: Uint8Array,
   symbols: Symbols,
 ): Library<Symbols> {
   const fd = libc().memfd_create(cString(name), MFD_CLOEXEC);
-  if (fd < 0) throw new LibraryError(`cannot make a memory file for ${name}`);
+  if (fd < 0) throw new LibraryError(`cannot create a memory file for ${name}`);
   try {
     for (let at = 0; at < bytes.length;) at += writeSync(fd, bytes, at);
-    // The descriptor stays open: the loader takes two libraries of one path for the same.
+    // The descriptor stays open, because the loader takes two libraries of one path for the same.
     return dlopen(`/proc/self/fd/${fd}`, symbols);
   } catch (error) {
     closeSync(fd);
@@ -78,7 +78,7 @@ function openEmbedded<Symbols extends Record<string, FFIFunction>>(
   try {
     return openBytes(soname, readFileSync(path), symbols);
   } catch {
-    // Memory files may be forbidden (sysctl vm.memfd_noexec): the file itself, then.
+    // Memory files may be forbidden (sysctl vm.memfd_noexec); then the file itself is opened.
     return dlopen(path, symbols);
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Kernel constants and struct layouts, spelt as the headers spell them. A test compiles a C program
- * against the system's headers and compares every exported value with these.
+ * Kernel constants and struct layouts, spelled as in the headers. A test compiles a C program
+ * against the system's headers and compares every value.
  *
  * Layouts are byte offsets by field name, with the whole size as `size`.
  */

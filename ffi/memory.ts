@@ -5,16 +5,16 @@ import { type Pointer, ptr, read } from "bun:ffi";
 export type { Pointer };
 
 /**
- * Address of a buffer's first byte. Keep the buffer referenced for as long as C may use the address;
- * an address that is used for longer than one call is that of a `fixedBuffer`.
+ * Address of a buffer's first byte. Keep the buffer referenced as long as C may use the address.
+ * For an address that is used in more than one call, use a `fixedBuffer`.
  */
 export function addressOf(buffer: Uint8Array | Uint32Array | BigUint64Array): Pointer {
   return ptr(buffer);
 }
 
 /**
- * A buffer that stays where it is. The bytes of `new Uint8Array(16)` move when its `buffer` is first
- * asked for, which the compiler of a hot function also does.
+ * A buffer whose address never changes. The bytes of `new Uint8Array(16)` move when its `buffer` is
+ * first accessed, which the runtime's compiler also does in hot functions.
  */
 export function fixedBuffer(length: number): Uint8Array {
   return new Uint8Array(new ArrayBuffer(length));

@@ -1,5 +1,5 @@
 /**
- * TUN devices of IP packets without header (Documentation/networking/tuntap.rst).
+ * TUN devices: IP packets without a link-layer header (Documentation/networking/tuntap.rst).
  *
  * Functions that fail throw a `SystemError` with the errno.
  */
@@ -22,33 +22,34 @@ export class SystemError extends Error {
 }
 
 /**
- * Makes a device that stays until it is deleted; EEXIST if there is one of this name. It gets its name
- * last of all: that it is persistent is not announced, and whoever hears of its name is to know it.
+ * Creates a device that exists until it is deleted; EEXIST if the name is taken. The device gets
+ * its name last: the kernel does not announce that it becomes persistent, and it is persistent when
+ * the name is announced.
  */
 export function createPersistentTun(
   { name, mtuBytes, up }: { name: string; mtuBytes: number; up: boolean },
 ): void {
   const fd = openDriver();
   try {
-    const made = request(UNNAMED, k.IFF_TUN | k.IFF_NO_PI);
-    control("TUNSETIFF", fd, k.TUNSETIFF, made);
-    const unnamed = nameOf(made);
-    setPersistent(fd, true);
+    const created = request(UNNAMED, k.IFF_TUN | k.IFF_NO_PI);
+    control("TUNSETIFF", fd, k.TUNSETIFF, created);
+    const unnamed = nameOf(created);
+    setPersistence(fd, "persistent");
     try {
       setMtu(unnamed, mtuBytes);
       rename(unnamed, name);
     } catch (error) {
-      setPersistent(fd, false);
+      setPersistence(fd, "temporary");
       throw error;
     }
-    setState(name, up);
+    setState(name, up ? "up" : "down");
   } finally {
-    closeSync(fd); // A device that is not persistent goes with it.
+    closeSync(fd); // deletes a device that is not persistent
   }
 }
 
 /**
- * Opens the persistent device of this name without waiting in reads; the caller closes the
+ * Opens the persistent device of this name for non-blocking reads; the caller closes the
  * descriptor. `undefined` if there is none. EBUSY if another process has it open, EINVAL if it is a
  * device of another kind.
  */
@@ -59,7 +60,7 @@ export function attachTun(name: string): number | undefined {
     control("TUNSETIFF", fd, k.TUNSETIFF, request(name, k.IFF_TUN | k.IFF_NO_PI));
     const attached = request(name, 0);
     control("TUNGETIFF", fd, k.TUNGETIFF, attached);
-    // Deleted a moment ago: then TUNSETIFF has made one, which goes with the descriptor.
+    // If the device was just deleted, TUNSETIFF created another one, which is not persistent.
     if ((flagsOf(attached) & k.IFF_PERSIST) !== 0) return fd;
   } catch (error) {
     closeSync(fd);
@@ -77,8 +78,8 @@ function hasDevice(name: string): boolean {
   return withSocket((fd) => libc().ioctl(fd, k.SIOCGIFINDEX, addressOf(request(name, 0))) >= 0);
 }
 
-function setPersistent(fd: number, isPersistent: boolean): void {
-  const value = (isPersistent ? 1 : 0) as Pointer; // the number itself, not an address of it
+function setPersistence(fd: number, persistence: "persistent" | "temporary"): void {
+  const value = (persistence === "persistent" ? 1 : 0) as Pointer; // a number, not an address
   if (libc().ioctl(fd, k.TUNSETPERSIST, value) < 0) {
     throw new SystemError("TUNSETPERSIST", errno());
   }
@@ -99,11 +100,12 @@ function rename(name: string, newName: string): void {
   withSocket((fd) => control("SIOCSIFNAME", fd, k.SIOCSIFNAME, names));
 }
 
-function setState(name: string, up: boolean): void {
+function setState(name: string, state: "up" | "down"): void {
   withSocket((fd) => {
-    const state = request(name, 0);
-    control("SIOCGIFFLAGS", fd, k.SIOCGIFFLAGS, state);
-    const flags = up ? flagsOf(state) | k.IFF_UP : flagsOf(state) & ~k.IFF_UP;
+    const current = request(name, 0);
+    control("SIOCGIFFLAGS", fd, k.SIOCGIFFLAGS, current);
+    const others = flagsOf(current) & ~k.IFF_UP;
+    const flags = state === "up" ? others | k.IFF_UP : others;
     control("SIOCSIFFLAGS", fd, k.SIOCSIFFLAGS, request(name, flags));
   });
 }
@@ -140,5 +142,5 @@ function withSocket<T>(use: (fd: number) => T): T {
 }
 
 const IFNAMSIZ = 16; // linux/if.h
-/** The kernel puts a number in. */
+/** The kernel replaces `%d` by a number. */
 const UNNAMED = "flannel-tun%d";

@@ -8,8 +8,8 @@ const MSG_DONTWAIT = 0x40; // linux/socket.h
 const MSG_NOSIGNAL = 0x4000; // linux/socket.h
 
 /**
- * Sends one datagram without waiting and returns 0, or the errno. A path that begins with `@` is in
- * the abstract namespace. Throws `RangeError` for a path that fits no address.
+ * Sends one datagram without waiting; returns 0, or the errno. A path that begins with `@` is in
+ * the abstract namespace. Throws `RangeError` for an empty or too long path.
  */
 export function sendUnixDatagram(path: string, data: Uint8Array): number {
   const address = unixAddress(path);

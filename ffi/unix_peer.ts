@@ -1,4 +1,4 @@
-/** Who is at the other end of a UNIX socket, which the runtime's own API does not tell. */
+/** The process at the other end of a UNIX socket, for which the runtime has no API. */
 
 import { libc } from "./libc.ts";
 import * as k from "./linux.ts";
@@ -6,14 +6,14 @@ import { addressOf } from "./memory.ts";
 import { unixAddress } from "./unix_address.ts";
 
 export interface UnixPeer {
-  /** 0 for a process that this one's pid namespace does not show. */
+  /** 0 for a process outside of this one's pid namespace. */
   readonly pid: number;
   readonly uid: number;
 }
 
 /**
- * The process that listens on a stream socket, as it was when it began to (SO_PEERCRED, unix(7)).
- * `undefined` if nobody does, or has not taken the connections before this one.
+ * The process that listens on a stream socket, as it was when it started to (SO_PEERCRED, unix(7)).
+ * `undefined` if no process listens, or the queue of its connections is full.
  */
 export function unixListener(path: string): UnixPeer | undefined {
   const address = unixAddress(path);

@@ -1,8 +1,8 @@
 /**
- * UDP ports whose payload the kernel takes for packets of an IP protocol: foo over UDP, FOU
- * (linux/fou.h; ip-fou(8)). What arrives at such a port goes on as if it had come without UDP.
+ * UDP ports at which the kernel receives packets of an IP protocol inside UDP: foo over UDP, FOU
+ * (linux/fou.h; ip-fou(8)). The kernel removes the UDP header and processes the packet within.
  *
- * Nothing announces a change, so the table is read again every few seconds while somebody watches.
+ * The kernel does not announce changes, so the table is polled while there are listeners.
  */
 
 import { errnoName } from "../../ffi/errno.ts";
@@ -32,7 +32,7 @@ export const FOU_TABLE: KernelTableType = {
   open: (clock) => new FouTable(clock),
 };
 
-/** One FOU_CMD_GET entry; `undefined` for one that is not made as ours are. */
+/** One FOU_CMD_GET entry; `undefined` if it has options that ours never have. */
 export function decodeFouPort(message: MessageReader, attributesAt: number): FouPort | undefined {
   const read = attributes.read(message, attributesAt, message.end);
   const port = read.be16(k.FOU_ATTR_PORT);
@@ -53,7 +53,7 @@ class FouTable implements KernelTable {
   readonly #poller: Poller;
   #family: GenericFamily | undefined;
   readonly #listeners = new Listeners(() => this.#poller.stop());
-  /** What was read or made last, and so need not be told. */
+  /** The ports as last read or changed here: listeners need not be notified of these. */
   #known: Ports = new Map();
 
   constructor(clock: Clock) {
@@ -69,7 +69,9 @@ class FouTable implements KernelTable {
   async apply(steps: readonly Step[]): Promise<readonly StepResult[]> {
     const results: StepResult[] = [];
     for (const step of steps) {
-      if (step.resource.kind !== "fou") throw new TypeError(`${step.resource.kind} is no FOU port`);
+      if (step.resource.kind !== "fou") {
+        throw new TypeError(`${step.resource.kind} is not a FOU port`);
+      }
       results.push(await this.#applyOne(step, step.resource));
     }
     return results;
@@ -90,18 +92,17 @@ class FouTable implements KernelTable {
   async #applyOne(step: Step, wanted: FouPort): Promise<StepResult> {
     try {
       const family = this.#open();
-      if (family === undefined) {
-        // Nothing is absent from a kernel that has none.
+      if (family === undefined) { // and so no port is open
         return step.op === "delete"
           ? undefined
           : new KernelError({ operation: describeStep(step), errno: "EOPNOTSUPP", extack: NO_FOU });
       }
-      // The kernel's answers do not tell an absent port from a malformed request, nor a port that
-      // is open already from one that another program has.
+      // The kernel's errors do not distinguish an absent port from a malformed request, nor a port
+      // that is open already from one that another program uses.
       const found = (await this.#read()).get(resourceKey(wanted));
       const isWanted = step.op !== "delete";
       if (isWanted && found !== undefined && sameResource(wanted, found)) {
-        this.#remember(found, true);
+        this.#noteOpen(found);
         return undefined;
       }
       let refusal = found && this.#close(family, found);
@@ -119,7 +120,7 @@ class FouTable implements KernelTable {
       to.u8(k.FOU_ATTR_IPPROTO, port.protocol);
       to.u8(k.FOU_ATTR_TYPE, k.FOU_ENCAP_DIRECT);
     });
-    if (refusal === undefined) this.#remember(port, true);
+    if (refusal === undefined) this.#noteOpen(port);
     else if (errnoName(refusal.errno) === "EADDRINUSE") {
       return { ...refusal, extack: udpPortTaken(port.port, "Port") };
     }
@@ -128,7 +129,7 @@ class FouTable implements KernelTable {
 
   #close(family: GenericFamily, port: FouPort): NetlinkRefusal | undefined {
     const refusal = family.command(k.FOU_CMD_DEL, (to) => writeAddress(to, port));
-    if (refusal === undefined) this.#remember(port, false);
+    if (refusal === undefined) this.#noteClosed(port);
     return refusal;
   }
 
@@ -138,9 +139,9 @@ class FouTable implements KernelTable {
     try {
       after = await this.#read();
     } catch {
-      return; // The next reading may succeed; those who ask for the table are told why not.
+      return; // The next poll may succeed; `dump` and `apply` report the reason.
     }
-    // Read or changed by somebody else meanwhile: that is newer.
+    // Read or changed meanwhile: what was read here is out of date.
     if (this.#known !== before) return;
     this.#known = after;
     for (const [key, port] of before) {
@@ -170,16 +171,20 @@ class FouTable implements KernelTable {
     });
   }
 
-  /** The module may be loaded at any time, so it is asked for each time until it is there. */
+  /** Tried again until the kernel has it: the module may be loaded at any time. */
   #open(): GenericFamily | undefined {
     return this.#family ??= openFamily({ name: "fou", version: k.FOU_GENL_VERSION });
   }
 
-  /** A new map each time, by which a reading under way knows that it is outdated. */
-  #remember(port: FouPort, isOpen: boolean): void {
+  // A new map at each change: `#poll` notices by it that what it read meanwhile is out of date.
+
+  #noteOpen(port: FouPort): void {
+    this.#known = new Map(this.#known).set(resourceKey(port), port);
+  }
+
+  #noteClosed(port: FouPort): void {
     const known = new Map(this.#known);
-    if (isOpen) known.set(resourceKey(port), port);
-    else known.delete(resourceKey(port));
+    known.delete(resourceKey(port));
     this.#known = known;
   }
 }
@@ -187,7 +192,7 @@ class FouTable implements KernelTable {
 type Ports = ReadonlyMap<ResourceKey, FouPort>;
 
 const POLL_MS = 3000;
-const NO_FOU = "this kernel has no FOU; load it with: modprobe fou";
+const NO_FOU = "this kernel has no FOU; load the module: modprobe fou";
 const attributes = new Attributes();
 
 function writeAddress(to: AttributeWriter, { port }: FouPort): void {

@@ -1,4 +1,4 @@
-/** The devices of this network namespace with their addresses and the addresses' flags. */
+/** Reads the devices of this network namespace with their addresses and address flags. */
 
 import * as k from "../../ffi/linux.ts";
 import type { Clock } from "../base/clock.ts";
@@ -25,15 +25,15 @@ export interface HostDevice {
 export interface HostDeviceAddress {
   readonly address: IpAddress;
   readonly prefixLength: number;
-  /** IFA_LABEL where it is not the device's name. */
+  /** IFA_LABEL, unless it is the device's name. */
   readonly label?: string;
   /** IFA_F_* of linux/if_addr.h. */
   readonly flags: number;
 }
 
 /**
- * Reads all devices, in the order of their indexes, and their addresses in the kernel's order.
- * Throws `KernelError`, and `DumpInterruptedError` when the tables change under every attempt.
+ * Reads all devices in the order of their indexes, and their addresses in the kernel's order.
+ * Throws `KernelError`, and `DumpInterruptedError` if the tables change during every attempt.
  */
 export async function readHostDevices(clock: Clock): Promise<HostDevice[]> {
   using socket = new NetlinkSocket();
@@ -70,7 +70,7 @@ function readOnce(channel: Channel<MessageBatch>): DumpAttempt<HostDevice[]> {
   return { result: [...devices.values()].sort((a, b) => a.ifindex - b.ifindex) };
 }
 
-/** IFA_FLAGS has all flags; the header's byte has the lower eight. */
+/** IFA_FLAGS has all flags; the byte in the header only has the lowest eight. */
 function addressDetails(message: MessageReader): { flags: number; label: string | undefined } {
   const { view, start, end } = message;
   const attributes = new Attributes().read(message, start + k.ifaddrmsg.size, end);

@@ -1,6 +1,6 @@
 /**
- * The port through which everything else sees the kernel's network tables. `NetlinkKernel` in this
- * folder implements it over libnl; tests implement it in memory.
+ * The port to the kernel's network tables. `NetlinkKernel` implements it over netlink; tests
+ * implement it in memory.
  */
 
 import type { IpAddress } from "../addr/ip.ts";
@@ -19,31 +19,31 @@ export interface Kernel extends Disposable {
   /**
    * All entries of these kinds in this network namespace, ours or not: links of every type,
    * addresses, permanent neighbours, permanent FDB entries of vxlan devices, routes of the main
-   * table. A dump that the kernel marks as interrupted (NLM_F_DUMP_INTR) is read again; after
-   * several tries it throws `DumpInterruptedError` and returns nothing.
+   * table. A dump that the kernel marks as interrupted (NLM_F_DUMP_INTR) is repeated; after several
+   * attempts this throws `DumpInterruptedError`.
    *
-   * `links` limits addresses, neighbours and FDB entries to these devices (routes are not limited).
-   * WireGuard devices and their peers are only read of devices that it names.
+   * `links` limits addresses, neighbours and FDB entries to these devices; routes are not limited.
+   * WireGuard devices and their peers are read only of devices in `links`.
    */
   dump(kinds: readonly ResourceKind[], links?: ReadonlySet<string>): Promise<Resource[]>;
 
   /**
-   * Performs the steps in order, batched; a failed step does not stop the others. One result per
-   * step, in order, after the kernel has answered it.
+   * Performs the steps in order, in batches; a failed step does not stop the others. The results
+   * are those of the kernel, one for each step, in order.
    */
   apply(steps: readonly Step[]): Promise<StepResult[]>;
 
   /**
-   * Calls `listener` for each notification until disposed. A slow reader loses notifications: then
-   * it gets `overrun` and must dump again. A second listener may first hear of changes from before
-   * it came. Of a removed entry only the fields of its key count.
+   * Calls `listener` for each change until disposed. A slow reader loses notifications: it gets an
+   * `overrun` and must dump again. An additional listener may first get changes from before it was
+   * added. Of a removed entry only the fields of its key are valid.
    *
-   * Some changes are not announced one by one: with a device that goes down or away, or with the
-   * last IPv4 address, the kernel drops IPv4 routes silently; after such an event read them again.
+   * The kernel does not announce everything: when a device goes down or is deleted, or loses its
+   * last IPv4 address, it deletes IPv4 routes silently. After such an event, dump them again.
    */
   watch(listener: KernelListener): Disposable;
 
-  /** What the kernel would do with a packet to this address: `ip route get`. */
+  /** Looks up the route to an address: `ip route get`. */
   routeTo(address: IpAddress): Promise<RouteLookup>;
 
   /** One device by name, with its index; `undefined` if there is none. */

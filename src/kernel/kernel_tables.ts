@@ -1,4 +1,4 @@
-/** Those side tables that are in use, behind one face. */
+/** The kernel tables that are in use. A new table is one more line here. */
 
 import type { Clock } from "../base/clock.ts";
 import type { Resource, ResourceKind } from "../state/resource.ts";
@@ -12,7 +12,7 @@ import { TUN_DEVICES } from "./tun_devices.ts";
 import { WIREGUARD_TABLE } from "./wireguard/wireguard_table.ts";
 import { XFRM_POLICIES } from "./xfrm/xfrm_policies.ts";
 
-/** Opened when they are first needed, and only then. */
+/** Each is opened on first use. */
 const TYPES: readonly KernelTableType[] = [
   FOU_TABLE,
   SYSCTL_TABLE,
@@ -35,7 +35,7 @@ export class KernelTables implements Disposable {
     this.#listener = listener;
   }
 
-  /** Which table a step is for; `undefined` if it is for rtnetlink. */
+  /** The table that performs a step; `undefined` for rtnetlink. */
   typeFor({ op, resource }: Step): KernelTableType | undefined {
     if (resource.kind !== "link") return TYPE_BY_KIND[resource.kind];
     return op === "set" ? TYPES.find((type) => type.makes?.(resource)) : undefined;
@@ -58,7 +58,7 @@ export class KernelTables implements Disposable {
     return this.#table(type).apply(steps);
   }
 
-  /** Tells of changes from now on, also in tables that are opened later. */
+  /** Notifies of changes from now on, also in tables that are opened later. */
   watch(): void {
     if (this.#watches !== undefined) return;
     this.#watches = new DisposableStack();

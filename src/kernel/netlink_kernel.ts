@@ -1,4 +1,4 @@
-/** The kernel's network tables of this thread's network namespace, over rtnetlink. */
+/** The kernel's network tables of this thread's network namespace, over netlink. */
 
 import type { IpAddress } from "../addr/ip.ts";
 import type { Clock } from "../base/clock.ts";
@@ -24,7 +24,7 @@ import { readTables } from "./rtnetlink/route_dump.ts";
 
 export interface NetlinkKernelOptions {
   readonly clock: Clock;
-  /** Kernel-side buffer for notifications; 32 MiB by default, less where the kernel limits it. */
+  /** Kernel-side buffer for notifications; by default 32 MiB, or less if the kernel limits it. */
   readonly watchBufferBytes?: number;
 }
 
@@ -36,13 +36,13 @@ export class NetlinkKernel implements Kernel {
   readonly #clock: Clock;
   readonly #watchBufferBytes: number;
   readonly #listeners = new Listeners(() => this.#stopMonitor());
-  /** One for all listeners: each message is received and decoded once. */
+  /** Shared by all listeners: each message is received and decoded once. */
   #monitor: Monitor | undefined;
   readonly #tables: KernelTables;
 
   /**
-   * Works in the network namespace that the calling thread is in. Throws `KernelError` if there is
-   * no netlink, `LibraryError` if there is no libnl.
+   * Works in the network namespace of the calling thread. Throws `KernelError` without netlink, and
+   * `LibraryError` without libnl.
    */
   constructor({ clock, watchBufferBytes = WATCH_BUFFER_BYTES }: NetlinkKernelOptions) {
     this.#clock = clock;
@@ -105,7 +105,8 @@ export class NetlinkKernel implements Kernel {
 
   /**
    * Another table than rtnetlink creates a device with default attributes; rtnetlink then sets its
-   * MTU and state. The notifications of the unfinished device are read before the step has its result.
+   * MTU and state. The notifications of the unfinished device are read before the step has its
+   * result.
    */
   async #applyToTable(type: KernelTableType, steps: readonly Step[]): Promise<StepResult[]> {
     const results = [...await this.#tables.apply(type, steps)];
@@ -127,7 +128,7 @@ export class NetlinkKernel implements Kernel {
       steps,
     });
     for (let from = 0; from < steps.length; from += STEPS_AT_A_TIME) {
-      // The changes cause notifications, which have to be read meanwhile.
+      // Changes cause notifications, which must be read in between.
       if (from > 0) await this.#clock.yield();
       run.perform(from, Math.min(from + STEPS_AT_A_TIME, steps.length));
     }
@@ -142,13 +143,13 @@ export class NetlinkKernel implements Kernel {
   }
 }
 
-/** Enough for what is in the notification socket to be read. */
+/** Enough to read the notifications in the socket. */
 const NOTIFIED_MS = 10;
 const WATCH_BUFFER_BYTES = 32 * 1024 * 1024;
-/** Steps between two turns of the event loop: about 10 ms. */
+/** Steps between two turns of the event loop; they take about 10 ms. */
 const STEPS_AT_A_TIME = 2000;
 
-/** The steps in order, cut where the table changes. */
+/** The steps in order, split where the table changes. */
 function partsOf(
   steps: readonly Step[],
   typeFor: (step: Step) => KernelTableType | undefined,

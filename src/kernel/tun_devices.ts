@@ -1,6 +1,6 @@
 /**
- * Making persistent TUN devices: rtnetlink cannot, the TUN driver's ioctls can (linux/if_tun.h).
- * Reading, changing and deleting them is rtnetlink's, as with every device.
+ * Creates persistent TUN devices, which only the ioctls of the TUN driver can (linux/if_tun.h).
+ * rtnetlink reads, changes and deletes them like other devices.
  */
 
 import { createPersistentTun, SystemError } from "../../ffi/tun_device.ts";
@@ -18,7 +18,7 @@ export const TUN_DEVICES: KernelTableType = {
 
 function create(step: Step): StepResult {
   const { resource } = step;
-  if (resource.kind !== "link") throw new TypeError(`${resource.kind} is no device`);
+  if (resource.kind !== "link") throw new TypeError(`${resource.kind} is not a device`);
   const what = describeStep(step);
   try {
     createPersistentTun(resource);
@@ -29,7 +29,7 @@ function create(step: Step): StepResult {
     }
     const { code = "EIO", message } = error as NodeJS.ErrnoException;
     const hint = code === "ENOENT" || code === "ENODEV"
-      ? `${message}; the kernel module tun is missing: "modprobe tun"`
+      ? `${message}; load the kernel module: modprobe tun`
       : message;
     return new KernelError({ operation: what, errno: code, extack: hint, cause: error });
   }

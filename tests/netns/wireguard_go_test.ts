@@ -92,7 +92,7 @@ wireguard flannel-wg-v6 peer <h2> endpoint [2001:db8::2]:51821 allowed-ips fd00:
       expect(await second.exitCode(60_000)).toBe(1);
       expect(second.logLines(/^[EF]/)).toEqual([
         expect.stringContaining(
-          "in another network namespace listens at the socket /var/run/wireguard/",
+          "in another network namespace listens on the socket /var/run/wireguard/",
         ),
       ]);
       expect(await wireguardText(one)).toContain(`${key} listen-port 51820`);

@@ -1,4 +1,4 @@
-/** From messages about nexthop objects (linux/nexthop.h), and about the routes that use them. */
+/** Decodes messages about nexthop objects (linux/nexthop.h), and about the routes that use them. */
 
 import * as k from "../../../ffi/linux.ts";
 import { Attributes, type MessageReader } from "../wire/message_reader.ts";
@@ -16,7 +16,10 @@ export interface DecodedNexthop {
   readonly members: readonly number[];
 }
 
-/** RTM_NEWNEXTHOP, RTM_DELNEXTHOP. Those of a bridge's forwarding table are left out. */
+/**
+ * Decodes RTM_NEWNEXTHOP and RTM_DELNEXTHOP; `undefined` for objects of a bridge's forwarding
+ * table.
+ */
 export function decodeNexthop(message: MessageReader): DecodedNexthop | undefined {
   const { view, start, end } = message;
   if (end - start < k.nhmsg.size) return undefined;
@@ -42,7 +45,7 @@ export function decodeNexthop(message: MessageReader): DecodedNexthop | undefine
   };
 }
 
-/** RTA_NH_ID: the nexthop object that a route goes by; 0 if it has its next hop to itself. */
+/** RTA_NH_ID: the nexthop object that a route uses; 0 if it uses none. */
 export function nexthopIdOf(route: MessageReader): number {
   const { start, end } = route;
   if (end - start < k.rtmsg.size) return 0;

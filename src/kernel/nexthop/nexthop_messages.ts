@@ -1,4 +1,4 @@
-/** Messages about nexthop objects (linux/nexthop.h), and about IPv4 routes that go by them. */
+/** Messages about nexthop objects (linux/nexthop.h), and about IPv4 routes that use them. */
 
 import { libnlCore } from "../../../ffi/libnl.ts";
 import * as k from "../../../ffi/linux.ts";
@@ -10,15 +10,15 @@ import type { MessageBatch } from "../wire/message_batch.ts";
 import { creationFlags, type EntryOperation } from "../table/entry_operation.ts";
 
 /**
- * Appends the creation of an object of ours (RTM_NEWNEXTHOP) to an IPv4 gateway that is on the link
- * although no route says so. The id is the gateway; there must be no other object of this id.
+ * Appends the creation of an object for an onlink IPv4 gateway (RTM_NEWNEXTHOP). The gateway, as a
+ * number, is the id; no object with this id may exist.
  */
 export function createNexthop(batch: MessageBatch, id: number, ifindex: number): void {
   const nl = libnlCore();
   const header = new Uint8Array(k.nhmsg.size);
   header[k.nhmsg.nh_family] = k.AF_INET;
   header[k.nhmsg.nh_protocol] = RTPROT_FLANNEL;
-  header[k.nhmsg.nh_flags] = k.RTNH_F_ONLINK; // of a little-endian word
+  header[k.nhmsg.nh_flags] = k.RTNH_F_ONLINK; // lowest byte of a little-endian word
   batch.build(k.RTM_NEWNEXTHOP, k.NLM_F_CREATE | k.NLM_F_EXCL, header, (message) => {
     nl.nla_put_u32(message, k.NHA_ID, id);
     nl.nla_put_u32(message, k.NHA_OIF, ifindex);
@@ -27,7 +27,7 @@ export function createNexthop(batch: MessageBatch, id: number, ifindex: number):
   });
 }
 
-/** Appends RTM_DELNEXTHOP; routes by this object go with it. */
+/** Appends RTM_DELNEXTHOP; the kernel deletes the routes that use the object, too. */
 export function deleteNexthop(batch: MessageBatch, id: number): void {
   batch.build(k.RTM_DELNEXTHOP, 0, new Uint8Array(k.nhmsg.size), (message) => {
     libnlCore().nla_put_u32(message, k.NHA_ID, id);
@@ -39,8 +39,8 @@ export function dumpNexthops(batch: MessageBatch): void {
   batch.build(k.RTM_GETNEXTHOP, k.NLM_F_DUMP, new Uint8Array(k.nhmsg.size));
 }
 
-/** Appends the message for an IPv4 unicast route whose next hop is a nexthop object. */
-export function routeByNexthop(
+/** Appends the message for an IPv4 unicast route that uses a nexthop object. */
+export function routeThroughNexthop(
   batch: MessageBatch,
   operation: EntryOperation,
   route: Route,
@@ -65,7 +65,7 @@ export function routeByNexthop(
 }
 
 /** Appends a request for the IPv4 routes of all tables. */
-export function dumpEveryTable(batch: MessageBatch): void {
+export function dumpAllRoutes(batch: MessageBatch): void {
   const header = new Uint8Array(k.rtmsg.size);
   header[k.rtmsg.rtm_family] = k.AF_INET;
   batch.build(k.RTM_GETROUTE, k.NLM_F_DUMP, header);

@@ -1,4 +1,4 @@
-/** Which routes of one run of steps go by a nexthop object, and the objects for them. */
+/** Decides which routes of one batch run use a nexthop object, and creates the objects. */
 
 import { familyOf } from "../../addr/ip.ts";
 import { linkOf } from "../../state/resource_key.ts";
@@ -9,18 +9,18 @@ import { operationOf } from "../table/entry_operation.ts";
 import { readSysctlNow } from "../sysctl/proc_sys.ts";
 
 /**
- * So many routes at once by one device are made with nexthop objects. Up to here, making them
- * without costs no more than a few milliseconds, and what `ip route` shows stays as it always was.
+ * From this number of new routes on one device, they use nexthop objects. Up to it, creating them
+ * without takes only a few milliseconds, and the output of `ip route` looks as it always did.
  */
 const NEXTHOPS_FROM_ROUTES = 500;
 
 export class NexthopRoutes {
   readonly #nexthops: Nexthops;
-  /** Devices that get many routes in this run. */
+  /** Devices on which this run creates many routes. */
   readonly #links: ReadonlySet<string>;
-  /** Ids of the objects for the steps that are under way, by device. */
+  /** Ids of the objects that the current steps need, by device. */
   #wanted = new Map<string, number[]>();
-  /** Those of them that are there. */
+  /** Ids of the objects that exist, by device. */
   readonly #usable = new Map<string, ReadonlySet<number>>();
 
   constructor(nexthops: Nexthops, steps: readonly Step[]) {
@@ -28,27 +28,27 @@ export class NexthopRoutes {
     this.#links = linksOfMany(steps);
   }
 
-  /** These steps come next. Their objects are made all at once, when the first is needed. */
+  /** Announces the next steps. Their objects are created together, when the first one is needed. */
   begin(steps: readonly Step[]): void {
     this.#usable.clear();
     this.#wanted = this.#links.size > 0 ? nexthopIdsByLink(steps) : new Map();
   }
 
-  /** The id of the object that a step's route goes by, now that it is there; 0 if by none. */
+  /** The id of the object that a step's route uses; it exists then. 0 if the route uses none. */
   idFor(step: Step, route: Route, ifindex: number): number {
     const id = nexthopIdFor(route);
     const operation = operationOf(step);
     if (operation === "delete") {
-      if (id === 0 || !this.#nexthops.isThere(id, ifindex)) return 0;
-      this.#nexthops.suspectUnused();
+      if (id === 0 || !this.#nexthops.exists(id, ifindex)) return 0;
+      this.#nexthops.noteRemoval();
       return id;
     }
     if (id !== 0 && this.#usableOn(linkOf(route) ?? "", ifindex).has(id)) return id;
-    if (operation === "set" && familyOf(route.destination) === 4) this.#nexthops.suspectUnused();
+    if (operation === "set" && familyOf(route.destination) === 4) this.#nexthops.noteRemoval();
     return 0;
   }
 
-  /** The device is made, changed or deleted: its objects may have gone. */
+  /** The device is created, changed or deleted, which may delete its objects. */
   forget(link: string): void {
     this.#usable.delete(link);
   }
@@ -57,7 +57,7 @@ export class NexthopRoutes {
     if (!this.#links.has(link) || !this.#nexthops.isSupported) return NONE;
     let usable = this.#usable.get(link);
     if (usable === undefined) {
-      usable = this.#nexthops.make(this.#wanted.get(link) ?? [], ifindex);
+      usable = this.#nexthops.create(this.#wanted.get(link) ?? [], ifindex);
       this.#usable.set(link, usable);
     }
     return usable;
@@ -72,12 +72,12 @@ function linksOfMany(steps: readonly Step[]): ReadonlySet<string> {
   for (const [link, ids] of nexthopIdsByLink(steps)) {
     if (ids.length >= NEXTHOPS_FROM_ROUTES) links.add(link);
   }
-  // With this at 0, the kernel does not show the gateways of such routes.
+  // If this is 0, the kernel does not show the gateways of such routes.
   if (links.size > 0 && readSysctlNow("net/ipv4/nexthop_compat_mode") === "0") return new Set();
   return links;
 }
 
-/** Ids of the objects that the routes of these steps could be made with, one for each route. */
+/** Ids of the objects that the routes of these steps could use, one for each route. */
 function nexthopIdsByLink(steps: readonly Step[]): Map<string, number[]> {
   const ids = new Map<string, number[]>();
   for (const { op, resource } of steps) {

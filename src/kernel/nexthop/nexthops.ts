@@ -1,16 +1,17 @@
 /**
- * Nexthop objects (linux/nexthop.h, since Linux 5.3) below many IPv4 routes.
+ * Nexthop objects (linux/nexthop.h, since Linux 5.3) for large numbers of IPv4 routes.
  *
- * The kernel compares the next hop of each new IPv4 route with those that it has, found by a hash
- * that leaves the gateway out (fib_info_hashfn, net/ipv4/fib_semantics.c): n routes to n gateways of
- * one device take n² steps. A route that names a nexthop object is found by the object's id.
+ * The kernel compares the next hop of each new IPv4 route with existing ones, which it finds by a
+ * hash that ignores the gateway (fib_info_hashfn, net/ipv4/fib_semantics.c): n routes to n gateways
+ * on one device take n² steps. The next hop of a route with a nexthop object is found by the
+ * object's id.
  *
- * An object is ours when it has our protocol number and its id is its own gateway. Ids are chosen by
- * whoever makes them: those that the kernel or a routing daemon hands out are small, far away from
- * any address. An id that is taken is left alone, and its route made without.
+ * An object is ours if it has our protocol number, and its id is its own gateway. Ids assigned by
+ * the kernel or a routing daemon are small numbers, unlike any address. If an id is taken, the
+ * object is left alone, and the route is created without one.
  *
- * An object that no route uses does no harm, and is used again when its gateway comes back; it goes
- * with its device at the latest. One that is deleted takes its routes along, without a word.
+ * An unused object is harmless, and is used again when its gateway returns; it is deleted with its
+ * device at the latest. The deletion of an object deletes its routes without notifications.
  */
 
 import { errnoName } from "../../../ffi/errno.ts";
@@ -22,10 +23,10 @@ import { type DecodedNexthop, decodeNexthop, nexthopIdOf } from "./nexthop_decod
 import { DUMP_TRIES } from "../wire/interrupted_dump.ts";
 import { KernelError } from "../wire/kernel_error.ts";
 import type { MessageBatch } from "../wire/message_batch.ts";
-import { createNexthop, deleteNexthop, dumpEveryTable, dumpNexthops } from "./nexthop_messages.ts";
+import { createNexthop, deleteNexthop, dumpAllRoutes, dumpNexthops } from "./nexthop_messages.ts";
 import type { NetlinkRefusal } from "../wire/netlink_socket.ts";
 
-/** Id of the nexthop object that would serve this route; 0 if none can. */
+/** Id of the nexthop object that this route can use; 0 if none. */
 export function nexthopIdFor(route: Route): number {
   const { gateway } = route;
   const isEligible = route.type === "unicast" && route.onlink && gateway !== undefined &&
@@ -36,32 +37,32 @@ export function nexthopIdFor(route: Route): number {
   return scratchView.getUint32(0, false);
 }
 
-/** Whether this program made a nexthop object, now or before a restart. */
+/** Whether this program created a nexthop object, now or before a restart. */
 export function isOurNexthop(nexthop: DecodedNexthop): boolean {
   return nexthop.protocol === RTPROT_FLANNEL && nexthop.onlink && nexthop.ifindex !== 0 &&
     nexthop.gateway === nexthop.id;
 }
 
-/** Our nexthop objects, and which of them the kernel holds as far as is known. */
+/** Our nexthop objects in the kernel, as far as known. */
 export class Nexthops {
   readonly #channel: Channel<MessageBatch>;
   #isSupported = true;
-  /** Devices of our objects by id; `undefined` until the kernel has been asked. */
+  /** Devices of our objects by id; `undefined` until they have been read. */
   #known: Map<number, number> | undefined;
-  /** Routes that may have used one of them and have gone since unused ones were looked for. */
-  #suspects = 0;
+  /** Removals of routes that may have used an object, since unused objects were last looked for. */
+  #removals = 0;
 
   constructor(channel: Channel<MessageBatch>) {
     this.#channel = channel;
   }
 
-  /** Whether the kernel knows nexthop objects, as far as has been tried. */
+  /** Whether the kernel has nexthop objects; true until an attempt fails. */
   get isSupported(): boolean {
     return this.#isSupported;
   }
 
-  /** Makes what is missing of these objects on a device, and gives those that can be used. */
-  make(ids: Iterable<number>, ifindex: number): ReadonlySet<number> {
+  /** Creates those of these objects that are missing on a device; returns those that are usable. */
+  create(ids: Iterable<number>, ifindex: number): ReadonlySet<number> {
     const wanted = [...new Set(ids)];
     const usable = new Set<number>();
     const taken: number[] = [];
@@ -77,40 +78,40 @@ export class Nexthops {
         else if (code === "EEXIST") taken.push(id);
         else if (code === "EOPNOTSUPP") this.#isSupported = false;
       }
-      if (usable.size === 0 && taken.length === 0) break; // Whatever it is, the rest would meet it.
+      if (usable.size === 0 && taken.length === 0) break; // the others would fail alike
     }
     for (const id of usable) this.#known?.set(id, ifindex);
     if (taken.length === 0) return usable;
-    this.#known = undefined; // Whose those are, is looked up: it may have changed.
+    this.#known = undefined; // read again to see which of the taken ones are ours
     const ours = this.#ours();
     for (const id of taken) if (ours.get(id) === ifindex) usable.add(id);
     return usable;
   }
 
   /** Whether this object is ours and on this device. Reads all objects the first time. */
-  isThere(id: number, ifindex: number): boolean {
+  exists(id: number, ifindex: number): boolean {
     return this.#ours().get(id) === ifindex;
   }
 
-  /** Somebody else deleted this object. */
+  /** Another program deleted this object. */
   forget(id: number): void {
     this.#known?.delete(id);
   }
 
-  /** A route that may have used one of our objects has gone or been replaced. */
-  suspectUnused(): void {
-    if (this.#ours().size > 0) this.#suspects++;
+  /** A route that may have used one of our objects was deleted or replaced. */
+  noteRemoval(): void {
+    if (this.#ours().size > 0) this.#removals++;
   }
 
   /**
-   * Deletes our objects that no route uses any more, once in a while: the kernel does not count an
-   * object's routes, so that all of them have to be read. This is put off until it costs each route
-   * that has gone no more than the reading of `READ_PER_SUSPECT` objects.
+   * Occasionally deletes our objects that no route uses any more. The kernel does not count the
+   * routes of an object, so all routes must be read. That is postponed until it costs, for each
+   * removed route, no more than reading `READ_PER_REMOVAL` objects.
    */
   dropUnused(): void {
-    if (this.#suspects === 0) return;
-    if (this.#suspects * READ_PER_SUSPECT < (this.#known?.size ?? 0)) return;
-    this.#suspects = 0;
+    if (this.#removals === 0) return;
+    if (this.#removals * READ_PER_REMOVAL < (this.#known?.size ?? 0)) return;
+    this.#removals = 0;
     const nexthops = this.#read();
     if (nexthops === undefined) return;
     this.#know(nexthops);
@@ -118,13 +119,13 @@ export class Nexthops {
     for (const { members } of nexthops) for (const id of members) unused.delete(id);
     if (unused.size === 0) return;
     const outcome = this.#channel.readTable(
-      dumpEveryTable,
+      dumpAllRoutes,
       (message) => unused.delete(nexthopIdOf(message)),
     );
-    if (outcome === "interrupted") return; // A later change tries again.
+    if (outcome === "interrupted") return; // tried again after a later change
     const ids = [...unused];
     for (let from = 0; from < ids.length; from += MESSAGES_AT_A_TIME) {
-      // What is refused is gone, or stays: both will do.
+      // A refusal does not matter: the object is gone, or stays unused.
       this.#send(ids.slice(from, from + MESSAGES_AT_A_TIME), (encoder, id) => {
         deleteNexthop(encoder, id);
       });
@@ -132,7 +133,7 @@ export class Nexthops {
     for (const id of ids) this.forget(id);
   }
 
-  /** Ours, by id; none if they cannot be read. */
+  /** Our objects by id; none if they cannot be read. */
   #ours(): ReadonlyMap<number, number> {
     if (this.#known === undefined) {
       const nexthops = this.#read();
@@ -180,8 +181,8 @@ export class Nexthops {
 }
 
 const MESSAGES_AT_A_TIME = 100;
-/** Reading so many objects and their routes takes about 2 ms. */
-const READ_PER_SUSPECT = 1000;
+/** Reading this many objects and their routes takes about 2 ms. */
+const READ_PER_REMOVAL = 1000;
 const NONE: ReadonlyMap<number, number> = new Map();
 const scratch = new Uint8Array(16);
 const scratchView = new DataView(scratch.buffer);

@@ -14,7 +14,7 @@ import type { StepResult } from "../table/step_result.ts";
 import { KernelError } from "../wire/kernel_error.ts";
 import { performLinkStep } from "./link_steps.ts";
 import { Ifindexes } from "./links.ts";
-import { routeByNexthop } from "../nexthop/nexthop_messages.ts";
+import { routeThroughNexthop } from "../nexthop/nexthop_messages.ts";
 import { NexthopRoutes } from "../nexthop/nexthop_routes.ts";
 import type { Nexthops } from "../nexthop/nexthops.ts";
 import { describeStep, operationOf } from "../table/entry_operation.ts";
@@ -79,7 +79,7 @@ export class BatchRun {
     if (entry.kind === "route" && ifindex !== undefined) {
       const nexthopId = this.#nexthopRoutes.idFor(step, entry, ifindex);
       if (nexthopId !== 0) {
-        routeByNexthop(this.#changes.encoder, operationOf(step), entry, nexthopId);
+        routeThroughNexthop(this.#changes.encoder, operationOf(step), entry, nexthopId);
         this.#push({ position, nexthopId, attempt: "first" });
         // The kernel finds a route through a nexthop object only by the object, and any other route
         // only by its gateway. After a restart it is unknown which this is: a deletion tries both.

@@ -51,8 +51,8 @@ export interface DumpRequest<Kind extends RtnetlinkKind = RtnetlinkKind> {
 export type RtnetlinkBatch = LibnlBatch<Libnl>;
 
 /**
- * Appends messages to one batch. Entries that differ only in their addresses share libnl objects: each
- * message puts other bytes into the same addresses.
+ * Appends messages to one batch. Entries that differ only in their addresses share libnl objects:
+ * each message puts other bytes into the same addresses.
  */
 export interface EntryEncoder<Entry extends RtnetlinkEntry = RtnetlinkEntry> extends Disposable {
   /** Appends the message for one entry on the device `ifindex` (0 for a blackhole). */

@@ -32,8 +32,8 @@ const WIREGUARD_LINK_CODEC: LinkCodec<WireguardLink> = {
 };
 
 /**
- * A device of IP packets without a header, created by the TUN driver. It need not be persistent: ours
- * is not yet when the kernel announces it.
+ * A device of IP packets without a header, created by the TUN driver. It need not be persistent:
+ * ours is not yet when the kernel announces it.
  */
 const TUN_LINK_CODEC: LinkCodec<TunLink> = {
   linkKind: "tun",

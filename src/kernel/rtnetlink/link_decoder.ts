@@ -43,8 +43,8 @@ export function decodeLink(message: MessageReader): DecodedLink | undefined {
 }
 
 /**
- * Adds what the message does not contain: the name of a vxlan device's underlay (empty if that is in
- * another namespace), and whether a TUN device is run by WireGuard in user space.
+ * Adds what the message does not contain: the name of a vxlan device's underlay (empty if that is
+ * in another namespace), and whether a TUN device is run by WireGuard in user space.
  */
 export function completeLink({ link, underlayIndex }: DecodedLink, names: LinkNames): Link {
   if (link.type === "vxlan") return { ...link, underlay: names.get(underlayIndex) ?? "" };

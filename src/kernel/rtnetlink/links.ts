@@ -25,7 +25,8 @@ export function findLink(
 }
 
 /**
- * Names by index of all devices, except for any that is made or deleted meanwhile. Throws `KernelError`.
+ * Names by index of all devices, except for any that is made or deleted meanwhile. Throws
+ * `KernelError`.
  */
 export function readLinkNames(queries: Channel<RtnetlinkEncoder>): Map<number, string> {
   const names = new Map<number, string>();

@@ -67,8 +67,8 @@ export class Monitor implements Disposable {
   }
 
   /**
-   * Whether another program deleted one of our nexthop objects. The kernel deletes the routes through
-   * it without notifications, and the object does not say which routes these were.
+   * Whether another program deleted one of our nexthop objects. The kernel deletes the routes
+   * through it without notifications, and the object does not say which routes these were.
    */
   #deletesRoutes(message: MessageReader): boolean {
     if (message.type !== k.RTM_DELNEXTHOP || message.portId === this.#options.ownPortId) {

@@ -1,6 +1,6 @@
 /**
- * Unicast and blackhole routes of the main table (rtnetlink(7), linux/rtnetlink.h). Cached routes and
- * routes for one type of service are left out: ours never have the same key.
+ * Unicast and blackhole routes of the main table (rtnetlink(7), linux/rtnetlink.h). Cached routes
+ * and routes for one type of service are left out: ours never have the same key.
  */
 
 import * as k from "../../../ffi/linux.ts";

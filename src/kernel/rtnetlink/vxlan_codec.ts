@@ -46,8 +46,8 @@ export const VXLAN_CODEC: LinkCodec<VxlanLink> = {
     },
 
     /**
-     * The kernel refuses a second device with the same VNI and port (vxlan_config_validate) and, when
-     * the device is set up, a port that is in use (vxlan_open).
+     * The kernel refuses a second device with the same VNI and port (vxlan_config_validate) and,
+     * when the device is set up, a port that is in use (vxlan_open).
      */
     hint(link, { errno }, readLinks) {
       switch (errno) {

@@ -4,8 +4,8 @@ import type { Resource } from "../../state/resource.ts";
 
 export type KernelEvent =
   /**
-   * An entry was added or changed (`deleted` false), or removed. A link has its new attributes; of a
-   * removed entry only the fields of its key are valid.
+   * An entry was added or changed (`deleted` false), or removed. A link has its new attributes; of
+   * a removed entry only the fields of its key are valid.
    */
   | { readonly kind: "changed"; readonly resource: Resource; readonly deleted: boolean }
   /** Notifications were lost: everything known of the tables may be out of date. */

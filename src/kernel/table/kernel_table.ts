@@ -1,7 +1,7 @@
 /**
  * Kernel tables that rtnetlink does not hold: generic netlink families, the IPsec database, the TUN
- * driver, /proc/sys. Each is opened on first use; `NetlinkKernel` presents them and rtnetlink as one
- * kernel.
+ * driver, /proc/sys. Each is opened on first use; `NetlinkKernel` presents them and rtnetlink as
+ * one kernel.
  */
 
 import type { Clock } from "../../base/clock.ts";
@@ -12,8 +12,8 @@ import type { StepResult } from "./step_result.ts";
 
 export interface KernelTable extends Disposable {
   /**
-   * All entries, ours or not; of entries on devices, only those on `links`. Empty if the kernel does
-   * not have this table: `apply` reports that. Throws `KernelError`.
+   * All entries, ours or not; of entries on devices, only those on `links`. Empty if the kernel
+   * does not have this table: `apply` reports that. Throws `KernelError`.
    */
   dump(links: ReadonlySet<string>): Promise<Resource[]>;
   /** Performs the steps in order; one result for each. A failed step does not stop the others. */

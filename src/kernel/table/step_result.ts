@@ -10,8 +10,8 @@ import type { NetlinkRefusal } from "../wire/netlink_socket.ts";
 export type StepResult = KernelError | undefined;
 
 /**
- * The result of a step, given the refusal of its message, if any. Deleting an absent entry is success:
- * `absentErrnos` are the errno names with which the kernel refuses that.
+ * The result of a step, given the refusal of its message, if any. Deleting an absent entry is
+ * success: `absentErrnos` are the errno names with which the kernel refuses that.
  */
 export function resultOf(
   step: Step,

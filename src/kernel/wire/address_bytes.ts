@@ -1,9 +1,11 @@
-/** Addresses to bytes without allocation, for the thousands of messages of one batch. */
+/** Converts addresses to bytes without allocating, for the thousands of messages of a batch. */
 
 import { addressBytes, type IpAddress } from "../../addr/ip.ts";
 import type { MacAddress } from "../../addr/mac.ts";
 
-/** Writes an address in network byte order at the start of `target`; gives its length, 4 or 16. */
+/**
+ * Writes an address in network byte order at the start of `target`; returns its length, 4 or 16.
+ */
 export function writeAddress(address: IpAddress, target: Uint8Array): 4 | 16 {
   let at = 0;
   let octet = 0;
@@ -34,7 +36,7 @@ const COLON = 0x3a;
 const ZERO = 0x30;
 const NINE = 0x39;
 
-/** RFC 5952 text: groups from the front up to `::`, the rest from the back. */
+/** Reads RFC 5952 text: groups from the front up to `::`, the rest from the back. */
 function writeIpv6(address: IpAddress, target: Uint8Array): 16 {
   if (address.includes(".")) {
     target.set(addressBytes(address));

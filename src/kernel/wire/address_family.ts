@@ -8,12 +8,12 @@ export function addressFamily(family: Family): number {
   return family === 4 ? AF_INET : AF_INET6;
 }
 
-/** The family that AF_INET or AF_INET6 stands for; `undefined` for any other number. */
+/** The inverse of `addressFamily`; `undefined` for any other number. */
 export function familyFrom(addressFamily: number): Family | undefined {
   return addressFamily === AF_INET ? 4 : addressFamily === AF_INET6 ? 6 : undefined;
 }
 
-/** Bytes of an address. */
+/** Length of an address in bytes. */
 export function addressLength(family: Family): 4 | 16 {
   return family === 4 ? 4 : 16;
 }

@@ -4,7 +4,7 @@ import type { Libnl } from "../../../ffi/libnl.ts";
 import { NLA_F_NESTED } from "../../../ffi/linux.ts";
 import type { Pointer } from "../../../ffi/memory.ts";
 
-/** What of libnl it takes. */
+/** The functions of libnl that the writer needs. */
 export type AttributeLibrary = Pick<Libnl, "nla_put" | "nla_nest_start" | "nla_nest_end">;
 
 /** Each method throws `RangeError` if the message has no room for the attribute. */
@@ -17,7 +17,7 @@ export class AttributeWriter {
     this.#message = message;
   }
 
-  /** An attribute whose presence is its value. */
+  /** An attribute without a payload (NLA_FLAG). */
   flag(type: number): void {
     this.bytes(type, NOTHING);
   }
@@ -49,12 +49,12 @@ export class AttributeWriter {
     if (this.#nl.nla_put(this.#message, type, bytes.length, source) < 0) throw full(type);
   }
 
-  /** An attribute that consists of those that `write` writes. */
+  /** An attribute that contains those that `write` writes. */
   nested(type: number, write: (inner: this) => void): void {
     const start = this.#nl.nla_nest_start(this.#message, type | NLA_F_NESTED);
     if (start === null) throw full(type);
     write(this);
-    // libnl takes an empty one back: whoever wants none at all says so with a flag.
+    // libnl removes an empty one again.
     if (this.#nl.nla_nest_end(this.#message, start) < 0) throw full(type);
   }
 }

@@ -1,10 +1,10 @@
-/** A netlink socket together with the encoder that gathers what is sent over it. */
+/** A netlink socket, and the batch in which messages to it are gathered. */
 
 import type { MessageBatch } from "./message_batch.ts";
 import type { MessageReader } from "./message_reader.ts";
 import type { NetlinkRefusal, NetlinkSocket } from "./netlink_socket.ts";
 
-/** Several channels may share a socket: each exchange is over when its method returns. */
+/** Channels may share a socket: an exchange is complete when its method returns. */
 export class Channel<Encoder extends MessageBatch> {
   readonly encoder: Encoder;
   readonly #socket: NetlinkSocket;
@@ -14,7 +14,7 @@ export class Channel<Encoder extends MessageBatch> {
     this.encoder = encoder;
   }
 
-  /** Sends the gathered changes and gives those that were refused, by position. */
+  /** Sends the gathered messages; returns the refusals by position. */
   send(): Map<number, NetlinkRefusal> {
     const { count } = this.encoder;
     if (count === 0) return new Map();
@@ -28,7 +28,7 @@ export class Channel<Encoder extends MessageBatch> {
     }
   }
 
-  /** One request that has one reply, in place of what is gathered; gives the refusal. */
+  /** Sends one request, instead of the gathered messages, and reads its one reply. */
   get(
     encode: (encoder: Encoder) => void,
     read: (reply: MessageReader) => void,
@@ -37,14 +37,14 @@ export class Channel<Encoder extends MessageBatch> {
   }
 
   /**
-   * One request for a table, in place of what is gathered; the answer is whether the table stood
-   * still meanwhile. Throws `KernelError` if it is refused.
+   * Sends one dump request, instead of the gathered messages. If the result is "interrupted", the
+   * table changed during the dump, and what was read is useless. Throws `KernelError` if refused.
    */
   readTable(
     encode: (encoder: Encoder) => void,
     read: (message: MessageReader) => void,
   ): "complete" | "interrupted" {
-    // A dump is ended by NLMSG_DONE; an acknowledgement would be one message too many.
+    // Without NLM_F_ACK: NLMSG_DONE ends a dump, and an acknowledgement would follow it.
     return this.#request(encode, (sequence) => this.#socket.dump(this.encoder, sequence, read));
   }
 

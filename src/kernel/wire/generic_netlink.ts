@@ -1,7 +1,6 @@
 /**
- * Generic netlink (Documentation/networking/generic_netlink.rst): kernel subsystems that speak
- * netlink without a protocol number of their own. Each is a family with a name; its number is asked
- * for.
+ * Generic netlink (Documentation/networking/generic_netlink.rst): kernel subsystems that share one
+ * netlink protocol. Each is a family with a name; the kernel assigns its number.
  */
 
 import { errnoName } from "../../../ffi/errno.ts";
@@ -18,19 +17,19 @@ import { type NetlinkRefusal, NetlinkSocket, type Outgoing } from "./netlink_soc
 export type WriteAttributes = (attributes: AttributeWriter) => void;
 
 /**
- * Reads one message of an answer, whose attributes begin at `attributesAt`. What it gets is valid
- * until it returns.
+ * Reads one message of a dump, whose attributes begin at `attributesAt`. The message is valid until
+ * it returns.
  */
-export type ReadAnswer = (message: MessageReader, attributesAt: number) => void;
+export type ReadMessage = (message: MessageReader, attributesAt: number) => void;
 
-/** Of a generic netlink family: its name, as the kernel spells it, and the version spoken. */
+/** A generic netlink family: its name, as the kernel spells it, and the version of its protocol. */
 export interface FamilyName {
   readonly name: string;
   readonly version: number;
 }
 
 /**
- * Opens a family in this thread's network namespace; the kernel loads its module if there is one.
+ * Opens a family in this thread's network namespace; the kernel loads its module if needed.
  * `undefined` if the kernel has no such family. Throws `KernelError`, and `LibraryError` where
  * libnl-genl is missing.
  */
@@ -47,7 +46,7 @@ export function openFamily(family: FamilyName): GenericFamily | undefined {
   return undefined;
 }
 
-/** One family and a socket to speak to it. */
+/** A family, and a socket for messages to it. */
 export class GenericFamily implements Disposable {
   readonly name: string;
   readonly #socket: NetlinkSocket;
@@ -62,8 +61,8 @@ export class GenericFamily implements Disposable {
   }
 
   /**
-   * Sends one command and waits until it is carried out; gives the refusal. The message has room for
-   * `maxBytes`, headers included; `write` throws `RangeError` when it needs more.
+   * Sends one command and waits until it is performed; returns the refusal, if any. The message has
+   * room for `maxBytes`, headers included; `write` throws `RangeError` if it needs more.
    */
   command(
     command: number,
@@ -81,10 +80,10 @@ export class GenericFamily implements Disposable {
   }
 
   /**
-   * Asks for a whole table. The answer is whether it stood still meanwhile; if not, what was read is
-   * worthless. Throws `KernelError` if it is refused.
+   * Dumps a table. If the result is "interrupted", the table changed during the dump, and what was
+   * read is useless. Throws `KernelError` if refused.
    */
-  dump(command: number, write: WriteAttributes, read: ReadAnswer): "complete" | "interrupted" {
+  dump(command: number, write: WriteAttributes, read: ReadMessage): "complete" | "interrupted" {
     const sequence = this.#socket.reserve(1);
     const head = { ...this.#head(command, sequence), flags: k.NLM_F_REQUEST | k.NLM_F_DUMP };
     return withMessage(
@@ -119,9 +118,9 @@ interface MessageHead {
   readonly version: number;
 }
 
-/** Enough for any command with a handful of attributes. */
+/** Enough for a command with a few attributes. */
 const MESSAGE_BYTES = 1024;
-/** Of the family that knows all families, itself included. */
+/** The version of the control family, which lists all families. */
 const CONTROL_VERSION = 2;
 
 const attributes = new Attributes();
@@ -149,7 +148,7 @@ function familyId(socket: NetlinkSocket, name: string): number | undefined {
   const code = refusal && errnoName(refusal.errno);
   if (code !== undefined && code !== "ENOENT") {
     throw new KernelError({
-      operation: `ask for the netlink family ${name}`,
+      operation: `look up the generic netlink family ${name}`,
       errno: code,
       extack: refusal?.extack,
     });
@@ -157,7 +156,7 @@ function familyId(socket: NetlinkSocket, name: string): number | undefined {
   return id;
 }
 
-/** Builds a message and lends it to `use`. */
+/** Builds a message, calls `use` with it, and frees it. */
 function withMessage<T>(
   head: MessageHead,
   write: WriteAttributes,

@@ -1,17 +1,18 @@
-/** What to do when a table changes while it is read (NLM_F_DUMP_INTR, linux/netlink.h). */
+/** Repeats a dump of a table that changes during the dump (NLM_F_DUMP_INTR, linux/netlink.h). */
 
 import type { Clock } from "../../base/clock.ts";
 import { DumpInterruptedError } from "./kernel_error.ts";
 
-/** How often a table is read before its reader is told that it cannot be. */
+/** Attempts to read a table before that fails. */
 export const DUMP_TRIES = 8;
 
-/** One reading: the result, or the table that changed meanwhile. */
+/** One attempt: the result, or the table that changed during it. */
 export type DumpAttempt<T> = { readonly result: T } | { readonly interrupted: string };
 
 /**
- * Reads until nothing interferes, with pauses of 2, 4, … 128 ms. Throws `DumpInterruptedError` if all
- * `DUMP_TRIES` attempts are interrupted; an incomplete table is never returned.
+ * Reads until no attempt is interrupted, with pauses of 2, 4, … 128 ms. Throws
+ * `DumpInterruptedError` if all `DUMP_TRIES` attempts are interrupted; an incomplete table is never
+ * returned.
  */
 export async function retryInterruptedDump<T>(
   clock: Pick<Clock, "setTimer">,

@@ -8,7 +8,9 @@ export interface KernelErrorOptions {
   readonly operation: string;
   /** As errno(3) spells it, such as `EEXIST`, or its number. */
   readonly errno: string | number;
-  /** The reason in words: the kernel's own (NLMSGERR_ATTR_MSG), or a hint at the cause and the cure. */
+  /**
+   * The reason in words: the kernel's own (NLMSGERR_ATTR_MSG), or a hint at the cause and the cure.
+   */
   readonly extack?: string | undefined;
   readonly cause?: unknown;
 }

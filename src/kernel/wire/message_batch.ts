@@ -1,11 +1,11 @@
-/** Netlink messages that libnl built, gathered in one buffer for one send(2). */
+/** Netlink messages built by libnl, gathered in one buffer for one send(2). */
 
 import { libc } from "../../../ffi/libc.ts";
 import { type LibnlCore, libnlCore } from "../../../ffi/libnl.ts";
 import { NLM_F_ACK, NLM_F_REQUEST, nlmsghdr } from "../../../ffi/linux.ts";
 import { addressOf, type Pointer, readUint32 } from "../../../ffi/memory.ts";
 
-/** Larger than the largest message: a vxlan device or a policy with all attributes, about 250 bytes. */
+/** The largest message has about 250 bytes: a vxlan device or a policy with all attributes. */
 const MESSAGE_BYTES = 512;
 const BATCH_BYTES = 64 * 1024;
 const NLMSG_ALIGNTO = 4; // linux/netlink.h
@@ -21,7 +21,8 @@ export class MessageBatch {
   #lastAt = 0;
 
   constructor() {
-    // Every message here is far smaller than libnl's default, a page that it clears each time.
+    // libnl allocates and clears a page for each message by default, far more than any message
+    // here.
     this.#nl.nlmsg_set_default_size(MESSAGE_BYTES);
   }
 
@@ -50,7 +51,7 @@ export class MessageBatch {
     this.#count = 0;
   }
 
-  /** Numbers the messages from `first` on. */
+  /** Sets the sequence numbers, from `first` up. */
   number(first: number): void {
     let at = 0;
     for (let i = 0; i < this.#count; i++) {
@@ -60,12 +61,12 @@ export class MessageBatch {
     }
   }
 
-  /** Asks for an answer to the last message even if it is carried out, after `number`. */
+  /** Requests an acknowledgement of the last message; call it after `number`. */
   acknowledgeLast(): void {
     this.#addFlags(this.#lastAt, NLM_F_ACK);
   }
 
-  /** Appends a message of this header; `attributes` puts more into libnl's message (struct nl_msg). */
+  /** Appends a message with this header; `attributes` adds attributes to it (struct nl_msg). */
   build(
     type: number,
     flags: number,
@@ -78,7 +79,7 @@ export class MessageBatch {
     this.take(message);
   }
 
-  /** Copies one of libnl's messages (struct nl_msg) to the end and frees it. */
+  /** Appends one of libnl's messages (struct nl_msg), and frees it. */
   take(message: Pointer): void {
     try {
       const header = allocated(this.#nl.nlmsg_hdr(message));
@@ -99,7 +100,7 @@ export class MessageBatch {
   }
 }
 
-/** What an allocating function of libnl gave, if it gave something. */
+/** The result of an allocating function of libnl. Throws an `Error` if it is null. */
 export function allocated(pointer: Pointer | number | bigint | null): Pointer {
   if (pointer === null || pointer === 0) throw new Error("libnl is out of memory");
   return pointer as Pointer;

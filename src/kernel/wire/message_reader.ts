@@ -1,8 +1,8 @@
 /**
  * Reading netlink messages and attributes from a received buffer (RFC 3549; linux/netlink.h).
  *
- * Nothing here trusts a length: a message or attribute that runs past its container ends the
- * iteration, and a value that is shorter than its type reads as absent.
+ * No length is trusted: a message or attribute that extends past its container ends the iteration,
+ * and a value that is shorter than its type reads as absent.
  */
 
 import { NLA_F_NESTED, NLA_F_NET_BYTEORDER, nlattr, nlmsghdr } from "../../../ffi/linux.ts";
@@ -14,7 +14,7 @@ export class MessageReader {
   type = 0;
   flags = 0;
   sequence = 0;
-  /** Port id of the socket whose request caused this notification; 0 where the kernel does not say. */
+  /** Port id of the socket whose request caused this notification; 0 if unknown. */
   portId = 0;
   /** First byte after the message header. */
   start = 0;
@@ -28,13 +28,13 @@ export class MessageReader {
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
-  /** Starts over with the first `length` bytes of the buffer. */
+  /** Restarts at the beginning of the buffer, of which `length` bytes are valid. */
   reset(length: number): void {
     this.#next = 0;
     this.#limit = Math.min(length, this.bytes.length);
   }
 
-  /** Moves to the next message; false at the end or at bytes that are not a message. */
+  /** Moves to the next message; false at the end, or at bytes that are not a message. */
   next(): boolean {
     const at = this.#next;
     if (this.#limit - at < nlmsghdr.size) return false;
@@ -51,7 +51,9 @@ export class MessageReader {
   }
 }
 
-/** The attributes of one message or of one nested attribute, by type. Of equals, the last counts. */
+/**
+ * The attributes of a message or of a nested attribute, by type. Of duplicates, the last counts.
+ */
 export class Attributes {
   readonly #offsets = new Int32Array(MAX_TYPE + 1);
   readonly #lengths = new Int32Array(MAX_TYPE + 1);
@@ -100,7 +102,7 @@ export class Attributes {
     return at === 0 ? undefined : this.#view.getUint16(at, false);
   }
 
-  /** The payload, as a view of the buffer: valid until the buffer is filled again. */
+  /** The payload as a view of the buffer; valid until the buffer is filled again. */
   bytes(type: number): Uint8Array | undefined {
     const at = this.#at(type, 0);
     if (at === 0) return undefined;
@@ -115,7 +117,9 @@ export class Attributes {
     return decoder.decode(nul < 0 ? bytes : bytes.subarray(0, nul));
   }
 
-  /** Indexes what is nested in attribute `type` into `inner`; `undefined` if it is absent. */
+  /**
+   * Indexes the attributes nested in attribute `type` into `inner`; `undefined` if it is absent.
+   */
   nested(type: number, inner: Attributes): Attributes | undefined {
     const at = this.#at(type, 0);
     if (at === 0 || this.#message === undefined) return undefined;

@@ -1,9 +1,9 @@
 /**
  * A netlink socket for requests (netlink(7)).
  *
- * The kernel handles a request within send(2): the answer is queued when the call returns. So a
- * request is sent and answered in one go, without waiting; a kernel that does hold an answer back is
- * waited for in poll(2), for a bounded time.
+ * The kernel processes a request during send(2): the response is queued when the call returns. So a
+ * request and its response need no event loop. If a response is late, poll(2) waits for it, for a
+ * limited time.
  */
 
 import { errnoName } from "../../../ffi/errno.ts";
@@ -13,40 +13,42 @@ import { addressOf, type Pointer } from "../../../ffi/memory.ts";
 import { KernelError } from "./kernel_error.ts";
 import { Attributes, MessageReader } from "./message_reader.ts";
 
-/** Bytes to send: one message, or several. */
+/** Bytes to send: one or more messages. */
 export interface Outgoing {
   readonly address: Pointer;
   readonly length: number;
 }
 
-/** The kernel's answer to one message that it refused. */
+/** The kernel's refusal of one message. */
 export interface NetlinkRefusal {
   readonly errno: number;
-  /** NLMSGERR_ATTR_MSG: the reason in words, where the kernel gives one. */
+  /** NLMSGERR_ATTR_MSG: the reason as text, if the kernel gives one. */
   readonly extack?: string;
 }
 
 export class NetlinkSocket implements Disposable {
   #fd: number;
-  /** What the kernel calls this socket (netlink(7), nl_pid), also in what its requests cause. */
+  /**
+   * The address of this socket (netlink(7), nl_pid), also in notifications that its requests cause.
+   */
   readonly portId: number;
   #sequence = 0;
   readonly #buffer = new Uint8Array(RECEIVE_BYTES);
   readonly #bufferAddress: Pointer = addressOf(this.#buffer);
   readonly #reader = new MessageReader(this.#buffer);
 
-  /** `protocol` is one of NETLINK_*: who is spoken to. */
+  /** `protocol` is one of NETLINK_*. */
   constructor(protocol: number = k.NETLINK_ROUTE) {
     this.#fd = openNetlinkSocket(protocol);
-    setOption(this.#fd, k.SOL_SOCKET, k.SO_RCVBUF, ANSWERS_BYTES);
-    // Older kernels lack some of these: errors are without words then, and dumps unfiltered.
+    setOption(this.#fd, k.SOL_SOCKET, k.SO_RCVBUF, RESPONSES_BYTES);
+    // Older kernels lack some of these; then errors have no text, and dumps are not filtered.
     setOption(this.#fd, k.SOL_NETLINK, k.NETLINK_CAP_ACK, 1);
     setOption(this.#fd, k.SOL_NETLINK, k.NETLINK_EXT_ACK, 1);
     setOption(this.#fd, k.SOL_NETLINK, k.NETLINK_GET_STRICT_CHK, 1);
     this.portId = portIdOf(this.#fd);
   }
 
-  /** Reserves the sequence numbers of `count` messages and gives the first. */
+  /** Reserves the sequence numbers of `count` messages; returns the first. */
   reserve(count: number): number {
     if (this.#sequence + count > 0xffff_fff0) this.#sequence = 0;
     const first = this.#sequence + 1;
@@ -55,9 +57,9 @@ export class NetlinkSocket implements Disposable {
   }
 
   /**
-   * Sends `length` bytes of messages numbered `first` and up, of which the last asks for an
-   * acknowledgement, and gives the refusals by position. A message without one was carried out.
-   * Throws `KernelError` if the answers do not come.
+   * Sends `count` messages numbered from `first`, of which the last requests an acknowledgement;
+   * returns the refusals by position. A message without a refusal was performed. Throws
+   * `KernelError` if there is no response.
    */
   exchange(
     batch: Outgoing,
@@ -78,7 +80,7 @@ export class NetlinkSocket implements Disposable {
     }
   }
 
-  /** Sends one request that has one reply; calls `read` with it, or gives the refusal. */
+  /** Sends one request that has one reply; calls `read` with it, or returns the refusal. */
   get(
     request: Outgoing,
     sequence: number,
@@ -97,8 +99,8 @@ export class NetlinkSocket implements Disposable {
   }
 
   /**
-   * Sends a dump request and calls `read` with each entry. The answer is whether the table stood
-   * still meanwhile; if not, what was read is worthless. Throws `KernelError` if it is refused.
+   * Sends a dump request and calls `read` with each entry. If the result is "interrupted", the
+   * table changed during the dump, and what was read is useless. Throws `KernelError` if refused.
    */
   dump(
     request: Outgoing,
@@ -157,7 +159,8 @@ export class NetlinkSocket implements Disposable {
       if (error !== "EAGAIN") {
         throw new KernelError({ operation: "receive over netlink", errno: error });
       }
-      if (waits * POLL_MS >= ANSWER_TIMEOUT_MS) {
+      // Counted, not measured: a wait that a signal cuts short counts in full.
+      if (waits * POLL_MS >= RESPONSE_TIMEOUT_MS) {
         throw new KernelError({ operation: "receive over netlink", errno: "ETIMEDOUT" });
       }
       waitReadable(this.#fd, POLL_MS);
@@ -166,8 +169,8 @@ export class NetlinkSocket implements Disposable {
 }
 
 /**
- * Opens a non-blocking socket to the kernel in this thread's network namespace; `protocol` is one of
- * NETLINK_*. Throws `KernelError`.
+ * Opens a non-blocking socket to the kernel in this thread's network namespace; `protocol` is one
+ * of NETLINK_*. Throws `KernelError`.
  */
 export function openNetlinkSocket(protocol: number): number {
   const fd = libc().socket(
@@ -194,7 +197,7 @@ export function connectToKernel(fd: number): void {
   }
 }
 
-/** The port id that the kernel gave to a connected socket. */
+/** The port id that the kernel assigned to a connected socket. */
 function portIdOf(fd: number): number {
   const address = new Uint8Array(k.sockaddr_nl.size);
   const length = new Uint8Array(Uint32Array.of(address.length).buffer);
@@ -211,16 +214,16 @@ export function setOption(fd: number, level: number, option: number, value: numb
   return libc().setsockopt(fd, level, option, addressOf(bytes), bytes.length) === 0;
 }
 
-/** A dump's datagrams are at most 32 KiB (net/netlink/af_netlink.c), single answers far smaller. */
+/** The kernel sends dumps in datagrams of at most 32 KiB (net/netlink/af_netlink.c). */
 const RECEIVE_BYTES = 64 * 1024;
-/** Room for the refusals of a whole batch, each counted with its kernel-side overhead. */
-const ANSWERS_BYTES = 1024 * 1024;
-const ANSWER_TIMEOUT_MS = 2000;
+/** Room for the refusals of a whole batch, each with the kernel's overhead. */
+const RESPONSES_BYTES = 1024 * 1024;
+const RESPONSE_TIMEOUT_MS = 2000;
 const POLL_MS = 50;
 
 const errorAttributes = new Attributes();
 
-/** NLMSG_ERROR, and the error that NLMSG_DONE may carry; `undefined` for an acknowledgement. */
+/** Of NLMSG_ERROR, or the error in NLMSG_DONE; `undefined` for an acknowledgement. */
 function decodeError(message: MessageReader): NetlinkRefusal | undefined {
   const { view, start, end, flags } = message;
   if (end - start < 4) return undefined;
@@ -230,9 +233,9 @@ function decodeError(message: MessageReader): NetlinkRefusal | undefined {
   let attributesAt = start + 4;
   if (message.type === k.NLMSG_ERROR) {
     if (end - start < k.nlmsgerr.size) return { errno: number };
-    const echoed = view.getUint32(start + k.nlmsgerr.msg + k.nlmsghdr.nlmsg_len, true);
+    const requestBytes = view.getUint32(start + k.nlmsgerr.msg + k.nlmsghdr.nlmsg_len, true);
     const capped = (flags & k.NLM_F_CAPPED) !== 0;
-    attributesAt = start + (capped ? k.nlmsgerr.size : k.nlmsgerr.msg + ((echoed + 3) & ~3));
+    attributesAt = start + (capped ? k.nlmsgerr.size : k.nlmsgerr.msg + ((requestBytes + 3) & ~3));
   }
   const extack = errorAttributes.read(message, attributesAt, end).text(k.NLMSGERR_ATTR_MSG);
   return extack ? { errno: number, extack } : { errno: number };

@@ -1,9 +1,9 @@
 /**
- * Notifications of one netlink protocol (netlink(7)) inside the event loop.
+ * Receives the notifications of one netlink protocol (netlink(7)) in the event loop.
  *
- * The runtime reads a duplicate of the socket. When the kernel had to drop notifications it reports
- * ENOBUFS once; the runtime then closes its duplicate, and another is made of the socket that is
- * kept: what was lost is reported, what comes after it is not lost.
+ * The runtime reads from a duplicate of the socket. If the kernel drops notifications, it reports
+ * ENOBUFS once, and the runtime closes its duplicate. The original stays subscribed and is
+ * duplicated again: the loss is reported, and later notifications are received.
  */
 
 import { errno, libc } from "../../../ffi/libc.ts";
@@ -18,13 +18,13 @@ export interface NotificationOptions {
   /** One of NETLINK_*. */
   readonly protocol: number;
   readonly groups: readonly number[];
-  /** Groups that older kernels lack. */
+  /** Groups that older kernels do not have. */
   readonly optionalGroups?: readonly number[];
   /** Kernel-side buffer for notifications that have not been read yet. */
   readonly receiveBufferBytes: number;
-  /** Walks the messages of one datagram. */
+  /** Reads the messages of one datagram. */
   read(messages: MessageReader): void;
-  /** Something was lost. What it throws is taken for a passing trouble: it is called again. */
+  /** Notifications were lost. If it throws, it is called again later. */
   lost(): void;
 }
 
@@ -40,16 +40,16 @@ export class Notifications implements Disposable {
   };
 
   /**
-   * Subscribes at once: everything that changes after the constructor returns is reported, after
-   * `start`. Throws `KernelError`.
+   * Subscribes at once: changes after the constructor returns are reported, as soon as `start` is
+   * called. Throws `KernelError`.
    */
   constructor(options: NotificationOptions) {
     this.#options = options;
     const { protocol, groups, optionalGroups = [], receiveBufferBytes } = options;
     this.#fd = openNetlinkSocket(protocol);
     try {
-      // SO_RCVBUF stops at net.core.rmem_max; going beyond needs CAP_NET_ADMIN in the first
-      // user namespace.
+      // SO_RCVBUF is limited to net.core.rmem_max; exceeding that needs CAP_NET_ADMIN in the
+      // initial user namespace.
       if (!setOption(this.#fd, k.SOL_SOCKET, k.SO_RCVBUFFORCE, receiveBufferBytes)) {
         setOption(this.#fd, k.SOL_SOCKET, k.SO_RCVBUF, receiveBufferBytes);
       }
@@ -67,7 +67,7 @@ export class Notifications implements Disposable {
     }
   }
 
-  /** Begins to read. */
+  /** Starts reading. */
   start(): void {
     void this.#connect();
   }
@@ -89,13 +89,13 @@ export class Notifications implements Disposable {
 
   async #connect(): Promise<void> {
     const fd = libc().fcntl(this.#fd, k.F_DUPFD_CLOEXEC, 0);
-    if (fd < 0) return this.#lost(RETRY_MS); // Out of descriptors, for now.
-    // The types know `fd` only of files.
+    if (fd < 0) return this.#lost(RETRY_MS); // out of descriptors: temporary
+    // The runtime's types have `fd` for files only.
     const options = { fd, socket: this.#handlers } as unknown as Bun.UnixSocketOptions<undefined>;
     try {
       this.#connection = await Bun.connect(options);
     } catch {
-      // Out of memory for epoll(7), for now. The runtime leaves the descriptor to its owner.
+      // Out of memory for epoll(7): temporary. The runtime has not taken over the descriptor.
       libc().close(fd);
       return this.#lost(RETRY_MS);
     }

@@ -1,4 +1,4 @@
-/** From and to the messages of the generic netlink family "wireguard" (linux/wireguard.h). */
+/** Codec of the generic netlink family "wireguard" (linux/wireguard.h). */
 
 import * as k from "../../../ffi/linux.ts";
 import { addressBytes, addressFromBytes, familyOf } from "../../addr/ip.ts";
@@ -19,14 +19,14 @@ import {
   type WireguardPeerState,
 } from "./wireguard_driver.ts";
 
-/** Puts together what WG_CMD_GET_DEVICE answers in several messages, which may cut a peer in two. */
+/** Joins the messages of a WG_CMD_GET_DEVICE dump, which may split a peer in two. */
 export class DeviceDecoder {
   #identity = 0;
   #privateKey: WireguardKey | undefined;
   #listenPort = 0;
   readonly #peers: (WireguardPeerState & { readonly allowedIps: Prefix[] })[] = [];
 
-  /** Takes one message of the answer. What is malformed in it is left out. */
+  /** Reads one message of the dump. Malformed parts are left out. */
   add(message: MessageReader, attributesAt: number): void {
     device.read(message, attributesAt, message.end);
     this.#identity = device.u32(k.WGDEVICE_A_IFINDEX) ?? this.#identity;
@@ -35,7 +35,7 @@ export class DeviceDecoder {
     device.each(k.WGDEVICE_A_PEERS, (start, end) => this.#addPeer(message, start, end));
   }
 
-  /** `undefined` if no message told of a device. */
+  /** `undefined` if no message described a device. */
   get result(): WireguardDeviceState | undefined {
     if (this.#identity === 0) return undefined;
     for (const { allowedIps } of this.#peers) allowedIps.sort();
@@ -71,7 +71,7 @@ export class DeviceDecoder {
   }
 }
 
-/** The attributes of WG_CMD_SET_DEVICE for a change that fits one message. */
+/** Writes the attributes of WG_CMD_SET_DEVICE for a change that fits into one message. */
 export function writeDevice(
   attributes: AttributeWriter,
   ifindex: number,
@@ -90,9 +90,9 @@ export function writeDevice(
 }
 
 /**
- * The change in parts that each make one message: an attribute, and so the list of peers, has less
- * than 64 KiB. A peer with very many allowed IPs comes in several parts, the first of which has all
- * the rest of what is said of it.
+ * Splits a change into parts of one message each: an attribute, and so the list of peers, must be
+ * smaller than 64 KiB. A peer with many allowed IPs is split into several parts, of which the first
+ * has its other attributes, too.
  */
 export function messagesOf(change: DeviceChange): DeviceChange[] {
   const { peers = [], ...device } = change;
@@ -110,17 +110,17 @@ export function messagesOf(change: DeviceChange): DeviceChange[] {
   return messages;
 }
 
-/** More than the largest message of `messagesOf`. */
+/** Larger than any message of `messagesOf`. */
 export const MAX_SET_DEVICE_BYTES = 33 * 1024;
 
 /**
- * Of the peers in one message. The kernel multiplies keys for each new peer, some 50 µs of work in
- * which this thread does nothing else.
+ * Size of the peers in one message. For each new peer the kernel computes a shared secret, which
+ * takes about 50 µs and blocks this thread.
  */
 const PEERS_BYTES = 16 * 1024;
-/** In one part of a peer: less than `PEERS_BYTES` in all. */
+/** In one part of a peer, so that the part is smaller than `PEERS_BYTES`. */
 const ALLOWED_IPS_PER_PART = 256;
-/** Of a peer without allowed IPs, and of one allowed IP, at most. */
+/** Upper bounds for a peer without allowed IPs, and for one allowed IP. */
 const PEER_BYTES = 140;
 const ALLOWED_IP_BYTES = 40;
 
@@ -169,7 +169,7 @@ function writePeer(attributes: AttributeWriter, peer: PeerChange): void {
   });
 }
 
-/** `undefined` for what is no key, or stands for none. */
+/** `undefined` if invalid, and for the zero key, which stands for none. */
 function keyOf(bytes: Uint8Array | undefined): WireguardKey | undefined {
   if (bytes?.length !== k.WG_KEY_LEN) return undefined;
   const key = wireguardKeyFromBytes(bytes);

@@ -18,7 +18,7 @@ import { DeviceDecoder, MAX_SET_DEVICE_BYTES, messagesOf, writeDevice } from "./
 export const WIREGUARD_FAMILY = { name: "wireguard", version: k.WG_GENL_VERSION } as const;
 
 export class KernelDriver implements WireguardDriver {
-  /** Asked for until it is there: the module may be loaded with the first device. */
+  /** Tried again until it exists: the module may be loaded with the first device. */
   #family: GenericFamily | undefined;
   readonly #clock: Clock;
 
@@ -39,7 +39,7 @@ export class KernelDriver implements WireguardDriver {
           throw new KernelError({
             operation: `read WireGuard device ${link}`,
             errno: "EINTR",
-            extack: "it kept changing",
+            extack: `it changed during each of ${tries} attempts`,
           });
         }
       }
@@ -86,7 +86,7 @@ export class KernelDriver implements WireguardDriver {
         const operation = `read WireGuard device ${link}`;
         throw new KernelError({ operation, errno: error.errno, cause: error });
       }
-      // The module may have been unloaded, and the family's number with it.
+      // The module may have been unloaded; the family gets another number when it is loaded again.
       if (error.errno === "ENOENT") this[Symbol.dispose]();
       return "absent";
     }
@@ -97,7 +97,7 @@ const READ_TRIES = 8;
 /** No such device; a device of another type; no such family. */
 const ABSENT: ReadonlySet<string> = new Set(["ENODEV", "EOPNOTSUPP", "ENOENT"]);
 
-/** The family gives no reasons in words. */
+/** The kernel gives no reason as text here. */
 function reasonOf(code: string, link: string, { listenPort }: DeviceChange): string | undefined {
   return code === "EADDRINUSE" && listenPort !== undefined
     ? listenPortTaken(link, listenPort)

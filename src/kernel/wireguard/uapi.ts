@@ -1,5 +1,5 @@
 /**
- * The text protocol of WireGuard's implementations in user space
+ * The text protocol of WireGuard in user space
  * (https://www.wireguard.com/xplatform/): lines of `key=value`, ended by an empty one.
  */
 
@@ -19,7 +19,7 @@ import {
   type WireguardDeviceState,
 } from "./wireguard_driver.ts";
 
-/** Asks for all that a device holds. */
+/** Requests all attributes of a device. */
 export const GET_REQUEST = "get=1\n\n";
 
 export interface GetReply extends Omit<WireguardDeviceState, "identity"> {
@@ -27,13 +27,13 @@ export interface GetReply extends Omit<WireguardDeviceState, "identity"> {
   readonly errno: number;
 }
 
-/** Reads the answer to a get request. Unknown keys and values that are none are left out. */
+/** Reads the response to a get request. Unknown keys and invalid values are left out. */
 export function parseGetReply(text: string): GetReply {
   let errno = NO_ERRNO;
   let privateKey: WireguardKey | undefined;
   let listenPort = 0;
   const peers: Peer[] = [];
-  /** Of a peer whose key is none, the lines are skipped. */
+  /** `undefined` for a peer with an invalid key, whose lines are skipped. */
   let peer: Peer | undefined;
   for (const line of text.split("\n")) {
     const equals = line.indexOf("=");
@@ -63,7 +63,7 @@ export function parseGetReply(text: string): GetReply {
   return { errno, ...(privateKey === undefined ? {} : { privateKey }), listenPort, peers };
 }
 
-/** The errno of an answer to a set request, as a positive number; 0 is success. */
+/** The errno of the response to a set request, as a positive number; 0 is success. */
 export function parseSetReply(text: string): number {
   const [, value] = /^errno=(-?\d{1,9})$/m.exec(text) ?? [];
   return value === undefined ? NO_ERRNO : Math.abs(Number(value));
@@ -86,7 +86,7 @@ interface Peer {
   readonly allowedIps: Prefix[];
 }
 
-/** EPROTO: an answer without an errno is not one. */
+/** EPROTO, for a response without an errno. */
 const NO_ERRNO = 71;
 
 function readPeerLine(peer: Peer, key: string, value: string): void {
@@ -136,14 +136,14 @@ function hexKey(key: WireguardKey): string {
   return wireguardKeyBytes(key).toHex();
 }
 
-/** `undefined` for what is no key, or stands for none. */
+/** `undefined` if invalid, and for the zero key, which stands for none. */
 function parseHexKey(text: string): WireguardKey | undefined {
   if (!/^[0-9a-fA-F]{64}$/.test(text)) return undefined;
   const key = wireguardKeyFromBytes(Uint8Array.fromHex(text));
   return key === ZERO_KEY ? undefined : key;
 }
 
-/** `192.0.2.1:51820` or `[2001:db8::1]:51820`, the latter perhaps with a zone or an IPv4 address. */
+/** `192.0.2.1:51820`, or `[2001:db8::1]:51820`, which may have a zone or a mapped IPv4 address. */
 function parseEndpoint(text: string): WireguardEndpoint | undefined {
   const [, bracketed, plain, portText = ""] =
     /^(?:\[(?:::ffff:(?=[\d.]+\]))?([^\]%]+)(?:%[^\]]*)?\]|([\d.]+)):(\d+)$/.exec(text) ?? [];
@@ -157,7 +157,7 @@ function parsePort(text: string): number | undefined {
   return number !== undefined && number >= 0 && number <= 65_535 ? number : undefined;
 }
 
-/** A decimal integer that is exact. */
+/** A decimal integer that a number represents exactly. */
 function parseNumber(text: string): number | undefined {
   return /^-?\d{1,15}$/.test(text) ? Number(text) : undefined;
 }

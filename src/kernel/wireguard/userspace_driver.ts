@@ -1,6 +1,6 @@
 /**
- * WireGuard in user space: a process that holds a TUN device and listens on a socket of the device's
- * name. It lives on when this process ends, so that a restart disturbs nothing.
+ * WireGuard in user space: a process that holds a TUN device and listens on a socket named after
+ * it. The process outlives the daemon, so a restart of the daemon does not disturb traffic.
  */
 
 import { statSync } from "node:fs";
@@ -18,17 +18,17 @@ import {
 } from "./wireguard_driver.ts";
 import { GET_REQUEST, parseGetReply, parseSetReply, setRequest } from "./uapi.ts";
 
-/** Where the implementations, all alike, put their sockets. */
+/** The path of the socket, the same for all implementations. */
 export function uapiSocketPath(link: string): string {
   return `/var/run/wireguard/${link}.sock`;
 }
 
-/** Whether there is a socket for a device of this name; its process may have died. */
+/** Whether a device of this name has a socket; its process may have died. */
 export function hasUapiSocket(link: string): boolean {
   return identityOf(link) !== undefined;
 }
 
-/** Whether a process answers there. */
+/** Whether a process responds at the socket. */
 export async function isListening(clock: Clock, link: string): Promise<boolean> {
   if (!hasUapiSocket(link)) return false;
   return await exchange(clock, link, GET_REQUEST).catch(() => undefined) !== undefined;
@@ -82,7 +82,7 @@ function identityOf(link: string): number | undefined {
   return stat?.isSocket() && foreignHolder(link) === undefined ? stat.ino : undefined;
 }
 
-/** The process that listens at the device's socket, if it is in another network namespace. */
+/** The process that listens on the device's socket, if it is in another network namespace. */
 export function foreignHolder(link: string): string | undefined {
   const place = listenerNamespace(uapiSocketPath(link));
   switch (place.kind) {
@@ -97,7 +97,8 @@ export function foreignHolder(link: string): string | undefined {
 }
 
 /**
- * Sends one request and returns the response; `undefined` if no process listens. Throws `KernelError`.
+ * Sends one request and returns the response; `undefined` if no process listens. Throws
+ * `KernelError`.
  */
 function exchange(clock: Clock, link: string, request: string): Promise<string | undefined> {
   const { promise, resolve, reject } = Promise.withResolvers<string | undefined>();

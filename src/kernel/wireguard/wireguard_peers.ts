@@ -1,4 +1,4 @@
-/** Between a device as it is read and the entries that others know: pure. */
+/** Pure functions between what a driver reads of a device and its entries. */
 
 import { ZERO_KEY } from "../../addr/wireguard_key.ts";
 import type { Resource, WireguardDevice, WireguardPeer } from "../../state/resource.ts";
@@ -7,16 +7,16 @@ import { equalResources } from "../../state/same_resource.ts";
 import type { PeerChange, WireguardDeviceState, WireguardPeerState } from "./wireguard_driver.ts";
 
 /**
- * The endpoint that this process gave a peer, as text: `NO_ENDPOINT` if it gave it none, `undefined`
- * if it did not make the peer.
+ * The endpoint that this process assigned to a peer, as text: `NO_ENDPOINT` if it assigned none,
+ * `undefined` if it did not create the peer.
  */
-export type GivenEndpoint = string | undefined;
+export type AssignedEndpoint = string | undefined;
 
 const NO_ENDPOINT = "";
-/** After so long a session is dead, and a peer in touch has long renewed it (REJECT_AFTER_TIME). */
+/** A session is dead after this time; a peer in touch renews it earlier (REJECT_AFTER_TIME). */
 const SESSION_MS = 180_000;
 
-/** The entry of the device itself; one that has no key yet is none. */
+/** The entry of the device itself; `undefined` as long as it has no key. */
 export function deviceResource(
   link: string,
   reading: WireguardDeviceState,
@@ -25,18 +25,18 @@ export function deviceResource(
   return privateKey && { kind: "wireguard-device", link, privateKey, listenPort };
 }
 
-/** `nowMs` is of the wall clock, as are the times of handshakes. */
+/** `nowMs` is wall-clock time, like the times of handshakes. */
 export function peerResource(
   link: string,
   reading: WireguardPeerState,
-  given: GivenEndpoint,
+  assigned: AssignedEndpoint,
   nowMs: number,
 ): WireguardPeer {
   const { publicKey, presharedKey, endpoint, keepaliveSeconds, lastHandshakeMs } = reading;
   const isInTouch = lastHandshakeMs > 0 && nowMs - lastHandshakeMs < SESSION_MS;
-  // Whoever asked for no endpoint has nothing against one that was learned.
+  // If none was asked for, any endpoint that WireGuard learned is right.
   const roamed = endpoint !== undefined &&
-    (given === NO_ENDPOINT || isInTouch && endpointText(endpoint) !== given);
+    (assigned === NO_ENDPOINT || isInTouch && endpointText(endpoint) !== assigned);
   return {
     kind: "wireguard-peer",
     link,
@@ -50,18 +50,18 @@ export function peerResource(
 }
 
 /**
- * What it takes to make a peer as desired, given what is known to be there. What is right already is
- * left out where naming it again would disturb: allowed IPs that are replaced by themselves are gone
- * for a moment, and an endpoint that was given before would undo a learned one.
+ * The change from what is known of a peer to the desired one. It leaves out what would disturb a
+ * correct peer: replaced allowed IPs are gone for a moment even if they are the same, and setting
+ * the assigned endpoint again would discard a learned one.
  */
 export function peerChange(
   desired: WireguardPeer,
   actual: WireguardPeer | undefined,
-  given: GivenEndpoint,
+  assigned: AssignedEndpoint,
 ): PeerChange {
   const { publicKey, presharedKey, endpoint, keepaliveSeconds, allowedIps } = desired;
   const keepsEndpoint = endpoint === undefined ||
-    actual?.roamed === true && given === endpointText(endpoint);
+    actual?.roamed === true && assigned === endpointText(endpoint);
   const before = new Set(actual?.allowedIps);
   const added = allowedIps.filter((prefix) => !before.has(prefix));
   const isSuperset = allowedIps.length - added.length === before.size;
@@ -77,7 +77,7 @@ export function peerChange(
   };
 }
 
-/** What a peer is after `change` was made to become `desired`. */
+/** The peer after `change`, which was made to reach `desired`. */
 export function changedPeer(
   desired: WireguardPeer,
   actual: WireguardPeer | undefined,
@@ -89,11 +89,11 @@ export function changedPeer(
   return { ...desired, endpoint: actual.endpoint, roamed: true };
 }
 
-export function givenEndpoint({ endpoint }: WireguardPeer): string {
+export function assignedEndpoint({ endpoint }: WireguardPeer): string {
   return endpoint === undefined ? NO_ENDPOINT : endpointText(endpoint);
 }
 
-/** Whether two readings of one entry tell the same, also of what is as good as what is desired. */
+/** Whether two readings of an entry are equal, also in `roamed`, which `equalResources` ignores. */
 export function sameReading(a: Resource, b: Resource): boolean {
   const roamed = (one: Resource) => one.kind === "wireguard-peer" && one.roamed === true;
   return roamed(a) === roamed(b) && equalResources(a, b);

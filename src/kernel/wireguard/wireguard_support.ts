@@ -1,4 +1,4 @@
-/** Which implementation of WireGuard this machine has, and starting one in user space. */
+/** Finds out who can run WireGuard devices on this machine, and starts a program for one. */
 
 import { OWN_RUN, ownNamespace } from "../../process/listener_namespace.ts";
 import { loadModules } from "../../process/kernel_modules.ts";
@@ -25,7 +25,7 @@ export type WireguardSupport = "kernel" | { readonly userspace: string };
  */
 export async function wireguardSupport(): Promise<WireguardSupport | undefined> {
   if (hasFamily()) return "kernel";
-  // The kernel has asked for the module itself, but it may not know of this modprobe.
+  // The kernel has tried to load the module, but its modprobe may be another one than this.
   const signal = AbortSignal.timeout(MODPROBE_TIMEOUT_MS);
   const isLoaded = await loadModules(["wireguard"], { signal }).catch(() => false);
   if (isLoaded && hasFamily()) return "kernel";
@@ -34,8 +34,9 @@ export async function wireguardSupport(): Promise<WireguardSupport | undefined> 
 }
 
 /**
- * Starts a program that makes a TUN device of this name and listens on its socket, and waits until it
- * does. It goes into the background and outlives this process. Gives the fault, if any.
+ * Starts a program that creates a TUN device of this name and listens on its socket, and waits
+ * until it does. The program goes into the background and outlives this process. Returns the fault,
+ * if any.
  */
 export async function startUserspace(
   clock: Clock,
@@ -45,18 +46,21 @@ export async function startUserspace(
   if (program === undefined) {
     return {
       errno: "ENOENT",
-      reason: `there is none of ${WIREGUARD_PROGRAMS.join(", ")} on this machine`,
+      reason: `none of ${WIREGUARD_PROGRAMS.join(", ")} is installed`,
     };
   }
   const holder = foreignHolder(link);
   if (holder !== undefined) {
-    const reason = `${holder} listens at the socket ${uapiSocketPath(link)}; this daemon is in ` +
+    const reason = `${holder} listens on the socket ${uapiSocketPath(link)}; this daemon is in ` +
       `${ownNamespace()}; ${OWN_RUN}`;
     return { errno: "EEXIST", reason };
   }
-  // The process of a device that was just deleted would take the new one's socket with it.
+  // The process of a device that was just deleted would delete the socket of the new one.
   if (!await until(clock, async () => !await isListening(clock, link))) {
-    return { errno: "EEXIST", reason: `the socket of another WireGuard device ${link} is in use` };
+    return {
+      errno: "EEXIST",
+      reason: `another process still listens on the socket of WireGuard device ${link}`,
+    };
   }
   try {
     const { exitCode, stdout, stderr } = await runProgram(program, [link], {
@@ -72,14 +76,14 @@ export async function startUserspace(
     return { errno: "EIO", reason: error.message };
   }
   if (await until(clock, () => isListening(clock, link))) return undefined;
-  return { errno: "ETIMEDOUT", reason: `${program} does not answer` };
+  return { errno: "ETIMEDOUT", reason: `${program} does not respond` };
 }
 
-/** boringtun would become another user, who may not change the device, and log to /tmp. */
+/** Keeps boringtun from changing to a user without permissions, and from logging to /tmp. */
 const ENVIRONMENT = { WG_SUDO: "1", WG_LOG_FILE: "/dev/null" };
 const MODPROBE_TIMEOUT_MS = 5000;
 const START_TIMEOUT_MS = 10_000;
-/** For a process to listen, or to have ended. */
+/** For a process to start listening, or to end. */
 const WAIT_MS = 3000;
 const WAIT_STEP_MS = 10;
 
@@ -96,7 +100,7 @@ async function until(clock: Clock, condition: () => Promise<boolean>): Promise<b
   }
 }
 
-/** The last thing said, less the frame in which wireguard-go advises to use the kernel's. */
+/** The last line of output, except for the box in which wireguard-go recommends the kernel. */
 function lastLine(output: string): string {
   return output.split("\n").filter((line) => /^[^┌│└\s]/.test(line)).at(-1)?.trim() ?? "";
 }

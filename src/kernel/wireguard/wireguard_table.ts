@@ -1,17 +1,17 @@
 /**
- * WireGuard devices and their peers as a table beside rtnetlink's. It also makes the devices of an
- * implementation in user space, which rtnetlink cannot; it deletes them, and the process goes with
- * its device.
+ * The kernel table of WireGuard devices and their peers. It also creates the devices of WireGuard
+ * in user space, which rtnetlink cannot. rtnetlink deletes them; their process ends with its
+ * device.
  *
- * Nothing announces a change to them, so what was read or made last is kept, and the devices are read
- * again every few seconds while somebody watches.
+ * The kernel does not announce changes to them. So the last known state is kept, and the devices
+ * are polled while there are listeners.
  */
 
 import { ZERO_KEY } from "../../addr/wireguard_key.ts";
 import type { Clock } from "../../base/clock.ts";
 import { SerialQueue } from "../../base/serial_queue.ts";
 import { linkOf, resourceKey } from "../../state/resource_key.ts";
-import { resourceText } from "../../state/resource_text.ts";
+import { describeStep } from "../table/entry_operation.ts";
 import type {
   Link,
   Resource,
@@ -35,9 +35,9 @@ import type {
 } from "./wireguard_driver.ts";
 import { KernelDriver } from "./kernel_driver.ts";
 import {
+  assignedEndpoint,
   changedPeer,
   deviceResource,
-  givenEndpoint,
   peerChange,
   peerResource,
   sameReading,
@@ -51,7 +51,7 @@ export const WIREGUARD_TABLE: KernelTableType = {
   open: (clock) => new WireguardTable(clock),
 };
 
-/** How long to wait between readings that take so long. */
+/** The pause between polls that take `costMs`. */
 export function pollDelayMs(costMs: number): number {
   return Math.min(Math.max(costMs / POLL_SHARE, MIN_POLL_MS), MAX_POLL_MS);
 }
@@ -59,7 +59,7 @@ export function pollDelayMs(costMs: number): number {
 class WireguardTable implements KernelTable {
   readonly #clock: Clock;
   readonly #drivers: readonly WireguardDriver[];
-  /** By name; those that were asked for and are there. */
+  /** By name: the devices that were asked for and exist. */
   readonly #devices = new Map<string, Device>();
   readonly #listeners = new Listeners(() => this.#poller.stop());
   /** One task at a time: listeners are notified of what was read before anything is changed. */
@@ -106,7 +106,7 @@ class WireguardTable implements KernelTable {
     });
   }
 
-  /** Reads a device and keeps what was read. A device whose driver is known is that driver's. */
+  /** Reads a device and remembers it. Asks the driver first that had the device before. */
   async #read(link: string): Promise<Device | undefined> {
     const before = this.#devices.get(link);
     const drivers = before === undefined ? this.#drivers : [
@@ -116,11 +116,11 @@ class WireguardTable implements KernelTable {
     for (const driver of drivers) {
       const reading = await driver.read(link);
       if (reading === undefined) continue;
-      const isSame = before?.driver === driver && before.identity === reading.identity;
-      const given = isSame ? before.given : new Map<ResourceKey, string>();
+      const isSameDevice = before?.driver === driver && before.identity === reading.identity;
+      const assigned = isSameDevice ? before.assigned : new Map<ResourceKey, string>();
       const { identity } = reading;
-      const entries = entriesOf(link, reading, { given, nowMs: this.#clock.wallMs() });
-      const device = { link, driver, identity, given, entries };
+      const entries = entriesOf(link, reading, { assigned, nowMs: this.#clock.wallMs() });
+      const device = { link, driver, identity, assigned, entries };
       this.#devices.set(link, device);
       return device;
     }
@@ -128,7 +128,7 @@ class WireguardTable implements KernelTable {
     return undefined;
   }
 
-  /** Makes changes to one device. Peers that are refused together are tried one by one. */
+  /** Changes one device. If a change of several peers is refused, they are tried one by one. */
   async #applyRun(run: Run): Promise<StepResult[]> {
     const fault = await this.#tryRun(run);
     if (fault === undefined) return run.steps.map(() => undefined);
@@ -148,7 +148,7 @@ class WireguardTable implements KernelTable {
       let device = this.#devices.get(run.link) ?? await this.#read(run.link);
       let fault = device && await this.#write(device, run.steps);
       if (fault?.errno === "ENODEV") {
-        // Deleted, and perhaps made anew under its name since it was read.
+        // Deleted since it was read, and perhaps recreated under its name.
         device = await this.#read(run.link);
         fault = device && await this.#write(device, run.steps);
       }
@@ -165,11 +165,11 @@ class WireguardTable implements KernelTable {
     const change = { ...plans[0]?.device, peers: plans.flatMap(({ peer }) => peer ?? []) };
     const fault = await device.driver.write(device.link, device.identity, change);
     if (fault !== undefined) return fault;
-    for (const { note } of plans) note();
+    for (const { record } of plans) record();
     return undefined;
   }
 
-  /** Reads all known devices and tells what changed; gives the milliseconds that it took. */
+  /** Reads all known devices and notifies of differences; returns the milliseconds that it took. */
   async #poll(): Promise<number> {
     const startMs = this.#clock.nowMs();
     for (const [link, before] of [...this.#devices]) {
@@ -177,7 +177,7 @@ class WireguardTable implements KernelTable {
       try {
         after = await this.#read(link);
       } catch {
-        continue; // Whoever wants to know what is there asks, and is told why not.
+        continue; // `dump` and `apply` report the reason.
       }
       this.#notifyDifferences(before.entries, after?.entries ?? new Map());
     }
@@ -199,33 +199,33 @@ class WireguardTable implements KernelTable {
 
 type Entries = Map<ResourceKey, WireguardDevice | WireguardPeer>;
 
-/** A device as it was last seen, or made. */
+/** A device as last read or changed. */
 interface Device {
   readonly link: string;
   readonly driver: WireguardDriver;
   readonly identity: number;
   readonly entries: Entries;
-  /** What endpoints this process gave to which peers. */
-  readonly given: Map<ResourceKey, string>;
+  /** Endpoints that this process assigned to peers. */
+  readonly assigned: Map<ResourceKey, string>;
 }
 
-/** Steps for one device that may be made together. */
+/** Steps for one device that may be performed together. */
 interface Run {
   readonly link: string;
   readonly steps: readonly Step[];
 }
 
-/** What a step comes to: a change to the device or to a peer, and what is noted when it is made. */
-interface Plan {
+/** A step as a change of the device or of a peer, and how to record it once it is made. */
+interface StepPlan {
   readonly device?: Omit<DeviceChange, "peers">;
   readonly peer?: PeerChange;
-  readonly note: () => void;
+  readonly record: () => void;
 }
 
-/** Two seconds until drift is seen, as long as reading takes less than 8 ms: some thousand peers. */
+/** Drift is noticed within two seconds if a poll takes up to 8 ms, as for a few thousand peers. */
 const MIN_POLL_MS = 2000;
 const MAX_POLL_MS = 60_000;
-/** The share of one processor that reading may take. */
+/** The share of one CPU that polling may use. */
 const POLL_SHARE = 0.004;
 
 function isUserspaceDevice(link: Link): boolean {
@@ -236,7 +236,7 @@ function isUserspaceStart({ op, resource }: Step): boolean {
   return op === "set" && resource.kind === "link" && isUserspaceDevice(resource);
 }
 
-/** Consecutive steps for the peers of one device go together; others alone. */
+/** Consecutive steps for peers of one device form a run; any other step is a run of its own. */
 function runsOf(steps: readonly Step[]): Run[] {
   const runs: { link: string; steps: Step[]; isOfPeers: boolean }[] = [];
   for (const step of steps) {
@@ -250,32 +250,35 @@ function runsOf(steps: readonly Step[]): Run[] {
   return runs;
 }
 
-function planFor({ entries, given }: Device, { op, resource }: Step): Plan {
+function planFor({ entries, assigned }: Device, { op, resource }: Step): StepPlan {
   const key = resourceKey(resource);
   if (op === "delete") {
-    const note = () => (entries.delete(key), given.delete(key));
+    const record = () => (entries.delete(key), assigned.delete(key));
     return resource.kind === "wireguard-peer"
-      ? { peer: { op: "remove", publicKey: resource.publicKey }, note }
-      : { device: { privateKey: ZERO_KEY, listenPort: 0 }, note };
+      ? { peer: { op: "remove", publicKey: resource.publicKey }, record }
+      : { device: { privateKey: ZERO_KEY, listenPort: 0 }, record };
   }
   if (resource.kind !== "wireguard-peer") {
     const { privateKey, listenPort } = resource as WireguardDevice;
-    const note = () => entries.set(key, resource as WireguardDevice);
-    return { device: { privateKey, listenPort }, note };
+    const record = () => entries.set(key, resource as WireguardDevice);
+    return { device: { privateKey, listenPort }, record };
   }
   const actual = entries.get(key) as WireguardPeer | undefined;
-  const peer = peerChange(resource, actual, given.get(key));
-  const note = () => {
+  const peer = peerChange(resource, actual, assigned.get(key));
+  const record = () => {
     entries.set(key, changedPeer(resource, actual, peer));
-    given.set(key, givenEndpoint(resource));
+    assigned.set(key, assignedEndpoint(resource));
   };
-  return { peer, note };
+  return { peer, record };
 }
 
 function entriesOf(
   link: string,
   reading: WireguardDeviceState,
-  { given, nowMs }: { readonly given: ReadonlyMap<ResourceKey, string>; readonly nowMs: number },
+  { assigned, nowMs }: {
+    readonly assigned: ReadonlyMap<ResourceKey, string>;
+    readonly nowMs: number;
+  },
 ): Entries {
   const entries: Entries = new Map();
   const device = deviceResource(link, reading);
@@ -283,16 +286,16 @@ function entriesOf(
   for (const peer of reading.peers) {
     const bare = peerResource(link, peer, undefined, nowMs);
     const key = resourceKey(bare);
-    entries.set(key, given.has(key) ? peerResource(link, peer, given.get(key), nowMs) : bare);
+    entries.set(key, assigned.has(key) ? peerResource(link, peer, assigned.get(key), nowMs) : bare);
   }
   return entries;
 }
 
-/** Of a device that is not there, everything is gone. */
+/** Deleting an entry of an absent device is success. */
 function resultOf(step: Step, fault: Fault | undefined): StepResult {
   if (fault === undefined || step.op === "delete" && fault.errno === "ENODEV") return undefined;
   return new KernelError({
-    operation: `${step.op} ${resourceText(step.resource)}`,
+    operation: describeStep(step),
     errno: fault.errno,
     extack: fault.reason,
   });

@@ -1,4 +1,4 @@
-/** From messages of the IPsec database (linux/xfrm.h) to policies. */
+/** Decodes messages of the IPsec database (linux/xfrm.h) to policies. */
 
 import * as k from "../../../ffi/linux.ts";
 import { addressFromBytes, type IpAddress } from "../../addr/ip.ts";
@@ -9,9 +9,9 @@ import { Attributes, type MessageReader } from "../wire/message_reader.ts";
 import { DIRECTIONS } from "./xfrm_encoder.ts";
 
 /**
- * The policy of XFRM_MSG_NEWPOLICY, _UPDPOLICY or _DELPOLICY. `undefined` for what cannot be said by
- * an `XfrmPolicy`, and therefore never stands where one of ours belongs: a policy of a socket, a mark,
- * an interface, some ports or one protocol, a sub-policy.
+ * Decodes XFRM_MSG_NEWPOLICY, _UPDPOLICY or _DELPOLICY. `undefined` for a policy that an
+ * `XfrmPolicy` cannot express, and whose key is never one of ours: a sub-policy, or one for a
+ * socket, a mark, an interface, some ports or one protocol.
  */
 export function decodePolicy(message: MessageReader): XfrmPolicy | undefined {
   const isDeletion = message.type === k.XFRM_MSG_DELPOLICY;
@@ -19,7 +19,7 @@ export function decodePolicy(message: MessageReader): XfrmPolicy | undefined {
   if (message.end - message.start < headBytes) return undefined;
   attributes.read(message, message.start + headBytes, message.end);
   if (isSpecial()) return undefined;
-  // Of a deleted policy, the head has only its key or its number, and an attribute has all.
+  // The header of a deletion has only the key or the index of the policy; an attribute has it all.
   const info = isDeletion
     ? attributes.bytes(k.XFRMA_POLICY)
     : message.bytes.subarray(message.start, message.start + headBytes);
@@ -66,7 +66,7 @@ function decodeSelector(
   return source && destination && { source, destination };
 }
 
-/** `undefined` if a bit beyond the length is set: to the kernel that is another selector. */
+/** `undefined` if a bit beyond the length is set: for the kernel, that is another selector. */
 function decodePrefix(bytes: Uint8Array, length: number): Prefix | undefined {
   const address = addressFromBytes(bytes);
   if (length > bytes.length * 8) return undefined;
@@ -74,7 +74,7 @@ function decodePrefix(bytes: Uint8Array, length: number): Prefix | undefined {
   return prefixAddress(prefix) === address ? prefix : undefined;
 }
 
-/** The template, if there is one and it asks for an ESP tunnel without exception. */
+/** The one template, if it requires an ESP tunnel. */
 function decodeTunnel(bytes: Uint8Array | undefined): XfrmTunnel | undefined {
   const t = k.xfrm_user_tmpl;
   if (bytes?.length !== t.size) return undefined;

@@ -1,4 +1,4 @@
-/** From policies to messages to the IPsec database (linux/xfrm.h), built by libnl-xfrm. */
+/** Encodes policies as messages to the IPsec database (linux/xfrm.h), with libnl-xfrm. */
 
 import { type LibnlXfrm, libnlXfrm } from "../../../ffi/libnl.ts";
 import * as k from "../../../ffi/linux.ts";
@@ -18,9 +18,9 @@ export const DIRECTIONS = {
   fwd: k.XFRM_POLICY_FWD,
 } as const;
 
-/** Messages for one send(2), and libnl's objects to build them with. */
+/** A batch of messages, and the libnl objects that they are built from. */
 export class XfrmEncoder extends LibnlBatch<LibnlXfrm> implements Disposable {
-  /** Made once for each family; the next policy puts other bytes into the same objects. */
+  /** One for each family: each policy puts other bytes into the same objects. */
   readonly #templates = new Map<Family, Template>();
 
   /** Throws `LibraryError` if there is no libnl-xfrm. */
@@ -29,8 +29,9 @@ export class XfrmEncoder extends LibnlBatch<LibnlXfrm> implements Disposable {
   }
 
   /**
-   * Appends the message for a policy of the highest priority, 0, as Go flannel makes them. "create"
-   * is refused with EEXIST where the key is held. Throws `RangeError` for one without a tunnel.
+   * Appends the message for a policy of the highest priority, 0, like Go flannel's. The kernel
+   * refuses "create" with EEXIST if the key exists. Throws `RangeError` for a policy without a
+   * tunnel.
    */
   policy(operation: EntryOperation, policy: XfrmPolicy): void {
     const template = this.#template(familyOf(policy.source));
@@ -63,7 +64,7 @@ export class XfrmEncoder extends LibnlBatch<LibnlXfrm> implements Disposable {
     nl.xfrmnl_sel_set_prefixlen_d(template.selector, prefixLength(destination));
     nl.xfrmnl_sp_set_dir(template.policy, DIRECTIONS[policy.direction]);
     if (operation === "delete") return;
-    if (tunnel === undefined) throw new RangeError("a policy without a tunnel cannot be made");
+    if (tunnel === undefined) throw new RangeError("cannot create a policy without a tunnel");
     this.#fillTunnel(template, tunnel);
   }
 
@@ -136,5 +137,5 @@ interface Template {
 
 /** linux/xfrm.h: no limit of bytes or packets. */
 const XFRM_INF = 0xffff_ffff_ffff_ffffn;
-/** Each bit of a template's masks allows one algorithm. */
+/** In a template's masks, each bit allows one algorithm. */
 const ANY_ALGORITHM = 0xffff_ffff;

@@ -1,6 +1,6 @@
 /**
  * The policies of the kernel's IPsec database, over NETLINK_XFRM (linux/xfrm.h): which packets must
- * go through a tunnel. The security associations, the tunnels themselves, are charon's.
+ * pass through a tunnel. charon manages the tunnels themselves, the security associations.
  */
 
 import * as k from "../../../ffi/linux.ts";
@@ -59,7 +59,7 @@ class XfrmPolicies implements KernelTable {
   async apply(steps: readonly Step[]): Promise<readonly StepResult[]> {
     const results = new Array<StepResult>(steps.length).fill(undefined);
     for (let from = 0; from < steps.length; from += STEPS_AT_A_TIME) {
-      // The changes cause notifications, which have to be read meanwhile.
+      // Changes cause notifications, which must be read in between.
       if (from > 0) await this.#clock.yield();
       this.#applyRange(steps, from, Math.min(from + STEPS_AT_A_TIME, steps.length), results);
     }
@@ -115,7 +115,7 @@ class XfrmPolicies implements KernelTable {
   }
 }
 
-/** Stands for the table of a kernel that has no IPsec. */
+/** The table of a kernel without IPsec. */
 const WITHOUT_IPSEC: KernelTable = {
   dump: () => Promise.resolve([]),
   apply: (steps) =>
@@ -132,11 +132,11 @@ const WITHOUT_IPSEC: KernelTable = {
   [Symbol.dispose]: () => {},
 };
 
-/** What deleting a policy that does not exist is refused with. */
+/** With which deleting an absent policy is refused. */
 const ABSENT_ERRNOS: ReadonlySet<string> = new Set(["ENOENT"]);
-/** One message is 252 bytes, so that this many fit one batch. */
+/** A message has 252 bytes: this many fit into a batch. */
 const STEPS_AT_A_TIME = 200;
-/** A notification takes about 1 KiB: room for 8000 that nobody has read yet. */
+/** Room for 8000 unread notifications of about 1 KiB. */
 const WATCH_BUFFER_BYTES = 8 * 1024 * 1024;
 const NO_IPSEC =
   "this kernel has no IPsec; load the module xfrm_user, or use a kernel with CONFIG_XFRM_USER";
@@ -150,7 +150,7 @@ function decodeEvent(message: MessageReader): KernelEvent | undefined {
       const deleted = message.type === k.XFRM_MSG_DELPOLICY;
       return resource && { kind: "changed", resource, deleted };
     }
-    case k.XFRM_MSG_FLUSHPOLICY: // which ones there were, it does not say
+    case k.XFRM_MSG_FLUSHPOLICY: // does not say which policies were deleted
       return { kind: "overrun" };
   }
   return undefined;

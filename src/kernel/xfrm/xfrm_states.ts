@@ -1,6 +1,6 @@
 /**
  * The states of the kernel's IPsec database, over NETLINK_XFRM (linux/xfrm.h): the tunnels
- * themselves, which an IKE daemon makes. Here they are only looked at, but for one that is tried out.
+ * themselves, which an IKE daemon creates. They are only read here, except for a probe.
  */
 
 import { errnoName } from "../../../ffi/errno.ts";
@@ -19,7 +19,7 @@ import { Notifications } from "../wire/notifications.ts";
 import { Attributes, type MessageReader } from "../wire/message_reader.ts";
 import { NetlinkSocket } from "../wire/netlink_socket.ts";
 
-/** What a backend may ask about the security associations that an IKE daemon has made. */
+/** The security associations that an IKE daemon has created, as far as a backend needs them. */
 export interface XfrmStates extends Disposable {
   /**
    * Whether the kernel definitely has no ESP (RFC 4303) for addresses of this family. It is probed
@@ -72,30 +72,30 @@ class NetlinkXfrmStates implements XfrmStates {
 
   lacksEsp(family: Family): boolean {
     const { encoder } = this.#channel;
-    const id = { destination: LOOPBACK[family], spi: TRIAL_SPI };
+    const id = { destination: LOOPBACK[family], spi: PROBE_SPI };
     try {
-      encoder.build(k.XFRM_MSG_NEWSA, k.NLM_F_EXCL, encodeTrial(id), writeNullAlgorithms);
+      encoder.build(k.XFRM_MSG_NEWSA, k.NLM_F_EXCL, encodeProbe(id), writeNullAlgorithms);
       const refusal = this.#channel.send().get(0);
       if (refusal !== undefined) return errnoName(refusal.errno) === "EPROTONOSUPPORT";
       encoder.build(k.XFRM_MSG_DELSA, 0, encodeId(id));
       this.#channel.send();
       return false;
     } catch (error) {
-      if (error instanceof KernelError) return false; // It has not said anything.
+      if (error instanceof KernelError) return false; // no response: unknown
       throw error;
     }
   }
 
   lacks(id: XfrmStateId): boolean {
     try {
-      // The answer would hold the keys: it is not read.
+      // The reply contains the keys: it is not read.
       const refusal = this.#channel.get(
         (batch) => batch.build(k.XFRM_MSG_GETSA, 0, encodeId(id)),
         () => {},
       );
       return refusal !== undefined && errnoName(refusal.errno) === "ESRCH";
     } catch (error) {
-      if (error instanceof KernelError) return false; // It has not said anything.
+      if (error instanceof KernelError) return false; // no response: unknown
       throw error;
     }
   }
@@ -130,15 +130,15 @@ const WITHOUT_IPSEC: XfrmStates = {
   [Symbol.dispose]: () => {},
 };
 
-/** A notification takes about 1 KiB: room for 8000 that nobody has read yet. */
+/** Room for 8000 unread notifications of about 1 KiB. */
 const WATCH_BUFFER_BYTES = 8 * 1024 * 1024;
 
-/** No packet goes from a host to itself by a tunnel. */
+/** The ends of the probe: no host sends packets to itself through a tunnel. */
 const LOOPBACK = { 4: "127.0.0.1" as IpAddress, 6: "::1" as IpAddress } as const;
-const TRIAL_SPI = 0x666c_0001;
+const PROBE_SPI = 0x666c_0001;
 
-/** struct xfrm_usersa_info of a state in tunnel mode that lets no byte pass. */
-function encodeTrial({ destination, spi }: XfrmStateId): Uint8Array {
+/** struct xfrm_usersa_info of a state in tunnel mode that allows no traffic. */
+function encodeProbe({ destination, spi }: XfrmStateId): Uint8Array {
   const s = k.xfrm_usersa_info;
   const bytes = new Uint8Array(s.size);
   const view = new DataView(bytes.buffer);
@@ -151,7 +151,7 @@ function encodeTrial({ destination, spi }: XfrmStateId): Uint8Array {
   return bytes;
 }
 
-/** Algorithms without a key, which ESP brings along: a cipher that is missing is another matter. */
+/** Algorithms without keys, which ESP always has: a missing cipher would be another problem. */
 function writeNullAlgorithms(message: Pointer): void {
   const attributes = new AttributeWriter(libnlCore(), message);
   attributes.bytes(k.XFRMA_ALG_CRYPT, encodeAlgorithm("ecb(cipher_null)"));
@@ -179,7 +179,7 @@ function encodeId({ destination, spi }: XfrmStateId): Uint8Array {
 
 const attributes = new Attributes();
 
-/** Of XFRM_MSG_DELSA, whose head has only the destination, and an attribute has all. */
+/** Of XFRM_MSG_DELSA: the header has only the destination; an attribute has the whole state. */
 function decodeEnds(message: MessageReader): XfrmStateEnds | undefined {
   const s = k.xfrm_usersa_info;
   attributes.read(message, message.start + k.xfrm_usersa_id.size, message.end);

@@ -7,8 +7,8 @@ import type { Prefix } from "../../../src/addr/prefix.ts";
 import { type WireguardKey, ZERO_KEY } from "../../../src/addr/wireguard_key.ts";
 import type { WireguardPeerState } from "../../../src/kernel/wireguard/wireguard_driver.ts";
 import {
+  assignedEndpoint,
   changedPeer,
-  givenEndpoint,
   peerChange,
   peerResource,
   sameReading,
@@ -50,9 +50,9 @@ test("a peer at the endpoint that it was given has not roamed", () => {
 
 test("a peer that was given no endpoint may have any", () => {
   const bare = peer({});
-  const found = read({ endpoint: LEARNED, lastHandshakeMs: 0 }, givenEndpoint(bare));
+  const found = read({ endpoint: LEARNED, lastHandshakeMs: 0 }, assignedEndpoint(bare));
   expect(sameResource(bare, found)).toBe(true);
-  expect(read({}, givenEndpoint(bare)).roamed).toBeUndefined();
+  expect(read({}, assignedEndpoint(bare)).roamed).toBeUndefined();
 });
 
 test("a change of something else does not undo a learned endpoint, a new endpoint does", () => {
