@@ -197,7 +197,7 @@ export class OverlayController implements AsyncDisposable {
     if (input === undefined) return;
     const entries = [...backend.node(input), ...extraEntries?.(input.own) ?? []];
     entryStore.setDesired(NODE, entries);
-    this.#traceEntries(input.own.key, entries);
+    this.#traceEntries(NODE, entries);
     if (backend.needsReachability) return this.reachabilityChanged();
     for (const peer of this.#peers.values()) this.#updatePeer(peer, UNKNOWN_REACHABILITY);
   }
@@ -298,10 +298,10 @@ export class OverlayController implements AsyncDisposable {
     }
   }
 
-  #traceEntries(lease: LeaseKey, entries: readonly Resource[]): void {
+  #traceEntries(owner: string, entries: readonly Resource[]): void {
     const { log } = this.#options;
     if (!log.isLevelEnabled("trace")) return;
-    log.trace({ lease, entries: entries.length }, "lease converted to entries");
+    log.trace({ lease: owner, entries: entries.length }, "lease converted to entries");
   }
 
   #input(): NodeInput | undefined {

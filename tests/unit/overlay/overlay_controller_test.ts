@@ -509,7 +509,7 @@ describe("OverlayController", () => {
     controller.applyChanges([put(lease(2, "vxlan", [4])), put(lease(3, "host-gw", [4]))]);
     const lines = collected.records.filter(({ level }) => level === "trace");
     expect(lines.map(({ lease, entries }) => [lease, entries])).toEqual([
-      ["node-1", 3],
+      ["node", 3],
       ["node-2", 3],
       ["node-3", 0],
     ]);
