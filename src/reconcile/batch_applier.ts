@@ -3,7 +3,7 @@
 import { assertNever } from "../base/assert_never.ts";
 import type { Kernel, StepResult } from "../kernel/kernel.ts";
 import { orderSteps } from "../state/plan.ts";
-import { kindOfKey, linkOf } from "../state/resource_key.ts";
+import { deviceOf, kindOfKey } from "../state/resource_key.ts";
 import { type Link, type ResourceKey, STAGE } from "../state/resource.ts";
 import type { Step } from "../state/step.ts";
 import { leaseFields, logRepair, traceBatch, traceResult } from "./change_trace.ts";
@@ -161,7 +161,7 @@ export class BatchApplier {
     for (const one of failed) {
       const { entry, step, error } = one;
       cache.refused(entry, step);
-      const name = step.resource.kind === "link" ? step.resource.name : linkOf(step.resource);
+      const name = deviceOf(step.resource);
       switch (error.errno) {
         case "EEXIST": // Another program was faster: the dump shows its entry.
         case "ENODEV":

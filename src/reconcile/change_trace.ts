@@ -5,7 +5,7 @@
 
 import type { StepResult } from "../kernel/kernel.ts";
 import type { Log } from "../log/log.ts";
-import { linkOf } from "../state/resource_key.ts";
+import { deviceOf } from "../state/resource_key.ts";
 import type { Resource } from "../state/resource.ts";
 import { resourceText } from "../state/resource_text.ts";
 import type { Step } from "../state/step.ts";
@@ -44,10 +44,7 @@ export function traceResult(
 /** An entry that another program had changed was restored, or was deleted again. */
 export function logRepair(log: Log, entry: TrackedEntry, { resource }: Step): void {
   if (!log.isLevelEnabled("debug")) return;
-  log.debug(
-    leaseFields(entry, resource),
-    `repaired: ${resourceText(resource)}`,
-  );
+  log.debug(leaseFields(entry, resource), `repaired: ${resourceText(resource)}`);
 }
 
 /** An entry's owner and device, as fields. An entry that was never desired has no owner. */
@@ -55,7 +52,7 @@ export function leaseFields(
   { owner }: TrackedEntry,
   resource: Resource | undefined,
 ): { readonly lease?: string; readonly device?: string } {
-  const device = resource?.kind === "link" ? resource.name : resource && linkOf(resource);
+  const device = resource && deviceOf(resource);
   return {
     ...(owner === undefined ? {} : { lease: owner }),
     ...(device === undefined ? {} : { device }),

@@ -24,4 +24,9 @@ export function linkOf(resource: Resource): string | undefined {
   return kindOf(resource).linkOf(resource);
 }
 
+/** Name of the device that an entry is, or is on. */
+export function deviceOf(resource: Resource): string | undefined {
+  return resource.kind === "link" ? resource.name : linkOf(resource);
+}
+
 export { linkKey } from "./kinds/link.ts";

@@ -133,9 +133,9 @@ export class FakeKernel implements Kernel {
     }
   }
 
-  setUp(name: string, up: boolean): void {
+  setLinkState(name: string, state: "up" | "down"): void {
     const link = this.#link(name) as Link;
-    this.outside({ op: "change", resource: { ...link, up }, from: link });
+    this.outside({ op: "change", resource: { ...link, up: state === "up" }, from: link });
   }
 
   /** Delivers the oldest of the notifications that are held or pending. */

@@ -717,9 +717,9 @@ describe("ReachabilitySource", () => {
 
   test("asks again after the external interface went down or notifications were lost", async () => {
     await source.reachabilityOf(lease(2, "", [4]));
-    kernel.setUp("eth0", false);
+    kernel.setLinkState("eth0", "down");
     expect((await source.reachabilityOf(lease(2, "", [4]))).direct[4]).toBe(false);
-    kernel.setUp("eth0", true);
+    kernel.setLinkState("eth0", "up");
     kernel.overrun();
     expect((await source.reachabilityOf(lease(2, "", [4]))).direct[4]).toBe(true);
     expect(changes).toBeGreaterThanOrEqual(3);

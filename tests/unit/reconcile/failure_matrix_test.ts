@@ -77,7 +77,9 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
   "another program deletes the device": {
     act: ({ kernel }) => kernel.outside({ op: "delete", resource: DEVICE }),
   },
-  "another program sets the device down": { act: ({ kernel }) => kernel.setUp("flannel.1", false) },
+  "another program sets the device down": {
+    act: ({ kernel }) => kernel.setLinkState("flannel.1", "down"),
+  },
   "another program deletes the address": {
     act: ({ kernel }) => kernel.outside({ op: "delete", resource: address(1) }),
   },
@@ -110,8 +112,8 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
   },
   "the external interface goes down and up": {
     act: ({ kernel }) => {
-      kernel.setUp("eth0", false);
-      kernel.setUp("eth0", true);
+      kernel.setLinkState("eth0", "down");
+      kernel.setLinkState("eth0", "up");
     },
   },
   "the external interface is deleted and comes back": {
@@ -216,7 +218,7 @@ const FAILURES: Readonly<Record<string, Failure>> = {
   },
   "the device vanishes within a batch": betweenSteps(1, (scene) => deleteLink(scene, "flannel.1")),
   "the device goes down within a batch": betweenSteps(1, ({ kernel }) => {
-    if (kernel.table.has("link flannel.1" as never)) kernel.setUp("flannel.1", false);
+    if (kernel.table.has("link flannel.1" as never)) kernel.setLinkState("flannel.1", "down");
   }),
   "the external interface vanishes within a batch": {
     begin: betweenSteps(1, (scene) => deleteLink(scene, "eth0")).begin,

@@ -107,7 +107,7 @@ class Scene {
       case "down":
       case "up":
         if (kernel.table.has(resourceKey({ kind: "link", name: event.link } as Link))) {
-          kernel.setUp(event.link, event.kind === "up");
+          kernel.setLinkState(event.link, event.kind);
         }
         break;
       case "refuse": {

@@ -325,12 +325,12 @@ describe("Reconciler, when another program changes the kernel,", () => {
     ["the device is deleted", () => kernel.outside({ op: "delete", resource: DEVICE })],
     [
       "the device is set down, which drops its routes silently",
-      () => kernel.setUp("flannel.1", false),
+      () => kernel.setLinkState("flannel.1", "down"),
     ],
-    ["the IPv6 device is set down", () => kernel.setUp("flannel-v6.1", false)],
+    ["the IPv6 device is set down", () => kernel.setLinkState("flannel-v6.1", "down")],
     ["the device is set down and up", () => {
-      kernel.setUp("flannel.1", false);
-      kernel.setUp("flannel.1", true);
+      kernel.setLinkState("flannel.1", "down");
+      kernel.setLinkState("flannel.1", "up");
     }],
     [
       "the device's MTU is changed",
@@ -396,11 +396,11 @@ describe("Reconciler, when another program changes the kernel,", () => {
     reconciler.setDesired("direct", [directRoute(2), directRoute(3)]);
     await clock.advance(100);
     kernel.takeAsked();
-    kernel.setUp("eth0", false);
+    kernel.setLinkState("eth0", "down");
     await clock.advance(1000);
     expect(kernel.text(({ kind }) => kind === "route")).not.toContain("dev eth0 proto 70");
     expect(kernel.takeAsked()).toEqual([]);
-    kernel.setUp("eth0", true);
+    kernel.setLinkState("eth0", "up");
     await clock.advance(1000);
     expectOurs(directRoute(2), directRoute(3));
     expect(external).toEqual(["down", "up"]);

@@ -225,7 +225,7 @@ describe("Reconciler, when it dumps,", () => {
 
   test("dumps only the device that changed, and no sysctls", async () => {
     await running();
-    kernel.setUp("flannel.1", false);
+    kernel.setLinkState("flannel.1", "down");
     await clock.advance(4);
     expect(kernel.dumped).toEqual([]);
     await clock.advance(2);

@@ -176,7 +176,7 @@ class Stage implements AsyncDisposable {
         scene.logged.records.splice(0);
         return;
       case "link":
-        return kernel.setUp(words[1] as string, words[2] === "up");
+        return kernel.setLinkState(words[1] as string, words[2] as "up" | "down");
       case "refuse": {
         let left = Number(words[2]);
         kernel.refuse = () => left-- > 0 ? words[1] : undefined;

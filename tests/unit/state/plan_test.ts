@@ -24,7 +24,11 @@ interface Plan {
 }
 
 /** The decision for each key, in the order of one batch. */
-function planOf(desired: readonly Resource[], actual: readonly Resource[], maySweep = true): Plan {
+function planOf(
+  desired: readonly Resource[],
+  actual: readonly Resource[],
+  { maySweep } = { maySweep: true },
+): Plan {
   const found = new Map(actual.map((resource) => [resourceKey(resource), resource]));
   const wanted = new Map(desired.map((resource) => [resourceKey(resource), resource]));
   const decisions = [...new Set([...wanted.keys(), ...found.keys()])].map((key) => {
@@ -76,7 +80,7 @@ describe("decide() and orderSteps()", () => {
   });
 
   test("replaces a route when a peer becomes directly reachable", () => {
-    const { steps } = planOf([directRoute(2)], [DEVICE, tunnelRoute(2)], false);
+    const { steps } = planOf([directRoute(2)], [DEVICE, tunnelRoute(2)], { maySweep: false });
     expect(steps).toEqual([{ op: "set", resource: directRoute(2) }]);
   });
 
@@ -116,7 +120,7 @@ describe("decide() and orderSteps()", () => {
   test("sweeps our route by an interface that was the external one in a previous run", () => {
     const stale = { ...directRoute(2), link: "eth7" };
     expect(planOf([], [stale]).steps).toEqual([{ op: "delete", resource: stale }]);
-    expect(planOf([], [stale], false).steps).toEqual([]);
+    expect(planOf([], [stale], { maySweep: false }).steps).toEqual([]);
   });
 
   test("leaves our protocol number alone outside our networks", () => {
@@ -155,7 +159,7 @@ describe("decide() and orderSteps()", () => {
 
   test("deletes nothing stale before it may", () => {
     const stale = [DEVICE, address(3), neighbour(3, 3), fdb(3, 3), tunnelRoute(3)];
-    expect(planOf([], stale, false).steps).toEqual([]);
+    expect(planOf([], stale, { maySweep: false }).steps).toEqual([]);
     expect(planOf([], stale).steps).toHaveLength(5);
   });
 

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 import { parseWireguardKey, type WireguardKey } from "../../../src/addr/wireguard_key.ts";
-import { kindOfKey, linkOf, resourceKey } from "../../../src/state/resource_key.ts";
+import { deviceOf, kindOfKey, linkOf, resourceKey } from "../../../src/state/resource_key.ts";
 import {
   type IpipLink,
   kindOf,
@@ -250,6 +250,11 @@ describe("resourceKey()", () => {
   test("begins with the kind, which kindOfKey() looks up", () => {
     for (const [sample] of SAMPLES) expect(kindOfKey(resourceKey(sample))).toBe(kindOf(sample));
   });
+});
+
+test("deviceOf() is a device's own name, and of other entries the device that they are on", () => {
+  expect([VXLAN, fdb(2, 2)].map(deviceOf)).toEqual(["flannel.1", "flannel.1"]);
+  expect(deviceOf({ kind: "sysctl", path: "net/ipv4/ip_forward", value: "1" })).toBeUndefined();
 });
 
 test("linkOf() is the device that an entry vanishes with", () => {
