@@ -125,7 +125,7 @@ export class OverlayController implements AsyncDisposable {
       const { lease } = change;
       this.#guard(lease, () => {
         if (change.kind === "put") this.#put(lease);
-        else if (change.isSetAside) this.#delete(lease.key);
+        else if (change.isRejected) this.#delete(lease.key);
         else this.#depart(lease.key);
       });
     });

@@ -1,4 +1,4 @@
-/** The choice of a free subnet. Pure: the taken ones and the chance are given. */
+/** The choice of a free subnet. Pure: taken subnets and randomness are arguments. */
 
 import { familiesOf, mapFamilies, type PerFamily } from "../addr/family.ts";
 import { addressBits, addressValue, FAMILIES, familyOf, formatAddress } from "../addr/ip.ts";
@@ -13,20 +13,20 @@ import {
 } from "../addr/prefix.ts";
 import type { FamilyNetwork, NetworkConfig } from "../config/network_config.ts";
 
-/** Nodes that start at once choose among so many, so that they seldom choose the same. */
+/** Nodes that start at the same time choose among this many, so two seldom choose the same one. */
 const ALLOCATION_CHOICES = 100;
 
 /**
- * A random one among the first hundred free subnets from SubnetMin to SubnetMax, for each family of
- * the configuration on its own; `undefined` if one of them has none left. O(n log n) for n taken.
+ * A random one of the first hundred free subnets from SubnetMin to SubnetMax, for each family of the
+ * configuration separately; `undefined` if a family has none left. O(n log n) for n taken subnets.
  *
- * A subnet is free if it overlaps none in `taken`. One that covers the whole network is not counted:
- * no node can have it, and it would shut every other out.
+ * A subnet is free if it overlaps none in `taken`, except those that cover the whole network: no node can
+ * have one, and it would leave no subnet free.
  */
 export function allocateSubnets(
   families: PerFamily<FamilyNetwork>,
   taken: Iterable<PerFamily<Prefix>>,
-  /** An integer from 0 to `limit` - 1, each as likely as the others. */
+  /** An integer from 0 to `limit` - 1, all equally likely. */
   randomIndex: (limit: number) => number,
 ): PerFamily<Prefix> | undefined {
   const all = [...taken];
@@ -41,7 +41,7 @@ export function allocateSubnets(
   return familiesOf(families).every((family) => chosen[family]) ? chosen : undefined;
 }
 
-/** Whether a node may hold these subnets: one of each family that is enabled, each fitting. */
+/** Whether a node may hold these subnets: exactly one of each enabled family, and each fits. */
 export function subnetsFit(config: NetworkConfig, subnets: PerFamily<Prefix>): boolean {
   return FAMILIES.every((family) => {
     const [network, subnet] = [config.families[family], subnets[family]];
@@ -58,7 +58,7 @@ export function subnetFits(network: FamilyNetwork, subnet: Prefix): boolean {
     first >= addressValue(network.subnetMin) && first <= addressValue(network.subnetMax);
 }
 
-/** The first `limit` subnets that overlap none of the ranges, in order. */
+/** The first `limit` subnets that overlap none of the ranges. */
 function firstFree(network: FamilyNetwork, taken: PrefixRange[], limit: number): Prefix[] {
   const family = familyOf(network.network);
   const size = 1n << BigInt(addressBits(family) - network.subnetLength);

@@ -1,4 +1,4 @@
-/** A node's subnet as the datastore holds it. */
+/** A node's subnet, as the store holds it. */
 
 import type { PerFamily } from "../addr/family.ts";
 import type { IpAddress } from "../addr/ip.ts";
@@ -11,28 +11,28 @@ export interface Lease {
   readonly key: LeaseKey;
   readonly subnets: PerFamily<Prefix>;
   readonly attributes: LeaseAttributes;
-  /** Datastore revision of the key's creation: the older of two conflicting leases wins. */
+  /** Revision of the lease's creation: the older of two overlapping leases wins. */
   readonly createRevision: bigint;
-  /** Datastore revision of the last change. */
+  /** Revision of the last change. */
   readonly modRevision: bigint;
 }
 
-/** What a node tells the others. */
+/** What a node publishes to the others. */
 export interface LeaseAttributes {
   readonly publicAddresses: PerFamily<IpAddress>;
   /** Empty for backends that need none (udp, alloc). */
   readonly backendType: string;
-  /** `BackendData` (IPv4) and `BackendV6Data`, as parsed JSON; each backend reads it with a schema. */
+  /** `BackendData` (IPv4) and `BackendV6Data`, as parsed JSON; the backend reads it with a schema. */
   readonly backendData: PerFamily<unknown>;
 }
 
-/** What a store reports of everybody's leases. The first event is a snapshot. */
+/** An event of the leases of all nodes. The first one is a snapshot. */
 export type LeaseWatch =
-  /** All of them, as of `revision`: what is not in it is gone. */
+  /** All leases as of `revision`; any other lease no longer exists. */
   | {
     readonly kind: "snapshot";
     readonly leases: readonly Lease[];
-    /** Entries that could not be read, with the reason; the entries stay in the store. */
+    /** Leases that cannot be read, with the reason. They stay in the store. */
     readonly invalid: readonly InvalidLease[];
     readonly revision: bigint;
   }
@@ -43,6 +43,6 @@ export type LeaseWatch =
 export interface InvalidLease {
   readonly key: LeaseKey;
   readonly reason: string;
-  /** Present if this program failed to process it. */
+  /** The bug, if this program failed to process it. */
   readonly fault?: Error;
 }

@@ -1,8 +1,8 @@
 /**
  * A lease as text: the last part of its key, and its value, as Go flannel reads and writes them.
  *
- * Writing is exact, byte for byte what Go's `json.Marshal` makes of its `LeaseAttrs`. Reading is
- * tolerant of what Go tolerates: keys in any case, unknown keys, absent parts.
+ * The text that is written is byte for byte that of Go's `json.Marshal` for `LeaseAttrs`. What is read
+ * may be anything that Go accepts: keys in any case, unknown keys, absent parts.
  */
 
 import { familiesOf, type PerFamily } from "../addr/family.ts";
@@ -17,7 +17,7 @@ import { parsePrefix, type Prefix } from "../addr/prefix.ts";
 import { jsonLimitProblem, type JsonLimits } from "../base/json_limits.ts";
 import type { InvalidLease, Lease, LeaseAttributes, LeaseKey } from "./lease.ts";
 
-/** A datastore's entry: `key` is what follows `subnets/`. */
+/** An entry of the store; `key` is the part after `subnets/`. */
 export interface LeaseEntry {
   readonly key: string;
   readonly value: string;
@@ -31,7 +31,7 @@ export interface LeaseEntry {
  */
 export const LEASE_LIMITS: JsonLimits = { maxBytes: 512 * 1024, maxDepth: 32 };
 
-/** Reads an entry, or says why it cannot be read. Never throws. */
+/** Reads an entry; otherwise returns why it cannot be read. Never throws. */
 export function decodeLease(entry: LeaseEntry): Lease | InvalidLease {
   try {
     return decodeEntry(entry);
@@ -40,7 +40,7 @@ export function decodeLease(entry: LeaseEntry): Lease | InvalidLease {
   }
 }
 
-/** A lease that this program failed to process: no lease may end another node's daemon. */
+/** A lease that this program failed to process. No lease may end another node's daemon. */
 export function failedLease(key: LeaseKey, error: unknown): InvalidLease {
   const fault = error instanceof Error ? error : new Error(String(error));
   return { key, reason: `this program cannot process it: ${fault.message}`, fault };
@@ -79,7 +79,7 @@ export function decodeLeaseKey(key: string): PerFamily<Prefix> | undefined {
   return encodeLeaseKey(subnets) === key ? subnets : undefined;
 }
 
-/** The value's JSON, with the fields in Go's order and without the empty ones. */
+/** The value's JSON, with the fields in Go's order, without empty ones. */
 export function encodeLeaseValue(attributes: LeaseAttributes): string {
   const { publicAddresses, backendType, backendData } = attributes;
   const fields: Record<string, unknown> = {
@@ -91,7 +91,7 @@ export function encodeLeaseValue(attributes: LeaseAttributes): string {
   return escapeAsGo(JSON.stringify(fields));
 }
 
-/** The attributes in a value's JSON, or the reason why there are none. */
+/** The attributes in a value's JSON; otherwise why it cannot be read. */
 export function decodeLeaseValue(text: string): LeaseAttributes | string {
   const excess = jsonLimitProblem(text, LEASE_LIMITS);
   if (excess !== undefined) return `its value ${excess}`;

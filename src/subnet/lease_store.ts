@@ -1,4 +1,11 @@
-/** The port to the datastore that holds the network's configuration and every node's subnet. */
+/**
+ * The port to the store that holds the network's configuration and every node's lease.
+ *
+ * The daemon knows a store only by this file. `subnet/etcd` implements it with etcd; a store over
+ * Kubernetes would map a lease to a Node: its pod CIDRs are the subnets, its annotations the attributes,
+ * its resourceVersion the revisions, and its Ready condition says whether it is alive. A store retries by
+ * itself what an outage interrupts, and reports it to its log; it throws only where a method says so.
+ */
 
 import { OperatorError } from "../base/operator_error.ts";
 import type { NetworkConfig } from "../config/network_config.ts";
@@ -9,36 +16,44 @@ import type { Prefix } from "../addr/prefix.ts";
 import type { Lease, LeaseAttributes, LeaseKey, LeaseWatch } from "./lease.ts";
 
 export interface LeaseStore extends AsyncDisposable {
-  /** Where the data is, for messages; without credentials. */
+  /** Where the store is, for messages; without credentials. */
   readonly description: string;
 
-  /** The network configuration's JSON text; `undefined` while there is none. Throws `StoreError`. */
+  /**
+   * The JSON text of the network configuration; `undefined` while there is none. The only method that
+   * does not retry: throws `StoreError`.
+   */
   networkConfig(signal: AbortSignal): Promise<string | undefined>;
 
-  /** Yields the configuration's text each time it changes after the call (`undefined`: removed). */
+  /**
+   * Yields the text each time it differs from what `networkConfig` returned or this yielded before;
+   * `undefined` if it was deleted.
+   */
   watchNetworkConfig(signal: AbortSignal): AsyncIterable<string | undefined>;
 
   /**
-   * The lease this node would take over, found by its public address, before `acquire`: the place
-   * where a vxlan MAC survives the loss of its device. `undefined` if there is none.
+   * The lease that this node would keep, found by its public address, before `acquire`: a vxlan MAC
+   * address survives there when its device is lost. `undefined` if there is none. Throws
+   * `DuplicateNodeError`.
    */
   previousLease(request: LeaseQuery, signal: AbortSignal): Promise<Lease | undefined>;
 
   /**
-   * Takes or re-takes a subnet. Throws `OutOfSubnetsError`, `DuplicateNodeError`, or `StoreError`
-   * for an outage that lasts longer than the store's own retries.
+   * Keeps a subnet of this node or takes a free one, and writes its lease. Where the store allocates the
+   * subnets, as Kubernetes does, it waits for its allocation. Throws `OutOfSubnetsError` and
+   * `DuplicateNodeError`.
    */
   acquire(request: LeaseRequest, signal: AbortSignal): Promise<OwnLease>;
 
   /**
-   * Every node's lease, our own among them, until aborted: a snapshot, then changes; a new snapshot
-   * after anything that may have lost a change. Outages are survived inside and reported to the log.
+   * Every node's lease, this node's among them, until aborted: a snapshot, then changes, and a new
+   * snapshot whenever changes may have been missed.
    */
   watchLeases(signal: AbortSignal): AsyncIterable<LeaseWatch>;
 
   /**
    * Yields whether the node with this public address is alive: at once, and at each change, until
-   * aborted. Ends without a value if this node has no permission to read that.
+   * aborted. Ends without a value if the store cannot know it, as without permission.
    */
   watchAlive(address: IpAddress, signal: AbortSignal): AsyncIterable<boolean>;
 }
@@ -51,19 +66,19 @@ export interface LeaseQuery {
 export interface LeaseRequest {
   readonly config: NetworkConfig;
   readonly attributes: LeaseAttributes;
-  /** Subnets of the subnet file: taken if they are free and fit the configuration. */
+  /** The subnets in the subnet file: taken if they are free and fit the configuration. */
   readonly previousSubnets: PerFamily<Prefix>;
-  /** Addresses that this host uses outside of the overlay: a subnet that contains one is not taken. */
+  /** Addresses that this host uses outside of the overlay; a subnet that contains one is not taken. */
   readonly excluded?: readonly ExcludedAddress[];
-  /** A lease with this identity is this node's, whatever its public address, unless that node is alive. */
+  /** A lease with this identity is this node's, whatever its address, unless that node is alive. */
   readonly identity?: DeviceIdentity;
 }
 
-/** Identifies this node's device among all nodes, as in leases: a MAC address or a key. */
+/** What identifies this node's device in its lease among those of all nodes: a MAC address or a key. */
 export interface DeviceIdentity {
-  /** Its spelling in leases: a lease that contains none of these texts has another identity. */
+  /** Its spellings in leases: a lease that contains none of these texts has another identity. */
   readonly texts: readonly string[];
-  /** The part of it that a lease contains, such as `VtepMAC 02:…`; `undefined` if there is none. */
+  /** The part of it in a lease, such as `VtepMAC 02:…`; `undefined` if the lease has none. */
   matchIn(attributes: LeaseAttributes): string | undefined;
   /** How to give a copied host its own identity, such as `delete the device flannel.1`. */
   readonly remedy: string;
@@ -73,13 +88,13 @@ export interface DeviceIdentity {
 export interface OwnLease extends AsyncDisposable {
   readonly lease: Lease;
   /**
-   * Resolves when the subnet is lost for good: it belongs to another node now, with the reason. A
-   * deleted key is put back first; an outage is waited out.
+   * Resolves with the reason when the subnet belongs to another node. A deleted lease is restored, and
+   * an outage is waited for. Rejects for a bug.
    */
   readonly lost: Promise<string>;
-  /** Why the other nodes do not see this node as it is: its lease says something else. */
+  /** Why the other nodes use wrong values of this node: another process changed its lease. */
   readonly problem?: string | undefined;
-  /** Writes changed attributes (public address, backend data) under the same key. */
+  /** Writes changed attributes (public address, backend data) to the same lease. */
   update(attributes: LeaseAttributes, signal: AbortSignal): Promise<void>;
 }
 

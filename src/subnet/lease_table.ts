@@ -1,15 +1,16 @@
 /**
- * The other nodes' leases, as far as they can be believed.
+ * The accepted leases of the other nodes.
  *
- * Every event of the datastore goes through `apply`, which says what changed among the leases to
- * act upon. A lease that is not plausible, or that overlaps an older one that is, is set aside with
- * the reason; it comes back as soon as the reason is gone. Our own lease never appears.
+ * Every event of the store goes through `apply`, which returns what changed among them. A lease that is
+ * invalid, or that overlaps an older valid one, is rejected with the reason, and accepted as soon as the
+ * reason is gone. This node's own lease never appears.
  */
 
 import { familiesOf, mapFamilies } from "../addr/family.ts";
 import { FAMILIES, type Family, familyOf } from "../addr/ip.ts";
 import type { ExcludedAddress } from "../addr/excluded_address.ts";
-import { hostPrefix, type Prefix } from "../addr/prefix.ts";
+import { hostPrefix } from "../addr/prefix.ts";
+import { lowerBound } from "../base/binary_search.ts";
 import { forEachWithMinorGc } from "../base/for_each_with_minor_gc.ts";
 import type { InvalidLease, Lease, LeaseKey, LeaseWatch } from "./lease.ts";
 import { failedLease } from "./lease_codec.ts";
@@ -22,28 +23,29 @@ export type LeaseChange =
   | {
     readonly kind: "delete";
     readonly lease: Lease;
-    /** The lease still exists in the store, but is ignored from now on. */
-    readonly isSetAside?: true;
+    /** The lease still exists in the store, but is rejected from now on. */
+    readonly isRejected?: true;
   };
 
 export interface LeaseTableOptions extends ValidationRules {
-  /** Told once for each key and reason. */
+  /** Called once for each key and reason. */
   onRejected(rejected: InvalidLease): void;
 }
 
 export class LeaseTable {
   readonly #options: LeaseTableOptions;
   #rules: ValidationRules;
-  /** Leases whose subnet contains an excluded address; those addresses may change. */
-  readonly #setAside = new Map<LeaseKey, Lease>();
-  /** Leases that are plausible alone. */
+  /** Valid leases, regardless of the others. */
   readonly #candidates = new Map<LeaseKey, Candidate>();
+  /** The candidates by subnet. */
   readonly #claims: Readonly<Record<Family, PrefixTrie<Candidate>>> = {
     4: new PrefixTrie(),
     6: new PrefixTrie(),
   };
-  readonly #leases = new Map<LeaseKey, Lease>();
+  readonly #accepted = new Map<LeaseKey, Lease>();
   readonly #rejected = new Map<LeaseKey, string>();
+  /** Rejected leases whose subnet contains an excluded address; those addresses may change. */
+  readonly #excluded = new Map<LeaseKey, Lease>();
   readonly #reported = new Set<string>();
 
   constructor(options: LeaseTableOptions) {
@@ -51,33 +53,33 @@ export class LeaseTable {
     this.#rules = options;
   }
 
-  /** The leases to act upon. They have no families but those of the network. */
+  /** The accepted leases, without the families that the network does not have. */
   get leases(): ReadonlyMap<LeaseKey, Lease> {
-    return this.#leases;
+    return this.#accepted;
   }
 
-  /** The leases that are set aside, with the reason. */
+  /** The rejected leases, with the reason. */
   get rejected(): ReadonlyMap<LeaseKey, string> {
     return this.#rejected;
   }
 
   /**
-   * Takes an event in and returns what it changed in `leases`, deletions first. A lease written
-   * again with the same attributes, as a renewal does, changes nothing.
+   * Applies an event and returns what it changed in `leases`, deletions first. A lease that is written
+   * again with the same attributes, as by a renewal, changes nothing.
    */
   apply(event: LeaseWatch): LeaseChange[] {
     return this.#change(({ put, remove }) => this.#take(event, put, remove));
   }
 
-  /** From now on no subnet may contain these addresses. Returns the changes to `leases`. */
+  /** From now on, no subnet may contain these addresses. Returns the changes of `leases`. */
   setExcluded(excluded: readonly ExcludedAddress[]): LeaseChange[] {
     this.#rules = { ...this.#options, excluded };
     return this.#change(({ put }) => {
-      const held = excluded.flatMap(({ address }) => {
+      const holders = excluded.flatMap(({ address }) => {
         const family = familyOf(address);
         return this.#claims[family].overlapping(hostPrefix(address));
       });
-      const affected = [...held.map(({ lease }) => lease), ...this.#setAside.values()];
+      const affected = [...holders.map(({ lease }) => lease), ...this.#excluded.values()];
       affected.forEach((lease) => put(lease));
     });
   }
@@ -91,7 +93,7 @@ export class LeaseTable {
   ): LeaseChange[] {
     const unsettled = new Set<Candidate>();
     const before = new Map<LeaseKey, Lease | undefined>();
-    const touch = (key: LeaseKey) => before.has(key) || before.set(key, this.#leases.get(key));
+    const touch = (key: LeaseKey) => before.has(key) || before.set(key, this.#accepted.get(key));
     const put = (lease: Lease | InvalidLease) => {
       if (lease.key === this.#options.own.key) return;
       touch(lease.key);
@@ -105,7 +107,7 @@ export class LeaseTable {
       touch(key);
       this.#remove(key, unsettled);
       this.#rejected.delete(key);
-      this.#setAside.delete(key);
+      this.#excluded.delete(key);
     };
     work({ put, remove });
     this.#settle(unsettled, touch);
@@ -138,11 +140,11 @@ export class LeaseTable {
   }
 
   #put(given: Lease | InvalidLease, unsettled: Set<Candidate>): void {
-    this.#setAside.delete(given.key);
+    this.#excluded.delete(given.key);
     const rejected = this.#whyRejected(given);
     if (rejected !== undefined) {
       if (!("reason" in given) && this.#containsExcluded(given)) {
-        this.#setAside.set(given.key, given);
+        this.#excluded.set(given.key, given);
       }
       this.#remove(given.key, unsettled);
       this.#reject(rejected);
@@ -152,7 +154,7 @@ export class LeaseTable {
     const known = this.#candidates.get(lease.key);
     if (known?.lease.createRevision === lease.createRevision) {
       known.lease = lease;
-      if (known.accepted) this.#leases.set(lease.key, lease);
+      if (known.accepted) this.#accepted.set(lease.key, lease);
       return;
     }
     this.#remove(lease.key, unsettled);
@@ -182,19 +184,19 @@ export class LeaseTable {
     const candidate = this.#candidates.get(key);
     if (candidate === undefined) return;
     this.#candidates.delete(key);
-    this.#leases.delete(key);
+    this.#accepted.delete(key);
     unsettled.delete(candidate);
     for (const family of FAMILIES) {
       const subnet = candidate.lease.subnets[family];
       if (subnet) this.#claims[family].delete(subnet, candidate);
     }
-    // Thousands of leases may claim one subnet; only its holder keeps the others from it.
+    // Thousands of leases may claim one subnet; only the accepted one excludes the others.
     if (candidate.accepted) this.#rivals(candidate).forEach((rival) => unsettled.add(rival));
   }
 
   /**
-   * Decides which candidates hold their subnets. Whether one does depends on older ones only, so
-   * that going from old to young decides each once.
+   * Decides which candidates are accepted. That depends only on older ones, so each is decided once if
+   * the order is from old to young.
    */
   #settle(unsettled: Set<Candidate>, touch: (key: LeaseKey) => void): void {
     const queue = [...unsettled].sort((a, b) => isOlder(a, b) ? -1 : 1);
@@ -212,19 +214,20 @@ export class LeaseTable {
       }
       if (candidate.accepted === (winner === undefined)) continue;
       candidate.accepted = winner === undefined;
-      if (candidate.accepted) this.#leases.set(key, candidate.lease);
-      else this.#leases.delete(key);
+      if (candidate.accepted) this.#accepted.set(key, candidate.lease);
+      else this.#accepted.delete(key);
       const younger = rivals.filter((rival) => isOlder(candidate, rival));
       younger.forEach((rival) => insertByAge(queue, rival));
     }
   }
 
-  /** The candidates that claim some of its addresses, as often as they do; it may be among them. */
+  /** The candidates that overlap it, once for each family; it may be among them. */
   #rivals(candidate: Candidate): Candidate[] {
     const { subnets } = candidate.lease;
-    return familiesOf(subnets).flatMap((family) =>
-      this.#claims[family].overlapping(subnets[family] as Prefix)
-    );
+    return FAMILIES.flatMap((family) => {
+      const subnet = subnets[family];
+      return subnet === undefined ? [] : this.#claims[family].overlapping(subnet);
+    });
   }
 
   #configuredFamilies(lease: Lease): Lease {
@@ -252,11 +255,11 @@ export class LeaseTable {
     const deletes: LeaseChange[] = [];
     const puts: LeaseChange[] = [];
     for (const [key, previous] of before) {
-      const lease = this.#leases.get(key);
+      const lease = this.#accepted.get(key);
       if (lease === undefined) {
         if (previous === undefined) continue;
-        const isSetAside = this.#rejected.has(key);
-        deletes.push({ kind: "delete", lease: previous, ...(isSetAside && { isSetAside }) });
+        const isRejected = this.#rejected.has(key);
+        deletes.push({ kind: "delete", lease: previous, ...(isRejected && { isRejected }) });
       } else if (previous === undefined) {
         puts.push({ kind: "put", lease });
       } else if (!sameAttributes(previous, lease)) {
@@ -273,7 +276,7 @@ interface Candidate {
   accepted: boolean;
 }
 
-/** Rejections remembered so that they are told once; beyond it, some are told again. */
+/** Rejections that are remembered in order to report each once; beyond it, some are reported again. */
 const MAX_REPORTED = 65_536;
 
 function sameAttributes(a: Lease, b: Lease): boolean {
@@ -287,13 +290,8 @@ function isOlder(a: Candidate, b: Candidate): boolean {
     : x.createRevision < y.createRevision;
 }
 
-/** Puts a candidate into the sorted queue, unless it is there. */
+/** Inserts a candidate into the sorted queue, unless it is there. */
 function insertByAge(queue: Candidate[], candidate: Candidate): void {
-  let [low, high] = [0, queue.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (isOlder(queue[middle] as Candidate, candidate)) low = middle + 1;
-    else high = middle;
-  }
-  if (queue[low] !== candidate) queue.splice(low, 0, candidate);
+  const index = lowerBound(queue.length, (i) => !isOlder(queue[i] as Candidate, candidate));
+  if (queue[index] !== candidate) queue.splice(index, 0, candidate);
 }

@@ -1,6 +1,6 @@
-/** Whether one lease, seen alone, may be turned into kernel entries. */
+/** Whether one lease is valid, regardless of the others. */
 
-import { familiesOf } from "../addr/family.ts";
+import { FAMILIES } from "../addr/ip.ts";
 import type { ExcludedAddress } from "../addr/excluded_address.ts";
 import {
   type Prefix,
@@ -16,19 +16,19 @@ import type { Lease } from "./lease.ts";
 
 export interface ValidationRules {
   readonly config: NetworkConfig;
-  /** This node's lease: its subnet is nobody else's. */
+  /** This node's lease: no other lease may overlap it. */
   readonly own: Pick<Lease, "key" | "subnets">;
-  /** What `BackendType` this node writes into its own lease. */
+  /** The `BackendType` of this node's lease. */
   readonly backendType: string;
-  /** Addresses that this host uses outside of the overlay: no other node's subnet may contain one. */
+  /** Addresses that this host uses outside of the overlay; no other node's subnet may contain one. */
   readonly excluded?: readonly ExcludedAddress[];
-  /** Subnets may have any length inside the network, as Kubernetes gives them out. */
+  /** Subnets of any length inside the network are valid, as Kubernetes allocates them. */
   readonly anyLength?: boolean;
 }
 
 /**
- * `undefined` if the lease is plausible; otherwise the reason why it is not, to follow "ignoring lease
- * X: ". Families that the network does not have are not looked at.
+ * Why the lease is invalid, to follow "ignoring lease X: "; `undefined` if it is valid. Families that the
+ * network does not have are not checked.
  */
 export function whyInvalid(lease: Lease, rules: ValidationRules): string | undefined {
   const { backendType } = lease.attributes;
@@ -36,20 +36,21 @@ export function whyInvalid(lease: Lease, rules: ValidationRules): string | undef
   if (backendType !== rules.backendType) {
     return `its backend is ${quoted(backendType)}, this node's is "${rules.backendType}"`;
   }
-  const families = familiesOf(rules.config.families).filter((family) => lease.subnets[family]);
-  if (families.length === 0) return "it has no subnet of an address family that is enabled";
-  for (const family of families) {
-    const subnet = lease.subnets[family] as Prefix;
-    const { network, subnetLength } = rules.config.families[family] ?? {};
-    if (!prefixContains(network as Prefix, subnet)) {
+  let hasSubnet = false;
+  for (const family of FAMILIES) {
+    const [configured, subnet] = [rules.config.families[family], lease.subnets[family]];
+    if (configured === undefined || subnet === undefined) continue;
+    hasSubnet = true;
+    const { network, subnetLength } = configured;
+    if (!prefixContains(network, subnet)) {
       return `its subnet ${subnet} is outside the network ${network}`;
     }
     if (!rules.anyLength && prefixLength(subnet) !== subnetLength) {
-      return `its subnet ${subnet} is not a /${subnetLength}, as the configuration asks`;
+      return `its subnet ${subnet} is not a /${subnetLength}, the configured length`;
     }
     const own = rules.own.subnets[family];
     if (own !== undefined && prefixesOverlap(own, subnet)) {
-      return `its subnet ${subnet} overlaps this node's own ${own}`;
+      return `its subnet ${subnet} overlaps this node's subnet ${own}`;
     }
     const excluded = excludedAddressIn(subnet, rules.excluded);
     if (excluded !== undefined) {
@@ -60,7 +61,7 @@ export function whyInvalid(lease: Lease, rules: ValidationRules): string | undef
     const defect = publicAddressDefect(address, family, rules);
     if (defect !== undefined) return `its public address ${address} is ${defect}`;
   }
-  return undefined;
+  return hasSubnet ? undefined : "it has no subnet of an enabled address family";
 }
 
 /** The first of the addresses that is in the subnet. */

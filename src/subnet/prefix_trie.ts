@@ -1,4 +1,4 @@
-/** A set of owners for each prefix of one family, which finds overlaps in time bound by the length. */
+/** The owners of prefixes of one family. Overlaps are found in a time bounded by the prefix length. */
 
 import { addressBytes } from "../addr/ip.ts";
 import { type Prefix, prefixAddress, prefixLength } from "../addr/prefix.ts";
@@ -6,7 +6,7 @@ import { type Prefix, prefixAddress, prefixLength } from "../addr/prefix.ts";
 interface Node<T> {
   zero: Node<T> | undefined;
   one: Node<T> | undefined;
-  /** One owner nearly always: a set of its own for each prefix would cost more than all the rest. */
+  /** Nearly always one owner: a set for each prefix would use more memory than all the rest. */
   owners: T | readonly T[] | undefined;
 }
 
@@ -26,7 +26,7 @@ export class PrefixTrie<T extends object> {
     if (!owners.includes(owner)) node.owners = owners.length === 0 ? owner : [...owners, owner];
   }
 
-  /** Removing what is not there does nothing. */
+  /** Deleting what is absent does nothing. */
   delete(prefix: Prefix, owner: T): void {
     const path = [this.#root];
     const bytes = addressBytes(prefixAddress(prefix));
@@ -47,7 +47,7 @@ export class PrefixTrie<T extends object> {
     }
   }
 
-  /** The owners of all prefixes that contain this one or lie inside it, itself among them. */
+  /** The owners of all prefixes that contain this one, equal it, or lie inside it. */
   overlapping(prefix: Prefix): T[] {
     const found: T[] = [];
     let node = this.#root;

@@ -6,7 +6,7 @@ import { collectingLog } from "../../support/sample_network.ts";
 const length = (key: string) => ({
   what: "ignoring lease",
   name: key,
-  reason: `its subnet ${key.replace("-", "/")} is not a /24, as the configuration asks`,
+  reason: `its subnet ${key.replace("-", "/")} is not a /24, the configured length`,
 });
 
 let clock: FakeClock;
@@ -25,7 +25,7 @@ describe("warnings of one kind", () => {
     await clock.advance(120_000);
     expect(log.lines).toHaveLength(5);
     expect(log.lines[4]).toBe(
-      "ignoring lease 10.5.4.128-25: its subnet 10.5.4.128/25 is not a /24, as the configuration asks",
+      "ignoring lease 10.5.4.128-25: its subnet 10.5.4.128/25 is not a /24, the configured length",
     );
   });
 
@@ -98,7 +98,7 @@ describe("warnings of one kind", () => {
 
 test("a kind is a reason without the values that differ between leases", () => {
   const pairs: [string, string][] = [
-    ["its subnet 10.5.3.128/25 is not a /24, as it", "its subnet # is not a #, as it"],
+    ["its subnet 10.5.3.128/25 is not a /24, the x", "its subnet # is not a #, the x"],
     ['its backend is "host\\"gw", this node\'s is "vxlan"', "its backend is #, this node's is #"],
     ["the VtepMAC ff:ff:ff:ff:ff:ff of its BackendData is", "the VtepMAC # of its BackendData is"],
     ['its VNI is {"a":[1,2…, this node\'s is 1', "its VNI is #, this node's is #"],

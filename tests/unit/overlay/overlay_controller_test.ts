@@ -324,7 +324,7 @@ describe("OverlayController", () => {
     });
 
     test("loses them at once when its lease still exists and cannot be used", () => {
-      controller.applyChanges([{ ...deleted(2), isSetAside: true }]);
+      controller.applyChanges([{ ...deleted(2), isRejected: true }]);
       expect(store.owners.has("node-2")).toBe(false);
       expect(received).toEqual(["remove node-2"]);
     });
@@ -607,7 +607,7 @@ describe("OverlayController", () => {
     controller.applyChanges([{
       kind: "delete",
       lease: lease(2, "host-gw", [4]),
-      isSetAside: true,
+      isRejected: true,
     }]);
     answer.reject(new Error("ENOBUFS"));
     await controller.whenReachabilityKnown();

@@ -52,7 +52,7 @@ describe("whyInvalid()", () => {
   });
 });
 
-test("LeaseTable reports each of two leases that are set aside for the same reason, once", () => {
+test("LeaseTable reports each of two leases that are rejected for the same reason, once", () => {
   const reports: InvalidLease[] = [];
   const table = new LeaseTable({ ...RULES, onRejected: (one) => void reports.push(one) });
   const hostile = ["10.5.2.0/24", "10.5.3.0/24"].map((subnet) => lease("127.0.0.1", subnet));

@@ -126,8 +126,8 @@ describe("LeaseTable", () => {
     ["the whole network", lease(9, { ipv4: "10.5.0.0/16" }), "is not a /24"],
     ["one host", lease(9, { ipv4: "10.5.9.9/32" }), "is not a /24"],
     ["a foreign IPv6 subnet", lease(9, { ipv6: "fd00::/64" }), "outside the network fc00::/48"],
-    ["our subnet", lease(9, { ipv4: "10.5.1.0/24" }), "overlaps this node's own 10.5.1.0/24"],
-    ["our IPv6 subnet", lease(9, { ipv6: "fc00:0:0:1::/64" }), "overlaps this node's own"],
+    ["our subnet", lease(9, { ipv4: "10.5.1.0/24" }), "overlaps this node's subnet 10.5.1.0/24"],
+    ["our IPv6 subnet", lease(9, { ipv6: "fc00:0:0:1::/64" }), "overlaps this node's subnet"],
     ["loopback", lease(9, { ip: "127.0.0.1" }), "public address 127.0.0.1 is a loopback address"],
     ["multicast", lease(9, { ip: "224.0.0.5" }), "public address 224.0.0.5 is a multicast address"],
     ["broadcast", lease(9, { ip: "255.255.255.255" }), "is a broadcast address"],
@@ -147,7 +147,7 @@ describe("LeaseTable", () => {
       lease(9, { type: "x".repeat(1_000_000) }),
       `its backend is "${"x".repeat(60)}…", this node's is "vxlan"`,
     ],
-  ])("a lease with %s is set aside, reported once and counted", (_, hostile, reason) => {
+  ])("a lease with %s is rejected, reported once and counted", (_, hostile, reason) => {
     const { leases, reports } = table();
     expect(text(leases.apply(snapshot(hostile, lease(3))))).toEqual([`put ${KEY(3)}`]);
     leases.apply({ kind: "put", lease: { ...hostile, modRevision: 99n } });
@@ -172,7 +172,7 @@ describe("LeaseTable", () => {
     expect([...leases.rejected.keys()]).toEqual([KEY(2)]);
   });
 
-  test("one at which this program fails is set aside with the reason, and no other", () => {
+  test("one at which this program fails is rejected with the reason, and no other", () => {
     const { leases, reports } = table();
     const broken: Lease = {
       ...lease(2),
@@ -189,12 +189,12 @@ describe("LeaseTable", () => {
     expect(text(leases.apply({ kind: "put", lease: broken }))).toEqual([`delete ${KEY(2)}`]);
   });
 
-  test("a deletion tells a lease that has gone from one that is set aside", () => {
+  test("a deletion distinguishes a deleted lease from a rejected one", () => {
     const { leases } = table();
     leases.apply(snapshot(lease(2), lease(3), lease(4)));
     const hostile = lease(2, { ip: "127.0.0.1", modified: 50 });
     expect(leases.apply({ kind: "put", lease: hostile })).toEqual([
-      { kind: "delete", lease: lease(2), isSetAside: true },
+      { kind: "delete", lease: lease(2), isRejected: true },
     ]);
     const [gone] = leases.apply({ kind: "delete", key: KEY(3) });
     expect(gone).toStrictEqual({ kind: "delete", lease: lease(3) });
@@ -265,11 +265,11 @@ describe("LeaseTable", () => {
     expect<unknown>([...leases.leases.values()][0]?.subnets).toEqual({ 4: "10.5.2.0/24" });
     leases.apply({ kind: "put", lease: lease(3, { ipv4: undefined }) });
     expect([...leases.rejected.values()]).toEqual([
-      "it has no subnet of an address family that is enabled",
+      "it has no subnet of an enabled address family",
     ]);
   });
 
-  test("a lease that holds what this host needs is set aside as long as it is needed", () => {
+  test("a lease that holds what this host needs is rejected as long as the host needs it", () => {
     const { leases, reports } = table();
     const gateway = { address: "10.5.2.254" as IpAddress, what: "the gateway of this host" };
     const resolver = { address: "fc00:0:0:3::53" as IpAddress, what: "a name server" };
@@ -290,7 +290,7 @@ describe("LeaseTable", () => {
     expect([...leases.leases.keys()]).toEqual([KEY(2)]);
   });
 
-  test("a lease that was set aside for a needed address gives its subnet to a younger one", () => {
+  test("a lease that was rejected for an excluded address gives its subnet to a younger one", () => {
     const { leases } = table();
     const older = lease(2, { ipv6: "fc00:0:0:22::/64", created: 5 });
     leases.apply(snapshot(older, lease(2, { created: 6 })));
