@@ -1,4 +1,4 @@
-/** `flanneld datastore` as a program: start, refusals, end; export, import and migration. */
+/** `flanneld datastore` as a program: start, errors and stop; export, import and migrate. */
 
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -62,7 +62,7 @@ const put = (client: EtcdClient, key: string, value: string, lease = 0n) =>
   client.transaction({ compare: [], success: [{ put: { key, value, lease } }] }, forever);
 
 describe("serving", () => {
-  test("writes the configuration once, tells systemd, and ends at SIGTERM with its data", async () => {
+  test("writes the configuration once, notifies systemd, and keeps the data after SIGTERM", async () => {
     const [port] = await freePorts(2);
     const url = `http://127.0.0.1:${port}`;
     using notifications = new NotifySocket(join(directory, "notify"));
@@ -74,7 +74,7 @@ describe("serving", () => {
       });
       using cleanup = new DisposableStack();
       cleanup.defer(() => child.kill("SIGKILL"));
-      await notifications.heard(`READY=1\nSTATUS=serving etcd's API at ${url} from`);
+      await notifications.received(`READY=1\nSTATUS=serving etcd's API at ${url} from`);
       await using client = clientOf(url);
       expect(await valueOf(client, CONFIG)).toBe(
         '{"Network":"10.5.0.0/16","Backend":{"Type":"host-gw"}}',
@@ -83,14 +83,14 @@ describe("serving", () => {
       await ended.next();
       child.kill("SIGTERM");
       expect(await child.exited).toBe(0);
-      await notifications.heard("STOPPING=1");
+      await notifications.received("STOPPING=1");
       expect(await new Response(child.stderr).text()).toContain(
         `stopped by SIGTERM; the data stays in ${directory}/data`,
       );
     }
   });
 
-  test("with TLS, a certificate of a stranger changes nothing", async () => {
+  test("with TLS, a client certificate of another CA changes nothing", async () => {
     using ca = new TestCa();
     using strangers = new TestCa("stranger");
     const files = { ...ca.sign("server", ["IP:127.0.0.1"]), caFile: ca.caFile };
@@ -110,7 +110,7 @@ describe("serving", () => {
     expect((await put(client, "/a", "friend")).revision).toBe(2n);
   });
 
-  test("what cannot work ends with one line that says what to do", async () => {
+  test("each error ends with one line that says what to do", async () => {
     const data = `--data-dir=${directory}/data`;
     const [port] = await freePorts(2);
     const configured = (config: object) => {
@@ -179,7 +179,7 @@ describe("serving", () => {
   });
 });
 
-test("an export leaves out what is damaged, names it, and can be imported", async () => {
+test("an export omits and names damaged keys, and can be imported", async () => {
   const data = join(directory, "store");
   await using server = await EtcdServer.start({ kind: "datastore", directory: data });
   const names = Array.from({ length: 250 }, (_, index) => `/k${1000 + index}`);
@@ -225,7 +225,7 @@ describe("moving", () => {
     await target[Symbol.asyncDispose]();
   });
 
-  test("an export is imported again with its leases, and overwrites only when told", async () => {
+  test("an export is imported with its leases, and overwrites only with --overwrite", async () => {
     await using client = clientOf(source.url);
     const { id } = await client.grantLease({ ttlSeconds: 500 }, forever);
     // Several pages and transactions.
@@ -265,7 +265,7 @@ describe("moving", () => {
     expect(await valueOf(copied, "/net/7")).toBe("7");
   }, 180_000);
 
-  test("nodes find their leases again in the etcd that they were migrated to", async () => {
+  test("nodes find their leases after a migration to etcd", async () => {
     const addresses = ["192.0.2.1", "192.0.2.2", "192.0.2.3"];
     const nodeOf = (server: EtcdServer, index: number) =>
       testNode({ etcd: clientOf(server.url), prefix: "/moving", host: `host-${index}` });
@@ -293,7 +293,7 @@ describe("moving", () => {
   }, 180_000);
 });
 
-/** systemd's side of sd_notify(3). */
+/** systemd's end of sd_notify(3). */
 class NotifySocket implements Disposable {
   readonly path: string;
   readonly #child;
@@ -314,9 +314,9 @@ while True: print(s.recv(65536).decode(), flush=True)`;
     this.#child.kill();
   }
 
-  /** Waits for a message that begins like this, and forgets everything up to it. */
-  async heard(beginning: string): Promise<void> {
-    await eventually(`systemd hears ${beginning}`, 30_000, () => this.#text.includes(beginning));
+  /** Waits for a message with this beginning, and discards everything up to it. */
+  async received(beginning: string): Promise<void> {
+    await eventually(`systemd receives ${beginning}`, 30_000, () => this.#text.includes(beginning));
     this.#text = this.#text.slice(this.#text.indexOf(beginning) + beginning.length);
   }
 

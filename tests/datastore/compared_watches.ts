@@ -1,17 +1,17 @@
-/** Watches of one server, with everything that each of them was told. */
+/** Watches of one server, with everything that each has received. */
 
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { WatchCreateRequestSchema, WatchRequestSchema } from "../../src/etcd/api/rpc_pb.ts";
 import { type RawClient, Requests } from "./raw_client.ts";
 
-/** Of a machine with a thousand streams to serve, and others beside it. */
+/** For a machine that serves a thousand streams and runs other programs. */
 const PATIENCE_MS = 60_000;
 
 export type WatchInit = MessageInitShape<typeof WatchCreateRequestSchema>;
 
 export class ComparedWatches implements Disposable {
   readonly #requests = new Requests<MessageInitShape<typeof WatchRequestSchema>>();
-  readonly #told = new Map<bigint, string[]>();
+  readonly #received = new Map<bigint, string[]>();
   readonly #lastRevision = new Map<bigint, bigint>();
   #creating = 0n;
   readonly #waiting = new Set<{ readonly check: () => boolean; readonly resolve: () => void }>();
@@ -28,36 +28,36 @@ export class ComparedWatches implements Disposable {
     this.#stop.abort();
   }
 
-  /** Begins a watch under this id and waits for the server's word. */
+  /** Creates a watch with this id and waits for the response. */
   async create(id: bigint, request: WatchInit): Promise<void> {
-    this.#told.set(id, []);
+    this.#received.set(id, []);
     this.#creating = id;
     const value = { ...request, watchId: id };
     this.#requests.send({ requestUnion: { case: "createRequest", value } });
-    await this.#heard(`watch ${id} is created`, () => this.of(id).length > 0);
+    await this.#receives(`watch ${id} is created`, () => this.of(id).length > 0);
   }
 
   cancel(id: bigint): void {
     this.#requests.send({ requestUnion: { case: "cancelRequest", value: { watchId: id } } });
   }
 
-  /** Everything that a watch was told, one line for each event. */
+  /** Everything that a watch has received, one line for each event. */
   of(id: bigint): readonly string[] {
-    return this.#told.get(id) ?? [];
+    return this.#received.get(id) ?? [];
   }
 
-  /** Waits until the watch has heard of this revision, or was ended by the server. */
+  /** Waits until the watch has received this revision, or was cancelled by the server. */
   async reached(id: bigint, revision: bigint): Promise<void> {
-    await this.#heard(
-      `watch ${id} hears of revision ${revision}`,
+    await this.#receives(
+      `watch ${id} receives revision ${revision}`,
       () =>
         (this.#lastRevision.get(id) ?? 0n) >= revision ||
         this.of(id).some((line) => line.startsWith("cancelled")),
     );
   }
 
-  /** Checks after each response; rejects with `what` if none of them has brought it in time. */
-  async #heard(what: string, check: () => boolean): Promise<void> {
+  /** Checks after each response; rejects with `what` after the timeout. */
+  async #receives(what: string, check: () => boolean): Promise<void> {
     if (check()) return;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const fault = new Error(`not within ${PATIENCE_MS} ms: ${what}`);
@@ -73,10 +73,10 @@ export class ComparedWatches implements Disposable {
   async #read(responses: ReturnType<RawClient["watch"]["watch"]>): Promise<void> {
     for await (const response of responses) {
       const { created, canceled, cancelReason, compactRevision, events } = response;
-      // A watch that was refused has no id.
+      // A rejected watch has no id.
       const watchId = response.watchId === -1n ? this.#creating : response.watchId;
-      const lines = this.#told.get(watchId) ?? [];
-      this.#told.set(watchId, lines);
+      const lines = this.#received.get(watchId) ?? [];
+      this.#received.set(watchId, lines);
       if (created) lines.push("created");
       if (canceled) {
         lines.push(`cancelled, compacted ${compactRevision}${created ? `: ${cancelReason}` : ""}`);

@@ -51,7 +51,7 @@ async function presentRevision(): Promise<bigint> {
 
 interface WatchPlan {
   readonly request: WatchInit;
-  /** Revisions before the present one to begin at; 0n: from now on. */
+  /** Start, in revisions before the current one; 0n: from now on. */
   readonly back: bigint;
 }
 
@@ -109,7 +109,7 @@ async function openWatches(plans: readonly WatchPlan[], compacted: bigint): Prom
     const id = ++watchIds;
     ids.push(id);
     let startRevision = back === 0n ? 0n : back < revision ? revision - back : 1n;
-    // etcd 3.4 forgets a deletion that is at the compaction's own revision; later ones keep it.
+    // etcd 3.4 drops a deletion at the revision of the compaction; later versions keep it.
     if (startRevision === compacted) startRevision++;
     await Promise.all(watches.map((one) => one.create(id, { ...request, startRevision })));
   }

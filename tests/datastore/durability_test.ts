@@ -1,4 +1,4 @@
-/** What was acknowledged is on disk, and is there after every crash. */
+/** Acknowledged changes are on disk and survive every crash. */
 
 import { expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -12,7 +12,7 @@ const KILLS = process.env.FLANNELD_SLOW_TESTS === "1" ? 1_000 : 200;
 const WRITERS = 8;
 const encode = (text: string) => new TextEncoder().encode(text);
 
-/** Every key with the highest number that was acknowledged, and the revision of that. */
+/** Every key with the highest acknowledged number and its revision. */
 type Acknowledged = Map<string, { number: number; revision: bigint }>;
 
 test(
@@ -31,7 +31,7 @@ test(
         { length: WRITERS },
         (_, writer) => write(client, `writer-${writer}`, acknowledged, highest),
       );
-      // In the middle of what they write, however fast that is.
+      // During the writes, however fast they are.
       const goal = numbersOf(acknowledged) + 2 + Math.random() * 50;
       await eventually("some are acknowledged", 60_000, () => numbersOf(acknowledged) > goal);
       await Bun.sleep(Math.random() * 10);
@@ -43,18 +43,18 @@ test(
     await verify(client, acknowledged);
     const present = (await client.lease.leaseLeases({})).leases.map(({ ID }) => ID);
     expect(present.toSorted((a, b) => Number(a - b))).toEqual(leases);
-    // The kills came while there was something to lose.
+    // Writes were pending when the process was killed.
     expect(total).toBeGreaterThan(KILLS);
   },
   900_000,
 );
 
-/** How many there are, of all keys. */
+/** Number of all keys. */
 function numbersOf(acknowledged: Acknowledged): number {
   return [...acknowledged.values()].reduce((sum, { number }) => sum + number, 0);
 }
 
-/** Puts ever higher numbers until the server is gone; returns how many were acknowledged. */
+/** Puts increasing numbers until the server is killed; returns how many were acknowledged. */
 async function write(
   { kv }: RawClient,
   key: string,
@@ -80,7 +80,7 @@ async function verify({ kv }: RawClient, acknowledged: Acknowledged): Promise<bi
   const found = new Map(kvs.map((kv) => [new TextDecoder().decode(kv.key), kv]));
   for (const [key, { number, revision }] of acknowledged) {
     const kv = found.get(key);
-    // A write whose answer was lost may be there as well: one at most for each writer.
+    // A write whose response was lost may have succeeded: at most one for each writer.
     const value = Number(new TextDecoder().decode(kv?.value));
     expect([number, number + 1]).toContain(value);
     expect(kv?.modRevision).toBeGreaterThanOrEqual(revision);
@@ -90,7 +90,7 @@ async function verify({ kv }: RawClient, acknowledged: Acknowledged): Promise<bi
   return present;
 }
 
-test("each acknowledged change was written through to the disk before", async () => {
+test("each change is flushed to the disk before it is acknowledged", async () => {
   const directory = mkdtempSync("/var/tmp/datastore-test-");
   try {
     const library = join(directory, "sync_log.so");

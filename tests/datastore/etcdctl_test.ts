@@ -1,4 +1,4 @@
-/** What etcdctl, Debian's 3.4, gets to see. */
+/** The datastore as etcdctl sees it (version 3.4, of Debian). */
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { Code } from "@connectrpc/connect";
@@ -54,26 +54,26 @@ test("watch, from now on and from the past", async () => {
       { stdout: "pipe", stderr: "ignore", env: { ...process.env, ETCDCTL_API: "3" } },
     );
   const reading = (child: ReturnType<typeof watch>) => {
-    const told = { text: "" };
+    const output = { text: "" };
     void (async () => {
-      for await (const chunk of child.stdout) told.text += new TextDecoder().decode(chunk);
+      for await (const chunk of child.stdout) output.text += new TextDecoder().decode(chunk);
     })();
-    return told;
+    return output;
   };
   const wanted = "PUT\nw\n1\nDELETE\nw\n\n";
   const present = watch();
-  const heard = reading(present);
-  // Until it hears of one: a change before the watch is there is none of its.
+  const received = reading(present);
+  // Until it receives one: the watch does not receive changes before its creation.
   await eventually("the watch is there", 30_000, async () => {
     await server.etcdctl("put", "w", "0");
-    return heard.text !== "";
+    return received.text !== "";
   });
   await server.etcdctl("put", "w", "1");
   await server.etcdctl("del", "w");
   const past = watch(`--rev=${revision + 1}`);
-  for (const told of [heard, reading(past)]) {
-    await eventually("both changes", 30_000, () => told.text.endsWith(wanted));
-    expect(told.text.replaceAll("PUT\nw\n0\n", "")).toBe(wanted);
+  for (const output of [received, reading(past)]) {
+    await eventually("both changes", 30_000, () => output.text.endsWith(wanted));
+    expect(output.text.replaceAll("PUT\nw\n0\n", "")).toBe(wanted);
   }
   for (const child of [present, past]) child.kill();
 });
@@ -118,15 +118,15 @@ test("there are no alarms, and none can be raised", async () => {
     (error) => `${Code[error.code]}: ${error.rawMessage}`,
   );
   expect(raised).toBe(
-    "Unimplemented: flanneld datastore raises no alarms and takes none (action 1)",
+    "Unimplemented: flanneld datastore has no alarms (action 1)",
   );
 });
 
-test("a user and a password do no harm, and protect nothing", async () => {
+test("a user name and password are accepted, but protect nothing", async () => {
   expect(await server.etcdctl("--user=a:b", "put", "u", "1")).toBe("OK\n");
 });
 
-test("what is not served is refused by its name", async () => {
+test("a call that is not implemented is rejected by its name", async () => {
   expect(await failureOf("snapshot", "save", "/dev/null")).toContain(
     "flanneld datastore does not implement etcdserverpb.Maintenance.Snapshot",
   );

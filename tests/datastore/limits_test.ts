@@ -31,32 +31,36 @@ async function codeOf(call: Promise<unknown>): Promise<string> {
   }
 }
 
-test(`${WATCHES} watches on one stream, and on as many streams, each hear everything`, async () => {
-  using writer = new RawClient(server.url);
-  using reader = new RawClient(server.url);
-  using shared = new ComparedWatches(reader);
-  using manyStreams = new DisposableStack();
-  const request = { key: encode("/fan/"), rangeEnd: encode("/fan0") };
-  const ids = Array.from({ length: WATCHES }, (_, index) => BigInt(index + 1));
-  const watches: [ComparedWatches, bigint][] = ids.map((id) => [shared, id]);
-  await Promise.all(ids.map((id) => shared.create(id, request)));
-  for (const id of ids) {
-    const alone = manyStreams.use(new ComparedWatches(reader));
-    watches.push([alone, id]);
-  }
-  await Promise.all(watches.slice(WATCHES).map(([one, id]) => one.create(id, request)));
-  let revision = 0n;
-  for (let number = 0; number < 20; number++) {
-    const { header } = await writer.kv.put({ key: encode(`/fan/${number}`) });
-    revision = header?.revision ?? 0n;
-  }
-  await Promise.all(watches.map(([one, id]) => one.reached(id, revision)));
-  const told = new Set(watches.map(([one, id]) => one.of(id).join("\n")));
-  expect(told.size).toBe(1);
-  expect([...told][0]?.split("\n").length).toBe(21);
-}, 180_000);
+test(
+  `${WATCHES} watches on one stream, and on as many streams, each receive everything`,
+  async () => {
+    using writer = new RawClient(server.url);
+    using reader = new RawClient(server.url);
+    using shared = new ComparedWatches(reader);
+    using manyStreams = new DisposableStack();
+    const request = { key: encode("/fan/"), rangeEnd: encode("/fan0") };
+    const ids = Array.from({ length: WATCHES }, (_, index) => BigInt(index + 1));
+    const watches: [ComparedWatches, bigint][] = ids.map((id) => [shared, id]);
+    await Promise.all(ids.map((id) => shared.create(id, request)));
+    for (const id of ids) {
+      const alone = manyStreams.use(new ComparedWatches(reader));
+      watches.push([alone, id]);
+    }
+    await Promise.all(watches.slice(WATCHES).map(([one, id]) => one.create(id, request)));
+    let revision = 0n;
+    for (let number = 0; number < 20; number++) {
+      const { header } = await writer.kv.put({ key: encode(`/fan/${number}`) });
+      revision = header?.revision ?? 0n;
+    }
+    await Promise.all(watches.map(([one, id]) => one.reached(id, revision)));
+    const received = new Set(watches.map(([one, id]) => one.of(id).join("\n")));
+    expect(received.size).toBe(1);
+    expect([...received][0]?.split("\n").length).toBe(21);
+  },
+  180_000,
+);
 
-test("a request that is too large is refused, and the next one is not", async () => {
+test("a too large request is rejected, and the next request is served", async () => {
   using client = new RawClient(server.url);
   const put = (size: number) =>
     codeOf(client.kv.put({ key: encode("k"), value: new Uint8Array(size) }));
@@ -66,7 +70,7 @@ test("a request that is too large is refused, and the next one is not", async ()
   expect(await put(1)).toBe("done");
 });
 
-test("a request that is too large does not hold up the connection's other streams", async () => {
+test("a too large request does not block the connection's other streams", async () => {
   using client = new RawClient(server.url);
   using watches = new ComparedWatches(client);
   await watches.create(1n, { key: encode("w") });
@@ -75,13 +79,13 @@ test("a request that is too large does not hold up the connection's other stream
   for (const id of [2n, 3n, 4n]) await watches.create(id, { key: encode("w") });
 });
 
-/** The most that a process has had in memory. */
+/** The peak of the memory of a process. */
 function peakBytes(pid: number): number {
   const [, kib] = /VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
   return Number(kib) * 1024;
 }
 
-test("a few bytes of requests cost no more memory than an answer may have", async () => {
+test("small requests cost no more memory than the limit for responses", async () => {
   await using server = await EtcdServer.start({ kind: "datastore" });
   using client = new RawClient(server.url);
   const value = new Uint8Array(1 << 20);
@@ -122,11 +126,11 @@ test("a few bytes of requests cost no more memory than an answer may have", asyn
   const prevKv = true;
   const deleted = await client.kv.deleteRange({ ...everything, prevKv });
   expect(deleted.prevKvs.length).toBe(20);
-  // The pool of answers, and what the runtime has not given back yet.
+  // The pool of responses, and memory that the runtime has not released yet.
   expect(peakBytes(server.pid)).toBeLessThan(2 ** 31);
 }, 180_000);
 
-test("an answer with the subnets of 60 000 nodes is whole, and of one revision", async () => {
+test("a response with the subnets of 60 000 nodes is complete, and has one revision", async () => {
   await using server = await EtcdServer.start({ kind: "datastore" });
   using client = new RawClient(server.url);
   const value = new Uint8Array(250);
@@ -146,7 +150,7 @@ test("an answer with the subnets of 60 000 nodes is whole, and of one revision",
   expect([counted.kvs.length, counted.more, counted.count]).toEqual([9, true, 60_000n]);
 }, 180_000);
 
-test("a client that sends rubbish ends its own connection only", async () => {
+test("invalid data ends only the connection of the client that sends it", async () => {
   using client = new RawClient(server.url);
   await client.kv.put({ key: encode("k") });
   for (const rubbish of ["GET / HTTP/1.1\r\n\r\n", "\x16\x03\x01\x02\x00", "x".repeat(70_000)]) {
@@ -197,7 +201,7 @@ test(
       expect(header?.revision).toBe(BigInt(last + small + 1));
     };
     await assertWhole();
-    const full = `cannot write ${disk.path}/data/datastore.sqlite: the disk is full, `;
+    const full = `cannot write ${disk.path}/data/datastore.sqlite: the disk is full (`;
     expect(server.logText().split(full).length).toBe(2);
     await server.stop("SIGKILL");
     await server.start();
@@ -216,7 +220,7 @@ async function* once<T>(value: T): AsyncGenerator<T> {
   yield await Promise.resolve(value);
 }
 
-/** A file system in memory, of a size that can be changed. */
+/** A tmpfs whose size can be changed. */
 class SmallDisk implements Disposable {
   readonly path = mkdtempSync(join(tmpdir(), "small-disk-"));
 

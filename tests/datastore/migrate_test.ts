@@ -1,4 +1,4 @@
-/** A migration while keys are written, changed and deleted all the time. */
+/** A migration while keys are continuously written, changed and deleted. */
 
 import { expect, test } from "bun:test";
 import { systemClock } from "../../src/base/clock.ts";
@@ -27,7 +27,7 @@ const remoteOf = (url: string, more: Partial<RemoteEtcdOptions> = {}) =>
 const everything = async ({ kv }: RawClient) =>
   (await kv.range({ key: Uint8Array.of(0), rangeEnd: Uint8Array.of(0) })).kvs;
 
-/** Has something happen once, between the report of the first copy and what follows. */
+/** Runs a function once, after the report of the first copy. */
 function afterCopy(
   from: RemoteEtcd,
   lines: readonly string[],
@@ -41,7 +41,7 @@ function afterCopy(
   };
 }
 
-test("what changes and what is deleted while the copy is made is copied, too", async () => {
+test("changes and deletions during the copy are copied, too", async () => {
   await using source = await EtcdServer.start({ kind: "datastore" });
   await using target = await EtcdServer.start({ kind: "etcd" });
   using client = new RawClient(source.url);
@@ -70,12 +70,12 @@ test("what changes and what is deleted while the copy is made is copied, too", a
   expect(await read(copied)).toEqual(await read(client));
 });
 
-test("a second run gives leases that were renewed meanwhile their time again", async () => {
+test("a second run renews leases that were renewed in the source", async () => {
   await using source = await EtcdServer.start({ kind: "datastore" });
   await using target = await EtcdServer.start({ kind: "etcd" });
   using client = new RawClient(source.url);
   using copied = new RawClient(target.url);
-  // As a run ten minutes ago has left them: of the two nodes one has renewed its lease since.
+  // The state ten minutes after a run: one of two nodes has renewed its lease since.
   await client.lease.leaseGrant({ ID: 5n, TTL: 1_200n });
   await client.lease.leaseGrant({ ID: 6n, TTL: 300n });
   for (const ID of [5n, 6n]) await copied.lease.leaseGrant({ ID, TTL: 900n });
@@ -94,12 +94,12 @@ test("a second run gives leases that were renewed meanwhile their time again", a
     "verified: all 2 keys are equal, with 2 leases",
   ]);
   const timeLeft = async (ID: bigint) => (await copied.lease.leaseTimeToLive({ ID })).TTL;
-  // Both began at once; the one has its time again, which is two seconds more by now.
+  // Both were granted together; the renewed one now has two seconds more.
   const renewed = await timeLeft(5n);
   expect(renewed - await timeLeft(6n)).toBeGreaterThanOrEqual(2n);
 });
 
-test("a second run copies what is newer in the old store and keeps what is newer in the new one", async () => {
+test("a second run copies newer keys of the source and keeps newer keys of the target", async () => {
   await using source = await EtcdServer.start({ kind: "datastore" });
   await using target = await EtcdServer.start({ kind: "etcd" });
   using client = new RawClient(source.url);
@@ -124,7 +124,7 @@ test("a second run copies what is newer in the old store and keeps what is newer
   await put(client, "moves", "node", 1n);
   await put(client, "stays", "node", 2n);
   await run();
-  // Go flannel renews a lease by writing the key again with another one.
+  // Go flannel renews a lease by writing the key again with another lease.
   await put(copied, "moves", "node", 11n);
   await put(client, "stays", "node", 12n);
   await put(client, "stays", "node", 22n);
@@ -136,7 +136,7 @@ test("a second run copies what is newer in the old store and keeps what is newer
   ]);
   expect(await contents(copied)).toEqual(["config=second 0", "moves=node 11", "stays=node 22"]);
 
-  // Changed on both sides: nobody can tell.
+  // Changed in both stores: it is unknown which is newer.
   await put(client, "config", "third");
   await put(copied, "config", "other");
   await put(client, "stays", "node", 32n);
@@ -149,14 +149,15 @@ test("a second run copies what is newer in the old store and keeps what is newer
   expect(await contents(copied)).toEqual(["config=third 0", "moves=node 11", "stays=node 32"]);
 });
 
-test("the key of a node that has moved stays when its lease runs out where it was", async () => {
+test("the key of a node that has moved stays when its lease expires in the source", async () => {
   await using source = await EtcdServer.start({ kind: "datastore" });
   await using target = await EtcdServer.start({ kind: "etcd" });
   using client = new RawClient(source.url);
   using copied = new RawClient(target.url);
   using from = remoteOf(source.url);
   using to = remoteOf(target.url);
-  // As after an earlier run: one has renewed its lease in the new store, the other has not.
+  // The state after an earlier run: one node has renewed its lease in the target, the other has
+  // not.
   const times: [ID: bigint, key: string, targetSeconds: bigint][] = [
     [5n, "left", 900n],
     [6n, "moved", 86_400n],
@@ -181,7 +182,7 @@ test("the key of a node that has moved stays when its lease runs out where it wa
   expect(keys).toEqual(["config", "moved"]);
 });
 
-test("what a compaction has taken from the history cannot tell which version is newer", async () => {
+test("it is unknown which version is newer after a compaction of the history", async () => {
   await using source = await EtcdServer.start({ kind: "datastore" });
   await using target = await EtcdServer.start({ kind: "etcd" });
   using client = new RawClient(source.url);
@@ -199,7 +200,7 @@ test("what a compaction has taken from the history cannot tell which version is 
   expect(failure).toContain("has other values or leases for key; nothing was written");
 });
 
-test("large values are copied and removed in requests that etcd takes", async () => {
+test("large values are copied and removed in requests that etcd accepts", async () => {
   await using source = await EtcdServer.start({ kind: "datastore" });
   await using target = await EtcdServer.start({ kind: "etcd" });
   using client = new RawClient(source.url);
@@ -218,11 +219,11 @@ test("large values are copied and removed in requests that etcd takes", async ()
   expect(count).toBe(0n);
 });
 
-test("a store without keys is no source, and one that nobody serves is named with its flag", async () => {
+test("rejects a source without keys, and names an unreachable store with its flag", async () => {
   await using empty = await EtcdServer.start({ kind: "datastore" });
   using from = remoteOf(empty.url);
   using to = remoteOf("https://127.0.0.1:1", { caFile: "/none" });
-  // Not by `expect().rejects`: Bun waits inside of it, and HTTP/2 stands still meanwhile.
+  // Not with `expect().rejects`: Bun blocks in it, and HTTP/2 stalls.
   const failure = (one: RemoteEtcd, other: RemoteEtcd) =>
     migrate(one, other, { overwrite: false, report: () => {} })
       .then(() => "no failure", (error: Error) => error.message);

@@ -1,4 +1,4 @@
-/** Random calls of etcd's API, and what a server answers to them, in a form that can be compared. */
+/** Random calls of etcd's API, and a server's responses in a form that can be compared. */
 
 import { clone, type MessageInitShape, toJson } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
@@ -19,7 +19,7 @@ type RangeInit = MessageInitShape<typeof RangeRequestSchema>;
 type RequestOpInit = MessageInitShape<typeof RequestOpSchema>;
 type CompareInit = MessageInitShape<typeof CompareSchema>;
 
-/** Revisions are told as a distance from the store's present one. */
+/** Revisions are a distance from the store's current one. */
 export type Operation =
   | {
     readonly call: "range";
@@ -32,7 +32,7 @@ export type Operation =
   | { readonly call: "revoke" | "keepAlive" | "timeToLive"; readonly lease: bigint }
   | { readonly call: "leases" };
 
-/** Bounds of a range's revisions; absent: none. */
+/** Bounds of a range's revisions; absent for none. */
 type Bounds = Partial<Record<(typeof BOUNDS)[number], bigint | undefined>>;
 const BOUNDS = [
   "minModRevision",
@@ -44,7 +44,7 @@ const BOUNDS = [
 const bytes = (...values: number[]) => Uint8Array.from(values);
 const text = (value: string) => new TextEncoder().encode(value);
 
-/** Few, so that calls meet; with those that sort in surprising ways. */
+/** Few keys, so that calls collide, with some that sort in surprising ways. */
 export const KEYS = [
   text("a"),
   text("a0"),
@@ -57,7 +57,7 @@ export const KEYS = [
 ];
 const anyKey = fc.constantFrom(...KEYS);
 const NO_END = bytes(0);
-/** Ends of ranges: of the one key, of a prefix, before the start, none. */
+/** Ends of ranges: of one key, of a prefix, before the start, none. */
 export const anyEnd: fc.Arbitrary<Uint8Array> = fc.oneof(
   { weight: 3, arbitrary: fc.constant(bytes()) },
   { weight: 3, arbitrary: fc.constantFrom(text("a1"), text("b"), text("d"), bytes(0xff)) },
@@ -78,20 +78,20 @@ const rangeRequest: fc.Arbitrary<RangeInit> = fc.record({
   key,
   rangeEnd: anyEnd,
   limit: usually(0n, fc.bigInt({ min: -1n, max: 3n })),
-  // Of others etcd 3.4 dies.
+  // Others crash etcd 3.4.
   sortOrder: usually(0, fc.constantFrom(0, 1, 2)),
   sortTarget: usually(0, fc.constantFrom(0, 1, 2, 3, 4)),
   keysOnly: usually(false, fc.boolean()),
   countOnly: usually(false, fc.boolean()),
   serializable: fc.boolean(),
-  // These are not told as a distance: of a transaction's ranges they let through all keys or none.
+  // Not a distance: the bounds of a transaction's ranges let through all keys or none.
   minModRevision: rarely(0n, smallNumber),
   maxModRevision: rarely(0n, fc.constantFrom(-1n, 1n, 1n << 40n)),
   minCreateRevision: rarely(0n, smallNumber),
   maxCreateRevision: rarely(0n, fc.constantFrom(-1n, 1n, 1n << 40n)),
 });
 
-/** Around the revisions that keys have: most have changed lately. */
+/** Around the revisions of the keys, most of which have changed recently. */
 const bound = fc.option(fc.bigInt({ min: -1n, max: 12n }), { nil: undefined, freq: 2 });
 const anyBounds: fc.Arbitrary<Bounds> = fc.record({
   minModRevision: bound,
@@ -168,7 +168,7 @@ export const anyOperation: fc.Arbitrary<Operation> = fc.oneof(
     weight: 4,
     arbitrary: fc.record({
       call: fc.constant("range" as const),
-      // All keys, so that the bounds divide them.
+      // All keys, so that the bounds separate them.
       request: rangeRequest.map((request) => ({ ...request, key: bytes(0), rangeEnd: NO_END })),
       back: usually(undefined, fc.bigInt({ min: 0n, max: 10n })),
       bounds: anyBounds,
@@ -201,14 +201,14 @@ export const anyOperation: fc.Arbitrary<Operation> = fc.oneof(
   { weight: 1, arbitrary: fc.constant({ call: "leases" } as const) },
 );
 
-/** What a server says to a call; errors are answers, too. */
+/** The response of a server to a call, or its error. */
 export interface Answer {
-  readonly told: unknown;
-  /** The store's revision after the call, where the answer tells it. */
+  readonly result: unknown;
+  /** The store's revision after the call, if the response has it. */
   readonly revision?: bigint | undefined;
 }
 
-/** Performs a call; `revision` is the store's present one. */
+/** Performs a call; `revision` is the store's current one. */
 export async function perform(
   client: RawClient,
   operation: Operation,
@@ -218,7 +218,7 @@ export async function perform(
     return await answer(client, operation, revision);
   } catch (error) {
     if (!(error instanceof ConnectError)) throw error;
-    return { told: `${Code[error.code]}: ${error.rawMessage}` };
+    return { result: `${Code[error.code]}: ${error.rawMessage}` };
   }
 }
 
@@ -242,31 +242,31 @@ async function answer(
     case "grant": {
       const { lease: ID, ttlSeconds: TTL } = operation;
       const granted = await lease.leaseGrant({ ID, TTL });
-      return { told: [granted.ID, granted.TTL], revision: granted.header?.revision };
+      return { result: [granted.ID, granted.TTL], revision: granted.header?.revision };
     }
     case "revoke": {
       const { header } = await lease.leaseRevoke({ ID: operation.lease });
-      return { told: "revoked", revision: header?.revision };
+      return { result: "revoked", revision: header?.revision };
     }
     case "keepAlive": {
       for await (const { ID, TTL } of lease.leaseKeepAlive(once({ ID: operation.lease }))) {
-        return { told: [ID, TTL] };
+        return { result: [ID, TTL] };
       }
-      return { told: "no answer" };
+      return { result: "no answer" };
     }
     case "timeToLive": {
       const times = await lease.leaseTimeToLive({ ID: operation.lease, keys: true });
-      // The remaining time is the machine's, not the server's.
+      // The remaining time depends on the machine, not on the server.
       return {
-        told: [times.TTL > 0n, times.grantedTTL, times.keys.map((key) => key.toHex()).sort()],
+        result: [times.TTL > 0n, times.grantedTTL, times.keys.map((key) => key.toHex()).sort()],
       };
     }
     case "leases":
-      return { told: (await lease.leaseLeases({})).leases.map(({ ID }) => ID).sort() };
+      return { result: (await lease.leaseLeases({})).leases.map(({ ID }) => ID).sort() };
   }
 }
 
-/** So far before the present revision; 0n for none. */
+/** A distance from the current revision; 0n for none. */
 function at(back: bigint | undefined, revision: bigint): bigint {
   return back === undefined || back > revision ? 0n : revision - back;
 }
@@ -277,12 +277,12 @@ type Schema =
   | typeof DeleteRangeResponseSchema
   | typeof TxnResponseSchema;
 
-/** Without the ids, which differ between any two servers. */
+/** Omits the ids, which differ between two servers. */
 function plain<S extends Schema>(schema: S, message: Parameters<typeof toJson<S>>[1]): Answer {
   const copy = clone(schema, message);
   const { header } = copy as { header?: ResponseHeader };
   if (header) [header.clusterId, header.memberId, header.raftTerm] = [0n, 0n, 0n];
-  return { told: toJson(schema, copy), revision: header?.revision };
+  return { result: toJson(schema, copy), revision: header?.revision };
 }
 
 async function* once<T>(value: T): AsyncGenerator<T> {

@@ -1,4 +1,4 @@
-/** etcd's calls as they are on the wire, for tests that compare answers. */
+/** etcd's calls on the wire, for tests that compare responses. */
 
 import { type Client, createClient } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
@@ -25,7 +25,7 @@ export class RawClient implements Disposable {
   }
 }
 
-/** A stream of requests that are given one by one. */
+/** A stream of requests that are added one by one. */
 export class Requests<T> implements AsyncIterable<T> {
   readonly #waiting: T[] = [];
   #wake = Promise.withResolvers<void>();
