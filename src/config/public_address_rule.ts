@@ -1,6 +1,6 @@
 /**
- * Which public addresses no node can be reached at. A node checks its own addresses by this rule
- * before it advertises them, and the addresses in the other nodes' leases. Pure.
+ * Whether nodes can be reached at a public address. A node checks its own addresses before it
+ * advertises them, and the addresses in the leases of other nodes.
  */
 
 import { type Family, type IpAddress, nonUnicastKind } from "../addr/ip.ts";
@@ -8,13 +8,13 @@ import { hostPrefix, prefixContainsAddress } from "../addr/prefix.ts";
 import { type NetworkConfig, overlapsAssignableRange } from "./network_config.ts";
 
 export interface PublicAddressRule {
-  /** With the overlay networks. */
+  /** The overlay networks. */
   readonly config: Pick<NetworkConfig, "families">;
-  /** Subnets may have any length, so that any address of the network may be in one. */
+  /** Subnets may have any length, so any address of the network may be in one. */
   readonly anyLength?: boolean;
 }
 
-/** Completes "the public address X is …"; `undefined` if a node can be reached there. */
+/** Why not, to follow "the public address X is"; `undefined` if a node can be reached at it. */
 export function publicAddressDefect(
   address: IpAddress,
   family: Family,

@@ -59,6 +59,7 @@ export async function startFirewallManager(
 /** Notifications come in bursts: a program changes many rules at a time. */
 const DEBOUNCE_MS = 50;
 const MIN_RESYNC_MS = 1_000;
+const CHECKED = "firewall rules checked";
 
 class Manager implements FirewallManager {
   readonly #options: FirewallManagerOptions;
@@ -189,17 +190,19 @@ class Manager implements FirewallManager {
       this.#dirty.delete(family);
       return await this.#repairer.remove(family);
     }
+    const { log, target, clock } = this.#options;
+    const startedAtMs = clock.nowMs();
     const hasChanged = await this.#repairer.install(
       family,
       rules,
       () => this.#dirty.delete(family),
     );
+    log.trace({ family, hasChanged, durationMs: clock.nowMs() - startedAtMs }, CHECKED);
     // Other rules may have been set in the meantime.
     if (this.#state.rulesOf(family) !== rules) return;
     const wasSynced = this.#state.isSynced(family);
     this.#state.markSynced(family);
     if (!hasChanged) return;
-    const { log, target } = this.#options;
     if (wasSynced) this.#logRepair(family);
     else log.info(`installed the IPv${family} firewall rules in ${target.name}`);
   }

@@ -1,6 +1,7 @@
 /**
  * When the rules may be checked again. Limits what checks cost on a host with many rules, retries
- * failures with a backoff, and damps repairs while another program keeps modifying the rules.
+ * failures with a backoff, and damps repairs while another program keeps modifying the rules (flap
+ * damping).
  */
 
 import type { Clock } from "../base/clock.ts";

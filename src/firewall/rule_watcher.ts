@@ -63,10 +63,11 @@ export class RuleWatcher implements Disposable {
   }
 
   #received(change: NftChange): void {
-    const { target, isPending, onAnyChange, onChange } = this.#options;
+    const { target, isPending, onAnyChange, onChange, log } = this.#options;
     onAnyChange();
-    const { family } = change;
+    const { family, table, chain } = change;
     if (family === undefined || isPending(family) || !target.concerns(change)) return;
+    log.trace({ family, table, chain }, "firewall rules changed");
     onChange(family);
   }
 

@@ -23,6 +23,8 @@
  * | `batch`     | the number of a batch of netlink messages                      |
  * | `op`        | a step of a batch: `set`, `change`, `delete`                   |
  * | `errno`     | the kernel's error, such as `EEXIST`                           |
+ * | `family`    | the address family, 4 or 6                                     |
+ * | `table`     | an nftables table; `chain`: one of its chains                  |
  *
  * docs/troubleshooting.md shows how to follow a change with them.
  *
