@@ -8,8 +8,8 @@ import { assertNever } from "../base/assert_never.ts";
 import { familiesOf, type PerFamily } from "../addr/family.ts";
 import type { Family } from "../addr/ip.ts";
 import type { Log } from "../log/log.ts";
-import { IPTABLES_PROGRAMS, openIptables } from "./iptables/iptables_target.ts";
-import type { IptablesPrograms } from "./iptables/iptables_reader.ts";
+import { IPTABLES_PROGRAMS, type IptablesPrograms } from "./iptables/iptables_programs.ts";
+import { openIptables } from "./iptables/iptables_target.ts";
 import {
   type FirewallManager,
   type FirewallManagerOptions,

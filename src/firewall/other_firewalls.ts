@@ -16,7 +16,7 @@ import type { Clock } from "../base/clock.ts";
 import { errorMessage } from "../base/operator_error.ts";
 import type { Log } from "../log/log.ts";
 import { findProgram } from "../process/program_lookup.ts";
-import { runIptables } from "./iptables/iptables_reader.ts";
+import { runIptables } from "./iptables/iptables_programs.ts";
 import { forwardDropReason } from "./iptables/forward_path.ts";
 import { parseIptablesSave } from "./iptables/iptables_save.ts";
 import { findNftRunner, type NftRunner } from "./nftables/nft_runner.ts";

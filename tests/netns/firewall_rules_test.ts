@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 import type { Prefix } from "../../src/addr/prefix.ts";
-import type { IptablesPrograms } from "../../src/firewall/iptables/iptables_reader.ts";
+import type { IptablesPrograms } from "../../src/firewall/iptables/iptables_programs.ts";
 import { NETWORK4, rulesFor, SUBNET4 } from "../unit/firewall/fixtures.ts";
 import { eventually, throughout } from "../support/wait.ts";
 import { Namespace } from "../support/network_namespace.ts";

@@ -6,26 +6,25 @@
  * our jump and our chain exist, so they are never added a second time.
  */
 
-import type { PerFamily } from "../../addr/family.ts";
 import type { Family } from "../../addr/ip.ts";
 import { errorMessage } from "../../base/operator_error.ts";
-import { ProcessError } from "../../process/process_error.ts";
-import { runProgram, type RunResult } from "../../process/run_program.ts";
+import type { RunResult } from "../../process/run_program.ts";
 import { IPTABLES_HOOKS, type IptablesHook, jumpSpec } from "./iptables_hooks.ts";
+import {
+  EXIT_LOCKED,
+  iptablesFailure,
+  type IptablesPrograms,
+  LOCK_WAIT_SECONDS,
+  runIptables,
+  stderrText,
+} from "./iptables_programs.ts";
 import {
   type IptablesState,
   parseChainListing,
   parseIptablesSave,
   type SavedTables,
 } from "./iptables_save.ts";
-import { FirewallError, firewallErrorKind } from "../rules/rule_target.ts";
-
-export type IptablesPrograms = Required<
-  PerFamily<{ readonly save: string; readonly restore: string }>
->;
-
-/** How long iptables waits for another process that holds the lock. */
-export const LOCK_WAIT_SECONDS = 5;
+import { FirewallError } from "../rules/rule_target.ts";
 
 export interface ReadRequest {
   readonly programs: IptablesPrograms;
@@ -142,49 +141,4 @@ function runOnTable(
   const program = programs[family].save.replace(/-save$/, "");
   const all = ["-w", String(LOCK_WAIT_SECONDS), "-t", table, ...args];
   return runIptables(program, all, signal && { signal });
-}
-
-/** Exit status of iptables when it could not get the lock in time. */
-const EXIT_LOCKED = 4;
-const RUN_TIMEOUT_MS = 20_000;
-/** A node with 100 000 rules of other programs is within the limit. */
-const MAX_SAVE_BYTES = 256 * 1024 * 1024;
-
-/**
- * Runs a program of iptables; any exit status is a result. Throws `FirewallError` if it cannot run.
- */
-export async function runIptables(
-  program: string,
-  args: readonly string[],
-  options: { readonly stdin?: string; readonly signal?: AbortSignal } = {},
-): Promise<RunResult> {
-  try {
-    return await runProgram(program, args, {
-      timeoutMs: RUN_TIMEOUT_MS,
-      maxOutputBytes: MAX_SAVE_BYTES,
-      ...options,
-    });
-  } catch (cause) {
-    if (!(cause instanceof ProcessError)) throw cause;
-    throw new FirewallError(`cannot use iptables: ${cause.message}`, { cause });
-  }
-}
-
-/** The error for a program that failed. */
-export function iptablesFailure(program: string, result: RunResult): FirewallError {
-  const reason = stderrText(result);
-  if (result.exitCode === EXIT_LOCKED) {
-    return new FirewallError(
-      `cannot use iptables: another program has held the xtables lock for more than ` +
-        `${LOCK_WAIT_SECONDS} s (${reason})`,
-    );
-  }
-  return new FirewallError(
-    `cannot use iptables: ${program} exited with status ${result.exitCode}: ${reason}`,
-    { kind: firewallErrorKind(reason) },
-  );
-}
-
-function stderrText({ stderr }: RunResult): string {
-  return stderr.trim().replaceAll(/\s*\n\s*/g, "; ");
 }

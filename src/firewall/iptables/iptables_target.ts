@@ -2,13 +2,13 @@
 
 import { FAMILIES, type Family } from "../../addr/ip.ts";
 import {
+  IPTABLES_PROGRAMS,
   iptablesFailure,
   type IptablesPrograms,
-  type IptablesSnapshot,
   LOCK_WAIT_SECONDS,
-  readIptables,
   runIptables,
-} from "./iptables_reader.ts";
+} from "./iptables_programs.ts";
+import { type IptablesSnapshot, readIptables } from "./iptables_reader.ts";
 import { IPTABLES_CHAINS, IPTABLES_HOOKS, type IptablesHook } from "./iptables_hooks.ts";
 import { iptablesCorrection } from "./iptables_rules.ts";
 import { findNftRunner } from "../nftables/nft_runner.ts";
@@ -20,11 +20,6 @@ import {
   type RuleTarget,
   UnreadableTableError,
 } from "../rules/rule_target.ts";
-
-export const IPTABLES_PROGRAMS: IptablesPrograms = {
-  4: { save: "iptables-save", restore: "iptables-restore" },
-  6: { save: "ip6tables-save", restore: "ip6tables-restore" },
-};
 
 /**
  * Runs `iptables-save --version` to determine the kind of iptables. Throws `FirewallError` that
