@@ -24,6 +24,25 @@ export const EQUIVALENT: readonly Equivalent[] = [
     reason: "a shortcut: an object has the same fields as itself",
   },
   {
+    file: "src/state/kinds/route.ts",
+    original: "link !== undefined",
+    replacement: "true",
+    reason: "no set of device names contains undefined; the compiler does not know that",
+  },
+  {
+    file: "src/state/ownership.ts",
+    original: "name === undefined",
+    replacement: "false",
+    reason: "no set of device names contains undefined; the compiler does not know that",
+  },
+  {
+    file: "src/state/plan.ts",
+    original: 'resource.kind === "link"',
+    replacement: "true",
+    reason:
+      "only devices have a name, and the other one of the two conditions still checks the kind",
+  },
+  {
     file: "src/subnet/lease_table.ts",
     original: "candidate.accepted",
     replacement: "true",

@@ -100,6 +100,25 @@ describe("decide() and orderSteps()", () => {
     expect(decide({ ...nothing, ours: true, maySweep: true })).toEqual({ kind: "keep" });
   });
 
+  test("sets a sysctl over any other value, and never deletes it", () => {
+    const sysctl: Resource = { kind: "sysctl", path: "net/ipv6/conf/a/accept_ra", value: "0" };
+    const other: Resource = { ...sysctl, value: "1" };
+    expect(planOf([sysctl], [other]).steps).toEqual([{ op: "set", resource: sysctl }]);
+    expect(planOf([], [other]).steps).toEqual([]);
+  });
+
+  test("is an action when entries are set or deleted", () => {
+    const other = { ...neighbour(2, 2), mac: mac(9) };
+    const at = { ours: true, adoptable: false, maySweep: true };
+    expect([
+      decide({ desired: undefined, actual: other, ...at }),
+      decide({ desired: neighbour(2, 2), actual: other, ...at }),
+    ]).toEqual([
+      { kind: "act", steps: [{ op: "delete", resource: other }] },
+      { kind: "act", steps: [{ op: "set", resource: neighbour(2, 2) }] },
+    ]);
+  });
+
   test("leaves a foreign route with our key alone and reports a conflict", () => {
     const result = planOf([directRoute(2)], [foreignRoute(2)]);
     expect(result.steps).toEqual([]);

@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
-import type { Resource } from "../../../src/state/resource.ts";
+import { type Link, NO_MAC, type Resource, type Route } from "../../../src/state/resource.ts";
 import { linkOf, resourceKey } from "../../../src/state/resource_key.ts";
-import { resourceText } from "../../../src/state/resource_text.ts";
+import { endpointText, resourceText } from "../../../src/state/resource_text.ts";
+import { tunnelRoute, tunnelRouteV6, vxlanDevice } from "../../support/arbitrary_state.ts";
 import { ETH0, ip, mac, prefix } from "../../support/sample_network.ts";
 import { stateText } from "../../support/state_text.ts";
 
@@ -49,6 +50,37 @@ test("resourceText() shows a device of another type with its kind, and hardware 
   expect(resourceText({ ...ETH0, linkKind: "bridge" })).toBe(
     "link eth0: mtu 1500 state up address 02:00:00:00:00:ee type bridge",
   );
+});
+
+test("resourceText() shows what a device of each type is created with, but no MAC of a tunnel", () => {
+  const tunnel = { kind: "link", name: "t0", mtuBytes: 1420, mac: NO_MAC, up: true } as const;
+  const base = "link t0: mtu 1420 state up";
+  const texts = ([
+    { ...tunnel, type: "wireguard", implementation: "kernel" },
+    { ...tunnel, type: "wireguard", implementation: "userspace" },
+    { ...tunnel, type: "ipip", local: ip("192.168.0.1") },
+    { ...vxlanDevice("flannel.1"), learning: true, gbp: true },
+  ] as Link[]).map(resourceText);
+  expect(texts).toEqual([
+    `${base} type wireguard`,
+    `${base} type wireguard (user space)`,
+    `${base} type ipip local 192.168.0.1`,
+    "link flannel.1: mtu 1450 state up address 02:00:00:00:00:01 type vxlan id 1 " +
+    "local 192.168.0.1 dev eth0 dstport 8472 learning gbp",
+  ]);
+});
+
+test("resourceText() leaves out the metric that the kernel gives each address family", () => {
+  const metricOf = (route: Route) => /metric (\d+)/.exec(resourceText(route))?.[1];
+  expect(metricOf(tunnelRoute(2))).toBeUndefined();
+  expect(metricOf(tunnelRouteV6(2))).toBeUndefined();
+  expect(metricOf({ ...tunnelRoute(2), metric: 1024 })).toBe("1024");
+  expect(metricOf({ ...tunnelRouteV6(2), metric: 7 })).toBe("7");
+});
+
+test("endpointText() puts an IPv6 address into brackets", () => {
+  expect(endpointText({ address: ip("192.0.2.1"), port: 51820 })).toBe("192.0.2.1:51820");
+  expect(endpointText({ address: ip("2001:db8::1"), port: 1 })).toBe("[2001:db8::1]:1");
 });
 
 test("resourceText() shows a peer without an endpoint, and a policy without a tunnel", () => {

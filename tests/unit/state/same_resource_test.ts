@@ -15,6 +15,7 @@ import {
   type WireguardPeer,
 } from "../../../src/state/resource.ts";
 import { equalResources, sameResource } from "../../../src/state/same_resource.ts";
+import { mayAdopt } from "../../../src/state/ownership.ts";
 import { recreationReason } from "../../../src/state/kinds/link.ts";
 import {
   address,
@@ -194,6 +195,15 @@ test("sameResource() accepts a learned endpoint, equalResources() does not", () 
   expect(sameResource(PEER, roamed)).toBe(true);
   expect(equalResources(PEER, roamed)).toBe(false);
   expect(equalResources(roamed, PEER)).toBe(false);
+});
+
+test("mayAdopt() is false for every kind of entry that is no route of Go flannel", () => {
+  const criteria = {
+    links: new Set<string>(),
+    networks: [prefix("0.0.0.0/0")],
+    routeLink: "flannel.1",
+  };
+  expect(SAMPLES.map(([sample]) => mayAdopt(sample, criteria))).toEqual(SAMPLES.map(() => false));
 });
 
 describe("recreationReason()", () => {
