@@ -236,9 +236,9 @@ interface OtherSession {
   /** The rest of "node HOST (interface IF) is alive and …". */
   readonly conflict: () => string;
   /** How much longer to wait after it is known to be alive. */
-  readonly patienceMs?: number;
-  /** Whether the wait has become pointless. */
-  readonly isMoot?: () => Promise<boolean>;
+  readonly extraWaitMs?: number;
+  /** Whether the two no longer have the same, so that the wait is over. */
+  readonly isConflictGone?: () => Promise<boolean>;
 }
 
 /** The pause before the key is written again if something keeps deleting it. */
@@ -263,9 +263,9 @@ export interface PreviousSessionOptions
   /** The rest of "node HOST (interface IF) is alive, and …". */
   readonly conflict: string;
   /** How much longer to wait for that node to end, which may be waiting for this one. */
-  readonly patienceMs: number;
+  readonly extraWaitMs: number;
   /** Whether the lease with that node's address has changed, so its session no longer matters. */
-  readonly isMoot: () => Promise<boolean>;
+  readonly isConflictGone: () => Promise<boolean>;
 }
 
 /**
@@ -277,7 +277,7 @@ export async function endOfPreviousSession(
   options: PreviousSessionOptions,
   signal: AbortSignal,
 ): Promise<KeyComparison> {
-  const { etcd, key, ownIdentity, conflict, isMoot } = options;
+  const { etcd, key, ownIdentity, conflict, isConflictGone } = options;
   for (;;) {
     const found = (await etcd.range({ key }, signal)).keyValues[0];
     if (found === undefined) return { key, createRevision: 0n };
@@ -286,7 +286,7 @@ export async function endOfPreviousSession(
       return { key, modRevision: found.modRevision };
     }
     await waitForEnd(options, { ...options, holder, conflict: () => conflict }, signal);
-    if (await isMoot()) return { key, modRevision: found.modRevision };
+    if (await isConflictGone()) return { key, modRevision: found.modRevision };
   }
 }
 
@@ -296,7 +296,8 @@ export async function endOfPreviousSession(
  */
 async function waitForEnd(
   { etcd, clock, log }: Pick<LiveSessionOptions, "etcd" | "clock" | "log">,
-  { holder, publicAddress, lease, subject, conflict, patienceMs = 0, isMoot }: OtherSession,
+  { holder, publicAddress, lease, subject, conflict, extraWaitMs = 0, isConflictGone }:
+    OtherSession,
   signal: AbortSignal,
 ): Promise<void> {
   const startMs = clock.nowMs();
@@ -308,7 +309,7 @@ async function waitForEnd(
       holder.etcdLease,
       signal,
     );
-    if (remainingSeconds < 0 || await isMoot?.()) return;
+    if (remainingSeconds < 0 || await isConflictGone?.()) return;
     if (polls === 0) {
       log.info(
         `${subject} belonged to node ${holder.hostname} a moment ago; ` +
@@ -319,7 +320,7 @@ async function waitForEnd(
     previous = remainingSeconds;
     const elapsedMs = clock.nowMs() - startMs;
     if (renewals >= 2 || elapsedMs > 2 * grantedSeconds * 1000 + 2000) aliveMs ??= elapsedMs;
-    if (aliveMs !== undefined && elapsedMs - aliveMs >= patienceMs) {
+    if (aliveMs !== undefined && elapsedMs - aliveMs >= extraWaitMs) {
       const { hostname, interface: name } = holder;
       throw new DuplicateNodeError(
         `node ${hostname} (interface ${name}) is alive, and ${conflict()}`,

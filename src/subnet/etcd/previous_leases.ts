@@ -30,7 +30,7 @@ export interface PreviousLease {
  * Two nodes that return with each other's address wait for each other. The one with the lower address
  * waits this much longer: when the other one has ended, its address is free.
  */
-const PATIENCE_MS = 5_000;
+const EXTRA_WAIT_MS = 5_000;
 
 export interface PreviousLeaseOptions {
   readonly etcd: Etcd;
@@ -81,10 +81,10 @@ export async function previousLeases(
         `its lease ${lease.key} of ${address} has the same ${match} as this node; the other ` +
         "nodes can reach only one of the two; if this host is a copy of that one, " +
         `${identity.remedy} on this host and start flanneld again`,
-      patienceMs: addressValue(ownAddress) < addressValue(address) ? PATIENCE_MS : 0,
+      extraWaitMs: addressValue(ownAddress) < addressValue(address) ? EXTRA_WAIT_MS : 0,
       // As when the node that has that address now has another lease and deletes this one. A write of
       // this record then fails, and all is read again.
-      isMoot: async () => {
+      isConflictGone: async () => {
         const { keyValues } = await etcd.range({ key: records.leaseKey(lease.key) }, signal);
         return keyValues[0]?.modRevision !== record.modRevision;
       },

@@ -492,8 +492,8 @@ describe("the end of a previous session", () => {
       lease: "10.5.9.0-24" as LeaseKey,
       subject: "lease x",
       conflict: "it has it too",
-      patienceMs: 0,
-      isMoot: () => Promise.resolve(false),
+      extraWaitMs: 0,
+      isConflictGone: () => Promise.resolve(false),
     }, forever);
 
   test("is known at once if there is none, or one of this node or of no node", async () => {
