@@ -1,4 +1,4 @@
-/** Every kind of entry against the real kernel: made, read back, announced, removed. */
+/** Every kind of entry in the real kernel: created, read back, announced, removed. */
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import type { IpAddress } from "../../src/addr/ip.ts";
@@ -30,7 +30,7 @@ afterEach(() => sandbox[Symbol.dispose]());
 
 interface RoundTrip {
   readonly resource: Resource;
-  /** A command of iproute2, and what its JSON output contains while the entry is there. */
+  /** A command of iproute2, and what its JSON output contains while the entry exists. */
   readonly show: string;
   readonly expected: Record<string, unknown>;
 }
@@ -127,7 +127,7 @@ const ROUND_TRIPS: readonly RoundTrip[] = [
 ];
 
 for (const { resource, show, expected } of ROUND_TRIPS) {
-  test(`"${resourceText(resource)}" is made, read back, announced and removed`, async () => {
+  test(`"${resourceText(resource)}" is created, read back, announced and removed`, async () => {
     const { kernel } = sandbox;
     expect(await set(kernel, vxlan())).toBeUndefined();
     using watch = collect(kernel);
@@ -157,7 +157,7 @@ function isDeletion(event: unknown): boolean {
   return (event as { deleted?: boolean } | undefined)?.deleted === true;
 }
 
-/** Nested matchers, so that what iproute2 prints besides does not matter. */
+/** Nested matchers, which ignore what else iproute2 prints. */
 function containing(value: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries(value).map(([key, inner]) => {
@@ -196,12 +196,12 @@ test("a device is changed in place: MTU, MAC, state, and nothing else", async ()
   }
 });
 
-test("a device that exists is not made again", async () => {
+test("a device that exists is not created again", async () => {
   await set(sandbox.kernel, vxlan());
   expect((await set(sandbox.kernel, vxlan()))?.errno).toBe("EEXIST");
 });
 
-test("link() knows devices of every type, and says so when there is none", async () => {
+test("link() finds devices of every type, and is undefined for an absent one", async () => {
   const { kernel } = sandbox;
   run("ip link add br0 type bridge");
   expect((await kernel.link("br0"))?.link).toMatchObject({ type: "other", linkKind: "bridge" });
@@ -254,7 +254,7 @@ test("an entry that is set again replaces the one with its key", async () => {
   }
 });
 
-test("an exclusive route leaves somebody else's alone and reports EEXIST", async () => {
+test("an exclusive route leaves another program's alone and reports EEXIST", async () => {
   const { kernel } = sandbox;
   await set(kernel, vxlan());
   run("ip route add 10.5.2.0/24 via 192.0.2.9");
@@ -275,7 +275,7 @@ test("an exclusive route leaves somebody else's alone and reports EEXIST", async
   }
 });
 
-test("deleting a route of ours does not delete another with the same destination", async () => {
+test("deleting a route of ours leaves another one with the same destination", async () => {
   const { kernel } = sandbox;
   await set(kernel, vxlan());
   run("ip route add 10.5.2.0/24 via 192.0.2.9");
@@ -288,7 +288,7 @@ test("deleting a route of ours does not delete another with the same destination
   }
 });
 
-test("routes that this program would not make are read as what they are, or left out", async () => {
+test("routes of kinds that this program never makes are read correctly, or left out", async () => {
   const { kernel } = sandbox;
   run("ip route add 10.7.0.0/24 nexthop via 192.0.2.7 nexthop via 192.0.2.8");
   run("ip -6 route add fc00:7::/64 nexthop via 2001:db8::7 nexthop via 2001:db8::8");
@@ -303,7 +303,7 @@ test("routes that this program would not make are read as what they are, or left
   expect(texts.filter((text) => text.includes(" 10.9."))).toEqual([]);
 });
 
-test("a dump limited to devices has their entries only", async () => {
+test("a dump limited to devices contains only their entries", async () => {
   const { kernel } = sandbox;
   const names = Array.from({ length: 12 }, (_, i) => `flannel.${i + 1}`);
   for (const [i, name] of names.entries()) {
@@ -338,7 +338,7 @@ test("entries that are not permanent are not read", async () => {
   }]);
 });
 
-test("routeTo() tells gateway, device and source, our own addresses and what is out of reach", async () => {
+test("routeTo() finds gateway, device, source, local and unreachable addresses", async () => {
   const { kernel } = sandbox;
   run("ip route add 10.7.0.0/24 via 192.0.2.7");
   run("ip route add blackhole 10.8.0.0/24");
@@ -367,7 +367,7 @@ test("routeTo() tells gateway, device and source, our own addresses and what is 
   }
 });
 
-test("a kernel parameter is written and read; a missing one is an error that names it", async () => {
+test("a sysctl is written and read; a missing one is an error that names it", async () => {
   const { kernel } = sandbox;
   const path = "net/ipv6/conf/under0/accept_ra";
   expect(await set(kernel, { kind: "sysctl", path, value: "0" })).toBeUndefined();
@@ -378,7 +378,7 @@ test("a kernel parameter is written and read; a missing one is an error that nam
   expect(missing?.message).toContain("net/none");
 });
 
-test("a kernel parameter below a read-only /proc/sys may be right already", async () => {
+test("a sysctl below a read-only /proc/sys is success if it has the value already", async () => {
   const { kernel } = sandbox;
   const path = "net/ipv6/conf/under0/disable_ipv6";
   run("mount --bind /proc/sys /proc/sys");

@@ -1,4 +1,4 @@
-/** Batches, errors, notifications and races against the real kernel. */
+/** Batches, errors, notifications and races with the real kernel. */
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { join } from "node:path";
@@ -29,7 +29,7 @@ let sandbox: Sandbox;
 beforeEach(() => void (sandbox = new Sandbox()));
 afterEach(() => sandbox[Symbol.dispose]());
 
-/** `count` neighbours of flannel.1, from 10.0.0.0 on. */
+/** `count` neighbours of flannel.1, from 10.0.0.0 up. */
 function manyNeighbours(count: number, mac?: string): Step[] {
   return Array.from({ length: count }, (_, i) => ({
     op: "set",
@@ -37,7 +37,7 @@ function manyNeighbours(count: number, mac?: string): Step[] {
   }));
 }
 
-test("each failed step of a batch is told apart, with errno and the kernel's words", async () => {
+test("each failed step of a batch has its own errno and the kernel's reason", async () => {
   const { kernel } = sandbox;
   const steps: Step[] = [
     { op: "set", resource: vxlan() },
@@ -89,7 +89,7 @@ test("refusals keep their places in a batch of thousands", async () => {
   expect(neighbours.length).toBe(5000 - bad.size);
 });
 
-test("20 000 notifications arrive without loss while they are caused", async () => {
+test("20 000 notifications arrive without loss while the changes are made", async () => {
   const { kernel } = sandbox;
   await set(kernel, vxlan());
   using watch = collect(kernel);
@@ -108,7 +108,7 @@ test("20 000 notifications arrive without loss while they are caused", async () 
   expect(watch.events.filter(({ kind }) => kind === "overrun")).toEqual([]);
 });
 
-test("a reader that is too slow is told of an overrun, and then gets events again", async () => {
+test("a reader that is too slow gets an overrun, then further events", async () => {
   const { kernel } = sandbox;
   await set(kernel, vxlan());
   using small = new NetlinkKernel({ clock: systemClock, watchBufferBytes: 16 * 1024 });
@@ -120,7 +120,7 @@ test("a reader that is too slow is told of an overrun, and then gets events agai
     const isOverrun = () => watch.events.slice(before).some(({ kind }) => kind === "overrun");
     expect(await until(isOverrun)).toBe(true);
     const marker = address(`10.5.1.${round}`, 32);
-    // The first ones may still find no room.
+    // There may still be no room for the first ones.
     await eventually("events come again", 30_000, async () => {
       await remove(kernel, marker);
       await set(kernel, marker);
@@ -131,7 +131,7 @@ test("a reader that is too slow is told of an overrun, and then gets events agai
   }
 });
 
-test("two watches hear the same, and the one that stays goes on alone", async () => {
+test("two watches get the same events, and one continues without the other", async () => {
   const { kernel } = sandbox;
   using first = collect(kernel);
   const second = collect(kernel);
@@ -139,7 +139,7 @@ test("two watches hear the same, and the one that stays goes on alone", async ()
   const heardOf = (mtuBytes: number, { events }: { events: readonly KernelEvent[] }) =>
     events.some((event) => Bun.deepMatch({ resource: { name: "under1", mtuBytes } }, event));
   expect(await until(() => heardOf(1400, first) && heardOf(1400, second))).toBe(true);
-  // The kernel may announce more, and one of them may hear it a moment earlier.
+  // The kernel may announce more, and one watch may get it a moment earlier.
   expect(await until(() => Bun.deepEquals(second.events, first.events))).toBe(true);
   second[Symbol.dispose]();
   second[Symbol.dispose]();
@@ -165,7 +165,7 @@ test("nothing is reported after a watch is disposed, and every socket is closed"
   expect(sockets()).toBe(before);
 });
 
-test("a runtime that cannot read the notifications, for now, leaves no descriptor open", () => {
+test("a runtime that temporarily cannot read notifications leaves no descriptor open", () => {
   const notifications = JSON.stringify(join(SOURCE, "kernel/wire/notifications.ts"));
   const filter = JSON.stringify(join(import.meta.dir, "../support/refuse_polling.ts"));
   const script = `
@@ -193,7 +193,7 @@ test("a runtime that cannot read the notifications, for now, leaves no descripto
     .toEqual({ stdout: "0\n", stderr: "" });
 });
 
-test("a renamed device is reported as one that goes and one that comes", async () => {
+test("a renamed device is reported as one that is deleted and one that is added", async () => {
   const { kernel } = sandbox;
   await set(kernel, vxlan());
   using watch = collect(kernel);
@@ -228,7 +228,7 @@ test("the removal of a device is reported by name, and so are its entries", asyn
   for (const kind of ["address", "neighbour", "fdb", "route"]) expect(gone(kind)).toBe(true);
 });
 
-test("a device that vanishes in the middle of a batch fails the steps after it, by name", async () => {
+test("a device that is deleted during a batch fails the steps after that, by name", async () => {
   const { kernel } = sandbox;
   await set(kernel, vxlan());
   const steps: Step[] = [...manyNeighbours(6000), {
@@ -245,7 +245,7 @@ test("a device that vanishes in the middle of a batch fails the steps after it, 
   expect(await remove(kernel, neighbour("10.0.0.1"))).toBeUndefined();
 });
 
-test("a device that is recreated in the middle of a batch gets the rest of it", async () => {
+test("a device that is recreated during a batch gets the rest of it", async () => {
   const { kernel } = sandbox;
   await set(kernel, vxlan());
   const pending = kernel.apply(manyNeighbours(6000));
@@ -257,9 +257,9 @@ test("a device that is recreated in the middle of a batch gets the rest of it", 
 });
 
 /**
- * The kernel replaces a route in one step, and reports no deletion. Only a look-up that another
- * processor has begun just before may find the old route released, and fails (fib_dead in
- * net/ipv4/fib_trie.c, ip6_create_rt_rcu in net/ipv6/route.c).
+ * The kernel replaces a route in one step, and announces no deletion. But a look-up that another
+ * CPU has just started may find the old route released, and fail (fib_dead in net/ipv4/fib_trie.c,
+ * ip6_create_rt_rcu in net/ipv6/route.c).
  */
 const RACING_LOOKUPS = 0.05;
 
@@ -282,7 +282,7 @@ const REPLACEMENTS = [
 ];
 
 for (const { what, first, second } of REPLACEMENTS) {
-  test(`${what} is there while it is replaced`, async () => {
+  test(`${what} exists while it is replaced`, async () => {
     const { kernel } = sandbox;
     await set(kernel, vxlan());
     await set(kernel, first, true);
@@ -313,7 +313,7 @@ for (const { what, first, second } of REPLACEMENTS) {
   });
 }
 
-test("a dump has every standing entry although the table changes all the time", async () => {
+test("a dump has every stable entry although the table changes all the time", async () => {
   const { kernel } = sandbox;
   const standing = Array.from({ length: 1500 }, (_, i): Step => ({
     op: "set",
@@ -335,7 +335,7 @@ test("a dump has every standing entry although the table changes all the time", 
   }
 });
 
-/** Adds and deletes addresses of the dumped device, for longer than the test takes. */
+/** Adds and deletes addresses of the dumped device, for longer than the test runs. */
 const CHURN = Array.from(
   { length: 100_000 },
   (_, i) => `addr ${i % 2 === 0 ? "add" : "del"} 10.8.0.1/32 dev under0\n`,

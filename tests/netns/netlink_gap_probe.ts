@@ -1,6 +1,6 @@
 /**
- * Looks up a route over and over until its input ends, then prints how often it did, and how often
- * there was none: whether a route that is being replaced is ever missing.
+ * Looks up a route repeatedly until its input ends, then prints the number of look-ups, and of
+ * those that found none: shows whether a route is ever missing while it is replaced.
  */
 
 import { systemClock } from "../../src/base/clock.ts";

@@ -1,14 +1,14 @@
-/** Generic netlink against the real kernel, with the family that every kernel has. */
+/** Generic netlink with the real kernel, and the family that every kernel has. */
 
 import { expect, test } from "bun:test";
 import * as k from "../../ffi/linux.ts";
 import { openFamily } from "../../src/kernel/wire/generic_netlink.ts";
 import { Attributes } from "../../src/kernel/wire/message_reader.ts";
 
-/** The controller, which knows all families. */
+/** The control family, which lists all families. */
 const CONTROLLER = { name: "nlctrl", version: 2 };
 
-test("a family is found by its name, and its table is read", () => {
+test("a family is found by name, and its table is dumped", () => {
   using family = openFamily(CONTROLLER);
   const found = new Map<string, number>();
   const attributes = new Attributes();
@@ -21,7 +21,7 @@ test("a family is found by its name, and its table is read", () => {
   expect(found.get("nlctrl")).toBe(k.GENL_ID_CTRL);
 });
 
-test("a family that the kernel does not have is none", () => {
+test("a family that the kernel does not have is undefined", () => {
   expect(openFamily({ name: "no-such-family", version: 1 })).toBeUndefined();
 });
 

@@ -1,4 +1,4 @@
-/** Many routes at once go by nexthop objects, and nothing above the kernel port notices. */
+/** Large numbers of routes use nexthop objects, which the kernel port hides. */
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
@@ -27,7 +27,7 @@ beforeEach(async () => {
 });
 afterEach(() => sandbox[Symbol.dispose]());
 
-test("2000 routes made at once use nexthop objects, and are read and announced as they were asked for", async () => {
+test("2000 routes at once use nexthop objects, and are dumped and announced as usual", async () => {
   using watch = collect(sandbox.kernel);
   const routes = peerRoutes(2000);
   await setAll(routes);
@@ -37,18 +37,18 @@ test("2000 routes made at once use nexthop objects, and are read and announced a
   );
   const wanted = routes.map(resourceText).sort();
   expect(await ourRoutes()).toEqual(wanted);
-  const heard = () =>
+  const announced = () =>
     watch.events.flatMap((event) =>
       event.kind === "changed" && event.resource.kind === "route" && !event.deleted &&
         event.resource.protocol === 70
         ? [resourceText(event.resource)]
         : []
     );
-  expect(await until(() => heard().length >= 2000)).toBe(true);
-  expect(heard().sort()).toEqual(wanted);
+  expect(await until(() => announced().length >= 2000)).toBe(true);
+  expect(announced().sort()).toEqual(wanted);
 });
 
-test("fewer routes, and those that are not onlink, are made without nexthop objects", async () => {
+test("fewer routes, and routes that are not onlink, do not use nexthop objects", async () => {
   await setAll(peerRoutes(499));
   const direct = peerRoutes(600, 6).map((peer) => ({
     ...peer,
@@ -61,7 +61,7 @@ test("fewer routes, and those that are not onlink, are made without nexthop obje
   expect((await ourRoutes()).length).toBe(1099);
 });
 
-test("a route is deleted by its own gateway only, and its nexthop object goes after it", async () => {
+test("a route is deleted only by its own gateway, and then its nexthop object", async () => {
   const routes = peerRoutes(600);
   await setAll(routes);
   const [first, second] = routes as [Route, Route];
@@ -78,7 +78,7 @@ test("a route is deleted by its own gateway only, and its nexthop object goes af
   expect(nexthopIds()).toEqual([]);
 });
 
-test("a nexthop object that somebody else's route uses is left where it is", async () => {
+test("a nexthop object that another program's route uses is left alone", async () => {
   const routes = peerRoutes(600);
   await setAll(routes);
   const id = nexthopIds()[0] as number;
@@ -88,7 +88,7 @@ test("a nexthop object that somebody else's route uses is left where it is", asy
   expect(run("ip route show table 99")).toStartWith(`172.30.0.0/16 nhid ${id} via`);
 });
 
-test("a route becomes a direct one, and another's gateway, in place and without a gap", async () => {
+test("a route changes to a direct one and to another gateway in place, without a gap", async () => {
   const routes = peerRoutes(600);
   await setAll(routes);
   const [first, second] = routes as [Route, Route];
@@ -108,7 +108,7 @@ test("a route becomes a direct one, and another's gateway, in place and without 
   expect(removed).toEqual([]);
 });
 
-test("plain routes are replaced by many at once, and a route that is there is not with exclusive", async () => {
+test("many routes at once replace plain ones, but not if they are exclusive", async () => {
   const routes = peerRoutes(600);
   run("ip route add 10.5.0.0/24 dev under0");
   await setAll(routes.slice(1, 3));
@@ -122,7 +122,7 @@ test("plain routes are replaced by many at once, and a route that is there is no
   expect(run("ip route show 10.5.0.0/24").split("\n").length).toBe(2);
 });
 
-test("somebody else's nexthop object with the id of a gateway is neither used nor touched", async () => {
+test("another program's nexthop object with the id of a gateway is left alone", async () => {
   const routes = peerRoutes(600);
   const ids = routes.slice(0, 3).map((_, i) => 0x0a050000 + i * 256);
   run(`ip nexthop add id ${ids[0]} via 192.0.2.9 dev under0`);
@@ -139,7 +139,7 @@ test("somebody else's nexthop object with the id of a gateway is neither used no
   expect(run("ip route show 172.30.0.0/16")).toStartWith(`172.30.0.0/16 nhid ${ids[0]}`);
 });
 
-test("after a restart, routes are found, replaced and deleted, and nexthop objects used again", async () => {
+test("after a restart, routes are replaced and deleted, and their objects used again", async () => {
   const routes = peerRoutes(600);
   await setAll(routes);
   run("ip route del 10.5.0.0/24");
@@ -156,17 +156,17 @@ test("after a restart, routes are found, replaced and deleted, and nexthop objec
   expect(nexthopIds()).toEqual([]);
 });
 
-test("a nexthop object that somebody deletes is noticed, since its route goes without a word", async () => {
+test("the deletion of a nexthop object is an overrun, as it deletes routes silently", async () => {
   const routes = peerRoutes(600);
   await setAll(routes);
   using watch = collect(sandbox.kernel);
   run(`ip nexthop del id ${0x0a050000}`);
-  // The kernel may still have to announce the sandbox's own address.
+  // The kernel may not have announced the sandbox's own address yet.
   expect(await until(() => watch.events.some(({ kind }) => kind === "overrun"))).toBe(true);
   expect(await find(sandbox.kernel, routes[0] as Route)).toBeUndefined();
 });
 
-test("neither our own deletions nor somebody else's nexthop objects count as lost notifications", async () => {
+test("our own deletions, and other programs' nexthop objects, are not an overrun", async () => {
   const routes = peerRoutes(600);
   await setAll(routes);
   using watch = collect(sandbox.kernel);
@@ -183,7 +183,7 @@ test("neither our own deletions nor somebody else's nexthop objects count as los
   expect(nexthopIds()).toEqual([]);
 });
 
-test("among more than 1000 routes, unused nexthop objects are deleted some at a time", async () => {
+test("with more than 1000 routes, unused nexthop objects are deleted occasionally", async () => {
   const routes = peerRoutes(2000);
   await setAll(routes);
   const deleteOne = async (at: number) => {
@@ -198,7 +198,7 @@ test("among more than 1000 routes, unused nexthop objects are deleted some at a 
   expect(nexthopIds()).toEqual([]);
 });
 
-test("a route whose nexthop object somebody deleted is made without it, and deleted again", async () => {
+test("a route whose nexthop object was deleted is created without it, and deleted", async () => {
   const routes = peerRoutes(600);
   await setAll(routes);
   const [first, second] = routes as [Route, Route];
@@ -210,7 +210,7 @@ test("a route whose nexthop object somebody deleted is made without it, and dele
   expect(await find(sandbox.kernel, first)).toBeUndefined();
 });
 
-test("other programs replace and delete such a route, and it can be made again", async () => {
+test("other programs replace and delete such a route, and it is created again", async () => {
   const routes = peerRoutes(600);
   await setAll(routes);
   const [first, second] = routes as [Route, Route];
@@ -222,7 +222,7 @@ test("other programs replace and delete such a route, and it can be made again",
   expect(await find(sandbox.kernel, second)).toEqual(second);
 });
 
-test("a device that is deleted takes routes and nexthop objects along, and both can be made anew", async () => {
+test("routes and nexthop objects are deleted with their device, and created again", async () => {
   const routes = peerRoutes(600);
   await setAll(routes);
   await remove(sandbox.kernel, vxlan());
@@ -235,18 +235,18 @@ test("a device that is deleted takes routes and nexthop objects along, and both 
   expect(nexthopIds().length).toBe(600);
 });
 
-test("the underlay that loses its carrier leaves routes and nexthop objects as they are", async () => {
+test("routes and nexthop objects survive when the underlay loses its carrier", async () => {
   const routes = peerRoutes(600);
   await setAll(routes);
   run("ip link set under1 down");
-  // The kernel tells of it a moment later (net/core/link_watch.c).
+  // The kernel announces it a moment later (net/core/link_watch.c).
   expect(await until(() => run("ip link show under0").includes("NO-CARRIER"))).toBe(true);
   expect(await ourRoutes()).toEqual(routes.map(resourceText).sort());
   expect(nexthopIds().length).toBe(600);
 });
 
-test("where the kernel would hide the gateways of such routes, none are made", async () => {
-  // By this thread, which alone is in the sandbox.
+test("if the kernel hides the gateways of such routes, none are created", async () => {
+  // By this thread: only it is in the sandbox.
   writeFileSync("/proc/sys/net/ipv4/nexthop_compat_mode", "0");
   const routes = peerRoutes(600);
   await setAll(routes);
@@ -254,7 +254,7 @@ test("where the kernel would hide the gateways of such routes, none are made", a
   expect(await ourRoutes()).toEqual(routes.map(resourceText).sort());
 });
 
-/** Routes to 10.5.0.0/24 and up, each by the first address of its destination. */
+/** Routes to 10.5.0.0/24 and up, each through the first address of its destination. */
 function peerRoutes(count: number, second = 5): Route[] {
   return Array.from({ length: count }, (_, i) => {
     const gateway = `10.${second + (i >> 8) * 10}.${i & 255}.0`;

@@ -1,4 +1,4 @@
-/** A network namespace, entries to put into it, and `ip` to look at it with. */
+/** A network namespace, entries for it, and `ip` to inspect it. */
 
 import { systemClock } from "../../src/base/clock.ts";
 import type { IpAddress } from "../../src/addr/ip.ts";
@@ -39,14 +39,14 @@ export class Sandbox implements Disposable {
   }
 }
 
-/** Runs a command, whose words have no spaces in them, and gives its output. */
+/** Runs a command, whose words contain no spaces, and returns its output. */
 export function run(command: string): string {
   const { exitCode, stdout, stderr } = Bun.spawnSync(command.split(" "));
   if (exitCode !== 0) throw new Error(`${command}: ${stderr.toString()}`);
   return stdout.toString();
 }
 
-/** The output of `ip -j …`. */
+/** The parsed output of `ip -j …`. */
 export function runJson(command: string): Record<string, unknown>[] {
   const text = run(command);
   return text.trim() === "" ? [] : JSON.parse(text);
@@ -64,7 +64,7 @@ export async function remove(kernel: Kernel, resource: Resource): Promise<StepRe
   return (await kernel.apply([{ op: "delete", resource }]))[0];
 }
 
-/** What the kernel holds under the key of `resource`. */
+/** The entry with the key of `resource` in the kernel. */
 export async function find(kernel: Kernel, resource: Resource): Promise<Resource | undefined> {
   const key = resourceKey(resource);
   return (await kernel.dump([resource.kind])).find((found) => resourceKey(found) === key);
@@ -77,7 +77,7 @@ export function collect(kernel: Kernel): Disposable & { readonly events: KernelE
   return { events, [Symbol.dispose]: () => watch[Symbol.dispose]() };
 }
 
-/** Waits until `condition` holds, for at most `timeoutMs`; whether it did. */
+/** Waits until `condition` is true, for at most `timeoutMs`; returns whether it was. */
 export async function until(condition: () => boolean, timeoutMs = 30_000): Promise<boolean> {
   const deadline = performance.now() + timeoutMs;
   while (!condition()) {
@@ -123,7 +123,7 @@ type RouteChanges = Partial<Omit<Route, "kind" | "destination" | "gateway" | "so
   readonly source?: string;
 };
 
-/** A unicast route of ours by `flannel.1`; IPv6's default metric where it applies. */
+/** One of our unicast routes on `flannel.1`, with the default metric of its family. */
 export function route(destination: string, changes: RouteChanges = {}): Route {
   return {
     kind: "route",

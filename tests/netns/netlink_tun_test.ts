@@ -1,4 +1,4 @@
-/** TUN devices against the real kernel, each looked at with `ip`. */
+/** TUN devices in the real kernel, inspected with `ip`. */
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { closeSync } from "node:fs";
@@ -20,7 +20,7 @@ const TUN: TunLink = {
   up: true,
 };
 
-test("a device is made to stay, as `ip tuntap add mode tun` makes it, and reads back", async () => {
+test("a device is persistent, like one of `ip tuntap add mode tun`, and reads back", async () => {
   const { kernel } = sandbox;
   expect(await set(kernel, TUN)).toBeUndefined();
   expect(await find(kernel, TUN)).toEqual(TUN);
@@ -32,7 +32,7 @@ test("a device is made to stay, as `ip tuntap add mode tun` makes it, and reads 
   });
 });
 
-test("what has the name already is not replaced", async () => {
+test("another device of the same name is not replaced", async () => {
   const { kernel } = sandbox;
   for (const mode of ["tun", "tap"]) {
     run(`ip tuntap add dev flannel0 mode ${mode}`);
@@ -43,7 +43,7 @@ test("what has the name already is not replaced", async () => {
   }
 });
 
-test("MTU and state are changed in place; deleting it twice is no error", async () => {
+test("MTU and state are changed in place; deleting it twice is not an error", async () => {
   const { kernel } = sandbox;
   await set(kernel, TUN);
   const resource = { ...TUN, mtuBytes: 1300, up: false };
@@ -63,7 +63,7 @@ test.each([
   expect((await find(sandbox.kernel, TUN) as Link).type).toBe("other");
 });
 
-test("its making and its end are told", async () => {
+test("its creation and its deletion are announced", async () => {
   const { kernel } = sandbox;
   using collected = collect(kernel);
   await set(kernel, TUN);
@@ -77,7 +77,7 @@ test("its making and its end are told", async () => {
   expect(await until(isTold(true))).toBe(true);
 });
 
-test("it is attached to by one at a time, and attaching makes none", async () => {
+test("one process at a time can attach to it, and attaching creates none", async () => {
   expect(attachTun("flannel0")).toBeUndefined();
   expect(runJson("ip -j link show type tun")).toEqual([]);
   await set(sandbox.kernel, TUN);

@@ -1,4 +1,4 @@
-/** That constants and struct layouts are those of the system's headers, as a C compiler sees them. */
+/** Compares constants and struct layouts with the system's headers, by a C program. */
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";

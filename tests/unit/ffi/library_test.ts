@@ -1,4 +1,4 @@
-/** Where shared libraries come from: the system, a file, memory. */
+/** Shared libraries of the system, from files and from memory. */
 
 import { afterEach, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
@@ -10,7 +10,7 @@ const SYMBOLS = { nl_addr_alloc: { args: ["u64"], returns: "ptr" } } as const;
 
 afterEach(() => setEmbeddedLibraries(new Map()));
 
-test("a library that is nowhere is an error that names it and the package to install", () => {
+test("a library that is not found is an error that names it and the package to install", () => {
   const open = () => openLibrary({ sonames: ["libnone.so.1"], debianPackage: "libnone1" }, SYMBOLS);
   expect(open).toThrow(LibraryError);
   expect(open).toThrow(/libnone\.so\.1.*libnone1/);
@@ -26,14 +26,14 @@ test("the embedded copy is used when the system has no library of that name", ()
   expect(readFileSync("/proc/self/maps", "utf8")).toContain("memfd:libnl-hidden.so.1");
 });
 
-test("bytes that are no library are refused and leave no file open, those of one stay", () => {
+test("bytes that are not a library are refused and closed, those of a library stay open", () => {
   expect(() => openBytes("libbroken.so", new Uint8Array(64), SYMBOLS)).toThrow();
   expect(openFiles().filter((target) => target.includes("libbroken.so"))).toEqual([]);
   openBytes("libwhole.so", readFileSync(systemLibrary("libnl-3.so.200")), SYMBOLS);
   expect(openFiles().filter((target) => target.includes("libwhole.so"))).toHaveLength(1);
 });
 
-test("libnl works from embedded copies alone, in a root that is read-only and has no libnl", () => {
+test("embedded copies of libnl work on a read-only root without libnl", () => {
   const folder = dirname(systemLibrary("libnl-3.so.200"));
   const script = `
     import { setEmbeddedLibraries } from ${source("ffi/embedded.ts")};
@@ -50,8 +50,9 @@ test("libnl works from embedded copies alone, in a root that is read-only and ha
     using kernel = new NetlinkKernel({ clock: systemClock });
     const lo = await kernel.link("lo");
     const maps = readFileSync("/proc/self/maps", "utf8");
-    console.log(isHidden, lo.ifindex, /\\/libnl/.test(maps), maps.includes("memfd:libnl-route-3"));`;
-  // A mount namespace in which copies lie in /mnt and empty files cover the system's.
+    const isEmbedded = maps.includes("memfd:libnl-route-3");
+    console.log(isHidden, lo.ifindex, /\\/libnl/.test(maps), isEmbedded);`;
+  // A mount namespace with copies in /mnt, in which empty files hide the system's libraries.
   const libraries = ["libnl-3.so.200", "libnl-route-3.so.200"];
   const commands = [
     "set -e",
@@ -74,7 +75,7 @@ function source(path: string): string {
   return JSON.stringify(join(import.meta.dir, "../../..", path));
 }
 
-/** Path of a library of the system that this process's loader would take. */
+/** Path of the system's library that the loader of this process finds. */
 function systemLibrary(soname: string): string {
   const { stdout } = Bun.spawnSync(["sh", "-c", "/sbin/ldconfig -p"]);
   const line = stdout.toString().split("\n").find((text) => text.includes(`${soname} `));
@@ -83,7 +84,7 @@ function systemLibrary(soname: string): string {
   return path;
 }
 
-/** What this process's descriptors lead to. */
+/** The targets of this process's file descriptors. */
 function openFiles(): string[] {
   const probe = Bun.spawnSync(["sh", "-c", `readlink /proc/${process.pid}/fd/*`]);
   return probe.stdout.toString().split("\n");

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { addressOf, fixedBuffer } from "../../../ffi/memory.ts";
 
-test("a fixed buffer stays where it is, also in a hot function", () => {
+test("the address of a fixed buffer never changes, even in a hot function", () => {
   const buffer = fixedBuffer(16);
   const before = addressOf(buffer);
   for (let i = 0; i < 2_000_000; i++) buffer[i & 15] = i;

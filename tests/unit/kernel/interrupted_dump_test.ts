@@ -6,7 +6,7 @@ import {
 } from "../../../src/kernel/wire/interrupted_dump.ts";
 import { DumpInterruptedError } from "../../../src/kernel/kernel.ts";
 
-/** A reader that is interrupted some times, and the pauses made between its readings. */
+/** A reader whose first attempts are interrupted, and the pauses between its attempts. */
 function reader(interruptions: number) {
   const pauses: number[] = [];
   let readings = 0;
@@ -20,19 +20,19 @@ function reader(interruptions: number) {
   return { pauses, outcome: () => retryInterruptedDump({ setTimer }, read) };
 }
 
-test("a table that stands still is read once, without a pause", async () => {
+test("a table that does not change is read once, without a pause", async () => {
   const { pauses, outcome } = reader(0);
   expect(await outcome()).toBe("whole");
   expect(pauses).toEqual([]);
 });
 
-test("trap 24: an interrupted reading is thrown away and repeated after growing pauses", async () => {
+test("trap 24: an interrupted attempt is discarded and repeated after growing pauses", async () => {
   const { pauses, outcome } = reader(DUMP_TRIES - 1);
   expect(await outcome()).toBe("whole");
   expect(pauses).toEqual([2, 4, 8, 16, 32, 64, 128]);
 });
 
-test("a table that never stands still is an error that names it, not a partial answer", async () => {
+test("a table that changes during every attempt is an error that names it", async () => {
   const { outcome } = reader(DUMP_TRIES);
   const error = await outcome().catch((error: unknown) => error);
   expect(error).toBeInstanceOf(DumpInterruptedError);

@@ -1,4 +1,4 @@
-/** ipip tunnels and FOU ports: bytes to resources and back, and what becomes of other bytes. */
+/** Codecs of ipip tunnels and FOU ports: round trip, garbage. */
 
 import { expect, test } from "bun:test";
 import fc from "fast-check";
@@ -28,7 +28,7 @@ const tunnel: fc.Arbitrary<IpipLink> = fc.record({
   ...(fouPort === undefined ? {} : { fouPort }),
 }));
 
-/** The message that creates a tunnel, with the index that the kernel would give the device. */
+/** The message that creates a tunnel, with an index like that which the kernel assigns. */
 function creation(encoder: RtnetlinkEncoder, link: IpipLink): Uint8Array {
   encoder.clear();
   IPIP_CODEC.creation?.append(encoder, link, 0);
@@ -37,7 +37,7 @@ function creation(encoder: RtnetlinkEncoder, link: IpipLink): Uint8Array {
   return bytes;
 }
 
-test("what is built of a tunnel reads back as the tunnel", () => {
+test("a tunnel reads back from its creation message", () => {
   using encoder = new RtnetlinkEncoder();
   fc.assert(fc.property(tunnel, (link) => {
     const message = messages(creation(encoder, link));
@@ -80,7 +80,7 @@ const fouEntry: fc.Arbitrary<FouEntry> = fc.record({
   ifindex: fc.constantFrom(undefined, 0, 0, 3),
 });
 
-test("a FOU port is one of ours if it is open to all, for IPv4, without a header of its own", () => {
+test("a FOU port is read if it is for IPv4, open to all senders, and without a GUE header", () => {
   const seen = { ours: 0, others: 0 };
   fc.assert(
     fc.property(fouEntry, (entry) => {
@@ -130,7 +130,7 @@ function attributesOf(entry: FouEntry): Uint8Array {
   return Uint8Array.from(bytes);
 }
 
-/** As one entry of the answer to FOU_CMD_GET. */
+/** One entry of a FOU_CMD_GET dump. */
 function read(attributes: Uint8Array) {
   const bytes = new Uint8Array(k.nlmsghdr.size + k.genlmsghdr.size + attributes.length);
   new DataView(bytes.buffer).setUint32(k.nlmsghdr.nlmsg_len, bytes.length, true);

@@ -1,4 +1,4 @@
-/** When a peer's endpoint is left alone, and what a change of a peer names. */
+/** When the endpoint of a peer is left alone, and what a change of a peer contains. */
 
 import { expect, test } from "bun:test";
 import fc from "fast-check";
@@ -22,13 +22,13 @@ const GIVEN = "192.0.2.2:51820";
 const DESIRED = peer({ endpoint: endpoint("192.0.2.2") });
 const LEARNED = endpoint("203.0.113.9");
 
-test("a peer in touch from an endpoint that it was not given has roamed, and is as desired", () => {
+test("a peer in touch from another endpoint than the assigned one has roamed: in sync", () => {
   const found = read({ endpoint: LEARNED, lastHandshakeMs: NOW_MS - 179_000 }, GIVEN);
   expect(found.roamed).toBe(true);
   expect(sameResource(DESIRED, found)).toBe(true);
 });
 
-test("a peer that was not heard of for 180 s has not roamed, and gets its endpoint back", () => {
+test("a peer without a handshake for 180 s has not roamed, and its endpoint is restored", () => {
   for (const lastHandshakeMs of [0, NOW_MS - 180_000]) {
     const found = read({ endpoint: LEARNED, lastHandshakeMs }, GIVEN);
     expect(found.roamed).toBeUndefined();
@@ -37,25 +37,25 @@ test("a peer that was not heard of for 180 s has not roamed, and gets its endpoi
   }
 });
 
-test("after a restart nobody knows who set an endpoint: one in touch is left alone", () => {
+test("after a restart, the endpoint of a peer in touch is left alone: none was assigned", () => {
   const handshake = { lastHandshakeMs: NOW_MS - 1000 };
   expect(read({ endpoint: LEARNED, ...handshake }, undefined).roamed).toBe(true);
   expect(read({ endpoint: LEARNED, lastHandshakeMs: 0 }, undefined).roamed).toBeUndefined();
 });
 
-test("a peer at the endpoint that it was given has not roamed", () => {
+test("a peer at its assigned endpoint has not roamed", () => {
   const found = read({ endpoint: endpoint("192.0.2.2"), lastHandshakeMs: NOW_MS }, GIVEN);
   expect(found.roamed).toBeUndefined();
 });
 
-test("a peer that was given no endpoint may have any", () => {
+test("a peer without an assigned endpoint may have any", () => {
   const bare = peer({});
   const found = read({ endpoint: LEARNED, lastHandshakeMs: 0 }, assignedEndpoint(bare));
   expect(sameResource(bare, found)).toBe(true);
   expect(read({}, assignedEndpoint(bare)).roamed).toBeUndefined();
 });
 
-test("a change of something else does not undo a learned endpoint, a new endpoint does", () => {
+test("only the change of the endpoint itself discards a learned one", () => {
   const found = read({ endpoint: LEARNED, lastHandshakeMs: NOW_MS }, GIVEN);
   const otherKeepalive = { ...DESIRED, keepaliveSeconds: 25 };
   const kept = change(otherKeepalive, found, GIVEN);
@@ -68,7 +68,7 @@ test("a change of something else does not undo a learned endpoint, a new endpoin
   expect(changedPeer(moved, found, set)).toEqual(moved);
 });
 
-test("a change names only allowed IPs that are new, unless one must go", () => {
+test("a change contains only new allowed IPs, unless one must be removed", () => {
   const actual = peer({ allowedIps: ["10.5.1.0/24", "10.5.2.0/24"] });
   const allowed = (allowedIps: string[]) => {
     const { allowedIps: named, replaceAllowedIps } = change(peer({ allowedIps }), actual, GIVEN);
@@ -81,7 +81,7 @@ test("a change names only allowed IPs that are new, unless one must go", () => {
   expect(allowed([])).toEqual({ named: [], replaceAllowedIps: true });
 });
 
-test("a peer that is not known is made with all that is desired", () => {
+test("an unknown peer is created with all its attributes", () => {
   expect(peerChange(DESIRED, undefined, undefined)).toEqual({
     op: "set",
     publicKey: DESIRED.publicKey,
@@ -107,7 +107,7 @@ test("a change leads from any allowed IPs to those desired", () => {
   }));
 });
 
-test("a reading that differs only in having roamed is another one", () => {
+test("readings that differ only in `roamed` are different", () => {
   const roamed = { ...DESIRED, roamed: true } as const;
   expect(sameReading(DESIRED, { ...DESIRED })).toBe(true);
   expect(sameReading(roamed, { ...roamed, endpoint: LEARNED })).toBe(true);

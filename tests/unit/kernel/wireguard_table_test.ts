@@ -1,9 +1,9 @@
-/** How often WireGuard devices are read again. */
+/** How often WireGuard devices are polled. */
 
 import { expect, test } from "bun:test";
 import { pollDelayMs } from "../../../src/kernel/wireguard/wireguard_table.ts";
 
-test("readings take half a percent of a processor at most, but a minute never passes without", () => {
+test("polls use at most half a percent of a CPU, and pause for a minute at most", () => {
   for (const costMs of [0, 0.1, 8]) expect(pollDelayMs(costMs)).toBe(2000);
   for (const costMs of [9, 50, 200]) {
     expect(costMs / pollDelayMs(costMs)).toBeLessThan(0.005);

@@ -39,7 +39,7 @@ function messageOf(bytes: Uint8Array): MessageReader {
   return reader;
 }
 
-test("a policy comes back as it was, made or replaced", () => {
+test("a policy reads back from its creation and its replacement", () => {
   const types = { create: k.XFRM_MSG_NEWPOLICY, set: k.XFRM_MSG_UPDPOLICY } as const;
   fc.assert(
     fc.property(policy, fc.constantFrom("create", "set"), (policy, operation) => {
@@ -54,7 +54,7 @@ test("a policy comes back as it was, made or replaced", () => {
   );
 });
 
-test("a deletion names direction and addresses alone", () => {
+test("a deletion contains only direction and addresses", () => {
   encoder.clear();
   const [one] = fc.sample(policyOf(4), 1) as [XfrmPolicy];
   encoder.policy("delete", one);
@@ -63,7 +63,7 @@ test("a deletion names direction and addresses alone", () => {
   expect(message.end - message.start).toBe(k.xfrm_userpolicy_id.size);
 });
 
-test("a policy without a tunnel cannot be made, and leaves nothing in the batch", () => {
+test("a policy without a tunnel is an error, and leaves nothing in the batch", () => {
   encoder.clear();
   const { tunnel: _, ...plain } = fc.sample(policyOf(4), 1)[0] as XfrmPolicy;
   expect(() => encoder.policy("set", plain)).toThrow("a policy without a tunnel");
@@ -76,7 +76,7 @@ test("the ends of a tunnel are of the policy's family", () => {
   expect(() => encoder.policy("set", mixed)).toThrow("has another address family");
 });
 
-test("no byte of a message can make the decoder fail", () => {
+test("a message with any bytes is read without an error", () => {
   const types = [k.XFRM_MSG_NEWPOLICY, k.XFRM_MSG_UPDPOLICY, k.XFRM_MSG_DELPOLICY];
   const damage = fc.array(fc.tuple(fc.nat(), fc.integer({ min: 0, max: 255 })), { maxLength: 8 });
   let decoded = 0;

@@ -31,7 +31,7 @@ errno=0
 
 `;
 
-test("the example of the specification is read in full", () => {
+test("the example of the specification is read completely", () => {
   const { privateKey, ...rest } = parseGetReply(EXAMPLE);
   expect(privateKey as string).toBe("6EtabScXwQA6E7QxVwNT26ypFGzxUMX4V1aA/rpSAno=");
   expect(rest as unknown).toEqual({
@@ -70,11 +70,11 @@ test("an IPv4 endpoint inside IPv6 is IPv4", () => {
     .toEqual({ address: "192.0.2.1", port: 7 });
 });
 
-test("what is set is what a get of the same device shows", () => {
+test("a set request reads back as the response to a get request", () => {
   fc.assert(
     fc.property(deviceChange, (change) => {
       const settings = (change.peers ?? []).filter((peer) => peer.op === "set");
-      // The two directions use the same lines, less those that say how to change a peer.
+      // Both directions use the same lines, except for those that say how to change a peer.
       const lines = setRequest({ ...change, peers: settings }).trimEnd().split("\n")
         .filter((line) => !/^(?:set|update_only|replace_allowed_ips)=/.test(line));
       const reply = parseGetReply(`${lines.join("\n")}\nerrno=0\n\n`);
@@ -99,7 +99,7 @@ test("what is set is what a get of the same device shows", () => {
   );
 });
 
-test("a request has one line per setting, and a removal nothing but the key", () => {
+test("a request has one line for each setting, and the removal of a peer only its key", () => {
   const [publicKey] = fc.sample(deviceChange, 50).flatMap(({ peers = [] }) => peers)
     .map((peer) => peer.publicKey);
   const hex = wireguardKeyBytes(publicKey as never).toHex();
@@ -109,14 +109,14 @@ test("a request has one line per setting, and a removal nothing but the key", ()
     .toBe(`set=1\npublic_key=${hex}\nremove=true\n\n`);
 });
 
-test("the errno of an answer is read whatever its sign", () => {
+test("the errno of a response is read with either sign", () => {
   expect(parseSetReply("errno=0\n\n")).toBe(0);
   expect(parseSetReply("errno=-98\n\n")).toBe(98);
   expect(parseSetReply("errno=98\n\n")).toBe(98);
   expect(parseGetReply("errno=-22\n\n").errno).toBe(22);
 });
 
-test("an answer without an errno is an error, not a success", () => {
+test("a response without an errno is an error", () => {
   expect(parseSetReply("\n\n")).toBe(71);
   expect(parseSetReply("errno=zero\n\n")).toBe(71);
   expect(parseGetReply("listen_port=5\n\n").errno).toBe(71);

@@ -1,4 +1,4 @@
-/** Bytes to resources and back, and what becomes of bytes that are neither. */
+/** Codecs of rtnetlink: round trip, garbage. */
 
 import { expect, test } from "bun:test";
 import fc from "fast-check";
@@ -24,7 +24,7 @@ const sparseIpv6 = fc.array(fc.constantFrom(0, 0, 1, 0x5a), { minLength: 16, max
 const ip = fc.oneof(ipv4, ipv6, sparseIpv6);
 const mac = fc.uint8Array({ minLength: 6, maxLength: 6 }).map(macFromBytes);
 
-test("addresses are written as the address types write them", () => {
+test("addresses are written like the address types write them", () => {
   const target = new Uint8Array(16);
   fc.assert(fc.property(ip, (address) => {
     target.fill(0xee);
@@ -50,7 +50,7 @@ const entry: fc.Arbitrary<RtnetlinkEntry> = fc.oneof(
     mac,
     remote: ip,
   }),
-  // libnl takes a length of 0 for a missing one.
+  // To libnl a length of 0 means none.
   fc.record({ address: ip, length: fc.integer({ min: 1, max: 128 }) }).map((
     { address, length },
   ) => ({
@@ -85,7 +85,7 @@ function routeOf(address: fc.Arbitrary<IpAddress>, bits: number): fc.Arbitrary<R
   }));
 }
 
-test("what libnl builds of an entry reads back as the entry, in any order and mixture", () => {
+test("entries in any order and mixture read back from the messages that libnl builds", () => {
   using encoder = new RtnetlinkEncoder();
   fc.assert(fc.property(fc.array(entry, { minLength: 1, maxLength: 40 }), (entries) => {
     encoder.clear();
@@ -109,7 +109,7 @@ function decode(message: MessageReader): unknown {
   return codec?.isIgnored(message) ? undefined : codec?.decode(message, NAMES);
 }
 
-test("an exclusive creation refuses to replace, a deletion says no more than what to delete", () => {
+test("an exclusive creation has NLM_F_EXCL, a deletion has no flags of its own", () => {
   using encoder = new RtnetlinkEncoder();
   const neighbour: RtnetlinkEntry = {
     kind: "neighbour",
@@ -137,7 +137,7 @@ const TYPES = [
   k.NLMSG_DONE,
 ];
 
-/** Every decoder, whatever the message says it is. */
+/** Calls every decoder, whatever the type of the message. */
 function decodeAll(message: MessageReader): void {
   decodeLink(message);
   for (const codec of ENTRY_CODECS) {
@@ -150,7 +150,7 @@ function decodeAll(message: MessageReader): void {
   decodeLookup(message);
 }
 
-test("garbage is read without an error and without reading past its end", () => {
+test("garbage is read without an error, and not past its end", () => {
   fc.assert(fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => {
     const message = messages(bytes);
     while (message.next()) {
@@ -160,7 +160,7 @@ test("garbage is read without an error and without reading past its end", () => 
   }));
 });
 
-test("garbage behind a sound message header is read without an error", () => {
+test("garbage after a valid message header is read without an error", () => {
   const body = fc.uint8Array({ maxLength: 200 });
   fc.assert(fc.property(fc.constantFrom(...TYPES), body, (type, bytes) => {
     const message = messages(withHeader(type, bytes));
@@ -169,7 +169,7 @@ test("garbage behind a sound message header is read without an error", () => {
   }));
 });
 
-test("a sound message with some bytes changed or cut off is read without an error", () => {
+test("a valid message with some bytes changed or cut off is read without an error", () => {
   using encoder = new RtnetlinkEncoder();
   const change = fc.tuple(fc.nat(255), fc.nat(255));
   fc.assert(

@@ -1,4 +1,4 @@
-/** Messages of the kernel's WireGuard family: what is written reads back, what is garbage is left out. */
+/** Messages of the kernel's WireGuard family: round trip, size limits, garbage. */
 
 import { expect, test } from "bun:test";
 import fc from "fast-check";
@@ -22,7 +22,7 @@ import { deviceChange, key, peerSetting, prefixes } from "./wireguard_arbitrary.
 
 const IFINDEX = 7;
 
-test("what is written reads back, however many messages it takes", () => {
+test("a change of any size reads back as it was written", () => {
   fc.assert(
     fc.property(deviceChange, (change) => {
       const settings = (change.peers ?? []).filter((peer) => peer.op === "set");
@@ -47,7 +47,7 @@ test("what is written reads back, however many messages it takes", () => {
   );
 });
 
-test("a peer with many allowed IPs is cut, and its old ones are removed once only", () => {
+test("a peer with many allowed IPs is split, and its old ones are removed only once", () => {
   const allowedIps = prefixes(3000);
   const [peer] = fc.sample(peerSetting, 1);
   const change = { peers: [{ ...peer, updateOnly: false, replaceAllowedIps: true, allowedIps }] };
@@ -62,7 +62,7 @@ test("a peer with many allowed IPs is cut, and its old ones are removed once onl
   for (const message of messages) expect(encode(message).length).toBeLessThan(MAX_SET_DEVICE_BYTES);
 });
 
-test("a thousand peers go in messages that each are far from the limit of an attribute", () => {
+test("a thousand peers are split into messages far below the size limit of an attribute", () => {
   const peers = fc.sample(peerSetting, 1000);
   const messages = messagesOf({ listenPort: 51820, peers });
   expect(messages.flatMap((message) => message.peers ?? [])).toEqual(peers);
@@ -71,12 +71,12 @@ test("a thousand peers go in messages that each are far from the limit of an att
   for (const message of messages) expect(encode(message).length).toBeLessThan(MAX_SET_DEVICE_BYTES);
 });
 
-test("a message without room says so instead of being cut short", () => {
+test("a message without room is an error, not truncated", () => {
   const peers = fc.sample(peerSetting, 10);
   expect(() => encode({ peers }, 256)).toThrow(RangeError);
 });
 
-test("a peer that is removed is named with nothing but its key", () => {
+test("the removal of a peer contains only its key", () => {
   const [publicKey] = fc.sample(key, 1);
   const bytes = encode({ peers: [{ op: "remove", publicKey: publicKey as never }] });
   // Headers 20, index 8, list 4, peer 4, key 36, flags 8.
@@ -84,7 +84,7 @@ test("a peer that is removed is named with nothing but its key", () => {
   expect(new DataView(bytes.buffer).getUint32(76, true)).toBe(k.WGPEER_F_REMOVE_ME);
 });
 
-test("garbage behind a sound header is read without an error", () => {
+test("garbage after a valid header is read without an error", () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), (garbage) => {
       read([message(garbage)]);
@@ -93,7 +93,7 @@ test("garbage behind a sound header is read without an error", () => {
   );
 });
 
-test("a sound message with some bytes changed or cut off is read without an error", () => {
+test("a valid message with some bytes changed or cut off is read without an error", () => {
   const [peers] = fc.sample(fc.array(peerSetting, { minLength: 2, maxLength: 2 }), 1);
   const sound = encode({ listenPort: 51820, peers: peers as never });
   const changes = fc.array(fc.tuple(fc.nat(sound.length - 1), fc.nat(255)), { maxLength: 6 });
@@ -111,7 +111,7 @@ test("a sound message with some bytes changed or cut off is read without an erro
   );
 });
 
-/** A message of the family as its bytes. */
+/** The bytes of a message of the family. */
 function encode(change: DeviceChange, maxBytes: number = MAX_SET_DEVICE_BYTES): Uint8Array {
   const nl = libnlGeneric();
   const message = nl.nlmsg_alloc_size(maxBytes) as Pointer;
