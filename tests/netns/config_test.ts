@@ -117,7 +117,11 @@ test(
     const warnings = () => one.daemon.logLines(/^W.*configuration/).length;
     await eventually("each change is logged", 30_000, () => warnings() === 2);
     await cluster.etcd.delete(`${PREFIX}/config`);
-    await eventually("it is logged", 30_000, () => one.daemon.logLines(/was deleted; keeping the current/).length > 0);
+    await eventually(
+      "it is logged",
+      30_000,
+      () => one.daemon.logLines(/was deleted; keeping the current/).length > 0,
+    );
     expect(warnings()).toBe(3);
     expect(await one.kernel()).toBe(before);
     expect(one.subnetText()).toBe(subnet);

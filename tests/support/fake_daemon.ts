@@ -5,6 +5,8 @@
  */
 
 import type { PerFamily } from "../../src/addr/family.ts";
+import type { IpAddress } from "../../src/addr/ip.ts";
+import { whenAborted } from "../../src/base/abort.ts";
 import { parseCommandLine } from "../../src/cli/command_line.ts";
 import type { DaemonOptions } from "../../src/cli/daemon_options.ts";
 import type { DaemonPorts } from "../../src/daemon/daemon_ports.ts";
@@ -67,6 +69,9 @@ export class FakeDaemonWorld {
   /** systemd's messages. */
   readonly notified: string[] = [];
   interfaces: HostInterface[] = [eth0()];
+  interfaceReads = 0;
+  /** Waited for by each reading of the interfaces. */
+  reading: Promise<void> = Promise.resolve();
   sysctls: Record<string, string> = { "net/ipv4/ip_forward": "1" };
   previousFile: PreviousSubnetFile = { networks: {}, subnets: {} };
   gateway = "192.168.0.254";
@@ -173,11 +178,12 @@ function fakePorts(world: FakeDaemonWorld): DaemonPorts {
         [Symbol.dispose]: () => void events.push("closed the kernel"),
       });
     },
-    readInterfaces: () =>
-      Promise.try(() => {
-        world.attempt("interfaces");
-        return world.interfaces;
-      }),
+    readInterfaces: async () => {
+      world.interfaceReads++;
+      await world.reading;
+      world.attempt("interfaces");
+      return world.interfaces;
+    },
     readSysctl: (path) => Promise.resolve(world.sysctls[path]),
     readHostDependencies: () =>
       Promise.resolve({
@@ -222,7 +228,7 @@ function fakePorts(world: FakeDaemonWorld): DaemonPorts {
   };
 }
 
-/** An async iterable that a test feeds; it ends when the signal aborts. */
+/** An async iterable that a test feeds; when the signal aborts, it ends after what was pushed. */
 class Feed<T> {
   #waiting: T[] = [];
   #wake = Promise.withResolvers<void>();
@@ -234,12 +240,13 @@ class Feed<T> {
 
   async *values(signal: AbortSignal): AsyncGenerator<T> {
     signal.addEventListener("abort", () => this.#wake.resolve());
-    while (!signal.aborted) {
+    for (;;) {
       const next = this.#waiting.shift();
       if (next !== undefined) {
         yield next;
         continue;
       }
+      if (signal.aborted) return;
       await this.#wake.promise;
       this.#wake = Promise.withResolvers();
     }
@@ -256,6 +263,8 @@ export class FakeStore implements LeaseStore {
   /** Public addresses that `update` wrote. */
   readonly published: PerFamily<string>[] = [];
   problem: string | undefined;
+  /** Public addresses of live nodes. */
+  readonly liveNodes = new Set<string>();
   readonly #world: FakeDaemonWorld;
   readonly #leases = new Feed<LeaseWatch>();
   readonly #configs = new Feed<{ text: string | undefined }>();
@@ -297,10 +306,19 @@ export class FakeStore implements LeaseStore {
 
   async *watchLeases(signal: AbortSignal): AsyncGenerator<LeaseWatch> {
     this.#world.attempt("watch leases");
-    for await (const event of this.#leases.values(signal)) yield event;
+    try {
+      for await (const event of this.#leases.values(signal)) yield event;
+    } finally {
+      // A connection takes a moment to close.
+      await new Promise((resolve) => setImmediate(resolve));
+      this.#world.events.push("lease watch ended");
+    }
   }
 
-  async *watchAlive(): AsyncGenerator<boolean> {}
+  async *watchAlive(address: IpAddress, signal: AbortSignal): AsyncGenerator<boolean> {
+    yield this.liveNodes.has(address);
+    await whenAborted(signal);
+  }
 
   [Symbol.asyncDispose](): Promise<void> {
     this.#world.events.push("closed the store");

@@ -9,7 +9,7 @@ import { ExcludedAddresses } from "../../../src/host/excluded_addresses.ts";
 import type { Backend } from "../../../src/overlay/backend.ts";
 import { BackendError } from "../../../src/overlay/backend_error.ts";
 import type { BackendTarget } from "../../../src/overlay/backend_target.ts";
-import type { Resource } from "../../../src/state/resource.ts";
+import type { OtherLink, Resource } from "../../../src/state/resource.ts";
 import { linkKey } from "../../../src/state/resource_key.ts";
 import type { LeaseWatch } from "../../../src/subnet/lease.ts";
 import { StoreError } from "../../../src/subnet/lease_store.ts";
@@ -35,9 +35,9 @@ beforeEach(() => {
   );
 });
 
-/** A vxlan node, with a target besides the kernel's tables if a test gives one. */
-async function options(target?: BackendTarget): Promise<NetworkOptions> {
-  const network: NetworkConfig = { ...config("vxlan", [4]), enableNftables: true };
+/** A vxlan node by default, with a target besides the kernel's tables if a test gives one. */
+async function options(target?: BackendTarget, type = "vxlan"): Promise<NetworkOptions> {
+  const network: NetworkConfig = { ...config(type, [4]), enableNftables: true };
   const { prepare } = await BACKENDS.forNetwork(network).load();
   const backend: Backend = await prepare(backendHost(world.kernel, network));
   if (target !== undefined) Object.defineProperty(backend, "target", { value: target });
@@ -59,7 +59,7 @@ async function options(target?: BackendTarget): Promise<NetworkOptions> {
     config: network,
     backend,
     external: external([4]),
-    own: world.store.own({ ...lease(1, "vxlan", [4]), attributes: backend.attributes }),
+    own: world.store.own({ ...lease(1, type, [4]), attributes: backend.attributes }),
     excluded,
     previousNetworks: [],
     kernel: world.kernel,
@@ -70,8 +70,8 @@ async function options(target?: BackendTarget): Promise<NetworkOptions> {
   };
 }
 
-async function start(target?: BackendTarget): Promise<Network> {
-  const network = await world.settled(Network.start(await options(target), stop.signal));
+async function start(target?: BackendTarget, type?: string): Promise<Network> {
+  const network = await world.settled(Network.start(await options(target, type), stop.signal));
   if (network instanceof Error) throw network;
   return network;
 }
@@ -158,6 +158,71 @@ describe("the start of a node", () => {
       `wrote ${FILE}`,
     ]);
     expect(world.notified.at(-1)).toBe("starting the vxlan backend");
+  });
+
+  test("notifies the target of the peers, and then that the list is complete", async () => {
+    const network = await start(target());
+    world.events.length = 0;
+    void network.followLeases(stop.signal, () => {});
+    world.store.snapshot(lease(2, "vxlan", [4]));
+    await world.clock.advance(1000);
+    expect(world.events.filter((event) => event.startsWith("target"))).toEqual([
+      "target has peer node-2",
+      "target may sweep",
+    ]);
+  });
+
+  test("notifies the target of a change of the interface while it started", async () => {
+    const slow = target({
+      start: () => {
+        world.interfaces = [eth0({ mtuBytes: 1400 })];
+        world.kernel.overrun();
+        return new Promise((resolve) => void world.clock.setTimer(2000, resolve));
+      },
+    });
+    await start(slow);
+    expect(world.events.filter((event) => event.startsWith("target"))).toEqual([
+      "target has MTU 1400",
+    ]);
+    expect(world.file).toContain("FLANNEL_MTU=1350\n");
+  });
+
+  test("keeps the routes of an earlier run until the reachability of the peers is known", async () => {
+    const peer = lease(2, "host-gw", [4]);
+    const { backend } = await options(undefined, "host-gw");
+    const [route] = backend.peer(
+      peer,
+      { own: lease(1, "host-gw", [4]), external: external([4]) },
+      { direct: { 4: true }, path: {} },
+    );
+    world.kernel.seed(route as Resource);
+    const known = Promise.withResolvers<void>();
+    const { routeTo } = world.kernel;
+    world.kernel.routeTo = async (address) => {
+      await known.promise;
+      return await routeTo.call(world.kernel, address);
+    };
+    const network = await start(undefined, "host-gw");
+    world.events.length = 0;
+    void network.followLeases(stop.signal, () => {});
+    world.store.snapshot(peer);
+    await world.clock.advance(10_000);
+    known.resolve();
+    await world.clock.advance(1000);
+    expect(world.events).toEqual(["opened the kernel", "closed the kernel"]);
+    expect(ownEntries(world)).toContain("route 10.5.2.0/24 via 192.168.0.2");
+  });
+
+  test("processes no lease after the signal", async () => {
+    const network = await start(target({ whenSettled: () => new Promise(() => {}) }));
+    const following = network.followLeases(stop.signal, () => {});
+    world.store.snapshot(lease(2, "vxlan", [4]));
+    world.store.lease({ kind: "put", lease: lease(3, "vxlan", [4]) });
+    await world.clock.advance(1000);
+    stop.abort(new Error("stopped by SIGTERM"));
+    await world.settled(following);
+    expect(world.events).toContain("target has peer node-2");
+    expect(world.events).not.toContain("target has peer node-3");
   });
 
   test("removes stale entries only after the first complete list of leases", async () => {
@@ -297,6 +362,36 @@ describe("a running node", () => {
     expect(world.store.published).toEqual([]);
   });
 
+  test("notices a change of its interface also after it was renamed", async () => {
+    const link = world.kernel.table.get(linkKey("eth0")) as OtherLink;
+    await startReady();
+    const lan0 = { ...link, name: "lan0" };
+    world.kernel.outside({ op: "set", resource: lan0 }, { op: "delete", resource: link });
+    world.interfaces = [{ ...eth0(), name: "lan0" }];
+    world.kernel.overrun();
+    await world.clock.advance(2000);
+    expect(ownEntries(world)).toContain("dev lan0");
+    world.interfaces = [{ ...eth0({ mtuBytes: 1400 }), name: "lan0" }];
+    world.kernel.outside({ op: "change", resource: { ...lan0, mtuBytes: 1400 }, from: lan0 });
+    await world.clock.advance(2000);
+    expect(world.file).toContain("FLANNEL_MTU=1350\n");
+  });
+
+  test("has a problem while another live node has its identity", async () => {
+    const network = await startReady();
+    world.store.liveNodes.add("192.168.0.2");
+    const copy = lease(2, "vxlan", [4]);
+    const { backendData } = (await options()).backend.attributes;
+    world.store.lease({
+      kind: "put",
+      lease: { ...copy, attributes: { ...copy.attributes, backendData } },
+    });
+    await world.clock.advance(1000);
+    expect(network.problems()).toEqual([
+      expect.stringMatching(/^lease node-2 of 192\.168\.0\.2 contains this node's VtepMAC /),
+    ]);
+  });
+
   test("whose address changes, publishes it and retries until the store accepts it", async () => {
     const network = await startReady();
     world.interfaces = [eth0({ addresses: ["192.168.0.77"] })];
@@ -397,15 +492,18 @@ describe("the end of a node", () => {
     const network = await startReady(target(), 2);
     const before = world.kernel.text();
     stop.abort(new Error("stopped by SIGTERM"));
+    await world.clock.advance(100);
     await world.settled(network[Symbol.asyncDispose]());
+    expect(world.events.splice(0, 1)).toEqual(["lease watch ended"]);
     expect(world.events).toEqual(ENDS);
     expect(world.kernel.text()).toBe(before);
     expect(world.file).toBeDefined();
     outside(world.kernel.table.get(linkKey("flannel.1")) as Resource);
+    const { interfaceReads } = world;
     world.kernel.overrun();
-    world.interfaces = [eth0({ mtuBytes: 1400 })];
     await world.clock.advance(600_000);
     expect(ownEntries(world)).not.toContain("link flannel.1");
+    expect(world.interfaceReads).toBe(interfaceReads);
     expect(world.events).toEqual(ENDS);
   });
 
@@ -431,6 +529,32 @@ describe("the end of a node", () => {
     );
     expect(await world.settled(network[Symbol.asyncDispose]())).toBe(error);
     expect(world.events).toEqual(["firewall ended"]);
+  });
+
+  test("keeps a peer whose lease has just been deleted", async () => {
+    const network = await startReady(target(), 2);
+    world.store.lease({ kind: "delete", key: lease(2, "vxlan", [4]).key });
+    await world.clock.advance(100);
+    await world.settled(network[Symbol.asyncDispose]());
+    await world.clock.advance(60_000);
+    expect(world.events).toEqual(ENDS);
+    expect(ownEntries(world)).toContain("10.5.2.0/24");
+  });
+
+  test("changes nothing for an interface that was being read", async () => {
+    const network = await startReady(target());
+    const read = Promise.withResolvers<void>();
+    world.reading = read.promise;
+    world.interfaces = [eth0({ mtuBytes: 1400 })];
+    world.gateway = "10.5.2.254";
+    world.kernel.overrun();
+    await world.clock.advance(2000);
+    const end = network[Symbol.asyncDispose]();
+    await world.clock.advance(100);
+    read.resolve();
+    await world.settled(end);
+    expect(world.events).toEqual(ENDS);
+    expect(world.file).toContain("FLANNEL_MTU=1450\n");
   });
 
   test("ends the retries of the subnet file and of the public address", async () => {

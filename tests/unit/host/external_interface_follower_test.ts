@@ -14,6 +14,8 @@ let follower: ExternalInterfaceFollower;
 /** The interface in the kernel; `undefined` while it cannot be read. */
 let host: HostInterface | undefined;
 let reads: number;
+/** Waited for by each reading. */
+let reading: Promise<void>;
 let changes: ExternalInterface[];
 let checked: ExternalInterface[];
 let notify: (event: KernelEvent) => void;
@@ -24,15 +26,18 @@ beforeEach(() => {
   messages = () => records.map(({ msg }) => msg);
   host = device();
   reads = 0;
+  reading = Promise.resolve();
   changes = [];
   checked = [];
   notify = () => {};
   follower = new ExternalInterfaceFollower({
     external: external([4]),
     given: {},
-    readInterfaces: () => {
+    readInterfaces: async () => {
       reads++;
-      return host ? Promise.resolve([host]) : Promise.reject(new Error("cannot read: EMFILE"));
+      await reading;
+      if (host === undefined) throw new Error("cannot read: EMFILE");
+      return [host];
     },
     kernel: {
       watch: (listener) => {
@@ -163,4 +168,18 @@ test("lost notifications cause a check", async () => {
   notify({ kind: "overrun" });
   await clock.advance(200);
   expect(reads).toBe(1);
+});
+
+test("a notification during a check that fails causes the next one at once", async () => {
+  const read = Promise.withResolvers<void>();
+  reading = read.promise;
+  host = undefined;
+  follower.checkSoon();
+  await clock.advance(300);
+  follower.checkSoon();
+  read.resolve();
+  await clock.advance(0);
+  host = device(1400);
+  await clock.advance(200);
+  expect([reads, changes.length]).toEqual([2, 1]);
 });
