@@ -85,7 +85,7 @@ test("The fields lead from the event of a lease to the kernel's acknowledgement"
   ]);
 });
 
-test("A batch has its number, a refused entry its errno, a deleted one its last owner", async () => {
+test("A batch has a number, a refused entry its errno, a deleted one its owner", async () => {
   await using scene = new ReconcilerScene();
   const { reconciler, clock, kernel } = scene;
   scene.start();

@@ -52,7 +52,7 @@ test("resourceText() shows a device of another type with its kind, and hardware 
   );
 });
 
-test("resourceText() shows what a device of each type is created with, but no MAC of a tunnel", () => {
+test("resourceText() shows the attributes of a device by its type", () => {
   const tunnel = { kind: "link", name: "t0", mtuBytes: 1420, mac: NO_MAC, up: true } as const;
   const base = "link t0: mtu 1420 state up";
   const texts = ([
