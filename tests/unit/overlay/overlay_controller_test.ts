@@ -18,7 +18,6 @@ import {
   backendHost,
   collectingLog,
   config,
-  ETH0,
   external,
   HOST,
   ip,
@@ -648,97 +647,5 @@ describe("OverlayController", () => {
     await controller.whenReachabilityKnown();
     controller.reachabilityChanged();
     expect(store.text("node-2")).toContain("via 192.168.0.2");
-  });
-});
-
-describe("ReachabilitySource", () => {
-  let changes: number;
-  let source: ReachabilitySource;
-
-  beforeEach(() => {
-    changes = 0;
-    source = new ReachabilitySource({
-      kernel,
-      ownership: () => ({
-        links: new Set(["flannel.1"]),
-        linkTypes: new Set(["vxlan"]),
-        networks: [prefix("10.5.0.0/16")],
-        routeLink: "eth0",
-      }),
-      external: () => ({ name: "eth0", ifindex: 2 }),
-      onChanged: () => void changes++,
-    });
-  });
-
-  test("asks the kernel once for each peer", async () => {
-    for (let i = 0; i < 3; i++) {
-      expect(await source.reachabilityOf(lease(2, "host-gw", [4]))).toEqual({
-        direct: { 4: true },
-        path: { 4: "dev eth0" },
-      });
-    }
-    expect(kernel.lookUps).toBe(1);
-  });
-
-  test("reaches no peer directly by another interface, a gateway or on this host", async () => {
-    kernel.seed({ ...ETH0, name: "eth1" }, {
-      kind: "address",
-      link: "eth1",
-      address: ip("172.16.0.1"),
-      prefixLength: 24,
-    });
-    expect((await source.reachabilityOf(farLease(2, ""))).direct[4]).toBe(false);
-    expect((await source.reachabilityOf(farLease(1, ""))).path[4]).toBe("an address of this host");
-    const remote = { ...farLease(1, ""), attributes: { ...farLease(1, "").attributes } };
-    const publicAddresses = { 4: ip("8.8.8.8") };
-    const away = { ...remote, attributes: { ...remote.attributes, publicAddresses } };
-    expect(await source.reachabilityOf(away)).toEqual({
-      direct: { 4: false },
-      path: { 4: "via 192.168.0.254 dev eth0" },
-    });
-  });
-
-  test("asks again only for the addresses within a route that changed", async () => {
-    await source.reachabilityOf(lease(2, "", [4]));
-    await source.reachabilityOf(farLease(3, ""));
-    const route = { ...DEFAULT_ROUTE, destination: prefix("172.16.0.0/16") };
-    kernel.outside({ op: "set", resource: route });
-    expect(changes).toBe(1);
-    await source.reachabilityOf(lease(2, "", [4]));
-    await source.reachabilityOf(farLease(3, ""));
-    expect(kernel.lookUps).toBe(3);
-  });
-
-  test("ignores our own routes", async () => {
-    await source.reachabilityOf(lease(2, "", [4]));
-    kernel.outside({ op: "set", resource: directRoute(2) });
-    expect(changes).toBe(0);
-  });
-
-  test("asks again after the external interface went down or notifications were lost", async () => {
-    await source.reachabilityOf(lease(2, "", [4]));
-    kernel.setLinkState("eth0", "down");
-    expect((await source.reachabilityOf(lease(2, "", [4]))).direct[4]).toBe(false);
-    kernel.setLinkState("eth0", "up");
-    kernel.overrun();
-    expect((await source.reachabilityOf(lease(2, "", [4]))).direct[4]).toBe(true);
-    expect(changes).toBeGreaterThanOrEqual(3);
-  });
-
-  test("reaches a peer directly by an external interface that has just been renamed", async () => {
-    kernel.routeTo = () => Promise.resolve({ link: "lan0", ifindex: 2, local: false });
-    expect((await source.reachabilityOf(lease(2, "", [4]))).direct[4]).toBe(true);
-    kernel.routeTo = () => Promise.resolve({ link: "lan0", ifindex: 3, local: false });
-    expect((await source.reachabilityOf(lease(3, "", [4]))).direct[4]).toBe(false);
-  });
-
-  test("does not keep the result of a look-up during which a route changed", async () => {
-    const pending = source.reachabilityOf(lease(2, "", [4]));
-    kernel.outside({
-      op: "set",
-      resource: { ...DEFAULT_ROUTE, destination: prefix("192.168.0.2/32") },
-    });
-    await pending;
-    expect((await source.reachabilityOf(lease(2, "", [4]))).direct[4]).toBe(false);
   });
 });

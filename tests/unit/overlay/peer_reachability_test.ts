@@ -4,7 +4,8 @@ import { beforeEach, describe, expect, test } from "bun:test";
 import { ReachabilitySource } from "../../../src/overlay/peer_reachability.ts";
 import type { ExternalInterface } from "../../../src/host/external_interface.ts";
 import type { Kernel, KernelEvent, RouteLookup } from "../../../src/kernel/kernel.ts";
-import type { Resource } from "../../../src/state/resource.ts";
+import type { Resource, Route } from "../../../src/state/resource.ts";
+import type { Lease } from "../../../src/subnet/lease.ts";
 import {
   address,
   directRoute,
@@ -13,7 +14,8 @@ import {
   OWNERSHIP,
   vxlanDevice,
 } from "../../support/arbitrary_state.ts";
-import { ETH0, external, ip, lease, prefix } from "../../support/sample_network.ts";
+import { FakeKernel } from "../../support/fake_kernel.ts";
+import { ETH0, external, HOST, ip, lease, prefix } from "../../support/sample_network.ts";
 
 const PEER = lease(2, "host-gw", [4, 6]);
 
@@ -159,5 +161,113 @@ describe("ReachabilitySource", () => {
   test("no longer watches the kernel when it is disposed", () => {
     source[Symbol.dispose]();
     expect(isWatched).toBe(false);
+  });
+});
+
+const DEFAULT_ROUTE: Route = {
+  ...directRoute(1, 3),
+  destination: prefix("0.0.0.0/0"),
+  gateway: ip("192.168.0.254"),
+};
+
+/** A node with the public address 172.16.0.n, behind the default gateway. */
+function farLease(n: number): Lease {
+  const near = lease(n, "", [4]);
+  return {
+    ...near,
+    attributes: { ...near.attributes, publicAddresses: { 4: ip(`172.16.0.${n}`) } },
+  };
+}
+
+describe("ReachabilitySource over the tables of a kernel", () => {
+  let kernel: FakeKernel;
+
+  beforeEach(() => {
+    kernel = new FakeKernel();
+    kernel.seed(...HOST, DEFAULT_ROUTE);
+    kernel.delivery = "now";
+    source = new ReachabilitySource({
+      kernel,
+      ownership: () => ({
+        links: new Set(["flannel.1"]),
+        linkTypes: new Set(["vxlan"]),
+        networks: [prefix("10.5.0.0/16")],
+        routeLink: "eth0",
+      }),
+      external: () => ({ name: "eth0", ifindex: 2 }),
+      onChanged: () => void changes++,
+    });
+  });
+
+  test("asks the kernel once for each peer", async () => {
+    for (let i = 0; i < 3; i++) {
+      expect(await source.reachabilityOf(lease(2, "host-gw", [4]))).toEqual({
+        direct: { 4: true },
+        path: { 4: "dev eth0" },
+      });
+    }
+    expect(kernel.lookUps).toBe(1);
+  });
+
+  test("reaches no peer directly by another interface, a gateway or on this host", async () => {
+    kernel.seed({ ...ETH0, name: "eth1" }, {
+      kind: "address",
+      link: "eth1",
+      address: ip("172.16.0.1"),
+      prefixLength: 24,
+    });
+    expect((await source.reachabilityOf(farLease(2))).direct[4]).toBe(false);
+    expect((await source.reachabilityOf(farLease(1))).path[4]).toBe("an address of this host");
+    const remote = { ...farLease(1), attributes: { ...farLease(1).attributes } };
+    const publicAddresses = { 4: ip("8.8.8.8") };
+    const away = { ...remote, attributes: { ...remote.attributes, publicAddresses } };
+    expect(await source.reachabilityOf(away)).toEqual({
+      direct: { 4: false },
+      path: { 4: "via 192.168.0.254 dev eth0" },
+    });
+  });
+
+  test("asks again only for the addresses within a route that changed", async () => {
+    await source.reachabilityOf(lease(2, "", [4]));
+    await source.reachabilityOf(farLease(3));
+    const route = { ...DEFAULT_ROUTE, destination: prefix("172.16.0.0/16") };
+    kernel.outside({ op: "set", resource: route });
+    expect(changes).toBe(1);
+    await source.reachabilityOf(lease(2, "", [4]));
+    await source.reachabilityOf(farLease(3));
+    expect(kernel.lookUps).toBe(3);
+  });
+
+  test("ignores our own routes", async () => {
+    await source.reachabilityOf(lease(2, "", [4]));
+    kernel.outside({ op: "set", resource: directRoute(2) });
+    expect(changes).toBe(0);
+  });
+
+  test("asks again after the external interface went down or notifications were lost", async () => {
+    await source.reachabilityOf(lease(2, "", [4]));
+    kernel.setLinkState("eth0", "down");
+    expect((await source.reachabilityOf(lease(2, "", [4]))).direct[4]).toBe(false);
+    kernel.setLinkState("eth0", "up");
+    kernel.overrun();
+    expect((await source.reachabilityOf(lease(2, "", [4]))).direct[4]).toBe(true);
+    expect(changes).toBeGreaterThanOrEqual(3);
+  });
+
+  test("reaches a peer directly by an external interface that has just been renamed", async () => {
+    kernel.routeTo = () => Promise.resolve({ link: "lan0", ifindex: 2, local: false });
+    expect((await source.reachabilityOf(lease(2, "", [4]))).direct[4]).toBe(true);
+    kernel.routeTo = () => Promise.resolve({ link: "lan0", ifindex: 3, local: false });
+    expect((await source.reachabilityOf(lease(3, "", [4]))).direct[4]).toBe(false);
+  });
+
+  test("does not keep the result of a look-up during which a route changed", async () => {
+    const pending = source.reachabilityOf(lease(2, "", [4]));
+    kernel.outside({
+      op: "set",
+      resource: { ...DEFAULT_ROUTE, destination: prefix("192.168.0.2/32") },
+    });
+    await pending;
+    expect((await source.reachabilityOf(lease(2, "", [4]))).direct[4]).toBe(false);
   });
 });
