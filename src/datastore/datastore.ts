@@ -3,14 +3,14 @@
 import type { Log } from "../log/log.ts";
 import type { Clock } from "../base/clock.ts";
 import { errorMessage } from "../base/operator_error.ts";
-import { type PoolSizes, ResponsePool } from "./mvcc/response_pool.ts";
+import { MemoryPool, type PoolSizes } from "./mvcc/memory_pool.ts";
 import { CommitQueue } from "./mvcc/commit_queue.ts";
 import { Compactor } from "./mvcc/compactor.ts";
 import type { DatastoreError } from "./mvcc/datastore_error.ts";
 import { LeaseClock } from "./mvcc/lease_clock.ts";
 import { Lessor } from "./mvcc/lessor.ts";
 import { keyCalls } from "./rpc/key_calls.ts";
-import { Server, type ServerTls } from "./rpc/http2_server.ts";
+import { GrpcServer, type GrpcServerTls } from "./rpc/grpc_server.ts";
 import type { ServerLimits } from "./rpc/server_limits.ts";
 import { KEEP_ALIVE_PATH, registerServices } from "./rpc/services.ts";
 import { serveWatches, WATCH_PATH } from "./rpc/watch_service.ts";
@@ -24,7 +24,7 @@ export interface DatastoreOptions {
   readonly host: string;
   /** 0 chooses a free port. */
   readonly port: number;
-  readonly tls?: ServerTls | undefined;
+  readonly tls?: GrpcServerTls | undefined;
   /** Interval of progress notifications to idle watches that request them. */
   readonly progressNotifyMs: number;
   readonly clock: Clock;
@@ -51,30 +51,27 @@ export class Datastore implements AsyncDisposable {
     storage.events = parts.use(new StorageReport({ file: storage.file, clock, log }));
     const leaseClock = new LeaseClock(clock, storage.readState().clockMs);
     const store = new MvccStore(storage, () => leaseClock.nowMs());
-    const leases = parts.use(new Lessor({ store, storage, leaseClock, clock, log }));
+    const lessor = parts.use(new Lessor({ store, storage, leaseClock, clock, log }));
     const saveClock = () => {
       try {
-        if (leases.ids.length > 0) store.writeLeases(() => {});
+        if (lessor.ids.length > 0) store.writeLeases(() => {});
       } catch (error) {
-        log.warn(
-          `cannot save the remaining time of leases: ${
-            errorMessage(error)
-          }; after a crash they expire later`,
-        );
+        const reason = errorMessage(error);
+        log.warn(`cannot save the clock of the leases: ${reason}; after a crash they expire later`);
       }
     };
     parts.defer(saveClock);
     parts.use(new Compactor({ store, clock, log, saveClock }));
     const commits = parts.use(new CommitQueue(store));
-    const services = { store, storage, leases, name: "flanneld" };
-    const pool = new ResponsePool(options.responsePool);
+    const services = { store, storage, lessor, name: "flanneld" };
+    const pool = new MemoryPool(options.responsePool);
     const hub = new WatchHub({ store, clock, progressNotifyMs });
     const urlOf = (port: number) =>
       `${tls === undefined ? "http" : "https"}://${
         host.includes(":") ? `[${host}]` : host
       }:${port}`;
     const server = parts.use(
-      await Server.start({
+      await GrpcServer.start({
         host,
         port,
         tls,
@@ -87,7 +84,7 @@ export class Datastore implements AsyncDisposable {
             WATCH_PATH,
             (messages, writer) => serveWatches({ hub, storage, pool }, messages, writer),
           ],
-          ...keyCalls({ store, storage, commits, leases, pool }),
+          ...keyCalls({ store, storage, commits, lessor, pool }),
         ]),
         longWait: new Set([WATCH_PATH, KEEP_ALIVE_PATH]),
       }),

@@ -11,7 +11,7 @@ import { Datastore } from "./datastore.ts";
 import { DatastoreError } from "./mvcc/datastore_error.ts";
 import { type ListenAddress, reachOf } from "./listen_address.ts";
 import { RequestError } from "./mvcc/request_error.ts";
-import type { ServerTls } from "./rpc/http2_server.ts";
+import type { GrpcServerTls } from "./rpc/grpc_server.ts";
 
 export interface ServeOptions {
   readonly listen: ListenAddress;
@@ -101,7 +101,7 @@ function publicText(host: string): string {
   return isWildcard ? `${host} is every address of this machine` : `${host} is a public address`;
 }
 
-function readTls({ certFile, keyFile, clientCaFile }: ServerTlsFileNames): ServerTls {
+function readTls({ certFile, keyFile, clientCaFile }: ServerTlsFileNames): GrpcServerTls {
   return {
     cert: readText(certFile, "--cert-file"),
     key: readText(keyFile, "--key-file"),

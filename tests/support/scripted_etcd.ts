@@ -5,7 +5,7 @@
 
 import type { ServiceImpl } from "@connectrpc/connect";
 import { systemClock } from "../../src/base/clock.ts";
-import { Server, type ServerTls } from "../../src/datastore/rpc/http2_server.ts";
+import { GrpcServer, type GrpcServerTls } from "../../src/datastore/rpc/grpc_server.ts";
 import { Event_EventType as EventType } from "../../src/etcd/api/kv_pb.ts";
 import { Auth, KV, Lease, Watch } from "../../src/etcd/api/rpc_pb.ts";
 import { collectingLog } from "./collecting_log.ts";
@@ -82,13 +82,13 @@ export class ScriptedEtcd implements AsyncDisposable {
   readonly logins: string[] = [];
   readonly calls = { range: 0, txn: 0, watch: 0 };
   readonly #watches = new Set<(response: ScriptedWatchResponse | undefined) => void>();
-  #server: Server | undefined;
+  #server: GrpcServer | undefined;
   #scheme = "http";
 
-  static async start(tls?: ServerTls): Promise<ScriptedEtcd> {
+  static async start(tls?: GrpcServerTls): Promise<ScriptedEtcd> {
     const etcd = new ScriptedEtcd();
     etcd.#scheme = tls === undefined ? "http" : "https";
-    etcd.#server = await Server.start({
+    etcd.#server = await GrpcServer.start({
       host: "127.0.0.1",
       port: 0,
       tls,

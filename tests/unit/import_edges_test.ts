@@ -325,7 +325,7 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
     "key_writes.ts",
     "range_query.ts",
     "read_cost.ts",
-    "response_pool.ts",
+    "memory_pool.ts",
     "transaction.ts",
     "transaction_check.ts",
     // Values and errors.
@@ -335,7 +335,7 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
     "revision_entry.ts",
   ],
   "datastore/rpc": [
-    "http2_server.ts",
+    "grpc_server.ts",
     "key_calls.ts",
     "server_limits.ts",
     "services.ts",

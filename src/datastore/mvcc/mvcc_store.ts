@@ -10,7 +10,7 @@ import type { HistoryPageSize, RowSelection } from "./row_selection.ts";
 import type { Position, Size, Storage } from "./storage.ts";
 
 /** Readable keys: the current ones, or those in the middle of a transaction. */
-export interface View {
+export interface ReadView {
   /** The revision of these keys. */
   readonly revision: bigint;
   /** Throws `RequestError` for a compacted or future revision. */
@@ -42,7 +42,7 @@ export type CommitListener = (changes: readonly Change[]) => void;
 /** Changes of the history that are processed at a time, in about a millisecond. */
 const COMPACTED_AT_A_TIME = 500;
 
-export class MvccStore implements View {
+export class MvccStore implements ReadView {
   readonly #storage: Storage;
   /** The clock of the leases, for `StorageState`. */
   readonly #nowMs: () => number;
@@ -281,7 +281,7 @@ export interface PageLimits {
 }
 
 /** The changes of one revision while they are made; each sees those before it. */
-export class WriteTransaction implements View {
+export class WriteTransaction implements ReadView {
   readonly changes: Change[] = [];
   /** Called before each read, with its size; may throw. */
   charge: (size: Size) => void = () => {};

@@ -10,7 +10,7 @@ import { compareKeys, type KeyInterval, keyInterval } from "./key_interval.ts";
 import { costOf } from "./read_cost.ts";
 import { RequestError } from "./request_error.ts";
 import type { Size } from "./storage.ts";
-import type { Page, Snapshot, View } from "./mvcc_store.ts";
+import type { Page, ReadView, Snapshot } from "./mvcc_store.ts";
 
 export interface RangeQueryResult {
   readonly kvs: readonly RevisionEntry[];
@@ -29,7 +29,7 @@ export function validateRange(request: RangeRequest): void {
 }
 
 /** Reads at once, for transactions. Throws `RequestError` for a revision that cannot be read. */
-export function queryRange(view: View, request: RangeRequest): RangeQueryResult {
+export function queryRange(view: ReadView, request: RangeRequest): RangeQueryResult {
   const { revision, countOnly, keysOnly } = request;
   const limit = isLimited(request) ? request.limit : 0n;
   const { entries, count } = view.read(keyInterval(request.key, request.rangeEnd), {

@@ -19,7 +19,7 @@ import { compareKeys, keyInterval } from "./key_interval.ts";
 import { deleteKeys, type LeaseExistence, putKey } from "./key_writes.ts";
 import { queryRange } from "./range_query.ts";
 import { RequestError } from "./request_error.ts";
-import type { View, WriteTransaction } from "./mvcc_store.ts";
+import type { ReadView, WriteTransaction } from "./mvcc_store.ts";
 
 /** The operations that a transaction performs on the current keys. */
 interface Path {
@@ -56,7 +56,7 @@ interface ResponseInit {
   readonly response: NonNullable<MessageInitShape<typeof ResponseOpSchema>["response"]>;
 }
 
-function choosePath(view: View, request: TxnRequest): Path {
+function choosePath(view: ReadView, request: TxnRequest): Path {
   const succeeded = request.compare.every((compare) => holds(view, compare));
   const steps = (succeeded ? request.success : request.failure).map(({ request }): Step => {
     if (request.case === undefined) throw new RequestError("keyNotFound");
@@ -120,7 +120,7 @@ function performStep(
 }
 
 /** A comparison with a range holds if it holds for each of its keys. */
-function holds(view: View, compare: Compare): boolean {
+function holds(view: ReadView, compare: Compare): boolean {
   // Reads the values to verify the checksums: a comparison may not use damaged numbers.
   const { entries } = view.read(keyInterval(compare.key, compare.rangeEnd));
   if (entries.length > 0) return entries.every((entry) => holdsFor(entry, compare));

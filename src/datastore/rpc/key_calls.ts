@@ -2,7 +2,7 @@
 
 import { create, toBinary } from "@bufbuild/protobuf";
 import { KV, Lease, type RangeRequest, RangeResponseSchema } from "../../etcd/api/rpc_pb.ts";
-import { ResponsePool } from "../mvcc/response_pool.ts";
+import { MemoryPool } from "../mvcc/memory_pool.ts";
 import type { CommitQueue } from "../mvcc/commit_queue.ts";
 import { checkDelete, checkPut, deleteKeys, putKey } from "../mvcc/key_writes.ts";
 import type { Lessor } from "../mvcc/lessor.ts";
@@ -19,79 +19,79 @@ import type { MvccStore, WriteTransaction } from "../mvcc/mvcc_store.ts";
 import { performTransaction } from "../mvcc/transaction.ts";
 import { validateTransaction } from "../mvcc/transaction_check.ts";
 import { type Header, responseHeader } from "./response_header.ts";
-import type { StreamHandler } from "./http2_server.ts";
-import { type CallShares, unaryCall } from "./unary_call.ts";
+import type { StreamHandler } from "./grpc_server.ts";
+import { type CallReservations, unaryCall } from "./unary_call.ts";
 
 export interface KeyCallsOptions {
   readonly store: MvccStore;
   readonly storage: Storage;
   readonly commits: CommitQueue;
-  readonly leases: Lessor;
-  readonly pool: ResponsePool;
+  readonly lessor: Lessor;
+  readonly pool: MemoryPool;
 }
 
 /** For waiting requests with their content; the small writes of nodes are performed at once. */
 const REQUESTS = { smallBytes: 32 << 20, largeBytes: 64 << 20 };
 
 export function keyCalls(options: KeyCallsOptions): [path: string, handler: StreamHandler][] {
-  const { store, storage, commits, leases, pool } = options;
-  const memory = { responses: pool, requests: new ResponsePool(REQUESTS) };
-  const hasLease = (id: bigint) => leases.has(id);
+  const { store, storage, commits, lessor, pool } = options;
+  const pools = { responses: pool, requests: new MemoryPool(REQUESTS) };
+  const hasLease = (id: bigint) => lessor.has(id);
   const headerAt = (revision: bigint) => responseHeader(storage.identity, revision);
   const write = async <T extends object>(
-    shares: CallShares,
+    memory: CallReservations,
     act: (transaction: WriteTransaction) => T,
   ): Promise<T & { header: Header }> => {
     for (;;) {
       try {
         const { result, revision } = await commits.write((transaction) => {
-          shares.restart();
-          transaction.charge = (size) => shares.charge(size);
+          memory.restart();
+          transaction.charge = (size) => memory.charge(size);
           return act(transaction);
         });
         return { ...result, header: headerAt(revision) };
       } catch (error) {
         if (!(error instanceof RequestError) || error.reason !== "tooManyRequests") throw error;
-        await shares.prepay();
+        await memory.prepay();
       }
     }
   };
   return [
-    unaryCall(KV.method.range, memory, async (request, shares) => {
+    unaryCall(KV.method.range, pools, async (request, memory) => {
       validateRange(request);
-      return await range(store, request, { shares, headerAt });
+      return await range(store, request, { memory, headerAt });
     }),
-    unaryCall(KV.method.put, memory, async (request, shares) => {
+    unaryCall(KV.method.put, pools, async (request, memory) => {
       checkPut(request);
       const { prevKv, header } = await write(
-        shares,
+        memory,
         (transaction) => putKey(transaction, request, hasLease),
       );
       return { ...(prevKv && { prevKv }), header };
     }),
-    unaryCall(KV.method.deleteRange, memory, async (request, shares) => {
+    unaryCall(KV.method.deleteRange, pools, async (request, memory) => {
       checkDelete(request);
-      const result = await write(shares, (transaction) => deleteKeys(transaction, request));
+      const result = await write(memory, (transaction) => deleteKeys(transaction, request));
       return { ...result, prevKvs: [...result.prevKvs] };
     }),
-    unaryCall(KV.method.txn, memory, async (request, shares) => {
+    unaryCall(KV.method.txn, pools, async (request, memory) => {
       validateTransaction(request);
       return await write(
-        shares,
+        memory,
         (transaction) => performTransaction(transaction, request, hasLease),
       );
     }),
-    unaryCall(Lease.method.leaseTimeToLive, memory, async ({ ID, keys }, shares) => {
+    unaryCall(Lease.method.leaseTimeToLive, pools, async ({ ID, keys }, memory) => {
       if (keys) {
         const cost = costOf(storage.leaseKeysSize(ID));
         assertCost(cost, MAX_TRANSACTION_BYTES);
-        await shares.take(cost);
+        await memory.take(cost);
       }
       const header = headerAt(store.revision);
-      const timeToLive = leases.timeToLive(ID);
+      const timeToLive = lessor.timeToLive(ID);
       if (timeToLive === undefined) return { ID, TTL: -1n, header };
       const { remainingSeconds, grantedSeconds } = timeToLive;
-      const attached = keys ? leases.attachedKeys(ID) : [];
+      const attached = keys ? lessor.attachedKeys(ID) : [];
       return { ID, TTL: remainingSeconds, grantedTTL: grantedSeconds, keys: attached, header };
     }),
   ];
@@ -101,7 +101,7 @@ export function keyCalls(options: KeyCallsOptions): [path: string, handler: Stre
 async function range(
   store: MvccStore,
   request: RangeRequest,
-  { shares, headerAt }: { shares: CallShares; headerAt: (revision: bigint) => Header },
+  { memory, headerAt }: { memory: CallReservations; headerAt: (revision: bigint) => Header },
 ): Promise<Uint8Array[]> {
   using snapshot = store.snapshot(request.revision);
   const header = headerAt(snapshot.storeRevision);
@@ -109,7 +109,7 @@ async function range(
   const { more, count } = await sliceRange(snapshot, request, {
     admit: (cost) => {
       assertCost(cost, MAX_RESPONSE_BYTES);
-      return shares.take(cost);
+      return memory.take(cost);
     },
     emit: (kvs) => {
       const part = create(RangeResponseSchema, { kvs: [...kvs] });
@@ -117,7 +117,7 @@ async function range(
     },
     pause: async () => {
       await new Promise((resolve) => setImmediate(resolve));
-      shares.assertWanted();
+      memory.assertWanted();
     },
   });
   const rest = create(RangeResponseSchema, { header, more, count });

@@ -1,6 +1,6 @@
 /**
  * The supported part of etcd's v3 API, except Watch (watch_service.ts) and the calls that read and
- * write keys (key_calls.ts). http2_server.ts rejects all other calls.
+ * write keys (key_calls.ts). grpc_server.ts rejects all other calls.
  */
 
 import { Code, ConnectError, type ConnectRouter, type ServiceImpl } from "@connectrpc/connect";
@@ -23,7 +23,7 @@ import { rpcError } from "./rpc_error.ts";
 export interface ServicesOptions {
   readonly store: MvccStore;
   readonly storage: Storage;
-  readonly leases: Lessor;
+  readonly lessor: Lessor;
   /** For clients. */
   readonly url: string;
   readonly name: string;
@@ -63,31 +63,31 @@ function keyService(
 }
 
 function leaseService(
-  { leases }: ServicesOptions,
+  { lessor }: ServicesOptions,
   header: () => Header,
 ): Partial<ServiceImpl<typeof Lease>> {
   return {
     leaseGrant: ({ ID, TTL }) => {
-      const { id, ttlSeconds } = leases.grant({ id: ID, ttlSeconds: TTL });
+      const { id, ttlSeconds } = lessor.grant({ id: ID, ttlSeconds: TTL });
       return { ID: id, TTL: ttlSeconds, header: header() };
     },
     leaseRevoke: ({ ID }) => {
-      leases.revoke(ID);
+      lessor.revoke(ID);
       return { header: header() };
     },
     leaseKeepAlive: async function* (requests: AsyncIterable<LeaseKeepAliveRequest>) {
       for await (const { ID } of requests) {
-        yield { ID, TTL: await keepAlive(leases, ID), header: header() };
+        yield { ID, TTL: await keepAlive(lessor, ID), header: header() };
       }
     },
-    leaseLeases: () => ({ leases: leases.ids.map((ID) => ({ ID })), header: header() }),
+    leaseLeases: () => ({ leases: lessor.ids.map((ID) => ({ ID })), header: header() }),
   };
 }
 
 /** Errors in the middle of a stream bypass the server's own translation. */
-async function keepAlive(leases: Lessor, id: bigint): Promise<bigint> {
+async function keepAlive(lessor: Lessor, id: bigint): Promise<bigint> {
   try {
-    return await leases.keepAlive(id);
+    return await lessor.keepAlive(id);
   } catch (error) {
     throw rpcError(error);
   }

@@ -14,36 +14,36 @@ import {
 } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { errorMessage } from "../../base/operator_error.ts";
-import type { ResponsePool, Share } from "../mvcc/response_pool.ts";
+import type { MemoryPool, MemoryReservation } from "../mvcc/memory_pool.ts";
 import { assertCost, costOf, MAX_TRANSACTION_BYTES } from "../mvcc/read_cost.ts";
 import { RequestError } from "../mvcc/request_error.ts";
 import type { Size } from "../mvcc/storage.ts";
 import type { MessageWriter } from "./message_stream.ts";
-import type { StreamHandler } from "./http2_server.ts";
+import type { StreamHandler } from "./grpc_server.ts";
 
 /** The memory that one call has reserved while it is served. */
-export class CallShares implements Disposable {
-  readonly #pool: ResponsePool;
-  #shares: Share[] = [];
+export class CallReservations implements Disposable {
+  readonly #pool: MemoryPool;
+  #reservations: MemoryReservation[] = [];
   /** Reserved before the reads are repeated. */
-  #prepaid: { readonly cost: number; readonly share: Share } | undefined;
+  #prepaid: { readonly cost: number; readonly reservation: MemoryReservation } | undefined;
   #cost = 0;
   readonly #writer: Pick<MessageWriter, "isClosed" | "peer">;
 
-  constructor(pool: ResponsePool, writer: Pick<MessageWriter, "isClosed" | "peer">) {
+  constructor(pool: MemoryPool, writer: Pick<MessageWriter, "isClosed" | "peer">) {
     this.#pool = pool;
     this.#writer = writer;
   }
 
   [Symbol.dispose](): void {
-    this.#prepaid?.share[Symbol.dispose]();
+    this.#prepaid?.reservation[Symbol.dispose]();
     this.#prepaid = undefined;
     this.restart();
   }
 
   /** Waits for room. Rejects if the client has disconnected; see `assertWanted`. */
   async take(cost: number): Promise<void> {
-    this.#shares.push(await this.#pool.take(cost, this.#writer.peer));
+    this.#reservations.push(await this.#pool.take(cost, this.#writer.peer));
     this.assertWanted();
   }
 
@@ -61,15 +61,15 @@ export class CallShares implements Disposable {
     this.#cost += costOf(size);
     assertCost(this.#cost, MAX_TRANSACTION_BYTES);
     if (this.#cost <= before) return;
-    const share = this.#pool.tryTake(this.#cost - before, this.#writer.peer);
-    if (share === undefined) throw new RequestError("tooManyRequests");
-    this.#shares.push(share);
+    const reservation = this.#pool.tryTake(this.#cost - before, this.#writer.peer);
+    if (reservation === undefined) throw new RequestError("tooManyRequests");
+    this.#reservations.push(reservation);
   }
 
   /** Releases everything before the reads are repeated. */
   restart(): void {
-    for (const share of this.#shares) share[Symbol.dispose]();
-    this.#shares = [];
+    for (const reservation of this.#reservations) reservation[Symbol.dispose]();
+    this.#reservations = [];
     this.#cost = 0;
   }
 
@@ -77,34 +77,34 @@ export class CallShares implements Disposable {
   async prepay(): Promise<void> {
     const cost = this.#cost;
     this[Symbol.dispose]();
-    this.#prepaid = { cost, share: await this.#pool.take(cost, this.#writer.peer) };
+    this.#prepaid = { cost, reservation: await this.#pool.take(cost, this.#writer.peer) };
   }
 }
 
 /** A message that is encoded, in parts, or not yet encoded. */
-export type EncodedResponse<Output extends DescMessage> =
+export type UnaryResponse<Output extends DescMessage> =
   | readonly Uint8Array[]
   | MessageInitShape<Output>;
 
-export interface CallMemory {
-  readonly responses: ResponsePool;
+export interface MemoryPools {
+  readonly responses: MemoryPool;
   /** For complete requests that may have to wait. */
-  readonly requests: ResponsePool;
+  readonly requests: MemoryPool;
 }
 
 /** The path of a method and its handler, which calls `act` and sends its errors to the client. */
 export function unaryCall<Input extends DescMessage, Output extends DescMessage>(
   method: DescMethodUnary<Input, Output>,
-  { responses, requests }: CallMemory,
-  act: (request: MessageShape<Input>, shares: CallShares) => Promise<EncodedResponse<Output>>,
+  { responses, requests }: MemoryPools,
+  act: (request: MessageShape<Input>, memory: CallReservations) => Promise<UnaryResponse<Output>>,
 ): [path: string, handler: StreamHandler] {
   const handler = async (messages: AsyncIterable<Uint8Array>, writer: MessageWriter) => {
     const message = await onlyMessage(messages);
     using held = requests.tryTake(message.length, writer.peer);
     if (held === undefined) throw new RequestError("tooManyRequests");
     const request = parseMessage(method.input, message);
-    using shares = new CallShares(responses, writer);
-    const response = await act(request, shares);
+    using memory = new CallReservations(responses, writer);
+    const response = await act(request, memory);
     const parts = Array.isArray(response)
       ? response as readonly Uint8Array[]
       : [toBinary(method.output, create(method.output, response as MessageInitShape<Output>))];

@@ -10,7 +10,7 @@ import {
   WatchRequestSchema,
   WatchResponseSchema,
 } from "../../etcd/api/rpc_pb.ts";
-import type { ResponsePool } from "../mvcc/response_pool.ts";
+import type { MemoryPool } from "../mvcc/memory_pool.ts";
 import type { Change } from "../mvcc/revision_entry.ts";
 import { keyInterval } from "../mvcc/key_interval.ts";
 import type { Storage } from "../mvcc/storage.ts";
@@ -28,7 +28,7 @@ export const WATCH_PATH = `/${Watch.typeName}/${Watch.method.watch.name}`;
 export interface WatchServiceOptions {
   readonly hub: WatchHub;
   readonly storage: Storage;
-  readonly pool: ResponsePool;
+  readonly pool: MemoryPool;
 }
 
 /**

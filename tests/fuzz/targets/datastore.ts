@@ -9,7 +9,7 @@ import {
   toBinary,
 } from "@bufbuild/protobuf";
 import { ConnectError } from "@connectrpc/connect";
-import { ResponsePool } from "../../../src/datastore/mvcc/response_pool.ts";
+import { MemoryPool } from "../../../src/datastore/mvcc/memory_pool.ts";
 import { CommitQueue } from "../../../src/datastore/mvcc/commit_queue.ts";
 import { DatastoreError } from "../../../src/datastore/mvcc/datastore_error.ts";
 import {
@@ -252,7 +252,7 @@ const watch: FuzzTarget = {
   async run(input) {
     const { hub, storage } = testStore();
     await serveWatches(
-      { hub, storage, pool: new ResponsePool() },
+      { hub, storage, pool: new MemoryPool() },
       readMessages(parts(input)),
       silentWriter(),
     );
@@ -275,7 +275,7 @@ const call: FuzzTarget = {
   async run(input) {
     const { store, storage, leases } = testStore();
     using commits = new CommitQueue(store);
-    const calls = keyCalls({ store, storage, commits, leases, pool: new ResponsePool() });
+    const calls = keyCalls({ store, storage, commits, lessor: leases, pool: new MemoryPool() });
     const [, handler] = calls[(input[1] ?? 0) % calls.length] as (typeof calls)[number];
     const writer = silentWriter();
     const body = Buffer.concat([input.subarray(0, 1), input.subarray(2)]);

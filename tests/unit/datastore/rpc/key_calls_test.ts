@@ -1,6 +1,6 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { expect, spyOn, test } from "bun:test";
-import { ResponsePool } from "../../../../src/datastore/mvcc/response_pool.ts";
+import { MemoryPool } from "../../../../src/datastore/mvcc/memory_pool.ts";
 import { CommitQueue } from "../../../../src/datastore/mvcc/commit_queue.ts";
 import { keyCalls } from "../../../../src/datastore/rpc/key_calls.ts";
 import type { MessageWriter } from "../../../../src/datastore/rpc/message_stream.ts";
@@ -11,9 +11,9 @@ test("a read whose client has disconnected stops and releases its memory", async
   using test = new TestStore();
   for (let number = 0; number < 2_000; number++) test.put(`k${number}`, "v");
   const { store, storage, leases } = test;
-  const pool = new ResponsePool({ smallBytes: 1 << 20, largeBytes: 1 << 20 });
+  const pool = new MemoryPool({ smallBytes: 1 << 20, largeBytes: 1 << 20 });
   using commits = new CommitQueue(store);
-  const range = new Map(keyCalls({ store, storage, commits, leases, pool })).get(
+  const range = new Map(keyCalls({ store, storage, commits, lessor: leases, pool })).get(
     "/etcdserverpb.KV/Range",
   );
   const request = create(RangeRequestSchema, { key: bytes("k"), rangeEnd: bytes("l") });
@@ -44,9 +44,9 @@ test("a read waits for memory before it reads anything", async () => {
   using test = new TestStore();
   test.put("k", "x".repeat(1 << 20));
   const { store, storage, leases } = test;
-  const pool = new ResponsePool({ smallBytes: 1 << 20, largeBytes: 1 << 20 });
+  const pool = new MemoryPool({ smallBytes: 1 << 20, largeBytes: 1 << 20 });
   using commits = new CommitQueue(store);
-  const range = new Map(keyCalls({ store, storage, commits, leases, pool })).get(
+  const range = new Map(keyCalls({ store, storage, commits, lessor: leases, pool })).get(
     "/etcdserverpb.KV/Range",
   );
   const read = spyOn(storage, "entries");
@@ -76,9 +76,9 @@ test("waiting large requests have a limit of their own", async () => {
   using test = new TestStore();
   test.put("k", "x".repeat(1 << 20));
   const { store, storage, leases } = test;
-  const pool = new ResponsePool({ smallBytes: 1 << 20, largeBytes: 1 << 20 });
+  const pool = new MemoryPool({ smallBytes: 1 << 20, largeBytes: 1 << 20 });
   using commits = new CommitQueue(store);
-  const txn = new Map(keyCalls({ store, storage, commits, leases, pool })).get(
+  const txn = new Map(keyCalls({ store, storage, commits, lessor: leases, pool })).get(
     "/etcdserverpb.KV/Txn",
   );
   const read = { case: "requestRange" as const, value: { key: bytes("k") } };

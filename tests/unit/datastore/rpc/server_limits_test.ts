@@ -6,7 +6,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { type ClientHttp2Session, type ClientHttp2Stream, connect } from "node:http2";
 import { connect as connectSocket } from "node:net";
 import { Datastore } from "../../../../src/datastore/datastore.ts";
-import type { PoolSizes } from "../../../../src/datastore/mvcc/response_pool.ts";
+import type { PoolSizes } from "../../../../src/datastore/mvcc/memory_pool.ts";
 import { frame } from "../../../../src/datastore/rpc/message_stream.ts";
 import type { ServerLimits } from "../../../../src/datastore/rpc/server_limits.ts";
 import { WATCH_PATH } from "../../../../src/datastore/rpc/watch_service.ts";

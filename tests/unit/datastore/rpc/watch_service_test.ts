@@ -4,7 +4,7 @@ import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/p
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { type ClientHttp2Session, type ClientHttp2Stream, connect } from "node:http2";
-import { ResponsePool } from "../../../../src/datastore/mvcc/response_pool.ts";
+import { MemoryPool } from "../../../../src/datastore/mvcc/memory_pool.ts";
 import { Datastore } from "../../../../src/datastore/datastore.ts";
 import {
   frame,
@@ -146,7 +146,7 @@ test("all watches of a past large value receive it, even with little memory", as
   using test = new TestStore();
   test.put("k", "x".repeat(1_400_000));
   const { hub, storage } = test;
-  const pool = new ResponsePool({ smallBytes: 1 << 20, largeBytes: 4 << 20 });
+  const pool = new MemoryPool({ smallBytes: 1 << 20, largeBytes: 4 << 20 });
   const message = create(WatchRequestSchema, {
     requestUnion: { case: "createRequest", value: { key: bytes("k"), startRevision: 2n } },
   });

@@ -1,14 +1,14 @@
 import { expect, test } from "bun:test";
-import { ResponsePool, type Share } from "../../../src/datastore/mvcc/response_pool.ts";
+import { MemoryPool, type MemoryReservation } from "../../../src/datastore/mvcc/memory_pool.ts";
 
 const SIZES = { smallBytes: 1_000, largeBytes: 4 << 20 };
 const MIB = 1 << 20;
 
 test("a call without room waits its turn, and small responses do not wait for large ones", async () => {
-  const pool = new ResponsePool(SIZES);
+  const pool = new MemoryPool(SIZES);
   const first = await pool.take(3 * MIB, "a");
   const order: string[] = [];
-  const wait = async (name: string, bytes: number): Promise<Share> => {
+  const wait = async (name: string, bytes: number): Promise<MemoryReservation> => {
     const share = await pool.take(bytes, name);
     order.push(name);
     return share;
@@ -27,7 +27,7 @@ test("a call without room waits its turn, and small responses do not wait for la
 });
 
 test("a response that is larger than the pool is served alone", async () => {
-  const pool = new ResponsePool(SIZES);
+  const pool = new MemoryPool(SIZES);
   using small = await pool.take(MIB, "a");
   let isServed = false;
   const huge = pool.take(9 * MIB, "a").then((share) => {
@@ -42,9 +42,9 @@ test("a response that is larger than the pool is served alone", async () => {
 });
 
 test("a client that reads nothing holds at most half of the pool; the others take turns", async () => {
-  const pool = new ResponsePool(SIZES);
+  const pool = new MemoryPool(SIZES);
   const order: string[] = [];
-  const wait = async (owner: string, bytes: number): Promise<Share> => {
+  const wait = async (owner: string, bytes: number): Promise<MemoryReservation> => {
     const share = await pool.take(bytes, owner);
     order.push(owner);
     return share;

@@ -16,16 +16,16 @@ import { errorMessage } from "../../base/operator_error.ts";
 import type { Log } from "../../log/log.ts";
 import { DatastoreError } from "../mvcc/datastore_error.ts";
 import { RequestError } from "../mvcc/request_error.ts";
-import { ClientConnections } from "./connections.ts";
+import { ClientConnections } from "./client_connections.ts";
 import { frame, MAX_REQUEST_MESSAGE_BYTES, MessageWriter, readMessages } from "./message_stream.ts";
 import { RequestBody } from "./request_body.ts";
 import { rpcError } from "./rpc_error.ts";
 import { defaultLimits, type ServerLimits } from "./server_limits.ts";
 
-export interface ServerOptions {
+export interface GrpcServerOptions {
   readonly host: string;
   readonly port: number;
-  readonly tls: ServerTls | undefined;
+  readonly tls: GrpcServerTls | undefined;
   readonly routes: (router: ConnectRouter) => void;
   /** Handlers of the calls that do not go through Connect, by their path. */
   readonly streams: ReadonlyMap<string, StreamHandler>;
@@ -43,7 +43,7 @@ export type StreamHandler = (
   writer: MessageWriter,
 ) => Promise<void>;
 
-export interface ServerTls {
+export interface GrpcServerTls {
   readonly cert: string;
   readonly key: string;
   /** CAs that must have signed the certificate of a client. */
@@ -53,7 +53,7 @@ export interface ServerTls {
 const CLOSE_MS = 1_000;
 const HANDSHAKE_MS = 10_000;
 
-export class Server implements AsyncDisposable {
+export class GrpcServer implements AsyncDisposable {
   /** The given port, or the chosen one for port 0. */
   readonly port: number;
   readonly #server: Http2Server | Http2SecureServer;
@@ -61,7 +61,7 @@ export class Server implements AsyncDisposable {
   readonly #clock: Clock;
 
   /** Throws `DatastoreError` if it cannot listen. */
-  static async start(options: ServerOptions): Promise<Server> {
+  static async start(options: GrpcServerOptions): Promise<GrpcServer> {
     const { tls, host, port, clock, log } = options;
     const limits = { ...defaultLimits(), ...options.limits };
     const settings = { maxConcurrentStreams: limits.streamsPerConnection };
@@ -80,7 +80,7 @@ export class Server implements AsyncDisposable {
     server.on("error", (error: Error) => log.warn(`cannot accept connections: ${error.message}`));
     const address = server.address();
     const actualPort = typeof address === "object" && address !== null ? address.port : port;
-    return new Server({ server, connections, port: actualPort, clock });
+    return new GrpcServer({ server, connections, port: actualPort, clock });
   }
 
   private constructor({ server, connections, port, clock }: {
@@ -106,7 +106,7 @@ export class Server implements AsyncDisposable {
 
 type Handler = (request: Http2ServerRequest, response: Http2ServerResponse) => void;
 
-function secureServer(tls: ServerTls, settings: Settings): Http2SecureServer {
+function secureServer(tls: GrpcServerTls, settings: Settings): Http2SecureServer {
   const { cert, key, clientCa } = tls;
   const mutual = clientCa && { ca: clientCa, requestCert: true, rejectUnauthorized: true };
   try {
@@ -124,7 +124,7 @@ function secureServer(tls: ServerTls, settings: Settings): Http2SecureServer {
 }
 
 function requestHandler(
-  { routes, streams, longWait, clock, log }: ServerOptions,
+  { routes, streams, longWait, clock, log }: GrpcServerOptions,
   limits: ServerLimits,
   connections: ClientConnections,
 ): Handler {
@@ -235,7 +235,10 @@ function rejectUnknown(request: Http2ServerRequest, response: Http2ServerRespons
   response.end();
 }
 
-function listenError({ host, port }: ServerOptions, error: NodeJS.ErrnoException): DatastoreError {
+function listenError(
+  { host, port }: GrpcServerOptions,
+  error: NodeJS.ErrnoException,
+): DatastoreError {
   const reasons: Readonly<Record<string, string>> = {
     EADDRINUSE:
       "the port is in use, perhaps by an etcd or another datastore; choose another --listen",

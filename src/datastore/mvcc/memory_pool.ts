@@ -1,10 +1,11 @@
 /**
- * Limits the memory for the responses of all connections together, from reading the data until the
- * client has received it. If there is no room, calls wait in order.
+ * Limits the memory of all calls together: for responses, from reading the data until the client
+ * has received it, and for waiting requests. If there is no room, calls wait in order.
  *
- * Small responses have a separate pool, so that clients that request everything, or read nothing,
- * do not block all others. A client address has at most half of a pool, and waiting addresses take
- * turns, so that a client that does not read its responses does not block those of others.
+ * Small reservations have a separate pool, so that clients that request everything, or read
+ * nothing, do not block all others. A client address has at most half of a pool, and waiting
+ * addresses take turns, so that a client that does not read its responses does not block those of
+ * others.
  */
 
 const SMALL_BYTES = 256 << 10;
@@ -18,44 +19,44 @@ export interface PoolSizes {
 const DEFAULT_SIZES: PoolSizes = { smallBytes: 64 << 20, largeBytes: 128 << 20 };
 
 /** A reservation of memory, released when it is disposed. */
-export type Share = Disposable;
+export type MemoryReservation = Disposable;
 
-const NOTHING: Share = { [Symbol.dispose]() {} };
+const NOTHING: MemoryReservation = { [Symbol.dispose]() {} };
 
 /** `owner` is the address of the client. */
-export class ResponsePool {
-  readonly #small: Pool;
-  readonly #large: Pool;
+export class MemoryPool {
+  readonly #small: FairPool;
+  readonly #large: FairPool;
 
   constructor({ smallBytes, largeBytes }: PoolSizes = DEFAULT_SIZES) {
-    this.#small = new Pool(smallBytes);
-    this.#large = new Pool(largeBytes);
+    this.#small = new FairPool(smallBytes);
+    this.#large = new FairPool(largeBytes);
   }
 
   /** `undefined` if there is no room now. */
-  tryTake(bytes: number, owner: string): Share | undefined {
+  tryTake(bytes: number, owner: string): MemoryReservation | undefined {
     return this.#poolFor(bytes).tryTake(bytes, owner);
   }
 
   /** Resolves when there is room, at the latest when everything else has been released. */
-  async take(bytes: number, owner: string): Promise<Share> {
+  async take(bytes: number, owner: string): Promise<MemoryReservation> {
     const pool = this.#poolFor(bytes);
     return pool.tryTake(bytes, owner) ?? await pool.wait(bytes, owner);
   }
 
   /** For data that is already in memory and cannot wait; the others have less room meanwhile. */
-  overdraw(bytes: number, owner: string): Share {
-    return this.#poolFor(bytes).give(bytes, owner);
+  overdraw(bytes: number, owner: string): MemoryReservation {
+    return this.#poolFor(bytes).reserve(bytes, owner);
   }
 
-  #poolFor(bytes: number): Pool {
+  #poolFor(bytes: number): FairPool {
     return bytes <= SMALL_BYTES ? this.#small : this.#large;
   }
 }
 
 interface Waiting {
   readonly bytes: number;
-  readonly go: (share: Share) => void;
+  readonly go: (reservation: MemoryReservation) => void;
 }
 
 /** The memory of one client, and its waiting calls. */
@@ -64,7 +65,7 @@ interface Account {
   readonly waiting: Waiting[];
 }
 
-class Pool {
+class FairPool {
   readonly #size: number;
   #used = 0;
   /** Clients that hold memory or wait for it; the client whose turn is next comes first. */
@@ -74,17 +75,17 @@ class Pool {
     this.#size = size;
   }
 
-  tryTake(bytes: number, owner: string): Share | undefined {
+  tryTake(bytes: number, owner: string): MemoryReservation | undefined {
     if (bytes === 0) return NOTHING;
     const account = this.#accounts.get(owner);
     if (account !== undefined && account.waiting.length > 0) return undefined;
     if (!this.#hasRoom(bytes) || !this.#mayHave(bytes, account) || this.#next() !== undefined) {
       return undefined;
     }
-    return this.give(bytes, owner);
+    return this.reserve(bytes, owner);
   }
 
-  wait(bytes: number, owner: string): Promise<Share> {
+  wait(bytes: number, owner: string): Promise<MemoryReservation> {
     return new Promise((go) => this.#account(owner).waiting.push({ bytes, go }));
   }
 
@@ -106,7 +107,7 @@ class Pool {
     return account;
   }
 
-  give(bytes: number, owner: string): Share {
+  reserve(bytes: number, owner: string): MemoryReservation {
     const account = this.#account(owner);
     this.#used += bytes;
     account.used += bytes;
@@ -141,7 +142,7 @@ class Pool {
       account.waiting.shift();
       this.#accounts.delete(owner);
       this.#accounts.set(owner, account);
-      first.go(this.give(first.bytes, owner));
+      first.go(this.reserve(first.bytes, owner));
     }
   }
 }
