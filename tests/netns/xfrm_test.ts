@@ -353,7 +353,7 @@ describe("charon", () => {
     expect(host.daemon.log()).not.toContain(PSK);
   });
 
-  test("that is killed is started anew and told everything", async () => {
+  test("that is killed is replaced by a new one with all connections", async () => {
     const before = await charonPid(host);
     process.kill(before, "SIGKILL");
     await eventually("another is there", 30_000, async () => {
@@ -384,7 +384,7 @@ describe("charon", () => {
     await load(host);
     await host.up(WITHOUT_ESP);
     expect(await charonPid(host)).toBe(pid);
-    expect(host.daemon.logLines(/keys are exchanged by the charon of a former run/)).toHaveLength(
+    expect(host.daemon.logLines(/using the charon of the previous run/)).toHaveLength(
       1,
     );
     expect(await connections(host)).toEqual([connectionName(1, 2), "office"]);
@@ -490,7 +490,7 @@ describe("what the user has to mend is one line", () => {
   test("with a socket in the environment where nobody answers", async () => {
     const lines = await failure({ PSK }, "export CHARON_VICI_SOCKET=/nowhere");
     expect(lines).toHaveLength(1);
-    expect(lines[0]).toContain("CHARON_VICI_SOCKET names /nowhere, where no charon answers (");
+    expect(lines[0]).toContain("CHARON_VICI_SOCKET names /nowhere, where no charon responds (");
   }, 120_000);
 
   test("without charon's plugin vici", async () => {

@@ -1,29 +1,29 @@
-/** A charon for tests of what it is told, and of what it says only in rare cases. */
+/** A charon for tests of the requests to it, and of responses that are rare with a real one. */
 
 import type { ViciMessage } from "../../src/backend/ipsec/vici_message.ts";
 import { type ViciCall, ViciServer } from "./vici_server.ts";
 
-/** Holds connections and keys, as a real one would, and the associations that a test gives it. */
+/** Has connections and keys like a real one, and the associations that a test gives it. */
 export class FakeCharon implements Disposable {
   readonly conns = new Set<string>();
   readonly keys = new Set<string>();
   associations: ViciMessage[] = [];
   refuse: string | undefined;
-  /** Happens when it is asked something, before it answers. */
+  /** Called for each request, before the response. */
   onCall: ((call: ViciCall) => void) | undefined;
   readonly path: string;
   readonly server: ViciServer;
 
   constructor(path: string) {
     this.path = path;
-    this.server = new ViciServer(path, (call) => this.#answer(call));
+    this.server = new ViciServer(path, (call) => this.#respond(call));
   }
 
   [Symbol.dispose](): void {
     this.server[Symbol.dispose]();
   }
 
-  /** What it was asked to change since the last time, without the keys. */
+  /** The changes that were requested since the last call, without the contents of keys. */
   takeChanges(): string[] {
     const changes = this.server.calls.filter(([command]) => !/^(get|list)-/.test(command));
     this.server.calls.length = 0;
@@ -34,14 +34,14 @@ export class FakeCharon implements Disposable {
     });
   }
 
-  /** What it was asked for with this command since the last time. */
+  /** The requests with this command since the last call. */
   takeQuestions(command: string): ViciMessage[] {
     const questions = this.server.calls.filter(([asked]) => asked === command);
     this.server.calls.length = 0;
     return questions.map(([, message]) => message);
   }
 
-  #answer(call: ViciCall): ViciMessage {
+  #respond(call: ViciCall): ViciMessage {
     this.onCall?.(call);
     const { command, message, event } = call;
     switch (command) {

@@ -1,6 +1,7 @@
-/** What the kernel and charon hold for ipsec on one host, asked with `ip` and over VICI. */
+/** The state of the kernel and of charon on one host with ipsec, read with `ip` and over VICI. */
 
 import { join } from "node:path";
+import { systemClock } from "../../src/base/clock.ts";
 import { Vici } from "../../src/backend/ipsec/vici.ts";
 import type { ViciMessage } from "../../src/backend/ipsec/vici_message.ts";
 import type { Host } from "./host.ts";
@@ -21,7 +22,7 @@ export async function policyText(host: Host): Promise<string> {
     .sort().join("");
 }
 
-/** What there should be for peers 10.5.n.0/24 at 192.0.2.n, seen from the first host. */
+/** The policies for peers 10.5.n.0/24 at 192.0.2.n, on the host `own`. */
 export function expectedPolicies(peers: readonly number[], own = 1): string {
   return peers.flatMap((n) => {
     const policy = (from: number, to: number, direction: string) =>
@@ -36,12 +37,12 @@ export async function charonPid(host: Host): Promise<number> {
   return Number(await Bun.file(join(host.directory, "run", "charon.pid")).text());
 }
 
-/** Asks the host's charon something: that of its daemon, or else the one that others run there. */
-export async function withCharon<T>(host: Host, ask: (vici: Vici) => Promise<T>): Promise<T> {
-  const own = Vici.connect(join(host.directory, "charon.vici"));
-  const foreign = () => Vici.connect(join(host.directory, "run", "charon.vici"));
+/** Connects to the host's charon: the one of its daemon, or else one that runs already. */
+export async function withCharon<T>(host: Host, use: (vici: Vici) => Promise<T>): Promise<T> {
+  const own = Vici.connect(join(host.directory, "charon.vici"), systemClock);
+  const foreign = () => Vici.connect(join(host.directory, "run", "charon.vici"), systemClock);
   using vici = await own.catch(foreign);
-  return await ask(vici);
+  return await use(vici);
 }
 
 /** Names of charon's connections, sorted. */

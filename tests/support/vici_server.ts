@@ -1,4 +1,4 @@
-/** charon's end of a control socket, for what the real one does not do when it is asked. */
+/** charon's end of a control socket, for behaviour that a real one does not show on demand. */
 
 import { encodeMessage, type ViciMessage } from "../../src/backend/ipsec/vici_message.ts";
 import {
@@ -24,10 +24,10 @@ export interface ViciCall {
   hangUp(): void;
 }
 
-/** The response; `undefined` for none, "unknown" for a command that there is not. */
+/** The response; `undefined` for none, "unknown" for a command that charon does not have. */
 export type ViciHandler = (call: ViciCall) => ViciMessage | undefined | "unknown";
 
-/** Listens at a path until disposed; keeps what was asked, as `command` and message. */
+/** Listens at a path until disposed; records the requests, as command and message. */
 export class ViciServer implements Disposable {
   readonly calls: [string, ViciMessage][] = [];
   readonly #listener: Bun.UnixSocketListener<Client>;
@@ -39,7 +39,7 @@ export class ViciServer implements Disposable {
         open: (socket) => void (socket.data = { reader: new PacketReader(), unsent: [] }),
         data: (socket, bytes) => {
           for (const packet of socket.data.reader.push(bytes)) {
-            this.#answer(socket, packet, handle);
+            this.#respond(socket, packet, handle);
           }
         },
         drain: flush,
@@ -51,14 +51,14 @@ export class ViciServer implements Disposable {
     this.#listener.stop(true);
   }
 
-  #answer(socket: Bun.Socket<Client>, packet: ViciPacket, handle: ViciHandler): void {
+  #respond(socket: Bun.Socket<Client>, packet: ViciPacket, handle: ViciHandler): void {
     const { type, name, message } = packet;
     if (type === EVENT_REGISTER || type === EVENT_UNREGISTER) {
       return send(socket, serverPacket([EVENT_CONFIRM]));
     }
     if (type !== CMD_REQUEST) return;
     this.calls.push([name, message]);
-    const answer = handle({
+    const response = handle({
       command: name,
       message,
       event: (event, message) => {
@@ -68,9 +68,9 @@ export class ViciServer implements Disposable {
       raw: (bytes) => send(socket, bytes),
       hangUp: () => socket.terminate(),
     });
-    if (answer === "unknown") send(socket, serverPacket([CMD_UNKNOWN]));
-    else if (answer !== undefined) {
-      send(socket, serverPacket([CMD_RESPONSE], encodeMessage(answer)));
+    if (response === "unknown") send(socket, serverPacket([CMD_UNKNOWN]));
+    else if (response !== undefined) {
+      send(socket, serverPacket([CMD_RESPONSE], encodeMessage(response)));
     }
   }
 }
@@ -80,7 +80,7 @@ interface Client {
   readonly unsent: Uint8Array[];
 }
 
-/** Like charon, it discards what is too long. */
+/** Like charon, it silently discards packets that are too long. */
 function send(socket: Bun.Socket<Client>, bytes: Uint8Array): void {
   if (bytes.length > 4 + 512 * 1024) return;
   socket.data.unsent.push(bytes);

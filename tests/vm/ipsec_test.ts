@@ -240,14 +240,14 @@ describe("what cannot work ends the start, with one line and before there is a l
       const errors = second.logLines(/^[EF]/);
       expect(errors.length).toBe(1);
       expect(errors[0]).toContain(
-        `another charon, process ${pid}, runs on this host, which has room for one; use it with ` +
-          `CHARON_VICI_SOCKET=${socket}, or end it with "kill ${pid}"`,
+        `cannot start charon: another one, process ${pid}, runs on this host, and only one can; use ` +
+          `it with CHARON_VICI_SOCKET=${socket}, or end it with "kill ${pid}"`,
       );
       const third = one.start({ flags, env: { CHARON_VICI_SOCKET: socket } });
       await eventually(
         "it works",
         20_000,
-        () => third.logLines(/keys are exchanged by the charon that the environment names/)[0],
+        () => third.logLines(/using the charon of CHARON_VICI_SOCKET/)[0],
       );
       await third.stop();
       await first.stop();
@@ -278,7 +278,8 @@ describe("what cannot work ends the start, with one line and before there is a l
           `${one.directory}, whose charon serves that network namespace only; this daemon is in ${theirs}`,
       );
       expect(apart.logLines(/^[EF]/)[0]).toContain(
-        `another charon, process ${pid} in network namespace ${ours}, has /var/run/charon.pid`,
+        `cannot start charon: another one, process ${pid} in network namespace ${ours}, has ` +
+          "/var/run/charon.pid",
       );
       await first.stop("SIGKILL");
       const later = two.start(sameRun);
@@ -288,7 +289,7 @@ describe("what cannot work ends the start, with one line and before there is a l
           `this daemon is in ${theirs}`,
       );
       const again = await one.up();
-      expect(again.logLines(/keys are exchanged by the charon of a former run/)).toHaveLength(1);
+      expect(again.logLines(/using the charon of the previous run/)).toHaveLength(1);
       expect(await charonPid(one)).toBe(pid);
       await two.up();
       await cluster.expectMesh({ timeoutMs: TUNNEL_MS });
@@ -465,7 +466,7 @@ describe("what is damaged comes back", () => {
     await cluster.expectMesh({ timeoutMs: TUNNEL_MS });
   }, 180_000);
 
-  test("a tunnel that works is not made anew because states are deleted beside it", async () => {
+  test("a tunnel that works is not replaced because other states are deleted", async () => {
     await using cluster = await startCluster();
     const [one, two] = [cluster.host(1), cluster.host(2)];
     await handshakesEnd(cluster);

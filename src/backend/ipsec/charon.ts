@@ -1,9 +1,10 @@
 /**
- * Finding strongSwan's IKE daemon, charon, and starting it where none runs.
+ * Finds strongSwan's IKE daemon, charon, or starts it.
  *
- * A charon that we start belongs to the data plane, not to this process: it stays when the daemon
- * ends, keeps the tunnels and their keys alive, and holds the socket that takes ESP out of UDP. The
- * next daemon finds it by its control socket in the run directory. (docs/adr/0009-charon-stays.md)
+ * A charon that flanneld has started belongs to the data plane: it keeps running when the daemon
+ * ends, renews the keys of the tunnels, and holds the socket that decapsulates ESP from UDP. The
+ * next daemon finds it by its control socket in the run directory.
+ * (docs/adr/0009-charon-stays.md)
  */
 
 import { mkdir } from "node:fs/promises";
@@ -11,123 +12,128 @@ import { dirname } from "node:path";
 import { replaceFile } from "../../base/regular_file.ts";
 import type { Log } from "../../log/log.ts";
 import { listenerNamespace, ownNamespace } from "../../process/listener_namespace.ts";
+import { type Clock, sleep } from "../../base/clock.ts";
+import { errorMessage } from "../../base/operator_error.ts";
 import { signalProcess } from "../../process/signal_process.ts";
 import { findCharon, packageOf } from "../../process/program_lookup.ts";
 import { startDetached } from "../../process/detached_process.ts";
 import { BackendError } from "../../overlay/backend_error.ts";
 import { ForeignCharonError } from "./foreign_charon.ts";
 import { ownSocket, settingsFile, SOCKET_VARIABLE, SYSTEM_SOCKET } from "./charon_paths.ts";
-import { charonWith, makeWay } from "./charon_pid_file.ts";
+import { CharonError } from "./charon_error.ts";
+import { charonProcess, clearPidFile } from "./charon_process.ts";
 import { installedPlugins, strongswanConf } from "./strongswan_conf.ts";
-import { Vici, ViciError } from "./vici.ts";
+import { Vici } from "./vici.ts";
 
 export interface CharonOptions {
-  /** Where a charon of our own has its settings and its socket. */
+  /** The directory of the settings and the socket of flanneld's charon. */
   readonly runDirectory: string;
   readonly env: Readonly<Record<string, string | undefined>>;
+  readonly clock: Clock;
   readonly log: Log;
 }
 
-/** A connection to a charon that answers. */
+/** A connection to a charon that responds. */
 export interface Charon {
   readonly vici: Vici;
-  /** In words, with its version. */
+  /** Such as `the charon of this machine (5.9.8, /var/run/charon.vici)`. */
   readonly description: string;
-  /** It was started just now, and has no tunnels yet. */
+  /** It has just been started, and has no tunnels yet. */
   readonly isNew: boolean;
-  /** Ends it and leaves its tunnels in the kernel; absent if somebody else runs it. */
+  /** Ends it and leaves its tunnels in the kernel; absent if flanneld has not started it. */
   readonly kill?: () => void;
 }
 
-/** Lets go of a charon that has not been told anything. */
-export function giveUpCharon({ vici, isNew, kill }: Charon): void {
+/** Disconnects from a charon that has no connections of this run, and ends it if it is new. */
+export function releaseCharon({ vici, isNew, kill }: Charon): void {
   vici[Symbol.dispose]();
   if (isNew) kill?.();
 }
 
 /**
- * The charon that is named in the environment, ours of a former run, the machine's
- * own, or a new one, in this order. Throws `BackendError` for what the user must mend, else
- * `ViciError`.
+ * Connects to the charon that the environment names, the one of the previous run, the one of the
+ * machine, or a new one, in this order. Throws `BackendError` if the operator has to act, otherwise
+ * `CharonError`.
  */
-export async function reachCharon(options: CharonOptions, stop: AbortSignal): Promise<Charon> {
+export async function connectCharon(options: CharonOptions, stop: AbortSignal): Promise<Charon> {
   return await runningCharon(options) ?? await startCharon(options, stop);
 }
 
 async function runningCharon(options: CharonOptions): Promise<Charon | undefined> {
   const named = options.env[SOCKET_VARIABLE];
-  if (named) return await greetNamed(named);
-  return await ownCharon(options) ?? await systemCharon();
+  if (named) return await namedCharon(named, options.clock);
+  return await ownCharon(options) ?? await systemCharon(options.clock);
 }
 
-/** Our charon of a former run. Throws `ForeignCharonError` if it is in another network namespace. */
+/** The charon of the previous run. Throws `ForeignCharonError` for another network namespace. */
 async function ownCharon(options: CharonOptions): Promise<Charon | undefined> {
   const socket = ownSocket(options.runDirectory);
-  const place = listenerNamespace(socket);
-  switch (place.kind) {
+  const listener = listenerNamespace(socket);
+  switch (listener.kind) {
     case "here":
-      return await answering(() => adoptCharon(options));
+      return await ifItResponds(() => adoptCharon(options));
     case "absent":
       return undefined;
     case "elsewhere":
     case "hidden":
-      throw new ForeignCharonError(socket, place);
+      throw new ForeignCharonError(socket, listener);
   }
 }
 
-async function systemCharon(): Promise<Charon | undefined> {
+async function systemCharon(clock: Clock): Promise<Charon | undefined> {
   if (listenerNamespace(SYSTEM_SOCKET).kind !== "here") return undefined;
-  return await answering(() => greet(SYSTEM_SOCKET, "the charon that runs on this machine"));
+  return await ifItResponds(() => connect(SYSTEM_SOCKET, "the charon of this machine", clock));
 }
 
-async function greetNamed(path: string): Promise<Charon> {
-  const charon = await greetAt(path);
-  const place = listenerNamespace(path);
-  if (place.kind !== "elsewhere") return charon;
-  giveUpCharon(charon);
+async function namedCharon(path: string, clock: Clock): Promise<Charon> {
+  const charon = await connectNamed(path, clock);
+  const listener = listenerNamespace(path);
+  if (listener.kind !== "elsewhere") return charon;
+  releaseCharon(charon);
   throw new BackendError(
-    `${SOCKET_VARIABLE} names ${path}, whose charon is process ${place.pid} in network namespace ` +
-      `${place.namespace}; this daemon is in ${ownNamespace()}, where that charon creates no ` +
-      "tunnels. Name one that runs here, or unset the variable to have one started",
+    `${SOCKET_VARIABLE} names ${path}, whose charon is process ${listener.pid} in network ` +
+      `namespace ${listener.namespace}; this daemon is in ${ownNamespace()}, where that charon ` +
+      "creates no tunnels: name one that runs here, or unset the variable to let flanneld start " +
+      "one",
   );
 }
 
-async function greetAt(path: string): Promise<Charon> {
+async function connectNamed(path: string, clock: Clock): Promise<Charon> {
   try {
-    return await greet(path, "the charon that the environment names");
+    return await connect(path, `the charon of ${SOCKET_VARIABLE}`, clock);
   } catch (error) {
-    if (!(error instanceof ViciError)) throw error;
+    if (!(error instanceof CharonError)) throw error;
     throw new BackendError(
-      `${SOCKET_VARIABLE} names ${path}, where no charon answers (${error.message}); correct it, ` +
-        "or leave it out to have one started",
+      `${SOCKET_VARIABLE} names ${path}, where no charon responds (${error.message}); correct ` +
+        "it, or unset it to let flanneld start one",
       { cause: error },
     );
   }
 }
 
-async function answering(greet: () => Promise<Charon>): Promise<Charon | undefined> {
+async function ifItResponds(connecting: () => Promise<Charon>): Promise<Charon | undefined> {
   try {
-    return await greet();
+    return await connecting();
   } catch (error) {
-    if (error instanceof ViciError) return undefined;
+    if (error instanceof CharonError) return undefined;
     throw error;
   }
 }
 
-async function adoptCharon(options: CharonOptions): Promise<Charon> {
-  const charon = await greet(ownSocket(options.runDirectory), "the charon of a former run");
-  await followLog(charon.vici, options.log);
+async function adoptCharon({ runDirectory, clock, log }: CharonOptions): Promise<Charon> {
+  const charon = await connect(ownSocket(runDirectory), "the charon of the previous run", clock);
+  await followLog(charon.vici, log);
   const kill = () => {
-    const pid = charonWith(settingsFile(options.runDirectory));
+    const pid = charonProcess(settingsFile(runDirectory));
     if (pid !== undefined) signalProcess(pid, "SIGKILL");
   };
   return { ...charon, kill };
 }
 
-async function greet(path: string, what: string): Promise<Charon> {
-  const vici = await Vici.connect(path);
+async function connect(path: string, what: string, clock: Clock): Promise<Charon> {
+  const vici = await Vici.connect(path, clock);
   try {
-    const { version } = await vici.request("version", {}, GREETING_TIMEOUT_MS);
+    const { version } = await vici.request("version", {}, { timeoutMs: VERSION_TIMEOUT_MS });
     return { vici, description: `${what} (${version}, ${path})`, isNew: false };
   } catch (error) {
     vici[Symbol.dispose]();
@@ -136,59 +142,61 @@ async function greet(path: string, what: string): Promise<Charon> {
 }
 
 async function startCharon(options: CharonOptions, stop: AbortSignal): Promise<Charon> {
-  const path = requireProgram();
-  const socket = ownSocket(options.runDirectory);
-  const conf = settingsFile(options.runDirectory);
+  const { runDirectory, env, clock, log } = options;
+  const path = requireCharon();
+  const socket = ownSocket(runDirectory);
+  const conf = settingsFile(runDirectory);
   const plugins = installedPlugins(path);
   if (plugins !== undefined && !plugins.includes("vici")) {
     throw new BackendError(
-      `charon (${path}) lacks its plugin vici, by which it is controlled; ` +
+      `charon (${path}) lacks its plugin vici, which flanneld needs to control it; ` +
         "install it (Debian: strongswan-swanctl)",
     );
   }
-  makeWay(conf, options.log);
+  clearPidFile(conf, log);
   await writeSettings(conf, strongswanConf({ socket, plugins }));
   const lines: string[] = [];
   const charon = startDetached(path, [], {
-    env: { PATH: options.env["PATH"] ?? "", STRONGSWAN_CONF: conf },
+    env: { PATH: env["PATH"] ?? "", STRONGSWAN_CONF: conf },
     onLine: (line) => {
       if (lines.length < REMEMBERED_LINES) lines.push(line);
-      logLine(options.log, line);
+      logLine(log, line);
     },
   });
-  options.log.info(`started charon, process ${charon.pid} (${path})`);
+  log.info(`started charon, process ${charon.pid} (${path})`);
   let status: number | undefined;
   void charon.exited.then((code) => {
     status = code;
-    if (!stop.aborted) options.log.warn(`charon, process ${charon.pid}, ended with status ${code}`);
+    if (!stop.aborted) log.warn(`charon, process ${charon.pid}, exited with status ${code}`);
   });
-  const deadline = performance.now() + START_TIMEOUT_MS;
+  const deadlineMs = clock.nowMs() + START_TIMEOUT_MS;
   for (;;) {
     try {
-      const greeted = await greet(socket, "a charon of our own");
-      return { ...greeted, isNew: true, kill: () => charon.signal("SIGKILL") };
+      const connected = await connect(socket, "the charon that flanneld has started", clock);
+      return { ...connected, isNew: true, kill: () => charon.signal("SIGKILL") };
     } catch (error) {
-      if (!(error instanceof ViciError)) throw error;
+      if (!(error instanceof CharonError)) throw error;
       if (status !== undefined) {
-        throw new ViciError("start", `it ended with status ${status}: ${lines.join("; ")}`);
+        const output = lines.join("; ");
+        throw new CharonError("not started", `charon exited with status ${status}: ${output}`);
       }
-      if (stop.aborted || performance.now() > deadline) {
+      if (stop.aborted || clock.nowMs() > deadlineMs) {
         charon.signal("SIGKILL");
         stop.throwIfAborted();
         throw error;
       }
     }
-    await Bun.sleep(START_POLL_MS);
+    await sleep(clock, START_POLL_MS, stop);
   }
 }
 
-const GREETING_TIMEOUT_MS = 3000;
+const VERSION_TIMEOUT_MS = 3000;
 const START_TIMEOUT_MS = 10_000;
 const START_POLL_MS = 20;
-/** Of what charon says first, for the message if it ends at once. */
+/** Of charon's first lines, for the message if it exits at once. */
 const REMEMBERED_LINES = 20;
 
-function requireProgram(): string {
+function requireCharon(): string {
   const path = findCharon();
   if (path !== undefined) return path;
   throw new BackendError(
@@ -204,14 +212,14 @@ async function writeSettings(path: string, text: string): Promise<void> {
     await replaceFile(path, text, { mode: 0o600, flush: false });
   } catch (cause) {
     throw new BackendError(
-      `cannot write charon's settings ${path}: ${(cause as Error).message}; choose another ` +
+      `cannot write charon's settings ${path}: ${errorMessage(cause)}; choose another ` +
         "directory with --subnet-file",
       { cause },
     );
   }
 }
 
-/** charon's events of the name `log`: its lines, after the process that read its output has gone. */
+/** charon's `log` events: its lines, after the daemon that read its output has ended. */
 async function followLog(vici: Vici, log: Log): Promise<void> {
   await vici.subscribe("log", ({ group, msg }) => {
     if (typeof group === "string" && typeof msg === "string") logMessage(log, group, msg);
@@ -230,5 +238,5 @@ function logMessage(log: Log, group: string, message: string): void {
   log.info(`charon: ${message}`);
 }
 
-/** What is said of each packet and each job: with every check whether a peer is there. */
+/** Groups with lines for each packet and each job, thus for each check of each peer. */
 const QUIET_GROUPS: ReadonlySet<string> = new Set(["ENC", "NET", "JOB", "KNL"]);

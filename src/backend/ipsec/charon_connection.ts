@@ -1,4 +1,4 @@
-/** From two ends of a tunnel to what charon is told of it: pure. */
+/** From the two ends of a tunnel to charon's connection and key: pure. */
 
 import { type IpAddress, parseIpAddress } from "../../addr/ip.ts";
 import { parsePrefix, type Prefix, prefixContains } from "../../addr/prefix.ts";
@@ -7,36 +7,38 @@ import type { ViciMessage } from "./vici_message.ts";
 
 /** A node, as a tunnel sees it. */
 export interface TunnelEnd {
-  /** The address in its lease, which is also its name to the other end. */
+  /** The address in its lease, which is also its IKE identity. */
   readonly publicAddress: IpAddress;
   readonly subnet: Prefix;
 }
 
 export interface CharonConnectionOptions {
-  /** The overlay's network; by it our names are known. */
+  /** The overlay's network: identifies flanneld's connections and keys. */
   readonly network: Prefix;
   readonly psk: string;
-  /** Whether ESP is wrapped into UDP even where no address translation is seen. */
+  /** Whether ESP is encapsulated in UDP even without address translation. */
   readonly udpEncapsulation: boolean;
   /** Algorithms of the tunnel in strongSwan's notation. */
   readonly espProposal: string;
 }
 
 export interface CharonConnection {
-  /** Name of the IKE connection, the same as Go flannel's. */
+  /** Name of the IKE connection, as in Go flannel. */
   readonly name: string;
   /** Name of its one tunnel. */
   readonly childName: string;
   readonly remote: TunnelEnd;
   /** Name of the pre-shared key. */
   readonly secretId: string;
-  /** What `load-conn` is given. */
+  /** The message of `load-conn`. */
   readonly definition: ViciMessage;
-  /** What `load-shared` is given. */
+  /** The message of `load-shared`. */
   readonly secret: ViciMessage;
 }
 
-/** `localAddress` is where packets leave from: behind address translation not the public one. */
+/**
+ * `localAddress` is the source address of packets: behind address translation not the public one.
+ */
 export function connectionOf(
   local: TunnelEnd & { readonly localAddress: IpAddress },
   remote: TunnelEnd,
@@ -55,7 +57,7 @@ export function connectionOf(
     close_action: "trap",
     dpd_action: "restart",
     rekey_time: "1h",
-    // They are flanneld's: a packet must not leave in plain text while there is no tunnel.
+    // flanneld maintains them: without a tunnel, no packet may leave in plain text.
     policies: "no",
   };
   const definition: ViciMessage = {
@@ -64,12 +66,12 @@ export function connectionOf(
       local_addrs: [local.localAddress],
       remote_addrs: [remote.publicAddress],
       proposals: ["aes256-sha256-modp4096"],
-      keyingtries: "0", // for ever
+      keyingtries: "0", // forever
       encap: options.udpEncapsulation ? "yes" : "no",
-      // The ends of a tunnel are those of its policies, which follow the leases (not RFC 4555).
+      // Leases decide the addresses of a tunnel and its policies, not MOBIKE (RFC 4555).
       mobike: "no",
-      // A peer that restarts makes a second tunnel beside the first, which carries packets until
-      // then; it must not ask us to give up the first one before (INITIAL_CONTACT, RFC 7296 2.4).
+      // A peer that restarts creates a second tunnel next to the first one, which carries packets
+      // until then. The peer may not ask to delete it before (INITIAL_CONTACT, RFC 7296 2.4).
       unique: "never",
       dpd_delay: `${DEAD_PEER_DETECTION_SECONDS}s`,
       local: { auth: "psk", id: local.publicAddress },
@@ -86,7 +88,7 @@ export function connectionOf(
   return { name, childName, remote, secretId, definition, secret };
 }
 
-/** Whether a connection is one of an overlay with this network, this node's or a former one's. */
+/** Whether a connection belongs to an overlay with this network, of this or a previous run. */
 export function isOurConnection(name: string, network: Prefix): boolean {
   const [local, localSubnet, remoteSubnet, remote, ...rest] = name.split("-");
   if (rest.length > 0 || !isAddress(local) || !isAddress(remote)) return false;
@@ -96,15 +98,15 @@ export function isOurConnection(name: string, network: Prefix): boolean {
   });
 }
 
-/** What the names of our pre-shared keys begin with. */
+/** The prefix of the names of our pre-shared keys. */
 export function secretPrefix(network: Prefix): string {
   return `flannel-${network}-`;
 }
 
 /**
- * A peer that has been silent for so long is asked whether it is there, a few times, before its
- * tunnel is made anew. (Go flannel leaves it out: a tunnel to a peer that lost it stays dead until
- * its keys are due.)
+ * After this time without packets, charon checks a few times whether the peer responds, and then
+ * creates the tunnel again. (Go flannel does not: a tunnel that the peer has lost stays dead until
+ * its keys expire.)
  */
 const DEAD_PEER_DETECTION_SECONDS = 30;
 

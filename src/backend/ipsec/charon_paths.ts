@@ -1,23 +1,23 @@
-/** Where charon's files and sockets are. */
+/** The paths of charon's files and sockets. */
 
 import { join } from "node:path";
 import { BackendError } from "../../overlay/backend_error.ts";
 
-/** Control socket of a charon that somebody else runs, named in the environment. */
+/** Environment variable with the control socket of a charon that the operator runs. */
 export const SOCKET_VARIABLE = "CHARON_VICI_SOCKET";
 
 /**
- * Where charon listens unless it is told otherwise. Ours does not: another charon that is started
- * beside it takes this socket away before it sees that it cannot run.
+ * charon's default socket. flanneld's charon has another one: a second charon replaces this socket
+ * before it notices that it cannot run.
  */
 export const SYSTEM_SOCKET = "/var/run/charon.vici";
 
-/** What a charon of our own is started with. */
+/** The settings of flanneld's charon. */
 export function settingsFile(runDirectory: string): string {
   return join(runDirectory, "strongswan.conf");
 }
 
-/** Control socket of a charon of our own. Throws `BackendError` if its path is too long. */
+/** The control socket of flanneld's charon. Throws `BackendError` if its path is too long. */
 export function ownSocket(runDirectory: string): string {
   const path = join(runDirectory, "charon.vici");
   if (Buffer.byteLength(path) > SOCKET_PATH_MAX_BYTES) {

@@ -1,4 +1,4 @@
-/** Checks that the kernel has ESP (RFC 4303): without it, policies drop packets and no tunnel comes up. */
+/** Checks that the kernel has ESP (RFC 4303): without it, no tunnel comes up. */
 
 import type { Family } from "../../addr/ip.ts";
 import type { Log } from "../../log/log.ts";
@@ -17,24 +17,26 @@ export class EspCheck {
   #isMissing: boolean;
   #checkMs = 0;
 
-  /** Asks the kernel, and logs a warning if ESP is missing. */
+  /** Queries the kernel, and logs a warning if ESP is missing. */
   constructor(options: EspCheckOptions) {
     this.#options = options;
-    this.#isMissing = this.#ask();
+    this.#isMissing = this.#query();
     if (this.#isMissing) options.log.warn(withoutEsp(options.family));
   }
 
-  /** That ESP is missing, with the module to load; `undefined` as soon as the kernel has it. */
+  /**
+   * The message that ESP is missing, with the module to load; `undefined` once the kernel has it.
+   */
   problem(): string | undefined {
     const { family, clock, log } = this.#options;
     if (this.#isMissing && clock.nowMs() >= this.#checkMs) {
-      this.#isMissing = this.#ask();
+      this.#isMissing = this.#query();
       if (!this.#isMissing) log.info(`this kernel has ESP for IPv${family} now`);
     }
     return this.#isMissing ? withoutEsp(family) : undefined;
   }
 
-  #ask(): boolean {
+  #query(): boolean {
     const { family, states, clock } = this.#options;
     this.#checkMs = clock.nowMs() + CHECK_MS;
     return states.lacksEsp(family);
@@ -45,7 +47,7 @@ export class EspCheck {
 const CHECK_MS = 5000;
 
 function withoutEsp(family: Family): string {
-  return `this kernel has no ESP for IPv${family}, so that packets to other nodes are dropped: ` +
-    `load its module (modprobe -a xfrm_user esp${family}; some distributions have it in a package ` +
+  return `this kernel has no ESP for IPv${family}, packets to other nodes are dropped: load its ` +
+    `module with "modprobe -a xfrm_user esp${family}" (some distributions have it in a package ` +
     "of extra modules, such as linux-modules-extra)";
 }

@@ -1,29 +1,27 @@
-/** The charon that a daemon begins with: it is there, and takes what the user chose. */
+/** The charon that a daemon starts with: it responds and accepts the configured algorithms. */
 
 import { quoted } from "../../base/quoting.ts";
-import { type Clock, sleep } from "../../base/clock.ts";
+import { sleep } from "../../base/clock.ts";
 import { BackendError } from "../../overlay/backend_error.ts";
-import { type Charon, type CharonOptions, giveUpCharon, reachCharon } from "./charon.ts";
-import { type Vici, ViciError } from "./vici.ts";
+import { type Charon, type CharonOptions, connectCharon, releaseCharon } from "./charon.ts";
+import { CharonError, isRefusal } from "./charon_error.ts";
+import type { Vici } from "./vici.ts";
 
 /**
- * Waits for one that answers, for some seconds: one that is just ending, such as that of Go flannel,
- * still does or is in the way. Throws `BackendError` for what the user must mend.
+ * Retries for some seconds, because a charon that is just ending, such as Go flannel's, prevents
+ * another one from starting. Throws `BackendError` if the operator has to act.
  */
 export async function firstCharon(
   options: CharonOptions,
-  { espProposal, clock, stop }: {
-    readonly espProposal: string;
-    readonly clock: Clock;
-    readonly stop: AbortSignal;
-  },
+  { espProposal, stop }: { readonly espProposal: string; readonly stop: AbortSignal },
 ): Promise<Charon> {
+  const { clock } = options;
   const deadlineMs = clock.nowMs() + FIRST_CHARON_MS;
   for (;;) {
     try {
       return await usableCharon(options, espProposal, stop);
     } catch (error) {
-      if (!(error instanceof ViciError)) throw error;
+      if (!(error instanceof CharonError)) throw error;
       if (clock.nowMs() > deadlineMs) throw new BackendError(error.message, { cause: error });
     }
     await sleep(clock, RETRY_MS, stop);
@@ -39,20 +37,20 @@ async function usableCharon(
   espProposal: string,
   stop: AbortSignal,
 ): Promise<Charon> {
-  const charon = await reachCharon(options, stop);
+  const charon = await connectCharon(options, stop);
   try {
     await checkProposal(charon.vici, espProposal);
   } catch (error) {
-    giveUpCharon(charon);
+    releaseCharon(charon);
     throw error;
   }
-  options.log.info(`keys are exchanged by ${charon.description}`);
+  options.log.info(`using ${charon.description}`);
   return charon;
 }
 
 /**
- * Loads a connection that leads nowhere and takes it out again: only charon knows the names. Throws
- * `BackendError` if they make no sense to it.
+ * Loads a dummy connection and unloads it, because only charon knows the names of its algorithms.
+ * Throws `BackendError` if charon rejects them.
  */
 async function checkProposal(vici: Vici, espProposal: string): Promise<void> {
   const probe = {
@@ -66,10 +64,10 @@ async function checkProposal(vici: Vici, espProposal: string): Promise<void> {
   try {
     await vici.command("load-conn", { [PROBE]: probe });
   } catch (error) {
-    if (!(error instanceof ViciError) || !error.isRefusal) throw error;
+    if (!isRefusal(error)) throw error;
     throw new BackendError(
-      `the ESPProposal ${quoted(espProposal, 200)} is invalid for charon; it must be ` +
-        `algorithms in strongSwan's notation, such as aes128gcm16-ecp256 (${error.message})`,
+      `charon rejected the ESPProposal ${quoted(espProposal, 200)}; it must be algorithms in ` +
+        `strongSwan's notation, such as aes128gcm16-ecp256 (${error.message})`,
       { cause: error },
     );
   }

@@ -1,62 +1,61 @@
-/** What one charon has been told of our tunnels, and what it says of them. */
+/** The connections that were loaded into one charon, and their tunnels as charon reports them. */
 
 import { parseIpAddress } from "../../addr/ip.ts";
 import type { Prefix } from "../../addr/prefix.ts";
 import type { XfrmStateId } from "../../kernel/xfrm/xfrm_states.ts";
 import { type CharonConnection, isOurConnection, secretPrefix } from "./charon_connection.ts";
-import { type Vici, ViciError } from "./vici.ts";
+import { isRefusal } from "./charon_error.ts";
+import type { Vici } from "./vici.ts";
 import type { ViciMessage } from "./vici_message.ts";
+import type { CharonConnections } from "./wanted_connections.ts";
 
-/** Connections by name. */
-export type CharonConnections = ReadonlyMap<string, CharonConnection>;
-
-/** What there is of one connection. */
+/** The state of one connection. */
 export interface Tunnel {
   /** Security associations for packets are in the kernel. */
   readonly isUp: boolean;
-  /** charon waits for the peer's answer, and goes on by itself. */
+  /** charon waits for the peer's response, and retries by itself. */
   readonly isTrying: boolean;
-  /** One of its tunnels is being made, replaced or ended. */
+  /** One of its tunnels is being created, replaced or ended. */
   readonly isBusy: boolean;
   readonly associations: readonly IkeAssociation[];
 }
 
-/** One of a connection's IKE associations, with the tunnels that it made. */
+/** One of a connection's IKE associations, with the tunnels that it has negotiated. */
 export interface IkeAssociation {
-  /** charon's number of it. */
+  /** charon's number for it. */
   readonly uniqueId: string;
-  /** By which both ends know it. */
+  /** Identifies it at both ends. */
   readonly initiatorSpi: string;
-  /** This end has asked for it, and nobody has answered yet. */
+  /** This end has initiated it, and the peer has not responded yet. */
   readonly isUnanswered: boolean;
-  /** Since its youngest tunnel is in the kernel; `undefined` without any. */
+  /** Age of its youngest tunnel in the kernel; `undefined` without any. */
   readonly ageSeconds: number | undefined;
-  /** Received through its tunnels; not a number where charon does not say. */
+  /** Packets received through its tunnels; NaN if charon does not report it. */
   readonly packetsIn: number;
-  /** Its tunnels; none while one of them is being made, replaced or ended. */
+  /** Its tunnels; none while one of them is being created, replaced or ended. */
   readonly settledChildren: readonly SettledChild[];
 }
 
-/** A tunnel that is in the kernel, as charon believes, and that nothing is done about. */
+/** A tunnel that is in the kernel according to charon, with no operation in progress. */
 export interface SettledChild {
-  /** charon's number of it. */
+  /** charon's number for it. */
   readonly uniqueId: string;
-  /** What carries its packets, in and out. */
+  /** The security associations of its packets, in and out. */
   readonly states: readonly XfrmStateId[];
 }
 
-/** One connection to one charon; what it tells is only believed as long as that lasts. */
+/** One connection to one charon; its state is only valid while the connection lasts. */
 export class IkeSession {
   readonly #vici: Vici;
   readonly #network: Prefix;
-  /** What charon was told in this session. */
-  readonly #told = new Map<string, CharonConnection>();
+  /** The connections that were loaded in this session. */
+  readonly #loaded = new Map<string, CharonConnection>();
   readonly #refused = new Map<string, string>();
   /** Our connections that charon has, as far as is known. */
   #present: Set<string> | undefined;
   /** charon may have keys that no connection needs. */
   #mayHaveStaleSecrets = true;
-  /** How long a list of charon's connections is, anybody's; at most, as far as is known. */
+  /** Upper bound of the size of a list of all connections that charon has. */
   #listBytes = Infinity;
 
   constructor(vici: Vici, network: Prefix) {
@@ -64,22 +63,22 @@ export class IkeSession {
     this.#network = network;
   }
 
-  /** Connections that charon does not take, with its reason. */
+  /** The connections that charon refuses, with the reason. */
   get refused(): ReadonlyMap<string, string> {
     return this.#refused;
   }
 
-  /** Whether charon has so many connections that asking what it has is work. */
+  /** Whether charon has so many connections that listing them is expensive. */
   get isLarge(): boolean {
-    return this.#listBytes > ANSWER_BYTES;
+    return this.#listBytes > RESPONSE_BYTES;
   }
 
   /**
-   * Makes charon's connections those that are wanted: others of ours are ended if they were made in
-   * this session or `maySweep`. What others made is not touched. Only if `isThorough`, or for the keys
-   * of connections that are gone, is charon asked what it has: it may have been told something else
-   * by others. Throws `ViciError` when charon does
-   * not answer any more.
+   * Loads the wanted connections into charon. Other connections of flanneld are unloaded if this
+   * session has loaded them, or if `maySweep`. Connections of other programs are not touched.
+   * charon's actual connections, which other programs may have changed, are only read if
+   * `isThorough`, and its keys also after a connection was unloaded. Throws `CharonError` if
+   * charon does not respond.
    */
   async sync(
     wanted: CharonConnections,
@@ -88,29 +87,30 @@ export class IkeSession {
     if (isThorough || this.#present === undefined) this.#present = await this.#presentConnections();
     const present = this.#present;
     for (const name of present) {
-      if (wanted.has(name) || !(maySweep || this.#told.has(name))) continue;
+      if (wanted.has(name) || !(maySweep || this.#loaded.has(name))) continue;
       await this.#unload(name);
       present.delete(name);
     }
     for (const connection of wanted.values()) {
-      const isKnown = present.has(connection.name) &&
-        this.#told.get(connection.name) === connection;
-      if (!isKnown && await this.#load(connection)) present.add(connection.name);
+      const isLoaded = present.has(connection.name) &&
+        this.#loaded.get(connection.name) === connection;
+      if (!isLoaded && await this.#load(connection)) present.add(connection.name);
     }
     for (const name of this.#refused.keys()) if (!wanted.has(name)) this.#refused.delete(name);
     if (maySweep && (isThorough || this.#mayHaveStaleSecrets)) await this.#dropSecrets(wanted);
   }
 
   /**
-   * What there is of each connection of ours, or of those named, if there is anything at all. One
-   * that charon is busy with is left out, so that one missing once does not mean much.
+   * The state of our connections, or of the named ones; those without any association are
+   * missing. So are those that charon is busy with: a connection that is missing once need not be
+   * down.
    */
   async tunnels(names?: Iterable<string>): Promise<Map<string, Tunnel>> {
     const associations = new Map<string, ViciMessage[]>();
     const filters = names === undefined ? [{}] : [...names].map((ike) => ({ ike }));
     for (const filter of filters) {
-      const question = { noblock: "yes", ...filter };
-      for (const message of await this.#vici.list("list-sas", "list-sa", question)) {
+      const request = { noblock: "yes", ...filter };
+      for (const message of await this.#vici.list("list-sas", "list-sa", request)) {
         for (const [name, association] of this.#ourSections(message)) {
           associations.set(name, [...associations.get(name) ?? [], association]);
         }
@@ -119,30 +119,30 @@ export class IkeSession {
     return new Map([...associations].map(([name, all]) => [name, tunnelOf(all)]));
   }
 
-  /** Begins to make a tunnel; does not wait for it. */
+  /** Starts to create a tunnel, without waiting for it. */
   async initiate({ name, childName }: CharonConnection): Promise<void> {
     await this.#tolerant("initiate", { ike: name, child: childName, timeout: AT_ONCE });
   }
 
-  /** Ends a connection that nobody wants, with what is in the kernel for it; tells the peer. */
+  /** Ends the tunnels of a connection, in the kernel and, by a message, at the peer. */
   async terminate(name: string): Promise<void> {
     await this.#tolerant("terminate", { ike: name, force: "yes", timeout: AT_ONCE });
   }
 
-  /** Ends one of a connection's IKE associations, by its number. */
+  /** Ends one IKE association, by its number. */
   async terminateAssociation(uniqueId: string): Promise<void> {
     await this.#tolerant("terminate", { "ike-id": uniqueId, force: "yes", timeout: AT_ONCE });
   }
 
   /**
-   * Begins to make a tunnel anew beside the one of this number, in whose place it then comes. One
-   * that carries packets goes on until then.
+   * Starts to create a tunnel that will replace the one with this number. If that one carries
+   * packets, it continues to until then.
    */
   async rekey(childId: string): Promise<void> {
     await this.#tolerant("rekey", { "child-id": childId });
   }
 
-  /** Calls back with a connection's name when a tunnel of it has come or gone. */
+  /** Calls back with the name of a connection when a tunnel of it has come up or gone down. */
   async onTunnelChange(listener: (name: string) => void): Promise<void> {
     await this.#vici.subscribe("child-updown", (message) => {
       for (const [name] of this.#ourSections(message)) listener(name);
@@ -161,14 +161,14 @@ export class IkeSession {
     return new Set(names.filter((name) => isOurConnection(name, this.#network)));
   }
 
-  /** Gives whether charon has taken it. */
+  /** Returns whether charon has accepted it. */
   async #load(connection: CharonConnection): Promise<boolean> {
     const { name, secret, definition } = connection;
     try {
       await this.#vici.command("load-shared", secret);
       await this.#vici.command("load-conn", definition);
       this.#listBytes += listedBytes(name);
-      this.#told.set(name, connection);
+      this.#loaded.set(name, connection);
       this.#refused.delete(name);
       return true;
     } catch (error) {
@@ -181,7 +181,7 @@ export class IkeSession {
   async #unload(name: string): Promise<void> {
     await this.#tolerant("unload-conn", { name });
     await this.terminate(name);
-    this.#told.delete(name);
+    this.#loaded.delete(name);
     this.#mayHaveStaleSecrets = true;
   }
 
@@ -196,7 +196,7 @@ export class IkeSession {
     }
   }
 
-  /** A command that charon refuses when there is nothing to do any more. */
+  /** For a command that charon refuses if there is nothing to do. */
   async #tolerant(command: string, message: ViciMessage): Promise<void> {
     try {
       await this.#vici.command(command, message);
@@ -207,19 +207,19 @@ export class IkeSession {
 }
 
 /**
- * How long a list in one answer may be, some 7000 connections: charon drops one of more than 512 KiB
- * without a word, and others may add to it. Where it is longer, each connection is asked for with
- * all it has, which takes charon and us ten times as long.
+ * The largest list in one response, about 7000 connections: charon drops a response of more than
+ * 512 KiB silently, and other programs may add connections. A longer list is requested with one
+ * event for each connection, which takes charon and flanneld ten times as long.
  */
-const ANSWER_BYTES = 384 * 1024;
-/** For the names of our keys, which have up to 42 bytes; a key too many does no harm. */
+const RESPONSE_BYTES = 384 * 1024;
+/** For the names of our keys, which have up to 42 bytes. An unused key does no harm. */
 const LISTED_SECRETS = 10_000;
-/** As the time limit of a command: do not wait for what it begins. */
+/** As the time limit of a command: do not wait for the operation that it starts. */
 const AT_ONCE = "-1";
-/** The responder's, until it has answered (RFC 7296 3.1). */
+/** The responder's SPI until it has responded (RFC 7296 3.1). */
 const NO_SPI = "0".repeat(16);
 
-/** From the IKE associations of one connection, as `list-sas` gives them. */
+/** From the IKE associations of one connection in `list-sas`. */
 function tunnelOf(messages: readonly ViciMessage[]): Tunnel {
   const associations = messages.map(associationOf);
   return {
@@ -262,7 +262,7 @@ function settledChild(child: ViciMessage, association: ViciMessage): SettledChil
   };
 }
 
-/** `undefined` where charon does not say it. */
+/** `undefined` if charon does not report it. */
 function stateId(
   host: ViciMessage[string] | undefined,
   spi: ViciMessage[string] | undefined,
@@ -272,16 +272,12 @@ function stateId(
   return destination && isSpi ? { destination, spi: Number.parseInt(spi, 16) } : undefined;
 }
 
-/** What a list of VICI needs for a name: LIST_ITEM, the length, and its bytes. */
+/** The size of a name in a list of VICI: LIST_ITEM, the length, and its bytes. */
 function listedBytes(name: string): number {
   return 3 + Buffer.byteLength(name);
 }
 
-function isRefusal(error: unknown): error is ViciError {
-  return error instanceof ViciError && error.isRefusal;
-}
-
-/** The text of an item; a list or a section has none. */
+/** The text of a value; `undefined` as text for a list or a section. */
 function textOf(item: ViciMessage[string] | undefined): string {
   return typeof item === "string" ? item : "undefined";
 }

@@ -1,23 +1,22 @@
 /**
- * ipsec: the kernel encrypts each packet between nodes (ESP in tunnel mode, RFC 4303); strongSwan's
- * charon agrees on the keys (IKEv2, RFC 7296).
+ * ipsec: the kernel encrypts each packet between nodes (ESP in tunnel mode, RFC 4303);
+ * strongSwan's charon negotiates the keys (IKEv2, RFC 7296).
  *
- * The journey of a packet from a workload at 10.5.1.7 on node A (192.168.0.1) to one at 10.5.2.9 on
- * node B (192.168.0.2, subnet 10.5.2.0/24), by the entry that decides each hop:
+ * The journey of a packet from a workload at 10.5.1.7 on node A (192.168.0.1) to one at 10.5.2.9
+ * on node B (192.168.0.2, subnet 10.5.2.0/24), with the entry that decides each hop:
  *
- *   1. It leaves the workload by its default route, and A's routing table sends it on by the default
- *      route like any packet to the outside: ipsec has neither a device nor routes.
- *   2. On A the POLICY `src 10.5.1.0/24 dst 10.5.2.0/24 dir out` holds it back: it must go through an
- *      ESP tunnel `src 192.168.0.1 dst 192.168.0.2 reqid 11`. While there is none, it is dropped, and
- *      never sent in plain text.
- *   3. The SECURITY ASSOCIATION with these addresses and this reqid, which the two charons have
- *      agreed on, encrypts it and adds the outer header.
- *   4. On B the association of the packet's SPI decrypts it. The POLICY `src 10.5.1.0/24
- *      dst 10.5.2.0/24 dir fwd` lets it on to the workload only because it came that way; the POLICY
- *      with `dir in` does the same for packets to B itself.
+ * 1. The workload's DEFAULT ROUTE sends it to A's bridge, and A's DEFAULT ROUTE to the external
+ * interface, like any other packet: ipsec has neither a device nor routes. 2. On A the POLICY
+ * `src 10.5.1.0/24 dst 10.5.2.0/24 dir out` requires an ESP tunnel `src 192.168.0.1 dst
+ * 192.168.0.2 reqid 11`. Without a tunnel the packet is dropped, never sent in plain text. 3. The
+ * SECURITY ASSOCIATION with these addresses and this reqid, which the two charons have
+ * negotiated, encrypts it and adds the outer header. 4. On B the SECURITY ASSOCIATION of the
+ * packet's SPI decrypts it. The POLICY `src 10.5.1.0/24 dst 10.5.2.0/24 dir fwd` forwards it to
+ * the workload, because it came through the tunnel. The POLICY with `dir in` does the same for
+ * packets to B itself.
  *
- * So plain packets that claim to come from 10.5.1.0/24 are dropped by B. The policies are kernel
- * entries like any other and are repaired like them; charon's connections are kept by a target.
+ * So B drops plain packets that claim to come from 10.5.1.0/24. The policies are kernel entries,
+ * which the reconciler repairs; a target maintains charon's connections.
  */
 
 import type { Family, IpAddress } from "../../addr/ip.ts";
@@ -34,7 +33,6 @@ import {
 import type { Log } from "../../log/log.ts";
 import { XFRM_REQID, type XfrmPolicy } from "../../state/resource.ts";
 import type { Lease } from "../../subnet/lease.ts";
-import { systemClock } from "../../base/clock.ts";
 import { advertisedAddresses } from "../../overlay/advertised_addresses.ts";
 import type { Backend, BackendHost, BackendModule } from "../../overlay/backend.ts";
 import type { NodeInput } from "../../overlay/node_input.ts";
@@ -55,9 +53,9 @@ import { firstCharon } from "./first_charon.ts";
 import { IPSEC, PSK_MIN_BYTES } from "./ipsec_descriptor.ts";
 
 export const OPTIONS = {
-  /** The key that all nodes share, at least 96 bytes. */
+  /** The pre-shared key of all nodes, at least 96 bytes. */
   PSK: stringOption({ default: "", secret: true }),
-  /** ESP in UDP even where no address translation is seen. */
+  /** Encapsulates ESP in UDP even without address translation. */
   UDPEncap: booleanOption(false),
   /** Algorithms of the tunnels in strongSwan's notation. */
   ESPProposal: stringOption({ default: "aes128gcm16-sha256-prfsha256-ecp256" }),
@@ -65,11 +63,11 @@ export const OPTIONS = {
 
 type Options = OptionValues<typeof OPTIONS>;
 
-/** IPv4: the one family that Go flannel has, and that its leases' names have room for. */
+/** Only IPv4, as in Go flannel. */
 const FAMILY: Family = 4;
 /**
- * What ESP adds at most, with any proposal: outer IPv4 header 20, SPI and sequence number 8, an
- * initialization vector of 16, padding up to 15, its length and the next header 2, checksum 16.
+ * The most that ESP adds, with any proposal: outer IPv4 header 20, SPI and sequence number 8,
+ * initialization vector 16, padding 15, its length and the next header 2, checksum 16.
  */
 const OVERHEAD_BYTES = 20 + 8 + 16 + 15 + 2 + 16;
 const UDP_HEADER_BYTES = 8;
@@ -78,16 +76,16 @@ const ipsec: BackendModule = {
   checkConfig: readConfig,
   async prepare(host) {
     const options = readConfig(host.config, host.log);
-    const { runDirectory, env, log, stop } = host;
+    const { runDirectory, env, clock, log, stop } = host;
     const publicAddresses = advertisedAddresses(host);
     const network = ipv4Network(host.config);
-    const charon = { runDirectory, env, log };
+    const charon = { runDirectory, env, clock, log };
     const { ESPProposal: espProposal } = options;
     using undo = new DisposableStack();
     const states = undo.use(host.openXfrmStates());
-    const esp = new EspCheck({ family: FAMILY, states, clock: systemClock, log });
+    const esp = new EspCheck({ family: FAMILY, states, clock, log });
     const claim = undo.use(await claimCharon(host));
-    const first = await firstCharon(charon, { espProposal, clock: systemClock, stop });
+    const first = await firstCharon(charon, { espProposal, stop });
     undo.move();
     return new IpsecBackend({ options, network, publicAddresses }, {
       charon,
@@ -101,7 +99,7 @@ const ipsec: BackendModule = {
 
 export default ipsec;
 
-/** A charon that the user names may serve several daemons, for different networks. */
+/** A charon that the operator runs may serve several daemons, for different networks. */
 async function claimCharon(
   { runDirectory, env, log, clock, stop }: BackendHost,
 ): Promise<Disposable> {
@@ -133,7 +131,7 @@ class IpsecBackend implements Backend {
       ...given,
       network,
       connection: (peer, input) => this.#connection(peer, input),
-      clock: systemClock,
+      clock: given.charon.clock,
       log: given.charon.log,
     });
   }
@@ -195,7 +193,7 @@ interface End {
   readonly address: IpAddress;
 }
 
-/** What goes from one end to the other must go through the tunnel between them. */
+/** Packets from one end to the other have to go through the tunnel between them. */
 function policy(direction: XfrmPolicy["direction"], from: End, to: End): XfrmPolicy {
   const tunnel = { source: from.address, destination: to.address, reqid: XFRM_REQID };
   return { kind: "xfrm-policy", direction, source: from.subnet, destination: to.subnet, tunnel };
@@ -213,7 +211,7 @@ function readConfig({ backend }: NetworkConfig, log: Pick<Log, "warn">): Options
   if (pskBytes < PSK_MIN_BYTES) {
     throw new ConfigError(
       `the PSK of the ipsec backend ${pskBytes === 0 ? "is missing" : `has ${pskBytes} bytes`}` +
-        `; it must have at least ${PSK_MIN_BYTES} bytes: make one with "openssl rand -hex 48"`,
+        `; it must have at least ${PSK_MIN_BYTES} bytes: generate one with "openssl rand -hex 48"`,
     );
   }
   return options;

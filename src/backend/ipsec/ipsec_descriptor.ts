@@ -1,6 +1,6 @@
 import type { BackendDescriptor } from "../../overlay/backend_descriptor.ts";
 
-/** Length of the option `PSK`. */
+/** The minimum length of the option `PSK`. */
 export const PSK_MIN_BYTES = 96;
 
 export const IPSEC: BackendDescriptor = {

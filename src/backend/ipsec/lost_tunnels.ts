@@ -1,6 +1,6 @@
 /**
- * Tunnels that charon believes in and the kernel has lost, because somebody has deleted or flushed
- * their states: they are made anew, some at a time.
+ * Restores tunnels whose states another program has deleted from the kernel, for example by a
+ * flush, while charon still considers them up. Some are created again at a time.
  */
 
 import type { Log } from "../../log/log.ts";
@@ -8,12 +8,13 @@ import type { XfrmStates } from "../../kernel/xfrm/xfrm_states.ts";
 import { backoffMs, type Clock } from "../../base/clock.ts";
 import type { CharonConnection, TunnelEnd } from "./charon_connection.ts";
 import { peersText } from "./peers_text.ts";
-import type { CharonConnections, IkeSession, Tunnel } from "./ike_session.ts";
+import type { IkeSession, Tunnel } from "./ike_session.ts";
+import type { CharonConnections } from "./wanted_connections.ts";
 
 export interface LostTunnelsOptions {
   readonly clock: Clock;
   readonly log: Log;
-  /** Where charon puts its tunnels. */
+  /** The security associations that charon creates. */
   readonly states: Pick<XfrmStates, "lacks">;
 }
 
@@ -21,9 +22,9 @@ export class LostTunnels {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #states: Pick<XfrmStates, "lacks">;
-  /** Of connections whose tunnel was lost not long ago, by name. */
-  readonly #mends = new Map<string, Mend>();
-  /** What has been found since the last time that tunnels were made anew. */
+  /** Of connections whose tunnel was lost recently, by name. */
+  readonly #repairs = new Map<string, Repair>();
+  /** Found since the last `repair`. */
   #found: Loss[] = [];
 
   constructor({ clock, log, states }: LostTunnelsOptions) {
@@ -32,101 +33,102 @@ export class LostTunnels {
     this.#states = states;
   }
 
-  /** Forgets what nobody wants any more. */
+  /** Forgets all other connections. */
   keepOnly(wanted: CharonConnections): void {
-    for (const name of this.#mends.keys()) if (!wanted.has(name)) this.#mends.delete(name);
+    for (const name of this.#repairs.keys()) if (!wanted.has(name)) this.#repairs.delete(name);
   }
 
   /**
-   * Looks for what the kernel lacks of this tunnel, to be made anew with the next `mend`. charon has
-   * been asked first: what it has just made is there, then. Gives whether anything is lacking.
+   * Returns whether states of this tunnel are missing in the kernel; the next `repair` restores
+   * them. `tunnel` was read from charon before, so its states were in the kernel at that time.
    */
   find(connection: CharonConnection, tunnel: Tunnel | undefined): boolean {
     const children = tunnel?.associations.flatMap(({ settledChildren }) => settledChildren) ?? [];
     const childIds = children.filter(({ states }) => states.some((one) => this.#states.lacks(one)))
       .map(({ uniqueId }) => uniqueId);
-    const mend = this.#mends.get(connection.name);
-    if (mend !== undefined) mend.isUnderWay = tunnel?.isBusy === true;
+    const repair = this.#repairs.get(connection.name);
+    if (repair !== undefined) repair.isRunning = tunnel?.isBusy === true;
     if (childIds.length > 0) {
       this.#found.push({ connection, childIds });
       return true;
     }
-    // Nothing of it is missing: attempts count from one again, after the pause.
-    if (mend !== undefined && this.#clock.nowMs() >= mend.attemptMs) {
-      this.#mends.delete(connection.name);
+    // It is complete. After the delay, attempts count from one again.
+    if (repair !== undefined && this.#clock.nowMs() >= repair.nextMs) {
+      this.#repairs.delete(connection.name);
     }
     return false;
   }
 
   /**
-   * Begins to make anew what was found and is due, as many as may be under way at once. Gives
-   * whether others wait for them. Throws `ViciError` when charon does not answer any more.
+   * Starts to restore the found tunnels that are due, as many as may run at once. Returns whether
+   * others wait for them. Throws `CharonError` if charon does not respond.
    */
-  async mend(session: IkeSession): Promise<boolean> {
+  async repair(session: IkeSession): Promise<boolean> {
     const nowMs = this.#clock.nowMs();
-    const due = this.#found.map((loss) => ({ ...loss, mend: this.#mendOf(loss.connection) }))
-      .filter(({ mend }) => nowMs >= mend.attemptMs);
+    const due = this.#found.map((loss) => ({ ...loss, repair: this.#repairOf(loss.connection) }))
+      .filter(({ repair }) => nowMs >= repair.nextMs);
     this.#found = [];
-    const untold = due.filter(({ mend }) => !mend.isTold);
-    if (untold.length > 0) this.#tell(untold.map(({ connection }) => connection.remote));
-    for (const { mend } of untold) mend.isTold = true;
-    const underWay =
-      [...this.#mends.values()].filter(({ isUnderWay, beginMs }) =>
-        isUnderWay && nowMs < beginMs + UNDER_WAY_MS
+    const unlogged = due.filter(({ repair }) => !repair.isLogged);
+    if (unlogged.length > 0) this.#logLosses(unlogged.map(({ connection }) => connection.remote));
+    for (const { repair } of unlogged) repair.isLogged = true;
+    const running =
+      [...this.#repairs.values()].filter(({ isRunning, startMs }) =>
+        isRunning && nowMs < startMs + RUNNING_MS
       ).length;
-    const begun = due.slice(0, Math.max(0, AT_ONCE - underWay));
-    for (const { mend, childIds } of begun) {
-      mend.isTold = false;
-      mend.beginMs = nowMs;
-      mend.attemptMs = nowMs + backoffMs(++mend.attempts, BACKOFF, this.#clock);
+    const started = due.slice(0, Math.max(0, AT_ONCE - running));
+    for (const { repair, childIds } of started) {
+      repair.isLogged = false;
+      repair.startMs = nowMs;
+      repair.nextMs = nowMs + backoffMs(++repair.attempts, BACKOFF, this.#clock);
       for (const childId of childIds) await session.rekey(childId);
     }
-    return begun.length < due.length;
+    return started.length < due.length;
   }
 
-  #tell(peers: readonly TunnelEnd[]): void {
+  #logLosses(peers: readonly TunnelEnd[]): void {
     const [tunnels, them] = peers.length === 1 ? ["tunnel", "it"] : ["tunnels", "them"];
-    this.#log.warn(
-      `the kernel has lost the ${tunnels} to ${peersText(peers)}; making ${them} anew`,
-    );
+    this.#log.warn(`the kernel has lost the ${tunnels} to ${peersText(peers)}; restoring ${them}`);
   }
 
-  #mendOf({ name }: CharonConnection): Mend {
-    let mend = this.#mends.get(name);
-    if (mend === undefined) {
-      mend = {
+  #repairOf({ name }: CharonConnection): Repair {
+    let repair = this.#repairs.get(name);
+    if (repair === undefined) {
+      repair = {
         attempts: 0,
-        attemptMs: -Infinity,
-        beginMs: -Infinity,
-        isTold: false,
-        isUnderWay: false,
+        nextMs: -Infinity,
+        startMs: -Infinity,
+        isLogged: false,
+        isRunning: false,
       };
-      this.#mends.set(name, mend);
+      this.#repairs.set(name, repair);
     }
-    return mend;
+    return repair;
   }
 }
 
 interface Loss {
   readonly connection: CharonConnection;
-  /** charon's numbers of its tunnels that are lost. */
+  /** charon's numbers of the lost tunnels. */
   readonly childIds: readonly string[];
 }
 
-interface Mend {
-  /** How often the tunnel was made anew, when that began the last time, and when it may again. */
+interface Repair {
   attempts: number;
-  beginMs: number;
-  attemptMs: number;
-  /** The log says already that it is lost; it waits for others. */
-  isTold: boolean;
-  /** charon is at it, when it was last asked. */
-  isUnderWay: boolean;
+  /** When the last attempt started, and when the next one may. */
+  startMs: number;
+  nextMs: number;
+  /** The loss has been logged; the repair waits for others. */
+  isLogged: boolean;
+  /** charon was creating the tunnel when it was last read. */
+  isRunning: boolean;
 }
 
-/** Each costs both ends some milliseconds, and the peer has others to answer as well. */
+/** Each takes both ends some milliseconds, and the peer may have many others at the same time. */
 const AT_ONCE = 100;
-/** What has taken longer waits for a peer that does not answer: others do not wait for it. */
-const UNDER_WAY_MS = 5000;
-/** Where it does not help, or somebody deletes states all the time: the peer has work with it. */
+/** A longer one waits for a peer that does not respond, and does not count any more. */
+const RUNNING_MS = 5000;
+/**
+ * For repairs that do not help, and states that are deleted all the time: each is work for the
+ * peer.
+ */
 const BACKOFF = { firstMs: 10_000, maxMs: 300_000 };

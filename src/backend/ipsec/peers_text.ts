@@ -1,10 +1,10 @@
-/** Many peers in one line of the log: pure. */
+/** Names one or many peers in a line of the log. */
 
 import type { TunnelEnd } from "./charon_connection.ts";
 
 /**
- * `10.5.2.0/24 at 192.0.2.2`, or `37 peers (10.5.2.0/24 at 192.0.2.2, …)` with the first three.
- * There must be one.
+ * `10.5.2.0/24 at 192.0.2.2`, or `37 peers (10.5.2.0/24 at 192.0.2.2, …)` with the first three. The
+ * list may not be empty.
  */
 export function peersText(peers: readonly TunnelEnd[]): string {
   const examples = peers.slice(0, EXAMPLES)

@@ -1,12 +1,13 @@
 /**
- * Which of several IKE associations with one peer to end. There are several where both ends began at
- * once, and where a peer that lost its own began anew.
+ * Decides which of several IKE associations with one peer to end. There are several if both ends
+ * have initiated one at the same time, and if a peer has lost its association and initiated a new
+ * one.
  *
- * A tunnel carries packets for the end that sends through it, and the kernel sends through the one
- * that it got last. So the ends may send through different ones when they got both within one second,
- * which is what kernels count in; and a tunnel that the peer lost looks like any other here. What can
- * be seen is whether the peer sends through it: one that it does not use can be ended here without
- * losing a packet, because this end's packets take another at once, and those before are there.
+ * Each end sends through the tunnel that its kernel has got last. The ends may use different ones
+ * if both tunnels were created within one second, the resolution of the kernel's time stamps. A
+ * tunnel that the peer has lost looks like any other here. But an end knows whether the peer
+ * sends through a tunnel. One that the peer does not use can be ended without losing a packet:
+ * this end's packets take another tunnel at once, and earlier ones have arrived.
  */
 
 import type { Clock } from "../../base/clock.ts";
@@ -14,41 +15,41 @@ import type { IkeAssociation, Tunnel } from "./ike_session.ts";
 
 export class RedundantAssociations {
   readonly #clock: Clock;
-  /** What came through those that are not alone, by SPI. */
-  #heard = new Map<string, Heard>();
+  /** Packets that came through redundant associations, by SPI. */
+  #received = new Map<string, Received>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
-  /** Numbers of those to end, of all tunnels that are wanted. To be asked again and again. */
+  /** Returns charon's numbers of the associations to end. Has to be called with each check. */
   find(tunnels: Iterable<Tunnel>): string[] {
     const several = [...tunnels].filter(({ isUp, associations }) => isUp && associations.length > 1)
       .map(({ associations }) => associations);
-    this.#listen(several.flat());
+    this.#count(several.flat());
     return several.flatMap((associations) =>
-      associations.filter((one) => one.isUnanswered || this.#isSpare(one, associations))
+      associations.filter((one) => one.isUnanswered || this.#isRedundant(one, associations))
         .map(({ uniqueId }) => uniqueId)
     );
   }
 
-  #listen(associations: readonly IkeAssociation[]): void {
+  #count(associations: readonly IkeAssociation[]): void {
     const nowMs = this.#clock.nowMs();
-    this.#heard = new Map(associations.map(({ initiatorSpi, packetsIn }) => {
-      const before = this.#heard.get(initiatorSpi);
-      // Where charon does not say, it is never equal: such a one is not taken for silent.
+    this.#received = new Map(associations.map(({ initiatorSpi, packetsIn }) => {
+      const before = this.#received.get(initiatorSpi);
+      // NaN if charon does not report it, which never equals: such an association is never silent.
       const isSilent = before !== undefined && before.packetsIn === packetsIn;
       return [initiatorSpi, isSilent ? before : { packetsIn, atMs: nowMs }];
     }));
   }
 
-  #isSpare(one: IkeAssociation, all: readonly IkeAssociation[]): boolean {
+  #isRedundant(one: IkeAssociation, all: readonly IkeAssociation[]): boolean {
     const silentMs = this.#silentMs(one);
     if (one.ageSeconds === undefined || silentMs < SILENT_MS) return false;
     const youngest = Math.min(...all.map(({ ageSeconds = Infinity }) => ageSeconds));
     if (youngest >= PROVEN_SECONDS && one.ageSeconds > youngest + AGE_MARGIN_SECONDS) return true;
     const withTunnel = all.filter(({ ageSeconds }) => ageSeconds !== undefined);
-    // The ends may each hear another one, and must not end both.
+    // The peer may receive through another one than this end: the two may not end both.
     const isLowest = withTunnel.every(({ initiatorSpi }) => one.initiatorSpi <= initiatorSpi);
     return silentMs >= (isLowest ? LOWEST_SILENT_MS : SILENT_MS) &&
       withTunnel.some((other) => this.#silentMs(other) < SILENT_MS);
@@ -56,21 +57,21 @@ export class RedundantAssociations {
 
   #silentMs({ initiatorSpi }: IkeAssociation): number {
     const nowMs = this.#clock.nowMs();
-    return nowMs - (this.#heard.get(initiatorSpi)?.atMs ?? nowMs);
+    return nowMs - (this.#received.get(initiatorSpi)?.atMs ?? nowMs);
   }
 }
 
-/** How many packets had come when that was last seen to change, or at first. */
-interface Heard {
+/** The number of packets, and when it was first seen. */
+interface Received {
   readonly packetsIn: number;
   readonly atMs: number;
 }
 
-/** The peer does not send through a tunnel from which nothing has come for so long, if it sends. */
+/** After this time without packets, the peer does not use a tunnel, unless it sends none at all. */
 const SILENT_MS = 15_000;
-/** Until then, a peer that hears this one only would have ended the other. */
+/** By then, a peer that only receives through this one would have ended the other. */
 const LOWEST_SILENT_MS = 45_000;
-/** So much younger must a tunnel be for both ends to agree that it is: they count whole seconds. */
+/** The age difference from which on both ends agree which is younger: they count whole seconds. */
 const AGE_MARGIN_SECONDS = 3;
-/** So old must it be for nothing to be under way any more on those before it. */
+/** At this age of a tunnel, no packets are in flight any more on older ones. */
 const PROVEN_SECONDS = 30;

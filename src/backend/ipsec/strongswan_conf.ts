@@ -1,20 +1,20 @@
-/** The settings that our charon runs with (strongswan.conf(5)). */
+/** The settings of flanneld's charon (strongswan.conf(5)). */
 
 import { readdirSync } from "node:fs";
 import { dirname } from "node:path";
 
 /**
- * Text of the file. Nothing is taken from the machine's own /etc/strongswan.conf: what an
- * administrator set up for other tunnels must not happen to ours, nor twice.
+ * The text of the file. It does not include the machine's /etc/strongswan.conf, whose settings are
+ * meant for other tunnels.
  */
 export function strongswanConf(
   { socket, plugins }: { readonly socket: string; readonly plugins: readonly string[] | undefined },
 ): string {
   const load = plugins === undefined ? "" : `\n  load = ${plugins.join(" ")}`;
-  // Each packet is not worth a line; groups are those of "logger configuration" in strongswan.conf(5).
+  // Without lines for each packet; for the groups see "logger configuration" in strongswan.conf(5).
   return `# Written by flanneld at every start of charon; changes are lost.
 charon {${load}
-  # Routes and policies are flanneld's.
+  # flanneld maintains routes and policies.
   install_routes = no
   install_virtual_ip = no
   plugins {
@@ -36,8 +36,8 @@ charon {${load}
 }
 
 /**
- * The plugins to load out of those that are installed beside this charon; `undefined` if it cannot
- * be told which these are: then charon takes what it was built with.
+ * The plugins to load, of those that are installed for this charon; `undefined` if their
+ * directory is not known: charon loads its default ones then.
  */
 export function installedPlugins(charonPath: string): string[] | undefined {
   const directories = [`${dirname(charonPath)}/plugins`, ...PLUGIN_DIRECTORIES];
@@ -50,9 +50,9 @@ export function installedPlugins(charonPath: string): string[] | undefined {
 }
 
 /**
- * What key exchange with a pre-shared key can need: random numbers, ciphers, hashes, key agreement,
- * the kernel, sockets, and our way to control it. Those that strongSwan calls by themselves, such as
- * `bypass-lan` or `updown`, are left out on purpose.
+ * What key exchange with a pre-shared key can need: random numbers, ciphers, hashes, key
+ * agreement, the kernel, sockets, and the control interface. Plugins that act on their own, such
+ * as `bypass-lan` and `updown`, are left out on purpose.
  */
 const PLUGINS: readonly string[] = [
   ...["random", "nonce", "openssl", "aesni", "aes", "des", "md5", "sha1", "sha2", "sha3"],

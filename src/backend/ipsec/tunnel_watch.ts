@@ -1,25 +1,26 @@
-/** Which tunnels are up, since when the others are not, and what is done about it. */
+/** Watches which tunnels are up, and initiates, restores or ends tunnels. */
 
 import type { Log } from "../../log/log.ts";
 import { backoffMs, type Clock } from "../../base/clock.ts";
 import type { CharonConnection, TunnelEnd } from "./charon_connection.ts";
 import { LostTunnels, type LostTunnelsOptions } from "./lost_tunnels.ts";
 import { peersText } from "./peers_text.ts";
-import type { CharonConnections, IkeSession, Tunnel } from "./ike_session.ts";
+import type { IkeSession, Tunnel } from "./ike_session.ts";
 import { RedundantAssociations } from "./redundant_associations.ts";
+import type { CharonConnections } from "./wanted_connections.ts";
 
 export class TunnelWatch {
   readonly #clock: Clock;
   readonly #log: Log;
   /** Connections without a tunnel, by name. */
   readonly #down = new Map<string, Outage>();
-  readonly #spare: RedundantAssociations;
+  readonly #redundant: RedundantAssociations;
   readonly #lost: LostTunnels;
-  /** Connections with one tunnel, up when last looked at. */
+  /** Connections with exactly one tunnel, which was up at the last check. */
   readonly #settled = new Set<string>();
-  /** Connections, anybody's that look like ours, of which a tunnel has come or gone since. */
+  /** Connections that look like ours with tunnels that have come up or gone down since. */
   #changed = new Set<string>();
-  /** Peers without a tunnel for long, and those that have one again, for the log. */
+  /** Peers that have had no tunnel for long, and those that have one again, for the log. */
   #newlyDown: TunnelEnd[] = [];
   #newlyUp: TunnelEnd[] = [];
   #count = 0;
@@ -27,21 +28,21 @@ export class TunnelWatch {
   constructor(options: LostTunnelsOptions) {
     this.#clock = options.clock;
     this.#log = options.log;
-    this.#spare = new RedundantAssociations(options.clock);
+    this.#redundant = new RedundantAssociations(options.clock);
     this.#lost = new LostTunnels(options);
   }
 
-  /** A tunnel of this connection has come or gone. */
+  /** A tunnel of this connection has come up or gone down. */
   changed(name: string): void {
     this.#changed.add(name);
   }
 
   /**
-   * Looks at tunnels, all of them if `isFull`, or else those that are not known to be up and alone.
-   * One that charon is not even trying to make is begun anew, and so is one that charon believes in
-   * and the kernel has lost; one that is not needed beside others is ended, and so is one that
-   * nobody wants if `maySweep`. Gives whether to look again soon: for a peer that is down and has not
-   * been for long, or that has to wait. Throws `ViciError` when charon does not answer any more.
+   * Checks tunnels: all of them if `isFull`, otherwise those that are not known to be settled.
+   * Tunnels that charon is not trying to create are initiated, and those that the kernel has lost
+   * are restored. Redundant ones are ended, and those without a peer if `maySweep`. Returns
+   * whether to check again soon: for a tunnel that has just gone down, or a repair that has to
+   * wait. Throws `CharonError` if charon does not respond.
    */
   async check(
     session: IkeSession,
@@ -53,27 +54,27 @@ export class TunnelWatch {
     for (const name of this.#settled) if (!wanted.has(name)) this.#settled.delete(name);
     this.#lost.keepOnly(wanted);
     const doubtful = this.#takeDoubtful(wanted);
-    const names = isFull || doubtful.size > ASKED_SINGLY ? undefined : doubtful;
+    const names = isFull || doubtful.size > MAX_NAMED ? undefined : doubtful;
     const tunnels = await session.tunnels(names);
     for (const connection of wanted.values()) {
       if (names?.has(connection.name) === false) continue;
-      await this.#seen(session, connection, tunnels.get(connection.name));
+      await this.#checkOne(session, connection, tunnels.get(connection.name));
     }
-    this.#tell();
-    const doWait = await this.#lost.mend(session);
+    this.#logChanges();
+    const hasWaiting = await this.#lost.repair(session);
     for (const name of tunnels.keys()) {
       if (wanted.has(name)) continue;
       if (maySweep) await session.terminate(name);
       tunnels.delete(name);
     }
-    for (const uniqueId of this.#spare.find(tunnels.values())) {
+    for (const uniqueId of this.#redundant.find(tunnels.values())) {
       await session.terminateAssociation(uniqueId);
     }
-    return doWait ||
+    return hasWaiting ||
       [...this.#down.values()].some(({ attempts, isReported }) => attempts === 0 && !isReported);
   }
 
-  /** What happens from now on is for the next time. */
+  /** Later changes are for the next check. */
   #takeDoubtful(wanted: CharonConnections): Set<string> {
     const doubtful = this.#changed;
     this.#changed = new Set();
@@ -81,7 +82,7 @@ export class TunnelWatch {
     return doubtful;
   }
 
-  async #seen(
+  async #checkOne(
     session: IkeSession,
     connection: CharonConnection,
     tunnel: Tunnel | undefined,
@@ -91,32 +92,32 @@ export class TunnelWatch {
     const isAlone = tunnel?.associations.length === 1;
     if (tunnel?.isUp && isAlone && !isLost && !tunnel.isBusy) this.#settled.add(name);
     else this.#settled.delete(name);
-    if (tunnel?.isUp) this.#isUp(connection);
-    else await this.#isDown(session, connection, tunnel?.isTrying === true);
+    if (tunnel?.isUp) this.#markUp(connection);
+    else await this.#handleDown(session, connection, tunnel);
   }
 
   /**
-   * That this node is cut off: no tunnel at all for a while. A single peer without one has failed
-   * by itself, most likely; that is told in the log and does not make this node unfit.
+   * The message that this node is cut off: it has had no tunnel at all for a while. A single peer
+   * without a tunnel has most likely failed itself: that is logged, but this node stays ready.
    */
   problem(): string | undefined {
     const lasting = [...this.#down.values()].filter((outage) => this.#lasts(outage));
     if (this.#count === 0 || lasting.length < this.#count) return undefined;
     const what = this.#count === 1 ? "the only peer" : `any of the ${this.#count} peers`;
-    return `no IPsec tunnel to ${what} for ${OUTAGE_MS / 1000} s or more; do UDP ports 500 and ` +
-      "4500 and ESP pass, and is the PSK the same everywhere?";
+    return `no IPsec tunnel to ${what} for ${OUTAGE_MS / 1000} s or more; check that firewalls ` +
+      "allow UDP ports 500 and 4500 and ESP, and that all nodes have the same PSK";
   }
 
-  #isUp({ name, remote }: CharonConnection): void {
+  #markUp({ name, remote }: CharonConnection): void {
     const outage = this.#down.get(name);
     this.#down.delete(name);
     if (outage?.isReported) this.#newlyUp.push(remote);
   }
 
-  async #isDown(
+  async #handleDown(
     session: IkeSession,
     connection: CharonConnection,
-    isTrying: boolean,
+    tunnel: Tunnel | undefined,
   ): Promise<void> {
     const { name, remote } = connection;
     const nowMs = this.#clock.nowMs();
@@ -125,7 +126,7 @@ export class TunnelWatch {
       outage = { sinceMs: nowMs, attempts: 0, attemptMs: nowMs + FIRST_MS, isReported: false };
       this.#down.set(name, outage);
     }
-    if (!isTrying && nowMs >= outage.attemptMs) {
+    if (tunnel?.isTrying !== true && nowMs >= outage.attemptMs) {
       outage.attempts++;
       outage.attemptMs = nowMs + backoffMs(outage.attempts, BACKOFF, this.#clock);
       await session.initiate(connection);
@@ -135,8 +136,8 @@ export class TunnelWatch {
     this.#newlyDown.push(remote);
   }
 
-  /** One line for all of a kind: a network that fails or comes back takes many with it. */
-  #tell(): void {
+  /** One line for all tunnels, because an outage of the network affects many at once. */
+  #logChanges(): void {
     const [down, up] = [this.#newlyDown, this.#newlyUp];
     this.#newlyDown = [];
     this.#newlyUp = [];
@@ -154,16 +155,18 @@ export class TunnelWatch {
 
 interface Outage {
   readonly sinceMs: number;
-  /** How often it was begun anew, and when it is time again. */
+  /** How often the tunnel was initiated, and when the next attempt is due. */
   attempts: number;
   attemptMs: number;
   isReported: boolean;
 }
 
-/** A handshake takes less than a second; a lost packet is sent again after 4 and 7 seconds. */
+/** A handshake takes less than a second; charon repeats a lost packet after 4 and 7 seconds. */
 const OUTAGE_MS = 30_000;
-/** A connection that charon is busy with does not show: it has to be missing for a while. */
+/** Before the first attempt: connections that charon is busy with are missing for a moment. */
 const FIRST_MS = 1000;
-/** charon goes through all it has for each question: from so many on it is asked for all at once. */
-const ASKED_SINGLY = 16;
+/**
+ * charon scans its whole list for each request: more tunnels than these are requested as a list.
+ */
+const MAX_NAMED = 16;
 const BACKOFF = { firstMs: 2000, maxMs: 60_000 };

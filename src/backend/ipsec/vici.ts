@@ -1,11 +1,15 @@
 /**
- * A client of charon's control interface, VICI, on a Unix socket.
+ * A client of charon's control interface, VICI, on a UNIX socket.
  *
  * "Client-initiated commands" and "Server-issued events" in strongSwan's
- * src/libcharon/plugins/vici/README.md. An answer does not say which request it is for: requests go
- * one after the other, and one that is not answered in time ends the connection.
+ * src/libcharon/plugins/vici/README.md. A response does not say which request it belongs to: so the
+ * requests are sent one after the other, and one without a response in time ends the connection.
  */
 
+import type { Clock } from "../../base/clock.ts";
+import { errorMessage } from "../../base/operator_error.ts";
+import { SerialQueue } from "../../base/serial_queue.ts";
+import { CharonError } from "./charon_error.ts";
 import {
   CMD_REQUEST,
   CMD_RESPONSE,
@@ -19,85 +23,86 @@ import {
 } from "./vici_packet.ts";
 import type { ViciMessage } from "./vici_message.ts";
 
-/** charon cannot be reached, does not answer, or says no. */
-export class ViciError extends Error {
-  override readonly name = "ViciError";
-  /** Whether charon answered, and what it says is no: the connection goes on. */
-  readonly isRefusal: boolean;
-
-  constructor(command: string, reason: string, options: ErrorOptions & { refusal?: boolean } = {}) {
-    super(`charon: ${command}: ${reason}`, options);
-    this.isRefusal = options.refusal ?? false;
-  }
+export interface RequestOptions {
+  /** 10 s by default. */
+  readonly timeoutMs?: number;
 }
 
 export class Vici implements Disposable {
-  /** Resolves when the connection has ended, whoever ended it. */
+  /** Resolves when either side has ended the connection. */
   readonly closed: Promise<void>;
   readonly #close: () => void;
+  readonly #clock: Clock;
   readonly #reader = new PacketReader();
-  /** Gets what is sent and cannot be written yet. */
+  /** Bytes that the socket does not accept yet. */
   #unsent: Uint8Array = new Uint8Array(0);
   #socket: Bun.Socket<undefined> | undefined;
   /** Why the connection has ended. */
-  #end: ViciError | undefined;
-  /** The end of the request that was made last. */
-  #last: Promise<unknown> = Promise.resolve();
+  #end: CharonError | undefined;
+  readonly #queue = new SerialQueue();
   #waiting: PromiseWithResolvers<ViciPacket> | undefined;
   readonly #listeners = new Map<string, (message: ViciMessage) => void>();
 
-  private constructor() {
+  private constructor(clock: Clock) {
+    this.#clock = clock;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.closed = promise;
     this.#close = resolve;
   }
 
-  /** Connects to the socket at this path. Throws `ViciError`. */
-  static async connect(path: string): Promise<Vici> {
-    const vici = new Vici();
+  /** Connects to the socket at this path. Throws `CharonError`. */
+  static async connect(path: string, clock: Clock): Promise<Vici> {
+    const vici = new Vici(clock);
     try {
       vici.#socket = await Bun.connect({
         unix: path,
         socket: {
           data: (_socket, bytes) => vici.#read(bytes),
           drain: () => vici.#write(),
-          close: () => vici.#ended(new ViciError("connection", "charon has closed it")),
-          error: (_socket, cause) =>
-            vici.#ended(new ViciError("connection", cause.message, { cause })),
+          close: () => vici.#ended(new CharonError("closed", "charon has closed the connection")),
+          error: (_socket, cause) => {
+            const message = `the connection to charon has failed: ${cause.message}`;
+            vici.#ended(new CharonError("closed", message, { cause }));
+          },
         },
       });
       return vici;
     } catch (cause) {
-      throw new ViciError("connect", `cannot connect to ${path}: ${reasonOf(cause)}`, { cause });
+      const message = `cannot connect to charon at ${path}: ${connectReason(cause)}`;
+      throw new CharonError("unreachable", message, { cause });
     }
   }
 
-  /** Sends a command and gives its response. Throws `ViciError`. */
+  /** Sends a command and returns its response. Throws `CharonError`. */
   request(
     command: string,
     message: ViciMessage = {},
-    timeoutMs: number = ANSWER_TIMEOUT_MS,
+    options: RequestOptions = {},
   ): Promise<ViciMessage> {
-    return this.#inTurn(() => this.#request(command, message, timeoutMs));
+    return this.#queue.run(() => this.#request(command, message, options));
   }
 
-  /** Sends a command whose response says whether it was carried out. Throws `ViciError` if not. */
-  async command(command: string, message: ViciMessage = {}, timeoutMs?: number): Promise<void> {
-    const response = await this.request(command, message, timeoutMs);
+  /**
+   * Sends a command whose response says whether it succeeded. Throws `CharonError` if it did not.
+   */
+  async command(command: string, message: ViciMessage = {}): Promise<void> {
+    const response = await this.request(command, message);
     if (response["success"] === "yes") return;
     const reason = response["errmsg"];
-    const text = typeof reason === "string" && reason !== "" ? reason : "it was not carried out";
-    throw new ViciError(command, text, { refusal: true });
+    const text = typeof reason === "string" && reason !== "" ? reason : "no reason given";
+    throw new CharonError("refused", `charon refused ${command}: ${text}`, { command });
   }
 
-  /** Sends a command that answers with one event for each entry, and gives their messages. */
+  /**
+   * Sends a command that causes one event for each entry, and returns the messages of the events.
+   */
   list(command: string, event: string, message: ViciMessage = {}): Promise<ViciMessage[]> {
-    return this.#inTurn(async () => {
+    return this.#queue.run(async () => {
       const entries: ViciMessage[] = [];
       this.#listeners.set(event, (entry) => entries.push(entry));
       try {
         await this.#exchange(event, encodePacket(EVENT_REGISTER, event), EVENT_CONFIRM);
-        await this.#request(command, message, ANSWER_TIMEOUT_MS);
+        await this.#request(command, message);
         await this.#exchange(event, encodePacket(EVENT_UNREGISTER, event), EVENT_CONFIRM);
       } finally {
         this.#listeners.delete(event);
@@ -106,49 +111,46 @@ export class Vici implements Disposable {
     });
   }
 
-  /** Calls `listener` for each event of this name from now on. Throws `ViciError`. */
+  /** Calls `listener` for each event of this name from now on. Throws `CharonError`. */
   subscribe(event: string, listener: (message: ViciMessage) => void): Promise<void> {
     this.#listeners.set(event, listener);
-    return this.#inTurn(async () => {
+    return this.#queue.run(async () => {
       await this.#exchange(event, encodePacket(EVENT_REGISTER, event), EVENT_CONFIRM);
     });
   }
 
   [Symbol.dispose](): void {
-    this.#ended(new ViciError("connection", "it was closed"));
+    this.#ended(new CharonError("closed", "the connection to charon was closed"));
   }
 
-  #inTurn<T>(action: () => Promise<T>): Promise<T> {
-    const result = this.#last.then(action);
-    this.#last = result.catch(() => undefined);
-    return result;
-  }
-
-  async #request(command: string, message: ViciMessage, timeoutMs: number): Promise<ViciMessage> {
+  async #request(
+    command: string,
+    message: ViciMessage,
+    options: RequestOptions = {},
+  ): Promise<ViciMessage> {
     const packet = encodePacket(CMD_REQUEST, command, message);
-    return (await this.#exchange(command, packet, CMD_RESPONSE, timeoutMs)).message;
+    return (await this.#exchange(command, packet, CMD_RESPONSE, options)).message;
   }
 
   async #exchange(
-    what: string,
+    command: string,
     packet: Uint8Array,
     expected: number,
-    timeoutMs: number = ANSWER_TIMEOUT_MS,
+    { timeoutMs = TIMEOUT_MS }: RequestOptions = {},
   ): Promise<ViciPacket> {
     if (this.#end !== undefined) throw this.#end;
     this.#waiting = Promise.withResolvers();
-    const timer = setTimeout(
-      () => this.#ended(new ViciError(what, `no answer within ${timeoutMs} ms`)),
-      timeoutMs,
-    );
+    using _timer = this.#clock.setTimer(timeoutMs, () => {
+      const message = `charon did not respond to ${command} within ${timeoutMs / 1000} s`;
+      this.#ended(new CharonError("timeout", message, { command }));
+    });
     try {
       this.#unsent = Buffer.concat([this.#unsent, packet]);
       this.#write();
-      const answer = await this.#waiting.promise;
-      if (answer.type === expected) return answer;
-      throw new ViciError(what, "this charon does not know it", { refusal: true });
+      const response = await this.#waiting.promise;
+      if (response.type === expected) return response;
+      throw new CharonError("refused", `this charon does not support ${command}`, { command });
     } finally {
-      clearTimeout(timer);
       this.#waiting = undefined;
     }
   }
@@ -166,12 +168,12 @@ export class Vici implements Disposable {
         else this.#waiting?.resolve(packet);
       }
     } catch (cause) {
-      const reason = `it sends what is not understood: ${(cause as Error).message}`;
-      this.#ended(new ViciError("connection", reason, { cause }));
+      const message = `cannot read a message of charon: ${errorMessage(cause)}`;
+      this.#ended(new CharonError("protocol", message, { cause }));
     }
   }
 
-  #ended(reason: ViciError): void {
+  #ended(reason: CharonError): void {
     if (this.#end !== undefined) return;
     this.#end = reason;
     this.#waiting?.reject(reason);
@@ -180,11 +182,11 @@ export class Vici implements Disposable {
   }
 }
 
-/** charon answers within milliseconds; a busy one takes a little longer. */
-const ANSWER_TIMEOUT_MS = 10_000;
+/** charon responds within milliseconds, a busy one a little later. */
+const TIMEOUT_MS = 10_000;
 
-/** Bun says "Failed to connect" whatever the reason. */
-function reasonOf(cause: unknown): string {
+/** The message of Bun's error is "Failed to connect" for every reason. */
+function connectReason(cause: unknown): string {
   const { code, message } = cause as NodeJS.ErrnoException;
   return CONNECT_REASONS[code ?? ""] ?? `${message}${code === undefined ? "" : ` (${code})`}`;
 }
@@ -192,7 +194,7 @@ function reasonOf(cause: unknown): string {
 const CONNECT_REASONS: Readonly<Record<string, string>> = {
   ENOENT: "there is no such socket",
   ECONNREFUSED: "nothing listens there",
-  EACCES: "this user may not",
-  EPERM: "this user may not",
+  EACCES: "permission denied",
+  EPERM: "permission denied",
   EINVAL: "the path is longer than Linux allows",
 };

@@ -1,9 +1,9 @@
 /**
- * Messages of VICI, strongSwan's Versatile IKE Control Interface: a tree of sections, values and
- * lists, as bytes and back.
+ * Messages of VICI, strongSwan's Versatile IKE Control Interface, to and from bytes: a tree of
+ * sections, values and lists.
  *
- * The format is that of "Message format" in strongSwan's src/libcharon/plugins/vici/README.md. Text
- * is UTF-8, numbers are decimal text, and yes and no are the booleans.
+ * "Message format" in strongSwan's src/libcharon/plugins/vici/README.md. Text is UTF-8, numbers are
+ * decimal text, booleans are `yes` and `no`.
  */
 
 /** A value, a list of values, or a section. */
@@ -14,7 +14,7 @@ export interface ViciMessage {
   readonly [name: string]: ViciItem;
 }
 
-/** Bytes that are no message, or a message that cannot be bytes. */
+/** Bytes that are not a message, or a message that does not fit the format. */
 export class ViciFormatError extends Error {
   override readonly name = "ViciFormatError";
 }
@@ -27,12 +27,12 @@ export function encodeMessage(message: ViciMessage): Uint8Array {
 }
 
 /**
- * Reads a whole message; of two items with one name, the last counts. Throws `ViciFormatError` for
- * truncated bytes, for an unknown element, for one that is not closed, and for too many nested sections.
+ * Reads a whole message; of two items with one name, the last one counts. Throws `ViciFormatError`
+ * for truncated bytes, unknown or unclosed elements, and too many nested sections.
  */
 export function decodeMessage(bytes: Uint8Array): ViciMessage {
   const root = newSection();
-  /** The sections that are open, innermost last. */
+  /** The open sections, innermost last. */
   const open = [root];
   let list: string[] | undefined;
   const reader = new ElementReader(bytes);
@@ -51,7 +51,9 @@ export function decodeMessage(bytes: Uint8Array): ViciMessage {
         open.push(section[reader.name()] = newSection());
         break;
       case SECTION_END:
-        if (open.length === 1) throw new ViciFormatError(`a section too many ends at byte ${at}`);
+        if (open.length === 1) {
+          throw new ViciFormatError(`a section ends at byte ${at}, but none is open`);
+        }
         open.pop();
         break;
       case KEY_VALUE:
@@ -61,12 +63,14 @@ export function decodeMessage(bytes: Uint8Array): ViciMessage {
         section[reader.name()] = list = [];
         break;
       case LIST_ITEM:
-        if (list === undefined) throw new ViciFormatError(`a list item at byte ${at}, but no list`);
+        if (list === undefined) {
+          throw new ViciFormatError(`a list item at byte ${at} outside of a list`);
+        }
         list.push(reader.value());
         break;
       case LIST_END:
         if (list === undefined) {
-          throw new ViciFormatError(`a list ends at byte ${at}, but none began`);
+          throw new ViciFormatError(`a list ends at byte ${at}, but none is open`);
         }
         list = undefined;
         break;
@@ -74,7 +78,7 @@ export function decodeMessage(bytes: Uint8Array): ViciMessage {
         throw new ViciFormatError(`unknown element ${type} at byte ${at}`);
     }
   }
-  if (list !== undefined || open.length > 1) throw new ViciFormatError("the message breaks off");
+  if (list !== undefined || open.length > 1) throw new ViciFormatError(TRUNCATED);
   return root;
 }
 
@@ -86,8 +90,9 @@ const LIST_START = 4;
 const LIST_ITEM = 5;
 const LIST_END = 6;
 
-/** charon's messages have five at most. Functions that walk the tree recurse. */
+/** charon's messages have at most five. A limit, because functions that walk the tree recurse. */
 const MAX_DEPTH = 100;
+const TRUNCATED = "the message is truncated";
 const NAME_MAX_BYTES = 0xff;
 const VALUE_MAX_BYTES = 0xffff;
 
@@ -110,7 +115,7 @@ function encodeSection(section: ViciMessage, parts: Uint8Array[]): void {
   }
 }
 
-/** `Array.isArray` does not tell a read-only list from a section. */
+/** `Array.isArray` does not narrow the type to a read-only list. */
 function isList(item: readonly string[] | ViciMessage): item is readonly string[] {
   return Array.isArray(item);
 }
@@ -151,7 +156,7 @@ class ElementReader {
 
   u8(): number {
     const value = this.#bytes[this.offset++];
-    if (value === undefined) throw new ViciFormatError("the message breaks off");
+    if (value === undefined) throw new ViciFormatError(TRUNCATED);
     return value;
   }
 
@@ -167,7 +172,7 @@ class ElementReader {
   #text(length: number): string {
     const start = this.offset;
     this.offset += length;
-    if (this.offset > this.#bytes.length) throw new ViciFormatError("the message breaks off");
+    if (this.offset > this.#bytes.length) throw new ViciFormatError(TRUNCATED);
     return decoder.decode(this.#bytes.subarray(start, this.offset));
   }
 }

@@ -1,5 +1,5 @@
 /**
- * Packets of VICI on a stream: a length, a type, for some types a name, and a message.
+ * Packets of VICI on a stream: a length, a type, a name for some types, and a message.
  *
  * "Transport protocol" and "Packet layer" in strongSwan's src/libcharon/plugins/vici/README.md.
  */
@@ -22,7 +22,7 @@ export interface ViciPacket {
   readonly message: ViciMessage;
 }
 
-/** Throws `ViciFormatError` for what is too long. */
+/** Throws `ViciFormatError` for a packet that is too long. */
 export function encodePacket(type: number, name: string, message: ViciMessage = {}): Uint8Array {
   const nameBytes = new TextEncoder().encode(name);
   const messageBytes = encodeMessage(message);
@@ -38,13 +38,13 @@ export function encodePacket(type: number, name: string, message: ViciMessage = 
   return packet;
 }
 
-/** Cuts a stream into packets. After an error the stream is of no more use. */
+/** Splits a stream into packets. After an error it cannot be used any more. */
 export class PacketReader {
-  /** What has come and is not a whole packet yet. */
+  /** The received bytes that are not a whole packet yet. */
   #chunks: Uint8Array[] = [];
   #bytes = 0;
 
-  /** The packets that these bytes complete. Throws `ViciFormatError`. */
+  /** Returns the packets that these bytes complete. Throws `ViciFormatError`. */
   push(bytes: Uint8Array): ViciPacket[] {
     this.#chunks.push(bytes.slice());
     this.#bytes += bytes.length;
@@ -55,7 +55,7 @@ export class PacketReader {
     return packets;
   }
 
-  /** The bytes of the next packet, once they are all there. */
+  /** The next packet; `undefined` until all its bytes have been received. */
   #next(): Uint8Array | undefined {
     if (this.#bytes < LENGTH_BYTES) return undefined;
     const needed = LENGTH_BYTES + this.#length();
@@ -86,13 +86,13 @@ export function decodePacket(bytes: Uint8Array): ViciPacket {
   }
   if (!NAMED.has(type)) return { type, name: "", message: decodeMessage(bytes.subarray(1)) };
   const messageAt = 2 + (bytes[1] ?? 0);
-  if (bytes.length < messageAt) throw new ViciFormatError("a packet breaks off in its name");
+  if (bytes.length < messageAt) throw new ViciFormatError("a packet is truncated in its name");
   const name = new TextDecoder().decode(bytes.subarray(2, messageAt));
   return { type, name, message: decodeMessage(bytes.subarray(messageAt)) };
 }
 
 const LENGTH_BYTES = 4;
-/** What strongSwan takes and sends at most. */
+/** The limit of strongSwan in both directions. */
 const MAX_BYTES = 512 * 1024;
 const NAMED: ReadonlySet<number> = new Set([CMD_REQUEST, EVENT_REGISTER, EVENT_UNREGISTER, EVENT]);
 

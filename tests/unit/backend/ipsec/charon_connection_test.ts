@@ -16,7 +16,7 @@ const options = {
   espProposal: "aes128gcm16-sha256-prfsha256-ecp256",
 };
 
-test("a connection is named and defined as Go flannel's, and finds dead peers", () => {
+test("a connection has the name and definition of Go flannel's, and detects dead peers", () => {
   const { name, childName, definition } = connectionOf(local, remote, options);
   expect(name).toBe("192.168.0.1-10.5.1.0/24-10.5.2.0/24-192.168.0.2");
   expect(childName).toBe("10.5.1.0/24-10.5.2.0/24");
@@ -51,7 +51,7 @@ test("a connection is named and defined as Go flannel's, and finds dead peers", 
   });
 });
 
-test("the key is good for these two ends alone, and known by its name", () => {
+test("the key is for these two ends only, and has a name of ours", () => {
   expect(connectionOf(local, remote, options).secret).toEqual({
     id: "flannel-10.5.0.0/16-192.168.0.2",
     type: "IKE",
@@ -60,7 +60,7 @@ test("the key is good for these two ends alone, and known by its name", () => {
   });
 });
 
-test("behind address translation, packets leave by the interface's own address", () => {
+test("behind address translation, packets have the interface's address as source", () => {
   const translated = { ...local, localAddress: ip("10.0.2.15") };
   const { name, definition } = connectionOf(translated, remote, {
     ...options,

@@ -1,11 +1,11 @@
-/** When a charon is told something: against one that answers at moments of the test's choice. */
+/** What charon is asked and when, with one that responds when the test wants it to. */
 
 import { afterAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CharonTarget } from "../../../../src/backend/ipsec/charon_target.ts";
-import { reachCharon } from "../../../../src/backend/ipsec/charon.ts";
+import { connectCharon } from "../../../../src/backend/ipsec/charon.ts";
 import { SOCKET_VARIABLE } from "../../../../src/backend/ipsec/charon_paths.ts";
 import { connectionOf } from "../../../../src/backend/ipsec/charon_connection.ts";
 import { EspCheck } from "../../../../src/backend/ipsec/esp_check.ts";
@@ -33,12 +33,17 @@ async function targetOf(
   states: XfrmStates = new FakeXfrmStates(),
 ): Promise<CharonTarget> {
   const log = collectingLog();
-  const charon = { runDirectory: directory, env: { [SOCKET_VARIABLE]: path }, log };
+  const charon = {
+    runDirectory: directory,
+    env: { [SOCKET_VARIABLE]: path },
+    clock: systemClock,
+    log,
+  };
   return new CharonTarget({
     charon,
     claim: { [Symbol.dispose]: () => undefined },
     esp: new EspCheck({ family: 4, states, clock, log }),
-    first: await reachCharon(charon, new AbortController().signal),
+    first: await connectCharon(charon, new AbortController().signal),
     network: NETWORK,
     states,
     connection: () => CONNECTION,
@@ -61,7 +66,7 @@ const TUNNEL = {
   },
 };
 
-test("a tunnel of a former run stays when its peer comes while charon is asked", async () => {
+test("a tunnel of the previous run stays when its peer is added during a check", async () => {
   using charon = new FakeCharon(join(directory, "moment"));
   charon.conns.add(CONNECTION.name);
   charon.associations = [TUNNEL];
@@ -81,7 +86,7 @@ test("a tunnel of a former run stays when its peer comes while charon is asked",
   expect(changes.filter((change) => /^(unload-conn|terminate) 1/.test(change))).toEqual([]);
 });
 
-test("a fault of the program at one tunnel ends nothing, and is tried again", async () => {
+test("a bug that shows at one tunnel ends nothing, and the check is retried", async () => {
   using charon = new FakeCharon(join(directory, "fault"));
   const child = { state: "INSTALLED", "install-time": "100", "spi-in": "c0ffee00" };
   charon.associations = [{
@@ -104,7 +109,7 @@ test("a fault of the program at one tunnel ends nothing, and is tried again", as
   expect(failures).toBe(3);
 });
 
-test("charon is asked for all tunnels rarely, and for one when it says that it has changed", async () => {
+test("charon is asked for all tunnels rarely, and for one when it reports a change", async () => {
   using charon = new FakeCharon(join(directory, "events"));
   charon.associations = [TUNNEL];
   const clock = new FakeClock();
@@ -131,8 +136,8 @@ test("charon is asked for all tunnels rarely, and for one when it says that it h
   expect(await asked(300)).toEqual(["all"]);
 });
 
-test.each([["few", 1, 5], ["a great many", 2100, 60]])(
-  "where there are %s connections, %i, charon is asked what it has each %i s",
+test.each([["few", 1, 5], ["many", 2100, 60]])(
+  "with %s connections (%i), charon is asked for their names every %i s",
   async (_howMany, count, seconds) => {
     using charon = new FakeCharon(join(directory, `size-${count}`));
     for (let n = 0; n < count; n++) charon.conns.add(`others-${n}-`.padEnd(200, "x"));
@@ -157,7 +162,7 @@ test.each([["few", 1, 5], ["a great many", 2100, 60]])(
   },
 );
 
-test("charon is asked when states are gone: for those of their ends, or for all", async () => {
+test("charon is asked when states are deleted: for those with the same addresses, or for all", async () => {
   using charon = new FakeCharon(join(directory, "states"));
   charon.associations = [TUNNEL];
   const clock = new FakeClock();
@@ -189,15 +194,15 @@ test("charon is asked when states are gone: for those of their ends, or for all"
   expect(states.isDisposed).toBe(true);
 });
 
-test("a kernel without ESP is a problem until it has it, and is asked periodically", async () => {
+test("a kernel without ESP is a problem until it has it, and is queried periodically", async () => {
   using charon = new FakeCharon(join(directory, "esp"));
   const states = new FakeXfrmStates();
   states.hasEsp = false;
   const clock = new FakeClock();
   await using target = await targetOf(charon, clock, states);
-  const problem = "this kernel has no ESP for IPv4, so that packets to other nodes are dropped: " +
-    "load its module (modprobe -a xfrm_user esp4; some distributions have it in a package of " +
-    "extra modules, such as linux-modules-extra)";
+  const problem = "this kernel has no ESP for IPv4, packets to other nodes are dropped: load its " +
+    'module with "modprobe -a xfrm_user esp4" (some distributions have it in a package of extra ' +
+    "modules, such as linux-modules-extra)";
   for (let times = 0; times < 3; times++) expect(target.problems()).toEqual([problem]);
   expect(states.espQueries).toBe(1);
   target.put(PEER);

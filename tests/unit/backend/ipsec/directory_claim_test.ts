@@ -1,4 +1,4 @@
-/** Who has a run directory and its charon; other daemons are processes that hold the lock. */
+/** Claims of a run directory and its charon; other daemons are processes that hold the lock. */
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdtempSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
@@ -25,7 +25,7 @@ const MODULE = JSON.stringify(
   join(import.meta.dir, "../../../../src/backend/ipsec/directory_claim.ts"),
 );
 
-/** Another process that claims the directory and then runs on, in other namespaces if they are named. */
+/** Another process that claims the directory and keeps running, in new namespaces if named. */
 async function otherDaemon(...namespaces: string[]): Promise<Bun.Subprocess> {
   const script = `import { claimDirectory } from ${MODULE};
     const log = { info() {}, warn() {} };
@@ -81,7 +81,7 @@ test("a daemon of another network namespace is named with both namespaces", asyn
   await other.exited;
 });
 
-test("the process number of another container is called that", async () => {
+test("the process number of another container is marked as such", async () => {
   const other = await otherDaemon("--net", "--pid", "--fork", "--kill-child", "--mount-proc");
   expect(await refusal(setUp())).toContain(
     "another flanneld (process 1 of another container) in network namespace net:[",
@@ -100,7 +100,7 @@ test("waits for a daemon that is about to end", async () => {
   (await second)[Symbol.dispose]();
 });
 
-test("other content of the file is ignored, and the wait ends with the daemon", async () => {
+test("invalid content of the file is ignored, and the wait ends with the daemon", async () => {
   const { clock, stop, records, claim } = setUp();
   using _first = await claim();
   writeFileSync(join(directory, "charon.lock"), '{"pid":1,"networkNamespace":"\\u001b[31m"}');

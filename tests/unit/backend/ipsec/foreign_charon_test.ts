@@ -4,8 +4,10 @@ import { afterAll, expect, test } from "bun:test";
 import { mkdtempSync, readlinkSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { reachCharon } from "../../../../src/backend/ipsec/charon.ts";
+import { connectCharon } from "../../../../src/backend/ipsec/charon.ts";
 import { SOCKET_VARIABLE } from "../../../../src/backend/ipsec/charon_paths.ts";
+import { systemClock } from "../../../../src/base/clock.ts";
+import { ForeignCharonError } from "../../../../src/backend/ipsec/foreign_charon.ts";
 import { BackendError } from "../../../../src/overlay/backend_error.ts";
 import { listenerNamespace } from "../../../../src/process/listener_namespace.ts";
 import { collectingLog } from "../../../support/sample_network.ts";
@@ -30,8 +32,13 @@ async function foreignCharon(...namespaces: string[]): Promise<Bun.Subprocess> {
 }
 
 async function refusal(env: Record<string, string> = {}): Promise<Error> {
-  const options = { runDirectory: directory, env, log: collectingLog() };
-  return await reachCharon(options, new AbortController().signal).then(
+  const options = {
+    runDirectory: directory,
+    env,
+    clock: systemClock,
+    log: collectingLog(),
+  };
+  return await connectCharon(options, new AbortController().signal).then(
     () => new Error("none"),
     (error: Error) => error,
   );
@@ -49,8 +56,11 @@ test("one of another network namespace is refused with its process and both name
   const { pid } = charon;
   const [theirs, ours] = [readlinkSync(`/proc/${pid}/ns/net`), readlinkSync("/proc/self/ns/net")];
   expect(listenerNamespace(socket)).toEqual({ kind: "elsewhere", pid, namespace: theirs });
-  expect((await refusal()).message).toBe(
-    `charon: start: the charon at ${socket} is process ${pid} in network namespace ${theirs}; this ` +
+  const foreign = await refusal();
+  expect(foreign).toBeInstanceOf(ForeignCharonError);
+  expect(foreign).toMatchObject({ socket, listener: { pid, namespace: theirs } });
+  expect(foreign.message).toBe(
+    `the charon at ${socket} is process ${pid} in network namespace ${theirs}; this ` +
       `daemon is in ${ours}, where that charon creates no tunnels: give each network namespace its ` +
       "own /run (mount --bind DIRECTORY /run, in a mount namespace), or stop it with " +
       `"kill ${pid}"`,
@@ -58,9 +68,9 @@ test("one of another network namespace is refused with its process and both name
   const named = await refusal({ [SOCKET_VARIABLE]: socket });
   expect(named).toBeInstanceOf(BackendError);
   expect(named.message).toBe(
-    `CHARON_VICI_SOCKET names ${socket}, whose charon is process ${pid} in network namespace ${theirs}; ` +
-      `this daemon is in ${ours}, where that charon creates no tunnels. Name one that runs here, or ` +
-      "unset the variable to have one started",
+    `CHARON_VICI_SOCKET names ${socket}, whose charon is process ${pid} in network namespace ` +
+      `${theirs}; this daemon is in ${ours}, where that charon creates no tunnels: name one that ` +
+      "runs here, or unset the variable to let flanneld start one",
   );
   charon.kill("SIGKILL");
   await charon.exited;

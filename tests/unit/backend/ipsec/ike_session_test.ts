@@ -1,4 +1,7 @@
-/** What a charon is told, and what is made of what it says, in cases that a real one rarely gives. */
+/**
+ * The requests to charon, and the reactions to its responses, in cases that are rare with a real
+ * one.
+ */
 
 import { afterAll, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -10,6 +13,7 @@ import {
 } from "../../../../src/backend/ipsec/charon_connection.ts";
 import { IkeSession } from "../../../../src/backend/ipsec/ike_session.ts";
 import { TunnelWatch } from "../../../../src/backend/ipsec/tunnel_watch.ts";
+import { systemClock } from "../../../../src/base/clock.ts";
 import { Vici } from "../../../../src/backend/ipsec/vici.ts";
 import type { XfrmStateId } from "../../../../src/kernel/xfrm/xfrm_states.ts";
 import type { ViciMessage } from "../../../../src/backend/ipsec/vici_message.ts";
@@ -68,7 +72,7 @@ function setChildState(of: ViciMessage, state: string): void {
   child.state = state;
 }
 
-/** One that this end has asked for and that nobody has answered. */
+/** One that this end has initiated, without a response of the peer. */
 function connecting(of: CharonConnection): ViciMessage {
   return {
     [of.name]: {
@@ -80,14 +84,14 @@ function connecting(of: CharonConnection): ViciMessage {
 }
 
 async function session(charon: FakeCharon): Promise<Disposable & { session: IkeSession }> {
-  const vici = await Vici.connect(charon.path);
+  const vici = await Vici.connect(charon.path, systemClock);
   return { session: new IkeSession(vici, NETWORK), [Symbol.dispose]: () => vici[Symbol.dispose]() };
 }
 
 describe("a session with charon", () => {
   const [two, three] = [connection(2), connection(3)];
 
-  test("loads what is wanted, once", async () => {
+  test("loads the wanted connections, once", async () => {
     using charon = fakeCharon();
     using s = await session(charon);
     await s.session.sync(wanted(two), { maySweep: false, isThorough: true });
@@ -101,7 +105,7 @@ describe("a session with charon", () => {
     expect(charon.takeChanges()).toEqual([]);
   });
 
-  test("asks for connections one by one where one answer may not have room for all", async () => {
+  test("requests connections one by one if one response may not have room for all", async () => {
     using charon = fakeCharon();
     // With three bytes more each, 73 less than 384 KiB: one of ours fits, two do not.
     charon.conns.add("others".padEnd(160, "x"));
@@ -114,14 +118,14 @@ describe("a session with charon", () => {
       const commands = charon.server.calls.map(([command]) => command);
       return commands.filter((command) => command.endsWith("-conns"));
     };
-    expect(await questions()).toEqual(["list-conns"]); // What there is is not known yet.
+    expect(await questions()).toEqual(["list-conns"]); // The connections are not known yet.
     expect(charon.conns.has(two.name)).toBe(false);
     expect(await questions(two, three)).toEqual(["get-conns"]);
     expect(await questions(two, three)).toEqual(["list-conns"]);
     expect(charon.conns.size).toBe(2008);
   });
 
-  test("loads again what somebody unloaded", async () => {
+  test("loads a connection again that another program has unloaded", async () => {
     using charon = fakeCharon();
     using s = await session(charon);
     await s.session.sync(wanted(two, three), { maySweep: true, isThorough: true });
@@ -131,7 +135,7 @@ describe("a session with charon", () => {
     expect(charon.takeChanges()).toEqual([`load-shared ${two.secretId}`, `load-conn ${two.name}`]);
   });
 
-  test("leaves what a former run loaded until it may sweep, and foreign things always", async () => {
+  test("keeps the connections of the previous run until it may sweep, and foreign ones always", async () => {
     using charon = fakeCharon();
     using s = await session(charon);
     const stale = connection(9);
@@ -152,7 +156,7 @@ describe("a session with charon", () => {
     expect([...charon.keys]).toEqual(["office", "flannel-10.6.0.0/16-192.168.0.2"]);
   });
 
-  test("asks charon what it has only when it is to be thorough, or a key may be stale", async () => {
+  test("reads charon's connections only if thorough, and its keys also if one may be stale", async () => {
     using charon = fakeCharon();
     using s = await session(charon);
     const questions = async (isThorough: boolean, ...connections: CharonConnection[]) => {
@@ -161,7 +165,7 @@ describe("a session with charon", () => {
       charon.server.calls.length = 0;
       return commands;
     };
-    expect(await questions(false, two)).toContain("list-conns"); // It knows of none yet.
+    expect(await questions(false, two)).toContain("list-conns"); // None is known yet.
     expect(await questions(false, two)).toEqual([]);
     expect(await questions(false, two, three)).toEqual(["load-shared", "load-conn"]);
     expect(await questions(false, two)).toEqual([
@@ -174,7 +178,7 @@ describe("a session with charon", () => {
     expect(await questions(true, two)).toEqual(["get-conns", "get-shared"]);
   });
 
-  test("ends the old connection of a peer whose address changed, sweep or no sweep", async () => {
+  test("ends the old connection of a peer whose address has changed, even without a sweep", async () => {
     using charon = fakeCharon();
     using s = await session(charon);
     await s.session.sync(wanted(two), { maySweep: false, isThorough: true });
@@ -189,12 +193,12 @@ describe("a session with charon", () => {
     ]);
   });
 
-  test("keeps what charon refuses apart from the rest, and tries it again", async () => {
+  test("reports connections that charon refuses, and retries them", async () => {
     using charon = fakeCharon();
     using s = await session(charon);
     charon.refuse = two.name;
     await s.session.sync(wanted(two, three), { maySweep: true, isThorough: true });
-    expect([...s.session.refused]).toEqual([[two.name, "charon: load-conn: no"]]);
+    expect([...s.session.refused]).toEqual([[two.name, "charon refused load-conn: no"]]);
     expect([...charon.conns]).toEqual([three.name]);
     charon.refuse = undefined;
     await s.session.sync(wanted(two, three), { maySweep: true, isThorough: true });
@@ -202,7 +206,7 @@ describe("a session with charon", () => {
     expect(charon.conns.has(two.name)).toBe(true);
   });
 
-  test("forgets a refusal with the peer", async () => {
+  test("forgets the refusal of a peer that has left", async () => {
     using charon = fakeCharon();
     using s = await session(charon);
     charon.refuse = two.name;
@@ -211,7 +215,7 @@ describe("a session with charon", () => {
     expect([...s.session.refused]).toEqual([]);
   });
 
-  test("reads what there is of a connection out of all its associations", async () => {
+  test("combines the state of a connection from all its associations", async () => {
     using charon = fakeCharon();
     using s = await session(charon);
     charon.associations = [
@@ -253,11 +257,11 @@ describe("a session with charon", () => {
   });
 });
 
-describe("the watch over the tunnels", () => {
+describe("the tunnel watch", () => {
   const [two, three] = [connection(2), connection(3)];
   const clock = new FakeClock();
   let log = collectingLog();
-  /** States that the kernel does not have, by destination and SPI. */
+  /** States that are missing in the kernel, by destination and SPI. */
   const absent = new Set<string>();
   const states = {
     lacks: ({ destination, spi }: XfrmStateId) => absent.has(`${destination} ${spi.toString(16)}`),
@@ -269,7 +273,7 @@ describe("the watch over the tunnels", () => {
     watch = new TunnelWatch({ clock, log, states });
   });
 
-  test("begins a tunnel that charon has given up, not one that is missing once", async () => {
+  test("initiates a tunnel that charon has given up, but not one that is missing once", async () => {
     using charon = fakeCharon();
     using s = await session(charon);
     expect(await watch.check(s.session, wanted(two), { maySweep: true, isFull: true })).toBe(true);
@@ -283,12 +287,12 @@ describe("the watch over the tunnels", () => {
     expect(charon.takeChanges()).toEqual([]);
   });
 
-  test("begins it again and again, ever more rarely, and never while charon tries", async () => {
+  test("initiates it at growing intervals, and never while charon tries", async () => {
     using charon = fakeCharon();
     using s = await session(charon);
     const attempts: number[] = [];
     for (let second = 0; second < 300; second++) {
-      // An association without a tunnel is not on its way to one.
+      // An association without a tunnel does not lead to one.
       charon.associations = [association(two, "1")];
       if (second >= 100 && second < 200) charon.associations = [connecting(two)];
       await watch.check(s.session, wanted(two), { maySweep: true, isFull: true });
@@ -301,7 +305,7 @@ describe("the watch over the tunnels", () => {
     expect(attempts.some((second) => second >= 200)).toBe(true);
   });
 
-  test("ends a second one that nobody has answered when there is a first", async () => {
+  test("ends a second association without a response if there is a first one", async () => {
     using charon = fakeCharon();
     using s = await session(charon);
     charon.associations = [connecting(two)];
@@ -312,7 +316,7 @@ describe("the watch over the tunnels", () => {
     expect(charon.takeChanges()).toEqual(["terminate 9"]);
   });
 
-  test("ends what nobody wants once it may sweep, and counts it no more", async () => {
+  test("ends tunnels without a peer once it may sweep, and stops counting them", async () => {
     using charon = fakeCharon();
     using s = await session(charon);
     charon.associations = [
@@ -326,7 +330,7 @@ describe("the watch over the tunnels", () => {
     expect(charon.takeChanges()).toEqual([`terminate ${three.name}`]);
   });
 
-  test("reports a peer once, and takes the node for cut off only without any tunnel", async () => {
+  test("reports a peer once, and the node as cut off only without any tunnel", async () => {
     using charon = fakeCharon();
     using s = await session(charon);
     const both = wanted(two, three);
@@ -348,7 +352,7 @@ describe("the watch over the tunnels", () => {
     expect(watch.problem()).toBeUndefined();
   });
 
-  test("reports many peers in one line, when they are down and when they are back", async () => {
+  test("reports many peers in one line, when they go down and when they come up", async () => {
     using charon = fakeCharon();
     using s = await session(charon);
     const { log, records } = recordingLog();
@@ -370,7 +374,7 @@ describe("the watch over the tunnels", () => {
     ]);
   });
 
-  test("does not hurry for a peer that has been down for long, however charon tries", async () => {
+  test("does not check soon for a peer that has been down for long, even if charon tries", async () => {
     using charon = fakeCharon();
     using s = await session(charon);
     charon.associations = [association(two, "1", 5), connecting(three)];
@@ -387,7 +391,7 @@ describe("the watch over the tunnels", () => {
     );
   });
 
-  describe("asks only for what is in doubt:", () => {
+  describe("requests only doubtful tunnels:", () => {
     const asked = (charon: FakeCharon) =>
       charon.takeQuestions("list-sas").map(({ ike }) => ike ?? "all");
     const check = async (
@@ -398,7 +402,7 @@ describe("the watch over the tunnels", () => {
       await watch.check(s.session, wanted(...connections), { maySweep: true, isFull });
     };
 
-    test("what is down, what has several, and what has changed", async () => {
+    test("those that are down, have several associations, or have changed", async () => {
       using charon = fakeCharon();
       using s = await session(charon);
       const four = connection(4);
@@ -421,7 +425,7 @@ describe("the watch over the tunnels", () => {
       expect(asked(charon)).toEqual([two.name]);
     });
 
-    test("what changes while charon answers is asked for the next time", async () => {
+    test("a change during the response counts for the next check", async () => {
       using charon = fakeCharon();
       using s = await session(charon);
       charon.associations = [association(two, "1", 9)];
@@ -435,7 +439,7 @@ describe("the watch over the tunnels", () => {
       expect(asked(charon)).toEqual(["all", two.name]);
     });
 
-    test("a tunnel that comes up and that nobody wants is ended", async () => {
+    test("a tunnel without a peer that comes up is ended", async () => {
       using charon = fakeCharon();
       using s = await session(charon);
       await check(s, [], true);
@@ -445,7 +449,7 @@ describe("the watch over the tunnels", () => {
       expect(charon.takeChanges()).toEqual([`terminate ${two.name}`]);
     });
 
-    test("all at once where that is many", async () => {
+    test("all tunnels in one request if many are doubtful", async () => {
       using charon = fakeCharon();
       using s = await session(charon);
       const many = Array.from({ length: 17 }, (_, i) => connection(i + 10));
@@ -457,7 +461,7 @@ describe("the watch over the tunnels", () => {
 
   describe("of a tunnel that the kernel has lost", () => {
     test.each([["in", "192.168.0.1 1"], ["out", "192.168.0.2 c0000001"]])(
-      "the way %s: it is made anew, again after ever longer pauses, and others are left alone",
+      "the direction %s: it is restored, at growing intervals, and others are not touched",
       async (_way, state) => {
         using charon = fakeCharon();
         using s = await session(charon);
@@ -474,12 +478,12 @@ describe("the watch over the tunnels", () => {
           for (const change of changes) expect(change).toBe("rekey 10");
           await clock.advance(1000);
         }
-        // Each pause is random by half: at least 5, 10, 20 and 40 s, at most twice that.
+        // Each interval is random by half: at least 5, 10, 20 and 40 s, at most twice that.
         expect(attempts[0]).toBe(0);
         expect(attempts.length).toBeWithin(4, 6);
         expect(attempts[1]).toBeWithin(5, 11);
         expect(log.lines[0]).toBe(
-          "the kernel has lost the tunnel to 10.5.2.0/24 at 192.168.0.2; making it anew",
+          "the kernel has lost the tunnel to 10.5.2.0/24 at 192.168.0.2; restoring it",
         );
         charon.associations = [association(two, "3", 0), association(three, "2", 9)];
         for (let second = 0; second < 30; second++) {
@@ -491,7 +495,7 @@ describe("the watch over the tunnels", () => {
     );
 
     test.each(["REKEYING", "REKEYED", "DELETING", "INSTALLING"])(
-      "nothing is done while one beside it is %s",
+      "nothing is done while another one of the connection is %s",
       async (state) => {
         using charon = fakeCharon();
         using s = await session(charon);
@@ -504,7 +508,7 @@ describe("the watch over the tunnels", () => {
       },
     );
 
-    test("many of them are one line of the log, and a hundred are made anew at a time", async () => {
+    test("many of them are logged in one line, and a hundred are restored at a time", async () => {
       using charon = fakeCharon();
       using s = await session(charon);
       const many = Array.from({ length: 150 }, (_, i) => connection(i + 2));
@@ -517,9 +521,9 @@ describe("the watch over the tunnels", () => {
       expect(first.length).toBe(100);
       expect(log.lines).toEqual([
         "the kernel has lost the tunnels to 150 peers (10.5.2.0/24 at 192.168.0.2, 10.5.3.0/24 at " +
-        "192.168.0.3, 10.5.4.0/24 at 192.168.0.4, …); making them anew",
+        "192.168.0.3, 10.5.4.0/24 at 192.168.0.4, …); restoring them",
       ]);
-      // Seventy are still being made anew, thirty are through.
+      // Seventy are still being restored, thirty are complete.
       charon.associations = many.map((one, i) =>
         association(one, String(i < 100 ? i + 200 : i), 9)
       );
@@ -528,7 +532,7 @@ describe("the watch over the tunnels", () => {
       expect(await check()).toBe(true);
       const second = rekeyed();
       expect(second.length).toBe(30);
-      // They take too long: the others do not wait for them any more.
+      // They take too long: others do not wait for them any more.
       await clock.advance(5000);
       expect(await check()).toBe(false);
       const third = rekeyed();
@@ -537,7 +541,7 @@ describe("the watch over the tunnels", () => {
       expect(log.lines.length).toBe(1);
     });
 
-    test("nothing is done where charon does not say which states it has", async () => {
+    test("nothing is done if charon does not report its states", async () => {
       using charon = fakeCharon();
       using s = await session(charon);
       charon.associations = [{

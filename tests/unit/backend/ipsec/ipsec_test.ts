@@ -40,7 +40,7 @@ function host(options: Record<string, unknown>, families: readonly Family[] = [4
   return backendHost(new FakeKernel(), config("ipsec", families, options), { env });
 }
 
-test("a kernel without ESP is told at the start, with the module to load", async () => {
+test("a kernel without ESP is reported at startup, with the module to load", async () => {
   const start = async (states: FakeXfrmStates) => {
     const env = { [SOCKET_VARIABLE]: charon.path };
     const openXfrmStates = () => states;
@@ -53,9 +53,9 @@ test("a kernel without ESP is told at the start, with the module to load", async
   expect(await start(states)).toEqual([]);
   states.hasEsp = false;
   expect(await start(states)).toEqual([
-    "warning: this kernel has no ESP for IPv4, so that packets to other nodes are dropped: load " +
-    "its module (modprobe -a xfrm_user esp4; some distributions have it in a package of extra " +
-    "modules, such as linux-modules-extra)",
+    "warning: this kernel has no ESP for IPv4, packets to other nodes are dropped: load its module " +
+    'with "modprobe -a xfrm_user esp4" (some distributions have it in a package of extra modules, ' +
+    "such as linux-modules-extra)",
   ]);
 });
 
@@ -70,7 +70,7 @@ async function configError(promise: Promise<unknown>): Promise<string> {
 }
 
 describe("ipsec", () => {
-  test("holds three policies for each peer, and no device", async () => {
+  test("has three policies for each peer, and no device", async () => {
     const backend = await prepare();
     expect(backend.node(INPUT)).toEqual([]);
     const peers = [2, 3].flatMap((n) =>
@@ -86,7 +86,7 @@ xfrm policy src 10.5.3.0/24 dst 10.5.1.0/24 dir in tmpl src 192.168.0.3 dst 192.
 `);
   });
 
-  test("owns its policies, and those with another number or of another network not", async () => {
+  test("owns its policies, but not those with another reqid or of another network", async () => {
     const backend = await prepare();
     const ownership = backend.ownership(external([4]));
     expect(ownership.extraKinds).toEqual(["xfrm-policy"]);
@@ -116,7 +116,7 @@ xfrm policy src 10.5.3.0/24 dst 10.5.1.0/24 dir in tmpl src 192.168.0.3 dst 192.
     },
   );
 
-  test("behind address translation, tunnels begin at the interface's own address", async () => {
+  test("behind address translation, the local end of a tunnel is the interface's address", async () => {
     const translated = { ...external([4]), publicAddresses: { 4: ip("203.0.113.1") } };
     const backend = await ipsec.prepare({ ...host({ PSK }), external: translated });
     const input = { ...INPUT, external: translated };
@@ -135,12 +135,12 @@ describe("ipsec refuses", () => {
   ])("the PSK %p", async (psk, expected) => {
     const message = await configError(ipsec.prepare(host(psk === undefined ? {} : { PSK: psk })));
     expect(message).toBe(
-      `the PSK of the ipsec backend ${expected}; it must have at least 96 bytes: make one with ` +
+      `the PSK of the ipsec backend ${expected}; it must have at least 96 bytes: generate one with ` +
         '"openssl rand -hex 48"',
     );
   });
 
-  test("a PSK that is no text, without showing it", async () => {
+  test("a PSK that is not a string, without showing it", async () => {
     const message = await configError(ipsec.prepare(host({ PSK: [PSK] })));
     expect(message).toContain(
       "PSK in the network configuration's Backend object has an invalid value, which is secret",
@@ -155,14 +155,14 @@ describe("ipsec refuses", () => {
     expect(await configError(prepare({ [name]: value }))).toContain(expected);
   });
 
-  test("an ESPProposal that charon does not take, and leaves nothing there", async () => {
+  test("an ESPProposal that charon rejects, and leaves no connection in charon", async () => {
     charon.refuse = "flannel-probe";
     const error = await prepare({ ESPProposal: "aes7" }).catch((error: unknown) => error);
     charon.refuse = undefined;
     expect(error).toBeInstanceOf(BackendError);
     expect((error as Error).message).toBe(
-      'the ESPProposal "aes7" is invalid for charon; it must be algorithms in strongSwan\'s ' +
-        "notation, such as aes128gcm16-ecp256 (charon: load-conn: no)",
+      'charon rejected the ESPProposal "aes7"; it must be algorithms in strongSwan\'s notation, ' +
+        "such as aes128gcm16-ecp256 (charon refused load-conn: no)",
     );
     await prepare();
     expect(charon.conns.size).toBe(0);
@@ -172,18 +172,18 @@ describe("ipsec refuses", () => {
     [(path: string) => `${path}-missing`, "there is no such socket"],
     [(_path: string) => "/etc/hostname", "nothing listens there"],
     [(path: string) => path + "x".repeat(120), "the path is longer than Linux allows"],
-  ])("a socket in the environment where no charon is: %#", async (pathOf, expected) => {
+  ])("a socket in the environment without a charon: %#", async (pathOf, expected) => {
     const path = pathOf(charon.path);
     const asked = { ...host({ PSK }), env: { [SOCKET_VARIABLE]: path } };
     const error = await ipsec.prepare(asked).catch((error: unknown) => error);
     expect(error).toBeInstanceOf(BackendError);
     expect((error as Error).message).toBe(
-      `CHARON_VICI_SOCKET names ${path}, where no charon answers (charon: connect: cannot connect ` +
-        `to ${path}: ${expected}); correct it, or leave it out to have one started`,
+      `CHARON_VICI_SOCKET names ${path}, where no charon responds (cannot connect to charon at ` +
+        `${path}: ${expected}); correct it, or unset it to let flanneld start one`,
     );
   });
 
-  test("never says the PSK in the log", async () => {
+  test("never logs the PSK", async () => {
     const asked = host({ PSK, Psk2: "x", ESPProposal: "aes256-sha256" });
     await ipsec.prepare(asked);
     expect(asked.logged.join("\n")).not.toContain(PSK);
@@ -203,7 +203,7 @@ describe("ipsec refuses", () => {
     expect(() => backend.peer(peer, INPUT, UNKNOWN_REACHABILITY)).toThrow(InvalidPeerError);
   });
 
-  test("no lease data at all: whatever a peer's says, nothing of it is believed", async () => {
+  test("nothing because of a peer's lease data, which is ignored", async () => {
     expectLeaseDataIgnored(await prepare(), lease(2, "ipsec", [4]), INPUT);
   });
 });

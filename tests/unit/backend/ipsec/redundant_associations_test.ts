@@ -5,10 +5,10 @@ import { FakeClock } from "../../../support/fake_clock.ts";
 
 const PERIOD_SECONDS = 5;
 
-/** One end's view of several tunnels with one peer, looked at as often as the watch does. */
+/** One end's view of several tunnels with one peer, checked as often as by the tunnel watch. */
 class End {
   readonly #clock = new FakeClock();
-  readonly #spare = new RedundantAssociations(this.#clock);
+  readonly #redundant = new RedundantAssociations(this.#clock);
   readonly #packets = new Map<string, number>();
   #associations: IkeAssociation[];
 
@@ -25,14 +25,14 @@ class End {
   }
 
   /**
-   * Lets time pass while the peer sends through some of them. Gives the seconds and the numbers of
-   * those that were to be ended, each once; they are gone then.
+   * Lets time pass while the peer sends through some of them. Returns the numbers of those to end,
+   * each once, with the second; they are removed then.
    */
   async pass(seconds: number, peerSendsBy: readonly string[]): Promise<string[]> {
     const ended: string[] = [];
     for (let second = 0; second <= seconds; second += PERIOD_SECONDS) {
       const associations = this.#associations.map((one) => this.#now(one, second, peerSendsBy));
-      const found = this.#spare.find([{
+      const found = this.#redundant.find([{
         isUp: true,
         isTrying: false,
         isBusy: false,
@@ -45,9 +45,9 @@ class End {
     return ended;
   }
 
-  #now(one: IkeAssociation, second: number, heard: readonly string[]): IkeAssociation {
+  #now(one: IkeAssociation, second: number, used: readonly string[]): IkeAssociation {
     const packetsIn = (this.#packets.get(one.uniqueId) ?? 0) +
-      (heard.includes(one.uniqueId) ? 1 : 0);
+      (used.includes(one.uniqueId) ? 1 : 0);
     this.#packets.set(one.uniqueId, packetsIn);
     const age = one.ageSeconds === undefined ? {} : { ageSeconds: one.ageSeconds + second };
     return { ...one, ...age, packetsIn };
@@ -55,24 +55,24 @@ class End {
 }
 
 describe("of two tunnels with one peer", () => {
-  test("the older ends when the younger has proved itself", async () => {
+  test("the older one ends when the younger one is proven", async () => {
     expect(await new End(60, 0).pass(60, ["2"])).toEqual(["1 after 30 s"]);
   });
 
-  test("the older ends also when nothing is sent at all", async () => {
+  test("the older one also ends if nothing is sent", async () => {
     expect(await new End(60, 0).pass(60, [])).toEqual(["1 after 30 s"]);
   });
 
-  test("the older stays as long as the peer sends through it", async () => {
+  test("the older one stays as long as the peer sends through it", async () => {
     expect(await new End(60, 0).pass(300, ["1"])).toEqual(["2 after 15 s"]);
     expect(await new End(60, 0).pass(300, ["1", "2"])).toEqual([]);
   });
 
-  test("both stay when they are of nearly one age and nothing is sent", async () => {
+  test("both stay if they are of nearly the same age and nothing is sent", async () => {
     expect(await new End(2, 0).pass(300, [])).toEqual([]);
   });
 
-  test("one that the peer does not use ends beside one that it uses, of whatever age", async () => {
+  test("one that the peer does not use ends next to one that it uses, at any age", async () => {
     expect(await new End(2, 0).pass(60, ["1"])).toEqual(["2 after 15 s"]);
     expect(await new End(0, 0).pass(60, ["1"])).toEqual(["2 after 15 s"]);
     expect(await new End(2, 0).pass(60, ["2"])).toEqual(["1 after 45 s"]);
@@ -85,9 +85,9 @@ describe("of two tunnels with one peer", () => {
     expect(await new End(undefined, 0, 0).pass(40, ["3"])).toEqual([]);
   });
 
-  test("none ends where charon does not count packets", async () => {
+  test("none ends if charon does not count packets", async () => {
     const clock = new FakeClock();
-    const spare = new RedundantAssociations(clock);
+    const redundant = new RedundantAssociations(clock);
     const associations = [90, 40].map((ageSeconds, i) => ({
       uniqueId: String(i),
       initiatorSpi: String(i),
@@ -97,15 +97,16 @@ describe("of two tunnels with one peer", () => {
       settledChildren: [],
     }));
     for (let look = 0; look < 20; look++) {
-      expect(spare.find([{ isUp: true, isTrying: false, isBusy: false, associations }])).toEqual(
-        [],
-      );
+      expect(redundant.find([{ isUp: true, isTrying: false, isBusy: false, associations }]))
+        .toEqual(
+          [],
+        );
       await clock.advance(5000);
     }
   });
 });
 
-test("an association without a tunnel stays, and a tunnel that is alone does", async () => {
+test("an association without a tunnel stays, and so does a single tunnel", async () => {
   expect(await new End(undefined, 40).pass(300, [])).toEqual([]);
   expect(await new End(40).pass(300, [])).toEqual([]);
 });

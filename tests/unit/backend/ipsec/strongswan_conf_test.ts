@@ -7,13 +7,13 @@ import { installedPlugins, strongswanConf } from "../../../../src/backend/ipsec/
 const directory = mkdtempSync(join(tmpdir(), "conf-test-"));
 afterAll(() => rmSync(directory, { recursive: true }));
 
-test("charon gets a socket of its own, installs no routes, and says on stderr what matters", () => {
+test("charon has its own socket, installs no routes, and logs what matters to stderr", () => {
   const socket = "/run/flannel/charon.vici";
   expect(strongswanConf({ socket, plugins: ["nonce", "vici"] })).toBe(`\
 # Written by flanneld at every start of charon; changes are lost.
 charon {
   load = nonce vici
-  # Routes and policies are flanneld's.
+  # flanneld maintains routes and policies.
   install_routes = no
   install_virtual_ip = no
   plugins {
@@ -34,11 +34,11 @@ charon {
 `);
 });
 
-test("where it cannot be told which plugins there are, charon takes its own", () => {
+test("if its plugins are not known, charon loads its default ones", () => {
   expect(strongswanConf({ socket: "/s", plugins: undefined })).not.toContain("load =");
 });
 
-test("of the plugins beside charon, those that key exchange needs are taken", () => {
+test("of the installed plugins, those that key exchange needs are loaded", () => {
   const plugins = join(directory, "plugins");
   mkdirSync(plugins);
   for (const name of ["vici", "updown", "kernel-netlink", "bypass-lan", "random", "stroke"]) {

@@ -26,7 +26,7 @@ const EXAMPLE_BYTES = Buffer.from(
   "latin1",
 );
 
-/** JSON has no prototypes: what is compared is the items alone. */
+/** JSON has no prototypes: only the items are compared. */
 function plain(message: ViciMessage): unknown {
   return JSON.parse(JSON.stringify(message));
 }
@@ -37,7 +37,7 @@ describe("a VICI message", () => {
     expect(plain(decodeMessage(EXAMPLE_BYTES))).toEqual(EXAMPLE);
   });
 
-  test("comes back as it was", () => {
+  test("is decoded as it was encoded", () => {
     fc.assert(
       fc.property(message, (message) => {
         expect(plain(decodeMessage(encodeMessage(message)))).toEqual(plain(message));
@@ -46,7 +46,7 @@ describe("a VICI message", () => {
     );
   });
 
-  test("may have items whose names mean something to JavaScript", () => {
+  test("may have items with names that are special in JavaScript", () => {
     const bytes = Buffer.from("\x01\x09__proto__\x03\x03key\x00\x05value\x02", "latin1");
     const decoded = decodeMessage(bytes);
     expect(Object.keys(decoded)).toEqual(["__proto__"]);
@@ -57,9 +57,9 @@ describe("a VICI message", () => {
 
   test.each([
     ["an unknown element", "\x07"],
-    ["a name that breaks off", "\x03\x04key"],
-    ["a value that breaks off", "\x03\x01k\x00\x02v"],
-    ["a length that breaks off", "\x03\x01k\x00"],
+    ["a name that is truncated", "\x03\x04key"],
+    ["a value that is truncated", "\x03\x01k\x00\x02v"],
+    ["a length that is truncated", "\x03\x01k\x00"],
     ["a section that is not closed", "\x01\x01s"],
     ["a section that was not opened", "\x02"],
     ["a list that is not closed", "\x04\x01l\x05\x00\x01v"],
@@ -77,12 +77,12 @@ describe("a VICI message", () => {
     expect(() => encodeMessage({ ["n".repeat(256)]: "" })).toThrow(ViciFormatError);
   });
 
-  test("is refused when it is nested deeper than charon's are", () => {
+  test("is refused if it is nested deeper than charon's messages", () => {
     expect(() => decodeMessage(new Uint8Array(2 * 100_000).map((_, i) => i % 2 === 0 ? 1 : 0)))
       .toThrow("more than 100 nested sections");
   });
 
-  test("never makes the decoder fail in another way, whatever its bytes are", () => {
+  test("is decoded or refused with ViciFormatError, with any bytes", () => {
     const elements = fc.oneof(
       fc.uint8Array({ maxLength: 60 }),
       // Mostly elements, so that it gets further than the first byte.

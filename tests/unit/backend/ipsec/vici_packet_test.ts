@@ -16,7 +16,7 @@ describe("a VICI packet", () => {
       .toBe("\x00\x00\x00\x0c\x00\x04load\x03\x01a\x00\x01b");
   });
 
-  test("is found in a stream, however that is cut", () => {
+  test("is found in a stream in pieces of any size", () => {
     const names = ["a", "list-sa", "x".repeat(200)];
     const stream = Buffer.concat(names.map((name) => encodePacket(EVENT, name, { key: name })));
     fc.assert(fc.property(fc.array(fc.integer({ min: 1, max: 40 }), { minLength: 1 }), (sizes) => {
@@ -42,13 +42,13 @@ describe("a VICI packet", () => {
     });
   });
 
-  test("that is too long is refused before it is waited for", () => {
+  test("that is too long is refused at once", () => {
     const reader = new PacketReader();
     expect(() => reader.push(Buffer.from([0x10, 0, 0, 0]))).toThrow("longer than 524288");
     expect(() => encodePacket(CMD_REQUEST, "n".repeat(300))).toThrow(ViciFormatError);
   });
 
-  test("never makes the reader fail in another way, whatever its bytes are", () => {
+  test("is read or refused with ViciFormatError, with any bytes", () => {
     const short = fc.tuple(fc.integer({ min: 0, max: 40 }), fc.uint8Array({ maxLength: 60 }));
     fc.assert(
       fc.property(short, ([length, bytes]) => {

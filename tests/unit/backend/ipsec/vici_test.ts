@@ -1,10 +1,13 @@
-/** The client against a charon that misbehaves; against the real one it is tried in tests/netns. */
+/** The client with a charon that misbehaves; tests/netns uses a real one. */
 
 import { afterAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Vici, ViciError } from "../../../../src/backend/ipsec/vici.ts";
+import { type Clock, systemClock } from "../../../../src/base/clock.ts";
+import { CharonError } from "../../../../src/backend/ipsec/charon_error.ts";
+import { Vici } from "../../../../src/backend/ipsec/vici.ts";
+import { FakeClock } from "../../../support/fake_clock.ts";
 import { type ViciHandler, ViciServer } from "../../../support/vici_server.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "vici-test-"));
@@ -12,10 +15,13 @@ afterAll(() => rmSync(directory, { recursive: true }));
 
 let sockets = 0;
 
-async function connected(handle: ViciHandler): Promise<Disposable & { vici: Vici }> {
+async function connected(
+  handle: ViciHandler,
+  clock: Clock = systemClock,
+): Promise<Disposable & { vici: Vici }> {
   const path = join(directory, String(sockets++));
   const server = new ViciServer(path, handle);
-  const vici = await Vici.connect(path);
+  const vici = await Vici.connect(path, clock);
   return {
     vici,
     [Symbol.dispose]: () => {
@@ -25,21 +31,21 @@ async function connected(handle: ViciHandler): Promise<Disposable & { vici: Vici
   };
 }
 
-async function failure(promise: Promise<unknown>): Promise<ViciError> {
+async function failure(promise: Promise<unknown>): Promise<CharonError> {
   try {
     await promise;
   } catch (error) {
-    if (error instanceof ViciError) return error;
+    if (error instanceof CharonError) return error;
     throw error;
   }
   throw new Error("it did not fail");
 }
 
-test("requests that are made at once are answered each with its own response", async () => {
+test("each of several simultaneous requests gets its own response", async () => {
   using pair = await connected(({ command }) => ({ command }));
   const names = Array.from({ length: 50 }, (_, i) => `command-${i}`);
-  const answers = await Promise.all(names.map((name) => pair.vici.request(name)));
-  expect(answers.map(({ command }) => command)).toEqual(names);
+  const responses = await Promise.all(names.map((name) => pair.vici.request(name)));
+  expect(responses.map(({ command }) => command)).toEqual(names);
 });
 
 test("a message larger than a socket's buffer arrives whole", async () => {
@@ -48,7 +54,7 @@ test("a message larger than a socket's buffer arrives whole", async () => {
   expect((await pair.vici.request("big", { list }))["size"]).toBe("50");
 });
 
-test("entries come as events, those of other names among them", async () => {
+test("a list consists of events, and events of other names do not disturb it", async () => {
   using pair = await connected(({ command, event }) => {
     if (command !== "list-sas") return "unknown";
     for (const n of ["1", "2", "3"]) {
@@ -57,59 +63,65 @@ test("entries come as events, those of other names among them", async () => {
     }
     return {};
   });
-  const heard: unknown[] = [];
-  await pair.vici.subscribe("child-updown", ({ n }) => heard.push(n));
+  const received: unknown[] = [];
+  await pair.vici.subscribe("child-updown", ({ n }) => received.push(n));
   const entries = await pair.vici.list("list-sas", "list-sa");
   expect(entries.map(({ n }) => n)).toEqual(["1", "2", "3"]);
-  expect(heard).toEqual(["1", "2", "3"]);
+  expect(received).toEqual(["1", "2", "3"]);
 });
 
-test("a refusal carries charon's reason, and the connection goes on", async () => {
+test("a refusal contains charon's reason, and the connection stays open", async () => {
   using pair = await connected(({ command }) =>
     command === "load-conn" ? { success: "no", errmsg: "invalid value for: encap" } : {}
   );
   const error = await failure(pair.vici.command("load-conn", { secret: "hidden" }));
-  expect(error.message).toBe("charon: load-conn: invalid value for: encap");
-  expect(error.isRefusal).toBe(true);
+  expect(error.message).toBe("charon refused load-conn: invalid value for: encap");
+  expect([error.fault, error.command]).toEqual(["refused", "load-conn"]);
   expect(await pair.vici.request("version")).toEqual(Object.create(null));
 });
 
-test("a command that an old charon does not have is a refusal too", async () => {
+test("a command that an old charon does not have counts as refused", async () => {
   using pair = await connected(() => "unknown");
   expect(await failure(pair.vici.request("get-shared"))).toMatchObject({
-    message: "charon: get-shared: this charon does not know it",
-    isRefusal: true,
+    message: "this charon does not support get-shared",
+    fault: "refused",
   });
 });
 
-test("no answer ends the connection: a late one would be taken for another's", async () => {
-  using pair = await connected(() => undefined);
-  const error = await failure(pair.vici.request("version", {}, 30));
-  expect(error.message).toBe("charon: version: no answer within 30 ms");
-  expect(error.isRefusal).toBe(false);
+test("a missing response ends the connection: a late one would count for another request", async () => {
+  const clock = new FakeClock();
+  using pair = await connected(() => undefined, clock);
+  const failing = failure(pair.vici.request("version", {}, { timeoutMs: 3000 }));
+  await clock.advance(2999);
+  expect(await Promise.race([failing, "waiting"])).toBe("waiting");
+  await clock.advance(1);
+  const error = await failing;
+  expect(error.message).toBe("charon did not respond to version within 3 s");
+  expect([error.fault, error.command]).toEqual(["timeout", "version"]);
   await pair.vici.closed;
   expect((await failure(pair.vici.request("version"))).message).toBe(error.message);
 });
 
-test("a connection that charon closes fails what waits and what comes later", async () => {
+test("when charon closes the connection, waiting and later requests fail", async () => {
   using pair = await connected(({ hangUp }) => (hangUp(), undefined));
   const errors = await Promise.all([
     failure(pair.vici.request("version")),
     failure(pair.vici.request("version")),
   ]);
-  expect(errors.map(({ isRefusal }) => isRefusal)).toEqual([false, false]);
+  expect(errors.map(({ fault }) => fault)).toEqual(["closed", "closed"]);
   await pair.vici.closed;
 });
 
-test("what is not understood ends the connection and says so", async () => {
+test("an invalid message ends the connection with an error that says so", async () => {
   using pair = await connected(({ raw }) => (raw(Buffer.from([0, 0, 0, 1, 99])), undefined));
   const error = await failure(pair.vici.request("version"));
-  expect(error.message).toBe(
-    "charon: connection: it sends what is not understood: unknown packet 99",
-  );
+  expect(error.fault).toBe("protocol");
+  expect(error.message).toBe("cannot read a message of charon: unknown packet 99");
 });
 
 test("a path without a socket is an error that names it", async () => {
   const path = join(directory, "none");
-  expect((await failure(Vici.connect(path))).message).toContain(`cannot connect to ${path}: `);
+  const error = await failure(Vici.connect(path, systemClock));
+  expect(error.fault).toBe("unreachable");
+  expect(error.message).toBe(`cannot connect to charon at ${path}: there is no such socket`);
 });
