@@ -3,12 +3,8 @@ import type { PerFamily } from "../../../src/addr/family.ts";
 import type { IpAddress } from "../../../src/addr/ip.ts";
 import type { ExcludedAddress } from "../../../src/addr/excluded_address.ts";
 import { parseNetworkConfig } from "../../../src/config/network_config.ts";
-import { FakeClock } from "../../support/fake_clock.ts";
 import { externalInterface } from "../../../src/host/external_interface.ts";
-import {
-  type HostDependencies,
-  readHostDependencies,
-} from "../../../src/host/host_dependencies.ts";
+import type { HostDependencies } from "../../../src/host/host_dependencies.ts";
 import type { HostInterface } from "../../../src/host/host_interface.ts";
 import {
   excludedAddresses,
@@ -16,7 +12,6 @@ import {
   networkRouteProblem,
   networkWarnings,
 } from "../../../src/host/network_overlap.ts";
-import type { RouteLookup } from "../../../src/kernel/kernel.ts";
 import { ip, prefix } from "../../support/sample_network.ts";
 import { BACKENDS } from "../../../src/backend/backend_registry.ts";
 
@@ -46,8 +41,8 @@ describe("a network that covers the external interface's own", () => {
     const eth0 = device("eth0", own);
     const address = own.split("/")[0] as string;
     const addresses: PerFamily<IpAddress> = { [own.includes(":") ? 6 : 4]: ip(address) };
-    const facts = { interfaces: [eth0], given: {} };
-    return networkProblem(families(network), externalInterface(eth0, addresses, facts));
+    const addressing = { interfaces: [eth0], given: {} };
+    return networkProblem(families(network), externalInterface(eth0, addresses, addressing));
   }
   const IPV6 = { EnableIPv4: false, EnableIPv6: true };
 
@@ -197,79 +192,5 @@ describe("a backend that routes the whole network into its device", () => {
     expect(problem("fc00::7", ["fc00::/64"])).toBeUndefined();
     expect(problem("10.5.3.3", [])).toBeUndefined();
     expect(problem("192.0.2.9", [])).toBeUndefined();
-  });
-});
-
-describe("readHostDependencies", () => {
-  const ROUTES: Record<string, RouteLookup> = {
-    "203.0.113.1": { link: "eth0", gateway: ip("192.168.0.254"), local: false },
-    "2001:db8::1": { link: "eth0", gateway: ip("fe80::1"), local: false },
-    "10.0.0.5": { link: "eth1", gateway: ip("10.0.1.1"), local: false },
-    "10.0.0.6": { link: "flannel.1", gateway: ip("10.5.2.0"), local: false },
-  };
-  const FILES: Record<string, string> = {
-    "/etc/resolv.conf": "# comment\nnameserver 127.0.0.53\nsearch example\n nameserver 1.2.3.4\n",
-    "/run/systemd/resolve/resolv.conf":
-      "nameserver 192.168.0.53\nnameserver\tFD00::53\nnameserver fe80::1%eth0\nnameserver x\n",
-  };
-  const clock = new FakeClock();
-  const options = {
-    isOverlayDevice,
-    clock,
-    kernel: {
-      routeTo: (address: IpAddress) =>
-        Promise.resolve<RouteLookup>(ROUTES[address] ?? { local: false }),
-    },
-    read: (path: string) =>
-      path in FILES ? Promise.resolve(FILES[path] as string) : Promise.reject(new Error("ENOENT")),
-    resolve: (name: string) =>
-      name === "etcd.example"
-        ? Promise.resolve(["10.0.0.5", "fd00::5"])
-        : Promise.reject(new Error("unknown")),
-  };
-
-  test("finds gateways, stores and the name servers behind systemd-resolved", async () => {
-    const endpoints = [
-      "https://etcd.example:2379",
-      "http://10.0.0.6:2379",
-      "http://[fd00::6]:2379",
-      "http://nowhere.example:2379",
-    ];
-    expect(await readHostDependencies({ ...options, endpoints })).toEqual({
-      gateways: [
-        excluded("192.168.0.254"),
-        excluded("fe80::1"),
-        excluded("10.0.1.1", "the gateway on the way to https://etcd.example:2379"),
-      ],
-      resolvers: [
-        excluded("127.0.0.53", "a name server of /etc/resolv.conf"),
-        excluded("192.168.0.53", "a name server of /run/systemd/resolve/resolv.conf"),
-        excluded("fd00::53", "a name server of /run/systemd/resolve/resolv.conf"),
-      ],
-      endpoints: [
-        excluded("10.0.0.5", "the address of https://etcd.example:2379"),
-        excluded("fd00::5", "the address of https://etcd.example:2379"),
-        excluded("10.0.0.6", "the address of http://10.0.0.6:2379"),
-        excluded("fd00::6", "the address of http://[fd00::6]:2379"),
-      ],
-    });
-  });
-
-  test("leaves out what cannot be determined", async () => {
-    const kernel = { routeTo: () => Promise.reject(new Error("EMFILE")) };
-    const read = () => Promise.reject(new Error("ENOENT"));
-    expect(await readHostDependencies({ kernel, read, isOverlayDevice, clock, endpoints: [] }))
-      .toEqual(NONE);
-  });
-
-  test("leaves out a store whose name is not resolved within two seconds", async () => {
-    const resolve = () => new Promise<never>(() => {});
-    const reading = readHostDependencies({ ...options, resolve, endpoints: ["http://slow:2379"] });
-    let isDone = false;
-    reading.then(() => isDone = true);
-    await clock.advance(1900);
-    expect(isDone).toBe(false);
-    await clock.advance(100);
-    expect((await reading).endpoints).toEqual([]);
   });
 });

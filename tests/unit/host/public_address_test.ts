@@ -31,9 +31,9 @@ const INTERFACES = [
 const OWN = { 4: ip("192.168.1.10"), 6: ip("2001:db8:1::10") };
 
 function problem(given: PerFamily<IpAddress>, own: PerFamily<IpAddress> = OWN): string | undefined {
-  const facts = { interfaces: INTERFACES, given };
-  const external = externalInterface(ETH0, own, facts);
-  return publicAddressProblem(external, { ...facts, families: NETWORKS, isOverlayDevice });
+  const addressing = { interfaces: INTERFACES, given };
+  const external = externalInterface(ETH0, own, addressing);
+  return publicAddressProblem(external, { ...addressing, families: NETWORKS, isOverlayDevice });
 }
 
 test.each([
@@ -73,13 +73,14 @@ test.each([
 });
 
 test("a device of the overlay is named as such", () => {
-  const facts = { interfaces: INTERFACES, given: {} };
+  const addressing = { interfaces: INTERFACES, given: {} };
   const own = device("flannel.1", "10.5.7.1/32");
-  const external = externalInterface(own, { 4: ip("10.5.7.1") }, facts);
-  expect(publicAddressProblem(external, { ...facts, families: NETWORKS, isOverlayDevice })).toBe(
-    "flannel.1 is a device of the overlay itself (its address 10.5.7.1 is inside the overlay " +
-      "network 10.5.0.0/16); name the interface that leads to the other hosts with --iface",
-  );
+  const external = externalInterface(own, { 4: ip("10.5.7.1") }, addressing);
+  expect(publicAddressProblem(external, { ...addressing, families: NETWORKS, isOverlayDevice }))
+    .toBe(
+      "flannel.1 is a device of the overlay itself (its address 10.5.7.1 is inside the overlay " +
+        "network 10.5.0.0/16); name the interface that leads to the other hosts with --iface",
+    );
 });
 
 test("an interface's own address is checked, too, and the line says what to do", () => {
@@ -92,8 +93,8 @@ test("an interface's own address is checked, too, and the line says what to do",
 });
 
 test("a link-local address works on one link, with a warning", () => {
-  const facts = { interfaces: INTERFACES, given: {} };
-  const external = externalInterface(ETH0, { 4: ip("169.254.7.7"), 6: OWN[6] }, facts);
+  const addressing = { interfaces: INTERFACES, given: {} };
+  const external = externalInterface(ETH0, { 4: ip("169.254.7.7"), 6: OWN[6] }, addressing);
   expect(publicAddressWarnings(external)).toEqual([
     "the public address 169.254.7.7 is link-local: only nodes on the same link can send to it",
   ]);

@@ -72,8 +72,8 @@ describe("updatedInterface", () => {
   });
 
   test("keeps an address that is still there, whatever was added before it", () => {
-    const facts = host({ addresses: ["192.0.2.9", "192.0.2.1"] });
-    expect(updatedInterface(current, facts)).toEqual(current);
+    const addressing = host({ addresses: ["192.0.2.9", "192.0.2.1"] });
+    expect(updatedInterface(current, addressing)).toEqual(current);
   });
 
   test("keeps a deprecated address, which --iface may have named", () => {
@@ -82,8 +82,8 @@ describe("updatedInterface", () => {
       ...one,
       isDeprecated: one.address === "192.0.2.1",
     }));
-    const facts = { interfaces: [{ ...device, addresses }], given: {} };
-    expect(updatedInterface(current, facts)).toEqual(current);
+    const addressing = { interfaces: [{ ...device, addresses }], given: {} };
+    expect(updatedInterface(current, addressing)).toEqual(current);
   });
 
   test("advertises the address that replaces a lost one", () => {
@@ -96,8 +96,8 @@ describe("updatedInterface", () => {
   test("still advertises a configured address, even one that the host has lost", () => {
     for (const given of [ip("203.0.113.5"), ip("192.0.2.1")]) {
       const before = { ...current, publicAddresses: { 4: given } };
-      const facts = { ...host({ addresses: ["192.0.2.7"] }), given: { 4: given } };
-      expect(updatedInterface(before, facts)).toMatchObject({
+      const addressing = { ...host({ addresses: ["192.0.2.7"] }), given: { 4: given } };
+      expect(updatedInterface(before, addressing)).toMatchObject({
         addresses: { 4: "192.0.2.7" },
         publicAddresses: { 4: given },
         sourceAddresses: { 4: "192.0.2.7" },
