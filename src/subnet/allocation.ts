@@ -17,11 +17,12 @@ import type { FamilyNetwork, NetworkConfig } from "../config/network_config.ts";
 const ALLOCATION_CHOICES = 100;
 
 /**
- * A random one of the first hundred free subnets from SubnetMin to SubnetMax, for each family of the
- * configuration separately; `undefined` if a family has none left. O(n log n) for n taken subnets.
+ * A random one of the first hundred free subnets from SubnetMin to SubnetMax, for each family of
+ * the configuration separately; `undefined` if a family has none left. O(n log n) for n taken
+ * subnets.
  *
- * A subnet is free if it overlaps none in `taken`, except those that cover the whole network: no node can
- * have one, and it would leave no subnet free.
+ * A subnet is free if it overlaps none in `taken`, except those that cover the whole network: no
+ * node can have one, and it would leave no subnet free.
  */
 export function allocateSubnets(
   families: PerFamily<FamilyNetwork>,

@@ -22,7 +22,9 @@ export interface LeaseAttributes {
   readonly publicAddresses: PerFamily<IpAddress>;
   /** Empty for backends that need none (udp, alloc). */
   readonly backendType: string;
-  /** `BackendData` (IPv4) and `BackendV6Data`, as parsed JSON; the backend reads it with a schema. */
+  /**
+   * `BackendData` (IPv4) and `BackendV6Data`, as parsed JSON; the backend reads it with a schema.
+   */
   readonly backendData: PerFamily<unknown>;
 }
 

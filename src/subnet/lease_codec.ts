@@ -1,8 +1,8 @@
 /**
  * A lease as text: the last part of its key, and its value, as Go flannel reads and writes them.
  *
- * The text that is written is byte for byte that of Go's `json.Marshal` for `LeaseAttrs`. What is read
- * may be anything that Go accepts: keys in any case, unknown keys, absent parts.
+ * The text that is written is byte for byte that of Go's `json.Marshal` for `LeaseAttrs`. What is
+ * read may be anything that Go accepts: keys in any case, unknown keys, absent parts.
  */
 
 import { familiesOf, type PerFamily } from "../addr/family.ts";
@@ -26,8 +26,8 @@ export interface LeaseEntry {
 }
 
 /**
- * Enough for what the `extension` backend publishes: 64 KiB of text, with up to six bytes of JSON for each
- * byte. etcd and Go flannel allow 1.5 MiB; other leases need a few hundred bytes.
+ * Enough for what the `extension` backend publishes: 64 KiB of text, with up to six bytes of JSON
+ * for each byte. etcd and Go flannel allow 1.5 MiB; other leases need a few hundred bytes.
  */
 export const LEASE_LIMITS: JsonLimits = { maxBytes: 512 * 1024, maxDepth: 32 };
 
@@ -60,7 +60,9 @@ export function isInvalidLease(lease: Lease | InvalidLease): lease is InvalidLea
   return "reason" in lease;
 }
 
-/** `10.5.52.0-24`, `10.5.52.0-24&fc00:0:0:34::-64` or, without IPv4, `0.0.0.0-0&fc00:0:0:34::-64`. */
+/**
+ * `10.5.52.0-24`, `10.5.52.0-24&fc00:0:0:34::-64` or, without IPv4, `0.0.0.0-0&fc00:0:0:34::-64`.
+ */
 export function encodeLeaseKey(subnets: PerFamily<Prefix>): LeaseKey {
   const ipv4 = (subnets[4] ?? ANY_IPV4).replace("/", "-");
   return (subnets[6] === undefined ? ipv4 : `${ipv4}&${subnets[6].replace("/", "-")}`) as LeaseKey;

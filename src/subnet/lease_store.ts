@@ -2,9 +2,10 @@
  * The port to the store that holds the network's configuration and every node's lease.
  *
  * The daemon knows a store only by this file. `subnet/etcd` implements it with etcd; a store over
- * Kubernetes would map a lease to a Node: its pod CIDRs are the subnets, its annotations the attributes,
- * its resourceVersion the revisions, and its Ready condition says whether it is alive. A store retries by
- * itself what an outage interrupts, and reports it to its log; it throws only where a method says so.
+ * Kubernetes would map a lease to a Node: its pod CIDRs are the subnets, its annotations the
+ * attributes, its resourceVersion the revisions, and its Ready condition says whether it is
+ * alive. A store retries by itself what an outage interrupts, and reports it to its log; it
+ * throws only where a method says so.
  */
 
 import { OperatorError } from "../base/operator_error.ts";
@@ -20,8 +21,8 @@ export interface LeaseStore extends AsyncDisposable {
   readonly description: string;
 
   /**
-   * The JSON text of the network configuration; `undefined` while there is none. The only method that
-   * does not retry: throws `StoreError`.
+   * The JSON text of the network configuration; `undefined` while there is none. The only method
+   * that does not retry: throws `StoreError`.
    */
   networkConfig(signal: AbortSignal): Promise<string | undefined>;
 
@@ -39,9 +40,9 @@ export interface LeaseStore extends AsyncDisposable {
   previousLease(request: LeaseQuery, signal: AbortSignal): Promise<Lease | undefined>;
 
   /**
-   * Keeps a subnet of this node or takes a free one, and writes its lease. Where the store allocates the
-   * subnets, as Kubernetes does, it waits for its allocation. Throws `OutOfSubnetsError` and
-   * `DuplicateNodeError`.
+   * Keeps a subnet of this node or takes a free one, and writes its lease. Where the store
+   * allocates the subnets, as Kubernetes does, it waits for its allocation. Throws
+   * `OutOfSubnetsError` and `DuplicateNodeError`.
    */
   acquire(request: LeaseRequest, signal: AbortSignal): Promise<OwnLease>;
 
@@ -68,13 +69,19 @@ export interface LeaseRequest {
   readonly attributes: LeaseAttributes;
   /** The subnets in the subnet file: taken if they are free and fit the configuration. */
   readonly previousSubnets: PerFamily<Prefix>;
-  /** Addresses that this host uses outside of the overlay; a subnet that contains one is not taken. */
+  /**
+   * Addresses that this host uses outside of the overlay; a subnet that contains one is not
+   * taken.
+   */
   readonly excluded?: readonly ExcludedAddress[];
   /** A lease with this identity is this node's, whatever its address, unless that node is alive. */
   readonly identity?: DeviceIdentity;
 }
 
-/** What identifies this node's device in its lease among those of all nodes: a MAC address or a key. */
+/**
+ * What identifies this node's device in its lease among those of all nodes: a MAC address or a
+ * key.
+ */
 export interface DeviceIdentity {
   /** Its spellings in leases: a lease that contains none of these texts has another identity. */
   readonly texts: readonly string[];
@@ -88,8 +95,8 @@ export interface DeviceIdentity {
 export interface OwnLease extends AsyncDisposable {
   readonly lease: Lease;
   /**
-   * Resolves with the reason when the subnet belongs to another node. A deleted lease is restored, and
-   * an outage is waited for. Rejects for a bug.
+   * Resolves with the reason when the subnet belongs to another node. A deleted lease is
+   * restored, and an outage is waited for. Rejects for a bug.
    */
   readonly lost: Promise<string>;
   /** Why the other nodes use wrong values of this node: another process changed its lease. */

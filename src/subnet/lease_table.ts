@@ -1,9 +1,9 @@
 /**
  * The accepted leases of the other nodes.
  *
- * Every event of the store goes through `apply`, which returns what changed among them. A lease that is
- * invalid, or that overlaps an older valid one, is rejected with the reason, and accepted as soon as the
- * reason is gone. This node's own lease never appears.
+ * Every event of the store goes through `apply`, which returns what changed among them. A lease
+ * that is invalid, or that overlaps an older valid one, is rejected with the reason, and accepted
+ * as soon as the reason is gone. This node's own lease never appears.
  */
 
 import { familiesOf, mapFamilies } from "../addr/family.ts";
@@ -64,8 +64,8 @@ export class LeaseTable {
   }
 
   /**
-   * Applies an event and returns what it changed in `leases`, deletions first. A lease that is written
-   * again with the same attributes, as by a renewal, changes nothing.
+   * Applies an event and returns what it changed in `leases`, deletions first. A lease that is
+   * written again with the same attributes, as by a renewal, changes nothing.
    */
   apply(event: LeaseWatch): LeaseChange[] {
     return this.#change(({ put, remove }) => this.#take(event, put, remove));
@@ -195,8 +195,8 @@ export class LeaseTable {
   }
 
   /**
-   * Decides which candidates are accepted. That depends only on older ones, so each is decided once if
-   * the order is from old to young.
+   * Decides which candidates are accepted. That depends only on older ones, so each is decided
+   * once if the order is from old to young.
    */
   #settle(unsettled: Set<Candidate>, touch: (key: LeaseKey) => void): void {
     const queue = [...unsettled].sort((a, b) => isOlder(a, b) ? -1 : 1);
@@ -276,7 +276,10 @@ interface Candidate {
   accepted: boolean;
 }
 
-/** Rejections that are remembered in order to report each once; beyond it, some are reported again. */
+/**
+ * Rejections that are remembered in order to report each once; beyond it, some are reported
+ * again.
+ */
 const MAX_REPORTED = 65_536;
 
 function sameAttributes(a: Lease, b: Lease): boolean {

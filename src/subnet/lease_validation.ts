@@ -20,15 +20,17 @@ export interface ValidationRules {
   readonly own: Pick<Lease, "key" | "subnets">;
   /** The `BackendType` of this node's lease. */
   readonly backendType: string;
-  /** Addresses that this host uses outside of the overlay; no other node's subnet may contain one. */
+  /**
+   * Addresses that this host uses outside of the overlay; no other node's subnet may contain one.
+   */
   readonly excluded?: readonly ExcludedAddress[];
   /** Subnets of any length inside the network are valid, as Kubernetes allocates them. */
   readonly anyLength?: boolean;
 }
 
 /**
- * Why the lease is invalid, to follow "ignoring lease X: "; `undefined` if it is valid. Families that the
- * network does not have are not checked.
+ * Why the lease is invalid, to follow "ignoring lease X: "; `undefined` if it is valid. Families
+ * that the network does not have are not checked.
  */
 export function whyInvalid(lease: Lease, rules: ValidationRules): string | undefined {
   const { backendType } = lease.attributes;

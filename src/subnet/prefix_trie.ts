@@ -1,4 +1,7 @@
-/** The owners of prefixes of one family. Overlaps are found in a time bounded by the prefix length. */
+/**
+ * The owners of prefixes of one family. Overlaps are found in a time bounded by the prefix
+ * length.
+ */
 
 import { addressBytes } from "../addr/ip.ts";
 import { type Prefix, prefixAddress, prefixLength } from "../addr/prefix.ts";

@@ -35,8 +35,8 @@ export class SubnetFileError extends OperatorError {
 }
 
 /**
- * Reads the file of an earlier run. A missing file is empty; an invalid line or an unreadable file is
- * ignored with one line to `warn`.
+ * Reads the file of an earlier run. A missing file is empty; an invalid line or an unreadable
+ * file is ignored with one line to `warn`.
  */
 export function readSubnetFile(
   path: string,
@@ -55,9 +55,9 @@ export function readSubnetFile(
 }
 
 /**
- * Throws `SubnetFileError` unless the path is a regular file, or a symbolic link to one, or does not
- * exist and can be created. Other errors of the system are ignored here: the write reports them and is
- * retried.
+ * Throws `SubnetFileError` unless the path is a regular file, or a symbolic link to one, or does
+ * not exist and can be created. Other errors of the system are ignored here: the write reports
+ * them and is retried.
  */
 export function checkSubnetFile(path: string): void {
   try {
@@ -76,8 +76,9 @@ export function checkSubnetFile(path: string): void {
 }
 
 /**
- * Replaces the whole file, mode 0644, and creates its parent directories. A file with the same content
- * is left alone. Throws the file system's error, and `RegularFileError` if the path is not a file.
+ * Replaces the whole file, mode 0644, and creates its parent directories. A file with the same
+ * content is left alone. Throws the file system's error, and `RegularFileError` if the path is
+ * not a file.
  */
 export async function writeSubnetFile(path: string, content: SubnetFile): Promise<void> {
   const text = formatSubnetFile(content);
@@ -117,8 +118,8 @@ export function bridgeAddress(subnet: Prefix): string {
 }
 
 /**
- * Reads the text as a container runtime needs it. Throws `SubnetFileError` that names the first line
- * that is invalid or missing.
+ * Reads the text as a container runtime needs it. Throws `SubnetFileError` that names the first
+ * line that is invalid or missing.
  */
 export function parseSubnetFile(text: string): SubnetFile {
   const refuse = (message: string) => {

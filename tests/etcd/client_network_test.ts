@@ -128,7 +128,7 @@ test("a connection that would have another address now is dropped, and the watch
     20_000,
     async () => (await ourEnds()).includes(SECOND as string),
   );
-  expect(logText()).toContain(`leave with another address, ${SECOND} instead of ${FIRST}`);
+  expect(logText()).toContain(`changed from ${FIRST} to ${SECOND}`);
   await putThere("moved");
   await expectDelivery("moved", event);
 });

@@ -182,7 +182,8 @@ test("a read that one member does not answer is answered by another", async () =
   await using silent = await TcpProxy.start(server.port);
   silent.silence();
   const endpoints = [hanging.url, silent.url, server.url];
-  // The first endpoint is preferred with this clock; each attempt takes longer than the retries may.
+  // The first endpoint is preferred with this clock; each attempt takes longer than the retries
+  // may.
   const clock = { ...systemClock, random: () => 0 };
   const timing = { attemptMs: 2_000, retryForMs: 200 };
   await using client = new EtcdClient({ endpoints, log, timing, clock });

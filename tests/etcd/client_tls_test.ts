@@ -123,7 +123,7 @@ test("a CA file without a certificate is an error and does not mean the system's
   expect(await outcome(serverOnly.url, { caFile: ca.file("damaged.crt", damaged) })).toContain(
     "damaged.crt has a damaged certificate",
   );
-  // One that cannot be read does not spoil a list.
+  // One that cannot be read does not make a list unusable.
   const list = ca.file("list.crt", damaged + readFileSync(ca.caFile, "utf8"));
   expect(await outcome(serverOnly.url, { caFile: list })).toBe("ok");
 });

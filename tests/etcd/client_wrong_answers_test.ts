@@ -51,9 +51,9 @@ describe("a read is repeated, and not believed,", () => {
   const range = (key = "/net/a") => client.range({ key }, forever);
 
   test.each([
-    [LARGEST, "impossible revision 9223372036854775807"],
-    [-1n, "impossible revision -1"],
-    [0n, "impossible revision 0"],
+    [LARGEST, "invalid revision 9223372036854775807"],
+    [-1n, "invalid revision -1"],
+    [0n, "invalid revision 0"],
   ])("with the store at revision %d", async (revision, reason) => {
     etcd.script = { range: (answer) => ({ ...answer, header: { ...etcd.header(), revision } }) };
     expect((await failure(range())).message).toContain(reason);
@@ -68,7 +68,7 @@ describe("a read is repeated, and not believed,", () => {
     etcd.keyValues = [keyValue("/net/b", { modRevision: 3n })];
     const error = await failure(range());
     expect(error.message).toStartWith("cannot read /net/a in etcd: ");
-    expect(error.message).toContain('the key "/net/b", which was not asked for');
+    expect(error.message).toContain('the key "/net/b", which was not requested');
     const outside = await failure(client.range({ key: "/other/", prefix: true }, forever));
     expect(outside.message).toContain("which was not asked for");
   });
@@ -90,7 +90,7 @@ describe("a read is repeated, and not believed,", () => {
     [{ createRevision: 3n, modRevision: LARGEST }],
   ])("with a key of revisions %p", async (revisions) => {
     etcd.keyValues = [keyValue("/net/a", revisions)];
-    expect((await failure(range())).message).toContain("impossible revisions");
+    expect((await failure(range())).message).toContain("invalid revisions");
   });
 
   test("until an answer can be true", async () => {
@@ -115,7 +115,7 @@ describe("a read is repeated, and not believed,", () => {
   });
 });
 
-test("keys that are not UTF-8, which any client can write, do not spoil the others", async () => {
+test("keys that are not UTF-8, which any client can write, do not affect the others", async () => {
   const strange = (last: number) => ({
     ...keyValue("/net/", { modRevision: 3n }),
     key: Uint8Array.from([...new TextEncoder().encode("/net/"), last]),
@@ -129,7 +129,7 @@ describe("a transaction may have been done, and is read again, if its answer has
   const success = [{ put: { key: "/net/a", value: "" } }, { range: { key: "/net/a" } }];
   const change = () => client.transaction({ compare: [], success }, forever);
 
-  test("an impossible revision, another number or another kind of results", async () => {
+  test("an invalid revision, another number or another kind of results", async () => {
     const answers = [
       { header: { ...etcd.header(), revision: LARGEST } },
       { responses: [] },
@@ -151,7 +151,7 @@ describe("a transaction may have been done, and is read again, if its answer has
   });
 });
 
-test("a lease of an impossible id or time to live is not relied on", async () => {
+test("a lease of an invalid id or time to live is not relied on", async () => {
   const grant = (id = 0n) => failure(client.grantLease({ id, ttlSeconds: 60 }, forever));
   etcd.script = { grant: (answer) => ({ ...answer, ID: 0n }) };
   expect((await grant()).message).toContain("granted the lease 0");
@@ -163,12 +163,12 @@ test("a lease of an impossible id or time to live is not relied on", async () =>
   }
   etcd.script = { keepAlive: (answer) => ({ ...answer, TTL: LARGEST }) };
   const renewal = () => failure(client.keepLeaseAlive(5n, forever));
-  expect((await renewal()).message).toContain(`impossible time to live ${LARGEST} s`);
+  expect((await renewal()).message).toContain(`invalid time to live ${LARGEST} s`);
   etcd.script = { keepAlive: (answer) => ({ ...answer, ID: 6n, TTL: 0n }) };
-  expect((await renewal()).message).toContain("for the lease 6 instead of 5");
+  expect((await renewal()).message).toContain("for lease 6 instead of 5");
   const times = () => failure(client.leaseTimeToLive(5n, forever));
   etcd.script = { timeToLive: (answer) => ({ ...answer, ID: 6n, TTL: -1n }) };
-  expect((await times()).message).toContain("for the lease 6 instead of 5");
+  expect((await times()).message).toContain("for lease 6 instead of 5");
   etcd.script = { timeToLive: (answer) => ({ ...answer, grantedTTL: 0n }) };
   expect((await times()).message).toContain("granted for 0 s");
   // A lease that ran out and has not been removed yet has a negative rest.
@@ -207,17 +207,17 @@ describe("a watch reads all keys again after", () => {
     [
       "progress to the revision 2^63 - 1",
       () => ({ header: { ...etcd.header(), revision: LARGEST } }),
-      "impossible revision 9223372036854775807",
+      "invalid revision 9223372036854775807",
     ],
     [
       "an event at the revision 2^63 - 1",
       () => put({ type: EventType.PUT, kv: keyValue("/net/a", { modRevision: LARGEST }) }),
-      "impossible revision 9223372036854775807: it was created at",
+      "invalid revision 9223372036854775807: it was created at",
     ],
     [
       "an event beyond the store's revision",
       () => put({ type: EventType.DELETE, kv: keyValue("/net/a", { modRevision: 11n }) }),
-      "impossible revision 11",
+      "invalid revision 11",
     ],
     [
       "an event that came before",
@@ -249,7 +249,7 @@ describe("a watch reads all keys again after", () => {
     [
       "a response of another cluster",
       () => ({ header: { ...etcd.header(), clusterId: 0xabcn } }),
-      "another cluster than before, abc instead of 7",
+      "cluster ID changed from 7 to abc",
     ],
   ];
 
@@ -267,7 +267,7 @@ describe("a watch reads all keys again after", () => {
       etcd.revision = 500n;
       etcd.endWatches();
     }, 3);
-    expect(records.map(({ msg }) => msg).join("\n")).toContain("another cluster than before");
+    expect(records.map(({ msg }) => msg).join("\n")).toContain("cluster ID changed");
   });
 });
 
@@ -284,7 +284,7 @@ test("a snapshot at the revision 2^63 - 1 is read again, and then the watch deli
   expect(await event).toMatchObject({ value: { keyValue: { key: "/net/a" } } });
   const [first] = records;
   expect(first?.msg).toContain("watching /net/ in etcd failed");
-  expect(first?.msg).toContain("impossible revision 9223372036854775807");
+  expect(first?.msg).toContain("invalid revision 9223372036854775807");
 });
 
 test("a watch that is not confirmed is opened again", async () => {

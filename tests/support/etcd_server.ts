@@ -11,7 +11,10 @@ import { join } from "node:path";
 /** Which program serves etcd's API. */
 export type ServerKind = "etcd" | "datastore";
 
-/** The kind that servers are of unless told otherwise; tests/datastore runs tests of etcd with ours. */
+/**
+ * The kind that servers are of unless told otherwise; tests/datastore runs tests of etcd with
+ * ours.
+ */
 let defaultKind: ServerKind = "etcd";
 
 export function useServerKind(kind: ServerKind): void {
@@ -140,7 +143,9 @@ export class EtcdServer implements AsyncDisposable {
     running.delete(process);
   }
 
-  /** Stops the process for the scheduler, as a hung machine: connections stay and nobody answers. */
+  /**
+   * Stops the process for the scheduler, as a hung machine: connections stay and nobody answers.
+   */
   freeze(): void {
     this.#process?.kill("SIGSTOP");
   }
@@ -322,9 +327,9 @@ function datastoreFlags({ options, clientPort }: LabEtcdMember): string[] {
 }
 
 /**
- * Ports that nobody listens on, given out in turn. They lie below those that the kernel chooses by
- * itself (ip_local_port_range, 32768 and up): nobody gets one by chance before its server has it, or
- * while its server is restarted.
+ * Ports that nobody listens on, given out in turn. They lie below those that the kernel chooses
+ * by itself (ip_local_port_range, 32768 and up): nobody gets one by chance before its server has
+ * it, or while its server is restarted.
  */
 export async function freePorts(count: 2): Promise<[number, number]>;
 export async function freePorts(count: number): Promise<number[]>;

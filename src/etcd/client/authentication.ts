@@ -1,4 +1,4 @@
-/** User and password for etcd, exchanged for a token that goes with each call. */
+/** User and password for etcd, exchanged for a token that is sent with each call. */
 
 import { Code, ConnectError, type Transport } from "@connectrpc/connect";
 import { Auth } from "../api/rpc_pb.ts";
@@ -18,8 +18,8 @@ export class Authentication {
   }
 
   /**
-   * The token, asked for at the first use and after `forget`; callers at the same time share one
-   * request. `undefined` when authentication is switched off in etcd. Throws `ConnectError`.
+   * The token, requested at the first use and after `forget`; concurrent callers share one request.
+   * `undefined` if authentication is disabled in etcd. Throws `ConnectError`.
    */
   token(transport: Transport, timeoutMs: number): Promise<string | undefined> {
     this.#token ??= this.#authenticate(transport, timeoutMs).then((token) => {
@@ -32,7 +32,7 @@ export class Authentication {
     return this.#token;
   }
 
-  /** The server did not accept this token; a newer one, obtained meanwhile, stays. */
+  /** The server did not accept this token. A newer one that was obtained meanwhile is kept. */
   forget(token: string | undefined): void {
     if (token === this.#accepted) this.#token = undefined;
   }

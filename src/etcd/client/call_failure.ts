@@ -1,9 +1,9 @@
 /**
  * What the transport threw, as fields.
  *
- * This is the only place that reads the texts of errors. The transport reports some failures as text
- * only, and etcd tells several of its errors apart by their description alone, as etcd's own client
- * does (`rpctypes.Error` in etcd's api/v3rpc/rpctypes).
+ * This is the only place that reads the texts of errors. The transport reports some failures as
+ * text only, and several errors of etcd differ in their description alone, as etcd's own
+ * client does (`rpctypes.Error` in etcd's api/v3rpc/rpctypes).
  */
 
 import { Code, ConnectError } from "@connectrpc/connect";
@@ -73,7 +73,9 @@ type Description = Omit<CallFailure, "kind">;
 /** Responses before anything was proposed to the cluster (etcd's api/v3rpc/rpctypes). */
 const BUSY = ["etcdserver: no leader", "etcdserver: too many requests", "etcdserver: not capable"];
 
-/** The token is missing, expired, unknown to a restarted member, or older than a change of users. */
+/**
+ * The token is missing, expired, unknown to a restarted member, or older than a change of users.
+ */
 const TOKEN = [
   "etcdserver: invalid auth token",
   "etcdserver: user name is empty",

@@ -1,4 +1,4 @@
-/** Calls to whichever member answers: fail-over, deadlines, retries, and the auth token. */
+/** Calls to the member that responds: fail-over, deadlines, retries, and the auth token. */
 
 import type { DescMethod } from "@bufbuild/protobuf";
 import type { Transport } from "@connectrpc/connect";
@@ -10,9 +10,11 @@ import type { EtcdEndpoint } from "./endpoint.ts";
 import { type CallDescription, EtcdError, isNotEtcd, isPermissionDenied } from "./etcd_error.ts";
 
 export interface CallTiming {
-  /** How long a member may take to answer. */
+  /** How long a member may take to respond. */
   readonly attemptMs: number;
-  /** No new attempt begins later than this after the first, once each member was asked. */
+  /**
+   * No attempt begins later than this after the first, except on members that were not tried yet.
+   */
   readonly retryForMs: number;
 }
 
@@ -27,7 +29,7 @@ export interface Call extends CallDescription {
   readonly signal: AbortSignal;
 }
 
-/** What one attempt works with. */
+/** What an attempt needs. */
 export interface Attempt {
   readonly connection: EtcdConnection;
   readonly transport: Transport;
@@ -41,9 +43,9 @@ export class Calls implements Disposable {
   readonly #clock: Clock;
   readonly #timing: CallTiming;
   readonly #authentication: Authentication | undefined;
-  /** Aborted, and replaced, when the network has changed. */
+  /** Aborted and replaced when the network changes. */
   #changed = new AbortController();
-  /** Index of the member that answered last; a random one at first, to spread the nodes. */
+  /** Index of the member that responded last; random at first, to spread the nodes. */
   #preferred: number;
 
   constructor(options: {
@@ -64,9 +66,9 @@ export class Calls implements Disposable {
   }
 
   /**
-   * Attempts the call on one member after the other until one answers, pausing after each round.
-   * Throws `EtcdError`, or the signal's reason. A call that is not repeatable is attempted again only
-   * if the last attempt surely did nothing.
+   * Attempts the call on one member after the other until one responds, with a pause after each
+   * round. Throws `EtcdError`, or the signal's reason. A call that is not repeatable is attempted
+   * again only if the last attempt certainly did nothing.
    */
   async run<T>(call: Call, attempt: (context: Attempt) => Promise<T>): Promise<T> {
     const startMs = this.#clock.nowMs();
@@ -78,7 +80,7 @@ export class Calls implements Disposable {
         if (!(error instanceof EtcdError)) throw error;
         const pauseMs = this.#pauseMs(failures);
         const isLate = this.#clock.nowMs() - startMs + pauseMs > this.#timing.retryForMs;
-        // However long the first members took to fail, the others are asked, too.
+        // The other members are tried, however long the first ones took to fail.
         const isRoundOver = failures >= this.#connections.length;
         if (!mayRetry(error, call) || (isRoundOver && isLate)) throw error.during(call);
         await this.pause(pauseMs, call.signal);
@@ -88,8 +90,8 @@ export class Calls implements Disposable {
   }
 
   /**
-   * One attempt on the preferred member; after a failure another one is preferred. A token that is no
-   * longer accepted is replaced, once. Throws `EtcdError`, or the signal's reason.
+   * One attempt on the preferred member; after a failure another one is preferred. A token that
+   * is no longer accepted is replaced once. Throws `EtcdError`, or the signal's reason.
    */
   async once<T>(signal: AbortSignal, attempt: (context: Attempt) => Promise<T>): Promise<T> {
     const connection = this.#preferredConnection();
@@ -115,21 +117,23 @@ export class Calls implements Disposable {
     this.#changed = new AbortController();
   }
 
-  /** A pause between attempts, which ends early when the network changes; whether it did. */
+  /**
+   * A pause between attempts, which ends early when the network changes. Returns whether it did.
+   */
   async pause(ms: number, signal: AbortSignal): Promise<boolean> {
     const changed = this.#changed.signal;
     await sleep(this.#clock, ms, AbortSignal.any([signal, changed]));
     return changed.aborted;
   }
 
-  /** This member failed: prefer the next one, unless another call has moved on already. */
+  /** This member failed: prefer the next one, unless another call already does. */
   avoid(connection: EtcdConnection): void {
     if (connection === this.#preferredConnection()) {
       this.#preferred = (this.#preferred + 1) % this.#connections.length;
     }
   }
 
-  /** The members are tried one right after the other; a pause follows each round. */
+  /** The members are tried without pauses; a pause follows each round. */
   #pauseMs(failures: number): number {
     const round = failures / this.#connections.length;
     if (!Number.isInteger(round)) return 0;
@@ -151,12 +155,12 @@ export class Calls implements Disposable {
     const transport = await connection.open(signal, timeoutMs);
     const token = await this.#token(connection, transport);
     signal.throwIfAborted();
-    // With "hasleader", a member cut off from the others answers at once instead of holding the call.
+    // With "hasleader", a member without a leader refuses the call at once instead of holding it.
     const header = new Headers({ hasleader: "true", ...(token !== undefined && { token }) });
     try {
-      const answer = await attempt({ connection, transport, header, signal, timeoutMs });
+      const result = await attempt({ connection, transport, header, signal, timeoutMs });
       connection.hasAnswered = true;
-      return answer;
+      return result;
     } catch (error) {
       signal.throwIfAborted();
       const failure = EtcdError.from(error, connection);
@@ -170,13 +174,13 @@ export class Calls implements Disposable {
       return await this.#authentication?.token(transport, this.#timing.attemptMs);
     } catch (error) {
       const failure = EtcdError.from(error, connection);
-      // The call itself has not been sent yet, whatever became of the request for a token.
+      // Whether or not the request for a token was processed, the call itself was not sent.
       throw failure.kind === "interrupted" ? failure.as("unsent") : failure;
     }
   }
 }
 
-/** The same failure with a hint what to do, as far as a probe of the endpoint shows it. */
+/** The same failure with advice, where a probe of the endpoint or the symptom suggests one. */
 async function explained(
   failure: EtcdError,
   connection: EtcdConnection,
@@ -185,13 +189,13 @@ async function explained(
   const { hasAnswered, endpoint } = connection;
   if (hasAnswered) return failure;
   if (isNotEtcd(failure)) {
-    const answer = await connection.probe(signal);
-    if (answer !== undefined) return failure.because(`${answer}${portHint(endpoint)}`);
+    const finding = await connection.probe(signal);
+    if (finding !== undefined) return failure.because(`${finding}${portHint(endpoint)}`);
   }
   return failure.because(`${failure.reason}${guess(failure, endpoint)}${portHint(endpoint)}`);
 }
 
-/** The probable cause when a server has never answered. */
+/** The probable cause if a server has never responded. */
 function guess({ symptom }: EtcdError, endpoint: EtcdEndpoint): string {
   const { secure, host, port } = endpoint;
   switch (symptom) {

@@ -23,8 +23,8 @@ export type EndpointProblem = "not a URL" | "scheme" | "user";
 
 /**
  * The endpoints, each once, in the given order. Without a scheme they are https if there are TLS
- * files, otherwise http, as in etcd's own client. Throws `ConfigError`; an endpoint's user and password
- * never appear in its text.
+ * files, otherwise http, as in etcd's own client. Throws `ConfigError`; an endpoint's user and
+ * password never appear in its text.
  */
 export function parseEndpoints(
   texts: readonly string[],

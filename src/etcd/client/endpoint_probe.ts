@@ -1,7 +1,4 @@
-/**
- * Identifies the program at an endpoint that does not answer like etcd's v3 API, by one more request in
- * HTTP/1.1.
- */
+/** Identifies the program at an endpoint that is not etcd's v3 API, by a request in HTTP/1.1. */
 
 import { connect as connectPlain, type Socket } from "node:net";
 import { quoted } from "../../base/quoting.ts";
@@ -12,7 +9,7 @@ import type { TlsMaterial } from "./tls_files.ts";
 
 const MAX_BYTES = 4096;
 
-/** One line with what to do about it; `undefined` if nothing is recognised in time. */
+/** One line with what to do about it; `undefined` if the program is not recognised in time. */
 export async function probeEndpoint(
   endpoint: EtcdEndpoint,
   options: ProbeOptions,
@@ -73,7 +70,7 @@ function recognised(
 ): string | undefined {
   const text = answer.toString("latin1");
   if (isTlsAlert(answer) || WANTS_TLS.test(text)) {
-    // For an https:// endpoint this is expected.
+    // Expected of an https:// endpoint.
     return asked === "the same"
       ? `a TLS server answers there: write ${withScheme("https", endpoint)}`
       : undefined;
@@ -86,7 +83,7 @@ function recognised(
 }
 
 const PORT = "2379 unless etcd is configured otherwise";
-/** Go's, nginx's and Apache's answers. */
+/** The responses of Go, nginx and Apache. */
 const WANTS_TLS =
   /HTTP request to an HTTPS server|sent to HTTPS port|speaking plain HTTP to an SSL/;
 
@@ -110,7 +107,8 @@ function recognisedHttp(text: string, asked: Asked, endpoint: EtcdEndpoint): str
   }
   return asked === "plain instead of TLS"
     ? `etcd ${version} answers there without TLS: write ${withScheme("http", endpoint)}`
-    : `etcd ${version} answers there in HTTP/1.1 only: a proxy in front of it has to forward HTTP/2`;
+    : `etcd ${version} answers there in HTTP/1.1 only: a proxy in front of it has to forward ` +
+      "HTTP/2";
 }
 
 /** A record of the type alert and a version (RFC 8446 5.1). */

@@ -1,4 +1,4 @@
-/** The part of etcd's v3 API that the lease store uses, as a port; `EtcdClient` implements it. */
+/** The part of etcd's v3 API that the lease store uses; `EtcdClient` implements it. */
 
 export interface Etcd extends AsyncDisposable {
   /** The endpoints, for messages; without credentials. */
@@ -12,18 +12,20 @@ export interface Etcd extends AsyncDisposable {
     request: { id?: bigint; ttlSeconds: number },
     signal: AbortSignal,
   ): Promise<LeaseGrant>;
-  /** Renews once and returns the new time to live in seconds; 0 when the lease is gone. */
+  /** Renews once; returns the new time to live in seconds, 0 if the lease does not exist. */
   keepLeaseAlive(id: bigint, signal: AbortSignal): Promise<number>;
   revokeLease(id: bigint, signal: AbortSignal): Promise<void>;
-  /** Remaining and granted time of a lease in seconds; `remainingSeconds` is -1 when it is gone. */
+  /**
+   * Remaining and granted time in seconds; `remainingSeconds` is -1 if the lease does not exist.
+   */
   leaseTimeToLive(id: bigint, signal: AbortSignal): Promise<{
     remainingSeconds: number;
     grantedSeconds: number;
   }>;
   /**
-   * The keys with this prefix: a snapshot, then each change, in order and each once, until aborted.
-   * It reconnects by itself, resumes at the last seen revision + 1, and yields a new snapshot when the
-   * revision it would resume at has been compacted.
+   * The keys with this prefix: a snapshot, then each change once and in order, until aborted. It
+   * reconnects by itself, resumes at the last received revision + 1, and yields a new snapshot if
+   * that revision was compacted.
    */
   watch(prefix: string, signal: AbortSignal): AsyncIterable<EtcdWatch>;
 }
@@ -42,7 +44,7 @@ export interface KeyRange {
   readonly key: string;
   /** `key` is a prefix. */
   readonly prefix?: boolean;
-  /** Without the values: they are read as empty. */
+  /** Without the values, which are then empty. */
   readonly keysOnly?: boolean;
 }
 

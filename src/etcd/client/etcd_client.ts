@@ -1,10 +1,10 @@
 /**
  * etcd's v3 API over gRPC: the `Etcd` port for a cluster of one or more members.
  *
- * Calls go to one member, and on to the next when it does not answer. A read is repeated freely. A
- * transaction, or the grant of a lease with a chosen id, is sent again only if the failed attempt
- * surely did nothing; otherwise the `EtcdError` says so (`mayHaveBeenApplied`), and the caller has to
- * read before it writes again. All errors are `EtcdError`s.
+ * A call goes to one member, and to the next if that does not respond. Reads are repeated freely.
+ * A transaction, or the grant of a lease with a chosen ID, is sent again only if the failed
+ * attempt certainly did nothing; otherwise `EtcdError.mayHaveBeenApplied` is true, and the caller
+ * has to read before it writes again. All errors are `EtcdError`s.
  */
 
 import type {
@@ -78,10 +78,10 @@ export class EtcdClient implements Etcd {
   }
 
   /**
-   * This host's addresses or routes may have changed. A connection whose local address or route is gone
-   * is closed without waiting for its PING, and calls that pause after a failure try again. May be
-   * called often: an unrelated change costs a few kernel queries and no packet. Throws what
-   * `HostNetwork` throws.
+   * This host's addresses or routes may have changed. A connection whose local address or route
+   * no longer exists is closed without waiting for its PING, and calls that pause after a failure
+   * try again. May be called often: an unrelated change costs a few kernel queries and no packet.
+   * Throws what `HostNetwork` throws.
    */
   async networkChanged(): Promise<void> {
     if (this.#host === undefined) return;
@@ -115,7 +115,8 @@ export class EtcdClient implements Etcd {
   ): Promise<LeaseGrant> {
     return this.#unary({
       operation: "grant a lease",
-      // Granting twice leaves a lease without keys, which expires by itself; an id can be taken once.
+      // Granting twice leaves a lease without keys, which expires by itself; an id can be taken
+      // once.
       repeatable: id === 0n,
       signal,
       method: LeaseService.method.leaseGrant,

@@ -1,4 +1,7 @@
-/** The connection to one etcd member: an HTTP/2 session, opened when needed, watched by PINGs. */
+/**
+ * The connection to one etcd member: an HTTP/2 session, opened when needed and monitored by
+ * PINGs.
+ */
 
 import type { Transport } from "@connectrpc/connect";
 import { type IpAddress, parseIpAddress } from "../../addr/ip.ts";
@@ -17,25 +20,25 @@ import {
 import type { TlsFiles, TlsMaterial } from "./tls_files.ts";
 import { probeEndpoint } from "./endpoint_probe.ts";
 
-const ASK_TIMEOUT_MS = 1_000;
-const ASK_AGAIN_MS = 60_000;
+const PROBE_TIMEOUT_MS = 1_000;
+const PROBE_AGAIN_MS = 60_000;
 
 export class EtcdConnection implements Disposable {
   readonly endpoint: EtcdEndpoint;
-  /** A call has been answered at least once: there is an etcd behind the endpoint. */
+  /** At least one call succeeded: the endpoint is an etcd. */
   hasAnswered = false;
   readonly #tlsFiles: TlsFiles;
   readonly #timing: ConnectionTiming;
   readonly #clock: Clock;
   #material: TlsMaterial | undefined;
   #session: Http2Session | undefined;
-  /** Sessions with older certificates: their streams may go on, new calls do not use them. */
+  /** Sessions with older certificates: their streams continue, but new calls do not use them. */
   readonly #retired = new Set<SessionManager>();
   readonly #host: HostNetwork | undefined;
-  #asked: { readonly atMs: number; readonly answer: Promise<string | undefined> } | undefined;
-  /** The member's address: the endpoint's own, or that of the last connection by its name. */
+  #probed: { readonly atMs: number; readonly finding: Promise<string | undefined> } | undefined;
+  /** The member's address: that of the endpoint, or of the last connection if it is a name. */
   #remote: IpAddress | undefined;
-  /** The route to it when it was last dialled. */
+  /** The route to it when it was last connected to. */
   #route: Promise<EgressRoute | undefined> | undefined;
 
   constructor(
@@ -56,8 +59,8 @@ export class EtcdConnection implements Disposable {
   }
 
   /**
-   * A transport with an open session. Throws `EtcdError` of the kind "unsent" when it cannot be opened
-   * in time, and the signal's reason when the signal aborts.
+   * A transport with an open session. Throws `EtcdError` of the kind "unsent" if it cannot be
+   * opened in time, and the signal's reason if the signal aborts.
    */
   async open(signal: AbortSignal, timeoutMs: number): Promise<Transport> {
     const deadline = AbortSignal.timeout(timeoutMs);
@@ -65,7 +68,7 @@ export class EtcdConnection implements Disposable {
       const { manager, transport } = this.#currentSession();
       if (!manager.isConnected && manager.state() !== "connecting") this.#noteRoute();
       const state = await unlessAborted(manager.connect(), AbortSignal.any([signal, deadline]));
-      // There is no error if TLS rejects the content of the certificate files.
+      // The manager has no error if TLS rejects the content of the certificate files.
       if (state === "error") throw manager.error() ?? new Error("the connection cannot be set up");
       return transport;
     } catch (error) {
@@ -79,8 +82,8 @@ export class EtcdConnection implements Disposable {
   }
 
   /**
-   * This host's addresses or routes may have changed: closes what can no longer work. Returns whether
-   * anything about this connection has changed, so that another attempt makes sense.
+   * This host's addresses or routes may have changed: closes sessions that can no longer work.
+   * Returns whether anything about this connection has changed, so another attempt may succeed.
    */
   async networkChanged(addresses: ReadonlySet<IpAddress>): Promise<boolean> {
     const ends = this.#managers().map(({ ends }) => ends);
@@ -105,18 +108,21 @@ export class EtcdConnection implements Disposable {
     return hasMoved || dropped;
   }
 
-  /** What answers at the endpoint instead of etcd, if that can be determined; once a minute at most. */
+  /**
+   * The program at the endpoint, if it is not etcd and can be identified. Asks once a minute at
+   * most.
+   */
   async probe(signal: AbortSignal): Promise<string | undefined> {
     const nowMs = this.#clock.nowMs();
-    if (this.#asked === undefined || nowMs - this.#asked.atMs > ASK_AGAIN_MS) {
-      this.#asked = { atMs: nowMs, answer: this.#probe().catch(() => undefined) };
+    if (this.#probed === undefined || nowMs - this.#probed.atMs > PROBE_AGAIN_MS) {
+      this.#probed = { atMs: nowMs, finding: this.#probe().catch(() => undefined) };
     }
-    return await unlessAborted(this.#asked.answer, signal);
+    return await unlessAborted(this.#probed.finding, signal);
   }
 
   async #probe(): Promise<string | undefined> {
     const material = this.endpoint.secure ? this.#tlsFiles.current() : undefined;
-    const options = { material, timeoutMs: ASK_TIMEOUT_MS, clock: this.#clock };
+    const options = { material, timeoutMs: PROBE_TIMEOUT_MS, clock: this.#clock };
     return await probeEndpoint(this.endpoint, options);
   }
 
@@ -130,7 +136,7 @@ export class EtcdConnection implements Disposable {
     return [...(this.#session === undefined ? [] : [this.#session.manager]), ...this.#retired];
   }
 
-  /** A failure is ignored: without the route, a dead connection is still noticed by PING. */
+  /** A failure is ignored: without the route, PINGs still detect a dead connection. */
   #noteRoute(): void {
     this.#route = this.#remote && this.#host?.egressRoute(this.#remote).catch(() => undefined);
   }
@@ -141,7 +147,7 @@ export class EtcdConnection implements Disposable {
     return await this.#host.egressRoute(this.#remote).then((route) => !route, () => false);
   }
 
-  /** Left alone, a connection attempt that nobody answers would go on for minutes. */
+  /** Without this, a connection attempt without a response would continue for minutes. */
   #giveUp(cause: unknown): EtcdError {
     const symptom = "no connection";
     const failure = this.#failure({ kind: "unsent", reason: NO_CONNECTION, symptom }, cause);
@@ -172,7 +178,7 @@ export class EtcdConnection implements Disposable {
   }
 }
 
-/** Why a connection can no longer work; `undefined` while it may. */
+/** Why a connection can no longer work; `undefined` if it may. */
 function whyDead(
   { ends }: SessionManager,
   { addresses, before, now }: {
@@ -187,5 +193,6 @@ function whyDead(
   if (before === undefined || isSameRoute(before, now)) return undefined;
   if (now === undefined) return `there is no longer a route to ${remote}`;
   if (before.source === now.source) return undefined;
-  return `packets to ${remote} leave with another address, ${now.source} instead of ${before.source}`;
+  return `the source address of packets to ${remote} changed from ${before.source} to ` +
+    `${now.source}`;
 }

@@ -13,7 +13,9 @@ export interface CallDescription {
   readonly method?: string | undefined;
   /** The key, or the first of several. */
   readonly key?: string | undefined;
-  /** Calling it twice has the same effect as calling it once, so it may be repeated when in doubt. */
+  /**
+   * Calling it twice has the same effect as calling it once, so it may be repeated when in doubt.
+   */
   readonly repeatable: boolean;
 }
 
@@ -105,7 +107,9 @@ export function isPermissionDenied(error: unknown): boolean {
   return error instanceof EtcdError && error.code === Code.PermissionDenied;
 }
 
-/** The etcd lease has expired or was revoked; nothing else that this client calls can be missing. */
+/**
+ * The etcd lease has expired or was revoked; nothing else that this client calls can be missing.
+ */
 export function isLeaseNotFound(error: unknown): boolean {
   return error instanceof EtcdError && error.code === Code.NotFound;
 }

@@ -1,18 +1,21 @@
-/** Queries about this host's network, by which the client detects connections that can no longer work. */
+/**
+ * Queries of this host's network, with which the client detects connections that can no longer
+ * work.
+ */
 
 import type { IpAddress } from "../../addr/ip.ts";
 
 export interface HostNetwork {
-  /** All addresses that this host has, on whatever device. */
+  /** All addresses of this host, on any device. */
   addresses(): Promise<ReadonlySet<IpAddress>>;
-  /** The route that a packet to this address would take; `undefined` if there is none. */
+  /** The route of packets to this address; `undefined` if there is none. */
   egressRoute(address: IpAddress): Promise<EgressRoute | undefined>;
 }
 
 export interface EgressRoute {
   readonly link?: string;
   readonly gateway?: IpAddress;
-  /** The local address that a new connection would have. */
+  /** The local address of a new connection. */
   readonly source?: IpAddress;
 }
 

@@ -10,7 +10,7 @@ import type { TlsMaterial } from "./tls_files.ts";
 import { connectTls } from "./tls_socket.ts";
 
 const IDLE_CLOSE_MS = 300_000;
-/** A snapshot of some 500 000 leases; a corrupted length must not make us allocate 4 GiB. */
+/** A snapshot of some 500 000 leases. A corrupted length may not cause an allocation of 4 GiB. */
 const READ_MAX_BYTES = 128 << 20;
 
 export interface ConnectionTiming {
@@ -49,8 +49,8 @@ export function newHttp2Session(
 }
 
 /**
- * With a server that does not support HTTP/2 the session fails but continues to read, and invalid frames
- * would be an uncaught exception. So the socket is destroyed.
+ * With a server that does not support HTTP/2, the session fails but continues to read, and invalid
+ * frames would cause an uncaught exception. So the socket is destroyed.
  */
 function connectForHttp2(endpoint: EtcdEndpoint, material: TlsMaterial): TLSSocket {
   const socket = connectTls(endpoint, material, ["h2"]);
@@ -83,7 +83,7 @@ export class SessionManager extends Http2SessionManager {
   }
 
   /** The addresses of the most recently used connection, if it is still open. */
-  get ends(): Ends | undefined {
+  get ends(): ConnectionEnds | undefined {
     if (!this.isConnected || this.#session === undefined || this.#session.destroyed) {
       return undefined;
     }
@@ -92,18 +92,18 @@ export class SessionManager extends Http2SessionManager {
 }
 
 /** The addresses of both ends of a connection. */
-export interface Ends {
+export interface ConnectionEnds {
   readonly local: IpAddress;
   readonly remote: IpAddress;
 }
 
-/** `undefined` of a socket that is closed already. */
+/** `undefined` if the socket is closed. */
 export function endsOf(
   { localAddress = "", remoteAddress = "" }: {
     readonly localAddress?: string | undefined;
     readonly remoteAddress?: string | undefined;
   },
-): Ends | undefined {
+): ConnectionEnds | undefined {
   const [local, remote] = [localAddress, remoteAddress].map(withoutZone).map(parseIpAddress);
   return local && remote && { local, remote };
 }

@@ -1,10 +1,10 @@
-/** Lease.LeaseKeepAlive, a stream in each direction, as one call. */
+/** LeaseKeepAlive, a stream in each direction, as one call. */
 
 import { checkLeaseId, checkTtl } from "./response_checks.ts";
 import type { Attempt } from "./calls.ts";
 import { Lease as LeaseService } from "../api/rpc_pb.ts";
 
-/** Gives a lease its whole time again and returns it in seconds; 0n when there is no such lease. */
+/** Renews a lease; returns its time to live in seconds, 0n if it does not exist. */
 export async function renewLease(
   { transport, signal, timeoutMs, header }: Attempt,
   id: bigint,
@@ -17,7 +17,7 @@ export async function renewLease(
     checkTtl(TTL);
     ttlSeconds ??= TTL;
   }
-  if (ttlSeconds === undefined) throw new Error("etcd did not answer the renewal");
+  if (ttlSeconds === undefined) throw new Error("etcd did not respond to the renewal");
   return ttlSeconds;
 }
 

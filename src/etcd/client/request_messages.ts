@@ -1,4 +1,4 @@
-/** Between the port's values and etcd's messages. */
+/** Converts the port's values to etcd's messages and back. */
 
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type {
@@ -30,7 +30,7 @@ export function etcdKeyRange(
 ): { key: Uint8Array<ArrayBuffer>; rangeEnd: Uint8Array<ArrayBuffer> } {
   const key = encoder.encode(request.key);
   if (!request.prefix) return { key, rangeEnd: new Uint8Array() };
-  // From a zero byte on, without an end.
+  // All keys: from a zero byte on, without an end.
   if (key.length === 0) return { key: new Uint8Array(1), rangeEnd: new Uint8Array(1) };
   return { key, rangeEnd: prefixEnd(key) };
 }

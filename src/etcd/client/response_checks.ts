@@ -1,10 +1,10 @@
 /**
- * Consistency checks of etcd's answers.
+ * Consistency checks of etcd's responses.
  *
- * Revisions decide where a watch resumes, keys whose lease is read, and times to live when a lease is
- * renewed. With wrong ones a damaged member, a proxy that mixes up answers, or an impostor could make a
- * node miss changes or end it, so they are checked before use. What other clients write (values, lease
- * IDs, keys below the prefix that are not UTF-8) is not checked here.
+ * Revisions decide where a watch resumes, keys whose lease is read, and times to live when a
+ * lease is renewed. With invalid ones, a damaged member, a proxy that mixes up responses, or an
+ * attacker could make a node miss changes or exit, so they are checked before use. What other
+ * clients write (values, lease IDs, keys with the prefix that are not UTF-8) is not checked here.
  */
 
 import { quoted } from "../../base/quoting.ts";
@@ -18,7 +18,7 @@ import type {
   TxnResponse,
 } from "../api/rpc_pb.ts";
 
-/** An impossible answer; the message names the value. */
+/** An invalid response; the message names the value. */
 export class InvalidResponseError extends Error {
   override readonly name = "InvalidResponseError";
 }
@@ -29,12 +29,12 @@ const REVISION_LIMIT = 1n << 62n;
 const TTL_LIMIT_SECONDS = 9_000_000_000n;
 const SHOWN_KEY_LENGTH = 200;
 
-/** The store's revision, from the header of an answer. */
+/** The store's revision, from the header of a response. */
 export function checkedRevision(header: ResponseHeader | undefined): bigint {
-  if (header === undefined) throw new InvalidResponseError("etcd's answer has no header");
+  if (header === undefined) throw new InvalidResponseError("etcd's response has no header");
   const { revision } = header;
   if (revision < 1n || revision >= REVISION_LIMIT) {
-    throw new InvalidResponseError(`etcd's answer has the impossible revision ${revision}`);
+    throw new InvalidResponseError(`etcd's response has the invalid revision ${revision}`);
   }
   return revision;
 }
@@ -49,14 +49,14 @@ export function checkTransaction(response: TxnResponse, transaction: Transaction
   const { responses } = response;
   if (responses.length !== operations.length) {
     throw new InvalidResponseError(
-      `etcd's answer has ${responses.length} results for ${operations.length} operations`,
+      `etcd's response has ${responses.length} results for ${operations.length} operations`,
     );
   }
   for (const [index, operation] of operations.entries()) {
     const result = responses[index]?.response;
     if (result?.case !== resultCase(operation)) {
       throw new InvalidResponseError(
-        `etcd's answer has a ${result?.case} for ${textOf(operation)}`,
+        `etcd's response has a ${result?.case} for ${textOf(operation)}`,
       );
     }
     if (result.case === "responseRange" && "range" in operation) {
@@ -70,19 +70,19 @@ export function checkEvent(
   { kv }: Event,
   { prefix, next, revision }: { prefix: Uint8Array; next: bigint; revision: bigint },
 ): KeyValue {
-  if (kv === undefined) throw new InvalidResponseError("etcd announced a change without a key");
+  if (kv === undefined) throw new InvalidResponseError("etcd sent an event without a key");
   const text = keyText(kv.key);
   if (!startsWith(kv.key, prefix)) {
-    throw new InvalidResponseError(`etcd announced a change of ${text}, which is not watched`);
+    throw new InvalidResponseError(`etcd sent an event of ${text}, which is not watched`);
   }
   if (kv.modRevision < next) {
     throw new InvalidResponseError(
-      `etcd announced a change of ${text} at revision ${kv.modRevision} after one at ${next - 1n}`,
+      `etcd sent an event of ${text} at revision ${kv.modRevision} after one at ${next - 1n}`,
     );
   }
   if (kv.modRevision > revision || kv.createRevision > kv.modRevision) {
     throw new InvalidResponseError(
-      `etcd announced a change of ${text} at the impossible revision ${kv.modRevision}: ` +
+      `etcd sent an event of ${text} at the invalid revision ${kv.modRevision}: ` +
         `it was created at ${kv.createRevision}, and the store is at ${revision}`,
     );
   }
@@ -102,7 +102,7 @@ export function checkGrant({ ID, TTL, error }: LeaseGrantResponse, id: bigint): 
 /** Checks the remaining time of a lease; 0 or less if it has expired or is about to. */
 export function checkTtl(seconds: bigint): void {
   if (seconds > TTL_LIMIT_SECONDS) {
-    throw new InvalidResponseError(`etcd's answer has the impossible time to live ${seconds} s`);
+    throw new InvalidResponseError(`etcd's response has the invalid time to live ${seconds} s`);
   }
 }
 
@@ -112,16 +112,16 @@ export function checkTimes({ TTL, grantedTTL }: LeaseTimeToLiveResponse): void {
   checkTtl(grantedTTL);
   if (TTL >= 0n && grantedTTL < 1n) {
     throw new InvalidResponseError(
-      `etcd's answer has a lease that was granted for ${grantedTTL} s`,
+      `etcd's response has a lease that was granted for ${grantedTTL} s`,
     );
   }
 }
 
-/** Checks that an answer is about the lease that was requested. */
-export function checkLeaseId(answered: bigint, asked: bigint): void {
-  if (answered === asked) return;
+/** Checks that a response is about the lease that was requested. */
+export function checkLeaseId(received: bigint, requested: bigint): void {
+  if (received === requested) return;
   throw new InvalidResponseError(
-    `etcd answered for the lease ${hex(answered)} instead of ${hex(asked)}`,
+    `etcd responded for lease ${hex(received)} instead of ${hex(requested)}`,
   );
 }
 
@@ -135,27 +135,27 @@ function checkKeyValues(
   revision: bigint,
 ): void {
   if (more || count > BigInt(kvs.length)) {
-    throw new InvalidResponseError(`etcd's answer is cut off: ${kvs.length} of ${count} keys`);
+    throw new InvalidResponseError(`etcd's response is incomplete: ${kvs.length} of ${count} keys`);
   }
   const key = new TextEncoder().encode(request.key);
   for (const keyValue of kvs) {
     const isAsked = request.prefix ? startsWith(keyValue.key, key) : isEqual(keyValue.key, key);
     if (!isAsked) {
       throw new InvalidResponseError(
-        `etcd answered with the key ${keyText(keyValue.key)}, which was not asked for`,
+        `etcd returned the key ${keyText(keyValue.key)}, which was not requested`,
       );
     }
     checkRevisions(keyValue, revision);
   }
   if (!request.prefix && kvs.length > 1) {
-    throw new InvalidResponseError(`etcd answered with ${kvs.length} values for ${keyText(key)}`);
+    throw new InvalidResponseError(`etcd returned ${kvs.length} values for ${keyText(key)}`);
   }
 }
 
 function checkRevisions({ key, createRevision, modRevision }: KeyValue, revision: bigint): void {
   if (createRevision >= 1n && modRevision >= createRevision && modRevision <= revision) return;
   throw new InvalidResponseError(
-    `etcd's answer has impossible revisions: ${keyText(key)} was created at ${createRevision} ` +
+    `etcd's response has invalid revisions: ${keyText(key)} was created at ${createRevision} ` +
       `and changed at ${modRevision}, and the store is at ${revision}`,
   );
 }

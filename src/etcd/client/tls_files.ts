@@ -1,4 +1,4 @@
-/** Certificates and key for etcd, read from files that may be replaced at any time. */
+/** Certificates and key for etcd, from files that may be replaced at any time. */
 
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { statSync } from "node:fs";
@@ -24,7 +24,7 @@ export class TlsFilesError extends OperatorError {
   override readonly name = "TlsFilesError";
 }
 
-/** Holds the files' content and reads it again when a file was replaced or rewritten. */
+/** The files' content, read again when a file was replaced or rewritten. */
 export class TlsFiles {
   readonly #names: TlsFileNames;
   #held: { readonly stamp: string; readonly material: TlsMaterial } | undefined;
@@ -74,9 +74,9 @@ const PEM_CERTIFICATE =
   /-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----[^]*?-----END (?:X509 |TRUSTED )?CERTIFICATE-----/g;
 
 /**
- * The readable certificates of a file, at least one: without any, TLS would trust the CAs of the system
- * and of environment variables. Unreadable ones are left out: a single certificate of an unknown kind in
- * a long bundle would make TLS reject all of them.
+ * The readable certificates of a file, at least one: without any, TLS would trust the CAs of the
+ * system and of environment variables. Unreadable ones are left out: a single certificate of an
+ * unknown kind in a long bundle would make TLS reject all of them.
  */
 function readCertificates(path: string): string {
   const text = readRegularText(path, MAX_FILE_BYTES);

@@ -1,18 +1,19 @@
 /**
- * The keys under a prefix, kept up to date: a snapshot, then every change in order and once, over
- * cuts, fail-over and compaction.
+ * The keys with a prefix, kept up to date: a snapshot, then each change once and in order, across
+ * disconnections, fail-over and compaction.
  *
- * Where to resume is the revision of the last event received + 1. The revision in a response's header
- * must not be used for it: while a backlog is being sent it is ahead of the events, and resuming there
- * would lose the rest. Only a progress notification (no events, only a header) promises that
- * everything up to its revision has been sent. Responses are asked for without fragments, so that each
- * ends at a whole revision.
+ * A watch resumes at the revision of the last event received + 1. The revision in a response's
+ * header cannot be used for that: while a backlog is being sent it is ahead of the events, and
+ * resuming there would lose the rest. Only a progress notification (a header without events)
+ * guarantees that everything up to its revision was sent. Responses are requested without
+ * fragments, so each ends at a whole revision.
  */
 
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Log } from "../../log/log.ts";
 import { RepeatedFailure } from "../../log/repeated_failure.ts";
 import type { Attempt, Calls } from "./calls.ts";
+import { whenAborted } from "../../base/abort.ts";
 import { backoffMs, type Clock, sleep } from "../../base/clock.ts";
 import type { EtcdConnection } from "./etcd_connection.ts";
 import type { EtcdWatch, RangeResult } from "./etcd.ts";
@@ -22,28 +23,29 @@ import { etcdKeyRange, keyValue } from "./request_messages.ts";
 import { type Event, Event_EventType as EventType } from "../api/kv_pb.ts";
 import { Watch, type WatchRequestSchema, type WatchResponse } from "../api/rpc_pb.ts";
 
-/** A cut is followed by a quick attempt; an outage by ever slower ones. */
+/** After a disconnection the first attempt is quick; during an outage attempts become slower. */
 const BACKOFF = { firstMs: 50, maxMs: 2_000 };
 /**
- * While no server is reached, an attempt costs only a packet or two, so that the end of a partition can be
- * noticed within a second: 5000 nodes send some 7000 SYNs per second to a machine that refuses or drops
- * them. Once something answers, such as a server that is still starting, the longer back-off applies.
+ * While no server is reached, an attempt costs only a packet or two, so it is repeated each
+ * second, and the end of a partition is noticed quickly: 5000 nodes send some 7000 SYNs per
+ * second to a machine that refuses or drops them. Once a server responds, even one that is still
+ * starting, the longer back-off applies.
  */
 const UNREACHABLE_BACKOFF = { firstMs: 50, maxMs: 1_000 };
-/** After a refusal, such as a missing permission: somebody has to change something first. */
+/** After a refusal, such as a missing permission, which only an operator can change. */
 const REFUSED_PAUSE_MS = 20_000;
-/** A watch that lived this long was a good one: the next failure is a new one. */
+/** A watch that lasted this long was healthy: the next failure starts a new back-off. */
 const HEALTHY_AFTER_MS = 10_000;
 /**
- * Reading all keys again is expensive for etcd: it is done at once after a compaction, but less and less
- * often if a server, or a proxy in front of two clusters, keeps contradicting itself.
+ * Reading all keys again is expensive for etcd. It is done at once after a compaction, but less
+ * and less often if a server, or a proxy in front of two clusters, keeps contradicting itself.
  */
 const REREAD_BACKOFF = { firstMs: 50, maxMs: 30_000 };
 const REREADS_FORGOTTEN_MS = 60_000;
 
 export interface WatchSource {
   readonly calls: Calls;
-  /** The keys with this prefix, with etcd's id of the cluster. */
+  /** The keys with this prefix, and the ID of the cluster. */
   readonly snapshot: (
     prefix: string,
     signal: AbortSignal,
@@ -52,14 +54,14 @@ export interface WatchSource {
   readonly log: Log;
 }
 
-/** Where in the store's history we are. */
+/** The position in the store's history. */
 interface Position {
-  /** First revision not yet seen. */
+  /** The first revision that was not received yet. */
   next: bigint;
   readonly clusterId: bigint;
 }
 
-/** Ends when the signal aborts; never throws for an outage, which it reports to the log. */
+/** Ends when the signal aborts. Never throws for an outage, which it logs. */
 export async function* watchPrefix(
   source: WatchSource,
   prefix: string,
@@ -87,7 +89,7 @@ export async function* watchPrefix(
       failures.succeeded();
       for await (const response of stream.responses) {
         yield* eventsOf(response, position);
-        // A stream that brings something is not the failure that began the back-off.
+        // A stream that delivers something ends the failure that began the back-off.
         failed = 0;
       }
     } catch (error) {
@@ -113,10 +115,10 @@ export async function* watchPrefix(
   }
 }
 
-/** The events from `position` on cannot be had any more. */
+/** The events from `position` on are no longer available. */
 class HistoryGap extends Error {
   override readonly name = "HistoryGap";
-  /** True for an impossible answer, false for normal operation such as a compaction. */
+  /** True for an invalid response, false for normal operation such as a compaction. */
   readonly isFault: boolean;
 
   constructor(reason: string, options: { readonly isFault?: boolean } = {}) {
@@ -125,7 +127,7 @@ class HistoryGap extends Error {
   }
 }
 
-/** Counts how often all keys had to be read again recently. */
+/** Counts how often all keys were read again recently. */
 class Rereads {
   readonly #clock: Clock;
   #count = 0;
@@ -135,7 +137,7 @@ class Rereads {
     this.#clock = clock;
   }
 
-  /** Counts one more and returns the pause before it. */
+  /** Counts one more; returns the pause before it. */
   pauseMs(): number {
     const nowMs = this.#clock.nowMs();
     if (nowMs - this.#lastMs > REREADS_FORGOTTEN_MS) this.#count = 0;
@@ -223,7 +225,10 @@ async function createWatch(
   }
 }
 
-/** One request, then an open end: etcd ends the watch when the client's side of the stream ends. */
+/**
+ * One request, after which the stream stays open: etcd ends the watch when the client's side
+ * ends.
+ */
 async function* createRequest(
   prefix: string,
   startRevision: bigint,
@@ -235,13 +240,12 @@ async function* createRequest(
     progressNotify: true,
   };
   yield { requestUnion: { case: "createRequest", value } };
-  if (signal.aborted) return;
-  await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+  await whenAborted(signal);
 }
 
 /**
- * A member whose store is behind our position, or of another cluster, would stay silent until it has
- * caught up: for ever, if etcd was restored from a backup or set up anew.
+ * A member whose store is behind our position, or belongs to another cluster, would stay silent
+ * until it has caught up: forever, if etcd was restored from a backup or created again.
  */
 async function assertHistory(
   source: WatchSource,
@@ -252,27 +256,25 @@ async function assertHistory(
 ): Promise<void> {
   const revision = faultIsGap(() => revisionOf(created, position));
   if (revision + 1n >= position.next) return;
-  // This member may merely lag behind; a read that a quorum confirms tells.
+  // This member may merely lag behind; a read that a quorum confirms shows it.
   const current = await source.snapshot(prefix, signal);
   if (current.revision + 1n < position.next) {
     throw new HistoryGap(
-      `etcd's history is shorter than before, ${current.revision} revisions instead of ` +
-        `${position.next - 1n}`,
+      `etcd's revision went back from ${position.next - 1n} to ${current.revision}`,
     );
   }
 }
 
-/** The store's revision; throws `HistoryGap` if it is another cluster than that of our position. */
+/** The store's revision; throws `HistoryGap` if the position is in another cluster's history. */
 function revisionOf({ header }: WatchResponse, position: Position): bigint {
   const revision = checkedRevision(header);
   if (header?.clusterId === position.clusterId) return revision;
   throw new HistoryGap(
-    `etcd is another cluster than before, ${hex(header?.clusterId ?? 0n)} instead of ` +
-      hex(position.clusterId),
+    `etcd's cluster ID changed from ${hex(position.clusterId)} to ${hex(header?.clusterId ?? 0n)}`,
   );
 }
 
-/** Throws before any event of an impossible response is used. */
+/** Throws before any event of an invalid response is used. */
 function checkResponse(response: WatchResponse, { prefix, position }: Watched): void {
   const revision = revisionOf(response, position);
   let next = position.next;
@@ -281,7 +283,7 @@ function checkResponse(response: WatchResponse, { prefix, position }: Watched): 
   }
 }
 
-/** Turns a wrong answer into a gap: whatever follows it is unreliable. */
+/** Turns an invalid response into a gap: everything after it is unreliable. */
 function faultIsGap<T>(check: () => T): T {
   try {
     return check();
@@ -306,14 +308,14 @@ function changeOf({ type, kv }: Event): EtcdWatch | undefined {
   return { kind: "delete", key: keyValue(kv).key, modRevision: kv.modRevision };
 }
 
-/** etcd has ended the watch, or refused to begin it. */
+/** etcd ended the watch, or refused to start it. */
 function refusal(response: WatchResponse, { endpoint }: EtcdConnection): Error {
   const reason = response.cancelReason.replace(/^rpc error: code = \w+ desc = /, "");
   return EtcdError.fromText(reason || "etcd ended the watch without a reason", { endpoint });
 }
 
 function compacted(): HistoryGap {
-  return new HistoryGap("etcd was compacted beyond what we have seen");
+  return new HistoryGap("etcd compacted revisions that were not received yet");
 }
 
 interface Watched {
@@ -321,7 +323,7 @@ interface Watched {
   readonly position: Position;
 }
 
-/** The same responses; their end is an error, and a reason to prefer another member. */
+/** The same responses; their end is an error, after which another member is preferred. */
 async function* untilFailure(
   calls: Calls,
   { connection, responses }: CreatedWatch,

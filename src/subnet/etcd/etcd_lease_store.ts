@@ -41,7 +41,10 @@ export class EtcdLeaseStore implements LeaseStore {
   readonly #options: Required<EtcdLeaseStoreOptions>;
   readonly #records: LeaseRecords;
   readonly #session: NodeSession;
-  /** The text that `networkConfig` returned last; `watchNetworkConfig` yields what differs from it. */
+  /**
+   * The text that `networkConfig` returned last; `watchNetworkConfig` yields what differs from
+   * it.
+   */
   #lastConfig: string | undefined;
   #lastList: { readonly records: readonly LeaseRecord[]; readonly readMs: number } | undefined;
 
@@ -53,7 +56,10 @@ export class EtcdLeaseStore implements LeaseStore {
     this.description = `etcd at ${etcd.description}`;
   }
 
-  /** Ends the live session, so that another node can take over this address at once, and closes etcd. */
+  /**
+   * Ends the live session, so that another node can take over this address at once, and closes
+   * etcd.
+   */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#session[Symbol.asyncDispose]();
     await this.#options.etcd[Symbol.asyncDispose]();

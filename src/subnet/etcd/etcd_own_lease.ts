@@ -1,8 +1,9 @@
 /**
- * The subnet that this node holds in etcd: renewed before it expires, and restored if it is deleted.
+ * The subnet that this node holds in etcd: renewed before it expires, and restored if it is
+ * deleted.
  *
- * Two tasks run until disposed: one keeps the etcd lease alive, one watches the key. They and `update`
- * take turns, so that each sees the key as the one before left it.
+ * Two tasks run until disposed: one keeps the etcd lease alive, one watches the key. They and
+ * `update` take turns, so that each sees the key as the one before left it.
  */
 
 import type { NetworkConfig } from "../../config/network_config.ts";
@@ -88,8 +89,8 @@ export class EtcdOwnLease implements OwnLease {
 
   get problem(): string | undefined {
     if (this.#otherValue === undefined || this.#otherValue === this.#value) return undefined;
-    return `${OTHER_PROCESS}; the other nodes use its values in lease ${this.#lease.key}; stop that ` +
-      "process, on this host or on a node with the same address, and restart flanneld";
+    return `${OTHER_PROCESS}; the other nodes use its values in lease ${this.#lease.key}; stop ` +
+      "that process, on this host or on a node with the same address, and restart flanneld";
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -144,9 +145,9 @@ export class EtcdOwnLease implements OwnLease {
   }
 
   /**
-   * An event may be older than what this node has written since; and after etcd was restored from a
-   * backup, what is newer has a lower revision. So the revision only decides whether the key must be
-   * read.
+   * An event may be older than what this node has written since; and after etcd was restored from
+   * a backup, what is newer has a lower revision. So the revision only decides whether the key
+   * must be read.
    */
   async #follow(event: EtcdWatch, key: string): Promise<void> {
     const known = this.#lease.modRevision;
@@ -177,8 +178,8 @@ export class EtcdOwnLease implements OwnLease {
   }
 
   /**
-   * Records the current state of the key. `false` if it is invalid and must be written again; another
-   * node's address means that the subnet is lost.
+   * Records the current state of the key. `false` if it is invalid and must be written again;
+   * another node's address means that the subnet is lost.
    */
   #recognize(record: LeaseRecord): boolean {
     const { config } = this.#options;
@@ -273,7 +274,10 @@ export class EtcdOwnLease implements OwnLease {
     }
   }
 
-  /** Not another node's: invalid, last written by this node, with its public address, or with none. */
+  /**
+   * Not another node's: invalid, last written by this node, with its public address, or with
+   * none.
+   */
   #isOwn(record: LeaseRecord): boolean {
     if (isInvalidLease(record.lease) || record.modRevision === this.#lease.modRevision) return true;
     const family = nodeFamily(this.#options.config);

@@ -1,8 +1,10 @@
 /**
- * Where in etcd a network's configuration, leases and live sessions are, and the changes made there.
+ * Where in etcd a network's configuration, leases and live sessions are, and the changes made
+ * there.
  *
- * Each change is one transaction that holds only if nobody else changed the key before. After a
- * failure it is unknown whether it was carried out; the caller reads again and goes on from there.
+ * Each change is one transaction that succeeds only if the key did not change before. After a
+ * failure it is unknown whether it was carried out; the caller reads again and continues from
+ * there.
  */
 
 import { posix } from "node:path";
@@ -18,7 +20,7 @@ import type { Etcd, EtcdKeyValue, KeyComparison, Transaction } from "../../etcd/
 /** A lease with what etcd knows of it. */
 export interface LeaseRecord {
   readonly lease: Lease | InvalidLease;
-  /** The subnets its key names, also when its value cannot be read; none if the key names none. */
+  /** The subnets in its key, even if its value is invalid; none if the key is invalid. */
   readonly subnets: PerFamily<Prefix>;
   readonly value: string;
   /** Id of the etcd lease; 0n for a reservation, which never expires. */
@@ -29,9 +31,9 @@ export interface LeaseRecord {
 
 export type Creation =
   | { readonly kind: "created"; readonly revision: bigint }
-  /** The key is there already. */
+  /** The key exists. */
   | { readonly kind: "exists" }
-  /** The key was created and has to go again: the older lease `key` holds some of its addresses. */
+  /** The key was created and must be deleted: it overlaps the older lease `key`. */
   | { readonly kind: "overlaps"; readonly key: LeaseKey };
 
 export interface LeaseWrite {
@@ -81,8 +83,8 @@ export class LeaseRecords {
   }
 
   /**
-   * Makes a lease where there is none. The keys of two leases can differ and their subnets overlap
-   * nevertheless: so the transaction also reads the others, of which the older wins.
+   * Creates a lease. Two leases with different keys may overlap, so the transaction also reads the
+   * others, and the older one wins.
    */
   async create(
     write: LeaseWrite,
@@ -156,7 +158,7 @@ export class LeaseRecords {
   }
 }
 
-/** Most records are looked at only to see that they are another node's: they are not decoded. */
+/** Decoded on demand: most records are another node's, which their text already shows. */
 class StoredLease implements LeaseRecord {
   readonly #keyValue: EtcdKeyValue;
   readonly #key: LeaseKey;
@@ -195,8 +197,8 @@ class StoredLease implements LeaseRecord {
 }
 
 /**
- * The subnets of a record that nobody else can have. One that covers a whole network is no node's:
- * it would shut every other node out.
+ * The subnets of a record that no other node can have. One that covers a whole network is ignored:
+ * it would leave no subnet for the other nodes.
  */
 export function claimedSubnets(
   record: Pick<LeaseRecord, "subnets">,

@@ -1,14 +1,14 @@
 /**
- * A key that exists in etcd while this node is alive: `<prefix>/sessions/<public address>`, attached
- * to an etcd lease of half a minute that is kept alive.
+ * A key that exists in etcd while this node is alive: `<prefix>/sessions/<public address>`,
+ * attached to an etcd lease of half a minute that is kept alive.
  *
- * A node's lease outlives the node by a day, so it does not show whether its owner is alive. The session
- * does: a node that finds another host's session for its own public address waits until it expires, and
- * if it does not, two nodes have one address. Go flannel neither writes nor reads such a key. See
- * docs/adr/0003-live-session-key.md.
+ * A node's lease outlives the node by a day, so it does not show whether its owner is alive. The
+ * session does: a node that finds another host's session for its own public address waits until
+ * it expires, and if it does not, two nodes have one address. Go flannel neither writes nor reads
+ * such a key. See docs/adr/0003-live-session-key.md.
  *
- * The key is watched, and written again if something else deletes it, such as an operator who wipes etcd
- * or revokes the lease. The watch costs nothing while the key does not change.
+ * The key is watched, and written again if something else deletes it, such as an operator who
+ * wipes etcd or revokes the lease. The watch costs nothing while the key does not change.
  */
 
 import { familyOf, type IpAddress } from "../../addr/ip.ts";
@@ -72,8 +72,9 @@ export class LiveSession implements AsyncDisposable {
   }
 
   /**
-   * Takes the session of this node's public address and keeps it until disposed. Waits for the end of
-   * one whose node may have died. Throws `DuplicateNodeError` if that node is alive, or `EtcdError`.
+   * Takes the session of this node's public address and keeps it until disposed. Waits for the
+   * end of one whose node may have died. Throws `DuplicateNodeError` if that node is alive, or
+   * `EtcdError`.
    */
   static async claim(options: LiveSessionOptions, signal: AbortSignal): Promise<LiveSession> {
     const session = new LiveSession(options);
@@ -108,9 +109,9 @@ export class LiveSession implements AsyncDisposable {
   }
 
   /**
-   * Takes the key if it is free or this node's; otherwise returns its holder. If this node's key exists
-   * at the start, it is from before a restart; one that appears later belongs to a newer daemon of this
-   * node, which keeps it.
+   * Takes the key if it is free or this node's; otherwise returns its holder. If this node's key
+   * exists at the start, it is from before a restart; one that appears later belongs to a newer
+   * daemon of this node, which keeps it.
    */
   async #tryClaim(when: "start" | "later", signal: AbortSignal): Promise<Holder | undefined> {
     const { etcd, key, node, ttlSeconds } = this.#options;
@@ -119,7 +120,8 @@ export class LiveSession implements AsyncDisposable {
       const holder = found && readHolder(found);
       if (holder !== undefined && holder.identity !== node.identity) return holder;
       if (when === "later" && holder !== undefined) return undefined;
-      // Not earlier: while this node waits for the end of another session, its own lease would expire.
+      // Not earlier: while this node waits for the end of another session, its own lease would
+      // expire.
       this.#etcdLease ??= (await etcd.grantLease({ ttlSeconds }, signal)).id;
       const { succeeded } = await etcd.transaction({
         compare: [
@@ -269,9 +271,9 @@ export interface PreviousSessionOptions
 }
 
 /**
- * Makes sure that no other live node has the session of an address that this node may have had before.
- * Returns the condition under which this remains true, for a transaction. Waits for the end of a session
- * whose node may have died; throws `DuplicateNodeError` if that node is alive.
+ * Makes sure that no other live node has the session of an address that this node may have had
+ * before. Returns the condition under which this remains true, for a transaction. Waits for the
+ * end of a session whose node may have died; throws `DuplicateNodeError` if that node is alive.
  */
 export async function endOfPreviousSession(
   options: PreviousSessionOptions,

@@ -1,8 +1,8 @@
 /**
  * This node's live session, and what the sessions of other nodes say.
  *
- * etcd's user may lack the permission to write or read sessions. That is logged once, and the node works
- * without what they are needed for.
+ * etcd's user may lack the permission to write or read sessions. That is logged once, and the
+ * node works without what they are needed for.
  */
 
 import { valuesOf } from "../../addr/family.ts";
@@ -47,8 +47,8 @@ export class NodeSession implements AsyncDisposable {
   }
 
   /**
-   * Makes sure that no other live node has this node's public address. Throws `DuplicateNodeError` if
-   * one has, and `EtcdError`.
+   * Makes sure that no other live node has this node's public address. Throws
+   * `DuplicateNodeError` if one has, and `EtcdError`.
    */
   async claim(lookup: LeaseQuery, signal: AbortSignal): Promise<void> {
     const { etcd, records, clock, log, ttlSeconds } = this.#options;
@@ -66,9 +66,9 @@ export class NodeSession implements AsyncDisposable {
       this.#isWriteDenied = true;
       log.warn(
         { err: error },
-        `etcd denied write access to ${key}; duplicate public addresses will not be detected, and a ` +
-          "node that returns with another public address gets another subnet; grant the etcd role " +
-          `readwrite access to ${records.sessionPrefix}`,
+        `etcd denied write access to ${key}; duplicate public addresses will not be detected, and ` +
+          "a node that returns with another public address gets another subnet; grant the etcd " +
+          `role readwrite access to ${records.sessionPrefix}`,
       );
     }
   }
@@ -83,8 +83,8 @@ export class NodeSession implements AsyncDisposable {
   }
 
   /**
-   * The candidates that this node had with another public address. None if it cannot determine whether
-   * other nodes are alive. Throws `DuplicateNodeError`.
+   * The candidates that this node had with another public address. None if it cannot determine
+   * whether other nodes are alive. Throws `DuplicateNodeError`.
    */
   async previousLeases(
     candidates: readonly LeaseRecord[],
@@ -140,9 +140,9 @@ export class NodeSession implements AsyncDisposable {
     this.#isReadDenied = true;
     this.#options.log.warn(
       { err: error },
-      `etcd denied read access to ${this.#options.records.sessionPrefix}; a node that returns with ` +
-        "another public address gets another subnet, and of two nodes with the same MAC address or " +
-        "key the first keeps it, alive or not; grant the etcd role read access there",
+      `etcd denied read access to ${this.#options.records.sessionPrefix}; a node that returns ` +
+        "with another public address gets another subnet, and of two nodes with the same MAC " +
+        "address or key the first keeps it, alive or not; grant the etcd role read access there",
     );
   }
 }

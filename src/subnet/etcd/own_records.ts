@@ -49,8 +49,8 @@ function mayName(value: string, address: IpAddress): boolean {
 }
 
 /**
- * Lower is better: a reservation for this node's address, a lease with its device's identity, one in
- * the subnet file, one with its address.
+ * Lower is better: a reservation for this node's address, a lease with its device's identity, one
+ * in the subnet file, one with its address.
  */
 export function preference(
   { record, address, match }: OwnRecord,

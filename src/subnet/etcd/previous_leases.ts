@@ -1,10 +1,10 @@
 /**
  * Leases that this node had with another public address.
  *
- * A host whose address changes between two runs (DHCP, `--iface`, `--public-ip`) keeps its device, and
- * with it the MAC address or key that identifies it to the other nodes. A lease with that MAC address or
- * key belongs to this node, unless the session of its address is alive on another host: then one of the
- * two hosts is a copy of the other.
+ * A host whose address changes between two runs (DHCP, `--iface`, `--public-ip`) keeps its
+ * device, and with it the MAC address or key that identifies it to the other nodes. A lease with
+ * that MAC address or key belongs to this node, unless the session of its address is alive on
+ * another host: then one of the two hosts is a copy of the other.
  */
 
 import { addressValue, type IpAddress } from "../../addr/ip.ts";
@@ -27,8 +27,8 @@ export interface PreviousLease {
 }
 
 /**
- * Two nodes that return with each other's address wait for each other. The one with the lower address
- * waits this much longer: when the other one has ended, its address is free.
+ * Two nodes that return with each other's address wait for each other. The one with the lower
+ * address waits this much longer: when the other one has ended, its address is free.
  */
 const EXTRA_WAIT_MS = 5_000;
 
@@ -47,8 +47,8 @@ export interface PreviousLeaseOptions {
 }
 
 /**
- * Finds them among the candidates, none of which may have this node's address. Waits until it is known
- * whether a node that was alive a moment ago still is; throws `DuplicateNodeError` if so.
+ * Finds them among the candidates, none of which may have this node's address. Waits until it is
+ * known whether a node that was alive a moment ago still is; throws `DuplicateNodeError` if so.
  */
 export async function previousLeases(
   candidates: readonly LeaseRecord[],

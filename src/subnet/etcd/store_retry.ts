@@ -1,4 +1,4 @@
-/** Attempts that go on through an outage of the store. */
+/** Attempts that continue through an outage of etcd, and etcd's failures as the store's. */
 
 import { type Log } from "../../log/log.ts";
 import { RepeatedFailure } from "../../log/repeated_failure.ts";
@@ -6,7 +6,7 @@ import { EtcdError, isUnreachable } from "../../etcd/client/etcd_error.ts";
 import { StoreError } from "../lease_store.ts";
 import { backoffMs, type Clock, sleep } from "../../base/clock.ts";
 
-/** While no server is reached, an attempt costs none any work: see watch.ts. */
+/** While no server is reached, attempts cost no server any work: see watch.ts. */
 const UNREACHABLE_MS = 1_000;
 
 export interface RetryOptions {
@@ -20,9 +20,8 @@ export interface RetryOptions {
 }
 
 /**
- * The result of the first attempt that does not fail with a `StoreError`; between them a pause that
- * doubles, with jitter. What no later attempt can mend is thrown at once, and so is the signal's
- * reason.
+ * The result of the first attempt that does not fail with an `EtcdError`, with pauses between them
+ * that double, with jitter. Any other error is thrown at once, and so is the signal's reason.
  */
 export async function untilStoreAnswers<T>(
   options: RetryOptions,

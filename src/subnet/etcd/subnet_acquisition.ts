@@ -74,7 +74,8 @@ export class SubnetAcquisition implements AsyncDisposable {
   /** `undefined` if another node was faster. */
   async #tryOnce(signal: AbortSignal): Promise<HeldLease | undefined> {
     const { records: store, takeRecords, request } = this.#options;
-    // A lease that has changed since makes the write that depends on it fail; then all is read again.
+    // A lease that has changed since makes the write that depends on it fail; then all is read
+    // again.
     const records = takeRecords() ?? await store.all(signal);
     const own = await this.#ownLeases(records, signal);
     const foreign = records.filter((record) => !own.some((one) => one.record === record));
@@ -93,8 +94,8 @@ export class SubnetAcquisition implements AsyncDisposable {
   }
 
   /**
-   * This node's leases, in order of preference: a reservation for its address, a lease with its device's
-   * identity, the one in the subnet file, the oldest.
+   * This node's leases, in order of preference: a reservation for its address, a lease with its
+   * device's identity, the one in the subnet file, the oldest.
    */
   async #ownLeases(records: readonly LeaseRecord[], signal: AbortSignal): Promise<OwnRecord[]> {
     const { session, request } = this.#options;
@@ -148,7 +149,9 @@ export class SubnetAcquisition implements AsyncDisposable {
     return { lease: { ...lease, attributes, modRevision }, etcdLease, expiresMs };
   }
 
-  /** Leases of this node for an earlier configuration. A reservation is the operator's: it stays. */
+  /**
+   * Leases of this node for an earlier configuration. A reservation is the operator's: it stays.
+   */
   async #deleteUnfitting(
     own: readonly OwnRecord[],
     defect: (one: OwnRecord) => string | undefined,
@@ -173,8 +176,9 @@ export class SubnetAcquisition implements AsyncDisposable {
   }
 
   /**
-   * Other leases of this node, as when a reservation was made since. The other nodes would take them for
-   * one more node with this address; and where the address identifies a node, as in IKE, for this one.
+   * Other leases of this node, as when a reservation was made since. The other nodes would take
+   * them for one more node with this address; and where the address identifies a node, as in IKE,
+   * for this one.
    */
   async #deleteSurplus(
     own: readonly OwnRecord[],
@@ -267,8 +271,8 @@ export class SubnetAcquisition implements AsyncDisposable {
         : this.#holderText(holder);
       log.warn(
         { lease: key },
-        `the subnet changed from ${previous} (subnet file) to ${subnet}: ${previous} ${reason}; give ` +
-          `the workloads new addresses (restart Docker)${cure}`,
+        `the subnet changed from ${previous} (subnet file) to ${subnet}: ${previous} ${reason}; ` +
+          `give the workloads new addresses (restart Docker)${cure}`,
       );
     }
   }

@@ -1,9 +1,12 @@
-/** An etcd lease to attach a node's key to: granted once for all attempts, revoked if none uses it. */
+/**
+ * An etcd lease to attach a node's key to: granted once for all attempts, revoked if none uses
+ * it.
+ */
 
 import type { Etcd } from "../../etcd/client/etcd.ts";
 import { isLeaseNotFound } from "../../etcd/client/etcd_error.ts";
 
-/** How long a node's subnet stays its own without renewal: a day, as Go flannel has it. */
+/** How long a node keeps its subnet without renewal: a day, as in Go flannel. */
 export const SUBNET_TTL_SECONDS = 86_400;
 
 export class UnusedLease implements AsyncDisposable {
@@ -14,26 +17,26 @@ export class UnusedLease implements AsyncDisposable {
     this.#etcd = etcd;
   }
 
-  /** The lease's id; grants it at the first call. */
+  /** The lease's ID. The first call grants the lease. */
   async id(signal: AbortSignal): Promise<bigint> {
     const request = { ttlSeconds: SUBNET_TTL_SECONDS };
     this.#id ??= (await this.#etcd.grantLease(request, signal)).id;
     return this.#id;
   }
 
-  /** A key is attached to the lease `id` now; if it is this one, it stays. */
+  /** A key is attached to the lease `id` now; if it is this one, it is kept. */
   release(id: bigint): void {
     if (id === this.#id) this.#id = undefined;
   }
 
-  /** Removes it with whatever is attached to it. */
+  /** Revokes it, which deletes any key that is attached to it. */
   async revoke(signal: AbortSignal): Promise<void> {
     const id = this.#id;
     this.#id = undefined;
     if (id !== undefined) await this.#etcd.revokeLease(id, signal);
   }
 
-  /** Runs an attempt that uses the lease, and forgets the lease if etcd no longer knows it. */
+  /** Runs an attempt that uses the lease; forgets the lease if it does not exist any more. */
   async attempt<T>(use: () => Promise<T>): Promise<T> {
     try {
       return await use();
@@ -43,7 +46,7 @@ export class UnusedLease implements AsyncDisposable {
     }
   }
 
-  /** Revokes it if it was not released; if that fails it expires by itself. */
+  /** Revokes it unless it was released. If that fails, it expires. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.revoke(AbortSignal.timeout(1000)).catch(() => {});
   }

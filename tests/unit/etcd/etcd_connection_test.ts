@@ -326,7 +326,7 @@ describe("when the network changes, a connection", () => {
     expect(await connection.networkChanged(HERE)).toBe(true);
     await expectEnd(
       use,
-      `packets to ${LOOPBACK} leave with another address, ${OTHER} instead of ${LOOPBACK}`,
+      `the source address of packets to ${LOOPBACK} changed from ${LOOPBACK} to ${OTHER}`,
     );
   });
 
@@ -384,7 +384,7 @@ describe("when the network changes, a connection", () => {
     host.route = { ...ROUTE, source: OTHER };
     expect(await connection.networkChanged(HERE)).toBe(true);
     const ended = await eventually("the end of the stream", 20_000, () => use.ended);
-    expect(ended.message).toContain(`packets to ${LOOPBACK} leave with another address`);
+    expect(ended.message).toContain(`the source address of packets to ${LOOPBACK} changed`);
   });
 });
 

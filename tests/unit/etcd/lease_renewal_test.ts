@@ -29,7 +29,7 @@ test("a lease is renewed once, and the first answer counts", async () => {
 });
 
 test("an answer that cannot be true, or none, is a failure", async () => {
-  await expect(renewed()).rejects.toThrow("etcd did not answer the renewal");
-  await expect(renewed({ ID: 6n, TTL: 60n })).rejects.toThrow("the lease 6 instead of 5");
-  await expect(renewed({ TTL: 2n ** 60n })).rejects.toThrow("impossible time to live");
+  await expect(renewed()).rejects.toThrow("etcd did not respond to the renewal");
+  await expect(renewed({ ID: 6n, TTL: 60n })).rejects.toThrow("lease 6 instead of 5");
+  await expect(renewed({ TTL: 2n ** 60n })).rejects.toThrow("invalid time to live");
 });

@@ -54,10 +54,10 @@ describe("checkedRevision()", () => {
   test("refuses what no store gets to, and an answer without a header", () => {
     for (const revision of [0n, -1n, 2n ** 62n, 2n ** 63n - 1n]) {
       expect(fault(() => of(revision))).toBe(
-        `etcd's answer has the impossible revision ${revision}`,
+        `etcd's response has the invalid revision ${revision}`,
       );
     }
-    expect(fault(() => checkedRevision(undefined))).toBe("etcd's answer has no header");
+    expect(fault(() => checkedRevision(undefined))).toBe("etcd's response has no header");
   });
 });
 
@@ -86,15 +86,15 @@ describe("checkRange()", () => {
 
   test("refuses an answer that is cut off", () => {
     expect(rangeFault(everything, [a, b], { count: 3n })).toBe(
-      "etcd's answer is cut off: 2 of 3 keys",
+      "etcd's response is incomplete: 2 of 3 keys",
     );
     expect(rangeFault(everything, [a, b], { more: true, count: 2n })).toBe(
-      "etcd's answer is cut off: 2 of 2 keys",
+      "etcd's response is incomplete: 2 of 2 keys",
     );
   });
 
   test("refuses keys that were not asked for", () => {
-    const text = (key: string) => `etcd answered with the key "${key}", which was not asked for`;
+    const text = (key: string) => `etcd returned the key "${key}", which was not requested`;
     expect(rangeFault({ key: "/net/a" }, [b])).toBe(text("/net/b"));
     expect(rangeFault({ key: "/net/" }, [a])).toBe(text("/net/a"));
     expect(rangeFault(everything, [a, keyValue("/other", { modRevision: 3n })])).toBe(
@@ -105,14 +105,14 @@ describe("checkRange()", () => {
   });
 
   test("refuses several values of one key", () => {
-    expect(rangeFault({ key: "/net/a" }, [a, a])).toBe('etcd answered with 2 values for "/net/a"');
+    expect(rangeFault({ key: "/net/a" }, [a, a])).toBe('etcd returned 2 values for "/net/a"');
   });
 
   test.each([[0n, 3n], [4n, 3n], [3n, 11n]])(
     "refuses a key that was created at %d and changed at %d, with the store at 10",
     (createRevision, modRevision) => {
       expect(rangeFault(everything, [keyValue("/net/a", { createRevision, modRevision })])).toBe(
-        `etcd's answer has impossible revisions: "/net/a" was created at ${createRevision} ` +
+        `etcd's response has invalid revisions: "/net/a" was created at ${createRevision} ` +
           `and changed at ${modRevision}, and the store is at 10`,
       );
     },
@@ -159,16 +159,16 @@ describe("checkTransaction()", () => {
     expect(faultOf({ succeeded: false, responses: [] }, without)).toBeUndefined();
   });
 
-  test("refuses an impossible revision", () => {
+  test("refuses an invalid revision", () => {
     expect(faultOf({ header: { revision: 0n }, responses: [range()] })).toContain("revision 0");
   });
 
   test("refuses another number of results", () => {
     expect(faultOf({ succeeded: true, responses: [put] })).toBe(
-      "etcd's answer has 1 results for 3 operations",
+      "etcd's response has 1 results for 3 operations",
     );
     expect(faultOf({ succeeded: false, responses: [put, put] })).toBe(
-      "etcd's answer has 2 results for 1 operations",
+      "etcd's response has 2 results for 1 operations",
     );
     const without = { compare: [], success: [] };
     expect(faultOf({ responses: [put] }, without)).toContain("1 results for 0 operations");
@@ -177,18 +177,18 @@ describe("checkTransaction()", () => {
   test("refuses results of another kind, in whatever place", () => {
     const of = (...responses: NonNullable<Answer["responses"]>) =>
       faultOf({ succeeded: true, responses });
-    expect(of(deleted, deleted, range())).toBe("etcd's answer has a responseDeleteRange for put");
-    expect(of(put, put, range())).toBe("etcd's answer has a responsePut for delete");
-    expect(of(put, range(), range())).toBe("etcd's answer has a responseRange for delete");
-    expect(of(put, deleted, put)).toBe("etcd's answer has a responsePut for range");
-    expect(of(put, deleted, {})).toBe("etcd's answer has a undefined for range");
+    expect(of(deleted, deleted, range())).toBe("etcd's response has a responseDeleteRange for put");
+    expect(of(put, put, range())).toBe("etcd's response has a responsePut for delete");
+    expect(of(put, range(), range())).toBe("etcd's response has a responseRange for delete");
+    expect(of(put, deleted, put)).toBe("etcd's response has a responsePut for range");
+    expect(of(put, deleted, {})).toBe("etcd's response has a undefined for range");
   });
 
   test("refuses keys that were not asked for, and revisions beyond the store's", () => {
     const responses = (kv: ScriptedKeyValue) => [put, deleted, range(kv)];
     const other = keyValue("/net/d", { modRevision: 3n });
     expect(faultOf({ succeeded: true, responses: responses(other) })).toContain(
-      '"/net/d", which was not asked for',
+      '"/net/d", which was not requested',
     );
     const late = keyValue("/net/c", { modRevision: 11n });
     expect(faultOf({ succeeded: true, responses: responses(late) })).toContain(
@@ -213,19 +213,19 @@ describe("checkEvent()", () => {
   });
 
   test("refuses what cannot be true", () => {
-    expect(of(undefined)).toBe("etcd announced a change without a key");
+    expect(of(undefined)).toBe("etcd sent an event without a key");
     expect(of(keyValue("/other", { modRevision: 9n }))).toBe(
-      'etcd announced a change of "/other", which is not watched',
+      'etcd sent an event of "/other", which is not watched',
     );
     expect(of(keyValue("/net/a", { modRevision: 7n }))).toBe(
-      'etcd announced a change of "/net/a" at revision 7 after one at 7',
+      'etcd sent an event of "/net/a" at revision 7 after one at 7',
     );
     expect(of(keyValue("/net/a", { createRevision: 4n, modRevision: 11n }))).toBe(
-      'etcd announced a change of "/net/a" at the impossible revision 11: ' +
+      'etcd sent an event of "/net/a" at the invalid revision 11: ' +
         "it was created at 4, and the store is at 10",
     );
     expect(of(keyValue("/net/a", { createRevision: 10n, modRevision: 9n }))).toContain(
-      "at the impossible revision 9: it was created at 10",
+      "at the invalid revision 9: it was created at 10",
     );
   });
 });
@@ -242,7 +242,7 @@ describe("of a lease", () => {
     expect(of({ ID: 0n, TTL: 60n })).toBe("etcd granted the lease 0 instead of 0");
     expect(of({ ID: 7n, TTL: 60n }, 0xabn)).toBe("etcd granted the lease 7 instead of ab");
     expect(of({ ID: 7n, TTL: 0n })).toBe("etcd granted the lease 7 for 0 s");
-    expect(of({ ID: 7n, TTL: 9_000_000_001n })).toContain("impossible time to live 9000000001 s");
+    expect(of({ ID: 7n, TTL: 9_000_000_001n })).toContain("invalid time to live 9000000001 s");
   });
 
   test("a time to live is at most the longest that etcd grants", () => {
@@ -250,7 +250,7 @@ describe("of a lease", () => {
       expect(fault(() => checkTtl(seconds))).toBeUndefined();
     }
     expect(fault(() => checkTtl(9_000_000_001n))).toBe(
-      "etcd's answer has the impossible time to live 9000000001 s",
+      "etcd's response has the invalid time to live 9000000001 s",
     );
   });
 
@@ -260,16 +260,16 @@ describe("of a lease", () => {
     expect(of(50n, 60n)).toBeUndefined();
     expect(of(0n, 1n)).toBeUndefined();
     expect(of(-1n, 0n)).toBeUndefined();
-    expect(of(0n, 0n)).toBe("etcd's answer has a lease that was granted for 0 s");
-    expect(of(50n, -1n)).toBe("etcd's answer has a lease that was granted for -1 s");
-    expect(of(9_000_000_001n, 60n)).toContain("impossible time to live 9000000001 s");
-    expect(of(60n, 9_000_000_001n)).toContain("impossible time to live 9000000001 s");
+    expect(of(0n, 0n)).toBe("etcd's response has a lease that was granted for 0 s");
+    expect(of(50n, -1n)).toBe("etcd's response has a lease that was granted for -1 s");
+    expect(of(9_000_000_001n, 60n)).toContain("invalid time to live 9000000001 s");
+    expect(of(60n, 9_000_000_001n)).toContain("invalid time to live 9000000001 s");
   });
 
   test("an answer is about the one that was asked about", () => {
     expect(fault(() => checkLeaseId(7n, 7n))).toBeUndefined();
     expect(fault(() => checkLeaseId(0xabn, 7n))).toBe(
-      "etcd answered for the lease ab instead of 7",
+      "etcd responded for lease ab instead of 7",
     );
   });
 

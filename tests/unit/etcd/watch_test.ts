@@ -487,7 +487,7 @@ describe("all keys are read again", () => {
     expect(logging.records).toMatchObject([{
       level: "info",
       prefix: PREFIX,
-      msg: `etcd was compacted beyond what we have seen: ${again}`,
+      msg: `etcd compacted revisions that were not received yet: ${again}`,
     }]);
   });
 
@@ -541,7 +541,7 @@ describe("all keys are read again", () => {
     expect(shown()).toEqual(["snapshot 10", "snapshot 11"]);
     expect(streams.map(({ member }) => member)).toEqual(["a", "b"]);
     expect(logged()[0]).toBe(
-      `warn ${FAILS}: etcd announced a change of "/other", which is not watched: ${again}`,
+      `warn ${FAILS}: etcd sent an event of "/other", which is not watched: ${again}`,
     );
   });
 
@@ -567,20 +567,20 @@ describe("all keys are read again", () => {
     last().end();
     await clock.advance(100);
     expect(logged()).toContain(
-      `info etcd is another cluster than before, abc instead of 7: ${again}`,
+      `info etcd's cluster ID changed from 7 to abc: ${again}`,
     );
     expect(shown()).toEqual(["snapshot 10", "snapshot 10"]);
     expect(reads).toHaveLength(2);
   });
 
-  test("where the confirmation has an impossible revision", async () => {
+  test("where the confirmation has an invalid revision", async () => {
     greet = (stream) =>
       streams.length === 1
         ? stream.send({ created: true, header: { ...header(), revision: 0n } })
         : confirm(stream);
     await watch();
     expect(logged()).toEqual([
-      `warn ${FAILS}: etcd's answer has the impossible revision 0: ${again}`,
+      `warn ${FAILS}: etcd's response has the invalid revision 0: ${again}`,
     ]);
     await clock.advance(50);
     expect(shown()).toEqual(["snapshot 10", "snapshot 10"]);
@@ -600,7 +600,7 @@ describe("all keys are read again", () => {
     last().end();
     await clock.advance(50);
     expect(logged().at(-1)).toBe(
-      `info etcd's history is shorter than before, 9 revisions instead of 11: ${again}`,
+      `info etcd's revision went back from 11 to 9: ${again}`,
     );
     await clock.advance(50);
     expect(shown().at(-1)).toBe("snapshot 9");

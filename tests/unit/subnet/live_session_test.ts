@@ -1,4 +1,6 @@
-/** The key that says that this node is alive: when it is renewed, put back, waited for, given up. */
+/**
+ * The key that says that this node is alive: when it is renewed, put back, waited for, given up.
+ */
 
 import { beforeEach, describe, expect, test } from "bun:test";
 import type { IpAddress } from "../../../src/addr/ip.ts";
