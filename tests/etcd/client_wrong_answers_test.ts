@@ -70,7 +70,7 @@ describe("a read is repeated, and not believed,", () => {
     expect(error.message).toStartWith("cannot read /net/a in etcd: ");
     expect(error.message).toContain('the key "/net/b", which was not requested');
     const outside = await failure(client.range({ key: "/other/", prefix: true }, forever));
-    expect(outside.message).toContain("which was not asked for");
+    expect(outside.message).toContain("which was not requested");
   });
 
   test("with the same key twice, or fewer keys than there are", async () => {
@@ -79,7 +79,7 @@ describe("a read is repeated, and not believed,", () => {
     expect((await failure(range())).message).toContain("2 values");
     etcd.keyValues = [one];
     etcd.script = { range: (answer) => ({ ...answer, count: 5n }) };
-    expect((await failure(range())).message).toContain("cut off: 1 of 5 keys");
+    expect((await failure(range())).message).toContain("incomplete: 1 of 5 keys");
     etcd.script = { range: (answer) => ({ ...answer, more: true }) };
     expect((await failure(range())).message).toContain("cut off");
   });
@@ -147,7 +147,7 @@ describe("a transaction may have been done, and is read again, if its answer has
     etcd.keyValues = [keyValue("/net/b", { modRevision: 3n })];
     const error = await failure(change());
     expect(error.mayHaveBeenApplied).toBe(true);
-    expect(error.message).toContain("which was not asked for");
+    expect(error.message).toContain("which was not requested");
   });
 });
 

@@ -82,8 +82,8 @@ export async function previousLeases(
         "nodes can reach only one of the two; if this host is a copy of that one, " +
         `${identity.remedy} on this host and start flanneld again`,
       extraWaitMs: addressValue(ownAddress) < addressValue(address) ? EXTRA_WAIT_MS : 0,
-      // As when the node that has that address now has another lease and deletes this one. A write of
-      // this record then fails, and all is read again.
+      // As when the node that has that address now has another lease and deletes this one. A
+      // write of this record then fails, and all is read again.
       isConflictGone: async () => {
         const { keyValues } = await etcd.range({ key: records.leaseKey(lease.key) }, signal);
         return keyValues[0]?.modRevision !== record.modRevision;
