@@ -116,7 +116,7 @@ function parseServe(given: readonly GivenFlag[], environment: Environment): Data
       listen: options.listen,
       directory: options.directory,
       tls: serverTls(options),
-      insecure: options.isInsecure,
+      insecure: options.insecure,
       initial: initialConfig(options),
       progressNotifyMs: 1_000 * options.watchProgressSeconds,
     },

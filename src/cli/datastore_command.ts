@@ -1,7 +1,8 @@
 /** `flanneld datastore`: serves etcd's API; export, import, migrate. See docs/datastore.md. */
 
 import { DatastoreError } from "../datastore/mvcc/datastore_error.ts";
-import { systemClock } from "../base/clock.ts";
+import { assertNever } from "../base/assert_never.ts";
+import { type Clock, systemClock } from "../base/clock.ts";
 import { OperatorError } from "../base/operator_error.ts";
 import { createLogger } from "../log/logger.ts";
 import { printableLine } from "../base/quoting.ts";
@@ -73,44 +74,74 @@ async function perform(
   signal: AbortSignal,
 ): Promise<void> {
   const context = { clock: systemClock, signal };
-  const report = (line: string) => streams.err(`${printableLine(line)}\n`);
   switch (command.kind) {
     case "serve": {
       const { serveDatastore } = await import("../datastore/serve.ts");
       const log = createLogger({ format: command.logFormat, verbosity: command.verbosity });
-      return await serveDatastore(command.options, { log, stop: signal });
+      return await serveDatastore(command.options, { log, clock: systemClock, stop: signal });
     }
-    case "export": {
-      const { RemoteEtcd, readDump, dumpText } = await import("../datastore/transfer/transfer.ts");
-      using from = new RemoteEtcd(command.from, context);
-      const damaged: string[] = [];
-      const dump = await readDump(from, {
-        onDamaged: (key) => damaged.push(JSON.stringify(new TextDecoder().decode(key))),
-      });
-      await streams.out(dumpText(dump));
-      report(`exported ${dump.entries.length} keys; leases: ${dump.leases.length}`);
-      if (damaged.length === 0) return;
-      throw new DatastoreError(
-        `the export omits ${damaged.length} keys that are damaged in ${from.endpoints}: ` +
-          `${damaged.join(", ")}; it is complete otherwise and can be imported`,
-      );
-    }
-    case "import": {
-      const { RemoteEtcd, parseDump, restoreDump } = await import(
-        "../datastore/transfer/transfer.ts"
-      );
-      const dump = parseDump(await streams.input());
-      using to = new RemoteEtcd(command.to, context);
-      const { written, present } = await restoreDump(to, dump, command);
-      return report(`imported ${written} keys; ${present} were already present`);
-    }
-    case "migrate": {
-      const { RemoteEtcd, migrate } = await import("../datastore/transfer/transfer.ts");
-      using from = new RemoteEtcd(command.from, context);
-      using to = new RemoteEtcd(command.to, context);
-      await migrate(from, to, { overwrite: command.overwrite, report });
-      report("restart the daemons one by one with the following flag; each keeps its subnet:");
-      return await streams.out(`--etcd-endpoints=${to.endpoints}\n`);
-    }
+    case "export":
+      return await exportKeys(command, streams, context);
+    case "import":
+      return await importKeys(command, streams, context);
+    case "migrate":
+      return await migrateKeys(command, streams, context);
+    default:
+      return assertNever(command);
   }
+}
+
+interface Context {
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+}
+
+async function exportKeys(
+  command: Extract<Action, { kind: "export" }>,
+  streams: DatastoreStreams,
+  context: Context,
+): Promise<void> {
+  const { RemoteEtcd, readDump, dumpText } = await import("../datastore/transfer/transfer.ts");
+  using from = new RemoteEtcd(command.from, context);
+  const damaged: string[] = [];
+  const dump = await readDump(from, {
+    onDamaged: (key) => damaged.push(JSON.stringify(new TextDecoder().decode(key))),
+  });
+  await streams.out(dumpText(dump));
+  printProgress(streams, `exported ${dump.entries.length} keys; leases: ${dump.leases.length}`);
+  if (damaged.length === 0) return;
+  throw new DatastoreError(
+    `the export omits ${damaged.length} keys that are damaged in ${from.endpoints}: ` +
+      `${damaged.join(", ")}; it is complete otherwise and can be imported`,
+  );
+}
+
+async function importKeys(
+  command: Extract<Action, { kind: "import" }>,
+  streams: DatastoreStreams,
+  context: Context,
+): Promise<void> {
+  const { RemoteEtcd, parseDump, restoreDump } = await import("../datastore/transfer/transfer.ts");
+  const dump = parseDump(await streams.input());
+  using to = new RemoteEtcd(command.to, context);
+  const { written, present } = await restoreDump(to, dump, command);
+  printProgress(streams, `imported ${written} keys; ${present} were already present`);
+}
+
+async function migrateKeys(
+  command: Extract<Action, { kind: "migrate" }>,
+  streams: DatastoreStreams,
+  context: Context,
+): Promise<void> {
+  const { RemoteEtcd, migrate } = await import("../datastore/transfer/transfer.ts");
+  using from = new RemoteEtcd(command.from, context);
+  using to = new RemoteEtcd(command.to, context);
+  const report = (line: string) => printProgress(streams, line);
+  await migrate(from, to, { overwrite: command.overwrite, report });
+  report("restart the daemons one by one with the following flag; each keeps its subnet:");
+  await streams.out(`--etcd-endpoints=${to.endpoints}\n`);
+}
+
+function printProgress(streams: DatastoreStreams, line: string): void {
+  streams.err(`${printableLine(line)}\n`);
 }

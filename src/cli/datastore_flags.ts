@@ -57,7 +57,7 @@ export const SERVER_FLAGS = {
     metavar: "FILE",
     help: "Require client certificates that are signed by one of these CAs (PEM).",
   }),
-  isInsecure: boolean({
+  insecure: boolean({
     name: "insecure",
     section: SERVER,
     help: "Allow a public address without TLS.",

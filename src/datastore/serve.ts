@@ -5,7 +5,8 @@ import { parseNetworkConfig } from "../config/network_config.ts";
 import { readRegularText } from "../base/regular_file.ts";
 import { createNotifier } from "../health/sd_notify.ts";
 import type { Log } from "../log/log.ts";
-import { systemClock } from "../base/clock.ts";
+import { whenAborted } from "../base/abort.ts";
+import type { Clock } from "../base/clock.ts";
 import { errorMessage } from "../base/operator_error.ts";
 import { Datastore } from "./datastore.ts";
 import { DatastoreError } from "./mvcc/datastore_error.ts";
@@ -40,7 +41,11 @@ export interface ServerTlsFileNames {
 /** Resolves after `stop`; throws `DatastoreError` if it cannot start or continue. */
 export async function serveDatastore(
   options: ServeOptions,
-  { log, stop }: { readonly log: Log; readonly stop: AbortSignal },
+  { log, clock, stop }: {
+    readonly log: Log;
+    readonly clock: Clock;
+    readonly stop: AbortSignal;
+  },
 ): Promise<void> {
   const { listen, directory, initial, progressNotifyMs } = options;
   const keyValue = initial && {
@@ -49,7 +54,7 @@ export async function serveDatastore(
   };
   const warning = exposure(options);
   if (warning !== undefined) log.warn(warning);
-  const notifier = createNotifier({ log, clock: systemClock });
+  const notifier = createNotifier({ log, clock });
   const onStop = () => {
     notifier.stopping();
     log.info(`${errorMessage(stop.reason)}; the data stays in ${directory}`);
@@ -61,7 +66,7 @@ export async function serveDatastore(
     directory,
     progressNotifyMs,
     tls: options.tls && readTls(options.tls),
-    clock: systemClock,
+    clock,
     log,
   });
   if (keyValue !== undefined) writeInitial(datastore, keyValue, log);
@@ -69,12 +74,8 @@ export async function serveDatastore(
   const summary = `serving etcd's API at ${url} from ${directory}, revision ${revision}`;
   notifier.ready(summary);
   log.info(`ready; ${summary}`);
-  const stopped = new Promise<undefined>((resolve) => {
-    stop.addEventListener("abort", () => resolve(undefined), { once: true });
-    if (stop.aborted) resolve(undefined);
-  });
-  const failure = await Promise.race([stopped, datastore.failed]);
-  if (failure !== undefined) throw failure;
+  const failure = await Promise.race([whenAborted(stop), datastore.failed]);
+  if (failure instanceof DatastoreError) throw failure;
 }
 
 /** A warning if others can read and write everything; throws if that needs `--insecure`. */

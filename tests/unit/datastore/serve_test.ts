@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { systemClock } from "../../../src/base/clock.ts";
 import { serveDatastore } from "../../../src/datastore/serve.ts";
 import { parseListenAddress } from "../../../src/datastore/listen_address.ts";
 import { collectingLog } from "../../support/collecting_log.ts";
@@ -32,7 +33,7 @@ test("the log never contains the configuration, which may include a PSK", async 
       progressNotifyMs: 600_000,
       initial: { key: "/net/config", value: JSON.stringify({ Backend: { PSK: psk } }) },
     };
-    const served = serveDatastore(options, { log, stop: stop.signal });
+    const served = serveDatastore(options, { log, clock: systemClock, stop: stop.signal });
     await eventually("it serves", 5_000, () => records.some(({ msg }) => msg.startsWith("ready;")));
     stop.abort();
     await served;
