@@ -10,7 +10,7 @@ import { parseNetworkConfig } from "../config/network_config.ts";
 import type { ServeOptions } from "../datastore/serve.ts";
 import type { RemoteEtcdOptions } from "../datastore/transfer/transfer.ts";
 import type { BackendDescriptor } from "../overlay/backend_descriptor.ts";
-import type { LogFormat } from "../log/format.ts";
+import type { LogFormat } from "../log/log_format.ts";
 import { OVERWRITE_FLAGS, SERVER_FLAGS, SOURCE_FLAGS, TARGET_FLAGS } from "./datastore_flags.ts";
 import type { FlagTable, OptionsOf } from "./flag.ts";
 import { ArgumentError, checkCertificatePair, type Environment, readFlags } from "./flag_reader.ts";

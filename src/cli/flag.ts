@@ -6,7 +6,7 @@
  */
 
 import type { Family, IpAddress } from "../addr/ip.ts";
-import { isLogFormat, LOG_FORMATS, type LogFormat } from "../log/format.ts";
+import { isLogFormat, LOG_FORMATS, type LogFormat } from "../log/log_format.ts";
 import {
   type FlagReading,
   readAddress,

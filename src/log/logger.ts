@@ -8,7 +8,7 @@
 import { type Logger, pino } from "pino";
 import { unixTimeMs } from "../base/clock.ts";
 import { boundedLine, escapedLine } from "./bounded_line.ts";
-import type { LogFormat } from "./format.ts";
+import type { LogFormat } from "./log_format.ts";
 import type { Log } from "./log.ts";
 import { droppedText, standardErrorOutput } from "./log_output.ts";
 import { textLine } from "./text_line.ts";
