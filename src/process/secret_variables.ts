@@ -26,5 +26,11 @@ const SECRET_NAME = new RegExp(
  * A URL with a password (RFC 3986, section 3.2.1), a private key in PEM (RFC 7468) or of PGP, or
  * the password among the settings of a connection to a database.
  */
-const SECRET_VALUE =
-  /\w:\/\/[^\s/@:]*:[^\s/@]+@|-----BEGIN [A-Z ]*PRIVATE KEY( BLOCK)?-----|(^|[;\s])(password|pwd)\s*=/i;
+const SECRET_VALUE = new RegExp(
+  [
+    /\w:\/\/[^\s/@:]*:[^\s/@]+@/,
+    /-----BEGIN [A-Z ]*PRIVATE KEY( BLOCK)?-----/,
+    /(^|[;\s])(password|pwd)\s*=/,
+  ].map(({ source }) => source).join("|"),
+  "i",
+);

@@ -4,15 +4,15 @@ import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { commandOf, runningProcesses } from "./proc_files.ts";
 
 /**
- * Why a UDP port cannot be used, and what to do; `option` is the option of the Backend object for
+ * Why a UDP port cannot be used, and what to do; `option` is the key of the Backend object that sets
  * it. A socket of the kernel looks like one of a program that is not visible in this PID namespace.
  */
 export function udpPortTaken(port: number, option: string): string {
   const remedy = `set ${option} in the Backend object to a port that is free on every node`;
   const holder = holderOf(port);
   return holder === undefined
-    ? `UDP port ${port} is in use by a device of the kernel ("ip -d link show") or a program in a ` +
-      `container ("ss -ulnp sport = :${port}"); ${remedy}`
+    ? `UDP port ${port} is in use by a device of the kernel ("ip -d link show") or a program in ` +
+      `a container ("ss -ulnp sport = :${port}"); ${remedy}`
     : `a program on this host uses UDP port ${port}: ${holder}; end it, or ${remedy}`;
 }
 
@@ -29,7 +29,7 @@ function holderOf(port: number): string | undefined {
   if (sockets.size === 0) return undefined;
   const pid = runningProcesses().find((pid) => filesOf(pid).some((file) => sockets.has(file)));
   if (pid === undefined) return undefined;
-  return `${commandOf(pid) ?? "it has ended since"} (process ${pid})`;
+  return `${commandOf(pid) ?? "a program that has ended"} (process ${pid})`;
 }
 
 /** The inodes of sockets with this local port in a table of /proc/net (proc_pid_net(5)). */

@@ -344,6 +344,10 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   "datastore/transfer": ["transfer.ts"],
   lab: ["lab.ts", "lab_backend.ts", "lab_report.ts", "prerequisites.ts", "topology.ts"],
   backend: ["backend_registry.ts"],
+  "backend/extension": ["extension_descriptor.ts"],
+  "backend/ipsec": ["ipsec_descriptor.ts"],
+  "backend/tencent_vpc": ["tencent_vpc_descriptor.ts"],
+  "backend/udp": ["udp_descriptor.ts"],
   "etcd/api": ["kv_pb.ts", "rpc_pb.ts"],
   "etcd/client": [
     "calls.ts",
@@ -398,6 +402,24 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
     "overlay_controller.ts",
     "peer_identities.ts",
     "peer_reachability.ts",
+  ],
+  process: [
+    // Starting programs.
+    "detached_process.ts",
+    "process_error.ts",
+    "program_lookup.ts",
+    "run_program.ts",
+    "secret_variables.ts",
+    "signal_process.ts",
+    // Processes that run.
+    "charon_pid_file.ts",
+    "listener_namespace.ts",
+    "orphan_processes.ts",
+    "proc_files.ts",
+    "udp_port.ts",
+    // What the host allows.
+    "kernel_modules.ts",
+    "resource_limits.ts",
   ],
   reconcile: ["reconciler.ts"],
   state: [
