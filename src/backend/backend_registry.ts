@@ -74,7 +74,7 @@ export class BackendRegistry {
 
   /** Whether a device of this name was created by one of the backends. */
   isDeviceName(name: string): boolean {
-    return [...this.#descriptors.values()].some(({ deviceNames }) => deviceNames?.test(name));
+    return [...this.#descriptors.values()].some((one) => one.isDeviceName?.(name));
   }
 
   #unknownType(type: string): ConfigError {

@@ -17,11 +17,8 @@ export interface BackendDescriptor {
   readonly connectsNodes: boolean;
   /** Packets between nodes are encrypted. */
   readonly encrypts: boolean;
-  /**
-   * Matches the name of each device that it may create, with any options; absent if it creates
-   * none.
-   */
-  readonly deviceNames?: RegExp;
+  /** Whether it may create a device of this name, with some options; absent if it creates none. */
+  isDeviceName?(name: string): boolean;
   /** A device that only one daemon in each network namespace can use. */
   readonly soleDevice?: string;
   /** An option without a default whose value may not appear on a command line. */

@@ -7,7 +7,7 @@ export const IPIP: BackendDescriptor = {
   families: [4],
   connectsNodes: true,
   encrypts: false,
-  deviceNames: /^flannel\.ipip$/,
+  isDeviceName: (name) => name === IPIP_DEVICE,
   lab: { oneOf: [{ features: ["ipip"] }] },
   load: async () => (await import("./ipip.ts")).default,
 };

@@ -8,7 +8,7 @@ export const UDP: BackendDescriptor = {
   families: [4],
   connectsNodes: true,
   encrypts: false,
-  deviceNames: /^flannel0$/,
+  isDeviceName: (name) => name === UDP_DEVICE,
   lab: { oneOf: [{ features: ["fou"] }, { features: ["tun"] }] },
   load: async () => (await import("./udp.ts")).default,
 };

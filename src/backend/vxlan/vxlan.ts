@@ -63,7 +63,7 @@ import {
 import { peerRoute } from "../../overlay/peer_route.ts";
 import { BackendError } from "../../overlay/backend_error.ts";
 import { VXLAN_DEFAULT_PORT } from "../../state/resource.ts";
-import { VXLAN } from "./vxlan_descriptor.ts";
+import { VXLAN, vxlanDeviceName } from "./vxlan_descriptor.ts";
 
 export const OPTIONS = {
   VNI: integerOption({ default: 1, min: 0, max: 0xff_ffff }), // 24 bits, RFC 7348 section 5
@@ -135,7 +135,7 @@ class VxlanBackend implements Backend {
   ownership(external: ExternalInterface): Ownership {
     const { networks, options } = this.#setup;
     return {
-      links: new Set(familiesOf(networks).map((family) => deviceName(options.VNI, family))),
+      links: new Set(familiesOf(networks).map((family) => vxlanDeviceName(options.VNI, family))),
       linkTypes: new Set(["vxlan"]),
       networks: valuesOf(networks).map(({ network }) => network),
       routeLink: external.name,
@@ -182,7 +182,7 @@ class VxlanBackend implements Backend {
   }
 
   #tunnelEntries(subnet: Prefix, remote: IpAddress, mac: MacAddress, family: Family): Resource[] {
-    const link = deviceName(this.#setup.options.VNI, family);
+    const link = vxlanDeviceName(this.#setup.options.VNI, family);
     const gateway = prefixAddress(subnet);
     return [
       { kind: "neighbour", link, address: gateway, mac },
@@ -220,7 +220,7 @@ class VxlanBackend implements Backend {
     return {
       kind: "link",
       type: "vxlan",
-      name: deviceName(options.VNI, family),
+      name: vxlanDeviceName(options.VNI, family),
       mtuBytes: this.#deviceMtuBytes(external, family),
       mac,
       up: true,
@@ -242,7 +242,7 @@ class VxlanBackend implements Backend {
 
 /** The VTEP MAC address: a forwarding entry sends packets for it to a single host. */
 function deviceIdentity({ macs, options }: VxlanSetup): DeviceIdentity {
-  const names = familiesOf(macs).map((family) => deviceName(options.VNI, family));
+  const names = familiesOf(macs).map((family) => vxlanDeviceName(options.VNI, family));
   return {
     texts: Object.values(macs),
     matchIn: ({ backendType, backendData }) => {
@@ -262,15 +262,11 @@ function canCarry({ mtuBytes }: ExternalInterface, family: Family): boolean {
   return family === 4 || leavesRoomForIpv6(mtuBytes, OVERHEAD_BYTES[6]);
 }
 
-function deviceName(vni: number, family: Family): string {
-  return family === 4 ? `flannel.${vni}` : `flannel-v6.${vni}`;
-}
-
 function readConfig({ backend, families }: NetworkConfig, log: Pick<Log, "warn">): Options {
   const warn = (message: string) => log.warn(message);
   const options = readOptions(backend.options, OPTIONS, { warn, otherKeys: WINDOWS_OPTIONS });
   for (const family of familiesOf(families)) {
-    const name = deviceName(options.VNI, family);
+    const name = vxlanDeviceName(options.VNI, family);
     if (name.length > IFNAME_MAX_LENGTH) {
       throw new ConfigError(
         `VNI ${options.VNI} makes the device name ${name} longer than the ${IFNAME_MAX_LENGTH} ` +
@@ -305,7 +301,7 @@ function externalProblem(
  * The MAC address by which peers know this node, from the device or the lease; otherwise a new one.
  */
 async function chooseMac(host: BackendHost, vni: number, family: Family): Promise<MacAddress> {
-  const name = deviceName(vni, family);
+  const name = vxlanDeviceName(vni, family);
   const existing = (await host.kernel.link(name))?.link;
   if (existing?.type === "vxlan" && nonUnicastMacKind(existing.mac) === undefined) {
     host.log.info(`keeping MAC address ${existing.mac} of the existing device ${name}`);

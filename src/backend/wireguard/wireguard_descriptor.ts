@@ -9,7 +9,7 @@ export const WIREGUARD: BackendDescriptor = {
   families: [4, 6],
   connectsNodes: true,
   encrypts: true,
-  deviceNames: /^flannel-wg(-v6)?$/,
+  isDeviceName: (name) => WIREGUARD_DEVICES.some((one) => one === name),
   soleDevice: WIREGUARD_DEVICES[0], // The daemon that has it may also have the other one.
   lab: {
     oneOf: [

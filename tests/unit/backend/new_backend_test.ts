@@ -91,7 +91,7 @@ const TOY: BackendDescriptor = {
   families: [4],
   connectsNodes: true,
   encrypts: false,
-  deviceNames: /^flannel-toy$/,
+  isDeviceName: (name) => name === "flannel-toy",
   requiredSecret: "Password",
   lab: { oneOf: [{ features: [] }], options: () => ({ Fast: true }) },
   load: () => Promise.resolve(TOY_MODULE),
