@@ -8,20 +8,20 @@ import { join } from "node:path";
 import { valuesOf } from "../addr/family.ts";
 import type { Family } from "../addr/ip.ts";
 import type { Clock } from "../base/clock.ts";
+import { bridgeNetfilterProblem } from "../firewall/firewall.ts";
 import type { BackendDescriptor } from "../overlay/backend_descriptor.ts";
 import type { DetachedProcess } from "../process/detached_process.ts";
-import { bridgeNetfilterProblem } from "../firewall/firewall.ts";
 import { bridgeAddress, parseSubnetFile, type SubnetFile } from "../subnet/subnet_file.ts";
+import { backendConfig } from "./lab_backend.ts";
 import { LabDatastore } from "./lab_datastore.ts";
 import { LabEtcd } from "./lab_etcd.ts";
-import { backendConfig } from "./lab_backend.ts";
+import type { HostReport, LabReport } from "./lab_report.ts";
 import { spawnInNamespace } from "./namespace.ts";
 import { rejectedNeighbours, rejectedText } from "./neighbour_table.ts";
-import { pingAll } from "./ping_matrix.ts";
+import { type Ping, pingAll } from "./ping_matrix.ts";
 import { poll } from "./poll.ts";
-import { TopologyRecord } from "./topology_record.ts";
-import type { HostReport, LabReport } from "./lab_report.ts";
 import { createTopology, type LabHost, planTopology, type Topology } from "./topology.ts";
+import { TopologyRecord } from "./topology_record.ts";
 import { attachWorkloads, workloadAddresses } from "./workload.ts";
 
 export interface LabOptions {
@@ -93,8 +93,9 @@ export async function removeLabs(name: string | undefined, clock: Clock): Promis
 async function build(
   record: TopologyRecord,
   options: LabOptions,
-  { clock, progress, signal }: LabContext,
+  context: LabContext,
 ): Promise<LabReport> {
+  const { clock, progress, signal } = context;
   const topology = planTopology({
     prefix: record.prefix,
     hostSegments: new Array<number>(options.hosts).fill(0),
@@ -102,11 +103,7 @@ async function build(
   });
   progress(`${record.prefix}: ${options.hosts} hosts, backend ${options.backend.type}`);
   await createTopology(topology, signal);
-  const endpoints = await startStore(record, topology, options, {
-    clock,
-    progress,
-    signal,
-  });
+  const endpoints = await startStore(record, topology, options, context);
   progress(`starting ${options.hosts} daemons`);
   const started = topology.hosts.map((host) => ({
     host,
@@ -130,6 +127,21 @@ async function build(
     progress(`the ${options.backend.type} backend does not connect the nodes: no pings`);
     return { ...report, pings: [], ok: true };
   }
+  const pings = await pingWorkloads(ready, options, context);
+  return { ...report, pings, ok: pings.every((ping) => ping.milliseconds !== undefined) };
+}
+
+interface ReadyHost {
+  readonly host: LabHost;
+  readonly network: SubnetFile;
+}
+
+/** Attaches a workload to each host, and pings each from every other. */
+async function pingWorkloads(
+  ready: readonly ReadyHost[],
+  options: LabOptions,
+  { clock, progress, signal }: LabContext,
+): Promise<Ping[]> {
   await attachWorkloads(ready, signal);
   progress("pinging every workload from every other at full MTU");
   const ends = ready.map(({ host, network }) => ({
@@ -143,7 +155,7 @@ async function build(
   const pings = await pingAll(ends, { timeoutMs, isPatient: true, clock, signal });
   const rejected = (rejectedNeighbours() ?? 0) - (rejectedBefore ?? 0);
   if (rejected > 0) progress(rejectedText(rejected, options));
-  return { ...report, pings, ok: pings.every((ping) => ping.milliseconds !== undefined) };
+  return pings;
 }
 
 /** Starts the datastore or etcd, with the network's configuration; returns its endpoints. */
