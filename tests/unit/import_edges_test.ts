@@ -18,7 +18,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     addr: "networks and subnets are prefixes",
     base: "unknown keys are reported with the nearest known one",
   },
-  log: { base: "text from outside is cut and escaped; repeated lines are counted by a clock" },
+  log: { base: "text from outside is truncated and escaped; rate limits need a clock" },
   process: {
     base: "its errors are the operator's",
     ffi: "the kernel knows which process listens at a socket",

@@ -171,6 +171,11 @@ describe("standard error", () => {
     writeLine("c\n");
     writeLine("d\n");
     expect(written).toBe("dropped 2 log lines (stderr not read)\nc\nd\n");
+    isFull = true;
+    writeLine("e\n");
+    isFull = false;
+    writeLine("f\n");
+    expect(written).toEndWith("d\ndropped 1 log line (stderr not read)\nf\n");
   });
 
   test("if the reader is gone, lines are dropped and the program continues", async () => {
