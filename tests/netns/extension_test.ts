@@ -30,9 +30,9 @@ const MANUAL_VXLAN = {
   },
 };
 
-/** Commands that write down what they are told; `$HOOKS` is a file of the host's own. */
-const TOLD = "$NETWORK,$IPV6NETWORK $SUBNET,$IPV6SUBNET $PUBLIC_IP,$PUBLIC_IPV6";
-const note = (word: string) => `echo "${word} ${TOLD} [$(cat)]" >> "$HOOKS"`;
+/** Commands that write their input to `$HOOKS`, a file of each host. */
+const INPUT = "$NETWORK,$IPV6NETWORK $SUBNET,$IPV6SUBNET $PUBLIC_IP,$PUBLIC_IPV6";
+const note = (word: string) => `echo "${word} ${INPUT} [$(cat)]" >> "$HOOKS"`;
 const NOTING = {
   Type: "extension",
   PreStartupCommand: `${note("pre")}; echo "data of $PUBLIC_IP$PUBLIC_IPV6"; echo loud >&2`,
@@ -117,7 +117,7 @@ async function everybodyKnown(cluster: Cluster): Promise<void> {
   });
 }
 
-/** A daemon that finds this boot id where the kernel tells its own. */
+/** A daemon that reads another boot id, as after a reboot. */
 function afterReboot(host: Host): StartOptions {
   const [bootId, binary] = [join(host.directory, "boot_id"), join(host.directory, "rebooted")];
   writeFileSync(bootId, `${crypto.randomUUID()}\n`);
@@ -219,7 +219,7 @@ describe("the examples of docs/backends/extension.md", () => {
 
   test("there are two", () => expect(examples).toHaveLength(2));
 
-  test.each([0, 1])("example %d: a mesh, also with a host that was booted anew", async (index) => {
+  test.each([0, 1])("example %d: a mesh, also with a host that was rebooted", async (index) => {
     await using cluster = await Cluster.create({ hosts: 2 });
     await cluster.configure(examples[index] as string);
     await cluster.startAll();
@@ -244,7 +244,7 @@ describe("the examples of docs/backends/extension.md", () => {
 });
 
 describe("commands", () => {
-  test("are told what the manual says, in both families", async () => {
+  test("get the input that the manual describes, in both families", async () => {
     await using cluster = await Cluster.create({ hosts: 2, families: [4, 6] });
     rememberSubnets(cluster, { ipv4: true, ipv6: true });
     await cluster.configure({ ...DUAL, Backend: { ...NOTING, ShutdownCommand: note("shutdown") } });
@@ -300,7 +300,7 @@ describe("commands", () => {
     one.clear();
     await cluster.configure({ ...IPV4, Backend: { ...NOTING, PostStartupCommand: note("POST") } });
     await one.host.up(one.options);
-    await eventually("the host is set up anew", 30_000, () => one.lines().length === 4);
+    await eventually("the host is set up again", 30_000, () => one.lines().length === 4);
     expect(one.words()).toEqual(["pre", "POST", "remove", "add"]);
   }, 120_000);
 
@@ -478,7 +478,7 @@ describe("a command that", () => {
   }, 120_000);
 
   test(
-    "is running for the first peers at a stop is ended, and nobody calls the node ready",
+    "is running for the first peers at a stop is ended, and the node is not reported as ready",
     async () => {
       await using cluster = await Cluster.create({ hosts: 1 });
       const one = cluster.host(1);

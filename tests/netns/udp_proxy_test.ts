@@ -73,9 +73,9 @@ describe("three hosts", () => {
   }, 120_000);
 });
 
-describe("a sender is told", () => {
+describe("a sender gets an ICMP error", () => {
   test(
-    "by its own node that nobody has the address, and by each proxy that its time is up",
+    "from its own node for an unknown address, and from each proxy for an expired TTL",
     async () => {
       await using cluster = await startCluster(2);
       await cluster.expectMesh();
@@ -85,17 +85,17 @@ describe("a sender is told", () => {
         "From 10.5.1.0 icmp_seq=1 Destination Net Unreachable",
       );
       // Its node forwards (1), the proxies count as one hop each (2, 3), the other node forwards (4).
-      const answers: string[] = [];
-      for (const hops of [2, 3, 5]) answers.push(await reply(one, target, `-t ${hops}`));
-      expect(answers[0]).toContain("From 10.5.1.0 icmp_seq=1 Time to live exceeded");
-      expect(answers[1]).toContain("From 10.5.2.0 icmp_seq=1 Time to live exceeded");
-      expect(answers[2]).toContain(`bytes from ${target}`);
+      const replies: string[] = [];
+      for (const hops of [2, 3, 5]) replies.push(await reply(one, target, `-t ${hops}`));
+      expect(replies[0]).toContain("From 10.5.1.0 icmp_seq=1 Time to live exceeded");
+      expect(replies[1]).toContain("From 10.5.2.0 icmp_seq=1 Time to live exceeded");
+      expect(replies[2]).toContain(`bytes from ${target}`);
     },
     120_000,
   );
 });
 
-test("another address of the host is what it advertises, hears at and sends from", async () => {
+test("another address of the host is advertised, listened on and sent from", async () => {
   await using cluster = await Cluster.create({ hosts: 2 });
   rememberSubnets(cluster, { ipv4: true, ipv6: false });
   await cluster.configure({ ...IPV4, Backend: { Type: "udp" } });
@@ -125,7 +125,7 @@ test("a packet travels as it is, in UDP from port 8285 to port 8285", async () =
 }, 120_000);
 
 describe("drift", () => {
-  test("of the device is put right, and the proxy attaches to it again", async () => {
+  test("of the device is repaired, and the proxy attaches to it again", async () => {
     await using cluster = await startCluster(2);
     await cluster.expectMesh();
     const one = cluster.host(1);
@@ -149,7 +149,7 @@ describe("drift", () => {
     }
   }, 120_000);
 
-  test("a port that another process has is a problem that is told, and heals", async () => {
+  test("a port that another process has is a reported problem, until it is free", async () => {
     await using cluster = await Cluster.create({ hosts: 2 });
     rememberSubnets(cluster, { ipv4: true, ipv6: false });
     await cluster.configure({ ...IPV4, Backend: { Type: "udp", Port: 8286 } });
@@ -163,7 +163,7 @@ describe("drift", () => {
       async () => (await one.sh("ss -Huln sport = :8286")) !== "",
     );
     one.start(TUN);
-    await eventually("readyz tells of it", HEAL_MS, async () => {
+    await eventually("readyz reports it", HEAL_MS, async () => {
       const { status, body } = await one.http("/readyz");
       if (status !== 503) throw new Error(`it says ${status}: ${body}`);
       return body.includes("a program on this host uses UDP port 8286: python3");
@@ -189,7 +189,7 @@ test("a restart loses at most what is sent while no process has the device open"
     await one.up(TUN);
     const sentUntilReady = await ping.sent();
     const { received } = ping;
-    await eventually("the ping goes on", HEAL_MS, () => ping.received > received + 20);
+    await eventually("the ping continues", HEAL_MS, () => ping.received > received + 20);
     const { lost } = await ping.stop();
     // One gap, with no loss before it, and none from when the daemon is ready.
     expect((lost.at(-1) ?? 0) - (lost[0] ?? 1) + 1).toBe(lost.length);

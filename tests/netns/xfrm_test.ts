@@ -153,13 +153,13 @@ describe("a policy", () => {
     await set(sandbox.kernel, policy(2, 1, "fwd"), true);
     run("ip xfrm policy flush");
     // The kernel may still announce the sandbox's own addresses.
-    const told = () =>
+    const policyEvents = () =>
       watch.events.filter((event) =>
         event.kind !== "changed" || event.resource.kind === "xfrm-policy"
       );
-    expect(await until(() => told().at(-1)?.kind === "overrun")).toBe(true);
+    expect(await until(() => policyEvents().at(-1)?.kind === "overrun")).toBe(true);
     const { tunnel: _, ...plain } = policy(1, 2);
-    expect(told()).toEqual([
+    expect(policyEvents()).toEqual([
       { kind: "changed", resource: policy(1, 2), deleted: false },
       { kind: "changed", resource: plain, deleted: false },
       { kind: "changed", resource: plain, deleted: true },
@@ -245,7 +245,10 @@ async function expectPolicies(host: Host, text: string): Promise<void> {
   });
 }
 
-/** Waits until the monitor has told of a policy that comes and goes, and so of all before it. */
+/**
+ * Waits until the monitor has reported a policy that is added and removed, and thus all before
+ * it.
+ */
 async function policySeen(host: Host, log: string, source: string): Promise<void> {
   await eventually(`the monitor has seen ${source}`, HEAL_MS, async () => {
     const selector = `src ${source} dst 10.7.0.0/24 dir out`;
@@ -287,7 +290,7 @@ describe("the daemon", () => {
       "a policy that leads elsewhere",
       `ip xfrm policy update ${OUT} tmpl src 192.0.2.1 dst 192.0.2.77 proto esp reqid 11 mode tunnel`,
     ],
-  ])("%s is put right", async (_name, damage) => {
+  ])("%s is restored", async (_name, damage) => {
     const text = expectedPolicies([2]);
     await expectPolicies(host, text);
     await host.sh(damage);
@@ -296,7 +299,7 @@ describe("the daemon", () => {
   }, 120_000);
 
   test(
-    "a policy that somebody else put where ours belongs is a conflict, until it goes",
+    "a foreign policy in the place of ours is a conflict until it is removed",
     async () => {
       await host.sh(`ip xfrm policy update ${OUT} action block`);
       await eventually("it is reported", HEAL_MS, async () => {
@@ -346,7 +349,7 @@ describe("charon", () => {
   }, 120_000);
   afterAll(() => cluster?.[Symbol.asyncDispose]());
 
-  test("is told of each peer, and its words are in the log", async () => {
+  test("has a connection for each peer, and its lines are in the log", async () => {
     expect(await connections(host)).toEqual([connectionName(1, 2)]);
     expect(await secrets(host)).toEqual(["flannel-10.5.0.0/16-192.0.2.2"]);
     expect(host.daemon.logLines(/charon: added vici connection/)).not.toEqual([]);
@@ -356,13 +359,13 @@ describe("charon", () => {
   test("that is killed is replaced by a new one with all connections", async () => {
     const before = await charonPid(host);
     process.kill(before, "SIGKILL");
-    await eventually("another is there", 30_000, async () => {
+    await eventually("a new one is there", 30_000, async () => {
       return await charonPid(host) !== before && (await connections(host)).length === 1;
     });
     expect(host.daemon.logLines(/the connection to charon is lost/)).toHaveLength(1);
   }, 120_000);
 
-  test("is not told again what it knows, and gets back what somebody took from it", async () => {
+  test("gets back a connection that was unloaded, and nothing is loaded twice", async () => {
     const name = connectionName(1, 2);
     await withCharon(host, (vici) => vici.command("unload-conn", { name }));
     await eventually(
@@ -402,7 +405,7 @@ describe("charon", () => {
   }, 120_000);
 });
 
-describe("a charon that somebody else runs", () => {
+describe("a charon that runs already", () => {
   test.each([
     ["where charon usually is", undefined],
     ["where the environment says", "/run/other.vici"],
@@ -442,7 +445,7 @@ describe("a charon that somebody else runs", () => {
   }, 120_000);
 });
 
-describe("what the user has to mend is one line", () => {
+describe("a mistake of the operator is reported in one line", () => {
   async function failure(options: Record<string, unknown>, before = "true"): Promise<string[]> {
     await using cluster = await Cluster.create({ hosts: 1 });
     await cluster.configure({ ...IPV4, Backend: { Type: "ipsec", ...options } });
@@ -458,7 +461,7 @@ describe("what the user has to mend is one line", () => {
   test.each([
     [{}, "the PSK of the ipsec backend is missing"],
     [{ PSK: "short" }, "the PSK of the ipsec backend has 5 bytes"],
-    [{ PSK, ESPProposal: "rot13" }, 'the ESPProposal "rot13" is invalid for charon'],
+    [{ PSK, ESPProposal: "rot13" }, 'charon rejected the ESPProposal "rot13"'],
     [{ PSK, UDPEncap: 1 }, "UDPEncap in the network configuration"],
   ])("with the options %j", async (options, expected) => {
     const lines = await failure(options);
@@ -487,7 +490,7 @@ describe("what the user has to mend is one line", () => {
     );
   }, 120_000);
 
-  test("with a socket in the environment where nobody answers", async () => {
+  test("with a socket in the environment without a charon", async () => {
     const lines = await failure({ PSK }, "export CHARON_VICI_SOCKET=/nowhere");
     expect(lines).toHaveLength(1);
     expect(lines[0]).toContain("CHARON_VICI_SOCKET names /nowhere, where no charon responds (");

@@ -1,4 +1,7 @@
-/** ipsec on a kernel that has ESP: real daemons and charons, real packets, and what is on the wire. */
+/**
+ * ipsec on a kernel that has ESP: real daemons and charons, real packets, and what is on the
+ * wire.
+ */
 
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
@@ -45,8 +48,8 @@ async function startCluster(
 }
 
 /**
- * What passes on a host's wire meanwhile. It is watched from the switch's end: the host itself shows
- * a packet that came encrypted a second time, decrypted.
+ * What passes on a host's wire meanwhile. It is watched from the switch's end: the host itself
+ * shows a packet that came encrypted a second time, decrypted.
  */
 class Capture {
   readonly #file: string;
@@ -88,7 +91,9 @@ class Capture {
   }
 }
 
-/** Pings with a payload of one repeated byte, and gives the packets seen on the first host's wire. */
+/**
+ * Pings with a payload of one repeated byte, and gives the packets seen on the first host's wire.
+ */
 async function captured(cluster: Cluster, payload: string): Promise<string[]> {
   const [one, two] = [cluster.host(1), cluster.host(2)];
   const capture = await Capture.start(cluster, one);
@@ -176,7 +181,7 @@ describe("a packet never leaves in plain text", () => {
   test("while there is no tunnel, it is dropped", async () => {
     await using cluster = await startCluster();
     const [one, two] = [cluster.host(1), cluster.host(2)];
-    // Without charon at the other end there is nobody to agree with.
+    // Without charon at the other end there is no key exchange.
     await two.daemon.stop("SIGKILL");
     process.kill(await charonPid(two), "SIGKILL");
     await one.sh("ip xfrm state flush");
@@ -198,14 +203,14 @@ describe("what cannot work ends the start, with one line and before there is a l
   }
   const CASES: readonly (readonly [string, Given, string])[] = [
     [
-      "algorithms that there are not",
+      "unknown algorithms",
       { options: { ESPProposal: "aes7" } },
-      'the ESPProposal "aes7" is invalid for charon',
+      'charon rejected the ESPProposal "aes7"',
     ],
     [
-      "a socket where nobody listens",
-      { env: { CHARON_VICI_SOCKET: "/run/nobody" } },
-      "CHARON_VICI_SOCKET names /run/nobody, where no charon answers",
+      "a socket without a listener",
+      { env: { CHARON_VICI_SOCKET: "/run/none" } },
+      "CHARON_VICI_SOCKET names /run/none, where no charon responds",
     ],
     ["a short key", { options: { PSK: "short" } }, "the PSK of the ipsec backend has 5 bytes"],
   ];
@@ -222,7 +227,7 @@ describe("what cannot work ends the start, with one line and before there is a l
   }, 180_000);
 
   test(
-    "a second daemon on the host is told of the first one's charon, and works with it",
+    "a second daemon on the host names the first one's charon, and works with it",
     async () => {
       await using cluster = await Cluster.create({ hosts: 1 });
       await cluster.configure({ ...IPV4, Backend: ipsecBackend() });
@@ -426,7 +431,7 @@ describe("what is damaged comes back", () => {
   ];
 
   test.each(LOSSES)(
-    "states that somebody deletes, %s, within seconds; other tunnels lose nothing",
+    "deleted states are restored, %s, within seconds; other tunnels lose nothing",
     async (_which, { damage, at = 1, options = {} }) => {
       await using cluster = await startCluster({ hosts: 4, options });
       const [one, two, three, four] = cluster.hosts as [Host, Host, Host, Host];
@@ -435,17 +440,17 @@ describe("what is damaged comes back", () => {
       const other = three.ping(four);
       await eventually("the pings run", TUNNEL_MS, () => ping.received > 20 && other.received > 20);
       await Promise.all([one, two].slice(0, at).map((host) => host.sh(damage)));
-      await Bun.sleep(300); // for what is under way
+      await Bun.sleep(300); // for packets in flight
       const before = ping.received;
       await eventually("packets pass again", TUNNEL_MS, () => ping.received > before + 20);
       await cluster.expectMesh({ timeoutMs: TUNNEL_MS });
-      // Where both have lost it, the one that sees it first mends it for both.
-      const told = [
+      // If both have lost it, the first one to notice restores it for both.
+      const losses = [
         one.daemon.logLines(/the kernel has lost the tunnels? to .*10\.5\.2\.0/),
         two.daemon.logLines(/the kernel has lost the tunnels? to .*10\.5\.1\.0/),
       ].flat();
-      // A machine that takes its time may need another attempt, which is told, too.
-      expect(told.length).toBeWithin(1, at + 2);
+      // A slow machine may need another attempt, which is logged, too.
+      expect(losses.length).toBeWithin(1, at + 2);
       expect((await ping.stop()).lost).not.toEqual([]);
       expect((await other.stop()).lost).toEqual([]);
       for (const { daemon } of [three, four]) {
@@ -455,7 +460,7 @@ describe("what is damaged comes back", () => {
     180_000,
   );
 
-  test("states that somebody deletes while no daemon runs, when it starts", async () => {
+  test("states that are deleted while no daemon runs are restored at its start", async () => {
     await using cluster = await startCluster();
     const one = cluster.host(1);
     await handshakesEnd(cluster);
@@ -510,11 +515,11 @@ async function tunnelSpis(host: Host): Promise<string[]> {
     .sort();
 }
 
-test("the kernel says which states it lacks, and tells of those that are deleted", async () => {
+test("the kernel reports missing and deleted states", async () => {
   using _sandbox = new Sandbox();
   using xfrmStates = openXfrmStates(systemClock);
-  const told: (XfrmStateEnds | undefined)[] = [];
-  using _watch = xfrmStates.watch((ends) => told.push(ends));
+  const deleted: (XfrmStateEnds | undefined)[] = [];
+  using _watch = xfrmStates.watch((ends) => deleted.push(ends));
   const ends = [["192.0.2.1", "192.0.2.2"], ["2001:db8::1", "2001:db8::2"]] as const;
   for (const [source, destination] of ends) {
     const state = `src ${source} dst ${destination} proto esp spi 0x01020304`;
@@ -535,9 +540,9 @@ test("the kernel says which states it lacks, and tells of those that are deleted
     run("ip xfrm state flush");
     expect(xfrmStates.lacks(id)).toBe(true);
   }
-  await until(() => told.length >= 4);
-  expect(told).toEqual(
-    ends.flatMap(([source, destination]) => [{ source, destination }, undefined]) as typeof told,
+  await until(() => deleted.length >= 4);
+  expect(deleted).toEqual(
+    ends.flatMap(([source, destination]) => [{ source, destination }, undefined]) as typeof deleted,
   );
 });
 
@@ -584,8 +589,8 @@ describe("a running tunnel", () => {
         await host.daemon.stop("SIGKILL");
         process.kill(pid, "SIGKILL");
       });
-      // The peer may send through the new tunnel a moment before this end has it. Without the old one
-      // all would be lost for more than a second, 100 packets each way.
+      // The peer may send through the new tunnel a moment before this end has it. Without the old
+      // one all would be lost for more than a second, 100 packets each way.
       expect(lost.length).toBeLessThan(50);
       // At the peer the old tunnel is there as well, until the new one has proved itself.
       const [one, two] = [cluster.host(1), cluster.host(2)];
@@ -605,8 +610,8 @@ describe("a running tunnel", () => {
 });
 
 /**
- * Both ends begin: then there are two tunnels for a while, and a packet may be lost when the end that
- * answered sends through the second a moment before the other has it.
+ * Both ends begin: then there are two tunnels for a while, and a packet may be lost when the end
+ * that answered sends through the second a moment before the other has it.
  */
 async function handshakesEnd(cluster: Cluster): Promise<void> {
   for (const host of cluster.hosts) {
@@ -619,7 +624,10 @@ async function handshakesEnd(cluster: Cluster): Promise<void> {
   }
 }
 
-/** Packets lost of two pings, both ways, while the first host is stopped in some way and started again. */
+/**
+ * Packets lost of two pings, both ways, while the first host is stopped in some way and started
+ * again.
+ */
 async function lostWhile(
   cluster: Cluster,
   stop: (host: Host) => Promise<unknown>,

@@ -82,7 +82,7 @@ test("another port closes the former one and is used at both ends", async () => 
     return ports.includes("port 9000 ipproto 4") && !ports.includes("8285");
   });
   expect(await cluster.host(1).kernel()).toContain("encap-sport 9000 encap-dport 9000");
-  expect(await cluster.host(1).sh("ip fou show")).toContain("port 7777"); // somebody else's
+  expect(await cluster.host(1).sh("ip fou show")).toContain("port 7777"); // of another program
 }, 180_000);
 
 test("a change from ipip and back takes the other one's tunnel and port away", async () => {
