@@ -3,9 +3,8 @@ import type { Family } from "../../../src/addr/ip.ts";
 import { BACKENDS } from "../../../src/backend/backend_registry.ts";
 import { ConfigError } from "../../../src/config/config_error.ts";
 import type { BackendDescriptor } from "../../../src/overlay/backend_descriptor.ts";
-import { ipv4Network } from "../../../src/overlay/ipv4_network.ts";
 import { collectingLog } from "../../support/collecting_log.ts";
-import { config, prefix } from "../../support/sample_network.ts";
+import { config } from "../../support/sample_network.ts";
 
 const LOG = collectingLog().log;
 const FAMILIES: Family[][] = [[4], [6], [4, 6]];
@@ -42,6 +41,8 @@ describe("forNetwork()", () => {
       'unknown Backend Type "vxlans"; use one of alloc, extension, host-gw, ipip, ipsec, ' +
         'tencent-vpc, udp, vxlan, wireguard; did you mean "vxlan"?',
     );
+    expect(whyRejected(config("VXLANS", [4]))).toEndWith('; did you mean "vxlan"?');
+    expect(whyRejected(config("quantum", [4]))).toEndWith(", vxlan, wireguard");
   });
 
   test.each(BACKENDS.types)("with %s takes IPv4, and IPv6 if the backend carries it", (type) => {
@@ -103,9 +104,4 @@ describe("checkConfig()", () => {
       `unknown key "Ports" in ${where} is ignored; did you mean "Port"?`,
     ]);
   });
-});
-
-test("ipv4Network() is the network, and throws where the registry was bypassed", () => {
-  expect(ipv4Network(config("ipip", [4]))).toBe(prefix("10.5.0.0/16"));
-  expect(() => ipv4Network(config("ipip", [4, 6]))).toThrow("the registry let a network with IPv6");
 });

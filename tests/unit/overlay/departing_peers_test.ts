@@ -110,6 +110,13 @@ describe("DepartingPeers", () => {
     expect(replacedBy(like(4, 7))).toEqual([KEY(4)]);
   });
 
+  test("reports none that was added only after it was disposed", async () => {
+    departing[Symbol.dispose]();
+    departing.add(lease(2, "vxlan", [4]));
+    await clock.advance(2 * DEPARTURE_MS);
+    expect(due).toEqual([]);
+  });
+
   test("finds no peer when none is departing", () => {
     expect(replacedBy(like(2, 2))).toEqual([]);
     departing.add({ ...like(2, 2), attributes: noAddress() });

@@ -16,17 +16,18 @@ const EVENTS: LeaseWatch[] = [
 test("traceLeaseEvent() logs each event with its lease and revision", () => {
   const { log, records } = collectingLog();
   for (const event of EVENTS) traceLeaseEvent(log, event);
-  const fields = records.map(({ event, lease, revision, leases }) => [
+  const fields = records.map(({ msg, event, lease, revision, leases, invalid }) => [
+    msg,
     event,
-    lease ?? leases,
+    lease ?? `${leases} and ${invalid}`,
     revision,
   ]);
   expect(fields).toEqual([
-    ["snapshot", 1, 70],
-    ["snapshot", "node-2", 2],
-    ["put", "node-3", 71],
-    ["put", "broken", undefined],
-    ["delete", "node-3", undefined],
+    ["leases received", "snapshot", "1 and 1", 70],
+    ["lease event", "snapshot", "node-2", 2],
+    ["lease event", "put", "node-3", 71],
+    ["invalid lease received", "put", "broken", undefined],
+    ["lease event", "delete", "node-3", undefined],
   ]);
   expect(records.every(({ level }) => level === "trace")).toBe(true);
 });
