@@ -1,6 +1,6 @@
 /**
- * What the reconciler makes of WireGuard's devices and peers: drift is put right, a learned endpoint
- * is not. With the kernel's implementation where there is one, else with wireguard-go.
+ * The reconciler and WireGuard's devices and peers: drift is repaired, a learned endpoint
+ * is kept. With the kernel's implementation if it has one, otherwise with wireguard-go.
  */
 
 import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
@@ -111,7 +111,7 @@ test.each([
   ["a device that is down", () => `ip link set ${NAME} down`],
   ["a deleted device", () => `ip link del ${NAME}`],
   ["a deleted route", () => `ip route del 10.5.0.0/16 dev ${NAME}`],
-])("%s is put right", async (_, change) => {
+])("%s is repaired", async (_, change) => {
   const before = state();
   run(change());
   expect(state()).not.toBe(before);
@@ -188,9 +188,9 @@ async function settled(): Promise<boolean> {
   }, HEALED_MS);
 }
 
-/** What was put right after somebody else had changed it. */
+/** The repairs of entries that another program had changed. */
 function repairs(): string[] {
-  return log.records.map(({ msg }) => msg).filter((msg) => msg.startsWith("put back"));
+  return log.records.map(({ msg }) => msg).filter((msg) => msg.startsWith("repaired: "));
 }
 
 /** What the kernel and WireGuard hold, less what changes with each packet. */
