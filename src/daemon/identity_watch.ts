@@ -34,7 +34,7 @@ export class IdentityWatch implements AsyncDisposable {
   /** Other nodes' leases with this node's identity. */
   readonly #rivals = new Map<LeaseKey, Lease>();
   readonly #watches = new Map<string, Watch>();
-  readonly #ended = new Set<Promise<void>>();
+  readonly #running = new Set<Promise<void>>();
   #reported: ReadonlySet<string> = new Set();
   #isDue = false;
   #isStopped = false;
@@ -75,7 +75,7 @@ export class IdentityWatch implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isStopped = true;
     for (const watch of this.#watches.values()) watch.stop.abort();
-    await Promise.all([...this.#ended]);
+    await Promise.all([...this.#running]);
   }
 
   #update(): void {
@@ -97,8 +97,8 @@ export class IdentityWatch implements AsyncDisposable {
   #watch(address: string): void {
     const watch: Watch = { stop: new AbortController(), isAlive: undefined };
     this.#watches.set(address, watch);
-    const run = this.#follow(address, watch).finally(() => this.#ended.delete(run));
-    this.#ended.add(run);
+    const run = this.#follow(address, watch).finally(() => this.#running.delete(run));
+    this.#running.add(run);
   }
 
   async #follow(address: string, watch: Watch): Promise<void> {
