@@ -16,7 +16,9 @@ export type Reach = "loopback" | "private" | "public";
 
 const DEFAULT_PORT = 2379;
 
-/** Accepts `ADDRESS`, `ADDRESS:PORT`, `[IPV6]:PORT` and `:PORT` (all addresses). */
+/**
+ * `ADDRESS`, `ADDRESS:PORT`, `[IPV6]:PORT` or `:PORT` (all addresses); `undefined` for other text.
+ */
 export function parseListenAddress(text: string): ListenAddress | undefined {
   const whole = parseIpAddress(text);
   if (whole !== undefined) return { host: whole, port: DEFAULT_PORT };

@@ -3,8 +3,8 @@
  *
  * It is SQLite's RESERVED lock (https://sqlite.org/lockingv3.html) on a separate empty file: a lock
  * of one byte, which the kernel grants to one process and releases when that process ends in any
- * way. A lock on the database itself does not do: processes that open it together first share it,
- * then each waits for the others to release it, and all may give up.
+ * way. A lock on the database itself would not work: processes that open it together first share
+ * it, then each waits for the others to release it, and all may give up.
  */
 
 import { Database } from "bun:sqlite";

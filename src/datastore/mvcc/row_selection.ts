@@ -9,7 +9,7 @@ export interface RowSelection {
   /** A revision that is not compacted; absent for the current keys. */
   readonly revision?: bigint | undefined;
   readonly limit?: bigint | undefined;
-  /** Leaves the values empty, without reading them. */
+  /** Omits the values. */
   readonly keysOnly?: boolean | undefined;
 }
 

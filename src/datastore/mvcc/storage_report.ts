@@ -11,7 +11,7 @@ import type { StorageEvents } from "./storage_connection.ts";
 const CALM_MS = 2_000;
 /** Interval of the log lines about a full disk. */
 const REPEAT_MS = 60_000;
-/** Damaged keys that are logged, each once. */
+/** Limit for the damaged keys that are logged, each once. */
 const MAX_NAMED_KEYS = 1_000;
 
 export interface StorageReportOptions {
