@@ -289,6 +289,14 @@ describe("a start that fails", () => {
     expect(world.store.requests).toEqual([]);
   });
 
+  test("because the named interface is a device of the overlay", async () => {
+    const device = { ...eth0({ addresses: ["10.5.7.0"] }), name: "flannel.1", ifindex: 9 };
+    world.interfaces = [eth0(), device];
+    const error = await world.settled(run("--iface=flannel.1"));
+    expect(error).toBeInstanceOf(InterfaceSelectionError);
+    expect((error as Error).message).toStartWith("flannel.1 is a device of the overlay itself");
+  });
+
   test("because the network contains the interface's own network", async () => {
     world.interfaces = [eth0({ addresses: ["10.5.200.1"] })];
     const error = await world.settled(run());

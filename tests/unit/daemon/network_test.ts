@@ -187,7 +187,7 @@ describe("the start of a node", () => {
     expect(world.file).toContain("FLANNEL_MTU=1350\n");
   });
 
-  test("keeps the routes of an earlier run until the reachability of the peers is known", async () => {
+  test("keeps an earlier run's routes until the reachability of the peers is known", async () => {
     const peer = lease(2, "host-gw", [4]);
     const { backend } = await options(undefined, "host-gw");
     const [route] = backend.peer(
