@@ -81,7 +81,7 @@ describe("a read is repeated, and not believed,", () => {
     etcd.script = { range: (answer) => ({ ...answer, count: 5n }) };
     expect((await failure(range())).message).toContain("incomplete: 1 of 5 keys");
     etcd.script = { range: (answer) => ({ ...answer, more: true }) };
-    expect((await failure(range())).message).toContain("cut off");
+    expect((await failure(range())).message).toContain("incomplete");
   });
 
   test.each([
