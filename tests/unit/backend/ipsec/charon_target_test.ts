@@ -217,3 +217,44 @@ test("a kernel without ESP is a problem until it has it, and is queried periodic
   target.problems();
   expect(states.espQueries).toBe(asked);
 });
+
+test("a lost connection is a problem until charon responds again, with all connections", async () => {
+  using charon = new FakeCharon(join(directory, "lost"));
+  const clock = new FakeClock(() => 0);
+  await using target = await targetOf(charon, clock);
+  await target.start(INPUT);
+  target.put(PEER);
+  await target.whenSettled();
+  await socketsSettle(); // for it to set its timer
+  charon.takeChanges();
+  charon.onCall = ({ hangUp }) => {
+    charon.onCall = undefined;
+    charon.conns.clear();
+    hangUp();
+  };
+  await clock.advance(1000); // The tunnel is down, so charon is asked soon.
+  await socketsSettle();
+  const lost = "the connection to charon is lost; its tunnels stay until they expire";
+  expect(target.problems()).toContain(lost);
+  expect(charon.takeChanges()).toEqual([]);
+  await clock.advance(500);
+  await socketsSettle();
+  expect(charon.takeChanges()).toContain(`load-conn ${CONNECTION.name}`);
+  expect(target.problems()).not.toContain(lost);
+});
+
+test("a charon that does not come back settles what waits, and its absence is a problem", async () => {
+  const charon = new FakeCharon(join(directory, "gone"));
+  const clock = new FakeClock(() => 0);
+  await using target = await targetOf(charon, clock);
+  await target.start(INPUT);
+  await socketsSettle();
+  charon[Symbol.dispose]();
+  await socketsSettle();
+  target.put(PEER);
+  const settled = target.whenSettled();
+  await clock.advance(500);
+  await socketsSettle();
+  await settled;
+  expect(target.problems()[0]).toContain(`cannot connect to charon at ${charon.path}`);
+});
