@@ -4,8 +4,9 @@ import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { commandOf, runningProcesses } from "./proc_files.ts";
 
 /**
- * Why a UDP port cannot be used, and what to do; `option` is the key of the Backend object that sets
- * it. A socket of the kernel looks like one of a program that is not visible in this PID namespace.
+ * Why a UDP port cannot be used, and what to do; `option` is the key of the Backend object that
+ * sets it. A socket of the kernel looks like one of a program that is not visible in this PID
+ * namespace.
  */
 export function udpPortTaken(port: number, option: string): string {
   const remedy = `set ${option} in the Backend object to a port that is free on every node`;

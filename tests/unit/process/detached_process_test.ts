@@ -16,7 +16,7 @@ function script(name: string, text: string): string {
   return path;
 }
 
-test("the lines of both streams arrive, and nothing is inherited from the environment", async () => {
+test("the lines of both streams arrive, and no variable is inherited", async () => {
   const lines: string[] = [];
   const path = script("lines", 'echo "out $NAME"; echo "err $HOME" >&2; exit 3');
   const program = startDetached(path, [], {

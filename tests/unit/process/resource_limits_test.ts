@@ -34,8 +34,8 @@ describe("limitProblem()", () => {
     [
       "Max address space",
       String(2 * GIB),
-      "this process is limited to 2 GiB of address space; it needs 3 GiB, of which it uses only a " +
-      'small part as memory: set LimitAS=infinity in its systemd unit, or run "ulimit -v unlimited" ' +
+      "this process is limited to 2 GiB of address space; it needs 3 GiB, of which it uses only " +
+      'a small part as memory: set LimitAS=infinity in its systemd unit, or run "ulimit -v unlimited" ' +
       "before it (RLIMIT_AS)",
     ],
     [
@@ -48,8 +48,8 @@ describe("limitProblem()", () => {
     [
       "Max open files",
       "63",
-      "this process is limited to 63 open files; it needs 64: set LimitNOFILE=1024 in its systemd " +
-      'unit, or run "ulimit -n 1024" before it (RLIMIT_NOFILE)',
+      "this process is limited to 63 open files; it needs 64: set LimitNOFILE=1024 in its " +
+      'systemd unit, or run "ulimit -n 1024" before it (RLIMIT_NOFILE)',
     ],
     [
       "Max processes",

@@ -21,7 +21,7 @@ async function prepare(on: Host): Promise<Backend> {
 }
 
 describe("extension", () => {
-  test("advertises what PreStartupCommand prints, but not what it says on standard error", async () => {
+  test("advertises the output of PreStartupCommand, but not its standard error", async () => {
     using sandbox = new Sandbox();
     const backend = await prepare(host(sandbox, {
       PreStartupCommand: "echo loud >&2; echo; echo '  02:00:00:00:00:01  '",
@@ -33,7 +33,7 @@ describe("extension", () => {
     });
   });
 
-  test("advertises no data without PreStartupCommand, and warns of a missing SubnetAddCommand", async () => {
+  test("advertises no data without PreStartupCommand, and warns without SubnetAddCommand", async () => {
     using sandbox = new Sandbox();
     const on = host(sandbox, {});
     const backend = await prepare(on);
@@ -61,7 +61,7 @@ describe("extension", () => {
     );
   });
 
-  test("PreStartupCommand knows the addresses but no subnet, and no variable of the daemon's", async () => {
+  test("PreStartupCommand gets the addresses, but no subnet and no secrets", async () => {
     using sandbox = new Sandbox();
     const on = host(sandbox, {
       PreStartupCommand: 'echo "$NETWORK|$SUBNET|$IPV6SUBNET|$PUBLIC_IP|$OUT"; ' +

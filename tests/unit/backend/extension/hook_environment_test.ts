@@ -44,7 +44,7 @@ async function start(options: Record<string, unknown>) {
   return { names: names.split(" "), logged: on.logged };
 }
 
-test("a command has none of the daemon's secrets, and the log names those that are not its own", async () => {
+test("a command gets no secrets of the daemon, and the log names the withheld ones", async () => {
   const { names, logged } = await start({});
   expect(names).toContain("NODE_NAME");
   expect(names).toContain("SUBNET");

@@ -162,7 +162,7 @@ test.each([["few", 1, 5], ["many", 2100, 60]])(
   },
 );
 
-test("charon is asked when states are deleted: for those with the same addresses, or for all", async () => {
+test("charon is asked for tunnels whose states are deleted, or for all", async () => {
   using charon = new FakeCharon(join(directory, "states"));
   charon.associations = [TUNNEL];
   const clock = new FakeClock();
@@ -218,7 +218,7 @@ test("a kernel without ESP is a problem until it has it, and is queried periodic
   expect(states.espQueries).toBe(asked);
 });
 
-test("a lost connection is a problem until charon responds again, with all connections", async () => {
+test("a lost connection is a problem until charon has all connections again", async () => {
   using charon = new FakeCharon(join(directory, "lost"));
   const clock = new FakeClock(() => 0);
   await using target = await targetOf(charon, clock);
@@ -243,7 +243,7 @@ test("a lost connection is a problem until charon responds again, with all conne
   expect(target.problems()).not.toContain(lost);
 });
 
-test("a charon that does not come back settles what waits, and its absence is a problem", async () => {
+test("a charon that does not come back is a problem, and nothing waits for it", async () => {
   const charon = new FakeCharon(join(directory, "gone"));
   const clock = new FakeClock(() => 0);
   await using target = await targetOf(charon, clock);

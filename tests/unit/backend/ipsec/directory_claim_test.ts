@@ -55,9 +55,9 @@ test("a directory is refused while another daemon of this network namespace has 
   const setting = setUp();
   const other = await otherDaemon();
   expect(await refusal(setting)).toBe(
-    `another flanneld (process ${other.pid}) has the run directory ${directory}, whose charon can ` +
-      "serve only one daemon: stop the other one, or start this one with --subnet-file in another " +
-      `directory and CHARON_VICI_SOCKET=${directory}/charon.vici`,
+    `another flanneld (process ${other.pid}) has the run directory ${directory}, whose charon ` +
+      "can serve only one daemon: stop the other one, or start this one with --subnet-file in " +
+      `another directory and CHARON_VICI_SOCKET=${directory}/charon.vici`,
   );
   expect(setting.records.map(({ msg }) => msg)).toEqual([
     `another flanneld (process ${other.pid}) has the run directory ${directory}; waiting for it to end`,
@@ -73,9 +73,9 @@ test("a daemon of another network namespace is named with both namespaces", asyn
   const theirs = readlinkSync(`/proc/${other.pid}/ns/net`);
   expect(theirs).not.toBe(own());
   expect(await refusal(setUp())).toBe(
-    `another flanneld (process ${other.pid}) in network namespace ${theirs} has the run directory ` +
-      `${directory}, whose charon serves that network namespace only; this daemon is in ${own()}: give ` +
-      "each network namespace its own /run (mount --bind DIRECTORY /run, in a mount namespace)",
+    `another flanneld (process ${other.pid}) in network namespace ${theirs} has the run ` +
+      `directory ${directory}, whose charon serves that network namespace only; this daemon is in ${own()}: ` +
+      "give each network namespace its own /run (mount --bind DIRECTORY /run, in a mount namespace)",
   );
   other.kill("SIGKILL");
   await other.exited;

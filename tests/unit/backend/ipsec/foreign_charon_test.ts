@@ -51,7 +51,7 @@ test("a charon of this network namespace is here, and one that has ended is abse
   expect(listenerNamespace(path)).toEqual({ kind: "here" });
 });
 
-test("one of another network namespace is refused with its process and both namespaces", async () => {
+test("one of another network namespace is refused, with both namespaces", async () => {
   const charon = await foreignCharon("--net");
   const { pid } = charon;
   const [theirs, ours] = [readlinkSync(`/proc/${pid}/ns/net`), readlinkSync("/proc/self/ns/net")];
@@ -61,8 +61,8 @@ test("one of another network namespace is refused with its process and both name
   expect(foreign).toMatchObject({ socket, listener: { pid, namespace: theirs } });
   expect(foreign.message).toBe(
     `the charon at ${socket} is process ${pid} in network namespace ${theirs}; this ` +
-      `daemon is in ${ours}, where that charon creates no tunnels: give each network namespace its ` +
-      "own /run (mount --bind DIRECTORY /run, in a mount namespace), or stop it with " +
+      `daemon is in ${ours}, where that charon creates no tunnels: give each network namespace ` +
+      "its own /run (mount --bind DIRECTORY /run, in a mount namespace), or stop it with " +
       `"kill ${pid}"`,
   );
   const named = await refusal({ [SOCKET_VARIABLE]: socket });

@@ -135,7 +135,7 @@ describe("a session with charon", () => {
     expect(charon.takeChanges()).toEqual([`load-shared ${two.secretId}`, `load-conn ${two.name}`]);
   });
 
-  test("keeps the connections of the previous run until it may sweep, and foreign ones always", async () => {
+  test("keeps earlier connections until it may sweep, and foreign ones always", async () => {
     using charon = fakeCharon();
     using s = await session(charon);
     const stale = connection(9);
@@ -156,7 +156,7 @@ describe("a session with charon", () => {
     expect([...charon.keys]).toEqual(["office", "flannel-10.6.0.0/16-192.168.0.2"]);
   });
 
-  test("reads charon's connections only if thorough, and its keys also if one may be stale", async () => {
+  test("reads connections only if thorough, and keys also if one may be stale", async () => {
     using charon = fakeCharon();
     using s = await session(charon);
     const questions = async (isThorough: boolean, ...connections: CharonConnection[]) => {
@@ -178,7 +178,7 @@ describe("a session with charon", () => {
     expect(await questions(true, two)).toEqual(["get-conns", "get-shared"]);
   });
 
-  test("ends the old connection of a peer whose address has changed, even without a sweep", async () => {
+  test("ends the old connection of a peer with a new address, even without a sweep", async () => {
     using charon = fakeCharon();
     using s = await session(charon);
     await s.session.sync(wanted(two), { maySweep: false, isThorough: true });
@@ -273,7 +273,7 @@ describe("the tunnel watch", () => {
     watch = new TunnelWatch({ clock, log, states });
   });
 
-  test("initiates a tunnel that charon has given up, but not one that is missing once", async () => {
+  test("initiates a tunnel that charon has given up, not one that is missing once", async () => {
     using charon = fakeCharon();
     using s = await session(charon);
     expect(await watch.check(s.session, wanted(two), { maySweep: true, isFull: true })).toBe(true);
@@ -374,7 +374,7 @@ describe("the tunnel watch", () => {
     ]);
   });
 
-  test("does not check soon for a peer that has been down for long, even if charon tries", async () => {
+  test("does not check soon for a peer that is down for long, even if charon tries", async () => {
     using charon = fakeCharon();
     using s = await session(charon);
     charon.associations = [association(two, "1", 5), connecting(three)];
@@ -520,8 +520,8 @@ describe("the tunnel watch", () => {
       const first = rekeyed();
       expect(first.length).toBe(100);
       expect(log.lines).toEqual([
-        "the kernel has lost the tunnels to 150 peers (10.5.2.0/24 at 192.168.0.2, 10.5.3.0/24 at " +
-        "192.168.0.3, 10.5.4.0/24 at 192.168.0.4, …); restoring them",
+        "the kernel has lost the tunnels to 150 peers (10.5.2.0/24 at 192.168.0.2, 10.5.3.0/24 " +
+        "at 192.168.0.3, 10.5.4.0/24 at 192.168.0.4, …); restoring them",
       ]);
       // Seventy are still being restored, thirty are complete.
       charon.associations = many.map((one, i) =>

@@ -53,9 +53,9 @@ test("a kernel without ESP is reported at startup, with the module to load", asy
   expect(await start(states)).toEqual([]);
   states.hasEsp = false;
   expect(await start(states)).toEqual([
-    "warning: this kernel has no ESP for IPv4, packets to other nodes are dropped: load its module " +
-    'with "modprobe -a xfrm_user esp4" (some distributions have it in a package of extra modules, ' +
-    "such as linux-modules-extra)",
+    "warning: this kernel has no ESP for IPv4, packets to other nodes are dropped: load its " +
+    'module with "modprobe -a xfrm_user esp4" (some distributions have it in a package of extra ' +
+    "modules, such as linux-modules-extra)",
   ]);
 });
 
@@ -116,7 +116,7 @@ xfrm policy src 10.5.3.0/24 dst 10.5.1.0/24 dir in tmpl src 192.168.0.3 dst 192.
     },
   );
 
-  test("behind address translation, the local end of a tunnel is the interface's address", async () => {
+  test("behind address translation, tunnels start at the interface's address", async () => {
     const translated = { ...external([4]), publicAddresses: { 4: ip("203.0.113.1") } };
     const backend = await ipsec.prepare({ ...host({ PSK }), external: translated });
     const input = { ...INPUT, external: translated };
@@ -135,8 +135,8 @@ describe("ipsec refuses", () => {
   ])("the PSK %p", async (psk, expected) => {
     const message = await configError(ipsec.prepare(host(psk === undefined ? {} : { PSK: psk })));
     expect(message).toBe(
-      `the PSK of the ipsec backend ${expected}; it must have at least 96 bytes: generate one with ` +
-        '"openssl rand -hex 48"',
+      `the PSK of the ipsec backend ${expected}; it must have at least 96 bytes: generate one ` +
+        'with "openssl rand -hex 48"',
     );
   });
 

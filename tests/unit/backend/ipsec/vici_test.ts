@@ -88,7 +88,7 @@ test("a command that an old charon does not have counts as refused", async () =>
   });
 });
 
-test("a missing response ends the connection: a late one would count for another request", async () => {
+test("a missing response ends the connection: it could come late", async () => {
   const clock = new FakeClock();
   using pair = await connected(() => undefined, clock);
   const failing = failure(pair.vici.request("version", {}, { timeoutMs: 3000 }));

@@ -232,8 +232,8 @@ describe("a failure", () => {
     await node.start();
     expect(node.target.problems()).toEqual([
       "Tencent Cloud refused CreateRoutes: rtb-main is full: it has 50 routes, and each node " +
-      "needs one; remove routes, request a higher quota from Tencent Cloud (50 by default), or use a " +
-      "backend that needs no cloud routes, such as vxlan (LimitExceeded)",
+      "needs one; remove routes, request a higher quota from Tencent Cloud (50 by default), or " +
+      "use a backend that needs no cloud routes, such as vxlan (LimitExceeded)",
     ]);
     for (let n = 2; n <= 49; n++) node.target.put(lease(n, "", [4]));
     node.target.remove(lease(49, "", [4]));

@@ -47,7 +47,7 @@ beforeEach(() => {
 
 afterEach(() => sockets.forEach((fd) => libc().close(fd)));
 
-test("packets of all sizes arrive in order, each in its own datagram, with a decremented TTL", () => {
+test("packets of all sizes arrive in order, each in a datagram, with a decremented TTL", () => {
   const sizes = [1400, 1400, 1400, 600, 1400, 20, 20, 1000, 1200, ...Array(40).fill(1472)];
   sizes.forEach((bytes, id) => send(device.test, ipPacket({ bytes, id })));
   expect(pump.sendFromDevice(ends)).toBe(true);

@@ -160,7 +160,7 @@ test("a process that cannot open more files reports the limit, and where to rais
     }`;
   const limited = ["-c", 'ulimit -n 100; exec "$@"', "sh", process.execPath, "-e", script];
   expect((await runProgram("sh", limited)).stderr).toBe(
-    "BackendError: cannot start the proxy: this process may not open more than 100 files; raise the " +
-      "limit (LimitNOFILE= in its systemd unit)\n",
+    "BackendError: cannot start the proxy: this process may not open more than 100 files; raise " +
+      "the limit (LimitNOFILE= in its systemd unit)\n",
   );
 });
