@@ -62,7 +62,7 @@ const put = (client: EtcdClient, key: string, value: string, lease = 0n) =>
   client.transaction({ compare: [], success: [{ put: { key, value, lease } }] }, forever);
 
 describe("serving", () => {
-  test("writes the configuration once, notifies systemd, and keeps the data after SIGTERM", async () => {
+  test("writes the configuration once, notifies systemd, keeps the data", async () => {
     const [port] = await freePorts(2);
     const url = `http://127.0.0.1:${port}`;
     using notifications = new NotifySocket(join(directory, "notify"));

@@ -99,7 +99,7 @@ test("a second run renews leases that were renewed in the source", async () => {
   expect(renewed - await timeLeft(6n)).toBeGreaterThanOrEqual(2n);
 });
 
-test("a second run copies newer keys of the source and keeps newer keys of the target", async () => {
+test("a second run copies newer keys of the source and keeps those of the target", async () => {
   await using source = await EtcdServer.start({ kind: "datastore" });
   await using target = await EtcdServer.start({ kind: "etcd" });
   using client = new RawClient(source.url);

@@ -112,8 +112,8 @@ describe("Go's flag syntax", () => {
 
   test("explains several flags in one argument", () => {
     expect(fault(["--ip-masq --iface=eth0"])).toBe(
-      '2 several flags in one argument: "--ip-masq --iface"; write $OPTIONS instead of ${OPTIONS} in ' +
-        "a systemd unit, and no quotes around it in a shell",
+      '2 several flags in one argument: "--ip-masq --iface"; write $OPTIONS instead of ' +
+        "${OPTIONS} in a systemd unit, and no quotes around it in a shell",
     );
   });
 
@@ -189,7 +189,7 @@ describe("environment", () => {
     expect(run(["--etcd-prefix=/flag"], env).etcdPrefix).toBe("/flag");
   });
 
-  test("is comma-separated for a repeatable flag, except commas inside a pattern's brackets", () => {
+  test("separates a repeatable flag at commas, except inside a pattern's brackets", () => {
     expect(run([], { FLANNELD_IFACE: "eth0, eth1" }).interfaces).toEqual(["eth0", "eth1"]);
     expect(run([], { FLANNELD_IFACE_REGEX: "eth[0,1]{1,2},(a,b),c\\,d" }).interfacePatterns)
       .toEqual(["eth[0,1]{1,2}", "(a,b)", "c\\,d"]);

@@ -42,7 +42,7 @@ test("the remaining time of a lease does not pass while the store is down", asyn
   expect(test.contents()).toEqual([]);
 });
 
-test("a lease has at least ten seconds after a start, so that its owner can reconnect", async () => {
+test("a lease has at least ten seconds after a start, for its owner to reconnect", async () => {
   using test = new TestStore();
   test.leases.grant({ id: 7n, ttlSeconds: 60n });
   test.leases.grant({ id: 8n, ttlSeconds: 5n });
@@ -91,7 +91,8 @@ test("leases that cannot be revoked are one line in the log, and are retried", a
   };
   await test.clock.advance(65_000);
   expect(test.records.map(({ msg }) => msg)).toEqual([
-    "cannot revoke expired lease 1: etcdserver: mvcc: database space exceeded (and 2 more); retrying",
+    "cannot revoke expired lease 1: etcdserver: mvcc: database space exceeded (and 2 more); " +
+    "retrying",
   ]);
   storage.removeLease = removeLease;
   await test.clock.advance(10_000);
@@ -127,7 +128,7 @@ test("a lease that expires while its keep-alive waits is revoked", async () => {
   expect(test.storage.leases()).toEqual([]);
 });
 
-test("keep-alives fail with the error of the disk, and pending ones are written at the end", async () => {
+test("keep-alives fail with the disk's error; pending ones are written at the end", async () => {
   using test = new TestStore();
   test.leases.grant({ id: 1n, ttlSeconds: 60n });
   await test.clock.advance(30_000);

@@ -4,7 +4,7 @@ import { MemoryPool, type MemoryReservation } from "../../../src/datastore/mvcc/
 const SIZES = { smallBytes: 1_000, largeBytes: 4 << 20 };
 const MIB = 1 << 20;
 
-test("a call without room waits its turn, and small responses do not wait for large ones", async () => {
+test("a call without room waits its turn; small responses do not wait for large ones", async () => {
   const pool = new MemoryPool(SIZES);
   const first = await pool.take(3 * MIB, "a");
   const order: string[] = [];
@@ -41,7 +41,7 @@ test("a response that is larger than the pool is served alone", async () => {
   expect(pool.tryTake(4 * MIB, "a")).toBeDefined();
 });
 
-test("a client that reads nothing holds at most half of the pool; the others take turns", async () => {
+test("a client that reads nothing has at most half of the pool; others take turns", async () => {
   const pool = new MemoryPool(SIZES);
   const order: string[] = [];
   const wait = async (owner: string, bytes: number): Promise<MemoryReservation> => {

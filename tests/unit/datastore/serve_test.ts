@@ -41,7 +41,8 @@ test("the log never contains the configuration, which may include a PSK", async 
   }
   expect(lines.filter((line) => line.includes("/net/config"))).toEqual([
     "wrote the network's configuration to /net/config",
-    "keeping the configuration in /net/config, which differs from the flags; change it with etcdctl put",
+    "keeping the configuration in /net/config, which differs from the flags; change it with " +
+    "etcdctl put",
     expect.stringContaining('key "/net/config" of revision 2 in '),
     "/net/config is damaged and was not changed; write it again with etcdctl put",
   ]);

@@ -76,7 +76,7 @@ function failureOf(change: () => void): string {
   return message;
 }
 
-test("creates a directory that only its owner can read, with one file that keeps its identity", () => {
+test("creates a directory for its owner only, with one file that keeps its identity", () => {
   const [first, second] = [0, 1].map(() => {
     using storage = new Storage(directory);
     return storage.identity;

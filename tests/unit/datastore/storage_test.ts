@@ -65,8 +65,8 @@ test("a damaged value affects only its key, is reported once, and can be overwri
   }
   expect(records.map(({ level, msg }) => [level, msg])).toEqual([[
     "error",
-    `key "b" of revision 3 in ${test.storage.file} is damaged: the checksum does not match; check ` +
-    "the disk, and write the key again or delete it",
+    `key "b" of revision 3 in ${test.storage.file} is damaged: the checksum does not match; ` +
+    "check the disk, and write the key again or delete it",
   ]]);
   const readable = ["a", "c", "d"].map((name) =>
     test.store.write((transaction) => text(transaction.get(bytes(name))?.value ?? bytes("")))

@@ -50,7 +50,7 @@ function keysOf(outputs: readonly WatchOutput[]): string[] {
 const names = (from: number, to: number) =>
   Array.from({ length: to - from }, (_, index) => `k${from + index}`);
 
-test("the queue of a client that does not read is limited, and the client misses nothing", async () => {
+test("the queue of a client that does not read is limited, and it misses nothing", async () => {
   using test = new TestStore();
   using stream = test.hub.open();
   watch(stream);
@@ -90,7 +90,7 @@ test("a client that lags behind a compaction learns the first available revision
   expect(await drain(stream)).toEqual([]);
 });
 
-test("past large values arrive in messages of about a megabyte, with complete revisions", async () => {
+test("past large values arrive in messages of about 1 MB, with complete revisions", async () => {
   using test = new TestStore();
   const large = "x".repeat(300_000);
   for (const name of names(0, 10)) test.put(name, large);

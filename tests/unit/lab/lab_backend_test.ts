@@ -42,7 +42,8 @@ describe("backendFaults()", () => {
 
   test("says that tencent-vpc needs the cloud", async () => {
     expect(await backendFaults(TENCENT_VPC)).toEqual([
-      "no lab can run tencent-vpc: it writes routes of a network in Tencent Cloud and works only there",
+      "no lab can run tencent-vpc: it writes routes of a network in Tencent Cloud and works only " +
+      "there",
     ]);
   });
 

@@ -96,7 +96,7 @@ async function rangeStatus(session: ClientHttp2Session): Promise<string> {
   return (await statusOf(stream))[0];
 }
 
-test("limits the concurrent calls of a connection, and closes one that keeps opening more", async () => {
+test("limits the calls of a connection, and closes one that keeps opening more", async () => {
   await using server = await TestServer.start({ streamsPerConnection: 20 });
   using client = await RawHttp2.open(server.port);
   for (let stream = 1; stream < 2_000 && !client.isClosed; stream += 2) {
