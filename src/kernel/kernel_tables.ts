@@ -20,7 +20,8 @@ const TYPES: readonly KernelTableType[] = [
   WIREGUARD_TABLE,
   XFRM_POLICIES,
 ];
-const TYPE_BY_KIND: Partial<Record<ResourceKind, KernelTableType>> = Object.fromEntries(
+/** Kinds that rtnetlink holds are absent. */
+export const TABLE_BY_KIND: Partial<Record<ResourceKind, KernelTableType>> = Object.fromEntries(
   TYPES.flatMap((type) => type.kinds.map((kind) => [kind, type])),
 );
 
@@ -37,8 +38,8 @@ export class KernelTables implements Disposable {
 
   /** The table that performs a step; `undefined` for rtnetlink. */
   typeFor({ op, resource }: Step): KernelTableType | undefined {
-    if (resource.kind !== "link") return TYPE_BY_KIND[resource.kind];
-    return op === "set" ? TYPES.find((type) => type.makes?.(resource)) : undefined;
+    if (resource.kind !== "link") return TABLE_BY_KIND[resource.kind];
+    return op === "set" ? TYPES.find((type) => type.creates?.(resource)) : undefined;
   }
 
   async dump(

@@ -12,7 +12,7 @@ import { type KernelTableType, writeOnlyTable } from "./table/kernel_table.ts";
 
 export const TUN_DEVICES: KernelTableType = {
   kinds: [],
-  makes: ({ type }) => type === "tun",
+  creates: ({ type }) => type === "tun",
   open: () => writeOnlyTable(create),
 };
 

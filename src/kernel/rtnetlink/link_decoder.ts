@@ -54,7 +54,7 @@ export function completeLink({ link, underlayIndex }: DecodedLink, names: LinkNa
   return { kind, name, mtuBytes, mac, up, type: "wireguard", implementation: "userspace" };
 }
 
-// Indexes for the attributes of one message at a time, made once.
+// Attribute indexes, reused for every message.
 const attributes = new Attributes();
 const infoAttributes = new Attributes();
 const dataAttributes = new Attributes();

@@ -25,7 +25,7 @@ export function findLink(
 }
 
 /**
- * Names by index of all devices, except for any that is made or deleted meanwhile. Throws
+ * Names by index of all devices, except for any created or deleted meanwhile. Throws
  * `KernelError`.
  */
 export function readLinkNames(queries: Channel<RtnetlinkEncoder>): Map<number, string> {

@@ -176,7 +176,7 @@ function gatewayFamily(route: Route): Family | 0 {
   return route.gateway === undefined ? 0 : familyOf(route.gateway);
 }
 
-// Indexes for the attributes of one message at a time, made once.
+// Attribute indexes, reused for every message.
 const attributes = new Attributes();
 const hopAttributes = new Attributes();
 

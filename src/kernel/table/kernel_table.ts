@@ -30,7 +30,7 @@ export interface KernelTableType {
   /** Kinds of the entries that it holds. */
   readonly kinds: readonly ResourceKind[];
   /** Whether this table, not rtnetlink, creates this device. */
-  makes?(link: Link): boolean;
+  creates?(link: Link): boolean;
   open(clock: Clock): KernelTable;
 }
 

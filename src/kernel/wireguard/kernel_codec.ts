@@ -124,7 +124,7 @@ const ALLOWED_IPS_PER_PART = 256;
 const PEER_BYTES = 140;
 const ALLOWED_IP_BYTES = 40;
 
-// Indexes for the attributes of one message at a time, made once.
+// Attribute indexes, reused for every message.
 const device = new Attributes();
 const peer = new Attributes();
 const allowedIp = new Attributes();

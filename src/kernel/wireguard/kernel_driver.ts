@@ -97,7 +97,7 @@ const READ_TRIES = 8;
 /** No such device; a device of another type; no such family. */
 const ABSENT: ReadonlySet<string> = new Set(["ENODEV", "EOPNOTSUPP", "ENOENT"]);
 
-/** The kernel gives no reason as text here. */
+/** For these errors the kernel has no text. */
 function reasonOf(code: string, link: string, { listenPort }: DeviceChange): string | undefined {
   return code === "EADDRINUSE" && listenPort !== undefined
     ? listenPortTaken(link, listenPort)

@@ -47,7 +47,7 @@ import { UserspaceDriver } from "./userspace_driver.ts";
 
 export const WIREGUARD_TABLE: KernelTableType = {
   kinds: ["wireguard-device", "wireguard-peer"],
-  makes: isUserspaceDevice,
+  creates: isUserspaceDevice,
   open: (clock) => new WireguardTable(clock),
 };
 
