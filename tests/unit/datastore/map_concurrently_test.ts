@@ -5,13 +5,13 @@ test("results have the order of the items, with a limited number of concurrent c
   let running = 0;
   let most = 0;
   const items = Array.from({ length: 100 }, (_, index) => index);
-  const answers = await mapConcurrently(items, async (item) => {
+  const results = await mapConcurrently(items, async (item) => {
     most = Math.max(most, ++running);
     await Bun.sleep(item % 3);
     running--;
     return item * 2;
   });
-  expect(answers).toEqual(items.map((item) => item * 2));
+  expect(results).toEqual(items.map((item) => item * 2));
   expect(most).toBe(32);
 });
 

@@ -114,13 +114,13 @@ test(
     const children = Array.from({ length: 4 }, () => {
       const child = Bun.spawn([process.execPath, "-e", contend], { stdin: "pipe", stdout: "pipe" });
       cleanup.defer(() => child.kill());
-      const answers = linesOf(child.stdout);
+      const lines = linesOf(child.stdout);
       return {
         pid: child.pid,
         open: async (directory: string) => {
           child.stdin.write(`${directory}\n`);
           await child.stdin.flush();
-          return (await answers.next()).value;
+          return (await lines.next()).value;
         },
       };
     });

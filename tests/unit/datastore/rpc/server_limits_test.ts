@@ -27,7 +27,7 @@ class TestServer implements AsyncDisposable {
   readonly records: readonly LogRecord[];
   readonly #directory: string;
 
-  static async start(limits: Partial<ServerLimits>, answers?: PoolSizes): Promise<TestServer> {
+  static async start(limits: Partial<ServerLimits>, responsePool?: PoolSizes): Promise<TestServer> {
     const directory = mkdtempSync("/dev/shm/datastore-test-");
     const { log, records } = collectingLog();
     const datastore = await Datastore.start({
@@ -38,7 +38,7 @@ class TestServer implements AsyncDisposable {
       clock: systemClock,
       log,
       limits,
-      responsePool: answers,
+      responsePool,
     });
     return new TestServer(datastore, directory, records);
   }
@@ -296,8 +296,8 @@ test("ignores a deadline in a hundred years", async () => {
 test(
   "closes the stream of a client that does not read, and gives its memory to others",
   async () => {
-    const answers = { smallBytes: 1 << 20, largeBytes: 5 << 20 };
-    await using server = await TestServer.start({ stallMs: 100 }, answers);
+    const pool = { smallBytes: 1 << 20, largeBytes: 5 << 20 };
+    await using server = await TestServer.start({ stallMs: 100 }, pool);
     server.datastore.store.write((transaction) => {
       for (let number = 0; number < 3; number++) {
         const value = new Uint8Array(1 << 20);

@@ -94,16 +94,16 @@ test("each stream has its own ids, and previous values only if requested", async
   const streams = await Promise.all(requests.map(async (request) => {
     const stream = call();
     createWatch(stream, { ...request, rangeEnd: bytes("l") });
-    const answers = responses(stream);
-    expect((await next(answers)).created).toBe(true);
-    return { stream, answers };
+    const received = responses(stream);
+    expect((await next(received)).created).toBe(true);
+    return { stream, received };
   }));
   datastore.store.write((transaction) => {
     const entry = { key: bytes("k1"), value: bytes("after"), lease: 0n };
     transaction.put(entry, transaction.get(entry.key));
   });
-  const notified = await Promise.all(streams.map(async ({ answers }) => {
-    const { watchId, header, events } = await next(answers);
+  const first = await Promise.all(streams.map(async ({ received }) => {
+    const { watchId, header, events } = await next(received);
     const [event] = events;
     return [
       watchId,
@@ -113,7 +113,7 @@ test("each stream has its own ids, and previous values only if requested", async
       text(event?.prevKv?.value ?? bytes("none")),
     ];
   }));
-  expect(notified).toEqual([
+  expect(first).toEqual([
     [0n, 3n, 3n, "after", "none"],
     [7n, 3n, 3n, "after", "none"],
     [0n, 3n, 3n, "after", "none"],
@@ -121,7 +121,7 @@ test("each stream has its own ids, and previous values only if requested", async
   ]);
   const ends = streams.map(({ stream }) => new Promise((resolve) => stream.on("close", resolve)));
   for (const { stream } of streams) stream.end();
-  for (const { answers } of streams) expect((await answers.next()).done).toBe(true);
+  for (const { received } of streams) expect((await received.next()).done).toBe(true);
   await Promise.all(ends);
 });
 
