@@ -123,7 +123,7 @@ test("changed rights make old tokens stale, and the next call uses a new one", a
   await put(client, "/more/a");
 });
 
-test("a missing and a wrong password are told apart, and the password is in no message", async () => {
+test("a missing password differs from a wrong one, and the password is in no message", async () => {
   const { client: anonymous } = newClient({ username: "", password: "" });
   await using _ = anonymous;
   expect((await failure(put(anonymous, "/net/a"))).message).toContain("set --etcd-username");

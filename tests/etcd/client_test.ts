@@ -206,7 +206,7 @@ test("a call that is not answered ends at its deadline", async () => {
   expect(performance.now() - startMs).toBeLessThan(4000);
 });
 
-test("a connection that nobody accepts is given up at the deadline", async () => {
+test("a connection that is not accepted is given up at the deadline", async () => {
   const timing = { attemptMs: 300, retryForMs: 200 };
   await using proxy = await TcpProxy.start(server.port);
   proxy.silence();

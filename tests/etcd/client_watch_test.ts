@@ -185,7 +185,7 @@ test(
   90_000,
 );
 
-test("a store that was set up anew is read anew, although its revisions are lower", async () => {
+test("a store that was created again is read again, although its revisions are lower", async () => {
   await using server = await EtcdServer.start();
   await using client = newClient({ endpoints: [server.url] });
   await putNumbers(client, "/history/", { to: 50 });

@@ -122,7 +122,7 @@ describe("on a real etcd", () => {
     expect(await etcdLeaseOf(key)).toBe("0");
   });
 
-  test("a lease that is deleted, or revoked in etcd, is put back", async () => {
+  test("a lease that is deleted, or revoked in etcd, is restored", async () => {
     const prefix = newPrefix();
     const own = await node(prefix).store.acquire(request(IPV4, A), forever);
     const key = keyOf(prefix, own);
@@ -260,7 +260,7 @@ describe("on a real etcd", () => {
 
   test("trap 3: a start with 500 leases costs as many calls as one with none", async () => {
     const count = async (leases: number) => {
-      // One of its own, which nobody else calls.
+      // One of its own, which no other test calls.
       await using server = await EtcdServer.start();
       const prefix = newPrefix();
       await putAll(
@@ -288,7 +288,7 @@ describe("on a real etcd", () => {
     expect(await count(500)).toEqual([4, 2, 2, 0]);
   });
 
-  test("a stream of leases begins with all of them and goes on with the changes", async () => {
+  test("a stream of leases begins with all of them and continues with the changes", async () => {
     const prefix = newPrefix();
     const own = await node(prefix).store.acquire(request(IPV4, A), forever);
     const stop = new AbortController();
@@ -311,7 +311,7 @@ describe("on a real etcd", () => {
     await watching;
   });
 
-  test("the configuration is read, and each change of it is told", async () => {
+  test("the configuration is read, and each change of it is reported", async () => {
     const prefix = newPrefix();
     const { store } = node(prefix);
     expect(await store.networkConfig(forever)).toBe(undefined);

@@ -91,7 +91,7 @@ describe("acquire", () => {
     expect(subnetKeys(etcd)).toEqual([keyOf(own)]);
   });
 
-  test("reuses the lease with our public address, and writes nothing that is there already", async () => {
+  test("reuses the lease with our public address, and writes only what differs", async () => {
     const etcd = new FakeEtcd();
     const { id } = etcd.grant(86_400);
     etcd.put(`${SUBNETS}10.5.7.0-24`, value("192.0.2.1"), id);
@@ -124,7 +124,7 @@ describe("acquire", () => {
     expect(etcd.timeToLive(stored?.lease ?? 0n).grantedSeconds).toBe(86_400);
   });
 
-  test("a reservation is reused and stays one, with our attributes for the others to read", async () => {
+  test("a reservation is reused and stays one, with our attributes", async () => {
     const etcd = new FakeEtcd();
     etcd.put(`${SUBNETS}10.5.9.0-24`, '{"PublicIP":"192.0.2.1"}');
     const { store } = node(etcd, "host-a", 3000);
@@ -208,7 +208,7 @@ describe("acquire", () => {
     ]);
   });
 
-  test("warns that the workloads need new addresses where the subnet of the file cannot be had", async () => {
+  test("warns that the workloads need new addresses if the subnet changes", async () => {
     const etcd = new FakeEtcd();
     etcd.clock.random = () => 0;
     etcd.put(`${SUBNETS}10.5.200.0-24`, "not a lease", etcd.grant(86_400).id);
@@ -303,7 +303,7 @@ describe("acquire", () => {
     expect(await count(1000)).toBe(await count(0));
   });
 
-  test("reads the leases once for both questions of a start, and anew once that is old", async () => {
+  test("reads the leases once for both steps of a start, unless that takes long", async () => {
     for (const [pauseMs, ranges] of [[0, 2], [60_000, 3]] as const) {
       const etcd = new FakeEtcd();
       etcd.put(`${SUBNETS}10.5.7.0-24`, value("192.0.2.1"), etcd.grant(86_400).id);
@@ -376,7 +376,7 @@ describe("acquire", () => {
     expect(etcd.leases).toHaveLength(62);
   });
 
-  test("two dual-stack nodes that chose one IPv4 and different IPv6 subnets do not both keep them", async () => {
+  test("two dual-stack nodes that chose one IPv4 subnet do not both keep it", async () => {
     const config = parse({
       Network: "10.5.0.0/24",
       SubnetLen: 27,
@@ -500,7 +500,7 @@ describe("the lease that is held", () => {
     expect(SUBNETS + subnetKeys(etcd)[0]).toBe(key);
   });
 
-  test("is put back at once when an operator deletes it", async () => {
+  test("is restored at once when an operator deletes it", async () => {
     const etcd = new FakeEtcd();
     const { own, key, node } = await held(etcd);
     for (let i = 0; i < 3; i++) {
@@ -515,7 +515,7 @@ describe("the lease that is held", () => {
     expect(subnetKeys(etcd)).toEqual([keyOf(own)]);
   });
 
-  test("that is deleted or overwritten hundreds of times is put back each time, in few lines", async () => {
+  test("that is changed hundreds of times is restored each time, with few log lines", async () => {
     for (
       const change of [
         (etcd: FakeEtcd, key: string) => etcd.delete(key),
@@ -535,7 +535,7 @@ describe("the lease that is held", () => {
     }
   });
 
-  test("is put back once although the answer was lost", async () => {
+  test("is restored once although the response was lost", async () => {
     const etcd = new FakeEtcd();
     const { key, node } = await held(etcd);
     node.client.failNext("transaction", "after");
@@ -609,7 +609,7 @@ describe("the lease that is held", () => {
     expect(await Promise.race([own.lost, settle()])).toBe(undefined);
   });
 
-  test("that Go flannel with our address wrote again is left as it is, with a warning", async () => {
+  test("that Go flannel with our address wrote again is left alone, with a warning", async () => {
     const etcd = new FakeEtcd();
     const { own, key, node } = await held(etcd);
     expect(own.problem).toBe(undefined);
@@ -814,7 +814,7 @@ describe("a node that comes back with another public address", () => {
     );
   });
 
-  test("does not start while another live one carries its identity", async () => {
+  test("does not start while another live one has its identity", async () => {
     const etcd = new FakeEtcd();
     const first = await withTime(etcd, node(etcd).store.acquire(request(IPV4, A), forever));
     const copy = node(etcd, "host-b");
@@ -911,7 +911,7 @@ describe("a node that comes back with another public address", () => {
     expect(subnetKeys(etcd)).toEqual(["10.5.7.0-24"]);
   });
 
-  test("uses a reservation for its new address, and names one that still carries its identity", async () => {
+  test("uses a reservation for its new address, and names one with its identity", async () => {
     const etcd = new FakeEtcd();
     etcd.put(L1, value("192.0.2.1"));
     etcd.put(`${SUBNETS}10.5.9.0-24`, '{"PublicIP":"192.0.2.2"}');
@@ -925,14 +925,14 @@ describe("a node that comes back with another public address", () => {
     ]);
   });
 
-  test("whose former lease does not fit the network gives it up", async () => {
+  test("whose previous lease does not fit the network gives it up", async () => {
     const etcd = new FakeEtcd();
     etcd.put(`${SUBNETS}10.6.7.0-24`, value("192.0.2.1"), etcd.grant(86_400).id);
     const own = await withTime(etcd, node(etcd).store.acquire(wish(), forever));
     expect(subnetKeys(etcd)).toEqual([keyOf(own)]);
   });
 
-  test("gets another subnet where nothing tells its device from others, or sessions are hidden", async () => {
+  test("gets another subnet without a device identity, or without sessions", async () => {
     for (const hidden of [false, true]) {
       const etcd = new FakeEtcd();
       etcd.put(L1, value("192.0.2.1"), etcd.grant(86_400).id);
@@ -948,7 +948,7 @@ describe("a node that comes back with another public address", () => {
 describe("the live session", () => {
   const session = `${PREFIX}/sessions/192.0.2.1`;
 
-  test("is beside the subnets, lives as long as the node, and ends with it", async () => {
+  test("is next to the subnets, exists while the node does, and ends with it", async () => {
     const etcd = new FakeEtcd();
     const { store } = node(etcd);
     const own = await withTime(etcd, store.acquire(request(IPV4, A), forever));
@@ -1027,7 +1027,7 @@ describe("the live session", () => {
     );
   });
 
-  test("is not mistaken for alive because etcd's new leader gave it its whole time again", async () => {
+  test("is not mistaken for alive because a new leader restarted its time", async () => {
     const etcd = new FakeEtcd();
     const dead = node(etcd);
     await withTime(etcd, dead.store.acquire(request(IPV4, A), forever));
@@ -1038,7 +1038,7 @@ describe("the live session", () => {
     expect(subnetKeys(etcd)).toEqual([keyOf(await withTime(etcd, pending))]);
   });
 
-  test("is made anew after an outage, and the lease stays", async () => {
+  test("is created again after an outage, and the lease stays", async () => {
     const etcd = new FakeEtcd();
     const { store, client } = node(etcd);
     const own = await withTime(etcd, store.acquire(request(IPV4, A), forever));
@@ -1077,7 +1077,7 @@ describe("the live session", () => {
       return { etcd, ...one, own, value, lease };
     }
 
-    test("is put back at once with its lease, and lives as long as the node", async () => {
+    test("is restored at once with its lease, and exists while the node does", async () => {
       const changes: ((etcd: FakeEtcd, lease: bigint, value: string) => void)[] = [
         (etcd) => etcd.delete(session),
         (etcd) => Object.keys(etcd.contents).forEach((key) => etcd.delete(key)),
@@ -1104,7 +1104,7 @@ describe("the live session", () => {
       }
     });
 
-    test("hundreds of times is put back once a second, in few lines", async () => {
+    test("hundreds of times is restored once a second, with few log lines", async () => {
       const { etcd, value, records } = await living();
       const before = [records.length, etcd.calls.get("transaction") ?? 0] as const;
       for (let i = 0; i < 500; i++) {
@@ -1117,7 +1117,7 @@ describe("the live session", () => {
       expect(etcd.get(session)?.value).toBe(value);
     });
 
-    test("is put back though calls fail at first", async () => {
+    test("is restored though calls fail at first", async () => {
       for (const call of ["keepLeaseAlive", "range", "transaction"]) {
         const { etcd, client, value } = await living();
         client.failNext(call, "before");
@@ -1138,7 +1138,7 @@ describe("the live session", () => {
       expect(etcd.get(session)?.value).not.toContain("host-a");
     });
 
-    test("is left to a later daemon of this node, and taken again when that has ended", async () => {
+    test("is left to a later daemon of this node, and taken again when that ends", async () => {
       const { etcd, own, value } = await living();
       const later = value.replace(/"pid":\d+/, '"pid":1');
       const { id } = etcd.grant(3600);
@@ -1177,7 +1177,7 @@ describe("the live session", () => {
     ]);
   });
 
-  test("that is broken, or does not expire, keeps nobody out", async () => {
+  test("that is invalid, or does not expire, keeps no node out", async () => {
     for (const broken of ["", "[]", '{"identity":5}', '{"identity":"x","hostname":"y"}']) {
       const etcd = new FakeEtcd();
       etcd.put(session, broken, broken.length < 20 ? etcd.grant(30).id : 0n);

@@ -11,10 +11,7 @@ import { join } from "node:path";
 /** Which program serves etcd's API. */
 export type ServerKind = "etcd" | "datastore";
 
-/**
- * The kind that servers are of unless told otherwise; tests/datastore runs tests of etcd with
- * ours.
- */
+/** The default kind; tests/datastore runs tests of etcd with our datastore. */
 let defaultKind: ServerKind = "etcd";
 
 export function useServerKind(kind: ServerKind): void {
@@ -27,7 +24,7 @@ export interface EtcdServerOptions {
   readonly executable?: string;
   /** Further flags of etcd, such as `--auth-token-ttl=2`. */
   readonly flags?: readonly string[];
-  /** How often quiet watches that ask for it hear how far they are. */
+  /** How often a quiet watch gets a progress notification, if it asked for them. */
   readonly watchProgressSeconds?: number;
   /** Added to the server's environment. */
   readonly env?: Readonly<Record<string, string>>;
@@ -144,7 +141,7 @@ export class EtcdServer implements AsyncDisposable {
   }
 
   /**
-   * Stops the process for the scheduler, as a hung machine: connections stay and nobody answers.
+   * Stops the process for the scheduler, as a hung machine: connections stay, without responses.
    */
   freeze(): void {
     this.#process?.kill("SIGSTOP");
@@ -327,8 +324,8 @@ function datastoreFlags({ options, clientPort }: LabEtcdMember): string[] {
 }
 
 /**
- * Ports that nobody listens on, given out in turn. They lie below those that the kernel chooses
- * by itself (ip_local_port_range, 32768 and up): nobody gets one by chance before its server has
+ * Ports without a listener, each used once. They lie below those that the kernel chooses by
+ * itself (ip_local_port_range, 32768 and up): no program gets one by chance before its server has
  * it, or while its server is restarted.
  */
 export async function freePorts(count: 2): Promise<[number, number]>;

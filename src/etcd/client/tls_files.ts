@@ -71,7 +71,7 @@ export class TlsFiles {
 /** A distribution's bundle of CAs has a quarter of a megabyte. */
 const MAX_FILE_BYTES = 16 * 1024 * 1024;
 const PEM_CERTIFICATE =
-  /-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----[^]*?-----END (?:X509 |TRUSTED )?CERTIFICATE-----/g;
+  /-----BEGIN (X509 |TRUSTED )?CERTIFICATE-----[^]*?-----END (X509 |TRUSTED )?CERTIFICATE-----/g;
 
 /**
  * The readable certificates of a file, at least one: without any, TLS would trust the CAs of the

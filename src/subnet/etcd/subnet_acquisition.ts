@@ -200,8 +200,8 @@ export class SubnetAcquisition implements AsyncDisposable {
         log.warn(
           { lease: lease.key },
           `the reservation of ${subnetText(subnets)} for ${one.address} contains this node's ` +
-            `${one.match}; Go flannel on other nodes may send this node's packets to that address; ` +
-            "delete the reservation or its BackendData",
+            `${one.match}; Go flannel on other nodes may send this node's packets to that ` +
+            "address; delete the reservation or its BackendData",
         );
       }
     }

@@ -333,7 +333,7 @@ describe("Calls", () => {
     },
   );
 
-  test("ends a pause when the network changes for one of the members, and not otherwise", async () => {
+  test("ends a pause only if the network changes for one of the members", async () => {
     const on = calls();
     let ended: boolean | undefined;
     void on.pause(1000, stop.signal).then((early) => ended = early);

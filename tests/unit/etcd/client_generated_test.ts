@@ -5,7 +5,7 @@ import { join } from "node:path";
 
 const folder = new URL("../../../src/etcd/api", import.meta.url).pathname;
 
-test("generating etcd's messages anew changes nothing", () => {
+test("generating etcd's messages again changes nothing", () => {
   const out = mkdtempSync(join(tmpdir(), "generated-"));
   try {
     const run = Bun.spawnSync(["bash", join(folder, "generate.sh"), out]);

@@ -148,7 +148,8 @@ describe("probeEndpoint() recognises", () => {
     "etcd %s behind a proxy",
     async (version) => {
       expect(await said(answering(ok(`{"etcdserver":"${version}"}`)))).toBe(
-        `etcd ${version} answers there in HTTP/1.1 only: a proxy in front of it has to forward HTTP/2`,
+        `etcd ${version} answers there in HTTP/1.1 only: a proxy in front of it has to forward ` +
+          "HTTP/2",
       );
     },
   );

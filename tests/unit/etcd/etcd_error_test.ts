@@ -264,7 +264,7 @@ describe("the fields of an EtcdError", () => {
     expect(isPermissionDenied(error) || isLeaseNotFound(error)).toBe(false);
   });
 
-  test("tell refusals apart that need different actions", () => {
+  test("distinguish refusals that need different actions", () => {
     const kinds = [Code.PermissionDenied, Code.NotFound, Code.OutOfRange].map((code) => {
       const error = EtcdError.from(new ConnectError("etcdserver: x", code), CLEAR);
       return [isPermissionDenied, isLeaseNotFound, isOutOfHistory].map((is) => is(error));

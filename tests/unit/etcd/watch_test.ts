@@ -476,7 +476,7 @@ describe("all keys are read again", () => {
   const again = "reading all keys under /net/ again";
   const compacted = { canceled: true, compactRevision: 30n };
 
-  test("after a compaction while it was cut, from the same member, which is no failure", async () => {
+  test("after a compaction while disconnected, which is no failure", async () => {
     await watch({ members: ["a", "b"] });
     revision = 40n;
     last().send(compacted);
@@ -491,7 +491,7 @@ describe("all keys are read again", () => {
     }]);
   });
 
-  test("after a compaction that the confirmation tells of", async () => {
+  test("after a compaction that the confirmation reports", async () => {
     greet = (stream) => streams.length > 1 ? confirm(stream) : stream.send(compacted);
     await watch();
     await clock.advance(50);
@@ -505,7 +505,7 @@ describe("all keys are read again", () => {
     expect(logged().filter((line) => line.includes(again))).toHaveLength(2);
   });
 
-  test("ever more rarely, at most each half minute, until a minute has passed without", async () => {
+  test("less and less often, down to every half minute", async () => {
     greet = (stream) => stream.send(compacted);
     await watch();
     await clock.advance(150_000);

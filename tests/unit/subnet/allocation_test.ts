@@ -71,7 +71,7 @@ describe("allocateSubnets", () => {
     }
   });
 
-  test("a lease over the whole network shuts nobody out", () => {
+  test("a lease over the whole network leaves the other subnets free", () => {
     const { families } = parse(SMALL);
     const taken = ["0.0.0.0/0", "10.5.0.0/24"].map((prefix) => ({ 4: prefix as Prefix }));
     expect<unknown>(allocateSubnets(families, taken, first)).toEqual({ 4: "10.5.0.16/28" });

@@ -197,12 +197,12 @@ describe("a node that had a lease", () => {
     expect(etcd.get(`${SUBNETS}10.5.7.0-24`)?.value).toBe(value("192.0.2.1"));
   });
 
-  test("gets a day where the lease had less, and leaves no etcd lease that nothing is attached to", async () => {
+  test("gets a day if the lease had less, and leaves no etcd lease without keys", async () => {
     stored("10.5.7.0-24", value("192.0.2.1"), 86_399);
     await acquire(request(IPV4, A));
     const { lease } = etcd.get(`${SUBNETS}10.5.7.0-24`) as { lease: bigint };
     expect(etcd.timeToLive(lease).grantedSeconds).toBe(86_400);
-    expect(etcd.leases).toHaveLength(3); // This one, the former one, which expires, and the session's.
+    expect(etcd.leases).toHaveLength(3); // This, the previous one, the session's.
   });
 
   test("deletes its other leases, and says so", async () => {
@@ -220,7 +220,7 @@ describe("a node that had a lease", () => {
     expect(node.records.slice(1).map(({ lease }) => lease)).toEqual(["10.5.7.0-24", "10.5.8.0-24"]);
   });
 
-  test("prefers, in this order: what has its device's mark, the file's subnet, the oldest", async () => {
+  test("prefers its device's identity, then the file's subnet, then the oldest", async () => {
     const identity = deviceIdentity(MAC);
     const other = value("192.0.2.1", "02:00:00:00:00:99");
     for (
@@ -238,7 +238,7 @@ describe("a node that had a lease", () => {
     }
   });
 
-  test("prefers a lease with its present address to one with its mark and another address", async () => {
+  test("prefers its address to its identity with another address", async () => {
     const identity = deviceIdentity(MAC);
     stored("10.5.7.0-24", value("192.0.2.2"));
     stored("10.5.8.0-24", value("192.0.2.1"));
@@ -261,8 +261,8 @@ describe("a node that had a lease", () => {
     expect(await taken(request(IPV4, A))).toBe("10.5.2.0-24");
     expect(keys()).toEqual(["10.5.1.0-25", "10.5.2.0-24"]);
     expect(messages()[0]).toBe(
-      "warn cannot use the reservation of 10.5.1.0/25: it does not fit the network configuration; " +
-        "delete the reservation",
+      "warn cannot use the reservation of 10.5.1.0/25: it does not fit the network " +
+        "configuration; delete the reservation",
     );
     expect(node.records[0]?.lease).toBe("10.5.1.0-25");
   });
@@ -358,7 +358,8 @@ describe("a node that may not see the sessions of others", () => {
     expect(await pending).toBe("10.5.7.0-24");
     expect(messages()[0]).toBe("warn acquiring a subnet in etcd failed: away");
     expect(messages()).toContain(
-      "info reusing this node's lease of 10.5.7.0/24, held before with the public address 192.0.2.2",
+      "info reusing this node's lease of 10.5.7.0/24, held before with the public " +
+        "address 192.0.2.2",
     );
   });
 });
@@ -397,11 +398,12 @@ describe("a node that had none", () => {
     for (const last of [4, 8, 12]) stored(`10.5.0.${last}-30`, value("192.0.2.9"));
     expect((await failure(acquire(request(config, BOTH)))).message).toBe(
       "out of subnets: 3 leases leave none free from 10.5.0.4 to 10.5.0.12 (/30) or fc00:0:0:1:: " +
-        "to fc00:0:0:3:: (/64); enlarge the network or delete the leases of nodes that no longer exist",
+        "to fc00:0:0:3:: (/64); enlarge the network or delete the leases of nodes that " +
+        "no longer exist",
     );
   });
 
-  test("chooses again after a race that it lost, with pauses that grow to half a second", async () => {
+  test("chooses again after a lost race, with pauses of up to half a second", async () => {
     etcd.clock.random = () => 0.5;
     const lost: number[] = [];
     const { transaction } = client;

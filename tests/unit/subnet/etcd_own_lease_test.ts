@@ -147,7 +147,7 @@ describe("renewal", () => {
     };
     await using _own = await hold({ ttl: 0 });
     await etcd.clock.advance(3 * 2 ** 31);
-    expect(new Set(delays)).toEqual(new Set([2 ** 31 - 1])); // The longest that a system's timer has.
+    expect(new Set(delays)).toEqual(new Set([2 ** 31 - 1])); // A timer's longest delay.
     expect(times.size).toBe(0);
     expect(messages()).toEqual([]);
   });
@@ -199,7 +199,7 @@ describe("renewal", () => {
     expect(etcd.get(KEY)?.version).toBe(2n);
   });
 
-  test("starts again with a day when the etcd lease is revoked and the subnet taken again", async () => {
+  test("starts again with a day if the etcd lease is revoked", async () => {
     await using own = await hold();
     etcd.revoke(etcd.get(KEY)?.lease as bigint);
     await calm();
@@ -289,7 +289,7 @@ describe("a change of the key", () => {
     expect(etcd.get(KEY)).toMatchObject({ value: OURS, version: 1n });
   });
 
-  test("back to a state before what is known, as from a backup, is seen in a snapshot", async () => {
+  test("back to an earlier state, as from a backup, is noticed in a snapshot", async () => {
     await using own = await hold();
     const { lease: etcdLease } = etcd.get(KEY) as { lease: bigint };
     for (const mac of ["11", "12"]) {
@@ -355,7 +355,7 @@ describe("a change of the key", () => {
     expect(messages()).toEqual([]);
   });
 
-  test("in an IPv6-only network is told by the IPv6 address", async () => {
+  test("in an IPv6-only network is recognised by the IPv6 address", async () => {
     const holding = {
       key: "/net/subnets/0.0.0.0-0&fc00:0:0:7::-64",
       text: encodeLeaseValue(attributes({ 6: "2001:db8::1" })),

@@ -83,7 +83,7 @@ describe("a lease as text", () => {
     },
   );
 
-  test("may say in Go's way that it has no IPv4 address, but not that it has no IPv6 address", () => {
+  test("may have Go's text for no IPv4 address, but none for no IPv6 address", () => {
     expect(decodeLeaseValue('{"PublicIP":"0.0.0.0"}')).toMatchObject({ publicAddresses: {} });
     expect(decodeLeaseValue('{"PublicIPv6":"0.0.0.0"}')).toBe(
       "its PublicIPv6 is not an IPv6 address",

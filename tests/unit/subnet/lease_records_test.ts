@@ -1,4 +1,4 @@
-/** Where things are in etcd, and that each change holds only if nobody made another one before. */
+/** The layout in etcd; each change succeeds only if there was no other change before. */
 
 import { beforeEach, describe, expect, test } from "bun:test";
 import type { IpAddress } from "../../../src/addr/ip.ts";

@@ -290,7 +290,7 @@ describe("LeaseTable", () => {
     expect([...leases.leases.keys()]).toEqual([KEY(2)]);
   });
 
-  test("a lease that was rejected for an excluded address gives its subnet to a younger one", () => {
+  test("a lease rejected for an excluded address gives its subnet to a younger one", () => {
     const { leases } = table();
     const older = lease(2, { ipv6: "fc00:0:0:22::/64", created: 5 });
     leases.apply(snapshot(older, lease(2, { created: 6 })));
@@ -359,7 +359,7 @@ describe("LeaseTable", () => {
     }
   });
 
-  test("a lease that was mended is not replaced by what it was when needs change", () => {
+  test("a corrected lease is not replaced by its old version by other exclusions", () => {
     const { leases } = table();
     const gateway = { address: "10.5.2.254" as IpAddress, what: "the gateway of this host" };
     leases.setExcluded([gateway]);
@@ -419,7 +419,7 @@ describe("LeaseTable", () => {
     expect([...leases.leases.keys()].sort()).toEqual([four(6, 5).key, KEY(7)].sort());
   });
 
-  test("a reason is reported again after 65 536 others, so that the memory of them is bounded", () => {
+  test("a reason is reported again after 65 536 others: memory is bounded", () => {
     const { leases, reports } = table();
     const reject = (n: number) =>
       leases.apply({ kind: "invalid", invalid: { key: KEY(2), reason: `reason ${n}` } });
@@ -491,7 +491,7 @@ function keep(store: Map<LeaseKey, Lease>, item: LeaseWatch): void {
   if (item.kind === "delete") store.delete(item.key);
 }
 
-/** What somebody knows who only sees the changes. */
+/** The leases, from the changes alone. */
 function follow(known: Map<LeaseKey, Lease>, changes: LeaseChange[]): void {
   for (const change of changes) {
     const previous = change.kind === "put" ? change.previous : change.lease;
@@ -504,12 +504,10 @@ function follow(known: Map<LeaseKey, Lease>, changes: LeaseChange[]): void {
 /** The rule, without an index: from old to young, each that overlaps none taken before. */
 function expectedLeases(all: Lease[], anyLength: boolean): Lease[] {
   const rules = { config: CONFIG, own: OWN, backendType: "vxlan", anyLength };
-  const plausible = all.filter((item) =>
-    item.key !== OWN.key && whyInvalid(item, rules) === undefined
-  );
-  plausible.sort((a, b) => Number(a.createRevision - b.createRevision) || (a.key < b.key ? -1 : 1));
+  const valid = all.filter((item) => item.key !== OWN.key && whyInvalid(item, rules) === undefined);
+  valid.sort((a, b) => Number(a.createRevision - b.createRevision) || (a.key < b.key ? -1 : 1));
   const taken: Lease[] = [];
-  for (const item of plausible) {
+  for (const item of valid) {
     if (!taken.some((other) => overlap(item.subnets, other.subnets))) taken.push(item);
   }
   return taken;

@@ -1,5 +1,5 @@
 /**
- * The key that says that this node is alive: when it is renewed, put back, waited for, given up.
+ * The key that says that this node is alive: when it is renewed, restored, waited for, given up.
  */
 
 import { beforeEach, describe, expect, test } from "bun:test";
@@ -103,13 +103,13 @@ describe("a live session", () => {
     expect(isLiveSession(stored as never)).toBe(true);
   });
 
-  test("is renewed three times in the life of its lease, and nothing is read or written", async () => {
+  test("is renewed three times in its lease's life, without a read or write", async () => {
     await using _session = await living();
     await etcd.clock.advance(35_000);
     expect(Object.fromEntries(times)).toEqual({ keepLeaseAlive: [10_000, 20_000, 30_000] });
   });
 
-  test("is renewed after failures that are logged, with pauses that grow up to a third", async () => {
+  test("is renewed after logged failures, with pauses of up to a third of the life", async () => {
     await using _session = await living();
     client.down = true;
     await etcd.clock.advance(55_000);
@@ -218,7 +218,7 @@ describe("a live session", () => {
     expect(Object.fromEntries(times)).toEqual({ keepLeaseAlive: [10_000] });
   });
 
-  test("that is deleted is written again at once, under the same etcd lease, and then left alone", async () => {
+  test("that is deleted is restored at once with the same etcd lease, then left alone", async () => {
     await using _session = await living();
     const before = etcd.get(KEY);
     etcd.delete(KEY);
@@ -235,7 +235,7 @@ describe("a live session", () => {
     expect(messages()).toEqual([`info the live session ${KEY} was deleted; restored it`]);
   });
 
-  test("is put back at once whatever takes its place, also unseen, and whatever is near it", async () => {
+  test("is restored at once after any change; nearby keys do not matter", async () => {
     type Change = (value: string, lease: bigint) => void;
     const changes: Record<string, Change> = {
       "another value under its lease": (_, lease) => etcd.put(KEY, "oops", lease),
@@ -260,7 +260,7 @@ describe("a live session", () => {
     }
   });
 
-  test("is put back once though it is removed again while it is being put back", async () => {
+  test("is restored once if it is deleted again during the restore", async () => {
     await using _session = await living();
     afterNextRange(() => etcd.put(KEY, "oops"));
     etcd.delete(KEY);
@@ -271,7 +271,7 @@ describe("a live session", () => {
     expect(isLiveSession(etcd.get(KEY) as never)).toBe(true);
   });
 
-  test("is put back once more when it is removed as soon as it is back", async () => {
+  test("is restored again if it is deleted as soon as it is restored", async () => {
     await using _session = await living();
     const { transaction } = client;
     client.transaction = async (request, signal) => {
@@ -388,8 +388,8 @@ describe("the session of another node", () => {
       Array.from({ length: 11 }, (_, i) => 300 * i), // A tenth of so short a life.
     );
     expect(messages()).toEqual([
-      "info public address 192.0.2.1 belonged to node host-b a moment ago; waiting for up to 3 s to " +
-      "see whether that node is still alive",
+      "info public address 192.0.2.1 belonged to node host-b a moment ago; waiting for up to 3 s " +
+      "to see whether that node is still alive",
     ]);
   });
 
@@ -462,8 +462,8 @@ describe("the session of another node", () => {
       const error = failure(scripted(10, [9]));
       await etcd.clock.advance(60_000);
       expect((await error).message).toBe(
-        "node host-b (interface eth7) is alive, and has the same public address 192.0.2.1 as this " +
-          "node's interface eth0; the other nodes cannot distinguish the two; " + choice,
+        "node host-b (interface eth7) is alive, and has the same public address 192.0.2.1 as " +
+          "this node's interface eth0; the other nodes cannot distinguish the two; " + choice,
       );
     }
   });

@@ -14,14 +14,14 @@ function identityOf(...prefix: string[]): string {
   return stdout.toString().trim();
 }
 
-test("every process in one network namespace has one identity, another namespace another", async () => {
+test("all processes in one network namespace have one identity", async () => {
   const own = await nodeIdentity();
   expect(own).toMatch(/^[0-9a-f]{32}$/);
   expect(identityOf()).toBe(own);
   expect(identityOf("unshare", "--net")).not.toBe(own);
 });
 
-test("the identity is of the machine, its boot and the namespace, as daemons of all versions write it", async () => {
+test("the identity is of the machine, its boot and the namespace, in all versions", async () => {
   const directory = mkdtempSync(join(tmpdir(), "identity-"));
   try {
     const [machineId, bootId, networkNamespace] = ["machine", "boot", "namespace"].map((name) =>

@@ -77,8 +77,8 @@ test("another live node that has one is named with what to do", async () => {
   expect(await error).toBeInstanceOf(DuplicateNodeError);
   expect((await error).message).toBe(
     "node host-b (interface eth0) is alive, and its lease 10.5.1.0-24 of 192.0.2.1 has the same " +
-      `VtepMAC ${MAC} as this node; the other nodes can reach only one of the two; if this host is ` +
-      "a copy of that one, delete the device on this host and start flanneld again",
+      `VtepMAC ${MAC} as this node; the other nodes can reach only one of the two; if this host ` +
+      "is a copy of that one, delete the device on this host and start flanneld again",
   );
   expect(await error).toMatchObject({
     publicAddress: "192.0.2.1",

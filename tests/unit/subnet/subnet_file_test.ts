@@ -157,7 +157,7 @@ describe("the subnet file", () => {
   });
   afterEach(() => rm(folder, { recursive: true }));
 
-  test("is written with its parent directories, mode 0644, and nothing else is left in its folder", async () => {
+  test("is written with its parent directories and mode 0644, without other files", async () => {
     const path = join(folder, "run", "flannel", "subnet.env");
     const umask = process.umask(0o077);
     try {
@@ -202,7 +202,7 @@ describe("the subnet file", () => {
     );
   });
 
-  test("that is a device, a FIFO, a socket or a folder is refused, read or written, at once", async () => {
+  test("that is a device, FIFO, socket or folder is refused at once, read or written", async () => {
     const [fifo, socket] = [join(folder, "fifo"), join(folder, "socket")];
     await runProgram("mkfifo", [fifo]);
     const server = createServer();
@@ -246,7 +246,7 @@ describe("the subnet file", () => {
     await expect(writeSubnetFile(path, DUAL)).rejects.toThrow("ENAMETOOLONG");
   });
 
-  test("below a file, or at a loop of symbolic links, is refused before a subnet is taken", async () => {
+  test("below a file or at a loop of symbolic links is refused at the start", async () => {
     const [file, loop] = [join(folder, "file"), join(folder, "loop")];
     await writeFile(file, "");
     await symlink(loop, loop);
