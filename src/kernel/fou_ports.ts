@@ -8,24 +8,24 @@
 import { errnoName } from "../../ffi/errno.ts";
 import * as k from "../../ffi/linux.ts";
 import type { Clock } from "../base/clock.ts";
-import { resourceKey } from "../state/resource_key.ts";
 import { udpPortTaken } from "../process/udp_port.ts";
 import type { FouPort, Resource, ResourceKey } from "../state/resource.ts";
+import { resourceKey } from "../state/resource_key.ts";
 import { sameResource } from "../state/same_resource.ts";
 import type { Step } from "../state/step.ts";
+import { describeStep } from "./table/entry_operation.ts";
+import type { KernelListener } from "./table/kernel_event.ts";
+import type { KernelTable, KernelTableType } from "./table/kernel_table.ts";
+import { Listeners } from "./table/listeners.ts";
+import { Poller } from "./table/poller.ts";
+import type { StepResult } from "./table/step_result.ts";
+import { resultOf } from "./table/step_result.ts";
 import type { AttributeWriter } from "./wire/attribute_writer.ts";
 import { type GenericFamily, openFamily } from "./wire/generic_netlink.ts";
 import { retryInterruptedDump } from "./wire/interrupted_dump.ts";
-import type { KernelListener } from "./table/kernel_event.ts";
-import type { StepResult } from "./table/step_result.ts";
 import { KernelError } from "./wire/kernel_error.ts";
-import { Poller } from "./table/poller.ts";
-import { Listeners } from "./table/listeners.ts";
-import { describeStep } from "./table/entry_operation.ts";
 import { Attributes, type MessageReader } from "./wire/message_reader.ts";
-import type { KernelTable, KernelTableType } from "./table/kernel_table.ts";
 import type { NetlinkRefusal } from "./wire/netlink_socket.ts";
-import { resultOf } from "./table/step_result.ts";
 
 export const FOU_TABLE: KernelTableType = {
   kinds: ["fou"],

@@ -1,14 +1,14 @@
 /** Reads the devices of this network namespace with their addresses and address flags. */
 
 import * as k from "../../ffi/linux.ts";
-import type { Clock } from "../base/clock.ts";
 import type { IpAddress } from "../addr/ip.ts";
-import { Channel } from "./wire/channel.ts";
+import type { Clock } from "../base/clock.ts";
 import { ADDRESS_CODEC } from "./rtnetlink/address_codec.ts";
 import { decodeLink } from "./rtnetlink/link_decoder.ts";
 import { dumpLinks } from "./rtnetlink/link_messages.ts";
-import { MessageBatch } from "./wire/message_batch.ts";
+import { Channel } from "./wire/channel.ts";
 import { type DumpAttempt, retryInterruptedDump } from "./wire/interrupted_dump.ts";
+import { MessageBatch } from "./wire/message_batch.ts";
 import { Attributes, type MessageReader } from "./wire/message_reader.ts";
 import { NetlinkSocket } from "./wire/netlink_socket.ts";
 

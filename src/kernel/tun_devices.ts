@@ -5,10 +5,10 @@
 
 import { createPersistentTun, SystemError } from "../../ffi/tun_device.ts";
 import type { Step } from "../state/step.ts";
-import type { StepResult } from "./table/step_result.ts";
-import { KernelError } from "./wire/kernel_error.ts";
 import { describeStep } from "./table/entry_operation.ts";
 import { type KernelTableType, writeOnlyTable } from "./table/kernel_table.ts";
+import type { StepResult } from "./table/step_result.ts";
+import { KernelError } from "./wire/kernel_error.ts";
 
 export const TUN_DEVICES: KernelTableType = {
   kinds: [],

@@ -5,9 +5,9 @@ import * as k from "../../../ffi/linux.ts";
 import { addressOf, fixedBuffer, type Pointer } from "../../../ffi/memory.ts";
 import { prefixAddress, prefixLength } from "../../addr/prefix.ts";
 import { type Route, RTPROT_FLANNEL } from "../../state/resource.ts";
+import { creationFlags, type EntryOperation } from "../table/entry_operation.ts";
 import { writeAddress } from "../wire/address_bytes.ts";
 import type { MessageBatch } from "../wire/message_batch.ts";
-import { creationFlags, type EntryOperation } from "../table/entry_operation.ts";
 
 /**
  * Appends the creation of an object for an onlink IPv4 gateway (RTM_NEWNEXTHOP). The gateway, as a

@@ -1,12 +1,12 @@
 /** Decides which routes of one batch run use a nexthop object, and creates the objects. */
 
 import { familyOf } from "../../addr/ip.ts";
-import { linkOf } from "../../state/resource_key.ts";
 import type { Route } from "../../state/resource.ts";
+import { linkOf } from "../../state/resource_key.ts";
 import type { Step } from "../../state/step.ts";
-import { nexthopIdFor, type Nexthops } from "./nexthops.ts";
-import { operationOf } from "../table/entry_operation.ts";
 import { readSysctlNow } from "../sysctl/proc_sys.ts";
+import { operationOf } from "../table/entry_operation.ts";
+import { nexthopIdFor, type Nexthops } from "./nexthops.ts";
 
 /**
  * From this number of new routes on one device, they use nexthop objects. Up to it, creating them

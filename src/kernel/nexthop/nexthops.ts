@@ -19,12 +19,12 @@ import { familyOf, IPV4_UNSPECIFIED } from "../../addr/ip.ts";
 import { type Route, RTPROT_FLANNEL } from "../../state/resource.ts";
 import { writeAddress } from "../wire/address_bytes.ts";
 import type { Channel } from "../wire/channel.ts";
-import { type DecodedNexthop, decodeNexthop, nexthopIdOf } from "./nexthop_decoder.ts";
 import { DUMP_TRIES } from "../wire/interrupted_dump.ts";
 import { KernelError } from "../wire/kernel_error.ts";
 import type { MessageBatch } from "../wire/message_batch.ts";
-import { createNexthop, deleteNexthop, dumpAllRoutes, dumpNexthops } from "./nexthop_messages.ts";
 import type { NetlinkRefusal } from "../wire/netlink_socket.ts";
+import { type DecodedNexthop, decodeNexthop, nexthopIdOf } from "./nexthop_decoder.ts";
+import { createNexthop, deleteNexthop, dumpAllRoutes, dumpNexthops } from "./nexthop_messages.ts";
 
 /** Id of the nexthop object that this route can use; 0 if none. */
 export function nexthopIdFor(route: Route): number {

@@ -1,25 +1,25 @@
 /** Performs the rtnetlink steps of one `apply` in batches. */
 
 import { errnoName } from "../../../ffi/errno.ts";
-import { errorMessage } from "../../base/operator_error.ts";
 import { familyOf } from "../../addr/ip.ts";
-import { linkOf } from "../../state/resource_key.ts";
+import { errorMessage } from "../../base/operator_error.ts";
 import type { Resource, Route } from "../../state/resource.ts";
+import { linkOf } from "../../state/resource_key.ts";
 import type { Step } from "../../state/step.ts";
-import type { Channel } from "../wire/channel.ts";
-import type { RtnetlinkEntry } from "./entry_codec.ts";
-import { codecOfKind } from "./entry_codecs.ts";
-import type { RtnetlinkEncoder } from "./rtnetlink_encoder.ts";
-import type { StepResult } from "../table/step_result.ts";
-import { KernelError } from "../wire/kernel_error.ts";
-import { performLinkStep } from "./link_steps.ts";
-import { Ifindexes } from "./links.ts";
 import { routeThroughNexthop } from "../nexthop/nexthop_messages.ts";
 import { NexthopRoutes } from "../nexthop/nexthop_routes.ts";
 import type { Nexthops } from "../nexthop/nexthops.ts";
 import { describeStep, operationOf } from "../table/entry_operation.ts";
-import type { NetlinkRefusal } from "../wire/netlink_socket.ts";
+import type { StepResult } from "../table/step_result.ts";
 import { resultOf, withoutDevice } from "../table/step_result.ts";
+import type { Channel } from "../wire/channel.ts";
+import { KernelError } from "../wire/kernel_error.ts";
+import type { NetlinkRefusal } from "../wire/netlink_socket.ts";
+import type { RtnetlinkEntry } from "./entry_codec.ts";
+import { codecOfKind } from "./entry_codecs.ts";
+import { performLinkStep } from "./link_steps.ts";
+import { Ifindexes } from "./links.ts";
+import type { RtnetlinkEncoder } from "./rtnetlink_encoder.ts";
 
 export interface BatchRunOptions {
   readonly changes: Channel<RtnetlinkEncoder>;

@@ -3,12 +3,12 @@
 import * as k from "../../../ffi/linux.ts";
 import { addressBytes, IPV4_UNSPECIFIED } from "../../addr/ip.ts";
 import type { IpipLink } from "../../state/resource.ts";
-import { AttributeWriter } from "../wire/attribute_writer.ts";
 import { addressText } from "../wire/attribute_values.ts";
+import { AttributeWriter } from "../wire/attribute_writer.ts";
 import { allocated } from "../wire/message_batch.ts";
 import type { Attributes } from "../wire/message_reader.ts";
-import { createLink } from "./link_messages.ts";
 import { type LinkCodec, missingModule } from "./link_codec.ts";
+import { createLink } from "./link_messages.ts";
 
 export const IPIP_CODEC: LinkCodec<IpipLink> = {
   linkKind: "ipip",

@@ -1,12 +1,12 @@
 /** The codecs of all types of devices that this program uses. A new type is one more line here. */
 
-import { cString } from "../../../ffi/memory.ts";
 import * as k from "../../../ffi/linux.ts";
+import { cString } from "../../../ffi/memory.ts";
 import type { Link, LinkType, TunLink, WireguardLink } from "../../state/resource.ts";
 import { allocated } from "../wire/message_batch.ts";
 import { IPIP_CODEC } from "./ipip_codec.ts";
-import { createLink } from "./link_messages.ts";
 import type { LinkCodec } from "./link_codec.ts";
+import { createLink } from "./link_messages.ts";
 import { VXLAN_CODEC } from "./vxlan_codec.ts";
 
 /** Keys, ports and peers belong to WireGuard's own table. */

@@ -2,9 +2,9 @@
 
 import * as k from "../../../ffi/linux.ts";
 import { type Link, NO_MAC } from "../../state/resource.ts";
-import { hasUapiSocket } from "../wireguard/userspace_driver.ts";
 import { macText } from "../wire/attribute_values.ts";
 import { Attributes, type MessageReader } from "../wire/message_reader.ts";
+import { hasUapiSocket } from "../wireguard/userspace_driver.ts";
 import type { LinkNames } from "./entry_codec.ts";
 import type { LinkBase } from "./link_codec.ts";
 import { linkCodecOfKind } from "./link_codecs.ts";

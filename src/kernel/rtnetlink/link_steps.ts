@@ -8,9 +8,9 @@ import { resultOf, type StepResult, withoutDevice } from "../table/step_result.t
 import type { Channel } from "../wire/channel.ts";
 import { KernelError } from "../wire/kernel_error.ts";
 import type { NetlinkRefusal } from "../wire/netlink_socket.ts";
+import { linkCodecOf } from "./link_codecs.ts";
 import { decodeLink } from "./link_decoder.ts";
 import { changeLink, deleteLink, dumpLinks } from "./link_messages.ts";
-import { linkCodecOf } from "./link_codecs.ts";
 import { findLink } from "./links.ts";
 import type { RtnetlinkEncoder } from "./rtnetlink_encoder.ts";
 

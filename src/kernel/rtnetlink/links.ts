@@ -1,12 +1,12 @@
 /** Look-ups of devices in this network namespace. */
 
 import { errnoName } from "../../../ffi/errno.ts";
+import { refusalError } from "../table/step_result.ts";
 import type { Channel } from "../wire/channel.ts";
+import { DUMP_TRIES } from "../wire/interrupted_dump.ts";
 import { type DecodedLink, decodeLink } from "./link_decoder.ts";
 import { dumpLinks, getLink } from "./link_messages.ts";
 import type { RtnetlinkEncoder } from "./rtnetlink_encoder.ts";
-import { DUMP_TRIES } from "../wire/interrupted_dump.ts";
-import { refusalError } from "../table/step_result.ts";
 
 /** A device by name or index; `undefined` if there is none. Throws `KernelError`. */
 export function findLink(

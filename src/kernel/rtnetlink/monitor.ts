@@ -2,13 +2,13 @@
 
 import * as k from "../../../ffi/linux.ts";
 import type { Clock } from "../../base/clock.ts";
+import { decodeNexthop } from "../nexthop/nexthop_decoder.ts";
+import { isOurNexthop } from "../nexthop/nexthops.ts";
+import type { KernelEvent, KernelListener } from "../table/kernel_event.ts";
+import type { MessageReader } from "../wire/message_reader.ts";
+import { Notifications } from "../wire/notifications.ts";
 import { codecOfMessage, ENTRY_CODECS } from "./entry_codecs.ts";
 import { completeLink, decodeLink } from "./link_decoder.ts";
-import { decodeNexthop } from "../nexthop/nexthop_decoder.ts";
-import type { KernelEvent, KernelListener } from "../table/kernel_event.ts";
-import { isOurNexthop } from "../nexthop/nexthops.ts";
-import { Notifications } from "../wire/notifications.ts";
-import type { MessageReader } from "../wire/message_reader.ts";
 
 export interface MonitorOptions {
   readonly clock: Clock;

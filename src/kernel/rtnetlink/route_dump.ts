@@ -1,8 +1,8 @@
 /** Reading rtnetlink's tables: devices, and the entries on them. */
 
 import type { Family } from "../../addr/ip.ts";
-import { linkOf } from "../../state/resource_key.ts";
 import type { Resource, ResourceKind } from "../../state/resource.ts";
+import { linkOf } from "../../state/resource_key.ts";
 import type { Channel } from "../wire/channel.ts";
 import type { DumpAttempt } from "../wire/interrupted_dump.ts";
 import type { MessageReader } from "../wire/message_reader.ts";

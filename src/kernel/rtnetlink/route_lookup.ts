@@ -1,20 +1,20 @@
 /** Look-ups of the route to an address: `ip route get`. */
 
 import { errnoName } from "../../../ffi/errno.ts";
-import * as k from "../../../ffi/linux.ts";
 import { libnlCore } from "../../../ffi/libnl.ts";
+import * as k from "../../../ffi/linux.ts";
 import { addressOf, fixedBuffer, type Pointer } from "../../../ffi/memory.ts";
 import { familyOf, type IpAddress } from "../../addr/ip.ts";
+import { refusalError } from "../table/step_result.ts";
 import { writeAddress } from "../wire/address_bytes.ts";
 import { addressFamily, addressLength } from "../wire/address_family.ts";
 import { addressText } from "../wire/attribute_values.ts";
 import type { Channel } from "../wire/channel.ts";
 import type { MessageBatch } from "../wire/message_batch.ts";
 import { Attributes, type MessageReader } from "../wire/message_reader.ts";
+import { findLink } from "./links.ts";
 import { gatewayOf } from "./route_codec.ts";
 import type { RtnetlinkEncoder } from "./rtnetlink_encoder.ts";
-import { findLink } from "./links.ts";
-import { refusalError } from "../table/step_result.ts";
 
 /** What the kernel would do with a packet to one address. */
 export interface RouteLookup {

@@ -8,8 +8,8 @@ import { udpPortTaken } from "../../process/udp_port.ts";
 import { type Link, VXLAN_DEFAULT_PORT, type VxlanLink } from "../../state/resource.ts";
 import { addressText } from "../wire/attribute_values.ts";
 import { allocated } from "../wire/message_batch.ts";
-import { createLink } from "./link_messages.ts";
 import { type LinkCodec, missingModule } from "./link_codec.ts";
+import { createLink } from "./link_messages.ts";
 
 export const VXLAN_CODEC: LinkCodec<VxlanLink> = {
   linkKind: "vxlan",

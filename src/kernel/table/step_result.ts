@@ -3,8 +3,8 @@
 import { errnoName } from "../../../ffi/errno.ts";
 import type { Step } from "../../state/step.ts";
 import { KernelError } from "../wire/kernel_error.ts";
-import { describeStep } from "./entry_operation.ts";
 import type { NetlinkRefusal } from "../wire/netlink_socket.ts";
+import { describeStep } from "./entry_operation.ts";
 
 /** `undefined` is success. */
 export type StepResult = KernelError | undefined;

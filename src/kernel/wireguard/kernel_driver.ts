@@ -5,6 +5,7 @@ import * as k from "../../../ffi/linux.ts";
 import type { Clock } from "../../base/clock.ts";
 import { type GenericFamily, openFamily } from "../wire/generic_netlink.ts";
 import { KernelError } from "../wire/kernel_error.ts";
+import { DeviceDecoder, MAX_SET_DEVICE_BYTES, messagesOf, writeDevice } from "./kernel_codec.ts";
 import {
   type DeviceChange,
   type Fault,
@@ -12,7 +13,6 @@ import {
   type WireguardDeviceState,
   type WireguardDriver,
 } from "./wireguard_driver.ts";
-import { DeviceDecoder, MAX_SET_DEVICE_BYTES, messagesOf, writeDevice } from "./kernel_codec.ts";
 
 /** The family of linux/wireguard.h, WG_GENL_NAME. */
 export const WIREGUARD_FAMILY = { name: "wireguard", version: k.WG_GENL_VERSION } as const;

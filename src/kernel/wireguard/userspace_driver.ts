@@ -9,6 +9,7 @@ import { errnoName } from "../../../ffi/errno.ts";
 import type { Clock } from "../../base/clock.ts";
 import { listenerNamespace } from "../../process/listener_namespace.ts";
 import { KernelError } from "../wire/kernel_error.ts";
+import { GET_REQUEST, parseGetReply, parseSetReply, setRequest } from "./uapi.ts";
 import {
   type DeviceChange,
   type Fault,
@@ -16,7 +17,6 @@ import {
   type WireguardDeviceState,
   type WireguardDriver,
 } from "./wireguard_driver.ts";
-import { GET_REQUEST, parseGetReply, parseSetReply, setRequest } from "./uapi.ts";
 
 /** The path of the socket, the same for all implementations. */
 export function uapiSocketPath(link: string): string {

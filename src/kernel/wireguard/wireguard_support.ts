@@ -1,19 +1,19 @@
 /** Finds out who can run WireGuard devices on this machine, and starts a program for one. */
 
-import { OWN_RUN, ownNamespace } from "../../process/listener_namespace.ts";
+import type { Clock } from "../../base/clock.ts";
 import { loadModules } from "../../process/kernel_modules.ts";
+import { OWN_RUN, ownNamespace } from "../../process/listener_namespace.ts";
+import { ProcessError } from "../../process/process_error.ts";
 import {
   findProgram,
   programEnvironment,
   WIREGUARD_PROGRAMS,
 } from "../../process/program_lookup.ts";
 import { runProgram } from "../../process/run_program.ts";
-import { ProcessError } from "../../process/process_error.ts";
-import type { Clock } from "../../base/clock.ts";
 import { openFamily } from "../wire/generic_netlink.ts";
-import type { Fault } from "./wireguard_driver.ts";
 import { WIREGUARD_FAMILY } from "./kernel_driver.ts";
 import { foreignHolder, isListening, uapiSocketPath } from "./userspace_driver.ts";
+import type { Fault } from "./wireguard_driver.ts";
 
 /** The kernel, or the program that runs WireGuard devices in its place. */
 export type WireguardSupport = "kernel" | { readonly userspace: string };

@@ -10,8 +10,6 @@
 import { ZERO_KEY } from "../../addr/wireguard_key.ts";
 import type { Clock } from "../../base/clock.ts";
 import { SerialQueue } from "../../base/serial_queue.ts";
-import { linkOf, resourceKey } from "../../state/resource_key.ts";
-import { describeStep } from "../table/entry_operation.ts";
 import type {
   Link,
   Resource,
@@ -19,13 +17,17 @@ import type {
   WireguardDevice,
   WireguardPeer,
 } from "../../state/resource.ts";
+import { linkOf, resourceKey } from "../../state/resource_key.ts";
 import type { Step } from "../../state/step.ts";
+import { describeStep } from "../table/entry_operation.ts";
 import type { KernelListener } from "../table/kernel_event.ts";
+import type { KernelTable, KernelTableType } from "../table/kernel_table.ts";
+import { Listeners } from "../table/listeners.ts";
+import { Poller } from "../table/poller.ts";
 import type { StepResult } from "../table/step_result.ts";
 import { KernelError } from "../wire/kernel_error.ts";
-import { Poller } from "../table/poller.ts";
-import { Listeners } from "../table/listeners.ts";
-import type { KernelTable, KernelTableType } from "../table/kernel_table.ts";
+import { KernelDriver } from "./kernel_driver.ts";
+import { UserspaceDriver } from "./userspace_driver.ts";
 import type {
   DeviceChange,
   Fault,
@@ -33,7 +35,6 @@ import type {
   WireguardDeviceState,
   WireguardDriver,
 } from "./wireguard_driver.ts";
-import { KernelDriver } from "./kernel_driver.ts";
 import {
   assignedEndpoint,
   changedPeer,
@@ -43,7 +44,6 @@ import {
   sameReading,
 } from "./wireguard_peers.ts";
 import { startUserspace } from "./wireguard_support.ts";
-import { UserspaceDriver } from "./userspace_driver.ts";
 
 export const WIREGUARD_TABLE: KernelTableType = {
   kinds: ["wireguard-device", "wireguard-peer"],

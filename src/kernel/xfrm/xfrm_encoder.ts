@@ -6,10 +6,10 @@ import type { Pointer } from "../../../ffi/memory.ts";
 import { type Family, familyOf } from "../../addr/ip.ts";
 import { prefixAddress, prefixLength } from "../../addr/prefix.ts";
 import type { XfrmPolicy, XfrmTunnel } from "../../state/resource.ts";
+import type { EntryOperation } from "../table/entry_operation.ts";
 import { addressFamily } from "../wire/address_family.ts";
 import { LibnlBatch } from "../wire/libnl_batch.ts";
 import { allocated } from "../wire/message_batch.ts";
-import type { EntryOperation } from "../table/entry_operation.ts";
 
 /** XFRM_POLICY_*, by the direction's name. */
 export const DIRECTIONS = {

@@ -4,8 +4,8 @@
  */
 
 import { errnoName } from "../../../ffi/errno.ts";
-import * as k from "../../../ffi/linux.ts";
 import { libnlCore } from "../../../ffi/libnl.ts";
+import * as k from "../../../ffi/linux.ts";
 import type { Pointer } from "../../../ffi/memory.ts";
 import { addressFromBytes, type Family, familyOf, type IpAddress } from "../../addr/ip.ts";
 import type { Clock } from "../../base/clock.ts";
@@ -15,9 +15,9 @@ import { AttributeWriter } from "../wire/attribute_writer.ts";
 import { Channel } from "../wire/channel.ts";
 import { KernelError } from "../wire/kernel_error.ts";
 import { MessageBatch } from "../wire/message_batch.ts";
-import { Notifications } from "../wire/notifications.ts";
 import { Attributes, type MessageReader } from "../wire/message_reader.ts";
 import { NetlinkSocket } from "../wire/netlink_socket.ts";
+import { Notifications } from "../wire/notifications.ts";
 
 /** The security associations that an IKE daemon has created, as far as a backend needs them. */
 export interface XfrmStates extends Disposable {

@@ -6,13 +6,13 @@ import * as k from "../../../ffi/linux.ts";
 import { addressBytes, addressFromBytes, type IpAddress } from "../../../src/addr/ip.ts";
 import { macBytes, macFromBytes } from "../../../src/addr/mac.ts";
 import { makePrefix } from "../../../src/addr/prefix.ts";
-import { writeAddress, writeMac } from "../../../src/kernel/wire/address_bytes.ts";
-import { decodeLookup } from "../../../src/kernel/rtnetlink/route_lookup.ts";
+import { decodeNexthop, nexthopIdOf } from "../../../src/kernel/nexthop/nexthop_decoder.ts";
 import type { RtnetlinkEntry } from "../../../src/kernel/rtnetlink/entry_codec.ts";
 import { codecOfMessage, ENTRY_CODECS } from "../../../src/kernel/rtnetlink/entry_codecs.ts";
 import { decodeLink } from "../../../src/kernel/rtnetlink/link_decoder.ts";
+import { decodeLookup } from "../../../src/kernel/rtnetlink/route_lookup.ts";
 import { RtnetlinkEncoder } from "../../../src/kernel/rtnetlink/rtnetlink_encoder.ts";
-import { decodeNexthop, nexthopIdOf } from "../../../src/kernel/nexthop/nexthop_decoder.ts";
+import { writeAddress, writeMac } from "../../../src/kernel/wire/address_bytes.ts";
 import { Attributes, MessageReader } from "../../../src/kernel/wire/message_reader.ts";
 
 const NAMES = new Map([[7, "flannel.1"]]);

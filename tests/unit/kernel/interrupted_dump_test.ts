@@ -1,10 +1,10 @@
 import { expect, test } from "bun:test";
+import { DumpInterruptedError } from "../../../src/kernel/kernel.ts";
 import {
   DUMP_TRIES,
   type DumpAttempt,
   retryInterruptedDump,
 } from "../../../src/kernel/wire/interrupted_dump.ts";
-import { DumpInterruptedError } from "../../../src/kernel/kernel.ts";
 
 /** A reader whose first attempts are interrupted, and the pauses between its attempts. */
 function reader(interruptions: number) {

@@ -4,10 +4,10 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import * as k from "../../../ffi/linux.ts";
 import { addressFromBytes } from "../../../src/addr/ip.ts";
+import { decodeFouPort } from "../../../src/kernel/fou_ports.ts";
 import { IPIP_CODEC } from "../../../src/kernel/rtnetlink/ipip_codec.ts";
 import { decodeLink } from "../../../src/kernel/rtnetlink/link_decoder.ts";
 import { RtnetlinkEncoder } from "../../../src/kernel/rtnetlink/rtnetlink_encoder.ts";
-import { decodeFouPort } from "../../../src/kernel/fou_ports.ts";
 import { MessageReader } from "../../../src/kernel/wire/message_reader.ts";
 import { type IpipLink, NO_MAC } from "../../../src/state/resource.ts";
 

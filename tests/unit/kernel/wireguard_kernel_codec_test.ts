@@ -8,16 +8,16 @@ import * as k from "../../../ffi/linux.ts";
 import { addressOf, type Pointer, readUint32 } from "../../../ffi/memory.ts";
 import { AttributeWriter } from "../../../src/kernel/wire/attribute_writer.ts";
 import { MessageReader } from "../../../src/kernel/wire/message_reader.ts";
-import type {
-  DeviceChange,
-  WireguardDeviceState,
-} from "../../../src/kernel/wireguard/wireguard_driver.ts";
 import {
   DeviceDecoder,
   MAX_SET_DEVICE_BYTES,
   messagesOf,
   writeDevice,
 } from "../../../src/kernel/wireguard/kernel_codec.ts";
+import type {
+  DeviceChange,
+  WireguardDeviceState,
+} from "../../../src/kernel/wireguard/wireguard_driver.ts";
 import { deviceChange, key, peerSetting, prefixes } from "./wireguard_arbitrary.ts";
 
 const IFINDEX = 7;
