@@ -26,7 +26,7 @@ test("a table that does not change is read once, without a pause", async () => {
   expect(pauses).toEqual([]);
 });
 
-test("trap 24: an interrupted attempt is discarded and repeated after growing pauses", async () => {
+test("an interrupted attempt is discarded and repeated after growing pauses", async () => {
   const { pauses, outcome } = reader(DUMP_TRIES - 1);
   expect(await outcome()).toBe("whole");
   expect(pauses).toEqual([2, 4, 8, 16, 32, 64, 128]);
