@@ -102,7 +102,7 @@ test("a wrong key ends the daemon with one line, and the key is not in it", asyn
   await cluster.configure({ ...IPV4, Backend: { Type: "tencent-vpc" } });
   for (
     const [env, message] of [
-      [{}, "tencent-vpc needs a key of Tencent Cloud"],
+      [{}, "tencent-vpc needs an access key"],
       [{ ...START.env, ACCESS_KEY_SECRET: "hidden" }, "check AccessKeyID and AccessKeySecret"],
       [{ ...START.env, TENCENT_VPC_ENDPOINT: "vpc" }, 'TENCENT_VPC_ENDPOINT is "vpc"; it must be'],
     ] as const

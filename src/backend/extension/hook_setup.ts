@@ -58,8 +58,7 @@ export class HookSetup {
     ) {
       if (options.PreStartupCommand !== "" || options.PostStartupCommand !== "") {
         log.info(
-          "an earlier run has set up this host; " +
-            "PreStartupCommand and PostStartupCommand do not run again",
+          "an earlier run has set up this host; the commands for that do not run again",
         );
       }
       return new HookSetup(setup, kept.output, kept);
