@@ -448,6 +448,18 @@ describe("OverlayController", () => {
       expect(controller.status().ignored.size).toBe(1);
     });
 
+    test("in the entry store twice, logs at debug level that nothing can be undone", async () => {
+      const collected = traceLog();
+      log = collected.log as typeof log;
+      const controller = await controllerFor("vxlan");
+      store.setDesired = (owner) => failFor("node-2", owner);
+      store.removeOwner = (owner) => failFor("node-2", owner);
+      controller.applyChanges([put(lease(2, "vxlan", [4]))]);
+      const [debug] = collected.records.filter(({ level }) => level === "debug");
+      expect(debug).toMatchObject({ lease: "node-2", err: { message: fault.message } });
+      expect([...controller.status().ignored.keys()] as string[]).toEqual(["node-2"]);
+    });
+
     test("while its reachability is read, does not read it again and again", async () => {
       await using controller = await controllerFor("host-gw", {}, [4]);
       const { backend } = prepared as { backend: Backend };
@@ -532,6 +544,35 @@ describe("OverlayController", () => {
       "ignoring lease node-999: its VNI is 1001, this node's is 1 (and 994 more like it)",
     );
     expect(controller.status().ignored.size).toBe(1000);
+  });
+
+  test("has no entries before this node's own lease is known, and then all", async () => {
+    await controllerFor("vxlan");
+    const { backend } = prepared as { backend: Backend };
+    const { networks: _networks, ...ext } = external([4]);
+    const reachability = { reachabilityOf: () => Promise.reject(new Error()), forget: () => {} };
+    const entryStore = new CollectingStore();
+    const controller = new OverlayController(
+      { backend, entryStore, reachability, log, clock },
+      ext,
+    );
+    controller.applyChanges([put(lease(2, "vxlan", [4]))]);
+    controller.externalChanged({ ...ext, mtuBytes: 1400 });
+    expect([...entryStore.owners.keys()]).toEqual([]);
+    controller.ownChanged(lease(1, "vxlan", [4]));
+    expect([...entryStore.owners.keys()]).toEqual(["node", "node-2"]);
+    expect(entryStore.text("node")).not.toContain("blackhole");
+    expect(entryStore.text("node-2")).toContain("fdb");
+    expect(log.lines).toEqual([]);
+  });
+
+  test("does nothing for the deletion of a lease that it does not have", async () => {
+    const controller = await controllerFor("vxlan");
+    store.calls = 0;
+    const change = { kind: "delete", lease: lease(2, "vxlan", [4]) } as const;
+    controller.applyChanges([change, { ...change, isRejected: true }]);
+    await clock.advance(1000);
+    expect(store.calls).toBe(0);
   });
 
   test("gives the devices another MTU when the external interface has one", async () => {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import {
+  conflictText,
   identitiesIn,
   type Identity,
   PeerIdentities,
@@ -26,8 +27,8 @@ function lease(
   };
 }
 
-/** Who has what another of these claims, too. */
-function rivals(
+/** For each of these leases the one that has what it claims. */
+function holders(
   identities: PeerIdentities,
   ...names: string[]
 ): Record<string, string | undefined> {
@@ -51,7 +52,7 @@ describe("of two nodes that claim one identity", () => {
       const identities = new PeerIdentities();
       const leases = { old: lease("old", 2, 10), new: lease("new", 3, 20) };
       put(identities, ...order.map((name) => leases[name as "old" | "new"]));
-      expect(rivals(identities, "old", "new")).toEqual({ old: undefined, new: "old" });
+      expect(holders(identities, "old", "new")).toEqual({ old: undefined, new: "old" });
     },
   );
 
@@ -66,7 +67,7 @@ describe("of two nodes that claim one identity", () => {
       const identities = new PeerIdentities();
       expect(put(identities, lease("a", 2, 10), lease("b", 3, 20))).toEqual([[], []]);
       expect(goes(identities)).toEqual(["b"]);
-      expect(rivals(identities, "b")).toEqual({ b: undefined });
+      expect(holders(identities, "b")).toEqual({ b: undefined });
     }
   });
 
@@ -75,24 +76,24 @@ describe("of two nodes that claim one identity", () => {
     identities.put(lease("thief", 2, 10), [OTHER]);
     put(identities, lease("b", 3, 20));
     expect(put(identities, lease("thief", 2, 10, 30))).toEqual([[]]);
-    expect(rivals(identities, "b", "thief")).toEqual({ b: undefined, thief: "b" });
+    expect(holders(identities, "b", "thief")).toEqual({ b: undefined, thief: "b" });
   });
 
   test("one whose lease is rewritten, even with another address, keeps it", () => {
     const identities = new PeerIdentities();
     put(identities, lease("a", 2, 10), lease("b", 3, 20), lease("a", 2, 10, 30));
     put(identities, lease("a", 4, 10, 40));
-    expect(rivals(identities, "a", "b")).toEqual({ a: undefined, b: "a" });
+    expect(holders(identities, "a", "b")).toEqual({ a: undefined, b: "a" });
     remove(identities, "b");
     put(identities, lease("a", 5, 10, 50), lease("b", 3, 60));
-    expect(rivals(identities, "a", "b")).toEqual({ a: undefined, b: "a" });
+    expect(holders(identities, "a", "b")).toEqual({ a: undefined, b: "a" });
   });
 
   test("one whose lease was deleted and created again is the later one", () => {
     const identities = new PeerIdentities();
     put(identities, lease("a", 2, 10), lease("b", 3, 20));
     expect(put(identities, lease("a", 2, 30))).toEqual([["b"]]);
-    expect(rivals(identities, "a", "b")).toEqual({ a: "b", b: undefined });
+    expect(holders(identities, "a", "b")).toEqual({ a: "b", b: undefined });
   });
 });
 
@@ -102,7 +103,7 @@ describe("a node that was set up again with its old key", () => {
     for (const order of [[0, 1, 2], [2, 1, 0], [1, 2, 0], [2, 0, 1]]) {
       const identities = new PeerIdentities();
       put(identities, ...order.map((i) => leases[i] as Lease));
-      expect(rivals(identities, "old", "rival", "new"))
+      expect(holders(identities, "old", "rival", "new"))
         .toEqual({ old: "new", rival: "new", new: undefined });
     }
   });
@@ -111,10 +112,10 @@ describe("a node that was set up again with its old key", () => {
     const identities = new PeerIdentities();
     put(identities, lease("old", 2, 10), lease("rival", 3, 20), lease("new", 2, 30));
     expect(remove(identities, "old")).toEqual([]);
-    expect(rivals(identities, "rival", "new")).toEqual({ rival: "new", new: undefined });
+    expect(holders(identities, "rival", "new")).toEqual({ rival: "new", new: undefined });
     expect(put(identities, lease("old", 2, 10))).toEqual([[]]);
     expect(remove(identities, "new")).toEqual(["old"]);
-    expect(rivals(identities, "old", "rival")).toEqual({ old: undefined, rival: "old" });
+    expect(holders(identities, "old", "rival")).toEqual({ old: undefined, rival: "old" });
   });
 });
 
@@ -126,7 +127,7 @@ describe("of nodes that claim one identity and may be alive", () => {
     const identities = new PeerIdentities();
     put(identities, lease("dead", 2, 10), lease("alive", 3, 20), lease("third", 4, 30));
     expect(identities.setLiveNodes(alive(3)) as string[]).toEqual(["dead", "alive"]);
-    expect(rivals(identities, "dead", "alive", "third"))
+    expect(holders(identities, "dead", "alive", "third"))
       .toEqual({ dead: "alive", alive: undefined, third: "alive" });
     expect(identities.conflictOf("dead" as LeaseKey)?.onlyHolderIsAlive).toBe(true);
     expect(identities.setLiveNodes(alive(3, 4)) as string[]).toEqual([]);
@@ -138,11 +139,11 @@ describe("of nodes that claim one identity and may be alive", () => {
     put(identities, lease("first", 2, 10), lease("second", 3, 20));
     for (const nodes of [[2, 3], [], [2]]) {
       identities.setLiveNodes(alive(...nodes));
-      expect(rivals(identities, "first", "second")).toEqual({ first: undefined, second: "first" });
+      expect(holders(identities, "first", "second")).toEqual({ first: undefined, second: "first" });
     }
     identities.setLiveNodes(alive(3));
     expect(identities.setLiveNodes(alive(2, 3)) as string[]).toEqual(["second", "first"]);
-    expect(rivals(identities, "first", "second")).toEqual({ first: undefined, second: "first" });
+    expect(holders(identities, "first", "second")).toEqual({ first: undefined, second: "first" });
   });
 
   test("a later claim counts as alive if its node is known to be alive by then", () => {
@@ -151,7 +152,7 @@ describe("of nodes that claim one identity and may be alive", () => {
       const identities = new PeerIdentities();
       identities.setLiveNodes(alive(3));
       put(identities, ...order);
-      expect(rivals(identities, "dead", "alive")).toEqual({ dead: "alive", alive: undefined });
+      expect(holders(identities, "dead", "alive")).toEqual({ dead: "alive", alive: undefined });
     }
   });
 
@@ -180,7 +181,7 @@ describe("of leases that were created at one revision", () => {
       const identities = new PeerIdentities();
       put(identities, ...order);
       for (const n of [2, 3, 4]) {
-        expect(rivals(identities, `of-${n}`, "of-5"))
+        expect(holders(identities, `of-${n}`, "of-5"))
           .toEqual({ [`of-${n}`]: undefined, "of-5": `of-${n}` });
         expect(remove(identities, `of-${n}`)).toEqual([`of-${n + 1}`]);
       }
@@ -193,7 +194,7 @@ describe("of leases that were created at one revision", () => {
       const identities = new PeerIdentities();
       put(identities, ...order);
       for (const [name, next] of [["a", "b"], ["b", "c"], ["c", "d"]] as const) {
-        expect(rivals(identities, name, "d")).toEqual({ [name]: undefined, d: name });
+        expect(holders(identities, name, "d")).toEqual({ [name]: undefined, d: name });
         expect(remove(identities, name)).toEqual([next]);
       }
     }
@@ -203,16 +204,16 @@ describe("of leases that were created at one revision", () => {
 test("a lease that is rewritten with another node's address is that node's from then on", () => {
   const identities = new PeerIdentities();
   put(identities, lease("a", 2, 10), lease("b", 3, 20), lease("c", 4, 30));
-  expect(rivals(identities, "b", "c")).toEqual({ b: "a", c: "a" });
+  expect(holders(identities, "b", "c")).toEqual({ b: "a", c: "a" });
   expect(put(identities, lease("a", 3, 10, 40))).toEqual([["b"]]);
-  expect(rivals(identities, "a", "b", "c")).toEqual({ a: "b", b: undefined, c: "b" });
+  expect(holders(identities, "a", "b", "c")).toEqual({ a: "b", b: undefined, c: "b" });
   expect(identities.conflictingAddresses).toEqual(new Set(["192.168.0.3", "192.168.0.4"]));
 });
 
 test("a new lease counts from its creation, not from its last change", () => {
   const identities = new PeerIdentities();
   put(identities, lease("b", 3, 20), lease("a", 2, 10, 50));
-  expect(rivals(identities, "a", "b")).toEqual({ a: undefined, b: "a" });
+  expect(holders(identities, "a", "b")).toEqual({ a: undefined, b: "a" });
 });
 
 test("a node keeps the time of its first claim with each of its leases", () => {
@@ -221,14 +222,14 @@ test("a node keeps the time of its first claim with each of its leases", () => {
   put(one, lease("old", 2, 10), lease("new", 2, 30));
   remove(one, "old");
   put(one, lease("new", 4, 30, 40), lease("rival", 3, 20));
-  expect(rivals(one, "new", "rival")).toEqual({ new: undefined, rival: "new" });
+  expect(holders(one, "new", "rival")).toEqual({ new: undefined, rival: "new" });
   // By one that does not win for it, when that moves to another address.
   const two = new PeerIdentities();
   put(two, lease("older", 2, 10), lease("rival", 3, 20), lease("new", 2, 30), lease("mid", 2, 25));
   remove(two, "older");
   put(two, lease("mid", 5, 25, 50));
   remove(two, "new");
-  expect(rivals(two, "mid", "rival")).toEqual({ mid: undefined, rival: "mid" });
+  expect(holders(two, "mid", "rival")).toEqual({ mid: undefined, rival: "mid" });
 });
 
 test("a peer that claims several waits until it has all of them", () => {
@@ -241,9 +242,9 @@ test("a peer that claims several waits until it has all of them", () => {
     holder: { key: "a" },
   });
   expect(remove(identities, "a")).toEqual(["c"]);
-  expect(rivals(identities, "c")).toEqual({ c: "b" });
+  expect(holders(identities, "c")).toEqual({ c: "b" });
   expect(remove(identities, "b")).toEqual(["c"]);
-  expect(rivals(identities, "c")).toEqual({ c: undefined });
+  expect(holders(identities, "c")).toEqual({ c: undefined });
 });
 
 test("of many that claim one identity, a change concerns no more than two others", () => {
@@ -254,7 +255,7 @@ test("of many that claim one identity, a change concerns no more than two others
   );
   expect(others).toEqual([]);
   for (const [i, name] of names.entries()) {
-    expect(rivals(identities, name)).toEqual({ [name]: undefined });
+    expect(holders(identities, name)).toEqual({ [name]: undefined });
     expect(remove(identities, name)).toEqual(names.slice(i + 1, i + 2));
   }
 });
@@ -263,6 +264,29 @@ function attributesOf(n: number): Lease["attributes"] {
   const publicAddresses = { 4: ip(`172.16.${n >> 8}.${n & 255}`) };
   return { ...sampleLease(2, "wireguard", [4]).attributes, publicAddresses };
 }
+
+test.each([
+  [
+    lease("b", 2, 20),
+    false,
+    "belongs to lease b, a newer lease of the same node 192.168.0.2",
+  ],
+  [
+    lease("b", 3, 20),
+    true,
+    "belongs to lease b, whose node 192.168.0.3 is alive, while 192.168.0.2 is not",
+  ],
+  [
+    lease("b", 3, 20),
+    false,
+    "belongs to lease b, whose node 192.168.0.3 claimed it first; if one host is a copy of the " +
+    "other, give the copy its own; if it is one host whose address has changed, delete its " +
+    "previous lease",
+  ],
+])("conflictText() says who has the identity, and why: %#", (holder, onlyHolderIsAlive, text) => {
+  const conflict = { identity: KEY, holder, onlyHolderIsAlive };
+  expect(conflictText(lease("a", 2, 10), conflict)).toBe(`its ${KEY} ${text}`);
+});
 
 test("identitiesIn() finds MAC addresses and public keys, by the device, and nothing else", () => {
   const publicKey = parseWireguardKey(
