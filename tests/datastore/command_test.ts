@@ -3,6 +3,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { systemClock } from "../../src/base/clock.ts";
 import { EtcdClient } from "../../src/etcd/client/etcd_client.ts";
 import { TestCa } from "../support/certificates.ts";
 import { collectingLog } from "../support/collecting_log.ts";
@@ -51,7 +52,7 @@ function start(
 }
 
 function clientOf(url: string, tls = {}): EtcdClient {
-  return new EtcdClient({ endpoints: [url], tls, log: collectingLog().log });
+  return new EtcdClient({ clock: systemClock, endpoints: [url], tls, log: collectingLog().log });
 }
 
 async function valueOf(client: EtcdClient, key: string): Promise<string | undefined> {

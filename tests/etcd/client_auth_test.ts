@@ -37,6 +37,7 @@ afterAll(() => server[Symbol.asyncDispose]());
 function newClient(options: Partial<EtcdClientOptions> = {}) {
   const { log, records } = collectingLog();
   const client = new EtcdClient({
+    clock: systemClock,
     endpoints: [server.url],
     username: "flannel",
     password: PASSWORD,

@@ -10,7 +10,7 @@ const forever = new AbortController().signal;
 
 test("a cluster of three survives its leader, with every event once and in order", async () => {
   await using cluster = await EtcdCluster.start(3);
-  await using client = new EtcdClient({ endpoints: cluster.urls, log });
+  await using client = new EtcdClient({ clock: systemClock, endpoints: cluster.urls, log });
   const events = client.watch("/cluster/", forever)[Symbol.asyncIterator]();
   await events.next();
   const put = async (number: number) => {
@@ -60,7 +60,7 @@ test("a member without the others is left for one with a leader", async () => {
   const clock = { ...systemClock, random: () => 0 };
   const endpoints = [follower.url, ...others.map(({ url }) => url)];
   await using client = new EtcdClient({ endpoints, log, clock });
-  await using alone = new EtcdClient({ endpoints: [follower.url], log });
+  await using alone = new EtcdClient({ clock: systemClock, endpoints: [follower.url], log });
   const events = client.watch("/alone/", forever)[Symbol.asyncIterator]();
   await events.next();
   const event = events.next();
@@ -82,7 +82,7 @@ test("members that do not listen are passed over", async () => {
   const dead = ports.map((port) => `http://127.0.0.1:${port}`);
   for (let start = 0; start < 5; start++) {
     const endpoints = [...dead.slice(0, start), ...cluster.urls, ...dead.slice(start)];
-    await using client = new EtcdClient({ endpoints, log });
+    await using client = new EtcdClient({ clock: systemClock, endpoints, log });
     expect((await client.range({ key: "/a" }, forever)).keyValues).toEqual([]);
   }
 }, 90_000);

@@ -7,6 +7,7 @@ import { createSecureServer, createServer as createHttp2Server } from "node:http
 import { createServer as createHttpsServer } from "node:https";
 import { type AddressInfo, createServer, type Server } from "node:net";
 import { resolve } from "node:path";
+import { systemClock } from "../../src/base/clock.ts";
 import { EtcdClient } from "../../src/etcd/client/etcd_client.ts";
 import { type CertificateFiles, TestCa } from "../support/certificates.ts";
 import { collectingLog } from "../support/collecting_log.ts";
@@ -29,7 +30,7 @@ afterAll(() => ca[Symbol.dispose]());
 async function reason(url: string): Promise<string> {
   const tls = { caFile: ca.caFile };
   const timing = { retryForMs: 0, attemptMs: 3_000 };
-  await using client = new EtcdClient({ endpoints: [url], tls, log, timing });
+  await using client = new EtcdClient({ clock: systemClock, endpoints: [url], tls, log, timing });
   const failed = client.range({ key: "/a" }, new AbortController().signal);
   const error = await failed.then(() => new Error("no failure"), (error: Error) => error);
   expect(error.message).not.toContain("\n");

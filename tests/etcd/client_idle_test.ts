@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { systemClock } from "../../src/base/clock.ts";
 import { EtcdClient } from "../../src/etcd/client/etcd_client.ts";
 import { collectingLog } from "../support/collecting_log.ts";
 import { EtcdServer } from "../support/etcd_server.ts";
@@ -12,8 +13,8 @@ test(
   async () => {
     await using server = await EtcdServer.start();
     const { log, records } = collectingLog();
-    await using client = new EtcdClient({ endpoints: [server.url], log });
-    await using writer = new EtcdClient({ endpoints: [server.url], log });
+    await using client = new EtcdClient({ clock: systemClock, endpoints: [server.url], log });
+    await using writer = new EtcdClient({ clock: systemClock, endpoints: [server.url], log });
     const events = client.watch("/idle/", forever)[Symbol.asyncIterator]();
     await events.next();
     const event = events.next();

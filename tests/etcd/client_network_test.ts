@@ -59,7 +59,9 @@ beforeEach(async () => {
   records = collecting.records;
   const { log } = collecting;
   const host = etcdHostNetwork({ kernel, readInterfaces: () => readInterfaces(systemClock) });
-  client = cleanup.use(new EtcdClient({ endpoints: [server.url], log, host, timing }));
+  client = cleanup.use(
+    new EtcdClient({ clock: systemClock, endpoints: [server.url], log, host, timing }),
+  );
   const onChanged = async () => {
     await client.networkChanged();
     changes++;

@@ -13,7 +13,7 @@ const forever = new AbortController().signal;
 
 beforeAll(async () => {
   server = await EtcdServer.start();
-  client = new EtcdClient({ endpoints: [server.url], log });
+  client = new EtcdClient({ clock: systemClock, endpoints: [server.url], log });
 });
 
 afterAll(async () => {
@@ -125,7 +125,7 @@ test("a lease is granted with the id asked for, and once", async () => {
 test("a member that does not listen is named in the error, which is an EtcdError", async () => {
   const [port] = await freePorts(2);
   const url = `http://127.0.0.1:${port}`;
-  await using client = new EtcdClient({ endpoints: [url], log });
+  await using client = new EtcdClient({ clock: systemClock, endpoints: [url], log });
   const error = await failure(client.range({ key: "/a" }, forever));
   expect(error).toMatchObject({
     symptom: "refused",
@@ -145,7 +145,7 @@ test("an etcd that restarts is waited for", async () => {
   await using server = await EtcdServer.start();
   // How long etcd takes to start is the machine's.
   const timing = { retryForMs: 30_000 };
-  await using client = new EtcdClient({ endpoints: [server.url], log, timing });
+  await using client = new EtcdClient({ clock: systemClock, endpoints: [server.url], log, timing });
   await client.range({ key: "/a" }, forever);
   await server.stop();
   const put = { compare: [], success: [{ put: { key: "/a", value: "" } }] };
@@ -155,7 +155,7 @@ test("an etcd that restarts is waited for", async () => {
 
 test("a transaction whose answer is lost is not sent again, and the error says so", async () => {
   await using proxy = await TcpProxy.start(server.port);
-  await using client = new EtcdClient({ endpoints: [proxy.url], log });
+  await using client = new EtcdClient({ clock: systemClock, endpoints: [proxy.url], log });
   await client.range({ key: "/a" }, forever);
   // The answer's first byte cuts the connection: etcd has done it, and we do not get to know.
   const put = { compare: [], success: [{ put: { key: "/ambiguous", value: "" } }] };
@@ -170,7 +170,7 @@ test("a transaction whose answer is lost is not sent again, and the error says s
 
 test("a read whose answer is lost is repeated", async () => {
   await using proxy = await TcpProxy.start(server.port);
-  await using client = new EtcdClient({ endpoints: [proxy.url], log });
+  await using client = new EtcdClient({ clock: systemClock, endpoints: [proxy.url], log });
   await client.range({ key: "/a" }, forever);
   proxy.swallowAnswers();
   await client.range({ key: "/a" }, forever);
@@ -196,7 +196,7 @@ test("a read that one member does not answer is answered by another", async () =
 test("a call that is not answered ends at its deadline", async () => {
   await using proxy = await TcpProxy.start(server.port);
   const timing = { attemptMs: 1_000, retryForMs: 200 };
-  await using client = new EtcdClient({ endpoints: [proxy.url], log, timing });
+  await using client = new EtcdClient({ clock: systemClock, endpoints: [proxy.url], log, timing });
   await client.range({ key: "/a" }, forever);
   proxy.silence();
   const startMs = performance.now();
@@ -210,7 +210,7 @@ test("a connection that is not accepted is given up at the deadline", async () =
   const timing = { attemptMs: 300, retryForMs: 200 };
   await using proxy = await TcpProxy.start(server.port);
   proxy.silence();
-  await using client = new EtcdClient({ endpoints: [proxy.url], log, timing });
+  await using client = new EtcdClient({ clock: systemClock, endpoints: [proxy.url], log, timing });
   const startMs = performance.now();
   await failure(client.range({ key: "/a" }, forever));
   expect(performance.now() - startMs).toBeLessThan(4000);
@@ -218,7 +218,7 @@ test("a connection that is not accepted is given up at the deadline", async () =
 
 test("an aborted call throws the signal's reason at once", async () => {
   await using proxy = await TcpProxy.start(server.port);
-  await using client = new EtcdClient({ endpoints: [proxy.url], log });
+  await using client = new EtcdClient({ clock: systemClock, endpoints: [proxy.url], log });
   await client.range({ key: "/a" }, forever);
   proxy.silence();
   const stop = new AbortController();
@@ -231,7 +231,7 @@ test("an aborted call throws the signal's reason at once", async () => {
 });
 
 test("a closed client refuses calls and ends its watches", async () => {
-  const client = new EtcdClient({ endpoints: [server.url], log });
+  const client = new EtcdClient({ clock: systemClock, endpoints: [server.url], log });
   const events = client.watch("/closed/", forever)[Symbol.asyncIterator]();
   await events.next();
   const ended = events.next();

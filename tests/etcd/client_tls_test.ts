@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { copyFileSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { dirname, resolve } from "node:path";
+import { systemClock } from "../../src/base/clock.ts";
 import { EtcdClient, type EtcdClientOptions } from "../../src/etcd/client/etcd_client.ts";
 import { EtcdError } from "../../src/etcd/client/etcd_error.ts";
 import { type CertificateFiles, TestCa } from "../support/certificates.ts";
@@ -50,7 +51,7 @@ async function outcome(
   tls: NonNullable<EtcdClientOptions["tls"]> = {},
 ): Promise<string> {
   const timing = { retryForMs: 0 };
-  await using client = new EtcdClient({ endpoints: [url], tls, log, timing });
+  await using client = new EtcdClient({ clock: systemClock, endpoints: [url], tls, log, timing });
   const reason = (error: unknown) =>
     error instanceof EtcdError ? `${error.kind}: ${error.reason}` : String(error);
   return await client.range({ key: "/a" }, forever).then(() => "ok", reason);
@@ -195,6 +196,7 @@ test("replaced certificate files serve the next connection, and calls in between
   install(strangerCa.sign("client"));
   const timing = { retryForMs: 0 };
   await using client = new EtcdClient({
+    clock: systemClock,
     endpoints: [mutual.url],
     tls: { caFile: ca.caFile, certFile, keyFile },
     log,

@@ -18,7 +18,7 @@ afterAll(() => server[Symbol.asyncDispose]());
 const forever = new AbortController().signal;
 
 function newClient(options: Partial<EtcdClientOptions> = {}): EtcdClient {
-  return new EtcdClient({ endpoints: [server.url], log, ...options });
+  return new EtcdClient({ clock: systemClock, endpoints: [server.url], log, ...options });
 }
 
 /** Puts `prefix` + a number for each number, up to 100 keys at one revision. */

@@ -28,7 +28,12 @@ beforeEach(async () => {
   const collecting = collectingLog();
   records = collecting.records;
   const timing = { retryForMs: 0 };
-  client = new EtcdClient({ endpoints: [etcd.url], log: collecting.log, timing });
+  client = new EtcdClient({
+    clock: systemClock,
+    endpoints: [etcd.url],
+    log: collecting.log,
+    timing,
+  });
 });
 
 afterEach(async () => {
@@ -99,7 +104,11 @@ describe("a read is repeated, and not believed,", () => {
     etcd.script = {
       range: (answer, count) => count === 1 ? { ...answer, kvs: [foreign] } : answer,
     };
-    await using patient = new EtcdClient({ endpoints: [etcd.url], log: collectingLog().log });
+    await using patient = new EtcdClient({
+      clock: systemClock,
+      endpoints: [etcd.url],
+      log: collectingLog().log,
+    });
     const { keyValues } = await patient.range({ key: "/net/a" }, forever);
     expect(keyValues.map(({ value }) => value)).toEqual(["right"]);
     expect(etcd.calls.range).toBe(2);

@@ -1,6 +1,7 @@
 /** The lease store on a real etcd. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { systemClock } from "../../src/base/clock.ts";
 import { EtcdClient } from "../../src/etcd/client/etcd_client.ts";
 import type { LeaseWatch } from "../../src/subnet/lease.ts";
 import {
@@ -54,7 +55,7 @@ function nodeOn(
   prefix: string,
   more: Partial<TestNodeOptions> = {},
 ): TestNode {
-  const etcd = new EtcdClient({ endpoints: [url], log: collectingLog().log });
+  const etcd = new EtcdClient({ clock: systemClock, endpoints: [url], log: collectingLog().log });
   return testNode({ etcd, prefix, ...more });
 }
 
@@ -243,6 +244,7 @@ describe("on a real etcd", () => {
     await using guarded = await EtcdServer.start({ kind: "etcd", etcdctlFlags });
     await setUpUsers(guarded, "/guarded");
     const etcd = new EtcdClient({
+      clock: systemClock,
       endpoints: [guarded.url],
       username: "node",
       password: "secret",
@@ -356,7 +358,7 @@ async function putAll(
   entries: readonly { key: string; value: string }[],
 ): Promise<void> {
   const { log } = collectingLog();
-  await using client = new EtcdClient({ endpoints: [url], log });
+  await using client = new EtcdClient({ clock: systemClock, endpoints: [url], log });
   for (let i = 0; i < entries.length; i += 100) {
     const success = entries.slice(i, i + 100).map((entry) => ({ put: entry }));
     await client.transaction({ compare: [], success }, forever);

@@ -1,6 +1,7 @@
 /** Nodes on one etcd, real or in memory, for the lease store's tests. */
 
 import { expect } from "bun:test";
+import { systemClock } from "../../src/base/clock.ts";
 import type { IpAddress } from "../../src/addr/ip.ts";
 import type { PerFamily } from "../../src/addr/family.ts";
 import type { Prefix } from "../../src/addr/prefix.ts";
@@ -51,6 +52,7 @@ export function testNode(options: TestNodeOptions): TestNode {
   const { log, records } = collectingLog("debug");
   const { host = "host-a", interface: name = "eth0", ...rest } = options;
   const store = new EtcdLeaseStore({
+    clock: systemClock,
     renewMarginMs: 3_600_000,
     log,
     node: (address) => ({

@@ -15,7 +15,7 @@ import type {
 } from "@bufbuild/protobuf";
 import { type Call, type Calls, methodName } from "./calls.ts";
 import { type ClusterOptions, openCluster } from "./cluster.ts";
-import { type Clock, systemClock } from "../../base/clock.ts";
+import type { Clock } from "../../base/clock.ts";
 import type {
   Etcd,
   EtcdWatch,
@@ -48,7 +48,7 @@ import { watchPrefix } from "./watch.ts";
 
 export interface EtcdClientOptions extends ClusterOptions {
   readonly log: Log;
-  readonly clock?: Clock;
+  readonly clock: Clock;
 }
 
 export class EtcdClient implements Etcd {
@@ -61,7 +61,7 @@ export class EtcdClient implements Etcd {
 
   /** Connects at the first call. Throws `ConfigError` for options that cannot work. */
   constructor(options: EtcdClientOptions) {
-    const { host, log, clock = systemClock } = options;
+    const { host, log, clock } = options;
     const { urls, calls } = openCluster(options, clock);
     this.description = urls.join(", ");
     this.#calls = calls;

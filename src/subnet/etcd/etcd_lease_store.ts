@@ -6,7 +6,7 @@ import type { Log } from "../../log/log.ts";
 import type { Lease, LeaseWatch } from "../lease.ts";
 import { isInvalidLease } from "../lease_codec.ts";
 import type { LeaseQuery, LeaseRequest, LeaseStore, OwnLease } from "../lease_store.ts";
-import { type Clock, systemClock } from "../../base/clock.ts";
+import type { Clock } from "../../base/clock.ts";
 import type { Etcd, EtcdWatch } from "../../etcd/client/etcd.ts";
 import { EtcdOwnLease, type HeldLease } from "./etcd_own_lease.ts";
 import { leaseEvents } from "./lease_events.ts";
@@ -28,7 +28,7 @@ export interface EtcdLeaseStoreOptions {
   /** Describes this node to the others; called when a public address is claimed. */
   readonly node: (address: IpAddress) => LiveNode | Promise<LiveNode>;
   readonly log: Log;
-  readonly clock?: Clock;
+  readonly clock: Clock;
   /** Lifetime of the live session; default 30. */
   readonly sessionTtlSeconds?: number;
 }
@@ -49,7 +49,7 @@ export class EtcdLeaseStore implements LeaseStore {
   #lastList: { readonly records: readonly LeaseRecord[]; readonly readMs: number } | undefined;
 
   constructor(options: EtcdLeaseStoreOptions) {
-    this.#options = { clock: systemClock, sessionTtlSeconds: SESSION_TTL_SECONDS, ...options };
+    this.#options = { sessionTtlSeconds: SESSION_TTL_SECONDS, ...options };
     const { etcd, prefix, log, sessionTtlSeconds: ttlSeconds } = this.#options;
     this.#records = new LeaseRecords(etcd, prefix, log);
     this.#session = new NodeSession({ ...this.#options, records: this.#records, ttlSeconds });

@@ -1,6 +1,7 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import { systemClock } from "../../../src/base/clock.ts";
 import type { IpAddress } from "../../../src/addr/ip.ts";
 import { ConfigError } from "../../../src/config/config_error.ts";
 import { EtcdClient, type EtcdClientOptions } from "../../../src/etcd/client/etcd_client.ts";
@@ -107,7 +108,7 @@ test("a password in an endpoint is refused and not shown", () => {
 test("a client certificate without its key, and a key without its certificate, are refused", () => {
   const { log } = collectingLog();
   const create = (tls: NonNullable<EtcdClientOptions["tls"]>) => () =>
-    new EtcdClient({ endpoints: ["https://10.0.0.5:2379"], tls, log });
+    new EtcdClient({ clock: systemClock, endpoints: ["https://10.0.0.5:2379"], tls, log });
   const certOnly = thrownBy(create({ certFile: "/a.crt", keyFile: "" }));
   expect(certOnly).toBeInstanceOf(ConfigError);
   expect(String(certOnly)).toContain("--etcd-certfile is given without --etcd-keyfile");
@@ -118,6 +119,7 @@ test("a client certificate without its key, and a key without its certificate, a
 test("the description lists the endpoints and nothing else", () => {
   const { log } = collectingLog();
   const client = new EtcdClient({
+    clock: systemClock,
     endpoints: ["http://10.0.0.5:2379", "http://10.0.0.6:2379"],
     username: "root",
     password: "geheim",
@@ -125,9 +127,10 @@ test("the description lists the endpoints and nothing else", () => {
   });
   expect(client.description).toBe("http://10.0.0.5:2379, http://10.0.0.6:2379");
   const tls = { caFile: "/ca", certFile: "", keyFile: undefined };
-  expect(new EtcdClient({ endpoints: ["10.0.0.5:2379"], tls, log }).description).toBe(
-    "https://10.0.0.5:2379",
-  );
+  expect(new EtcdClient({ clock: systemClock, endpoints: ["10.0.0.5:2379"], tls, log }).description)
+    .toBe(
+      "https://10.0.0.5:2379",
+    );
 });
 
 test("the range of a prefix holds exactly the keys that begin with it", () => {
@@ -162,7 +165,13 @@ describe("a client", () => {
   });
 
   function create(options: Partial<EtcdClientOptions> = {}): EtcdClient {
-    return new EtcdClient({ endpoints: [etcd.url], log, timing: { retryForMs: 0 }, ...options });
+    return new EtcdClient({
+      clock: systemClock,
+      endpoints: [etcd.url],
+      log,
+      timing: { retryForMs: 0 },
+      ...options,
+    });
   }
 
   async function failure(promise: Promise<unknown>): Promise<EtcdError> {

@@ -2,6 +2,7 @@
 
 import { Code } from "@connectrpc/connect";
 import { beforeEach, describe, expect, test } from "bun:test";
+import { systemClock } from "../../../src/base/clock.ts";
 import type { IpAddress } from "../../../src/addr/ip.ts";
 import type { PerFamily } from "../../../src/addr/family.ts";
 import { EtcdLeaseStore } from "../../../src/subnet/etcd/etcd_lease_store.ts";
@@ -84,6 +85,7 @@ describe("a store", () => {
   test("keeps a session of half a minute, in real time, unless it is asked otherwise", async () => {
     const { log } = collectingLog();
     await using store = new EtcdLeaseStore({
+      clock: systemClock,
       etcd: client,
       prefix: PREFIX,
       renewMarginMs: 60_000,
