@@ -1,7 +1,8 @@
 /** User and password for etcd, exchanged for a token that is sent with each call. */
 
-import { Code, ConnectError, type Transport } from "@connectrpc/connect";
+import type { Transport } from "@connectrpc/connect";
 import { Auth } from "../api/rpc_pb.ts";
+import { isAuthenticationDisabled } from "./call_failure.ts";
 
 export interface Credentials {
   readonly username: string;
@@ -50,9 +51,7 @@ export class Authentication {
       );
       return response.message.token;
     } catch (error) {
-      const isOff = error instanceof ConnectError && error.code === Code.FailedPrecondition &&
-        error.rawMessage.includes("authentication is not enabled");
-      if (isOff) return undefined;
+      if (isAuthenticationDisabled(error)) return undefined;
       throw error;
     }
   }

@@ -68,6 +68,17 @@ export function readFailure(
   return { ...failure, reason, ...(reason === NO_CONNECTION && { symptom: "no connection" }) };
 }
 
+/** The status of a reason that etcd gave as text only, as when it ends a watch. */
+export function codeOfText(text: string): Code {
+  return text.includes("permission denied") ? Code.PermissionDenied : Code.Unavailable;
+}
+
+/** etcd refuses to authenticate a user because authentication is disabled. */
+export function isAuthenticationDisabled(thrown: unknown): boolean {
+  return thrown instanceof ConnectError && thrown.code === Code.FailedPrecondition &&
+    thrown.rawMessage.includes("authentication is not enabled");
+}
+
 type Description = Omit<CallFailure, "kind">;
 
 /** Responses before anything was proposed to the cluster (etcd's api/v3rpc/rpctypes). */

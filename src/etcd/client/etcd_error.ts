@@ -2,7 +2,13 @@
 
 import { Code, ConnectError } from "@connectrpc/connect";
 import { OperatorError } from "../../base/operator_error.ts";
-import { type CallFailure, type FailureKind, readFailure, type Symptom } from "./call_failure.ts";
+import {
+  type CallFailure,
+  codeOfText,
+  type FailureKind,
+  readFailure,
+  type Symptom,
+} from "./call_failure.ts";
 import type { EtcdEndpoint } from "./endpoint.ts";
 
 /** What was called, for errors. */
@@ -70,8 +76,7 @@ export class EtcdError extends OperatorError implements CallFailure {
 
   /** From a reason that etcd gave as text only. */
   static fromText(text: string, { endpoint }: { readonly endpoint: EtcdEndpoint }): EtcdError {
-    const code = text.includes("permission denied") ? Code.PermissionDenied : Code.Unavailable;
-    return EtcdError.from(new ConnectError(text, code), { endpoint });
+    return EtcdError.from(new ConnectError(text, codeOfText(text)), { endpoint });
   }
 
   /** The same failure with another reason. */
