@@ -1,6 +1,6 @@
 /**
- * A gRPC server in the place of an etcd, whose answers a test falsifies: real frames on a real
- * connection, from an etcd that no real one can be made to be.
+ * A gRPC server instead of etcd, whose responses a test falsifies: real frames on a real connection,
+ * with responses that a real etcd cannot be made to send.
  */
 
 import type { ServiceImpl } from "@connectrpc/connect";
@@ -59,7 +59,7 @@ export interface ScriptedWatchResponse extends Answer {
   readonly events?: { readonly type?: EventType; readonly kv?: ScriptedKeyValue }[];
 }
 
-/** What is sent instead of the answer that would be due; called for each answer. */
+/** What is sent instead of the normal response; called for each response. */
 export interface Script {
   range?(answer: Range, count: number): Range;
   txn?(answer: Txn, count: number): Txn;
@@ -75,7 +75,7 @@ export interface Script {
 export class ScriptedEtcd implements AsyncDisposable {
   clusterId = 7n;
   revision = 10n;
-  /** What a Range of any key or prefix answers with. */
+  /** The response to a Range of any key or prefix. */
   keyValues: ScriptedKeyValue[] = [];
   script: Script = {};
   /** Users with their passwords, in the order of the requests for a token. */

@@ -149,7 +149,7 @@ export class LeaseRecords {
 
   #trace(event: "put" | "delete", lease: LeaseKey, revision: bigint): void {
     if (!this.#log.isLevelEnabled("trace")) return;
-    this.#log.trace({ event, lease, revision: String(revision) }, "lease written to etcd");
+    this.#log.trace({ event, lease, revision: Number(revision) }, "lease written to etcd");
   }
 
   async #change(transaction: Transaction, signal: AbortSignal): Promise<bigint | undefined> {

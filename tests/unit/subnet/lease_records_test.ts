@@ -151,9 +151,9 @@ describe("a change", () => {
     await records.delete(KEY, 3n, forever);
     const line = { level: "trace" as const, msg: "lease written to etcd", lease: KEY };
     expect(traced()).toEqual([
-      { ...line, event: "put", revision: "2" },
-      { ...line, event: "put", revision: "3" },
-      { ...line, event: "delete", revision: "4" },
+      { ...line, event: "put", revision: 2 },
+      { ...line, event: "put", revision: 3 },
+      { ...line, event: "delete", revision: 4 },
     ]);
     const quiet = collectingLog("debug");
     quiet.log.trace = () => expect().fail("computed a line that is not logged");
