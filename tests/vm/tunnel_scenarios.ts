@@ -261,7 +261,7 @@ ip route add 10.5.89.0/24 via 192.0.2.89 dev ${device} onlink`);
       const [line, ...more] = daemon.logLines(/^[EF]/);
       expect(more).toEqual([]);
       expect(line).toContain(`link ${device}`);
-      expect(line).toContain("somebody else");
+      expect(line).toContain("conflicts with an existing entry not owned by flanneld");
       expect(line).toContain(kind);
       expect((await deviceOf(one)).ifindex).toBe(ifindex);
     }, 180_000);
