@@ -141,7 +141,7 @@ describe("on a real etcd", () => {
     const prefix = newPrefix();
     const own = await node(prefix).store.acquire(request(IPV4, A), forever);
     await server.etcdctl("put", keyOf(prefix, own), value("192.0.2.99"));
-    expect(await own.lost).toContain("the public address 192.0.2.99 now");
+    expect(await own.lost).toContain("now belongs to the node with the public address 192.0.2.99");
   });
 
   test("a lease survives an etcd that is killed, and one that comes back empty", async () => {
