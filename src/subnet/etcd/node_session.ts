@@ -67,8 +67,8 @@ export class NodeSession implements AsyncDisposable {
       log.warn(
         { err: error },
         `etcd denied write access to ${key}; duplicate public addresses will not be detected, ` +
-          "and a node that returns with another public address gets another subnet; grant the etcd " +
-          `role readwrite access to ${records.sessionPrefix}`,
+          "and a node that returns with another public address gets another subnet; grant the " +
+          `etcd role readwrite access to ${records.sessionPrefix}`,
       );
     }
   }
