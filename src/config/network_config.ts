@@ -161,9 +161,9 @@ const FAMILY_KEYS: Readonly<Record<Family, FamilyKeys>> = {
 const SPLIT_BITS = 2;
 
 const SCHEMA = {
-  EnableIPv4: booleanOption(true),
-  EnableIPv6: booleanOption(false),
-  EnableNFTables: booleanOption(false),
+  EnableIPv4: booleanOption({ default: true }),
+  EnableIPv6: booleanOption({ default: false }),
+  EnableNFTables: booleanOption({ default: false }),
   Network: networkOption(4),
   IPv6Network: networkOption(6),
   SubnetLen: integerOption({ default: 0, min: 0, max: addressBits(4) }),

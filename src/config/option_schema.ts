@@ -81,9 +81,9 @@ export function integerOption<D extends number | undefined>(
   };
 }
 
-export function booleanOption(defaultValue: boolean): OptionSpec<boolean> {
+export function booleanOption(value: { readonly default: boolean }): OptionSpec<boolean> {
   return {
-    default: defaultValue,
+    default: value.default,
     accepted: "true or false",
     parse: (value) => typeof value === "boolean" ? value : undefined,
   };

@@ -33,7 +33,7 @@ export async function benchDatastore({ sizes, ours }: Bench): Promise<Row[]> {
   return [
     row("a put, one after the other", "ms", "putMs"),
     row(`a put, ${CLIENTS} at a time`, "ms", "concurrentPutMs"),
-    row(`a put until the last of ${WATCHES} watches hears of it`, "ms", "fanOutMs"),
+    row(`a put until the last of ${WATCHES} watches receives it`, "ms", "fanOutMs"),
     row(`start with ${sizes.large} keys until the first answer`, "ms", "startMs"),
     row(`resident memory with ${sizes.large} keys and ${WATCHES} watches`, "MiB", "residentMib"),
   ];

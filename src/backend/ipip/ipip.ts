@@ -35,7 +35,7 @@ import { requireBackendType } from "../../overlay/peer_lease.ts";
 import { UDP_DEVICE } from "../udp/udp_descriptor.ts";
 import { IPIP, IPIP_DEVICE } from "./ipip_descriptor.ts";
 
-export const OPTIONS = { DirectRouting: booleanOption(false) };
+export const OPTIONS = { DirectRouting: booleanOption({ default: false }) };
 
 const ipip: BackendModule = {
   checkConfig: ({ backend }, log) => void readOptions(backend.options, OPTIONS, log),

@@ -56,7 +56,7 @@ export const OPTIONS = {
   /** The pre-shared key of all nodes, at least 96 bytes. */
   PSK: stringOption({ default: "", secret: true }),
   /** Encapsulates ESP in UDP even without address translation. */
-  UDPEncap: booleanOption(false),
+  UDPEncap: booleanOption({ default: false }),
   /** Algorithms of the tunnels in strongSwan's notation. */
   ESPProposal: stringOption({ default: "aes128gcm16-sha256-prfsha256-ecp256" }),
 };

@@ -69,9 +69,9 @@ export const OPTIONS = {
   VNI: integerOption({ default: 1, min: 0, max: 0xff_ffff }), // 24 bits, RFC 7348 section 5
   /** 0 is the kernel's default. */
   Port: integerOption({ default: VXLAN_DEFAULT_PORT, min: 0, max: 65535 }),
-  GBP: booleanOption(false),
-  Learning: booleanOption(false),
-  DirectRouting: booleanOption(false),
+  GBP: booleanOption({ default: false }),
+  Learning: booleanOption({ default: false }),
+  DirectRouting: booleanOption({ default: false }),
   /** MTU of the underlay in bytes, at most the external interface's; the overhead is subtracted. */
   MTU: integerOption({ default: undefined, min: 200, max: 65535 }),
 };

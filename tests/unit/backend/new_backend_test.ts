@@ -40,7 +40,7 @@ const DESCRIPTOR_FILES = SOURCES.filter((file) =>
   file.startsWith("src/backend/") && file.endsWith("_descriptor.ts")
 );
 
-const OPTIONS = { Fast: booleanOption(false) };
+const OPTIONS = { Fast: booleanOption({ default: false }) };
 
 /** A tunnel device of its own, and a route through it to each peer. */
 const TOY_MODULE: BackendModule = {

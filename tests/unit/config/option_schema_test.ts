@@ -10,7 +10,7 @@ import {
 const SCHEMA = {
   VNI: integerOption({ default: 1, min: 0, max: 0xffffff }),
   MTU: integerOption({ default: undefined, min: 68, max: 65535 }),
-  DirectRouting: booleanOption(false),
+  DirectRouting: booleanOption({ default: false }),
   Mode: stringOption({ default: "separate", choices: ["separate", "auto"] }),
   PSK: stringOption({ default: "", secret: true }),
 };
