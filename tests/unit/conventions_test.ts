@@ -51,7 +51,6 @@ const EXCEPTIONS: readonly { readonly file: string; readonly word: string }[] = 
 const CLOCK_USERS: Readonly<Record<string, string>> = {};
 
 const sources = filesBelow("src", "ffi").filter((file) => !file.endsWith("_pb.ts"));
-const tests = filesBelow("tests");
 const docs = [...readdirSync(`${ROOT}docs`, { recursive: true }) as string[]]
   .filter((name) => name.endsWith(".md")).map((name) => `docs/${name}`).concat("README.md");
 
