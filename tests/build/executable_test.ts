@@ -1,4 +1,4 @@
-/** The executable as it is handed out: what it needs, what it answers, and that it can be rebuilt. */
+/** The executable as released: its dependencies, its output, and its reproducible build. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -84,7 +84,7 @@ describe("the executable", () => {
     expect(stdout).toContain(readFileSync(`${ROOT}licenses/LGPL-2.1.txt`, "utf8"));
   });
 
-  test("ends with one line when its output cannot be written, with none when nobody reads it", async () => {
+  test("ends with one line if its output cannot be written, silently if the pipe is closed", async () => {
     expect(await run(["sh", "-c", '"$0" licenses >/dev/full', FLANNELD])).toEqual({
       status: 1,
       stdout: "",
@@ -156,7 +156,7 @@ describe("the build", () => {
     }
     const built = await run(["bash", "compile.sh"], {
       cwd: copy,
-      // What the caller's environment says must not get into the bytes.
+      // The caller's environment may not affect the bytes.
       env: { NODE_ENV: name, TZ: "Asia/Tokyo", LANG: "C", BUN_CONFIG_VERBOSE_FETCH: "1" },
     });
     expect(built).toMatchObject({ status: 0 });

@@ -7,14 +7,14 @@ import { join } from "node:path";
 import { eventually } from "../support/wait.ts";
 import { MixedCluster, subnetOf } from "./mixed_cluster.ts";
 
-/** Notes what it is told in a file named after the host, and makes the route of host-gw. */
+/** Writes its input to a file named after the host, and creates the route of host-gw. */
 const ADD = `read -r data
 own=$(ip -4 -o address show eth0 | sed 's/.*inet \\([0-9.]*\\).*/\\1/')
-echo "$PUBLIC_IP has $SUBNET and said $data" >> "$(dirname "$0")/$own"
+echo "$PUBLIC_IP has $SUBNET and sent $data" >> "$(dirname "$0")/$own"
 exec ip route replace "$SUBNET" via "$PUBLIC_IP"
 `;
 
-test("extension: each program's commands are told what the other's said", async () => {
+test("extension: each program's commands receive the output of the other's", async () => {
   const directory = mkdtempSync(join(tmpdir(), "extension-interop-"));
   try {
     writeFileSync(join(directory, "add"), ADD);
@@ -32,12 +32,12 @@ test("extension: each program's commands are told what the other's said", async 
     const facts = await Promise.all(mixed.hosts.map(async (one) => {
       const mac = (await one.host.sh("cat /sys/class/net/eth0/address")).trim();
       const address = one.host.address(4);
-      return { address, line: `${address} has ${subnetOf(one, 4).subnet} and said ${mac}` };
+      return { address, line: `${address} has ${subnetOf(one, 4).subnet} and sent ${mac}` };
     }));
     for (const { address } of facts) {
-      const told = readFileSync(join(directory, address), "utf8").trim().split("\n");
+      const received = readFileSync(join(directory, address), "utf8").trim().split("\n");
       const others = facts.filter((other) => other.address !== address);
-      expect([...new Set(told)].sort()).toEqual(others.map(({ line }) => line).sort());
+      expect([...new Set(received)].sort()).toEqual(others.map(({ line }) => line).sort());
     }
     const leases = await mixed.cluster.leases();
     expect(new Set(leases.map(({ value }) => Object.keys(value).join())).size).toBe(1);

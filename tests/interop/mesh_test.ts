@@ -1,4 +1,4 @@
-/** Two hosts of each program on one etcd: what they tell each other and what becomes of it. */
+/** Two hosts of each program on one etcd: the leases they exchange and the entries they install. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Family } from "../../src/addr/ip.ts";

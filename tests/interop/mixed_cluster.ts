@@ -1,4 +1,4 @@
-/** Clusters of which some hosts run Go flannel and some ours, and hosts that change between them. */
+/** Clusters in which some hosts run Go flannel and some ours, and hosts change between them. */
 
 import { systemClock } from "../../src/base/clock.ts";
 import type { Family } from "../../src/addr/ip.ts";
@@ -105,7 +105,7 @@ export class MixedCluster implements AsyncDisposable {
 }
 
 /**
- * The slowest are WireGuard's two ends that begin at the same instant: each may keep another session,
+ * WireGuard is the slowest, when two ends begin at the same instant: each may keep another session,
  * and they notice after 15 s (WireGuard's paper, section 6).
  */
 const ANSWER_MS = 40_000;

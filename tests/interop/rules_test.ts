@@ -1,4 +1,4 @@
-/** Traffic rules when a host changes the program, the rule mode, or both. */
+/** Firewall rules when a host changes the program, the mode, or both. */
 
 import { describe, expect, test } from "bun:test";
 import { eventually } from "../support/wait.ts";
@@ -12,9 +12,9 @@ interface Change {
 }
 
 /**
- * Every change that ends with ours, and those to Go of which its own clean-up is capable. (Go
- * leaves the chains of the iptables mode behind: it deletes them while POSTROUTING still jumps to
- * them, and looks for FLANNEL-FWD in the wrong table.)
+ * Every change that ends with ours, and those to Go that its own clean-up can handle. (Go does
+ * not remove the chains of the iptables mode: it tries to delete them while POSTROUTING still jumps
+ * to them, and looks for FLANNEL-FWD in the wrong table.)
  */
 const CHANGES: readonly Change[] = [
   { from: ["Go", "iptables"], to: ["ours", "iptables"] },
@@ -42,7 +42,7 @@ describe.each(CHANGES.map((change) => [nameOf(change), change] as const))("%s", 
     await cluster.configure({ enableNftables: newMode === "nftables" });
     await host.replaceBy(newKind);
     await expectRules(host, newMode);
-    // And they stay: the periodic check (5 s, of iptables only) adds nothing to what it finds.
+    // The periodic check (every 5 s, iptables only) adds no rule.
     await Bun.sleep(newMode === "iptables" ? 6_000 : 500);
     expect(await rules(host)).toEqual(RULES[newMode]);
     expect(await cluster.unanswered()).toEqual([]);

@@ -82,7 +82,7 @@ async function identity(cluster: MixedCluster, host: MixedHost): Promise<Record<
 }
 
 /**
- * Index, name and link-layer address of the devices: a device made anew has another index. The MTU
+ * Index, name and link-layer address of the devices: a recreated device has another index. The MTU
  * of an IPv6 device differs between the programs and is corrected in place.
  */
 function flannelLinks(text: string): string[] {

@@ -11,13 +11,13 @@ test("a configuration that appears late is used", async () => {
   await using cluster = await Cluster.create({ hosts: 1 });
   const one = cluster.host(1);
   const daemon = one.start();
-  const told = () => daemon.logLines(/network configuration/);
-  await eventually("it waits", 30_000, () => told().length > 0);
+  const lines = () => daemon.logLines(/network configuration/);
+  await eventually("it waits", 30_000, () => lines().length > 0);
   await Bun.sleep(2_500); // it asks once a second
   expect((await one.http("/readyz")).status).toBe(503);
   expect((await one.http("/healthz")).status).toBe(200);
-  expect(told()).toHaveLength(1);
-  expect(told()[0]).toContain(`${PREFIX}/config`);
+  expect(lines()).toHaveLength(1);
+  expect(lines()[0]).toContain(`${PREFIX}/config`);
   await cluster.configure(VXLAN);
   await one.ready();
 }, 120_000);
@@ -25,7 +25,7 @@ test("a configuration that appears late is used", async () => {
 test.each([
   ["cut short", '{"Network":', /config/],
   ["no network", "{}", /Network/],
-  ["a prefix that is none", '{"Network":"10.5.0.0/99"}', /10\.5\.0\.0\/99/],
+  ["an invalid prefix", '{"Network":"10.5.0.0/99"}', /10\.5\.0\.0\/99/],
   ["a subnet length out of range", '{"Network":"10.5.0.0/16","SubnetLen":31}', /31/],
   [
     "SubnetMin outside the network",
@@ -52,7 +52,7 @@ test.each([
 test.each([
   ["an unknown backend", { Type: "vxlam" }, /vxlam.*vxlan/],
   ["a VNI out of range", { Type: "vxlan", VNI: 16777216 }, /16777216/],
-  ["a VNI that is no number", { Type: "vxlan", VNI: "one" }, /VNI.*one/],
+  ["a VNI that is not a number", { Type: "vxlan", VNI: "one" }, /VNI.*one/],
 ])("a Backend object with %s ends the daemon with one line", async (_name, backend, pattern) => {
   await using cluster = await Cluster.create({ hosts: 1 });
   await cluster.configure({ ...IPV4, Backend: backend });
@@ -98,7 +98,7 @@ test("unknown keys are named in a warning, and keys of any case are read", async
 }, 120_000);
 
 test(
-  "a configuration that changes or is deleted disturbs no running node and is logged once",
+  "a changed or deleted configuration is logged once and does not disturb a running node",
   async () => {
     await using cluster = await Cluster.create({ hosts: 2 });
     await cluster.configure(VXLAN);

@@ -1,4 +1,4 @@
-/** Clusters whose store is this program's datastore: a crowd that starts at once, the move to etcd. */
+/** Clusters on this program's datastore: many daemons that start at once, the move to etcd. */
 
 import { expect, test } from "bun:test";
 import { join } from "node:path";

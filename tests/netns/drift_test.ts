@@ -1,4 +1,4 @@
-/** Somebody changes what the daemon made: the kernel's announcement has it put right. */
+/** Another program changes the daemon's entries: the kernel's notification triggers the repair. */
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { Cluster } from "../support/cluster.ts";
@@ -6,9 +6,9 @@ import type { Host } from "../support/host.ts";
 import { DUAL, IPV4, rememberSubnets } from "../support/networks.ts";
 import { eventually } from "../support/wait.ts";
 
-/** The kernel is looked at by itself every five minutes only, and the rules as the flag says. */
+/** Without notifications, the daemon checks the kernel only every five minutes, rules per flag. */
 const HEAL_MS = 30_000;
-const NO_LOOKS = ["--iptables-resync=3600"];
+const NO_CHECKS = ["--iptables-resync=3600"];
 
 /** Reads the packet filter's rules that name flannel, of both families and both tools. */
 function rules(host: Host): Promise<string> {
@@ -25,7 +25,7 @@ function sharedPair(config: object, flags: readonly string[] = []): { readonly h
     cluster = await Cluster.create({ hosts: 2, families: [4, 6] });
     rememberSubnets(cluster, { ipv4: true, ipv6: true });
     await cluster.configure(config);
-    await cluster.startAll({ flags: [...NO_LOOKS, ...flags] });
+    await cluster.startAll({ flags: [...NO_CHECKS, ...flags] });
     await cluster.attachWorkloads();
     await cluster.expectMesh();
   }, 120_000);
@@ -37,15 +37,15 @@ function sharedPair(config: object, flags: readonly string[] = []): { readonly h
   };
 }
 
-/** An entry that is damaged again and again is repaired less and less often: start afresh. */
+/** Repairs of an entry that keeps changing are delayed: each test starts a new daemon. */
 function freshDaemon(pair: { readonly host: Host }): void {
   beforeEach(async () => {
     await pair.host.daemon.stop("SIGKILL");
-    await pair.host.up({ flags: NO_LOOKS });
+    await pair.host.up({ flags: NO_CHECKS });
   }, 120_000);
 }
 
-/** Applies the damage and expects the old text back, whatever the damage was. */
+/** Applies the damage and expects the previous state back. */
 async function expectHealed(
   host: Host,
   damage: string,
@@ -120,12 +120,12 @@ bridge fdb add 02:00:00:00:00:97 dev ${device} dst $(bridge fdb show dev ${devic
         `ip route flush dev ${device}; ip neigh flush dev ${device} nud permanent
 ip addr flush dev ${device} scope global; ip link set ${device} down`,
       ],
-    ])("%s is put right", async (_name, damage) => {
+    ])("%s is repaired", async (_name, damage) => {
       await expectHealed(pair.host, damage, kernel);
     }, 120_000);
   });
 
-  test("a renamed device is made anew under its own name", async () => {
+  test("a renamed device is created again under its own name", async () => {
     await expectHealed(pair.host, "ip link set flannel.1 name stolen\nip link del stolen", kernel);
   }, 120_000);
 });
@@ -142,7 +142,7 @@ describe("with host-gw", () => {
 ip -6 addr add 2001:db8::1/64 dev eth0 nodad; ip -6 route add default via 2001:db8::fffe
 ip route add default via 192.0.2.254`,
     ],
-  ])("%s is put right", async (_name, damage) => {
+  ])("%s is repaired", async (_name, damage) => {
     await expectHealed(pair.host, damage, kernel);
   }, 120_000);
 });
@@ -159,7 +159,7 @@ describe("the rules in iptables mode", () => {
     ],
     ["a flushed table", "iptables -t nat -F; iptables -t nat -X"],
     ["flushed tables of both families", "iptables -F; ip6tables -F; ip6tables -X FLANNEL-FWD"],
-  ])("%s is put right", async (_name, damage) => {
+  ])("%s is repaired", async (_name, damage) => {
     await expectHealed(pair.host, damage, rules);
   }, 120_000);
 });
@@ -173,7 +173,7 @@ describe("the rules in nftables mode", () => {
     ["a flushed IPv6 chain", "nft flush chain ip6 flannel-ipv6 postrtg"],
     ["a deleted table", "nft delete table ip flannel-ipv4"],
     ["a flushed ruleset", "nft flush ruleset"],
-  ])("%s is put right", async (_name, damage) => {
+  ])("%s is repaired", async (_name, damage) => {
     await expectHealed(pair.host, damage, rules);
   }, 120_000);
 });

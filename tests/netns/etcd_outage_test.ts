@@ -1,4 +1,4 @@
-/** etcd is killed, restarted, cut off, loses its leader: the data plane stays, the daemon comes back. */
+/** etcd is killed, restarted, cut off, loses its leader: packets keep flowing, the daemon recovers. */
 
 import { expect, test } from "bun:test";
 import type { LabEtcd } from "../../src/lab/lab_etcd.ts";
@@ -87,16 +87,16 @@ test(
   120_000,
 );
 
-test("trap 21: an outage is told once and not at every attempt", async () => {
+test("trap 21: an outage is logged once and not at every attempt", async () => {
   await using cluster = await pair();
   const one = cluster.host(1);
   const lines = one.daemon.log().trimEnd().split("\n").length;
   await cluster.etcd.kill();
-  await eventually("it is told", 30_000, () => linesSince(one, lines).length > 0);
+  await eventually("it is logged", 30_000, () => linesSince(one, lines).length > 0);
   await Bun.sleep(10_000);
-  const said = linesSince(one, lines);
-  expect(said.join("\n")).toMatch(/etcd|192\.0\.2\.253/);
-  expect(said.length).toBeLessThanOrEqual(12);
+  const logged = linesSince(one, lines);
+  expect(logged.join("\n")).toMatch(/etcd|192\.0\.2\.253/);
+  expect(logged.length).toBeLessThanOrEqual(12);
   cluster.etcd.restart();
   await cluster.etcd.ready(30_000);
   await expectNewPeerSeen(cluster);
@@ -132,7 +132,7 @@ test(
   120_000,
 );
 
-test("three members lose their leader: the daemons go on with the other two", async () => {
+test("when three members lose their leader, the daemons continue with the other two", async () => {
   await using cluster = await pair({ etcdMembers: 3 });
   const one = cluster.host(1);
   const ping = one.ping(cluster.host(2));
@@ -140,11 +140,11 @@ test("three members lose their leader: the daemons go on with the other two", as
     if (leader === undefined) break;
     await leader.kill();
     await expectNewPeerSeen(cluster);
-    // The lease of the survivors is still theirs and still followed.
+    // The daemons keep their leases and still watch them.
     const alive = cluster.members.find((member) => member !== leader) as LabEtcd;
     const key = `${PREFIX}/subnets/10.5.3.0-24`;
     await eventually("it is deleted", 30_000, async () => (await alive.delete(key), true));
-    await eventually("the deletion is seen or mended", 30_000, async () => {
+    await eventually("the deleted lease is restored", 30_000, async () => {
       const keys = await alive.list(`${PREFIX}/subnets/`);
       return keys.some(({ key }) => key.endsWith("10.5.3.0-24"));
     });

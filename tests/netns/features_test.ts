@@ -4,7 +4,7 @@ import { expect, test } from "bun:test";
 import { missingFeatures } from "../../src/lab/kernel_features.ts";
 import { runProgram } from "../../src/process/run_program.ts";
 
-test("a feature that works is not missing, and trying it out leaves nothing behind", async () => {
+test("a feature that works is not missing, and trying it creates nothing that stays", async () => {
   const links = async () => (await runProgram("ip", ["-o", "link"])).stdout;
   const before = await links();
   expect(await missingFeatures(["tun", "vxlan"])).toEqual([]);

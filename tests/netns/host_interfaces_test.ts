@@ -72,7 +72,7 @@ test("devices, addresses and their flags are read from the kernel, in its order"
   expect(host["defaultRoutes"]).toEqual({});
 });
 
-test("the default route with the least metric counts, also one with several next hops", async () => {
+test("the default route with the lowest metric counts, even with several next hops", async () => {
   const setup = `
     for name in u1 u2 u3; do
       ip link add $name type veth peer name p$name

@@ -40,7 +40,7 @@ test("pings without an answer are repeated until their time is up", async () => 
   expect(await answered(false, [0, 1_000])).toBe(2);
 }, 120_000);
 
-test("patient ones go on as long as others are answered", async () => {
-  // The third comes after the first time limit and long before that which the second's answers begin.
+test("patient pings continue as long as others are answered", async () => {
+  // The third comes after the first time limit, long before the one that the replies to the second set.
   expect(await answered(true, [0, TIMEOUT_MS / 2, TIMEOUT_MS + 300])).toBe(6);
 }, 120_000);

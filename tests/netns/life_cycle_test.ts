@@ -53,7 +53,7 @@ describe("the subnet file", () => {
     expect(statSync(host.subnetFile).mode & 0o777).toBe(0o644);
   }, 120_000);
 
-  test("gets its missing directories, and no temporary file stays beside it", async () => {
+  test("gets its missing directories, and no temporary file stays next to it", async () => {
     const { cluster, host } = await single();
     await using _ = cluster;
     const directory = join(host.directory, "made", "for it");
@@ -190,14 +190,16 @@ describe("trap 15: /readyz", () => {
   }, 120_000);
 });
 
-test("systemd is told READY=1 after the subnet file and STOPPING=1 at the end", async () => {
+test("systemd receives READY=1 after the subnet file and STOPPING=1 at the end", async () => {
   const { cluster, host } = await single();
   await using _ = cluster;
   const [socket, received] = [join(host.directory, "notify"), join(host.directory, "received")];
   // perl is on every Debian machine; Bun has no datagram sockets of the Unix family.
   const program = `use IO::Socket::UNIX; use Socket; my $s = IO::Socket::UNIX->new(
     Local => $ARGV[0], Type => SOCK_DGRAM) or die; $| = 1;
-    while (defined $s->recv(my $m, 4096)) { $m =~ s/\\n/ /g; print -e $ARGV[1] ? "file " : "", "$m\\n"; }`;
+    while (defined $s->recv(my $m, 4096)) {
+      $m =~ s/\\n/ /g; print -e $ARGV[1] ? "file " : "", "$m\\n";
+    }`;
   const listener = startDetached("perl", ["-e", program, socket, host.subnetFile], {
     logFile: received,
     env: {},
@@ -300,16 +302,20 @@ test("without an interface for the network it ends with a line that says what to
   expect(await host.kernel()).toBe("");
 }, 120_000);
 
-test("trap 17: workloads reach each other past a REJECT that somebody put in FORWARD", async () => {
-  await using cluster = await Cluster.create({ hosts: 2 });
-  await cluster.configure(VXLAN);
-  for (const host of cluster.hosts) {
-    await host.sh("iptables -P FORWARD DROP; iptables -A FORWARD -j REJECT");
-  }
-  await cluster.startAll();
-  await cluster.attachWorkloads();
-  await cluster.expectMesh();
-}, 120_000);
+test(
+  "trap 17: workloads reach each other past a REJECT rule of another program in FORWARD",
+  async () => {
+    await using cluster = await Cluster.create({ hosts: 2 });
+    await cluster.configure(VXLAN);
+    for (const host of cluster.hosts) {
+      await host.sh("iptables -P FORWARD DROP; iptables -A FORWARD -j REJECT");
+    }
+    await cluster.startAll();
+    await cluster.attachWorkloads();
+    await cluster.expectMesh();
+  },
+  120_000,
+);
 
 test("the program under test is an executable of its own", () => {
   expect(readFileSync(FLANNELD).subarray(0, 4).toString("latin1")).toBe("\x7fELF");

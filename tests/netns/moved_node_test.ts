@@ -1,4 +1,4 @@
-/** A node that comes back with another public address, with the device or the key that it had before. */
+/** A node that returns with another public address but its previous device or key. */
 
 import { expect, test } from "bun:test";
 import { namespaceScript } from "../../src/lab/namespace.ts";

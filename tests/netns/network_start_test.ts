@@ -1,4 +1,4 @@
-/** The interface changes after it was chosen and before the node's first entries: a lease may take long. */
+/** The interface changes between its selection and the node's first entries: a lease may take long. */
 
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";

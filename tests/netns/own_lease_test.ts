@@ -36,7 +36,7 @@ test("a node that finds no free subnet says so and takes none", async () => {
   for (const host of cluster.hosts.slice(0, 3)) await host.up();
   const four = cluster.host(4);
   const daemon = four.start();
-  await eventually("the log tells", 30_000, () => daemon.log().includes("out of subnets"));
+  await eventually("it is logged", 30_000, () => daemon.log().includes("out of subnets"));
   expect(() => four.subnetText()).toThrow();
   expect(await cluster.leases()).toHaveLength(3);
   expect(await four.kernel()).toBe("");

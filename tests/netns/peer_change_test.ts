@@ -41,7 +41,7 @@ async function oneHost(config: object = VXLAN): Promise<{ cluster: Cluster; host
   return { cluster, host: cluster.host(1) };
 }
 
-test("trap 6: the entries of a peer's former MAC and public address go away", async () => {
+test("trap 6: the entries of a peer's previous MAC and public address are removed", async () => {
   const { cluster, host } = await oneHost();
   await using _ = cluster;
   await put(cluster, "10.5.9.0-24", leaseValue("192.0.2.9", "02:00:00:00:00:09"));
@@ -114,7 +114,7 @@ test(
   120_000,
 );
 
-/** Trap 18. Each is put beside a healthy lease of its own kind. */
+/** Trap 18. Each is put next to a valid lease of the same backend. */
 const HOSTILE: readonly (readonly [name: string, key: string, value: string])[] = [
   ["the default route", "0.0.0.0-0", leaseValue("192.0.2.50", "02:00:00:00:00:50")],
   ["outside the network", "10.99.1.0-24", leaseValue("192.0.2.51", "02:00:00:00:00:51")],
@@ -171,7 +171,7 @@ const HOSTILE: readonly (readonly [name: string, key: string, value: string])[] 
 
 describe("trap 18: hostile leases", () => {
   test(
-    "leave the kernel as it was and are named once with the reason, live and at a start",
+    "change nothing and are logged once with the reason, live and at a start",
     async () => {
       const { cluster, host } = await oneHost();
       await using _ = cluster;
@@ -202,7 +202,7 @@ describe("trap 18: hostile leases", () => {
         }
       };
       await expectUnharmed();
-      // An unrelated change and a repeated value say nothing new.
+      // An unrelated change and a repeated value log nothing new.
       for (const [, key, value] of HOSTILE) {
         await put(cluster, key, value);
       }
@@ -227,7 +227,7 @@ describe("trap 18: hostile leases", () => {
   );
 
   test(
-    "that become plausible are used, and used ones that become hostile are not any more",
+    "that become valid are used, and used ones that become hostile are withdrawn",
     async () => {
       const { cluster, host } = await oneHost();
       await using _ = cluster;
@@ -261,7 +261,7 @@ describe("trap 18: hostile leases", () => {
     );
     await cluster.etcd.delete(`${PREFIX}/subnets/10.5.240.0-24`);
     await eventually(
-      "only what was there is there",
+      "the kernel is as before",
       30_000,
       async () => (await host.kernel()) === before,
     );

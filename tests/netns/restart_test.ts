@@ -43,7 +43,7 @@ describe.each(["vxlan", "host-gw"])("with %s", (type) => {
   }, 120_000);
 
   test(
-    "a crash at any instant of the start leaves nothing that the next start does not mend",
+    "the next start repairs what a crash at any moment of a start leaves",
     async () => {
       await using cluster = await Cluster.create({ hosts: 2 });
       await cluster.configure({ ...IPV4, Backend: { Type: type } });
@@ -90,7 +90,7 @@ describe.each(["vxlan", "host-gw"])("with %s", (type) => {
   }, 120_000);
 });
 
-test("a restart keeps the routes that somebody else made", async () => {
+test("a restart keeps the routes of other programs", async () => {
   await using cluster = await Cluster.create({ hosts: 2 });
   await cluster.configure({ ...IPV4, Backend: { Type: "host-gw" } });
   const one = cluster.host(1);
@@ -118,7 +118,7 @@ test("the VTEP's MAC survives the loss of the device between two runs", async ()
   expect(await one.kernel()).toBe(before);
 }, 120_000);
 
-test("a device of another make is replaced, and the log says why", async () => {
+test("a device with other options is replaced, and the log gives the reason", async () => {
   await using cluster = await Cluster.create({ hosts: 1 });
   await cluster.configure({ ...IPV4, Backend: { Type: "vxlan" } });
   await cluster.startAll();
@@ -140,7 +140,7 @@ test(
     await cluster.startAll();
     const firsts = cluster.hosts.map((host) => host.daemon);
     for (const host of cluster.hosts) {
-      // A host that drops what nobody accepts: both daemons' rules are needed.
+      // The host drops packets that no rule accepts: both daemons' rules are needed.
       await host.sh("iptables -P FORWARD DROP");
       host.start({
         flags: [

@@ -84,7 +84,7 @@ describe("a sender gets an ICMP error", () => {
       expect(await reply(one, "10.5.200.1")).toContain(
         "From 10.5.1.0 icmp_seq=1 Destination Net Unreachable",
       );
-      // Its node forwards (1), the proxies count as one hop each (2, 3), the other node forwards (4).
+      // Its node forwards (1), each proxy is a hop (2, 3), the other node forwards (4).
       const replies: string[] = [];
       for (const hops of [2, 3, 5]) replies.push(await reply(one, target, `-t ${hops}`));
       expect(replies[0]).toContain("From 10.5.1.0 icmp_seq=1 Time to live exceeded");

@@ -41,7 +41,7 @@ function newProxy() {
   return { proxy, messages: () => records.map(({ msg }) => msg) };
 }
 
-/** A peer's end: the payloads of what it has received, as the workload at `10.5.N.9` would see it. */
+/** A peer's end: the payloads it has received, as the workload at `10.5.N.9` would see them. */
 async function peerEnd(n: number): Promise<{ received: string[] } & Disposable> {
   const received: string[] = [];
   const socket = await Bun.udpSocket({

@@ -9,7 +9,7 @@ const PROBLEM = "interface eth0 has an MTU of 1300 bytes, which leaves 1230 for 
   "tunnel; IPv6 needs 1280 (RFC 8200): raise its MTU to at least 1350, or set EnableIPv6 to false";
 const HEAL_MS = 30_000;
 
-test("ends the start with one line, and nothing is made", async () => {
+test("ends the start with one line and without creating anything", async () => {
   await using cluster = await Cluster.create({ hosts: 1, families: [4, 6] });
   await cluster.configure({ ...DUAL, Backend: { Type: "vxlan" } });
   const one = cluster.host(1);
@@ -22,7 +22,7 @@ test("ends the start with one line, and nothing is made", async () => {
   expect(await one.kernel()).toBe("");
 }, 120_000);
 
-test("is a problem that is told while it lasts, and heals", async () => {
+test("is reported by /readyz while it lasts, and then repaired", async () => {
   await using cluster = await Cluster.create({ hosts: 2, families: [4, 6] });
   rememberSubnets(cluster, { ipv4: true, ipv6: true });
   await cluster.configure({ ...DUAL, Backend: { Type: "vxlan" } });
@@ -32,7 +32,7 @@ test("is a problem that is told while it lasts, and heals", async () => {
   const one = cluster.host(1);
   const before = await one.kernel();
   await one.sh("ip link set eth0 mtu 1300");
-  await eventually("readyz tells of it, and of nothing else", HEAL_MS, async () => {
+  await eventually("/readyz reports it and nothing else", HEAL_MS, async () => {
     const { status, body } = await one.http("/readyz");
     expect(body.trim().split("\n")).toHaveLength(2);
     return status === 503 && body.includes(PROBLEM);

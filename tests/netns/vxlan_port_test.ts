@@ -1,4 +1,4 @@
-/** Programs and devices that have the port or the VNI of a vxlan device, as another VXLAN stack does. */
+/** Programs and devices that hold the port or VNI of a vxlan device, as another VXLAN stack does. */
 
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";

@@ -1,4 +1,4 @@
-/** Two daemons with the wireguard backend in one network namespace: the second leaves the first alone. */
+/** Two wireguard daemons in one network namespace: the second does not disturb the first. */
 
 import { expect, test } from "bun:test";
 import { join } from "node:path";
@@ -11,8 +11,8 @@ import { wireguardText } from "../support/wireguard_text.ts";
 const WIREGUARD = { ...IPV4, Backend: { Type: "wireguard" } };
 const OTHER_PREFIX = "/other.example/network";
 
-/** How a second daemon on this host is started. */
-function beside(host: Host, ...flags: string[]): StartOptions {
+/** Options of a second daemon on this host. */
+function secondDaemon(host: Host, ...flags: string[]): StartOptions {
   const file = join(host.directory, "second", "subnet.env");
   return { flags: [`--subnet-file=${file}`, "--healthz-port=0", ...flags] };
 }
@@ -29,7 +29,7 @@ test.each([
   const one = cluster.host(1);
   const first = await one.up();
   const before = [await read(one), await cluster.etcd.list(PREFIX)];
-  const second = one.start(beside(one, ...flags));
+  const second = one.start(secondDaemon(one, ...flags));
   expect(await second.exitCode(60_000)).toBe(1);
   expect(second.logLines(/^E/).map((line) => line.slice(line.indexOf("]") + 2))).toEqual([
     `another flanneld on this host (process ${first.pid}) uses the device flannel-wg, of which a ` +
@@ -45,7 +45,7 @@ test("a daemon that is started while the previous one ends waits for it", async 
   await using cluster = await Cluster.create({ hosts: 1 });
   await cluster.configure(WIREGUARD);
   const one = cluster.host(1);
-  const first = one.start({ flags: ["--healthz-port=0"] }); // The port is the other's.
+  const first = one.start({ flags: ["--healthz-port=0"] }); // The second has the port.
   await eventually("it is ready", 30_000, () => first.log().includes("] ready; "));
   const before = await read(one);
   const second = one.start();

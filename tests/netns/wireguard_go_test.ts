@@ -1,5 +1,5 @@
 /**
- * The wireguard backend where the kernel has no WireGuard and wireguard-go does it. On a kernel that
+ * The wireguard backend with wireguard-go, on a kernel without WireGuard. On a kernel that
  * has it the daemon would not start wireguard-go, and these tests are skipped.
  */
 
@@ -15,8 +15,8 @@ import { keyNames, wireguardText } from "../support/wireguard_text.ts";
 /** WireGuard is looked at every 2 to 60 s, ever more rarely the longer a look takes. */
 const HEAL_MS = 100_000;
 /**
- * Two ends that begin at the same instant may each keep another session; they notice when they have
- * not heard of each other for KEEPALIVE_TIMEOUT + REKEY_TIMEOUT, 15 s (WireGuard's paper, section 6).
+ * Two ends that begin at the same instant may each keep another session; they notice after
+ * KEEPALIVE_TIMEOUT + REKEY_TIMEOUT without a packet, 15 s (WireGuard's paper, section 6).
  */
 const AGREE_MS = 40_000;
 const inUserSpace = describe.skipIf(await wireguardSupport() === "kernel");
@@ -52,7 +52,7 @@ inUserSpace("without WireGuard in the kernel", () => {
     await cluster.expectMesh({ timeoutMs: AGREE_MS });
   }, 300_000);
 
-  test("a restart and a crash lose no packet, and what is there is kept", async () => {
+  test("a restart and a crash lose no packet and keep devices and processes", async () => {
     await using cluster = await start(2);
     await cluster.expectMesh({ timeoutMs: AGREE_MS });
     const [one, two] = [cluster.host(1), cluster.host(2)];
@@ -78,7 +78,7 @@ wireguard flannel-wg-v6 peer <h2> endpoint [2001:db8::2]:51821 allowed-ips fd00:
   }, 300_000);
 
   test(
-    "a daemon of another network namespace with the same /run leaves the first its device",
+    "a daemon in another network namespace with the same /run does not take over the device",
     async () => {
       await using cluster = await Cluster.create({ hosts: 2 });
       await cluster.configure({ ...IPV4, Backend: { Type: "wireguard" } });
@@ -86,7 +86,7 @@ wireguard flannel-wg-v6 peer <h2> endpoint [2001:db8::2]:51821 allowed-ips fd00:
       await one.up();
       const before = await wireguardText(one);
       const [key] = before.match(/key \S+/) ?? [];
-      // The key file has its place in /run as well.
+      // By default the key file is in /run as well.
       const env = { WIREGUARD_KEY_FILE: join(two.directory, "key") };
       const second = two.start({ runOf: one, env });
       expect(await second.exitCode(60_000)).toBe(1);

@@ -60,7 +60,7 @@ afterEach(async () => {
   sandbox[Symbol.dispose]();
 });
 
-test("a kernel without WireGuard is found to have none, and the program that replaces it", async () => {
+test("wireguardSupport() names wireguard-go on a kernel without WireGuard", async () => {
   const before = linkNames();
   const isInKernel = Bun.spawnSync(["ip", "link", "add", NAME, "type", "wireguard"]).success;
   if (isInKernel) run(`ip link del ${NAME}`);
@@ -68,13 +68,13 @@ test("a kernel without WireGuard is found to have none, and the program that rep
   expect(linkNames()).toEqual(before);
 });
 
-test("a device is made with its MTU and up, reads as one of user space, and goes with its process", async () => {
+test("a userspace device is created up with its MTU, and its process ends with it", async () => {
   using collected = collect(kernel);
   expect(await set(kernel, LINK)).toBeUndefined();
   expect(await find(kernel, LINK)).toEqual(LINK);
   expect((await kernel.link(NAME))?.link).toEqual(LINK);
   expect(processes().length).toBe(1);
-  // What is told last is what there is.
+  // The last notification describes the device as it is.
   expect(await until(() => Bun.deepEquals(lastLink(collected.events), LINK))).toBe(true);
   expect(await remove(kernel, LINK)).toBeUndefined();
   expect(await find(kernel, LINK)).toBeUndefined();
@@ -137,7 +137,7 @@ test("a port that is taken is named, and the key is not", async () => {
   expect(error?.message).not.toContain(DEVICE.privateKey);
 });
 
-test("the device and its sessions outlive whoever made them", async () => {
+test("the device and its sessions outlive the kernel object that created them", async () => {
   await make(peer(1));
   const before = processes();
   kernel[Symbol.dispose]();
@@ -149,7 +149,7 @@ test("the device and its sessions outlive whoever made them", async () => {
 });
 
 describe("drift", () => {
-  test("a removed peer is told of", async () => {
+  test("a removed peer is notified", async () => {
     await make(peer(1), peer(2));
     using collected = collect(kernel);
     run(`wg set ${NAME} peer ${peer(1).publicKey} remove`);
@@ -158,33 +158,33 @@ describe("drift", () => {
       .toEqual([{ kind: "changed", resource: peer(1), deleted: true }]);
   });
 
-  test("a process that was killed takes its device along, and another one is started", async () => {
+  test("the device of a killed process disappears, and a new process creates it again", async () => {
     await make(peer(1));
     using collected = collect(kernel);
     process.kill(processes()[0] as number, "SIGKILL");
     expect(await until(() => linkIsGone(collected.events))).toBe(true);
-    expect(existsSync(SOCKET)).toBe(true); // nobody listens there
+    expect(existsSync(SOCKET)).toBe(true); // without a listener
     expect(await find(kernel, LINK)).toBeUndefined();
     expect(await read()).toEqual([]);
     await make(peer(1));
     expect(await read()).toEqual([DEVICE, peer(1)]);
   });
 
-  test("a TUN device without a process of WireGuard is not one of WireGuard", async () => {
+  test("a TUN device without a WireGuard process is not a WireGuard device", async () => {
     run(`ip tuntap add dev ${NAME} mode tun`);
     expect((await find(kernel, LINK) as Link).type).not.toBe("wireguard");
     expect(await read()).toEqual([]);
   });
 });
 
-test("why the program cannot make a device is said in its words", async () => {
+test("the error for a device that cannot be created quotes wireguard-go", async () => {
   run(`ip link add ${NAME} type bridge`);
   const error = await set(kernel, LINK);
   expect(error?.errno).toBe("EIO");
   expect(error?.message).toMatch(/wireguard-go: .*Failed to create TUN device/);
 });
 
-test("a peer in touch has roamed when it comes from an endpoint that it was not given", async () => {
+test("a connected peer that sends from another endpoint has roamed", async () => {
   const farKey = key("wg genkey");
   await make(peer(1, {
     publicKey: publicKeyOf(farKey),

@@ -22,20 +22,20 @@ async function restart(host: Host): Promise<void> {
 }
 
 /** Our routes into the network, and whether there are IPsec policies. */
-async function ways(host: Host): Promise<string[]> {
+async function paths(host: Host): Promise<string[]> {
   const routes = (await host.kernel()).split("\n").filter((line) => line.startsWith("route "));
   const policies = await policyText(host);
   return policies === "" ? routes : [...routes, "policies"];
 }
 
-/** What a host's daemon says is left of other backends. */
-function leftovers(host: Host): string[] {
+/** The devices of previous backends that a host's daemon reports, with the command for each. */
+function orphans(host: Host): string[] {
   return host.daemon.logLines(/^W.*still in this network/).map((line) =>
     line.replace(/.*device (\S+) of the previous backend.*run "(.*)"/, "$1: $2")
   ).sort();
 }
 
-test("each backend follows each other one, with nothing in its way", async () => {
+test("each backend can follow each other one", async () => {
   await using cluster = await Cluster.create({ hosts: 2 });
   rememberSubnets(cluster, { ipv4: true, ipv6: false });
   await cluster.configure({ ...IPV4, Backend: { Type: "vxlan" } });
@@ -46,47 +46,51 @@ test("each backend follows each other one, with nothing in its way", async () =>
   const udp = "flannel0: ip link delete flannel0; ip fou del port 8285 ipproto 4";
 
   await change(cluster, { Type: "wireguard" });
-  expect(await ways(one)).toEqual(["route 10.5.0.0/16 dev flannel-wg proto 70 scope link"]);
-  expect(leftovers(one)).toEqual([vxlan]);
+  expect(await paths(one)).toEqual(["route 10.5.0.0/16 dev flannel-wg proto 70 scope link"]);
+  expect(orphans(one)).toEqual([vxlan]);
 
   await change(cluster, { Type: "ipip" });
-  expect(await ways(one)).toEqual([
+  expect(await paths(one)).toEqual([
     "route 10.5.2.0/24 via 192.0.2.2 dev flannel.ipip proto 70 onlink",
   ]);
-  expect(leftovers(one)).toEqual([wireguard, vxlan].sort());
+  expect(orphans(one)).toEqual([wireguard, vxlan].sort());
 
   await change(cluster, { Type: "udp" });
-  expect(await ways(one)).toEqual([
+  expect(await paths(one)).toEqual([
     "route 10.5.2.0/24 via 192.0.2.2 dev flannel0 proto 70 onlink",
   ]);
-  expect(leftovers(one)).toEqual([wireguard, vxlan].sort());
+  expect(orphans(one)).toEqual([wireguard, vxlan].sort());
 
   await change(cluster, ipsecBackend());
-  expect(await ways(one)).toEqual(["policies"]);
-  expect(leftovers(one)).toEqual([wireguard, vxlan, udp].sort());
+  expect(await paths(one)).toEqual(["policies"]);
+  expect(orphans(one)).toEqual([wireguard, vxlan, udp].sort());
 
   // The policies would drop all that is not encrypted.
   await change(cluster, { Type: "host-gw" });
-  expect(await ways(one)).toEqual(["route 10.5.2.0/24 via 192.0.2.2 dev eth0 proto 70"]);
+  expect(await paths(one)).toEqual(["route 10.5.2.0/24 via 192.0.2.2 dev eth0 proto 70"]);
   expect(one.daemon.log()).toContain("removed 3 IPsec policies of a previous run");
   expect(one.daemon.log()).toContain(`stop it with "kill ${await charonPid(one)}"`);
 
-  // What the log says to do is all that there is to do.
-  for (const line of leftovers(one)) await one.sh(line.slice(line.indexOf(":") + 1));
+  // The commands in the log are sufficient.
+  for (const line of orphans(one)) await one.sh(line.slice(line.indexOf(":") + 1));
   await change(cluster, { Type: "vxlan", VNI: 7 });
-  expect(leftovers(one)).toEqual([]);
-  expect(await ways(one)).toEqual(["route 10.5.2.0/24 via 10.5.2.0 dev flannel.7 proto 70 onlink"]);
+  expect(orphans(one)).toEqual([]);
+  expect(await paths(one)).toEqual([
+    "route 10.5.2.0/24 via 10.5.2.0 dev flannel.7 proto 70 onlink",
+  ]);
   await change(cluster, { Type: "vxlan" });
-  expect(await ways(one)).toEqual(["route 10.5.2.0/24 via 10.5.2.0 dev flannel.1 proto 70 onlink"]);
-  expect(leftovers(one)).toEqual(["flannel.7: ip link delete flannel.7"]);
+  expect(await paths(one)).toEqual([
+    "route 10.5.2.0/24 via 10.5.2.0 dev flannel.1 proto 70 onlink",
+  ]);
+  expect(orphans(one)).toEqual(["flannel.7: ip link delete flannel.7"]);
 }, 300_000);
 
 test(
-  "routes of another program by such a device, and policies of one, are left and named",
+  "routes through a previous backend's device are named, and policies of others kept",
   async () => {
     await using cluster = await Cluster.create({ hosts: 1 });
     const one = cluster.host(1);
-    // As Go flannel leaves them, and as somebody else's IPsec does.
+    // As Go flannel and another program's IPsec leave them.
     await one.sh(
       `ip link add flannel.1 type vxlan id 1 local ${one.address(4)} dev eth0 dstport 8472
 ip addr add 10.5.7.0/32 dev flannel.1
@@ -106,8 +110,8 @@ policy 10.5.7.0/24 10.6.9.0/24 "reqid 11"`,
     const lines = one.daemon.logLines(/^W.*still in this network/);
     expect(lines).toHaveLength(1);
     expect(lines[0]).toContain(
-      "device flannel.1 of the previous backend is still in this network: its routes (10.5.2.0/24, " +
-        '10.5.3.0/24, 10.5.4.0/24 and 1 more) divert packets; run "ip link delete flannel.1"',
+      "device flannel.1 of the previous backend is still in this network: its routes " +
+        '(10.5.2.0/24, 10.5.3.0/24, 10.5.4.0/24 and 1 more) divert packets; run "ip link delete flannel.1"',
     );
     expect((await one.sh("ip xfrm policy")).match(/dst \S+ $/gm)).toEqual(
       expect.arrayContaining(["dst 10.5.9.0/24 ", "dst 10.6.9.0/24 "]),

@@ -38,21 +38,22 @@ test("with DirectRouting, the tunnel is for peers behind a router only", async (
   await cluster.attachWorkloads();
   await cluster.expectMesh();
   const [one, two, three] = [cluster.host(1), cluster.host(2), cluster.host(3)];
-  const way = (host: typeof one, peer: typeof one) => host.sh(`ip route get ${peer.workload(4)}`);
-  expect(await way(one, two)).toContain(`via ${two.address(4)} dev eth0`);
-  expect(await way(one, three)).toContain(`via ${three.address(4)} dev flannel.ipip`);
-  expect(await way(three, one)).toContain(`via ${one.address(4)} dev flannel.ipip`);
+  const pathTo = (host: typeof one, peer: typeof one) =>
+    host.sh(`ip route get ${peer.workload(4)}`);
+  expect(await pathTo(one, two)).toContain(`via ${two.address(4)} dev eth0`);
+  expect(await pathTo(one, three)).toContain(`via ${three.address(4)} dev flannel.ipip`);
+  expect(await pathTo(three, one)).toContain(`via ${one.address(4)} dev flannel.ipip`);
   await one.sh(`ip route add ${two.address(4)}/32 via 192.0.2.254`);
   await eventually(
     "the tunnel is used",
     10_000,
-    async () => (await way(one, two)).includes("dev flannel.ipip"),
+    async () => (await pathTo(one, two)).includes("dev flannel.ipip"),
   );
   await one.sh(`ip route del ${two.address(4)}/32 via 192.0.2.254`);
   await eventually(
-    "the direct way is used",
+    "the direct path is used",
     10_000,
-    async () => (await way(one, two)).includes("dev eth0"),
+    async () => (await pathTo(one, two)).includes("dev eth0"),
   );
 }, 180_000);
 
@@ -96,7 +97,7 @@ test(
 
 describe("a configuration is refused in one line", () => {
   test.each([
-    ["an option that is none", IPV4, { DirectRouting: "maybe" }, /DirectRouting .* "maybe"/],
+    ["an invalid option", IPV4, { DirectRouting: "maybe" }, /DirectRouting .* "maybe"/],
     ["IPv6", DUAL, {}, /ipip backend carries IPv4 only/],
   ])("with %s", async (_name, network, options, line) => {
     await expectRefused({ config: { ...network, Backend: { Type: "ipip", ...options } }, line });

@@ -1,5 +1,5 @@
 /**
- * The kernel that runs the tests of this folder has what they need: two hosts on one wire, joined by
+ * The kernel that runs this folder's tests has what they need: two hosts on one wire, joined by
  * each kind of tunnel, made with `ip` and `wg` alone. When this fails, look here first.
  */
 
@@ -69,7 +69,7 @@ test("an ipip device reaches its peer by an onlink route", async () => {
     ip link set tunnel up
     ip route add 10.2.${other(host)}.0/24 via 192.0.2.${other(host)} dev tunnel onlink`);
   await expectPing("10.2.2.1", fullPayload(20));
-  // The kernel takes no second one with the same ends, whatever it is wrapped in.
+  // The kernel accepts no second one with the same ends, with or without UDP around it.
   await onEach(() => "ip link del tunnel");
 });
 

@@ -45,7 +45,7 @@ function fouEvents(events: readonly KernelEvent[]): KernelEvent[] {
   return events.filter((event) => event.kind === "changed" && event.resource.kind === "fou");
 }
 
-test("a bare tunnel is made as `ip link add type ipip local A` makes it, and reads back", async () => {
+test("a bare tunnel equals one of `ip link add type ipip local A`, and reads back", async () => {
   const { kernel } = sandbox;
   expect(await set(kernel, ipip())).toBeUndefined();
   expect(await find(kernel, ipip())).toEqual(ipip());
@@ -89,7 +89,7 @@ test("a route leads through a tunnel to a host that no route says is on it", asy
   expect(await find(kernel, way)).toEqual(way);
 });
 
-test("a tunnel that sends otherwise than by the routes is read as somebody else's", async () => {
+test("a tunnel that does not send by the routes is not read as one of ours", async () => {
   const { kernel } = sandbox;
   run("ip link add fixed type ipip local 192.0.2.1 remote 192.0.2.2");
   run("ip link add external type ipip external");
@@ -130,7 +130,7 @@ test("FOU ports are opened, found, left as they are, and closed", async () => {
   }
 });
 
-test("a FOU port for another protocol is opened anew", async () => {
+test("a FOU port for another protocol is opened again", async () => {
   const { kernel } = sandbox;
   run("ip fou add port 8285 ipproto 47");
   expect(await kernel.dump(["fou"])).toEqual([fouPort(8285, 47)]);
@@ -152,7 +152,7 @@ test("a port that a program has, or that is made for GUE, is refused with a reas
   expect(await set(kernel, fouPort(8285))).toBeUndefined();
 });
 
-test("a FOU port that somebody opens or closes is told within seconds, ours is not", async () => {
+test("a FOU port that another program opens or closes is notified within seconds", async () => {
   const { kernel } = sandbox;
   using watch = collect(kernel);
   await kernel.dump(["fou"]);

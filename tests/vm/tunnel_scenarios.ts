@@ -1,4 +1,4 @@
-/** What a backend must do that sends through an ipip device, whatever is around the packet. */
+/** Tests of every backend that sends through an ipip device, with or without UDP around it. */
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { Cluster, PREFIX } from "../support/cluster.ts";
@@ -28,8 +28,8 @@ export interface TunnelBackend {
 export type Damage = readonly [name: string, script: string, limitMs?: number];
 
 /**
- * What the kernel announces is put right at once, and else after minutes. How soon is measured in
- * tests/netns; here a virtual machine shares the processor with whatever runs beside it.
+ * Changes that the kernel announces are repaired at once, others after minutes. tests/netns measures
+ * how soon; here a virtual machine shares the processor with other programs.
  */
 const ANNOUNCED_MS = 10_000;
 
@@ -52,7 +52,8 @@ export function describeTunnel(tunnel: TunnelBackend): void {
   }
 
   function link(mtu: number, local: string): string {
-    return `link ${device}: mtu ${mtu} state up type ipip remote any local ${local}${encapsulation}`;
+    const type = `type ipip remote any local ${local}${encapsulation}`;
+    return `link ${device}: mtu ${mtu} state up ${type}`;
   }
 
   function leaseValue(publicIp: string): string {
@@ -64,7 +65,7 @@ export function describeTunnel(tunnel: TunnelBackend): void {
   }
 
   async function expectRoute(host: Host, subnet: string, gateway: string | undefined) {
-    await eventually(`${subnet} goes to ${gateway ?? "nobody"}`, ANNOUNCED_MS, async () => {
+    await eventually(`the gateway of ${subnet} is ${gateway ?? "none"}`, ANNOUNCED_MS, async () => {
       const routes = (await host.kernel()).split("\n").filter((line) => line.includes(subnet));
       const expected = gateway === undefined
         ? []
@@ -76,7 +77,7 @@ export function describeTunnel(tunnel: TunnelBackend): void {
 
   describe("three hosts", () => {
     test(
-      "hold a device, an address, and a route to each of the others, and their leases say what Go's do",
+      "hold a device, an address and a route to each other host, and write the leases of Go flannel",
       async () => {
         await using cluster = await startCluster(3);
         await expectRoute(cluster.host(1), "10.5.3.0/24", "192.0.2.3");
@@ -153,7 +154,7 @@ export function describeTunnel(tunnel: TunnelBackend): void {
       await cluster.expectMesh();
     }, 180_000);
     afterAll(async () => await cluster?.[Symbol.asyncDispose]());
-    // An entry that is damaged again and again is repaired less and less often: start afresh.
+    // Repairs of an entry that keeps changing are delayed: each test starts a new daemon.
     beforeEach(async () => {
       const one = (cluster as Cluster).host(1);
       await one.daemon.stop("SIGKILL");
@@ -175,10 +176,11 @@ export function describeTunnel(tunnel: TunnelBackend): void {
       ],
       ["a stale route", `ip route add 10.5.77.0/24 via 192.0.2.77 dev ${device} onlink`],
       ...damage,
-    ])("%s is put right", async (_name, script, limitMs = ANNOUNCED_MS) => {
+    ])("%s is repaired", async (_name, script, limitMs = ANNOUNCED_MS) => {
       const one = (cluster as Cluster).host(1);
       const before = await one.kernel();
-      process.kill(one.daemon.pid, "SIGSTOP"); // It would repair the first while the second is done.
+      // It would repair the first change before the second is made.
+      process.kill(one.daemon.pid, "SIGSTOP");
       await one.sh(script);
       process.kill(one.daemon.pid, "SIGCONT");
       await eventually(`"${script}" is undone`, limitMs, async () => {
@@ -228,7 +230,7 @@ export function describeTunnel(tunnel: TunnelBackend): void {
       expect((await deviceOf(one)).ifindex).toBe(ifindex);
     }, 180_000);
 
-    test("sweeps what a former run left on the device", async () => {
+    test("removes what a previous run left on the device", async () => {
       await using cluster = await startCluster(2);
       const one = cluster.host(1);
       const before = await one.kernel();
@@ -242,7 +244,7 @@ ip route add 10.5.89.0/24 via 192.0.2.89 dev ${device} onlink`);
     }, 180_000);
   });
 
-  describe("a device of that name that is somebody else's", () => {
+  describe("a device of that name that flanneld does not own", () => {
     test.each([
       ["a bridge", `ip link add ${device} type bridge`, "type bridge"],
       [
@@ -272,7 +274,7 @@ ip route add 10.5.89.0/24 via 192.0.2.89 dev ${device} onlink`);
   }
 }
 
-/** Starts one host with a configuration that must end its daemon with one line that matches. */
+/** Starts one host with a configuration that its daemon must refuse with one matching line. */
 export async function expectRefused(
   { config, line, ...start }: { readonly config: object; readonly line: RegExp } & StartOptions,
 ): Promise<void> {

@@ -38,7 +38,7 @@ describeTunnel({
   start: FOU,
 });
 
-test("the kernel's data path is taken where it can be, and the log says so", async () => {
+test("the kernel's data path is used where possible, and logged", async () => {
   await using cluster = await Cluster.create({ hosts: 1 });
   await cluster.configure({ ...IPV4, Backend: { Type: "udp" } });
   const daemon = await cluster.host(1).up();
@@ -66,7 +66,7 @@ test("a packet travels as it is, in UDP from port 8285 to port 8285", async () =
   expect(bytes.slice(40 * 2, 48 * 2)).toBe("0a0502020a050102"); // 10.5.2.2 to 10.5.1.2
 }, 180_000);
 
-test("another port closes the former one and is used at both ends", async () => {
+test("another port closes the previous one and is used at both ends", async () => {
   await using cluster = await Cluster.create({ hosts: 2 });
   rememberSubnets(cluster, { ipv4: true, ipv6: false });
   await cluster.configure({ ...IPV4, Backend: { Type: "udp" } });
@@ -77,7 +77,7 @@ test("another port closes the former one and is used at both ends", async () => 
   await cluster.host(1).sh("ip fou add port 7777 ipproto 4");
   await cluster.startAll(FOU);
   await cluster.expectMesh();
-  await eventually("the former port is closed", PORT_HEAL_MS, async () => {
+  await eventually("the previous port is closed", PORT_HEAL_MS, async () => {
     const ports = await cluster.host(1).sh("ip fou show");
     return ports.includes("port 9000 ipproto 4") && !ports.includes("8285");
   });
@@ -85,7 +85,7 @@ test("another port closes the former one and is used at both ends", async () => 
   expect(await cluster.host(1).sh("ip fou show")).toContain("port 7777"); // of another program
 }, 180_000);
 
-test("a change from ipip and back takes the other one's tunnel and port away", async () => {
+test("a change from ipip and back removes the other backend's tunnel and port", async () => {
   await using cluster = await Cluster.create({ hosts: 2 });
   rememberSubnets(cluster, { ipv4: true, ipv6: false });
   const states: string[] = [];
@@ -104,7 +104,7 @@ test("a change from ipip and back takes the other one's tunnel and port away", a
   expect(states[2]).toBe(states[0] as string);
 }, 180_000);
 
-test("a program that has the port is named as the reason to end", async () => {
+test("the daemon ends with a line that names the program on its port", async () => {
   await using cluster = await Cluster.create({ hosts: 1 });
   await cluster.configure({ ...IPV4, Backend: { Type: "udp" } });
   const one = cluster.host(1);
@@ -126,7 +126,7 @@ test("a program that has the port is named as the reason to end", async () => {
 describe("a configuration is refused in one line", () => {
   test.each([
     ["a port out of range", IPV4, { Port: 65536 }, /Port .* 65536; it must be .* 1 to 65535/],
-    ["a port that is no number", IPV4, { Port: "8285" }, /Port .* "8285"/],
+    ["a port that is not a number", IPV4, { Port: "8285" }, /Port .* "8285"/],
     ["IPv6", DUAL, {}, /udp backend carries IPv4 only/],
   ])("with %s", async (_name, network, options, line) => {
     await expectRefused({
@@ -135,7 +135,7 @@ describe("a configuration is refused in one line", () => {
     });
   }, 180_000);
 
-  test("with a data path that there is none of", async () => {
+  test("with an unknown data path", async () => {
     await expectRefused({
       config: { ...IPV4, Backend: { Type: "udp" } },
       env: { FLANNELD_UDP_DATA_PATH: "dpdk" },

@@ -84,7 +84,7 @@ test("a device is made as `ip link add type wireguard` makes it, changed and del
   expect(await find(kernel, LINK)).toBeUndefined();
 });
 
-test("a device without a key reads as one without an entry, and as desired once it has one", async () => {
+test("a device without a key reads as having no entry, and as desired once it has one", async () => {
   await set(kernel, LINK);
   expect(await read()).toEqual([]);
   expect(await set(kernel, DEVICE)).toBeUndefined();
@@ -212,7 +212,7 @@ describe("what cannot be done", () => {
   });
 });
 
-test("a device that was made anew gets what its namesake had", async () => {
+test("a recreated device gets the entries of its predecessor", async () => {
   await make(peer(1));
   run(`ip link del ${NAME}`);
   run(`ip link add ${NAME} type wireguard`);
@@ -222,7 +222,7 @@ test("a device that was made anew gets what its namesake had", async () => {
   expect(sorted(await read())).toEqual(sorted([DEVICE, peer(1)]));
 });
 
-describe("what somebody else changes is told", () => {
+describe("a change by another program is notified:", () => {
   const cases: [string, () => void, (event: KernelEvent) => boolean][] = [
     [
       "a removed peer",
@@ -267,7 +267,7 @@ describe("what somebody else changes is told", () => {
     expect(isExpected(events[0] as KernelEvent)).toBe(true);
   }, 300_000);
 
-  test("but not what was set by us, nor the same twice", async () => {
+  test("but not our own changes, nor the same change twice", async () => {
     await make(peer(1));
     using collected = collect(kernel);
     await set(kernel, peer(2));
@@ -276,9 +276,9 @@ describe("what somebody else changes is told", () => {
     wg(`peer ${peer(3).publicKey}`);
     await until(() => wireguardEvents(collected.events).length > 0, POLLED_MS);
     await Bun.sleep(5000);
-    const told = wireguardEvents(collected.events);
-    expect(told.length).toBe(1);
-    expect(isPeer(told[0] as KernelEvent, 3)).toBe(true);
+    const events = wireguardEvents(collected.events);
+    expect(events.length).toBe(1);
+    expect(isPeer(events[0] as KernelEvent, 3)).toBe(true);
   }, 300_000);
 });
 
@@ -316,7 +316,7 @@ describe("a peer in touch", () => {
     expect(sameResource(after, await readPeer())).toBe(true);
   });
 
-  test("from an endpoint that the kernel learned, it is told of and left alone", async () => {
+  test("from an endpoint that the kernel learned, it is notified and left alone", async () => {
     using collected = collect(kernel);
     run(`wg set ${FAR} listen-port 4002`);
     expect(await until(() => endpointOf() === "127.0.0.1:4002", POLLED_MS)).toBe(true);
@@ -330,7 +330,7 @@ describe("a peer in touch", () => {
     });
     const found = await readPeer();
     expect(sameResource(far, found)).toBe(true);
-    // Out of touch for long enough, it is told of once more, as what it is.
+    // Once disconnected, it is notified again, without `roamed`.
     const now = Date.now;
     const clock = spyOn(Date, "now").mockImplementation(() => now() + 200_000);
     expect(await until(() => wireguardEvents(collected.events).length > 1, POLLED_MS)).toBe(true);
@@ -348,7 +348,7 @@ describe("a peer in touch", () => {
     expect(endpointOf()).toBe("192.0.2.9:5");
   }, 300_000);
 
-  test("whose endpoint another process set, it counts as roamed, and a new endpoint is set", async () => {
+  test("whose endpoint another process set counts as roamed, and a new endpoint is set", async () => {
     using again = new NetlinkKernel({ clock: systemClock });
     const found = (await again.dump(["wireguard-peer"], LINKS))[0] as WireguardPeer;
     expect(found).toEqual({ ...far, roamed: true });

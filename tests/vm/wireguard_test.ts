@@ -1,4 +1,4 @@
-/** wireguard on a kernel that has it: real daemons, real packets, everybody's mistakes. */
+/** wireguard on a kernel that has it: real daemons, real packets, real damage. */
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { chmodSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -11,24 +11,24 @@ import { eventually } from "../support/wait.ts";
 import { keyNames, wg, wireguardText } from "../support/wireguard_text.ts";
 
 /**
- * What the kernel announces, devices, addresses and routes, is put right at once, and else after
- * minutes. How soon is measured in tests/netns; here a virtual machine shares the processor with
- * whatever runs beside it.
+ * Changes that the kernel announces, to devices, addresses and routes, are repaired at once, others
+ * after minutes. tests/netns measures how soon; here a virtual machine shares the processor with
+ * other programs.
  */
 const ANNOUNCED_MS = 10_000;
 /**
- * The kernel does not announce changes to keys, ports and peers; they are read every two seconds, and
- * more rarely where a reading takes long, as on a busy machine: after a minute at the latest.
+ * The kernel does not announce changes to keys, ports and peers. They are read every two seconds, or
+ * less often where a dump takes long, as on a busy machine: after a minute at the latest.
  */
 const HEAL_MS = 100_000;
 /**
- * Two ends that begin at the same instant may each keep another session; they notice when they have
- * not heard of each other for KEEPALIVE_TIMEOUT + REKEY_TIMEOUT, 15 s (WireGuard's paper, section 6).
+ * Two ends that begin at the same instant may each keep another session; they notice after
+ * KEEPALIVE_TIMEOUT + REKEY_TIMEOUT without a packet, 15 s (WireGuard's paper, section 6).
  */
 const AGREE_MS = 40_000;
 const WIREGUARD = { Type: "wireguard" };
 const PSK = "oEHRe5SRIqoumo0vgsCEsf3aNPBnu1xTsXQaUHxUpF4=";
-/** Public keys of nobody. */
+/** Public keys without a node. */
 const KEY_A = "9jalV3EEBnVXahro0pRMQ+cHlmjE33Slo9tddzCVtCw=";
 const KEY_B = "XcUAPnO4Wr6+8NAsWl+POsDfTx3kGNm3fS7XyHyjzXo=";
 
@@ -99,7 +99,7 @@ describe("three hosts reach each other at full MTU", () => {
   }, 300_000);
 });
 
-test("hosts that join one by one reach each other; of one that leaves nothing stays", async () => {
+test("hosts that join one by one reach each other; no entry of one that leaves stays", async () => {
   await using cluster = await Cluster.create({ hosts: 3, families: [4, 6] });
   rememberSubnets(cluster, { ipv4: true, ipv6: true });
   await cluster.configure({ ...DUAL, Backend: WIREGUARD });
@@ -142,7 +142,7 @@ wireguard flannel-wg-v6 peer <h2> endpoint [2001:db8::2]:51821 allowed-ips fd00:
     });
   }, 300_000);
 
-  test("one device with the other modes, and nothing of a former mode", async () => {
+  test("one device with the other modes, and nothing of a previous mode", async () => {
     await using cluster = await startCluster({});
     await cluster.configure({ ...DUAL, Backend: { ...WIREGUARD, Mode: "ipv6", PSK } });
     for (const host of cluster.hosts) await host.daemon.stop();
@@ -214,20 +214,24 @@ describe("a peer", () => {
     300_000,
   );
 
-  test("that moved to another subnet has the new one alone, and gives the old one up", async () => {
-    await put({ PublicKey: KEY_A, Port: 1 }, "192.0.2.7", "10.5.7.0-24");
-    await expectPeers([`${KEY_A} endpoint 192.0.2.7:1 allowed-ips 10.5.7.0/24`]);
-    await put({ PublicKey: KEY_A, Port: 1 }, "192.0.2.7", "10.5.8.0-24"); // the old lease is there yet
-    await expectPeers([`${KEY_A} endpoint 192.0.2.7:1 allowed-ips 10.5.8.0/24`]);
-    await put({ PublicKey: KEY_B, Port: 1 }, "192.0.2.6", "10.5.7.0-24"); // somebody else's now
-    await expectPeers([
-      `${KEY_A} endpoint 192.0.2.7:1 allowed-ips 10.5.8.0/24`,
-      `${KEY_B} endpoint 192.0.2.6:1 allowed-ips 10.5.7.0/24`,
-    ].sort());
-    await cluster.etcd.delete(`${PREFIX}/subnets/10.5.7.0-24`);
-    await cluster.etcd.delete(`${PREFIX}/subnets/10.5.8.0-24`);
-    await expectPeers([]);
-  }, 300_000);
+  test(
+    "that moved to another subnet has the new one only, and the old one becomes free",
+    async () => {
+      await put({ PublicKey: KEY_A, Port: 1 }, "192.0.2.7", "10.5.7.0-24");
+      await expectPeers([`${KEY_A} endpoint 192.0.2.7:1 allowed-ips 10.5.7.0/24`]);
+      await put({ PublicKey: KEY_A, Port: 1 }, "192.0.2.7", "10.5.8.0-24"); // the old lease exists
+      await expectPeers([`${KEY_A} endpoint 192.0.2.7:1 allowed-ips 10.5.8.0/24`]);
+      await put({ PublicKey: KEY_B, Port: 1 }, "192.0.2.6", "10.5.7.0-24"); // now of another node
+      await expectPeers([
+        `${KEY_A} endpoint 192.0.2.7:1 allowed-ips 10.5.8.0/24`,
+        `${KEY_B} endpoint 192.0.2.6:1 allowed-ips 10.5.7.0/24`,
+      ].sort());
+      await cluster.etcd.delete(`${PREFIX}/subnets/10.5.7.0-24`);
+      await cluster.etcd.delete(`${PREFIX}/subnets/10.5.8.0-24`);
+      await expectPeers([]);
+    },
+    300_000,
+  );
 
   test("with the key of another node waits until that one is gone", async () => {
     await put({ PublicKey: KEY_A, Port: 1 }, "192.0.2.7", "10.5.7.0-24");
@@ -241,7 +245,7 @@ describe("a peer", () => {
     await expectPeers([]);
   }, 300_000);
 
-  test("that makes no sense is ignored with the reason, and the others are not", async () => {
+  test("with invalid data is ignored with the reason, and the others are not", async () => {
     await put({ PublicKey: "short", Port: 1 });
     await put({ PublicKey: KEY_B, Port: 65536 }, "192.0.2.8", "10.5.8.0-24");
     await put({ PublicKey: await publicKey(host), Port: 1 }, "192.0.2.7", "10.5.7.0-24");
@@ -263,7 +267,7 @@ describe("a peer", () => {
   }, 300_000);
 
   test(
-    "(trap 9) that a former run left behind is swept, and what is right is not touched",
+    "(trap 9) of a previous run is removed, and the others are not touched",
     async () => {
       await host.daemon.stop("SIGKILL");
       await host.sh(`wg set flannel-wg peer ${KEY_B} allowed-ips 10.5.200.0/24`);
@@ -274,7 +278,7 @@ describe("a peer", () => {
   );
 });
 
-describe("somebody changes what the daemon made:", () => {
+describe("another program changes the daemon's entries:", () => {
   let cluster: Cluster;
   let before: string;
   let other: string;
@@ -298,7 +302,7 @@ describe("somebody changes what the daemon made:", () => {
     });
   }, 300_000);
   afterAll(async () => await cluster?.[Symbol.asyncDispose]());
-  // An entry that is damaged again and again is repaired less and less often: start afresh.
+  // Repairs of an entry that keeps changing are delayed: each test starts a new daemon.
   beforeEach(async () => {
     await cluster.host(1).daemon.stop("SIGKILL");
     await cluster.host(1).up();
@@ -310,7 +314,7 @@ describe("somebody changes what the daemon made:", () => {
       ["a removed peer of the IPv6 device", "wg set flannel-wg-v6 peer $OTHER remove"],
       ["a peer without its subnet", "wg set flannel-wg peer $OTHER allowed-ips ''"],
       [
-        "a peer with somebody else's subnet",
+        "a peer with another node's subnet",
         `wg set flannel-wg peer ${KEY_A} allowed-ips 10.5.2.0/24`,
       ],
       [
@@ -322,26 +326,26 @@ describe("somebody changes what the daemon made:", () => {
       ["a stale peer", `wg set flannel-wg peer ${KEY_B} allowed-ips 10.5.200.0/24`],
       ["another key", "wg genkey | wg set flannel-wg private-key /dev/stdin"],
       ["another port", "wg set flannel-wg listen-port 7"],
-    ])("%s is put right", (_name, damage) => expectPutRight(damage, HEAL_MS), 300_000);
+    ])("%s is repaired", (_name, damage) => expectRepaired(damage, HEAL_MS), 300_000);
   });
 
   describe("what the kernel announces:", () => {
     test.each([
       ["a deleted device", "ip link del flannel-wg"],
       ["a deleted IPv6 device", "ip link del flannel-wg-v6"],
-      ["a device made anew", "ip link del flannel-wg; ip link add flannel-wg type wireguard"],
+      ["a recreated device", "ip link del flannel-wg; ip link add flannel-wg type wireguard"],
       ["a device set down", "ip link set flannel-wg down"],
       ["another MTU", "ip link set flannel-wg mtu 1300"],
       ["a deleted address", "ip addr del 10.5.1.0/32 dev flannel-wg"],
       ["a deleted route", "ip route del 10.5.0.0/16"],
       ["a deleted IPv6 route", "ip route del fd00:5::/48"],
       ["a stale route", "ip route add 10.5.200.0/24 dev flannel-wg"],
-    ])("%s is put right at once", (_name, damage) => expectPutRight(damage, ANNOUNCED_MS), 300_000);
+    ])("%s is repaired at once", (_name, damage) => expectRepaired(damage, ANNOUNCED_MS), 300_000);
   });
 
-  async function expectPutRight(damage: string, limitMs: number): Promise<void> {
+  async function expectRepaired(damage: string, limitMs: number): Promise<void> {
     const one = cluster.host(1);
-    process.kill(one.daemon.pid, "SIGSTOP"); // It would be faster than the look at the damage.
+    process.kill(one.daemon.pid, "SIGSTOP"); // It would repair the damage before it is read.
     await one.sh(`OTHER=${other}\n${damage}`);
     expect(await state(one)).not.toBe(before);
     process.kill(one.daemon.pid, "SIGCONT");
@@ -396,10 +400,10 @@ describe("a running flow", () => {
       await Bun.sleep(2_500); // The peers are read meanwhile.
       expect(await endpoint()).toContain("192.0.2.2:40000");
     }
-    await eventually("the flow goes on", ANNOUNCED_MS, () => ping.received > answered + 100);
+    await eventually("the flow continues", ANNOUNCED_MS, () => ping.received > answered + 100);
     await ping.stop();
 
-    // What the peer says of itself later counts more than what was learned before.
+    // A later change of the peer's lease overrides the learned endpoint.
     const lease = await cluster.leaseOf(two);
     await two.daemon.stop("SIGKILL");
     await cluster.etcd.put(
@@ -501,7 +505,7 @@ describe("the key", () => {
       },
       /WireGuard key file \/run\/flannel\/wgkey does not contain a key, which is one line of 44 /,
     ],
-  ])("file %s is refused with one line, and kept", async (_name, spoil, message) => {
+  ])("file %s is refused with one line, and kept", async (_name, damage, message) => {
     await using cluster = await startCluster({
       hosts: 1,
       config: { ...IPV4, Backend: WIREGUARD },
@@ -509,7 +513,7 @@ describe("the key", () => {
     const one = cluster.host(1);
     const before = await state(one);
     await one.daemon.stop();
-    spoil(keyFile(one));
+    damage(keyFile(one));
     const content = readFileSync(keyFile(one), "utf8");
     const daemon = one.start();
     expect(await daemon.exitCode(30_000)).toBe(1);
@@ -519,7 +523,7 @@ describe("the key", () => {
   }, 300_000);
 });
 
-test("a device of the name that is somebody else's is left alone, and named", async () => {
+test("a device of that name that flanneld does not own is left alone, and named", async () => {
   await using cluster = await Cluster.create({ hosts: 1 });
   await cluster.configure({ ...IPV4, Backend: WIREGUARD });
   const one = cluster.host(1);
@@ -531,7 +535,7 @@ test("a device of the name that is somebody else's is left alone, and named", as
 }, 300_000);
 
 test(
-  "a pre-shared key that is none ends the start with one line that does not show it",
+  "an invalid pre-shared key ends the start with one line that does not show it",
   async () => {
     await using cluster = await Cluster.create({ hosts: 1 });
     await cluster.configure({ ...IPV4, Backend: { ...WIREGUARD, PSK: PSK.slice(2) } });
@@ -546,7 +550,7 @@ test(
 );
 
 test.each(["separate", "auto"])(
-  "an underlay too small for IPv6 inside is told with the mode %s; IPv4 goes on, IPv6 comes back",
+  "an underlay too small for IPv6 is reported with mode %s; IPv4 continues, IPv6 recovers",
   async (Mode) => {
     await using cluster = await startCluster({
       config: { ...DUAL, Backend: { ...WIREGUARD, Mode } },
@@ -555,7 +559,7 @@ test.each(["separate", "auto"])(
     const one = cluster.host(1);
     const before = await state(one);
     await one.sh("ip link set eth0 mtu 1359");
-    await eventually("readyz tells of it, and of nothing else", HEAL_MS, async () => {
+    await eventually("/readyz reports it and nothing else", HEAL_MS, async () => {
       const { status, body } = await one.http("/readyz");
       expect(body.trim().split("\n")).toHaveLength(2);
       return status === 503 && body.includes("eth0 has an MTU of 1359 bytes, which leaves 1279");
@@ -565,7 +569,7 @@ test.each(["separate", "auto"])(
       return text.includes("link flannel-wg: mtu 1279 ") && !text.includes("fd00:5:");
     });
     const ping = one.ping(cluster.host(2), 4);
-    await eventually("IPv4 goes on", HEAL_MS, () => ping.received > 10);
+    await eventually("IPv4 continues", HEAL_MS, () => ping.received > 10);
     await ping.stop();
     await one.sh("ip link set eth0 mtu 1500");
     await eventually("all is as it was", ANNOUNCED_MS, async () => {

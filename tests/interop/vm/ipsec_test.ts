@@ -1,4 +1,4 @@
-/** Go flannel and ours in one network of ipsec: their policies, their charons, and changes of one into the other. */
+/** Go flannel and ours in one network of ipsec: policies, charons, and hosts that change program. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { associations, charonPid, connections, policyText, PSK } from "../../support/ipsec.ts";

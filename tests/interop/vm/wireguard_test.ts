@@ -1,4 +1,4 @@
-/** Go flannel and ours in one network of wireguard: what they tell each other, and take over. */
+/** Go flannel and ours in one network of wireguard: the leases they exchange, and the takeover. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Family } from "../../../src/addr/ip.ts";
@@ -140,7 +140,7 @@ async function publicKey({ host }: MixedHost): Promise<string> {
   return (await wg(host, "show flannel-wg public-key")).trim();
 }
 
-/** A device that was made anew has another one. */
+/** A recreated device has another one. */
 async function index({ host }: MixedHost): Promise<string> {
   return (await host.sh("cat /sys/class/net/flannel-wg/ifindex")).trim();
 }
