@@ -151,7 +151,7 @@ const BUG = "flanneld failed; this is a bug in flanneld";
 
 /**
  * The runtime creates a stream for what an HTTP/2 server sends unrequested, and its errors cannot
- * be caught. Our own streams and sessions have listeners, so that no other errors arrive here.
+ * be caught. Our own streams and sessions have listeners, so their errors do not arrive here.
  */
 function isStrayHttp2Error(error: unknown): boolean {
   const { code } = error as { readonly code?: unknown };

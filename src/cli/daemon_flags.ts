@@ -79,7 +79,7 @@ export const DAEMON_FLAGS = withEnvironment({
   kubeSubnetManager: boolean({
     name: "kube-subnet-mgr",
     section: KUBERNETES,
-    help: "Take subnets from the Kubernetes API instead of etcd.",
+    help: "Take subnets from the Kubernetes API instead of etcd. Not supported yet.",
   }),
   kubeApiUrl: text({
     name: "kube-api-url",
@@ -106,7 +106,7 @@ export const DAEMON_FLAGS = withEnvironment({
     name: "net-config-path",
     section: KUBERNETES,
     metavar: "FILE",
-    help: "The network configuration.",
+    help: "File with the network configuration.",
     default: "/etc/kube-flannel/net-conf.json",
   }),
   setNodeNetworkUnavailable: boolean({
@@ -232,7 +232,7 @@ export const DAEMON_FLAGS = withEnvironment({
     section: LOG,
     metavar: "N",
     help:
-      "Verbosity of the log: 0 for operation, 1 to 3 for more detail, 4 and above for debugging.",
+      "Verbosity of the log: 0 for normal use, 1 to 3 for more detail, 4 and above for debugging.",
     default: 0,
     min: 0,
     max: 2 ** 31 - 1,

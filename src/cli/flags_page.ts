@@ -38,8 +38,8 @@ A flag takes precedence over its environment variable, and the variable over the
 variable counts as unset. The variable of a flag that may be repeated is a comma-separated list (in
 \`--iface-regex\`, commas inside brackets or braces belong to the expression).
 
-An invalid command line ends the program with status 2, for the daemon a number out of range with
-status 1, both with one line that says what is allowed.`;
+An invalid command line ends the program with status 2; a number out of range ends the daemon with
+status 1. Either way, one line says what is allowed.`;
 
 const OTHER_VARIABLES = `## Other environment variables
 

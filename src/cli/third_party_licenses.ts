@@ -1,10 +1,10 @@
-/** The licences of the npm packages that the executable contains. */
+/** The licenses of the npm packages that the executable contains. */
 
 import { readdirSync, readFileSync } from "node:fs";
 
 const root = new URL("../../", import.meta.url).pathname;
 
-/** The licence of each package that the executable contains, in alphabetical order. */
+/** The license of each package that the executable contains, in alphabetical order. */
 export function thirdPartyLicenses(): string {
   const lock = JSON.parse(readFileSync(`${root}package-lock.json`, "utf8")) as {
     packages: Record<string, { version: string; license?: string; dev?: boolean }>;

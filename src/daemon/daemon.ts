@@ -3,7 +3,7 @@
  *
  * The start: configuration, interface, backend, lease; then rules and kernel entries, the subnet
  * file, and the other nodes' leases. A failure before the lease leaves the host as it was. The
- * end, by a signal or by an error, leaves devices, routes and rules in place: packets still pass.
+ * end, by a signal or by an error, leaves devices, routes and rules in place: packets keep flowing.
  */
 
 import { BACKENDS } from "../backend/backend_registry.ts";

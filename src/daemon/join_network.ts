@@ -46,7 +46,7 @@ export interface JoinedNode {
 }
 
 /**
- * Changes nothing on this host but what the backend must have for the lease, such as its device.
+ * Changes nothing on this host except what the backend needs for the lease, such as its device.
  * Throws `OperatorError`, or the reason of `stop`.
  */
 export async function joinNetwork(context: JoinContext, stop: AbortSignal): Promise<JoinedNode> {

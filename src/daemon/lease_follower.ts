@@ -27,7 +27,7 @@ export interface LeaseFollowerOptions extends Pick<OverlayControllerOptions, "ex
   readonly backend: Backend;
   readonly own: OwnLease;
   readonly excluded: readonly ExcludedAddress[];
-  /** The external interface and the ownership, at present. */
+  /** The current external interface and ownership. */
   readonly external: () => ExternalInterface;
   readonly ownership: () => Ownership;
   readonly entryStore: EntryStore;

@@ -202,7 +202,7 @@ export class Network implements AsyncDisposable {
   }
 
   /**
-   * The node's own entries, over the interface in its present state: it was chosen before the
+   * The node's own entries, over the interface in its current state: it was chosen before the
    * lease, which may have taken long to acquire. A reader of the subnet file needs the device, so
    * the file is not written without it.
    */

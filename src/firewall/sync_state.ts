@@ -1,4 +1,4 @@
-/** Which families are in sync with the desired rules, and who waits for it. */
+/** Which families are in sync with the desired rules, and the promises that wait for that. */
 
 import { FAMILIES, type Family } from "../addr/ip.ts";
 import { unlessAborted } from "../base/abort.ts";

@@ -64,7 +64,7 @@ export class ExternalInterfaceFollower implements AsyncDisposable {
     return this.#external;
   }
 
-  /** Why it cannot be used at present. */
+  /** Why it cannot be used now. */
   get problem(): string | undefined {
     return this.#problem;
   }

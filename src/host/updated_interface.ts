@@ -11,8 +11,8 @@ import {
 import { type HostInterface, mayBeVirtual, usableAddresses } from "./host_interface.ts";
 
 /**
- * The same interface with its present name, MTU and addresses, or one line that says why it cannot
- * be used at present.
+ * The same interface with its current name, MTU and addresses, or one line that says why it cannot
+ * be used now.
  *
  * The interface is found by its index, which a rename does not change, and by its name if it was
  * deleted and created again; of two candidates, the one that has the address is chosen. An address

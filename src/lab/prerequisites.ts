@@ -1,4 +1,4 @@
-/** The programs and rights that every lab needs. */
+/** The programs and privileges that every lab needs. */
 
 import { findProgram, packageOf } from "../process/program_lookup.ts";
 

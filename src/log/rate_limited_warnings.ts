@@ -37,7 +37,7 @@ interface Line {
 /**
  * Warnings of one kind differ only in names, numbers and addresses. The first five are logged at
  * once; then the latest one after a second, and at growing intervals of up to a minute, with the
- * number of warnings that were left out. After a minute without warnings of a kind, it starts over.
+ * number of warnings that were omitted. After a minute without warnings of a kind, it starts over.
  */
 export class RateLimitedWarnings implements Disposable {
   readonly #options: RateLimitedWarningsOptions;

@@ -1,4 +1,4 @@
-/** Processes of an earlier run that was killed, recognised by a variable in their environment. */
+/** Processes of an earlier run that was killed, recognized by a variable in their environment. */
 
 import { systemClock } from "../base/clock.ts";
 import { environmentOf, runningProcesses } from "./proc_files.ts";

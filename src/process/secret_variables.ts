@@ -1,5 +1,5 @@
 /**
- * Recognises environment variables that contain secrets, so that commands of the operator do not
+ * Recognizes environment variables that contain secrets, so that commands of the operator do not
  * print or keep them. It matches patterns of names and values: a list of names is never complete.
  */
 

@@ -1,5 +1,5 @@
 /**
- * The notifications that this program's own changes will cause. They are recognised, so that they
+ * The notifications that this program's own changes will cause. They are recognized, so that they
  * do not count as changes by another program, above all when two changes to one entry are made in
  * quick succession and the notification of the first arrives after the second.
  */

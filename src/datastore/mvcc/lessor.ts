@@ -78,7 +78,7 @@ export class Lessor implements Disposable {
     return [...this.#leases.keys()];
   }
 
-  /** With `id` 0n, chooses an id. Throws `RequestError` "leaseExists" or "leaseTtlTooLarge". */
+  /** With `id` 0n, chooses an ID. Throws `RequestError` "leaseExists" or "leaseTtlTooLarge". */
   grant(request: { id: bigint; ttlSeconds: bigint }): { id: bigint; ttlSeconds: bigint } {
     if (request.ttlSeconds > MAX_TTL_SECONDS) throw new RequestError("leaseTtlTooLarge");
     if (this.#leases.has(request.id)) throw new RequestError("leaseExists");
@@ -217,7 +217,7 @@ export class Lessor implements Disposable {
   }
 }
 
-/** The id of a lease, as etcdctl prints it. */
+/** The ID of a lease, as etcdctl prints it. */
 export function leaseText(id: bigint): string {
   return BigInt.asUintN(64, id).toString(16);
 }

@@ -124,7 +124,7 @@ class FairPool {
     };
   }
 
-  /** Whose turn it is, of the clients that wait for the pool and not for their own share of it. */
+  /** The next client that waits for room in the pool, not for its own share of the pool. */
   #next(): [owner: string, account: Account, first: Waiting] | undefined {
     for (const [owner, account] of this.#accounts) {
       const [first] = account.waiting;

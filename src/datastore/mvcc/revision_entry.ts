@@ -10,7 +10,7 @@ export interface RevisionEntry {
   readonly modRevision: bigint;
   /** Number of puts since creation. */
   readonly version: bigint;
-  /** Id of the attached lease, 0n for none. */
+  /** ID of the attached lease, 0n for none. */
   readonly lease: bigint;
 }
 

@@ -43,10 +43,10 @@ export class StorageReport implements StorageEvents, Disposable {
     this.#rejected++;
     if (clock.nowMs() - this.#loggedMs < REPEAT_MS) return;
     this.#loggedMs = clock.nowMs();
-    const sofar = this.#rejected > 1 ? `; ${this.#rejected} writes rejected so far` : "";
+    const soFar = this.#rejected > 1 ? `; ${this.#rejected} writes rejected so far` : "";
     log.error(
       `cannot write ${file}: the disk is full (${spaceText(file)}); rejecting writes until there ` +
-        `is room, still serving reads${sofar}`,
+        `is room, still serving reads${soFar}`,
     );
   }
 

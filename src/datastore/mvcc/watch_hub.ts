@@ -28,7 +28,7 @@ const MAX_WATCHES = 20_000;
  * times.
  */
 const MAX_HELD_BYTES = 64 << 20;
-/** Each stream may hold so much even then: clients that keep up are not slowed down. */
+/** A stream may hold this much even at that limit: clients that keep up are not slowed down. */
 const ALWAYS_HELD_BYTES = 16 << 10;
 /** Limit for the keys of all watched ranges, which are kept in memory. */
 const MAX_RANGE_BYTES = 32 << 20;

@@ -10,7 +10,7 @@ export interface WatchMemory {
   mayHold(bytes: number, heldBytes: number): boolean;
 }
 
-/** A client that has so many unread events is served from the history from then on. */
+/** A client with more unread events than this is served from the history. */
 const MAX_QUEUED_EVENTS = 1_000;
 const MAX_QUEUED_BYTES = 4 << 20;
 

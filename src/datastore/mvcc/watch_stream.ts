@@ -113,7 +113,7 @@ export class WatchStream implements Disposable {
     this.#push({ kind: "created", id, revision });
   }
 
-  /** Ends a watch. Ignores an unknown id, which may just have been cancelled. */
+  /** Ends a watch. Ignores an unknown ID, which may just have been cancelled. */
   cancel(id: bigint): void {
     const watch = this.#watches.get(id);
     if (watch === undefined) return;

@@ -1,7 +1,7 @@
 /**
  * A request's body, which is always read to its end.
  *
- * Otherwise a request that is answered early, for example because it is too large, would keep its
+ * Otherwise a request with an early response, for example because it is too large, would keep its
  * share of the connection's flow-control window (RFC 9113, section 5.2), and the client's other
  * streams would stall. The stream's own iterator destroys the stream when its loop is left, and
  * does not return that share.

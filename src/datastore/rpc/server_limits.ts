@@ -8,7 +8,7 @@ export interface ServerLimits {
   /** Concurrent calls, in total. A node has about three: its watches and its keep-alive. */
   readonly streams: number;
   readonly streamsPerConnection: number;
-  /** Calls that each connection may have even then: a node has to renew its lease. */
+  /** Calls that a connection may have even at these limits: a node has to renew its lease. */
   readonly reservedStreams: number;
   /** Bytes of incomplete requests, in total. */
   readonly requestBytes: number;

@@ -50,7 +50,7 @@ export class RemoteEtcd implements Disposable {
   }
 
   /**
-   * Calls a method, again and again while no member responds. Throws `DatastoreError` with the
+   * Calls a method, and retries while no member responds. Throws `DatastoreError` with the
    * reason after "cannot `operation`".
    */
   call<Input extends DescMessage, Output extends DescMessage>(
@@ -66,7 +66,7 @@ export class RemoteEtcd implements Disposable {
   }
 
   /**
-   * Gives a lease its whole time again and returns it in seconds; 0n when there is no such lease.
+   * Renews a lease and returns its time to live in seconds; 0n when there is no such lease.
    */
   renewLease(id: bigint): Promise<bigint> {
     return this.#run({ operation: "renew a lease" }, (attempt) => renewLease(attempt, id));

@@ -16,7 +16,7 @@ import type { RemoteEtcd } from "./remote_etcd.ts";
 
 export interface RestoreResult {
   readonly written: number;
-  /** Were already present, with the same value. */
+  /** Keys that were already present, with the same value. */
   readonly present: number;
 }
 

@@ -12,13 +12,13 @@ import { errorMessage } from "../../base/operator_error.ts";
 export type FailureKind =
   /** No member was reached: nothing was done. */
   | "unsent"
-  /** A member cannot do it at the moment, and did nothing. */
+  /** A member cannot serve it at the moment, and did nothing. */
   | "busy"
   /** The auth token is not, or no longer, valid: nothing was done. */
   | "token"
   /** The request was sent and the response is missing: it may have been carried out. */
   | "interrupted"
-  /** A member refused it, and would again. */
+  /** A member refused it, and would refuse it again. */
   | "refused";
 
 /** What was seen instead of a response of etcd. */
@@ -58,7 +58,7 @@ export function readFailure(
 ): CallFailure {
   const kind = known.kind ?? failureKind(thrown);
   const failure = { ...describe(thrown), kind };
-  // A server that does not know TLS answers the handshake in clear and closes, or resets.
+  // A server without TLS responds in plain text and closes the connection, or resets it.
   const wasInHandshake = kind === "unsent" && known.endpoint.startsWith("https:");
   if (wasInHandshake && failure.symptom === "reset") return { ...CLOSED_IN_HANDSHAKE, kind };
   // The transport repeats the text of the error with which this client closed the connection.

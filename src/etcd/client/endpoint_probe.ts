@@ -9,17 +9,17 @@ import type { TlsMaterial } from "./tls_files.ts";
 
 const MAX_BYTES = 4096;
 
-/** One line with what to do about it; `undefined` if the program is not recognised in time. */
+/** One line with what to do about it; `undefined` if the program is not recognized in time. */
 export async function probeEndpoint(
   endpoint: EtcdEndpoint,
   options: ProbeOptions,
 ): Promise<string | undefined> {
   const plainText = { ...options, material: undefined };
   if (options.material === undefined) {
-    return recognised(await ask(endpoint, plainText), "the same", endpoint);
+    return recognized(await ask(endpoint, plainText), "the same", endpoint);
   }
-  return recognised(await ask(endpoint, options), "the same", endpoint) ??
-    recognised(await ask(endpoint, plainText), "plain instead of TLS", endpoint);
+  return recognized(await ask(endpoint, options), "the same", endpoint) ??
+    recognized(await ask(endpoint, plainText), "plain instead of TLS", endpoint);
 }
 
 export interface ProbeOptions {
@@ -63,7 +63,7 @@ function ask(
 /** The protocol of the probe: that of the endpoint's URL, or plain text to an https:// endpoint. */
 type Asked = "the same" | "plain instead of TLS";
 
-function recognised(
+function recognized(
   answer: Buffer,
   asked: Asked,
   endpoint: EtcdEndpoint,
@@ -75,7 +75,7 @@ function recognised(
       ? `a TLS server answers there: write ${withScheme("https", endpoint)}`
       : undefined;
   }
-  if (text.startsWith("HTTP/1.")) return recognisedHttp(text, asked, endpoint);
+  if (text.startsWith("HTTP/1.")) return recognizedHttp(text, asked, endpoint);
   if (text === "" || isHttp2(answer)) return undefined;
   const [line = ""] = text.split(/[\r\n]/, 1);
   const program = line.startsWith("SSH-") ? "an SSH server" : "another program";
@@ -93,7 +93,7 @@ function withScheme(scheme: "http" | "https", { host, port, hasPort }: EtcdEndpo
   return `${scheme}://${name}${hasPort ? `:${port}` : ""}`;
 }
 
-function recognisedHttp(text: string, asked: Asked, endpoint: EtcdEndpoint): string {
+function recognizedHttp(text: string, asked: Asked, endpoint: EtcdEndpoint): string {
   const [, version = ""] = /"etcdserver":\s*"([\w.+-]{1,40})"/.exec(text) ?? [];
   if (version === "") {
     const [, status = ""] = /^HTTP\/1\.\d (\d{3})/.exec(text) ?? [];

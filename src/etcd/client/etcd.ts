@@ -36,7 +36,7 @@ export interface EtcdKeyValue {
   readonly createRevision: bigint;
   readonly modRevision: bigint;
   readonly version: bigint;
-  /** Id of the attached lease; 0n for none. */
+  /** ID of the attached lease; 0n for none. */
   readonly lease: bigint;
 }
 

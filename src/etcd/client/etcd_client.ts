@@ -115,7 +115,7 @@ export class EtcdClient implements Etcd {
   ): Promise<LeaseGrant> {
     return this.#unary({
       operation: "grant a lease",
-      // Granting twice leaves a lease without keys, which expires by itself; an id can be taken
+      // Granting twice leaves a lease without keys, which expires by itself; an ID can be taken
       // once.
       repeatable: id === 0n,
       signal,

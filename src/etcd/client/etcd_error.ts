@@ -124,12 +124,12 @@ export function isOutOfHistory(error: unknown): boolean {
   return error instanceof EtcdError && error.code === Code.OutOfRange;
 }
 
-/** No server was reached, so that the attempt cost none any work. */
+/** No server was reached, so the attempt caused no load. */
 export function isUnreachable(error: unknown): boolean {
   return error instanceof EtcdError && UNREACHABLE.has(error.symptom);
 }
 
-/** Another program than etcd responds, or closes the connection. */
+/** A program other than etcd responds, or closes the connection. */
 export function isNotEtcd({ symptom }: EtcdError): boolean {
   return NOT_ETCD.has(symptom);
 }

@@ -53,7 +53,7 @@ export const STAGE = {
 } as const;
 export type Stage = typeof STAGE[keyof typeof STAGE];
 
-/** By which an entry is recognised as this program's. */
+/** By which an entry is recognized as this program's. */
 export interface OwnershipCriteria {
   /** Names of the devices that are this program's; everything on them is. */
   readonly links: ReadonlySet<string>;

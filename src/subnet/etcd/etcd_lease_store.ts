@@ -15,7 +15,7 @@ import { SESSION_TTL_SECONDS } from "./live_session.ts";
 import type { LiveNode } from "./node_identity.ts";
 import { NodeSession } from "./node_session.ts";
 import { ownRecords } from "./own_records.ts";
-import { throwingStoreError, untilStoreAnswers } from "./store_retry.ts";
+import { retryUntilSuccess, throwingStoreError } from "./store_retry.ts";
 import { SubnetAcquisition } from "./subnet_acquisition.ts";
 
 export interface EtcdLeaseStoreOptions {
@@ -82,14 +82,18 @@ export class EtcdLeaseStore implements LeaseStore {
 
   /** Throws `DuplicateNodeError` as `acquire` does: that lease is another live node's. */
   async previousLease(lookup: LeaseQuery, signal: AbortSignal): Promise<Lease | undefined> {
-    return await this.#untilAnswered("looking for this node's lease in etcd", signal, async () => {
-      await this.#session.claim(lookup, signal);
-      const readMs = this.#options.clock.nowMs();
-      const records = await this.#records.all(signal);
-      this.#lastList = { records, readMs };
-      const lease = ownRecords(records, lookup)[0]?.lease;
-      return lease === undefined || isInvalidLease(lease) ? undefined : lease;
-    });
+    return await this.#retryUntilSuccess(
+      "looking for this node's lease in etcd",
+      signal,
+      async () => {
+        await this.#session.claim(lookup, signal);
+        const readMs = this.#options.clock.nowMs();
+        const records = await this.#records.all(signal);
+        this.#lastList = { records, readMs };
+        const lease = ownRecords(records, lookup)[0]?.lease;
+        return lease === undefined || isInvalidLease(lease) ? undefined : lease;
+      },
+    );
   }
 
   async acquire(request: LeaseRequest, signal: AbortSignal): Promise<OwnLease> {
@@ -101,7 +105,7 @@ export class EtcdLeaseStore implements LeaseStore {
       request,
       takeRecords: () => this.#takeLastList(),
     });
-    const held = await this.#untilAnswered("acquiring a subnet in etcd", signal, async () => {
+    const held = await this.#retryUntilSuccess("acquiring a subnet in etcd", signal, async () => {
       await this.#session.claim({ config, publicAddresses }, signal);
       return await acquisition.run(signal);
     });
@@ -116,7 +120,7 @@ export class EtcdLeaseStore implements LeaseStore {
   async *watchAlive(address: IpAddress, signal: AbortSignal): AsyncGenerator<boolean> {
     const what = `reading ${this.#records.sessionKey(address)} in etcd`;
     // Without permission, the watch would retry endlessly.
-    const isReadable = await this.#untilAnswered(
+    const isReadable = await this.#retryUntilSuccess(
       what,
       signal,
       () => this.#session.isReadable(address, signal),
@@ -147,9 +151,9 @@ export class EtcdLeaseStore implements LeaseStore {
     return own;
   }
 
-  #untilAnswered<T>(what: string, signal: AbortSignal, attempt: () => Promise<T>): Promise<T> {
+  #retryUntilSuccess<T>(what: string, signal: AbortSignal, attempt: () => Promise<T>): Promise<T> {
     const { log, clock } = this.#options;
-    return untilStoreAnswers({ what, log, clock, signal, firstMs: 500, maxMs: 5000 }, attempt);
+    return retryUntilSuccess({ what, log, clock, signal, firstMs: 500, maxMs: 5000 }, attempt);
   }
 }
 

@@ -18,13 +18,13 @@ import type { Etcd, EtcdWatch } from "../../etcd/client/etcd.ts";
 import type { LeaseRecord, LeaseRecords } from "./lease_records.ts";
 import { nodeFamily } from "./own_records.ts";
 import { RenewalSchedule } from "./renewal_schedule.ts";
-import { untilStoreAnswers } from "./store_retry.ts";
+import { retryUntilSuccess } from "./store_retry.ts";
 import { SUBNET_TTL_SECONDS, UnusedLease } from "./unused_lease.ts";
 
 /** A lease as it was acquired. */
 export interface HeldLease {
   readonly lease: Lease;
-  /** Id of the etcd lease; 0n for a reservation. */
+  /** ID of the etcd lease; 0n for a reservation. */
   readonly etcdLease: bigint;
   /** On the clock's scale; infinite for a reservation. */
   readonly expiresMs: number;
@@ -122,7 +122,7 @@ export class EtcdOwnLease implements OwnLease {
       await this.#renewal.pause(signal);
       if (signal.aborted) return;
       if (!this.#renewal.isDue) continue;
-      await this.#untilAnswered("renewing", RENEWAL_BACKOFF, signal, async () => {
+      await this.#retryUntilSuccess("renewing", RENEWAL_BACKOFF, signal, async () => {
         const etcdLease = this.#etcdLease;
         if (etcdLease === 0n) return;
         const ttlSeconds = await this.#options.etcd.keepLeaseAlive(etcdLease, signal);
@@ -169,7 +169,7 @@ export class EtcdOwnLease implements OwnLease {
   async #check(): Promise<void> {
     const { etcd, records } = this.#options;
     const signal = this.#stopped.signal;
-    await this.#untilAnswered("reading", WRITE_BACKOFF, signal, async () => {
+    await this.#retryUntilSuccess("reading", WRITE_BACKOFF, signal, async () => {
       const key = records.leaseKey(this.#lease.key);
       const found = (await etcd.range({ key }, signal)).keyValues[0];
       if (found === undefined) await this.#restore("was deleted");
@@ -234,7 +234,7 @@ export class EtcdOwnLease implements OwnLease {
   async #write(verb: string, signal: AbortSignal): Promise<void> {
     await using unused = new UnusedLease(this.#options.etcd);
     const attempt = () => unused.attempt(() => this.#tryWrite(unused, signal));
-    await this.#untilAnswered(verb, WRITE_BACKOFF, signal, attempt);
+    await this.#retryUntilSuccess(verb, WRITE_BACKOFF, signal, attempt);
   }
 
   async #tryWrite(unused: UnusedLease, signal: AbortSignal): Promise<void> {
@@ -285,7 +285,7 @@ export class EtcdOwnLease implements OwnLease {
     return holder === undefined || holder === this.#lease.attributes.publicAddresses[family];
   }
 
-  #untilAnswered(
+  #retryUntilSuccess(
     verb: string,
     backoff: { readonly firstMs: number; readonly maxMs: number },
     signal: AbortSignal,
@@ -293,6 +293,6 @@ export class EtcdOwnLease implements OwnLease {
   ): Promise<void> {
     const { log, clock } = this.#options;
     const what = `${verb} this node's lease ${this.#lease.key}`;
-    return untilStoreAnswers({ what, log, clock, signal, ...backoff }, attempt);
+    return retryUntilSuccess({ what, log, clock, signal, ...backoff }, attempt);
   }
 }

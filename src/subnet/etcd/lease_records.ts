@@ -23,7 +23,7 @@ export interface LeaseRecord {
   /** The subnets in its key, even if its value is invalid; none if the key is invalid. */
   readonly subnets: PerFamily<Prefix>;
   readonly value: string;
-  /** Id of the etcd lease; 0n for a reservation, which never expires. */
+  /** ID of the etcd lease; 0n for a reservation, which never expires. */
   readonly etcdLease: bigint;
   readonly createRevision: bigint;
   readonly modRevision: bigint;

@@ -1,4 +1,4 @@
-/** Attempts that continue through an outage of etcd, and etcd's failures as the store's. */
+/** Retries calls through an outage of etcd, and converts etcd's errors into `StoreError`. */
 
 import { type Log } from "../../log/log.ts";
 import { RepeatedFailure } from "../../log/repeated_failure.ts";
@@ -6,11 +6,11 @@ import { EtcdError, isUnreachable } from "../../etcd/client/etcd_error.ts";
 import { StoreError } from "../lease_store.ts";
 import { backoffMs, type Clock, sleep } from "../../base/clock.ts";
 
-/** While no server is reached, attempts cost no server any work: see watch.ts. */
+/** An attempt that reaches no server causes no load; see etcd/client/watch.ts. */
 const UNREACHABLE_MS = 1_000;
 
 export interface RetryOptions {
-  /** What is attempted, for the log, as the subject of "… fails". */
+  /** What is attempted, for the log, as the subject of "… failed". */
   readonly what: string;
   readonly log: Log;
   readonly clock: Clock;
@@ -20,10 +20,10 @@ export interface RetryOptions {
 }
 
 /**
- * The result of the first attempt that does not fail with an `EtcdError`, with pauses between them
- * that double, with jitter. Any other error is thrown at once, and so is the signal's reason.
+ * Repeats the attempt while it fails with an `EtcdError`, with pauses that double, with jitter, and
+ * returns its result. Throws any other error at once, and the signal's reason.
  */
-export async function untilStoreAnswers<T>(
+export async function retryUntilSuccess<T>(
   options: RetryOptions,
   attempt: () => Promise<T>,
 ): Promise<T> {

@@ -122,7 +122,7 @@ describe("probeEndpoint() asks", () => {
   });
 });
 
-describe("probeEndpoint() recognises", () => {
+describe("probeEndpoint() recognizes", () => {
   test.each([
     ["HTTP/1.1 404 Not Found\r\nServer: nginx/1.22.1\r\n\r\n", '"nginx/1.22.1", HTTP 404'],
     ["HTTP/1.0 503 Busy\r\nA: b\r\nSERVER:  Apache \r\n\r\n", '"Apache ", HTTP 503'],

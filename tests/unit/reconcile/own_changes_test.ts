@@ -29,7 +29,7 @@ function classified({ op, resource }: Step): string {
 }
 
 describe("OwnChanges", () => {
-  test("recognises a change by its key and value, once", () => {
+  test("recognizes a change by its key and value, once", () => {
     expect(classified(FIRST)).toBe("foreign");
     send(FIRST);
     expect(classified({ op: "set", resource: tunnelRoute(2) })).toBe("foreign");
@@ -40,7 +40,7 @@ describe("OwnChanges", () => {
     expect(classified(FIRST)).toBe("foreign");
   });
 
-  test("recognises a deletion by its key alone, and does not mistake it for a change", () => {
+  test("recognizes a deletion by its key alone, and does not mistake it for a change", () => {
     send(REMOVAL);
     expect(classified({ op: "set", resource: REMOVAL.resource })).toBe("foreign");
     expect(classified({ op: "delete", resource: neighbour(2, 9) })).toBe("last");

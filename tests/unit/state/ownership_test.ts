@@ -18,7 +18,7 @@ import { ETH0, ip, prefix } from "../../support/sample_network.ts";
 const ours = (resource: Resource) => isOurs(resource, OWNERSHIP);
 
 describe("isOurs()", () => {
-  test("recognises entries on our devices as ours, and those on others as foreign", () => {
+  test("recognizes entries on our devices as ours, and those on others as foreign", () => {
     const onOurs: Resource[] = [
       vxlanDevice("flannel.1"),
       address(1),

@@ -355,7 +355,7 @@ describe("a change of the key", () => {
     expect(messages()).toEqual([]);
   });
 
-  test("in an IPv6-only network is recognised by the IPv6 address", async () => {
+  test("in an IPv6-only network is recognized by the IPv6 address", async () => {
     const holding = {
       key: "/net/subnets/0.0.0.0-0&fc00:0:0:7::-64",
       text: encodeLeaseValue(attributes({ 6: "2001:db8::1" })),

@@ -6,7 +6,7 @@ import type { IpAddress } from "../../../src/addr/ip.ts";
 import { type EtcdEndpoint, parseEndpoints } from "../../../src/etcd/client/endpoint.ts";
 import type { Etcd } from "../../../src/etcd/client/etcd.ts";
 import { EtcdError } from "../../../src/etcd/client/etcd_error.ts";
-import { throwingStoreError, untilStoreAnswers } from "../../../src/subnet/etcd/store_retry.ts";
+import { retryUntilSuccess, throwingStoreError } from "../../../src/subnet/etcd/store_retry.ts";
 import { SUBNET_TTL_SECONDS, UnusedLease } from "../../../src/subnet/etcd/unused_lease.ts";
 import {
   DuplicateNodeError,
@@ -19,7 +19,7 @@ import { etcdError } from "../../support/fake_etcd.ts";
 
 const forever = new AbortController().signal;
 
-describe("untilStoreAnswers()", () => {
+describe("retryUntilSuccess()", () => {
   let clock: FakeClock;
   let records: LogRecord[];
   let stop: AbortController;
@@ -36,7 +36,7 @@ describe("untilStoreAnswers()", () => {
     records = kept;
     const options = { what: "it", log, clock, signal: stop.signal, firstMs: 500, maxMs: 2000 };
     const beginMs = clock.nowMs();
-    return untilStoreAnswers(options, () => {
+    return retryUntilSuccess(options, () => {
       times.push(clock.nowMs() - beginMs);
       return attempt();
     }).catch((error) => error);
