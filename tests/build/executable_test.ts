@@ -84,7 +84,7 @@ describe("the executable", () => {
     expect(stdout).toContain(readFileSync(`${ROOT}licenses/LGPL-2.1.txt`, "utf8"));
   });
 
-  test("ends with one line if its output cannot be written, silently if the pipe is closed", async () => {
+  test("ends with one line if it cannot write its output, silently on a closed pipe", async () => {
     expect(await run(["sh", "-c", '"$0" licenses >/dev/full', FLANNELD])).toEqual({
       status: 1,
       stdout: "",

@@ -49,11 +49,11 @@ test.each(["--backend=vxlan", "--backend=host-gw --ipv6"])(
  *
  * A node reads the leases, draws one of the first 100 free subnets in each family, and takes it if
  * the key that names them is not there yet (`allocateSubnet`, `createSubnet`). Of nodes that start
- * at once, two may have read the same leases. In one family they draw the same key now and then, and
- * the loser ends: it retries after an error that etcd does not give. In dual stack the key names
- * both subnets, so that two nodes that drew alike in one family alone both get their lease, and the
- * other nodes route that subnet to one or the other. Among four nodes that have all read the same
- * leases that is one start in 17 for each family.
+ * at once, two may have read the same leases. In one family they draw the same key now and then,
+ * and the loser ends: it retries after an error that etcd does not give. In dual stack the key
+ * names both subnets: two nodes that drew the same subnet in only one family both get their lease,
+ * and the other nodes route that subnet to one or the other. Among four nodes that have all read
+ * the same leases that is one start in 17 for each family.
  */
 function haveDrawnAlike({ stdout, stderr }: { stdout: string; stderr: string }): boolean {
   if (stdout === "") return stderr.includes("subnet already exists");

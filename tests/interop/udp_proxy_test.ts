@@ -36,7 +36,7 @@ test("datagrams of both have one form", async () => {
       `${from.host.address(4)}.8285 > ${to.host.address(4)}.8285: UDP, length 1028`,
     );
     const bytes = text.replaceAll(/^.*IP .*\n|0x[0-9a-f]+:|\s/gm, "").slice(28 * 2);
-    // Version, length; then time to live (each node has routed it and each proxy counts) and protocol.
+    // Version, length; then time to live (each node and each proxy is one hop) and protocol.
     seen.push(`${bytes.slice(0, 8)} ${bytes.slice(16, 20)}`);
   }
   expect(seen[0]).toBe("45000404 3e01");

@@ -48,10 +48,10 @@ test.each(["vxlan", "wireguard"] as const)(
     expect(warnings()).toHaveLength(1);
     expect((await ping.stop()).lost).toEqual([]);
 
-    // Made again, its own lease is the later one, but the other one's node is not alive.
+    // The node's new lease is the later one, but the rival's node is not alive.
     await cluster.etcd.delete(`${PREFIX}/subnets/${key}`);
     await eventually(
-      "it has it still",
+      "the node keeps its identity",
       30_000,
       () =>
         one.daemon.logLines(/lease 10.5.99.0-24: .*192.0.2.2 is alive, while 192.0.2.66 is not/)
@@ -62,16 +62,17 @@ test.each(["vxlan", "wireguard"] as const)(
     const { ID } = await cluster.etcd.call("lease/grant", { TTL: "600" }) as { ID: string };
     const session = '{"identity":"of another","hostname":"other","interface":"eth0"}';
     await cluster.etcd.put(`${PREFIX}/sessions/192.0.2.66`, session, ID);
-    const lost = await eventually("it knows that it has lost it", 30_000, async () => {
+    const lost = await eventually("/readyz reports the duplicate", 30_000, async () => {
       const answer = await two.http("/readyz");
       return answer.status === 503 && answer;
     });
-    expect(lost.body).toMatch(
-      /lease 10.5.99.0-24 of 192.0.2.66 contains this node's (VtepMAC|PublicKey) \S+, and its node is alive/,
-    );
+    const reason =
+      /of 192\.0\.2\.66 contains this node's (VtepMAC|PublicKey) \S+, and its node is alive/;
+    expect(lost.body).toMatch(reason);
+    expect(lost.body).toContain("lease 10.5.99.0-24 of 192.0.2.66 contains");
     await cluster.etcd.call("lease/revoke", { ID });
     await eventually(
-      "it has it again",
+      "the node has its identity again",
       30_000,
       async () => (await two.http("/readyz")).status === 200,
     );
@@ -79,7 +80,7 @@ test.each(["vxlan", "wireguard"] as const)(
 
     await two.daemon.stop();
     await cluster.etcd.delete(`${PREFIX}/subnets/${key}`);
-    await eventually("the other one has it", 30_000, async () => {
+    await eventually("the rival has the identity", 30_000, async () => {
       const text = await read(one);
       return text.includes("192.0.2.66") && text.includes("10.5.99.0") &&
         !text.includes("10.5.2.0");

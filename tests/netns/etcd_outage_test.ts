@@ -1,4 +1,4 @@
-/** etcd is killed, restarted, cut off, loses its leader: packets keep flowing, the daemon recovers. */
+/** etcd is killed, restarted, cut off or loses its leader: packets flow, the daemon recovers. */
 
 import { expect, test } from "bun:test";
 import type { LabEtcd } from "../../src/lab/lab_etcd.ts";

@@ -22,11 +22,17 @@ const MANUAL_VXLAN = {
   Backend: {
     Type: "extension",
     PreStartupCommand:
-      'export VNI=1; export IF_NAME=flannel-vxlan; ip link del "$IF_NAME" 2>/dev/null; ip link add "$IF_NAME" type vxlan id "$VNI" dstport 8472 && cat "/sys/class/net/${IF_NAME}/address"',
+      'export VNI=1; export IF_NAME=flannel-vxlan; ip link del "$IF_NAME" 2>/dev/null; ' +
+      'ip link add "$IF_NAME" type vxlan id "$VNI" dstport 8472 && ' +
+      'cat "/sys/class/net/${IF_NAME}/address"',
     PostStartupCommand:
-      'export IF_NAME=flannel-vxlan; export SUBNET_IP=$(echo "$SUBNET" | cut -d\'/\' -f 1); ip addr add "${SUBNET_IP}/32" dev "$IF_NAME" && ip link set "$IF_NAME" up',
+      "export IF_NAME=flannel-vxlan; export SUBNET_IP=$(echo \"$SUBNET\" | cut -d'/' -f 1); " +
+      'ip addr add "${SUBNET_IP}/32" dev "$IF_NAME" && ip link set "$IF_NAME" up',
     SubnetAddCommand:
-      'export SUBNET_IP=$(echo "$SUBNET" | cut -d\'/\' -f 1); export IF_NAME=flannel-vxlan; read VTEP; ip route add "$SUBNET" nexthop via "$SUBNET_IP" dev "$IF_NAME" onlink && ip neigh replace "$SUBNET_IP" dev "$IF_NAME" lladdr "$VTEP" && bridge fdb add "$VTEP" dev "$IF_NAME" self dst "$PUBLIC_IP"',
+      "export SUBNET_IP=$(echo \"$SUBNET\" | cut -d'/' -f 1); export IF_NAME=flannel-vxlan; " +
+      'read VTEP; ip route add "$SUBNET" nexthop via "$SUBNET_IP" dev "$IF_NAME" onlink && ' +
+      'ip neigh replace "$SUBNET_IP" dev "$IF_NAME" lladdr "$VTEP" && ' +
+      'bridge fdb add "$VTEP" dev "$IF_NAME" self dst "$PUBLIC_IP"',
   },
 };
 
@@ -87,7 +93,7 @@ async function startNoting(cluster: Cluster): Promise<Notes[]> {
   for (const { host, options } of notes) host.start(options);
   await Promise.all(cluster.hosts.map((host) => host.ready()));
   await eventually(
-    "everybody was added",
+    "all peers are added",
     30_000,
     () =>
       notes.every((note) =>
@@ -98,12 +104,12 @@ async function startNoting(cluster: Cluster): Promise<Notes[]> {
 }
 
 /**
- * Waits until every host has added every other to the manual's vxlan device. That device learns: if a
- * packet came first, its `bridge fdb add` would fail for the entry that is there already, for ever.
+ * Waits until every host has added every other to the manual's vxlan device. That device learns:
+ * after a packet, `bridge fdb add` would always fail, because the entry exists already.
  */
-async function everybodyKnown(cluster: Cluster): Promise<void> {
+async function peersAdded(cluster: Cluster): Promise<void> {
   const leases = await cluster.leases();
-  await eventually("everybody was added", 30_000, async () => {
+  await eventually("all peers are added", 30_000, async () => {
     for (const host of cluster.hosts) {
       const text = await host.kernel();
       for (const { publicIp, value: { BackendData: mac } } of leases) {
@@ -165,7 +171,7 @@ describe("the examples of flannel's manual", () => {
     await using cluster = await Cluster.create({ hosts: 3 });
     await cluster.configure(MANUAL_VXLAN);
     await cluster.startAll();
-    await everybodyKnown(cluster);
+    await peersAdded(cluster);
     await cluster.attachWorkloads();
     await cluster.expectMesh();
     const [one, two] = [cluster.host(1), cluster.host(2)];
@@ -197,7 +203,7 @@ describe("the examples of flannel's manual", () => {
       },
     });
     await cluster.startAll();
-    await everybodyKnown(cluster);
+    await peersAdded(cluster);
     await cluster.attachWorkloads();
     await cluster.expectMesh();
     const all = [cluster.host(1), cluster.host(2)];
@@ -206,7 +212,7 @@ describe("the examples of flannel's manual", () => {
       expect(await host.kernel()).not.toContain("flannel-vxlan");
     }
     await cluster.startAll();
-    await everybodyKnown(cluster);
+    await peersAdded(cluster);
     await cluster.expectMesh();
   }, 120_000);
 });
@@ -286,7 +292,7 @@ describe("commands", () => {
     expect(one.words()).toEqual(["pre", "post", "add", "add"]);
   }, 120_000);
 
-  test("run again when they are others than before", async () => {
+  test("run again when the configuration has changed them", async () => {
     await using cluster = await Cluster.create({ hosts: 2 });
     await cluster.configure({ ...IPV4, Backend: NOTING });
     const [one] = await startNoting(cluster) as [Notes];
@@ -336,7 +342,7 @@ describe("commands", () => {
 });
 
 describe("trap 22: what other nodes write", () => {
-  test("reaches no shell: data come on standard input, and nothing else is theirs", async () => {
+  test("reaches no shell: their data arrive on standard input only", async () => {
     await using cluster = await Cluster.create({ hosts: 1 });
     rememberSubnets(cluster, { ipv4: true, ipv6: false }); // none of those below
     await cluster.configure({ ...IPV4, Backend: NOTING });
@@ -355,9 +361,9 @@ describe("trap 22: what other nodes write", () => {
     await put("10.6.95.0-24", lease("x"));
     await put("10.5.96.0-24", lease("two\nlines"));
     const adds = () => one.lines().filter((line) => line.startsWith("add")).sort(); // side by side
-    await eventually("the good ones are added", 30_000, () => adds().length === 2);
+    await eventually("the valid ones are added", 30_000, () => adds().length === 2);
     await eventually(
-      "all were looked at",
+      "the others are ignored",
       30_000,
       () => one.host.daemon.logLines(/ignoring/).length >= 5,
     );
@@ -394,7 +400,7 @@ describe("a command that", () => {
     expect(one.daemon.logLines(/SubnetAddCommand for .*: trying/).length).toBeGreaterThan(1);
   }, 120_000);
 
-  test("hangs is killed with all that it started, and what it said is in the log", async () => {
+  test("hangs is killed with all its processes, and /readyz shows its last line", async () => {
     await using cluster = await Cluster.create({ hosts: 2 });
     const [one, two] = [cluster.host(1), cluster.host(2)];
     const mark = `3${Math.floor(Math.random() * 1e6)}.25`;
@@ -424,7 +430,7 @@ describe("a command that", () => {
     expect(await sleeps()).toBe(0);
   }, 120_000);
 
-  test("is running when the daemon is killed is ended, undone and done again", async () => {
+  test("is running when the daemon is killed is ended, undone and run again", async () => {
     await using cluster = await Cluster.create({ hosts: 2 });
     const [one, two] = [cluster.host(1), cluster.host(2)];
     const nap = `61.${Math.floor(Math.random() * 1e6)}`;
@@ -478,7 +484,7 @@ describe("a command that", () => {
   }, 120_000);
 
   test(
-    "is running for the first peers at a stop is ended, and the node is not reported as ready",
+    "is running for the first peers at a stop is ended, and the node does not become ready",
     async () => {
       await using cluster = await Cluster.create({ hosts: 1 });
       const one = cluster.host(1);
@@ -502,12 +508,12 @@ describe("a command that", () => {
       expect(milliseconds).toBeLessThan(CUT_SHORT_MS);
       expect(notes.lines()).toEqual(["begin", "shutdown"]);
       expect(await one.sh("pgrep -f -c '^sleep 61.25$' || true")).toBe("0\n");
-      expect(daemon.logLines(/ready;|has not ended|not everything/)).toEqual([]);
+      expect(daemon.logLines(/ready;|not all parts ended/)).toEqual([]);
     },
     120_000,
   );
 
-  test("runs before the lease does not keep the daemon from ending", async () => {
+  test("runs before the lease does not prevent the daemon from ending", async () => {
     await using cluster = await Cluster.create({ hosts: 1 });
     const one = cluster.host(1);
     await cluster.configure({

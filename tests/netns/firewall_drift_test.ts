@@ -102,7 +102,9 @@ describe("in iptables on nftables", () => {
     const payload = ["*nat", ":KUBE-SERVICES - [0:0]", ...services, "COMMIT", ""].join("\n");
     await Bun.write(`/run/${namespace.name}.rules`, payload);
     await namespace.sh(
-      `for i in 1 2 3 4 5; do iptables-restore --noflush </run/${namespace.name}.rules; sleep 0.3; done
+      `for i in 1 2 3 4 5; do
+         iptables-restore --noflush </run/${namespace.name}.rules; sleep 0.3
+       done
        rm /run/${namespace.name}.rules`,
     );
     const after = await driver.stats();

@@ -8,6 +8,7 @@ import { eventually, throughout } from "../support/wait.ts";
 import { Namespace } from "../support/network_namespace.ts";
 import { Driver } from "./firewall_support.ts";
 
+const MASQUERADE = '-m comment --comment "flanneld masq" -j MASQUERADE --random-fully';
 const IPTABLES_NAT = `*nat
 :PREROUTING ACCEPT [0:0]
 :INPUT ACCEPT [0:0]
@@ -19,8 +20,8 @@ const IPTABLES_NAT = `*nat
 -A FLANNEL-POSTRTG -s 10.5.72.0/24 -d 10.5.0.0/16 -m comment --comment "flanneld masq" -j RETURN
 -A FLANNEL-POSTRTG -s 10.5.0.0/16 -d 10.5.72.0/24 -m comment --comment "flanneld masq" -j RETURN
 -A FLANNEL-POSTRTG ! -s 10.5.0.0/16 -d 10.5.72.0/24 -m comment --comment "flanneld masq" -j RETURN
--A FLANNEL-POSTRTG -s 10.5.0.0/16 ! -d 224.0.0.0/4 -m comment --comment "flanneld masq" -j MASQUERADE --random-fully
--A FLANNEL-POSTRTG ! -s 10.5.0.0/16 -d 10.5.0.0/16 -m comment --comment "flanneld masq" -j MASQUERADE --random-fully
+-A FLANNEL-POSTRTG -s 10.5.0.0/16 ! -d 224.0.0.0/4 ${MASQUERADE}
+-A FLANNEL-POSTRTG ! -s 10.5.0.0/16 -d 10.5.0.0/16 ${MASQUERADE}
 COMMIT`;
 const IPTABLES_FILTER = `*filter
 :INPUT ACCEPT [0:0]
@@ -140,6 +141,7 @@ describe.each(Object.entries(VARIANTS))("iptables, the %s kind,", (_name, progra
 
   test("does not change the rules of other programs, byte for byte", async () => {
     await using namespace = await Namespace.create();
+    const quoted = '-m comment --comment "a \\"quoted\\" one"';
     await namespace.sh(`${programs[4].restore} <<'END'
 *nat
 :DOCKER - [0:0]
@@ -150,7 +152,7 @@ COMMIT
 :FORWARD DROP [0:0]
 :DOCKER-USER - [0:0]
 -A FORWARD -j DOCKER-USER
--A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -m comment --comment "a \\"quoted\\" one" -j ACCEPT
+-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED ${quoted} -j ACCEPT
 -A FORWARD -j REJECT --reject-with icmp-host-prohibited
 COMMIT
 END`);
@@ -196,17 +198,22 @@ describe("nftables", () => {
 
   test("corrects the rules of Go flannel, in one transaction", async () => {
     await using namespace = await Namespace.create();
+    const hookNat = "type nat hook postrouting priority 100; " +
+      'comment "chain to manage traffic masquerading by flannel";';
+    const masquerade = "masquerade fully-random";
+    const hookForward = "type filter hook forward priority 0; " +
+      'comment "chain to accept flannel traffic";';
     await namespace.sh(`nft -f - <<'END'
 add table ip flannel-ipv4 { comment "rules for flannel-ipv4"; }
 add table ip6 flannel-ipv6 { comment "rules for flannel-ipv6"; }
-add chain ip flannel-ipv4 postrtg { type nat hook postrouting priority 100; comment "chain to manage traffic masquerading by flannel"; }
+add chain ip flannel-ipv4 postrtg { ${hookNat} }
 add rule ip flannel-ipv4 postrtg meta mark 0x4000 return
 add rule ip flannel-ipv4 postrtg ip saddr 10.5.72.0/24 ip daddr 10.5.0.0/16 return
 add rule ip flannel-ipv4 postrtg ip saddr 10.5.0.0/16 ip daddr 10.5.72.0/24 return
 add rule ip flannel-ipv4 postrtg ip saddr != 10.5.72.0/24 ip daddr 10.5.0.0/16 return
-add rule ip flannel-ipv4 postrtg ip saddr 10.5.0.0/16 ip daddr != 224.0.0.0/4 masquerade fully-random
-add rule ip flannel-ipv4 postrtg ip saddr != 10.5.0.0/16 ip daddr 10.5.0.0/16 masquerade fully-random
-add chain ip flannel-ipv4 forward { type filter hook forward priority 0; comment "chain to accept flannel traffic"; }
+add rule ip flannel-ipv4 postrtg ip saddr 10.5.0.0/16 ip daddr != 224.0.0.0/4 ${masquerade}
+add rule ip flannel-ipv4 postrtg ip saddr != 10.5.0.0/16 ip daddr 10.5.0.0/16 ${masquerade}
+add chain ip flannel-ipv4 forward { ${hookForward} }
 add rule ip flannel-ipv4 forward ip saddr 10.5.0.0/16 accept
 add rule ip flannel-ipv4 forward ip daddr 10.5.0.0/16 accept
 END`);
@@ -373,8 +380,8 @@ describe("another firewall that drops forwarded packets is reported once:", () =
         allow: "ip6tables-legacy -F FORWARD",
       }],
       ["nftables, with ours in iptables-legacy", { programs: legacy }, {
-        refuse: "nft add table ip6 other; " +
-          "nft add chain ip6 other forwarded '{ type filter hook forward priority 0; policy drop; }'",
+        refuse: "nft add table ip6 other; nft add chain ip6 other forwarded " +
+          "'{ type filter hook forward priority 0; policy drop; }'",
         text:
           "nftables drops forwarded IPv6 packets in the chain forwarded of the table ip6 other " +
           "(its policy is drop)",

@@ -44,7 +44,7 @@ test("a start that would cut hosts off ends with one line, and without a subnet"
   );
 }, 120_000);
 
-test("a lease that holds the gateway is set aside as long as it is the gateway", async () => {
+test("a lease that contains the gateway is ignored while it is the gateway", async () => {
   await using cluster = await Cluster.create({ hosts: 1 });
   const host = cluster.host(1);
   await cluster.configure(VXLAN);
@@ -59,18 +59,20 @@ ip route add ${gateway}/32 dev lan0
 ${toGateway}`);
   const daemon = await host.up({ flags: ["--iface=eth0"] });
   expect(daemon.logLines(/^W/).map((line) => line.slice(line.indexOf("Network")))).toEqual([
-    "Network 10.5.0.0/16 overlaps 10.5.9.2/32, the network of interface lan0: a host there becomes " +
-    "unreachable if its address is in a node's subnet; choose a network that nothing else uses",
-    `Network 10.5.0.0/16 covers ${gateway}, the gateway of this host: this node takes no subnet that ` +
-    "contains it and ignores other nodes' leases that do; choose a network that nothing else uses",
+    "Network 10.5.0.0/16 overlaps 10.5.9.2/32, the network of interface lan0: a host there " +
+    "becomes unreachable if its address is in a node's subnet; choose a network that nothing " +
+    "else uses",
+    `Network 10.5.0.0/16 covers ${gateway}, the gateway of this host: this node takes no subnet ` +
+    "that contains it and ignores other nodes' leases that do; choose a network that nothing " +
+    "else uses",
   ]);
   await cluster.etcd.put(
     `${PREFIX}/subnets/10.5.9.0-24`,
     `{"PublicIP":"192.0.2.9","PublicIPv6":null,"BackendType":"vxlan",` +
       `"BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:09"}}`,
   );
-  const isSetAside = () => daemon.logLines(/ignoring lease 10\.5\.9\.0-24/).length > 0;
-  await eventually("the lease is set aside", 30_000, isSetAside);
+  const isIgnored = () => daemon.logLines(/ignoring lease 10\.5\.9\.0-24/).length > 0;
+  await eventually("the lease is ignored", 30_000, isIgnored);
   expect(daemon.logLines(/ignoring lease/)[0]).toContain(
     `its subnet 10.5.9.0/24 contains ${gateway}, the gateway of this host`,
   );

@@ -41,6 +41,6 @@ test("pings without an answer are repeated until their time is up", async () => 
 }, 120_000);
 
 test("patient pings continue as long as others are answered", async () => {
-  // The third comes after the first time limit, long before the one that the replies to the second set.
+  // The third comes after the first limit, long before the one set by replies to the second.
   expect(await answered(true, [0, TIMEOUT_MS / 2, TIMEOUT_MS + 300])).toBe(6);
 }, 120_000);

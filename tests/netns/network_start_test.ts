@@ -1,4 +1,4 @@
-/** The interface changes between its selection and the node's first entries: a lease may take long. */
+/** The interface changes between its selection and the first entries, while the node waits. */
 
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -51,8 +51,8 @@ afterAll(async () => {
 const CHOSEN: ExternalInterface = { ...external([4, 6]), name: DEVICE };
 
 /**
- * Starts a vxlan node of both families whose interface has had `change` since it was chosen, and ends
- * it. What it said, and the error with which it did not start.
+ * Starts a vxlan node of both families whose interface has had `change` since its selection, then
+ * stops it. Returns its log, and the error if it did not start.
  */
 async function startAfter(change: string): Promise<{ said: string[]; error?: unknown }> {
   const network = config("vxlan", [4, 6]);
@@ -121,9 +121,9 @@ describe("an interface that has changed since it was chosen", () => {
     const { error } = await startAfter(`ip link set ${DEVICE} mtu 1300`);
     expect(error).toBeInstanceOf(NetworkError);
     expect((error as Error).message).toBe(
-      `interface ${DEVICE} has an MTU of 1300 bytes, which leaves 1230 for packets in the tunnel; ` +
-        "IPv6 needs 1280 (RFC 8200): raise its MTU to at least 1350, or set EnableIPv6 to false in " +
-        "the network configuration",
+      `interface ${DEVICE} has an MTU of 1300 bytes, which leaves 1230 for packets in the ` +
+        "tunnel; IPv6 needs 1280 (RFC 8200): raise its MTU to at least 1350, or set EnableIPv6 " +
+        "to false in the network configuration",
     );
     expect(existsSync(subnetFile)).toBe(false);
   });

@@ -112,8 +112,8 @@ test(
       return messages().length > 1;
     });
     expect(messages()[1]).toBe(
-      "the proxy could not send a packet to 198.51.100.9: ENETUNREACH; this host has no route to it, " +
-        'check "ip route get 198.51.100.9"',
+      "the proxy could not send a packet to 198.51.100.9: ENETUNREACH; this host has no route " +
+        'to it, check "ip route get 198.51.100.9"',
     );
   },
   120_000,

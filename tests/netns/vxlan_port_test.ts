@@ -1,4 +1,4 @@
-/** Programs and devices that hold the port or VNI of a vxlan device, as another VXLAN stack does. */
+/** Programs and devices that use the port or VNI of a vxlan device, as another VXLAN stack. */
 
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
@@ -36,7 +36,7 @@ const underlay = async (op: "add" | "del") => {
 };
 const UP_BRIDGE = ["up", "type", "bridge"];
 
-test("a program is named, at the making of the device and when it is to be up", async () => {
+test("a program is named when the device is created and when it is set up", async () => {
   await underlay("add");
   using kernel = new NetlinkKernel({ clock: systemClock });
   const reasonOf = async (...steps: Parameters<typeof kernel.apply>[0]) =>
@@ -44,7 +44,8 @@ test("a program is named, at the making of the device and when it is to be up", 
   const program = await Bun.udpSocket({ hostname: "0.0.0.0", port: 8472 });
   const command = readFileSync("/proc/self/comm", "utf8").trim();
   const taken = `EADDRINUSE (a program on this host uses UDP port 8472: ${command} (process ` +
-    `${process.pid}); end it, or set Port in the Backend object to a port that is free on every node)`;
+    `${process.pid}); end it, or set Port in the Backend object to a port that is free on every ` +
+    "node)";
   expect(await reasonOf({ op: "set", resource: LINK })).toEqual([taken]);
   const down = { ...LINK, up: false };
   expect(await reasonOf({ op: "set", resource: down })).toEqual([undefined]);
@@ -65,14 +66,15 @@ test("a device with the VNI, or with the port and other options, is named", asyn
   };
   await other(`id 1 dev ${UNDERLAY}`);
   expect(await reason()).toBe(
-    "EEXIST (the device other0 has VNI 1 on UDP port 8472; delete it if it is not needed (ip link del " +
-      "other0), or set another VNI in the Backend object)",
+    "EEXIST (the device other0 has VNI 1 on UDP port 8472; delete it if it is not needed " +
+      "(ip link del other0), or set another VNI in the Backend object)",
   );
   await runProgram("ip", ["link", "del", "other0"]);
   await other("external");
   expect(await reason()).toBe(
-    "EADDRINUSE (the device other0 has UDP port 8472 with other options; delete it if it is not needed " +
-      "(ip link del other0), or set Port in the Backend object to a port that is free on every node)",
+    "EADDRINUSE (the device other0 has UDP port 8472 with other options; delete it if it is not " +
+      "needed (ip link del other0), or set Port in the Backend object to a port that is free on " +
+      "every node)",
   );
   await runProgram("ip", ["link", "del", "other0"]);
   expect(await reason()).toBeUndefined();

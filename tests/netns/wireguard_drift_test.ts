@@ -153,7 +153,7 @@ test("a learned endpoint stays until another one is desired", async () => {
   expect(await until(() => endpoint() === "127.0.0.2:4001")).toBe(true);
 });
 
-test("after a restart a connected peer keeps its endpoint until another one is desired", async () => {
+test("after a restart a connected peer keeps its endpoint until a new one is desired", async () => {
   await connect();
   run(`wg set ${FAR} listen-port 4002`);
   expect(await until(() => endpoint() === "127.0.0.1:4002", HEALED_MS)).toBe(true);

@@ -158,7 +158,7 @@ describe("drift", () => {
       .toEqual([{ kind: "changed", resource: peer(1), deleted: true }]);
   });
 
-  test("the device of a killed process disappears, and a new process creates it again", async () => {
+  test("the device of a killed process disappears, and a new process recreates it", async () => {
     await make(peer(1));
     using collected = collect(kernel);
     process.kill(processes()[0] as number, "SIGKILL");

@@ -208,19 +208,24 @@ test.each([[4, "esp4"], [6, "esp6"]] as const)(
   },
 );
 
-/** Foreign policies that are much like ours. */
+/** Policies of other programs, similar to ours. */
 const FOREIGN = `
-ip xfrm policy add src 10.6.1.0/24 dst 10.6.2.0/24 dir out tmpl src 192.0.2.1 dst 192.0.2.2 proto esp reqid 11 mode tunnel
-ip xfrm policy add src 10.5.1.0/24 dst 10.5.99.0/24 dir out tmpl src 192.0.2.1 dst 192.0.2.99 proto esp reqid 12 mode tunnel
+ip xfrm policy add src 10.6.1.0/24 dst 10.6.2.0/24 dir out ${template("2", 11)}
+ip xfrm policy add src 10.5.1.0/24 dst 10.5.99.0/24 dir out ${template("99", 12)}
 ip xfrm policy add src 10.5.1.0/24 dst 10.5.98.0/24 dir out action block
 `;
 const FOREIGN_TEXT = `\
 xfrm policy src 10.5.1.0/24 dst 10.5.98.0/24 dir out action block
-xfrm policy src 10.5.1.0/24 dst 10.5.99.0/24 dir out tmpl src 192.0.2.1 dst 192.0.2.99 proto esp reqid 12 mode tunnel
-xfrm policy src 10.6.1.0/24 dst 10.6.2.0/24 dir out tmpl src 192.0.2.1 dst 192.0.2.2 proto esp reqid 11 mode tunnel
+xfrm policy src 10.5.1.0/24 dst 10.5.99.0/24 dir out ${template("99", 12)}
+xfrm policy src 10.6.1.0/24 dst 10.6.2.0/24 dir out ${template("2", 11)}
 `;
 
-/** Nothing here needs a tunnel, and not every kernel that these tests run on has them. */
+/** The template of a policy for packets to the host 192.0.2.`peer`. */
+function template(peer: string, reqid: number): string {
+  return `tmpl src 192.0.2.1 dst 192.0.2.${peer} proto esp reqid ${reqid} mode tunnel`;
+}
+
+/** These tests need no tunnel, and some kernels that run them have no ESP. */
 const WITHOUT_ESP = { despite: /this kernel has no ESP for IPv4/ };
 
 async function startCluster(hosts: number): Promise<Cluster> {
@@ -287,8 +292,8 @@ describe("the daemon", () => {
     ["a deleted policy", `ip xfrm policy delete ${OUT}`],
     ["flushed policies", "ip xfrm policy flush"],
     [
-      "a policy that leads elsewhere",
-      `ip xfrm policy update ${OUT} tmpl src 192.0.2.1 dst 192.0.2.77 proto esp reqid 11 mode tunnel`,
+      "a policy to another host",
+      `ip xfrm policy update ${OUT} ${template("77", 11)}`,
     ],
   ])("%s is restored", async (_name, damage) => {
     const text = expectedPolicies([2]);
@@ -299,7 +304,7 @@ describe("the daemon", () => {
   }, 120_000);
 
   test(
-    "a foreign policy in the place of ours is a conflict until it is removed",
+    "another program's policy instead of ours is a conflict until it is removed",
     async () => {
       await host.sh(`ip xfrm policy update ${OUT} action block`);
       await eventually("it is reported", HEAL_MS, async () => {
@@ -315,12 +320,13 @@ describe("the daemon", () => {
   );
 
   test(
-    "foreign policies stay, stale ones of ours go, and nothing else moves at a restart",
+    "a restart removes our stale policies and keeps those of other programs",
     async () => {
       await host.daemon.stop("SIGKILL");
       await host.sh(`${FOREIGN}
-ip xfrm policy add src 10.5.9.0/24 dst 10.5.1.0/24 dir fwd tmpl src 192.0.2.9 dst 192.0.2.1 proto esp reqid 11 mode tunnel
-ip xfrm policy add src 10.5.1.0/24 dst 10.5.9.0/24 dir out tmpl src 192.0.2.1 dst 192.0.2.9 proto esp reqid 11 mode tunnel
+ip xfrm policy add src 10.5.9.0/24 dst 10.5.1.0/24 dir fwd \\
+  tmpl src 192.0.2.9 dst 192.0.2.1 proto esp reqid 11 mode tunnel
+ip xfrm policy add src 10.5.1.0/24 dst 10.5.9.0/24 dir out ${template("9", 11)}
 `);
       const log = join(host.directory, "monitor.log");
       await host.sh(`timeout 100 ip xfrm monitor policy >${log} 2>&1 &`);

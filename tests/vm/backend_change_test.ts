@@ -111,7 +111,8 @@ policy 10.5.7.0/24 10.6.9.0/24 "reqid 11"`,
     expect(lines).toHaveLength(1);
     expect(lines[0]).toContain(
       "device flannel.1 of the previous backend is still in this network: its routes " +
-        '(10.5.2.0/24, 10.5.3.0/24, 10.5.4.0/24 and 1 more) divert packets; run "ip link delete flannel.1"',
+        "(10.5.2.0/24, 10.5.3.0/24, 10.5.4.0/24 and 1 more) divert packets; " +
+        'run "ip link delete flannel.1"',
     );
     expect((await one.sh("ip xfrm policy")).match(/dst \S+ $/gm)).toEqual(
       expect.arrayContaining(["dst 10.5.9.0/24 ", "dst 10.6.9.0/24 "]),

@@ -245,8 +245,8 @@ describe("what cannot work ends the start, with one line and before there is a l
       const errors = second.logLines(/^[EF]/);
       expect(errors.length).toBe(1);
       expect(errors[0]).toContain(
-        `cannot start charon: another one, process ${pid}, runs on this host, and only one can; use ` +
-          `it with CHARON_VICI_SOCKET=${socket}, or end it with "kill ${pid}"`,
+        `cannot start charon: another one, process ${pid}, runs on this host, and only one can; ` +
+          `use it with CHARON_VICI_SOCKET=${socket}, or end it with "kill ${pid}"`,
       );
       const third = one.start({ flags, env: { CHARON_VICI_SOCKET: socket } });
       await eventually(
@@ -261,7 +261,7 @@ describe("what cannot work ends the start, with one line and before there is a l
   );
 
   test(
-    "a daemon of another network namespace with the same /run leaves the first its charon",
+    "a daemon in another network namespace with the same /run does not use the charon",
     async () => {
       await using cluster = await startCluster();
       const [one, two] = cluster.hosts as [Host, Host];
@@ -279,8 +279,9 @@ describe("what cannot work ends the start, with one line and before there is a l
         1,
       ]);
       expect(same.logLines(/^[EF]/)[0]).toContain(
-        `another flanneld (process ${first.pid}) in network namespace ${ours} has the run directory ` +
-          `${one.directory}, whose charon serves that network namespace only; this daemon is in ${theirs}`,
+        `another flanneld (process ${first.pid}) in network namespace ${ours} has the run ` +
+          `directory ${one.directory}, whose charon serves that network namespace only; ` +
+          `this daemon is in ${theirs}`,
       );
       expect(apart.logLines(/^[EF]/)[0]).toContain(
         `cannot start charon: another one, process ${pid} in network namespace ${ours}, has ` +
@@ -290,8 +291,8 @@ describe("what cannot work ends the start, with one line and before there is a l
       const later = two.start(sameRun);
       expect(await later.exitCode(60_000)).toBe(1);
       expect(later.logLines(/^[EF]/)[0]).toContain(
-        `the charon at ${one.directory}/charon.vici is process ${pid} in network namespace ${ours}; ` +
-          `this daemon is in ${theirs}`,
+        `the charon at ${one.directory}/charon.vici is process ${pid} in network namespace ` +
+          `${ours}; this daemon is in ${theirs}`,
       );
       const again = await one.up();
       expect(again.logLines(/using the charon of the previous run/)).toHaveLength(1);
@@ -373,10 +374,10 @@ describe("nodes come and go", () => {
 });
 
 /** Makes commands that delete the states that `ip xfrm state` lists, and runs them. */
-const DELETE_LISTED = String
-  .raw`| awk '/^src/ { ends = $0 } /proto esp spi/ { print "ip xfrm state delete", ends, $1, $2, $3, $4 }' | sh -e`;
+const DELETE_LISTED = "| awk '/^src/ { ends = $0 } /proto esp spi/ " +
+  `{ print "ip xfrm state delete", ends, $1, $2, $3, $4 }' | sh -e`;
 
-describe("what is damaged comes back", () => {
+describe("damage is repaired", () => {
   test("policies, associations, connections, charon", async () => {
     await using cluster = await startCluster();
     const [one, two] = [cluster.host(1), cluster.host(2)];

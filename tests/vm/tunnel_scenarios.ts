@@ -28,8 +28,8 @@ export interface TunnelBackend {
 export type Damage = readonly [name: string, script: string, limitMs?: number];
 
 /**
- * Changes that the kernel announces are repaired at once, others after minutes. tests/netns measures
- * how soon; here a virtual machine shares the processor with other programs.
+ * Changes that the kernel announces are repaired at once, others after minutes. tests/netns
+ * measures how soon; here a virtual machine shares the processor with other programs.
  */
 const ANNOUNCED_MS = 10_000;
 
@@ -77,7 +77,7 @@ export function describeTunnel(tunnel: TunnelBackend): void {
 
   describe("three hosts", () => {
     test(
-      "hold a device, an address and a route to each other host, and write the leases of Go flannel",
+      "hold a device, an address and a route to each peer, and write leases as Go flannel does",
       async () => {
         await using cluster = await startCluster(3);
         await expectRoute(cluster.host(1), "10.5.3.0/24", "192.0.2.3");

@@ -84,7 +84,7 @@ test("a device is made as `ip link add type wireguard` makes it, changed and del
   expect(await find(kernel, LINK)).toBeUndefined();
 });
 
-test("a device without a key reads as having no entry, and as desired once it has one", async () => {
+test("a device without a key reads as no entry, and as desired once it has one", async () => {
   await set(kernel, LINK);
   expect(await read()).toEqual([]);
   expect(await set(kernel, DEVICE)).toBeUndefined();
@@ -348,7 +348,7 @@ describe("a peer in touch", () => {
     expect(endpointOf()).toBe("192.0.2.9:5");
   }, 300_000);
 
-  test("whose endpoint another process set counts as roamed, and a new endpoint is set", async () => {
+  test("whose endpoint another process set has roamed, and a new endpoint is set", async () => {
     using again = new NetlinkKernel({ clock: systemClock });
     const found = (await again.dump(["wireguard-peer"], LINKS))[0] as WireguardPeer;
     expect(found).toEqual({ ...far, roamed: true });

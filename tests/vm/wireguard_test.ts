@@ -17,8 +17,8 @@ import { keyNames, wg, wireguardText } from "../support/wireguard_text.ts";
  */
 const ANNOUNCED_MS = 10_000;
 /**
- * The kernel does not announce changes to keys, ports and peers. They are read every two seconds, or
- * less often where a dump takes long, as on a busy machine: after a minute at the latest.
+ * The kernel does not announce changes to keys, ports and peers. They are read every two seconds,
+ * or less often where a dump takes long, as on a busy machine: after a minute at the latest.
  */
 const HEAL_MS = 100_000;
 /**
@@ -144,6 +144,7 @@ wireguard flannel-wg-v6 peer <h2> endpoint [2001:db8::2]:51821 allowed-ips fd00:
 
   test("one device with the other modes, and nothing of a previous mode", async () => {
     await using cluster = await startCluster({});
+    const subnets = "10.5.2.0/24,fd00:5:0:2::/64";
     await cluster.configure({ ...DUAL, Backend: { ...WIREGUARD, Mode: "ipv6", PSK } });
     for (const host of cluster.hosts) await host.daemon.stop();
     await cluster.startAll();
@@ -155,7 +156,7 @@ link flannel-wg: mtu 1420 state up address undefined type wireguard
 route 10.5.0.0/16 dev flannel-wg proto 70 scope link
 route fd00:5::/48 dev flannel-wg proto 70
 wireguard flannel-wg key <h1> listen-port 51820
-wireguard flannel-wg peer <h2> endpoint [2001:db8::2]:51820 allowed-ips 10.5.2.0/24,fd00:5:0:2::/64 psk ${PSK}
+wireguard flannel-wg peer <h2> endpoint [2001:db8::2]:51820 allowed-ips ${subnets} psk ${PSK}
 `);
       return true;
     });

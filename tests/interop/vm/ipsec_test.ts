@@ -1,4 +1,4 @@
-/** Go flannel and ours in one network of ipsec: policies, charons, and hosts that change program. */
+/** Go flannel and ours in one network of ipsec: policies, charons, and a change of program. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { associations, charonPid, connections, policyText, PSK } from "../../support/ipsec.ts";

@@ -1,4 +1,4 @@
-/** Hosts of both programs with ipip and with udp, where our data path is the kernel's, not a proxy. */
+/** Hosts of both programs with ipip and with udp; for udp, ours uses the kernel, not a proxy. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { eventually } from "../../support/wait.ts";
