@@ -125,7 +125,7 @@ async function runDaemonCommand(
 function stopOnSignals(log: Log): AbortSignal {
   const stop = new AbortController();
   const onSignal = (name: NodeJS.Signals) => {
-    log.info(`received ${name}; stopping, devices, routes and rules stay in place`);
+    log.info(`received ${name}; stopping (devices, routes and rules stay in place)`);
     stop.abort(new Error(`stopped by ${name}`));
     systemClock.setTimer(STOP_MS, () => {
       log.warn(`not all parts ended within ${STOP_MS} ms; exiting`);

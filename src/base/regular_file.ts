@@ -118,7 +118,7 @@ export async function replaceFile(
   { mode, flush }: ReplaceOptions,
 ): Promise<void> {
   requireReplaceable(path);
-  // The name is unpredictable. If it exists nevertheless, it is neither followed nor overwritten.
+  // The name is unpredictable. If it still exists, it is neither followed nor overwritten.
   const suffix = Buffer.from(crypto.getRandomValues(new Uint8Array(8))).toString("hex");
   const temporary = `${path}.${suffix}.tmp`;
   const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;

@@ -76,7 +76,7 @@ const DIGITS = {
   "": /^[0-9]+$/,
 };
 
-/** Splits at commas; empty items are left out. */
+/** Splits at commas; empty items are ignored. */
 export function splitList(text: string): string[] {
   return text.split(",").map((item) => item.trim()).filter((item) => item !== "");
 }

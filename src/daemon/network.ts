@@ -57,7 +57,7 @@ export class Network implements AsyncDisposable {
   readonly #subnetFile: SubnetFileWriter;
   #firewall: FirewallManager | undefined;
   #ownership: Ownership;
-  /** The node's own entries, the rules and the backend's target are in place. */
+  /** The node's own entries and the rules are installed, and the backend's target has started. */
   #isSetUp = false;
   #isStopped = false;
 

@@ -136,7 +136,7 @@ function writeInitial(
 ): void {
   const present = putIfAbsent(datastore, key, value);
   if (present === "damaged") {
-    // The store is served nevertheless: the key has to be written again through it.
+    // The store is still served, because the key has to be written again through it.
     return log.error(`${key} is damaged and was not changed; write it again with etcdctl put`);
   }
   // Without the values: a backend's PSK is part of them.

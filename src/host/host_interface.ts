@@ -42,7 +42,7 @@ export function interfaceWithAddress(
 /**
  * The addresses of one family that other hosts can use, best first: global before link-local, the
  * host's own before virtual, permanent before dynamic, stable before temporary. Deprecated ones are
- * left out.
+ * omitted.
  */
 export function usableAddresses(device: HostInterface, family: Family): IpAddress[] {
   const usable = device.addresses.filter(({ address, isDeprecated }) =>

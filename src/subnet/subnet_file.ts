@@ -77,7 +77,7 @@ export function checkSubnetFile(path: string): void {
 
 /**
  * Replaces the whole file, mode 0644, and creates its parent directories. A file with the same
- * content is left alone. Throws the file system's error, and `RegularFileError` if the path is
+ * content is not written. Throws the file system's error, and `RegularFileError` if the path is
  * not a file.
  */
 export async function writeSubnetFile(path: string, content: SubnetFile): Promise<void> {

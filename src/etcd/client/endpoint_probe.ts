@@ -23,7 +23,7 @@ export async function probeEndpoint(
 }
 
 export interface ProbeOptions {
-  /** For TLS; without it the endpoint is asked in plain text. */
+  /** For TLS; without it, the probe is in plain text. */
   readonly material: TlsMaterial | undefined;
   readonly timeoutMs: number;
   readonly clock: Clock;
@@ -61,22 +61,22 @@ function ask(
 }
 
 /** The protocol of the probe: that of the endpoint's URL, or plain text to an https:// endpoint. */
-type Asked = "the same" | "plain instead of TLS";
+type ProbeProtocol = "the same" | "plain instead of TLS";
 
 function recognized(
-  answer: Buffer,
-  asked: Asked,
+  response: Buffer,
+  protocol: ProbeProtocol,
   endpoint: EtcdEndpoint,
 ): string | undefined {
-  const text = answer.toString("latin1");
-  if (isTlsAlert(answer) || WANTS_TLS.test(text)) {
+  const text = response.toString("latin1");
+  if (isTlsAlert(response) || WANTS_TLS.test(text)) {
     // Expected of an https:// endpoint.
-    return asked === "the same"
+    return protocol === "the same"
       ? `a TLS server answers there: write ${withScheme("https", endpoint)}`
       : undefined;
   }
-  if (text.startsWith("HTTP/1.")) return recognizedHttp(text, asked, endpoint);
-  if (text === "" || isHttp2(answer)) return undefined;
+  if (text.startsWith("HTTP/1.")) return recognizedHttp(text, protocol, endpoint);
+  if (text === "" || isHttp2(response)) return undefined;
   const [line = ""] = text.split(/[\r\n]/, 1);
   const program = line.startsWith("SSH-") ? "an SSH server" : "another program";
   return `${program} answers there, not etcd, with ${quoted(line)}: check the port, ${PORT}`;
@@ -93,7 +93,7 @@ function withScheme(scheme: "http" | "https", { host, port, hasPort }: EtcdEndpo
   return `${scheme}://${name}${hasPort ? `:${port}` : ""}`;
 }
 
-function recognizedHttp(text: string, asked: Asked, endpoint: EtcdEndpoint): string {
+function recognizedHttp(text: string, protocol: ProbeProtocol, endpoint: EtcdEndpoint): string {
   const [, version = ""] = /"etcdserver":\s*"([\w.+-]{1,40})"/.exec(text) ?? [];
   if (version === "") {
     const [, status = ""] = /^HTTP\/1\.\d (\d{3})/.exec(text) ?? [];
@@ -105,18 +105,19 @@ function recognizedHttp(text: string, asked: Asked, endpoint: EtcdEndpoint): str
   if (/^[012]\./.test(version)) {
     return `etcd ${version} answers there, which has no v3 API: etcd 3.4 or newer is needed`;
   }
-  return asked === "plain instead of TLS"
+  return protocol === "plain instead of TLS"
     ? `etcd ${version} answers there without TLS: write ${withScheme("http", endpoint)}`
     : `etcd ${version} answers there in HTTP/1.1 only: a proxy in front of it has to forward ` +
       "HTTP/2";
 }
 
 /** A record of the type alert and a version (RFC 8446 5.1). */
-function isTlsAlert(answer: Buffer): boolean {
-  return answer.length >= 3 && answer[0] === 21 && answer[1] === 3;
+function isTlsAlert(response: Buffer): boolean {
+  return response.length >= 3 && response[0] === 21 && response[1] === 3;
 }
 
 /** An HTTP/2 server sends a SETTINGS frame first (RFC 9113 3.4). */
-function isHttp2(answer: Buffer): boolean {
-  return answer.length >= 9 && answer[0] === 0 && answer[3] === 4 && answer.readUInt32BE(5) === 0;
+function isHttp2(response: Buffer): boolean {
+  return response.length >= 9 && response[0] === 0 && response[3] === 4 &&
+    response.readUInt32BE(5) === 0;
 }

@@ -75,7 +75,7 @@ const PEM_CERTIFICATE =
 
 /**
  * The readable certificates of a file, at least one: without any, TLS would trust the CAs of the
- * system and of environment variables. Unreadable ones are left out: a single certificate of an
+ * system and of environment variables. Unreadable ones are skipped: a single certificate of an
  * unknown kind in a long bundle would make TLS reject all of them.
  */
 function readCertificates(path: string): string {

@@ -3,7 +3,7 @@
  * (nft(8)) that correct the difference in one transaction.
  *
  * The chains are separate base chains: an `accept` only ends our chain `forward`, and a packet that
- * a chain of another table drops at the same hook is dropped nevertheless.
+ * a chain of another table drops at the same hook is still dropped.
  */
 
 import type { Family } from "../../addr/ip.ts";

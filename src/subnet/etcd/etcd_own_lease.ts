@@ -214,7 +214,7 @@ export class EtcdOwnLease implements OwnLease {
     return true;
   }
 
-  /** The key is gone: takes the same subnet again, unless another node has it by now. */
+  /** The key was deleted: takes the same subnet again, unless another node has taken it since. */
   async #restore(cause: "expired" | "was deleted"): Promise<void> {
     const { log } = this.#options;
     const signal = this.#stopped.signal;

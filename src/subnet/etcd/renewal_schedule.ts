@@ -38,7 +38,7 @@ export class RenewalSchedule {
     this.#expireAt(this.#clock.nowMs());
   }
 
-  /** The key is attached to no lease any more. */
+  /** The key is no longer attached to a lease. */
   neverExpire(): void {
     this.#expireAt(Infinity);
   }

@@ -207,7 +207,7 @@ export class SubnetAcquisition implements AsyncDisposable {
     }
   }
 
-  /** The subnets of the subnet file where they are free, others by chance. */
+  /** The subnets of the subnet file if they are free, otherwise random ones. */
   #choose(records: readonly LeaseRecord[]): PerFamily<Prefix> {
     const { clock, request } = this.#options;
     const { families } = request.config;

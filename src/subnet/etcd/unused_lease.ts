@@ -36,7 +36,7 @@ export class UnusedLease implements AsyncDisposable {
     if (id !== undefined) await this.#etcd.revokeLease(id, signal);
   }
 
-  /** Runs an attempt that uses the lease; forgets the lease if it does not exist any more. */
+  /** Runs an attempt that uses the lease; forgets the lease if it no longer exists. */
   async attempt<T>(use: () => Promise<T>): Promise<T> {
     try {
       return await use();
