@@ -111,7 +111,7 @@ describe("the executable", () => {
     writeFileSync(`${cwd}/package.json`, '{"type":"commonjs","imports":{"#x":"./preload.ts"}}');
     writeFileSync(`${cwd}/tsconfig.json`, '{"extends":"./none.json"}');
     expect(await run([FLANNELD, "version"], { cwd })).toMatchObject({ status: 0, stderr: "" });
-    // Variables name code, too; those that the runtime does heed are in docs/security.md.
+    // Variables can name code, too; docs/security.md lists those that the runtime reads.
     const env = {
       NODE_OPTIONS: "--require=./preload.ts --import=./preload.ts",
       BUN_INSPECT_PRELOAD: "./preload.ts",

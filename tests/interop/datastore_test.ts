@@ -1,4 +1,4 @@
-/** Go flannel, as it is, with our datastore in etcd's place. */
+/** Unmodified Go flannel with our datastore instead of etcd. */
 
 import { afterAll, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -15,7 +15,7 @@ const lab = (...args: string[]) =>
 
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
-/** Draws that end alike so often in a row are no accident. */
+/** So many equal draws in a row are not an accident. */
 const ATTEMPTS = 8;
 
 test.each(["--backend=vxlan", "--backend=host-gw --ipv6"])(
@@ -35,7 +35,7 @@ test.each(["--backend=vxlan", "--backend=host-gw --ipv6"])(
       expect(report.ok).toBe(true);
       const log = readFileSync(join(directory, report.lab, "h1", "flanneld.log"), "utf8");
       expect(log).toContain("Wrote subnet file");
-      // Ours would say its version first.
+      // Ours would log its version first.
       expect(log).not.toContain("flanneld v");
     } finally {
       await lab("down", report.lab);

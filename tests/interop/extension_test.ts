@@ -29,14 +29,14 @@ test("extension: each program's commands receive the output of the other's", asy
       },
     });
     expect(await mixed.unanswered()).toEqual([]);
-    const facts = await Promise.all(mixed.hosts.map(async (one) => {
+    const nodes = await Promise.all(mixed.hosts.map(async (one) => {
       const mac = (await one.host.sh("cat /sys/class/net/eth0/address")).trim();
       const address = one.host.address(4);
       return { address, line: `${address} has ${subnetOf(one, 4).subnet} and sent ${mac}` };
     }));
-    for (const { address } of facts) {
+    for (const { address } of nodes) {
       const received = readFileSync(join(directory, address), "utf8").trim().split("\n");
-      const others = facts.filter((other) => other.address !== address);
+      const others = nodes.filter((other) => other.address !== address);
       expect([...new Set(received)].sort()).toEqual(others.map(({ line }) => line).sort());
     }
     const leases = await mixed.cluster.leases();

@@ -1,4 +1,4 @@
-/** A peer's VTEP MAC changes: the other program follows, and traffic flows again. */
+/** A peer's VTEP MAC changes: the other program follows, and packets flow again. */
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { eventually } from "../support/wait.ts";

@@ -9,7 +9,7 @@ interface Case {
   readonly name: string;
   readonly backend: string;
   readonly families: readonly Family[];
-  /** What each program gives to workloads, on wires of 1500 bytes. */
+  /** The MTU that each program gives to workloads, on links of 1500 bytes. */
   readonly mtuBytes: Readonly<Record<Kind, number>>;
 }
 
@@ -19,7 +19,7 @@ const CASES: readonly Case[] = [
     name: "vxlan, dual stack",
     backend: "vxlan",
     families: [4, 6],
-    // An outer IPv6 header is 20 bytes longer than an IPv4 one, which Go flannel does not know.
+    // An outer IPv6 header is 20 bytes longer than an IPv4 one, which Go flannel ignores.
     mtuBytes: { Go: 1450, ours: 1430 },
   },
   { name: "host-gw, IPv4", backend: "host-gw", families: [4], mtuBytes: { Go: 1500, ours: 1500 } },
@@ -106,7 +106,7 @@ interface Table {
 
 const DEVICES: Readonly<Record<Family, string>> = { 4: "flannel.1", 6: "flannel-v6.1" };
 
-/** What the kernel of a host holds for its peers, as `ip` and `bridge` say it, without details. */
+/** A host's kernel entries for its peers, as `ip` and `bridge` show them, without details. */
 async function peerEntries({ host }: MixedHost, { backend, family }: Table): Promise<string[]> {
   const lines = async (command: string) => (await host.sh(command)).split("\n").filter(Boolean);
   const routes = (await lines(`ip -${family} route show root ${NETWORKS[family]}`))
@@ -121,7 +121,7 @@ async function peerEntries({ host }: MixedHost, { backend, family }: Table): Pro
   return [...routes, ...neighbours, ...fdb].sort();
 }
 
-/** The entries that this peer is to have on every other host. */
+/** The entries that every other host should have for this peer. */
 async function expectedEntries(peer: MixedHost, { backend, family }: Table): Promise<string[]> {
   const publicAddress = peer.host.address(family);
   const { first, subnet } = subnetOf(peer, family);

@@ -80,7 +80,7 @@ export class MixedCluster implements AsyncDisposable {
   }
 
   /**
-   * Every workload from every other at the cluster's full MTU; the pairs that stay without answer.
+   * Pings every workload from every other at the cluster's full MTU; returns the failing pairs.
    *
    * The smallest MTU that any host gives out counts: for an IPv6 underlay Go flannel's vxlan
    * subtracts 20 bytes too few, so its own value is more than its packets can carry.
@@ -116,7 +116,7 @@ export const NETWORKS: Readonly<Record<Family, string>> = {
   6: "fd00:10:244::/48",
 };
 
-/** Go flannel starts iptables some dozen times, which takes its time in a virtual machine. */
+/** Go flannel starts iptables some dozen times, which is slow in a virtual machine. */
 const READY_MS = 120_000;
 
 export class MixedHost {
@@ -139,12 +139,12 @@ export class MixedHost {
     this.#env = env;
   }
 
-  /** What runs, or ran last. */
+  /** The program that runs, or ran last. */
   get kind(): Kind {
     return this.#kind;
   }
 
-  /** Starts a program and waits until it says that it is ready. */
+  /** Starts a program and waits until it reports that it is ready. */
   async up(kind: Kind): Promise<void> {
     this.#kind = kind;
     this.host.start({ binary: this.#programs[kind], flags: ["--ip-masq"] });

@@ -1,4 +1,4 @@
-/** What must hold when a host changes from one program to the other, or restarts its own. */
+/** Tests of a host that changes from one program to the other, or restarts its own. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { familiesOf } from "../../src/addr/family.ts";
@@ -66,7 +66,7 @@ async function takeover(cluster: MixedCluster, change: { from: Kind; to: Kind })
   });
 }
 
-/** What the other hosts, workloads and scripts know this host by, and its routes to peers. */
+/** What other hosts, workloads and scripts identify this host by, and its routes to peers. */
 async function identity(cluster: MixedCluster, host: MixedHost): Promise<Record<string, unknown>> {
   const { key, value } = await cluster.leaseOf(host);
   return {
@@ -90,12 +90,12 @@ function flannelLinks(text: string): string[] {
     .map(([, index, name, mac]) => `${index} ${name} ${mac}`);
 }
 
-/** Where the routes to peers lead; who made them is not what flows depend on. */
+/** The gateways and devices of the routes to peers; flows do not depend on their protocol. */
 function peerRoutes(text: string): string[] {
   return [...text.matchAll(/^\S+ via \S+ dev (?:flannel\S+|eth0)/gm)].map(([route]) => route);
 }
 
-/** Where echo requests were lost while something is done: from the host and to it, each family. */
+/** The streams that lost echo requests during `action`: from the host and to it, each family. */
 async function lostWhile(
   cluster: MixedCluster,
   { host }: MixedHost,
@@ -118,7 +118,7 @@ async function lostWhile(
   };
   await flowing();
   await action();
-  // What the new program does after it is ready, it does to the running pings.
+  // The new program may still change entries after it is ready.
   await Bun.sleep(1_000);
   await flowing();
   const results = await Promise.all(

@@ -1,6 +1,6 @@
 /**
- * The executable on a machine that has nothing: no libnl, no node_modules, no writable root, and of
- * root's powers only CAP_NET_ADMIN.
+ * The executable on a bare machine: no libnl, no node_modules, no writable root, and CAP_NET_ADMIN
+ * as its only capability.
  */
 
 import { expect, test } from "bun:test";
@@ -9,7 +9,7 @@ import { dirname, join } from "node:path";
 import { Cluster } from "../support/cluster.ts";
 import { FLANNELD, type Host } from "../support/host.ts";
 
-/** Enters the root directory, gives up all powers but one, becomes the program. */
+/** Enters the root directory, drops all capabilities but one, executes the program. */
 const CONFINE = `
 import ctypes, os, sys
 CAP_NET_ADMIN, PR_CAPBSET_DROP = 12, 24  # linux/capability.h, linux/prctl.h

@@ -1,4 +1,4 @@
-/** The network configuration comes late, is broken, changes. */
+/** The network configuration appears late, is invalid, changes. */
 
 import { expect, test } from "bun:test";
 import { Cluster, PREFIX } from "../support/cluster.ts";
@@ -13,7 +13,7 @@ test("a configuration that appears late is used", async () => {
   const daemon = one.start();
   const lines = () => daemon.logLines(/network configuration/);
   await eventually("it waits", 30_000, () => lines().length > 0);
-  await Bun.sleep(2_500); // it asks once a second
+  await Bun.sleep(2_500); // it reads the configuration once a second
   expect((await one.http("/readyz")).status).toBe(503);
   expect((await one.http("/healthz")).status).toBe(200);
   expect(lines()).toHaveLength(1);

@@ -8,7 +8,7 @@ import { type Daemon, FLANNELD, type Host } from "../support/host.ts";
 import type { PingStream } from "../support/ping_stream.ts";
 import { eventually } from "../support/wait.ts";
 
-/** A datastore on a host, as its manual begins. */
+/** A datastore on a host, as at the start of its manual. */
 async function startDatastore(
   host: Host,
   flags: readonly string[],
@@ -65,7 +65,7 @@ test("daemons that move to etcd one by one keep their subnets, and no packet is 
   for (const ping of pings) expect((await ping.stop()).lost).toEqual([]);
 }, 120_000);
 
-/** Waits until each ping has had a while's worth of answers more. */
+/** Waits until each ping has received more replies. */
 async function someAnswers(pings: readonly PingStream[]): Promise<void> {
   const goals = pings.map(({ received }) => received + 20);
   await eventually(

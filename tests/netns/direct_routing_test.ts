@@ -67,7 +67,7 @@ test("a peer that moves behind a router is reached through the tunnel from then 
   );
   await one.sh("ip route del 192.0.2.2/32 via 192.0.2.254");
   await eventually(
-    "the direct way is used",
+    "the direct route is used",
     30_000,
     async () => (await one.sh("ip route get 10.5.2.2")).includes("via 192.0.2.2 dev eth0"),
   );

@@ -10,7 +10,7 @@ import { eventually } from "../support/wait.ts";
 const HEAL_MS = 30_000;
 const NO_CHECKS = ["--iptables-resync=3600"];
 
-/** Reads the packet filter's rules that name flannel, of both families and both tools. */
+/** The firewall rules that name flannel, of both families and both tools. */
 function rules(host: Host): Promise<string> {
   return host.sh(`iptables-save 2>/dev/null | grep -i flannel || true
 ip6tables-save 2>/dev/null | grep -i flannel || true

@@ -15,7 +15,7 @@ const IDENTITY = {
 };
 
 test.each(["vxlan", "wireguard"] as const)(
-  "%s: the first node has it, after a restart as well; the other waits until it is gone",
+  "%s: the first node keeps it, also after a restart; the other waits until the first leaves",
   async (backend) => {
     await using cluster = await Cluster.create({ hosts: 2 });
     rememberSubnets(cluster, { ipv4: true, ipv6: false });
@@ -63,8 +63,8 @@ test.each(["vxlan", "wireguard"] as const)(
     const session = '{"identity":"of another","hostname":"other","interface":"eth0"}';
     await cluster.etcd.put(`${PREFIX}/sessions/192.0.2.66`, session, ID);
     const lost = await eventually("/readyz reports the duplicate", 30_000, async () => {
-      const answer = await two.http("/readyz");
-      return answer.status === 503 && answer;
+      const response = await two.http("/readyz");
+      return response.status === 503 && response;
     });
     const reason =
       /of 192\.0\.2\.66 contains this node's (VtepMAC|PublicKey) \S+, and its node is alive/;

@@ -1,4 +1,4 @@
-/** TLS and users: the etcd flags against an etcd that insists on them. */
+/** TLS and users: the etcd flags against an etcd that requires them. */
 
 import { describe, expect, test } from "bun:test";
 import { TestCa } from "../support/certificates.ts";
@@ -86,7 +86,7 @@ test("trap 12: a user and a password are used, and the password is in no log", a
   await cluster.expectMesh();
   // Tokens live for two seconds here: the watch and the renewals outlive them.
   await Bun.sleep(4_000);
-  /** The test's own token lives as short. */
+  /** The test's own token is as short-lived. */
   const asRoot = <T>(what: string, call: () => Promise<T>) =>
     eventually(what, 30_000, async () => {
       await etcd.authenticate("root", "r00t");

@@ -1,4 +1,4 @@
-/** The extension backend: commands that make a data plane, on real hosts. */
+/** The extension backend: commands that set up a data plane, on real hosts. */
 
 import { describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -8,7 +8,7 @@ import { FLANNELD, type Host, type StartOptions } from "../support/host.ts";
 import { DUAL, IPV4, rememberSubnets } from "../support/networks.ts";
 import { eventually, throughout } from "../support/wait.ts";
 
-/** The two examples of flannel's manual, Documentation/extension.md, as they are written there. */
+/** The two examples of flannel's manual, Documentation/extension.md, verbatim. */
 const MANUAL_HOST_GW = {
   Network: "10.0.0.0/16",
   Backend: {
@@ -50,7 +50,7 @@ const NOTING = {
 /** A stop that waited for a command's minute of sleep would take longer, on any machine. */
 const CUT_SHORT_MS = 20_000;
 
-/** What commands did on a host. */
+/** The commands that ran on a host. */
 class Notes {
   readonly host: Host;
   readonly path: string;
@@ -149,7 +149,7 @@ describe("the examples of flannel's manual", () => {
       await one.daemon.stop(signal);
       const daemon = await one.up();
       expect(await one.kernel()).toBe(before);
-      // `ip route add` of a route that is there would fail.
+      // `ip route add` of an existing route would fail.
       expect(daemon.logLines(/SubnetAddCommand/)).toEqual([]);
     }
     expect((await ping.stop()).lost).toEqual([]);
@@ -191,7 +191,7 @@ describe("the examples of flannel's manual", () => {
     for (const ping of pings) expect((await ping.stop()).lost).toEqual([]);
   }, 120_000);
 
-  test("vxlan with a ShutdownCommand: taken down at the end, and made again", async () => {
+  test("vxlan with a ShutdownCommand: removed at the end, and set up again", async () => {
     await using cluster = await Cluster.create({ hosts: 2 });
     await cluster.configure({
       ...MANUAL_VXLAN,
@@ -240,7 +240,7 @@ describe("the examples of docs/backends/extension.md", () => {
     );
     await two.up(afterReboot(two));
     await cluster.expectMesh();
-    // The device of the other host has another MAC address, and nothing is left of the old one.
+    // The other host's device has another MAC address, and no entry of the old one stays.
     const { BackendData: newData } = (await cluster.leaseOf(two)).value;
     const text = (await one.kernel()).replaceAll(String(newData), String(data));
     expect(text).toBe(before);
@@ -300,7 +300,11 @@ describe("commands", () => {
     one.clear();
     await cluster.configure({ ...IPV4, Backend: { ...NOTING, SubnetAddCommand: note("ADD") } });
     await one.host.up(one.options);
-    await eventually("the peer is added the new way", 30_000, () => one.lines().length === 2);
+    await eventually(
+      "the peer is added by the new command",
+      30_000,
+      () => one.lines().length === 2,
+    );
     expect(one.words()).toEqual(["remove", "ADD"]);
     await one.host.daemon.stop();
     one.clear();
@@ -344,7 +348,7 @@ describe("commands", () => {
 describe("trap 22: what other nodes write", () => {
   test("reaches no shell: their data arrive on standard input only", async () => {
     await using cluster = await Cluster.create({ hosts: 1 });
-    rememberSubnets(cluster, { ipv4: true, ipv6: false }); // none of those below
+    rememberSubnets(cluster, { ipv4: true, ipv6: false }); // no subnet used below
     await cluster.configure({ ...IPV4, Backend: NOTING });
     const [one] = await startNoting(cluster) as [Notes];
     const evil = `\`touch ${one.host.directory}/pwned\`$(touch ${one.host.directory}/pwned); ` +
@@ -360,7 +364,8 @@ describe("trap 22: what other nodes write", () => {
     await put("10.5.94.0-24;id", lease("x"));
     await put("10.6.95.0-24", lease("x"));
     await put("10.5.96.0-24", lease("two\nlines"));
-    const adds = () => one.lines().filter((line) => line.startsWith("add")).sort(); // side by side
+    // Sorted, because they run in parallel.
+    const adds = () => one.lines().filter((line) => line.startsWith("add")).sort();
     await eventually("the valid ones are added", 30_000, () => adds().length === 2);
     await eventually(
       "the others are ignored",
@@ -389,8 +394,8 @@ describe("a command that", () => {
     expect((await one.http("/readyz")).status).toBe(200);
     two.start({ env: { HOOKS: join(two.directory, "hooks") } });
     const failing = await eventually("it is not ready", 30_000, async () => {
-      const answer = await one.http("/readyz");
-      return answer.status === 503 && answer;
+      const response = await one.http("/readyz");
+      return response.status === 503 && response;
     });
     expect(failing.body).toMatch(
       /SubnetAddCommand for 10\.5\.\d+\.0\/24 ended with status 3: not yet; retrying/,
@@ -434,7 +439,7 @@ describe("a command that", () => {
     await using cluster = await Cluster.create({ hosts: 2 });
     const [one, two] = [cluster.host(1), cluster.host(2)];
     const nap = `61.${Math.floor(Math.random() * 1e6)}`;
-    // It asks and starts everything before it reports that it has started.
+    // It checks the file and starts its process before it reports its start.
     const slow = `nap=${nap}; test -e "$HOOKS.quick" && nap=0; sleep $nap & ` +
       'echo begin >> "$HOOKS"; wait; echo end >> "$HOOKS"';
     await cluster.configure({
@@ -459,14 +464,14 @@ describe("a command that", () => {
     expect(notes.lines()).toEqual(["begin", "remove", "begin", "end"]);
   }, 120_000);
 
-  test("is running at a stop is given a moment; ShutdownCommand comes after it", async () => {
+  test("is running at a stop gets a grace period; ShutdownCommand runs after it", async () => {
     await using cluster = await Cluster.create({ hosts: 2 });
     const [one, two] = [cluster.host(1), cluster.host(2)];
     await cluster.configure({
       ...IPV4,
       Backend: {
         Type: "extension",
-        // Far less than the moment, of a second.
+        // Far less than the grace period of a second.
         SubnetAddCommand: 'echo begin >> "$HOOKS"; sleep 0.2; echo end >> "$HOOKS"',
         ShutdownCommand: 'echo shutdown >> "$HOOKS"; sleep 60',
       },

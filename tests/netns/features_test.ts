@@ -1,4 +1,4 @@
-/** What the lab and the tests believe of the kernel, against the kernel. */
+/** The features that the lab and the tests detect, compared with the kernel. */
 
 import { expect, test } from "bun:test";
 import { missingFeatures } from "../../src/lab/kernel_features.ts";
@@ -11,8 +11,8 @@ test("a feature that works is not missing, and trying it creates nothing that st
   expect(await links()).toBe(before);
 });
 
-test("one that does not is a line with the reason and the module to load", async () => {
-  // Without CAP_NET_ADMIN no kernel makes a device or a state, if it knows of it at all.
+test("a missing feature is a line with the reason and the module to load", async () => {
+  // Without CAP_NET_ADMIN no kernel creates a device or a state, even if it supports them.
   const program = [process.execPath, "tests/vm/missing_features.ts"];
   const result = await runProgram("setpriv", ["--bounding-set=-net_admin", ...program]);
   expect(result.exitCode).toBe(1);

@@ -251,9 +251,9 @@ describe("a table that iptables-save", () => {
   const accepts = async (namespace: Namespace) =>
     (await namespace.sh("iptables -S FLANNEL-FWD")).match(/-j ACCEPT/g)?.length;
 
-  test.each(Object.entries(FOREIGN))("%s gets our rules once", async (_name, foreign) => {
+  test.each(Object.entries(FOREIGN))("%s gets our rules once", async (_name, script) => {
     await using namespace = await Namespace.create();
-    await namespace.sh(`iptables -P FORWARD ACCEPT; ${foreign}`);
+    await namespace.sh(`iptables -P FORWARD ACCEPT; ${script}`);
     for (const _run of ["first", "second"]) {
       await using driver = await Driver.start(namespace, { resyncMs: 1000 }, rulesFor());
       const { isInSync, problem } = driver.first;

@@ -9,7 +9,7 @@ import { eventually } from "../support/wait.ts";
 
 const VXLAN = { ...IPV4, Backend: { Type: "vxlan" } };
 
-test("a start that would cut hosts off ends with one line, and without a subnet", async () => {
+test("a start that would cut hosts off ends with one line and without a lease", async () => {
   await using cluster = await Cluster.create({ hosts: 1 });
   const host = cluster.host(1);
   const refusal = async (flags: string[], env = {}) => {
@@ -82,10 +82,10 @@ ${toGateway}`);
   await host.sh(`ip route replace ${route}`);
   await eventually("the lease is used", 30_000, hasRoute);
   await host.sh(toGateway);
-  await eventually("the lease is set aside again", 30_000, async () => !await hasRoute());
+  await eventually("the lease is ignored again", 30_000, async () => !await hasRoute());
 }, 120_000);
 
-test("a restart warns of nothing that the overlay itself has on this host", async () => {
+test("a restart does not warn of the overlay's own devices and addresses", async () => {
   await using cluster = await Cluster.create({ hosts: 2 });
   await cluster.configure(VXLAN);
   await cluster.startAll();
@@ -94,7 +94,7 @@ test("a restart warns of nothing that the overlay itself has on this host", asyn
   await host.daemon.stop();
   const daemon = await host.up();
   expect(daemon.logLines(/^W.*Network/)).toEqual([]);
-  // Nor where the subnet file is lost, as its folder is not kept over a reboot.
+  // Nor without the subnet file, whose directory does not survive a reboot.
   await daemon.stop();
   await host.sh(`rm ${host.subnetFile}`);
   expect((await host.up()).logLines(/^W.*Network/)).toEqual([]);
@@ -134,13 +134,13 @@ ip route replace ${route}`);
   await eventually("it is ready", 30_000, async () => (await one.http("/readyz")).status === 200);
   await cluster.expectMesh();
   expect(await ifindex()).toBe(before);
-  // What comes after it is put on the device of the new name, and what it loses is noticed.
+  // Later entries go to the device's new name, and deleted ones are noticed.
   await one.sh("ip link set lan0 down && ip link set lan0 up");
   await one.sh(`ip route replace ${route}`);
   await cluster.expectMesh();
 }, 120_000);
 
-test("IPv6 is switched on for our own device where the host switches it off", async () => {
+test("IPv6 is enabled on our own device where the host disables it", async () => {
   await using cluster = await Cluster.create({ hosts: 2, families: [4, 6] });
   await cluster.configure({ ...DUAL, Backend: { Type: "vxlan" } });
   const one = cluster.host(1);

@@ -1,4 +1,4 @@
-/** What the daemon leaves in the kernel, entry by entry, against texts in golden/. */
+/** The daemon's kernel entries, compared with the texts in golden/. */
 
 import { expect, test } from "bun:test";
 import type { Family } from "../../src/addr/ip.ts";
@@ -61,7 +61,7 @@ test.each(CASES)("the kernel holds exactly what golden $golden says", async (one
     expectGolden(one.golden, await cluster.host(1).kernel(names));
     return true;
   });
-  // A second look, after every periodic check had its turn: nothing has been added or renewed.
+  // Compared again after every periodic check has run: no entry was added or replaced.
   await Bun.sleep(1_200);
   expectGolden(one.golden, await cluster.host(1).kernel(names));
 }, 120_000);

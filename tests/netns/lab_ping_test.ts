@@ -11,7 +11,7 @@ const TIMEOUT_MS = 12_000;
 
 /** How many of the six pings are answered where the hosts get their addresses after these times. */
 async function answered(isPatient: boolean, arrivalsMs: readonly number[]): Promise<number> {
-  // Nothing is made outside of them: the kernel takes its time to remove what a deleted one held.
+  // Everything is created inside of them: the kernel removes a deleted namespace's devices slowly.
   await using stack = new AsyncDisposableStack();
   const bridge = stack.use(await Namespace.create());
   await bridge.sh("ip link add br0 up type bridge");

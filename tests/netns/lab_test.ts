@@ -33,7 +33,7 @@ function remains(): string[] {
 }
 
 test.each(["vxlan", "host-gw"])(
-  "a lab with %s pings every pair in both families and goes away",
+  "a lab with %s pings every pair in both families and is removed",
   async (type) => {
     const result = await lab("--hosts=3", `--backend=${type}`, "--ipv6", "--json");
     const report = JSON.parse(result.stdout);
@@ -46,7 +46,7 @@ test.each(["vxlan", "host-gw"])(
   120_000,
 );
 
-test("a lab with a real etcd works alike", async () => {
+test("a lab with a real etcd works as well", async () => {
   const result = await lab("--hosts=2", "--etcd");
   expect(result.stderr).toContain("starting etcd\n");
   expect(result.stdout).toContain("2 of 2 pings at full MTU succeeded");
@@ -54,7 +54,7 @@ test("a lab with a real etcd works alike", async () => {
   expect(remains()).toEqual([]);
 }, 120_000);
 
-test("a lab that cannot be built says why, fails and goes away", async () => {
+test("a lab that cannot be built fails with the reason and is removed", async () => {
   const result = await lab("--hosts=1", "--daemon=/bin/false");
   expect(result.exitCode).toBe(1);
   expect(result.stderr).toContain("the daemon of h1 exited with status 1");
@@ -62,11 +62,11 @@ test("a lab that cannot be built says why, fails and goes away", async () => {
   expect(remains()).toEqual([]);
 }, 120_000);
 
-/** What not every kernel has; tests/vm tries them where it is certain that they work. */
+/** Backends that some kernels lack; tests/vm has a kernel with all of them. */
 const others = BACKENDS.types.filter((type) => !["alloc", "host-gw", "vxlan"].includes(type));
 
 test.each(others)(
-  "a lab with %s pings every pair, or one line for each thing says what this machine lacks",
+  "a lab with %s pings every pair, or names each feature that this machine lacks",
   async (type) => {
     const result = await lab("--hosts=2", `--backend=${type}`, "--json");
     if (result.exitCode === 0) {
@@ -90,7 +90,7 @@ test("a kept lab stays until lab down removes it", async () => {
   expect(remains()).toEqual([]);
 }, 120_000);
 
-/** A lab that does not end by itself: it waits for its daemons, each of which writes a line. */
+/** A lab that keeps running: it waits for its daemons, each of which writes a line. */
 function startEndlessLab(): { child: Bun.Subprocess; daemons: () => number } {
   const name = crypto.randomUUID();
   const [started, daemon] = [join(scripts, `${name}-started`), join(scripts, name)];
@@ -109,9 +109,9 @@ test("Ctrl-C removes a lab that is being built, and ends with 130", async () => 
   expect(remains()).toEqual([]);
 }, 120_000);
 
-test("what SIGKILL leaves, lab down removes", async () => {
+test("lab down removes the remains of a killed lab", async () => {
   const { child, daemons } = startEndlessLab();
-  // Then nothing is under way that would go on without it.
+  // Then no process runs that would continue without it.
   await eventually("every daemon runs", 30_000, () => daemons() === 4);
   child.kill("SIGKILL");
   await child.exited;
@@ -120,10 +120,10 @@ test("what SIGKILL leaves, lab down removes", async () => {
   expect(remains()).toEqual([]);
 }, 120_000);
 
-test("what a killed lab has left running, lab down ends", async () => {
+test("lab down ends the processes of a killed lab", async () => {
   const command = [FLANNELD, "lab", "--hosts=1000"];
   const child = Bun.spawn(command, { env, stdout: "ignore", stderr: "ignore" });
-  // One program makes all of them, and needs some seconds.
+  // One program creates all of them, which takes some seconds.
   await eventually("there are some hosts", 30_000, () => remains().length > 10);
   child.kill("SIGKILL");
   await child.exited;

@@ -1,4 +1,4 @@
-/** From the start to the end of one daemon: its file, its answers, its signals, its log. */
+/** From the start to the end of one daemon: its file, its endpoints, its signals, its log. */
 
 import { describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
@@ -80,7 +80,7 @@ describe("the subnet file", () => {
 });
 
 test.each(["SIGTERM", "SIGINT"] as const)(
-  "%s ends it with 0, without being cut off, and leaves the data plane",
+  "%s ends the daemon in time with status 0 and keeps the data plane",
   async (signal) => {
     const { cluster, host } = await single();
     await using _ = cluster;
@@ -98,13 +98,13 @@ test.each(["SIGTERM", "SIGINT"] as const)(
 );
 
 test(
-  "SIGTERM ends it with 0 at any moment from its first line on, also while it waits for etcd",
+  "SIGTERM ends the daemon with status 0 at any time, even while it waits for etcd",
   async () => {
     const { cluster, host } = await single();
     await using _ = cluster;
     for (const delayMs of [0, 30, 60, 120, 200]) {
       const daemon = host.start();
-      // Until then it is a program that is being loaded, which a signal kills.
+      // Before that the program is still being loaded, and a signal kills it.
       await eventually("its first line", 30_000, () => daemon.log().includes("\n"));
       await Bun.sleep(delayMs);
       const { code } = await daemon.stop();
@@ -120,7 +120,7 @@ test(
 );
 
 describe("trap 15: /readyz", () => {
-  test("is 503 before the start is through, 200 after it, and says what is missing", async () => {
+  test("is 503 with the current step during the start, and 200 after it", async () => {
     const { cluster, host } = await single();
     await using _ = cluster;
     await cluster.configure("{}");
@@ -149,7 +149,7 @@ describe("trap 15: /readyz", () => {
   test("is 503 while the subnet file cannot be written, and 200 soon after it can", async () => {
     const { cluster, host } = await single();
     await using _ = cluster;
-    // Its directory cannot be made where there is a link to nothing.
+    // Its directory cannot be created in place of a dangling link.
     const directory = join(host.directory, "in-the-way");
     await host.sh(`ln -s ${host.directory}/nothing/there ${directory}`);
     const daemon = host.start({ flags: [`--subnet-file=${directory}/subnet.env`] });
@@ -166,28 +166,32 @@ describe("trap 15: /readyz", () => {
     expect(daemon.log()).toContain("] ready;");
   }, 120_000);
 
-  test("is 503 while a foreign device has the name of ours, and 200 when it is gone", async () => {
-    const { cluster, host } = await single();
-    await using _ = cluster;
-    await host.up();
-    await host.sh(
-      "ip -batch - <<'END'\nlink add decoy type bridge\nlink set flannel.1 name gone\n" +
-        "link set decoy name flannel.1\nlink del gone\nEND",
-    );
-    await eventually(
-      "it is not ready",
-      30_000,
-      async () => (await host.http("/readyz")).status === 503,
-    );
-    expect((await host.http("/readyz")).body).toContain("flannel.1");
-    expect((await host.http("/healthz")).status).toBe(200);
-    await host.sh("ip link del flannel.1");
-    await eventually(
-      "it is ready again",
-      30_000,
-      async () => (await host.http("/readyz")).status === 200,
-    );
-  }, 120_000);
+  test(
+    "is 503 while another program's device has the name of ours, and 200 after that",
+    async () => {
+      const { cluster, host } = await single();
+      await using _ = cluster;
+      await host.up();
+      await host.sh(
+        "ip -batch - <<'END'\nlink add decoy type bridge\nlink set flannel.1 name gone\n" +
+          "link set decoy name flannel.1\nlink del gone\nEND",
+      );
+      await eventually(
+        "it is not ready",
+        30_000,
+        async () => (await host.http("/readyz")).status === 503,
+      );
+      expect((await host.http("/readyz")).body).toContain("flannel.1");
+      expect((await host.http("/healthz")).status).toBe(200);
+      await host.sh("ip link del flannel.1");
+      await eventually(
+        "it is ready again",
+        30_000,
+        async () => (await host.http("/readyz")).status === 200,
+      );
+    },
+    120_000,
+  );
 });
 
 test("systemd receives READY=1 after the subnet file and STOPPING=1 at the end", async () => {
@@ -279,7 +283,7 @@ test("every flag has an environment form, and the flag wins", async () => {
   expect(host.subnetText()).toContain("FLANNEL_IPMASQ=true\n");
 }, 120_000);
 
-test("an .env and a bunfig.toml in the directory it is started in are not read", async () => {
+test("an .env and a bunfig.toml in the current directory are not read", async () => {
   const { cluster, host } = await single();
   await using _ = cluster;
   const trap = join(host.directory, "trap");
@@ -292,15 +296,19 @@ test("an .env and a bunfig.toml in the directory it is started in are not read",
   expect(readdirSync(trap).sort()).toEqual([".env", "bunfig.toml", "evil.ts"]);
 }, 120_000);
 
-test("without an interface for the network it ends with a line that says what to do", async () => {
-  const { cluster, host } = await single();
-  await using _ = cluster;
-  const daemon = host.start({ flags: ["--iface=nope0"] });
-  expect(await daemon.exitCode(60_000)).toBe(1);
-  expect(daemon.logLines(/^[EF]/)).toHaveLength(1);
-  expect(daemon.logLines(/^[EF]/)[0]).toContain("nope0");
-  expect(await host.kernel()).toBe("");
-}, 120_000);
+test(
+  "without an interface for the network, the daemon ends with one line and the remedy",
+  async () => {
+    const { cluster, host } = await single();
+    await using _ = cluster;
+    const daemon = host.start({ flags: ["--iface=nope0"] });
+    expect(await daemon.exitCode(60_000)).toBe(1);
+    expect(daemon.logLines(/^[EF]/)).toHaveLength(1);
+    expect(daemon.logLines(/^[EF]/)[0]).toContain("nope0");
+    expect(await host.kernel()).toBe("");
+  },
+  120_000,
+);
 
 test(
   "trap 17: workloads reach each other past a REJECT rule of another program in FORWARD",

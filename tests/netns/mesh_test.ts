@@ -13,7 +13,7 @@ const STACKS: { name: string; families: Family[]; config: object }[] = [
   { name: "IPv6 only (trap 14)", families: [6], config: { EnableIPv4: false, ...IPV6 } },
 ];
 
-/** What each backend takes from the wire's 1500 bytes; over IPv6 vxlan needs 20 more. */
+/** The overhead of each backend in bytes; over IPv6, vxlan needs 20 more. */
 const MTU = {
   vxlan: (families: Family[]) => families.includes(6) ? 1430 : 1450,
   "host-gw": () => 1500,
@@ -68,7 +68,7 @@ test("a workload's packets through the overlay carry its own address", async () 
   await cluster.attachWorkloads();
   await cluster.expectMesh();
   const [one, two] = [cluster.host(1), cluster.host(2)];
-  // ping -R records the route; the simplest witness is what the peer's connection tracking saw.
+  // The peer's connection tracking shows the source address.
   const seen = await two.sh("conntrack -L -p icmp 2>/dev/null || true");
   expect(seen).toContain(`src=${one.workload(4)} dst=${two.workload(4)}`);
 }, 120_000);

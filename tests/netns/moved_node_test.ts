@@ -11,7 +11,7 @@ const AGREE_MS = 40_000;
 const OTHER_ADDRESS = "192.0.2.101";
 
 test.each(["vxlan", "wireguard"] as const)(
-  "%s: keeps its subnet, and the others send to where it is now",
+  "%s: keeps its subnet, and the others send to its new address",
   async (backend) => {
     await using cluster = await Cluster.create({ hosts: 3 });
     await cluster.configure({ ...IPV4, Backend: { Type: backend } });
@@ -31,7 +31,7 @@ test.each(["vxlan", "wireguard"] as const)(
       expect(one.subnetText()).toBe(subnetFile);
       await cluster.expectMesh({ timeoutMs: AGREE_MS });
       for (const peer of [two, three]) {
-        // WireGuard learns where packets come from, which the host's routes decide.
+        // WireGuard learns the source of packets, which depends on the host's routes.
         if (backend === "vxlan") expect(await peer.kernel()).toContain(`dst ${address} self`);
         expect(peer.daemon.logLines(/ignoring lease/)).toEqual([]);
         expect((await peer.http("/readyz")).status).toBe(200);
@@ -46,7 +46,7 @@ test.each(["vxlan", "wireguard"] as const)(
     await expectMoved(one.address(4));
     expect(one.daemon.logLines(/waiting for up to/)).toEqual([]);
 
-    if (backend !== "vxlan") return; // To see that a node is alive takes a third of a minute.
+    if (backend !== "vxlan") return; // Detecting that a node is alive takes 20 s.
     await three.daemon.stop();
     const mac = await two.sh("cat /sys/class/net/flannel.1/address");
     await three.sh(`ip link set flannel.1 address ${mac.trim()}`);

@@ -58,7 +58,7 @@ test.each([
   ["of Ethernet frames", "ip tuntap add dev flannel0 mode tap"],
   ["with packet information", "ip tuntap add dev flannel0 mode tun pi"],
   ["with several queues", "ip tuntap add dev flannel0 mode tun multi_queue"],
-])("a device %s is another thing", async (_name, command) => {
+])("a device %s is read as another kind", async (_name, command) => {
   run(command);
   expect((await find(sandbox.kernel, TUN) as Link).type).toBe("other");
 });

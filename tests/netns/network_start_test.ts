@@ -47,7 +47,7 @@ afterAll(async () => {
   rmSync(directory, { recursive: true });
 });
 
-/** As it was when it was chosen. */
+/** Its state when it was selected. */
 const CHOSEN: ExternalInterface = { ...external([4, 6]), name: DEVICE };
 
 /**
@@ -74,7 +74,7 @@ async function startAfter(change: string): Promise<{ said: string[]; error?: unk
     }),
     own: ownLease({ ...lease(1, "vxlan", [4, 6]), attributes: backend.attributes }),
     kernel,
-    store: {} as LeaseStore, // Nothing is asked of it before the node has started.
+    store: {} as LeaseStore, // It is not used before the node has started.
     ports: systemPorts,
     readiness: new Readiness(createNotifier({ log, clock: systemClock, env: {} })),
     previousNetworks: [],
@@ -102,11 +102,11 @@ function optionsOf(flags: readonly string[]): DaemonOptions {
 
 const devices = async () => (await sh("ip -o link show type vxlan | cut -d: -f2,3")).trim();
 
-describe("an interface that has changed since it was chosen", () => {
+describe("an interface that has changed since its selection", () => {
   beforeEach(() => sh(`ip link set ${DEVICE} mtu 1500`));
   afterEach(() => sh("for d in flannel.1 flannel-v6.1; do ip link del $d 2>/dev/null || :; done"));
 
-  test("has the MTU by which the devices are made", async () => {
+  test("determines the MTU of the devices", async () => {
     const { error, said } = await startAfter(`ip link set ${DEVICE} mtu 1400`);
     expect(error).toBeUndefined();
     expect(readFileSync(subnetFile, "utf8")).toContain("FLANNEL_MTU=1330\n");
@@ -117,7 +117,7 @@ describe("an interface that has changed since it was chosen", () => {
     );
   });
 
-  test("ends the start where it has become too small, and says so", async () => {
+  test("ends the start with the reason if its MTU has become too small", async () => {
     const { error } = await startAfter(`ip link set ${DEVICE} mtu 1300`);
     expect(error).toBeInstanceOf(NetworkError);
     expect((error as Error).message).toBe(
@@ -128,7 +128,7 @@ describe("an interface that has changed since it was chosen", () => {
     expect(existsSync(subnetFile)).toBe(false);
   });
 
-  test("ends the start where it is gone", async () => {
+  test("ends the start if it was deleted", async () => {
     const { error } = await startAfter(`ip link del ${DEVICE}`);
     await addDevice();
     expect(error).toBeInstanceOf(NetworkError);

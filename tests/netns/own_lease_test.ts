@@ -1,4 +1,4 @@
-/** How a node gets its subnet and keeps it: crowds, reservations, revocation, duplicate nodes. */
+/** How a node gets and keeps its subnet: many starts, reservations, revocation, duplicates. */
 
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
@@ -29,9 +29,9 @@ test("trap 1: 60 daemons that start at once on 63 subnets get one each", async (
   }
 }, 300_000);
 
-test("a node that finds no free subnet says so and takes none", async () => {
+test("a node that finds no free subnet logs it and takes none", async () => {
   await using cluster = await Cluster.create({ hosts: 4 });
-  // Four subnets, of which the first is not given out.
+  // Four subnets, of which the first is not assigned.
   await cluster.configure({ Network: "10.5.0.0/22", SubnetLen: 24, Backend: { Type: "vxlan" } });
   for (const host of cluster.hosts.slice(0, 3)) await host.up();
   const four = cluster.host(4);
@@ -64,7 +64,7 @@ describe("a reservation", () => {
     120_000,
   );
 
-  test("of another node is not given to this one", async () => {
+  test("of another node is not assigned to this one", async () => {
     await using cluster = await Cluster.create({ hosts: 1 });
     await cluster.configure({ Network: "10.5.0.0/22", SubnetLen: 24, Backend: { Type: "vxlan" } });
     for (const subnet of ["10.5.1.0-24", "10.5.2.0-24"]) {
@@ -98,7 +98,7 @@ describe("the own lease", () => {
     expect(keys).toEqual([`${PREFIX}/subnets/10.5.1.0-24&fd00:5:0:1::-64`]);
   }, 120_000);
 
-  test("deleted by an operator is taken again, and no packet is lost", async () => {
+  test("deleted by an operator is restored, and no packet is lost", async () => {
     await using cluster = await Cluster.create({ hosts: 2 });
     await cluster.configure(VXLAN);
     await cluster.startAll();
@@ -109,7 +109,7 @@ describe("the own lease", () => {
     const monitor = join(two.directory, "monitor");
     await two.sh(`ip monitor route neigh >${monitor} 2>&1 &`);
     const entriesChanged = () => /flannel/.test(readFileSync(monitor, "utf8"));
-    // A machine may be too busy for a lease to be back before the others give it up.
+    // On a busy machine the others may drop a lease before it is restored.
     for (let attempt = 1;; attempt++) {
       const ping = one.ping(two, 4, 0.001);
       await eventually("the ping has begun", 30_000, () => ping.received > 20);
@@ -127,7 +127,7 @@ describe("the own lease", () => {
     }
     const exited = await Promise.race([one.daemon.exited, Bun.sleep(300).then(() => "runs")]);
     expect(exited).toBe("runs");
-    // For good, the entries go.
+    // When the lease stays deleted, its entries are removed.
     await one.daemon.stop();
     await cluster.etcd.delete(`${PREFIX}/subnets/${before.key}`);
     await eventually(
@@ -250,7 +250,7 @@ function rangeOf(key: string): { key: string; range_end: string } {
   return { key: btoa(first), range_end: btoa(last) };
 }
 
-/** How long this host's lease was gone, the last time. */
+/** How long this host's lease was missing last time. */
 function absenceMs(host: Host): number {
   const time = (pattern: RegExp) => {
     const text = host.daemon.logLines(pattern).at(-1)?.split(" ")[1] ?? "";

@@ -1,4 +1,4 @@
-/** A daemon that may not do what it needs to. */
+/** A daemon without the capabilities or resources that it needs. */
 
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";

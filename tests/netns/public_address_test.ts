@@ -1,4 +1,4 @@
-/** Tunnels and an address of `--public-ip` that the host has on another interface, or has not. */
+/** Tunnels and an address of `--public-ip` on another interface, or not on this host. */
 
 import { test } from "bun:test";
 import {

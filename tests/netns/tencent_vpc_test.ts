@@ -44,7 +44,7 @@ async function routes(host: Host): Promise<string[]> {
 }
 
 test(
-  "a node makes its route in the cloud, keeps it over a restart, and leaves others'",
+  "a node creates its route in the cloud, keeps it over a restart, and keeps others'",
   async () => {
     await using cluster = await Cluster.create({ hosts: 1 });
     rememberSubnets(cluster, { ipv4: true, ipv6: false });

@@ -149,7 +149,7 @@ describe("drift", () => {
     }
   }, 120_000);
 
-  test("a port that another process has is a reported problem, until it is free", async () => {
+  test("a port of another process is reported until it is free", async () => {
     await using cluster = await Cluster.create({ hosts: 2 });
     rememberSubnets(cluster, { ipv4: true, ipv6: false });
     await cluster.configure({ ...IPV4, Backend: { Type: "udp", Port: 8286 } });
@@ -197,7 +197,7 @@ test("a restart loses at most what is sent while no process has the device open"
   }
 }, 120_000);
 
-test("a daemon that stops ends within its time, and its thread does not spin", async () => {
+test("a daemon stops within its time limit, and its thread does not spin", async () => {
   await using cluster = await startCluster(2);
   await cluster.expectMesh();
   const one = cluster.host(1);

@@ -53,7 +53,7 @@ async function peerEnd(n: number): Promise<{ received: string[] } & Disposable> 
 }
 
 test(
-  "packets go to the peers it knows; a restarted thread knows them all",
+  "packets go to the known peers; a restarted thread knows them all",
   async () => {
     using workers = new WorkerWatch();
     const { proxy } = newProxy();
@@ -83,7 +83,7 @@ test(
     await arrives(two, 2, "after one to no peer");
     expect(three.received).toEqual([]);
 
-    workers.started[0]?.postMessage({ kind: "hops", changes: [null] }); // it cannot read this
+    workers.started[0]?.postMessage({ kind: "hops", changes: [null] }); // invalid on purpose
     proxy.externalChanged(INPUT); // wakes it
     await eventually("it fails", 30_000, () => proxy.problems().length > 0);
     await arrives(two, 2, "by a new thread");

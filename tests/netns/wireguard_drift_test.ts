@@ -24,7 +24,7 @@ setDefaultTimeout(300_000);
 
 const NAME = `fwgdr${process.pid % 100_000}`;
 const FAR = `fwgdf${process.pid % 100_000}`;
-/** WireGuard is looked at every 2 to 60 s, ever more rarely the longer a look takes. */
+/** WireGuard is read every 2 to 60 s, less often the longer a dump takes. */
 const HEALED_MS = 100_000;
 const implementation = await wireguardSupport() === "kernel" ? "kernel" : "userspace";
 
@@ -63,13 +63,13 @@ afterEach(async () => {
   sandbox[Symbol.dispose]();
 });
 
-/** What is left of a daemon that ended. */
+/** The state after a daemon has ended. */
 async function stop(): Promise<void> {
   await reconciler[Symbol.asyncDispose]();
   kernel[Symbol.dispose]();
 }
 
-/** A reconciler, as a daemon's start makes it. */
+/** A reconciler, as a daemon creates it at its start. */
 async function start(): Promise<void> {
   kernel = new NetlinkKernel({ clock: systemClock });
   reconciler = new Reconciler({ kernel, log: log.log, clock: systemClock });
@@ -89,7 +89,7 @@ async function start(): Promise<void> {
   expect(await settled()).toBe(true);
 }
 
-test("everything is made once, and then nothing more is done", async () => {
+test("every entry is created once, and then nothing changes", async () => {
   const shown = state();
   expect(shown).toContain(peer().publicKey);
   const identity = run(`ip -o link show ${NAME}`).split(":")[0];
@@ -120,7 +120,7 @@ test.each([
   expect(await until(() => repairs().length > 0)).toBe(true);
 });
 
-test("a restart changes nothing but what became wrong, and a session lives on", async () => {
+test("a restart only repairs what has changed, and the session survives", async () => {
   await connect();
   const [shown, handshake] = [state(), lastHandshake()];
   await stop();
@@ -142,7 +142,7 @@ test("a learned endpoint stays until another one is desired", async () => {
   expect(endpoint()).toBe("127.0.0.1:4002");
   expect(reconciler.status()).toEqual({ failing: [], conflicts: [] });
   expect(repairs()).toEqual([]);
-  // Not even when something else of the peer changes.
+  // It stays when another setting of the peer changes.
   reconciler.setDesired("far", [{ ...peer(), keepaliveSeconds: 30 }]);
   expect(await until(() => run(`wg show ${NAME} dump`).includes("\t30\n"))).toBe(true);
   expect(endpoint()).toBe("127.0.0.1:4002");
@@ -165,7 +165,7 @@ test("after a restart a connected peer keeps its endpoint until a new one is des
   expect(await until(() => endpoint() === "127.0.0.2:4001")).toBe(true);
 });
 
-/** Makes the other end, which sends every second, and waits for the session. */
+/** Creates the other end, which sends every second, and waits for the session. */
 async function connect(): Promise<void> {
   run(implementation === "kernel" ? `ip link add ${FAR} type wireguard` : `wireguard-go ${FAR}`);
   const options = ["listen-port", "4001", "private-key", "/dev/stdin"];
@@ -188,12 +188,12 @@ async function settled(): Promise<boolean> {
   }, HEALED_MS);
 }
 
-/** The repairs of entries that another program had changed. */
+/** The repairs of entries that another program changed. */
 function repairs(): string[] {
   return log.records.map(({ msg }) => msg).filter((msg) => msg.startsWith("repaired: "));
 }
 
-/** What the kernel and WireGuard hold, less what changes with each packet. */
+/** The state of the kernel and WireGuard, without what changes with each packet. */
 function state(): string {
   const link = Bun.spawnSync(["ip", "-o", "link", "show", NAME]).stdout.toString();
   const [, mtu] = /mtu (\d+)/.exec(link) ?? [];

@@ -12,7 +12,7 @@ import { DUAL, IPV4, rememberSubnets } from "../support/networks.ts";
 import { eventually } from "../support/wait.ts";
 import { keyNames, wireguardText } from "../support/wireguard_text.ts";
 
-/** WireGuard is looked at every 2 to 60 s, ever more rarely the longer a look takes. */
+/** WireGuard is read every 2 to 60 s, less often the longer a dump takes. */
 const HEAL_MS = 100_000;
 /**
  * Two ends that begin at the same instant may each keep another session; they notice after
@@ -114,7 +114,7 @@ wireguard flannel-wg-v6 peer <h2> endpoint [2001:db8::2]:51821 allowed-ips fd00:
     const before = await read();
     const pid = (await processes(one)).get("flannel-wg") as number;
     await one.sh(damage(pid));
-    await eventually("all is as it was", HEAL_MS, async () => {
+    await eventually("the device and its peers are restored", HEAL_MS, async () => {
       expect((await processes(one)).get("flannel-wg") ?? pid).not.toBe(pid);
       expect(await read()).toBe(before);
       return true;

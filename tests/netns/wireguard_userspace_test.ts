@@ -1,4 +1,4 @@
-/** WireGuard in user space (wireguard-go): the same entries as the kernel's, by another way. */
+/** WireGuard in user space (wireguard-go): the same entries as with the kernel's. */
 
 import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, rmSync } from "node:fs";
@@ -25,7 +25,7 @@ const NAME = `fwgus${process.pid % 100_000}`;
 const FAR = `fwguf${process.pid % 100_000}`;
 const LINKS: ReadonlySet<string> = new Set([NAME]);
 const SOCKET = `/var/run/wireguard/${NAME}.sock`;
-/** WireGuard is looked at every 2 to 60 s, ever more rarely the longer a look takes. */
+/** WireGuard is read every 2 to 60 s, less often the longer a dump takes. */
 const POLLED_MS = 100_000;
 
 const LINK: Link = {
@@ -81,7 +81,7 @@ test("a userspace device is created up with its MTU, and its process ends with i
   expect(await until(() => processes().length === 0 && !existsSync(SOCKET))).toBe(true);
 });
 
-test("a device that is deleted and made in one go has a process of its own", async () => {
+test("a device that is deleted and created in one batch has a process of its own", async () => {
   await make(peer(1));
   const [before] = processes();
   const results = await kernel.apply([

@@ -1,4 +1,4 @@
-/** Policies of the kernel's IPsec database, and the ipsec backend as far as they go. */
+/** Policies of the kernel's IPsec database, and the ipsec backend without tunnels. */
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync, symlinkSync, writeFileSync } from "node:fs";
@@ -59,7 +59,7 @@ const V6_POLICY: XfrmPolicy = {
   },
 };
 
-/** What `ip` shows of all policies, each on one line. */
+/** All policies as `ip` shows them, each on one line. */
 function shown(): string[] {
   return run("ip xfrm policy list").split(/^(?=src )/m)
     .map((text) => text.trim().replace(/\s+/g, " ").replace(" ptype main", ""))
@@ -72,7 +72,7 @@ describe("a policy", () => {
   afterAll(() => sandbox[Symbol.dispose]());
   beforeEach(() => void run("ip xfrm policy flush"));
 
-  test("is made as `ip` shows it, and read back as it is, in both families", async () => {
+  test("is created as `ip` shows it, and reads back, in both families", async () => {
     for (const one of [policy(1, 2), policy(2, 1, "in"), policy(2, 1, "fwd"), V6_POLICY]) {
       expect(await set(sandbox.kernel, one, true)).toBeUndefined();
       expect(await find(sandbox.kernel, one)).toEqual(one);
@@ -89,7 +89,7 @@ describe("a policy", () => {
     ]);
   });
 
-  test("made exclusively does not replace one; without that it does", async () => {
+  test("created exclusively does not replace one; otherwise it does", async () => {
     await set(sandbox.kernel, policy(1, 2), true);
     const moved = { ...policy(1, 2), tunnel: { ...policy(1, 3).tunnel } } as XfrmPolicy;
     const refusal = await set(sandbox.kernel, moved, true) as KernelError;
@@ -104,7 +104,7 @@ describe("a policy", () => {
     expect(shown()).toHaveLength(1);
   });
 
-  test("is deleted, and deleting it again is no error", async () => {
+  test("is deleted, and deleting it again is not an error", async () => {
     await set(sandbox.kernel, policy(1, 2));
     expect(await remove(sandbox.kernel, policy(1, 2))).toBeUndefined();
     expect(await remove(sandbox.kernel, policy(1, 2))).toBeUndefined();
@@ -131,7 +131,7 @@ describe("a policy", () => {
     }
   });
 
-  test("that shares addresses with one of ours and differs in the rest stays out", async () => {
+  test("that shares addresses with one of ours and differs otherwise is not dumped", async () => {
     const selector = "src 10.5.1.0/24 dst 10.5.2.0/24";
     const others = ["proto tcp", "proto udp dport 53", "proto udp sport 53", "dev lo"];
     for (const more of others) run(`ip xfrm policy add ${selector} ${more} dir out action block`);
@@ -145,7 +145,7 @@ describe("a policy", () => {
     expect(shown()).toHaveLength(7);
   });
 
-  test("that comes, changes or goes is reported; a flush is all at once", async () => {
+  test("that is added, changed or deleted is reported; a flush is an overrun", async () => {
     using watch = collect(sandbox.kernel);
     await set(sandbox.kernel, policy(1, 2), true);
     run("ip xfrm policy update src 10.5.1.0/24 dst 10.5.2.0/24 dir out action block");
@@ -196,7 +196,7 @@ test("a state is not lacking unless the kernel says so", () => {
 });
 
 test.each([[4, "esp4"], [6, "esp6"]] as const)(
-  "whether the kernel has ESP for IPv%i is found out without a trace",
+  "whether the kernel has ESP for IPv%i is detected and leaves nothing",
   async (family, feature) => {
     const isMissing = (await missingFeatures([feature])).length > 0;
     using _sandbox = new Sandbox();
@@ -243,7 +243,7 @@ async function startCluster(hosts: number): Promise<Cluster> {
 }
 
 async function expectPolicies(host: Host, text: string): Promise<void> {
-  await eventually("the policies are as they should be", HEAL_MS, async () => {
+  await eventually("the policies are in sync", HEAL_MS, async () => {
     const found = await policyText(host);
     if (found !== text) throw new Error(found);
     return true;
@@ -251,8 +251,8 @@ async function expectPolicies(host: Host, text: string): Promise<void> {
 }
 
 /**
- * Waits until the monitor has reported a policy that is added and removed, and thus all before
- * it.
+ * Adds and removes a policy and waits until the monitor has reported it, and thus all earlier
+ * changes.
  */
 async function policySeen(host: Host, log: string, source: string): Promise<void> {
   await eventually(`the monitor has seen ${source}`, HEAL_MS, async () => {
@@ -387,7 +387,7 @@ describe("charon", () => {
     );
   }, 120_000);
 
-  test.each(["SIGTERM", "SIGKILL"] as const)("outlives the daemon's %s", async (signal) => {
+  test.each(["SIGTERM", "SIGKILL"] as const)("survives the daemon's %s", async (signal) => {
     const pid = await charonPid(host);
     await host.daemon.stop(signal);
     await load(host);
@@ -415,40 +415,47 @@ describe("a charon that runs already", () => {
   test.each([
     ["where charon usually is", undefined],
     ["where the environment says", "/run/other.vici"],
-  ])("is used %s; what is stale goes, what is foreign stays, and so does it", async (_, path) => {
-    await using cluster = await startCluster(2);
-    const host = cluster.host(1);
-    await host.daemon.stop();
-    const former = await charonPid(host);
-    process.kill(former, "SIGKILL");
-    // Another one ends by itself as long as there is the process of charon.pid.
-    await eventually("it is gone", 30_000, () => !isRunning(former));
-    const conf = join(host.directory, "foreign.conf");
-    const socket = path ?? "/var/run/charon.vici";
-    writeFileSync(conf, strongswanConf({ socket, plugins: installedPlugins(findCharon() ?? "") }));
-    const charon = spawnInNamespace(host.station.namespace, {
-      runDirectory: join(host.directory, "run"),
-      logFile: join(host.directory, "foreign.log"),
-      command: [findCharon() ?? "charon"],
-      env: { STRONGSWAN_CONF: conf },
-    });
-    cluster.record.addProcess(charon.pid);
-    const reachable = join(
-      host.directory,
-      "run",
-      path === undefined ? "charon.vici" : "other.vici",
-    );
-    await eventually("it listens", 30_000, () => existsSync(reachable));
-    if (path !== undefined) symlinkSync("other.vici", join(host.directory, "run", "charon.vici"));
-    await eventually("it is loaded", 30_000, async () => (await load(host), true));
-    const env = path === undefined ? {} : { CHARON_VICI_SOCKET: path };
-    await host.up({ ...WITHOUT_ESP, env });
-    expect(await connections(host)).toEqual([connectionName(1, 2), "office"]);
-    expect(await secrets(host)).toEqual(["flannel-10.5.0.0/16-192.0.2.2", "office"]);
-    await host.daemon.stop();
-    expect(isRunning(charon.pid)).toBe(true);
-    expect(await connections(host)).toEqual([connectionName(1, 2), "office"]);
-  }, 120_000);
+  ])(
+    "is used %s and keeps running; stale entries are removed, those of others stay",
+    async (_, path) => {
+      await using cluster = await startCluster(2);
+      const host = cluster.host(1);
+      await host.daemon.stop();
+      const previous = await charonPid(host);
+      process.kill(previous, "SIGKILL");
+      // A second charon exits while the process of charon.pid exists.
+      await eventually("it is gone", 30_000, () => !isRunning(previous));
+      const conf = join(host.directory, "foreign.conf");
+      const socket = path ?? "/var/run/charon.vici";
+      writeFileSync(
+        conf,
+        strongswanConf({ socket, plugins: installedPlugins(findCharon() ?? "") }),
+      );
+      const charon = spawnInNamespace(host.station.namespace, {
+        runDirectory: join(host.directory, "run"),
+        logFile: join(host.directory, "foreign.log"),
+        command: [findCharon() ?? "charon"],
+        env: { STRONGSWAN_CONF: conf },
+      });
+      cluster.record.addProcess(charon.pid);
+      const reachable = join(
+        host.directory,
+        "run",
+        path === undefined ? "charon.vici" : "other.vici",
+      );
+      await eventually("it listens", 30_000, () => existsSync(reachable));
+      if (path !== undefined) symlinkSync("other.vici", join(host.directory, "run", "charon.vici"));
+      await eventually("it is loaded", 30_000, async () => (await load(host), true));
+      const env = path === undefined ? {} : { CHARON_VICI_SOCKET: path };
+      await host.up({ ...WITHOUT_ESP, env });
+      expect(await connections(host)).toEqual([connectionName(1, 2), "office"]);
+      expect(await secrets(host)).toEqual(["flannel-10.5.0.0/16-192.0.2.2", "office"]);
+      await host.daemon.stop();
+      expect(isRunning(charon.pid)).toBe(true);
+      expect(await connections(host)).toEqual([connectionName(1, 2), "office"]);
+    },
+    120_000,
+  );
 });
 
 describe("a mistake of the operator is reported in one line", () => {
@@ -512,7 +519,7 @@ describe("a mistake of the operator is reported in one line", () => {
   }, 120_000);
 });
 
-/** Gives a charon a stale connection of ours and a foreign one, each with its key. */
+/** Loads a stale connection of ours and one of another program, each with its key. */
 async function load(host: Host): Promise<void> {
   await withCharon(host, async (vici) => {
     const address = { local_addrs: ["127.0.0.1"], remote_addrs: ["127.0.0.9"], version: "2" };

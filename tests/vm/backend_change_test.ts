@@ -6,7 +6,7 @@ import type { Host } from "../support/host.ts";
 import { charonPid, ipsecBackend, policyText } from "../support/ipsec.ts";
 import { IPV4, rememberSubnets } from "../support/networks.ts";
 
-/** Time for keys to be agreed on, which computes on both sides. */
+/** Time for a key exchange, which computes on both ends. */
 const AGREE_MS = 40_000;
 
 async function change(cluster: Cluster, backend: object): Promise<void> {
@@ -65,7 +65,7 @@ test("each backend can follow each other one", async () => {
   expect(await paths(one)).toEqual(["policies"]);
   expect(orphans(one)).toEqual([wireguard, vxlan, udp].sort());
 
-  // The policies would drop all that is not encrypted.
+  // The policies would drop all unencrypted packets.
   await change(cluster, { Type: "host-gw" });
   expect(await paths(one)).toEqual(["route 10.5.2.0/24 via 192.0.2.2 dev eth0 proto 70"]);
   expect(one.daemon.log()).toContain("removed 3 IPsec policies of a previous run");

@@ -27,7 +27,7 @@ import {
 import { IPV4, rememberSubnets } from "../support/networks.ts";
 import { eventually } from "../support/wait.ts";
 
-/** A handshake computes on both sides, and a virtual machine is slow. */
+/** Both ends compute during a handshake, and a virtual machine is slow. */
 const TUNNEL_MS = 30_000;
 
 async function startCluster(
@@ -48,14 +48,14 @@ async function startCluster(
 }
 
 /**
- * What passes on a host's wire meanwhile. It is watched from the switch's end: the host itself
- * shows a packet that came encrypted a second time, decrypted.
+ * Captures a host's packets at the switch: on the host itself, tcpdump shows a received encrypted
+ * packet a second time, decrypted.
  */
 class Capture {
   readonly #file: string;
   readonly #process: DetachedProcess;
   readonly #host: Host;
-  /** The switch, whose answer is the last packet of a capture. */
+  /** The switch, whose reply is the last packet of a capture. */
   readonly #gateway: string;
 
   private constructor(cluster: Cluster, host: Host) {
@@ -92,7 +92,7 @@ class Capture {
 }
 
 /**
- * Pings with a payload of one repeated byte, and gives the packets seen on the first host's wire.
+ * Pings with a payload of one repeated byte; returns the packets on the first host's wire.
  */
 async function captured(cluster: Cluster, payload: string): Promise<string[]> {
   const [one, two] = [cluster.host(1), cluster.host(2)];
@@ -309,7 +309,7 @@ async function namespace(host: Host): Promise<string> {
 }
 
 describe("nodes come and go", () => {
-  test("a node that joins reaches all; one that leaves is forgotten by all", async () => {
+  test("a node that joins reaches all others; all forget one that leaves", async () => {
     await using cluster = await Cluster.create({ hosts: 3 });
     rememberSubnets(cluster, { ipv4: true, ipv6: false });
     await cluster.configure({ ...IPV4, Backend: ipsecBackend() });
@@ -339,7 +339,7 @@ describe("nodes come and go", () => {
   }, 180_000);
 
   test(
-    "a node that comes back with another address is reached there, and no longer here",
+    "a node that returns with another address is reached at the new one only",
     async () => {
       await using cluster = await startCluster();
       const [one, two] = [cluster.host(1), cluster.host(2)];
@@ -348,7 +348,7 @@ describe("nodes come and go", () => {
       await two.sh(`ip addr del 192.0.2.2/24 dev eth0
       ip addr add 192.0.2.22/24 dev eth0
       ip route replace default via 192.0.2.254`);
-      // The lease is found by the public address, so that the new one would get another subnet.
+      // Leases are found by public address: the new address would get another subnet.
       const lease = await cluster.leaseOf(two);
       const value = { ...lease.value, PublicIP: "192.0.2.22" };
       await cluster.etcd.put(
@@ -427,8 +427,12 @@ describe("damage is repaired", () => {
       damage: "ip xfrm state flush",
       options: { UDPEncap: true },
     }],
-    ["the way out", { damage: `ip xfrm state list src 192.0.2.1 dst 192.0.2.2 ${DELETE_LISTED}` }],
-    ["the way in", { damage: `ip xfrm state list src 192.0.2.2 dst 192.0.2.1 ${DELETE_LISTED}` }],
+    ["all outgoing ones", {
+      damage: `ip xfrm state list src 192.0.2.1 dst 192.0.2.2 ${DELETE_LISTED}`,
+    }],
+    ["all incoming ones", {
+      damage: `ip xfrm state list src 192.0.2.2 dst 192.0.2.1 ${DELETE_LISTED}`,
+    }],
   ];
 
   test.each(LOSSES)(
@@ -461,13 +465,13 @@ describe("damage is repaired", () => {
     180_000,
   );
 
-  test("states that are deleted while no daemon runs are restored at its start", async () => {
+  test("states that are deleted while no daemon runs are restored at the next start", async () => {
     await using cluster = await startCluster();
     const one = cluster.host(1);
     await handshakesEnd(cluster);
     await one.daemon.stop();
     await one.sh("ip xfrm state flush");
-    expect(await tunnelSpis(one)).not.toEqual([]); // charon believes in it
+    expect(await tunnelSpis(one)).not.toEqual([]); // charon still has it
     await one.up();
     await cluster.expectMesh({ timeoutMs: TUNNEL_MS });
   }, 180_000);
@@ -509,7 +513,7 @@ describe("damage is repaired", () => {
   }, 180_000);
 });
 
-/** SPIs of the tunnels that charon has, both ways, sorted. */
+/** SPIs of charon's tunnels in both directions, sorted. */
 async function tunnelSpis(host: Host): Promise<string[]> {
   const text = JSON.stringify(await associations(host));
   return [...text.matchAll(/"spi-(?:in|out)":"([0-9a-f]{8})"/g)].map(([, spi]) => spi as string)
@@ -548,7 +552,7 @@ test("the kernel reports missing and deleted states", async () => {
 });
 
 test.each([[4, "127.0.0.1"], [6, "::1"]] as const)(
-  "ESP for IPv%i is tried out and found, and nothing of it stays; a state in its place does",
+  "ESP for IPv%i is detected without leaving a state, and an existing state is kept",
   (family, own) => {
     using _sandbox = new Sandbox();
     using xfrmStates = openXfrmStates(systemClock);
@@ -579,7 +583,7 @@ describe("a running tunnel", () => {
   }, 180_000);
 
   test(
-    "loses next to none when charon is killed with the daemon, as when a container ends",
+    "loses few packets when charon is killed with the daemon, as when a container ends",
     async () => {
       await using cluster = await startCluster();
       await handshakesEnd(cluster);
@@ -626,7 +630,7 @@ async function handshakesEnd(cluster: Cluster): Promise<void> {
 }
 
 /**
- * Packets lost of two pings, both ways, while the first host is stopped in some way and started
+ * Packets lost of two pings, one in each direction, while the first host is stopped and started
  * again.
  */
 async function lostWhile(

@@ -114,7 +114,7 @@ function onEach(script: (host: HostNumber) => string): Promise<string[]> {
   return Promise.all(HOSTS.map((host) => namespaceScript(namespace(host), `${script(host)}\n`)));
 }
 
-/** Pings from the first host until an answer comes; by default with a small packet. */
+/** Pings from the first host until a reply arrives; by default with a small packet. */
 async function expectPing(address: string, payloadBytes = 56): Promise<void> {
   const command = `ping -n -c 1 -w 20 -M do -s ${payloadBytes} ${address}\n`;
   expect(await namespaceScript(namespace(1), command)).toContain("1 received");

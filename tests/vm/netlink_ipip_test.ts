@@ -1,4 +1,4 @@
-/** ipip tunnels and FOU ports against the real kernel, each looked at with `ip`. */
+/** ipip tunnels and FOU ports in the real kernel, inspected with `ip`. */
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { systemClock } from "../../src/base/clock.ts";
@@ -58,7 +58,7 @@ test("a bare tunnel equals one of `ip link add type ipip local A`, and reads bac
   expect(info_data?.["encap"]).toBeUndefined();
 });
 
-test("a tunnel in UDP is made with one port for both ends, and reads back", async () => {
+test("a tunnel in UDP is created with one port for both ends, and reads back", async () => {
   const { kernel } = sandbox;
   const tunnel = ipip({ name: "flannel0", mtuBytes: 1472, fouPort: 8285 });
   expect(await set(kernel, tunnel)).toBeUndefined();
@@ -82,11 +82,15 @@ test("MTU and state are changed in place, and the tunnel is deleted", async () =
 
 test("a route leads through a tunnel to a host that no route says is on it", async () => {
   const { kernel } = sandbox;
-  const way = route("10.5.2.0/24", { gateway: "192.0.2.2", link: "flannel.ipip", onlink: true });
-  const steps = [ipip(), address("10.5.1.0", 32, "flannel.ipip"), way];
+  const through = route("10.5.2.0/24", {
+    gateway: "192.0.2.2",
+    link: "flannel.ipip",
+    onlink: true,
+  });
+  const steps = [ipip(), address("10.5.1.0", 32, "flannel.ipip"), through];
   expect(await kernel.apply(steps.map((resource) => ({ op: "set", resource }))))
     .toEqual([undefined, undefined, undefined]);
-  expect(await find(kernel, way)).toEqual(way);
+  expect(await find(kernel, through)).toEqual(through);
 });
 
 test("a tunnel that does not send by the routes is not read as one of ours", async () => {
@@ -167,7 +171,7 @@ test("a FOU port that another program opens or closes is notified within seconds
   ]);
 });
 
-test("what another kernel made is found by a new one", async () => {
+test("entries of one kernel object are found by a new one", async () => {
   const { kernel } = sandbox;
   await kernel.apply([{ op: "set", resource: fouPort(8285) }, { op: "set", resource: ipip() }]);
   using second = new NetlinkKernel({ clock: systemClock });

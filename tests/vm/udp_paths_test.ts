@@ -54,7 +54,7 @@ test("a change of the data path replaces the device, and closes or opens the por
   }
 }, 180_000);
 
-test("the kernel's port of a former run with another one does not outlive a change", async () => {
+test("the FOU port of a previous run does not survive a change of path and port", async () => {
   await using cluster = await startCluster(["fou", "fou"]);
   const one = cluster.host(1);
   for (const host of cluster.hosts) await host.daemon.stop();

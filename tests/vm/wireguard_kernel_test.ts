@@ -1,4 +1,4 @@
-/** WireGuard devices and peers against the real kernel, each looked at with `wg`. */
+/** WireGuard devices and peers in the real kernel, inspected with `wg`. */
 
 import { afterEach, beforeEach, describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import { systemClock } from "../../src/base/clock.ts";
@@ -34,7 +34,7 @@ import {
 
 const NAME = "flannel-wg";
 const LINKS: ReadonlySet<string> = new Set([NAME]);
-/** WireGuard is looked at every 2 to 60 s, ever more rarely the longer a look takes. */
+/** WireGuard is read every 2 to 60 s, less often the longer a dump takes. */
 const POLLED_MS = 100_000;
 
 const LINK: Link = {
@@ -63,13 +63,13 @@ beforeEach(() => {
 });
 afterEach(() => sandbox[Symbol.dispose]());
 
-test("the kernel's implementation is found without making anything", async () => {
+test("the kernel's implementation is detected without creating a device", async () => {
   const before = linkNames();
   expect(await wireguardSupport()).toBe("kernel");
   expect(linkNames()).toEqual(before);
 });
 
-test("a device is made as `ip link add type wireguard` makes it, changed and deleted", async () => {
+test("a device equals one of `ip link add type wireguard`, is changed and deleted", async () => {
   expect(await set(kernel, LINK)).toBeUndefined();
   expect(await find(kernel, LINK)).toEqual(LINK);
   const shown = run(`ip -d link show ${NAME}`);
@@ -138,7 +138,7 @@ test("a prefix that is given to another peer leaves the one that had it", async 
   expect(shownPeers()).toEqual([line({ ...peer(1), allowedIps: [] }), line(taken)].sort());
 });
 
-test("a peer that is removed is gone, and removing it once more succeeds", async () => {
+test("removing a peer twice succeeds", async () => {
   await make(peer(1), peer(2));
   expect(await remove(kernel, peer(1))).toBeUndefined();
   expect(shownPeers()).toEqual([line(peer(2))]);
@@ -308,7 +308,7 @@ describe("a peer in touch", () => {
     expect(await readPeer()).toEqual(far);
   });
 
-  test("keeps its session when something of it is changed", async () => {
+  test("keeps its session when one of its settings changes", async () => {
     const before = handshake();
     const after = { ...far, allowedIps: prefixes("10.5.7.0/24", "fc00::/64"), keepaliveSeconds: 7 };
     expect(await set(kernel, after)).toBeUndefined();
@@ -341,7 +341,7 @@ describe("a peer in touch", () => {
       deleted: false,
     });
     expect((await readPeer()).roamed).toBe(true);
-    // A change of something else leaves the endpoint, one of the endpoint does not.
+    // A change of another setting keeps the endpoint; a new endpoint replaces it.
     await set(kernel, { ...far, keepaliveSeconds: 9 });
     expect(endpointOf()).toBe("127.0.0.1:4002");
     await set(kernel, { ...far, endpoint: { address: "192.0.2.9" as IpAddress, port: 5 } });
@@ -375,7 +375,7 @@ function linkNames(): unknown[] {
   return runJson("ip -j link").map(({ ifname }) => ifname);
 }
 
-/** Makes the device, with its key, and these peers. */
+/** Creates the device, with its key, and these peers. */
 async function make(...peers: readonly WireguardPeer[]): Promise<void> {
   const steps = [LINK, DEVICE, ...peers].map((resource) => ({ op: "set" as const, resource }));
   expect((await kernel.apply(steps)).filter(Boolean)).toEqual([]);
@@ -388,7 +388,7 @@ async function read(kind?: "wireguard-peer"): Promise<Resource[]> {
   return await kernel.dump(kinds, LINKS);
 }
 
-/** What `wg` shows of the peers, one line each, sorted. */
+/** The peers as `wg` shows them, one line each, sorted. */
 function shownPeers(): string[] {
   const [, ...lines] = run(`wg show ${NAME} dump`).trimEnd().split("\n");
   return lines.map((text) => {
@@ -468,7 +468,7 @@ function isPeer(event: KernelEvent, n: number, changes: Partial<WireguardPeer> =
     );
 }
 
-/** Something else that has a UDP port. */
+/** Another program's UDP port. */
 async function udpSocket(port: number): Promise<Disposable> {
   const socket = await Bun.udpSocket({ port, hostname: "0.0.0.0" });
   return { [Symbol.dispose]: () => socket.close() };

@@ -58,7 +58,7 @@ async function startCluster(
   }
 }
 
-/** All that the daemon made on a host. */
+/** All entries of the daemon on a host. */
 async function state(host: Host, names?: ReadonlyMap<string, string>): Promise<string> {
   return await host.kernel() + await wireguardText(host, names);
 }
@@ -68,7 +68,7 @@ const publicKey = async (host: Host, device = "flannel-wg") =>
   (await wg(host, `show ${device} public-key`)).trim();
 const handshakes = (host: Host) => wg(host, "show all latest-handshakes");
 
-/** Those of ends that have both begun: a second one may come after the first answer. */
+/** Handshakes of two ends that both initiated: a second may follow the first response. */
 async function settledHandshakes(host: Host): Promise<string> {
   for (let before = await handshakes(host);;) {
     await Bun.sleep(2_000);
@@ -234,7 +234,7 @@ describe("a peer", () => {
     300_000,
   );
 
-  test("with the key of another node waits until that one is gone", async () => {
+  test("with the key of another node waits until that node leaves", async () => {
     await put({ PublicKey: KEY_A, Port: 1 }, "192.0.2.7", "10.5.7.0-24");
     await put({ PublicKey: KEY_A, Port: 1 }, "192.0.2.8", "10.5.8.0-24");
     const warnings = () => host.daemon.logLines(/ignoring lease 10\.5\.8\.0-24: its PublicKey /);
@@ -285,7 +285,7 @@ describe("another program changes the daemon's entries:", () => {
   let other: string;
   beforeAll(async () => {
     cluster = await startCluster({ config: { ...DUAL, Backend: { ...WIREGUARD, PSK } } });
-    // A peer that is not in touch, so that its endpoint is not a learned one.
+    // A peer without a session: its endpoint is not a learned one.
     await cluster.etcd.put(
       `${PREFIX}/subnets/10.5.9.0-24`,
       JSON.stringify({
@@ -422,7 +422,7 @@ describe("a running flow", () => {
     const [one, two] = [cluster.host(1), cluster.host(2)];
     const marker = "666c616e6e656c2074657374"; // "flannel test"
     const capture = join(one.directory, "capture");
-    // The switch's answer is the last packet.
+    // The switch's reply is the last packet.
     await one.sh(`tcpdump --immediate-mode -i eth0 -U -w ${capture} not tcp 2>${capture}.log &
 until grep -q "listening on" ${capture}.log; do sleep 0.1; done
 ping -c 5 -i 0.2 -w 30 -p ${marker} 10.5.2.1 >/dev/null
@@ -458,23 +458,27 @@ describe("the key", () => {
     expect(await publicKey(one)).toBe(key);
   }, 300_000);
 
-  test("outlives its file as long as the device is there, and moves to another file", async () => {
-    await using cluster = await startCluster({ config: { ...IPV4, Backend: WIREGUARD } });
-    const one = cluster.host(1);
-    const [before, key] = [await state(one), readFileSync(keyFile(one), "utf8")];
-    await one.daemon.stop();
-    rmSync(keyFile(one));
-    const daemon = await one.up();
-    expect(readFileSync(keyFile(one), "utf8")).toBe(key);
-    expect(daemon.log()).toContain("WireGuard key file /run/flannel/wgkey was missing; wrote ");
-    await one.daemon.stop();
-    const elsewhere = join(one.directory, "persistent", "wgkey");
-    await one.up({ env: { WIREGUARD_KEY_FILE: elsewhere } });
-    expect(readFileSync(elsewhere, "utf8")).toBe(key);
-    expect(await state(one)).toBe(before);
-  }, 300_000);
+  test(
+    "survives the loss of its file while the device exists, and moves to another file",
+    async () => {
+      await using cluster = await startCluster({ config: { ...IPV4, Backend: WIREGUARD } });
+      const one = cluster.host(1);
+      const [before, key] = [await state(one), readFileSync(keyFile(one), "utf8")];
+      await one.daemon.stop();
+      rmSync(keyFile(one));
+      const daemon = await one.up();
+      expect(readFileSync(keyFile(one), "utf8")).toBe(key);
+      expect(daemon.log()).toContain("WireGuard key file /run/flannel/wgkey was missing; wrote ");
+      await one.daemon.stop();
+      const elsewhere = join(one.directory, "persistent", "wgkey");
+      await one.up({ env: { WIREGUARD_KEY_FILE: elsewhere } });
+      expect(readFileSync(elsewhere, "utf8")).toBe(key);
+      expect(await state(one)).toBe(before);
+    },
+    300_000,
+  );
 
-  test("lost with the device is a new one, which the others take in place of the old", async () => {
+  test("lost with the device is replaced by a new one, which the others use", async () => {
     await using cluster = await startCluster({ config: { ...IPV4, Backend: WIREGUARD } });
     await cluster.expectMesh({ timeoutMs: AGREE_MS });
     const [one, two] = [cluster.host(1), cluster.host(2)];

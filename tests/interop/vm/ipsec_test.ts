@@ -96,7 +96,7 @@ async function change(host: MixedHost, kind: Kind): Promise<void> {
   );
 }
 
-/** Within the time that a tunnel takes which ended with a charon: its end waits to be called. */
+/** The tunnel ended with a charon, and the new one waits for its peer: allows for that time. */
 async function reached(cluster: MixedCluster): Promise<void> {
   await eventually("every workload reaches every other", 60_000, async () => {
     const silent = await cluster.unanswered();

@@ -91,7 +91,7 @@ describe("the datagrams of udp", () => {
         // Ours leaves the device and the port in place, and Go's takes neither over.
         if (kind === "Go") await host.host.sh("ip link del flannel0\nip fou del port 8285");
         await host.up(kind);
-        await eventually("everybody is reached", 30_000, async () => {
+        await eventually("every workload is reached", 30_000, async () => {
           expect(await cluster.unanswered()).toEqual([]);
           return true;
         });
@@ -100,7 +100,7 @@ describe("the datagrams of udp", () => {
     300_000,
   );
 
-  /** One echo request that `sender` sends, in a datagram as it is seen on the wire at `at`. */
+  /** One echo request of `sender`, in a datagram as captured on the wire at `at`. */
   async function datagram(at: MixedHost, sender: MixedHost) {
     const receiver = cluster.hosts.find((host) => host !== sender) as MixedHost;
     const ping = sender.host.ping(receiver.host);
