@@ -49,7 +49,7 @@ export class IdentityWatch implements AsyncDisposable {
     return this.#problem;
   }
 
-  /** Changes to the other nodes' leases. */
+  /** To be called with each change of the other nodes' leases. */
   leasesChanged(changes: readonly LeaseChange[]): void {
     const { identity } = this.#options;
     for (const { kind, lease } of changes) {
@@ -116,7 +116,7 @@ export class IdentityWatch implements AsyncDisposable {
       this.#options.log.warn({ err: error }, text);
     }
     if (signal.aborted) return;
-    watch.isAlive ??= false; // The store does not say.
+    watch.isAlive ??= false; // The store cannot determine it.
     this.#report();
   }
 
@@ -136,7 +136,7 @@ export class IdentityWatch implements AsyncDisposable {
       [...this.#watches.values()].every(({ isAlive }) => isAlive !== undefined);
   }
 
-  /** Logs when this node loses its identity to another, and when it has it again. */
+  /** Logs when another node takes precedence over this one, and when that ends. */
   #updateProblem(): void {
     if (!this.#isKnown()) return;
     const { log } = this.#options;

@@ -210,8 +210,8 @@ export class Network implements AsyncDisposable {
     do {
       stop.throwIfAborted();
       await this.#reconciler.whenSettled();
-      // From now on the reconciler reports changes of the interface; earlier ones only a check
-      // finds.
+      // From now on the reconciler reports changes of the interface; only a check finds earlier
+      // ones.
     } while (await this.#follower.check());
     if (this.#follower.problem !== undefined) throw new NetworkError(this.#follower.problem);
     const { failing, conflicts } = this.#reconciler.status();

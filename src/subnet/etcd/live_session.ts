@@ -73,8 +73,8 @@ export class LiveSession implements AsyncDisposable {
 
   /**
    * Takes the session of this node's public address and keeps it until disposed. Waits for the
-   * end of one whose node may have died. Throws `DuplicateNodeError` if that node is alive, or
-   * `EtcdError`.
+   * end of another node's session if that node may have died. Throws `DuplicateNodeError` if it is
+   * alive, or `EtcdError`.
    */
   static async claim(options: LiveSessionOptions, signal: AbortSignal): Promise<LiveSession> {
     const session = new LiveSession(options);
@@ -120,8 +120,7 @@ export class LiveSession implements AsyncDisposable {
       const holder = found && readHolder(found);
       if (holder !== undefined && holder.identity !== node.identity) return holder;
       if (when === "later" && holder !== undefined) return undefined;
-      // Not earlier: while this node waits for the end of another session, its own lease would
-      // expire.
+      // Granted only now: it would expire while this node waits for the end of another session.
       this.#etcdLease ??= (await etcd.grantLease({ ttlSeconds }, signal)).id;
       const { succeeded } = await etcd.transaction({
         compare: [
@@ -233,13 +232,13 @@ interface OtherSession {
   readonly publicAddress: IpAddress;
   /** The lease with this node's identity, if that is what both nodes have. */
   readonly lease?: LeaseKey;
-  /** What both its node and this one have. */
+  /** What both nodes have, as the subject of "… belonged to node HOST". */
   readonly subject: string;
-  /** The rest of "node HOST (interface IF) is alive and …". */
+  /** The rest of "node HOST (interface IF) is alive, and …". */
   readonly conflict: () => string;
   /** How much longer to wait after it is known to be alive. */
   readonly extraWaitMs?: number;
-  /** Whether the two no longer have the same, so that the wait is over. */
+  /** Whether the nodes no longer conflict, which ends the wait. */
   readonly isConflictGone?: () => Promise<boolean>;
 }
 

@@ -37,7 +37,7 @@ export interface SubnetAcquisitionOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly request: LeaseRequest;
-  /** The leases, read a moment ago, if they may be used once more. */
+  /** The leases that were read a moment ago, if they are recent enough to be used again. */
   readonly takeRecords: () => readonly LeaseRecord[] | undefined;
 }
 
@@ -51,14 +51,14 @@ export class SubnetAcquisition implements AsyncDisposable {
     this.#unusedLease = new UnusedLease(options.etcd);
   }
 
-  /** Revokes what no key was attached to. */
+  /** Revokes the etcd lease if no key was attached to it. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.#unusedLease[Symbol.asyncDispose]();
   }
 
   /**
-   * Attempts until no other node is faster. Throws `OutOfSubnetsError`, `DuplicateNodeError` and
-   * `EtcdError`; after the last it may be called again.
+   * Retries while other nodes are faster. Throws `OutOfSubnetsError`, `DuplicateNodeError` and
+   * `EtcdError`; after an `EtcdError` it may be called again.
    */
   async run(signal: AbortSignal): Promise<HeldLease> {
     const { clock } = this.#options;
@@ -74,8 +74,8 @@ export class SubnetAcquisition implements AsyncDisposable {
   /** `undefined` if another node was faster. */
   async #tryOnce(signal: AbortSignal): Promise<HeldLease | undefined> {
     const { records: store, takeRecords, request } = this.#options;
-    // A lease that has changed since makes the write that depends on it fail; then all is read
-    // again.
+    // If a lease has changed since, the write that depends on it fails, and the next attempt reads
+    // all leases again.
     const records = takeRecords() ?? await store.all(signal);
     const own = await this.#ownLeases(records, signal);
     const foreign = records.filter((record) => !own.some((one) => one.record === record));
@@ -134,7 +134,7 @@ export class SubnetAcquisition implements AsyncDisposable {
       modRevision = await records.replace(write, record.modRevision, signal, guards);
       if (modRevision === undefined) return undefined;
     }
-    // It may also be attached since an attempt whose response was lost.
+    // An earlier attempt whose response was lost may also have attached it.
     this.#unusedLease.release(etcdLease);
     const kind = etcdLease === 0n ? "reservation" : "lease";
     const before = address === undefined ? "" : `, held before with the public address ${address}`;
@@ -150,7 +150,7 @@ export class SubnetAcquisition implements AsyncDisposable {
   }
 
   /**
-   * Leases of this node for an earlier configuration. A reservation is the operator's: it stays.
+   * Deletes leases of this node that it cannot keep. Reservations belong to the operator and stay.
    */
   async #deleteUnfitting(
     own: readonly OwnRecord[],
@@ -176,9 +176,9 @@ export class SubnetAcquisition implements AsyncDisposable {
   }
 
   /**
-   * Other leases of this node, as when a reservation was made since. The other nodes would take
-   * them for one more node with this address; and where the address identifies a node, as in IKE,
-   * for this one.
+   * Deletes the other leases of this node, for example after the operator has made a reservation.
+   * The other nodes would treat them as a second node with this address or, where the address
+   * identifies a node, as in IKE, as this node.
    */
   async #deleteSurplus(
     own: readonly OwnRecord[],
