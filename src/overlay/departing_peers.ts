@@ -19,7 +19,7 @@ export const DEPARTURE_MS = 1000;
 
 export interface DepartingPeersOptions {
   readonly clock: Pick<Clock, "nowMs" | "setTimer">;
-  /** The grace period of these peers is over; each is to be deleted. */
+  /** The grace period of these peers is over; the caller deletes each of them. */
   onDue(keys: readonly LeaseKey[]): void;
 }
 

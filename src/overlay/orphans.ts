@@ -31,7 +31,7 @@ export interface OrphanContext {
 }
 
 /**
- * Called once after the first complete sweep, when all that is wanted is in place. Never throws.
+ * Called once after the first complete sweep, when all desired entries are in place. Never throws.
  */
 export async function removeOrphans(context: OrphanContext): Promise<void> {
   try {

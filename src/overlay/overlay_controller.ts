@@ -61,7 +61,7 @@ export class OverlayController implements AsyncDisposable {
   readonly #reachabilityQueue: ReachabilityQueue;
   #own: Lease | undefined;
   #external: ExternalInterface;
-  /** Addresses of the external network that no node may have; packets to the last one go to all. */
+  /** Addresses of the external network that no node can have, such as the broadcast address. */
   #reserved: ReadonlyMap<IpAddress, string>;
 
   constructor(options: OverlayControllerOptions, external: ExternalInterface) {
@@ -93,13 +93,13 @@ export class OverlayController implements AsyncDisposable {
   }
 
   /**
-   * Of the nodes that claim the same identity as another one, those with these addresses are alive.
+   * Sets the public addresses of the nodes that are alive, among those with a conflicting identity.
    */
   setLiveNodes(addresses: ReadonlySet<string>): void {
     this.#resolveConflicts(this.#identities.setLiveNodes(addresses));
   }
 
-  /** Our own lease, before any other. */
+  /** This node's own lease; without it, peers have no entries. */
   ownChanged(own: Lease): void {
     this.#own = own;
     this.#updateAll();
@@ -282,7 +282,7 @@ export class OverlayController implements AsyncDisposable {
     this.#target.remove(peer.key);
   }
 
-  /** These peers have lost an identity to another one, or got what another one had. */
+  /** These peers have lost an identity to another peer, or have gained one. */
   #resolveConflicts(keys: readonly LeaseKey[]): void {
     const peers = keys.map((key) => this.#peers.get(key) as Lease);
     const conflicts = new Map(peers.map((peer) => [peer, this.#identities.conflictOf(peer.key)]));

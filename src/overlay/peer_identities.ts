@@ -1,5 +1,5 @@
 /**
- * Which peer has an identity that several claim.
+ * Which peer holds an identity that several peers claim.
  *
  * A WireGuard peer is its public key, and a forwarding entry is a MAC address: a device has one of
  * each. Nodes write their leases themselves, so two leases may name the same. The node that claimed
@@ -11,7 +11,7 @@
  * A node is known by its public address. One that was set up again with its old key has a new lease
  * besides its old one, which lasts for up to a day. The two do not conflict: the newest one counts.
  *
- * A change costs a binary search, no matter how many claim the same.
+ * A change costs a binary search, no matter how many peers claim the same identity.
  */
 
 import { lowerBound } from "../base/binary_search.ts";
@@ -69,10 +69,10 @@ export function conflictText(
 }
 
 export class PeerIdentities {
-  readonly #holders = new Map<Identity, Claim>();
+  readonly #holders = new Map<Identity, IdentityClaim>();
   /** All claims to each identity that has more than one. */
   readonly #conflicts = new Map<Identity, CompetingClaims>();
-  readonly #claims = new Map<LeaseKey, readonly Claim[]>();
+  readonly #claims = new Map<LeaseKey, readonly IdentityClaim[]>();
   readonly #onConflictsChanged: () => void;
   #liveNodes: ReadonlySet<string> = new Set();
 
@@ -82,8 +82,8 @@ export class PeerIdentities {
   }
 
   /**
-   * Addresses of the nodes that claim the same identity as another one; whether they are alive
-   * matters.
+   * Addresses of the nodes that claim the same identity as another node: those whose liveness
+   * decides.
    */
   get conflictingAddresses(): Set<string> {
     const conflicts = [...this.#conflicts.values()].filter(({ nodeCount }) => nodeCount > 1);
@@ -113,7 +113,7 @@ export class PeerIdentities {
       if (!identities.includes(claim.identity)) this.#withdraw(claim, others);
     }
     const isNew = before.length === 0;
-    const claims = identities.map((identity): Claim => {
+    const claims = identities.map((identity): IdentityClaim => {
       const known = before.find((claim) => claim.identity === identity);
       if (known !== undefined) {
         this.#rewrite(known, lease, others);
@@ -145,7 +145,7 @@ export class PeerIdentities {
   conflictOf(key: LeaseKey): IdentityConflict | undefined {
     for (const claim of this.#claims.get(key) ?? []) {
       const { identity } = claim;
-      const holder = this.#holders.get(identity) as Claim;
+      const holder = this.#holders.get(identity) as IdentityClaim;
       if (holder.lease.key === key) continue;
       const onlyHolderIsAlive = this.#isAlive(nodeAddressOf(holder.lease)) &&
         !this.#isAlive(nodeAddressOf(claim.lease));
@@ -155,7 +155,7 @@ export class PeerIdentities {
   }
 
   /** The lease of a claim has changed in something else. */
-  #rewrite(claim: Claim, lease: Lease, others: Set<LeaseKey>): void {
+  #rewrite(claim: IdentityClaim, lease: Lease, others: Set<LeaseKey>): void {
     const isSameLease = claim.lease.createRevision === lease.createRevision;
     if (isSameLease && nodeAddressOf(claim.lease) === nodeAddressOf(lease)) {
       claim.lease = lease;
@@ -168,7 +168,7 @@ export class PeerIdentities {
     this.#enter(claim, others);
   }
 
-  #enter(claim: Claim, others: Set<LeaseKey>): void {
+  #enter(claim: IdentityClaim, others: Set<LeaseKey>): void {
     const { identity } = claim;
     const holder = this.#holders.get(identity);
     if (holder === undefined) {
@@ -187,7 +187,7 @@ export class PeerIdentities {
     this.#hold(identity, conflict.strongest(), others);
   }
 
-  #withdraw(claim: Claim, others: Set<LeaseKey>): void {
+  #withdraw(claim: IdentityClaim, others: Set<LeaseKey>): void {
     const { identity } = claim;
     const conflict = this.#conflicts.get(identity);
     if (conflict === undefined) {
@@ -205,15 +205,15 @@ export class PeerIdentities {
     return address !== undefined && this.#liveNodes.has(address);
   }
 
-  #hold(identity: Identity, winner: Claim, others: Set<LeaseKey>): void {
-    const before = this.#holders.get(identity) as Claim;
+  #hold(identity: Identity, winner: IdentityClaim, others: Set<LeaseKey>): void {
+    const before = this.#holders.get(identity) as IdentityClaim;
     if (before === winner) return;
     this.#holders.set(identity, winner);
     others.add(before.lease.key).add(winner.lease.key);
   }
 }
 
-interface Claim {
+interface IdentityClaim {
   readonly identity: Identity;
   lease: Lease;
   /** Datastore revision since which its node is known to have claimed this. */
@@ -245,13 +245,13 @@ class CompetingClaims {
   }
 
   /** The newest lease of the first node; the claim gets the time of that node's first one. */
-  strongest(): Claim {
+  strongest(): IdentityClaim {
     const { claims: [claim], since } = this.#nodes[0] as ClaimingNode;
-    (claim as Claim).since = since;
-    return claim as Claim;
+    (claim as IdentityClaim).since = since;
+    return claim as IdentityClaim;
   }
 
-  add(claim: Claim): void {
+  add(claim: IdentityClaim): void {
     this.#size++;
     const address = nodeAddressOf(claim.lease);
     let node = this.#byAddress.get(address);
@@ -277,7 +277,7 @@ class CompetingClaims {
     insert(this.#nodes, node, firstToLast);
   }
 
-  delete(claim: Claim): void {
+  delete(claim: IdentityClaim): void {
     this.#size--;
     const address = nodeAddressOf(claim.lease);
     const node = this.#byAddress.get(address) as ClaimingNode;
@@ -295,7 +295,7 @@ interface ClaimingNode {
   isAlive: boolean;
   /** Stays when an old lease expires. */
   since: bigint;
-  readonly claims: Claim[];
+  readonly claims: IdentityClaim[];
 }
 
 function firstToLast(a: ClaimingNode, b: ClaimingNode): number {
@@ -304,7 +304,7 @@ function firstToLast(a: ClaimingNode, b: ClaimingNode): number {
   return (a.address ?? "") < (b.address ?? "") ? -1 : a.address === b.address ? 0 : 1;
 }
 
-function newestFirst({ lease: a }: Claim, { lease: b }: Claim): number {
+function newestFirst({ lease: a }: IdentityClaim, { lease: b }: IdentityClaim): number {
   if (a.createRevision !== b.createRevision) return a.createRevision > b.createRevision ? -1 : 1;
   return a.key < b.key ? -1 : a.key > b.key ? 1 : 0;
 }

@@ -98,14 +98,14 @@ export class ReachabilitySource implements Disposable {
   }
 
   #invalidateWithin(destination: Prefix): void {
-    let some = false;
+    let hasForgotten = false;
     for (const address of this.#routes.keys()) {
       if (!prefixContainsAddress(destination, address)) continue;
       this.#routes.delete(address);
-      some = true;
+      hasForgotten = true;
     }
     this.#epoch++;
-    if (some) this.#options.onChanged();
+    if (hasForgotten) this.#options.onChanged();
   }
 }
 

@@ -20,7 +20,7 @@ export interface ReachabilityQueueOptions {
   onFailed(peer: Lease, reason: string): void;
 }
 
-/** The kernel answers at once, or was out of memory. */
+/** A constant delay: a look-up fails only if the kernel is out of memory. */
 const RETRY_MS = 1000;
 
 /** Peers whose reachability must be read, one after the other. */

@@ -20,7 +20,7 @@ export class EntryPlanner {
   readonly #resync: ResyncQueue;
   /** Which entries are this daemon's. */
   ownership: Ownership = NO_OWNERSHIP;
-  /** Everything that is desired is known, so that all other entries of ours may be deleted. */
+  /** Whether every desired entry is known, so that our other entries may be deleted. */
   isDesiredComplete = false;
 
   constructor({ table, external, resync }: EntryPlannerOptions) {
@@ -39,9 +39,9 @@ export class EntryPlanner {
     return decide({
       desired,
       actual,
-      ours: actual !== undefined &&
+      isOurs: actual !== undefined &&
         (entry.isOurChange || owns(actual, this.ownership, (name) => this.#linkNamed(name))),
-      adoptable: actual !== undefined && mayAdopt(actual, this.ownership),
+      isAdoptable: actual !== undefined && mayAdopt(actual, this.ownership),
       maySweep: this.isDesiredComplete && this.#resync.isVerified,
     });
   }

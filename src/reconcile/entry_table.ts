@@ -14,7 +14,7 @@ export class TrackedEntry {
   readonly key: ResourceKey;
   /** The entry of the winning claim. */
   desired: Resource | undefined = undefined;
-  /** Owner of the winning claim; without a claim, the last one that had it. */
+  /** Owner of the winning claim; without a claim, its last owner. */
   owner: string | undefined = undefined;
   precedence = 0n;
   /** Claims of other owners to the same key. */
@@ -90,8 +90,8 @@ export class EntryTable {
   }
 
   /**
-   * Replaces all entries that `owner` desires. Calls `onChanged` for each entry whose winning claim
-   * is another one now.
+   * Replaces all entries that `owner` desires. Calls `onChanged` for each entry whose desired
+   * value has changed.
    */
   setDesired(
     owner: string,
@@ -160,7 +160,7 @@ function setWinner(
   const before = entry.desired;
   entry.owner = owner;
   entry.precedence = precedence;
-  // The object that is known already is kept, so that equal objects do not add up in memory.
+  // Keep the known object, so that equal objects do not add up in memory.
   if (before !== undefined && equalResources(before, resource)) return;
   entry.desired = resource;
   if (entry.isInSync) entry.actual = resource;

@@ -32,8 +32,8 @@ export class ExternalLink {
     return this.#link;
   }
 
-  /** Another interface, or none, carries the packets from now on. */
-  rename(name: string | undefined): void {
+  /** From now on another interface, or none, carries the packets. */
+  setName(name: string | undefined): void {
     if (this.#link?.name !== name) this.#link = undefined;
     this.#name = name;
   }
@@ -58,7 +58,7 @@ export class ExternalLink {
   #changesTo(link: Link | undefined): string[] {
     const before = this.#link;
     if (link === undefined) return before === undefined ? [] : ["deleted"];
-    // That the first dump shows it is no change.
+    // The interface is not new merely because the first dump shows it.
     if (before === undefined) return this.#options.resync.hasDumpedAll ? ["created"] : [];
     const changes: string[] = [];
     if (before.up !== link.up) changes.push(link.up ? "up" : "down");

@@ -49,7 +49,7 @@ export class KernelCache {
   readonly #resync: ResyncQueue;
   readonly #failures: Failures;
   readonly #ownChanges: OwnChanges;
-  /** Devices whose creation was requested and not yet notified. */
+  /** Devices that are being created and whose notification has not arrived yet. */
   readonly #creating = new Set<string>();
   /** Foreign changes to entries that have a step in flight: the entry after each of them. */
   #foreignChanges: Map<ResourceKey, Resource | undefined> | undefined;
@@ -107,8 +107,8 @@ export class KernelCache {
   }
 
   /**
-   * A dump may have shown already that the device was deleted or went down. Notifications from
-   * before that may have arrived since, and what they said of the device's entries is outdated.
+   * A dump may have shown already that the device was deleted or went down. Notifications
+   * from before that may have arrived since; what they say about the device's entries is outdated.
    */
   #checkEntriesOn(link: Link, { deleted }: { readonly deleted: boolean }): void {
     if (deleted) this.#forgetEntriesOn(link.name);
@@ -174,8 +174,8 @@ export class KernelCache {
   }
 
   /**
-   * Replaces the cache by a dump, except entries that were notified meanwhile. The dump has all
-   * entries, but of those that are on devices only the ones on `links`.
+   * Replaces the cache with a dump, except for entries that notifications changed meanwhile. Of the
+   * entries on devices, the dump has only those on `links`.
    */
   load(resources: readonly Resource[], links: ReadonlySet<string>): void {
     const notified: ReadonlySet<ResourceKey> = this.#notifiedKeys ?? new Set();

@@ -81,7 +81,7 @@ export class Reconciler implements AsyncDisposable {
   /** Another external interface, or other networks: everything is dumped again. */
   setScope({ ownership, external }: ReconcilerScope): void {
     this.#parts.planner.ownership = ownership;
-    this.#parts.external.rename(external);
+    this.#parts.external.setName(external);
     this.#parts.resync.requestAll();
   }
 

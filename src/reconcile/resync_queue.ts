@@ -11,7 +11,7 @@ export interface ResyncQueueOptions {
   readonly clock: Clock;
   readonly log: Log;
   /** Interval between full dumps, plus or minus a tenth. */
-  readonly everyMs: number;
+  readonly resyncMs: number;
   /** There is something to dump. */
   readonly onWork: () => void;
 }
@@ -45,7 +45,7 @@ export class ResyncQueue {
     return this.#hasDumpedAll;
   }
 
-  /** Whether the last dump succeeded: only then may superfluous entries be deleted. */
+  /** Whether the last dump succeeded: only then may stale entries be deleted. */
   get isVerified(): boolean {
     return this.#isVerified;
   }
@@ -106,7 +106,7 @@ export class ResyncQueue {
     }
     this.#isVerified = true;
     this.#hasDumpedAll = true;
-    const delayMs = this.#options.everyMs * (0.9 + this.#clock.random() / 5);
+    const delayMs = this.#options.resyncMs * (0.9 + this.#clock.random() / 5);
     this.#nextRegularMs = this.#clock.nowMs() + delayMs;
   }
 

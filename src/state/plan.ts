@@ -22,9 +22,9 @@ export interface DecisionInput {
   readonly desired: Resource | undefined;
   readonly actual: Resource | undefined;
   /** Whether the actual entry belongs to this program; see `owns`. */
-  readonly ours: boolean;
+  readonly isOurs: boolean;
   /** Whether the actual entry is foreign but may be replaced; see `mayAdopt`. */
-  readonly adoptable: boolean;
+  readonly isAdoptable: boolean;
   /** Whether entries of ours without a desired one may be deleted yet. */
   readonly maySweep: boolean;
 }
@@ -35,7 +35,7 @@ const KEEP: Decision = { kind: "keep" };
 export function decide(input: DecisionInput): Decision {
   const { desired, actual } = input;
   if (desired === undefined) {
-    if (actual === undefined || !input.ours || !input.maySweep) return KEEP;
+    if (actual === undefined || !input.isOurs || !input.maySweep) return KEEP;
     return { kind: "act", steps: [{ op: "delete", resource: actual }] };
   }
   const { isExclusive: exclusive, foreign } = kindOf(desired);
@@ -43,7 +43,7 @@ export function decide(input: DecisionInput): Decision {
     return { kind: "act", steps: [{ op: "set", resource: desired, exclusive }] };
   }
   if (sameResource(desired, actual)) return KEEP;
-  if (!input.ours && !input.adoptable && foreign === "conflicts") {
+  if (!input.isOurs && !input.isAdoptable && foreign === "conflicts") {
     return { kind: "conflict", desired, holder: actual };
   }
   // A device of our name and type is ours, whichever program created it.

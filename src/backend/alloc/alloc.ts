@@ -1,8 +1,7 @@
 /**
  * alloc: assigns the node a subnet and changes nothing in the kernel.
  *
- * What decides the hops of a packet is not in flanneld's hands: a cloud's routing table, for
- * example.
+ * Something outside of flanneld, such as a cloud's routing table, decides the hops of a packet.
  */
 
 import type { NetworkConfig } from "../../config/network_config.ts";

@@ -5,13 +5,11 @@
  * that joins a node B, with what decides each step:
  *
  *   1. On A, PreStartupCommand creates what needs no subnet, such as a device. Its output becomes
- *      the
- *      `BackendData` of A's lease: a MAC address or a public key, for example.
+ *      the `BackendData` of A's lease: a MAC address or a public key, for example.
  *   2. A acquires a subnet. PostStartupCommand uses it, for example as the address of the device.
  *   3. B receives A's lease. B's SubnetAddCommand gets A's subnets and public addresses as
- *      environment
- *      variables, and A's `BackendData` on standard input. A's SubnetAddCommand does the same for
- *      B.
+ *      environment variables, and A's `BackendData` on standard input. A's SubnetAddCommand does
+ *      the same for B.
  *   4. When A has left and its lease has expired, B's SubnetRemoveCommand runs with the same input.
  *   5. A's ShutdownCommand runs when the daemon on A ends.
  *

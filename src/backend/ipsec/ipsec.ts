@@ -5,15 +5,16 @@
  * The journey of a packet from a workload at 10.5.1.7 on node A (192.168.0.1) to one at 10.5.2.9
  * on node B (192.168.0.2, subnet 10.5.2.0/24), with the entry that decides each hop:
  *
- * 1. The workload's DEFAULT ROUTE sends it to A's bridge, and A's DEFAULT ROUTE to the external
- * interface, like any other packet: ipsec has neither a device nor routes. 2. On A the POLICY
- * `src 10.5.1.0/24 dst 10.5.2.0/24 dir out` requires an ESP tunnel `src 192.168.0.1 dst
- * 192.168.0.2 reqid 11`. Without a tunnel the packet is dropped, never sent in plain text. 3. The
- * SECURITY ASSOCIATION with these addresses and this reqid, which the two charons have
- * negotiated, encrypts it and adds the outer header. 4. On B the SECURITY ASSOCIATION of the
- * packet's SPI decrypts it. The POLICY `src 10.5.1.0/24 dst 10.5.2.0/24 dir fwd` forwards it to
- * the workload, because it came through the tunnel. The POLICY with `dir in` does the same for
- * packets to B itself.
+ *   1. The workload's DEFAULT ROUTE sends it to A's bridge, and A's DEFAULT ROUTE to the external
+ *      interface, like any other packet: ipsec has neither a device nor routes.
+ *   2. On A the POLICY `src 10.5.1.0/24 dst 10.5.2.0/24 dir out` requires an ESP tunnel
+ *      `src 192.168.0.1 dst 192.168.0.2 reqid 11`. Without a tunnel the packet is dropped, never
+ *      sent in plain text.
+ *   3. The SECURITY ASSOCIATION with these addresses and this reqid, which the two charons have
+ *      negotiated, encrypts it and adds the outer header.
+ *   4. On B the SECURITY ASSOCIATION of the packet's SPI decrypts it. The POLICY
+ *      `src 10.5.1.0/24 dst 10.5.2.0/24 dir fwd` forwards it to the workload, because it came
+ *      through the tunnel. The POLICY with `dir in` does the same for packets to B itself.
  *
  * So B drops plain packets that claim to come from 10.5.1.0/24. The policies are kernel entries,
  * which the reconciler repairs; a target maintains charon's connections.

@@ -7,8 +7,7 @@
  *   1. The workload's DEFAULT ROUTE sends it to A's bridge.
  *   2. A has no route for 10.5.2.0/24: A's DEFAULT ROUTE sends it to the router of the VPC.
  *   3. The ROUTE TABLE of A's subnet of the VPC contains `10.5.2.0/24 by NORMAL_CVM 172.16.0.5`,
- *      which
- *      B has created: the router forwards the packet to B without encapsulation.
+ *      which B has created: the router forwards the packet to B without encapsulation.
  *   4. B forwards it by the ROUTE for 10.5.2.0/24 of its own bridge.
  *
  * So each node maintains one route in the cloud, to its own subnet, and no kernel entries.

@@ -23,7 +23,7 @@ export interface EntryKind<Entry> {
   /** Whether a foreign entry may be replaced, but never deleted: Go flannel created it. */
   readonly mayAdopt: (entry: Entry, criteria: OwnershipCriteria) => boolean;
   readonly stage: Stage;
-  /** What becomes of an entry of another program that holds the key of a desired one. */
+  /** What to do about another program's entry that holds the key of a desired one. */
   readonly foreign: "conflicts" | "is replaced";
   /**
    * Whether entries are created exclusively (NLM_F_EXCL), because the table is shared with other
@@ -41,7 +41,7 @@ export interface EntryKind<Entry> {
     | undefined;
 }
 
-/** Entries are created in this order, deleted in the reverse one: each rests on those before it. */
+/** Entries are created in this order and deleted in reverse: each needs those before it. */
 export const STAGE = {
   link: 0,
   /** What a device needs before it has addresses. */
@@ -53,7 +53,7 @@ export const STAGE = {
 } as const;
 export type Stage = typeof STAGE[keyof typeof STAGE];
 
-/** By which an entry is recognized as this program's. */
+/** How an entry is recognized as this program's. */
 export interface OwnershipCriteria {
   /** Names of the devices that are this program's; everything on them is. */
   readonly links: ReadonlySet<string>;

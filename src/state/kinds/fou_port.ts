@@ -1,4 +1,4 @@
-/** A UDP port whose payload the kernel takes for packets of an IP protocol (linux/fou.h). IPv4. */
+/** A UDP port whose payload the kernel treats as packets of an IP protocol (linux/fou.h). IPv4. */
 
 import { type EntryKind, type ResourceKey, STAGE } from "./entry_kind.ts";
 

@@ -61,14 +61,14 @@ export interface TunLink extends LinkBase {
   readonly type: "tun";
 }
 
-/** A device of a type that this program never creates; read to avoid mistaking it for ours. */
+/** A device of a type that this program never creates; known so that it is not taken for ours. */
 export interface OtherLink extends LinkBase {
   readonly type: "other";
   /** IFLA_INFO_KIND, such as `bridge`; empty for hardware. */
   readonly linkKind: string;
 }
 
-/** What the link-layer address of a device without one reads as. */
+/** The MAC address that a device without one is shown with. */
 export const NO_MAC = "00:00:00:00:00:00" as MacAddress;
 
 /** The port of a vxlan device created without one: the kernel's own number, not IANA's 4789. */

@@ -17,8 +17,8 @@ export interface WireguardPeer {
   /** Source prefixes accepted from the peer and routed to it, sorted as text. */
   readonly allowedIps: readonly Prefix[];
   /**
-   * Of a peer as read: it is in touch (a handshake less than 180 s ago, the lifetime of a session)
-   * from an endpoint that the kernel learned, which is then as good as the desired one.
+   * Only in a peer as read: its session is alive (a handshake less than 180 s ago), with an
+   * endpoint that the kernel has learned, which is then as good as the desired one.
    */
   readonly roamed?: true;
 }
@@ -48,7 +48,7 @@ export function endpointText({ address, port }: WireguardEndpoint): string {
   return familyOf(address) === 4 ? `${address}:${port}` : `[${address}]:${port}`;
 }
 
-/** An endpoint that the kernel learned from a peer in touch is kept. */
+/** An endpoint that the kernel learned from a peer with a live session is kept. */
 function isSamePeer(desired: WireguardPeer, actual: WireguardPeer): boolean {
   const isSameEndpoint = desired.endpoint?.address === actual.endpoint?.address &&
     desired.endpoint?.port === actual.endpoint?.port;

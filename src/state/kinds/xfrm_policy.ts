@@ -23,7 +23,7 @@ export interface XfrmTunnel {
   readonly reqid: number;
 }
 
-/** Request id of this program's security associations, as of Go flannel's. */
+/** Request id of this program's security associations, the same as Go flannel's. */
 export const XFRM_REQID = 11;
 
 export const xfrmPolicyKind: EntryKind<XfrmPolicy> = {

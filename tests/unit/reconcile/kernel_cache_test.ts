@@ -48,7 +48,7 @@ beforeEach(() => {
   const onWork = () => {};
   reasons = [];
   table = new EntryTable(() => {});
-  resync = new ResyncQueue({ clock, log, everyMs: 300_000, onWork });
+  resync = new ResyncQueue({ clock, log, resyncMs: 300_000, onWork });
   work = new WorkList({ clock, onWork });
   failures = new Failures({ clock, log });
   external = new ExternalLink({
@@ -59,7 +59,7 @@ beforeEach(() => {
   });
   planner = new EntryPlanner({ table, external, resync });
   planner.ownership = OWNERSHIP;
-  external.rename("eth0");
+  external.setName("eth0");
   cache = new KernelCache({
     clock,
     table,
@@ -314,13 +314,13 @@ describe("KernelCache, notified of the external interface,", () => {
 
   test("forgets it when another one takes its place", () => {
     inSync(DEVICE);
-    external.rename("eth0");
+    external.setName("eth0");
     expect(external.link).toEqual(ETH0);
-    external.rename("eth1");
+    external.setName("eth1");
     expect([external.name, external.link]).toEqual(["eth1", undefined]);
     external.observe({ ...ETH0, name: "eth1" });
     expect(reasons).toEqual(["created"]);
-    external.rename(undefined);
+    external.setName(undefined);
     expect([external.name, external.link]).toEqual([undefined, undefined]);
   });
 
@@ -569,7 +569,7 @@ describe("KernelCache, of a dump,", () => {
 
   test("looks for no external interface if none is named", () => {
     inSync(DEVICE);
-    external.rename(undefined);
+    external.setName(undefined);
     cache.beginDump();
     cache.load([DEVICE, ETH0], OWNERSHIP.links);
     expect(external.link).toBeUndefined();

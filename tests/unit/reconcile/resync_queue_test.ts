@@ -15,7 +15,7 @@ beforeEach(() => {
   clock = new FakeClock(() => 0.5);
   log = collectingLog();
   calls = 0;
-  resync = new ResyncQueue({ clock, log, everyMs: EVERY_MS, onWork: () => void calls++ });
+  resync = new ResyncQueue({ clock, log, resyncMs: EVERY_MS, onWork: () => void calls++ });
 });
 
 function dumpAll(): void {

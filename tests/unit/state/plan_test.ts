@@ -36,9 +36,9 @@ function planOf(
     return decide({
       desired: wanted.get(key),
       actual: held,
-      ours: held !== undefined &&
+      isOurs: held !== undefined &&
         owns(held, OWNERSHIP, (name) => found.get(linkKey(name)) as Link | undefined),
-      adoptable: held !== undefined && mayAdopt(held, OWNERSHIP),
+      isAdoptable: held !== undefined && mayAdopt(held, OWNERSHIP),
       maySweep,
     });
   });
@@ -96,8 +96,8 @@ describe("decide() and orderSteps()", () => {
   });
 
   test("does nothing about an entry that is neither desired nor present", () => {
-    const nothing = { desired: undefined, actual: undefined, adoptable: true };
-    expect(decide({ ...nothing, ours: true, maySweep: true })).toEqual({ kind: "keep" });
+    const nothing = { desired: undefined, actual: undefined, isAdoptable: true };
+    expect(decide({ ...nothing, isOurs: true, maySweep: true })).toEqual({ kind: "keep" });
   });
 
   test("sets a sysctl over any other value, and never deletes it", () => {
@@ -109,7 +109,7 @@ describe("decide() and orderSteps()", () => {
 
   test("is an action when entries are set or deleted", () => {
     const other = { ...neighbour(2, 2), mac: mac(9) };
-    const at = { ours: true, adoptable: false, maySweep: true };
+    const at = { isOurs: true, isAdoptable: false, maySweep: true };
     expect([
       decide({ desired: undefined, actual: other, ...at }),
       decide({ desired: neighbour(2, 2), actual: other, ...at }),

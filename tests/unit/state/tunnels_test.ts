@@ -144,26 +144,26 @@ describe("ownership", () => {
 });
 
 describe("decide()", () => {
-  const at = { adoptable: false, maySweep: true };
+  const at = { isAdoptable: false, maySweep: true };
 
   test("recreates a device that is ours but of the other type", () => {
-    expect(decide({ desired: IPIP, actual: TUN, ours: true, ...at })).toEqual({
+    expect(decide({ desired: IPIP, actual: TUN, isOurs: true, ...at })).toEqual({
       kind: "recreate",
       steps: [{ op: "delete", resource: TUN }, { op: "set", resource: IPIP }],
       reason: "type is tun, not ipip",
     });
-    expect(decide({ desired: TUN, actual: IPIP, ours: false, ...at })).toMatchObject({
+    expect(decide({ desired: TUN, actual: IPIP, isOurs: false, ...at })).toMatchObject({
       kind: "conflict",
     });
   });
 
   test("recreates a tunnel for another port, and changes its MTU in place", () => {
     const { fouPort: _, ...bare } = IPIP;
-    expect(decide({ desired: IPIP, actual: bare, ours: true, ...at })).toMatchObject({
+    expect(decide({ desired: IPIP, actual: bare, isOurs: true, ...at })).toMatchObject({
       reason: "FOU port is none, not 8285",
     });
     const small = { ...IPIP, mtuBytes: 1300 };
-    expect(decide({ desired: IPIP, actual: small, ours: true, ...at })).toEqual({
+    expect(decide({ desired: IPIP, actual: small, isOurs: true, ...at })).toEqual({
       kind: "act",
       steps: [{ op: "change", resource: IPIP, from: small }],
     });
@@ -171,11 +171,11 @@ describe("decide()", () => {
 
   test("creates a policy exclusively, and leaves a foreign one with its key alone", () => {
     const { tunnel: _, ...plain } = POLICY;
-    expect(decide({ desired: POLICY, actual: undefined, ours: false, ...at })).toEqual({
+    expect(decide({ desired: POLICY, actual: undefined, isOurs: false, ...at })).toEqual({
       kind: "act",
       steps: [{ op: "set", resource: POLICY, exclusive: true }],
     });
-    expect(decide({ desired: POLICY, actual: plain, ours: false, ...at })).toMatchObject({
+    expect(decide({ desired: POLICY, actual: plain, isOurs: false, ...at })).toMatchObject({
       kind: "conflict",
     });
   });
