@@ -79,7 +79,7 @@ export async function runDaemon(context: DaemonContext): Promise<number> {
     if (stop.aborted) return 0;
     throw error;
   } finally {
-    end.abort(new Error("the daemon ends"));
+    end.abort(new Error("the daemon is stopping"));
   }
 }
 
@@ -119,7 +119,7 @@ async function runNode(node: RunningNode): Promise<number> {
       ...tasks.map((task) => task.then(() => stopped)),
     ]);
   } finally {
-    end.abort(new Error("the daemon ends"));
+    end.abort(new Error("the daemon is stopping"));
     await Promise.allSettled(tasks);
   }
 }

@@ -105,7 +105,7 @@ export class Calls implements Disposable {
       signal.throwIfAborted();
       const failure = EtcdError.from(error, connection);
       if (failure.kind !== "refused") this.avoid(connection);
-      throw await explained(failure, connection, signal);
+      throw await withAdvice(failure, connection, signal);
     }
   }
 
@@ -159,7 +159,7 @@ export class Calls implements Disposable {
     const header = new Headers({ hasleader: "true", ...(token !== undefined && { token }) });
     try {
       const result = await attempt({ connection, transport, header, signal, timeoutMs });
-      connection.hasAnswered = true;
+      connection.hasResponded = true;
       return result;
     } catch (error) {
       signal.throwIfAborted();
@@ -181,22 +181,24 @@ export class Calls implements Disposable {
 }
 
 /** The same failure with advice, where a probe of the endpoint or the symptom suggests one. */
-async function explained(
+async function withAdvice(
   failure: EtcdError,
   connection: EtcdConnection,
   signal: AbortSignal,
 ): Promise<EtcdError> {
-  const { hasAnswered, endpoint } = connection;
+  const { hasResponded: hasAnswered, endpoint } = connection;
   if (hasAnswered) return failure;
   if (isNotEtcd(failure)) {
     const finding = await connection.probe(signal);
     if (finding !== undefined) return failure.because(`${finding}${portHint(endpoint)}`);
   }
-  return failure.because(`${failure.reason}${guess(failure, endpoint)}${portHint(endpoint)}`);
+  return failure.because(
+    `${failure.reason}${probableCause(failure, endpoint)}${portHint(endpoint)}`,
+  );
 }
 
 /** The probable cause if a server has never responded. */
-function guess({ symptom }: EtcdError, endpoint: EtcdEndpoint): string {
+function probableCause({ symptom }: EtcdError, endpoint: EtcdEndpoint): string {
   const { secure, host, port } = endpoint;
   switch (symptom) {
     case "refused":

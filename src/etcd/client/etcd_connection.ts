@@ -26,7 +26,7 @@ const PROBE_AGAIN_MS = 60_000;
 export class EtcdConnection implements Disposable {
   readonly endpoint: EtcdEndpoint;
   /** At least one call succeeded: the endpoint is an etcd. */
-  hasAnswered = false;
+  hasResponded = false;
   readonly #tlsFiles: TlsFiles;
   readonly #timing: ConnectionTiming;
   readonly #clock: Clock;

@@ -89,7 +89,7 @@ export async function* watchPrefix(
       failures.succeeded();
       for await (const response of stream.responses) {
         yield* eventsOf(response, position);
-        // A stream that delivers something ends the failure that began the back-off.
+        // The stream works: the next failure starts a new back-off.
         failed = 0;
       }
     } catch (error) {
@@ -191,10 +191,10 @@ async function createWatch(
     readonly clock: Clock;
   },
 ): Promise<CreatedWatch> {
-  const unanswered = new AbortController();
-  using _timer = clock.setTimer(timeoutMs, () => unanswered.abort());
+  const timedOut = new AbortController();
+  using _timer = clock.setTimer(timeoutMs, () => timedOut.abort());
   try {
-    const streamSignal = AbortSignal.any([signal, unanswered.signal]);
+    const streamSignal = AbortSignal.any([signal, timedOut.signal]);
     const requests = createRequest(prefix, startRevision, streamSignal);
     const response = await transport.stream(
       Watch.method.watch,
@@ -212,7 +212,7 @@ async function createWatch(
     const responses = { [Symbol.asyncIterator]: () => iterator };
     return { connection, created: first.value, responses };
   } catch (error) {
-    if (unanswered.signal.aborted && !signal.aborted) {
+    if (timedOut.signal.aborted && !signal.aborted) {
       const { url: endpoint } = connection.endpoint;
       throw new EtcdError(`no response in time (${endpoint})`, {
         kind: "interrupted",

@@ -145,9 +145,8 @@ export class EtcdOwnLease implements OwnLease {
   }
 
   /**
-   * An event may be older than what this node has written since; and after etcd was restored from
-   * a backup, what is newer has a lower revision. So the revision only decides whether the key
-   * must be read.
+   * An event may be older than this node's last write, and after etcd was restored from a backup,
+   * newer events have lower revisions. So the revision only decides whether the key must be read.
    */
   async #follow(event: EtcdWatch, key: string): Promise<void> {
     const known = this.#lease.modRevision;
@@ -230,7 +229,7 @@ export class EtcdOwnLease implements OwnLease {
     return this.#foreignChange.occurred("warn", text, { lease: this.#lease.key, ...fields });
   }
 
-  /** Makes the key hold this node's value, whatever its state is. */
+  /** Makes the key hold this node's value, unless another node has taken it. */
   async #write(verb: string, signal: AbortSignal): Promise<void> {
     await using unused = new UnusedLease(this.#options.etcd);
     const attempt = () => unused.attempt(() => this.#tryWrite(unused, signal));
@@ -275,8 +274,8 @@ export class EtcdOwnLease implements OwnLease {
   }
 
   /**
-   * Not another node's: invalid, last written by this node, with its public address, or with
-   * none.
+   * Whether the record is not another node's: it is invalid, was last written by this node, or has
+   * this node's public address or none.
    */
   #isOwn(record: LeaseRecord): boolean {
     if (isInvalidLease(record.lease) || record.modRevision === this.#lease.modRevision) return true;

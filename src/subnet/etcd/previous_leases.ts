@@ -27,7 +27,7 @@ export interface PreviousLease {
 }
 
 /**
- * Two nodes that return with each other's address wait for each other. The one with the lower
+ * Two nodes that have swapped their addresses wait for each other. The one with the lower
  * address waits this much longer: when the other one has ended, its address is free.
  */
 const EXTRA_WAIT_MS = 5_000;
@@ -47,7 +47,7 @@ export interface PreviousLeaseOptions {
 }
 
 /**
- * Finds them among the candidates, none of which may have this node's address. Waits until it is
+ * Finds these leases among the candidates, none of which may have this node's address. Waits until it is
  * known whether a node that was alive a moment ago still is; throws `DuplicateNodeError` if so.
  */
 export async function previousLeases(
@@ -82,8 +82,8 @@ export async function previousLeases(
         "nodes can reach only one of the two; if this host is a copy of that one, " +
         `${identity.remedy} on this host and start flanneld again`,
       extraWaitMs: addressValue(ownAddress) < addressValue(address) ? EXTRA_WAIT_MS : 0,
-      // As when the node that has that address now has another lease and deletes this one. A
-      // write of this record then fails, and all is read again.
+      // For example, the node that now has that address took another lease and deleted this one.
+      // A write of this record then fails, and all leases are read again.
       isConflictGone: async () => {
         const { keyValues } = await etcd.range({ key: records.leaseKey(lease.key) }, signal);
         return keyValues[0]?.modRevision !== record.modRevision;

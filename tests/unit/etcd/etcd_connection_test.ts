@@ -123,7 +123,7 @@ async function silentServer(): Promise<{ port: number; sockets: Socket[] }> {
 describe("a connection", () => {
   test("is dialled at the first call, and used for all that follow", async () => {
     const connection = connectionTo();
-    expect([proxy.accepted, connection.hasAnswered]).toEqual([0, false]);
+    expect([proxy.accepted, connection.hasResponded]).toEqual([0, false]);
     const transports = await Promise.all([1, 2].map(() => connection.open(forever, LONG_MS)));
     await Promise.all(transports.map(read));
     expect(await connection.open(forever, LONG_MS)).toBe(transports[0] as Transport);
