@@ -40,7 +40,7 @@ async function measureChanges(
 ): Promise<ChangeCosts> {
   const { program, set, generation } = run;
   const { host, observer } = bench.takeHost();
-  // Without firewall rules: their periodic check is measured by the idle part and would distort this one.
+  // Without firewall rules: the idle part measures their periodic check, which would distort this.
   const flags = ["--iptables-forward-rules=false"];
   const daemon = bench.start(program, host, set, { flags });
   await untilProgrammed(daemon, host, set);

@@ -108,7 +108,10 @@ export class BenchDaemon {
   }
 }
 
-/** Resident memory of a process and its anonymous (not file-backed) part, in MiB (proc(5), status). */
+/**
+ * Resident memory of a process and its anonymous (not file-backed) part, in MiB (proc(5),
+ * status).
+ */
 export function memoryMib(pid: number): { resident: number; anonymous: number } {
   const text = readFileSync(`/proc/${pid}/status`, "utf8");
   const field = (name: string) =>
@@ -116,7 +119,7 @@ export function memoryMib(pid: number): { resident: number; anonymous: number } 
   return { resident: field("VmRSS"), anonymous: field("RssAnon") };
 }
 
-/** The unified hierarchy's mount point; also there, beside the old ones, on a hybrid system. */
+/** The unified hierarchy's mount point; a hybrid system has it next to the old ones. */
 function cgroupMount(): string {
   for (const line of readFileSync("/proc/self/mounts", "utf8").split("\n")) {
     const [, mountPoint, type] = line.split(" ");

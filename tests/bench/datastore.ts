@@ -109,7 +109,7 @@ async function timeFanOut(
   const clients = Array.from({ length: 10 }, () => stack.use(new RawClient(server.url)));
   const stop = new AbortController();
   stack.defer(() => stop.abort());
-  let heard = 0;
+  let received = 0;
   let created = 0;
   for (let index = 0; index < WATCHES; index++) {
     const requests = new Requests<MessageInitShape<typeof WatchRequestSchema>>();
@@ -119,7 +119,7 @@ async function timeFanOut(
     const read = async () => {
       for await (const response of client.watch.watch(requests, { signal: stop.signal })) {
         if (response.created) created++;
-        heard += response.events.length;
+        received += response.events.length;
       }
     };
     read().catch(() => {});
@@ -127,10 +127,10 @@ async function timeFanOut(
   while (created < WATCHES) await Bun.sleep(1);
   const times: number[] = [];
   for (let number = 0; number < 20; number++) {
-    heard = 0;
+    received = 0;
     const begun = performance.now();
     await clients[0]?.kv.put({ key: new TextEncoder().encode("/fan-out"), value: VALUE });
-    while (heard < WATCHES) await new Promise((resolve) => setImmediate(resolve));
+    while (received < WATCHES) await new Promise((resolve) => setImmediate(resolve));
     times.push(performance.now() - begun);
   }
   return { fanOutMs: median(times), residentMib: memoryMib(server.pid).resident };

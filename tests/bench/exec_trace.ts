@@ -44,13 +44,13 @@ export class ExecTrace implements Disposable {
   }
 }
 
-/** Where the kernel's tracing is; mounted there, as systemd does, when nobody has done so yet. */
+/** Where the kernel's tracing is mounted; mounts it there, as systemd does, if it is not. */
 async function tracingMount(): Promise<string> {
   const mountPoint = "/sys/kernel/tracing";
   const isMounted = () => existsSync(join(mountPoint, "instances"));
   if (!isMounted()) {
     const { stderr } = await runProgram("mount", ["-t", "tracefs", "nodev", mountPoint]);
-    // Somebody else may have been faster.
+    // Another program may have been faster.
     if (!isMounted()) throw new Error(`cannot mount the kernel's tracing: ${stderr.trim()}`);
   }
   return mountPoint;

@@ -3,7 +3,7 @@
 import type { LabEtcd } from "../../src/lab/lab_etcd.ts";
 
 export interface LeaseSet {
-  /** The etcd prefix, with the network configuration beside the leases. */
+  /** The etcd prefix, which holds the network configuration and the leases. */
   readonly prefix: string;
   readonly peers: readonly Peer[];
 }
@@ -71,7 +71,7 @@ export async function changeMac(etcd: LabEtcd, peer: Peer, mac: string): Promise
   });
 }
 
-/** A locally administered address that tells the peer and how often it has changed. */
+/** A locally administered address made of the peer's index and how often it has changed. */
 export function macAt(index: number, generation = 0): string {
   const bytes = [0x02, generation, 0, index >> 16, index >> 8, index];
   return bytes.map((byte) => (byte & 0xff).toString(16).padStart(2, "0")).join(":");
@@ -98,7 +98,7 @@ async function putLease(etcd: LabEtcd, peer: Peer, data: BackendData): Promise<v
   await etcd.put(peer.key, leaseValue(peer, data), ID);
 }
 
-/** What a node of this backend says of itself. */
+/** What a node of this backend advertises. */
 interface BackendData {
   readonly BackendType: string;
   readonly BackendData?: unknown;
@@ -119,7 +119,7 @@ function vxlanData(vtepMac: string): BackendData {
   return { BackendType: "vxlan", BackendData: { VNI: 1, VtepMAC: vtepMac } };
 }
 
-/** Any 32 bytes are a public key; these tell the peers apart. */
+/** Any 32 bytes are a public key; these differ for each peer. */
 function wireguardData(index: number): BackendData {
   const key = new Uint8Array(32).fill(9);
   new DataView(key.buffer).setUint32(0, index);

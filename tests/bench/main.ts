@@ -9,10 +9,10 @@
  * The part `udp` compares more there: the kernel's own data paths too.
  *
  * Every figure is a ratio within one run: the absolute ones are this machine's. `--record` writes
- * the tables to docs/performance.md with the commit, the machine and the date; those of parts that
- * were not run stay. What is written in the virtual machine is gone at its end: there, `--json`
- * prints the results as the last line, which `--record-from` takes from a file. Everything happens in
- * network namespaces that are removed at the end.
+ * the tables to docs/performance.md with the commit, the machine and the date; those of parts
+ * that were not run stay. What is written in the virtual machine is gone at its end: there,
+ * `--json` prints the results as the last line, which `--record-from` takes from a file.
+ * Everything happens in network namespaces that are removed at the end.
  */
 
 import { readFileSync } from "node:fs";

@@ -1,6 +1,6 @@
 /**
- * How long it takes to put the entries of many vxlan peers into the kernel (a neighbour, a forwarding
- * entry and a route for each), against `ip -batch` and `bridge -batch` doing the same.
+ * How long it takes to put the entries of many vxlan peers into the kernel (a neighbour, a
+ * forwarding entry and a route for each), against `ip -batch` and `bridge -batch` doing the same.
  *
  * Both sides work in a network namespace of their own, on the same kernel, in turn, each time on an
  * empty device. Ours is timed from the first step to the last answer, theirs from the start of the

@@ -1,4 +1,6 @@
-/** Writes the bench's results to docs/performance.md, one section for each part that was measured. */
+/**
+ * Writes the bench's results to docs/performance.md, one section for each part that was measured.
+ */
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { cpus, release } from "node:os";

@@ -40,7 +40,7 @@ export function ratio(row: Row): number {
   return row.theirs / row.ours;
 }
 
-/** Of nothing, nobody can need less. */
+/** A goal counts as met if both programs need nothing. */
 function verdict(row: Row, goal: number): string {
   if (row.ours === 0 && row.theirs === 0) return `≥ ${goal}: both none`;
   return `≥ ${goal}: ${ratio(row) >= goal ? "met" : "missed"}`;

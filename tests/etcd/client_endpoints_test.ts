@@ -89,7 +89,7 @@ test("a web server with HTTP/2 is named, with TLS and without", async () => {
   expect(await reason(`http://127.0.0.1:${plain.port}`)).toContain(WEB_SERVER);
 });
 
-test("an etcd of the v2 API is named with its version, and so is one behind an HTTP/1.1 proxy", async () => {
+test("the error names the version of a v2 etcd, and an HTTP/1.1 proxy in front of it", async () => {
   let version = "2.3.8";
   using etcd = await serving(createHttpServer((request, response) => {
     if (request.url !== "/version") return notFound(request, response);
@@ -144,7 +144,7 @@ test("an SSH server and other programs are named by what they say, cut and escap
   expect(long?.length).toBeLessThan(250);
 });
 
-test("a server that accepts and says nothing is not waited for longer than for an answer", async () => {
+test("a server that accepts and stays silent costs only the call's time limit", async () => {
   using silent = await serving(createServer((socket) => void socket.on("error", () => {})));
   expect(await reason(`http://127.0.0.1:${silent.port}`)).toStartWith("no response in time");
 });
@@ -159,7 +159,7 @@ test("an endpoint without a port is named when it fails", async () => {
   expect(await reason("http://127.0.0.1:80")).toStartWith("connection refused: does etcd");
 });
 
-test("a server that opens a stream and then violates the protocol does not end the daemon", async () => {
+test("a protocol violation after a stream has opened does not end the daemon", async () => {
   const frame = (type: number, id: number, body: readonly number[]) =>
     Buffer.from([0, 0, body.length, type, 4, 0, 0, 0, id, ...body]);
   let connections = 0;

@@ -103,7 +103,7 @@ function logText(): string {
   return records.filter(({ level }) => level === "warn").map(({ msg }) => msg).join("\n");
 }
 
-test("a connection whose address the host has lost is dropped, and the watch delivers", async () => {
+test("a connection from an address that is gone is dropped, and the watch delivers", async () => {
   const event = events.next();
   await eventually(
     "the connection",
@@ -117,7 +117,7 @@ test("a connection whose address the host has lost is dropped, and the watch del
   expect(await ourEnds()).toContain(SECOND as string);
 });
 
-test("a connection that would have another address now is dropped, and the watch delivers", async () => {
+test("a change of the source address drops a connection, and the watch delivers", async () => {
   const event = events.next();
   await eventually(
     "the connection",
@@ -135,7 +135,7 @@ test("a connection that would have another address now is dropped, and the watch
   await expectDelivery("moved", event);
 });
 
-test("when there is no route, the connection is dropped; when there is one, it is dialled", async () => {
+test("the connection is dropped while there is no route, and redialled with one", async () => {
   const event = events.next();
   await eventually(
     "the connection",
@@ -172,7 +172,7 @@ test("changes elsewhere leave the connection, and are looked at together", async
   expect(logText()).toBe("");
 });
 
-test("a server that nothing reaches is tried each second, with jitter; one that answers, more rarely", async () => {
+test("a server is tried each second, with jitter, and more rarely if it responds", async () => {
   const longestPause = async (endpoint: string, attempts: number) => {
     const pauses: number[] = [];
     const clock = {

@@ -27,7 +27,7 @@ async function failure(promise: Promise<unknown>): Promise<EtcdError> {
   return error;
 }
 
-test("a transaction takes its success branch when all comparisons hold, else its failure branch", async () => {
+test("a transaction takes its success branch if all comparisons hold, or the other", async () => {
   const create = {
     compare: [{ key: "/txn/a", createRevision: 0n }],
     success: [{ put: { key: "/txn/a", value: "1" } }],
@@ -135,8 +135,8 @@ test("a member that does not listen is named in the error, which is an EtcdError
     endpoint: url,
   });
   expect(error.message).toBe(
-    "cannot read /a in etcd: connection refused: does etcd run on this host? If it runs elsewhere, " +
-      `name it with --etcd-endpoints (${url})`,
+    "cannot read /a in etcd: connection refused: does etcd run on this host? If it runs " +
+      `elsewhere, name it with --etcd-endpoints (${url})`,
   );
   expect(error.cause).toBeInstanceOf(Error);
 }, 10_000);

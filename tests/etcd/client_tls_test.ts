@@ -184,7 +184,7 @@ async function exported(
   return out + errors;
 }
 
-test("replaced certificate files serve the next connection, and calls in between go on", async () => {
+test("the next connection uses replaced certificate files; calls continue meanwhile", async () => {
   const [certFile, keyFile] = [ca.file("live.crt", ""), ca.file("live.key", "")];
   const install = ({ certFile: newCert, keyFile: newKey }: CertificateFiles) => {
     // As certificate managers do: a new file takes the name.

@@ -260,7 +260,7 @@ describe("on a real etcd", () => {
     ]);
   }, 90_000);
 
-  test("trap 3: a start with 500 leases costs as many calls as one with none", async () => {
+  test("a start with 500 leases costs as many calls as one with none", async () => {
     const count = async (leases: number) => {
       // One of its own, which no other test calls.
       await using server = await EtcdServer.start();

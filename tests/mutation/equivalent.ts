@@ -142,8 +142,8 @@ export const EQUIVALENT: readonly Equivalent[] = [
     file: "src/subnet/etcd/etcd_own_lease.ts",
     original: "item.key === key",
     replacement: "true",
-    reason:
-      "the keys are sorted: none that begins with this one comes before it, and another's revision is another one",
+    reason: "the keys are sorted: none that begins with this one comes before it, and another's " +
+      "revision is another one",
   },
   {
     file: "src/subnet/etcd/etcd_lease_store.ts",
@@ -162,28 +162,32 @@ export const EQUIVALENT: readonly Equivalent[] = [
     original: "ttlSeconds <= 0",
     replacement: "false",
     reason:
-      "the key of an etcd lease that has expired is gone, so that the write fails, which gives the same",
+      "the key of an etcd lease that has expired is gone, so that the write fails, which gives " +
+      "the same",
   },
   {
     file: "src/subnet/etcd/previous_leases.ts",
     original: "!mayContain(record.value, identity)",
     replacement: "false",
     reason:
-      "a shortcut: a lease that does not carry the identity is not taken for this node's once it is decoded",
+      "a shortcut: a lease that does not carry the identity is not taken for this node's once " +
+      "it is decoded",
   },
   {
     file: "src/subnet/etcd/previous_leases.ts",
     original: 'texts.some((text) => value.includes(text)) || value.includes("\\\\")',
     replacement: "true",
     reason:
-      "a shortcut: a lease that does not carry the identity is not taken for this node's once it is decoded",
+      "a shortcut: a lease that does not carry the identity is not taken for this node's once " +
+      "it is decoded",
   },
   {
     file: "src/subnet/etcd/previous_leases.ts",
     original: '"\\\\"',
     replacement: '""',
     reason:
-      "a shortcut: a lease that does not carry the identity is not taken for this node's once it is decoded",
+      "a shortcut: a lease that does not carry the identity is not taken for this node's once " +
+      "it is decoded",
   },
   {
     file: "src/etcd/client/tls_socket.ts",

@@ -1,7 +1,7 @@
 /**
- * The program with all its mutants in it, one of which is chosen when it runs. A program of its own,
- * run by Deno: Stryker's instrumenter relies on how Node imports CommonJS modules, which Bun does
- * otherwise. Arguments: files; output: JSON, `Instrumented`.
+ * The program with all its mutants in it, one of which is chosen when it runs. A program of its
+ * own, run by Deno: Stryker's instrumenter relies on how Node imports CommonJS modules, which Bun
+ * does otherwise. Arguments: files; output: JSON, `Instrumented`.
  */
 
 import { Instrumenter } from "@stryker-mutator/instrumenter";
@@ -88,8 +88,8 @@ interface Node {
  * Texts that are handed to a log or to an error are for people to read; the tests name those that
  * people or programs rely on. What is computed inside such a text is mutated like everything else.
  *
- * The instrumenter shows each node of each file, in their order, to what may ignore it; ignoring one
- * would take what is in it with it.
+ * The instrumenter shows each node of each file, in their order, to what may ignore it; ignoring
+ * one would take what is in it with it.
  */
 class Messages {
   readonly #files: readonly string[];

@@ -1,7 +1,7 @@
 /**
  * What earlier runs found, so that a run can be continued, and repeated after a test was added: a
- * mutant that was noticed stays so while its file is as it was; one that was not is tried again when
- * any file of the program or the tests has changed.
+ * mutant that was noticed stays so while its file is as it was; one that was not is tried again
+ * when any file of the program or the tests has changed.
  */
 
 import { createHash } from "node:crypto";

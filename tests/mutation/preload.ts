@@ -1,6 +1,6 @@
 /**
- * Loaded before the tests of a mutation run: counts, stops a mutant that loops without end, and lets
- * property tests try fewer inputs, for they run once for each mutant.
+ * Loaded before the tests of a mutation run: counts, stops a mutant that loops without end, and
+ * lets property tests try fewer inputs, for they run once for each mutant.
  */
 
 import { afterAll, mock } from "bun:test";

@@ -132,8 +132,8 @@ export async function tryMutant(
 }
 
 /**
- * First the tests that are named after the file, which notice most. Starting a process costs as much
- * as a quick test file: the other quick ones are run together.
+ * First the tests that are named after the file, which notice most. Starting a process costs as
+ * much as a quick test file: the other quick ones are run together.
  */
 function batches(tests: readonly TestFile[], file: string): TestFile[][] {
   const noun = posix.basename(file, ".ts");

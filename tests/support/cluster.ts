@@ -207,7 +207,7 @@ export class Cluster implements AsyncDisposable {
     }
   }
 
-  /** Cuts etcd's wire without telling its ends: packets are lost, no connection is reset. */
+  /** Cuts etcd's wire silently: packets are lost, no connection is reset. */
   async partitionEtcd(isCut: boolean): Promise<void> {
     await namespaceScript(
       this.topology.switchNamespace,

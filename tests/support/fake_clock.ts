@@ -53,7 +53,7 @@ export class FakeClock implements Clock {
   }
 }
 
-/** Lets every promise that can go on without time passing do so. */
+/** Lets every promise settle that needs no time to pass. */
 export async function settle(): Promise<void> {
   for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve));
 }

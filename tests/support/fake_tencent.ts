@@ -198,6 +198,11 @@ function failure(code: string, message: string): object {
   return { Error: { Code: code, Message: message } };
 }
 
+const AUTHORIZATION = new RegExp(
+  "^TC3-HMAC-SHA256 Credential=([^/]+)/(\\d{4}-\\d\\d-\\d\\d)/vpc/tc3_request, " +
+    "SignedHeaders=([a-z0-9;-]+), Signature=([0-9a-f]{64})$",
+);
+
 /** The API's error for a request that is malformed or not signed correctly. */
 async function whyRefused(
   request: Request,
@@ -212,9 +217,7 @@ async function whyRefused(
   if (Math.abs(Date.now() / 1000 - Number(timestamp)) > 300) {
     return failure("AuthFailure.SignatureExpire", "the signature has expired");
   }
-  const match =
-    /^TC3-HMAC-SHA256 Credential=([^/]+)\/(\d{4}-\d\d-\d\d)\/vpc\/tc3_request, SignedHeaders=([a-z0-9;-]+), Signature=([0-9a-f]{64})$/
-      .exec(header("Authorization"));
+  const match = AUTHORIZATION.exec(header("Authorization"));
   if (match === null) return failure("AuthFailure.InvalidAuthorization", "malformed");
   const [, id, date, names = "", signature] = match;
   if (id !== KEY.id) return failure("AuthFailure.SecretIdNotFound", "no such SecretId");

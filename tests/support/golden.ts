@@ -1,4 +1,4 @@
-/** Comparison with a text file that a reviewer reads; `UPDATE_GOLDENS=1` writes it anew. */
+/** Comparison with a text file that a reviewer reads; `UPDATE_GOLDENS=1` rewrites it. */
 
 import { expect } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";

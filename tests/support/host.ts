@@ -24,7 +24,7 @@ export interface StartOptions {
   readonly workingDirectory?: string;
   /** The host whose /run it sees; by default its own. */
   readonly runOf?: Host;
-  /** A problem of this machine that does not count: the host is ready although `/readyz` names it. */
+  /** A problem of this machine to ignore: the host is ready although `/readyz` names it. */
   readonly despite?: RegExp;
   /** Start with only `flags`. */
   readonly bare?: boolean;
@@ -71,7 +71,7 @@ export class Host {
     return this.#daemon;
   }
 
-  /** Starts a daemon; the one before must have ended or must not share its files. */
+  /** Starts a daemon; the previous one has ended, or shares no files with it. */
   start(options: StartOptions = {}): Daemon {
     const number = ++this.#starts;
     const logFile = join(this.directory, `flanneld-${number}.log`);
@@ -112,7 +112,7 @@ export class Host {
     if (hasEnded) throw new Error(`${this.name}'s daemon ended; its log ends:\n${daemon.logEnd()}`);
   }
 
-  /** Whether the daemon says that it is ready, or names nothing but what it was started despite of. */
+  /** Whether the daemon is ready, or reports only the problems that it was started despite. */
   async isReady(): Promise<boolean> {
     const { status, body } = await this.http("/readyz");
     const problems = body.split("\n").filter((line) => line.startsWith("- "));
@@ -173,7 +173,7 @@ export class Host {
     return kernelText(this.station.namespace, names);
   }
 
-  /** Starts a ping of another host's workload from this one's, a hundred times a second by default. */
+  /** Starts a ping of another host's workload from this one's, by default every 10 ms. */
   ping(target: Host, family: Family = 4, intervalSeconds?: number): PingStream {
     const ping = new PingStream(this.station.workloadNamespace, {
       address: target.workload(family),

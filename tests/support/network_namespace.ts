@@ -7,8 +7,8 @@ import { ipBatch, namespaceScript } from "../../src/lab/namespace.ts";
 const CLONE_NEWNET = 0x40000000; // linux/sched.h
 
 /**
- * Moves this thread into a new, empty network namespace until the result is disposed. Sockets opened
- * and processes started meanwhile are in it; the runtime's other threads are not. Needs
+ * Moves this thread into a new, empty network namespace until the result is disposed. Sockets
+ * opened and processes started meanwhile are in it; the runtime's other threads are not. Needs
  * CAP_SYS_ADMIN.
  */
 export function enterNewNetworkNamespace(): Disposable {

@@ -1,4 +1,4 @@
-/** The networks of the tests, and hosts that keep chosen subnets, so that texts are always the same. */
+/** The networks of the tests, and hosts that keep chosen subnets, for texts that never vary. */
 
 import type { Cluster } from "./cluster.ts";
 

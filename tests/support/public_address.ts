@@ -1,4 +1,4 @@
-/** A tunnel whose advertised address is on another interface of the host, which loses it for a while. */
+/** A tunnel whose advertised address is on another interface, which loses it for a while. */
 
 import { expect } from "bun:test";
 import { Cluster } from "./cluster.ts";
@@ -55,6 +55,6 @@ export async function expectTunnelFollows(
 
 /** Of a device of the kernel's. */
 export async function localAddress(host: Host, device: string): Promise<string> {
-  const shown = await host.sh(`ip -d link show ${device} || true`); // It is made anew.
+  const shown = await host.sh(`ip -d link show ${device} || true`); // It is being recreated.
   return /local (\S+)/.exec(shown)?.[1] ?? "";
 }

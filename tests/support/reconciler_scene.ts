@@ -1,6 +1,6 @@
 /**
- * A reconciler on a fake kernel and a fake clock, with a small vxlan network: node 1 is this host, and
- * node n has the subnet 10.5.n.0/24 and the public address 192.168.0.n.
+ * A reconciler on a fake kernel and a fake clock, with a small vxlan network: node 1 is this
+ * host, and node n has the subnet 10.5.n.0/24 and the public address 192.168.0.n.
  */
 
 import { Reconciler } from "../../src/reconcile/reconciler.ts";

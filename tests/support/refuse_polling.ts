@@ -34,7 +34,7 @@ const BPF_LD = 0x20; // linux/bpf_common.h: BPF_LD | BPF_W | BPF_ABS
 const BPF_JEQ = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
 const BPF_RET = 0x06; // BPF_RET | BPF_K
 
-/** struct sock_filter (linux/filter.h): what to do, and how many instructions to skip then or else. */
+/** struct sock_filter (linux/filter.h): the operation, and how many instructions it skips. */
 function instruction(code: number, value: number, skipThen = 0, skipElse = 0): bigint {
   const [then, otherwise] = [BigInt(skipThen), BigInt(skipElse)];
   return BigInt(code) | then << 16n | otherwise << 24n | BigInt(value) << 32n;

@@ -1,4 +1,7 @@
-/** A network of nodes to test with: node n has the public address 192.168.0.n and subnet 10.5.n.0/24. */
+/**
+ * A network of nodes to test with: node n has the public address 192.168.0.n and subnet
+ * 10.5.n.0/24.
+ */
 
 import { mapFamilies, type PerFamily } from "../../src/addr/family.ts";
 import type { Family, IpAddress } from "../../src/addr/ip.ts";
@@ -166,7 +169,7 @@ function keepingLog(lines: string[]): Log {
 }
 
 /** A log that keeps the lines at warn and above. */
-export function collectingLog(): Log & { readonly lines: string[] } {
+export function warningsLog(): Log & { readonly lines: string[] } {
   const lines: string[] = [];
   const keep = (...args: unknown[]) => void lines.push(String(args.at(-1)));
   const drop = () => {};

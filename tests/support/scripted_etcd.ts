@@ -1,6 +1,6 @@
 /**
- * A gRPC server instead of etcd, whose responses a test falsifies: real frames on a real connection,
- * with responses that a real etcd cannot be made to send.
+ * A gRPC server instead of etcd, whose responses a test falsifies: real frames on a real
+ * connection, with responses that a real etcd cannot be made to send.
  */
 
 import type { ServiceImpl } from "@connectrpc/connect";

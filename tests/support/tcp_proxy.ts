@@ -44,8 +44,8 @@ export class TcpProxy implements AsyncDisposable {
   }
 
   /**
-   * Cuts when the server has sent so many bytes more. "reset" also takes away what the client has not
-   * read yet; with "end" it gets all that was sent before the cut.
+   * Cuts when the server has sent so many bytes more. "reset" also takes away what the client has
+   * not read yet; with "end" it gets all that was sent before the cut.
    */
   cutAfter(bytes: number, how: "reset" | "end" = "reset"): void {
     this.#cutAt = this.receivedBytes + bytes;
@@ -59,7 +59,7 @@ export class TcpProxy implements AsyncDisposable {
     this.#swallow = true;
   }
 
-  /** Forwards nothing any more, in both directions, and tells nobody: a lost network. */
+  /** Silently forwards nothing any more, in both directions: a lost network. */
   silence(): void {
     this.#silent = true;
   }

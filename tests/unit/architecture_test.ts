@@ -1,6 +1,7 @@
 /**
- * The lists of docs/architecture.md, measured: "to add this, look at that" names exactly the files in which
- * "that" appears, and every room is described. `UPDATE_GOLDENS=1` writes the lists.
+ * The lists of docs/architecture.md, measured: "to add this, look at that" names exactly the
+ * files in which "that" appears, and every room is described. `UPDATE_GOLDENS=1` writes the
+ * lists.
  */
 
 import { describe, expect, test } from "bun:test";

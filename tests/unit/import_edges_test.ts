@@ -1,6 +1,6 @@
 /**
- * Which folder may import which, each with its reason, and by which files a folder is entered. A new
- * edge or door is added here, with its reason, in the commit that needs it.
+ * Which folder may import which, each with its reason, and by which files a folder is entered. A
+ * new edge or door is added here, with its reason, in the commit that needs it.
  */
 
 import { describe, expect, test } from "bun:test";
@@ -139,7 +139,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     config: "backends read their options",
     "type host": "the external interface",
     "type kernel": "reachability and orphans are read from the kernel port",
-    "type kernel/wireguard": "a backend is told who can run WireGuard",
+    "type kernel/wireguard": "a backend asks what can run WireGuard",
     "type kernel/xfrm": "a backend is given the states of IPsec",
     log: "what was adopted or refused is logged",
     process: "a charon that an earlier run left is named",
@@ -290,7 +290,8 @@ const NESTED_ROOMS: readonly string[] = [
 ];
 
 /**
- * The files of a folder below `src` that files outside of it may import. A nested room can have a door of its own: its siblings count as outside.
+ * The files of a folder below `src` that files outside of it may import. A nested room can have a
+ * door of its own: its siblings count as outside.
  */
 const DOORS: Readonly<Record<string, readonly string[]>> = {
   cli: [

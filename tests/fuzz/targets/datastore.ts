@@ -301,8 +301,10 @@ const dump: FuzzTarget = {
   name: "datastore-dump",
   isJson: false,
   seeds: [
-    '{"flanneldDatastore":1,"revision":"52"}\n{"lease":"694d77aa9e38260f","remainingSeconds":"86012"}\n' +
-    '{"key":"/coreos.com/network/config","value":"{}"}\n{"keyBase64":"/w==","value":"v","lease":"694d77aa9e38260f"}\n' +
+    '{"flanneldDatastore":1,"revision":"52"}\n{"lease":"694d77aa9e38260f",' +
+    '"remainingSeconds":"86012"}\n' +
+    '{"key":"/coreos.com/network/config","value":"{}"}\n{"keyBase64":"/w==","value":"v",' +
+    '"lease":"694d77aa9e38260f"}\n' +
     '{"end":true,"leases":1,"keys":2}\n',
     '{"flanneldDatastore":1,"revision":"1"}\n{"end":true,"leases":0,"keys":0}\n',
   ],

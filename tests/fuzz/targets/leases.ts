@@ -22,11 +22,11 @@ import { FakeCharon } from "../../support/fake_charon.ts";
 import { FakeKernel } from "../../support/fake_kernel.ts";
 import {
   backendHost,
-  collectingLog,
   config,
   external,
   HOST,
   lease,
+  warningsLog,
 } from "../../support/sample_network.ts";
 import { equal } from "../equal.ts";
 import type { FuzzTarget } from "../fuzz.ts";
@@ -44,7 +44,7 @@ const OPTIONS: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
 /** A node of one backend type, which gets the leases. */
 interface Node {
   readonly table: LeaseTable;
-  readonly projector: OverlayController;
+  readonly overlay: OverlayController;
   put(lease: Lease): void;
 }
 
@@ -74,7 +74,7 @@ async function makeNode(type: string): Promise<Node> {
       },
     }),
   );
-  // What it keeps outside the kernel is not there; its peers' entries are read all the same.
+  // What it keeps outside the kernel is not there; its peers' entries are still read.
   const backend: Backend = new Proxy(prepared, {
     get(backend, name) {
       const member: unknown = name === "target" ? undefined : Reflect.get(backend, name, backend);
@@ -83,7 +83,7 @@ async function makeNode(type: string): Promise<Node> {
   });
   const ext = external(families);
   const own = lease(1, backend.attributes.backendType, families);
-  const projector: OverlayController = new OverlayController({
+  const overlay: OverlayController = new OverlayController({
     backend,
     entryStore: {
       setDesired: (_owner: string, resources: readonly Resource[]) => {
@@ -95,12 +95,12 @@ async function makeNode(type: string): Promise<Node> {
       kernel,
       ownership: () => backend.ownership(ext),
       external: () => ext,
-      onChanged: () => projector.reachabilityChanged(),
+      onChanged: () => overlay.reachabilityChanged(),
     }),
     clock: systemClock,
-    log: collectingLog(),
+    log: warningsLog(),
   }, ext);
-  projector.ownChanged(own);
+  overlay.ownChanged(own);
   const table = new LeaseTable({
     config: network,
     own,
@@ -109,8 +109,8 @@ async function makeNode(type: string): Promise<Node> {
   });
   return {
     table,
-    projector,
-    put: (changed) => projector.applyChanges(table.apply({ kind: "put", lease: changed })),
+    overlay,
+    put: (changed) => overlay.applyChanges(table.apply({ kind: "put", lease: changed })),
   };
 }
 
@@ -194,7 +194,7 @@ async function take(key: string, value: string): Promise<void> {
   const node = await nodeOf(BACKENDS.types.includes(type) ? type : "alloc");
   const renewed = { ...decoded, modRevision: decoded.modRevision + 1n };
   for (const each of [decoded, renewed]) node.put(each);
-  node.projector.applyChanges(node.table.apply({ kind: "delete", key: decoded.key }));
+  node.overlay.applyChanges(node.table.apply({ kind: "delete", key: decoded.key }));
 }
 
 export const LEASE_TARGETS: readonly FuzzTarget[] = [leases, leaseValues];

@@ -53,8 +53,8 @@ describe("forNetwork()", () => {
 
   test("says what to change about IPv6, and which backends carry it", () => {
     expect(whyRejected(config("udp", [4, 6]))).toBe(
-      "the udp backend carries IPv4 only, and the network configuration has EnableIPv6; remove it, " +
-        "or use extension, host-gw, vxlan or wireguard",
+      "the udp backend carries IPv4 only, and the network configuration has EnableIPv6; remove " +
+        "it, or use extension, host-gw, vxlan or wireguard",
     );
     expect(whyRejected(config("tencent-vpc", [6]))).toContain(
       "set it to false and EnableIPv4 to true, or use",

@@ -25,12 +25,12 @@ import { FakeClock } from "../../support/fake_clock.ts";
 import { FakeKernel } from "../../support/fake_kernel.ts";
 import {
   backendHost,
-  collectingLog,
   config,
   external,
   HOST,
   lease,
   prefix,
+  warningsLog,
 } from "../../support/sample_network.ts";
 
 const ROOT = new URL("../../../", import.meta.url).pathname;
@@ -101,13 +101,13 @@ const REGISTRY = new BackendRegistry([TOY, VXLAN]);
 
 describe("a backend that is only in a registry's table", () => {
   test("is found, checked and refused like any other", async () => {
-    const log = collectingLog();
+    const log = warningsLog();
     expect(REGISTRY.find("TOY")).toBe(TOY);
     await REGISTRY.checkConfig(config("toy", [4], { Quick: true }), log);
     expect(log.lines).toEqual([expect.stringContaining('unknown key "Quick"')]);
     expect(() => REGISTRY.forNetwork(config("toy", [4, 6]))).toThrow(
-      "the toy backend carries IPv4 only, and the network configuration has EnableIPv6; remove it, " +
-        "or use vxlan",
+      "the toy backend carries IPv4 only, and the network configuration has EnableIPv6; remove " +
+        "it, or use vxlan",
     );
     expect(() => REGISTRY.forNetwork(config("toyy", [4]))).toThrow('did you mean "toy"?');
   });
@@ -141,7 +141,7 @@ describe("a backend that is only in a registry's table", () => {
     const node = await startNode();
     await using _cleanup = node.cleanup;
     await node.clock.advance(1000);
-    const log = collectingLog();
+    const log = warningsLog();
     const vxlan = { links: new Set<string>(), linkTypes: new Set(["vxlan" as const]) };
     await removeOrphans({
       kernel: node.kernel,
@@ -157,7 +157,7 @@ async function startNode() {
   const clock = new FakeClock();
   const kernel = new FakeKernel();
   kernel.seed(...HOST);
-  const log = collectingLog();
+  const log = warningsLog();
   const network = config("toy", [4]);
   const { prepare } = await REGISTRY.forNetwork(network).load();
   const backend = await prepare(backendHost(kernel, network));

@@ -8,7 +8,7 @@ test("a misspelled word has a suggestion, a different word has none", () => {
   expect(nearestWord("x", ["v"])).toBe(undefined);
 });
 
-test("the first of several equally near words is suggested, up to the given number of edits", () => {
+test("the first of the nearest words is suggested, up to the given number of edits", () => {
   expect(nearestWord("a", ["ab", "ac"], 1)).toBe("ab");
   expect(nearestWord("verbose", ["iface", "version"], Infinity)).toBe("version");
   expect(nearestWord("", ["iface"], 4)).toBe(undefined);

@@ -319,7 +319,8 @@ describe("checks", () => {
     [["--log-format=xml"], '--log-format is "xml"; it must be text or json'],
     [
       ["--etcd-endpoints=http://a:1,ftp://b"],
-      '--etcd-endpoints is "http://a:1,ftp://b"; it must be URLs that begin with http:// or https://',
+      '--etcd-endpoints is "http://a:1,ftp://b"; it must be URLs that begin with http:// or ' +
+      "https://",
     ],
     [
       ["--kube-annotation-prefix=a/b/c"],

@@ -231,7 +231,7 @@ describe("with TLS", () => {
     connection = connectionTo(proxy.url.replace("http:", "https:"), { host, tlsFiles });
   });
 
-  test("streams go on when certificates change, and new calls use the new ones", async () => {
+  test("streams continue when certificates change, and new calls use the new ones", async () => {
     const before = await connection.open(forever, LONG_MS);
     const { ended: watch } = await watching(before);
     material = { ...material };

@@ -12,8 +12,10 @@ const NAT = `*nat
 -A FLANNEL-POSTRTG -s 10.5.72.0/24 -d 10.5.0.0/16 -m comment --comment "flanneld masq" -j RETURN
 -A FLANNEL-POSTRTG -s 10.5.0.0/16 -d 10.5.72.0/24 -m comment --comment "flanneld masq" -j RETURN
 -A FLANNEL-POSTRTG ! -s 10.5.0.0/16 -d 10.5.72.0/24 -m comment --comment "flanneld masq" -j RETURN
--A FLANNEL-POSTRTG -s 10.5.0.0/16 ! -d 224.0.0.0/4 -m comment --comment "flanneld masq" -j MASQUERADE --random-fully
--A FLANNEL-POSTRTG ! -s 10.5.0.0/16 -d 10.5.0.0/16 -m comment --comment "flanneld masq" -j MASQUERADE --random-fully
+-A FLANNEL-POSTRTG -s 10.5.0.0/16 ! -d 224.0.0.0/4 -m comment --comment "flanneld masq" \
+-j MASQUERADE --random-fully
+-A FLANNEL-POSTRTG ! -s 10.5.0.0/16 -d 10.5.0.0/16 -m comment --comment "flanneld masq" \
+-j MASQUERADE --random-fully
 -I POSTROUTING 1 -m comment --comment "flanneld masq" -j FLANNEL-POSTRTG
 COMMIT
 `;
@@ -54,14 +56,15 @@ function correction(
   return iptablesCorrection({ state: parseIptablesSave(save).tables, rules, networks });
 }
 
-test("in empty tables, both chains, their rules, and a jump at the top of each built-in chain are added", () => {
+test("empty tables get both chains, their rules, and a jump atop each built-in chain", () => {
   expect(correction("")).toBe(NAT + FILTER);
 });
 
 test("IPv6 rules are spelled like IPv4 rules", () => {
   const text = iptablesCorrection({ state: new Map(), rules: rulesFor()[6], networks: [NETWORK6] });
   expect(text).toContain(
-    `-A FLANNEL-POSTRTG -s 2001:cafe:42::/56 ! -d ff00::/8 -m comment --comment "flanneld masq" -j MASQUERADE --random-fully\n`,
+    `-A FLANNEL-POSTRTG -s 2001:cafe:42::/56 ! -d ff00::/8 -m comment --comment "flanneld ` +
+      `masq" -j MASQUERADE --random-fully\n`,
   );
 });
 
@@ -117,7 +120,7 @@ const REFUSING: Record<string, string[]> = {
 };
 
 for (const [name, lines] of Object.entries(REFUSING)) {
-  test(`trap 17: the jump moves ahead of ${name}`, () => {
+  test(`the jump moves ahead of ${name}`, () => {
     const save = installed([...lines, JUMP], ["ufw-reject-forward"]);
     expect(correction(save)).toBe(MOVED);
   });
@@ -186,7 +189,7 @@ test("a chain for a previous network is rewritten if that network is known", () 
   expect(text).not.toContain("10.77.");
 });
 
-test("rules of old versions in the built-in chains are removed, those of other programs are not", () => {
+test("old versions' rules in the built-in chains are removed, other programs' are not", () => {
   const save = installed([
     JUMP,
     `-A FORWARD -s 10.5.0.0/16 -m comment --comment "flanneld forward" -j ACCEPT`,
@@ -194,7 +197,8 @@ test("rules of old versions in the built-in chains are removed, those of other p
     `-A FORWARD -d 10.5.0.0/16 -j ACCEPT`,
   ]);
   expect(correction(save)).toBe(
-    `*filter\n-D FORWARD -s 10.5.0.0/16 -m comment --comment "flanneld forward" -j ACCEPT\nCOMMIT\n`,
+    `*filter\n-D FORWARD -s 10.5.0.0/16 -m comment --comment "flanneld forward" -j ` +
+      `ACCEPT\nCOMMIT\n`,
   );
 });
 

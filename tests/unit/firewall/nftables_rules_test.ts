@@ -19,11 +19,16 @@ import { NETWORK4, NETWORK6, rulesFor } from "./fixtures.ts";
 const POSTRTG =
   `add chain ip flannel-ipv4 postrtg { type nat hook postrouting priority 100; policy accept; }
 add rule ip flannel-ipv4 postrtg meta mark & 0x4000 == 0x4000 return comment "flanneld masq"
-add rule ip flannel-ipv4 postrtg ip saddr 10.5.72.0/24 ip daddr 10.5.0.0/16 return comment "flanneld masq"
-add rule ip flannel-ipv4 postrtg ip saddr 10.5.0.0/16 ip daddr 10.5.72.0/24 return comment "flanneld masq"
-add rule ip flannel-ipv4 postrtg ip saddr != 10.5.0.0/16 ip daddr 10.5.72.0/24 return comment "flanneld masq"
-add rule ip flannel-ipv4 postrtg ip saddr 10.5.0.0/16 ip daddr != 224.0.0.0/4 masquerade fully-random comment "flanneld masq"
-add rule ip flannel-ipv4 postrtg ip saddr != 10.5.0.0/16 ip daddr 10.5.0.0/16 masquerade fully-random comment "flanneld masq"
+add rule ip flannel-ipv4 postrtg ip saddr 10.5.72.0/24 ip daddr 10.5.0.0/16 return \
+comment "flanneld masq"
+add rule ip flannel-ipv4 postrtg ip saddr 10.5.0.0/16 ip daddr 10.5.72.0/24 return \
+comment "flanneld masq"
+add rule ip flannel-ipv4 postrtg ip saddr != 10.5.0.0/16 ip daddr 10.5.72.0/24 return \
+comment "flanneld masq"
+add rule ip flannel-ipv4 postrtg ip saddr 10.5.0.0/16 ip daddr != 224.0.0.0/4 \
+masquerade fully-random comment "flanneld masq"
+add rule ip flannel-ipv4 postrtg ip saddr != 10.5.0.0/16 ip daddr 10.5.0.0/16 \
+masquerade fully-random comment "flanneld masq"
 `;
 const FORWARD =
   `add chain ip flannel-ipv4 forward { type filter hook forward priority 0; policy accept; }
@@ -88,7 +93,8 @@ test("IPv6 rules are in a separate table and spelled like IPv4 rules", () => {
     networks: [NETWORK6],
   });
   expect(text).toContain(
-    `add rule ip6 flannel-ipv6 postrtg ip6 saddr 2001:cafe:42::/56 ip6 daddr != ff00::/8 masquerade fully-random comment "flanneld masq"\n`,
+    `add rule ip6 flannel-ipv6 postrtg ip6 saddr 2001:cafe:42::/56 ip6 daddr != ff00::/8 ` +
+      `masquerade fully-random comment "flanneld masq"\n`,
   );
 });
 

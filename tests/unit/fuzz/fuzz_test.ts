@@ -21,7 +21,8 @@ test.each(TARGETS.map((target) => [target.name, target] as const))(
       `${failure.error.stack}\nof the input ${
         JSON.stringify(input.toString("latin1").slice(0, 500))
       }` +
-        `; npm run test:fuzz -- --target ${name} --count ${COUNT} --seed ${SEED} adds it to the corpus`,
+        `; npm run test:fuzz -- --target ${name} --count ${COUNT} --seed ${SEED} adds it to ` +
+        "the corpus",
     );
   },
   300_000,

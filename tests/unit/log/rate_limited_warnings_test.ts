@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from "bun:test";
 import { RateLimitedWarnings, withoutValues } from "../../../src/log/rate_limited_warnings.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
-import { collectingLog } from "../../support/sample_network.ts";
+import { warningsLog } from "../../support/sample_network.ts";
 
 const length = (key: string) => ({
   what: "ignoring lease",
@@ -10,12 +10,12 @@ const length = (key: string) => ({
 });
 
 let clock: FakeClock;
-let log: ReturnType<typeof collectingLog>;
+let log: ReturnType<typeof warningsLog>;
 let lines: RateLimitedWarnings;
 
 beforeEach(() => {
   clock = new FakeClock();
-  log = collectingLog();
+  log = warningsLog();
   lines = new RateLimitedWarnings({ log, clock });
 });
 

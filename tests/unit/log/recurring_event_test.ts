@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { RecurringEvent } from "../../../src/log/recurring_event.ts";
 import { collectingLog } from "../../support/collecting_log.ts";
 
-test("an event is logged five times, then each time its count has doubled, until a quiet minute", () => {
+test("an event is logged five times, then at each doubling, until a quiet minute", () => {
   const { log, records } = collectingLog();
   let nowMs = 0;
   const recurrence = new RecurringEvent({ log, clock: { nowMs: () => nowMs } });

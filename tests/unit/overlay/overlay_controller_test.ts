@@ -11,12 +11,11 @@ import { resourceKey } from "../../../src/state/resource_key.ts";
 import type { Resource, Route } from "../../../src/state/resource.ts";
 import type { Lease } from "../../../src/subnet/lease.ts";
 import { directRoute } from "../../support/arbitrary_state.ts";
-import { collectingLog as traceLog } from "../../support/collecting_log.ts";
+import { collectingLog } from "../../support/collecting_log.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 import { FakeKernel } from "../../support/fake_kernel.ts";
 import {
   backendHost,
-  collectingLog,
   config,
   external,
   HOST,
@@ -24,6 +23,7 @@ import {
   lease,
   mac,
   prefix,
+  warningsLog,
 } from "../../support/sample_network.ts";
 import { stateText } from "../../support/state_text.ts";
 
@@ -56,7 +56,7 @@ const DEFAULT_ROUTE: Route = {
 
 let kernel: FakeKernel;
 let store: CollectingStore;
-let log: ReturnType<typeof collectingLog>;
+let log: ReturnType<typeof warningsLog>;
 let clock: FakeClock;
 /** By `controllerFor`. */
 let prepared: { readonly backend: Backend } | undefined;
@@ -67,7 +67,7 @@ beforeEach(() => {
   kernel.delivery = "now";
   store = new CollectingStore();
   clock = new FakeClock();
-  log = collectingLog();
+  log = warningsLog();
 });
 
 async function controllerFor(
@@ -185,8 +185,8 @@ describe("OverlayController", () => {
     const second = lease(3, "vxlan", [4], mac(2));
     const text =
       "ignoring lease node-3: its VtepMAC 02:00:00:00:00:02 (flannel.1) belongs to lease node-2, " +
-      "whose node 192.168.0.2 claimed it first; if one host is a copy of the other, give the copy " +
-      "its own; if it is one host whose address has changed, delete its previous lease";
+      "whose node 192.168.0.2 claimed it first; if one host is a copy of the other, give the " +
+      "copy its own; if it is one host whose address has changed, delete its previous lease";
 
     test("the later one is ignored, logged once, and used when the other is gone", async () => {
       const received: string[] = [];
@@ -449,7 +449,7 @@ describe("OverlayController", () => {
     });
 
     test("in the entry store twice, logs at debug level that nothing can be undone", async () => {
-      const collected = traceLog();
+      const collected = collectingLog();
       log = collected.log as typeof log;
       const controller = await controllerFor("vxlan");
       store.setDesired = (owner) => failFor("node-2", owner);
@@ -514,7 +514,7 @@ describe("OverlayController", () => {
   });
 
   test("logs at trace level how many entries it made of each lease", async () => {
-    const collected = traceLog();
+    const collected = collectingLog();
     log = collected.log as typeof log;
     const controller = await controllerFor("vxlan");
     controller.applyChanges([put(lease(2, "vxlan", [4])), put(lease(3, "host-gw", [4]))]);

@@ -35,7 +35,8 @@ describe("limitProblem()", () => {
       "Max address space",
       String(2 * GIB),
       "this process is limited to 2 GiB of address space; it needs 3 GiB, of which it uses only " +
-      'a small part as memory: set LimitAS=infinity in its systemd unit, or run "ulimit -v unlimited" ' +
+      'a small part as memory: set LimitAS=infinity in its systemd unit, or run "ulimit -v ' +
+      'unlimited" ' +
       "before it (RLIMIT_AS)",
     ],
     [
@@ -55,7 +56,8 @@ describe("limitProblem()", () => {
       "Max processes",
       "31",
       "this process is limited to 31 processes and threads of this user; it needs 32: set " +
-      'LimitNPROC=infinity in its systemd unit, or run "ulimit -u unlimited" before it (RLIMIT_NPROC)',
+      'LimitNPROC=infinity in its systemd unit, or run "ulimit -u unlimited" before it ' +
+      "(RLIMIT_NPROC)",
     ],
   ])("names a limit that is too small: %s", (row, value, expected) => {
     expect(limitProblem(limits(row, value), 1)).toBe(expected);

@@ -2,10 +2,14 @@ import { expect, test } from "bun:test";
 import { socketInodes, udpPortTaken } from "../../../src/process/udp_port.ts";
 
 const TABLE = `
-   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops
-  501: 00000000:2118 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 4711 2 0000000000000000 0
-  502: 0100007F:0035 00000000:2118 07 00000000:00000000 00:00000000 00000000     0        0 4712 2 0000000000000000 0
-  503: 0100007F:2118 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 0 2 0000000000000000 0
+   sl  local_address rem_address   st tx_queue rx_queue tr tm->when \
+retrnsmt   uid  timeout inode ref pointer drops
+  501: 00000000:2118 00000000:0000 07 00000000:00000000 00:00000000 \
+00000000     0        0 4711 2 0000000000000000 0
+  502: 0100007F:0035 00000000:2118 07 00000000:00000000 00:00000000 \
+00000000     0        0 4712 2 0000000000000000 0
+  503: 0100007F:2118 00000000:0000 07 00000000:00000000 00:00000000 \
+00000000     0        0 0 2 0000000000000000 0
 `.trim();
 
 test("sockets are found by their local port", () => {

@@ -23,7 +23,7 @@ import {
   vxlanDevice,
 } from "../../support/arbitrary_state.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
-import { collectingLog, ETH0, ip, mac } from "../../support/sample_network.ts";
+import { ETH0, ip, mac, warningsLog } from "../../support/sample_network.ts";
 
 const DEVICE = vxlanDevice("flannel.1");
 const ACCEPT_RA: Sysctl = {
@@ -44,7 +44,7 @@ let reasons: string[];
 
 beforeEach(() => {
   clock = new FakeClock(() => 0.5);
-  const log = collectingLog();
+  const log = warningsLog();
   const onWork = () => {};
   reasons = [];
   table = new EntryTable(() => {});

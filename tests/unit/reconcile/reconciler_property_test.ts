@@ -18,7 +18,7 @@ import {
 } from "../../support/arbitrary_state.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 import { FakeKernel } from "../../support/fake_kernel.ts";
-import { collectingLog } from "../../support/sample_network.ts";
+import { warningsLog } from "../../support/sample_network.ts";
 
 /** An event while the reconciler runs. */
 type Event =
@@ -78,7 +78,7 @@ class Scene {
   readonly desired = new Map<string, readonly Resource[]>();
   readonly reconciler = new Reconciler({
     kernel: this.kernel,
-    log: collectingLog(),
+    log: warningsLog(),
     clock: this.clock,
   });
   maySweep = false;

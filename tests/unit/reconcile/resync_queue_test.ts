@@ -1,19 +1,19 @@
 import { beforeEach, describe, expect, test } from "bun:test";
 import { ResyncQueue } from "../../../src/reconcile/resync_queue.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
-import { collectingLog } from "../../support/sample_network.ts";
+import { warningsLog } from "../../support/sample_network.ts";
 
 const EVERY_MS = 300_000;
 const FAULT = new Error("the dump was interrupted");
 
 let clock: FakeClock;
-let log: ReturnType<typeof collectingLog>;
+let log: ReturnType<typeof warningsLog>;
 let resync: ResyncQueue;
 let calls: number;
 
 beforeEach(() => {
   clock = new FakeClock(() => 0.5);
-  log = collectingLog();
+  log = warningsLog();
   calls = 0;
   resync = new ResyncQueue({ clock, log, resyncMs: EVERY_MS, onWork: () => void calls++ });
 });

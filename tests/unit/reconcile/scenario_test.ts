@@ -1,14 +1,14 @@
 /**
- * Scenario scripts: events in, the kernel's text out. Each file in `scenarios/` is one story. A line
- * is a command or, indented, the expected output of the command above; `#` begins a comment.
+ * Scenario scripts: events in, the kernel's text out. Each file in `scenarios/` is one story. A
+ * line is a command or, indented, the expected output of the command above; `#` begins a comment.
  *
  *     start                           the daemon starts; it knows nothing yet
  *     node [mtu N] [vni N]            desire the node's own entries
  *     peer N [mac N] [at N]           desire a peer's entries; `peer N leaves` withdraws them
  *     complete                        everything that is desired is known: sweep
  *     kernel has TEXT                 an entry from before the start, without a notification
- *     other set|delete TEXT           another program changes an entry; of a deletion, TEXT may be its
- *                                     beginning
+ *     other set|delete TEXT           another program changes an entry; to delete it, the beginning
+ *                                     of its text is enough
  *     other may delete TEXT           the same, if the entry exists
  *     link NAME up|down               another program
  *     refuse ERRNO N                  the kernel refuses the next N steps
@@ -18,8 +18,8 @@
  *     within batch: COMMAND           performs the command after the first step of the next batch
  *     wait TIME                       `200ms`, `30s`
  *     forget                          the steps and log lines so far
- *     steps | kernel | status | log   what was requested of the kernel since the last time; all entries
- *                                     but the underlay's; failures and conflicts; lines at info and
+ *     steps | kernel | status | log   requests to the kernel since the last time; all entries but
+ *                                     the underlay's; failures and conflicts; lines at info and
  *                                     above
  *
  * `UPDATE_GOLDENS=1` writes the expected output. Read the difference before you commit it.

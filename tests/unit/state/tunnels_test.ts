@@ -75,7 +75,8 @@ function key(letter: string): WireguardKey {
 test("stateText() shows them as their tools do, in the order of their creation", () => {
   const text = stateText([POLICY, PEER, DEVICE, FOU, TUN, { ...IPIP, name: "flannel.ipip" }]);
   expect(text).toBe(`\
-link flannel.ipip: mtu 1420 state up type ipip local 192.168.0.1 encap fou encap-sport 8285 encap-dport 8285
+link flannel.ipip: mtu 1420 state up type ipip local 192.168.0.1 encap fou encap-sport 8285 \
+encap-dport 8285
 link flannel0: mtu 1420 state up type tun
 fou port 8285 ipproto 4
 wireguard flannel-wg listen-port 51820

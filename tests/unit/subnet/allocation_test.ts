@@ -97,7 +97,7 @@ describe("allocateSubnets", () => {
     expect(allocateSubnets(families, full, first)).toBe(undefined);
   });
 
-  test("trap 4: the one subnet left in a full /8 is found, in less than quadratic time", () => {
+  test("the one subnet left in a full /8 is found, in less than quadratic time", () => {
     const { families } = parse({ Network: "10.0.0.0/8" });
     const taken: PerFamily<Prefix>[] = [];
     for (let i = 65_535; i > 0; i--) {

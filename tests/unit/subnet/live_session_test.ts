@@ -218,7 +218,7 @@ describe("a live session", () => {
     expect(Object.fromEntries(times)).toEqual({ keepLeaseAlive: [10_000] });
   });
 
-  test("that is deleted is restored at once with the same etcd lease, then left alone", async () => {
+  test("that is deleted is restored once, at once, with the same etcd lease", async () => {
     await using _session = await living();
     const before = etcd.get(KEY);
     etcd.delete(KEY);

@@ -198,7 +198,8 @@ describe("the subnet file", () => {
     expect(warnings).toEqual([]);
     expect(readSubnetFile(folder, warn)).toEqual({ networks: {}, subnets: {} });
     expect(warnings[0]).toBe(
-      `cannot read subnet file ${folder}: ${folder} is a directory, not a regular file; ignoring it`,
+      `cannot read subnet file ${folder}: ${folder} is a directory, not a regular file; ` +
+        "ignoring it",
     );
   });
 

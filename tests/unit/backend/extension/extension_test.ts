@@ -33,7 +33,7 @@ describe("extension", () => {
     });
   });
 
-  test("advertises no data without PreStartupCommand, and warns without SubnetAddCommand", async () => {
+  test("without PreStartupCommand advertises no data; warns without SubnetAddCommand", async () => {
     using sandbox = new Sandbox();
     const on = host(sandbox, {});
     const backend = await prepare(on);

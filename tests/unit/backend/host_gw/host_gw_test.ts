@@ -97,8 +97,8 @@ route fc00:0:0:3::/64 via fd00::3 dev eth0 proto 70
     expect(backend.externalProblem?.(external([4]))).toBeUndefined();
     const lost = { ...external([4]), sourceAddresses: { 4: ip("192.168.0.7") } };
     expect(backend.externalProblem?.(lost)).toBe(
-      "public address 192.168.0.1, to which the other nodes send, is no longer an address of this " +
-        "host; add it to eth0 again, or restart with another --public-ip",
+      "public address 192.168.0.1, to which the other nodes send, is no longer an address of " +
+        "this host; add it to eth0 again, or restart with another --public-ip",
     );
   });
 

@@ -147,7 +147,7 @@ route 10.5.3.0/24 via 192.168.0.3 dev flannel.ipip proto 70 onlink
     expect(kernel.asked).toEqual([]);
   });
 
-  test("replaces a tunnel of the udp backend that has an address of this network, too", async () => {
+  test("replaces the udp backend's tunnel if it has an address of this network", async () => {
     const device = { name: "flannel0", mtuBytes: 1472, mac: NO_MAC, up: true } as const;
     const address = { kind: "address", link: "flannel0", prefixLength: 32 } as const;
     const kernel = hostKernel(

@@ -14,7 +14,7 @@ import { type Clock, systemClock } from "../../../../src/base/clock.ts";
 import { FakeCharon } from "../../../support/fake_charon.ts";
 import { FakeClock, settle } from "../../../support/fake_clock.ts";
 import { FakeXfrmStates } from "../../../support/fake_xfrm_states.ts";
-import { collectingLog, external, ip, lease, prefix } from "../../../support/sample_network.ts";
+import { external, ip, lease, prefix, warningsLog } from "../../../support/sample_network.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "charon-target-"));
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -32,7 +32,7 @@ async function targetOf(
   clock: Clock = systemClock,
   states: XfrmStates = new FakeXfrmStates(),
 ): Promise<CharonTarget> {
-  const log = collectingLog();
+  const log = warningsLog();
   const charon = {
     runDirectory: directory,
     env: { [SOCKET_VARIABLE]: path },

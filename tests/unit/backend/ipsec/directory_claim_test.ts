@@ -60,7 +60,8 @@ test("a directory is refused while another daemon of this network namespace has 
       `another directory and CHARON_VICI_SOCKET=${directory}/charon.vici`,
   );
   expect(setting.records.map(({ msg }) => msg)).toEqual([
-    `another flanneld (process ${other.pid}) has the run directory ${directory}; waiting for it to end`,
+    `another flanneld (process ${other.pid}) has the run directory ${directory}; waiting for ` +
+    "it to end",
   ]);
   other.kill("SIGKILL");
   await other.exited;
@@ -74,8 +75,10 @@ test("a daemon of another network namespace is named with both namespaces", asyn
   expect(theirs).not.toBe(own());
   expect(await refusal(setUp())).toBe(
     `another flanneld (process ${other.pid}) in network namespace ${theirs} has the run ` +
-      `directory ${directory}, whose charon serves that network namespace only; this daemon is in ${own()}: ` +
-      "give each network namespace its own /run (mount --bind DIRECTORY /run, in a mount namespace)",
+      `directory ${directory}, whose charon serves that network namespace only; this daemon is ` +
+      `in ${own()}: ` +
+      "give each network namespace its own /run (mount --bind DIRECTORY /run, in a mount " +
+      "namespace)",
   );
   other.kill("SIGKILL");
   await other.exited;

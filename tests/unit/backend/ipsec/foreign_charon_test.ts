@@ -10,7 +10,7 @@ import { systemClock } from "../../../../src/base/clock.ts";
 import { ForeignCharonError } from "../../../../src/backend/ipsec/foreign_charon.ts";
 import { BackendError } from "../../../../src/overlay/backend_error.ts";
 import { listenerNamespace } from "../../../../src/process/listener_namespace.ts";
-import { collectingLog } from "../../../support/sample_network.ts";
+import { warningsLog } from "../../../support/sample_network.ts";
 import { FakeCharon } from "../../../support/fake_charon.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "charon-namespace-"));
@@ -36,7 +36,7 @@ async function refusal(env: Record<string, string> = {}): Promise<Error> {
     runDirectory: directory,
     env,
     clock: systemClock,
-    log: collectingLog(),
+    log: warningsLog(),
   };
   return await connectCharon(options, new AbortController().signal).then(
     () => new Error("none"),

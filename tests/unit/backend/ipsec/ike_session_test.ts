@@ -17,10 +17,10 @@ import { systemClock } from "../../../../src/base/clock.ts";
 import { Vici } from "../../../../src/backend/ipsec/vici.ts";
 import type { XfrmStateId } from "../../../../src/kernel/xfrm/xfrm_states.ts";
 import type { ViciMessage } from "../../../../src/backend/ipsec/vici_message.ts";
-import { collectingLog as recordingLog } from "../../../support/collecting_log.ts";
+import { collectingLog } from "../../../support/collecting_log.ts";
 import { FakeCharon } from "../../../support/fake_charon.ts";
 import { FakeClock } from "../../../support/fake_clock.ts";
-import { collectingLog, ip, prefix } from "../../../support/sample_network.ts";
+import { ip, prefix, warningsLog } from "../../../support/sample_network.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "vici-session-"));
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -260,7 +260,7 @@ describe("a session with charon", () => {
 describe("the tunnel watch", () => {
   const [two, three] = [connection(2), connection(3)];
   const clock = new FakeClock();
-  let log = collectingLog();
+  let log = warningsLog();
   /** States that are missing in the kernel, by destination and SPI. */
   const absent = new Set<string>();
   const states = {
@@ -268,7 +268,7 @@ describe("the tunnel watch", () => {
   };
   let watch = new TunnelWatch({ clock, log, states });
   beforeEach(() => {
-    log = collectingLog();
+    log = warningsLog();
     absent.clear();
     watch = new TunnelWatch({ clock, log, states });
   });
@@ -355,7 +355,7 @@ describe("the tunnel watch", () => {
   test("reports many peers in one line, when they go down and when they come up", async () => {
     using charon = fakeCharon();
     using s = await session(charon);
-    const { log, records } = recordingLog();
+    const { log, records } = collectingLog();
     const watch = new TunnelWatch({ clock, log, states });
     const five = [2, 3, 4, 5, 6].map((n) => connection(n));
     const check = () => watch.check(s.session, wanted(...five), { maySweep: true, isFull: true });

@@ -77,12 +77,18 @@ describe("ipsec", () => {
       backend.peer(lease(n, "ipsec", [4]), INPUT, UNKNOWN_REACHABILITY)
     );
     expect(stateText(peers)).toBe(`\
-xfrm policy src 10.5.1.0/24 dst 10.5.2.0/24 dir out tmpl src 192.168.0.1 dst 192.168.0.2 proto esp reqid 11 mode tunnel
-xfrm policy src 10.5.1.0/24 dst 10.5.3.0/24 dir out tmpl src 192.168.0.1 dst 192.168.0.3 proto esp reqid 11 mode tunnel
-xfrm policy src 10.5.2.0/24 dst 10.5.1.0/24 dir fwd tmpl src 192.168.0.2 dst 192.168.0.1 proto esp reqid 11 mode tunnel
-xfrm policy src 10.5.2.0/24 dst 10.5.1.0/24 dir in tmpl src 192.168.0.2 dst 192.168.0.1 proto esp reqid 11 mode tunnel
-xfrm policy src 10.5.3.0/24 dst 10.5.1.0/24 dir fwd tmpl src 192.168.0.3 dst 192.168.0.1 proto esp reqid 11 mode tunnel
-xfrm policy src 10.5.3.0/24 dst 10.5.1.0/24 dir in tmpl src 192.168.0.3 dst 192.168.0.1 proto esp reqid 11 mode tunnel
+xfrm policy src 10.5.1.0/24 dst 10.5.2.0/24 dir out tmpl src 192.168.0.1 dst 192.168.0.2 \
+proto esp reqid 11 mode tunnel
+xfrm policy src 10.5.1.0/24 dst 10.5.3.0/24 dir out tmpl src 192.168.0.1 dst 192.168.0.3 \
+proto esp reqid 11 mode tunnel
+xfrm policy src 10.5.2.0/24 dst 10.5.1.0/24 dir fwd tmpl src 192.168.0.2 dst 192.168.0.1 \
+proto esp reqid 11 mode tunnel
+xfrm policy src 10.5.2.0/24 dst 10.5.1.0/24 dir in tmpl src 192.168.0.2 dst 192.168.0.1 \
+proto esp reqid 11 mode tunnel
+xfrm policy src 10.5.3.0/24 dst 10.5.1.0/24 dir fwd tmpl src 192.168.0.3 dst 192.168.0.1 \
+proto esp reqid 11 mode tunnel
+xfrm policy src 10.5.3.0/24 dst 10.5.1.0/24 dir in tmpl src 192.168.0.3 dst 192.168.0.1 \
+proto esp reqid 11 mode tunnel
 `);
   });
 

@@ -71,7 +71,8 @@ test("a port in use is reported, and used as soon as it is free; the end frees i
   const { proxy } = proxyOn(port);
   await proxy.start(input(ip("127.0.0.1")), NEVER);
   expect(proxy.problems()[1]).toStartWith(
-    `cannot listen on UDP port ${port} of 127.0.0.1: a program on this host uses UDP port ${port}: `,
+    `cannot listen on UDP port ${port} of 127.0.0.1: a program on this host uses UDP port ` +
+      `${port}: `,
   );
   holder.close();
   await eventually("the port is taken", 20_000, () => proxy.problems().length === 1);

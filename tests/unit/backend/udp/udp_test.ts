@@ -66,7 +66,8 @@ describe("udp by FOU", () => {
     );
     const all = [...backend.node(INPUT), ...peers];
     expect(stateText(all)).toBe(`\
-link flannel0: mtu 1472 state up type ipip local 192.168.0.1 encap fou encap-sport 8285 encap-dport 8285
+link flannel0: mtu 1472 state up type ipip local 192.168.0.1 encap fou encap-sport 8285 \
+encap-dport 8285
 fou port 8285 ipproto 4
 addr 10.5.1.0/32 dev flannel0
 route 10.5.2.0/24 via 192.168.0.2 dev flannel0 proto 70 onlink

@@ -67,7 +67,8 @@ function desired(
 describe("vxlan", () => {
   test("holds, with IPv4", async () => {
     expect(desired(await prepare([4]), [4])).toBe(`\
-link flannel.1: mtu 1450 state up address 02:01:01:01:01:01 type vxlan id 1 local 192.168.0.1 dev eth0 dstport 8472 nolearning
+link flannel.1: mtu 1450 state up address 02:01:01:01:01:01 type vxlan id 1 \
+local 192.168.0.1 dev eth0 dstport 8472 nolearning
 addr 10.5.1.0/32 dev flannel.1
 fdb 02:00:00:00:00:02 dev flannel.1 dst 192.168.0.2 self permanent
 fdb 02:00:00:00:00:03 dev flannel.1 dst 192.168.0.3 self permanent
@@ -80,7 +81,8 @@ route 10.5.3.0/24 via 10.5.3.0 dev flannel.1 proto 70 onlink
 
   test("holds, with IPv6 alone", async () => {
     expect(desired(await prepare([6]), [6])).toBe(`\
-link flannel-v6.1: mtu 1430 state up address 02:01:01:01:01:01 type vxlan id 1 local fd00::1 dev eth0 dstport 8472 nolearning
+link flannel-v6.1: mtu 1430 state up address 02:01:01:01:01:01 type vxlan id 1 \
+local fd00::1 dev eth0 dstport 8472 nolearning
 sysctl net/ipv6/conf/flannel-v6.1/accept_ra = 0
 sysctl net/ipv6/conf/flannel-v6.1/disable_ipv6 = 0
 addr fc00:0:0:1::/128 dev flannel-v6.1
@@ -220,9 +222,9 @@ route fc00:0:0:2::/64 via fd00::2 dev eth0 proto 70
     const error = await prepareOver(1349, DUAL).catch((error: unknown) => error);
     expect(error).toBeInstanceOf(BackendError);
     expect((error as Error).message).toBe(
-      "interface eth0 has an MTU of 1349 bytes, which leaves 1279 for packets in the tunnel; IPv6 " +
-        "needs 1280 (RFC 8200): raise its MTU to at least 1350, or set EnableIPv6 to false in the " +
-        "network configuration",
+      "interface eth0 has an MTU of 1349 bytes, which leaves 1279 for packets in the tunnel; " +
+        "IPv6 needs 1280 (RFC 8200): raise its MTU to at least 1350, or set EnableIPv6 to " +
+        "false in the network configuration",
     );
     await expect(prepareOver(1350, DUAL)).resolves.toBeDefined();
     await expect(prepareOver(1349, [4])).resolves.toBeDefined();
@@ -237,8 +239,10 @@ route fc00:0:0:2::/64 via fd00::2 dev eth0 proto 70
     const peer = lease(2, "vxlan", DUAL);
     expect(stateText([...backend.node(at), ...backend.peer(peer, at, UNKNOWN_REACHABILITY)])).toBe(
       `\
-link flannel-v6.1: mtu 1279 state up address 02:01:01:01:01:01 type vxlan id 1 local fd00::1 dev eth0 dstport 8472 nolearning
-link flannel.1: mtu 1299 state up address 02:01:01:01:01:01 type vxlan id 1 local 192.168.0.1 dev eth0 dstport 8472 nolearning
+link flannel-v6.1: mtu 1279 state up address 02:01:01:01:01:01 type vxlan id 1 \
+local fd00::1 dev eth0 dstport 8472 nolearning
+link flannel.1: mtu 1299 state up address 02:01:01:01:01:01 type vxlan id 1 \
+local 192.168.0.1 dev eth0 dstport 8472 nolearning
 addr 10.5.1.0/32 dev flannel.1
 fdb 02:00:00:00:00:02 dev flannel.1 dst 192.168.0.2 self permanent
 neigh 10.5.2.0 lladdr 02:00:00:00:00:02 dev flannel.1 nud permanent
@@ -374,8 +378,8 @@ describe("vxlan ignores the lease of a peer", () => {
     [
       "with BackendData encoded twice",
       withData('{"VNI":1,"VtepMAC":"02:00:00:00:00:02"}'),
-      `its BackendData is the string "{\\"VNI\\":1,\\"VtepMAC\\":\\"02:00:00:00:00:02\\"}", not an ` +
-      "object; it was encoded as JSON twice",
+      `its BackendData is the string "{\\"VNI\\":1,\\"VtepMAC\\":\\"02:00:00:00:00:02\\"}", ` +
+      "not an object; it was encoded as JSON twice",
     ],
     [
       "with a list as BackendData",

@@ -116,8 +116,8 @@ describe("the key file", () => {
       const error = await readKeyFile(path).catch((error: unknown) => error) as Error;
       expect(error).toBeInstanceOf(BackendError);
       expect(error.message).toBe(
-        `WireGuard key file ${path} does not contain a key, which is one line of 44 characters of ` +
-          "base64 as wg genkey prints; correct it, or move it away to have a new key created",
+        `WireGuard key file ${path} does not contain a key, which is one line of 44 characters ` +
+          "of base64 as wg genkey prints; correct it, or move it away to have a new key created",
       );
       expect(readFileSync(path, "latin1")).toBe(content);
     },

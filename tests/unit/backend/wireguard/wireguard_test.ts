@@ -209,7 +209,8 @@ route fc00::/48 dev flannel-wg proto 70
       "a short PSK",
       { PSK: PSK.slice(1) },
       [4],
-      `PSK ${where} has an invalid value, which is secret and not shown; it must be a key of 32 bytes in base64, as wg ` +
+      `PSK ${where} has an invalid value, which is secret and not shown; it must be a key of ` +
+      "32 bytes in base64, as wg " +
       "genpsk prints",
     ],
     [
@@ -280,9 +281,9 @@ route fc00::/48 dev flannel-wg proto 70
     const error = await prepareOver(1359, DUAL).catch((error: unknown) => error);
     expect(error).toBeInstanceOf(BackendError);
     expect((error as Error).message).toBe(
-      "interface eth0 has an MTU of 1359 bytes, which leaves 1279 for packets in the tunnel; IPv6 " +
-        "needs 1280 (RFC 8200): raise its MTU to at least 1360, or set EnableIPv6 to false in the " +
-        "network configuration",
+      "interface eth0 has an MTU of 1359 bytes, which leaves 1279 for packets in the tunnel; " +
+        "IPv6 needs 1280 (RFC 8200): raise its MTU to at least 1360, or set EnableIPv6 to " +
+        "false in the network configuration",
     );
     await expect(prepareOver(1360, DUAL)).resolves.toBeDefined();
     await expect(prepareOver(1359, [4])).resolves.toBeDefined();
@@ -361,7 +362,8 @@ describe("wireguard on a kernel without WireGuard", () => {
       "link flannel-wg: mtu 1420 state up type wireguard (user space)\n",
     );
     expect(host.logged).toContain(
-      "warning: this kernel does not support WireGuard (modprobe wireguard); using wireguard-go in " +
+      "warning: this kernel does not support WireGuard (modprobe wireguard); using " +
+        "wireguard-go in " +
         "user space, which is slower",
     );
   });
@@ -628,7 +630,8 @@ describe("wireguard takes as its key", () => {
     expect(logged).toEqual(Array.from(
       { length: 2 },
       () =>
-        `warning: another process has just created the WireGuard key file ${keyFile}; using its key`,
+        `warning: another process has just created the WireGuard key file ${keyFile}; using ` +
+        "its key",
     ));
   });
 
