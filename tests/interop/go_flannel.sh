@@ -1,10 +1,10 @@
 #!/bin/bash
-# Builds Go flannel, the program that ours replaces, and prints the path of the executable on stdout.
+# Builds Go flannel, which our program replaces, and prints the path of the executable on stdout.
 #
 # The executable is kept in /var/tmp/flanneld-test, by version, and built once. `go install` comes
 # first. Where a module that only the tencent-vpc backend imports cannot be downloaded, the rest is
-# built from flannel's own source with that one backend left out; the output says so each time,
-# and no test uses it. No Go toolchain is a failure with a name, never a skipped test.
+# built from flannel's own source without that backend, which no test uses; the output reports it
+# each time. A missing Go toolchain fails the tests by name; it never skips them.
 set -euo pipefail
 
 readonly VERSION=v0.28.9
@@ -29,7 +29,7 @@ main() {
 build() {
   local work
   work=$(mktemp -d "$CACHE/build.XXXXXX")
-  # Expanded now: the variable is gone when the trap runs.
+  # Expanded now: the variable no longer exists when the trap runs.
   # shellcheck disable=SC2064
   trap "rm -rf '$work'" EXIT
   export CGO_ENABLED=1 GOFLAGS="${GOFLAGS:-} -buildvcs=false"
@@ -46,7 +46,7 @@ build() {
   fi
 }
 
-# Tries again what a network may fail at once; the log of the last attempt is in install.log.
+# Retries a command that may fail because of the network; install.log has the last attempt's log.
 install_module() {
   local attempt log=$1/install.log
   for attempt in 1 2 3; do
@@ -57,7 +57,7 @@ install_module() {
   return 1
 }
 
-# The file registers the backend and is imported for that alone, so an empty package is enough.
+# The file only registers the backend: an empty package is enough.
 build_without_tencent() {
   local source
   source=$(cd "$1" && go mod download -json "$MODULE@$VERSION" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')

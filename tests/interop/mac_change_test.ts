@@ -18,7 +18,7 @@ afterAll(async () => {
   await cluster?.[Symbol.asyncDispose]();
 }, 180_000);
 
-test("ours follows when Go comes back with another MAC, and drops the old FDB entry", async () => {
+test("ours follows when Go returns with another MAC, and drops the old FDB entry", async () => {
   const [go, ours] = [cluster.first("Go"), cluster.first("ours")];
   await go.host.daemon.stop();
   const before = await macs(go);
@@ -34,7 +34,7 @@ test("ours follows when Go comes back with another MAC, and drops the old FDB en
   expect(await cluster.unanswered()).toEqual([]);
 }, 180_000);
 
-test("Go follows when ours comes back with another MAC", async () => {
+test("Go follows when ours returns with another MAC", async () => {
   const [go, ours] = [cluster.first("Go"), cluster.first("ours")];
   await ours.host.daemon.stop();
   const changed = ["02:11:22:33:44:55", "02:11:22:33:44:66"];

@@ -4,12 +4,12 @@
 #
 #   tests/interop/run.sh [FILE]...      only these test files
 #
-# Files in tests/interop/vm need the kernel that those of tests/vm need.
+# Files in tests/interop/vm need the same kernel as those in tests/vm.
 #
-# FLANNELD_BINARY names another executable than dist/flanneld.
+# FLANNELD_BINARY is the executable, by default dist/flanneld.
 cd "$(dirname "$(readlink -f "$0")")/../.." || exit 1
 
-# Here, not in a test: tests have no network. Without it each test fails and says why.
+# Here, not in a test: tests have no network. Without it each test fails with the reason.
 bash tests/interop/go_flannel.sh >/dev/null
 
 shopt -s nullglob

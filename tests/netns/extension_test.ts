@@ -197,7 +197,7 @@ describe("the examples of flannel's manual", () => {
       ...MANUAL_VXLAN,
       Backend: {
         ...MANUAL_VXLAN.Backend,
-        // The first to come back still sees the other's old MAC address for a moment.
+        // The first one that returns still has the other's old MAC address for a moment.
         SubnetRemoveCommand: 'ip route del "$SUBNET" dev flannel-vxlan',
         ShutdownCommand: "ip link del flannel-vxlan",
       },

@@ -124,11 +124,11 @@ test("lab down ends the processes of a killed lab", async () => {
   const command = [FLANNELD, "lab", "--hosts=1000"];
   const child = Bun.spawn(command, { env, stdout: "ignore", stderr: "ignore" });
   // One program creates all of them, which takes some seconds.
-  await eventually("there are some hosts", 30_000, () => remains().length > 10);
+  await eventually("some hosts exist", 30_000, () => remains().length > 10);
   child.kill("SIGKILL");
   await child.exited;
   const before = remains().length;
-  await eventually("more are made without it", 30_000, () => remains().length > before);
+  await eventually("its helper continues to create hosts", 30_000, () => remains().length > before);
   expect((await lab("down")).stderr).toMatch(/^removed fl-lab-/);
   expect(remains()).toEqual([]);
 }, 120_000);

@@ -133,7 +133,7 @@ describe("trap 15: /readyz", () => {
     const early = await host.http("/readyz");
     expect(early.status).toBe(503);
     await eventually(
-      "it says what it waits for",
+      "/readyz names the current step",
       30_000,
       async () =>
         /waiting for a valid network configuration: .*Network/.test(
@@ -154,7 +154,7 @@ describe("trap 15: /readyz", () => {
     await host.sh(`ln -s ${host.directory}/nothing/there ${directory}`);
     const daemon = host.start({ flags: [`--subnet-file=${directory}/subnet.env`] });
     await eventually(
-      "it says what is wrong",
+      "/readyz names the problem",
       30_000,
       async () => (await host.http("/readyz")).body.includes("cannot write the subnet file"),
     );

@@ -86,7 +86,7 @@ test("a full table makes the node unready, with the reason, until there is room"
   });
   one.start({ env: ENDPOINTS });
   await eventually(
-    "it says why",
+    "/readyz names the full table",
     30_000,
     async () => (await one.http("/readyz")).body.includes("rtb-main is full: it has 1 routes"),
   );

@@ -186,12 +186,12 @@ describe("a policy", () => {
   });
 });
 
-test("a state is not lacking unless the kernel says so", () => {
+test("ESP is not missing unless the kernel reports it", () => {
   using _sandbox = new Sandbox();
   using xfrmStates = openXfrmStates(systemClock);
   const id = { destination: "192.0.2.1" as IpAddress, spi: 7 };
   expect(xfrmStates.lacks(id)).toBe(true);
-  xfrmStates[Symbol.dispose](); // so that it is not even asked
+  xfrmStates[Symbol.dispose](); // the kernel is not asked
   expect(xfrmStates.lacks(id)).toBe(false);
 });
 
@@ -203,7 +203,7 @@ test.each([[4, "esp4"], [6, "esp6"]] as const)(
     using xfrmStates = openXfrmStates(systemClock);
     expect(xfrmStates.lacksEsp(family)).toBe(isMissing);
     expect(run("ip xfrm state")).toBe("");
-    xfrmStates[Symbol.dispose](); // so that it is not even asked
+    xfrmStates[Symbol.dispose](); // the kernel is not asked
     expect(xfrmStates.lacksEsp(family)).toBe(false);
   },
 );

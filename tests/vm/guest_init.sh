@@ -1,7 +1,7 @@
 #!/bin/bash
-# The guest's first process: builds its file system and goes on as guest_command.sh. The machine's
-# root is mounted read-only at /; the kernel's command line says in `vm_directory` where the
-# directory of this run is.
+# The guest's first process: builds its file system and continues as guest_command.sh. The machine's
+# root is mounted read-only at /; `vm_directory` on the kernel's command line is the
+# directory of this run.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 mount -t proc proc /proc

@@ -1,6 +1,5 @@
 /**
- * ipsec on a kernel that has ESP: real daemons and charons, real packets, and what is on the
- * wire.
+ * ipsec on a kernel that has ESP: real daemons and charons, real packets, captured on the wire.
  */
 
 import { describe, expect, test } from "bun:test";
@@ -373,7 +372,7 @@ describe("nodes come and go", () => {
   );
 });
 
-/** Makes commands that delete the states that `ip xfrm state` lists, and runs them. */
+/** Deletes the states that `ip xfrm state` lists. */
 const DELETE_LISTED = "| awk '/^src/ { ends = $0 } /proto esp spi/ " +
   `{ print "ip xfrm state delete", ends, $1, $2, $3, $4 }' | sh -e`;
 
@@ -449,7 +448,7 @@ describe("damage is repaired", () => {
       const before = ping.received;
       await eventually("packets pass again", TUNNEL_MS, () => ping.received > before + 20);
       await cluster.expectMesh({ timeoutMs: TUNNEL_MS });
-      // If both have lost it, the first one to notice restores it for both.
+      // If both have lost it, the first to notice restores it for both.
       const losses = [
         one.daemon.logLines(/the kernel has lost the tunnels? to .*10\.5\.2\.0/),
         two.daemon.logLines(/the kernel has lost the tunnels? to .*10\.5\.1\.0/),
@@ -587,7 +586,7 @@ describe("a running tunnel", () => {
     async () => {
       await using cluster = await startCluster();
       await handshakesEnd(cluster);
-      // Tunnels made within a few seconds count as made at once by both ends, and stay for longer.
+      // Tunnels created within a few seconds count as simultaneous, and stay longer.
       await Bun.sleep(4000);
       const lost = await lostWhile(cluster, async (host) => {
         const pid = await charonPid(host);
@@ -595,9 +594,9 @@ describe("a running tunnel", () => {
         process.kill(pid, "SIGKILL");
       });
       // The peer may send through the new tunnel a moment before this end has it. Without the old
-      // one all would be lost for more than a second, 100 packets each way.
+      // one, packets would be lost for more than a second, 100 in each direction.
       expect(lost.length).toBeLessThan(50);
-      // At the peer the old tunnel is there as well, until the new one has proved itself.
+      // The peer keeps the old tunnel as well until the new one has carried packets.
       const [one, two] = [cluster.host(1), cluster.host(2)];
       const before = (await associations(two)).length;
       expect(before).toBeGreaterThan(1);
@@ -615,8 +614,8 @@ describe("a running tunnel", () => {
 });
 
 /**
- * Both ends begin: then there are two tunnels for a while, and a packet may be lost when the end
- * that answered sends through the second a moment before the other has it.
+ * Both ends initiate: then two tunnels exist for a while, and a packet may be lost if the responder
+ * sends through the second a moment before the other end has it.
  */
 async function handshakesEnd(cluster: Cluster): Promise<void> {
   for (const host of cluster.hosts) {

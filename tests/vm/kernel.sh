@@ -1,20 +1,20 @@
 #!/bin/bash
-# Makes the kernel that tests/vm/run starts: DIRECTORY/linux, User Mode Linux with kernel.config.
+# Provides the kernel that tests/vm/run starts: DIRECTORY/linux, User Mode Linux with kernel.config.
 #
 #   tests/vm/kernel.sh DIRECTORY
 #
-# Taken in this order: the one that is there, a ready one, a new one. A kernel belongs to the very
-# kernel.config that it was made from; `linux.key` beside it is that file's checksum. A ready kernel
-# is a folder with linux.xz and linux.key: $VMRUN_READY, by default one that is kept beside this
-# checkout. A new one is built from Debian's kernel source, which takes minutes, once.
+# The first of: the existing one, a prebuilt one, a new one. A kernel belongs to the kernel.config
+# that it was built from; `linux.key` next to it is that file's checksum. A prebuilt kernel is a
+# directory with linux.xz and linux.key: $VMRUN_READY, by default one next to this checkout. A new
+# one is built from Debian's kernel source, which takes minutes, once.
 set -uo pipefail
 
 readonly HERE=$(dirname "$(readlink -f "$0")")
 readonly CONFIG=$HERE/kernel.config
 readonly READY=${VMRUN_READY:-$HERE/../../../shared/tools/uml}
 readonly DIRECTORY=$1
-# The newest first: from 6.16 on system calls are fast (seccomp), from 6.19 on a guest may have
-# several processors.
+# The newest first: since 6.16 system calls are fast (seccomp), since 6.19 a guest may have several
+# processors.
 readonly SUITES=(forky sid bookworm-backports bookworm)
 readonly BUILD_PACKAGES=(gcc make flex bison bc libc6-dev xz-utils)
 readonly PROGRESS_SECONDS=30
@@ -22,7 +22,7 @@ readonly PROGRESS_SECONDS=30
 main() {
   key=$(sha256sum <"$CONFIG")
   exec 9>"$DIRECTORY/lock"
-  flock 9 # others wait for the first to have made it
+  flock 9 # others wait until the first has built it
   if [[ -x $DIRECTORY/linux && $(cat "$DIRECTORY/linux.key" 2>/dev/null) = "$key" ]]; then return; fi
   if [[ $(cat "$READY/linux.key" 2>/dev/null) = "$key" ]]; then
     if xz -dc "$READY/linux.xz" >"$DIRECTORY/linux.new"; then
@@ -34,7 +34,7 @@ main() {
   build
 }
 
-# The key comes last: without it the kernel does not count.
+# The key is written last: a kernel without it is incomplete.
 publish() {
   rm -f "$DIRECTORY/linux.key"
   chmod +x "$DIRECTORY/linux.new" && mv "$DIRECTORY/linux.new" "$DIRECTORY/linux" &&
@@ -46,7 +46,7 @@ build() {
   [[ $(uname -m) = x86_64 ]] || fail "User Mode Linux exists on x86-64 only; use a kernel that has the features"
   bash "$HERE/../install.sh" "${BUILD_PACKAGES[@]}" || exit
   mirror=$(debian_mirror)
-  [[ $mirror ]] || fail "this machine's apt sources name no Debian mirror, where the source comes from"
+  [[ $mirror ]] || fail "this machine's apt sources name no Debian mirror to fetch the source from"
   work=$DIRECTORY/build
   trap 'rm -rf "$work"' EXIT
   for suite in "${SUITES[@]}"; do
@@ -58,7 +58,7 @@ build() {
 $(tail -n 20 "$work/log")"
 }
 
-# The machine's own, of the main archive.
+# The machine's mirror of the main archive.
 debian_mirror() {
   local try
   for try in 1 2; do
@@ -69,8 +69,8 @@ debian_mirror() {
   done
 }
 
-# Unpacks a suite's kernel source into $work/source, with apt's own lists elsewhere, so that the
-# machine's stay as they are. Fails when the suite has none.
+# Unpacks a suite's kernel source into $work/source, with separate apt lists to keep the machine's
+# unchanged. Fails if the suite has none.
 fetch_source() {
   local mirror=$1 suite=$2 package apt
   echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main" \
@@ -108,7 +108,7 @@ compile() {
     say "built Linux $("$DIRECTORY/linux" --version) in $((SECONDS - begun)) s"
 }
 
-# Whether the process ends within the time.
+# Whether the process ends within the given time.
 wait_for() {
   local end=$((SECONDS + $2))
   while [[ $SECONDS -lt $end ]]; do
@@ -118,7 +118,7 @@ wait_for() {
   return 1
 }
 
-# An option of kernel.config that this version does not have, or that depends on one that is off.
+# Options of kernel.config that this version lacks, or that depend on a disabled one.
 report_refused_options() {
   local option
   while read -r option; do

@@ -1,6 +1,6 @@
 /**
  * The kernel that runs this folder's tests has what they need: two hosts on one wire, joined by
- * each kind of tunnel, made with `ip` and `wg` alone. When this fails, look here first.
+ * each kind of tunnel, set up with `ip` and `wg` alone. If these fail, the others will too.
  */
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
@@ -35,7 +35,7 @@ afterAll(async () => {
   rmSync(directory, { recursive: true, force: true });
 });
 
-test("nothing is missing", async () => {
+test("no feature is missing", async () => {
   expect(await missingFeatures(["wireguard", "ipip", "fou", "esp4", "esp6", "tun", "vxlan"]))
     .toEqual([]);
 });
@@ -73,7 +73,7 @@ test("an ipip device reaches its peer by an onlink route", async () => {
   await onEach(() => "ip link del tunnel");
 });
 
-test("an ipip device in UDP (fou) does too", async () => {
+test("an ipip device in UDP (fou) reaches its peer", async () => {
   await onEach((host) => `
     ip fou add port 8285 ipproto 4
     ip link add fou0 type ipip local 192.0.2.${host} ttl inherit \\

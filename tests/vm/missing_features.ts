@@ -1,4 +1,4 @@
-/** Says what the running kernel lacks for the tests of this folder. Exit code 0 if it has all. */
+/** Prints the features for this folder's tests that the kernel lacks. Exit code 0 if none. */
 
 import { missingFeatures } from "../../src/lab/kernel_features.ts";
 

@@ -110,7 +110,7 @@ test("peers of every kind read back as they were set, and as `wg` shows them", a
   expect(shownPeers()).toEqual(peers.map(line).sort());
 });
 
-test("a peer is changed in place, each setting by itself", async () => {
+test("a peer is changed in place, one setting at a time", async () => {
   const before = peer(1);
   await make(before, peer(2));
   const changes: Partial<WireguardPeer>[] = [
@@ -131,7 +131,7 @@ test("a peer is changed in place, each setting by itself", async () => {
   }
 });
 
-test("a prefix that is given to another peer leaves the one that had it", async () => {
+test("a prefix that another peer gets is removed from its previous peer", async () => {
   await make(peer(1), peer(2));
   const taken = { ...peer(2), allowedIps: peer(1).allowedIps };
   await set(kernel, taken);
