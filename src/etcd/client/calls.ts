@@ -186,8 +186,8 @@ async function withAdvice(
   connection: EtcdConnection,
   signal: AbortSignal,
 ): Promise<EtcdError> {
-  const { hasResponded: hasAnswered, endpoint } = connection;
-  if (hasAnswered) return failure;
+  const { hasResponded, endpoint } = connection;
+  if (hasResponded) return failure;
   if (isNotEtcd(failure)) {
     const finding = await connection.probe(signal);
     if (finding !== undefined) return failure.because(`${finding}${portHint(endpoint)}`);

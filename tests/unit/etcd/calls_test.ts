@@ -15,7 +15,7 @@ const WRITE = { operation: "change /net/a", repeatable: false };
 
 class FakeConnection {
   readonly endpoint;
-  hasAnswered = false;
+  hasResponded = false;
   isDisposed = false;
   /** Why it cannot be opened. */
   fault: unknown;
@@ -108,7 +108,7 @@ describe("Calls", () => {
     clock.random = () => 0.999;
     expect(await run(calls())).toBe("answer of c");
     expect(asked).toEqual(["a@0", "a@0", "c@0"]);
-    expect(members.map(({ hasAnswered }) => hasAnswered)).toEqual([true, false, true]);
+    expect(members.map(({ hasResponded }) => hasResponded)).toEqual([true, false, true]);
   });
 
   test("tries the next member at once, and stays with the one that answers", async () => {
@@ -120,7 +120,7 @@ describe("Calls", () => {
     faults.clear();
     await run(on);
     expect(asked.at(-1)).toBe("c@0");
-    expect(members[0]?.hasAnswered).toBe(false);
+    expect(members[0]?.hasResponded).toBe(false);
   });
 
   test("pauses after each round, longer each time, and stops after three seconds", async () => {
@@ -233,9 +233,9 @@ describe("Calls", () => {
         undefined,
         Object.assign(new Error("x"), { code: "ECONNRESET" }),
       );
-    const reasonOf = async (secure: boolean, fault: unknown, hasAnswered = false) => {
+    const reasonOf = async (secure: boolean, fault: unknown, hasResponded = false) => {
       members = [new FakeConnection("a", { secure })];
-      (members[0] as FakeConnection).hasAnswered = hasAnswered;
+      (members[0] as FakeConnection).hasResponded = hasResponded;
       faults.set("a", fault);
       return (await outcome(run(calls(), WRITE)) as EtcdError).reason;
     };
@@ -272,7 +272,7 @@ describe("Calls", () => {
     faults.set(name, failing("unsent", "connection refused", "refused"));
     const reason = async () => (await outcome(run(calls(), WRITE)) as EtcdError).reason;
     expect(await reason()).toBe(`connection refused${guess}`);
-    member.hasAnswered = true;
+    member.hasResponded = true;
     expect(await reason()).toBe("connection refused");
   });
 
@@ -309,7 +309,7 @@ describe("Calls", () => {
     expect(member.questions).toBe(3);
     member.answering = undefined;
     expect(await reasonOf("HTTP 404")).toStartWith("HTTP 404: a web server or proxy answers there");
-    member.hasAnswered = true;
+    member.hasResponded = true;
     expect(await reasonOf("Protocol error")).toBe("Protocol error");
     expect(member.questions).toBe(4);
   });

@@ -154,7 +154,7 @@ function connection(name: string, port: number): EtcdConnection {
   };
   return {
     endpoint: { url, secure: false, host: name, port, hasPort: true },
-    hasAnswered: true,
+    hasResponded: true,
     open,
     networkChanged: () => Promise.resolve(true),
     [Symbol.dispose]: () => {},
