@@ -47,8 +47,9 @@ export interface PreviousLeaseOptions {
 }
 
 /**
- * Finds these leases among the candidates, none of which may have this node's address. Waits until it is
- * known whether a node that was alive a moment ago still is; throws `DuplicateNodeError` if so.
+ * Finds these leases among the candidates, none of which may have this node's address. Waits until
+ * it is known whether a node that was alive a moment ago still is; throws `DuplicateNodeError` if
+ * so.
  */
 export async function previousLeases(
   candidates: readonly LeaseRecord[],
