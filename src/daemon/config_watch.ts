@@ -1,5 +1,6 @@
 /** Reports changes of the network configuration, which a running node does not apply. */
 
+import { BACKENDS } from "../backend/backend_registry.ts";
 import { errorMessage } from "../base/operator_error.ts";
 import { parseNetworkConfig } from "../config/network_config.ts";
 import type { Log } from "../log/log.ts";
@@ -20,7 +21,7 @@ export async function watchConfig(
   stop: AbortSignal,
 ): Promise<void> {
   for await (const text of store.watchNetworkConfig(stop)) {
-    log.warn(text === undefined ? deletedText(source) : changedText(text, source));
+    log.warn(text === undefined ? deletedText(source) : await changedText(text, source));
   }
 }
 
@@ -28,13 +29,15 @@ function deletedText(source: string): string {
   return `the network configuration at ${source} was deleted; keeping the current configuration`;
 }
 
-function changedText(text: string, source: string): string {
+/** Checks what the next start would check, so that a restart is only recommended if it can succeed. */
+async function changedText(text: string, source: string): Promise<string> {
   try {
-    parseNetworkConfig(text, { source, warn: () => undefined });
+    const warn = () => undefined;
+    await BACKENDS.checkConfig(parseNetworkConfig(text, { source, warn }), { warn });
     return "the network configuration changed; restart flanneld to apply it";
   } catch (error) {
     // Of any kind: no text in the store may end a running node.
     return "the network configuration changed and is invalid, keeping the current configuration: " +
-      errorMessage(error);
+      `${errorMessage(error)}; do not restart flanneld before it is corrected`;
   }
 }
