@@ -60,7 +60,8 @@ install_module() {
 # The file only registers the backend: an empty package is enough.
 build_without_tencent() {
   local source
-  source=$(cd "$1" && go mod download -json "$MODULE@$VERSION" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+  source=$(cd "$1" && go mod download -json "$MODULE@$VERSION" |
+    sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
   [[ -d $source ]] || fail "cannot download the source of $MODULE@$VERSION"
   cp -r --no-preserve=mode "$source" "$1/source"
   echo "package tencentvpc" >"$1/source/pkg/backend/tencentvpc/tencentvpc.go"

@@ -23,7 +23,9 @@ main() {
   key=$(sha256sum <"$CONFIG")
   exec 9>"$DIRECTORY/lock"
   flock 9 # others wait until the first has built it
-  if [[ -x $DIRECTORY/linux && $(cat "$DIRECTORY/linux.key" 2>/dev/null) = "$key" ]]; then return; fi
+  if [[ -x $DIRECTORY/linux && $(cat "$DIRECTORY/linux.key" 2>/dev/null) = "$key" ]]; then
+    return
+  fi
   if [[ $(cat "$READY/linux.key" 2>/dev/null) = "$key" ]]; then
     if xz -dc "$READY/linux.xz" >"$DIRECTORY/linux.new"; then
       publish
@@ -43,10 +45,12 @@ publish() {
 
 build() {
   local mirror suite
-  [[ $(uname -m) = x86_64 ]] || fail "User Mode Linux exists on x86-64 only; use a kernel that has the features"
+  [[ $(uname -m) = x86_64 ]] ||
+    fail "User Mode Linux exists on x86-64 only; use a kernel that has the features"
   bash "$HERE/../install.sh" "${BUILD_PACKAGES[@]}" || exit
   mirror=$(debian_mirror)
-  [[ $mirror ]] || fail "this machine's apt sources name no Debian mirror to fetch the source from"
+  [[ $mirror ]] ||
+    fail "this machine's apt sources name no Debian mirror to fetch the source from"
   work=$DIRECTORY/build
   trap 'rm -rf "$work"' EXIT
   for suite in "${SUITES[@]}"; do
