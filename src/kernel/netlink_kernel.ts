@@ -104,9 +104,8 @@ export class NetlinkKernel implements Kernel {
   }
 
   /**
-   * Another table than rtnetlink creates a device with default attributes; rtnetlink then sets its
-   * MTU and state. The notifications of the unfinished device are read before the step has its
-   * result.
+   * A kernel table creates a device with default attributes; rtnetlink then sets its MTU and state.
+   * The notifications of the unfinished device are read before the step has its result.
    */
   async #applyToTable(type: KernelTableType, steps: readonly Step[]): Promise<StepResult[]> {
     const results = [...await this.#tables.apply(type, steps)];

@@ -22,7 +22,7 @@ export const IPV4_HEADER_BYTES = 20;
 export interface TunnelOptions {
   readonly name: string;
   readonly mtuBytes: number;
-  /** Source of outer packets that are sent, and destination of those that are received. */
+  /** Source of the outer packets sent, and destination of the outer packets received. */
   readonly local: IpAddress;
   /** UDP port, if the tunnel is one in UDP. */
   readonly fouPort?: number;

@@ -1,4 +1,4 @@
-/** Counts changes, and up to which one they have been applied. */
+/** Counts changes, and records which have been applied. */
 
 export class ChangeCounter {
   #changes = 0;

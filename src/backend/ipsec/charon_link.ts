@@ -82,7 +82,7 @@ export class CharonLink implements AsyncDisposable {
   }
 
   /**
-   * Until the connection ends. A charon of flanneld that does not respond is killed: it would
+   * Uses a connection until it ends. A charon of flanneld that does not respond is killed: it would
    * block a new one.
    */
   async #use(charon: Charon): Promise<void> {
@@ -110,5 +110,5 @@ export class CharonLink implements AsyncDisposable {
 }
 
 const BACKOFF = { firstMs: 500, maxMs: 30_000 };
-/** A charon that has run so long did not fail for a permanent reason. */
+/** A charon that has run for this long did not fail for a permanent reason. */
 const STEADY_MS = 60_000;

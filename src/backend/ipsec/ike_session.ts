@@ -121,17 +121,17 @@ export class IkeSession {
 
   /** Starts to create a tunnel, without waiting for it. */
   async initiate({ name, childName }: CharonConnection): Promise<void> {
-    await this.#tolerant("initiate", { ike: name, child: childName, timeout: AT_ONCE });
+    await this.#tolerant("initiate", { ike: name, child: childName, timeout: NO_WAIT });
   }
 
   /** Ends the tunnels of a connection, in the kernel and, by a message, at the peer. */
   async terminate(name: string): Promise<void> {
-    await this.#tolerant("terminate", { ike: name, force: "yes", timeout: AT_ONCE });
+    await this.#tolerant("terminate", { ike: name, force: "yes", timeout: NO_WAIT });
   }
 
   /** Ends one IKE association, by its number. */
   async terminateAssociation(uniqueId: string): Promise<void> {
-    await this.#tolerant("terminate", { "ike-id": uniqueId, force: "yes", timeout: AT_ONCE });
+    await this.#tolerant("terminate", { "ike-id": uniqueId, force: "yes", timeout: NO_WAIT });
   }
 
   /**
@@ -215,7 +215,7 @@ const RESPONSE_BYTES = 384 * 1024;
 /** For the names of our keys, which have up to 42 bytes. An unused key does no harm. */
 const LISTED_SECRETS = 10_000;
 /** As the time limit of a command: do not wait for the operation that it starts. */
-const AT_ONCE = "-1";
+const NO_WAIT = "-1";
 /** The responder's SPI until it has responded (RFC 7296 3.1). */
 const NO_SPI = "0".repeat(16);
 

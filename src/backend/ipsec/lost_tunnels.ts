@@ -1,6 +1,6 @@
 /**
  * Restores tunnels whose states another program has deleted from the kernel, for example by a
- * flush, while charon still considers them up. Some are created again at a time.
+ * flush, while charon still considers them up. `MAX_RUNNING` are created again at a time.
  */
 
 import type { Log } from "../../log/log.ts";
@@ -52,7 +52,7 @@ export class LostTunnels {
       this.#found.push({ connection, childIds });
       return true;
     }
-    // It is complete. After the delay, attempts count from one again.
+    // The tunnel is complete. After the delay, attempts count from one again.
     if (repair !== undefined && this.#clock.nowMs() >= repair.nextMs) {
       this.#repairs.delete(connection.name);
     }
@@ -75,7 +75,7 @@ export class LostTunnels {
       [...this.#repairs.values()].filter(({ isRunning, startMs }) =>
         isRunning && nowMs < startMs + RUNNING_MS
       ).length;
-    const started = due.slice(0, Math.max(0, AT_ONCE - running));
+    const started = due.slice(0, Math.max(0, MAX_RUNNING - running));
     for (const { repair, childIds } of started) {
       repair.isLogged = false;
       repair.startMs = nowMs;
@@ -123,12 +123,9 @@ interface Repair {
   isRunning: boolean;
 }
 
-/** Each takes both ends some milliseconds, and the peer may have many others at the same time. */
-const AT_ONCE = 100;
-/** A longer one waits for a peer that does not respond, and does not count any more. */
+/** A repair takes both ends some milliseconds, and the peer may repair many others meanwhile. */
+const MAX_RUNNING = 100;
+/** A repair that takes longer waits for a peer that does not respond, and no longer counts. */
 const RUNNING_MS = 5000;
-/**
- * For repairs that do not help, and states that are deleted all the time: each is work for the
- * peer.
- */
+/** For repairs that do not help, or whose states are deleted again: each is work for the peer. */
 const BACKOFF = { firstMs: 10_000, maxMs: 300_000 };

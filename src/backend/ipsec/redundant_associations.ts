@@ -49,7 +49,7 @@ export class RedundantAssociations {
     const youngest = Math.min(...all.map(({ ageSeconds = Infinity }) => ageSeconds));
     if (youngest >= PROVEN_SECONDS && one.ageSeconds > youngest + AGE_MARGIN_SECONDS) return true;
     const withTunnel = all.filter(({ ageSeconds }) => ageSeconds !== undefined);
-    // The peer may receive through another one than this end: the two may not end both.
+    // The peer may receive through another one: the two ends may not each end the other's.
     const isLowest = withTunnel.every(({ initiatorSpi }) => one.initiatorSpi <= initiatorSpi);
     return silentMs >= (isLowest ? LOWEST_SILENT_MS : SILENT_MS) &&
       withTunnel.some((other) => this.#silentMs(other) < SILENT_MS);
@@ -71,7 +71,7 @@ interface Received {
 const SILENT_MS = 15_000;
 /** By then, a peer that only receives through this one would have ended the other. */
 const LOWEST_SILENT_MS = 45_000;
-/** The age difference from which on both ends agree which is younger: they count whole seconds. */
+/** From this age difference on, both ends agree which is younger: they count whole seconds. */
 const AGE_MARGIN_SECONDS = 3;
 /** At this age of a tunnel, no packets are in flight any more on older ones. */
 const PROVEN_SECONDS = 30;

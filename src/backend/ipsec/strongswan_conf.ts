@@ -36,8 +36,8 @@ charon {${load}
 }
 
 /**
- * The plugins to load, of those that are installed for this charon; `undefined` if their
- * directory is not known: charon loads its default ones then.
+ * The plugins that charon must load, as far as they are installed; `undefined` if their directory
+ * is unknown: charon then loads its default ones.
  */
 export function installedPlugins(charonPath: string): string[] | undefined {
   const directories = [`${dirname(charonPath)}/plugins`, ...PLUGIN_DIRECTORIES];

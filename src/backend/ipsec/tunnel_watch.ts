@@ -165,8 +165,6 @@ interface Outage {
 const OUTAGE_MS = 30_000;
 /** Before the first attempt: connections that charon is busy with are missing for a moment. */
 const FIRST_MS = 1000;
-/**
- * charon scans its whole list for each request: more tunnels than these are requested as a list.
- */
+/** charon scans its whole list for each name: of more tunnels than this, the list is requested. */
 const MAX_NAMED = 16;
 const BACKOFF = { firstMs: 2000, maxMs: 60_000 };

@@ -1,4 +1,4 @@
-/** Route tables of a VPC, and the changes that one needs for this node. */
+/** Route tables of a VPC, and the changes that a table needs for this node. */
 
 import { type IpAddress, parseIpAddress } from "../../addr/ip.ts";
 import { parsePrefixMasked, type Prefix, prefixContains, prefixLength } from "../../addr/prefix.ts";

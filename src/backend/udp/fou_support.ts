@@ -9,7 +9,7 @@ import { ipipDevice } from "../ipip/ipip_tunnel.ts";
 
 /**
  * Why the kernel cannot, after an attempt to `load` the modules; `undefined` if it can. A device is
- * created and removed as a trial. FOU's receive ports are part of the same module.
+ * created and removed to find out. FOU's receive ports are part of the same module.
  */
 export async function whyNoFou(
   kernel: Kernel,

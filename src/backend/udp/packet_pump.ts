@@ -37,7 +37,7 @@ export class PacketPump {
   readonly #options: PumpOptions;
   readonly #outgoing = new PacketSlots();
   readonly #incoming = new PacketSlots();
-  /** GSO is not used before: the kernel splits one message into datagrams (UDP_SEGMENT, udp(7)). */
+  /** When to use GSO again: the kernel splits one message into datagrams (UDP_SEGMENT, udp(7)). */
   #gsoFromMs = -Infinity;
 
   constructor(options: PumpOptions) {

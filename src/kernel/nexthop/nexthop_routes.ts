@@ -9,8 +9,8 @@ import { operationOf } from "../table/entry_operation.ts";
 import { nexthopIdFor, type Nexthops } from "./nexthops.ts";
 
 /**
- * From this number of new routes on one device, they use nexthop objects. Up to it, creating them
- * without takes only a few milliseconds, and the output of `ip route` looks as it always did.
+ * This many new routes on one device, or more, use nexthop objects. Fewer take only a few
+ * milliseconds without, and `ip route` shows them in the usual form.
  */
 const NEXTHOPS_FROM_ROUTES = 500;
 
@@ -34,7 +34,7 @@ export class NexthopRoutes {
     this.#wanted = this.#links.size > 0 ? nexthopIdsByLink(steps) : new Map();
   }
 
-  /** The id of the object that a step's route uses; it exists then. 0 if the route uses none. */
+  /** The id of the existing object that a step's route uses; 0 if the route uses none. */
   idFor(step: Step, route: Route, ifindex: number): number {
     const id = nexthopIdFor(route);
     const operation = operationOf(step);

@@ -78,7 +78,7 @@ export class Nexthops {
         else if (code === "EEXIST") taken.push(id);
         else if (code === "EOPNOTSUPP") this.#isSupported = false;
       }
-      if (usable.size === 0 && taken.length === 0) break; // the others would fail alike
+      if (usable.size === 0 && taken.length === 0) break; // the others would fail, too
     }
     for (const id of usable) this.#known?.set(id, ifindex);
     if (taken.length === 0) return usable;

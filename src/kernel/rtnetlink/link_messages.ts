@@ -35,7 +35,7 @@ export function createLink(
   }
 }
 
-/** Appends the change of those of MTU, MAC and state that differ (RTM_SETLINK). */
+/** Appends the change of MTU, MAC and state, as far as they differ (RTM_SETLINK). */
 export function changeLink(
   batch: RtnetlinkBatch,
   ifindex: number,

@@ -51,7 +51,7 @@ function send(channel: Channel<RtnetlinkEncoder>, step: Step, link: Link): StepR
   return resultOf(step, refusal && withHint(channel, link, refusal), ABSENT_ERRNOS);
 }
 
-/** With which deleting an absent device is refused. */
+/** Errno names with which the kernel refuses to delete an absent device. */
 const ABSENT_ERRNOS: ReadonlySet<string> = new Set(["ENODEV"]);
 
 /** The refusal, with a hint at its cause if there is one. */

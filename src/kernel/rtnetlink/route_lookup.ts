@@ -87,7 +87,7 @@ const attributes = new Attributes();
 const scratch = fixedBuffer(16);
 const scratchAddress: Pointer = addressOf(scratch);
 
-/** With which RTM_GETROUTE is refused if the address is unreachable. */
+/** Errno names with which the kernel refuses RTM_GETROUTE for an unreachable address. */
 const UNREACHABLE: ReadonlySet<string> = new Set([
   "ENETUNREACH",
   "EHOSTUNREACH",

@@ -13,7 +13,7 @@ import type { PeerChange, WireguardDeviceState, WireguardPeerState } from "./wir
 export type AssignedEndpoint = string | undefined;
 
 const NO_ENDPOINT = "";
-/** A session is dead after this time; a peer in touch renews it earlier (REJECT_AFTER_TIME). */
+/** A session is dead after this time; an active peer renews it earlier (REJECT_AFTER_TIME). */
 const SESSION_MS = 180_000;
 
 /** The entry of the device itself; `undefined` as long as it has no key. */

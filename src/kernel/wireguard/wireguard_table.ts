@@ -106,7 +106,7 @@ class WireguardTable implements KernelTable {
     });
   }
 
-  /** Reads a device and remembers it. Asks the driver first that had the device before. */
+  /** Reads a device and remembers it. Tries the driver that had the device last time first. */
   async #read(link: string): Promise<Device | undefined> {
     const before = this.#devices.get(link);
     const drivers = before === undefined ? this.#drivers : [

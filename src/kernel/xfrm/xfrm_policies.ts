@@ -132,7 +132,7 @@ const WITHOUT_IPSEC: KernelTable = {
   [Symbol.dispose]: () => {},
 };
 
-/** With which deleting an absent policy is refused. */
+/** Errno names with which the kernel refuses to delete an absent policy. */
 const ABSENT_ERRNOS: ReadonlySet<string> = new Set(["ENOENT"]);
 /** A message has 252 bytes: this many fit into a batch. */
 const STEPS_AT_A_TIME = 200;
