@@ -29,7 +29,7 @@ function deletedText(source: string): string {
   return `the network configuration at ${source} was deleted; keeping the current configuration`;
 }
 
-/** Checks what the next start would check, so that a restart is only recommended if it can succeed. */
+/** Runs the checks of the next start: a restart is recommended only if it can succeed. */
 async function changedText(text: string, source: string): Promise<string> {
   try {
     const warn = () => undefined;
