@@ -14,7 +14,7 @@ readonly LIBNL_SONAMES=(
   libnl-3.so.200 libnl-route-3.so.200 libnl-genl-3.so.200 libnl-xfrm-3.so.200)
 # The code of the udp backend's thread, without its suffix.
 readonly WORKER=src/backend/udp/proxy_worker
-# What the version's commit vouches for.
+# The paths whose changes mark the version's commit as dirty.
 readonly SOURCES=(src ffi licenses LICENSE NOTICE compile.sh package.json package-lock.json)
 
 main() {
@@ -26,7 +26,7 @@ main() {
 
   mkdir -p dist
   exec 9>dist/.lock
-  flock 9 # two builds in one tree would take each other's files
+  flock 9 # two builds in one tree would overwrite each other's files
   install_npm_packages
   local work=dist/build/$target runtime
   rm -rf "$work"
@@ -93,7 +93,7 @@ npm_packages_are_installed() {
   ' 2>/dev/null
 }
 
-# The short commit; .dirty when what goes into the executable differs from it.
+# The short commit, with .dirty if a file that goes into the executable differs from it.
 commit() {
   local id git=(git -c safe.directory='*')
   id=$("${git[@]}" rev-parse --short=12 HEAD 2>/dev/null) || {
@@ -104,7 +104,7 @@ commit() {
   echo "$id"
 }
 
-# Path of the target's Bun runtime; nothing for the machine's own.
+# Path of the target's Bun runtime; empty for the runtime of this machine.
 runtime_of() {
   local target=$1 host=$2 name version folder
   [[ $target != "$host" ]] || return 0
@@ -117,10 +117,10 @@ runtime_of() {
     mkdir -p "$folder.new"
     npm pack --silent --fetch-retries=5 --pack-destination "$folder.new" "@oven/$name@$version" \
       >/dev/null ||
-      fail "cannot fetch the npm package @oven/$name@$version, which brings the target's runtime"
+      fail "cannot fetch the npm package @oven/$name@$version, the runtime of the target"
     tar -xzf "$folder.new"/*.tgz -C "$folder.new"
     rm "$folder.new"/*.tgz
-    mv "$folder.new" "$folder" # whole, or not at all
+    mv "$folder.new" "$folder" # complete, or absent
   fi
   echo "$folder/package/bin/bun"
 }
@@ -129,7 +129,7 @@ runtime_of() {
 collect_libnl() {
   local target=$1 host=$2 folder=$3
   case $target in
-    *-musl) return 0 ;; # Debian's copies need glibc; Alpine's package libnl3 is the way there
+    *-musl) return 0 ;; # Debian's copies need glibc; Alpine users install the package libnl3
     "${host%-musl}" | "$host-baseline") copy_system_libnl "$folder" ;;
     linux-x64*) fetch_libnl amd64 "$folder" ;;
     linux-arm64*) fetch_libnl arm64 "$folder" ;;
@@ -158,7 +158,7 @@ system_library() {
   local ldconfig architecture
   ldconfig=$(PATH=$PATH:/usr/sbin:/sbin command -v ldconfig) || return 0
   case $(uname -m) in x86_64) architecture=x86-64 ;; *) architecture=AArch64 ;; esac
-  # To the end of the list: ldconfig would fail for want of a reader.
+  # awk reads the whole list: ldconfig fails if its output is closed early.
   "$ldconfig" -p | awk -v name="$1" -v arch="$architecture" \
     '$1 == name && index($0, arch) && !found++ { print $NF }'
 }
@@ -188,7 +188,7 @@ fetch_libnl() {
   done
 }
 
-# The entry point: registers the libraries, then is src/main.ts.
+# The entry point: registers the libraries, then runs src/main.ts.
 write_entry() {
   local work=$1 index=0 soname imports= entries=
   for soname in "${LIBNL_SONAMES[@]}"; do

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs Debian packages that are missing: tests/install.sh PACKAGE...
-# Without root it names them and fails. No service is started by the installation.
+# Without root it lists them and fails. The installation starts no service.
 set -euo pipefail
 
 missing=()
@@ -29,7 +29,7 @@ if [[ ! -e $policy ]]; then
   chmod +x "$policy"
 fi
 export DEBIAN_FRONTEND=noninteractive
-# Another apt may hold the lock for a while, and a mirror may fail once.
+# Another apt may hold the lock for a while, and a download may fail once.
 apt=(apt-get -q -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3)
 for attempt in 1 2 3; do
   if { "${apt[@]}" update && "${apt[@]}" -y install --no-install-recommends "${missing[@]}"; } \

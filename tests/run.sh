@@ -5,11 +5,10 @@
 #
 #   tests/run.sh [STEP|FILE]...      only these: format lint types unit, or paths of test files
 #
-# Each folder of tests/unit and each other file runs in a process of its own, with a time limit; as
-# many at once as there are processors, or TEST_JOBS. All but tests/build get namespaces of their own
-# (processes, mounts, network), so that nothing outlives them. Files in a folder `vm` need more of the
-# kernel than every machine has: where the running one lacks it, each runs in a virtual machine of its
-# own (tests/vm/run).
+# Each folder of tests/unit and each other file runs in a process of its own, with a time limit;
+# TEST_JOBS at once, by default one for each processor. All except tests/build get namespaces of
+# their own (processes, mounts, network), so that nothing outlives them. Files in a folder `vm` need
+# kernel features that some machines lack; there, each runs in a virtual machine (tests/vm/run).
 set -uo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 
@@ -22,11 +21,11 @@ readonly PACKAGES=(
   iperf3 kmod xz-utils)
 readonly BUN=node_modules/.bin/bun DENO=node_modules/.bin/deno
 readonly JOBS=${TEST_JOBS:-$(nproc)}
-# For a file that hangs: the slowest takes a fifth of it. Some take longer where they are asked to.
+# Ends a file that hangs; the slowest takes a fifth of it. FLANNELD_SLOW_TESTS makes some longer.
 if [[ ${FLANNELD_SLOW_TESTS:-} = 1 ]]; then FILE_SECONDS=2400; else FILE_SECONDS=1200; fi
 readonly FILE_SECONDS
-# Runs a command in namespaces of its own. The shell stays as their first process, which must reap
-# what the tests leave behind.
+# Runs a command in namespaces of its own. The shell stays as their first process, which reaps the
+# orphans of the tests.
 readonly ISOLATED=(unshare --net --mount --pid --fork --kill-child --propagation private sh -c '
   mount -t proc proc /proc && mount -t sysfs sysfs /sys && mount -t tmpfs tmpfs /run &&
   mount -t tmpfs tmpfs /dev/shm && mkdir /run/netns /run/lock && ip link set lo up || exit 125
@@ -54,12 +53,12 @@ main() {
   [[ $failed = 0 && $passed -gt 0 ]]
 }
 
-# What is asked for, everything by default, one line for each process.
+# The requested jobs, by default all of them, one line for each process.
 list_jobs() {
   local wanted
   if [[ $# = 0 ]]; then
     list_jobs format lint types unit
-    # A virtual machine computes where the others wait: side by side.
+    # A virtual machine computes while the others wait, so they alternate.
     paste -d '\n' <(printf '%s\n' tests/vm/*_test.ts) \
       <(printf '%s\n' tests/{etcd,datastore,build,netns}/*_test.ts) | grep .
     return
@@ -82,7 +81,7 @@ prepare() {
   if [[ " $*" = *" tests/vm/"* || " $*" = *" tests/interop/vm/"* ]]; then choose_kernel; fi
 }
 
-# Chooses the kernel for files in folders `vm`. It may have to be built, the first time.
+# Chooses the kernel for files in folders `vm`; the first time, it may have to be built.
 choose_kernel() {
   local begun=$SECONDS missing=$logs/missing
   if timeout 300 "$BUN" tests/vm/missing_features.ts >"$missing" 2>&1; then
@@ -99,8 +98,7 @@ choose_kernel() {
   fi
 }
 
-# Runs them in this order, JOBS at once and then those that want to be alone, and adds up what they
-# leave.
+# Runs the jobs in this order, JOBS at once, then those that run alone, and adds up their numbers.
 run_jobs() {
   local number=0 running=0 job pass fail
   for job in "$@"; do
@@ -130,15 +128,15 @@ run_jobs() {
   done 2>/dev/null
 }
 
-# What they promise is timed: a repair within a second, and that three charons on the one processor of
-# a virtual machine agree in time.
+# These measure time: a repair within a second, or three charons that agree in time on the only
+# processor of a virtual machine.
 is_alone() {
   [[ $1 = tests/netns/*drift_test.ts || $1 = tests/netns/firewall_rules_test.ts ||
     $1 = tests/vm/ipsec_test.ts ]]
 }
 
-# Shows what one has to say in one piece and leaves its numbers in $logs/NUMBER.sum. Each has a
-# directory of its own for what it makes: none finds what another one is about to remove.
+# Prints a job's report in one piece and writes its numbers to $logs/NUMBER.sum. Each job has a
+# temporary directory of its own: none finds files that another one is about to remove.
 run_job() {
   log=$logs/$1.log
   mkdir "$logs/$1"
@@ -148,7 +146,7 @@ run_job() {
   echo "$passed $failed" >"$logs/$1.sum"
 }
 
-# Each job's child has a time limit and ends what it has started.
+# Each job's child ends the processes that it has started.
 stop_jobs() {
   local job
   for job in $(jobs -p); do pkill -TERM -P "$job"; done
@@ -182,8 +180,8 @@ check() {
   fi
 }
 
-# Runs bun's test runner and adds up its summary. A runner that gives none has crashed, been killed
-# or found no test: that is a failure too.
+# Runs Bun's test runner and adds up its summary. A runner without a summary has crashed, was
+# killed or found no test, which counts as a failure.
 bun_test() {
   local limit=$1 isolation=$2 path=$3 begun=$SECONDS status pass fail
   local command=("$BUN" test --timeout 60000 "./$path")

@@ -1,5 +1,5 @@
 #!/bin/bash
-# `npm run test:fuzz`: see main.ts. Targets call what would use the network, so they have none.
+# `npm run test:fuzz`: see main.ts. Some targets call code that uses the network, so they get none.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/../.."
 if [[ ! -x node_modules/.bin/bun ]]; then

@@ -1,11 +1,12 @@
 #!/bin/bash
-# `npm run test:mutation`: changes the program in one small place after the other, runs the unit tests
-# that reach it, and reports the changes that no test noticed. docs/testing.md says how to read that.
+# `npm run test:mutation`: changes the program in one small place after the other, runs the unit
+# tests that reach it, and reports the changes that no test noticed. docs/testing.md explains the
+# report.
 #
-#   tests/mutation/run.sh [--fresh|--known] [FOLDER|FILE]...      by default all folders of GROUPS in main.ts
+#   tests/mutation/run.sh [--fresh|--known] [FOLDER|FILE]...   by default all GROUPS of main.ts
 #
-# A changed program may do anything, as root: it gets a process, mount and network namespace of its
-# own, in which only a directory of its own is writable.
+# A changed program may do anything, as root. It therefore runs in a process, mount and network
+# namespace of its own, where only its own directory can be written.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/../.."
 if [[ ! -x node_modules/.bin/bun ]]; then
@@ -13,13 +14,16 @@ if [[ ! -x node_modules/.bin/bun ]]; then
   exit 1
 fi
 
-# A tree to run in, and what was found before (results.jsonl).
+# Holds the tree to run in and the results of earlier runs (results.jsonl).
 FLANNELD_MUTATION_DIR=${FLANNELD_MUTATION_DIR:-/var/tmp/flanneld-test/mutation}
 mkdir -p "$FLANNELD_MUTATION_DIR"
 FLANNELD_MUTATION_DIR=$(readlink -f "$FLANNELD_MUTATION_DIR")
 export FLANNELD_MUTATION_DIR
 exec 9>"$FLANNELD_MUTATION_DIR/lock"
-flock --nonblock 9 || { echo "another run works in $FLANNELD_MUTATION_DIR" >&2; exit 1; }
+if ! flock --nonblock 9; then
+  echo "another mutation run uses $FLANNELD_MUTATION_DIR; wait for its end" >&2
+  exit 1
+fi
 export TMPDIR=$FLANNELD_MUTATION_DIR/tmp HOME=$FLANNELD_MUTATION_DIR/tmp NO_COLOR=1
 mkdir -p "$TMPDIR"
 
