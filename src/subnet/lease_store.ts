@@ -54,7 +54,8 @@ export interface LeaseStore extends AsyncDisposable {
 
   /**
    * Yields whether the node with this public address is alive: at once, and at each change, until
-   * aborted. Ends without a value if the store cannot know it, as without permission.
+   * aborted. Ends without a value if the store cannot determine it, for example without
+   * permission.
    */
   watchAlive(address: IpAddress, signal: AbortSignal): AsyncIterable<boolean>;
 }

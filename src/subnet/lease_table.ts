@@ -221,7 +221,7 @@ export class LeaseTable {
     }
   }
 
-  /** The candidates that overlap it, once for each family; it may be among them. */
+  /** The candidates that overlap this one, once for each family. The result may contain it. */
   #rivals(candidate: Candidate): Candidate[] {
     const { subnets } = candidate.lease;
     return FAMILIES.flatMap((family) => {
@@ -277,7 +277,7 @@ interface Candidate {
 }
 
 /**
- * Rejections that are remembered in order to report each once; beyond it, some are reported
+ * How many rejections are remembered, so that each is reported once. With more, some are reported
  * again.
  */
 const MAX_REPORTED = 65_536;

@@ -2,8 +2,8 @@
  * Leases, as etcd's lessor: grant, keep-alive, revocation and expiry with the attached keys.
  *
  * Each grant and keep-alive is on disk before it is acknowledged. Keep-alives that arrive at the
- * same time share one fsync(2), because every node sends them regularly. lease_clock.ts has the
- * time.
+ * same time share one fsync(2), because every node sends them regularly. `LeaseClock` measures
+ * the time to live.
  */
 
 import type { Log } from "../../log/log.ts";
@@ -89,8 +89,8 @@ export class Lessor implements Disposable {
   }
 
   /**
-   * Restarts the time to live of a lease, soon, and resolves to it in seconds; to 0n if there is no
-   * such lease. Rejects with the error of the disk.
+   * Renews a lease, together with others that are requested at the same time. Resolves to its time
+   * to live in seconds, to 0n if there is no such lease. Rejects with the error of the disk.
    */
   keepAlive(id: bigint): Promise<bigint> {
     if (this.#keepAlives.length === 0) setImmediate(() => this.#writeKeepAlives());

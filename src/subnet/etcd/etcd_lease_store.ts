@@ -128,7 +128,7 @@ export class EtcdLeaseStore implements LeaseStore {
     if (isReadable) yield* this.#session.watchAlive(address, signal);
   }
 
-  /** The leases that were read a moment ago, once. */
+  /** The leases that `previousLease` has just read; only the first call returns them. */
   #takeLastList(): readonly LeaseRecord[] | undefined {
     const list = this.#lastList;
     this.#lastList = undefined;

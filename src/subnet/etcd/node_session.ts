@@ -2,7 +2,7 @@
  * This node's live session, and what the sessions of other nodes say.
  *
  * etcd's user may lack the permission to write or read sessions. That is logged once, and the
- * node works without what they are needed for.
+ * node continues without the checks that need them.
  */
 
 import { valuesOf } from "../../addr/family.ts";
