@@ -345,6 +345,8 @@ test("routeTo() finds gateway, device, source, local and unreachable addresses",
   run("ip -6 route add fc00:7::/64 via 2001:db8::7");
   run("ip -6 route add blackhole fc00:8::/64");
   const lookup = (text: string) => kernel.routeTo(text as IpAddress);
+  // The kernel adds the local route of an IPv6 address from a work queue (net/ipv6/addrconf.c).
+  expect(await until(() => run("ip -6 route show table local").includes("2001:db8::1"))).toBe(true);
   const ifindex = (await kernel.link("under0"))?.ifindex as number;
   expect(await lookup("10.7.0.1")).toEqual({
     link: "under0",
