@@ -15,7 +15,7 @@ import { startDetached } from "../../src/process/detached_process.ts";
 import { BenchDaemon, type Program } from "./daemon.ts";
 import { type BenchBackend, type LeaseSet, loadLeases, removeOthers } from "./leases.ts";
 
-/** Each measured run takes a host that nothing has touched. */
+/** Each measured run takes an unused host. */
 const HOSTS = 100;
 
 export interface BenchSizes {

@@ -1,4 +1,4 @@
-/** One peer among many gets another VTEP MAC: how soon and at what cost the kernel knows it. */
+/** One peer among many gets another VTEP MAC: how soon, and at what cost, the kernel has it. */
 
 import type { Bench } from "./bench.ts";
 import type { Program } from "./daemon.ts";
@@ -64,7 +64,7 @@ async function measureChanges(
   return { latenciesMs, cpuMs };
 }
 
-/** What the start left to do is done. */
+/** Waits until the work of the start is done. */
 const SETTLE_MS = 3_000;
 /** Changes come one at a time, further apart than any debounce. */
 const PAUSE_MS = 100;

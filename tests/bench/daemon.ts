@@ -92,7 +92,7 @@ export class BenchDaemon {
     return Number(/^usage_usec (\d+)$/m.exec(text)?.[1]) / 1e6;
   }
 
-  /** SIGTERM as an operator sends it; what does not end within 5 s is killed. */
+  /** SIGTERM as an operator sends it; after 5 s, SIGKILL. */
   async stop(): Promise<void> {
     this.#process.signal("SIGTERM");
     const ended = this.#process.exited.then(() => true);

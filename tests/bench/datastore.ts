@@ -83,7 +83,7 @@ async function timePuts(
   return (performance.now() - begun) / count;
 }
 
-/** Until the first read is answered. */
+/** Until the first response to a read. */
 async function timeStart(server: EtcdServer): Promise<number> {
   const times: number[] = [];
   for (let run = 0; run < 5; run++) {

@@ -105,7 +105,7 @@ function resultsIn(output: string): PartResults[] {
   return JSON.parse(output.trimEnd().split("\n").at(-1) ?? "");
 }
 
-/** Builds Go flannel where that has not been done yet. */
+/** Builds Go flannel, if that has not been done yet. */
 async function goFlannel(): Promise<string> {
   const script = new URL("../interop/go_flannel.sh", import.meta.url).pathname;
   const child = Bun.spawn(["bash", script], { stdout: "pipe", stderr: "inherit" });

@@ -1,6 +1,6 @@
 /**
- * When the WireGuard device of a host has so many peers. Nothing announces them, so they are read
- * again and again, in a process of its own in the host's namespace.
+ * When the WireGuard device of a host has a number of peers. The kernel does not announce peers,
+ * so they are polled, in a process of its own in the host's namespace.
  */
 
 import { systemClock } from "../../src/base/clock.ts";
@@ -42,7 +42,7 @@ export class PeerObserver implements AsyncDisposable {
   }
 }
 
-/** The observer's side: for each number on standard input, the time at which there are so many. */
+/** The observer's side: for each number on standard input, the time of that many peers. */
 export async function answerCounts(): Promise<void> {
   using kernel = new NetlinkKernel({ clock: systemClock });
   for await (const line of linesOf(Bun.stdin.stream())) {

@@ -145,7 +145,7 @@ function makeDevice(): void {
   run("ip", "link", "set", DEVICE, "up");
 }
 
-/** That the work was done, each kind counted by a program that is neither side. */
+/** Checks that the work was done; a program of neither side counts each kind. */
 function expectEntries(count: number): void {
   const tables = [
     run("ip", "-4", "route", "show", "dev", DEVICE, "proto", String(RTPROT_FLANNEL)),

@@ -42,7 +42,7 @@ export function recordResults(results: readonly PartResults[]): void {
   writeFileSync(PAGE, page);
 }
 
-/** The commit that was measured; says so when the work tree differs from it. */
+/** The measured commit, with a note if the work tree differs from it. */
 async function commit(): Promise<string> {
   const git = async (args: readonly string[]) => (await runProgram("git", args)).stdout.trim();
   const id = await git(["rev-parse", "--short=12", "HEAD"]);

@@ -87,7 +87,7 @@ async function secondsUntil(daemon: BenchDaemon, isReached: () => boolean): Prom
 
 /**
  * Both programs write a peer's route last, so once the routes are there nothing should be missing.
- * Checked by full dumps: `undefined` when the first one is complete, else the time at which one is.
+ * Checked by full dumps: `undefined` if the first one is complete, or else the time of one that is.
  */
 async function secondsUntilComplete(
   daemon: BenchDaemon,

@@ -6,11 +6,11 @@ export interface Row {
   readonly unit: "s" | "ms" | "MiB" | "processes";
   readonly ours: number;
   readonly theirs: number;
-  /** Whom `theirs` is about. */
+  /** The program that `theirs` measures. */
   readonly against: string;
   /** How many times less ours should need, where a goal was set. */
   readonly goal?: number;
-  /** What a reader must know to read the figures right. */
+  /** What a reader must know to interpret the figures. */
   readonly note?: string;
 }
 

@@ -13,7 +13,7 @@ export interface FuzzTarget {
   /** Its corpus is in the folder of that name. */
   readonly name: string;
   readonly isJson?: boolean;
-  /** Inputs that are in order, besides those in the corpus. */
+  /** Valid inputs, besides those in the corpus. */
   readonly seeds?: readonly (string | Uint8Array)[];
   readonly dictionary?: readonly string[];
   /** By default 4096. */
@@ -36,10 +36,10 @@ export interface FuzzOptions {
 
 export const CORPUS = new URL("corpus", import.meta.url).pathname;
 
-/** An input of a few kilobytes that takes so long is a failure. */
+/** An input of a few kilobytes that takes this long is a failure. */
 const MAX_INPUT_MS = 10_000;
 
-/** The corpus first, then so many new inputs; ends at the first failure. */
+/** The corpus first, then this many new inputs; ends at the first failure. */
 export async function fuzz(
   target: FuzzTarget,
   { count, seed }: FuzzOptions,
@@ -66,7 +66,7 @@ export async function fuzz(
   return undefined;
 }
 
-/** What the input does that it should not. */
+/** The fault that the input triggers. */
 export async function attempt(target: FuzzTarget, input: Uint8Array): Promise<Failure | undefined> {
   const startedMs = performance.now();
   try {

@@ -25,7 +25,7 @@ for (const target of TARGETS.filter(({ name }) => targets.includes(name))) {
 }
 process.exit(failures === 0 ? 0 : 1);
 
-/** Ends the program with one line if they cannot be used. */
+/** Ends the program with one line if the options are invalid. */
 function readArguments(): { count: number; seed: number; targets: readonly string[] } {
   try {
     const { values } = parseArgs({

@@ -186,7 +186,7 @@ function join(...parts: readonly Uint8Array[]): Uint8Array {
   return Buffer.concat(parts);
 }
 
-/** `undefined` if it is no JSON, or too deep. */
+/** `undefined` if it is not JSON, or too deep. */
 function mutateJsonText(random: Random, input: Uint8Array): Uint8Array | undefined {
   try {
     const value: unknown = JSON.parse(decoder.decode(input));
@@ -196,7 +196,7 @@ function mutateJsonText(random: Random, input: Uint8Array): Uint8Array | undefin
   }
 }
 
-/** One value somewhere in the tree is another, is gone, or has another name. */
+/** Replaces, removes or renames one value somewhere in the tree. */
 function mutateJson(random: Random, value: unknown): unknown {
   if (typeof value !== "object" || value === null || random.once(8)) {
     return random.pick(VALUES)(value);
@@ -236,7 +236,7 @@ function mutateJson(random: Random, value: unknown): unknown {
   return Object.fromEntries(entries);
 }
 
-/** In the place of a value. */
+/** Replacements of a value. */
 const VALUES: readonly ((value: unknown) => unknown)[] = [
   () => null,
   () => true,

@@ -1,10 +1,10 @@
 /**
- * Mutants that no test can notice, each with the reason why the program behaves the same. Where the
- * code can be made simpler instead, that is better.
+ * Mutants that no test can notice, each with the reason why the program behaves the same. Simplify
+ * the code instead, where that removes the mutant.
  */
 export interface Equivalent {
   readonly file: string;
-  /** The text that is replaced, and by what, as the report shows them. */
+  /** The replaced text and its replacement, as the report shows them. */
   readonly original: string;
   readonly replacement: string;
   readonly reason: string;

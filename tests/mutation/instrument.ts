@@ -9,7 +9,7 @@ import { readFileSync } from "node:fs";
 import process from "node:process";
 
 export interface Mutant {
-  /** What `__STRYKER_ACTIVE_MUTANT__` names it by; another one in each run. */
+  /** Its id for `__STRYKER_ACTIVE_MUTANT__`, which differs in each run. */
   readonly id: string;
   readonly file: string;
   readonly line: number;
@@ -68,7 +68,7 @@ function cut(lines: string[], { start, end }: { start: Position; end: Position }
   return cutOut.join("\n");
 }
 
-/** What is read of Babel's tree. */
+/** The parts of Babel's tree that are used. */
 interface Path {
   readonly node: Node;
   readonly parentPath: Path | null;
@@ -85,11 +85,11 @@ interface Node {
 }
 
 /**
- * Texts that are handed to a log or to an error are for people to read; the tests name those that
- * people or programs rely on. What is computed inside such a text is mutated like everything else.
+ * Texts of a log line or an error are for people; the tests assert those that people or programs
+ * rely on. Expressions inside such a text are mutated like all others.
  *
- * The instrumenter shows each node of each file, in their order, to what may ignore it; ignoring
- * one would take what is in it with it.
+ * The instrumenter passes each node of each file, in order, to this ignorer; ignoring a node would
+ * ignore its children as well.
  */
 class Messages {
   readonly #files: readonly string[];

@@ -47,7 +47,7 @@ export class Journal {
     }
   }
 
-  /** `isKnownEnough`: also that a mutant survived while other files were as they are no more. */
+  /** `isKnownEnough`: also accepts that a mutant survived with earlier versions of other files. */
   find(mutant: Mutant, isKnownEnough: boolean): Verdict | undefined {
     const line = this.#known.get(this.#keyOf(mutant));
     if (line === undefined || isKnownEnough) return line?.verdict;
@@ -60,7 +60,7 @@ export class Journal {
     appendFileSync(this.#path, `${JSON.stringify(line)}\n`);
   }
 
-  /** Several mutants begin at one place: `a` and `a && b`, each to `true`. */
+  /** Several mutants can begin at one place: `a` and `a && b`, each to `true`. */
   #keyOf({ file, line, column, mutator, original, replacement }: Mutant): string {
     const what = [file, this.#files.get(file), line, column, mutator, original, replacement];
     return digest(JSON.stringify(what));

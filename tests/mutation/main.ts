@@ -1,6 +1,6 @@
 /**
  * The mutation run: for each small change ("mutant") to the program, whether a test fails.
- * Started by run.sh, inside namespaces.
+ * Run by run.sh, inside namespaces.
  */
 
 import {

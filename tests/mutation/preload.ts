@@ -7,7 +7,7 @@ import { afterAll, mock } from "bun:test";
 import * as fastCheck from "fast-check";
 import { writeFileSync } from "node:fs";
 
-/** Inputs of a property test; none for as many as it asks for. */
+/** Inputs of a property test; without it, as many as the test asks for. */
 const maxRuns = Number(process.env.FLANNELD_MUTATION_INPUTS ?? Infinity);
 
 interface Instrumentation {
@@ -31,7 +31,7 @@ if (coverage !== undefined) {
   });
 }
 
-// Taken before the module is replaced, with which its imports are.
+// Taken before the module and its imports are replaced.
 const everything = { ...fastCheck };
 const assertShortly = ((property: never, parameters: { readonly numRuns?: number } = {}) => {
   const numRuns = Math.min(parameters.numRuns ?? 100, maxRuns);

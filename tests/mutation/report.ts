@@ -87,7 +87,7 @@ function oneLine(text: string): string {
   return text.replace(/\s+/g, " ").trim();
 }
 
-/** What differs is seen in the first part, or with the help of the line number. */
+/** The difference shows in the first part, or by the line number. */
 function short(text: string): string {
   const line = oneLine(text);
   return line.length > 160 ? `${line.slice(0, 160)} …` : line;
@@ -109,7 +109,7 @@ function printTable(counts: ReadonlyMap<string, Count>): void {
   console.log();
 }
 
-/** Percent of those that count which a test noticed. */
+/** The percentage of the counted mutants that a test noticed. */
 function scoreOf({ killed, survived }: Count): number {
   return killed + survived === 0 ? 100 : 100 * killed / (killed + survived);
 }

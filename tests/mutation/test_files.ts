@@ -7,7 +7,7 @@ import type { Mutant } from "./instrument.ts";
 export interface TestFile {
   readonly name: string;
   readonly seconds: number;
-  /** What it is run with. */
+  /** The environment that it runs with. */
   readonly env: { readonly FLANNELD_MUTATION_INPUTS: string };
   /** How often it runs over each mutant, by id. */
   readonly hits: ReadonlyMap<string, number>;
@@ -48,7 +48,7 @@ function reaching(root: string, targets: ReadonlySet<string>): (file: string) =>
   return reaches;
 }
 
-/** All that need nothing real: not a kernel, not an etcd. */
+/** All tests that need neither a real kernel nor a real etcd. */
 function testFiles(root: string): string[] {
   const below = (folder: string) =>
     (readdirSync(join(root, folder), { recursive: true }) as string[])
@@ -76,7 +76,7 @@ export async function measure(
   const queue = names.values();
   const work = async () => {
     for (const name of queue) {
-      // Some tests of properties ask that enough inputs were of a kind.
+      // Some property tests require enough inputs of a kind.
       const file = await measureOne(tree, name, 50) ?? await measureOne(tree, name, 500);
       if (file === undefined) console.error(`left out, for it fails without any mutant: ${name}`);
       else files.push(file);
@@ -86,7 +86,7 @@ export async function measure(
   return files.sort((a, b) => a.seconds - b.seconds);
 }
 
-/** `undefined`: it fails so. */
+/** `undefined`: it fails without a mutant. */
 async function measureOne(
   tree: string,
   name: string,
@@ -148,7 +148,7 @@ function batches(tests: readonly TestFile[], file: string): TestFile[][] {
 }
 
 interface Run {
-  /** `undefined`: it was stopped, for it took too long or too much. */
+  /** `undefined`: it was stopped, because it took too much time or memory. */
   readonly status: number | undefined;
   readonly output: string;
 }

@@ -9,7 +9,7 @@ export interface CertificateFiles {
   readonly keyFile: string;
 }
 
-/** A certificate authority and what it signs, in a folder of its own. */
+/** A certificate authority and the certificates that it signs, in a folder of its own. */
 export class TestCa implements Disposable {
   readonly caFile: string;
   readonly #keyFile: string;
@@ -25,7 +25,7 @@ export class TestCa implements Disposable {
     );
   }
 
-  /** `names`: what the certificate is for, such as "IP:127.0.0.1" or "DNS:localhost". */
+  /** `names`: the subject's alternative names, such as "IP:127.0.0.1" or "DNS:localhost". */
   sign(commonName: string, names: readonly string[] = []): CertificateFiles {
     const base = join(this.#directory, `${commonName}-${crypto.randomUUID()}`);
     const [keyFile, requestFile, certFile] = [`${base}.key`, `${base}.csr`, `${base}.crt`];

@@ -30,7 +30,7 @@ export interface ClusterOptions {
   /** The segment of each host; all on one by default. */
   readonly segments?: readonly number[];
   readonly mtuBytes?: number;
-  /** Further arguments of etcd. */
+  /** More arguments of etcd. */
   readonly etcdArgs?: readonly string[];
   readonly etcdScheme?: "http" | "https";
   /** Members of the etcd cluster; 1 by default. */
@@ -141,7 +141,7 @@ export class Cluster implements AsyncDisposable {
     await Promise.all(this.hosts.map((host) => host.ready()));
   }
 
-  /** Puts a workload behind every host (or some) as its subnet file says. */
+  /** Attaches a workload to every host (or some), as its subnet file specifies. */
   async attachWorkloads(hosts: readonly Host[] = this.hosts): Promise<void> {
     await attachWorkloads(hosts.map((host) => ({ host: host.station, network: host.subnet() })));
   }

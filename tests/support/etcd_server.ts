@@ -1,6 +1,6 @@
 /**
- * Real etcd servers on loopback, for tests: one member or a cluster, plain or with TLS. In their
- * place, where a test or the environment asks for it, our own datastore.
+ * Real etcd servers on loopback, for tests: one member or a cluster, plain or with TLS; or our own
+ * datastore instead, if a test or the environment asks for it.
  */
 
 import { type ChildProcess, spawn } from "node:child_process";
@@ -20,7 +20,7 @@ export function useServerKind(kind: ServerKind): void {
 
 export interface EtcdServerOptions {
   readonly kind?: ServerKind;
-  /** Our executable for the datastore; from source by default. */
+  /** The executable that runs the datastore; by default it runs from source. */
   readonly executable?: string;
   /** Further flags of etcd, such as `--auth-token-ttl=2`. */
   readonly flags?: readonly string[];
@@ -34,9 +34,9 @@ export interface EtcdServerOptions {
   readonly etcdctlFlags?: readonly string[];
   /** The address that clients connect to. */
   readonly host?: string;
-  /** The network namespace (ip-netns(8)) that it runs in; `host` is reached from the test's own. */
+  /** The network namespace (ip-netns(8)) that it runs in; `host` is reachable from the test's. */
   readonly namespace?: string;
-  /** Where the data is; in memory, and removed with the server, by default. */
+  /** The data's directory; by default in memory, and removed with the server. */
   readonly directory?: string;
 }
 
@@ -45,7 +45,7 @@ export interface EtcdServerTls {
   readonly keyFile: string;
   /** Demand a client certificate signed by this CA. */
   readonly clientCaFile?: string;
-  /** The CA, client certificate and key with which the test itself calls etcd. */
+  /** The CA, client certificate and key that the test itself uses to call etcd. */
   readonly caFile: string;
   readonly clientCertFile?: string;
   readonly clientKeyFile?: string;
@@ -79,7 +79,7 @@ export class EtcdServer implements AsyncDisposable {
     return server;
   }
 
-  /** `flags` complete the member's own by the cluster it belongs to. */
+  /** `flags` add the flags of the member's cluster. */
   constructor(member: LabEtcdMember, flags: readonly string[]) {
     this.url = member.url;
     this.port = member.clientPort;
@@ -96,7 +96,7 @@ export class EtcdServer implements AsyncDisposable {
     await this.ready();
   }
 
-  /** Of the process that runs. */
+  /** The id of the running process. */
   get pid(): number {
     const pid = this.#process?.pid;
     if (pid === undefined) throw new Error(`${this.kind} does not run`);
@@ -141,7 +141,7 @@ export class EtcdServer implements AsyncDisposable {
   }
 
   /**
-   * Stops the process for the scheduler, as a hung machine: connections stay, without responses.
+   * Suspends the process, like a hung machine: connections stay open, without responses.
    */
   freeze(): void {
     this.#process?.kill("SIGSTOP");
@@ -151,7 +151,7 @@ export class EtcdServer implements AsyncDisposable {
     this.#process?.kill("SIGCONT");
   }
 
-  /** Forgets everything: the next start begins an empty store. The process has to be stopped. */
+  /** Removes the data: the next start has an empty store. The process has to be stopped. */
   erase(): void {
     rmSync(this.#dataDirectory, { recursive: true, force: true });
   }
@@ -196,7 +196,7 @@ export class EtcdServer implements AsyncDisposable {
     const isListening = await canConnect(this.#options.host ?? "127.0.0.1", this.port);
     // The datastore listens when everything else is done.
     if (!isListening || this.kind === "datastore") return isListening;
-    // While users are switched on, a refusal is an answer, too.
+    // With authentication enabled, a refusal shows that it runs.
     const { exitCode, stderr } = await this.#etcdctl(["get", "--command-timeout=2s", "health"]);
     return exitCode === 0 || /user name is empty|permission denied/.test(stderr);
   }
@@ -308,7 +308,7 @@ function newMember(
 
 const FROM_SOURCE = [process.execPath, join(import.meta.dir, "../../src/main.ts")];
 
-/** What the datastore knows of an etcd member's options. */
+/** An etcd member's options that the datastore has as well. */
 function datastoreFlags({ options, clientPort }: LabEtcdMember): string[] {
   const { tls, host = "127.0.0.1", flags = [], watchProgressSeconds } = options;
   return [
@@ -325,8 +325,8 @@ function datastoreFlags({ options, clientPort }: LabEtcdMember): string[] {
 
 /**
  * Ports without a listener, each used once. They lie below those that the kernel chooses by
- * itself (ip_local_port_range, 32768 and up): no program gets one by chance before its server has
- * it, or while its server is restarted.
+ * itself (ip_local_port_range, 32768 and up), so that no other program gets one by chance
+ * before its server starts, or while it restarts.
  */
 export async function freePorts(count: 2): Promise<[number, number]>;
 export async function freePorts(count: number): Promise<number[]>;
@@ -341,7 +341,7 @@ export async function freePorts(count: number): Promise<number[]> {
 }
 
 const PORTS = { start: 10_000, end: 32_000 };
-/** Processes that share a network begin at different places. */
+/** Processes that share a network begin at different ports. */
 let nextPort = PORTS.start + Math.floor(Math.random() * (PORTS.end - PORTS.start));
 
 function canListen(port: number): Promise<boolean> {

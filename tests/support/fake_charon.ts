@@ -1,4 +1,4 @@
-/** A charon for tests of the requests to it, and of responses that are rare with a real one. */
+/** A charon for tests of the requests to it, and of responses that a real one rarely sends. */
 
 import type { ViciMessage } from "../../src/backend/ipsec/vici_message.ts";
 import { type ViciCall, ViciServer } from "./vici_server.ts";

@@ -10,7 +10,7 @@ interface Timer {
 export class FakeClock implements Clock {
   #nowMs = 1_000_000;
   readonly #timers = new Set<Timer>();
-  /** Replaced where a test wants a certain chance. */
+  /** Replaced where a test needs a certain random number. */
   random: () => number;
 
   constructor(random: () => number = Math.random) {
@@ -36,7 +36,7 @@ export class FakeClock implements Clock {
     return Promise.resolve();
   }
 
-  /** Lets this much time pass: what is due runs at its own moment, and what it starts as well. */
+  /** Lets this much time pass. Timers run at their own moment, and so do those that they set. */
   async advance(ms: number): Promise<void> {
     const endMs = this.#nowMs + ms;
     for (;;) {
@@ -45,7 +45,7 @@ export class FakeClock implements Clock {
       if (nextMs > endMs) break;
       this.#nowMs = Math.max(this.#nowMs, nextMs);
       for (const timer of [...this.#timers]) {
-        // One of the same moment may have been disposed by another.
+        // A timer of the same moment may have disposed of it.
         if (timer.atMs <= nextMs && this.#timers.delete(timer)) timer.callback();
       }
     }

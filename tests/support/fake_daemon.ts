@@ -1,7 +1,7 @@
 /**
  * A daemon's surroundings in memory: kernel, clock, store, firewall, files, systemd. The backends,
- * the reconciler and the other parts of the daemon are the real ones. `events` has what they did
- * to their surroundings, in order; faults are set by a test.
+ * the reconciler and the other parts of the daemon are the real ones. `events` lists their effects
+ * on the surroundings, in order; tests set faults.
  */
 
 import type { PerFamily } from "../../src/addr/family.ts";

@@ -197,13 +197,13 @@ export class FakeEtcdClient implements Etcd {
     return Promise.resolve();
   }
 
-  /** Out of reach: calls fail, watches stand still and catch up afterwards. */
+  /** Disconnected: calls fail, watches stand still and catch up afterwards. */
   set down(isDown: boolean) {
     this.#isDown = isDown;
     if (!isDown) this.#server.transaction({ compare: [], success: [] });
   }
 
-  /** In reach, and without faults to come. */
+  /** Connected, without scheduled faults. */
   heal(): void {
     this.#faults.length = 0;
     this.down = false;
@@ -297,7 +297,7 @@ export class FakeEtcdClient implements Etcd {
   }
 }
 
-/** As the client makes it of a response with this status. */
+/** The error that the client makes of a response with this status. */
 export function etcdError(reason: string, code: Code): EtcdError {
   const kind = code === Code.Unavailable ? "interrupted" : "refused";
   return new EtcdError(reason, { kind, reason, code });

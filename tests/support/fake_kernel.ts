@@ -1,7 +1,7 @@
 /**
- * The kernel's network tables in memory, behaving as the real ones were observed to: which changes
- * are notified, what vanishes with what, and what is refused. Tests switch on faults: refusals,
- * interrupted dumps, lost notifications, a device that vanishes within a batch.
+ * The kernel's network tables in memory. They behave as the real ones do: which changes are
+ * notified, which entries vanish with others, and which requests are refused. Tests switch on
+ * faults: refusals, interrupted dumps, lost notifications, a device that vanishes within a batch.
  */
 
 import { familyOf, isLinkLocal } from "../../src/addr/ip.ts";
@@ -349,7 +349,7 @@ function refusal(step: Step, code: string): KernelError {
   return new KernelError({ operation: stepText(step), errno: code });
 }
 
-/** Entries that the kernel keeps on IPv6 devices by itself; the port does not report them. */
+/** The kernel's own entries on IPv6 devices; the port does not report them. */
 function isNotReported(resource: Resource): boolean {
   return resource.kind === "address" && familyOf(resource.address) === 6 &&
       isLinkLocal(resource.address) ||

@@ -115,7 +115,7 @@ export class FakeTencent implements AsyncDisposable {
     return this.#server.url;
   }
 
-  /** The routes of a table but for the VPC's own, sorted, as `DESTINATION by GATEWAY`. */
+  /** The routes of a table except for the VPC's own, sorted, as `DESTINATION by GATEWAY`. */
   routes(tableId = "rtb-main"): string[] {
     const found = this.state.tables.find(({ RouteTableId }) => RouteTableId === tableId);
     return (found?.RouteSet ?? [])

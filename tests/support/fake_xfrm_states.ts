@@ -1,4 +1,4 @@
-/** IPsec states that a test decides on. By default the kernel has ESP and lacks no state. */
+/** IPsec states that a test sets. By default the kernel supports ESP and lacks no state. */
 
 import type { XfrmStateEnds, XfrmStates } from "../../src/kernel/xfrm/xfrm_states.ts";
 

@@ -145,7 +145,7 @@ export class Host {
     return parseSubnetFile(this.subnetText());
   }
 
-  /** Writes the subnet file as an earlier run would have, so that these subnets are taken again. */
+  /** Writes the subnet file of a previous run, so that the daemon reuses these subnets. */
   remember(subnets: { ipv4?: string; ipv6?: string; network?: string; network6?: string }): void {
     const lines = [
       subnets.network && `FLANNEL_NETWORK=${subnets.network}`,

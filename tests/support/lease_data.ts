@@ -1,4 +1,4 @@
-/** Lease data of backends that have none to read. */
+/** Lease data of backends that read none. */
 
 import { expect } from "bun:test";
 import fc from "fast-check";
@@ -6,7 +6,7 @@ import { type Backend, UNKNOWN_REACHABILITY } from "../../src/overlay/backend.ts
 import type { NodeInput } from "../../src/overlay/node_input.ts";
 import type { Lease } from "../../src/subnet/lease.ts";
 
-/** Whatever `BackendData` a peer's lease has, the peer's entries are those without any. */
+/** The peer's entries do not depend on the `BackendData` of its lease. */
 export function expectLeaseDataIgnored(backend: Backend, peer: Lease, input: NodeInput): void {
   const plain = backend.peer(peer, input, UNKNOWN_REACHABILITY);
   fc.assert(

@@ -7,7 +7,7 @@ export const IPV6 = { EnableIPv6: true, IPv6Network: "fd00:5::/48" };
 export const DUAL = { ...IPV4, ...IPV6 };
 export const IPV6_ONLY = { EnableIPv4: false, ...IPV6 };
 
-/** Host n gets 10.5.n.0/24 and fd00:5:0:n::/64, as if it had had them before. */
+/** Host n gets 10.5.n.0/24 and fd00:5:0:n::/64, as if it had them in a previous run. */
 export function rememberSubnets(
   cluster: Cluster,
   families: { ipv4: boolean; ipv6: boolean },

@@ -18,7 +18,7 @@ const PUBLIC = "203.0.113.1";
 /** Ample: a virtual machine has one processor. */
 const HEAL_MS = 60_000;
 
-/** The tunnel begins there as long as the host has the address, and at its interface meanwhile. */
+/** Expects the tunnel to use that address while the host has it, or else the interface's. */
 export async function expectTunnelFollows(
   { type, env = {}, end }: PublicAddressCase,
 ): Promise<void> {
@@ -53,7 +53,7 @@ export async function expectTunnelFollows(
   );
 }
 
-/** Of a device of the kernel's. */
+/** The local address of a kernel device. */
 export async function localAddress(host: Host, device: string): Promise<string> {
   const shown = await host.sh(`ip -d link show ${device} || true`); // It is being recreated.
   return /local (\S+)/.exec(shown)?.[1] ?? "";

@@ -58,8 +58,8 @@ export function callHeaders(path: string, stream: number, flags = END_HEADERS): 
 }
 
 /**
- * A client that answers nothing: no PING, no SETTINGS, no window for more than 64 KiB, and where it
- * has vanished not even the end of the connection.
+ * A client that responds to nothing: no PING, no SETTINGS, no window for more than 64 KiB, and once
+ * it has vanished, not even the end of the connection.
  */
 export class RawHttp2 implements Disposable {
   readonly frames: Frame[] = [];

@@ -89,7 +89,7 @@ export class ReconcilerScene implements AsyncDisposable {
     return found;
   }
 
-  /** Whether nothing is left to be done, whether or not all of it succeeded. */
+  /** Whether no work is pending, successful or not. */
   async isSettled(): Promise<boolean> {
     let isSettled = false;
     void this.reconciler.whenSettled().then(() => isSettled = true);

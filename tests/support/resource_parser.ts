@@ -23,7 +23,7 @@ class Words {
     return word;
   }
 
-  /** The word after `keyword`, which is taken out. */
+  /** Removes `keyword` and the word after it; returns that word. */
   after(keyword: string): string | undefined {
     const at = this.#words.indexOf(keyword);
     return at < 0 ? undefined : this.#words.splice(at, 2)[1];

@@ -42,7 +42,7 @@ function publicAddressOf(n: number, family: Family): IpAddress {
   return ip(family === 4 ? `192.168.0.${n}` : `fd00::${n.toString(16)}`);
 }
 
-/** Something for each of these families. */
+/** A value for each of these families. */
 export function each<T>(families: readonly Family[], value: (family: Family) => T): PerFamily<T> {
   return mapFamilies(Object.fromEntries(families.map((f) => [f, f])), (_, f) => value(f));
 }

@@ -117,7 +117,7 @@ export class ScriptedEtcd implements AsyncDisposable {
     return { clusterId: this.clusterId, memberId: 1n, revision: this.revision, raftTerm: 1n };
   }
 
-  /** On every open watch. */
+  /** Sends it on every open watch. */
   send(response: ScriptedWatchResponse): void {
     for (const deliver of this.#watches) deliver({ header: this.header(), ...response });
   }
@@ -127,7 +127,7 @@ export class ScriptedEtcd implements AsyncDisposable {
     for (const deliver of this.#watches) deliver(undefined);
   }
 
-  /** A key that is put at the next revision, and the event of it. */
+  /** Puts a key at the next revision and sends the event. */
   put(key: string, value = ""): void {
     this.revision++;
     const keyValue = scriptedKeyValue(key, { modRevision: this.revision, value });
@@ -244,7 +244,7 @@ export class ScriptedEtcd implements AsyncDisposable {
   }
 }
 
-/** A key with consistent revisions, as far as they are not given. */
+/** A key with consistent revisions, except for those given. */
 export function scriptedKeyValue(
   key: string,
   fields: {

@@ -44,7 +44,7 @@ export class TcpProxy implements AsyncDisposable {
   }
 
   /**
-   * Cuts when the server has sent so many bytes more. "reset" also takes away what the client has
+   * Cuts when the server has sent this many more bytes. "reset" also takes away what the client has
    * not read yet; with "end" it gets all that was sent before the cut.
    */
   cutAfter(bytes: number, how: "reset" | "end" = "reset"): void {
@@ -52,7 +52,7 @@ export class TcpProxy implements AsyncDisposable {
     this.#how = how;
   }
 
-  /** Cuts when the server answers next, and keeps the answer to itself. */
+  /** Cuts at the server's next response, which it does not forward. */
   swallowAnswers(): void {
     this.#cutAt = 0;
     this.#how = "reset";
@@ -64,7 +64,7 @@ export class TcpProxy implements AsyncDisposable {
     this.#silent = true;
   }
 
-  /** Forwards new connections again; what was silenced stays lost. */
+  /** Forwards new connections again; silenced ones stay lost. */
   restore(): void {
     this.#silent = false;
   }

@@ -1,4 +1,4 @@
-/** Waiting for things that happen by themselves, within a bound that the test states. */
+/** Waits for asynchronous effects, within a bound that the test states. */
 
 /**
  * Calls `check` until it returns something other than `undefined` or `false`, and returns that.

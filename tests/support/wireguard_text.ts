@@ -1,6 +1,6 @@
 /**
- * What the WireGuard devices of a host hold, as sorted text, read with `wg(8)`, not with our own
- * netlink code.
+ * The configuration of a host's WireGuard devices as sorted text, read with `wg(8)`, not with our
+ * own netlink code.
  */
 
 import type { Cluster } from "./cluster.ts";

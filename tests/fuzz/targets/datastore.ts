@@ -1,4 +1,4 @@
-/** What clients send to the datastore, and what is imported into it. */
+/** Requests of clients to the datastore, and imports into it. */
 
 import {
   create,
@@ -57,7 +57,7 @@ function message<T extends DescMessage>(schema: T, init: MessageInitShape<T>): U
   return toBinary(schema, create(schema, init));
 }
 
-/** Each store serves this many inputs: what they write stays small. */
+/** Each store serves this many inputs, so that its contents stay small. */
 const INPUTS_PER_STORE = 500;
 let current: { readonly store: TestStore; inputs: number } | undefined;
 
@@ -201,7 +201,7 @@ const writes: FuzzTarget = {
   },
 };
 
-/** Takes what is sent, and counts it. */
+/** Counts the messages sent. */
 function silentWriter(): MessageWriter & { frames: number } {
   const writer = {
     frames: 0,

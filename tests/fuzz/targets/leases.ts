@@ -31,7 +31,7 @@ import {
 import { equal } from "../equal.ts";
 import type { FuzzTarget } from "../fuzz.ts";
 
-/** For what a backend writes down. */
+/** For the files of a backend. */
 const DIRECTORY = mkdtempSync("/dev/shm/fuzz-lease-");
 process.on("exit", () => rmSync(DIRECTORY, { recursive: true, force: true }));
 
@@ -74,7 +74,7 @@ async function makeNode(type: string): Promise<Node> {
       },
     }),
   );
-  // What it keeps outside the kernel is not there; its peers' entries are still read.
+  // Its entries outside the kernel are absent; its peers' entries are still computed.
   const backend: Backend = new Proxy(prepared, {
     get(backend, name) {
       const member: unknown = name === "target" ? undefined : Reflect.get(backend, name, backend);
@@ -168,7 +168,7 @@ const leases: FuzzTarget = {
   },
 };
 
-/** The value alone, under a key that is in order, so that more of them get far. */
+/** The value alone, under a valid key, so that more inputs pass the first checks. */
 const leaseValues: FuzzTarget = {
   name: "lease-value",
   isJson: true,

@@ -1,4 +1,4 @@
-/** What the kernel, or what sends to a netlink socket, says. */
+/** Messages of the kernel, or of another sender to a netlink socket. */
 
 import * as k from "../../../ffi/linux.ts";
 import type { IpAddress } from "../../../src/addr/ip.ts";

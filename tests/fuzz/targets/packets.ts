@@ -1,4 +1,4 @@
-/** What comes over the network: workloads' packets, and what an etcd, or an impostor, answers. */
+/** Input from the network: workloads' packets, and responses of an etcd or an impostor. */
 
 import { type DescMessage, fromBinary, type MessageShape, toBinary } from "@bufbuild/protobuf";
 import { create } from "@bufbuild/protobuf";
@@ -31,7 +31,7 @@ import { bytes } from "../../unit/datastore/fixture.ts";
 import { equal } from "../equal.ts";
 import type { FuzzTarget } from "../fuzz.ts";
 
-/** A header of five words, with a right checksum, before twenty bytes. */
+/** A header of five words, with a valid checksum, before twenty bytes. */
 function packet(protocol: number, first: number): Uint8Array {
   const whole = new Uint8Array(40);
   whole.set([0x45, 0, 0, 40, 0, 1, 0, 0, 64, protocol, 0, 0, 10, 5, 1, 2, 10, 5, 2, 2, first]);
@@ -72,7 +72,7 @@ const TRANSACTION: Transaction = {
   failure: [{ range: { key: "/p/", prefix: true } }],
 } as unknown as Transaction;
 
-/** Bytes that are no message of the type. */
+/** Bytes that are not a message of the type. */
 class NoMessage extends Error {}
 
 function read<T extends DescMessage>(schema: T, input: Uint8Array): MessageShape<T> {
@@ -83,7 +83,7 @@ function read<T extends DescMessage>(schema: T, input: Uint8Array): MessageShape
   }
 }
 
-/** Each kind of answer, whatever the bytes are. */
+/** Each kind of response, whatever the bytes are. */
 const CHECKS: readonly ((input: Uint8Array) => void)[] = [
   (input) => checkRange(read(RangeResponseSchema, input), { key: "/p/", prefix: true }),
   (input) => checkRange(read(RangeResponseSchema, input), { key: "/p/a" }),

@@ -1,4 +1,4 @@
-/** What charon, or what has its socket, says. */
+/** Messages of charon, or of another program that has its socket. */
 
 import { connectionOf } from "../../../src/backend/ipsec/charon_connection.ts";
 import { IkeSession } from "../../../src/backend/ipsec/ike_session.ts";
@@ -66,7 +66,7 @@ const connection = connectionOf(
   { network: NETWORK, psk: "secret", udpEncapsulation: false, espProposal: "aes" },
 );
 
-/** What `list-sas` gives: what charon, or a charon that is none, says of our connections. */
+/** The response to `list-sas`: our connections, from charon or an impostor. */
 const viciAssociations: FuzzTarget = {
   name: "vici-associations",
   isJson: true,
