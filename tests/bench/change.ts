@@ -64,7 +64,7 @@ async function measureChanges(
   return { latenciesMs, cpuMs };
 }
 
-/** Waits until the work of the start is done. */
+/** By then, the work of the start is done. */
 const SETTLE_MS = 3_000;
 /** Changes come one at a time, further apart than any debounce. */
 const PAUSE_MS = 100;

@@ -70,5 +70,5 @@ async function measureIdle(daemon: BenchDaemon, seconds: number): Promise<IdleCo
   return { cpuMs, processes: trace.programs().length };
 }
 
-/** Waits until the work of the start is done. */
+/** By then, the work of the start is done. */
 const SETTLE_MS = 10_000;

@@ -87,7 +87,7 @@ async function measure(bench: Bench, program: Program): Promise<Costs> {
   return { startSeconds, latenciesMs };
 }
 
-/** Waits until the work of the start is done. */
+/** By then, the work of the start is done. */
 const SETTLE_MS = 3_000;
 /** Peers come one at a time, further apart than any debounce. */
 const PAUSE_MS = 100;

@@ -68,7 +68,7 @@ async function measure(bench: Bench, program: Program, count: number): Promise<C
   return { startSeconds, startCpuSeconds, latenciesMs, cpuMs };
 }
 
-/** Waits until the work of the start is done. */
+/** By then, the work of the start is done. */
 const SETTLE_MS = 3_000;
 const ADDED = 30;
 /** Peers come one at a time, further apart than any debounce. */

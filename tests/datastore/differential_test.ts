@@ -1,5 +1,5 @@
 /**
- * A real etcd and our datastore are given the same calls, and have to answer them alike: revisions,
+ * A real etcd and our datastore get the same calls, and must respond alike: revisions,
  * versions, leases, errors with their texts, and every event of every watch.
  *
  * Both begin empty and live through all sequences, so that a difference anywhere shows in every

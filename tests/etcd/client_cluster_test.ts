@@ -15,7 +15,7 @@ test("a cluster of three survives its leader, with every event once and in order
   await events.next();
   const put = async (number: number) => {
     const success = [{ put: { key: "/cluster/a", value: `${number}` } }];
-    // A change whose answer is lost is done again: here that does no harm. Meanwhile the members
+    // A change whose response is lost is repeated, which is harmless here. Meanwhile the members
     // elect a leader, in as many rounds as it takes.
     await eventually(
       `the put of ${number}`,
@@ -65,7 +65,7 @@ test("a member without the others is left for one with a leader", async () => {
   await events.next();
   const event = events.next();
   await Bun.sleep(200);
-  // Both others hang: the follower is alone, and its watch would stay silent for ever.
+  // Both others hang: the follower is alone, and its watch would stay silent forever.
   for (const member of others) member.freeze();
   while (!records.some(({ msg }) => msg.includes("no leader"))) await Bun.sleep(100);
   const refusal = await alone.range({ key: "/a" }, forever).catch((error: Error) => error.message);

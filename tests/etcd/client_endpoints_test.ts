@@ -1,4 +1,4 @@
-/** What the client says of an endpoint where something else than an etcd of the v3 API answers. */
+/** The client's error for an endpoint where something other than an etcd v3 responds. */
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";

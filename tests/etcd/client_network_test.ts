@@ -73,7 +73,7 @@ beforeEach(async () => {
 
 afterEach(() => cleanup.disposeAsync());
 
-/** Both, of which packets to the server have the first. */
+/** Both addresses; packets to the server use the first. */
 async function addresses(): Promise<void> {
   await ipBatch([
     "address flush dev up0",

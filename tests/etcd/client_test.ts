@@ -157,7 +157,7 @@ test("a transaction whose answer is lost is not sent again, and the error says s
   await using proxy = await TcpProxy.start(server.port);
   await using client = new EtcdClient({ clock: systemClock, endpoints: [proxy.url], log });
   await client.range({ key: "/a" }, forever);
-  // The answer's first byte cuts the connection: etcd has done it, and we do not get to know.
+  // The response's first byte cuts the connection: etcd made the change; the client cannot know.
   const put = { compare: [], success: [{ put: { key: "/ambiguous", value: "" } }] };
   proxy.swallowAnswers();
   const error = await failure(client.transaction(put, forever));

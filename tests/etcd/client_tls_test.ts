@@ -210,7 +210,7 @@ test("the next connection uses replaced certificate files; calls continue meanwh
   expect(await failure()).toMatch(refused);
   install(clientFiles);
   await read();
-  // A watch is open while the files change; it stays, and delivers.
+  // A watch that is open while the files change stays open and delivers.
   const events = client.watch("/rotated/", forever)[Symbol.asyncIterator]();
   await events.next();
   const event = events.next();

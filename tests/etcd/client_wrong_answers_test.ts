@@ -317,7 +317,7 @@ test("a server that contradicts itself all the time is asked ever more rarely", 
   for (let count = 1; count <= 6; count++) {
     const next = events.next();
     await opened(count);
-    // Correct answers in between do not reset the back-off.
+    // Correct responses in between do not reset the back-off.
     etcd.put(`/net/${count}`);
     expect(await next).toMatchObject({ value: { kind: "put" } });
     const startMs = performance.now();

@@ -262,7 +262,7 @@ describe("on a real etcd", () => {
 
   test("a start with 500 leases costs as many calls as one with none", async () => {
     const count = async (leases: number) => {
-      // One of its own, which no other test calls.
+      // A server of its own, which no other test calls.
       await using server = await EtcdServer.start();
       const prefix = newPrefix();
       await putAll(

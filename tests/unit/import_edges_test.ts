@@ -594,7 +594,7 @@ test("only src/main.ts ends the process", () => {
 function importsOf(file: string): Import[] {
   const text = readFileSync(`${ROOT}${file}`, "utf8");
   const transpiler = new Bun.Transpiler({ loader: "ts" });
-  // What is left when the types are gone.
+  // The imports of values, not of types alone.
   const values = new Set(transpiler.scanImports(text).map(({ path }) => path));
   const specifiers = [
     ...text.matchAll(/^(?:import|export)\b[^;]*?\bfrom\s*"([^"]+)"/gm),

@@ -12,7 +12,7 @@ import { backendHost, config, HOST } from "../../support/sample_network.ts";
 const WHERE = "the network configuration's Backend object";
 const SECRETS = new Set(["PSK", "AccessKeySecret"]);
 
-/** Values of the right type that are refused, with what is said to be allowed. */
+/** Values of the right type that are refused, with the values that the error allows. */
 const OUT_OF_RANGE: Readonly<Record<string, Readonly<Record<string, [unknown[], string]>>>> = {
   extension: {
     CommandTimeoutSeconds: [[0, 3601, 1.5], "an integer from 1 to 3600"],
@@ -33,7 +33,7 @@ const OUT_OF_RANGE: Readonly<Record<string, Readonly<Record<string, [unknown[], 
   },
 };
 
-/** For what a backend writes down. */
+/** For the files of a backend. */
 const directory = mkdtempSync(join(tmpdir(), "bad-options-test-"));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 

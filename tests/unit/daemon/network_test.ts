@@ -94,7 +94,7 @@ async function failure(target?: BackendTarget): Promise<Error> {
   return result;
 }
 
-/** Work outside the kernel's tables, of which `events` shows what it is asked for. */
+/** Work outside the kernel's tables; `events` shows its requests. */
 function target(more: Partial<BackendTarget> = {}): BackendTarget {
   const event = (text: string) => void world.events.push(text);
   return {

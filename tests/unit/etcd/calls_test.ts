@@ -55,7 +55,7 @@ let clock: FakeClock;
 let members: FakeConnection[];
 /** The members that were asked, and when. */
 let asked: string[];
-/** Of each member, what an attempt fails with. */
+/** The error of an attempt at each member. */
 let faults: Map<string, unknown>;
 let stop: AbortController;
 
@@ -175,7 +175,7 @@ describe("Calls", () => {
     faults.set("a", failing(kind));
     expect(await outcome(run(on))).toMatchObject({ kind });
     expect(asked).toHaveLength(1);
-    // A refusal says nothing against the member.
+    // A refusal does not count against the member.
     await outcome(run(on));
     expect(asked.at(-1)).toStartWith(kind === "refused" ? "a" : "b");
   });
@@ -304,7 +304,7 @@ describe("Calls", () => {
       expect(await reasonOf(text)).toBe(`a web server${noPort}`);
     }
     expect(member.questions).toBe(3);
-    // Of what an etcd says itself, nothing is asked.
+    // An error of etcd's own needs no probe.
     expect(await reasonOf("etcdserver: no leader")).toBe(`no leader${noPort}`);
     expect(member.questions).toBe(3);
     member.answering = undefined;

@@ -1,4 +1,4 @@
-/** What is said of a program that answers where an etcd should. */
+/** The error for a program that responds where an etcd should. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
@@ -164,7 +164,7 @@ describe("probeEndpoint() recognizes", () => {
     expect(await said(answering(answer))).toMatch(
       /^a TLS server answers there: write https:\/\/\S+:\d+$/,
     );
-    // Where TLS is spoken already, it says nothing.
+    // Over TLS, it reports nothing.
     expect(await said(answering(answer), { tls: material })).toBeUndefined();
   });
 

@@ -278,7 +278,7 @@ describe("a client", () => {
   test("does again what is the same done twice, and nothing else", async () => {
     const clock = new FakeClock(() => 0);
     client = create({ clock, timing: { retryForMs: 1_000 } });
-    /** How often it is asked when the first answer is missing. */
+    /** How often it is called when the first response is missing. */
     const times = async (call: () => Promise<unknown>) => {
       let count = 0;
       const once = <T>(answer: T): T => ++count === 1 ? unavailable() : answer;

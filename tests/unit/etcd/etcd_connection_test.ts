@@ -104,7 +104,7 @@ async function watching(transport: Transport): Promise<{ readonly ended: Promise
   return { ended: failure(responses.next()) };
 }
 
-/** A server that accepts and says nothing. */
+/** A server that accepts and stays silent. */
 async function silentServer(): Promise<{ port: number; sockets: Socket[] }> {
   const sockets: Socket[] = [];
   const server = createServer((socket) => {
@@ -312,7 +312,7 @@ describe("when the network changes, a connection", () => {
       const use = await used(connection);
       expect(await connection.networkChanged(new Set([OTHER]))).toBe(true);
       await expectEnd(use, `this host no longer has the connection's address ${LOOPBACK}`);
-      // There is none any more.
+      // The connection no longer exists.
       expect(await connection.networkChanged(new Set([OTHER]))).toBe(false);
       await read(await connection.open(forever, LONG_MS));
     }

@@ -1,4 +1,4 @@
-/** What each failure of etcd means for a retry, and what an operator reads of it. */
+/** What each failure of etcd means for a retry, and its message for the operator. */
 
 import { Code, ConnectError } from "@connectrpc/connect";
 import { describe, expect, test } from "bun:test";
@@ -21,7 +21,7 @@ function endpoint(url: string): { readonly endpoint: EtcdEndpoint } {
 const CLEAR = endpoint("http://192.0.2.1:2379");
 const TLS = endpoint("https://192.0.2.1:2379");
 
-/** As the transport reports what the system or TLS has reported. */
+/** The transport's form of an error of the system or of TLS. */
 function caused(code: string, message = "it failed", connectCode = Code.Unavailable): ConnectError {
   const cause = Object.assign(new Error(message), { code });
   return new ConnectError("http/2 connection failed", connectCode, undefined, undefined, cause);

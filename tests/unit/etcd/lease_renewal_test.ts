@@ -6,7 +6,7 @@ import type { Attempt } from "../../../src/etcd/client/calls.ts";
 import { renewLease } from "../../../src/etcd/client/lease_renewal.ts";
 import { Lease } from "../../../src/etcd/api/rpc_pb.ts";
 
-/** The renewal where a server answers it so. */
+/** The renewal with such a response of the server. */
 async function renewed(...answers: { ID?: bigint; TTL: bigint }[]): Promise<bigint> {
   const transport = createRouterTransport(({ service }) => {
     service(Lease, {

@@ -1,4 +1,4 @@
-/** etcd's messages, as bytes: what is asked, and what is read from an answer. */
+/** etcd's messages, as bytes: the requests, and the values read from a response. */
 
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { expect, test } from "bun:test";

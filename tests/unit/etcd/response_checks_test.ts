@@ -1,4 +1,4 @@
-/** Which answers of etcd can be true, and what an operator reads of one that cannot. */
+/** Which responses of etcd can be true, and the operator's message for one that cannot. */
 
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { describe, expect, test } from "bun:test";
@@ -31,7 +31,7 @@ import {
 
 const utf8 = (text: string) => new TextEncoder().encode(text);
 
-/** What is wrong with an answer; `undefined` for one that can be true. */
+/** The fault of a response; `undefined` for one that can be true. */
 function fault(check: () => unknown): string | undefined {
   try {
     check();
@@ -61,7 +61,7 @@ describe("checkedRevision()", () => {
   });
 });
 
-/** What is wrong with an answer of a store at revision 10. */
+/** The fault of a response of a store at revision 10. */
 function rangeFault(
   request: KeyRange,
   kvs: ScriptedKeyValue[],

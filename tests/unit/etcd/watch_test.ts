@@ -1,4 +1,4 @@
-/** Where a watch resumes, what it does after each failure, and how long it waits before. */
+/** Where a watch resumes, how it handles each failure, and how long it waits first. */
 
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { Code, ConnectError, type Transport } from "@connectrpc/connect";
@@ -132,7 +132,7 @@ afterEach(async () => {
   expect(streams.slice(0, -1).filter(({ signal }) => !signal.aborted)).toEqual([]);
   stop.abort();
   await ended;
-  // Nothing of a watch stays.
+  // No part of the watch remains.
   expect(streams.filter(({ signal }) => !signal.aborted)).toEqual([]);
   expect(streams.every(({ isEnded }) => isEnded)).toBe(true);
 });

@@ -28,7 +28,7 @@ const tunnel: fc.Arbitrary<IpipLink> = fc.record({
   ...(fouPort === undefined ? {} : { fouPort }),
 }));
 
-/** The message that creates a tunnel, with an index like that which the kernel assigns. */
+/** The message that creates a tunnel, with an index like those that the kernel assigns. */
 function creation(encoder: RtnetlinkEncoder, link: IpipLink): Uint8Array {
   encoder.clear();
   IPIP_CODEC.creation?.append(encoder, link, 0);

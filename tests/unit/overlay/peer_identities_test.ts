@@ -27,7 +27,7 @@ function lease(
   };
 }
 
-/** For each of these leases the one that has what it claims. */
+/** For each of these leases, the lease that holds what it claims. */
 function holders(
   identities: PeerIdentities,
   ...names: string[]

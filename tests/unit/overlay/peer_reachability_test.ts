@@ -1,4 +1,4 @@
-/** How this host reaches its peers, asked of the kernel once and again when something changes. */
+/** How this host reaches its peers: asks the kernel once, and again after a change. */
 
 import { beforeEach, describe, expect, test } from "bun:test";
 import { ReachabilitySource } from "../../../src/overlay/peer_reachability.ts";

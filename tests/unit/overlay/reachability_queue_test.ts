@@ -10,7 +10,7 @@ const [ONE, TWO, THREE] = [1, 2, 3].map((n) => lease(n, "host-gw", [4])) as [Lea
 
 let clock: FakeClock;
 let peers: Map<LeaseKey, Lease>;
-/** What was asked and reported, in order. */
+/** The questions and reports, in order. */
 let events: string[];
 /** Called when a peer's reachability is read. */
 let answer: (peer: Lease) => Promise<PeerReachability>;

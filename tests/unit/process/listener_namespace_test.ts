@@ -50,7 +50,7 @@ test.each(["stay", "hand on"] as const)(
   },
 );
 
-/** From here: the other end of it has the listener's path and is of this network namespace. */
+/** From here: its other end has the listener's path, in this network namespace. */
 async function connect(): Promise<Disposable> {
   const connection = createConnection(path);
   const connected = Promise.withResolvers<void>();

@@ -1,4 +1,4 @@
-/** Which subnet a node takes, and what it does to the leases that it had. */
+/** Which subnet a node takes, and what happens to its previous leases. */
 
 import { Code } from "@connectrpc/connect";
 import { beforeEach, describe, expect, test } from "bun:test";
@@ -67,7 +67,7 @@ const keys = () =>
   Object.keys(etcd.contents).filter((key) => key.startsWith(SUBNETS))
     .map((key) => key.slice(SUBNETS.length)).sort();
 const messages = () => node.records.map(({ level, msg }) => `${level} ${msg}`);
-/** With which subnet a node comes out, as its key. */
+/** The subnet that a node ends up with, as its key. */
 const taken = async (wish: LeaseRequest) => String((await acquire(wish)).lease.key);
 
 describe("a store", () => {

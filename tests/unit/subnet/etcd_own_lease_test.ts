@@ -1,4 +1,4 @@
-/** The subnet that this node holds: when it is renewed, what is done when its key changes. */
+/** The subnet that this node holds: when it is renewed, and what follows a change of its key. */
 
 import { beforeEach, describe, expect, test } from "bun:test";
 import type { NetworkConfig } from "../../../src/config/network_config.ts";
@@ -434,7 +434,7 @@ describe("writing again", () => {
       expect(messages()).toContain("info restored this node's lease");
       expect(etcd.get(KEY)).toMatchObject({ value: OURS, version: 1n });
       expect(own.lease.createRevision).toBe(etcd.get(KEY)?.createRevision as bigint);
-      // The one that it was attached to before is left to expire.
+      // The previous etcd lease is left to expire.
       expect(etcd.leases).toHaveLength(2);
       await etcd.clock.advance(3 * DAY_MS);
       expect(etcd.get(KEY)?.version).toBe(1n);

@@ -1,4 +1,4 @@
-/** What of a lease is just acceptable and what is not, text by text and address by address. */
+/** The limits of an acceptable lease, text by text and address by address. */
 
 import { describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";

@@ -413,7 +413,7 @@ describe("LeaseTable", () => {
     expect(asked(() => leases.apply(younger))).toBe(2);
     // One lookup for those that it leaves, and one for each that may hold the subnet now.
     expect(asked(() => leases.apply({ kind: "delete", key: four(1, 10).key }))).toBe(2 * 5);
-    // It takes the subnet from one, which the younger ones are compared with again.
+    // It takes the subnet from a lease, so the younger ones are compared again.
     const oldest = { kind: "put", lease: four(6, 5) } as const;
     expect(asked(() => leases.apply(oldest))).toBe(2 * 5);
     expect([...leases.leases.keys()].sort()).toEqual([four(6, 5).key, KEY(7)].sort());

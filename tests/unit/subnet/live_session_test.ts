@@ -76,7 +76,7 @@ function startTiming(): void {
   }
 }
 
-/** Lets another one's action come between a reading of the key and what follows. */
+/** Lets another node act between a reading of the key and the next step. */
 function afterNextRange(act: () => void): void {
   const { range } = client;
   client.range = async (request, signal) => {

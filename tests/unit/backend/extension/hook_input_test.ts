@@ -65,7 +65,7 @@ describe("whatever is in the datastore", () => {
     fc.string({ unit: "binary" }),
     fc.constantFrom("$(id)", "`id`", "';id;'", "\0", "192.0.2.1\nX=1", "192.0.2.1;id", "::1", "🙂"),
   );
-  /** Mostly right, so that leases with one thing wrong are frequent. */
+  /** Mostly valid, so that leases with one fault are frequent. */
   const mostly = (right: fc.Arbitrary<unknown>) =>
     fc.oneof({ weight: 5, arbitrary: right }, { weight: 1, arbitrary: hostile }, {
       weight: 1,
@@ -83,7 +83,7 @@ describe("whatever is in the datastore", () => {
     fc.constantFrom("10.5.2.0-24", "10.5.2.0-24&fc00:0:0:2::-64", "0.0.0.0-0&fc00:0:0:2::-64"),
     hostile,
   );
-  /** What no shell, and no reader of an environment, takes for anything but itself. */
+  /** Text that neither a shell nor a reader of an environment interprets. */
   const SAFE = /^[0-9a-f.:/]*$/;
 
   test("variables are addresses and networks, or the lease is refused", () => {

@@ -1,4 +1,4 @@
-/** What charon is asked and when, with one that responds when the test wants it to. */
+/** Which requests charon gets and when; the fake responds when the test wants. */
 
 import { afterAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -52,7 +52,7 @@ async function targetOf(
   });
 }
 
-/** Both ends of the sockets are in this process: what is under way arrives within some turns. */
+/** Both ends of the sockets are in this process: data under way arrives within a few turns. */
 async function socketsSettle(): Promise<void> {
   for (let turn = 0; turn < 20; turn++) await settle();
 }
