@@ -33,7 +33,7 @@ test(
 );
 
 test(
-  "trap 19: a direct route is removed although its peer is behind a router by then",
+  "a direct route is removed although its peer is behind a router by then",
   async () => {
     await using cluster = await directCluster();
     const [one, two] = [cluster.host(1), cluster.host(2)];

@@ -83,15 +83,15 @@ describe("with vxlan", () => {
   describe.each([V4, V6])("$device", ({ device, subnet, length, own }) => {
     const firstFdb = `set -- $(bridge fdb show dev ${device} | grep dst)`;
     test.each([
-      ["trap 8: a deleted route", `ip route del ${subnet}/${length}`],
+      ["a deleted route", `ip route del ${subnet}/${length}`],
       ["a route to elsewhere", `ip route replace ${subnet}/${length} dev eth0`],
-      ["trap 8: a deleted neighbour", `ip neigh del ${subnet} dev ${device}`],
+      ["a deleted neighbour", `ip neigh del ${subnet} dev ${device}`],
       [
         "a neighbour with another MAC",
         `ip neigh replace ${subnet} lladdr 02:00:00:00:00:99 dev ${device} nud permanent`,
       ],
       [
-        "trap 8: a deleted forwarding entry",
+        "a deleted forwarding entry",
         `${firstFdb}; bridge fdb del $1 dev ${device} dst $3 self`,
       ],
       [
@@ -101,7 +101,7 @@ describe("with vxlan", () => {
       ],
       ["a deleted address", `ip addr del ${own} dev ${device}`],
       ["a device set down", `ip link set ${device} down`],
-      ["trap 7: a deleted device", `ip link del ${device}`],
+      ["a deleted device", `ip link del ${device}`],
       ["another MTU", `ip link set ${device} mtu 1300`],
       ["another MAC", `ip link set ${device} address 02:00:00:00:00:98`],
       [
@@ -179,7 +179,7 @@ describe("the rules in nftables mode", () => {
 });
 
 test(
-  "trap 25: a changed MTU of the external interface reaches the device and the subnet file",
+  "a changed MTU of the external interface reaches the device and the subnet file",
   async () => {
     await using cluster = await Cluster.create({ hosts: 2 });
     await cluster.configure({ ...IPV4, Backend: { Type: "vxlan" } });

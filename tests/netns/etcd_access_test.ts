@@ -58,7 +58,7 @@ describe("TLS", () => {
   }, 120_000);
 });
 
-test("trap 12: a user and a password are used, and the password is in no log", async () => {
+test("a user and a password are used, and the password is in no log", async () => {
   await using cluster = await Cluster.create({ hosts: 2, etcdArgs: ["--auth-token-ttl=2"] });
   await cluster.configure(VXLAN);
   const { etcd } = cluster;

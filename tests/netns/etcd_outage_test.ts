@@ -87,7 +87,7 @@ test(
   120_000,
 );
 
-test("trap 21: an outage is logged once and not at every attempt", async () => {
+test("an outage is logged once and not at every attempt", async () => {
   await using cluster = await pair();
   const one = cluster.host(1);
   const lines = one.daemon.log().trimEnd().split("\n").length;

@@ -345,7 +345,7 @@ describe("commands", () => {
   );
 });
 
-describe("trap 22: what other nodes write", () => {
+describe("what other nodes write", () => {
   test("reaches no shell: their data arrive on standard input only", async () => {
     await using cluster = await Cluster.create({ hosts: 1 });
     rememberSubnets(cluster, { ipv4: true, ipv6: false }); // no subnet used below

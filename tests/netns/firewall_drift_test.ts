@@ -51,7 +51,7 @@ describe("in iptables on nftables", () => {
     await eventually("our rules are restored", HEAL_MS, async () => await ours() === before);
   });
 
-  test("trap 17: our jump moves ahead of a REJECT, which stays otherwise", async () => {
+  test("our jump moves ahead of a REJECT, which stays otherwise", async () => {
     await using namespace = await Namespace.create();
     await using _driver = await Driver.start(namespace, {}, rulesFor());
     await namespace.sh("iptables -I FORWARD -j REJECT");
@@ -146,7 +146,7 @@ nft flush ruleset`);
 });
 
 describe("in legacy iptables", () => {
-  test("trap 16: drift is noticed by periodic checks, with one program each", async () => {
+  test("drift is noticed by periodic checks, with one program each", async () => {
     await using namespace = await Namespace.create();
     const options = { programs: LEGACY, resyncMs: 1000 };
     await using driver = await Driver.start(namespace, options, rulesFor());

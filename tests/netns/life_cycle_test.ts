@@ -119,7 +119,7 @@ test(
   120_000,
 );
 
-describe("trap 15: /readyz", () => {
+describe("/readyz", () => {
   test("is 503 with the current step during the start, and 200 after it", async () => {
     const { cluster, host } = await single();
     await using _ = cluster;
@@ -311,7 +311,7 @@ test(
 );
 
 test(
-  "trap 17: workloads reach each other past a REJECT rule of another program in FORWARD",
+  "workloads reach each other past a REJECT rule of another program in FORWARD",
   async () => {
     await using cluster = await Cluster.create({ hosts: 2 });
     await cluster.configure(VXLAN);

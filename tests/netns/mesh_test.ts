@@ -10,7 +10,7 @@ const IPV6 = { EnableIPv6: true, IPv6Network: "fd00:5::/48" };
 const STACKS: { name: string; families: Family[]; config: object }[] = [
   { name: "IPv4", families: [4], config: IPV4 },
   { name: "dual stack", families: [4, 6], config: { ...IPV4, ...IPV6 } },
-  { name: "IPv6 only (trap 14)", families: [6], config: { EnableIPv4: false, ...IPV6 } },
+  { name: "IPv6 only", families: [6], config: { EnableIPv4: false, ...IPV6 } },
 ];
 
 /** The overhead of each backend in bytes; over IPv6, vxlan needs 20 more. */

@@ -10,7 +10,7 @@ import { eventually } from "../support/wait.ts";
 
 const VXLAN = { ...IPV4, Backend: { Type: "vxlan" } };
 
-test("trap 1: 60 daemons that start at once on 63 subnets get one each", async () => {
+test("60 daemons that start at once on 63 subnets get one each", async () => {
   await using cluster = await Cluster.create({ hosts: 60 });
   await cluster.configure({ Network: "10.5.0.0/18", SubnetLen: 24, Backend: { Type: "alloc" } });
   for (const host of cluster.hosts) host.start();
@@ -44,7 +44,7 @@ test("a node that finds no free subnet logs it and takes none", async () => {
 
 describe("a reservation", () => {
   test(
-    "trap 2: is used by the node with its public address and never gets a time to live",
+    "is used by the node with its public address and never gets a time to live",
     async () => {
       await using cluster = await Cluster.create({ hosts: 1 });
       await cluster.configure(VXLAN);
@@ -185,7 +185,7 @@ describe("the own lease", () => {
   }, 120_000);
 });
 
-describe("trap 13: two nodes with one public address", () => {
+describe("two nodes with one public address", () => {
   const flags = ["--public-ip=192.0.2.77"];
 
   test("the second stops and names the first and what to change", async () => {

@@ -41,7 +41,7 @@ async function oneHost(config: object = VXLAN): Promise<{ cluster: Cluster; host
   return { cluster, host: cluster.host(1) };
 }
 
-test("trap 6: the entries of a peer's previous MAC and public address are removed", async () => {
+test("the entries of a peer's previous MAC and public address are removed", async () => {
   const { cluster, host } = await oneHost();
   await using _ = cluster;
   await put(cluster, "10.5.9.0-24", leaseValue("192.0.2.9", "02:00:00:00:00:09"));
@@ -86,7 +86,7 @@ test("a dual-stack peer that changes one family's part keeps the other's entries
 }, 120_000);
 
 test(
-  "trap 5: a peer's new MAC is applied although the watch missed it by a compaction",
+  "a peer's new MAC is applied although the watch missed it by a compaction",
   async () => {
     const { cluster, host } = await oneHost();
     await using _ = cluster;
@@ -114,7 +114,7 @@ test(
   120_000,
 );
 
-/** Trap 18. Each is put next to a valid lease of the same backend. */
+/** Hostile leases. Each is put next to a valid lease of the same backend. */
 const HOSTILE: readonly (readonly [name: string, key: string, value: string])[] = [
   ["the default route", "0.0.0.0-0", leaseValue("192.0.2.50", "02:00:00:00:00:50")],
   ["outside the network", "10.99.1.0-24", leaseValue("192.0.2.51", "02:00:00:00:00:51")],
@@ -169,7 +169,7 @@ const HOSTILE: readonly (readonly [name: string, key: string, value: string])[] 
   ["a key that is no subnet", "hello", leaseValue("192.0.2.69", "02:00:00:00:00:69")],
 ];
 
-describe("trap 18: hostile leases", () => {
+describe("hostile leases", () => {
   test(
     "change nothing and are logged once with the reason, live and at a start",
     async () => {

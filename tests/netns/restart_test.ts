@@ -67,7 +67,7 @@ describe.each(["vxlan", "host-gw"])("with %s", (type) => {
   );
 
   test(
-    "trap 9: the entries of peers that left while the daemon was down are removed at its start",
+    "the entries of peers that left while the daemon was down are removed at its start",
     async () => {
       await using cluster = await Cluster.create({ hosts: 3 });
       rememberSubnets(cluster, { ipv4: true, ipv6: false });

@@ -197,7 +197,7 @@ describe("a peer", () => {
     });
 
   test(
-    "(trap 6) joins, changes its key, port and address, and leaves; no old entry stays",
+    "joins, changes its key, port and address, and leaves; no old entry stays",
     async () => {
       await put({ PublicKey: KEY_A, Port: 51820 });
       await expectPeers([`${KEY_A} endpoint 192.0.2.9:51820 allowed-ips 10.5.9.0/24`]);
@@ -268,7 +268,7 @@ describe("a peer", () => {
   }, 300_000);
 
   test(
-    "(trap 9) of a previous run is removed, and the others are not touched",
+    "of a previous run is removed, and the others are not touched",
     async () => {
       await host.daemon.stop("SIGKILL");
       await host.sh(`wg set flannel-wg peer ${KEY_B} allowed-ips 10.5.200.0/24`);
@@ -359,7 +359,7 @@ describe("another program changes the daemon's entries:", () => {
 });
 
 describe("a running flow", () => {
-  test("(trap 10) loses no packet by a restart or a crash, and keeps its session", async () => {
+  test("loses no packet by a restart or a crash, and keeps its session", async () => {
     await using cluster = await startCluster({});
     await cluster.expectMesh({ timeoutMs: AGREE_MS });
     const [one, two] = [cluster.host(1), cluster.host(2)];
