@@ -142,7 +142,7 @@ export class EntryTable {
 
   /** The strongest of the claims wins. */
   #setClaims(entry: TrackedEntry, claims: Claim[], onChanged: (entry: TrackedEntry) => void): void {
-    if (claims.length > 1) claims.sort(strongerFirst);
+    claims.sort(strongerFirst);
     const [winner, ...others] = claims;
     entry.otherClaims = others.length > 0 ? others : undefined;
     if (winner === undefined) setUndesired(entry, onChanged);
@@ -179,7 +179,8 @@ function winningClaim(entry: TrackedEntry): Claim | undefined {
   return { owner: entry.owner, precedence: entry.precedence, resource: entry.desired };
 }
 
+/** Of equal claims, the first by name; the claims of an entry have different owners. */
 function strongerFirst(a: Claim, b: Claim): number {
   if (a.precedence !== b.precedence) return a.precedence > b.precedence ? -1 : 1;
-  return a.owner < b.owner ? -1 : a.owner > b.owner ? 1 : 0;
+  return a.owner < b.owner ? -1 : 1;
 }

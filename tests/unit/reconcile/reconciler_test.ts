@@ -124,6 +124,26 @@ describe("Reconciler", () => {
     expect(repairs()).toEqual([]);
   });
 
+  test("EACCES causes a dump: the sysctl behind it is not announced", async () => {
+    await running(2);
+    const dumpsAfter = async (errno: string) => {
+      kernel.takeAsked();
+      kernel.refuse = () => {
+        kernel.refuse = () => undefined;
+        return errno;
+      };
+      reconciler.setDesired("peer 3", peer(3), 3n);
+      await clock.advance(5000);
+      expectOurs(...peer(2), ...peer(3));
+      const { dumps } = kernel;
+      reconciler.removeOwner("peer 3");
+      await clock.advance(1000);
+      return dumps;
+    };
+    expect(await dumpsAfter("ENOBUFS")).toBe(0);
+    expect(await dumpsAfter("EACCES")).toBe(1);
+  });
+
   test("creates the desired entries, and sends nothing after another dump", async () => {
     await running(2, 3);
     expectOurs(...peer(2), ...peer(3));
