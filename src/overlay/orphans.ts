@@ -19,6 +19,7 @@ import {
   type Resource,
   type Route,
   RT_TABLE_MAIN,
+  RTPROT_KERNEL,
   type XfrmPolicy,
 } from "../state/resource.ts";
 
@@ -73,8 +74,6 @@ function aboutCharon(): string {
     : "";
 }
 
-/** Of the routes that come with an IPv6 address; linux/rtnetlink.h. */
-const RTPROT_KERNEL = 2;
 /** How many routes of a device a message lists. */
 const MAX_NAMED = 3;
 
@@ -93,6 +92,7 @@ async function reportDevices(
   }
 }
 
+/** Routes of the kernel do not count: they come with the addresses. */
 function liesWithin(entry: Resource, networks: readonly Prefix[]): boolean {
   const prefix = entry.kind === "address"
     ? makePrefix(entry.address, addressBits(familyOf(entry.address)))

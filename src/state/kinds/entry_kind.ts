@@ -41,6 +41,16 @@ export interface EntryKind<Entry> {
     | undefined;
 }
 
+/** What a kind decides whose entries are all on a device, and are ours on a device of ours. */
+export const ON_DEVICE = {
+  linkOf: ({ link }: { readonly link: string }) => link,
+  isOurs: ({ link }: { readonly link: string }, { links }: OwnershipCriteria) => links.has(link),
+  mayAdopt: () => false,
+  foreign: "conflicts",
+  isExclusive: false,
+  needsLinkUp: true,
+} as const;
+
 /** Entries are created in this order and deleted in reverse: each needs those before it. */
 export const STAGE = {
   link: 0,

@@ -2,7 +2,7 @@
 
 import type { IpAddress } from "../../addr/ip.ts";
 import type { MacAddress } from "../../addr/mac.ts";
-import { type EntryKind, type ResourceKey, STAGE } from "./entry_kind.ts";
+import { type EntryKind, ON_DEVICE, type ResourceKey, STAGE } from "./entry_kind.ts";
 
 export interface FdbEntry {
   readonly kind: "fdb";
@@ -12,16 +12,11 @@ export interface FdbEntry {
 }
 
 export const fdbKind: EntryKind<FdbEntry> = {
+  ...ON_DEVICE,
   key: ({ mac, link }) => `fdb ${mac} ${link}` as ResourceKey,
   text: ({ mac, link, remote }) => `fdb ${mac} dev ${link} dst ${remote} self permanent`,
   isSame: (desired, actual) =>
     desired.link === actual.link && desired.mac === actual.mac && desired.remote === actual.remote,
-  linkOf: ({ link }) => link,
-  isOurs: ({ link }, { links }) => links.has(link),
-  mayAdopt: () => false,
   stage: STAGE.neighbour,
-  foreign: "conflicts",
-  isExclusive: false,
-  needsLinkUp: true,
   dump: { extent: "devices", when: "always" },
 };

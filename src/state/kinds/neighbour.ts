@@ -2,7 +2,7 @@
 
 import type { IpAddress } from "../../addr/ip.ts";
 import type { MacAddress } from "../../addr/mac.ts";
-import { type EntryKind, type ResourceKey, STAGE } from "./entry_kind.ts";
+import { type EntryKind, ON_DEVICE, type ResourceKey, STAGE } from "./entry_kind.ts";
 
 export interface Neighbour {
   readonly kind: "neighbour";
@@ -12,17 +12,12 @@ export interface Neighbour {
 }
 
 export const neighbourKind: EntryKind<Neighbour> = {
+  ...ON_DEVICE,
   key: ({ address, link }) => `neighbour ${address} ${link}` as ResourceKey,
   text: ({ address, mac, link }) => `neigh ${address} lladdr ${mac} dev ${link} nud permanent`,
   isSame: (desired, actual) =>
     desired.link === actual.link && desired.address === actual.address &&
     desired.mac === actual.mac,
-  linkOf: ({ link }) => link,
-  isOurs: ({ link }, { links }) => links.has(link),
-  mayAdopt: () => false,
   stage: STAGE.neighbour,
-  foreign: "conflicts",
-  isExclusive: false,
-  needsLinkUp: true,
   dump: { extent: "devices", when: "always" },
 };

@@ -38,7 +38,7 @@ export const RTPROT_FLANNEL = 70;
 export const RT_TABLE_MAIN = 254; // linux/rtnetlink.h
 /** The metric that the kernel gives an IPv6 route without one (IP6_RT_PRIO_USER, net/ip6_fib.h). */
 export const IPV6_DEFAULT_METRIC = 1024;
-const RTPROT_KERNEL = 2; // linux/rtnetlink.h
+export const RTPROT_KERNEL = 2; // linux/rtnetlink.h
 const RTPROT_BOOT = 3; // linux/rtnetlink.h
 
 export const routeKind: EntryKind<Route> = {

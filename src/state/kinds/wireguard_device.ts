@@ -1,7 +1,7 @@
 /** What a WireGuard device itself holds (linux/wireguard.h, WGDEVICE_A_*). */
 
 import type { WireguardKey } from "../../addr/wireguard_key.ts";
-import { type EntryKind, type ResourceKey, STAGE } from "./entry_kind.ts";
+import { type EntryKind, ON_DEVICE, type ResourceKey, STAGE } from "./entry_kind.ts";
 
 export interface WireguardDevice {
   readonly kind: "wireguard-device";
@@ -13,17 +13,12 @@ export interface WireguardDevice {
 }
 
 export const wireguardDeviceKind: EntryKind<WireguardDevice> = {
+  ...ON_DEVICE,
   key: ({ link }) => `wireguard-device ${link}` as ResourceKey,
   text: ({ link, listenPort }) => `wireguard ${link} listen-port ${listenPort}`,
   isSame: (desired, actual) =>
     desired.link === actual.link && desired.privateKey === actual.privateKey &&
     desired.listenPort === actual.listenPort,
-  linkOf: ({ link }) => link,
-  isOurs: ({ link }, { links }) => links.has(link),
-  mayAdopt: () => false,
   stage: STAGE.linkSetting,
-  foreign: "conflicts",
-  isExclusive: false,
-  needsLinkUp: true,
   dump: { extent: "devices", when: "requested" },
 };

@@ -3,7 +3,7 @@
 import { familyOf, type IpAddress } from "../../addr/ip.ts";
 import type { Prefix } from "../../addr/prefix.ts";
 import type { WireguardKey } from "../../addr/wireguard_key.ts";
-import { type EntryKind, type ResourceKey, STAGE } from "./entry_kind.ts";
+import { type EntryKind, ON_DEVICE, type ResourceKey, STAGE } from "./entry_kind.ts";
 
 export interface WireguardPeer {
   readonly kind: "wireguard-peer";
@@ -30,16 +30,11 @@ export interface WireguardEndpoint {
 }
 
 export const wireguardPeerKind: EntryKind<WireguardPeer> = {
+  ...ON_DEVICE,
   key: ({ publicKey, link }) => `wireguard-peer ${publicKey} ${link}` as ResourceKey,
   text: peerText,
   isSame: isSamePeer,
-  linkOf: ({ link }) => link,
-  isOurs: ({ link }, { links }) => links.has(link),
-  mayAdopt: () => false,
   stage: STAGE.neighbour,
-  foreign: "conflicts",
-  isExclusive: false,
-  needsLinkUp: true,
   dump: { extent: "devices", when: "requested" },
 };
 
