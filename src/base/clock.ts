@@ -37,6 +37,28 @@ export function unixTimeMs(): number {
   return performance.timeOrigin + performance.now();
 }
 
+/** Resolves after the delay. */
+export function pause(clock: Pick<Clock, "setTimer">, delayMs: number): Promise<void> {
+  return new Promise((resolve) => void clock.setTimer(delayMs, resolve));
+}
+
+/** Calls back after each period until disposed. */
+export function repeat(
+  clock: Pick<Clock, "setTimer">,
+  periodMs: number,
+  callback: () => void,
+): Disposable {
+  let timer: Disposable;
+  const wait = (): void => {
+    timer = clock.setTimer(periodMs, () => {
+      callback();
+      wait();
+    });
+  };
+  wait();
+  return { [Symbol.dispose]: () => timer[Symbol.dispose]() };
+}
+
 /** Resolves after the delay, or as soon as the signal aborts. */
 export async function sleep(clock: Clock, delayMs: number, signal: AbortSignal): Promise<void> {
   if (signal.aborted) return;

@@ -5,7 +5,7 @@
  * step is reported with the last log line, since parts log what they wait for.
  */
 
-import type { Clock } from "../base/clock.ts";
+import { type Clock, repeat } from "../base/clock.ts";
 import type { Notifier } from "../health/sd_notify.ts";
 import type { Log } from "../log/log.ts";
 import { observedLog } from "../log/observed_log.ts";
@@ -63,15 +63,7 @@ export class Readiness {
   /** Refreshes systemd's status line periodically until disposed; does nothing without systemd. */
   keepRefreshed(periodMs: number, clock: Clock): Disposable {
     if (!this.#notifier.isActive) return { [Symbol.dispose]: () => undefined };
-    let timer: Disposable;
-    const wait = (): void => {
-      timer = clock.setTimer(periodMs, () => {
-        this.refresh();
-        wait();
-      });
-    };
-    wait();
-    return { [Symbol.dispose]: () => timer[Symbol.dispose]() };
+    return repeat(clock, periodMs, () => this.refresh());
   }
 
   /** Sends systemd the status line if it has changed. */

@@ -1,7 +1,7 @@
 /** Notifications to systemd about this service (sd_notify(3)), if it has set NOTIFY_SOCKET. */
 
 import { sendUnixDatagram } from "../../ffi/unix_datagram.ts";
-import type { Clock } from "../base/clock.ts";
+import { type Clock, repeat } from "../base/clock.ts";
 import { errorMessage } from "../base/operator_error.ts";
 import type { Log } from "../log/log.ts";
 import { printableLine } from "../base/quoting.ts";
@@ -45,9 +45,11 @@ export function createNotifier(options: NotifierOptions): Notifier {
     watchdog: (isAlive) => {
       const periodMs = watchdogPeriodMs(env, pid);
       if (periodMs === undefined) return NOTHING;
-      return repeat(clock, periodMs, () => {
+      const beat = () => {
         if (isAlive()) outbox.send("WATCHDOG=1");
-      });
+      };
+      beat();
+      return repeat(clock, periodMs, beat);
     },
   };
 }
@@ -61,17 +63,6 @@ const INACTIVE: Notifier = {
   stopping: () => undefined,
   watchdog: () => NOTHING,
 };
-
-/** Now, and after each period until disposed. */
-function repeat(clock: Clock, periodMs: number, action: () => void): Disposable {
-  let timer: Disposable;
-  const run = (): void => {
-    action();
-    timer = clock.setTimer(periodMs, run);
-  };
-  run();
-  return { [Symbol.dispose]: () => timer[Symbol.dispose]() };
-}
 
 /**
  * Sends messages in order. systemd empties a full socket within moments, and READY=1 may not get

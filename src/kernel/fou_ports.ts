@@ -144,16 +144,7 @@ class FouTable implements KernelTable {
     // Read or changed meanwhile: what was read here is out of date.
     if (this.#known !== before) return;
     this.#known = after;
-    for (const [key, port] of before) {
-      if (!after.has(key)) {
-        this.#listeners.notify({ kind: "changed", resource: port, deleted: true });
-      }
-    }
-    for (const [key, port] of after) {
-      const old = before.get(key);
-      if (old !== undefined && sameResource(old, port)) continue;
-      this.#listeners.notify({ kind: "changed", resource: port, deleted: false });
-    }
+    this.#listeners.notifyDifferences(before, after, sameResource);
   }
 
   #read(): Promise<Ports> {

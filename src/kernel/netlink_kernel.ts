@@ -1,7 +1,7 @@
 /** The kernel's network tables of this thread's network namespace, over netlink. */
 
 import type { IpAddress } from "../addr/ip.ts";
-import type { Clock } from "../base/clock.ts";
+import { type Clock, pause } from "../base/clock.ts";
 import type { Resource, ResourceKind } from "../state/resource.ts";
 import type { Step } from "../state/step.ts";
 import type { Kernel, LinkInfo, RouteLookup } from "./kernel.ts";
@@ -114,7 +114,7 @@ export class NetlinkKernel implements Kernel {
       const from = findLink(this.#queries, resource.name)?.link;
       if (from === undefined) continue; // Deleted again; its notification will follow.
       results[i] = (await this.#applyToRtnetlink([{ op: "change", resource, from }]))[0];
-      await new Promise<void>((resolve) => this.#clock.setTimer(NOTIFIED_MS, resolve));
+      await pause(this.#clock, NOTIFIED_MS);
     }
     return results;
   }

@@ -1,6 +1,6 @@
 /** Processes of an earlier run that was killed, recognized by a variable in their environment. */
 
-import { systemClock } from "../base/clock.ts";
+import { pause, systemClock } from "../base/clock.ts";
 import { environmentOf, runningProcesses } from "./proc_files.ts";
 import { signalProcess } from "./signal_process.ts";
 
@@ -17,19 +17,15 @@ export async function killOrphans(name: string, values: ReadonlySet<string>): Pr
     for (const pid of marked) if (signalProcess(pid, "SIGKILL")) killed.add(pid);
     // A process may have started others since the listing: repeat at once until there are no new
     // ones.
-    if (killed.size === before) await untilScheduled();
+    if (killed.size === before) await pause(systemClock, WAIT_MS);
   }
   return killed.size;
 }
 
 /** A process that cannot die, for example because it waits for a disk, may not block the daemon. */
 const MAX_PASSES = 100;
+/** For the kernel to run the processes that are being killed or started, in real time. */
 const WAIT_MS = 5;
-
-/** Until the kernel has run the processes that are being killed or started, in real time. */
-async function untilScheduled(): Promise<void> {
-  await new Promise<void>((resolve) => void systemClock.setTimer(WAIT_MS, resolve));
-}
 
 export interface MarkedProcesses {
   readonly marked: readonly number[];

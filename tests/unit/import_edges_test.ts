@@ -84,6 +84,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   kernel: {
     addr: "addresses to and from bytes",
+    base: "pauses",
     "type base": "clock",
     ffi: "the kernel's constants",
     "kernel/nexthop": "wiring",

@@ -1,5 +1,6 @@
 /** The listeners of one source of kernel events. */
 
+import type { Resource, ResourceKey } from "../../state/resource.ts";
 import type { KernelEvent, KernelListener } from "./kernel_event.ts";
 
 export class Listeners {
@@ -23,6 +24,23 @@ export class Listeners {
 
   notify(event: KernelEvent): void {
     for (const listener of this.#listeners) listener(event);
+  }
+
+  /** Notifies of the differences between two readings of a table, first of deleted entries. */
+  notifyDifferences<Entry extends Resource>(
+    before: ReadonlyMap<ResourceKey, Entry>,
+    after: ReadonlyMap<ResourceKey, Entry>,
+    isSame: (known: Entry, read: Entry) => boolean,
+  ): void {
+    for (const [key, resource] of before) {
+      if (!after.has(key)) this.notify({ kind: "changed", resource, deleted: true });
+    }
+    for (const [key, resource] of after) {
+      const known = before.get(key);
+      if (known === undefined || !isSame(known, resource)) {
+        this.notify({ kind: "changed", resource, deleted: false });
+      }
+    }
   }
 
   clear(): void {

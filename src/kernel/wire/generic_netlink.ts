@@ -48,14 +48,12 @@ export function openFamily(family: FamilyName): GenericFamily | undefined {
 
 /** A family, and a socket for messages to it. */
 export class GenericFamily implements Disposable {
-  readonly name: string;
   readonly #socket: NetlinkSocket;
   readonly #id: number;
   readonly #version: number;
 
-  constructor(socket: NetlinkSocket, { name, version }: FamilyName, id: number) {
+  constructor(socket: NetlinkSocket, { version }: FamilyName, id: number) {
     this.#socket = socket;
-    this.name = name;
     this.#version = version;
     this.#id = id;
   }

@@ -1,6 +1,6 @@
 /** Repeats a dump of a table that changes during the dump (NLM_F_DUMP_INTR, linux/netlink.h). */
 
-import type { Clock } from "../../base/clock.ts";
+import { type Clock, pause } from "../../base/clock.ts";
 import { DumpInterruptedError } from "./kernel_error.ts";
 
 /** Attempts to read a table before that fails. */
@@ -22,6 +22,6 @@ export async function retryInterruptedDump<T>(
     const reading = read();
     if ("result" in reading) return reading.result;
     if (tries === DUMP_TRIES) throw new DumpInterruptedError(reading.interrupted, tries);
-    await new Promise<void>((resolve) => clock.setTimer(2 ** tries, resolve));
+    await pause(clock, 2 ** tries);
   }
 }

@@ -4,6 +4,7 @@ import { errnoName } from "../../../ffi/errno.ts";
 import * as k from "../../../ffi/linux.ts";
 import type { Clock } from "../../base/clock.ts";
 import { type GenericFamily, openFamily } from "../wire/generic_netlink.ts";
+import { DUMP_TRIES } from "../wire/interrupted_dump.ts";
 import { KernelError } from "../wire/kernel_error.ts";
 import { DeviceDecoder, MAX_SET_DEVICE_BYTES, messagesOf, writeDevice } from "./kernel_codec.ts";
 import {
@@ -35,7 +36,7 @@ export class KernelDriver implements WireguardDriver {
         const outcome = this.#dump(family, link, decoder);
         if (outcome === "complete") return decoder.result;
         if (outcome === "absent") return undefined;
-        if (tries === READ_TRIES) {
+        if (tries === DUMP_TRIES) {
           throw new KernelError({
             operation: `read WireGuard device ${link}`,
             errno: "EINTR",
@@ -93,7 +94,6 @@ export class KernelDriver implements WireguardDriver {
   }
 }
 
-const READ_TRIES = 8;
 /** No such device; a device of another type; no such family. */
 const ABSENT: ReadonlySet<string> = new Set(["ENODEV", "EOPNOTSUPP", "ENOENT"]);
 

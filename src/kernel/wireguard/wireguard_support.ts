@@ -1,6 +1,6 @@
 /** Finds out who can run WireGuard devices on this machine, and starts a program for one. */
 
-import type { Clock } from "../../base/clock.ts";
+import { type Clock, pause } from "../../base/clock.ts";
 import { loadModules } from "../../process/kernel_modules.ts";
 import { OWN_RUN, ownNamespace } from "../../process/listener_namespace.ts";
 import { ProcessError } from "../../process/process_error.ts";
@@ -96,7 +96,7 @@ async function until(clock: Clock, condition: () => Promise<boolean>): Promise<b
   for (const deadlineMs = clock.nowMs() + WAIT_MS;;) {
     if (await condition()) return true;
     if (clock.nowMs() > deadlineMs) return false;
-    await new Promise<void>((resolve) => clock.setTimer(WAIT_STEP_MS, resolve));
+    await pause(clock, WAIT_STEP_MS);
   }
 }
 

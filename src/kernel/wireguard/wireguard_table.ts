@@ -179,25 +179,15 @@ class WireguardTable implements KernelTable {
       } catch {
         continue; // `dump` and `apply` report the reason.
       }
-      this.#notifyDifferences(before.entries, after?.entries ?? new Map());
+      this.#listeners.notifyDifferences(before.entries, after?.entries ?? NO_ENTRIES, sameReading);
     }
     return this.#clock.nowMs() - startMs;
-  }
-
-  #notifyDifferences(before: Entries, after: Entries): void {
-    for (const [key, resource] of before) {
-      if (!after.has(key)) this.#listeners.notify({ kind: "changed", resource, deleted: true });
-    }
-    for (const [key, resource] of after) {
-      const known = before.get(key);
-      if (known === undefined || !sameReading(known, resource)) {
-        this.#listeners.notify({ kind: "changed", resource, deleted: false });
-      }
-    }
   }
 }
 
 type Entries = Map<ResourceKey, WireguardDevice | WireguardPeer>;
+
+const NO_ENTRIES: Entries = new Map();
 
 /** A device as last read or changed. */
 interface Device {

@@ -10,7 +10,7 @@ import type { Resource, XfrmPolicy } from "../../state/resource.ts";
 import type { Step } from "../../state/step.ts";
 import { describeStep, operationOf } from "../table/entry_operation.ts";
 import type { KernelEvent, KernelListener } from "../table/kernel_event.ts";
-import type { KernelTable, KernelTableType } from "../table/kernel_table.ts";
+import { type KernelTable, type KernelTableType, writeOnlyTable } from "../table/kernel_table.ts";
 import type { StepResult } from "../table/step_result.ts";
 import { resultOf } from "../table/step_result.ts";
 import { Channel } from "../wire/channel.ts";
@@ -116,21 +116,9 @@ class XfrmPolicies implements KernelTable {
 }
 
 /** The table of a kernel without IPsec. */
-const WITHOUT_IPSEC: KernelTable = {
-  dump: () => Promise.resolve([]),
-  apply: (steps) =>
-    Promise.resolve(
-      steps.map((step) =>
-        new KernelError({
-          operation: describeStep(step),
-          errno: "EPROTONOSUPPORT",
-          extack: NO_IPSEC,
-        })
-      ),
-    ),
-  watch: () => ({ [Symbol.dispose]: () => {} }),
-  [Symbol.dispose]: () => {},
-};
+const WITHOUT_IPSEC = writeOnlyTable((step) =>
+  new KernelError({ operation: describeStep(step), errno: "EPROTONOSUPPORT", extack: NO_IPSEC })
+);
 
 /** Errno names with which the kernel refuses to delete an absent policy. */
 const ABSENT_ERRNOS: ReadonlySet<string> = new Set(["ENOENT"]);
