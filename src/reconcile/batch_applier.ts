@@ -10,7 +10,6 @@ import { leaseFields, logRepair, traceBatch, traceResult } from "./change_trace.
 import type { TrackedEntry } from "./entry_table.ts";
 import type { FailedStep } from "./failures.ts";
 import type { ReconcilerParts } from "./reconciler_parts.ts";
-import { RepairLimiter } from "./repair_limiter.ts";
 
 /** Entries between two yields to the event loop: some 10 ms of work. */
 const CHUNK_ENTRIES = 2000;
@@ -18,14 +17,12 @@ const CHUNK_ENTRIES = 2000;
 export class BatchApplier {
   readonly #parts: ReconcilerParts;
   readonly #kernel: Kernel;
-  readonly #repairLimiter: RepairLimiter;
   /** Number of the last batch, for the log. */
   #batch = 0;
 
   constructor(kernel: Kernel, parts: ReconcilerParts) {
     this.#kernel = kernel;
     this.#parts = parts;
-    this.#repairLimiter = new RepairLimiter(parts.clock);
   }
 
   /** Devices first, then their addresses, then the many entries, in chunks. */
@@ -39,11 +36,6 @@ export class BatchApplier {
         await this.#apply(keys.slice(start, start + CHUNK_ENTRIES));
       }
     }
-  }
-
-  /** Forgets repairs that no longer count. */
-  forgetOldRepairs(): void {
-    this.#repairLimiter.forgetOld();
   }
 
   async #apply(keys: readonly ResourceKey[]): Promise<void> {
@@ -133,14 +125,14 @@ export class BatchApplier {
   /** Whether the repair of the entry is delayed because another program keeps modifying it. */
   #isDamped(entry: TrackedEntry): boolean {
     if (!entry.hasDrifted) return false;
-    const { clock, failures } = this.#parts;
+    const { clock, failures, repairLimiter } = this.#parts;
     const { failure } = entry;
     const currentDelay = failure?.kind !== "damped"
       ? "none"
       : failure.retryAtMs <= clock.nowMs()
       ? "over"
       : "running";
-    const delay = this.#repairLimiter.beforeRepair(entry.key, currentDelay);
+    const delay = repairLimiter.beforeRepair(entry.key, currentDelay);
     if (delay !== undefined) failures.addDamped(entry, delay);
     return delay !== undefined;
   }

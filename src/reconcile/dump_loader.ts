@@ -26,7 +26,7 @@ export class DumpLoader {
   }
 
   /** If it fails or is stale, the resync queue requests another dump. */
-  async load(scope: ResyncScope): Promise<"loaded" | "failed"> {
+  async load(scope: ResyncScope): Promise<void> {
     const { resync, cache, planner } = this.#parts;
     const { links: ours, extraKinds = [] } = planner.ownership;
     const links = scope === "all" ? ours : new Set([...scope].filter((name) => ours.has(name)));
@@ -35,15 +35,13 @@ export class DumpLoader {
     try {
       const kinds = links.size > 0 ? KINDS : KINDS_WITHOUT_DEVICES;
       const resources = await this.#options.kernel.dump([...kinds, ...extraKinds], links);
-      if (cache.isDumpStale) return "failed";
+      if (cache.isDumpStale) return;
       const wasDumped = (name: string) => scope === "all" || scope.has(name);
       resync.load(wasDumped, () => cache.load(resources, links));
       if (scope === "all") await this.#readSysctls();
       this.#onLoaded(scope);
-      return "loaded";
     } catch (error) {
       resync.failed(scope, error);
-      return "failed";
     } finally {
       cache.endDump();
     }
@@ -70,9 +68,11 @@ export class DumpLoader {
   }
 
   #onLoaded(scope: ResyncScope): void {
-    const { resync, planner } = this.#parts;
+    const { resync, planner, repairLimiter } = this.#parts;
     const wasVerified = resync.isVerified;
     resync.succeeded(scope);
-    if (scope === "all" && !wasVerified && planner.isDesiredComplete) this.checkUndesired();
+    if (scope !== "all") return;
+    if (!wasVerified && planner.isDesiredComplete) this.checkUndesired();
+    repairLimiter.forgetOld();
   }
 }

@@ -168,9 +168,7 @@ export class Reconciler implements AsyncDisposable {
     const { clock, resync, failures, work } = this.#parts;
     const now = clock.nowMs();
     const scope = resync.due();
-    if (scope !== undefined && await this.#loader.load(scope) === "loaded" && scope === "all") {
-      this.#applier.forgetOldRepairs();
-    }
+    if (scope !== undefined) await this.#loader.load(scope);
     if (!resync.hasDumpedAll) return;
     for (const entry of failures.entries()) {
       if ((entry.failure as EntryFailure).retryAtMs <= now) work.addToPass(entry.key);

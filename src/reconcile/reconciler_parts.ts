@@ -7,6 +7,7 @@ import { EntryTable } from "./entry_table.ts";
 import { ExternalLink } from "./external_link.ts";
 import { Failures } from "./failures.ts";
 import { KernelCache } from "./kernel_cache.ts";
+import { RepairLimiter } from "./repair_limiter.ts";
 import { ResyncQueue } from "./resync_queue.ts";
 import { WorkList } from "./work_list.ts";
 
@@ -29,6 +30,7 @@ export interface ReconcilerParts {
   readonly external: ExternalLink;
   readonly planner: EntryPlanner;
   readonly cache: KernelCache;
+  readonly repairLimiter: RepairLimiter;
 }
 
 export function connectParts(options: ReconcilerPartsOptions): ReconcilerParts {
@@ -40,5 +42,6 @@ export function connectParts(options: ReconcilerPartsOptions): ReconcilerParts {
   const external = new ExternalLink({ resync, work, failures, onChanged });
   const planner = new EntryPlanner({ table, external, resync });
   const cache = new KernelCache({ clock, table, planner, external, work, resync, failures });
-  return { clock, log, table, failures, work, resync, external, planner, cache };
+  const repairLimiter = new RepairLimiter(clock);
+  return { clock, log, table, failures, work, resync, external, planner, cache, repairLimiter };
 }
