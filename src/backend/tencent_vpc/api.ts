@@ -17,9 +17,7 @@ export interface VpcApiOptions {
   readonly endpoint: URL;
   readonly region: string;
   readonly credentials: AccessKey;
-  /** Milliseconds since 1970, for the timestamp of a request. */
-  readonly unixTimeMs: () => number;
-  /** For the time limit of a request. */
+  /** For the timestamp and the time limit of a request. */
   readonly clock: Clock;
 }
 
@@ -105,9 +103,9 @@ export class VpcApi {
     parameters: object,
     signal: AbortSignal,
   ): Promise<Readonly<Record<string, unknown>>> {
-    const { endpoint, region, credentials, unixTimeMs, clock } = this.#options;
+    const { endpoint, region, credentials, clock } = this.#options;
     const payload = JSON.stringify(parameters);
-    const timestampSeconds = Math.floor(unixTimeMs() / 1000);
+    const timestampSeconds = Math.floor(clock.wallMs() / 1000);
     const { host } = endpoint;
     const signed = { service: "vpc", host, action, payload, timestampSeconds };
     const { status, text } = await exchange(endpoint, {

@@ -29,8 +29,6 @@ export interface RouteTargetOptions {
   readonly apiEndpoint: URL;
   readonly metadataEndpoint: URL;
   readonly clock: Clock;
-  /** Milliseconds since 1970. */
-  readonly unixTimeMs: () => number;
   readonly log: Log;
 }
 
@@ -75,7 +73,7 @@ export class RouteTarget implements BackendTarget {
     if (stop.aborted) abort();
     this.#input = input;
     const placement = await this.#readPlacement();
-    const { credentials, apiEndpoint, clock, unixTimeMs, log } = this.#options;
+    const { credentials, apiEndpoint, clock, log } = this.#options;
     log.info(
       `this instance is in ${placement.vpcId}, region ${placement.region}` +
         (placement.subnetId === undefined ? "" : `, subnet ${placement.subnetId}`),
@@ -85,7 +83,6 @@ export class RouteTarget implements BackendTarget {
       region: placement.region,
       credentials,
       clock,
-      unixTimeMs,
     });
     this.#place = { placement, api };
     let refusal: ApiError | undefined;

@@ -43,7 +43,6 @@ const tencentVpc: BackendModule = {
       apiEndpoint: readEndpoint("TENCENT_VPC_ENDPOINT", API_ENDPOINT, env),
       metadataEndpoint: readEndpoint("TENCENT_METADATA_ENDPOINT", METADATA_ENDPOINT, env),
       clock,
-      unixTimeMs: Date.now,
       log,
     });
     return {

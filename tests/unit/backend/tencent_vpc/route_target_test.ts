@@ -19,10 +19,15 @@ const INPUT: NodeInput = { own: lease(1, "", [4]), external: external([4]) };
 const OWN = "10.5.1.0/24 by 192.168.0.1";
 const CHECK_MS = 60_000;
 
+/** The cloud checks the timestamps of requests, so the wall time is real. */
+function fakeClock(): FakeClock {
+  return Object.assign(new FakeClock(() => 0.5), { wallMs: Date.now });
+}
+
 /** A node in a cloud of its own, and what it logs. */
 class Node implements AsyncDisposable {
   readonly cloud: FakeTencent = new FakeTencent();
-  readonly clock: FakeClock = new FakeClock(() => 0.5);
+  readonly clock = fakeClock();
   readonly target: RouteTarget;
   readonly #records;
 
@@ -38,7 +43,6 @@ class Node implements AsyncDisposable {
       apiEndpoint: this.cloud.url,
       metadataEndpoint: this.cloud.url,
       clock: this.clock,
-      unixTimeMs: Date.now,
       log,
     });
   }
@@ -368,8 +372,7 @@ test("stopping does not wait for a server that does not respond", async () => {
     credentials: { accessKeyId: KEY.id, accessKeySecret: KEY.secret },
     apiEndpoint: url,
     metadataEndpoint: url,
-    clock: new FakeClock(),
-    unixTimeMs: Date.now,
+    clock: fakeClock(),
     log,
   });
   const stop = new AbortController();
