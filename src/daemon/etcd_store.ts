@@ -5,10 +5,10 @@ import { hostname } from "node:os";
 import type { IpAddress } from "../addr/ip.ts";
 import { ConfigError } from "../config/config_error.ts";
 import { EtcdClient } from "../etcd/client/etcd_client.ts";
+import { interfaceWithAddress } from "../host/host_interface.ts";
 import { readInterfaces } from "../host/interface_reader.ts";
 import { EtcdLeaseStore } from "../subnet/etcd/etcd_lease_store.ts";
-import type { LiveNode } from "../subnet/etcd/node_identity.ts";
-import { nodeIdentity } from "../subnet/etcd/node_identity.ts";
+import { type LiveNode, nodeIdentity } from "../subnet/etcd/node_identity.ts";
 import type { OpenedStore, OpenStoreOptions } from "./daemon_ports.ts";
 import { etcdHostNetwork } from "./etcd_host_network.ts";
 
@@ -50,15 +50,14 @@ export function openEtcdStore({ options, kernel, clock, log }: OpenStoreOptions)
 
 /** This node as its live session describes it to another one with the same public address. */
 async function describeNode(clock: Clock, address: IpAddress): Promise<LiveNode> {
-  const interfaces = (await readInterfaces(clock)).map((device) => ({
-    name: device.name,
-    addresses: device.addresses.map((one) => one.address as string),
-  }));
-  const device = interfaces.find(({ addresses }) => addresses.includes(address));
+  const devices = await readInterfaces(clock);
   return {
     identity: await nodeIdentity(),
     hostname: hostname(),
-    interface: device?.name ?? "",
-    interfaces,
+    interface: interfaceWithAddress(devices, address)?.name ?? "",
+    interfaces: devices.map(({ name, addresses }) => ({
+      name,
+      addresses: addresses.map((one) => one.address),
+    })),
   };
 }

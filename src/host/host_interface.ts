@@ -1,6 +1,13 @@
 /** One of this host's network interfaces, and which of its addresses other hosts can use. */
 
-import { type Family, familyOf, type IpAddress, isLinkLocal, nonUnicastKind } from "../addr/ip.ts";
+import {
+  addressBits,
+  type Family,
+  familyOf,
+  type IpAddress,
+  isLinkLocal,
+  nonUnicastKind,
+} from "../addr/ip.ts";
 
 export interface HostInterface {
   readonly name: string;
@@ -66,5 +73,5 @@ export function mayBeVirtual(one: HostAddress): boolean {
 
 /** Without a network: a /32 or /128. */
 function isSingle({ address, prefixLength }: HostAddress): boolean {
-  return prefixLength === (familyOf(address) === 4 ? 32 : 128);
+  return prefixLength === addressBits(familyOf(address));
 }

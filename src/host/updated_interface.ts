@@ -1,7 +1,7 @@
 /** The external interface after a change of the host's interfaces. Pure. */
 
 import { entriesOf, valuesOf } from "../addr/family.ts";
-import type { Family, IpAddress } from "../addr/ip.ts";
+import { addressBits, type Family, type IpAddress } from "../addr/ip.ts";
 import { prefixLength } from "../addr/prefix.ts";
 import {
   type ExternalInterface,
@@ -47,7 +47,7 @@ function isVirtual({ addresses }: HostInterface, address: IpAddress): boolean {
 
 function hasNetwork({ networks }: ExternalInterface, family: Family): boolean {
   const network = networks?.[family];
-  return network !== undefined && prefixLength(network) < (family === 4 ? 32 : 128);
+  return network !== undefined && prefixLength(network) < addressBits(family);
 }
 
 function sameDevice(

@@ -4,13 +4,13 @@ import { addressBits, type Family, familyOf } from "../addr/ip.ts";
 import { type Prefix, prefixAddress } from "../addr/prefix.ts";
 import {
   type Address,
+  defaultMetric,
   type Route,
   RT_TABLE_MAIN,
   RTPROT_FLANNEL,
   type Sysctl,
 } from "../state/resource.ts";
 import type { Lease } from "../subnet/lease.ts";
-import { defaultMetric } from "./peer_route.ts";
 
 /**
  * The source of packets that the node itself sends into the overlay, so that replies find their way

@@ -7,8 +7,7 @@
  * nodes. Its devices stay, since a second daemon may own one; those within our network are logged.
  */
 
-import { addressBits, familyOf } from "../addr/ip.ts";
-import { makePrefix, type Prefix, prefixContains } from "../addr/prefix.ts";
+import { hostPrefix, type Prefix, prefixContains } from "../addr/prefix.ts";
 import { errorMessage } from "../base/operator_error.ts";
 import type { Log } from "../log/log.ts";
 import { charonPidFileHolder } from "../process/charon_pid_file.ts";
@@ -95,7 +94,7 @@ async function reportDevices(
 /** Routes of the kernel do not count: they come with the addresses. */
 function liesWithin(entry: Resource, networks: readonly Prefix[]): boolean {
   const prefix = entry.kind === "address"
-    ? makePrefix(entry.address, addressBits(familyOf(entry.address)))
+    ? hostPrefix(entry.address)
     : entry.kind === "route" && entry.table === RT_TABLE_MAIN && entry.protocol !== RTPROT_KERNEL
     ? entry.destination
     : undefined;

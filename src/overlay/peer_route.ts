@@ -1,13 +1,8 @@
 /** Routes to peers' subnets. */
 
-import { type Family, familyOf, type IpAddress } from "../addr/ip.ts";
+import { familyOf, type IpAddress } from "../addr/ip.ts";
 import type { Prefix } from "../addr/prefix.ts";
-import {
-  IPV6_DEFAULT_METRIC,
-  type Route,
-  RT_TABLE_MAIN,
-  RTPROT_FLANNEL,
-} from "../state/resource.ts";
+import { defaultMetric, type Route, RT_TABLE_MAIN, RTPROT_FLANNEL } from "../state/resource.ts";
 
 export interface PeerRouteOptions {
   readonly subnet: Prefix;
@@ -30,9 +25,4 @@ export function peerRoute({ subnet, gateway, link, onlink }: PeerRouteOptions): 
     protocol: RTPROT_FLANNEL,
     table: RT_TABLE_MAIN,
   };
-}
-
-/** The metric that the kernel gives to a route without one. */
-export function defaultMetric(family: Family): number {
-  return family === 4 ? 0 : IPV6_DEFAULT_METRIC;
 }

@@ -81,12 +81,7 @@ export type {
 export { NO_MAC, VXLAN_DEFAULT_PORT } from "./kinds/link.ts";
 export type { Neighbour } from "./kinds/neighbour.ts";
 export type { Route } from "./kinds/route.ts";
-export {
-  IPV6_DEFAULT_METRIC,
-  RT_TABLE_MAIN,
-  RTPROT_FLANNEL,
-  RTPROT_KERNEL,
-} from "./kinds/route.ts";
+export { defaultMetric, RT_TABLE_MAIN, RTPROT_FLANNEL, RTPROT_KERNEL } from "./kinds/route.ts";
 export type { Sysctl } from "./kinds/sysctl_entry.ts";
 export type { WireguardDevice } from "./kinds/wireguard_device.ts";
 export type { WireguardEndpoint, WireguardPeer } from "./kinds/wireguard_peer.ts";

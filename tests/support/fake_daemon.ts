@@ -6,7 +6,7 @@
 
 import type { PerFamily } from "../../src/addr/family.ts";
 import type { IpAddress } from "../../src/addr/ip.ts";
-import { whenAborted } from "../../src/base/abort.ts";
+import { unlessAborted, whenAborted } from "../../src/base/abort.ts";
 import { parseCommandLine } from "../../src/cli/command_line.ts";
 import type { DaemonOptions } from "../../src/cli/daemon_options.ts";
 import type { DaemonPorts } from "../../src/daemon/daemon_ports.ts";
@@ -378,9 +378,7 @@ export class FakeFirewall implements FirewallManager {
 
   async whenInstalled(signal?: AbortSignal): Promise<void> {
     this.#world.attempt("install rules");
-    const aborted = Promise.withResolvers<never>();
-    signal?.addEventListener("abort", () => aborted.reject(signal.reason));
-    await Promise.race([this.installing, aborted.promise]);
+    await (signal === undefined ? this.installing : unlessAborted(this.installing, signal));
     this.#world.events.push("the rules are installed");
   }
 

@@ -4,7 +4,7 @@ import { parseIpAddress } from "../../src/addr/ip.ts";
 import { parseMacAddress } from "../../src/addr/mac.ts";
 import { parsePrefix, prefixAddress } from "../../src/addr/prefix.ts";
 import { familyOf } from "../../src/addr/ip.ts";
-import { IPV6_DEFAULT_METRIC, RT_TABLE_MAIN } from "../../src/state/resource.ts";
+import { defaultMetric, RT_TABLE_MAIN } from "../../src/state/resource.ts";
 import type { Link, Resource, Route } from "../../src/state/resource.ts";
 
 /** Words after a keyword, such as `dev eth0`; the flags are those of the words that stand alone. */
@@ -98,7 +98,7 @@ function parseRoute(words: Words, text: string): Route {
     ...(source === undefined ? {} : { source: required(parseIpAddress(source), text) }),
     protocol: Number(required(words.after("proto"), text)),
     scope: words.after("scope") === "link" ? "link" : "universe",
-    metric: metric === undefined ? (family === 4 ? 0 : IPV6_DEFAULT_METRIC) : Number(metric),
+    metric: metric === undefined ? defaultMetric(family) : Number(metric),
     onlink: words.flag("onlink"),
     table: Number(words.after("table") ?? RT_TABLE_MAIN),
   };

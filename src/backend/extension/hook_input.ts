@@ -8,7 +8,7 @@
  */
 
 import { familiesOf, type PerFamily } from "../../addr/family.ts";
-import { type Family, type IpAddress, parseIpAddress } from "../../addr/ip.ts";
+import { FAMILIES, type Family, type IpAddress, parseIpAddress } from "../../addr/ip.ts";
 import { parsePrefix, type Prefix } from "../../addr/prefix.ts";
 import type { FamilyNetwork } from "../../config/network_config.ts";
 import type { Lease } from "../../subnet/lease.ts";
@@ -42,7 +42,7 @@ export interface HookSubject {
 /** The variables about a node, for the families of the network. */
 export function hookVariables(subject: HookSubject): HookVariables {
   const values: Record<string, string> = {};
-  for (const family of [4, 6] as const) {
+  for (const family of FAMILIES) {
     const network = subject.networks[family];
     const names = VARIABLES[family];
     values[names.network] = network?.network ?? "";

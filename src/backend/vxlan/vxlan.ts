@@ -37,7 +37,7 @@ import {
 } from "../../config/option_schema.ts";
 import type { Log } from "../../log/log.ts";
 import type { Ownership } from "../../state/ownership.ts";
-import type { Resource, VxlanLink } from "../../state/resource.ts";
+import { type Resource, VXLAN_DEFAULT_PORT, type VxlanLink } from "../../state/resource.ts";
 import type { Lease } from "../../subnet/lease.ts";
 import type { DeviceIdentity } from "../../subnet/lease_store.ts";
 import { quoted } from "../../base/quoting.ts";
@@ -62,7 +62,6 @@ import {
 } from "../../overlay/peer_lease.ts";
 import { peerRoute } from "../../overlay/peer_route.ts";
 import { BackendError } from "../../overlay/backend_error.ts";
-import { VXLAN_DEFAULT_PORT } from "../../state/resource.ts";
 import { VXLAN, vxlanDeviceName } from "./vxlan_descriptor.ts";
 
 export const OPTIONS = {
@@ -244,7 +243,7 @@ class VxlanBackend implements Backend {
 function deviceIdentity({ macs, options }: VxlanSetup): DeviceIdentity {
   const names = familiesOf(macs).map((family) => vxlanDeviceName(options.VNI, family));
   return {
-    texts: Object.values(macs),
+    texts: valuesOf(macs),
     matchIn: ({ backendType, backendData }) => {
       if (backendType.toLowerCase() !== VXLAN.type) return undefined;
       const family = familiesOf(macs).find((family) => {

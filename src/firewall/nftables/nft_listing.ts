@@ -11,7 +11,7 @@ import {
   type IpAddress,
   parseIpAddress,
 } from "../../addr/ip.ts";
-import { makePrefix, type Prefix } from "../../addr/prefix.ts";
+import { hostPrefix, makePrefix, type Prefix } from "../../addr/prefix.ts";
 import type { ChainEntry } from "../rules/chain_comparison.ts";
 import type { Rule, RuleVerdict } from "../rules/firewall_rules.ts";
 
@@ -139,7 +139,7 @@ function decodeMatch(
 function decodePrefix(value: unknown): Prefix | undefined {
   if (typeof value === "string") {
     const address = parseIpAddress(value);
-    return address && makePrefix(address, addressBits(familyOf(address)));
+    return address && hostPrefix(address);
   }
   const prefix = isRecord(value) ? value["prefix"] : undefined;
   if (!isRecord(prefix)) return undefined;

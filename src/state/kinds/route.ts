@@ -1,6 +1,6 @@
 /** A route. */
 
-import { familyOf, type IpAddress } from "../../addr/ip.ts";
+import { type Family, familyOf, type IpAddress } from "../../addr/ip.ts";
 import type { Prefix } from "../../addr/prefix.ts";
 import {
   type EntryKind,
@@ -36,10 +36,13 @@ export interface Route {
 /** Routing protocol number of this program's routes. Free in iproute2's rt_protos. */
 export const RTPROT_FLANNEL = 70;
 export const RT_TABLE_MAIN = 254; // linux/rtnetlink.h
-/** The metric that the kernel gives an IPv6 route without one (IP6_RT_PRIO_USER, net/ip6_fib.h). */
-export const IPV6_DEFAULT_METRIC = 1024;
 export const RTPROT_KERNEL = 2; // linux/rtnetlink.h
 const RTPROT_BOOT = 3; // linux/rtnetlink.h
+
+/** The metric of a route added without one; IPv6: IP6_RT_PRIO_USER, net/ip6_fib.h. */
+export function defaultMetric(family: Family): number {
+  return family === 4 ? 0 : 1024;
+}
 
 export const routeKind: EntryKind<Route> = {
   // The type of service is always 0 here.
@@ -96,8 +99,8 @@ function routeText(route: Route): string {
   words.push("proto", String(route.protocol));
   if (route.scope === "link") words.push("scope", "link");
   if (route.source !== undefined) words.push("src", route.source);
-  const defaultMetric = familyOf(route.destination) === 4 ? 0 : IPV6_DEFAULT_METRIC;
-  if (route.metric !== defaultMetric) words.push("metric", String(route.metric));
+  const withoutMetric = defaultMetric(familyOf(route.destination));
+  if (route.metric !== withoutMetric) words.push("metric", String(route.metric));
   if (route.onlink) words.push("onlink");
   if (route.table !== RT_TABLE_MAIN) words.push("table", String(route.table));
   return words.join(" ");
