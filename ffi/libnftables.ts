@@ -2,7 +2,7 @@
 
 import { CString, FFIType, type Library, type Pointer } from "bun:ffi";
 import { libc } from "./libc.ts";
-import { openLibrary } from "./library.ts";
+import { once, openLibrary } from "./library.ts";
 import { AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW } from "./linux.ts";
 
 export type Libnftables = Library<typeof SYMBOLS>;
@@ -13,14 +13,14 @@ export const NFT_CTX_OUTPUT_JSON = 1 << 4;
 
 const NETLINK_NETFILTER = 12; // linux/netlink.h
 
-/** Throws an `Error` if the library is missing, or nftables in the kernel. */
-export function openLibnftables(): Libnftables {
+/** Opened once. Throws an `Error` if the library is missing, or nftables in the kernel. */
+export const openLibnftables: () => Libnftables = once(() => {
   // nft_ctx_new ends the process if the kernel has no nfnetlink, so that is checked first.
   const socket = libc().socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
   if (socket < 0) throw new Error("the kernel has no nfnetlink (CONFIG_NETFILTER_NETLINK)");
   libc().close(socket);
   return openLibrary({ sonames: ["libnftables.so.1"], debianPackage: "libnftables1" }, SYMBOLS);
-}
+});
 
 /** Copies a string of the context, which is valid only until its next command. */
 export function readString(pointer: bigint | Pointer | null): string {

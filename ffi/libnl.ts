@@ -7,7 +7,7 @@
  */
 
 import { type FFIFunction, FFIType, type Library } from "bun:ffi";
-import { openLibrary } from "./library.ts";
+import { once, openLibrary } from "./library.ts";
 
 const coreSymbols = {
   // struct nl_addr *nl_addr_build(int family, const void *buf, size_t size);
@@ -280,10 +280,4 @@ function open<Symbols extends Record<string, FFIFunction>>(
 ): Library<Symbols>["symbols"] {
   const names = { sonames: [`${name}.so.200`], debianPackage: `${name}-200` };
   return openLibrary(names, symbols).symbols;
-}
-
-/** Calls `make` until it does not throw once; returns that result ever after. */
-function once<T>(make: () => T): () => T {
-  let made: T | undefined;
-  return () => made ??= make();
 }

@@ -82,3 +82,9 @@ function openEmbedded<Symbols extends Record<string, FFIFunction>>(
     return dlopen(path, symbols);
   }
 }
+
+/** Calls `make` until it does not throw once; returns that result ever after. */
+export function once<T>(make: () => T): () => T {
+  let made: T | undefined;
+  return () => made ??= make();
+}
