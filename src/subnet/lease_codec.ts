@@ -5,8 +5,9 @@
  * read may be anything that Go accepts: keys in any case, unknown keys, absent parts.
  */
 
-import { familiesOf, type PerFamily } from "../addr/family.ts";
+import { entriesOf, type PerFamily } from "../addr/family.ts";
 import {
+  FAMILIES,
   type Family,
   familyOf,
   type IpAddress,
@@ -89,7 +90,7 @@ export function encodeLeaseValue(attributes: LeaseAttributes): string {
     PublicIPv6: publicAddresses[6] ?? null,
   };
   if (backendType !== "") fields.BackendType = backendType;
-  for (const family of familiesOf(backendData)) fields[DATA_FIELDS[family]] = backendData[family];
+  for (const [family, data] of entriesOf(backendData)) fields[DATA_FIELDS[family]] = data;
   return escapeAsGo(JSON.stringify(fields));
 }
 
@@ -112,7 +113,7 @@ export function decodeLeaseValue(text: string): LeaseAttributes | string {
   }
   const publicAddresses: { 4?: IpAddress; 6?: IpAddress } = {};
   const backendData: { 4?: unknown; 6?: unknown } = {};
-  for (const family of [4, 6] as const) {
+  for (const family of FAMILIES) {
     const address = readPublicAddress(fields[ADDRESS_FIELDS[family].toLowerCase()], family);
     if (address === "invalid") {
       return `its ${ADDRESS_FIELDS[family]} is not an IPv${family} address`;

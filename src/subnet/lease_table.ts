@@ -6,15 +6,15 @@
  * as soon as the reason is gone. This node's own lease never appears.
  */
 
-import { familiesOf, mapFamilies } from "../addr/family.ts";
-import { FAMILIES, type Family, familyOf } from "../addr/ip.ts";
+import { entriesOf, familiesOf, mapFamilies } from "../addr/family.ts";
+import { type Family, familyOf } from "../addr/ip.ts";
 import type { ExcludedAddress } from "../addr/excluded_address.ts";
 import { hostPrefix } from "../addr/prefix.ts";
 import { lowerBound } from "../base/binary_search.ts";
 import { forEachWithMinorGc } from "../base/for_each_with_minor_gc.ts";
 import type { InvalidLease, Lease, LeaseKey, LeaseWatch } from "./lease.ts";
-import { failedLease } from "./lease_codec.ts";
-import { excludedAddressIn, type ValidationRules, whyInvalid } from "./lease_validation.ts";
+import { failedLease, isInvalidLease } from "./lease_codec.ts";
+import { containExcluded, type ValidationRules, whyInvalid } from "./lease_validation.ts";
 import { PrefixTrie } from "./prefix_trie.ts";
 
 export type LeaseChange =
@@ -143,7 +143,7 @@ export class LeaseTable {
     this.#excluded.delete(given.key);
     const rejected = this.#whyRejected(given);
     if (rejected !== undefined) {
-      if (!("reason" in given) && this.#containsExcluded(given)) {
+      if (!isInvalidLease(given) && containExcluded(given.subnets, this.#rules.excluded)) {
         this.#excluded.set(given.key, given);
       }
       this.#remove(given.key, unsettled);
@@ -160,24 +160,16 @@ export class LeaseTable {
     this.#remove(lease.key, unsettled);
     const candidate = { lease, accepted: false };
     this.#candidates.set(lease.key, candidate);
-    for (const family of FAMILIES) {
-      const subnet = lease.subnets[family];
-      if (subnet) this.#claims[family].add(subnet, candidate);
+    for (const [family, subnet] of entriesOf(lease.subnets)) {
+      this.#claims[family].add(subnet, candidate);
     }
     unsettled.add(candidate);
   }
 
   #whyRejected(given: Lease | InvalidLease): InvalidLease | undefined {
-    if ("reason" in given) return given;
+    if (isInvalidLease(given)) return given;
     const reason = whyInvalid(given, this.#rules);
     return reason === undefined ? undefined : { key: given.key, reason };
-  }
-
-  #containsExcluded({ subnets }: Lease): boolean {
-    const { excluded } = this.#rules;
-    return Object.values(subnets).some((subnet) =>
-      excludedAddressIn(subnet, excluded) !== undefined
-    );
   }
 
   #remove(key: LeaseKey, unsettled: Set<Candidate>): void {
@@ -186,9 +178,8 @@ export class LeaseTable {
     this.#candidates.delete(key);
     this.#accepted.delete(key);
     unsettled.delete(candidate);
-    for (const family of FAMILIES) {
-      const subnet = candidate.lease.subnets[family];
-      if (subnet) this.#claims[family].delete(subnet, candidate);
+    for (const [family, subnet] of entriesOf(candidate.lease.subnets)) {
+      this.#claims[family].delete(subnet, candidate);
     }
     // Thousands of leases may claim one subnet; only the accepted one excludes the others.
     if (candidate.accepted) this.#rivals(candidate).forEach((rival) => unsettled.add(rival));
@@ -223,11 +214,9 @@ export class LeaseTable {
 
   /** The candidates that overlap this one, once for each family. The result may contain it. */
   #rivals(candidate: Candidate): Candidate[] {
-    const { subnets } = candidate.lease;
-    return FAMILIES.flatMap((family) => {
-      const subnet = subnets[family];
-      return subnet === undefined ? [] : this.#claims[family].overlapping(subnet);
-    });
+    return entriesOf(candidate.lease.subnets).flatMap(([family, subnet]) =>
+      this.#claims[family].overlapping(subnet)
+    );
   }
 
   #configuredFamilies(lease: Lease): Lease {

@@ -1,5 +1,6 @@
 /** Whether one lease is valid, regardless of the others. */
 
+import { type PerFamily, valuesOf } from "../addr/family.ts";
 import { FAMILIES } from "../addr/ip.ts";
 import type { ExcludedAddress } from "../addr/excluded_address.ts";
 import {
@@ -64,6 +65,14 @@ export function whyInvalid(lease: Lease, rules: ValidationRules): string | undef
     if (defect !== undefined) return `its public address ${address} is ${defect}`;
   }
   return hasSubnet ? undefined : "it has no subnet of an enabled address family";
+}
+
+/** Whether one of the subnets contains one of the addresses. */
+export function containExcluded(
+  subnets: PerFamily<Prefix>,
+  excluded: readonly ExcludedAddress[] | undefined,
+): boolean {
+  return valuesOf(subnets).some((subnet) => excludedAddressIn(subnet, excluded) !== undefined);
 }
 
 /** The first of the addresses that is in the subnet. */

@@ -7,8 +7,9 @@ import type { Lease, LeaseWatch } from "../lease.ts";
 import { isInvalidLease } from "../lease_codec.ts";
 import type { LeaseQuery, LeaseRequest, LeaseStore, OwnLease } from "../lease_store.ts";
 import type { Clock } from "../../base/clock.ts";
-import type { Etcd, EtcdWatch } from "../../etcd/client/etcd.ts";
+import type { Etcd } from "../../etcd/client/etcd.ts";
 import { EtcdOwnLease, type HeldLease } from "./etcd_own_lease.ts";
+import { keyStateAfter } from "./key_events.ts";
 import { leaseEvents } from "./lease_events.ts";
 import { type LeaseRecord, LeaseRecords } from "./lease_records.ts";
 import { SESSION_TTL_SECONDS } from "./live_session.ts";
@@ -74,9 +75,9 @@ export class EtcdLeaseStore implements LeaseStore {
   async *watchNetworkConfig(signal: AbortSignal): AsyncGenerator<string | undefined> {
     const key = this.#records.configKey;
     for await (const event of this.#options.etcd.watch(key, signal)) {
-      const text = configAfter(event, key, this.#lastConfig);
-      if (text === this.#lastConfig) continue;
-      yield this.#lastConfig = text;
+      const after = keyStateAfter(event, key);
+      if (after === undefined || after.keyValue?.value === this.#lastConfig) continue;
+      yield this.#lastConfig = after.keyValue?.value;
     }
   }
 
@@ -154,21 +155,5 @@ export class EtcdLeaseStore implements LeaseStore {
   #retryUntilSuccess<T>(what: string, signal: AbortSignal, attempt: () => Promise<T>): Promise<T> {
     const { log, clock } = this.#options;
     return retryUntilSuccess({ what, log, clock, signal, firstMs: 500, maxMs: 5000 }, attempt);
-  }
-}
-
-/** The configuration after an event; events of other keys do not change it. */
-function configAfter(
-  event: EtcdWatch,
-  key: string,
-  current: string | undefined,
-): string | undefined {
-  switch (event.kind) {
-    case "snapshot":
-      return event.keyValues.find((keyValue) => keyValue.key === key)?.value;
-    case "put":
-      return event.keyValue.key === key ? event.keyValue.value : current;
-    case "delete":
-      return event.key === key ? undefined : current;
   }
 }

@@ -8,7 +8,7 @@
  */
 
 import { posix } from "node:path";
-import { entriesOf, type PerFamily } from "../../addr/family.ts";
+import { entriesOf, mapFamilies, type PerFamily } from "../../addr/family.ts";
 import type { IpAddress } from "../../addr/ip.ts";
 import { type Prefix, prefixContains, prefixesOverlap } from "../../addr/prefix.ts";
 import type { NetworkConfig } from "../../config/network_config.ts";
@@ -204,12 +204,10 @@ export function claimedSubnets(
   record: Pick<LeaseRecord, "subnets">,
   families: NetworkConfig["families"],
 ): PerFamily<Prefix> {
-  const claimed: { 4?: Prefix; 6?: Prefix } = {};
-  for (const [family, subnet] of entriesOf(record.subnets)) {
+  return mapFamilies(record.subnets, (subnet, family) => {
     const network = families[family]?.network;
-    if (network !== undefined && !prefixContains(subnet, network)) claimed[family] = subnet;
-  }
-  return claimed;
+    return network !== undefined && !prefixContains(subnet, network) ? subnet : undefined;
+  });
 }
 
 /** Whether two nodes' subnets have an address in common. */

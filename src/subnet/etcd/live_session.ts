@@ -19,6 +19,7 @@ import type { LeaseKey } from "../lease.ts";
 import { DuplicateNodeError, type LiveHolder } from "../lease_store.ts";
 import { backoffMs, type Clock, sleep } from "../../base/clock.ts";
 import type { Etcd, EtcdKeyValue, EtcdWatch, KeyComparison } from "../../etcd/client/etcd.ts";
+import { keyStateAfter } from "./key_events.ts";
 import type { LiveNode } from "./node_identity.ts";
 
 export interface LiveSessionOptions {
@@ -161,14 +162,8 @@ export class LiveSession implements AsyncDisposable {
     const { key } = this.#options;
     const isOurs = ({ value, lease }: EtcdKeyValue) =>
       value === this.#value && lease === this.#etcdLease;
-    switch (event.kind) {
-      case "snapshot":
-        return event.keyValues.some((keyValue) => keyValue.key === key && isOurs(keyValue));
-      case "put":
-        return event.keyValue.key !== key || isOurs(event.keyValue);
-      case "delete":
-        return event.key !== key;
-    }
+    const after = keyStateAfter(event, key);
+    return after === undefined || after.keyValue !== undefined && isOurs(after.keyValue);
   }
 
   async #keepAlive(): Promise<void> {

@@ -10,15 +10,15 @@ import { type IpAddress, parseIpAddress } from "../../addr/ip.ts";
 import { prefixContainsAddress } from "../../addr/prefix.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { NetworkConfig } from "../../config/network_config.ts";
-import type { Etcd, EtcdWatch } from "../../etcd/client/etcd.ts";
+import type { Etcd } from "../../etcd/client/etcd.ts";
 import { isPermissionDenied } from "../../etcd/client/etcd_error.ts";
 import type { Log } from "../../log/log.ts";
-import type { LeaseAttributes } from "../lease.ts";
 import type { DeviceIdentity, LeaseQuery } from "../lease_store.ts";
+import { keyStateAfter } from "./key_events.ts";
 import type { LeaseRecord, LeaseRecords } from "./lease_records.ts";
 import { isLiveSession, LiveSession } from "./live_session.ts";
 import type { LiveNode } from "./node_identity.ts";
-import { nodeFamily, ownAddress } from "./own_records.ts";
+import { ownAddress } from "./own_records.ts";
 import { type PreviousLease, previousLeases } from "./previous_leases.ts";
 
 export interface NodeSessionOptions {
@@ -94,13 +94,11 @@ export class NodeSession implements AsyncDisposable {
     if (this.#isWriteDenied) return [];
     const address = ownAddress(lookup);
     const { identity: sessionIdentity } = await this.#options.node(address);
-    const family = nodeFamily(lookup.config);
     const options = {
       ...this.#options,
       identity,
       sessionIdentity,
       ownAddress: address,
-      addressIn: ({ publicAddresses }: LeaseAttributes) => publicAddresses[family],
     };
     try {
       return await previousLeases(candidates, options, signal);
@@ -130,8 +128,10 @@ export class NodeSession implements AsyncDisposable {
     const key = records.sessionKey(address);
     let last: boolean | undefined;
     for await (const event of etcd.watch(key, signal)) {
-      const isAlive = aliveAfter(event, key) ?? last;
-      if (isAlive !== undefined && isAlive !== last) yield last = isAlive;
+      const after = keyStateAfter(event, key);
+      if (after === undefined) continue;
+      const isAlive = after.keyValue !== undefined && isLiveSession(after.keyValue);
+      if (isAlive !== last) yield last = isAlive;
     }
   }
 
@@ -158,16 +158,4 @@ function withoutOverlay(node: LiveNode, { families }: NetworkConfig): LiveNode {
     }),
   }));
   return { ...node, interfaces };
-}
-
-/** Whether a session's node is alive after an event; `undefined` if it concerns other keys. */
-function aliveAfter(event: EtcdWatch, key: string): boolean | undefined {
-  switch (event.kind) {
-    case "snapshot":
-      return event.keyValues.some((keyValue) => keyValue.key === key && isLiveSession(keyValue));
-    case "put":
-      return event.keyValue.key === key ? isLiveSession(event.keyValue) : undefined;
-    case "delete":
-      return event.key === key ? false : undefined;
-  }
 }

@@ -1,6 +1,5 @@
 /** Which of the leases in etcd are this node's, and whether it can keep them. Pure. */
 
-import type { ExcludedAddress } from "../../addr/excluded_address.ts";
 import { entriesOf, type PerFamily, valuesOf } from "../../addr/family.ts";
 import { type Family, familyOf, type IpAddress } from "../../addr/ip.ts";
 import type { Prefix } from "../../addr/prefix.ts";
@@ -8,7 +7,7 @@ import type { NetworkConfig } from "../../config/network_config.ts";
 import { subnetsFit } from "../allocation.ts";
 import { isInvalidLease } from "../lease_codec.ts";
 import type { LeaseQuery, LeaseRequest } from "../lease_store.ts";
-import { excludedAddressIn } from "../lease_validation.ts";
+import { containExcluded } from "../lease_validation.ts";
 import { type LeaseRecord, leasesOverlap } from "./lease_records.ts";
 import type { PreviousLease } from "./previous_leases.ts";
 
@@ -93,13 +92,6 @@ function isShutOut(
     other.createRevision < record.createRevision && subnetsFit(config, other.subnets) &&
     leasesOverlap(other.subnets, record.subnets)
   );
-}
-
-function containExcluded(
-  subnets: PerFamily<Prefix>,
-  excluded: readonly ExcludedAddress[] | undefined,
-): boolean {
-  return valuesOf(subnets).some((subnet) => excludedAddressIn(subnet, excluded) !== undefined);
 }
 
 export function subnetText(subnets: PerFamily<Prefix>): string {

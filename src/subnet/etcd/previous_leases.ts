@@ -7,11 +7,10 @@
  * another host: then one of the two hosts is a copy of the other.
  */
 
-import { addressValue, type IpAddress } from "../../addr/ip.ts";
+import { addressValue, familyOf, type IpAddress } from "../../addr/ip.ts";
 import type { Log } from "../../log/log.ts";
 import type { Clock } from "../../base/clock.ts";
 import { isInvalidLease } from "../lease_codec.ts";
-import type { LeaseAttributes } from "../lease.ts";
 import type { DeviceIdentity } from "../lease_store.ts";
 import type { Etcd, KeyComparison } from "../../etcd/client/etcd.ts";
 import { endOfPreviousSession } from "./live_session.ts";
@@ -40,10 +39,8 @@ export interface PreviousLeaseOptions {
   readonly identity: DeviceIdentity;
   /** `LiveNode.identity` of this node. */
   readonly sessionIdentity: string;
-  /** The address that identifies this node. */
+  /** The address that identifies this node; other nodes have one of the same family. */
   readonly ownAddress: IpAddress;
-  /** The address that identifies a lease's node. */
-  readonly addressIn: (attributes: LeaseAttributes) => IpAddress | undefined;
 }
 
 /**
@@ -56,7 +53,8 @@ export async function previousLeases(
   options: PreviousLeaseOptions,
   signal: AbortSignal,
 ): Promise<PreviousLease[]> {
-  const { etcd, records, clock, log, identity, sessionIdentity, ownAddress, addressIn } = options;
+  const { etcd, records, clock, log, identity, sessionIdentity, ownAddress } = options;
+  const family = familyOf(ownAddress);
   const previous: PreviousLease[] = [];
   for (const record of candidates) {
     if (!mayContain(record.value, identity)) continue;
@@ -64,7 +62,7 @@ export async function previousLeases(
     if (isInvalidLease(lease)) continue;
     const match = identity.matchIn(lease.attributes);
     if (match === undefined) continue;
-    const address = addressIn(lease.attributes);
+    const address = lease.attributes.publicAddresses[family];
     if (address === undefined) {
       previous.push({ record, match, address, guards: [] });
       continue;

@@ -32,7 +32,6 @@ async function former(): Promise<PreviousLease[]> {
     identity: { ...deviceIdentity(MAC), texts: [MAC, MAC.replaceAll(":", "-")] },
     sessionIdentity: "own",
     ownAddress: "192.0.2.77" as IpAddress,
-    addressIn: ({ publicAddresses }) => publicAddresses[4],
   }, forever);
 }
 
