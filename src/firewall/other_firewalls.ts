@@ -27,6 +27,7 @@ import {
   LIST_CHAINS_COMMAND,
   readForwardChains,
 } from "./nftables/foreign_rules.ts";
+import { nftFamily } from "./nftables/nft_listing.ts";
 import { nftTableName } from "./nftables/nftables_rules.ts";
 import type { FamilyRules, FirewallRules } from "./rules/firewall_rules.ts";
 import { FirewallError, type RuleTarget, type RuleTargetKind } from "./rules/rule_target.ts";
@@ -215,7 +216,7 @@ function optionalRunner(): NftRunner | undefined {
 
 /** Whether the chain sees packets of the family and is not in the table with our own rules. */
 function isOther(chain: ForwardChain, kind: RuleTargetKind, family: Family): boolean {
-  const own = family === 4 ? "ip" : "ip6";
+  const own = nftFamily(family);
   if (chain.family !== "inet" && chain.family !== own) return false;
   if (chain.table === nftTableName(family)) return false;
   // Both names become part of a command.

@@ -1,6 +1,7 @@
 /** Which families are in sync with the desired rules, and the promises that wait for that. */
 
-import { FAMILIES, type Family } from "../addr/ip.ts";
+import { familiesOf } from "../addr/family.ts";
+import type { Family } from "../addr/ip.ts";
 import { unlessAborted } from "../base/abort.ts";
 import type { FamilyRules, FirewallRules } from "./rules/firewall_rules.ts";
 import { UnreadableTableError } from "./rules/rule_target.ts";
@@ -92,6 +93,6 @@ export class SyncState {
   }
 
   #families(): Family[] {
-    return FAMILIES.filter((family) => this.#rules?.[family] !== undefined);
+    return familiesOf(this.#rules ?? {});
   }
 }

@@ -1,6 +1,6 @@
 /** Rules in iptables, by iptables-save and iptables-restore; see `iptables_rules.ts`. */
 
-import { FAMILIES, type Family } from "../../addr/ip.ts";
+import type { Family } from "../../addr/ip.ts";
 import {
   IPTABLES_PROGRAMS,
   iptablesFailure,
@@ -11,6 +11,7 @@ import {
 import { type IptablesSnapshot, readIptables } from "./iptables_reader.ts";
 import { IPTABLES_CHAINS, IPTABLES_HOOKS, type IptablesHook } from "./iptables_hooks.ts";
 import { iptablesCorrection } from "./iptables_rules.ts";
+import { nftFamily } from "../nftables/nft_listing.ts";
 import { findNftRunner } from "../nftables/nft_runner.ts";
 import { countJumps, listChainCommand, matchesSets } from "../nftables/foreign_rules.ts";
 import {
@@ -157,7 +158,7 @@ function unreadableText(
     rejection: string | undefined;
   },
 ): string {
-  const name = `${family === 4 ? "ip" : "ip6"} ${table}`;
+  const name = `${nftFamily(family)} ${table}`;
   const state = rejection === undefined
     ? "flanneld's rules are installed, but rules that drop packets before them cannot be detected"
     : `flanneld's rules are not installed: ${rejection}`;
@@ -194,7 +195,7 @@ async function readWithNft<T>(
  * Their rules do, and so does their deletion (for example by `nft flush ruleset`).
  */
 function concernsIptables({ family, table, chain, isRule, isDeleted }: NftChange): boolean {
-  if (family === undefined || !FAMILIES.includes(family satisfies Family)) return false;
+  if (family === undefined) return false;
   if (chain === undefined) return isDeleted && (table === "nat" || table === "filter");
   return (isRule || isDeleted) && IPTABLES_CHAINS.has(`${table} ${chain}`);
 }

@@ -6,7 +6,14 @@
 
 import type { Family } from "../../addr/ip.ts";
 import { type Prefix, prefixContains } from "../../addr/prefix.ts";
-import { isRecord, nftFamily, readObjects, readRule, textOf } from "./nft_listing.ts";
+import {
+  expressionsOf,
+  isRecord,
+  nftFamily,
+  readObjects,
+  readRule,
+  textOf,
+} from "./nft_listing.ts";
 
 /** The command for the listing of one chain. */
 export function listChainCommand(
@@ -18,8 +25,7 @@ export function listChainCommand(
 /** How many rules in the listing jump to the chain. Throws `SyntaxError`. */
 export function countJumps(json: string, chain: string): number {
   return readObjects(json).filter(({ rule }) =>
-    isRecord(rule) && Array.isArray(rule["expr"]) &&
-    rule["expr"].filter(isRecord).some(({ jump }) => isRecord(jump) && jump["target"] === chain)
+    expressionsOf(rule).some(({ jump }) => isRecord(jump) && jump["target"] === chain)
   ).length;
 }
 
@@ -29,8 +35,7 @@ export function countJumps(json: string, chain: string): number {
  */
 export function matchesSets(json: string): boolean {
   return readObjects(json).some(({ rule }) =>
-    isRecord(rule) && Array.isArray(rule["expr"]) &&
-    rule["expr"].filter(isRecord).some(({ match, vmap }) =>
+    expressionsOf(rule).some(({ match, vmap }) =>
       vmap !== undefined || isRecord(match) && isSet(match["right"])
     )
   );
@@ -63,8 +68,7 @@ export function readForwardChains(json: string): ForwardChain[] {
 /** Whether the listing has a rule that drops every packet. Throws `SyntaxError`. */
 export function dropsEverything(json: string): boolean {
   return readObjects(json).some(({ rule }) => {
-    const expressions = isRecord(rule) && Array.isArray(rule["expr"]) ? rule["expr"] : [];
-    const names = expressions.filter(isRecord).flatMap((expression) => Object.keys(expression));
+    const names = expressionsOf(rule).flatMap((expression) => Object.keys(expression));
     const last = names.at(-1);
     return (last === "drop" || last === "reject") &&
       names.slice(0, -1).every((name) => name === "counter" || name === "log");
@@ -77,12 +81,11 @@ export function dropsEverything(json: string): boolean {
  */
 export function acceptsNetwork(json: string, network: Prefix): boolean {
   return readObjects(json).some(({ rule }) => {
-    if (!isRecord(rule) || !Array.isArray(rule["expr"])) return false;
-    const names = rule["expr"].filter(isRecord).flatMap((expression) => Object.keys(expression));
+    if (!isRecord(rule)) return false;
+    const expressions = expressionsOf(rule);
+    const names = expressions.flatMap((expression) => Object.keys(expression));
     return ["accept", "jump", "goto"].some((verdict) => names.includes(verdict)) &&
       readRule(rule).prefixes.some((prefix) => prefixContains(prefix, network)) &&
-      !rule["expr"].some((item) =>
-        isRecord(item) && isRecord(item["match"]) && item["match"]["op"] === "!="
-      );
+      !expressions.some(({ match }) => isRecord(match) && match["op"] === "!=");
   });
 }

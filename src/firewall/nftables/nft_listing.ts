@@ -76,9 +76,14 @@ export function nftFamily(family: Family): "ip" | "ip6" {
   return family === 4 ? "ip" : "ip6";
 }
 
+/** The expressions of a rule of a listing; none of anything else. */
+export function expressionsOf(rule: unknown): Record<string, unknown>[] {
+  return isRecord(rule) && Array.isArray(rule["expr"]) ? rule["expr"].filter(isRecord) : [];
+}
+
 /** A rule of a listing. */
 export function readRule(rule: Record<string, unknown>): ChainEntry<number> {
-  const expressions = Array.isArray(rule["expr"]) ? rule["expr"].filter(isRecord) : [];
+  const expressions = expressionsOf(rule);
   return {
     rule: decodeRule(expressions),
     prefixes: collectPrefixes(expressions),
