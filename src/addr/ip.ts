@@ -202,3 +202,8 @@ function splitGroups(text: string): number[] | undefined {
   }
   return groups;
 }
+
+/** An address, or a host name, as the host part of a URL (RFC 3986, section 3.2.2). */
+export function urlHost(host: string): string {
+  return host.includes(":") ? `[${host}]` : host;
+}

@@ -80,7 +80,6 @@ export function custom<T>(
   { defaultText = "", ...flag }: ValueFlagText & {
     readonly default: T;
     readonly defaultText?: string;
-    readonly isHidden?: boolean;
     read(text: string): FlagReading<T>;
   },
 ): Flag<T> {

@@ -1,5 +1,6 @@
 /** The datastore: its parts, and the order in which they start and stop. */
 
+import { urlHost } from "../addr/ip.ts";
 import type { Log } from "../log/log.ts";
 import type { Clock } from "../base/clock.ts";
 import { errorMessage } from "../base/operator_error.ts";
@@ -67,9 +68,7 @@ export class Datastore implements AsyncDisposable {
     const pool = new MemoryPool(options.responsePool);
     const hub = new WatchHub({ store, clock, progressNotifyMs });
     const urlOf = (port: number) =>
-      `${tls === undefined ? "http" : "https"}://${
-        host.includes(":") ? `[${host}]` : host
-      }:${port}`;
+      `${tls === undefined ? "http" : "https"}://${urlHost(host)}:${port}`;
     const server = parts.use(
       await GrpcServer.start({
         host,

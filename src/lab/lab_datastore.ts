@@ -3,9 +3,9 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { familiesOf } from "../addr/family.ts";
+import { urlHost } from "../addr/ip.ts";
 import type { Clock } from "../base/clock.ts";
 import { startDetached } from "../process/detached_process.ts";
-import { urlHost } from "./lab_etcd.ts";
 import { poll } from "./poll.ts";
 import { topologyMark } from "./namespace.ts";
 import type { Station } from "./topology.ts";

@@ -12,6 +12,7 @@ import { topologyMark } from "./namespace.ts";
 import { poll } from "./poll.ts";
 import type { Station } from "./topology.ts";
 import { entriesOf } from "../addr/family.ts";
+import { urlHost } from "../addr/ip.ts";
 import type { Clock } from "../base/clock.ts";
 import { type DetachedProcess, startDetached } from "../process/detached_process.ts";
 
@@ -169,11 +170,6 @@ export class LabEtcd {
     if (!response.ok) throw new Error(`etcd rejected ${path}: ${text.trim()}`);
     return JSON.parse(text);
   }
-}
-
-/** An address as the host part of a URL (RFC 3986, section 3.2.2). */
-export function urlHost(address: string): string {
-  return address.includes(":") ? `[${address}]` : address;
 }
 
 function etcdArguments(

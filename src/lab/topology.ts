@@ -84,7 +84,7 @@ export function planTopology(spec: TopologySpec): Topology {
       namespace: `${spec.prefix}-etcd`,
       port: "etcd",
       segment: 0,
-      addresses: mapFamilies((segments[0] as Segment).prefixes, (prefix) => at(prefix, -3)),
+      addresses: station(0, -3),
     },
     hosts: spec.hostSegments.map((segment, index) => ({
       name: `h${index + 1}`,
@@ -162,15 +162,21 @@ export function batchHere(lines: readonly string[]): string {
   return `ip -batch - <<'END'\n${lines.join("\n")}\nEND\n`;
 }
 
+/** The line for `ip -batch` that adds an address, without duplicate address detection. */
+export function addressLine(address: string, device: string): string {
+  const nodad = address.includes(":") ? " nodad" : "";
+  return `address add ${address} dev ${device}${nodad}`;
+}
+
 function addressLines(
   addresses: PerFamily<IpAddress>,
   segment: Segment,
   device: string,
 ): string[] {
   return entriesOf(segment.prefixes).flatMap(([family, prefix]) => {
-    const suffix = family === 6 ? " nodad" : "";
-    const address = `${addresses[family]}/${prefixLength(prefix)}`;
-    return addresses[family] === undefined ? [] : [`address add ${address} dev ${device}${suffix}`];
+    const address = addresses[family];
+    if (address === undefined) return [];
+    return [addressLine(`${address}/${prefixLength(prefix)}`, device)];
   });
 }
 

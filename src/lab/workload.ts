@@ -5,7 +5,7 @@ import { addressValue, familyOf, formatAddress, type IpAddress } from "../addr/i
 import { type Prefix, prefixAddress, prefixLength } from "../addr/prefix.ts";
 import { bridgeAddress, type SubnetFile } from "../subnet/subnet_file.ts";
 import { ipBatch, namespaceScript } from "./namespace.ts";
-import { batchHere, type LabHost } from "./topology.ts";
+import { addressLine, batchHere, type LabHost } from "./topology.ts";
 
 /** What a workload needs to know of its host's subnet file. */
 export type WorkloadNetwork = Pick<SubnetFile, "subnets" | "mtuBytes">;
@@ -67,11 +67,6 @@ function workloadLines(network: WorkloadNetwork): string[] {
     "link set eth0 up",
     ...entriesOf(subnets).map(([, subnet]) => `route add default via ${gateway(subnet)} dev eth0`),
   ];
-}
-
-function addressLine(address: string, device: string): string {
-  const nodad = address.includes(":") ? " nodad" : "";
-  return `address add ${address} dev ${device}${nodad}`;
 }
 
 /** The address of the bridge, without the length. */

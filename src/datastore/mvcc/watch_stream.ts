@@ -51,7 +51,7 @@ const MAX_PREVIOUS_BYTES = 32 << 20;
 /** mvcc's texts, from etcd's server/storage/mvcc/watcher.go. */
 const EMPTY_RANGE = "mvcc: watcher range is empty";
 const DUPLICATE_ID = "mvcc: duplicate watch ID provided on the WatchStream";
-const TOO_MANY = "etcdserver: too many requests";
+const TOO_MANY = new RequestError("tooManyRequests").message;
 
 export class WatchStream implements Disposable {
   readonly #resources: WatchResources;

@@ -14,7 +14,8 @@ import type { MemoryPool } from "../mvcc/memory_pool.ts";
 import type { Change } from "../mvcc/revision_entry.ts";
 import { keyInterval } from "../mvcc/key_interval.ts";
 import type { Storage } from "../mvcc/storage.ts";
-import { sizeOf, type WatchEvent, type WatchOutput } from "../mvcc/watch_event.ts";
+import { RequestError } from "../mvcc/request_error.ts";
+import { sizeOfAll, type WatchEvent, type WatchOutput } from "../mvcc/watch_event.ts";
 import type { WatchHub } from "../mvcc/watch_hub.ts";
 import { HISTORY_PAGE_BYTES, type WatchOptions, type WatchStream } from "../mvcc/watch_stream.ts";
 import { responseHeader } from "./response_header.ts";
@@ -124,8 +125,7 @@ const FILTERED: Readonly<Record<FilterType, Change["kind"]>> = {
 const LARGE_BYTES = 128 << 10;
 
 function bytesOf(output: WatchOutput): number {
-  if (output.kind !== "events") return 0;
-  return output.events.reduce((sum, event) => sum + sizeOf(event), 0);
+  return output.kind === "events" ? sizeOfAll(output.events) : 0;
 }
 
 /** The encoded message of a single change: many streams with one watch each share it. */
@@ -186,7 +186,7 @@ function responseOf(output: WatchOutput, { identity }: Storage): Response {
         watchId: output.id,
         canceled: true,
         compactRevision: output.compactRevision,
-        cancelReason: "etcdserver: mvcc: required revision has been compacted",
+        cancelReason: new RequestError("compacted").message,
         header: header(0n),
       };
   }

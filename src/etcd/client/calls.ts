@@ -2,7 +2,7 @@
 
 import type { DescMethod } from "@bufbuild/protobuf";
 import type { Transport } from "@connectrpc/connect";
-import { type IpAddress, nonUnicastKind, parseIpAddress } from "../../addr/ip.ts";
+import { type IpAddress, nonUnicastKind, parseIpAddress, urlHost } from "../../addr/ip.ts";
 import { Authentication, type Credentials } from "./authentication.ts";
 import { backoffMs, type Clock, sleep } from "../../base/clock.ts";
 import type { EtcdConnection } from "./etcd_connection.ts";
@@ -234,9 +234,8 @@ function whyRefused({ host }: EtcdEndpoint): string {
 
 function portHint({ hasPort, secure, host, port }: EtcdEndpoint): string {
   if (hasPort) return "";
-  const name = host.includes(":") ? `[${host}]` : host;
   return `; the endpoint has no port, so port ${port} was tried: etcd listens on 2379, write ` +
-    `${secure ? "https" : "http"}://${name}:2379`;
+    `${secure ? "https" : "http"}://${urlHost(host)}:2379`;
 }
 
 /** etcd before 3.4.22 and 3.5.5 refuses a watch with an expired token as "permission denied". */

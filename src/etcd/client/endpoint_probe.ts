@@ -1,6 +1,7 @@
 /** Identifies the program at an endpoint that is not etcd's v3 API, by a request in HTTP/1.1. */
 
 import { connect as connectPlain, type Socket } from "node:net";
+import { urlHost } from "../../addr/ip.ts";
 import { quoted } from "../../base/quoting.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { EtcdEndpoint } from "./endpoint.ts";
@@ -89,8 +90,7 @@ const WANTS_TLS =
 
 /** The endpoint's URL with the other scheme; without the port where the endpoint has none. */
 function withScheme(scheme: "http" | "https", { host, port, hasPort }: EtcdEndpoint): string {
-  const name = host.includes(":") ? `[${host}]` : host;
-  return `${scheme}://${name}${hasPort ? `:${port}` : ""}`;
+  return `${scheme}://${urlHost(host)}${hasPort ? `:${port}` : ""}`;
 }
 
 function recognizedHttp(text: string, protocol: ProbeProtocol, endpoint: EtcdEndpoint): string {
