@@ -114,9 +114,12 @@ function onEach(script: (host: HostNumber) => string): Promise<string[]> {
   return Promise.all(HOSTS.map((host) => namespaceScript(namespace(host), `${script(host)}\n`)));
 }
 
-/** Pings from the first host until a reply arrives; by default with a small packet. */
+/**
+ * Pings from the first host until a reply arrives; by default with a small packet. The next one is
+ * sent late enough that not two replies arrive when the first takes a while, for a handshake.
+ */
 async function expectPing(address: string, payloadBytes = 56): Promise<void> {
-  const command = `ping -n -c 1 -w 20 -M do -s ${payloadBytes} ${address}\n`;
+  const command = `ping -n -c 1 -w 20 -i 5 -M do -s ${payloadBytes} ${address}\n`;
   expect(await namespaceScript(namespace(1), command)).toContain("1 received");
 }
 
