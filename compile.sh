@@ -15,7 +15,8 @@ readonly LIBNL_SONAMES=(
 # The code of the udp backend's thread, without its suffix.
 readonly WORKER=src/backend/udp/proxy_worker
 # The paths whose changes mark the version's commit as dirty.
-readonly SOURCES=(src ffi licenses LICENSE NOTICE compile.sh package.json package-lock.json)
+readonly SOURCES=(
+  src ffi deploy/kube-flannel.yml licenses LICENSE NOTICE compile.sh package.json package-lock.json)
 
 main() {
   local host target output

@@ -1,6 +1,8 @@
 /** The C library: sockets, devices, and what loading libraries from memory needs. */
 
+import { OperatorError } from "../src/base/operator_error.ts";
 import { dlopen, FFIType, type Library, read } from "bun:ffi";
+import { readFileSync } from "node:fs";
 
 const symbols = {
   // int *__errno_location(void);
@@ -58,9 +60,17 @@ const symbols = {
 
 type Libc = Library<typeof symbols>["symbols"];
 
+/** This process may not create executable memory, which each call of a library needs. */
+export class ExecutableMemoryError extends OperatorError {
+  override readonly name = "ExecutableMemoryError";
+}
+
 let opened: Libc | undefined;
 
-/** The C library's functions. Throws an `Error` if this machine has neither glibc nor musl. */
+/**
+ * The C library's functions. Throws `ExecutableMemoryError`, and an `Error` if this machine has
+ * neither glibc nor musl.
+ */
 export function libc(): Libc {
   opened ??= openFirst(["libc.so.6", `libc.musl-${machine()}.so.1`]);
   return opened;
@@ -81,7 +91,19 @@ function openFirst(names: readonly string[]): Libc {
       cause = error;
     }
   }
+  if (isLoaded()) {
+    throw new ExecutableMemoryError(
+      "cannot call the C library: this process may not create executable memory; remove " +
+        "MemoryDenyWriteExecute=yes from the systemd unit, or allow execmem in SELinux",
+      { cause },
+    );
+  }
   throw new Error(`cannot open the C library (${names.join(", ")})`, { cause });
+}
+
+/** The runtime itself is linked to the C library: glibc or musl. */
+function isLoaded(): boolean {
+  return /\/(libc\.so\.6|ld-musl-)/.test(readFileSync("/proc/self/maps", "utf8"));
 }
 
 function machine(): string {

@@ -1,74 +1,114 @@
-/** The entry point: reads the command line, runs the command, exits with its status. */
+/**
+ * The entry point: reads the command line, runs the command, exits with its status.
+ *
+ * What a command needs is loaded when it runs: pods wait for the CNI plugin, at each start and end.
+ */
 
 import { assertNever } from "./base/assert_never.ts";
-import { parseCommandLine } from "./cli/command_line.ts";
-import type { Subcommand } from "./cli/subcommands.ts";
-import { daemonHelp } from "./cli/daemon_help.ts";
-import type { DaemonOptions } from "./cli/daemon_options.ts";
-import { versionText } from "./cli/version.ts";
-import { RepeatedFailure } from "./log/repeated_failure.ts";
-import type { Log } from "./log/log.ts";
-import { createLogger } from "./log/logger.ts";
-import { limitProblem, memoryWarning } from "./process/resource_limits.ts";
-import { OperatorError } from "./base/operator_error.ts";
 import { systemClock } from "./base/clock.ts";
+import { OperatorError } from "./base/operator_error.ts";
 import { printableLine } from "./base/quoting.ts";
+import type { CommandLine } from "./cli/command_line.ts";
+import { parseInvocation } from "./cli/invocation.ts";
+import type { Log } from "./log/log.ts";
+import type { RepeatedFailure } from "./log/repeated_failure.ts";
 
 /** A stop may take this long; the data plane stays in place either way. */
 const STOP_MS = 4000;
 
+/** Where commands write: data to `out`, the rest to `err`. */
+const OUTPUT = { out: printAll, err: printError };
+
 main().then((status) => process.exit(status));
 
-/** Returns the exit status. Loads the code of a command when it runs. */
+/** Returns the exit status. */
 async function main(): Promise<number> {
-  const command = parseCommandLine(process.argv.slice(2), process.env);
-  switch (command.kind) {
-    case "help":
-      process.stdout.write(daemonHelp());
-      return 0;
-    case "version":
-      process.stdout.write(`${versionText()}\n`);
-      return 0;
-    case "error":
-      process.stderr.write(`flanneld: ${printableLine(command.message)}\n`);
-      return command.exitCode;
-    case "subcommand":
-      return await runSubcommand(command.name, command.args);
-    case "run":
-      return await runDaemonCommand(command.options, command.warnings);
-  }
+  const invocation = parseInvocation(process.argv0, process.argv.slice(2));
+  if (invocation.program === "cni") return await runPlugin();
+  const [{ parseCommandLine }, { FLANNELD, INSTALL_CONF }] = await Promise.all([
+    import("./cli/command_line.ts"),
+    import("./cli/commands.ts"),
+  ]);
+  const program = invocation.program === "flanneld" ? FLANNELD : INSTALL_CONF;
+  return await runCommand(parseCommandLine(invocation.args, process.env, program));
 }
 
-async function runSubcommand(name: Subcommand, args: readonly string[]): Promise<number> {
-  const problem = name === "licenses" ? undefined : limitProblem();
-  if (problem !== undefined) {
-    process.stderr.write(`flanneld ${name}: ${problem}\n`);
-    return 1;
-  }
-  switch (name) {
-    case "lab": {
-      const { labCommand } = await import("./cli/lab_command.ts");
-      return await labCommand(args, selfCommand(), {
-        out: printAll,
-        err: (text) => process.stderr.write(text),
-      });
+async function runCommand(command: CommandLine): Promise<number> {
+  switch (command.kind) {
+    case "daemon":
+      return await runDaemonCommand(command);
+    case "cni":
+      return await runPlugin();
+    case "install-cni": {
+      const { installCniCommand } = await import("./cli/install_cni_command.ts");
+      return await installCniCommand(command.options, selfCommand(), OUTPUT);
     }
-    case "datastore": {
-      const { datastoreCommand } = await import("./cli/datastore_command.ts");
-      return await datastoreCommand(args, {
-        input: () => Bun.stdin.text(),
-        out: printAll,
-        err: (text) => process.stderr.write(text),
-      });
+    case "install-conf": {
+      const { installConf } = await import("./cli/install_conf.ts");
+      return await installConf(command, printError);
     }
     case "licenses": {
       const { licensesText } = await import("./cli/licenses.ts");
-      await printAll(await licensesText());
-      return 0;
+      return await print(licensesText());
     }
+    case "version": {
+      if (command.json) {
+        const { versionReport } = await import("./cli/version_report.ts");
+        return await print(`${JSON.stringify(versionReport(), null, 2)}\n`);
+      }
+      const { versionText } = await import("./cli/version.ts");
+      return await print(`${versionText()}\n`);
+    }
+    case "help": {
+      const { helpText } = await import("./cli/command_help.ts");
+      return await print(helpText(command.path));
+    }
+    case "error":
+      printError(`${printableLine(command.message)}\n`);
+      return command.exitCode;
+    case "lab":
+    case "datastore":
+      return await runServer(command);
     default:
-      return assertNever(name);
+      return assertNever(command);
   }
+}
+
+async function runPlugin(): Promise<number> {
+  const { cniCommand } = await import("./cli/cni_command.ts");
+  return await cniCommand({ ...OUTPUT, input: () => Bun.stdin.stream() });
+}
+
+/** A subcommand that needs as much memory as the daemon. */
+async function runServer(
+  command: Extract<CommandLine, { kind: "lab" | "datastore" }>,
+): Promise<number> {
+  const { limitProblem } = await import("./process/resource_limits.ts");
+  const problem = limitProblem();
+  if (problem !== undefined) {
+    printError(`flanneld ${command.kind}: ${problem}\n`);
+    return 1;
+  }
+  if (command.kind === "lab") {
+    const { labCommand } = await import("./cli/lab_command.ts");
+    return await labCommand(command.action, selfCommand(), OUTPUT);
+  }
+  const { datastoreCommand } = await import("./cli/datastore_command.ts");
+  return await datastoreCommand(command.action, {
+    ...OUTPUT,
+    input: () => Bun.stdin.text(),
+    isTerminal: process.stderr.isTTY === true,
+  });
+}
+
+/** Returns the exit status of a command that only prints. */
+async function print(text: string): Promise<number> {
+  await printAll(text);
+  return 0;
+}
+
+function printError(text: string): void {
+  process.stderr.write(text);
 }
 
 /**
@@ -82,7 +122,7 @@ async function printAll(text: string): Promise<void> {
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === "EPIPE") process.exit(141);
-    process.stderr.write(`flanneld: cannot write the output: ${message}\n`);
+    printError(`flanneld: cannot write the output: ${message}\n`);
     process.exit(1);
   }
 }
@@ -94,12 +134,18 @@ function selfCommand(): readonly string[] {
 }
 
 async function runDaemonCommand(
-  options: DaemonOptions,
-  warnings: readonly string[],
+  { options, warnings }: Extract<CommandLine, { kind: "daemon" }>,
 ): Promise<number> {
+  const [{ createLogger }, { RepeatedFailure }, { limitProblem, memoryWarning }] = await Promise
+    .all([
+      import("./log/logger.ts"),
+      import("./log/repeated_failure.ts"),
+      import("./process/resource_limits.ts"),
+    ]);
   const log = createLogger({ format: options.logFormat, verbosity: options.verbosity });
   const stop = stopOnSignals(log);
-  reportUncaughtErrors(log);
+  const what = "handling what an HTTP/2 server sent unrequested";
+  reportUncaughtErrors(log, new RepeatedFailure({ log, clock: systemClock, what }));
   for (const warning of warnings) log.warn(warning);
   const problem = limitProblem();
   if (problem !== undefined) {
@@ -137,9 +183,7 @@ function stopOnSignals(log: Log): AbortSignal {
   return stop.signal;
 }
 
-function reportUncaughtErrors(log: Log): void {
-  const what = "handling what an HTTP/2 server sent unrequested";
-  const stray = new RepeatedFailure({ log, clock: systemClock, what });
+function reportUncaughtErrors(log: Log, stray: RepeatedFailure): void {
   process.on("uncaughtException", (error) => {
     if (isStrayHttp2Error(error)) return stray.failed(error);
     log.fatal({ err: error }, BUG);

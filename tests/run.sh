@@ -6,9 +6,10 @@
 #   tests/run.sh [STEP|FILE]...      only these: format lint types unit, or paths of test files
 #
 # Each folder of tests/unit and each other file runs in a process of its own, with a time limit;
-# TEST_JOBS at once, by default one for each processor. All except tests/build get namespaces of
-# their own (processes, mounts, network), so that nothing outlives them. Files in a folder `vm` need
-# kernel features that some machines lack; there, each runs in a virtual machine (tests/vm/run).
+# TEST_JOBS at once, by default one more than there are processors, because most of them wait for
+# something half of the time. All except tests/build get namespaces of their own (processes, mounts,
+# network), so that nothing outlives them. Files in a folder `vm` need kernel features that some
+# machines lack; there, each runs in a virtual machine (tests/vm/run).
 set -uo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 
@@ -18,9 +19,12 @@ readonly PACKAGES=(
   libnl-3-200 libnl-route-3-200 libnl-genl-3-200 libnl-xfrm-3-200
   libnl-3-dev libnl-route-3-dev libnl-genl-3-dev libnl-xfrm-3-dev
   wireguard-tools wireguard-go strongswan-charon strongswan-swanctl libstrongswan-standard-plugins
-  iperf3 kmod xz-utils)
+  iperf3 kmod xz-utils systemd-container)
+# For what users get besides the executable: man pages, completion by shells, install.sh, packages, and
+# the image.
+readonly DELIVER_PACKAGES=(mandoc zsh fish shellcheck busybox-static minisign rpm podman runc)
 readonly BUN=node_modules/.bin/bun DENO=node_modules/.bin/deno
-readonly JOBS=${TEST_JOBS:-$(nproc)}
+readonly JOBS=${TEST_JOBS:-$(($(nproc) + 1))}
 # Ends a file that hangs; the slowest takes a fifth of it. FLANNELD_SLOW_TESTS makes some longer.
 if [[ ${FLANNELD_SLOW_TESTS:-} = 1 ]]; then FILE_SECONDS=2400; else FILE_SECONDS=1200; fi
 readonly FILE_SECONDS
@@ -60,7 +64,7 @@ list_jobs() {
     list_jobs format lint types unit
     # A virtual machine computes while the others wait, so they alternate.
     paste -d '\n' <(printf '%s\n' tests/vm/*_test.ts) \
-      <(printf '%s\n' tests/{etcd,datastore,build,netns}/*_test.ts) | grep .
+      <(printf '%s\n' tests/{etcd,datastore,build,kube,netns,deliver}/*_test.ts) | grep .
     return
   fi
   for wanted in "$@"; do
@@ -78,7 +82,32 @@ prepare() {
     return 1
   fi
   bash tests/install.sh "${PACKAGES[@]}" && bash compile.sh || return
+  if [[ $* =~ tests/(interop/(vm/)?)?kube ]]; then provide_programs; fi
+  if [[ " $*" = *" tests/deliver/"* ]]; then
+    bash tests/install.sh "${DELIVER_PACKAGES[@]}" || return
+    provide_machines
+  fi
   if [[ " $*" = *" tests/vm/"* || " $*" = *" tests/interop/vm/"* ]]; then choose_kernel; fi
+}
+
+# Programs that the tests of Kubernetes run and Debian lacks: each script of tests/kube finds or builds
+# one. Here, because tests have no network; where it fails, those that need it fail with the reason.
+provide_programs() {
+  local script begun=$SECONDS
+  for script in tests/kube/*.sh; do bash "$script" >/dev/null; done
+  echo "tests/kube: its programs are ready after $((SECONDS - begun)) s"
+}
+
+# The root file systems of the machines of tests/deliver and of the image, from Debian's packages, and
+# the programs that make packages and charts.
+provide_machines() {
+  local begun=$SECONDS
+  bash tests/deliver/machine_root.sh >/dev/null
+  bash tests/kube/image_root.sh >/dev/null
+  bash deploy/release/nfpm.sh >/dev/null
+  bash tests/kube/helm.sh >/dev/null
+  bash tests/deliver/ignition_validate.sh >/dev/null
+  echo "tests/deliver: its machines are ready after $((SECONDS - begun)) s"
 }
 
 # Chooses the kernel for files in folders `vm`; the first time, it may have to be built.
@@ -129,10 +158,10 @@ run_jobs() {
 }
 
 # These measure time: a repair within a second, or three charons that agree in time on the only
-# processor of a virtual machine.
+# processor of a virtual machine. Or they leave no time to others: sixty daemons that start at once.
 is_alone() {
   [[ $1 = tests/netns/*drift_test.ts || $1 = tests/netns/firewall_rules_test.ts ||
-    $1 = tests/vm/ipsec_test.ts ]]
+    $1 = tests/vm/ipsec_test.ts || $1 = tests/kube/many_nodes_test.ts ]]
 }
 
 # Prints a job's report in one piece and writes its numbers to $logs/NUMBER.sum. Each job has a
@@ -157,9 +186,10 @@ run_one() {
   case $1 in
     format) check "format" "$DENO" fmt --check --quiet ;;
     lint) check "lint" "$DENO" lint --quiet ;;
-    types) check "types" "$DENO" check --quiet ffi src tests ;;
+    types) check "types" "$DENO" check --quiet ffi src tests deploy ;;
     tests/unit/*) bun_test "$FILE_SECONDS" isolated "${1%/}" ;;
     tests/build/*_test.ts) bun_test "$FILE_SECONDS" shared "$1" ;; # it downloads
+    # With those of their folders `long`.
     tests/vm/*_test.ts | tests/interop/vm/*_test.ts) vm_test "$FILE_SECONDS" "$1" ;;
     tests/*_test.ts) bun_test "$FILE_SECONDS" isolated "$1" ;;
     *) check "$1 is a step or a test file" false ;;
@@ -183,8 +213,9 @@ check() {
 # Runs Bun's test runner and adds up its summary. A runner without a summary has crashed, was
 # killed or found no test, which counts as a failure.
 bun_test() {
-  local limit=$1 isolation=$2 path=$3 begun=$SECONDS status pass fail
-  local command=("$BUN" test --timeout 60000 "./$path")
+  local limit=$1 isolation=$2 path=$3 begun=$SECONDS status pass fail test_ms=60000
+  if [[ $isolation = vm ]]; then test_ms=180000; fi
+  local command=("$BUN" test --timeout "$test_ms" "./$path")
   "limit_$isolation" "$limit" "${command[@]}" >"$log" 2>&1
   status=$?
   pass=$(summary pass "$log")

@@ -62,7 +62,8 @@ function parseIpv6(text: string): Ipv6 | undefined {
 /** The address as an unsigned integer of 32 or 128 bits. */
 export function addressValue(address: IpAddress): bigint {
   if (familyOf(address) === 4) return BigInt(ipv4Number(address as Ipv4));
-  return parseIpv6Value(address) as bigint;
+  const groups = parseIpv6Groups(address) as number[];
+  return BigInt(`0x${groups.map((group) => group.toString(16).padStart(4, "0")).join("")}`);
 }
 
 /** A dotted quad as an unsigned 32-bit number. */
@@ -83,7 +84,8 @@ export function ipv4Number(address: Ipv4): number {
 
 /** The address of an unsigned integer. Throws `RangeError` outside of the family's range. */
 export function formatAddress(family: Family, value: bigint): IpAddress {
-  if (value < 0n || value >> BigInt(addressBits(family)) !== 0n) {
+  // Of a negative number, this is -1.
+  if (value >> BigInt(addressBits(family)) !== 0n) {
     throw new RangeError(`${value} is not an IPv${family} address`);
   }
   if (family === 4) return formatIpv4(Number(value));
@@ -121,6 +123,11 @@ export function addressFromBytes(bytes: Uint8Array): IpAddress {
   return formatGroups(groups);
 }
 
+/** Whether a text is the unspecified address of either family, the wildcard of a server. */
+export function isUnspecified(address: string): boolean {
+  return address === IPV4_UNSPECIFIED || address === "::";
+}
+
 /** The kind of an address that cannot be one host's; `undefined` for a unicast address. */
 export function nonUnicastKind(
   address: IpAddress,
@@ -134,7 +141,7 @@ export function nonUnicastKind(
   }
   if (address === "::") return "unspecified";
   if (address === "::1") return "loopback";
-  if (address.startsWith("::ffff:") && address.includes(".")) return "IPv4-mapped";
+  if (address.includes(".")) return "IPv4-mapped"; // No other IPv6 address is written like this.
   return address.startsWith("ff") && address.indexOf(":") === 4 ? "multicast" : undefined;
 }
 
@@ -151,9 +158,9 @@ function formatGroups(groups: readonly number[]): Ipv6 {
   let bestLength = 1;
   for (let i = 0; i < 8; i++) {
     let end = i;
-    while (end < 8 && groups[end] === 0) end++;
+    while (groups[end] === 0) end++;
     if (end - i > bestLength) [best, bestLength] = [i, end - i];
-    if (end > i) i = end;
+    i = end;
   }
   const isMapped = groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff;
   if (isMapped) {
@@ -165,19 +172,13 @@ function formatGroups(groups: readonly number[]): Ipv6 {
   return `${hex.slice(0, best).join(":")}::${hex.slice(best + bestLength).join(":")}` as Ipv6;
 }
 
-function parseIpv6Value(text: string): bigint | undefined {
-  const groups = parseIpv6Groups(text);
-  if (groups === undefined) return undefined;
-  return BigInt(`0x${groups.map((group) => group.toString(16).padStart(4, "0")).join("")}`);
-}
-
-/** The eight groups of 16 bits. */
+/** The eight groups of 16 bits of a text with a colon. */
 function parseIpv6Groups(text: string): number[] | undefined {
   let source = text;
   const lastColon = source.lastIndexOf(":");
   if (source.includes(".")) {
     const tail = parseIpv4(source.slice(lastColon + 1));
-    if (lastColon < 0 || tail === undefined) return undefined;
+    if (tail === undefined) return undefined;
     const number = ipv4Number(tail);
     source = `${source.slice(0, lastColon + 1)}${(number >>> 16).toString(16)}:${
       (number & 0xffff).toString(16)

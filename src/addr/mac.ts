@@ -32,5 +32,5 @@ export function localMac(random: Uint8Array): MacAddress {
 /** The kind of an address that cannot belong to one device; `undefined` for a unicast address. */
 export function nonUnicastMacKind(mac: MacAddress): "zero" | "multicast" | undefined {
   if (mac === "00:00:00:00:00:00") return "zero";
-  return Number.parseInt(mac.slice(0, 2), 16) & 1 ? "multicast" : undefined;
+  return Number.parseInt(mac, 16) & 1 ? "multicast" : undefined;
 }

@@ -105,8 +105,7 @@ export function prefixRange(prefix: Prefix): PrefixRange {
 /** Whether `outer` contains each address of `inner`; false for prefixes of different families. */
 export function prefixContains(outer: Prefix, inner: Prefix): boolean {
   const length = prefixLength(outer);
-  return familyOf(outer) === familyOf(inner) && prefixLength(inner) >= length &&
-    makePrefix(prefixAddress(inner), length) === outer;
+  return prefixLength(inner) >= length && makePrefix(prefixAddress(inner), length) === outer;
 }
 
 export function prefixContainsAddress(prefix: Prefix, address: IpAddress): boolean {

@@ -78,7 +78,7 @@ export class BackendRegistry {
   }
 
   #unknownType(type: string): ConfigError {
-    const guess = nearestWord(type.toLowerCase(), this.types);
+    const guess = nearestWord(type, this.types);
     const hint = guess === undefined ? "" : `; did you mean ${JSON.stringify(guess)}?`;
     return new ConfigError(
       `unknown Backend Type ${quoted(type)}; use one of ${this.types.join(", ")}${hint}`,

@@ -49,6 +49,11 @@ export function printableLine(text: string, maxLength: number = MAX_LINE): strin
   return escaped(truncated(text, maxLength));
 }
 
+/** A text in single quotes, as one word of a POSIX shell. */
+export function shellQuoted(text: string): string {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
+}
+
 const MAX_LINE = 2048;
 const MAX_QUOTED = 60;
 /** The key of a dual-stack lease has up to 62 characters. */

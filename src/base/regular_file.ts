@@ -17,7 +17,7 @@ import {
   type Stats,
   statSync,
 } from "node:fs";
-import { open, rename, rm } from "node:fs/promises";
+import { link, open, rename, rm } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { OperatorError } from "./operator_error.ts";
 
@@ -71,9 +71,9 @@ export function readRegularText(path: string, maxBytes: number): string {
  * link, or does not exist.
  */
 export function requireReplaceable(path: string): void {
-  const link = lstatSync(path, { throwIfNoEntry: false });
-  if (link === undefined) return;
-  const status = link.isSymbolicLink() ? statSync(path, { throwIfNoEntry: false }) : link;
+  const entry = lstatSync(path, { throwIfNoEntry: false });
+  if (entry === undefined) return;
+  const status = entry.isSymbolicLink() ? statSync(path, { throwIfNoEntry: false }) : entry;
   if (status !== undefined) requireRegular(path, status);
 }
 
@@ -114,10 +114,38 @@ export interface ReplaceOptions {
  */
 export async function replaceFile(
   path: string,
-  text: string,
-  { mode, flush }: ReplaceOptions,
+  content: string | Uint8Array,
+  options: ReplaceOptions,
 ): Promise<void> {
   requireReplaceable(path);
+  await writeTemporary(path, content, options, (temporary) => rename(temporary, path));
+}
+
+/**
+ * Creates a file atomically, unless something has its name: a reader finds all of it or nothing.
+ * Returns whether it was created. Throws the system's error.
+ */
+export async function createFile(
+  path: string,
+  content: string | Uint8Array,
+  options: ReplaceOptions,
+): Promise<boolean> {
+  try {
+    await writeTemporary(path, content, options, (temporary) => link(temporary, path));
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    return false;
+  }
+}
+
+/** Writes a file next to `path`, which is removed unless `use` gives it another name. */
+async function writeTemporary(
+  path: string,
+  content: string | Uint8Array,
+  { mode, flush }: ReplaceOptions,
+  use: (temporary: string) => Promise<void>,
+): Promise<void> {
   // The name is unpredictable. If it still exists, it is neither followed nor overwritten.
   const suffix = Buffer.from(crypto.getRandomValues(new Uint8Array(8))).toString("hex");
   const temporary = `${path}.${suffix}.tmp`;
@@ -126,15 +154,14 @@ export async function replaceFile(
   try {
     try {
       await file.chmod(mode); // open() applied the umask
-      await file.writeFile(text);
+      await file.writeFile(content);
       if (flush) await file.sync();
     } finally {
       await file.close();
     }
-    await rename(temporary, path);
-  } catch (error) {
+    await use(temporary);
+  } finally {
     await rm(temporary, { force: true });
-    throw error;
   }
 }
 

@@ -2,22 +2,26 @@
 
 import { parseEndpoint } from "../etcd/client/endpoint.ts";
 import type { IpAddress } from "../addr/ip.ts";
+import { type JoinTarget, parseJoinTarget } from "../join/join_token.ts";
 import { compileInterfacePattern } from "../host/interface_pattern.ts";
 import {
   address,
   boolean,
   custom,
+  file,
   type FlagTable,
   integer,
   list,
   logFormat,
   repeated,
   text,
+  verbosity,
   withEnvironment,
 } from "./flag.ts";
 import { type FlagReading, readAnyAddress, splitPatterns } from "./flag_values.ts";
 
 const ETCD = "Datastore: etcd";
+const JOIN = "Datastore: flanneld datastore";
 const KUBERNETES = "Datastore: Kubernetes";
 const INTERFACE = "Interface and public address";
 const LEASE = "Subnet and lease";
@@ -42,22 +46,19 @@ export const DAEMON_FLAGS = withEnvironment({
     help: "Prefix of the keys in etcd.",
     default: "/coreos.com/network",
   }),
-  etcdKeyFile: text({
+  etcdKeyFile: file({
     name: "etcd-keyfile",
     section: ETCD,
-    metavar: "FILE",
     help: "Private key of the TLS client certificate (PEM). Reloaded when the file changes.",
   }),
-  etcdCertFile: text({
+  etcdCertFile: file({
     name: "etcd-certfile",
     section: ETCD,
-    metavar: "FILE",
     help: "TLS client certificate (PEM). Reloaded when the file changes.",
   }),
-  etcdCaFile: text({
+  etcdCaFile: file({
     name: "etcd-cafile",
     section: ETCD,
-    metavar: "FILE",
     help: "CA certificates that etcd's server certificate is verified against (PEM). " +
       "Reloaded when the file changes.",
   }),
@@ -76,43 +77,72 @@ export const DAEMON_FLAGS = withEnvironment({
     isSecret: true,
   }),
 
+  join: custom<JoinTarget | undefined>({
+    name: "join",
+    section: JOIN,
+    metavar: "TOKEN@HOST[:PORT]",
+    help: "Join the datastore at this address, as flanneld datastore token prints it. Needed " +
+      "once; takes precedence over the flags of etcd. Prefer FLANNELD_JOIN or --join-file: " +
+      "command lines are visible to all users of the machine.",
+    default: undefined,
+    isSecret: true,
+    read: readJoinTarget,
+  }),
+  joinFile: file({
+    name: "join-file",
+    section: JOIN,
+    help: "File that contains TOKEN@HOST[:PORT] for --join. It may be removed when the node has " +
+      "joined.",
+  }),
+  joinState: file({
+    name: "join-state",
+    section: JOIN,
+    help: "File that keeps what the node has learned when it joined. It is used without --join, " +
+      "too, unless --etcd-endpoints is given.",
+    default: "/var/lib/flannel/joined.json",
+    mayBeEmpty: false,
+  }),
+
   kubeSubnetManager: boolean({
     name: "kube-subnet-mgr",
     section: KUBERNETES,
-    help: "Take subnets from the Kubernetes API instead of etcd. Not supported yet.",
+    help: "Use the pod CIDRs that Kubernetes assigns to the nodes, and publish this node's lease " +
+      "as annotations of its Node. The flags of etcd have no effect then.",
   }),
   kubeApiUrl: text({
     name: "kube-api-url",
     section: KUBERNETES,
     metavar: "URL",
-    help: "URL of the API server. Not needed in a pod.",
+    help: "URL of the API server. Not needed in a pod. With --kubeconfig-file, it replaces the " +
+      "server's URL of that file.",
+    check: checkApiUrl,
   }),
-  kubeconfigFile: text({
+  kubeconfigFile: file({
     name: "kubeconfig-file",
     section: KUBERNETES,
-    metavar: "FILE",
-    help: "The kubeconfig file. Not needed in a pod.",
+    help: "The kubeconfig file; its current context is used. Not needed in a pod. Reloaded when " +
+      "the file changes.",
   }),
   kubeAnnotationPrefix: text({
     name: "kube-annotation-prefix",
     section: KUBERNETES,
     metavar: "PREFIX",
-    help: "Prefix of the node annotations, with at most one slash; a prefix without a slash " +
-      "gets one appended.",
+    help: "Prefix of the node annotations: a domain, or a domain, a slash and the start of a " +
+      "name. A prefix without a slash gets one appended, another one a hyphen if it ends in " +
+      "neither. All nodes need the same one.",
     default: "flannel.alpha.coreos.com",
-    check: (value) => value.split("/").length > 2 ? "text with at most one slash" : undefined,
   }),
-  netConfigPath: text({
+  netConfigPath: file({
     name: "net-config-path",
     section: KUBERNETES,
-    metavar: "FILE",
-    help: "File with the network configuration.",
+    help: "File with the network configuration. Watched: a change is reported, and applied by a " +
+      "restart.",
     default: "/etc/kube-flannel/net-conf.json",
   }),
   setNodeNetworkUnavailable: boolean({
     name: "set-node-network-unavailable",
     section: KUBERNETES,
-    help: "Set the node condition NetworkUnavailable to False when ready.",
+    help: "Set the node's condition NetworkUnavailable to False once its network works.",
     default: true,
   }),
 
@@ -120,6 +150,7 @@ export const DAEMON_FLAGS = withEnvironment({
     name: "iface",
     section: INTERFACE,
     metavar: "NAME|ADDRESS",
+    completion: "interface",
     help: "Interface for the traffic between hosts, by name or by one of its addresses. " +
       "May be repeated; the first match is used. An empty value is ignored.",
   }),
@@ -157,13 +188,12 @@ export const DAEMON_FLAGS = withEnvironment({
     family: 6,
   }),
 
-  subnetFile: text({
+  subnetFile: file({
     name: "subnet-file",
     section: LEASE,
-    metavar: "FILE",
     help: "File that receives the network, the subnet and the MTU, for the CNI plugin.",
     default: "/run/flannel/subnet.env",
-    check: (value) => value === "" ? "the path of a file" : undefined,
+    mayBeEmpty: false,
   }),
   subnetLeaseRenewMarginMinutes: integer({
     name: "subnet-lease-renew-margin",
@@ -212,7 +242,8 @@ export const DAEMON_FLAGS = withEnvironment({
     name: "healthz-ip",
     section: HEALTH,
     metavar: "ADDRESS",
-    help: "Address that serves /healthz and /readyz.",
+    help:
+      "Address that serves /healthz and /readyz; 0.0.0.0 stands for all addresses, also of IPv6.",
     default: "0.0.0.0" as IpAddress,
     defaultText: "0.0.0.0",
     read: readListenAddress,
@@ -227,14 +258,10 @@ export const DAEMON_FLAGS = withEnvironment({
     max: 65_535,
   }),
 
-  verbosity: integer({
-    name: "v",
+  verbosity: verbosity({
     section: LOG,
-    metavar: "N",
     help:
       "Verbosity of the log: 0 for normal use, 1 to 3 for more detail, 4 and above for debugging.",
-    default: 0,
-    min: 0,
     max: 2 ** 31 - 1,
   }),
   logFormat: logFormat(LOG),
@@ -252,11 +279,30 @@ export const DAEMON_FLAGS = withEnvironment({
   }),
 }) satisfies FlagTable;
 
+function readJoinTarget(value: string): FlagReading<JoinTarget | undefined> {
+  if (value === "") return { value: undefined };
+  const target = parseJoinTarget(value);
+  if (!("problem" in target)) return { value: target };
+  return {
+    allowed: `TOKEN@HOST[:PORT], as flanneld datastore token prints it; ${target.problem}`,
+  };
+}
+
 /** Go listens on every address if the address is empty. */
 function readListenAddress(value: string): FlagReading<IpAddress> {
   const reading = readAnyAddress(value.replace(/^\[(.*)\]$/, "$1"));
   if (!("value" in reading)) return reading;
   return { value: reading.value ?? "0.0.0.0" as IpAddress };
+}
+
+/** Go accepts an address without a scheme. */
+function checkApiUrl(value: string): string | undefined {
+  if (value === "") return undefined;
+  const url = URL.parse(value.includes("://") ? value : `http://${value}`);
+  if (url === null || !/^https?:$/.test(url.protocol)) return "a URL such as https://10.0.0.1:6443";
+  return url.username !== "" || url.password !== ""
+    ? "a URL without a user name and password; use --kubeconfig-file"
+    : undefined;
 }
 
 function checkEndpoint(value: string): string | undefined {

@@ -1,15 +1,25 @@
 /** The options of the daemon: one field for each of its flags. */
 
 import type { PerFamily } from "../addr/family.ts";
-import type { IpAddress } from "../addr/ip.ts";
+import type { GivenAddress } from "../addr/given_address.ts";
 import { DAEMON_FLAGS } from "./daemon_flags.ts";
 import type { Flag, OptionsOf } from "./flag.ts";
 
 export type DaemonOptions = OptionsOf<typeof DAEMON_FLAGS>;
 
 /** The addresses of `--public-ip` and `--public-ipv6`. */
-export function givenAddresses({ publicIp, publicIpv6 }: DaemonOptions): PerFamily<IpAddress> {
-  return { ...(publicIp && { 4: publicIp }), ...(publicIpv6 && { 6: publicIpv6 }) };
+export function givenAddresses(
+  { publicIp, publicIpv6 }: Pick<DaemonOptions, "publicIp" | "publicIpv6">,
+): PerFamily<GivenAddress> {
+  return {
+    ...(publicIp && { 4: { address: publicIp, source: "--public-ip" } }),
+    ...(publicIpv6 && { 6: { address: publicIpv6, source: "--public-ipv6" } }),
+  };
+}
+
+/** Whether `--etcd-endpoints` is given. */
+export function namesEtcd({ etcdEndpoints }: Pick<DaemonOptions, "etcdEndpoints">): boolean {
+  return etcdEndpoints.join() !== DAEMON_FLAGS.etcdEndpoints.default.join();
 }
 
 /** The options that differ from their defaults, for the log; a password as `[redacted]`. */

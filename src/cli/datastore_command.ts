@@ -6,53 +6,27 @@ import { type Clock, systemClock } from "../base/clock.ts";
 import { OperatorError } from "../base/operator_error.ts";
 import { createLogger } from "../log/logger.ts";
 import { printableLine } from "../base/quoting.ts";
-import { type DatastoreCommand, parseDatastoreCommand } from "./datastore_arguments.ts";
-import { DATASTORE_FLAGS } from "./datastore_flags.ts";
-import { flagLines } from "./flag_help.ts";
+import type { DatastoreAction } from "./datastore_arguments.ts";
 
 /** Where the command reads and writes: data by `input` and `out`, progress and errors to `err`. */
 export interface DatastoreStreams {
   readonly input: () => Promise<string>;
   out(text: string): Promise<void>;
   err(text: string): void;
+  /** Whether `err` is the terminal of an operator. */
+  readonly isTerminal: boolean;
 }
 
-const HELP = `Usage: flanneld datastore [FLAG]...
-       flanneld datastore export [--etcd-endpoints URLS] > FILE
-       flanneld datastore import [--etcd-endpoints URLS] [--overwrite] < FILE
-       flanneld datastore migrate --to URLS [--etcd-endpoints URLS] [--overwrite]
-
-Serves the part of etcd's v3 API that flannel uses, so that a small cluster needs no etcd. The data
-is on one machine: use it for labs, for development, and for clusters that need no changes while
-that machine is down.
-
-export writes all keys, with the remaining time of their leases. import reads them back. migrate
-copies them to another store while both are in use. All three work with any etcd.
-${flagLines(DATASTORE_FLAGS).join("\n")}
-
-The flags of export, import and migrate have environment variables (all but --to), such as
-FLANNELD_ETCD_PASSWORD and FLANNELD_TO_PASSWORD.
-`;
-
-/** Runs the subcommand with the arguments that follow `datastore` and returns the exit status. */
+/** Runs the subcommand and returns the exit status. */
 export async function datastoreCommand(
-  args: readonly string[],
+  action: DatastoreAction,
   streams: DatastoreStreams,
 ): Promise<number> {
-  const command = parseDatastoreCommand(args, process.env);
-  if (command.kind === "help") {
-    await streams.out(HELP);
-    return 0;
-  }
-  if (command.kind === "error") {
-    streams.err(`flanneld datastore: ${printableLine(command.message)}\n`);
-    return 2;
-  }
   const stop = new AbortController();
   const onSignal = (name: NodeJS.Signals) => stop.abort(new Error(`stopped by ${name}`));
   for (const name of SIGNALS) process.on(name, onSignal);
   try {
-    await perform(command, streams, stop.signal);
+    await perform(action, streams, stop.signal);
     return 0;
   } catch (error) {
     if (stop.signal.aborted && error === stop.signal.reason) return 130;
@@ -66,28 +40,40 @@ export async function datastoreCommand(
 
 const SIGNALS = ["SIGINT", "SIGTERM"] as const;
 
-type Action = Exclude<DatastoreCommand, { kind: "help" | "error" }>;
-
 async function perform(
-  command: Action,
+  action: DatastoreAction,
   streams: DatastoreStreams,
   signal: AbortSignal,
 ): Promise<void> {
   const context = { clock: systemClock, signal };
-  switch (command.kind) {
+  switch (action.kind) {
     case "serve": {
       const { serveDatastore } = await import("../datastore/serve.ts");
-      const log = createLogger({ format: command.logFormat, verbosity: command.verbosity });
-      return await serveDatastore(command.options, { log, clock: systemClock, stop: signal });
+      const log = createLogger({ format: action.logFormat, verbosity: action.verbosity });
+      const terminal = streams.isTerminal ? streams.err : undefined;
+      const context = { log, clock: systemClock, stop: signal, terminal };
+      return await serveDatastore(action.options, context);
     }
     case "export":
-      return await exportKeys(command, streams, context);
+      return await exportKeys(action, streams, context);
     case "import":
-      return await importKeys(command, streams, context);
+      return await importKeys(action, streams, context);
     case "migrate":
-      return await migrateKeys(command, streams, context);
+      return await migrateKeys(action, streams, context);
+    case "prepare-token": {
+      const { preparedSettings } = await import("./prepare_command.ts");
+      const { out, note } = preparedSettings(action.address);
+      await streams.out(out);
+      return streams.err(note);
+    }
+    case "access": {
+      const { performAccess } = await import("./access_command.ts");
+      const { out, note } = await performAccess(action.directory, action.action);
+      await streams.out(out);
+      return streams.err(note);
+    }
     default:
-      return assertNever(command);
+      return assertNever(action);
   }
 }
 
@@ -97,7 +83,7 @@ interface Context {
 }
 
 async function exportKeys(
-  command: Extract<Action, { kind: "export" }>,
+  command: Extract<DatastoreAction, { kind: "export" }>,
   streams: DatastoreStreams,
   context: Context,
 ): Promise<void> {
@@ -117,7 +103,7 @@ async function exportKeys(
 }
 
 async function importKeys(
-  command: Extract<Action, { kind: "import" }>,
+  command: Extract<DatastoreAction, { kind: "import" }>,
   streams: DatastoreStreams,
   context: Context,
 ): Promise<void> {
@@ -129,7 +115,7 @@ async function importKeys(
 }
 
 async function migrateKeys(
-  command: Extract<Action, { kind: "migrate" }>,
+  command: Extract<DatastoreAction, { kind: "migrate" }>,
   streams: DatastoreStreams,
   context: Context,
 ): Promise<void> {

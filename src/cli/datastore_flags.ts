@@ -1,26 +1,39 @@
-/** The flags of `flanneld datastore` and of its commands export, import and migrate. */
+/** The flags of `flanneld datastore` and of its subcommands. */
 
-import type { IpAddress } from "../addr/ip.ts";
-import { DEFAULT_BACKEND } from "../backend/backend_registry.ts";
-import { type ListenAddress, parseListenAddress } from "../datastore/listen_address.ts";
+import { type IpAddress, parseIpAddress } from "../addr/ip.ts";
+import { BACKENDS, DEFAULT_BACKEND } from "../backend/backend_registry.ts";
+import {
+  type DatastoreSecret,
+  parseDatastoreSecret,
+} from "../datastore/access/datastore_secret.ts";
+import {
+  DEFAULT_DIRECTORY,
+  type ListenAddress,
+  parseListenAddress,
+} from "../datastore/listen_address.ts";
 import type { BackendDescriptor } from "../overlay/backend_descriptor.ts";
 import { readBackend } from "./backend_flag.ts";
 import {
   boolean,
   custom,
+  directory,
+  file,
   type Flag,
   type FlagTable,
   integer,
+  list,
   logFormat,
   text,
+  verbosity,
   withEnvironment,
 } from "./flag.ts";
-import { type FlagReading, splitList } from "./flag_values.ts";
+import type { FlagReading } from "./flag_values.ts";
 
 const SERVER = "flanneld datastore";
+const ACCESS = "flanneld datastore token and user";
 const TRANSFER = "flanneld datastore export, import and migrate";
 
-/** Without environment variables: those of the daemon have the same names. */
+/** Most have no environment variable: those of the daemon have the same names. */
 export const SERVER_FLAGS = {
   listen: custom<ListenAddress>({
     name: "listen",
@@ -31,37 +44,39 @@ export const SERVER_FLAGS = {
     defaultText: "127.0.0.1:2379",
     read: readListenAddress,
   }),
-  directory: text({
+  directory: directory({
     name: "data-dir",
     section: SERVER,
-    metavar: "DIRECTORY",
     help: "Directory of the data, on a local disk.",
-    default: "/var/lib/flannel/datastore",
-    check: (value) => value === "" ? "the path of a directory" : undefined,
+    default: DEFAULT_DIRECTORY,
+    mayBeEmpty: false,
   }),
-  certFile: text({
+  certFile: file({
     name: "cert-file",
     section: SERVER,
-    metavar: "FILE",
     help: "Serve TLS with this certificate (PEM).",
   }),
-  keyFile: text({
+  keyFile: file({
     name: "key-file",
     section: SERVER,
-    metavar: "FILE",
     help: "Private key of the certificate (PEM).",
   }),
-  clientCaFile: text({
+  clientCaFile: file({
     name: "client-ca-file",
     section: SERVER,
-    metavar: "FILE",
     help: "Require client certificates that are signed by one of these CAs (PEM).",
   }),
-  insecure: boolean({
-    name: "insecure",
+  insecure: insecure(),
+  advertise: list({
+    name: "advertise",
     section: SERVER,
-    help: "Allow a public address without TLS.",
+    metavar: "HOSTS",
+    help: "Comma-separated names and addresses at which nodes reach this datastore, for --join " +
+      "and for its certificate, which names the addresses of this machine in any case.",
+    default: [],
+    check: (value) => isHost(value) ? undefined : "names and addresses without a port",
   }),
+  secret: secret(),
   network: text({
     name: "network",
     section: SERVER,
@@ -73,15 +88,15 @@ export const SERVER_FLAGS = {
     name: "backend",
     section: SERVER,
     metavar: "TYPE",
+    completion: BACKENDS.types,
     help: "Backend in that configuration.",
     default: undefined,
     defaultText: DEFAULT_BACKEND.type,
     read: (value) => value === "" ? { value: undefined } : readBackend(value),
   }),
-  netConfigPath: text({
+  netConfigPath: file({
     name: "net-config-path",
     section: SERVER,
-    metavar: "FILE",
     help: "Write the configuration in this file, unless there is one already.",
   }),
   etcdPrefix: text({
@@ -102,35 +117,75 @@ export const SERVER_FLAGS = {
     max: 3_600,
   }),
   logFormat: logFormat(SERVER),
-  verbosity: integer({
-    name: "v",
+  verbosity: verbosity({
     section: SERVER,
-    metavar: "N",
     help: "Verbosity of the log; 4 and above log each call.",
-    default: 0,
-    min: 0,
     max: 10,
   }),
 } as const satisfies FlagTable;
 
+/** The datastore that token and user act on. */
+export const ACCESS_FLAGS = {
+  directory: directory({
+    name: "data-dir",
+    section: ACCESS,
+    help: "Directory of the running datastore.",
+    default: DEFAULT_DIRECTORY,
+    mayBeEmpty: false,
+  }),
+} as const satisfies FlagTable;
+
+export const TOKEN_CREATE_FLAGS = {
+  ...ACCESS_FLAGS,
+  ttlSeconds: custom<number>({
+    name: "ttl",
+    section: ACCESS,
+    metavar: "DURATION",
+    help: "How long the token admits nodes, such as 30m, 1h or 7d; 0: until it is revoked.",
+    default: 86_400,
+    defaultText: "24h",
+    read: readDuration,
+  }),
+  description: text({
+    name: "description",
+    section: ACCESS,
+    metavar: "TEXT",
+    help: "What the token is for, shown by token list.",
+  }),
+} as const satisfies FlagTable;
+
+const SOURCE = connectionFlags({ prefix: "etcd-", store: "this store" });
+const TARGET = connectionFlags({ prefix: "to-", store: "the store at --to" });
+
 /** The store to read, or for import to write: the flags and variables of the daemon. */
 export const SOURCE_FLAGS = withEnvironment({
-  endpoints: endpoints({
+  endpoints: list({
     name: "etcd-endpoints",
+    section: TRANSFER,
+    metavar: "URLS",
     help: "Comma-separated URLs of the datastore or etcd to read from; import writes to it.",
     default: ["http://127.0.0.1:2379"],
   }),
-  ...connectionFlags({ prefix: "etcd-", store: "this store" }),
+  ...SOURCE,
 });
 
 /** The store that migrate writes. No variable names it: a migration has to name its target. */
 export const TARGET_FLAGS = {
-  endpoints: endpoints({
+  toEndpoints: list({
     name: "to",
+    section: TRANSFER,
+    metavar: "URLS",
     help: "Comma-separated URLs of the etcd that migrate writes to.",
     default: [],
+    isRequired: true,
   }),
-  ...withEnvironment(connectionFlags({ prefix: "to-", store: "the store at --to" })),
+  ...withEnvironment({
+    toCaFile: TARGET.caFile,
+    toCertFile: TARGET.certFile,
+    toKeyFile: TARGET.keyFile,
+    toUsername: TARGET.username,
+    toPassword: TARGET.password,
+  }),
 };
 
 export const OVERWRITE_FLAGS = {
@@ -142,43 +197,88 @@ export const OVERWRITE_FLAGS = {
   }),
 };
 
-/** All of them, for `--help` and the manual. */
-export const DATASTORE_FLAGS: readonly Flag<unknown>[] = [
-  SERVER_FLAGS,
-  SOURCE_FLAGS,
-  TARGET_FLAGS,
-  OVERWRITE_FLAGS,
-].flatMap((table) => Object.values<Flag<unknown>>(table));
-
-function endpoints(
-  flag: { readonly name: string; readonly help: string; readonly default: readonly string[] },
-): Flag<readonly string[]> {
-  return custom<readonly string[]>({
-    ...flag,
-    section: TRANSFER,
-    metavar: "URLS",
-    defaultText: flag.default.join(","),
-    read: (value) => ({ value: splitList(value) }),
-  });
-}
-
 function connectionFlags({ prefix, store }: { readonly prefix: string; readonly store: string }) {
-  const flag = (name: string, metavar: string, help: string) => ({
-    name: `${prefix}${name}`,
-    section: TRANSFER,
-    metavar,
-    help,
-  });
+  const section = TRANSFER;
   return {
-    caFile: text(flag("cafile", "FILE", `CA certificates for ${store} (PEM).`)),
-    certFile: text(flag("certfile", "FILE", `TLS client certificate for ${store} (PEM).`)),
-    keyFile: text(flag("keyfile", "FILE", "Private key of that certificate (PEM).")),
-    username: text(flag("username", "NAME", `User name for ${store}.`)),
+    caFile: file({
+      name: `${prefix}cafile`,
+      section,
+      help: `CA certificates for ${store} (PEM).`,
+    }),
+    certFile: file({
+      name: `${prefix}certfile`,
+      section,
+      help: `TLS client certificate for ${store} (PEM).`,
+    }),
+    keyFile: file({
+      name: `${prefix}keyfile`,
+      section,
+      help: "Private key of that certificate (PEM).",
+    }),
+    username: text({
+      name: `${prefix}username`,
+      section,
+      metavar: "NAME",
+      help: `User name for ${store}.`,
+    }),
     password: text({
-      ...flag("password", "PASSWORD", `Password for ${store}. Prefer the environment variable.`),
+      name: `${prefix}password`,
+      section,
+      metavar: "PASSWORD",
+      help: `Password for ${store}. Prefer the environment variable.`,
       isSecret: true,
     }),
   };
+}
+
+/** Without a value, the address and the directory decide. */
+function insecure(): Flag<boolean | undefined> {
+  const flag = boolean({
+    name: "insecure",
+    section: SERVER,
+    help: "Serve without TLS and passwords: every client that can connect can read and change " +
+      "everything. With =false, require tokens. Without this flag, tokens are required unless " +
+      "the address is a loopback address or the directory was served without them before.",
+  });
+  return { ...flag, default: undefined, defaultText: "" };
+}
+
+/** On a command line, all users of the machine could see it. */
+function secret(): Flag<DatastoreSecret | undefined> {
+  const flag = custom<DatastoreSecret | undefined>({
+    name: "secret",
+    section: SERVER,
+    metavar: "SECRET",
+    help: "At the first start, use the CA and the token of this secret, which flanneld datastore " +
+      "token prepare has made, so that nodes can have the token in advance. Prefer the variable: " +
+      "command lines are visible to all users of the machine.",
+    default: undefined,
+    isSecret: true,
+    read: readSecret,
+  });
+  return { ...flag, environment: "FLANNEL_DATASTORE_SECRET" };
+}
+
+function readSecret(value: string): FlagReading<DatastoreSecret | undefined> {
+  if (value === "") return { value: undefined };
+  const read = parseDatastoreSecret(value);
+  if (!("problem" in read)) return { value: read };
+  return { allowed: `as flanneld datastore token prepare prints it; ${read.problem}` };
+}
+
+function isHost(value: string): boolean {
+  return parseIpAddress(value) !== undefined ||
+    /^(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?$/.test(value);
+}
+
+const MAX_TTL_SECONDS = 10 * 365 * 86_400;
+const UNIT_SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600, d: 86_400 };
+
+function readDuration(value: string): FlagReading<number> {
+  const [, digits = "", unit = "s"] = /^(\d{1,9})([smhd])$|^0$/.exec(value) ?? [];
+  const seconds = value === "0" ? 0 : Number(digits) * (UNIT_SECONDS[unit] ?? 0);
+  const isValid = value === "0" || (digits !== "" && seconds > 0 && seconds <= MAX_TTL_SECONDS);
+  return isValid ? { value: seconds } : { allowed: "a duration such as 30m, 1h or 7d, or 0" };
 }
 
 function readListenAddress(value: string): FlagReading<ListenAddress> {

@@ -1,12 +1,13 @@
 /**
  * What a flag is, and how one is declared.
  *
- * The daemon, `flanneld datastore` and `flanneld lab` each have a table of flags. The type of the
- * parsed options, the checks, the environment variables, `--help` and docs/flags.md come from it.
+ * Each command has a table of flags (command.ts). The type of the parsed options, the checks, the
+ * environment variables, `--help`, the manual and the completion of shells come from it.
  */
 
 import type { Family, IpAddress } from "../addr/ip.ts";
 import { isLogFormat, LOG_FORMATS, type LogFormat } from "../log/log_format.ts";
+import type { Completion } from "./completion_kind.ts";
 import {
   type FlagReading,
   readAddress,
@@ -30,12 +31,16 @@ export interface Flag<T> {
   /** The environment variable that sets the flag; `undefined` for none. */
   readonly environment: string | undefined;
   readonly isBoolean: boolean;
+  /** The command cannot do without it. */
+  readonly isRequired: boolean;
   /** Each further value is added; otherwise the last value counts. */
   readonly isRepeatable: boolean;
   /** The value is never shown. */
   readonly isSecret: boolean;
   /** For tests: not in `--help`. */
   readonly isHidden: boolean;
+  /** What a shell offers as its value. */
+  readonly completion: Completion;
   /** Splits the text of the variable into values: one, unless the flag is repeatable. */
   splitEnvironment(text: string): string[];
   read(text: string): FlagReading<T>;
@@ -57,6 +62,7 @@ export interface FlagText {
 
 interface ValueFlagText extends FlagText {
   readonly metavar: string;
+  readonly completion?: Completion;
 }
 
 /** Why a value is invalid, as the end of "it must be …"; `undefined` for a valid value. */
@@ -80,6 +86,7 @@ export function custom<T>(
   { defaultText = "", ...flag }: ValueFlagText & {
     readonly default: T;
     readonly defaultText?: string;
+    readonly isSecret?: boolean;
     read(text: string): FlagReading<T>;
   },
 ): Flag<T> {
@@ -106,6 +113,22 @@ export function text(
   };
 }
 
+/** A path; the empty text means none, where it is allowed. */
+export function file(flag: PathFlagText): Flag<string> {
+  return path({ ...flag, metavar: "FILE", completion: "file" });
+}
+
+export function directory(flag: PathFlagText): Flag<string> {
+  return path({ ...flag, metavar: "DIRECTORY", completion: "directory" });
+}
+
+type PathFlagText = FlagText & { readonly default?: string; readonly mayBeEmpty?: boolean };
+
+function path({ mayBeEmpty = true, ...flag }: PathFlagText & ValueFlagText): Flag<string> {
+  const allowed = `the path of a ${flag.metavar.toLowerCase()}`;
+  return text({ ...flag, check: (value) => value === "" && !mayBeEmpty ? allowed : undefined });
+}
+
 export function boolean(
   { default: initial = false, ...flag }: FlagText & { readonly default?: boolean },
 ): Flag<boolean> {
@@ -116,6 +139,7 @@ export function boolean(
     default: initial,
     defaultText: String(initial),
     isBoolean: true,
+    completion: ["true", "false"],
     read: readBoolean,
   };
 }
@@ -141,6 +165,7 @@ export function integer(
 export function list(
   { check, ...flag }: ValueFlagText & {
     readonly default: readonly string[];
+    readonly isRequired?: boolean;
     readonly check?: Check;
   },
 ): Flag<readonly string[]> {
@@ -190,6 +215,20 @@ export function address(
   };
 }
 
+/** `-v`, of each program that logs. Shells offer the levels that differ in effect. */
+export function verbosity(
+  flag: { readonly section: string; readonly help: string; readonly max: number },
+): Flag<number> {
+  return integer({
+    ...flag,
+    name: "v",
+    metavar: "N",
+    default: 0,
+    min: 0,
+    completion: ["0", "1", "2", "3", "4", "5"],
+  });
+}
+
 /** `--log-format`, of each program that logs. */
 export function logFormat(section: string): Flag<LogFormat> {
   return custom<LogFormat>({
@@ -199,6 +238,7 @@ export function logFormat(section: string): Flag<LogFormat> {
     help: "Format of the log: lines like those of klog (text), or one JSON object per line (json).",
     default: "text",
     defaultText: "text",
+    completion: LOG_FORMATS,
     read: (value) => isLogFormat(value) ? { value } : { allowed: LOG_FORMATS.join(" or ") },
   });
 }
@@ -207,8 +247,10 @@ const PLAIN = {
   defaultText: "",
   environment: undefined,
   isBoolean: false,
+  isRequired: false,
   isRepeatable: false,
   isSecret: false,
   isHidden: false,
+  completion: "none" as const,
   splitEnvironment: (value: string) => [value],
 };

@@ -1,6 +1,7 @@
-/** Reads the options of a table from the flags given and from the environment. */
+/** Reads the options of a table from the flags given and from the environment, and arguments. */
 
 import { certificatePairProblem } from "../base/certificate_pair.ts";
+import { type Argument, type ArgumentsOf, type ArgumentTable, argumentUsage } from "./argument.ts";
 import type { Flag, FlagTable, OptionsOf } from "./flag.ts";
 import type { GivenFlag } from "./flag_syntax.ts";
 
@@ -13,8 +14,11 @@ export class ArgumentError extends Error {
   /** The value has the right form, but is out of range. */
   readonly isOutOfRange: boolean;
 
-  constructor(message: string, { isOutOfRange = false } = {}) {
-    super(message);
+  constructor(
+    message: string,
+    { isOutOfRange = false, ...options }: ErrorOptions & { readonly isOutOfRange?: boolean } = {},
+  ) {
+    super(message, options);
     this.isOutOfRange = isOutOfRange;
   }
 }
@@ -40,11 +44,14 @@ function readFlag(
   environment: Environment,
 ): unknown {
   const { source, texts } = givenTexts(flag, given, environment);
+  if (flag.isRequired && texts.length === 0) {
+    throw new ArgumentError(`--${flag.name} is missing; add --${flag.name} ${flag.metavar}`);
+  }
   let option = flag.default;
   for (const text of texts) {
     const reading = flag.read(text);
     if (!("value" in reading)) {
-      const shown = flag.isSecret ? "" : ` is "${text}"; it`;
+      const shown = flag.isSecret ? "" : ` is "${withoutPasswords(text)}"; it`;
       throw new ArgumentError(`${source}${shown} must be ${reading.allowed}`, {
         isOutOfRange: reading.outOfRange === true,
       });
@@ -54,6 +61,38 @@ function readFlag(
       : reading.value;
   }
   return option;
+}
+
+/** The value of each positional argument of the table. Throws `ArgumentError`. */
+export function readArguments<Table extends ArgumentTable>(
+  table: Table,
+  texts: readonly string[],
+): ArgumentsOf<Table> {
+  const values: Record<string, unknown> = {};
+  let index = 0;
+  for (const [key, argument] of Object.entries(table)) {
+    const own = texts.slice(index, index + argument.max);
+    if (own.length < argument.min) throw new ArgumentError(`${argument.metavar} is missing`);
+    values[key] = readArgument(argument, own);
+    index += own.length;
+  }
+  const unexpected = texts[index];
+  if (unexpected === undefined) return values as ArgumentsOf<Table>;
+  const allowed = Object.values(table).map(argumentUsage).join(" ");
+  throw new ArgumentError(
+    `unexpected argument "${unexpected}"; it takes ${allowed === "" ? "no arguments" : allowed}`,
+  );
+}
+
+function readArgument({ metavar, read }: Argument<unknown>, texts: readonly string[]): unknown {
+  const reading = read(texts);
+  if ("value" in reading) return reading.value;
+  throw new ArgumentError(`${metavar} is "${texts.join(" ")}"; it must be ${reading.allowed}`);
+}
+
+/** The value for a message, without the user names and passwords of URLs in it. */
+function withoutPasswords(text: string): string {
+  return text.replace(/[^\s/@,]+:[^\s/@,]*@/g, "[redacted]@");
 }
 
 /** The texts that set a flag, and where they come from. */

@@ -2,16 +2,17 @@
 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { assertNever } from "../base/assert_never.ts";
 import { systemClock } from "../base/clock.ts";
 import { errorMessage } from "../base/operator_error.ts";
-import { printableLine } from "../base/quoting.ts";
+import { missingKubePrograms } from "../lab/kube/kube_prerequisites.ts";
+import { relaySocket } from "../lab/kube/socket_relay.ts";
 import { LAB_KIND, removeLabs, runLab } from "../lab/lab.ts";
 import { missingPrerequisites } from "../lab/prerequisites.ts";
 import { backendFaults } from "../lab/lab_backend.ts";
+import type { LabOptions } from "../lab/lab_options.ts";
 import { type LabReport, reportJson, reportText } from "../lab/lab_report.ts";
-import { flagLines } from "./flag_help.ts";
-import { type LabCommand, parseLabCommand } from "./lab_arguments.ts";
-import { LAB_FLAGS } from "./lab_flags.ts";
+import type { LabAction, LabRun } from "./lab_arguments.ts";
 
 /** Where the command writes: results to `out`, progress and errors to `err`. */
 export interface LabOutput {
@@ -19,46 +20,60 @@ export interface LabOutput {
   err(text: string): void;
 }
 
-const LAB_HELP = `Usage: flanneld lab [FLAG]...
-       flanneld lab down [NAME]
-
-Builds hosts on this machine (network namespaces), runs this program in them, and pings every
-workload from every other at full MTU. Removes everything afterwards. Needs root.
-
-down removes the labs that were killed or started with --keep; with NAME, only that lab.
-${flagLines(Object.values(LAB_FLAGS)).join("\n")}
-
-Exit status: 0 if every ping succeeded, 1 if not, 2 for an invalid argument, 130 after Ctrl-C.
-`;
-
 /**
- * Runs the subcommand with the arguments that follow `lab` and returns the exit status. `self`: the
- * command that starts this program again.
+ * Runs the subcommand and returns the exit status. `self`: the command that starts this program
+ * again.
  */
 export async function labCommand(
-  args: readonly string[],
+  action: LabAction,
   self: readonly string[],
   output: LabOutput,
 ): Promise<number> {
-  const command = parseLabCommand(args, self);
-  if (command.kind === "error") {
-    output.err(`flanneld lab: ${printableLine(command.message)}\n`);
-    return 2;
+  switch (action.kind) {
+    case "relay":
+      await relaySocket(action.relay);
+      return 0;
+    case "down": {
+      const missing = missingPrerequisites({ etcd: false });
+      return missing.length > 0 ? refuse(missing, output) : await down(action.name, output);
+    }
+    case "run": {
+      const options = labOptions(action, self);
+      const missing = await missingFor(options);
+      return missing.length > 0 ? refuse(missing, output) : await tryLab(options, action, output);
+    }
+    default:
+      return assertNever(action);
   }
-  if (command.kind === "help") {
-    await output.out(LAB_HELP);
-    return 0;
-  }
-  const needsEtcd = command.kind === "run" && command.options.datastore === undefined;
-  const missing = missingPrerequisites({ etcd: needsEtcd });
-  if (command.kind === "run" && missing.length === 0) {
-    missing.push(...await backendFaults(command.options.backend));
-  }
-  if (missing.length > 0) {
-    output.err(missing.map((line) => `flanneld lab: ${line}\n`).join(""));
-    return 1;
-  }
-  return command.kind === "down" ? await down(command.name, output) : await tryLab(command, output);
+}
+
+async function missingFor({ backend, datastore, kube }: LabOptions): Promise<readonly string[]> {
+  const missing = missingPrerequisites({ etcd: datastore === undefined });
+  if (missing.length > 0) return missing;
+  return [
+    ...await backendFaults(backend),
+    ...(kube === undefined ? [] : missingKubePrograms(kube)),
+  ];
+}
+
+function refuse(missing: readonly string[], output: LabOutput): number {
+  output.err(missing.map((line) => `flanneld lab: ${line}\n`).join(""));
+  return 1;
+}
+
+function labOptions(
+  { hosts, backend, families, keep, daemon, etcd, kube }: LabRun,
+  self: readonly string[],
+): LabOptions {
+  return {
+    hosts,
+    backend,
+    families,
+    keep,
+    daemon: daemon === "" ? self : [daemon],
+    ...(etcd ? {} : { datastore: self }),
+    ...(kube !== undefined && { kube: { ...kube, flanneld: self } }),
+  };
 }
 
 async function down(name: string | undefined, output: LabOutput): Promise<number> {
@@ -74,7 +89,8 @@ async function down(name: string | undefined, output: LabOutput): Promise<number
 }
 
 async function tryLab(
-  command: Extract<LabCommand, { kind: "run" }>,
+  options: LabOptions,
+  { json }: Pick<LabRun, "json">,
   output: LabOutput,
 ): Promise<number> {
   const abort = new AbortController();
@@ -82,13 +98,13 @@ async function tryLab(
   const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
   for (const signal of signals) process.on(signal, interrupt);
   try {
-    const report = await runLab(command.options, {
+    const report = await runLab(options, {
       clock: systemClock,
       progress: (line) => output.err(`${line}\n`),
       signal: abort.signal,
     });
-    await output.out(command.json ? reportJson(report) : `\n${reportText(report)}`);
-    if (command.options.keep) output.err(inspectionHelp(report));
+    await output.out(json ? reportJson(report) : `\n${reportText(report)}`);
+    if (options.keep) output.err(inspectionHelp(report, options));
     return report.ok ? 0 : 1;
   } catch (error) {
     if (abort.signal.aborted) return 130;
@@ -99,14 +115,17 @@ async function tryLab(
   }
 }
 
-function inspectionHelp({ lab }: LabReport): string {
+function inspectionHelp({ lab }: LabReport, { kube }: LabOptions): string {
+  const directory = join(tmpdir(), lab);
+  const kubectl = kube === undefined ? "" : `
+  ip netns exec ${lab}-etcd kubectl --kubeconfig ${directory}/control-plane/kubeconfig get nodes`;
   return `
 The lab is still running. To inspect it:
   ip -n ${lab}-h1 route                     routes of the first host
   bridge -n ${lab}-h1 fdb show              forwarding entries of that host
   ip netns exec ${lab}-h1 bash              a shell on that host
   ip netns exec ${lab}-w1 ping ADDRESS      a ping from the workload on that host
-  less ${join(tmpdir(), lab)}/h1/flanneld.log          the log of its daemon
+  less ${directory}/h1/flanneld.log          the log of its daemon${kubectl}
 To remove it:
   flanneld lab down ${lab}
 `;

@@ -1,10 +1,10 @@
 /** The flags of `flanneld lab`. */
 
-import { DEFAULT_BACKEND } from "../backend/backend_registry.ts";
-import { MAX_HOSTS } from "../lab/topology.ts";
+import { BACKENDS, DEFAULT_BACKEND } from "../backend/backend_registry.ts";
+import { MAX_HOSTS } from "../lab/lab_options.ts";
 import type { BackendDescriptor } from "../overlay/backend_descriptor.ts";
 import { readBackend } from "./backend_flag.ts";
-import { boolean, custom, type FlagTable, text } from "./flag.ts";
+import { boolean, custom, type FlagTable, list, text } from "./flag.ts";
 import type { FlagReading } from "./flag_values.ts";
 
 const LAB = "flanneld lab";
@@ -23,6 +23,7 @@ export const LAB_FLAGS = {
     name: "backend",
     section: LAB,
     metavar: "TYPE",
+    completion: BACKENDS.types,
     help: "Backend of the network.",
     default: DEFAULT_BACKEND,
     defaultText: DEFAULT_BACKEND.type,
@@ -34,6 +35,29 @@ export const LAB_FLAGS = {
     name: "etcd",
     section: LAB,
     help: "Use a real etcd instead of flanneld datastore.",
+  }),
+  kube: boolean({
+    name: "kube",
+    section: LAB,
+    help: "Build a Kubernetes cluster: the hosts are nodes of a real API server, and CNI plugins " +
+      "connect the pods.",
+  }),
+  kubeApiServer: text({
+    name: "kube-apiserver",
+    section: LAB,
+    metavar: "PROGRAM",
+    completion: "file",
+    help: "Name or path of kube-apiserver, for --kube.",
+    default: "kube-apiserver",
+    check: (value) => value === "" ? "the name or the path of a program" : undefined,
+  }),
+  cniDirectories: list({
+    name: "cni-bin-dir",
+    section: LAB,
+    metavar: "DIRECTORIES",
+    completion: "directory",
+    help: "Comma-separated directories of the CNI plugins, for --kube.",
+    default: ["/opt/cni/bin", "/usr/lib/cni"],
   }),
   keep: boolean({
     name: "keep",

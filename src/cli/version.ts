@@ -5,8 +5,13 @@ import manifest from "../../package.json" with { type: "json" };
 /** Set by compile.sh through `bun build --define`; absent when run from source. */
 declare const FLANNELD_COMMIT: string | undefined;
 
-/** `v0.1.0+46666a2`; a build of changed files ends in `.dirty`, one from source in `+source`. */
+/** Such as `v0.1.0`. */
+export const VERSION = `v${manifest.version}`;
+
+/** Such as `46666a2`; a build of changed files ends in `.dirty`, one from source is `source`. */
+export const COMMIT = typeof FLANNELD_COMMIT === "string" ? FLANNELD_COMMIT : "source";
+
+/** Such as `v0.1.0+46666a2`. */
 export function versionText(): string {
-  const commit = typeof FLANNELD_COMMIT === "string" ? FLANNELD_COMMIT : "source";
-  return `v${manifest.version}+${commit}`;
+  return `${VERSION}+${COMMIT}`;
 }

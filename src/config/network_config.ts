@@ -9,6 +9,7 @@ import {
   familyOf,
   formatAddress,
   type IpAddress,
+  isUnspecified,
   parseIpAddress,
 } from "../addr/ip.ts";
 import {
@@ -23,6 +24,7 @@ import {
   splitPrefix,
 } from "../addr/prefix.ts";
 import { jsonLimitProblem, type JsonLimits } from "../base/json_limits.ts";
+import { isJsonObject, type JsonObject } from "../base/json_object.ts";
 import { errorMessage } from "../base/operator_error.ts";
 import { printableName, quoted } from "../base/quoting.ts";
 import { specialPurposeBlock } from "../addr/special_purpose.ts";
@@ -79,6 +81,9 @@ export interface BackendConfig {
   readonly options: Readonly<Record<string, unknown>>;
 }
 
+/** Who chooses the nodes' subnets: each node its own, or Kubernetes for all nodes. */
+export type SubnetAllocation = "flanneld" | "kubernetes";
+
 export interface NetworkConfigOptions {
   /** Where the text is, for messages: an etcd key or a path. */
   readonly source: string;
@@ -88,7 +93,7 @@ export interface NetworkConfigOptions {
    * Who allocates subnets; default `flanneld`. With `kubernetes`, SubnetMin and SubnetMax are
    * ignored, the range is the whole network, and SubnetLen is not checked.
    */
-  readonly allocation?: "flanneld" | "kubernetes";
+  readonly allocation?: SubnetAllocation;
 }
 
 export const DEFAULT_BACKEND_TYPE = "vxlan";
@@ -281,7 +286,7 @@ function readBound(
   { network, subnetLength, source }: { network: Prefix; subnetLength: number; source: string },
 ): IpAddress | undefined {
   // As in Go flannel, the unspecified address means "not set".
-  if (given === undefined || given === "0.0.0.0" || given === "::") return undefined;
+  if (given === undefined || isUnspecified(given)) return undefined;
   if (!prefixContainsAddress(network, given)) {
     throw new ConfigError(
       `${key} in ${source} is ${given}, which is outside of the network ${network}; ` +
@@ -314,7 +319,7 @@ function backendConfig(given: Readonly<Record<string, unknown>>, source: string)
   const isType = (key: string) => key.toLowerCase() === "type";
   const entries = Object.entries(given);
   const { Type } = readOptions(
-    Object.fromEntries(entries.filter(([key]) => isType(key))),
+    given,
     { Type: stringOption({ default: "" }) },
     { warn: () => {}, source: `the Backend object of ${source}` },
   );
@@ -324,7 +329,7 @@ function backendConfig(given: Readonly<Record<string, unknown>>, source: string)
   };
 }
 
-function parseObject(text: string, source: string): Record<string, unknown> {
+function parseObject(text: string, source: string): JsonObject {
   const excess = jsonLimitProblem(text, LIMITS);
   if (excess !== undefined) throw new ConfigError(`${source} ${excess}; shorten it`);
   let value: unknown;
@@ -337,7 +342,7 @@ function parseObject(text: string, source: string): Record<string, unknown> {
       { cause: error },
     );
   }
-  if (isObject(value)) return value;
+  if (isJsonObject(value)) return value;
   throw new ConfigError(
     `${source} is ${quoted(text, 40)}, not a JSON object; ` +
       `write one such as {"Network": "${FAMILY_KEYS[4].example}"}`,
@@ -372,10 +377,6 @@ function objectOption(): OptionSpec<Readonly<Record<string, unknown>>> {
   return {
     default: {},
     accepted: `an object such as {"Type": "${DEFAULT_BACKEND_TYPE}"}`,
-    parse: (value) => isObject(value) ? value : undefined,
+    parse: (value) => isJsonObject(value) ? value : undefined,
   };
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

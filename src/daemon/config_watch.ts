@@ -2,12 +2,12 @@
 
 import { BACKENDS } from "../backend/backend_registry.ts";
 import { errorMessage } from "../base/operator_error.ts";
-import { parseNetworkConfig } from "../config/network_config.ts";
+import { type NetworkConfigOptions, parseNetworkConfig } from "../config/network_config.ts";
 import type { Log } from "../log/log.ts";
 import type { LeaseStore } from "../subnet/lease_store.ts";
 
 export interface ConfigWatchOptions {
-  readonly store: Pick<LeaseStore, "watchNetworkConfig">;
+  readonly store: Pick<LeaseStore, "allocation" | "watchNetworkConfig">;
   /** Where the configuration is, for messages. */
   readonly source: string;
   readonly log: Log;
@@ -21,7 +21,11 @@ export async function watchConfig(
   stop: AbortSignal,
 ): Promise<void> {
   for await (const text of store.watchNetworkConfig(stop)) {
-    log.warn(text === undefined ? deletedText(source) : await changedText(text, source));
+    log.warn(
+      text === undefined
+        ? deletedText(source)
+        : await changedText(text, { source, allocation: store.allocation }),
+    );
   }
 }
 
@@ -30,10 +34,13 @@ function deletedText(source: string): string {
 }
 
 /** Runs the checks of the next start: a restart is recommended only if it can succeed. */
-async function changedText(text: string, source: string): Promise<string> {
+async function changedText(
+  text: string,
+  options: Pick<NetworkConfigOptions, "source" | "allocation">,
+): Promise<string> {
   try {
     const warn = () => undefined;
-    await BACKENDS.checkConfig(parseNetworkConfig(text, { source, warn }), { warn });
+    await BACKENDS.checkConfig(parseNetworkConfig(text, { ...options, warn }), { warn });
     return "the network configuration changed; restart flanneld to apply it";
   } catch (error) {
     // Of any kind: no text in the store may end a running node.

@@ -56,12 +56,12 @@ export async function runDaemon(context: DaemonContext): Promise<number> {
   stop.addEventListener("abort", () => notifier.stopping(), { once: true });
   try {
     const kernel = cleanup.use(ports.openKernel());
-    const { store, configSource: source, networkChanged } = ports.openStore(
-      { options, kernel, clock, log },
-    );
-    cleanup.use(store);
+    const { env } = ports;
+    const opened = await ports.openStore({ options, env, kernel, readiness, clock, log, signal });
+    const { configSource: source, networkChanged } = opened;
+    const store = cleanup.use(opened.store);
     cleanup.use(new NetworkChanges({ kernel, onChanged: networkChanged, clock, log }));
-    readiness.step(`waiting for ${store.description}`);
+    readiness.step(`reading the network configuration at ${source}`);
     const config = await waitForConfig({ store, source, readiness, clock, log }, signal);
     const descriptor = BACKENDS.forNetwork(config);
     const { type, soleDevice } = descriptor;
@@ -71,7 +71,8 @@ export async function runDaemon(context: DaemonContext): Promise<number> {
       cleanup.use(await ports.claimDevice(soleDevice, claim));
     }
     const parts = { options, config, kernel, store, ports, readiness, log };
-    const node = await joinNetwork({ ...parts, descriptor }, signal);
+    const { endpoints: storeEndpoints } = opened;
+    const node = await joinNetwork({ ...parts, descriptor, storeEndpoints }, signal);
     cleanup.use(node.own);
     const network = cleanup.use(await Network.start({ ...parts, ...node }, signal));
     return await runNode({ network, own: node.own, store, source, readiness, log, signal, end });

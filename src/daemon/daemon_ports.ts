@@ -17,6 +17,7 @@ import type { BackendHost } from "../overlay/backend.ts";
 import type { LeaseStore } from "../subnet/lease_store.ts";
 import type { PreviousSubnetFile, SubnetFile } from "../subnet/subnet_file.ts";
 import type { ClaimOptions } from "../overlay/claim.ts";
+import type { Readiness } from "./readiness.ts";
 
 /** The ports of a node that has a lease. */
 export interface NetworkPorts {
@@ -39,7 +40,11 @@ export interface DaemonPorts
   readHostDependencies(options: HostDependenciesOptions): Promise<HostDependencies>;
   /** Why iptables does not see bridged packets; `undefined` if it does. */
   bridgeNetfilterProblem(families: PerFamily<unknown>): string | undefined;
-  openStore(options: OpenStoreOptions): OpenedStore;
+  /**
+   * Waits until this node has joined its datastore. Throws `OperatorError` for options and
+   * variables that cannot work, and the signal's reason.
+   */
+  openStore(options: OpenStoreOptions): Promise<OpenedStore>;
   createNotifier(options: NotifierOptions): Notifier;
   startHealthServer(options: HealthServerOptions): HealthServer;
   claimDevice(device: string, options: ClaimOptions): Promise<Disposable>;
@@ -54,15 +59,21 @@ export interface SubnetFilePort {
 
 export interface OpenStoreOptions {
   readonly options: DaemonOptions;
+  /** The environment variables. */
+  readonly env: BackendHost["env"];
   readonly kernel: Pick<Kernel, "routeTo">;
+  readonly readiness: Pick<Readiness, "step">;
   readonly clock: Clock;
   readonly log: Log;
+  readonly signal: AbortSignal;
 }
 
 export interface OpenedStore {
   readonly store: LeaseStore;
   /** Where the network configuration is, for messages. */
   readonly configSource: string;
+  /** URLs of its servers. */
+  readonly endpoints: readonly string[];
   /** This host's addresses or routes may have changed. */
   readonly networkChanged: () => Promise<void>;
 }

@@ -3,32 +3,24 @@
 import type { Clock } from "../base/clock.ts";
 import { hostname } from "node:os";
 import type { IpAddress } from "../addr/ip.ts";
-import { ConfigError } from "../config/config_error.ts";
 import { EtcdClient } from "../etcd/client/etcd_client.ts";
 import { interfaceWithAddress } from "../host/host_interface.ts";
 import { readInterfaces } from "../host/interface_reader.ts";
 import { EtcdLeaseStore } from "../subnet/etcd/etcd_lease_store.ts";
 import { type LiveNode, nodeIdentity } from "../subnet/etcd/node_identity.ts";
 import type { OpenedStore, OpenStoreOptions } from "./daemon_ports.ts";
+import { etcdAccess } from "./etcd_access.ts";
 import { etcdHostNetwork } from "./etcd_host_network.ts";
 
-/** Connects at the first call. Throws `ConfigError` for flags that cannot work. */
-export function openEtcdStore({ options, kernel, clock, log }: OpenStoreOptions): OpenedStore {
-  if (options.kubeSubnetManager) {
-    throw new ConfigError(
-      "--kube-subnet-mgr is not supported: leases are kept in etcd only; leave the flag out and " +
-        "set --etcd-endpoints",
-    );
-  }
+/**
+ * Waits until this node has joined, if the flags say so; then connects at the first call. Throws
+ * `OperatorError` for flags and tokens that cannot work, and the signal's reason.
+ */
+export async function openEtcdStore(context: OpenStoreOptions): Promise<OpenedStore> {
+  const { options, kernel, clock, log } = context;
+  const access = await etcdAccess(context);
   const etcd = new EtcdClient({
-    endpoints: options.etcdEndpoints,
-    tls: {
-      caFile: options.etcdCaFile,
-      certFile: options.etcdCertFile,
-      keyFile: options.etcdKeyFile,
-    },
-    username: options.etcdUsername,
-    password: options.etcdPassword,
+    ...access,
     clock,
     log: log.child({ component: "etcd" }),
     host: etcdHostNetwork({ kernel, readInterfaces: () => readInterfaces(clock) }),
@@ -44,6 +36,7 @@ export function openEtcdStore({ options, kernel, clock, log }: OpenStoreOptions)
   return {
     store,
     configSource: `${options.etcdPrefix}/config in ${store.description}`,
+    endpoints: access.endpoints,
     networkChanged: () => etcd.networkChanged(),
   };
 }

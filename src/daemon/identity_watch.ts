@@ -157,16 +157,20 @@ export class IdentityWatch implements AsyncDisposable {
     return `lease ${rival.key} of ${address} contains this node's ${match}, and its node ` +
       `${why}: the other nodes send to that node only. If one of the two hosts is a copy of the ` +
       `other, ${identity.remedy} there and restart flanneld; if that node is gone, delete its ` +
-      "lease";
+      "lease or Node";
   }
 
   /** As the other nodes decide; see `PeerIdentities`. */
   #wins(rival: Lease, own: Lease): boolean {
     const [theirs, ours] = [nodeAddressOf(rival), nodeAddressOf(own)];
-    if (theirs === ours) return rival.createRevision > own.createRevision;
+    if (theirs === ours) {
+      return rival.created === own.created ? rival.key < own.key : rival.created > own.created;
+    }
     const isAlive = this.#reported.has(theirs ?? "");
     if (isAlive !== this.#reported.has(ours ?? "")) return isAlive;
-    return rival.createRevision < own.createRevision;
+    return rival.created === own.created
+      ? (theirs ?? "") < (ours ?? "")
+      : rival.created < own.created;
   }
 }
 

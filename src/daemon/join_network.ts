@@ -1,7 +1,8 @@
 /** From the network configuration to a lease: interface, backend, subnet. */
 
 import { dirname, resolve } from "node:path";
-import { familiesOf, valuesOf } from "../addr/family.ts";
+import type { GivenAddress } from "../addr/given_address.ts";
+import { familiesOf, type PerFamily, valuesOf } from "../addr/family.ts";
 import type { Family } from "../addr/ip.ts";
 import type { Prefix } from "../addr/prefix.ts";
 import { BACKENDS } from "../backend/backend_registry.ts";
@@ -30,6 +31,8 @@ export interface JoinContext {
   readonly descriptor: BackendDescriptor;
   readonly kernel: Kernel;
   readonly store: LeaseStore;
+  /** URLs of the store's servers. */
+  readonly storeEndpoints: readonly string[];
   readonly ports: DaemonPorts;
   readonly readiness: Readiness;
   readonly log: Log;
@@ -38,6 +41,8 @@ export interface JoinContext {
 /** This node, with a lease. */
 export interface JoinedNode {
   readonly external: ExternalInterface;
+  /** Addresses that it advertises instead of the interface's own. */
+  readonly given: PerFamily<GivenAddress>;
   readonly backend: Backend;
   readonly own: OwnLease;
   readonly excluded: ExcludedAddresses;
@@ -50,12 +55,14 @@ export interface JoinedNode {
  * Throws `OperatorError`, or the reason of `stop`.
  */
 export async function joinNetwork(context: JoinContext, stop: AbortSignal): Promise<JoinedNode> {
-  const { options, config, kernel, store, ports, readiness, log } = context;
+  const { options, config, kernel, store, storeEndpoints, ports, readiness, log } = context;
   if (!config.enableNftables) {
     const problem = ports.bridgeNetfilterProblem(config.families);
     if (problem !== undefined) throw new FirewallError(problem);
   }
-  const { external, interfaces } = await chooseInterface(context);
+  readiness.step("choosing the external interface");
+  const given = await readGivenAddresses(context, stop);
+  const { external, interfaces } = await chooseInterface(context, given);
   await warnAboutForwarding(context);
   const previous = ports.subnetFile.read(options.subnetFile, (message) => log.warn(message));
   readiness.step(`looking for this node's lease in ${store.description}`);
@@ -63,7 +70,7 @@ export async function joinNetwork(context: JoinContext, stop: AbortSignal): Prom
   const previousLease = await store.previousLease({ config, publicAddresses }, stop);
   const dependencies = {
     kernel,
-    endpoints: options.etcdEndpoints,
+    endpoints: storeEndpoints,
     isOverlayDevice,
     clock: ports.clock,
   };
@@ -92,7 +99,7 @@ export async function joinNetwork(context: JoinContext, stop: AbortSignal): Prom
   const own = await store.acquire(request, stop);
   excluded.addOwnSubnets(valuesOf(own.lease.subnets), external);
   const previousNetworks = [...valuesOf(previous.networks), ...valuesOf(previous.subnets)];
-  return { external, backend, own, excluded, previousNetworks };
+  return { external, given, backend, own, excluded, previousNetworks };
 }
 
 async function prepareBackend(
@@ -123,16 +130,24 @@ async function prepareBackend(
   });
 }
 
+/** What the store prescribes takes precedence over flags, as in Go flannel. */
+async function readGivenAddresses(
+  { options, config, store }: JoinContext,
+  stop: AbortSignal,
+): Promise<PerFamily<GivenAddress>> {
+  return { ...givenAddresses(options), ...await store.prescribedAddresses(config, stop) };
+}
+
 async function chooseInterface(
-  { options, config, kernel, ports, readiness, log }: JoinContext,
+  { options, config, kernel, ports, log }: JoinContext,
+  given: PerFamily<GivenAddress>,
 ): Promise<ExternalInterfaceChoice> {
-  readiness.step("choosing the external interface");
   const choice = await chooseExternalInterface({
     families: config.families,
     interfaces: options.interfaces,
     patterns: options.interfacePatterns,
     canReach: options.interfaceCanReach,
-    publicAddresses: givenAddresses(options),
+    given,
     kernel,
     readInterfaces: ports.readInterfaces,
     isOverlayDevice,

@@ -31,7 +31,7 @@ export interface LeaseFollowerOptions extends Pick<OverlayControllerOptions, "ex
   readonly external: () => ExternalInterface;
   readonly ownership: () => Ownership;
   readonly entryStore: EntryStore;
-  readonly store: Pick<LeaseStore, "watchLeases" | "watchAlive">;
+  readonly store: Pick<LeaseStore, "allocation" | "watchLeases" | "watchAlive">;
   readonly kernel: Kernel;
   readonly clock: Clock;
   readonly log: Log;
@@ -62,6 +62,7 @@ export class LeaseFollower implements AsyncDisposable {
     const warnings = this.#cleanup.use(new RateLimitedWarnings({ log: options.log, clock }));
     this.#table = new LeaseTable({
       config,
+      allocation: store.allocation,
       own: own.lease,
       excluded,
       backendType: backend.attributes.backendType,

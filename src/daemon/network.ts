@@ -3,11 +3,12 @@
  * entries for the other nodes. Owns these parts, and the order in which they start and end.
  */
 
-import { mapFamilies, valuesOf } from "../addr/family.ts";
+import type { GivenAddress } from "../addr/given_address.ts";
+import { mapFamilies, type PerFamily, valuesOf } from "../addr/family.ts";
 import type { Prefix } from "../addr/prefix.ts";
 import { BACKENDS } from "../backend/backend_registry.ts";
 import { unlessAborted } from "../base/abort.ts";
-import { type DaemonOptions, givenAddresses } from "../cli/daemon_options.ts";
+import type { DaemonOptions } from "../cli/daemon_options.ts";
 import type { NetworkConfig } from "../config/network_config.ts";
 import { type FirewallManager, firewallRules } from "../firewall/firewall.ts";
 import type { ExcludedAddresses } from "../host/excluded_addresses.ts";
@@ -35,6 +36,8 @@ export interface NetworkOptions {
   readonly config: NetworkConfig;
   readonly backend: Backend;
   readonly external: ExternalInterface;
+  /** Addresses that it advertises instead of the interface's own. */
+  readonly given: PerFamily<GivenAddress>;
   readonly own: OwnLease;
   readonly excluded: ExcludedAddresses;
   /** Networks and subnets of an earlier run, by which its rules are recognized. */
@@ -85,7 +88,7 @@ export class Network implements AsyncDisposable {
     this.#ownership = backend.ownership(external);
     this.#follower = new ExternalInterfaceFollower({
       external,
-      given: givenAddresses(options.options),
+      given: options.given,
       readInterfaces,
       kernel,
       problemOf: (next) => backend.externalProblem?.(next),
@@ -243,7 +246,7 @@ export class Network implements AsyncDisposable {
 
   /** After the first complete list of leases: what belongs to none of them can be removed. */
   async #completeStart(stop: AbortSignal, onReady: () => void): Promise<void> {
-    const { readiness, options, ports, log } = this.#options;
+    const { own, readiness, options, ports, log } = this.#options;
     const { target } = this.#options.backend;
     readiness.step(`installing the kernel entries for ${peersText(this.#leases.status().peers)}`);
     await this.#leases.whenReachabilityKnown();
@@ -264,7 +267,10 @@ export class Network implements AsyncDisposable {
       log,
     });
     readiness.step(`writing the subnet file ${options.subnetFile}`);
-    void this.#subnetFile.written.then(onReady);
+    void this.#subnetFile.written.then(() => {
+      own.networkReady();
+      onReady();
+    });
   }
 
   #subnetFileContent(): SubnetFile {

@@ -6,6 +6,7 @@
  */
 
 import { type Clock, repeat } from "../base/clock.ts";
+import { truncated } from "../base/quoting.ts";
 import type { Notifier } from "../health/sd_notify.ts";
 import type { Log } from "../log/log.ts";
 import { observedLog } from "../log/observed_log.ts";
@@ -24,7 +25,7 @@ export class Readiness {
     this.#notifier = notifier;
   }
 
-  /** The start has reached this step, as in "waiting for etcd". */
+  /** The start has reached this step, as in "acquiring a subnet in etcd". */
   step(text: string): void {
     this.#step = text;
     this.#lastLine = undefined;
@@ -56,7 +57,9 @@ export class Readiness {
     const problems = this.#checks.flatMap((check) => check());
     if (this.#step === undefined) return problems;
     const line = this.#lastLine;
-    const details = line === undefined ? [] : [`last log line: ${line.slice(0, MAX_LINE_LENGTH)}`];
+    const details = line === undefined
+      ? []
+      : [`last log line: ${truncated(line, MAX_LINE_LENGTH)}`];
     return [this.#step, ...problems, ...details];
   }
 
@@ -84,5 +87,8 @@ export class Readiness {
   }
 }
 
-/** Characters of a log line, which may contain text from outside. */
-const MAX_LINE_LENGTH = 500;
+/**
+ * Characters of a log line, which may contain text from outside. What to do is at its end, after up
+ * to 500 characters of a server and several names.
+ */
+const MAX_LINE_LENGTH = 1500;

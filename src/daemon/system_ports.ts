@@ -14,7 +14,7 @@ import { checkSubnetFile, readSubnetFile, writeSubnetFile } from "../subnet/subn
 import type { DaemonPorts } from "./daemon_ports.ts";
 import { claimDevice } from "./device_claim.ts";
 import { requireNetworkPrivilege } from "./network_privilege.ts";
-import { openEtcdStore } from "./etcd_store.ts";
+import { openLeaseStore } from "./lease_stores.ts";
 
 export const systemPorts: DaemonPorts = {
   clock: systemClock,
@@ -30,7 +30,7 @@ export const systemPorts: DaemonPorts = {
   bridgeNetfilterProblem,
   createFirewallManager,
   requireNetworkPrivilege: () => requireNetworkPrivilege(),
-  openStore: openEtcdStore,
+  openStore: openLeaseStore,
   createNotifier,
   startHealthServer,
   claimDevice,

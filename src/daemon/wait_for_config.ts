@@ -9,7 +9,7 @@ import { type LeaseStore, StoreError } from "../subnet/lease_store.ts";
 import type { Readiness } from "./readiness.ts";
 
 export interface WaitForConfigOptions {
-  readonly store: Pick<LeaseStore, "description" | "networkConfig">;
+  readonly store: Pick<LeaseStore, "allocation" | "networkConfig">;
   /** Where the configuration is, for messages: a key or a path. */
   readonly source: string;
   readonly readiness: Readiness;
@@ -35,7 +35,8 @@ export async function waitForConfig(
       text = await store.networkConfig(stop);
       reading.succeeded();
       if (text !== undefined && text !== invalid) {
-        return parseNetworkConfig(text, { source, warn: (message) => log.warn(message) });
+        const warn = (message: string) => log.warn(message);
+        return parseNetworkConfig(text, { source, allocation: store.allocation, warn });
       }
       if (text === undefined) {
         const step = `waiting for a network configuration at ${source}`;
@@ -47,10 +48,12 @@ export async function waitForConfig(
       stop.throwIfAborted();
       if (error instanceof StoreError) {
         reading.failed(error);
-        readiness.step(`waiting for ${store.description}: ${error.message}`);
+        readiness.step(`waiting for the network configuration: ${error.message}`);
       } else if (error instanceof ConfigError) {
-        log.error(`${error.message}; waiting for a valid network configuration`);
-        readiness.step(`waiting for a valid network configuration: ${error.message}`);
+        // With the words of Go flannel, for which its users search.
+        const reason = `error parsing subnet config: ${error.message}`;
+        log.error(`${reason}; waiting for a valid network configuration`);
+        readiness.step(`waiting for a valid network configuration: ${reason}`);
         invalid = text;
       } else {
         throw error;

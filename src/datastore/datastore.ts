@@ -10,7 +10,12 @@ import { Compactor } from "./mvcc/compactor.ts";
 import type { DatastoreError } from "./mvcc/datastore_error.ts";
 import { LeaseClock } from "./mvcc/lease_clock.ts";
 import { Lessor } from "./mvcc/lessor.ts";
+import { joinTargetText } from "../join/join_token.ts";
+import { openCa } from "./access/datastore_ca.ts";
+import { TokenAccess, type TokenAccessOptions } from "./access/token_access.ts";
+import { authCalls, callGuard } from "./rpc/auth_calls.ts";
 import { keyCalls } from "./rpc/key_calls.ts";
+import { responseHeader } from "./rpc/response_header.ts";
 import { GrpcServer, type GrpcServerTls } from "./rpc/grpc_server.ts";
 import type { ServerLimits } from "./rpc/server_limits.ts";
 import { KEEP_ALIVE_PATH, registerServices } from "./rpc/services.ts";
@@ -26,6 +31,8 @@ export interface DatastoreOptions {
   /** 0 chooses a free port. */
   readonly port: number;
   readonly tls?: GrpcServerTls | undefined;
+  /** Require tokens, and serve TLS with a certificate of the directory's own CA. */
+  readonly tokens?: TokenAccessOptions | undefined;
   /** Interval of progress notifications to idle watches that request them. */
   readonly progressNotifyMs: number;
   readonly clock: Clock;
@@ -42,12 +49,16 @@ export class Datastore implements AsyncDisposable {
   readonly store: MvccStore;
   /** Resolves after a failure of the disk that allows no further writes. */
   readonly failed: Promise<DatastoreError>;
+  readonly #port: number;
+  readonly #access: TokenAccess | undefined;
   readonly #parts: AsyncDisposableStack;
 
   /** Opens the data and serves it. Throws `DatastoreError`. */
   static async start(options: DatastoreOptions): Promise<Datastore> {
     await using parts = new AsyncDisposableStack();
     const { clock, log, host, port, tls, progressNotifyMs } = options;
+    // Before the data: a directory with data and without a CA counts as one that was open.
+    const ca = options.tokens && await openCa(options.directory, options.tokens.prepared?.caKey);
     const storage = parts.use(new Storage(options.directory));
     storage.events = parts.use(new StorageReport({ file: storage.file, clock, log }));
     const leaseClock = new LeaseClock(clock, storage.readState().clockMs);
@@ -67,16 +78,21 @@ export class Datastore implements AsyncDisposable {
     const services = { store, storage, lessor, name: "flanneld" };
     const pool = new MemoryPool(options.responsePool);
     const hub = new WatchHub({ store, clock, progressNotifyMs });
+    const access = ca && options.tokens &&
+      parts.use(await TokenAccess.open({ ...options, ...options.tokens, ca }));
+    const certificate = tls ?? access?.identity.current;
     const urlOf = (port: number) =>
-      `${tls === undefined ? "http" : "https"}://${urlHost(host)}:${port}`;
+      `${certificate === undefined ? "http" : "https"}://${urlHost(host)}:${port}`;
+    const header = () => responseHeader(storage.identity, store.revision);
     const server = parts.use(
       await GrpcServer.start({
         host,
         port,
-        tls,
+        tls: certificate,
         clock,
         log,
         limits: options.limits,
+        guard: access && callGuard(access.control),
         routes: (router) => registerServices(router, { ...services, url: urlOf(port) }),
         streams: new Map([
           [
@@ -84,24 +100,41 @@ export class Datastore implements AsyncDisposable {
             (messages, writer) => serveWatches({ hub, storage, pool }, messages, writer),
           ],
           ...keyCalls({ store, storage, commits, lessor, pool }),
+          ...authCalls({
+            access: access?.control,
+            header,
+            pools: { responses: pool, requests: new MemoryPool(AUTH_REQUESTS) },
+          }),
         ]),
         longWait: new Set([WATCH_PATH, KEEP_ALIVE_PATH]),
       }),
     );
+    if (access !== undefined) {
+      access.identity.onRenewed = (renewed) => server.replaceCertificate(renewed);
+      access.control.onRemoved = (caller) => server.disconnect(caller);
+      parts.use(access.serveControl(server.port));
+    }
     parts.use(hub); // disposed first: its streams keep connections open
-    return new Datastore(urlOf(server.port), store, storage.failed, parts.move());
+    const { port: actualPort } = server;
+    const started = { url: urlOf(actualPort), port: actualPort, store, access };
+    return new Datastore({ ...started, failed: storage.failed }, parts.move());
   }
 
-  private constructor(
-    url: string,
-    store: MvccStore,
-    failed: Promise<DatastoreError>,
-    parts: AsyncDisposableStack,
-  ) {
-    this.url = url;
-    this.store = store;
-    this.failed = failed;
+  private constructor(started: Started, parts: AsyncDisposableStack) {
+    this.url = started.url;
+    this.store = started.store;
+    this.failed = started.failed;
+    this.#port = started.port;
+    this.#access = started.access;
     this.#parts = parts;
+  }
+
+  /** `TOKEN@HOST[:PORT]` for nodes that join; `undefined` if there is no lasting token. */
+  get joinTarget(): string | undefined {
+    const token = this.#access?.control.lastingToken;
+    const host = this.#access?.hosts[0];
+    if (token === undefined || host === undefined) return undefined;
+    return joinTargetText({ token, host, port: this.#port });
   }
 
   /** Returns the value of the key if it exists; otherwise writes it and returns `undefined`. */
@@ -121,3 +154,11 @@ export class Datastore implements AsyncDisposable {
     return this.#parts.disposeAsync();
   }
 }
+
+interface Started extends Pick<Datastore, "url" | "store" | "failed"> {
+  readonly port: number;
+  readonly access: TokenAccess | undefined;
+}
+
+/** For requests that wait; a name and a password are short. */
+const AUTH_REQUESTS = { smallBytes: 4 << 20, largeBytes: 4 << 20 };

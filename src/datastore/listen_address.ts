@@ -1,5 +1,6 @@
-/** The address that the datastore listens on, and from where it can be reached. */
+/** Where a datastore is: its data, the address that it listens on, who can reach that. */
 
+import { DATASTORE_PORT } from "../join/join_token.ts";
 import { familyOf, type IpAddress, parseIpAddress } from "../addr/ip.ts";
 import { type Prefix, prefixContainsAddress } from "../addr/prefix.ts";
 
@@ -14,20 +15,21 @@ export interface ListenAddress {
  */
 export type Reach = "loopback" | "private" | "public";
 
-const DEFAULT_PORT = 2379;
+/** The data directory unless another one is given. */
+export const DEFAULT_DIRECTORY = "/var/lib/flannel/datastore";
 
 /**
  * `ADDRESS`, `ADDRESS:PORT`, `[IPV6]:PORT` or `:PORT` (all addresses); `undefined` for other text.
  */
 export function parseListenAddress(text: string): ListenAddress | undefined {
   const whole = parseIpAddress(text);
-  if (whole !== undefined) return { host: whole, port: DEFAULT_PORT };
+  if (whole !== undefined) return { host: whole, port: DATASTORE_PORT };
   const match = /^(?:\[([^\]]*)\]|([^:]*))(?::(\d{1,5}))?$/.exec(text);
   if (match === null) return undefined;
   const [, bracketed, plain = "", digits] = match;
   const name = bracketed ?? (plain === "localhost" ? "127.0.0.1" : plain);
   const host = parseIpAddress(name === "" && bracketed === undefined ? "0.0.0.0" : name);
-  const port = digits === undefined ? DEFAULT_PORT : Number(digits);
+  const port = digits === undefined ? DATASTORE_PORT : Number(digits);
   if (host === undefined || port > 65_535) return undefined;
   return bracketed !== undefined && familyOf(host) === 4 ? undefined : { host, port };
 }

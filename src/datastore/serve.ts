@@ -1,5 +1,6 @@
 /** Runs the datastore until a signal or a failure. */
 
+import { isUnspecified } from "../addr/ip.ts";
 import { BACKENDS } from "../backend/backend_registry.ts";
 import { parseNetworkConfig } from "../config/network_config.ts";
 import { readRegularText } from "../base/regular_file.ts";
@@ -8,9 +9,14 @@ import type { Log } from "../log/log.ts";
 import { whenAborted } from "../base/abort.ts";
 import type { Clock } from "../base/clock.ts";
 import { errorMessage } from "../base/operator_error.ts";
+import { hasRequiredTokens } from "./access/datastore_ca.ts";
+import type { DatastoreSecret } from "./access/datastore_secret.ts";
+import { preparedAccess } from "./access/prepared_access.ts";
+import type { TokenAccessOptions } from "./access/token_access.ts";
 import { Datastore } from "./datastore.ts";
 import { DatastoreError } from "./mvcc/datastore_error.ts";
-import { type ListenAddress, reachOf } from "./listen_address.ts";
+import { DEFAULT_DIRECTORY, type ListenAddress, reachOf } from "./listen_address.ts";
+import { hasData } from "./mvcc/storage_file.ts";
 import { RequestError } from "./mvcc/request_error.ts";
 import type { GrpcServerTls } from "./rpc/grpc_server.ts";
 
@@ -18,8 +24,12 @@ export interface ServeOptions {
   readonly listen: ListenAddress;
   readonly directory: string;
   readonly tls: ServerTlsFileNames | undefined;
-  /** Serve a public address without TLS. */
-  readonly insecure: boolean;
+  /** `true`: plain and open to every client; `false`: tokens; `undefined`: see `accessMode`. */
+  readonly insecure: boolean | undefined;
+  /** Addresses and names for nodes, besides the machine's own. */
+  readonly advertise: readonly string[];
+  /** The CA and the token of a new directory, which then requires tokens. */
+  readonly secret?: DatastoreSecret | undefined;
   /** Interval of progress notifications to idle watches that request them. */
   readonly progressNotifyMs: number;
   /** A key to write if it does not exist: the network's configuration. */
@@ -41,10 +51,12 @@ export interface ServerTlsFileNames {
 /** Resolves after `stop`; throws `DatastoreError` if it cannot start or continue. */
 export async function serveDatastore(
   options: ServeOptions,
-  { log, clock, stop }: {
+  { log, clock, stop, terminal }: {
     readonly log: Log;
     readonly clock: Clock;
     readonly stop: AbortSignal;
+    /** Prints to the terminal of an operator, who may see secrets; `undefined` without one. */
+    readonly terminal?: ((text: string) => void) | undefined;
   },
 ): Promise<void> {
   const { listen, directory, initial, progressNotifyMs } = options;
@@ -52,7 +64,8 @@ export async function serveDatastore(
     key: initial.key,
     value: "path" in initial ? await readConfig(initial.path, log) : initial.value,
   };
-  const warning = exposure(options);
+  const mode = accessMode(options);
+  const warning = mode === "tokens" ? undefined : exposure(options);
   if (warning !== undefined) log.warn(warning);
   const notifier = createNotifier({ log, clock });
   const onStop = () => {
@@ -66,6 +79,7 @@ export async function serveDatastore(
     directory,
     progressNotifyMs,
     tls: options.tls && readTls(options.tls),
+    tokens: mode === "tokens" ? tokenAccess(options) : undefined,
     clock,
     log,
   });
@@ -74,8 +88,44 @@ export async function serveDatastore(
   const summary = `serving etcd's API at ${url} from ${directory}, revision ${revision}`;
   notifier.ready(summary);
   log.info(`ready; ${summary}`);
+  if (mode === "tokens") showHowToJoin(datastore, { directory, log, terminal });
   const failure = await Promise.race([whenAborted(stop), datastore.failed]);
   if (failure instanceof DatastoreError) throw failure;
+}
+
+/** Who may use the datastore: every client, those with a certificate, or those with a password. */
+type AccessMode = "open" | "certificates" | "tokens";
+
+/**
+ * Tokens are required of everything that others can reach, unless a flag says otherwise. An open
+ * directory of an earlier version stays open: its nodes have no credentials.
+ */
+function accessMode({ listen, directory, tls, insecure, secret }: ServeOptions): AccessMode {
+  if (tls !== undefined) return "certificates";
+  if (insecure !== undefined) return insecure ? "open" : "tokens";
+  if (secret !== undefined) return "tokens";
+  if (hasRequiredTokens(directory)) return "tokens";
+  const isOpenOne = reachOf(listen.host) === "loopback" || hasData(directory);
+  return isOpenOne ? "open" : "tokens";
+}
+
+function tokenAccess({ advertise, secret }: ServeOptions): TokenAccessOptions {
+  return { advertise, prepared: secret && preparedAccess(secret) };
+}
+
+/** The token itself is shown on a terminal only: logs are collected, and many may read them. */
+function showHowToJoin(
+  { joinTarget }: Datastore,
+  { directory, log, terminal }: {
+    readonly directory: string;
+    readonly log: Log;
+    readonly terminal: ((text: string) => void) | undefined;
+  },
+): void {
+  const dataDir = directory === DEFAULT_DIRECTORY ? "" : ` --data-dir ${directory}`;
+  log.info(`nodes join with the command that "flanneld datastore token${dataDir}" prints`);
+  if (joinTarget === undefined || terminal === undefined) return;
+  terminal(`\nOn each node, run as root:\n\n  flanneld --join ${joinTarget}\n\n`);
 }
 
 /** A warning if others can read and write everything; throws if that needs `--insecure`. */
@@ -89,17 +139,20 @@ function exposure({ listen, tls, insecure }: ServeOptions): string | undefined {
   if (reach === "public" && !insecure) {
     throw new DatastoreError(
       `${publicText(listen.host)}; without TLS, anyone who can connect could read and change all ` +
-        "data; listen on a private address, or set --cert-file, --key-file and --client-ca-file, " +
-        "or --insecure if a firewall protects the port",
+        `data, and this directory was served in this way; ${REQUIRE_TOKENS}, or --insecure if a ` +
+        "firewall protects the port",
     );
   }
   return `anyone who can connect to ${listen.host} can read and change all data, without ` +
-    "encryption; set --cert-file, --key-file and --client-ca-file unless the network is trusted";
+    `encryption; unless the network is trusted, ${REQUIRE_TOKENS}`;
 }
 
+const REQUIRE_TOKENS = "set --insecure=false and start each node with --join";
+
 function publicText(host: string): string {
-  const isWildcard = host === "0.0.0.0" || host === "::";
-  return isWildcard ? `${host} is every address of this machine` : `${host} is a public address`;
+  return isUnspecified(host)
+    ? `${host} is every address of this machine`
+    : `${host} is a public address`;
 }
 
 function readTls({ certFile, keyFile, clientCaFile }: ServerTlsFileNames): GrpcServerTls {

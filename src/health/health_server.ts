@@ -23,27 +23,15 @@ export class HealthServerError extends OperatorError {
 
 /**
  * Serves until disposed. `/healthz` returns 200 as long as the process responds; `/readyz` returns
- * 200, or 503 with the problems in its text. Throws `HealthServerError`.
+ * 200, or 503 with the problems in its text. As in Go, `0.0.0.0` serves IPv6 too: in a cluster with
+ * IPv6 only, kubelet sends its probes to an IPv6 address. Throws `HealthServerError`.
  */
 export function startHealthServer(options: HealthServerOptions): HealthServer {
   const { ip, port, problems } = options;
   try {
-    const server = Bun.serve({
-      hostname: ip,
-      port,
-      development: false,
-      reusePort: false,
-      // A dual-stack socket, as in Go: on `::` it also serves IPv4.
-      ipv6Only: false,
-      idleTimeout: IDLE_SECONDS,
-      // Routed by path: building the request's URL would fail without a valid Host header.
-      routes: {
-        "/healthz": () => text(200, "flanneld is running"),
-        "/readyz": () => readyz(problems()),
-      },
-      fetch: () => text(404, "not found; try /healthz or /readyz"),
-      error: () => text(500, "internal error"),
-    });
+    const server = ip === ANY_IPV4
+      ? listenOnAllAddresses({ port, problems })
+      : listen({ hostname: ip, port, problems });
     return { port: server.port as number, [Symbol.dispose]: () => void server.stop(true) };
   } catch (cause) {
     const where = familyOf(ip) === 6 ? `[${ip}]:${port}` : `${ip}:${port}`;
@@ -55,6 +43,41 @@ export function startHealthServer(options: HealthServerOptions): HealthServer {
       : message;
     throw new HealthServerError(`cannot serve /healthz on ${where}: ${reason}`, { cause });
   }
+}
+
+const ANY_IPV4 = "0.0.0.0";
+
+interface ListenOptions extends Pick<HealthServerOptions, "port" | "problems"> {
+  readonly hostname: string;
+}
+
+/** On a dual-stack socket, or by IPv4 alone on a kernel that was started without IPv6. */
+function listenOnAllAddresses(options: Omit<ListenOptions, "hostname">) {
+  try {
+    return listen({ ...options, hostname: "::" });
+  } catch (error) {
+    if ((error as { code?: string }).code !== "EAFNOSUPPORT") throw error;
+    return listen({ ...options, hostname: ANY_IPV4 });
+  }
+}
+
+function listen({ hostname, port, problems }: ListenOptions) {
+  return Bun.serve({
+    hostname,
+    port,
+    development: false,
+    reusePort: false,
+    // As in Go: on `::` it also serves IPv4.
+    ipv6Only: false,
+    idleTimeout: IDLE_SECONDS,
+    // Routed by path: building the request's URL would fail without a valid Host header.
+    routes: {
+      "/healthz": () => text(200, "flanneld is running"),
+      "/readyz": () => readyz(problems()),
+    },
+    fetch: () => text(404, "not found; try /healthz or /readyz"),
+    error: () => text(500, "internal error"),
+  });
 }
 
 /** Connections without traffic are closed after this time. */

@@ -2,6 +2,7 @@
  * The external interface: the one that carries the packets between nodes, and its addresses. Pure.
  */
 
+import type { GivenAddress } from "../addr/given_address.ts";
 import { mapFamilies, type PerFamily } from "../addr/family.ts";
 import type { IpAddress } from "../addr/ip.ts";
 import { makePrefix, type Prefix } from "../addr/prefix.ts";
@@ -19,7 +20,7 @@ export interface ExternalInterface {
   readonly addresses: PerFamily<IpAddress>;
   /** The networks of these addresses, by the interface's prefix lengths. */
   readonly networks?: PerFamily<Prefix>;
-  /** The addresses that the lease advertises: `addresses`, unless `--public-ip` sets another. */
+  /** The addresses that the lease advertises: `addresses`, unless another is given. */
   readonly publicAddresses: PerFamily<IpAddress>;
   /**
    * The source addresses of outer packets: `publicAddresses` where an interface of this host has
@@ -30,8 +31,11 @@ export interface ExternalInterface {
 
 export interface HostAddressing {
   readonly interfaces: readonly HostInterface[];
-  /** Addresses to advertise instead of the interface's own: `--public-ip` and `--public-ipv6`. */
-  readonly given: PerFamily<IpAddress>;
+  /**
+   * Addresses to advertise instead of the interface's own: `--public-ip` and `--public-ipv6`, and
+   * what the store prescribes.
+   */
+  readonly given: PerFamily<GivenAddress>;
 }
 
 /**
@@ -42,7 +46,7 @@ export function externalInterface(
   addresses: PerFamily<IpAddress>,
   { interfaces, given }: HostAddressing,
 ): ExternalInterface {
-  const publicAddresses = mapFamilies(addresses, (own, family) => given[family] ?? own);
+  const publicAddresses = mapFamilies(addresses, (own, family) => given[family]?.address ?? own);
   const sourceAddresses = mapFamilies(publicAddresses, (advertised, family) =>
     // An address that the host does not have cannot be a packet's source.
     interfaceWithAddress(interfaces, advertised) ? advertised : addresses[family]);

@@ -1,6 +1,7 @@
 /** Chooses the external interface of this host, and checks that the overlay network can use it. */
 
 import { familiesOf, type PerFamily, valuesOf } from "../addr/family.ts";
+import type { GivenAddress } from "../addr/given_address.ts";
 import type { IpAddress } from "../addr/ip.ts";
 import { ConfigError } from "../config/config_error.ts";
 import type { NetworkConfig } from "../config/network_config.ts";
@@ -19,8 +20,8 @@ export interface ChoiceOptions extends InterfaceReader {
   readonly patterns: readonly string[];
   /** `--iface-can-reach` */
   readonly canReach: IpAddress | undefined;
-  /** `--public-ip` and `--public-ipv6` */
-  readonly publicAddresses: PerFamily<IpAddress>;
+  /** Addresses to advertise instead of the interface's own. */
+  readonly given: PerFamily<GivenAddress>;
   readonly isOverlayDevice: OverlayDeviceTest;
 }
 
@@ -37,7 +38,7 @@ export interface ExternalInterfaceChoice {
 export async function chooseExternalInterface(
   options: ChoiceOptions,
 ): Promise<ExternalInterfaceChoice> {
-  const { families, publicAddresses: given, isOverlayDevice } = options;
+  const { families, given, isOverlayDevice } = options;
   const input = await readSelectionInput(options);
   const { interfaces } = input;
   const { external, reasons } = selectInterface(input, {

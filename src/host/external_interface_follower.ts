@@ -2,7 +2,7 @@
 
 import type { Clock } from "../base/clock.ts";
 import { type PerFamily, valuesOf } from "../addr/family.ts";
-import type { IpAddress } from "../addr/ip.ts";
+import type { GivenAddress } from "../addr/given_address.ts";
 import { prefixLength } from "../addr/prefix.ts";
 import { SerialQueue } from "../base/serial_queue.ts";
 import type { Kernel, KernelEvent } from "../kernel/kernel.ts";
@@ -16,7 +16,7 @@ export interface ExternalInterfaceFollowerOptions {
   /** As it was chosen. */
   readonly external: ExternalInterface;
   /** Addresses to advertise instead of the interface's own. */
-  readonly given: PerFamily<IpAddress>;
+  readonly given: PerFamily<GivenAddress>;
   readonly readInterfaces: () => Promise<readonly HostInterface[]>;
   readonly kernel: Pick<Kernel, "watch">;
   /** Why the overlay cannot use the interface; see `Backend.externalProblem`. */

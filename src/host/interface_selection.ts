@@ -3,13 +3,14 @@
  * `readSelectionInput` reads the host.
  *
  * Tried in this order: each `--iface`, each `--iface-regex`, `--iface-can-reach`. Only if none of
- * these is set: the interface that has the address of `--public-ip`, unless it is lo, then that of
+ * these is set: the interface that has the given public address, unless it is lo, then that of
  * the default route.
  */
 
 import { OperatorError } from "../base/operator_error.ts";
 import { entriesOf, familiesOf, type PerFamily } from "../addr/family.ts";
 import { type Family, familyOf, type IpAddress, isLinkLocal } from "../addr/ip.ts";
+import type { GivenAddress } from "../addr/given_address.ts";
 import { type Prefix, prefixContainsAddress } from "../addr/prefix.ts";
 import { type ExternalInterface, externalInterface } from "./external_interface.ts";
 import {
@@ -44,7 +45,7 @@ export interface SelectionOptions {
   readonly patterns: readonly string[];
   readonly canReach: IpAddress | undefined;
   /** Addresses to advertise instead of the interface's. */
-  readonly publicAddresses: PerFamily<IpAddress>;
+  readonly given: PerFamily<GivenAddress>;
   /** The overlay networks; addresses in them are not offered as a choice. */
   readonly networks?: readonly Prefix[];
   readonly isOverlayDevice: OverlayDeviceTest;
@@ -82,7 +83,7 @@ export function selectInterface(input: SelectionInput, options: SelectionOptions
       reasons.push(`interface ${device.name} is down; no packets will pass until it is up`);
     }
     const { interfaces } = input;
-    const given = options.publicAddresses;
+    const { given } = options;
     const external = externalInterface(device, addresses, { interfaces, given });
     return { external, reasons: [...reasons, ...addressReasons(external, given)] };
   }
@@ -123,7 +124,7 @@ interface Attempt {
 
 function attempts(input: SelectionInput, options: SelectionOptions): Attempt[] {
   const { interfaces } = input;
-  const { patterns, canReach, publicAddresses, families } = options;
+  const { patterns, canReach, given, families } = options;
   const list: Attempt[] = [
     ...options.interfaces.map((text) => ({
       because: `--iface=${text}`,
@@ -139,11 +140,11 @@ function attempts(input: SelectionInput, options: SelectionOptions): Attempt[] {
     list.push({ because, find: () => findByRoute(input, canReach) });
   }
   if (list.length > 0) return list;
-  for (const [family, address] of entriesOf(publicAddresses)) {
+  for (const [family, { address, source }] of entriesOf(given)) {
     const device = interfaceWithAddress(interfaces, address);
     // An address on lo, as routers have it, is reached through another interface.
     if (device === undefined || device.name === "lo" || !families.includes(family)) continue;
-    const because = `it has the address ${address} of --public-ip${family === 6 ? "v6" : ""}`;
+    const because = `it has the address ${address} of ${source}`;
     list.push({ because, find: () => ({ device, addresses: { [family]: address } }) });
   }
   list.push({ because: "default route", find: () => findByDefaultRoute(input, families) });
@@ -230,18 +231,18 @@ function complete(
 /** One line for each family: the address that is advertised, and where it comes from. */
 function addressReasons(
   { addresses, publicAddresses, sourceAddresses }: ExternalInterface,
-  given: PerFamily<IpAddress>,
+  given: PerFamily<GivenAddress>,
 ): string[] {
   return entriesOf(addresses).map(([family, own]) => {
     const advertised = publicAddresses[family];
-    if (given[family] === undefined) {
+    const source = given[family]?.source;
+    if (source === undefined) {
       return `IPv${family} address ${own}, advertised to the other nodes`;
     }
-    const flag = `--public-ip${family === 6 ? "v6" : ""}`;
     const translated = sourceAddresses[family] === advertised
       ? ""
       : "; this host does not have it: a router must translate it to this host";
     return `IPv${family} address ${own}, advertised to the other nodes as ${advertised} ` +
-      `(${flag}${translated})`;
+      `(${source}${translated})`;
   });
 }

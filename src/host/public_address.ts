@@ -25,16 +25,18 @@ export function publicAddressProblem(
   for (const [family, address] of entriesOf(external.publicAddresses)) {
     const defect = defectOf(address, context);
     if (defect === undefined) continue;
-    const flag = flagOf(family);
-    if (context.given[family] !== undefined) {
-      return `${flag} ${address} is ${defect}: the other nodes cannot send to it; set ${flag} ` +
-        "to the address by which they reach this host, or leave it out";
+    const source = context.given[family]?.source;
+    if (source !== undefined) {
+      return `${source} ${address} is ${defect}: the other nodes cannot send to it; set ` +
+        `${source} to the address by which they reach this host, or leave it out`;
     }
     return context.isOverlayDevice(external.name)
       ? `${external.name} is a device of the overlay itself (its address ${address} is ${defect}` +
         "); name the interface that leads to the other hosts with --iface"
       : `address ${address} of interface ${external.name} is ${defect}: the other nodes cannot ` +
-        `send to it; choose another interface with --iface, or set another address with ${flag}`;
+        `send to it; choose another interface with --iface, or set another address with ${
+          flagOf(family)
+        }`;
   }
   return undefined;
 }

@@ -105,7 +105,8 @@ export class NetlinkKernel implements Kernel {
 
   /**
    * A kernel table creates a device with default attributes; rtnetlink then sets its MTU and state.
-   * The notifications of the unfinished device are read before the step has its result.
+   * Before the step has its result, listeners have the finished device: what they saw until then
+   * may be one that no program answers for yet, which looks like a device of another program.
    */
   async #applyToTable(type: KernelTableType, steps: readonly Step[]): Promise<StepResult[]> {
     const results = [...await this.#tables.apply(type, steps)];
@@ -115,6 +116,9 @@ export class NetlinkKernel implements Kernel {
       if (from === undefined) continue; // Deleted again; its notification will follow.
       results[i] = (await this.#applyToRtnetlink([{ op: "change", resource, from }]))[0];
       await pause(this.#clock, NOTIFIED_MS);
+      const finished = await this.link(resource.name);
+      if (finished === undefined) continue;
+      this.#listeners.notify({ kind: "changed", resource: finished.link, deleted: false });
     }
     return results;
   }

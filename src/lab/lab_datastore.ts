@@ -15,8 +15,8 @@ export interface LabDatastoreOptions {
   readonly command: readonly string[];
   /** For its data, its configuration and its log. */
   readonly directory: string;
-  /** The network's configuration. */
-  readonly config: object;
+  /** The network's configuration; absent: none is written. */
+  readonly config?: object;
   readonly clock: Clock;
 }
 
@@ -34,13 +34,11 @@ export class LabDatastore {
     this.endpoints = `http://${address}`;
     this.#clock = clock;
     this.#logFile = join(directory, "datastore.log");
-    const configFile = join(directory, "net-conf.json");
-    writeFileSync(configFile, JSON.stringify(config));
     const flags = [
       `--listen=${address}`,
       "--insecure", // documentation addresses, in a namespace without a way out
       `--data-dir=${join(directory, "data")}`,
-      `--net-config-path=${configFile}`,
+      ...(config === undefined ? [] : [`--net-config-path=${writeConfig(directory, config)}`]),
     ];
     const args = ["netns", "exec", station.namespace, ...command, "datastore", ...flags];
     const process = startDetached("ip", args, {
@@ -64,4 +62,11 @@ export class LabDatastore {
   #log(): string {
     return existsSync(this.#logFile) ? readFileSync(this.#logFile, "utf8") : "";
   }
+}
+
+/** The path of a file with the configuration. */
+function writeConfig(directory: string, config: object): string {
+  const path = join(directory, "net-conf.json");
+  writeFileSync(path, JSON.stringify(config));
+  return path;
 }

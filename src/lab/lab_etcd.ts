@@ -19,6 +19,8 @@ import { type DetachedProcess, startDetached } from "../process/detached_process
 export interface LabEtcdOptions {
   /** For its data, its socket and its log. */
   readonly directory: string;
+  /** By default `etcd` on PATH. */
+  readonly executable?: string;
   /** Further arguments, such as those for TLS. */
   readonly args?: readonly string[];
   /** `https` if `args` enable TLS. */
@@ -44,6 +46,9 @@ const ALONE: LabEtcdMember = {
   cluster: "default=http://127.0.0.1:2380",
 };
 
+/** For a machine on which many programs start. */
+const CALL_TIMEOUT_MS = 30_000;
+
 /** A key as etcd's JSON gateway reports it, decoded. */
 export interface EtcdKey {
   readonly key: string;
@@ -63,7 +68,7 @@ export class LabEtcd {
 
   /** Starts the server; `ready` waits for it. */
   constructor(station: Station, options: LabEtcdOptions) {
-    const { scheme = "http", member = ALONE } = options;
+    const { scheme = "http", member = ALONE, executable = "etcd" } = options;
     const urls = entriesOf(station.addresses).map(([, address]) =>
       `${scheme}://${urlHost(address)}:${member.clientPort}`
     );
@@ -78,7 +83,7 @@ export class LabEtcd {
     });
     this.#start = () => {
       rmSync(this.#socket, { force: true }); // of a server that was killed
-      return startDetached("ip", ["netns", "exec", station.namespace, "etcd", ...args], {
+      return startDetached("ip", ["netns", "exec", station.namespace, executable, ...args], {
         logFile: join(options.directory, "etcd.log"),
         env: { PATH: process.env["PATH"] ?? "", ...topologyMark(station.namespace) },
         workingDirectory: options.directory,
@@ -98,6 +103,12 @@ export class LabEtcd {
   /** Ends the server at once, as a crash does. */
   async kill(): Promise<void> {
     this.#process.signal("SIGKILL");
+    await this.#process.exited;
+  }
+
+  /** Ends the server in order: its database file then has everything. */
+  async stop(): Promise<void> {
+    this.#process.signal("SIGTERM");
     await this.#process.exited;
   }
 
@@ -160,11 +171,17 @@ export class LabEtcd {
   }
 
   async #fetch(path: string, body: string | undefined): Promise<unknown> {
+    const timeout = AbortSignal.timeout(CALL_TIMEOUT_MS);
     const response = await fetch(`http://etcd${path}`, {
       unix: this.#socket,
-      signal: AbortSignal.timeout(5_000),
+      signal: timeout,
       ...(this.#token === undefined ? {} : { headers: { Authorization: this.#token } }),
       ...(body === undefined ? {} : { method: "POST", body }),
+    }).catch((cause) => {
+      const failure = timeout.aborted
+        ? `no response within ${CALL_TIMEOUT_MS / 1000} s`
+        : (cause as Error).message;
+      throw new Error(`cannot call etcd's ${path}: ${failure}`, { cause });
     });
     const text = await response.text();
     if (!response.ok) throw new Error(`etcd rejected ${path}: ${text.trim()}`);

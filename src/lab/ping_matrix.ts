@@ -3,6 +3,7 @@
 import { familiesOf, type PerFamily } from "../addr/family.ts";
 import { FAMILIES, type Family, type IpAddress } from "../addr/ip.ts";
 import type { Clock } from "../base/clock.ts";
+import { mapParallel } from "./map_parallel.ts";
 import { namespaceScript } from "./namespace.ts";
 
 /** One workload. */
@@ -44,13 +45,7 @@ export async function pingAll(ends: readonly PingEnd[], options: PingOptions): P
   const replied = new Map<string, number>();
   for (;;) {
     const repliedBefore = replied.size;
-    const waiting = [...ends];
-    const work = async () => {
-      for (let from = waiting.shift(); from !== undefined; from = waiting.shift()) {
-        await pingFrom(from, ends, replied, signal);
-      }
-    };
-    await Promise.all(Array.from({ length: CONCURRENCY }, work));
+    await mapParallel(ends, CONCURRENCY, (from) => pingFrom(from, ends, replied, signal));
     const pings = pairs(ends).map(({ from, to, family }): Ping => {
       const milliseconds = replied.get(pingKey(from.name, to.name, family));
       const ping = { from: from.name, to: to.name, family };

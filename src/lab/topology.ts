@@ -14,6 +14,7 @@
 import { entriesOf, mapFamilies, type PerFamily, valuesOf } from "../addr/family.ts";
 import { addressValue, type Family, formatAddress, type IpAddress } from "../addr/ip.ts";
 import { makePrefix, type Prefix, prefixAddress, prefixLength } from "../addr/prefix.ts";
+import { MAX_HOSTS } from "./lab_options.ts";
 import { ipBatch, namespaceScript } from "./namespace.ts";
 
 export interface TopologySpec {
@@ -61,9 +62,6 @@ export interface LabHost extends Station {
   /** The namespace behind `cni0`, where a container would be. */
   readonly workloadNamespace: string;
 }
-
-/** A bridge has 1024 ports, one of them for etcd. */
-export const MAX_HOSTS = 1000;
 
 /** Names and addresses of a topology; creates nothing. Throws `RangeError` for too many hosts. */
 export function planTopology(spec: TopologySpec): Topology {

@@ -29,7 +29,11 @@ export interface RecordedProcess {
   readonly pid: number;
   /** Clock ticks since boot. */
   readonly startTime: string;
+  readonly stopSignal?: StopSignal;
 }
+
+/** SIGKILL is for a program whose data are removed anyway and that takes long to end. */
+export type StopSignal = "SIGTERM" | "SIGKILL";
 
 interface RecordFile {
   readonly bootId: string;
@@ -96,10 +100,11 @@ export class TopologyRecord {
     return this.#file.pidNamespace === pidNamespace() && !isRunning(owner);
   }
 
-  addProcess(pid: number): void {
+  addProcess(pid: number, stopSignal: StopSignal = "SIGTERM"): void {
     const startTime = startTimeOf(pid);
     if (startTime === undefined) return; // it has already ended
-    this.#file = { ...this.#file, processes: [...this.#file.processes, { pid, startTime }] };
+    const process = { pid, startTime, stopSignal };
+    this.#file = { ...this.#file, processes: [...this.#file.processes, process] };
     this.#save();
   }
 
@@ -131,13 +136,15 @@ export class TopologyRecord {
       TOPOLOGY_VARIABLE,
       new Set([this.prefix]),
     );
-    const living = new Set(marked.filter((pid) => !isZombie(pid)));
+    const others = [...marked, ...processesInNamespaces(this.namespaces())];
+    const living = new Map<number, StopSignal>(
+      others.filter((pid) => !isZombie(pid)).map((pid) => [pid, "SIGTERM"]),
+    );
     if (this.#file.bootId === bootId() && this.#file.pidNamespace === pidNamespace()) {
       for (const process of this.#file.processes) {
-        if (isRunning(process)) living.add(process.pid);
+        if (isRunning(process)) living.set(process.pid, process.stopSignal ?? "SIGTERM");
       }
     }
-    for (const pid of processesInNamespaces(this.namespaces())) living.add(pid);
     return { living, hasStarting };
   }
 
@@ -151,33 +158,35 @@ export class TopologyRecord {
 const RECORD = "record.json";
 const NETNS_DIRECTORY = "/run/netns";
 const TERM_TIMEOUT_MS = 5_000;
+/** The kernel frees the memory of a killed process first: seconds, in a busy virtual machine. */
+const KILL_TIMEOUT_MS = 60_000;
 
 interface Processes {
-  readonly living: ReadonlySet<number>;
+  readonly living: ReadonlyMap<number, StopSignal>;
   /** Some processes are just being started, and may turn out to belong to the topology. */
   readonly hasStarting: boolean;
 }
 
 /**
- * Sends SIGTERM, and SIGKILL to the processes that still run after the time a daemon has to stop.
+ * Sends each its signal, and SIGKILL to those that still run after the time a daemon has to stop.
  */
 async function endProcesses(find: () => Processes, clock: Clock): Promise<void> {
   const killAtMs = clock.nowMs() + TERM_TIMEOUT_MS;
-  const terminated = new Set<number>();
+  const signalled = new Set<number>();
   let remaining: readonly number[] = [];
   const haveEnded = () => {
     const { living, hasStarting } = find();
     const mustKill = clock.nowMs() > killAtMs;
     if (living.size === 0 && (!hasStarting || mustKill)) return true;
-    remaining = [...living];
-    for (const pid of remaining) {
-      if (!mustKill && terminated.has(pid)) continue;
-      terminated.add(pid);
-      send(pid, mustKill ? "SIGKILL" : "SIGTERM");
+    remaining = [...living.keys()];
+    for (const [pid, stopSignal] of living) {
+      if (!mustKill && signalled.has(pid)) continue;
+      signalled.add(pid);
+      send(pid, mustKill ? "SIGKILL" : stopSignal);
     }
     return false;
   };
-  const options = { clock, intervalMs: 20, timeoutMs: 2 * TERM_TIMEOUT_MS };
+  const options = { clock, intervalMs: 20, timeoutMs: TERM_TIMEOUT_MS + KILL_TIMEOUT_MS };
   if (await poll(haveEnded, options)) return;
   throw new Error(`processes ${remaining.join(", ")} did not end after SIGKILL`);
 }

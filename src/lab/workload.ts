@@ -10,6 +10,9 @@ import { addressLine, batchHere, type LabHost } from "./topology.ts";
 /** What a workload needs to know of its host's subnet file. */
 export type WorkloadNetwork = Pick<SubnetFile, "subnets" | "mtuBytes">;
 
+/** The namespaces of a host and of its workload. */
+export type WorkloadHost = Pick<LabHost, "namespace" | "workloadNamespace">;
+
 /** The address of the workload itself: the next one after that of the bridge. */
 export function workloadAddresses({ subnets }: WorkloadNetwork): PerFamily<IpAddress> {
   return mapFamilies(
@@ -24,7 +27,7 @@ export function workloadAddresses({ subnets }: WorkloadNetwork): PerFamily<IpAdd
  * subnet.
  */
 export async function attachWorkloads(
-  hosts: readonly { readonly host: LabHost; readonly network: WorkloadNetwork }[],
+  hosts: readonly { readonly host: WorkloadHost; readonly network: WorkloadNetwork }[],
   signal?: AbortSignal,
 ): Promise<void> {
   await Promise.all(

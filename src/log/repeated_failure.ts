@@ -1,5 +1,6 @@
 /**
- * Rate limit for one operation that may fail for hours, such as reading from etcd during an outage.
+ * Rate limit for one operation that may fail for hours, such as reading from a store during an
+ * outage.
  *
  * It distinguishes reasons and reports when the operation works again. `RecurringEvent` is for an
  * event that has no end, `RateLimitedWarnings` for many similar objects.

@@ -4,6 +4,7 @@
  */
 
 import type { Family } from "../addr/ip.ts";
+import type { AnnotationFormat } from "../subnet/annotation_format.ts";
 import type { BackendModule } from "./backend.ts";
 
 export interface BackendDescriptor {
@@ -15,6 +16,8 @@ export interface BackendDescriptor {
   readonly families: readonly Family[];
   /** False if it only assigns subnets and leaves the packets to something else. */
   readonly connectsNodes: boolean;
+  /** How its leases are written in Kubernetes, where that is not as most backends do. */
+  readonly annotations?: AnnotationFormat;
   /** Packets between nodes are encrypted. */
   readonly encrypts: boolean;
   /** Whether it may create a device of this name, with some options; absent if it creates none. */

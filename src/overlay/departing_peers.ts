@@ -1,12 +1,13 @@
 /**
  * Peers whose lease has just been deleted, and which keep their entries for a grace period.
  *
- * A node whose lease is deleted (by hand, or with everything in etcd) writes it again at once: it
- * sees the deletion, reads the key, gets an etcd lease and creates the key. That takes three round
- * trips, some 15 ms on one network and half a second across the world. If its entries were removed
- * in the meantime, packets would be lost. A node that is really gone has been silent for a day, or
- * was removed on purpose, and another second does no harm: no other node uses its subnet without a
- * lease, and such a lease ends the wait.
+ * A node whose lease is deleted (by hand, or with everything in the store) writes it again at once:
+ * it sees the deletion, reads the key, gets an etcd lease and creates the key. That takes three
+ * round trips, some 15 ms on one network and half a second across the world; with Kubernetes, the
+ * kubelet has to register the Node again. If its entries were removed in the meantime, packets
+ * would be lost. A node that is really gone has been silent for a day, or was removed on purpose,
+ * and another second does no harm: no other node uses its subnet without a lease, and such a lease
+ * ends the wait.
  */
 
 import { entriesOf, valuesOf } from "../addr/family.ts";
@@ -69,9 +70,9 @@ export class DepartingPeers implements Disposable {
       this.#subnets[family].delete(subnet, departure);
     }
     for (const address of valuesOf(lease.attributes.publicAddresses)) {
-      const others = this.#byAddress.get(address);
-      others?.delete(departure);
-      if (others?.size === 0) this.#byAddress.delete(address);
+      const others = this.#byAddress.get(address) as Set<Departure>;
+      others.delete(departure);
+      if (others.size === 0) this.#byAddress.delete(address);
     }
     return lease;
   }

@@ -12,14 +12,14 @@ export function traceLeaseEvent(log: Log, event: LeaseWatch): void {
       const { revision, leases, invalid } = event;
       const fields = { event: "snapshot", revision: Number(revision), leases: leases.length };
       log.trace({ ...fields, invalid: invalid.length }, "leases received");
-      for (const { key, modRevision } of leases) {
-        log.trace({ event: "snapshot", lease: key, revision: Number(modRevision) }, MESSAGE);
+      for (const { key, changed } of leases) {
+        log.trace({ event: "snapshot", lease: key, revision: Number(changed) }, MESSAGE);
       }
       return;
     }
     case "put": {
-      const { key, modRevision } = event.lease;
-      log.trace({ event: "put", lease: key, revision: Number(modRevision) }, MESSAGE);
+      const { key, changed } = event.lease;
+      log.trace({ event: "put", lease: key, revision: Number(changed) }, MESSAGE);
       return;
     }
     case "invalid":

@@ -264,7 +264,7 @@ export class OverlayController implements AsyncDisposable {
     if (conflict !== undefined) return this.#ignore(peer, conflictText(peer, conflict));
     if (invalidReason !== undefined) return this.#ignore(peer, invalidReason);
     this.#problems.setUsed(peer.key, backend.peerProblem?.(peer, input, reachability));
-    entryStore.setDesired(peer.key, resources, peer.modRevision);
+    entryStore.setDesired(peer.key, resources, peer.changed);
     this.#traceEntries(peer.key, resources);
     this.#target.put(peer);
   }
@@ -277,7 +277,7 @@ export class OverlayController implements AsyncDisposable {
 
   #ignore(peer: Lease, reason: string): void {
     this.#problems.setIgnored(peer.key, reason);
-    this.#options.entryStore.setDesired(peer.key, [], peer.modRevision);
+    this.#options.entryStore.setDesired(peer.key, [], peer.changed);
     this.#traceEntries(peer.key, []);
     this.#target.remove(peer.key);
   }
@@ -299,9 +299,10 @@ export class OverlayController implements AsyncDisposable {
   }
 
   #traceEntries(owner: string, entries: readonly Resource[]): void {
-    const { log } = this.#options;
-    if (!log.isLevelEnabled("trace")) return;
-    log.trace({ lease: owner, entries: entries.length }, "lease converted to entries");
+    this.#options.log.trace(
+      { lease: owner, entries: entries.length },
+      "lease converted to entries",
+    );
   }
 
   #input(): NodeInput | undefined {

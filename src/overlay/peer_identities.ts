@@ -74,7 +74,7 @@ export class PeerIdentities {
   readonly #conflicts = new Map<Identity, CompetingClaims>();
   readonly #claims = new Map<LeaseKey, readonly IdentityClaim[]>();
   readonly #onConflictsChanged: () => void;
-  #liveNodes: ReadonlySet<string> = new Set();
+  #liveNodes: ReadonlySet<string | undefined> = new Set();
 
   /** `onConflictsChanged` is called whenever `conflictingAddresses` may have changed. */
   constructor(onConflictsChanged: () => void = () => undefined) {
@@ -96,7 +96,6 @@ export class PeerIdentities {
     const changed = this.#liveNodes.symmetricDifference(liveNodes);
     this.#liveNodes = liveNodes;
     const others = new Set<LeaseKey>();
-    if (changed.size === 0) return [];
     for (const [identity, conflict] of this.#conflicts) {
       for (const address of changed) conflict.updateLiveness(address);
       this.#hold(identity, conflict.strongest(), others);
@@ -119,7 +118,7 @@ export class PeerIdentities {
         this.#rewrite(known, lease, others);
         return known;
       }
-      const claim = { identity, lease, since: isNew ? lease.createRevision : lease.modRevision };
+      const claim = { identity, lease, since: isNew ? lease.created : lease.changed };
       this.#enter(claim, others);
       return claim;
     });
@@ -156,7 +155,7 @@ export class PeerIdentities {
 
   /** The lease of a claim has changed in something else. */
   #rewrite(claim: IdentityClaim, lease: Lease, others: Set<LeaseKey>): void {
-    const isSameLease = claim.lease.createRevision === lease.createRevision;
+    const isSameLease = claim.lease.created === lease.created;
     if (isSameLease && nodeAddressOf(claim.lease) === nodeAddressOf(lease)) {
       claim.lease = lease;
       return;
@@ -164,7 +163,7 @@ export class PeerIdentities {
     // The claim's position among the others depends on these two.
     this.#withdraw(claim, others);
     claim.lease = lease;
-    if (!isSameLease) claim.since = lease.createRevision;
+    if (!isSameLease) claim.since = lease.created;
     this.#enter(claim, others);
   }
 
@@ -202,7 +201,7 @@ export class PeerIdentities {
   }
 
   #isAlive(address: string | undefined): boolean {
-    return address !== undefined && this.#liveNodes.has(address);
+    return this.#liveNodes.has(address);
   }
 
   #hold(identity: Identity, winner: IdentityClaim, others: Set<LeaseKey>): void {
@@ -216,7 +215,7 @@ export class PeerIdentities {
 interface IdentityClaim {
   readonly identity: Identity;
   lease: Lease;
-  /** Datastore revision since which its node is known to have claimed this. */
+  /** Since when, on the store's scale, its node is known to have claimed this. */
   since: bigint;
 }
 
@@ -258,34 +257,34 @@ class CompetingClaims {
     if (node === undefined) {
       node = { address, isAlive: this.#isAlive(address), since: claim.since, claims: [] };
       this.#byAddress.set(address, node);
-      insert(this.#nodes, node, firstToLast);
+      insert(this.#nodes, node, isStronger);
     } else if (claim.since < node.since) {
-      remove(this.#nodes, node, firstToLast);
+      remove(this.#nodes, node, isStronger);
       node.since = claim.since;
-      insert(this.#nodes, node, firstToLast);
+      insert(this.#nodes, node, isStronger);
     }
-    insert(node.claims, claim, newestFirst);
+    insert(node.claims, claim, isNewer);
   }
 
   /** Whether the node with this address is alive may have changed. */
   updateLiveness(address: string | undefined): void {
     const node = this.#byAddress.get(address);
     const isAlive = this.#isAlive(address);
-    if (node === undefined || node.isAlive === isAlive) return;
-    remove(this.#nodes, node, firstToLast);
+    if (node === undefined) return;
+    remove(this.#nodes, node, isStronger);
     node.isAlive = isAlive;
-    insert(this.#nodes, node, firstToLast);
+    insert(this.#nodes, node, isStronger);
   }
 
   delete(claim: IdentityClaim): void {
     this.#size--;
     const address = nodeAddressOf(claim.lease);
     const node = this.#byAddress.get(address) as ClaimingNode;
-    remove(node.claims, claim, newestFirst);
+    remove(node.claims, claim, isNewer);
     claim.since = node.since; // It may come back under another address.
     if (node.claims.length > 0) return;
     this.#byAddress.delete(address);
-    remove(this.#nodes, node, firstToLast);
+    remove(this.#nodes, node, isStronger);
   }
 }
 
@@ -298,18 +297,19 @@ interface ClaimingNode {
   readonly claims: IdentityClaim[];
 }
 
-function firstToLast(a: ClaimingNode, b: ClaimingNode): number {
-  if (a.isAlive !== b.isAlive) return a.isAlive ? -1 : 1;
-  if (a.since !== b.since) return a.since < b.since ? -1 : 1;
-  return (a.address ?? "") < (b.address ?? "") ? -1 : a.address === b.address ? 0 : 1;
+function isStronger(a: ClaimingNode, b: ClaimingNode): boolean {
+  if (a.isAlive !== b.isAlive) return a.isAlive;
+  if (a.since !== b.since) return a.since < b.since;
+  return (a.address ?? "") < (b.address ?? "");
 }
 
-function newestFirst({ lease: a }: IdentityClaim, { lease: b }: IdentityClaim): number {
-  if (a.createRevision !== b.createRevision) return a.createRevision > b.createRevision ? -1 : 1;
-  return a.key < b.key ? -1 : a.key > b.key ? 1 : 0;
+function isNewer({ lease: a }: IdentityClaim, { lease: b }: IdentityClaim): boolean {
+  if (a.created !== b.created) return a.created > b.created;
+  return a.key < b.key;
 }
 
-type Order<T> = (a: T, b: T) => number;
+/** Whether `a` comes before `b`. */
+type Order<T> = (a: T, b: T) => boolean;
 
 function insert<T>(sorted: T[], one: T, order: Order<T>): void {
   sorted.splice(positionOf(sorted, one, order), 0, one);
@@ -321,5 +321,5 @@ function remove<T>(sorted: T[], one: T, order: Order<T>): void {
 
 /** Index of the first element that does not come before `one`. */
 function positionOf<T>(sorted: readonly T[], one: T, order: Order<T>): number {
-  return lowerBound(sorted.length, (index) => order(sorted[index] as T, one) >= 0);
+  return lowerBound(sorted.length, (index) => !order(sorted[index] as T, one));
 }

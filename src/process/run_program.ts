@@ -20,8 +20,11 @@ export interface RunOptions {
   /** Limit of standard output, and of standard error; 16 MiB each by default. */
   readonly maxOutputBytes?: number;
   /** Called for each line of either stream as it arrives, without its newline. */
-  readonly onLine?: (line: string) => void;
+  readonly onLine?: (line: string, stream: OutputStream) => void;
 }
+
+/** The lines of one arrive in order; a line of the other may overtake them. */
+export type OutputStream = "stdout" | "stderr";
 
 export interface RunResult {
   readonly exitCode: number;
@@ -66,8 +69,13 @@ export async function runProgram(
     kill();
   };
   try {
-    const stdout = collect(child.stdout, { maxBytes: maxOutputBytes, overflow, onLine });
-    const stderr = collect(child.stderr, { maxBytes: maxOutputBytes, overflow, onLine });
+    const read = (stream: OutputStream) =>
+      collect(child[stream], {
+        maxBytes: maxOutputBytes,
+        overflow,
+        onLine: onLine && ((line) => onLine(line, stream)),
+      });
+    const [stdout, stderr] = [read("stdout"), read("stderr")];
     const exitCode = await child.exited;
     // Background processes of the program may hold the pipes open forever.
     using _drain = systemClock.setTimer(DRAIN_MS, () => (stdout.stop(), stderr.stop()));

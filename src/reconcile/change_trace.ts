@@ -25,7 +25,7 @@ export function traceDesired(log: Log, { owner, precedence, entries }: OwnerChan
 }
 
 export function traceBatch(log: Log, batch: number, steps: readonly Step[]): void {
-  if (log.isLevelEnabled("trace")) log.trace({ batch, steps: steps.length }, "batch sent");
+  log.trace({ batch, steps: steps.length }, "batch sent");
 }
 
 /** The kernel's response to one step of a batch. */

@@ -64,7 +64,7 @@ function firstFree(network: FamilyNetwork, taken: PrefixRange[], limit: number):
   const family = familyOf(network.network);
   const size = 1n << BigInt(addressBits(family) - network.subnetLength);
   const last = addressValue(network.subnetMax);
-  const sorted = taken.sort((a, b) => a.first < b.first ? -1 : a.first > b.first ? 1 : 0);
+  const sorted = taken.sort((a, b) => Number(a.first - b.first));
   const free: Prefix[] = [];
   let candidate = addressValue(network.subnetMin);
   let next = 0;

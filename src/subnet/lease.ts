@@ -4,17 +4,24 @@ import type { PerFamily } from "../addr/family.ts";
 import type { IpAddress } from "../addr/ip.ts";
 import type { Prefix } from "../addr/prefix.ts";
 
-/** The part of the key after `<etcd prefix>/subnets/`, such as `10.5.52.0-24&fc00:0:0:34::-64`. */
+/**
+ * Names the lease in its store. etcd: the part of the key after `<etcd prefix>/subnets/`, such as
+ * `10.5.52.0-24&fc00:0:0:34::-64`. Kubernetes: `node/` and the node's name; the pod CIDRs of a node
+ * that is created again may differ.
+ */
 export type LeaseKey = string & { readonly __leaseKey: true };
 
 export interface Lease {
   readonly key: LeaseKey;
   readonly subnets: PerFamily<Prefix>;
   readonly attributes: LeaseAttributes;
-  /** Revision of the lease's creation: the older of two overlapping leases wins. */
-  readonly createRevision: bigint;
-  /** Revision of the last change. */
-  readonly modRevision: bigint;
+  /**
+   * When the lease was created, as a position on a scale of the store: the older of two overlapping
+   * leases wins. A lease that is deleted and created again has another one.
+   */
+  readonly created: bigint;
+  /** Its last change, on the same scale. */
+  readonly changed: bigint;
 }
 
 /** What a node publishes to the others. */
@@ -30,7 +37,7 @@ export interface LeaseAttributes {
 
 /** An event of the leases of all nodes. The first one is a snapshot. */
 export type LeaseWatch =
-  /** All leases as of `revision`; any other lease no longer exists. */
+  /** All leases as of `revision`, on the store's scale; any other lease no longer exists. */
   | {
     readonly kind: "snapshot";
     readonly leases: readonly Lease[];

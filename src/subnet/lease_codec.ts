@@ -22,8 +22,8 @@ import type { InvalidLease, Lease, LeaseAttributes, LeaseKey } from "./lease.ts"
 export interface LeaseEntry {
   readonly key: string;
   readonly value: string;
-  readonly createRevision: bigint;
-  readonly modRevision: bigint;
+  readonly created: bigint;
+  readonly changed: bigint;
 }
 
 /**
@@ -53,8 +53,8 @@ function decodeEntry(entry: LeaseEntry): Lease | InvalidLease {
   if (subnets === undefined) return { key, reason: "its key does not name a subnet" };
   const attributes = decodeLeaseValue(entry.value);
   if (typeof attributes === "string") return { key, reason: attributes };
-  const { createRevision, modRevision } = entry;
-  return { key, subnets, attributes, createRevision, modRevision };
+  const { created, changed } = entry;
+  return { key, subnets, attributes, created, changed };
 }
 
 export function isInvalidLease(lease: Lease | InvalidLease): lease is InvalidLease {
@@ -91,7 +91,12 @@ export function encodeLeaseValue(attributes: LeaseAttributes): string {
   };
   if (backendType !== "") fields.BackendType = backendType;
   for (const [family, data] of entriesOf(backendData)) fields[DATA_FIELDS[family]] = data;
-  return escapeAsGo(JSON.stringify(fields));
+  return goJson(fields);
+}
+
+/** A value as JSON, byte for byte as Go's `json.Marshal` writes it. */
+export function goJson(value: unknown): string {
+  return escapeAsGo(JSON.stringify(value));
 }
 
 /** The attributes in a value's JSON; otherwise why it cannot be read. */

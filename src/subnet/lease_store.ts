@@ -1,24 +1,28 @@
 /**
  * The port to the store that holds the network's configuration and every node's lease.
  *
- * The daemon knows a store only by this file. `subnet/etcd` implements it with etcd; a store over
- * Kubernetes would map a lease to a Node: its pod CIDRs are the subnets, its annotations the
- * attributes, its resourceVersion the revisions, and its Ready condition says whether it is
- * alive. A store retries by itself what an outage interrupts, and reports it to its log; it
- * throws only where a method says so.
+ * The daemon knows a store only by this file. `subnet/etcd` implements it with etcd, where the
+ * nodes choose their subnets; `subnet/kube` with the Kubernetes API, which assigns them: there a
+ * lease is a Node, with its pod CIDRs as subnets and its annotations as attributes. A store
+ * retries by itself what an outage interrupts, and reports it to its log; it throws only where a
+ * method says so.
  */
 
 import { OperatorError } from "../base/operator_error.ts";
-import type { NetworkConfig } from "../config/network_config.ts";
+import type { NetworkConfig, SubnetAllocation } from "../config/network_config.ts";
 import type { PerFamily } from "../addr/family.ts";
 import type { IpAddress } from "../addr/ip.ts";
 import type { ExcludedAddress } from "../addr/excluded_address.ts";
+import type { GivenAddress } from "../addr/given_address.ts";
 import type { Prefix } from "../addr/prefix.ts";
-import type { Lease, LeaseAttributes, LeaseKey, LeaseWatch } from "./lease.ts";
+import type { Lease, LeaseAttributes, LeaseWatch } from "./lease.ts";
 
 export interface LeaseStore extends AsyncDisposable {
   /** Where the store is, for messages; without credentials. */
   readonly description: string;
+
+  /** Who chooses the nodes' subnets; the configuration and the leases are checked accordingly. */
+  readonly allocation: SubnetAllocation;
 
   /**
    * The JSON text of the network configuration; `undefined` while there is none. The only method
@@ -33,29 +37,39 @@ export interface LeaseStore extends AsyncDisposable {
   watchNetworkConfig(signal: AbortSignal): AsyncIterable<string | undefined>;
 
   /**
-   * The lease that this node would keep, found by its public address, before `acquire`: a vxlan MAC
-   * address survives there when its device is lost. `undefined` if there is none. Throws
-   * `DuplicateNodeError`.
+   * The public addresses that the store prescribes for this node, before its interface is chosen:
+   * annotations of the node, which act like `--public-ip` and take precedence over it.
+   */
+  prescribedAddresses(
+    config: NetworkConfig,
+    signal: AbortSignal,
+  ): Promise<PerFamily<GivenAddress>>;
+
+  /**
+   * The lease that this node would keep, before `acquire`: a vxlan MAC address survives there when
+   * its device is lost. `undefined` if there is none. Throws `StoreError` if another live node has
+   * it.
    */
   previousLease(request: LeaseQuery, signal: AbortSignal): Promise<Lease | undefined>;
 
   /**
-   * Keeps a subnet of this node or takes a free one, and writes its lease. Where the store
-   * allocates the subnets, as Kubernetes does, it waits for its allocation. Throws
-   * `OutOfSubnetsError` and `DuplicateNodeError`.
+   * Keeps a subnet of this node or takes a free one, and writes its lease. Where the store assigns
+   * the subnets, as Kubernetes does, it waits for that. Throws `StoreError` if this node cannot
+   * have a subnet.
    */
   acquire(request: LeaseRequest, signal: AbortSignal): Promise<OwnLease>;
 
   /**
    * Every node's lease, this node's among them, until aborted: a snapshot, then changes, and a new
-   * snapshot whenever changes may have been missed.
+   * snapshot whenever changes may have been missed. Called once, after `acquire`: with Kubernetes,
+   * that is also how a store notices that the own lease was changed by others.
    */
   watchLeases(signal: AbortSignal): AsyncIterable<LeaseWatch>;
 
   /**
    * Yields whether the node with this public address is alive: at once, and at each change, until
    * aborted. Ends without a value if the store cannot determine it, for example without
-   * permission.
+   * permission. Called while `watchLeases` runs.
    */
   watchAlive(address: IpAddress, signal: AbortSignal): AsyncIterable<boolean>;
 }
@@ -92,7 +106,7 @@ export interface DeviceIdentity {
   readonly remedy: string;
 }
 
-/** The subnet this node holds. Disposing stops renewal and leaves the key in the store. */
+/** The subnet this node holds. Disposing stops renewal and leaves the lease in the store. */
 export interface OwnLease extends AsyncDisposable {
   readonly lease: Lease;
   /**
@@ -100,55 +114,21 @@ export interface OwnLease extends AsyncDisposable {
    * restored, and an outage is waited for. Rejects for a bug.
    */
   readonly lost: Promise<string>;
-  /** Why the other nodes use wrong values of this node: another process changed its lease. */
+  /**
+   * Why the other nodes use wrong values of this node, or this one wrong values of them: another
+   * process changed its lease, or the store refuses to report changes.
+   */
   readonly problem?: string | undefined;
   /** Writes changed attributes (public address, backend data) to the same lease. */
   update(attributes: LeaseAttributes, signal: AbortSignal): Promise<void>;
+  /**
+   * Workloads can be attached to this node's network, and reach those of the other nodes. Returns
+   * at once; if the store has a place for that, it is written there, and retried until it succeeds.
+   */
+  networkReady(): void;
 }
 
 /** The store cannot be reached or refused the call; `cause` is its client's error. */
 export class StoreError extends OperatorError {
   override readonly name: string = "StoreError";
-}
-
-/** Every subnet between SubnetMin and SubnetMax is taken. */
-export class OutOfSubnetsError extends StoreError {
-  override readonly name = "OutOfSubnetsError";
-  /** How many leases there are. */
-  readonly leases: number;
-
-  constructor(message: string, { leases }: { readonly leases: number }) {
-    super(message);
-    this.leases = leases;
-  }
-}
-
-/** A node that is alive, as its session describes it. */
-export interface LiveHolder {
-  readonly hostname: string;
-  readonly interface: string;
-}
-
-/** Another live node has the public address or the device identity of this one. */
-export class DuplicateNodeError extends StoreError {
-  override readonly name = "DuplicateNodeError";
-  /** The public address of the other node. */
-  readonly publicAddress: IpAddress;
-  readonly holder: LiveHolder;
-  /** The other node's lease, where that has this node's device identity. */
-  readonly lease: LeaseKey | undefined;
-
-  constructor(
-    message: string,
-    fields: {
-      readonly publicAddress: IpAddress;
-      readonly holder: LiveHolder;
-      readonly lease?: LeaseKey;
-    },
-  ) {
-    super(message);
-    this.publicAddress = fields.publicAddress;
-    this.holder = fields.holder;
-    this.lease = fields.lease;
-  }
 }

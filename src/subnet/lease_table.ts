@@ -23,7 +23,7 @@ export type LeaseChange =
   | {
     readonly kind: "delete";
     readonly lease: Lease;
-    /** The lease still exists in the store, but is rejected from now on. */
+    /** The lease may not be used any more: it is rejected, or has other subnets from now on. */
     readonly isRejected?: true;
   };
 
@@ -152,7 +152,7 @@ export class LeaseTable {
     }
     const lease = this.#configuredFamilies(given as Lease);
     const known = this.#candidates.get(lease.key);
-    if (known?.lease.createRevision === lease.createRevision) {
+    if (known?.lease.created === lease.created && sameSubnets(known.lease, lease)) {
       known.lease = lease;
       if (known.accepted) this.#accepted.set(lease.key, lease);
       return;
@@ -251,6 +251,10 @@ export class LeaseTable {
         deletes.push({ kind: "delete", lease: previous, ...(isRejected && { isRejected }) });
       } else if (previous === undefined) {
         puts.push({ kind: "put", lease });
+      } else if (!sameSubnets(previous, lease)) {
+        // Created again with other subnets: to those who use it, another lease of the same name.
+        deletes.push({ kind: "delete", lease: previous, isRejected: true });
+        puts.push({ kind: "put", lease });
       } else if (!sameAttributes(previous, lease)) {
         puts.push({ kind: "put", lease, previous });
       }
@@ -271,15 +275,17 @@ interface Candidate {
  */
 const MAX_REPORTED = 65_536;
 
+function sameSubnets({ subnets: a }: Lease, { subnets: b }: Lease): boolean {
+  return a[4] === b[4] && a[6] === b[6];
+}
+
 function sameAttributes(a: Lease, b: Lease): boolean {
   return JSON.stringify(a.attributes) === JSON.stringify(b.attributes);
 }
 
 function isOlder(a: Candidate, b: Candidate): boolean {
   const [x, y] = [a.lease, b.lease];
-  return x.createRevision === y.createRevision
-    ? x.key < y.key
-    : x.createRevision < y.createRevision;
+  return x.created === y.created ? x.key < y.key : x.created < y.created;
 }
 
 /** Inserts a candidate into the sorted queue, unless it is there. */

@@ -10,7 +10,7 @@ import {
   prefixesOverlap,
   prefixLength,
 } from "../addr/prefix.ts";
-import type { NetworkConfig } from "../config/network_config.ts";
+import type { NetworkConfig, SubnetAllocation } from "../config/network_config.ts";
 import { publicAddressDefect } from "../config/public_address_rule.ts";
 import { quoted } from "../base/quoting.ts";
 import type { Lease } from "./lease.ts";
@@ -25,8 +25,11 @@ export interface ValidationRules {
    * Addresses that this host uses outside of the overlay; no other node's subnet may contain one.
    */
   readonly excluded?: readonly ExcludedAddress[];
-  /** Subnets of any length inside the network are valid, as Kubernetes allocates them. */
-  readonly anyLength?: boolean;
+  /**
+   * Who chooses the subnets; default `flanneld`. With `kubernetes`, subnets of any length inside
+   * the network are valid.
+   */
+  readonly allocation?: SubnetAllocation;
 }
 
 /**
@@ -48,7 +51,7 @@ export function whyInvalid(lease: Lease, rules: ValidationRules): string | undef
     if (!prefixContains(network, subnet)) {
       return `its subnet ${subnet} is outside the network ${network}`;
     }
-    if (!rules.anyLength && prefixLength(subnet) !== subnetLength) {
+    if (rules.allocation !== "kubernetes" && prefixLength(subnet) !== subnetLength) {
       return `its subnet ${subnet} is not a /${subnetLength}, the configured length`;
     }
     const own = rules.own.subnets[family];

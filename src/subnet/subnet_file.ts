@@ -125,7 +125,7 @@ export function parseSubnetFile(text: string): SubnetFile {
   const refuse = (message: string) => {
     throw new SubnetFileError(`cannot read the subnet file: ${message}`);
   };
-  const lines = new Map(readLines(text, refuse));
+  const lines = new Map(subnetFileLines(text, refuse));
   const { networks, subnets } = readPrefixes(lines, refuse);
   if (familiesOf(subnets).length === 0) refuse("FLANNEL_SUBNET is missing");
   const mtu = lines.get("FLANNEL_MTU");
@@ -143,7 +143,7 @@ export function parsePreviousSubnetFile(
   warn: (message: string) => void,
 ): PreviousSubnetFile {
   const skip = (message: string) => warn(`${message}; skipping it`);
-  return readPrefixes(readLines(text, skip), skip);
+  return readPrefixes(subnetFileLines(text, skip), skip);
 }
 
 const NAMES = {
@@ -151,8 +151,14 @@ const NAMES = {
   6: { network: "FLANNEL_IPV6_NETWORK", subnet: "FLANNEL_IPV6_SUBNET" },
 } as const;
 
-/** Each line is parsed alone, so that an invalid one affects no other. */
-function* readLines(text: string, skip: (message: string) => void): Generator<[string, string]> {
+/**
+ * The variables of the file. Each line is parsed alone, so that an invalid one, which is passed to
+ * `skip`, affects no other.
+ */
+export function* subnetFileLines(
+  text: string,
+  skip: (message: string) => void,
+): Generator<[string, string]> {
   for (const [index, line] of text.split(/\r?\n/).entries()) {
     if (/^\s*([#;]|$)/.test(line)) continue;
     const entries = Object.entries<unknown>(ini.parse(line.replace(/^export\s/, "")));

@@ -22,6 +22,8 @@ export interface BenchSizes {
   /** Leases of the small and the large cluster. */
   readonly small: number;
   readonly large: number;
+  /** Nodes of the Kubernetes cluster. */
+  readonly kubeNodes: number;
   /** How often a start is repeated; the median counts. */
   readonly repetitions: number;
   readonly changes: number;
@@ -38,6 +40,7 @@ export class Bench implements AsyncDisposable {
   readonly #free: LabHost[];
   readonly #sets = new Map<string, Promise<LeaseSet>>();
   readonly #daemons = new Set<BenchDaemon>();
+  readonly #resources = new Set<AsyncDisposable>();
 
   private constructor(
     parts: { sizes: BenchSizes; ours: Program; theirs: Program; record: TopologyRecord },
@@ -106,12 +109,7 @@ export class Bench implements AsyncDisposable {
   takeHost(): { host: LabHost; observer: number } {
     const host = this.#free.shift();
     if (!host) throw new Error(`more than ${HOSTS} hosts are needed`);
-    const sleeper = startDetached("ip", ["netns", "exec", host.namespace, "sleep", "infinity"], {
-      logFile: `${this.#record.directory}/observer.log`,
-      env: { PATH: process.env["PATH"] ?? "" },
-    });
-    this.#record.addProcess(sleeper.pid);
-    return { host, observer: sleeper.pid };
+    return { host, observer: startObserver(host, this.#record) };
   }
 
   start(
@@ -124,8 +122,7 @@ export class Bench implements AsyncDisposable {
       program,
       host,
       directory: this.#record.directory,
-      endpoints: this.#etcd.endpoints,
-      prefix: set.prefix,
+      store: [`--etcd-endpoints=${this.#etcd.endpoints}`, `--etcd-prefix=${set.prefix}`],
       ...options,
     });
     this.#daemons.add(daemon);
@@ -140,8 +137,33 @@ export class Bench implements AsyncDisposable {
     await ipBatch([`netns del ${host.namespace}`]);
   }
 
+  /** Disposes of what a part needs at the part's end, or when the bench is stopped before. */
+  async with<T extends AsyncDisposable, R>(
+    resource: T,
+    use: (resource: T) => Promise<R>,
+  ): Promise<R> {
+    this.#resources.add(resource);
+    try {
+      return await use(resource);
+    } finally {
+      this.#resources.delete(resource);
+      await resource[Symbol.asyncDispose]();
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
+    for (const resource of this.#resources) await resource[Symbol.asyncDispose]();
     for (const daemon of this.#daemons) await daemon.stop();
     await this.#record.remove();
   }
+}
+
+/** Starts a process in a host's namespace, to look through its part of /proc; returns its pid. */
+export function startObserver({ namespace }: LabHost, record: TopologyRecord): number {
+  const sleeper = startDetached("ip", ["netns", "exec", namespace, "sleep", "infinity"], {
+    logFile: `${record.directory}/observer.log`,
+    env: { PATH: process.env["PATH"] ?? "" },
+  });
+  record.addProcess(sleeper.pid);
+  return sleeper.pid;
 }

@@ -43,7 +43,7 @@ async function measureChanges(
   // Without firewall rules: the idle part measures their periodic check, which would distort this.
   const flags = ["--iptables-forward-rules=false"];
   const daemon = bench.start(program, host, set, { flags });
-  await untilProgrammed(daemon, host, set);
+  await untilProgrammed(daemon, host, set.peers.length);
   await using monitor = new NeighbourMonitor(host.namespace);
   await Bun.sleep(SETTLE_MS);
   const latenciesMs: number[] = [];

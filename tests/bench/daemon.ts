@@ -1,6 +1,6 @@
 /** One run of a flanneld, ours or another, in a host of the bench, with its costs accounted. */
 
-import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { LabHost } from "../../src/lab/topology.ts";
 import { type DetachedProcess, startDetached } from "../../src/process/detached_process.ts";
@@ -16,8 +16,8 @@ export interface DaemonStart {
   readonly host: LabHost;
   /** For the subnet file and the log; must exist. */
   readonly directory: string;
-  readonly endpoints: string;
-  readonly prefix: string;
+  /** The flags that name the store. */
+  readonly store: readonly string[];
   readonly flags: readonly string[];
   /** Added to the environment. */
   readonly env?: Readonly<Record<string, string>>;
@@ -44,8 +44,7 @@ export class BenchDaemon {
     mkdirSync(runDirectory);
     const args = [
       start.program.path,
-      `--etcd-endpoints=${start.endpoints}`,
-      `--etcd-prefix=${start.prefix}`,
+      ...start.store,
       `--subnet-file=${this.subnetFile}`,
       "--iface=eth0",
       ...start.flags,
@@ -76,6 +75,10 @@ export class BenchDaemon {
 
   get hasSubnetFile(): boolean {
     return existsSync(this.subnetFile);
+  }
+
+  get logBytes(): number {
+    return statSync(this.logFile).size;
   }
 
   /** Throws with the end of the log if the daemon has ended. */
@@ -109,14 +112,14 @@ export class BenchDaemon {
 }
 
 /**
- * Resident memory of a process and its anonymous (not file-backed) part, in MiB (proc(5),
- * status).
+ * Resident memory of a process, its anonymous (not file-backed) part, and the most that was ever
+ * resident, in MiB (proc(5), status).
  */
-export function memoryMib(pid: number): { resident: number; anonymous: number } {
+export function memoryMib(pid: number): { resident: number; anonymous: number; peak: number } {
   const text = readFileSync(`/proc/${pid}/status`, "utf8");
   const field = (name: string) =>
     Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, "m").exec(text)?.[1]) / 1024;
-  return { resident: field("VmRSS"), anonymous: field("RssAnon") };
+  return { resident: field("VmRSS"), anonymous: field("RssAnon"), peak: field("VmHWM") };
 }
 
 /** The unified hierarchy's mount point; a hybrid system has it next to the old ones. */

@@ -53,7 +53,7 @@ async function startIdle(bench: Bench, program: Program, nftables: boolean): Pro
   const set = await bench.leases(bench.sizes.small, { nftables, keepOthers: true });
   const { host, observer } = bench.takeHost();
   const daemon = bench.start(program, host, set, { flags: ["--ip-masq"] });
-  await untilProgrammed(daemon, host, set);
+  await untilProgrammed(daemon, host, set.peers.length);
   return { daemon, host, observer };
 }
 

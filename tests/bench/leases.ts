@@ -1,6 +1,7 @@
 /** Fills an etcd with the leases of many imaginary nodes. */
 
 import type { LabEtcd } from "../../src/lab/lab_etcd.ts";
+import { mapParallel } from "../../src/lab/map_parallel.ts";
 
 export interface LeaseSet {
   /** The etcd prefix, which holds the network configuration and the leases. */
@@ -34,13 +35,11 @@ export async function loadLeases(etcd: LabEtcd, options: LoadOptions): Promise<L
   };
   await etcd.put(`${prefix}/config`, JSON.stringify(config));
   const peers = Array.from({ length: count }, (_, index) => peerAt(index, prefix));
-  let next = 0;
-  const worker = async () => {
-    for (let index = next++; index < count; index = next++) {
-      await putLease(etcd, peers[index] as Peer, backendData(backend, index));
-    }
-  };
-  await Promise.all(Array.from({ length: CONCURRENT_CALLS }, worker));
+  await mapParallel(
+    [...peers.entries()],
+    CONCURRENT_CALLS,
+    ([index, peer]) => putLease(etcd, peer, backendData(backend, index)),
+  );
   return { prefix, peers };
 }
 

@@ -21,9 +21,11 @@ import { parseArgs } from "node:util";
 import { wireguardSupport } from "../../src/kernel/wireguard/wireguard_support.ts";
 import { Bench, type BenchSizes } from "./bench.ts";
 import { benchChange } from "./change.ts";
+import { benchCni } from "./cni.ts";
 import { benchDatastore } from "./datastore.ts";
 import { benchIdle } from "./idle.ts";
 import { benchIpsec } from "./ipsec.ts";
+import { benchKube } from "./kube.ts";
 import { benchMemory } from "./memory.ts";
 import { benchPeers } from "./peers.ts";
 import { describeOrigin, type PartResults, recordResults } from "./record.ts";
@@ -43,12 +45,15 @@ const PARTS: { readonly [name: string]: (bench: Bench) => Promise<Row[]> } = {
   datastore: benchDatastore,
   udp: benchUdp,
   ipsec: benchIpsec,
+  cni: benchCni,
+  kube: benchKube,
   ...(await wireguardSupport() === "kernel" ? { wireguard: benchWireguard } : {}),
 };
 
 const FULL: BenchSizes = {
   small: 1_000,
   large: 10_000,
+  kubeNodes: 5_000,
   repetitions: 3,
   changes: 200,
   idleSeconds: 60,
@@ -56,6 +61,7 @@ const FULL: BenchSizes = {
 const QUICK: BenchSizes = {
   small: 100,
   large: 1_000,
+  kubeNodes: 500,
   repetitions: 1,
   changes: 30,
   idleSeconds: 11,

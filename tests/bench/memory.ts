@@ -34,7 +34,7 @@ async function measureMemory(
 ): Promise<{ resident: number; anonymous: number }> {
   const { host, observer } = bench.takeHost();
   const daemon = bench.start(program, host, set, { flags: ["--ip-masq"] });
-  await untilProgrammed(daemon, host, set);
+  await untilProgrammed(daemon, host, set.peers.length);
   await Bun.sleep(SETTLE_MS);
   const memory = memoryMib(daemon.pid);
   await bench.finish(daemon, host, observer);

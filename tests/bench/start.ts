@@ -1,5 +1,6 @@
 /** From the start of the process to the subnet file, and to the last entry in the kernel. */
 
+import type { LabHost } from "../../src/lab/topology.ts";
 import type { Bench } from "./bench.ts";
 import type { BenchDaemon, Program } from "./daemon.ts";
 import { entryCounts, routePrefixes } from "./kernel_entries.ts";
@@ -22,7 +23,7 @@ export async function benchStart(bench: Bench): Promise<Row[]> {
   return rows;
 }
 
-interface StartTimes {
+export interface StartTimes {
   readonly subnetFileSeconds: number;
   readonly lastEntrySeconds: number;
   readonly cpuSeconds: number;
@@ -57,21 +58,33 @@ function startRows(
 async function measureStart(bench: Bench, program: Program, set: LeaseSet): Promise<StartTimes> {
   const { host, observer } = bench.takeHost();
   await Bun.sleep(100); // the observer enters the namespace
-  const before = routePrefixes(observer);
   const daemon = bench.start(program, host, set, { flags: ["--ip-masq"] });
+  const times = await startTimes(daemon, { host, observer, peers: set.peers.length });
+  await bench.finish(daemon, host, observer);
+  return times;
+}
+
+/** Of a daemon that has just been started on a new host. */
+export async function startTimes(
+  daemon: BenchDaemon,
+  { host, observer, peers }: {
+    readonly host: LabHost;
+    readonly observer: number;
+    readonly peers: number;
+  },
+): Promise<StartTimes> {
+  const before = routePrefixes(observer);
   const subnetFileSeconds = await secondsUntil(daemon, () => daemon.hasSubnetFile);
   let lastEntrySeconds = subnetFileSeconds;
-  if (set.peers.length > 0) {
-    const wanted = before + set.peers.length;
+  if (peers > 0) {
+    const wanted = before + peers;
     lastEntrySeconds = await secondsUntil(daemon, () => routePrefixes(observer) >= wanted);
     lastEntrySeconds = Math.max(
       lastEntrySeconds,
-      await secondsUntilComplete(daemon, host.namespace, set.peers.length) ?? 0,
+      await secondsUntilComplete(daemon, host.namespace, peers) ?? 0,
     );
   }
-  const cpuSeconds = daemon.cpuSeconds();
-  await bench.finish(daemon, host, observer);
-  return { subnetFileSeconds, lastEntrySeconds, cpuSeconds };
+  return { subnetFileSeconds, lastEntrySeconds, cpuSeconds: daemon.cpuSeconds() };
 }
 
 /** Start-up of any program here is far below this. */
@@ -113,16 +126,16 @@ async function checkProgress(daemon: BenchDaemon): Promise<void> {
   }
 }
 
-/** Waits until the kernel holds every entry of the set; for parts that measure what follows. */
+/** Waits until the kernel holds every peer's entries; for parts that measure what follows. */
 export async function untilProgrammed(
   daemon: BenchDaemon,
   host: { namespace: string },
-  set: LeaseSet,
+  peers: number,
 ): Promise<void> {
   await secondsUntil(daemon, () => daemon.hasSubnetFile);
   for (;;) {
     const { routes, neighbours, fdb } = await entryCounts(host.namespace);
-    if (Math.min(routes, neighbours, fdb) >= set.peers.length) return;
+    if (Math.min(routes, neighbours, fdb) >= peers) return;
     await checkProgress(daemon);
     await Bun.sleep(100);
   }

@@ -3,9 +3,11 @@
 export interface Row {
   /** What was measured, in a few words, with its unit's meaning clear. */
   readonly what: string;
-  readonly unit: "s" | "ms" | "MiB" | "processes";
+  readonly unit: "s" | "ms" | "MiB" | "kB" | "processes";
   readonly ours: number;
   readonly theirs: number;
+  /** The other program had not done it by then: `theirs` is how long it was waited for. */
+  readonly isTheirsUnfinished?: boolean;
   /** The program that `theirs` measures. */
   readonly against: string;
   /** How many times less ours should need, where a goal was set. */
@@ -19,8 +21,8 @@ export function markdownTable(rows: readonly Row[]): string {
   const cells = rows.map((row) => [
     row.what,
     amount(row.ours, row.unit),
-    `${amount(row.theirs, row.unit)} (${row.against})`,
-    `${factor(row)}`,
+    `${atLeast(row)}${amount(row.theirs, row.unit)} (${row.against})`,
+    `${atLeast(row)}${factor(row)}`,
     row.goal === undefined ? "" : verdict(row, row.goal),
   ]);
   const head = ["what", "ours", "theirs", "theirs / ours", "goal"];
@@ -44,6 +46,10 @@ export function ratio(row: Row): number {
 function verdict(row: Row, goal: number): string {
   if (row.ours === 0 && row.theirs === 0) return `≥ ${goal}: both none`;
   return `≥ ${goal}: ${ratio(row) >= goal ? "met" : "missed"}`;
+}
+
+function atLeast({ isTheirsUnfinished = false }: Row): string {
+  return isTheirsUnfinished ? "> " : "";
 }
 
 function factor(row: Row): string {

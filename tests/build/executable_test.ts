@@ -1,7 +1,17 @@
 /** The executable as released: its dependencies, its output, and its reproducible build. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  cpSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { resolve } from "node:path";
 
@@ -45,6 +55,12 @@ describe("the executable", () => {
     expect(libraries.filter((name) => !glibc.test(name))).toEqual([]);
   });
 
+  test("starts with glibc 2.17, as the manual says", async () => {
+    const { stdout } = await run(["objdump", "-T", FLANNELD]);
+    const versions = [...stdout.matchAll(/GLIBC_2\.(\d+)/g)].map(([, minor]) => Number(minor));
+    expect(Math.max(...versions)).toBe(17);
+  });
+
   test("prints its version: that of package.json and the commit", async () => {
     const manifest = JSON.parse(readFileSync(`${ROOT}package.json`, "utf8")) as { version: string };
     for (const form of ["version", "--version", "-version=true"]) {
@@ -53,6 +69,15 @@ describe("the executable", () => {
       expect(stdout).toMatch(/^v[\d.]+\+([0-9a-f]{12}(\.dirty)?|unknown)\n$/);
       expect(stdout).toStartWith(`v${manifest.version}+`);
     }
+  });
+
+  test("prints what a bug report needs, with the libnl that it uses", async () => {
+    const { status, stdout, stderr } = await run([FLANNELD, "version", "--json"]);
+    expect([status, stderr]).toEqual([0, ""]);
+    expect(JSON.parse(stdout)).toMatchObject({
+      commit: expect.stringMatching(/^([0-9a-f]{12}(\.dirty)?|unknown)$/),
+      libnl: { version: expect.stringMatching(/^3\.\d+\.\d+$/) },
+    });
   });
 
   test("prints its help on standard output", async () => {
@@ -67,8 +92,8 @@ describe("the executable", () => {
     expect(await run([FLANNELD, "--etcd-endpoint", "x"])).toEqual({
       status: 2,
       stdout: "",
-      stderr:
-        "flanneld: unknown flag --etcd-endpoint; the nearest known flag is --etcd-endpoints\n",
+      stderr: "flanneld: unknown flag --etcd-endpoint; the nearest known flag is " +
+        "--etcd-endpoints; see flanneld --help\n",
     });
     expect(await run([FLANNELD, "--subnet-lease-renew-margin=1440"])).toMatchObject({ status: 1 });
   });
@@ -129,6 +154,101 @@ describe("the executable", () => {
   });
 });
 
+describe("the executable under another name", () => {
+  const supported = '"supportedVersions":["0.1.0","0.2.0","0.3.0","0.3.1","0.4.0","1.0.0","1.1.0"]';
+
+  test("flannel is the CNI plugin: a copy, a hard link and a symbolic link", async () => {
+    const make = { copy: copyFileSync, hard: linkSync, symbolic: symlinkSync };
+    // A hard link cannot lead to another file system.
+    copyFileSync(FLANNELD, `${directory}/flanneld`);
+    for (const [kind, link] of Object.entries(make)) {
+      mkdirSync(`${directory}/${kind}`);
+      link(`${directory}/flanneld`, `${directory}/${kind}/flannel`);
+      const env = { CNI_COMMAND: "VERSION" };
+      const outcome = await run([`${directory}/${kind}/flannel`], { env });
+      expect(outcome).toMatchObject({ status: 0, stderr: "" });
+      expect(outcome.stdout).toContain(supported);
+    }
+    // With arguments, it is the daemon: Go's has this name, too.
+    const { stdout } = await run([`${directory}/copy/flannel`, "--version"]);
+    expect(stdout).toStartWith("v");
+  });
+
+  test("is the CNI plugin as a subcommand, too, which takes no arguments", async () => {
+    const { stdout } = await run([FLANNELD, "cni"], { env: { CNI_COMMAND: "VERSION" } });
+    expect(stdout).toContain(supported);
+    expect(await run([FLANNELD, "cni"])).toMatchObject({
+      status: 0,
+      stdout: "",
+      stderr: expect.stringMatching(/^CNI plugin flannel v.*\nCNI versions: 0\.1\.0, /),
+    });
+    expect(await run([FLANNELD, "cni", "x"])).toEqual({
+      status: 2,
+      stdout: "",
+      stderr: 'flanneld cni: unexpected argument "x"; it takes no arguments; ' +
+        "see flanneld cni --help\n",
+    });
+    for (const command of [["cni", "--help"], ["help", "cni"]]) {
+      const { status, stdout } = await run([FLANNELD, ...command]);
+      expect([status, stdout.split("\n")[0]]).toEqual([
+        0,
+        "Usage: flanneld cni < NETWORK-CONFIGURATION",
+      ]);
+    }
+  });
+
+  test("an error of the plugin is JSON on standard output", async () => {
+    const env = {
+      CNI_COMMAND: "ADD",
+      CNI_CONTAINERID: "c",
+      CNI_NETNS: "/run/netns/c",
+      CNI_IFNAME: "eth0",
+      CNI_PATH: "/nowhere",
+    };
+    const config = '{"cniVersion":"1.0.0","name":"n","subnetFile":"/nowhere/subnet.env"}';
+    const command = ["sh", "-c", `echo '${config}' | "$0" cni`, FLANNELD];
+    const { status, stdout, stderr } = await run(command, { env });
+    expect([status, stderr]).toEqual([1, ""]);
+    expect(JSON.parse(stdout)).toMatchObject({
+      cniVersion: "1.0.0",
+      code: 11,
+      msg: expect.stringContaining("loadFlannelSubnetEnv failed: open /nowhere/subnet.env: no "),
+    });
+  });
+
+  test("installs itself as the plugin, and its list of plugins", async () => {
+    const [conf, target] = [`${directory}/cni-conf.json`, `${directory}/net.d`];
+    writeFileSync(conf, '{"name":"cbr0","plugins":[{"type":"flannel"}]}');
+    const flags = [`--conf=${conf}`, `--conf-dir=${target}`, `--bin-dir=${directory}/cni-bin`];
+    expect(await run([FLANNELD, "install-cni", ...flags])).toMatchObject({ status: 0, stderr: "" });
+    const { stdout } = await run([`${directory}/cni-bin/flannel`], {
+      env: { CNI_COMMAND: "VERSION" },
+    });
+    expect(stdout).toContain(supported);
+    // By the plugin itself, while it runs under that name.
+    const again = await run([`${directory}/cni-bin/flannel`, "install-cni", ...flags]);
+    expect(again.stdout).toBe(
+      `${directory}/cni-bin/flannel is up to date\n${target}/10-flannel.conflist is up to date\n`,
+    );
+  });
+
+  test("install-conf copies a file, as the program of Go flannel's image", async () => {
+    symlinkSync(FLANNELD, `${directory}/install-conf`);
+    const [source, target] = [`${directory}/any.json`, `${directory}/10-any.conflist`];
+    writeFileSync(source, "[]");
+    expect(await run([`${directory}/install-conf`, source, target])).toEqual({
+      status: 0,
+      stdout: "",
+      stderr: "",
+    });
+    expect(readFileSync(target, "utf8")).toBe("[]");
+    expect(await run([`${directory}/install-conf`])).toMatchObject({
+      status: 2,
+      stderr: "install-conf: SOURCE is missing; see install-conf --help\n",
+    });
+  });
+});
+
 describe("the build", () => {
   /** Builds a copy of a tree; returns the path of the executable. */
   async function buildCopy(tree: string, name: string): Promise<string> {
@@ -137,6 +257,7 @@ describe("the build", () => {
     const sources = [
       "src",
       "ffi",
+      "deploy/kube-flannel.yml",
       "licenses",
       "LICENSE",
       "NOTICE",

@@ -112,7 +112,6 @@ describe("serving", () => {
   });
 
   test("each error ends with one line that says what to do", async () => {
-    const data = `--data-dir=${directory}/data`;
     const [port] = await freePorts(2);
     const configured = (config: object) => {
       const path = join(directory, crypto.randomUUID());
@@ -120,8 +119,7 @@ describe("serving", () => {
       return `--net-config-path=${path}`;
     };
     const cases: [args: string[], exitCode: number, line: string][] = [
-      [["--listen=8.8.8.8:1"], 1, "8.8.8.8 is a public address; without TLS, anyone"],
-      [["--listen=0.0.0.0:1"], 1, "0.0.0.0 is every address of this machine; without TLS, anyone"],
+      [["--listen=8.8.8.8:1"], 1, "this machine has no such address"],
       [["--listen=192.0.2.1:1", "--insecure"], 1, "this machine has no such address"],
       [["--listen=node-1:2379"], 2, '--listen is "node-1:2379"; it must be an address'],
       [["--cert-file=a"], 2, "--cert-file is given without --key-file"],
@@ -152,13 +150,13 @@ describe("serving", () => {
       [["--net-config-path=/etc/hostname"], 1, "/etc/hostname"],
       [["--insecure=maybe"], 2, '--insecure is "maybe"; it must be true or false'],
       [["--netwrk=1"], 2, "unknown flag --netwrk; the nearest known flag is --network"],
-      [["exprt"], 2, 'unexpected argument "exprt"; did you mean export?'],
+      [["exprt"], 2, 'unknown subcommand "exprt"; did you mean export?'],
       [["migrate"], 2, "--to is missing"],
       [["export", `--etcd-endpoints=http://127.0.0.1:${port}`], 1, "connection refused"],
       [["import"], 1, "not a flanneld export: unexpected header"],
     ];
-    await Promise.all(cases.map(async ([args, exitCode, line]) => {
-      const flags = args[0]?.startsWith("-") ? [...args, data] : args;
+    await Promise.all(cases.map(async ([args, exitCode, line], index) => {
+      const flags = args[0]?.startsWith("-") ? [...args, `--data-dir=${directory}/${index}`] : args;
       const outcome = await run(flags);
       const last = outcome.err.trimEnd().split("\n").at(-1) ?? "";
       expect([args, outcome.exitCode, last]).toEqual([
@@ -166,7 +164,7 @@ describe("serving", () => {
         exitCode,
         expect.stringContaining(line),
       ]);
-      expect(last).toStartWith("flanneld datastore: ");
+      expect(last).toMatch(/^flanneld datastore(?: \w+)?: /);
       expect(outcome.out).toBe("");
     }));
   }, 180_000);

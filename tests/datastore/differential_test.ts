@@ -9,11 +9,12 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import fc from "fast-check";
 import { EtcdServer } from "../support/etcd_server.ts";
+import { slowly } from "../support/slow_tests.ts";
 import { ComparedWatches, type WatchInit } from "./compared_watches.ts";
 import { type Answer, anyEnd, anyOperation, KEYS, type Operation, perform } from "./operations.ts";
 import { RawClient } from "./raw_client.ts";
 
-const SEQUENCES = 10_000;
+const SEQUENCES = slowly(3_000, 10_000);
 /** Sequences that share their watches. */
 const ROUND = 20;
 

@@ -5,10 +5,11 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { EtcdServer } from "../support/etcd_server.ts";
 import { FLANNELD } from "../support/host.ts";
+import { slowly } from "../support/slow_tests.ts";
 import { eventually } from "../support/wait.ts";
 import { RawClient } from "./raw_client.ts";
 
-const KILLS = process.env.FLANNELD_SLOW_TESTS === "1" ? 1_000 : 200;
+const KILLS = slowly(100, 1_000);
 const WRITERS = 8;
 const encode = (text: string) => new TextEncoder().encode(text);
 

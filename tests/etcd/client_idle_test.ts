@@ -3,10 +3,11 @@ import { systemClock } from "../../src/base/clock.ts";
 import { EtcdClient } from "../../src/etcd/client/etcd_client.ts";
 import { collectingLog } from "../support/collecting_log.ts";
 import { EtcdServer } from "../support/etcd_server.ts";
+import { slowly } from "../support/slow_tests.ts";
 
 const forever = new AbortController().signal;
 /** Fifteen minutes with FLANNELD_SLOW_TESTS=1; a few PINGs' time without. */
-const idleMs = process.env.FLANNELD_SLOW_TESTS === "1" ? 15 * 60_000 : 15_000;
+const idleMs = slowly(15_000, 15 * 60_000);
 
 test(
   `a watch that was idle for ${idleMs / 1_000} s still delivers, on its first stream`,

@@ -4,11 +4,8 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { systemClock } from "../../src/base/clock.ts";
 import { EtcdClient } from "../../src/etcd/client/etcd_client.ts";
 import type { LeaseWatch } from "../../src/subnet/lease.ts";
-import {
-  DuplicateNodeError,
-  OutOfSubnetsError,
-  type OwnLease,
-} from "../../src/subnet/lease_store.ts";
+import { DuplicateNodeError, OutOfSubnetsError } from "../../src/subnet/etcd/allocation_errors.ts";
+import { type OwnLease } from "../../src/subnet/lease_store.ts";
 import { collectingLog } from "../support/collecting_log.ts";
 import { EtcdServer } from "../support/etcd_server.ts";
 import { eventually } from "../support/wait.ts";

@@ -5,11 +5,8 @@ import type { IpAddress } from "../../src/addr/ip.ts";
 import fc from "fast-check";
 import type { Prefix } from "../../src/addr/prefix.ts";
 import type { LeaseKey, LeaseWatch } from "../../src/subnet/lease.ts";
-import {
-  DuplicateNodeError,
-  OutOfSubnetsError,
-  type OwnLease,
-} from "../../src/subnet/lease_store.ts";
+import { DuplicateNodeError, OutOfSubnetsError } from "../../src/subnet/etcd/allocation_errors.ts";
+import { type OwnLease } from "../../src/subnet/lease_store.ts";
 import { settle } from "../support/fake_clock.ts";
 import { FakeEtcd, type FakeEtcdClient, type Fault } from "../support/fake_etcd.ts";
 import {
@@ -84,8 +81,8 @@ describe("acquire", () => {
     expect(stored?.value).toBe(value("192.0.2.1"));
     expect(etcd.timeToLive(stored?.lease ?? 0n).grantedSeconds).toBe(86_400);
     expect(own.lease).toMatchObject({
-      createRevision: stored?.createRevision,
-      modRevision: stored?.modRevision,
+      created: stored?.createRevision,
+      changed: stored?.modRevision,
     });
     await own[Symbol.asyncDispose]();
     expect(subnetKeys(etcd)).toEqual([keyOf(own)]);
@@ -218,15 +215,17 @@ describe("acquire", () => {
     await withTime(etcd, first.store.acquire(before, forever));
     expect(first.warnings()).toContainEqual(
       expect.stringMatching(
-        /^the subnet changed from .*: 10\.5\.200\.0\/24 overlaps lease 10\.5\.200\.0-24;/,
+        /: 10\.5\.200\.0\/24 overlaps lease 10\.5\.200\.0-24; .* etcdctl del /,
       ),
     );
+    expect(first.records.find(({ msg }) => msg.startsWith("the subnet changed"))?.lease)
+      .toBe("10.5.1.0-24");
     const changed = node(new FakeEtcd());
     const elsewhere = request(IPV4, A, { previous: { 4: "10.6.0.0/24" } });
     await changed.store.acquire(elsewhere, forever);
     expect(changed.warnings()).toEqual([
       expect.stringMatching(
-        /^the subnet changed from .* \(subnet file\) to .*: 10\.6\.0\.0\/24 cannot be used any/,
+        /: 10\.6\.0\.0\/24 cannot be used any more; give the workloads new .* \(restart Docker\)$/,
       ),
     ]);
   });
@@ -496,7 +495,7 @@ describe("the lease that is held", () => {
     node.client.down = false;
     await etcd.clock.advance(70_000);
     expect(etcd.get(key)?.value).toBe(value("192.0.2.1"));
-    expect(own.lease.createRevision).toBe(etcd.get(key)?.createRevision as bigint);
+    expect(own.lease.created).toBe(etcd.get(key)?.createRevision as bigint);
     await etcd.clock.advance(3 * DAY_MS);
     expect(SUBNETS + subnetKeys(etcd)[0]).toBe(key);
   });
@@ -648,7 +647,7 @@ describe("the lease that is held", () => {
         lease: before?.lease as bigint,
         version: 2n,
       });
-      expect(own.lease.modRevision).toBe(etcd.get(key)?.modRevision as bigint);
+      expect(own.lease.changed).toBe(etcd.get(key)?.modRevision as bigint);
       await own[Symbol.asyncDispose]();
     }
   });
@@ -732,7 +731,7 @@ describe("whatever happens, in whatever order", () => {
           const mac = macs.length === 0 ? "02:00:00:00:00:01" : `02:00:00:00:00:${macs.at(-1)}`;
           expect(etcd.get(key)?.value).toBe(value("192.0.2.1", mac));
           expect(subnetKeys(etcd)).toEqual([keyOf(own)]);
-          expect(own.lease.modRevision).toBe(etcd.get(key)?.modRevision as bigint);
+          expect(own.lease.changed).toBe(etcd.get(key)?.modRevision as bigint);
           expect(await Promise.race([own.lost, settle()])).toBe(undefined);
           await etcd.clock.advance(3 * DAY_MS);
           expect(etcd.get(key)).toBeDefined();
@@ -971,6 +970,7 @@ describe("the live session", () => {
     const lookup = { config: IPV4, publicAddresses: attributes(A).publicAddresses };
     const attempts: (() => Promise<unknown>)[] = [
       () => second.store.previousLease(lookup, forever),
+      () => second.store.previousLease({ ...lookup, config: DUAL }, forever),
       () => second.store.acquire(request(IPV4, A), forever),
     ];
     for (const attempt of attempts) {
@@ -997,7 +997,7 @@ describe("the live session", () => {
         "address, or remove --public-ip",
     );
     expect(subnetKeys(etcd)).toEqual([keyOf(first)]);
-    expect(first.lease.createRevision).toBe(
+    expect(first.lease.created).toBe(
       etcd.get(SUBNETS + keyOf(first))?.modRevision as bigint,
     );
   });
@@ -1282,8 +1282,8 @@ describe("watches", () => {
       key: `10.5.${third}.0-24` as LeaseKey,
       subnets: { 4: `10.5.${third}.0/24` as Prefix },
       attributes: attributes({ 4: `192.0.2.${third}` }),
-      createRevision: created,
-      modRevision: revision,
+      created,
+      changed: revision,
     });
     const invalid = (key: string, reason: string) => ({ key: key as LeaseKey, reason });
     expect(seen).toEqual([

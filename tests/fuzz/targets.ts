@@ -1,6 +1,7 @@
 /** Every reader of outside bytes or text. */
 
 import type { FuzzTarget } from "./fuzz.ts";
+import { CNI_TARGETS } from "./targets/cni.ts";
 import { DATASTORE_TARGETS } from "./targets/datastore.ts";
 import { LEASE_TARGETS } from "./targets/leases.ts";
 import { NETLINK_TARGETS } from "./targets/netlink.ts";
@@ -14,5 +15,6 @@ export const TARGETS: readonly FuzzTarget[] = [
   ...NETLINK_TARGETS,
   ...VICI_TARGETS,
   ...DATASTORE_TARGETS,
+  ...CNI_TARGETS,
   ...PACKET_TARGETS,
 ];

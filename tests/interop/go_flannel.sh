@@ -1,5 +1,6 @@
 #!/bin/bash
-# Builds Go flannel, which our program replaces, and prints the path of the executable on stdout.
+# Builds Go flannel, which our program replaces, and prints the path of the executable on stdout;
+# `go_flannel.sh source` prints the folder of its source instead.
 #
 # The executable is kept in /var/tmp/flanneld-test, by version, and built once. `go install` comes
 # first. Where a module that only the tencent-vpc backend imports cannot be downloaded, the rest is
@@ -14,6 +15,11 @@ readonly TARGET=$CACHE/go-flannel-$VERSION/flanneld
 readonly LDFLAGS="-s -w -X $MODULE/pkg/version.Version=$VERSION"
 
 main() {
+  if [[ ${1:-} = source ]]; then
+    require go "install Go 1.25 or later, or put it on PATH"
+    source_folder
+    return
+  fi
   mkdir -p "$CACHE/go-flannel-$VERSION"
   exec 9>"$CACHE/go-flannel-$VERSION.lock"
   flock 9
@@ -60,13 +66,19 @@ install_module() {
 # The file only registers the backend: an empty package is enough.
 build_without_tencent() {
   local source
-  source=$(cd "$1" && go mod download -json "$MODULE@$VERSION" |
-    sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
-  [[ -d $source ]] || fail "cannot download the source of $MODULE@$VERSION"
+  source=$(source_folder)
   cp -r --no-preserve=mode "$source" "$1/source"
   echo "package tencentvpc" >"$1/source/pkg/backend/tencentvpc/tencentvpc.go"
   (cd "$1/source" && go build -ldflags "$LDFLAGS" -o "$1/bin/flannel" .) >&2 ||
     fail "cannot build Go flannel $VERSION from its source"
+}
+
+# From the cache of Go, or downloaded.
+source_folder() {
+  local folder
+  folder=$(cd / && go mod download -json "$MODULE@$VERSION" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+  [[ -d $folder ]] || fail "cannot download the source of $MODULE@$VERSION"
+  echo "$folder"
 }
 
 publish() {
@@ -85,4 +97,4 @@ fail() {
   exit 1
 }
 
-main
+main "$@"

@@ -5,9 +5,9 @@ import type { Family } from "../../src/addr/ip.ts";
 import { prefixAddress } from "../../src/addr/prefix.ts";
 import { pingAll } from "../../src/lab/ping_matrix.ts";
 import { attachWorkloads, workloadAddresses } from "../../src/lab/workload.ts";
-import { runProgram } from "../../src/process/run_program.ts";
 import { Cluster, type StoredLease } from "../support/cluster.ts";
 import { FLANNELD, type Host } from "../support/host.ts";
+import { provided } from "../support/provided.ts";
 
 export type Kind = "Go" | "ours";
 
@@ -70,38 +70,54 @@ export class MixedCluster implements AsyncDisposable {
 
   /** The first host that runs this program. */
   first(kind: Kind): MixedHost {
-    const host = this.hosts.find((host) => host.kind === kind);
-    if (!host) throw new Error(`no host runs ${kind}`);
-    return host;
+    return firstOf(this.hosts, kind);
   }
 
   leaseOf(host: MixedHost): Promise<StoredLease> {
     return this.cluster.leaseOf(host.host);
   }
 
-  /**
-   * Pings every workload from every other at the cluster's full MTU; returns the failing pairs.
-   *
-   * The smallest MTU that any host gives out counts: for an IPv6 underlay Go flannel's vxlan
-   * subtracts 20 bytes too few, so its own value is more than its packets can carry.
-   */
-  async unanswered(): Promise<string[]> {
-    const mtuBytes = Math.min(...this.hosts.map(({ host }) => host.subnet().mtuBytes));
-    const ends = this.hosts.map(({ host, kind }) => ({
-      name: `${host.name}-${kind}`,
-      namespace: host.station.workloadNamespace,
-      addresses: workloadAddresses(host.subnet()),
-      mtuBytes,
-    }));
-    const pings = await pingAll(ends, { timeoutMs: ANSWER_MS, clock: systemClock });
-    if (pings.length === 0) throw new Error("nothing was pinged");
-    return pings.filter((ping) => ping.milliseconds === undefined)
-      .map(({ from, to, family }) => `${from} to ${to}, IPv${family}`);
+  /** What identifies the host in the store. */
+  async entryOf(host: MixedHost): Promise<unknown> {
+    const { key, value } = await this.leaseOf(host);
+    return { key, value };
+  }
+
+  /** As `unansweredAmong`, of all hosts. */
+  unanswered(): Promise<string[]> {
+    return unansweredAmong(this.hosts);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.cluster[Symbol.asyncDispose]();
   }
+}
+
+/** The first of these hosts that runs this program. */
+export function firstOf(hosts: readonly MixedHost[], kind: Kind): MixedHost {
+  const host = hosts.find((host) => host.kind === kind);
+  if (!host) throw new Error(`no host runs ${kind}`);
+  return host;
+}
+
+/**
+ * Pings every workload from every other at the cluster's full MTU; returns the failing pairs.
+ *
+ * The smallest MTU that any host gives out counts: for an IPv6 underlay Go flannel's vxlan
+ * subtracts 20 bytes too few, so its own value is more than its packets can carry.
+ */
+export async function unansweredAmong(hosts: readonly MixedHost[]): Promise<string[]> {
+  const mtuBytes = Math.min(...hosts.map(({ host }) => host.subnet().mtuBytes));
+  const ends = hosts.map(({ host, kind }) => ({
+    name: `${host.name}-${kind}`,
+    namespace: host.station.workloadNamespace,
+    addresses: workloadAddresses(host.subnet()),
+    mtuBytes,
+  }));
+  const pings = await pingAll(ends, { timeoutMs: ANSWER_MS, clock: systemClock });
+  if (pings.length === 0) throw new Error("nothing was pinged");
+  return pings.filter((ping) => ping.milliseconds === undefined)
+    .map(({ from, to, family }) => `${from} to ${to}, IPv${family}`);
 }
 
 /**
@@ -147,7 +163,7 @@ export class MixedHost {
   /** Starts a program and waits until it reports that it is ready. */
   async up(kind: Kind): Promise<void> {
     this.#kind = kind;
-    this.host.start({ binary: this.#programs[kind], flags: ["--ip-masq"] });
+    this.host.start({ binary: this.#programs[kind], flags: ["--ip-masq"], env: this.#env });
     await this.host.ready(READY_MS);
   }
 
@@ -169,14 +185,6 @@ let goFlannelPath: Promise<string> | undefined;
 
 /** Go flannel's executable, built the first time; a machine that cannot build it fails the test. */
 export function goFlannel(): Promise<string> {
-  goFlannelPath ??= (async () => {
-    const script = new URL("go_flannel.sh", import.meta.url).pathname;
-    const { exitCode, stdout, stderr } = await runProgram("bash", [script], {
-      timeoutMs: 900_000,
-      env: process.env, // Go's settings
-    });
-    if (exitCode !== 0) throw new Error(`Go flannel is not available: ${stderr.trim()}`);
-    return stdout.trim();
-  })();
+  goFlannelPath ??= provided("interop/go_flannel.sh", { timeoutMs: 900_000 });
   return goFlannelPath;
 }

@@ -11,6 +11,7 @@ cd "$(dirname "$(readlink -f "$0")")/../.." || exit 1
 
 # Here, not in a test: tests have no network. Without it each test fails with the reason.
 bash tests/interop/go_flannel.sh >/dev/null
+bash tests/interop/go_flannel.sh source >/dev/null
 
 shopt -s nullglob
 [[ $# -gt 0 ]] || set -- tests/interop/{,vm/}*_test.ts

@@ -4,7 +4,13 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { familiesOf } from "../../src/addr/family.ts";
 import type { Family } from "../../src/addr/ip.ts";
 import { eventually } from "../support/wait.ts";
-import { type Kind, MixedCluster, type MixedHost, NETWORKS } from "./mixed_cluster.ts";
+import {
+  type Kind,
+  MixedCluster,
+  type MixedClusterOptions,
+  type MixedHost,
+  NETWORKS,
+} from "./mixed_cluster.ts";
 
 export interface TakeoverCase {
   readonly name: string;
@@ -12,14 +18,26 @@ export interface TakeoverCase {
   readonly families: readonly Family[];
 }
 
+/** Hosts of both programs with either store. */
+export interface TakeoverCluster extends AsyncDisposable {
+  readonly hosts: readonly MixedHost[];
+  first(kind: Kind): MixedHost;
+  /** What identifies the host in the store. */
+  entryOf(host: MixedHost): Promise<unknown>;
+  unanswered(): Promise<string[]>;
+}
+
 /** For backends whose flows do not depend on the daemon: no change of it may lose a packet. */
-export function describeTakeover(cases: readonly TakeoverCase[]): void {
+export function describeTakeover(
+  cases: readonly TakeoverCase[],
+  start: (options: MixedClusterOptions) => Promise<TakeoverCluster> = MixedCluster.start,
+): void {
   describe.each(cases.map((row) => [row.name, row] as const))("%s", (_, { backend, families }) => {
-    let cluster: MixedCluster;
+    let cluster: TakeoverCluster;
 
     beforeAll(async () => {
       const kinds = ["Go", "ours"] as const;
-      cluster = await MixedCluster.start({ kinds, families, backend: { Type: backend } });
+      cluster = await start({ kinds, families, backend: { Type: backend } });
     }, 900_000);
 
     afterAll(async () => {
@@ -55,7 +73,7 @@ export function describeTakeover(cases: readonly TakeoverCase[]): void {
   });
 }
 
-async function takeover(cluster: MixedCluster, change: { from: Kind; to: Kind }): Promise<void> {
+async function takeover(cluster: TakeoverCluster, change: { from: Kind; to: Kind }): Promise<void> {
   const host = cluster.hosts[0] as MixedHost;
   expect(host.kind).toBe(change.from);
   const before = await identity(cluster, host);
@@ -67,15 +85,17 @@ async function takeover(cluster: MixedCluster, change: { from: Kind; to: Kind })
 }
 
 /** What other hosts, workloads and scripts identify this host by, and its routes to peers. */
-async function identity(cluster: MixedCluster, host: MixedHost): Promise<Record<string, unknown>> {
-  const { key, value } = await cluster.leaseOf(host);
+async function identity(
+  cluster: TakeoverCluster,
+  host: MixedHost,
+): Promise<Record<string, unknown>> {
   return {
     links: flannelLinks(await host.host.sh("ip -o link show")),
     routes: [
       ...peerRoutes(await host.host.sh(`ip -4 route show root ${NETWORKS[4]}`)),
       ...peerRoutes(await host.host.sh(`ip -6 route show root ${NETWORKS[6]}`)),
     ].sort(),
-    lease: { key, value },
+    entry: await cluster.entryOf(host),
     // In dual stack the programs differ in this, and only one of them is right.
     subnetFile: host.host.subnetText().replace(/MTU=\d+/, ""),
   };
@@ -97,7 +117,7 @@ function peerRoutes(text: string): string[] {
 
 /** The streams that lost echo requests during `action`: from the host and to it, each family. */
 async function lostWhile(
-  cluster: MixedCluster,
+  cluster: TakeoverCluster,
   { host }: MixedHost,
   action: () => Promise<void>,
 ): Promise<string[]> {

@@ -43,6 +43,123 @@ export const EQUIVALENT: readonly Equivalent[] = [
       "only devices have a name, and the other one of the two conditions still checks the kind",
   },
   {
+    file: "src/reconcile/entry_planner.ts",
+    original: 'desired.type === "vxlan"',
+    replacement: "true",
+    reason: "no other device has an underlay; the compiler does not know that",
+  },
+  {
+    file: "src/reconcile/entry_planner.ts",
+    original: "name === undefined",
+    replacement: "false",
+    reason: "no device is named undefined, so that nothing waits for it",
+  },
+  {
+    file: "src/reconcile/entry_planner.ts",
+    original: 'actual?.kind === "link"',
+    replacement: "true",
+    reason: "the key of a device leads to a device; the compiler does not know that",
+  },
+  {
+    file: "src/reconcile/batch_applier.ts",
+    original: "default: return assertNever(decision);",
+    replacement: "default:",
+    reason: "the compiler checks that no decision gets here",
+  },
+  {
+    file: "src/reconcile/dump_loader.ts",
+    original: "entry.desired === undefined",
+    replacement: "true",
+    reason: "an entry that is in sync stays as it is, and is only checked once more",
+  },
+  {
+    file: "src/reconcile/entry_table.ts",
+    original: "keys.length > 0",
+    replacement: "true",
+    reason: "an owner with an empty list has no entries, and only takes memory",
+  },
+  {
+    file: "src/reconcile/entry_table.ts",
+    original: "keys.length > 0",
+    replacement: "keys.length >= 0",
+    reason: "an owner with an empty list has no entries, and only takes memory",
+  },
+  {
+    file: "src/reconcile/entry_table.ts",
+    original:
+      "entry.desired === undefined || entry.owner === owner && entry.otherClaims === undefined",
+    replacement: "false",
+    reason: "a shortcut: of one claim alone, that one wins",
+  },
+  {
+    file: "src/reconcile/entry_table.ts",
+    original:
+      "entry.desired === undefined || entry.owner === owner && entry.otherClaims === undefined",
+    replacement:
+      "entry.desired === undefined && entry.owner === owner && entry.otherClaims === undefined",
+    reason: "a shortcut: of one claim alone, that one wins",
+  },
+  {
+    file: "src/reconcile/entry_table.ts",
+    original: "entry.owner === owner && entry.otherClaims === undefined",
+    replacement: "false",
+    reason: "a shortcut: of one claim alone, that one wins",
+  },
+  {
+    file: "src/reconcile/entry_table.ts",
+    original: "isOnlyClaim",
+    replacement: "false",
+    reason: "a shortcut: of one claim alone, that one wins",
+  },
+  {
+    file: "src/reconcile/entry_table.ts",
+    original: "previous !== undefined",
+    replacement: "true",
+    reason: "an entry with a claim is desired and has an owner; the compiler does not know that",
+  },
+  {
+    file: "src/reconcile/entry_table.ts",
+    original: "entry.desired === undefined || entry.owner === undefined",
+    replacement: "false",
+    reason: "an entry with a claim is desired and has an owner; the compiler does not know that",
+  },
+  {
+    file: "src/reconcile/entry_table.ts",
+    original: "entry.desired === undefined || entry.owner === undefined",
+    replacement: "entry.desired === undefined && entry.owner === undefined",
+    reason: "an entry with a claim is desired and has an owner; the compiler does not know that",
+  },
+  {
+    file: "src/reconcile/entry_table.ts",
+    original: "entry.desired === undefined",
+    replacement: "false",
+    reason: "an entry with a claim is desired and has an owner; the compiler does not know that",
+  },
+  {
+    file: "src/reconcile/entry_table.ts",
+    original: "entry.owner === undefined",
+    replacement: "false",
+    reason: "an entry with a claim is desired and has an owner; the compiler does not know that",
+  },
+  {
+    file: "src/reconcile/entry_table.ts",
+    original: "a.precedence > b.precedence",
+    replacement: "a.precedence >= b.precedence",
+    reason: "they are compared only where they differ",
+  },
+  {
+    file: "src/reconcile/entry_table.ts",
+    original: "a.owner < b.owner",
+    replacement: "a.owner <= b.owner",
+    reason: "the claims of an entry have different owners",
+  },
+  {
+    file: "src/reconcile/failures.ts",
+    original: "entry.failure === undefined",
+    replacement: "false",
+    reason: "a shortcut: an entry without a failure is not among the failures",
+  },
+  {
     file: "src/subnet/lease_table.ts",
     original: "candidate.accepted",
     replacement: "true",
@@ -55,22 +172,10 @@ export const EQUIVALENT: readonly Equivalent[] = [
     reason: "a shortcut: a copy with the same families is the same lease",
   },
   {
-    file: "src/subnet/allocation.ts",
-    original: "a.first > b.first",
-    replacement: "true",
-    reason: "ranges that begin together may come in either order",
-  },
-  {
     file: "src/subnet/lease_table.ts",
-    original: "x.createRevision < y.createRevision",
-    replacement: "x.createRevision <= y.createRevision",
+    original: "x.created < y.created",
+    replacement: "x.created <= y.created",
     reason: "they are compared only where they differ",
-  },
-  {
-    file: "src/subnet/allocation.ts",
-    original: "a.first < b.first",
-    replacement: "a.first <= b.first",
-    reason: "ranges that begin alike may come in any order",
   },
   {
     file: "src/subnet/prefix_trie.ts",
@@ -152,12 +257,6 @@ export const EQUIVALENT: readonly Equivalent[] = [
     reason: "one that cannot be read is not among this node's; the compiler does not know that",
   },
   {
-    file: "src/subnet/etcd/node_session.ts",
-    original: "isAlive !== undefined",
-    replacement: "true",
-    reason: "the first event of a watch is a snapshot, after which it is known",
-  },
-  {
     file: "src/subnet/etcd/subnet_acquisition.ts",
     original: "ttlSeconds <= 0",
     replacement: "false",
@@ -188,6 +287,190 @@ export const EQUIVALENT: readonly Equivalent[] = [
     reason:
       "a shortcut: a lease that does not carry the identity is not taken for this node's once " +
       "it is decoded",
+  },
+  {
+    file: "src/overlay/departing_peers.ts",
+    original: "others.size === 0",
+    replacement: "false",
+    reason: "an empty set finds no lease, and only takes memory",
+  },
+  {
+    file: "src/overlay/departing_peers.ts",
+    original: "this.#departures.size === 0",
+    replacement: "false",
+    reason: "a shortcut: where there is none, none is found",
+  },
+  {
+    file: "src/overlay/ipv4_network.ts",
+    original: "network === undefined",
+    replacement: "false",
+    reason: "a network has a family; the compiler does not know that",
+  },
+  {
+    file: "src/overlay/lease_event_trace.ts",
+    original: "default: assertNever(event);",
+    replacement: "default:",
+    reason: "the compiler checks that no event gets here",
+  },
+  {
+    file: "src/overlay/orphans.ts",
+    original: 'entry.kind === "xfrm-policy"',
+    replacement: "true",
+    reason: "only policies were asked for; the compiler does not know that",
+  },
+  {
+    file: "src/overlay/orphans.ts",
+    original: 'entry.kind === "link"',
+    replacement: "true",
+    reason: "only devices were asked for; the compiler does not know that",
+  },
+  {
+    file: "src/overlay/orphans.ts",
+    original: "results[failed]?.message",
+    replacement: "results[failed].message",
+    reason: "this one has failed; the compiler does not know that",
+  },
+  {
+    file: "src/overlay/orphans.ts",
+    original: 'link.type === "ipip"',
+    replacement: "true",
+    reason: "no other device has such a port",
+  },
+  {
+    file: "src/overlay/overlay_controller.ts",
+    original: "peer !== undefined",
+    replacement: "true",
+    reason: "a departing peer is among the peers; the compiler does not know that",
+  },
+  {
+    file: "src/overlay/peer_identities.ts",
+    original: "before.length === 0 && identities.length === 0",
+    replacement: "false",
+    reason: "a shortcut: of no identities none is claimed or given up",
+  },
+  {
+    file: "src/overlay/peer_identities.ts",
+    original: "claims.length > 0",
+    replacement: "true",
+    reason: "a peer with an empty list of claims has none, and only takes memory",
+  },
+  {
+    file: "src/overlay/peer_identities.ts",
+    original: "claims.length > 0",
+    replacement: "claims.length >= 0",
+    reason: "a peer with an empty list of claims has none, and only takes memory",
+  },
+  {
+    file: "src/overlay/peer_identities.ts",
+    original: "claim.since < node.since",
+    replacement: "claim.since <= node.since",
+    reason: "it is put where it was",
+  },
+  {
+    file: "src/overlay/peer_identities.ts",
+    original: "a.since < b.since",
+    replacement: "a.since <= b.since",
+    reason: "they are compared only where they differ",
+  },
+  {
+    file: "src/overlay/peer_identities.ts",
+    original: "a.created > b.created",
+    replacement: "a.created >= b.created",
+    reason: "they are compared only where they differ",
+  },
+  {
+    file: "src/overlay/peer_reachability.ts",
+    original: "this.#epoch++",
+    replacement: "this.#epoch--",
+    reason: "only asked is whether it is another number than before",
+  },
+  {
+    file: "src/overlay/target_peers.ts",
+    original: "this.#target?.remove",
+    replacement: "this.#target.remove",
+    reason: "without a target there are no peers; the compiler does not know that",
+  },
+  {
+    file: "src/backend/vxlan/vxlan.ts",
+    original: "options.MTU !== undefined",
+    replacement: "true",
+    reason: "nothing is less than undefined; the compiler does not know that",
+  },
+  {
+    file: "src/addr/ip.ts",
+    original: "i < 8",
+    replacement: "i <= 8",
+    reason: "after the last group there is none that is zero",
+  },
+  {
+    file: "src/addr/prefix.ts",
+    original: "slash < 0",
+    replacement: "false",
+    reason: "without a slash, the whole text is no length",
+  },
+  {
+    file: "src/addr/prefix.ts",
+    original: "slash < 0",
+    replacement: "slash <= 0",
+    reason: "no address is empty",
+  },
+  {
+    file: "src/addr/prefix.ts",
+    original: "length === bits",
+    replacement: "false",
+    reason: "a shortcut: a mask of all bits changes nothing",
+  },
+  {
+    file: "src/addr/prefix.ts",
+    original: "whole < masked.length",
+    replacement: "true",
+    reason: "a write past the end of an array of bytes does nothing",
+  },
+  {
+    file: "src/addr/prefix.ts",
+    original: "whole < masked.length",
+    replacement: "whole <= masked.length",
+    reason: "a write past the end of an array of bytes does nothing",
+  },
+  {
+    file: "src/config/option_schema.ts",
+    original: 'typeof value === "number"',
+    replacement: "true",
+    reason: "only a number is an integer; the compiler does not know that",
+  },
+  {
+    file: "src/subnet/etcd/own_records.ts",
+    original: "!mayName(record.value, address)",
+    replacement: "false",
+    reason:
+      "a shortcut: a lease that does not carry the address is not taken for this node's once " +
+      "it is decoded",
+  },
+  {
+    file: "src/subnet/etcd/own_records.ts",
+    original: 'familyOf(address) === 6 || value.includes(address) || value.includes("\\\\")',
+    replacement: "true",
+    reason:
+      "a shortcut: a lease that does not carry the address is not taken for this node's once " +
+      "it is decoded",
+  },
+  {
+    file: "src/subnet/etcd/key_events.ts",
+    original: "{ keyValue: undefined }",
+    replacement: "{}",
+    reason: "what an object does not have is undefined",
+  },
+  {
+    file: "src/subnet/etcd/key_events.ts",
+    original: "default: return assertNever(event);",
+    replacement: "default:",
+    reason: "the compiler checks that no event gets here",
+  },
+  {
+    file: "src/subnet/lease_table.ts",
+    original: "(family) => families[family]",
+    replacement: "() => undefined",
+    reason: "a shortcut: a copy with the same families is the same lease",
   },
   {
     file: "src/etcd/client/tls_socket.ts",

@@ -12,7 +12,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { EQUIVALENT } from "./equivalent.ts";
 import type { Instrumented, Mutant } from "./instrument.ts";
 import { Journal } from "./journal.ts";
@@ -25,12 +25,16 @@ const JOBS = Number(process.env.TEST_JOBS ?? navigator.hardwareConcurrency);
 
 /** Each of these has a score of its own. */
 const GROUPS: readonly string[] = [
+  "src/addr",
+  "src/config",
   "src/state",
   "src/subnet",
   "src/etcd/client",
   "src/reconcile",
   "src/overlay",
+  "src/backend/alloc",
   "src/backend/host_gw",
+  "src/backend/ipip",
   "src/backend/vxlan",
   "src/backend/*.ts",
 ];
@@ -62,9 +66,11 @@ function sourceFiles(wanted: string): string[] {
     .sort();
 }
 
-/** `src/subnet/etcd/live_session.ts` is in `src/subnet`. */
+/** `src/subnet/etcd/live_session.ts` is in `src/subnet`; `*.ts` are the files of one folder. */
 function groupOf(file: string): string {
-  const group = GROUPS.find((one) => file.startsWith(one.replace("*.ts", "")));
+  const group = GROUPS.find((one) =>
+    one.endsWith("/*.ts") ? one === `${dirname(file)}/*.ts` : file.startsWith(`${one}/`)
+  );
   return group ?? "others";
 }
 

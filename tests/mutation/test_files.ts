@@ -19,19 +19,22 @@ const BUN = "node_modules/.bin/bun";
 /** An endless loop that also fills the memory ends here. */
 const MAX_BYTES = 2e9;
 
-/** The tests of these files' own folders that import one of them, directly or not. */
+/** The tests of these files' folders that import one of them, directly or not. */
 export function testsOf(root: string, files: readonly string[]): string[] {
   const folders = new Set(files.flatMap(testFolders));
   const near = testFiles(root).filter((name) => folders.has(posix.dirname(name)));
   return near.filter(reaching(root, new Set(files)));
 }
 
-/** Where the tests of a file are: `tests/unit/state` for `src/state/kinds/link.ts`. */
+/**
+ * Where the tests of a file are: in its folder and those above it, such as
+ * `tests/unit/backend/vxlan` and `tests/unit/backend`, whose tests are about every backend.
+ */
 function testFolders(file: string): string[] {
-  const folder = posix.dirname(file).replace(/^src\//, "");
-  const room = folder.split("/")[0] as string;
-  if (room === "subnet" || room === "etcd") return [`tests/unit/${room}`, "tests/etcd"];
-  return [`tests/unit/${room === "state" ? room : folder}`];
+  const names = posix.dirname(file).split("/").slice(1);
+  const folders = names.map((_, i) => ["tests/unit", ...names.slice(0, i + 1)].join("/"));
+  const usesEtcd = names[0] === "subnet" || names[0] === "etcd";
+  return usesEtcd ? [...folders, "tests/etcd"] : folders;
 }
 
 /** Whether a file imports one of these, directly or not. */

@@ -14,7 +14,7 @@ test("a start that would cut hosts off ends with one line and without a lease", 
   const host = cluster.host(1);
   const refusal = async (flags: string[], env = {}) => {
     const daemon = host.start({ flags, env });
-    expect(await daemon.exitCode(60_000)).toBe(1);
+    expect(await daemon.exitCode()).toBe(1);
     expect(await host.kernel()).toBe("");
     expect(await cluster.leases()).toEqual([]);
     const lines = daemon.logLines(/^[EF]/);

@@ -66,6 +66,7 @@ async function startAfter(change: string): Promise<{ said: string[]; error?: unk
     config: network,
     backend,
     external: CHOSEN,
+    given: {},
     excluded: new ExcludedAddresses({
       families: network.families,
       read: () => Promise.resolve({ gateways: [], resolvers: [], endpoints: [] }),
@@ -90,13 +91,14 @@ function ownLease(lease: Lease): OwnLease {
     lease,
     lost: new Promise(() => {}),
     update: () => Promise.resolve(),
+    networkReady: () => undefined,
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };
 }
 
 function optionsOf(flags: readonly string[]): DaemonOptions {
   const command = parseCommandLine(flags, {});
-  if (command.kind !== "run") throw new Error(`${flags} is no start of the daemon`);
+  if (command.kind !== "daemon") throw new Error(`${flags} is no start of the daemon`);
   return command.options;
 }
 

@@ -244,15 +244,11 @@ describe("hostile leases", () => {
     const { cluster, host } = await oneHost();
     await using _ = cluster;
     const before = await host.kernel();
-    const bytes = new Uint8Array(40);
-    for (let round = 0; round < 100; round++) {
-      const success = Array.from({ length: 50 }, (_unused, index) => {
-        const value = crypto.getRandomValues(bytes).toBase64();
-        const key = new TextEncoder().encode(`${PREFIX}/subnets/10.5.${round}.${index}-24`);
-        return { requestPut: { key: key.toBase64(), value } };
-      });
-      await cluster.etcd.call("kv/txn", { success });
-    }
+    const garbage = Array.from({ length: 5_000 }, (_unused, index) => {
+      const value = crypto.getRandomValues(new Uint8Array(40));
+      return [`10.5.${Math.floor(index / 50)}.${index % 50}-24`, value] as const;
+    });
+    await cluster.putLeases(garbage);
     await put(cluster, "10.5.240.0-24", leaseValue("192.0.2.240", "02:00:00:00:02:40"));
     await eventually(
       "the healthy lease is there",

@@ -15,8 +15,9 @@ export class TestCa implements Disposable {
   readonly #keyFile: string;
   readonly #directory: string;
 
-  constructor(name = "test CA") {
-    this.#directory = mkdtempSync(join(tmpdir(), "test-ca-"));
+  /** `parent`: where its folder is made, by default among the temporary files. */
+  constructor(name = "test CA", parent = tmpdir()) {
+    this.#directory = mkdtempSync(join(parent, "test-ca-"));
     this.caFile = join(this.#directory, "ca.crt");
     this.#keyFile = join(this.#directory, "ca.key");
     openssl(
@@ -25,8 +26,15 @@ export class TestCa implements Disposable {
     );
   }
 
-  /** `names`: the subject's alternative names, such as "IP:127.0.0.1" or "DNS:localhost". */
-  sign(commonName: string, names: readonly string[] = []): CertificateFiles {
+  /**
+   * `names`: the subject's alternative names, such as "IP:127.0.0.1" or "DNS:localhost".
+   * `organization`: what Kubernetes takes for the group of a user.
+   */
+  sign(
+    commonName: string,
+    names: readonly string[] = [],
+    organization?: string,
+  ): CertificateFiles {
     const base = join(this.#directory, `${commonName}-${crypto.randomUUID()}`);
     const [keyFile, requestFile, certFile] = [`${base}.key`, `${base}.csr`, `${base}.crt`];
     const extensions = `${base}.ext`;
@@ -37,7 +45,8 @@ export class TestCa implements Disposable {
     );
     openssl(
       ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"],
-      ["-subj", `/CN=${commonName}`, "-keyout", keyFile, "-out", requestFile],
+      ["-subj", `${organization === undefined ? "" : `/O=${organization}`}/CN=${commonName}`],
+      ["-keyout", keyFile, "-out", requestFile],
     );
     openssl(
       ["x509", "-req", "-in", requestFile, "-CA", this.caFile, "-CAkey", this.#keyFile],

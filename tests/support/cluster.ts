@@ -13,23 +13,16 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
-import type { PerFamily } from "../../src/addr/family.ts";
-import type { Family } from "../../src/addr/ip.ts";
 import { LabEtcd, type LabEtcdMember } from "../../src/lab/lab_etcd.ts";
 import { namespaceScript } from "../../src/lab/namespace.ts";
-import { pingAll } from "../../src/lab/ping_matrix.ts";
-import { TopologyRecord } from "../../src/lab/topology_record.ts";
-import { createTopology, planTopology, type Topology } from "../../src/lab/topology.ts";
-import { attachWorkloads, workloadAddresses } from "../../src/lab/workload.ts";
+import type { TopologyRecord } from "../../src/lab/topology_record.ts";
+import type { Topology } from "../../src/lab/topology.ts";
+import { attachWorkloads } from "../../src/lab/workload.ts";
 import { Host, type StartOptions } from "./host.ts";
+import { buildHosts, type HostsOptions } from "./built_hosts.ts";
+import { expectMesh, type MeshOptions } from "./mesh.ts";
 
-export interface ClusterOptions {
-  readonly hosts: number;
-  /** Families of the underlay; IPv4 by default. */
-  readonly families?: readonly Family[];
-  /** The segment of each host; all on one by default. */
-  readonly segments?: readonly number[];
-  readonly mtuBytes?: number;
+export interface ClusterOptions extends HostsOptions {
   /** More arguments of etcd. */
   readonly etcdArgs?: readonly string[];
   readonly etcdScheme?: "http" | "https";
@@ -86,18 +79,7 @@ export class Cluster implements AsyncDisposable {
 
   /** Builds the hosts and starts etcd; no daemon runs yet. */
   static async create(options: ClusterOptions): Promise<Cluster> {
-    for (const left of TopologyRecord.list(KIND, systemClock)) {
-      if (left.isOrphan) await left.remove();
-    }
-    const record = TopologyRecord.create(KIND, systemClock);
-    try {
-      const topology = planTopology({
-        prefix: record.prefix,
-        hostSegments: options.segments ?? new Array<number>(options.hosts).fill(0),
-        families: options.families ?? [4],
-        ...(options.mtuBytes === undefined ? {} : { mtuBytes: options.mtuBytes }),
-      });
-      await createTopology(topology);
+    return await buildHosts(KIND, options, async (record, topology) => {
       const members = memberPlan(options.etcdMembers ?? 1).map((member) => {
         const directory = join(record.directory, `etcd-${member.name}`);
         mkdirSync(directory, { mode: 0o700 });
@@ -113,10 +95,7 @@ export class Cluster implements AsyncDisposable {
       });
       await Promise.all(members.map((member) => member.ready(60_000)));
       return new Cluster(record, topology, members);
-    } catch (error) {
-      await record.remove();
-      throw error;
-    }
+    });
   }
 
   get etcd(): LabEtcd {
@@ -133,6 +112,17 @@ export class Cluster implements AsyncDisposable {
   async configure(config: object | string): Promise<void> {
     const text = typeof config === "string" ? config : JSON.stringify(config);
     await this.etcd.put(`${PREFIX}/config`, text);
+  }
+
+  /** Writes many leases, 100 in each transaction; etcd's limit is 128. */
+  async putLeases(leases: readonly (readonly [key: string, value: Uint8Array])[]): Promise<void> {
+    for (let from = 0; from < leases.length; from += 100) {
+      const success = leases.slice(from, from + 100).map(([name, value]) => {
+        const key = new TextEncoder().encode(`${PREFIX}/subnets/${name}`);
+        return { requestPut: { key: key.toBase64(), value: value.toBase64() } };
+      });
+      await this.etcd.call("kv/txn", { success });
+    }
   }
 
   /** Starts every host's daemon and waits until each is ready. */
@@ -189,22 +179,9 @@ export class Cluster implements AsyncDisposable {
    * `timeoutMs`. The workloads must be attached.
    */
   async expectMesh(
-    options: { timeoutMs?: number; hosts?: readonly Host[]; families?: readonly Family[] } = {},
+    options: MeshOptions & { readonly hosts?: readonly Host[] } = {},
   ): Promise<void> {
-    const { timeoutMs = 30_000, hosts = this.hosts, families = [4, 6] } = options;
-    const ends = hosts.map((host) => ({
-      name: host.name,
-      namespace: host.station.workloadNamespace,
-      addresses: pick(workloadAddresses(host.subnet()), families),
-      mtuBytes: host.subnet().mtuBytes,
-    }));
-    const pings = await pingAll(ends, { timeoutMs, clock: systemClock });
-    if (pings.length === 0 && hosts.length > 1) throw new Error("there is nothing to ping");
-    const lost = pings.filter((ping) => ping.milliseconds === undefined);
-    if (lost.length > 0) {
-      const pairs = lost.map((ping) => `${ping.from} → ${ping.to} (IPv${ping.family})`);
-      throw new Error(`no answer: ${pairs.join(", ")}`);
-    }
+    await expectMesh(options.hosts ?? this.hosts, options);
   }
 
   /** Cuts etcd's wire silently: packets are lost, no connection is reset. */
@@ -229,11 +206,4 @@ function memberPlan(count: number): LabEtcdMember[] {
   const cluster = members.map(({ name, peerPort }) => `${name}=http://127.0.0.1:${peerPort}`)
     .join();
   return members.map((member) => ({ ...member, cluster }));
-}
-
-function pick<T>(values: PerFamily<T>, families: readonly Family[]): PerFamily<T> {
-  return {
-    ...(families.includes(4) && values[4] !== undefined ? { 4: values[4] } : {}),
-    ...(families.includes(6) && values[6] !== undefined ? { 6: values[6] } : {}),
-  };
 }

@@ -5,10 +5,12 @@
  */
 
 import type { PerFamily } from "../../src/addr/family.ts";
+import type { GivenAddress } from "../../src/addr/given_address.ts";
 import type { IpAddress } from "../../src/addr/ip.ts";
 import { unlessAborted, whenAborted } from "../../src/base/abort.ts";
 import { parseCommandLine } from "../../src/cli/command_line.ts";
 import type { DaemonOptions } from "../../src/cli/daemon_options.ts";
+import type { SubnetAllocation } from "../../src/config/network_config.ts";
 import type { DaemonPorts } from "../../src/daemon/daemon_ports.ts";
 import type { FirewallManager, FirewallStatus } from "../../src/firewall/firewall.ts";
 import type { HostInterface } from "../../src/host/host_interface.ts";
@@ -49,6 +51,7 @@ export type Fault =
   | "br_netfilter"
   | "claim"
   | "interfaces"
+  | "prescribed addresses"
   | "previous lease"
   | "acquire"
   | "open firewall"
@@ -144,7 +147,7 @@ export function eth0(
 
 export function daemonOptions(flags: readonly string[] = []): DaemonOptions {
   const command = parseCommandLine(["--subnet-file=/fake/subnet.env", ...flags], {});
-  if (command.kind !== "run") throw new Error(`${flags} does not start the daemon`);
+  if (command.kind !== "daemon") throw new Error(`${flags} does not start the daemon`);
   return command.options;
 }
 
@@ -202,11 +205,13 @@ function fakePorts(world: FakeDaemonWorld): DaemonPorts {
         events.push(`opened ${mode}`);
         return world.firewall;
       }),
-    openStore: () => {
-      world.attempt("open store");
-      const networkChanged = () => Promise.resolve();
-      return { store, configSource: "/test/config in etcd", networkChanged };
-    },
+    openStore: () =>
+      Promise.try(() => {
+        world.attempt("open store");
+        const networkChanged = () => Promise.resolve();
+        const endpoints = ["http://192.0.2.1:2379"];
+        return { store, configSource: "/test/config in etcd", endpoints, networkChanged };
+      }),
     createNotifier: () => ({
       isActive: true,
       ready: (status) => void world.notified.push(`READY ${status}`),
@@ -256,6 +261,9 @@ class Feed<T> {
 /** A lease store with one network; a test writes the other nodes' leases. */
 export class FakeStore implements LeaseStore {
   readonly description = "etcd";
+  allocation: SubnetAllocation = "flanneld";
+  /** Public addresses that it prescribes for this node. */
+  prescribed: PerFamily<GivenAddress> = {};
   config: string | undefined = CONFIG;
   previous: Lease | undefined;
   /** Requests of `acquire`. */
@@ -286,6 +294,13 @@ export class FakeStore implements LeaseStore {
   async *watchNetworkConfig(signal: AbortSignal): AsyncGenerator<string | undefined> {
     this.#world.attempt("watch config");
     for await (const { text } of this.#configs.values(signal)) yield text;
+  }
+
+  prescribedAddresses(): Promise<PerFamily<GivenAddress>> {
+    return Promise.try(() => {
+      this.#world.attempt("prescribed addresses");
+      return this.prescribed;
+    });
   }
 
   previousLease(): Promise<Lease | undefined> {
@@ -340,6 +355,7 @@ export class FakeStore implements LeaseStore {
           world.attempt("update lease");
           store.published.push(publicAddresses);
         }),
+      networkReady: () => void world.events.push("the store knows that the network is ready"),
       [Symbol.asyncDispose]: () => Promise.resolve(void world.events.push("released the lease")),
     };
   }

@@ -10,6 +10,7 @@ import { workloadAddresses } from "../../src/lab/workload.ts";
 import { parseSubnetFile, type SubnetFile } from "../../src/subnet/subnet_file.ts";
 import type { DetachedProcess } from "../../src/process/detached_process.ts";
 import { kernelText, type MacNames } from "./kernel_text.ts";
+import { type HttpAnswer, namespaceGet } from "./namespace_http.ts";
 import { PingStream } from "./ping_stream.ts";
 import { eventually } from "./wait.ts";
 
@@ -26,16 +27,15 @@ export interface StartOptions {
   readonly runOf?: Host;
   /** A problem of this machine to ignore: the host is ready although `/readyz` names it. */
   readonly despite?: RegExp;
+  /** The flags that choose the store, in place of `--etcd-endpoints`. */
+  readonly store?: readonly string[];
   /** Start with only `flags`. */
   readonly bare?: boolean;
 }
 
-export interface HttpAnswer {
-  readonly status: number;
-  readonly body: string;
-}
-
 const HEALTH_PORT = 8471;
+/** A daemon starts, or fails to, within a second; in a virtual machine within half a minute. */
+const START_MS = 150_000;
 
 export class Host {
   readonly station: LabHost;
@@ -76,7 +76,7 @@ export class Host {
     const number = ++this.#starts;
     const logFile = join(this.directory, `flanneld-${number}.log`);
     const flags = options.bare ? [] : [
-      `--etcd-endpoints=${this.endpoints}`,
+      ...(options.store ?? [`--etcd-endpoints=${this.endpoints}`]),
       `--subnet-file=${this.subnetFile}`,
       "--healthz-ip=127.0.0.1",
       `--healthz-port=${HEALTH_PORT}`,
@@ -97,7 +97,7 @@ export class Host {
   }
 
   /** Waits until the daemon says it is ready; throws with its log when it ends or does not. */
-  async ready(timeoutMs = 60_000): Promise<void> {
+  async ready(timeoutMs = START_MS): Promise<void> {
     const { daemon } = this;
     let hasEnded = false;
     daemon.exited.then(() => hasEnded = true);
@@ -128,12 +128,8 @@ export class Host {
   }
 
   /** GET from the daemon's health server; status 0 when nothing listens. */
-  async http(path: string, port: number = HEALTH_PORT): Promise<HttpAnswer> {
-    const output = await this.sh(
-      `curl -s -m 10 -o - -w '\\n%{http_code}' http://127.0.0.1:${port}${path} || true`,
-    );
-    const newline = output.lastIndexOf("\n");
-    return { status: Number(output.slice(newline + 1)), body: output.slice(0, newline) };
+  http(path: string, port: number = HEALTH_PORT): Promise<HttpAnswer> {
+    return namespaceGet(this.station.namespace, { port, path });
   }
 
   /** The subnet file's text. */
@@ -209,7 +205,7 @@ export class Daemon {
   }
 
   /** Exit code; throws after `timeoutMs` with the end of the log. */
-  async exitCode(timeoutMs: number): Promise<number> {
+  async exitCode(timeoutMs = START_MS): Promise<number> {
     let code: number | undefined;
     this.exited.then((value) => code = value);
     try {

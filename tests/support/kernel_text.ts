@@ -15,19 +15,21 @@ export type MacNames = ReadonlyMap<string, string>;
  */
 export async function kernelText(namespace: string, names: MacNames = new Map()): Promise<string> {
   const output = await namespaceScript(namespace, READ_ALL);
-  const [links, addresses, neighbours, fdb, routes4, routes6, fou] = output.split("\n===\n").map(
-    (part) => JSON.parse(part.trim() === "" ? "[]" : part) as Json[],
-  ) as [Json[], Json[], Json[], Json[], Json[], Json[], Json[]];
+  const [fdb, routes6, batch] = output.split("\n===\n") as [string, string, string];
+  // Without foo over UDP in the kernel, the last command fails.
+  const [links, addresses, neighbours, routes4, fou = []] = batch.trim().split("\n").map(
+    parseEntries,
+  ) as [Json[], Json[], Json[], Json[], Json[]?];
   const lines = [
     ...links.filter(isNotTopology).map(linkLine),
     ...addresses.filter(isNotTopology).flatMap(addressLines),
     ...neighbours.map((entry) =>
       `neigh ${entry["dst"]} lladdr ${entry["lladdr"]} dev ${entry["dev"]} nud permanent`
     ),
-    ...fdb.filter((entry) => entry["dst"] !== undefined).map((entry) =>
+    ...parseEntries(fdb).filter((entry) => entry["dst"] !== undefined).map((entry) =>
       `fdb ${entry["mac"]} dev ${entry["ifname"]} dst ${entry["dst"]} self ${entry["state"]}`
     ),
-    ...[...routes4, ...routes6].filter(isNotKernelRoute).map(routeLine),
+    ...[...routes4, ...parseEntries(routes6)].filter(isNotKernelRoute).map(routeLine),
     ...fou.map((entry) => `fou port ${entry["port"]} ipproto ${entry["ipproto"]}`),
   ];
   const named = lines.map((line) => {
@@ -37,15 +39,23 @@ export async function kernelText(namespace: string, names: MacNames = new Map())
   return named.sort().map((line) => `${line}\n`).join("");
 }
 
+/** The output of one command; nothing is an empty list. */
+function parseEntries(output: string): Json[] {
+  return output.trim() === "" ? [] : JSON.parse(output) as Json[];
+}
+
 type Json = { readonly [key: string]: unknown };
 
-const READ_ALL = `ip -j -d link show; echo; echo ===
-ip -j address show; echo; echo ===
-ip -j neigh show nud permanent; echo; echo ===
-bridge -j fdb show; echo; echo ===
-ip -j -d -N route show; echo; echo ===
+/** As few program starts as possible: in a virtual machine, one costs as much as all the output. */
+const READ_ALL = `bridge -j fdb show; echo; echo ===
 ip -j -d -N -6 route show; echo; echo ===
-ip -j fou show 2>/dev/null || true
+ip -j -d -N -batch - <<END || true
+link show
+address show
+neigh show nud permanent
+route show
+fou show
+END
 `;
 
 const TOPOLOGY_DEVICES = ["lo", "eth0", "cni0"];
@@ -89,7 +99,6 @@ function tunnelWords(data: Json): string {
 /** Without link-local addresses: the kernel gives them by itself. */
 function addressLines(link: Json): string[] {
   return (link["addr_info"] as Json[])
-    .filter((address) => address["scope"] !== "link" || address["family"] === "inet")
     .filter((address) => !String(address["local"]).startsWith("fe80:"))
     .map((address) => `addr ${address["local"]}/${address["prefixlen"]} dev ${link["ifname"]}`);
 }

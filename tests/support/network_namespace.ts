@@ -6,26 +6,41 @@ import { ipBatch, namespaceScript } from "../../src/lab/namespace.ts";
 
 const CLONE_NEWNET = 0x40000000; // linux/sched.h
 
+const libc = dlopen("libc.so.6", {
+  // int unshare(int flags);
+  unshare: { args: ["i32"], returns: "i32" },
+  // int setns(int fd, int nstype);
+  setns: { args: ["i32", "i32"], returns: "i32" },
+}).symbols;
+
 /**
  * Moves this thread into a new, empty network namespace until the result is disposed. Sockets
  * opened and processes started meanwhile are in it; the runtime's other threads are not. Needs
  * CAP_SYS_ADMIN.
  */
 export function enterNewNetworkNamespace(): Disposable {
-  const { symbols } = dlopen("libc.so.6", {
-    // int unshare(int flags);
-    unshare: { args: ["i32"], returns: "i32" },
-    // int setns(int fd, int nstype);
-    setns: { args: ["i32", "i32"], returns: "i32" },
-  });
+  return visit(() => libc.unshare(CLONE_NEWNET), "cannot make a network namespace");
+}
+
+/** The same for an existing namespace with a name (ip-netns(8)). */
+export function enterNetworkNamespace(name: string): Disposable {
+  const file = openSync(`/run/netns/${name}`, "r");
+  try {
+    return visit(() => libc.setns(file, CLONE_NEWNET), `cannot enter the namespace ${name}`);
+  } finally {
+    closeSync(file);
+  }
+}
+
+function visit(enter: () => number, failure: string): Disposable {
   const before = openSync("/proc/thread-self/ns/net", "r");
-  if (symbols.unshare(CLONE_NEWNET) !== 0) {
+  if (enter() !== 0) {
     closeSync(before);
-    throw new Error("cannot make a network namespace: CAP_SYS_ADMIN is needed");
+    throw new Error(`${failure}: CAP_SYS_ADMIN is needed`);
   }
   return {
     [Symbol.dispose]: () => {
-      const result = symbols.setns(before, CLONE_NEWNET);
+      const result = libc.setns(before, CLONE_NEWNET);
       closeSync(before);
       if (result !== 0) throw new Error("cannot go back to the first network namespace");
     },

@@ -90,8 +90,8 @@ export function lease(
         ? each(families, () => ({ VNI: 1, VtepMAC: vtepMac }))
         : {},
     },
-    createRevision: BigInt(n),
-    modRevision: BigInt(n),
+    created: BigInt(n),
+    changed: BigInt(n),
   };
 }
 

@@ -105,16 +105,37 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     "etcd/api": "the messages",
     log: "outages are logged",
   },
+  join: {
+    addr: "addresses in URLs",
+    base: "clock, the file of the credential",
+    "etcd/api": "a node adds itself as a user",
+    "etcd/client": "a node joins by etcd's calls",
+    log: "waiting for the datastore is logged",
+  },
+  kube: {
+    base: "clock, files that are replaced, TLS files, quoting of what a server sent",
+    log: "nodes that cannot be read, credentials that cannot be read again",
+    process: "a kubeconfig may name a program that prints credentials",
+  },
   subnet: {
     addr: "leases consist of prefixes",
     base: "the subnet file; size limits; tens of thousands of leases",
     config: "a subnet must fit the network",
+    log: "an outage of a store is logged",
   },
   "subnet/etcd": {
     addr: "leases consist of prefixes",
     base: "clock, quoting of what a lease says",
     "type config": "the network of a lease",
     "etcd/client": "leases are keys in etcd",
+    log: "outages are logged",
+    subnet: "it implements the store",
+  },
+  "subnet/kube": {
+    addr: "leases consist of prefixes",
+    base: "clock; the file of the network configuration; quoting of what a node says",
+    config: "pod CIDRs must fit the network; annotations that an operator writes",
+    kube: "leases are Nodes; the kinds of failures",
     log: "outages are logged",
     subnet: "it implements the store",
   },
@@ -194,8 +215,16 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     "etcd/api": "requests and answers",
     "type log": "compaction and repairs are logged",
   },
+  "datastore/access": {
+    addr: "the addresses of the machine are in its certificate",
+    base: "clock, files, its errors are the operator's",
+    "datastore/mvcc": "its errors, the data directory",
+    join: "the token, and what a node expects of it",
+    log: "changes of tokens and users are logged",
+  },
   "datastore/rpc": {
     base: "clock, its errors are the operator's",
+    "datastore/access": "who may call",
     "datastore/mvcc": "it serves the store",
     "etcd/api": "the messages",
     "type log": "refused connections are logged",
@@ -209,32 +238,44 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   datastore: {
     addr: "the listen address",
+    "datastore/access": "wiring",
     backend: "a configuration names a backend that exists",
     base: "clock, TLS files",
     config: "the network's configuration is checked before it is written",
     "datastore/mvcc": "wiring",
     "datastore/rpc": "wiring",
     health: "systemd learns when it serves",
+    join: "the command with which nodes join",
     "type log": "wiring",
+  },
+  cni: {
+    addr: "the subnet file has networks",
+    base: "files, quoting, its errors are the operator's",
+    process: "the delegate is a program",
+    subnet: "the subnet file's lines",
   },
   lab: {
     addr: "hosts and workloads have addresses",
-    base: "clock",
+    base: "clock; what a CNI plugin prints is JSON",
     "type overlay": "a backend's descriptor says what the backend needs of a machine",
     firewall: "whether this machine can hold the rules in iptables",
-    process: "it starts ip, etcd and the daemon",
+    process: "it starts ip, etcd, kube-apiserver, CNI plugins and the daemon",
     subnet: "the daemon's subnet file is read by its parser",
   },
   cli: {
     addr: "flags that are addresses",
     backend: "--backend is one that exists",
     base: "unknown flags are reported with the nearest known one",
+    cni: "the subcommands",
     config: "--network is checked when it is read",
     datastore: "the subcommand",
+    "datastore/access": "the subcommands token and user",
     "datastore/mvcc": "its errors end the subcommand with one line",
     "datastore/transfer": "dump, restore and migrate",
     "etcd/client": "--etcd-endpoints is checked when it is read",
+    ffi: "a bug report has the versions of libc and libnl",
     host: "--iface-regex is checked when it is read",
+    join: "--join is checked when it is read",
     lab: "the subcommand",
     "type overlay": "descriptors of backends",
     log: "--log-format, and the datastore's log",
@@ -250,16 +291,20 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     firewall: "a node has rules",
     health: "/readyz and systemd show whether it is ready",
     host: "the external interface is chosen and followed",
+    join: "the lease store may be a datastore that nodes join",
     kernel: "the system's port to the kernel",
+    kube: "the lease store may be the Kubernetes API",
     "kernel/sysctl": "a host that does not forward packets is warned of",
     "kernel/wireguard": "a backend asks for it",
     "kernel/xfrm": "a backend asks for it",
     log: "each step of the start, each change of the host",
     overlay: "leases become entries",
+    process: "whether this process may change the network",
     reconcile: "entries are kept in the kernel",
     "type state": "the scope of the reconciler",
     subnet: "a node has a lease and a subnet file",
-    "subnet/etcd": "the system's lease store",
+    "subnet/etcd": "a lease store",
+    "subnet/kube": "a lease store",
   },
   main: {
     base: "assertNever, quoting",
@@ -272,6 +317,7 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
 
 /** Rooms within a folder that have edges of their own. */
 const NESTED_ROOMS: readonly string[] = [
+  "datastore/access",
   "datastore/mvcc",
   "datastore/rpc",
   "datastore/transfer",
@@ -288,6 +334,7 @@ const NESTED_ROOMS: readonly string[] = [
   "kernel/wireguard",
   "kernel/xfrm",
   "subnet/etcd",
+  "subnet/kube",
 ];
 
 /**
@@ -296,17 +343,27 @@ const NESTED_ROOMS: readonly string[] = [
  */
 const DOORS: Readonly<Record<string, readonly string[]>> = {
   cli: [
+    "cni_command.ts",
+    "command_help.ts",
     "command_line.ts",
-    "daemon_help.ts",
+    "commands.ts",
     "daemon_options.ts",
     "datastore_command.ts",
+    "install_cni_command.ts",
+    "install_conf.ts",
+    "invocation.ts",
     "lab_command.ts",
     "licenses.ts",
-    "subcommands.ts",
     "version.ts",
+    "version_report.ts",
   ],
+  cni: ["cni_installation.ts", "cni_plugin.ts", "plugin_input.ts"],
   datastore: [
     "listen_address.ts",
+    "access/control_client.ts",
+    "access/control_protocol.ts",
+    "access/datastore_secret.ts",
+    "access/prepared_access.ts",
     "mvcc/datastore_error.ts",
     "serve.ts",
     "transfer/transfer.ts",
@@ -319,6 +376,7 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
     "lessor.ts",
     "mvcc_store.ts",
     "storage.ts",
+    "storage_file.ts",
     "storage_report.ts",
     "watch_event.ts",
     "watch_hub.ts",
@@ -336,15 +394,46 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
     "request_error.ts",
     "revision_entry.ts",
   ],
+  "datastore/access": [
+    "access_control.ts",
+    "auth_sessions.ts",
+    "certificate.ts",
+    "control_client.ts",
+    "control_protocol.ts",
+    "datastore_ca.ts",
+    "datastore_secret.ts",
+    "prepared_access.ts",
+    "token_access.ts",
+  ],
   "datastore/rpc": [
+    "auth_calls.ts",
     "grpc_server.ts",
     "key_calls.ts",
+    "response_header.ts",
     "server_limits.ts",
     "services.ts",
     "watch_service.ts",
   ],
   "datastore/transfer": ["transfer.ts"],
-  lab: ["lab.ts", "lab_backend.ts", "lab_report.ts", "prerequisites.ts", "topology.ts"],
+  join: [
+    "ca_fingerprint.ts",
+    "checked_text.ts",
+    "join_datastore.ts",
+    "join_error.ts",
+    "join_protocol.ts",
+    "join_token.ts",
+    "node_credential.ts",
+  ],
+  kube: ["kube_api.ts", "kube_error.ts", "open_kube_client.ts"],
+  lab: [
+    "kube/kube_prerequisites.ts",
+    "kube/socket_relay.ts",
+    "lab.ts",
+    "lab_backend.ts",
+    "lab_options.ts",
+    "lab_report.ts",
+    "prerequisites.ts",
+  ],
   backend: ["backend_registry.ts"],
   "backend/extension": ["extension_descriptor.ts"],
   "backend/ipsec": ["ipsec_descriptor.ts"],
@@ -362,8 +451,13 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
     "lease_renewal.ts",
   ],
   subnet: [
+    "annotation_format.ts",
     "etcd/etcd_lease_store.ts",
     "etcd/node_identity.ts",
+    "kube/kube_lease_store.ts",
+    "kube/net_config_file.ts",
+    "kube/node_annotations.ts",
+    "kube/own_node.ts",
     "lease.ts",
     "lease_store.ts",
     "lease_table.ts",
@@ -420,6 +514,7 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
     "proc_files.ts",
     "udp_port.ts",
     // What the host allows.
+    "capabilities.ts",
     "kernel_modules.ts",
     "resource_limits.ts",
   ],
@@ -455,6 +550,8 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "bun:sqlite": ["datastore/mvcc"],
   "node:child_process": ["process"],
   "node:worker_threads": [],
+  "@peculiar/asn1-schema": ["datastore/access"],
+  "@peculiar/asn1-x509": ["datastore/access"],
   "@bufbuild/protobuf": [
     "datastore/mvcc",
     "datastore/rpc",
@@ -466,6 +563,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "@connectrpc/connect-node": ["datastore/rpc", "etcd/client"],
   ini: ["subnet"],
   pino: ["log"],
+  yaml: ["kube", "lab"],
 };
 
 interface Import {
@@ -590,6 +688,19 @@ test("only src/main.ts ends the process", () => {
     file !== "src/main.ts" && /\bprocess\s*\.\s*exit\b/.test(readFileSync(`${ROOT}${file}`, "utf8"))
   );
   expect(enders).toEqual([]);
+});
+
+test("the CNI plugin loads nothing of the daemon: pods wait for its start", () => {
+  const seen = new Set(["src/cli/cni_command.ts"]);
+  for (const file of seen) {
+    for (const one of imports) {
+      if (one.file === file && !one.isType) seen.add(one.target);
+    }
+  }
+  const rooms = new Set([...seen].filter((file) => file.startsWith("src/")).map(folderOf));
+  expect([...rooms].sort()).toEqual(["addr", "base", "cli", "cni", "process", "subnet"]);
+  expect([...seen].filter((file) => file.startsWith("src/cli/") || file.startsWith("src/subnet/")))
+    .toEqual(["src/cli/cni_command.ts", "src/cli/version.ts", "src/subnet/subnet_file.ts"]);
 });
 
 function importsOf(file: string): Import[] {

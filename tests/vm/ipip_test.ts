@@ -1,7 +1,7 @@
 /** ipip on a kernel that has it: real daemons, real packets. */
 
 import { describe, expect, test } from "bun:test";
-import { Cluster, PREFIX } from "../support/cluster.ts";
+import { Cluster } from "../support/cluster.ts";
 import { DUAL, IPV4, rememberSubnets } from "../support/networks.ts";
 import { eventually } from "../support/wait.ts";
 import { describeTunnel, expectRefused } from "./tunnel_scenarios.ts";
@@ -77,14 +77,13 @@ test(
   async () => {
     await using cluster = await Cluster.create({ hosts: 2 });
     await cluster.configure({ ...IPV4, SubnetLen: 26, Backend: { Type: "ipip" } });
-    const value = (n: number) =>
-      JSON.stringify({ PublicIP: `198.51.${n >> 8}.${n & 255}`, BackendType: "ipip" });
-    const puts = Array.from({ length: 600 }, (_, i) => {
-      const n = i + 100;
-      const key = `${PREFIX}/subnets/10.5.${n >> 2}.${(n & 3) * 64}-26`;
-      return cluster.etcd.put(key, value(n));
+    const leases = Array.from({ length: 600 }, (_, index) => {
+      const n = index + 100;
+      const value = { PublicIP: `198.51.${n >> 8}.${n & 255}`, BackendType: "ipip" };
+      const bytes = new TextEncoder().encode(JSON.stringify(value));
+      return [`10.5.${n >> 2}.${(n & 3) * 64}-26`, bytes] as const;
     });
-    await Promise.all(puts);
+    await cluster.putLeases(leases);
     await cluster.startAll();
     await cluster.attachWorkloads();
     await cluster.expectMesh();

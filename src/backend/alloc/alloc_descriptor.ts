@@ -4,6 +4,7 @@ export const ALLOC: BackendDescriptor = {
   type: "alloc",
   families: [4, 6],
   connectsNodes: false,
+  annotations: { onlyWithData: [6] },
   encrypts: false,
   load: async () => (await import("./alloc.ts")).default,
 };

@@ -4,6 +4,7 @@ export const EXTENSION: BackendDescriptor = {
   type: "extension",
   families: [4, 6],
   connectsNodes: true,
+  annotations: { hasSharedData: true },
   encrypts: false,
   lab: {
     /** host-gw as shell commands, the example of docs/backends/extension.md. */

@@ -1,7 +1,7 @@
 /**
  * The input of a command about a node: environment variables, and text on standard input.
  *
- * Leases are not trusted: anyone with write access to the datastore can put anything into one. So a
+ * Leases are not trusted: anyone with write access to the store can put anything into one. So a
  * variable only holds an address or a network that flanneld has parsed and formatted itself. The
  * free text of `BackendData` goes to standard input, where no shell interprets it. Nothing from a
  * lease becomes part of the text of a command.
@@ -30,7 +30,7 @@ const VARIABLES = {
   6: { network: "IPV6NETWORK", subnet: "IPV6SUBNET", publicAddress: "PUBLIC_IPV6" },
 } as const;
 
-/** The datastore's own limit is 1.5 MiB for a whole request. */
+/** etcd's own limit is 1.5 MiB for a whole request, that of a Node's annotations 256 KiB. */
 export const MAX_DATA_BYTES = 64 * 1024;
 
 export interface HookSubject {

@@ -4,7 +4,7 @@ import type { Clock } from "../../base/clock.ts";
 import { OperatorError } from "../../base/operator_error.ts";
 import type { Log } from "../../log/log.ts";
 import { killOrphans } from "../../process/orphan_processes.ts";
-import { runProgram } from "../../process/run_program.ts";
+import { type OutputStream, runProgram } from "../../process/run_program.ts";
 import { ProcessError } from "../../process/process_error.ts";
 import type { HookInput } from "./hook_input.ts";
 
@@ -37,7 +37,8 @@ export type HookFailure =
   | { readonly kind: "fault"; readonly error: ProcessError };
 
 /**
- * A command that failed or exceeded a limit. The message ends with the last line that it printed.
+ * A command that failed or exceeded a limit. The message ends with the last line that it printed,
+ * on standard error if it printed any there.
  */
 export class HookError extends OperatorError {
   override readonly name = "HookError";
@@ -89,7 +90,7 @@ export class HookRunner {
         timeoutMs: call.timeoutMs,
         signal: call.signal,
         maxOutputBytes: MAX_OUTPUT_BYTES,
-        onLine: (line) => lines.add(line),
+        onLine: (line, stream) => lines.add(line, stream),
       });
       if (exitCode !== 0) {
         const failure = { kind: "exit status", status: exitCode } as const;
@@ -142,17 +143,17 @@ class LoggedLines {
   readonly #log: Log;
   readonly #title: string;
   #count = 0;
-  #last = "";
+  readonly #last: Record<OutputStream, string> = { stdout: "", stderr: "" };
 
   constructor(log: Log, title: string) {
     this.#log = log;
     this.#title = title;
   }
 
-  add(line: string): void {
+  add(line: string, stream: OutputStream): void {
     if (line.trim() === "") return;
-    this.#last = line.slice(0, MAX_LINE_LENGTH);
-    if (this.#count++ < MAX_LINES) this.#log.info(`${this.#title}: ${this.#last}`);
+    const text = this.#last[stream] = line.slice(0, MAX_LINE_LENGTH);
+    if (this.#count++ < MAX_LINES) this.#log.info(`${this.#title}: ${text}`);
   }
 
   finish(): void {
@@ -160,8 +161,8 @@ class LoggedLines {
     if (more > 0) this.#log.info(`${this.#title}: and ${more} more lines`);
   }
 
-  /** The last line so far; empty if there is none. */
+  /** The last line of standard error so far, else that of standard output; empty without either. */
   get last(): string {
-    return this.#last;
+    return this.#last.stderr || this.#last.stdout;
   }
 }

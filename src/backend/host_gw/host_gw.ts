@@ -64,7 +64,8 @@ function hostGwBackend(
       const lost = families.find((family) => advertised[family] !== sourceAddresses[family]);
       return lost &&
         `public address ${advertised[lost]}, to which the other nodes send, is no longer an ` +
-          `address of this host; add it to ${name} again, or restart with another --public-ip`;
+          `address of this host; add it to ${name} again, or restart with another one ` +
+          "(--public-ip, or the node's annotation node-public-ip)";
     },
     node: () => [],
     peer(peer, { external }, reachability): Resource[] {
@@ -101,7 +102,8 @@ function requireNoTranslation({ config, external }: BackendHost): void {
     if (own !== advertised) {
       throw new ConfigError(
         `public address ${advertised} is not the address ${own} of ${external.name}, and host-gw ` +
-          "does not work through address translation; remove --public-ip, or use vxlan",
+          "does not work through address translation; remove --public-ip (the annotation " +
+          "node-public-ip), or use vxlan",
       );
     }
   }

@@ -12,6 +12,7 @@ import {
 import type { Lease } from "../../subnet/lease.ts";
 import type { BackendHost } from "../../overlay/backend.ts";
 import type { ExternalInterface } from "../../host/external_interface.ts";
+import { ipv4Network } from "../../overlay/ipv4_network.ts";
 import { tunnelEnd } from "../../overlay/peer_lease.ts";
 import { peerRoute } from "../../overlay/peer_route.ts";
 import { BackendError } from "../../overlay/backend_error.ts";
@@ -72,11 +73,10 @@ async function requireOurNetwork(
   { name, local }: IpipLink,
   { kernel, config }: Pick<BackendHost, "kernel" | "config">,
 ): Promise<void> {
-  const network = config.families[4]?.network;
+  const network = ipv4Network(config);
   const addresses = (await kernel.dump(["address"], new Set([name])))
     .map((entry) => (entry as Address).address);
-  const isOurs = (address: IpAddress) =>
-    network !== undefined && prefixContainsAddress(network, address);
+  const isOurs = (address: IpAddress) => prefixContainsAddress(network, address);
   if (addresses.length === 0 || addresses.some(isOurs)) return;
   throw new BackendError(
     `device ${name} with address ${

@@ -22,6 +22,7 @@ import { ForeignCharonError } from "./foreign_charon.ts";
 import { ownSocket, settingsFile, SOCKET_VARIABLE, SYSTEM_SOCKET } from "./charon_paths.ts";
 import { CharonError } from "./charon_error.ts";
 import { charonProcess, clearPidFile } from "./charon_process.ts";
+import { requireIkePorts } from "./ike_ports.ts";
 import { installedPlugins, strongswanConf } from "./strongswan_conf.ts";
 import { Vici } from "./vici.ts";
 
@@ -144,6 +145,7 @@ async function connect(path: string, what: string, clock: Clock): Promise<Charon
 async function startCharon(options: CharonOptions, stop: AbortSignal): Promise<Charon> {
   const { runDirectory, env, clock, log } = options;
   const path = requireCharon();
+  requireIkePorts();
   const socket = ownSocket(runDirectory);
   const conf = settingsFile(runDirectory);
   const plugins = installedPlugins(path);

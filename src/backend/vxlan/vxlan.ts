@@ -157,9 +157,11 @@ class VxlanBackend implements Backend {
       const resources: Resource[] = [link];
       if (!canCarry(external, family)) return resources;
       if (family === 6) {
-        // A workload that poses as a router could hand out addresses and default routes otherwise.
+        // A workload that poses as a router could hand out addresses and default routes otherwise,
+        // unless the host forwards IPv6: it then ignores routers by default.
         const path = `net/ipv6/conf/${link.name}/accept_ra`;
-        resources.push({ kind: "sysctl", path, value: "0" }, ipv6Enabled(link.name));
+        const noRouters: Resource = { kind: "sysctl", path, value: "0", isPrecaution: true };
+        resources.push(noRouters, ipv6Enabled(link.name));
       }
       return [...resources, ...nodeAddress(own, link.name, family)];
     });

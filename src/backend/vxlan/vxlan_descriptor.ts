@@ -10,6 +10,7 @@ export const VXLAN: BackendDescriptor = {
   type: "vxlan",
   families: [4, 6],
   connectsNodes: true,
+  annotations: { onlyWithData: [4, 6] },
   encrypts: false,
   isDeviceName: (name) => /^flannel(-v6)?\.\d+$/.test(name),
   lab: { oneOf: [{ features: ["vxlan"] }] },

@@ -8,6 +8,7 @@ export const WIREGUARD: BackendDescriptor = {
   type: "wireguard",
   families: [4, 6],
   connectsNodes: true,
+  annotations: { onlyWithData: [6] },
   encrypts: true,
   isDeviceName: (name) => WIREGUARD_DEVICES.some((one) => one === name),
   soleDevice: WIREGUARD_DEVICES[0], // The daemon that has it may also have the other one.

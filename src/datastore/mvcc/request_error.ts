@@ -3,10 +3,12 @@
 /** Codes as gRPC numbers them (google.golang.org/grpc/codes). */
 const INVALID_ARGUMENT = 3;
 const NOT_FOUND = 5;
+const PERMISSION_DENIED = 7;
 const RESOURCE_EXHAUSTED = 8;
 const FAILED_PRECONDITION = 9;
 const OUT_OF_RANGE = 11;
 const DATA_LOSS = 15;
+const UNAUTHENTICATED = 16;
 
 /** From etcd's api/v3rpc/rpctypes/error.go and gRPC's own server; clients compare these texts. */
 const REASONS = {
@@ -28,6 +30,14 @@ const REASONS = {
   leaseExists: [FAILED_PRECONDITION, "etcdserver: lease already exists"],
   leaseTtlTooLarge: [OUT_OF_RANGE, "etcdserver: too large lease TTL"],
   authNotEnabled: [FAILED_PRECONDITION, "etcdserver: authentication is not enabled"],
+  authFailed: [
+    INVALID_ARGUMENT,
+    "etcdserver: authentication failed, invalid user ID or password",
+  ],
+  userNameEmpty: [INVALID_ARGUMENT, "etcdserver: user name is empty"],
+  invalidAuthToken: [UNAUTHENTICATED, "etcdserver: invalid auth token"],
+  permissionDenied: [PERMISSION_DENIED, "etcdserver: permission denied"],
+  userExists: [FAILED_PRECONDITION, "etcdserver: user name already exists"],
 } as const;
 
 export type RequestErrorReason = keyof typeof REASONS;

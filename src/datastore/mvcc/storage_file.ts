@@ -51,7 +51,7 @@ export interface OpenDatabase {
  * not exist. A damaged file, or one of another program, is not changed. Throws `DatastoreError`.
  */
 export function openDatabase(directory: string): OpenDatabase {
-  const file = join(directory, "datastore.sqlite");
+  const file = join(directory, FILE);
   using onFailure = new DisposableStack();
   try {
     makeDirectory(directory);
@@ -74,7 +74,8 @@ export function openDatabase(directory: string): OpenDatabase {
   }
 }
 
-function makeDirectory(directory: string): void {
+/** Creates the data directory, for its owner only, unless it exists. Throws `DatastoreError`. */
+export function makeDirectory(directory: string): void {
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
   } catch (cause) {
@@ -121,7 +122,13 @@ function createFile(directory: string, file: string): void {
   closeSync(folder);
 }
 
-const DRAFT = "datastore.sqlite.new";
+const FILE = "datastore.sqlite";
+const DRAFT = `${FILE}.new`;
+
+/** Whether a datastore has been served from this directory. */
+export function hasData(directory: string): boolean {
+  return existsSync(join(directory, FILE));
+}
 
 function writeDraft(draft: string): void {
   // Others may be able to read the directory, and the configuration may contain a PSK.

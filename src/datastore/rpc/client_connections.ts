@@ -14,6 +14,7 @@ import {
 import type { Socket } from "node:net";
 import type { Clock } from "../../base/clock.ts";
 import type { Log } from "../../log/log.ts";
+import { type Caller, callerKey } from "../access/auth_sessions.ts";
 import type { ServerLimits } from "./server_limits.ts";
 
 interface Connection {
@@ -22,6 +23,8 @@ interface Connection {
   streams: number;
   /** When its last call ended. */
   idleSinceMs: number;
+  /** Who has called on it. */
+  readonly callers: Set<string>;
 }
 
 export interface ClientConnectionsOptions {
@@ -86,6 +89,19 @@ export class ClientConnections {
     return true;
   }
 
+  /** Remembers who has called on a connection. */
+  note({ stream }: Http2ServerRequest, caller: Caller): void {
+    const connection = stream.session && this.#byPeer.get(peerOf(stream.session.socket));
+    connection?.callers.add(callerKey(caller));
+  }
+
+  /** Closes the connections on which this caller has called. */
+  disconnect(caller: Caller): void {
+    for (const connection of [...this.#byPeer.values()]) {
+      if (connection.callers.has(callerKey(caller))) end(connection);
+    }
+  }
+
   /** Closes the connection of a client that floods the server. */
   closeAbusive({ stream }: Http2ServerRequest, reason: string): void {
     const { session } = stream;
@@ -104,7 +120,13 @@ export class ClientConnections {
       return;
     }
     const session = this.#sessions.get(peer);
-    this.#byPeer.set(peer, { socket, session, streams: 0, idleSinceMs: this.#clock.nowMs() });
+    this.#byPeer.set(peer, {
+      socket,
+      session,
+      streams: 0,
+      idleSinceMs: this.#clock.nowMs(),
+      callers: new Set(),
+    });
     this.#sessions.delete(peer);
     socket.once("close", () => {
       if (this.#byPeer.get(peer)?.socket === socket) this.#byPeer.delete(peer);

@@ -14,6 +14,8 @@ import {
 import type { Clock } from "../../base/clock.ts";
 import { errorMessage } from "../../base/operator_error.ts";
 import type { Log } from "../../log/log.ts";
+import type { Caller } from "../access/auth_sessions.ts";
+import type { KeyedCertificate } from "../access/certificate.ts";
 import { DatastoreError } from "../mvcc/datastore_error.ts";
 import { RequestError } from "../mvcc/request_error.ts";
 import { ClientConnections } from "./client_connections.ts";
@@ -33,6 +35,8 @@ export interface GrpcServerOptions {
   readonly longWait?: ReadonlySet<string>;
   readonly clock: Clock;
   readonly log: Log;
+  /** Who may call; `undefined`: every client. */
+  readonly guard?: CallGuard | undefined;
   /** Overrides the default limits. */
   readonly limits?: Partial<ServerLimits> | undefined;
 }
@@ -41,7 +45,16 @@ export interface GrpcServerOptions {
 export type StreamHandler = (
   messages: AsyncIterable<Uint8Array>,
   writer: MessageWriter,
+  caller?: Caller,
 ) => Promise<void>;
+
+export interface CallGuard {
+  /**
+   * Who calls, by the token that the call carries; `undefined` if this path is open to every
+   * client. Throws `RequestError`.
+   */
+  admit(path: string, token: string | undefined): Caller | undefined;
+}
 
 export interface GrpcServerTls {
   readonly cert: string;
@@ -95,6 +108,16 @@ export class GrpcServer implements AsyncDisposable {
     this.port = port;
   }
 
+  /** New connections get this certificate. Only for a server with TLS. */
+  replaceCertificate({ cert, key }: KeyedCertificate): void {
+    (this.#server as Http2SecureServer).setSecureContext({ cert, key, minVersion: MIN_TLS });
+  }
+
+  /** Closes the connections on which this caller has called. */
+  disconnect(caller: Caller): void {
+    this.#connections.disconnect(caller);
+  }
+
   /** Rejects new calls, waits a moment for the current ones, and closes. */
   async [Symbol.asyncDispose](): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
@@ -104,6 +127,8 @@ export class GrpcServer implements AsyncDisposable {
   }
 }
 
+const MIN_TLS = "TLSv1.2";
+
 type Handler = (request: Http2ServerRequest, response: Http2ServerResponse) => void;
 
 function secureServer(tls: GrpcServerTls, settings: Settings): Http2SecureServer {
@@ -111,7 +136,7 @@ function secureServer(tls: GrpcServerTls, settings: Settings): Http2SecureServer
   const mutual = clientCa && { ca: clientCa, requestCert: true, rejectUnauthorized: true };
   try {
     const options = { cert, key, settings, handshakeTimeout: HANDSHAKE_MS };
-    return createSecureServer({ ...options, minVersion: "TLSv1.2", ...mutual });
+    return createSecureServer({ ...options, minVersion: MIN_TLS, ...mutual });
   } catch (error) {
     throw new DatastoreError(
       `cannot load the TLS certificate: ${
@@ -124,7 +149,7 @@ function secureServer(tls: GrpcServerTls, settings: Settings): Http2SecureServer
 }
 
 function requestHandler(
-  { routes, streams, longWait, clock, log }: GrpcServerOptions,
+  { routes, streams, longWait, guard, clock, log }: GrpcServerOptions,
   limits: ServerLimits,
   connections: ClientConnections,
 ): Handler {
@@ -153,13 +178,24 @@ function requestHandler(
     response.once("close", () => body.discard());
     response.once("finish", () => body.discard());
     const messages = readMessages(body, body);
-    const stream = isBinary(request) ? streams.get(request.url) : undefined;
+    let stream = isBinary(request) ? streams.get(request.url) : undefined;
+    let caller: Caller | undefined;
+    try {
+      caller = guard?.admit(request.url, tokenOf(request));
+      if (caller !== undefined) connections.note(request, caller);
+    } catch (error) {
+      stream = () => Promise.reject(error);
+    }
     if (stream === undefined) {
       request[Symbol.asyncIterator] = () => wholeFrames(messages);
       return (handler as Handler)(request, response);
     }
     const writer = new MessageWriter(response, { stallMs: limits.stallMs, clock });
-    const served = loggingFailures(log, request.url.slice(1), () => stream(messages, writer));
+    const served = loggingFailures(
+      log,
+      request.url.slice(1),
+      () => stream(messages, writer, caller),
+    );
     void served.then(() => writer.end(), (failure: ConnectError) => writer.end(failure));
   };
 }
@@ -173,6 +209,12 @@ async function* wholeFrames(messages: AsyncIterable<Uint8Array>): AsyncGenerator
   } catch (error) {
     throw rpcError(error);
   }
+}
+
+/** As in etcd: gRPC clients send `token`, its HTTP gateway `authorization`. */
+function tokenOf({ headers }: Http2ServerRequest): string | undefined {
+  const value = headers["token"] ?? headers["authorization"];
+  return typeof value === "string" ? value : undefined;
 }
 
 /** Removes a deadline that exceeds the range of timers; it would expire at once. */

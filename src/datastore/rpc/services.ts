@@ -1,12 +1,11 @@
 /**
  * The supported part of etcd's v3 API, except Watch (watch_service.ts) and the calls that read and
- * write keys (key_calls.ts). grpc_server.ts rejects all other calls.
+ * write keys (key_calls.ts), and Auth (auth_calls.ts). grpc_server.ts rejects all other calls.
  */
 
 import { Code, ConnectError, type ConnectRouter, type ServiceImpl } from "@connectrpc/connect";
 import {
   AlarmRequest_AlarmAction as AlarmAction,
-  Auth,
   Cluster,
   KV,
   Lease,
@@ -14,7 +13,6 @@ import {
   Maintenance,
 } from "../../etcd/api/rpc_pb.ts";
 import type { Lessor } from "../mvcc/lessor.ts";
-import { RequestError } from "../mvcc/request_error.ts";
 import type { Storage } from "../mvcc/storage.ts";
 import type { MvccStore } from "../mvcc/mvcc_store.ts";
 import { type Header, responseHeader, TERM } from "./response_header.ts";
@@ -41,11 +39,6 @@ export function registerServices(router: ConnectRouter, options: ServicesOptions
   router.service(Lease, leaseService(options, header));
   router.service(Cluster, clusterService(options, header));
   router.service(Maintenance, maintenanceService(options, header));
-  router.service(Auth, {
-    authenticate: () => {
-      throw new RequestError("authNotEnabled");
-    },
-  });
 }
 
 /** key_calls.ts has the other calls of this service. */

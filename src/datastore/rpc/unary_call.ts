@@ -14,6 +14,7 @@ import {
 } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { errorMessage } from "../../base/operator_error.ts";
+import type { Caller } from "../access/auth_sessions.ts";
 import type { MemoryPool, MemoryReservation } from "../mvcc/memory_pool.ts";
 import { assertCost, costOf, MAX_TRANSACTION_BYTES } from "../mvcc/read_cost.ts";
 import { RequestError } from "../mvcc/request_error.ts";
@@ -92,19 +93,30 @@ export interface MemoryPools {
   readonly requests: MemoryPool;
 }
 
+/** Where a call comes from. */
+export interface CallingClient {
+  readonly address: string;
+  /** `undefined` if no token was needed. */
+  readonly caller: Caller | undefined;
+}
+
 /** The path of a method and its handler, which calls `act` and sends its errors to the client. */
 export function unaryCall<Input extends DescMessage, Output extends DescMessage>(
   method: DescMethodUnary<Input, Output>,
   { responses, requests }: MemoryPools,
-  act: (request: MessageShape<Input>, memory: CallReservations) => Promise<UnaryResponse<Output>>,
+  act: (
+    request: MessageShape<Input>,
+    memory: CallReservations,
+    client: CallingClient,
+  ) => Promise<UnaryResponse<Output>>,
 ): [path: string, handler: StreamHandler] {
-  const handler = async (messages: AsyncIterable<Uint8Array>, writer: MessageWriter) => {
+  const handler: StreamHandler = async (messages, writer, caller) => {
     const message = await onlyMessage(messages);
     using held = requests.tryTake(message.length, writer.peer);
     if (held === undefined) throw new RequestError("tooManyRequests");
     const request = parseMessage(method.input, message);
     using memory = new CallReservations(responses, writer);
-    const response = await act(request, memory);
+    const response = await act(request, memory, { address: writer.peer, caller });
     const parts = Array.isArray(response)
       ? response as readonly Uint8Array[]
       : [toBinary(method.output, create(method.output, response as MessageInitShape<Output>))];

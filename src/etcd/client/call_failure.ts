@@ -79,7 +79,19 @@ export function isAuthenticationDisabled(thrown: unknown): boolean {
     thrown.rawMessage.includes("authentication is not enabled");
 }
 
+/** etcd refuses a name or a password. */
+export function isAuthenticationFailed(thrown: unknown): boolean {
+  return thrown instanceof ConnectError && thrown.code === Code.InvalidArgument &&
+    thrown.rawMessage.includes("invalid user ID or password");
+}
+
 type Description = Omit<CallFailure, "kind">;
+
+/** The server is closing the connection (RFC 9113 6.8), or has closed it: no stream was opened. */
+const NO_NEW_STREAM: ReadonlySet<string> = new Set([
+  "ERR_HTTP2_GOAWAY_SESSION",
+  "ERR_HTTP2_INVALID_SESSION",
+]);
 
 /** Responses before anything was proposed to the cluster (etcd's api/v3rpc/rpctypes). */
 const BUSY = ["etcdserver: no leader", "etcdserver: too many requests", "etcdserver: not capable"];
@@ -106,9 +118,11 @@ const REFUSALS: ReadonlySet<Code> = new Set([
 ]);
 
 function failureKind(thrown: unknown): FailureKind {
+  const codes = causeChain(thrown).map(({ code }) => code);
+  if (codes.some((code) => NO_NEW_STREAM.has(code))) return "unsent";
   if (!(thrown instanceof ConnectError)) return "interrupted";
+  if (codes.some(isTlsAlert)) return "unsent";
   const text = thrown.rawMessage;
-  if (causeChain(thrown).some(({ code }) => isTlsAlert(code))) return "unsent";
   if (BUSY.some((status) => text.includes(status))) return "busy";
   if (TOKEN.some((status) => text.includes(status))) return "token";
   return REFUSALS.has(thrown.code) && !isLocal(thrown) ? "refused" : "interrupted";
@@ -121,6 +135,7 @@ function isLocal({ rawMessage }: ConnectError): boolean {
 
 function describe(thrown: unknown): Description {
   for (const { code, message } of causeChain(thrown)) {
+    if (NO_NEW_STREAM.has(code)) return CLOSED;
     const known = tlsFailure(code, message) ?? SYSTEM_FAILURES[code];
     if (known !== undefined) return known;
   }
@@ -131,7 +146,7 @@ function describe(thrown: unknown): Description {
   const { code, rawMessage } = thrown;
   if (code === Code.DeadlineExceeded) return { reason: "no response in time", code };
   if (rawMessage.startsWith("http/2 stream closed")) {
-    return { reason: "connection closed", symptom: "closed" };
+    return CLOSED;
   }
   const text = rawMessage.replace(/^etcdserver: /, "");
   const hint = HINTS.find(([status]) => rawMessage.includes(status))?.[1];
@@ -151,7 +166,11 @@ function otherProgram(text: string): Symptom | undefined {
 
 const HINTS: readonly (readonly [status: string, hint: string])[] = [
   ["user name is empty", "this etcd requires a user, set --etcd-username and --etcd-password"],
-  ["invalid user ID or password", "check --etcd-username and --etcd-password"],
+  [
+    "invalid user ID or password",
+    "check --etcd-username and --etcd-password; a node that has joined by --join was removed, " +
+    "and has to join again with a valid token",
+  ],
   [
     "permission denied",
     "grant the user a role with readwrite on the keys under --etcd-prefix " +
@@ -169,6 +188,8 @@ const SYSTEM_FAILURES: Readonly<Record<string, Description>> = {
   ENOTFOUND: { reason: "unknown host name" },
   EAI_AGAIN: { reason: "the host name cannot be resolved at the moment" },
 };
+
+const CLOSED: Description = { reason: "connection closed", symptom: "closed" };
 
 const CLOSED_IN_HANDSHAKE: Description = {
   reason: "the connection was closed during the TLS handshake: does etcd serve plain http there?",
@@ -190,15 +211,28 @@ function tlsFailure(code: string, message: string): Description | undefined {
   if (message.includes("before secure TLS connection")) return CLOSED_IN_HANDSHAKE;
   if (`${code} ${message}`.includes("WRONG_VERSION_NUMBER")) return NO_TLS;
   if (UNTRUSTED.has(code)) {
-    return { reason: `the server's certificate is not trusted, check --etcd-cafile (${code})` };
+    return {
+      reason:
+        `the server's certificate is not trusted, check --etcd-cafile (${code}); if this node ` +
+        "has joined by --join, its datastore was set up again: join it again",
+    };
   }
   if (code === "ERR_TLS_CERT_ALTNAME_INVALID") {
-    return { reason: `the server's certificate is for another name: ${message}` };
+    return {
+      reason: `the server's certificate is for another name: ${message}; for flanneld datastore, ` +
+        "add this one to its --advertise",
+    };
   }
-  if (code === "CERT_HAS_EXPIRED") return { reason: "the server's certificate has expired" };
-  if (code === "CERT_NOT_YET_VALID") return { reason: "the server's certificate is not valid yet" };
+  if (code === "CERT_HAS_EXPIRED") {
+    return { reason: `the server's certificate has expired${CHECK_CLOCK}` };
+  }
+  if (code === "CERT_NOT_YET_VALID") {
+    return { reason: `the server's certificate is not valid yet${CHECK_CLOCK}` };
+  }
   return undefined;
 }
+
+const CHECK_CLOCK = "; check the clocks of this host and of the server (timedatectl)";
 
 /** The server ended the TLS handshake over the client's certificate, or over its absence. */
 function isTlsAlert(code: string): boolean {

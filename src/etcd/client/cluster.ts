@@ -8,12 +8,12 @@ import { parseEndpoints } from "./endpoint.ts";
 import { EtcdConnection } from "./etcd_connection.ts";
 import type { HostNetwork } from "./host_network.ts";
 import { type ConnectionTiming, defaultConnectionTiming } from "./http2_session.ts";
-import { type TlsFileNames, TlsFiles } from "./tls_files.ts";
+import { type TlsFileNames, TlsFiles, type TlsTexts } from "../../base/tls_files.ts";
 
 export interface ClusterOptions {
   /** URLs of the members, such as `https://10.0.0.5:2379`. */
   readonly endpoints: readonly string[];
-  readonly tls?: TlsFileNames;
+  readonly tls?: TlsFileNames & { readonly texts?: TlsTexts };
   /** Empty or absent: no authentication. */
   readonly username?: string | undefined;
   readonly password?: string | undefined;
@@ -37,7 +37,7 @@ export function openCluster(options: ClusterOptions, clock: Clock): Cluster {
   const { pingIntervalMs, pingTimeoutMs } = { ...defaultConnectionTiming, ...timing };
   const { attemptMs, retryForMs } = { ...defaultCallTiming, ...timing };
   const connection = {
-    tlsFiles: new TlsFiles(tls),
+    tlsFiles: new TlsFiles(tls, { purpose: "etcd" }),
     timing: { pingIntervalMs, pingTimeoutMs },
     clock,
     host,

@@ -6,7 +6,7 @@ import { quoted } from "../../base/quoting.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { EtcdEndpoint } from "./endpoint.ts";
 import { connectTls } from "./tls_socket.ts";
-import type { TlsMaterial } from "./tls_files.ts";
+import type { TlsMaterial } from "../../base/tls_files.ts";
 
 const MAX_BYTES = 4096;
 

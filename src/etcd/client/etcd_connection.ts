@@ -17,7 +17,7 @@ import {
   newHttp2Session,
   type SessionManager,
 } from "./http2_session.ts";
-import type { TlsFiles, TlsMaterial } from "./tls_files.ts";
+import type { TlsFiles, TlsMaterial } from "../../base/tls_files.ts";
 import { probeEndpoint } from "./endpoint_probe.ts";
 
 const PROBE_TIMEOUT_MS = 1_000;

@@ -6,6 +6,7 @@ import {
   type CallFailure,
   codeOfText,
   type FailureKind,
+  isAuthenticationFailed,
   readFailure,
   type Symptom,
 } from "./call_failure.ts";
@@ -110,6 +111,11 @@ export function needsOperator(error: unknown): boolean {
 /** etcd's user may not read or write the key. */
 export function isPermissionDenied(error: unknown): boolean {
   return error instanceof EtcdError && error.code === Code.PermissionDenied;
+}
+
+/** etcd does not know the user, or the password is wrong. */
+export function isWrongPassword(error: unknown): boolean {
+  return error instanceof EtcdError && isAuthenticationFailed(error.cause);
 }
 
 /**

@@ -6,7 +6,7 @@ import type { ClientHttp2Session } from "node:http2";
 import type { TLSSocket } from "node:tls";
 import { type IpAddress, parseIpAddress } from "../../addr/ip.ts";
 import type { EtcdEndpoint } from "./endpoint.ts";
-import type { TlsMaterial } from "./tls_files.ts";
+import type { TlsMaterial } from "../../base/tls_files.ts";
 import { connectTls } from "./tls_socket.ts";
 
 const IDLE_CLOSE_MS = 300_000;

@@ -2,7 +2,7 @@
 
 import { isIP } from "node:net";
 import { connect, type TLSSocket } from "node:tls";
-import type { TlsMaterial } from "./tls_files.ts";
+import type { TlsMaterial } from "../../base/tls_files.ts";
 
 export interface SocketAddress {
   /** Host name or address, an IPv6 address without brackets. */

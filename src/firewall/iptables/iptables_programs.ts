@@ -1,6 +1,7 @@
 /** Runs the programs of iptables. */
 
 import type { PerFamily } from "../../addr/family.ts";
+import { CAP_NET_RAW, lacksCapability } from "../../process/capabilities.ts";
 import { ProcessError } from "../../process/process_error.ts";
 import { runProgram, type RunResult } from "../../process/run_program.ts";
 import { FirewallError, firewallErrorKind } from "../rules/rule_target.ts";
@@ -44,8 +45,12 @@ export async function runIptables(
   }
 }
 
-/** The error for a program that failed. */
-export function iptablesFailure(program: string, result: RunResult): FirewallError {
+/** The error for a program that failed; `status` is /proc/self/status. */
+export function iptablesFailure(
+  program: string,
+  result: RunResult,
+  status?: string,
+): FirewallError {
   const reason = stderrText(result);
   if (result.exitCode === EXIT_LOCKED) {
     return new FirewallError(
@@ -53,10 +58,21 @@ export function iptablesFailure(program: string, result: RunResult): FirewallErr
         `${LOCK_WAIT_SECONDS} s (${reason})`,
     );
   }
+  const hint = rawSocketHint(reason, status);
   return new FirewallError(
-    `cannot use iptables: ${program} exited with status ${result.exitCode}: ${reason}`,
+    `cannot use iptables: ${program} exited with status ${result.exitCode}: ${reason}${hint}`,
     { kind: firewallErrorKind(reason) },
   );
+}
+
+/** iptables-legacy talks to the kernel through a raw socket, and reports that it has no table. */
+function rawSocketHint(reason: string, status: string | undefined): string {
+  if (!/initialize|you must be root/.test(reason) || !lacksCapability(CAP_NET_RAW, status)) {
+    return "";
+  }
+  return "; missing CAP_NET_RAW, which iptables-legacy needs: grant it " +
+    "(CapabilityBoundingSet= and AmbientCapabilities= in a systemd unit, " +
+    "securityContext.capabilities of a container), or use iptables-nft";
 }
 
 /** What a program printed to standard error, as one line. */

@@ -4,16 +4,10 @@
  * All functions throw `SyntaxError` for text that is not such a listing.
  */
 
+import { isJsonObject } from "../../base/json_object.ts";
 import type { Family } from "../../addr/ip.ts";
 import { type Prefix, prefixContains } from "../../addr/prefix.ts";
-import {
-  expressionsOf,
-  isRecord,
-  nftFamily,
-  readObjects,
-  readRule,
-  textOf,
-} from "./nft_listing.ts";
+import { expressionsOf, nftFamily, readObjects, readRule, textOf } from "./nft_listing.ts";
 
 /** The command for the listing of one chain. */
 export function listChainCommand(
@@ -25,7 +19,7 @@ export function listChainCommand(
 /** How many rules in the listing jump to the chain. Throws `SyntaxError`. */
 export function countJumps(json: string, chain: string): number {
   return readObjects(json).filter(({ rule }) =>
-    expressionsOf(rule).some(({ jump }) => isRecord(jump) && jump["target"] === chain)
+    expressionsOf(rule).some(({ jump }) => isJsonObject(jump) && jump["target"] === chain)
   ).length;
 }
 
@@ -36,13 +30,13 @@ export function countJumps(json: string, chain: string): number {
 export function matchesSets(json: string): boolean {
   return readObjects(json).some(({ rule }) =>
     expressionsOf(rule).some(({ match, vmap }) =>
-      vmap !== undefined || isRecord(match) && isSet(match["right"])
+      vmap !== undefined || isJsonObject(match) && isSet(match["right"])
     )
   );
 }
 
 function isSet(value: unknown): boolean {
-  return typeof value === "string" ? value.startsWith("@") : isRecord(value) && "set" in value;
+  return typeof value === "string" ? value.startsWith("@") : isJsonObject(value) && "set" in value;
 }
 
 /** A base chain at the hook `forward`, of any table. */
@@ -58,7 +52,7 @@ export const LIST_CHAINS_COMMAND = "list chains";
 /** The chains at the hook `forward` in the listing of all chains. Throws `SyntaxError`. */
 export function readForwardChains(json: string): ForwardChain[] {
   return readObjects(json).flatMap(({ chain }) => {
-    if (!isRecord(chain) || chain["hook"] !== "forward") return [];
+    if (!isJsonObject(chain) || chain["hook"] !== "forward") return [];
     const { family, table, name, policy } = chain;
     if (family !== "ip" && family !== "ip6" && family !== "inet") return [];
     return [{ family, table: textOf(table), name: textOf(name), isPolicyDrop: policy === "drop" }];
@@ -81,11 +75,11 @@ export function dropsEverything(json: string): boolean {
  */
 export function acceptsNetwork(json: string, network: Prefix): boolean {
   return readObjects(json).some(({ rule }) => {
-    if (!isRecord(rule)) return false;
+    if (!isJsonObject(rule)) return false;
     const expressions = expressionsOf(rule);
     const names = expressions.flatMap((expression) => Object.keys(expression));
     return ["accept", "jump", "goto"].some((verdict) => names.includes(verdict)) &&
       readRule(rule).prefixes.some((prefix) => prefixContains(prefix, network)) &&
-      !expressions.some(({ match }) => isRecord(match) && match["op"] === "!=");
+      !expressions.some(({ match }) => isJsonObject(match) && match["op"] === "!=");
   });
 }

@@ -4,6 +4,7 @@
  * All functions throw `SyntaxError` for text that is not such a listing.
  */
 
+import { isJsonObject } from "../../base/json_object.ts";
 import {
   addressBits,
   type Family,
@@ -33,7 +34,7 @@ export interface NftChain {
 /** The names in a listing of tables. */
 export function readNftTableNames(json: string): string[] {
   return readObjects(json).flatMap(({ table }) =>
-    isRecord(table) && typeof table["name"] === "string" ? [table["name"]] : []
+    isJsonObject(table) && typeof table["name"] === "string" ? [table["name"]] : []
   );
 }
 
@@ -44,11 +45,11 @@ export function readNftTable(json: string): NftTable {
   let hasOtherObjects = false;
   for (const object of readObjects(json)) {
     const { metainfo, table, chain, rule } = object;
-    if (isRecord(table)) isDormant = isDormantFlag(table["flags"]);
-    else if (isRecord(chain)) {
+    if (isJsonObject(table)) isDormant = isDormantFlag(table["flags"]);
+    else if (isJsonObject(chain)) {
       const base = ["type", "hook", "prio", "policy"].map((name) => textOf(chain[name])).join(" ");
       chains.set(textOf(chain["name"]), { base, entries: [] });
-    } else if (isRecord(rule)) chains.get(textOf(rule["chain"]))?.entries.push(readRule(rule));
+    } else if (isJsonObject(rule)) chains.get(textOf(rule["chain"]))?.entries.push(readRule(rule));
     else if (metainfo === undefined) hasOtherObjects = true;
   }
   return { isDormant, chains, hasOtherObjects };
@@ -57,13 +58,9 @@ export function readNftTable(json: string): NftTable {
 /** The objects of a listing, such as `{ rule: … }`. */
 export function readObjects(json: string): Record<string, unknown>[] {
   const document: unknown = JSON.parse(json);
-  const objects = isRecord(document) ? document["nftables"] : undefined;
+  const objects = isJsonObject(document) ? document["nftables"] : undefined;
   if (!Array.isArray(objects)) throw new SyntaxError("nft printed JSON without a list of objects");
-  return objects.filter(isRecord);
-}
-
-export function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+  return objects.filter(isJsonObject);
 }
 
 /** A string or a number as text. */
@@ -78,7 +75,7 @@ export function nftFamily(family: Family): "ip" | "ip6" {
 
 /** The expressions of a rule of a listing; none of anything else. */
 export function expressionsOf(rule: unknown): Record<string, unknown>[] {
-  return isRecord(rule) && Array.isArray(rule["expr"]) ? rule["expr"].filter(isRecord) : [];
+  return isJsonObject(rule) && Array.isArray(rule["expr"]) ? rule["expr"].filter(isJsonObject) : [];
 }
 
 /** A rule of a listing. */
@@ -98,7 +95,7 @@ function decodeRule(expressions: readonly Record<string, unknown>[]): Rule | und
   if (verdict === undefined) return undefined;
   const rule: { -readonly [K in keyof Rule]: Rule[K] } = { verdict };
   for (const { match } of expressions.slice(0, -1)) {
-    if (!isRecord(match) || !decodeMatch(rule, match)) return undefined;
+    if (!isJsonObject(match) || !decodeMatch(rule, match)) return undefined;
   }
   return rule;
 }
@@ -108,7 +105,7 @@ function decodeVerdict(expression: Record<string, unknown>): RuleVerdict | undef
   if ("return" in expression) return "return";
   if (!("masquerade" in expression)) return undefined;
   const masquerade = expression["masquerade"];
-  if (!isRecord(masquerade)) return masquerade === null ? "masquerade" : undefined;
+  if (!isJsonObject(masquerade)) return masquerade === null ? "masquerade" : undefined;
   const { flags, ...others } = masquerade;
   if (Object.keys(others).length > 0) return undefined;
   return [flags].flat().map(textOf).join() === "fully-random"
@@ -120,9 +117,9 @@ function decodeMatch(
   rule: { -readonly [K in keyof Rule]: Rule[K] },
   { op, left, right }: Record<string, unknown>,
 ): boolean {
-  if (!isRecord(left)) return false;
+  if (!isJsonObject(left)) return false;
   const { payload, "&": masked } = left;
-  if (isRecord(payload)) {
+  if (isJsonObject(payload)) {
     const prefix = decodePrefix(right);
     if (prefix === undefined || (op !== "==" && op !== "!=")) return false;
     if (payload["protocol"] !== nftFamily(familyOf(prefix))) return false;
@@ -134,7 +131,9 @@ function decodeMatch(
   }
   if (!Array.isArray(masked) || op !== "==" || typeof right !== "number") return false;
   const [meta, mask] = masked as unknown[];
-  if (!isRecord(meta) || !isRecord(meta["meta"]) || meta["meta"]["key"] !== "mark") return false;
+  if (!isJsonObject(meta) || !isJsonObject(meta["meta"]) || meta["meta"]["key"] !== "mark") {
+    return false;
+  }
   if (typeof mask !== "number" || rule.mark) return false;
   rule.mark = { value: right, mask };
   return true;
@@ -146,8 +145,8 @@ function decodePrefix(value: unknown): Prefix | undefined {
     const address = parseIpAddress(value);
     return address && hostPrefix(address);
   }
-  const prefix = isRecord(value) ? value["prefix"] : undefined;
-  if (!isRecord(prefix)) return undefined;
+  const prefix = isJsonObject(value) ? value["prefix"] : undefined;
+  if (!isJsonObject(prefix)) return undefined;
   const { addr, len } = prefix;
   const address: IpAddress | undefined = typeof addr === "string"
     ? parseIpAddress(addr)

@@ -48,6 +48,9 @@ export function writeSysctl(sysctl: Sysctl): KernelError | undefined {
 }
 
 function hintFor({ path, value }: Sysctl): string | undefined {
+  if (!existsSync("/proc/sys")) {
+    return "there is no /proc/sys: remove ProcSubset=pid from the systemd unit, or mount /proc";
+  }
   if (path.startsWith("net/ipv6/") && !existsSync(filePath("net/ipv6"))) {
     return "this kernel has no IPv6: remove ipv6.disable=1 from its command line";
   }

@@ -13,5 +13,7 @@ export const SYSCTL_TABLE: KernelTableType = {
 /** A parameter cannot be deleted; it disappears with its device. */
 function perform({ op, resource }: Step): StepResult {
   if (resource.kind !== "sysctl") throw new TypeError(`${resource.kind} is not a sysctl`);
-  return op === "delete" ? undefined : writeSysctl(resource);
+  if (op === "delete") return undefined;
+  const error = writeSysctl(resource);
+  return resource.isPrecaution && error?.errno === "EROFS" ? undefined : error;
 }

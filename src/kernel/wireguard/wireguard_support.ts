@@ -68,7 +68,7 @@ export async function startUserspace(
       timeoutMs: START_TIMEOUT_MS,
     });
     if (exitCode !== 0) {
-      const reason = lastLine(`${stderr}\n${stdout}`) || `exit code ${exitCode}`;
+      const reason = lastLine(stderr) || lastLine(stdout) || `exit code ${exitCode}`;
       return { errno: "EIO", reason: `${program}: ${reason}` };
     }
   } catch (error) {

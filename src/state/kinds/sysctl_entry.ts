@@ -7,6 +7,8 @@ export interface Sysctl {
   /** Path below /proc/sys, such as `net/ipv6/conf/flannel-v6.1/accept_ra`. */
   readonly path: string;
   readonly value: string;
+  /** The device works without it where /proc/sys is read-only: in a container. */
+  readonly isPrecaution?: true;
 }
 
 export const sysctlKind: EntryKind<Sysctl> = {

@@ -1,11 +1,14 @@
 /** Leases and configuration in etcd, laid out as Go flannel lays them out. */
 
+import type { PerFamily } from "../../addr/family.ts";
+import type { GivenAddress } from "../../addr/given_address.ts";
 import type { IpAddress } from "../../addr/ip.ts";
 import type { NetworkConfig } from "../../config/network_config.ts";
 import type { Log } from "../../log/log.ts";
 import type { Lease, LeaseWatch } from "../lease.ts";
 import { isInvalidLease } from "../lease_codec.ts";
 import type { LeaseQuery, LeaseRequest, LeaseStore, OwnLease } from "../lease_store.ts";
+import { retryUntilSuccess } from "../store_retry.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { Etcd } from "../../etcd/client/etcd.ts";
 import { EtcdOwnLease, type HeldLease } from "./etcd_own_lease.ts";
@@ -16,7 +19,7 @@ import { SESSION_TTL_SECONDS } from "./live_session.ts";
 import type { LiveNode } from "./node_identity.ts";
 import { NodeSession } from "./node_session.ts";
 import { ownRecords } from "./own_records.ts";
-import { retryUntilSuccess, throwingStoreError } from "./store_retry.ts";
+import { retryOfEtcd, throwingStoreError } from "./etcd_failure.ts";
 import { SubnetAcquisition } from "./subnet_acquisition.ts";
 
 export interface EtcdLeaseStoreOptions {
@@ -39,6 +42,7 @@ const LIST_FRESH_MS = 5_000;
 
 export class EtcdLeaseStore implements LeaseStore {
   readonly description: string;
+  readonly allocation = "flanneld";
   readonly #options: Required<EtcdLeaseStoreOptions>;
   readonly #records: LeaseRecords;
   readonly #session: NodeSession;
@@ -81,6 +85,11 @@ export class EtcdLeaseStore implements LeaseStore {
     }
   }
 
+  /** etcd prescribes none. */
+  prescribedAddresses(): Promise<PerFamily<GivenAddress>> {
+    return Promise.resolve({});
+  }
+
   /** Throws `DuplicateNodeError` as `acquire` does: that lease is another live node's. */
   async previousLease(lookup: LeaseQuery, signal: AbortSignal): Promise<Lease | undefined> {
     return await this.#retryUntilSuccess(
@@ -97,6 +106,7 @@ export class EtcdLeaseStore implements LeaseStore {
     );
   }
 
+  /** Throws `OutOfSubnetsError` and `DuplicateNodeError`. */
   async acquire(request: LeaseRequest, signal: AbortSignal): Promise<OwnLease> {
     const { attributes: { publicAddresses }, config } = request;
     await using acquisition = new SubnetAcquisition({
@@ -154,6 +164,7 @@ export class EtcdLeaseStore implements LeaseStore {
 
   #retryUntilSuccess<T>(what: string, signal: AbortSignal, attempt: () => Promise<T>): Promise<T> {
     const { log, clock } = this.#options;
-    return retryUntilSuccess({ what, log, clock, signal, firstMs: 500, maxMs: 5000 }, attempt);
+    const limits = { firstMs: 500, maxMs: 5000, retryOf: retryOfEtcd };
+    return retryUntilSuccess({ what, log, clock, signal, ...limits }, attempt);
   }
 }

@@ -12,13 +12,14 @@ import { RecurringEvent } from "../../log/recurring_event.ts";
 import type { Lease, LeaseAttributes } from "../lease.ts";
 import { encodeLeaseValue, isInvalidLease } from "../lease_codec.ts";
 import type { OwnLease } from "../lease_store.ts";
+import { retryUntilSuccess } from "../store_retry.ts";
 import type { Clock } from "../../base/clock.ts";
 import { SerialQueue } from "../../base/serial_queue.ts";
 import type { Etcd, EtcdWatch } from "../../etcd/client/etcd.ts";
+import { retryOfEtcd } from "./etcd_failure.ts";
 import type { LeaseRecord, LeaseRecords } from "./lease_records.ts";
 import { nodeFamily } from "./own_records.ts";
 import { RenewalSchedule } from "./renewal_schedule.ts";
-import { retryUntilSuccess } from "./store_retry.ts";
 import { SUBNET_TTL_SECONDS, UnusedLease } from "./unused_lease.ts";
 
 /** A lease as it was acquired. */
@@ -115,6 +116,9 @@ export class EtcdOwnLease implements OwnLease {
     });
   }
 
+  /** etcd has no place for it. */
+  networkReady(): void {}
+
   async #keepRenewed(): Promise<void> {
     const { log } = this.#options;
     const signal = this.#stopped.signal;
@@ -149,7 +153,7 @@ export class EtcdOwnLease implements OwnLease {
    * newer events have lower revisions. So the revision only decides whether the key must be read.
    */
   async #follow(event: EtcdWatch, key: string): Promise<void> {
-    const known = this.#lease.modRevision;
+    const known = this.#lease.changed;
     switch (event.kind) {
       case "snapshot": {
         const keyValue = event.keyValues.find((item) => item.key === key);
@@ -182,8 +186,8 @@ export class EtcdOwnLease implements OwnLease {
    */
   #recognize(record: LeaseRecord): boolean {
     const { config } = this.#options;
-    const { lease, createRevision, modRevision } = record;
-    this.#lease = { ...this.#lease, createRevision, modRevision };
+    const { lease, createRevision: created, modRevision: changed } = record;
+    this.#lease = { ...this.#lease, created, changed };
     this.#otherValue = undefined;
     if (record.etcdLease !== this.#etcdLease) {
       this.#etcdLease = record.etcdLease;
@@ -252,7 +256,7 @@ export class EtcdOwnLease implements OwnLease {
         const write = { key, value: this.#value, etcdLease: record.etcdLease };
         const revision = await records.replace(write, record.modRevision, signal);
         if (revision === undefined) continue;
-        this.#lease = { ...this.#lease, modRevision: revision };
+        this.#lease = { ...this.#lease, changed: revision };
         this.#otherValue = undefined;
         return;
       }
@@ -265,7 +269,7 @@ export class EtcdOwnLease implements OwnLease {
       }
       const { revision } = creation;
       unused.release(etcdLease);
-      this.#lease = { ...this.#lease, createRevision: revision, modRevision: revision };
+      this.#lease = { ...this.#lease, created: revision, changed: revision };
       this.#otherValue = undefined;
       this.#etcdLease = etcdLease;
       this.#renewal.expireIn(SUBNET_TTL_SECONDS);
@@ -278,7 +282,7 @@ export class EtcdOwnLease implements OwnLease {
    * this node's public address or none.
    */
   #isOwn(record: LeaseRecord): boolean {
-    if (isInvalidLease(record.lease) || record.modRevision === this.#lease.modRevision) return true;
+    if (isInvalidLease(record.lease) || record.modRevision === this.#lease.changed) return true;
     const family = nodeFamily(this.#options.config);
     const holder = record.lease.attributes.publicAddresses[family];
     return holder === undefined || holder === this.#lease.attributes.publicAddresses[family];
@@ -292,6 +296,7 @@ export class EtcdOwnLease implements OwnLease {
   ): Promise<void> {
     const { log, clock } = this.#options;
     const what = `${verb} this node's lease ${this.#lease.key}`;
-    return retryUntilSuccess({ what, log, clock, signal, ...backoff }, attempt);
+    const options = { what, log, clock, signal, ...backoff, retryOf: retryOfEtcd };
+    return retryUntilSuccess(options, attempt);
   }
 }

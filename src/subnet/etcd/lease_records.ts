@@ -187,8 +187,8 @@ class StoredLease implements LeaseRecord {
   }
 
   get lease(): Lease | InvalidLease {
-    const { value, createRevision, modRevision } = this.#keyValue;
-    return this.#lease ??= decodeLease({ key: this.#key, value, createRevision, modRevision });
+    const { value, createRevision: created, modRevision: changed } = this.#keyValue;
+    return this.#lease ??= decodeLease({ key: this.#key, value, created, changed });
   }
 
   get subnets(): PerFamily<Prefix> {

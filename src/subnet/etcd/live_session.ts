@@ -16,9 +16,9 @@ import type { Log } from "../../log/log.ts";
 import { RecurringEvent } from "../../log/recurring_event.ts";
 import { RepeatedFailure } from "../../log/repeated_failure.ts";
 import type { LeaseKey } from "../lease.ts";
-import { DuplicateNodeError, type LiveHolder } from "../lease_store.ts";
 import { backoffMs, type Clock, sleep } from "../../base/clock.ts";
 import type { Etcd, EtcdKeyValue, EtcdWatch, KeyComparison } from "../../etcd/client/etcd.ts";
+import { DuplicateNodeError, type LiveHolder } from "./allocation_errors.ts";
 import { keyStateAfter } from "./key_events.ts";
 import type { LiveNode } from "./node_identity.ts";
 

@@ -10,7 +10,8 @@ import type { Log } from "../../log/log.ts";
 import { allocateSubnets, subnetFits } from "../allocation.ts";
 import type { Lease } from "../lease.ts";
 import { encodeLeaseKey, encodeLeaseValue, isInvalidLease } from "../lease_codec.ts";
-import { type LeaseRequest, OutOfSubnetsError } from "../lease_store.ts";
+import type { LeaseRequest } from "../lease_store.ts";
+import { OutOfSubnetsError } from "./allocation_errors.ts";
 import type { HeldLease } from "./etcd_own_lease.ts";
 import {
   claimedSubnets,
@@ -128,11 +129,11 @@ export class SubnetAcquisition implements AsyncDisposable {
     }
     const expiresMs = clock.nowMs() + ttlSeconds * 1000;
     const value = encodeLeaseValue(attributes);
-    let modRevision: bigint | undefined = record.modRevision;
+    let changed: bigint | undefined = record.modRevision;
     if (value !== record.value || etcdLease !== record.etcdLease) {
       const write = { key: lease.key, value, etcdLease };
-      modRevision = await records.replace(write, record.modRevision, signal, guards);
-      if (modRevision === undefined) return undefined;
+      changed = await records.replace(write, record.modRevision, signal, guards);
+      if (changed === undefined) return undefined;
     }
     // An earlier attempt whose response was lost may also have attached it.
     this.#unusedLease.release(etcdLease);
@@ -146,7 +147,7 @@ export class SubnetAcquisition implements AsyncDisposable {
         subnetText(lease.subnets)
       }${before}`,
     );
-    return { lease: { ...lease, attributes, modRevision }, etcdLease, expiresMs };
+    return { lease: { ...lease, attributes, changed }, etcdLease, expiresMs };
   }
 
   /**
@@ -250,7 +251,7 @@ export class SubnetAcquisition implements AsyncDisposable {
     this.#unusedLease.release(etcdLease);
     log.info({ lease: key }, `took the subnet ${subnetText(subnets)}`);
     const { revision } = creation;
-    const lease = { key, subnets, attributes, createRevision: revision, modRevision: revision };
+    const lease = { key, subnets, attributes, created: revision, changed: revision };
     return { lease, etcdLease, expiresMs };
   }
 

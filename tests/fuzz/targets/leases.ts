@@ -182,7 +182,7 @@ let revision = 0n;
 
 async function take(key: string, value: string): Promise<void> {
   revision++;
-  const decoded = decodeLease({ key, value, createRevision: revision, modRevision: revision });
+  const decoded = decodeLease({ key, value, created: revision, changed: revision });
   if (isInvalidLease(decoded)) return equal(typeof decoded.reason, "string");
   equal(encodeLeaseKey(decoded.subnets), key);
   const { attributes } = decoded;
@@ -192,7 +192,7 @@ async function take(key: string, value: string): Promise<void> {
   equal(rewritten(written), written);
   const type = attributes.backendType.toLowerCase();
   const node = await nodeOf(BACKENDS.types.includes(type) ? type : "alloc");
-  const renewed = { ...decoded, modRevision: decoded.modRevision + 1n };
+  const renewed = { ...decoded, changed: decoded.changed + 1n };
   for (const each of [decoded, renewed]) node.put(each);
   node.overlay.applyChanges(node.table.apply({ kind: "delete", key: decoded.key }));
 }

@@ -61,8 +61,8 @@ const udpPacket: FuzzTarget = {
 const kv = {
   key: bytes("/p/a"),
   value: bytes("v"),
-  createRevision: 2n,
-  modRevision: 3n,
+  created: 2n,
+  changed: 3n,
   version: 1n,
 };
 const header = { revision: 5n };

@@ -9,8 +9,9 @@ test("a value for each family is listed IPv4 first, whatever the order of its ke
 });
 
 test("a family without a value is left out", () => {
+  expect(familiesOf({ 6: 0 })).toEqual([6]);
   expect(entriesOf({ 6: 0 })).toEqual([[6, 0]]);
   expect(entriesOf({})).toEqual([]);
   expect(mapFamilies({ 4: 1, 6: 2 }, (value) => value === 1 ? undefined : value + 1))
-    .toEqual({ 6: 3 });
+    .toStrictEqual({ 6: 3 });
 });

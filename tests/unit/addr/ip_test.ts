@@ -12,6 +12,7 @@ import {
   isLinkLocal,
   nonUnicastKind,
   parseIpAddress,
+  urlHost,
 } from "../../../src/addr/ip.ts";
 
 const ipv4Value = fc.bigInt({ min: 0n, max: (1n << 32n) - 1n });
@@ -52,10 +53,31 @@ describe("addresses", () => {
     expect(String(parseIpAddress("1:2:3:4:5:6:7::"))).toBe("1:2:3:4:5:6:7:0");
   });
 
+  test.each(["::a00:1", "::ffff:1", "::1:ffff:a00:1", "1::ffff:a00:1", "::fffe:a00:1"])(
+    "%p contains no IPv4 address",
+    (text) => {
+      expect(String(parseIpAddress(text))).toBe(text);
+      expect(nonUnicastKind(text as IpAddress)).toBeUndefined();
+    },
+  );
+
+  test("an IPv6 address, and nothing else, has brackets in a URL", () => {
+    expect(["::1", "10.0.0.1", "host.example"].map(urlHost)).toEqual([
+      "[::1]",
+      "10.0.0.1",
+      "host.example",
+    ]);
+  });
+
   test.each([
     "",
     "1.2.3",
     "1.2.3.4.5",
+    "1..2.3",
+    ".1.2.3",
+    "1.2.3.",
+    "1.2.3.a",
+    "1.2.3./",
     "01.2.3.4",
     "256.1.1.1",
     "1.2.3.-4",
@@ -86,6 +108,7 @@ describe("addresses", () => {
 
   test("a value outside the family's range throws", () => {
     expect(() => formatAddress(4, 1n << 32n)).toThrow(RangeError);
+    expect(() => formatAddress(4, -1n)).toThrow(RangeError);
     expect(() => formatAddress(6, -1n)).toThrow(RangeError);
     expect(() => addressFromBytes(new Uint8Array(5))).toThrow(RangeError);
   });
@@ -94,6 +117,8 @@ describe("addresses", () => {
     ["0.0.0.0", "unspecified"],
     ["127.1.2.3", "loopback"],
     ["224.0.0.1", "multicast"],
+    ["239.255.255.255", "multicast"],
+    ["240.0.0.0", "broadcast"],
     ["255.255.255.255", "broadcast"],
     ["10.0.0.1", undefined],
     ["223.255.255.255", undefined],
@@ -110,6 +135,6 @@ describe("addresses", () => {
   test("link-local addresses are those of RFC 3927 and RFC 4291", () => {
     const isLocal = (text: string) => isLinkLocal(text as IpAddress);
     expect(["169.254.1.1", "fe80::1", "febf::1"].map(isLocal)).toEqual([true, true, true]);
-    expect(["169.25.4.1", "fec0::1", "fe8::1"].map(isLocal)).toEqual([false, false, false]);
+    expect(["169.25.4.1", "fec0::1", "fe8::1", "1:fe80::1"].map(isLocal)).not.toContain(true);
   });
 });

@@ -29,6 +29,20 @@ describe("MAC addresses", () => {
     }));
   });
 
+  test("from random bytes use the first six and leave them as they are", () => {
+    const random = Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8);
+    expect(localMac(random)).toBe("02:02:03:04:05:06" as MacAddress);
+    expect([...random]).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
+  });
+
+  test("have six bytes", () => {
+    for (const length of [0, 5, 7]) {
+      expect(() => macFromBytes(new Uint8Array(length))).toThrow(
+        new RangeError(`a MAC address has 6 bytes, not ${length}`),
+      );
+    }
+  });
+
   test.each([
     "",
     "aa:bb:cc:dd:ee",

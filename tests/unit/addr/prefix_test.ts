@@ -6,11 +6,14 @@ import {
   addressValue,
   type Family,
   formatAddress,
+  type IpAddress,
 } from "../../../src/addr/ip.ts";
 import {
+  hostPrefix,
   makePrefix,
   parsePrefix,
   parsePrefixMasked,
+  type Prefix,
   prefixAddress,
   prefixContains,
   prefixContainsAddress,
@@ -72,6 +75,40 @@ describe("prefixes", () => {
     );
   });
 
+  test("contain themselves, and none of the other family", () => {
+    for (const text of ["10.5.0.0/16", "10.5.1.7/32", "fc00::/48", "::/0", "0.0.0.0/0"]) {
+      const one = text as Prefix;
+      expect([prefixContains(one, one), prefixesOverlap(one, one)]).toEqual([true, true]);
+      const others = text.includes(":") ? ["10.5.0.0/16", "0.0.0.0/32"] : ["fc00::/48", "::/128"];
+      for (const other of others) {
+        expect([prefixContains(one, other as Prefix), prefixesOverlap(one, other as Prefix)])
+          .toEqual([false, false]);
+      }
+    }
+  });
+
+  test("of one address have the full length of its family", () => {
+    expect(hostPrefix("10.5.1.7" as IpAddress)).toBe("10.5.1.7/32" as Prefix);
+    expect(hostPrefix("fc00::7" as IpAddress)).toBe("fc00::7/128" as Prefix);
+  });
+
+  test("from bytes may have any length up to the whole, and no other", () => {
+    const [ipv4, ipv6] = [new Uint8Array(4).fill(255), new Uint8Array(16)];
+    expect([0, 7, 8, 31, 32].map((length) => String(prefixFromBytes(ipv4, length)))).toEqual([
+      "0.0.0.0/0",
+      "254.0.0.0/7",
+      "255.0.0.0/8",
+      "255.255.255.254/31",
+      "255.255.255.255/32",
+    ]);
+    expect(String(prefixFromBytes(ipv6, 128))).toBe("::/128");
+    for (const length of [-1, 1.5, NaN, 33]) {
+      expect(() => prefixFromBytes(ipv4, length)).toThrow(
+        new RangeError(`/${length} is not a prefix length of 4 bytes`),
+      );
+    }
+  });
+
   test("parsePrefix() rejects host bits, parsePrefixMasked() clears them", () => {
     expect(parsePrefix("10.5.7.1/16")).toBe(undefined);
     expect(String(parsePrefixMasked("10.5.7.1/16"))).toBe("10.5.0.0/16");
@@ -79,7 +116,17 @@ describe("prefixes", () => {
     expect(splitPrefix("10.5.7.1/16") as unknown).toEqual({ address: "10.5.7.1", length: 16 });
   });
 
-  test.each(["", "10.0.0.0", "10.0.0.0/", "10.0.0.0/33", "10.0.0.0/08", "::/129", "x/8", "/8"])(
+  test.each([
+    "",
+    "10.0.0.0",
+    "10.0.0.08",
+    "10.0.0.0/",
+    "10.0.0.0/33",
+    "10.0.0.0/08",
+    "::/129",
+    "x/8",
+    "/8",
+  ])(
     "%p is not a prefix",
     (text) => {
       expect(parsePrefix(text)).toBe(undefined);

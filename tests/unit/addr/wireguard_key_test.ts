@@ -7,6 +7,7 @@ import {
   type WireguardKey,
   wireguardKeyBytes,
   wireguardKeyFromBytes,
+  ZERO_KEY,
 } from "../../../src/addr/wireguard_key.ts";
 
 describe("WireGuard keys", () => {
@@ -24,6 +25,7 @@ describe("WireGuard keys", () => {
         "",
         "A".repeat(43),
         "A".repeat(44),
+        `A${ZERO_KEY}`,
         `${"A".repeat(42)}B=`, // the last bits are not part of the key
         `${"A".repeat(41)}==`,
         `${"A".repeat(43)}=\n`,

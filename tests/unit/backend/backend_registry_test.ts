@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
 import type { Family } from "../../../src/addr/ip.ts";
 import { BACKENDS } from "../../../src/backend/backend_registry.ts";
 import { ConfigError } from "../../../src/config/config_error.ts";
@@ -30,6 +31,42 @@ describe("BACKENDS", () => {
       "flannel0 flannel flannel1 flannel.1a my-flannel.1 flannel-wg2 cni0 eth0";
     const found = names.split(" ").filter((name) => BACKENDS.isDeviceName(name));
     expect(found).toEqual(names.split(" ").slice(0, 7));
+  });
+});
+
+test("the manual's table says of each backend what its descriptor does", () => {
+  const { pathname } = new URL("../../../docs/configuration.md", import.meta.url);
+  const rows = readFileSync(pathname, "utf8").matchAll(/^\| \[`(.+?)`\]\(backends\/.*$/gm);
+  const documented = [...rows].map(([row, type]) => ({
+    type: type as string,
+    families: row.endsWith("| both |") ? [4, 6] : [4],
+    connectsNodes: !row.includes("subnets only"),
+    encrypts: row.includes("| encrypted, "),
+  }));
+  const described = DESCRIPTORS.map(({ type, families, connectsNodes, encrypts }) => ({
+    type,
+    families,
+    connectsNodes,
+    encrypts,
+  }));
+  expect(documented.sort((a, b) => a.type < b.type ? -1 : 1) as unknown).toEqual(described);
+});
+
+test("a lab needs these parts of the kernel for a backend, in one of several ways", () => {
+  const features = DESCRIPTORS.map(({ type, lab }) => [
+    type,
+    lab?.oneOf?.map((way) => way.features.join(" and ")).join(" or ") ?? "",
+  ]);
+  expect(Object.fromEntries(features)).toEqual({
+    alloc: "",
+    extension: "",
+    "host-gw": "",
+    ipip: "ipip",
+    ipsec: "esp4",
+    "tencent-vpc": "",
+    udp: "fou or tun",
+    vxlan: "vxlan",
+    wireguard: "wireguard or tun",
   });
 });
 

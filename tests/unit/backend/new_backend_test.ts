@@ -200,6 +200,7 @@ describe("the type of a backend", () => {
 
   /** Other files below `src` that have the same word, for a type of device, for example. */
   const OTHER_MEANINGS: Readonly<Record<string, readonly string[]>> = {
+    extension: ["src/kube/exec_plugin_config.ts"], // A member of a kubeconfig.
     ipip: [
       "src/backend/ipip/ipip.ts",
       "src/backend/ipip/ipip_tunnel.ts",

@@ -12,6 +12,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
+  createFile,
   readRegularFile,
   readRegularText,
   RegularFileError,
@@ -92,6 +93,20 @@ test("replaceFile() sets the mode regardless of the umask, and leaves no other f
   expect(statSync(path).mode & 0o7777).toBe(0o644);
   expect(readFileSync(path, "utf8")).toBe("text");
   expect(readdirSync(folder)).toEqual(["file"]);
+});
+
+test("createFile() creates it once, whole, also if several programs do", async () => {
+  const path = join(folder, "file");
+  const texts = ["a", "b", "c"].map((letter) => letter.repeat(1000));
+  const options = { mode: 0o600, flush: false };
+  const created = await Promise.all(texts.map((text) => createFile(path, text, options)));
+  expect(created.filter((isCreated) => isCreated)).toHaveLength(1);
+  expect(readRegularText(path, 1000)).toBe(texts[created.indexOf(true)] as string);
+  expect(statSync(path).mode & 0o777).toBe(0o600);
+  expect(readdirSync(folder)).toEqual(["file"]);
+  symlinkSync("missing", join(folder, "link"));
+  expect(await createFile(join(folder, "link"), "x", options)).toBe(false);
+  expect(readdirSync(folder).sort()).toEqual(["file", "link"]);
 });
 
 test("replaceFile() never writes through a link with the name of its temporary file", async () => {

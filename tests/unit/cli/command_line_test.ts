@@ -1,25 +1,36 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { readFileSync } from "node:fs";
 import { type CommandLine, parseCommandLine } from "../../../src/cli/command_line.ts";
+import { commandName } from "../../../src/cli/command.ts";
+import { FLANNELD } from "../../../src/cli/commands.ts";
 import { DAEMON_FLAGS } from "../../../src/cli/daemon_flags.ts";
 import { environmentName } from "../../../src/cli/flag.ts";
-import { daemonHelp } from "../../../src/cli/daemon_help.ts";
-import { flagsPage } from "../../../src/cli/flags_page.ts";
+import {
+  type JoinTarget,
+  joinTargetText,
+  newJoinToken,
+  parseJoinTarget,
+} from "../../../src/join/join_token.ts";
 import { type DaemonOptions, describeOptions } from "../../../src/cli/daemon_options.ts";
 
 function run(argv: string[], env: Record<string, string> = {}): DaemonOptions {
   const result = parseCommandLine(argv, env);
-  if (result.kind !== "run") throw new Error(`expected a run, got ${JSON.stringify(result)}`);
+  if (result.kind !== "daemon") throw new Error(`expected a run, got ${JSON.stringify(result)}`);
   return result.options;
 }
 
 function fault(argv: string[], env: Record<string, string> = {}): string {
   const result = parseCommandLine(argv, env);
   if (result.kind !== "error") throw new Error(`expected an error, got ${JSON.stringify(result)}`);
-  expect(result.message).not.toContain("\n");
-  return `${result.exitCode} ${result.message}`;
+  const { exitCode, message } = result;
+  return `${exitCode} ${/^flanneld: (.+?);? see flanneld --help$/.exec(message)?.[1]}`;
 }
+
+const JOIN_TARGET = joinTargetText({
+  token: newJoinToken(Buffer.alloc(32).toString("base64url")),
+  host: "192.168.56.11",
+  port: 2379,
+});
 
 describe("defaults", () => {
   test("are those of Go flannel", () => {
@@ -31,6 +42,9 @@ describe("defaults", () => {
       etcdCaFile: "",
       etcdUsername: "",
       etcdPassword: "",
+      join: undefined,
+      joinFile: "",
+      joinState: "/var/lib/flannel/joined.json",
       kubeSubnetManager: false,
       kubeApiUrl: "",
       kubeconfigFile: "",
@@ -83,9 +97,8 @@ describe("Go's flag syntax", () => {
       etcdPrefix: "/x",
     });
     expect(run(["--", "", " "])).toEqual(run([]));
-    expect(parseCommandLine(["", "version"], {})).toEqual({ kind: "version" });
-    expect(parseCommandLine(["help", "", "lab"], {}))
-      .toEqual({ kind: "subcommand", name: "lab", args: ["--help"] });
+    expect(parseCommandLine(["", "version"], {})).toEqual({ kind: "version", json: false });
+    expect(parseCommandLine(["", "help", "", "lab"], {})).toMatchObject({ kind: "help" });
     expect(fault(["--ip-masq", "", "lba"])).toContain('"lba"');
   });
 
@@ -207,7 +220,7 @@ describe("environment", () => {
 
   test("FLANNELD_VERSION and FLANNELD_HELP are not flags; images set the former", () => {
     expect(parseCommandLine([], { FLANNELD_VERSION: "v1", FLANNELD_HELP: "true" }).kind).toBe(
-      "run",
+      "daemon",
     );
   });
 
@@ -215,7 +228,7 @@ describe("environment", () => {
     const result = parseCommandLine([], {
       FLANNELD_ETCD_ENDPOINT: "http://x",
       FLANNELD_SERVICE_HOST: "10.0.0.1",
-    }) as Extract<CommandLine, { kind: "run" }>;
+    }) as Extract<CommandLine, { kind: "daemon" }>;
     expect(result.warnings).toEqual([
       "unknown environment variable FLANNELD_ETCD_ENDPOINT; did you mean FLANNELD_ETCD_ENDPOINTS?",
     ]);
@@ -223,7 +236,7 @@ describe("environment", () => {
 
   test("warns of an empty --iface or --iface-regex, but not of an empty variable", () => {
     const warnings = (args: string[], env = {}) =>
-      (parseCommandLine(args, env) as Extract<CommandLine, { kind: "run" }>).warnings;
+      (parseCommandLine(args, env) as Extract<CommandLine, { kind: "daemon" }>).warnings;
     expect(warnings(["--iface=", "--iface-regex", ""])).toEqual([
       "--iface is empty and has no effect; omit it or name an interface",
       "--iface-regex is empty and has no effect; omit it or name an interface",
@@ -241,12 +254,58 @@ describe("environment", () => {
         ? "fd00::7"
         : flag.name === "healthz-ip"
         ? "127.0.0.1"
+        : flag.name === "join"
+        ? JOIN_TARGET
         : text;
       const env = flag.name === "etcd-keyfile" || flag.name === "etcd-certfile"
         ? { FLANNELD_ETCD_KEYFILE: chosen, FLANNELD_ETCD_CERTFILE: chosen }
         : { [environmentName(flag.name)]: chosen };
       expect(run([], env)[key as keyof DaemonOptions]).not.toEqual(flag.default);
     }
+  });
+});
+
+describe("--join", () => {
+  const warnings = (argv: string[], env = {}) =>
+    (parseCommandLine(argv, env) as Extract<CommandLine, { kind: "daemon" }>).warnings;
+
+  test("is read from a flag and from the environment", () => {
+    const target = parseJoinTarget(JOIN_TARGET) as JoinTarget;
+    expect(run(["--join", JOIN_TARGET]).join).toEqual(target);
+    expect(run([], { FLANNELD_JOIN: JOIN_TARGET }).join).toEqual(target);
+    expect(run(["--join="]).join).toBeUndefined();
+  });
+
+  test.each([
+    [JOIN_TARGET.slice(0, 40), "the token is truncated"],
+    [JOIN_TARGET.replace("@", "A@"), "the token is damaged: its checksum does not match"],
+    [JOIN_TARGET.replace(/@.*/, ""), "the address is missing"],
+  ])("with an invalid value, it says what is wrong without the token", (value, problem) => {
+    for (const message of [fault(["--join", value]), fault([], { FLANNELD_JOIN: value })]) {
+      expect(message).toMatch(/^2 (--join|FLANNELD_JOIN) must be TOKEN@HOST\[:PORT\], as /);
+      expect(message).toEndWith(problem);
+      expect(message).not.toContain(value.slice(10, 20));
+    }
+  });
+
+  test("is never shown", () => {
+    const text = describeOptions(run(["--join", JOIN_TARGET]));
+    expect(text).toBe("--join=[redacted]");
+  });
+
+  test("takes precedence over the flags of etcd, with one warning", () => {
+    expect(warnings(["--join", JOIN_TARGET])).toEqual([]);
+    expect(warnings(["--join", JOIN_TARGET, "--etcd-endpoints=http://10.0.0.1:2379"])).toEqual([
+      "--join names the datastore; --etcd-endpoints has no effect",
+    ]);
+    expect(
+      warnings(["--join-file=/etc/join", "--etcd-username=a"], { FLANNELD_ETCD_PASSWORD: "b" }),
+    ).toEqual([
+      "--join-file names the datastore; --etcd-username, --etcd-password have no effect",
+    ]);
+    expect(warnings(["--join", JOIN_TARGET, "--kube-subnet-mgr"])).toEqual([
+      "--join has no effect with --kube-subnet-mgr",
+    ]);
   });
 });
 
@@ -270,6 +329,8 @@ describe("checks", () => {
     "etcd-prefix",
     "etcd-username",
     "iface",
+    "join-file",
+    "join-state",
     "kube-annotation-prefix",
     "kube-api-url",
     "kubeconfig-file",
@@ -280,7 +341,9 @@ describe("checks", () => {
   ];
 
   test.each(
-    Object.values(DAEMON_FLAGS).map(({ name }) => name).filter((name) => !anyText.includes(name)),
+    Object.values(DAEMON_FLAGS).map(({ name }) => name).filter((name) =>
+      name !== "join" && !anyText.includes(name)
+    ),
   )(
     "--%s says in one line what is allowed, as a flag and as a variable",
     (name) => {
@@ -323,14 +386,37 @@ describe("checks", () => {
       "https://",
     ],
     [
-      ["--kube-annotation-prefix=a/b/c"],
-      '--kube-annotation-prefix is "a/b/c"; it must be text with at most one slash',
+      ["--kube-api-url=ftp://10.0.0.1"],
+      '--kube-api-url is "ftp://10.0.0.1"; it must be a URL such as https://10.0.0.1:6443',
+    ],
+    [
+      ["--kube-api-url=https://[::1"],
+      '--kube-api-url is "https://[::1"; it must be a URL such as https://10.0.0.1:6443',
     ],
     [
       ["--etcd-keyfile=k"],
       "--etcd-keyfile is given without --etcd-certfile; a certificate needs its key",
     ],
   ];
+  test("--kube-api-url may lack a scheme, as for Go flannel", () => {
+    for (const url of ["10.0.0.1:6443", "localhost:8080", "https://[fd00::1]:6443/k8s", ""]) {
+      expect(parseCommandLine([`--kube-api-url=${url}`], {})).toMatchObject({
+        options: { kubeApiUrl: url },
+      });
+    }
+  });
+
+  test("flags of etcd have no effect with --kube-subnet-mgr", () => {
+    expect(parseCommandLine(["--kube-subnet-mgr", "--etcd-keyfile=k"], {}).kind).toBe("daemon");
+  });
+
+  test("a password in --kube-api-url is refused and not shown", () => {
+    expect(fault(["--kube-api-url=https://admin:sesame@10.0.0.1"])).toBe(
+      '2 --kube-api-url is "https://[redacted]@10.0.0.1"; it must be a URL without a user name ' +
+        "and password; use --kubeconfig-file",
+    );
+  });
+
   for (const [argv, message] of refused) {
     test(`${argv.join(" ")} is rejected`, () => expect(fault(argv)).toBe(`2 ${message}`));
   }
@@ -351,24 +437,67 @@ describe("checks", () => {
 
 describe("subcommands", () => {
   test("take the arguments after them", () => {
-    expect(parseCommandLine(["lab", "--hosts", "3"], {}))
-      .toEqual({ kind: "subcommand", name: "lab", args: ["--hosts", "3"] });
-    expect(parseCommandLine(["help", "lab"], {}))
-      .toEqual({ kind: "subcommand", name: "lab", args: ["--help"] });
+    expect(parseCommandLine(["lab", "--hosts", "4"], {}))
+      .toMatchObject({ kind: "lab", action: { kind: "run", hosts: 4 } });
+    expect(parseCommandLine(["datastore", "export"], {}))
+      .toMatchObject({ kind: "datastore", action: { kind: "export" } });
+    expect(parseCommandLine(["install-cni", "--skip-conf"], {}))
+      .toMatchObject({ kind: "install-cni", options: { skipConf: true, skipPlugin: false } });
+    expect(parseCommandLine(["cni"], {})).toEqual({ kind: "cni" });
+    expect(parseCommandLine(["version", "--json"], {})).toEqual({ kind: "version", json: true });
+    expect(parseCommandLine(["licenses"], {})).toEqual({ kind: "licenses" });
+  });
+
+  test.each([
+    [["-h"], "flanneld"],
+    [["help"], "flanneld"],
+    [["help", "lab"], "flanneld lab"],
+    [["help", "datastore", "export"], "flanneld datastore export"],
+    [["cni", "-help"], "flanneld cni"],
+    [["version", "--help"], "flanneld version"],
+    [["datastore", "migrate", "--h"], "flanneld datastore migrate"],
+  ])("%p returns the help of %s", (argv, name) => {
+    const result = parseCommandLine(argv, {});
+    expect(result.kind === "help" && commandName(result.path)).toBe(name);
+  });
+
+  test.each([
+    [["cni", "ADD"], 'flanneld cni: unexpected argument "ADD"; it takes no arguments'],
+    [
+      ["version", "--hlp"],
+      "flanneld version: unknown flag --hlp; the nearest known flag is --help",
+    ],
+    [["install-cni", "--skip-conf", "no"], 'flanneld install-cni: unexpected argument "no"'],
+    [["install-cni", "--conf="], 'flanneld install-cni: --conf is ""; it must be the path of a'],
+    [["lab", "--hosts=0"], 'flanneld lab: --hosts is "0"; it must be a number from 1 to 1000'],
+    [["help", "lba"], 'flanneld: unknown subcommand "lba"; did you mean lab?'],
+    [["help", "cni", "add"], 'flanneld cni: unexpected argument "add"'],
+  ])("%p ends with status 2 and one line that names the subcommand", (argv, start) => {
+    const result = parseCommandLine(argv, {});
+    const command = start.split(":")[0];
+    expect(result).toEqual({
+      kind: "error",
+      exitCode: 2,
+      message: expect.stringMatching(new RegExp(`[;?] see ${command} --help$`)),
+    });
+    expect(result.kind === "error" && result.message).toStartWith(start);
   });
 
   test("--help takes precedence over --version; neither checks other values", () => {
-    expect(parseCommandLine(["--version", "-h"], {})).toEqual({ kind: "help" });
-    expect(parseCommandLine(["--healthz-port=x", "--version"], {})).toEqual({ kind: "version" });
-    expect(parseCommandLine(["--version=false"], {}).kind).toBe("run");
-    expect(parseCommandLine(["version"], {})).toEqual({ kind: "version" });
-    expect(parseCommandLine(["help"], {})).toEqual({ kind: "help" });
+    expect(parseCommandLine(["--version", "-h"], {}).kind).toBe("help");
+    expect(parseCommandLine(["--healthz-port=x", "--version"], {})).toEqual({
+      kind: "version",
+      json: false,
+    });
+    expect(parseCommandLine(["--version=false"], {}).kind).toBe("daemon");
+    expect(parseCommandLine(["version"], {})).toEqual({ kind: "version", json: false });
   });
 
   test("an unknown subcommand is explained", () => {
     expect(fault(["lba"])).toBe('2 unknown subcommand "lba"; did you mean lab?');
     expect(fault(["eth0"])).toBe(
-      '2 unknown subcommand "eth0"; the subcommands are lab, datastore, licenses, version, help',
+      '2 unknown subcommand "eth0"; the subcommands are lab, datastore, cni, install-cni, ' +
+        "licenses, version, help",
     );
     expect(fault(["-v=3", "lab"])).toBe("2 flags are not allowed before the subcommand lab");
   });
@@ -385,21 +514,9 @@ describe("output", () => {
     );
     expect(describeOptions(run([]))).toBe("all flags have their defaults");
   });
-
-  test("--help names every flag within 100 columns", () => {
-    const lines = daemonHelp().split("\n");
-    for (const flag of Object.values(DAEMON_FLAGS)) {
-      expect(lines.some((line) => line.trim().split(" ")[0]?.replace(/^--?/, "") === flag.name))
-        .toBe(true);
-    }
-    expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(100);
-  });
-
-  test("docs/flags.md is up to date (npm run docs:flags)", () => {
-    const page = new URL("../../../docs/flags.md", import.meta.url).pathname;
-    expect(readFileSync(page, "utf8")).toBe(flagsPage());
-  });
 });
+
+const subcommands = FLANNELD.commands.map(({ name }) => name);
 
 test("no arguments and no environment make the parser throw", () => {
   const words = fc.oneof(
@@ -413,7 +530,7 @@ test("no arguments and no environment make the parser throw", () => {
     fc.string(),
   );
   fc.assert(fc.property(fc.array(words), env, (argv, variables) => {
-    const result = parseCommandLine(argv, variables);
-    expect(["run", "help", "version", "subcommand", "error"]).toContain(result.kind);
+    const { kind } = parseCommandLine(argv, variables);
+    expect(["daemon", "help", "version", "error", ...subcommands]).toContain(kind);
   }));
 });

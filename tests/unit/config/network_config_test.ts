@@ -1,6 +1,12 @@
 import { describe, expect, test } from "bun:test";
 import { ConfigError } from "../../../src/config/config_error.ts";
-import { type NetworkConfig, parseNetworkConfig } from "../../../src/config/network_config.ts";
+import {
+  type FamilyNetwork,
+  type NetworkConfig,
+  overlapsAssignableRange,
+  parseNetworkConfig,
+} from "../../../src/config/network_config.ts";
+import { prefix } from "../../support/sample_network.ts";
 
 const SOURCE = "/coreos.com/network/config";
 
@@ -109,7 +115,10 @@ describe("parseNetworkConfig", () => {
       IPv6Network: "fc00::/48",
     });
     expect(Object.keys(config.families)).toEqual(["6"]);
-    expect(warnings).toEqual([expect.stringContaining("Network in")]);
+    expect(warnings).toEqual([
+      `Network in ${SOURCE} has no effect because EnableIPv4 is false; set EnableIPv4 to true, ` +
+      "or remove Network",
+    ]);
   });
 
   test("masks host bits and warns about unknown keys by name", () => {
@@ -154,7 +163,31 @@ describe("parseNetworkConfig", () => {
       SubnetMin: "0.0.0.0",
       SubnetMax: "0.0.0.0",
     });
+    expect(String(config.families[4]?.subnetMin)).toBe("10.5.1.0");
     expect(String(config.families[4]?.subnetMax)).toBe("10.5.255.0");
+    const unspecified = { IPv6SubnetMin: "::", IPv6SubnetMax: "::" };
+    const ipv6 = { EnableIPv4: false, EnableIPv6: true, IPv6Network: "fc00::/48", ...unspecified };
+    expect(String(parse(ipv6).config.families[6]?.subnetMin)).toBe("fc00:0:0:1::");
+    expect(String(parse(ipv6).config.families[6]?.subnetMax)).toBe("fc00:0:0:ffff::");
+  });
+
+  test("a range may be a single subnet, and subnets may have any length up to the limits", () => {
+    const only = { Network: "10.5.0.0/16", SubnetMin: "10.5.9.0", SubnetMax: "10.5.9.0" };
+    const { subnetMin, subnetMax } = parse(only).config.families[4] as FamilyNetwork;
+    expect([subnetMin, subnetMax] as string[]).toEqual(["10.5.9.0", "10.5.9.0"]);
+    for (const SubnetLen of [18, 30]) {
+      const { config } = parse({ Network: "10.5.0.0/16", SubnetLen });
+      expect(config.families[4]?.subnetLength).toBe(SubnetLen);
+    }
+  });
+
+  test("keeps the parser's error as the cause of its own", () => {
+    try {
+      parse("not json");
+      expect.unreachable();
+    } catch (error) {
+      expect((error as ConfigError).cause).toBeInstanceOf(SyntaxError);
+    }
   });
 
   test("rejects text that exceeds the limits, and quotes little of a long value", () => {
@@ -188,6 +221,10 @@ describe("parseNetworkConfig", () => {
     [{ Network: "10.5.0.0/16", EnableIPv6: true }, "IPv6Network is missing in"],
     [{ Network: "10.5.0.0" }, 'is "10.5.0.0"; it must be an IPv4 network such as "10.5.0.0/16"'],
     [{ Network: "fc00::/48" }, "it must be an IPv4 network"],
+    [{ Network: 5 }, "it must be an IPv4 network"],
+    [{ Network: "10.5.0.0/16", SubnetMin: 5 }, "SubnetMin in"],
+    [{ Network: "10.5.0.0/16", SubnetMin: "10.5" }, 'is "10.5"; it must be an IPv4 address'],
+    [{ Network: "10.5.0.0/16", SubnetMin: "fc00::" }, "it must be an IPv4 address"],
     [{ Network: "0.0.0.0/0" }, "which contains all addresses"],
     ...["127.0.0.0/16", "224.1.0.0/16", "169.254.0.0/16", "0.1.0.0/16", "255.0.0.0/8"].map((
       network,
@@ -259,5 +296,26 @@ describe("parseNetworkConfig", () => {
       subnetMax: "10.5.0.7",
     });
     expect(() => parse({}, "kubernetes")).toThrow("Network is missing");
+    const given = parse({ Network: "10.5.0.0/16", SubnetLen: 26 }, "kubernetes");
+    expect(given.config.families[4]?.subnetLength).toBe(26);
   });
+});
+
+test("the subnets of nodes are those from SubnetMin to the end of the one at SubnetMax", () => {
+  const network = parse({ Network: "10.5.0.0/16", SubnetMin: "10.5.8.0", SubnetMax: "10.5.20.0" })
+    .config.families[4] as FamilyNetwork;
+  const overlapping = [
+    "10.5.8.0/32",
+    "10.5.20.255/32",
+    "10.5.0.0/20",
+    "10.5.20.128/25",
+    "10.0.0.0/8",
+  ];
+  const others = ["10.5.7.255/32", "10.5.21.0/32", "10.6.8.0/32", "::a05:800/128", "fc00::/48"];
+  for (const text of overlapping) {
+    expect([text, overlapsAssignableRange(network, prefix(text))]).toEqual([text, true]);
+  }
+  for (const text of others) {
+    expect([text, overlapsAssignableRange(network, prefix(text))]).toEqual([text, false]);
+  }
 });

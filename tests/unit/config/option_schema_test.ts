@@ -13,6 +13,7 @@ const SCHEMA = {
   DirectRouting: booleanOption({ default: false }),
   Mode: stringOption({ default: "separate", choices: ["separate", "auto"] }),
   PSK: stringOption({ default: "", secret: true }),
+  File: stringOption({ default: "/etc/file" }),
 };
 
 function read(options: Record<string, unknown>, otherKeys: string[] = []) {
@@ -29,6 +30,7 @@ describe("readOptions", () => {
       DirectRouting: false,
       Mode: "separate",
       PSK: "",
+      File: "/etc/file",
     });
   });
 
@@ -40,6 +42,20 @@ describe("readOptions", () => {
 
   test("null leaves the default, as Go's decoder does", () => {
     expect(read({ VNI: null, Mode: null }).values).toMatchObject({ VNI: 1, Mode: "separate" });
+  });
+
+  test("accepts an integer at its limits", () => {
+    expect(read({ VNI: 0, MTU: 68 }).values).toMatchObject({ VNI: 0, MTU: 68 });
+    expect(read({ VNI: 0xffffff, MTU: 65535 }).values).toMatchObject({ VNI: 0xffffff, MTU: 65535 });
+  });
+
+  test("names ten unknown keys and counts further ones", () => {
+    const unknown = (count: number) =>
+      read(Object.fromEntries(Array.from({ length: count }, (_, n) => [`x${n}`, 1]))).warnings;
+    expect(unknown(10)).toHaveLength(10);
+    expect(unknown(11).slice(10)).toEqual([
+      "1 more unknown keys in the network configuration's Backend object are ignored",
+    ]);
   });
 
   test("names an unknown key and the nearest known one", () => {
@@ -57,10 +73,14 @@ describe("readOptions", () => {
     [{ VNI: 1.5 }, "VNI in", "is 1.5; it must be an integer"],
     [{ DirectRouting: "true" }, "DirectRouting in", "it must be true or false"],
     [{ Mode: "fast" }, "Mode in", 'is "fast"; it must be one of "separate", "auto"'],
+    [{ VNI: -1 }, "VNI in", "is -1; it must be an integer from 0 to 16777215"],
+    [{ MTU: 67 }, "MTU in", "is 67; it must be an integer from 68 to 65535"],
+    [{ File: 5 }, "File in", "is 5; it must be a string"],
     [{ MTU: [1] }, "MTU in", "is [1]; it must be an integer from 68 to 65535"],
   ])("rejects %p and says what is accepted", (options, name, reason) => {
     const attempt = () => read(options);
     expect(attempt).toThrow(ConfigError);
+    expect(attempt).toThrow(expect.objectContaining({ name: "ConfigError" }));
     expect(attempt).toThrow(name);
     expect(attempt).toThrow(reason);
   });

@@ -1,11 +1,16 @@
 import { expect, test } from "bun:test";
 import { watchConfig } from "../../../src/daemon/config_watch.ts";
+import type { SubnetAllocation } from "../../../src/config/network_config.ts";
 import { collectingLog } from "../../support/collecting_log.ts";
 
 /** What is logged when the stored configuration becomes this one. */
-async function logged(text: string | undefined): Promise<string[]> {
+async function logged(
+  text: string | undefined,
+  allocation: SubnetAllocation = "flanneld",
+): Promise<string[]> {
   const { log, records } = collectingLog();
   const store = {
+    allocation,
     async *watchNetworkConfig() {
       await Promise.resolve();
       yield text;
@@ -19,6 +24,14 @@ test("a valid new configuration is applied by a restart", async () => {
   expect(await logged('{"Network": "10.6.0.0/16", "Backend": {"Type": "host-gw"}}')).toEqual([
     "warn: the network configuration changed; restart flanneld to apply it",
   ]);
+});
+
+test("the sizes of subnets do not matter where Kubernetes chooses them", async () => {
+  const config = '{"Network": "10.6.0.0/16", "SubnetLen": 8}';
+  expect(await logged(config, "kubernetes")).toEqual([
+    "warn: the network configuration changed; restart flanneld to apply it",
+  ]);
+  expect((await logged(config)).join()).toContain("SubnetLen");
 });
 
 test("a deleted configuration changes nothing", async () => {

@@ -12,8 +12,8 @@ import { BackendError } from "../../../src/overlay/backend_error.ts";
 import {
   DuplicateNodeError,
   OutOfSubnetsError,
-  StoreError,
-} from "../../../src/subnet/lease_store.ts";
+} from "../../../src/subnet/etcd/allocation_errors.ts";
+import { StoreError } from "../../../src/subnet/lease_store.ts";
 import { SubnetFileError } from "../../../src/subnet/subnet_file.ts";
 import {
   CONFIG,
@@ -82,9 +82,10 @@ describe("the start of the daemon", () => {
     expect(readyz()).toEqual(["waiting for the other nodes' leases from etcd"]);
     world.store.snapshot(lease(2, "vxlan", [4]));
     await world.clock.advance(1000);
+    expect(world.events.at(-1)).toBe("the store knows that the network is ready");
     expect(readyz()).toEqual([]);
     expect(world.notified).toEqual([
-      "waiting for etcd",
+      "reading the network configuration at /test/config in etcd",
       "choosing the external interface",
       "looking for this node's lease in etcd",
       "preparing the vxlan backend",
@@ -126,6 +127,39 @@ describe("the start of the daemon", () => {
     await world.settled(running);
   });
 
+  test("advertises the address that the store prescribes, not the one of the flag", async () => {
+    const source = "the annotation flannel.alpha.coreos.com/node-public-ip";
+    world.store.prescribed = { 4: { address: ip("203.0.113.5"), source } };
+    const running = run("--public-ip=198.51.100.7");
+    await world.clock.advance(1000);
+    expect(world.store.requests.map(({ attributes }) => attributes.publicAddresses)).toEqual([
+      { 4: ip("203.0.113.5") },
+    ]);
+    expect(world.logged()).toContain(
+      "info IPv4 address 192.168.0.1, advertised to the other nodes as 203.0.113.5 " +
+        `(${source}; this host does not have it: a router must translate it to this host)`,
+    );
+    world.interfaces = [eth0({ addresses: ["192.168.0.77"] })];
+    world.kernel.overrun();
+    await world.clock.advance(2000);
+    expect(world.store.published).toEqual([]);
+    stop.abort(new Error("stopped by SIGTERM"));
+    await world.settled(running);
+  });
+
+  test("takes subnets of any length where Kubernetes chooses them", async () => {
+    world.store.allocation = "kubernetes";
+    world.store.config = CONFIG.replace("{", '{"SubnetLen": 8, ');
+    const running = run();
+    await world.clock.advance(1000);
+    const long = { ...lease(2, "vxlan", [4]), subnets: { 4: prefix("10.5.2.0/26") } };
+    world.store.snapshot(long);
+    await world.clock.advance(1000);
+    expect(world.notified.at(-1)).toBe("READY vxlan: subnet 10.5.1.0/24, 1 peer");
+    stop.abort(new Error("stopped by SIGTERM"));
+    await world.settled(running);
+  });
+
   test("claims the device of a backend that shares none, before the lease", async () => {
     world.store.config = CONFIG.replace("vxlan", "wireguard");
     world.faults.set("previous lease", new StoreError("no connection"));
@@ -154,7 +188,9 @@ describe("the wait for the network configuration", () => {
     world.faults.set("network config", new StoreError("cannot reach etcd: connection refused"));
     const running = run();
     await world.clock.advance(100);
-    expect(readyz()?.[0]).toBe("waiting for etcd: cannot reach etcd: connection refused");
+    expect(readyz()?.[0]).toBe(
+      "waiting for the network configuration: cannot reach etcd: connection refused",
+    );
     world.faults.clear();
     world.store.config = undefined;
     await world.clock.advance(3000);

@@ -15,14 +15,14 @@ const identity: DeviceIdentity = {
 };
 
 /** A lease of node n with this node's identity, or with another one. */
-function lease(n: number, createRevision: number, data = "02:01"): Lease {
+function lease(n: number, created: number, data = "02:01"): Lease {
   const plain = sampleLease(n, "vxlan", [4]);
   return {
     ...plain,
     key: `k${n}` as LeaseKey,
     attributes: { ...plain.attributes, backendData: { 4: data } },
-    createRevision: BigInt(createRevision),
-    modRevision: BigInt(createRevision),
+    created: BigInt(created),
+    changed: BigInt(created),
   };
 }
 
@@ -121,9 +121,9 @@ describe("peers that claim one identity", () => {
 });
 
 describe("another lease with this node's identity", () => {
-  async function rivalOf(createRevision: number, alive: { own: boolean; rival: boolean }) {
+  async function rivalOf(created: number, alive: { own: boolean; rival: boolean }) {
     const world = watch();
-    world.identities.leasesChanged([put(lease(2, createRevision))]);
+    world.identities.leasesChanged([put(lease(2, created))]);
     await settle();
     expect(world.identities.problem).toBe(undefined);
     await world.sessions.say(OWN_ADDRESS, alive.own);
@@ -136,7 +136,8 @@ describe("another lease with this node's identity", () => {
     expect(identities.problem).toBe(
       "lease k2 of 192.168.0.2 contains this node's VtepMAC 02:01, and its node is alive: the " +
         "other nodes send to that node only. If one of the two hosts is a copy of the other, " +
-        "delete the device there and restart flanneld; if that node is gone, delete its lease",
+        "delete the device there and restart flanneld; if that node is gone, delete its lease or " +
+        "Node",
     );
     await sessions.say("192.168.0.2", false);
     expect(identities.problem).toBe(undefined);
@@ -155,11 +156,34 @@ describe("another lease with this node's identity", () => {
     [50, { own: true, rival: false }, undefined],
     [150, { own: true, rival: true }, undefined],
     [150, { own: false, rival: true }, "is alive"],
-  ])("made at %p with %p: %p", async (createRevision, alive, why) => {
-    const { identities } = await rivalOf(createRevision, alive);
+  ])("made at %p with %p: %p", async (created, alive, why) => {
+    const { identities } = await rivalOf(created, alive);
     if (why === undefined) expect(identities.problem).toBe(undefined);
     else expect(identities.problem).toContain(`its node ${why}:`);
     await identities[Symbol.asyncDispose]();
+  });
+
+  test("of the same age is one if its address comes first, as the other nodes decide", async () => {
+    for (const [n, isProblem] of [[0, true], [2, false]] as const) {
+      const { identities, sessions } = watch();
+      identities.leasesChanged([put(lease(n, 100))]);
+      await settle();
+      await sessions.say(OWN_ADDRESS, true);
+      await sessions.say(`192.168.0.${n}`, true);
+      expect([n, identities.problem !== undefined]).toEqual([n, isProblem]);
+      await identities[Symbol.asyncDispose]();
+    }
+  });
+
+  test("of the same address and age is one if its key comes first", async () => {
+    for (const [key, isProblem] of [["a", true], ["z", false]] as const) {
+      const { identities, sessions } = watch();
+      identities.leasesChanged([put({ ...lease(1, 100), key: key as LeaseKey })]);
+      await settle();
+      await sessions.say(OWN_ADDRESS, true);
+      expect([key, identities.problem !== undefined]).toEqual([key, isProblem]);
+      await identities[Symbol.asyncDispose]();
+    }
   });
 
   test("of the same address is one if it is newer, or ours is made again later", async () => {

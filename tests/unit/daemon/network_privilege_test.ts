@@ -1,12 +1,12 @@
 import { expect, test } from "bun:test";
 import { requireNetworkPrivilege } from "../../../src/daemon/network_privilege.ts";
 
-const status = (capabilities: string) => () =>
+const status = (capabilities: string) =>
   `Name:\tflanneld\nCapPrm:\t000001ffffffffff\nCapEff:\t${capabilities}\n`;
 
 test("CAP_NET_ADMIN, or capabilities that cannot be read, let the daemon start", () => {
-  for (const read of [status("000001ffffffffff"), status("0000000000001000"), () => ""]) {
-    expect(() => requireNetworkPrivilege(read)).not.toThrow();
+  for (const text of [status("000001ffffffffff"), status("0000000000001000"), ""]) {
+    expect(() => requireNetworkPrivilege(text)).not.toThrow();
   }
 });
 

@@ -19,6 +19,7 @@ import { backendHost, config, external, ip, lease } from "../../support/sample_n
 const isOverlayDevice = (name: string) => BACKENDS.isDeviceName(name);
 
 const FILE = "/fake/subnet.env";
+const NETWORK_READY = "the store knows that the network is ready";
 const DEVICE = "set link flannel.1: mtu 1450 state up address 02:01:01:01:01:01 type vxlan id 1 " +
   "local 192.168.0.1 dev eth0 dstport 8472 nolearning";
 const DEVICE_ADDRESS = "set addr 10.5.1.0/32 dev flannel.1";
@@ -59,6 +60,7 @@ async function options(target?: BackendTarget, type = "vxlan"): Promise<NetworkO
     config: network,
     backend,
     external: external([4]),
+    given: {},
     own: world.store.own({ ...lease(1, type, [4]), attributes: backend.attributes }),
     excluded,
     previousNetworks: [],
@@ -138,9 +140,11 @@ describe("the start of a node", () => {
     world.store.snapshot(lease(2, "vxlan", [4]), lease(3, "vxlan", [4]));
     await world.clock.advance(1000);
     expect(isReady).toBe(true);
-    expect(world.events.filter((event) => event.startsWith("set route"))).toEqual([
+    const isExpected = (event: string) => event.startsWith("set route") || event === NETWORK_READY;
+    expect(world.events.filter(isExpected)).toEqual([
       "set route 10.5.2.0/24 via 10.5.2.0 dev flannel.1 proto 70 onlink",
       "set route 10.5.3.0/24 via 10.5.3.0 dev flannel.1 proto 70 onlink",
+      NETWORK_READY,
     ]);
     expect(network.summary()).toBe("vxlan: subnet 10.5.1.0/24, 2 peers");
     expect(world.notified).toEqual([
@@ -209,7 +213,7 @@ describe("the start of a node", () => {
     await world.clock.advance(10_000);
     known.resolve();
     await world.clock.advance(1000);
-    expect(world.events).toEqual(["opened the kernel", "closed the kernel"]);
+    expect(world.events).toEqual(["opened the kernel", "closed the kernel", NETWORK_READY]);
     expect(ownEntries(world)).toContain("route 10.5.2.0/24 via 192.168.0.2");
   });
 
@@ -336,6 +340,7 @@ describe("a subnet file that cannot be written", () => {
     world.store.snapshot();
     await world.clock.advance(12_000);
     expect(isReady).toBe(false);
+    expect(world.events).not.toContain(NETWORK_READY);
     const problem = `cannot write the subnet file ${FILE}: EROFS: read-only file system`;
     expect(network.problems()).toEqual([problem]);
     expect(world.notified.at(-1)).toBe(`writing the subnet file ${FILE}`);
@@ -343,6 +348,7 @@ describe("a subnet file that cannot be written", () => {
     await world.clock.advance(5000);
     expect(isReady).toBe(true);
     expect(network.problems()).toEqual([]);
+    expect(world.events.filter((event) => event === NETWORK_READY)).toHaveLength(1);
     expect(world.logged()).toEqual([
       `error ${problem}; retrying`,
       `info wrote the subnet file ${FILE}`,
@@ -359,6 +365,7 @@ describe("a running node", () => {
     expect(ownEntries(world)).toContain("link flannel.1: mtu 1350 ");
     expect(world.file).toContain("FLANNEL_MTU=1350\n");
     expect(world.events).toContain("target has MTU 1400");
+    expect(world.events).not.toContain(NETWORK_READY);
     expect(world.store.published).toEqual([]);
   });
 

@@ -7,7 +7,7 @@ import { createServer as createTlsServer } from "node:tls";
 import { systemClock } from "../../../src/base/clock.ts";
 import { type EtcdEndpoint, parseEndpoints } from "../../../src/etcd/client/endpoint.ts";
 import { probeEndpoint } from "../../../src/etcd/client/endpoint_probe.ts";
-import { TlsFiles, type TlsMaterial } from "../../../src/etcd/client/tls_files.ts";
+import { TlsFiles, type TlsMaterial } from "../../../src/base/tls_files.ts";
 import { TestCa } from "../../support/certificates.ts";
 
 /** Never comes to pass in a test that passes. */
@@ -20,7 +20,7 @@ let pem: { cert: string; key: string };
 
 beforeAll(() => {
   ca = new TestCa();
-  material = new TlsFiles({ caFile: ca.caFile }).current();
+  material = new TlsFiles({ caFile: ca.caFile }, { purpose: "etcd" }).current();
   const { certFile, keyFile } = ca.sign("server", ["IP:127.0.0.1"]);
   pem = { cert: readFileSync(certFile, "utf8"), key: readFileSync(keyFile, "utf8") };
 });
@@ -226,7 +226,7 @@ describe("probeEndpoint() of an https endpoint", () => {
 
   test("trusts no server whose certificate is of another authority", async () => {
     using stranger = new TestCa("stranger");
-    const tls = new TlsFiles({ caFile: stranger.caFile }).current();
+    const tls = new TlsFiles({ caFile: stranger.caFile }, { purpose: "etcd" }).current();
     let isAsked = false;
     const serve = (socket: Socket) => {
       socket.once("data", () => {

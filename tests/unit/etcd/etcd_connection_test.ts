@@ -16,7 +16,7 @@ import {
   isSameRoute,
 } from "../../../src/etcd/client/host_network.ts";
 import { KV, Watch } from "../../../src/etcd/api/rpc_pb.ts";
-import { TlsFiles, type TlsMaterial } from "../../../src/etcd/client/tls_files.ts";
+import { TlsFiles, type TlsMaterial } from "../../../src/base/tls_files.ts";
 import { TestCa } from "../../support/certificates.ts";
 import { ScriptedEtcd } from "../../support/scripted_etcd.ts";
 import { TcpProxy } from "../../support/tcp_proxy.ts";
@@ -76,7 +76,7 @@ function connectionTo(
   url = proxy.url,
   options: { readonly host?: HostNetwork | undefined; readonly tlsFiles?: TlsFiles } = { host },
 ): EtcdConnection {
-  const { host: network, tlsFiles = new TlsFiles({}) } = options;
+  const { host: network, tlsFiles = new TlsFiles({}, { purpose: "etcd" }) } = options;
   return cleanup.use(
     new EtcdConnection(endpointOf(url), { tlsFiles, timing, clock, host: network }),
   );
@@ -207,7 +207,7 @@ describe("a connection", () => {
   });
 
   test("fails with the reason where the TLS files cannot be read", async () => {
-    const tlsFiles = new TlsFiles({ caFile: "/nonexistent/ca" });
+    const tlsFiles = new TlsFiles({ caFile: "/nonexistent/ca" }, { purpose: "etcd" });
     const connection = connectionTo("https://127.0.0.1:1", { tlsFiles });
     expect(await failure(connection.open(forever, LONG_MS))).toMatchObject({
       kind: "unsent",
@@ -399,7 +399,7 @@ describe("what else than an etcd answers", () => {
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     cleanup.defer(() => void server.close());
     const { port } = server.address() as AddressInfo;
-    const tlsFiles = new TlsFiles({ caFile: "/nonexistent/ca" });
+    const tlsFiles = new TlsFiles({ caFile: "/nonexistent/ca" }, { purpose: "etcd" });
     const connection = connectionTo(`http://127.0.0.1:${port}`, { tlsFiles });
     const text = expect.stringContaining("an SSH server answers there");
     for (const passedMs of [0, 1_000, 59_000]) {
@@ -423,7 +423,7 @@ describe("what else than an etcd answers", () => {
       fetch: () => new Response("no", { status: 404 }),
     });
     cleanup.defer(() => web.stop(true));
-    const tlsFiles = new TlsFiles({ caFile: ca.caFile });
+    const tlsFiles = new TlsFiles({ caFile: ca.caFile }, { purpose: "etcd" });
     const connection = connectionTo(`https://127.0.0.1:${web.port}`, { tlsFiles });
     expect(await connection.probe(forever)).toContain("not etcd (HTTP 404)");
   });

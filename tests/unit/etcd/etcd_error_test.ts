@@ -32,6 +32,8 @@ function of(thrown: unknown, known: typeof CLEAR & { kind?: FailureKind } = CLEA
   return [kind, reason];
 }
 
+const CHECK_CLOCK = "; check the clocks of this host and of the server (timedatectl)";
+
 describe("EtcdError.from()", () => {
   test.each<[Code, string, FailureKind]>([
     [Code.Unavailable, "etcdserver: no leader", "busy"],
@@ -69,7 +71,8 @@ describe("EtcdError.from()", () => {
       Code.InvalidArgument,
       "etcdserver: authentication failed, invalid user ID or password",
       "authentication failed, invalid user ID or password: " +
-      "check --etcd-username and --etcd-password",
+      "check --etcd-username and --etcd-password; a node that has joined by --join was removed, " +
+      "and has to join again with a valid token",
     ],
     [
       Code.PermissionDenied,
@@ -99,11 +102,12 @@ describe("EtcdError.from()", () => {
     ["ENETUNREACH", "network unreachable"],
     ["ENOTFOUND", "unknown host name"],
     ["EAI_AGAIN", "the host name cannot be resolved at the moment"],
-    ["CERT_HAS_EXPIRED", "the server's certificate has expired"],
-    ["CERT_NOT_YET_VALID", "the server's certificate is not valid yet"],
+    ["CERT_HAS_EXPIRED", `the server's certificate has expired${CHECK_CLOCK}`],
+    ["CERT_NOT_YET_VALID", `the server's certificate is not valid yet${CHECK_CLOCK}`],
     [
       "ERR_TLS_CERT_ALTNAME_INVALID",
-      "the server's certificate is for another name: it failed",
+      "the server's certificate is for another name: it failed; for flanneld datastore, add this " +
+      "one to its --advertise",
     ],
     ...[
       "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
@@ -114,11 +118,22 @@ describe("EtcdError.from()", () => {
       "CERT_SIGNATURE_FAILURE",
     ].map((code) => [
       code,
-      `the server's certificate is not trusted, check --etcd-cafile (${code})`,
+      `the server's certificate is not trusted, check --etcd-cafile (${code}); if this node has ` +
+      "joined by --join, its datastore was set up again: join it again",
     ]),
   ])("names %s in words", (code, reason) => {
     expect(of(caused(code), TLS)).toEqual(["interrupted", reason]);
   });
+
+  test.each(["ERR_HTTP2_GOAWAY_SESSION", "ERR_HTTP2_INVALID_SESSION"])(
+    "with %s, the server closed the connection before the call was sent",
+    (code) => {
+      const bare = Object.assign(new Error("it failed"), { code });
+      for (const thrown of [caused(code), bare]) {
+        expect(of(thrown)).toEqual(["unsent", "connection closed"]);
+      }
+    },
+  );
 
   test.each([
     "ERR_SSL_TLSV1_ALERT_UNKNOWN_CA",

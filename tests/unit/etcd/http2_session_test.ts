@@ -14,7 +14,7 @@ import {
   newHttp2Session,
   type SessionManager,
 } from "../../../src/etcd/client/http2_session.ts";
-import { TlsFiles } from "../../../src/etcd/client/tls_files.ts";
+import { TlsFiles } from "../../../src/base/tls_files.ts";
 import { TestCa } from "../../support/certificates.ts";
 import { ScriptedEtcd } from "../../support/scripted_etcd.ts";
 import { TcpProxy } from "../../support/tcp_proxy.ts";
@@ -107,7 +107,7 @@ test("a TLS server without HTTP/2 fails each call, and does not end the program"
   });
   await new Promise<void>((resolve) => web.listen(0, "127.0.0.1", resolve));
   const { port } = web.address() as AddressInfo;
-  const material = new TlsFiles({ caFile: ca.caFile }).current();
+  const material = new TlsFiles({ caFile: ca.caFile }, { purpose: "etcd" }).current();
   const url = `https://127.0.0.1:${port}`;
   const { manager, transport } = newHttp2Session(endpointOf(url), material, timing);
   for (let attempt = 0; attempt < 3; attempt++) {

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import { createServer, type Server, type TLSSocket } from "node:tls";
-import { TlsFiles, type TlsMaterial } from "../../../src/etcd/client/tls_files.ts";
+import { TlsFiles, type TlsMaterial } from "../../../src/base/tls_files.ts";
 import { connectTls } from "../../../src/etcd/client/tls_socket.ts";
 import { type CertificateFiles, TestCa } from "../../support/certificates.ts";
 
@@ -61,14 +61,15 @@ async function connected(
 }
 
 test("a server is asked for by its name, but not by an address", async () => {
-  const material = new TlsFiles({ caFile: ca.caFile }).current();
+  const material = new TlsFiles({ caFile: ca.caFile }, { purpose: "etcd" }).current();
   const seen = { authorized: false, alpnProtocol: "h2" };
   expect(await connected("localhost", material)).toEqual({ ...seen, name: "localhost" });
   expect(await connected("127.0.0.1", material)).toEqual({ ...seen, name: undefined });
 });
 
 test("a server is offered the protocols, and our certificate", async () => {
-  const material = new TlsFiles({ caFile: ca.caFile, ...clientFiles }).current();
+  const material = new TlsFiles({ caFile: ca.caFile, ...clientFiles }, { purpose: "etcd" })
+    .current();
   expect(await connected("127.0.0.1", material, ["http/1.1"])).toEqual({
     name: undefined,
     authorized: true,
@@ -78,7 +79,7 @@ test("a server is offered the protocols, and our certificate", async () => {
 
 test("a server of another authority is never trusted, whatever the environment says", async () => {
   using stranger = new TestCa("stranger");
-  const material = new TlsFiles({ caFile: stranger.caFile }).current();
+  const material = new TlsFiles({ caFile: stranger.caFile }, { purpose: "etcd" }).current();
   const before = process.env.NODE_TLS_REJECT_UNAUTHORIZED;
   process.env.NODE_TLS_REJECT_UNAUTHORIZED = "0";
   try {

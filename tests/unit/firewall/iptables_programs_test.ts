@@ -22,6 +22,18 @@ test.each([
   expect(failure(2, stderr).kind).toBe("unsupported");
 });
 
+test.each([
+  "iptables-restore: unable to initialize table 'filter'",
+  "can't initialize iptables table `nat': Permission denied (you must be root)",
+])("iptablesFailure() with %p names CAP_NET_RAW if that is missing", (stderr) => {
+  const message = (capabilities: string) => {
+    const result = { exitCode: 2, stderr, stdout: "" };
+    return iptablesFailure("iptables-restore", result, `CapEff:\t${capabilities}\n`).message;
+  };
+  expect(message("0000000000001000")).toContain("; missing CAP_NET_RAW, which iptables-legacy");
+  expect(message("0000000000003000")).not.toContain("CAP_NET_RAW");
+});
+
 test("iptablesFailure() says that another program holds the lock", () => {
   const { message, kind } = failure(4, "Another app is currently holding the xtables lock.");
   expect(message).toBe(

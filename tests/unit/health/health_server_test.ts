@@ -1,4 +1,4 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect, spyOn, test } from "bun:test";
 import type { IpAddress } from "../../../src/addr/ip.ts";
 import { HealthServerError, startHealthServer } from "../../../src/health/health_server.ts";
 
@@ -7,8 +7,17 @@ async function get(url: string): Promise<string> {
   return `${response.status} ${await response.text()}`;
 }
 
-for (const [ip, host] of [["127.0.0.1", "127.0.0.1"], ["::1", "[::1]"], ["::", "127.0.0.1"]]) {
-  describe(`on ${ip}`, () => {
+const ADDRESSES = [
+  ["127.0.0.1", "127.0.0.1"],
+  ["::1", "[::1]"],
+  ["::", "127.0.0.1"],
+  ["::", "[::1]"],
+  ["0.0.0.0", "127.0.0.1"],
+  ["0.0.0.0", "[::1]"],
+] as const;
+
+for (const [ip, host] of ADDRESSES) {
+  describe(`on ${ip}, reached at ${host}`, () => {
     test("readiness follows the problems, and says what they are", async () => {
       let problems = ["no lease yet", "no subnet file yet"];
       using server = startHealthServer({ ip: ip as IpAddress, port: 0, problems: () => problems });
@@ -57,6 +66,24 @@ test("a port in use is one clear line", () => {
     `cannot serve /healthz on 127.0.0.1:${first.port}: another program listens there; ` +
       "set another --healthz-port",
   );
+});
+
+test("0.0.0.0 serves IPv4 on a kernel without IPv6", async () => {
+  const listen = Bun.serve;
+  const hostnames: unknown[] = [];
+  // Only a kernel that was started with ipv6.disable=1 refuses the socket.
+  const serve = spyOn(Bun, "serve").mockImplementation(
+    ((options: { hostname: string }) => {
+      hostnames.push(options.hostname);
+      if (options.hostname !== "::") return listen(options as Parameters<typeof listen>[0]);
+      throw Object.assign(new Error("address family not supported"), { code: "EAFNOSUPPORT" });
+    }) as typeof listen,
+  );
+  using _restored = { [Symbol.dispose]: () => serve.mockRestore() };
+  const ip = "0.0.0.0" as IpAddress;
+  using server = startHealthServer({ ip, port: 0, problems: () => [] });
+  expect(hostnames).toEqual(["::", ip]);
+  expect(await get(`http://127.0.0.1:${server.port}/healthz`)).toStartWith("200 ");
 });
 
 test("an address of another host is refused", () => {

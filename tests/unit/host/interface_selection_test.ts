@@ -1,6 +1,9 @@
 import { describe, expect, test } from "bun:test";
+import type { PerFamily } from "../../../src/addr/family.ts";
+import type { GivenAddress } from "../../../src/addr/given_address.ts";
 import type { Family, IpAddress } from "../../../src/addr/ip.ts";
 import type { Prefix } from "../../../src/addr/prefix.ts";
+import { givenAddresses } from "../../../src/cli/daemon_options.ts";
 import type { HostAddress, HostInterface } from "../../../src/host/host_interface.ts";
 import { compileInterfacePattern } from "../../../src/host/interface_pattern.ts";
 import {
@@ -16,6 +19,10 @@ import { BACKENDS } from "../../../src/backend/backend_registry.ts";
 const isOverlayDevice = (name: string) => BACKENDS.isDeviceName(name);
 
 const ip = (text: string): IpAddress => text as IpAddress;
+
+function flags({ 4: publicIp, 6: publicIpv6 }: PerFamily<IpAddress>): PerFamily<GivenAddress> {
+  return givenAddresses({ publicIp, publicIpv6 });
+}
 
 function address(text: string, flags: Partial<HostAddress> = {}): HostAddress {
   const prefixLength = text.includes(":") ? 64 : 24;
@@ -52,7 +59,7 @@ function select(
     interfaces: [],
     patterns: [],
     canReach: undefined,
-    publicAddresses: {},
+    given: {},
     isOverlayDevice,
     ...options,
   });
@@ -102,8 +109,8 @@ describe("without options", () => {
   });
 
   test("the interface that holds --public-ip comes before the default route's", () => {
-    expect(chosen({ publicAddresses: { 4: ip("192.168.56.99") } })).toBe("eth1 192.168.56.99");
-    expect(chosen({ publicAddresses: { 4: ip("203.0.113.5") } })).toBe(
+    expect(chosen({ given: flags({ 4: ip("192.168.56.99") }) })).toBe("eth1 192.168.56.99");
+    expect(chosen({ given: flags({ 4: ip("203.0.113.5") }) })).toBe(
       "eth0 10.0.2.15 > 203.0.113.5",
     );
   });
@@ -283,7 +290,7 @@ describe("addresses", () => {
   test("public addresses replace the interface's for enabled families only", () => {
     const selection = select({
       interfaces: ["eth1"],
-      publicAddresses: { 4: ip("203.0.113.5"), 6: ip("2001:db8::5") },
+      given: flags({ 4: ip("203.0.113.5"), 6: ip("2001:db8::5") }),
     });
     expect(selection.external).toEqual({
       name: "eth1",
@@ -303,7 +310,7 @@ describe("addresses", () => {
   test("a public address on lo names no interface, and packets come from it", () => {
     const [, ...others] = HOST.interfaces;
     const interfaces = [device("lo", ["127.0.0.1", "203.0.113.5"]), ...others];
-    const { external } = select({ publicAddresses: { 4: ip("203.0.113.5") } }, { interfaces });
+    const { external } = select({ given: flags({ 4: ip("203.0.113.5") }) }, { interfaces });
     expect(external).toMatchObject({
       name: "eth0",
       addresses: { 4: "10.0.2.15" },
@@ -312,10 +319,19 @@ describe("addresses", () => {
     });
   });
 
+  test("names the annotation by which an address was given", () => {
+    const source = "the annotation flannel.alpha.coreos.com/node-public-ip";
+    const given = { 4: { address: ip("192.168.56.99"), source } };
+    expect(select({ given }).reasons).toEqual([
+      `using interface eth1 (it has the address 192.168.56.99 of ${source}), MTU 9000`,
+      `IPv4 address 192.168.56.99, advertised to the other nodes as 192.168.56.99 (${source})`,
+    ]);
+  });
+
   test("packets come from a public address that any interface has", () => {
     const { external, reasons } = select({
       interfaces: ["eth1"],
-      publicAddresses: { 4: ip("172.17.0.1") },
+      given: flags({ 4: ip("172.17.0.1") }),
     });
     expect(external.addresses).toEqual({ 4: ip("192.168.56.11") });
     expect(external.sourceAddresses).toEqual({ 4: ip("172.17.0.1") });

@@ -138,7 +138,7 @@ describe("what else the network covers", () => {
     const eth0 = device("eth0", "10.5.0.9/24", "fd00::1/64");
     const external = externalInterface(eth0, { 4: ip("10.5.0.9"), 6: ip("fd00::1") }, {
       interfaces: [eth0],
-      given: { 4: ip("10.5.0.10") },
+      given: { 4: { address: ip("10.5.0.10"), source: "--public-ip" } },
     });
     const dependencies = {
       gateways: [excluded("10.5.0.1"), excluded("192.168.0.254")],

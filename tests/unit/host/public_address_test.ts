@@ -1,6 +1,8 @@
 import { expect, test } from "bun:test";
 import type { PerFamily } from "../../../src/addr/family.ts";
+import type { GivenAddress } from "../../../src/addr/given_address.ts";
 import type { IpAddress } from "../../../src/addr/ip.ts";
+import { givenAddresses } from "../../../src/cli/daemon_options.ts";
 import { externalInterface } from "../../../src/host/external_interface.ts";
 import { publicAddressProblem, publicAddressWarnings } from "../../../src/host/public_address.ts";
 import type { HostInterface } from "../../../src/host/host_interface.ts";
@@ -31,6 +33,10 @@ const INTERFACES = [
 const OWN = { 4: ip("192.168.1.10"), 6: ip("2001:db8:1::10") };
 
 function problem(given: PerFamily<IpAddress>, own: PerFamily<IpAddress> = OWN): string | undefined {
+  return problemOf(givenAddresses({ publicIp: given[4], publicIpv6: given[6] }), own);
+}
+
+function problemOf(given: PerFamily<GivenAddress>, own = OWN as PerFamily<IpAddress>) {
   const addressing = { interfaces: INTERFACES, given };
   const external = externalInterface(ETH0, own, addressing);
   return publicAddressProblem(external, { ...addressing, families: NETWORKS, isOverlayDevice });
@@ -58,6 +64,14 @@ test.each([
   expect(problem({ [family]: ip(text) })).toBe(
     `${flag} ${ip(text)} is ${defect}: the other nodes cannot send ` +
       `to it; set ${flag} to the address by which they reach this host, or leave it out`,
+  );
+});
+
+test("an annotation of the node is named where the address is written there", () => {
+  const source = "the annotation flannel.alpha.coreos.com/node-public-ip";
+  expect(problemOf({ 4: { address: ip("127.0.0.1"), source } })).toBe(
+    `${source} 127.0.0.1 is a loopback address: the other nodes cannot send to it; set ${source} ` +
+      "to the address by which they reach this host, or leave it out",
   );
 });
 

@@ -96,7 +96,10 @@ describe("updatedInterface", () => {
   test("still advertises a configured address, even one that the host has lost", () => {
     for (const given of [ip("203.0.113.5"), ip("192.0.2.1")]) {
       const before = { ...current, publicAddresses: { 4: given } };
-      const addressing = { ...host({ addresses: ["192.0.2.7"] }), given: { 4: given } };
+      const addressing = {
+        ...host({ addresses: ["192.0.2.7"] }),
+        given: { 4: { address: given, source: "--public-ip" } },
+      };
       expect(updatedInterface(before, addressing)).toMatchObject({
         addresses: { 4: "192.0.2.7" },
         publicAddresses: { 4: given },
@@ -111,10 +114,18 @@ describe("updatedInterface", () => {
     const lo = {
       ...host({ name: "lo", ifindex: 1, addresses: [given] }).interfaces[0] as HostInterface,
     };
-    const holding = { interfaces: [lo, ...interfaces], given: { 4: given } };
+    const holding = {
+      interfaces: [lo, ...interfaces],
+      given: { 4: { address: given, source: "--public-ip" } },
+    };
     const next = updatedInterface({ ...current, publicAddresses: { 4: given } }, holding);
     expect(next).toMatchObject({ addresses: current.addresses, sourceAddresses: { 4: given } });
-    expect(updatedInterface(next as ExternalInterface, { interfaces, given: { 4: given } }))
+    expect(
+      updatedInterface(next as ExternalInterface, {
+        interfaces,
+        given: { 4: { address: given, source: "--public-ip" } },
+      }),
+    )
       .toMatchObject({ publicAddresses: { 4: given }, sourceAddresses: current.addresses });
   });
 

@@ -8,7 +8,7 @@ import { lease } from "../../support/sample_network.ts";
 const invalid = { key: "broken" as LeaseKey, reason: "it is no JSON" };
 const EVENTS: LeaseWatch[] = [
   { kind: "snapshot", leases: [lease(2, "vxlan", [4])], invalid: [invalid], revision: 70n },
-  { kind: "put", lease: { ...lease(3, "vxlan", [4]), modRevision: 71n } },
+  { kind: "put", lease: { ...lease(3, "vxlan", [4]), changed: 71n } },
   { kind: "invalid", invalid },
   { kind: "delete", key: "node-3" as LeaseKey },
 ];

@@ -1,4 +1,4 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect, spyOn, test } from "bun:test";
 import type { IpAddress } from "../../../src/addr/ip.ts";
 import type { Prefix } from "../../../src/addr/prefix.ts";
 import { removeOrphans } from "../../../src/overlay/orphans.ts";
@@ -163,6 +163,16 @@ describe("a device of the previous backend in this network is left and logged", 
         ...others.flatMap((name) => [device(name), address(name, "10.5.11.0")]),
       ),
     ).toEqual([]);
+  });
+
+  test("unless there is no such device: then no addresses and routes are read", async () => {
+    const kernel = new FakeKernel();
+    kernel.seed(device("flannel.1"), address("flannel.1", "10.5.7.0"));
+    const dump = spyOn(kernel, "dump");
+    const { log, records } = collectingLog();
+    await removeOrphans({ kernel, isBackendDevice, ownership: OWNERSHIP, log });
+    expect(dump.mock.calls.map(([kinds]) => kinds)).toEqual([["xfrm-policy"], ["link"]]);
+    expect(records).toEqual([]);
   });
 
   test("unless the kernel made its only route, or another table has it", async () => {

@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, test } from "bun:test";
+import { beforeEach, describe, expect, spyOn, test } from "bun:test";
 import type { Family } from "../../../src/addr/ip.ts";
 import type { Backend } from "../../../src/overlay/backend.ts";
 import hostGw from "../../../src/backend/host_gw/host_gw.ts";
@@ -127,7 +127,7 @@ describe("OverlayController", () => {
     const controller = await controllerFor("vxlan");
     controller.applyChanges([2, 3, 4, 5].map((n) => put(lease(n, "vxlan", [4]))));
     store.calls = 0;
-    controller.applyChanges([put({ ...lease(3, "vxlan", [4]), modRevision: 9n })]);
+    controller.applyChanges([put({ ...lease(3, "vxlan", [4]), changed: 9n })]);
     controller.applyChanges([{ kind: "delete", lease: lease(4, "vxlan", [4]) }]);
     await clock.advance(1000);
     expect(store.calls).toBe(2);
@@ -138,7 +138,7 @@ describe("OverlayController", () => {
   test("ignores an invalid lease, logs that once, and uses it when it is valid again", async () => {
     const controller = await controllerFor("vxlan");
     const bad = { ...lease(2, "vxlan", [4]), attributes: lease(2, "host-gw", [4]).attributes };
-    controller.applyChanges([put(bad), put({ ...bad, modRevision: 8n })]);
+    controller.applyChanges([put(bad), put({ ...bad, changed: 8n })]);
     expect(log.lines).toEqual([
       "ignoring lease node-2: its backend is host-gw, this node's is vxlan",
     ]);
@@ -152,15 +152,15 @@ describe("OverlayController", () => {
   test("passes only valid peers to the backend's target, and each once", async () => {
     const received: string[] = [];
     const target = {
-      put: (peer: Lease) => void received.push(`put ${peer.key} ${peer.modRevision}`),
-      remove: (peer: Lease) => void received.push(`remove ${peer.key} ${peer.modRevision}`),
+      put: (peer: Lease) => void received.push(`put ${peer.key} ${peer.changed}`),
+      remove: (peer: Lease) => void received.push(`remove ${peer.key} ${peer.changed}`),
     };
     const controller = await controllerFor("vxlan", {}, [4], target as unknown as BackendTarget);
     const good = lease(2, "vxlan", [4]);
-    const bad = { ...good, modRevision: 8n, attributes: lease(2, "host-gw", [4]).attributes };
+    const bad = { ...good, changed: 8n, attributes: lease(2, "host-gw", [4]).attributes };
     controller.applyChanges([put(bad), put(good)]);
     controller.externalChanged({ ...external([4]), mtuBytes: 1400 });
-    controller.applyChanges([put({ ...good, modRevision: 7n }), put(bad), put(good)]);
+    controller.applyChanges([put({ ...good, changed: 7n }), put(bad), put(good)]);
     controller.applyChanges([{ kind: "delete", lease: good }, { kind: "delete", lease: good }]);
     await clock.advance(1000);
     expect(received).toEqual([
@@ -195,7 +195,7 @@ describe("OverlayController", () => {
         remove: (peer: Lease) => void received.push(`remove ${peer.key}`),
       };
       const controller = await controllerFor("vxlan", {}, [4], target as unknown as BackendTarget);
-      controller.applyChanges([put(first), put(second), put({ ...second, modRevision: 8n })]);
+      controller.applyChanges([put(first), put(second), put({ ...second, changed: 8n })]);
       controller.externalChanged({ ...external([4]), mtuBytes: 1400 });
       expect(log.lines).toEqual([text]);
       expect([...controller.status().ignored.keys()] as string[]).toEqual(["node-3"]);
@@ -224,7 +224,7 @@ describe("OverlayController", () => {
       controller.applyChanges([put(second), put(first)]);
       expect(store.text("node-2")).toContain("fdb 02:00:00:00:00:02");
       expect(store.text("node-3")).toBe("");
-      controller.applyChanges([put({ ...lease(2, "vxlan", [4], mac(9)), modRevision: 9n })]);
+      controller.applyChanges([put({ ...lease(2, "vxlan", [4], mac(9)), changed: 9n })]);
       expect(store.text("node-3")).toContain("fdb 02:00:00:00:00:02");
       expect(store.text("node-2")).toContain("fdb 02:00:00:00:00:09");
       expect(Math.max(...holders)).toBe(1);
@@ -237,7 +237,9 @@ describe("OverlayController", () => {
       expect([...controller.conflictingAddresses]).toEqual([]);
       controller.applyChanges([put(second)]);
       expect([...controller.conflictingAddresses].sort()).toEqual(["192.168.0.2", "192.168.0.3"]);
+      store.calls = 0;
       controller.setLiveNodes(new Set(["192.168.0.3"]));
+      expect(store.calls).toBe(2); // Once for each of the two.
       expect(store.text("node-3")).toContain("fdb 02:00:00:00:00:02");
       expect(store.text("node-2")).toBe("");
       controller.setLiveNodes(new Set(["192.168.0.2", "192.168.0.3"]));
@@ -309,7 +311,7 @@ describe("OverlayController", () => {
       for (let revision = 10n; revision < 20n; revision += 2n) {
         controller.applyChanges([deleted(2)]);
         await clock.advance(500);
-        const again = { createRevision: revision, modRevision: revision };
+        const again = { created: revision, changed: revision };
         controller.applyChanges([put({ ...lease(2, "vxlan", [4]), ...again })]);
         await clock.advance(700);
         expect(store.text("node-2")).toBe(before);
@@ -446,6 +448,31 @@ describe("OverlayController", () => {
       expect(received.slice(0, 2)).toEqual(["put node-3", "remove node-4"]);
       controller.applyChanges([{ kind: "delete", lease: lease(2, "vxlan", [4]) }]);
       expect(controller.status().ignored.size).toBe(1);
+    });
+
+    test("in the entry store, gives its MAC address to the peer that waits for it", async () => {
+      const controller = await controllerFor("vxlan");
+      const waiting = lease(3, "vxlan", [4], mac(2));
+      controller.applyChanges([put(lease(2, "vxlan", [4])), put(waiting)]);
+      expect(store.text("node-3")).toBe("");
+      const setDesired = store.setDesired.bind(store);
+      store.setDesired = (owner, ...rest) => {
+        failFor("node-2", owner);
+        setDesired(owner, ...rest);
+      };
+      controller.applyChanges([put({ ...lease(2, "vxlan", [4]), changed: 9n })]);
+      expect(store.text("node-3")).toContain("fdb 02:00:00:00:00:02");
+      expect([...controller.status().ignored.keys()] as string[]).toEqual(["node-2"]);
+    });
+
+    test("as its lease goes, does not report a peer that is gone", async () => {
+      const controller = await controllerFor("vxlan");
+      const two = lease(2, "vxlan", [4]);
+      controller.applyChanges([put(two), put(lease(3, "vxlan", [4]))]);
+      store.removeOwner = (owner) => failFor("node-2", owner);
+      controller.applyChanges([{ kind: "delete", lease: two, isRejected: true }]);
+      expect(controller.status()).toMatchObject({ peers: 1, ignored: new Map() });
+      expect(log.lines).toEqual([]);
     });
 
     test("in the entry store twice, logs at debug level that nothing can be undone", async () => {
@@ -682,11 +709,40 @@ describe("OverlayController", () => {
     expect(kernel.lookUps).toBe(0);
   });
 
+  test("gives a backend that does not need it an empty reachability", async () => {
+    const controller = await controllerFor("vxlan");
+    const { backend } = prepared as { backend: Backend };
+    const peer = spyOn(backend, "peer");
+    controller.applyChanges([put(lease(2, "vxlan", [4]))]);
+    expect(peer.mock.calls.map(([, , reachability]) => reachability)).toEqual([
+      { direct: {}, path: {} },
+    ]);
+  });
+
+  test("looks up the route again when a peer's lease changes", async () => {
+    const controller = await controllerFor("host-gw");
+    controller.applyChanges([put(lease(2, "host-gw", [4]))]);
+    await controller.whenReachabilityKnown();
+    expect(kernel.lookUps).toBe(1);
+    controller.applyChanges([put({ ...lease(2, "host-gw", [4]), changed: 9n })]);
+    await controller.whenReachabilityKnown();
+    expect(kernel.lookUps).toBe(2);
+  });
+
   test("keeps a peer's entries while its reachability is read again", async () => {
     const controller = await controllerFor("host-gw");
     controller.applyChanges([put(lease(2, "host-gw", [4]))]);
     await controller.whenReachabilityKnown();
-    controller.reachabilityChanged();
-    expect(store.text("node-2")).toContain("via 192.168.0.2");
+    for (
+      const change of [
+        () => controller.reachabilityChanged(),
+        () => controller.externalChanged(external([4])),
+        () => controller.ownChanged(lease(1, "host-gw", [4])),
+      ]
+    ) {
+      change();
+      expect(store.text("node-2")).toContain("via 192.168.0.2");
+      await controller.whenReachabilityKnown();
+    }
   });
 });

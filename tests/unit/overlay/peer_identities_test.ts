@@ -16,14 +16,14 @@ const OTHER = "PublicKey B (flannel-wg)" as Identity;
 function lease(
   name: string,
   n: number,
-  createRevision: number,
-  modRevision = createRevision,
+  created: number,
+  changed = created,
 ): Lease {
   return {
     ...sampleLease(n, "wireguard", [4]),
     key: name as LeaseKey,
-    createRevision: BigInt(createRevision),
-    modRevision: BigInt(modRevision),
+    created: BigInt(created),
+    changed: BigInt(changed),
   };
 }
 
@@ -89,6 +89,16 @@ describe("of two nodes that claim one identity", () => {
     expect(holders(identities, "a", "b")).toEqual({ a: undefined, b: "a" });
   });
 
+  test("a change of anything else in its lease concerns neither", () => {
+    let calls = 0;
+    const identities = new PeerIdentities(() => calls++);
+    put(identities, lease("a", 2, 10), lease("b", 3, 20));
+    const before = calls;
+    expect(put(identities, lease("a", 2, 10, 30), lease("b", 3, 20, 40))).toEqual([[], []]);
+    expect(calls).toBe(before);
+    expect(identities.conflictOf("b" as LeaseKey)?.holder.changed).toBe(30n);
+  });
+
   test("one whose lease was deleted and created again is the later one", () => {
     const identities = new PeerIdentities();
     put(identities, lease("a", 2, 10), lease("b", 3, 20));
@@ -146,6 +156,15 @@ describe("of nodes that claim one identity and may be alive", () => {
     expect(holders(identities, "first", "second")).toEqual({ first: undefined, second: "first" });
   });
 
+  test("a node that claims something else or nothing does not matter", () => {
+    const identities = new PeerIdentities();
+    put(identities, lease("first", 2, 10), lease("second", 3, 20));
+    identities.put(lease("other", 4, 30), [OTHER]);
+    expect(identities.setLiveNodes(alive(4, 5))).toEqual([]);
+    expect(holders(identities, "first", "second", "other"))
+      .toEqual({ first: undefined, second: "first", other: undefined });
+  });
+
   test("a later claim counts as alive if its node is known to be alive by then", () => {
     const leases = [lease("dead", 2, 10), lease("alive", 3, 20)];
     for (const order of [leases, leases.toReversed()]) {
@@ -185,6 +204,19 @@ describe("of leases that were created at one revision", () => {
           .toEqual({ [`of-${n}`]: undefined, "of-5": `of-${n}` });
         expect(remove(identities, `of-${n}`)).toEqual([`of-${n + 1}`]);
       }
+    }
+  });
+
+  test("one without an address has it, and only the other is reported", () => {
+    const leases = [
+      { ...lease("none", 2, 10), attributes: withoutAddress() },
+      lease("of-3", 3, 10),
+    ];
+    for (const order of [leases, leases.toReversed()]) {
+      const identities = new PeerIdentities();
+      put(identities, ...order);
+      expect(holders(identities, "none", "of-3")).toEqual({ none: undefined, "of-3": "none" });
+      expect(identities.conflictingAddresses).toEqual(new Set(["192.168.0.3"]));
     }
   });
 
@@ -259,6 +291,10 @@ test("of many that claim one identity, a change concerns no more than two others
     expect(remove(identities, name)).toEqual(names.slice(i + 1, i + 2));
   }
 });
+
+function withoutAddress(): Lease["attributes"] {
+  return { ...sampleLease(2, "wireguard", [4]).attributes, publicAddresses: {} };
+}
 
 function attributesOf(n: number): Lease["attributes"] {
   const publicAddresses = { 4: ip(`172.16.${n >> 8}.${n & 255}`) };

@@ -18,6 +18,7 @@ function refusal(read: () => unknown): string {
     read();
   } catch (error) {
     expect(error).toBeInstanceOf(InvalidPeerError);
+    expect((error as Error).name).toBe("InvalidPeerError");
     return (error as Error).message;
   }
   throw new Error("nothing was refused");
@@ -102,6 +103,7 @@ describe("jsonMember()", () => {
     expect(jsonMember({ other: 3, vni: 1 }, "VNI")).toBe(1);
     expect(jsonMember({ VNI: 1 }, "vni")).toBe(1);
     expect(jsonMember({ other: 3 }, "VNI")).toBeUndefined();
+    expect(jsonMember({ undefined: 3 }, "VNI")).toBeUndefined();
   });
 
   test("finds nothing in anything but an object", () => {

@@ -238,8 +238,9 @@ describe("ReachabilitySource over the tables of a kernel", () => {
     expect(kernel.lookUps).toBe(3);
   });
 
-  test("ignores our own routes", async () => {
-    await source.reachabilityOf(lease(2, "", [4]));
+  test("ignores our own routes, even to the public address of a peer", async () => {
+    const within = { ...farLease(2).attributes, publicAddresses: { 4: ip("10.5.2.7") } };
+    await source.reachabilityOf({ ...farLease(2), attributes: within });
     kernel.outside({ op: "set", resource: directRoute(2) });
     expect(changes).toBe(0);
   });

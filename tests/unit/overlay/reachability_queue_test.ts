@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, test } from "bun:test";
+import { beforeEach, describe, expect, spyOn, test } from "bun:test";
 import type { PeerReachability } from "../../../src/overlay/backend.ts";
 import { ReachabilityQueue } from "../../../src/overlay/reachability_queue.ts";
 import type { Lease, LeaseKey } from "../../../src/subnet/lease.ts";
@@ -81,7 +81,7 @@ describe("ReachabilityQueue", () => {
     "reports nothing of a peer whose lease has changed when its look-up %s",
     async (how) => {
       answer = () => {
-        peers.set(ONE.key, { ...ONE, modRevision: 9n });
+        peers.set(ONE.key, { ...ONE, changed: 9n });
         return how === "fails" ? Promise.reject(new Error("ENOBUFS")) : Promise.resolve(NEAR);
       };
       queue.add([ONE.key]);
@@ -117,8 +117,10 @@ describe("ReachabilityQueue", () => {
     answer = () => answered.promise;
     queue.add([ONE.key, TWO.key]);
     const disposed = queue[Symbol.asyncDispose]();
+    const timers = spyOn(clock, "setTimer");
     answered.reject(new Error("ENOBUFS"));
     await disposed;
+    expect(timers).not.toHaveBeenCalled();
     answer = () => Promise.resolve(NEAR);
     await clock.advance(5000);
     queue.add([THREE.key]);

@@ -8,7 +8,10 @@ import { createLogger } from "../../../src/log/logger.ts";
 import { traceLeaseEvent } from "../../../src/overlay/lease_event_trace.ts";
 import { OverlayController } from "../../../src/overlay/overlay_controller.ts";
 import { ReachabilitySource } from "../../../src/overlay/peer_reachability.ts";
+import { leaseFields, logRepair } from "../../../src/reconcile/change_trace.ts";
+import { TrackedEntry } from "../../../src/reconcile/entry_table.ts";
 import { Reconciler } from "../../../src/reconcile/reconciler.ts";
+import { resourceKey } from "../../../src/state/resource_key.ts";
 import type { Neighbour } from "../../../src/state/resource.ts";
 import type { Step } from "../../../src/state/step.ts";
 import type { Lease } from "../../../src/subnet/lease.ts";
@@ -162,6 +165,22 @@ test.each([
   await clock.advance(50);
   const failures = lines.filter((line) => line.includes("text was computed"));
   expect(failures.length).toBe(failedPasses);
+});
+
+test("Of a repair, no text is computed while its level is off", () => {
+  const { log, records } = collectingLog("info");
+  const unprintable = new Proxy(tunnelRoute(3), { get: () => expect.unreachable() });
+  logRepair(log, new TrackedEntry(resourceKey(tunnelRoute(3))), {
+    op: "set",
+    resource: unprintable,
+  });
+  expect(records).toEqual([]);
+});
+
+test("A line has no empty fields for an entry that was never desired", () => {
+  const entry = new TrackedEntry(resourceKey(tunnelRoute(3)));
+  expect(Object.entries(leaseFields(entry, undefined))).toEqual([]);
+  expect(Object.entries(leaseFields(entry, tunnelRoute(3)))).toEqual([["device", "flannel.1"]]);
 });
 
 /** The record without its level, time and process. */

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from "bun:test";
 import { KernelError } from "../../../src/kernel/kernel.ts";
-import { TrackedEntry } from "../../../src/reconcile/entry_table.ts";
+import { type KeyConflict, TrackedEntry } from "../../../src/reconcile/entry_table.ts";
 import { Failures } from "../../../src/reconcile/failures.ts";
 import { resourceKey } from "../../../src/state/resource_key.ts";
 import type { Resource } from "../../../src/state/resource.ts";
@@ -153,6 +153,29 @@ describe("Failures, of a damped entry,", () => {
 });
 
 describe("Failures", () => {
+  test("names the lease and the device of an entry, also of one that must go", () => {
+    const wanted = entryOf(tunnelRoute(2));
+    const unwanted = new TrackedEntry(resourceKey(tunnelRoute(3)));
+    unwanted.actual = tunnelRoute(3);
+    for (const entry of [wanted, unwanted]) {
+      entry.owner = "node-2";
+      failures.addDamped(entry, { delayMs: 1000, round: 2 });
+      failures.clearRecovered(entry);
+    }
+    const fields = records.map(({ lease, device }) => [lease, device]);
+    expect(fields).toEqual(Array(4).fill(["node-2", "flannel.1"]));
+  });
+
+  test("names the owners of two entries with one key, and reports them once", () => {
+    const conflict: KeyConflict = {
+      winner: { owner: "node-2", precedence: 1n, resource: tunnelRoute(2) },
+      loser: { owner: "node-3", precedence: 2n, resource: tunnelRoute(3) },
+    };
+    failures.reportKeyConflict(conflict);
+    failures.reportKeyConflict(conflict);
+    expect(records.map(({ lease, winner }) => [lease, winner])).toEqual([["node-3", "node-2"]]);
+  });
+
   test("logs that an entry that had failed repeatedly is in sync again", () => {
     const once = entryOf(tunnelRoute(2));
     const twice = entryOf(tunnelRoute(3));

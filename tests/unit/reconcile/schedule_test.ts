@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, test } from "bun:test";
+import { beforeEach, describe, expect, spyOn, test } from "bun:test";
 import { Schedule } from "../../../src/reconcile/schedule.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 
@@ -72,6 +72,12 @@ describe("Schedule, after mark(),", () => {
     expect(starts).toEqual([0, 63]);
   });
 
+  test("starts at the limit itself, not after the change before it", async () => {
+    await markAt(0, ...Array.from({ length: 17 }, (_, i) => 10 + 3 * i));
+    await clock.advance(1000);
+    expect(starts).toEqual([0, 60]);
+  });
+
   test("waits for more work when a dump is needed", async () => {
     mustDump = true;
     await markAt(0, 3);
@@ -103,9 +109,11 @@ describe("Schedule, after setNext(),", () => {
     await clock.advance(1000);
     expect(starts).toEqual([900]);
     schedule.setNext(beginMs + 1500);
+    const timers = spyOn(clock, "setTimer");
     schedule.setNext(Infinity);
     await clock.advance(10_000);
     expect(starts).toEqual([900]);
+    expect(timers).not.toHaveBeenCalled(); // The system's takes an infinite delay for none.
   });
 });
 

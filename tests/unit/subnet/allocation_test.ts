@@ -94,7 +94,13 @@ describe("allocateSubnets", () => {
       { length: 15 },
       (_, i) => ({ 4: `10.5.0.${16 * (i + 1)}/28` as Prefix }),
     );
-    expect(allocateSubnets(families, full, first)).toBe(undefined);
+    const chosenAmong: number[] = [];
+    const choose = (limit: number) => {
+      chosenAmong.push(limit);
+      return 0;
+    };
+    expect(allocateSubnets(families, full, choose)).toBe(undefined);
+    expect(chosenAmong).toEqual([100]); // Of IPv4, none is left to choose from.
   });
 
   test("the one subnet left in a full /8 is found, in less than quadratic time", () => {

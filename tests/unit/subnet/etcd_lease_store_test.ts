@@ -1,7 +1,7 @@
 /** Which subnet a node takes, and what happens to its previous leases. */
 
 import { Code } from "@connectrpc/connect";
-import { beforeEach, describe, expect, test } from "bun:test";
+import { beforeEach, describe, expect, spyOn, test } from "bun:test";
 import { systemClock } from "../../../src/base/clock.ts";
 import type { IpAddress } from "../../../src/addr/ip.ts";
 import type { PerFamily } from "../../../src/addr/family.ts";
@@ -170,7 +170,7 @@ describe("a node that had a lease", () => {
     expect(messages()).toEqual(["info taking this node's reservation of 10.5.7.0/24"]);
     expect(etcd.get(`${SUBNETS}10.5.7.0-24`)?.version).toBe(1n);
     expect(etcd.calls.get("keepLeaseAlive")).toBe(undefined);
-    expect(own.lease.modRevision).toBe(etcd.get(`${SUBNETS}10.5.7.0-24`)?.modRevision as bigint);
+    expect(own.lease.changed).toBe(etcd.get(`${SUBNETS}10.5.7.0-24`)?.modRevision as bigint);
   });
 
   test("is renewed from when the lease was kept", async () => {
@@ -417,13 +417,37 @@ describe("a node that had none", () => {
       lost.push(etcd.clock.nowMs());
       return Promise.resolve({ succeeded: false, revision: 1n, ranges: [] });
     };
+    const grants = spyOn(client, "grantLease");
     await acquire(request(IPV4, A));
+    expect(grants).toHaveBeenCalledTimes(2); // One for the session, and one for all attempts.
     const pauses = lost.slice(1).map((ms, i) => ms - (lost[i] as number));
     expect(pauses.slice(0, 3)).toEqual([10, 20, 30]);
     expect(pauses.slice(-6)).toEqual([240, 250, 250, 250, 250, 250]);
     expect(messages()[0]).toBe("info another node took 10.5.51.0/24 first; choosing again");
     expect(node.records[0]?.lease).toBe("10.5.51.0-24");
     expect(etcd.leases).toHaveLength(2); // This one, and the session's.
+  });
+
+  test("gives up a new one that overlaps one created just before, and chooses again", async () => {
+    etcd.clock.random = () => 0.5;
+    const { transaction } = client;
+    const theirs = "10.5.51.0-24&fc00:0:0:99::-64";
+    client.transaction = (request, signal) => {
+      const isCreation = request.success.some((one) =>
+        "put" in one && one.put.key.startsWith(SUBNETS)
+      );
+      if (isCreation && !keys().includes(theirs)) stored(theirs, value("192.0.2.9"));
+      return transaction.call(client, request, signal);
+    };
+    const { lease } = await acquire(request(DUAL, BOTH));
+    expect(String(lease.subnets[4])).toBe("10.5.52.0/24");
+    expect(keys()).toEqual([theirs, String(lease.key)]);
+  });
+
+  test("is not renewed before its time", async () => {
+    await using _own = await acquire(request(IPV4, A));
+    await etcd.clock.advance(3_600_000);
+    expect(messages()).toEqual([expect.stringMatching(/^info took the subnet/)]);
   });
 
   test("ends between two races when it is stopped", async () => {

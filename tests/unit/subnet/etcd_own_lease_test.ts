@@ -49,7 +49,7 @@ async function hold(holding: Holding = {}): Promise<EtcdOwnLease> {
   const { key = KEY, text = OURS, ttl = 86_400, marginMs = HOUR_MS, config = IPV4 } = holding;
   const etcdLease = ttl === 0 ? 0n : etcd.grant(ttl).id;
   etcd.put(key, text, etcdLease);
-  const { createRevision, modRevision } = etcd.get(key) as {
+  const { createRevision: created, modRevision: changed } = etcd.get(key) as {
     createRevision: bigint;
     modRevision: bigint;
   };
@@ -63,8 +63,8 @@ async function hold(holding: Holding = {}): Promise<EtcdOwnLease> {
       lease: decodeLease({
         key: key.slice("/net/subnets/".length),
         value: text,
-        createRevision,
-        modRevision,
+        created,
+        changed,
       }) as Lease,
       etcdLease,
       expiresMs: ttl === 0 ? Infinity : etcd.clock.nowMs() + ttl * 1000,
@@ -211,8 +211,8 @@ describe("renewal", () => {
     expect(etcd.get(KEY)).toMatchObject({ value: OURS, version: 1n });
     expect(etcd.timeToLive(etcd.get(KEY)?.lease as bigint).grantedSeconds).toBe(86_400);
     expect(own.lease).toMatchObject({
-      createRevision: etcd.get(KEY)?.createRevision as bigint,
-      modRevision: etcd.get(KEY)?.modRevision as bigint,
+      created: etcd.get(KEY)?.createRevision as bigint,
+      changed: etcd.get(KEY)?.modRevision as bigint,
     });
     times.clear();
     noteTimes();
@@ -250,7 +250,7 @@ describe("a change of the key", () => {
     etcd.put(KEY, value("192.0.2.1", "02:00:00:00:00:42"), etcd.get(KEY)?.lease);
     await calm();
     expect(calls()).toEqual({ range: 2, transaction: 1 });
-    expect(own.lease.modRevision).toBe(etcd.get(KEY)?.modRevision as bigint);
+    expect(own.lease.changed).toBe(etcd.get(KEY)?.modRevision as bigint);
     expect(messages()).toEqual([]);
   });
 
@@ -267,7 +267,7 @@ describe("a change of the key", () => {
     await using own = await hold();
     await own.update(attributes(A, "02:00:00:00:00:42"), forever);
     times.clear();
-    written.resolve(own.lease.modRevision);
+    written.resolve(own.lease.changed);
     await calm();
     expect(calls()).toEqual({});
   });
@@ -280,7 +280,7 @@ describe("a change of the key", () => {
     client.down = false;
     await calm();
     expect(etcd.get(KEY)).toMatchObject({ value: OURS, version: 3n });
-    expect(own.lease.modRevision).toBe(etcd.get(KEY)?.modRevision as bigint);
+    expect(own.lease.changed).toBe(etcd.get(KEY)?.modRevision as bigint);
     client.down = true;
     etcd.delete(KEY);
     etcd.compact();
@@ -433,7 +433,7 @@ describe("writing again", () => {
       );
       expect(messages()).toContain("info restored this node's lease");
       expect(etcd.get(KEY)).toMatchObject({ value: OURS, version: 1n });
-      expect(own.lease.createRevision).toBe(etcd.get(KEY)?.createRevision as bigint);
+      expect(own.lease.created).toBe(etcd.get(KEY)?.createRevision as bigint);
       // The previous etcd lease is left to expire.
       expect(etcd.leases).toHaveLength(2);
       await etcd.clock.advance(3 * DAY_MS);
@@ -497,7 +497,7 @@ describe("an update", () => {
     });
     expect(own.lease).toMatchObject({
       attributes: changed,
-      modRevision: etcd.get(KEY)?.modRevision as bigint,
+      changed: etcd.get(KEY)?.modRevision as bigint,
     });
     etcd.put(KEY, "oops", before?.lease); // It is the new value that is kept from then on.
     await calm();
@@ -519,7 +519,7 @@ describe("an update", () => {
     await etcd.clock.advance(1000);
     await pending;
     expect(etcd.get(KEY)?.version).toBe(2n);
-    expect(own.lease.modRevision).toBe(etcd.get(KEY)?.modRevision as bigint);
+    expect(own.lease.changed).toBe(etcd.get(KEY)?.modRevision as bigint);
     expect(messages()).toEqual([
       `warn changing this node's lease ${NAME} failed: the connection was cut`,
       `info changing this node's lease ${NAME} works again after 1 failure in 500 ms`,

@@ -167,8 +167,8 @@ describe("lease values", () => {
   test("an entry at which this program fails gives a reason and the fault", () => {
     const failing = (fault: unknown) => ({
       key: "10.5.2.0-24",
-      createRevision: 1n,
-      modRevision: 1n,
+      created: 1n,
+      changed: 1n,
       get value(): string {
         throw fault;
       },
@@ -188,7 +188,7 @@ describe("lease values", () => {
   test("garbage gives a reason and never throws", () => {
     fc.assert(
       fc.property(fc.oneof(fc.string(), fc.json()), fc.string(), (value, key) => {
-        const lease = decodeLease({ key, value, createRevision: 1n, modRevision: 1n });
+        const lease = decodeLease({ key, value, created: 1n, changed: 1n });
         if (isInvalidLease(lease)) expect(lease.reason).not.toBe("");
       }),
       RUNS,
@@ -203,7 +203,7 @@ function hasNegativeZero(value: unknown): boolean {
 
 describe("a value of an unreasonable size", () => {
   const entry = (value: string) => ({ key: "10.5.2.0-24", value, ...REVISIONS });
-  const REVISIONS = { createRevision: 1n, modRevision: 1n };
+  const REVISIONS = { created: 1n, changed: 1n };
   const nested = (depth: number) =>
     `{"PublicIP":"192.0.2.1","BackendData":${"[".repeat(depth - 1)}${"]".repeat(depth - 1)}}`;
 

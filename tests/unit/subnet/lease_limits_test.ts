@@ -29,8 +29,8 @@ function lease(address: string | undefined, subnet = "10.5.2.0/24"): Lease {
       backendType: "vxlan",
       backendData: {},
     },
-    createRevision: 1n,
-    modRevision: 1n,
+    created: 1n,
+    changed: 1n,
   };
 }
 

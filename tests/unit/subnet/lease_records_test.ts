@@ -60,7 +60,7 @@ describe("the layout", () => {
       createRevision: 4n,
       modRevision: 5n,
       subnets: { 4: "10.5.7.0/24" },
-      lease: { key: KEY, subnets: { 4: "10.5.7.0/24" }, createRevision: 4n, modRevision: 5n },
+      lease: { key: KEY, subnets: { 4: "10.5.7.0/24" }, created: 4n, changed: 5n },
     });
     expect(lease?.lease).toBe(lease?.lease as never); // Decoded once.
     expect(nonsense?.subnets).toEqual({});

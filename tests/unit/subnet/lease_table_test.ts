@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { mapFamilies, type PerFamily } from "../../../src/addr/family.ts";
 import type { IpAddress } from "../../../src/addr/ip.ts";
 import { type Prefix, prefixesOverlap } from "../../../src/addr/prefix.ts";
-import { parseNetworkConfig } from "../../../src/config/network_config.ts";
+import { parseNetworkConfig, type SubnetAllocation } from "../../../src/config/network_config.ts";
 import type { Lease, LeaseKey, LeaseWatch } from "../../../src/subnet/lease.ts";
 import { decodeLease, encodeLeaseKey, isInvalidLease } from "../../../src/subnet/lease_codec.ts";
 import { type LeaseChange, LeaseTable } from "../../../src/subnet/lease_table.ts";
@@ -19,13 +19,15 @@ const OWN = {
   subnets: { 4: "10.5.1.0/24" as Prefix, 6: "fc00:0:0:1::/64" as Prefix },
 };
 
-function table(anyLength = false): { leases: LeaseTable; reports: string[] } {
+function table(
+  allocation: SubnetAllocation = "flanneld",
+): { leases: LeaseTable; reports: string[] } {
   const reports: string[] = [];
   const leases = new LeaseTable({
     config: CONFIG,
     own: OWN,
     backendType: "vxlan",
-    anyLength,
+    allocation,
     onRejected: ({ key, reason }) => reports.push(`${key}: ${reason}`),
   });
   return { leases, reports };
@@ -64,8 +66,8 @@ function lease(
       backendType: change.type ?? "vxlan",
       backendData: { 4: { VNI: 1, VtepMAC: change.mac ?? "02:00:00:00:00:01" } },
     },
-    createRevision: BigInt(change.created ?? third),
-    modRevision: BigInt(change.modified ?? change.created ?? third),
+    created: BigInt(change.created ?? third),
+    changed: BigInt(change.modified ?? change.created ?? third),
   };
 }
 
@@ -108,7 +110,7 @@ describe("LeaseTable", () => {
     const { leases } = table();
     leases.apply(snapshot(lease(2)));
     expect(leases.apply({ kind: "put", lease: lease(2, { modified: 70 }) })).toEqual([]);
-    expect(leases.leases.get(KEY(2))?.modRevision).toBe(70n);
+    expect(leases.leases.get(KEY(2))?.changed).toBe(70n);
   });
 
   test("a change to what a lease advertises comes with what it was", () => {
@@ -118,6 +120,19 @@ describe("LeaseTable", () => {
     expect(leases.apply({ kind: "put", lease: moved })).toEqual([
       { kind: "put", lease: moved, previous: lease(2) },
     ]);
+  });
+
+  test("a lease of the same name and age with other subnets replaces the one before", () => {
+    const { leases } = table();
+    leases.apply(snapshot(lease(2), lease(3)));
+    const again = { ...lease(9, { created: 2 }), key: KEY(2) };
+    expect(leases.apply({ kind: "put", lease: again })).toEqual([
+      { kind: "delete", lease: lease(2), isRejected: true },
+      { kind: "put", lease: again },
+    ]);
+    const rival = lease(2, { created: 4 });
+    const free = { ...rival, key: KEY(8) };
+    expect(text(leases.apply({ kind: "put", lease: free }))).toEqual([`put ${KEY(8)}`]);
   });
 
   test.each<[string, Lease, string]>([
@@ -150,7 +165,7 @@ describe("LeaseTable", () => {
   ])("a lease with %s is rejected, reported once and counted", (_, hostile, reason) => {
     const { leases, reports } = table();
     expect(text(leases.apply(snapshot(hostile, lease(3))))).toEqual([`put ${KEY(3)}`]);
-    leases.apply({ kind: "put", lease: { ...hostile, modRevision: 99n } });
+    leases.apply({ kind: "put", lease: { ...hostile, changed: 99n } });
     leases.apply(snapshot(hostile, lease(3)));
     expect(reports).toHaveLength(1);
     expect(reports[0]).toContain(reason);
@@ -250,9 +265,22 @@ describe("LeaseTable", () => {
       "inside the overlay",
     );
     expect(whyInvalid(lease(9, { ip: "10.0.0.255" }), rules)).toBeUndefined();
-    expect(whyInvalid(lease(9, { ip: "10.100.0.9" }), { ...rules, anyLength: true })).toContain(
-      "inside the overlay network 10.0.0.0/8",
-    );
+  });
+
+  test("where Kubernetes chooses the subnets, any part of the network may be one", () => {
+    const config = parseNetworkConfig('{"Network":"10.0.0.0/8","SubnetMax":"10.99.255.0"}', {
+      source: "test",
+      warn: () => {},
+      allocation: "kubernetes",
+    });
+    const rules = { config, own: OWN, backendType: "vxlan", allocation: "kubernetes" } as const;
+    for (const inside of ["10.0.0.0", "10.100.0.9", "10.255.255.255"]) {
+      expect(whyInvalid(lease(9, { ip: inside }), rules)).toContain(
+        "inside the overlay network 10.0.0.0/8",
+      );
+    }
+    expect(whyInvalid(lease(9, { ipv4: "10.200.0.0/22" }), rules)).toBeUndefined();
+    expect(whyInvalid(lease(9, { ipv4: "11.0.0.0/24" }), rules)).toContain("outside the network");
   });
 
   test("families that the network does not have are left out", () => {
@@ -304,14 +332,14 @@ describe("LeaseTable", () => {
 
   test("equals a recomputation from scratch after any sequence of events", () => {
     fc.assert(
-      fc.property(fc.array(event(), { maxLength: 30 }), fc.boolean(), (events, anyLength) => {
-        const { leases } = table(anyLength);
+      fc.property(fc.array(event(), { maxLength: 30 }), allocation(), (events, allocation) => {
+        const { leases } = table(allocation);
         const store = new Map<LeaseKey, Lease>();
         const followed = new Map<LeaseKey, Lease>();
         for (const item of events) {
           keep(store, item);
           follow(followed, leases.apply(item));
-          const expected = expectedLeases([...store.values()], anyLength);
+          const expected = expectedLeases([...store.values()], allocation);
           expect(sortedContent(leases.leases.values())).toEqual(sortedContent(expected));
           expect(sortedContent(followed.values())).toEqual(sortedContent(expected));
           const aside = [...store.keys()].filter((key) =>
@@ -436,8 +464,8 @@ describe("LeaseTable", () => {
       key: `10.${i >> 8}.${i & 255}.0-24`,
       value: `{"PublicIP":"192.0.2.1","PublicIPv6":null,"BackendType":"vxlan","BackendData":` +
         `{"VNI":1,"VtepMAC":"02:00:00:00:00:01"}}`,
-      createRevision: BigInt(i + 1),
-      modRevision: BigInt(i + 1),
+      created: BigInt(i + 1),
+      changed: BigInt(i + 1),
     }));
     const config = parseNetworkConfig('{"Network":"10.0.0.0/8"}', {
       source: "test",
@@ -455,6 +483,10 @@ describe("LeaseTable", () => {
     expect(leases.apply(snapshot(...decoded()))).toEqual([]);
   });
 });
+
+function allocation(): fc.Arbitrary<SubnetAllocation> {
+  return fc.constantFrom("flanneld", "kubernetes");
+}
 
 /** Few subnets and revisions, so that leases collide. */
 function event(): fc.Arbitrary<LeaseWatch> {
@@ -502,10 +534,10 @@ function follow(known: Map<LeaseKey, Lease>, changes: LeaseChange[]): void {
 }
 
 /** The rule, without an index: from old to young, each that overlaps none taken before. */
-function expectedLeases(all: Lease[], anyLength: boolean): Lease[] {
-  const rules = { config: CONFIG, own: OWN, backendType: "vxlan", anyLength };
+function expectedLeases(all: Lease[], allocation: SubnetAllocation): Lease[] {
+  const rules = { config: CONFIG, own: OWN, backendType: "vxlan", allocation };
   const valid = all.filter((item) => item.key !== OWN.key && whyInvalid(item, rules) === undefined);
-  valid.sort((a, b) => Number(a.createRevision - b.createRevision) || (a.key < b.key ? -1 : 1));
+  valid.sort((a, b) => Number(a.created - b.created) || (a.key < b.key ? -1 : 1));
   const taken: Lease[] = [];
   for (const item of valid) {
     if (!taken.some((other) => overlap(item.subnets, other.subnets))) taken.push(item);

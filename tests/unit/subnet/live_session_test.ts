@@ -11,7 +11,7 @@ import {
   type LiveSessionOptions,
 } from "../../../src/subnet/etcd/live_session.ts";
 import type { LeaseKey } from "../../../src/subnet/lease.ts";
-import { DuplicateNodeError } from "../../../src/subnet/lease_store.ts";
+import { DuplicateNodeError } from "../../../src/subnet/etcd/allocation_errors.ts";
 import { collectingLog, type LogRecord } from "../../support/collecting_log.ts";
 import { settle } from "../../support/fake_clock.ts";
 import { FakeEtcd, type FakeEtcdClient } from "../../support/fake_etcd.ts";
@@ -466,6 +466,18 @@ describe("the session of another node", () => {
           "this node's interface eth0; the other nodes cannot distinguish the two; " + choice,
       );
     }
+  });
+
+  test("of a translated IPv6 address names the flag for IPv6", async () => {
+    const address = "2001:db8::1" as IpAddress;
+    options = { ...options, address, node: { ...options.node, interface: "" } };
+    const error = failure(scripted(10, [9]));
+    await etcd.clock.advance(60_000);
+    expect((await error).message).toEndWith(
+      "has the same public address 2001:db8::1 as this node; the other nodes cannot distinguish " +
+        "the two; no interface of this host has that address: set --public-ipv6 to this node's " +
+        "own address, or remove --public-ipv6",
+    );
   });
 });
 

@@ -4,7 +4,7 @@ import { beforeEach, expect, test } from "bun:test";
 import type { IpAddress } from "../../../src/addr/ip.ts";
 import { type PreviousLease, previousLeases } from "../../../src/subnet/etcd/previous_leases.ts";
 import { LeaseRecords } from "../../../src/subnet/etcd/lease_records.ts";
-import { DuplicateNodeError } from "../../../src/subnet/lease_store.ts";
+import { DuplicateNodeError } from "../../../src/subnet/etcd/allocation_errors.ts";
 import { deviceIdentity, failure, value } from "../../etcd/lease_store_fixture.ts";
 import { collectingLog } from "../../support/collecting_log.ts";
 import { FakeEtcd } from "../../support/fake_etcd.ts";

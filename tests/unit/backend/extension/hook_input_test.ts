@@ -91,7 +91,7 @@ describe("whatever is in the datastore", () => {
     fc.assert(
       fc.property(key, value, (name, content) => {
         const text = typeof content === "string" ? content : JSON.stringify(content);
-        const revisions = { createRevision: 1n, modRevision: 1n };
+        const revisions = { created: 1n, changed: 1n };
         const decoded = decodeLease({ key: name, value: text, ...revisions });
         if (isInvalidLease(decoded)) return true;
         try {

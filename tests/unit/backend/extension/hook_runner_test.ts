@@ -93,9 +93,13 @@ describe("a command that is killed", () => {
   });
 });
 
-test("a command that fails says its status and its last line", async () => {
-  expect(await run("echo first; echo reason >&2; exit 3")).toMatchObject({
-    message: "SubnetAddCommand for 10.5.2.0/24 ended with status 3: reason",
+test.each([
+  ["its error", "echo first; echo reason >&2; echo last; exit 3", "reason"],
+  ["the last of its errors", "echo first >&2; echo reason >&2; exit 3", "reason"],
+  ["its output where it has no error", "echo first; echo last; exit 3", "last"],
+])("a command that fails says its status and %s", async (_what, command, line) => {
+  expect(await run(command)).toMatchObject({
+    message: `SubnetAddCommand for 10.5.2.0/24 ended with status 3: ${line}`,
     failure: { kind: "exit status", status: 3 },
   });
 });

@@ -11,7 +11,7 @@ describe("a peer", () => {
     await using target = await sandbox.run(BOTH);
     target.put(peer(2, "a"));
     await target.whenSettled();
-    target.put({ ...peer(2, "a"), modRevision: 99n });
+    target.put({ ...peer(2, "a"), changed: 99n });
     await target.whenSettled();
     expect(sandbox.out()).toEqual(["add 10.5.2.0/24 a"]);
     target.put(peer(2, "b"));

@@ -46,6 +46,10 @@ route fc00:0:0:3::/64 via fd00::3 dev eth0 proto 70
     );
   });
 
+  test("needs to know how each peer is reached", async () => {
+    expect((await prepare([4])).needsReachability).toBe(true);
+  });
+
   test("publishes the interface's MTU", async () => {
     expect((await prepare([4])).mtuBytes(external([4]))).toBe(1500);
   });
@@ -98,7 +102,8 @@ route fc00:0:0:3::/64 via fd00::3 dev eth0 proto 70
     const lost = { ...external([4]), sourceAddresses: { 4: ip("192.168.0.7") } };
     expect(backend.externalProblem?.(lost)).toBe(
       "public address 192.168.0.1, to which the other nodes send, is no longer an address of " +
-        "this host; add it to eth0 again, or restart with another --public-ip",
+        "this host; add it to eth0 again, or restart with another one (--public-ip, or the " +
+        "node's annotation node-public-ip)",
     );
   });
 

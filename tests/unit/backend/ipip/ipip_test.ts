@@ -76,6 +76,10 @@ route 10.5.3.0/24 via 192.168.0.3 dev flannel.ipip proto 70 onlink
     expect(desired(backend, FAR)).toContain("10.5.2.0/24 via 192.168.0.2 dev flannel.ipip");
   });
 
+  test("has no route to a peer without an IPv4 subnet", async () => {
+    expect((await prepare()).peer(lease(2, "ipip", []), INPUT, FAR)).toEqual([]);
+  });
+
   test("ignores the reachability of a peer without DirectRouting", async () => {
     expect(desired(await prepare(), DIRECT)).toContain("dev flannel.ipip proto 70 onlink");
   });

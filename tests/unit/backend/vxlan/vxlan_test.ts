@@ -134,6 +134,31 @@ route fc00:0:0:2::/64 via fd00::2 dev eth0 proto 70
     expect(backend.peer(lease(2, "vxlan", [6]), input(DUAL), UNKNOWN_REACHABILITY)).toHaveLength(3);
   });
 
+  test("has a device that learns no addresses and marks no packets by default", async () => {
+    const [device] = (await prepare([4])).node(input([4]));
+    expect(device).toMatchObject({ learning: false, gbp: false });
+    const options = { Learning: true, GBP: true };
+    expect((await prepare([4], options)).node(input([4]))[0])
+      .toMatchObject({ learning: true, gbp: true });
+  });
+
+  test("ignores routers as a precaution, but cannot do without IPv6", async () => {
+    const sysctls = (await prepare([6])).node(input([6])).filter(({ kind }) => kind === "sysctl");
+    expect(sysctls).toStrictEqual([
+      {
+        kind: "sysctl",
+        path: "net/ipv6/conf/flannel-v6.1/accept_ra",
+        value: "0",
+        isPrecaution: true,
+      },
+      { kind: "sysctl", path: "net/ipv6/conf/flannel-v6.1/disable_ipv6", value: "0" },
+    ]);
+  });
+
+  test("accepts an MTU that is too small for IPv6 in a network without it", async () => {
+    expect((await prepare([4], { MTU: 1000 })).mtuBytes(external([4]))).toBe(950);
+  });
+
   test("reads its options in any case and passes them to the device", async () => {
     const backend = await prepare([4], {
       vni: 7,
@@ -176,6 +201,7 @@ route fc00:0:0:2::/64 via fd00::2 dev eth0 proto 70
     expect(match({ 4: { VtepMAC: "02:00:00:00:00:99" } })).toBe(undefined);
     expect(match({ 4: data }, "wireguard")).toBe(undefined);
     expect(match({ 4: { VtepMAC: 5 }, 6: null })).toBe(undefined);
+    expect(match({ 4: { VtepMAC: [mac(data)] } })).toBe(undefined);
     expect(identity?.remedy).toBe(
       "delete the device (ip link delete flannel.1; ip link delete flannel-v6.1)",
     );
@@ -326,11 +352,32 @@ describe("vxlan chooses as its MAC", () => {
     });
   });
 
-  test("never that of a device of another type, or of an invalid lease", async () => {
+  test("never that of a device of another type", async () => {
     const kernel = hostKernel();
     kernel.seed({ ...ETH0, name: "flannel.1", linkKind: "bridge" });
-    const multicast = lease(1, "vxlan", [4], "ff:ff:ff:ff:ff:ff" as never);
-    const host = backendHost(kernel, config("vxlan", [4]), { previousLease: multicast });
+    const host = backendHost(kernel, config("vxlan", [4]));
+    expect((await vxlan.prepare(host)).attributes.backendData[4]).toMatchObject({
+      VtepMAC: "02:01:01:01:01:01",
+    });
+  });
+
+  test.each<[unknown]>([["ff:ff:ff:ff:ff:ff"], ["no address"], [5], [[mac(8)]]])(
+    "never that of a lease with the VtepMAC %p",
+    async (vtepMac) => {
+      const invalid = lease(1, "vxlan", [4], vtepMac as MacAddress);
+      const host = backendHost(hostKernel(), config("vxlan", [4]), { previousLease: invalid });
+      expect((await vxlan.prepare(host)).attributes.backendData[4]).toMatchObject({
+        VtepMAC: "02:01:01:01:01:01",
+      });
+    },
+  );
+
+  test("never that of this node's lease with another backend", async () => {
+    const plain = lease(1, "vxlan", [4], mac(8));
+    const attributes = { ...plain.attributes, backendType: "other" };
+    const host = backendHost(hostKernel(), config("vxlan", [4]), {
+      previousLease: { ...plain, attributes },
+    });
     expect((await vxlan.prepare(host)).attributes.backendData[4]).toMatchObject({
       VtepMAC: "02:01:01:01:01:01",
     });
@@ -387,6 +434,12 @@ describe("vxlan ignores the lease of a peer", () => {
       "its BackendData is the array [1], not an object",
     ],
     ["with a MAC that is none", withData({ VNI: 1, VtepMAC: "no" }), 'an invalid VtepMAC "no"'],
+    ["with a number as MAC", withData({ VNI: 1, VtepMAC: 5 }), "an invalid VtepMAC 5"],
+    [
+      "with a list of MACs",
+      withData({ VNI: 1, VtepMAC: [mac(2)] }),
+      `an invalid VtepMAC ["${mac(2)}"]`,
+    ],
     [
       "with a zero MAC",
       withData({ VNI: 1, VtepMAC: "00:00:00:00:00:00" }),
@@ -415,6 +468,14 @@ describe("vxlan ignores the lease of a peer", () => {
       expect(() => backend.peer(peer, input([4]), UNKNOWN_REACHABILITY)).toThrow(message);
     });
   }
+
+  test("but not one that names no VNI", async () => {
+    const backend = await prepare([4]);
+    const peer = withData({ VtepMAC: mac(2) });
+    expect(backend.peer(peer, input([4]), UNKNOWN_REACHABILITY)).toEqual(
+      backend.peer(good, input([4]), UNKNOWN_REACHABILITY),
+    );
+  });
 
   test("but reads the keys of BackendData in any case", async () => {
     const backend = await prepare([4]);

@@ -1,0 +1,126 @@
+/** The programs that this executable is, with all their subcommands. */
+
+import { argument, repeatedArgument } from "./argument.ts";
+import { type Command, command, mapAction } from "./command.ts";
+import { type DaemonAction, readDaemon } from "./daemon_arguments.ts";
+import { DAEMON_FLAGS } from "./daemon_flags.ts";
+import { DAEMON_MANUAL } from "./daemon_manual.ts";
+import { DATASTORE, type DatastoreAction } from "./datastore_arguments.ts";
+import { boolean, type OptionsOf } from "./flag.ts";
+import { INSTALL_CNI_FLAGS } from "./install_cni_flags.ts";
+import { LAB, type LabAction } from "./lab_arguments.ts";
+
+/** What a command line asks for. */
+export type ProgramAction =
+  | DaemonAction
+  | { readonly kind: "lab"; readonly action: LabAction }
+  | { readonly kind: "datastore"; readonly action: DatastoreAction }
+  | { readonly kind: "cni" }
+  | { readonly kind: "install-cni"; readonly options: OptionsOf<typeof INSTALL_CNI_FLAGS> }
+  | { readonly kind: "install-conf"; readonly source: string; readonly target: string }
+  | { readonly kind: "licenses" }
+  | { readonly kind: "version"; readonly json: boolean }
+  /** `names`: the subcommand that is asked about, and those above it. */
+  | { readonly kind: "help"; readonly names: readonly string[] };
+
+const CNI: Command<ProgramAction> = command({
+  name: "cni",
+  summary: "Connect a container to the network, for container runtimes: the CNI plugin.",
+  redirection: "< NETWORK-CONFIGURATION",
+  description: [
+    "The CNI plugin of the type flannel, for container runtimes: it reads this node's subnet " +
+    "from /run/flannel/subnet.env and lets another plugin (bridge) connect the container. It is " +
+    "also started under the name flannel: flanneld install-cni copies this program to " +
+    "/opt/cni/bin/flannel.",
+    "The command and the container are in the environment: CNI_COMMAND (ADD, DEL, CHECK, STATUS, " +
+    "GC or VERSION), CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME, CNI_ARGS, CNI_PATH. The result, or " +
+    "an error, is JSON on standard output.",
+  ],
+  read: () => ({ kind: "cni" }),
+});
+
+const INSTALL_CNI: Command<ProgramAction> = command({
+  name: "install-cni",
+  summary: "Install the CNI plugin and its configuration on this node.",
+  description: [
+    "Installs the CNI plugin on this node, for a container runtime: copies this program to " +
+    "flannel, and the list of plugins to 10-flannel.conflist. Both are replaced atomically, and " +
+    "only if they differ. The plugins bridge, host-local, loopback and portmap have to be there " +
+    "already.",
+  ],
+  flags: INSTALL_CNI_FLAGS,
+  read: (options) => ({ kind: "install-cni", options }),
+});
+
+const LICENSES: Command<ProgramAction> = command({
+  name: "licenses",
+  summary: "Print the licenses of this program and of the software that it contains.",
+  read: () => ({ kind: "licenses" }),
+});
+
+const VERSION: Command<ProgramAction> = command({
+  name: "version",
+  summary: "Print the version.",
+  flags: {
+    json: boolean({
+      name: "json",
+      section: "flanneld version",
+      help: "Print one JSON document for a bug report: the version, the commit, and the versions " +
+        "of Bun, the kernel, the distribution, libc and libnl.",
+    }),
+  },
+  read: ({ json }) => ({ kind: "version", json }),
+});
+
+const SUBCOMMANDS = [
+  mapAction<LabAction, ProgramAction>(LAB, (action) => ({ kind: "lab", action })),
+  mapAction<DatastoreAction, ProgramAction>(DATASTORE, (action) => ({ kind: "datastore", action })),
+  CNI,
+  INSTALL_CNI,
+  LICENSES,
+  VERSION,
+];
+
+const HELP: Command<ProgramAction> = command({
+  name: "help",
+  summary: "Print the usage of this program or of a subcommand.",
+  arguments: {
+    names: repeatedArgument({
+      metavar: "SUBCOMMAND",
+      help: "The subcommand, such as: lab down.",
+      completion: SUBCOMMANDS.map(({ name }) => name),
+    }),
+  },
+  read: (_options, { names }) => ({ kind: "help", names }),
+});
+
+export const FLANNELD: Command<ProgramAction> = command({
+  name: "flanneld",
+  summary: "Container overlay network daemon.",
+  description: [
+    "Gives this host a subnet of an overlay network and keeps the kernel's routes, neighbours " +
+    "and firewall rules for all other hosts of the network.",
+    "A flag is -name, --name, --name=value or --name value; a boolean is --name or --name=false. " +
+    "Each flag has an environment variable: FLANNELD_ETCD_PREFIX for --etcd-prefix. The flag " +
+    "takes precedence.",
+  ],
+  flags: DAEMON_FLAGS,
+  commands: [...SUBCOMMANDS, HELP],
+  version: { kind: "version", json: false },
+  manual: DAEMON_MANUAL,
+  // As Go flannel.
+  outOfRangeStatus: 1,
+  read: (options, _values, given) => readDaemon(options, given),
+});
+
+/** The program of Go flannel's image, for the init containers of manifests written for it. */
+export const INSTALL_CONF: Command<ProgramAction> = command({
+  name: "install-conf",
+  summary: "Copy a file atomically.",
+  description: ["Copies a file with its mode. The target is replaced atomically."],
+  arguments: {
+    source: argument({ metavar: "SOURCE", help: "The file to copy.", completion: "file" }),
+    target: argument({ metavar: "TARGET", help: "Where to copy it.", completion: "file" }),
+  },
+  read: (_options, { source, target }) => ({ kind: "install-conf", source, target }),
+});
