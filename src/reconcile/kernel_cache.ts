@@ -9,7 +9,7 @@
 
 import { familyOf } from "../addr/ip.ts";
 import type { KernelEvent } from "../kernel/kernel.ts";
-import { linkKey, linkOf, resourceKey } from "../state/resource_key.ts";
+import { deviceOf, linkKey, linkOf, resourceKey } from "../state/resource_key.ts";
 import {
   type Address,
   kindOf,
@@ -76,6 +76,7 @@ export class KernelCache {
     }
     const { resource, deleted } = event;
     this.#receiveExternal(event);
+    this.#checkConflictsOn(event);
     const key = resourceKey(resource);
     const isKnown = this.#table.get(key) !== undefined;
     if (!isKnown && (deleted || !this.#planner.isOurs(resource))) return;
@@ -103,6 +104,22 @@ export class KernelCache {
     if (resource.kind === "address" && resource.link === name) {
       if (deleted) this.#onAddressRemoved(resource);
       this.#external.observeAddress({ resource, deleted });
+    }
+  }
+
+  /**
+   * A conflict ends when the other program's entry is gone. If that is an IPv4 route, the kernel
+   * may have deleted it together with its device, or with an address, without a notification.
+   */
+  #checkConflictsOn({ resource, deleted }: EntryChange): void {
+    const mayEnd = resource.kind === "link" ? deleted || !resource.up : deleted;
+    const device = deviceOf(resource);
+    if (!mayEnd || device === undefined) return;
+    for (const { failure, actual } of this.#failures.entries()) {
+      if (failure?.kind !== "conflict" || actual === undefined) continue;
+      if (!mayRestOn(actual, resource, device)) continue;
+      this.#resync.request(device);
+      return;
     }
   }
 
@@ -297,6 +314,16 @@ export class KernelCache {
       else this.release(entry);
     }
   }
+}
+
+/**
+ * Whether an entry disappears with this device, or with this address: IPv4 routes disappear with
+ * their preferred source. Of a route with several next hops, only one is known.
+ */
+function mayRestOn(entry: Resource, gone: Resource, device: string): boolean {
+  if (linkOf(entry) === device) return true;
+  return entry.kind === "route" &&
+    (entry.multipath === true || gone.kind === "address" && entry.source === gone.address);
 }
 
 /** Whether a dump that was limited to these devices would have shown the entry. */

@@ -1,6 +1,6 @@
 /** Another program changes the daemon's entries: the kernel's notification triggers the repair. */
 
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { Cluster } from "../support/cluster.ts";
 import type { Host } from "../support/host.ts";
 import { DUAL, IPV4, rememberSubnets } from "../support/networks.ts";
@@ -175,6 +175,53 @@ describe("the rules in nftables mode", () => {
     ["a flushed ruleset", "nft flush ruleset"],
   ])("%s is repaired", async (_name, damage) => {
     await expectHealed(pair.host, damage, rules);
+  }, 120_000);
+});
+
+/**
+ * The kernel deletes another program's IPv4 routes without a notification when their device goes.
+ * A bridge of a container runtime is an example: its subnet may be another node's from now on.
+ */
+describe.each([
+  { Type: "vxlan" },
+  { Type: "host-gw" },
+])("with $Type, the subnet's route of another program is replaced when it has disappeared", (
+  Backend,
+) => {
+  let cluster: Cluster;
+  let host: Host;
+
+  beforeAll(async () => {
+    cluster = await Cluster.create({ hosts: 2 });
+    rememberSubnets(cluster, { ipv4: true, ipv6: false });
+    await cluster.configure({ ...IPV4, Backend });
+    await cluster.host(2).up();
+    host = cluster.host(1);
+  }, 120_000);
+
+  afterEach(async () => {
+    await host.daemon.stop();
+    await host.sh("ip link delete other0 2>/dev/null || true; ip route flush proto 70");
+  });
+
+  afterAll(async () => await cluster?.[Symbol.asyncDispose]());
+
+  test.each([
+    { how: "with its device", end: "ip link delete other0" },
+    { how: "with its device that was set down", end: "ip link set other0 down" },
+    { how: "with the last address of its device", end: "ip address flush dev other0" },
+    { how: "by a command", end: "ip route delete 10.5.2.0/24" },
+  ])("$how", async ({ end }) => {
+    await host.sh(`ip link add other0 type bridge && ip link set other0 up
+ip address add 10.9.0.1/24 dev other0 && ip route add 10.5.2.0/24 dev other0`);
+    host.start({ flags: NO_CHECKS });
+    await eventually("the conflict is reported", HEAL_MS, async () => {
+      return (await host.http("/readyz")).body.includes("conflicts with an existing entry");
+    });
+    await host.sh(end);
+    await eventually(`after "${end}", the route is ours`, HEAL_MS, async () => {
+      return (await host.sh("ip route show 10.5.2.0/24")).includes("proto 70");
+    });
   }, 120_000);
 });
 

@@ -85,15 +85,23 @@ export async function subnetOf(machine: Machine): Promise<SubnetFile> {
   return parseSubnetFile(await machine.run("cat /run/flannel/subnet.env"));
 }
 
-/** Pings every workload from every other one. */
+/** Pings every workload from every other one. Throws with what the machines have, if one fails. */
 export async function expectMachineMesh(machines: Machines): Promise<void> {
-  await expectPings(
-    await Promise.all(machines.all.map(async (machine) => ({
-      name: machine.name,
-      workloadNamespace: machine.place.workloadNamespace,
-      network: await subnetOf(machine),
-    }))),
-  );
+  const ends = await Promise.all(machines.all.map(async (machine) => ({
+    name: machine.name,
+    workloadNamespace: machine.place.workloadNamespace,
+    network: await subnetOf(machine),
+  })));
+  try {
+    await expectPings(ends);
+  } catch (error) {
+    const states = await Promise.all(
+      machines.all.map(async (machine) =>
+        `---- ${machine.name}\n${await machine.run(NETWORK_STATE)}`
+      ),
+    );
+    throw new Error(`${(error as Error).message}\n${states.join("\n")}`);
+  }
 }
 
 /** Starts a ping between the workloads of two machines. */
@@ -116,6 +124,12 @@ export async function unitProperty(
 ): Promise<string> {
   return (await machine.run(`systemctl show --value --property ${name} ${unitName}`)).trim();
 }
+
+/** What decides the way of a packet, and what the daemon says of it. */
+const NETWORK_STATE = `ip -4 route show; ip -6 route show; ip neighbour show; ip -d link show
+nft list ruleset 2>&1; cat /proc/sys/net/ipv4/conf/*/forwarding | sort | uniq -c
+nstat -asz | grep -Ev ' 0 +0.0'
+journalctl --unit flanneld --output short-precise --no-pager --lines 40`;
 
 /** docs/running.md, "Stopping, restarting, upgrading". */
 const REMOVE = `systemctl stop flanneld

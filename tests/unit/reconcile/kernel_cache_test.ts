@@ -136,6 +136,53 @@ describe("KernelCache, notified of a change by another program,", () => {
     expect(workKeys()).toEqual([]);
   });
 
+  describe("looks whether a conflict has ended", () => {
+    const OTHER: Link = { ...ETH0, name: "eth1" };
+    const OTHER_ADDRESS: Resource = { ...address(1), link: "eth1", address: ip("10.9.0.1") };
+
+    test.each([
+      { name: "its device is deleted", holder: {}, event: deleted(OTHER) },
+      { name: "its device is down", holder: {}, event: changed({ ...OTHER, up: false }) },
+      { name: "its device has lost an address", holder: {}, event: deleted(OTHER_ADDRESS) },
+      {
+        name: "its preferred source is deleted",
+        holder: { link: "eth2", source: ip("10.9.0.1") },
+        event: deleted(OTHER_ADDRESS),
+      },
+      {
+        name: "the device of one of its next hops is deleted",
+        holder: { link: "eth2", multipath: true },
+        event: deleted(OTHER),
+      },
+    ])("when $name", ({ holder, event }) => {
+      conflictWith({ ...foreignRoute(2), ...holder });
+      cache.receive(event);
+      expect(devicesToDump()).toEqual(["eth1"]);
+    });
+
+    test.each([
+      { name: "its device is up", event: changed(OTHER) },
+      { name: "its device has another address", event: changed(OTHER_ADDRESS) },
+      { name: "another device is deleted", event: deleted({ ...OTHER, name: "eth2" }) },
+      {
+        name: "another device has lost an address",
+        event: deleted({ ...OTHER_ADDRESS, link: "eth2" }),
+      },
+    ])("but not when $name", ({ event }) => {
+      conflictWith(foreignRoute(2));
+      cache.receive(event);
+      expect(devicesToDump()).toEqual([]);
+    });
+
+    function conflictWith(holder: Resource): void {
+      inSync(DEVICE);
+      table.setDesired("10.5.2.0-24", [tunnelRoute(2)], 1n, () => {});
+      cache.receive(changed(holder));
+      failures.addConflict(at(tunnelRoute(2)), holder);
+      forget();
+    }
+  });
+
   test("adds work for a stray entry only when it may be deleted, and marks it as drifted", () => {
     inSync(DEVICE);
     cache.receive(changed(tunnelRoute(9)));
