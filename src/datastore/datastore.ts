@@ -12,7 +12,11 @@ import { LeaseClock } from "./mvcc/lease_clock.ts";
 import { Lessor } from "./mvcc/lessor.ts";
 import { joinTargetText } from "../join/join_token.ts";
 import { openCa } from "./access/datastore_ca.ts";
-import { TokenAccess, type TokenAccessOptions } from "./access/token_access.ts";
+import {
+  TokenAccess,
+  type TokenAccessContext,
+  type TokenAccessOptions,
+} from "./access/token_access.ts";
 import { authCalls, callGuard } from "./rpc/auth_calls.ts";
 import { keyCalls } from "./rpc/key_calls.ts";
 import { responseHeader } from "./rpc/response_header.ts";
@@ -22,6 +26,7 @@ import { KEEP_ALIVE_PATH, registerServices } from "./rpc/services.ts";
 import { serveWatches, WATCH_PATH } from "./rpc/watch_service.ts";
 import { Storage } from "./mvcc/storage.ts";
 import { StorageReport } from "./mvcc/storage_report.ts";
+import { RequestError } from "./mvcc/request_error.ts";
 import { MvccStore } from "./mvcc/mvcc_store.ts";
 import { WatchHub } from "./mvcc/watch_hub.ts";
 
@@ -31,8 +36,11 @@ export interface DatastoreOptions {
   /** 0 chooses a free port. */
   readonly port: number;
   readonly tls?: GrpcServerTls | undefined;
-  /** Require tokens, and serve TLS with a certificate of the directory's own CA. */
-  readonly tokens?: TokenAccessOptions | undefined;
+  /**
+   * Decides by the data whether to require tokens, and to serve TLS with a certificate of the
+   * directory's own CA; may throw `DatastoreError`.
+   */
+  readonly tokens?: ((data: Storage) => TokenAccessOptions | undefined) | undefined;
   /** Interval of progress notifications to idle watches that request them. */
   readonly progressNotifyMs: number;
   readonly clock: Clock;
@@ -57,10 +65,10 @@ export class Datastore implements AsyncDisposable {
   static async start(options: DatastoreOptions): Promise<Datastore> {
     await using parts = new AsyncDisposableStack();
     const { clock, log, host, port, tls, progressNotifyMs } = options;
-    // Before the data: a directory with data and without a CA counts as one that was open.
-    const ca = options.tokens && await openCa(options.directory, options.tokens.prepared?.caKey);
     const storage = parts.use(new Storage(options.directory));
     storage.events = parts.use(new StorageReport({ file: storage.file, clock, log }));
+    const tokens = options.tokens?.(storage);
+    const access = tokens && parts.use(await openAccess(storage, { ...options, ...tokens }));
     const leaseClock = new LeaseClock(clock, storage.readState().clockMs);
     const store = new MvccStore(storage, () => leaseClock.nowMs());
     const lessor = parts.use(new Lessor({ store, storage, leaseClock, clock, log }));
@@ -78,8 +86,6 @@ export class Datastore implements AsyncDisposable {
     const services = { store, storage, lessor, name: "flanneld" };
     const pool = new MemoryPool(options.responsePool);
     const hub = new WatchHub({ store, clock, progressNotifyMs });
-    const access = ca && options.tokens &&
-      parts.use(await TokenAccess.open({ ...options, ...options.tokens, ca }));
     const certificate = tls ?? access?.identity.current;
     const urlOf = (port: number) =>
       `${certificate === undefined ? "http" : "https"}://${urlHost(host)}:${port}`;
@@ -129,6 +135,10 @@ export class Datastore implements AsyncDisposable {
     this.#parts = parts;
   }
 
+  get requiresTokens(): boolean {
+    return this.#access !== undefined;
+  }
+
   /** `TOKEN@HOST[:PORT]` for nodes that join; `undefined` if there is no lasting token. */
   get joinTarget(): string | undefined {
     const token = this.#access?.control.lastingToken;
@@ -153,6 +163,24 @@ export class Datastore implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.#parts.disposeAsync();
   }
+}
+
+/** Its files before the record in the data: data that requires tokens without them is refused. */
+async function openAccess(
+  storage: Storage,
+  options: Omit<TokenAccessContext, "ca">,
+): Promise<TokenAccess> {
+  const ca = await openCa(options.directory, options.prepared?.caKey);
+  using onFailure = new DisposableStack();
+  const access = onFailure.use(await TokenAccess.open({ ...options, ca }));
+  try {
+    storage.requireTokens();
+  } catch (error) {
+    // The report says so, and the next start records it; reads are served meanwhile.
+    if (!(error instanceof RequestError && error.reason === "noSpace")) throw error;
+  }
+  onFailure.move();
+  return access;
 }
 
 interface Started extends Pick<Datastore, "url" | "store" | "failed"> {

@@ -9,15 +9,15 @@ import type { Log } from "../log/log.ts";
 import { whenAborted } from "../base/abort.ts";
 import type { Clock } from "../base/clock.ts";
 import { errorMessage } from "../base/operator_error.ts";
-import { hasRequiredTokens } from "./access/datastore_ca.ts";
+import { hasTokenFiles, tokenFilesLost } from "./access/datastore_ca.ts";
 import type { DatastoreSecret } from "./access/datastore_secret.ts";
 import { preparedAccess } from "./access/prepared_access.ts";
 import type { TokenAccessOptions } from "./access/token_access.ts";
 import { Datastore } from "./datastore.ts";
 import { DatastoreError } from "./mvcc/datastore_error.ts";
 import { DEFAULT_DIRECTORY, type ListenAddress, reachOf } from "./listen_address.ts";
-import { hasData } from "./mvcc/storage_file.ts";
 import { RequestError } from "./mvcc/request_error.ts";
+import type { Storage } from "./mvcc/storage.ts";
 import type { GrpcServerTls } from "./rpc/grpc_server.ts";
 
 export interface ServeOptions {
@@ -64,9 +64,6 @@ export async function serveDatastore(
     key: initial.key,
     value: "path" in initial ? await readConfig(initial.path, log) : initial.value,
   };
-  const mode = accessMode(options);
-  const warning = mode === "tokens" ? undefined : exposure(options);
-  if (warning !== undefined) log.warn(warning);
   const notifier = createNotifier({ log, clock });
   const onStop = () => {
     notifier.stopping();
@@ -79,7 +76,12 @@ export async function serveDatastore(
     directory,
     progressNotifyMs,
     tls: options.tls && readTls(options.tls),
-    tokens: mode === "tokens" ? tokenAccess(options) : undefined,
+    tokens: (data) => {
+      if (accessMode(options, data) === "tokens") return tokenAccess(options);
+      const warning = exposure(options);
+      if (warning !== undefined) log.warn(warning);
+      return undefined;
+    },
     clock,
     log,
   });
@@ -88,7 +90,7 @@ export async function serveDatastore(
   const summary = `serving etcd's API at ${url} from ${directory}, revision ${revision}`;
   notifier.ready(summary);
   log.info(`ready; ${summary}`);
-  if (mode === "tokens") showHowToJoin(datastore, { directory, log, terminal });
+  if (datastore.requiresTokens) showHowToJoin(datastore, { directory, log, terminal });
   const failure = await Promise.race([whenAborted(stop), datastore.failed]);
   if (failure instanceof DatastoreError) throw failure;
 }
@@ -97,16 +99,21 @@ export async function serveDatastore(
 type AccessMode = "open" | "certificates" | "tokens";
 
 /**
- * Tokens are required of everything that others can reach, unless a flag says otherwise. An open
- * directory of an earlier version stays open: its nodes have no credentials.
+ * Tokens are required of everything that others can reach, unless a flag says otherwise. Data that
+ * was served openly stays open: its nodes have no credentials. Data that required tokens does not,
+ * even if nothing else of its directory is left.
  */
-function accessMode({ listen, directory, tls, insecure, secret }: ServeOptions): AccessMode {
+function accessMode(
+  { listen, directory, tls, insecure, secret }: ServeOptions,
+  data: Storage,
+): AccessMode {
   if (tls !== undefined) return "certificates";
   if (insecure !== undefined) return insecure ? "open" : "tokens";
   if (secret !== undefined) return "tokens";
-  if (hasRequiredTokens(directory)) return "tokens";
-  const isOpenOne = reachOf(listen.host) === "loopback" || hasData(directory);
-  return isOpenOne ? "open" : "tokens";
+  if (hasTokenFiles(directory)) return "tokens";
+  if (data.requiresTokens) throw tokenFilesLost(directory);
+  const isOpen = reachOf(listen.host) === "loopback" || !data.isUnused;
+  return isOpen ? "open" : "tokens";
 }
 
 function tokenAccess({ advertise, secret }: ServeOptions): TokenAccessOptions {

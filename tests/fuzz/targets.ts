@@ -1,6 +1,7 @@
 /** Every reader of outside bytes or text. */
 
 import type { FuzzTarget } from "./fuzz.ts";
+import { ACCESS_TARGETS } from "./targets/access.ts";
 import { CNI_TARGETS } from "./targets/cni.ts";
 import { DATASTORE_TARGETS } from "./targets/datastore.ts";
 import { LEASE_TARGETS } from "./targets/leases.ts";
@@ -15,6 +16,7 @@ export const TARGETS: readonly FuzzTarget[] = [
   ...NETLINK_TARGETS,
   ...VICI_TARGETS,
   ...DATASTORE_TARGETS,
+  ...ACCESS_TARGETS,
   ...CNI_TARGETS,
   ...PACKET_TARGETS,
 ];

@@ -376,7 +376,6 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
     "lessor.ts",
     "mvcc_store.ts",
     "storage.ts",
-    "storage_file.ts",
     "storage_report.ts",
     "watch_event.ts",
     "watch_hub.ts",

@@ -94,6 +94,12 @@ export class AccessControl {
     return undefined;
   }
 
+  /** Whether nodes can join with this token. */
+  admits({ id, secret }: Pick<JoinToken, "id" | "secret">): boolean {
+    const known = this.#tokens.find((one) => one.id === id);
+    return known !== undefined && !this.isExpired(known) && matchesHash(secret, known.hash);
+  }
+
   /** Whether a token no longer admits nodes because of its age. */
   isExpired({ expiresMs = Infinity }: Pick<StoredToken, "expiresMs">): boolean {
     return expiresMs <= this.#options.clock.wallMs();

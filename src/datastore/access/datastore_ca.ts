@@ -8,11 +8,11 @@ import { createFile, readRegularText, replaceFile } from "../../base/regular_fil
 import { caFingerprint } from "../../join/ca_fingerprint.ts";
 import { DatastoreError } from "../mvcc/datastore_error.ts";
 import { ACCESS_FILE } from "./access_record.ts";
-import { makeDirectory } from "../mvcc/storage_file.ts";
 import type { KeyedCertificate } from "./certificate.ts";
 
 export const CA_CERTIFICATE = "ca.crt";
 const CA_KEY = "ca.key";
+const TOKEN_FILES = [CA_KEY, CA_CERTIFICATE, ACCESS_FILE];
 
 export interface DatastoreCa extends KeyedCertificate {
   /** What nodes trust it by; see `caFingerprint`. */
@@ -20,23 +20,24 @@ export interface DatastoreCa extends KeyedCertificate {
 }
 
 /** Whether this directory has been served with tokens, even if some of its files are lost. */
-export function hasRequiredTokens(directory: string): boolean {
-  return [CA_CERTIFICATE, CA_KEY, ACCESS_FILE].some((name) => existsSync(join(directory, name)));
+export function hasTokenFiles(directory: string): boolean {
+  return TOKEN_FILES.some((name) => existsSync(join(directory, name)));
+}
+
+/** For a directory with data that required tokens, but without any of their files. */
+export function tokenFilesLost(directory: string): DatastoreError {
+  return new DatastoreError(
+    `the data in ${directory} requires tokens, but ${CA_KEY}, ${CA_CERTIFICATE} and ` +
+      `${ACCESS_FILE} are missing there; restore them from the backup of the data, or set ` +
+      "--insecure=false to make a new CA and a new token, with which every node has to join again",
+  );
 }
 
 /**
- * Reads the CA, or makes one if there is none, with the private key given or a new one; processes
- * that start together get the same one. Throws `DatastoreError` for unusable files.
+ * Reads the CA, or makes one if there is none, with the private key given or a new one, in a
+ * directory that this process has locked. Throws `DatastoreError` for unusable files.
  */
 export async function openCa(directory: string, privateKey?: string): Promise<DatastoreCa> {
-  try {
-    makeDirectory(directory);
-  } catch (cause) {
-    if (cause instanceof DatastoreError) throw cause;
-    throw new DatastoreError(`cannot create --data-dir ${directory}: ${errorMessage(cause)}`, {
-      cause,
-    });
-  }
   const [keyFile, certFile] = [join(directory, CA_KEY), join(directory, CA_CERTIFICATE)];
   try {
     if (!existsSync(certFile)) await createCa({ keyFile, certFile, privateKey });

@@ -14,7 +14,7 @@ import {
 export interface DatastoreSecret {
   /** Of the token. */
   readonly id: string;
-  /** The private key of the CA, on the curve P-256: 32 bytes in base64url. */
+  /** The private key of the CA, on the curve P-256: 32 bytes in base64url, checked. */
   readonly caKey: string;
   /** Of the token: 16 bytes in base64url. */
   readonly tokenSecret: string;
@@ -34,8 +34,24 @@ export function parseDatastoreSecret(
     return { problem: "the secret is the token of a node, which begins with F1" };
   }
   const read = parseCheckedText(SECRET, text);
-  return "problem" in read ? read : fromText(read);
+  if ("problem" in read) return read;
+  if (!isPrivateKey(read.anchor)) {
+    return { problem: `the secret ${read.id} contains no valid key of a CA; make another one` };
+  }
+  return fromText(read);
 }
+
+/** From 1 to the order of the curve, exclusive (SEC 1, 3.2.1). */
+function isPrivateKey(caKey: string): boolean {
+  const bytes = Buffer.from(caKey, "base64url");
+  return bytes.compare(Buffer.alloc(bytes.length)) > 0 && bytes.compare(P256_ORDER) < 0;
+}
+
+/** n of P-256 (SEC 2, 2.4.2). */
+const P256_ORDER = Buffer.from(
+  "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551",
+  "hex",
+);
 
 function fromText({ id, anchor, secret }: CheckedText): DatastoreSecret {
   return { id, caKey: anchor, tokenSecret: secret };

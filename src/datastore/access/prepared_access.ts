@@ -3,7 +3,6 @@
 import { createECDH, createPrivateKey, createPublicKey, generateKeyPairSync } from "node:crypto";
 import { keyFingerprint } from "../../join/ca_fingerprint.ts";
 import { type JoinToken, newJoinToken } from "../../join/join_token.ts";
-import { DatastoreError } from "../mvcc/datastore_error.ts";
 import type { DatastoreSecret } from "./datastore_secret.ts";
 
 export interface PreparedAccess {
@@ -24,22 +23,13 @@ export function newDatastoreSecret(): {
   return { secret: { id: token.id, caKey, tokenSecret: token.secret }, token };
 }
 
-/** Throws `DatastoreError` if the key is not one of the curve. */
 export function preparedAccess({ id, caKey, tokenSecret }: DatastoreSecret): PreparedAccess {
-  try {
-    const key = createPrivateKey({ key: jsonWebKey(caKey), format: "jwk" });
-    const fingerprint = keyFingerprint(createPublicKey(key));
-    return {
-      caKey: key.export({ type: "pkcs8", format: "pem" }) as string,
-      token: { id, fingerprint, secret: tokenSecret },
-    };
-  } catch (cause) {
-    throw new DatastoreError(
-      `the secret ${id} contains no valid key of a CA; make another secret with ` +
-        "flanneld datastore token prepare",
-      { cause },
-    );
-  }
+  const key = createPrivateKey({ key: jsonWebKey(caKey), format: "jwk" });
+  const fingerprint = keyFingerprint(createPublicKey(key));
+  return {
+    caKey: key.export({ type: "pkcs8", format: "pem" }) as string,
+    token: { id, fingerprint, secret: tokenSecret },
+  };
 }
 
 const CURVE = "prime256v1";

@@ -2,9 +2,9 @@
 
 import { isUnspecified } from "../../addr/ip.ts";
 import type { Clock } from "../../base/clock.ts";
-import type { JoinToken } from "../../join/join_token.ts";
 import type { Log } from "../../log/log.ts";
 import { AccessControl } from "./access_control.ts";
+import { ACCESS_FILE } from "./access_record.ts";
 import type { DatastoreCa } from "./datastore_ca.ts";
 import { serveControl } from "./control_server.ts";
 import type { PreparedAccess } from "./prepared_access.ts";
@@ -37,8 +37,10 @@ export class TokenAccess implements Disposable {
   static async open(context: TokenAccessContext): Promise<TokenAccess> {
     const { ca, directory, clock, log } = context;
     const { fingerprint } = ca;
-    const firstToken = preparedToken(context);
+    const { prepared } = context;
+    const firstToken = prepared?.token.fingerprint === fingerprint ? prepared.token : undefined;
     const control = await AccessControl.open({ directory, fingerprint, firstToken, clock, log });
+    if (prepared !== undefined) reportUnusedSecret(context, control, prepared);
     const names = () => serverNames([...context.advertise, context.host]);
     return new TokenAccess(
       context,
@@ -77,17 +79,21 @@ export class TokenAccess implements Disposable {
   }
 }
 
-/** The token of the secret, unless it is for another CA: the directory may be older. */
-function preparedToken(
-  { prepared, ca, directory, log }: TokenAccessContext,
-): JoinToken | undefined {
-  if (prepared === undefined || prepared.token.fingerprint === ca.fingerprint) {
-    return prepared?.token;
-  }
+/** The directory may be older than the secret, or its token may have been revoked. */
+function reportUnusedSecret(
+  { ca, directory, log }: TokenAccessContext,
+  control: AccessControl,
+  { token }: PreparedAccess,
+): void {
+  const reason = token.fingerprint !== ca.fingerprint
+    ? `${directory} has another CA`
+    : !control.admits(token)
+    ? `its token was revoked, or ${ACCESS_FILE} in ${directory} is older`
+    : undefined;
+  if (reason === undefined) return;
   log.warn(
-    `ignoring the secret ${prepared.token.id}: ${directory} has another CA, and nodes with the ` +
-      "token of this secret cannot join; remove the secret, and give the nodes the command that " +
-      "flanneld datastore token prints here",
+    `ignoring the secret ${token.id}: ${reason}, and nodes with the token of this secret cannot ` +
+      "join; remove the secret, and give the nodes the command that flanneld datastore token " +
+      "prints here",
   );
-  return undefined;
 }

@@ -288,6 +288,29 @@ export class Storage implements Disposable {
     this.#connection.run("DELETE FROM lease WHERE id = ?", [id]);
   }
 
+  /** Whether no key has ever been written. */
+  get isUnused(): boolean {
+    return this.readState().revision === FIRST_REVISION;
+  }
+
+  /** Whether it has been served with tokens; see `requireTokens`. */
+  get requiresTokens(): boolean {
+    return this.#connection.number(
+      "SELECT COUNT(*) FROM sqlite_schema WHERE type = 'table' AND name = 'requires_tokens'",
+    ) > 0n;
+  }
+
+  /**
+   * Records in the file itself that tokens are required, so that a copy of it is not served openly.
+   * An empty table is the record: versions that do not know it ignore it.
+   */
+  requireTokens(): void {
+    if (this.requiresTokens) return;
+    this.transaction(() => {
+      this.#connection.run("CREATE TABLE IF NOT EXISTS requires_tokens (none INTEGER)");
+    });
+  }
+
   /** Bytes of the file, and how many of them are in use. */
   sizes(): { fileBytes: bigint; usedBytes: bigint } {
     const pages = this.#connection.number("PRAGMA page_count");
@@ -297,6 +320,8 @@ export class Storage implements Disposable {
   }
 }
 
+/** Of a new file, as in etcd. */
+const FIRST_REVISION = 1n;
 /** For SQLite, a negative limit is none. */
 const UNLIMITED = -1n;
 const MAX_REVISION = (1n << 63n) - 1n;

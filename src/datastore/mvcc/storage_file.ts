@@ -9,6 +9,7 @@
 import { Database } from "bun:sqlite";
 import { closeSync, existsSync, fsyncSync, linkSync, mkdirSync, openSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { errorMessage } from "../../base/operator_error.ts";
 import { checksumOf } from "./checksum.ts";
 import { DatastoreError } from "./datastore_error.ts";
 import { lockDirectory } from "./directory_lock.ts";
@@ -75,7 +76,7 @@ export function openDatabase(directory: string): OpenDatabase {
 }
 
 /** Creates the data directory, for its owner only, unless it exists. Throws `DatastoreError`. */
-export function makeDirectory(directory: string): void {
+function makeDirectory(directory: string): void {
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
   } catch (cause) {
@@ -85,8 +86,12 @@ export function makeDirectory(directory: string): void {
       : code === "ENOTDIR"
       ? "is below a file that is not a directory"
       : undefined;
-    if (problem === undefined) throw cause;
-    throw new DatastoreError(`--data-dir ${directory} ${problem}`, { cause });
+    throw new DatastoreError(
+      problem === undefined
+        ? `cannot create --data-dir ${directory}: ${errorMessage(cause)}`
+        : `--data-dir ${directory} ${problem}`,
+      { cause },
+    );
   }
 }
 
@@ -124,11 +129,6 @@ function createFile(directory: string, file: string): void {
 
 const FILE = "datastore.sqlite";
 const DRAFT = `${FILE}.new`;
-
-/** Whether a datastore has been served from this directory. */
-export function hasData(directory: string): boolean {
-  return existsSync(join(directory, FILE));
-}
 
 function writeDraft(draft: string): void {
   // Others may be able to read the directory, and the configuration may contain a PSK.

@@ -117,6 +117,11 @@ describe("flanneld datastore", () => {
     expect(fault("--secret", text.slice(0, 40))).toBe(
       "--secret must be as flanneld datastore token prepare prints it; the secret is truncated",
     );
+    const noKey = { ...secret, caKey: Buffer.alloc(32, 0xff).toString("base64url") };
+    expect(fault("--secret", datastoreSecretText(noKey))).toBe(
+      "--secret must be as flanneld datastore token prepare prints it; the secret abc contains " +
+        "no valid key of a CA; make another one",
+    );
     for (const other of [["--insecure"], ["--cert-file=a", "--key-file=b"]]) {
       const [flag = ""] = other[0]?.split("=") ?? [];
       expect(fault("--secret", text, ...other))

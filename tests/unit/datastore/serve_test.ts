@@ -1,8 +1,10 @@
-import { expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { Database } from "bun:sqlite";
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { systemClock } from "../../../src/base/clock.ts";
 import { newDatastoreSecret } from "../../../src/datastore/access/prepared_access.ts";
+import { DatastoreError } from "../../../src/datastore/mvcc/datastore_error.ts";
 import { serveDatastore, type ServeOptions } from "../../../src/datastore/serve.ts";
 import { parseListenAddress } from "../../../src/datastore/listen_address.ts";
 import { collectingLog } from "../../support/collecting_log.ts";
@@ -64,14 +66,85 @@ test("a directory that has lost a file of its CA or its tokens is not served ope
   }
 });
 
-/** Serves a directory on loopback until it is ready; returns the messages. */
+describe("data without the files of its CA and its tokens", () => {
+  const everywhere = { ...parseListenAddress("0.0.0.0")!, port: 0 };
+  const initial = { key: "/net/config", value: "{}" };
+  let directory: string;
+
+  beforeEach(() => {
+    directory = mkdtempSync("/dev/shm/datastore-test-");
+  });
+
+  afterEach(() => rmSync(directory, { recursive: true }));
+
+  test("is refused if it required tokens, on every address, and says what to do", async () => {
+    await logOf({ directory, insecure: false, initial });
+    for (const name of TOKEN_FILES) rmSync(join(directory, name));
+    for (const listen of [LOOPBACK, everywhere]) {
+      expect(await logOf({ directory, listen }).catch((error: unknown) => error))
+        .toEqual(
+          new DatastoreError(
+            `the data in ${directory} requires tokens, but ca.key, ca.crt and access.json are ` +
+              "missing there; restore them from the backup of the data, or set " +
+              "--insecure=false to make a new CA and a new token, with which every node has to " +
+              "join again",
+          ),
+        );
+    }
+    expect(TOKEN_FILES.filter((name) => existsSync(join(directory, name)))).toEqual([]);
+    expect(await readyLine({ directory, insecure: true })).toContain("at http://127.0.0.1:");
+    expect(await readyLine({ directory, insecure: false })).toContain("at https://127.0.0.1:");
+    expect(await readyLine({ directory })).toContain("at https://127.0.0.1:");
+  });
+
+  test("that an earlier version has served with tokens gets the record", async () => {
+    await logOf({ directory, insecure: false, initial });
+    const file = join(directory, "datastore.sqlite");
+    {
+      using former = new Database(file);
+      former.run("DROP TABLE requires_tokens");
+    }
+    await logOf({ directory });
+    for (const name of TOKEN_FILES) rmSync(join(directory, name));
+    expect(await logOf({ directory }).catch(String)).toContain("requires tokens, but");
+  });
+
+  test("counts as open only if something was written", async () => {
+    const used = occupiedPort();
+    const failing = { directory, insecure: true, listen: { ...LOOPBACK, port: used.port } };
+    expect(await logOf(failing).catch(String)).toContain("the port is in use");
+    used[Symbol.dispose]();
+    expect(existsSync(join(directory, "datastore.sqlite"))).toBe(true);
+    expect(await readyLine({ directory, listen: everywhere })).toContain("at https://0.0.0.0:");
+
+    const other = join(directory, "other");
+    await logOf({ directory: other, insecure: true, initial });
+    expect(await logOf({ directory: other, listen: everywhere }).catch(String))
+      .toContain("this directory was served in this way");
+    expect(await readyLine({ directory: other })).toContain("at http://127.0.0.1:");
+  });
+});
+
+const LOOPBACK = { ...parseListenAddress("127.0.0.1")!, port: 0 };
+const TOKEN_FILES = ["access.json", "ca.crt", "ca.key"];
+
+function occupiedPort() {
+  const server = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+  return { port: server.port, [Symbol.dispose]: () => server.stop(true) };
+}
+
+async function readyLine(options: Parameters<typeof logOf>[0]): Promise<string | undefined> {
+  return (await logOf(options)).find((line) => line.startsWith("ready;"));
+}
+
+/** Serves a directory, on loopback, until it is ready; returns the messages, or throws. */
 async function logOf(
   options: Pick<ServeOptions, "directory"> & Partial<ServeOptions>,
 ): Promise<string[]> {
   const { log, records } = collectingLog();
   const stop = new AbortController();
   const served = serveDatastore({
-    listen: { ...parseListenAddress("127.0.0.1")!, port: 0 },
+    listen: LOOPBACK,
     tls: undefined,
     insecure: undefined,
     advertise: [],
@@ -79,7 +152,8 @@ async function logOf(
     initial: undefined,
     ...options,
   }, { log, clock: systemClock, stop: stop.signal });
-  await eventually("it serves", 5_000, () => records.some(({ msg }) => msg.startsWith("ready;")));
+  const isReady = () => records.some(({ msg }) => msg.startsWith("ready;"));
+  await Promise.race([served, eventually("it serves", 5_000, isReady)]);
   stop.abort();
   await served;
   return records.map(({ msg }) => msg);

@@ -55,7 +55,7 @@ async function start(
       progressNotifyMs: 600_000,
       clock: { ...systemClock, wallMs: () => systemClock.wallMs() + clockOffMs },
       log,
-      tokens: { advertise: [], prepared },
+      tokens: () => ({ advertise: [], prepared }),
     }),
   );
 }
@@ -138,7 +138,10 @@ describe("a node", () => {
     // What was prepared is for the first start: a token that was replaced stays invalid.
     await callControl(join(directory, "data"), "rotateToken", null);
     await datastore[Symbol.asyncDispose]();
+    const ignored = () => records.filter(({ msg }) => msg.startsWith("ignoring the secret"));
+    expect(ignored()).toEqual([]);
     const again = await start({ prepared });
+    expect(ignored()).toHaveLength(1);
     expect(lasting(again).token.fingerprint).toBe(token.fingerprint);
     rmSync(stateFile);
     expect(await failureOf(joinWith({ ...lasting(again), token }))).toContain("is not valid");
@@ -152,6 +155,19 @@ describe("a node", () => {
       `ignoring the secret ${token.id}: ${join(directory, "data")} has another CA, and nodes`,
     );
     expect(await waitReason({ ...lasting(datastore), token })).toContain("has another CA");
+    await joinWith(lasting(datastore));
+  });
+
+  test("cannot join with a new secret in a directory that has lost only its CA", async () => {
+    await (await start())[Symbol.asyncDispose]();
+    for (const name of ["ca.crt", "ca.key"]) rmSync(join(directory, "data", name));
+    const { secret, token } = newDatastoreSecret();
+    const datastore = await start({ prepared: preparedAccess(secret) });
+    expect(records.map(({ msg }) => msg).join("\n")).toContain(
+      `ignoring the secret ${token.id}: its token was revoked, or access.json in ` +
+        `${join(directory, "data")} is older, and nodes`,
+    );
+    expect(await failureOf(joinWith({ ...lasting(datastore), token }))).toContain("is not valid");
     await joinWith(lasting(datastore));
   });
 

@@ -65,12 +65,18 @@ describe("a secret", () => {
   });
 
   test("whose key is not one of the curve is refused by its ID", () => {
-    const secret = { ...newDatastoreSecret().secret, id: "abc" };
-    for (const byte of [0x00, 0xff]) {
-      const caKey = Buffer.alloc(32, byte).toString("base64url");
-      expect(() => preparedAccess({ ...secret, caKey })).toThrow(
-        "the secret abc contains no valid key of a CA; make another secret with flanneld",
-      );
+    const order = BigInt("0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551");
+    const withKey = (key: bigint) => {
+      const caKey = Buffer.from(key.toString(16).padStart(64, "0"), "hex").toString("base64url");
+      const { tokenSecret } = newDatastoreSecret().secret;
+      return parseDatastoreSecret(datastoreSecretText({ id: "abc", caKey, tokenSecret }));
+    };
+    for (const key of [0n, order, order + 1n, 2n ** 256n - 1n]) {
+      expect(withKey(key)).toEqual({
+        problem: "the secret abc contains no valid key of a CA; make another one",
+      });
     }
+    // What is read is a key for OpenSSL, too.
+    for (const key of [1n, order - 1n]) preparedAccess(withKey(key) as DatastoreSecret);
   });
 });
