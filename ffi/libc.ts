@@ -54,6 +54,8 @@ const symbols = {
   close: { args: ["i32"], returns: "i32" },
   // void *memcpy(void *dest, const void *src, size_t n);
   memcpy: { args: ["ptr", "ptr", FFIType.u64_fast], returns: "void" },
+  // int madvise(void *addr, size_t length, int advice);
+  madvise: { args: [FFIType.u64_fast, FFIType.u64_fast, "i32"], returns: "i32" },
   // int memfd_create(const char *name, unsigned int flags);
   memfd_create: { args: ["ptr", "u32"], returns: "i32" },
 } as const;

@@ -31,6 +31,8 @@ export interface LeaseFollowerOptions extends Pick<OverlayControllerOptions, "ex
   readonly external: () => ExternalInterface;
   readonly ownership: () => Ownership;
   readonly entryStore: EntryStore;
+  /** Leases of other nodes have changed, and are processed. */
+  readonly onProcessed: () => void;
   readonly store: Pick<LeaseStore, "allocation" | "watchLeases" | "watchAlive">;
   readonly kernel: Kernel;
   readonly clock: Clock;
@@ -151,6 +153,7 @@ export class LeaseFollower implements AsyncDisposable {
       const changes = this.#table.apply(event);
       this.#controller.applyChanges(changes);
       this.#identities.leasesChanged(changes);
+      this.#options.onProcessed();
       if (event.kind === "snapshot") this.#problem = undefined;
       return true;
     } catch (error) {

@@ -26,6 +26,7 @@ import type { SubnetFile } from "../subnet/subnet_file.ts";
 import type { NetworkPorts } from "./daemon_ports.ts";
 import { disposeAll } from "./dispose_all.ts";
 import { LeaseFollower } from "./lease_follower.ts";
+import { MemoryRelease } from "./memory_release.ts";
 import { NetworkError } from "./network_error.ts";
 import { PublicAddressPublisher } from "./public_address_publisher.ts";
 import type { Readiness } from "./readiness.ts";
@@ -58,6 +59,7 @@ export class Network implements AsyncDisposable {
   readonly #leases: LeaseFollower;
   readonly #publisher: PublicAddressPublisher;
   readonly #subnetFile: SubnetFileWriter;
+  readonly #memory: MemoryRelease;
   #firewall: FirewallManager | undefined;
   #ownership: Ownership;
   /** The node's own entries and the rules are installed, and the backend's target has started. */
@@ -86,6 +88,7 @@ export class Network implements AsyncDisposable {
     const { clock, readInterfaces, readSysctl, subnetFile: file } = options.ports;
     this.#options = options;
     this.#ownership = backend.ownership(external);
+    this.#memory = new MemoryRelease({ clock, release: () => options.ports.releaseMemory() });
     this.#follower = new ExternalInterfaceFollower({
       external,
       given: options.given,
@@ -112,6 +115,7 @@ export class Network implements AsyncDisposable {
       external: () => this.#follower.external,
       ownership: () => this.#ownership,
       entryStore: this.#reconciler,
+      onProcessed: () => this.#memory.onWork(),
       ...(options.options.ipBlackholeRoute && { extraEntries: blackholeRoutes }),
       store,
       kernel,
@@ -175,6 +179,7 @@ export class Network implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isStopped = true;
     await disposeAll([
+      this.#memory,
       this.#subnetFile,
       this.#follower,
       this.#firewall,

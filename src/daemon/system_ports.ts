@@ -10,6 +10,7 @@ import { NetlinkKernel } from "../kernel/netlink_kernel.ts";
 import { readSysctl } from "../kernel/sysctl/proc_sys.ts";
 import { wireguardSupport } from "../kernel/wireguard/wireguard_support.ts";
 import { openXfrmStates } from "../kernel/xfrm/xfrm_states.ts";
+import { dropFilePages } from "../process/file_pages.ts";
 import { checkSubnetFile, readSubnetFile, writeSubnetFile } from "../subnet/subnet_file.ts";
 import type { DaemonPorts } from "./daemon_ports.ts";
 import { claimDevice } from "./device_claim.ts";
@@ -29,6 +30,7 @@ export const systemPorts: DaemonPorts = {
   openXfrmStates: () => openXfrmStates(systemClock),
   bridgeNetfilterProblem,
   createFirewallManager,
+  releaseMemory: dropFilePages,
   requireNetworkPrivilege: () => requireNetworkPrivilege(),
   openStore: openLeaseStore,
   createNotifier,

@@ -73,6 +73,7 @@ export class FakeDaemonWorld {
   readonly notified: string[] = [];
   interfaces: HostInterface[] = [eth0()];
   interfaceReads = 0;
+  memoryReleases = 0;
   /** Waited for by each reading of the interfaces. */
   reading: Promise<void> = Promise.resolve();
   sysctls: Record<string, string> = { "net/ipv4/ip_forward": "1" };
@@ -205,6 +206,7 @@ function fakePorts(world: FakeDaemonWorld): DaemonPorts {
         events.push(`opened ${mode}`);
         return world.firewall;
       }),
+    releaseMemory: () => void world.memoryReleases++,
     openStore: () =>
       Promise.try(() => {
         world.attempt("open store");

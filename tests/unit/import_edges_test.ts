@@ -501,6 +501,7 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   process: [
     // Starting programs.
     "detached_process.ts",
+    "file_pages.ts",
     "process_error.ts",
     "program_lookup.ts",
     "run_program.ts",

@@ -131,10 +131,15 @@ nft list ruleset 2>&1; cat /proc/sys/net/ipv4/conf/*/forwarding | sort | uniq -c
 nstat -asz | grep -Ev ' 0 +0.0'
 journalctl --unit flanneld --output short-precise --no-pager --lines 40`;
 
-/** docs/running.md, "Stopping, restarting, upgrading". */
+/**
+ * docs/running.md, "Stopping, restarting, upgrading". A device of WireGuard in user space
+ * disappears by itself when its program ends.
+ */
 const REMOVE = `systemctl stop flanneld
 systemctl kill --kill-whom=all flanneld 2>/dev/null || true
-for device in $(ls /sys/class/net | grep '^flannel'); do ip link delete "$device"; done
+for device in $(ls /sys/class/net | grep '^flannel'); do
+  ip link delete "$device" || [ ! -e "/sys/class/net/$device" ]
+done
 for family in -4 -6; do
   ip $family route flush proto 70
   ip $family xfrm policy flush; ip $family xfrm state flush

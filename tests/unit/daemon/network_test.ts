@@ -468,6 +468,18 @@ describe("a running node", () => {
     expect(network.problems()).toEqual([]);
   });
 
+  test("releases memory a while after a change of the leases, and not otherwise", async () => {
+    await startReady(undefined, 2);
+    expect(world.memoryReleases).toBe(0);
+    await world.clock.advance(20_000);
+    expect(world.memoryReleases).toBe(1);
+    await world.clock.advance(3_600_000);
+    expect(world.memoryReleases).toBe(1);
+    world.store.lease({ kind: "put", lease: lease(7, "vxlan", [4]) });
+    await world.clock.advance(20_000);
+    expect(world.memoryReleases).toBe(2);
+  });
+
   test("ignores a lease whose subnet contains the gateway, once that moves there", async () => {
     const network = await startReady(undefined, 2);
     world.gateway = "10.5.2.254";

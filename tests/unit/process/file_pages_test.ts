@@ -1,0 +1,60 @@
+/** Which mappings may lose their pages, and that the process does not notice. */
+
+import { describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { cleanFileMappings, dropFilePages } from "../../../src/process/file_pages.ts";
+
+/** proc_pid_smaps(5), with the lines that matter. */
+function mapping(header: string, anonymousKb = 0): string {
+  return `${header}\nSize: 4 kB\nRss: 4 kB\nAnonymous: ${anonymousKb} kB\nSwap: 0 kB\n` +
+    "VmFlags: rd mr mw me sd \n";
+}
+
+const FILE = "/usr/bin/flanneld";
+
+describe("cleanFileMappings", () => {
+  test.each([
+    ["code", mapping(`1000-3000 r-xp 00000000 fe:00 17   ${FILE}`)],
+    ["constants", mapping(`1000-3000 r--p 00002000 fe:00 17   ${FILE}`)],
+    ["a replaced file", mapping(`1000-3000 r-xp 00000000 fe:00 17   ${FILE} (deleted)`)],
+  ])("has %s", (_name, text) => {
+    expect(cleanFileMappings(text)).toEqual([{ start: 0x1000n, end: 0x3000n }]);
+  });
+
+  test.each([
+    ["private copies of pages", mapping(`1000-3000 r--p 00002000 fe:00 17   ${FILE}`, 4)],
+    ["variables", mapping(`1000-3000 rw-p 00002000 fe:00 17   ${FILE}`)],
+    ["writable code", mapping(`1000-3000 rwxp 00002000 fe:00 17   ${FILE}`)],
+    ["shared memory", mapping(`1000-3000 r--s 00002000 fe:00 17   ${FILE}`)],
+    ["the heap", mapping("1000-3000 r--p 00000000 00:00 0   [heap]")],
+    ["compiled functions", mapping("1000-3000 r-xp 00000000 00:00 0 ")],
+    ["a mapping that does not say", "1000-3000 r-xp 00000000 fe:00 17   /a\nSize: 4 kB\n"],
+  ])("does not have %s", (_name, text) => {
+    expect(cleanFileMappings(text)).toEqual([]);
+  });
+
+  test("distinguishes neighbours", () => {
+    const text = mapping(`1000-3000 r-xp 00000000 fe:00 17   ${FILE}`) +
+      mapping(`3000-4000 r--p 00002000 fe:00 17   ${FILE}`, 4) +
+      mapping(`ffff0000-ffff4000 r--p 00003000 fe:00 17   ${FILE}`);
+    expect(cleanFileMappings(text)).toEqual([
+      { start: 0x1000n, end: 0x3000n },
+      { start: 0xffff0000n, end: 0xffff4000n },
+    ]);
+  });
+});
+
+test("dropFilePages gives most of the executable back, and everything still works", () => {
+  const before = fileKb();
+  expect(before).toBeGreaterThan(10_000);
+  dropFilePages();
+  expect(fileKb()).toBeLessThan(before / 2);
+  expect(JSON.parse(JSON.stringify({ a: [1, "ü", null] }))).toEqual({ a: [1, "ü", null] });
+  expect("10.5.52.0/24".replace(/(\d+)\/(\d+)/, "$2-$1")).toBe("10.5.52.24-0");
+});
+
+/** The resident pages of files, in kB (proc_pid_status(5)). */
+function fileKb(): number {
+  const [, kb] = /^RssFile:\s+(\d+) kB/m.exec(readFileSync("/proc/self/status", "utf8")) ?? [];
+  return Number(kb);
+}
