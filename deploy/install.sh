@@ -128,6 +128,7 @@ install_release() {
 
 check_host() {
   require_root
+  lock_host
   [ "$(uname -s)" = Linux ] || fail "flanneld needs Linux; this is $(uname -s)"
   case $(uname -m) in
     x86_64 | amd64) architecture=amd64 ;;
@@ -144,6 +145,13 @@ check_host() {
 require_root() {
   [ -n "$dry_run" ] || [ "$(id -u)" = 0 ] ||
     fail "this changes the system and needs root; run it by sudo, or add --dry-run"
+}
+
+# One at a time. The kernel releases the lock when the script has ended, however it ends.
+lock_host() {
+  [ -z "$dry_run" ] && has flock && [ -w /run ] || return 0
+  exec 9>/run/flanneld-install.lock
+  flock -n 9 || fail "another install.sh is running; run this again when it has ended"
 }
 
 has() {
@@ -204,11 +212,21 @@ download() {
       --location --retry 3 --connect-timeout 20 --speed-limit 1000 --speed-time 60 \
       --output "$2" "$1" 2>&1)
   elif has wget && wget --help 2>&1 | grep -q -e --https-only; then
-    reason=$(wget --https-only --secure-protocol=TLSv1_2 --no-verbose --tries=3 --timeout=60 \
-      --output-document="$2" "$1" 2>&1)
+    wget_over_tls "$1" "$2"
   else
     fail "curl is missing (or GNU wget); install it, or download the release and use --from"
   fi || fail "cannot download $1: $reason; check the mirror, https_proxy and the CA certificates"
+}
+
+# --https-only is for links, not for redirects: what came from one to http is not used.
+wget_over_tls() {
+  responses=$(wget --https-only --secure-protocol=TLSv1_2 --no-verbose --server-response --tries=3 \
+    --timeout=60 --output-document="$2" "$1" 2>&1) && succeeded=yes || succeeded=''
+  reason=$(echo "$responses" | grep -v '^ ') || reason=$responses
+  if echo "$responses" | grep -qi '^ *location: *http:'; then
+    reason="the mirror redirects to http" succeeded=''
+  fi
+  [ -n "$succeeded" ]
 }
 
 fetch_checksums() {
@@ -253,6 +271,9 @@ choose_roles() {
     if has_role "$role" || [ -e "$units/$role.service" ]; then chosen="$chosen $role"; fi
   done
   roles=${chosen:- flanneld}
+  if has_role flanneld && ! has iptables; then
+    say "iptables is missing; install it, unless the network's configuration has EnableNFTables"
+  fi
 }
 
 has_role() {
@@ -440,7 +461,9 @@ roll_back() {
 run_services() {
   if ! has systemctl; then
     settle
-    say "there is no systemd here; to run flanneld: set -a; . $settings/flanneld.env; flanneld"
+    for role in $roles; do
+      say "there is no systemd here; to run $role as root: $(command_of "$role")"
+    done
     return
   fi
   for role in $roles; do
@@ -455,6 +478,17 @@ run_services() {
   reload_network_managers
   for role in $roles; do run_service "$role"; done
   settle
+}
+
+# What its unit runs, for a shell.
+command_of() {
+  case $1 in
+    flanneld) echo "set -a; . $settings/flanneld.env; $executable" ;;
+    *)
+      # shellcheck disable=SC2016 # for that shell
+      echo "set -a; . $settings/datastore.env; $executable datastore" '$FLANNEL_DATASTORE_FLAGS'
+      ;;
+  esac
 }
 
 # From here on, the files stay as they are.
@@ -549,6 +583,7 @@ status_text() {
 
 uninstall() {
   require_root
+  lock_host
   if [ -d /run/systemd/system ]; then
     for service in flanneld flannel-datastore; do
       if [ -e "$units/$service.service" ]; then stop_service "$service"; fi

@@ -53,7 +53,13 @@ export function damageRelease(directory: string): void {
   appendFileSync(join(directory, EXECUTABLE), "damaged");
 }
 
-/** Must be made after the machines: it listens on the address of the test. */
+export interface ReleaseHostOptions {
+  /** By default that of the test on the machines' network, which has to exist. */
+  readonly address?: string;
+  /** Instead of the file of a path. */
+  readonly respond?: (pathname: string) => Response | Promise<Response> | undefined;
+}
+
 export class ReleaseHost implements AsyncDisposable {
   readonly url: string;
   /** The paths that were requested. */
@@ -61,25 +67,30 @@ export class ReleaseHost implements AsyncDisposable {
   readonly #ca = new TestCa("release host");
   readonly #server: Bun.Server<undefined>;
 
-  constructor(directory: string) {
+  constructor(
+    directory: string,
+    { address = TEST_ADDRESSES[4], respond = () => undefined }: ReleaseHostOptions = {},
+  ) {
     const { certFile, keyFile } = this.#ca.sign("release-host", [
-      `IP:${TEST_ADDRESSES[4]}`,
+      `IP:${address}`,
       `DNS:${RELEASE_HOST}`,
     ]);
     this.#server = Bun.serve({
-      hostname: TEST_ADDRESSES[4],
+      hostname: address,
       port: 443,
       tls: { cert: Bun.file(certFile), key: Bun.file(keyFile) },
       fetch: ({ url }) => {
         const { pathname } = new URL(url);
         this.requests.push(pathname);
+        const response = respond(pathname);
+        if (response !== undefined) return response;
         const path = join(directory, pathname);
         return existsSync(path)
           ? new Response(Bun.file(path))
           : new Response("not found\n", { status: 404 });
       },
     });
-    this.url = `https://${TEST_ADDRESSES[4]}`;
+    this.url = `https://${address}`;
   }
 
   /** The certificate with which clients verify it (PEM). */
