@@ -61,7 +61,7 @@ test("fewer routes, and routes that are not onlink, do not use nexthop objects",
   expect((await ourRoutes()).length).toBe(1099);
 });
 
-test("a route is deleted only by its own gateway, and then its nexthop object", async () => {
+test("a route is deleted only by its own gateway, and its nexthop object with the others", async () => {
   const routes = peerRoutes(600);
   await setAll(routes);
   const [first, second] = routes as [Route, Route];
@@ -71,7 +71,6 @@ test("a route is deleted only by its own gateway, and then its nexthop object", 
   expect(await find(sandbox.kernel, first)).toEqual(first);
   expect(await remove(sandbox.kernel, first)).toBeUndefined();
   expect(await find(sandbox.kernel, first)).toBeUndefined();
-  expect(nexthopIds().length).toBe(599);
   expect(await remove(sandbox.kernel, first)).toBeUndefined();
   await applyAll(routes.map((resource) => ({ op: "delete", resource })));
   expect(await ourRoutes()).toEqual([]);
@@ -99,7 +98,6 @@ test("a route changes to a direct one and to another gateway in place, without a
   expect(await set(sandbox.kernel, moved)).toBeUndefined();
   expect(await find(sandbox.kernel, first)).toEqual(direct);
   expect(await find(sandbox.kernel, second)).toEqual(moved);
-  expect(nexthopIds().length).toBe(598);
   const isTold = (one: Route) =>
     watch.events.some((event) => Bun.deepMatch({ resource: one, deleted: false }, event));
   expect(await until(() => isTold(direct) && isTold(moved))).toBe(true);
@@ -150,7 +148,6 @@ test("after a restart, routes are replaced and deleted, and their objects used a
   expect(run(`ip route show ${first.destination}`)).toContain(" nhid ");
   const direct = route(first.destination, { gateway: "192.0.2.3", link: "under0" });
   expect(await set(second, direct)).toBeUndefined();
-  expect(nexthopIds().length).toBe(599);
   await applyAll(routes.slice(1).map((resource) => ({ op: "delete", resource })), second);
   expect(await ourRoutes()).toEqual([resourceText(direct)]);
   expect(nexthopIds()).toEqual([]);
@@ -183,18 +180,26 @@ test("our own deletions, and other programs' nexthop objects, are not an overrun
   expect(nexthopIds()).toEqual([]);
 });
 
-test("with more than 1000 routes, unused nexthop objects are deleted occasionally", async () => {
-  const routes = peerRoutes(2000);
+test("unused nexthop objects are deleted once they are a twentieth of all", async () => {
+  const routes = peerRoutes(1000);
   await setAll(routes);
-  const deleteOne = async (at: number) => {
-    expect(await remove(sandbox.kernel, routes[at] as Route)).toBeUndefined();
-    expect(await find(sandbox.kernel, routes[at] as Route)).toBeUndefined();
-    return nexthopIds().length;
-  };
-  expect(await deleteOne(0)).toBe(2000);
-  expect(await deleteOne(1)).toBe(1998);
-  expect(await deleteOne(2)).toBe(1998);
-  await applyAll(routes.slice(3).map((resource) => ({ op: "delete", resource })));
+  const through = (gateway: string) => ({ ...routes[0] as Route, gateway: gateway as never });
+  // A route that is replaced, and 48 that are deleted.
+  expect(await set(sandbox.kernel, through("10.5.0.9"))).toBeUndefined();
+  for (const unused of routes.slice(1, 49)) {
+    expect(await remove(sandbox.kernel, unused)).toBeUndefined();
+  }
+  expect(nexthopIds().length).toBe(1000);
+  expect(await remove(sandbox.kernel, routes[49] as Route)).toBeUndefined();
+  expect(nexthopIds().length).toBe(950);
+  expect(await find(sandbox.kernel, routes[0] as Route)).toEqual(through("10.5.0.9"));
+  // An unused one is used again.
+  expect(await remove(sandbox.kernel, routes[50] as Route)).toBeUndefined();
+  expect(nexthopIds().length).toBe(950);
+  await setAll(routes.slice(50));
+  expect(nexthopIds().length).toBe(950);
+  expect(run(`ip route show ${routes[50]?.destination}`)).toContain(" nhid ");
+  await applyAll(routes.map((resource) => ({ op: "delete", resource })));
   expect(nexthopIds()).toEqual([]);
 });
 

@@ -106,7 +106,8 @@ export class Nexthops {
   /**
    * Occasionally deletes our objects that no route uses any more. The kernel does not count the
    * routes of an object, so all routes must be read. That is postponed until it costs, for each
-   * removed route, no more than reading `READ_PER_REMOVAL` objects.
+   * removed route, no more than reading `READ_PER_REMOVAL` objects: many nodes that leave one after
+   * the other would otherwise cause as many dumps.
    */
   dropUnused(): void {
     if (this.#removals === 0) return;
@@ -181,8 +182,8 @@ export class Nexthops {
 }
 
 const MESSAGES_AT_A_TIME = 100;
-/** Reading this many objects and their routes takes about 2 ms. */
-const READ_PER_REMOVAL = 1000;
+/** Reading this many objects and their routes takes about 0.05 ms, less than removing a peer. */
+const READ_PER_REMOVAL = 20;
 const NONE: ReadonlyMap<number, number> = new Map();
 const scratch = new Uint8Array(16);
 const scratchView = new DataView(scratch.buffer);
