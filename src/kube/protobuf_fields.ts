@@ -5,77 +5,107 @@
 
 import { MalformedObject } from "./malformed_object.ts";
 
-/** Where a field's value is: without its length. */
-export interface ProtobufField {
-  readonly number: number;
-  readonly start: number;
-  readonly end: number;
-}
-
 /**
- * The field that begins at this offset; it may end after the bytes. `undefined` if they end before
- * its length is known. Throws `MalformedObject`.
+ * Moves through the fields of one message, without an object for each of them: a list of 5 000
+ * nodes has 300 000.
  */
-export function fieldAt(bytes: Uint8Array, offset: number): ProtobufField | undefined {
-  const tag = varintAt(bytes, offset);
-  if (tag === undefined) return undefined;
-  const [number, type] = [Math.floor(tag.value / 8), tag.value % 8];
-  const fixed = (length: number) => ({ number, start: tag.end, end: tag.end + length });
-  switch (type) {
-    case 0: {
-      const value = varintAt(bytes, tag.end);
-      return value && { number, start: tag.end, end: value.end };
-    }
-    case 1:
-      return fixed(8);
-    case 2: {
-      const length = varintAt(bytes, tag.end);
-      return length && { number, start: length.end, end: length.end + length.value };
-    }
-    case 5:
-      return fixed(4);
-    default:
-      throw new MalformedObject(`field ${number} of a message has the unknown type ${type}`);
-  }
-}
+export class ProtobufFields {
+  /** Of the current field. */
+  number = 0;
+  /** Where the value of the current field is: without its length. */
+  start = 0;
+  end = 0;
+  readonly #bytes: Buffer;
+  readonly #limit: number;
+  #offset: number;
 
-/** The fields of a whole message, each with the bytes of its value. Throws `MalformedObject`. */
-export function* fieldsOf(
-  message: Uint8Array,
-): Generator<[number: number, value: Uint8Array], void, undefined> {
-  for (let offset = 0; offset < message.length;) {
-    const field = fieldAt(message, offset);
-    if (field === undefined || field.end > message.length) {
+  /** The message is between two offsets of these bytes. */
+  constructor(bytes: Buffer, start = 0, limit = bytes.length) {
+    this.#bytes = bytes;
+    this.#offset = start;
+    this.#limit = limit;
+  }
+
+  /**
+   * The field that begins at this offset; it may end after the bytes. `undefined` if they end
+   * before its length is known. Throws `MalformedObject`.
+   */
+  static at(bytes: Buffer, offset: number): ProtobufFields | undefined {
+    const fields = new ProtobufFields(bytes, offset);
+    return fields.#readHead() ? fields : undefined;
+  }
+
+  /** Moves to the next field; false at the end of the message. Throws `MalformedObject`. */
+  next(): boolean {
+    if (this.#offset >= this.#limit) return false;
+    if (!this.#readHead() || this.end > this.#limit) {
       throw new MalformedObject("a message ends in the middle of a field");
     }
-    yield [field.number, message.subarray(field.start, field.end)];
-    offset = field.end;
+    this.#offset = this.end;
+    return true;
   }
-}
 
-export function textValue(bytes: Uint8Array): string {
-  return DECODER.decode(bytes);
-}
-
-/** Of a value that is not negative; exact up to 2⁵³. */
-export function varintValue(bytes: Uint8Array): number {
-  return varintAt(bytes, 0)?.value ?? 0;
-}
-
-const DECODER = new TextDecoder();
-
-function varintAt(
-  bytes: Uint8Array,
-  offset: number,
-): { readonly value: number; readonly end: number } | undefined {
-  let value = 0;
-  for (let i = 0; i < MAX_VARINT_BYTES; i++) {
-    const byte = bytes[offset + i];
-    if (byte === undefined) return undefined;
-    value += (byte & 0x7f) * 2 ** (7 * i);
-    if (byte < 0x80) return { value, end: offset + i + 1 };
+  /** Those of the current field, which is a message. */
+  fields(): ProtobufFields {
+    return new ProtobufFields(this.#bytes, this.start, this.end);
   }
-  throw new MalformedObject(`a number in a message has more than ${MAX_VARINT_BYTES} bytes`);
+
+  /** The current field as a text. */
+  text(): string {
+    return this.#bytes.toString("utf8", this.start, this.end);
+  }
+
+  /** The current field as a number that is not negative; exact up to 2⁵³. */
+  varint(): number {
+    return Math.max(new ProtobufFields(this.#bytes, this.start, this.end).#readVarint(), 0);
+  }
+
+  #readHead(): boolean {
+    const tag = this.#readVarint();
+    if (tag < 0) return false;
+    const type = tag % 8;
+    this.number = (tag - type) / 8;
+    const length = this.#readLength(type);
+    if (length < 0) return false;
+    this.start = this.#offset;
+    this.end = this.#offset + length;
+    return true;
+  }
+
+  /** Of the value, which begins at the offset afterwards; negative if it is not known yet. */
+  #readLength(type: number): number {
+    switch (type) {
+      case 0: {
+        const start = this.#offset;
+        if (this.#readVarint() < 0) return -1;
+        const length = this.#offset - start;
+        this.#offset = start;
+        return length;
+      }
+      case 1:
+        return 8;
+      case 2:
+        return this.#readVarint();
+      case 5:
+        return 4;
+      default:
+        throw new MalformedObject(`field ${this.number} of a message has the unknown type ${type}`);
+    }
+  }
+
+  /** Negative if the bytes end before it does. */
+  #readVarint(): number {
+    let value = 0;
+    let factor = 1;
+    for (let i = 0; i < MAX_VARINT_BYTES; i++) {
+      if (this.#offset >= this.#limit) return -1;
+      const byte = this.#bytes[this.#offset++] as number;
+      if (byte < 0x80) return value + byte * factor;
+      value += (byte - 0x80) * factor;
+      factor *= 0x80;
+    }
+    throw new MalformedObject(`a number in a message has more than ${MAX_VARINT_BYTES} bytes`);
+  }
 }
 
 /** Of 64 bits, seven in each byte. */

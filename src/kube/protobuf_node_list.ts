@@ -9,7 +9,7 @@
 
 import type { JsonObject } from "../base/json_object.ts";
 import { MalformedObject } from "./malformed_object.ts";
-import { fieldAt, fieldsOf, textValue, varintValue } from "./protobuf_fields.ts";
+import { ProtobufFields } from "./protobuf_fields.ts";
 
 export const PROTOBUF_TYPE = "application/vnd.kubernetes.protobuf";
 
@@ -19,7 +19,7 @@ export class ProtobufNodeList {
   /** For the next page; empty on the last one. */
   continueToken = "";
   /** What has arrived and was not read yet is at its beginning. */
-  #buffer = new Uint8Array(64 * 1024);
+  #buffer = Buffer.alloc(64 * 1024);
   #bytes = 0;
   /** How many bytes the next step takes. */
   #needed = MAGIC.length;
@@ -49,7 +49,7 @@ export class ProtobufNodeList {
   #keep(piece: Uint8Array): void {
     const bytes = this.#bytes + piece.length;
     if (bytes > this.#buffer.length) {
-      const larger = new Uint8Array(Math.max(bytes, 2 * this.#buffer.length));
+      const larger = Buffer.alloc(Math.max(bytes, 2 * this.#buffer.length));
       larger.set(this.#buffer.subarray(0, this.#bytes));
       this.#buffer = larger;
     }
@@ -58,12 +58,12 @@ export class ProtobufNodeList {
   }
 
   /** Returns where the first field begins that has not arrived to its end. */
-  #read(bytes: Uint8Array, nodes: JsonObject[]): number {
+  #read(bytes: Buffer, nodes: JsonObject[]): number {
     let offset = 0;
     if (!this.#isMagicRead) offset = this.#readMagic(bytes);
     for (;;) {
       if (this.isComplete) return bytes.length;
-      const field = fieldAt(bytes, offset);
+      const field = ProtobufFields.at(bytes, offset);
       if (field?.number === RAW && this.#left === undefined) {
         this.#left = field.end - field.start;
         offset = field.start;
@@ -75,7 +75,7 @@ export class ProtobufNodeList {
       }
       if (field === undefined || field.end > bytes.length) return offset;
       if (this.#left !== undefined) {
-        this.#readField(field.number, bytes.subarray(field.start, field.end), nodes);
+        this.#readField(field, nodes);
         this.#left -= field.end - offset;
       }
       offset = field.end;
@@ -91,12 +91,13 @@ export class ProtobufNodeList {
   }
 
   /** Of a NodeList. */
-  #readField(number: number, value: Uint8Array, nodes: JsonObject[]): void {
-    if (number === 2) nodes.push(readNode(value));
-    if (number !== 1) return;
-    for (const [member, text] of fieldsOf(value)) {
-      if (member === 2) this.resourceVersion = textValue(text);
-      else if (member === 3) this.continueToken = textValue(text);
+  #readField(field: ProtobufFields, nodes: JsonObject[]): void {
+    if (field.number === 2) nodes.push(readNode(field.fields()));
+    if (field.number !== 1) return;
+    const metadata = field.fields();
+    while (metadata.next()) {
+      if (metadata.number === 2) this.resourceVersion = metadata.text();
+      else if (metadata.number === 3) this.continueToken = metadata.text();
     }
   }
 }
@@ -108,70 +109,72 @@ const RAW = 2;
 /** An API server limits an object to 3 MB, the size of a request. */
 const MAX_FIELD_BYTES = 8 * 1024 * 1024;
 
-function readNode(message: Uint8Array): JsonObject {
+function readNode(fields: ProtobufFields): JsonObject {
   const node: { metadata?: JsonObject; spec?: JsonObject } = {};
-  for (const [number, value] of fieldsOf(message)) {
-    if (number === 1) node.metadata = readMetadata(value);
-    else if (number === 2) node.spec = readSpec(value);
+  while (fields.next()) {
+    if (fields.number === 1) node.metadata = readMetadata(fields.fields());
+    else if (fields.number === 2) node.spec = readSpec(fields.fields());
   }
   return node;
 }
 
-function readMetadata(message: Uint8Array): JsonObject {
+function readMetadata(fields: ProtobufFields): JsonObject {
   const metadata: { [member: string]: unknown } = {};
   const annotations: [string, string][] = [];
   const managedFields: JsonObject[] = [];
-  for (const [number, value] of fieldsOf(message)) {
-    switch (number) {
+  while (fields.next()) {
+    switch (fields.number) {
       case 1:
-        metadata["name"] = textValue(value);
+        metadata["name"] = fields.text();
         break;
       case 5:
-        metadata["uid"] = textValue(value);
+        metadata["uid"] = fields.text();
         break;
       case 6:
-        metadata["resourceVersion"] = textValue(value);
+        metadata["resourceVersion"] = fields.text();
         break;
       case 8:
-        metadata["creationTimestamp"] = readTime(value);
+        metadata["creationTimestamp"] = readTime(fields.fields());
         break;
       case 12:
-        annotations.push(readMapEntry(value));
+        annotations.push(readMapEntry(fields.fields()));
         break;
       case 17:
-        managedFields.push(readManager(value));
+        managedFields.push(readManager(fields.fields()));
         break;
     }
   }
   // Their names are from outside: `__proto__` is a member like any other.
-  return { ...metadata, annotations: Object.fromEntries(annotations), managedFields };
+  metadata["annotations"] = Object.fromEntries(annotations);
+  metadata["managedFields"] = managedFields;
+  return metadata;
 }
 
-function readSpec(message: Uint8Array): JsonObject {
+function readSpec(fields: ProtobufFields): JsonObject {
   const podCIDRs: string[] = [];
   let podCIDR = "";
-  for (const [number, value] of fieldsOf(message)) {
-    if (number === 1) podCIDR = textValue(value);
-    else if (number === 7) podCIDRs.push(textValue(value));
+  while (fields.next()) {
+    if (fields.number === 1) podCIDR = fields.text();
+    else if (fields.number === 7) podCIDRs.push(fields.text());
   }
   return { podCIDR, podCIDRs };
 }
 
-function readManager(message: Uint8Array): JsonObject {
+function readManager(fields: ProtobufFields): JsonObject {
   const entry: { [member: string]: unknown } = {};
-  for (const [number, value] of fieldsOf(message)) {
-    if (number === 1) entry["manager"] = textValue(value);
-    else if (number === 4) entry["time"] = readTime(value);
-    else if (number === 7) entry["fieldsV1"] = readFieldsV1(value);
+  while (fields.next()) {
+    if (fields.number === 1) entry["manager"] = fields.text();
+    else if (fields.number === 4) entry["time"] = readTime(fields.fields());
+    else if (fields.number === 7) entry["fieldsV1"] = readFieldsV1(fields.fields());
   }
   return entry;
 }
 
 /** JSON, of which only what is said about annotations is used. */
-function readFieldsV1(message: Uint8Array): unknown {
-  for (const [number, value] of fieldsOf(message)) {
-    if (number !== 1) continue;
-    const text = textValue(value);
+function readFieldsV1(fields: ProtobufFields): unknown {
+  while (fields.next()) {
+    if (fields.number !== 1) continue;
+    const text = fields.text();
     if (!text.includes('"f:annotations"')) return undefined;
     try {
       return JSON.parse(text);
@@ -183,10 +186,10 @@ function readFieldsV1(message: Uint8Array): unknown {
 }
 
 /** Whole seconds, as JSON has them. */
-function readTime(message: Uint8Array): string | undefined {
-  for (const [number, value] of fieldsOf(message)) {
-    if (number !== 1) continue;
-    const ms = varintValue(value) * 1000;
+function readTime(fields: ProtobufFields): string | undefined {
+  while (fields.next()) {
+    if (fields.number !== 1) continue;
+    const ms = fields.varint() * 1000;
     return ms <= MAX_TIME_MS ? new Date(ms).toISOString() : undefined;
   }
   return undefined;
@@ -195,11 +198,11 @@ function readTime(message: Uint8Array): string | undefined {
 /** The end of what a `Date` can be. */
 const MAX_TIME_MS = 8.64e15;
 
-function readMapEntry(message: Uint8Array): [key: string, value: string] {
-  let [key, text] = ["", ""];
-  for (const [number, value] of fieldsOf(message)) {
-    if (number === 1) key = textValue(value);
-    else if (number === 2) text = textValue(value);
+function readMapEntry(fields: ProtobufFields): [key: string, value: string] {
+  let [key, value] = ["", ""];
+  while (fields.next()) {
+    if (fields.number === 1) key = fields.text();
+    else if (fields.number === 2) value = fields.text();
   }
-  return [key, text];
+  return [key, value];
 }
