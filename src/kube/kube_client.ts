@@ -251,7 +251,12 @@ const METADATA = `${JSON_TYPE};as=PartialObjectMetadata;g=meta.k8s.io;v=v1,${JSO
 
 const CALL_LIMITS = { responseMs: 30_000, silenceMs: 30_000, totalMs: 120_000 };
 /** A server sends a bookmark each minute: without any data for longer, the connection is dead. */
-const WATCH_LIMITS = { responseMs: 30_000, silenceMs: 150_000 };
+const WATCH_LIMITS = {
+  ...{ responseMs: 30_000, silenceMs: 150_000 },
+  // A server answers a watch at once, and some proxies keep a response back until it ends.
+  responseHint: "if lists of nodes work, check whether a proxy in front of the API server passes " +
+    "on responses that do not end",
+};
 const WATCH_SECONDS = { min: 300, max: 600 };
 
 function getNode(name: string): KubeRequest {

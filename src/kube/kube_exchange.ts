@@ -22,6 +22,8 @@ export interface ExchangeLimits {
   readonly silenceMs: number;
   /** For the whole response; absent for a watch. */
   readonly totalMs?: number;
+  /** What to check if no response begins, for the message. */
+  readonly responseHint?: string;
 }
 
 /** The server is too slow, or has gone silently. */
@@ -124,6 +126,7 @@ class SilenceLimit implements Disposable {
       atMs: this.#startMs + limits.responseMs,
       what: "no response within",
       limitMs: limits.responseMs,
+      hint: limits.responseHint,
     };
     this.#wait(limits.responseMs);
   }
@@ -158,10 +161,12 @@ class SilenceLimit implements Disposable {
     this.#timer = this.#clock.setTimer(delayMs, () => {
       this.#timer = undefined;
       if (this.#expiry === undefined) return;
-      const { atMs, what, limitMs } = this.#expiry;
+      const { atMs, what, limitMs, hint } = this.#expiry;
       const leftMs = atMs - this.#clock.nowMs();
       if (leftMs > 0) return this.#wait(leftMs);
-      this.#controller.abort(new SilenceError(`${what} ${limitMs / 1000} s`));
+      this.#controller.abort(
+        new SilenceError(`${what} ${limitMs / 1000} s${hint === undefined ? "" : `; ${hint}`}`),
+      );
     });
   }
 }
@@ -170,4 +175,5 @@ interface Expiry {
   readonly atMs: number;
   readonly what: string;
   readonly limitMs: number;
+  readonly hint?: string | undefined;
 }

@@ -1,5 +1,7 @@
 /** Calls to an API server through a Unix socket, which leads into its network namespace. */
 
+import { errorMessage } from "../../base/operator_error.ts";
+
 export interface ApiServerAccess {
   /** Its host is the one that the server's certificate names. */
   readonly url: string;
@@ -18,35 +20,43 @@ export interface ApiServerCall {
   readonly body?: object | undefined;
   /** Of the body. */
   readonly contentType?: string | undefined;
+  readonly timeoutMs?: number;
 }
 
 const CALL_TIMEOUT_MS = 30_000;
 
 /**
- * Returns the object of the response, or its text if it is not JSON. Throws with the server's
- * message unless the call succeeds.
+ * Returns the object of the response, or its text if it is not JSON. Throws with the call and the
+ * server's message unless it succeeds, and the reason of `signal`.
  */
 export async function callApiServer(
   { url, socket, tls, token, signal }: ApiServerAccess,
-  { method, path, body, contentType = "application/json" }: ApiServerCall,
+  { method, path, body, contentType = "application/json", timeoutMs = CALL_TIMEOUT_MS }:
+    ApiServerCall,
 ): Promise<unknown> {
-  const timeout = AbortSignal.timeout(CALL_TIMEOUT_MS);
-  const response = await fetch(`${url}${path}`, {
-    method,
-    unix: socket,
-    tls,
-    signal: signal === undefined ? timeout : AbortSignal.any([signal, timeout]),
-    headers: {
-      ...(token !== undefined && { authorization: `Bearer ${token}` }),
-      ...(body !== undefined && { "content-type": contentType }),
-    },
-    ...(body !== undefined && { body: JSON.stringify(body) }),
-  });
-  const text = await response.text();
-  if (response.ok) return text.startsWith("{") ? JSON.parse(text) : text;
-  throw new Error(
-    `the API server refused ${method} ${path}: ${response.status} ${text.trim()}`,
-  );
+  const timeout = AbortSignal.timeout(timeoutMs);
+  try {
+    const response = await fetch(`${url}${path}`, {
+      method,
+      unix: socket,
+      tls,
+      signal: signal === undefined ? timeout : AbortSignal.any([signal, timeout]),
+      headers: {
+        ...(token !== undefined && { authorization: `Bearer ${token}` }),
+        ...(body !== undefined && { "content-type": contentType }),
+      },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+    });
+    const text = await response.text();
+    if (response.ok) return text.startsWith("{") ? JSON.parse(text) : text;
+    throw new Error(`${response.status} ${text.trim()}`);
+  } catch (cause) {
+    signal?.throwIfAborted();
+    const reason = timeout.aborted
+      ? `no complete response within ${timeoutMs / 1000} s`
+      : errorMessage(cause);
+    throw new Error(`cannot call the API server: ${method} ${path}: ${reason}`, { cause });
+  }
 }
 
 /**

@@ -81,7 +81,7 @@ export class NodeWatch implements AsyncIterator<LeaseWatch, undefined> {
       put: (node) => {
         records.put(node);
         if (node.name === own) onOwnNode(node);
-        if (records.isIncomplete(node.name)) this.#cidrs.wake();
+        if (records.isIncomplete(node.name)) this.#cidrs.nodeChanged(node.name);
         if (records.hasChange) this.#wake.resolve();
       },
       delete: ({ name }) => {

@@ -1,6 +1,7 @@
 /**
  * Reads the pod CIDRs of nodes that a watch has reported: it reports metadata only. Some nodes at a
- * time, and each of them again, at growing intervals, until it has pod CIDRs or is gone.
+ * time, and each of them again, after each change and at growing intervals, until it has pod CIDRs
+ * or is gone.
  */
 
 import { backoffMs, type Clock, sleep } from "../../base/clock.ts";
@@ -23,8 +24,8 @@ export interface PodCidrReaderOptions {
 export class PodCidrReader {
   readonly #options: PodCidrReaderOptions;
   readonly #failure: RepeatedFailure;
-  /** Nodes that have been read without a result, and when they are read again. */
-  readonly #waiting = new Map<string, { readonly attempts: number; readonly atMs: number }>();
+  /** Nodes that have been read without a result. */
+  readonly #waiting = new Map<string, WaitingNode>();
   /** Ends the pause before the next attempts. */
   #wake = new AbortController();
 
@@ -34,8 +35,13 @@ export class PodCidrReader {
     this.#failure = new RepeatedFailure({ ...options, what });
   }
 
-  /** There may be nodes that have not been read yet. */
-  wake(): void {
+  /** A node without pod CIDRs is new or has changed: it may have them by now. */
+  nodeChanged(name: string): void {
+    const waiting = this.#waiting.get(name);
+    if (waiting !== undefined) {
+      const atMs = Math.min(waiting.atMs, waiting.readMs + RETRY.firstMs);
+      this.#waiting.set(name, { ...waiting, atMs });
+    }
     this.#wake.abort();
   }
 
@@ -84,8 +90,19 @@ export class PodCidrReader {
       return;
     }
     const attempts = (this.#waiting.get(name)?.attempts ?? 0) + 1;
-    this.#waiting.set(name, { attempts, atMs: clock.nowMs() + backoffMs(attempts, RETRY, clock) });
+    const readMs = clock.nowMs();
+    this.#waiting.set(name, {
+      ...{ attempts, readMs },
+      atMs: readMs + backoffMs(attempts, RETRY, clock),
+    });
   }
+}
+
+interface WaitingNode {
+  readonly attempts: number;
+  /** When it was read last, and when it is read again at the latest. */
+  readonly readMs: number;
+  readonly atMs: number;
 }
 
 const CONCURRENCY = 8;

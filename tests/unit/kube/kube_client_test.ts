@@ -600,6 +600,20 @@ describe("a watch", () => {
     await events.return?.();
   });
 
+  test("that a proxy keeps back fails with a hint at it", async () => {
+    const clock = new FakeClock();
+    const { server, client } = await scene(() => {}, { clock });
+    const error = failureOf(allOf(client.watchNodes("17", NEVER)));
+    await requested(server);
+    await clock.advance(30_000);
+    const { kind, message } = await error;
+    expect(kind).toBe("unreachable");
+    expect(message).toEndWith(
+      "no response within 30 s; if lists of nodes work, check whether a proxy in front of the API " +
+        "server passes on responses that do not end",
+    );
+  });
+
   test("says when the server has begun to answer, also without an event", async () => {
     const { client } = await scene((_request, socket) => startChunks(socket));
     const opened = Promise.withResolvers<void>();

@@ -135,9 +135,11 @@ describe("the leases of a cluster", () => {
     expect([...follow.invalid.values()])
       .toEqual(["it has no IPv4 pod CIDR: its spec.podCIDRs is empty"]);
     await kube.clock.advance(60_000);
+    kube.calls.length = 0;
     kube.assign("n2", "10.244.2.0/24");
-    await kube.clock.advance(31_000);
+    await settle();
     expect(follow.subnets).toContain("node/n2 10.244.2.0/24");
+    expect(kube.calls).toEqual(["GET n2"]);
     kube.calls.length = 0;
     await kube.clock.advance(120_000);
     expect(kube.calls).toEqual([]);

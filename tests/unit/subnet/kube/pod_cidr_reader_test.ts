@@ -106,9 +106,28 @@ test("a node that joins is read at once, and the others when they are due", asyn
   const run = reading.reader.run(stop.signal);
   await reading.clock.advance(2000);
   reading.join("n3");
-  reading.reader.wake();
+  reading.reader.nodeChanged("n3");
   await reading.clock.advance(600);
   expect(reading.calls).toEqual(["0 n2", "500 n2", "1500 n2", "2000 n3", "2500 n3"]);
+  stop.abort();
+  await run.catch(() => {});
+});
+
+test("a node that changes is read half a second after it was read, at the earliest", async () => {
+  const reading = new Reading();
+  const stop = new AbortController();
+  reading.join("n2", "n3");
+  const run = reading.reader.run(stop.signal);
+  await reading.clock.advance(20_000);
+  reading.calls.length = 0;
+  reading.reader.nodeChanged("n2");
+  await reading.clock.advance(100);
+  for (let i = 0; i < 5; i++) reading.reader.nodeChanged("n2");
+  await reading.clock.advance(11_399);
+  expect(reading.calls).toEqual(["20000 n2", "20500 n2"]);
+  // The other one is read when it is due: neither change concerns it.
+  await reading.clock.advance(1);
+  expect(reading.calls.slice(2)).toEqual(["31500 n3"]);
   stop.abort();
   await run.catch(() => {});
 });
