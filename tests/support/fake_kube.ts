@@ -64,7 +64,7 @@ export class FakeKube {
   /** Whether every new watch ends properly before its first event. */
   endsWatches = false;
   readonly #failures = new Map<KubeMethod, KubeFailure>();
-  readonly #nextFailures = new Map<KubeMethod, KubeError[]>();
+  readonly #nextFailures = new Map<KubeMethod, Error[]>();
 
   constructor(clock = new FakeClock()) {
     this.clock = clock;
@@ -148,6 +148,13 @@ export class FakeKube {
     this.#history.length = 0;
   }
 
+  /** What changes meanwhile is found by a list only: the watches are cut, and it is forgotten. */
+  changeWithoutEvents(change: () => void): void {
+    this.cutWatches();
+    change();
+    this.compact();
+  }
+
   /** Every open watch ends with an error. */
   cutWatches(): void {
     this.#cutGeneration++;
@@ -170,7 +177,7 @@ export class FakeKube {
     for (const method of methods) this.#failures.delete(method);
   }
 
-  failNext(method: KubeMethod, ...errors: KubeError[]): void {
+  failNext(method: KubeMethod, ...errors: Error[]): void {
     this.#nextFailures.set(method, [...this.#nextFailures.get(method) ?? [], ...errors]);
   }
 

@@ -21,8 +21,8 @@ export class ForeignChanges {
   readonly #options: ForeignChangesOptions;
   readonly #event: RecurringEvent;
   #count = 0;
-  #lastMs = -Infinity;
-  #text = "";
+  #lastMs = 0;
+  #text: string | undefined;
 
   constructor(options: ForeignChangesOptions) {
     this.#options = options;
@@ -60,7 +60,7 @@ const PAUSE = { firstMs: 500, maxMs: 30_000 };
 
 /** Such as `"kubectl-edit" changed the annotation flannel.alpha.coreos.com/public-ip to "x"`. */
 function changeText(node: KubeNodeMetadata, names: readonly string[]): string {
-  const [name = ""] = names;
+  const name = names[0] as string;
   const value = valueOf(node.annotations, name);
   const more = names.length > 1 ? ` and ${names.length - 1} more` : "";
   if (value === undefined) return `another program removed the annotation ${name}${more}`;

@@ -398,6 +398,21 @@ describe("the annotations", () => {
     expect(patches()).toEqual([]);
   });
 
+  test("are lost with a subnet of either family", async () => {
+    const podCidrs = ["10.244.1.0/24", "fd00:10:0:1::/64"];
+    kube.create("n1", { podCidrs, annotations: WRITTEN });
+    await using node = kubeStore(kube);
+    const own = await node.acquire({ config: DUAL });
+    await using _follow = new LeaseFollow(node.store);
+    await settle();
+    kube.delete("n1");
+    kube.create("n1", { podCidrs: ["10.244.1.0/24", "fd00:10:0:2::/64"] });
+    expect(await within(kube, own.lost)).toBe(
+      'node "n1" was deleted and created again, with the pod CIDR 10.244.1.0/24 and ' +
+        "fd00:10:0:2::/64",
+    );
+  });
+
   test("are compared with what is read, not with an old event", async () => {
     await using world = await held();
     await world.own.update(vxlan({ 4: "192.0.2.9" }), forever);
@@ -416,6 +431,80 @@ describe("the annotations", () => {
     kube.works("patch");
     await within(kube, update);
     expect(kube.annotations("n1")[NAMES.publicAddress[4]]).toBe("192.0.2.9");
+  });
+
+  test("are changed at once or not at all, if the caller stops", async () => {
+    await using world = await held();
+    kube.fail("patch", "unreachable");
+    const stop = new AbortController();
+    const update = failure(world.own.update(vxlan({ 4: "192.0.2.9" }), stop.signal));
+    await kube.clock.advance(3000);
+    stop.abort(new Error("enough"));
+    expect((await within(kube, update)).message).toBe("enough");
+    expect(world.node.messages())
+      .toEqual(["warn changing this node's annotations failed: patch is unreachable"]);
+  });
+
+  test("of a Node that cannot be read are read again; it does not count as deleted", async () => {
+    await using world = await held();
+    kube.fail("node", "server");
+    kube.annotate("n1", { [NAMES.managed]: null });
+    await kube.clock.advance(10_000);
+    expect(world.own.problem).toBe(undefined);
+    expect(world.node.messages())
+      .toEqual(["warn checking this node's annotations failed: node is server"]);
+    kube.works("node");
+    await kube.clock.advance(10_000);
+    expect(kube.annotations("n1")).toEqual(WRITTEN);
+  });
+
+  test("of a Node that stays deleted are reported once", async () => {
+    await using world = await held();
+    kube.delete("n1");
+    await kube.clock.advance(5000);
+    await world.own.update(vxlan({ 4: "192.0.2.9" }), forever);
+    await world.own.update(vxlan({ 4: "192.0.2.10" }), forever);
+    expect(world.node.messages()).toEqual([
+      'warn node "n1" was deleted from Kubernetes, so the other nodes have no route to this one; ' +
+      "waiting until the kubelet has registered it again",
+    ]);
+  });
+
+  test("of another Node with the same name and values are checked, too", async () => {
+    await using world = await held();
+    kube.changeWithoutEvents(() => {
+      kube.delete("n1");
+      kube.create("n1", { podCidrs: ["10.244.1.0/24"], annotations: WRITTEN });
+    });
+    await kube.clock.advance(20_000);
+    expect(world.node.messages())
+      .toContain('warn node "n1" was deleted and created again; writing its annotations');
+  });
+
+  test("with an overwrite that cannot be used are reported once", async () => {
+    await using world = await held();
+    kube.annotate("n1", { [NAMES.overwrite[4]]: "no address" });
+    await kube.clock.advance(1000);
+    kube.annotate("n1", { [NAMES.publicAddress[4]]: "192.0.2.66" });
+    await kube.clock.advance(1000);
+    const overwrites = world.node.messages().filter((line) => line.includes("no address"));
+    expect(overwrites).toHaveLength(1);
+  });
+
+  test("that cannot be checked because of a bug end the lease with it", async () => {
+    await using world = await held();
+    const bug = new TypeError("a bug");
+    kube.failNext("node", bug);
+    kube.annotate("n1", { [NAMES.managed]: null });
+    expect(await within(kube, failure(world.own.lost as Promise<unknown>))).toBe(bug);
+  });
+
+  test("and the condition: a bug that prevents it ends the lease with it, too", async () => {
+    await using world = await held();
+    const bug = new TypeError("a bug");
+    kube.failNext("patch", bug);
+    world.own.networkReady();
+    expect(await within(kube, failure(world.own.lost as Promise<unknown>))).toBe(bug);
   });
 
   test("are left when the lease is disposed of", async () => {
@@ -438,6 +527,9 @@ describe("the condition NetworkUnavailable", () => {
     own.networkReady();
     await kube.clock.advance(10_000);
     expect(kube.get("n1").conditions).toHaveLength(1);
+    expect(node.messages()).toEqual([
+      "warn setting the condition NetworkUnavailable of this node failed: patch is server",
+    ]);
     kube.works("patch");
     await kube.clock.advance(6000);
     expect(kube.get("n1").conditions.map(({ type, status }) => `${type} ${status}`))
@@ -464,6 +556,36 @@ describe("the condition NetworkUnavailable", () => {
       "reason",
       "message",
     ]);
+  });
+
+  test("is written once, and not before the network is ready", async () => {
+    kube.create("n1", { podCidrs: ["10.244.1.0/24"], annotations: WRITTEN });
+    await using node = kubeStore(kube);
+    const own = await node.acquire();
+    await using _follow = new LeaseFollow(node.store);
+    await settle();
+    kube.delete("n1");
+    kube.create("n1", { podCidrs: ["10.244.1.0/24"] });
+    await kube.clock.advance(5000);
+    expect(kube.annotations("n1")).toEqual(WRITTEN);
+    expect(kube.get("n1").conditions).toEqual([]);
+    kube.calls.length = 0;
+    own.networkReady();
+    own.networkReady();
+    await kube.clock.advance(5000);
+    own.networkReady();
+    await kube.clock.advance(5000);
+    expect(patches()).toHaveLength(1);
+  });
+
+  test("of a Node that is gone is no failure", async () => {
+    kube.create("n1", { podCidrs: ["10.244.1.0/24"], annotations: WRITTEN });
+    await using node = kubeStore(kube);
+    const own = await node.acquire();
+    kube.delete("n1");
+    own.networkReady();
+    await kube.clock.advance(5000);
+    expect(node.messages().filter((line) => line.includes("failed"))).toEqual([]);
   });
 
   test("is left alone with --set-node-network-unavailable=false", async () => {

@@ -14,6 +14,7 @@ import {
   decodeOwnAttributes,
   differingAnnotations,
   encodeAnnotations,
+  prescribedAddressesOf,
 } from "../../../../src/subnet/kube/node_annotations.ts";
 import { NodeRecords } from "../../../../src/subnet/kube/node_records.ts";
 import { annotationsOf, DUAL as DUAL_NETWORK, NAMES } from "../../../support/kube_store.ts";
@@ -223,6 +224,10 @@ describe("the prefix", () => {
     const names = annotationNames(prefix);
     expect(names.managed).toBe(`${start}kube-subnet-manager`);
     expect(names.backendData[6]).toBe(`${start}backend-v6-data`);
+    expect(names.overwrite).toEqual({
+      4: `${start}public-ip-overwrite`,
+      6: `${start}public-ipv6-overwrite`,
+    });
     expect(names.prescribed).toEqual({
       4: `${start}node-public-ip`,
       6: `${start}node-public-ipv6`,
@@ -264,6 +269,52 @@ const decoded = (
   podCidrs: readonly string[] = ["10.244.2.0/24"],
   rules = RULES as typeof DUAL_RULES | typeof RULES,
 ) => decodeNodeLease(node(annotations), podCidrs, rules);
+
+describe("the addresses that an operator prescribes", () => {
+  const prescribed = (texts: PerFamily<string>) =>
+    prescribedAddressesOf(
+      node(Object.fromEntries(
+        Object.entries(texts).map((
+          [family, text],
+        ) => [NAMES.prescribed[family as unknown as 4 | 6], text]),
+      )),
+      DUAL_RULES,
+    );
+
+  test("are those of the network's families, and may be missing or empty", () => {
+    const source = (name: string) => `annotation ${name} of node "n2"`;
+    expect(prescribed({ 4: "192.0.2.7", 6: "2001:db8::7" }) as unknown).toEqual({
+      4: { address: "192.0.2.7", source: source(NAMES.prescribed[4]) },
+      6: { address: "2001:db8::7", source: source(NAMES.prescribed[6]) },
+    });
+    expect(prescribed({})).toEqual({});
+    expect(prescribed({ 4: "", 6: "" })).toEqual({});
+  });
+
+  test.each<[PerFamily<string>, string]>([
+    [{ 4: "nat" }, `${NAMES.prescribed[4]} of node "n2" is "nat", not an IPv4 address`],
+    [{ 4: "fd00::1" }, `${NAMES.prescribed[4]} of node "n2" is "fd00::1", not an IPv4 address`],
+    [{ 6: "192.0.2.7" }, `${NAMES.prescribed[6]} of node "n2" is "192.0.2.7", not an IPv6 address`],
+  ])("%p are refused", (texts, message) => {
+    expect(() => prescribed(texts)).toThrow(ConfigError);
+    expect(() => prescribed(texts)).toThrow(message);
+  });
+});
+
+describe("what this node published before", () => {
+  test("is left out where it cannot be read", () => {
+    const annotations = {
+      [NAMES.backendType]: "vxlan",
+      [NAMES.publicAddress[4]]: "nowhere",
+      [NAMES.publicAddress[6]]: "2001:db8::1",
+      [NAMES.backendData[4]]: "{",
+      [NAMES.backendData[6]]: '{"VNI":1}',
+    };
+    expect(decodeOwnAttributes(node(annotations), DUAL_RULES))
+      .toEqual(attributes("vxlan", V6, { 6: { VNI: 1 } }));
+    expect(decodeOwnAttributes(node({}), DUAL_RULES)).toEqual(attributes("", {}));
+  });
+});
 
 describe("another node", () => {
   test("of Go flannel is a lease", () => {
