@@ -103,6 +103,26 @@ test("the node's annotation chooses the address and the interface, not --public-
   );
 }, TIMEOUT_MS);
 
+// From Canal's DaemonSet in Calico's manifest, and with all that RKE2's chart adds to it.
+test("starts with the flags and variables of Canal's container, some of them empty", async () => {
+  writeFileSync(host.configFile, CONFIG);
+  await host.createPod();
+  const daemon = await host.up({
+    nodeName: null,
+    flags: ["--ip-masq", "--iptables-forward-rules=false", "--ip-blackhole-route"],
+    env: {
+      ...host.podVariables,
+      FLANNELD_IFACE: "",
+      FLANNELD_IFACE_REGEX: "",
+      FLANNELD_IP_MASQ: "true",
+    },
+  });
+  expect(await host.sh("ip route show type blackhole")).toContain("10.244.1.0/24");
+  expect(await host.annotations()).toMatchObject({ "kube-subnet-manager": "true" });
+  expect(daemon.logLines(/^[WE]/)).toEqual([]);
+  expect((await daemon.stop()).code).toBe(0);
+}, TIMEOUT_MS);
+
 test("annotations have the names of the prefix", async () => {
   writeFileSync(host.configFile, CONFIG);
   const daemon = await host.up({ flags: ["--kube-annotation-prefix=example.com/pods"] });
