@@ -28,6 +28,7 @@ const GROUPS: readonly string[] = [
   "src/addr",
   "src/config",
   "src/state",
+  "src/kube",
   "src/subnet",
   "src/etcd/client",
   "src/reconcile",
