@@ -24,7 +24,8 @@ beforeAll(() => {
 });
 afterAll(() => ca[Symbol.dispose]());
 beforeEach(() => {
-  directory = mkdtempSync(join(tmpdir(), "exec-plugin-test-"));
+  // Short: messages shorten a long path.
+  directory = mkdtempSync(join(tmpdir(), "p-"));
   clock = new FakeClock();
 });
 afterEach(() => rmSync(directory, { recursive: true }));
