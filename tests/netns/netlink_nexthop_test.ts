@@ -61,7 +61,7 @@ test("fewer routes, and routes that are not onlink, do not use nexthop objects",
   expect((await ourRoutes()).length).toBe(1099);
 });
 
-test("a route is deleted only by its own gateway, and its nexthop object with the others", async () => {
+test("a route is deleted only by its own gateway, and later its nexthop object", async () => {
   const routes = peerRoutes(600);
   await setAll(routes);
   const [first, second] = routes as [Route, Route];

@@ -60,8 +60,6 @@ export class KubeOwnLease implements OwnLease {
   /** Whether the Node's condition says that the network is ready. */
   #condition: "not ready" | "due" | "written" = "not ready";
   #problems: Problems;
-  /** Why changes of nodes are not received. */
-  #watchProblem: string | undefined;
   /** Resolved when the Node is to be read. */
   #due = Promise.withResolvers<void>();
 
@@ -86,7 +84,8 @@ export class KubeOwnLease implements OwnLease {
   }
 
   get problem(): string | undefined {
-    return this.#problems.absence ?? this.#watchProblem ?? this.#changes.problem;
+    const { absence, watch } = this.#problems;
+    return absence ?? watch ?? this.#changes.problem;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -104,7 +103,7 @@ export class KubeOwnLease implements OwnLease {
 
   /** Why the API server refuses to send changes of nodes; `undefined` if it sends them again. */
   watchRefused(problem: string | undefined): void {
-    this.#watchProblem = problem;
+    if (problem !== this.#problems.watch) this.#problems = { ...this.#problems, watch: problem };
   }
 
   async update(attributes: LeaseAttributes, signal: AbortSignal): Promise<void> {
@@ -275,6 +274,8 @@ export class KubeOwnLease implements OwnLease {
 interface Problems {
   /** Why the Node is not as it should be. */
   readonly absence?: string | undefined;
+  /** Why changes of nodes are not received. */
+  readonly watch?: string | undefined;
   /** Annotations of an operator that cannot be used, which have been logged. */
   readonly reported: readonly string[];
 }

@@ -609,8 +609,8 @@ describe("a watch", () => {
     const { kind, message } = await error;
     expect(kind).toBe("unreachable");
     expect(message).toEndWith(
-      "no response within 30 s; if lists of nodes work, check whether a proxy in front of the API " +
-        "server passes on responses that do not end",
+      "no response within 30 s; if lists of nodes work, check whether a proxy in front of the " +
+        "API server passes on responses that do not end",
     );
   });
 
