@@ -169,7 +169,8 @@ class KubeBench {
     await Bun.sleep(DELIVERY_MS);
     const cpu = await ofBoth(pair, ({ daemon }) => daemon.cpuSeconds());
     const what = `${this.#leaving} nodes of ${this.#nodes} leave at once`;
-    const note = `the server needed ${deletedSeconds.toPrecision(2)} s to delete them`;
+    const note = `the server needed ${deletedSeconds.toPrecision(2)} s to delete them; flanneld ` +
+      "keeps the entries of each for another second on purpose";
     return [
       { ...this.#row(`${what}: until the last entry is gone`, "s", gone), note },
       this.#row(`${what}: CPU time`, "ms", {
