@@ -46,17 +46,54 @@ test("the server is that of the environment, an IPv6 address in brackets", () =>
 });
 
 test("outside of a pod there is none", () => {
-  const open = (environment: Record<string, string>) => () =>
-    new InClusterCredentials({ environment });
+  const failureOf = (environment: Record<string, string>) => {
+    try {
+      new InClusterCredentials({ environment });
+    } catch (error) {
+      expect(error).toBeInstanceOf(KubeError);
+      expect((error as KubeError).kind).toBe("credentials");
+      return (error as KubeError).message;
+    }
+    throw new Error("it was accepted");
+  };
   const missing = "cannot find the Kubernetes API: KUBERNETES_SERVICE_HOST and " +
     "KUBERNETES_SERVICE_PORT are not set, as they are in a pod; outside of one, give " +
     "--kubeconfig-file";
-  expect(open({})).toThrow(missing);
-  expect(open({ ...ENVIRONMENT, KUBERNETES_SERVICE_PORT: "" })).toThrow(missing);
-  expect(open({ ...ENVIRONMENT, KUBERNETES_SERVICE_PORT: "tcp://x" })).toThrow(
-    "KUBERNETES_SERVICE_HOST=10.96.0.1 and KUBERNETES_SERVICE_PORT=tcp://x are not a host and " +
-      "a port",
-  );
+  expect(failureOf({})).toBe(missing);
+  expect(failureOf({ ...ENVIRONMENT, KUBERNETES_SERVICE_PORT: "" })).toBe(missing);
+  expect(failureOf({ ...ENVIRONMENT, KUBERNETES_SERVICE_HOST: "" })).toBe(missing);
+  expect(failureOf({ KUBERNETES_SERVICE_PORT: "443" })).toBe(missing);
+  expect(failureOf({ KUBERNETES_SERVICE_HOST: "10.96.0.1" })).toBe(missing);
+  for (const port of ["tcp://x", "443/x", " 443", "4 43", "70000"]) {
+    expect(failureOf({ ...ENVIRONMENT, KUBERNETES_SERVICE_PORT: port })).toBe(
+      `cannot find the Kubernetes API: KUBERNETES_SERVICE_HOST=10.96.0.1 and ` +
+        `KUBERNETES_SERVICE_PORT=${port} are not a host and a port`,
+    );
+  }
+});
+
+test("each file has an outcome of its own", async () => {
+  project("1", { "token": "one", "ca.crt": await pem(ca) });
+  const seen: string[] = [];
+  const credentials = new InClusterCredentials({
+    environment: ENVIRONMENT,
+    directory,
+    outcomes: (what) => ({
+      failed: () => void seen.push(`${what.replace(directory, "DIR")} failed`),
+      succeeded: () => void seen.push(`${what.replace(directory, "DIR")} succeeded`),
+    }),
+  });
+  await credentials.current();
+  expect(seen).toEqual(["DIR/ca.crt succeeded", "DIR/token succeeded"]);
+  project("2", { "token": "", "ca.crt": "garbage" });
+  expect((await credentials.current()).authorization).toBe("Bearer one");
+  expect(seen.slice(2)).toEqual(["DIR/ca.crt failed", "DIR/token failed"]);
+});
+
+test("the files are in the directory that a pod has", async () => {
+  const credentials = new InClusterCredentials({ environment: ENVIRONMENT });
+  const error = await credentials.current().catch((reason) => reason);
+  expect(error.message).toContain("'/var/run/secrets/kubernetes.io/serviceaccount/ca.crt'");
 });
 
 test("the token and the CA are read again when the kubelet replaces them", async () => {
