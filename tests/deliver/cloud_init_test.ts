@@ -13,6 +13,7 @@ import { join } from "node:path";
 import { shellQuoted } from "../../src/base/quoting.ts";
 import { runProgram } from "../../src/process/run_program.ts";
 import { FLANNELD } from "../support/host.ts";
+import { applyIgnition } from "../support/machines/apply_ignition.ts";
 import {
   attachAll,
   expectMachineMesh,
@@ -147,6 +148,35 @@ describe("three machines", () => {
     });
     await Promise.all(machines.all.map((machine) => provision(machine, scripts[machine.name])));
     await Promise.all(machines.all.map(awaitReady));
+    await attachAll(machines);
+    await expectMachineMesh(machines);
+  }, 600_000);
+
+  test("the files and units of Ignition make such machines", async () => {
+    const [one, ...nodes] = machines.all as [Machine, ...Machine[]];
+    await Promise.all(machines.all.map((machine) => uninstall(machine)));
+    const file = `flanneld-linux-${process.arch === "arm64" ? "arm64" : "amd64"}`;
+    const [digest = ""] = new RegExp(`^\\w+(?=  ${file}$)`, "m").exec(
+      readFileSync(join(releases, "v1/SHA256SUMS"), "utf8"),
+    ) ?? [];
+    const { FLANNELD_JOIN = "", FLANNEL_DATASTORE_SECRET = "" } = access;
+    // docs/cloud-init.md, "Ignition".
+    const filled = (name: string) =>
+      shipped(name).replace("https://MIRROR/VERSION/flanneld-linux-amd64", `${host.url}/v1/${file}`)
+        .replace("sha256-SHA256", `sha256-${digest}`).replace("TOKEN@ADDRESS", FLANNELD_JOIN)
+        .replace("INTERFACE", "eth1").replace("%20ADDRESS", `%20${DATASTORE}`)
+        .replace("=SECRET", `=${FLANNEL_DATASTORE_SECRET}`);
+    await applyIgnition(one, filled("datastore.ign"));
+    await Promise.all(nodes.map((node) => applyIgnition(node, filled("node.ign"))));
+    await Promise.all(machines.all.map((machine) => machine.shutDown()));
+    await Promise.all(machines.all.map((machine) => machine.boot()));
+    await Promise.all(machines.all.map(awaitReady));
+    for (const machine of machines.all) {
+      const paths = "/etc/flanneld/flanneld.env /opt/bin/flanneld /proc/$(pidof -s flanneld)/exe";
+      expect(await machine.run(`stat -L -c %a ${paths}; ls /usr/local/bin`)).toBe(
+        "600\n755\n755\n",
+      );
+    }
     await attachAll(machines);
     await expectMachineMesh(machines);
   }, 600_000);

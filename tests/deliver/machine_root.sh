@@ -10,11 +10,10 @@ set -euo pipefail
 
 readonly HERE=$(dirname "$(readlink -f "$0")")
 readonly SUITE=bookworm
-readonly CACHE=${FLANNELD_TEST_CACHE:-/var/tmp/flanneld-test}
+source "$HERE/../cached.sh"
 
 main() {
   local name
-  mkdir -p "$CACHE"
   [[ $# -gt 0 ]] || set -- $(ls "$HERE/machine_roots")
   for name in "$@"; do
     (provide "$name" "$HERE/machine_roots/$name")
@@ -23,17 +22,13 @@ main() {
 
 provide() {
   local target
-  target=$CACHE/machine-root-$1-$(cat "$2" "$0" | sha256sum | cut -c -16)
-  exec 9>"$target.lock"
-  flock 9
-  if [[ ! -d $target ]]; then build "$1" "$2" "$target"; fi
+  target=$CACHE/machine-root-$1-$(key_of "$2" "$0")
+  cached "$target" build "$1" "$2" "$target"
   echo "$target"
 }
 
 build() {
   bash "$HERE/../install.sh" mmdebstrap >&2
-  work=$(mktemp -d "$CACHE/build.XXXXXX")
-  trap 'rm -rf "$work"' EXIT
   local attempt
   for attempt in 1 2 3; do
     if mmdebstrap --quiet --variant=minbase --include="$(paste -sd , "$2")" \

@@ -141,13 +141,22 @@ describe("a package on a machine", () => {
     expect(await machine.run("cat /run/flannel/subnet.env")).toContain("FLANNEL_SUBNET=10.5.");
   }, 120_000);
 
-  test("restarts on an upgrade what ran, and keeps the settings", async () => {
-    await expectRestarts("dpkg --install /root/1.1.0.deb");
-  }, 120_000);
+  test(
+    "restarts on an upgrade, and on the way back, what ran, and keeps the settings",
+    async () => {
+      // docs/upgrade.md
+      const options = "--yes --no-install-recommends";
+      await expectRestarts(`apt-get install ${options} /root/1.1.0.deb`);
+      expect(await machine.run("dpkg-query --show flanneld")).toBe("flanneld\t1.1.0\n");
+      await expectRestarts(`apt-get install ${options} --allow-downgrades /root/1.0.0.deb`);
+      expect(await machine.run("dpkg-query --show flanneld")).toBe("flanneld\t1.0.0\n");
+    },
+    180_000,
+  );
 
   test("does not start on an upgrade what was stopped", async () => {
     await machine.run("systemctl stop flanneld");
-    await machine.run("dpkg --install /root/1.0.0.deb 2>&1");
+    await machine.run("dpkg --install /root/1.1.0.deb 2>&1");
     expect(await state("flanneld")).toEqual({ active: "inactive", enabled: "enabled" });
     await eventually("the datastore runs", READY_MS, async () => {
       return (await state("flannel-datastore")).active === "active";
@@ -179,6 +188,8 @@ describe("a package on a machine", () => {
     expect(await machine.run(`${RPM} --verify --nodeps flanneld`)).toBe("");
     await enableUnits();
     await expectRestarts(`${install} /root/1.1.0.rpm`);
+    await expectRestarts(`${install} --oldpackage /root/1.0.0.rpm`);
+    expect(await machine.run("rpm --query flanneld")).toStartWith("flanneld-1.0.0-1.");
     await machine.run(`${RPM} --erase flanneld`);
     expect(await state("flanneld")).toEqual({ active: "inactive", enabled: "not-found" });
     expect(await machine.run("ls /etc/flanneld")).toBe("flanneld.env.rpmsave\n");

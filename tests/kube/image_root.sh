@@ -8,22 +8,11 @@ set -euo pipefail
 
 readonly HERE=$(dirname "$(readlink -f "$0")")
 readonly IMAGE=$HERE/../../deploy/image
-readonly KEY=$(cat "$IMAGE"/{packages,setup.sh,rootfs.sh} "$0" | sha256sum | cut -c -16)
-readonly CACHE=${FLANNELD_TEST_CACHE:-/var/tmp/flanneld-test}
-readonly TARGET=$CACHE/image-root-$KEY
-
-main() {
-  mkdir -p "$CACHE"
-  exec 9>"$CACHE/image-root.lock"
-  flock 9
-  if [[ ! -d $TARGET ]]; then build; fi
-  echo "$TARGET.tar"
-}
+source "$HERE/../cached.sh"
+readonly TARGET=$CACHE/image-root-$(key_of "$IMAGE"/{packages,setup.sh,rootfs.sh} "$0")
 
 build() {
   bash "$HERE/../install.sh" mmdebstrap >&2
-  work=$(mktemp -d "$CACHE/build.XXXXXX")
-  trap 'rm -rf "$work"' EXIT
   local attempt
   for attempt in 1 2 3; do
     if bash "$IMAGE/rootfs.sh" "$(dpkg --print-architecture)" "$work/root.tar" \
@@ -41,4 +30,5 @@ build() {
   mv "$work/root" "$TARGET"
 }
 
-main
+cached "$TARGET" build
+echo "$TARGET.tar"

@@ -13,19 +13,13 @@ readonly HERE=$(dirname "$(readlink -f "$0")")
 readonly MODULES=$HERE/apiserver
 readonly VERSION=$(sed -n 's/^require k8s.io\/kubernetes //p' "$MODULES/go.mod")
 readonly READY=${KUBE_APISERVER_READY:-$HERE/../../../shared/tools/kube}
-readonly CACHE=${FLANNELD_TEST_CACHE:-/var/tmp/flanneld-test}
+source "$HERE/../cached.sh"
 readonly DIRECTORY=$CACHE/kube-apiserver-$VERSION
 readonly TARGET=$DIRECTORY/kube-apiserver
 readonly PROGRESS_SECONDS=30
 
-main() {
-  mkdir -p "$DIRECTORY"
-  exec 9>"$CACHE/kube-apiserver-$VERSION.lock"
-  flock 9 # others wait until the first has built it
-  if [[ ! -x $TARGET ]]; then
-    unpack || build
-  fi
-  echo "$TARGET"
+provide() {
+  unpack || build
 }
 
 # Takes the prebuilt one, if it is what its checksum says.
@@ -43,12 +37,8 @@ unpack() {
 }
 
 build() {
-  local work begun=$SECONDS
+  local begun=$SECONDS
   command -v go >/dev/null || fail "go not found: install Go 1.26 or later, or put it on PATH"
-  work=$(mktemp -d "$CACHE/build.XXXXXX")
-  # Expanded now: the variable no longer exists when the trap runs.
-  # shellcheck disable=SC2064
-  trap "rm -rf '$work'" EXIT
   cp "$MODULES"/{go.mod,go.sum,tools.go} "$work"
   # With another value of CGO_ENABLED, Go would compile every package again.
   export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:-} -buildvcs=false"
@@ -111,4 +101,5 @@ fail() {
   exit 1
 }
 
-main
+cached "$TARGET" provide
+echo "$TARGET"

@@ -87,6 +87,9 @@ describe("the chart", () => {
     await helm("upgrade", ...release, `${image},flannel.backend=wireguard,flannel.tunnelMode=auto`);
     expect(JSON.parse(await netConf()).Backend).toEqual({ Type: "wireguard", Mode: "auto" });
 
+    await helm("rollback", "flannel", "--namespace=kube-flannel");
+    expect(JSON.parse(await netConf()).Backend).toEqual({ Type: "vxlan" });
+
     await helm("uninstall", "flannel", "--namespace=kube-flannel");
     const rbac = "/apis/rbac.authorization.k8s.io/v1";
     for (

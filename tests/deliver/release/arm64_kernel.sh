@@ -4,22 +4,11 @@
 set -euo pipefail
 
 readonly HERE=$(dirname "$(readlink -f "$0")")
-readonly KEY=$(sha256sum <"$0" | cut -c -16)
-readonly CACHE=${FLANNELD_TEST_CACHE:-/var/tmp/flanneld-test}
-readonly TARGET=$CACHE/arm64-kernel-$KEY
-
-main() {
-  mkdir -p "$CACHE"
-  exec 9>"$CACHE/arm64-kernel.lock"
-  flock 9
-  if [[ ! -d $TARGET ]]; then build; fi
-  echo "$TARGET"
-}
+source "$HERE/../../cached.sh"
+readonly TARGET=$CACHE/arm64-kernel-$(key_of "$0")
 
 build() {
   bash "$HERE/../../install.sh" mmdebstrap kmod >&2
-  work=$(mktemp -d "$CACHE/build.XXXXXX")
-  trap 'rm -rf "$work"' EXIT
   mmdebstrap --quiet --variant=extract --architectures=arm64 \
     --include=linux-image-cloud-arm64,busybox-static bookworm "$work/root" >"$work/log" 2>&1 || {
     echo "arm64_kernel: $(tail -n 3 "$work/log")" >&2
@@ -33,4 +22,5 @@ build() {
   mv "$work/kernel" "$TARGET"
 }
 
-main
+cached "$TARGET" build
+echo "$TARGET"
