@@ -218,6 +218,7 @@ describe("the prefix", () => {
     ["example.com/pods", "example.com/pods-"],
     ["example.com/pods-", "example.com/pods-"],
     ["ex_ample.com/--", "ex_ample.com/--"],
+    ["a.example.com", "a.example.com/"],
     // Not anchored at its start, as in Go flannel.
     ["Example.b.com", "Example.b.com/"],
   ])("%p starts names with %p", (prefix, start) => {
@@ -320,7 +321,7 @@ describe("another node", () => {
   test("of Go flannel is a lease", () => {
     const managedFields = [
       { manager: "kubelet", timeMs: 90_000, annotations: ["volumes.kubernetes.io/x"] },
-      { manager: "flanneld", timeMs: 7000, annotations: [NAMES.backendData[4]] },
+      { manager: "flanneld", timeMs: 7000, annotations: ["other", NAMES.backendData[4]] },
       { manager: "kubectl", timeMs: 6000, annotations: [NAMES.managed] },
       { manager: "old", timeMs: undefined, annotations: [NAMES.managed] },
     ];
