@@ -167,6 +167,17 @@ describe("a plugin", () => {
     });
   });
 
+  test("is given the cluster without a configuration if that is not for plugins", async () => {
+    const script = `printf %s "$KUBERNETES_EXEC_INFO" >${directory}/seen\n`;
+    for (const extensions of [[], [{ name: "another", extension: { audience: "x" } }]]) {
+      const exec = { provideClusterInfo: true };
+      const credentials = open(script + printing({ token: "abc" }), exec, { extensions });
+      await credentials.current(NEVER);
+      const { spec } = JSON.parse(readFileSync(join(directory, "seen"), "utf8"));
+      expect(spec.cluster).toEqual({ server: "https://10.0.0.1:6443" });
+    }
+  });
+
   test("that fails is reported with the end of its standard error, and tried again", async () => {
     const credentials = open("echo secret; echo first >&2; echo 'log in first' >&2; exit 3");
     const message = await refusal(() => credentials);
@@ -182,6 +193,15 @@ describe("a plugin", () => {
     expect((await credentials.current(NEVER)).authorization).toBe("Bearer abc");
   });
 
+  test("that fails without a word is reported by its status alone", async () => {
+    const installHint = "see https://example.com";
+    expect(await refusal(() => open("exit 4", { installHint }))).toEndWith("exited with status 4");
+    const words = "echo one >&2; echo two >&2; echo three >&2; exit 5";
+    expect(await refusal(() => open(words, { installHint }))).toEndWith("with status 5: three");
+    const script = "exec yes secret";
+    expect(await refusal(() => open(script, { installHint }))).toEndWith("than 1048576 bytes");
+  });
+
   test("that is missing is reported with how to install it", async () => {
     const message = await refusal(() =>
       open("", { command: "no-such-plugin", installHint: "see https://example.com" })
@@ -190,6 +210,8 @@ describe("a plugin", () => {
       'no credentials from the kubeconfig\'s exec plugin "no-such-plugin": cannot run ' +
         "no-such-plugin: there is no such program; see https://example.com",
     );
+    expect(await refusal(() => open("", { command: "no-such-plugin" })))
+      .toEndWith("there is no such program");
   });
 
   test("that does not end is killed when its caller stops", async () => {
@@ -230,6 +252,21 @@ describe("a plugin", () => {
       "half of a pair",
       () => printing({ clientCertificateData: "secret" }),
       "its status has only one of clientCertificateData, clientKeyData",
+    ],
+    [
+      "the other half of a pair",
+      () => printing({ token: "x", clientKeyData: "secret" }),
+      "its status has only one of clientCertificateData, clientKeyData",
+    ],
+    [
+      "a damaged key",
+      () =>
+        printing({
+          clientCertificateData: readFileSync(admin.certFile, "utf8"),
+          clientKeyData: "secret",
+        }),
+      "cannot read the TLS files for the Kubernetes API: its clientKeyData has no unencrypted " +
+      "private key in PEM form",
     ],
     [
       "a damaged pair",
