@@ -64,6 +64,38 @@ test("a list without nodes is complete, and one that is cut is not", () => {
   }
 });
 
+test("a node of more than 64 kB is read, in pieces or at once, and those after it", () => {
+  const large = (bytes: number) => nodeJson("large", { annotations: { text: "x".repeat(bytes) } });
+  for (const bytes of [65_000, 65_536, 200_000]) {
+    const nodes = [nodeJson("a"), large(bytes), nodeJson("b")];
+    const list = nodeListProtobuf({ resourceVersion: "1", nodes });
+    for (const size of [1000, 65_536, list.length]) {
+      const listed = read(list, [size]).nodes.map(decodeListedNode);
+      expect(listed.map(({ name }) => name)).toEqual(["a", "large", "b"]);
+      expect(listed[1]?.annotations["text"]).toHaveLength(bytes);
+    }
+  }
+});
+
+test("before anything has arrived, a list is empty and not complete", () => {
+  const { resourceVersion, continueToken, isComplete } = new ProtobufNodeList();
+  expect({ resourceVersion, continueToken, isComplete })
+    .toEqual({ resourceVersion: "", continueToken: "", isComplete: false });
+  const bytes = nodeListProtobuf({ resourceVersion: "5", nodes: [nodeJson("a")] });
+  expect(read(bytes, [9]).list.continueToken).toBe("");
+});
+
+test("a node without annotations, managers and pod CIDRs has none", () => {
+  const metadata = message([[1, "a"], [5, "u"], [6, "7"], [8, message([[1, 1000]])]]);
+  const list = message([[1, message([[2, "7"]])], [2, message([[1, metadata]])]]);
+  const bytes = Buffer.concat([Buffer.from("k8s\0"), message([[2, list]])]);
+  const [node] = read(bytes, [1000]).nodes.map(decodeListedNode);
+  expect(node).toEqual({
+    ...{ name: "a", uid: "u", resourceVersion: "7", createdMs: 1_000_000 },
+    ...{ annotations: {}, managedFields: [], podCidrs: [] },
+  });
+});
+
 test("annotations are plain data, whatever their names", () => {
   const annotations = JSON.parse('{"__proto__":"x","constructor":"y"}');
   const node = nodeJson("a", { annotations });
@@ -104,9 +136,19 @@ test("anything else is a MalformedObject, or ends early", () => {
 });
 
 test.each([
-  ["a JSON list", Buffer.from("{}  ")],
-  ["a part without end", Buffer.from("k8s\0\x0a\xff\xff\xff\x7f", "latin1")],
-  ["a number without end", Buffer.from("k8s\0" + "\xff".repeat(11), "latin1")],
-])("%s is refused", (_what, bytes) => {
+  ["a JSON list", Buffer.from("{}  "), "the list does not begin as Kubernetes' protobuf encoding"],
+  ["another encoding", Buffer.from("k8s\x01"), "the list does not begin as Kubernetes' protobuf"],
+  [
+    "a part without end",
+    Buffer.from("k8s\0\x0a\xff\xff\xff\x7f", "latin1"),
+    "a part of the list has more than 8388608 bytes",
+  ],
+  [
+    "a number without end",
+    Buffer.from("k8s\0" + "\xff".repeat(11), "latin1"),
+    "a number in a message has more than 10 bytes",
+  ],
+])("%s is refused", (_what, bytes, reason) => {
   expect(() => new ProtobufNodeList().push(bytes)).toThrow(MalformedObject);
+  expect(() => new ProtobufNodeList().push(bytes)).toThrow(reason);
 });
