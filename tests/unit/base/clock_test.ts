@@ -19,3 +19,17 @@ test("sleep() ends when its signal aborts, or at once if it has", async () => {
   await sleep(systemClock, 60_000, stop.signal);
   expect(systemClock.nowMs() - startMs).toBeLessThan(5_000);
 });
+
+test("a timer for a moment that is over calls back soon, without a warning", async () => {
+  const warnings: string[] = [];
+  const onWarning = ({ name }: Error) => void warnings.push(name);
+  process.on("warning", onWarning);
+  try {
+    await new Promise<void>((resolve) => void systemClock.setTimer(-0.5, resolve));
+    await new Promise<void>((resolve) => void systemClock.setTimer(-1e6, resolve));
+    await systemClock.yield();
+  } finally {
+    process.off("warning", onWarning);
+  }
+  expect(warnings).toEqual([]);
+});
