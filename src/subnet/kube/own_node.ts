@@ -153,7 +153,7 @@ export function assignedSubnets(node: KubeNode, { families }: NetworkConfig): Pe
   const missing = familiesOf(families).find((family) => subnets[family] === undefined);
   if (missing !== undefined) {
     throw new ConfigError(
-      `node ${name} has no IPv${missing} pod CIDR, only ${node.podCidrs.join(" and ")}, and the ` +
+      `node ${name} has no IPv${missing} pod CIDR, only ${node.podCidrs[0]}, and the ` +
         `network has IPv${missing}; set EnableIPv${missing} to false, or give ` +
         "kube-controller-manager a --cluster-cidr of each family and recreate the Node",
     );

@@ -3,7 +3,7 @@
 import { beforeEach, describe, expect, test } from "bun:test";
 import { ConfigError } from "../../../../src/config/config_error.ts";
 import type { OwnLease } from "../../../../src/subnet/lease_store.ts";
-import { nodeNameSource } from "../../../../src/subnet/kube/own_node.ts";
+import { assignedSubnets, nodeNameSource } from "../../../../src/subnet/kube/own_node.ts";
 import { settle } from "../../../support/fake_clock.ts";
 import { FakeKube, kubeError } from "../../../support/fake_kube.ts";
 import {
@@ -64,9 +64,10 @@ describe("the name of the Node", () => {
     await using store = kubeStore(kube, { node });
     const own = store.acquire();
     await kube.clock.advance(1000);
-    expect(store.messages()[0]).toStartWith(
+    expect(store.messages()[0]).toBe(
       "warn taking this node's subnet failed: error retrieving " +
-        `pod spec for 'kube-flannel/ds-x': pods "ds-x" not found`,
+        `pod spec for 'kube-flannel/ds-x': pods "ds-x" not found; or set NODE_NAME from the ` +
+        "field spec.nodeName",
     );
     kube.pods.set("kube-flannel/ds-x", { nodeName: "" });
     await kube.clock.advance(3000);
@@ -74,6 +75,62 @@ describe("the name of the Node", () => {
       .toContain("node name not present in pod spec 'kube-flannel/ds-x'");
     kube.pods.set("kube-flannel/ds-x", { nodeName: "n1" });
     expect(String((await own).lease.key)).toBe("node/n1");
+  });
+});
+
+describe("the Node", () => {
+  test("is read again when its state is older than five seconds", async () => {
+    kube.create("n1", { podCidrs: ["10.244.1.0/24"] });
+    await using node = kubeStore(kube);
+    for (const pauseMs of [0, 5000, 1]) {
+      await kube.clock.advance(pauseMs);
+      await node.store.prescribedAddresses(IPV4, forever);
+    }
+    expect(kube.calls).toEqual(["GET n1", "GET n1"]);
+  });
+
+  test("is waited for while it cannot be read, but not with a bug", async () => {
+    kube.create("n1", { podCidrs: ["10.244.1.0/24"] });
+    kube.fail("node", "server");
+    await using node = kubeStore(kube);
+    const addresses = node.store.prescribedAddresses(IPV4, forever);
+    await kube.clock.advance(3000);
+    expect(node.messages()).toEqual(["warn reading this node failed: node is server"]);
+    kube.works("node");
+    expect(await within(kube, addresses)).toEqual({});
+    const bug = new TypeError("a bug");
+    kube.failNext("pod", bug);
+    const pod = { kind: "pod", namespace: "kube-flannel", pod: "ds-x" } as const;
+    await using other = kubeStore(kube, { node: pod });
+    expect(await failure(other.store.prescribedAddresses(IPV4, forever))).toBe(bug);
+  });
+
+  test("waits as long as the API server asks for the pod", async () => {
+    kube.create("n1", { podCidrs: ["10.244.1.0/24"] });
+    kube.pods.set("kube-flannel/ds-x", { nodeName: "n1" });
+    kube.failNext("pod", kubeError("throttled", "too many requests", 20_000));
+    const pod = { kind: "pod", namespace: "kube-flannel", pod: "ds-x" } as const;
+    await using node = kubeStore(kube, { node: pod });
+    const addresses = node.store.prescribedAddresses(IPV4, forever);
+    await kube.clock.advance(19_999);
+    expect(kube.calls).toHaveLength(1);
+    await kube.clock.advance(3000);
+    expect(await addresses).toEqual({});
+  });
+
+  test("without usable pod CIDRs is refused, or waited for, with the networks' names", () => {
+    const subnets = (podCidrs: readonly string[], config = DUAL) => {
+      const metadata = { name: "n1", uid: "u", resourceVersion: "1", createdMs: 0 };
+      const node = { ...metadata, annotations: {}, managedFields: [], conditions: [], podCidrs };
+      return () => assignedSubnets(node, config);
+    };
+    expect(subnets([])).toThrow("--cluster-cidr=10.244.0.0/16,fd00:10::/48 (kubeadm init");
+    expect(subnets(["x"])).toThrow('cannot use node "n1": its pod CIDR "x" is not an IP prefix');
+    expect(subnets(["fd00:10::/64"])).toThrow('"n1" has no IPv4 pod CIDR, only fd00:10::/64, and');
+    expect(subnets(["fd00:10::/64", "10.244.1.0/24"])() as object)
+      .toEqual({ 4: "10.244.1.0/24", 6: "fd00:10::/64" });
+    expect(subnets(["fd00:10::/64", "10.244.1.0/24"], IPV4)() as object)
+      .toEqual({ 4: "10.244.1.0/24" });
   });
 });
 

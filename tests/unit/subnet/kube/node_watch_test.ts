@@ -441,6 +441,30 @@ describe("a watch", () => {
   });
 });
 
+test("a bug while nodes are followed is thrown to the reader of the leases", async () => {
+  const bug = new TypeError("a bug");
+  for (const method of ["listNodes", "watchNodes"] as const) {
+    await using node = kubeStore(kube);
+    await node.acquire();
+    kube.failNext(method, bug);
+    const stop = new AbortController();
+    const leases = node.store.watchLeases(stop.signal)[Symbol.asyncIterator]();
+    if (method === "watchNodes") expect((await leases.next()).value?.kind).toBe("snapshot");
+    expect(await leases.next().catch((error) => error)).toBe(bug);
+    await leases.return?.();
+  }
+});
+
+test("a watch of leases that is stopped before it begins asks for nothing", async () => {
+  for (const network of [{}, { Backend: { Type: "alloc" } }]) {
+    await using node = kubeStore(kube);
+    await node.acquire({ config: config({ Network: "10.244.0.0/16", ...network }) });
+    kube.calls.length = 0;
+    expect(await Array.fromAsync(node.store.watchLeases(AbortSignal.abort()))).toEqual([]);
+    expect(kube.calls).toEqual([]);
+  }
+});
+
 test("with the alloc backend only this node is watched", async () => {
   createPeer(kube, 2);
   await using node = kubeStore(kube);
