@@ -106,6 +106,7 @@ test("the node's annotation chooses the address and the interface, not --public-
 // From Canal's DaemonSet in Calico's manifest, and with all that RKE2's chart adds to it.
 test("starts with the flags and variables of Canal's container, some of them empty", async () => {
   writeFileSync(host.configFile, CONFIG);
+  await host.sh("ip link del flannel.1 2>&1 || true"); // of another test
   await host.createPod();
   const daemon = await host.up({
     nodeName: null,
