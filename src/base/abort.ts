@@ -13,6 +13,7 @@ export function whenAborted(signal: AbortSignal): Promise<void> {
  * not cancelled; if it rejects later, that is not an unhandled rejection.
  */
 export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  promise.catch(() => {});
   signal.throwIfAborted();
   const aborted = Promise.withResolvers<never>();
   const onAbort = () => aborted.reject(signal.reason);

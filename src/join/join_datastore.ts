@@ -10,10 +10,9 @@ import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
 import { urlHost } from "../addr/ip.ts";
 import { backoffMs, type Clock, sleep } from "../base/clock.ts";
-import { methodName } from "../etcd/client/calls.ts";
 import { openCluster } from "../etcd/client/cluster.ts";
 import { EtcdError, isWrongPassword } from "../etcd/client/etcd_error.ts";
-import { Auth } from "../etcd/api/rpc_pb.ts";
+import { etcdMethods } from "../etcd/client/etcd_messages.ts";
 import type { Log } from "../log/log.ts";
 import { RepeatedFailure } from "../log/repeated_failure.ts";
 import { caFingerprint } from "./ca_fingerprint.ts";
@@ -141,10 +140,10 @@ async function addUser(
   { clock, signal }: CallContext,
 ): Promise<void> {
   using calls = callsOf(credential, clock);
-  const method = Auth.method.userAdd;
-  const call = { operation: "add this node", method: methodName(method), repeatable: true, signal };
-  await calls.run(call, async ({ transport, header, timeoutMs }) => {
-    await transport.unary(method, signal, timeoutMs, header, { name: username, password });
+  const method = etcdMethods.userAdd;
+  const call = { operation: "add this node", method: method.name, repeatable: true, signal };
+  await calls.run(call, async ({ transport, ...options }) => {
+    await transport.unary(method, { name: username, password }, options);
   });
 }
 

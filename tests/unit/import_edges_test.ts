@@ -4,7 +4,7 @@
  */
 
 import { describe, expect, test } from "bun:test";
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { posix } from "node:path";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
@@ -102,13 +102,12 @@ const EDGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     addr: "endpoints and the routes to them",
     base: "clock, TLS files, quoting of what a server sent",
     config: "an endpoint that cannot be used is a configuration error",
-    "etcd/api": "the messages",
+    "etcd/api": "the framing of messages",
     log: "outages are logged",
   },
   join: {
     addr: "addresses in URLs",
     base: "clock, the file of the credential",
-    "etcd/api": "a node adds itself as a user",
     "etcd/client": "a node joins by etcd's calls",
     log: "waiting for the datastore is logged",
   },
@@ -438,7 +437,7 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   "backend/ipsec": ["ipsec_descriptor.ts"],
   "backend/tencent_vpc": ["tencent_vpc_descriptor.ts"],
   "backend/udp": ["udp_descriptor.ts"],
-  "etcd/api": ["kv_pb.ts", "rpc_pb.ts"],
+  "etcd/api": ["kv_pb.ts", "message_frames.ts", "rpc_pb.ts"],
   "etcd/client": [
     "calls.ts",
     "cluster.ts",
@@ -446,6 +445,8 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
     "etcd.ts",
     "etcd_client.ts",
     "etcd_error.ts",
+    "etcd_messages.ts",
+    "grpc_error.ts",
     "host_network.ts",
     "lease_renewal.ts",
   ],
@@ -559,8 +560,8 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
     "etcd/api",
     "etcd/client",
   ],
-  "@connectrpc/connect": ["datastore/rpc", "datastore/transfer", "etcd/client"],
-  "@connectrpc/connect-node": ["datastore/rpc", "etcd/client"],
+  "@connectrpc/connect": ["datastore/rpc"],
+  "@connectrpc/connect-node": ["datastore/rpc"],
   ini: ["subnet"],
   pino: ["log"],
   yaml: ["kube", "lab"],
@@ -627,6 +628,22 @@ describe("imports between folders", () => {
       });
     expect(Object.keys(EDGES).filter((folder) => reaches(folder, folder))).toEqual([]);
   });
+});
+
+test("the daemon loads neither Connect nor the generated messages of etcd", () => {
+  const loaded = new Set<string>();
+  const load = (target: string): void => {
+    if (loaded.has(target)) return;
+    loaded.add(target);
+    if (!existsSync(`${ROOT}${target}`)) return;
+    // Also what it imports when needed, but not types.
+    for (const one of imports) if (one.file === target && !one.isType) load(one.target);
+  };
+  load("src/daemon/daemon.ts");
+  load("src/daemon/system_ports.ts");
+  expect(loaded).toContain("src/etcd/client/etcd_client.ts");
+  const costly = /^@connectrpc|^@bufbuild\/protobuf(?!\/wire$)|_pb\.ts$|^src\/datastore\//;
+  expect([...loaded].filter((target) => costly.test(target))).toEqual([]);
 });
 
 describe("doors", () => {

@@ -9,12 +9,16 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import { constants, type Http2ServerResponse } from "node:http2";
 import type { Clock } from "../../base/clock.ts";
+import {
+  frame,
+  type FrameHeader,
+  MessageFrames,
+  PREFIX_BYTES,
+} from "../../etcd/api/message_frames.ts";
 import { MAX_REQUEST_BYTES } from "../mvcc/key_writes.ts";
 
 /** Includes the half megabyte by which etcd allows a message to exceed that. */
 export const MAX_REQUEST_MESSAGE_BYTES = MAX_REQUEST_BYTES + (512 << 10);
-/** Before each message: a flag for compression, and the length in four bytes. */
-const PREFIX_BYTES = 5;
 
 /** Observes the arrival of messages. */
 export interface Arrival {
@@ -30,59 +34,26 @@ export async function* readMessages(
   body: AsyncIterable<Uint8Array>,
   arrival?: Arrival,
 ): AsyncGenerator<Uint8Array> {
-  const pieces = new Pieces();
+  const frames = new MessageFrames(assertAcceptable);
   for await (const chunk of body) {
-    pieces.add(chunk);
-    for (let message = pieces.message(); message !== undefined; message = pieces.message()) {
+    frames.add(chunk);
+    for (let message = frames.message(); message !== undefined; message = frames.message()) {
       arrival?.waiting(0);
-      yield message;
+      yield new Uint8Array(message);
     }
-    if (pieces.size > 0) arrival?.waiting(pieces.size);
+    if (frames.size > 0) arrival?.waiting(frames.size);
   }
-  if (pieces.size > 0) throw new ConnectError("incomplete message", Code.InvalidArgument);
+  if (frames.size > 0) throw new ConnectError("incomplete message", Code.InvalidArgument);
 }
 
-/** The chunks of a message, joined when it is complete. */
-class Pieces {
-  #chunks: Uint8Array[] = [];
-  size = 0;
-  /** Bytes needed for the next step: the prefix, then the prefix and the message. */
-  #needed = PREFIX_BYTES;
-
-  add(chunk: Uint8Array): void {
-    if (chunk.length === 0) return;
-    this.#chunks.push(chunk);
-    this.size += chunk.length;
-  }
-
-  /** The next message; `undefined` until it is complete. */
-  message(): Uint8Array | undefined {
-    if (this.size < this.#needed) return undefined;
-    const bytes = this.#chunks.length === 1 && this.#chunks[0]
-      ? Buffer.from(this.#chunks[0].buffer, this.#chunks[0].byteOffset, this.size)
-      : Buffer.concat(this.#chunks);
-    const end = messageEnd(bytes);
-    this.#needed = end;
-    const rest = end <= bytes.length ? bytes.subarray(end) : bytes;
-    this.#chunks = rest.length > 0 ? [rest] : [];
-    this.size = rest.length;
-    if (end > bytes.length) return undefined;
-    this.#needed = PREFIX_BYTES;
-    return new Uint8Array(bytes.subarray(PREFIX_BYTES, end));
-  }
-}
-
-/** Where the first message ends, possibly beyond the received bytes. */
-function messageEnd(bytes: Buffer): number {
-  if (bytes.length < PREFIX_BYTES) return Infinity;
-  if (bytes[0] !== 0) {
+function assertAcceptable({ isCompressed, length }: FrameHeader): void {
+  if (isCompressed) {
     throw new ConnectError(
       "flanneld datastore does not support compressed messages",
       Code.Unimplemented,
     );
   }
-  const length = bytes.readUInt32BE(1);
-  if (length <= MAX_REQUEST_MESSAGE_BYTES) return PREFIX_BYTES + length;
+  if (length <= MAX_REQUEST_MESSAGE_BYTES) return;
   throw new ConnectError(
     `message of ${length} bytes is too large; the limit is ${MAX_REQUEST_MESSAGE_BYTES}`,
     Code.ResourceExhausted,
@@ -107,15 +78,6 @@ export function* frameOf(parts: readonly Uint8Array[]): Generator<Uint8Array> {
 }
 
 const PIECE_BYTES = 128 << 10;
-
-/** A message with its prefix, as it is sent. */
-export function frame(message: Uint8Array): Uint8Array {
-  const bytes = Buffer.allocUnsafe(PREFIX_BYTES + message.length);
-  bytes[0] = 0;
-  bytes.writeUInt32BE(message.length, 1);
-  bytes.set(message, PREFIX_BYTES);
-  return bytes;
-}
 
 /** The response of a call: any number of messages, then a status. */
 export class MessageWriter {

@@ -19,7 +19,8 @@ import { sizeOfAll, type WatchEvent, type WatchOutput } from "../mvcc/watch_even
 import type { WatchHub } from "../mvcc/watch_hub.ts";
 import { HISTORY_PAGE_BYTES, type WatchOptions, type WatchStream } from "../mvcc/watch_stream.ts";
 import { responseHeader } from "./response_header.ts";
-import { frame, type MessageWriter } from "./message_stream.ts";
+import { frame } from "../../etcd/api/message_frames.ts";
+import type { MessageWriter } from "./message_stream.ts";
 import { parseMessage } from "./unary_call.ts";
 
 type Response = MessageInitShape<typeof WatchResponseSchema>;

@@ -1,7 +1,7 @@
 /** Reads all keys of a store at one revision, with their leases. */
 
-import { Code, ConnectError } from "@connectrpc/connect";
 import { KV, Lease, type RangeResponse } from "../../etcd/api/rpc_pb.ts";
+import { Code, GrpcError } from "../../etcd/client/grpc_error.ts";
 import { DatastoreError } from "../mvcc/datastore_error.ts";
 import type { RevisionEntry } from "../mvcc/revision_entry.ts";
 import { keyAfter } from "../mvcc/key_interval.ts";
@@ -120,7 +120,7 @@ function pageResult({ kvs, more, header }: RangeResponse): PageResult {
 /** Whether the store reported damage. */
 function isDamage(error: unknown): boolean {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
-    if (cause instanceof ConnectError && cause.code === Code.DataLoss) return true;
+    if (cause instanceof GrpcError && cause.code === Code.DataLoss) return true;
   }
   return false;
 }

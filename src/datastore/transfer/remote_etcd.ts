@@ -1,14 +1,18 @@
 /** A datastore or an etcd cluster, for export, import and migrate. */
 
-import type {
-  DescMessage,
-  DescMethodUnary,
-  MessageInitShape,
-  MessageShape,
+import {
+  create,
+  type DescMessage,
+  type DescMethodUnary,
+  fromBinary,
+  type MessageInitShape,
+  type MessageShape,
+  toBinary,
 } from "@bufbuild/protobuf";
-import { type Attempt, type Calls, methodName } from "../../etcd/client/calls.ts";
+import type { Attempt, Calls } from "../../etcd/client/calls.ts";
 import { openCluster } from "../../etcd/client/cluster.ts";
 import { EtcdError } from "../../etcd/client/etcd_error.ts";
+import type { RpcMethod } from "../../etcd/client/etcd_messages.ts";
 import { renewLease } from "../../etcd/client/lease_renewal.ts";
 import type { Clock } from "../../base/clock.ts";
 import { DatastoreError } from "../mvcc/datastore_error.ts";
@@ -58,11 +62,11 @@ export class RemoteEtcd implements Disposable {
     method: DescMethodUnary<Input, Output>,
     message: MessageInitShape<Input>,
   ): Promise<MessageShape<Output>> {
-    const call = { operation, method: methodName(method) };
-    return this.#run(call, async ({ transport, header, signal, timeoutMs }) => {
-      const response = await transport.unary(method, signal, timeoutMs, header, message);
-      return response.message;
-    });
+    const rpcMethod = rpcMethodOf(method);
+    return this.#run(
+      { operation, method: rpcMethod.name },
+      ({ transport, ...options }) => transport.unary(rpcMethod, message, options),
+    );
   }
 
   /**
@@ -85,4 +89,15 @@ export class RemoteEtcd implements Disposable {
       throw new DatastoreError(text, { cause: error });
     }
   }
+}
+
+/** A method with its generated messages, for the client. */
+function rpcMethodOf<Input extends DescMessage, Output extends DescMessage>(
+  { parent, name, input, output }: DescMethodUnary<Input, Output>,
+): RpcMethod<MessageInitShape<Input>, MessageShape<Output>> {
+  return {
+    name: `${parent.typeName}/${name}`,
+    encode: (request) => toBinary(input, create(input, request)),
+    decode: (bytes) => fromBinary(output, bytes),
+  };
 }

@@ -1,8 +1,8 @@
 /** User and password for etcd, exchanged for a token that is sent with each call. */
 
-import type { Transport } from "@connectrpc/connect";
-import { Auth } from "../api/rpc_pb.ts";
 import { isAuthenticationDisabled } from "./call_failure.ts";
+import { etcdMethods } from "./etcd_messages.ts";
+import type { Transport } from "./grpc_transport.ts";
 
 export interface Credentials {
   readonly username: string;
@@ -20,7 +20,7 @@ export class Authentication {
 
   /**
    * The token, requested at the first use and after `forget`; concurrent callers share one request.
-   * `undefined` if authentication is disabled in etcd. Throws `ConnectError`.
+   * `undefined` if authentication is disabled in etcd. Throws what the transport throws.
    */
   token(transport: Transport, timeoutMs: number): Promise<string | undefined> {
     this.#token ??= this.#authenticate(transport, timeoutMs).then((token) => {
@@ -41,15 +41,10 @@ export class Authentication {
   async #authenticate(transport: Transport, timeoutMs: number): Promise<string | undefined> {
     try {
       const { username, password } = this.#credentials;
-      const header = new Headers({ hasleader: "true" });
-      const response = await transport.unary(
-        Auth.method.authenticate,
-        undefined,
-        timeoutMs,
-        header,
-        { name: username, password },
-      );
-      return response.message.token;
+      const message = { name: username, password };
+      const options = { header: { hasleader: "true" }, timeoutMs };
+      const { token } = await transport.unary(etcdMethods.authenticate, message, options);
+      return token;
     } catch (error) {
       if (isAuthenticationDisabled(error)) return undefined;
       throw error;

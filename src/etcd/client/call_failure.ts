@@ -6,8 +6,8 @@
  * client does (`rpctypes.Error` in etcd's api/v3rpc/rpctypes).
  */
 
-import { Code, ConnectError } from "@connectrpc/connect";
 import { errorMessage } from "../../base/operator_error.ts";
+import { Code, GrpcError } from "./grpc_error.ts";
 
 export type FailureKind =
   /** No member was reached: nothing was done. */
@@ -60,12 +60,7 @@ export function readFailure(
   const failure = { ...describe(thrown), kind };
   // A server without TLS responds in plain text and closes the connection, or resets it.
   const wasInHandshake = kind === "unsent" && known.endpoint.startsWith("https:");
-  if (wasInHandshake && failure.symptom === "reset") return { ...CLOSED_IN_HANDSHAKE, kind };
-  // The transport repeats the text of the error with which this client closed the connection.
-  const where = ` (${known.endpoint})`;
-  if (!failure.reason.endsWith(where)) return failure;
-  const reason = failure.reason.slice(0, -where.length);
-  return { ...failure, reason, ...(reason === NO_CONNECTION && { symptom: "no connection" }) };
+  return wasInHandshake && failure.symptom === "reset" ? { ...CLOSED_IN_HANDSHAKE, kind } : failure;
 }
 
 /** The status of a reason that etcd gave as text only, as when it ends a watch. */
@@ -75,14 +70,14 @@ export function codeOfText(text: string): Code {
 
 /** etcd refuses to authenticate a user because authentication is disabled. */
 export function isAuthenticationDisabled(thrown: unknown): boolean {
-  return thrown instanceof ConnectError && thrown.code === Code.FailedPrecondition &&
-    thrown.rawMessage.includes("authentication is not enabled");
+  return thrown instanceof GrpcError && thrown.code === Code.FailedPrecondition &&
+    thrown.message.includes("authentication is not enabled");
 }
 
 /** etcd refuses a name or a password. */
 export function isAuthenticationFailed(thrown: unknown): boolean {
-  return thrown instanceof ConnectError && thrown.code === Code.InvalidArgument &&
-    thrown.rawMessage.includes("invalid user ID or password");
+  return thrown instanceof GrpcError && thrown.code === Code.InvalidArgument &&
+    thrown.message.includes("invalid user ID or password");
 }
 
 type Description = Omit<CallFailure, "kind">;
@@ -120,17 +115,17 @@ const REFUSALS: ReadonlySet<Code> = new Set([
 function failureKind(thrown: unknown): FailureKind {
   const codes = causeChain(thrown).map(({ code }) => code);
   if (codes.some((code) => NO_NEW_STREAM.has(code))) return "unsent";
-  if (!(thrown instanceof ConnectError)) return "interrupted";
   if (codes.some(isTlsAlert)) return "unsent";
-  const text = thrown.rawMessage;
+  if (!(thrown instanceof GrpcError)) return "interrupted";
+  const text = thrown.message;
   if (BUSY.some((status) => text.includes(status))) return "busy";
   if (TOKEN.some((status) => text.includes(status))) return "token";
   return REFUSALS.has(thrown.code) && !isLocal(thrown) ? "refused" : "interrupted";
 }
 
 /** A stream that ends in the middle is reported with codes that servers use for refusals. */
-function isLocal({ rawMessage }: ConnectError): boolean {
-  return rawMessage.startsWith("protocol error") || rawMessage.startsWith("http/2 ");
+function isLocal({ message }: GrpcError): boolean {
+  return message.startsWith("protocol error") || message.startsWith("http/2 ");
 }
 
 function describe(thrown: unknown): Description {
@@ -139,18 +134,18 @@ function describe(thrown: unknown): Description {
     const known = tlsFailure(code, message) ?? SYSTEM_FAILURES[code];
     if (known !== undefined) return known;
   }
-  if (!(thrown instanceof ConnectError)) {
+  if (!(thrown instanceof GrpcError)) {
     const reason = errorMessage(thrown);
     return { reason, symptom: otherProgram(reason) };
   }
-  const { code, rawMessage } = thrown;
+  const { code, message } = thrown;
   if (code === Code.DeadlineExceeded) return { reason: "no response in time", code };
-  if (rawMessage.startsWith("http/2 stream closed")) {
+  if (message.startsWith("http/2 stream closed")) {
     return CLOSED;
   }
-  const text = rawMessage.replace(/^etcdserver: /, "");
-  const hint = HINTS.find(([status]) => rawMessage.includes(status))?.[1];
-  const symptom = otherProgram(rawMessage);
+  const text = message.replace(/^etcdserver: /, "");
+  const hint = HINTS.find(([status]) => message.includes(status))?.[1];
+  const symptom = otherProgram(message);
   const reason = hint === undefined ? text : `${text}: ${hint}`;
   return symptom === undefined && !isLocal(thrown) ? { reason, code } : { reason, symptom };
 }

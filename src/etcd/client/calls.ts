@@ -1,13 +1,13 @@
 /** Calls to the member that responds: fail-over, deadlines, retries, and the auth token. */
 
-import type { DescMethod } from "@bufbuild/protobuf";
-import type { Transport } from "@connectrpc/connect";
 import { type IpAddress, nonUnicastKind, parseIpAddress, urlHost } from "../../addr/ip.ts";
 import { Authentication, type Credentials } from "./authentication.ts";
 import { backoffMs, type Clock, sleep } from "../../base/clock.ts";
 import type { EtcdConnection } from "./etcd_connection.ts";
 import type { EtcdEndpoint } from "./endpoint.ts";
 import { type CallDescription, EtcdError, isNotEtcd, isPermissionDenied } from "./etcd_error.ts";
+import type { CallOptions } from "./grpc_call.ts";
+import type { Transport } from "./grpc_transport.ts";
 
 export interface CallTiming {
   /** How long a member may take to respond. */
@@ -20,20 +20,14 @@ export interface CallTiming {
 
 export const defaultCallTiming: CallTiming = { attemptMs: 5_000, retryForMs: 3_000 };
 
-/** As gRPC names it, such as `etcdserverpb.KV/Range`. */
-export function methodName({ parent, name }: DescMethod): string {
-  return `${parent.typeName}/${name}`;
-}
-
 export interface Call extends CallDescription {
   readonly signal: AbortSignal;
 }
 
 /** What an attempt needs. */
-export interface Attempt {
+export interface Attempt extends CallOptions {
   readonly connection: EtcdConnection;
   readonly transport: Transport;
-  readonly header: Headers;
   readonly signal: AbortSignal;
   readonly timeoutMs: number;
 }
@@ -156,7 +150,7 @@ export class Calls implements Disposable {
     const token = await this.#token(connection, transport);
     signal.throwIfAborted();
     // With "hasleader", a member without a leader refuses the call at once instead of holding it.
-    const header = new Headers({ hasleader: "true", ...(token !== undefined && { token }) });
+    const header = { hasleader: "true", ...(token !== undefined && { token }) };
     try {
       const result = await attempt({ connection, transport, header, signal, timeoutMs });
       connection.hasResponded = true;

@@ -7,7 +7,8 @@ import { Calls, type CallTiming, defaultCallTiming } from "./calls.ts";
 import { parseEndpoints } from "./endpoint.ts";
 import { EtcdConnection } from "./etcd_connection.ts";
 import type { HostNetwork } from "./host_network.ts";
-import { type ConnectionTiming, defaultConnectionTiming } from "./http2_session.ts";
+import { defaultConnectionTiming } from "./http2_session.ts";
+import type { ConnectionTiming } from "./monitored_session.ts";
 import { type TlsFileNames, TlsFiles, type TlsTexts } from "../../base/tls_files.ts";
 
 export interface ClusterOptions {

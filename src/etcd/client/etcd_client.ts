@@ -7,13 +7,7 @@
  * has to read before it writes again. All errors are `EtcdError`s.
  */
 
-import type {
-  DescMessage,
-  DescMethodUnary,
-  MessageInitShape,
-  MessageShape,
-} from "@bufbuild/protobuf";
-import { type Call, type Calls, methodName } from "./calls.ts";
+import type { Call, Calls } from "./calls.ts";
 import { type ClusterOptions, openCluster } from "./cluster.ts";
 import type { Clock } from "../../base/clock.ts";
 import type {
@@ -43,7 +37,7 @@ import {
   transactionMessage,
   transactionResult,
 } from "./request_messages.ts";
-import { KV, Lease as LeaseService } from "../api/rpc_pb.ts";
+import { etcdMethods, type RpcMethod } from "./etcd_messages.ts";
 import { watchPrefix } from "./watch.ts";
 
 export interface EtcdClientOptions extends ClusterOptions {
@@ -100,7 +94,7 @@ export class EtcdClient implements Etcd {
       key: keys[0],
       repeatable: keys.length === 0,
       signal,
-      method: KV.method.txn,
+      method: etcdMethods.transaction,
       message: transactionMessage(transaction),
       read: (response) => {
         checkTransaction(response, transaction);
@@ -119,7 +113,7 @@ export class EtcdClient implements Etcd {
       // once.
       repeatable: id === 0n,
       signal,
-      method: LeaseService.method.leaseGrant,
+      method: etcdMethods.leaseGrant,
       message: { ID: id, TTL: BigInt(ttlSeconds) },
       read: (response) => {
         checkGrant(response, id);
@@ -131,7 +125,7 @@ export class EtcdClient implements Etcd {
   keepLeaseAlive(id: bigint, signal: AbortSignal): Promise<number> {
     const call = {
       operation: `renew the lease ${hex(id)}`,
-      method: methodName(LeaseService.method.leaseKeepAlive),
+      method: etcdMethods.leaseKeepAlive.name,
       repeatable: true,
       signal: this.#signal(signal),
     };
@@ -144,7 +138,7 @@ export class EtcdClient implements Etcd {
         operation: `revoke the lease ${hex(id)}`,
         repeatable: true,
         signal,
-        method: LeaseService.method.leaseRevoke,
+        method: etcdMethods.leaseRevoke,
         message: { ID: id },
         read: () => {},
       });
@@ -161,7 +155,7 @@ export class EtcdClient implements Etcd {
       operation: `read the lease ${hex(id)}`,
       repeatable: true,
       signal,
-      method: LeaseService.method.leaseTimeToLive,
+      method: etcdMethods.leaseTimeToLive,
       message: { ID: id },
       read: (response) => {
         checkLeaseId(response.ID, id);
@@ -192,7 +186,7 @@ export class EtcdClient implements Etcd {
       key: request.key,
       repeatable: true,
       signal,
-      method: KV.method.range,
+      method: etcdMethods.range,
       message: rangeMessage(request),
       read: (response) => {
         checkRange(response, request);
@@ -201,14 +195,14 @@ export class EtcdClient implements Etcd {
     });
   }
 
-  #unary<Input extends DescMessage, Output extends DescMessage, Result>(
-    { method, message, read, ...call }: UnaryCall<Input, Output, Result>,
+  #unary<Request, Response, Result>(
+    { method, message, read, ...call }: UnaryCall<Request, Response, Result>,
   ): Promise<Result> {
-    const described = { ...call, method: methodName(method), signal: this.#signal(call.signal) };
-    return this.#calls.run(described, async ({ transport, header, signal, timeoutMs }) => {
-      const response = await transport.unary(method, signal, timeoutMs, header, message);
-      return read(response.message);
-    });
+    const described = { ...call, method: method.name, signal: this.#signal(call.signal) };
+    return this.#calls.run(
+      described,
+      async ({ transport, ...options }) => read(await transport.unary(method, message, options)),
+    );
   }
 
   #signal(signal: AbortSignal): AbortSignal {
@@ -216,12 +210,11 @@ export class EtcdClient implements Etcd {
   }
 }
 
-interface UnaryCall<Input extends DescMessage, Output extends DescMessage, Result>
-  extends Omit<Call, "method"> {
-  readonly method: DescMethodUnary<Input, Output>;
-  readonly message: MessageInitShape<Input>;
+interface UnaryCall<Request, Response, Result> extends Omit<Call, "method"> {
+  readonly method: RpcMethod<Request, Response>;
+  readonly message: Request;
   /** Checks and reads a response. What it throws is a failure of the member that sent it. */
-  readonly read: (response: MessageShape<Output>) => Result;
+  readonly read: (response: Response) => Result;
 }
 
 const CLOSED = { kind: "unsent", reason: "closed" } as const;

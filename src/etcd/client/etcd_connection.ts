@@ -3,7 +3,6 @@
  * PINGs.
  */
 
-import type { Transport } from "@connectrpc/connect";
 import { type IpAddress, parseIpAddress } from "../../addr/ip.ts";
 import { unlessAborted } from "../../base/abort.ts";
 import type { Clock } from "../../base/clock.ts";
@@ -11,12 +10,9 @@ import type { EtcdEndpoint } from "./endpoint.ts";
 import { type CallFailure, NO_CONNECTION, NO_ROUTE } from "./call_failure.ts";
 import { EtcdError } from "./etcd_error.ts";
 import { type EgressRoute, type HostNetwork, isSameRoute } from "./host_network.ts";
-import {
-  type ConnectionTiming,
-  type Http2Session,
-  newHttp2Session,
-  type SessionManager,
-} from "./http2_session.ts";
+import { GrpcTransport, type Transport } from "./grpc_transport.ts";
+import { SessionManager } from "./http2_session.ts";
+import type { ConnectionTiming } from "./monitored_session.ts";
 import type { TlsFiles, TlsMaterial } from "../../base/tls_files.ts";
 import { probeEndpoint } from "./endpoint_probe.ts";
 
@@ -66,15 +62,14 @@ export class EtcdConnection implements Disposable {
     const deadline = AbortSignal.timeout(timeoutMs);
     try {
       const { manager, transport } = this.#currentSession();
-      if (!manager.isConnected && manager.state() !== "connecting") this.#noteRoute();
-      const state = await unlessAborted(manager.connect(), AbortSignal.any([signal, deadline]));
-      // The manager has no error if TLS rejects the content of the certificate files.
-      if (state === "error") throw manager.error() ?? new Error("the connection cannot be set up");
+      if (!manager.isConnected && manager.state !== "connecting") this.#noteRoute();
+      await unlessAborted(manager.ready(), AbortSignal.any([signal, deadline]));
       return transport;
     } catch (error) {
       signal.throwIfAborted();
       if (deadline.aborted) throw this.#giveUp(error);
-      const failure = EtcdError.from(error, { kind: "unsent", endpoint: this.endpoint });
+      const failure = EtcdError.from(error, { endpoint: this.endpoint, kind: "unsent" })
+        .as("unsent");
       throw await this.#hasNoRoute(failure)
         ? failure.because(`${NO_ROUTE} ${this.#remote}`, "no route")
         : failure;
@@ -98,7 +93,7 @@ export class EtcdConnection implements Disposable {
     if (hasMoved) this.#route = Promise.resolve(now);
     let dropped = false;
     for (const manager of this.#managers()) {
-      const reason = manager.state() === "connecting"
+      const reason = manager.state === "connecting"
         ? hasMoved && "the network changed while connecting"
         : whyDead(manager, { addresses, before, now });
       if (!reason) continue;
@@ -152,7 +147,7 @@ export class EtcdConnection implements Disposable {
     const symptom = "no connection";
     const failure = this.#failure({ kind: "unsent", reason: NO_CONNECTION, symptom }, cause);
     const manager = this.#session?.manager;
-    if (manager?.state() === "connecting") manager.abort(failure);
+    if (manager?.state === "connecting") manager.abort(failure);
     return failure;
   }
 
@@ -166,16 +161,23 @@ export class EtcdConnection implements Disposable {
     if (this.#session !== undefined && material === this.#material) return this.#session;
     this.#retireSession();
     this.#material = material;
-    this.#session = newHttp2Session(this.endpoint, material, this.#timing);
+    const options = { material, timing: this.#timing, clock: this.#clock };
+    const manager = new SessionManager(this.endpoint, options);
+    this.#session = { manager, transport: new GrpcTransport(manager) };
     return this.#session;
   }
 
   #retireSession(): void {
     for (const manager of this.#retired) {
-      if (manager.state() !== "open") this.#retired.delete(manager);
+      if (manager.state !== "open") this.#retired.delete(manager);
     }
     if (this.#session !== undefined) this.#retired.add(this.#session.manager);
   }
+}
+
+interface Http2Session {
+  readonly manager: SessionManager;
+  readonly transport: Transport;
 }
 
 /** Why a connection can no longer work; `undefined` if it may. */

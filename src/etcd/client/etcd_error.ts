@@ -1,6 +1,5 @@
 /** A call to etcd that failed: the status, what was called, and what it means for a retry. */
 
-import { Code, ConnectError } from "@connectrpc/connect";
 import { OperatorError } from "../../base/operator_error.ts";
 import {
   type CallFailure,
@@ -11,6 +10,7 @@ import {
   type Symptom,
 } from "./call_failure.ts";
 import type { EtcdEndpoint } from "./endpoint.ts";
+import { Code, GrpcError } from "./grpc_error.ts";
 
 /** What was called, for errors. */
 export interface CallDescription {
@@ -77,7 +77,7 @@ export class EtcdError extends OperatorError implements CallFailure {
 
   /** From a reason that etcd gave as text only. */
   static fromText(text: string, { endpoint }: { readonly endpoint: EtcdEndpoint }): EtcdError {
-    return EtcdError.from(new ConnectError(text, codeOfText(text)), { endpoint });
+    return EtcdError.from(new GrpcError(text, codeOfText(text)), { endpoint });
   }
 
   /** The same failure with another reason. */

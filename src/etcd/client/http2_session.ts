@@ -1,22 +1,15 @@
-/** One HTTP/2 session to an etcd member, with the addresses of its connection. */
+/** The HTTP/2 sessions to an etcd member, one at a time, with the addresses of its connection. */
 
-import type { Transport } from "@connectrpc/connect";
-import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
-import type { ClientHttp2Session } from "node:http2";
+import { type ClientHttp2Session, connect, constants } from "node:http2";
 import type { TLSSocket } from "node:tls";
 import { type IpAddress, parseIpAddress } from "../../addr/ip.ts";
-import type { EtcdEndpoint } from "./endpoint.ts";
+import type { Clock } from "../../base/clock.ts";
+import { errorMessage } from "../../base/operator_error.ts";
 import type { TlsMaterial } from "../../base/tls_files.ts";
+import type { EtcdEndpoint } from "./endpoint.ts";
+import { Code, GrpcError } from "./grpc_error.ts";
+import { type ConnectionTiming, MonitoredSession } from "./monitored_session.ts";
 import { connectTls } from "./tls_socket.ts";
-
-const IDLE_CLOSE_MS = 300_000;
-/** A snapshot of some 500 000 leases. A corrupted length may not cause an allocation of 4 GiB. */
-const READ_MAX_BYTES = 128 << 20;
-
-export interface ConnectionTiming {
-  readonly pingIntervalMs: number;
-  readonly pingTimeoutMs: number;
-}
 
 export const defaultConnectionTiming: ConnectionTiming = {
   // etcd sends GOAWAY if PINGs come closer than 5 s apart (`--grpc-keepalive-min-time`).
@@ -24,28 +17,142 @@ export const defaultConnectionTiming: ConnectionTiming = {
   pingTimeoutMs: 3_500,
 };
 
-export interface Http2Session {
-  readonly manager: SessionManager;
-  readonly transport: Transport;
+export type SessionState =
+  /** There is no connection, or none was needed yet. */
+  | "closed"
+  | "connecting"
+  /** There are calls. */
+  | "open"
+  | "idle"
+  /** A PING has to show whether it still works. */
+  | "verifying";
+
+export class SessionManager {
+  readonly #endpoint: EtcdEndpoint;
+  readonly #material: TlsMaterial | undefined;
+  readonly #clock: Clock;
+  #timing: ConnectionTiming;
+  #opening: OpeningSession | undefined;
+  #live: MonitoredSession | undefined;
+  /** Sessions that the server is closing, until their last call has ended. */
+  readonly #draining = new Set<MonitoredSession>();
+
+  /** Connects when a session is needed: with TLS if there is `material`. */
+  constructor(
+    endpoint: EtcdEndpoint,
+    { material, timing, clock }: {
+      readonly material: TlsMaterial | undefined;
+      readonly timing: ConnectionTiming;
+      readonly clock: Clock;
+    },
+  ) {
+    this.#endpoint = endpoint;
+    this.#material = material;
+    this.#timing = timing;
+    this.#clock = clock;
+  }
+
+  get state(): SessionState {
+    if (this.#opening !== undefined) return "connecting";
+    if (this.#live === undefined || this.#live.session.destroyed) return "closed";
+    if (this.#live.hasCalls) return "open";
+    return this.#live.isPinging ? "verifying" : "idle";
+  }
+
+  /** Whether there is a connection, in use or idle. */
+  get isConnected(): boolean {
+    return this.state !== "closed" && this.state !== "connecting";
+  }
+
+  /** The addresses of the connection, while it is open. */
+  get ends(): ConnectionEnds | undefined {
+    return this.isConnected && this.#live !== undefined
+      ? endsOf(this.#live.session.socket)
+      : undefined;
+  }
+
+  /** A session for a new call. Throws the error with which none could be opened. */
+  async ready(): Promise<MonitoredSession> {
+    const live = this.#live;
+    if (live?.isUsable && (!live.isDoubtful || await live.ping()) && live.isUsable) return live;
+    if (live !== undefined && live === this.#live) {
+      if (!live.session.destroyed) this.#draining.add(live);
+      this.#live = undefined;
+    }
+    if (this.#live !== undefined) return this.#live;
+    this.#opening ??= this.#open();
+    return await this.#opening.live;
+  }
+
+  /** Closes all connections; their calls fail with this error. */
+  abort(reason: Error = new GrpcError("connection aborted", Code.Canceled)): void {
+    this.#opening?.abort(reason);
+    for (const live of [this.#live, ...this.#draining]) live?.destroy(reason);
+    this.#live = undefined;
+    this.#draining.clear();
+  }
+
+  #open(): OpeningSession {
+    const opened = Promise.withResolvers<MonitoredSession>();
+    // Calls that wait for it get the error as well.
+    opened.promise.catch(() => {});
+    const over = () => {
+      if (this.#opening === opening) this.#opening = undefined;
+    };
+    let session: ClientHttp2Session | undefined;
+    const fail = (reason: unknown) => {
+      over();
+      opened.reject(reason);
+    };
+    const opening: OpeningSession = {
+      live: opened.promise,
+      abort: (reason) => {
+        fail(reason);
+        if (!session?.destroyed) session?.destroy(undefined, constants.NGHTTP2_CANCEL);
+      },
+    };
+    try {
+      session = this.#connect();
+    } catch (error) {
+      fail(new Error(`the connection cannot be set up: ${errorMessage(error)}`, { cause: error }));
+      return opening;
+    }
+    const newSession = session;
+    // Also for later errors: the calls report them, and one without a listener ends the program.
+    newSession.on("error", fail);
+    newSession.once("close", () => fail(new GrpcError("http/2 stream closed", Code.Unavailable)));
+    newSession.once("connect", () => {
+      // An aborted session may still report that it is connected.
+      if (this.#opening !== opening || newSession.destroyed) return;
+      over();
+      const live = new MonitoredSession(newSession, {
+        timing: this.#timing,
+        clock: this.#clock,
+        onClosed: (pingIntervalMs) => {
+          this.#timing = { ...this.#timing, pingIntervalMs };
+          this.#draining.delete(live);
+          if (this.#live === live) this.#live = undefined;
+        },
+      });
+      this.#live = live;
+      opened.resolve(live);
+    });
+    return opening;
+  }
+
+  #connect(): ClientHttp2Session {
+    const [endpoint, material] = [this.#endpoint, this.#material];
+    if (material === undefined) return connect(endpoint.url);
+    return connect(endpoint.url, {
+      createConnection: () => connectForHttp2(endpoint, material),
+    });
+  }
 }
 
-export function newHttp2Session(
-  endpoint: EtcdEndpoint,
-  material: TlsMaterial | undefined,
-  timing: ConnectionTiming,
-): Http2Session {
-  const manager = new SessionManager(
-    endpoint.url,
-    { ...timing, idleConnectionTimeoutMs: IDLE_CLOSE_MS },
-    material === undefined ? {} : { createConnection: () => connectForHttp2(endpoint, material) },
-  );
-  const transport = createGrpcTransport({
-    baseUrl: endpoint.url,
-    sessionManager: manager,
-    acceptCompression: [],
-    readMaxBytes: READ_MAX_BYTES,
-  });
-  return { manager, transport };
+interface OpeningSession {
+  readonly live: Promise<MonitoredSession>;
+  /** Gives up; calls that wait for it get this error. */
+  abort(reason: Error): void;
 }
 
 /**
@@ -58,37 +165,6 @@ function connectForHttp2(endpoint: EtcdEndpoint, material: TlsMaterial): TLSSock
     if (socket.alpnProtocol !== "h2") socket.destroy();
   });
   return socket;
-}
-
-export class SessionManager extends Http2SessionManager {
-  #session: ClientHttp2Session | undefined;
-
-  override async request(
-    ...request: Parameters<Http2SessionManager["request"]>
-  ): ReturnType<Http2SessionManager["request"]> {
-    const stream = await super.request(...request);
-    const session = stream.session as ClientHttp2Session | undefined;
-    if (session !== this.#session) {
-      this.#session = session;
-      // The manager listens only until the first error; a second one would be uncaught.
-      session?.on("error", () => {});
-    }
-    return stream;
-  }
-
-  /** Whether there is a connection, in use or idle. */
-  get isConnected(): boolean {
-    const state = this.state();
-    return state === "open" || state === "idle" || state === "verifying";
-  }
-
-  /** The addresses of the most recently used connection, if it is still open. */
-  get ends(): ConnectionEnds | undefined {
-    if (!this.isConnected || this.#session === undefined || this.#session.destroyed) {
-      return undefined;
-    }
-    return endsOf(this.#session.socket);
-  }
 }
 
 /** The addresses of both ends of a connection. */

@@ -1,6 +1,5 @@
 /** Converts the port's values to etcd's messages and back. */
 
-import type { MessageInitShape } from "@bufbuild/protobuf";
 import type {
   EtcdKeyValue,
   EtcdOperation,
@@ -10,16 +9,17 @@ import type {
   Transaction,
   TransactionResult,
 } from "./etcd.ts";
-import type { KeyValue } from "../api/kv_pb.ts";
 import {
-  Compare_CompareTarget as CompareTarget,
-  type CompareSchema,
-  type RangeRequestSchema,
-  type RangeResponse,
-  type RequestOpSchema,
-  type TxnRequestSchema,
-  type TxnResponse,
-} from "../api/rpc_pb.ts";
+  COMPARE_CREATE,
+  COMPARE_MOD,
+  type ComparisonMessage,
+  type OperationMessage,
+  type RangeMessage,
+  type RangeReply,
+  type StoredKeyValue,
+  type TransactionMessage,
+  type TransactionReply,
+} from "./etcd_messages.ts";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -35,11 +35,11 @@ export function etcdKeyRange(
   return { key, rangeEnd: prefixEnd(key) };
 }
 
-export function rangeMessage(request: KeyRange): MessageInitShape<typeof RangeRequestSchema> {
+export function rangeMessage(request: KeyRange): RangeMessage {
   return { ...etcdKeyRange(request), keysOnly: request.keysOnly ?? false };
 }
 
-export function rangeResult(response: RangeResponse): RangeResult {
+export function rangeResult(response: RangeReply): RangeResult {
   return {
     keyValues: response.kvs.map(keyValue),
     revision: response.header?.revision ?? 0n,
@@ -48,7 +48,7 @@ export function rangeResult(response: RangeResponse): RangeResult {
 
 export function transactionMessage(
   transaction: Transaction,
-): MessageInitShape<typeof TxnRequestSchema> {
+): TransactionMessage {
   return {
     compare: transaction.compare.map(compareMessage),
     success: transaction.success.map(operationMessage),
@@ -56,7 +56,7 @@ export function transactionMessage(
   };
 }
 
-export function transactionResult(response: TxnResponse): TransactionResult {
+export function transactionResult(response: TransactionReply): TransactionResult {
   return {
     succeeded: response.succeeded,
     revision: response.header?.revision ?? 0n,
@@ -66,7 +66,7 @@ export function transactionResult(response: TxnResponse): TransactionResult {
   };
 }
 
-export function keyValue(message: KeyValue): EtcdKeyValue {
+export function keyValue(message: StoredKeyValue): EtcdKeyValue {
   return {
     key: decoder.decode(message.key),
     value: decoder.decode(message.value),
@@ -77,22 +77,22 @@ export function keyValue(message: KeyValue): EtcdKeyValue {
   };
 }
 
-function compareMessage(compare: KeyComparison): MessageInitShape<typeof CompareSchema> {
+function compareMessage(compare: KeyComparison): ComparisonMessage {
   const key = encoder.encode(compare.key);
   return "createRevision" in compare
     ? {
       key,
-      target: CompareTarget.CREATE,
+      target: COMPARE_CREATE,
       targetUnion: { case: "createRevision", value: compare.createRevision },
     }
     : {
       key,
-      target: CompareTarget.MOD,
+      target: COMPARE_MOD,
       targetUnion: { case: "modRevision", value: compare.modRevision },
     };
 }
 
-function operationMessage(operation: EtcdOperation): MessageInitShape<typeof RequestOpSchema> {
+function operationMessage(operation: EtcdOperation): OperationMessage {
   if ("put" in operation) {
     const { key, value, lease = 0n } = operation.put;
     const put = { key: encoder.encode(key), value: encoder.encode(value), lease };

@@ -9,14 +9,15 @@
 
 import { quoted } from "../../base/quoting.ts";
 import type { EtcdOperation, KeyRange, Transaction } from "./etcd.ts";
-import type { Event, KeyValue } from "../api/kv_pb.ts";
 import type {
-  LeaseGrantResponse,
-  LeaseTimeToLiveResponse,
-  RangeResponse,
-  ResponseHeader,
-  TxnResponse,
-} from "../api/rpc_pb.ts";
+  EtcdResponseHeader,
+  GrantReply,
+  KeyEvent,
+  RangeReply,
+  StoredKeyValue,
+  TimeToLiveReply,
+  TransactionReply,
+} from "./etcd_messages.ts";
 
 /** An invalid response; the message names the value. */
 export class InvalidResponseError extends Error {
@@ -30,7 +31,7 @@ const TTL_LIMIT_SECONDS = 9_000_000_000n;
 const SHOWN_KEY_LENGTH = 200;
 
 /** The store's revision, from the header of a response. */
-export function checkedRevision(header: ResponseHeader | undefined): bigint {
+export function checkedRevision(header: EtcdResponseHeader | undefined): bigint {
   if (header === undefined) throw new InvalidResponseError("etcd's response has no header");
   const { revision } = header;
   if (revision < 1n || revision >= REVISION_LIMIT) {
@@ -39,11 +40,11 @@ export function checkedRevision(header: ResponseHeader | undefined): bigint {
   return revision;
 }
 
-export function checkRange(response: RangeResponse, request: KeyRange): void {
+export function checkRange(response: RangeReply, request: KeyRange): void {
   checkKeyValues(response, request, checkedRevision(response.header));
 }
 
-export function checkTransaction(response: TxnResponse, transaction: Transaction): void {
+export function checkTransaction(response: TransactionReply, transaction: Transaction): void {
   const revision = checkedRevision(response.header);
   const operations = response.succeeded ? transaction.success : transaction.failure ?? [];
   const { responses } = response;
@@ -67,9 +68,9 @@ export function checkTransaction(response: TxnResponse, transaction: Transaction
 
 /** Checks an event of a watch that has received everything before the revision `next`. */
 export function checkEvent(
-  { kv }: Event,
+  { kv }: KeyEvent,
   { prefix, next, revision }: { prefix: Uint8Array; next: bigint; revision: bigint },
-): KeyValue {
+): StoredKeyValue {
   if (kv === undefined) throw new InvalidResponseError("etcd sent an event without a key");
   const text = keyText(kv.key);
   if (!startsWith(kv.key, prefix)) {
@@ -90,7 +91,7 @@ export function checkEvent(
 }
 
 /** Checks the ID and the time to live of a granted lease; with `id` 0n etcd has chosen the ID. */
-export function checkGrant({ ID, TTL, error }: LeaseGrantResponse, id: bigint): void {
+export function checkGrant({ ID, TTL, error }: GrantReply, id: bigint): void {
   if (error !== "") throw new InvalidResponseError(`etcd granted no lease: ${quoted(error)}`);
   if (ID === 0n || (id !== 0n && ID !== id)) {
     throw new InvalidResponseError(`etcd granted the lease ${hex(ID)} instead of ${hex(id)}`);
@@ -107,7 +108,7 @@ export function checkTtl(seconds: bigint): void {
 }
 
 /** Checks the remaining and the granted time of a lease. */
-export function checkTimes({ TTL, grantedTTL }: LeaseTimeToLiveResponse): void {
+export function checkTimes({ TTL, grantedTTL }: TimeToLiveReply): void {
   checkTtl(TTL);
   checkTtl(grantedTTL);
   if (TTL >= 0n && grantedTTL < 1n) {
@@ -130,7 +131,7 @@ export function hex(id: bigint): string {
 }
 
 function checkKeyValues(
-  { kvs, more, count }: RangeResponse,
+  { kvs, more, count }: RangeReply,
   request: KeyRange,
   revision: bigint,
 ): void {
@@ -152,7 +153,10 @@ function checkKeyValues(
   }
 }
 
-function checkRevisions({ key, createRevision, modRevision }: KeyValue, revision: bigint): void {
+function checkRevisions(
+  { key, createRevision, modRevision }: StoredKeyValue,
+  revision: bigint,
+): void {
   if (createRevision >= 1n && modRevision >= createRevision && modRevision <= revision) return;
   throw new InvalidResponseError(
     `etcd's response has invalid revisions: ${keyText(key)} was created at ${createRevision} ` +

@@ -9,19 +9,22 @@
  * fragments, so each ends at a whole revision.
  */
 
-import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Log } from "../../log/log.ts";
 import { RepeatedFailure } from "../../log/repeated_failure.ts";
 import type { Attempt, Calls } from "./calls.ts";
-import { whenAborted } from "../../base/abort.ts";
 import { backoffMs, type Clock, sleep } from "../../base/clock.ts";
 import type { EtcdConnection } from "./etcd_connection.ts";
 import type { EtcdWatch, RangeResult } from "./etcd.ts";
 import { checkedRevision, checkEvent, hex, InvalidResponseError } from "./response_checks.ts";
 import { EtcdError, isUnreachable, needsOperator } from "./etcd_error.ts";
 import { etcdKeyRange, keyValue } from "./request_messages.ts";
-import { type Event, Event_EventType as EventType } from "../api/kv_pb.ts";
-import { Watch, type WatchRequestSchema, type WatchResponse } from "../api/rpc_pb.ts";
+import {
+  etcdMethods,
+  type KeyEvent,
+  PUT_EVENT,
+  type WatchMessage,
+  type WatchReply,
+} from "./etcd_messages.ts";
 
 /** After a disconnection the first attempt is quick; during an outage attempts become slower. */
 const BACKOFF = { firstMs: 50, maxMs: 2_000 };
@@ -147,7 +150,7 @@ class Rereads {
 }
 
 interface Stream extends Disposable {
-  readonly responses: AsyncIterable<WatchResponse>;
+  readonly responses: AsyncIterable<WatchReply>;
 }
 
 /** Opens the stream and waits until etcd has confirmed the watch. Disposing ends the stream. */
@@ -179,8 +182,8 @@ async function openStream(
 
 interface CreatedWatch {
   readonly connection: EtcdConnection;
-  readonly created: WatchResponse;
-  readonly responses: AsyncIterable<WatchResponse>;
+  readonly created: WatchReply;
+  readonly responses: AsyncIterable<WatchReply>;
 }
 
 async function createWatch(
@@ -194,22 +197,16 @@ async function createWatch(
   const timedOut = new AbortController();
   using _timer = clock.setTimer(timeoutMs, () => timedOut.abort());
   try {
-    const streamSignal = AbortSignal.any([signal, timedOut.signal]);
-    const requests = createRequest(prefix, startRevision, streamSignal);
-    const response = await transport.stream(
-      Watch.method.watch,
-      streamSignal,
-      undefined,
-      header,
-      requests,
+    const responses = await transport.stream(
+      etcdMethods.watch,
+      createRequest(prefix, startRevision),
+      { header, signal: AbortSignal.any([signal, timedOut.signal]), keepOpen: true },
     );
-    const iterator = response.message[Symbol.asyncIterator]();
-    const first = await iterator.next();
+    const first = await responses.next();
     if (first.done) throw EtcdError.fromText("the stream ended", connection);
     const { created, canceled, compactRevision } = first.value;
     if (!created && !canceled) throw new InvalidResponseError("etcd did not confirm the watch");
     if (canceled && compactRevision === 0n) throw refusal(first.value, connection);
-    const responses = { [Symbol.asyncIterator]: () => iterator };
     return { connection, created: first.value, responses };
   } catch (error) {
     if (timedOut.signal.aborted && !signal.aborted) {
@@ -225,22 +222,16 @@ async function createWatch(
   }
 }
 
-/**
- * One request, after which the stream stays open: etcd ends the watch when the client's side
- * ends.
- */
-async function* createRequest(
+function createRequest(
   prefix: string,
   startRevision: bigint,
-  signal: AbortSignal,
-): AsyncGenerator<MessageInitShape<typeof WatchRequestSchema>> {
+): WatchMessage {
   const value = {
     ...etcdKeyRange({ key: prefix, prefix: true }),
     startRevision,
     progressNotify: true,
   };
-  yield { requestUnion: { case: "createRequest", value } };
-  await whenAborted(signal);
+  return { requestUnion: { case: "createRequest", value } };
 }
 
 /**
@@ -251,7 +242,7 @@ async function assertHistory(
   source: WatchSource,
   prefix: string,
   position: Position,
-  created: WatchResponse,
+  created: WatchReply,
   signal: AbortSignal,
 ): Promise<void> {
   const revision = faultIsGap(() => revisionOf(created, position));
@@ -266,7 +257,7 @@ async function assertHistory(
 }
 
 /** The store's revision; throws `HistoryGap` if the position is in another cluster's history. */
-function revisionOf({ header }: WatchResponse, position: Position): bigint {
+function revisionOf({ header }: WatchReply, position: Position): bigint {
   const revision = checkedRevision(header);
   if (header?.clusterId === position.clusterId) return revision;
   throw new HistoryGap(
@@ -275,7 +266,7 @@ function revisionOf({ header }: WatchResponse, position: Position): bigint {
 }
 
 /** Throws before any event of an invalid response is used. */
-function checkResponse(response: WatchResponse, { prefix, position }: Watched): void {
+function checkResponse(response: WatchReply, { prefix, position }: Watched): void {
   const revision = revisionOf(response, position);
   let next = position.next;
   for (const event of response.events) {
@@ -293,7 +284,7 @@ function faultIsGap<T>(check: () => T): T {
   }
 }
 
-function* eventsOf(response: WatchResponse, position: Position): Generator<EtcdWatch> {
+function* eventsOf(response: WatchReply, position: Position): Generator<EtcdWatch> {
   for (const event of response.events) {
     const change = changeOf(event);
     if (change !== undefined) yield change;
@@ -302,14 +293,14 @@ function* eventsOf(response: WatchResponse, position: Position): Generator<EtcdW
   if (last >= position.next) position.next = last + 1n;
 }
 
-function changeOf({ type, kv }: Event): EtcdWatch | undefined {
+function changeOf({ type, kv }: KeyEvent): EtcdWatch | undefined {
   if (kv === undefined) return undefined;
-  if (type === EventType.PUT) return { kind: "put", keyValue: keyValue(kv) };
+  if (type === PUT_EVENT) return { kind: "put", keyValue: keyValue(kv) };
   return { kind: "delete", key: keyValue(kv).key, modRevision: kv.modRevision };
 }
 
 /** etcd ended the watch, or refused to start it. */
-function refusal(response: WatchResponse, { endpoint }: EtcdConnection): Error {
+function refusal(response: WatchReply, { endpoint }: EtcdConnection): Error {
   const reason = response.cancelReason.replace(/^rpc error: code = \w+ desc = /, "");
   return EtcdError.fromText(reason || "etcd ended the watch without a reason", { endpoint });
 }
@@ -328,7 +319,7 @@ async function* untilFailure(
   calls: Calls,
   { connection, responses }: CreatedWatch,
   { prefix, position }: { readonly prefix: string; readonly position: Position },
-): AsyncGenerator<WatchResponse> {
+): AsyncGenerator<WatchReply> {
   const watched = { prefix: new TextEncoder().encode(prefix), position };
   try {
     for await (const response of responses) {

@@ -20,11 +20,8 @@ import {
 } from "../../../src/datastore/mvcc/key_writes.ts";
 import { queryRange, validateRange } from "../../../src/datastore/mvcc/range_query.ts";
 import { RequestError } from "../../../src/datastore/mvcc/request_error.ts";
-import {
-  frame,
-  type MessageWriter,
-  readMessages,
-} from "../../../src/datastore/rpc/message_stream.ts";
+import { type MessageWriter, readMessages } from "../../../src/datastore/rpc/message_stream.ts";
+import { frame } from "../../../src/etcd/api/message_frames.ts";
 import { keyCalls } from "../../../src/datastore/rpc/key_calls.ts";
 import { serveWatches } from "../../../src/datastore/rpc/watch_service.ts";
 import { performTransaction } from "../../../src/datastore/mvcc/transaction.ts";

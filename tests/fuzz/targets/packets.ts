@@ -1,7 +1,6 @@
 /** Input from the network: workloads' packets, and responses of an etcd or an impostor. */
 
-import { type DescMessage, fromBinary, type MessageShape, toBinary } from "@bufbuild/protobuf";
-import { create } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
 import {
   checksum,
   decrementTtl,
@@ -20,6 +19,7 @@ import {
   InvalidResponseError,
 } from "../../../src/etcd/client/response_checks.ts";
 import type { Transaction } from "../../../src/etcd/client/etcd.ts";
+import { etcdMethods, type RpcMethod } from "../../../src/etcd/client/etcd_messages.ts";
 import {
   LeaseGrantResponseSchema,
   LeaseTimeToLiveResponseSchema,
@@ -75,9 +75,12 @@ const TRANSACTION: Transaction = {
 /** Bytes that are not a message of the type. */
 class NoMessage extends Error {}
 
-function read<T extends DescMessage>(schema: T, input: Uint8Array): MessageShape<T> {
+function read<Response>(
+  { decode }: RpcMethod<never, Response>,
+  input: Uint8Array,
+): Response {
   try {
-    return fromBinary(schema, input);
+    return decode(input);
   } catch (cause) {
     throw new NoMessage((cause as Error).message, { cause });
   }
@@ -85,13 +88,13 @@ function read<T extends DescMessage>(schema: T, input: Uint8Array): MessageShape
 
 /** Each kind of response, whatever the bytes are. */
 const CHECKS: readonly ((input: Uint8Array) => void)[] = [
-  (input) => checkRange(read(RangeResponseSchema, input), { key: "/p/", prefix: true }),
-  (input) => checkRange(read(RangeResponseSchema, input), { key: "/p/a" }),
-  (input) => checkTransaction(read(TxnResponseSchema, input), TRANSACTION),
-  (input) => checkGrant(read(LeaseGrantResponseSchema, input), 0n),
-  (input) => checkTimes(read(LeaseTimeToLiveResponseSchema, input)),
+  (input) => checkRange(read(etcdMethods.range, input), { key: "/p/", prefix: true }),
+  (input) => checkRange(read(etcdMethods.range, input), { key: "/p/a" }),
+  (input) => checkTransaction(read(etcdMethods.transaction, input), TRANSACTION),
+  (input) => checkGrant(read(etcdMethods.leaseGrant, input), 0n),
+  (input) => checkTimes(read(etcdMethods.leaseTimeToLive, input)),
   (input) => {
-    for (const event of read(WatchResponseSchema, input).events) {
+    for (const event of read(etcdMethods.watch, input).events) {
       checkEvent(event, { prefix: bytes("/p/"), next: 3n, revision: 5n });
     }
   },

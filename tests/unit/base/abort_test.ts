@@ -39,3 +39,11 @@ test("unlessAborted() handles a rejection after the abort", async () => {
   late.reject(new Error("late"));
   await Bun.sleep(1);
 });
+
+test("unlessAborted() handles a rejection when the signal had aborted before", async () => {
+  const late = Promise.withResolvers<void>();
+  const waiting = unlessAborted(late.promise, AbortSignal.abort(new Error("stopped")));
+  await expect(waiting).rejects.toThrow("stopped");
+  late.reject(new Error("late"));
+  await Bun.sleep(1);
+});

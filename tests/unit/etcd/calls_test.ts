@@ -1,13 +1,15 @@
 /** Which member a call goes to, what is retried, and when it fails. */
 
-import { Code, ConnectError, createRouterTransport, type Transport } from "@connectrpc/connect";
 import { beforeEach, describe, expect, test } from "bun:test";
 import { Authentication } from "../../../src/etcd/client/authentication.ts";
+import type { CallOptions } from "../../../src/etcd/client/grpc_call.ts";
 import { type Attempt, Calls } from "../../../src/etcd/client/calls.ts";
 import type { EtcdConnection } from "../../../src/etcd/client/etcd_connection.ts";
 import { EtcdError } from "../../../src/etcd/client/etcd_error.ts";
 import type { FailureKind, Symptom } from "../../../src/etcd/client/call_failure.ts";
-import { Auth } from "../../../src/etcd/api/rpc_pb.ts";
+import { Code, GrpcError } from "../../../src/etcd/client/grpc_error.ts";
+import type { Transport } from "../../../src/etcd/client/grpc_transport.ts";
+import { etcdMethods } from "../../../src/etcd/client/etcd_messages.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 
 const READ = { operation: "read /net/a", repeatable: true };
@@ -216,23 +218,16 @@ describe("Calls", () => {
   });
 
   test("sends the header by which a member without a leader answers at once", async () => {
-    const header = await calls().run(
+    const options = await calls().run(
       { ...READ, signal: stop.signal },
-      ({ header, timeoutMs }) => Promise.resolve([...header, String(timeoutMs)]),
+      ({ header, timeoutMs }) => Promise.resolve({ header, timeoutMs }),
     );
-    expect(header).toEqual([["hasleader", "true"], "5000"]);
+    expect(options).toEqual({ header: { hasleader: "true" }, timeoutMs: 5000 });
   });
 
   test("has a guess why a server that never answered closes the connection", async () => {
-    const closed = () => new ConnectError("http/2 stream closed with error", Code.Unavailable);
-    const reset = () =>
-      new ConnectError(
-        "failed",
-        Code.Unavailable,
-        undefined,
-        undefined,
-        Object.assign(new Error("x"), { code: "ECONNRESET" }),
-      );
+    const closed = () => new GrpcError("http/2 stream closed with error", Code.Unavailable);
+    const reset = () => Object.assign(new Error("x"), { code: "ECONNRESET" });
     const reasonOf = async (secure: boolean, fault: unknown, hasResponded = false) => {
       members = [new FakeConnection("a", { secure })];
       (members[0] as FakeConnection).hasResponded = hasResponded;
@@ -247,7 +242,7 @@ describe("Calls", () => {
         "check --etcd-certfile and --etcd-keyfile",
     );
     expect(await reasonOf(false, closed(), true)).toBe("connection closed");
-    expect(await reasonOf(false, new ConnectError("other", Code.Unavailable))).toBe("other");
+    expect(await reasonOf(false, new GrpcError("other", Code.Unavailable))).toBe("other");
   });
 
   test.each([
@@ -293,7 +288,7 @@ describe("Calls", () => {
     const member = new FakeConnection("a", { hasPort: false });
     members = [member];
     const reasonOf = async (text: string) => {
-      faults.set("a", new ConnectError(text, Code.Unavailable));
+      faults.set("a", new GrpcError(text, Code.Unavailable));
       return (await outcome(run(calls(), WRITE)) as EtcdError).reason;
     };
     const noPort =
@@ -316,7 +311,7 @@ describe("Calls", () => {
 
   test("writes an IPv6 address with its brackets where a port is missing", async () => {
     members = [new FakeConnection("fd00::1", { secure: true, hasPort: false })];
-    faults.set("fd00::1", new ConnectError("http/2 stream closed with error", Code.Unavailable));
+    faults.set("fd00::1", new GrpcError("http/2 stream closed with error", Code.Unavailable));
     expect((await outcome(run(calls(), WRITE)) as EtcdError).reason).toEndWith(
       "etcd listens on 2379, write https://[fd00::1]:2379",
     );
@@ -359,18 +354,21 @@ describe("Calls", () => {
 });
 
 /** A member that exchanges a password for the tokens t1, t2, … */
-function authenticating(member: FakeConnection, refuse?: () => ConnectError | undefined): string[] {
+function authenticating(member: FakeConnection, refuse?: () => GrpcError | undefined): string[] {
   const seen: string[] = [];
-  member.transport = createRouterTransport(({ service }) => {
-    service(Auth, {
-      authenticate: ({ name, password }, { requestHeader }) => {
-        seen.push(`${name}:${password}:${requestHeader.get("hasleader")}`);
-        const refusal = refuse?.();
-        if (refusal !== undefined) throw refusal;
-        return { token: `t${seen.length}` };
-      },
-    });
-  });
+  member.transport = {
+    unary: (
+      method: unknown,
+      { name, password }: { name: string; password: string },
+      { header }: CallOptions,
+    ) => {
+      expect(method).toBe(etcdMethods.authenticate);
+      seen.push(`${name}:${password}:${header["hasleader"]}`);
+      const refusal = refuse?.();
+      if (refusal !== undefined) return Promise.reject(refusal);
+      return Promise.resolve({ token: `t${seen.length}` });
+    },
+  } as unknown as Transport;
   return seen;
 }
 
@@ -385,14 +383,14 @@ describe("Calls, with a user,", () => {
 
   function withToken(fails: (token: string | null) => unknown) {
     return ({ header }: Attempt): Promise<string> => {
-      const token = header.get("token");
+      const token = header["token"] ?? null;
       tokens.push(token);
       const fault = fails(token);
       return fault === undefined ? Promise.resolve("done") : Promise.reject(fault);
     };
   }
 
-  const invalid = () => new ConnectError("etcdserver: invalid auth token", Code.Unauthenticated);
+  const invalid = () => new GrpcError("etcdserver: invalid auth token", Code.Unauthenticated);
 
   test("asks for a token once, and sends it with each call", async () => {
     const seen = authenticating(members[0] as FakeConnection);
@@ -408,7 +406,7 @@ describe("Calls, with a user,", () => {
     ["no longer valid", invalid],
     [
       "refused in the words of an old etcd",
-      () => new ConnectError("etcdserver: permission denied", Code.PermissionDenied),
+      () => new GrpcError("etcdserver: permission denied", Code.PermissionDenied),
     ],
   ])("asks for another token when one is %s, once", async (_what, fault) => {
     const seen = authenticating(members[0] as FakeConnection);
@@ -431,7 +429,7 @@ describe("Calls, with a user,", () => {
   test("sends no token where etcd has authentication switched off", async () => {
     authenticating(
       members[0] as FakeConnection,
-      () => new ConnectError("etcdserver: authentication is not enabled", Code.FailedPrecondition),
+      () => new GrpcError("etcdserver: authentication is not enabled", Code.FailedPrecondition),
     );
     await calls(user).run({ ...READ, signal: stop.signal }, withToken(() => undefined));
     expect(tokens).toEqual([null]);
@@ -441,7 +439,7 @@ describe("Calls, with a user,", () => {
     let times = 0;
     const seen = authenticating(
       members[0] as FakeConnection,
-      () => ++times === 1 ? new ConnectError("gone", Code.Unavailable) : undefined,
+      () => ++times === 1 ? new GrpcError("gone", Code.Unavailable) : undefined,
     );
     const done = calls(user).run({ ...WRITE, signal: stop.signal }, withToken(() => undefined));
     expect(await outcome(done)).toBe("done");
@@ -453,7 +451,7 @@ describe("Calls, with a user,", () => {
     const seen = authenticating(
       members[0] as FakeConnection,
       () =>
-        new ConnectError(
+        new GrpcError(
           "etcdserver: authentication failed, invalid user ID or password",
           Code.InvalidArgument,
         ),
@@ -486,7 +484,7 @@ describe("Authentication", () => {
     [Code.Unavailable, "etcdserver: authentication is not enabled"],
   ])("takes code %d with %j for no switched off authentication", async (code, text) => {
     const member = new FakeConnection("a");
-    authenticating(member, () => new ConnectError(text, code));
+    authenticating(member, () => new GrpcError(text, code));
     const authentication = new Authentication({ username: "root", password: "geheim" });
     await expect(authentication.token(member.transport, 1000)).rejects.toThrow(text);
   });

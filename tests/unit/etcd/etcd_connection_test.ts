@@ -1,12 +1,12 @@
 /** When a connection to a member is dialled, kept and dropped, over real sockets on loopback. */
 
-import { createClient, type Transport } from "@connectrpc/connect";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import type { IpAddress } from "../../../src/addr/ip.ts";
 import { type Clock, systemClock } from "../../../src/base/clock.ts";
 import { EtcdConnection } from "../../../src/etcd/client/etcd_connection.ts";
+import type { Transport } from "../../../src/etcd/client/grpc_transport.ts";
 import { defaultConnectionTiming } from "../../../src/etcd/client/http2_session.ts";
 import { type EtcdEndpoint, parseEndpoints } from "../../../src/etcd/client/endpoint.ts";
 import { EtcdError } from "../../../src/etcd/client/etcd_error.ts";
@@ -15,7 +15,7 @@ import {
   type HostNetwork,
   isSameRoute,
 } from "../../../src/etcd/client/host_network.ts";
-import { KV, Watch } from "../../../src/etcd/api/rpc_pb.ts";
+import { etcdMethods } from "../../../src/etcd/client/etcd_messages.ts";
 import { TlsFiles, type TlsMaterial } from "../../../src/base/tls_files.ts";
 import { TestCa } from "../../support/certificates.ts";
 import { ScriptedEtcd } from "../../support/scripted_etcd.ts";
@@ -83,7 +83,8 @@ function connectionTo(
 }
 
 function read(transport: Transport): Promise<unknown> {
-  return createClient(KV, transport).range({ key: new TextEncoder().encode("/a") });
+  const message = { key: new TextEncoder().encode("/a") };
+  return transport.unary(etcdMethods.range, message, { header: {} });
 }
 
 async function failure(promise: Promise<unknown>): Promise<Error> {
@@ -94,12 +95,12 @@ async function failure(promise: Promise<unknown>): Promise<Error> {
 
 /** A watch that is under way; `ended` is how it fails. */
 async function watching(transport: Transport): Promise<{ readonly ended: Promise<Error> }> {
-  async function* requests() {
-    const key = new TextEncoder().encode("/a");
-    yield { requestUnion: { case: "createRequest" as const, value: { key } } };
-    await new Promise(() => {});
-  }
-  const responses = createClient(Watch, transport).watch(requests())[Symbol.asyncIterator]();
+  const value = { key: new TextEncoder().encode("/a") };
+  const responses = await transport.stream(
+    etcdMethods.watch,
+    { requestUnion: { case: "createRequest", value } },
+    { header: {}, keepOpen: true },
+  );
   await responses.next();
   return { ended: failure(responses.next()) };
 }
@@ -372,6 +373,7 @@ describe("when the network changes, a connection", () => {
     expect(await connection.networkChanged(HERE)).toBe(true);
     for (const error of [await opened, await other]) {
       expect(error.message).toStartWith("the network changed while connecting");
+      expect(error).toMatchObject({ kind: "unsent" });
     }
   });
 

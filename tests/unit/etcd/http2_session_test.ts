@@ -1,6 +1,5 @@
 /** One HTTP/2 session: which addresses it has, and that nothing it reads ends the program. */
 
-import { createClient, type Transport } from "@connectrpc/connect";
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import type { ClientHttp2Session } from "node:http2";
@@ -8,13 +7,11 @@ import { createServer as createHttpsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import type { IpAddress } from "../../../src/addr/ip.ts";
 import { type EtcdEndpoint, parseEndpoints } from "../../../src/etcd/client/endpoint.ts";
-import { KV } from "../../../src/etcd/api/rpc_pb.ts";
-import {
-  endsOf,
-  newHttp2Session,
-  type SessionManager,
-} from "../../../src/etcd/client/http2_session.ts";
-import { TlsFiles } from "../../../src/base/tls_files.ts";
+import { etcdMethods } from "../../../src/etcd/client/etcd_messages.ts";
+import { systemClock } from "../../../src/base/clock.ts";
+import { GrpcTransport, type Transport } from "../../../src/etcd/client/grpc_transport.ts";
+import { endsOf, SessionManager } from "../../../src/etcd/client/http2_session.ts";
+import { TlsFiles, type TlsMaterial } from "../../../src/base/tls_files.ts";
 import { TestCa } from "../../support/certificates.ts";
 import { ScriptedEtcd } from "../../support/scripted_etcd.ts";
 import { TcpProxy } from "../../support/tcp_proxy.ts";
@@ -42,26 +39,51 @@ function endpointOf(url: string): EtcdEndpoint {
 }
 
 function read(transport: Transport): Promise<unknown> {
-  return createClient(KV, transport).range({ key: new TextEncoder().encode("/a") });
+  const message = { key: new TextEncoder().encode("/a") };
+  return transport.unary(etcdMethods.range, message, { header: {} });
 }
 
-/** The session of a request that is under way. */
-async function requested(manager: SessionManager): Promise<ClientHttp2Session> {
-  const stream = await manager.request("POST", "/etcdserverpb.KV/Range", {}, {});
-  stream.on("error", () => {});
-  return stream.session as ClientHttp2Session;
+interface Opened {
+  readonly manager: SessionManager;
+  readonly transport: Transport;
+}
+
+function sessionsOf(
+  url: string,
+  { material, timing: given = timing }: {
+    readonly material?: TlsMaterial;
+    readonly timing?: typeof timing;
+  } = {},
+): Opened {
+  const options = { material, timing: given, clock: systemClock };
+  const manager = new SessionManager(endpointOf(url), options);
+  return { manager, transport: new GrpcTransport(manager) };
+}
+
+/** The session of a watch that is under way. */
+async function watching({ manager, transport }: Opened): Promise<ClientHttp2Session> {
+  const value = { key: new TextEncoder().encode("/a") };
+  const responses = await transport.stream(
+    etcdMethods.watch,
+    { requestUnion: { case: "createRequest", value } },
+    { header: {}, keepOpen: true },
+  );
+  await responses.next();
+  responses.next().catch(() => {});
+  return (await manager.ready()).session;
 }
 
 test("a session has the ends of its connection as long as that stands", async () => {
-  const { manager, transport } = newHttp2Session(endpointOf(proxy.url), undefined, timing);
-  expect([manager.isConnected, manager.ends]).toEqual([false, undefined]);
-  await manager.connect();
-  expect([manager.isConnected, manager.ends]).toEqual([true, undefined]);
+  const opened = sessionsOf(proxy.url);
+  const { manager, transport } = opened;
+  expect([manager.state, manager.isConnected, manager.ends]).toEqual(["closed", false, undefined]);
+  await manager.ready();
+  expect([manager.state, manager.isConnected, manager.ends]).toEqual(["idle", true, ENDS]);
   await read(transport);
-  await eventually("the end of the call", 20_000, () => manager.state() === "idle");
+  await eventually("the end of the call", 20_000, () => manager.state === "idle");
   expect([manager.isConnected, manager.ends]).toEqual([true, ENDS]);
-  await requested(manager);
-  expect([manager.state(), manager.isConnected, manager.ends]).toEqual(["open", true, ENDS]);
+  await watching(opened);
+  expect([manager.state, manager.isConnected, manager.ends]).toEqual(["open", true, ENDS]);
   proxy.cut();
   await eventually("the end of the session", 20_000, () => !manager.isConnected);
   expect(manager.ends).toBeUndefined();
@@ -73,12 +95,12 @@ test("a session has the ends of its connection as long as that stands", async ()
 
 test("a session stands while it is verified", async () => {
   const rare = { pingIntervalMs: 1, pingTimeoutMs: LONG_MS };
-  const { manager, transport } = newHttp2Session(endpointOf(proxy.url), undefined, rare);
+  const { manager, transport } = sessionsOf(proxy.url, { timing: rare });
   await read(transport);
   proxy.silence();
   await Bun.sleep(20);
-  const connected = manager.connect();
-  await eventually("a PING", 20_000, () => manager.state() === "verifying");
+  const connected = manager.ready();
+  await eventually("a PING", 20_000, () => manager.state === "verifying");
   expect([manager.isConnected, manager.ends]).toEqual([true, ENDS]);
   proxy.restore();
   proxy.cut();
@@ -87,14 +109,14 @@ test("a session stands while it is verified", async () => {
 });
 
 test("a session that fails more than once does not end the program", async () => {
-  const { manager } = newHttp2Session(endpointOf(proxy.url), undefined, timing);
-  const session = await requested(manager);
+  const opened = sessionsOf(proxy.url);
+  const session = await watching(opened);
   const listeners = session.listenerCount("error");
-  expect(await requested(manager)).toBe(session);
+  expect(await watching(opened)).toBe(session);
   expect(session.listenerCount("error")).toBe(listeners);
   for (const text of ["first", "second", "third"]) session.emit("error", new Error(text));
-  expect(manager.state()).toBe("error");
-  manager.abort();
+  opened.manager.abort();
+  expect(opened.manager.state).toBe("closed");
 });
 
 test("a TLS server without HTTP/2 fails each call, and does not end the program", async () => {
@@ -109,7 +131,7 @@ test("a TLS server without HTTP/2 fails each call, and does not end the program"
   const { port } = web.address() as AddressInfo;
   const material = new TlsFiles({ caFile: ca.caFile }, { purpose: "etcd" }).current();
   const url = `https://127.0.0.1:${port}`;
-  const { manager, transport } = newHttp2Session(endpointOf(url), material, timing);
+  const { manager, transport } = sessionsOf(url, { material });
   for (let attempt = 0; attempt < 3; attempt++) {
     expect(await read(transport).then(() => "an answer", () => "none")).toBe("none");
   }

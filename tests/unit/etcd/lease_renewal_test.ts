@@ -1,25 +1,22 @@
 /** The renewal of a lease: a stream in each direction, as one call. */
 
-import { createRouterTransport } from "@connectrpc/connect";
 import { expect, test } from "bun:test";
 import type { Attempt } from "../../../src/etcd/client/calls.ts";
 import { renewLease } from "../../../src/etcd/client/lease_renewal.ts";
-import { Lease } from "../../../src/etcd/api/rpc_pb.ts";
+import { etcdMethods } from "../../../src/etcd/client/etcd_messages.ts";
 
 /** The renewal with such a response of the server. */
 async function renewed(...answers: { ID?: bigint; TTL: bigint }[]): Promise<bigint> {
-  const transport = createRouterTransport(({ service }) => {
-    service(Lease, {
-      leaseKeepAlive: async function* (requests) {
-        const asked: bigint[] = [];
-        for await (const { ID } of requests) asked.push(ID);
-        expect(asked).toEqual([5n]);
-        yield* answers.map((answer) => ({ ID: 5n, ...answer }));
-      },
-    });
-  });
-  const signal = new AbortController().signal;
-  return await renewLease({ transport, signal, header: new Headers() } as Attempt, 5n);
+  const transport = {
+    stream: (method: unknown, message: unknown, options: unknown) => {
+      expect(method).toBe(etcdMethods.leaseKeepAlive);
+      expect(message).toEqual({ ID: 5n });
+      // The client's side ends after the request.
+      expect(options).toEqual({ header: {} });
+      return Promise.resolve(answers.map((answer) => ({ ID: 5n, ...answer })));
+    },
+  };
+  return await renewLease({ transport, header: {} } as unknown as Attempt, 5n);
 }
 
 test("a lease is renewed once, and the first answer counts", async () => {

@@ -1,7 +1,8 @@
 /** etcd's messages, as bytes: the requests, and the values read from a response. */
 
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary } from "@bufbuild/protobuf";
 import { expect, test } from "bun:test";
+import { etcdMethods } from "../../../src/etcd/client/etcd_messages.ts";
 import {
   etcdKeyRange,
   keyValue,
@@ -46,10 +47,7 @@ test("keyRange() is one key, a prefix to the next key after it, or everything", 
 
 test("rangeMessage() asks for values unless only keys are wanted", () => {
   const sent = (request: Parameters<typeof rangeMessage>[0]) =>
-    fromBinary(
-      RangeRequestSchema,
-      toBinary(RangeRequestSchema, create(RangeRequestSchema, rangeMessage(request))),
-    );
+    fromBinary(RangeRequestSchema, etcdMethods.range.encode(rangeMessage(request)));
   expect(sent({ key: "a", prefix: true })).toMatchObject({
     key: utf8("a"),
     rangeEnd: utf8("b"),
@@ -67,8 +65,7 @@ test("rangeResult() reads each key and the revision", () => {
 });
 
 test("transactionMessage() compares, and then puts, deletes and reads in the given order", () => {
-  const message = create(
-    TxnRequestSchema,
+  const message = etcdMethods.transaction.encode(
     transactionMessage({
       compare: [{ key: "a", createRevision: 0n }, { key: "b", modRevision: 7n }],
       success: [
@@ -80,7 +77,7 @@ test("transactionMessage() compares, and then puts, deletes and reads in the giv
       failure: [{ range: { key: "a" } }],
     }),
   );
-  const sent = fromBinary(TxnRequestSchema, toBinary(TxnRequestSchema, message));
+  const sent = fromBinary(TxnRequestSchema, message);
   expect(sent.compare).toMatchObject([
     {
       key: utf8("a"),

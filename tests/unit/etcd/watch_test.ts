@@ -1,12 +1,13 @@
 /** Where a watch resumes, how it handles each failure, and how long it waits first. */
 
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { Code, ConnectError, type Transport } from "@connectrpc/connect";
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { Calls } from "../../../src/etcd/client/calls.ts";
 import type { EtcdConnection } from "../../../src/etcd/client/etcd_connection.ts";
 import type { EtcdKeyValue, EtcdWatch } from "../../../src/etcd/client/etcd.ts";
 import { EtcdError } from "../../../src/etcd/client/etcd_error.ts";
+import { Code, GrpcError } from "../../../src/etcd/client/grpc_error.ts";
+import type { Transport } from "../../../src/etcd/client/grpc_transport.ts";
 import { Event_EventType as EventType } from "../../../src/etcd/api/kv_pb.ts";
 import {
   type WatchRequestSchema,
@@ -29,31 +30,20 @@ class Stream {
   readonly member: string;
   readonly atMs: number;
   readonly signal: AbortSignal;
-  readonly requests: Request[] = [];
-  /** The client has ended its side. */
-  isEnded = false;
+  readonly request: Request;
   readonly #queue: (Response | Error | undefined)[] = [];
   #wake = Promise.withResolvers<void>();
 
-  constructor(member: string, signal: AbortSignal, requests: AsyncIterable<Request>) {
+  constructor(member: string, signal: AbortSignal, request: Request) {
     this.member = member;
     this.atMs = clock.nowMs() - beginMs;
     this.signal = signal;
-    void this.#read(requests);
-  }
-
-  async #read(requests: AsyncIterable<Request>): Promise<void> {
-    for await (const request of requests) this.requests.push(request);
-    this.isEnded = true;
-  }
-
-  /** What it was created with. */
-  get asked(): unknown {
-    return this.requests[0]?.requestUnion?.value;
+    this.request = request;
   }
 
   get startRevision(): bigint | undefined {
-    return (this.asked as { startRevision: bigint } | undefined)?.startRevision;
+    return (this.request.requestUnion?.value as { startRevision: bigint } | undefined)
+      ?.startRevision;
   }
 
   send(response: Response): void {
@@ -79,7 +69,7 @@ class Stream {
   }
 
   async *responses(): AsyncGenerator<WatchResponse> {
-    const canceled = () => this.#push(new ConnectError("canceled", Code.Canceled));
+    const canceled = () => this.#push(new GrpcError("canceled", Code.Canceled));
     this.signal.addEventListener("abort", canceled);
     for (;;) {
       while (this.#queue.length > 0) {
@@ -134,18 +124,22 @@ afterEach(async () => {
   await ended;
   // No part of the watch remains.
   expect(streams.filter(({ signal }) => !signal.aborted)).toEqual([]);
-  expect(streams.every(({ isEnded }) => isEnded)).toBe(true);
 });
 
 function connection(name: string, port: number): EtcdConnection {
   const url = `http://${name}:${port}`;
   const transport = {
-    // deno-lint-ignore no-explicit-any
-    stream: (_method: any, signal: any, _timeoutMs: any, _header: any, requests: any) => {
-      const stream = new Stream(name, signal, requests);
+    stream: (
+      _method: unknown,
+      request: Request,
+      { signal, keepOpen }: { signal: AbortSignal; keepOpen: boolean },
+    ) => {
+      // etcd ends a watch when the client's side ends.
+      expect(keepOpen).toBe(true);
+      const stream = new Stream(name, signal, request);
       streams.push(stream);
       greet(stream);
-      return Promise.resolve({ message: stream.responses() });
+      return Promise.resolve(stream.responses());
     },
   } as unknown as Transport;
   const open = () => {
@@ -207,13 +201,16 @@ describe("a watch delivers", () => {
     keyValues = [{ key: "/net/a" } as EtcdKeyValue];
     await watch();
     expect(events).toEqual([{ kind: "snapshot", keyValues, revision: 10n }]);
-    expect(last().requests).toHaveLength(1);
-    expect(last().requests[0]?.requestUnion?.case).toBe("createRequest");
-    expect(last().asked).toEqual({
-      key: utf8("/net/"),
-      rangeEnd: utf8("/net0"),
-      startRevision: 11n,
-      progressNotify: true,
+    expect(last().request).toEqual({
+      requestUnion: {
+        case: "createRequest",
+        value: {
+          key: utf8("/net/"),
+          rangeEnd: utf8("/net0"),
+          startRevision: 11n,
+          progressNotify: true,
+        },
+      },
     });
     revision = 12n;
     last().send({
@@ -228,8 +225,6 @@ describe("a watch delivers", () => {
       { kind: "delete", key: "/net/b", modRevision: 12n },
     ]);
     expect([reads, logged()]).toEqual([[0], []]);
-    // etcd ends a watch when the client's side ends.
-    expect(last().isEnded).toBe(false);
   });
 
   test("nothing more once it is stopped, and does not fail", async () => {
@@ -302,7 +297,7 @@ describe("a watch that is cut resumes", () => {
     await watch({ members: ["a", "b"] });
     last().end();
     await clock.advance(50);
-    last().fail(new ConnectError("http/2 stream closed with error", Code.Unavailable));
+    last().fail(new GrpcError("http/2 stream closed with error", Code.Unavailable));
     await clock.advance(100);
     expect(streams.map(({ member }) => member)).toEqual(["a", "b", "a"]);
     expect(logged()[0]).toContain("the stream ended (http://a:2379)");
@@ -358,7 +353,7 @@ describe("a member that does not confirm in time", () => {
 });
 
 describe("the pause after a failure", () => {
-  const closed = () => new ConnectError("http/2 stream closed with error", Code.Unavailable);
+  const closed = () => new GrpcError("http/2 stream closed with error", Code.Unavailable);
   const failOnOpen = (stream: Stream) => stream.fail(closed());
 
   test("doubles up to two seconds while something answers", async () => {

@@ -1,6 +1,7 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import { expect, test } from "bun:test";
-import { frame, readMessages } from "../../../../src/datastore/rpc/message_stream.ts";
+import { readMessages } from "../../../../src/datastore/rpc/message_stream.ts";
+import { frame } from "../../../../src/etcd/api/message_frames.ts";
 
 async function* chunks(bytes: Uint8Array, size: number): AsyncGenerator<Uint8Array> {
   for (let start = 0; start < bytes.length; start += size) {

@@ -7,7 +7,7 @@ import { type ClientHttp2Session, type ClientHttp2Stream, connect } from "node:h
 import { connect as connectSocket } from "node:net";
 import { Datastore } from "../../../../src/datastore/datastore.ts";
 import type { PoolSizes } from "../../../../src/datastore/mvcc/memory_pool.ts";
-import { frame } from "../../../../src/datastore/rpc/message_stream.ts";
+import { frame } from "../../../../src/etcd/api/message_frames.ts";
 import type { ServerLimits } from "../../../../src/datastore/rpc/server_limits.ts";
 import { WATCH_PATH } from "../../../../src/datastore/rpc/watch_service.ts";
 import { RangeRequestSchema } from "../../../../src/etcd/api/rpc_pb.ts";

@@ -6,11 +6,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { type ClientHttp2Session, type ClientHttp2Stream, connect } from "node:http2";
 import { MemoryPool } from "../../../../src/datastore/mvcc/memory_pool.ts";
 import { Datastore } from "../../../../src/datastore/datastore.ts";
-import {
-  frame,
-  type MessageWriter,
-  readMessages,
-} from "../../../../src/datastore/rpc/message_stream.ts";
+import { type MessageWriter, readMessages } from "../../../../src/datastore/rpc/message_stream.ts";
+import { frame } from "../../../../src/etcd/api/message_frames.ts";
 import { serveWatches, WATCH_PATH } from "../../../../src/datastore/rpc/watch_service.ts";
 import {
   type WatchCreateRequestSchema,
