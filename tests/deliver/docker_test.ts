@@ -7,6 +7,8 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { type IpAddress, parseIpAddress } from "../../src/addr/ip.ts";
+import { type Prefix, prefixContainsAddress } from "../../src/addr/prefix.ts";
 import { runProgram } from "../../src/process/run_program.ts";
 import { FLANNEL_FILES, subnetOf, unitProperty } from "../support/machines/flannel_machines.ts";
 import type { Machine } from "../support/machines/machine.ts";
@@ -26,8 +28,10 @@ FLANNELD_IFACE=eth1
 FLANNELD_IP_MASQ=true
 `;
 const READY_MS = 60_000;
-/** In an MTU of 1450 bytes, after the headers of IPv4 and ICMP. */
-const FULL_PAYLOAD_BYTES = 1450 - 28;
+/** That of vxlan in a network with both families. */
+const MTU_BYTES = 1430;
+/** After the headers of IP and ICMP. */
+const FULL_PAYLOAD_BYTES = { 4: MTU_BYTES - 28, 6: MTU_BYTES - 48 } as const;
 
 let directory: string;
 let machines: Machines;
@@ -77,11 +81,11 @@ test("with the drop-in, an engine that runs takes the subnet and the MTU of flan
   await two.run(runContainer("web", "--restart always --publish 8080:80"));
   for (const machine of [one, two]) {
     const { subnets, mtuBytes } = await subnetOf(machine);
-    expect(mtuBytes).toBe(1450);
+    expect(mtuBytes).toBe(MTU_BYTES);
     const network = "{{(index .IPAM.Config 0).Subnet}} {{json .Options}}";
     const inspected = await machine.run(`docker network inspect --format '${network}' bridge`);
     expect(inspected).toStartWith(`${subnets[4]} `);
-    expect(inspected).toContain('"com.docker.network.driver.mtu":"1450"');
+    expect(inspected).toContain(`"com.docker.network.driver.mtu":"${MTU_BYTES}"`);
     expect(inspected).toContain('"com.docker.network.bridge.enable_ip_masquerade":"false"');
     expect(await machine.run("iptables -S FORWARD")).toStartWith("-P FORWARD DROP\n");
   }
@@ -174,6 +178,38 @@ test("Docker tries to start until a flanneld that has failed is repaired", async
   await expectPing(one, two);
 }, 120_000);
 
+test("with the drop-in for IPv6, as in the manual, containers have both families", async () => {
+  const [, dropIn = ""] = /```ini\n([^`]*--fixed-cidr-v6[^`]*)```/
+    .exec(readFileSync(MANUAL, "utf8").replaceAll(/^ {2}/gm, "")) ?? [];
+  await two.run("systemctl stop docker.socket docker");
+  await connectAsFedora(one, "-iface=eth1 -ip-masq");
+  for (const machine of [one, two]) {
+    await machine.write(`${UNITS}/docker.service.d/flannel.conf`, readFileSync(DROP_IN));
+    await machine.write(`${UNITS}/docker.service.d/ipv6.conf`, dropIn);
+    await machine.run("systemctl daemon-reload && systemctl restart docker");
+    await awaitContainer(machine);
+  }
+  const [from, to] = [(await container(one)).ipv6, (await container(two)).ipv6];
+  for (const [machine, address] of [[one, from], [two, to]] as const) {
+    const { subnets } = await subnetOf(machine);
+    expect(prefixContainsAddress(subnets[6] as Prefix, parseIpAddress(address) as IpAddress))
+      .toBe(true);
+  }
+  await expectPing(one, two);
+  const source = await sourceSeen(
+    { at: two, device: "docker0", address: to },
+    () => ping(one, to),
+  );
+  expect(source).toBe(from);
+  await ping(one, to, { payloadBytes: FULL_PAYLOAD_BYTES[6] });
+  expect(
+    await sourceSeen(
+      { device: "machines0", address: TEST_ADDRESSES[6] },
+      () => ping(one, TEST_ADDRESSES[6]),
+    ),
+  ).toBe(one.address(6));
+}, 180_000);
+
 /** Docker sets the policy of FORWARD to drop if it has to enable forwarding itself. */
 const WITHOUT_FORWARDING = FLANNEL_FILES.filter(({ path }) => !path.startsWith("/etc/sysctl.d/"));
 
@@ -182,7 +218,7 @@ const SETTINGS: readonly MachineFile[] = [
   {
     path: "/etc/flanneld/datastore.env",
     content: "FLANNEL_DATASTORE_FLAGS=--listen 192.168.56.11 " +
-      "--network 10.5.0.0/16 --insecure\n",
+      "--network 10.5.0.0/16,fd00:5::/48 --insecure\n",
   },
   {
     path: "/usr/libexec/flannel/mk-docker-opts.sh",
@@ -240,15 +276,16 @@ ExecStartPost=/usr/libexec/flannel/mk-docker-opts.sh -k DOCKER_OPTS -d /run/flan
 Restart=on-failure
 `;
 
-/** Its process on the machine, 0 if it does not run, and its address. */
+/** Its process on the machine, 0 if it does not run, and its addresses. */
 async function container(
   machine: Machine,
   name = "web",
-): Promise<{ readonly pid: string; readonly address: string }> {
-  const format = "{{.State.Pid}} {{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
-  const [pid = "", address = ""] =
+): Promise<{ readonly pid: string; readonly address: string; readonly ipv6: string }> {
+  const addresses = "{{.IPAddress}} {{.GlobalIPv6Address}}";
+  const format = `{{.State.Pid}} {{range .NetworkSettings.Networks}}${addresses}{{end}}`;
+  const [pid = "", address = "", ipv6 = ""] =
     (await machine.run(`docker inspect --format '${format}' ${name}`)).trim().split(" ");
-  return { pid, address };
+  return { pid, address, ipv6 };
 }
 
 async function awaitContainer(machine: Machine): Promise<void> {
@@ -271,15 +308,15 @@ async function ping(
 /** A packet of the full MTU arrives. */
 async function expectPing(from: Machine, to: Machine): Promise<void> {
   const { address } = await container(to);
-  await ping(from, address, { payloadBytes: FULL_PAYLOAD_BYTES });
+  await ping(from, address, { payloadBytes: FULL_PAYLOAD_BYTES[4] });
 }
 
 /** The largest packet arrives, and a larger one is not sent. */
 async function expectFullMtu(from: Machine, to: Machine, name = "web"): Promise<void> {
   const { address } = await container(to, name);
-  await ping(from, address, { payloadBytes: FULL_PAYLOAD_BYTES });
-  await expect(ping(from, address, { payloadBytes: FULL_PAYLOAD_BYTES + 1, waitSeconds: 1 }))
-    .rejects.toThrow("message too long, mtu=1450");
+  await ping(from, address, { payloadBytes: FULL_PAYLOAD_BYTES[4] });
+  await expect(ping(from, address, { payloadBytes: FULL_PAYLOAD_BYTES[4] + 1, waitSeconds: 1 }))
+    .rejects.toThrow(`message too long, mtu=${MTU_BYTES}`);
 }
 
 /** The source address of the pings of a container when they arrive at the test. */
@@ -297,7 +334,16 @@ async function sourceSeen(
   },
   send: () => Promise<void>,
 ): Promise<string> {
-  const command = ["tcpdump", "-n", "-l", "-c", "1", "-i", device, `icmp and dst ${address}`];
+  const command = [
+    "tcpdump",
+    "-n",
+    "-l",
+    "-c",
+    "1",
+    "-i",
+    device,
+    `(icmp or icmp6) and dst ${address}`,
+  ];
   const inside = at === undefined ? [] : ["netns", "exec", at.place.namespace];
   const [program = "", ...args] = at === undefined ? command : ["ip", ...inside, ...command];
   const { promise: listening, resolve } = Promise.withResolvers<void>();
@@ -308,7 +354,7 @@ async function sourceSeen(
   await Promise.race([listening, capture]);
   await send();
   const { stdout } = await capture;
-  return / IP (\S+) > /.exec(stdout)?.[1] ?? stdout;
+  return / IP6? (\S+) > /.exec(stdout)?.[1] ?? stdout;
 }
 
 async function mainProcesses(): Promise<string[]> {
