@@ -3,6 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import {
+  decodeListedNode,
   decodeListPage,
   decodeNode,
   decodeNodeMetadata,
@@ -121,3 +122,78 @@ function set(tree: Tree, [first = "", ...rest]: readonly string[], value: unknow
   if (rest.length === 0) tree[first] = value;
   else set(tree[first] as Tree, rest, value);
 }
+
+const METADATA = nodeJson("a").metadata;
+
+test.each<[(value: unknown) => unknown, unknown, string]>([
+  [decodeNode, 1, "the object is 1, not an object"],
+  [decodeNode, { metadata: METADATA, status: 1 }, "status is 1, not an object"],
+  [
+    decodeNode,
+    { metadata: METADATA, status: { conditions: 1 } },
+    "status.conditions is 1, not an array",
+  ],
+  [decodeListedNode, { metadata: METADATA, spec: 1 }, "spec is 1, not an object"],
+  [
+    decodeListedNode,
+    { metadata: METADATA, spec: { podCIDRs: 1 } },
+    "spec.podCIDRs is 1, not an array",
+  ],
+  [
+    decodeListedNode,
+    { metadata: METADATA, spec: { podCIDRs: [1] } },
+    "spec.podCIDRs is 1, not a string",
+  ],
+  [
+    decodeListedNode,
+    { metadata: METADATA, spec: { podCIDR: 1 } },
+    "spec.podCIDR is 1, not a string",
+  ],
+  [decodeNodeMetadata, 1, "the object is 1, not an object"],
+  [decodeNodeMetadata, { metadata: 1 }, "metadata is 1, not an object"],
+  [decodeNodeMetadata, { metadata: { ...METADATA, name: "" } }, "metadata.name is missing"],
+  [decodeNodeMetadata, { metadata: { ...METADATA, uid: 1 } }, "metadata.uid is 1, not a string"],
+  [
+    decodeNodeMetadata,
+    { metadata: { ...METADATA, resourceVersion: null } },
+    "metadata.resourceVersion is missing",
+  ],
+  [
+    decodeNodeMetadata,
+    { metadata: { ...METADATA, creationTimestamp: "soon" } },
+    'metadata.creationTimestamp is "soon", not a time',
+  ],
+  [
+    decodeNodeMetadata,
+    { metadata: { ...METADATA, annotations: 1 } },
+    "metadata.annotations is 1, not an object",
+  ],
+  [decodePod, 1, "the object is 1, not an object"],
+  [decodePod, { spec: 1 }, "spec is 1, not an object"],
+  [decodePod, { spec: { nodeName: 1 } }, "spec.nodeName is 1, not a string"],
+  [decodeListPage, 1, "the list is 1, not an object"],
+  [decodeListPage, { metadata: 1 }, "metadata is 1, not an object"],
+  [decodeListPage, { metadata: {} }, "metadata.resourceVersion is missing"],
+  [
+    decodeListPage,
+    { metadata: { resourceVersion: "1", continue: 1 } },
+    "metadata.continue is 1, not a string",
+  ],
+  [decodeListPage, { metadata: { resourceVersion: "1" }, items: 1 }, "items is 1, not an array"],
+  [decodeWatchLine, 1, "the event is 1, not an object"],
+  [decodeWatchLine, { type: "NEWS" }, 'the event has the unknown type "NEWS"'],
+  [decodeWatchLine, { type: "BOOKMARK", object: 1 }, "object is 1, not an object"],
+  [
+    decodeWatchLine,
+    { type: "BOOKMARK", object: { metadata: 1 } },
+    "metadata is 1, not an object",
+  ],
+  [
+    decodeWatchLine,
+    { type: "BOOKMARK", object: { metadata: {} } },
+    "metadata.resourceVersion is missing",
+  ],
+])("%p does not accept %p", (decode, value, message) => {
+  expect(() => decode(value)).toThrow(MalformedObject);
+  expect(() => decode(value)).toThrow(message);
+});
