@@ -96,6 +96,44 @@ test("a node without annotations, managers and pod CIDRs has none", () => {
   });
 });
 
+test("what is missing or unknown in a node's messages is left out", () => {
+  const time = (seconds: number) => message([[1, seconds], [2, 5]]);
+  const fields = (text: string) => message([[2, "x"], [1, text]]);
+  const manager = message([
+    ...[[1, "m"], [2, "Update"], [4, time(2000)]] as const,
+    [7, fields('{"f:metadata":{"f:annotations":{"f:a":{}}}}')],
+  ]);
+  const metadata = message([
+    ...[[1, "a"], [2, "x"], [5, "u"], [6, "7"], [8, time(1000)]] as const,
+    ...[[11, message([[1, "label"], [2, "x"]])], [12, message([[1, "empty"]])]] as const,
+    ...[[12, message([[2, "x"]])], [12, message([[1, "k"], [2, "v"], [3, "x"]])]] as const,
+    [17, manager],
+    [17, message([[1, "broken"], [7, fields('{"f:annotations"')]])],
+    [17, message([[1, "none"]])],
+  ]);
+  const read = (spec: Uint8Array) => {
+    const node = message([[1, metadata], [2, spec], [4, "x"]]);
+    const list = message([[1, message([[2, "7"], [4, 1]])], [2, node]]);
+    const bytes = Buffer.concat([Buffer.from("k8s\0"), message([[2, list]])]);
+    const decoder = new ProtobufNodeList();
+    const [first] = decoder.push(bytes).map(decodeListedNode);
+    return { ...first, continueToken: decoder.continueToken };
+  };
+  const spec = message([[1, "10.1.0.0/24"], [3, "example:///1"]]);
+  expect(read(spec)).toEqual({
+    ...{ name: "a", uid: "u", resourceVersion: "7", createdMs: 1_000_000, continueToken: "" },
+    annotations: { empty: "", "": "x", k: "v" },
+    managedFields: [
+      { manager: "m", timeMs: 2_000_000, annotations: ["a"] },
+      { manager: "broken", timeMs: undefined, annotations: [] },
+      { manager: "none", timeMs: undefined, annotations: [] },
+    ],
+    podCidrs: ["10.1.0.0/24"],
+  });
+  const cidrs = message([[7, "10.1.0.0/24"], [3, "example:///1"], [7, "fd00::/64"]]);
+  expect(read(cidrs).podCidrs).toEqual(["10.1.0.0/24", "fd00::/64"]);
+});
+
 test("annotations are plain data, whatever their names", () => {
   const annotations = JSON.parse('{"__proto__":"x","constructor":"y"}');
   const node = nodeJson("a", { annotations });

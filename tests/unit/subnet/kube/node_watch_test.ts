@@ -482,3 +482,36 @@ test("with the alloc backend only this node is watched", async () => {
   await kube.clock.advance(2000);
   expect(kube.annotations("n1")[NAMES.managed]).toBe("true");
 });
+
+test("with the alloc backend, a Node that is deleted and created again is noticed", async () => {
+  await using node = kubeStore(kube);
+  const own = await node.acquire({
+    config: config({ Network: "10.244.0.0/16", Backend: { Type: "alloc" } }),
+    attributes: { publicAddresses: {}, backendType: "", backendData: {} },
+  });
+  const stop = new AbortController();
+  const leases = node.store.watchLeases(stop.signal)[Symbol.asyncIterator]();
+  expect((await leases.next()).value).toMatchObject({ kind: "snapshot", leases: [], invalid: [] });
+  const end = leases.next();
+  await settle();
+  const isDeleted = 'node "n1" was deleted from Kubernetes';
+  kube.delete("n1");
+  await kube.clock.advance(1000);
+  expect(own.problem).toStartWith(isDeleted);
+  kube.create("n1", { podCidrs: ["10.244.1.0/24"] });
+  await kube.clock.advance(5000);
+  expect(own.problem).toBe(undefined);
+  expect(kube.annotations("n1")[NAMES.managed]).toBe("true");
+  // Also if the watch has missed it.
+  kube.changeWithoutEvents(() => kube.delete("n1"));
+  await kube.clock.advance(20_000);
+  expect(own.problem).toStartWith(isDeleted);
+  expect(node.messages()).toContain(
+    'warn following this node failed: nodes "n1" not found',
+  );
+  kube.create("n1", { podCidrs: ["10.244.1.0/24"] });
+  await kube.clock.advance(20_000);
+  expect(own.problem).toBe(undefined);
+  stop.abort();
+  expect((await end).done).toBe(true);
+});
