@@ -9,6 +9,7 @@ import { reservedAddresses } from "../addr/reserved_addresses.ts";
 import type { Clock } from "../base/clock.ts";
 import type { ExternalInterface } from "../host/external_interface.ts";
 import type { Log } from "../log/log.ts";
+import type { DesiredEntries } from "../state/desired_entries.ts";
 import type { Resource } from "../state/resource.ts";
 import type { Lease, LeaseKey } from "../subnet/lease.ts";
 import type { LeaseChange } from "../subnet/lease_table.ts";
@@ -16,6 +17,7 @@ import { type Backend, type PeerReachability, UNKNOWN_REACHABILITY } from "./bac
 import { DepartingPeers } from "./departing_peers.ts";
 import type { NodeInput } from "./node_input.ts";
 import { conflictText, identitiesIn, PeerIdentities } from "./peer_identities.ts";
+import { PeerEntries } from "./peer_entries.ts";
 import { InvalidPeerError } from "./peer_lease.ts";
 import { PeerProblems } from "./peer_problems.ts";
 import { ReachabilityQueue, type ReachabilityReader } from "./reachability_queue.ts";
@@ -23,7 +25,13 @@ import { TargetPeers } from "./target_peers.ts";
 
 /** Takes desired entries; `Reconciler` is one. */
 export interface EntryStore {
-  setDesired(owner: string, resources: readonly Resource[], precedence?: bigint): void;
+  /** `again` computes the same entries again. */
+  setDesired(
+    owner: string,
+    resources: readonly Resource[],
+    precedence?: bigint,
+    again?: DesiredEntries,
+  ): void;
   removeOwner(owner: string): void;
 }
 
@@ -59,7 +67,8 @@ export class OverlayController implements AsyncDisposable {
   readonly #departing: DepartingPeers;
   readonly #target: TargetPeers;
   readonly #reachabilityQueue: ReachabilityQueue;
-  #own: Lease | undefined;
+  /** What all entries depend on; the same object until it changes. */
+  #input: NodeInput | undefined;
   #external: ExternalInterface;
   /** Addresses of the external network that no node can have, such as the broadcast address. */
   #reserved: ReadonlyMap<IpAddress, string>;
@@ -101,12 +110,13 @@ export class OverlayController implements AsyncDisposable {
 
   /** This node's own lease; without it, peers have no entries. */
   ownChanged(own: Lease): void {
-    this.#own = own;
+    this.#input = { own, external: this.#external };
     this.#updateAll();
   }
 
   externalChanged(external: ExternalInterface): void {
     this.#external = external;
+    this.#input = this.#input && { own: this.#input.own, external };
     this.#reserved = reservedIn(external);
     this.#updateAll();
   }
@@ -193,7 +203,7 @@ export class OverlayController implements AsyncDisposable {
 
   #updateAll(): void {
     const { backend, entryStore, extraEntries } = this.#options;
-    const input = this.#input();
+    const input = this.#input;
     if (input === undefined) return;
     const entries = [...backend.node(input), ...extraEntries?.(input.own) ?? []];
     entryStore.setDesired(NODE, entries);
@@ -241,7 +251,7 @@ export class OverlayController implements AsyncDisposable {
   /** Hands over one peer's entries, or ignores the peer with the reason. */
   #setEntries(peer: Lease, reachability: PeerReachability): void {
     const { backend, entryStore } = this.#options;
-    const input = this.#input();
+    const input = this.#input;
     if (input === undefined) return;
     let resources: Resource[] = [];
     let invalidReason: string | undefined;
@@ -264,7 +274,8 @@ export class OverlayController implements AsyncDisposable {
     if (conflict !== undefined) return this.#ignore(peer, conflictText(peer, conflict));
     if (invalidReason !== undefined) return this.#ignore(peer, invalidReason);
     this.#problems.setUsed(peer.key, backend.peerProblem?.(peer, input, reachability));
-    entryStore.setDesired(peer.key, resources, peer.changed);
+    const again = new PeerEntries(peer, { backend, input, reachability });
+    entryStore.setDesired(peer.key, resources, peer.changed, again);
     this.#traceEntries(peer.key, resources);
     this.#target.put(peer);
   }
@@ -303,10 +314,6 @@ export class OverlayController implements AsyncDisposable {
       { lease: owner, entries: entries.length },
       "lease converted to entries",
     );
-  }
-
-  #input(): NodeInput | undefined {
-    return this.#own && { own: this.#own, external: this.#external };
   }
 }
 

@@ -72,7 +72,8 @@ export class PeerIdentities {
   readonly #holders = new Map<Identity, IdentityClaim>();
   /** All claims to each identity that has more than one. */
   readonly #conflicts = new Map<Identity, CompetingClaims>();
-  readonly #claims = new Map<LeaseKey, readonly IdentityClaim[]>();
+  /** What each peer claims; nearly always one identity, of which no list is made. */
+  readonly #claims = new Map<LeaseKey, IdentityClaim | readonly IdentityClaim[]>();
   readonly #onConflictsChanged: () => void;
   #liveNodes: ReadonlySet<string | undefined> = new Set();
 
@@ -105,7 +106,7 @@ export class PeerIdentities {
 
   /** Replaces what a peer claims. Returns the other peers that gained or lost an identity by it. */
   put(lease: Lease, identities: readonly Identity[]): LeaseKey[] {
-    const before = this.#claims.get(lease.key) ?? [];
+    const before = this.#claimsOf(lease.key);
     if (before.length === 0 && identities.length === 0) return [];
     const others = new Set<LeaseKey>();
     for (const claim of before) {
@@ -118,12 +119,13 @@ export class PeerIdentities {
         this.#rewrite(known, lease, others);
         return known;
       }
-      const claim = { identity, lease, since: isNew ? lease.created : lease.changed };
+      const claim = { identity, lease, since: isNew ? undefined : lease.changed };
       this.#enter(claim, others);
       return claim;
     });
-    if (claims.length > 0) this.#claims.set(lease.key, claims);
-    else this.#claims.delete(lease.key);
+    const [first, ...rest] = claims;
+    if (first === undefined) this.#claims.delete(lease.key);
+    else this.#claims.set(lease.key, rest.length > 0 ? claims : first);
     others.delete(lease.key);
     return [...others];
   }
@@ -131,7 +133,7 @@ export class PeerIdentities {
   /** Withdraws all that a peer claims. Returns the other peers that gained an identity by it. */
   remove(key: LeaseKey): LeaseKey[] {
     const others = new Set<LeaseKey>();
-    for (const claim of this.#claims.get(key) ?? []) this.#withdraw(claim, others);
+    for (const claim of this.#claimsOf(key)) this.#withdraw(claim, others);
     this.#claims.delete(key);
     others.delete(key);
     return [...others];
@@ -142,7 +144,7 @@ export class PeerIdentities {
    * them.
    */
   conflictOf(key: LeaseKey): IdentityConflict | undefined {
-    for (const claim of this.#claims.get(key) ?? []) {
+    for (const claim of this.#claimsOf(key)) {
       const { identity } = claim;
       const holder = this.#holders.get(identity) as IdentityClaim;
       if (holder.lease.key === key) continue;
@@ -151,6 +153,12 @@ export class PeerIdentities {
       return { identity, holder: holder.lease, onlyHolderIsAlive };
     }
     return undefined;
+  }
+
+  #claimsOf(key: LeaseKey): readonly IdentityClaim[] {
+    const claims = this.#claims.get(key);
+    if (claims === undefined) return [];
+    return "identity" in claims ? [claims] : claims;
   }
 
   /** The lease of a claim has changed in something else. */
@@ -163,7 +171,7 @@ export class PeerIdentities {
     // The claim's position among the others depends on these two.
     this.#withdraw(claim, others);
     claim.lease = lease;
-    if (!isSameLease) claim.since = lease.created;
+    if (!isSameLease) claim.since = undefined;
     this.#enter(claim, others);
   }
 
@@ -215,8 +223,15 @@ export class PeerIdentities {
 interface IdentityClaim {
   readonly identity: Identity;
   lease: Lease;
-  /** Since when, on the store's scale, its node is known to have claimed this. */
-  since: bigint;
+  /**
+   * Since when, on the store's scale, its node is known to have claimed this; `undefined`: since
+   * the lease was created.
+   */
+  since: bigint | undefined;
+}
+
+function sinceOf({ since, lease }: IdentityClaim): bigint {
+  return since ?? lease.created;
 }
 
 /** Claims of several leases to one identity. */
@@ -255,12 +270,12 @@ class CompetingClaims {
     const address = nodeAddressOf(claim.lease);
     let node = this.#byAddress.get(address);
     if (node === undefined) {
-      node = { address, isAlive: this.#isAlive(address), since: claim.since, claims: [] };
+      node = { address, isAlive: this.#isAlive(address), since: sinceOf(claim), claims: [] };
       this.#byAddress.set(address, node);
       insert(this.#nodes, node, isStronger);
-    } else if (claim.since < node.since) {
+    } else if (sinceOf(claim) < node.since) {
       remove(this.#nodes, node, isStronger);
-      node.since = claim.since;
+      node.since = sinceOf(claim);
       insert(this.#nodes, node, isStronger);
     }
     insert(node.claims, claim, isNewer);

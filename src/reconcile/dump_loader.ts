@@ -50,7 +50,7 @@ export class DumpLoader {
   /** Adds the entries that are not desired to the work list, so that the stale ones are deleted. */
   checkUndesired(): void {
     const { table, work } = this.#parts;
-    for (const entry of table.values()) {
+    for (const entry of table.records()) {
       if (entry.desired === undefined) work.add(entry);
     }
   }
@@ -59,7 +59,7 @@ export class DumpLoader {
     const read = this.#options.readSysctl;
     if (read === undefined) return;
     const { table, cache } = this.#parts;
-    for (const entry of [...table.values()]) {
+    for (const entry of [...table.records()]) {
       const { desired } = entry;
       if (desired?.kind !== "sysctl") continue;
       const value = (await read(desired.path))?.trim();

@@ -4,11 +4,18 @@
  *
  * Several owners may desire one key, although backends prevent it for peers. The claim with the
  * highest precedence wins; when it is withdrawn, the next one takes its place.
+ *
+ * Nearly all entries are settled: desired by one owner, and the kernel holds them. The record of
+ * such an entry says nothing that its owner does not say, so it is dropped and made again on
+ * demand, if the owner gave the means to compute its entries again (docs/adr/0014).
  */
 
+import type { DesiredEntries } from "../state/desired_entries.ts";
 import { resourceKey } from "../state/resource_key.ts";
-import type { Resource, ResourceKey } from "../state/resource.ts";
+import { kindOf, type Resource, type ResourceKey } from "../state/resource.ts";
 import { equalResources, sameResource } from "../state/same_resource.ts";
+import { Owners } from "./owners.ts";
+import { SettledIndex } from "./settled_index.ts";
 
 export class TrackedEntry {
   readonly key: ResourceKey;
@@ -58,63 +65,189 @@ export interface KeyConflict {
   readonly loser: Claim;
 }
 
-export class EntryTable {
-  readonly #entries = new Map<ResourceKey, TrackedEntry>();
-  readonly #owned = new Map<string, readonly ResourceKey[]>();
-  readonly #onKeyConflict: (conflict: KeyConflict) => void;
+export interface EntryTableOptions {
+  readonly onKeyConflict: (conflict: KeyConflict) => void;
+  /**
+   * Settled entries of this owner were lost, because it no longer returns what it desired: the
+   * kernel's tables must be dumped.
+   */
+  readonly onInconsistent: (owner: string) => void;
+  /** A number in [0, 1), for the hashes of keys. */
+  readonly seed: number;
+}
 
-  constructor(onKeyConflict: (conflict: KeyConflict) => void) {
-    this.#onKeyConflict = onKeyConflict;
+export class EntryTable {
+  readonly #options: EntryTableOptions;
+  /** Entries that are not settled, or whose owner cannot compute them again. */
+  readonly #entries = new Map<ResourceKey, TrackedEntry>();
+  /** The other ones: the row of their owner, marked if the entry is our change. */
+  readonly #settled: SettledIndex;
+  readonly #owners = new Owners();
+
+  constructor(options: EntryTableOptions) {
+    this.#options = options;
+    this.#settled = new SettledIndex(options.seed);
   }
 
+  /** Number of entries without a record. */
+  get settledCount(): number {
+    return this.#settled.size;
+  }
+
+  /** The entry with this key. It has a record from now on, until `release`. */
   get(key: ResourceKey): TrackedEntry | undefined {
-    return this.#entries.get(key);
+    return this.#entries.get(key) ?? this.#restore(key);
   }
 
   /** The entry with this key; a new one if there is none. */
   at(key: ResourceKey): TrackedEntry {
-    let entry = this.#entries.get(key);
+    let entry = this.get(key);
     if (entry === undefined) this.#entries.set(key, entry = new TrackedEntry(key));
     return entry;
   }
 
-  values(): IterableIterator<TrackedEntry> {
+  /** Whether there may be such an entry: false is certain. Cheaper than `get`. */
+  mayHave(key: ResourceKey): boolean {
+    return this.#entries.has(key) || this.maySettle(key);
+  }
+
+  /**
+   * Whether the entry with this key is settled and has no record. True for another key only if the
+   * hashes of both are equal.
+   */
+  maySettle(key: ResourceKey): boolean {
+    return !this.#entries.has(key) &&
+      this.#settled.rowsWith(this.#settled.hashOf(key)).length > 0;
+  }
+
+  /** The entries that have a record. */
+  records(): IterableIterator<TrackedEntry> {
     return this.#entries.values();
   }
 
-  /** Removes an entry that is neither desired nor in the kernel. Returns whether it was removed. */
+  /** Makes records of those other entries that `isWanted` returns true for; returns these. */
+  restoreWhere(isWanted: (key: ResourceKey, resource: Resource) => boolean): TrackedEntry[] {
+    const restored: TrackedEntry[] = [];
+    for (const row of this.#owners.rowsWithSettled()) {
+      for (const resource of this.#computedIn(row)) {
+        const key = resourceKey(resource);
+        if (this.#isSettledIn(row, key) && isWanted(key, resource)) {
+          restored.push(this.#restoreFrom(row, key, resource));
+        }
+      }
+    }
+    return restored;
+  }
+
+  /**
+   * To be called when an entry may have changed for the better: drops the record of a settled one.
+   * Removes an entry that is neither desired nor in the kernel, and returns whether it did.
+   */
   release(entry: TrackedEntry): boolean {
-    if (entry.desired !== undefined || entry.actual !== undefined) return false;
-    this.#entries.delete(entry.key);
-    return true;
+    if (entry.desired === undefined && entry.actual === undefined) {
+      this.#entries.delete(entry.key);
+      return true;
+    }
+    this.#settle(entry);
+    return false;
   }
 
   /**
    * Replaces all entries that `owner` desires. Calls `onChanged` for each entry whose desired
-   * value has changed.
+   * value has changed. `again` must always return what `resources` has.
    */
   setDesired(
     owner: string,
     resources: readonly Resource[],
     precedence: bigint,
     onChanged: (entry: TrackedEntry) => void,
+    again?: DesiredEntries,
   ): void {
-    const before = this.#owned.get(owner);
-    const keys: ResourceKey[] = [];
-    for (const resource of resources) keys.push(resourceKey(resource));
-    if (keys.length > 0) this.#owned.set(owner, keys);
-    else this.#owned.delete(owner);
-    for (const key of before ?? []) {
+    const before = this.#restoreOwner(owner);
+    const keys = resources.map(resourceKey);
+    // Of two entries with one key the last one counts; such an owner keeps its records.
+    const isDistinct = keys.every((key, i) => keys.indexOf(key) === i);
+    this.#owners.set(owner, { keys, again: isDistinct ? again : undefined });
+    for (const key of before) {
       if (!keys.includes(key)) this.#removeClaim(this.at(key), owner, onChanged);
     }
     for (const [i, resource] of resources.entries()) {
       const entry = this.at(keys[i] as ResourceKey);
       const isOnlyClaim = entry.desired === undefined ||
         entry.owner === owner && entry.otherClaims === undefined;
-      if (isOnlyClaim) setWinner(entry, owner, precedence, resource, onChanged);
-      else this.#addClaim(entry, { owner, precedence, resource }, onChanged);
+      const claim = { owner, precedence, resource };
+      if (!isOnlyClaim) this.#addClaim(entry, claim, onChanged);
+      else if (!setWinner(entry, claim, onChanged)) this.#settle(entry);
     }
   }
+
+  // ---- Settled entries
+
+  /** Drops the record of an entry that is settled and that its owner can compute again. */
+  #settle(entry: TrackedEntry): void {
+    const { key, owner, desired } = entry;
+    const isSettled = desired !== undefined && entry.isInSync && entry.otherClaims === undefined &&
+      !entry.hasDrifted && entry.failure === undefined;
+    if (!isSettled || owner === undefined || kindOf(desired).dump === undefined) return;
+    const row = this.#owners.rowOf(owner);
+    if (row === undefined || this.#owners.againOf(row) === undefined) return;
+    // A caller may still have the record of an entry that was settled, or has another one, since.
+    if (this.#entries.get(key) !== entry) return;
+    this.#entries.delete(key);
+    this.#settled.add(this.#settled.hashOf(key), row, entry.isOurChange ? 1 : 0);
+    this.#owners.addSettled(row, 1);
+  }
+
+  #restore(key: ResourceKey): TrackedEntry | undefined {
+    if (this.#settled.size === 0) return undefined;
+    for (const row of this.#settled.rowsWith(this.#settled.hashOf(key))) {
+      const resource = this.#computedIn(row).find((other) => resourceKey(other) === key);
+      if (resource !== undefined) return this.#restoreFrom(row, key, resource);
+    }
+    return undefined;
+  }
+
+  #restoreFrom(row: number, key: ResourceKey, resource: Resource): TrackedEntry {
+    const entry = new TrackedEntry(key);
+    entry.desired = resource;
+    entry.actual = resource;
+    entry.owner = this.#owners.nameOf(row);
+    entry.precedence = this.#owners.againOf(row)?.precedence ?? 0n;
+    entry.isOurChange = this.#settled.remove(this.#settled.hashOf(key), row) === 1;
+    this.#owners.addSettled(row, -1);
+    this.#entries.set(key, entry);
+    return entry;
+  }
+
+  #computedIn(row: number): readonly Resource[] {
+    return this.#owners.againOf(row)?.entries() ?? [];
+  }
+
+  /** What the owner desires has a record or is settled in its row, so the hash is conclusive. */
+  #isSettledIn(row: number, key: ResourceKey): boolean {
+    return !this.#entries.has(key) && this.#settled.has(this.#settled.hashOf(key), row);
+  }
+
+  /** Makes records of all entries of an owner; returns their keys. */
+  #restoreOwner(owner: string): readonly ResourceKey[] {
+    const row = this.#owners.rowOf(owner);
+    if (row === undefined) return [];
+    if (this.#owners.againOf(row) === undefined) return this.#owners.keysOf(row);
+    const resources = this.#computedIn(row);
+    const keys = resources.map(resourceKey);
+    for (const [i, resource] of resources.entries()) {
+      const key = keys[i] as ResourceKey;
+      if (this.#isSettledIn(row, key)) this.#restoreFrom(row, key, resource);
+    }
+    if (this.#owners.settledOf(row) > 0) {
+      this.#settled.removeRow(row);
+      this.#owners.addSettled(row, -this.#owners.settledOf(row));
+      this.#options.onInconsistent(owner);
+    }
+    return keys;
+  }
+
+  // ---- Claims
 
   #addClaim(entry: TrackedEntry, claim: Claim, onChanged: (entry: TrackedEntry) => void): void {
     const previous = winningClaim(entry);
@@ -125,7 +258,7 @@ export class EntryTable {
     for (const loser of entry.otherClaims ?? []) {
       const isNew = loser.owner === claim.owner || winner.owner === claim.owner;
       if (isNew && !sameResource(winner.resource, loser.resource)) {
-        this.#onKeyConflict({ winner, loser });
+        this.#options.onKeyConflict({ winner, loser });
       }
     }
   }
@@ -146,25 +279,25 @@ export class EntryTable {
     const [winner, ...others] = claims;
     entry.otherClaims = others.length > 0 ? others : undefined;
     if (winner === undefined) setUndesired(entry, onChanged);
-    else setWinner(entry, winner.owner, winner.precedence, winner.resource, onChanged);
+    else if (!setWinner(entry, winner, onChanged)) this.#settle(entry);
   }
 }
 
+/** Returns whether the desired entry is another one. */
 function setWinner(
   entry: TrackedEntry,
-  owner: string,
-  precedence: bigint,
-  resource: Resource,
+  { owner, precedence, resource }: Claim,
   onChanged: (entry: TrackedEntry) => void,
-): void {
+): boolean {
   const before = entry.desired;
   entry.owner = owner;
   entry.precedence = precedence;
   // Keep the known object, so that equal objects do not add up in memory.
-  if (before !== undefined && equalResources(before, resource)) return;
+  if (before !== undefined && equalResources(before, resource)) return false;
   entry.desired = resource;
   if (entry.isInSync) entry.actual = resource;
   onChanged(entry);
+  return true;
 }
 
 /** The owner stays, so that the log can name it when the kernel has deleted the entry. */

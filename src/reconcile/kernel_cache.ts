@@ -78,15 +78,18 @@ export class KernelCache {
     this.#receiveExternal(event);
     this.#checkConflictsOn(event);
     const key = resourceKey(resource);
-    const isKnown = this.#table.get(key) !== undefined;
-    if (!isKnown && (deleted || !this.#planner.isOurs(resource))) return;
+    const isIrrelevant = deleted || !this.#planner.isOurs(resource);
+    if (isIrrelevant && !this.#table.mayHave(key)) return;
     const value = deleted ? undefined : resource;
     this.#notifiedKeys?.add(key);
     const origin = this.#ownChanges.classify(key, event);
     if (origin === "earlier") return;
-    const entry = this.#table.at(key);
     if (origin === "last") this.#foreignChanges?.delete(key);
-    else this.#foreignChanges?.set(key, value);
+    // Our last change, which the kernel has acknowledged: the common case, and no news.
+    if (origin === "last" && !deleted && this.#table.maySettle(key)) return;
+    if (isIrrelevant && this.#table.get(key) === undefined) return;
+    const entry = this.#table.at(key);
+    if (origin === "foreign") this.#foreignChanges?.set(key, value);
     if (origin === "foreign" && resource.kind === "link") this.#checkEntriesOn(resource, event);
     this.observe(entry, value, origin === "last" ? "own" : "foreign");
     // A program that keeps adding entries to our device is damped like one that keeps removing
@@ -148,8 +151,8 @@ export class KernelCache {
     const { op, resource } = step;
     if (this.#foreignChanges?.has(entry.key)) {
       // Another program changed it after us: its notification is newer than the acknowledgement.
-      this.#setActual(entry, this.#foreignChanges.get(entry.key), "foreign");
       entry.hasDrifted = true;
+      this.#setActual(entry, this.#foreignChanges.get(entry.key), "foreign");
       this.#work.add(entry);
     } else {
       this.#setActual(entry, op === "delete" ? undefined : resource, "own");
@@ -196,7 +199,7 @@ export class KernelCache {
    */
   load(resources: readonly Resource[], links: ReadonlySet<string>): void {
     const notified: ReadonlySet<ResourceKey> = this.#notifiedKeys ?? new Set();
-    const found = this.#relevant(resources);
+    const { found, settled } = relevantOf(resources, this.#table, this.#planner);
     const { name } = this.#external;
     if (name !== undefined && !notified.has(linkKey(name))) {
       const link = resources.find((resource): resource is Link =>
@@ -207,30 +210,47 @@ export class KernelCache {
     for (const [key, resource] of found) {
       if (!notified.has(key)) this.observe(this.#table.at(key), resource);
     }
-    for (const entry of this.#table.values()) {
-      const { actual } = entry;
-      if (actual === undefined || found.has(entry.key) || notified.has(entry.key)) continue;
+    for (const entry of this.#table.records()) {
+      const { key, actual } = entry;
+      if (actual === undefined || notified.has(key)) continue;
+      if (found.has(key) || settled.has(key)) continue;
       if (isCovered(actual, links)) this.observe(entry, undefined);
     }
+    this.#loadSettled(settled, { links, isKnown: (key) => found.has(key) || notified.has(key) });
   }
 
-  #relevant(resources: readonly Resource[]): ReadonlyMap<ResourceKey, Resource> {
-    const found = new Map<ResourceKey, Resource>();
-    for (const resource of resources) {
-      const key = resourceKey(resource);
-      const entry = this.#table.get(key);
-      if (entry === undefined && !this.#planner.isOurs(resource)) continue;
-      // Several FDB entries of one MAC, or appended routes: it is enough if one of them is in sync.
-      const other = found.get(key);
-      if (other !== undefined && entry?.desired && sameResource(entry.desired, other)) continue;
-      found.set(key, resource);
+  /** Compares the dump with the settled entries, of which there is no record. */
+  #loadSettled(
+    found: Map<ResourceKey, Resource>,
+    { links, isKnown }: {
+      readonly links: ReadonlySet<string>;
+      /** Whether the entry was compared already, or is newer than the dump. */
+      readonly isKnown: (key: ResourceKey) => boolean;
+    },
+  ): void {
+    const deviating = this.#table.restoreWhere((key, resource) => {
+      if (isKnown(key)) return false;
+      const value = found.get(key);
+      if (value === undefined) return isCovered(resource, links);
+      if (!sameResource(resource, value)) return true;
+      found.delete(key);
+      return false;
+    });
+    for (const entry of deviating) {
+      this.observe(entry, found.get(entry.key));
+      found.delete(entry.key);
     }
-    return found;
+    // What is left got a record meanwhile, or merely has the hash of a settled entry's key.
+    for (const [key, resource] of found) {
+      if (isKnown(key)) continue;
+      const isRelevant = this.#planner.isOurs(resource) || this.#table.get(key) !== undefined;
+      if (isRelevant) this.observe(this.#table.at(key), resource);
+    }
   }
 
   // ---- Consequences
 
-  /** Forgets an entry that is neither desired nor in the kernel, and its failure. */
+  /** Forgets an entry that is neither desired nor in the kernel, or settled; and its failure. */
   release(entry: TrackedEntry): void {
     if (this.#table.release(entry)) this.#failures.clear(entry);
   }
@@ -255,6 +275,7 @@ export class KernelCache {
     if (before?.kind === "address" && value === undefined) this.#onAddressRemoved(before);
     if (entry.isInSync) {
       this.#failures.clear(entry);
+      this.release(entry);
       return;
     }
     if (wasInSync && origin === "foreign") entry.hasDrifted = true;
@@ -302,7 +323,8 @@ export class KernelCache {
 
   /** A device was deleted, and with it all entries on it. */
   #forgetEntriesOn(name: string): void {
-    for (const entry of this.#table.values()) {
+    this.#table.restoreWhere((_, resource) => linkOf(resource) === name);
+    for (const entry of this.#table.records()) {
       const resource = entry.actual ?? entry.desired;
       if (resource === undefined || linkOf(resource) !== name) continue;
       this.#foreignChanges?.set(entry.key, undefined);
@@ -324,6 +346,32 @@ function mayRestOn(entry: Resource, gone: Resource, device: string): boolean {
   if (linkOf(entry) === device) return true;
   return entry.kind === "route" &&
     (entry.multipath === true || gone.kind === "address" && entry.source === gone.address);
+}
+
+/** The entries of a dump that matter: ours and those with a record, and those of settled keys. */
+function relevantOf(
+  resources: readonly Resource[],
+  table: EntryTable,
+  planner: EntryPlanner,
+): Record<"found" | "settled", Map<ResourceKey, Resource>> {
+  const found = new Map<ResourceKey, Resource>();
+  const settled = new Map<ResourceKey, Resource>();
+  for (const resource of resources) {
+    const key = resourceKey(resource);
+    if (table.maySettle(key) && !settled.has(key)) {
+      settled.set(key, resource);
+      continue;
+    }
+    const entry = table.get(key);
+    if (entry === undefined && !planner.isOurs(resource)) continue;
+    // Several FDB entries of one MAC, or appended routes: it is enough if one of them is in sync.
+    const other = found.get(key) ?? settled.get(key);
+    settled.delete(key);
+    const isOtherInSync = other !== undefined && entry?.desired !== undefined &&
+      sameResource(entry.desired, other);
+    found.set(key, isOtherInSync ? other : resource);
+  }
+  return { found, settled };
 }
 
 /** Whether a dump that was limited to these devices would have shown the entry. */

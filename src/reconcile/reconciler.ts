@@ -8,13 +8,14 @@
 
 import type { Log } from "../log/log.ts";
 import type { Kernel, KernelEvent } from "../kernel/kernel.ts";
+import type { DesiredEntries } from "../state/desired_entries.ts";
 import type { Ownership } from "../state/ownership.ts";
 import type { Resource } from "../state/resource.ts";
 import type { Clock } from "../base/clock.ts";
 import { BatchApplier } from "./batch_applier.ts";
 import { traceDesired } from "./change_trace.ts";
 import { DumpLoader } from "./dump_loader.ts";
-import type { EntryFailure } from "./entry_table.ts";
+import type { EntryFailure, TrackedEntry } from "./entry_table.ts";
 import type { ReconcilerStatus } from "./failures.ts";
 import { connectParts, type ReconcilerParts } from "./reconciler_parts.ts";
 import { Schedule } from "./schedule.ts";
@@ -88,18 +89,25 @@ export class Reconciler implements AsyncDisposable {
   /**
    * Replaces all entries that `owner` (the node, or a lease) desires. If two owners desire
    * different entries with one key, the one with the higher precedence wins. The cost depends only
-   * on the number of the owner's entries.
+   * on the number of the owner's entries. With `again`, which computes them again, those that the
+   * kernel holds take no memory.
    */
-  setDesired(owner: string, resources: readonly Resource[], precedence = 0n): void {
+  setDesired(
+    owner: string,
+    resources: readonly Resource[],
+    precedence = 0n,
+    again?: DesiredEntries,
+  ): void {
     const { table, failures, work, log } = this.#parts;
     if (log.isLevelEnabled("trace")) {
       traceDesired(log, { owner, precedence, entries: resources.length });
     }
-    table.setDesired(owner, resources, precedence, (entry) => {
+    const onChanged = (entry: TrackedEntry) => {
       entry.hasDrifted = false;
       failures.clear(entry);
       work.add(entry);
-    });
+    };
+    table.setDesired(owner, resources, precedence, onChanged, again);
   }
 
   removeOwner(owner: string): void {

@@ -36,9 +36,16 @@ export interface ReconcilerParts {
 export function connectParts(options: ReconcilerPartsOptions): ReconcilerParts {
   const { clock, log, resyncMs, onWork, onExternalChanged: onChanged } = options;
   const failures = new Failures({ clock, log });
-  const table = new EntryTable((conflict) => failures.reportKeyConflict(conflict));
   const work = new WorkList({ clock, onWork });
   const resync = new ResyncQueue({ clock, log, resyncMs, onWork });
+  const table = new EntryTable({
+    onKeyConflict: (conflict) => failures.reportKeyConflict(conflict),
+    onInconsistent: (owner) => {
+      log.error({ lease: owner }, "lost track of a lease's entries; reading the kernel tables");
+      resync.requestAllNow();
+    },
+    seed: clock.random(),
+  });
   const external = new ExternalLink({ resync, work, failures, onChanged });
   const planner = new EntryPlanner({ table, external, resync });
   const cache = new KernelCache({ clock, table, planner, external, work, resync, failures });

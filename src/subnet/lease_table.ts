@@ -15,6 +15,7 @@ import { forEachWithMinorGc } from "../base/for_each_with_minor_gc.ts";
 import type { InvalidLease, Lease, LeaseKey, LeaseWatch } from "./lease.ts";
 import { failedLease, isInvalidLease } from "./lease_codec.ts";
 import { containExcluded, type ValidationRules, whyInvalid } from "./lease_validation.ts";
+import { packLease } from "./packed_lease.ts";
 import { PrefixTrie } from "./prefix_trie.ts";
 
 export type LeaseChange =
@@ -42,7 +43,6 @@ export class LeaseTable {
     4: new PrefixTrie(),
     6: new PrefixTrie(),
   };
-  readonly #accepted = new Map<LeaseKey, Lease>();
   readonly #rejected = new Map<LeaseKey, string>();
   /** Rejected leases whose subnet contains an excluded address; those addresses may change. */
   readonly #excluded = new Map<LeaseKey, Lease>();
@@ -55,7 +55,8 @@ export class LeaseTable {
 
   /** The accepted leases, without the families that the network does not have. */
   get leases(): ReadonlyMap<LeaseKey, Lease> {
-    return this.#accepted;
+    const accepted = [...this.#candidates].filter(([, candidate]) => candidate.accepted);
+    return new Map(accepted.map(([key, { lease }]) => [key, lease]));
   }
 
   /** The rejected leases, with the reason. */
@@ -93,7 +94,7 @@ export class LeaseTable {
   ): LeaseChange[] {
     const unsettled = new Set<Candidate>();
     const before = new Map<LeaseKey, Lease | undefined>();
-    const touch = (key: LeaseKey) => before.has(key) || before.set(key, this.#accepted.get(key));
+    const touch = (key: LeaseKey) => before.has(key) || before.set(key, this.#accepted(key));
     const put = (lease: Lease | InvalidLease) => {
       if (lease.key === this.#options.own.key) return;
       touch(lease.key);
@@ -150,11 +151,10 @@ export class LeaseTable {
       this.#reject(rejected);
       return;
     }
-    const lease = this.#configuredFamilies(given as Lease);
+    const lease = packLease(this.#configuredFamilies(given as Lease));
     const known = this.#candidates.get(lease.key);
     if (known?.lease.created === lease.created && sameSubnets(known.lease, lease)) {
       known.lease = lease;
-      if (known.accepted) this.#accepted.set(lease.key, lease);
       return;
     }
     this.#remove(lease.key, unsettled);
@@ -176,7 +176,6 @@ export class LeaseTable {
     const candidate = this.#candidates.get(key);
     if (candidate === undefined) return;
     this.#candidates.delete(key);
-    this.#accepted.delete(key);
     unsettled.delete(candidate);
     for (const [family, subnet] of entriesOf(candidate.lease.subnets)) {
       this.#claims[family].delete(subnet, candidate);
@@ -190,7 +189,7 @@ export class LeaseTable {
    * once if the order is from old to young.
    */
   #settle(unsettled: Set<Candidate>, touch: (key: LeaseKey) => void): void {
-    const queue = [...unsettled].sort((a, b) => isOlder(a, b) ? -1 : 1);
+    const queue = sortedByAge(unsettled);
     for (let i = 0; i < queue.length; i++) {
       const candidate = queue[i] as Candidate;
       const { key } = candidate.lease;
@@ -205,8 +204,6 @@ export class LeaseTable {
       }
       if (candidate.accepted === (winner === undefined)) continue;
       candidate.accepted = winner === undefined;
-      if (candidate.accepted) this.#accepted.set(key, candidate.lease);
-      else this.#accepted.delete(key);
       const younger = rivals.filter((rival) => isOlder(candidate, rival));
       younger.forEach((rival) => insertByAge(queue, rival));
     }
@@ -239,12 +236,18 @@ export class LeaseTable {
     this.#options.onRejected(rejected);
   }
 
+  /** The accepted lease with this key. */
+  #accepted(key: LeaseKey): Lease | undefined {
+    const candidate = this.#candidates.get(key);
+    return candidate?.accepted ? candidate.lease : undefined;
+  }
+
   /** What is different from `before`, deletions first. */
   #changes(before: ReadonlyMap<LeaseKey, Lease | undefined>): LeaseChange[] {
     const deletes: LeaseChange[] = [];
     const puts: LeaseChange[] = [];
     for (const [key, previous] of before) {
-      const lease = this.#accepted.get(key);
+      const lease = this.#accepted(key);
       if (lease === undefined) {
         if (previous === undefined) continue;
         const isRejected = this.#rejected.has(key);
@@ -261,6 +264,10 @@ export class LeaseTable {
     }
     return [...deletes, ...puts];
   }
+}
+
+interface Aged {
+  readonly lease: Pick<Lease, "created" | "key">;
 }
 
 interface Candidate {
@@ -283,7 +290,16 @@ function sameAttributes(a: Lease, b: Lease): boolean {
   return JSON.stringify(a.attributes) === JSON.stringify(b.attributes);
 }
 
-function isOlder(a: Candidate, b: Candidate): boolean {
+/** Reads the age of each once. */
+function sortedByAge(candidates: Iterable<Candidate>): Candidate[] {
+  const aged = [...candidates].map((candidate) => {
+    const { created, key } = candidate.lease;
+    return { candidate, lease: { created, key } };
+  });
+  return aged.sort((a, b) => isOlder(a, b) ? -1 : 1).map(({ candidate }) => candidate);
+}
+
+function isOlder(a: Aged, b: Aged): boolean {
   const [x, y] = [a.lease, b.lease];
   return x.created === y.created ? x.key < y.key : x.created < y.created;
 }

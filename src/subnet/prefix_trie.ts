@@ -6,86 +6,111 @@
 import { addressBytes } from "../addr/ip.ts";
 import { type Prefix, prefixAddress, prefixLength } from "../addr/prefix.ts";
 
-interface Node<T> {
-  zero: Node<T> | undefined;
-  one: Node<T> | undefined;
-  /** Nearly always one owner: a set for each prefix would use more memory than all the rest. */
-  owners: T | readonly T[] | undefined;
-}
-
 /** A binary trie over the prefixes' bits. Two prefixes overlap when one is on the other's path. */
 export class PrefixTrie<T extends object> {
-  readonly #root: Node<T> = emptyNode();
+  /**
+   * The two children of each node, at twice its number and behind that; 0 for none. Node 0 is the
+   * root. Numbers take a fraction of the memory of objects.
+   */
+  #children = new Uint32Array(2 * MIN_NODES);
+  /** By node. Nearly always one owner. */
+  readonly #owners: (T | readonly T[] | undefined)[] = [undefined];
+  /** Nodes that are not in use. */
+  readonly #free: number[] = [];
 
   add(prefix: Prefix, owner: T): void {
-    let node = this.#root;
     const bytes = addressBytes(prefixAddress(prefix));
     const length = prefixLength(prefix);
+    let node = ROOT;
     for (let i = 0; i < length; i++) {
-      if (isSet(bytes, i)) node = node.one ??= emptyNode();
-      else node = node.zero ??= emptyNode();
+      const bit = bitOf(bytes, i);
+      let child = this.#child(node, bit);
+      if (child === NONE) {
+        child = this.#newNode();
+        this.#children[2 * node + bit] = child;
+      }
+      node = child;
     }
-    const owners = ownersOf(node);
-    if (!owners.includes(owner)) node.owners = owners.length === 0 ? owner : [...owners, owner];
+    const owners = this.#ownersOf(node);
+    if (owners.includes(owner)) return;
+    this.#owners[node] = owners.length === 0 ? owner : [...owners, owner];
   }
 
   /** Deleting what is absent does nothing. */
   delete(prefix: Prefix, owner: T): void {
-    const path = [this.#root];
+    const path = [ROOT];
     const bytes = addressBytes(prefixAddress(prefix));
     const length = prefixLength(prefix);
     for (let i = 0; i < length; i++) {
-      const node = path[i] as Node<T>;
-      const next = isSet(bytes, i) ? node.one : node.zero;
-      if (next === undefined) return;
+      const next = this.#child(path[i] as number, bitOf(bytes, i));
+      if (next === NONE) return;
       path.push(next);
     }
-    const leaf = path[length] as Node<T>;
-    const owners = ownersOf(leaf).filter((other) => other !== owner);
-    leaf.owners = owners.length > 1 ? owners : owners[0];
-    for (let i = length; i > 0 && isEmpty(path[i] as Node<T>); i--) {
-      const parent = path[i - 1] as Node<T>;
-      if (isSet(bytes, i - 1)) parent.one = undefined;
-      else parent.zero = undefined;
+    const leaf = path[length] as number;
+    const owners = this.#ownersOf(leaf).filter((other) => other !== owner);
+    this.#owners[leaf] = owners.length > 1 ? owners : owners[0];
+    for (let i = length; i > 0 && this.#isEmpty(path[i] as number); i--) {
+      this.#children[2 * (path[i - 1] as number) + bitOf(bytes, i - 1)] = NONE;
+      this.#free.push(path[i] as number);
     }
   }
 
   /** The owners of all prefixes that contain this one, equal it, or lie inside it. */
   overlapping(prefix: Prefix): T[] {
     const found: T[] = [];
-    let node = this.#root;
     const bytes = addressBytes(prefixAddress(prefix));
     const length = prefixLength(prefix);
+    let node = ROOT;
     for (let i = 0; i < length; i++) {
-      if (node.owners !== undefined) found.push(...ownersOf(node));
-      const next = isSet(bytes, i) ? node.one : node.zero;
-      if (next === undefined) return found;
-      node = next;
+      if (this.#owners[node] !== undefined) found.push(...this.#ownersOf(node));
+      node = this.#child(node, bitOf(bytes, i));
+      if (node === NONE) return found;
     }
-    addOwnersBelow(node, found);
+    this.#addOwnersBelow(node, found);
     return found;
+  }
+
+  #child(node: number, bit: 0 | 1): number {
+    return this.#children[2 * node + bit] as number;
+  }
+
+  #newNode(): number {
+    const free = this.#free.pop();
+    if (free !== undefined) return free;
+    const node = this.#owners.push(undefined) - 1;
+    if (2 * node >= this.#children.length) {
+      const larger = new Uint32Array(2 * this.#children.length);
+      larger.set(this.#children);
+      this.#children = larger;
+    }
+    return node;
+  }
+
+  #isEmpty(node: number): boolean {
+    return this.#child(node, 0) === NONE && this.#child(node, 1) === NONE &&
+      this.#owners[node] === undefined;
+  }
+
+  #ownersOf(node: number): readonly T[] {
+    const owners = this.#owners[node];
+    if (owners === undefined) return [];
+    return Array.isArray(owners) ? owners : [owners as T];
+  }
+
+  #addOwnersBelow(node: number, found: T[]): void {
+    if (this.#owners[node] !== undefined) found.push(...this.#ownersOf(node));
+    for (const bit of [0, 1] as const) {
+      const child = this.#child(node, bit);
+      if (child !== NONE) this.#addOwnersBelow(child, found);
+    }
   }
 }
 
-function emptyNode<T>(): Node<T> {
-  return { zero: undefined, one: undefined, owners: undefined };
-}
+const ROOT = 0;
+/** No child: the root is none. */
+const NONE = 0;
+const MIN_NODES = 64;
 
-function isEmpty<T>(node: Node<T>): boolean {
-  return node.zero === undefined && node.one === undefined && node.owners === undefined;
-}
-
-function ownersOf<T extends object>({ owners }: Node<T>): readonly T[] {
-  if (owners === undefined) return [];
-  return Array.isArray(owners) ? owners : [owners as T];
-}
-
-function addOwnersBelow<T extends object>(node: Node<T>, found: T[]): void {
-  if (node.owners !== undefined) found.push(...ownersOf(node));
-  if (node.zero) addOwnersBelow(node.zero, found);
-  if (node.one) addOwnersBelow(node.one, found);
-}
-
-function isSet(bytes: Uint8Array, bit: number): boolean {
-  return ((bytes[bit >> 3] as number) >> (7 - (bit & 7)) & 1) === 1;
+function bitOf(bytes: Uint8Array, index: number): 0 | 1 {
+  return ((bytes[index >> 3] as number) >> (7 - (index & 7)) & 1) as 0 | 1;
 }

@@ -73,13 +73,13 @@ export const EQUIVALENT: readonly Equivalent[] = [
     reason: "an entry that is in sync stays as it is, and is only checked once more",
   },
   {
-    file: "src/reconcile/entry_table.ts",
+    file: "src/reconcile/owners.ts",
     original: "keys.length > 0",
     replacement: "true",
     reason: "an owner with an empty list has no entries, and only takes memory",
   },
   {
-    file: "src/reconcile/entry_table.ts",
+    file: "src/reconcile/owners.ts",
     original: "keys.length > 0",
     replacement: "keys.length >= 0",
     reason: "an owner with an empty list has no entries, and only takes memory",

@@ -18,6 +18,7 @@ import {
   UNDERLAY,
   vxlanDevice,
 } from "./arbitrary_state.ts";
+import { computedAgain } from "./computed_again.ts";
 import { FakeClock } from "./fake_clock.ts";
 import { FakeKernel } from "./fake_kernel.ts";
 import { collectingLog } from "./collecting_log.ts";
@@ -59,7 +60,9 @@ export class ReconcilerScene implements AsyncDisposable {
   /** Replaces what the owner desires; nothing is desired any more if there are no entries. */
   desire(owner: string, entries: readonly Resource[]): void {
     this.#desired.set(owner, entries);
-    this.reconciler.setDesired(owner, entries, ++this.#precedence);
+    const precedence = ++this.#precedence;
+    const again = owner === "node" ? undefined : computedAgain(entries, precedence);
+    this.reconciler.setDesired(owner, entries, precedence, again);
   }
 
   /** Everything that is desired. */

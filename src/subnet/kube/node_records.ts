@@ -10,6 +10,7 @@ import { valuesOf } from "../../addr/family.ts";
 import type { KubeListedNode, KubeNodeMetadata } from "../../kube/kube_api.ts";
 import type { InvalidLease, Lease, LeaseWatch } from "../lease.ts";
 import { isInvalidLease } from "../lease_codec.ts";
+import { packLease } from "../packed_lease.ts";
 import {
   decodeNodeLease,
   isManaged,
@@ -126,7 +127,8 @@ export class NodeRecords {
   ): void {
     const before = this.#nodes.get(node.name)?.lease;
     const managed = isManaged(node, this.#rules.names);
-    const lease = managed && podCidrs ? decodeNodeLease(node, podCidrs, this.#rules) : undefined;
+    const decoded = managed && podCidrs ? decodeNodeLease(node, podCidrs, this.#rules) : undefined;
+    const lease = decoded && !isInvalidLease(decoded) ? packLease(decoded) : decoded;
     const isComplete = podCidrs !== undefined && podCidrs.length > 0;
     this.#nodes.set(node.name, {
       uid: node.uid,

@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, spyOn, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, spyOn, test } from "bun:test";
 import type { Family } from "../../../src/addr/ip.ts";
 import type { Backend } from "../../../src/overlay/backend.ts";
 import hostGw from "../../../src/backend/host_gw/host_gw.ts";
@@ -7,6 +7,7 @@ import { OverlayController } from "../../../src/overlay/overlay_controller.ts";
 import { ReachabilitySource } from "../../../src/overlay/peer_reachability.ts";
 import type { BackendTarget } from "../../../src/overlay/backend_target.ts";
 import vxlan from "../../../src/backend/vxlan/vxlan.ts";
+import type { DesiredEntries } from "../../../src/state/desired_entries.ts";
 import { resourceKey } from "../../../src/state/resource_key.ts";
 import type { Resource, Route } from "../../../src/state/resource.ts";
 import type { Lease } from "../../../src/subnet/lease.ts";
@@ -30,17 +31,34 @@ import { stateText } from "../../support/state_text.ts";
 class CollectingStore {
   readonly owners = new Map<string, readonly Resource[]>();
   readonly precedences = new Map<string, bigint>();
+  readonly again = new Map<string, DesiredEntries>();
   calls = 0;
 
-  setDesired(owner: string, resources: readonly Resource[], precedence = 0n): void {
+  setDesired(
+    owner: string,
+    resources: readonly Resource[],
+    precedence = 0n,
+    again?: DesiredEntries,
+  ): void {
     this.calls++;
     this.owners.set(owner, resources);
     this.precedences.set(owner, precedence);
+    if (again === undefined) this.again.delete(owner);
+    else this.again.set(owner, again);
   }
 
   removeOwner(owner: string): void {
     this.calls++;
     this.owners.delete(owner);
+    this.again.delete(owner);
+  }
+
+  /** Whatever has happened since, an owner's entries are computed again as they were given. */
+  assertComputedAgain(): void {
+    for (const [owner, again] of this.again) {
+      expect(again.entries()).toEqual([...this.owners.get(owner) ?? []]);
+      expect(again.precedence).toBe(this.precedences.get(owner) as bigint);
+    }
   }
 
   text(owner: string): string {
@@ -58,6 +76,8 @@ let kernel: FakeKernel;
 let store: CollectingStore;
 let log: ReturnType<typeof warningsLog>;
 let clock: FakeClock;
+afterEach(() => store.assertComputedAgain());
+
 /** By `controllerFor`. */
 let prepared: { readonly backend: Backend } | undefined;
 

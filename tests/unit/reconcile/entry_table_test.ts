@@ -1,22 +1,38 @@
 import { beforeEach, describe, expect, test } from "bun:test";
-import { EntryTable, type KeyConflict } from "../../../src/reconcile/entry_table.ts";
+import {
+  EntryTable,
+  type KeyConflict,
+  type TrackedEntry,
+} from "../../../src/reconcile/entry_table.ts";
 import { resourceKey } from "../../../src/state/resource_key.ts";
 import type { Resource, VxlanLink } from "../../../src/state/resource.ts";
+import type { MacAddress } from "../../../src/addr/mac.ts";
 import { fdb, neighbour, tunnelRoute, vxlanDevice } from "../../support/arbitrary_state.ts";
+import { computedAgain } from "../../support/computed_again.ts";
 
 const KEY = resourceKey(fdb(5, 2));
 
 let table: EntryTable;
 let conflicts: string[];
 let changed: string[];
+let inconsistent: string[];
 
 beforeEach(() => {
   conflicts = [];
   changed = [];
-  table = new EntryTable(({ winner, loser }: KeyConflict) => {
-    conflicts.push(`${winner.owner} over ${loser.owner}`);
-  });
+  inconsistent = [];
+  table = newTable();
 });
+
+function newTable(): EntryTable {
+  return new EntryTable({
+    onKeyConflict({ winner, loser }: KeyConflict) {
+      conflicts.push(`${winner.owner} over ${loser.owner}`);
+    },
+    onInconsistent: (owner) => void inconsistent.push(owner),
+    seed: 0.5,
+  });
+}
 
 /** The keys of the entries that changed. */
 function desire(owner: string, resources: Resource[], precedence = 0n): string[] {
@@ -76,7 +92,7 @@ describe("EntryTable", () => {
   test("lets the claim with the highest precedence win, in any order of arrival", () => {
     const claims = [["low", 2, 1n], ["high", 3, 3n], ["middle", 4, 2n]] as const;
     for (const order of [[0, 1, 2], [2, 1, 0], [1, 2, 0]]) {
-      table = new EntryTable(() => {});
+      table = newTable();
       for (const i of order) {
         const [owner, n, precedence] = claims[i] as (typeof claims)[number];
         desire(owner, [fdb(5, n)], precedence);
@@ -97,7 +113,7 @@ describe("EntryTable", () => {
 
   test("decides between equal precedences by the owner's name", () => {
     for (const order of [["a", "b", "c"], ["c", "b", "a"], ["b", "a", "c"]]) {
-      table = new EntryTable(() => {});
+      table = newTable();
       for (const owner of order) desire(owner, [fdb(5, 2)], 1n);
       expect(winner()[0]).toBe("a");
       desire("a", []);
@@ -149,12 +165,169 @@ describe("EntryTable", () => {
     entry.actual = undefined;
     expect(table.release(entry)).toBe(true);
     expect(table.get(KEY)).toBeUndefined();
-    expect([...table.values()]).toEqual([]);
+    expect([...table.records()]).toEqual([]);
   });
 
   test("creates an entry on demand", () => {
     const entry = table.at(resourceKey(tunnelRoute(2)));
     expect(table.at(entry.key)).toBe(entry);
-    expect([...table.values()]).toEqual([entry]);
+    expect([...table.records()]).toEqual([entry]);
+  });
+});
+
+describe("EntryTable, of an owner that computes its entries again,", () => {
+  let computed: number;
+
+  /** As `desire`; `entries` are those that the owner computes. */
+  function desireAgain(owner: string, resources: Resource[], entries = resources): string[] {
+    const keys: string[] = [];
+    const again = computedAgain(entries, 7n);
+    table.setDesired(owner, resources, 7n, ({ key }) => keys.push(key), {
+      precedence: again.precedence,
+      entries() {
+        computed++;
+        return again.entries();
+      },
+    });
+    return keys;
+  }
+
+  /** The kernel holds what is desired. */
+  function settle(resource: Resource): TrackedEntry {
+    const entry = table.at(resourceKey(resource));
+    entry.actual = entry.desired;
+    expect(table.release(entry)).toBe(false);
+    return entry;
+  }
+
+  beforeEach(() => void (computed = 0));
+
+  test("keeps no record of a settled entry, and makes an equal one on demand", () => {
+    desireAgain("a", [fdb(5, 2), neighbour(2, 2)]);
+    const before = table.at(KEY);
+    before.isOurChange = true;
+    const record = { ...settle(fdb(5, 2)) };
+    expect([...table.records()].map(({ key }) => key)).toEqual([resourceKey(neighbour(2, 2))]);
+    expect([table.settledCount, table.maySettle(KEY), table.mayHave(KEY)]).toEqual([1, true, true]);
+    const again = table.get(KEY) as TrackedEntry;
+    expect(again).not.toBe(before);
+    expect({ ...again }).toEqual(record);
+    expect([table.settledCount, table.maySettle(KEY), table.mayHave(KEY)])
+      .toEqual([0, false, true]);
+    expect(table.at(KEY)).toBe(again);
+  });
+
+  test("keeps the record of an entry that deviates, drifted, failed, or has another claim", () => {
+    const deviations: ((entry: TrackedEntry) => void)[] = [
+      (entry) => entry.actual = fdb(5, 3),
+      (entry) => entry.actual = undefined,
+      (entry) => entry.hasDrifted = true,
+      (entry) => entry.failure = { kind: "failing", message: "", attempts: 1, retryAtMs: 0 },
+      (entry) => entry.otherClaims = [{ owner: "b", precedence: 0n, resource: fdb(5, 2) }],
+    ];
+    for (const deviate of deviations) {
+      table = newTable();
+      desireAgain("a", [fdb(5, 2)]);
+      const entry = table.at(KEY);
+      entry.actual = entry.desired;
+      deviate(entry);
+      table.release(entry);
+      expect(table.at(KEY)).toBe(entry);
+    }
+    expect(computed).toBe(0);
+  });
+
+  test("keeps records of kinds that cannot be dumped, and of entries that it names twice", () => {
+    const sysctl: Resource = { kind: "sysctl", path: "net/x", value: "1" };
+    desireAgain("a", [sysctl]);
+    settle(sysctl);
+    desireAgain("b", [fdb(5, 2), fdb(5, 3)]);
+    settle(fdb(5, 3));
+    expect([table.settledCount, table.get(KEY)?.desired]).toEqual([0, fdb(5, 3)]);
+  });
+
+  test("does not compute entries to say that one is unknown", () => {
+    desireAgain("a", [fdb(5, 2)]);
+    settle(fdb(5, 2));
+    expect(table.get(resourceKey(fdb(6, 2)))).toBeUndefined();
+    expect(table.mayHave(resourceKey(fdb(6, 2)))).toBe(false);
+    expect(computed).toBe(0);
+  });
+
+  test("reports only what changes when an owner replaces its settled entries", () => {
+    desireAgain("a", [fdb(5, 2), neighbour(2, 2)]);
+    settle(fdb(5, 2));
+    settle(neighbour(2, 2));
+    expect(desireAgain("a", [fdb(5, 2), neighbour(2, 3)])).toEqual([
+      resourceKey(neighbour(2, 2)),
+    ]);
+    expect([table.settledCount, [...table.records()].length]).toEqual([1, 1]);
+    expect(table.get(resourceKey(neighbour(2, 3)))).toMatchObject({
+      desired: neighbour(2, 3),
+      actual: neighbour(2, 2),
+      precedence: 7n,
+      owner: "a",
+    });
+    expect(desireAgain("a", [])).toEqual([KEY, resourceKey(neighbour(2, 2))]);
+    expect([table.settledCount, table.get(KEY)?.actual]).toEqual([0, fdb(5, 2)]);
+  });
+
+  test("has a record again while there are two claims, and drops it after that", () => {
+    desireAgain("a", [fdb(5, 2)]);
+    settle(fdb(5, 2));
+    expect(desireAgain("b", [fdb(5, 2)])).toEqual([]);
+    expect(table.settledCount).toBe(0);
+    expect(table.get(KEY)?.otherClaims).toHaveLength(1);
+    expect(desireAgain("b", [])).toEqual([]);
+    expect(table.settledCount).toBe(1);
+    expect(winner()).toEqual(["a", fdb(5, 2)]);
+  });
+
+  test("makes the records that are asked for", () => {
+    desireAgain("a", [fdb(5, 2), neighbour(2, 2)]);
+    desireAgain("b", [fdb(6, 3)]);
+    for (const resource of [fdb(5, 2), neighbour(2, 2), fdb(6, 3)]) settle(resource);
+    const restored = table.restoreWhere((_, { kind }) => kind === "fdb");
+    expect(restored.map(({ key }) => key)).toEqual([KEY, resourceKey(fdb(6, 3))]);
+    expect([...table.records()]).toEqual(restored);
+    expect(table.settledCount).toBe(1);
+  });
+
+  test("a record that was dropped has no effect when it is released once more", () => {
+    desireAgain("a", [fdb(5, 2)]);
+    const dropped = settle(fdb(5, 2));
+    const entry = table.at(KEY);
+    entry.actual = undefined;
+    table.release(dropped);
+    expect([table.settledCount, table.at(KEY)]).toEqual([0, entry]);
+  });
+
+  test("reports an owner that returns something else than it desired", () => {
+    desireAgain("a", [fdb(5, 2), neighbour(2, 2)], [fdb(5, 2), neighbour(3, 2)]);
+    settle(fdb(5, 2));
+    settle(neighbour(2, 2));
+    expect(table.get(resourceKey(neighbour(2, 2)))).toBeUndefined();
+    desireAgain("a", [fdb(5, 2)]);
+    expect([inconsistent, table.settledCount]).toEqual([["a"], 1]);
+  });
+
+  test("finds the entries of ten thousand owners that come and go", () => {
+    const entry = (i: number): Resource => ({
+      ...fdb(1, 2),
+      mac: `02:00:00:${(1000 + i).toString(16).padStart(6, "0")}` as MacAddress,
+    });
+    for (let i = 0; i < 10_000; i++) {
+      desireAgain(`owner ${i}`, [entry(i)]);
+      settle(entry(i));
+    }
+    for (let i = 0; i < 10_000; i += 2) desireAgain(`owner ${i}`, []);
+    for (let i = 10_000; i < 15_000; i++) {
+      desireAgain(`owner ${i}`, [entry(i)]);
+      settle(entry(i));
+    }
+    expect(table.settledCount).toBe(10_000);
+    for (let i = 1; i < 10_000; i += 2) {
+      expect(table.get(resourceKey(entry(i)))?.owner).toBe(`owner ${i}`);
+    }
   });
 });

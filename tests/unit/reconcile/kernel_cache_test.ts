@@ -47,7 +47,7 @@ beforeEach(() => {
   const log = warningsLog();
   const onWork = () => {};
   reasons = [];
-  table = new EntryTable(() => {});
+  table = new EntryTable({ onKeyConflict: () => {}, onInconsistent: () => {}, seed: 0.5 });
   resync = new ResyncQueue({ clock, log, resyncMs: 300_000, onWork });
   work = new WorkList({ clock, onWork });
   failures = new Failures({ clock, log });

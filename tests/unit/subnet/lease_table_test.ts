@@ -9,6 +9,7 @@ import { decodeLease, encodeLeaseKey, isInvalidLease } from "../../../src/subnet
 import { type LeaseChange, LeaseTable } from "../../../src/subnet/lease_table.ts";
 import { whyInvalid } from "../../../src/subnet/lease_validation.ts";
 import { PrefixTrie } from "../../../src/subnet/prefix_trie.ts";
+import { unpackedChanges } from "../../support/unpacked.ts";
 
 const CONFIG = parseNetworkConfig(
   JSON.stringify({ Network: "10.5.0.0/16", EnableIPv6: true, IPv6Network: "fc00::/48" }),
@@ -99,7 +100,7 @@ describe("LeaseTable", () => {
     leases.apply(snapshot(lease(2), lease(3), lease(4)));
     const changed = lease(3, { mac: "02:00:00:00:00:99", modified: 50 });
     const result = leases.apply(snapshot(changed, lease(4), lease(5)));
-    expect(result).toEqual([
+    expect(unpackedChanges(result)).toEqual([
       { kind: "delete", lease: lease(2) },
       { kind: "put", lease: changed, previous: lease(3) },
       { kind: "put", lease: lease(5) },
@@ -117,7 +118,7 @@ describe("LeaseTable", () => {
     const { leases } = table();
     leases.apply(snapshot(lease(2)));
     const moved = lease(2, { ip: "192.0.2.77", modified: 70 });
-    expect(leases.apply({ kind: "put", lease: moved })).toEqual([
+    expect(unpackedChanges(leases.apply({ kind: "put", lease: moved }))).toEqual([
       { kind: "put", lease: moved, previous: lease(2) },
     ]);
   });
@@ -126,7 +127,7 @@ describe("LeaseTable", () => {
     const { leases } = table();
     leases.apply(snapshot(lease(2), lease(3)));
     const again = { ...lease(9, { created: 2 }), key: KEY(2) };
-    expect(leases.apply({ kind: "put", lease: again })).toEqual([
+    expect(unpackedChanges(leases.apply({ kind: "put", lease: again }))).toEqual([
       { kind: "delete", lease: lease(2), isRejected: true },
       { kind: "put", lease: again },
     ]);
@@ -208,12 +209,12 @@ describe("LeaseTable", () => {
     const { leases } = table();
     leases.apply(snapshot(lease(2), lease(3), lease(4)));
     const hostile = lease(2, { ip: "127.0.0.1", modified: 50 });
-    expect(leases.apply({ kind: "put", lease: hostile })).toEqual([
+    expect(unpackedChanges(leases.apply({ kind: "put", lease: hostile }))).toEqual([
       { kind: "delete", lease: lease(2), isRejected: true },
     ]);
-    const [gone] = leases.apply({ kind: "delete", key: KEY(3) });
+    const [gone] = unpackedChanges(leases.apply({ kind: "delete", key: KEY(3) }));
     expect(gone).toStrictEqual({ kind: "delete", lease: lease(3) });
-    const [missing] = leases.apply(snapshot(hostile));
+    const [missing] = unpackedChanges(leases.apply(snapshot(hostile)));
     expect(missing).toStrictEqual({ kind: "delete", lease: lease(4) });
   });
 
@@ -360,7 +361,7 @@ describe("LeaseTable", () => {
     expect(leases.apply({ kind: "put", lease: renewed })).toEqual([]);
     expect([...leases.leases.keys()]).toEqual([older.key]);
     expect(reports).toHaveLength(1);
-    expect(leases.apply({ kind: "delete", key: older.key })).toEqual([
+    expect(unpackedChanges(leases.apply({ kind: "delete", key: older.key }))).toEqual([
       { kind: "delete", lease: older },
       { kind: "put", lease: renewed },
     ]);

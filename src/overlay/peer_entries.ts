@@ -1,0 +1,51 @@
+import type { PerFamily } from "../addr/family.ts";
+import type { DesiredEntries } from "../state/desired_entries.ts";
+import type { Resource } from "../state/resource.ts";
+import type { Lease } from "../subnet/lease.ts";
+import type { Backend, PeerReachability } from "./backend.ts";
+import type { NodeInput } from "./node_input.ts";
+
+export interface PeerEntriesSource {
+  readonly backend: Backend;
+  /** One object for all peers, until it changes. */
+  readonly input: NodeInput;
+  readonly reachability: PeerReachability;
+}
+
+/** A valid peer's entries, computed from what they depend on each time that they are needed. */
+export class PeerEntries implements DesiredEntries {
+  readonly #backend: Backend;
+  readonly #peer: Lease;
+  readonly #input: NodeInput;
+  readonly #reachability: PeerReachability;
+
+  constructor(peer: Lease, { backend, input, reachability }: PeerEntriesSource) {
+    this.#backend = backend;
+    this.#peer = peer;
+    this.#input = input;
+    this.#reachability = shared(reachability);
+  }
+
+  get precedence(): bigint {
+    return this.#peer.changed;
+  }
+
+  entries(): Resource[] {
+    return this.#backend.peer(this.#peer, this.#input, this.#reachability);
+  }
+}
+
+/** Without the path, which appears only in messages: so few differ that peers share them. */
+function shared({ direct }: PeerReachability): PeerReachability {
+  const id = `${direct[4]} ${direct[6]}`;
+  let reachability = SHARED.get(id);
+  if (reachability === undefined) SHARED.set(id, reachability = withoutPath(direct));
+  return reachability;
+}
+
+/** Each family is reached directly, not directly, or unknown. */
+const SHARED = new Map<string, PeerReachability>();
+
+function withoutPath(direct: PerFamily<boolean>): PeerReachability {
+  return { direct, path: {} };
+}

@@ -1,0 +1,86 @@
+/**
+ * A lease that takes little memory: what it says is one string, and decoded each time that it is
+ * read. A daemon has the leases of all nodes, and looks at one of them when it changes.
+ */
+
+import type { PerFamily } from "../addr/family.ts";
+import type { IpAddress } from "../addr/ip.ts";
+import type { Prefix } from "../addr/prefix.ts";
+import type { Lease, LeaseAttributes, LeaseKey } from "./lease.ts";
+
+/** Returns the same lease in little memory, or itself if it cannot be packed. */
+export function packLease(lease: Lease): Lease {
+  if (lease instanceof PackedLease) return lease;
+  const { subnets, attributes: { publicAddresses, backendType, backendData } } = lease;
+  // JSON gives one flat string, where a concatenation would keep its parts.
+  const text = JSON.stringify([
+    subnets[4] ?? "",
+    subnets[6] ?? "",
+    publicAddresses[4] ?? "",
+    publicAddresses[6] ?? "",
+    backendType,
+    backendData,
+  ]);
+  // An infinite number would be read as null. Neither is common in a lease.
+  return text.includes("null") ? lease : new PackedLease(lease, text);
+}
+
+class PackedLease implements Lease {
+  readonly key: LeaseKey;
+  readonly #text: string;
+  readonly #created: number | bigint;
+  readonly #changed: number | bigint;
+
+  constructor({ key, created, changed }: Lease, text: string) {
+    // A copy: the key may be a part of a longer string, which it would keep.
+    this.key = JSON.parse(JSON.stringify(key)) as LeaseKey;
+    this.#text = text;
+    this.#created = compact(created);
+    this.#changed = compact(changed);
+  }
+
+  get subnets(): PerFamily<Prefix> {
+    if (lastDecoded?.lease === this) return lastDecoded.subnets;
+    const parts = this.#text.split('"', 4);
+    return perFamily(parts[1] as Prefix, parts[3] as Prefix);
+  }
+
+  /** Its members are usually read one after the other. */
+  get attributes(): LeaseAttributes {
+    if (lastDecoded?.lease === this) return lastDecoded.attributes;
+    const members = JSON.parse(this.#text) as Members;
+    const attributes: LeaseAttributes = {
+      publicAddresses: perFamily(members[2], members[3]),
+      backendType: members[4],
+      backendData: members[5],
+    };
+    lastDecoded = { lease: this, subnets: perFamily(members[0], members[1]), attributes };
+    return attributes;
+  }
+
+  get created(): bigint {
+    return BigInt(this.#created);
+  }
+
+  get changed(): bigint {
+    return BigInt(this.#changed);
+  }
+}
+
+/** The subnets and public addresses of IPv4 and IPv6, empty if there is none; type and data. */
+type Members = [Prefix, Prefix, IpAddress, IpAddress, string, PerFamily<unknown>];
+
+/** The lease whose attributes were read last. */
+let lastDecoded: (Pick<Lease, "subnets" | "attributes"> & { readonly lease: Lease }) | undefined;
+
+/** From the texts of IPv4 and IPv6, which are empty if there is no value. */
+function perFamily<T extends string>(ipv4: T, ipv6: T): PerFamily<T> {
+  if (ipv6 === "") return ipv4 === "" ? {} : { 4: ipv4 };
+  return ipv4 === "" ? { 6: ipv6 } : { 4: ipv4, 6: ipv6 };
+}
+
+/** A number takes no memory of its own. Equal values have the same type. */
+function compact(value: bigint): number | bigint {
+  const number = Number(value);
+  return Number.isSafeInteger(number) ? number : value;
+}
