@@ -218,7 +218,7 @@ download() {
   fi || fail "cannot download $1: $reason; check the mirror, https_proxy and the CA certificates"
 }
 
-# --https-only is for links, not for redirects: what came from one to http is not used.
+# --https-only does not apply to redirects: what a redirect to http has delivered is not used.
 wget_over_tls() {
   responses=$(wget --https-only --secure-protocol=TLSv1_2 --no-verbose --server-response --tries=3 \
     --timeout=60 --output-document="$2" "$1" 2>&1) && succeeded=yes || succeeded=''
@@ -480,7 +480,7 @@ run_services() {
   settle
 }
 
-# What its unit runs, for a shell.
+# What the unit of a role runs, as a command for a shell.
 command_of() {
   case $1 in
     flanneld) echo "set -a; . $settings/flanneld.env; $executable" ;;
