@@ -9,7 +9,7 @@ import { reservedAddresses } from "../addr/reserved_addresses.ts";
 import type { Clock } from "../base/clock.ts";
 import type { ExternalInterface } from "../host/external_interface.ts";
 import type { Log } from "../log/log.ts";
-import type { DesiredEntries } from "../state/desired_entries.ts";
+import type { EntrySource } from "../state/entry_source.ts";
 import type { Resource } from "../state/resource.ts";
 import type { Lease, LeaseKey } from "../subnet/lease.ts";
 import type { LeaseChange } from "../subnet/lease_table.ts";
@@ -25,12 +25,12 @@ import { TargetPeers } from "./target_peers.ts";
 
 /** Takes desired entries; `Reconciler` is one. */
 export interface EntryStore {
-  /** `again` computes the same entries again. */
+  /** `source` computes the same entries. */
   setDesired(
     owner: string,
     resources: readonly Resource[],
     precedence?: bigint,
-    again?: DesiredEntries,
+    source?: EntrySource,
   ): void;
   removeOwner(owner: string): void;
 }
@@ -274,8 +274,8 @@ export class OverlayController implements AsyncDisposable {
     if (conflict !== undefined) return this.#ignore(peer, conflictText(peer, conflict));
     if (invalidReason !== undefined) return this.#ignore(peer, invalidReason);
     this.#problems.setUsed(peer.key, backend.peerProblem?.(peer, input, reachability));
-    const again = new PeerEntries(peer, { backend, input, reachability });
-    entryStore.setDesired(peer.key, resources, peer.changed, again);
+    const source = new PeerEntries(peer, { backend, input, reachability });
+    entryStore.setDesired(peer.key, resources, peer.changed, source);
     this.#traceEntries(peer.key, resources);
     this.#target.put(peer);
   }

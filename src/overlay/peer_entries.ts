@@ -1,25 +1,25 @@
 import type { PerFamily } from "../addr/family.ts";
-import type { DesiredEntries } from "../state/desired_entries.ts";
+import type { EntrySource } from "../state/entry_source.ts";
 import type { Resource } from "../state/resource.ts";
 import type { Lease } from "../subnet/lease.ts";
 import type { Backend, PeerReachability } from "./backend.ts";
 import type { NodeInput } from "./node_input.ts";
 
-export interface PeerEntriesSource {
+export interface PeerEntriesOptions {
   readonly backend: Backend;
   /** One object for all peers, until it changes. */
   readonly input: NodeInput;
   readonly reachability: PeerReachability;
 }
 
-/** A valid peer's entries, computed from what they depend on each time that they are needed. */
-export class PeerEntries implements DesiredEntries {
+/** A valid peer's entries, computed by the backend each time that they are needed. */
+export class PeerEntries implements EntrySource {
   readonly #backend: Backend;
   readonly #peer: Lease;
   readonly #input: NodeInput;
   readonly #reachability: PeerReachability;
 
-  constructor(peer: Lease, { backend, input, reachability }: PeerEntriesSource) {
+  constructor(peer: Lease, { backend, input, reachability }: PeerEntriesOptions) {
     this.#backend = backend;
     this.#peer = peer;
     this.#input = input;
@@ -35,7 +35,7 @@ export class PeerEntries implements DesiredEntries {
   }
 }
 
-/** Without the path, which appears only in messages: so few differ that peers share them. */
+/** Without the path, which appears only in messages: few differ, and the peers share these. */
 function shared({ direct }: PeerReachability): PeerReachability {
   const id = `${direct[4]} ${direct[6]}`;
   let reachability = SHARED.get(id);
@@ -43,7 +43,7 @@ function shared({ direct }: PeerReachability): PeerReachability {
   return reachability;
 }
 
-/** Each family is reached directly, not directly, or unknown. */
+/** At most nine: each family is reached directly or not, or that is unknown. */
 const SHARED = new Map<string, PeerReachability>();
 
 function withoutPath(direct: PerFamily<boolean>): PeerReachability {

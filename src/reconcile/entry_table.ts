@@ -6,11 +6,11 @@
  * highest precedence wins; when it is withdrawn, the next one takes its place.
  *
  * Nearly all entries are settled: desired by one owner, and the kernel holds them. The record of
- * such an entry says nothing that its owner does not say, so it is dropped and made again on
- * demand, if the owner gave the means to compute its entries again (docs/adr/0014).
+ * such an entry contains nothing that its owner does not know. If the owner has a source of its
+ * entries, the record is dropped, and made again on demand (docs/adr/0014).
  */
 
-import type { DesiredEntries } from "../state/desired_entries.ts";
+import type { EntrySource } from "../state/entry_source.ts";
 import { resourceKey } from "../state/resource_key.ts";
 import { kindOf, type Resource, type ResourceKey } from "../state/resource.ts";
 import { equalResources, sameResource } from "../state/same_resource.ts";
@@ -68,8 +68,8 @@ export interface KeyConflict {
 export interface EntryTableOptions {
   readonly onKeyConflict: (conflict: KeyConflict) => void;
   /**
-   * Settled entries of this owner were lost, because it no longer returns what it desired: the
-   * kernel's tables must be dumped.
+   * Settled entries of this owner were lost, because its source no longer returns what it desired:
+   * the kernel's tables must be dumped.
    */
   readonly onInconsistent: (owner: string) => void;
   /** A number in [0, 1), for the hashes of keys. */
@@ -78,9 +78,9 @@ export interface EntryTableOptions {
 
 export class EntryTable {
   readonly #options: EntryTableOptions;
-  /** Entries that are not settled, or whose owner cannot compute them again. */
+  /** Entries that are not settled, or whose owner has no source. */
   readonly #entries = new Map<ResourceKey, TrackedEntry>();
-  /** The other ones: the row of their owner, marked if the entry is our change. */
+  /** All others: the row of their owner, with a mark if this process wrote the entry. */
   readonly #settled: SettledIndex;
   readonly #owners = new Owners();
 
@@ -106,16 +106,16 @@ export class EntryTable {
     return entry;
   }
 
-  /** Whether there may be such an entry: false is certain. Cheaper than `get`. */
+  /** False: there is certainly no such entry. Cheaper than `get`. */
   mayHave(key: ResourceKey): boolean {
-    return this.#entries.has(key) || this.maySettle(key);
+    return this.#entries.has(key) || this.mayBeSettled(key);
   }
 
   /**
-   * Whether the entry with this key is settled and has no record. True for another key only if the
-   * hashes of both are equal.
+   * Whether the entry with this key is settled and has no record. May be true by mistake, for a key
+   * with the hash of a settled entry's key.
    */
-  maySettle(key: ResourceKey): boolean {
+  mayBeSettled(key: ResourceKey): boolean {
     return !this.#entries.has(key) &&
       this.#settled.rowsWith(this.#settled.hashOf(key)).length > 0;
   }
@@ -125,7 +125,7 @@ export class EntryTable {
     return this.#entries.values();
   }
 
-  /** Makes records of those other entries that `isWanted` returns true for; returns these. */
+  /** Makes records of the settled entries for which `isWanted` returns true, and returns them. */
   restoreWhere(isWanted: (key: ResourceKey, resource: Resource) => boolean): TrackedEntry[] {
     const restored: TrackedEntry[] = [];
     for (const row of this.#owners.rowsWithSettled()) {
@@ -140,8 +140,8 @@ export class EntryTable {
   }
 
   /**
-   * To be called when an entry may have changed for the better: drops the record of a settled one.
-   * Removes an entry that is neither desired nor in the kernel, and returns whether it did.
+   * Call this when an entry may have become settled or superfluous. Drops the record of a settled
+   * entry. Removes an entry that is neither desired nor in the kernel, and returns whether it did.
    */
   release(entry: TrackedEntry): boolean {
     if (entry.desired === undefined && entry.actual === undefined) {
@@ -154,20 +154,20 @@ export class EntryTable {
 
   /**
    * Replaces all entries that `owner` desires. Calls `onChanged` for each entry whose desired
-   * value has changed. `again` must always return what `resources` has.
+   * value has changed. `source` must always return what `resources` contains.
    */
   setDesired(
     owner: string,
     resources: readonly Resource[],
     precedence: bigint,
     onChanged: (entry: TrackedEntry) => void,
-    again?: DesiredEntries,
+    source?: EntrySource,
   ): void {
     const before = this.#restoreOwner(owner);
     const keys = resources.map(resourceKey);
     // Of two entries with one key the last one counts; such an owner keeps its records.
     const isDistinct = keys.every((key, i) => keys.indexOf(key) === i);
-    this.#owners.set(owner, { keys, again: isDistinct ? again : undefined });
+    this.#owners.set(owner, { keys, source: isDistinct ? source : undefined });
     for (const key of before) {
       if (!keys.includes(key)) this.#removeClaim(this.at(key), owner, onChanged);
     }
@@ -183,15 +183,15 @@ export class EntryTable {
 
   // ---- Settled entries
 
-  /** Drops the record of an entry that is settled and that its owner can compute again. */
+  /** Drops the record of an entry that is settled and whose owner has a source. */
   #settle(entry: TrackedEntry): void {
     const { key, owner, desired } = entry;
     const isSettled = desired !== undefined && entry.isInSync && entry.otherClaims === undefined &&
       !entry.hasDrifted && entry.failure === undefined;
     if (!isSettled || owner === undefined || kindOf(desired).dump === undefined) return;
     const row = this.#owners.rowOf(owner);
-    if (row === undefined || this.#owners.againOf(row) === undefined) return;
-    // A caller may still have the record of an entry that was settled, or has another one, since.
+    if (row === undefined || this.#owners.sourceOf(row) === undefined) return;
+    // A caller may hold an old record: the entry may have been settled since, or have a new one.
     if (this.#entries.get(key) !== entry) return;
     this.#entries.delete(key);
     this.#settled.add(this.#settled.hashOf(key), row, entry.isOurChange ? 1 : 0);
@@ -212,7 +212,7 @@ export class EntryTable {
     entry.desired = resource;
     entry.actual = resource;
     entry.owner = this.#owners.nameOf(row);
-    entry.precedence = this.#owners.againOf(row)?.precedence ?? 0n;
+    entry.precedence = this.#owners.sourceOf(row)?.precedence ?? 0n;
     entry.isOurChange = this.#settled.remove(this.#settled.hashOf(key), row) === 1;
     this.#owners.addSettled(row, -1);
     this.#entries.set(key, entry);
@@ -220,10 +220,10 @@ export class EntryTable {
   }
 
   #computedIn(row: number): readonly Resource[] {
-    return this.#owners.againOf(row)?.entries() ?? [];
+    return this.#owners.sourceOf(row)?.entries() ?? [];
   }
 
-  /** What the owner desires has a record or is settled in its row, so the hash is conclusive. */
+  /** Entries of this owner have a record or are settled in its row: the hash is conclusive. */
   #isSettledIn(row: number, key: ResourceKey): boolean {
     return !this.#entries.has(key) && this.#settled.has(this.#settled.hashOf(key), row);
   }
@@ -232,7 +232,7 @@ export class EntryTable {
   #restoreOwner(owner: string): readonly ResourceKey[] {
     const row = this.#owners.rowOf(owner);
     if (row === undefined) return [];
-    if (this.#owners.againOf(row) === undefined) return this.#owners.keysOf(row);
+    if (this.#owners.sourceOf(row) === undefined) return this.#owners.keysOf(row);
     const resources = this.#computedIn(row);
     const keys = resources.map(resourceKey);
     for (const [i, resource] of resources.entries()) {

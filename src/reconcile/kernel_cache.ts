@@ -85,8 +85,8 @@ export class KernelCache {
     const origin = this.#ownChanges.classify(key, event);
     if (origin === "earlier") return;
     if (origin === "last") this.#foreignChanges?.delete(key);
-    // Our last change, which the kernel has acknowledged: the common case, and no news.
-    if (origin === "last" && !deleted && this.#table.maySettle(key)) return;
+    // The kernel has already acknowledged our last change: the common case.
+    if (origin === "last" && !deleted && this.#table.mayBeSettled(key)) return;
     if (isIrrelevant && this.#table.get(key) === undefined) return;
     const entry = this.#table.at(key);
     if (origin === "foreign") this.#foreignChanges?.set(key, value);
@@ -240,7 +240,7 @@ export class KernelCache {
       this.observe(entry, found.get(entry.key));
       found.delete(entry.key);
     }
-    // What is left got a record meanwhile, or merely has the hash of a settled entry's key.
+    // The others have got a record meanwhile, or share only the hash of a settled entry's key.
     for (const [key, resource] of found) {
       if (isKnown(key)) continue;
       const isRelevant = this.#planner.isOurs(resource) || this.#table.get(key) !== undefined;
@@ -250,7 +250,7 @@ export class KernelCache {
 
   // ---- Consequences
 
-  /** Forgets an entry that is neither desired nor in the kernel, or settled; and its failure. */
+  /** Drops a record that is no longer needed; with an entry that is gone, also its failure. */
   release(entry: TrackedEntry): void {
     if (this.#table.release(entry)) this.#failures.clear(entry);
   }
@@ -348,7 +348,7 @@ function mayRestOn(entry: Resource, gone: Resource, device: string): boolean {
     (entry.multipath === true || gone.kind === "address" && entry.source === gone.address);
 }
 
-/** The entries of a dump that matter: ours and those with a record, and those of settled keys. */
+/** The entries of a dump that matter: ours, those with a record, and those that may be settled. */
 function relevantOf(
   resources: readonly Resource[],
   table: EntryTable,
@@ -358,7 +358,7 @@ function relevantOf(
   const settled = new Map<ResourceKey, Resource>();
   for (const resource of resources) {
     const key = resourceKey(resource);
-    if (table.maySettle(key) && !settled.has(key)) {
+    if (table.mayBeSettled(key) && !settled.has(key)) {
       settled.set(key, resource);
       continue;
     }

@@ -1,19 +1,19 @@
-/** The owners of desired entries, each in a row with what it takes to find its entries again. */
+/** The owners of desired entries, each with a row: its entries, or the source of them. */
 
-import type { DesiredEntries } from "../state/desired_entries.ts";
+import type { EntrySource } from "../state/entry_source.ts";
 import type { ResourceKey } from "../state/resource.ts";
 
 export interface OwnerEntries {
   readonly keys: readonly ResourceKey[];
-  /** `undefined` if the owner cannot compute its entries again. */
-  readonly again: DesiredEntries | undefined;
+  /** `undefined` if the owner cannot compute its entries. */
+  readonly source: EntrySource | undefined;
 }
 
 export class Owners {
   readonly #rows = new Map<string, number>();
   readonly #free: number[] = [];
   readonly #names: string[] = [];
-  readonly #desired: (DesiredEntries | readonly ResourceKey[] | undefined)[] = [];
+  readonly #desired: (EntrySource | readonly ResourceKey[] | undefined)[] = [];
   /** Number of settled entries by row. */
   #settled = new Uint16Array(64);
 
@@ -26,28 +26,28 @@ export class Owners {
   }
 
   /** Replaces what an owner desires; an owner without entries loses its row. */
-  set(owner: string, { keys, again }: OwnerEntries): void {
+  set(owner: string, { keys, source }: OwnerEntries): void {
     const row = this.#rows.get(owner);
-    if (keys.length > 0) this.#desired[row ?? this.#add(owner)] = again ?? keys;
+    if (keys.length > 0) this.#desired[row ?? this.#add(owner)] = source ?? keys;
     else if (row !== undefined) this.#remove(owner, row);
   }
 
-  /** The keys of an owner that cannot compute its entries again. */
+  /** The keys of an owner without a source. */
   keysOf(row: number): readonly ResourceKey[] {
     return this.#desired[row] as readonly ResourceKey[];
   }
 
-  /** The means to compute what an owner desires again; `undefined` if it has none. */
-  againOf(row: number): DesiredEntries | undefined {
+  /** Computes what the owner desires; `undefined` if it has no source. */
+  sourceOf(row: number): EntrySource | undefined {
     const desired = this.#desired[row];
-    return Array.isArray(desired) ? undefined : desired as DesiredEntries | undefined;
+    return Array.isArray(desired) ? undefined : desired as EntrySource | undefined;
   }
 
   settledOf(row: number): number {
     return this.#settled[row] as number;
   }
 
-  /** The number of the row's settled entries changes by this. */
+  /** Adds `difference` to the number of the row's settled entries. */
   addSettled(row: number, difference: number): void {
     this.#settled[row] = (this.#settled[row] as number) + difference;
   }

@@ -8,7 +8,7 @@
 
 import type { Log } from "../log/log.ts";
 import type { Kernel, KernelEvent } from "../kernel/kernel.ts";
-import type { DesiredEntries } from "../state/desired_entries.ts";
+import type { EntrySource } from "../state/entry_source.ts";
 import type { Ownership } from "../state/ownership.ts";
 import type { Resource } from "../state/resource.ts";
 import type { Clock } from "../base/clock.ts";
@@ -89,14 +89,14 @@ export class Reconciler implements AsyncDisposable {
   /**
    * Replaces all entries that `owner` (the node, or a lease) desires. If two owners desire
    * different entries with one key, the one with the higher precedence wins. The cost depends only
-   * on the number of the owner's entries. With `again`, which computes them again, those that the
-   * kernel holds take no memory.
+   * on the number of the owner's entries. With a source, which computes the same entries, those
+   * that the kernel holds take no memory.
    */
   setDesired(
     owner: string,
     resources: readonly Resource[],
     precedence = 0n,
-    again?: DesiredEntries,
+    source?: EntrySource,
   ): void {
     const { table, failures, work, log } = this.#parts;
     if (log.isLevelEnabled("trace")) {
@@ -107,7 +107,7 @@ export class Reconciler implements AsyncDisposable {
       failures.clear(entry);
       work.add(entry);
     };
-    table.setDesired(owner, resources, precedence, onChanged, again);
+    table.setDesired(owner, resources, precedence, onChanged, source);
   }
 
   removeOwner(owner: string): void {

@@ -12,7 +12,7 @@ const MIN_SLOTS = 64;
 const FREE = 0;
 /** An entry was here; the search continues behind it. */
 const DELETED = 1;
-/** What precedes the numbers of rows in `#values`. */
+/** Values from here on are rows. */
 const FIRST_ROW = 2;
 
 /** One bit that an entry has besides its row. */
@@ -77,7 +77,7 @@ export class SettledIndex {
     }
   }
 
-  /** Removes all entries of a row: its owner no longer says which they are. */
+  /** Removes all entries of a row whose keys are not known. */
   removeRow(row: number): void {
     for (const [slot, value] of this.#values.entries()) {
       if (value >= FIRST_ROW && rowOf(value) === row) this.#free(slot);
@@ -110,7 +110,7 @@ export class SettledIndex {
     this.#deleted++;
   }
 
-  /** A table that is between a quarter and half full, without deleted entries. */
+  /** Moves the entries to a table that is at most half full, without those that were deleted. */
   #rebuild(): void {
     const [hashes, values] = [this.#hashes, this.#values];
     let slots = MIN_SLOTS;

@@ -61,8 +61,8 @@ export class ReconcilerScene implements AsyncDisposable {
   desire(owner: string, entries: readonly Resource[]): void {
     this.#desired.set(owner, entries);
     const precedence = ++this.#precedence;
-    const again = owner === "node" ? undefined : computedAgain(entries, precedence);
-    this.reconciler.setDesired(owner, entries, precedence, again);
+    const source = owner === "node" ? undefined : computedAgain(entries, precedence);
+    this.reconciler.setDesired(owner, entries, precedence, source);
   }
 
   /** Everything that is desired. */

@@ -77,7 +77,7 @@ export class StoryScene {
   readonly #computesAgain: boolean;
   #precedence = 0n;
 
-  /** `computesAgain`: whether settled entries of the owners, except the node, need no memory. */
+  /** `computesAgain`: whether the owners, except the node, have a source of their entries. */
   constructor({ computesAgain }: { readonly computesAgain: boolean }) {
     this.#computesAgain = computesAgain;
   }
@@ -85,10 +85,10 @@ export class StoryScene {
   desire(owner: string, resources: readonly Resource[]): void {
     this.desired.set(owner, resources);
     const precedence = ++this.#precedence;
-    const again = this.#computesAgain && owner !== "node"
+    const source = this.#computesAgain && owner !== "node"
       ? computedAgain(resources, precedence)
       : undefined;
-    this.reconciler.setDesired(owner, resources, precedence, again);
+    this.reconciler.setDesired(owner, resources, precedence, source);
   }
 
   happen(event: StoryEvent): void {

@@ -521,7 +521,7 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   ],
   reconcile: ["reconciler.ts"],
   state: [
-    "desired_entries.ts",
+    "entry_source.ts",
     "ownership.ts",
     "plan.ts",
     "resource.ts",

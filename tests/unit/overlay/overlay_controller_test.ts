@@ -7,7 +7,7 @@ import { OverlayController } from "../../../src/overlay/overlay_controller.ts";
 import { ReachabilitySource } from "../../../src/overlay/peer_reachability.ts";
 import type { BackendTarget } from "../../../src/overlay/backend_target.ts";
 import vxlan from "../../../src/backend/vxlan/vxlan.ts";
-import type { DesiredEntries } from "../../../src/state/desired_entries.ts";
+import type { EntrySource } from "../../../src/state/entry_source.ts";
 import { resourceKey } from "../../../src/state/resource_key.ts";
 import type { Resource, Route } from "../../../src/state/resource.ts";
 import type { Lease } from "../../../src/subnet/lease.ts";
@@ -31,33 +31,33 @@ import { stateText } from "../../support/state_text.ts";
 class CollectingStore {
   readonly owners = new Map<string, readonly Resource[]>();
   readonly precedences = new Map<string, bigint>();
-  readonly again = new Map<string, DesiredEntries>();
+  readonly sources = new Map<string, EntrySource>();
   calls = 0;
 
   setDesired(
     owner: string,
     resources: readonly Resource[],
     precedence = 0n,
-    again?: DesiredEntries,
+    source?: EntrySource,
   ): void {
     this.calls++;
     this.owners.set(owner, resources);
     this.precedences.set(owner, precedence);
-    if (again === undefined) this.again.delete(owner);
-    else this.again.set(owner, again);
+    if (source === undefined) this.sources.delete(owner);
+    else this.sources.set(owner, source);
   }
 
   removeOwner(owner: string): void {
     this.calls++;
     this.owners.delete(owner);
-    this.again.delete(owner);
+    this.sources.delete(owner);
   }
 
   /** Whatever has happened since, an owner's entries are computed again as they were given. */
   assertComputedAgain(): void {
-    for (const [owner, again] of this.again) {
-      expect(again.entries()).toEqual([...this.owners.get(owner) ?? []]);
-      expect(again.precedence).toBe(this.precedences.get(owner) as bigint);
+    for (const [owner, source] of this.sources) {
+      expect(source.entries()).toEqual([...this.owners.get(owner) ?? []]);
+      expect(source.precedence).toBe(this.precedences.get(owner) as bigint);
     }
   }
 

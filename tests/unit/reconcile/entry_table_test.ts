@@ -181,12 +181,12 @@ describe("EntryTable, of an owner that computes its entries again,", () => {
   /** As `desire`; `entries` are those that the owner computes. */
   function desireAgain(owner: string, resources: Resource[], entries = resources): string[] {
     const keys: string[] = [];
-    const again = computedAgain(entries, 7n);
+    const source = computedAgain(entries, 7n);
     table.setDesired(owner, resources, 7n, ({ key }) => keys.push(key), {
-      precedence: again.precedence,
+      precedence: source.precedence,
       entries() {
         computed++;
-        return again.entries();
+        return source.entries();
       },
     });
     return keys;
@@ -208,11 +208,15 @@ describe("EntryTable, of an owner that computes its entries again,", () => {
     before.isOurChange = true;
     const record = { ...settle(fdb(5, 2)) };
     expect([...table.records()].map(({ key }) => key)).toEqual([resourceKey(neighbour(2, 2))]);
-    expect([table.settledCount, table.maySettle(KEY), table.mayHave(KEY)]).toEqual([1, true, true]);
+    expect([table.settledCount, table.mayBeSettled(KEY), table.mayHave(KEY)]).toEqual([
+      1,
+      true,
+      true,
+    ]);
     const again = table.get(KEY) as TrackedEntry;
     expect(again).not.toBe(before);
     expect({ ...again }).toEqual(record);
-    expect([table.settledCount, table.maySettle(KEY), table.mayHave(KEY)])
+    expect([table.settledCount, table.mayBeSettled(KEY), table.mayHave(KEY)])
       .toEqual([0, false, true]);
     expect(table.at(KEY)).toBe(again);
   });

@@ -106,12 +106,12 @@ test("the steps are the same whether or not settled entries have records", async
         events.filter(([, { kind }]) => kind !== "refuse" && kind !== "in mid-batch")
       ),
       async (found, foreign, events) => {
-        const [with_, without] = await Promise.all(
+        const [computed, stored] = await Promise.all(
           [true, false].map((computesAgain) =>
             steps(new StoryScene({ computesAgain }), { found: [...foreign, ...found], events })
           ),
         );
-        expect(with_).toEqual(without as string[][]);
+        expect(computed).toEqual(stored as string[][]);
       },
     ),
     { numRuns: 300 },
