@@ -170,7 +170,9 @@ export class KubeCalls implements Disposable {
     const { status: code, headers } = exchange.response;
     const body = withoutSecret(await firstBytes(exchange), access);
     return statusError(request, this.server, {
-      ...{ code, body, status: decodeStatus(jsonOrUndefined(body)) },
+      code,
+      body,
+      status: decodeStatus(jsonOrUndefined(body)),
       retryAfterMs: retryAfterMs(headers.get("Retry-After"), this.#options.clock.wallMs()),
     });
   }
@@ -193,7 +195,9 @@ function httpRequest(
   const headers = { Accept: accept, "User-Agent": userAgent };
   if (patch === undefined) return { method, path: target, headers };
   return {
-    ...{ method, path: target, body: JSON.stringify(patch) },
+    method,
+    path: target,
+    body: JSON.stringify(patch),
     headers: { ...headers, "Content-Type": "application/strategic-merge-patch+json" },
   };
 }

@@ -252,7 +252,8 @@ const METADATA = `${JSON_TYPE};as=PartialObjectMetadata;g=meta.k8s.io;v=v1,${JSO
 const CALL_LIMITS = { responseMs: 30_000, silenceMs: 30_000, totalMs: 120_000 };
 /** A server sends a bookmark each minute: without any data for longer, the connection is dead. */
 const WATCH_LIMITS = {
-  ...{ responseMs: 30_000, silenceMs: 150_000 },
+  responseMs: 30_000,
+  silenceMs: 150_000,
   // A server answers a watch at once, and some proxies keep a response back until it ends.
   responseHint: "if lists of nodes work, check whether a proxy in front of the API server passes " +
     "on responses that do not end",
@@ -294,10 +295,14 @@ function watchRequest(
   const timeoutSeconds = String(Math.floor(min + clock.random() * (max - min)));
   return {
     ...get(NODES, { resource: "nodes", verb: "watch" }),
-    ...{ what: "watch nodes", call: `GET ${NODES}?watch=true` },
+    what: "watch nodes",
+    call: `GET ${NODES}?watch=true`,
     accept: METADATA,
     query: {
-      ...{ allowWatchBookmarks: "true", resourceVersion, timeoutSeconds, watch: "true" },
+      allowWatchBookmarks: "true",
+      resourceVersion,
+      timeoutSeconds,
+      watch: "true",
       ...(name !== undefined && { fieldSelector: `metadata.name=${name}` }),
     },
     limits: WATCH_LIMITS,
@@ -307,7 +312,11 @@ function watchRequest(
 function patchNode(name: string, patch: KubeNodeStatusPatch): KubeRequest {
   const path = `${NODES}/${encodeURIComponent(name)}/status`;
   return {
-    ...{ method: "PATCH", path, call: `PATCH ${path}`, patch, limits: CALL_LIMITS },
+    method: "PATCH",
+    path,
+    call: `PATCH ${path}`,
+    patch,
+    limits: CALL_LIMITS,
     query: { fieldManager: FIELD_MANAGER },
     what: `patch the status of node ${shown(name)}`,
     rule: { resource: "nodes/status", verb: "patch" },

@@ -65,7 +65,10 @@ export function statusError(
   const parts = [`cannot ${what} (${call} at ${server}): ${head}`, said].filter(Boolean);
   const hint = hintFor(kind, rule, { retryAfterMs });
   return new KubeError(parts.join(": ") + hint, {
-    ...{ kind, call, status: code, retryAfterMs },
+    kind,
+    call,
+    status: code,
+    retryAfterMs,
     reason: status.reason || undefined,
   });
 }
@@ -82,7 +85,9 @@ export function callError(
   failure: { readonly kind: KubeFailure; readonly reason: string; readonly cause?: unknown },
 ): KubeError {
   return new KubeError(`cannot ${what} (${call} at ${server}): ${failure.reason}`, {
-    ...{ kind: failure.kind, call, cause: failure.cause },
+    kind: failure.kind,
+    call,
+    cause: failure.cause,
   });
 }
 

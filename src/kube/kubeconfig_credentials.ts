@@ -41,7 +41,8 @@ export class KubeconfigCredentials implements KubeCredentials {
     } catch (cause) {
       if (cause instanceof KubeError) throw cause;
       throw new KubeError(`cannot read the kubeconfig: ${errorMessage(cause)}`, {
-        ...{ kind: "credentials", cause },
+        kind: "credentials",
+        cause,
       });
     }
   }

@@ -40,7 +40,11 @@ async function openCredentials(options: OpenKubeOptions): Promise<KubeCredential
   if (kubeconfigFile !== "") {
     const parseYaml = await yamlParser();
     return new KubeconfigCredentials({
-      ...{ path: kubeconfigFile, apiUrl, parseYaml, clock, outcomes },
+      path: kubeconfigFile,
+      apiUrl,
+      parseYaml,
+      clock,
+      outcomes,
     });
   }
   if (apiUrl !== "") return new AnonymousCredentials(requireServer(apiUrl));

@@ -45,12 +45,12 @@ export class ProtobufFields {
     return true;
   }
 
-  /** Those of the current field, which is a message. */
+  /** The fields of the current field, which is a message. */
   fields(): ProtobufFields {
     return new ProtobufFields(this.#bytes, this.start, this.end);
   }
 
-  /** The current field as a text. */
+  /** The current field as text. */
   text(): string {
     return this.#bytes.toString("utf8", this.start, this.end);
   }
@@ -72,7 +72,7 @@ export class ProtobufFields {
     return true;
   }
 
-  /** Of the value, which begins at the offset afterwards; negative if it is not known yet. */
+  /** The value's length; negative if it is not known yet. The value then begins at the offset. */
   #readLength(type: number): number {
     switch (type) {
       case 0: {

@@ -68,7 +68,12 @@ function nodeName(index: number): string {
 function openClient(kubeconfigFile: string = plane.flannel.kubeconfig): Promise<KubeClient> {
   const { log } = collectingLog();
   return openKubeClient({
-    ...{ kubeconfigFile, apiUrl, environment: {}, version: "v1", clock: systemClock, log },
+    kubeconfigFile,
+    apiUrl,
+    environment: {},
+    version: "v1",
+    clock: systemClock,
+    log,
   });
 }
 
@@ -214,8 +219,12 @@ describe("a patch", () => {
     await using client = await openClient();
     const time = "2026-01-31T12:00:00Z";
     const condition = (type: string, reason: string) => ({
-      ...{ type, status: "False", reason, message: "m" },
-      ...{ lastHeartbeatTime: time, lastTransitionTime: time },
+      type,
+      status: "False",
+      reason,
+      message: "m",
+      lastHeartbeatTime: time,
+      lastTransitionTime: time,
     });
     const before = await client.node("node-001", NEVER);
     const status = { conditions: [condition("MemoryPressure", "Other")] };
@@ -312,7 +321,8 @@ describe("access", () => {
     const script = `#!/bin/sh\necho run >>${directory}/runs\ncat ${directory}/credential\n`;
     writeFileSync(plugin, script, { mode: 0o755 });
     const exec = {
-      ...{ apiVersion: "client.authentication.k8s.io/v1", command: plugin },
+      apiVersion: "client.authentication.k8s.io/v1",
+      command: plugin,
       interactiveMode: "Never",
     };
     await using client = await openClient(writeKubeconfig("plugin", { exec }));

@@ -24,7 +24,10 @@ export function nodeJson(name: string, fields: NodeFields = {}): ApiObject {
       capacity: { cpu: "4" },
       conditions: [
         {
-          ...{ type: "Ready", status: "True", reason: "KubeletReady", message: "ready" },
+          type: "Ready",
+          status: "True",
+          reason: "KubeletReady",
+          message: "ready",
           lastHeartbeatTime: "2026-01-31T12:00:00Z",
         },
       ],
@@ -45,8 +48,12 @@ export function nodeMetadataJson(name: string, fields: NodeFields = {}): ApiObje
       annotations,
       managedFields: [
         {
-          ...{ manager: "flanneld", operation: "Update", subresource: "status" },
-          ...{ apiVersion: "v1", fieldsType: "FieldsV1", time: "2026-01-31T12:00:05Z" },
+          manager: "flanneld",
+          operation: "Update",
+          subresource: "status",
+          apiVersion: "v1",
+          fieldsType: "FieldsV1",
+          time: "2026-01-31T12:00:05Z",
           fieldsV1: {
             "f:metadata": {
               "f:annotations": {

@@ -84,7 +84,11 @@ describe("three hosts reach each other at full MTU", () => {
     ["in dual stack, a device for each family", [4, 6], DUAL, {}],
     ["with IPv6 only, mode auto", [6], IPV6_ONLY, { Mode: "auto" }],
     ["with every option", [4, 6], DUAL, {
-      ...{ Mode: "ipv4", PSK, ListenPort: 4500, PersistentKeepaliveInterval: 5, MTU: 1480 },
+      Mode: "ipv4",
+      PSK,
+      ListenPort: 4500,
+      PersistentKeepaliveInterval: 5,
+      MTU: 1480,
     }],
     ["with IPv4", [4], IPV4, {}],
     ["with IPv6 only", [6], IPV6_ONLY, {}],

@@ -1,7 +1,7 @@
 /**
- * Reads the pod CIDRs of nodes that a watch has reported: it reports metadata only. Some nodes at a
- * time, and each of them again, after each change and at growing intervals, until it has pod CIDRs
- * or is gone.
+ * Reads the pod CIDRs of nodes that a watch has reported: it reports metadata only. Reads several
+ * nodes at a time, and each one again after it has changed and at growing intervals, until it has
+ * pod CIDRs or is gone.
  */
 
 import { backoffMs, type Clock, sleep } from "../../base/clock.ts";
@@ -92,7 +92,8 @@ export class PodCidrReader {
     const attempts = (this.#waiting.get(name)?.attempts ?? 0) + 1;
     const readMs = clock.nowMs();
     this.#waiting.set(name, {
-      ...{ attempts, readMs },
+      attempts,
+      readMs,
       atMs: readMs + backoffMs(attempts, RETRY, clock),
     });
   }
@@ -100,8 +101,9 @@ export class PodCidrReader {
 
 interface WaitingNode {
   readonly attempts: number;
-  /** When it was read last, and when it is read again at the latest. */
+  /** When it was read last. */
   readonly readMs: number;
+  /** When it is read again at the latest. */
   readonly atMs: number;
 }
 

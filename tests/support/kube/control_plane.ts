@@ -193,7 +193,10 @@ END
       ...["--initial-advertise-peer-urls", "http://127.0.0.1:2380"],
     ]);
     this.#etcd = new LabEtcd(station, {
-      ...{ directory, clock: systemClock, args: ETCD_ARGS, executable: join(programs, "server") },
+      directory,
+      clock: systemClock,
+      args: ETCD_ARGS,
+      executable: join(programs, "server"),
     });
     record.addProcess(this.#etcd.pid);
     await this.#etcd.ready(READY_MS);

@@ -107,7 +107,10 @@ describe("a credential", () => {
     expect(authorization).toBeUndefined();
     expect(tls).toEqual(
       {
-        ...{ ca: readFileSync(ca.caFile, "utf8").trim(), cert, key, rejectUnauthorized: true },
+        ca: readFileSync(ca.caFile, "utf8").trim(),
+        cert,
+        key,
+        rejectUnauthorized: true,
       } as typeof tls,
     );
   });

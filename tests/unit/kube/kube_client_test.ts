@@ -63,7 +63,9 @@ async function scene(
   const client = stack.use(
     new KubeClient({
       credentials: new TokenList(server.url, tokens),
-      ...{ clock, log, userAgent: "flanneld/v1" },
+      clock,
+      log,
+      userAgent: "flanneld/v1",
     }),
   );
   return { server, client, records };
@@ -426,7 +428,8 @@ describe("a list", () => {
 
   const protobufPage = (names: readonly string[], continueToken: string) =>
     protobuf(nodeListProtobuf({
-      ...{ resourceVersion: "100", continueToken },
+      resourceVersion: "100",
+      continueToken,
       nodes: names.map((name) => nodeJson(name)),
     }));
   const listed = (name: string) => {
@@ -455,7 +458,9 @@ describe("a list", () => {
     const { server, client } = await scene(page(["a"], ""));
     await allOf(client.listNodes(NEVER, { notOlderThan: "90" }));
     expect(Object.fromEntries(server.requests[0]?.url.searchParams ?? [])).toEqual({
-      ...{ limit: "500", resourceVersion: "90", resourceVersionMatch: "NotOlderThan" },
+      limit: "500",
+      resourceVersion: "90",
+      resourceVersionMatch: "NotOlderThan",
     });
   });
 

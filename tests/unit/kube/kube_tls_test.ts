@@ -66,7 +66,9 @@ async function openClient(cluster: object, user: object = {}): Promise<KubeClien
   return stack.use(
     await openKubeClient({
       kubeconfigFile: join(directory, "config"),
-      ...{ apiUrl: "", environment: {}, version: "v1" },
+      apiUrl: "",
+      environment: {},
+      version: "v1",
       clock: systemClock,
       log: collectingLog().log,
     }),

@@ -320,7 +320,10 @@ test("the kubeconfig and its files are read again when they change", async () =>
   writeFileSync(join(directory, "token"), "one");
   writeFileSync(path, configText({ user: { tokenFile: "token" } }));
   const credentials = new KubeconfigCredentials({
-    ...{ path, apiUrl: "", parseYaml: parse, clock: systemClock },
+    path,
+    apiUrl: "",
+    parseYaml: parse,
+    clock: systemClock,
     outcomes: (what) => ({
       failed: (error) => void outcomes.push(`${what}: ${(error as Error).message}`),
       succeeded: () => {},

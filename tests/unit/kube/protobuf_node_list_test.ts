@@ -91,8 +91,13 @@ test("a node without annotations, managers and pod CIDRs has none", () => {
   const bytes = Buffer.concat([Buffer.from("k8s\0"), message([[2, list]])]);
   const [node] = read(bytes, [1000]).nodes.map(decodeListedNode);
   expect(node).toEqual({
-    ...{ name: "a", uid: "u", resourceVersion: "7", createdMs: 1_000_000 },
-    ...{ annotations: {}, managedFields: [], podCidrs: [] },
+    name: "a",
+    uid: "u",
+    resourceVersion: "7",
+    createdMs: 1_000_000,
+    annotations: {},
+    managedFields: [],
+    podCidrs: [],
   });
 });
 
@@ -100,13 +105,21 @@ test("what is missing or unknown in a node's messages is left out", () => {
   const time = (seconds: number) => message([[1, seconds], [2, 5]]);
   const fields = (text: string) => message([[2, "x"], [1, text]]);
   const manager = message([
-    ...[[1, "m"], [2, "Update"], [4, time(2000)]] as const,
+    [1, "m"],
+    [2, "Update"],
+    [4, time(2000)],
     [7, fields('{"f:metadata":{"f:annotations":{"f:a":{}}}}')],
   ]);
   const metadata = message([
-    ...[[1, "a"], [2, "x"], [5, "u"], [6, "7"], [8, time(1000)]] as const,
-    ...[[11, message([[1, "label"], [2, "x"]])], [12, message([[1, "empty"]])]] as const,
-    ...[[12, message([[2, "x"]])], [12, message([[1, "k"], [2, "v"], [3, "x"]])]] as const,
+    [1, "a"],
+    [2, "x"],
+    [5, "u"],
+    [6, "7"],
+    [8, time(1000)],
+    [11, message([[1, "label"], [2, "x"]])],
+    [12, message([[1, "empty"]])],
+    [12, message([[2, "x"]])],
+    [12, message([[1, "k"], [2, "v"], [3, "x"]])],
     [17, manager],
     [17, message([[1, "broken"], [7, fields('{"f:annotations"')]])],
     [17, message([[1, "none"]])],
@@ -121,7 +134,11 @@ test("what is missing or unknown in a node's messages is left out", () => {
   };
   const spec = message([[1, "10.1.0.0/24"], [3, "example:///1"]]);
   expect(read(spec)).toEqual({
-    ...{ name: "a", uid: "u", resourceVersion: "7", createdMs: 1_000_000, continueToken: "" },
+    name: "a",
+    uid: "u",
+    resourceVersion: "7",
+    createdMs: 1_000_000,
+    continueToken: "",
     annotations: { empty: "", "": "x", k: "v" },
     managedFields: [
       { manager: "m", timeMs: 2_000_000, annotations: ["a"] },

@@ -56,9 +56,12 @@ function association(of: CharonConnection, uniqueid: string, ...ages: number[]):
   }]);
   return {
     [of.name]: {
-      ...{ uniqueid, state: "ESTABLISHED" },
-      ...{ "local-host": "192.168.0.1", "remote-host": of.remote.publicAddress },
-      ...{ "initiator-spi": `00000000000000a${uniqueid}`, "responder-spi": "00000000000000b1" },
+      uniqueid,
+      state: "ESTABLISHED",
+      "local-host": "192.168.0.1",
+      "remote-host": of.remote.publicAddress,
+      "initiator-spi": `00000000000000a${uniqueid}`,
+      "responder-spi": "00000000000000b1",
       "child-sas": Object.fromEntries(children),
     },
   };
@@ -76,8 +79,11 @@ function setChildState(of: ViciMessage, state: string): void {
 function connecting(of: CharonConnection): ViciMessage {
   return {
     [of.name]: {
-      ...{ uniqueid: "9", state: "CONNECTING", initiator: "yes" },
-      ...{ "initiator-spi": "00000000000000a9", "responder-spi": "0000000000000000" },
+      uniqueid: "9",
+      state: "CONNECTING",
+      initiator: "yes",
+      "initiator-spi": "00000000000000a9",
+      "responder-spi": "0000000000000000",
       "child-sas": {},
     },
   };
@@ -546,7 +552,8 @@ describe("the tunnel watch", () => {
       using s = await session(charon);
       charon.associations = [{
         [two.name]: {
-          ...{ uniqueid: "1", state: "ESTABLISHED" },
+          uniqueid: "1",
+          state: "ESTABLISHED",
           "child-sas": { child: { state: "INSTALLED", "install-time": "9" } },
         },
       }];

@@ -14,7 +14,11 @@ function node(
   fields: Partial<KubeNodeMetadata> = {},
 ): KubeNodeMetadata {
   return {
-    ...{ name, uid: `uid-of-${name}`, resourceVersion: "7", createdMs: 1000, managedFields: [] },
+    name,
+    uid: `uid-of-${name}`,
+    resourceVersion: "7",
+    createdMs: 1000,
+    managedFields: [],
     annotations,
     ...fields,
   };

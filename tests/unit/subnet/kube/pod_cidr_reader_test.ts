@@ -57,8 +57,14 @@ class Reading {
 
 function node(name: string, podCidrs: readonly string[]): KubeNode {
   return {
-    ...{ name, uid: `uid-of-${name}`, resourceVersion: "7", createdMs: 0, managedFields: [] },
-    ...{ annotations: annotationsOf(2), podCidrs, conditions: [] },
+    name,
+    uid: `uid-of-${name}`,
+    resourceVersion: "7",
+    createdMs: 0,
+    managedFields: [],
+    annotations: annotationsOf(2),
+    podCidrs,
+    conditions: [],
   };
 }
 
