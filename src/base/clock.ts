@@ -10,7 +10,7 @@ export interface Clock {
    * Milliseconds since 1970 by the host's clock, which may jump: only to compare with timestamps.
    */
   wallMs(): number;
-  /** Calls back once after the delay, or soon if it is negative, unless disposed before. */
+  /** Calls back once after the delay, unless disposed before. A negative delay is none. */
   setTimer(delayMs: number, callback: () => void): Disposable;
   /** Lets pending events and callbacks run first. */
   yield(): Promise<void>;
@@ -22,7 +22,7 @@ export const systemClock: Clock = {
   nowMs: () => performance.now(),
   wallMs: () => Date.now(),
   setTimer(delayMs, callback) {
-    // A moment may be over when its timer is set; of a negative delay, the runtime would warn.
+    // The moment may have passed already. The runtime warns about negative delays.
     const timer = setTimeout(callback, Math.max(delayMs, 0));
     return { [Symbol.dispose]: () => clearTimeout(timer) };
   },

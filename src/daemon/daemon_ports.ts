@@ -29,7 +29,7 @@ export interface NetworkPorts {
   /** Reads a file below /proc/sys; `undefined` if there is none. */
   readSysctl(path: string): Promise<string | undefined>;
   createFirewallManager(options: FirewallOptions): Promise<FirewallManager>;
-  /** Gives memory back that is not needed while nothing happens. */
+  /** Gives back memory that an idle daemon does not need. */
   releaseMemory(): void;
 }
 

@@ -31,7 +31,7 @@ export interface LeaseFollowerOptions extends Pick<OverlayControllerOptions, "ex
   readonly external: () => ExternalInterface;
   readonly ownership: () => Ownership;
   readonly entryStore: EntryStore;
-  /** Leases of other nodes have changed, and are processed. */
+  /** Called when a change of the other nodes' leases has been processed. */
   readonly onProcessed: () => void;
   readonly store: Pick<LeaseStore, "allocation" | "watchLeases" | "watchAlive">;
   readonly kernel: Kernel;

@@ -1,6 +1,6 @@
 /**
- * When to give memory back that was needed for work and is not needed to wait: a while after work
- * has begun, and not often. An idle daemon has no timer for it.
+ * When to give back memory that an idle daemon does not need: a while after work has begun, and
+ * rarely. An idle daemon has no timer for it.
  */
 
 import type { Clock } from "../base/clock.ts";
@@ -12,7 +12,7 @@ export interface MemoryReleaseOptions {
 
 /** By then, a burst of changes is over, and the runtime has collected its garbage. */
 const DELAY_MS = 15_000;
-/** What is released is needed again at the next change, which then takes some milliseconds more. */
+/** The next change needs some of it again, and takes some milliseconds more. */
 const INTERVAL_MS = 600_000;
 
 export class MemoryRelease implements Disposable {
@@ -24,7 +24,7 @@ export class MemoryRelease implements Disposable {
     this.#options = options;
   }
 
-  /** The daemon works, and uses memory that it does not need to wait. */
+  /** The daemon has work to do: a release follows. */
   onWork(): void {
     if (this.#timer !== undefined) return;
     const { clock, release } = this.#options;

@@ -37,8 +37,8 @@ export interface DatastoreOptions {
   readonly port: number;
   readonly tls?: GrpcServerTls | undefined;
   /**
-   * Decides by the data whether to require tokens, and to serve TLS with a certificate of the
-   * directory's own CA; may throw `DatastoreError`.
+   * Decides by the data whether to require tokens and to serve TLS with a certificate of the
+   * directory's own CA; `undefined`: not. May throw `DatastoreError`.
    */
   readonly tokens?: ((data: Storage) => TokenAccessOptions | undefined) | undefined;
   /** Interval of progress notifications to idle watches that request them. */
@@ -165,7 +165,7 @@ export class Datastore implements AsyncDisposable {
   }
 }
 
-/** Its files before the record in the data: data that requires tokens without them is refused. */
+/** Creates the files before the record in the data: with the record, data needs them. */
 async function openAccess(
   storage: Storage,
   options: Omit<TokenAccessContext, "ca">,
@@ -176,7 +176,7 @@ async function openAccess(
   try {
     storage.requireTokens();
   } catch (error) {
-    // The report says so, and the next start records it; reads are served meanwhile.
+    // The storage's report says so. Reads are served, and the next start writes the record.
     if (!(error instanceof RequestError && error.reason === "noSpace")) throw error;
   }
   onFailure.move();

@@ -100,8 +100,8 @@ type AccessMode = "open" | "certificates" | "tokens";
 
 /**
  * Tokens are required of everything that others can reach, unless a flag says otherwise. Data that
- * was served openly stays open: its nodes have no credentials. Data that required tokens does not,
- * even if nothing else of its directory is left.
+ * was served openly stays open: its nodes have no credentials. Data that required tokens is never
+ * served openly, even if nothing else of its directory is left: throws `DatastoreError`.
  */
 function accessMode(
   { listen, directory, tls, insecure, secret }: ServeOptions,

@@ -1,6 +1,6 @@
 /**
  * The pages of the executable and its libraries, which the process reads but never changes. Most of
- * those that its start has touched are not needed again, but stay in its resident memory.
+ * the pages that are used at the start are not needed again, but stay in its resident memory.
  */
 
 import { readFileSync } from "node:fs";

@@ -290,7 +290,7 @@ function sameAttributes(a: Lease, b: Lease): boolean {
   return JSON.stringify(a.attributes) === JSON.stringify(b.attributes);
 }
 
-/** Reads the age of each once. */
+/** Reads the age of each candidate once: a packed lease computes it. */
 function sortedByAge(candidates: Iterable<Candidate>): Candidate[] {
   const aged = [...candidates].map((candidate) => {
     const { created, key } = candidate.lease;

@@ -1,6 +1,6 @@
 /**
- * A lease that takes little memory: what it says is one string, and decoded each time that it is
- * read. A daemon has the leases of all nodes, and looks at one of them when it changes.
+ * A lease that takes little memory: its content is one string, which is decoded when it is read. A
+ * daemon has the leases of all nodes, and reads one when it changes.
  */
 
 import type { PerFamily } from "../addr/family.ts";
@@ -12,7 +12,7 @@ import type { Lease, LeaseAttributes, LeaseKey } from "./lease.ts";
 export function packLease(lease: Lease): Lease {
   if (lease instanceof PackedLease) return lease;
   const { subnets, attributes: { publicAddresses, backendType, backendData } } = lease;
-  // JSON gives one flat string, where a concatenation would keep its parts.
+  // JSON returns one flat string; a concatenation would keep its parts.
   const text = JSON.stringify([
     subnets[4] ?? "",
     subnets[6] ?? "",
@@ -21,7 +21,7 @@ export function packLease(lease: Lease): Lease {
     backendType,
     backendData,
   ]);
-  // An infinite number would be read as null. Neither is common in a lease.
+  // JSON writes null for an infinite number. Neither occurs in an ordinary lease.
   return text.includes("null") ? lease : new PackedLease(lease, text);
 }
 
@@ -79,7 +79,7 @@ function perFamily<T extends string>(ipv4: T, ipv6: T): PerFamily<T> {
   return ipv4 === "" ? { 6: ipv6 } : { 4: ipv4, 6: ipv6 };
 }
 
-/** A number takes no memory of its own. Equal values have the same type. */
+/** A number needs no object of its own. Equal values have the same type. */
 function compact(value: bigint): number | bigint {
   const number = Number(value);
   return Number.isSafeInteger(number) ? number : value;

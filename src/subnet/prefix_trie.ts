@@ -9,8 +9,8 @@ import { type Prefix, prefixAddress, prefixLength } from "../addr/prefix.ts";
 /** A binary trie over the prefixes' bits. Two prefixes overlap when one is on the other's path. */
 export class PrefixTrie<T extends object> {
   /**
-   * The two children of each node, at twice its number and behind that; 0 for none. Node 0 is the
-   * root. Numbers take a fraction of the memory of objects.
+   * The children of node `n` are at `2 * n` and `2 * n + 1`; 0 for none. Node 0 is the root.
+   * Numbers take a fraction of the memory of objects.
    */
   #children = new Uint32Array(2 * MIN_NODES);
   /** By node. Nearly always one owner. */
@@ -107,7 +107,7 @@ export class PrefixTrie<T extends object> {
 }
 
 const ROOT = 0;
-/** No child: the root is none. */
+/** The root is no node's child. */
 const NONE = 0;
 const MIN_NODES = 64;
 

@@ -111,17 +111,6 @@ export class BenchDaemon {
   }
 }
 
-/**
- * Resident memory of a process, its anonymous (not file-backed) part, and the most that was ever
- * resident, in MiB (proc(5), status).
- */
-export function memoryMib(pid: number): { resident: number; anonymous: number; peak: number } {
-  const text = readFileSync(`/proc/${pid}/status`, "utf8");
-  const field = (name: string) =>
-    Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, "m").exec(text)?.[1]) / 1024;
-  return { resident: field("VmRSS"), anonymous: field("RssAnon"), peak: field("VmHWM") };
-}
-
 /** The unified hierarchy's mount point; a hybrid system has it next to the old ones. */
 function cgroupMount(): string {
   for (const line of readFileSync("/proc/self/mounts", "utf8").split("\n")) {

@@ -6,7 +6,7 @@ import { EtcdServer, type ServerKind } from "../support/etcd_server.ts";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { WatchRequestSchema } from "../../src/etcd/api/rpc_pb.ts";
 import type { Bench } from "./bench.ts";
-import { memoryMib } from "./daemon.ts";
+import { memoryMib } from "../support/process_memory.ts";
 import { median, type Row } from "./table.ts";
 
 const WATCHES = 1_000;

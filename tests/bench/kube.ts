@@ -4,7 +4,7 @@
  */
 
 import type { Bench } from "./bench.ts";
-import { memoryMib } from "./daemon.ts";
+import { memoryMib } from "../support/process_memory.ts";
 import { entryCounts, routePrefixes } from "./kernel_entries.ts";
 import { KubeHosts, type KubeRun, receivedBytes } from "./kube_hosts.ts";
 import { createKubeNodes, deleteKubeNodes, sendHeartbeats } from "./kube_nodes.ts";

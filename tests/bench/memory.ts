@@ -1,7 +1,8 @@
 /** Resident memory after the start, by number of leases. */
 
 import type { Bench } from "./bench.ts";
-import { memoryMib, type Program } from "./daemon.ts";
+import { memoryMib } from "../support/process_memory.ts";
+import type { Program } from "./daemon.ts";
 import type { LeaseSet } from "./leases.ts";
 import { untilProgrammed } from "./start.ts";
 import type { Row } from "./table.ts";

@@ -190,7 +190,7 @@ test(
   "a node without iptables gets one line about it, and a datastore does not need it",
   async () => {
     const program = (await root.run(["sh", "-c", "command -v iptables"])).stdout.trim();
-    root.remove(program, `/usr/sbin/iptables`, `/sbin/iptables`);
+    root.remove(program, "/usr/sbin/iptables", "/sbin/iptables");
     const line =
       "install.sh: iptables is missing; install it, unless the network's configuration " +
       "has EnableNFTables\n";

@@ -142,7 +142,7 @@ describe("a package on a machine", () => {
   }, 120_000);
 
   test(
-    "restarts on an upgrade, and on the way back, what ran, and keeps the settings",
+    "restarts what ran on an upgrade and on a downgrade, and keeps the settings",
     async () => {
       // docs/upgrade.md
       const options = "--yes --no-install-recommends";

@@ -1,9 +1,9 @@
 /** The daemon gives memory back after its start, and works as before. */
 
 import { expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
 import { Cluster } from "../support/cluster.ts";
 import { DUAL } from "../support/networks.ts";
+import { memoryMib } from "../support/process_memory.ts";
 import { eventually } from "../support/wait.ts";
 
 test(
@@ -13,9 +13,9 @@ test(
     await cluster.configure({ ...DUAL, Backend: { Type: "vxlan" } });
     const [one, two] = [cluster.host(1), cluster.host(2)];
     const daemon = await one.up();
-    const atStart = fileKb(daemon.pid);
+    const atStart = memoryMib(daemon.pid).file;
     await eventually("pages of files were given back", 60_000, () => {
-      return fileKb(daemon.pid) < atStart * 0.8;
+      return memoryMib(daemon.pid).file < atStart * 0.8;
     });
     await Promise.all([two.up(), cluster.host(3).up()]);
     await cluster.attachWorkloads();
@@ -24,9 +24,3 @@ test(
   },
   120_000,
 );
-
-/** The resident pages of files, in kB (proc_pid_status(5)). */
-function fileKb(pid: number): number {
-  const [, kb] = /^RssFile:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
-  return Number(kb);
-}

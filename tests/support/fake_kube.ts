@@ -148,7 +148,7 @@ export class FakeKube {
     this.#history.length = 0;
   }
 
-  /** What changes meanwhile is found by a list only: the watches are cut, and it is forgotten. */
+  /** Makes a change that only a list shows: the watches are cut, and its events are forgotten. */
   changeWithoutEvents(change: () => void): void {
     this.cutWatches();
     change();

@@ -96,8 +96,8 @@ export class AccessControl {
 
   /** Whether nodes can join with this token. */
   admits({ id, secret }: Pick<JoinToken, "id" | "secret">): boolean {
-    const known = this.#tokens.find((one) => one.id === id);
-    return known !== undefined && !this.isExpired(known) && matchesHash(secret, known.hash);
+    const token = this.#tokens.find((one) => one.id === id);
+    return token !== undefined && !this.isExpired(token) && matchesHash(secret, token.hash);
   }
 
   /** Whether a token no longer admits nodes because of its age. */

@@ -79,7 +79,7 @@ export class TokenAccess implements Disposable {
   }
 }
 
-/** The directory may be older than the secret, or its token may have been revoked. */
+/** Warns if nodes cannot join with the secret's token: the directory has another CA or token. */
 function reportUnusedSecret(
   { ca, directory, log }: TokenAccessContext,
   control: AccessControl,

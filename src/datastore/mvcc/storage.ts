@@ -302,7 +302,7 @@ export class Storage implements Disposable {
 
   /**
    * Records in the file itself that tokens are required, so that a copy of it is not served openly.
-   * An empty table is the record: versions that do not know it ignore it.
+   * The record is an empty table, which earlier versions ignore.
    */
   requireTokens(): void {
     if (this.requiresTokens) return;

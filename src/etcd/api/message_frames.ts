@@ -29,7 +29,7 @@ export class MessageFrames {
   #needed = PREFIX_BYTES;
   readonly #check: (header: FrameHeader) => void;
 
-  /** `check` throws for a message that is not wanted, before its bytes are collected. */
+  /** `check` throws for a message that is not acceptable, before its bytes are collected. */
   constructor(check: (header: FrameHeader) => void) {
     this.#check = check;
   }

@@ -68,6 +68,7 @@ export class EtcdConnection implements Disposable {
     } catch (error) {
       signal.throwIfAborted();
       if (deadline.aborted) throw this.#giveUp(error);
+      // Also an `EtcdError` of another kind, with which the connection was aborted meanwhile.
       const failure = EtcdError.from(error, { endpoint: this.endpoint, kind: "unsent" })
         .as("unsent");
       throw await this.#hasNoRoute(failure)

@@ -20,7 +20,7 @@ import {
   uint64,
 } from "./protobuf_message.ts";
 
-/** A method with one request message at a time, whatever it responds. */
+/** A method with one request message; it may respond with several. */
 export interface RpcMethod<Request, Response> {
   /** As gRPC names it, such as `etcdserverpb.KV/Range`. */
   readonly name: string;

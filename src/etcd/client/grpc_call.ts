@@ -25,7 +25,7 @@ export interface CallOptions {
   readonly header: Readonly<Record<string, string>>;
   /** Cancels the call. */
   readonly signal?: AbortSignal;
-  /** Until the last response; absent: no limit. */
+  /** For the whole call, until the last response; absent: no limit. */
   readonly timeoutMs?: number | undefined;
 }
 
@@ -45,8 +45,9 @@ export interface CallEvents {
 }
 
 /**
- * The responses of a call. Iterating throws `GrpcError` for a failure, the signal's reason, or the
- * error of the connection. Leaving the loop cancels the call.
+ * The responses of a call. Iterating throws `GrpcError` for a failure, the signal's reason, the
+ * error of the connection, or `RangeError` for a message that cannot be decoded. Leaving the loop
+ * cancels the call.
  */
 export class GrpcCall<Response> implements AsyncIterableIterator<Response, undefined> {
   readonly #stream: ClientHttp2Stream;

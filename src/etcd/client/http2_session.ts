@@ -94,14 +94,14 @@ export class SessionManager {
 
   #open(): OpeningSession {
     const opened = Promise.withResolvers<MonitoredSession>();
-    // Calls that wait for it get the error as well.
+    // The calls that wait for it get the error.
     opened.promise.catch(() => {});
-    const over = () => {
+    const end = () => {
       if (this.#opening === opening) this.#opening = undefined;
     };
     let session: ClientHttp2Session | undefined;
     const fail = (reason: unknown) => {
-      over();
+      end();
       opened.reject(reason);
     };
     const opening: OpeningSession = {
@@ -118,13 +118,13 @@ export class SessionManager {
       return opening;
     }
     const newSession = session;
-    // Also for later errors: the calls report them, and one without a listener ends the program.
+    // Stays for later errors, which the calls report: without a listener they end the program.
     newSession.on("error", fail);
     newSession.once("close", () => fail(new GrpcError("http/2 stream closed", Code.Unavailable)));
     newSession.once("connect", () => {
       // An aborted session may still report that it is connected.
       if (this.#opening !== opening || newSession.destroyed) return;
-      over();
+      end();
       const live = new MonitoredSession(newSession, {
         timing: this.#timing,
         clock: this.#clock,

@@ -32,7 +32,7 @@ export class MonitoredSession {
   /** The server has announced the end of the connection (RFC 9113 6.8). */
   #isDraining = false;
 
-  /** `onClosed` is called once, with the number of milliseconds that PINGs have to be apart. */
+  /** `onClosed` is called once, with the interval of PINGs (ms) that the server demands. */
   constructor(
     session: ClientHttp2Session,
     { timing, clock, onClosed }: {

@@ -2,8 +2,8 @@
  * Protobuf messages as tables of fields (https://protobuf.dev/programming-guides/encoding/).
  *
  * The generated messages of protobuf-es describe themselves at run time, for reflection and JSON:
- * loading them costs more than everything else in the client. A message here is a table, read
- * and written with the same library's reader and writer.
+ * loading them costs more than everything else in the client. Here, a message is a table, read and
+ * written with the same library's reader and writer.
  */
 
 import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";

@@ -36,7 +36,7 @@ const datastoreSecret: FuzzTarget = {
   ),
   dictionary: ["D1.", "F1.", "D9.", ".", "=", "-_", "AAAAAAAA"],
   run(input) {
-    // The second one has the checksum that mutated text hardly ever has.
+    // The second one has a valid checksum, which mutated text hardly ever has.
     const caKey = Buffer.concat([input, Buffer.alloc(32)]).toString("base64url", 0, 32);
     for (
       const text of [

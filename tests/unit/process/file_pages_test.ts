@@ -1,8 +1,8 @@
 /** Which mappings may lose their pages, and that the process does not notice. */
 
 import { describe, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
 import { cleanFileMappings, dropFilePages } from "../../../src/process/file_pages.ts";
+import { memoryMib } from "../../support/process_memory.ts";
 
 /** proc_pid_smaps(5), with the lines that matter. */
 function mapping(header: string, anonymousKb = 0): string {
@@ -45,16 +45,10 @@ describe("cleanFileMappings", () => {
 });
 
 test("dropFilePages gives most of the executable back, and everything still works", () => {
-  const before = fileKb();
-  expect(before).toBeGreaterThan(10_000);
+  const before = memoryMib(process.pid).file;
+  expect(before).toBeGreaterThan(10);
   dropFilePages();
-  expect(fileKb()).toBeLessThan(before / 2);
+  expect(memoryMib(process.pid).file).toBeLessThan(before / 2);
   expect(JSON.parse(JSON.stringify({ a: [1, "ü", null] }))).toEqual({ a: [1, "ü", null] });
   expect("10.5.52.0/24".replace(/(\d+)\/(\d+)/, "$2-$1")).toBe("10.5.52.24-0");
 });
-
-/** The resident pages of files, in kB (proc_pid_status(5)). */
-function fileKb(): number {
-  const [, kb] = /^RssFile:\s+(\d+) kB/m.exec(readFileSync("/proc/self/status", "utf8")) ?? [];
-  return Number(kb);
-}
