@@ -72,7 +72,7 @@ export class PeerIdentities {
   readonly #holders = new Map<Identity, IdentityClaim>();
   /** All claims to each identity that has more than one. */
   readonly #conflicts = new Map<Identity, CompetingClaims>();
-  /** What each peer claims; nearly always one identity, of which no list is made. */
+  /** What each peer claims: nearly always one identity, which needs no list. */
   readonly #claims = new Map<LeaseKey, IdentityClaim | readonly IdentityClaim[]>();
   readonly #onConflictsChanged: () => void;
   #liveNodes: ReadonlySet<string | undefined> = new Set();

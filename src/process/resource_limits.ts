@@ -105,7 +105,7 @@ function limitOf(limits: string, row: string, column: "soft" | "hard"): number |
   return text !== undefined && /^\d+$/.test(text) ? Number(text) : undefined;
 }
 
-/** Resident with 1000 nodes; some 50 MiB of it are the executable's own pages. */
+/** Resident with 1000 nodes at the start; some 50 MiB of it are pages of the executable. */
 const ENOUGH_MEMORY = 96 * 2 ** 20;
 
 /**
@@ -116,8 +116,8 @@ export function memoryWarning(read: ReadFile = readFile): string | undefined {
   const limit = memoryLimit(read);
   if (limit === undefined || limit >= ENOUGH_MEMORY) return undefined;
   return `this process's control group is limited to ${sizeText(limit)} of memory, and flanneld ` +
-    "uses some 75 MiB, 125 MiB with 10 000 nodes: the kernel may kill it at any time; raise " +
-    "MemoryMax= in its systemd unit, or the container's memory limit";
+    "uses some 75 MiB while it starts, and more with many nodes: the kernel may kill it at any " +
+    "time; raise MemoryMax= in its systemd unit, or the container's memory limit";
 }
 
 /**

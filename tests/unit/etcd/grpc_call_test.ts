@@ -399,7 +399,7 @@ describe("a connection", () => {
     expect((await failure(responses.next())).message).toBe("closed");
   });
 
-  test("is pinged half as often by a client that a server finds too eager", async () => {
+  test("is pinged half as often after a server has refused so many PINGs", async () => {
     connect({ pingIntervalMs: 200, pingTimeoutMs: 20_000 });
     const first = await open();
     await first.next();

@@ -196,7 +196,7 @@ describe("a plugin", () => {
     expect((await credentials.current(NEVER)).authorization).toBe("Bearer abc");
   });
 
-  test("that fails without a word is reported by its status alone", async () => {
+  test("that fails without output is reported by its status alone", async () => {
     const installHint = "see https://example.com";
     expect(await refusal(() => open("exit 4", { installHint }))).toEndWith("exited with status 4");
     const words = "echo one >&2; echo two >&2; echo three >&2; exit 5";
