@@ -84,14 +84,14 @@ export class KernelCache {
     this.#notifiedKeys?.add(key);
     const origin = this.#ownChanges.classify(key, event);
     if (origin === "earlier") return;
-    if (origin === "last") this.#foreignChanges?.delete(key);
+    if (origin !== "foreign") this.#foreignChanges?.delete(key);
     // The kernel has already acknowledged our last change: the common case.
     if (origin === "last" && !deleted && this.#table.mayBeSettled(key)) return;
     if (isIrrelevant && this.#table.get(key) === undefined) return;
     const entry = this.#table.at(key);
     if (origin === "foreign") this.#foreignChanges?.set(key, value);
     if (origin === "foreign" && resource.kind === "link") this.#checkEntriesOn(resource, event);
-    this.observe(entry, value, origin === "last" ? "own" : "foreign");
+    this.observe(entry, value, origin === "foreign" ? "foreign" : "own");
     // A program that keeps adding entries to our device is damped like one that keeps removing
     // ours.
     if (origin === "foreign" && value !== undefined && entry.desired === undefined) {

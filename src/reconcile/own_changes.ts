@@ -18,8 +18,12 @@ export interface EntryChange<Entry extends Resource = Resource> {
   readonly deleted: boolean;
 }
 
-/** What caused a notification: another program, our last change to the entry, or one before it. */
-export type ChangeOrigin = "foreign" | "earlier" | "last";
+/**
+ * What caused a notification: another program, our last change to the entry, or one before it.
+ * "contested": our last change, but since then another notification was taken for a foreign one. It
+ * may have been ours and late, so it was older.
+ */
+export type ChangeOrigin = "foreign" | "earlier" | "last" | "contested";
 
 export class OwnChanges {
   readonly #clock: Clock;
@@ -27,6 +31,8 @@ export class OwnChanges {
   #young: Generation = new Map();
   #old: Generation = new Map();
   #youngSinceMs: number;
+  /** Entries with a foreign change since the last one of ours that is yet to be notified of. */
+  readonly #contested = new Set<ResourceKey>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -52,13 +58,22 @@ export class OwnChanges {
   classify(key: ResourceKey, change: EntryChange): ChangeOrigin {
     this.#age();
     if (this.#young.size === 0 && this.#old.size === 0) return "foreign";
-    if (!this.#take(key, change)) return "foreign";
-    return this.#old.has(key) || this.#young.has(key) ? "earlier" : "last";
+    const isOurs = this.#take(key, change);
+    const isMoreExpected = this.#hasExpected(key);
+    if (isOurs) {
+      return isMoreExpected ? "earlier" : this.#contested.delete(key) ? "contested" : "last";
+    }
+    if (isMoreExpected) this.#contested.add(key);
+    return "foreign";
   }
 
   /** Whether a notification of our change to this entry is yet to come. */
   isExpected(key: ResourceKey): boolean {
     this.#age();
+    return this.#hasExpected(key);
+  }
+
+  #hasExpected(key: ResourceKey): boolean {
     return this.#old.has(key) || this.#young.has(key);
   }
 
@@ -88,6 +103,7 @@ export class OwnChanges {
     this.#old = ageMs < 2 * WINDOW_MS ? this.#young : new Map();
     this.#young = new Map();
     this.#youngSinceMs = now;
+    for (const key of this.#contested) if (!this.#hasExpected(key)) this.#contested.delete(key);
   }
 }
 

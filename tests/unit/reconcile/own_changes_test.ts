@@ -35,15 +35,29 @@ describe("OwnChanges", () => {
     expect(classified({ op: "set", resource: tunnelRoute(2) })).toBe("foreign");
     expect(classified(SECOND)).toBe("foreign");
     expect(ownChanges.isExpected(KEY)).toBe(true);
-    expect(classified(FIRST)).toBe("last");
+    expect(classified(FIRST)).toBe("contested");
     expect(ownChanges.isExpected(KEY)).toBe(false);
     expect(classified(FIRST)).toBe("foreign");
+    send(FIRST);
+    expect(classified(FIRST)).toBe("last");
+  });
+
+  test("distrusts its last change if a foreign one was reported since it was sent", async () => {
+    send(FIRST, SECOND);
+    expect(classified(THIRD)).toBe("foreign");
+    expect([FIRST, SECOND].map(classified)).toEqual(["earlier", "contested"]);
+    // Until it is forgotten.
+    send(FIRST);
+    expect(classified(THIRD)).toBe("foreign");
+    await clock.advance(500);
+    send(SECOND);
+    expect(classified(SECOND)).toBe("last");
   });
 
   test("recognizes a deletion by its key alone, and does not mistake it for a change", () => {
     send(REMOVAL);
     expect(classified({ op: "set", resource: REMOVAL.resource })).toBe("foreign");
-    expect(classified({ op: "delete", resource: neighbour(2, 9) })).toBe("last");
+    expect(classified({ op: "delete", resource: neighbour(2, 9) })).toBe("contested");
     send(FIRST);
     expect(classified({ op: "delete", resource: FIRST.resource })).toBe("foreign");
   });
@@ -57,7 +71,7 @@ describe("OwnChanges", () => {
     send(FIRST, SECOND, THIRD);
     expect(classified(SECOND)).toBe("earlier");
     expect(classified(FIRST)).toBe("foreign");
-    expect(classified(THIRD)).toBe("last");
+    expect(classified(THIRD)).toBe("contested");
   });
 
   test("stops expecting an old change when the notification of a later one arrives", async () => {
