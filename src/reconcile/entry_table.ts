@@ -171,8 +171,10 @@ export class EntryTable {
     for (const key of before) {
       if (!keys.includes(key)) this.#removeClaim(this.at(key), owner, onChanged);
     }
+    // All of them before the first one settles: until each has a record, a hash is not conclusive.
+    const entries = keys.map((key) => this.at(key));
     for (const [i, resource] of resources.entries()) {
-      const entry = this.at(keys[i] as ResourceKey);
+      const entry = entries[i] as TrackedEntry;
       const isOnlyClaim = entry.desired === undefined ||
         entry.owner === owner && entry.otherClaims === undefined;
       const claim = { owner, precedence, resource };
