@@ -72,8 +72,15 @@ export class GrpcTransport implements Transport {
     }
   }
 
-  async #session({ signal }: CallOptions): Promise<MonitoredSession> {
-    const ready = this.#sessions.ready();
-    return await (signal === undefined ? ready : unlessAborted(ready, signal));
+  /** The deadline of a call also limits how long a new connection may take. */
+  async #session({ signal, timeoutMs }: CallOptions): Promise<MonitoredSession> {
+    const deadline = timeoutMs === undefined ? undefined : AbortSignal.timeout(timeoutMs);
+    const limits = [signal, deadline].filter((one) => one !== undefined);
+    try {
+      return await unlessAborted(this.#sessions.ready(), AbortSignal.any(limits));
+    } catch (error) {
+      if (!deadline?.aborted || signal?.aborted) throw error;
+      throw new GrpcError("the operation timed out", Code.DeadlineExceeded, { cause: error });
+    }
   }
 }

@@ -80,8 +80,7 @@ export class SessionManager {
       this.#live = undefined;
     }
     if (this.#live !== undefined) return this.#live;
-    this.#opening ??= this.#open();
-    return await this.#opening.live;
+    return await (this.#opening ?? this.#open()).live;
   }
 
   /** Closes all connections; their calls fail with this error. */
@@ -111,6 +110,7 @@ export class SessionManager {
         if (!session?.destroyed) session?.destroy(undefined, constants.NGHTTP2_CANCEL);
       },
     };
+    this.#opening = opening;
     try {
       session = this.#connect();
     } catch (error) {

@@ -9,6 +9,7 @@ import type { IpAddress } from "../../../src/addr/ip.ts";
 import { type EtcdEndpoint, parseEndpoints } from "../../../src/etcd/client/endpoint.ts";
 import { etcdMethods } from "../../../src/etcd/client/etcd_messages.ts";
 import { systemClock } from "../../../src/base/clock.ts";
+import { Code } from "../../../src/etcd/client/grpc_error.ts";
 import { GrpcTransport, type Transport } from "../../../src/etcd/client/grpc_transport.ts";
 import { endsOf, SessionManager } from "../../../src/etcd/client/http2_session.ts";
 import { TlsFiles, type TlsMaterial } from "../../../src/base/tls_files.ts";
@@ -139,6 +140,38 @@ test("a TLS server without HTTP/2 fails each call, and does not end the program"
   await Bun.sleep(50);
   expect(manager.ends).toBeUndefined();
   web.close();
+});
+
+test("a connection that cannot be set up is attempted again by each call", async () => {
+  const key = "-----BEGIN NOTHING-----";
+  const { manager, transport } = sessionsOf("https://127.0.0.1:1", {
+    material: { cert: key, key },
+  });
+  for (let attempt = 0; attempt < 2; attempt++) {
+    const failure = await read(transport).then(() => undefined, (error) => error);
+    expect(failure?.message).toStartWith("the connection cannot be set up: ");
+    expect(manager.state).toBe("closed");
+  }
+});
+
+test("the deadline of a call includes the connection", async () => {
+  using silent = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+  const { manager, transport } = sessionsOf(`https://127.0.0.1:${silent.port}`, { material: {} });
+  const options = { header: {}, timeoutMs: 50 };
+  const call = transport.unary(etcdMethods.leaseKeepAlive, { ID: 5n }, options);
+  const failure = await call.then(() => undefined, (error) => error);
+  expect(failure).toMatchObject({ code: Code.DeadlineExceeded });
+  expect(manager.state).toBe("connecting");
+  // A signal gives its own reason.
+  const stop = new AbortController();
+  const stopped = transport.unary(etcdMethods.leaseKeepAlive, { ID: 5n }, {
+    ...options,
+    timeoutMs: LONG_MS,
+    signal: stop.signal,
+  });
+  stop.abort(new Error("stopped"));
+  expect(await stopped.then(() => undefined, (error) => error.message)).toBe("stopped");
+  manager.abort();
 });
 
 test("endsOf() are addresses without the device, or none of a closed socket", () => {
