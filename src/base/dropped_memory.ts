@@ -1,4 +1,4 @@
-/** Garbage collection at a moment when most of the memory is known to be garbage. */
+/** Giving memory back at a moment when much of it is known not to be needed. */
 
 import { fullGC } from "bun:jsc";
 
@@ -9,4 +9,12 @@ import { fullGC } from "bun:jsc";
  */
 export function freeDroppedMemory(): void {
   fullGC();
+}
+
+/**
+ * Collects garbage when the program is idle next, gives the empty pages of the heap back to the
+ * system, and forgets compiled code, which is compiled again where it is used again.
+ */
+export function shrinkHeap(): void {
+  Bun.shrink();
 }

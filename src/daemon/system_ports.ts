@@ -1,6 +1,7 @@
 /** The ports of a daemon on a real host. */
 
 import { systemClock } from "../base/clock.ts";
+import { shrinkHeap } from "../base/dropped_memory.ts";
 import { bridgeNetfilterProblem, createFirewallManager } from "../firewall/firewall.ts";
 import { startHealthServer } from "../health/health_server.ts";
 import { createNotifier } from "../health/sd_notify.ts";
@@ -30,7 +31,10 @@ export const systemPorts: DaemonPorts = {
   openXfrmStates: () => openXfrmStates(systemClock),
   bridgeNetfilterProblem,
   createFirewallManager,
-  releaseMemory: dropFilePages,
+  releaseMemory: () => {
+    shrinkHeap();
+    dropFilePages();
+  },
   requireNetworkPrivilege: () => requireNetworkPrivilege(),
   openStore: openLeaseStore,
   createNotifier,
