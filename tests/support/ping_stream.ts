@@ -14,10 +14,13 @@ const INTERVAL_SECONDS = 0.01;
 /** An answer that takes longer counts as none. */
 const ANSWER_MS = 3_000;
 const REPORT_MS = 30_000;
+/** What a ping at the default interval sends at least: half a second, however short the event. */
+const MIN_SENT = 51;
 
 export class PingStream {
   readonly #process: DetachedProcess;
   readonly #logFile: string;
+  readonly #minSent: number;
 
   /** Starts to ping `address` from a namespace, a hundred times a second by default. */
   constructor(
@@ -25,6 +28,7 @@ export class PingStream {
     ping: { address: string; payloadBytes?: number; intervalSeconds?: number; logFile: string },
   ) {
     this.#logFile = ping.logFile;
+    this.#minSent = ping.intervalSeconds === undefined ? MIN_SENT : 1;
     this.#process = startDetached("ip", [
       ...["netns", "exec", namespace, "ping", "-n", "-M", "do"],
       ...[
@@ -57,13 +61,15 @@ export class PingStream {
 
   /** Ends the ping. Only what was sent before counts, and its answers may still be under way. */
   async stop(): Promise<PingResult> {
-    const sent = await this.sent();
+    const sent = await eventually("the ping has sent enough", REPORT_MS, async () => {
+      const count = await this.sent();
+      return count >= this.#minSent ? count : undefined;
+    });
     const deadline = performance.now() + ANSWER_MS;
     while (this.#lost(sent).length > 0 && performance.now() < deadline) await Bun.sleep(15);
     const lost = this.#lost(sent);
     this.#process.signal("SIGINT");
     await this.#process.exited;
-    if (sent < 1) throw new Error(`the ping sent nothing: ${this.#log().slice(0, 500)}`);
     return { sent, lost };
   }
 

