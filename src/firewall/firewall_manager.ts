@@ -1,17 +1,18 @@
 /**
  * Keeps the desired rules in the kernel: installs them, and repairs them when another program
- * modifies them. `RuleWatcher` notices changes, `RepairPace` limits what checks cost,
- * `RuleRepairer` reads and writes, `SyncState` knows the result.
+ * modifies them. `RuleWatcher` notices changes, `CheckPace` limits what checks cost and
+ * `RepairLimiter` what repairs cost, `RuleRepairer` reads and writes, `SyncState` knows the result.
  */
 
 import type { PerFamily } from "../addr/family.ts";
 import { FAMILIES, type Family } from "../addr/ip.ts";
 import type { Prefix } from "../addr/prefix.ts";
 import type { Clock } from "../base/clock.ts";
+import { RepairLimiter } from "../base/repair_limiter.ts";
 import type { Log } from "../log/log.ts";
 import { RepeatedFailure } from "../log/repeated_failure.ts";
+import { CheckPace } from "./check_pace.ts";
 import type { OtherFirewalls } from "./other_firewalls.ts";
-import { DAMPED_DELAY_MS, RepairPace } from "./repair_pace.ts";
 import { RuleRepairer } from "./rule_repairer.ts";
 import { RuleWatcher } from "./rule_watcher.ts";
 import type { FirewallRules } from "./rules/firewall_rules.ts";
@@ -59,6 +60,8 @@ export async function startFirewallManager(
 /** Notifications come in bursts: a program changes many rules at a time. */
 const DEBOUNCE_MS = 50;
 const MIN_RESYNC_MS = 1_000;
+/** Without the rules, traffic may be dropped or leave with the wrong source. */
+const MAX_REPAIR_DELAY_MS = 10_000;
 const CHECKED = "firewall rules checked";
 
 class Manager implements FirewallManager {
@@ -67,11 +70,12 @@ class Manager implements FirewallManager {
   readonly #state = new SyncState();
   readonly #watcher: RuleWatcher;
   readonly #repairer: RuleRepairer;
-  readonly #pace: RepairPace;
+  readonly #pace: CheckPace;
+  readonly #limiter: RepairLimiter<Family>;
   readonly #failures: Required<PerFamily<RepeatedFailure>>;
   /** Families to check. */
   readonly #dirty = new Set<Family>();
-  #timer: Disposable | undefined;
+  #next: { readonly atMs: number; readonly timer: Disposable } | undefined;
   /** Marks families with an unreadable table as dirty. */
   #recheckTimer: Disposable | undefined;
   #work: Promise<void> | undefined;
@@ -94,7 +98,8 @@ class Manager implements FirewallManager {
     const { unusedTarget, previousNetworks } = options;
     const { signal } = this.#abort;
     this.#repairer = new RuleRepairer({ target, unusedTarget, previousNetworks, log, signal });
-    this.#pace = new RepairPace(clock);
+    this.#pace = new CheckPace(clock);
+    this.#limiter = new RepairLimiter({ clock, maxDelayMs: MAX_REPAIR_DELAY_MS });
     const failure = (family: Family) => {
       const what = `setting up the IPv${family} firewall rules in ${target.name}`;
       return new RepeatedFailure({ log, clock, what, level: "error" });
@@ -113,9 +118,8 @@ class Manager implements FirewallManager {
       if (network !== undefined) this.#repairer.addNetwork(network);
       // A family that is not in use is checked for rules of the previous run.
       this.#dirty.add(family);
+      this.#limiter.forget(family);
     }
-    this.#timer?.[Symbol.dispose]();
-    this.#timer = undefined;
     this.#pace.reset();
     this.#schedule(0);
   }
@@ -130,7 +134,7 @@ class Manager implements FirewallManager {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#abort.abort(new Error("the firewall manager was stopped"));
-    this.#timer?.[Symbol.dispose]();
+    this.#next?.timer[Symbol.dispose]();
     this.#recheckTimer?.[Symbol.dispose]();
     this.#watcher[Symbol.dispose]();
     await this.#work;
@@ -145,16 +149,23 @@ class Manager implements FirewallManager {
     this.#schedule(DEBOUNCE_MS);
   }
 
-  /** Starts a check after `delayMs`, or later if the last one was too recent. */
+  /** Starts a check after `delayMs`, or later if the last check or repair was too recent. */
   #schedule(delayMs: number): void {
-    if (this.#timer !== undefined || this.#work !== undefined || this.#abort.signal.aborted) return;
-    this.#timer = this.#options.clock.setTimer(Math.max(delayMs, this.#pace.delayMs()), () => {
-      this.#timer = undefined;
+    if (this.#work !== undefined || this.#abort.signal.aborted) return;
+    const { clock } = this.#options;
+    const delays = [...this.#dirty].map((family) => this.#limiter.delayOf(family)?.delayMs ?? 0);
+    const startInMs = Math.max(delayMs, this.#pace.delayMs(), Math.min(...delays));
+    const atMs = clock.nowMs() + startInMs;
+    if (this.#next !== undefined && this.#next.atMs <= atMs) return;
+    this.#next?.timer[Symbol.dispose]();
+    const timer = clock.setTimer(startInMs, () => {
+      this.#next = undefined;
       this.#work = this.#check().finally(() => {
         this.#work = undefined;
         if (this.#dirty.size > 0) this.#schedule(DEBOUNCE_MS);
       });
     });
+    this.#next = { atMs, timer };
   }
 
   async #check(): Promise<void> {
@@ -162,6 +173,7 @@ class Manager implements FirewallManager {
     const startedAtMs = this.#options.clock.nowMs();
     // A family that changes during its own check becomes dirty again, for the next one.
     for (const family of [...this.#dirty]) {
+      if (this.#limiter.delayOf(family) !== undefined) continue;
       try {
         await this.#sync(family);
         this.#state.clearProblem(family);
@@ -203,19 +215,19 @@ class Manager implements FirewallManager {
     const wasSynced = this.#state.isSynced(family);
     this.#state.markSynced(family);
     if (!hasChanged) return;
-    if (wasSynced) this.#logRepair(family);
+    if (wasSynced) this.#onRepaired(family);
     else log.info(`installed the IPv${family} firewall rules in ${target.name}`);
   }
 
-  #logRepair(family: Family): void {
+  #onRepaired(family: Family): void {
     const { log, target } = this.#options;
-    const { startsDamping } = this.#pace.repaired();
-    if (startsDamping) {
+    const delay = this.#limiter.repaired(family);
+    if (delay?.round === 1) {
       log.warn(
         `another program keeps modifying the IPv${family} firewall rules in ${target.name}; ` +
-          `from now on, they are repaired every ${DAMPED_DELAY_MS / 1000} s at most`,
+          `from now on, repairs are delayed, by up to ${MAX_REPAIR_DELAY_MS / 1000} s`,
       );
-    } else if (!this.#pace.isDamped) {
+    } else if (delay === undefined) {
       log.warn(
         `the IPv${family} firewall rules in ${target.name} were modified by another program; ` +
           `restored`,

@@ -125,15 +125,10 @@ export class BatchApplier {
   /** Whether the repair of the entry is delayed because another program keeps modifying it. */
   #isDamped(entry: TrackedEntry): boolean {
     if (!entry.hasDrifted) return false;
-    const { clock, failures, repairLimiter } = this.#parts;
-    const { failure } = entry;
-    const currentDelay = failure?.kind !== "damped"
-      ? "none"
-      : failure.retryAtMs <= clock.nowMs()
-      ? "over"
-      : "running";
-    const delay = repairLimiter.beforeRepair(entry.key, currentDelay);
-    if (delay !== undefined) failures.addDamped(entry, delay);
+    const { failures, repairLimiter } = this.#parts;
+    const delay = repairLimiter.delayOf(entry.key);
+    if (delay === undefined) repairLimiter.repaired(entry.key);
+    else failures.addDamped(entry, delay);
     return delay !== undefined;
   }
 

@@ -6,9 +6,9 @@ import type { Resource } from "../state/resource.ts";
 import { resourceText } from "../state/resource_text.ts";
 import type { Step } from "../state/step.ts";
 import { backoffMs, type Clock } from "../base/clock.ts";
+import type { RepairDelay } from "../base/repair_limiter.ts";
 import { leaseFields } from "./change_trace.ts";
 import type { EntryFailure, KeyConflict, TrackedEntry } from "./entry_table.ts";
-import type { RepairDelay } from "./repair_limiter.ts";
 
 const RETRY = { firstMs: 100, maxMs: 30_000 };
 const MAX_REPORTED_CONFLICTS = 1000;

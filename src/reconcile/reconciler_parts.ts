@@ -1,15 +1,19 @@
 /** The parts that a pass of the reconciler works with, connected to each other. */
 
 import type { Clock } from "../base/clock.ts";
+import { RepairLimiter } from "../base/repair_limiter.ts";
 import type { Log } from "../log/log.ts";
+import type { ResourceKey } from "../state/resource.ts";
 import { EntryPlanner } from "./entry_planner.ts";
 import { EntryTable } from "./entry_table.ts";
 import { ExternalLink } from "./external_link.ts";
 import { Failures } from "./failures.ts";
 import { KernelCache } from "./kernel_cache.ts";
-import { RepairLimiter } from "./repair_limiter.ts";
 import { ResyncQueue } from "./resync_queue.ts";
 import { WorkList } from "./work_list.ts";
+
+/** Thousands of entries may be modified again and again. */
+const MAX_REPAIR_DELAY_MS = 60_000;
 
 export interface ReconcilerPartsOptions {
   readonly clock: Clock;
@@ -30,7 +34,7 @@ export interface ReconcilerParts {
   readonly external: ExternalLink;
   readonly planner: EntryPlanner;
   readonly cache: KernelCache;
-  readonly repairLimiter: RepairLimiter;
+  readonly repairLimiter: RepairLimiter<ResourceKey>;
 }
 
 export function connectParts(options: ReconcilerPartsOptions): ReconcilerParts {
@@ -49,6 +53,6 @@ export function connectParts(options: ReconcilerPartsOptions): ReconcilerParts {
   const external = new ExternalLink({ resync, work, failures, onChanged });
   const planner = new EntryPlanner({ table, external, resync });
   const cache = new KernelCache({ clock, table, planner, external, work, resync, failures });
-  const repairLimiter = new RepairLimiter(clock);
+  const repairLimiter = new RepairLimiter<ResourceKey>({ clock, maxDelayMs: MAX_REPAIR_DELAY_MS });
   return { clock, log, table, failures, work, resync, external, planner, cache, repairLimiter };
 }

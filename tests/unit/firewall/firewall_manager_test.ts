@@ -292,21 +292,57 @@ test("the period of checks is a second at least", async () => {
 test("repairs are damped while another program keeps modifying the rules", async () => {
   await using all = await installed({ resyncMs: 1000 });
   const { target, clock } = all;
-  for (let second = 0; second < 25; second++) {
+  // Each second, one of the two families is checked.
+  for (let second = 0; second < 50; second++) {
     target.held.clear();
     await clock.advance(1000);
   }
   const warnings = all.messages("warn");
-  expect(warnings).toHaveLength(20);
+  expect(warnings).toHaveLength(30);
   expect(warnings.at(-1)?.replace("IPv6", "IPv4")).toBe(
-    "another program keeps modifying the IPv4 firewall rules in memory; from now on, they are " +
-      "repaired every 10 s at most",
+    "another program keeps modifying the IPv4 firewall rules in memory; from now on, repairs are " +
+      "delayed, by up to 10 s",
   );
+  await clock.advance(10_000);
   target.requests.length = 0;
-  await clock.advance(30_000);
-  // Both families every 10 s, instead of one of them each second.
-  expect(target.requests.length).toBeGreaterThan(2);
-  expect(target.requests.length).toBeLessThanOrEqual(8);
+  for (let second = 0; second < 60; second++) {
+    target.held.clear();
+    await clock.advance(1000);
+  }
+  // Once for each family in about ten seconds, and no more warnings.
+  expect(target.requests.length).toBeGreaterThanOrEqual(8);
+  expect(target.requests.length).toBeLessThanOrEqual(18);
+  expect(all.messages("warn")).toHaveLength(30);
+});
+
+test("while one family's repairs are damped, the other family is repaired at once", async () => {
+  await using all = await installed({ resyncMs: 1000 });
+  const { target, clock } = all;
+  for (let second = 0; second < 60; second++) {
+    target.held.delete(4);
+    await clock.advance(1000);
+  }
+  expect(all.messages("warn").at(-1)).toContain("keeps modifying the IPv4 firewall rules");
+  target.held.clear();
+  await clock.advance(2100);
+  expect([...target.held.keys()]).toContain(6);
+  expect(all.messages("warn").at(-1)).toBe(
+    "the IPv6 firewall rules in memory were modified by another program; restored",
+  );
+});
+
+test("new rules do not wait for a damped repair", async () => {
+  await using all = await installed({ resyncMs: 1000 });
+  const { target, clock, firewall } = all;
+  for (let second = 0; second < 60; second++) {
+    target.held.clear();
+    await clock.advance(1000);
+  }
+  target.held.clear();
+  target.requests.length = 0;
+  firewall.setRules(rulesFor());
+  await clock.advance(200);
+  expect([...target.held.keys()].sort()).toEqual([4, 6]);
 });
 
 test("disposing leaves the rules and ends the checks", async () => {

@@ -1,12 +1,12 @@
 import { beforeEach, expect, test } from "bun:test";
-import { RepairPace } from "../../../src/firewall/repair_pace.ts";
+import { CheckPace } from "../../../src/firewall/check_pace.ts";
 
 let nowMs: number;
-let pace: RepairPace;
+let pace: CheckPace;
 
 beforeEach(() => {
   nowMs = 0;
-  pace = new RepairPace({ nowMs: () => nowMs });
+  pace = new CheckPace({ nowMs: () => nowMs });
 });
 
 /** A check that starts now and takes this long. */
@@ -45,21 +45,4 @@ test("new rules do not wait for the delay after a failure", () => {
   check(0, { hasFailed: true });
   pace.reset();
   expect(pace.delayMs()).toBe(0);
-});
-
-test("frequent repairs are damped, which is reported once, until the other program stops", () => {
-  const reports = Array.from({ length: 25 }, (_, index) => {
-    nowMs = index * 1000;
-    return pace.repaired().startsDamping;
-  });
-  expect(reports.indexOf(true)).toBe(19);
-  expect(reports.lastIndexOf(true)).toBe(19);
-  nowMs = 25_000;
-  check(1);
-  expect(pace.isDamped).toBe(true);
-  expect(pace.delayMs()).toBe(10_000);
-  nowMs = 100_000;
-  check(1);
-  expect(pace.isDamped).toBe(false);
-  expect(pace.delayMs()).toBe(100);
 });
