@@ -12,6 +12,7 @@ import type { CommandLine } from "./cli/command_line.ts";
 import { parseInvocation } from "./cli/invocation.ts";
 import type { Log } from "./log/log.ts";
 import type { RepeatedFailure } from "./log/repeated_failure.ts";
+import type { OperatorStreams } from "./operator/run_operator.ts";
 
 /** A stop may take this long; the data plane stays in place either way. */
 const STOP_MS = 4000;
@@ -66,6 +67,10 @@ async function runCommand(command: CommandLine): Promise<number> {
     case "error":
       printError(`${printableLine(command.message)}\n`);
       return command.exitCode;
+    case "leases": {
+      const { leasesCommand } = await import("./operator/leases_command.ts");
+      return await leasesCommand(command.action, terminal());
+    }
     case "lab":
     case "datastore":
       return await runServer(command);
@@ -77,6 +82,15 @@ async function runCommand(command: CommandLine): Promise<number> {
 async function runPlugin(): Promise<number> {
   const { cniCommand } = await import("./cli/cni_command.ts");
   return await cniCommand({ ...OUTPUT, input: () => Bun.stdin.stream() });
+}
+
+/** For the commands of an operator. */
+function terminal(): OperatorStreams {
+  return {
+    ...OUTPUT,
+    columns: process.stdout.isTTY ? process.stdout.columns : undefined,
+    environment: process.env,
+  };
 }
 
 /** A subcommand that needs as much memory as the daemon. */

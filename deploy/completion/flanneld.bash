@@ -5,7 +5,7 @@ _flanneld_command() {
   commands= flags= valued=
   case $1 in
     'flanneld')
-      commands='lab datastore cni install-cni licenses version help'
+      commands='lab datastore leases cni install-cni licenses version help'
       flags='--etcd-endpoints --etcd-prefix --etcd-keyfile --etcd-certfile --etcd-cafile --etcd-username --etcd-password --join --join-file --join-state --kube-subnet-mgr --kube-api-url --kubeconfig-file --kube-annotation-prefix --net-config-path --set-node-network-unavailable --iface --iface-regex --iface-can-reach --public-ip --public-ipv6 --subnet-file --subnet-lease-renew-margin --ip-masq --ip-masq-fully-random-disable --ip-blackhole-route --iptables-resync --iptables-forward-rules --healthz-ip --healthz-port -v --log-format --vmodule --log_backtrace_at --version --help'
       valued='etcd-endpoints etcd-prefix etcd-keyfile etcd-certfile etcd-cafile etcd-username etcd-password join join-file join-state kube-api-url kubeconfig-file kube-annotation-prefix net-config-path iface iface-regex iface-can-reach public-ip public-ipv6 subnet-file subnet-lease-renew-margin iptables-resync healthz-ip healthz-port v log-format vmodule log_backtrace_at'
       ;;
@@ -74,6 +74,10 @@ _flanneld_command() {
       flags='--etcd-endpoints --etcd-cafile --etcd-certfile --etcd-keyfile --etcd-username --etcd-password --to --to-cafile --to-certfile --to-keyfile --to-username --to-password --overwrite --help'
       valued='etcd-endpoints etcd-cafile etcd-certfile etcd-keyfile etcd-username etcd-password to to-cafile to-certfile to-keyfile to-username to-password'
       ;;
+    'flanneld leases')
+      flags='--json --etcd-endpoints --etcd-prefix --etcd-keyfile --etcd-certfile --etcd-cafile --etcd-username --etcd-password --join-state --kube-subnet-mgr --kube-api-url --kubeconfig-file --kube-annotation-prefix --net-config-path --help'
+      valued='etcd-endpoints etcd-prefix etcd-keyfile etcd-certfile etcd-cafile etcd-username etcd-password join-state kube-api-url kubeconfig-file kube-annotation-prefix net-config-path'
+      ;;
     'flanneld cni')
       flags='--help'
       ;;
@@ -122,6 +126,12 @@ _flanneld_values() {
       'flanneld datastore migrate to-cafile' | \
       'flanneld datastore migrate to-certfile' | \
       'flanneld datastore migrate to-keyfile' | \
+      'flanneld leases etcd-keyfile' | \
+      'flanneld leases etcd-certfile' | \
+      'flanneld leases etcd-cafile' | \
+      'flanneld leases join-state' | \
+      'flanneld leases kubeconfig-file' | \
+      'flanneld leases net-config-path' | \
       'flanneld install-cni conf') kind=file ;;
     'flanneld kube-subnet-mgr' | \
       'flanneld set-node-network-unavailable' | \
@@ -156,6 +166,9 @@ _flanneld_values() {
       'flanneld datastore import help' | \
       'flanneld datastore migrate overwrite' | \
       'flanneld datastore migrate help' | \
+      'flanneld leases json' | \
+      'flanneld leases kube-subnet-mgr' | \
+      'flanneld leases help' | \
       'flanneld cni help' | \
       'flanneld install-cni skip-conf' | \
       'flanneld install-cni skip-plugin' | \
@@ -183,7 +196,7 @@ _flanneld_values() {
       'flanneld datastore user remove data-dir' | \
       'flanneld install-cni conf-dir' | \
       'flanneld install-cni bin-dir') kind=directory ;;
-    'flanneld help ') kind=words words='lab datastore cni install-cni licenses version' ;;
+    'flanneld help ') kind=words words='lab datastore leases cni install-cni licenses version' ;;
   esac
 }
 

@@ -18,6 +18,7 @@ set -g __flanneld_commands \
     'flanneld datastore export' \
     'flanneld datastore import' \
     'flanneld datastore migrate' \
+    'flanneld leases' \
     'flanneld cni' \
     'flanneld install-cni' \
     'flanneld licenses' \
@@ -104,6 +105,18 @@ set -g __flanneld_valued \
     'flanneld datastore migrate to-keyfile' \
     'flanneld datastore migrate to-username' \
     'flanneld datastore migrate to-password' \
+    'flanneld leases etcd-endpoints' \
+    'flanneld leases etcd-prefix' \
+    'flanneld leases etcd-keyfile' \
+    'flanneld leases etcd-certfile' \
+    'flanneld leases etcd-cafile' \
+    'flanneld leases etcd-username' \
+    'flanneld leases etcd-password' \
+    'flanneld leases join-state' \
+    'flanneld leases kube-api-url' \
+    'flanneld leases kubeconfig-file' \
+    'flanneld leases kube-annotation-prefix' \
+    'flanneld leases net-config-path' \
     'flanneld install-cni conf' \
     'flanneld install-cni conf-dir' \
     'flanneld install-cni bin-dir'
@@ -131,6 +144,7 @@ complete -c flanneld -f
 
 complete -c flanneld -n '__flanneld_at flanneld' -a lab -d 'Build a cluster on this machine, test the connections between its hosts, and remove it'
 complete -c flanneld -n '__flanneld_at flanneld' -a datastore -d 'Serve the part of etcd\'s API that flannel uses, for a cluster without etcd'
+complete -c flanneld -n '__flanneld_at flanneld' -a leases -d 'List the subnets of all nodes, and reserve and release subnets'
 complete -c flanneld -n '__flanneld_at flanneld' -a cni -d 'Connect a container to the network, for container runtimes'
 complete -c flanneld -n '__flanneld_at flanneld' -a install-cni -d 'Install the CNI plugin and its configuration on this node'
 complete -c flanneld -n '__flanneld_at flanneld' -a licenses -d 'Print the licenses of this program and of the software that it contains'
@@ -280,6 +294,22 @@ complete -c flanneld -n '__flanneld_at flanneld datastore migrate' -l to-passwor
 complete -c flanneld -n '__flanneld_at flanneld datastore migrate' -l overwrite -d 'Replace keys that have other values'
 complete -c flanneld -n '__flanneld_at flanneld datastore migrate' -l help -d 'Print the usage and exit'
 
+complete -c flanneld -n '__flanneld_at flanneld leases' -l json -d 'Print one JSON document'
+complete -c flanneld -n '__flanneld_at flanneld leases' -l etcd-endpoints -r -f -d 'Comma-separated URLs of the members of the etcd cluster'
+complete -c flanneld -n '__flanneld_at flanneld leases' -l etcd-prefix -r -f -d 'Prefix of the keys in etcd'
+complete -c flanneld -n '__flanneld_at flanneld leases' -l etcd-keyfile -r -F -d 'Private key of the TLS client certificate (PEM)'
+complete -c flanneld -n '__flanneld_at flanneld leases' -l etcd-certfile -r -F -d 'TLS client certificate (PEM)'
+complete -c flanneld -n '__flanneld_at flanneld leases' -l etcd-cafile -r -F -d 'CA certificates that etcd\'s server certificate is verified against (PEM)'
+complete -c flanneld -n '__flanneld_at flanneld leases' -l etcd-username -r -f -d 'User name for etcd'
+complete -c flanneld -n '__flanneld_at flanneld leases' -l etcd-password -r -f -d 'Password for etcd'
+complete -c flanneld -n '__flanneld_at flanneld leases' -l join-state -r -F -d 'File that keeps what the node has learned when it joined'
+complete -c flanneld -n '__flanneld_at flanneld leases' -l kube-subnet-mgr -d 'Use the pod CIDRs that Kubernetes assigns to the nodes, and publish this node\'s lease as annotations of its Node'
+complete -c flanneld -n '__flanneld_at flanneld leases' -l kube-api-url -r -f -d 'URL of the API server'
+complete -c flanneld -n '__flanneld_at flanneld leases' -l kubeconfig-file -r -F -d 'The kubeconfig file'
+complete -c flanneld -n '__flanneld_at flanneld leases' -l kube-annotation-prefix -r -f -d 'Prefix of the node annotations'
+complete -c flanneld -n '__flanneld_at flanneld leases' -l net-config-path -r -F -d 'File with the network configuration'
+complete -c flanneld -n '__flanneld_at flanneld leases' -l help -d 'Print the usage and exit'
+
 complete -c flanneld -n '__flanneld_at flanneld cni' -l help -d 'Print the usage and exit'
 
 complete -c flanneld -n '__flanneld_at flanneld install-cni' -l conf -r -F -d 'The list of plugins to install, with a plugin of the type flannel'
@@ -295,4 +325,4 @@ complete -c flanneld -n '__flanneld_at flanneld version' -l json -d 'Print one J
 complete -c flanneld -n '__flanneld_at flanneld version' -l help -d 'Print the usage and exit'
 
 complete -c flanneld -n '__flanneld_at flanneld help' -l help -d 'Print the usage and exit'
-complete -c flanneld -n '__flanneld_at flanneld help' -f -a 'lab datastore cni install-cni licenses version'
+complete -c flanneld -n '__flanneld_at flanneld help' -f -a 'lab datastore leases cni install-cni licenses version'

@@ -1,7 +1,7 @@
 /** `flanneld datastore token` and `flanneld datastore user`: who may join, and who has joined. */
 
 import { assertNever } from "../base/assert_never.ts";
-import { escaped } from "../base/quoting.ts";
+import { tableLines } from "../base/text_table.ts";
 import { timestamp } from "../base/timestamp.ts";
 import { callControl } from "../datastore/access/control_client.ts";
 import type {
@@ -134,11 +134,5 @@ function userTable(users: readonly ListedUser[]): string {
 }
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const lines = [head, ...rows].map((cells) => cells.map(escaped));
-  const widths = head.map((_, column) =>
-    Math.max(...lines.map((cells) => cells[column]?.length ?? 0))
-  );
-  return lines.map((cells) =>
-    cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  ").trimEnd()
-  ).join("\n") + "\n";
+  return tableLines([head, ...rows]).map((line) => `${line}\n`).join("");
 }

@@ -9,12 +9,14 @@ import { DATASTORE, type DatastoreAction } from "./datastore_arguments.ts";
 import { boolean, type OptionsOf } from "./flag.ts";
 import { INSTALL_CNI_FLAGS } from "./install_cni_flags.ts";
 import { LAB, type LabAction } from "./lab_arguments.ts";
+import { LEASES, type LeasesAction } from "./leases_arguments.ts";
 
 /** What a command line asks for. */
 export type ProgramAction =
   | DaemonAction
   | { readonly kind: "lab"; readonly action: LabAction }
   | { readonly kind: "datastore"; readonly action: DatastoreAction }
+  | { readonly kind: "leases"; readonly action: LeasesAction }
   | { readonly kind: "cni" }
   | { readonly kind: "install-cni"; readonly options: OptionsOf<typeof INSTALL_CNI_FLAGS> }
   | { readonly kind: "install-conf"; readonly source: string; readonly target: string }
@@ -75,6 +77,7 @@ const VERSION: Command<ProgramAction> = command({
 const SUBCOMMANDS = [
   mapAction<LabAction, ProgramAction>(LAB, (action) => ({ kind: "lab", action })),
   mapAction<DatastoreAction, ProgramAction>(DATASTORE, (action) => ({ kind: "datastore", action })),
+  mapAction<LeasesAction, ProgramAction>(LEASES, (action) => ({ kind: "leases", action })),
   CNI,
   INSTALL_CNI,
   LICENSES,

@@ -4,8 +4,9 @@ import { nearestWord } from "../base/nearest_word.ts";
 import type { GivenArguments } from "./command.ts";
 import { DAEMON_FLAGS } from "./daemon_flags.ts";
 import type { DaemonOptions } from "./daemon_options.ts";
-import { checkCertificatePair, type Environment } from "./flag_reader.ts";
+import type { Environment } from "./flag_reader.ts";
 import type { GivenFlag } from "./flag_syntax.ts";
+import { readStoreOptions } from "./store_flags.ts";
 
 export interface DaemonAction {
   readonly kind: "daemon";
@@ -19,17 +20,9 @@ export function readDaemon(
   options: DaemonOptions,
   { flags, environment }: GivenArguments,
 ): DaemonAction {
-  const { etcdCertFile: certFile, etcdKeyFile: keyFile } = options;
-  if (!options.kubeSubnetManager) {
-    checkCertificatePair({ certFile, keyFile }, { cert: "--etcd-certfile", key: "--etcd-keyfile" });
-  }
-  const scheme = options.etcdCaFile !== "" || certFile !== "" ? "https" : "http";
-  const etcdEndpoints = options.etcdEndpoints.map((endpoint) =>
-    endpoint.includes("://") ? endpoint : `${scheme}://${endpoint}`
-  );
   return {
     kind: "daemon",
-    options: { ...options, etcdEndpoints },
+    options: readStoreOptions(options),
     warnings: [
       ...emptyInterfaceWarnings(flags),
       ...noEffectWarnings(options),

@@ -2,6 +2,7 @@
 
 import type { PerFamily } from "../addr/family.ts";
 import type { GivenAddress } from "../addr/given_address.ts";
+import type { EtcdAccess } from "../etcd/client/cluster.ts";
 import { DAEMON_FLAGS } from "./daemon_flags.ts";
 import type { Flag, OptionsOf } from "./flag.ts";
 
@@ -20,6 +21,30 @@ export function givenAddresses(
 /** Whether `--etcd-endpoints` is given. */
 export function namesEtcd({ etcdEndpoints }: Pick<DaemonOptions, "etcdEndpoints">): boolean {
   return etcdEndpoints.join() !== DAEMON_FLAGS.etcdEndpoints.default.join();
+}
+
+/** The etcd that the flags name, and as whom. */
+export function etcdOfFlags(
+  options: Pick<
+    DaemonOptions,
+    | "etcdEndpoints"
+    | "etcdCaFile"
+    | "etcdCertFile"
+    | "etcdKeyFile"
+    | "etcdUsername"
+    | "etcdPassword"
+  >,
+): EtcdAccess {
+  return {
+    endpoints: options.etcdEndpoints,
+    tls: {
+      caFile: options.etcdCaFile,
+      certFile: options.etcdCertFile,
+      keyFile: options.etcdKeyFile,
+    },
+    username: options.etcdUsername,
+    password: options.etcdPassword,
+  };
 }
 
 /** The options that differ from their defaults, for the log; a password as `[redacted]`. */

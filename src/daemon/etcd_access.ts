@@ -3,16 +3,14 @@
 import { type Clock, sleep } from "../base/clock.ts";
 import { errorMessage } from "../base/operator_error.ts";
 import { readRegularText } from "../base/regular_file.ts";
-import { type DaemonOptions, namesEtcd } from "../cli/daemon_options.ts";
-import type { ClusterOptions } from "../etcd/client/cluster.ts";
+import { type DaemonOptions, etcdOfFlags, namesEtcd } from "../cli/daemon_options.ts";
+import type { EtcdAccess } from "../etcd/client/cluster.ts";
 import { joinDatastore } from "../join/join_datastore.ts";
 import { JoinError } from "../join/join_error.ts";
 import { type JoinTarget, parseJoinTarget } from "../join/join_token.ts";
-import { type NodeCredential, readCredential } from "../join/node_credential.ts";
+import { joinedDatastore, type NodeCredential, readCredential } from "../join/node_credential.ts";
 import type { Log } from "../log/log.ts";
 import type { Readiness } from "./readiness.ts";
-
-export type EtcdAccess = Pick<ClusterOptions, "endpoints" | "tls" | "username" | "password">;
 
 export interface EtcdAccessContext {
   readonly options: DaemonOptions;
@@ -32,12 +30,12 @@ export async function etcdAccess(context: EtcdAccessContext): Promise<EtcdAccess
   const { join, joinFile, joinState } = options;
   if (join === undefined && joinFile === "") {
     const credential = namesEtcd(options) ? undefined : readCredential(joinState);
-    if (credential === undefined) return accessByFlags(options);
+    if (credential === undefined) return etcdOfFlags(options);
     log.info(`using the datastore at ${credential.endpoint}, which this node has joined`);
-    return accessByCredential(credential);
+    return joinedDatastore(credential);
   }
   const found = join ?? await targetOrCredential(context);
-  return accessByCredential("token" in found ? await joinTarget(found, context) : found);
+  return joinedDatastore("token" in found ? await joinTarget(found, context) : found);
 }
 
 function joinTarget(
@@ -96,22 +94,4 @@ function readJoinFile(path: string): string {
       cause,
     });
   }
-}
-
-function accessByFlags(options: DaemonOptions): EtcdAccess {
-  return {
-    endpoints: options.etcdEndpoints,
-    tls: {
-      caFile: options.etcdCaFile,
-      certFile: options.etcdCertFile,
-      keyFile: options.etcdKeyFile,
-    },
-    username: options.etcdUsername,
-    password: options.etcdPassword,
-  };
-}
-
-function accessByCredential({ endpoint, ca, username, password }: NodeCredential): EtcdAccess {
-  const name = "the CA of the datastore that this node has joined";
-  return { endpoints: [endpoint], tls: { texts: { ca: { text: ca, name } } }, username, password };
 }

@@ -5,6 +5,7 @@ import { dirname } from "node:path";
 import { isJsonObject } from "../base/json_object.ts";
 import { errorMessage } from "../base/operator_error.ts";
 import { readRegularFile, replaceFile } from "../base/regular_file.ts";
+import type { EtcdAccess } from "../etcd/client/cluster.ts";
 import { JoinError } from "./join_error.ts";
 
 export interface NodeCredential {
@@ -36,6 +37,14 @@ export function readCredential(path: string): NodeCredential | undefined {
       { mayPass: false, cause },
     );
   }
+}
+
+/** The datastore that this node has joined. */
+export function joinedDatastore(
+  { endpoint, ca, username, password }: NodeCredential,
+): EtcdAccess {
+  const name = "the CA of the datastore that this node has joined";
+  return { endpoints: [endpoint], tls: { texts: { ca: { text: ca, name } } }, username, password };
 }
 
 /** Throws `JoinError`. */

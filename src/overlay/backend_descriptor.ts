@@ -12,6 +12,8 @@ export interface BackendDescriptor {
    * In lower case, as `Backend.Type` in the configuration and `BackendType` in a lease spell it.
    */
   readonly type: string;
+  /** Leases do not name it: their `BackendType` is empty. */
+  readonly isUnnamedInLeases?: true;
   /** Address families that a network with this backend may have. */
   readonly families: readonly Family[];
   /** False if it only assigns subnets and leaves the packets to something else. */

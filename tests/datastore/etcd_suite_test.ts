@@ -7,7 +7,8 @@ useServerKind("datastore");
 afterAll(() => useServerKind("etcd"));
 
 // The datastore has no users (client_auth_test) and no clusters (client_cluster_test).
-for (const name of ["client", "client_watch", "client_tls", "client_idle", "lease_store_etcd"]) {
+const STORE = ["client", "client_watch", "client_tls", "client_idle", "lease_store_etcd"];
+for (const name of [...STORE, "operator"]) {
   describe(name, () => {
     require(`../etcd/${name}_test.ts`);
   });

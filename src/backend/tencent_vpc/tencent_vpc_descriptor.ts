@@ -2,6 +2,7 @@ import type { BackendDescriptor } from "../../overlay/backend_descriptor.ts";
 
 export const TENCENT_VPC: BackendDescriptor = {
   type: "tencent-vpc",
+  isUnnamedInLeases: true,
   families: [4],
   connectsNodes: true,
   encrypts: false,

@@ -5,6 +5,7 @@ export const UDP_DEVICE = "flannel0";
 
 export const UDP: BackendDescriptor = {
   type: "udp",
+  isUnnamedInLeases: true,
   families: [4],
   connectsNodes: true,
   encrypts: false,

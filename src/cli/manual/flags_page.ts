@@ -27,11 +27,16 @@ export function flagsPage(): string {
   return lines.join("\n") + "\n";
 }
 
-/** Those of a command and of all below it; what several of them have, once. */
+/**
+ * Those of a command and of all below it; what several of them have, once. The flags of the daemon
+ * are described there.
+ */
 function flagsOf(command: Command): Flag<unknown>[] {
-  return [
-    ...new Set(shownPaths([command]).flatMap((path) => Object.values(lastCommand(path).flags))),
-  ];
+  const daemon = new Set<Flag<unknown>>(Object.values(FLANNELD.flags));
+  const flags = new Set(
+    shownPaths([command]).flatMap((path) => Object.values(lastCommand(path).flags)),
+  );
+  return [...flags.difference(daemon)];
 }
 
 function flagLines(flags: readonly Flag<unknown>[]): string[] {

@@ -5,7 +5,7 @@ import { Code, GrpcError } from "../../etcd/client/grpc_error.ts";
 import { DatastoreError } from "../mvcc/datastore_error.ts";
 import type { RevisionEntry } from "../mvcc/revision_entry.ts";
 import { keyAfter } from "../mvcc/key_interval.ts";
-import { mapConcurrently } from "./map_concurrently.ts";
+import { mapConcurrently } from "../../base/map_concurrently.ts";
 import type { RemoteEtcd } from "./remote_etcd.ts";
 
 export interface Dump {

@@ -9,7 +9,7 @@
 import { DatastoreError } from "../mvcc/datastore_error.ts";
 import { keyText } from "../mvcc/key_interval.ts";
 import { type Dump, type DumpedEntry, type DumpedLease, readDump } from "./dump.ts";
-import { mapConcurrently } from "./map_concurrently.ts";
+import { mapConcurrently } from "../../base/map_concurrently.ts";
 import { heldEarlier } from "./history.ts";
 import type { RemoteEtcd } from "./remote_etcd.ts";
 import {

@@ -11,7 +11,7 @@ import { DatastoreError } from "../mvcc/datastore_error.ts";
 import type { RevisionEntry } from "../mvcc/revision_entry.ts";
 import { compareKeys, keyText } from "../mvcc/key_interval.ts";
 import type { Dump, DumpedEntry, DumpedLease } from "./dump.ts";
-import { mapConcurrently } from "./map_concurrently.ts";
+import { mapConcurrently } from "../../base/map_concurrently.ts";
 import type { RemoteEtcd } from "./remote_etcd.ts";
 
 export interface RestoreResult {

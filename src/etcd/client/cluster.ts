@@ -23,6 +23,9 @@ export interface ClusterOptions {
   readonly timing?: Partial<CallTiming & ConnectionTiming> | undefined;
 }
 
+/** Which etcd or datastore to use, and as whom. */
+export type EtcdAccess = Pick<ClusterOptions, "endpoints" | "tls" | "username" | "password">;
+
 export interface Cluster {
   /** URLs of the members, without credentials. */
   readonly urls: readonly string[];

@@ -90,7 +90,7 @@ export class EtcdClient implements Etcd {
   transaction(transaction: Transaction, signal: AbortSignal): Promise<TransactionResult> {
     const keys = changedKeys(transaction);
     return this.#unary({
-      operation: `change ${keys.join(", ")}`,
+      operation: keys.length === 0 ? `read ${readKeys(transaction)}` : `change ${keys.join(", ")}`,
       key: keys[0],
       repeatable: keys.length === 0,
       signal,
@@ -225,4 +225,10 @@ function changedKeys({ success, failure = [] }: Transaction): string[] {
     "put" in operation ? [operation.put.key] : "delete" in operation ? [operation.delete.key] : []
   );
   return [...new Set(keys)];
+}
+
+/** The keys that a transaction reads, for messages. */
+function readKeys({ success }: Transaction): string {
+  const ranges = success.flatMap((operation) => "range" in operation ? [operation.range] : []);
+  return ranges.map(({ key, prefix }) => `${key}${prefix ? "*" : ""}`).join(", ");
 }

@@ -248,6 +248,11 @@ export function isLiveSession(keyValue: EtcdKeyValue): boolean {
   return readHolder(keyValue) !== undefined;
 }
 
+/** The node of which the entry says that it is alive; `undefined` if it says that of none. */
+export function liveHolder(keyValue: EtcdKeyValue): LiveHolder | undefined {
+  return readHolder(keyValue);
+}
+
 export interface PreviousSessionOptions
   extends Pick<LiveSessionOptions, "etcd" | "key" | "clock" | "log"> {
   /** `LiveNode.identity` of this node. */

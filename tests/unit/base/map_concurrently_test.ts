@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { mapConcurrently } from "../../../src/datastore/transfer/map_concurrently.ts";
+import { mapConcurrently } from "../../../src/base/map_concurrently.ts";
 
 test("results have the order of the items, with a limited number of concurrent calls", async () => {
   let running = 0;

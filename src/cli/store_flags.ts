@@ -1,0 +1,52 @@
+/** The daemon's flags that choose the store, for commands that use the store without a daemon. */
+
+import { DAEMON_FLAGS } from "./daemon_flags.ts";
+import type { FlagTable, OptionsOf } from "./flag.ts";
+import { checkCertificatePair } from "./flag_reader.ts";
+
+const {
+  etcdEndpoints,
+  etcdPrefix,
+  etcdKeyFile,
+  etcdCertFile,
+  etcdCaFile,
+  etcdUsername,
+  etcdPassword,
+  joinState,
+  kubeSubnetManager,
+  kubeApiUrl,
+  kubeconfigFile,
+  kubeAnnotationPrefix,
+  netConfigPath,
+} = DAEMON_FLAGS;
+
+export const STORE_FLAGS = {
+  etcdEndpoints,
+  etcdPrefix,
+  etcdKeyFile,
+  etcdCertFile,
+  etcdCaFile,
+  etcdUsername,
+  etcdPassword,
+  joinState,
+  kubeSubnetManager,
+  kubeApiUrl,
+  kubeconfigFile,
+  kubeAnnotationPrefix,
+  netConfigPath,
+} satisfies FlagTable;
+
+export type StoreOptions = OptionsOf<typeof STORE_FLAGS>;
+
+/** With the scheme of each endpoint. Throws `ArgumentError` for options that exclude each other. */
+export function readStoreOptions<Options extends StoreOptions>(options: Options): Options {
+  const { etcdCertFile: certFile, etcdKeyFile: keyFile } = options;
+  if (!options.kubeSubnetManager) {
+    checkCertificatePair({ certFile, keyFile }, { cert: "--etcd-certfile", key: "--etcd-keyfile" });
+  }
+  const scheme = options.etcdCaFile !== "" || certFile !== "" ? "https" : "http";
+  const etcdEndpoints = options.etcdEndpoints.map((endpoint) =>
+    endpoint.includes("://") ? endpoint : `${scheme}://${endpoint}`
+  );
+  return { ...options, etcdEndpoints };
+}

@@ -1,0 +1,86 @@
+/** The leases in etcd or in a datastore. */
+
+import { mapConcurrently } from "../base/map_concurrently.ts";
+import type { LeaseRecord } from "../subnet/etcd/lease_records.ts";
+import { isInvalidLease } from "../subnet/lease_codec.ts";
+import {
+  ignoredLeases,
+  type LeaseList,
+  type ListedLease,
+  readConfig,
+  sortedLeases,
+} from "./lease_list.ts";
+import {
+  type NetworkStore,
+  readStoredNetwork,
+  type StoredNetwork,
+  type StoredSession,
+} from "./stored_network.ts";
+
+/** Throws `EtcdError`, or the signal's reason. */
+export async function listEtcdLeases(
+  store: NetworkStore,
+  signal: AbortSignal,
+): Promise<LeaseList> {
+  const network = await readStoredNetwork(store, signal);
+  const source = `${store.records.configKey} in ${store.description}`;
+  const { config, problem } = readConfig(network.config?.value, { source, allocation: "flanneld" });
+  const decoded = network.leases.map(({ lease }) => lease);
+  const ignored = config && ignoredLeases(decoded, config, "flanneld");
+  const remaining = await remainingSeconds(store, network.leases, signal);
+  const leases = network.leases.map((record): ListedLease => {
+    const { lease, subnets, etcdLease } = record;
+    const attributes = isInvalidLease(lease) ? undefined : lease.attributes;
+    const session = sessionOfNode(record, network);
+    return {
+      key: lease.key,
+      subnets,
+      publicAddresses: attributes?.publicAddresses ?? {},
+      backend: attributes?.backendType,
+      kind: etcdLease === 0n ? "reservation" : "lease",
+      remainingSeconds: remaining.get(etcdLease),
+      host: session?.hostname,
+      alive: network.sessions && session?.hostname !== undefined,
+      ignored: isInvalidLease(lease) ? lease.reason : ignored?.get(lease.key),
+    };
+  });
+  return {
+    store: store.description,
+    // It has expired since it was listed.
+    leases: sortedLeases(leases).filter(({ remainingSeconds = 0 }) => remainingSeconds >= 0),
+    notes: [
+      ...(problem === undefined ? [] : [`the leases are not checked: ${problem}`]),
+      ...(network.sessions === undefined
+        ? [
+          `hosts are unknown: etcd denies read access to ${store.records.sessionPrefix}; grant ` +
+          "the etcd role read access there",
+        ]
+        : []),
+    ],
+  };
+}
+
+/** The session of the node with the lease's public address: that of IPv4 if it has one. */
+export function sessionOfNode(
+  { lease }: LeaseRecord,
+  { sessions }: StoredNetwork,
+): StoredSession | undefined {
+  if (isInvalidLease(lease)) return undefined;
+  const { publicAddresses } = lease.attributes;
+  const address = publicAddresses[4] ?? publicAddresses[6];
+  return address && sessions?.get(address);
+}
+
+/** By the ID of the etcd lease; negative for one that no longer exists. */
+async function remainingSeconds(
+  { etcd }: NetworkStore,
+  records: readonly LeaseRecord[],
+  signal: AbortSignal,
+): Promise<ReadonlyMap<bigint, number>> {
+  const ids = [...new Set(records.map(({ etcdLease }) => etcdLease))].filter((id) => id !== 0n);
+  return new Map(
+    await mapConcurrently(ids, async (id): Promise<[bigint, number]> => {
+      return [id, (await etcd.leaseTimeToLive(id, signal)).remainingSeconds];
+    }),
+  );
+}
