@@ -39,9 +39,11 @@ main() {
   # __dirname would carry this directory's name into the bytes; only pino's transports, which a
   # compiled program cannot have, use it. NODE_ENV would otherwise be the caller's.
   # A worker is an entry point of its own, found under the path of its source below /$bunfs/root.
+  # --splitting: each dynamic import loads a file of its own, so memory holds only what is used;
+  # in one file, every module would be there. It needs the format esm.
   env -u BUN_OPTIONS NODE_ENV=production node_modules/.bin/bun build "$work/entry.ts" \
     "${WORKER}.ts" --root . \
-    --compile --minify --bytecode --target="bun-$target" \
+    --compile --minify --bytecode --format=esm --splitting --target="bun-$target" \
     ${runtime:+--compile-executable-path="$runtime"} \
     --no-compile-autoload-dotenv --no-compile-autoload-bunfig \
     --define __dirname='"/"' --define __filename='"/"' \
