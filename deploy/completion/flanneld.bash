@@ -75,7 +75,16 @@ _flanneld_command() {
       valued='etcd-endpoints etcd-cafile etcd-certfile etcd-keyfile etcd-username etcd-password to to-cafile to-certfile to-keyfile to-username to-password'
       ;;
     'flanneld leases')
+      commands='reserve release'
       flags='--json --etcd-endpoints --etcd-prefix --etcd-keyfile --etcd-certfile --etcd-cafile --etcd-username --etcd-password --join-state --kube-subnet-mgr --kube-api-url --kubeconfig-file --kube-annotation-prefix --net-config-path --help'
+      valued='etcd-endpoints etcd-prefix etcd-keyfile etcd-certfile etcd-cafile etcd-username etcd-password join-state kube-api-url kubeconfig-file kube-annotation-prefix net-config-path'
+      ;;
+    'flanneld leases reserve')
+      flags='--etcd-endpoints --etcd-prefix --etcd-keyfile --etcd-certfile --etcd-cafile --etcd-username --etcd-password --join-state --kube-subnet-mgr --kube-api-url --kubeconfig-file --kube-annotation-prefix --net-config-path --help'
+      valued='etcd-endpoints etcd-prefix etcd-keyfile etcd-certfile etcd-cafile etcd-username etcd-password join-state kube-api-url kubeconfig-file kube-annotation-prefix net-config-path'
+      ;;
+    'flanneld leases release')
+      flags='--force --etcd-endpoints --etcd-prefix --etcd-keyfile --etcd-certfile --etcd-cafile --etcd-username --etcd-password --join-state --kube-subnet-mgr --kube-api-url --kubeconfig-file --kube-annotation-prefix --net-config-path --help'
       valued='etcd-endpoints etcd-prefix etcd-keyfile etcd-certfile etcd-cafile etcd-username etcd-password join-state kube-api-url kubeconfig-file kube-annotation-prefix net-config-path'
       ;;
     'flanneld cni')
@@ -132,6 +141,18 @@ _flanneld_values() {
       'flanneld leases join-state' | \
       'flanneld leases kubeconfig-file' | \
       'flanneld leases net-config-path' | \
+      'flanneld leases reserve etcd-keyfile' | \
+      'flanneld leases reserve etcd-certfile' | \
+      'flanneld leases reserve etcd-cafile' | \
+      'flanneld leases reserve join-state' | \
+      'flanneld leases reserve kubeconfig-file' | \
+      'flanneld leases reserve net-config-path' | \
+      'flanneld leases release etcd-keyfile' | \
+      'flanneld leases release etcd-certfile' | \
+      'flanneld leases release etcd-cafile' | \
+      'flanneld leases release join-state' | \
+      'flanneld leases release kubeconfig-file' | \
+      'flanneld leases release net-config-path' | \
       'flanneld install-cni conf') kind=file ;;
     'flanneld kube-subnet-mgr' | \
       'flanneld set-node-network-unavailable' | \
@@ -169,6 +190,11 @@ _flanneld_values() {
       'flanneld leases json' | \
       'flanneld leases kube-subnet-mgr' | \
       'flanneld leases help' | \
+      'flanneld leases reserve kube-subnet-mgr' | \
+      'flanneld leases reserve help' | \
+      'flanneld leases release force' | \
+      'flanneld leases release kube-subnet-mgr' | \
+      'flanneld leases release help' | \
       'flanneld cni help' | \
       'flanneld install-cni skip-conf' | \
       'flanneld install-cni skip-plugin' | \

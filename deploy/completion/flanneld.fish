@@ -19,6 +19,8 @@ set -g __flanneld_commands \
     'flanneld datastore import' \
     'flanneld datastore migrate' \
     'flanneld leases' \
+    'flanneld leases reserve' \
+    'flanneld leases release' \
     'flanneld cni' \
     'flanneld install-cni' \
     'flanneld licenses' \
@@ -117,6 +119,30 @@ set -g __flanneld_valued \
     'flanneld leases kubeconfig-file' \
     'flanneld leases kube-annotation-prefix' \
     'flanneld leases net-config-path' \
+    'flanneld leases reserve etcd-endpoints' \
+    'flanneld leases reserve etcd-prefix' \
+    'flanneld leases reserve etcd-keyfile' \
+    'flanneld leases reserve etcd-certfile' \
+    'flanneld leases reserve etcd-cafile' \
+    'flanneld leases reserve etcd-username' \
+    'flanneld leases reserve etcd-password' \
+    'flanneld leases reserve join-state' \
+    'flanneld leases reserve kube-api-url' \
+    'flanneld leases reserve kubeconfig-file' \
+    'flanneld leases reserve kube-annotation-prefix' \
+    'flanneld leases reserve net-config-path' \
+    'flanneld leases release etcd-endpoints' \
+    'flanneld leases release etcd-prefix' \
+    'flanneld leases release etcd-keyfile' \
+    'flanneld leases release etcd-certfile' \
+    'flanneld leases release etcd-cafile' \
+    'flanneld leases release etcd-username' \
+    'flanneld leases release etcd-password' \
+    'flanneld leases release join-state' \
+    'flanneld leases release kube-api-url' \
+    'flanneld leases release kubeconfig-file' \
+    'flanneld leases release kube-annotation-prefix' \
+    'flanneld leases release net-config-path' \
     'flanneld install-cni conf' \
     'flanneld install-cni conf-dir' \
     'flanneld install-cni bin-dir'
@@ -294,6 +320,8 @@ complete -c flanneld -n '__flanneld_at flanneld datastore migrate' -l to-passwor
 complete -c flanneld -n '__flanneld_at flanneld datastore migrate' -l overwrite -d 'Replace keys that have other values'
 complete -c flanneld -n '__flanneld_at flanneld datastore migrate' -l help -d 'Print the usage and exit'
 
+complete -c flanneld -n '__flanneld_at flanneld leases' -a reserve -d 'Reserve a subnet for the node with a public address'
+complete -c flanneld -n '__flanneld_at flanneld leases' -a release -d 'Delete a lease or a reservation'
 complete -c flanneld -n '__flanneld_at flanneld leases' -l json -d 'Print one JSON document'
 complete -c flanneld -n '__flanneld_at flanneld leases' -l etcd-endpoints -r -f -d 'Comma-separated URLs of the members of the etcd cluster'
 complete -c flanneld -n '__flanneld_at flanneld leases' -l etcd-prefix -r -f -d 'Prefix of the keys in etcd'
@@ -309,6 +337,37 @@ complete -c flanneld -n '__flanneld_at flanneld leases' -l kubeconfig-file -r -F
 complete -c flanneld -n '__flanneld_at flanneld leases' -l kube-annotation-prefix -r -f -d 'Prefix of the node annotations'
 complete -c flanneld -n '__flanneld_at flanneld leases' -l net-config-path -r -F -d 'File with the network configuration'
 complete -c flanneld -n '__flanneld_at flanneld leases' -l help -d 'Print the usage and exit'
+
+complete -c flanneld -n '__flanneld_at flanneld leases reserve' -l etcd-endpoints -r -f -d 'Comma-separated URLs of the members of the etcd cluster'
+complete -c flanneld -n '__flanneld_at flanneld leases reserve' -l etcd-prefix -r -f -d 'Prefix of the keys in etcd'
+complete -c flanneld -n '__flanneld_at flanneld leases reserve' -l etcd-keyfile -r -F -d 'Private key of the TLS client certificate (PEM)'
+complete -c flanneld -n '__flanneld_at flanneld leases reserve' -l etcd-certfile -r -F -d 'TLS client certificate (PEM)'
+complete -c flanneld -n '__flanneld_at flanneld leases reserve' -l etcd-cafile -r -F -d 'CA certificates that etcd\'s server certificate is verified against (PEM)'
+complete -c flanneld -n '__flanneld_at flanneld leases reserve' -l etcd-username -r -f -d 'User name for etcd'
+complete -c flanneld -n '__flanneld_at flanneld leases reserve' -l etcd-password -r -f -d 'Password for etcd'
+complete -c flanneld -n '__flanneld_at flanneld leases reserve' -l join-state -r -F -d 'File that keeps what the node has learned when it joined'
+complete -c flanneld -n '__flanneld_at flanneld leases reserve' -l kube-subnet-mgr -d 'Use the pod CIDRs that Kubernetes assigns to the nodes, and publish this node\'s lease as annotations of its Node'
+complete -c flanneld -n '__flanneld_at flanneld leases reserve' -l kube-api-url -r -f -d 'URL of the API server'
+complete -c flanneld -n '__flanneld_at flanneld leases reserve' -l kubeconfig-file -r -F -d 'The kubeconfig file'
+complete -c flanneld -n '__flanneld_at flanneld leases reserve' -l kube-annotation-prefix -r -f -d 'Prefix of the node annotations'
+complete -c flanneld -n '__flanneld_at flanneld leases reserve' -l net-config-path -r -F -d 'File with the network configuration'
+complete -c flanneld -n '__flanneld_at flanneld leases reserve' -l help -d 'Print the usage and exit'
+
+complete -c flanneld -n '__flanneld_at flanneld leases release' -l force -d 'Release it although its node is alive'
+complete -c flanneld -n '__flanneld_at flanneld leases release' -l etcd-endpoints -r -f -d 'Comma-separated URLs of the members of the etcd cluster'
+complete -c flanneld -n '__flanneld_at flanneld leases release' -l etcd-prefix -r -f -d 'Prefix of the keys in etcd'
+complete -c flanneld -n '__flanneld_at flanneld leases release' -l etcd-keyfile -r -F -d 'Private key of the TLS client certificate (PEM)'
+complete -c flanneld -n '__flanneld_at flanneld leases release' -l etcd-certfile -r -F -d 'TLS client certificate (PEM)'
+complete -c flanneld -n '__flanneld_at flanneld leases release' -l etcd-cafile -r -F -d 'CA certificates that etcd\'s server certificate is verified against (PEM)'
+complete -c flanneld -n '__flanneld_at flanneld leases release' -l etcd-username -r -f -d 'User name for etcd'
+complete -c flanneld -n '__flanneld_at flanneld leases release' -l etcd-password -r -f -d 'Password for etcd'
+complete -c flanneld -n '__flanneld_at flanneld leases release' -l join-state -r -F -d 'File that keeps what the node has learned when it joined'
+complete -c flanneld -n '__flanneld_at flanneld leases release' -l kube-subnet-mgr -d 'Use the pod CIDRs that Kubernetes assigns to the nodes, and publish this node\'s lease as annotations of its Node'
+complete -c flanneld -n '__flanneld_at flanneld leases release' -l kube-api-url -r -f -d 'URL of the API server'
+complete -c flanneld -n '__flanneld_at flanneld leases release' -l kubeconfig-file -r -F -d 'The kubeconfig file'
+complete -c flanneld -n '__flanneld_at flanneld leases release' -l kube-annotation-prefix -r -f -d 'Prefix of the node annotations'
+complete -c flanneld -n '__flanneld_at flanneld leases release' -l net-config-path -r -F -d 'File with the network configuration'
+complete -c flanneld -n '__flanneld_at flanneld leases release' -l help -d 'Print the usage and exit'
 
 complete -c flanneld -n '__flanneld_at flanneld cni' -l help -d 'Print the usage and exit'
 

@@ -10,12 +10,8 @@ import {
   readConfig,
   sortedLeases,
 } from "./lease_list.ts";
-import {
-  type NetworkStore,
-  readStoredNetwork,
-  type StoredNetwork,
-  type StoredSession,
-} from "./stored_network.ts";
+import { sessionOfNode } from "./stored_lease.ts";
+import { configSource, type NetworkStore, readStoredNetwork } from "./stored_network.ts";
 
 /** Throws `EtcdError`, or the signal's reason. */
 export async function listEtcdLeases(
@@ -23,7 +19,7 @@ export async function listEtcdLeases(
   signal: AbortSignal,
 ): Promise<LeaseList> {
   const network = await readStoredNetwork(store, signal);
-  const source = `${store.records.configKey} in ${store.description}`;
+  const source = configSource(store);
   const { config, problem } = readConfig(network.config?.value, { source, allocation: "flanneld" });
   const decoded = network.leases.map(({ lease }) => lease);
   const ignored = config && ignoredLeases(decoded, config, "flanneld");
@@ -58,17 +54,6 @@ export async function listEtcdLeases(
         : []),
     ],
   };
-}
-
-/** The session of the node with the lease's public address: that of IPv4 if it has one. */
-export function sessionOfNode(
-  { lease }: LeaseRecord,
-  { sessions }: StoredNetwork,
-): StoredSession | undefined {
-  if (isInvalidLease(lease)) return undefined;
-  const { publicAddresses } = lease.attributes;
-  const address = publicAddresses[4] ?? publicAddresses[6];
-  return address && sessions?.get(address);
 }
 
 /** By the ID of the etcd lease; negative for one that no longer exists. */

@@ -39,6 +39,11 @@ export function openNetworkStore(
   };
 }
 
+/** Where the network configuration is, for messages. */
+export function configSource({ records, description }: NetworkStore): string {
+  return `${records.configKey} in ${description}`;
+}
+
 /** An operator waits less long than a daemon. */
 const TIMING = { attemptMs: 3_000, retryForMs: 2_000 };
 

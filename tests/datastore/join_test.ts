@@ -116,6 +116,10 @@ describe("nodes with a token", () => {
     for (const host of hosts) await host.ready();
     await cluster.attachWorkloads();
     await cluster.expectMesh();
+    const leases = await one.sh(`${FLANNELD} leases --json --join-state=${stateOf(one)}`);
+    expect(JSON.parse(leases).leases).toMatchObject(
+      Array.from({ length: 3 }, () => ({ kind: "lease", alive: true, ignored: null })),
+    );
     rmSync(file);
 
     const users = (await control("user list")).trimEnd().split("\n");

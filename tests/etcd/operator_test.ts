@@ -3,6 +3,11 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { systemClock } from "../../src/base/clock.ts";
 import { EtcdClient } from "../../src/etcd/client/etcd_client.ts";
+import { releaseLease } from "../../src/operator/release_lease.ts";
+import { reserveSubnet } from "../../src/operator/reserve_subnet.ts";
+import { RefusedError } from "../../src/operator/run_operator.ts";
+import type { NetworkStore } from "../../src/operator/stored_network.ts";
+import { LeaseRecords } from "../../src/subnet/etcd/lease_records.ts";
 import { collectingLog } from "../support/collecting_log.ts";
 import { EtcdServer } from "../support/etcd_server.ts";
 import { FakeKubeApi, json } from "../support/fake_kube_api.ts";
@@ -154,3 +159,284 @@ describe("flanneld leases", () => {
     expect(exitCode).toBe(0);
   });
 });
+
+describe("flanneld leases reserve", () => {
+  test("makes a reservation that the node takes at its next start and keeps", async () => {
+    newPrefix();
+    await put("config", '{"Network":"10.5.0.0/16"}');
+    expect(await run("leases reserve 10.5.7.0/24 192.0.2.7")).toEqual({
+      exitCode: 0,
+      out: "reserved 10.5.7.0/24 for 192.0.2.7\n",
+      err: "",
+    });
+    expect(await valueOf("subnets/10.5.7.0-24")).toBe('{"PublicIP":"192.0.2.7","PublicIPv6":null}');
+    expect((await run("leases reserve 10.5.7.0/24 192.0.2.7")).out)
+      .toBe("10.5.7.0/24 is already reserved for 192.0.2.7\n");
+    await using one = await node("node7", "192.0.2.7");
+    expect(one.subnet).toBe("10.5.7.0/24");
+    const { leases } = JSON.parse((await run("leases --json")).out);
+    expect(leases).toMatchObject([{ kind: "reservation", host: "node7", ignored: null }]);
+  });
+
+  test("turns the lease of a running node into a reservation, which its daemon keeps", async () => {
+    newPrefix();
+    await put("config", '{"Network":"10.5.0.0/16"}');
+    await using one = await node("node1", "192.0.2.1");
+    const before = await valueOf(`subnets/${one.key}`);
+    const { exitCode, out } = await run(`leases reserve ${one.subnet} 192.0.2.1`);
+    expect(exitCode).toBe(0);
+    expect(out).toContain("its node has it and keeps it; the lease no longer expires");
+    expect(await valueOf(`subnets/${one.key}`)).toBe(before);
+    const lost = await Promise.race([one.own.lost, Bun.sleep(500)]);
+    expect(lost).toBeUndefined();
+    const { leases } = JSON.parse((await run("leases --json")).out);
+    expect(leases).toMatchObject([{ kind: "reservation", host: "node1", remainingSeconds: null }]);
+  });
+
+  test("says what becomes of a node that has another subnet", async () => {
+    newPrefix();
+    await put("config", '{"Network":"10.5.0.0/16","SubnetMax":"10.5.9.0"}');
+    await using one = await node("node1", "192.0.2.1");
+    const { out } = await run("leases reserve 10.5.200.0/24 192.0.2.1");
+    expect(out).toBe("");
+    const subnet = one.subnet === "10.5.7.0/24" ? "10.5.8.0/24" : "10.5.7.0/24";
+    expect((await run(`leases reserve ${subnet} 192.0.2.1`)).out).toBe(
+      `reserved ${subnet} for 192.0.2.1\n` +
+        `its node, "node1", has ${one.subnet} until flanneld is restarted there; its workloads ` +
+        "then need new addresses\n",
+    );
+    expect((await run(`leases release ${subnet}`)).out)
+      .toBe(`released the reservation of ${subnet} for 192.0.2.1: no node has taken it\n`);
+  });
+
+  test("refuses what another node has, or what no node could take", async () => {
+    newPrefix();
+    await put("config", '{"Network":"10.5.0.0/16"}');
+    await using one = await node("node1", "192.0.2.1");
+    await put("subnets/10.5.7.0-24", '{"PublicIP":"192.0.2.7"}');
+    await put("subnets/10.5.8.0-24", "garbage");
+    const refusals = [
+      [`${one.subnet} 192.0.2.9`, `${one.subnet} is leased to 192.0.2.1 (host "node1", which is`],
+      ["10.5.7.0/24 192.0.2.9", "10.5.7.0/24 is reserved for 192.0.2.7; choose another subnet"],
+      ["10.5.8.0/24 192.0.2.9", "10.5.8.0/24 is reserved for a node without a valid public"],
+      ["10.5.9.0/24 192.0.2.7", "10.5.7.0/24 is already reserved for 192.0.2.7, and a node takes"],
+      ["10.5.9.0/25 192.0.2.9", "10.5.9.0/25 is not a /24"],
+      [
+        "10.5.0.0/24 192.0.2.9",
+        "10.5.0.0/24 is not one of the subnets of the network, 10.5.1.0/24",
+      ],
+      ["10.6.0.0/24 192.0.2.9", "10.6.0.0/24 is not one of the subnets of the network"],
+      ["10.5.9.0/24 10.5.1.1", "the public address 10.5.1.1 is inside the overlay network"],
+      ["10.5.9.0/24,fc00::/64 192.0.2.9", "the network has no IPv6; omit fc00::/64"],
+      ["10.5.9.0/24 2001:db8::1", "the network has no IPv6; omit 2001:db8::1"],
+    ] as const;
+    for (const [args, message] of refusals) {
+      const { exitCode, out, err } = await run(`leases reserve ${args}`);
+      expect({ args, exitCode, out }).toEqual({ args, exitCode: 1, out: "" });
+      expect(err).toStartWith(`flanneld leases reserve: ${message}`);
+      expect(err.trimEnd().split("\n")).toHaveLength(1);
+    }
+    expect((await run("leases reserve 10.5.9.0 192.0.2.9")).exitCode).toBe(2);
+  });
+
+  test("needs a configuration", async () => {
+    newPrefix();
+    const { exitCode, err } = await run("leases reserve 10.5.9.0/24 192.0.2.9");
+    expect(exitCode).toBe(1);
+    expect(err).toContain(`cannot check the subnet: there is no ${prefix}/config in etcd at`);
+  });
+
+  test("takes both subnets of a dual-stack network", async () => {
+    newPrefix();
+    await put("config", '{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fc00::/48"}');
+    const reserve = (args: string) => run(`leases reserve ${args}`);
+    expect((await reserve("10.5.7.0/24 192.0.2.7")).err).toContain("the network has IPv6");
+    expect((await reserve("10.5.7.0/24,fc00:0:0:7::/64 192.0.2.7,2001:db8::7")).out)
+      .toBe("reserved 10.5.7.0/24 and fc00:0:0:7::/64 for 192.0.2.7\n");
+    const overlapping = await reserve("10.5.8.0/24,fc00:0:0:7::/64 192.0.2.8,2001:db8::8");
+    expect(overlapping.err).toContain("10.5.7.0/24 and fc00:0:0:7::/64 is reserved for 192.0.2.7");
+    expect((await run("leases release fc00:0:0:7::/64")).out).toContain(
+      "released the reservation of 10.5.7.0/24 and fc00:0:0:7::/64 for 192.0.2.7",
+    );
+  });
+});
+
+describe("flanneld leases release", () => {
+  test("refuses while the session of the node exists, unless forced", async () => {
+    newPrefix();
+    await put("config", '{"Network":"10.5.0.0/16"}');
+    await using one = await node("node1", "192.0.2.1");
+    const refused = await run(`leases release ${one.subnet}`);
+    expect(refused).toMatchObject({ exitCode: 1, out: "" });
+    expect(refused.err).toStartWith(
+      `flanneld leases release: the lease of ${one.subnet} for 192.0.2.1 is in use: the host ` +
+        `node1 is alive (its session is ${prefix}/sessions/192.0.2.1); stop flanneld there`,
+    );
+    const forced = await run(`leases release --force ${one.subnet}`);
+    expect(forced.exitCode).toBe(0);
+    expect(forced.out).toContain("a daemon that runs takes it again at once, as a lease");
+    await eventually("the daemon has it again", 10_000, async () => {
+      return (await server.etcdctl("get", `${prefix}/subnets/${one.key}`)) !== "";
+    });
+  });
+
+  test("refuses a lease without a session that was renewed within an hour", async () => {
+    newPrefix();
+    await put("config", '{"Network":"10.5.0.0/16"}');
+    const etcd = client();
+    const value = '{"PublicIP":"192.0.2.1","BackendType":"vxlan"}';
+    const attach = async (key: string, ttlSeconds: number) => {
+      const { id } = await etcd.grantLease({ ttlSeconds }, forever);
+      const put = { key: `${prefix}/subnets/${key}`, value, lease: id };
+      await etcd.transaction({ compare: [], success: [{ put }] }, forever);
+    };
+    await attach("10.5.1.0-24", 86_400);
+    const { exitCode, err } = await run("leases release 10.5.1.0/24");
+    expect(exitCode).toBe(1);
+    expect(err).toMatch(/is in use: its node has no session, and it was renewed \d+ m?s ago; stop/);
+    expect((await run("leases release --force 10.5.1.0/24")).exitCode).toBe(0);
+    expect(await valueOf("subnets/10.5.1.0-24")).toBe("");
+    await etcd[Symbol.asyncDispose]();
+  });
+
+  test("names what does not exist", async () => {
+    newPrefix();
+    const { exitCode, err } = await run("leases release 10.5.1.0/24");
+    expect(exitCode).toBe(1);
+    expect(err).toContain(`there is no lease of "10.5.1.0/24" below ${prefix}/subnets/ in etcd at`);
+  });
+
+  test("releases what is invalid, by its key", async () => {
+    newPrefix();
+    await put("subnets/zero", "{}");
+    expect((await run("leases release zero")).out)
+      .toBe('released the reservation of the key "zero": it names no node that could be alive\n');
+  });
+
+  test.each(["reserve 10.5.1.0/24 192.0.2.1", "release 10.5.1.0/24"])(
+    "with Kubernetes %s is refused",
+    async (args) => {
+      const [name = "", ...rest] = args.split(" ");
+      const { exitCode, err } = await runProgram(["leases", name, "--kube-subnet-mgr", ...rest]);
+      expect(exitCode).toBe(1);
+      expect(err).toContain("Kubernetes assigns the subnets");
+    },
+  );
+});
+
+/** The store, with another program that is faster: `before` runs before the first change. */
+function racedStore(before: () => Promise<void>): NetworkStore {
+  const etcd = client();
+  let isFirst = true;
+  const transaction: EtcdClient["transaction"] = async (request, signal) => {
+    if (isFirst && request.success.some((one) => !("range" in one))) {
+      isFirst = false;
+      await before();
+    }
+    return await etcd.transaction(request, signal);
+  };
+  const raced = new Proxy(etcd, {
+    get: (target, name) => {
+      if (name === "transaction") return transaction;
+      const member = Reflect.get(target, name);
+      return typeof member === "function" ? member.bind(target) : member;
+    },
+  });
+  return {
+    etcd: raced,
+    records: new LeaseRecords(raced, prefix, collectingLog().log),
+    description: "the store",
+    [Symbol.asyncDispose]: () => etcd[Symbol.asyncDispose](),
+  };
+}
+
+const reservation = (subnets: object, addresses: object) =>
+  ({ subnets, addresses }) as Parameters<typeof reserveSubnet>[1];
+
+describe("another program that is faster", () => {
+  test("keeps the subnet that was to be reserved", async () => {
+    newPrefix();
+    await put("config", '{"Network":"10.5.0.0/16"}');
+    const value = '{"PublicIP":"192.0.2.1","BackendType":"vxlan"}';
+    await using store = racedStore(() => put("subnets/10.5.7.0-24", value));
+    await expect(
+      reserveSubnet(store, reservation({ 4: "10.5.7.0/24" }, { 4: "192.0.2.7" }), forever),
+    ).rejects.toThrow("10.5.7.0/24 is reserved for 192.0.2.1");
+    expect(await valueOf("subnets/10.5.7.0-24")).toBe(value);
+  });
+
+  test("keeps a subnet that overlaps it under another key; nothing remains", async () => {
+    newPrefix();
+    await put("config", '{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fc00::/48"}');
+    const other = "10.5.8.0-24&fc00:0:0:7::-64";
+    await using store = racedStore(() => put(`subnets/${other}`, '{"PublicIP":"192.0.2.1"}'));
+    const wanted = reservation({ 4: "10.5.7.0/24", 6: "fc00:0:0:7::/64" }, { 4: "192.0.2.7" });
+    await expect(reserveSubnet(store, wanted, forever)).rejects.toThrow(
+      "is reserved for 192.0.2.1",
+    );
+    expect((await server.etcdctl("get", "--prefix", "--keys-only", `${prefix}/subnets/`)).trim())
+      .toBe(`${prefix}/subnets/${other}`);
+  });
+
+  test("rewrites a lease that was to become a reservation: its value is kept", async () => {
+    newPrefix();
+    await put("config", '{"Network":"10.5.0.0/16"}');
+    const etcd = client();
+    const { id } = await etcd.grantLease({ ttlSeconds: 86_400 }, forever);
+    const key = `${prefix}/subnets/10.5.7.0-24`;
+    const write = async (mac: string) => {
+      const value =
+        `{"PublicIP":"192.0.2.7","BackendType":"vxlan","BackendData":{"VtepMAC":"${mac}"}}`;
+      const success = [{ put: { key, value, lease: id } }];
+      await etcd.transaction({ compare: [], success }, forever);
+    };
+    await write("02:00:00:00:00:01");
+    await using store = racedStore(() => write("02:00:00:00:00:02"));
+    await reserveSubnet(store, reservation({ 4: "10.5.7.0/24" }, { 4: "192.0.2.7" }), forever);
+    const [found] = (await etcd.range({ key }, forever)).keyValues;
+    expect(found).toMatchObject({ lease: 0n });
+    expect(found?.value).toContain("02:00:00:00:00:02");
+    await etcd[Symbol.asyncDispose]();
+  });
+
+  test("starts the node whose reservation was to be released: it keeps it", async () => {
+    newPrefix();
+    await put("config", '{"Network":"10.5.0.0/16"}');
+    await put("subnets/10.5.7.0-24", '{"PublicIP":"192.0.2.7","BackendType":"vxlan"}');
+    await using nodes = new AsyncDisposableStack();
+    await using store = racedStore(async () => {
+      nodes.use(await node("node7", "192.0.2.7"));
+    });
+    await expect(releaseLease(store, { subnet: "10.5.7.0/24", force: false }, forever))
+      .rejects.toThrow("is in use: the host node7 is alive");
+    expect(await valueOf("subnets/10.5.7.0-24")).toContain("192.0.2.7");
+  });
+
+  test("takes the same subnet at the same time: one has it, and no two overlap", async () => {
+    newPrefix();
+    await put("config", '{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fc00::/48"}');
+    const store = (): NetworkStore => racedStore(() => Promise.resolve());
+    const done = await Promise.allSettled(
+      Array.from({ length: 12 }, async (_, n) => {
+        await using one = store();
+        const subnets = { 4: `10.5.${1 + n % 3}.0/24`, 6: `fc00:0:0:${1 + n % 4}::/64` };
+        await reserveSubnet(one, reservation(subnets, { 4: `192.0.2.${n + 1}` }), forever);
+        return `${subnets[4].replace("/", "-")}&${subnets[6].replace("/", "-")}`;
+      }),
+    );
+    const won = done.flatMap((one) => one.status === "fulfilled" ? [one.value] : []);
+    const keys = (await server.etcdctl("get", "--prefix", "--keys-only", `${prefix}/subnets/`))
+      .split("\n").filter(Boolean).map((key) => key.slice(`${prefix}/subnets/`.length));
+    expect(keys.sort()).toEqual(won.sort());
+    const halves = keys.flatMap((key) => key.split("&"));
+    expect(new Set(halves).size).toBe(halves.length);
+    for (const one of done) {
+      if (one.status === "rejected") expect(one.reason).toBeInstanceOf(RefusedError);
+    }
+  });
+});
+
+/** The value of a key; empty if there is none. */
+async function valueOf(key: string): Promise<string> {
+  return (await server.etcdctl("get", "--print-value-only", `${prefix}/${key}`)).trimEnd();
+}

@@ -468,11 +468,13 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
     "lease_renewal.ts",
   ],
   subnet: [
+    "allocation.ts",
     "annotation_format.ts",
     "etcd/etcd_lease_store.ts",
     "etcd/lease_records.ts",
     "etcd/live_session.ts",
     "etcd/node_identity.ts",
+    "etcd/own_records.ts",
     "kube/kube_lease_store.ts",
     "kube/net_config_file.ts",
     "kube/node_annotations.ts",

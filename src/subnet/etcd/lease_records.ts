@@ -33,8 +33,8 @@ export type Creation =
   | { readonly kind: "created"; readonly revision: bigint }
   /** The key exists. */
   | { readonly kind: "exists" }
-  /** The key was created and must be deleted: it overlaps the older lease `key`. */
-  | { readonly kind: "overlaps"; readonly key: LeaseKey };
+  /** The key was created and has to be deleted: it overlaps the older lease `key`. */
+  | { readonly kind: "overlaps"; readonly key: LeaseKey; readonly revision: bigint };
 
 export interface LeaseWrite {
   readonly key: LeaseKey;
@@ -106,7 +106,9 @@ export class LeaseRecords {
       if (createRevision >= result.revision) continue;
       const other = this.relativeKey(key);
       const claimed = claimedSubnets({ subnets: decodeLeaseKey(other) ?? {} }, families);
-      if (leasesOverlap(claimed, subnets)) return { kind: "overlaps", key: other };
+      if (leasesOverlap(claimed, subnets)) {
+        return { kind: "overlaps", key: other, revision: result.revision };
+      }
     }
     return { kind: "created", revision: result.revision };
   }
@@ -128,18 +130,22 @@ export class LeaseRecords {
     return revision;
   }
 
-  /** Deletes a lease that was last changed at `modRevision`, if `guards` hold. */
+  /**
+   * Deletes a lease that was last changed at `modRevision`, if `guards` hold; `undefined` if it has
+   * changed since, or a guard does not hold.
+   */
   async delete(
     key: LeaseKey,
     modRevision: bigint,
     signal: AbortSignal,
     guards: readonly KeyComparison[] = [],
-  ): Promise<void> {
+  ): Promise<bigint | undefined> {
     const fullKey = this.leaseKey(key);
     const compare = [{ key: fullKey, modRevision }, ...guards];
     const transaction = { compare, success: [{ delete: { key: fullKey } }] };
     const revision = await this.#change(transaction, signal);
     if (revision !== undefined) this.#trace("delete", key, revision);
+    return revision;
   }
 
   /** The lease's part of a key in etcd. */

@@ -100,9 +100,13 @@ describe("a change", () => {
     etcd.put(`${SUBNETS}10.5.8.0-24&fc00:0:0:8::-64`, "x");
     expect((await made("10.5.7.0-24&fc00:0:0:7::-64")).kind).toBe("created");
     expect(await made("10.5.9.0-24&fc00:0:0:7::-64"))
-      .toEqual({ kind: "overlaps", key: "10.5.7.0-24&fc00:0:0:7::-64" as LeaseKey });
+      .toEqual({
+        kind: "overlaps",
+        key: "10.5.7.0-24&fc00:0:0:7::-64" as LeaseKey,
+        revision: etcd.get(`${SUBNETS}10.5.9.0-24&fc00:0:0:7::-64`)?.modRevision as bigint,
+      });
     expect(await made("10.5.8.0-24&fc00:0:0:a::-64"))
-      .toEqual({ kind: "overlaps", key: "10.5.8.0-24&fc00:0:0:8::-64" as LeaseKey });
+      .toMatchObject({ kind: "overlaps", key: "10.5.8.0-24&fc00:0:0:8::-64" as LeaseKey });
     expect((await made("nonsense too")).kind).toBe("created");
   });
 
