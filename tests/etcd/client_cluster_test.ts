@@ -64,16 +64,22 @@ test("a member without the others is left for one with a leader", async () => {
   const events = client.watch("/alone/", forever)[Symbol.asyncIterator]();
   await events.next();
   const event = events.next();
+  const { id } = await client.grantLease({ ttlSeconds: 300 }, forever);
+  for (let renewal = 0; renewal < 2; renewal++) await client.keepLeaseAlive(id, forever);
   await Bun.sleep(200);
   // Both others hang: the follower is alone, and its watch would stay silent forever.
   for (const member of others) member.freeze();
   while (!records.some(({ msg }) => msg.includes("no leader"))) await Bun.sleep(100);
   const refusal = await alone.range({ key: "/a" }, forever).catch((error: Error) => error.message);
   expect(refusal).toContain("no leader");
+  // The stream on which the lease was renewed has ended, and there is no other member.
+  expect(await alone.keepLeaseAlive(id, forever).catch((error: Error) => error.message))
+    .toContain("no leader");
   for (const member of others) member.thaw();
   const success = [{ put: { key: "/alone/a", value: "" } }];
   while (await client.transaction({ compare: [], success }, forever).catch(() => {}) === undefined);
   expect(await event).toMatchObject({ value: { kind: "put", keyValue: { key: "/alone/a" } } });
+  expect(await client.keepLeaseAlive(id, forever)).toBe(300);
 }, 180_000);
 
 test("members that do not listen are passed over", async () => {

@@ -28,3 +28,23 @@ test(
   },
   2 * idleMs + 90_000,
 );
+
+test("the renewals of a minute are messages of one call", async () => {
+  await using server = await EtcdServer.start();
+  const { log } = collectingLog();
+  await using client = new EtcdClient({ clock: systemClock, endpoints: [server.url], log });
+  const { id } = await client.grantLease({ ttlSeconds: 60 }, forever);
+  for (let renewal = 0; renewal < 5; renewal++) {
+    expect(await client.keepLeaseAlive(id, forever)).toBe(60);
+    await Bun.sleep(100);
+  }
+  expect((await server.callCounts()).get("LeaseKeepAlive")).toBe(1);
+  await client.revokeLease(id, forever);
+  expect(await client.keepLeaseAlive(id, forever)).toBe(0);
+  // A server that was restarted has ended the stream: no renewal fails.
+  const other = await client.grantLease({ ttlSeconds: 60 }, forever);
+  expect(await client.keepLeaseAlive(other.id, forever)).toBe(60);
+  await server.stop();
+  await server.start();
+  expect(await client.keepLeaseAlive(other.id, forever)).toBe(60);
+}, 90_000);

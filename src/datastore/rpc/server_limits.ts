@@ -5,7 +5,7 @@ import { openFilesLimit } from "../../process/resource_limits.ts";
 export interface ServerLimits {
   /** In total. A node has one or two; 5 000 nodes stay below this limit. */
   readonly connections: number;
-  /** Concurrent calls, in total. A node has about three: its watches and its keep-alive. */
+  /** Concurrent calls, in total. A node has about four: its watches and its keep-alive. */
   readonly streams: number;
   readonly streamsPerConnection: number;
   /** Calls that a connection may have even at these limits: a node has to renew its lease. */

@@ -30,7 +30,7 @@ import {
 } from "./response_checks.ts";
 import { EtcdError, isLeaseNotFound } from "./etcd_error.ts";
 import type { HostNetwork } from "./host_network.ts";
-import { renewLease } from "./lease_renewal.ts";
+import { LeaseRenewals } from "./lease_renewals.ts";
 import {
   rangeMessage,
   rangeResult,
@@ -52,6 +52,8 @@ export class EtcdClient implements Etcd {
   readonly #log: Log;
   readonly #host: HostNetwork | undefined;
   readonly #closed = new AbortController();
+  readonly #signals = new WeakMap<AbortSignal, AbortSignal>();
+  readonly #renewals: LeaseRenewals;
 
   /** Connects at the first call. Throws `ConfigError` for options that cannot work. */
   constructor(options: EtcdClientOptions) {
@@ -62,6 +64,7 @@ export class EtcdClient implements Etcd {
     this.#clock = clock;
     this.#log = log;
     this.#host = host;
+    this.#renewals = new LeaseRenewals(clock);
   }
 
   /** Ends all watches and calls, and closes the connections. */
@@ -129,7 +132,10 @@ export class EtcdClient implements Etcd {
       repeatable: true,
       signal: this.#signal(signal),
     };
-    return this.#calls.run(call, async (attempt) => Number(await renewLease(attempt, id)));
+    return this.#calls.run(
+      call,
+      async (attempt) => Number(await this.#renewals.renew(attempt, id)),
+    );
   }
 
   async revokeLease(id: bigint, signal: AbortSignal): Promise<void> {
@@ -205,8 +211,13 @@ export class EtcdClient implements Etcd {
     );
   }
 
+  /** One for each signal: a session renews its lease with the same one again and again. */
   #signal(signal: AbortSignal): AbortSignal {
-    return AbortSignal.any([signal, this.#closed.signal]);
+    const known = this.#signals.get(signal);
+    if (known !== undefined) return known;
+    const either = AbortSignal.any([signal, this.#closed.signal]);
+    this.#signals.set(signal, either);
+    return either;
   }
 }
 

@@ -59,15 +59,19 @@ export class EtcdConnection implements Disposable {
    * opened in time, and the signal's reason if the signal aborts.
    */
   async open(signal: AbortSignal, timeoutMs: number): Promise<Transport> {
-    const deadline = AbortSignal.timeout(timeoutMs);
+    let deadline: AbortSignal | undefined;
     try {
       const { manager, transport } = this.#currentSession();
+      signal.throwIfAborted();
+      // No timer, which would outlive the call.
+      if (manager.readySession !== undefined) return transport;
+      deadline = AbortSignal.timeout(timeoutMs);
       if (!manager.isConnected && manager.state !== "connecting") this.#noteRoute();
       await unlessAborted(manager.ready(), AbortSignal.any([signal, deadline]));
       return transport;
     } catch (error) {
       signal.throwIfAborted();
-      if (deadline.aborted) throw this.#giveUp(error);
+      if (deadline?.aborted) throw this.#giveUp(error);
       // Also an `EtcdError` of another kind, with which the connection was aborted meanwhile.
       const failure = EtcdError.from(error, { endpoint: this.endpoint, kind: "unsent" })
         .as("unsent");

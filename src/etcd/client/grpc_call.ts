@@ -107,6 +107,16 @@ export class GrpcCall<Response> implements AsyncIterableIterator<Response, undef
     else stream.end(request);
   }
 
+  /** Whether more requests may be sent. */
+  get isOpen(): boolean {
+    return this.#end === undefined && !this.#stream.closed && !this.#stream.destroyed;
+  }
+
+  /** Sends another request; only of a call that is kept open. */
+  send(message: Uint8Array): void {
+    this.#stream.write(frame(message));
+  }
+
   [Symbol.asyncIterator](): this {
     return this;
   }

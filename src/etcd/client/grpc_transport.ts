@@ -24,6 +24,25 @@ export interface Transport {
     message: Request,
     options: CallOptions & { readonly keepOpen?: boolean },
   ): Promise<AsyncIterableIterator<Response>>;
+  /**
+   * A call with any number of requests, of which this is the first. The signal and the time limit
+   * are those of the connection only: the call lasts until it fails.
+   */
+  open<Request, Response>(
+    method: RpcMethod<Request, Response>,
+    message: Request,
+    options: CallOptions,
+  ): Promise<OpenCall<Request, Response>>;
+}
+
+export interface OpenCall<Request, Response> {
+  /** Whether the call stands, and its connection is not being closed. */
+  readonly isUsable: boolean;
+  send(message: Request): void;
+  /** The next response. Rejects with what ended the call. */
+  next(): Promise<IteratorResult<Response, undefined>>;
+  /** Ends the call with this error. */
+  fail(reason: unknown): void;
 }
 
 export class GrpcTransport implements Transport {
@@ -38,10 +57,8 @@ export class GrpcTransport implements Transport {
     message: Request,
     options: CallOptions,
   ): Promise<Response> {
-    await using call = await this.#call(
-      { method, message: method.encode(message), keepOpen: false },
-      options,
-    );
+    const request = { method, message: method.encode(message), keepOpen: false };
+    await using call = (await this.#call(request, options)).call;
     const first = await call.next();
     if (first.done) throw new GrpcError("protocol error: no response message", Code.Internal);
     const second = await call.next();
@@ -55,25 +72,51 @@ export class GrpcTransport implements Transport {
     options: CallOptions & { readonly keepOpen?: boolean },
   ): Promise<AsyncIterableIterator<Response>> {
     const { keepOpen = false } = options;
-    return await this.#call({ method, message: method.encode(message), keepOpen }, options);
+    const request = { method, message: method.encode(message), keepOpen };
+    return (await this.#call(request, options)).call;
+  }
+
+  async open<Request, Response>(
+    method: RpcMethod<Request, Response>,
+    message: Request,
+    options: CallOptions,
+  ): Promise<OpenCall<Request, Response>> {
+    const request = { method, message: method.encode(message), keepOpen: true };
+    const { call, session } = await this.#call(request, options, { header: options.header });
+    return {
+      get isUsable() {
+        return call.isOpen && session.isUsable;
+      },
+      send: (message) => call.send(method.encode(message)),
+      next: () => call.next(),
+      fail: (reason) => call.fail(reason),
+    };
   }
 
   async #call<Response>(
     request: CallRequest<Response>,
-    options: CallOptions,
-  ): Promise<GrpcCall<Response>> {
-    const session = await this.#session(options);
+    connectionOptions: CallOptions,
+    callOptions = connectionOptions,
+  ): Promise<{ readonly call: GrpcCall<Response>; readonly session: MonitoredSession }> {
+    const session = await this.#session(connectionOptions);
     try {
-      return session.call(request, options);
+      return { call: session.call(request, callOptions), session };
     } catch (error) {
       // It was closed in the meantime.
       if (session.isUsable) throw error;
-      return (await this.#session(options)).call(request, options);
+      const next = await this.#session(connectionOptions);
+      return { call: next.call(request, callOptions), session: next };
     }
   }
 
   /** The deadline of a call also limits how long a new connection may take. */
   async #session({ signal, timeoutMs }: CallOptions): Promise<MonitoredSession> {
+    // No timer, which would outlive the call.
+    const ready = this.#sessions.readySession;
+    if (ready !== undefined) {
+      signal?.throwIfAborted();
+      return ready;
+    }
     const deadline = timeoutMs === undefined ? undefined : AbortSignal.timeout(timeoutMs);
     const limits = [signal, deadline].filter((one) => one !== undefined);
     try {

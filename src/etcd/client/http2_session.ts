@@ -71,10 +71,18 @@ export class SessionManager {
       : undefined;
   }
 
+  /** A session for a new call, unless one has to be opened or verified first. */
+  get readySession(): MonitoredSession | undefined {
+    const live = this.#live;
+    return live?.isUsable && !live.isDoubtful ? live : undefined;
+  }
+
   /** A session for a new call. Throws the error with which none could be opened. */
   async ready(): Promise<MonitoredSession> {
+    const ready = this.readySession;
+    if (ready !== undefined) return ready;
     const live = this.#live;
-    if (live?.isUsable && (!live.isDoubtful || await live.ping()) && live.isUsable) return live;
+    if (live?.isUsable && await live.ping() && live.isUsable) return live;
     if (live !== undefined && live === this.#live) {
       if (!live.session.destroyed) this.#draining.add(live);
       this.#live = undefined;

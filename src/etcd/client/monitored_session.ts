@@ -27,6 +27,7 @@ export class MonitoredSession {
   #aliveMs: number;
   #idleSinceMs: number;
   #timer: Disposable | undefined;
+  #timerDueMs = 0;
   /** The PING that waits for its response. */
   #ping: Promise<boolean> | undefined;
   /** The server has announced the end of the connection (RFC 9113 6.8). */
@@ -83,7 +84,7 @@ export class MonitoredSession {
   ): GrpcCall<Response> {
     const call: GrpcCall<Response> = new GrpcCall(this.session, request, options, {
       clock: this.#clock,
-      onReceived: () => this.#aliveMs = this.#clock.nowMs(),
+      onReceived: () => this.#received(),
       onClosed: () => this.#remove(call),
     });
     const wasIdle = !this.hasCalls;
@@ -102,6 +103,16 @@ export class MonitoredSession {
   destroy(reason: Error): void {
     for (const call of this.#calls) call.fail(reason);
     if (!this.session.destroyed) this.session.destroy(undefined, constants.NGHTTP2_CANCEL);
+  }
+
+  /**
+   * Something was received, so the next PING can wait. A timer that is due soon is moved: it would
+   * only wake the program to be set again. The others are left, because moving one costs more than
+   * many events that are received.
+   */
+  #received(): void {
+    this.#aliveMs = this.#clock.nowMs();
+    if (this.#timerDueMs - this.#aliveMs < this.#pingIntervalMs / 2) this.#schedule();
   }
 
   async #pingOnce(): Promise<boolean> {
@@ -138,6 +149,7 @@ export class MonitoredSession {
     const dueMs = this.hasCalls
       ? this.#aliveMs + this.#pingIntervalMs
       : this.#idleSinceMs + IDLE_CLOSE_MS;
+    this.#timerDueMs = dueMs;
     const delayMs = Math.max(0, dueMs - this.#clock.nowMs());
     this.#timer = this.#clock.setTimer(delayMs, () => void this.#onTimer());
   }
