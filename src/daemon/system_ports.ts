@@ -33,7 +33,8 @@ export const systemPorts: DaemonPorts = {
   createFirewallManager,
   releaseMemory: () => {
     shrinkHeap();
-    dropFilePages();
+    // The runtime shrinks it when it is idle next, with code that is not needed afterwards.
+    systemClock.setTimer(1000, dropFilePages);
   },
   requireNetworkPrivilege: () => requireNetworkPrivilege(),
   openStore: openLeaseStore,

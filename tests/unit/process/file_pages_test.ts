@@ -1,7 +1,7 @@
 /** Which mappings may lose their pages, and that the process does not notice. */
 
 import { describe, expect, test } from "bun:test";
-import { cleanFileMappings, dropFilePages } from "../../../src/process/file_pages.ts";
+import { cleanFileMappings, dropFilePages, mappedRange } from "../../../src/process/file_pages.ts";
 import { memoryMib } from "../../support/process_memory.ts";
 
 /** proc_pid_smaps(5), with the lines that matter. */
@@ -41,6 +41,33 @@ describe("cleanFileMappings", () => {
       { start: 0x1000n, end: 0x3000n },
       { start: 0xffff0000n, end: 0xffff4000n },
     ]);
+  });
+});
+
+describe("mappedRange", () => {
+  const code = mapping(`100000-104000 r-xp 00000000 fe:00 17   ${FILE}`);
+  const data = mapping(`204000-210000 rw-p 00004000 fe:00 17   ${FILE}`);
+  const other = mapping("300000-310000 rw-p 00000000 fe:00 18   /usr/lib/libc.so.6");
+
+  test("has the whole pages of a part of the file", () => {
+    const text = other + code + data;
+    const whole = { start: 0x5000, end: 0x8000 };
+    expect(mappedRange(text, FILE, whole)).toEqual({ start: 0x205000n, end: 0x208000n });
+    const part = { start: 0x5001, end: 0x8fff };
+    expect(mappedRange(text, FILE, part)).toEqual({ start: 0x206000n, end: 0x208000n });
+  });
+
+  test("has pages of the kernel's size", () => {
+    const text = data.replace("Rss:", "KernelPageSize: 16 kB\nRss:");
+    const part = { start: 0x4000, end: 0xffff };
+    expect(mappedRange(text, FILE, part)).toEqual({ start: 0x204000n, end: 0x20c000n });
+  });
+
+  test("has nothing of a part that is in no mapping, or in two", () => {
+    for (const part of [{ start: 0x3000, end: 0x5000 }, { start: 0xf000, end: 0x11000 }]) {
+      expect(mappedRange(code + data, FILE, part)).toBeUndefined();
+    }
+    expect(mappedRange(other, FILE, { start: 0, end: 0x1000 })).toBeUndefined();
   });
 });
 
