@@ -71,6 +71,10 @@ async function runCommand(command: CommandLine): Promise<number> {
       const { leasesCommand } = await import("./operator/leases_command.ts");
       return await leasesCommand(command.action, terminal());
     }
+    case "config": {
+      const { configCommand } = await import("./operator/config_command.ts");
+      return await configCommand(command.action, terminal());
+    }
     case "lab":
     case "datastore":
       return await runServer(command);
@@ -88,6 +92,7 @@ async function runPlugin(): Promise<number> {
 function terminal(): OperatorStreams {
   return {
     ...OUTPUT,
+    input: () => Bun.stdin.text(),
     columns: process.stdout.isTTY ? process.stdout.columns : undefined,
     environment: process.env,
   };

@@ -5,7 +5,7 @@ _flanneld_command() {
   commands= flags= valued=
   case $1 in
     'flanneld')
-      commands='lab datastore leases cni install-cni licenses version help'
+      commands='lab datastore leases config cni install-cni licenses version help'
       flags='--etcd-endpoints --etcd-prefix --etcd-keyfile --etcd-certfile --etcd-cafile --etcd-username --etcd-password --join --join-file --join-state --kube-subnet-mgr --kube-api-url --kubeconfig-file --kube-annotation-prefix --net-config-path --set-node-network-unavailable --iface --iface-regex --iface-can-reach --public-ip --public-ipv6 --subnet-file --subnet-lease-renew-margin --ip-masq --ip-masq-fully-random-disable --ip-blackhole-route --iptables-resync --iptables-forward-rules --healthz-ip --healthz-port -v --log-format --vmodule --log_backtrace_at --version --help'
       valued='etcd-endpoints etcd-prefix etcd-keyfile etcd-certfile etcd-cafile etcd-username etcd-password join join-file join-state kube-api-url kubeconfig-file kube-annotation-prefix net-config-path iface iface-regex iface-can-reach public-ip public-ipv6 subnet-file subnet-lease-renew-margin iptables-resync healthz-ip healthz-port v log-format vmodule log_backtrace_at'
       ;;
@@ -87,6 +87,18 @@ _flanneld_command() {
       flags='--force --etcd-endpoints --etcd-prefix --etcd-keyfile --etcd-certfile --etcd-cafile --etcd-username --etcd-password --join-state --kube-subnet-mgr --kube-api-url --kubeconfig-file --kube-annotation-prefix --net-config-path --help'
       valued='etcd-endpoints etcd-prefix etcd-keyfile etcd-certfile etcd-cafile etcd-username etcd-password join-state kube-api-url kubeconfig-file kube-annotation-prefix net-config-path'
       ;;
+    'flanneld config')
+      commands='show check'
+      flags='--help'
+      ;;
+    'flanneld config show')
+      flags='--etcd-endpoints --etcd-prefix --etcd-keyfile --etcd-certfile --etcd-cafile --etcd-username --etcd-password --join-state --kube-subnet-mgr --kube-api-url --kubeconfig-file --kube-annotation-prefix --net-config-path --iface --iface-regex --iface-can-reach --public-ip --public-ipv6 --help'
+      valued='etcd-endpoints etcd-prefix etcd-keyfile etcd-certfile etcd-cafile etcd-username etcd-password join-state kube-api-url kubeconfig-file kube-annotation-prefix net-config-path iface iface-regex iface-can-reach public-ip public-ipv6'
+      ;;
+    'flanneld config check')
+      flags='--etcd-endpoints --etcd-prefix --etcd-keyfile --etcd-certfile --etcd-cafile --etcd-username --etcd-password --join-state --kube-subnet-mgr --kube-api-url --kubeconfig-file --kube-annotation-prefix --net-config-path --help'
+      valued='etcd-endpoints etcd-prefix etcd-keyfile etcd-certfile etcd-cafile etcd-username etcd-password join-state kube-api-url kubeconfig-file kube-annotation-prefix net-config-path'
+      ;;
     'flanneld cni')
       flags='--help'
       ;;
@@ -153,6 +165,19 @@ _flanneld_values() {
       'flanneld leases release join-state' | \
       'flanneld leases release kubeconfig-file' | \
       'flanneld leases release net-config-path' | \
+      'flanneld config show etcd-keyfile' | \
+      'flanneld config show etcd-certfile' | \
+      'flanneld config show etcd-cafile' | \
+      'flanneld config show join-state' | \
+      'flanneld config show kubeconfig-file' | \
+      'flanneld config show net-config-path' | \
+      'flanneld config check etcd-keyfile' | \
+      'flanneld config check etcd-certfile' | \
+      'flanneld config check etcd-cafile' | \
+      'flanneld config check join-state' | \
+      'flanneld config check kubeconfig-file' | \
+      'flanneld config check net-config-path' | \
+      'flanneld config check ' | \
       'flanneld install-cni conf') kind=file ;;
     'flanneld kube-subnet-mgr' | \
       'flanneld set-node-network-unavailable' | \
@@ -195,6 +220,11 @@ _flanneld_values() {
       'flanneld leases release force' | \
       'flanneld leases release kube-subnet-mgr' | \
       'flanneld leases release help' | \
+      'flanneld config help' | \
+      'flanneld config show kube-subnet-mgr' | \
+      'flanneld config show help' | \
+      'flanneld config check kube-subnet-mgr' | \
+      'flanneld config check help' | \
       'flanneld cni help' | \
       'flanneld install-cni skip-conf' | \
       'flanneld install-cni skip-plugin' | \
@@ -203,7 +233,8 @@ _flanneld_values() {
       'flanneld version json' | \
       'flanneld version help' | \
       'flanneld help help') kind=words words='true false' ;;
-    'flanneld iface') kind=interface ;;
+    'flanneld iface' | \
+      'flanneld config show iface') kind=interface ;;
     'flanneld v' | \
       'flanneld datastore v') kind=words words='0 1 2 3 4 5' ;;
     'flanneld log-format' | \
@@ -222,7 +253,7 @@ _flanneld_values() {
       'flanneld datastore user remove data-dir' | \
       'flanneld install-cni conf-dir' | \
       'flanneld install-cni bin-dir') kind=directory ;;
-    'flanneld help ') kind=words words='lab datastore leases cni install-cni licenses version' ;;
+    'flanneld help ') kind=words words='lab datastore leases config cni install-cni licenses version' ;;
   esac
 }
 

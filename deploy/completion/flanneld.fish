@@ -21,6 +21,9 @@ set -g __flanneld_commands \
     'flanneld leases' \
     'flanneld leases reserve' \
     'flanneld leases release' \
+    'flanneld config' \
+    'flanneld config show' \
+    'flanneld config check' \
     'flanneld cni' \
     'flanneld install-cni' \
     'flanneld licenses' \
@@ -143,6 +146,35 @@ set -g __flanneld_valued \
     'flanneld leases release kubeconfig-file' \
     'flanneld leases release kube-annotation-prefix' \
     'flanneld leases release net-config-path' \
+    'flanneld config show etcd-endpoints' \
+    'flanneld config show etcd-prefix' \
+    'flanneld config show etcd-keyfile' \
+    'flanneld config show etcd-certfile' \
+    'flanneld config show etcd-cafile' \
+    'flanneld config show etcd-username' \
+    'flanneld config show etcd-password' \
+    'flanneld config show join-state' \
+    'flanneld config show kube-api-url' \
+    'flanneld config show kubeconfig-file' \
+    'flanneld config show kube-annotation-prefix' \
+    'flanneld config show net-config-path' \
+    'flanneld config show iface' \
+    'flanneld config show iface-regex' \
+    'flanneld config show iface-can-reach' \
+    'flanneld config show public-ip' \
+    'flanneld config show public-ipv6' \
+    'flanneld config check etcd-endpoints' \
+    'flanneld config check etcd-prefix' \
+    'flanneld config check etcd-keyfile' \
+    'flanneld config check etcd-certfile' \
+    'flanneld config check etcd-cafile' \
+    'flanneld config check etcd-username' \
+    'flanneld config check etcd-password' \
+    'flanneld config check join-state' \
+    'flanneld config check kube-api-url' \
+    'flanneld config check kubeconfig-file' \
+    'flanneld config check kube-annotation-prefix' \
+    'flanneld config check net-config-path' \
     'flanneld install-cni conf' \
     'flanneld install-cni conf-dir' \
     'flanneld install-cni bin-dir'
@@ -171,6 +203,7 @@ complete -c flanneld -f
 complete -c flanneld -n '__flanneld_at flanneld' -a lab -d 'Build a cluster on this machine, test the connections between its hosts, and remove it'
 complete -c flanneld -n '__flanneld_at flanneld' -a datastore -d 'Serve the part of etcd\'s API that flannel uses, for a cluster without etcd'
 complete -c flanneld -n '__flanneld_at flanneld' -a leases -d 'List the subnets of all nodes, and reserve and release subnets'
+complete -c flanneld -n '__flanneld_at flanneld' -a config -d 'Show, check and change the network configuration'
 complete -c flanneld -n '__flanneld_at flanneld' -a cni -d 'Connect a container to the network, for container runtimes'
 complete -c flanneld -n '__flanneld_at flanneld' -a install-cni -d 'Install the CNI plugin and its configuration on this node'
 complete -c flanneld -n '__flanneld_at flanneld' -a licenses -d 'Print the licenses of this program and of the software that it contains'
@@ -369,6 +402,46 @@ complete -c flanneld -n '__flanneld_at flanneld leases release' -l kube-annotati
 complete -c flanneld -n '__flanneld_at flanneld leases release' -l net-config-path -r -F -d 'File with the network configuration'
 complete -c flanneld -n '__flanneld_at flanneld leases release' -l help -d 'Print the usage and exit'
 
+complete -c flanneld -n '__flanneld_at flanneld config' -a show -d 'Print the network configuration with all defaults'
+complete -c flanneld -n '__flanneld_at flanneld config' -a check -d 'Name each mistake in a network configuration'
+complete -c flanneld -n '__flanneld_at flanneld config' -l help -d 'Print the usage and exit'
+
+complete -c flanneld -n '__flanneld_at flanneld config show' -l etcd-endpoints -r -f -d 'Comma-separated URLs of the members of the etcd cluster'
+complete -c flanneld -n '__flanneld_at flanneld config show' -l etcd-prefix -r -f -d 'Prefix of the keys in etcd'
+complete -c flanneld -n '__flanneld_at flanneld config show' -l etcd-keyfile -r -F -d 'Private key of the TLS client certificate (PEM)'
+complete -c flanneld -n '__flanneld_at flanneld config show' -l etcd-certfile -r -F -d 'TLS client certificate (PEM)'
+complete -c flanneld -n '__flanneld_at flanneld config show' -l etcd-cafile -r -F -d 'CA certificates that etcd\'s server certificate is verified against (PEM)'
+complete -c flanneld -n '__flanneld_at flanneld config show' -l etcd-username -r -f -d 'User name for etcd'
+complete -c flanneld -n '__flanneld_at flanneld config show' -l etcd-password -r -f -d 'Password for etcd'
+complete -c flanneld -n '__flanneld_at flanneld config show' -l join-state -r -F -d 'File that keeps what the node has learned when it joined'
+complete -c flanneld -n '__flanneld_at flanneld config show' -l kube-subnet-mgr -d 'Use the pod CIDRs that Kubernetes assigns to the nodes, and publish this node\'s lease as annotations of its Node'
+complete -c flanneld -n '__flanneld_at flanneld config show' -l kube-api-url -r -f -d 'URL of the API server'
+complete -c flanneld -n '__flanneld_at flanneld config show' -l kubeconfig-file -r -F -d 'The kubeconfig file'
+complete -c flanneld -n '__flanneld_at flanneld config show' -l kube-annotation-prefix -r -f -d 'Prefix of the node annotations'
+complete -c flanneld -n '__flanneld_at flanneld config show' -l net-config-path -r -F -d 'File with the network configuration'
+complete -c flanneld -n '__flanneld_at flanneld config show' -l iface -r -f -a '(__fish_print_interfaces)' -d 'Interface for the traffic between hosts, by name or by one of its addresses'
+complete -c flanneld -n '__flanneld_at flanneld config show' -l iface-regex -r -f -d 'Regular expression that is matched against the addresses of each interface, then against its name'
+complete -c flanneld -n '__flanneld_at flanneld config show' -l iface-can-reach -r -f -d 'Use the interface and source address of the kernel\'s route to this address'
+complete -c flanneld -n '__flanneld_at flanneld config show' -l public-ip -r -f -d 'IPv4 address at which other nodes reach this node'
+complete -c flanneld -n '__flanneld_at flanneld config show' -l public-ipv6 -r -f -d 'IPv6 address at which other nodes reach this node'
+complete -c flanneld -n '__flanneld_at flanneld config show' -l help -d 'Print the usage and exit'
+
+complete -c flanneld -n '__flanneld_at flanneld config check' -l etcd-endpoints -r -f -d 'Comma-separated URLs of the members of the etcd cluster'
+complete -c flanneld -n '__flanneld_at flanneld config check' -l etcd-prefix -r -f -d 'Prefix of the keys in etcd'
+complete -c flanneld -n '__flanneld_at flanneld config check' -l etcd-keyfile -r -F -d 'Private key of the TLS client certificate (PEM)'
+complete -c flanneld -n '__flanneld_at flanneld config check' -l etcd-certfile -r -F -d 'TLS client certificate (PEM)'
+complete -c flanneld -n '__flanneld_at flanneld config check' -l etcd-cafile -r -F -d 'CA certificates that etcd\'s server certificate is verified against (PEM)'
+complete -c flanneld -n '__flanneld_at flanneld config check' -l etcd-username -r -f -d 'User name for etcd'
+complete -c flanneld -n '__flanneld_at flanneld config check' -l etcd-password -r -f -d 'Password for etcd'
+complete -c flanneld -n '__flanneld_at flanneld config check' -l join-state -r -F -d 'File that keeps what the node has learned when it joined'
+complete -c flanneld -n '__flanneld_at flanneld config check' -l kube-subnet-mgr -d 'Use the pod CIDRs that Kubernetes assigns to the nodes, and publish this node\'s lease as annotations of its Node'
+complete -c flanneld -n '__flanneld_at flanneld config check' -l kube-api-url -r -f -d 'URL of the API server'
+complete -c flanneld -n '__flanneld_at flanneld config check' -l kubeconfig-file -r -F -d 'The kubeconfig file'
+complete -c flanneld -n '__flanneld_at flanneld config check' -l kube-annotation-prefix -r -f -d 'Prefix of the node annotations'
+complete -c flanneld -n '__flanneld_at flanneld config check' -l net-config-path -r -F -d 'File with the network configuration'
+complete -c flanneld -n '__flanneld_at flanneld config check' -l help -d 'Print the usage and exit'
+complete -c flanneld -n '__flanneld_at flanneld config check' -F
+
 complete -c flanneld -n '__flanneld_at flanneld cni' -l help -d 'Print the usage and exit'
 
 complete -c flanneld -n '__flanneld_at flanneld install-cni' -l conf -r -F -d 'The list of plugins to install, with a plugin of the type flannel'
@@ -384,4 +457,4 @@ complete -c flanneld -n '__flanneld_at flanneld version' -l json -d 'Print one J
 complete -c flanneld -n '__flanneld_at flanneld version' -l help -d 'Print the usage and exit'
 
 complete -c flanneld -n '__flanneld_at flanneld help' -l help -d 'Print the usage and exit'
-complete -c flanneld -n '__flanneld_at flanneld help' -f -a 'lab datastore leases cni install-cni licenses version'
+complete -c flanneld -n '__flanneld_at flanneld help' -f -a 'lab datastore leases config cni install-cni licenses version'

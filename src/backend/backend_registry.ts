@@ -50,6 +50,7 @@ export class BackendRegistry {
       throw new ConfigError(
         `the ${descriptor.type} backend carries IPv4 only, and the network configuration has ` +
           `EnableIPv6; ${remedy}, or use ${this.alternativesForIpv6(descriptor)}`,
+        { key: "EnableIPv6" },
       );
     }
     return descriptor;
@@ -82,6 +83,7 @@ export class BackendRegistry {
     const hint = guess === undefined ? "" : `; did you mean ${JSON.stringify(guess)}?`;
     return new ConfigError(
       `unknown Backend Type ${quoted(type)}; use one of ${this.types.join(", ")}${hint}`,
+      { key: "Type" },
     );
   }
 }

@@ -2,6 +2,7 @@
 
 import { argument, repeatedArgument } from "./argument.ts";
 import { type Command, command, mapAction } from "./command.ts";
+import { CONFIG, type ConfigAction } from "./config_arguments.ts";
 import { type DaemonAction, readDaemon } from "./daemon_arguments.ts";
 import { DAEMON_FLAGS } from "./daemon_flags.ts";
 import { DAEMON_MANUAL } from "./daemon_manual.ts";
@@ -17,6 +18,7 @@ export type ProgramAction =
   | { readonly kind: "lab"; readonly action: LabAction }
   | { readonly kind: "datastore"; readonly action: DatastoreAction }
   | { readonly kind: "leases"; readonly action: LeasesAction }
+  | { readonly kind: "config"; readonly action: ConfigAction }
   | { readonly kind: "cni" }
   | { readonly kind: "install-cni"; readonly options: OptionsOf<typeof INSTALL_CNI_FLAGS> }
   | { readonly kind: "install-conf"; readonly source: string; readonly target: string }
@@ -78,6 +80,7 @@ const SUBCOMMANDS = [
   mapAction<LabAction, ProgramAction>(LAB, (action) => ({ kind: "lab", action })),
   mapAction<DatastoreAction, ProgramAction>(DATASTORE, (action) => ({ kind: "datastore", action })),
   mapAction<LeasesAction, ProgramAction>(LEASES, (action) => ({ kind: "leases", action })),
+  mapAction<ConfigAction, ProgramAction>(CONFIG, (action) => ({ kind: "config", action })),
   CNI,
   INSTALL_CNI,
   LICENSES,

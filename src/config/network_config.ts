@@ -111,6 +111,7 @@ export function parseNetworkConfig(text: string, options: NetworkConfigOptions):
   if (!enabled[4] && !enabled[6]) {
     throw new ConfigError(
       `EnableIPv4 and EnableIPv6 in ${source} are both false; set at least one to true`,
+      { key: "EnableIPv4" },
     );
   }
   for (const family of FAMILIES) {
@@ -162,6 +163,13 @@ const FAMILY_KEYS: Readonly<Record<Family, FamilyKeys>> = {
   },
 };
 
+/** The names of the keys of a family, spelled as in the manual. */
+export function familyKeys(
+  family: Family,
+): Readonly<Record<"enable" | "network" | "length" | "min" | "max", string>> {
+  return FAMILY_KEYS[family];
+}
+
 /** A network has at least four subnets; the first one is not used by default. */
 const SPLIT_BITS = 2;
 
@@ -204,6 +212,7 @@ function familyNetwork(
     throw new ConfigError(
       `${keys.max} in ${options.source} is ${subnetMax}, which is before ` +
         `${keys.min} ${subnetMin}; swap them, or omit one`,
+      { key: keys.max },
     );
   }
   return { network, subnetLength, subnetMin, subnetMax };
@@ -231,12 +240,14 @@ function readNetwork(
     throw new ConfigError(
       `${keys.network} is missing in ${source}; add one, such as ` +
         `"${keys.network}": "${keys.example}"`,
+      { key: keys.network },
     );
   }
   if (given.length === 0) {
     throw new ConfigError(
       `${keys.network} in ${source} is ${given.address}/0, which contains all addresses; ` +
         `choose a network that nothing else uses, such as ${keys.example}`,
+      { key: keys.network },
     );
   }
   const network = makePrefix(given.address, given.length);
@@ -245,6 +256,7 @@ function readNetwork(
     throw new ConfigError(
       `${keys.network} in ${source} is ${network}, which overlaps ${special.block} ` +
         `(${special.use}); choose a network that nothing else uses, such as ${keys.example}`,
+      { key: keys.network },
     );
   }
   if (prefixAddress(network) !== given.address) {
@@ -268,6 +280,7 @@ function readSubnetLength(
     throw new ConfigError(
       `${keys.network} in ${source} is ${network}, too small for four subnets of four addresses; ` +
         `use a /${keys.maxLength - SPLIT_BITS} or a larger network`,
+      { key: keys.network },
     );
   }
   if (given === 0) return Math.max(keys.defaultLength, shortest);
@@ -275,6 +288,7 @@ function readSubnetLength(
     throw new ConfigError(
       `${keys.length} in ${source} is ${given}; with ${keys.network} ${network} it must be ` +
         `from ${shortest} (four subnets) to ${keys.maxLength} (four addresses each)`,
+      { key: keys.length },
     );
   }
   return given;
@@ -291,6 +305,7 @@ function readBound(
     throw new ConfigError(
       `${key} in ${source} is ${given}, which is outside of the network ${network}; ` +
         `choose an address inside it`,
+      { key },
     );
   }
   const subnet = prefixAddress(makePrefix(given, subnetLength));
@@ -298,6 +313,7 @@ function readBound(
     throw new ConfigError(
       `${key} in ${source} is ${given}, which is not the first address of a /${subnetLength}; ` +
         `write ${subnet}`,
+      { key },
     );
   }
   return given;

@@ -128,7 +128,9 @@ function readOption<T>(name: string, value: unknown, type: OptionSpec<T>, source
   const given = type.isSecret
     ? "has an invalid value, which is secret and not shown"
     : `is ${quoted(value)}`;
-  throw new ConfigError(`${name} in ${source} ${given}; it must be ${type.accepted}`);
+  throw new ConfigError(`${name} in ${source} ${given}; it must be ${type.accepted}`, {
+    key: name,
+  });
 }
 
 function quote(text: string): string {

@@ -6,8 +6,9 @@ import { printableLine } from "../base/quoting.ts";
 import type { Log } from "../log/log.ts";
 import { createLogger } from "../log/logger.ts";
 
-/** What a command reads and writes: data to `out`, notes and errors to `err`. */
+/** What a command reads and writes: data from `input` and to `out`, notes and errors to `err`. */
 export interface OperatorStreams {
+  input(): Promise<string>;
   out(text: string): Promise<void>;
   err(text: string): void;
   /** The width of the terminal; `undefined` if the output is not for one. */

@@ -6,6 +6,7 @@
 import type { PerFamily } from "../addr/family.ts";
 import type { Clock } from "../base/clock.ts";
 import type { NetworkConfig } from "../config/network_config.ts";
+import type { OptionSchema } from "../config/option_schema.ts";
 import type { ExternalInterface } from "../host/external_interface.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { WireguardSupport } from "../kernel/wireguard/wireguard_support.ts";
@@ -25,6 +26,10 @@ export interface BackendModule {
    * host could use. The registry has checked the network's address families.
    */
   checkConfig(config: NetworkConfig, log: Pick<Log, "warn">): void;
+  /** Each option, with its default. */
+  readonly options: OptionSchema;
+  /** As `Backend.mtuBytes`, of a configuration that `checkConfig` accepts. */
+  mtuBytes(config: NetworkConfig, external: Pick<ExternalInterface, "mtuBytes">): number;
   /**
    * Checks the configuration and creates or adopts what the lease advertises, such as a key. Throws
    * `ConfigError` for an invalid option and `BackendError` for any other problem that the user must

@@ -17,6 +17,7 @@ export function requireIpv6Mtu(mtuBytes: number | undefined, overheadBytes: numb
   throw new ConfigError(
     `MTU ${mtuBytes} leaves ${leftBytes} bytes for packets in the tunnel; IPv6 needs ` +
       `${IPV6_MIN_MTU_BYTES}, so it must be at least ${IPV6_MIN_MTU_BYTES + overheadBytes}`,
+    { key: "MTU" },
   );
 }
 

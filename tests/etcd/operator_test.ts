@@ -324,6 +324,78 @@ describe("flanneld leases release", () => {
   );
 });
 
+describe("flanneld config show", () => {
+  test("prints a document with all defaults, and what it leads to", async () => {
+    newPrefix();
+    await put("config", '{"Network":"10.5.0.0/16","SubnetMax":"10.5.20.0"}');
+    await put("subnets/10.5.7.0-24", '{"PublicIP":"192.0.2.7"}');
+    await put("subnets/10.5.99.0-24", '{"PublicIP":"192.0.2.8"}');
+    await put("subnets/10.5.9.0-24", '{"PublicIP":"192.0.2.1"}');
+    await using one = await node("node1", "192.0.2.1");
+    expect(one.subnet).toBe("10.5.9.0/24");
+    const { exitCode, out, err } = await run("config show --iface=lo");
+    expect(exitCode).toBe(0);
+    expect(JSON.parse(out)).toMatchObject({
+      SubnetMin: "10.5.1.0",
+      SubnetMax: "10.5.20.0",
+      Backend: { Type: "vxlan", VNI: 1, Port: 8472 },
+    });
+    const [source, capacity, mtu] = err.trimEnd().split("\n");
+    expect(source).toBe(`source: ${prefix}/config in etcd at ${server.url}`);
+    expect(capacity).toBe(
+      "IPv4: 20 subnets, 10.5.1.0/24 to 10.5.20.0/24: 2 taken (0 leased, 2 reserved), 18 free; " +
+        "others are taken: 1",
+    );
+    expect(mtu).toMatch(/^MTU: unknown on this host: .*lo/);
+  });
+
+  test("says which interface the MTU is from", async () => {
+    newPrefix();
+    await put("config", '{"Network":"10.5.0.0/16"}');
+    const { err } = await run("config show");
+    // A machine without a default route has no external interface.
+    expect(err).toMatch(
+      /^MTU: (\d+ bytes for workloads: \d+ of \S+, less 50 of vxlan|unknown.*)$/m,
+    );
+  });
+
+  test("names the mistake of what no daemon can use", async () => {
+    newPrefix();
+    expect((await run("config show")).err)
+      .toStartWith(`flanneld config show: there is no ${prefix}/config in etcd at`);
+    await put("config", '{"Network":"10.5.0.0/33"}');
+    const { exitCode, out, err } = await run("config show");
+    expect({ exitCode, out }).toEqual({ exitCode: 1, out: "" });
+    expect(err).toContain("is invalid: Network in the network configuration is ");
+  });
+});
+
+describe("flanneld config check", () => {
+  test("of a file, of standard input and of the store", async () => {
+    newPrefix();
+    const text = '{"Network": "10.5.0.0/16",\n  "SubnetLn": 25}';
+    const warning =
+      'unknown key "SubnetLn" in the network configuration is ignored; did you mean ' +
+      '"SubnetLen"?';
+    expect(await runProgram(["config", "check", "-"], text)).toEqual({
+      exitCode: 1,
+      out: `standard input:2:3: warning: ${warning}\n`,
+      err: "",
+    });
+    await put("config", text);
+    expect((await run("config check")).out)
+      .toBe(`${prefix}/config in etcd at ${server.url}:2:3: warning: ${warning}\n`);
+    await put("config", '{"Network": "10.5.0.0/16"}');
+    expect(await run("config check")).toMatchObject({
+      exitCode: 0,
+      out: `${prefix}/config in etcd at ${server.url} is valid: vxlan, 10.5.0.0/16\n`,
+    });
+    const missing = await runProgram(["config", "check", "/no/such/file"]);
+    expect(missing).toMatchObject({ exitCode: 1, out: "" });
+    expect(missing.err).toStartWith("flanneld config check: cannot read /no/such/file: ENOENT");
+  });
+});
+
 /** The store, with another program that is faster: `before` runs before the first change. */
 function racedStore(before: () => Promise<void>): NetworkStore {
   const etcd = client();

@@ -16,6 +16,8 @@ export const OPTIONS = {};
 
 const alloc: BackendModule = {
   checkConfig,
+  options: OPTIONS,
+  mtuBytes: (_config, external) => external.mtuBytes,
   prepare(host) {
     const { families } = host.config;
     checkConfig(host.config, host.log);

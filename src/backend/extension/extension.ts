@@ -38,6 +38,8 @@ import { checkSyntax } from "./shell_syntax.ts";
 
 const extension: BackendModule = {
   checkConfig: readConfig,
+  options: OPTIONS,
+  mtuBytes: (config, external) => readConfig(config, QUIET).MTU ?? external.mtuBytes,
   async prepare(host) {
     const { config, clock, log, stop } = host;
     const { families: networks } = config;
@@ -117,12 +119,16 @@ function extensionBackend(
   };
 }
 
+/** What is warned of was reported before. */
+const QUIET = { warn: () => {} };
+
 function readConfig({ backend }: NetworkConfig, log: Pick<Log, "warn">): ExtensionOptions {
   const options = readOptions(backend.options, OPTIONS, log);
   for (const [name, command] of Object.entries(options)) {
     if (typeof command === "string" && command.includes("\0")) {
       throw new ConfigError(
         `${name} in the network configuration's Backend object contains a NUL character`,
+        { key: name },
       );
     }
   }

@@ -33,6 +33,8 @@ const WINDOWS_OPTIONS = ["Name", "DNSServerList"];
 
 const hostGw: BackendModule = {
   checkConfig,
+  options: OPTIONS,
+  mtuBytes: (_config, external) => external.mtuBytes,
   prepare(host) {
     checkConfig(host.config, host.log);
     requireNoTranslation(host);

@@ -26,6 +26,7 @@ import type { PerFamily } from "../../addr/family.ts";
 import type { IpAddress } from "../../addr/ip.ts";
 import type { Prefix } from "../../addr/prefix.ts";
 import { booleanOption, readOptions } from "../../config/option_schema.ts";
+import type { ExternalInterface } from "../../host/external_interface.ts";
 import { advertisedAddresses } from "../../overlay/advertised_addresses.ts";
 import type { Backend, BackendModule } from "../../overlay/backend.ts";
 import { ipipDevice, IPV4_HEADER_BYTES, ipv4Route, removeOtherTunnel } from "./ipip_tunnel.ts";
@@ -39,6 +40,8 @@ export const OPTIONS = { DirectRouting: booleanOption({ default: false }) };
 
 const ipip: BackendModule = {
   checkConfig: ({ backend }, log) => void readOptions(backend.options, OPTIONS, log),
+  options: OPTIONS,
+  mtuBytes: (_config, external) => ipipMtuBytes(external),
   async prepare(host) {
     const options = readOptions(host.config.backend.options, OPTIONS, host.log);
     const network = ipv4Network(host.config);
@@ -58,7 +61,6 @@ interface IpipSetup {
 }
 
 function ipipBackend({ DirectRouting, network, publicAddresses }: IpipSetup): Backend {
-  const mtuBytes: Backend["mtuBytes"] = (external) => external.mtuBytes - IPV4_HEADER_BYTES;
   return {
     type: IPIP.type,
     attributes: { publicAddresses, backendType: IPIP.type, backendData: {} },
@@ -69,11 +71,11 @@ function ipipBackend({ DirectRouting, network, publicAddresses }: IpipSetup): Ba
       networks: [network],
       routeLink: external.name,
     }),
-    mtuBytes,
+    mtuBytes: ipipMtuBytes,
     node: ({ own, external }) => [
       ipipDevice({
         name: IPIP_DEVICE,
-        mtuBytes: mtuBytes(external),
+        mtuBytes: ipipMtuBytes(external),
         local: external.sourceAddresses[4] as IpAddress,
       }),
       ...nodeAddress(own, IPIP_DEVICE, 4),
@@ -87,4 +89,8 @@ function ipipBackend({ DirectRouting, network, publicAddresses }: IpipSetup): Ba
       return ipv4Route(peer, external, by);
     },
   };
+}
+
+function ipipMtuBytes(external: Pick<ExternalInterface, "mtuBytes">): number {
+  return external.mtuBytes - IPV4_HEADER_BYTES;
 }

@@ -75,6 +75,8 @@ const UDP_HEADER_BYTES = 8;
 
 const ipsec: BackendModule = {
   checkConfig: readConfig,
+  options: OPTIONS,
+  mtuBytes: (config, external) => ipsecMtuBytes(readConfig(config, QUIET), external),
   async prepare(host) {
     const options = readConfig(host.config, host.log);
     const { runDirectory, env, clock, log, stop } = host;
@@ -148,8 +150,7 @@ class IpsecBackend implements Backend {
   }
 
   mtuBytes(external: ExternalInterface): number {
-    const udpBytes = this.#setup.options.UDPEncap ? UDP_HEADER_BYTES : 0;
-    return external.mtuBytes - OVERHEAD_BYTES - udpBytes;
+    return ipsecMtuBytes(this.#setup.options, external);
   }
 
   node(): [] {
@@ -206,6 +207,16 @@ function peerSubnet(peer: Lease): Prefix {
   return subnet;
 }
 
+function ipsecMtuBytes(
+  { UDPEncap }: Options,
+  external: Pick<ExternalInterface, "mtuBytes">,
+): number {
+  return external.mtuBytes - OVERHEAD_BYTES - (UDPEncap ? UDP_HEADER_BYTES : 0);
+}
+
+/** What is warned of was reported before. */
+const QUIET = { warn: () => {} };
+
 function readConfig({ backend }: NetworkConfig, log: Pick<Log, "warn">): Options {
   const options = readOptions(backend.options, OPTIONS, log);
   const pskBytes = Buffer.byteLength(options.PSK);
@@ -213,6 +224,7 @@ function readConfig({ backend }: NetworkConfig, log: Pick<Log, "warn">): Options
     throw new ConfigError(
       `the PSK of the ipsec backend ${pskBytes === 0 ? "is missing" : `has ${pskBytes} bytes`}` +
         `; it must have at least ${PSK_MIN_BYTES} bytes: generate one with "openssl rand -hex 48"`,
+      { key: "PSK" },
     );
   }
   return options;

@@ -33,6 +33,8 @@ export const OPTIONS = {
 
 const tencentVpc: BackendModule = {
   checkConfig: ({ backend }, log) => void readOptions(backend.options, OPTIONS, log),
+  options: OPTIONS,
+  mtuBytes: (_config, external) => external.mtuBytes,
   // deno-lint-ignore require-await -- an error becomes a rejection
   async prepare(host) {
     const { config, env, clock, log } = host;

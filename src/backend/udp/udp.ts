@@ -33,12 +33,15 @@ import { chooseDataPath } from "./data_path.ts";
 import { fouBackend } from "./fou_backend.ts";
 import { UdpProxy } from "./proxy.ts";
 import { tunBackend } from "./tun_backend.ts";
+import { udpMtuBytes } from "./udp_setup.ts";
 import { UDP_DEVICE } from "./udp_descriptor.ts";
 
 export const OPTIONS = { Port: integerOption({ default: 8285, min: 1, max: 65535 }) };
 
 const udp: BackendModule = {
   checkConfig: ({ backend }, log) => void readOptions(backend.options, OPTIONS, log),
+  options: OPTIONS,
+  mtuBytes: (_config, external) => udpMtuBytes(external),
   async prepare(host) {
     const { Port: port } = readOptions(host.config.backend.options, OPTIONS, host.log);
     const network = ipv4Network(host.config);

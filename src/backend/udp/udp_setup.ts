@@ -4,6 +4,7 @@ import type { PerFamily } from "../../addr/family.ts";
 import type { IpAddress } from "../../addr/ip.ts";
 import type { Prefix } from "../../addr/prefix.ts";
 import type { Link } from "../../state/resource.ts";
+import type { ExternalInterface } from "../../host/external_interface.ts";
 import type { Backend } from "../../overlay/backend.ts";
 import { IPV4_HEADER_BYTES } from "../ipip/ipip_tunnel.ts";
 import { UDP, UDP_DEVICE } from "./udp_descriptor.ts";
@@ -32,8 +33,12 @@ export function commonBackendParts({ network, publicAddresses }: UdpSetup): Comm
       networks: [network],
       routeLink: external.name,
     }),
-    mtuBytes: (external) => external.mtuBytes - IPV4_HEADER_BYTES - UDP_HEADER_BYTES,
+    mtuBytes: udpMtuBytes,
   };
+}
+
+export function udpMtuBytes(external: Pick<ExternalInterface, "mtuBytes">): number {
+  return external.mtuBytes - IPV4_HEADER_BYTES - UDP_HEADER_BYTES;
 }
 
 const UDP_HEADER_BYTES = 8; // RFC 768

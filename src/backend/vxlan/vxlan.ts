@@ -86,6 +86,9 @@ const IFNAME_MAX_LENGTH = 15; // IFNAMSIZ less the final zero, linux/if.h
 
 const vxlan: BackendModule = {
   checkConfig: readConfig,
+  options: OPTIONS,
+  mtuBytes: (config, external) =>
+    vxlanMtuBytes(readConfig(config, { warn: () => {} }), external, config.families),
   async prepare(host) {
     const options = readConfig(host.config, host.log);
     checkExternal(options, host);
@@ -141,10 +144,8 @@ class VxlanBackend implements Backend {
     };
   }
 
-  /** The smallest MTU of the devices: a workload has one interface for both families. */
   mtuBytes(external: ExternalInterface): number {
-    const families = familiesOf(this.#setup.networks);
-    return Math.min(...families.map((family) => this.#deviceMtuBytes(external, family)));
+    return vxlanMtuBytes(this.#setup.options, external, this.#setup.networks);
   }
 
   externalProblem(external: ExternalInterface): string | undefined {
@@ -222,7 +223,7 @@ class VxlanBackend implements Backend {
       kind: "link",
       type: "vxlan",
       name: vxlanDeviceName(options.VNI, family),
-      mtuBytes: this.#deviceMtuBytes(external, family),
+      mtuBytes: deviceMtuBytes(options, external, family),
       mac,
       up: true,
       vni: options.VNI,
@@ -233,12 +234,26 @@ class VxlanBackend implements Backend {
       gbp: options.GBP,
     };
   }
+}
 
-  #deviceMtuBytes(external: ExternalInterface, family: Family): number {
-    // The kernel rejects an MTU that exceeds the underlay's (vxlan_config_apply).
-    const underlayBytes = Math.min(this.#setup.options.MTU ?? Infinity, external.mtuBytes);
-    return underlayBytes - OVERHEAD_BYTES[family];
-  }
+/** The smallest MTU of the devices: a workload has one interface for both families. */
+function vxlanMtuBytes(
+  options: Options,
+  external: Pick<ExternalInterface, "mtuBytes">,
+  families: PerFamily<unknown>,
+): number {
+  return Math.min(
+    ...familiesOf(families).map((family) => deviceMtuBytes(options, external, family)),
+  );
+}
+
+function deviceMtuBytes(
+  { MTU }: Options,
+  external: Pick<ExternalInterface, "mtuBytes">,
+  family: Family,
+): number {
+  // The kernel rejects an MTU that exceeds the underlay's (vxlan_config_apply).
+  return Math.min(MTU ?? Infinity, external.mtuBytes) - OVERHEAD_BYTES[family];
 }
 
 /** The VTEP MAC address: a forwarding entry sends packets for it to a single host. */
@@ -272,6 +287,7 @@ function readConfig({ backend, families }: NetworkConfig, log: Pick<Log, "warn">
       throw new ConfigError(
         `VNI ${options.VNI} makes the device name ${name} longer than the ${IFNAME_MAX_LENGTH} ` +
           "characters that Linux allows; choose a smaller VNI",
+        { key: "VNI" },
       );
     }
   }

@@ -93,6 +93,8 @@ const OVERHEAD_BYTES = 80;
 
 const wireguard: BackendModule = {
   checkConfig: readConfig,
+  options: OPTIONS,
+  mtuBytes: (config, external) => wireguardMtuBytes(readConfig(config, QUIET), external),
   async prepare(host) {
     const options = readConfig(host.config, host.log);
     const problem = externalProblem(host.config.families, { ...options, external: host.external });
@@ -159,7 +161,7 @@ class WireguardBackend implements Backend {
   }
 
   mtuBytes(external: ExternalInterface): number {
-    return (this.#setup.options.MTU ?? external.mtuBytes) - OVERHEAD_BYTES;
+    return wireguardMtuBytes(this.#setup.options, external);
   }
 
   externalProblem(external: ExternalInterface): string | undefined {
@@ -297,6 +299,16 @@ async function chooseImplementation(
   return "userspace";
 }
 
+function wireguardMtuBytes(
+  { MTU }: Options,
+  external: Pick<ExternalInterface, "mtuBytes">,
+): number {
+  return (MTU ?? external.mtuBytes) - OVERHEAD_BYTES;
+}
+
+/** What is warned of was reported before. */
+const QUIET = { warn: () => {} };
+
 function readConfig({ backend, families }: NetworkConfig, log: Pick<Log, "warn">): Options {
   const options = readOptions(backend.options, OPTIONS, log);
   const { Mode, MTU, ListenPort, ListenPortV6 } = options;
@@ -305,12 +317,14 @@ function readConfig({ backend, families }: NetworkConfig, log: Pick<Log, "warn">
     throw new ConfigError(
       `Mode ${JSON.stringify(Mode)} needs IPv${needed} between the nodes, and the network has no ` +
         `IPv${needed}; remove Mode, or enable both families`,
+      { key: "Mode" },
     );
   }
   if (Mode === "separate" && families[4] && families[6] && ListenPort === ListenPortV6) {
     throw new ConfigError(
       `ListenPort and ListenPortV6 are both ${ListenPort}; the two devices of the mode ` +
         '"separate" need different ports',
+      { key: "ListenPortV6" },
     );
   }
   if (families[6] !== undefined) requireIpv6Mtu(MTU, OVERHEAD_BYTES);

@@ -45,6 +45,8 @@ const OPTIONS = { Fast: booleanOption({ default: false }) };
 /** A tunnel device of its own, and a route through it to each peer. */
 const TOY_MODULE: BackendModule = {
   checkConfig: ({ backend }, log) => void readOptions(backend.options, OPTIONS, log),
+  options: OPTIONS,
+  mtuBytes: (_config, { mtuBytes }) => mtuBytes - 20,
   prepare(host) {
     const network = ipv4Network(host.config);
     const type = TOY.type;

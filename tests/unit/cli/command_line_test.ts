@@ -496,8 +496,8 @@ describe("subcommands", () => {
   test("an unknown subcommand is explained", () => {
     expect(fault(["lba"])).toBe('2 unknown subcommand "lba"; did you mean lab?');
     expect(fault(["eth0"])).toBe(
-      '2 unknown subcommand "eth0"; the subcommands are lab, datastore, leases, cni, ' +
-        "install-cni, licenses, version, help",
+      '2 unknown subcommand "eth0"; the subcommands are lab, datastore, leases, config, ' +
+        "cni, install-cni, licenses, version, help",
     );
     expect(fault(["-v=3", "lab"])).toBe("2 flags are not allowed before the subcommand lab");
   });

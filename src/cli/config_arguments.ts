@@ -1,0 +1,81 @@
+/** `flanneld config` and its subcommands: what they are, and how they are read. Pure. */
+
+import { optionalArgument } from "./argument.ts";
+import { type Command, command } from "./command.ts";
+import { DAEMON_FLAGS } from "./daemon_flags.ts";
+import type { FlagTable, OptionsOf } from "./flag.ts";
+import { readStoreOptions, STORE_FLAGS, type StoreOptions } from "./store_flags.ts";
+
+export type ConfigAction =
+  | {
+    readonly kind: "show";
+    readonly store: StoreOptions;
+    readonly choice: InterfaceOptions;
+  }
+  | {
+    readonly kind: "check";
+    readonly store: StoreOptions;
+    /** `-` is standard input; `undefined`: what the store has. */
+    readonly file: string | undefined;
+  };
+
+const { interfaces, interfacePatterns, interfaceCanReach, publicIp, publicIpv6 } = DAEMON_FLAGS;
+
+/** The daemon's flags that choose the external interface. */
+const INTERFACE_FLAGS = {
+  interfaces,
+  interfacePatterns,
+  interfaceCanReach,
+  publicIp,
+  publicIpv6,
+} satisfies FlagTable;
+
+export type InterfaceOptions = OptionsOf<typeof INTERFACE_FLAGS>;
+
+const FILE_HELP = "The file with the configuration, or - for standard input.";
+
+const SHOW: Command<ConfigAction> = command({
+  name: "show",
+  summary: "Print the network configuration with all defaults.",
+  description: [
+    "Prints the configuration of the store as JSON, with the values of all keys that it does not " +
+    "have, and without secrets. Standard error has how many subnets there are and how many of " +
+    "them are taken, and the MTU that the configuration leads to on this host.",
+  ],
+  flags: { ...STORE_FLAGS, ...INTERFACE_FLAGS },
+  read: (options) => ({ kind: "show", store: readStoreOptions(options), choice: options }),
+});
+
+const CHECK: Command<ConfigAction> = command({
+  name: "check",
+  summary: "Name each mistake in a network configuration.",
+  description: [
+    "Prints each mistake with its line and column, and ends with status 1 if there is one. An " +
+    "error is what no daemon can use; a warning is probably a mistake, such as an unknown key. " +
+    "Without a file, the configuration of the store is checked.",
+  ],
+  flags: STORE_FLAGS,
+  arguments: {
+    file: optionalArgument({ metavar: "FILE", help: FILE_HELP, completion: "file" }),
+  },
+  read: (options, { file }) => ({ kind: "check", store: readStoreOptions(options), file }),
+});
+
+export const CONFIG: Command<ConfigAction> = command({
+  name: "config",
+  summary: "Show, check and change the network configuration.",
+  commands: [SHOW, CHECK],
+  manual: {
+    exitStatuses: [
+      ["0", "It has done what was asked for, and there is no mistake."],
+      ["1", "There is a mistake, the store cannot be read or changed, or the change is refused."],
+      ["2", "The command line or an environment variable is invalid."],
+      ["130", "It was interrupted."],
+      ["141", "The reader of the output has ended."],
+    ],
+    examples: [
+      ["flanneld config show", "Print the configuration with all defaults."],
+      ["flanneld config check net-conf.json", "Name each mistake in a file."],
+    ],
+  },
+});
