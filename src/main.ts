@@ -48,6 +48,15 @@ async function runCommand(command: CommandLine): Promise<number> {
       const { installConf } = await import("./cli/install_conf.ts");
       return await installConf(command, printError);
     }
+    case "status": {
+      const { statusCommand } = await import("./cli/status_command.ts");
+      return await statusCommand(command.options, {
+        ...OUTPUT,
+        terminal: terminalSize,
+        environment: process.env,
+        clock: systemClock,
+      });
+    }
     case "licenses": {
       const { licensesText } = await import("./cli/licenses.ts");
       return await print(licensesText());
@@ -144,6 +153,13 @@ async function printAll(text: string): Promise<void> {
     printError(`flanneld: cannot write the output: ${message}\n`);
     process.exit(1);
   }
+}
+
+/** Of standard output, if it is a terminal. */
+function terminalSize(): { readonly columns: number; readonly rows: number } | undefined {
+  const { isTTY, columns, rows } = process.stdout;
+  // A terminal without a size, such as a serial console, reports 0.
+  return isTTY ? { columns: columns || 80, rows: rows || 24 } : undefined;
 }
 
 /** The command that starts this program: the executable, or Bun and this file. */

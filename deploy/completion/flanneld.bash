@@ -5,7 +5,7 @@ _flanneld_command() {
   commands= flags= valued=
   case $1 in
     'flanneld')
-      commands='lab datastore leases config cni install-cni licenses version help'
+      commands='lab datastore leases config cni install-cni status licenses version help'
       flags='--etcd-endpoints --etcd-prefix --etcd-keyfile --etcd-certfile --etcd-cafile --etcd-username --etcd-password --join --join-file --join-state --kube-subnet-mgr --kube-api-url --kubeconfig-file --kube-annotation-prefix --net-config-path --set-node-network-unavailable --iface --iface-regex --iface-can-reach --public-ip --public-ipv6 --subnet-file --subnet-lease-renew-margin --ip-masq --ip-masq-fully-random-disable --ip-blackhole-route --iptables-resync --iptables-forward-rules --healthz-ip --healthz-port -v --log-format --vmodule --log_backtrace_at --version --help'
       valued='etcd-endpoints etcd-prefix etcd-keyfile etcd-certfile etcd-cafile etcd-username etcd-password join join-file join-state kube-api-url kubeconfig-file kube-annotation-prefix net-config-path iface iface-regex iface-can-reach public-ip public-ipv6 subnet-file subnet-lease-renew-margin iptables-resync healthz-ip healthz-port v log-format vmodule log_backtrace_at'
       ;;
@@ -106,6 +106,10 @@ _flanneld_command() {
       flags='--conf --conf-dir --bin-dir --skip-conf --skip-plugin --help'
       valued='conf conf-dir bin-dir'
       ;;
+    'flanneld status')
+      flags='--json --watch --subnet-file --help'
+      valued='subnet-file'
+      ;;
     'flanneld licenses')
       flags='--help'
       ;;
@@ -178,7 +182,8 @@ _flanneld_values() {
       'flanneld config check kubeconfig-file' | \
       'flanneld config check net-config-path' | \
       'flanneld config check ' | \
-      'flanneld install-cni conf') kind=file ;;
+      'flanneld install-cni conf' | \
+      'flanneld status subnet-file') kind=file ;;
     'flanneld kube-subnet-mgr' | \
       'flanneld set-node-network-unavailable' | \
       'flanneld ip-masq' | \
@@ -229,6 +234,9 @@ _flanneld_values() {
       'flanneld install-cni skip-conf' | \
       'flanneld install-cni skip-plugin' | \
       'flanneld install-cni help' | \
+      'flanneld status json' | \
+      'flanneld status watch' | \
+      'flanneld status help' | \
       'flanneld licenses help' | \
       'flanneld version json' | \
       'flanneld version help' | \
@@ -253,7 +261,7 @@ _flanneld_values() {
       'flanneld datastore user remove data-dir' | \
       'flanneld install-cni conf-dir' | \
       'flanneld install-cni bin-dir') kind=directory ;;
-    'flanneld help ') kind=words words='lab datastore leases config cni install-cni licenses version' ;;
+    'flanneld help ') kind=words words='lab datastore leases config cni install-cni status licenses version' ;;
   esac
 }
 

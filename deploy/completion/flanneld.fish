@@ -26,6 +26,7 @@ set -g __flanneld_commands \
     'flanneld config check' \
     'flanneld cni' \
     'flanneld install-cni' \
+    'flanneld status' \
     'flanneld licenses' \
     'flanneld version' \
     'flanneld help'
@@ -177,7 +178,8 @@ set -g __flanneld_valued \
     'flanneld config check net-config-path' \
     'flanneld install-cni conf' \
     'flanneld install-cni conf-dir' \
-    'flanneld install-cni bin-dir'
+    'flanneld install-cni bin-dir' \
+    'flanneld status subnet-file'
 
 # Whether the command line so far is one of the command $argv.
 function __flanneld_at
@@ -206,6 +208,7 @@ complete -c flanneld -n '__flanneld_at flanneld' -a leases -d 'List the subnets 
 complete -c flanneld -n '__flanneld_at flanneld' -a config -d 'Show, check and change the network configuration'
 complete -c flanneld -n '__flanneld_at flanneld' -a cni -d 'Connect a container to the network, for container runtimes'
 complete -c flanneld -n '__flanneld_at flanneld' -a install-cni -d 'Install the CNI plugin and its configuration on this node'
+complete -c flanneld -n '__flanneld_at flanneld' -a status -d 'Show what the daemons of this host do, and what is wrong'
 complete -c flanneld -n '__flanneld_at flanneld' -a licenses -d 'Print the licenses of this program and of the software that it contains'
 complete -c flanneld -n '__flanneld_at flanneld' -a version -d 'Print the version'
 complete -c flanneld -n '__flanneld_at flanneld' -a help -d 'Print the usage of this program or of a subcommand'
@@ -451,10 +454,15 @@ complete -c flanneld -n '__flanneld_at flanneld install-cni' -l skip-conf -d 'Do
 complete -c flanneld -n '__flanneld_at flanneld install-cni' -l skip-plugin -d 'Do not install the plugin'
 complete -c flanneld -n '__flanneld_at flanneld install-cni' -l help -d 'Print the usage and exit'
 
+complete -c flanneld -n '__flanneld_at flanneld status' -l json -d 'Print JSON'
+complete -c flanneld -n '__flanneld_at flanneld status' -l watch -d 'Show it again every second, until interrupted'
+complete -c flanneld -n '__flanneld_at flanneld status' -l subnet-file -r -F -d 'Show only the daemon that has this --subnet-file'
+complete -c flanneld -n '__flanneld_at flanneld status' -l help -d 'Print the usage and exit'
+
 complete -c flanneld -n '__flanneld_at flanneld licenses' -l help -d 'Print the usage and exit'
 
 complete -c flanneld -n '__flanneld_at flanneld version' -l json -d 'Print one JSON document for a bug report'
 complete -c flanneld -n '__flanneld_at flanneld version' -l help -d 'Print the usage and exit'
 
 complete -c flanneld -n '__flanneld_at flanneld help' -l help -d 'Print the usage and exit'
-complete -c flanneld -n '__flanneld_at flanneld help' -f -a 'lab datastore leases config cni install-cni licenses version'
+complete -c flanneld -n '__flanneld_at flanneld help' -f -a 'lab datastore leases config cni install-cni status licenses version'

@@ -11,6 +11,7 @@ import { boolean, type OptionsOf } from "./flag.ts";
 import { INSTALL_CNI_FLAGS } from "./install_cni_flags.ts";
 import { LAB, type LabAction } from "./lab_arguments.ts";
 import { LEASES, type LeasesAction } from "./leases_arguments.ts";
+import { STATUS_FLAGS } from "./status_flags.ts";
 
 /** What a command line asks for. */
 export type ProgramAction =
@@ -23,6 +24,7 @@ export type ProgramAction =
   | { readonly kind: "install-cni"; readonly options: OptionsOf<typeof INSTALL_CNI_FLAGS> }
   | { readonly kind: "install-conf"; readonly source: string; readonly target: string }
   | { readonly kind: "licenses" }
+  | { readonly kind: "status"; readonly options: OptionsOf<typeof STATUS_FLAGS> }
   | { readonly kind: "version"; readonly json: boolean }
   /** `names`: the subcommand that is asked about, and those above it. */
   | { readonly kind: "help"; readonly names: readonly string[] };
@@ -62,6 +64,33 @@ const LICENSES: Command<ProgramAction> = command({
   read: () => ({ kind: "licenses" }),
 });
 
+const STATUS: Command<ProgramAction> = command({
+  name: "status",
+  summary: "Show what the daemons of this host do, and what is wrong.",
+  description: [
+    "Asks each daemon of this host for its state, by the socket next to its subnet file: its " +
+    "subnet, interface, MTU, store, rules, peers, the last repairs, and the problems for which " +
+    "it is not ready, with what to do.",
+  ],
+  flags: STATUS_FLAGS,
+  manual: {
+    files: [
+      ["/run/flannel/flanneld.sock", "The socket of the daemon with the default --subnet-file."],
+    ],
+    exitStatuses: [
+      ["0", "Each daemon is ready."],
+      ["1", "A daemon is not ready, or does not answer."],
+      ["2", "An argument is invalid."],
+      ["3", "No daemon runs."],
+    ],
+    examples: [
+      ["flanneld status --watch", "Show it all the time."],
+      ["flanneld status --json", "Print what monitoring needs."],
+    ],
+  },
+  read: (options) => ({ kind: "status", options }),
+});
+
 const VERSION: Command<ProgramAction> = command({
   name: "version",
   summary: "Print the version.",
@@ -83,6 +112,7 @@ const SUBCOMMANDS = [
   mapAction<ConfigAction, ProgramAction>(CONFIG, (action) => ({ kind: "config", action })),
   CNI,
   INSTALL_CNI,
+  STATUS,
   LICENSES,
   VERSION,
 ];

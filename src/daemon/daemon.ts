@@ -15,6 +15,8 @@ import type { DaemonPorts } from "./daemon_ports.ts";
 import { joinNetwork } from "./join_network.ts";
 import { Network } from "./network.ts";
 import { Readiness } from "./readiness.ts";
+import type { StatusFacts } from "./status_facts.ts";
+import { StatusService } from "./status_service.ts";
 import { waitForConfig } from "./wait_for_config.ts";
 import { NetworkChanges } from "../host/network_changes.ts";
 import type { Log } from "../log/log.ts";
@@ -53,16 +55,22 @@ export async function runDaemon(context: DaemonContext): Promise<number> {
       problems: () => readiness.problems(),
     }));
   }
+  const facts: StatusFacts = { options, readiness, clock, startedMs: clock.wallMs() };
+  const statusService = cleanup.use(
+    new StatusService({ facts, open: ports.serveStatus, clock, log: context.log }),
+  );
   stop.addEventListener("abort", () => notifier.stopping(), { once: true });
   try {
     const kernel = cleanup.use(ports.openKernel());
     const { env } = ports;
     const opened = await ports.openStore({ options, env, kernel, readiness, clock, log, signal });
+    facts.opened = opened;
     const { configSource: source, networkChanged } = opened;
     const store = cleanup.use(opened.store);
     cleanup.use(new NetworkChanges({ kernel, onChanged: networkChanged, clock, log }));
     readiness.step(`reading the network configuration at ${source}`);
     const config = await waitForConfig({ store, source, readiness, clock, log }, signal);
+    facts.config = config;
     const descriptor = BACKENDS.forNetwork(config);
     const { type, soleDevice } = descriptor;
     if (soleDevice !== undefined) {
@@ -74,8 +82,12 @@ export async function runDaemon(context: DaemonContext): Promise<number> {
     const { endpoints: storeEndpoints } = opened;
     const node = await joinNetwork({ ...parts, descriptor, storeEndpoints }, signal);
     cleanup.use(node.own);
-    const network = cleanup.use(await Network.start({ ...parts, ...node }, signal));
-    return await runNode({ network, own: node.own, store, source, readiness, log, signal, end });
+    facts.reasons = node.reasons;
+    const onNetwork = (network: Network) => facts.network = network;
+    const network = cleanup.use(await Network.start({ ...parts, ...node, onNetwork }, signal));
+    const { own } = node;
+    const running = { network, own, store, source, readiness, statusService, log, signal, end };
+    return await runNode(running);
   } catch (error) {
     if (stop.aborted) return 0;
     throw error;
@@ -91,6 +103,7 @@ interface RunningNode {
   /** Where the network configuration is, for messages. */
   readonly source: string;
   readonly readiness: Readiness;
+  readonly statusService: StatusService;
   readonly log: Log;
   readonly signal: AbortSignal;
   /** Aborts `signal`. */
@@ -99,13 +112,14 @@ interface RunningNode {
 
 /** Until a signal, or until the subnet is lost. Returns the exit status. */
 async function runNode(node: RunningNode): Promise<number> {
-  const { network, own, store, source, readiness, log, signal, end } = node;
+  const { network, own, store, source, readiness, statusService, log, signal, end } = node;
   readiness.step(`waiting for the other nodes' leases from ${store.description}`);
   const stopped = whenAborted(signal).then(() => 0);
   const tasks = [
     network.followLeases(signal, () => {
       readiness.ready(() => network.summary());
       log.info(`ready; ${network.summary()}`);
+      statusService.open();
     }),
     watchConfig({ store, source, log }, signal),
   ];

@@ -18,6 +18,7 @@ import type { LeaseStore } from "../subnet/lease_store.ts";
 import type { PreviousSubnetFile, SubnetFile } from "../subnet/subnet_file.ts";
 import type { ClaimOptions } from "../overlay/claim.ts";
 import type { Readiness } from "./readiness.ts";
+import type { StatusFacts } from "./status_facts.ts";
 
 /** The ports of a node that has a lease. */
 export interface NetworkPorts {
@@ -50,6 +51,16 @@ export interface DaemonPorts
   createNotifier(options: NotifierOptions): Notifier;
   startHealthServer(options: HealthServerOptions): HealthServer;
   claimDevice(device: string, options: ClaimOptions): Promise<Disposable>;
+  /** Throws `OperatorError`. */
+  serveStatus(options: ServeStatusOptions): Promise<Disposable>;
+}
+
+export interface ServeStatusOptions {
+  /** Of the socket. */
+  readonly path: string;
+  readonly facts: StatusFacts;
+  readonly clock: Clock;
+  readonly log: Log;
 }
 
 export interface SubnetFilePort {
@@ -70,7 +81,10 @@ export interface OpenStoreOptions {
   readonly signal: AbortSignal;
 }
 
+export type StoreKind = "etcd" | "datastore" | "kubernetes";
+
 export interface OpenedStore {
+  readonly kind: StoreKind;
   readonly store: LeaseStore;
   /** Where the network configuration is, for messages. */
   readonly configSource: string;

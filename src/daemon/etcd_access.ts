@@ -12,6 +12,11 @@ import { joinedDatastore, type NodeCredential, readCredential } from "../join/no
 import type { Log } from "../log/log.ts";
 import type { Readiness } from "./readiness.ts";
 
+/** Access, and to what: `datastore` is one that this node has joined. */
+export interface ChosenAccess extends EtcdAccess {
+  readonly kind: "etcd" | "datastore";
+}
+
 export interface EtcdAccessContext {
   readonly options: DaemonOptions;
   readonly readiness: Pick<Readiness, "step">;
@@ -25,17 +30,18 @@ export interface EtcdAccessContext {
  * what it has learned, unless a flag names another etcd. Throws `JoinError`, or the signal's
  * reason.
  */
-export async function etcdAccess(context: EtcdAccessContext): Promise<EtcdAccess> {
+export async function etcdAccess(context: EtcdAccessContext): Promise<ChosenAccess> {
   const { options, log } = context;
   const { join, joinFile, joinState } = options;
   if (join === undefined && joinFile === "") {
     const credential = namesEtcd(options) ? undefined : readCredential(joinState);
-    if (credential === undefined) return etcdOfFlags(options);
+    if (credential === undefined) return { kind: "etcd", ...etcdOfFlags(options) };
     log.info(`using the datastore at ${credential.endpoint}, which this node has joined`);
-    return joinedDatastore(credential);
+    return { kind: "datastore", ...joinedDatastore(credential) };
   }
   const found = join ?? await targetOrCredential(context);
-  return joinedDatastore("token" in found ? await joinTarget(found, context) : found);
+  const credential = "token" in found ? await joinTarget(found, context) : found;
+  return { kind: "datastore", ...joinedDatastore(credential) };
 }
 
 function joinTarget(

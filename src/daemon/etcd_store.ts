@@ -18,7 +18,7 @@ import { etcdHostNetwork } from "./etcd_host_network.ts";
  */
 export async function openEtcdStore(context: OpenStoreOptions): Promise<OpenedStore> {
   const { options, kernel, clock, log } = context;
-  const access = await etcdAccess(context);
+  const { kind, ...access } = await etcdAccess(context);
   const etcd = new EtcdClient({
     ...access,
     clock,
@@ -34,6 +34,7 @@ export async function openEtcdStore(context: OpenStoreOptions): Promise<OpenedSt
     log: log.child({ component: "lease" }),
   });
   return {
+    kind,
     store,
     configSource: `${options.etcdPrefix}/config in ${store.description}`,
     endpoints: access.endpoints,

@@ -41,6 +41,8 @@ export interface JoinContext {
 /** This node, with a lease. */
 export interface JoinedNode {
   readonly external: ExternalInterface;
+  /** Why it was chosen, one line each. */
+  readonly reasons: readonly string[];
   /** Addresses that it advertises instead of the interface's own. */
   readonly given: PerFamily<GivenAddress>;
   readonly backend: Backend;
@@ -62,7 +64,7 @@ export async function joinNetwork(context: JoinContext, stop: AbortSignal): Prom
   }
   readiness.step("choosing the external interface");
   const given = await readGivenAddresses(context, stop);
-  const { external, interfaces } = await chooseInterface(context, given);
+  const { external, interfaces, reasons } = await chooseInterface(context, given);
   await warnAboutForwarding(context);
   const previous = ports.subnetFile.read(options.subnetFile, (message) => log.warn(message));
   readiness.step(`looking for this node's lease in ${store.description}`);
@@ -99,7 +101,7 @@ export async function joinNetwork(context: JoinContext, stop: AbortSignal): Prom
   const own = await store.acquire(request, stop);
   excluded.addOwnSubnets(valuesOf(own.lease.subnets), external);
   const previousNetworks = [...valuesOf(previous.networks), ...valuesOf(previous.subnets)];
-  return { external, given, backend, own, excluded, previousNetworks };
+  return { external, reasons, given, backend, own, excluded, previousNetworks };
 }
 
 async function prepareBackend(

@@ -40,6 +40,7 @@ export async function openKubeStore(
     log: leaseLog,
   });
   return {
+    kind: "kubernetes",
     store,
     configSource: options.netConfigPath,
     endpoints: [api.server],

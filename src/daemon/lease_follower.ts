@@ -15,6 +15,7 @@ import {
   OverlayController,
   type OverlayControllerOptions,
 } from "../overlay/overlay_controller.ts";
+import type { PeerPathCounts } from "../overlay/peer_paths.ts";
 import { ReachabilitySource } from "../overlay/peer_reachability.ts";
 import type { Ownership } from "../state/ownership.ts";
 import type { LeaseWatch } from "../subnet/lease.ts";
@@ -110,6 +111,11 @@ export class LeaseFollower implements AsyncDisposable {
     const { peers, unreachable, ignored } = this.#controller.status();
     const { rejected } = this.#table;
     return { peers, unreachable: unreachable.size, ignored: ignored.size + rejected.size };
+  }
+
+  /** How many peers are reached in which way. */
+  paths(): PeerPathCounts {
+    return this.#controller.paths();
   }
 
   /** Desires this node's own entries; before `follow`. */

@@ -8,9 +8,10 @@ import { mapFamilies, type PerFamily, valuesOf } from "../addr/family.ts";
 import type { Prefix } from "../addr/prefix.ts";
 import { BACKENDS } from "../backend/backend_registry.ts";
 import { unlessAborted } from "../base/abort.ts";
+import { RepairHistory } from "../base/repair_history.ts";
 import type { DaemonOptions } from "../cli/daemon_options.ts";
 import type { NetworkConfig } from "../config/network_config.ts";
-import { type FirewallManager, firewallRules } from "../firewall/firewall.ts";
+import { type FirewallManager, type FirewallMode, firewallRules } from "../firewall/firewall.ts";
 import type { ExcludedAddresses } from "../host/excluded_addresses.ts";
 import type { ExternalInterface } from "../host/external_interface.ts";
 import { ExternalInterfaceFollower } from "../host/external_interface_follower.ts";
@@ -19,7 +20,7 @@ import type { Log } from "../log/log.ts";
 import type { Backend } from "../overlay/backend.ts";
 import { blackholeRoutes } from "../overlay/blackhole_routes.ts";
 import { removeOrphans } from "../overlay/orphans.ts";
-import { Reconciler } from "../reconcile/reconciler.ts";
+import { type EntryProblem, Reconciler } from "../reconcile/reconciler.ts";
 import type { Ownership } from "../state/ownership.ts";
 import type { LeaseStore, OwnLease } from "../subnet/lease_store.ts";
 import type { SubnetFile } from "../subnet/subnet_file.ts";
@@ -27,6 +28,7 @@ import type { NetworkPorts } from "./daemon_ports.ts";
 import { disposeAll } from "./dispose_all.ts";
 import { LeaseFollower } from "./lease_follower.ts";
 import { MemoryRelease } from "./memory_release.ts";
+import type { NetworkStatus, Problem, ProblemArea } from "./network_status.ts";
 import { NetworkError } from "./network_error.ts";
 import { PublicAddressPublisher } from "./public_address_publisher.ts";
 import type { Readiness } from "./readiness.ts";
@@ -48,6 +50,8 @@ export interface NetworkOptions {
   readonly ports: NetworkPorts;
   readonly readiness: Readiness;
   readonly log: Log;
+  /** Called before the parts start. */
+  readonly onNetwork?: (network: Network) => void;
 }
 
 const MAX_PROBLEMS = 20;
@@ -60,6 +64,7 @@ export class Network implements AsyncDisposable {
   readonly #publisher: PublicAddressPublisher;
   readonly #subnetFile: SubnetFileWriter;
   readonly #memory: MemoryRelease;
+  readonly #repairs: RepairHistory;
   #firewall: FirewallManager | undefined;
   #ownership: Ownership;
   /** The node's own entries and the rules are installed, and the backend's target has started. */
@@ -74,6 +79,7 @@ export class Network implements AsyncDisposable {
   static async start(options: NetworkOptions, stop: AbortSignal): Promise<Network> {
     const network = new Network(options);
     options.readiness.addCheck(() => network.problems());
+    options.onNetwork?.(network);
     try {
       await network.#start(stop);
       return network;
@@ -87,6 +93,7 @@ export class Network implements AsyncDisposable {
     const { backend, external, kernel, store, log, config, own, excluded } = options;
     const { clock, readInterfaces, readSysctl, subnetFile: file } = options.ports;
     this.#options = options;
+    this.#repairs = new RepairHistory(clock);
     this.#ownership = backend.ownership(external);
     this.#memory = new MemoryRelease({ clock, release: () => options.ports.releaseMemory() });
     this.#follower = new ExternalInterfaceFollower({
@@ -104,6 +111,7 @@ export class Network implements AsyncDisposable {
       kernel,
       readSysctl,
       onExternalChanged: () => this.#follower.checkSoon(),
+      repairs: this.#repairs,
       clock,
       log: log.child({ component: "reconcile" }),
     });
@@ -140,23 +148,47 @@ export class Network implements AsyncDisposable {
 
   /** Why this node is not in sync, one line each, most important first. */
   problems(): string[] {
+    return this.problemsByArea().map(({ text }) => text);
+  }
+
+  /** The same, each with the part of this node that has it. */
+  problemsByArea(): Problem[] {
     const { failing, conflicts } = this.#reconciler.status();
     const firewall = this.#firewall?.status();
-    const problems = [
-      this.#follower.problem,
-      firewall?.isInSync
-        ? undefined
-        : `firewall rules: ${firewall?.problem ?? "not installed yet"}`,
-      this.#subnetFile.problem,
-      this.#options.own.problem,
-      this.#publisher.problem,
-      ...this.#leases.problems(),
-      ...conflicts.map(({ text, error }) => `${text}: ${error}`),
-      ...failing.map(({ text, error }) => `${text}: ${error}`),
-      ...this.#options.backend.target?.problems() ?? [],
-    ].filter((problem) => problem !== undefined);
+    const rules = firewall?.isInSync
+      ? undefined
+      : `firewall rules: ${firewall?.problem ?? "not installed yet"}`;
+    const entryText = ({ text, error }: EntryProblem) => `${text}: ${error}`;
+    const areas: readonly [ProblemArea, readonly (string | undefined)[]][] = [
+      ["interface", [this.#follower.problem]],
+      ["rules", [rules]],
+      ["subnet file", [this.#subnetFile.problem]],
+      ["lease", [this.#options.own.problem]],
+      ["public address", [this.#publisher.problem]],
+      ["peers", this.#leases.problems()],
+      ["conflict", conflicts.map(entryText)],
+      ["entry", failing.map(entryText)],
+      ["backend", this.#options.backend.target?.problems() ?? []],
+    ];
+    const problems = areas.flatMap(([area, texts]) =>
+      texts.filter((text) => text !== undefined).map((text) => ({ area, text }))
+    );
     const rest = problems.length - MAX_PROBLEMS;
-    return rest > 0 ? [...problems.slice(0, MAX_PROBLEMS), `and ${rest} more`] : problems;
+    if (rest <= 0) return problems;
+    return [...problems.slice(0, MAX_PROBLEMS), { area: "entry", text: `and ${rest} more` }];
+  }
+
+  status(): NetworkStatus {
+    const { backend, own } = this.#options;
+    return {
+      external: this.#follower.external,
+      backend,
+      own,
+      peers: { ...this.#leases.status(), ...this.#leases.paths() },
+      rules: { mode: this.#rulesMode, isInSync: this.#firewall?.status().isInSync ?? false },
+      repairs: this.#repairs.list(),
+      problems: this.problemsByArea(),
+    };
   }
 
   /**
@@ -232,7 +264,9 @@ export class Network implements AsyncDisposable {
   async #startFirewall(): Promise<void> {
     const { options, config, own, previousNetworks, ports, log } = this.#options;
     this.#firewall = await ports.createFirewallManager({
-      mode: config.enableNftables ? "nftables" : "iptables",
+      mode: this.#rulesMode,
+      onRepaired: (family) =>
+        this.#repairs.add("restored", () => `IPv${family} rules in ${this.#rulesMode}`),
       previousNetworks,
       resyncMs: options.iptablesResyncSeconds * 1000,
       clock: ports.clock,
@@ -276,6 +310,10 @@ export class Network implements AsyncDisposable {
       own.networkReady();
       onReady();
     });
+  }
+
+  get #rulesMode(): FirewallMode {
+    return this.#options.config.enableNftables ? "nftables" : "iptables";
   }
 
   #subnetFileContent(): SubnetFile {

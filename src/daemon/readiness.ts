@@ -55,12 +55,18 @@ export class Readiness {
   /** Why the node is not ready, one line each; empty if it is. */
   problems(): readonly string[] {
     const problems = this.#checks.flatMap((check) => check());
-    if (this.#step === undefined) return problems;
-    const line = this.#lastLine;
+    const { start } = this;
+    return start === undefined ? problems : [start.step, ...problems, ...start.details];
+  }
+
+  /** What the start waits for, and the last log line about it; `undefined` once it is complete. */
+  get start(): { readonly step: string; readonly details: readonly string[] } | undefined {
+    const [step, line] = [this.#step, this.#lastLine];
+    if (step === undefined) return undefined;
     const details = line === undefined
       ? []
       : [`last log line: ${truncated(line, MAX_LINE_LENGTH)}`];
-    return [this.#step, ...problems, ...details];
+    return { step, details };
   }
 
   /** Refreshes systemd's status line periodically until disposed; does nothing without systemd. */

@@ -41,4 +41,11 @@ export const systemPorts: DaemonPorts = {
   createNotifier,
   startHealthServer,
   claimDevice,
+  async serveStatus({ facts, ...options }) {
+    const [{ serveStatus }, { statusDocument }] = await Promise.all([
+      import("../control/status_server.ts"),
+      import("./status_report.ts"),
+    ]);
+    return serveStatus({ ...options, documents: { "/v1/status": () => statusDocument(facts) } });
+  },
 };

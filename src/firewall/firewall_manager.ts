@@ -46,6 +46,8 @@ export interface FirewallManagerOptions {
   readonly log: Log;
   /** Called when `status()` has changed. */
   onStatus?(status: FirewallStatus): void;
+  /** Called when rules that another program had modified are restored. */
+  onRepaired?(family: Family): void;
 }
 
 /** Starts with no rules. Disposing it stops the watch and leaves the rules in the kernel. */
@@ -222,6 +224,7 @@ class Manager implements FirewallManager {
   #onRepaired(family: Family): void {
     const { log, target } = this.#options;
     const delay = this.#limiter.repaired(family);
+    this.#options.onRepaired?.(family);
     if (delay?.round === 1) {
       log.warn(
         `another program keeps modifying the IPv${family} firewall rules in ${target.name}; ` +

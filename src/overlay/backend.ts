@@ -74,6 +74,8 @@ export interface Backend {
   readonly routesNetwork?: true;
   /** Whether `peer` uses the reachability, which costs a kernel look-up for each peer. */
   readonly needsReachability: boolean;
+  /** It never encapsulates packets, although it need not know the reachability. */
+  readonly isDirect?: true;
   /** Which kernel entries belong to this backend, current or stale. */
   ownership(external: ExternalInterface): Ownership;
   /** MTU for workloads, published as FLANNEL_MTU. */

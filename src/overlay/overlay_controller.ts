@@ -19,6 +19,7 @@ import type { NodeInput } from "./node_input.ts";
 import { conflictText, identitiesIn, PeerIdentities } from "./peer_identities.ts";
 import { PeerEntries } from "./peer_entries.ts";
 import { InvalidPeerError } from "./peer_lease.ts";
+import { type PeerPathCounts, PeerPaths } from "./peer_paths.ts";
 import { PeerProblems } from "./peer_problems.ts";
 import { ReachabilityQueue, type ReachabilityReader } from "./reachability_queue.ts";
 import { TargetPeers } from "./target_peers.ts";
@@ -62,6 +63,7 @@ export class OverlayController implements AsyncDisposable {
   readonly #options: OverlayControllerOptions;
   readonly #peers = new Map<LeaseKey, Lease>();
   readonly #problems: PeerProblems;
+  readonly #paths: PeerPaths;
   readonly #identities: PeerIdentities;
   /** The subset of `#peers` whose lease was deleted a moment ago. */
   readonly #departing: DepartingPeers;
@@ -79,6 +81,7 @@ export class OverlayController implements AsyncDisposable {
     this.#external = external;
     this.#reserved = reservedIn(external);
     this.#problems = new PeerProblems({ log, clock });
+    this.#paths = new PeerPaths(backend);
     this.#identities = new PeerIdentities(onConflictsChanged);
     this.#departing = new DepartingPeers({
       clock,
@@ -149,6 +152,15 @@ export class OverlayController implements AsyncDisposable {
     return { peers, ignored, unreachable };
   }
 
+  /** How many peers are reached in which way. */
+  paths(): PeerPathCounts {
+    const { ignored, unreachable } = this.#problems;
+    const departing = new Set(this.#departing.keys);
+    const isUsed = (key: LeaseKey) =>
+      !ignored.has(key) && !unreachable.has(key) && !departing.has(key);
+    return { ...this.#paths.counts(this.#peers.keys(), isUsed), departing: departing.size };
+  }
+
   /** Resolves when the reachability of every known peer has been read. */
   async whenReachabilityKnown(): Promise<void> {
     await this.#reachabilityQueue.whenEmpty();
@@ -194,6 +206,7 @@ export class OverlayController implements AsyncDisposable {
     if (peer === undefined) return;
     this.#peers.delete(key);
     this.#problems.delete(key);
+    this.#paths.delete(key);
     this.#reachabilityQueue.delete(key);
     this.#options.reachability.forget(peer);
     this.#options.entryStore.removeOwner(key);
@@ -276,6 +289,7 @@ export class OverlayController implements AsyncDisposable {
     this.#problems.setUsed(peer.key, backend.peerProblem?.(peer, input, reachability));
     const source = new PeerEntries(peer, { backend, input, reachability });
     entryStore.setDesired(peer.key, resources, peer.changed, source);
+    this.#paths.set(peer.key, resources, input.external);
     this.#traceEntries(peer.key, resources);
     this.#target.put(peer);
   }

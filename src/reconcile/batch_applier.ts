@@ -5,6 +5,7 @@ import type { Kernel, StepResult } from "../kernel/kernel.ts";
 import { orderSteps } from "../state/plan.ts";
 import { deviceOf, kindOfKey } from "../state/resource_key.ts";
 import { type Link, type ResourceKey, STAGE } from "../state/resource.ts";
+import { resourceText } from "../state/resource_text.ts";
 import type { Step } from "../state/step.ts";
 import { leaseFields, logRepair, traceBatch, traceResult } from "./change_trace.ts";
 import type { TrackedEntry } from "./entry_table.ts";
@@ -133,11 +134,13 @@ export class BatchApplier {
   }
 
   #onApplied(entry: TrackedEntry, step: Step): void {
-    const { failures, cache, log } = this.#parts;
+    const { failures, cache, log, repairs } = this.#parts;
     failures.clearRecovered(entry);
     if (entry.hasDrifted) {
       entry.hasDrifted = false;
       logRepair(log, entry, step);
+      const { op, resource } = step;
+      repairs?.add(op === "delete" ? "removed" : "restored", () => resourceText(resource));
     }
     cache.applied(entry, step);
   }

@@ -12,6 +12,7 @@ import type { EntrySource } from "../state/entry_source.ts";
 import type { Ownership } from "../state/ownership.ts";
 import type { Resource } from "../state/resource.ts";
 import type { Clock } from "../base/clock.ts";
+import type { RepairHistory } from "../base/repair_history.ts";
 import { BatchApplier } from "./batch_applier.ts";
 import { traceDesired } from "./change_trace.ts";
 import { DumpLoader } from "./dump_loader.ts";
@@ -37,6 +38,8 @@ export interface ReconcilerOptions {
    * notification. The default is five minutes.
    */
   readonly resyncMs?: number;
+  /** Where repairs are recorded. */
+  readonly repairs?: RepairHistory | undefined;
 }
 
 /** Which entries are this daemon's, and the interface that carries its packets. */
@@ -61,9 +64,17 @@ export class Reconciler implements AsyncDisposable {
 
   constructor(options: ReconcilerOptions) {
     const { kernel, log, clock, resyncMs = RESYNC_MS, readSysctl, onExternalChanged } = options;
+    const { repairs } = options;
     const onWork = () => this.#onWork();
     this.#kernel = kernel;
-    this.#parts = connectParts({ clock, log, resyncMs, onWork, onExternalChanged });
+    this.#parts = connectParts({
+      clock,
+      log,
+      resyncMs,
+      onWork,
+      onExternalChanged,
+      repairs,
+    });
     this.#loader = new DumpLoader({ kernel, readSysctl }, this.#parts);
     this.#applier = new BatchApplier(kernel, this.#parts);
     this.#schedule = new Schedule({

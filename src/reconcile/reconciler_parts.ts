@@ -1,6 +1,7 @@
 /** The parts that a pass of the reconciler works with, connected to each other. */
 
 import type { Clock } from "../base/clock.ts";
+import type { RepairHistory } from "../base/repair_history.ts";
 import { RepairLimiter } from "../base/repair_limiter.ts";
 import type { Log } from "../log/log.ts";
 import type { ResourceKey } from "../state/resource.ts";
@@ -22,6 +23,7 @@ export interface ReconcilerPartsOptions {
   readonly resyncMs: number;
   readonly onWork: () => void;
   readonly onExternalChanged: ((reason: string) => void) | undefined;
+  readonly repairs?: RepairHistory | undefined;
 }
 
 export interface ReconcilerParts {
@@ -35,10 +37,11 @@ export interface ReconcilerParts {
   readonly planner: EntryPlanner;
   readonly cache: KernelCache;
   readonly repairLimiter: RepairLimiter<ResourceKey>;
+  readonly repairs: RepairHistory | undefined;
 }
 
 export function connectParts(options: ReconcilerPartsOptions): ReconcilerParts {
-  const { clock, log, resyncMs, onWork, onExternalChanged: onChanged } = options;
+  const { clock, log, resyncMs, onWork, onExternalChanged: onChanged, repairs } = options;
   const failures = new Failures({ clock, log });
   const work = new WorkList({ clock, onWork });
   const resync = new ResyncQueue({ clock, log, resyncMs, onWork });
@@ -54,5 +57,17 @@ export function connectParts(options: ReconcilerPartsOptions): ReconcilerParts {
   const planner = new EntryPlanner({ table, external, resync });
   const cache = new KernelCache({ clock, table, planner, external, work, resync, failures });
   const repairLimiter = new RepairLimiter<ResourceKey>({ clock, maxDelayMs: MAX_REPAIR_DELAY_MS });
-  return { clock, log, table, failures, work, resync, external, planner, cache, repairLimiter };
+  return {
+    clock,
+    log,
+    table,
+    failures,
+    work,
+    resync,
+    external,
+    planner,
+    cache,
+    repairLimiter,
+    repairs,
+  };
 }

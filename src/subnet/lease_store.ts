@@ -24,6 +24,9 @@ export interface LeaseStore extends AsyncDisposable {
   /** Who chooses the nodes' subnets; the configuration and the leases are checked accordingly. */
   readonly allocation: SubnetAllocation;
 
+  /** The server that is used now; `undefined` if it is not connected, or if that is not known. */
+  readonly connection?: StoreConnection | undefined;
+
   /**
    * The JSON text of the network configuration; `undefined` while there is none. The only method
    * that does not retry: throws `StoreError`.
@@ -74,6 +77,13 @@ export interface LeaseStore extends AsyncDisposable {
   watchAlive(address: IpAddress, signal: AbortSignal): AsyncIterable<boolean>;
 }
 
+export interface StoreConnection {
+  /** Its URL, without credentials. */
+  readonly endpoint: string;
+  /** Milliseconds since 1970. */
+  readonly sinceMs: number;
+}
+
 export interface LeaseQuery {
   readonly config: NetworkConfig;
   readonly publicAddresses: LeaseAttributes["publicAddresses"];
@@ -119,6 +129,8 @@ export interface OwnLease extends AsyncDisposable {
    * process changed its lease, or the store refuses to report changes.
    */
   readonly problem?: string | undefined;
+  /** Until it expires, unless it is renewed; Infinity for one that does not expire. */
+  readonly remainingMs?: number;
   /** Writes changed attributes (public address, backend data) to the same lease. */
   update(attributes: LeaseAttributes, signal: AbortSignal): Promise<void>;
   /**

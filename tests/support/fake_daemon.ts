@@ -11,7 +11,9 @@ import { unlessAborted, whenAborted } from "../../src/base/abort.ts";
 import { parseCommandLine } from "../../src/cli/command_line.ts";
 import type { DaemonOptions } from "../../src/cli/daemon_options.ts";
 import type { SubnetAllocation } from "../../src/config/network_config.ts";
+import type { StatusDocument } from "../../src/control/status_document.ts";
 import type { DaemonPorts } from "../../src/daemon/daemon_ports.ts";
+import { statusDocument } from "../../src/daemon/status_report.ts";
 import type { FirewallManager, FirewallStatus } from "../../src/firewall/firewall.ts";
 import type { HostInterface } from "../../src/host/host_interface.ts";
 import type { Resource, Route } from "../../src/state/resource.ts";
@@ -50,6 +52,7 @@ export type Fault =
   | "network config"
   | "br_netfilter"
   | "claim"
+  | "serve status"
   | "interfaces"
   | "prescribed addresses"
   | "previous lease"
@@ -85,6 +88,8 @@ export class FakeDaemonWorld {
   refusal: (step: Step) => string | undefined = () => undefined;
   /** What `/readyz` would show; `undefined` without a health server. */
   readyz: (() => readonly string[]) | undefined;
+  /** What the status socket serves; `undefined` while it is not open. */
+  status: { readonly path: string; readonly document: () => StatusDocument } | undefined;
   readonly ports: DaemonPorts;
 
   constructor() {
@@ -212,7 +217,13 @@ function fakePorts(world: FakeDaemonWorld): DaemonPorts {
         world.attempt("open store");
         const networkChanged = () => Promise.resolve();
         const endpoints = ["http://192.0.2.1:2379"];
-        return { store, configSource: "/test/config in etcd", endpoints, networkChanged };
+        return {
+          kind: "etcd" as const,
+          store,
+          configSource: "/test/config in etcd",
+          endpoints,
+          networkChanged,
+        };
       }),
     createNotifier: () => ({
       isActive: true,
@@ -231,6 +242,12 @@ function fakePorts(world: FakeDaemonWorld): DaemonPorts {
         world.attempt("claim");
         events.push(`claimed ${device}`);
         return world.disposable(`released ${device}`);
+      }),
+    serveStatus: ({ path, facts }) =>
+      Promise.try(() => {
+        world.attempt("serve status");
+        world.status = { path, document: () => statusDocument(facts) };
+        return { [Symbol.dispose]: () => void (world.status = undefined) };
       }),
   };
 }

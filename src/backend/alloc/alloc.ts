@@ -29,6 +29,7 @@ const alloc: BackendModule = {
         backendData: {},
       },
       needsReachability: false,
+      isDirect: true,
       ownership: () => devicelessOwnership(families),
       mtuBytes: (external) => external.mtuBytes,
       node: () => [],

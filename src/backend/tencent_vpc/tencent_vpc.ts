@@ -56,6 +56,7 @@ const tencentVpc: BackendModule = {
         backendData: {},
       },
       needsReachability: false,
+      isDirect: true,
       ownership: () => devicelessOwnership(host.config.families),
       mtuBytes: (external) => external.mtuBytes,
       node: () => [],

@@ -3,6 +3,7 @@
 import { type IpAddress, nonUnicastKind, parseIpAddress, urlHost } from "../../addr/ip.ts";
 import { Authentication, type Credentials } from "./authentication.ts";
 import { backoffMs, type Clock, sleep } from "../../base/clock.ts";
+import type { EtcdConnectionState } from "./etcd.ts";
 import type { EtcdConnection } from "./etcd_connection.ts";
 import type { EtcdEndpoint } from "./endpoint.ts";
 import { type CallDescription, EtcdError, isNotEtcd, isPermissionDenied } from "./etcd_error.ts";
@@ -101,6 +102,12 @@ export class Calls implements Disposable {
       if (failure.kind !== "refused") this.avoid(connection);
       throw await withAdvice(failure, connection, signal);
     }
+  }
+
+  /** The member that is used, if there is a connection to it. */
+  get connection(): EtcdConnectionState | undefined {
+    const { endpoint, connectedSinceMs: sinceMs } = this.#preferredConnection();
+    return sinceMs === undefined ? undefined : { endpoint: endpoint.url, sinceMs };
   }
 
   /** See `EtcdClient.networkChanged`. */

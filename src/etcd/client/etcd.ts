@@ -3,6 +3,8 @@
 export interface Etcd extends AsyncDisposable {
   /** The endpoints, for messages; without credentials. */
   readonly description: string;
+  /** The member that is used now; `undefined` if it is not connected. */
+  readonly connection?: EtcdConnectionState | undefined;
   /** One key, or all keys with this prefix, as of one revision. */
   range(request: KeyRange, signal: AbortSignal): Promise<RangeResult>;
   /** If all comparisons hold, performs `success`, else `failure`, at one revision. */
@@ -28,6 +30,13 @@ export interface Etcd extends AsyncDisposable {
    * that revision was compacted.
    */
   watch(prefix: string, signal: AbortSignal): AsyncIterable<EtcdWatch>;
+}
+
+export interface EtcdConnectionState {
+  /** Its URL, without credentials. */
+  readonly endpoint: string;
+  /** Milliseconds since 1970. */
+  readonly sinceMs: number;
 }
 
 export interface EtcdKeyValue {

@@ -12,6 +12,7 @@ import { type ClusterOptions, openCluster } from "./cluster.ts";
 import type { Clock } from "../../base/clock.ts";
 import type {
   Etcd,
+  EtcdConnectionState,
   EtcdWatch,
   KeyRange,
   LeaseGrant,
@@ -65,6 +66,10 @@ export class EtcdClient implements Etcd {
     this.#log = log;
     this.#host = host;
     this.#renewals = new LeaseRenewals(clock);
+  }
+
+  get connection(): EtcdConnectionState | undefined {
+    return this.#calls.connection;
   }
 
   /** Ends all watches and calls, and closes the connections. */

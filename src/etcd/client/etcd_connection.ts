@@ -54,6 +54,11 @@ export class EtcdConnection implements Disposable {
     this.#clock = options.clock;
   }
 
+  /** Since when it is connected, in milliseconds since 1970; `undefined` if it is not. */
+  get connectedSinceMs(): number | undefined {
+    return this.#session?.manager.connectedSinceMs;
+  }
+
   /**
    * A transport with an open session. Throws `EtcdError` of the kind "unsent" if it cannot be
    * opened in time, and the signal's reason if the signal aborts.

@@ -34,6 +34,8 @@ export class SessionManager {
   #timing: ConnectionTiming;
   #opening: OpeningSession | undefined;
   #live: MonitoredSession | undefined;
+  /** When it was opened, in milliseconds since 1970. */
+  #liveSinceMs = 0;
   /** Sessions that the server is closing, until their last call has ended. */
   readonly #draining = new Set<MonitoredSession>();
 
@@ -62,6 +64,11 @@ export class SessionManager {
   /** Whether there is a connection, in use or idle. */
   get isConnected(): boolean {
     return this.state !== "closed" && this.state !== "connecting";
+  }
+
+  /** Since when there is a connection, in milliseconds since 1970. */
+  get connectedSinceMs(): number | undefined {
+    return this.isConnected ? this.#liveSinceMs : undefined;
   }
 
   /** The addresses of the connection, while it is open. */
@@ -143,6 +150,7 @@ export class SessionManager {
         },
       });
       this.#live = live;
+      this.#liveSinceMs = this.#clock.wallMs();
       opened.resolve(live);
     });
     return opening;

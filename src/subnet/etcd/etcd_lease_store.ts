@@ -7,7 +7,13 @@ import type { NetworkConfig } from "../../config/network_config.ts";
 import type { Log } from "../../log/log.ts";
 import type { Lease, LeaseWatch } from "../lease.ts";
 import { isInvalidLease } from "../lease_codec.ts";
-import type { LeaseQuery, LeaseRequest, LeaseStore, OwnLease } from "../lease_store.ts";
+import type {
+  LeaseQuery,
+  LeaseRequest,
+  LeaseStore,
+  OwnLease,
+  StoreConnection,
+} from "../lease_store.ts";
 import { retryUntilSuccess } from "../store_retry.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { Etcd } from "../../etcd/client/etcd.ts";
@@ -59,6 +65,10 @@ export class EtcdLeaseStore implements LeaseStore {
     this.#records = new LeaseRecords(etcd, prefix, log);
     this.#session = new NodeSession({ ...this.#options, records: this.#records, ttlSeconds });
     this.description = `etcd at ${etcd.description}`;
+  }
+
+  get connection(): StoreConnection | undefined {
+    return this.#options.etcd.connection;
   }
 
   /**

@@ -88,6 +88,10 @@ export class EtcdOwnLease implements OwnLease {
     return this.#lost.promise;
   }
 
+  get remainingMs(): number {
+    return this.#renewal.remainingMs;
+  }
+
   get problem(): string | undefined {
     if (this.#otherValue === undefined || this.#otherValue === this.#value) return undefined;
     return `${OTHER_PROCESS}; the other nodes use its values in lease ${this.#lease.key}; stop ` +

@@ -23,6 +23,11 @@ export class RenewalSchedule {
     this.#expiresMs = options.expiresMs;
   }
 
+  /** Until the lease expires. */
+  get remainingMs(): number {
+    return this.#expiresMs - this.#clock.nowMs();
+  }
+
   get isDue(): boolean {
     return this.#renewalMs() <= this.#clock.nowMs();
   }

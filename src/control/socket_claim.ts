@@ -1,0 +1,116 @@
+/**
+ * The path of a UNIX socket, taken so that two daemons never answer at one path: the socket of a
+ * dead process is replaced, that of a live one and everything else is left alone.
+ */
+
+import { linkSync, lstatSync, mkdirSync, rmSync, type Stats } from "node:fs";
+import { dirname } from "node:path";
+import { probeUnixSocket } from "../../ffi/unix_peer.ts";
+import { errorMessage, OperatorError } from "../base/operator_error.ts";
+
+/** The socket cannot be at this path. */
+export class SocketClaimError extends OperatorError {
+  override readonly name = "SocketClaimError";
+  /** Another process listens there; it may end. */
+  readonly isInUse: boolean;
+
+  constructor(message: string, options: ErrorOptions & { readonly isInUse?: boolean } = {}) {
+    super(message, options);
+    this.isInUse = options.isInUse ?? false;
+  }
+}
+
+const MAX_PATH_BYTES = 107; // struct sockaddr_un, unix(7)
+
+/**
+ * Calls `listen` with a temporary path and gives the socket that it makes its own path, with mode
+ * 0600. Disposing stops it and removes the path, unless that is another process's by then. Throws
+ * `SocketClaimError`.
+ */
+export function claimSocket(path: string, listen: (path: string) => Disposable): Disposable {
+  // In the same directory, so that it can be linked. Only a process with this pid made it before.
+  const temporary = `${path}.${process.pid}`;
+  if (Buffer.byteLength(temporary) > MAX_PATH_BYTES) {
+    throw new SocketClaimError(
+      `the path has more than the ${MAX_PATH_BYTES} bytes that Linux allows; choose a shorter ` +
+        "--subnet-file",
+    );
+  }
+  try {
+    mkdirSync(dirname(path), { recursive: true });
+    removeStale(path);
+    rmSync(temporary, { force: true });
+    const listener = listenPrivately(temporary, listen);
+    try {
+      // Unlike rename(2), link(2) never replaces what has taken the path meanwhile.
+      linkSync(temporary, path);
+      const own = lstatSync(path);
+      return { [Symbol.dispose]: () => release(path, own, listener) };
+    } catch (error) {
+      listener[Symbol.dispose]();
+      throw error;
+    } finally {
+      rmSync(temporary, { force: true });
+    }
+  } catch (cause) {
+    if (cause instanceof SocketClaimError) throw cause;
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new SocketClaimError(reasonOf(code) ?? errorMessage(cause), {
+      cause,
+      isInUse: code === "EEXIST",
+    });
+  }
+}
+
+function reasonOf(code: string | undefined): string | undefined {
+  switch (code) {
+    case "EEXIST":
+      return "another process has just taken it";
+    case "EROFS":
+    case "EACCES":
+      return `${code}: the directory is not writable`;
+    default:
+      return undefined;
+  }
+}
+
+/** Throws `SocketClaimError` unless the path is free afterwards. */
+function removeStale(path: string): void {
+  const status = lstatSync(path, { throwIfNoEntry: false });
+  if (status === undefined) return;
+  if (!status.isSocket()) {
+    throw new SocketClaimError(`it is ${kindOf(status)}, not a socket; remove it`);
+  }
+  const probe = probeUnixSocket(path);
+  if (probe !== "refused") {
+    const pid = typeof probe === "object" && probe.pid > 0 ? ` (process ${probe.pid})` : "";
+    throw new SocketClaimError(
+      `another process${pid} listens there; give each flanneld a --subnet-file of its own`,
+      { isInUse: true },
+    );
+  }
+  rmSync(path, { force: true });
+}
+
+function kindOf(status: Stats): string {
+  if (status.isSymbolicLink()) return "a symbolic link";
+  if (status.isDirectory()) return "a directory";
+  if (status.isFile()) return "a regular file";
+  return status.isFIFO() ? "a FIFO" : "a device";
+}
+
+/** From the first moment, only the owner may connect. */
+function listenPrivately(path: string, listen: (path: string) => Disposable): Disposable {
+  const umask = process.umask(0o177);
+  try {
+    return listen(path);
+  } finally {
+    process.umask(umask);
+  }
+}
+
+function release(path: string, own: Stats, listener: Disposable): void {
+  const now = lstatSync(path, { throwIfNoEntry: false });
+  if (now?.ino === own.ino && now.dev === own.dev) rmSync(path, { force: true });
+  listener[Symbol.dispose]();
+}

@@ -1,0 +1,51 @@
+import type { ExternalInterface } from "../host/external_interface.ts";
+import type { Resource } from "../state/resource.ts";
+import type { LeaseKey } from "../subnet/lease.ts";
+import type { Backend } from "./backend.ts";
+
+/** How many peers are reached in which way. */
+export interface PeerPathCounts {
+  readonly tunnel: number;
+  readonly direct: number;
+  /** Their lease was deleted a moment ago; they keep their entries for a second. */
+  readonly departing: number;
+}
+
+/**
+ * Which peers are reached through a tunnel, where a backend may also do without: of those that are
+ * reached directly nothing is kept.
+ */
+export class PeerPaths {
+  readonly #backend: Pick<Backend, "needsReachability" | "isDirect">;
+  readonly #tunnelled = new Set<LeaseKey>();
+
+  constructor(backend: Pick<Backend, "needsReachability" | "isDirect">) {
+    this.#backend = backend;
+  }
+
+  set(key: LeaseKey, resources: readonly Resource[], external: ExternalInterface): void {
+    if (!this.#backend.needsReachability) return;
+    const usesTunnel = resources.some((one) => one.kind === "route" && one.link !== external.name);
+    if (usesTunnel) this.#tunnelled.add(key);
+    else this.#tunnelled.delete(key);
+  }
+
+  delete(key: LeaseKey): void {
+    this.#tunnelled.delete(key);
+  }
+
+  /** Of those of these peers that are in use. */
+  counts(
+    peers: Iterable<LeaseKey>,
+    isUsed: (key: LeaseKey) => boolean,
+  ): Omit<PeerPathCounts, "departing"> {
+    const { needsReachability, isDirect } = this.#backend;
+    const counts = { tunnel: 0, direct: 0 };
+    for (const key of peers) {
+      if (!isUsed(key)) continue;
+      const usesTunnel = !isDirect && (!needsReachability || this.#tunnelled.has(key));
+      counts[usesTunnel ? "tunnel" : "direct"]++;
+    }
+    return counts;
+  }
+}
