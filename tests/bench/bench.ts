@@ -16,12 +16,14 @@ import { BenchDaemon, type Program } from "./daemon.ts";
 import { type BenchBackend, type LeaseSet, loadLeases, removeOthers } from "./leases.ts";
 
 /** Each measured run takes an unused host. */
-const HOSTS = 100;
+const HOSTS = 120;
 
 export interface BenchSizes {
   /** Leases of the small and the large cluster. */
   readonly small: number;
   readonly large: number;
+  /** Leases of the largest cluster, for which a start is measured once. */
+  readonly huge: number;
   /** Nodes of the Kubernetes cluster. */
   readonly kubeNodes: number;
   /** How often a start is repeated; the median counts. */

@@ -5,11 +5,13 @@ import type { Bench } from "./bench.ts";
 import type { BenchDaemon, Program } from "./daemon.ts";
 import { ExecTrace } from "./exec_trace.ts";
 import { untilProgrammed } from "./start.ts";
-import type { Row } from "./table.ts";
+import type { Measured, Row } from "./table.ts";
+import { type ThreadActivity, threadActivity, threadTable } from "./thread_activity.ts";
 
-export async function benchIdle(bench: Bench): Promise<Row[]> {
+export async function benchIdle(bench: Bench): Promise<Measured> {
   const seconds = bench.sizes.idleSeconds;
   const rows: Row[] = [];
+  const threads: ThreadActivity[] = [];
   for (const nftables of [false, true]) {
     const mode = nftables ? "nftables" : "iptables";
     const theirs = await startIdle(bench, bench.theirs, nftables);
@@ -22,25 +24,35 @@ export async function benchIdle(bench: Bench): Promise<Row[]> {
     ]);
     for (const node of [theirs, ours]) await bench.finish(node.daemon, node.host, node.observer);
     const what = `idle for ${seconds} s with ${bench.sizes.small} peers, ${mode}`;
-    const common = { against: bench.theirs.name, goal: 10 };
+    threads.push(
+      ...ourCosts.threads.map((thread) => ({ ...thread, program: `${bench.ours.name}, ${mode}` })),
+      ...theirCosts.threads.map((thread) => ({
+        ...thread,
+        program: `${bench.theirs.name}, ${mode}`,
+      })),
+    );
+    const against = bench.theirs.name;
     rows.push(
       {
         what: `${what}: CPU time`,
         unit: "ms",
         ours: ourCosts.cpuMs,
         theirs: theirCosts.cpuMs,
-        ...common,
+        against,
+        // In nftables mode, Go flannel checks nothing.
+        ...(nftables ? { limit: IDLE_MS_PER_SECOND * seconds } : { goal: 20 }),
       },
       {
         what: `${what}: processes started`,
         unit: "processes",
         ours: ourCosts.processes,
         theirs: theirCosts.processes,
-        ...common,
+        against,
+        goal: 20,
       },
     );
   }
-  return rows;
+  return { rows, details: threadTable(threads, seconds) };
 }
 
 interface IdleNode {
@@ -60,15 +72,18 @@ async function startIdle(bench: Bench, program: Program, nftables: boolean): Pro
 interface IdleCosts {
   readonly cpuMs: number;
   readonly processes: number;
+  readonly threads: readonly Omit<ThreadActivity, "program">[];
 }
 
 async function measureIdle(daemon: BenchDaemon, seconds: number): Promise<IdleCosts> {
   using trace = await ExecTrace.start(daemon.pid, `flbench-${daemon.pid}`);
   const cpuBefore = daemon.cpuSeconds();
+  const activity = threadActivity(daemon.pid);
   await Bun.sleep(seconds * 1000);
   const cpuMs = (daemon.cpuSeconds() - cpuBefore) * 1000;
-  return { cpuMs, processes: trace.programs().length };
+  return { cpuMs, processes: trace.programs().length, threads: activity.since() };
 }
 
-/** By then, the work of the start is done. */
-const SETTLE_MS = 10_000;
+const IDLE_MS_PER_SECOND = 0.2;
+/** By then, the work of the start is done; our daemon gives back memory 15 s after it. */
+const SETTLE_MS = 25_000;

@@ -29,11 +29,25 @@ export async function entryCounts(namespace: string): Promise<EntryCounts> {
   return { routes, neighbours, fdb };
 }
 
-async function lines(program: string, args: readonly string[]): Promise<number> {
+/** Neighbours and FDB entries of `flannel.1` whose MAC address starts with this text. */
+export async function entriesWithMac(
+  namespace: string,
+  mac: string,
+): Promise<Omit<EntryCounts, "routes">> {
+  const device = ["dev", "flannel.1"];
+  const [neighbours, fdb] = await Promise.all([
+    lines("ip", ["-4", "-n", namespace, "neighbour", "show", ...device], ` lladdr ${mac}`),
+    lines("bridge", ["-n", namespace, "fdb", "show", ...device], mac),
+  ]);
+  return { neighbours, fdb };
+}
+
+/** The number of lines, or of those with this text. */
+async function lines(program: string, args: readonly string[], text = ""): Promise<number> {
   const { exitCode, stdout } = await runProgram(program, args);
   // The device is not there yet.
   if (exitCode !== 0) return 0;
-  return stdout.split("\n").filter((line) => line !== "").length;
+  return stdout.split("\n").filter((line) => line !== "" && line.includes(text)).length;
 }
 
 /**

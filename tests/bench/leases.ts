@@ -13,6 +13,8 @@ export interface Peer {
   readonly key: string;
   readonly subnet: string;
   readonly publicAddress: string;
+  /** The etcd lease to which the key is attached. */
+  readonly etcdLease: string;
 }
 
 export type BenchBackend = "vxlan" | "wireguard" | "ipsec";
@@ -34,12 +36,13 @@ export async function loadLeases(etcd: LabEtcd, options: LoadOptions): Promise<L
     Backend: { Type: backend, ...(backend === "ipsec" && { PSK: "0123456789abcdef".repeat(6) }) },
   };
   await etcd.put(`${prefix}/config`, JSON.stringify(config));
-  const peers = Array.from({ length: count }, (_, index) => peerAt(index, prefix));
-  await mapParallel(
-    [...peers.entries()],
+  const indices = Array.from({ length: count }, (_, index) => index);
+  const peers = await mapParallel(
+    indices,
     CONCURRENT_CALLS,
-    ([index, peer]) => putLease(etcd, peer, backendData(backend, index)),
+    async (index) => ({ ...peerAt(index, prefix), etcdLease: await grantLease(etcd) }),
   );
+  await putLeases(etcd, [...peers.entries()], (index) => backendData(backend, index));
   return { prefix, peers };
 }
 
@@ -50,7 +53,8 @@ export async function addPeer(
   { backend, number }: { readonly backend: BenchBackend; readonly number: number },
 ): Promise<void> {
   const index = peers.length + number;
-  await putLease(etcd, peerAt(index, prefix), backendData(backend, index));
+  const peer = { ...peerAt(index, prefix), etcdLease: await grantLease(etcd) };
+  await etcd.put(peer.key, leaseValue(peer, backendData(backend, index)), peer.etcdLease);
 }
 
 /** Removes the leases that the measured hosts left. */
@@ -70,20 +74,70 @@ export async function changeMac(etcd: LabEtcd, peer: Peer, mac: string): Promise
   });
 }
 
+/** Gives these peers other VTEP MACs, or their leases back, in as few revisions as etcd allows. */
+export async function putPeers(
+  etcd: LabEtcd,
+  peers: readonly (readonly [index: number, peer: Peer])[],
+  generation: number,
+): Promise<void> {
+  await putLeases(etcd, peers, (index) => vxlanData(macAt(index, generation)));
+}
+
+/** Deletes the leases of these peers, in as few revisions as etcd allows. */
+export async function deletePeers(etcd: LabEtcd, peers: readonly Peer[]): Promise<void> {
+  await inTransactions(etcd, peers, ({ key }) => ({
+    request_delete_range: { key: encode(key) },
+  }));
+}
+
+async function putLeases(
+  etcd: LabEtcd,
+  peers: readonly (readonly [index: number, peer: Peer])[],
+  dataAt: (index: number) => BackendData,
+): Promise<void> {
+  await inTransactions(etcd, peers, ([index, peer]) => ({
+    request_put: {
+      key: encode(peer.key),
+      value: encode(leaseValue(peer, dataAt(index))),
+      lease: peer.etcdLease,
+    },
+  }));
+}
+
+async function inTransactions<T>(
+  etcd: LabEtcd,
+  items: readonly T[],
+  operation: (item: T) => object,
+): Promise<void> {
+  const parts = Array.from(
+    { length: Math.ceil(items.length / TRANSACTION_OPERATIONS) },
+    (_, part) => items.slice(part * TRANSACTION_OPERATIONS, (part + 1) * TRANSACTION_OPERATIONS),
+  );
+  await mapParallel(
+    parts,
+    CONCURRENT_CALLS,
+    (part) => etcd.call("kv/txn", { success: part.map(operation) }),
+  );
+}
+
+/** etcd's default of `--max-txn-ops`. */
+const TRANSACTION_OPERATIONS = 128;
+
 /** A locally administered address made of the peer's index and how often it has changed. */
 export function macAt(index: number, generation = 0): string {
   const bytes = [0x02, generation, 0, index >> 16, index >> 8, index];
   return bytes.map((byte) => (byte & 0xff).toString(16).padStart(2, "0")).join(":");
 }
 
-const CONCURRENT_CALLS = 16;
+const CONCURRENT_CALLS = 32;
 
 /**
  * Spread over the network rather than one after the other: Go flannel looks for a free subnet from
  * the first one on, and would pay for a dense start of the range that no real cluster has.
  */
-function peerAt(index: number, prefix: string): Peer {
-  const slot = 16 + (index * 6) % 65_000;
+function peerAt(index: number, prefix: string): Omit<Peer, "etcdLease"> {
+  // 7 and 65 000 have no common factor, so 65 000 peers have subnets of their own.
+  const slot = 16 + (index * 7) % 65_000;
   const subnet = `10.${slot >> 8}.${slot & 0xff}.0`;
   return {
     key: `${prefix}/subnets/${subnet}-24`,
@@ -92,9 +146,9 @@ function peerAt(index: number, prefix: string): Peer {
   };
 }
 
-async function putLease(etcd: LabEtcd, peer: Peer, data: BackendData): Promise<void> {
-  const { ID } = await etcd.call("lease/grant", { TTL: "86400" }) as { ID: string };
-  await etcd.put(peer.key, leaseValue(peer, data), ID);
+/** Returns the ID of a lease of a day, as each node has. */
+async function grantLease(etcd: LabEtcd): Promise<string> {
+  return (await etcd.call("lease/grant", { TTL: "86400" }) as { ID: string }).ID;
 }
 
 /** What a node of this backend advertises. */
@@ -126,7 +180,7 @@ function wireguardData(index: number): BackendData {
 }
 
 /** The lease's value as the node writes it. */
-function leaseValue(peer: Peer, data: BackendData): string {
+function leaseValue(peer: Pick<Peer, "publicAddress">, data: BackendData): string {
   return JSON.stringify({ PublicIP: peer.publicAddress, PublicIPv6: null, ...data });
 }
 

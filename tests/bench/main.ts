@@ -20,6 +20,7 @@ import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { wireguardSupport } from "../../src/kernel/wireguard/wireguard_support.ts";
 import { Bench, type BenchSizes } from "./bench.ts";
+import { benchBurst } from "./burst.ts";
 import { benchChange } from "./change.ts";
 import { benchCni } from "./cni.ts";
 import { benchDatastore } from "./datastore.ts";
@@ -31,14 +32,15 @@ import { benchPeers } from "./peers.ts";
 import { describeOrigin, type PartResults, recordResults } from "./record.ts";
 import { benchSize } from "./size.ts";
 import { benchStart } from "./start.ts";
-import { markdownTable, type Row } from "./table.ts";
+import { markdownTable, type Measured, type Row } from "./table.ts";
 import { benchUdp } from "./udp.ts";
 import { benchWireguard } from "./wireguard.ts";
 
-const PARTS: { readonly [name: string]: (bench: Bench) => Promise<Row[]> } = {
+const PARTS: { readonly [name: string]: (bench: Bench) => Promise<readonly Row[] | Measured> } = {
   peers: benchPeers,
   start: benchStart,
   change: benchChange,
+  burst: benchBurst,
   idle: benchIdle,
   memory: benchMemory,
   size: benchSize,
@@ -53,6 +55,7 @@ const PARTS: { readonly [name: string]: (bench: Bench) => Promise<Row[]> } = {
 const FULL: BenchSizes = {
   small: 1_000,
   large: 10_000,
+  huge: 50_000,
   kubeNodes: 5_000,
   repetitions: 3,
   changes: 200,
@@ -61,6 +64,7 @@ const FULL: BenchSizes = {
 const QUICK: BenchSizes = {
   small: 100,
   large: 1_000,
+  huge: 2_000,
   kubeNodes: 500,
   repetitions: 1,
   changes: 30,
@@ -98,9 +102,10 @@ async function main(): Promise<void> {
   const results: PartResults[] = [];
   const origin = await describeOrigin({ isQuick: values.quick });
   for (const name of parts) {
-    const rows = await PARTS[name]?.(bench) ?? [];
-    console.log(`\n${name}\n\n${markdownTable(rows)}`);
-    results.push({ part: name, origin, rows });
+    const measured = await PARTS[name]?.(bench) ?? [];
+    const { rows, details } = "rows" in measured ? measured : { rows: measured };
+    console.log(`\n${name}\n\n${markdownTable(rows)}${details ? `\n\n${details}` : ""}`);
+    results.push({ part: name, origin, rows, ...(details && { details }) });
   }
   if (values.record) recordResults(results);
   if (values.json) console.log(JSON.stringify(results));

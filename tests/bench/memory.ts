@@ -5,41 +5,50 @@ import { memoryMib } from "../support/process_memory.ts";
 import type { Program } from "./daemon.ts";
 import type { LeaseSet } from "./leases.ts";
 import { untilProgrammed } from "./start.ts";
-import type { Row } from "./table.ts";
+import type { GrowthSeries, Measured, Row } from "./table.ts";
 
-export async function benchMemory(bench: Bench): Promise<Row[]> {
+export async function benchMemory(bench: Bench): Promise<Measured> {
   const rows: Row[] = [];
-  for (const count of [0, bench.sizes.small, bench.sizes.large]) {
+  const { small, large, huge } = bench.sizes;
+  for (const count of [0, small, large, huge]) {
     const theirs = await measureMemory(bench, bench.theirs, await bench.leases(count));
     const ours = await measureMemory(bench, bench.ours, await bench.leases(count));
-    const against = bench.theirs.name;
+    const row = (series: GrowthSeries, what: string, unit: Row["unit"]): Row => ({
+      what,
+      unit,
+      ours: ours[series],
+      theirs: theirs[series],
+      against: bench.theirs.name,
+      point: { series, leases: count },
+      ...(series !== "cpu" && { goal: 1 }),
+    });
     const what = `resident memory with ${count} leases`;
     rows.push(
-      { what, unit: "MiB", ours: ours.resident, theirs: theirs.resident, against },
-      {
-        what: `${what}, without mapped files`,
-        unit: "MiB",
-        ours: ours.anonymous,
-        theirs: theirs.anonymous,
-        against,
-      },
+      row("resident", what, "MiB"),
+      row("anonymous", `${what}, without mapped files`, "MiB"),
+      row("cpu", `CPU time of the start with ${count} leases`, "s"),
     );
   }
-  return rows;
+  return { rows, details: PLOT };
 }
+
+/** `--record` writes the plot next to the page. */
+const PLOT = "![Resident memory, memory without mapped files, and CPU time of the start, by " +
+  "number of leases, of flanneld and Go flannel](growth.svg)";
 
 async function measureMemory(
   bench: Bench,
   program: Program,
   set: LeaseSet,
-): Promise<{ resident: number; anonymous: number }> {
+): Promise<{ readonly [series in GrowthSeries]: number }> {
   const { host, observer } = bench.takeHost();
   const daemon = bench.start(program, host, set, { flags: ["--ip-masq"] });
   await untilProgrammed(daemon, host, set.peers.length);
+  const cpu = daemon.cpuSeconds();
   await Bun.sleep(SETTLE_MS);
-  const memory = memoryMib(daemon.pid);
+  const { resident, anonymous } = memoryMib(daemon.pid);
   await bench.finish(daemon, host, observer);
-  return memory;
+  return { resident, anonymous, cpu };
 }
 
 /**

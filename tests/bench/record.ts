@@ -5,15 +5,16 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { cpus, release } from "node:os";
 import { runProgram } from "../../src/process/run_program.ts";
-import { markdownTable, type Row } from "./table.ts";
+import { growthPlot } from "./growth_plot.ts";
+import { markdownTable, type Measured } from "./table.ts";
 
 const PAGE = new URL("../../docs/performance.md", import.meta.url).pathname;
+const PLOT = new URL("../../docs/growth.svg", import.meta.url).pathname;
 
 /** What one part of the bench has measured, and where. */
-export interface PartResults {
+export interface PartResults extends Measured {
   readonly part: string;
   readonly origin: string;
-  readonly rows: readonly Row[];
 }
 
 /** One line about what is being measured: commit, day, machine. */
@@ -30,14 +31,16 @@ export async function describeOrigin({ isQuick }: { isQuick: boolean }): Promise
 /** Replaces the sections of these parts on the page; the text around them stays. */
 export function recordResults(results: readonly PartResults[]): void {
   let page = readFileSync(PAGE, "utf8");
-  for (const { part, origin, rows } of results) {
+  for (const { part, origin, rows, details } of results) {
     const begin = `<!-- results of ${part}: written by \`npm run bench\` -->`;
     const end = `<!-- end of results of ${part} -->`;
     const from = page.indexOf(begin);
     const to = page.indexOf(end);
     if (from < 0 || to < from) throw new Error(`${PAGE} has no place for the results of ${part}`);
-    const section = [begin, origin, markdownTable(rows), end].join("\n\n");
+    const shown = [markdownTable(rows), ...(details === undefined ? [] : [details])];
+    const section = [begin, origin, ...shown, end].join("\n\n");
     page = page.slice(0, from) + section + page.slice(to + end.length);
+    if (rows.some(({ point }) => point !== undefined)) writeFileSync(PLOT, growthPlot(rows));
   }
   writeFileSync(PAGE, page);
 }

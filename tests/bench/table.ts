@@ -12,8 +12,21 @@ export interface Row {
   readonly against: string;
   /** How many times less ours should need, where a goal was set. */
   readonly goal?: number;
+  /** How much ours may need, in the row's unit, where the other program is no measure. */
+  readonly limit?: number;
+  /** The point in docs/growth.svg that this row is. */
+  readonly point?: { readonly series: GrowthSeries; readonly leases: number };
   /** What a reader must know to interpret the figures. */
   readonly note?: string;
+}
+
+export type GrowthSeries = "resident" | "anonymous" | "cpu";
+
+/** What a part has measured, with what is shown below its table. */
+export interface Measured {
+  readonly rows: readonly Row[];
+  /** Markdown. */
+  readonly details?: string;
 }
 
 /** The rows as a markdown table, which reads well on a terminal too. */
@@ -23,7 +36,7 @@ export function markdownTable(rows: readonly Row[]): string {
     amount(row.ours, row.unit),
     `${atLeast(row)}${amount(row.theirs, row.unit)} (${row.against})`,
     `${atLeast(row)}${factor(row)}`,
-    row.goal === undefined ? "" : verdict(row, row.goal),
+    verdict(row),
   ]);
   const head = ["what", "ours", "theirs", "theirs / ours", "goal"];
   const widths = head.map((title, column) =>
@@ -43,7 +56,10 @@ export function ratio(row: Row): number {
 }
 
 /** A goal counts as met if both programs need nothing. */
-function verdict(row: Row, goal: number): string {
+function verdict(row: Row): string {
+  const { goal, limit, unit } = row;
+  if (limit !== undefined) return `≤ ${limit} ${unit}: ${row.ours <= limit ? "met" : "missed"}`;
+  if (goal === undefined) return "";
   if (row.ours === 0 && row.theirs === 0) return `≥ ${goal}: both none`;
   return `≥ ${goal}: ${ratio(row) >= goal ? "met" : "missed"}`;
 }
