@@ -88,7 +88,7 @@ _flanneld_command() {
       valued='etcd-endpoints etcd-prefix etcd-keyfile etcd-certfile etcd-cafile etcd-username etcd-password join-state kube-api-url kubeconfig-file kube-annotation-prefix net-config-path'
       ;;
     'flanneld config')
-      commands='show check'
+      commands='show check set'
       flags='--help'
       ;;
     'flanneld config show')
@@ -97,6 +97,10 @@ _flanneld_command() {
       ;;
     'flanneld config check')
       flags='--etcd-endpoints --etcd-prefix --etcd-keyfile --etcd-certfile --etcd-cafile --etcd-username --etcd-password --join-state --kube-subnet-mgr --kube-api-url --kubeconfig-file --kube-annotation-prefix --net-config-path --help'
+      valued='etcd-endpoints etcd-prefix etcd-keyfile etcd-certfile etcd-cafile etcd-username etcd-password join-state kube-api-url kubeconfig-file kube-annotation-prefix net-config-path'
+      ;;
+    'flanneld config set')
+      flags='--force --etcd-endpoints --etcd-prefix --etcd-keyfile --etcd-certfile --etcd-cafile --etcd-username --etcd-password --join-state --kube-subnet-mgr --kube-api-url --kubeconfig-file --kube-annotation-prefix --net-config-path --help'
       valued='etcd-endpoints etcd-prefix etcd-keyfile etcd-certfile etcd-cafile etcd-username etcd-password join-state kube-api-url kubeconfig-file kube-annotation-prefix net-config-path'
       ;;
     'flanneld cni')
@@ -182,6 +186,13 @@ _flanneld_values() {
       'flanneld config check kubeconfig-file' | \
       'flanneld config check net-config-path' | \
       'flanneld config check ' | \
+      'flanneld config set etcd-keyfile' | \
+      'flanneld config set etcd-certfile' | \
+      'flanneld config set etcd-cafile' | \
+      'flanneld config set join-state' | \
+      'flanneld config set kubeconfig-file' | \
+      'flanneld config set net-config-path' | \
+      'flanneld config set ' | \
       'flanneld install-cni conf' | \
       'flanneld status subnet-file') kind=file ;;
     'flanneld kube-subnet-mgr' | \
@@ -230,6 +241,9 @@ _flanneld_values() {
       'flanneld config show help' | \
       'flanneld config check kube-subnet-mgr' | \
       'flanneld config check help' | \
+      'flanneld config set force' | \
+      'flanneld config set kube-subnet-mgr' | \
+      'flanneld config set help' | \
       'flanneld cni help' | \
       'flanneld install-cni skip-conf' | \
       'flanneld install-cni skip-plugin' | \

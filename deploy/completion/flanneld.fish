@@ -24,6 +24,7 @@ set -g __flanneld_commands \
     'flanneld config' \
     'flanneld config show' \
     'flanneld config check' \
+    'flanneld config set' \
     'flanneld cni' \
     'flanneld install-cni' \
     'flanneld status' \
@@ -176,6 +177,18 @@ set -g __flanneld_valued \
     'flanneld config check kubeconfig-file' \
     'flanneld config check kube-annotation-prefix' \
     'flanneld config check net-config-path' \
+    'flanneld config set etcd-endpoints' \
+    'flanneld config set etcd-prefix' \
+    'flanneld config set etcd-keyfile' \
+    'flanneld config set etcd-certfile' \
+    'flanneld config set etcd-cafile' \
+    'flanneld config set etcd-username' \
+    'flanneld config set etcd-password' \
+    'flanneld config set join-state' \
+    'flanneld config set kube-api-url' \
+    'flanneld config set kubeconfig-file' \
+    'flanneld config set kube-annotation-prefix' \
+    'flanneld config set net-config-path' \
     'flanneld install-cni conf' \
     'flanneld install-cni conf-dir' \
     'flanneld install-cni bin-dir' \
@@ -407,6 +420,7 @@ complete -c flanneld -n '__flanneld_at flanneld leases release' -l help -d 'Prin
 
 complete -c flanneld -n '__flanneld_at flanneld config' -a show -d 'Print the network configuration with all defaults'
 complete -c flanneld -n '__flanneld_at flanneld config' -a check -d 'Name each mistake in a network configuration'
+complete -c flanneld -n '__flanneld_at flanneld config' -a set -d 'Check a network configuration and write it to the store'
 complete -c flanneld -n '__flanneld_at flanneld config' -l help -d 'Print the usage and exit'
 
 complete -c flanneld -n '__flanneld_at flanneld config show' -l etcd-endpoints -r -f -d 'Comma-separated URLs of the members of the etcd cluster'
@@ -444,6 +458,23 @@ complete -c flanneld -n '__flanneld_at flanneld config check' -l kube-annotation
 complete -c flanneld -n '__flanneld_at flanneld config check' -l net-config-path -r -F -d 'File with the network configuration'
 complete -c flanneld -n '__flanneld_at flanneld config check' -l help -d 'Print the usage and exit'
 complete -c flanneld -n '__flanneld_at flanneld config check' -F
+
+complete -c flanneld -n '__flanneld_at flanneld config set' -l force -d 'Write it although there are warnings, or nodes lose their subnets'
+complete -c flanneld -n '__flanneld_at flanneld config set' -l etcd-endpoints -r -f -d 'Comma-separated URLs of the members of the etcd cluster'
+complete -c flanneld -n '__flanneld_at flanneld config set' -l etcd-prefix -r -f -d 'Prefix of the keys in etcd'
+complete -c flanneld -n '__flanneld_at flanneld config set' -l etcd-keyfile -r -F -d 'Private key of the TLS client certificate (PEM)'
+complete -c flanneld -n '__flanneld_at flanneld config set' -l etcd-certfile -r -F -d 'TLS client certificate (PEM)'
+complete -c flanneld -n '__flanneld_at flanneld config set' -l etcd-cafile -r -F -d 'CA certificates that etcd\'s server certificate is verified against (PEM)'
+complete -c flanneld -n '__flanneld_at flanneld config set' -l etcd-username -r -f -d 'User name for etcd'
+complete -c flanneld -n '__flanneld_at flanneld config set' -l etcd-password -r -f -d 'Password for etcd'
+complete -c flanneld -n '__flanneld_at flanneld config set' -l join-state -r -F -d 'File that keeps what the node has learned when it joined'
+complete -c flanneld -n '__flanneld_at flanneld config set' -l kube-subnet-mgr -d 'Use the pod CIDRs that Kubernetes assigns to the nodes, and publish this node\'s lease as annotations of its Node'
+complete -c flanneld -n '__flanneld_at flanneld config set' -l kube-api-url -r -f -d 'URL of the API server'
+complete -c flanneld -n '__flanneld_at flanneld config set' -l kubeconfig-file -r -F -d 'The kubeconfig file'
+complete -c flanneld -n '__flanneld_at flanneld config set' -l kube-annotation-prefix -r -f -d 'Prefix of the node annotations'
+complete -c flanneld -n '__flanneld_at flanneld config set' -l net-config-path -r -F -d 'File with the network configuration'
+complete -c flanneld -n '__flanneld_at flanneld config set' -l help -d 'Print the usage and exit'
+complete -c flanneld -n '__flanneld_at flanneld config set' -F
 
 complete -c flanneld -n '__flanneld_at flanneld cni' -l help -d 'Print the usage and exit'
 

@@ -1,9 +1,9 @@
 /** `flanneld config` and its subcommands: what they are, and how they are read. Pure. */
 
-import { optionalArgument } from "./argument.ts";
+import { argument, optionalArgument } from "./argument.ts";
 import { type Command, command } from "./command.ts";
 import { DAEMON_FLAGS } from "./daemon_flags.ts";
-import type { FlagTable, OptionsOf } from "./flag.ts";
+import { boolean, type FlagTable, type OptionsOf } from "./flag.ts";
 import { readStoreOptions, STORE_FLAGS, type StoreOptions } from "./store_flags.ts";
 
 export type ConfigAction =
@@ -17,6 +17,12 @@ export type ConfigAction =
     readonly store: StoreOptions;
     /** `-` is standard input; `undefined`: what the store has. */
     readonly file: string | undefined;
+  }
+  | {
+    readonly kind: "set";
+    readonly store: StoreOptions;
+    readonly file: string;
+    readonly force: boolean;
   };
 
 const { interfaces, interfacePatterns, interfaceCanReach, publicIp, publicIpv6 } = DAEMON_FLAGS;
@@ -61,10 +67,35 @@ const CHECK: Command<ConfigAction> = command({
   read: (options, { file }) => ({ kind: "check", store: readStoreOptions(options), file }),
 });
 
+const SET: Command<ConfigAction> = command({
+  name: "set",
+  summary: "Check a network configuration and write it to the store.",
+  description: [
+    "Prints what changes, and for which nodes. Refused are a configuration with errors, and, " +
+    "without --force, one with warnings and one by which a node would lose its subnet or could " +
+    "not start. Running daemons keep the earlier configuration until they are restarted.",
+  ],
+  flags: {
+    force: boolean({
+      name: "force",
+      section: "flanneld config set",
+      help: "Write it although there are warnings, or nodes lose their subnets.",
+    }),
+    ...STORE_FLAGS,
+  },
+  arguments: { file: argument({ metavar: "FILE", help: FILE_HELP, completion: "file" }) },
+  read: (options, { file }) => ({
+    kind: "set",
+    store: readStoreOptions(options),
+    file,
+    force: options.force,
+  }),
+});
+
 export const CONFIG: Command<ConfigAction> = command({
   name: "config",
   summary: "Show, check and change the network configuration.",
-  commands: [SHOW, CHECK],
+  commands: [SHOW, CHECK, SET],
   manual: {
     exitStatuses: [
       ["0", "It has done what was asked for, and there is no mistake."],
@@ -76,6 +107,7 @@ export const CONFIG: Command<ConfigAction> = command({
     examples: [
       ["flanneld config show", "Print the configuration with all defaults."],
       ["flanneld config check net-conf.json", "Name each mistake in a file."],
+      ["flanneld config set net-conf.json", "Write it to the store."],
     ],
   },
 });

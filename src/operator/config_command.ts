@@ -25,6 +25,8 @@ export function configCommand(action: ConfigAction, streams: OperatorStreams): P
         return await show(action, context);
       case "check":
         return await check(action, context);
+      case "set":
+        return await set(action, context);
       default:
         return assertNever(action);
     }
@@ -62,7 +64,7 @@ async function check(
     ? requireText(await findConfig(store, context))
     : {
       text: await readConfigFile(file, context.streams),
-      source: file === "-" ? "standard input" : file,
+      source: fileName(file),
       allocation: store.kubeSubnetManager ? "kubernetes" as const : "flanneld" as const,
     };
   const { config, mistakes } = await checkConfigText(text, allocation);
@@ -71,6 +73,44 @@ async function check(
     : mistakes.map((mistake) => mistakeLine(source, mistake));
   await context.streams.out(lines.map((line) => `${line}\n`).join(""));
   return mistakes.length === 0 ? 0 : 1;
+}
+
+async function set(
+  { store: options, file, force }: Extract<ConfigAction, { kind: "set" }>,
+  context: OperatorContext,
+): Promise<number> {
+  const { streams, note, signal } = context;
+  if (options.kubeSubnetManager) {
+    throw new RefusedError(
+      "with Kubernetes, the configuration is in the ConfigMap kube-flannel-cfg: kubectl edit " +
+        "--namespace kube-flannel configmap kube-flannel-cfg",
+    );
+  }
+  const text = await readConfigFile(file, streams);
+  const { config, mistakes } = await checkConfigText(text, "flanneld");
+  for (const mistake of mistakes) note(mistakeLine(fileName(file), mistake));
+  if (config === undefined) {
+    throw new RefusedError("nothing is changed: no daemon could use the configuration");
+  }
+  if (mistakes.length > 0 && !force) {
+    throw new RefusedError(
+      "nothing is changed because of the warnings; correct what they name, or write it anyway " +
+        "with --force",
+    );
+  }
+  const [{ openNetworkStore }, { setConfig }] = await Promise.all([
+    import("./stored_network.ts"),
+    import("./set_config.ts"),
+  ]);
+  await using store = openNetworkStore(options, context);
+  const print = (lines: readonly string[]) =>
+    streams.out(lines.map((line) => `${printableLine(line)}\n`).join(""));
+  await setConfig(store, { text, config, force, print }, signal);
+  return 0;
+}
+
+function fileName(file: string): string {
+  return file === "-" ? "standard input" : file;
 }
 
 function requireText(found: FoundConfig): FoundConfig & { readonly text: string } {

@@ -42,7 +42,7 @@ export function capacityLines(
     return `IPv${family}: ${total} subnets, ${subnetMin}/${subnetLength} to ` +
       `${subnetMax}/${subnetLength}: ${taken} taken ` +
       `(${leased} leased, ${reserved} reserved), ${total - taken} free` +
-      (outside === 0 ? "" : `; others are taken: ${outside}`);
+      (outside === 0 ? "" : `; ${outside} more outside of them`);
   });
 }
 

@@ -39,7 +39,7 @@ export async function releaseLease(
     const { alive, seen } = await leaseUse({ record, network, isTaken }, store, signal);
     if (alive !== undefined && !force) {
       throw new RefusedError(
-        `${describe(record)} is in use: ${alive}; stop flanneld there and for good, or release ` +
+        `${describe(record)} is in use: ${alive}; stop flanneld there first, or release ` +
           "it anyway with --force",
       );
     }

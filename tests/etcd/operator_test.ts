@@ -1,11 +1,16 @@
 /** The commands of an operator against a real store. */
 
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
+import type { NetworkConfig } from "../../src/config/network_config.ts";
 import { EtcdClient } from "../../src/etcd/client/etcd_client.ts";
+import { checkConfigText } from "../../src/operator/check_config.ts";
 import { releaseLease } from "../../src/operator/release_lease.ts";
 import { reserveSubnet } from "../../src/operator/reserve_subnet.ts";
 import { RefusedError } from "../../src/operator/run_operator.ts";
+import { setConfig } from "../../src/operator/set_config.ts";
 import type { NetworkStore } from "../../src/operator/stored_network.ts";
 import { LeaseRecords } from "../../src/subnet/etcd/lease_records.ts";
 import { collectingLog } from "../support/collecting_log.ts";
@@ -344,7 +349,7 @@ describe("flanneld config show", () => {
     expect(source).toBe(`source: ${prefix}/config in etcd at ${server.url}`);
     expect(capacity).toBe(
       "IPv4: 20 subnets, 10.5.1.0/24 to 10.5.20.0/24: 2 taken (0 leased, 2 reserved), 18 free; " +
-        "others are taken: 1",
+        "1 more outside of them",
     );
     expect(mtu).toMatch(/^MTU: unknown on this host: .*lo/);
   });
@@ -395,6 +400,206 @@ describe("flanneld config check", () => {
     expect(missing.err).toStartWith("flanneld config check: cannot read /no/such/file: ENOENT");
   });
 });
+
+describe("flanneld config set", () => {
+  const CONFIG = '{"Network": "10.5.0.0/16"}';
+
+  test("writes the text as it is, and says what it changes", async () => {
+    newPrefix();
+    expect(await run("config set -", CONFIG)).toEqual({
+      exitCode: 0,
+      out: `there is no ${prefix}/config in etcd at ${server.url} yet\n` +
+        `wrote ${prefix}/config in etcd at ${server.url} at revision ${await revision()}\n`,
+      err: "",
+    });
+    expect(await valueOf("config")).toBe(CONFIG);
+    expect((await run("config set -", CONFIG)).out).toContain("is this configuration already");
+    const wider = '{"Network": "10.5.0.0/16", "SubnetMin": "10.5.0.0", "Backend": {"VNI": 2}}';
+    expect((await run("config set -", wider)).out).toStartWith(
+      'SubnetMin: "10.5.1.0" -> "10.5.0.0"\nBackend.VNI: 1 -> 2\nwrote ',
+    );
+  });
+
+  test("refuses what takes the subnet of a node away, unless forced", async () => {
+    newPrefix();
+    await put("config", CONFIG);
+    await using one = await node("node1", "192.0.2.1");
+    await put("subnets/10.5.0.0-24", '{"PublicIP":"192.0.2.7"}');
+    const other = '{"Network": "10.6.0.0/16", "Backend": {"Type": "host-gw"}}';
+    const refused = await run("config set -", other);
+    expect(refused.exitCode).toBe(1);
+    expect(refused.out).toBe(
+      'Network: "10.5.0.0/16" -> "10.6.0.0/16"\n' +
+        'SubnetMin: "10.5.1.0" -> "10.6.1.0"\n' +
+        'SubnetMax: "10.5.255.0" -> "10.6.255.0"\n' +
+        'Backend.Type: "vxlan" -> "host-gw"\n' +
+        `192.0.2.1 (node1, alive) loses ${one.subnet}, which is not one of 10.6.1.0/24 to ` +
+        "10.6.255.0/24\n" +
+        "no node can take the reservation of 10.5.0.0/24 then\n" +
+        "nodes with vxlan and nodes with host-gw ignore each other until all of them are " +
+        "restarted\n" +
+        "1 node keeps the earlier configuration until flanneld is restarted there\n",
+    );
+    expect(refused.err).toBe(
+      "flanneld config set: nothing is changed, because a node would lose by it; move the " +
+        "workloads first, or write it anyway with --force\n",
+    );
+    expect(await valueOf("config")).toBe(CONFIG);
+    expect((await run("config set --force -", other)).exitCode).toBe(0);
+    expect(await valueOf("config")).toBe(other);
+  });
+
+  test("does not take an unexpired lease without a session for that of a dead node", async () => {
+    newPrefix();
+    await put("config", CONFIG);
+    const gone = await node("node1", "192.0.2.1");
+    await gone[Symbol.asyncDispose]();
+    const { exitCode, out } = await run("config set -", '{"Network": "10.6.0.0/16"}');
+    expect(exitCode).toBe(1);
+    expect(out).toContain(`192.0.2.1 (no session) loses ${gone.subnet}`);
+  });
+
+  test("refuses a network that contains the address of a node", async () => {
+    newPrefix();
+    await put("config", CONFIG);
+    await using _one = await node("node1", "10.200.0.1");
+    const { exitCode, out } = await run("config set -", '{"Network": "10.0.0.0/8"}');
+    expect(exitCode).toBe(1);
+    expect(out).toContain(
+      "10.200.0.1 (node1, alive) cannot start: its public address 10.200.0.1 is inside the " +
+        "overlay network 10.0.0.0/8\n",
+    );
+  });
+
+  test("refuses errors even with --force, and warnings without it", async () => {
+    newPrefix();
+    await put("config", CONFIG);
+    const bad = await run("config set --force -", '{"Network": "10.5.0.0/33"}');
+    expect(bad).toMatchObject({ exitCode: 1, out: "" });
+    expect(bad.err).toStartWith("standard input:1:2: error: Network in");
+    expect(bad.err).toEndWith(
+      "flanneld config set: nothing is changed: no daemon could use the configuration\n",
+    );
+    const unknown = '{"Network": "10.5.0.0/16", "SubnetLn": 25}';
+    const warned = await run("config set -", unknown);
+    expect(warned).toMatchObject({ exitCode: 1, out: "" });
+    expect(warned.err).toContain("nothing is changed because of the warnings");
+    expect(await valueOf("config")).toBe(CONFIG);
+    expect((await run("config set --force -", unknown)).exitCode).toBe(0);
+    const kube = await runProgram(["config", "set", "--kube-subnet-mgr", "-"], CONFIG);
+    expect(kube.err).toContain("the configuration is in the ConfigMap kube-flannel-cfg");
+  });
+
+  test("shows no secret", async () => {
+    newPrefix();
+    const configOf = (fill: number) => {
+      const psk = Buffer.alloc(32, fill).toString("base64");
+      return `{"Network": "10.5.0.0/16", "Backend": {"Type": "wireguard", "PSK": "${psk}"}}`;
+    };
+    await put("config", configOf(1));
+    const { out, err } = await run("config set -", configOf(2));
+    expect(out).toStartWith("Backend.PSK: another secret\nwrote ");
+    expect(out + err + (await run("config show")).out).not.toContain(configOf(2).slice(60, 80));
+  });
+
+  test("changes nothing if another program is faster, before or between", async () => {
+    newPrefix();
+    const { config } = await checkConfigText(CONFIG, "flanneld");
+    const request = {
+      text: CONFIG,
+      config: config as NetworkConfig,
+      force: true,
+      print: () => Promise.resolve(),
+    };
+    for (const present of [undefined, '{"Network": "10.7.0.0/16"}']) {
+      if (present !== undefined) await put("config", present);
+      const theirs = `{"Network": "10.8.0.0/16", "SubnetLen": ${present === undefined ? 25 : 26}}`;
+      await using store = racedStore(() => put("config", theirs));
+      await expect(setConfig(store, request, forever)).rejects
+        .toThrow("another program has changed");
+      expect(await valueOf("config")).toBe(theirs);
+    }
+  });
+
+  test("names a node that took a subnet in the meantime", async () => {
+    newPrefix();
+    await put("config", CONFIG);
+    const text = '{"Network": "10.6.0.0/16"}';
+    const { config } = await checkConfigText(text, "flanneld");
+    const value = '{"PublicIP":"192.0.2.1","BackendType":"vxlan"}';
+    await using store = racedStore(() => put("subnets/10.5.9.0-24", value));
+    const printed: string[] = [];
+    const print = (lines: readonly string[]) => Promise.resolve(void printed.push(...lines));
+    await setConfig(store, { text, config: config as NetworkConfig, force: false, print }, forever);
+    expect(printed.at(-1)).toStartWith("in the meantime: 192.0.2.1 (no session) loses 10.5.9.0/24");
+  });
+});
+
+describe("the examples of docs/operate.md", () => {
+  const page = readFileSync(join(import.meta.dir, "../../docs/operate.md"), "utf8");
+  const blocks = [...page.matchAll(/^```(\w*)\n([^]*?)^```$/gm)]
+    .map(([, language, text = ""]) => ({ language, text }));
+
+  /** The outputs that follow a command. */
+  function outputsOf(command: string): string[] {
+    const start = blocks.findIndex(({ language, text }) =>
+      language === "" && text === `${command}\n`
+    );
+    expect(start).toBeGreaterThanOrEqual(0);
+    const rest = blocks.slice(start + 1);
+    const end = rest.findIndex(({ language }) => language === "");
+    return rest.slice(0, end < 0 ? undefined : end)
+      .filter(({ language }) => language === "text").map(({ text }) => text);
+  }
+
+  const asDocumented = ({ out, err }: { out: string; err: string }) =>
+    (out + err).replaceAll(server.url, "http://192.168.56.11:2379");
+
+  test("print what the page shows", async () => {
+    prefix = "/coreos.com/network";
+    const etcd = client();
+    const attach = async (key: string, value: string, ttlSeconds: number) => {
+      const { id } = await etcd.grantLease({ ttlSeconds }, forever);
+      const success = [{ put: { key: `${prefix}/${key}`, value, lease: id } }];
+      await etcd.transaction({ compare: [], success }, forever);
+    };
+    const lease = (address: string) => `{"PublicIP":"${address}","BackendType":"vxlan"}`;
+    await put("config", '{"Network": "10.5.0.0/16"}');
+    await put("subnets/10.5.7.0-24", '{"PublicIP":"192.168.56.17"}');
+    await attach("subnets/10.5.52.0-24", lease("192.168.56.11"), 86_390);
+    await attach("subnets/10.5.81.0-24", lease("192.168.56.12"), 18_770);
+    await attach("subnets/10.6.3.0-24", lease("192.168.56.19"), 31_250);
+    await attach("sessions/192.168.56.11", '{"identity":"1","hostname":"node1"}', 600);
+    expect([asDocumented(await run("leases"))]).toEqual(outputsOf("flanneld leases"));
+    const reserve = "leases reserve 10.5.8.0/24 192.168.56.18";
+    expect([asDocumented(await run(reserve))]).toEqual(outputsOf(`flanneld ${reserve}`));
+    const [, refusal] = outputsOf("flanneld leases release 10.5.81.0/24");
+    expect(asDocumented(await run("leases release 10.5.52.0/24"))).toBe(refusal as string);
+    await etcd.transaction(
+      { compare: [], success: [{ delete: { key: `${prefix}/subnets/10.6.3.0-24` } }] },
+      forever,
+    );
+    const [shown = ""] = outputsOf("flanneld config show");
+    const { err } = await run("config show");
+    const withoutMtu = (text: string) => text.split("\n").slice(0, 2);
+    expect(withoutMtu(asDocumented({ out: "", err }))).toEqual(withoutMtu(shown));
+    const [mistakes = ""] = outputsOf("flanneld config check net-conf.json");
+    const text = '{\n  "Network": "10.5.0.0/16",\n  "SubnetLen": 17,\n  "SubnetMn": "10.5.1.0",\n' +
+      '  "Backend": {\n    "Type": "vxlan",\n    "MTU": "x"\n  }\n}\n';
+    expect((await runProgram(["config", "check", "-"], text)).out)
+      .toBe(mistakes.replaceAll("net-conf.json:", "standard input:"));
+    const change = '{"Network": "10.5.0.0/16", "SubnetMin": "10.5.64.0"}';
+    expect([asDocumented(await run("config set -", change))])
+      .toEqual(outputsOf("flanneld config set net-conf.json"));
+    await etcd[Symbol.asyncDispose]();
+  });
+});
+
+/** The store's revision. */
+async function revision(): Promise<bigint> {
+  await using etcd = client();
+  return (await etcd.range({ key: "x" }, forever)).revision;
+}
 
 /** The store, with another program that is faster: `before` runs before the first change. */
 function racedStore(before: () => Promise<void>): NetworkStore {
