@@ -2,15 +2,17 @@
 
 import type { Clock } from "../base/clock.ts";
 import { type IpAddress, parseIpAddress } from "../addr/ip.ts";
+import { errorMessage } from "../base/operator_error.ts";
 import { etcdOfFlags, namesEtcd } from "../cli/daemon_options.ts";
 import type { StoreOptions } from "../cli/store_flags.ts";
 import type { Etcd, EtcdKeyValue } from "../etcd/client/etcd.ts";
 import { EtcdClient } from "../etcd/client/etcd_client.ts";
-import { isPermissionDenied } from "../etcd/client/etcd_error.ts";
+import { isPermissionDenied, isUnreachable } from "../etcd/client/etcd_error.ts";
 import { joinedDatastore, readCredential } from "../join/node_credential.ts";
 import type { Log } from "../log/log.ts";
 import { type LeaseRecord, LeaseRecords } from "../subnet/etcd/lease_records.ts";
 import { liveHolder } from "../subnet/etcd/live_session.ts";
+import { StoreError } from "../subnet/lease_store.ts";
 
 /** The store, and where in it the network is. */
 export interface NetworkStore extends AsyncDisposable {
@@ -18,6 +20,8 @@ export interface NetworkStore extends AsyncDisposable {
   readonly records: LeaseRecords;
   /** Such as `etcd at http://127.0.0.1:2379`. */
   readonly description: string;
+  /** Why it may be the wrong one if it cannot be reached; absent if it was named. */
+  readonly doubt?: string;
 }
 
 /**
@@ -35,6 +39,9 @@ export function openNetworkStore(
     etcd,
     records: new LeaseRecords(etcd, options.etcdPrefix, log),
     description: `etcd at ${etcd.description}`,
+    ...(!namesEtcd(options) && credential === undefined && {
+      doubt: `this host has not joined a datastore: there is no ${options.joinState}`,
+    }),
     [Symbol.asyncDispose]: () => etcd[Symbol.asyncDispose](),
   };
 }
@@ -62,7 +69,7 @@ export interface StoredNetwork {
   readonly sessions: ReadonlyMap<IpAddress, StoredSession> | undefined;
 }
 
-/** Throws `EtcdError`, or the signal's reason. */
+/** Throws `EtcdError`, `StoreError`, or the signal's reason. */
 export async function readStoredNetwork(
   store: NetworkStore,
   signal: AbortSignal,
@@ -70,6 +77,9 @@ export async function readStoredNetwork(
   try {
     return await read(store, ["sessions"], signal);
   } catch (error) {
+    if (isUnreachable(error) && store.doubt !== undefined) {
+      throw new StoreError(`${errorMessage(error)}; ${store.doubt}`, { cause: error });
+    }
     // A role may be limited to what Go flannel needs.
     if (!isPermissionDenied(error)) throw error;
     return await read(store, [], signal);

@@ -136,6 +136,12 @@ describe("flanneld leases", () => {
     await eventually("the store answers", 10_000, async () => (await run("leases")).exitCode === 0);
   });
 
+  test("on a host that has not joined names the file that is missing", async () => {
+    const { exitCode, err } = await runProgram(["leases", "--join-state=/no/such/file"]);
+    expect(exitCode).toBe(1);
+    expect(err).toEndWith("this host has not joined a datastore: there is no /no/such/file\n");
+  });
+
   test("lists the Nodes of Kubernetes", async () => {
     const annotations = {
       "flannel.alpha.coreos.com/kube-subnet-manager": "true",
