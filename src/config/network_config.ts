@@ -105,8 +105,16 @@ const LIMITS: JsonLimits = { maxBytes: 1024 * 1024, maxDepth: 32 };
  * key, its value and what to write instead.
  */
 export function parseNetworkConfig(text: string, options: NetworkConfigOptions): NetworkConfig {
+  return readNetworkConfig(parseObject(text, options.source), options);
+}
+
+/** As `parseNetworkConfig`, from what is parsed as JSON. */
+export function readNetworkConfig(
+  value: JsonObject,
+  options: NetworkConfigOptions,
+): NetworkConfig {
   const { source, warn } = options;
-  const values = readOptions(parseObject(text, source), SCHEMA, { warn, source });
+  const values = readOptions(value, SCHEMA, { warn, source });
   const enabled: PerFamily<boolean> = { 4: values.EnableIPv4, 6: values.EnableIPv6 };
   if (!enabled[4] && !enabled[6]) {
     throw new ConfigError(

@@ -12,6 +12,7 @@ import { ConfigError } from "../config/config_error.ts";
 import {
   type NetworkConfig,
   parseNetworkConfig,
+  readNetworkConfig,
   type SubnetAllocation,
 } from "../config/network_config.ts";
 import type { BackendModule } from "../overlay/backend.ts";
@@ -128,8 +129,10 @@ class Check {
   }
 
   #read(value: JsonObject, warn: (message: string) => void): NetworkConfig {
-    const allocation = this.#allocation;
-    return parseNetworkConfig(JSON.stringify(value), { source: SOURCE, allocation, warn });
+    const options = { source: SOURCE, allocation: this.#allocation, warn };
+    return value === this.#document.value
+      ? parseNetworkConfig(this.#text, options)
+      : readNetworkConfig(value, options);
   }
 
   async #checkBackend(config: NetworkConfig): Promise<void> {

@@ -13,6 +13,7 @@ import { parseKeyFile } from "../../../src/backend/wireguard/key_file.ts";
 import { BACKENDS } from "../../../src/backend/backend_registry.ts";
 import { ConfigError } from "../../../src/config/config_error.ts";
 import { parseNetworkConfig } from "../../../src/config/network_config.ts";
+import { checkConfigText } from "../../../src/operator/check_config.ts";
 import { parseGetReply, parseSetReply } from "../../../src/kernel/wireguard/uapi.ts";
 import { formatSubnetFile, parsePreviousSubnetFile } from "../../../src/subnet/subnet_file.ts";
 import { forwardDropReason } from "../../../src/firewall/iptables/forward_path.ts";
@@ -97,13 +98,25 @@ const networkConfig: FuzzTarget = {
   ],
   refusals: [ConfigError],
   async run(input) {
-    const config = parseNetworkConfig(decoder.decode(input), {
-      source: "the store",
-      warn: () => {},
-    });
-    await BACKENDS.checkConfig(config, { warn: () => {} } as never);
+    const text = decoder.decode(input);
+    const { config, mistakes } = await checkConfigText(text, "flanneld");
+    const hasPlaceholder = mistakes.some(({ message }) => message.includes("write the secret"));
+    const isRefused = config === undefined && !hasPlaceholder;
+    try {
+      await readConfig(text);
+    } catch (error) {
+      equal([isRefused, mistakes.length > 0], [true, true]);
+      throw error;
+    }
+    equal(isRefused, false);
   },
 };
+
+/** As a daemon reads it. */
+async function readConfig(text: string): Promise<void> {
+  const config = parseNetworkConfig(text, { source: "the store", warn: () => {} });
+  await BACKENDS.checkConfig(config, { warn: () => {} } as never);
+}
 
 const wireguardUapi: FuzzTarget = {
   name: "wireguard-uapi",
