@@ -57,6 +57,10 @@ async function runCommand(command: CommandLine): Promise<number> {
         clock: systemClock,
       });
     }
+    case "peers": {
+      const { peersCommand } = await import("./cli/peers_command.ts");
+      return await peersCommand(command.options, OUTPUT);
+    }
     case "licenses": {
       const { licensesText } = await import("./cli/licenses.ts");
       return await print(licensesText());

@@ -5,7 +5,7 @@ _flanneld_command() {
   commands= flags= valued=
   case $1 in
     'flanneld')
-      commands='lab datastore leases config cni install-cni status licenses version help'
+      commands='lab datastore leases config cni install-cni status peers licenses version help'
       flags='--etcd-endpoints --etcd-prefix --etcd-keyfile --etcd-certfile --etcd-cafile --etcd-username --etcd-password --join --join-file --join-state --kube-subnet-mgr --kube-api-url --kubeconfig-file --kube-annotation-prefix --net-config-path --set-node-network-unavailable --iface --iface-regex --iface-can-reach --public-ip --public-ipv6 --subnet-file --subnet-lease-renew-margin --ip-masq --ip-masq-fully-random-disable --ip-blackhole-route --iptables-resync --iptables-forward-rules --healthz-ip --healthz-port -v --log-format --vmodule --log_backtrace_at --version --help'
       valued='etcd-endpoints etcd-prefix etcd-keyfile etcd-certfile etcd-cafile etcd-username etcd-password join join-file join-state kube-api-url kubeconfig-file kube-annotation-prefix net-config-path iface iface-regex iface-can-reach public-ip public-ipv6 subnet-file subnet-lease-renew-margin iptables-resync healthz-ip healthz-port v log-format vmodule log_backtrace_at'
       ;;
@@ -114,6 +114,10 @@ _flanneld_command() {
       flags='--json --watch --subnet-file --help'
       valued='subnet-file'
       ;;
+    'flanneld peers')
+      flags='--json --subnet-file --help'
+      valued='subnet-file'
+      ;;
     'flanneld licenses')
       flags='--help'
       ;;
@@ -194,7 +198,8 @@ _flanneld_values() {
       'flanneld config set net-config-path' | \
       'flanneld config set ' | \
       'flanneld install-cni conf' | \
-      'flanneld status subnet-file') kind=file ;;
+      'flanneld status subnet-file' | \
+      'flanneld peers subnet-file') kind=file ;;
     'flanneld kube-subnet-mgr' | \
       'flanneld set-node-network-unavailable' | \
       'flanneld ip-masq' | \
@@ -251,6 +256,8 @@ _flanneld_values() {
       'flanneld status json' | \
       'flanneld status watch' | \
       'flanneld status help' | \
+      'flanneld peers json' | \
+      'flanneld peers help' | \
       'flanneld licenses help' | \
       'flanneld version json' | \
       'flanneld version help' | \
@@ -275,7 +282,7 @@ _flanneld_values() {
       'flanneld datastore user remove data-dir' | \
       'flanneld install-cni conf-dir' | \
       'flanneld install-cni bin-dir') kind=directory ;;
-    'flanneld help ') kind=words words='lab datastore leases config cni install-cni status licenses version' ;;
+    'flanneld help ') kind=words words='lab datastore leases config cni install-cni status peers licenses version' ;;
   esac
 }
 

@@ -28,6 +28,7 @@ set -g __flanneld_commands \
     'flanneld cni' \
     'flanneld install-cni' \
     'flanneld status' \
+    'flanneld peers' \
     'flanneld licenses' \
     'flanneld version' \
     'flanneld help'
@@ -192,7 +193,8 @@ set -g __flanneld_valued \
     'flanneld install-cni conf' \
     'flanneld install-cni conf-dir' \
     'flanneld install-cni bin-dir' \
-    'flanneld status subnet-file'
+    'flanneld status subnet-file' \
+    'flanneld peers subnet-file'
 
 # Whether the command line so far is one of the command $argv.
 function __flanneld_at
@@ -222,6 +224,7 @@ complete -c flanneld -n '__flanneld_at flanneld' -a config -d 'Show, check and c
 complete -c flanneld -n '__flanneld_at flanneld' -a cni -d 'Connect a container to the network, for container runtimes'
 complete -c flanneld -n '__flanneld_at flanneld' -a install-cni -d 'Install the CNI plugin and its configuration on this node'
 complete -c flanneld -n '__flanneld_at flanneld' -a status -d 'Show what the daemons of this host do, and what is wrong'
+complete -c flanneld -n '__flanneld_at flanneld' -a peers -d 'Show the other nodes, and the way of a packet to one of them'
 complete -c flanneld -n '__flanneld_at flanneld' -a licenses -d 'Print the licenses of this program and of the software that it contains'
 complete -c flanneld -n '__flanneld_at flanneld' -a version -d 'Print the version'
 complete -c flanneld -n '__flanneld_at flanneld' -a help -d 'Print the usage of this program or of a subcommand'
@@ -490,10 +493,14 @@ complete -c flanneld -n '__flanneld_at flanneld status' -l watch -d 'Show it aga
 complete -c flanneld -n '__flanneld_at flanneld status' -l subnet-file -r -F -d 'Show only the daemon that has this --subnet-file'
 complete -c flanneld -n '__flanneld_at flanneld status' -l help -d 'Print the usage and exit'
 
+complete -c flanneld -n '__flanneld_at flanneld peers' -l json -d 'Print JSON'
+complete -c flanneld -n '__flanneld_at flanneld peers' -l subnet-file -r -F -d 'Ask only the daemon that has this --subnet-file'
+complete -c flanneld -n '__flanneld_at flanneld peers' -l help -d 'Print the usage and exit'
+
 complete -c flanneld -n '__flanneld_at flanneld licenses' -l help -d 'Print the usage and exit'
 
 complete -c flanneld -n '__flanneld_at flanneld version' -l json -d 'Print one JSON document for a bug report'
 complete -c flanneld -n '__flanneld_at flanneld version' -l help -d 'Print the usage and exit'
 
 complete -c flanneld -n '__flanneld_at flanneld help' -l help -d 'Print the usage and exit'
-complete -c flanneld -n '__flanneld_at flanneld help' -f -a 'lab datastore leases config cni install-cni status licenses version'
+complete -c flanneld -n '__flanneld_at flanneld help' -f -a 'lab datastore leases config cni install-cni status peers licenses version'

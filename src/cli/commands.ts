@@ -1,6 +1,6 @@
 /** The programs that this executable is, with all their subcommands. */
 
-import { argument, repeatedArgument } from "./argument.ts";
+import { argument, optionalArgument, repeatedArgument } from "./argument.ts";
 import { type Command, command, mapAction } from "./command.ts";
 import { CONFIG, type ConfigAction } from "./config_arguments.ts";
 import { type DaemonAction, readDaemon } from "./daemon_arguments.ts";
@@ -11,7 +11,7 @@ import { boolean, type OptionsOf } from "./flag.ts";
 import { INSTALL_CNI_FLAGS } from "./install_cni_flags.ts";
 import { LAB, type LabAction } from "./lab_arguments.ts";
 import { LEASES, type LeasesAction } from "./leases_arguments.ts";
-import { STATUS_FLAGS } from "./status_flags.ts";
+import { PEERS_FLAGS, STATUS_FLAGS } from "./status_flags.ts";
 
 /** What a command line asks for. */
 export type ProgramAction =
@@ -25,6 +25,10 @@ export type ProgramAction =
   | { readonly kind: "install-conf"; readonly source: string; readonly target: string }
   | { readonly kind: "licenses" }
   | { readonly kind: "status"; readonly options: OptionsOf<typeof STATUS_FLAGS> }
+  | {
+    readonly kind: "peers";
+    readonly options: OptionsOf<typeof PEERS_FLAGS> & { readonly target: string | undefined };
+  }
   | { readonly kind: "version"; readonly json: boolean }
   /** `names`: the subcommand that is asked about, and those above it. */
   | { readonly kind: "help"; readonly names: readonly string[] };
@@ -91,6 +95,38 @@ const STATUS: Command<ProgramAction> = command({
   read: (options) => ({ kind: "status", options }),
 });
 
+const PEERS: Command<ProgramAction> = command({
+  name: "peers",
+  summary: "Show the other nodes, and the way of a packet to one of them.",
+  description: [
+    "Lists the other nodes as the running daemon knows them: a row for each, with its subnets, " +
+    "its public addresses, how it is reached, and its problem if it has one.",
+    "With the address of a workload, also the way of a packet to it by the kernel's own tables, " +
+    "step by step: the route that the kernel chooses, each entry for the node, and the route of " +
+    "the outer packet. A step that is wrong is marked, with the reason.",
+  ],
+  flags: PEERS_FLAGS,
+  arguments: {
+    target: optionalArgument({
+      metavar: "SUBNET|ADDRESS",
+      help: "Only the node with this subnet, or the one that this address of a workload or of a " +
+        "node belongs to.",
+    }),
+  },
+  manual: {
+    exitStatuses: [
+      ["0", "It was printed, and no step is wrong."],
+      ["1", "No node has the subnet or address, a step is wrong, or a daemon does not answer."],
+      ["2", "An argument is invalid."],
+      ["3", "No daemon runs."],
+    ],
+    examples: [
+      ["flanneld peers 10.5.72.9", "Show where packets to this workload go."],
+    ],
+  },
+  read: (options, { target }) => ({ kind: "peers", options: { ...options, target } }),
+});
+
 const VERSION: Command<ProgramAction> = command({
   name: "version",
   summary: "Print the version.",
@@ -113,6 +149,7 @@ const SUBCOMMANDS = [
   CNI,
   INSTALL_CNI,
   STATUS,
+  PEERS,
   LICENSES,
   VERSION,
 ];

@@ -4,11 +4,11 @@ import { type Clock, sleep } from "../base/clock.ts";
 import { OperatorError } from "../base/operator_error.ts";
 import { printableLine } from "../base/quoting.ts";
 import { LEAVE_SCREEN, screenFrame, type TerminalSize } from "../control/screen.ts";
-import { readStatus, socketsIn, StatusCallError } from "../control/status_client.ts";
+import { readStatus } from "../control/status_client.ts";
 import type { StatusDocument } from "../control/status_document.ts";
-import { STATUS_DIRECTORY, statusSocketPath } from "../control/status_path.ts";
 import { statusText } from "../control/status_text.ts";
 import { COLOURED, PLAIN } from "../control/terminal_text.ts";
+import { absenceText, askDaemons, type DaemonAnswers, NO_DAEMON } from "./ask_daemons.ts";
 import type { OptionsOf } from "./flag.ts";
 import type { STATUS_FLAGS } from "./status_flags.ts";
 
@@ -25,7 +25,6 @@ export interface StatusOutput {
 
 const READY = 0;
 const NOT_READY = 1;
-const NO_DAEMON = 3;
 const WATCH_MS = 1000;
 
 /** Runs the subcommand and returns the exit status. */
@@ -43,12 +42,12 @@ export async function statusCommand(
 }
 
 async function show(options: StatusOptions, output: StatusOutput): Promise<number> {
-  const answers = await readAll(options);
-  for (const message of messagesOf(answers, options)) output.err(`flanneld status: ${message}\n`);
-  const { documents } = answers;
+  const found = await readAll(options);
+  for (const message of messagesOf(found, options)) output.err(`flanneld status: ${message}\n`);
+  const { answers: documents } = found;
   if (options.json) await output.out(`${JSON.stringify(documents, null, 2)}\n`);
   else if (documents.length > 0) await output.out(textOf(documents, output));
-  return statusOf(answers);
+  return statusOf(found);
 }
 
 /** Until a signal. */
@@ -82,10 +81,10 @@ async function watchedText(
   output: StatusOutput,
   which: "first" | "next",
 ): Promise<string> {
-  const answers = await readAll(options);
-  if (options.json) return `${JSON.stringify(answers.documents)}\n`;
-  const messages = messagesOf(answers, options).map((message) => `${message}\n`).join("");
-  const text = `${textOf(answers.documents, output)}${messages}`;
+  const found = await readAll(options);
+  if (options.json) return `${JSON.stringify(found.answers)}\n`;
+  const messages = messagesOf(found, options).map((message) => `${message}\n`).join("");
+  const text = `${textOf(found.answers, output)}${messages}`;
   const terminal = output.terminal();
   return terminal === undefined ? `${text}\n` : screenFrame(text, terminal, which);
 }
@@ -100,32 +99,19 @@ function textOf(documents: readonly StatusDocument[], output: StatusOutput): str
   return documents.map((document) => statusText(document, { width, paint })).join("\n");
 }
 
-interface Answers {
-  readonly documents: readonly StatusDocument[];
-  /** Daemons that run, but have not answered. */
-  readonly failures: readonly string[];
+type Answers = DaemonAnswers<StatusDocument>;
+
+function statusOf({ answers, failures }: Answers): number {
+  if (answers.length === 0 && failures.length === 0) return NO_DAEMON;
+  return failures.length === 0 && answers.every(({ ready }) => ready) ? READY : NOT_READY;
 }
 
-function statusOf({ documents, failures }: Answers): number {
-  if (documents.length === 0 && failures.length === 0) return NO_DAEMON;
-  return failures.length === 0 && documents.every(({ ready }) => ready) ? READY : NOT_READY;
-}
-
-function messagesOf(answers: Answers, { subnetFile }: StatusOptions): string[] {
-  if (statusOf(answers) !== NO_DAEMON) return answers.failures.map((text) => printableLine(text));
-  const where = subnetFile === "" ? `in ${STATUS_DIRECTORY}` : `with --subnet-file=${subnetFile}`;
-  return [`no flanneld runs ${printableLine(where)}; start it, or name its --subnet-file`];
+function messagesOf(found: Answers, { subnetFile }: StatusOptions): string[] {
+  if (statusOf(found) === NO_DAEMON) return [absenceText(subnetFile)];
+  return found.failures.map((text) => printableLine(text));
 }
 
 /** Throws `StatusCallError`. */
-async function readAll({ subnetFile }: StatusOptions): Promise<Answers> {
-  const sockets = subnetFile === "" ? socketsIn(STATUS_DIRECTORY) : [statusSocketPath(subnetFile)];
-  const results = await Promise.allSettled(sockets.map(readStatus));
-  const documents = results.flatMap((one) => one.status === "fulfilled" ? [one.value] : []);
-  const failures = results.flatMap((one) => {
-    if (one.status === "fulfilled") return [];
-    if (!(one.reason instanceof StatusCallError)) throw one.reason;
-    return one.reason.isAbsent ? [] : [one.reason.message];
-  });
-  return { documents, failures };
+function readAll({ subnetFile }: StatusOptions): Promise<Answers> {
+  return askDaemons(subnetFile, readStatus);
 }

@@ -1,4 +1,4 @@
-/** The flags of `flanneld status`. */
+/** The flags of `flanneld status` and `flanneld peers`. */
 
 import { boolean, file, type FlagTable } from "./flag.ts";
 
@@ -20,5 +20,20 @@ export const STATUS_FLAGS = {
     section: STATUS,
     help:
       "Show only the daemon that has this --subnet-file. By default, all those in /run/flannel.",
+  }),
+} as const satisfies FlagTable;
+
+const PEERS = "flanneld peers";
+
+export const PEERS_FLAGS = {
+  json: boolean({
+    name: "json",
+    section: PEERS,
+    help: "Print JSON: an array with a document for each node, as docs/api.md describes it.",
+  }),
+  subnetFile: file({
+    name: "subnet-file",
+    section: PEERS,
+    help: "Ask only the daemon that has this --subnet-file. By default, all those in /run/flannel.",
   }),
 } as const satisfies FlagTable;

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { isJsonObject } from "../base/json_object.ts";
 import { errorMessage, OperatorError } from "../base/operator_error.ts";
 import { quoted } from "../base/quoting.ts";
+import type { PeersListDocument } from "./peer_document.ts";
 import type { StatusDocument } from "./status_document.ts";
 import { SOCKET_SUFFIX } from "./status_path.ts";
 
@@ -45,6 +46,18 @@ export async function readStatus(socket: string): Promise<StatusDocument> {
     throw new StatusCallError(`another program answers at ${socket}`);
   }
   return document as unknown as StatusDocument;
+}
+
+/** All peers, or those that the query selects. Throws `StatusCallError`. */
+export async function readPeers(
+  socket: string,
+  query: Readonly<Record<string, string>> = {},
+): Promise<PeersListDocument> {
+  const document = await get(socket, `/v1/peers?${new URLSearchParams(query)}`);
+  if (!isJsonObject(document) || !Array.isArray(document["peers"])) {
+    throw new StatusCallError(`another program answers at ${socket}`);
+  }
+  return document as unknown as PeersListDocument;
 }
 
 async function get(socket: string, path: string): Promise<unknown> {

@@ -9,12 +9,13 @@
 import { unixPeerOf } from "../../ffi/unix_peer.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../log/log.ts";
+import { QueryError } from "./query_error.ts";
 import { claimSocket } from "./socket_claim.ts";
 
 export interface StatusServerOptions {
   readonly path: string;
   /** What is served, by path, such as `/v1/status`. */
-  readonly documents: Readonly<Record<string, () => unknown>>;
+  readonly documents: Readonly<Record<string, (query: URLSearchParams) => unknown>>;
   readonly clock: Clock;
   readonly log: Log;
   /** How long a connection may last, in total. */
@@ -71,6 +72,7 @@ class StatusConnection implements Disposable {
   readonly #options: StatusServerOptions;
   readonly #isAllowed: boolean;
   #request = "";
+  #isAnswering = false;
   /** What has not been sent yet; `undefined` until there is a response. */
   #response: Uint8Array | undefined;
   #limit: Disposable | undefined;
@@ -90,13 +92,14 @@ class StatusConnection implements Disposable {
   }
 
   receive(bytes: Uint8Array): void {
-    // Whatever follows the request is not read.
-    if (this.#response !== undefined) return;
+    if (this.#isAnswering) return;
     this.#request += new TextDecoder("latin1").decode(bytes.subarray(0, MAX_REQUEST_BYTES + 1));
     const end = this.#request.search(/\r?\n\r?\n/);
     if (end < 0 && this.#request.length <= MAX_REQUEST_BYTES) return;
     if (end < 0 || end > MAX_REQUEST_BYTES) return this.refuse(431, "the request is too long");
-    this.#answer(this.#request.slice(0, end));
+    // Whatever follows the request is not read.
+    this.#isAnswering = true;
+    void this.#answer(this.#request.slice(0, end));
   }
 
   /** Sends what the socket takes; the rest follows when it takes more. */
@@ -115,7 +118,7 @@ class StatusConnection implements Disposable {
     this.#limit?.[Symbol.dispose]();
   }
 
-  #answer(request: string): void {
+  async #answer(request: string): Promise<void> {
     const [, method, target = ""] = /^([A-Z]+) (\S+) HTTP\/1\.[01]\r?(?:\n|$)/.exec(request) ?? [];
     if (method === undefined) return this.refuse(400, "the request is not HTTP/1.1");
     // Not earlier: a client that is still sending would not read the answer.
@@ -123,20 +126,22 @@ class StatusConnection implements Disposable {
       return this.refuse(403, "only root and the user of flanneld may use this");
     }
     const { documents, log } = this.#options;
-    const path = target.replace(/\?.*$/, "");
+    const [path = "", query = ""] = target.split("?", 2);
     if (!Object.hasOwn(documents, path)) {
       return this.refuse(404, `not found; try ${Object.keys(documents).join(", ")}`);
     }
     if (method !== "GET") return this.refuse(405, "only GET is served");
     try {
-      this.#respond(200, documents[path]?.());
+      this.#respond(200, await documents[path]?.(new URLSearchParams(query)));
     } catch (error) {
+      if (error instanceof QueryError) return this.refuse(400, error.message);
       log.error({ err: error }, `cannot make the document ${path}; this is a bug in flanneld`);
       this.refuse(500, "internal error; the log has the reason");
     }
   }
 
   #respond(status: number, document: unknown): void {
+    this.#isAnswering = true;
     const body = Buffer.from(`${JSON.stringify(document, null, 2)}\n`);
     const head = `HTTP/1.1 ${status} ${REASONS[status]}\r\n` +
       "Content-Type: application/json\r\nCache-Control: no-store\r\nConnection: close\r\n" +

@@ -8,17 +8,19 @@ import type { ExternalInterface } from "../host/external_interface.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { Log } from "../log/log.ts";
 import { RateLimitedWarnings } from "../log/rate_limited_warnings.ts";
-import type { Backend } from "../overlay/backend.ts";
+import { type Backend, UNKNOWN_REACHABILITY } from "../overlay/backend.ts";
 import { traceLeaseEvent } from "../overlay/lease_event_trace.ts";
 import {
   type EntryStore,
   OverlayController,
   type OverlayControllerOptions,
 } from "../overlay/overlay_controller.ts";
-import type { PeerPathCounts } from "../overlay/peer_paths.ts";
+import { InvalidPeerError } from "../overlay/peer_lease.ts";
+import type { PeerPathCounts, PeerState } from "../overlay/peer_paths.ts";
 import { ReachabilitySource } from "../overlay/peer_reachability.ts";
 import type { Ownership } from "../state/ownership.ts";
-import type { LeaseWatch } from "../subnet/lease.ts";
+import type { Resource } from "../state/resource.ts";
+import type { Lease, LeaseKey, LeaseWatch } from "../subnet/lease.ts";
 import type { LeaseStore, OwnLease } from "../subnet/lease_store.ts";
 import { LeaseTable } from "../subnet/lease_table.ts";
 import { IdentityWatch } from "./identity_watch.ts";
@@ -116,6 +118,30 @@ export class LeaseFollower implements AsyncDisposable {
   /** How many peers are reached in which way. */
   paths(): PeerPathCounts {
     return this.#controller.paths();
+  }
+
+  /** Every peer that this node knows, without the rejected leases. */
+  peerStates(): PeerState[] {
+    return this.#controller.peerStates();
+  }
+
+  /** The leases that are not valid, with the reason. */
+  get rejected(): ReadonlyMap<LeaseKey, string> {
+    return this.#table.rejected;
+  }
+
+  /** What the kernel should hold for a peer; none if it is ignored. Throws `KernelError`. */
+  async entriesOf(peer: Lease): Promise<Resource[]> {
+    const { backend, own: { lease: own }, external } = this.#options;
+    const reachability = backend.needsReachability
+      ? await this.#reachability.reachabilityOf(peer)
+      : UNKNOWN_REACHABILITY;
+    try {
+      return backend.peer(peer, { own, external: external() }, reachability);
+    } catch (error) {
+      if (error instanceof InvalidPeerError) return [];
+      throw error;
+    }
   }
 
   /** Desires this node's own entries; before `follow`. */

@@ -28,7 +28,7 @@ import type { NetworkPorts } from "./daemon_ports.ts";
 import { disposeAll } from "./dispose_all.ts";
 import { LeaseFollower } from "./lease_follower.ts";
 import { MemoryRelease } from "./memory_release.ts";
-import type { NetworkStatus, Problem, ProblemArea } from "./network_status.ts";
+import type { NetworkStatus, PeerSource, Problem, ProblemArea } from "./network_status.ts";
 import { NetworkError } from "./network_error.ts";
 import { PublicAddressPublisher } from "./public_address_publisher.ts";
 import type { Readiness } from "./readiness.ts";
@@ -144,6 +144,11 @@ export class Network implements AsyncDisposable {
    */
   async followLeases(stop: AbortSignal, onReady: () => void): Promise<void> {
     await this.#leases.follow(stop, () => this.#completeStart(stop, onReady));
+  }
+
+  /** The other nodes. */
+  get leases(): PeerSource {
+    return this.#leases;
   }
 
   /** Why this node is not in sync, one line each, most important first. */

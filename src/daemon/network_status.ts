@@ -6,7 +6,7 @@ import type { ExternalInterface } from "../host/external_interface.ts";
 import type { Backend } from "../overlay/backend.ts";
 import type { PeerPathCounts } from "../overlay/peer_paths.ts";
 import type { OwnLease } from "../subnet/lease_store.ts";
-import type { LeaseFollowerStatus } from "./lease_follower.ts";
+import type { LeaseFollower, LeaseFollowerStatus } from "./lease_follower.ts";
 
 /** The part of the node that has a problem. */
 export type ProblemArea =
@@ -27,6 +27,9 @@ export interface Problem {
   /** As in `/readyz`. */
   readonly text: string;
 }
+
+/** What is known of the other nodes. */
+export type PeerSource = Pick<LeaseFollower, "peerStates" | "rejected" | "entriesOf">;
 
 export interface NetworkStatus {
   readonly external: ExternalInterface;

@@ -4,7 +4,7 @@ import type { Clock } from "../base/clock.ts";
 import type { DaemonOptions } from "../cli/daemon_options.ts";
 import type { NetworkConfig } from "../config/network_config.ts";
 import type { OpenedStore } from "./daemon_ports.ts";
-import type { NetworkStatus } from "./network_status.ts";
+import type { NetworkStatus, PeerSource } from "./network_status.ts";
 import type { Readiness } from "./readiness.ts";
 
 /** Written by the start of the daemon alone. */
@@ -18,5 +18,5 @@ export interface StatusFacts {
   config?: NetworkConfig;
   /** Why the external interface was chosen. */
   reasons?: readonly string[];
-  network?: { status(): NetworkStatus };
+  network?: { status(): NetworkStatus; readonly leases: PeerSource };
 }

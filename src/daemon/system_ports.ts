@@ -46,6 +46,13 @@ export const systemPorts: DaemonPorts = {
       import("../control/status_server.ts"),
       import("./status_report.ts"),
     ]);
-    return serveStatus({ ...options, documents: { "/v1/status": () => statusDocument(facts) } });
+    const documents = {
+      "/v1/status": () => statusDocument(facts),
+      "/v1/peers": async (query: URLSearchParams) => {
+        const { peersDocument } = await import("./peers_report.ts");
+        return await peersDocument(facts, query);
+      },
+    };
+    return serveStatus({ ...options, documents });
   },
 };

@@ -19,7 +19,7 @@ import type { NodeInput } from "./node_input.ts";
 import { conflictText, identitiesIn, PeerIdentities } from "./peer_identities.ts";
 import { PeerEntries } from "./peer_entries.ts";
 import { InvalidPeerError } from "./peer_lease.ts";
-import { type PeerPathCounts, PeerPaths } from "./peer_paths.ts";
+import { type PeerPathCounts, PeerPaths, type PeerState } from "./peer_paths.ts";
 import { PeerProblems } from "./peer_problems.ts";
 import { ReachabilityQueue, type ReachabilityReader } from "./reachability_queue.ts";
 import { TargetPeers } from "./target_peers.ts";
@@ -159,6 +159,19 @@ export class OverlayController implements AsyncDisposable {
     const isUsed = (key: LeaseKey) =>
       !ignored.has(key) && !unreachable.has(key) && !departing.has(key);
     return { ...this.#paths.counts(this.#peers.keys(), isUsed), departing: departing.size };
+  }
+
+  /** Every peer that this node knows. */
+  peerStates(): PeerState[] {
+    const { ignored, unreachable } = this.#problems;
+    const pathOf = (key: LeaseKey) =>
+      this.#departing.has(key) ? "departing" : ignored.has(key) ? "ignored" : undefined;
+    return [...this.#peers.values()].map((lease) => {
+      const { key } = lease;
+      const reached = unreachable.has(key) ? "unreachable" : this.#paths.pathOf(key);
+      const problem = ignored.get(key) ?? unreachable.get(key);
+      return { lease, path: pathOf(key) ?? reached, problem };
+    });
   }
 
   /** Resolves when the reachability of every known peer has been read. */

@@ -1,6 +1,6 @@
 import type { ExternalInterface } from "../host/external_interface.ts";
 import type { Resource } from "../state/resource.ts";
-import type { LeaseKey } from "../subnet/lease.ts";
+import type { Lease, LeaseKey } from "../subnet/lease.ts";
 import type { Backend } from "./backend.ts";
 
 /** How many peers are reached in which way. */
@@ -9,6 +9,14 @@ export interface PeerPathCounts {
   readonly direct: number;
   /** Their lease was deleted a moment ago; they keep their entries for a second. */
   readonly departing: number;
+}
+
+/** A peer and how it is reached. */
+export interface PeerState {
+  readonly lease: Lease;
+  readonly path: "tunnel" | "direct" | "unreachable" | "ignored" | "departing";
+  /** Why it cannot be used or reached. */
+  readonly problem?: string | undefined;
 }
 
 /**
@@ -34,18 +42,19 @@ export class PeerPaths {
     this.#tunnelled.delete(key);
   }
 
+  /** Of a peer that is in use. */
+  pathOf(key: LeaseKey): "tunnel" | "direct" {
+    const { needsReachability, isDirect } = this.#backend;
+    return !isDirect && (!needsReachability || this.#tunnelled.has(key)) ? "tunnel" : "direct";
+  }
+
   /** Of those of these peers that are in use. */
   counts(
     peers: Iterable<LeaseKey>,
     isUsed: (key: LeaseKey) => boolean,
   ): Omit<PeerPathCounts, "departing"> {
-    const { needsReachability, isDirect } = this.#backend;
     const counts = { tunnel: 0, direct: 0 };
-    for (const key of peers) {
-      if (!isUsed(key)) continue;
-      const usesTunnel = !isDirect && (!needsReachability || this.#tunnelled.has(key));
-      counts[usesTunnel ? "tunnel" : "direct"]++;
-    }
+    for (const key of peers) if (isUsed(key)) counts[this.pathOf(key)]++;
     return counts;
   }
 }

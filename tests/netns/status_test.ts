@@ -283,3 +283,43 @@ describe("flanneld status --watch", () => {
     expect(lines.at(-1)?.[0]?.ready).toBe(true);
   }, 120_000);
 });
+
+describe("flanneld peers", () => {
+  async function path(host: Host, target: string): Promise<Run> {
+    const { stdout: out, stderr: err, exitCode: status } = await runProgram("ip", [
+      ...["netns", "exec", host.station.namespace, FLANNELD, "peers"],
+      ...[`--subnet-file=${host.subnetFile}`, target],
+    ], { timeoutMs: 30_000, env: { PATH: process.env["PATH"] ?? "" } });
+    return { status, out, err };
+  }
+
+  test.each([["vxlan", 5], ["host-gw", 2]] as const)(
+    "follows a packet with %s, and finds the step that is wrong",
+    async (type, count) => {
+      await using made = await cluster({ ...IPV4, Backend: { Type: type } }, 2);
+      await made.startAll();
+      const host = made.host(1);
+      await opened(host);
+      const target = "10.5.2.9";
+      const good = await eventually("all steps are right", 30_000, async () => {
+        const found = await path(host, target);
+        return found.status === 0 ? found : undefined;
+      });
+      expect(good.err).toBe("");
+      expect(good.out).toMatch(/^SUBNET +PUBLIC ADDRESS +PATH/);
+      expect(good.out.match(/^ \d {2}ok /gm)).toHaveLength(count);
+      await host.sh(
+        "ip rule add to 10.5.2.9 lookup 77 prio 77; ip route add 10.5.2.9 dev lo table 77",
+      );
+      const wrong = await path(host, target);
+      expect(wrong.status).toBe(1);
+      expect(wrong.out).toContain(" 1  wrong  route to 10.5.2.9: dev lo");
+      expect(wrong.out).toContain("another route or rule takes precedence");
+      expect(await path(host, "10.9.9.9")).toMatchObject({
+        status: 1,
+        err: "flanneld peers: no other node has 10.9.9.9\n",
+      });
+    },
+    120_000,
+  );
+});

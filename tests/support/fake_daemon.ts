@@ -13,6 +13,8 @@ import type { DaemonOptions } from "../../src/cli/daemon_options.ts";
 import type { SubnetAllocation } from "../../src/config/network_config.ts";
 import type { StatusDocument } from "../../src/control/status_document.ts";
 import type { DaemonPorts } from "../../src/daemon/daemon_ports.ts";
+import type { PeersListDocument } from "../../src/control/peer_document.ts";
+import { peersDocument } from "../../src/daemon/peers_report.ts";
 import { statusDocument } from "../../src/daemon/status_report.ts";
 import type { FirewallManager, FirewallStatus } from "../../src/firewall/firewall.ts";
 import type { HostInterface } from "../../src/host/host_interface.ts";
@@ -89,7 +91,13 @@ export class FakeDaemonWorld {
   /** What `/readyz` would show; `undefined` without a health server. */
   readyz: (() => readonly string[]) | undefined;
   /** What the status socket serves; `undefined` while it is not open. */
-  status: { readonly path: string; readonly document: () => StatusDocument } | undefined;
+  status:
+    | {
+      readonly path: string;
+      readonly document: () => StatusDocument;
+      readonly peers: (query: URLSearchParams) => Promise<PeersListDocument>;
+    }
+    | undefined;
   readonly ports: DaemonPorts;
 
   constructor() {
@@ -246,7 +254,11 @@ function fakePorts(world: FakeDaemonWorld): DaemonPorts {
     serveStatus: ({ path, facts }) =>
       Promise.try(() => {
         world.attempt("serve status");
-        world.status = { path, document: () => statusDocument(facts) };
+        world.status = {
+          path,
+          document: () => statusDocument(facts),
+          peers: (query) => peersDocument(facts, query),
+        };
         return { [Symbol.dispose]: () => void (world.status = undefined) };
       }),
   };

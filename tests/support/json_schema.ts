@@ -81,8 +81,16 @@ function isOfType(value: unknown, type: string): boolean {
 
 /** That of `/v1/status` in docs/api.md. */
 export function statusSchema(): JsonSchema {
+  return documentedSchema("/v1/status");
+}
+
+export function peersSchema(): JsonSchema {
+  return documentedSchema("/v1/peers");
+}
+
+function documentedSchema(path: string): JsonSchema {
   const page = readFileSync(new URL("../../docs/api.md", import.meta.url).pathname, "utf8");
-  const [, text = ""] = /^## GET \/v1\/status$[^]*?^```json\n([^]*?)^```$/m.exec(page) ??
-    [];
+  const [, section = ""] = page.split(`\n## GET ${path}\n`);
+  const [, text = ""] = /^```json\n([^]*?)^```$/m.exec(section) ?? [];
   return JSON.parse(text) as JsonSchema;
 }

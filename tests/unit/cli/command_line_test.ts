@@ -497,7 +497,7 @@ describe("subcommands", () => {
     expect(fault(["lba"])).toBe('2 unknown subcommand "lba"; did you mean lab?');
     expect(fault(["eth0"])).toBe(
       '2 unknown subcommand "eth0"; the subcommands are lab, datastore, leases, config, ' +
-        "cni, install-cni, status, licenses, version, help",
+        "cni, install-cni, status, peers, licenses, version, help",
     );
     expect(fault(["-v=3", "lab"])).toBe("2 flags are not allowed before the subcommand lab");
   });

@@ -7,8 +7,8 @@ import { versionText } from "../../../src/cli/version.ts";
 import type { Resource } from "../../../src/state/resource.ts";
 import type { StatusDocument } from "../../../src/control/status_document.ts";
 import { daemonOptions, eth0, FakeDaemonWorld } from "../../support/fake_daemon.ts";
-import { schemaProblems, statusSchema } from "../../support/json_schema.ts";
-import { HOST, ip, lease } from "../../support/sample_network.ts";
+import { peersSchema, schemaProblems, statusSchema } from "../../support/json_schema.ts";
+import { HOST, ip, lease, prefix } from "../../support/sample_network.ts";
 
 let world: FakeDaemonWorld;
 let stop: AbortController;
@@ -180,5 +180,55 @@ describe("a status socket that cannot be opened", () => {
     stop.abort(new Error("stopped by SIGTERM"));
     expect(await world.settled(running as Promise<number>)).toBe(0);
     expect(world.status).toBeUndefined();
+  });
+});
+
+describe("the document of the other nodes", () => {
+  const peers = async (query: Record<string, string> = {}) => {
+    const made = await world.status?.peers(new URLSearchParams(query));
+    if (made === undefined) throw new Error("the status socket is not open");
+    expect(schemaProblems(made, peersSchema())).toEqual([]);
+    return made.peers;
+  };
+
+  test("has a row for each, without entries", async () => {
+    await runReady('{"type":"vxlan"}', 2, 3);
+    expect(await peers()).toMatchObject([2, 3].map((n) => ({
+      subnets: [`10.5.${n}.0/24`],
+      publicAddresses: [`192.168.0.${n}`],
+      path: "tunnel",
+      problem: null,
+      entries: null,
+    })));
+  });
+
+  test("has the entries of one that is asked for by subnet or address", async () => {
+    await runReady('{"type":"vxlan"}', 2, 3);
+    const bySubnet = await peers({ subnet: "10.5.3.0/24" });
+    expect(bySubnet).toMatchObject([{ subnets: ["10.5.3.0/24"] }]);
+    expect(bySubnet[0]?.entries?.map(({ key }) => key.split(" ")[0]))
+      .toEqual(["neighbour", "fdb", "route"]);
+    expect(await peers({ address: "10.5.3.77" })).toEqual(bySubnet);
+    expect(await peers({ address: "192.168.0.3" })).toEqual(bySubnet);
+    expect(await peers({ address: "10.5.9.1" })).toEqual([]);
+    await expect(peers({ address: "x" })).rejects.toThrow(
+      "the value of address is not an IP address",
+    );
+    await expect(peers({ subnet: "10.5.3.0" })).rejects.toThrow(
+      "the value of subnet is not a subnet",
+    );
+  });
+
+  test("says why a lease is ignored", async () => {
+    await runReady('{"type":"vxlan"}', 2);
+    world.store.lease({
+      kind: "put",
+      lease: { ...lease(3, "vxlan", [4]), subnets: { 4: prefix("10.6.0.0/24") } },
+    });
+    await world.clock.advance(100);
+    expect(await peers()).toMatchObject([
+      { path: "tunnel" },
+      { path: "ignored", subnets: [], problem: expect.stringContaining("10.6.0.0/24") },
+    ]);
   });
 });
