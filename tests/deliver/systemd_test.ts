@@ -61,6 +61,17 @@ test(
       expect(await unitProperty(machine, "StatusText")).toContain("2 peers");
       expect(Object.keys(subnets)).toEqual(["4", "6"]);
       expect(await warnings(machine)).toEqual([]);
+      // The sandbox of the unit allows the socket.
+      const [status] = await eventually("flanneld status says so, too", READY_MS, async () => {
+        const found = JSON.parse(await machine.run("flanneld status --json || true"));
+        return found.length > 0 ? found : undefined;
+      });
+      expect(status).toMatchObject({
+        ready: true,
+        subnetFile: "/run/flannel/subnet.env",
+        store: { kind: "datastore" },
+        peers: { tunnel: 0, direct: 2 },
+      });
     }
     await expectMachineMesh(machines);
   },

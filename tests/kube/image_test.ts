@@ -4,7 +4,7 @@
  */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { apiServerVariables } from "../../src/lab/kube/api_server_settings.ts";
 import { runProgram } from "../../src/process/run_program.ts";
@@ -13,6 +13,7 @@ import { KubeCluster } from "../support/kube/kube_cluster.ts";
 import type { KubeHost } from "../support/kube/kube_host.ts";
 import { podContainer } from "../support/kube/pod_container.ts";
 import { provided } from "../support/provided.ts";
+import { eventually } from "../support/wait.ts";
 import {
   configFile,
   type ConfigMap,
@@ -77,7 +78,13 @@ describe("a cluster of the manifest's pods", () => {
       for (const host of cluster.hosts) await host.ready();
       if (firewall === "iptables") await cluster.attachWorkloads();
       await cluster.expectMesh();
-      for (const { daemon } of cluster.hosts) {
+      for (const { daemon, directory } of cluster.hosts) {
+        // In the host's /run/flannel, from a container whose own files are read-only.
+        await eventually(
+          "the status socket is open",
+          30_000,
+          () => existsSync(join(directory, "flanneld.sock")),
+        );
         // CAP_NET_ADMIN and CAP_NET_RAW, linux/capability.h
         expect(readFileSync(`/proc/${daemon.pid}/status`, "utf8")).toMatch(/CapEff:\t0{12}3000\n/);
         expect(daemon.logLines(/^[EW]/)).toEqual([]);
