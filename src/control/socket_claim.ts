@@ -3,7 +3,7 @@
  * dead process is replaced, that of a live one and everything else is left alone.
  */
 
-import { linkSync, lstatSync, mkdirSync, rmSync, type Stats } from "node:fs";
+import { chmodSync, linkSync, lstatSync, mkdirSync, rmSync, type Stats } from "node:fs";
 import { dirname } from "node:path";
 import { probeUnixSocket } from "../../ffi/unix_peer.ts";
 import { errorMessage, OperatorError } from "../base/operator_error.ts";
@@ -11,13 +11,6 @@ import { errorMessage, OperatorError } from "../base/operator_error.ts";
 /** The socket cannot be at this path. */
 export class SocketClaimError extends OperatorError {
   override readonly name = "SocketClaimError";
-  /** Another process listens there; it may end. */
-  readonly isInUse: boolean;
-
-  constructor(message: string, options: ErrorOptions & { readonly isInUse?: boolean } = {}) {
-    super(message, options);
-    this.isInUse = options.isInUse ?? false;
-  }
 }
 
 const MAX_PATH_BYTES = 107; // struct sockaddr_un, unix(7)
@@ -40,8 +33,10 @@ export function claimSocket(path: string, listen: (path: string) => Disposable):
     mkdirSync(dirname(path), { recursive: true });
     removeStale(path);
     rmSync(temporary, { force: true });
-    const listener = listenPrivately(temporary, listen);
+    const listener = listen(temporary);
     try {
+      // Not by umask(2), which would also apply to what other threads create at this moment.
+      chmodSync(temporary, 0o600);
       // Unlike rename(2), link(2) never replaces what has taken the path meanwhile.
       linkSync(temporary, path);
       const own = lstatSync(path);
@@ -55,10 +50,7 @@ export function claimSocket(path: string, listen: (path: string) => Disposable):
   } catch (cause) {
     if (cause instanceof SocketClaimError) throw cause;
     const { code } = cause as NodeJS.ErrnoException;
-    throw new SocketClaimError(reasonOf(code) ?? errorMessage(cause), {
-      cause,
-      isInUse: code === "EEXIST",
-    });
+    throw new SocketClaimError(reasonOf(code) ?? errorMessage(cause), { cause });
   }
 }
 
@@ -86,7 +78,6 @@ function removeStale(path: string): void {
     const pid = typeof probe === "object" && probe.pid > 0 ? ` (process ${probe.pid})` : "";
     throw new SocketClaimError(
       `another process${pid} listens there; give each flanneld a --subnet-file of its own`,
-      { isInUse: true },
     );
   }
   rmSync(path, { force: true });
@@ -97,16 +88,6 @@ function kindOf(status: Stats): string {
   if (status.isDirectory()) return "a directory";
   if (status.isFile()) return "a regular file";
   return status.isFIFO() ? "a FIFO" : "a device";
-}
-
-/** From the first moment, only the owner may connect. */
-function listenPrivately(path: string, listen: (path: string) => Disposable): Disposable {
-  const umask = process.umask(0o177);
-  try {
-    return listen(path);
-  } finally {
-    process.umask(umask);
-  }
 }
 
 function release(path: string, own: Stats, listener: Disposable): void {
