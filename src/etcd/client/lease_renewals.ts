@@ -12,7 +12,6 @@ import type { Attempt } from "./calls.ts";
 import { etcdMethods } from "./etcd_messages.ts";
 import { Code, GrpcError } from "./grpc_error.ts";
 import type { OpenCall, Transport } from "./grpc_transport.ts";
-import { renewLease } from "./lease_renewal.ts";
 import { checkLeaseId, checkTtl } from "./response_checks.ts";
 
 /** After as many late answers in succession, streams are no longer kept. */
@@ -31,7 +30,7 @@ export class LeaseRenewals {
   /** Renews a lease; returns its time to live in seconds, 0n if it does not exist. */
   async renew(attempt: Attempt, id: bigint): Promise<bigint> {
     // Renewals at the same moment are rare, and need not wait for each other.
-    if (this.#isBusy || this.#lateAnswers >= MAX_LATE) return await renewLease(attempt, id);
+    if (this.#isBusy) return await this.#renewOnce(attempt, id);
     this.#isBusy = true;
     try {
       return await this.#renewOnKept(attempt, id) ?? await this.#renewOnNew(attempt, id);
@@ -62,16 +61,33 @@ export class LeaseRenewals {
   }
 
   async #renewOnNew(attempt: Attempt, id: bigint): Promise<bigint> {
+    if (this.#lateAnswers >= MAX_LATE) return await this.#renewOnce(attempt, id);
+    const { call, ttlSeconds } = await this.#open(attempt, id);
+    this.#kept = { transport: attempt.transport, token: attempt.header["token"], call };
+    return ttlSeconds;
+  }
+
+  async #renewOnce(attempt: Attempt, id: bigint): Promise<bigint> {
+    const { call, ttlSeconds } = await this.#open(attempt, id);
+    call.fail(NOT_KEPT);
+    return ttlSeconds;
+  }
+
+  /**
+   * A new stream with the answer to its first request. Our side stays open: at its end, etcd's
+   * grpc-proxy cancels the renewal.
+   */
+  async #open(
+    attempt: Attempt,
+    id: bigint,
+  ): Promise<{ readonly call: RenewalCall; readonly ttlSeconds: bigint }> {
     const { transport, header, signal, timeoutMs } = attempt;
     const call = await transport.open(etcdMethods.leaseKeepAlive, { ID: id }, {
       header,
       signal,
       timeoutMs,
     });
-    const ttlSeconds = await this.#response(call, id, attempt);
-    if (this.#lateAnswers < MAX_LATE) this.#kept = { transport, token: header["token"], call };
-    else call.fail(NOT_KEPT);
-    return ttlSeconds;
+    return { call, ttlSeconds: await this.#response(call, id, attempt) };
   }
 
   /** The stream of earlier renewals, if this attempt may use it; otherwise ends it. */
