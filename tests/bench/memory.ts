@@ -4,7 +4,7 @@ import type { Bench } from "./bench.ts";
 import { memoryMib } from "../support/process_memory.ts";
 import type { Program } from "./daemon.ts";
 import type { LeaseSet } from "./leases.ts";
-import { untilProgrammed } from "./start.ts";
+import { unfinished, untilProgrammedOrLate } from "./start.ts";
 import type { GrowthSeries, Measured, Row } from "./table.ts";
 
 export async function benchMemory(bench: Bench): Promise<Measured> {
@@ -20,7 +20,9 @@ export async function benchMemory(bench: Bench): Promise<Measured> {
       theirs: theirs[series],
       against: bench.theirs.name,
       point: { series, leases: count },
-      ...(series !== "cpu" && { goal: 1 }),
+      ...(series === "cpu"
+        ? unfinished(bench.theirs, { entries: theirs.entries, count })
+        : { goal: 1 }),
     });
     const what = `resident memory with ${count} leases`;
     rows.push(
@@ -40,15 +42,15 @@ async function measureMemory(
   bench: Bench,
   program: Program,
   set: LeaseSet,
-): Promise<{ readonly [series in GrowthSeries]: number }> {
+): Promise<{ readonly [series in GrowthSeries]: number } & { readonly entries: number }> {
   const { host, observer } = bench.takeHost();
   const daemon = bench.start(program, host, set, { flags: ["--ip-masq"] });
-  await untilProgrammed(daemon, host, set.peers.length);
+  const entries = await untilProgrammedOrLate(daemon, host, set.peers.length);
   const cpu = daemon.cpuSeconds();
   await Bun.sleep(SETTLE_MS);
   const { resident, anonymous } = memoryMib(daemon.pid);
   await bench.finish(daemon, host, observer);
-  return { resident, anonymous, cpu };
+  return { resident, anonymous, cpu, entries };
 }
 
 /**
