@@ -15,6 +15,7 @@ import { collectingLog } from "../support/collecting_log.ts";
 import type { ControlPlane } from "../support/kube/control_plane.ts";
 import type { KubeAdmin } from "../support/kube/kube_admin.ts";
 import { KubeCluster } from "../support/kube/kube_cluster.ts";
+import { runProgram } from "../support/program.ts";
 import type { PolicyRule } from "../support/kube/service_accounts.ts";
 import { eventually } from "../support/wait.ts";
 
@@ -128,6 +129,35 @@ describe("nodes", () => {
     expect(metadataPages.map(({ nodes }) => nodes.length)).toEqual([500, NODES - 500]);
     const metadata = metadataPages.flatMap((page) => page.nodes);
     expect(metadata).toEqual(nodes.map(({ podCidrs: _, ...rest }) => rest));
+  }, TIMEOUT);
+
+  test("with leases are listed by flanneld leases", async () => {
+    const annotations = {
+      "flannel.alpha.coreos.com/kube-subnet-manager": "true",
+      "flannel.alpha.coreos.com/backend-type": "vxlan",
+      "flannel.alpha.coreos.com/backend-data": '{"VNI":1,"VtepMAC":"02:00:00:00:00:01"}',
+      "flannel.alpha.coreos.com/public-ip": "192.0.2.1",
+    };
+    await admin.createNode({ name: "leased", podCidrs: ["10.9.1.0/24"], annotations });
+    const netConf = join(plane.directory, "net-conf.json");
+    writeFileSync(netConf, '{"Network": "10.8.0.0/16"}');
+    const flags = [
+      "--kube-subnet-mgr",
+      `--kube-api-url=${apiUrl}`,
+      `--kubeconfig-file=${plane.flannel.kubeconfig}`,
+      `--net-config-path=${netConf}`,
+    ];
+    // The list is from the server's cache.
+    await eventually("the node is listed", 30_000, async () => {
+      return JSON.parse((await runProgram(["leases", "--json", ...flags])).out).leases.length > 0;
+    });
+    const { exitCode, out, err } = await runProgram(["leases", ...flags]);
+    expect({ exitCode, err }).toEqual({ exitCode: 0, err: "" });
+    expect(out.trimEnd().split("\n").slice(1)).toEqual([
+      "10.9.1.0/24  192.0.2.1  vxlan    node  -     leased  its subnet 10.9.1.0/24 is outside " +
+      "the network 10.8.0.0/16",
+    ]);
+    await admin.deleteNode("leased");
   }, TIMEOUT);
 
   test("are listed as they were in another list, or newer", async () => {
